@@ -1,0 +1,462 @@
+//! The engine: which exchange is in flight, whose line this is, and what is due when.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::framing::{Expect, Splitter, Token};
+use crate::resync::{Resync, Step};
+use crate::{
+    Answer, Exchange, Failure, FinalCode, Framing, Identity, Reply, ResultLine, WaitingFor,
+};
+
+/// How long announced data may pause before it counts as torn. A modem prints a piece in one go.
+const DATA_PAUSE: Duration = Duration::from_secs(2);
+
+/// Names one submitted exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(u64);
+
+/// An unsolicited result code, with the data it announced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Urc {
+    /// The line, trimmed.
+    pub line: String,
+    /// What the line announced, cut by length.
+    pub data: Option<Vec<u8>>,
+}
+
+/// Why the engine is not sure what the modem will answer next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The port was just opened: anything may be in the modem's buffers.
+    Opened,
+    /// An exchange ran out of time.
+    Timeout,
+    /// The line that ends an operation stayed out.
+    ResultTimeout,
+    /// An answer or a line grew past its bound.
+    Flood,
+    /// A command was written in part.
+    WriteFailed,
+    /// Announced data stopped half-way.
+    TornData,
+    /// A final result code came that no command asked for.
+    StrayFinal,
+    /// `OK` came where a prompt was due.
+    NoPrompt,
+    /// The owner of the port has a reason of its own.
+    Doubt,
+}
+
+/// What the engine tells the owner of the port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// An exchange ended.
+    Completed(Ticket, Result<Reply, Failure>),
+    /// The modem said something unasked.
+    Urc(Urc),
+    /// The engine lost its step and is getting it back; no command starts until then.
+    Desync(Cause),
+    /// The engine is in step. `answer` is what the modem answered to the question of [`Identity`].
+    InStep {
+        /// The model line, or the IMEI.
+        answer: String,
+    },
+    /// The modem answers nothing: the port is of no use until it is opened again.
+    Mute,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    ticket: Ticket,
+    exchange: Exchange,
+    prompted: bool,
+    echoed: bool,
+    lines: Vec<String>,
+    bytes: usize,
+    result: Option<String>,
+    deadline: Instant,
+    /// The deadline was put off until a pending result is in.
+    extended: bool,
+}
+
+#[derive(Debug)]
+struct Pending {
+    ticket: Ticket,
+    line: ResultLine,
+    lane: Option<&'static str>,
+    lines: Vec<String>,
+    deadline: Instant,
+}
+
+/// The AT engine of one port.
+///
+/// After every call of [`submit`](Self::submit), [`receive`](Self::receive),
+/// [`handle_timeout`](Self::handle_timeout), [`write_failed`](Self::write_failed) or
+/// [`close`](Self::close) the owner drains [`poll_transmit`](Self::poll_transmit) and
+/// [`poll_event`](Self::poll_event), and asks [`poll_timeout`](Self::poll_timeout) again.
+#[derive(Debug)]
+pub struct Engine {
+    splitter: Splitter,
+    in_flight: Option<InFlight>,
+    pending: Vec<Pending>,
+    resync: Option<Resync>,
+    identity: Identity,
+    transmit: VecDeque<Vec<u8>>,
+    events: VecDeque<Event>,
+    data_deadline: Option<Instant>,
+    tickets: u64,
+    closed: bool,
+}
+
+impl Engine {
+    /// An engine for a port that was just opened. It begins by getting in step.
+    pub fn new(framing: Framing, now: Instant) -> Self {
+        let mut splitter = Splitter::default();
+        splitter.set_framing(framing);
+        let mut engine = Self {
+            splitter,
+            in_flight: None,
+            pending: Vec::new(),
+            resync: None,
+            identity: Identity::Unknown,
+            transmit: VecDeque::new(),
+            events: VecDeque::new(),
+            data_deadline: None,
+            tickets: 0,
+            closed: false,
+        };
+        engine.lose_step(Cause::Opened, Answer::None, 0, now);
+        engine
+    }
+
+    /// Tells what the modem's lines mean, once its model is known.
+    pub fn set_framing(&mut self, framing: Framing) {
+        self.splitter.set_framing(framing);
+    }
+
+    /// Tells what only this modem answers.
+    pub fn set_identity(&mut self, identity: Identity) {
+        self.identity = identity;
+    }
+
+    /// Whether this exchange could start now.
+    ///
+    /// Not while another is in flight, while the engine is out of step, or while a result of the same
+    /// lane is awaited.
+    pub fn ready_for(&self, exchange: &Exchange) -> bool {
+        let lane_busy =
+            exchange.lane.is_some() && self.pending.iter().any(|p| p.lane == exchange.lane);
+        !self.closed && self.in_flight.is_none() && self.resync.is_none() && !lane_busy
+    }
+
+    /// Whether nothing is in flight, pending, or out of step.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.is_none() && self.pending.is_empty() && self.resync.is_none()
+    }
+
+    /// Starts an exchange.
+    ///
+    /// # Errors
+    /// Gives the exchange back while it could not start; see [`ready_for`](Self::ready_for).
+    pub fn submit(&mut self, exchange: Exchange, now: Instant) -> Result<Ticket, Box<Exchange>> {
+        if !self.ready_for(&exchange) {
+            return Err(Box::new(exchange));
+        }
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.transmit.push_back(format!("{}\r", exchange.line()).into_bytes());
+        self.in_flight = Some(InFlight {
+            ticket,
+            deadline: now + exchange.timeout,
+            prompted: false,
+            echoed: false,
+            lines: Vec::new(),
+            bytes: 0,
+            result: None,
+            extended: false,
+            exchange,
+        });
+        Ok(ticket)
+    }
+
+    /// The owner has a reason to doubt that the next answer is the next command's, such as an
+    /// operation that failed in a way after which some firmware sends one more `OK`.
+    pub fn doubt(&mut self, now: Instant) {
+        if self.resync.is_none() && self.in_flight.is_none() && !self.closed {
+            self.lose_step(Cause::Doubt, Answer::None, 0, now);
+        }
+    }
+
+    /// Takes bytes as they were read, cut anywhere.
+    pub fn receive(&mut self, bytes: &[u8], now: Instant) {
+        let mut input = bytes;
+        if let Some(resync) = &mut self.resync {
+            resync.heard(now);
+        }
+        loop {
+            let in_flight = self.in_flight.as_ref();
+            let expect = Expect {
+                // While out of step a late prompt must be seen too: it opens a data mode.
+                prompt: self.resync.is_some()
+                    || in_flight.is_some_and(|f| f.exchange.has_prompt() && !f.prompted),
+                echo: in_flight.map(|f| f.exchange.line()),
+            };
+            let Some(token) = self.splitter.next(&mut input, expect) else { break };
+            match token {
+                Token::Line(line) => self.line(line, now),
+                Token::Prompt { echoed } => self.prompt(echoed, now),
+                Token::Data { line, data } => {
+                    self.events.push_back(Event::Urc(Urc { line, data: Some(data) }));
+                }
+                Token::Overlong => self.fail_in_flight(Failure::Flood, Cause::Flood, now),
+            }
+        }
+        self.data_deadline = self.splitter.in_data().then(|| now + DATA_PAUSE);
+    }
+
+    /// The next bytes to write, whole and in this order.
+    #[must_use]
+    pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+        self.transmit.pop_front()
+    }
+
+    /// The next event.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout). May change with every other call.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let in_flight = self.in_flight.as_ref().map(|f| f.deadline);
+        let resync = self.resync.as_ref().map(|r| r.deadline);
+        let pending = self.pending.iter().map(|p| p.deadline).min();
+        [in_flight, resync, pending, self.data_deadline].into_iter().flatten().min()
+    }
+
+    /// Time passed. Does nothing where nothing is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.data_deadline.is_some_and(|due| due <= now) {
+            self.data_deadline = None;
+            self.splitter.abandon_data();
+            self.fail_in_flight(Failure::Timeout(WaitingFor::FinalCode), Cause::TornData, now);
+        }
+        self.expire_pending(now);
+        self.expire_in_flight(now);
+        if self.resync.as_ref().is_some_and(|r| r.deadline <= now) {
+            self.resync_overdue(now);
+        }
+    }
+
+    /// The port took only part of what [`poll_transmit`](Self::poll_transmit) gave.
+    pub fn write_failed(&mut self, now: Instant) {
+        self.transmit.clear();
+        self.fail_in_flight(Failure::WriteFailed, Cause::WriteFailed, now);
+    }
+
+    /// The port is at its end. Whatever was under way fails; nothing starts any more.
+    pub fn close(&mut self) {
+        self.closed = true;
+        self.transmit.clear();
+        self.resync = None;
+        self.data_deadline = None;
+        let in_flight = self.in_flight.take().map(|f| f.ticket);
+        for ticket in in_flight.into_iter().chain(self.pending.drain(..).map(|p| p.ticket)) {
+            self.events.push_back(Event::Completed(ticket, Err(Failure::Closed)));
+        }
+    }
+
+    // --- lines -------------------------------------------------------------------------------------
+
+    fn line(&mut self, line: String, now: Instant) {
+        if self.take_pending_result(&line, now) {
+            return;
+        }
+        if self.resync.is_some() {
+            return self.line_while_out_of_step(line, now);
+        }
+        let code = FinalCode::parse(&line);
+        let Some(in_flight) = &mut self.in_flight else {
+            return match code {
+                Some(code) => self.final_while_idle(code, now),
+                None => self.urc(line),
+            };
+        };
+        if !in_flight.echoed && line == in_flight.exchange.line() {
+            in_flight.echoed = true;
+        } else if let Some(code) = code {
+            self.finish(code, now);
+        } else if in_flight.exchange.result.is_some_and(|(result, _)| result.matches(&line)) {
+            in_flight.result = Some(line);
+        } else if in_flight.exchange.answer.takes(&line, self.splitter.framing().declares(&line)) {
+            in_flight.bytes += line.len();
+            in_flight.lines.push(line);
+            if in_flight.bytes > in_flight.exchange.max_answer {
+                self.fail_in_flight(Failure::Flood, Cause::Flood, now);
+            }
+        } else {
+            self.urc(line);
+        }
+    }
+
+    fn urc(&mut self, line: String) {
+        self.events.push_back(Event::Urc(Urc { line, data: None }));
+    }
+
+    fn line_while_out_of_step(&mut self, line: String, now: Instant) {
+        let Some(resync) = &mut self.resync else { return };
+        if let Some(code) = FinalCode::parse(&line) {
+            if resync.take_final(code == FinalCode::Ok, now) {
+                self.in_step();
+            }
+        } else if !resync.take_line(&line, self.splitter.framing()) {
+            self.urc(line);
+        }
+    }
+
+    /// A final result code with no command in flight: an error ends the one operation that is
+    /// pending; anything else is a late answer, and there may be more where it came from.
+    fn final_while_idle(&mut self, code: FinalCode, now: Instant) {
+        if code != FinalCode::Ok && self.pending.len() == 1 {
+            let Some(pending) = self.pending.pop() else { return };
+            let failure = Failure::Refused { code, lines: pending.lines, result: None };
+            self.events.push_back(Event::Completed(pending.ticket, Err(failure)));
+            return;
+        }
+        self.lose_step(Cause::StrayFinal, Answer::None, 0, now);
+    }
+
+    fn take_pending_result(&mut self, line: &str, now: Instant) -> bool {
+        let Some(at) = self.pending.iter().position(|p| p.line.matches(line)) else { return false };
+        let pending = self.pending.swap_remove(at);
+        let reply = Reply { lines: pending.lines, result: Some(line.to_owned()) };
+        self.events.push_back(Event::Completed(pending.ticket, Ok(reply)));
+        if let Some(in_flight) = self.in_flight.as_mut().filter(|f| f.extended) {
+            in_flight.extended = false;
+            in_flight.deadline = now + in_flight.exchange.timeout;
+        }
+        true
+    }
+
+    fn prompt(&mut self, echoed: bool, now: Instant) {
+        if let Some(resync) = &self.resync {
+            // The failed exchange's prompt came after all: the modem takes what follows as data.
+            if resync.may_ask() {
+                self.ask(now);
+            }
+            return;
+        }
+        let Some(in_flight) = &mut self.in_flight else { return };
+        let Some(data) = &in_flight.exchange.data else { return };
+        in_flight.prompted = true;
+        in_flight.deadline = now + in_flight.exchange.timeout;
+        if in_flight.echoed || echoed {
+            self.splitter.expect_data_echo(data);
+        }
+        if !data.is_empty() {
+            self.transmit.push_back(data.clone());
+        }
+    }
+
+    /// A final result code for the command in flight.
+    fn finish(&mut self, code: FinalCode, now: Instant) {
+        let Some(in_flight) = self.in_flight.take() else { return };
+        let InFlight { ticket, exchange, prompted, lines, result, .. } = in_flight;
+        let outcome = match (code, exchange.result, result) {
+            (FinalCode::Ok, _, _) if exchange.has_prompt() && !prompted => {
+                let padding = exchange.data.as_ref().map_or(0, Vec::len);
+                self.lose_step(Cause::NoPrompt, exchange.answer, padding, now);
+                Err(Failure::NoPrompt)
+            }
+            (FinalCode::Ok, Some((line, timeout)), None) => {
+                let deadline = now + timeout;
+                self.pending.push(Pending { ticket, line, lane: exchange.lane, lines, deadline });
+                return;
+            }
+            (FinalCode::Ok, _, result) => Ok(Reply { lines, result }),
+            (code, _, result) => Err(Failure::Refused { code, lines, result }),
+        };
+        self.events.push_back(Event::Completed(ticket, outcome));
+    }
+
+    // --- time --------------------------------------------------------------------------------------
+
+    fn expire_pending(&mut self, now: Instant) {
+        while let Some(at) = self.pending.iter().position(|p| p.deadline <= now) {
+            let pending = self.pending.swap_remove(at);
+            let failure = Failure::Timeout(WaitingFor::Result);
+            self.events.push_back(Event::Completed(pending.ticket, Err(failure)));
+            if self.in_flight.is_none() && self.resync.is_none() {
+                self.lose_step(Cause::ResultTimeout, Answer::None, 0, now);
+            }
+        }
+    }
+
+    fn expire_in_flight(&mut self, now: Instant) {
+        let last_result = self.pending.iter().map(|p| p.deadline).max();
+        let Some(in_flight) = &mut self.in_flight else { return };
+        if in_flight.deadline > now {
+            return;
+        }
+        // Some firmware answers nothing until the operation under way has its result.
+        if let Some(last_result) = last_result {
+            in_flight.deadline = last_result + in_flight.exchange.timeout;
+            in_flight.extended = true;
+            return;
+        }
+        let awaits_prompt = in_flight.exchange.has_prompt() && !in_flight.prompted;
+        let waiting = if awaits_prompt { WaitingFor::Prompt } else { WaitingFor::FinalCode };
+        self.fail_in_flight(Failure::Timeout(waiting), Cause::Timeout, now);
+    }
+
+    fn resync_overdue(&mut self, now: Instant) {
+        let pending = !self.pending.is_empty();
+        match self.resync.as_ref().map(|resync| resync.overdue(pending)) {
+            None => {}
+            Some(Step::Ask) => self.ask(now),
+            Some(Step::Done) => self.in_step(),
+            Some(Step::Mute) => {
+                // Keep listening, but ask no more: the owner decides what becomes of the port.
+                self.close();
+                self.events.push_back(Event::Mute);
+            }
+        }
+    }
+
+    // --- step --------------------------------------------------------------------------------------
+
+    /// Fails the exchange in flight, if any, and loses step either way.
+    fn fail_in_flight(&mut self, failure: Failure, cause: Cause, now: Instant) {
+        if self.closed {
+            return;
+        }
+        let (mut late, mut padding) = (Answer::None, 0);
+        if let Some(in_flight) = self.in_flight.take() {
+            late = in_flight.exchange.answer;
+            padding = in_flight.exchange.data.as_ref().map_or(0, Vec::len);
+            self.events.push_back(Event::Completed(in_flight.ticket, Err(failure)));
+        }
+        if self.resync.is_none() {
+            self.lose_step(cause, late, padding, now);
+        }
+    }
+
+    fn lose_step(&mut self, cause: Cause, late: Answer, padding: usize, now: Instant) {
+        self.events.push_back(Event::Desync(cause));
+        self.resync = Some(Resync::new(self.identity.clone(), late, padding, now));
+        self.ask(now);
+    }
+
+    fn ask(&mut self, now: Instant) {
+        if let Some(resync) = &mut self.resync {
+            self.transmit.push_back(resync.ask(self.splitter.framing(), now));
+        }
+    }
+
+    fn in_step(&mut self) {
+        let Some(answer) = self.resync.take().and_then(Resync::into_answer) else { return };
+        self.events.push_back(Event::InStep { answer });
+    }
+}

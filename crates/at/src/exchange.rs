@@ -1,0 +1,325 @@
+//! One exchange: the command line, its optional prompt data, what ends it, and how long it may take.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Longest command line that is sent, in bytes without its CR. SIMCom's `AT+CMQTTCONNECT` with every
+/// argument at its limit needs about 800 (manual V3.00 ch. 16).
+const MAX_LINE: usize = 1_600;
+
+/// What an exchange may collect before it counts as a flood, unless it asks for more.
+const DEFAULT_MAX_ANSWER: usize = 64 * 1024;
+
+/// A final result code (V.250 §5.7, 27.007 §9.1): the line that ends a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FinalCode {
+    /// `OK`.
+    Ok,
+    /// `ERROR` and the call-related codes (`NO CARRIER`, `BUSY` …), as sent.
+    Error(String),
+    /// `+CME ERROR: …`; the text or number after the colon.
+    Cme(String),
+    /// `+CMS ERROR: …`; the text or number after the colon.
+    Cms(String),
+}
+
+impl FinalCode {
+    /// Reads a line as a final result code, or says that it is none.
+    pub fn parse(line: &str) -> Option<Self> {
+        match line {
+            "OK" => return Some(Self::Ok),
+            "ERROR"
+            | "NO CARRIER"
+            | "BUSY"
+            | "NO ANSWER"
+            | "NO DIALTONE"
+            | "NO DIAL TONE"
+            | "COMMAND NOT SUPPORT" => return Some(Self::Error(line.to_owned())),
+            _ => {}
+        }
+        let after = |prefix: &str| line.strip_prefix(prefix).map(|rest| rest.trim().to_owned());
+        after("+CME ERROR:").map(Self::Cme).or_else(|| after("+CMS ERROR:").map(Self::Cms))
+    }
+}
+
+impl fmt::Display for FinalCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ok => f.write_str("OK"),
+            Self::Error(text) => f.write_str(text),
+            Self::Cme(text) => write!(f, "+CME ERROR: {text}"),
+            Self::Cms(text) => write!(f, "+CMS ERROR: {text}"),
+        }
+    }
+}
+
+/// Which lines belong to the answer of an exchange. All others are URCs.
+#[derive(Debug, Clone, Copy)]
+pub enum Answer {
+    /// Only the final result code.
+    None,
+    /// Lines that begin with this prefix, such as `+CSQ:`.
+    Prefix(&'static str),
+    /// Lines for which this holds; for answers that a URC of the same prefix may interrupt
+    /// (`+CREG: 0,1` is the answer, `+CREG: 1` is not).
+    Matching(fn(&str) -> bool),
+    /// Any line that is no declared URC and has no `+`, `*` or `^` prefix, such as the reply to
+    /// `AT+CGMM`.
+    Bare,
+    /// Every line that is no declared URC: for a person's own commands.
+    Any,
+}
+
+impl Answer {
+    /// Whether `line` belongs to the answer; `declared` tells that the framing names it as a URC.
+    pub(crate) fn takes(self, line: &str, declared: bool) -> bool {
+        match self {
+            Self::None => false,
+            Self::Prefix(prefix) => line.starts_with(prefix),
+            Self::Matching(holds) => holds(line),
+            Self::Bare => !declared && !line.starts_with(['+', '*', '^']),
+            Self::Any => !declared,
+        }
+    }
+}
+
+/// The line that ends an operation for which `OK` means acceptance only.
+///
+/// It may come before or after `OK`. SIMCom's manual shows both orders for one command, and units in
+/// the field differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResultLine {
+    /// How the line begins, colon included: `+CMQTTPUB:`.
+    pub prefix: &'static str,
+    /// What its first argument must be, where the operation belongs to one client index.
+    pub first: Option<u8>,
+}
+
+impl ResultLine {
+    /// Whether `line` is this result.
+    pub(crate) fn matches(&self, line: &str) -> bool {
+        let Some(rest) = line.strip_prefix(self.prefix) else { return false };
+        let Some(first) = self.first else { return true };
+        rest.split(',').next().and_then(|arg| arg.trim().parse::<u8>().ok()) == Some(first)
+    }
+}
+
+/// Why a command line was refused before it reached the modem.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidLine {
+    /// The line is empty, or does not begin with `AT`.
+    #[error("a command line begins with AT")]
+    NotAt,
+    /// A CR, LF or other control byte would end the command early and begin another.
+    #[error("control byte 0x{byte:02x} at position {at}")]
+    Control {
+        /// The byte.
+        byte: u8,
+        /// Its position, counted from 0.
+        at: usize,
+    },
+    /// A quotation mark would end the string early.
+    #[error("quotation mark at position {at} of a quoted value")]
+    Quote {
+        /// Its position, counted from 0.
+        at: usize,
+    },
+    /// Longer than any modem takes.
+    #[error("{length} bytes, more than {MAX_LINE}")]
+    TooLong {
+        /// Its length in bytes.
+        length: usize,
+    },
+}
+
+/// Puts a value between quotation marks, or refuses it: V.250 has no escape for a quotation mark that
+/// the modems at hand honour, so a value that holds one cannot be sent.
+///
+/// # Errors
+/// [`InvalidLine::Quote`] and [`InvalidLine::Control`].
+pub fn quote(value: &str) -> Result<String, InvalidLine> {
+    if let Some(at) = value.find('"') {
+        return Err(InvalidLine::Quote { at });
+    }
+    refuse_control(value)?;
+    Ok(format!("\"{value}\""))
+}
+
+fn refuse_control(text: &str) -> Result<(), InvalidLine> {
+    match text.bytes().enumerate().find(|(_, byte)| byte.is_ascii_control()) {
+        Some((at, byte)) => Err(InvalidLine::Control { byte, at }),
+        None => Ok(()),
+    }
+}
+
+/// One exchange with a modem, submitted as one message and never interrupted half-way.
+#[derive(Clone)]
+pub struct Exchange {
+    line: String,
+    shown: Option<String>,
+    pub(crate) answer: Answer,
+    pub(crate) data: Option<Vec<u8>>,
+    pub(crate) result: Option<(ResultLine, Duration)>,
+    pub(crate) lane: Option<&'static str>,
+    pub(crate) timeout: Duration,
+    pub(crate) max_answer: usize,
+}
+
+impl Exchange {
+    /// An exchange that ends with its final result code within `timeout`.
+    ///
+    /// # Errors
+    /// [`InvalidLine`] where the line could not be sent as one command.
+    pub fn new(line: impl Into<String>, timeout: Duration) -> Result<Self, InvalidLine> {
+        let line = line.into();
+        if !line.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("AT")) {
+            return Err(InvalidLine::NotAt);
+        }
+        if line.len() > MAX_LINE {
+            return Err(InvalidLine::TooLong { length: line.len() });
+        }
+        refuse_control(&line)?;
+        Ok(Self {
+            line,
+            shown: None,
+            answer: Answer::None,
+            data: None,
+            result: None,
+            lane: None,
+            timeout,
+            max_answer: DEFAULT_MAX_ANSWER,
+        })
+    }
+
+    /// Which lines belong to the answer.
+    #[must_use]
+    pub fn answer(mut self, answer: Answer) -> Self {
+        self.answer = answer;
+        self
+    }
+
+    /// Data to send after the prompt `>`; the command line must announce its length.
+    #[must_use]
+    pub fn prompt(mut self, data: impl Into<Vec<u8>>) -> Self {
+        self.data = Some(data.into());
+        self
+    }
+
+    /// The line that ends the operation, and how long after `OK` it may take.
+    #[must_use]
+    pub fn result(mut self, line: ResultLine, timeout: Duration) -> Self {
+        self.result = Some((line, timeout));
+        self
+    }
+
+    /// Excludes this exchange while a result of the same lane is awaited.
+    #[must_use]
+    pub fn lane(mut self, lane: &'static str) -> Self {
+        self.lane = Some(lane);
+        self
+    }
+
+    /// What logs show instead of the line, for commands that carry a secret.
+    #[must_use]
+    pub fn shown_as(mut self, shown: impl Into<String>) -> Self {
+        self.shown = Some(shown.into());
+        self
+    }
+
+    /// Allows a longer answer than 64 KiB (`AT+COPS=?`, a whole message store).
+    #[must_use]
+    pub fn max_answer(mut self, bytes: usize) -> Self {
+        self.max_answer = bytes;
+        self
+    }
+
+    /// The command line as it goes to the modem, without CR.
+    pub fn line(&self) -> &str {
+        &self.line
+    }
+
+    /// The command line as logs may show it.
+    pub fn shown(&self) -> &str {
+        self.shown.as_deref().unwrap_or(&self.line)
+    }
+
+    /// Whether the exchange sends data after a prompt.
+    pub fn has_prompt(&self) -> bool {
+        self.data.is_some()
+    }
+
+    /// Whether a line after `OK` ends it.
+    pub fn has_result(&self) -> bool {
+        self.result.is_some()
+    }
+}
+
+impl fmt::Debug for Exchange {
+    /// Shows neither secrets nor data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange")
+            .field("line", &self.shown())
+            .field("data_bytes", &self.data.as_ref().map(Vec::len))
+            .finish_non_exhaustive()
+    }
+}
+
+/// An exchange that ended with `OK` (and with its result line, where it has one).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reply {
+    /// The lines of the answer, trimmed, without the final result code.
+    pub lines: Vec<String>,
+    /// The result line.
+    pub result: Option<String>,
+}
+
+/// What an exchange was waiting for when its time ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitingFor {
+    /// The prompt `>`.
+    Prompt,
+    /// The final result code.
+    FinalCode,
+    /// The line that ends the operation; the command itself was accepted.
+    Result,
+}
+
+impl fmt::Display for WaitingFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Prompt => "its prompt",
+            Self::FinalCode => "its final result code",
+            Self::Result => "its result line",
+        })
+    }
+}
+
+/// How an exchange failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The modem said no. `lines` and `result` hold what it said before.
+    #[error("the modem answered {code}")]
+    Refused {
+        /// The final result code.
+        code: FinalCode,
+        /// The lines of the answer before it.
+        lines: Vec<String>,
+        /// The result line, where it came early.
+        result: Option<String>,
+    },
+    /// Nothing came in time. The engine resynchronises before the next command.
+    #[error("no answer in time: the modem still owed {0}")]
+    Timeout(WaitingFor),
+    /// `OK` came where a prompt was due.
+    #[error("the modem answered OK where a prompt was due")]
+    NoPrompt,
+    /// More than the exchange allows, or a line longer than any modem's.
+    #[error("the answer grew past its bound")]
+    Flood,
+    /// The command could not be written whole.
+    #[error("the port took only part of the command")]
+    WriteFailed,
+    /// The port is at its end: unplugged, or closed by us.
+    #[error("the port closed")]
+    Closed,
+}

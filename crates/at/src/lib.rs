@@ -1,0 +1,36 @@
+//! The AT protocol as a value.
+//!
+//! Bytes and time go in; bytes to write, results, unsolicited result codes (URCs) and deadlines come
+//! out. There is no I/O here, no clock, no task: whoever owns the tty drives an [`Engine`] with five
+//! verbs ([`submit`](Engine::submit), [`receive`](Engine::receive),
+//! [`handle_timeout`](Engine::handle_timeout), [`poll_transmit`](Engine::poll_transmit),
+//! [`poll_event`](Engine::poll_event)) and asks [`poll_timeout`](Engine::poll_timeout) when to come
+//! back. That makes every race a unit test.
+//!
+//! Three ideas carry it:
+//!
+//! * **The engine knows the exchange in flight.** `+CREG: 0,1` is an answer while `AT+CREG?` is in
+//!   flight and a URC otherwise; the line alone cannot tell.
+//! * **Doubt is resolved before the next command.** After a timeout, a flood, a torn line or a stray
+//!   `OK` the engine asks a question that only one answer fits, and is *in step* again only when that
+//!   answer and its `OK` came in order. A late answer is never credited to the wrong command.
+//! * **Lengths are obeyed.** What a vendor's line announces ([`Framing`]) is cut by length, so a
+//!   payload may hold `OK`, `>` or a whole URC.
+//!
+//! The crate knows ITU-T V.250 and the line grammar of 3GPP TS 27.007. It knows no modem model and
+//! nothing of MQTT.
+
+mod engine;
+mod exchange;
+mod framing;
+mod resync;
+
+pub use engine::{Cause, Engine, Event, Ticket, Urc};
+pub use exchange::{
+    Answer, Exchange, Failure, FinalCode, InvalidLine, Reply, ResultLine, WaitingFor, quote,
+};
+pub use framing::{Announced, Framing};
+pub use resync::Identity;
+
+#[cfg(test)]
+mod tests;

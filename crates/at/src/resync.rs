@@ -1,0 +1,174 @@
+//! Getting back in step: a question that only one answer fits.
+//!
+//! A bare `AT` proves nothing, since a late `OK` answers it as well. So the engine asks for the IMEI
+//! it knows (or, before it knows one, for the model), and believes only that line followed by its
+//! `OK`. Every question asked is remembered: where the modem was merely slow, all of them are answered
+//! in the end, and the last of these answers must not meet the next command.
+
+use std::time::{Duration, Instant};
+
+use crate::{Answer, Framing};
+
+/// How long one question may stay unanswered before it is asked again.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// After a right answer, how long the port must be quiet before questions still open count as lost.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// How long chatter may put that off.
+const MAX_QUIET_WAIT: Duration = Duration::from_secs(10);
+
+/// How often the question is asked before the port is given up as mute.
+const MAX_PROBES: u32 = 6;
+
+/// What the modem answers that no late reply can be taken for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Identity {
+    /// Nothing is known yet: `AT+CGMM`, and any bare line is its answer.
+    #[default]
+    Unknown,
+    /// `AT+CGMM` answers this line.
+    Model(String),
+    /// `AT+CGSN` answers this line.
+    Imei(String),
+}
+
+impl Identity {
+    /// The question, without CR.
+    pub(crate) fn question(&self) -> &'static str {
+        match self {
+            Self::Unknown | Self::Model(_) => "AT+CGMM",
+            Self::Imei(_) => "AT+CGSN",
+        }
+    }
+
+    /// Whether `line` is the answer to the question.
+    fn fits(&self, line: &str, framing: &Framing) -> bool {
+        match self {
+            Self::Unknown => {
+                let echo = line.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("AT"));
+                let sentence = line.starts_with('$'); // NMEA
+                !echo && !sentence && Answer::Bare.takes(line, framing.declares(line))
+            }
+            Self::Model(known) | Self::Imei(known) => line == known,
+        }
+    }
+}
+
+/// What a timeout of the resynchronisation asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Ask (again); first pad what the prompt announced.
+    Ask,
+    /// In step.
+    Done,
+    /// The port is mute.
+    Mute,
+}
+
+/// One resynchronisation under way.
+#[derive(Debug)]
+pub(crate) struct Resync {
+    identity: Identity,
+    /// Answers of the exchange that failed are dropped here: they are late, and no URCs.
+    late: Answer,
+    /// CRs to send before each question: empty lines in command mode, padding in data mode.
+    padding: usize,
+    asked: u32,
+    open: u32,
+    /// The line that fits, waiting for its `OK`.
+    line: Option<String>,
+    /// A whole right answer.
+    answer: Option<String>,
+    /// When a right answer counts whatever else is heard.
+    latest: Instant,
+    pub(crate) deadline: Instant,
+}
+
+impl Resync {
+    pub(crate) fn new(identity: Identity, late: Answer, padding: usize, now: Instant) -> Self {
+        Self {
+            identity,
+            late,
+            padding,
+            asked: 0,
+            open: 0,
+            line: None,
+            answer: None,
+            latest: now,
+            deadline: now,
+        }
+    }
+
+    /// The bytes that ask once more. The CR before the question ends whatever half a line is left in
+    /// the modem's buffer.
+    pub(crate) fn ask(&mut self, framing: &Framing, now: Instant) -> Vec<u8> {
+        // A mute port may be in a data mode that an earlier program entered, with any length.
+        let padding =
+            if self.asked == 0 { self.padding } else { self.padding.max(framing.max_prompt_data) };
+        self.asked += 1;
+        self.open += 1;
+        self.deadline = now + PROBE_TIMEOUT;
+        let mut bytes = vec![b'\r'; padding + 1];
+        bytes.extend_from_slice(self.identity.question().as_bytes());
+        bytes.push(b'\r');
+        bytes
+    }
+
+    /// Takes a line that is no final result code; tells whether it belongs here (else it is a URC).
+    pub(crate) fn take_line(&mut self, line: &str, framing: &Framing) -> bool {
+        let declared = framing.declares(line);
+        if line == self.identity.question() {
+            return true;
+        }
+        if self.identity.fits(line, framing) {
+            self.line = Some(line.to_owned());
+            return true;
+        }
+        self.late.takes(line, declared) || Answer::Bare.takes(line, declared)
+    }
+
+    /// Takes a final result code; tells whether the modem is in step now.
+    pub(crate) fn take_final(&mut self, ok: bool, now: Instant) -> bool {
+        let line = self.line.take();
+        if !ok || line.is_none() {
+            return false;
+        }
+        if self.answer.is_none() {
+            self.latest = now + MAX_QUIET_WAIT;
+        }
+        self.answer = line;
+        self.open = self.open.saturating_sub(1);
+        self.deadline = (now + QUIET).min(self.latest);
+        self.open == 0
+    }
+
+    /// Any byte from the modem puts off the verdict that open questions are lost.
+    pub(crate) fn heard(&mut self, now: Instant) {
+        if self.answer.is_some() {
+            self.deadline = (now + QUIET).min(self.latest);
+        }
+    }
+
+    /// Whether a late prompt may cause one more question; a port that prints `>` for ever may not.
+    pub(crate) fn may_ask(&self) -> bool {
+        self.asked < MAX_PROBES
+    }
+
+    /// The deadline passed. While a result is `pending` the modem may be busy with it: that is no
+    /// proof of a mute port.
+    pub(crate) fn overdue(&self, pending: bool) -> Step {
+        if self.answer.is_some() {
+            Step::Done
+        } else if self.asked < MAX_PROBES || pending {
+            Step::Ask
+        } else {
+            Step::Mute
+        }
+    }
+
+    /// The line that answered the question.
+    pub(crate) fn into_answer(self) -> Option<String> {
+        self.answer
+    }
+}

@@ -1,0 +1,672 @@
+//! The engine under a clock of its own: every race of a serial line as data.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    Announced, Answer, Cause, Engine, Event, Exchange, Failure, FinalCode, Framing, Identity,
+    ResultLine, WaitingFor,
+};
+
+const IMEI: &str = "861234567000003";
+const PUB: ResultLine = ResultLine { prefix: "+CMQTTPUB:", first: Some(0) };
+const SEC: u64 = 1_000;
+
+fn framing() -> Framing {
+    Framing {
+        announced: vec![Announced { prefix: "+CMQTTRXPAYLOAD:", length_at: 1, max: 10_240 }],
+        urcs: vec!["RDY", "SMS DONE", "PB DONE"],
+        max_prompt_data: 20,
+    }
+}
+
+/// One engine, one virtual clock, and what came out of it in words.
+struct Line {
+    engine: Engine,
+    now: Instant,
+    sent: Vec<u8>,
+    told: Vec<String>,
+}
+
+impl Line {
+    fn opened() -> Self {
+        let now = tests_epoch();
+        let mut line =
+            Self { engine: Engine::new(framing(), now), now, sent: vec![], told: vec![] };
+        line.drain();
+        line
+    }
+
+    /// A line in step that knows its IMEI; the log is empty.
+    fn in_step() -> Self {
+        let mut line = Self::opened();
+        line.modem("\r\nSIMCOM_SIM7600G-H\r\n\r\nOK\r\n");
+        line.engine.set_identity(Identity::Imei(IMEI.to_owned()));
+        line.sent.clear();
+        line.told.clear();
+        line
+    }
+
+    fn drain(&mut self) {
+        while let Some(bytes) = self.engine.poll_transmit() {
+            self.sent.extend(bytes);
+        }
+        while let Some(event) = self.engine.poll_event() {
+            self.told.push(words(&event));
+        }
+    }
+
+    fn send(&mut self, exchange: Exchange) {
+        self.engine.submit(exchange, self.now).expect("the engine takes the exchange");
+        self.drain();
+    }
+
+    fn modem(&mut self, text: &str) {
+        self.engine.receive(text.as_bytes(), self.now);
+        self.drain();
+    }
+
+    /// Lets time pass, timer by timer.
+    fn wait(&mut self, ms: u64) {
+        let end = self.now + Duration::from_millis(ms);
+        while let Some(due) = self.engine.poll_timeout().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            self.engine.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = end;
+    }
+
+    fn sent(&mut self) -> String {
+        String::from_utf8(std::mem::take(&mut self.sent)).unwrap().replace('\r', "¶")
+    }
+
+    fn told(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.told)
+    }
+}
+
+/// Instants have no literal; all tests count from one.
+fn tests_epoch() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "a start for a virtual clock")]
+    Instant::now()
+}
+
+fn words(event: &Event) -> String {
+    match event {
+        Event::Completed(_, Ok(reply)) => match &reply.result {
+            Some(result) => format!("ok {:?} result {result}", reply.lines),
+            None => format!("ok {:?}", reply.lines),
+        },
+        Event::Completed(_, Err(Failure::Refused { code, lines, result })) => {
+            format!("refused {code} {lines:?} {result:?}")
+        }
+        Event::Completed(_, Err(failure)) => format!("failed: {failure}"),
+        Event::Urc(urc) => match &urc.data {
+            Some(data) => {
+                format!("urc {} data {}", urc.line, String::from_utf8_lossy(data).escape_debug())
+            }
+            None => format!("urc {}", urc.line),
+        },
+        Event::Desync(cause) => format!("desync {cause:?}"),
+        Event::InStep { answer } => format!("in step {answer}"),
+        Event::Mute => "mute".to_owned(),
+    }
+}
+
+fn at(line: &str) -> Exchange {
+    Exchange::new(line, Duration::from_secs(3)).unwrap()
+}
+
+fn creg() -> Exchange {
+    // 27.007 §7.2: the answer has <n>,<stat>; the URC has <stat> alone.
+    at("AT+CREG?").answer(Answer::Matching(|line| line.starts_with("+CREG:") && line.contains(',')))
+}
+
+fn topic() -> Exchange {
+    at("AT+CMQTTTOPIC=0,5").prompt("a/b/c").answer(Answer::Prefix("+CMQTTTOPIC:")).lane("cmqtt")
+}
+
+fn publish() -> Exchange {
+    at("AT+CMQTTPUB=0,1,60").result(PUB, Duration::from_secs(65)).lane("cmqtt")
+}
+
+/// The answer that proves the step, as the modem gives it.
+const PROOF: &str = "\r\n861234567000003\r\n\r\nOK\r\n";
+
+// --- exchanges that go well ------------------------------------------------------------------------
+
+#[test]
+fn opening_asks_for_the_model_and_tells_it() {
+    let mut line = Line::opened();
+    assert_eq!(line.sent(), "¶AT+CGMM¶");
+    line.modem("AT+CGMM\r\r\nSIMCOM_SIM7600G-H\r\n\r\nOK\r\n");
+    assert_eq!(line.told(), ["desync Opened", "in step SIMCOM_SIM7600G-H"]);
+}
+
+#[test]
+fn an_answer_and_a_urc_of_one_prefix_are_told_apart() {
+    let mut line = Line::in_step();
+    line.modem("\r\n+CREG: 2\r\n");
+    line.send(creg());
+    line.modem("\r\n+CREG: 5\r\n\r\n+CREG: 1,5\r\n\r\nOK\r\n");
+    line.modem("\r\n+CREG: 1,\"CE00\",\"01CEAD8F\"\r\n");
+    assert_eq!(
+        line.told(),
+        [
+            "urc +CREG: 2",
+            "urc +CREG: 5",
+            "ok [\"+CREG: 1,5\"]",
+            "urc +CREG: 1,\"CE00\",\"01CEAD8F\""
+        ]
+    );
+}
+
+#[test]
+fn a_declared_urc_between_echo_and_a_bare_answer_is_no_answer() {
+    let mut line = Line::in_step();
+    line.send(at("AT+CGMR").answer(Answer::Bare));
+    line.modem("AT+CGMR\r\r\nSMS DONE\r\n\r\n+CGEV: EPS PDN ACT 1\r\n\r\nLE20B04\r\n\r\nOK\r\n");
+    assert_eq!(line.told(), ["urc SMS DONE", "urc +CGEV: EPS PDN ACT 1", "ok [\"LE20B04\"]"]);
+}
+
+#[test]
+fn a_boot_urc_equal_to_an_answer_goes_to_the_command_in_flight_only() {
+    let mut line = Line::in_step();
+    line.send(at("AT+CPIN?").answer(Answer::Prefix("+CPIN:")));
+    line.modem("\r\n+CME ERROR: SIM busy\r\n\r\n+CPIN: READY\r\n");
+    assert_eq!(line.told(), ["refused +CME ERROR: SIM busy [] None", "urc +CPIN: READY"]);
+}
+
+#[test]
+fn the_prompt_needs_nothing_after_it() {
+    let mut line = Line::in_step();
+    line.send(topic());
+    line.sent.clear();
+    line.modem("\r\n>");
+    assert_eq!(line.sent(), "a/b/c");
+    line.modem("\r\nOK\r\n");
+    assert_eq!(line.told(), ["ok []"]);
+}
+
+#[test]
+fn a_result_may_come_before_or_after_ok() {
+    for answer in ["\r\n+CMQTTPUB: 0,0\r\n\r\nOK\r\n", "\r\nOK\r\n\r\n+CMQTTPUB: 0,0\r\n"] {
+        let mut line = Line::in_step();
+        line.send(publish());
+        line.modem(answer);
+        assert_eq!(line.told(), ["ok [] result +CMQTTPUB: 0,0"], "{answer:?}");
+        assert!(line.engine.is_idle());
+    }
+}
+
+#[test]
+fn every_failing_form_of_an_operation_ends_it() {
+    let cases = [
+        ("\r\nERROR\r\n", "refused ERROR [] None"),
+        ("\r\n+CMQTTPUB: 0,14\r\n\r\nERROR\r\n", "refused ERROR [] Some(\"+CMQTTPUB: 0,14\")"),
+        ("\r\nOK\r\n\r\n+CMQTTPUB: 0,6\r\n", "ok [] result +CMQTTPUB: 0,6"),
+        ("\r\nOK\r\n\r\nERROR\r\n", "refused ERROR [] None"),
+    ];
+    for (answer, expected) in cases {
+        let mut line = Line::in_step();
+        line.send(publish());
+        line.modem(answer);
+        assert_eq!(line.told(), [expected], "{answer:?}");
+        assert!(line.engine.is_idle());
+    }
+}
+
+#[test]
+fn a_result_of_the_other_client_is_not_ours() {
+    let mut line = Line::in_step();
+    line.send(publish());
+    line.modem("\r\nOK\r\n\r\n+CMQTTPUB: 1,0\r\n");
+    assert_eq!(line.told(), ["urc +CMQTTPUB: 1,0"]);
+    assert!(!line.engine.is_idle());
+}
+
+#[test]
+fn while_a_result_is_out_other_commands_run_but_none_of_its_lane() {
+    let mut line = Line::in_step();
+    line.send(publish());
+    line.modem("\r\nOK\r\n");
+    assert!(!line.engine.ready_for(&topic()));
+    assert!(line.engine.submit(topic(), line.now).is_err());
+    line.send(at("AT+CSQ").answer(Answer::Prefix("+CSQ:")));
+    line.modem("\r\n+CSQ: 22,0\r\n\r\n+CMQTTPUB: 0,0\r\n\r\nOK\r\n");
+    assert_eq!(line.told(), ["ok [] result +CMQTTPUB: 0,0", "ok [\"+CSQ: 22,0\"]"]);
+    assert!(line.engine.ready_for(&topic()));
+}
+
+#[test]
+fn announced_data_is_cut_by_length_whatever_it_holds() {
+    let mut line = Line::in_step();
+    line.send(publish());
+    line.modem("\r\nOK\r\n\r\n+CMQTTRXPAYLOAD: 0,21\r\n\r\nOK\r\n>+CMQTTPUB: 0,6\r\n\r\n+CMQTTPUB: 0,0\r\n");
+    assert_eq!(
+        line.told(),
+        [
+            "urc +CMQTTRXPAYLOAD: 0,21 data \\r\\nOK\\r\\n>+CMQTTPUB: 0,6",
+            "ok [] result +CMQTTPUB: 0,0"
+        ]
+    );
+}
+
+// --- each cause of a desync ------------------------------------------------------------------------
+
+#[test]
+fn timeout_a_late_answer_is_never_credited_to_the_next_command() {
+    let mut line = Line::in_step();
+    line.send(at("AT+CSQ").answer(Answer::Prefix("+CSQ:")));
+    line.wait(3 * SEC);
+    assert_eq!(
+        line.told(),
+        ["failed: no answer in time: the modem still owed its final result code", "desync Timeout"]
+    );
+    assert!(line.sent().ends_with("¶AT+CGSN¶"));
+    assert!(!line.engine.ready_for(&creg()), "nothing starts out of step");
+    // The late answer, its OK, then the proof.
+    line.modem("\r\n+CSQ: 9,99\r\n\r\nOK\r\n");
+    assert_eq!(line.told(), [""; 0]);
+    line.modem(PROOF);
+    assert_eq!(line.told(), ["in step 861234567000003"]);
+    line.send(creg());
+    line.modem("\r\n+CREG: 0,1\r\n\r\nOK\r\n");
+    assert_eq!(line.told(), ["ok [\"+CREG: 0,1\"]"]);
+}
+
+#[test]
+fn timeout_a_bare_ok_proves_nothing() {
+    let mut line = Line::in_step();
+    line.send(at("AT+CMQTTREL=0"));
+    line.wait(3 * SEC);
+    line.modem("\r\nOK\r\n\r\nOK\r\n");
+    assert!(!line.engine.ready_for(&creg()));
+    line.modem("\r\n861234567000011\r\n\r\nOK\r\n");
+    assert!(!line.engine.ready_for(&creg()), "another modem's IMEI is no proof");
+    line.modem(PROOF);
+    assert!(line.engine.ready_for(&creg()));
+}
+
+#[test]
+fn late_answers_to_every_question_are_awaited() {
+    let mut line = Line::in_step();
+    line.send(creg());
+    line.wait(3 * SEC + 2_500); // three questions are out by now
+    assert_eq!(line.sent().matches("AT+CGSN").count(), 3);
+    line.told.clear();
+    line.modem("\r\n+CREG: 0,1\r\n\r\nOK\r\n");
+    line.modem(PROOF);
+    line.modem(PROOF);
+    assert_eq!(line.told(), [""; 0], "one answer is still to come");
+    line.modem(PROOF);
+    assert_eq!(line.told(), ["in step 861234567000003"]);
+}
+
+#[test]
+fn questions_that_were_swallowed_are_given_up_after_a_quiet_second() {
+    let mut line = Line::in_step();
+    line.send(creg());
+    line.wait(3 * SEC + 1_500);
+    line.told.clear();
+    line.modem(PROOF);
+    line.wait(900);
+    assert_eq!(line.told(), [""; 0]);
+    line.wait(200);
+    assert_eq!(line.told(), ["in step 861234567000003"]);
+}
+
+#[test]
+fn a_prompt_that_comes_late_is_fed_before_the_question() {
+    let mut line = Line::in_step();
+    line.send(topic());
+    line.sent.clear();
+    line.wait(3 * SEC);
+    assert_eq!(
+        line.sent(),
+        "¶¶¶¶¶¶AT+CGSN¶",
+        "five bytes were announced, and one CR ends the line"
+    );
+    assert_eq!(
+        line.told(),
+        ["failed: no answer in time: the modem still owed its prompt", "desync Timeout"]
+    );
+    line.modem("\r\n>");
+    assert!(line.sent().starts_with("¶¶¶¶¶"), "the data mode that opened late is filled");
+    line.modem("\r\nOK\r\n");
+    line.modem(PROOF);
+    line.wait(SEC);
+    assert_eq!(line.told(), ["in step 861234567000003"]);
+}
+
+#[test]
+fn ok_where_a_prompt_was_due_is_not_taken_for_success() {
+    let mut line = Line::in_step();
+    line.send(topic());
+    line.modem("\r\nOK\r\n");
+    assert_eq!(
+        line.told(),
+        ["desync NoPrompt", "failed: the modem answered OK where a prompt was due"]
+    );
+}
+
+#[test]
+fn a_refused_prompt_command_keeps_the_step() {
+    let mut line = Line::in_step();
+    line.send(topic());
+    line.modem("\r\n+CMQTTTOPIC: 0,11\r\n\r\nERROR\r\n");
+    assert_eq!(line.told(), ["refused ERROR [\"+CMQTTTOPIC: 0,11\"] None"]);
+    assert!(line.engine.is_idle());
+}
+
+#[test]
+fn prompt_in_noise_is_no_prompt() {
+    let mut line = Line::in_step();
+    line.send(topic());
+    line.sent.clear();
+    line.modem("x>y\r\n+NOTE: a > b\r\n");
+    assert_eq!(line.sent(), "", "not the first byte of a line");
+    line.modem("\r\n>");
+    assert_eq!(line.sent(), "a/b/c");
+    line.modem("\r\nOK\r\n");
+    line.modem("\r\n>\r\n");
+    assert_eq!(line.told().last().unwrap(), "urc >", "no prompt is awaited any more");
+}
+
+#[test]
+fn flood_of_answer_lines_is_cut_off() {
+    let mut line = Line::in_step();
+    line.send(at("AT+CMGL").answer(Answer::Prefix("+CMGL:")).max_answer(100));
+    for _ in 0..20 {
+        line.modem("\r\n+CMGL: 1,2,3,4\r\n");
+    }
+    line.modem("\r\nOK\r\n");
+    let told = line.told();
+    assert_eq!(told.get(..2).unwrap(), ["failed: the answer grew past its bound", "desync Flood"]);
+    assert_eq!(told.len(), 2, "the rest of the answer is no URC: {told:?}");
+    line.modem(PROOF);
+    assert_eq!(line.told(), ["in step 861234567000003"]);
+}
+
+#[test]
+fn an_endless_line_is_dropped_and_costs_the_step() {
+    let mut line = Line::in_step();
+    line.send(creg());
+    line.modem(&"A".repeat(100_000));
+    assert_eq!(line.told(), ["failed: the answer grew past its bound", "desync Flood"]);
+    line.modem("\r\n");
+    line.modem(PROOF);
+    assert_eq!(line.told(), ["in step 861234567000003"]);
+}
+
+#[test]
+fn partial_line_at_the_timeout_is_completed_later_and_harms_nobody() {
+    let mut line = Line::in_step();
+    line.send(creg());
+    line.modem("\r\n+CREG: 0");
+    line.wait(3 * SEC);
+    line.told.clear();
+    line.modem(",1\r\n\r\nOK\r\n");
+    line.modem(PROOF);
+    assert_eq!(line.told(), ["in step 861234567000003"]);
+}
+
+#[test]
+fn torn_data_costs_the_step_and_nothing_is_swallowed_for_ever() {
+    let mut line = Line::in_step();
+    line.modem("\r\n+CMQTTRXPAYLOAD: 0,100\r\nonly this");
+    line.wait(2 * SEC);
+    assert_eq!(line.told(), ["desync TornData"]);
+    line.modem(PROOF);
+    assert_eq!(line.told(), ["in step 861234567000003"]);
+}
+
+#[test]
+fn an_unbelievable_length_is_not_waited_for() {
+    let mut line = Line::in_step();
+    line.modem("\r\n+CMQTTRXPAYLOAD: 0,4294967295\r\n");
+    assert_eq!(line.told(), ["desync Flood"]);
+}
+
+#[test]
+fn write_error_fails_the_exchange_and_costs_the_step() {
+    let mut line = Line::in_step();
+    line.send(topic());
+    line.sent.clear();
+    line.engine.write_failed(line.now);
+    line.drain();
+    assert_eq!(
+        line.told(),
+        ["failed: the port took only part of the command", "desync WriteFailed"]
+    );
+    assert_eq!(line.sent(), "¶¶¶¶¶¶AT+CGSN¶");
+}
+
+#[test]
+fn end_of_file_fails_everything_at_once() {
+    let mut line = Line::in_step();
+    line.send(publish());
+    line.modem("\r\nOK\r\n");
+    line.send(creg());
+    line.engine.close();
+    line.drain();
+    assert_eq!(line.told(), ["failed: the port closed", "failed: the port closed"]);
+    assert!(!line.engine.ready_for(&creg()));
+    assert_eq!(line.engine.poll_timeout(), None);
+}
+
+#[test]
+fn echo_on_is_seen_through_for_commands_and_for_data() {
+    let mut line = Line::in_step();
+    let exchange = at("AT+CMQTTPAYLOAD=0,6").prompt("OK\r\nhi").lane("cmqtt");
+    for echo in ["AT+CMQTTPAYLOAD=0,6\r>", "AT+CMQTTPAYLOAD=0,6\r\r\n>"] {
+        line.send(exchange.clone());
+        line.modem(echo);
+        line.modem("OK\r\nhi");
+        assert_eq!(line.told(), [""; 0], "the echo of the data is no answer");
+        line.modem("\r\nOK\r\n");
+        assert_eq!(line.told(), ["ok []"], "{echo:?}");
+    }
+    line.send(exchange);
+    line.modem("AT+CMQTTPAYLOAD=0,6\r\r\n>\r\n+CMQTTPAYLOAD: 0,11\r\n\r\nERROR\r\n");
+    assert_eq!(
+        line.told(),
+        ["urc +CMQTTPAYLOAD: 0,11", "refused ERROR [] None"],
+        "data that is not echoed costs nothing"
+    );
+}
+
+#[test]
+fn a_stray_ok_costs_the_step() {
+    let mut line = Line::in_step();
+    line.modem("\r\nOK\r\n");
+    assert_eq!(line.told(), ["desync StrayFinal"]);
+    line.modem(PROOF);
+    assert_eq!(line.told(), ["in step 861234567000003"]);
+}
+
+#[test]
+fn a_result_that_stays_out_costs_the_step_and_is_no_longer_believed() {
+    let mut line = Line::in_step();
+    line.send(publish());
+    line.modem("\r\nOK\r\n");
+    line.wait(65 * SEC);
+    assert_eq!(
+        line.told(),
+        ["failed: no answer in time: the modem still owed its result line", "desync ResultTimeout"]
+    );
+    line.modem(PROOF);
+    line.modem("\r\n+CMQTTPUB: 0,0\r\n");
+    assert_eq!(line.told(), ["in step 861234567000003", "urc +CMQTTPUB: 0,0"]);
+}
+
+#[test]
+fn a_poll_delayed_by_a_pending_result_is_no_timeout() {
+    let mut line = Line::in_step();
+    line.send(publish());
+    line.modem("\r\nOK\r\n");
+    line.send(at("AT+CSQ").answer(Answer::Prefix("+CSQ:")));
+    line.wait(30 * SEC);
+    assert_eq!(line.told(), [""; 0]);
+    line.modem("\r\n+CMQTTPUB: 0,0\r\n");
+    line.modem("\r\n+CSQ: 20,0\r\n\r\nOK\r\n");
+    assert_eq!(line.told(), ["ok [] result +CMQTTPUB: 0,0", "ok [\"+CSQ: 20,0\"]"]);
+    // Once the result is in, the poll's own time counts again.
+    line.send(publish());
+    line.modem("\r\nOK\r\n");
+    line.send(at("AT+CSQ").answer(Answer::Prefix("+CSQ:")));
+    line.wait(10 * SEC);
+    line.modem("\r\n+CMQTTPUB: 0,0\r\n");
+    line.told.clear();
+    line.wait(3 * SEC);
+    assert_eq!(line.told().last().unwrap(), "desync Timeout");
+}
+
+#[test]
+fn a_mute_port_is_given_up_after_a_bounded_number_of_questions() {
+    let mut line = Line::in_step();
+    line.send(creg());
+    line.wait(60 * SEC);
+    assert_eq!(line.told().last().unwrap(), "mute");
+    let sent = line.sent();
+    assert_eq!(sent.matches("AT+CGSN").count(), 6);
+    assert!(sent.contains(&"¶".repeat(20)), "it tried to leave a data mode");
+    assert_eq!(line.engine.poll_timeout(), None);
+}
+
+#[test]
+fn a_mute_port_with_a_pending_result_is_waited_for() {
+    let mut line = Line::in_step();
+    line.send(publish());
+    line.modem("\r\nOK\r\n\r\nOK\r\n"); // the stray OK costs the step
+    line.wait(30 * SEC);
+    line.modem("\r\n+CMQTTPUB: 0,0\r\n");
+    assert!(line.told().contains(&"ok [] result +CMQTTPUB: 0,0".to_owned()));
+    line.modem(PROOF);
+    line.wait(2 * SEC);
+    assert_eq!(line.told(), ["in step 861234567000003"]);
+}
+
+#[test]
+fn a_modem_that_prints_prompts_for_ever_gets_a_bounded_answer() {
+    let mut line = Line::opened();
+    for _ in 0..1_000 {
+        line.modem("\r\n>");
+    }
+    assert!(line.sent().matches("AT+CGMM").count() <= 6);
+}
+
+#[test]
+fn half_a_command_of_an_earlier_program_does_not_spoil_the_opening() {
+    let mut line = Line::opened();
+    // The CR before the question ended the half line; the modem refused it.
+    line.modem("\r\nERROR\r\n\r\nSIMCOM_SIM8200EA-M2\r\n\r\nOK\r\n");
+    assert_eq!(line.told(), ["desync Opened", "in step SIMCOM_SIM8200EA-M2"]);
+}
+
+// --- what may be sent ------------------------------------------------------------------------------
+
+#[test]
+fn nothing_is_spliced_into_a_command() {
+    let second = Duration::from_secs(1);
+    assert!(Exchange::new("AT+X=\"a\r\nAT+CRESET\"", second).is_err());
+    assert!(Exchange::new("AT+X=\"a\0\"", second).is_err());
+    assert!(Exchange::new("+++", second).is_err());
+    assert!(Exchange::new("", second).is_err());
+    assert!(Exchange::new("é", second).is_err());
+    assert!(Exchange::new(format!("AT{}", "x".repeat(2_000)), second).is_err());
+    assert!(crate::quote("a\",\"b").is_err());
+    assert!(crate::quote("a\rb").is_err());
+    assert_eq!(crate::quote("a|b=c,d").unwrap(), "\"a|b=c,d\"");
+}
+
+#[test]
+fn debug_output_shows_no_secret() {
+    let exchange = at("AT+CPIN=1234").shown_as("AT+CPIN=***").prompt("payload");
+    let shown = format!("{exchange:?}");
+    assert!(shown.contains("AT+CPIN=***") && !shown.contains("1234") && !shown.contains("payload"));
+}
+
+#[test]
+fn final_result_codes() {
+    assert_eq!(FinalCode::parse("OK"), Some(FinalCode::Ok));
+    assert_eq!(FinalCode::parse("+CME ERROR: 14"), Some(FinalCode::Cme("14".to_owned())));
+    assert_eq!(FinalCode::parse("+CMS ERROR: "), Some(FinalCode::Cms(String::new())));
+    assert!(FinalCode::parse("NO CARRIER").is_some());
+    for no_code in ["MODEM ERROR: apple", "UNKNOWN COMMAND", "OKAY", "OK.", "SMS DONE"] {
+        assert_eq!(FinalCode::parse(no_code), None, "{no_code}");
+    }
+    assert_eq!(WaitingFor::Prompt.to_string(), "its prompt");
+    assert_ne!(Cause::Timeout, Cause::Flood);
+}
+
+mod splits {
+    //! Where a read ends must not matter.
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Runs a fixed in-flight exchange over one burst, cut at `cuts`, without stopping in between.
+    fn burst(exchange: &Exchange, bytes: &[u8], cuts: &[usize]) -> (Vec<String>, Vec<u8>) {
+        let mut line = Line::in_step();
+        line.send(exchange.clone());
+        let mut ends: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
+        ends.push(bytes.len());
+        ends.sort_unstable();
+        let mut at = 0;
+        for end in ends {
+            line.engine.receive(&bytes[at..end], line.now);
+            line.drain();
+            at = end;
+        }
+        (line.told, line.sent)
+    }
+
+    fn piece() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            Just(b"\r\nOK\r\n".to_vec()),
+            Just(b"\r\nERROR\r\n".to_vec()),
+            Just(b"\r\n>".to_vec()),
+            Just(b"\r\n+CREG: 0,1\r\n".to_vec()),
+            Just(b"\r\n+CREG: 1\r\n".to_vec()),
+            Just(b"\r\n+CMQTTPUB: 0,0\r\n".to_vec()),
+            Just(b"\r\n+CMQTTRXPAYLOAD: 0,7\r\n\nOK\r\n>+\r\n".to_vec()),
+            Just(b"AT+CMQTTTOPIC=0,5\r".to_vec()),
+            Just(b"a/b/c".to_vec()),
+            Just(PROOF.as_bytes().to_vec()),
+            Just(b"\r\nRDY\r\n".to_vec()),
+            proptest::collection::vec(any::<u8>(), 0..40),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same_events(
+            pieces in proptest::collection::vec(piece(), 0..20),
+            cuts in proptest::collection::vec(any::<usize>(), 0..30),
+            which in 0..3usize,
+        ) {
+            let bytes: Vec<u8> = pieces.concat();
+            let exchange = [publish(), creg(), topic()][which].clone();
+            prop_assert_eq!(burst(&exchange, &bytes, &[]), burst(&exchange, &bytes, &cuts));
+        }
+
+        #[test]
+        fn any_bytes_at_any_time_never_panic_and_never_grow(
+            pieces in proptest::collection::vec(piece(), 0..20),
+            waits in proptest::collection::vec(0u64..70_000, 0..20),
+        ) {
+            let mut line = Line::in_step();
+            for (piece, wait) in pieces.iter().zip(waits) {
+                if line.engine.ready_for(&topic()) {
+                    line.send(topic());
+                }
+                line.engine.receive(piece, line.now);
+                line.drain();
+                line.wait(wait);
+            }
+            prop_assert!(line.sent.len() < 20 * 2_000);
+        }
+    }
+}
