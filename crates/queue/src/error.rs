@@ -1,0 +1,185 @@
+//! Why the queue could not be opened, and why a message was not taken.
+
+use std::{fmt, io, path::PathBuf, sync::Arc};
+
+use rusqlite::ErrorCode;
+
+/// The storage engine's own words about a failure; the source of [`StoreError`] and [`OpenError`].
+#[derive(Clone, Debug)]
+pub struct Cause(Arc<rusqlite::Error>);
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Cause {}
+
+impl From<rusqlite::Error> for Cause {
+    fn from(error: rusqlite::Error) -> Self {
+        Self(Arc::new(error))
+    }
+}
+
+/// A command that reached no durable result. Nothing of it was accepted; the queue stays usable.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file system has no room left. Acks still go through as a rule, and make room.
+    #[error("could not write the queue: the disk is full")]
+    DiskFull(#[source] Cause),
+    /// The operating system refused a read, a write or a sync.
+    #[error("could not write the queue: input/output error")]
+    Io(#[source] Cause),
+    /// The file is damaged; see [`Inspector::check`](crate::Inspector::check).
+    #[error("could not use the queue: its file is damaged")]
+    Corrupt(#[source] Cause),
+    /// Anything else the engine says.
+    #[error("could not use the queue: the storage engine failed")]
+    Engine(#[source] Cause),
+    /// The queue was closed.
+    #[error("could not use the queue: it is closed")]
+    Closed,
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        let code = error.sqlite_error_code();
+        let cause = Cause::from(error);
+        match code {
+            Some(ErrorCode::DiskFull) => Self::DiskFull(cause),
+            Some(
+                ErrorCode::SystemIoFailure
+                | ErrorCode::ReadOnly
+                | ErrorCode::CannotOpen
+                | ErrorCode::PermissionDenied,
+            ) => Self::Io(cause),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(cause),
+            Some(_) | None => Self::Engine(cause),
+        }
+    }
+}
+
+/// Why a message cannot be stored whatever the state of the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidMessage {
+    /// The lane's name is longer than [`MAX_NAME`](crate::MAX_NAME).
+    #[error("a lane name of {length} bytes is too long (at most {})", crate::MAX_NAME)]
+    Lane {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// The topic is longer than [`MAX_TOPIC`](crate::MAX_TOPIC).
+    #[error("a topic of {length} bytes is too long (at most {})", crate::MAX_TOPIC)]
+    Topic {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// The key is longer than [`MAX_NAME`](crate::MAX_NAME).
+    #[error("an idempotency key of {length} bytes is too long (at most {})", crate::MAX_NAME)]
+    Key {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// QoS is 0, 1 or 2.
+    #[error("QoS {0} does not exist (0, 1 or 2)")]
+    Qos(u8),
+    /// Priority is 0 to [`MAX_PRIORITY`](crate::MAX_PRIORITY).
+    #[error("priority {0} does not exist (0 to {max})", max = crate::MAX_PRIORITY)]
+    Priority(u8),
+}
+
+/// Why a message was not taken.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AppendError {
+    /// There is no room and the policy gives up nothing for it. Try again once something is acked.
+    #[error("could not append: the queue holds its {max_bytes} bytes")]
+    Full {
+        /// The bound of the queue in bytes.
+        max_bytes: u64,
+    },
+    /// It would not fit into an empty queue.
+    #[error("could not append a message of {size} bytes: at most {max_bytes} fit")]
+    TooLarge {
+        /// Its size as accounted.
+        size: u64,
+        /// The most that fits, in bytes.
+        max_bytes: u64,
+    },
+    /// It cannot be stored.
+    #[error(transparent)]
+    Invalid(#[from] InvalidMessage),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a queue could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory or the lock file could not be made or synced.
+    #[error("could not prepare the queue at {}", path.display())]
+    Prepare {
+        /// What was touched.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process (or this one, twice) has it open.
+    #[error("could not open the queue at {}: it is in use by {holder}", dir.display())]
+    Locked {
+        /// The queue's directory.
+        dir: PathBuf,
+        /// Who holds it.
+        holder: Holder,
+    },
+    /// It was written by a newer version of this program.
+    #[error(
+        "could not open the queue at {}: its format is version {found}, this program knows up to {known}",
+        path.display()
+    )]
+    NewerFormat {
+        /// The store's file.
+        path: PathBuf,
+        /// The version found.
+        found: i64,
+        /// The newest version this program knows.
+        known: i64,
+    },
+    /// The file is another program's database.
+    #[error("could not open the queue at {}: the file belongs to another program", path.display())]
+    Foreign {
+        /// The store's file.
+        path: PathBuf,
+    },
+    /// The file is damaged or its file system failed; the source says which.
+    #[error("could not open the queue at {}", path.display())]
+    Store {
+        /// The store's file.
+        path: PathBuf,
+        /// What went wrong.
+        source: StoreError,
+    },
+    /// The writer's thread could not be started.
+    #[error("could not start the queue's writer thread")]
+    Thread(#[source] io::Error),
+}
+
+/// The process that has a queue open, as far as it can be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process id as it wrote it into the lock file; `None` if that was not readable.
+    pub pid: Option<u32>,
+    /// Its command line where `/proc` tells.
+    pub command: Option<String>,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.pid, &self.command) {
+            (Some(pid), Some(command)) => write!(f, "process {pid} ({command})"),
+            (Some(pid), None) => write!(f, "process {pid}"),
+            (None, _) => f.write_str("an unknown process"),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! A durable queue for store-and-forward: append, lease, ack, bound, survive power loss.
+//!
+//! A message is *appended* to a lane and is on disk when that is answered. It is *leased* to be
+//! sent, and *acked* once somebody else is responsible for it; only then does it leave. A lease
+//! that is released, or that a restart ends, leaves the message in its old place. So a message is
+//! delivered at least once, and in order while each lease is acked before the next is taken.
+//!
+//! ```
+//! # use queue::{Config, NewMessage, Queue, WhenFull};
+//! # async fn example(dir: std::path::PathBuf) -> Result<(), Box<dyn std::error::Error>> {
+//! let queue = Queue::open(Config { dir, max_bytes: 64 << 20, when_full: WhenFull::Reject })?;
+//! queue.append(NewMessage::new("north", "sensors/door", "open")).await?;
+//! for lease in queue.lease("north", 16).await? {
+//!     // … send it; then:
+//!     queue.ack(lease.id).await?;
+//! }
+//! queue.close().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How it works
+//! One thread owns an SQLite file in write-ahead mode and takes all that waits into one
+//! transaction, so that many callers share one sync and the first never waits for company. Order
+//! is the row's number, never the clock. Leases live in memory. Totals are stored beside the
+//! messages, so that opening reads the same few pages whatever the backlog.
+//!
+//! # Invariants
+//! - Nothing is answered before it is synced; a failed commit accepts nothing, on disk or in memory.
+//! - Nothing is leased before it is synced, and no message is leased twice at a time.
+//! - What expires or is evicted is counted; a leased message is neither.
+
+mod error;
+mod inspect;
+mod intake;
+mod lock;
+mod message;
+mod places;
+mod queue;
+mod schema;
+mod stat;
+mod store;
+mod tally;
+mod writer;
+
+pub use error::{AppendError, Cause, Holder, InvalidMessage, OpenError, StoreError};
+pub use inspect::{Inspector, Record};
+pub use message::{
+    DEFAULT_PRIORITY, Lease, MAX_NAME, MAX_PRIORITY, MAX_TOPIC, MessageId, NewMessage, OVERHEAD,
+    Outcome, Receipt,
+};
+pub use queue::{Config, Queue, WhenFull};
+pub use stat::{Dropped, LaneStat, Stat};
+pub use uuid::Error as InvalidId;
+pub use writer::{MAX_LEASES, REMEMBERED_KEYS};
+
+#[cfg(test)]
+mod tests;

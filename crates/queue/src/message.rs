@@ -1,0 +1,184 @@
+//! What goes in and what comes out: ids, messages, receipts, leases, and how a message is measured.
+
+use std::{fmt, str::FromStr, time::SystemTime};
+
+use uuid::Uuid;
+
+use crate::error::InvalidMessage;
+
+/// What every message costs against [`Config::max_bytes`](crate::Config::max_bytes) beyond its
+/// topic and payload: row header, id, index entries and their share of half-filled pages.
+///
+/// A message is accounted as `topic.len() + payload.len() + OVERHEAD` bytes.
+pub const OVERHEAD: u64 = 128;
+
+/// The highest priority; 0 is the lowest.
+pub const MAX_PRIORITY: u8 = 9;
+
+/// The priority of a message that asks for none.
+pub const DEFAULT_PRIORITY: u8 = 4;
+
+/// Longest lane name and longest idempotency key, in bytes. Both end in index entries, which must
+/// stay small against a page.
+pub const MAX_NAME: usize = 256;
+
+/// Longest topic in bytes: MQTT's own limit for a string (MQTT 3.1.1 §1.5.3).
+pub const MAX_TOPIC: usize = 65_535;
+
+/// Largest size of one message whatever the bound of the queue; SQLite's limit for a row is 1 GB.
+pub(crate) const MAX_SIZE: u64 = 256 * 1024 * 1024;
+
+/// The name of a message for its whole life: a UUID of version 7, given at hand-in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId(Uuid);
+
+impl MessageId {
+    /// A fresh id.
+    pub(crate) fn fresh() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// The id that is stored as these bytes; `None` if there are not 16.
+    pub(crate) fn from_slice(bytes: &[u8]) -> Option<Self> {
+        Uuid::from_slice(bytes).ok().map(Self)
+    }
+
+    /// The id as 16 bytes, in the order of its text form.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl FromStr for MessageId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+/// A message to be stored by [`Queue::append`](crate::Queue::append).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewMessage {
+    /// The line it waits in; at most [`MAX_NAME`] bytes. A lane exists once something was put in it.
+    pub lane: String,
+    /// Where it goes; at most [`MAX_TOPIC`] bytes. Not interpreted.
+    pub topic: String,
+    /// Any bytes; may be empty.
+    pub payload: Vec<u8>,
+    /// 0, 1 or 2. Not interpreted.
+    pub qos: u8,
+    /// Not interpreted.
+    pub retain: bool,
+    /// 0 to [`MAX_PRIORITY`]; higher ones leave first, and lower ones are the first to be evicted.
+    pub priority: u8,
+    /// After this moment of the wall clock it is dropped instead of handed out. A gateway whose
+    /// clock jumps forward at its first time sync expires by the new time.
+    pub expires_at: Option<SystemTime>,
+    /// Idempotency key, at most [`MAX_NAME`] bytes: a second append with a remembered key stores
+    /// nothing and answers the first one's id. One space of keys for all lanes; the newest
+    /// [`REMEMBERED_KEYS`](crate::REMEMBERED_KEYS) are remembered, also after the message left.
+    pub key: Option<String>,
+}
+
+impl NewMessage {
+    /// A message of QoS 1 and default priority that never expires and has no key.
+    pub fn new(
+        lane: impl Into<String>,
+        topic: impl Into<String>,
+        payload: impl Into<Vec<u8>>,
+    ) -> Self {
+        Self {
+            lane: lane.into(),
+            topic: topic.into(),
+            payload: payload.into(),
+            qos: 1,
+            retain: false,
+            priority: DEFAULT_PRIORITY,
+            expires_at: None,
+            key: None,
+        }
+    }
+
+    /// What it costs against the queue's bound, in bytes (see [`OVERHEAD`]).
+    pub fn size(&self) -> u64 {
+        let length = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        length(self.topic.len()).saturating_add(length(self.payload.len())).saturating_add(OVERHEAD)
+    }
+
+    /// Refuses what the store's format cannot hold.
+    pub(crate) fn validate(&self) -> Result<(), InvalidMessage> {
+        check_lane(&self.lane)?;
+        if self.topic.len() > MAX_TOPIC {
+            return Err(InvalidMessage::Topic { length: self.topic.len() });
+        }
+        if self.qos > 2 {
+            return Err(InvalidMessage::Qos(self.qos));
+        }
+        if self.priority > MAX_PRIORITY {
+            return Err(InvalidMessage::Priority(self.priority));
+        }
+        match &self.key {
+            Some(key) if key.len() > MAX_NAME => Err(InvalidMessage::Key { length: key.len() }),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// Refuses a lane name that is too long to be an index entry.
+pub(crate) fn check_lane(lane: &str) -> Result<(), InvalidMessage> {
+    if lane.len() > MAX_NAME {
+        return Err(InvalidMessage::Lane { length: lane.len() });
+    }
+    Ok(())
+}
+
+/// What became of an appended message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is on disk.
+    Stored,
+    /// Its key was seen before; the receipt names the message of that time.
+    Duplicate,
+    /// It was given up and counted: the queue was full and the policy sacrifices the new one, or
+    /// it had expired before it came.
+    Dropped,
+}
+
+/// The answer to an append; when it arrives the outcome is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The message's id; for a duplicate that of the first one.
+    pub id: MessageId,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// A message handed out: nobody else gets it until it is released or the process ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The message's id, for ack, release and transfer.
+    pub id: MessageId,
+    /// The lane it was leased from.
+    pub lane: String,
+    /// Where it goes.
+    pub topic: String,
+    /// Its payload.
+    pub payload: Vec<u8>,
+    /// As it was handed in.
+    pub qos: u8,
+    /// As it was handed in.
+    pub retain: bool,
+    /// As it was handed in.
+    pub priority: u8,
+    /// The wall clock's time when it was appended; for age only, order never depends on it.
+    pub appended_at: SystemTime,
+    /// How often it has been leased since this process opened the queue, this lease included.
+    pub attempts: u32,
+}

@@ -1,0 +1,198 @@
+//! Who holds what, in memory: which messages are leased and where each bucket goes on.
+//!
+//! A bucket's *cursor* divides its order. Every message up to it is leased or *returned* (released,
+//! or passed over); none after it is. So the next message is the first returned one or else the
+//! first row after the cursor, and leased ones are never walked over, however many there are.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::{
+    message::MessageId,
+    store::{Located, Seq},
+    tally::{Amount, BucketId},
+};
+
+/// A message that somebody holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leased {
+    pub(crate) at: Located,
+    pub(crate) attempts: u32,
+}
+
+/// A message up to the cursor that nobody holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Returned {
+    pub(crate) attempts: u32,
+    pub(crate) expires_at: Option<i64>,
+}
+
+/// One bucket's leases.
+#[derive(Debug, Default)]
+struct Place {
+    cursor: Seq,
+    returned: BTreeMap<Seq, Returned>,
+    leased: Amount,
+}
+
+/// How to take back one change of [`Places`] when the transaction it belongs to fails.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Undo {
+    /// Lease it again.
+    Lease(Leased),
+    /// Return it again.
+    Return(BucketId, Seq, Returned),
+}
+
+/// All leases.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    leased: HashMap<MessageId, Leased>,
+    places: HashMap<BucketId, Place>,
+}
+
+impl Places {
+    /// How many messages are leased.
+    pub(crate) fn leased(&self) -> u64 {
+        u64::try_from(self.leased.len()).unwrap_or(u64::MAX)
+    }
+
+    /// How much of a bucket is leased.
+    pub(crate) fn leased_of(&self, bucket: BucketId) -> Amount {
+        self.places.get(&bucket).map_or_else(Amount::default, |place| place.leased)
+    }
+
+    /// Whether somebody holds it.
+    pub(crate) fn is_leased(&self, id: MessageId) -> bool {
+        self.leased.contains_key(&id)
+    }
+
+    /// Where the rows that were never handed out begin.
+    pub(crate) fn cursor(&self, bucket: BucketId) -> Seq {
+        self.places.get(&bucket).map_or(0, |place| place.cursor)
+    }
+
+    /// The first returned message of a bucket.
+    pub(crate) fn first_returned(&self, bucket: BucketId) -> Option<Seq> {
+        self.places.get(&bucket)?.returned.first_key_value().map(|(seq, _)| *seq)
+    }
+
+    /// Returned messages of a bucket in order, at most `most`.
+    pub(crate) fn returned(&self, bucket: BucketId, most: usize) -> Vec<(Seq, Returned)> {
+        let Some(place) = self.places.get(&bucket) else { return Vec::new() };
+        place.returned.iter().take(most).map(|(seq, returned)| (*seq, *returned)).collect()
+    }
+
+    /// Somebody gets this message: the first returned one, or the first row after the cursor.
+    /// Answers how often it has been handed out, this time included.
+    pub(crate) fn lease(&mut self, at: Located) -> u32 {
+        let place = self.places.entry(at.bucket).or_default();
+        let earlier = place.returned.remove(&at.seq).map_or(0, |returned| returned.attempts);
+        let attempts = earlier.saturating_add(1);
+        place.cursor = place.cursor.max(at.seq);
+        place.leased.add(at.size);
+        self.leased.insert(at.id, Leased { at, attempts });
+        attempts
+    }
+
+    /// The first row after the cursor has expired: it waits for the sweep among the returned.
+    pub(crate) fn pass_over(&mut self, at: Located) {
+        let place = self.places.entry(at.bucket).or_default();
+        place.cursor = place.cursor.max(at.seq);
+        place.returned.insert(at.seq, Returned { attempts: 0, expires_at: at.expires_at });
+    }
+
+    /// The lease ends; the message is again in its old place. `None` if it was not leased.
+    pub(crate) fn release(&mut self, id: MessageId) -> Option<Leased> {
+        let leased = self.end_lease(id)?;
+        let returned = Returned { attempts: leased.attempts, expires_at: leased.at.expires_at };
+        self.places.entry(leased.at.bucket).or_default().returned.insert(leased.at.seq, returned);
+        Some(leased)
+    }
+
+    /// A message leaves its bucket, leased or not; answers how to take that back.
+    pub(crate) fn forget(&mut self, at: Located) -> Option<Undo> {
+        if let Some(leased) = self.end_lease(at.id) {
+            return Some(Undo::Lease(leased));
+        }
+        let returned = self.places.get_mut(&at.bucket)?.returned.remove(&at.seq)?;
+        Some(Undo::Return(at.bucket, at.seq, returned))
+    }
+
+    /// A message came into a bucket from another one. Up to the cursor it must be returned, or it
+    /// would never be found.
+    pub(crate) fn arrive(&mut self, at: Located) {
+        let place = self.places.entry(at.bucket).or_default();
+        if at.seq <= place.cursor {
+            place.returned.insert(at.seq, Returned { attempts: 0, expires_at: at.expires_at });
+        }
+    }
+
+    /// Takes back what a failed transaction did, given in the order it was done.
+    pub(crate) fn undo(&mut self, changes: Vec<Undo>) {
+        for change in changes.into_iter().rev() {
+            match change {
+                Undo::Lease(leased) => {
+                    self.places.entry(leased.at.bucket).or_default().leased.add(leased.at.size);
+                    self.leased.insert(leased.at.id, leased);
+                }
+                Undo::Return(bucket, seq, returned) => {
+                    self.places.entry(bucket).or_default().returned.insert(seq, returned);
+                }
+            }
+        }
+    }
+
+    fn end_lease(&mut self, id: MessageId) -> Option<Leased> {
+        let leased = self.leased.remove(&id)?;
+        self.places.entry(leased.at.bucket).or_default().leased.take(leased.at.size);
+        Some(leased)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seq: Seq) -> Located {
+        let (bucket, id) = (BucketId(1), MessageId::fresh());
+        Located { seq, bucket, id, size: 10, expires_at: Some(seq) }
+    }
+
+    #[test]
+    fn what_is_passed_over_is_found_again() {
+        // The clock may be set back before the sweep comes: then it has not expired after all.
+        let mut places = Places::default();
+        let (over, next) = (at(5), at(6));
+        places.pass_over(over);
+        places.lease(next);
+        assert_eq!(places.cursor(BucketId(1)), 6);
+        assert_eq!(places.first_returned(BucketId(1)), Some(5));
+        assert_eq!(places.lease(over), 1);
+        assert_eq!(places.first_returned(BucketId(1)), None);
+        assert_eq!(places.leased_of(BucketId(1)), Amount { messages: 2, bytes: 20 });
+    }
+
+    #[test]
+    fn an_arrival_is_returned_only_up_to_the_cursor() {
+        let mut places = Places::default();
+        places.lease(at(5));
+        places.arrive(at(3));
+        places.arrive(at(7));
+        let found = places.returned(BucketId(1), 9);
+        assert_eq!(found.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [3]);
+    }
+
+    #[test]
+    fn undo_puts_everything_back() {
+        let mut places = Places::default();
+        let (held, back) = (at(1), at(2));
+        places.lease(held);
+        places.lease(back);
+        places.release(back.id);
+        let undo = [held, back].into_iter().filter_map(|at| places.forget(at)).collect();
+        assert_eq!((places.leased(), places.first_returned(BucketId(1))), (0, None));
+        places.undo(undo);
+        assert_eq!((places.leased(), places.first_returned(BucketId(1))), (1, Some(2)));
+        assert_eq!(places.lease(back), 2, "and how often it was tried");
+    }
+}

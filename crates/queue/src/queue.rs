@@ -1,0 +1,266 @@
+//! The handle: what callers hold, and how a queue is opened and closed.
+
+use std::{
+    future::Future,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::SystemTime,
+};
+
+use tokio::sync::{Semaphore, oneshot, watch};
+
+use crate::{
+    error::{AppendError, OpenError, StoreError},
+    intake::{self, Command, Write},
+    lock::DirLock,
+    message::{self, Lease, MAX_SIZE, MessageId, NewMessage, Receipt},
+    stat::Stat,
+    store::Store,
+    writer::{Shared, Writer},
+};
+
+/// Where a queue lives and how much it may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Its directory, made with mode 0700 if missing. Nothing else should be kept in it.
+    pub dir: PathBuf,
+    /// The most it holds, in bytes as accounted (see [`OVERHEAD`](crate::OVERHEAD)). The file may
+    /// be somewhat larger, and keeps the space of its fullest time for reuse.
+    pub max_bytes: u64,
+    /// Who gives way when it is full.
+    pub when_full: WhenFull,
+}
+
+/// Who gives way when the queue is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The caller: [`AppendError::Full`].
+    #[default]
+    Reject,
+    /// The oldest messages of the lowest priority that nobody has leased. Never one of a higher
+    /// priority than the new message: if only such are left, the new one is dropped.
+    DropOldest,
+    /// The new message: [`Outcome::Dropped`](crate::Outcome::Dropped).
+    DropNewest,
+}
+
+/// The wall clock, replaceable in tests.
+pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
+/// A durable queue; a cheap handle, to be cloned. When the last clone goes the queue is closed,
+/// which blocks for the last commit: prefer [`Queue::close`] where that matters.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    room: Arc<Semaphore>,
+    max_bytes: u64,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Queue {
+    /// Opens the queue in `config.dir`, or makes it, and starts its writer thread. Blocks on the
+    /// disk; takes the same time however many messages are held. All leases start free.
+    ///
+    /// The file's pages are not checked for damage here: [`Inspector::check`](crate::Inspector::check)
+    /// does that when asked. Damage met later is [`StoreError::Corrupt`].
+    ///
+    /// # Errors
+    /// [`OpenError`]; with [`OpenError::Locked`] the one who has it open is named.
+    pub fn open(config: Config) -> Result<Self, OpenError> {
+        Self::open_with(config, Arc::new(SystemTime::now), |_| {})
+    }
+
+    /// [`Queue::open`] with another clock and a hand on the store before it is used.
+    pub(crate) fn open_with(
+        config: Config,
+        clock: Clock,
+        prepare: impl FnOnce(&Store),
+    ) -> Result<Self, OpenError> {
+        let lock = DirLock::acquire(&config.dir)?;
+        let store = Store::open(&config.dir)?;
+        crate::lock::sync_dir(&config.dir)
+            .map_err(|source| OpenError::Prepare { path: config.dir.clone(), source })?;
+        prepare(&store);
+        let shared = Arc::new(Shared::default());
+        let writer = Writer::new(store, lock, &config, clock, Arc::clone(&shared))?;
+        let thread = std::thread::Builder::new()
+            .name("queue-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(OpenError::Thread)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                shared,
+                room: Arc::new(Semaphore::new(intake::DEPTH)),
+                max_bytes: config.max_bytes,
+                thread: Mutex::new(Some(thread)),
+            }),
+        })
+    }
+
+    /// Stores a message; when this answers, the outcome is synced to disk. Appends that wait at
+    /// the same time share one sync.
+    ///
+    /// # Errors
+    /// [`AppendError`]; the message was then not taken.
+    ///
+    /// # Cancel safety
+    /// A dropped call may or may not have stored the message. Give it a key to try again safely.
+    pub async fn append(&self, message: NewMessage) -> Result<Receipt, AppendError> {
+        message.validate()?;
+        let most = self.inner.max_bytes.min(MAX_SIZE);
+        if message.size() > most {
+            return Err(AppendError::TooLarge { size: message.size(), max_bytes: most });
+        }
+        let (answer, receipt) = oneshot::channel();
+        let result = Err(StoreError::Closed.into());
+        let put = Write::Put { message, id: MessageId::fresh(), result, answer };
+        self.push_when_room(Command::Write(put)).await?;
+        receipt.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
+    }
+
+    /// Hands out the next messages of a lane, at most `limit` and at most
+    /// [`MAX_LEASES`](crate::MAX_LEASES): higher priority first, then in the order of their
+    /// append. Only what is on disk and neither leased nor expired; an unknown lane has none.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing is leased then.
+    ///
+    /// # Cancel safety
+    /// Messages that were on their way to a dropped call are released again.
+    pub async fn lease(&self, lane: &str, limit: usize) -> Result<Vec<Lease>, StoreError> {
+        let (answer, handout) = oneshot::channel();
+        let lane = lane.to_owned();
+        self.push_when_room(Command::Lease { lane, limit, answer }).await?;
+        handout.await.unwrap_or(Err(StoreError::Closed)).map(Handout::take)
+    }
+
+    /// Removes a message for good, leased or not. `Ok(false)` if there is none of this id.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the message is then still there, and still leased if it was.
+    ///
+    /// # Cancel safety
+    /// The ack is on its way when this returns, before the future is polled; to drop the future
+    /// only means not to wait for the disk.
+    pub fn ack(
+        &self,
+        id: MessageId,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
+        let (answer, found) = oneshot::channel();
+        self.push_now(Command::Write(Write::Ack { id, found: false, answer }), found)
+    }
+
+    /// Ends a lease: the message is again the next of its lane in its old place. `Ok(false)` if it
+    /// was not leased.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`] only: nothing is written.
+    ///
+    /// # Cancel safety
+    /// As for [`Queue::ack`].
+    pub fn release(
+        &self,
+        id: MessageId,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
+        let (answer, found) = oneshot::channel();
+        self.push_now(Command::Release { id, answer }, found)
+    }
+
+    /// Moves a message to another lane with its id, priority and place in the order; a lease on it
+    /// ends. `Ok(false)` if there is none of this id.
+    ///
+    /// # Errors
+    /// [`AppendError::Invalid`] for a lane that cannot be, else [`AppendError::Store`]; the message
+    /// then stays where it was.
+    ///
+    /// # Cancel safety
+    /// A dropped call may or may not have moved the message; it is in one lane or the other.
+    pub async fn transfer(&self, id: MessageId, lane: &str) -> Result<bool, AppendError> {
+        message::check_lane(lane)?;
+        let (answer, found) = oneshot::channel();
+        let write = Write::Transfer { id, lane: lane.to_owned(), found: false, answer };
+        Ok(self.push_now(Command::Write(write), found).await?)
+    }
+
+    /// The figures of now, from memory.
+    pub fn stat(&self) -> Stat {
+        self.inner.shared.stat()
+    }
+
+    /// A number that changes whenever a message may have become leasable in any lane. Mark it
+    /// seen, lease until nothing comes, then wait for the change.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.inner.shared.leasable.subscribe()
+    }
+
+    /// Does what is waiting, moves the log into the file, and lets go of the lock. Every later
+    /// call on any clone fails with [`StoreError::Closed`]; to close again does nothing.
+    ///
+    /// # Cancel safety
+    /// Once polled, the close goes on whether or not it is waited for.
+    pub async fn close(&self) {
+        self.inner.shared.intake.close();
+        // An error means that the writer is gone, which is what was waited for.
+        drop(self.inner.shared.ended.subscribe().wait_for(|ended| *ended).await);
+    }
+
+    async fn push_when_room(&self, command: Command) -> Result<(), StoreError> {
+        let room = Arc::clone(&self.inner.room);
+        let permit = room.acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        match self.inner.shared.intake.push(command, Some(permit)) {
+            true => Ok(()),
+            false => Err(StoreError::Closed),
+        }
+    }
+
+    /// Sends the command at once; the future only waits for its answer.
+    fn push_now(
+        &self,
+        command: Command,
+        answer: oneshot::Receiver<Result<bool, StoreError>>,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
+        // A closed line drops the command and with it the sender: the future then says Closed.
+        self.inner.shared.intake.push(command, None);
+        async move { answer.await.unwrap_or(Err(StoreError::Closed)) }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.intake.close();
+        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the queue's writer thread panicked");
+        }
+    }
+}
+
+/// Leased messages on their way to the caller: dropped on the way, they are released.
+#[derive(Debug)]
+pub(crate) struct Handout {
+    leases: Vec<Lease>,
+    shared: Arc<Shared>,
+}
+
+impl Handout {
+    pub(crate) fn new(leases: Vec<Lease>, shared: Arc<Shared>) -> Self {
+        Self { leases, shared }
+    }
+
+    /// The caller has them.
+    fn take(mut self) -> Vec<Lease> {
+        std::mem::take(&mut self.leases)
+    }
+}
+
+impl Drop for Handout {
+    fn drop(&mut self) {
+        intake::release_all(&self.shared.intake, &self.leases);
+    }
+}

@@ -1,0 +1,122 @@
+//! The file format: tables, indices, version, and the settings that make a commit durable.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::{OpenError, StoreError};
+
+/// The store's file inside the queue's directory.
+pub(crate) const FILE: &str = "queue.db";
+
+/// The format this program writes, kept in `user_version`.
+const VERSION: i64 = 1;
+
+/// Marks the file as ours (`application_id`): "mfqu".
+const APPLICATION: i64 = 0x6d66_7175;
+
+/// Page size and vacuum mode act on an empty file only, and only before WAL is on. Commits are
+/// synced (`full`); 2 KiB pages and short checkpoints keep what a small commit writes small, and
+/// the log keeps its space so that an ack needs none on a full disk.
+const SETTINGS: &str = "
+    pragma page_size = 2048;
+    pragma auto_vacuum = none;
+    pragma journal_mode = wal;
+    pragma synchronous = full;
+    pragma wal_autocheckpoint = 512;
+    pragma journal_size_limit = 8388608;
+    pragma temp_store = memory;
+    pragma cache_size = -512;
+    pragma busy_timeout = 5000;
+";
+
+/// `seq` is the order, never a clock. A bucket is one priority of one lane and carries its own
+/// totals, so that nothing is counted at the start. Payload comes last: long ones spill into
+/// overflow pages, which the other columns then do not touch.
+const TABLES: &str = "
+    create table bucket (
+        id        integer primary key,
+        lane      text not null,
+        priority  integer not null,
+        messages  integer not null,
+        bytes     integer not null,
+        unique (lane, priority)
+    ) strict;
+    create table message (
+        seq         integer primary key,
+        bucket      integer not null,
+        size        integer not null,
+        expires_at  integer,
+        appended_at integer not null,
+        qos         integer not null,
+        retain      integer not null,
+        id          blob not null,
+        topic       text not null,
+        payload     blob not null
+    ) strict;
+    create unique index message_id on message (id);
+    create index message_next on message (bucket);
+    create index message_expiry on message (expires_at) where expires_at is not null;
+    create table seen (
+        n   integer primary key,
+        key text not null unique,
+        id  blob not null
+    ) strict;
+";
+
+/// Opens the file for the one writer, and makes it if there is none.
+pub(crate) fn open(path: &Path) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags).map_err(|e| failed(path, e))?;
+    if check_version(&conn, path)? == 0 {
+        create(&conn).map_err(|e| failed(path, e))?;
+    } else {
+        conn.execute_batch(SETTINGS).map_err(|e| failed(path, e))?;
+    }
+    Ok(conn)
+}
+
+/// Opens an existing file to look at; nothing can be changed through it.
+pub(crate) fn open_for_reading(path: &Path) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags).map_err(|e| failed(path, e))?;
+    conn.execute_batch("pragma busy_timeout = 5000").map_err(|e| failed(path, e))?;
+    if check_version(&conn, path)? == 0 {
+        return Err(OpenError::Foreign { path: path.to_owned() });
+    }
+    Ok(conn)
+}
+
+/// The file's format version: 0 for a new file, else one that this program knows.
+fn check_version(conn: &Connection, path: &Path) -> Result<i64, OpenError> {
+    let number = |sql: &str| -> Result<i64, OpenError> {
+        conn.query_row(sql, [], |row| row.get(0)).map_err(|e| failed(path, e))
+    };
+    let found = number("pragma user_version")?;
+    let application = number("pragma application_id")?;
+    let tables = number("select count(*) from sqlite_schema")?;
+    match (tables, application) {
+        (0, _) => Ok(0),
+        (_, APPLICATION) if found > VERSION => {
+            Err(OpenError::NewerFormat { path: path.to_owned(), found, known: VERSION })
+        }
+        (_, APPLICATION) => Ok(found),
+        _ => Err(OpenError::Foreign { path: path.to_owned() }),
+    }
+}
+
+/// Lays out a new file. One transaction: a start that is cut short leaves an empty file.
+fn create(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch(SETTINGS)?;
+    conn.execute_batch(&format!(
+        "begin immediate; {TABLES}
+         pragma application_id = {APPLICATION}; pragma user_version = {VERSION}; commit;"
+    ))
+}
+
+/// An engine failure on the way to an open store.
+pub(crate) fn failed(path: &Path, error: rusqlite::Error) -> OpenError {
+    OpenError::Store { path: path.to_owned(), source: StoreError::from(error) }
+}

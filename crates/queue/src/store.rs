@@ -1,0 +1,317 @@
+//! The statements: what the writer says to SQLite, one function each, and nothing it decides.
+
+use std::{path::Path, sync::Arc};
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::{
+    error::OpenError,
+    message::{MessageId, NewMessage},
+    schema,
+    tally::{Amount, Bucket, BucketId},
+};
+
+/// A message's place in the order: the row's key.
+pub(crate) type Seq = i64;
+
+/// The open store. Used by one thread only.
+#[derive(Debug)]
+pub(crate) struct Store {
+    conn: Connection,
+    #[cfg(test)]
+    pub(crate) faults: Arc<std::sync::atomic::AtomicU32>,
+}
+
+/// What the writer must know of a stored message to decide about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Located {
+    pub(crate) seq: Seq,
+    pub(crate) bucket: BucketId,
+    pub(crate) id: MessageId,
+    pub(crate) size: u64,
+    /// Milliseconds of the Unix epoch.
+    pub(crate) expires_at: Option<i64>,
+}
+
+/// A stored message in full.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) at: Located,
+    pub(crate) topic: String,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) qos: u8,
+    pub(crate) retain: bool,
+    /// Milliseconds of the Unix epoch.
+    pub(crate) appended_at: i64,
+}
+
+/// The columns of [`Located`], in the order of [`located`].
+const LOCATED: &str = "seq, bucket, size, expires_at, id";
+/// The columns of [`Stored`], in the order of [`stored`].
+const STORED: &str = "seq, bucket, size, expires_at, id, topic, payload, qos, retain, appended_at";
+
+impl Store {
+    pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
+        let conn = schema::open(&dir.join(schema::FILE))?;
+        // All statements stay prepared; the default of 16 would prepare some anew each time.
+        conn.set_prepared_statement_cache_capacity(32);
+        Ok(Self {
+            conn,
+            #[cfg(test)]
+            faults: Arc::default(),
+        })
+    }
+
+    pub(crate) fn begin(&self) -> rusqlite::Result<()> {
+        self.conn.prepare_cached("begin immediate")?.execute([]).map(drop)
+    }
+
+    /// When this returns, all since `begin` is synced to disk.
+    pub(crate) fn commit(&self) -> rusqlite::Result<()> {
+        #[cfg(test)]
+        tests::fail_if_told(&self.faults)?;
+        self.conn.prepare_cached("commit")?.execute([]).map(drop)
+    }
+
+    /// Undoes all since `begin`. Some failures have undone it already.
+    pub(crate) fn rollback(&self) -> rusqlite::Result<()> {
+        if self.conn.is_autocommit() {
+            return Ok(());
+        }
+        self.conn.prepare_cached("rollback")?.execute([]).map(drop)
+    }
+
+    /// Puts a message into `bucket` at `seq`.
+    pub(crate) fn insert(
+        &self,
+        at: &Located,
+        message: &NewMessage,
+        now: i64,
+    ) -> rusqlite::Result<()> {
+        self.conn
+            .prepare_cached(
+                "insert into message (seq, bucket, size, expires_at, appended_at, qos, retain, id,
+                    topic, payload) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            )?
+            .execute(params![
+                at.seq,
+                at.bucket.0,
+                to_i64(at.size),
+                at.expires_at,
+                now,
+                message.qos,
+                message.retain,
+                at.id.as_bytes(),
+                message.topic,
+                message.payload,
+            ])
+            .map(drop)
+    }
+
+    /// Removes a message; false if it was not there.
+    pub(crate) fn remove(&self, seq: Seq) -> rusqlite::Result<bool> {
+        Ok(self.conn.prepare_cached("delete from message where seq = ?")?.execute([seq])? > 0)
+    }
+
+    /// Moves a message to another bucket.
+    pub(crate) fn rebucket(&self, seq: Seq, bucket: BucketId) -> rusqlite::Result<()> {
+        self.conn
+            .prepare_cached("update message set bucket = ? where seq = ?")?
+            .execute([bucket.0, seq])
+            .map(drop)
+    }
+
+    /// The message of this id.
+    pub(crate) fn find(&self, id: MessageId) -> rusqlite::Result<Option<Located>> {
+        self.conn
+            .prepare_cached(&format!("select {LOCATED} from message where id = ?"))?
+            .query_row([id.as_bytes()], located)
+            .optional()
+    }
+
+    /// The message at `seq`, without its content.
+    pub(crate) fn locate(&self, seq: Seq) -> rusqlite::Result<Option<Located>> {
+        self.conn
+            .prepare_cached(&format!("select {LOCATED} from message where seq = ?"))?
+            .query_row([seq], located)
+            .optional()
+    }
+
+    /// The message at `seq`.
+    pub(crate) fn read(&self, seq: Seq) -> rusqlite::Result<Option<Stored>> {
+        self.conn
+            .prepare_cached(&format!("select {STORED} from message where seq = ?"))?
+            .query_row([seq], stored)
+            .optional()
+    }
+
+    /// The first message of `bucket` after `seq`, without its content.
+    pub(crate) fn first_after(
+        &self,
+        bucket: BucketId,
+        seq: Seq,
+    ) -> rusqlite::Result<Option<Located>> {
+        self.conn
+            .prepare_cached(&format!("select {LOCATED} from message {AFTER} limit 1"))?
+            .query_row([bucket.0, seq], located)
+            .optional()
+    }
+
+    /// Feeds the messages of `bucket` after `seq` to `take` in order until it says false.
+    pub(crate) fn scan_after(
+        &self,
+        bucket: BucketId,
+        seq: Seq,
+        mut take: impl FnMut(Stored) -> bool,
+    ) -> rusqlite::Result<()> {
+        let mut statement =
+            self.conn.prepare_cached(&format!("select {STORED} from message {AFTER}"))?;
+        let mut rows = statement.query([bucket.0, seq])?;
+        while let Some(row) = rows.next()? {
+            if !take(stored(row)?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Messages whose time is over, the longest overdue first.
+    pub(crate) fn expired(&self, now: i64, most: u64) -> rusqlite::Result<Vec<Located>> {
+        self.conn
+            .prepare_cached(&format!(
+                "select {LOCATED} from message where expires_at <= ? order by expires_at limit ?"
+            ))?
+            .query_map([now, to_i64(most)], located)?
+            .collect()
+    }
+
+    /// The first moment after `now` at which a message expires.
+    pub(crate) fn next_expiry(&self, now: i64) -> rusqlite::Result<Option<i64>> {
+        self.conn
+            .prepare_cached("select min(expires_at) from message where expires_at > ?")?
+            .query_row([now], |row| row.get(0))
+    }
+
+    /// When the oldest message was appended, by order and not by clock.
+    pub(crate) fn oldest(&self) -> rusqlite::Result<Option<i64>> {
+        self.conn
+            .prepare_cached("select appended_at from message order by seq limit 1")?
+            .query_row([], |row| row.get(0))
+            .optional()
+    }
+
+    /// The last place in the order that is taken.
+    pub(crate) fn last_seq(&self) -> rusqlite::Result<Seq> {
+        self.conn.query_row("select coalesce(max(seq), 0) from message", [], |row| row.get(0))
+    }
+
+    /// The id that came with this idempotency key.
+    pub(crate) fn recall(&self, key: &str) -> rusqlite::Result<Option<MessageId>> {
+        self.conn
+            .prepare_cached("select id from seen where key = ?")?
+            .query_row([key], |row| message_id(row, 0))
+            .optional()
+    }
+
+    /// Remembers an idempotency key, and forgets the oldest beyond `most`. By count and not by
+    /// age: a clock that jumps must not forget them all.
+    pub(crate) fn remember(&self, key: &str, id: MessageId, most: i64) -> rusqlite::Result<()> {
+        self.conn
+            .prepare_cached("insert into seen (key, id) values (?, ?)")?
+            .execute(params![key, id.as_bytes()])?;
+        let oldest = self.conn.last_insert_rowid().saturating_sub(most);
+        self.conn.prepare_cached("delete from seen where n <= ?")?.execute([oldest]).map(drop)
+    }
+
+    /// All buckets. Those that hold nothing are cleared away first, unless the disk is full: a
+    /// start must not fail for want of room, or the queue could never be drained.
+    pub(crate) fn load_buckets(&self) -> rusqlite::Result<Vec<Bucket>> {
+        if let Err(error) = self.conn.execute("delete from bucket where messages = 0", []) {
+            tracing::warn!(error = %error, "could not clear the queue's empty lanes");
+        }
+        self.conn
+            .prepare("select id, lane, priority, messages, bytes from bucket")?
+            .query_map([], |row| {
+                Ok(Bucket {
+                    id: BucketId(row.get(0)?),
+                    lane: Arc::from(row.get::<_, String>(1)?),
+                    priority: row.get(2)?,
+                    held: Amount { messages: to_u64(row.get(3)?), bytes: to_u64(row.get(4)?) },
+                })
+            })?
+            .collect()
+    }
+
+    /// Writes a bucket's totals, beside the messages they count.
+    pub(crate) fn save_bucket(&self, bucket: &Bucket) -> rusqlite::Result<()> {
+        self.conn
+            .prepare_cached(
+                "insert into bucket (id, lane, priority, messages, bytes) values (?, ?, ?, ?, ?)
+                 on conflict (id) do update set messages = excluded.messages, bytes = excluded.bytes",
+            )?
+            .execute(params![
+                bucket.id.0,
+                &*bucket.lane,
+                bucket.priority,
+                to_i64(bucket.held.messages),
+                to_i64(bucket.held.bytes),
+            ])
+            .map(drop)
+    }
+
+    /// Moves the log into the file and closes it; the log's file is then gone.
+    pub(crate) fn close(self) -> rusqlite::Result<()> {
+        self.conn.flush_prepared_statement_cache();
+        // Answers a row (busy, pages in the log, pages moved) that says nothing a close could act on.
+        self.conn.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))?;
+        self.conn.close().map_err(|(_, error)| error)
+    }
+}
+
+/// Messages of one bucket in order, by the index on the bucket, which ends in the row's key.
+const AFTER: &str = "where bucket = ? and seq > ? order by seq";
+
+fn located(row: &Row<'_>) -> rusqlite::Result<Located> {
+    Ok(Located {
+        seq: row.get(0)?,
+        bucket: BucketId(row.get(1)?),
+        size: to_u64(row.get(2)?),
+        expires_at: row.get(3)?,
+        id: message_id(row, 4)?,
+    })
+}
+
+/// Reads a row of the columns [`STORED`].
+pub(crate) fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
+    Ok(Stored {
+        at: located(row)?,
+        topic: row.get(5)?,
+        payload: row.get(6)?,
+        qos: row.get(7)?,
+        retain: row.get(8)?,
+        appended_at: row.get(9)?,
+    })
+}
+
+fn message_id(row: &Row<'_>, column: usize) -> rusqlite::Result<MessageId> {
+    let bytes = row.get_ref(column)?.as_blob()?;
+    MessageId::from_slice(bytes).ok_or_else(|| {
+        // The column holds 16 bytes in every file we wrote: anything else is damage.
+        rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
+            Some("a message id is not 16 bytes long".to_owned()),
+        )
+    })
+}
+
+/// SQLite's integers are signed; our amounts never come near the end of either range.
+pub(crate) fn to_i64(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn to_u64(n: i64) -> u64 {
+    u64::try_from(n).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+//! The cost of the statements: every one of the hot path must go through an index.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+
+/// Lets a commit fail as a failed sync does, as often as told.
+pub(super) fn fail_if_told(faults: &AtomicU32) -> rusqlite::Result<()> {
+    let told = faults.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+    if told.is_err() {
+        return Ok(());
+    }
+    let code = rusqlite::ffi::SQLITE_IOERR_FSYNC;
+    Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None))
+}
+
+impl Store {
+    /// As if the disk were full at so many pages of 2 KiB.
+    pub(crate) fn limit_pages(&self, pages: u32) {
+        let sql = format!("pragma max_page_count = {pages}");
+        self.conn.query_row(&sql, [], |_| Ok(())).unwrap();
+    }
+}
+
+fn plan(store: &Store, sql: &str) -> String {
+    let mut statement = store.conn.prepare(&format!("explain query plan {sql}")).unwrap();
+    let count = statement.parameter_count();
+    let rows = statement
+        .query_map(rusqlite::params_from_iter(vec![1i64; count]), |row| row.get::<_, String>(3))
+        .unwrap();
+    rows.map(Result::unwrap).collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn hot_statements_use_an_index_and_sort_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    for sql in [
+        format!("select {STORED} from message {AFTER}"),
+        format!("select {LOCATED} from message {AFTER} limit 1"),
+        format!("select {LOCATED} from message where id = ?"),
+        format!("select {LOCATED} from message where expires_at <= ? order by expires_at limit ?"),
+        "select min(expires_at) from message where expires_at > ?".to_owned(),
+        "select id from seen where key = ?".to_owned(),
+    ] {
+        let plan = plan(&store, &sql);
+        assert!(plan.contains("SEARCH"), "{sql}: {plan}");
+        assert!(!plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{sql}: {plan}");
+    }
+}
+
+#[test]
+fn commits_are_synced_and_logged_ahead() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let text = |sql: &str| store.conn.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+    let number = |sql: &str| store.conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(text("pragma journal_mode"), "wal");
+    assert_eq!(number("pragma synchronous"), 2);
+    assert_eq!(number("pragma page_size"), 2048);
+}

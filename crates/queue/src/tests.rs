@@ -1,0 +1,81 @@
+//! Behaviour, seen through the handle; what needs a clock or a disk that obeys.
+
+mod bounds;
+mod delivery;
+mod expiry;
+mod failure;
+mod model;
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use crate::{
+    Config, Lease, MessageId, NewMessage, OVERHEAD, Outcome, Queue, WhenFull, queue::Clock,
+};
+
+/// A wall clock that moves only when told.
+#[derive(Clone, Default)]
+struct TestClock(Arc<AtomicU64>);
+
+impl TestClock {
+    fn now(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_000_000) + Duration::from_millis(self.millis())
+    }
+
+    fn millis(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn advance(&self, millis: u64) {
+        self.0.fetch_add(millis, Ordering::SeqCst);
+    }
+
+    fn clock(&self) -> Clock {
+        let clock = self.clone();
+        Arc::new(move || clock.now())
+    }
+}
+
+fn config(dir: &Path, max_bytes: u64, when_full: WhenFull) -> Config {
+    Config { dir: dir.to_owned(), max_bytes, when_full }
+}
+
+fn open(dir: &Path) -> Queue {
+    Queue::open(config(dir, 1 << 20, WhenFull::Reject)).unwrap()
+}
+
+fn open_at(dir: &Path, clock: &TestClock) -> Queue {
+    Queue::open_with(config(dir, 1 << 20, WhenFull::Reject), clock.clock(), |_| {}).unwrap()
+}
+
+/// A message on lane `l` with `payload`.
+fn message(payload: &str) -> NewMessage {
+    NewMessage::new("l", "t", payload)
+}
+
+/// A message of priority `priority` that is accounted as exactly `size` bytes.
+fn sized(priority: u8, size: u64) -> NewMessage {
+    let payload = vec![b'x'; usize::try_from(size - OVERHEAD - 1).unwrap()];
+    NewMessage { priority, ..NewMessage::new("l", "t", payload) }
+}
+
+async fn store(queue: &Queue, message: NewMessage) -> MessageId {
+    let receipt = queue.append(message).await.unwrap();
+    assert_eq!(receipt.outcome, Outcome::Stored);
+    receipt.id
+}
+
+fn payloads(leases: &[Lease]) -> Vec<String> {
+    leases.iter().map(|lease| String::from_utf8(lease.payload.clone()).unwrap()).collect()
+}
+
+/// Lets the writer catch up with the clock: any command sweeps.
+async fn settle(queue: &Queue) {
+    assert!(!queue.release(MessageId::fresh()).await.unwrap());
+}

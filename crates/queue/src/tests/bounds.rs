@@ -1,0 +1,115 @@
+//! The bound and its three policies.
+
+use super::*;
+use crate::AppendError;
+
+fn full(dir: &Path, when_full: WhenFull) -> Queue {
+    Queue::open(config(dir, 1000, when_full)).unwrap()
+}
+
+#[tokio::test]
+async fn reject_says_full_until_something_is_acked() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = full(dir.path(), WhenFull::Reject);
+    let first = store(&queue, sized(4, 600)).await;
+    store(&queue, sized(4, 400)).await;
+    assert_eq!(queue.stat().bytes, 1000, "the bound is inclusive");
+    let error = queue.append(sized(9, 129)).await.unwrap_err();
+    assert!(matches!(error, AppendError::Full { max_bytes: 1000 }), "{error:?}");
+    assert_eq!(queue.stat().dropped.full, 0, "a refusal is no loss");
+    queue.ack(first).await.unwrap();
+    store(&queue, sized(4, 600)).await;
+}
+
+#[tokio::test]
+async fn drop_newest_gives_up_the_new_one_and_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = full(dir.path(), WhenFull::DropNewest);
+    store(&queue, sized(4, 900)).await;
+    let keyed = NewMessage { key: Some("k".to_owned()), ..sized(4, 200) };
+    let receipt = queue.append(keyed.clone()).await.unwrap();
+    assert_eq!(receipt.outcome, Outcome::Dropped);
+    let receipt = queue.append(keyed).await.unwrap();
+    assert_eq!(receipt.outcome, Outcome::Dropped, "the key of a dropped one is not remembered");
+    let stat = queue.stat();
+    assert_eq!((stat.messages, stat.dropped.full), (1, 2));
+    assert_eq!(stat.dropped.by_reason(), [("full", 2), ("expired", 0)]);
+}
+
+#[tokio::test]
+async fn drop_oldest_evicts_the_lowest_priority_first_then_the_oldest_of_all_lanes() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = full(dir.path(), WhenFull::DropOldest);
+    let high = store(&queue, sized(5, 250)).await;
+    let other = NewMessage { lane: "m".to_owned(), ..sized(4, 250) };
+    let oldest = store(&queue, other).await;
+    let newer = store(&queue, sized(4, 250)).await;
+    let low = store(&queue, sized(1, 250)).await;
+    store(&queue, sized(4, 200)).await;
+    assert!(!queue.ack(low).await.unwrap(), "lowest priority goes first");
+    store(&queue, sized(4, 200)).await;
+    assert!(!queue.ack(oldest).await.unwrap(), "then the oldest, whatever its lane");
+    assert!(queue.ack(newer).await.unwrap());
+    assert!(queue.ack(high).await.unwrap());
+    assert_eq!(queue.stat().dropped.full, 2);
+}
+
+#[tokio::test]
+async fn drop_oldest_spares_leased_and_higher_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = full(dir.path(), WhenFull::DropOldest);
+    store(&queue, sized(4, 400)).await;
+    store(&queue, sized(4, 400)).await;
+    let leases = queue.lease("l", 1).await.unwrap();
+    store(&queue, sized(4, 600)).await;
+    assert!(queue.ack(leases[0].id).await.unwrap(), "the leased one was spared");
+    let receipt = queue.append(sized(3, 600)).await.unwrap();
+    assert_eq!(receipt.outcome, Outcome::Dropped, "a lower one evicts no higher one");
+    let held = queue.lease("l", 9).await.unwrap();
+    assert_eq!(held.len(), 1);
+    let error = queue.append(sized(9, 600)).await.unwrap_err();
+    assert!(matches!(error, AppendError::Full { .. }), "all is leased: {error:?}");
+    queue.release(held[0].id).await.unwrap();
+    store(&queue, sized(9, 600)).await;
+    assert!(!queue.ack(held[0].id).await.unwrap(), "a released one is evicted");
+    assert_eq!(queue.stat().dropped.full, 3);
+}
+
+#[tokio::test]
+async fn nothing_is_evicted_in_vain() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = full(dir.path(), WhenFull::DropOldest);
+    store(&queue, sized(4, 500)).await;
+    let leased = queue.lease("l", 1).await.unwrap();
+    let small = store(&queue, sized(4, 200)).await;
+    let error = queue.append(sized(4, 900)).await.unwrap_err();
+    assert!(matches!(error, AppendError::Full { .. }), "{error:?}");
+    assert!(queue.ack(small).await.unwrap());
+    assert!(queue.ack(leased[0].id).await.unwrap());
+}
+
+#[tokio::test]
+async fn larger_than_the_bound_is_too_large_under_every_policy() {
+    for policy in [WhenFull::Reject, WhenFull::DropOldest, WhenFull::DropNewest] {
+        let dir = tempfile::tempdir().unwrap();
+        let queue = full(dir.path(), policy);
+        store(&queue, sized(4, 200)).await;
+        let error = queue.append(sized(4, 1001)).await.unwrap_err();
+        assert!(matches!(error, AppendError::TooLarge { size: 1001, max_bytes: 1000 }));
+        assert_eq!(queue.stat().messages, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_bound_that_shrank_is_met_by_the_next_append() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    for _ in 0..5 {
+        store(&queue, sized(4, 500)).await;
+    }
+    drop(queue);
+    let queue = full(dir.path(), WhenFull::DropOldest);
+    assert_eq!(queue.stat().bytes, 2500);
+    store(&queue, sized(4, 500)).await;
+    assert_eq!((queue.stat().bytes, queue.stat().dropped.full), (1000, 4));
+}

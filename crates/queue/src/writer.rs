@@ -1,0 +1,476 @@
+//! The writer: one thread that owns the store, and turns what is waiting into one commit.
+//!
+//! A batch has two halves. First a transaction of everything that changes the disk; it is answered
+//! once it is synced, and leaves no trace in memory if it fails. Then releases and leases, which
+//! change memory only and so see only what is durable.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::{oneshot, watch};
+
+use crate::{
+    error::{AppendError, OpenError, StoreError},
+    intake::{Command, Intake, Taken, Write},
+    lock::DirLock,
+    message::{MessageId, NewMessage, Outcome, Receipt},
+    places::{Places, Undo},
+    queue::{Clock, Config, Handout, WhenFull},
+    schema,
+    stat::{Dropped, LaneStat, Stat},
+    store::{Located, Seq, Store},
+    tally::Tally,
+};
+
+mod handout;
+mod room;
+
+use room::Room;
+
+/// The most commands in one batch. Bounds how long the first of them waits for the last.
+const MAX_BATCH: usize = 256;
+
+/// The most messages that one [`Queue::lease`](crate::Queue::lease) hands out.
+pub const MAX_LEASES: usize = 1024;
+
+/// How many idempotency keys are remembered, the newest ones.
+pub const REMEMBERED_KEYS: u32 = 10_000;
+
+/// The most expired messages that one transaction removes, so that a clock that jumps over the
+/// time of a million of them neither holds up the callers nor swells the log.
+const SWEEP: u64 = 512;
+
+/// The longest wait for the next expiry. The wall clock may be set while we wait for it.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// What callers and the writer share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) intake: Intake,
+    pub(crate) leasable: watch::Sender<u64>,
+    pub(crate) ended: watch::Sender<bool>,
+    stat: Mutex<Stat>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            intake: Intake::default(),
+            leasable: watch::Sender::new(0),
+            ended: watch::Sender::new(false),
+            stat: Mutex::default(),
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn stat(&self) -> Stat {
+        self.stat.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Tells the callers that the writer ended, also when it panicked.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.intake.abandon();
+        self.0.ended.send_replace(true);
+    }
+}
+
+/// The state of the thread.
+pub(crate) struct Writer {
+    store: Store,
+    lock: DirLock,
+    clock: Clock,
+    max_bytes: u64,
+    when_full: WhenFull,
+    shared: Arc<Shared>,
+    tally: Tally,
+    places: Places,
+    next_seq: Seq,
+    /// No unleased message expires before this moment (milliseconds of the Unix epoch).
+    next_expiry: Option<i64>,
+    /// The last sweep failed: the next one waits for a command or for [`LONGEST_WAIT`].
+    sweep_failed: bool,
+    dropped: Dropped,
+    commits: u64,
+    /// Something may have become leasable that the watchers have not been told.
+    leasable: bool,
+}
+
+/// What a transaction in progress did beyond the store, to be kept or undone as a whole.
+#[derive(Default)]
+struct Draft {
+    undo: Vec<Undo>,
+    arrivals: Vec<Located>,
+    dropped: Dropped,
+    next_expiry: Option<i64>,
+    changed: bool,
+    leasable: bool,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        store: Store,
+        lock: DirLock,
+        config: &Config,
+        clock: Clock,
+        shared: Arc<Shared>,
+    ) -> Result<Self, OpenError> {
+        let failed = |e| schema::failed(&config.dir.join(schema::FILE), e);
+        let mut writer = Self {
+            tally: Tally::new(store.load_buckets().map_err(failed)?),
+            places: Places::default(),
+            next_seq: store.last_seq().map_err(failed)?.saturating_add(1),
+            next_expiry: store.next_expiry(i64::MIN).map_err(failed)?,
+            sweep_failed: false,
+            dropped: Dropped::default(),
+            commits: 0,
+            leasable: false,
+            max_bytes: config.max_bytes,
+            when_full: config.when_full,
+            store,
+            lock,
+            clock,
+            shared,
+        };
+        writer.publish();
+        Ok(writer)
+    }
+
+    /// Serves until the line is closed and empty, then closes the store.
+    pub(crate) fn run(mut self) {
+        let end = End(Arc::clone(&self.shared));
+        while let Taken::Batch(batch) = self.shared.intake.take(MAX_BATCH, self.patience()) {
+            self.step(batch);
+        }
+        if let Err(error) = self.store.close() {
+            // Nothing is lost: what was answered is in the log, which the next start reads.
+            tracing::warn!(error = %error, "could not close the queue's file cleanly");
+        }
+        // The lock goes after the file and before anybody is told.
+        drop(self.lock);
+        drop(end);
+    }
+
+    /// How long to wait for a command before expired messages want to be removed.
+    fn patience(&self) -> Option<Duration> {
+        let next = self.next_expiry?;
+        if self.sweep_failed {
+            return Some(LONGEST_WAIT);
+        }
+        let wait = next.saturating_sub(millis((self.clock)()));
+        Some(Duration::from_millis(u64::try_from(wait).unwrap_or(0)).min(LONGEST_WAIT))
+    }
+
+    fn step(&mut self, batch: Vec<Command>) {
+        let now = millis((self.clock)());
+        let (mut writes, mut reads) = (Vec::new(), Vec::new());
+        for command in batch {
+            match command {
+                Command::Write(write) => writes.push(write),
+                Command::Lease { .. } | Command::Release { .. } => reads.push(command),
+            }
+        }
+        let mut settled = Vec::new();
+        if !writes.is_empty() || self.sweep_due(now) {
+            settled = self.write(writes, now);
+        }
+        if !settled.is_empty() {
+            // Answered only after this, so that who has an answer finds it in the figures.
+            self.publish();
+            settled.into_iter().for_each(Write::settle);
+        }
+        let replies: Vec<Reply> =
+            reads.into_iter().filter_map(|command| self.read(command, now)).collect();
+        self.publish();
+        replies.into_iter().for_each(Reply::settle);
+    }
+
+    fn sweep_due(&self, now: i64) -> bool {
+        self.next_expiry.is_some_and(|next| next <= now)
+    }
+
+    /// Makes the writes durable in one transaction, and returns those to be answered. On a full
+    /// disk what frees room gets a second chance without what needs it.
+    fn write(&mut self, writes: Vec<Write>, now: i64) -> Vec<Write> {
+        let (writes, error) = match self.transact(writes, now) {
+            Ok(writes) => return writes,
+            Err(failed) => failed,
+        };
+        let chain: &dyn std::error::Error = &error;
+        tracing::warn!(error = chain, "a commit of the queue failed");
+        let (acks, others): (Vec<_>, Vec<_>) =
+            writes.into_iter().partition(|write| matches!(write, Write::Ack { .. }));
+        let retry = matches!(error, StoreError::DiskFull(_)) && !others.is_empty();
+        others.into_iter().for_each(|write| write.fail(&error));
+        if !retry || acks.is_empty() {
+            acks.into_iter().for_each(|write| write.fail(&error));
+            return Vec::new();
+        }
+        self.transact(acks, now).unwrap_or_else(|(acks, error)| {
+            acks.into_iter().for_each(|write| write.fail(&error));
+            Vec::new()
+        })
+    }
+
+    /// One transaction: sweep, then all writes in order, then the totals. Either all of it is on
+    /// disk and in memory, or none.
+    fn transact(
+        &mut self,
+        mut writes: Vec<Write>,
+        now: i64,
+    ) -> Result<Vec<Write>, (Vec<Write>, StoreError)> {
+        let before = self.tally.clone();
+        let mut draft = Draft { next_expiry: self.next_expiry, ..Draft::default() };
+        let done = self.apply_all(&mut writes, now, &mut draft);
+        self.sweep_failed = done.is_err();
+        match done {
+            Ok(()) => {
+                self.keep(draft);
+                Ok(writes)
+            }
+            Err(error) => {
+                if let Err(error) = self.store.rollback() {
+                    tracing::error!(error = %error, "could not roll the queue back");
+                }
+                self.tally = before;
+                self.places.undo(draft.undo);
+                Err((writes, error.into()))
+            }
+        }
+    }
+
+    fn apply_all(
+        &mut self,
+        writes: &mut [Write],
+        now: i64,
+        draft: &mut Draft,
+    ) -> rusqlite::Result<()> {
+        self.store.begin()?;
+        if self.sweep_due(now) {
+            self.sweep(now, draft)?;
+        }
+        for write in writes {
+            match write {
+                Write::Put { message, id, result, .. } => {
+                    *result = self.put(message, *id, now, draft)?;
+                }
+                Write::Ack { id, found, .. } => *found = self.ack(*id, draft)?,
+                Write::Transfer { id, lane, found, .. } => {
+                    *found = self.transfer(*id, lane, draft)?;
+                }
+            }
+        }
+        for bucket in self.tally.drain_changed() {
+            self.store.save_bucket(&bucket)?;
+        }
+        self.store.commit()
+    }
+
+    /// The transaction is on disk: what it did in memory stays.
+    fn keep(&mut self, draft: Draft) {
+        draft.arrivals.into_iter().for_each(|at| self.places.arrive(at));
+        self.dropped.full = self.dropped.full.saturating_add(draft.dropped.full);
+        self.dropped.expired = self.dropped.expired.saturating_add(draft.dropped.expired);
+        self.next_expiry = draft.next_expiry;
+        self.commits = self.commits.saturating_add(u64::from(draft.changed));
+        self.leasable |= draft.leasable;
+    }
+
+    fn put(
+        &mut self,
+        message: &NewMessage,
+        id: MessageId,
+        now: i64,
+        draft: &mut Draft,
+    ) -> rusqlite::Result<Result<Receipt, AppendError>> {
+        if let Some(key) = &message.key
+            && let Some(id) = self.store.recall(key)?
+        {
+            return Ok(Ok(Receipt { id, outcome: Outcome::Duplicate }));
+        }
+        let expires_at = message.expires_at.map(millis);
+        if expires_at.is_some_and(|at| at <= now) {
+            draft.dropped.expired = draft.dropped.expired.saturating_add(1);
+            return Ok(Ok(Receipt { id, outcome: Outcome::Dropped }));
+        }
+        let size = message.size();
+        match self.make_room(size, message.priority, draft)? {
+            Room::Made => {}
+            Room::GiveUpNew => {
+                draft.dropped.full = draft.dropped.full.saturating_add(1);
+                return Ok(Ok(Receipt { id, outcome: Outcome::Dropped }));
+            }
+            Room::None => return Ok(Err(AppendError::Full { max_bytes: self.max_bytes })),
+        }
+        let bucket = self.tally.find_or_make(&Arc::from(&*message.lane), message.priority);
+        let at = Located { seq: self.next_seq, bucket, id, size, expires_at };
+        self.store.insert(&at, message, now)?;
+        // A failed batch leaves a gap in the order, which is as good as none.
+        self.next_seq = self.next_seq.saturating_add(1);
+        if let Some(key) = &message.key {
+            self.store.remember(key, id, i64::from(REMEMBERED_KEYS))?;
+        }
+        self.tally.add(bucket, size);
+        draft.expect(expires_at);
+        draft.changed = true;
+        draft.leasable = true;
+        Ok(Ok(Receipt { id, outcome: Outcome::Stored }))
+    }
+
+    fn ack(&mut self, id: MessageId, draft: &mut Draft) -> rusqlite::Result<bool> {
+        let Some(at) = self.store.find(id)? else { return Ok(false) };
+        self.remove(at, draft)?;
+        Ok(true)
+    }
+
+    fn transfer(&mut self, id: MessageId, lane: &str, draft: &mut Draft) -> rusqlite::Result<bool> {
+        let Some(at) = self.store.find(id)? else { return Ok(false) };
+        let Some(priority) = self.tally.bucket(at.bucket).map(|bucket| bucket.priority) else {
+            return Ok(false);
+        };
+        let bucket = self.tally.find_or_make(&Arc::from(lane), priority);
+        self.store.rebucket(at.seq, bucket)?;
+        draft.undo.extend(self.places.forget(at));
+        self.tally.take(at.bucket, at.size);
+        self.tally.add(bucket, at.size);
+        // A second move of the same message in this transaction supersedes the first.
+        draft.arrivals.retain(|arrival| arrival.seq != at.seq);
+        draft.arrivals.push(Located { bucket, ..at });
+        draft.expect(at.expires_at);
+        draft.changed = true;
+        draft.leasable = true;
+        Ok(true)
+    }
+
+    /// Takes a message out of the store and out of memory.
+    fn remove(&mut self, at: Located, draft: &mut Draft) -> rusqlite::Result<()> {
+        if self.store.remove(at.seq)? {
+            draft.undo.extend(self.places.forget(at));
+            draft.arrivals.retain(|arrival| arrival.seq != at.seq);
+            self.tally.take(at.bucket, at.size);
+            draft.changed = true;
+        }
+        Ok(())
+    }
+
+    /// Removes expired messages that nobody has leased, and finds out when to come back.
+    fn sweep(&mut self, now: i64, draft: &mut Draft) -> rusqlite::Result<()> {
+        // Leased ones are in the way at the head of the index: look that much further.
+        let most = self.places.leased().saturating_add(SWEEP);
+        let expired = self.store.expired(now, most)?;
+        let more = u64::try_from(expired.len()).is_ok_and(|found| found >= most);
+        for at in expired {
+            if !self.places.is_leased(at.id) {
+                self.remove(at, draft)?;
+                draft.dropped.expired = draft.dropped.expired.saturating_add(1);
+            }
+        }
+        draft.next_expiry = if more { Some(now) } else { self.store.next_expiry(now)? };
+        // What the sweep took may have kept a lease from looking further.
+        draft.leasable = true;
+        Ok(())
+    }
+
+    fn read(&mut self, command: Command, now: i64) -> Option<Reply> {
+        match command {
+            Command::Lease { lane, limit, answer } => {
+                Some(Reply::Lease(self.lease(&lane, limit.min(MAX_LEASES), now), answer))
+            }
+            Command::Release { id, answer } => Some(Reply::Release(self.release(id), answer)),
+            Command::Write(_) => None,
+        }
+    }
+
+    fn release(&mut self, id: MessageId) -> bool {
+        let Some(leased) = self.places.release(id) else { return false };
+        // If it expired meanwhile, the sweep has passed it by.
+        if let Some(at) = leased.at.expires_at {
+            self.next_expiry = Some(self.next_expiry.map_or(at, |next| next.min(at)));
+        }
+        self.leasable = true;
+        true
+    }
+
+    /// Brings the figures up to date and wakes the watchers.
+    fn publish(&mut self) {
+        let oldest = match self.tally.total().messages {
+            0 => None,
+            // A figure is not worth an error: it is left out, and the next command will tell.
+            _ => self.store.oldest().ok().flatten().map(time),
+        };
+        let total = self.tally.total();
+        let lanes: BTreeMap<_, _> = self
+            .tally
+            .lanes()
+            .into_iter()
+            .map(|(lane, held)| (lane, LaneStat { messages: held.messages, bytes: held.bytes }))
+            .collect();
+        let stat = Stat {
+            messages: total.messages,
+            bytes: total.bytes,
+            oldest,
+            leased: self.places.leased(),
+            dropped: self.dropped,
+            commits: self.commits,
+            lanes,
+        };
+        *self.shared.stat.lock().unwrap_or_else(PoisonError::into_inner) = stat;
+        // After the figures: who is woken by it may look at them.
+        if std::mem::take(&mut self.leasable) {
+            self.shared.leasable.send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+}
+
+impl Draft {
+    /// A message that expires at this moment is there.
+    fn expect(&mut self, expires_at: Option<i64>) {
+        self.next_expiry = match (self.next_expiry, expires_at) {
+            (Some(next), Some(at)) => Some(next.min(at)),
+            (next, at) => next.or(at),
+        };
+    }
+}
+
+/// The answer to a command that changed memory only, held back until the figures show it.
+enum Reply {
+    Lease(Result<Handout, StoreError>, oneshot::Sender<Result<Handout, StoreError>>),
+    Release(bool, oneshot::Sender<Result<bool, StoreError>>),
+}
+
+impl Reply {
+    fn settle(self) {
+        match self {
+            // If the caller is gone, the handout's drop releases what is in it.
+            Self::Lease(handout, answer) => drop(answer.send(handout)),
+            Self::Release(found, answer) => drop(answer.send(Ok(found))),
+        }
+    }
+}
+
+/// A moment as the store keeps it: milliseconds of the Unix epoch, at the ends of the range for
+/// what lies beyond.
+fn millis(time: SystemTime) -> i64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
+    }
+}
+
+/// The moment that was kept as milliseconds of the Unix epoch.
+pub(crate) fn time(millis: i64) -> SystemTime {
+    let distance = Duration::from_millis(millis.unsigned_abs());
+    let moment = if millis < 0 {
+        UNIX_EPOCH.checked_sub(distance)
+    } else {
+        UNIX_EPOCH.checked_add(distance)
+    };
+    moment.unwrap_or(UNIX_EPOCH)
+}

@@ -1,0 +1,112 @@
+//! Which messages a lease gets.
+
+use std::sync::Arc;
+
+use super::{MAX_LEASES, Writer, time};
+use crate::{
+    error::StoreError,
+    message::{Lease, MAX_PRIORITY},
+    places::Places,
+    queue::Handout,
+    store::{Store, Stored},
+    tally::BucketId,
+};
+
+impl Writer {
+    /// Hands out up to `limit` messages. If the store fails half way, none is handed out.
+    pub(super) fn lease(
+        &mut self,
+        lane: &str,
+        limit: usize,
+        now: i64,
+    ) -> Result<Handout, StoreError> {
+        let lane: Arc<str> = Arc::from(lane);
+        let mut leases = Vec::new();
+        for priority in (0..=MAX_PRIORITY).rev() {
+            let Some(bucket) = self.tally.find(&lane, priority) else { continue };
+            let mut taken = Taking { lane: &lane, priority, limit, now, leases: &mut leases };
+            if let Err(error) = take_from(&self.store, &mut self.places, bucket, &mut taken) {
+                for lease in leases {
+                    self.places.release(lease.id);
+                }
+                return Err(error.into());
+            }
+        }
+        Ok(Handout::new(leases, Arc::clone(&self.shared)))
+    }
+}
+
+/// A lease command on its way through the buckets of its lane.
+struct Taking<'a> {
+    lane: &'a str,
+    priority: u8,
+    limit: usize,
+    now: i64,
+    leases: &'a mut Vec<Lease>,
+}
+
+impl Taking<'_> {
+    fn room(&self) -> usize {
+        self.limit.saturating_sub(self.leases.len())
+    }
+
+    fn is_expired(&self, expires_at: Option<i64>) -> bool {
+        expires_at.is_some_and(|at| at <= self.now)
+    }
+
+    fn push(&mut self, stored: Stored, attempts: u32) {
+        self.leases.push(Lease {
+            id: stored.at.id,
+            lane: self.lane.to_owned(),
+            topic: stored.topic,
+            payload: stored.payload,
+            qos: stored.qos,
+            retain: stored.retain,
+            priority: self.priority,
+            appended_at: time(stored.appended_at),
+            attempts,
+        });
+    }
+}
+
+/// Leases the next messages of one bucket: returned ones first, for they are the older ones.
+fn take_from(
+    store: &Store,
+    places: &mut Places,
+    bucket: BucketId,
+    taking: &mut Taking<'_>,
+) -> rusqlite::Result<()> {
+    if taking.room() == 0 {
+        return Ok(());
+    }
+    // Expired ones among them wait for the sweep and may be many: look at a bounded number. What
+    // lies beyond must then wait too, or it would overtake.
+    let returned = places.returned(bucket, MAX_LEASES.saturating_mul(2));
+    let all_seen = returned.len() < MAX_LEASES.saturating_mul(2);
+    for (seq, returned) in returned {
+        if taking.room() == 0 {
+            return Ok(());
+        }
+        if taking.is_expired(returned.expires_at) {
+            continue;
+        }
+        if let Some(stored) = store.read(seq)? {
+            let attempts = places.lease(stored.at);
+            taking.push(stored, attempts);
+        }
+    }
+    if !all_seen || taking.room() == 0 {
+        return Ok(());
+    }
+    let mut passed_over = 0;
+    store.scan_after(bucket, places.cursor(bucket), |stored| {
+        if taking.is_expired(stored.at.expires_at) {
+            places.pass_over(stored.at);
+            passed_over += 1;
+        } else {
+            let attempts = places.lease(stored.at);
+            taking.push(stored, attempts);
+        }
+        taking.room() > 0 && passed_over < MAX_LEASES
+    })
+}
