@@ -1,0 +1,88 @@
+//! The network: an APN that is written only where it differs, and what the registration means.
+
+use at::{Answer, Exchange};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::catalog::ApnAuth;
+use crate::port::{At, Kind};
+use crate::profile::{self, PATIENCE, StepError};
+use crate::reply::{self, PdpType, Registration};
+
+/// The context that SIMCom's MQTT service activates, and that LTE attaches with.
+const CONTEXT: u32 = 1;
+
+/// An access point.
+#[derive(Debug, Clone)]
+pub struct Apn {
+    /// Its name.
+    pub name: String,
+    /// Address family.
+    pub pdp_type: PdpType,
+    /// User and password, for operators that ask for them.
+    pub login: Option<(String, SecretString)>,
+}
+
+/// Sets the access point of context 1 where it is another one now (27.007 §10.1.1). Writing it anew
+/// would drop the session of a network that is up.
+///
+/// # Errors
+/// [`StepError`].
+pub async fn set_apn(at: &At, apn: &Apn, order: ApnAuth) -> Result<(), StepError> {
+    let lines = profile::run(at, Kind::Basic, "AT+CGDCONT?", Answer::Prefix("+CGDCONT:")).await?;
+    let current = reply::contexts(&lines)?.into_iter().find(|context| context.cid == CONTEXT);
+    let same = current.is_some_and(|context| {
+        let name = context.apn.unwrap_or_default();
+        name.eq_ignore_ascii_case(&apn.name) && context.pdp_type == Some(apn.pdp_type)
+    });
+    if !same {
+        let line = format!(
+            "AT+CGDCONT={CONTEXT},{},{}",
+            quoted(apn.pdp_type.as_str())?,
+            quoted(&apn.name)?
+        );
+        profile::run(at, Kind::Basic, &line, Answer::None).await?;
+        tracing::info!(apn = apn.name, "access point written");
+    }
+    match &apn.login {
+        Some((user, password)) => log_in(at, user, password, order).await,
+        None => Ok(()),
+    }
+}
+
+/// Sets user and password, by CHAP (27.007 §10.1.31: 2). It lives in RAM, so it is written each time.
+async fn log_in(
+    at: &At,
+    user: &str,
+    password: &SecretString,
+    order: ApnAuth,
+) -> Result<(), StepError> {
+    let (user, password) = (quoted(user)?, quoted(password.expose_secret())?);
+    let (first, second) = match order {
+        ApnAuth::UserFirst => (user, password),
+        ApnAuth::PasswordFirst => (password, user),
+    };
+    let exchange = Exchange::new(format!("AT+CGAUTH={CONTEXT},2,{first},{second}"), PATIENCE)
+        .map_err(|source| StepError::Unsendable { what: "the login of the access point", source })?
+        .shown_as(format!("AT+CGAUTH={CONTEXT},2,***"));
+    at.run(Kind::Basic, exchange).await?;
+    Ok(())
+}
+
+fn quoted(value: &str) -> Result<String, StepError> {
+    at::quote(value).map_err(|source| StepError::Unsendable { what: "the access point", source })
+}
+
+/// Whether sessions may open, or why not.
+///
+/// # Errors
+/// The reason in words.
+pub fn may_serve(registration: &Registration, roaming_allowed: bool) -> Result<(), String> {
+    let stat = registration.stat;
+    if !stat.is_registered() {
+        return Err(format!("not registered in a network: {}", stat.as_str()));
+    }
+    if stat.is_roaming() && !roaming_allowed {
+        return Err("registered, but roaming, which `roaming: deny` forbids".to_owned());
+    }
+    Ok(())
+}

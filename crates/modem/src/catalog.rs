@@ -1,0 +1,214 @@
+//! Which models there are: the vendors' `models.yaml`, and the profile each model speaks.
+
+use serde::{Deserialize, Serialize};
+
+use crate::profile::{Plugin, Profile};
+use crate::reply::Decoder;
+use at::Framing;
+
+/// What a `models.yaml` holds. Unknown keys are refused, so that a typing error is no silent default.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelsFile {
+    models: Vec<Model>,
+}
+
+/// One model: facts about hardware, never wishes of an operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// The word for it on the command line and in metrics: `sim7600`.
+    pub id: String,
+    /// Who makes it.
+    pub manufacturer: String,
+    /// How its `AT+CGMM` begins, without regard to case and to `SIMCOM_`.
+    pub cgmm: Vec<String>,
+    /// The profile that speaks to it.
+    pub profile: String,
+    /// How it shows on USB. The ids pick the port; only `AT+CGMM` picks the model.
+    pub usb: Vec<UsbLayout>,
+    /// What its MQTT stack takes.
+    pub mqtt: MqttLimits,
+    /// In which order `AT+CGAUTH` takes user name and password.
+    #[serde(default)]
+    pub apn_auth: ApnAuth,
+    /// What each claim rests on.
+    pub evidence: Evidence,
+}
+
+/// The serial interfaces of one USB mode.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsbLayout {
+    /// `vendor:product`, four hexadecimal digits each.
+    pub id: String,
+    /// Number of the primary AT interface.
+    pub at: u8,
+    /// Number of the secondary AT interface.
+    pub secondary: Option<u8>,
+}
+
+/// What the MQTT stack of a model takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MqttLimits {
+    /// Clients at the same time.
+    pub clients: u8,
+    /// Bytes of a topic.
+    pub topic: usize,
+    /// Bytes of a payload.
+    pub payload: usize,
+}
+
+/// Order of the strings of `AT+CGAUTH`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApnAuth {
+    /// 27.007 §10.1.31.
+    #[default]
+    UserFirst,
+    /// SIMCom.
+    PasswordFirst,
+}
+
+/// What a claim rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// The vendor's manual only.
+    Manual,
+    /// A transcript of a real unit.
+    Transcript,
+    /// Our own runs on hardware.
+    Hardware,
+    /// Our inference from a sibling; not verified.
+    Inferred,
+}
+
+/// What the support of a model rests on, part by part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evidence {
+    /// Identification and USB layout.
+    pub identification: Basis,
+    /// The MQTT dialogue.
+    pub mqtt: Basis,
+    /// Signal and network status.
+    pub status: Basis,
+}
+
+/// Why a catalog could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// A `models.yaml` could not be read.
+    #[error("models.yaml of the plugin with profile {profile:?} is not valid")]
+    Unreadable {
+        /// The plugin's first profile.
+        profile: &'static str,
+        /// What is wrong with it.
+        source: serde_yaml::Error,
+    },
+    /// A model names a profile that its plugin does not have.
+    #[error("model {model:?} names the profile {profile:?}, which its plugin does not have")]
+    NoProfile {
+        /// The model.
+        model: String,
+        /// The profile.
+        profile: String,
+    },
+    /// Two entries claim one name.
+    #[error("two models are called {id:?}, or begin their CGMM with the same text")]
+    Twice {
+        /// The name.
+        id: String,
+    },
+}
+
+/// All models, with their profiles.
+pub struct Catalog {
+    entries: Vec<(Model, &'static dyn Profile)>,
+    decoders: Vec<(&'static str, Decoder)>,
+}
+
+impl Catalog {
+    /// Reads the plugins' models.
+    ///
+    /// # Errors
+    /// [`CatalogError`]: one broken entry refuses the whole, so that none is missing in silence.
+    pub fn new(plugins: &[&Plugin]) -> Result<Self, CatalogError> {
+        let mut catalog = Self { entries: Vec::new(), decoders: Vec::new() };
+        for plugin in plugins {
+            let first = plugin.profiles.first().map_or("", |profile| profile.id());
+            let file: ModelsFile = serde_yaml::from_str(plugin.models)
+                .map_err(|source| CatalogError::Unreadable { profile: first, source })?;
+            for model in file.models {
+                let Some(profile) = plugin.profiles.iter().find(|p| p.id() == model.profile) else {
+                    return Err(CatalogError::NoProfile {
+                        model: model.id,
+                        profile: model.profile,
+                    });
+                };
+                let taken = |known: &Model| {
+                    known.id == model.id || known.cgmm.iter().any(|c| model.cgmm.contains(c))
+                };
+                if catalog.entries.iter().any(|(known, _)| taken(known)) {
+                    return Err(CatalogError::Twice { id: model.id });
+                }
+                catalog.entries.push((model, *profile));
+            }
+            catalog.decoders.extend(plugin.decoders);
+        }
+        Ok(catalog)
+    }
+
+    /// All models, in the order of their files.
+    pub fn models(&self) -> impl Iterator<Item = &Model> {
+        self.entries.iter().map(|(model, _)| model)
+    }
+
+    /// The model whose entry fits an answer to `AT+CGMM` best: the longest beginning wins.
+    pub fn identify(&self, cgmm: &str) -> Option<(&Model, &'static dyn Profile)> {
+        let name = normalised(cgmm);
+        let fit = |model: &Model| {
+            model
+                .cgmm
+                .iter()
+                .filter(|start| name.starts_with(&normalised(start)))
+                .map(String::len)
+                .max()
+        };
+        let best = self
+            .entries
+            .iter()
+            .filter_map(|entry| Some((fit(&entry.0)?, entry)))
+            .max_by_key(|(fit, _)| *fit);
+        best.map(|(_, (model, profile))| (model, *profile))
+    }
+
+    /// The model of this id.
+    pub fn model(&self, id: &str) -> Option<&Model> {
+        self.models().find(|model| model.id == id)
+    }
+
+    /// What all profiles declare of their lines together: it holds until the model is known, since an
+    /// earlier run may have left a subscription behind whose messages arrive first.
+    pub fn framing(&self) -> Framing {
+        self.entries
+            .iter()
+            .fold(Framing::default(), |all, (_, profile)| all.union(&profile.framing()))
+    }
+
+    /// The reader for a command's reply: the vendor's own, else 27.007's.
+    pub fn decoder(&self, command: &str) -> Option<Decoder> {
+        crate::reply::decoder(&self.decoders, command)
+            .or_else(|| crate::reply::decoder(crate::reply::DECODERS, command))
+    }
+}
+
+/// A model name without what does not tell models apart.
+pub fn normalised(cgmm: &str) -> String {
+    let name = cgmm.trim().to_ascii_uppercase();
+    let name =
+        name.strip_prefix("+CGMM:").map_or(name.as_str(), str::trim).trim_matches('"').to_owned();
+    name.strip_prefix("SIMCOM_").map_or(name.clone(), str::to_owned)
+}

@@ -1,0 +1,142 @@
+//! Finding out what is at the other end of an open port.
+
+use at::{Answer, Identity};
+use tokio::sync::mpsc;
+
+use crate::catalog::Model;
+use crate::modem::{Core, End};
+use crate::port::{At, Kind, PortEvent};
+use crate::profile::{self, Profile, StepError};
+use crate::reply;
+use crate::snapshot::Identified;
+
+/// A modem that is known and in step.
+pub(crate) struct Known {
+    pub(crate) profile: &'static dyn Profile,
+    pub(crate) model: Model,
+    pub(crate) imei: String,
+}
+
+impl Core {
+    pub(crate) async fn identify(
+        &self,
+        at: &At,
+        events: &mut mpsc::Receiver<PortEvent>,
+    ) -> Result<Known, End> {
+        let asking = async {
+            let cgmm = in_step(events).await?;
+            // URCs that come now mean nothing to us yet, but must be read.
+            tokio::select! {
+                known = self.identify_in_step(at, cgmm) => known,
+                end = ignore(events) => Err(end),
+            }
+        };
+        // Nothing is open yet that would have to be closed.
+        tokio::select! {
+            known = asking => known,
+            () = self.env.stop.cancelled() => Err(End::Stopped),
+        }
+    }
+
+    async fn identify_in_step(&self, at: &At, cgmm: String) -> Result<Known, End> {
+        let (model, profile) = self.model(at, cgmm).await?;
+        at.set_framing(profile.framing()).await;
+        profile.prepare(at).await?;
+        let imei = imei(at).await?;
+        at.set_identity(Identity::Imei(imei.clone())).await;
+        let cgmm = model.1;
+        let model = model.0;
+        self.must_be("imei", self.config.imei.as_deref(), |wanted| wanted == imei, &imei)?;
+        self.must_be(
+            "model",
+            self.config.model.as_deref(),
+            |wanted| fits_model(wanted, &cgmm),
+            &cgmm,
+        )?;
+        let identified = Identified {
+            model_id: model.id.clone(),
+            model: cgmm,
+            manufacturer: model.manufacturer.clone(),
+            firmware: None,
+            profile: profile.id().to_owned(),
+            imei: imei.clone(),
+            iccid: None,
+            max_topic: model.mqtt.topic,
+            max_payload: model.mqtt.payload,
+        };
+        tracing::info!(
+            model = identified.model,
+            imei = identified.imei,
+            profile = identified.profile,
+            "identified"
+        );
+        self.update(|s| s.identified = Some(identified));
+        Ok(Known { profile, model, imei })
+    }
+
+    /// The catalog's entry for what the modem calls itself. What came while getting in step may have
+    /// been a line of something else, so a name that is unknown is asked for once more.
+    async fn model(
+        &self,
+        at: &At,
+        cgmm: String,
+    ) -> Result<((Model, String), &'static dyn Profile), End> {
+        if let Some((model, profile)) = self.env.catalog.identify(&cgmm) {
+            return Ok(((model.clone(), cgmm), profile));
+        }
+        let lines = profile::run(at, Kind::Basic, "AT+CGMM", Answer::Bare).await?;
+        let cgmm = reply::model(&lines).map_err(StepError::from)?.raw;
+        match self.env.catalog.identify(&cgmm) {
+            Some((model, profile)) => Ok(((model.clone(), cgmm), profile)),
+            None => Err(End::Unusable(format!(
+                "no profile knows the model {cgmm:?}; `modemfleet profiles list` shows the known ones"
+            ))),
+        }
+    }
+
+    pub(crate) fn must_be(
+        &self,
+        what: &str,
+        wanted: Option<&str>,
+        fits: impl Fn(&str) -> bool,
+        is: &str,
+    ) -> Result<(), End> {
+        match wanted {
+            Some(wanted) if !fits(wanted) => Err(End::Unusable(format!(
+                "the fleet file wants {what} {wanted} at {}, and the modem there has {is}",
+                self.config.port.display()
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The model line of a modem that is in step.
+async fn in_step(events: &mut mpsc::Receiver<PortEvent>) -> Result<String, End> {
+    while let Some(event) = events.recv().await {
+        if let PortEvent::InStep { answer } = event {
+            return Ok(answer);
+        }
+    }
+    Err(End::Gone)
+}
+
+/// Reads events that mean nothing yet.
+async fn ignore(events: &mut mpsc::Receiver<PortEvent>) -> End {
+    while events.recv().await.is_some() {}
+    End::Gone
+}
+
+async fn imei(at: &At) -> Result<String, End> {
+    let digits = |line: &str| line.len() == 15 && line.bytes().all(|byte| byte.is_ascii_digit());
+    let lines = profile::run(at, Kind::Basic, "AT+CGSN", Answer::Matching(digits)).await?;
+    let serial = reply::serial(&lines).map_err(StepError::from)?;
+    match serial.imei {
+        Some(imei) => Ok(imei.as_str().to_owned()),
+        None => Err(End::Failed(format!("AT+CGSN gave no IMEI but {:?}", serial.raw))),
+    }
+}
+
+fn fits_model(wanted: &str, cgmm: &str) -> bool {
+    crate::catalog::normalised(cgmm).starts_with(&crate::catalog::normalised(wanted))
+}

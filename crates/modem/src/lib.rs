@@ -1,0 +1,33 @@
+//! One modem: the task that owns its tty, the profile of its model, the life of its MQTT sessions.
+//!
+//! A [`Modem`] is built from what the fleet says of it and run as one task. Inside, straight-line code
+//! takes it from an open port to service: identify, SIM, network, MQTT service, sessions. Three things
+//! go on beside that line, all in the same task: the port ([`port`]), the sorting of unsolicited result
+//! codes, and the status poll.
+//!
+//! The crate knows no fleet file, no udev, no HTTP, no disk and no concrete model. Models come in as a
+//! [`Catalog`], what is to be counted goes out to an [`Observer`], messages come in by an [`Uplink`].
+
+pub mod attach;
+pub mod backoff;
+pub mod catalog;
+mod identify;
+pub mod modem;
+pub mod mqtt;
+pub mod observe;
+pub mod port;
+pub mod profile;
+pub mod reply;
+pub mod serial;
+mod service;
+pub mod session;
+pub mod sim;
+pub mod snapshot;
+
+pub use catalog::Catalog;
+pub use modem::{Environment, Modem, ModemConfig};
+pub use observe::Observer;
+pub use port::At;
+pub use profile::{Plugin, Profile};
+pub use session::{Session, SessionConfig, SessionState, Uplink, session};
+pub use snapshot::{Snapshot, State};

@@ -1,0 +1,292 @@
+//! One modem: open its tty, identify it, attach, serve its sessions; when it goes, wait for it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::attach::Apn;
+use crate::backoff::Backoff;
+use crate::catalog::Catalog;
+use crate::observe::{DisconnectReason, Observer, RecoveryAction};
+use crate::port::{At, Port, PortEnd, PortEvent};
+use crate::profile::StepError;
+use crate::serial;
+use crate::service::Shared;
+use crate::session::{Chain, Session, Stagger};
+use crate::sim::PinLedger;
+use crate::snapshot::{Snapshot, State};
+
+/// A fixed tty that is not there is looked for this often.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Waits before a tty is opened again that could not be opened, or went mute.
+pub(crate) const REOPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// A modem that cannot be used as it is, is tried again this often.
+const UNUSABLE: Duration = Duration::from_secs(60);
+
+/// What a modem of the fleet is to be.
+#[derive(Debug, Clone)]
+pub struct ModemConfig {
+    /// Its name in the fleet file.
+    pub name: String,
+    /// Its tty.
+    pub port: PathBuf,
+    /// The IMEI it must have, where the fleet file says one.
+    pub imei: Option<String>,
+    /// How its `AT+CGMM` must begin, where the fleet file says so.
+    pub model: Option<String>,
+    /// The ICCID its SIM must have, where the fleet file says one.
+    pub iccid: Option<String>,
+    /// Its access point; none leaves the modem's own.
+    pub apn: Option<Apn>,
+    /// The PIN of its SIM.
+    pub pin: Option<SecretString>,
+    /// Whether sessions may open while roaming.
+    pub roaming: bool,
+    /// Time between two status polls.
+    pub poll: Duration,
+}
+
+/// What the modems of one gateway share.
+#[derive(Clone)]
+pub struct Environment {
+    /// All models.
+    pub catalog: Arc<Catalog>,
+    /// Spreads CONNECTs.
+    pub stagger: Arc<Stagger>,
+    /// Remembers PINs that were tried.
+    pub ledger: Arc<dyn PinLedger>,
+    /// Ends everything in order.
+    pub stop: CancellationToken,
+}
+
+/// Why a modem's service on an open port ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// It was told to stop, and its sessions signed out.
+    Stopped,
+    /// Unplugged.
+    Gone,
+    /// It answers nothing.
+    Mute,
+    /// It booted: begin again on the same port.
+    Booted,
+    /// It is not what the fleet file says, or not a model we know.
+    Unusable(String),
+    /// A step failed in a way that a fresh start may cure.
+    Failed(String),
+}
+
+impl From<StepError> for End {
+    fn from(error: StepError) -> Self {
+        if error.is_gone() { Self::Gone } else { Self::Failed(Chain(&error).to_string()) }
+    }
+}
+
+/// One modem of the fleet.
+pub struct Modem {
+    core: Core,
+    sessions: Vec<Session>,
+}
+
+/// What the parts of a modem's life share.
+pub(crate) struct Core {
+    pub(crate) config: ModemConfig,
+    pub(crate) env: Environment,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) snapshot: watch::Sender<Snapshot>,
+    pub(crate) found: Instant,
+    /// The tty was opened again because the modem was of no use; whether that helps is still open.
+    pub(crate) reopened: AtomicBool,
+}
+
+impl Modem {
+    /// A modem that is not opened yet, and where it can be watched.
+    pub fn new(
+        config: ModemConfig,
+        sessions: Vec<Session>,
+        env: Environment,
+        observer: Arc<dyn Observer>,
+    ) -> (Self, watch::Receiver<Snapshot>) {
+        let (snapshot, watched) = watch::channel(Snapshot::absent());
+        let reopened = AtomicBool::new(false);
+        let core = Core { config, env, observer, snapshot, found: Instant::now(), reopened };
+        (Self { core, sessions }, watched)
+    }
+
+    /// The modem's whole life: returns once told to stop, with every session signed out.
+    pub async fn run(mut self) {
+        let mut backoff = Backoff::new(REOPEN.0, REOPEN.1);
+        let stop = self.core.env.stop.clone();
+        while !stop.is_cancelled() {
+            let end = match self.open(&stop).await {
+                Ok(tty) => self.on_port(tty).await,
+                Err(end) => end,
+            };
+            self.left(&end);
+            let again = matches!(end, End::Mute | End::Failed(_));
+            if self.core.reopened.swap(again, Ordering::Relaxed) {
+                self.core.observer.recovery(RecoveryAction::Reopen, false);
+            }
+            let wait = match end {
+                End::Stopped => return,
+                End::Gone | End::Booted => {
+                    backoff.reset();
+                    Duration::ZERO
+                }
+                End::Mute | End::Failed(_) => backoff.next_wait(),
+                End::Unusable(_) => UNUSABLE,
+            };
+            // A sleep in `select!` is cancel safe, and no arm awaits in its body.
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// Waits for the tty and opens it.
+    async fn open(&mut self, stop: &CancellationToken) -> Result<serial::Tty, End> {
+        let path = self.core.config.port.clone();
+        while !exists(&path).await {
+            self.core.update(|s| {
+                *s = Snapshot {
+                    reason: Some(format!("{} is not there", path.display())),
+                    ..Snapshot::absent()
+                }
+            });
+            // Both arms are cancel safe, and none awaits in its body.
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                () = stop.cancelled() => return Err(End::Stopped),
+            }
+        }
+        self.core.found = Instant::now();
+        self.core.observer.appeared();
+        match serial::open(&path, 115_200).await {
+            Ok(tty) => Ok(tty),
+            Err(serial::OpenError::Absent { .. }) => Err(End::Gone),
+            Err(error) => Err(End::Failed(Chain(&error).to_string())),
+        }
+    }
+
+    /// Serves on a byte stream that was just opened.
+    async fn on_port<S: AsyncRead + AsyncWrite + Send>(&mut self, stream: S) -> End {
+        let Self { core, sessions } = self;
+        core.stand(State::Identifying, None);
+        let framing = core.env.catalog.framing();
+        let (port, at, mut events) = Port::new(stream, framing, Arc::clone(&core.observer));
+        let serve = async {
+            loop {
+                match core.serve(&at, &mut events, sessions).await {
+                    End::Booted => {
+                        tracing::info!("the modem booted; beginning again");
+                        went(sessions, DisconnectReason::Network, "the modem booted");
+                        core.stand(State::Identifying, None);
+                    }
+                    end => return end,
+                }
+            }
+        };
+        // Both arms end the stay on this port; what `serve` leaves half done ends with the port.
+        tokio::select! {
+            end = port.run() => match end {
+                PortEnd::Gone(error) => {
+                    tracing::info!("the port is gone: {error}");
+                    End::Gone
+                }
+                PortEnd::Mute => End::Mute,
+                PortEnd::Released => End::Gone,
+            },
+            end = serve => end,
+        }
+    }
+
+    /// Brings sessions and snapshot into the state after `end`.
+    fn left(&mut self, end: &End) {
+        let (reason, words) = match end {
+            End::Stopped => (DisconnectReason::Agent, "the agent ends".to_owned()),
+            End::Gone => (DisconnectReason::Unplug, "the modem is gone".to_owned()),
+            End::Mute => (DisconnectReason::Network, "the modem answers nothing".to_owned()),
+            End::Booted => (DisconnectReason::Network, "the modem booted".to_owned()),
+            End::Unusable(words) | End::Failed(words) => (DisconnectReason::Network, words.clone()),
+        };
+        went(&mut self.sessions, reason, &words);
+        let state = match end {
+            End::Stopped | End::Gone | End::Booted => State::Absent,
+            End::Mute | End::Failed(_) => State::Recovering,
+            End::Unusable(_) => State::Failed,
+        };
+        if matches!(end, End::Gone) {
+            self.core.observer.vanished();
+        }
+        if !matches!(end, End::Stopped | End::Gone) {
+            tracing::warn!(state = state.as_str(), "{words}");
+        }
+        let present = !matches!(end, End::Gone | End::Stopped);
+        self.core.update(|s| {
+            *s = Snapshot { state, present, reason: Some(words), ..Snapshot::absent() }
+        });
+    }
+}
+
+async fn exists(path: &Path) -> bool {
+    let path = path.to_owned();
+    // Off the runtime: a path may lie on anything.
+    tokio::task::spawn_blocking(move || path.exists()).await.unwrap_or(false)
+}
+
+pub(crate) fn went(sessions: &mut [Session], reason: DisconnectReason, words: &str) {
+    for session in sessions {
+        session.went(reason, words);
+    }
+}
+
+impl Core {
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Snapshot)) {
+        self.snapshot.send_if_modified(|snapshot| {
+            let before = snapshot.clone();
+            change(snapshot);
+            *snapshot != before
+        });
+    }
+
+    pub(crate) fn stand(&self, state: State, reason: Option<String>) {
+        self.update(|s| (s.state, s.reason, s.present) = (state, reason, true));
+    }
+
+    /// From a port that was opened, or a modem that booted, to the end of service.
+    async fn serve(
+        &self,
+        at: &At,
+        events: &mut mpsc::Receiver<PortEvent>,
+        sessions: &mut [Session],
+    ) -> End {
+        let known = match self.identify(at, events).await {
+            Ok(known) => known,
+            Err(end) => return end,
+        };
+        if self.reopened.swap(false, Ordering::Relaxed) {
+            self.observer.recovery(RecoveryAction::Reopen, true);
+        }
+        if self.snapshot.borrow().detection_seconds.is_none() {
+            let took = self.found.elapsed();
+            self.observer.detected(took);
+            self.update(|s| s.detection_seconds = Some(took.as_secs_f64()));
+        }
+        let shared = Shared::default();
+        // Both arms end the service; none awaits in its body.
+        tokio::select! {
+            end = self.listen(events, known.profile.listener(), &shared) => end,
+            end = self.work(at, &known, sessions, &shared) => end,
+        }
+    }
+}

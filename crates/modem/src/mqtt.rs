@@ -1,0 +1,225 @@
+//! The MQTT stack inside a modem: what every vendor's can do, and how it fails.
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+
+use crate::port::{At, ExchangeError};
+
+/// The index of one MQTT client inside the modem, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Client(pub u8);
+
+/// Quality of service of MQTT 3.1.1 §4.3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Qos {
+    /// At most once.
+    AtMostOnce,
+    /// At least once.
+    AtLeastOnce,
+    /// Exactly once.
+    ExactlyOnce,
+}
+
+impl Qos {
+    /// 0, 1 or 2.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::AtMostOnce => 0,
+            Self::AtLeastOnce => 1,
+            Self::ExactlyOnce => 2,
+        }
+    }
+
+    /// From 0, 1 or 2.
+    pub fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::AtMostOnce),
+            1 => Some(Self::AtLeastOnce),
+            2 => Some(Self::ExactlyOnce),
+            _ => None,
+        }
+    }
+}
+
+/// A message to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// 1 to 65,535 bytes; the modem's own limit is in its model.
+    pub topic: String,
+    /// Any bytes, none included.
+    pub payload: Vec<u8>,
+    /// Quality of service.
+    pub qos: Qos,
+    /// The broker keeps it for later subscribers.
+    pub retain: bool,
+}
+
+/// What a session signs in with.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// Host name or address of the broker.
+    pub host: String,
+    /// Its TCP port.
+    pub port: u16,
+    /// MQTT client id.
+    pub client_id: String,
+    /// User name.
+    pub username: Option<String>,
+    /// Password; only with a user name (MQTT 3.1.1 §3.1.2.9).
+    pub password: Option<SecretString>,
+    /// Keep-alive in seconds.
+    pub keep_alive_s: u16,
+    /// Whether the broker forgets the session's subscriptions at the end.
+    pub clean_session: bool,
+    /// What the broker publishes when the session ends without DISCONNECT.
+    pub will: Option<Message>,
+}
+
+/// How much of a failure is lost with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// This message or command alone; the session stands.
+    Message,
+    /// The client is busy with an earlier operation: ask again later.
+    Busy,
+    /// The session: it must be closed and opened again.
+    Session,
+    /// The stack's network: the service must be restarted before any session opens.
+    Service,
+}
+
+/// A result code of the modem's MQTT stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResultCode {
+    /// As the modem prints it.
+    pub number: u16,
+    /// Its name in the vendor's manual.
+    pub name: &'static str,
+    /// What to try; empty where there is nothing better than to try again.
+    pub advice: &'static str,
+    /// What is lost.
+    pub scope: Scope,
+}
+
+impl std::fmt::Display for ResultCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.number, self.name)?;
+        if self.advice.is_empty() { Ok(()) } else { write!(f, ": {}", self.advice) }
+    }
+}
+
+/// Why an operation of the MQTT stack failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum MqttError {
+    /// The stack gave a result code.
+    #[error("{operation} failed with code {code}")]
+    Refused {
+        /// The command's name without `AT+`.
+        operation: &'static str,
+        /// What the stack said.
+        code: ResultCode,
+    },
+    /// The modem answered `ERROR` and gave no code.
+    #[error("the modem refused {operation} and gave no code")]
+    NoCode {
+        /// The command's name without `AT+`.
+        operation: &'static str,
+    },
+    /// The firmware takes shorter client ids only.
+    #[error(
+        "the client id has {length} bytes and this firmware takes at most {limit}; update the firmware or choose a shorter id"
+    )]
+    ClientIdTooLong {
+        /// Bytes of the client id.
+        length: usize,
+        /// What the firmware takes.
+        limit: usize,
+    },
+    /// There is nothing to sign in with just now.
+    #[error("nothing to sign in with: {reason}")]
+    NoCredentials {
+        /// Why, in words.
+        reason: String,
+    },
+    /// A value cannot be sent in a command.
+    #[error("{what} cannot be sent to the modem")]
+    Unsendable {
+        /// Which value.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: at::InvalidLine,
+    },
+    /// The exchange itself went wrong: no answer in time, or the port closed.
+    #[error("{operation} did not come to its end")]
+    Exchange {
+        /// The command's name without `AT+`.
+        operation: &'static str,
+        /// What happened.
+        #[source]
+        source: ExchangeError,
+    },
+}
+
+impl MqttError {
+    /// What is lost with it.
+    pub fn scope(&self) -> Scope {
+        match self {
+            Self::Refused { code, .. } => code.scope,
+            Self::NoCode { .. } | Self::NoCredentials { .. } | Self::Exchange { .. } => {
+                Scope::Session
+            }
+            Self::ClientIdTooLong { .. } | Self::Unsendable { .. } => Scope::Message,
+        }
+    }
+
+    /// Whether a session that could not open for this reason never will as it is configured.
+    pub fn is_hopeless(&self) -> bool {
+        matches!(self, Self::ClientIdTooLong { .. } | Self::Unsendable { .. })
+    }
+
+    /// Whether the modem never told how the operation ended.
+    pub fn is_timeout(&self) -> bool {
+        matches!(
+            self,
+            Self::Exchange {
+                source: ExchangeError::Failed { failure: at::Failure::Timeout(_), .. },
+                ..
+            }
+        )
+    }
+}
+
+/// The MQTT stack of a modem family. Every operation waits for its result, not for its acceptance.
+///
+/// # Cancel safety
+/// Dropping an operation leaves the modem's client in a state that only [`close`](Self::close) ends.
+#[async_trait]
+pub trait Mqtt: Send + Sync {
+    /// Brings the service up with nothing left over from an earlier run.
+    async fn start(&self, at: &At) -> Result<(), MqttError>;
+
+    /// Signs a client in.
+    async fn open(&self, at: &At, client: Client, connection: &Connection)
+    -> Result<(), MqttError>;
+
+    /// Subscribes to all these filters.
+    async fn subscribe(
+        &self,
+        at: &At,
+        client: Client,
+        filters: &[(String, Qos)],
+    ) -> Result<(), MqttError>;
+
+    /// Ends one subscription.
+    async fn unsubscribe(&self, at: &At, client: Client, filter: &str) -> Result<(), MqttError>;
+
+    /// Publishes; `Ok` is the broker's acknowledgement (QoS 1, 2) or the modem's acceptance (QoS 0).
+    async fn publish(&self, at: &At, client: Client, message: &Message) -> Result<(), MqttError>;
+
+    /// Signs a client out, whatever state it is in. The service goes on.
+    async fn close(&self, at: &At, client: Client);
+
+    /// Ends the service, once all clients are closed.
+    async fn stop(&self, at: &At);
+}

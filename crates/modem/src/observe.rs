@@ -1,0 +1,143 @@
+//! What a modem tells about its work as it happens. The agent counts; this crate does not know how.
+
+use std::time::Duration;
+
+use crate::port::Kind;
+
+/// How an exchange ended, in the words of the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ExchangeResult {
+    /// Ended with `OK`.
+    Ok,
+    /// Refused by the modem, or cut off.
+    Error,
+    /// No answer in time.
+    Timeout,
+}
+
+/// How a publish ended, in the words of the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PublishResult {
+    /// The broker acknowledged it (QoS 1, 2), or the modem took it (QoS 0).
+    Ok,
+    /// The modem or the broker refused it, or the session ended under it.
+    Error,
+    /// The modem never told how it ended.
+    Timeout,
+    /// No result within the stall time; it may still come, and then counts as well.
+    Unknown,
+}
+
+/// Why a session ended, in the words of the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DisconnectReason {
+    /// The broker closed the connection.
+    Broker,
+    /// The network went, or the modem's own stack lost the connection.
+    Network,
+    /// This agent ended it.
+    Agent,
+    /// The modem went.
+    Unplug,
+}
+
+/// A means to bring a modem back, in the words of the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RecoveryAction {
+    /// The tty was closed and opened again.
+    Reopen,
+    /// The MQTT service was torn down and started again.
+    ServiceRestart,
+}
+
+impl ExchangeResult {
+    /// All results, for metrics that start at 0.
+    pub const ALL: [Self; 3] = [Self::Ok, Self::Error, Self::Timeout];
+
+    /// The result in the words of the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
+impl PublishResult {
+    /// The result in the words of the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+            Self::Timeout => "timeout",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl DisconnectReason {
+    /// All reasons, for metrics that start at 0.
+    pub const ALL: [Self; 4] = [Self::Broker, Self::Network, Self::Agent, Self::Unplug];
+
+    /// The reason in the words of the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Broker => "broker",
+            Self::Network => "network",
+            Self::Agent => "agent",
+            Self::Unplug => "unplug",
+        }
+    }
+}
+
+impl RecoveryAction {
+    /// The action in the words of the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reopen => "reopen",
+            Self::ServiceRestart => "service_restart",
+        }
+    }
+}
+
+/// A message that a session received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// Its topic. Bytes that are no UTF-8 are replaced.
+    pub topic: String,
+    /// Its payload, any bytes.
+    pub payload: Vec<u8>,
+}
+
+/// Told of each thing as it happens, from the modem's task: implementations return at once.
+pub trait Observer: Send + Sync {
+    /// An exchange ended after `took`.
+    fn exchange(&self, kind: Kind, result: ExchangeResult, took: Duration);
+    /// The modem sent an unsolicited result code.
+    fn urc(&self);
+    /// The engine lost its step.
+    fn desync(&self);
+    /// A CONNECT ended; `ok` tells how.
+    fn connect(&self, session: &str, ok: bool);
+    /// A connected session ended.
+    fn disconnect(&self, session: &str, reason: DisconnectReason);
+    /// A publish ended; `took` is the time from the command that set its topic.
+    fn publish(&self, session: &str, qos: u8, result: PublishResult, took: Duration);
+    /// A message came down. The modem has acknowledged it to the broker before we see it.
+    fn received(&self, session: &str, message: Received);
+    /// The tty is there.
+    fn appeared(&self);
+    /// The tty went.
+    fn vanished(&self);
+    /// The profile was loaded, this long after the tty was found.
+    fn detected(&self, took: Duration);
+    /// The first session came up, this long after the tty was found.
+    fn ready(&self, took: Duration);
+    /// A means of recovery was used, and whether it brought the modem back.
+    fn recovery(&self, action: RecoveryAction, cured: bool);
+    /// URCs came faster than they were read and this many were lost.
+    fn urcs_lost(&self, count: u64);
+    /// Values of a reply were implausible and left out.
+    fn implausible(&self, count: u32);
+}

@@ -1,0 +1,416 @@
+//! The task that owns a port, and [`At`], the handle others use.
+//!
+//! One task owns the byte stream and the engine. Exchanges come in by a bounded channel, each with the
+//! place its answer goes to; URCs go out by a bounded channel to the one owner, the modem. Reads come
+//! before writes before new exchanges, so a flood of URCs cannot reorder exchanges.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+
+use at::{Engine, Event, Exchange, Failure, Framing, Identity, Reply, Ticket, Urc};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::observe::{ExchangeResult, Observer};
+
+/// Exchanges waiting for their turn: two sessions, one poll and a person's console never come near it.
+const REQUESTS: usize = 32;
+
+/// URCs waiting to be read. A received message of 10,240 bytes makes at most 10; the reader does
+/// nothing but sort them.
+const EVENTS: usize = 256;
+
+/// One read. A modem prints at most 1,500 bytes of payload in a piece.
+const READ: usize = 4096;
+
+/// What an exchange is for: by this it is queued (status last) and counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Identification and line settings.
+    Basic,
+    /// Polling of signal, registration and their like. Waits while anything else can run.
+    Status,
+    /// Opening and closing of service, sessions and subscriptions.
+    Setup,
+    /// Data that follows a prompt.
+    Prompt,
+    /// A publish.
+    Publish,
+}
+
+impl Kind {
+    /// All kinds, for metrics that start at 0.
+    pub const ALL: [Self; 5] =
+        [Self::Basic, Self::Status, Self::Setup, Self::Prompt, Self::Publish];
+
+    /// The kind in the words of the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Basic => "basic",
+            Self::Status => "status",
+            Self::Setup => "setup",
+            Self::Prompt => "prompt",
+            Self::Publish => "publish",
+        }
+    }
+}
+
+/// Why an exchange did not succeed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ExchangeError {
+    /// The exchange itself failed.
+    #[error("{command} failed")]
+    Failed {
+        /// The command as logs may show it.
+        command: String,
+        /// How it failed.
+        #[source]
+        failure: Failure,
+    },
+    /// The port is gone; the exchange may or may not have reached the modem.
+    #[error("the port closed")]
+    Gone,
+}
+
+impl ExchangeError {
+    /// How the modem refused, where it did.
+    pub fn refusal(&self) -> Option<&Failure> {
+        match self {
+            Self::Failed { failure: failure @ Failure::Refused { .. }, .. } => Some(failure),
+            _ => None,
+        }
+    }
+}
+
+/// What a port tells its owner unasked.
+#[derive(Debug)]
+pub enum PortEvent {
+    /// The modem is in step; `answer` is the model line, or the IMEI once that is known.
+    InStep {
+        /// What the modem answered.
+        answer: String,
+    },
+    /// An unsolicited result code.
+    Urc(Urc),
+    /// This many URCs were lost, since their reader was too slow.
+    UrcsLost(u64),
+}
+
+/// Why a port ended.
+#[derive(Debug)]
+pub enum PortEnd {
+    /// The tty gave end of file or an error: unplugged.
+    Gone(io::Error),
+    /// The modem answers nothing.
+    Mute,
+    /// All handles were dropped.
+    Released,
+}
+
+enum Request {
+    Run {
+        kind: Kind,
+        exchange: Box<Exchange>,
+        answer: oneshot::Sender<Result<Reply, ExchangeError>>,
+    },
+    Identity(Identity),
+    Framing(Framing),
+    Doubt,
+}
+
+/// A handle on one port. Clones share it.
+#[derive(Debug, Clone)]
+pub struct At {
+    requests: mpsc::Sender<Request>,
+    sequence: Arc<Semaphore>,
+}
+
+impl At {
+    /// Runs one exchange.
+    ///
+    /// # Errors
+    /// [`ExchangeError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future before its turn withdraws the exchange. After that the port finishes it and
+    /// throws the answer away: the modem is never left at a prompt.
+    pub async fn run(&self, kind: Kind, exchange: Exchange) -> Result<Reply, ExchangeError> {
+        let (answer, answered) = oneshot::channel();
+        let request = Request::Run { kind, exchange: Box::new(exchange), answer };
+        self.requests.send(request).await.map_err(|_| ExchangeError::Gone)?;
+        answered.await.unwrap_or(Err(ExchangeError::Gone))
+    }
+
+    /// Waits for the right to run several exchanges that belong together, such as topic, payload and
+    /// publish: a publish of one client may clear what another client has half set.
+    ///
+    /// # Cancel safety
+    /// Cancel safe. Turns are given in the order of asking.
+    pub async fn sequence(&self) -> Result<OwnedSemaphorePermit, ExchangeError> {
+        Arc::clone(&self.sequence).acquire_owned().await.map_err(|_| ExchangeError::Gone)
+    }
+
+    /// Tells what only this modem answers, for the next time the port is out of step.
+    pub async fn set_identity(&self, identity: Identity) {
+        let _ = self.requests.send(Request::Identity(identity)).await;
+    }
+
+    /// Tells what this modem's lines mean.
+    pub async fn set_framing(&self, framing: Framing) {
+        let _ = self.requests.send(Request::Framing(framing)).await;
+    }
+
+    /// Asks for a resynchronisation before the next exchange.
+    pub async fn doubt(&self) {
+        let _ = self.requests.send(Request::Doubt).await;
+    }
+}
+
+struct Waiting {
+    kind: Kind,
+    exchange: Box<Exchange>,
+    answer: oneshot::Sender<Result<Reply, ExchangeError>>,
+}
+
+struct Running {
+    kind: Kind,
+    command: String,
+    since: Instant,
+    answer: oneshot::Sender<Result<Reply, ExchangeError>>,
+}
+
+/// A port: drive it with [`Port::run`].
+pub struct Port<S> {
+    read: ReadHalf<S>,
+    write: WriteHalf<S>,
+    engine: Engine,
+    requests: mpsc::Receiver<Request>,
+    events: mpsc::Sender<PortEvent>,
+    observer: Arc<dyn Observer>,
+    waiting: VecDeque<Waiting>,
+    running: HashMap<Ticket, Running>,
+    out: Vec<u8>,
+    urcs_lost: u64,
+    doubt: bool,
+    mute: bool,
+}
+
+/// What the loop woke up for.
+enum Wake {
+    Read(io::Result<usize>),
+    Written(io::Result<usize>),
+    Deadline,
+    Request(Option<Request>),
+}
+
+impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
+    /// A port over a byte stream that was just opened, a handle on it, and what it tells.
+    pub fn new(
+        stream: S,
+        framing: Framing,
+        observer: Arc<dyn Observer>,
+    ) -> (Self, At, mpsc::Receiver<PortEvent>) {
+        let (read, write) = tokio::io::split(stream);
+        let (request_tx, requests) = mpsc::channel(REQUESTS);
+        let (events, event_rx) = mpsc::channel(EVENTS);
+        let at = At { requests: request_tx, sequence: Arc::new(Semaphore::new(1)) };
+        let port = Self {
+            read,
+            write,
+            engine: Engine::new(framing, Instant::now().into_std()),
+            requests,
+            events,
+            observer,
+            waiting: VecDeque::new(),
+            running: HashMap::new(),
+            out: Vec::new(),
+            urcs_lost: 0,
+            doubt: false,
+            mute: false,
+        };
+        (port, at, event_rx)
+    }
+
+    /// Owns the port until it ends.
+    pub async fn run(mut self) -> PortEnd {
+        let mut buffer = vec![0; READ];
+        loop {
+            self.settle();
+            if self.mute {
+                return PortEnd::Mute;
+            }
+            match self.wake(&mut buffer).await {
+                Wake::Read(Ok(0)) => return self.gone(io::ErrorKind::UnexpectedEof.into()),
+                Wake::Read(Ok(count)) => {
+                    let bytes = buffer.get(..count).unwrap_or_default();
+                    self.engine.receive(bytes, Instant::now().into_std());
+                }
+                Wake::Written(Ok(count)) if count > 0 => drop(self.out.drain(..count)),
+                Wake::Written(Ok(_)) => return self.gone(io::ErrorKind::WriteZero.into()),
+                Wake::Read(Err(error)) | Wake::Written(Err(error)) => return self.gone(error),
+                Wake::Deadline => self.engine.handle_timeout(Instant::now().into_std()),
+                Wake::Request(Some(request)) => self.request(request),
+                Wake::Request(None) if self.engine.is_idle() => return PortEnd::Released,
+                // The last caller is gone; what is in flight is finished all the same.
+                Wake::Request(None) => {}
+            }
+        }
+    }
+
+    /// Waits for the next thing to do. All arms are cancel safe, and none awaits in its body. Reads
+    /// come first, so that an answer that is there already beats its deadline.
+    async fn wake(&mut self, buffer: &mut [u8]) -> Wake {
+        let deadline = self.engine.poll_timeout().map(Instant::from_std);
+        let room = self.waiting.len() < REQUESTS;
+        let released = self.requests.is_closed() && self.requests.is_empty();
+        tokio::select! {
+            biased;
+            read = self.read.read(buffer) => Wake::Read(read),
+            written = self.write.write(&self.out), if !self.out.is_empty() => Wake::Written(written),
+            () = sleep_until(deadline) => Wake::Deadline,
+            request = self.requests.recv(), if room && (!released || self.engine.is_idle()) => Wake::Request(request),
+        }
+    }
+
+    fn request(&mut self, request: Request) {
+        match request {
+            Request::Run { kind, exchange, answer } => {
+                self.waiting.push_back(Waiting { kind, exchange, answer });
+            }
+            Request::Identity(identity) => self.engine.set_identity(identity),
+            Request::Framing(framing) => self.engine.set_framing(framing),
+            Request::Doubt => self.doubt = true,
+        }
+    }
+
+    /// Drains the engine, starts what may start, and drains again until nothing moves.
+    fn settle(&mut self) {
+        loop {
+            while let Some(event) = self.engine.poll_event() {
+                self.event(event);
+            }
+            while let Some(bytes) = self.engine.poll_transmit() {
+                self.out.extend_from_slice(&bytes);
+            }
+            if !self.start_next() {
+                return;
+            }
+        }
+    }
+
+    /// Starts the first exchange that may run, status last. Tells whether anything happened.
+    fn start_next(&mut self) -> bool {
+        let now = Instant::now();
+        if self.doubt && self.running.is_empty() {
+            self.doubt = false;
+            self.engine.doubt(now.into_std());
+            return true;
+        }
+        self.waiting.retain(|waiting| !waiting.answer.is_closed());
+        let ready = |status: bool| {
+            self.waiting.iter().position(|w| {
+                (w.kind == Kind::Status) == status && self.engine.ready_for(&w.exchange)
+            })
+        };
+        let Some(waiting) =
+            ready(false).or_else(|| ready(true)).and_then(|next| self.waiting.remove(next))
+        else {
+            return false;
+        };
+        let Waiting { kind, exchange, answer } = waiting;
+        let command = exchange.shown().to_owned();
+        tracing::trace!(target: "modemfleet::at", "> {command}");
+        match self.engine.submit(*exchange, now.into_std()) {
+            Ok(ticket) => {
+                drop(self.running.insert(ticket, Running { kind, command, since: now, answer }))
+            }
+            // `ready_for` held a moment ago, and nothing happened since.
+            Err(exchange) => self.waiting.push_front(Waiting { kind, exchange, answer }),
+        }
+        true
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Completed(ticket, outcome) => self.completed(ticket, outcome),
+            Event::Urc(urc) => {
+                self.observer.urc();
+                tracing::trace!(target: "modemfleet::at", "! {}", urc.line);
+                self.tell(PortEvent::Urc(urc));
+            }
+            Event::Desync(cause) => {
+                if cause != at::Cause::Opened {
+                    self.observer.desync();
+                    tracing::debug!(?cause, "out of step with the modem; resynchronising");
+                }
+            }
+            Event::InStep { answer } => self.tell(PortEvent::InStep { answer }),
+            Event::Mute => self.mute = true,
+        }
+    }
+
+    fn completed(&mut self, ticket: Ticket, outcome: Result<Reply, Failure>) {
+        let Some(Running { kind, command, since, answer }) = self.running.remove(&ticket) else {
+            return;
+        };
+        let result = match &outcome {
+            Ok(_) => ExchangeResult::Ok,
+            Err(Failure::Timeout(_)) => ExchangeResult::Timeout,
+            Err(_) => ExchangeResult::Error,
+        };
+        self.observer.exchange(kind, result, since.elapsed());
+        tracing::trace!(target: "modemfleet::at", took = ?since.elapsed(), "< {command}: {}", Shown(&outcome, &command));
+        let outcome = outcome.map_err(|failure| ExchangeError::Failed { command, failure });
+        // The caller may have lost interest; the exchange was finished for the modem's sake.
+        let _ = answer.send(outcome);
+    }
+
+    /// Tells the owner, or counts what could not be told.
+    fn tell(&mut self, event: PortEvent) {
+        if self.urcs_lost > 0 && self.events.try_send(PortEvent::UrcsLost(self.urcs_lost)).is_ok() {
+            self.urcs_lost = 0;
+        }
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.events.try_send(event) {
+            if self.urcs_lost == 0 {
+                tracing::warn!("unsolicited result codes come faster than they are read");
+            }
+            self.urcs_lost += 1;
+            self.observer.urcs_lost(1);
+        }
+    }
+
+    fn gone(&mut self, error: io::Error) -> PortEnd {
+        self.engine.close();
+        while let Some(event) = self.engine.poll_event() {
+            self.event(event);
+        }
+        PortEnd::Gone(error)
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// An outcome as logs may show it: the answers of commands that carry a secret stay out.
+struct Shown<'a>(&'a Result<Reply, Failure>, &'a str);
+
+impl std::fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Ok(_) if self.1.contains("***") => f.write_str("OK"),
+            Ok(reply) => {
+                for line in reply.lines.iter().chain(&reply.result) {
+                    write!(f, "{line} ")?;
+                }
+                f.write_str("OK")
+            }
+            Err(failure) => write!(f, "{failure}"),
+        }
+    }
+}

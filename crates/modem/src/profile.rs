@@ -1,0 +1,232 @@
+//! How one modem family speaks: the plugin's interface.
+//!
+//! A profile is a value handed to the agent: no registry, no dynamic loading. Its defaults are 3GPP
+//! TS 27.007; a profile overrides what its family does differently.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use at::{Answer, Exchange, FinalCode, Framing, Urc};
+
+use crate::mqtt::{Client, Mqtt};
+use crate::observe::Received;
+use crate::port::{At, ExchangeError, Kind};
+use crate::reply::{self, Decoder, Domain, Registration, ReplyError, Sieve, Signal};
+
+/// What most commands need at most: 27.007 names no time, the manuals at hand give 9 s for status and
+/// identification commands.
+pub const PATIENCE: Duration = Duration::from_secs(9);
+
+/// What a profile crate exports.
+#[derive(Clone, Copy)]
+pub struct Plugin {
+    /// The vendor's `models.yaml`.
+    pub models: &'static str,
+    /// The profiles its models name.
+    pub profiles: &'static [&'static dyn Profile],
+    /// The vendor's own replies as JSON, by command, for `profiles decode`.
+    pub decoders: &'static [(&'static str, Decoder)],
+}
+
+/// Why a step towards service failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StepError {
+    /// The exchange failed.
+    #[error("no usable answer")]
+    Exchange(#[source] ExchangeError),
+    /// The answer could not be read.
+    #[error("unreadable answer")]
+    Reply(#[source] ReplyError),
+    /// A value cannot be sent in a command.
+    #[error("{what} cannot be sent to the modem")]
+    Unsendable {
+        /// Which value.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: at::InvalidLine,
+    },
+}
+
+impl From<ExchangeError> for StepError {
+    fn from(error: ExchangeError) -> Self {
+        Self::Exchange(error)
+    }
+}
+
+impl From<ReplyError> for StepError {
+    fn from(error: ReplyError) -> Self {
+        Self::Reply(error)
+    }
+}
+
+impl StepError {
+    /// Whether the port itself is gone.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Exchange(ExchangeError::Gone))
+    }
+}
+
+/// What a URC means.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Notice {
+    /// The modem booted: everything it held is gone.
+    Booted,
+    /// A client's connection is gone. `by_broker` tells whether the broker closed it.
+    Lost {
+        /// Whose.
+        client: Client,
+        /// The vendor's cause in words.
+        cause: &'static str,
+        /// The broker closed it, not the network.
+        by_broker: bool,
+    },
+    /// The stack's network is gone; the service must be started again.
+    ServiceLost,
+    /// A message came down.
+    Message {
+        /// Whose subscription it came by.
+        client: Client,
+        /// The message.
+        message: Received,
+    },
+    /// The registration changed.
+    Registration(Registration),
+    /// The modem warns of something that an operator should read, such as its supply voltage.
+    Warning(String),
+}
+
+/// Reads the URCs of one modem. It may hold state: SIMCom sends a message in pieces.
+pub trait Listener: Send {
+    /// What this URC means; `None` for one that means nothing to us.
+    fn hear(&mut self, urc: Urc) -> Option<Notice>;
+}
+
+/// What a status poll found. What is not known is left out.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Status {
+    /// One entry per radio access technology in use.
+    pub signals: Vec<Signal>,
+    /// The network's name or number.
+    pub operator: Option<String>,
+    /// Of the module, in °C.
+    pub temperature_celsius: Option<f64>,
+    /// How many values were left out as implausible.
+    pub implausible: u32,
+}
+
+/// How one modem family speaks.
+#[async_trait]
+pub trait Profile: Send + Sync {
+    /// The word by which `models.yaml` names this profile.
+    fn id(&self) -> &'static str;
+
+    /// What the family's lines mean to the splitter.
+    fn framing(&self) -> Framing;
+
+    /// A reader for the URCs of one modem.
+    fn listener(&self) -> Box<dyn Listener>;
+
+    /// The MQTT stack.
+    fn mqtt(&self) -> &dyn Mqtt;
+
+    /// Line settings, after each boot: echo off (V.250 §6.2.4), numeric errors (27.007 §9.1).
+    async fn prepare(&self, at: &At) -> Result<(), StepError> {
+        run(at, Kind::Basic, "ATE0", Answer::None).await?;
+        run(at, Kind::Basic, "AT+CMEE=1", Answer::None).await?;
+        Ok(())
+    }
+
+    /// The identity of the SIM card (ETSI TS 102 221 §13.2). 27.007 §8.76 has `+CCID` only since
+    /// release 17; vendors have older commands of their own.
+    async fn iccid(&self, at: &At) -> Result<String, StepError> {
+        let lines = run(at, Kind::Basic, "AT+CCID", Answer::Prefix("+CCID:")).await?;
+        Ok(reply::iccid("AT+CCID", &["+CCID"], &lines)?)
+    }
+
+    /// Where the modem is registered (27.007 §7.2, §10.1.20, §10.1.22, §10.1.47).
+    async fn registration(&self, at: &At) -> Result<Registration, StepError> {
+        registration_in(at, &[Domain::Eps, Domain::Ps, Domain::Cs]).await
+    }
+
+    /// Signal, operator and their like, at low priority.
+    async fn status(&self, at: &At) -> Result<Status, StepError> {
+        let mut status = Status::default();
+        let lines = run(at, Kind::Status, "AT+CSQ", Answer::Prefix("+CSQ:")).await?;
+        let rssi_dbm = reply::csq(&lines)?.rssi_dbm;
+        let operator = operator(at).await?;
+        if let (Some(rat), Some(rssi_dbm)) = (operator.act.and_then(reply::Act::rat), rssi_dbm) {
+            let mut sieve = Sieve::default();
+            let signal = Signal { rssi_dbm: Some(rssi_dbm), ..Signal::unknown(rat) };
+            status.signals.push(signal.plausible(&mut sieve));
+            status.implausible = sieve.implausible();
+        }
+        status.operator = operator.operator;
+        Ok(status)
+    }
+}
+
+/// Runs one command with the default patience and gives the lines of its answer.
+///
+/// # Errors
+/// [`StepError`].
+pub async fn run(
+    at: &At,
+    kind: Kind,
+    line: &str,
+    answer: Answer,
+) -> Result<Vec<String>, StepError> {
+    let exchange = Exchange::new(line, PATIENCE)
+        .map_err(|source| StepError::Unsendable { what: "a command", source })?
+        .answer(answer);
+    Ok(at.run(kind, exchange).await?.lines)
+}
+
+/// The first registration found in the given order of domains; where there is none, the state in the
+/// first domain that the modem knows.
+///
+/// # Errors
+/// [`StepError`] where no domain gave an answer.
+pub async fn registration_in(at: &At, domains: &[Domain]) -> Result<Registration, StepError> {
+    let mut first: Result<Option<Registration>, StepError> = Ok(None);
+    for domain in domains {
+        let found = match run(
+            at,
+            Kind::Status,
+            domain.query(),
+            Answer::Matching(reply::is_solicited),
+        )
+        .await
+        {
+            Ok(lines) => reply::solicited(*domain, &lines).map_err(StepError::from),
+            Err(error) => Err(error),
+        };
+        match (found, &first) {
+            (Ok(registration), _) if registration.stat.is_registered() => return Ok(registration),
+            (Ok(registration), Ok(None) | Err(_)) => first = Ok(Some(registration)),
+            (Err(error), Ok(None)) => first = Err(error),
+            (Ok(_) | Err(_), _) => {}
+        }
+    }
+    first?
+        .ok_or(StepError::Reply(ReplyError::Missing { command: "AT+CREG?", wanted: "+CREG: line" }))
+}
+
+/// The network in use (27.007 §7.3).
+///
+/// # Errors
+/// [`StepError`].
+pub async fn operator(at: &At) -> Result<reply::Operator, StepError> {
+    let lines = run(at, Kind::Status, "AT+COPS?", Answer::Prefix("+COPS:")).await?;
+    Ok(reply::operator(&lines)?)
+}
+
+/// The code of a `+CME ERROR`, where that is how the modem refused.
+pub fn cme_code(error: &ExchangeError) -> Option<u16> {
+    match error.refusal() {
+        Some(at::Failure::Refused { code: FinalCode::Cme(text), .. }) => {
+            reply::CmeError::of_line(&format!("+CME ERROR: {text}")).ok()?.code
+        }
+        _ => None,
+    }
+}

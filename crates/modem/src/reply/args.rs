@@ -1,0 +1,196 @@
+//! The argument list of a reply line, `+PREFIX: a,"b,c",,d`, as real modems write it.
+
+use super::{Excerpt, ReplyError};
+
+/// More arguments than any reply has; the rest of a longer line is not looked at.
+const MAX_ARGS: usize = 64;
+
+/// Lines looked at in one raw text; no answer to a query that is read here has more.
+const MAX_LINES: usize = 512;
+
+/// One argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arg<'a> {
+    /// The text without its quotes and without spaces around it.
+    pub text: &'a str,
+    /// Whether it stood in quotes, which tells a hex LAC from a decimal state.
+    pub quoted: bool,
+}
+
+/// The arguments of one reply line.
+#[derive(Debug, Clone)]
+pub struct Args<'a> {
+    command: &'static str,
+    items: Vec<Arg<'a>>,
+}
+
+impl<'a> Args<'a> {
+    /// The arguments of `line` if it starts with `prefix` (given without colon) and a colon.
+    /// `command` only names the command in errors.
+    pub fn of_line(command: &'static str, prefix: &str, line: &'a str) -> Option<Self> {
+        Some(Self::of_text(command, after_prefix(prefix, line)?))
+    }
+
+    /// The arguments in a text that has no prefix.
+    pub fn of_text(command: &'static str, text: &'a str) -> Self {
+        let mut items = Vec::new();
+        let mut rest = Some(text);
+        while let Some(text) = rest
+            && items.len() < MAX_ARGS
+        {
+            let (arg, tail) = take_arg(text);
+            items.push(arg);
+            rest = tail;
+        }
+        Self { command, items }
+    }
+
+    /// How many arguments there are, empty ones included.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether the line has no argument at all: `+CREG:` and nothing behind it.
+    pub fn is_empty(&self) -> bool {
+        self.items.iter().all(|arg| arg.text.is_empty())
+    }
+
+    /// Argument `index`, counted from 0; `None` where it is missing.
+    pub fn arg(&self, index: usize) -> Option<Arg<'a>> {
+        self.items.get(index).copied()
+    }
+
+    /// The text of argument `index`; `None` where it is missing or empty.
+    pub fn text(&self, index: usize) -> Option<&'a str> {
+        self.arg(index).map(|arg| arg.text).filter(|text| !text.is_empty())
+    }
+
+    /// Argument `index` as a decimal number of at most `max`, leading zeros allowed.
+    ///
+    /// # Errors
+    /// [`ReplyError::Argument`] with `name` where it is missing, no number, or larger.
+    pub fn uint(&self, index: usize, name: &'static str, max: u32) -> Result<u32, ReplyError> {
+        self.text(index)
+            .and_then(parse_uint)
+            .and_then(|number| u32::try_from(number).ok())
+            .filter(|number| *number <= max)
+            .ok_or_else(|| self.refuse(index, name, "a decimal number in its range"))
+    }
+
+    /// The error for argument `index`, called `name`, that should have been `expected`.
+    pub fn refuse(&self, index: usize, name: &'static str, expected: &'static str) -> ReplyError {
+        ReplyError::Argument {
+            command: self.command,
+            argument: name,
+            expected,
+            got: Excerpt::new(self.text(index).unwrap_or_default()),
+        }
+    }
+}
+
+/// The rest of `line` behind `prefix` and its colon, if that is how the line starts.
+pub(super) fn after_prefix<'a>(prefix: &str, line: &'a str) -> Option<&'a str> {
+    line.trim().strip_prefix(prefix)?.trim_start().strip_prefix(':').map(str::trim)
+}
+
+/// The arguments of every line that has `prefix`, in order.
+pub fn own_rows<'a, L: AsRef<str>>(
+    command: &'static str,
+    prefix: &str,
+    lines: &'a [L],
+) -> Vec<Args<'a>> {
+    lines.iter().filter_map(|line| Args::of_line(command, prefix, line.as_ref())).collect()
+}
+
+/// Splits off the first argument; the second value is what follows its comma.
+fn take_arg(text: &str) -> (Arg<'_>, Option<&str>) {
+    let text = text.trim_start();
+    if let Some(inner) = text.strip_prefix('"')
+        && let Some((inside, tail)) = split_at_closing_quote(inner)
+    {
+        return (Arg { text: inside.trim(), quoted: true }, tail);
+    }
+    let (field, tail) = match text.split_once(',') {
+        Some((field, tail)) => (field, Some(tail)),
+        None => (text, None),
+    };
+    // A quote that never closes (seen in COPS) is noise, not a reason to lose the other arguments.
+    let field = field.trim();
+    (Arg { text: field.trim_matches('"').trim(), quoted: field.contains('"') }, tail)
+}
+
+/// Splits at the first quote that a comma or the end follows; quotes inside a name stay in it.
+fn split_at_closing_quote(inner: &str) -> Option<(&str, Option<&str>)> {
+    for (at, _) in inner.match_indices('"') {
+        let (inside, after) = (inner.get(..at)?, inner.get(at + 1..)?.trim_start());
+        if after.is_empty() {
+            return Some((inside, None));
+        }
+        if let Some(tail) = after.strip_prefix(',') {
+            return Some((inside, Some(tail)));
+        }
+    }
+    None
+}
+
+/// A name from a modem, without control characters and of bounded length: the longest that the
+/// standards allow is an access point name of 100 bytes (23.003 §9.1).
+pub(super) fn name(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(128).collect()
+}
+
+/// A decimal number of ASCII digits only: no sign, no spaces.
+pub fn parse_uint(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
+}
+
+/// A hexadecimal number, with or without `0x`.
+pub fn parse_hex(text: &str) -> Option<u64> {
+    let text = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    digits.then(|| u64::from_str_radix(text, 16).ok()).flatten()
+}
+
+/// A signed decimal number with an optional fraction. Unlike `str::parse` it takes no `nan`, no
+/// `inf` and no exponent: none of these may become a metric.
+pub fn parse_decimal(text: &str) -> Option<f64> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+    let all_digits = |part: &str| {
+        (1..=10).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    (all_digits(whole) && all_digits(fraction)).then(|| text.parse().ok()).flatten()
+}
+
+/// The information lines of a raw reply to `command`: without the echo, blank lines, the final
+/// result code and whatever follows it.
+///
+/// # Errors
+/// [`ReplyError::Refused`] where the reply ends with `ERROR`, `+CME ERROR:` or `+CMS ERROR:`.
+pub fn body<'a>(command: &'static str, raw: &'a str) -> Result<Vec<&'a str>, ReplyError> {
+    let mut lines = Vec::new();
+    for line in raw.split(['\r', '\n']).map(str::trim).filter(|line| !line.is_empty()) {
+        if line == "OK" || lines.len() == MAX_LINES {
+            break;
+        }
+        if line == "ERROR" || line.starts_with("+CME ERROR") || line.starts_with("+CMS ERROR") {
+            return Err(ReplyError::Refused { command, result: Excerpt::new(line) });
+        }
+        if !is_echo(command, line) {
+            lines.push(line);
+        }
+    }
+    Ok(lines)
+}
+
+/// Whether a line is a command line coming back: this one, or one that was sent before it.
+fn is_echo(command: &str, line: &str) -> bool {
+    let starts = |prefix: &str| {
+        line.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix))
+    };
+    line.eq_ignore_ascii_case(command)
+        || starts("AT+")
+        || line.eq_ignore_ascii_case("AT")
+        || line.eq_ignore_ascii_case("ATE0")
+}

@@ -1,0 +1,156 @@
+//! `+CSQ` and `+CESQ`: 27.007 §8.5 and §8.69.
+
+use serde::Serialize;
+
+use super::signal::{Rat, Sieve, Signal};
+use super::{Args, ReplyError, own_rows};
+
+/// The answer to `AT+CSQ`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Csq {
+    /// The index as sent: 0…31, 99 unknown, 100…199 for TD-SCDMA.
+    pub rssi_raw: u32,
+    /// Channel bit error rate class 0…7, 99 unknown.
+    pub ber_raw: u32,
+    /// Received signal strength, dBm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rssi_dbm: Option<f64>,
+    /// Received code power, dBm; only in TD-SCDMA.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rscp_dbm: Option<f64>,
+}
+
+/// Reads `+CSQ: <rssi>,<ber>`; the last such line counts.
+///
+/// # Errors
+/// [`ReplyError`] where there is none or an argument is no number up to 255.
+pub fn csq<L: AsRef<str>>(lines: &[L]) -> Result<Csq, ReplyError> {
+    let rows = own_rows("AT+CSQ", "+CSQ", lines);
+    let args =
+        rows.last().ok_or(ReplyError::Missing { command: "AT+CSQ", wanted: "+CSQ: line" })?;
+    let rssi_raw = args.uint(0, "rssi", 255)?;
+    let ber_raw = args.uint(1, "ber", 255)?;
+    // 27.007 §8.5: -113 dBm or less, then steps of 2 dB.
+    let rssi_dbm = (rssi_raw <= 31).then(|| f64::from(rssi_raw).mul_add(2.0, -113.0));
+    // SIM7500_SIM7600 manual V3.00 p.65: 100…191 is RSCP from -116 dBm in steps of 1 dB. It is not
+    // the power of the whole channel, so it is no RSSI.
+    let rscp_dbm = (100..=191).contains(&rssi_raw).then(|| f64::from(rssi_raw) - 216.0);
+    Ok(Csq { rssi_raw, ber_raw, rssi_dbm, rscp_dbm })
+}
+
+/// The answer to `AT+CESQ`: report indexes, and the levels they stand for.
+///
+/// A level is the lower edge of its bin, so index 0 ("below the scale") is one step under it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Cesq {
+    /// GSM strength index 0…63, 99 unknown.
+    pub rxlev: u32,
+    /// Channel bit error rate class 0…7, 99 unknown.
+    pub ber: u32,
+    /// UTRA code power index 0…96, 255 unknown.
+    pub rscp: u32,
+    /// UTRA quality index 0…49, 255 unknown.
+    pub ecn0: u32,
+    /// LTE quality index 0…34, 255 unknown.
+    pub rsrq: u32,
+    /// LTE power index 0…97, 255 unknown.
+    pub rsrp: u32,
+    /// GSM received strength, dBm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rssi_dbm: Option<f64>,
+    /// UTRA received code power, dBm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rscp_dbm: Option<f64>,
+    /// UTRA Ec/Io, dB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ecio_db: Option<f64>,
+    /// LTE reference signal quality, dB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rsrq_db: Option<f64>,
+    /// LTE reference signal power, dBm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rsrp_dbm: Option<f64>,
+    /// NR synchronisation signal quality, dB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ss_rsrq_db: Option<f64>,
+    /// NR synchronisation signal power, dBm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ss_rsrp_dbm: Option<f64>,
+    /// NR synchronisation signal to noise and interference, dB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ss_sinr_db: Option<f64>,
+}
+
+impl Cesq {
+    /// The levels by radio; a radio without any is left out.
+    ///
+    /// GSM's index counts only when no newer radio answers: modems fill it in LTE too.
+    pub fn signals(&self) -> Vec<Signal> {
+        let lte =
+            Signal { rsrp_dbm: self.rsrp_dbm, rsrq_db: self.rsrq_db, ..Signal::unknown(Rat::Lte) };
+        let nr = Signal {
+            rsrp_dbm: self.ss_rsrp_dbm,
+            rsrq_db: self.ss_rsrq_db,
+            sinr_db: self.ss_sinr_db,
+            ..Signal::unknown(Rat::Nr)
+        };
+        // By definition Ec/Io is RSCP over RSSI (25.215 §5.1.2).
+        let rssi_dbm = self.rscp_dbm.zip(self.ecio_db).map(|(rscp, ecio)| rscp - ecio);
+        let wcdma = Signal { rssi_dbm, ..Signal::unknown(Rat::Wcdma) };
+        let mut signals = Vec::new();
+        // Index 0 is an edge below the range, so what the sieve takes out here is no fault to count.
+        let kept = [wcdma, lte, nr].map(|signal| signal.plausible(&mut Sieve::default()));
+        signals.extend(kept.into_iter().filter(|signal| !signal.is_empty()));
+        if signals.is_empty() && self.rssi_dbm.is_some() {
+            signals.push(Signal { rssi_dbm: self.rssi_dbm, ..Signal::unknown(Rat::Gsm) });
+        }
+        signals
+    }
+}
+
+/// Reads `+CESQ:` with six arguments (before Release 15) or nine (with NR).
+///
+/// # Errors
+/// [`ReplyError`] where there is no such line or one of the arguments is no number up to 255.
+pub fn cesq<L: AsRef<str>>(lines: &[L]) -> Result<Cesq, ReplyError> {
+    let rows = own_rows("AT+CESQ", "+CESQ", lines);
+    let args =
+        rows.last().ok_or(ReplyError::Missing { command: "AT+CESQ", wanted: "+CESQ: line" })?;
+    let rxlev = args.uint(0, "rxlev", 255)?;
+    let ber = args.uint(1, "ber", 255)?;
+    let rscp = args.uint(2, "rscp", 255)?;
+    let ecn0 = args.uint(3, "ecno", 255)?;
+    let rsrq = args.uint(4, "rsrq", 255)?;
+    let rsrp = args.uint(5, "rsrp", 255)?;
+    let (ss_rsrq, ss_rsrp, ss_sinr) =
+        if args.len() > 6 { nr_indexes(args)? } else { (255, 255, 255) };
+    Ok(Cesq {
+        rxlev,
+        ber,
+        rscp,
+        ecn0,
+        rsrq,
+        rsrp,
+        rssi_dbm: level(rxlev, 63, 1.0, -111.0),
+        rscp_dbm: level(rscp, 96, 1.0, -121.0),
+        ecio_db: level(ecn0, 49, 0.5, -24.5),
+        rsrq_db: level(rsrq, 34, 0.5, -20.0),
+        rsrp_dbm: level(rsrp, 97, 1.0, -141.0),
+        ss_rsrq_db: level(ss_rsrq, 126, 0.5, -43.5),
+        ss_rsrp_dbm: level(ss_rsrp, 126, 1.0, -157.0),
+        ss_sinr_db: level(ss_sinr, 127, 0.5, -23.5),
+    })
+}
+
+fn nr_indexes(args: &Args<'_>) -> Result<(u32, u32, u32), ReplyError> {
+    Ok((
+        args.uint(6, "ss_rsrq", 255)?,
+        args.uint(7, "ss_rsrp", 255)?,
+        args.uint(8, "ss_sinr", 255)?,
+    ))
+}
+
+/// The lower edge of bin `index`; nothing beyond the scale's last bin, where 99 and 255 are.
+fn level(index: u32, last: u32, step: f64, base: f64) -> Option<f64> {
+    (index <= last).then(|| f64::from(index).mul_add(step, base))
+}

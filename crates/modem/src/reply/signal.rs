@@ -1,0 +1,212 @@
+//! Radio access technologies and signal levels, with the ranges that a level can have.
+
+use std::ops::RangeInclusive;
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+/// A radio access technology in the words of the metrics' label `rat`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rat {
+    /// GSM, GPRS, EDGE.
+    Gsm,
+    /// UMTS, HSPA, TD-SCDMA.
+    Wcdma,
+    /// E-UTRA.
+    Lte,
+    /// New Radio, standalone or beside LTE.
+    Nr,
+    /// Narrow-band IoT.
+    NbIot,
+    /// LTE category M.
+    CatM,
+}
+
+impl Rat {
+    /// The label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gsm => "gsm",
+            Self::Wcdma => "wcdma",
+            Self::Lte => "lte",
+            Self::Nr => "nr",
+            Self::NbIot => "nbiot",
+            Self::CatM => "catm",
+        }
+    }
+}
+
+/// The access technology that `+COPS` and the registration replies report (27.007 §7.3, `AcT`).
+///
+/// Serializes as two keys: `act`, the technology, and `rat`, the metrics' word where there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Act(u8);
+
+impl Act {
+    /// The technology for a code; `None` for codes the standard does not know.
+    pub fn from_code(code: u32) -> Option<Self> {
+        u8::try_from(code).ok().filter(|code| *code <= 13).map(Self)
+    }
+
+    /// The code, 0 to 13.
+    pub const fn code(self) -> u8 {
+        self.0
+    }
+
+    /// The technology's short name.
+    pub const fn as_str(self) -> &'static str {
+        match self.0 {
+            0 => "gsm",
+            1 => "gsm-compact",
+            2 => "umts",
+            3 => "edge",
+            4 => "hsdpa",
+            5 => "hsupa",
+            6 => "hspa",
+            7 => "lte",
+            8 => "ec-gsm-iot",
+            9 => "nb-iot",
+            10 => "lte-5gcn",
+            11 => "5gnr",
+            12 => "ng-ran",
+            _ => "en-dc",
+        }
+    }
+
+    /// The radio in the metrics' words. Code 8 has none: it is EC-GSM-IoT in the standard and
+    /// CDMA/HDR in SIMCom's manuals.
+    pub const fn rat(self) -> Option<Rat> {
+        match self.0 {
+            0 | 1 | 3 => Some(Rat::Gsm),
+            2 | 4 | 5 | 6 => Some(Rat::Wcdma),
+            7 | 10 | 13 => Some(Rat::Lte), // EN-DC: the anchor is what the modem is registered on.
+            9 => Some(Rat::NbIot),
+            11 | 12 => Some(Rat::Nr),
+            _ => None,
+        }
+    }
+}
+
+impl Serialize for Act {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("act", self.as_str())?;
+        if let Some(rat) = self.rat() {
+            map.serialize_entry("rat", &rat)?;
+        }
+        map.end()
+    }
+}
+
+/// A kind of level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Quantity {
+    /// Received power over the whole channel, dBm.
+    Rssi,
+    /// Reference signal (or common pilot) power, dBm.
+    Rsrp,
+    /// Reference signal quality, dB.
+    Rsrq,
+    /// Signal to noise and interference, dB.
+    Sinr,
+}
+
+impl Quantity {
+    /// What a receiver can report, in dBm or dB: the widest reporting range of TS 36.133 §9.1 and
+    /// TS 38.133 §10.1 (RSRP -156…-31 and RSRQ -43…20 are NR's, SINR -23…40 likewise); for RSSI
+    /// the standards' -110…-25 with room for receivers that are better or saturated.
+    pub const fn range(self) -> RangeInclusive<f64> {
+        match self {
+            Self::Rssi => -120.0..=-20.0,
+            Self::Rsrp => -156.0..=-31.0,
+            Self::Rsrq => -43.5..=20.0,
+            Self::Sinr => -23.5..=40.0,
+        }
+    }
+}
+
+/// Lets only possible levels through and counts the others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sieve {
+    implausible: u32,
+}
+
+impl Sieve {
+    /// `value` if it lies in the range of `quantity`; otherwise it is counted and left out.
+    /// A sentinel ([`Sieve::is_sentinel`]) is left out without being counted.
+    pub fn keep(&mut self, quantity: Quantity, value: f64) -> Option<f64> {
+        if Self::is_sentinel(value) {
+            return None;
+        }
+        let fits = quantity.range().contains(&value);
+        if !fits {
+            self.count();
+        }
+        fits.then_some(value)
+    }
+
+    /// Counts a value that has no possible reading at all.
+    pub fn count(&mut self) {
+        self.implausible = self.implausible.saturating_add(1);
+    }
+
+    /// How many values were left out so far.
+    pub const fn implausible(self) -> u32 {
+        self.implausible
+    }
+
+    /// Whether a level in dBm or dB is one of the numbers modems send for "not measured": -32768
+    /// (also in tenths), an unsigned -1, and the 99 and 255 of the 27.007 report indexes. For
+    /// levels only: a raw field of 99 tenths is a good signal to noise ratio.
+    pub fn is_sentinel(value: f64) -> bool {
+        [-32768.0, -3276.8, 4_294_967_295.0, 99.0, 255.0].contains(&value)
+    }
+}
+
+/// The levels of one radio, each left out where it is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Signal {
+    /// Which radio.
+    pub rat: Rat,
+    /// Received power over the whole channel, dBm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rssi_dbm: Option<f64>,
+    /// Reference signal received power, dBm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rsrp_dbm: Option<f64>,
+    /// Reference signal received quality, dB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rsrq_db: Option<f64>,
+    /// Signal to interference and noise ratio, dB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sinr_db: Option<f64>,
+}
+
+impl Signal {
+    /// A radio of which nothing is known yet.
+    pub const fn unknown(rat: Rat) -> Self {
+        Self { rat, rssi_dbm: None, rsrp_dbm: None, rsrq_db: None, sinr_db: None }
+    }
+
+    /// The same without values that no receiver can report; `sieve` counts what it took out.
+    #[must_use]
+    pub fn plausible(self, sieve: &mut Sieve) -> Self {
+        let mut keep = |quantity, value: Option<f64>| value.and_then(|v| sieve.keep(quantity, v));
+        Self {
+            rat: self.rat,
+            rssi_dbm: keep(Quantity::Rssi, self.rssi_dbm),
+            rsrp_dbm: keep(Quantity::Rsrp, self.rsrp_dbm),
+            rsrq_db: keep(Quantity::Rsrq, self.rsrq_db),
+            sinr_db: keep(Quantity::Sinr, self.sinr_db),
+        }
+    }
+
+    /// Whether no level is known.
+    pub const fn is_empty(&self) -> bool {
+        self.rssi_dbm.is_none()
+            && self.rsrp_dbm.is_none()
+            && self.rsrq_db.is_none()
+            && self.sinr_db.is_none()
+    }
+}

@@ -1,0 +1,213 @@
+//! The SIM: `+CPIN?` (27.007 §8.3), `+CIMI` (§5.6) and the card number (ITU-T E.118, TS 31.102 §4.2.1).
+
+use serde::Serialize;
+
+use super::args::after_prefix;
+use super::{CmeError, Excerpt, ReplyError, own_rows};
+
+/// What the SIM waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lock {
+    /// Nothing: it is ready.
+    None,
+    /// The user's PIN.
+    SimPin,
+    /// The PUK: the PIN was wrong too often. Never to be tried by a machine.
+    SimPuk,
+    /// The second PIN.
+    SimPin2,
+    /// The second PUK.
+    SimPuk2,
+    /// The lock of this modem to one SIM.
+    PhSimPin,
+    /// The lock to the first SIM.
+    PhFsimPin,
+    /// The unblocking of that.
+    PhFsimPuk,
+    /// The lock to a network.
+    PhNetPin,
+    /// The unblocking of that.
+    PhNetPuk,
+    /// The lock to a part of a network.
+    PhNetsubPin,
+    /// The unblocking of that.
+    PhNetsubPuk,
+    /// The lock to a service provider.
+    PhSpPin,
+    /// The unblocking of that.
+    PhSpPuk,
+    /// The lock to a company.
+    PhCorpPin,
+    /// The unblocking of that.
+    PhCorpPuk,
+    /// The modem does not say: no SIM, a SIM that is starting, a fault.
+    Unknown,
+}
+
+/// The answer to `AT+CPIN?`, also where that is an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pin {
+    /// What the SIM waits for.
+    pub lock: Lock,
+    /// Whether it is ready; absent where the modem answered with an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready: Option<bool>,
+    /// `cme` where the modem answered with an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<&'static str>,
+    /// The error's code, also where the modem sent text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<u16>,
+    /// The error's text: as sent, or what the code means.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// False where the error says that there is no SIM; true where it says that there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sim_present: Option<bool>,
+}
+
+/// Reads `+CPIN: <code>`, also without the prefix.
+///
+/// # Errors
+/// [`ReplyError`] where no line is one or its code is unknown.
+pub fn pin<L: AsRef<str>>(lines: &[L]) -> Result<Pin, ReplyError> {
+    let command = "AT+CPIN?";
+    // Of two lines the later one is the newer state: a `+CPIN: READY` may come during the query.
+    let prefixed = lines.iter().rev().find_map(|line| after_prefix("+CPIN", line.as_ref()));
+    let text = match prefixed {
+        Some(text) => text,
+        None => lines
+            .iter()
+            .map(|line| line.as_ref().trim())
+            .find(|line| Lock::from_code(line).is_some())
+            .ok_or(ReplyError::Missing { command, wanted: "+CPIN: line" })?,
+    };
+    let lock = Lock::from_code(text).ok_or_else(|| ReplyError::Argument {
+        command,
+        argument: "code",
+        expected: "READY or the name of a lock",
+        got: Excerpt::new(text),
+    })?;
+    let ready = Some(lock == Lock::None);
+    let gone = ["SIM REMOVED", "NOT INSERTED"].iter().any(|word| text.eq_ignore_ascii_case(word));
+    let sim_present = gone.then_some(false);
+    Ok(Pin { lock, ready, error: None, code: None, text: None, sim_present })
+}
+
+/// What `+CME ERROR` says of the SIM when it is the answer to `AT+CPIN?`.
+pub fn pin_refused(error: &CmeError) -> Pin {
+    let sim_present = match error.code {
+        Some(10) => Some(false),
+        // Locked, wrong or busy, but there.
+        Some(11 | 12 | 14 | 15 | 17 | 18) => Some(true),
+        _ => None,
+    };
+    let lock = match error.code {
+        Some(11) => Lock::SimPin,
+        Some(12) => Lock::SimPuk,
+        Some(17) => Lock::SimPin2,
+        Some(18) => Lock::SimPuk2,
+        _ => Lock::Unknown,
+    };
+    Pin {
+        lock,
+        ready: None,
+        error: Some("cme"),
+        code: error.code,
+        text: Some(error.text.clone()).filter(|text| !text.is_empty()),
+        sim_present,
+    }
+}
+
+impl Lock {
+    fn from_code(code: &str) -> Option<Self> {
+        let code = code.trim().trim_matches('"').to_ascii_uppercase();
+        Some(match code.as_str() {
+            "READY" => Self::None,
+            "SIM PIN" => Self::SimPin,
+            "SIM PUK" => Self::SimPuk,
+            "SIM PIN2" => Self::SimPin2,
+            "SIM PUK2" => Self::SimPuk2,
+            "PH-SIM PIN" => Self::PhSimPin,
+            "PH-FSIM PIN" => Self::PhFsimPin,
+            "PH-FSIM PUK" => Self::PhFsimPuk,
+            "PH-NET PIN" => Self::PhNetPin,
+            "PH-NET PUK" => Self::PhNetPuk,
+            "PH-NETSUB PIN" => Self::PhNetsubPin,
+            "PH-NETSUB PUK" => Self::PhNetsubPuk,
+            "PH-SP PIN" => Self::PhSpPin,
+            "PH-SP PUK" => Self::PhSpPuk,
+            "PH-CORP PIN" => Self::PhCorpPin,
+            "PH-CORP PUK" => Self::PhCorpPuk,
+            "NOT READY" | "NOT INSERTED" | "SIM REMOVED" => Self::Unknown,
+            _ => return None,
+        })
+    }
+}
+
+/// Reads the answer to `AT+CIMI`: up to 15 digits (23.003 §2.2).
+///
+/// # Errors
+/// [`ReplyError`] where no line is one.
+pub fn imsi<L: AsRef<str>>(lines: &[L]) -> Result<String, ReplyError> {
+    let digits = |line: &L| {
+        let line = line.as_ref().trim();
+        let text = after_prefix("+CIMI", line).unwrap_or(line).trim_matches('"').to_owned();
+        let fits = (6..=15).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+        fits.then_some(text)
+    };
+    lines
+        .iter()
+        .find_map(digits)
+        .ok_or(ReplyError::Missing { command: "AT+CIMI", wanted: "line of 6 to 15 digits" })
+}
+
+/// Reads the card number behind any of `prefixes` (vendors differ: `+ICCID`, `+CCID`, `+CICCID` …),
+/// or from a bare line.
+///
+/// # Errors
+/// [`ReplyError`] where no line is one or it is no card number.
+pub fn iccid<L: AsRef<str>>(
+    command: &'static str,
+    prefixes: &[&str],
+    lines: &[L],
+) -> Result<String, ReplyError> {
+    let rows: Vec<_> =
+        prefixes.iter().flat_map(|prefix| own_rows(command, prefix, lines)).collect();
+    let text = match rows.first() {
+        Some(args) => args.text(0).unwrap_or_default(),
+        None => lines
+            .iter()
+            .map(|line| line.as_ref().trim().trim_matches('"'))
+            .find(|line| line.len() >= 15 && line.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            .ok_or(ReplyError::Missing { command, wanted: "card number" })?,
+    };
+    iccid_digits(text).ok_or_else(|| ReplyError::Argument {
+        command,
+        argument: "iccid",
+        expected: "19 or 20 digits that begin with 89",
+        got: Excerpt::new(text),
+    })
+}
+
+/// A card number in its printed order, of a text that may be quoted, padded with `F` or have its
+/// half-bytes swapped as the file on the card has them. Some cards carry a hexadecimal letter
+/// inside; it stays. `None` unless it begins with 89, the industry's number (E.118 §3.1).
+pub fn iccid_digits(text: &str) -> Option<String> {
+    let text = text.trim().trim_matches('"').to_ascii_uppercase();
+    let hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !hex || !(18..=20).contains(&text.len()) {
+        return None;
+    }
+    // Swapped only if the printed order does not fit: a number may begin 89 and hold 98 too.
+    let printed = if text.starts_with("89") { text } else { swap_pairs(&text) };
+    let printed = printed.trim_end_matches('F');
+    let fits = printed.starts_with("89") && (18..=20).contains(&printed.len());
+    fits.then(|| printed.to_owned())
+}
+
+fn swap_pairs(text: &str) -> String {
+    let bytes: Vec<char> = text.chars().collect();
+    bytes.chunks(2).flat_map(|pair| pair.iter().rev()).collect()
+}

@@ -1,0 +1,178 @@
+//! Opening a tty: exclusively, off the runtime, with an error that names who holds it.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_serial::{ClearBuffer, SerialPort as _, SerialPortBuilderExt, SerialStream};
+
+/// An `option` tty that is wedged hangs in `open(2)`; the thread is then abandoned.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a tty could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is no such device now.
+    #[error("{} is not there", path.display())]
+    Absent {
+        /// The tty.
+        path: PathBuf,
+    },
+    /// Another process holds it.
+    #[error("{} is in use by {}", path.display(), holder.as_deref().unwrap_or("another process (try `fuser -v` on it as root)"))]
+    Busy {
+        /// The tty.
+        path: PathBuf,
+        /// `name (pid N)`, where /proc tells.
+        holder: Option<String>,
+    },
+    /// The user lacks the right.
+    #[error("no permission to open {}; add the user to the group that owns it (often `dialout`)", path.display())]
+    Denied {
+        /// The tty.
+        path: PathBuf,
+    },
+    /// `open(2)` did not return; the driver is wedged.
+    #[error("opening {} did not return within {OPEN_TIMEOUT:?}", path.display())]
+    Wedged {
+        /// The tty.
+        path: PathBuf,
+    },
+    /// Anything else the system said.
+    #[error("could not open {} as a serial port", path.display())]
+    Failed {
+        /// The tty.
+        path: PathBuf,
+        /// What the system said.
+        source: tokio_serial::Error,
+    },
+}
+
+/// An open tty.
+///
+/// Flushing does nothing: `tcdrain(3)`, which the library calls there, blocks the runtime's thread for
+/// as long as a modem does not read. End of file is an error: the kernel reports an unplug as a read of
+/// no bytes, again and again.
+#[derive(Debug)]
+pub struct Tty(Option<SerialStream>);
+
+/// Opens `path` at `baud` (USB modems ignore it), raw, locked against others (`TIOCEXCL` and `flock`).
+///
+/// # Errors
+/// [`OpenError`].
+///
+/// # Cancel safety
+/// Dropping the future abandons the opening thread; a tty that opens after that is closed again.
+pub async fn open(path: &Path, baud: u32) -> Result<Tty, OpenError> {
+    let name = path.to_string_lossy().into_owned();
+    let opening = tokio::task::spawn_blocking(move || {
+        let port = tokio_serial::new(name, baud).open_native_async()?;
+        // What an earlier program left unread is no answer to us. Not every tty can do it.
+        let _ = port.clear(ClearBuffer::All);
+        Ok(port)
+    });
+    match tokio::time::timeout(OPEN_TIMEOUT, opening).await {
+        Ok(Ok(Ok(port))) => Ok(Tty(Some(port))),
+        Ok(Ok(Err(error))) => Err(explain(path, error)),
+        // The opening thread cannot panic by its own code; a lost thread is a wedged port to us.
+        Ok(Err(_)) | Err(_) => Err(OpenError::Wedged { path: path.to_owned() }),
+    }
+}
+
+fn explain(path: &Path, error: tokio_serial::Error) -> OpenError {
+    let path = path.to_owned();
+    match error.kind() {
+        tokio_serial::ErrorKind::Io(io::ErrorKind::NotFound) => OpenError::Absent { path },
+        tokio_serial::ErrorKind::Io(io::ErrorKind::PermissionDenied) => OpenError::Denied { path },
+        // The library reports a lock held by others as "no device", and a port in TIOCEXCL as EBUSY.
+        _ if !path.exists() => OpenError::Absent { path },
+        tokio_serial::ErrorKind::NoDevice
+        | tokio_serial::ErrorKind::Io(io::ErrorKind::ResourceBusy) => {
+            let holder = holder(&path);
+            OpenError::Busy { path, holder }
+        }
+        _ => OpenError::Failed { path, source: error },
+    }
+}
+
+/// Which process holds the device, as far as /proc shows it to this user.
+pub fn holder(path: &Path) -> Option<String> {
+    let device = fs::metadata(path).ok()?.rdev();
+    let own = std::process::id();
+    for process in fs::read_dir("/proc").ok()?.flatten() {
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        let Ok(files) = fs::read_dir(process.path().join("fd")) else { continue };
+        let holds = files.flatten().any(|file| {
+            fs::metadata(file.path()).is_ok_and(|meta| meta.rdev() == device && device != 0)
+        });
+        if holds {
+            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            let whose = if pid == own { ", this agent itself" } else { "" };
+            return Some(format!("{} (pid {pid}{whose})", name.trim()));
+        }
+    }
+    None
+}
+
+impl Tty {
+    fn stream(&mut self) -> io::Result<Pin<&mut SerialStream>> {
+        self.0.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl AsyncRead for Tty {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = self.stream()?.poll_read(cx, buf);
+        if matches!(polled, Poll::Ready(Ok(()))) && buf.filled().len() == before {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Tty {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.stream()?.poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Tty {
+    /// Closing may block for half a minute while the driver tries to send what is left (the kernel's
+    /// `closing_wait`), so it happens on a thread that nobody waits for.
+    fn drop(&mut self) {
+        let Some(port) = self.0.take() else { return };
+        let close = move || {
+            let _ = port.clear(ClearBuffer::Output);
+            drop(port);
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(close)),
+            Err(_) => close(),
+        }
+    }
+}

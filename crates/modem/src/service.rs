@@ -1,0 +1,350 @@
+//! From an identified modem to running sessions: SIM, network, MQTT service, sessions, status poll.
+
+use std::time::Duration;
+
+use at::Answer;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
+
+use crate::attach;
+use crate::backoff::Backoff;
+use crate::identify::Known;
+use crate::modem::{Core, End, REOPEN, went};
+use crate::mqtt::Client;
+use crate::observe::{DisconnectReason, RecoveryAction};
+use crate::port::{At, Kind, PortEvent};
+use crate::profile::{self, Listener, Notice, Status};
+use crate::reply::{self, Registration};
+use crate::session::{Chain, Ground, Lost, ServeEnd, Session};
+use crate::sim::{self, SimState};
+use crate::snapshot::State;
+
+/// How often the registration is asked for while there is none.
+const SEARCH: Duration = Duration::from_secs(1);
+
+/// A SIM that waits for somebody is looked at this often: it may be changed, or unlocked by hand.
+const BLOCKED: Duration = Duration::from_secs(30);
+
+/// How long the MQTT service must hold before earlier failures are forgotten.
+const STABLE: Duration = Duration::from_secs(120);
+
+/// News of lost sessions waiting to be read: there is one per connection at most.
+const LOST: usize = 8;
+
+impl Core {
+    /// Sorts what the port tells until the modem boots.
+    pub(crate) async fn listen(
+        &self,
+        events: &mut mpsc::Receiver<PortEvent>,
+        mut listener: Box<dyn Listener>,
+        shared: &Shared,
+    ) -> End {
+        while let Some(event) = events.recv().await {
+            match event {
+                PortEvent::InStep { .. } => {}
+                PortEvent::UrcsLost(count) => {
+                    // A lost URC may have been the loss of a session: look at all of them anew.
+                    tracing::warn!(
+                        count,
+                        "unsolicited result codes were lost; sessions are opened again"
+                    );
+                    shared.service_lost.notify_one();
+                }
+                PortEvent::Urc(urc) => match listener.hear(urc) {
+                    Some(Notice::Booted) => return End::Booted,
+                    Some(notice) => self.notice(notice, shared),
+                    None => {}
+                },
+            }
+        }
+        End::Gone
+    }
+
+    fn notice(&self, notice: Notice, shared: &Shared) {
+        match notice {
+            Notice::Lost { client, cause, by_broker } => {
+                if let Some(holder) = shared.holders.borrow().get(usize::from(client.0)) {
+                    // Full only where the session is past caring.
+                    let _ = holder.lost.try_send(Lost { cause, by_broker });
+                }
+            }
+            Notice::ServiceLost => shared.service_lost.notify_one(),
+            Notice::Message { client, message } => {
+                if let Some(holder) = shared.holders.borrow().get(usize::from(client.0)) {
+                    self.observer.received(&holder.session, message);
+                }
+            }
+            Notice::Registration(registration) => self.registered(registration, shared),
+            Notice::Warning(words) => tracing::warn!("the modem warns: {words}"),
+            Notice::Booted => {}
+        }
+    }
+
+    /// Takes in a registration, and tells the sessions whether they may open.
+    fn registered(&self, registration: Registration, shared: &Shared) {
+        let may = attach::may_serve(&registration, self.config.roaming);
+        shared
+            .registered
+            .send_if_modified(|now| std::mem::replace(now, may.is_ok()) != may.is_ok());
+        self.update(|s| s.registration = Some(registration));
+        match may {
+            Ok(()) if self.snapshot.borrow().state == State::Searching => {
+                self.stand(State::Serving, None)
+            }
+            Ok(()) => {}
+            Err(reason) => self.stand(State::Searching, Some(reason)),
+        }
+    }
+
+    // --- work --------------------------------------------------------------------------------------
+
+    /// SIM, network, service, sessions: in this order, until told to stop.
+    pub(crate) async fn work(
+        &self,
+        at: &At,
+        known: &Known,
+        sessions: &mut [Session],
+        shared: &Shared,
+    ) -> End {
+        if let Err(end) = self.unlock(at, known).await {
+            return end;
+        }
+        if let Some(apn) = &self.config.apn
+            && let Err(error) = attach::set_apn(at, apn, known.model.apn_auth).await
+        {
+            return error.into();
+        }
+        if let Err(end) = self.search(at, known, shared).await {
+            return end;
+        }
+        let clients = usize::from(known.model.mqtt.clients);
+        for session in sessions.iter_mut().skip(clients) {
+            session.fail(format!("no free client: a {} holds {clients}", known.model.id));
+        }
+        let able = sessions.len().min(clients);
+        let sessions = sessions.get_mut(..able).unwrap_or_default();
+        // The poll ends with the port only; the sessions when they are told to.
+        tokio::select! {
+            end = self.keep_service(at, known, sessions, shared) => end,
+            end = self.poll(at, known, shared) => end,
+        }
+    }
+
+    async fn unlock(&self, at: &At, known: &Known) -> Result<(), End> {
+        loop {
+            let state = sim::unlock(
+                at,
+                known.profile,
+                &known.imei,
+                self.config.pin.as_ref(),
+                self.env.ledger.as_ref(),
+            );
+            let (wait, reason) = match state.await? {
+                SimState::Ready => return Ok(()),
+                SimState::Wait(reason) => (sim::ask_again(), reason),
+                SimState::Blocked(reason) => (BLOCKED, reason),
+            };
+            if self.snapshot.borrow().reason.as_deref() != Some(&reason) {
+                tracing::warn!("{reason}");
+            }
+            self.stand(State::Sim, Some(reason));
+            self.pause(wait).await?;
+        }
+    }
+
+    /// Waits, unless told to stop.
+    async fn pause(&self, wait: Duration) -> Result<(), End> {
+        match tokio::time::timeout(wait, self.env.stop.cancelled()).await {
+            Ok(()) => Err(End::Stopped),
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn search(&self, at: &At, known: &Known, shared: &Shared) -> Result<(), End> {
+        loop {
+            match known.profile.registration(at).await {
+                Ok(registration) => self.registered(registration, shared),
+                Err(error) if error.is_gone() => return Err(End::Gone),
+                Err(error) => self.stand(State::Searching, Some(Chain(&error).to_string())),
+            }
+            if *shared.registered.borrow() {
+                return Ok(());
+            }
+            self.pause(SEARCH).await?;
+        }
+    }
+
+    /// Keeps the MQTT service up, and on it the sessions.
+    async fn keep_service(
+        &self,
+        at: &At,
+        known: &Known,
+        sessions: &mut [Session],
+        shared: &Shared,
+    ) -> End {
+        let (mqtt, stop) = (known.profile.mqtt(), &self.env.stop);
+        if sessions.is_empty() {
+            stop.cancelled().await;
+            return End::Stopped;
+        }
+        let mut backoff = Backoff::new(REOPEN.0, REOPEN.1);
+        let mut again = false;
+        loop {
+            // Stopping half-way leaves the service running; the next start tears it down.
+            let started = tokio::select! {
+                started = mqtt.start(at) => started,
+                () = stop.cancelled() => return End::Stopped,
+            };
+            if std::mem::replace(&mut again, true) {
+                self.observer.recovery(RecoveryAction::ServiceRestart, started.is_ok());
+            }
+            if let Err(error) = started {
+                let reason = Chain(&error).to_string();
+                tracing::warn!("the MQTT service does not start: {reason}");
+                self.stand(State::Recovering, Some(reason));
+                if let Err(end) = self.pause(backoff.next_wait()).await {
+                    return end;
+                }
+                continue;
+            }
+            self.stand(State::Serving, None);
+            let since = Instant::now();
+            let end = self.serve_sessions(at, known, sessions, shared).await;
+            if since.elapsed() >= STABLE {
+                backoff.reset();
+            }
+            if end == ServeEnd::Stopped {
+                mqtt.stop(at).await;
+                return End::Stopped;
+            }
+            went(sessions, DisconnectReason::Network, "the modem's MQTT service lost its network");
+            self.stand(State::Recovering, Some("the MQTT service is started again".to_owned()));
+            if let Err(end) = self.pause(backoff.next_wait()).await {
+                mqtt.stop(at).await;
+                return end;
+            }
+        }
+    }
+
+    async fn serve_sessions(
+        &self,
+        at: &At,
+        known: &Known,
+        sessions: &mut [Session],
+        shared: &Shared,
+    ) -> ServeEnd {
+        let (holders, lost): (Vec<_>, Vec<_>) = sessions.iter().map(Holder::of).unzip();
+        shared.holders.send_replace(holders);
+        let on_connected = || {
+            if self.snapshot.borrow().ready_seconds.is_none() {
+                let took = self.found.elapsed();
+                self.observer.ready(took);
+                self.update(|s| s.ready_seconds = Some(took.as_secs_f64()));
+            }
+        };
+        let serving = sessions.iter_mut().zip(lost).zip(0u8..).map(|((session, lost), client)| {
+            session.serve(Ground {
+                at,
+                mqtt: known.profile.mqtt(),
+                client: Client(client),
+                registered: shared.registered.subscribe(),
+                lost,
+                stagger: &self.env.stagger,
+                stop: &self.env.stop,
+                on_connected: &on_connected,
+            })
+        });
+        let all = all_stopped(serving);
+        // Both arms are cancel safe in that dropped sessions are told by `went`; none awaits in its body.
+        tokio::select! {
+            end = all => end,
+            () = shared.service_lost.notified() => ServeEnd::ServiceLost,
+        }
+    }
+
+    /// Asks for what changes slowly, and for the registration, as long as the modem serves.
+    async fn poll(&self, at: &At, known: &Known, shared: &Shared) -> End {
+        if let Err(unusable @ End::Unusable(_)) = self.learn(at, known).await {
+            return unusable;
+        }
+        loop {
+            match known.profile.status(at).await {
+                Ok(status) => self.learned(status),
+                Err(error) if error.is_gone() => return End::Gone,
+                Err(error) => tracing::debug!("status poll failed: {}", Chain(&error)),
+            }
+            tokio::time::sleep(self.config.poll).await;
+            match known.profile.registration(at).await {
+                Ok(registration) => self.registered(registration, shared),
+                Err(error) if error.is_gone() => return End::Gone,
+                Err(error) => tracing::debug!("registration poll failed: {}", Chain(&error)),
+            }
+        }
+    }
+
+    /// What is good to know but needed by nothing: asked for once the sessions are on their way.
+    async fn learn(&self, at: &At, known: &Known) -> Result<(), End> {
+        let lines =
+            profile::run(at, Kind::Status, "AT+CGMR", Answer::Matching(is_revision)).await?;
+        let firmware = reply::revision(&lines).ok();
+        let iccid = known.profile.iccid(at).await.ok();
+        self.update(|s| {
+            if let Some(identified) = &mut s.identified {
+                (identified.firmware, identified.iccid) = (firmware, iccid.clone());
+            }
+        });
+        let is = iccid.unwrap_or_default();
+        self.must_be("iccid", self.config.iccid.as_deref(), |wanted| wanted == is, &is)
+    }
+
+    fn learned(&self, status: Status) {
+        let Status { signals, operator, temperature_celsius, implausible } = status;
+        if implausible > 0 {
+            self.observer.implausible(implausible);
+        }
+        self.update(|s| {
+            (s.signals, s.operator, s.temperature_celsius) =
+                (signals, operator, temperature_celsius)
+        });
+    }
+}
+
+/// Lines that may be the answer to `AT+CGMR`, with or without its prefix.
+fn is_revision(line: &str) -> bool {
+    line.starts_with("+CGMR:") || !line.starts_with(['+', '*', '^'])
+}
+
+/// What the sorting of URCs tells the rest.
+#[derive(Default)]
+pub(crate) struct Shared {
+    registered: watch::Sender<bool>,
+    service_lost: Notify,
+    /// Who holds which client of the MQTT stack, by its index.
+    holders: watch::Sender<Vec<Holder>>,
+}
+
+/// The session that holds a client of the MQTT stack.
+struct Holder {
+    session: String,
+    lost: mpsc::Sender<Lost>,
+}
+
+impl Holder {
+    fn of(session: &Session) -> (Self, mpsc::Receiver<Lost>) {
+        let (lost, losses) = mpsc::channel(LOST);
+        (Self { session: session.config.name.clone(), lost }, losses)
+    }
+}
+
+/// Waits for all sessions to sign out; the first that finds the service lost ends the wait.
+async fn all_stopped(sessions: impl Iterator<Item = impl Future<Output = ServeEnd>>) -> ServeEnd {
+    let mut sessions: FuturesUnordered<_> = sessions.collect();
+    while let Some(end) = sessions.next().await {
+        if end == ServeEnd::ServiceLost {
+            return end;
+        }
+    }
+    ServeEnd::Stopped
+}

@@ -1,0 +1,496 @@
+//! One MQTT session inside a modem, from CONNECT to DISC, again and again.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+use crate::mqtt::{Client, Connection, Message, Mqtt, MqttError, Qos, Scope};
+use crate::observe::{DisconnectReason, Observer, PublishResult};
+use crate::port::At;
+
+/// Messages handed over before their turn: one on its way and one behind it, so that the modem never
+/// waits for us. More would only be stuck when the session ends.
+const JOBS: usize = 2;
+
+/// After this long without a result a publish counts as unknown, and its message may take another path.
+pub const STALL: Duration = Duration::from_secs(15);
+
+/// How long a session must hold before earlier failures are forgotten.
+const STABLE: Duration = Duration::from_secs(120);
+
+/// First and longest wait before a reconnect.
+const RECONNECT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(120));
+
+/// Code 14 "client is busy" passes by itself; asked again this often, this far apart.
+const BUSY_RETRIES: u32 = 20;
+const BUSY_WAIT: Duration = Duration::from_millis(250);
+
+/// How soon after a failed publish the URC of the lost connection comes, where one comes.
+const LOST_FOLLOWS: Duration = Duration::from_millis(300);
+
+/// Time between two CONNECTs of one gateway.
+const STAGGER: Duration = Duration::from_millis(50);
+
+/// Says what a session signs in with. It is asked before each CONNECT, on a thread that may block, so
+/// that a rotated secret is taken up; `Err` holds the reason in words.
+pub type ConnectionSource = Arc<dyn Fn() -> Result<Connection, String> + Send + Sync>;
+
+/// What a session is to do.
+#[derive(Clone)]
+pub struct SessionConfig {
+    /// Its name in the fleet file.
+    pub name: String,
+    /// What it signs in with.
+    pub connection: ConnectionSource,
+    /// What it subscribes to after each CONNECT.
+    pub subscriptions: Vec<(String, Qos)>,
+}
+
+/// Where a session stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionPhase {
+    /// The modem cannot carry it now.
+    Waiting,
+    /// Signing in.
+    Connecting,
+    /// Signed in and subscribed.
+    Connected,
+    /// Waiting before the next attempt.
+    BackingOff,
+    /// It can never work as configured.
+    Failed,
+}
+
+/// Where a session stands, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SessionState {
+    /// The phase.
+    pub phase: SessionPhase,
+    /// Why it is not connected, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl SessionState {
+    /// Whether it can carry messages.
+    pub fn is_connected(&self) -> bool {
+        self.phase == SessionPhase::Connected
+    }
+}
+
+/// How a publish ended for its sender.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// The broker has it (QoS 1, 2), or the modem took it (QoS 0).
+    Acknowledged,
+    /// This message cannot be published here; the session stands.
+    Refused(MqttError),
+    /// The session ended before a result came: the broker may or may not have it.
+    Lost,
+    /// It never reached the modem.
+    NotSent,
+}
+
+/// News of one job.
+#[derive(Debug, Clone)]
+pub enum Progress {
+    /// No result within [`STALL`]. The outcome still follows.
+    Stalled,
+    /// The end.
+    Done(Outcome),
+}
+
+/// One message on its way. A closed `progress` withdraws it as long as it has not been sent.
+#[derive(Debug)]
+pub struct Job {
+    /// The message.
+    pub message: Message,
+    /// Where its news go; room for two.
+    pub progress: mpsc::Sender<Progress>,
+}
+
+impl Job {
+    fn done(self, outcome: Outcome) {
+        // Nobody may be left to hear it; the queue then still holds the message.
+        let _ = self.progress.try_send(Progress::Done(outcome));
+    }
+}
+
+/// The agent's end of a session.
+#[derive(Debug, Clone)]
+pub struct Uplink {
+    /// Takes messages while the session is connected.
+    pub jobs: mpsc::Sender<Job>,
+    /// Where the session stands.
+    pub state: watch::Receiver<SessionState>,
+}
+
+/// The news a session gets from the URCs of its modem.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lost {
+    pub cause: &'static str,
+    pub by_broker: bool,
+}
+
+/// Spreads the CONNECTs of one gateway, so that a broker that comes back is not stormed.
+#[derive(Debug)]
+pub struct Stagger {
+    next: Mutex<Option<Instant>>,
+}
+
+impl Stagger {
+    /// One for all modems of a gateway.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { next: Mutex::new(None) })
+    }
+
+    async fn turn(&self) {
+        let now = Instant::now();
+        let turn = {
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let turn = next.map_or(now, |next| next.max(now));
+            *next = Some(turn + STAGGER);
+            turn
+        };
+        if turn > now {
+            tokio::time::sleep_until(turn).await;
+        }
+    }
+}
+
+/// What a session needs of its modem while the service is up.
+pub(crate) struct Ground<'a> {
+    pub at: &'a At,
+    pub mqtt: &'a dyn Mqtt,
+    pub client: Client,
+    pub registered: watch::Receiver<bool>,
+    pub lost: mpsc::Receiver<Lost>,
+    pub stagger: &'a Stagger,
+    pub stop: &'a CancellationToken,
+    pub on_connected: &'a (dyn Fn() + Sync),
+}
+
+/// Why a session stopped serving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ServeEnd {
+    /// It was told to, and signed out.
+    Stopped,
+    /// The stack's network is gone: the service must be started again.
+    ServiceLost,
+}
+
+enum Next {
+    Stop,
+    Lost(Lost),
+    Job(Job),
+}
+
+/// The modem's end of a session. It lives as long as the fleet entry; what holds for one run of the
+/// service only is in [`Ground`].
+pub struct Session {
+    pub(crate) config: SessionConfig,
+    jobs: mpsc::Receiver<Job>,
+    state: watch::Sender<SessionState>,
+    observer: Arc<dyn Observer>,
+    backoff: Backoff,
+}
+
+/// A session and the end that the agent keeps.
+pub fn session(config: SessionConfig, observer: Arc<dyn Observer>) -> (Uplink, Session) {
+    let (job_tx, jobs) = mpsc::channel(JOBS);
+    let (state, state_rx) =
+        watch::channel(SessionState { phase: SessionPhase::Waiting, reason: None });
+    let backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
+    (Uplink { jobs: job_tx, state: state_rx }, Session { config, jobs, state, observer, backoff })
+}
+
+impl Session {
+    fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    fn stand(&self, phase: SessionPhase, reason: Option<String>) {
+        self.state.send_replace(SessionState { phase, reason });
+    }
+
+    /// Ends the connected phase, if it stood, and gives back what was not sent.
+    pub(crate) fn went(&mut self, reason: DisconnectReason, words: &str) {
+        if self.state.borrow().is_connected() {
+            self.observer.disconnect(self.name(), reason);
+        }
+        if self.state.borrow().phase != SessionPhase::Failed {
+            self.stand(SessionPhase::Waiting, Some(words.to_owned()));
+        }
+        self.give_back();
+    }
+
+    /// Marks the session as impossible as configured.
+    pub(crate) fn fail(&mut self, reason: String) {
+        tracing::error!(session = self.name(), "{reason}");
+        self.stand(SessionPhase::Failed, Some(reason));
+        self.give_back();
+    }
+
+    fn give_back(&mut self) {
+        while let Ok(job) = self.jobs.try_recv() {
+            job.done(Outcome::NotSent);
+        }
+    }
+
+    /// Waits for something while the session is down; messages that come meanwhile go back at once.
+    async fn while_down<T>(&mut self, wait: impl Future<Output = T>) -> T {
+        let mut wait = std::pin::pin!(wait);
+        loop {
+            // Both arms are cancel safe, and none awaits in its body.
+            tokio::select! {
+                value = &mut wait => return value,
+                Some(job) = self.jobs.recv() => job.done(Outcome::NotSent),
+            }
+        }
+    }
+
+    /// Keeps the session up until it is told to stop.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the modem's client open; the owner then calls [`Self::went`] and
+    /// restarts the service or the modem.
+    pub(crate) async fn serve(&mut self, mut ground: Ground<'_>) -> ServeEnd {
+        loop {
+            self.stand(SessionPhase::Waiting, Some("not registered in a network".to_owned()));
+            let mut registered = ground.registered.clone();
+            let stop = ground.stop.clone();
+            let stagger = ground.stagger;
+            let ready = async {
+                tokio::select! {
+                    () = stop.cancelled() => false,
+                    ready = async { registered.wait_for(|yes| *yes).await.is_ok() } => { ready }
+                }
+            };
+            if !self.while_down(ready).await {
+                return ServeEnd::Stopped;
+            }
+            self.while_down(stagger.turn()).await;
+            match self.once(&mut ground).await {
+                Ok(()) => return ServeEnd::Stopped,
+                Err(Scope::Service) => return ServeEnd::ServiceLost,
+                Err(Scope::Message) => {
+                    // The configuration cannot work with this modem; a reload or another modem may help.
+                    self.while_down(ground.stop.clone().cancelled_owned()).await;
+                    return ServeEnd::Stopped;
+                }
+                Err(Scope::Session | Scope::Busy) => {}
+            }
+            let wait = self.backoff.next_wait();
+            let stop = ground.stop.clone();
+            let stopped = self
+                .while_down(async { tokio::time::timeout(wait, stop.cancelled()).await.is_ok() })
+                .await;
+            if stopped {
+                return ServeEnd::Stopped;
+            }
+        }
+    }
+
+    /// One connection, from CONNECT to its end. `Ok` when it was told to stop.
+    async fn once(&mut self, ground: &mut Ground<'_>) -> Result<(), Scope> {
+        while ground.lost.try_recv().is_ok() {} // of an earlier connection
+        self.stand(SessionPhase::Connecting, None);
+        if let Err(error) = self.open(ground).await {
+            let scope = match error.scope() {
+                // A CONNECT that is refused while registered is no reason for more than patience.
+                Scope::Message if !error.is_hopeless() => Scope::Session,
+                scope => scope,
+            };
+            let reason = Chain(&error).to_string();
+            self.observer.connect(self.name(), false);
+            tracing::warn!(session = self.name(), "could not connect: {reason}");
+            ground.mqtt.close(ground.at, ground.client).await;
+            let phase = if scope == Scope::Message {
+                SessionPhase::Failed
+            } else {
+                SessionPhase::BackingOff
+            };
+            self.stand(phase, Some(reason));
+            return Err(scope);
+        }
+        self.observer.connect(self.name(), true);
+        self.stand(SessionPhase::Connected, None);
+        (ground.on_connected)();
+        tracing::info!(session = self.name(), "connected");
+        let since = Instant::now();
+        let end = self.connected(ground).await;
+        if since.elapsed() >= STABLE {
+            self.backoff.reset();
+        }
+        self.ended(ground, end).await
+    }
+
+    /// Signs out after `end`, and tells what is lost.
+    async fn ended(&mut self, ground: &Ground<'_>, end: Result<(), Broken>) -> Result<(), Scope> {
+        let (reason, words, scope) = match &end {
+            Ok(()) => (DisconnectReason::Agent, "ended by this agent".to_owned(), None),
+            Err(broken) => (broken.reason, broken.words.clone(), Some(broken.scope)),
+        };
+        self.observer.disconnect(self.name(), reason);
+        self.stand(SessionPhase::BackingOff, Some(words.clone()));
+        self.give_back();
+        tracing::info!(session = self.name(), "disconnected: {words}");
+        self.while_down(ground.mqtt.close(ground.at, ground.client)).await;
+        scope.map_or(Ok(()), Err)
+    }
+
+    async fn open(&mut self, ground: &Ground<'_>) -> Result<(), MqttError> {
+        let source = Arc::clone(&self.config.connection);
+        let subscriptions = self.config.subscriptions.clone();
+        self.while_down(async {
+            let connection = tokio::task::spawn_blocking(move || source())
+                .await
+                .unwrap_or_else(|_| Err("the thread that reads the secret panicked".to_owned()))
+                .map_err(|reason| MqttError::NoCredentials { reason })?;
+            ground.mqtt.open(ground.at, ground.client, &connection).await?;
+            if subscriptions.is_empty() {
+                return Ok(());
+            }
+            ground.mqtt.subscribe(ground.at, ground.client, &subscriptions).await
+        })
+        .await
+    }
+
+    /// Publishes what comes until the session breaks, or is told to stop.
+    async fn connected(&mut self, ground: &mut Ground<'_>) -> Result<(), Broken> {
+        loop {
+            // All arms are cancel safe, and none awaits in its body.
+            let next = tokio::select! {
+                biased;
+                Some(lost) = ground.lost.recv() => Next::Lost(lost),
+                () = ground.stop.cancelled() => Next::Stop,
+                Some(job) = self.jobs.recv() => Next::Job(job),
+            };
+            match next {
+                Next::Stop => return Ok(()),
+                Next::Lost(lost) => return Err(lost.into()),
+                Next::Job(job) if job.progress.is_closed() => {} // withdrawn
+                Next::Job(job) => {
+                    if let Err(broken) = self.publish(ground, job).await {
+                        return Err(self.who_broke_it(ground, broken).await);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The URC that follows a failed publish tells whether the broker closed the connection.
+    async fn who_broke_it(&mut self, ground: &mut Ground<'_>, broken: Broken) -> Broken {
+        let lost = tokio::time::timeout(LOST_FOLLOWS, ground.lost.recv());
+        match self.while_down(lost).await {
+            Ok(Some(Lost { by_broker: true, .. })) => {
+                Broken { reason: DisconnectReason::Broker, ..broken }
+            }
+            _ => broken,
+        }
+    }
+
+    /// Publishes one message and tells its sender.
+    async fn publish(&self, ground: &Ground<'_>, job: Job) -> Result<(), Broken> {
+        let started = Instant::now();
+        let outcome = self.publish_watched(ground, &job, started).await;
+        let tell = |result| {
+            self.observer.publish(self.name(), job.message.qos.number(), result, started.elapsed())
+        };
+        let error = match outcome {
+            Ok(()) => {
+                tell(PublishResult::Ok);
+                job.done(Outcome::Acknowledged);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        tell(if error.is_timeout() { PublishResult::Timeout } else { PublishResult::Error });
+        tracing::warn!(
+            session = self.name(),
+            topic = job.message.topic,
+            "publish failed: {}",
+            Chain(&error)
+        );
+        if error.scope() == Scope::Message {
+            job.done(Outcome::Refused(error));
+            return Ok(());
+        }
+        let words = Chain(&error).to_string();
+        job.done(Outcome::Lost);
+        // Some firmware sends one more OK after an operation that failed this way.
+        ground.at.doubt().await;
+        Err(Broken { reason: DisconnectReason::Network, words, scope: error.scope() })
+    }
+
+    async fn publish_watched(
+        &self,
+        ground: &Ground<'_>,
+        job: &Job,
+        started: Instant,
+    ) -> Result<(), MqttError> {
+        let mut publishing = std::pin::pin!(publish_patiently(ground, &job.message));
+        let mut stalled = false;
+        loop {
+            // Both arms are cancel safe, and none awaits in its body.
+            tokio::select! {
+                outcome = &mut publishing => return outcome,
+                () = tokio::time::sleep_until(started + STALL), if !stalled => {
+                    stalled = true;
+                    self.observer.publish(self.name(), job.message.qos.number(), PublishResult::Unknown, started.elapsed());
+                    let _ = job.progress.try_send(Progress::Stalled);
+                }
+            }
+        }
+    }
+}
+
+/// Publishes, and asks again while the client is busy with an earlier operation.
+async fn publish_patiently(ground: &Ground<'_>, message: &Message) -> Result<(), MqttError> {
+    let mut retries = 0;
+    loop {
+        match ground.mqtt.publish(ground.at, ground.client, message).await {
+            Err(error) if error.scope() == Scope::Busy && retries < BUSY_RETRIES => {
+                retries += 1;
+                tokio::time::sleep(BUSY_WAIT).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// A connection that ended by itself.
+struct Broken {
+    reason: DisconnectReason,
+    words: String,
+    scope: Scope,
+}
+
+impl From<Lost> for Broken {
+    fn from(lost: Lost) -> Self {
+        let reason =
+            if lost.by_broker { DisconnectReason::Broker } else { DisconnectReason::Network };
+        Self { reason, words: lost.cause.to_owned(), scope: Scope::Session }
+    }
+}
+
+/// An error with its causes, as one sentence for a log line.
+pub struct Chain<'a>(pub &'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}

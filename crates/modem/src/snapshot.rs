@@ -1,0 +1,126 @@
+//! What is known of a modem now, for those who watch it.
+
+use serde::Serialize;
+
+use crate::reply::{Registration, Signal};
+
+/// Where a modem stands, in the words of the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Its tty is not there, or cannot be opened.
+    Absent,
+    /// Finding out what it is.
+    Identifying,
+    /// Waiting for its SIM.
+    Sim,
+    /// Waiting for a network.
+    Searching,
+    /// Its sessions run.
+    Serving,
+    /// It was mute, or lost its service, and is being brought back.
+    Recovering,
+    /// It cannot be used as configured.
+    Failed,
+}
+
+impl State {
+    /// All states, for metrics that show each as 0 or 1.
+    pub const ALL: [Self; 7] = [
+        Self::Absent,
+        Self::Identifying,
+        Self::Sim,
+        Self::Searching,
+        Self::Serving,
+        Self::Recovering,
+        Self::Failed,
+    ];
+
+    /// The state in the words of the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Identifying => "identifying",
+            Self::Sim => "sim",
+            Self::Searching => "searching",
+            Self::Serving => "serving",
+            Self::Recovering => "recovering",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What a modem said it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Identified {
+    /// Entry of the catalog.
+    pub model_id: String,
+    /// The model as `AT+CGMM` gave it.
+    pub model: String,
+    /// Its maker.
+    pub manufacturer: String,
+    /// Revision of its firmware.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<String>,
+    /// The profile that speaks to it.
+    pub profile: String,
+    /// Its IMEI.
+    pub imei: String,
+    /// The identity of its SIM, once read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iccid: Option<String>,
+    /// The longest topic it takes, in bytes.
+    pub max_topic: usize,
+    /// The longest payload it takes, in bytes.
+    pub max_payload: usize,
+}
+
+/// All that is known of a modem now. What is not known is absent.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Snapshot {
+    /// Where it stands.
+    pub state: State,
+    /// Why it does not serve, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Whether its tty is there.
+    pub present: bool,
+    /// What it is; from identification until the port goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identified: Option<Identified>,
+    /// Whether sessions may open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registration: Option<Registration>,
+    /// One entry per radio access technology in use.
+    pub signals: Vec<Signal>,
+    /// The network's name or number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operator: Option<String>,
+    /// Of the module, in °C.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature_celsius: Option<f64>,
+    /// From the tty found to the profile loaded, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detection_seconds: Option<f64>,
+    /// From the tty found to the first session up, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_seconds: Option<f64>,
+}
+
+impl Snapshot {
+    /// Nothing is known.
+    pub fn absent() -> Self {
+        Self {
+            state: State::Absent,
+            reason: None,
+            present: false,
+            identified: None,
+            registration: None,
+            signals: Vec::new(),
+            operator: None,
+            temperature_celsius: None,
+            detection_seconds: None,
+            ready_seconds: None,
+        }
+    }
+}
