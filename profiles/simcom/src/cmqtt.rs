@@ -1,0 +1,398 @@
+//! The `AT+CMQTT…` dialect: SIM7500/7600 manual V3.00 ch. 16, SIM82xx manual V1.02 ch. 14.
+//!
+//! For START, STOP, CONNECT, DISC, SUB, UNSUB and PUB `OK` is acceptance only: the operation ends with
+//! its `+CMQTTx:` line, which comes before or after `OK`, or with `ERROR`. All of these commands share
+//! one lane: while a result is out, no other of them is sent on either client index, since code 14 and
+//! the clearing of topic and payload by PUB make it unsafe.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use at::{Answer, Exchange, Failure, Reply, ResultLine};
+use modem::mqtt::{Client, Connection, Message, Mqtt, MqttError, Qos, ResultCode};
+use modem::port::{At, ExchangeError, Kind};
+use modem::profile::PATIENCE;
+use secrecy::ExposeSecret;
+
+use crate::code::{CLIENT_USED, OK, result_code};
+
+/// The lane of all CMQTT commands.
+const LANE: &str = "cmqtt";
+
+/// Longest time for START, CONNECT, SUB and their like (manual V3.00: 120 s), and a little more: the
+/// modem's own timer decides.
+const OPERATION: Duration = Duration::from_secs(125);
+
+/// The `timeout` argument of PUB and DISC; 60 s is the smallest that a 7600 takes.
+const MODEM_TIMEOUT_S: u8 = 60;
+
+/// How long after that the modem must have told.
+const AFTER_MODEM_TIMEOUT: Duration = Duration::from_secs(65);
+
+/// Acceptance of an operation whose `OK` comes first: the manual's early failures need no network.
+const ACCEPTANCE: Duration = Duration::from_secs(30);
+
+/// The longest client id that firmware of 2018 takes (MQTT AT command manual V1.00).
+const OLD_CLIENT_ID: usize = 23;
+
+/// Client indexes of one modem.
+const CLIENTS: [Client; 2] = [Client(0), Client(1)];
+
+/// The dialect. It holds no state: what the modem holds is torn down, never guessed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cmqtt;
+
+#[async_trait]
+impl Mqtt for Cmqtt {
+    /// A service that starts had nothing running: a client needs the service (manual V3.00 p. 346). One
+    /// that says it runs already holds clients, wills and half-filled topics of an earlier run, so all
+    /// is torn down first.
+    async fn start(&self, at: &At) -> Result<(), MqttError> {
+        let _turn = sequence(at).await?;
+        if start_service(at).await.is_ok() {
+            return Ok(());
+        }
+        for client in CLIENTS {
+            self.close(at, client).await;
+        }
+        self.stop(at).await;
+        start_service(at).await
+    }
+
+    async fn open(
+        &self,
+        at: &At,
+        client: Client,
+        connection: &Connection,
+    ) -> Result<(), MqttError> {
+        let _turn = sequence(at).await?;
+        acquire(at, client, &connection.client_id).await?;
+        // Payloads are bytes; the default refuses those that are no UTF-8 with code 2. Firmware that
+        // does not know the setting does not check.
+        let plain = format!("AT+CMQTTCFG=\"checkUTF8\",{},0", client.0);
+        if let Err(error) = plain_command(at, "CMQTTCFG", &plain, "+CMQTTCFG:").await {
+            tracing::debug!("payloads that are no UTF-8 may be refused: {error}");
+        }
+        if let Some(will) = &connection.will {
+            set_will(at, client, will).await?;
+        }
+        connect(at, client, connection).await
+    }
+
+    /// One filter goes with its command; several are collected first and then subscribed in one packet.
+    async fn subscribe(
+        &self,
+        at: &At,
+        client: Client,
+        filters: &[(String, Qos)],
+    ) -> Result<(), MqttError> {
+        let _turn = sequence(at).await?;
+        let result = line("+CMQTTSUB:", client);
+        if let [(filter, qos)] = filters {
+            let command = format!("AT+CMQTTSUB={},{},{}", client.0, filter.len(), qos.number());
+            let exchange = exchange("CMQTTSUB", &command, ACCEPTANCE)?.prompt(filter.as_bytes());
+            return operation(at, "CMQTTSUB", Kind::Setup, exchange, result, OPERATION).await;
+        }
+        for (filter, qos) in filters {
+            let command =
+                format!("AT+CMQTTSUBTOPIC={},{},{}", client.0, filter.len(), qos.number());
+            data(at, "CMQTTSUBTOPIC", &command, "+CMQTTSUBTOPIC:", filter.as_bytes()).await?;
+        }
+        let exchange = exchange("CMQTTSUB", &format!("AT+CMQTTSUB={}", client.0), ACCEPTANCE)?;
+        operation(at, "CMQTTSUB", Kind::Setup, exchange, result, OPERATION).await
+    }
+
+    async fn unsubscribe(&self, at: &At, client: Client, filter: &str) -> Result<(), MqttError> {
+        let _turn = sequence(at).await?;
+        let command = format!("AT+CMQTTUNSUB={},{},0", client.0, filter.len());
+        let exchange = exchange("CMQTTUNSUB", &command, ACCEPTANCE)?.prompt(filter.as_bytes());
+        operation(at, "CMQTTUNSUB", Kind::Setup, exchange, line("+CMQTTUNSUB:", client), OPERATION)
+            .await
+    }
+
+    /// Topic and payload are set anew for each message: PUB clears them, whether it succeeds or not.
+    /// No PAYLOAD before PUB is an empty message (application note V3.00 p. 12).
+    async fn publish(&self, at: &At, client: Client, message: &Message) -> Result<(), MqttError> {
+        let _turn = sequence(at).await?;
+        let topic = format!("AT+CMQTTTOPIC={},{}", client.0, message.topic.len());
+        data(at, "CMQTTTOPIC", &topic, "+CMQTTTOPIC:", message.topic.as_bytes()).await?;
+        if !message.payload.is_empty() {
+            let payload = format!("AT+CMQTTPAYLOAD={},{}", client.0, message.payload.len());
+            data(at, "CMQTTPAYLOAD", &payload, "+CMQTTPAYLOAD:", &message.payload).await?;
+        }
+        let retain = if message.retain { ",1" } else { "" };
+        let command =
+            format!("AT+CMQTTPUB={},{},{MODEM_TIMEOUT_S}{retain}", client.0, message.qos.number());
+        let exchange = exchange("CMQTTPUB", &command, PATIENCE)?;
+        let result = line("+CMQTTPUB:", client);
+        operation(at, "CMQTTPUB", Kind::Publish, exchange, result, AFTER_MODEM_TIMEOUT).await
+    }
+
+    async fn close(&self, at: &At, client: Client) {
+        let command = format!("AT+CMQTTDISC={},{MODEM_TIMEOUT_S}", client.0);
+        let disconnected = match exchange("CMQTTDISC", &command, AFTER_MODEM_TIMEOUT) {
+            Ok(exchange) => {
+                let result = line("+CMQTTDISC:", client);
+                operation(at, "CMQTTDISC", Kind::Setup, exchange, result, AFTER_MODEM_TIMEOUT).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = disconnected {
+            // Code 11 where there was no connection: as it should be.
+            tracing::debug!("DISC: {error}");
+        }
+        let release = format!("AT+CMQTTREL={}", client.0);
+        if let Err(error) = plain_command(at, "CMQTTREL", &release, "+CMQTTREL:").await {
+            tracing::debug!("REL: {error}");
+        }
+    }
+
+    async fn stop(&self, at: &At) {
+        let result = ResultLine { prefix: "+CMQTTSTOP:", first: None };
+        let stopped = match exchange("CMQTTSTOP", "AT+CMQTTSTOP", ACCEPTANCE) {
+            Ok(exchange) => {
+                operation(at, "CMQTTSTOP", Kind::Setup, exchange, result, ACCEPTANCE).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = stopped {
+            tracing::debug!("STOP: {error}");
+        }
+    }
+}
+
+async fn start_service(at: &At) -> Result<(), MqttError> {
+    let result = ResultLine { prefix: "+CMQTTSTART:", first: None };
+    let exchange = exchange("CMQTTSTART", "AT+CMQTTSTART", OPERATION)?;
+    operation(at, "CMQTTSTART", Kind::Setup, exchange, result, OPERATION).await
+}
+
+/// Takes the client index. An index that is still used by an earlier run is torn down, not reused: its
+/// will and its subscriptions are unknown.
+async fn acquire(at: &At, client: Client, id: &str) -> Result<(), MqttError> {
+    let Err(error) = acquire_once(at, client, id, true).await else { return Ok(()) };
+    match code_of(&error) {
+        Some(CLIENT_USED) => {
+            Cmqtt.close(at, client).await;
+            acquire_once(at, client, id, true).await
+        }
+        _ if error.is_timeout() => Err(error),
+        _ => {
+            let limit = client_id_limit(at).await;
+            if let Some(limit) = limit.filter(|limit| *limit < id.len()) {
+                return Err(MqttError::ClientIdTooLong { length: id.len(), limit });
+            }
+            // Firmware of 2018 knows no `mqtt_version` argument; it speaks 3.1.1 only.
+            acquire_once(at, client, id, false).await.map_err(|_| error)
+        }
+    }
+}
+
+async fn acquire_once(
+    at: &At,
+    client: Client,
+    id: &str,
+    with_version: bool,
+) -> Result<(), MqttError> {
+    let quoted = quote("the client id", id)?;
+    // Server type 0 is TCP; version 4 is MQTT 3.1.1, which is not every firmware's default.
+    let version = if with_version { ",0,4" } else { "" };
+    let command = format!("AT+CMQTTACCQ={},{quoted}{version}", client.0);
+    plain_command(at, "CMQTTACCQ", &command, "+CMQTTACCQ:").await
+}
+
+/// The longest client id this firmware says it takes: `+CMQTTACCQ: (0-1),(1-128),…`.
+async fn client_id_limit(at: &At) -> Option<usize> {
+    let asked = exchange("CMQTTACCQ", "AT+CMQTTACCQ=?", PATIENCE).ok()?;
+    let reply = at.run(Kind::Setup, asked.answer(Answer::Prefix("+CMQTTACCQ:"))).await.ok()?;
+    reply.lines.iter().find_map(|line| parse_client_id_limit(line))
+}
+
+fn parse_client_id_limit(line: &str) -> Option<usize> {
+    let ranges = line.strip_prefix("+CMQTTACCQ:")?;
+    let range = ranges.split("),").nth(1)?.trim().trim_start_matches('(').trim_end_matches(')');
+    range.rsplit('-').next()?.trim().parse().ok().filter(|limit| *limit >= OLD_CLIENT_ID)
+}
+
+async fn set_will(at: &At, client: Client, will: &Message) -> Result<(), MqttError> {
+    if will.retain {
+        tracing::warn!(topic = will.topic, "this modem's stack cannot have a will retained");
+    }
+    let topic = format!("AT+CMQTTWILLTOPIC={},{}", client.0, will.topic.len());
+    data(at, "CMQTTWILLTOPIC", &topic, "+CMQTTWILLTOPIC:", will.topic.as_bytes()).await?;
+    let message =
+        format!("AT+CMQTTWILLMSG={},{},{}", client.0, will.payload.len(), will.qos.number());
+    data(at, "CMQTTWILLMSG", &message, "+CMQTTWILLMSG:", &will.payload).await
+}
+
+async fn connect(at: &At, client: Client, connection: &Connection) -> Result<(), MqttError> {
+    let url =
+        quote("the broker's address", &format!("tcp://{}:{}", connection.host, connection.port))?;
+    let clean = u8::from(connection.clean_session);
+    let start = format!("AT+CMQTTCONNECT={},{url},{},{clean}", client.0, connection.keep_alive_s);
+    let (mut command, mut shown) = (start.clone(), start);
+    if let Some(username) = &connection.username {
+        let username = quote("the user name", username)?;
+        command = format!("{command},{username}");
+        shown = format!("{shown},{username}");
+        if let Some(password) = &connection.password {
+            command = format!("{command},{}", quote("the password", password.expose_secret())?);
+            shown = format!("{shown},***");
+        }
+    }
+    let exchange = exchange("CMQTTCONNECT", &command, ACCEPTANCE)?.shown_as(shown);
+    operation(at, "CMQTTCONNECT", Kind::Setup, exchange, line("+CMQTTCONNECT:", client), OPERATION)
+        .await
+}
+
+// --- exchanges -------------------------------------------------------------------------------------
+
+fn line(prefix: &'static str, client: Client) -> ResultLine {
+    ResultLine { prefix, first: Some(client.0) }
+}
+
+fn quote(what: &'static str, value: &str) -> Result<String, MqttError> {
+    at::quote(value).map_err(|source| MqttError::Unsendable { what, source })
+}
+
+fn exchange(
+    operation: &'static str,
+    command: &str,
+    timeout: Duration,
+) -> Result<Exchange, MqttError> {
+    let exchange = Exchange::new(command, timeout)
+        .map_err(|source| MqttError::Unsendable { what: operation, source })?;
+    Ok(exchange.lane(LANE))
+}
+
+async fn sequence(at: &At) -> Result<impl Drop, MqttError> {
+    at.sequence().await.map_err(|source| MqttError::Exchange { operation: "CMQTT", source })
+}
+
+/// A command that `OK` ends. An error code comes in a line before `ERROR` (or, oddly, before `OK`).
+async fn plain_command(
+    at: &At,
+    operation: &'static str,
+    command: &str,
+    prefix: &'static str,
+) -> Result<(), MqttError> {
+    let exchange = exchange(operation, command, PATIENCE)?.answer(Answer::Prefix(prefix));
+    outcome(operation, at.run(Kind::Setup, exchange).await)
+}
+
+/// A command with prompt data that `OK` ends.
+async fn data(
+    at: &At,
+    operation: &'static str,
+    command: &str,
+    prefix: &'static str,
+    data: &[u8],
+) -> Result<(), MqttError> {
+    let exchange =
+        exchange(operation, command, PATIENCE)?.answer(Answer::Prefix(prefix)).prompt(data);
+    outcome(operation, at.run(Kind::Prompt, exchange).await)
+}
+
+/// A command that its result line ends. The loss of the connection or of the modem's memory means
+/// that the result is due at once or never.
+async fn operation(
+    at: &At,
+    operation: &'static str,
+    kind: Kind,
+    exchange: Exchange,
+    result: ResultLine,
+    timeout: Duration,
+) -> Result<(), MqttError> {
+    let lost = ResultLine { prefix: "+CMQTTCONNLOST:", first: result.first };
+    let booted = ResultLine { prefix: "RDY", first: None };
+    let no_network = ResultLine { prefix: "+CMQTTNONET", first: None };
+    let exchange = exchange.result(result, timeout).cut_by([lost, booted, no_network]);
+    outcome(operation, at.run(kind, exchange).await)
+}
+
+/// What the end of an exchange means: the code in its result line, else in its answer, else `OK`.
+fn outcome(operation: &'static str, ended: Result<Reply, ExchangeError>) -> Result<(), MqttError> {
+    match ended {
+        Ok(reply) => match code_in(reply.result.iter().chain(&reply.lines)) {
+            Some(OK) | None => Ok(()),
+            Some(number) => Err(MqttError::Refused { operation, code: result_code(number) }),
+        },
+        Err(ExchangeError::Failed { failure: Failure::Refused { result, lines, .. }, .. }) => {
+            match code_in(result.iter().chain(&lines)) {
+                // `ERROR` after a result of 0 is still a refusal, of which nothing is known.
+                Some(OK) | None => Err(MqttError::NoCode { operation }),
+                Some(number) => Err(MqttError::Refused { operation, code: result_code(number) }),
+            }
+        }
+        Err(source) => Err(MqttError::Exchange { operation, source }),
+    }
+}
+
+/// The last argument of the first line that has a number there: `+CMQTTPUB: 0,6`, `+CMQTTSTART: 23`.
+fn code_in<'a>(mut lines: impl Iterator<Item = &'a String>) -> Option<u16> {
+    lines.find_map(|line| {
+        let arguments = line.split_once(':')?.1;
+        arguments.rsplit(',').next()?.trim().parse().ok()
+    })
+}
+
+fn code_of(error: &MqttError) -> Option<u16> {
+    match error {
+        MqttError::Refused { code: ResultCode { number, .. }, .. } => Some(*number),
+        _ => None,
+    }
+}
+
+/// What a URC of a lost connection tells (manual V3.00 p. 366).
+pub(crate) fn loss_cause(cause: Option<u8>) -> (&'static str, bool) {
+    match cause {
+        Some(1) => ("the broker closed the connection (cause 1)", true),
+        Some(2) => ("the connection was reset (cause 2)", false),
+        Some(3) => ("the network closed (cause 3)", false),
+        _ => ("the connection was lost for a cause that no manual names", false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_is_the_last_argument() {
+        let code = |line: &str| code_in([line.to_owned()].iter());
+        assert_eq!(code("+CMQTTPUB: 0,6"), Some(6));
+        assert_eq!(code("+CMQTTSTART: 23"), Some(23));
+        assert_eq!(code("+CMQTTSTART:0"), Some(0));
+        assert_eq!(code("+CMQTTPUB: 0,"), None);
+        assert_eq!(code("noise"), None);
+    }
+
+    #[test]
+    fn firmware_tells_how_long_a_client_id_may_be() {
+        assert_eq!(parse_client_id_limit("+CMQTTACCQ: (0-1),(1-128),(0-1),(3-4)"), Some(128));
+        assert_eq!(parse_client_id_limit("+CMQTTACCQ: (0-1),(1-23),(0-1)"), Some(23));
+        assert_eq!(parse_client_id_limit("+CMQTTACCQ: (0,1),(23)"), Some(23));
+        assert_eq!(parse_client_id_limit("+CMQTTACCQ: (0-1)"), None);
+    }
+
+    #[test]
+    fn an_error_keeps_its_code_in_every_form() {
+        let refused = |lines: &[&str], result: Option<&str>| ExchangeError::Failed {
+            command: "AT+X".to_owned(),
+            failure: Failure::Refused {
+                code: at::FinalCode::Error("ERROR".to_owned()),
+                lines: lines.iter().map(|line| (*line).to_owned()).collect(),
+                result: result.map(str::to_owned),
+            },
+        };
+        let number = |ended| code_of(&outcome("X", Err(ended)).unwrap_err());
+        assert_eq!(number(refused(&["+CMQTTTOPIC: 0,11"], None)), Some(11));
+        assert_eq!(number(refused(&[], Some("+CMQTTPUB: 0,14"))), Some(14));
+        assert_eq!(number(refused(&[], None)), None);
+        let late = Reply { lines: vec![], result: Some("+CMQTTCONNECT: 0,32".to_owned()) };
+        assert_eq!(code_of(&outcome("X", Ok(late)).unwrap_err()), Some(32));
+        let odd = Reply { lines: vec!["+CMQTTCFG: 0,12".to_owned()], result: None };
+        assert_eq!(code_of(&outcome("X", Ok(odd)).unwrap_err()), Some(12));
+        assert!(outcome("X", Ok(Reply::default())).is_ok());
+    }
+}

@@ -1,0 +1,104 @@
+//! The result codes of `AT+CMQTT…` (SIM7500/7600 manual V3.00 p. 365; SIM82xx manual V1.02 p. 341).
+
+use modem::mqtt::{ResultCode, Scope};
+
+/// Success.
+pub(crate) const OK: u16 = 0;
+/// The client index is in use, perhaps by an earlier run of ours.
+pub(crate) const CLIENT_USED: u16 = 19;
+
+/// What to try when the modem's own network does not come up.
+const NETWORK: &str = "check the APN, the SIM's data plan and the signal";
+/// What to try when TLS fails.
+const TLS: &str = "check the CA certificate, SNI, the modem's clock and the broker's port";
+
+/// Every code the manuals name. 35 is printed by A76xx only.
+const CODES: [ResultCode; 36] = {
+    use Scope::{Busy, Message, Service, Session};
+    [
+        code(0, "operation succeeded", "", Message),
+        code(1, "failed", "", Session),
+        code(2, "bad UTF-8 string", "the topic must be UTF-8; payloads are not checked", Message),
+        code(
+            3,
+            "socket connect failed",
+            "check the broker's address and port, the APN and DNS",
+            Session,
+        ),
+        code(4, "socket create failed", NETWORK, Session),
+        code(5, "socket close failed", "", Session),
+        code(
+            6,
+            "message receive failed",
+            "the broker closed the session; it may forbid the topic",
+            Session,
+        ),
+        code(7, "network open failed", NETWORK, Service),
+        code(8, "network close failed", "", Service),
+        code(9, "network not opened", NETWORK, Service),
+        code(10, "client index error", "", Session),
+        code(11, "no connection", "", Session),
+        code(12, "invalid parameter", "a value is out of the modem's range", Message),
+        code(13, "operation not supported", "the client may be connected already", Session),
+        code(14, "client is busy", "", Busy),
+        code(15, "connection failed", "", Session),
+        code(16, "socket send failed", NETWORK, Session),
+        code(17, "timeout", "the network or the broker gave no answer", Session),
+        code(18, "topic is empty", "", Busy),
+        code(19, "client is used", "", Session),
+        code(20, "client not acquired", "", Session),
+        code(21, "client not released", "", Session),
+        code(
+            22,
+            "length out of range",
+            "the topic or the payload is too long for this modem",
+            Message,
+        ),
+        code(23, "network is opened", "", Service),
+        code(24, "packet failed", "", Session),
+        code(25, "DNS error", "check the broker's host name and the APN", Session),
+        code(
+            26,
+            "socket closed by server",
+            "the broker closed the connection; for TLS check authmode and SNI",
+            Session,
+        ),
+        code(27, "refused: protocol version", "the broker does not speak MQTT 3.1.1", Session),
+        code(28, "refused: client id rejected", "choose another client id", Session),
+        code(29, "refused: server unavailable", "", Session),
+        code(30, "refused: bad user name or password", "check user name and password", Session),
+        code(31, "refused: not authorized", "the broker knows the client and forbids it", Session),
+        code(32, "TLS handshake failed", TLS, Session),
+        code(33, "certificate not set", "give the CA certificate", Session),
+        code(34, "TLS session failed to open", TLS, Session),
+        code(35, "disconnect failed", "", Session),
+    ]
+};
+
+const fn code(number: u16, name: &'static str, advice: &'static str, scope: Scope) -> ResultCode {
+    ResultCode { number, name, advice, scope }
+}
+
+/// What a code means. Codes that no manual names end the session: that is what cures most.
+pub fn result_code(number: u16) -> ResultCode {
+    let known = CODES.iter().find(|code| code.number == number);
+    known.copied().unwrap_or(code(number, "not in any manual", "", Scope::Session))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_stands_at_its_number_and_has_a_name() {
+        for (number, code) in (0..).zip(CODES) {
+            assert_eq!(code.number, number);
+            assert!(!code.name.is_empty());
+        }
+        assert_eq!(result_code(99).scope, Scope::Session);
+        assert_eq!(
+            result_code(30).to_string(),
+            "30 (refused: bad user name or password): check user name and password"
+        );
+    }
+}

@@ -1,0 +1,718 @@
+//! `AT+CPSI?`, the serving cell: four line formats, three scales, and the garbage between cells.
+//!
+//! Sources: SIM7500_SIM7600 AT manual V3.00, SIM82XX_SIM83XX V1.02 p.102-104, A76XX V1.09 p.98-99,
+//! SIM7070 V1.05, and logs where firmware departs from its manual.
+
+use modem::reply::{
+    Args, Excerpt, Quantity, Rat, ReplyError, Sieve, Signal, own_rows, parse_decimal, parse_hex,
+    parse_uint,
+};
+use serde::Serialize;
+
+const COMMAND: &str = "AT+CPSI?";
+
+/// The highest E-UTRA channel number (36.101 §5.7.3); firmware sends 4294967295 between two cells.
+const MAX_EARFCN: u32 = 262_143;
+
+/// The highest NR channel number (38.104 §5.4.2.1).
+const MAX_NR_ARFCN: u32 = 3_279_165;
+
+/// What the report indexes of the A76xx say for "unknown".
+const INDEX_UNKNOWN: [f64; 2] = [99.0, 255.0];
+
+/// The answer to `AT+CPSI?`: one cell, or an LTE anchor with the NR cell beside it (EN-DC).
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Cpsi {
+    /// The system as the modem names it, `EN-DC` for LTE with NR; absent for an NR cell without its anchor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// `Online`, `Low Power Mode`, `Offline` ….
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oper_mode: Option<String>,
+    /// The radio in the metrics' words; absent without service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rat: Option<Rat>,
+    /// The cell, where there is one only.
+    #[serde(flatten)]
+    pub cell: Option<Cell>,
+    /// The LTE anchor of EN-DC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lte: Option<Cell>,
+    /// The NR cell of EN-DC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nr: Option<NrCell>,
+    /// False where an LTE line came that was garbage, and no good one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lte_valid: Option<bool>,
+    /// How many levels were impossible and left out.
+    #[serde(skip)]
+    pub implausible: u32,
+}
+
+/// What was reported of one cell. Levels are in dBm and dB, whatever the scale they came in.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Cell {
+    /// Mobile country code, three digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mcc: Option<String>,
+    /// Mobile network code, two or three digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mnc: Option<String>,
+    /// Tracking area, in LTE and NR.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tac: Option<u32>,
+    /// Location area, in GSM and WCDMA.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lac: Option<u32>,
+    /// Cell identity; up to 36 bits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cell_id: Option<u64>,
+    /// Physical cell identity, in LTE and NR.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pci: Option<u32>,
+    /// Primary scrambling code, in WCDMA.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub psc: Option<u32>,
+    /// Band number, in LTE and NR.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub band: Option<u32>,
+    /// Band as the modem writes it, in GSM and WCDMA.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub band_text: Option<String>,
+    /// LTE channel number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub earfcn: Option<u32>,
+    /// WCDMA channel number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uarfcn: Option<u32>,
+    /// GSM or NR channel number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arfcn: Option<u32>,
+    /// Reference signal received quality, dB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rsrq_db: Option<f64>,
+    /// Reference signal received power, dBm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rsrp_dbm: Option<f64>,
+    /// Received power over the whole channel, dBm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rssi_dbm: Option<f64>,
+    /// WCDMA received code power, dBm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rscp_dbm: Option<f64>,
+    /// WCDMA Ec/Io, dB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ecio_db: Option<f64>,
+    /// LTE `RSSNR` as sent: its unit differs by firmware and is not known (0 to 30 in the manuals).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sinr_raw: Option<i64>,
+    /// Signal to noise, dB; where the unit is known (CAT-M, NB-IoT).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sinr_db: Option<f64>,
+    /// NR `SNR` as sent, where its unit cannot be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snr_raw: Option<i64>,
+    /// NR signal to noise, dB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snr_db: Option<f64>,
+    /// The scale that the levels came in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<Scale>,
+}
+
+/// The NR cell beside an LTE anchor.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NrCell {
+    /// Always `nsa`.
+    pub mode: &'static str,
+    /// What was reported.
+    #[serde(flatten)]
+    pub cell: Cell,
+    /// Subcarrier spacing as sent: 0…3 for 15, 30, 60, 120 kHz.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scs_raw: Option<u32>,
+    /// Bandwidth as sent; the manual's list of meanings is a misprint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bw_raw: Option<u32>,
+}
+
+/// How a firmware writes levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scale {
+    /// Tenths of dBm and dB (SIM7500, SIM7600, SIM82xx).
+    Tenths,
+    /// The report indexes of 36.133 (A76xx).
+    ReportIndex,
+    /// dBm and dB (SIM7070 and the oldest SIM82xx).
+    Whole,
+}
+
+/// Reads the answer to `AT+CPSI?`. Of several lines for one radio the last good one counts: with
+/// `AT+CPSI=<s>` on, the same line also comes unasked for, and may come twice.
+///
+/// # Errors
+/// [`ReplyError`] where there is no `+CPSI:` line, or one that holds no system.
+pub fn cpsi<L: AsRef<str>>(lines: &[L]) -> Result<Cpsi, ReplyError> {
+    let rows = own_rows(COMMAND, "+CPSI", lines);
+    if rows.is_empty() {
+        return Err(ReplyError::Missing { command: COMMAND, wanted: "+CPSI: line" });
+    }
+    let mut seen = Seen::default();
+    for args in &rows {
+        seen.take(args)?;
+    }
+    Ok(seen.finish())
+}
+
+/// The levels of each radio. All have passed the ranges of [`Quantity`] already.
+pub fn signals(cpsi: &Cpsi) -> Vec<Signal> {
+    let of = |rat: Rat, cell: &Cell| Signal {
+        rat,
+        rssi_dbm: cell.rssi_dbm,
+        rsrp_dbm: cell.rsrp_dbm,
+        rsrq_db: cell.rsrq_db,
+        sinr_db: cell.sinr_db.or(cell.snr_db),
+    };
+    let single = cpsi.rat.zip(cpsi.cell.as_ref()).map(|(rat, cell)| of(rat, cell));
+    let lte = cpsi.lte.as_ref().map(|cell| of(Rat::Lte, cell));
+    let nr = cpsi.nr.as_ref().map(|nr| of(Rat::Nr, &nr.cell));
+    [single, lte, nr].into_iter().flatten().filter(|signal| !signal.is_empty()).collect()
+}
+
+/// A line that names one cell, or none.
+struct Row {
+    mode: String,
+    oper_mode: Option<String>,
+    rat: Option<Rat>,
+    cell: Option<Cell>,
+}
+
+/// What the lines so far have said.
+#[derive(Default)]
+struct Seen {
+    /// The last line with a cell.
+    serving: Option<Row>,
+    /// The last line without one: no service, a system not known here, a cell being changed.
+    idle: Option<Row>,
+    /// The last LTE line with a cell, the anchor of `nr`.
+    lte: Option<Cell>,
+    nr: Option<NrCell>,
+    lte_garbage: bool,
+    sieve: Sieve,
+}
+
+impl Seen {
+    fn take(&mut self, args: &Args<'_>) -> Result<(), ReplyError> {
+        let mode = args.text(0).ok_or_else(|| args.refuse(0, "System Mode", "a system's name"))?;
+        if mode == "NO SERVICE" {
+            // What came before it is over.
+            (self.serving, self.lte, self.nr) = (None, None, None);
+        }
+        // Without an operation mode behind it `NR5G` is the secondary cell's line, in old firmware.
+        let secondary = mode == "NR5G_NSA" || (mode == "NR5G" && args.text(1).is_some_and(is_uint));
+        if secondary {
+            self.nr = nsa_cell(args, &mut self.sieve).or(self.nr.take());
+            return Ok(());
+        }
+        let rat = rat_of(mode);
+        let cell = rat.and_then(|rat| serving_cell(rat, args, &mut self.sieve));
+        if rat == Some(Rat::Lte) {
+            self.lte_garbage |= cell.is_none();
+            self.lte = cell.clone().or(self.lte.take());
+        }
+        let found = cell.is_some();
+        let oper_mode = args.text(1).map(cut);
+        let row = Row { mode: cut(mode), oper_mode, rat: rat.filter(|_| found), cell };
+        *(if found { &mut self.serving } else { &mut self.idle }) = Some(row);
+        Ok(())
+    }
+
+    fn finish(self) -> Cpsi {
+        let lte_valid = (self.lte_garbage && self.lte.is_none()).then_some(false);
+        let implausible = self.sieve.implausible();
+        let none = Row { mode: String::new(), oper_mode: None, rat: None, cell: None };
+        let row = self.serving.or(self.idle).unwrap_or(none);
+        let mut cpsi = Cpsi {
+            mode: Some(row.mode).filter(|mode| !mode.is_empty()),
+            oper_mode: row.oper_mode,
+            rat: row.rat,
+            cell: row.cell,
+            lte: None,
+            nr: None,
+            lte_valid,
+            implausible,
+        };
+        let Some(nr) = self.nr else { return cpsi };
+        cpsi.nr = Some(nr);
+        match self.lte {
+            Some(lte) => {
+                (cpsi.mode, cpsi.rat) = (Some("EN-DC".to_owned()), Some(Rat::Lte));
+                (cpsi.cell, cpsi.lte) = (None, Some(lte));
+            }
+            // The anchor's line was lost or garbage: what is known is known of NR only.
+            None => cpsi.rat = cpsi.rat.or(Some(Rat::Nr)),
+        }
+        cpsi
+    }
+}
+
+fn rat_of(mode: &str) -> Option<Rat> {
+    match mode {
+        "LTE" => Some(Rat::Lte),
+        "LTE CAT-M1" | "LTE-CAT-M1" => Some(Rat::CatM),
+        "LTE NB-IOT" | "LTE-NB-IOT" | "LTE NB-IoT" => Some(Rat::NbIot),
+        "NR5G_SA" | "NR5G" => Some(Rat::Nr),
+        // TDS-CDMA has other columns, so it stays a mode without a cell, as CDMA and EVDO do.
+        "WCDMA" => Some(Rat::Wcdma),
+        "GSM" => Some(Rat::Gsm),
+        _ => None,
+    }
+}
+
+/// The cell of a line that names its network; `None` where the line is none or between two cells.
+fn serving_cell(rat: Rat, args: &Args<'_>, sieve: &mut Sieve) -> Option<Cell> {
+    let (mcc, mnc) = plmn(args.text(2)?)?;
+    let area = args.text(3).and_then(parse_hex).and_then(|area| u32::try_from(area).ok());
+    // 23.003: 16 bits in GSM, 28 in UTRAN and E-UTRAN, 36 in NR. More is an overflow.
+    let bits = match rat {
+        Rat::Gsm => 16,
+        Rat::Wcdma | Rat::Lte | Rat::CatM | Rat::NbIot => 28,
+        Rat::Nr => 36,
+    };
+    let cell_id = args.text(4).and_then(parse_uint).filter(|id| *id < 1 << bits);
+    let cell = Cell { mcc: Some(mcc), mnc: Some(mnc), cell_id, ..Cell::default() };
+    match rat {
+        Rat::Lte | Rat::CatM | Rat::NbIot => lte_cell(rat, args, Cell { tac: area, ..cell }, sieve),
+        Rat::Nr => sa_cell(args, Cell { tac: area, ..cell }, sieve),
+        Rat::Wcdma => Some(wcdma_cell(args, Cell { lac: area, ..cell }, sieve)),
+        Rat::Gsm => Some(gsm_cell(args, Cell { lac: area, ..cell }, sieve)),
+    }
+}
+
+/// `LTE,<op>,<mcc>-<mnc>,<tac>,<cell>,<pci>,<band>,<earfcn>,<dl>,<ul>,<RSRQ>,<RSRP>,<RSSI>,<RSSNR>`
+fn lte_cell(rat: Rat, args: &Args<'_>, cell: Cell, sieve: &mut Sieve) -> Option<Cell> {
+    let earfcn = uint(args, 7).filter(|earfcn| *earfcn <= MAX_EARFCN)?;
+    let [rsrq, rsrp, rssi] = [10, 11, 12].map(|at| measured(args, at));
+    // Between two cells all levels are 0, which no scale can mean at once.
+    if [rsrq, rsrp, rssi].iter().all(|level| *level == Some(0.0)) {
+        return None;
+    }
+    let scale = lte_scale(rsrq, rsrp);
+    if scale.is_none() && rsrp.is_some_and(|rsrp| !INDEX_UNKNOWN.contains(&rsrp)) {
+        // A power that fits no scale: counted, and the other levels have no unit either.
+        sieve.count();
+    }
+    let mut level =
+        |quantity, raw: Option<f64>| sieve.keep(quantity, scaled(scale?, quantity, raw?)?);
+    let ratio = args.text(13).and_then(parse_decimal);
+    Some(Cell {
+        pci: uint(args, 5).filter(|pci| *pci <= 503),
+        band: args.text(6).and_then(trailing_number),
+        earfcn: Some(earfcn),
+        rsrq_db: level(Quantity::Rsrq, rsrq),
+        rsrp_dbm: level(Quantity::Rsrp, rsrp),
+        rssi_dbm: level(Quantity::Rssi, rssi),
+        // SIM7070 manual: a code 0…25 for 2 × code − 20 dB. The others give no unit: kept raw.
+        sinr_db: ratio
+            .filter(|code| rat != Rat::Lte && (0.0..=25.0).contains(code))
+            .map(|code| code.mul_add(2.0, -20.0)),
+        sinr_raw: raw_number(args, 13).filter(|_| rat == Rat::Lte),
+        scale,
+        ..cell
+    })
+}
+
+/// The scale that makes RSRP possible. The three do not overlap: -1560…-310 in tenths, -156…-31 in
+/// dBm, 0…97 as an index; so the firmware need not be known.
+fn lte_scale(rsrq: Option<f64>, rsrp: Option<f64>) -> Option<Scale> {
+    let rsrp = rsrp?;
+    let range = Quantity::Rsrp.range();
+    if (0.0..=97.0).contains(&rsrp) && rsrq.is_none_or(|rsrq| (0.0..=255.0).contains(&rsrq)) {
+        Some(Scale::ReportIndex)
+    } else if range.contains(&rsrp) {
+        Some(Scale::Whole)
+    } else if range.contains(&(rsrp / 10.0)) {
+        Some(Scale::Tenths)
+    } else {
+        None
+    }
+}
+
+/// A raw level in dBm or dB; `None` for the index that stands for "unknown".
+fn scaled(scale: Scale, quantity: Quantity, raw: f64) -> Option<f64> {
+    if scale == Scale::ReportIndex && INDEX_UNKNOWN.contains(&raw) {
+        return None;
+    }
+    Some(match (scale, quantity) {
+        (Scale::Whole, _) => raw,
+        (Scale::Tenths, _) => raw / 10.0,
+        // A76XX manual V1.09 p.98-99.
+        (Scale::ReportIndex, Quantity::Rsrp) => raw - 140.0,
+        (Scale::ReportIndex, Quantity::Rsrq) => (raw - 40.0) / 2.0,
+        (Scale::ReportIndex, Quantity::Rssi | Quantity::Sinr) => raw - 110.0,
+    })
+}
+
+/// `NR5G_SA,<op>,<mcc>-<mnc>,<tac>,<cell>,<pci>,<band>,<arfcn>,<RSRP>,<RSRQ>,<SNR>`
+fn sa_cell(args: &Args<'_>, cell: Cell, sieve: &mut Sieve) -> Option<Cell> {
+    let cell = Cell { pci: nr_pci(args, 5), band: args.text(6).and_then(trailing_number), ..cell };
+    nr_levels(cell, args, NrColumns { arfcn: 7, rsrp: 8, rsrq: 9, snr: 10 }, sieve)
+}
+
+/// `NR5G_NSA,<pci>,<band>,<arfcn>,<RSRP>,<RSRQ>,<SNR>[,<scs>,<bw>]`; the oldest firmware has no band
+/// and RSRQ before RSRP.
+fn nsa_cell(args: &Args<'_>, sieve: &mut Sieve) -> Option<NrCell> {
+    let cell = Cell { pci: nr_pci(args, 1), ..Cell::default() };
+    let oldest = args.text(2).is_some_and(is_uint);
+    let (cell, columns) = if oldest {
+        (cell, NrColumns { arfcn: 2, rsrq: 3, rsrp: 4, snr: 5 })
+    } else {
+        let band = args.text(2).and_then(trailing_number);
+        (Cell { band, ..cell }, NrColumns { arfcn: 3, rsrp: 4, rsrq: 5, snr: 6 })
+    };
+    let cell = nr_levels(cell, args, columns, sieve)?;
+    let (scs_raw, bw_raw) = (uint(args, 7).filter(|scs| *scs <= 4), uint(args, 8));
+    Some(NrCell { mode: "nsa", cell, scs_raw, bw_raw })
+}
+
+/// Where the levels stand in an NR line.
+struct NrColumns {
+    arfcn: usize,
+    rsrp: usize,
+    rsrq: usize,
+    snr: usize,
+}
+
+fn nr_levels(cell: Cell, args: &Args<'_>, at: NrColumns, sieve: &mut Sieve) -> Option<Cell> {
+    let arfcn = uint(args, at.arfcn).filter(|arfcn| (1..=MAX_NR_ARFCN).contains(arfcn))?;
+    let (rsrp, rsrq) = (measured(args, at.rsrp), measured(args, at.rsrq));
+    let range = Quantity::Rsrp.range();
+    let scale = match rsrp {
+        Some(rsrp) if range.contains(&rsrp) => Some(Scale::Whole),
+        Some(rsrp) if range.contains(&(rsrp / 10.0)) => Some(Scale::Tenths),
+        Some(_) => {
+            sieve.count();
+            None
+        }
+        None => None,
+    };
+    let mut level =
+        |quantity, raw: Option<f64>| sieve.keep(quantity, scaled(scale?, quantity, raw?)?);
+    let (rsrp_dbm, rsrq_db) = (level(Quantity::Rsrp, rsrp), level(Quantity::Rsrq, rsrq));
+    let snr_db = snr_db(scale, args, at.snr, sieve);
+    let snr_raw = raw_number(args, at.snr).filter(|_| snr_db.is_none());
+    Some(Cell { arfcn: Some(arfcn), rsrp_dbm, rsrq_db, snr_db, snr_raw, scale, ..cell })
+}
+
+/// The signal to noise ratio, whose scale differs by firmware independently of the powers': the
+/// SIM82XX manual says tenths, -230…400, and some firmware sends whole dB (`…,-800,-110,14`).
+///
+/// A fraction, or powers in whole units, mean dB. A number beyond -23…40 can only be tenths. What
+/// lies between is -2.3…4.0 dB or -23…40 dB, and nothing in the line tells which: left out.
+fn snr_db(scale: Option<Scale>, args: &Args<'_>, at: usize, sieve: &mut Sieve) -> Option<f64> {
+    let raw = measured(args, at)?;
+    if args.text(at)?.contains('.') || scale? == Scale::Whole {
+        return sieve.keep(Quantity::Sinr, raw);
+    }
+    // 0 is 0 on either scale.
+    if raw != 0.0 && Quantity::Sinr.range().contains(&raw) {
+        return None;
+    }
+    sieve.keep(Quantity::Sinr, raw / 10.0)
+}
+
+/// `WCDMA,<op>,<mcc>-<mnc>,<lac>,<cell>,<band>,<psc>,<uarfcn>,<ssc>,<Ec/Io>,<RSCP>,<qual>,<RxLev>,<tx>`
+fn wcdma_cell(args: &Args<'_>, cell: Cell, sieve: &mut Sieve) -> Cell {
+    // SIM7600 prints the two without their minus sign, A7909 with it; neither is ever positive.
+    let level = |at| measured(args, at).map(|raw| -raw.abs());
+    let ecio_db = level(9).filter(|ecio| *ecio >= -25.0);
+    // The ranges of 25.133 §9.1.1: RSCP -120…-25 dBm.
+    let rscp_dbm = level(10).filter(|rscp| (-120.0..=-25.0).contains(rscp));
+    // By definition Ec/Io is RSCP over RSSI (25.215 §5.1.2).
+    let rssi = rscp_dbm.zip(ecio_db).map(|(rscp, ecio)| rscp - ecio);
+    Cell {
+        band_text: args.text(5).map(cut),
+        psc: uint(args, 6).filter(|psc| *psc <= 511),
+        uarfcn: uint(args, 7).filter(|uarfcn| *uarfcn <= 16_383),
+        ecio_db,
+        rscp_dbm,
+        rssi_dbm: rssi.and_then(|rssi| sieve.keep(Quantity::Rssi, rssi)),
+        ..cell
+    }
+}
+
+/// `GSM,<op>,<mcc>-<mnc>,<lac>,<cell>,<arfcn> <band>,<RxLev>,<track LO>,<C1-C2>`
+fn gsm_cell(args: &Args<'_>, cell: Cell, sieve: &mut Sieve) -> Cell {
+    let channel = args.text(5).unwrap_or_default();
+    let (arfcn, band) = channel.split_once(' ').unwrap_or((channel, ""));
+    let rssi = measured(args, 6);
+    Cell {
+        arfcn: parse_uint(arfcn).and_then(|arfcn| u32::try_from(arfcn).ok()),
+        band_text: Some(cut(band.trim())).filter(|band| !band.is_empty()),
+        rssi_dbm: rssi.and_then(|rssi| sieve.keep(Quantity::Rssi, rssi)),
+        ..cell
+    }
+}
+
+/// `460-01` → `460`, `01`.
+fn plmn(text: &str) -> Option<(String, String)> {
+    let (mcc, mnc) = text.split_once('-')?;
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let fits = mcc.len() == 3 && (2..=3).contains(&mnc.len()) && digits(mcc) && digits(mnc);
+    // 000 is no country: the cell is not known yet.
+    (fits && mcc != "000").then(|| (mcc.to_owned(), mnc.to_owned()))
+}
+
+/// `EUTRAN-BAND3`, `LTE BAND 2`, `NR5G_BAND78` → the number; band 0 is none.
+fn trailing_number(text: &str) -> Option<u32> {
+    let start = text.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    let number = parse_uint(text.get(start..)?)?;
+    u32::try_from(number).ok().filter(|band| (1..=1024).contains(band))
+}
+
+fn nr_pci(args: &Args<'_>, at: usize) -> Option<u32> {
+    uint(args, at).filter(|pci| *pci <= 1007)
+}
+
+fn uint(args: &Args<'_>, at: usize) -> Option<u32> {
+    args.text(at).and_then(parse_uint).and_then(|number| u32::try_from(number).ok())
+}
+
+/// A level field as sent, without the two numbers that stand for "no measurement" on every scale.
+fn measured(args: &Args<'_>, at: usize) -> Option<f64> {
+    let raw = args.text(at).and_then(parse_decimal)?;
+    (![-32_768.0, 4_294_967_295.0].contains(&raw)).then_some(raw)
+}
+
+/// A whole number as sent, with the same exceptions.
+fn raw_number(args: &Args<'_>, at: usize) -> Option<i64> {
+    measured(args, at)?;
+    args.text(at)?.parse().ok()
+}
+
+fn is_uint(text: &str) -> bool {
+    parse_uint(text).is_some()
+}
+
+fn cut(text: &str) -> String {
+    Excerpt::new(text).as_str().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const LTE: &str =
+        "+CPSI: LTE,Online,460-11,0x5A1E,187214780,257,EUTRAN-BAND3,1850,5,5,-94,-850,-545,15";
+    const NSA: &str = "+CPSI: NR5G_NSA,644,NR5G_BAND78,627264,-960,-120,95,1,12";
+    const WCDMA: &str =
+        "+CPSI: WCDMA,Online,505-01,0x0152,14302219,WCDMA 850,214,4436,0,12.5,83,23,36,500";
+
+    fn read(lines: &[&str]) -> Cpsi {
+        cpsi(lines).unwrap_or_else(|error| panic!("{lines:?}: {error}"))
+    }
+
+    /// Whether the JSON of `lines` is exactly `wanted`.
+    #[track_caller]
+    fn check(lines: &[&str], wanted: Value) {
+        assert_eq!(serde_json::to_value(read(lines)).expect("JSON"), wanted);
+    }
+
+    fn lte_with(levels: &str) -> String {
+        format!("+CPSI: LTE,Online,460-11,0x1,2,3,EUTRAN-BAND3,1850,5,5,{levels}")
+    }
+
+    fn sa_with(levels: &str) -> String {
+        format!("+CPSI: NR5G_SA,Online,242-12,0x765D,4955280,0,NR5G_BAND78,640704,{levels}")
+    }
+
+    #[test]
+    fn lte_in_tenths() {
+        check(
+            &[LTE],
+            json!({
+                "mode": "LTE", "oper_mode": "Online", "rat": "lte", "mcc": "460", "mnc": "11",
+                "tac": 0x5A1E, "cell_id": 187_214_780, "pci": 257, "band": 3, "earfcn": 1850,
+                "rsrq_db": -9.4, "rsrp_dbm": -85.0, "rssi_dbm": -54.5, "sinr_raw": 15,
+                "scale": "tenths",
+            }),
+        );
+    }
+
+    #[test]
+    fn the_scale_follows_from_the_power() {
+        for (levels, scale, rsrq, rsrp, rssi) in [
+            ("-178,-1185,-789,7", Scale::Tenths, Some(-17.8), Some(-118.5), Some(-78.9)),
+            ("19,53,52,3", Scale::ReportIndex, Some(-10.5), Some(-87.0), Some(-58.0)),
+            ("21,67,255,19", Scale::ReportIndex, Some(-9.5), Some(-73.0), None),
+            ("255,67,52,19", Scale::ReportIndex, None, Some(-73.0), Some(-58.0)),
+            ("-16,-97,-67,0", Scale::Whole, Some(-16.0), Some(-97.0), Some(-67.0)),
+        ] {
+            let cell = read(&[&lte_with(levels)]).cell.expect("a cell");
+            assert_eq!(cell.scale, Some(scale), "{levels}");
+            let found = (cell.rsrq_db, cell.rsrp_dbm, cell.rssi_dbm);
+            assert_eq!(found, (rsrq, rsrp, rssi), "{levels}");
+        }
+    }
+
+    #[test]
+    fn levels_that_are_none_are_left_out() {
+        for (levels, implausible) in [
+            ("-32768,-32768,-32768,0", 0),
+            ("-94,-5000,-545,1", 1),
+            ("-900,-850,-5,1", 2),
+            (",,,", 0),
+        ] {
+            let cpsi = read(&[&lte_with(levels)]);
+            assert_eq!(cpsi.implausible, implausible, "{levels}");
+            let cell = cpsi.cell.expect("a cell");
+            assert_eq!((cell.rsrq_db, cell.rssi_dbm), (None, None), "{levels}");
+        }
+        let sentinel = lte_with("-94,-850,-545,-32768");
+        assert_eq!(read(&[&sentinel]).cell.expect("a cell").sinr_raw, None);
+    }
+
+    #[test]
+    fn cat_m_has_whole_units_and_a_coded_ratio() {
+        for (code, sinr) in
+            [("0", Some(-20.0)), ("7", Some(-6.0)), ("25", Some(30.0)), ("26", None), ("-1", None)]
+        {
+            let line = format!(
+                "+CPSI: LTE CAT-M1,Online,001-01,0x1234,12345,123,EUTRAN-BAND20,6200,3,3,-16,-97,-67,{code}"
+            );
+            let cpsi = read(&[&line]);
+            assert_eq!(cpsi.rat, Some(Rat::CatM));
+            let cell = cpsi.cell.expect("a cell");
+            assert_eq!((cell.sinr_db, cell.sinr_raw), (sinr, None), "{code}");
+        }
+    }
+
+    #[test]
+    fn en_dc_has_an_anchor_and_an_nr_cell() {
+        let cpsi = read(&[LTE, NSA]);
+        let value = serde_json::to_value(&cpsi).expect("JSON");
+        assert_eq!(value["mode"], "EN-DC");
+        assert_eq!(value["lte"]["rsrp_dbm"], -85.0);
+        assert_eq!(value.get("rsrp_dbm"), None);
+        let nr = json!({
+            "mode": "nsa", "pci": 644, "band": 78, "arfcn": 627_264, "rsrp_dbm": -96.0,
+            "rsrq_db": -12.0, "snr_db": 9.5, "scale": "tenths", "scs_raw": 1, "bw_raw": 12,
+        });
+        assert_eq!(value["nr"], nr);
+        let signals = signals(&cpsi);
+        assert_eq!(signals.iter().map(|s| s.rat).collect::<Vec<_>>(), [Rat::Lte, Rat::Nr]);
+        assert_eq!(signals[1].sinr_db, Some(9.5));
+    }
+
+    #[test]
+    fn the_oldest_nr_line_has_its_levels_the_other_way_round() {
+        for mode in ["NR5G", "NR5G_NSA"] {
+            let line = format!("+CPSI: {mode},58,643296,-12,-86,8.5");
+            let nr = json!({
+                "mode": "nsa", "pci": 58, "arfcn": 643_296, "rsrq_db": -12.0, "rsrp_dbm": -86.0,
+                "snr_db": 8.5, "scale": "whole",
+            });
+            check(&[&line], json!({"rat": "nr", "nr": nr}));
+        }
+    }
+
+    #[test]
+    fn the_ratio_of_nr_is_given_only_where_its_scale_shows() {
+        for (levels, db, raw) in [
+            ("-770,-110,290", Some(29.0), None),
+            ("-770,-110,99", Some(9.9), None),
+            ("-770,-110,-230", Some(-23.0), None),
+            ("-800,-110,14", None, Some(14)),
+            ("-800,-110,0", Some(0.0), None),
+            ("-800,-110,-32768", None, None),
+            ("-800,-110,8.5", Some(8.5), None),
+            ("-80,-11,14", Some(14.0), None),
+            ("-800,-110,5000", None, Some(5000)),
+        ] {
+            let cell = read(&[&sa_with(levels)]).cell.expect("a cell");
+            assert_eq!((cell.snr_db, cell.snr_raw), (db, raw), "{levels}");
+        }
+    }
+
+    #[test]
+    fn wcdma_and_gsm() {
+        let cell = read(&[WCDMA]).cell.expect("a cell");
+        assert_eq!((cell.lac, cell.psc, cell.uarfcn), (Some(0x152), Some(214), Some(4436)));
+        assert_eq!((cell.rscp_dbm, cell.rssi_dbm), (Some(-83.0), Some(-70.5)));
+        let overflow = "+CPSI: WCDMA,Online,252-02,0x2612,-294967296,WCDMA IMT 2000,437,10687,0,-3,-32768,-32768,-83,-15";
+        let cell = read(&[overflow]).cell.expect("a cell");
+        assert_eq!((cell.cell_id, cell.rscp_dbm, cell.rssi_dbm), (None, None, None));
+        let wide = WCDMA.replace("14302219", "4294967295");
+        assert_eq!(read(&[&wide]).cell.expect("a cell").cell_id, None);
+        let gsm = read(&["+CPSI: GSM,Online,460-00,0x182d,12401,27 EGSM 900,-64,2110,42-42"]);
+        let cell = gsm.cell.expect("a cell");
+        assert_eq!((cell.arfcn, cell.band_text.as_deref()), (Some(27), Some("EGSM 900")));
+        assert_eq!(cell.rssi_dbm, Some(-64.0));
+    }
+
+    #[test]
+    fn a_cell_change_yields_no_values() {
+        let garbage =
+            "+CPSI: LTE,Online,250-20,0x4D07,200468789,0,EUTRAN-BAND0,4294967295,0,0,0,0,0,0";
+        let wanted = json!({"mode": "LTE", "oper_mode": "Online", "lte_valid": false});
+        check(&[garbage], wanted.clone());
+        check(&[&lte_with("0,0,0,0")], wanted);
+        assert_eq!(read(&[garbage, WCDMA]).lte_valid, Some(false));
+        assert_eq!(read(&[LTE, garbage]).cell, read(&[LTE]).cell);
+        assert_eq!(read(&[garbage, NSA]).rat, Some(Rat::Nr));
+        assert_eq!(read(&[LTE, NSA, garbage]).lte, read(&[LTE]).cell);
+        let channel = LTE.replace(",1850,", ",4294967295,");
+        assert_eq!(read(&[&channel]).cell, None);
+    }
+
+    #[test]
+    fn the_last_good_line_wins() {
+        let newer = LTE.replace(",1850,", ",3400,");
+        assert_eq!(read(&[LTE, WCDMA, &newer]).cell.expect("a cell").earfcn, Some(3400));
+        assert_eq!(read(&[LTE, NSA, &newer]).lte.expect("an anchor").earfcn, Some(3400));
+        let gone = read(&[LTE, NSA, "+CPSI: NO SERVICE,Online"]);
+        assert_eq!(
+            (gone.mode.as_deref(), &gone.nr, &gone.cell),
+            (Some("NO SERVICE"), &None, &None)
+        );
+    }
+
+    #[test]
+    fn systems_without_a_cell_keep_their_name_only() {
+        check(&["+CPSI: NO SERVICE,Online"], json!({"mode": "NO SERVICE", "oper_mode": "Online"}));
+        check(
+            &["+CPSI: NOT LTE,Online,0,0,-16,-97,-67,7"],
+            json!({"mode": "NOT LTE", "oper_mode": "Online"}),
+        );
+        assert!(signals(&read(&["+CPSI: NO SERVICE,Low Power Mode"])).is_empty());
+    }
+
+    #[test]
+    fn what_is_no_reply_is_refused() {
+        assert!(cpsi::<&str>(&[]).is_err());
+        assert!(cpsi(&["+CSQ: 1,1"]).is_err());
+        assert!(cpsi(&["+CPSI:"]).is_err());
+        assert!(cpsi(&["+CPSI: ,Online"]).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+
+        #[test]
+        fn no_text_makes_it_panic_and_no_level_is_impossible(
+            head in "(LTE|NR5G|NR5G_SA|NR5G_NSA|WCDMA|GSM|LTE CAT-M1|\\PC{0,9}),?(Online,460-11,0x1,2)?",
+            tail in "(,(-?[0-9]{1,5}|NR5G_BAND78|[-+.0-9xF]{0,6}|\\PC{0,5})){0,14}",
+        ) {
+            let line = format!("+CPSI: {head}{tail}");
+            if let Ok(cpsi) = cpsi(&[line, NSA.to_owned()]) {
+                for signal in signals(&cpsi) {
+                    prop_assert_eq!(signal, signal.plausible(&mut Sieve::default()));
+                }
+            }
+        }
+    }
+}

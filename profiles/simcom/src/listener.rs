@@ -1,0 +1,218 @@
+//! What a SIMCom modem says unasked (manual V3.00 p. 366-367; boot lines from transcripts).
+
+use std::collections::BTreeMap;
+
+use at::Urc;
+use modem::mqtt::Client;
+use modem::observe::Received;
+use modem::profile::{Listener, Notice};
+use modem::reply::{self, Domain};
+
+use crate::cmqtt::loss_cause;
+
+/// The longest topic and payload that a stack announces (manual V3.00 p. 367).
+pub(crate) const MAX_TOPIC: usize = 1_024;
+pub(crate) const MAX_PAYLOAD: usize = 10_240;
+
+/// Lines without a `+` that a unit prints unasked.
+pub(crate) const BARE_URCS: [&str; 9] = [
+    "RDY",
+    "SMS DONE",
+    "PB DONE",
+    "*ATREADY",
+    "NORMAL POWER DOWN",
+    "POWER DOWN",
+    "UNDER-VOLTAGE",
+    "OVER-VOLTAGE",
+    "NO CARRIER",
+];
+
+/// Reads URCs, and puts a message together from its pieces.
+#[derive(Debug, Default)]
+pub(crate) struct Ears {
+    incoming: BTreeMap<u8, Incoming>,
+}
+
+/// A message that is still coming in.
+#[derive(Debug)]
+struct Incoming {
+    topic_total: usize,
+    payload_total: usize,
+    topic: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+impl Listener for Ears {
+    fn hear(&mut self, urc: Urc) -> Option<Notice> {
+        let line = urc.line.as_str();
+        let Some((name, rest)) = line.split_once(':') else { return bare(line) };
+        let numbers: Vec<Option<usize>> =
+            rest.split(',').map(|arg| arg.trim().parse().ok()).collect();
+        let number = |at: usize| numbers.get(at).copied().flatten();
+        let index = number(0).and_then(|index| u8::try_from(index).ok());
+        match name {
+            "+CMQTTCONNLOST" => {
+                let (cause, by_broker) =
+                    loss_cause(number(1).and_then(|cause| u8::try_from(cause).ok()));
+                Some(Notice::Lost { client: Client(index?), cause, by_broker })
+            }
+            "+CMQTTPING" => {
+                let cause = "the broker did not answer the modem's keep-alive";
+                Some(Notice::Lost { client: Client(index?), cause, by_broker: false })
+            }
+            "+CMQTTRXSTART" => {
+                self.begin(index?, number(1), number(2));
+                None
+            }
+            "+CMQTTRXTOPIC" | "+CMQTTRXPAYLOAD" => {
+                let incoming = self.incoming.get_mut(&index?)?;
+                let part = if name == "+CMQTTRXTOPIC" {
+                    &mut incoming.topic
+                } else {
+                    &mut incoming.payload
+                };
+                part.extend(urc.data.unwrap_or_default());
+                None
+            }
+            "+CMQTTRXEND" => self.end(index?),
+            "+CREG" => registration(Domain::Cs, line),
+            "+CGREG" => registration(Domain::Ps, line),
+            "+CEREG" => registration(Domain::Eps, line),
+            "+C5GREG" => registration(Domain::FiveGs, line),
+            "+SIMCARD" => Some(Notice::Warning(line.to_owned())),
+            "+CPIN" if !rest.contains("READY") || rest.contains("NOT") => {
+                Some(Notice::Warning(line.to_owned()))
+            }
+            "*ATREADY" => Some(Notice::Booted),
+            _ => None,
+        }
+    }
+}
+
+fn bare(line: &str) -> Option<Notice> {
+    match line {
+        "RDY" => Some(Notice::Booted),
+        "+CMQTTNONET" => Some(Notice::ServiceLost),
+        _ if line.contains("VOLTAGE") || line.contains("POWER DOWN") => {
+            Some(Notice::Warning(line.to_owned()))
+        }
+        _ => None,
+    }
+}
+
+/// A registration report, where it is one and can be read.
+fn registration(domain: Domain, line: &str) -> Option<Notice> {
+    reply::unsolicited(domain, line).ok().map(Notice::Registration)
+}
+
+impl Ears {
+    /// A message begins. One that was not ended is dropped: its end will not come any more.
+    fn begin(&mut self, index: u8, topic_total: Option<usize>, payload_total: Option<usize>) {
+        let (Some(topic_total), Some(payload_total)) = (topic_total, payload_total) else { return };
+        if topic_total > MAX_TOPIC || payload_total > MAX_PAYLOAD {
+            tracing::warn!(
+                topic_total,
+                payload_total,
+                "the modem announces a message beyond its own limits"
+            );
+            return;
+        }
+        let incoming =
+            Incoming { topic_total, payload_total, topic: Vec::new(), payload: Vec::new() };
+        if self.incoming.insert(index, incoming).is_some() {
+            tracing::warn!("a message came down in part and is lost");
+        }
+    }
+
+    fn end(&mut self, index: u8) -> Option<Notice> {
+        let Incoming { topic_total, payload_total, topic, payload } =
+            self.incoming.remove(&index)?;
+        if topic.len() != topic_total || payload.len() != payload_total {
+            tracing::warn!(
+                announced = payload_total,
+                came = payload.len(),
+                "a message came down in part and is lost"
+            );
+            return None;
+        }
+        let topic = String::from_utf8_lossy(&topic).into_owned();
+        Some(Notice::Message { client: Client(index), message: Received { topic, payload } })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hear(lines: &[(&str, &[u8])]) -> Vec<Notice> {
+        let mut ears = Ears::default();
+        let urc = |(line, data): &(&str, &[u8])| Urc {
+            line: (*line).to_owned(),
+            data: Some(data.to_vec()),
+        };
+        lines.iter().filter_map(|line| ears.hear(urc(line))).collect()
+    }
+
+    fn message(topic: &str, payload: &[u8]) -> Notice {
+        let message = Received { topic: topic.to_owned(), payload: payload.to_vec() };
+        Notice::Message { client: Client(0), message }
+    }
+
+    #[test]
+    fn a_message_of_two_pieces_and_one_without_payload() {
+        // The pieces of a real unit: 1,500 bytes and 20.
+        let long = vec![7; 1_520];
+        let heard = hear(&[
+            ("+CMQTTRXSTART: 0,22,1520", b""),
+            ("+CMQTTRXTOPIC: 0,22", b"charger/id001/commands"),
+            ("+CMQTTRXPAYLOAD: 0,1500", long.get(..1_500).unwrap()),
+            ("+CMQTTRXPAYLOAD: 0,20", long.get(1_500..).unwrap()),
+            ("+CMQTTRXEND: 0", b""),
+            ("+CMQTTRXSTART: 0,1,0", b""),
+            ("+CMQTTRXTOPIC: 0,1", b"t"),
+            ("+CMQTTRXEND: 0", b""),
+        ]);
+        assert_eq!(heard, [message("charger/id001/commands", &long), message("t", b"")]);
+    }
+
+    #[test]
+    fn a_message_in_part_is_dropped_and_the_next_one_is_whole() {
+        let heard = hear(&[
+            ("+CMQTTRXSTART: 0,1,9", b""),
+            ("+CMQTTRXTOPIC: 0,1", b"t"),
+            ("+CMQTTRXPAYLOAD: 0,4", b"half"),
+            ("+CMQTTRXSTART: 0,1,2", b""),
+            ("+CMQTTRXTOPIC: 0,1", b"t"),
+            ("+CMQTTRXPAYLOAD: 0,2", b"ok"),
+            ("+CMQTTRXEND: 0", b""),
+            ("+CMQTTRXEND: 0", b""),
+            ("+CMQTTRXSTART: 0,1,99999999", b""),
+            ("+CMQTTRXEND: 0", b""),
+        ]);
+        assert_eq!(heard, [message("t", b"ok")]);
+    }
+
+    #[test]
+    fn losses_boots_and_warnings() {
+        let client = Client(1);
+        let cause = "the broker closed the connection (cause 1)";
+        assert_eq!(
+            hear(&[("+CMQTTCONNLOST: 1,1", b"")]),
+            [Notice::Lost { client, cause, by_broker: true }]
+        );
+        assert_eq!(
+            hear(&[("RDY", b""), ("+CMQTTNONET", b"")]),
+            [Notice::Booted, Notice::ServiceLost]
+        );
+        assert!(matches!(
+            hear(&[("UNDER-VOLTAGE WARNNING", b"")]).as_slice(),
+            [Notice::Warning(_)]
+        ));
+        assert!(matches!(hear(&[("+CPIN: SIM REMOVED", b"")]).as_slice(), [Notice::Warning(_)]));
+        assert_eq!(
+            hear(&[("+CPIN: READY", b""), ("SMS DONE", b""), ("+CMQTTCONNLOST: x", b"")]),
+            []
+        );
+        assert_eq!(hear(&[("+CMQTTCONNLOST: 300,1", b""), (":", b""), ("", b"")]), []);
+    }
+}

@@ -1,0 +1,210 @@
+//! SIMCom's own status queries as values: temperature, card number, network mode, supply voltage.
+
+use modem::reply::{Decoder, Rat, ReplyError, body, iccid, own_rows};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::cpsi::cpsi;
+
+/// The vendor's commands; the standard's are in [`modem::reply::DECODERS`].
+pub const DECODERS: &[(&str, Decoder)] = &[
+    ("AT+CPSI?", |raw| value(cpsi(&body("AT+CPSI?", raw)?)?)),
+    ("AT+CPMUTEMP", |raw| Ok(json!({ "celsius": temperature(&body("AT+CPMUTEMP", raw)?)? }))),
+    ("AT+CICCID", |raw| Ok(json!({ "iccid": card(&body("AT+CICCID", raw)?)? }))),
+    ("AT+CNSMOD?", |raw| value(network_mode(&body("AT+CNSMOD?", raw)?)?)),
+    ("AT+CBC", |raw| value(supply(&body("AT+CBC", raw)?)?)),
+];
+
+/// The coldest and hottest that a die reports while it works, with room; beyond it the sensor lies.
+const CELSIUS: std::ops::RangeInclusive<i32> = -60..=150;
+
+/// Reads `+CPMUTEMP: <degrees Celsius>`.
+///
+/// # Errors
+/// [`ReplyError`] where there is no such line or it is no possible temperature.
+pub fn temperature<L: AsRef<str>>(lines: &[L]) -> Result<i32, ReplyError> {
+    let command = "AT+CPMUTEMP";
+    let rows = own_rows(command, "+CPMUTEMP", lines);
+    let args = rows.last().ok_or(ReplyError::Missing { command, wanted: "+CPMUTEMP: line" })?;
+    args.text(0)
+        .and_then(|text| text.parse().ok())
+        .filter(|celsius| CELSIUS.contains(celsius))
+        .ok_or_else(|| args.refuse(0, "temp", "a temperature in degrees Celsius"))
+}
+
+/// Reads the answer to `AT+CICCID`, whose prefix is `+ICCID`.
+///
+/// # Errors
+/// [`ReplyError`] where no line is one or it is no card number.
+pub fn card<L: AsRef<str>>(lines: &[L]) -> Result<String, ReplyError> {
+    iccid("AT+CICCID", &["+ICCID", "+CICCID"], lines)
+}
+
+/// The answer to `AT+CNSMOD?`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct NetworkMode {
+    /// Whether changes are reported unasked for.
+    pub n: u32,
+    /// The mode's code.
+    pub stat: u32,
+    /// The mode's name; absent for codes that no manual lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<&'static str>,
+    /// The radio in the metrics' words; absent without service and for CDMA.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rat: Option<Rat>,
+}
+
+/// Reads `+CNSMOD: <n>,<stat>`. The unsolicited `+CNSMOD: <stat>` is passed over.
+///
+/// # Errors
+/// [`ReplyError`] where there is no such line or an argument is no number.
+pub fn network_mode<L: AsRef<str>>(lines: &[L]) -> Result<NetworkMode, ReplyError> {
+    let command = "AT+CNSMOD?";
+    let rows = own_rows(command, "+CNSMOD", lines);
+    let args = rows
+        .iter()
+        .find(|args| args.len() == 2)
+        .ok_or(ReplyError::Missing { command, wanted: "+CNSMOD: line with <n>,<stat>" })?;
+    let n = args.uint(0, "n", 1)?;
+    let stat = args.uint(1, "stat", 255)?;
+    let known = NETWORK_MODES.iter().find(|(code, ..)| *code == stat);
+    Ok(NetworkMode {
+        n,
+        stat,
+        mode: known.map(|(_, mode, _)| *mode),
+        rat: known.and_then(|(_, _, rat)| *rat),
+    })
+}
+
+/// SIM7500_SIM7600 manual V3.00 and SIM82XX_SIM83XX V1.02 p.105, `+CNSMOD`.
+const NETWORK_MODES: &[(u32, &str, Option<Rat>)] = &[
+    (0, "no_service", None),
+    (1, "gsm", Some(Rat::Gsm)),
+    (2, "gprs", Some(Rat::Gsm)),
+    (3, "edge", Some(Rat::Gsm)),
+    (4, "wcdma", Some(Rat::Wcdma)),
+    (5, "hsdpa", Some(Rat::Wcdma)),
+    (6, "hsupa", Some(Rat::Wcdma)),
+    (7, "hspa", Some(Rat::Wcdma)),
+    (8, "lte", Some(Rat::Lte)),
+    (9, "tds-cdma", Some(Rat::Wcdma)),
+    (10, "tds-hsdpa", Some(Rat::Wcdma)),
+    (11, "tds-hsupa", Some(Rat::Wcdma)),
+    (12, "tds-hspa", Some(Rat::Wcdma)),
+    (13, "cdma", None),
+    (14, "evdo", None),
+    (15, "cdma-evdo", None),
+    (16, "cdma-lte", None),
+    (23, "ehrpd", None),
+    (24, "cdma-ehrpd", None),
+    (36, "5gnr", Some(Rat::Nr)),
+];
+
+/// The answer to `AT+CBC`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Supply {
+    /// Volts at the modem's supply pins.
+    pub volts: f64,
+    /// Charge in percent, where the module measures a battery.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u32>,
+}
+
+/// Reads `+CBC: 3.591V`, or the older `+CBC: <status>,<percent>,<millivolts>`.
+///
+/// # Errors
+/// [`ReplyError`] where there is no such line or it is no possible voltage.
+pub fn supply<L: AsRef<str>>(lines: &[L]) -> Result<Supply, ReplyError> {
+    let command = "AT+CBC";
+    let rows = own_rows(command, "+CBC", lines);
+    let args = rows.last().ok_or(ReplyError::Missing { command, wanted: "+CBC: line" })?;
+    let volts = |at: usize| {
+        let text = args.text(at)?.trim_end_matches(['V', 'v']).trim_end();
+        let number = modem::reply::parse_decimal(text)?;
+        let volts = if at == 2 { number / 1000.0 } else { number };
+        // A module works from about 3.3 to 4.4 V, some boards give it 5 V.
+        (0.5..=6.0).contains(&volts).then_some(volts)
+    };
+    let at = if args.len() >= 3 { 2 } else { 0 };
+    let percent = if at == 2 { Some(args.uint(1, "bcl", 100)?) } else { None };
+    let volts = volts(at).ok_or_else(|| args.refuse(at, "voltage", "a supply voltage"))?;
+    Ok(Supply { volts, percent })
+}
+
+/// As in `modem::reply`: these types always become JSON, and if one ever did not, nothing is known.
+fn value(reply: impl Serialize) -> Result<Value, ReplyError> {
+    Ok(serde_json::to_value(reply).unwrap_or_else(|_| Value::Object(Map::new())))
+}
+
+#[cfg(test)]
+mod tests {
+    use modem::reply::decoder;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn decode(command: &str, raw: &str) -> Result<Value, ReplyError> {
+        decoder(DECODERS, command).expect("a known command")(raw)
+    }
+
+    #[test]
+    fn raw_replies_become_json() {
+        for (command, raw, wanted) in [
+            ("AT+CPMUTEMP", "AT+CPMUTEMP\r\r\n+CPMUTEMP: 29\r\n\r\nOK", json!({"celsius": 29})),
+            ("AT+CPMUTEMP", "+CPMUTEMP: -20", json!({"celsius": -20})),
+            (
+                "AT+CICCID",
+                "+ICCID: 8986031876023861093F\r\nOK",
+                json!({"iccid": "8986031876023861093"}),
+            ),
+            ("AT+CNSMOD?", "+CNSMOD: 0,8", json!({"n": 0, "stat": 8, "mode": "lte", "rat": "lte"})),
+            (
+                "AT+CNSMOD?",
+                "+CNSMOD: 36\r\n+CNSMOD: 1,0\r\nOK",
+                json!({"n": 1, "stat": 0, "mode": "no_service"}),
+            ),
+            ("AT+CNSMOD?", "+CNSMOD: 0,99", json!({"n": 0, "stat": 99})),
+            ("AT+CBC", "+CBC: 3.591V\r\nOK", json!({"volts": 3.591})),
+            ("AT+CBC", "+CBC: 0,95,4012\r\nOK", json!({"volts": 4.012, "percent": 95})),
+            (
+                "at+cpsi?",
+                "+CPSI: NO SERVICE,Online\r\nOK",
+                json!({"mode": "NO SERVICE", "oper_mode": "Online"}),
+            ),
+        ] {
+            assert_eq!(decode(command, raw), Ok(wanted), "{command} {raw:?}");
+        }
+    }
+
+    #[test]
+    fn impossible_replies_are_refused() {
+        for (command, raw) in [
+            ("AT+CPMUTEMP", "+CPMUTEMP: 255"),
+            ("AT+CPMUTEMP", "+CPMUTEMP:"),
+            ("AT+CPMUTEMP", "OK"),
+            ("AT+CICCID", "+ICCID: 123"),
+            ("AT+CICCID", "+CME ERROR: SIM not inserted"),
+            ("AT+CNSMOD?", "+CNSMOD: 8"),
+            ("AT+CBC", "+CBC: 0.0V"),
+            ("AT+CBC", "+CBC: V"),
+            ("AT+CBC", "+CBC: 0,101,4012"),
+            ("AT+CPSI?", "ERROR"),
+        ] {
+            assert!(decode(command, raw).is_err(), "{command} {raw:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+        #[test]
+        fn no_text_makes_a_decoder_panic(text in "\\PC{0,60}") {
+            for (command, decoder) in DECODERS {
+                let prefix = command.trim_start_matches("AT").trim_end_matches('?');
+                let _ = decoder(&text);
+                let _ = decoder(&format!("{prefix}: {text}\r\nOK"));
+            }
+        }
+    }
+}
