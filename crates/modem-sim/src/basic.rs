@@ -1,0 +1,123 @@
+//! Basic commands: echo, identification, error format, functionality, clock and supply.
+
+use crate::{
+    command::{Command, Form},
+    firmware::Firmware,
+    reply::{Answer, Reply},
+};
+
+impl Firmware {
+    /// Commands that need neither SIM nor network.
+    pub(crate) fn basic(&mut self, port: usize, command: &Command) -> Option<Answer> {
+        match &command.form {
+            Form::Execute => self.basic_execute(port, &command.name),
+            Form::Read => self.basic_read(&command.name).map(Answer::from),
+            Form::Test => test_form(&command.name).map(Answer::from),
+            Form::Write(args) => {
+                let numbers: Option<Vec<u32>> = args.iter().map(|arg| arg.number()).collect();
+                self.basic_write(&command.name, &numbers?)
+            }
+        }
+    }
+
+    fn basic_execute(&mut self, port: usize, name: &str) -> Option<Answer> {
+        let reply = match name {
+            "" | "Q0" | "V1" | "X4" | "&C1" | "&D0" | "&D1" | "&W" | "H" => Reply::ok(),
+            "E" | "E0" | "E1" => {
+                self.set_echo(port, name == "E1");
+                Reply::ok()
+            }
+            "Z" | "&F" => {
+                self.set_echo(port, true);
+                Reply::ok()
+            }
+            "I" | "+SIMCOMATI" => Reply::lines(self.about(name == "+SIMCOMATI")),
+            "&V" => Reply::lines(self.dump()),
+            "+CGMI" | "+GMI" => Reply::line("SIMCOM INCORPORATED"),
+            "+CGMM" | "+GMM" => Reply::line(self.options.model.cgmm()),
+            "+CGMR" | "+GMR" => Reply::line(format!("+CGMR: {}", self.options.model.revision())),
+            "+CGSN" | "+GSN" => Reply::line(self.identity.imei.as_str()),
+            "+GCAP" => Reply::line("+GCAP: +CGSM"),
+            "+CPMUTEMP" => {
+                Reply::line(format!("+CPMUTEMP: {}", self.network.radio.signal.temperature))
+            }
+            "+CBC" => Reply::line("+CBC: 3.791V"),
+            "+CRESET" => return Some(Answer::Reboot),
+            _ => return None,
+        };
+        Some(reply.into())
+    }
+
+    fn basic_read(&self, name: &str) -> Option<Reply> {
+        Some(Reply::line(match name {
+            "+CMEE" => format!("+CMEE: {}", self.settings.cmee),
+            "+CFUN" => format!("+CFUN: {}", self.settings.cfun),
+            "+CCLK" => "+CCLK: \"26/01/15,12:30:35+32\"".to_owned(),
+            "+CPMVT" => "+CPMVT: 1,3400,4300".to_owned(),
+            "+CSCS" => "+CSCS: \"IRA\"".to_owned(),
+            _ => return None,
+        }))
+    }
+
+    fn basic_write(&mut self, name: &str, args: &[u32]) -> Option<Answer> {
+        let reply = match (name, args) {
+            ("+CMEE", [mode @ 0..=2]) => {
+                self.settings.cmee = u8::try_from(*mode).unwrap_or(2);
+                Reply::ok()
+            }
+            // 7 is left by 6 only, which restarts (SIM7600 manual p.55).
+            ("+CFUN", [6] | [1, 1]) => return Some(Answer::Reboot),
+            ("+CFUN", [mode @ (0 | 1 | 4 | 5 | 7)] | [mode @ (0 | 1 | 4 | 5 | 7), 0]) => {
+                self.set_functionality(*mode);
+                Reply::ok()
+            }
+            _ => return None,
+        };
+        Some(reply.into())
+    }
+
+    fn set_functionality(&mut self, mode: u32) {
+        if self.settings.cfun == 7 {
+            return;
+        }
+        let before = self.registration();
+        self.settings.cfun = mode;
+        if mode != 1 {
+            self.lose_network();
+        }
+        self.report_registration(before);
+    }
+
+    /// The answer to `ATI`; `AT+SIMCOMATI` has two lines more.
+    fn about(&self, long: bool) -> Vec<String> {
+        let mut lines = vec![
+            "Manufacturer: SIMCOM INCORPORATED".to_owned(),
+            format!("Model: {}", self.options.model.cgmm()),
+            format!("Revision: {}", self.options.model.revision()),
+        ];
+        lines.extend(long.then(|| "QCN: ".to_owned()));
+        lines.push(format!("IMEI: {}", self.identity.imei));
+        lines.extend(long.then(|| "MEID: ".to_owned()));
+        lines.push("+GCAP: +CGSM".to_owned());
+        lines
+    }
+
+    fn dump(&self) -> Vec<String> {
+        vec![
+            "&C: 2; &D: 0; &E: 1; &F: 0; &S: 0; &W: 0; L: 0; M: 0; Q: 0; V: 1; X: 1; Z: 0;"
+                .to_owned(),
+            "S3: 13; S4: 10; S5: 8; +ICF: 3,3; +IFC: 0,0; +IPR: 115200;".to_owned(),
+            format!("+CMEE: {}; +CFUN: {};", self.settings.cmee, self.settings.cfun),
+            self.network.dump(),
+        ]
+    }
+}
+
+fn test_form(name: &str) -> Option<Reply> {
+    Some(match name {
+        "+CMEE" => Reply::line("+CMEE: (0-2)"),
+        "+CFUN" => Reply::line("+CFUN: (0-1,4-7),(0-1)"),
+        "+CGMI" | "+CGMM" | "+CGMR" | "+CGSN" | "+CPMUTEMP" | "+CRESET" => Reply::ok(),
+        _ => return None,
+    })
+}

@@ -1,0 +1,520 @@
+//! One MQTT connection of the modem: a real TCP connection, with rumqttc's packets but not its
+//! client. That one connects again and sends again by itself, and a modem does neither: here a
+//! connection that is lost is over, and what was in flight is reported as not done.
+
+use std::collections::{HashSet, VecDeque};
+
+use bytes::{Bytes, BytesMut};
+use rumqttc::mqttbytes::{
+    self,
+    v4::{
+        ConnAck, Connect as ConnectPacket, ConnectReturnCode, Disconnect, LastWill, Login, Packet,
+        PingReq, PubAck, PubComp, PubRec, PubRel, Publish, SubAck, Subscribe, SubscribeFilter,
+        SubscribeReasonCode, Unsubscribe,
+    },
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, lookup_host},
+    sync::mpsc,
+    time::{Duration, Instant, sleep_until, timeout_at},
+};
+
+use crate::cmqtt::code;
+
+/// The largest packet that is taken: above it the connection is given up.
+const MAX_PACKET: usize = 256 * 1024;
+
+/// So many events may wait for the firmware before the socket is no longer read.
+const MAX_EVENTS: usize = 64;
+
+/// What a connection begins with.
+#[derive(Debug, Clone)]
+pub(crate) struct Connect {
+    /// Host and port as for a name look-up.
+    pub(crate) address: String,
+    pub(crate) client_id: String,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<String>,
+    pub(crate) keep_alive: u16,
+    pub(crate) clean: bool,
+    pub(crate) will: Option<Will>,
+    /// How long the whole may take.
+    pub(crate) timeout: Duration,
+}
+
+/// The will of a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Will {
+    pub(crate) topic: String,
+    pub(crate) message: Vec<u8>,
+    pub(crate) qos: u8,
+}
+
+/// What a connection is asked to do.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Publish {
+        topic: String,
+        payload: Vec<u8>,
+        qos: u8,
+        retain: bool,
+        dup: bool,
+        timeout: Duration,
+    },
+    Subscribe {
+        filters: Vec<(String, u8)>,
+        timeout: Duration,
+    },
+    Unsubscribe {
+        filters: Vec<String>,
+        timeout: Duration,
+    },
+    Disconnect,
+    /// Stop (or go on) to read and write, as without radio.
+    Freeze(bool),
+}
+
+/// What a connection tells.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Connected,
+    /// No connection: the result code.
+    Refused(u8),
+    /// The publish, subscribe or unsubscribe in flight has ended: the result code.
+    Done(u8),
+    Disconnected,
+    Message {
+        topic: String,
+        payload: Bytes,
+    },
+    /// No answer to a ping; the connection is given up.
+    PingFailed,
+    /// The broker, or something on the way, has closed.
+    Lost,
+}
+
+/// Where events go, with what tells a connection from earlier ones of the same client.
+#[derive(Debug, Clone)]
+pub(crate) struct Events {
+    pub(crate) client: usize,
+    pub(crate) connection: u64,
+    pub(crate) sender: mpsc::Sender<(usize, u64, Event)>,
+}
+
+impl Events {
+    /// Fails only where the modem is gone, and then nobody is left to hear it.
+    async fn send(&self, event: Event) {
+        drop(self.sender.send((self.client, self.connection, event)).await);
+    }
+}
+
+/// Runs one connection from the name look-up to its end. Dropping it closes the socket without a
+/// DISCONNECT.
+pub(crate) async fn run(connect: Connect, mut orders: mpsc::Receiver<Order>, events: Events) {
+    let (mut stream, mut session) = match open(&connect).await {
+        Ok(opened) => opened,
+        Err(code) => return events.send(Event::Refused(code)).await,
+    };
+    session.queue.push_front(Event::Connected);
+    let end = session.serve(&mut stream, &mut orders, &events).await;
+    for event in session.queue.drain(..) {
+        events.send(event).await;
+    }
+    events.send(end).await;
+}
+
+/// Connects and waits for CONNACK; the error is the modem's result code.
+async fn open(connect: &Connect) -> Result<(TcpStream, Session), u8> {
+    let deadline = Instant::now() + connect.timeout;
+    let found = timeout_at(deadline, lookup_host(&connect.address)).await;
+    let addresses: Vec<_> = match found {
+        Ok(Ok(addresses)) => addresses.collect(),
+        Ok(Err(_)) | Err(_) => return Err(code::DNS),
+    };
+    let connected = timeout_at(deadline, TcpStream::connect(addresses.as_slice())).await;
+    let Ok(Ok(mut stream)) = connected else { return Err(code::SOCKET_CONNECT) };
+    // Best effort: it only makes small packets leave sooner.
+    drop(stream.set_nodelay(true));
+
+    let mut bytes = BytesMut::new();
+    connect_packet(connect)?.write(&mut bytes).map_err(|_| code::PACKET)?;
+    let mut session = Session::new(Duration::from_secs(connect.keep_alive.into()));
+    let shake = async {
+        stream.write_all(&bytes).await.map_err(|_| code::SOCKET_SEND)?;
+        session.read_connack(&mut stream).await
+    };
+    timeout_at(deadline, shake).await.unwrap_or(Err(code::TIMEOUT))?;
+    Ok((stream, session))
+}
+
+fn connect_packet(connect: &Connect) -> Result<ConnectPacket, u8> {
+    let mut packet = ConnectPacket::new(connect.client_id.as_str());
+    packet.keep_alive = connect.keep_alive;
+    packet.clean_session = connect.clean;
+    packet.login = connect
+        .user
+        .as_ref()
+        .map(|user| Login::new(user.as_str(), connect.password.clone().unwrap_or_default()));
+    if let Some(will) = &connect.will {
+        let qos = mqttbytes::qos(will.qos).map_err(|_| code::PACKET)?;
+        packet.last_will =
+            Some(LastWill::new(will.topic.as_str(), will.message.clone(), qos, false));
+    }
+    Ok(packet)
+}
+
+fn refusal(ack: &ConnAck) -> Result<(), u8> {
+    match ack.code {
+        ConnectReturnCode::Success => Ok(()),
+        ConnectReturnCode::RefusedProtocolVersion => Err(code::REFUSED_VERSION),
+        ConnectReturnCode::BadClientId => Err(code::REFUSED_ID),
+        ConnectReturnCode::ServiceUnavailable => Err(code::REFUSED_UNAVAILABLE),
+        ConnectReturnCode::BadUserNamePassword => Err(code::REFUSED_LOGIN),
+        ConnectReturnCode::NotAuthorized => Err(code::REFUSED_NOT_AUTHORIZED),
+    }
+}
+
+/// What a publish, subscribe or unsubscribe waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    /// QoS 0: that the bytes are written.
+    Written,
+    PubAck,
+    PubRec,
+    PubComp,
+    SubAck,
+    UnsubAck,
+}
+
+#[derive(Debug)]
+struct Pending {
+    awaited: Awaited,
+    id: u16,
+    deadline: Instant,
+}
+
+/// The state of an open connection.
+#[derive(Debug)]
+struct Session {
+    inbox: BytesMut,
+    outbox: BytesMut,
+    pending: Option<Pending>,
+    /// Ids of QoS 2 messages that were handed on and not yet released.
+    held: HashSet<u16>,
+    queue: VecDeque<Event>,
+    last_id: u16,
+    keep_alive: Duration,
+    last_sent: Instant,
+    ping_sent: Option<Instant>,
+    frozen: bool,
+    closing: bool,
+}
+
+impl Session {
+    fn new(keep_alive: Duration) -> Self {
+        Self {
+            inbox: BytesMut::new(),
+            outbox: BytesMut::new(),
+            pending: None,
+            held: HashSet::new(),
+            queue: VecDeque::new(),
+            last_id: 0,
+            keep_alive,
+            last_sent: Instant::now(),
+            ping_sent: None,
+            frozen: false,
+            closing: false,
+        }
+    }
+
+    async fn read_connack(&mut self, stream: &mut TcpStream) -> Result<(), u8> {
+        loop {
+            match Packet::read(&mut self.inbox, MAX_PACKET) {
+                Ok(Packet::ConnAck(ack)) => return refusal(&ack),
+                Ok(_) => return Err(code::PACKET),
+                Err(mqttbytes::Error::InsufficientBytes(_)) => {}
+                Err(_) => return Err(code::PACKET),
+            }
+            match stream.read_buf(&mut self.inbox).await {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return Err(code::CLOSED_BY_SERVER),
+            }
+        }
+    }
+
+    /// Serves until the end, and says which.
+    async fn serve(
+        &mut self,
+        stream: &mut TcpStream,
+        orders: &mut mpsc::Receiver<Order>,
+        events: &Events,
+    ) -> Event {
+        let (mut reader, mut writer) = stream.split();
+        // A retained message may have come in one piece with CONNACK.
+        if let Err(end) = self.read_packets() {
+            return end;
+        }
+        loop {
+            let deadline = self.deadline();
+            let may_read = !self.frozen && self.queue.len() < MAX_EVENTS;
+            let may_write = !self.frozen && !self.outbox.is_empty();
+            // Every arm is cancel safe: bytes that were read are in the inbox, bytes that were
+            // written are taken off the outbox below, a permit that is not used is given back.
+            let step = tokio::select! {
+                permit = events.sender.reserve(), if !self.queue.is_empty() => {
+                    self.hand_on(permit.ok(), events)
+                }
+                read = reader.read_buf(&mut self.inbox), if may_read => match read {
+                    Ok(1..) => self.read_packets(),
+                    Ok(0) | Err(_) => Err(Event::Lost),
+                },
+                wrote = writer.write(&self.outbox), if may_write => match wrote {
+                    Ok(count) => self.wrote(count),
+                    Err(_) => Err(Event::Lost),
+                },
+                order = orders.recv() => match order {
+                    Some(order) => self.take(order),
+                    None => Err(Event::Lost),
+                },
+                () = sleep_until(deadline) => self.timeout(),
+            };
+            if let Err(end) = step {
+                return end;
+            }
+        }
+    }
+
+    /// Hands the oldest event to the firmware.
+    fn hand_on(
+        &mut self,
+        permit: Option<mpsc::Permit<'_, (usize, u64, Event)>>,
+        events: &Events,
+    ) -> Result<(), Event> {
+        let (Some(permit), Some(event)) = (permit, self.queue.pop_front()) else {
+            return Err(Event::Lost);
+        };
+        permit.send((events.client, events.connection, event));
+        Ok(())
+    }
+
+    fn next_id(&mut self) -> u16 {
+        self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+        self.last_id
+    }
+
+    /// Queues the bytes of a packet. One that cannot be written is an error of this program's
+    /// caller, and ends the operation with "packet fail".
+    fn put(
+        &mut self,
+        write: impl FnOnce(&mut BytesMut) -> Result<usize, mqttbytes::Error>,
+    ) -> Result<(), u8> {
+        let mut bytes = BytesMut::new();
+        write(&mut bytes).map_err(|_| code::PACKET)?;
+        self.outbox.extend_from_slice(&bytes);
+        Ok(())
+    }
+
+    fn take(&mut self, order: Order) -> Result<(), Event> {
+        let begun = match order {
+            Order::Freeze(frozen) => {
+                self.frozen = frozen;
+                return Ok(());
+            }
+            Order::Disconnect if self.frozen => return Err(Event::Disconnected),
+            Order::Disconnect => {
+                self.closing = true;
+                self.put(|bytes| Disconnect.write(bytes))
+            }
+            Order::Publish { topic, payload, qos, retain, dup, timeout } => {
+                self.publish(topic, payload, (qos, retain, dup), timeout)
+            }
+            Order::Subscribe { filters, timeout } => self.subscribe(filters, timeout),
+            Order::Unsubscribe { filters, timeout } => {
+                let id = self.next_id();
+                self.pending = Some(pending(Awaited::UnsubAck, id, timeout));
+                self.put(|bytes| Unsubscribe { pkid: id, topics: filters }.write(bytes))
+            }
+        };
+        if let Err(code) = begun {
+            self.finish(code);
+        }
+        Ok(())
+    }
+
+    fn publish(
+        &mut self,
+        topic: String,
+        payload: Vec<u8>,
+        (qos, retain, dup): (u8, bool, bool),
+        timeout: Duration,
+    ) -> Result<(), u8> {
+        let (id, awaited) = match qos {
+            0 => (0, Awaited::Written),
+            1 => (self.next_id(), Awaited::PubAck),
+            _ => (self.next_id(), Awaited::PubRec),
+        };
+        self.pending = Some(pending(awaited, id, timeout));
+        let qos = mqttbytes::qos(qos).map_err(|_| code::PACKET)?;
+        let packet = Publish { dup, qos, retain, topic, pkid: id, payload: payload.into() };
+        self.put(|bytes| packet.write(bytes))
+    }
+
+    fn subscribe(&mut self, filters: Vec<(String, u8)>, timeout: Duration) -> Result<(), u8> {
+        let id = self.next_id();
+        self.pending = Some(pending(Awaited::SubAck, id, timeout));
+        let filters: Result<Vec<_>, _> = filters
+            .into_iter()
+            .map(|(path, qos)| mqttbytes::qos(qos).map(|qos| SubscribeFilter::new(path, qos)))
+            .collect();
+        let filters = filters.map_err(|_| code::PACKET)?;
+        self.put(|bytes| Subscribe { pkid: id, filters }.write(bytes))
+    }
+
+    fn finish(&mut self, code: u8) {
+        if self.pending.take().is_some() {
+            self.queue.push_back(Event::Done(code));
+        }
+    }
+
+    /// Whether this acknowledgement is the one that is waited for. A late one, after its
+    /// operation has timed out, is not.
+    fn awaits(&self, awaited: Awaited, id: u16) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.awaited == awaited && pending.id == id)
+    }
+
+    fn acknowledged(&mut self, awaited: Awaited, id: u16, code: u8) {
+        if self.awaits(awaited, id) {
+            self.finish(code);
+        }
+    }
+
+    fn wrote(&mut self, count: usize) -> Result<(), Event> {
+        if count == 0 {
+            return Err(Event::Lost);
+        }
+        drop(self.outbox.split_to(count.min(self.outbox.len())));
+        self.last_sent = Instant::now();
+        if self.outbox.is_empty() {
+            self.acknowledged(Awaited::Written, 0, code::OK);
+            if self.closing {
+                return Err(Event::Disconnected);
+            }
+        }
+        Ok(())
+    }
+
+    fn deadline(&self) -> Instant {
+        // Without keep-alive nothing has to happen for as long as anybody looks.
+        let ping = match (self.keep_alive.is_zero(), self.ping_sent) {
+            (true, _) => Instant::now() + Duration::from_secs(86_400),
+            (false, None) => self.last_sent + self.keep_alive,
+            (false, Some(sent)) => sent + self.keep_alive,
+        };
+        self.pending.as_ref().map_or(ping, |pending| pending.deadline.min(ping))
+    }
+
+    fn timeout(&mut self) -> Result<(), Event> {
+        let now = Instant::now();
+        if self.pending.as_ref().is_some_and(|pending| pending.deadline <= now) {
+            self.finish(code::TIMEOUT);
+        }
+        match self.ping_sent {
+            Some(sent) if sent + self.keep_alive <= now => return Err(Event::PingFailed),
+            None if !self.keep_alive.is_zero() && self.last_sent + self.keep_alive <= now => {
+                self.ping_sent = Some(now);
+                self.put(|bytes| PingReq.write(bytes)).map_err(|_| Event::Lost)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn read_packets(&mut self) -> Result<(), Event> {
+        loop {
+            match Packet::read(&mut self.inbox, MAX_PACKET) {
+                Ok(packet) => self.packet(packet).map_err(|_| Event::Lost)?,
+                Err(mqttbytes::Error::InsufficientBytes(_)) => return Ok(()),
+                Err(error) => {
+                    tracing::warn!(%error, "the broker sent what is no MQTT");
+                    return Err(Event::Lost);
+                }
+            }
+        }
+    }
+
+    fn packet(&mut self, packet: Packet) -> Result<(), u8> {
+        match packet {
+            Packet::Publish(publish) => self.message(publish),
+            Packet::PubAck(ack) => {
+                self.acknowledged(Awaited::PubAck, ack.pkid, code::OK);
+                Ok(())
+            }
+            Packet::PubRec(ack) => {
+                if let Some(pending) = self
+                    .pending
+                    .as_mut()
+                    .filter(|p| p.awaited == Awaited::PubRec && p.id == ack.pkid)
+                {
+                    pending.awaited = Awaited::PubComp;
+                }
+                // Also for one that was given up: the broker shall not keep it for ever.
+                self.put(|bytes| PubRel::new(ack.pkid).write(bytes))
+            }
+            Packet::PubComp(ack) => {
+                self.acknowledged(Awaited::PubComp, ack.pkid, code::OK);
+                Ok(())
+            }
+            Packet::PubRel(release) => {
+                self.held.remove(&release.pkid);
+                self.put(|bytes| PubComp::new(release.pkid).write(bytes))
+            }
+            Packet::SubAck(ack) => {
+                self.acknowledged(Awaited::SubAck, ack.pkid, granted(&ack));
+                Ok(())
+            }
+            Packet::UnsubAck(ack) => {
+                self.acknowledged(Awaited::UnsubAck, ack.pkid, code::OK);
+                Ok(())
+            }
+            Packet::PingResp => {
+                self.ping_sent = None;
+                Ok(())
+            }
+            // A broker sends none of the others.
+            Packet::Connect(_)
+            | Packet::ConnAck(_)
+            | Packet::Subscribe(_)
+            | Packet::Unsubscribe(_)
+            | Packet::PingReq
+            | Packet::Disconnect => Err(code::PACKET),
+        }
+    }
+
+    fn message(&mut self, publish: Publish) -> Result<(), u8> {
+        let Publish { qos, topic, payload, pkid, .. } = publish;
+        let news = match qos {
+            mqttbytes::QoS::AtMostOnce => true,
+            mqttbytes::QoS::AtLeastOnce => {
+                self.put(|bytes| PubAck::new(pkid).write(bytes))?;
+                true
+            }
+            mqttbytes::QoS::ExactlyOnce => {
+                self.put(|bytes| PubRec::new(pkid).write(bytes))?;
+                self.held.insert(pkid)
+            }
+        };
+        if news {
+            self.queue.push_back(Event::Message { topic, payload });
+        }
+        Ok(())
+    }
+}
+
+fn pending(awaited: Awaited, id: u16, timeout: Duration) -> Pending {
+    Pending { awaited, id, deadline: Instant::now() + timeout }
+}
+
+fn granted(ack: &SubAck) -> u8 {
+    if ack.return_codes.contains(&SubscribeReasonCode::Failure) { code::FAILED } else { code::OK }
+}

@@ -1,0 +1,554 @@
+//! The write and execute forms of `AT+CMQTT…`.
+
+use tokio::time::Duration;
+
+use super::{Acquired, Client, Field, Link, Operation, Purpose, Target, Telling, code, will};
+use crate::{
+    broker,
+    command::{Arg, Command, Form},
+    fault::Fault,
+    firmware::{Action, Firmware},
+    model::Order,
+    options::Coverage,
+    reply::{Answer, Reply},
+};
+
+/// Topics that are cached for one SUB or UNSUB fit into so many bytes together.
+const MAX_CACHED: usize = 5_120;
+
+/// Why a command is refused.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// A bare `ERROR`.
+    Bare,
+    /// `+CMQTT<word>: <err>` and `ERROR`.
+    Service(&'static str, u8),
+    /// `+CMQTT<word>: <index>,<err>` and `ERROR`.
+    Client(&'static str, u32, u8),
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        let reply = match refusal {
+            Refusal::Bare => Reply::error(),
+            Refusal::Service(word, code) => Reply::refused(format!("+CMQTT{word}: {code}")),
+            Refusal::Client(word, index, code) => {
+                Reply::refused(format!("+CMQTT{word}: {index},{code}"))
+            }
+        };
+        reply.into()
+    }
+}
+
+type Outcome = Result<Answer, Refusal>;
+
+/// What a command needs of its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    /// That nothing is under way.
+    Idle,
+    Acquired,
+    Connected,
+}
+
+fn number(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+fn refuse(word: &'static str, index: usize, code: u8) -> Refusal {
+    Refusal::Client(word, number(index), code)
+}
+
+impl Firmware {
+    /// Commands of the MQTT service.
+    pub(crate) fn cmqtt(&mut self, port: usize, command: &Command) -> Option<Answer> {
+        let word = command.name.strip_prefix("+CMQTT")?;
+        let outcome = match &command.form {
+            Form::Test => return self.cmqtt_test(word).map(Answer::from),
+            Form::Read => return self.cmqtt_read(word).map(Answer::from),
+            Form::Execute => match word {
+                "START" => self.start(),
+                "STOP" => self.stop(),
+                _ => return None,
+            },
+            Form::Write(args) => self.cmqtt_write(port, word, args),
+        };
+        Some(outcome.unwrap_or_else(Answer::from))
+    }
+
+    fn cmqtt_write(&mut self, port: usize, word: &str, args: &[Arg]) -> Outcome {
+        match word {
+            "ACCQ" => self.acquire(args),
+            "REL" => self.release(args),
+            "SSLCFG" => self.tls_context(args),
+            "CFG" => self.configure(args).ok_or(Refusal::Bare).map(Answer::from),
+            "CONNECT" => self.connect(port, args),
+            "DISC" => self.disconnect(port, args),
+            "PUB" => self.publish(port, args),
+            "SUB" => match args {
+                [_] | [_, _] => self.subscribe_cached(port, args),
+                _ => self.field("SUB", args, 3..=4, |rest| Some(Field::Sub { qos: qos(rest)? })),
+            },
+            "UNSUB" => match args {
+                [_] | [_, _] => self.unsubscribe_cached(port, args),
+                _ => self.field("UNSUB", args, 3..=3, |_| Some(Field::Unsub)),
+            },
+            "TOPIC" => self.field("TOPIC", args, 2..=2, |_| Some(Field::Topic)),
+            "PAYLOAD" => self.field("PAYLOAD", args, 2..=2, |_| Some(Field::Payload)),
+            "WILLTOPIC" => self.field("WILLTOPIC", args, 2..=2, |_| Some(Field::WillTopic)),
+            "WILLMSG" => self
+                .field("WILLMSG", args, 3..=3, |rest| Some(Field::WillMessage { qos: qos(rest)? })),
+            "SUBTOPIC" => self
+                .field("SUBTOPIC", args, 3..=3, |rest| Some(Field::SubTopic { qos: qos(rest)? })),
+            "UNSUBTOPIC" => self.field("UNSUBTOPIC", args, 2..=2, |_| Some(Field::UnsubTopic)),
+            _ => Err(Refusal::Bare),
+        }
+    }
+
+    fn start(&mut self) -> Outcome {
+        if self.service.started {
+            return Err(Refusal::Service("START", code::OPENED));
+        }
+        if !self.registration().has_service() {
+            return Err(Refusal::Service("START", code::NETWORK_OPEN));
+        }
+        self.service.started = true;
+        Ok(self.service_result("+CMQTTSTART: 0"))
+    }
+
+    fn stop(&mut self) -> Outcome {
+        if !self.service.started {
+            return Err(Refusal::Service("STOP", code::NOT_OPENED));
+        }
+        if self.service.clients.iter().any(|client| client.acquired.is_some()) {
+            return Err(Refusal::Service("STOP", code::NOT_RELEASED));
+        }
+        self.service.started = false;
+        Ok(self.service_result("+CMQTTSTOP: 0"))
+    }
+
+    /// `OK` and the result of START or STOP in the order of this unit.
+    fn service_result(&mut self, line: &str) -> Answer {
+        let order = self.options.order.unwrap_or_else(|| self.options.model.start_order());
+        match self.telling(order.into()) {
+            Telling::ResultFirst => Reply::line(line).into(),
+            Telling::OkFirst | Telling::Early => {
+                Reply { after: vec![line.to_owned()], ..Reply::ok() }.into()
+            }
+        }
+    }
+
+    /// How a result is told: as the unit does it, unless a fault turns it round.
+    fn telling(&mut self, usual: Telling) -> Telling {
+        let (result, ok) = (self.dice.roll(Fault::ResultFirst), self.dice.roll(Fault::OkFirst));
+        match (result, ok) {
+            (true, _) => Order::ResultFirst.into(),
+            (false, true) => Order::OkFirst.into(),
+            (false, false) => usual,
+        }
+    }
+
+    /// The client that the first argument names, if it fulfils what the command needs.
+    fn client(
+        &mut self,
+        word: &'static str,
+        args: &[Arg],
+        needs: Needs,
+    ) -> Result<(usize, &mut Client), Refusal> {
+        let given = args.first().and_then(Arg::number).ok_or(Refusal::Bare)?;
+        let started = self.service.started;
+        let index = usize::try_from(given).unwrap_or(usize::MAX);
+        let refuse = |code| Refusal::Client(word, given, code);
+        let client = self.service.clients.get_mut(index).ok_or(refuse(code::INDEX))?;
+        let missing = if !started {
+            Some(code::NOT_OPENED)
+        } else if client.operation.is_some() {
+            Some(code::BUSY)
+        } else if needs == Needs::Idle {
+            None
+        } else if client.acquired.is_none() {
+            Some(code::NOT_ACQUIRED)
+        } else if needs == Needs::Connected && client.link != Link::Up {
+            Some(code::NO_CONNECTION)
+        } else {
+            None
+        };
+        match missing {
+            Some(code) => Err(refuse(code)),
+            None => Ok((index, client)),
+        }
+    }
+
+    fn acquire(&mut self, args: &[Arg]) -> Outcome {
+        let (index, client) = self.client("ACCQ", args, Needs::Idle)?;
+        let refuse = |code| refuse("ACCQ", index, code);
+        if client.acquired.is_some() {
+            return Err(refuse(code::USED));
+        }
+        let id = args.get(1).and_then(Arg::text).ok_or(Refusal::Bare)?;
+        if !(1..=128).contains(&id.len()) {
+            return Err(refuse(code::LENGTH));
+        }
+        let tls = optional(args, 2, 0..=1, 0).ok_or_else(|| refuse(code::PARAMETER))?;
+        let version = optional(args, 3, 3..=4, 4).ok_or_else(|| refuse(code::PARAMETER))?;
+        if args.len() > 4 {
+            return Err(Refusal::Bare);
+        }
+        *client = client.fresh();
+        client.acquired = Some(Acquired { id: id.to_owned(), tls: tls == 1, version });
+        Ok(Reply::ok().into())
+    }
+
+    /// A client that nobody has acquired is released with `OK`, as real units do it.
+    fn release(&mut self, args: &[Arg]) -> Outcome {
+        let (index, client) = self.client("REL", args, Needs::Idle)?;
+        match (args, client.link) {
+            ([_], Link::Down) => {
+                *client = client.fresh();
+                Ok(Reply::ok().into())
+            }
+            ([_], _) => Err(refuse("REL", index, code::USED)),
+            _ => Err(Refusal::Bare),
+        }
+    }
+
+    fn tls_context(&mut self, args: &[Arg]) -> Outcome {
+        let index = args.first().and_then(|index| index.within(0..=1)).ok_or(Refusal::Bare)?;
+        let context = args.get(1).and_then(|context| context.within(0..=9)).ok_or(Refusal::Bare)?;
+        let index = usize::try_from(index).unwrap_or(0);
+        if let Some(client) = self.service.clients.get_mut(index) {
+            client.tls_context = Some(context);
+        }
+        Ok(Reply::ok().into())
+    }
+
+    /// Settings between ACCQ and CONNECT; `aliauth` is not simulated.
+    fn configure(&mut self, args: &[Arg]) -> Option<Reply> {
+        let [key, index, value] = args else { return None };
+        let index = usize::try_from(index.within(0..=1)?).ok()?;
+        let has_urc_switch = self.options.model.has_nr();
+        let client = self.service.clients.get_mut(index)?;
+        if client.acquired.is_none() || client.link != Link::Down || client.operation.is_some() {
+            return None;
+        }
+        match key.text()? {
+            "checkUTF8" => client.check_utf8 = value.within(0..=1)? == 1,
+            "optimeout" => client.operation_timeout = value.within(20..=120)?,
+            "acturc" if has_urc_switch => client.all_ports = value.within(0..=1)? == 1,
+            _ => return None,
+        }
+        Some(Reply::ok())
+    }
+
+    fn connect(&mut self, port: usize, args: &[Arg]) -> Outcome {
+        let offline = !self.registration().has_service() || self.network.coverage != Coverage::Full;
+        let via = self.options.broker.clone();
+        let connection = self.service.connections + 1;
+        let (index, client) = self.client("CONNECT", args, Needs::Acquired)?;
+        if client.link != Link::Down {
+            return Err(refuse("CONNECT", index, code::NOT_SUPPORTED));
+        }
+        let parameter = || refuse("CONNECT", index, code::PARAMETER);
+        let target = target(args).ok_or_else(parameter)?;
+        let named = address(&target.url).ok_or_else(parameter)?;
+        let order = broker::Connect {
+            address: via.unwrap_or(named),
+            client_id: client.acquired.as_ref().map_or_else(String::new, |a| a.id.clone()),
+            user: target.user.clone(),
+            password: target.password.clone(),
+            keep_alive: u16::try_from(target.keep_alive).unwrap_or(u16::MAX),
+            clean: target.clean == 1,
+            will: will(client),
+            timeout: Duration::from_secs(client.operation_timeout.into()),
+        };
+        let tls = client.acquired.as_ref().is_some_and(|acquired| acquired.tls);
+        if tls || offline {
+            let code = if offline { code::SOCKET_CONNECT } else { code::HANDSHAKE };
+            client.tls_context = None;
+            return Ok(self.fails("CONNECT", index, code));
+        }
+        client.link = Link::Connecting;
+        client.connection = connection;
+        client.target = Some(target);
+        self.service.connections = connection;
+        self.actions.push(Action::Open { client: index, connection, order: Box::new(order) });
+        Ok(self.begin(port, index, "CONNECT"))
+    }
+
+    fn disconnect(&mut self, port: usize, args: &[Arg]) -> Outcome {
+        let (index, client) = self.client("DISC", args, Needs::Acquired)?;
+        let wait = optional(args, 1, 0..=180, 0).filter(|wait| *wait == 0 || *wait >= 60);
+        if wait.is_none() || args.len() > 2 {
+            return Err(refuse("DISC", index, code::PARAMETER));
+        }
+        match client.link {
+            Link::Up => {
+                self.actions
+                    .push(Action::Order { client: index, order: broker::Order::Disconnect });
+                Ok(self.begin(port, index, "DISC"))
+            }
+            Link::Dead => {
+                client.link = Link::Down;
+                Ok(Reply { after: vec![format!("+CMQTTDISC: {index},0")], ..Reply::ok() }.into())
+            }
+            Link::Down | Link::Connecting => Err(refuse("DISC", index, code::NO_CONNECTION)),
+        }
+    }
+
+    fn publish(&mut self, port: usize, args: &[Arg]) -> Outcome {
+        // Busy leaves topic and payload alone; every other end of PUB erases them.
+        let (index, client) = self.client("PUB", args, Needs::Idle)?;
+        let (topic, payload) = (client.topic.take(), client.payload.take());
+        let refuse = |code| refuse("PUB", index, code);
+        self.client("PUB", args, Needs::Connected)?;
+        let (qos, wait, retain, dup) =
+            publish_arguments(args).ok_or_else(|| refuse(code::PARAMETER))?;
+        let topic = topic.ok_or_else(|| refuse(code::NO_TOPIC))?;
+        if self.dice.roll(Fault::PubError) {
+            let code = if self.dice.coin() { code::FAILED } else { code::SOCKET_SEND };
+            return Ok(self.fails("PUB", index, code));
+        }
+        // MQTT has UTF-8 topics only; what the modem would send, a broker would not take.
+        let Ok(topic) = String::from_utf8(topic) else {
+            return Ok(self.fails("PUB", index, code::PACKET));
+        };
+        let order = broker::Order::Publish {
+            topic,
+            payload: payload.unwrap_or_default(),
+            qos,
+            retain,
+            dup,
+            timeout: Duration::from_secs(wait.into()),
+        };
+        self.actions.push(Action::Order { client: index, order });
+        Ok(self.begin(port, index, "PUB"))
+    }
+
+    fn subscribe_cached(&mut self, port: usize, args: &[Arg]) -> Outcome {
+        let (index, client) = self.client("SUB", args, Needs::Connected)?;
+        optional(args, 1, 0..=1, 0).ok_or_else(|| refuse("SUB", index, code::PARAMETER))?;
+        let filters = std::mem::take(&mut client.subscribe);
+        self.subscribe(port, index, filters)
+    }
+
+    fn subscribe(&mut self, port: usize, index: usize, filters: Vec<(Vec<u8>, u8)>) -> Outcome {
+        if filters.is_empty() {
+            return Err(refuse("SUB", index, code::NO_TOPIC));
+        }
+        let text = |(filter, qos)| String::from_utf8(filter).ok().map(|filter| (filter, qos));
+        let Some(filters) = filters.into_iter().map(text).collect() else {
+            return Ok(self.fails("SUB", index, code::PACKET));
+        };
+        let order = broker::Order::Subscribe { filters, timeout: self.operation_timeout(index) };
+        self.actions.push(Action::Order { client: index, order });
+        Ok(self.begin(port, index, "SUB"))
+    }
+
+    fn unsubscribe_cached(&mut self, port: usize, args: &[Arg]) -> Outcome {
+        let (index, client) = self.client("UNSUB", args, Needs::Connected)?;
+        optional(args, 1, 0..=1, 0).ok_or_else(|| refuse("UNSUB", index, code::PARAMETER))?;
+        let filters = std::mem::take(&mut client.unsubscribe);
+        self.unsubscribe(port, index, filters)
+    }
+
+    fn unsubscribe(&mut self, port: usize, index: usize, filters: Vec<Vec<u8>>) -> Outcome {
+        if filters.is_empty() {
+            return Err(refuse("UNSUB", index, code::NO_TOPIC));
+        }
+        let text = |filter| String::from_utf8(filter).ok();
+        let Some(filters) = filters.into_iter().map(text).collect() else {
+            return Ok(self.fails("UNSUB", index, code::PACKET));
+        };
+        let order = broker::Order::Unsubscribe { filters, timeout: self.operation_timeout(index) };
+        self.actions.push(Action::Order { client: index, order });
+        Ok(self.begin(port, index, "UNSUB"))
+    }
+
+    fn operation_timeout(&self, index: usize) -> Duration {
+        let seconds = self.service.clients.get(index).map_or(120, |c| c.operation_timeout);
+        Duration::from_secs(seconds.into())
+    }
+
+    /// Prompts for a field of a client.
+    fn field(
+        &mut self,
+        word: &'static str,
+        args: &[Arg],
+        count: std::ops::RangeInclusive<usize>,
+        field: impl FnOnce(&[Arg]) -> Option<Field>,
+    ) -> Outcome {
+        if !count.contains(&args.len()) {
+            return Err(Refusal::Bare);
+        }
+        let needs = if word.starts_with("WILL") { Needs::Acquired } else { Needs::Connected };
+        let (index, client) = self.client(word, args, needs)?;
+        let rest = args.get(2..).unwrap_or(&[]);
+        let field = field(rest).ok_or_else(|| refuse(word, index, code::PARAMETER))?;
+        let most = if matches!(field, Field::Payload) { 10_240 } else { 1_024 };
+        let length = args.get(1).and_then(Arg::number).ok_or(Refusal::Bare)?;
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        if !(1..=most).contains(&length) || !client.has_room(field, length) {
+            return Err(refuse(word, index, code::LENGTH));
+        }
+        Ok(Answer::Prompt(length, Purpose::Field(index, field)))
+    }
+
+    /// Takes the data of a prompt.
+    pub(crate) fn take_data(&mut self, port: usize, purpose: Purpose, data: Vec<u8>) -> Answer {
+        match purpose {
+            Purpose::Certificate(name) => {
+                self.tls.store(name, data);
+                Reply::ok().into()
+            }
+            Purpose::Field(index, field) => {
+                self.fill(port, index, field, data).unwrap_or_else(Answer::from)
+            }
+        }
+    }
+
+    fn fill(&mut self, port: usize, index: usize, field: Field, data: Vec<u8>) -> Outcome {
+        let word = field.word();
+        let refuse = |code| refuse(word, index, code);
+        let client = self.service.clients.get_mut(index).ok_or(Refusal::Bare)?;
+        // Much may have happened since the prompt.
+        if client.acquired.is_none() {
+            return Err(refuse(code::NOT_ACQUIRED));
+        }
+        if client.check_utf8 && std::str::from_utf8(&data).is_err() {
+            return Err(refuse(code::BAD_UTF8));
+        }
+        match field {
+            Field::Topic => client.topic = Some(data),
+            Field::Payload => client.payload = Some(data),
+            Field::WillTopic => client.will_topic = Some(data),
+            Field::WillMessage { qos } => client.will_message = Some((data, qos)),
+            Field::SubTopic { qos } => client.subscribe.push((data, qos)),
+            Field::UnsubTopic => client.unsubscribe.push(data),
+            Field::Sub { .. } | Field::Unsub if client.operation.is_some() => {
+                return Err(refuse(code::BUSY));
+            }
+            Field::Sub { .. } | Field::Unsub if client.link != Link::Up => {
+                return Err(refuse(code::NO_CONNECTION));
+            }
+            Field::Sub { qos } => return self.subscribe(port, index, vec![(data, qos)]),
+            Field::Unsub => return self.unsubscribe(port, index, vec![data]),
+        }
+        Ok(Reply::ok().into())
+    }
+
+    /// An operation that fails at once.
+    fn fails(&mut self, word: &'static str, index: usize, code: u8) -> Answer {
+        let line = format!("+CMQTT{word}: {index},{code}");
+        let usual = self.usual_telling();
+        match self.telling(usual) {
+            Telling::OkFirst => Reply { after: vec![line], ..Reply::ok() }.into(),
+            Telling::ResultFirst | Telling::Early => Reply::refused(line).into(),
+        }
+    }
+
+    fn usual_telling(&self) -> Telling {
+        if self.options.early_failures { Telling::Early } else { Telling::OkFirst }
+    }
+
+    /// Notes that an operation runs, and answers it as this unit does.
+    fn begin(&mut self, port: usize, index: usize, word: &'static str) -> Answer {
+        let usual = self.usual_telling();
+        let telling = self.telling(usual);
+        if let Some(client) = self.service.clients.get_mut(index) {
+            client.operation = Some(Operation { word, port, telling });
+        }
+        match telling {
+            Telling::OkFirst => Reply::ok().into(),
+            Telling::ResultFirst | Telling::Early => Answer::Deferred,
+        }
+    }
+}
+
+impl Client {
+    /// A client as it is before ACCQ. Its TLS context stays: real hosts set it before REL and ACCQ.
+    fn fresh(&self) -> Self {
+        Self { connection: self.connection, tls_context: self.tls_context, ..Self::default() }
+    }
+
+    /// Whether the cache of topics has room for one more.
+    fn has_room(&self, field: Field, length: usize) -> bool {
+        let cached: usize = match field {
+            Field::SubTopic { .. } => self.subscribe.iter().map(|(topic, _)| topic.len()).sum(),
+            Field::UnsubTopic => self.unsubscribe.iter().map(Vec::len).sum(),
+            _ => 0,
+        };
+        cached + length <= MAX_CACHED.max(length)
+    }
+}
+
+/// An argument that may be left out; `None` where it is given and wrong.
+fn optional(
+    args: &[Arg],
+    place: usize,
+    range: std::ops::RangeInclusive<u32>,
+    default: u32,
+) -> Option<u32> {
+    args.get(place).map_or(Some(default), |arg| arg.within(range))
+}
+
+/// The quality of service that leads `rest`.
+fn qos(rest: &[Arg]) -> Option<u8> {
+    rest.first()?.within(0..=2).and_then(|qos| u8::try_from(qos).ok())
+}
+
+fn publish_arguments(args: &[Arg]) -> Option<(u8, u32, bool, bool)> {
+    let qos = qos(args.get(1..)?)?;
+    let wait = args.get(2)?.within(60..=180)?;
+    let retain = optional(args, 3, 0..=1, 0)? == 1;
+    let dup = optional(args, 4, 0..=1, 0)? == 1;
+    (args.len() <= 5).then_some((qos, wait, retain, dup))
+}
+
+fn target(args: &[Arg]) -> Option<Target> {
+    let (url, keep_alive, clean, login) = match args {
+        [_, url, keep_alive, clean, login @ ..] if login.len() <= 2 => {
+            (url, keep_alive, clean, login)
+        }
+        _ => return None,
+    };
+    let credential =
+        |arg: &Arg| arg.text().filter(|text| (1..=256).contains(&text.len())).map(str::to_owned);
+    let url = url.text().filter(|url| (9..=256).contains(&url.len()))?.to_owned();
+    let mut login = login.iter().map(credential);
+    let user = login.next();
+    let password = login.next();
+    Some(Target {
+        url,
+        keep_alive: keep_alive.within(1..=64_800)?,
+        clean: clean.within(0..=1)?,
+        // Given and wrong is an error, not given is none.
+        user: user.map_or(Some(None), |user| user.map(Some))?,
+        password: password.map_or(Some(None), |password| password.map(Some))?,
+    })
+}
+
+/// Host and port of a URL; the port is 1883 where none is given. The scheme is `tcp` for TLS too.
+fn address(url: &str) -> Option<String> {
+    let rest = url.strip_prefix("tcp://")?;
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse::<u16>().ok().filter(|port| *port > 0)?),
+        None => (rest, 1883),
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
+    (!host.is_empty() && host.chars().all(plain)).then(|| format!("{host}:{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_checked_as_the_manual_has_them() {
+        assert_eq!(address("tcp://test.mosquitto.org").as_deref(), Some("test.mosquitto.org:1883"));
+        assert_eq!(address("tcp://10.0.0.1:8883").as_deref(), Some("10.0.0.1:8883"));
+        for bad in ["mqtt://host:1", "tcp://", "tcp://:1883", "tcp://h:0", "tcp://h:x", "tcp://a b"]
+        {
+            assert_eq!(address(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,527 @@
+//! The inside of the modem: bytes and events in; bytes with their times, and orders to the network
+//! out. No I/O happens here.
+
+use tokio::time::{Duration, Instant};
+
+use crate::{
+    broker,
+    cmqtt::{Purpose, Service},
+    command::Command,
+    fault::{Dice, Fault},
+    model::Identity,
+    network::Network,
+    options::Options,
+    output::Output,
+    reply::{Answer, Cme, Reply, framed},
+    sim_card::SimCard,
+    tls::Contexts,
+};
+
+/// A longer command line is garbage. The longest real one, CONNECT, takes under 900 bytes.
+const MAX_LINE: usize = 2_048;
+
+/// A port with so much unread input is not read further.
+const MAX_INPUT: usize = 64 * 1024;
+
+/// What the firmware wants of the world outside.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Open a connection for this client; events carry its number.
+    Open { client: usize, connection: u64, order: Box<broker::Connect> },
+    /// Pass an order to the connection of this client.
+    Order { client: usize, order: broker::Order },
+    /// Cut the connection of this client without a DISCONNECT.
+    Cut { client: usize },
+    /// Pull the plug.
+    Unplug,
+}
+
+/// How far the modem is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Power {
+    /// No power.
+    Off,
+    /// Booting; the port is mute.
+    Dark,
+    /// The port answers, the SIM does not yet.
+    SimBusy,
+    /// Everything but the message store, whose lines are still to come.
+    Ready,
+    /// Booted.
+    On,
+}
+
+/// What the input of a port is taken for.
+#[derive(Debug, Default)]
+enum Mode {
+    /// Command lines.
+    #[default]
+    Command,
+    /// The rest of a line that was too long.
+    Overlong,
+    /// Prompt data, counted.
+    Data { left: usize, data: Vec<u8>, purpose: Purpose },
+}
+
+/// One AT port.
+#[derive(Debug)]
+pub(crate) struct PortState {
+    input: Vec<u8>,
+    line: Vec<u8>,
+    mode: Mode,
+    echo: bool,
+    /// A deferred answer is still to come.
+    pub(crate) blocked: bool,
+    pub(crate) output: Output,
+}
+
+impl PortState {
+    fn new() -> Self {
+        Self {
+            input: Vec::new(),
+            line: Vec::new(),
+            mode: Mode::Command,
+            echo: true,
+            blocked: false,
+            output: Output::default(),
+        }
+    }
+
+    /// Whether more input is welcome.
+    pub(crate) fn wants_input(&self) -> bool {
+        self.input.len() < MAX_INPUT
+    }
+
+    /// What a loss of power leaves: the output that is already on its way.
+    fn reset(&mut self) {
+        let output = std::mem::take(&mut self.output);
+        *self = Self { output, ..Self::new() };
+    }
+}
+
+/// Settings that a reboot brings back to the factory's.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// 0 none, 1 numbers, 2 text.
+    pub(crate) cmee: u8,
+    /// 1 full, 0 minimum, 4 flight mode.
+    pub(crate) cfun: u32,
+}
+
+/// Counts that the handle shows.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Command lines seen.
+    pub(crate) commands: u64,
+    /// Publishes the modem reported as done.
+    pub(crate) published: u64,
+    /// Messages from the broker printed.
+    pub(crate) received: u64,
+}
+
+/// The modem without its wires.
+#[derive(Debug)]
+pub(crate) struct Firmware {
+    pub(crate) options: Options,
+    pub(crate) identity: Identity,
+    pub(crate) dice: Dice,
+    pub(crate) ports: Vec<PortState>,
+    pub(crate) settings: Settings,
+    pub(crate) sim: SimCard,
+    pub(crate) network: Network,
+    pub(crate) service: Service,
+    pub(crate) tls: Contexts,
+    pub(crate) counts: Counts,
+    pub(crate) actions: Vec<Action>,
+    pub(crate) now: Instant,
+    power: Power,
+    /// The next step of the boot.
+    boot: Option<(Instant, Power)>,
+}
+
+impl Firmware {
+    /// A booted modem with one port.
+    pub(crate) fn new(options: Options, now: Instant) -> Self {
+        let seed = options.seed.wrapping_add(u64::from(options.index));
+        Self {
+            identity: Identity::new(options.index),
+            dice: Dice::new(options.faults.clone(), seed),
+            ports: vec![PortState::new()],
+            settings: factory_settings(),
+            sim: SimCard::new(options.pin.clone()),
+            network: Network::new(options.radio.clone()),
+            service: Service::default(),
+            tls: Contexts::default(),
+            counts: Counts::default(),
+            actions: Vec::new(),
+            now,
+            power: Power::On,
+            boot: None,
+            options,
+        }
+    }
+
+    /// Gives the modem so many AT ports, one at least.
+    pub(crate) fn set_ports(&mut self, count: usize) {
+        self.ports.resize_with(count.max(1), PortState::new);
+    }
+
+    /// Takes bytes from a port.
+    pub(crate) fn receive(&mut self, port: usize, bytes: &[u8], now: Instant) {
+        self.now = now;
+        if self.power <= Power::Dark {
+            return;
+        }
+        if let Some(state) = self.ports.get_mut(port) {
+            state.input.extend_from_slice(bytes);
+        }
+        self.advance(port);
+    }
+
+    /// Works off the input of a port as far as it goes.
+    pub(crate) fn advance(&mut self, port: usize) {
+        while let Some(step) = self.ports.get_mut(port).and_then(|state| state.step(self.now)) {
+            match step {
+                Step::More => {}
+                Step::Line(line) => self.execute(port, &line),
+                Step::Data(purpose, data) => {
+                    let reply = self.take_data(port, purpose, data);
+                    self.answer(port, reply);
+                }
+            }
+        }
+    }
+
+    fn execute(&mut self, port: usize, line: &[u8]) {
+        if line.trim_ascii().is_empty() {
+            return;
+        }
+        self.counts.commands += 1;
+        if self.strike() {
+            return;
+        }
+        let answer = match std::str::from_utf8(line).ok().and_then(Command::parse) {
+            Some(command) => self.dispatch(port, &command),
+            None => Reply::error().into(),
+        };
+        self.answer(port, answer);
+    }
+
+    /// Faults that hit before a command is looked at. Returns whether it is gone.
+    fn strike(&mut self) -> bool {
+        if self.dice.roll(Fault::Reset) {
+            self.reset();
+            return true;
+        }
+        if self.dice.roll(Fault::Unplug) {
+            self.actions.push(Action::Unplug);
+            self.power_off();
+            return true;
+        }
+        if self.dice.roll(Fault::Lost) {
+            self.lose_connections();
+        }
+        self.dice.roll(Fault::Silence)
+    }
+
+    /// Asks each group of commands in turn. Another dialect is one more line here, chosen by the
+    /// model.
+    fn dispatch(&mut self, port: usize, command: &Command) -> Answer {
+        if self.power == Power::SimBusy && command.name.starts_with("+CPIN") {
+            return Reply::cme(Cme::SimBusy).into();
+        }
+        self.basic(port, command)
+            .or_else(|| self.sim_command(command))
+            .or_else(|| self.network_command(command))
+            .or_else(|| self.tls_command(command))
+            .or_else(|| self.cmqtt(port, command))
+            .unwrap_or_else(|| Reply::error().into())
+    }
+
+    fn answer(&mut self, port: usize, answer: Answer) {
+        match answer {
+            Answer::Reply(reply) => self.print_reply(port, &reply),
+            Answer::Prompt(length, purpose) => self.prompt(port, length, purpose),
+            Answer::Deferred => {
+                if let Some(state) = self.ports.get_mut(port) {
+                    state.blocked = true;
+                }
+            }
+            Answer::Reboot => {
+                self.print_reply(port, &Reply::ok());
+                self.announce_reset();
+                self.power_off();
+                self.start_boot();
+            }
+        }
+    }
+
+    fn prompt(&mut self, port: usize, length: usize, purpose: Purpose) {
+        if self.dice.roll(Fault::NoPrompt) {
+            return;
+        }
+        let late = self.dice.roll(Fault::LatePrompt) || self.dice.roll(Fault::Late);
+        if let Some(state) = self.ports.get_mut(port) {
+            state.mode = Mode::Data { left: length, data: Vec::new(), purpose };
+        }
+        let mut bytes = self.noise();
+        bytes.extend_from_slice(b"\r\n>");
+        self.print(port, &bytes, self.delay(late));
+    }
+
+    /// Prints an answer, with what the faults put into it.
+    pub(crate) fn print_reply(&mut self, port: usize, reply: &Reply) {
+        let late = self.dice.roll(Fault::Late);
+        let mut bytes = self.noise();
+        let urc = if self.dice.roll(Fault::Urc) { framed(&self.stray_urc()) } else { Vec::new() };
+        let first = self.dice.coin();
+        if first {
+            bytes.extend_from_slice(&urc);
+        }
+        bytes.extend(reply.head());
+        if !first {
+            bytes.extend_from_slice(&urc);
+        }
+        bytes.extend(reply.tail(self.settings.cmee));
+        self.print(port, &bytes, self.delay(late));
+    }
+
+    /// Lines that real units were seen to print inside answers; all of them tell the truth.
+    fn stray_urc(&mut self) -> String {
+        match self.dice.below(4) {
+            0 => "+CGEV: EPS PDN ACT 1".to_owned(),
+            1 => "SMS DONE".to_owned(),
+            2 => format!("+CREG: {}", self.registration().stat()),
+            _ => self.csq_line(),
+        }
+    }
+
+    fn noise(&mut self) -> Vec<u8> {
+        if self.dice.roll(Fault::Garbage) { self.dice.noise() } else { Vec::new() }
+    }
+
+    fn delay(&self, late: bool) -> Duration {
+        if late { self.options.latency + self.options.late } else { self.options.latency }
+    }
+
+    fn print(&mut self, port: usize, bytes: &[u8], delay: Duration) {
+        let Some(state) = self.ports.get_mut(port) else { return };
+        if self.dice.roll(Fault::Split) {
+            let dice = &mut self.dice;
+            state.output.push_split(self.now, delay, bytes, || 1 + dice.below(7));
+        } else {
+            state.output.push(self.now, delay, bytes);
+        }
+    }
+
+    /// Prints a result line on the port that asked.
+    pub(crate) fn result(&mut self, port: usize, line: &str) {
+        self.print(port, &framed(line), Duration::ZERO);
+    }
+
+    /// Prints a URC on every port that `CATR` lets have it.
+    pub(crate) fn urc(&mut self, line: &str) {
+        self.urc_bytes(&framed(line));
+    }
+
+    /// Prints unsolicited bytes that belong together. A port that nobody reads loses them whole.
+    pub(crate) fn urc_bytes(&mut self, bytes: &[u8]) {
+        for port in 0..self.ports.len() {
+            let full = self.ports.get(port).is_none_or(|state| state.output.is_full());
+            if full {
+                tracing::debug!(port, "nobody reads the port: a URC is dropped");
+            } else if self.network.urcs_reach(port) {
+                self.print(port, bytes, Duration::ZERO);
+            }
+        }
+    }
+
+    /// Whether the first port, the one that is read if any is, has room for received messages.
+    /// Until it has they wait at the broker; a second port that nobody reads delays nobody.
+    pub(crate) fn takes_messages(&self) -> bool {
+        self.ports.first().is_none_or(|port| !port.output.is_full())
+    }
+
+    /// When the firmware wants to be woken: [`Self::wake`].
+    pub(crate) fn next_wake(&self) -> Option<Instant> {
+        let boot = self.boot.map(|(due, _)| due);
+        [boot, self.network.next_report()].into_iter().flatten().min()
+    }
+
+    /// Does what has come due.
+    pub(crate) fn wake(&mut self, now: Instant) {
+        self.now = now;
+        while let Some((due, stage)) = self.boot.filter(|(due, _)| *due <= now) {
+            self.boot = None;
+            self.enter(stage, due);
+        }
+        self.periodic_report();
+    }
+
+    /// Applies power, at the plug.
+    pub(crate) fn power_on(&mut self, now: Instant) {
+        self.now = now;
+        self.start_boot();
+    }
+
+    /// Takes power away: every state that is not in flash is gone.
+    pub(crate) fn power_off(&mut self) {
+        self.cut_connections();
+        self.power = Power::Off;
+        self.boot = None;
+        self.settings = factory_settings();
+        self.sim.power_off();
+        self.network.power_off();
+        self.service = self.service.after_reset();
+        self.ports.iter_mut().for_each(PortState::reset);
+    }
+
+    /// Reboots without a word before it. A modem without power stays so.
+    pub(crate) fn reset(&mut self) {
+        if self.power != Power::Off {
+            self.power_off();
+            self.start_boot();
+        }
+    }
+
+    /// Forgets what was still to be printed: the wires are gone.
+    pub(crate) fn cut_wires(&mut self) {
+        self.ports.iter_mut().for_each(|port| port.output.clear());
+    }
+
+    /// What is printed before a reset that was asked for (as seen on a SIM7600EI).
+    fn announce_reset(&mut self) {
+        if self.service.is_started() {
+            self.urc("+CIPEVENT: NETWORK CLOSED UNEXPECTEDLY");
+            for client in self.service.connected() {
+                self.urc(&format!("+CMQTTCONNLOST: {client},3"));
+            }
+            self.urc("+CMQTTNONET");
+        }
+    }
+
+    fn start_boot(&mut self) {
+        self.power = Power::Dark;
+        if self.options.boot_time.is_zero() {
+            for stage in [Power::SimBusy, Power::Ready, Power::On] {
+                self.power_stage(stage);
+            }
+        } else {
+            self.boot = Some((self.now + self.options.boot_time / 2, Power::SimBusy));
+        }
+    }
+
+    fn enter(&mut self, stage: Power, due: Instant) {
+        let quarter = self.options.boot_time / 4;
+        self.boot = match stage {
+            Power::SimBusy => Some((due + quarter, Power::Ready)),
+            Power::Ready => Some((due + quarter, Power::On)),
+            Power::Off | Power::Dark | Power::On => None,
+        };
+        self.power_stage(stage);
+    }
+
+    fn power_stage(&mut self, stage: Power) {
+        self.power = stage;
+        match stage {
+            Power::Off | Power::Dark => {}
+            Power::SimBusy => self.urc("RDY"),
+            Power::Ready => self.urc(&format!("+CPIN: {}", self.sim.state())),
+            Power::On => {
+                if self.sim.is_open() {
+                    self.urc("SMS DONE");
+                    self.urc("PB DONE");
+                }
+            }
+        }
+    }
+
+    /// Whether the modem has finished booting, and with it registering.
+    pub(crate) fn is_up(&self) -> bool {
+        self.power == Power::On
+    }
+
+    /// Switches the echo of a port.
+    pub(crate) fn set_echo(&mut self, port: usize, echo: bool) {
+        if let Some(state) = self.ports.get_mut(port) {
+            state.echo = echo;
+        }
+    }
+}
+
+fn factory_settings() -> Settings {
+    Settings { cmee: 2, cfun: 1 }
+}
+
+/// One step through the input of a port.
+enum Step {
+    /// Bytes were taken, nothing is complete.
+    More,
+    Line(Vec<u8>),
+    Data(Purpose, Vec<u8>),
+}
+
+impl PortState {
+    /// Takes the next piece of input; `None` where there is none or it has to wait.
+    fn step(&mut self, now: Instant) -> Option<Step> {
+        if self.input.is_empty() || self.blocked || self.output.is_full() {
+            return None;
+        }
+        match &mut self.mode {
+            Mode::Data { left, .. } => {
+                let count = (*left).min(self.input.len());
+                let taken: Vec<u8> = self.input.drain(..count).collect();
+                self.echo(now, &taken);
+                self.take_data(&taken)
+            }
+            Mode::Command | Mode::Overlong => {
+                let end = self.input.iter().position(|byte| *byte == b'\r');
+                let count = end.map_or(self.input.len(), |end| end + 1);
+                let taken: Vec<u8> = self.input.drain(..count).collect();
+                self.echo(now, &taken);
+                Some(self.take_line(&taken, end.is_some()))
+            }
+        }
+    }
+
+    fn take_data(&mut self, taken: &[u8]) -> Option<Step> {
+        let Mode::Data { left, data, .. } = &mut self.mode else { return None };
+        data.extend_from_slice(taken);
+        *left -= taken.len().min(*left);
+        if *left > 0 {
+            return Some(Step::More);
+        }
+        match std::mem::take(&mut self.mode) {
+            Mode::Data { data, purpose, .. } => Some(Step::Data(purpose, data)),
+            Mode::Command | Mode::Overlong => None,
+        }
+    }
+
+    /// V.250 §5.2.2: control characters in a line are ignored, and backspace takes one back.
+    fn take_line(&mut self, taken: &[u8], complete: bool) -> Step {
+        for byte in taken {
+            match byte {
+                0x08 => drop(self.line.pop()),
+                0..0x20 => {}
+                _ if self.line.len() < MAX_LINE => self.line.push(*byte),
+                _ => self.mode = Mode::Overlong,
+            }
+        }
+        if !complete {
+            return Step::More;
+        }
+        let line = std::mem::take(&mut self.line);
+        match std::mem::take(&mut self.mode) {
+            // What is too long is no command, whatever it begins with.
+            Mode::Overlong => Step::Line(b"?".to_vec()),
+            Mode::Command | Mode::Data { .. } => Step::Line(line),
+        }
+    }
+
+    fn echo(&mut self, now: Instant, bytes: &[u8]) {
+        if self.echo {
+            // Echo is part of the input's hardware path: it waits for nothing but earlier output.
+            self.output.push(now, Duration::ZERO, bytes);
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What tests and the demo do to a running modem.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    fault::Fault,
+    firmware::Counts,
+    options::{Access, Coverage, Registration, Signal},
+    port::{PortError, Wire},
+};
+
+/// Why something could not be done to a modem.
+#[derive(Debug, thiserror::Error)]
+pub enum HandleError {
+    /// The modem does not run (any more).
+    #[error("the simulated modem does not run")]
+    NotRunning,
+    /// It cannot be plugged in again.
+    #[error("cannot plug the simulated modem in")]
+    Port(#[source] PortError),
+}
+
+/// What is done to a modem.
+pub(crate) enum Deed {
+    Unplug,
+    Plug,
+    Hang(bool),
+    Coverage(Coverage),
+    Fault(Fault, f64),
+    Signal(Signal),
+    Registration(Registration),
+    Access(Access),
+    Attach(Box<dyn Wire>),
+    LoseConnections,
+    Reset,
+}
+
+impl fmt::Debug for Deed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Deed")
+    }
+}
+
+/// A deed and whom to tell that it is done.
+pub(crate) type Control = (Deed, oneshot::Sender<Result<(), PortError>>);
+
+/// Counts that outlive the modem.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    commands: AtomicU64,
+    published: AtomicU64,
+    received: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn store(&self, counts: &Counts) {
+        self.commands.store(counts.commands, Ordering::Relaxed);
+        self.published.store(counts.published, Ordering::Relaxed);
+        self.received.store(counts.received, Ordering::Relaxed);
+    }
+}
+
+/// A handle on a modem, for as many holders as there are.
+///
+/// Its methods return once the deed is done; a modem that does not run (its `run` is not polled
+/// yet) does it when it starts.
+///
+/// # Cancel safety
+/// A method that is dropped may still have its effect.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub(crate) control: mpsc::Sender<Control>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) tty: watch::Receiver<Option<PathBuf>>,
+}
+
+impl Handle {
+    async fn request(&self, deed: Deed) -> Result<(), HandleError> {
+        let (done, wait) = oneshot::channel();
+        self.control.send((deed, done)).await.map_err(|_| HandleError::NotRunning)?;
+        wait.await.map_err(|_| HandleError::NotRunning)?.map_err(HandleError::Port)
+    }
+
+    /// Pulls the plug: the tty is closed and its link removed, connections to the broker break
+    /// without DISCONNECT, and the modem loses power and with it every state but flash and SIM.
+    ///
+    /// # Errors
+    /// [`HandleError::NotRunning`]
+    pub async fn unplug(&self) -> Result<(), HandleError> {
+        self.request(Deed::Unplug).await
+    }
+
+    /// Plugs the modem in: a new pty (or the tty again), the link again, power, boot lines. A
+    /// modem that is plugged in stays as it is. A stream has to be given by [`Self::attach`].
+    ///
+    /// # Errors
+    /// [`HandleError::NotRunning`]; [`HandleError::Port`] where there is no tty to be had.
+    pub async fn plug(&self) -> Result<(), HandleError> {
+        self.request(Deed::Plug).await
+    }
+
+    /// Makes the modem hang: it takes what is written and answers nothing.
+    ///
+    /// # Errors
+    /// [`HandleError::NotRunning`]
+    pub async fn hang(&self) -> Result<(), HandleError> {
+        self.request(Deed::Hang(true)).await
+    }
+
+    /// Ends a hang. What was written meanwhile is lost; answers that were on their way come now.
+    ///
+    /// # Errors
+    /// [`HandleError::NotRunning`]
+    pub async fn resume(&self) -> Result<(), HandleError> {
+        self.request(Deed::Hang(false)).await
+    }
+
+    /// Takes the network away or gives it back.
+    ///
+    /// # Errors
+    /// [`HandleError::NotRunning`]
+    pub async fn network(&self, coverage: Coverage) -> Result<(), HandleError> {
+        self.request(Deed::Coverage(coverage)).await
+    }
+
+    /// Sets how often a fault happens from now on.
+    ///
+    /// # Errors
+    /// [`HandleError::NotRunning`]
+    pub async fn set(&self, fault: Fault, probability: f64) -> Result<(), HandleError> {
+        self.request(Deed::Fault(fault, probability)).await
+    }
+
+    /// Sets the signal strengths and the temperature.
+    ///
+    /// # Errors
+    /// [`HandleError::NotRunning`]
+    pub async fn set_signal(&self, signal: Signal) -> Result<(), HandleError> {
+        self.request(Deed::Signal(signal)).await
+    }
+
+    /// Sets the registration. Connections to the broker stay as they are.
+    ///
+    /// # Errors
+    /// [`HandleError::NotRunning`]
+    pub async fn register(&self, registration: Registration) -> Result<(), HandleError> {
+        self.request(Deed::Registration(registration)).await
+    }
+
+    /// Sets over what the modem is attached.
+    ///
+    /// # Errors
+    /// [`HandleError::NotRunning`]
+    pub async fn set_access(&self, access: Access) -> Result<(), HandleError> {
+        self.request(Deed::Access(access)).await
+    }
+
+    /// Puts another wire on the first port, as another program that opens the tty: the state of
+    /// the modem stays.
+    ///
+    /// # Errors
+    /// [`HandleError::NotRunning`]
+    pub async fn attach(&self, wire: impl Wire + 'static) -> Result<(), HandleError> {
+        self.request(Deed::Attach(Box::new(wire))).await
+    }
+
+    /// Drops every connection to the broker; the modem tells it by `+CMQTTCONNLOST: n,1`.
+    ///
+    /// # Errors
+    /// [`HandleError::NotRunning`]
+    pub async fn lose_connections(&self) -> Result<(), HandleError> {
+        self.request(Deed::LoseConnections).await
+    }
+
+    /// Makes the modem reboot by itself; the tty stays.
+    ///
+    /// # Errors
+    /// [`HandleError::NotRunning`]
+    pub async fn reset(&self) -> Result<(), HandleError> {
+        self.request(Deed::Reset).await
+    }
+
+    /// The tty to open: that of the first port, and the link where there is one. `None` while the
+    /// modem is unplugged, and for a stream.
+    #[must_use]
+    pub fn tty(&self) -> Option<PathBuf> {
+        self.tty.borrow().clone()
+    }
+
+    /// Publishes that the modem has reported as done.
+    #[must_use]
+    pub fn publish_count(&self) -> u64 {
+        self.shared.published.load(Ordering::Relaxed)
+    }
+
+    /// Messages of the broker that the modem has printed.
+    #[must_use]
+    pub fn received_count(&self) -> u64 {
+        self.shared.received.load(Ordering::Relaxed)
+    }
+
+    /// Command lines that the modem has seen, those it swallowed included.
+    #[must_use]
+    pub fn command_count(&self) -> u64 {
+        self.shared.commands.load(Ordering::Relaxed)
+    }
+}

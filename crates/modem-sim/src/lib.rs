@@ -1,0 +1,53 @@
+//! A simulated cellular modem on a pty, a tty or in memory. Its MQTT clients are real ones at a
+//! real broker; faults come on demand. It shares no code with the AT engine, so that one misreading
+//! of a manual is not made twice.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), modem_sim::PortError> {
+//! use modem_sim::{Model, Modem, Options};
+//! let options =
+//!     Options { broker: Some("127.0.0.1:1883".into()), ..Options::new(Model::Sim7600) };
+//! let modem = Modem::new(options).on_pty(None)?;
+//! let handle = modem.handle();
+//! println!("{:?}", handle.tty());
+//! modem.run().await;
+//! # Ok(()) }
+//! ```
+//!
+//! # What it does not do
+//! - TLS: `ACCQ` with server type 1 is taken, its `CONNECT` ends with 32 (handshake failed).
+//! - MQTT 3.1: `ACCQ` takes version 3, the connection speaks 3.1.1 all the same.
+//! - `CMQTTCFG="aliauth"`, several commands in one line, SMS, calls and data over PPP.
+//!
+//! # Adding to it
+//! A model of a known dialect is a variant of [`Model`] and its answers there. Another dialect
+//! (QMT, CMQ) is one more module beside `cmqtt`, a line in `Firmware::dispatch`, and orders to the
+//! same broker connections.
+
+mod basic;
+mod broker;
+mod cmqtt;
+mod command;
+mod fault;
+mod firmware;
+mod fleet;
+mod handle;
+mod model;
+mod modem;
+mod network;
+mod options;
+mod output;
+mod port;
+mod reply;
+mod sim_card;
+mod tls;
+
+pub use crate::{
+    fault::{Fault, FaultError, FaultRate, Faults},
+    fleet::{Fleet, FleetOptions, Member, run},
+    handle::{Handle, HandleError},
+    model::{Model, Order, UnknownModel},
+    modem::Modem,
+    options::{Access, Coverage, Options, PUK, Radio, Registration, Signal},
+    port::{PortError, Wire},
+};

@@ -1,0 +1,173 @@
+//! The models that can be simulated, and what tells one unit from another.
+
+use std::str::FromStr;
+
+/// A modem model. What differs between models is asked here; what a family of models shares lives
+/// in the module of its dialect (see `Firmware::dispatch`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Model {
+    /// SIMCom SIM7600: LTE Cat-4.
+    Sim7600,
+    /// SIMCom SIM8200: 5G, in EN-DC unless told otherwise.
+    Sim8200,
+}
+
+/// A name that is no model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` is not a simulated model; known are {}", Model::names())]
+pub struct UnknownModel {
+    /// What was given.
+    pub name: String,
+}
+
+impl Model {
+    /// Every model, in the order in which errors list them.
+    pub const ALL: [Self; 2] = [Self::Sim7600, Self::Sim8200];
+
+    /// The name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sim7600 => "sim7600",
+            Self::Sim8200 => "sim8200",
+        }
+    }
+
+    fn names() -> String {
+        Self::ALL.map(Self::name).join(", ")
+    }
+
+    /// The answer to `AT+CGMM`.
+    pub(crate) fn cgmm(self) -> &'static str {
+        match self {
+            Self::Sim7600 => "SIMCOM_SIM7600G-H",
+            Self::Sim8200 => "SIMCOM_SIM8200EA-M2",
+        }
+    }
+
+    /// The answer to `AT+CGMR`, without its prefix.
+    pub(crate) fn revision(self) -> &'static str {
+        match self {
+            Self::Sim7600 => "LE20B04SIM7600G22",
+            Self::Sim8200 => "LE20B02SIM8200EA-M2",
+        }
+    }
+
+    /// Which of `OK` and the result line of START and STOP comes first. Units of the SIM7600 were
+    /// seen to print the result first; the manual of the SIM8200 allows both.
+    pub(crate) fn start_order(self) -> Order {
+        match self {
+            Self::Sim7600 => Order::ResultFirst,
+            Self::Sim8200 => Order::OkFirst,
+        }
+    }
+
+    /// Whether the unit has New Radio, and with it C5GREG.
+    pub(crate) fn has_nr(self) -> bool {
+        match self {
+            Self::Sim7600 => false,
+            Self::Sim8200 => true,
+        }
+    }
+
+    /// The values `AT+CNMP=` takes (SIM7600 manual p.100, SIM82XX manual p.100).
+    pub(crate) fn network_modes(self) -> &'static [u32] {
+        match self {
+            Self::Sim7600 => &[2, 9, 10, 13, 14, 19, 22, 38, 39, 48, 51, 54, 59, 60, 63, 67],
+            Self::Sim8200 => &[2, 14, 38, 54, 55, 71, 109],
+        }
+    }
+}
+
+impl FromStr for Model {
+    type Err = UnknownModel;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|model| model.name().eq_ignore_ascii_case(text))
+            .ok_or_else(|| UnknownModel { name: text.to_owned() })
+    }
+}
+
+/// Whether `OK` or the `+CMQTTx:` line comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// `OK`, then the result.
+    OkFirst,
+    /// The result, then `OK`.
+    ResultFirst,
+}
+
+/// The numbers of one unit. They depend on its index only, so that a fleet looks the same on every
+/// run.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    /// 15 digits, the last one the Luhn check digit.
+    pub(crate) imei: String,
+    /// 15 digits.
+    pub(crate) imsi: String,
+    /// 20 digits.
+    pub(crate) iccid: String,
+    /// Tracking area code.
+    pub(crate) tac: u32,
+    /// Serving cell.
+    pub(crate) cell: u32,
+    /// The address of the first PDP context.
+    pub(crate) address: String,
+}
+
+impl Identity {
+    /// The unit with this index. Indexes from a million on repeat.
+    pub(crate) fn new(index: u32) -> Self {
+        let serial = index % 1_000_000;
+        let spread = index % 250;
+        Self {
+            imei: with_check_digit(format!("86123456{serial:06}")),
+            imsi: format!("460001{:09}", 100_000 + serial),
+            iccid: with_check_digit(format!("8986001{:012}", 420_000_000 + u64::from(serial))),
+            tac: 0x3100 + spread,
+            cell: 136_092_930 + serial,
+            address: format!("10.64.{spread}.2"),
+        }
+    }
+}
+
+/// Appends the Luhn digit.
+fn with_check_digit(digits: String) -> String {
+    let sum: u32 = digits
+        .chars()
+        .rev()
+        .filter_map(|c| c.to_digit(10))
+        .enumerate()
+        .map(|(place, digit)| match (place % 2 == 0, digit) {
+            (true, 5..) => digit * 2 - 9,
+            (true, _) => digit * 2,
+            (false, _) => digit,
+        })
+        .sum();
+    format!("{digits}{}", (10 - sum % 10) % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_model_names_the_known_ones() {
+        assert_eq!("SIM8200".parse(), Ok(Model::Sim8200));
+        let error = "sim9".parse::<Model>().unwrap_err().to_string();
+        assert!(error.contains("sim9") && error.contains("sim7600, sim8200"), "{error}");
+    }
+
+    #[test]
+    fn identities_are_distinct_valid_and_stable() {
+        // A well-known example of a valid IMEI.
+        assert_eq!(with_check_digit("49015420323751".into()), "490154203237518");
+        let (a, b) = (Identity::new(0), Identity::new(1));
+        assert_eq!((a.imei.len(), a.imsi.len(), a.iccid.len()), (15, 15, 20));
+        assert_ne!(a.imei, b.imei);
+        assert_ne!(a.iccid, b.iccid);
+        assert_eq!(a.imei, Identity::new(0).imei);
+    }
+}

@@ -1,0 +1,420 @@
+//! Network commands: signal, registration, operator, serving cell and PDP contexts.
+
+use std::collections::BTreeMap;
+
+use tokio::time::{Duration, Instant};
+
+use crate::{
+    command::{Arg, Command, Form},
+    firmware::Firmware,
+    options::{Access, Coverage, Radio, Registration},
+    reply::{Answer, Reply},
+};
+
+const OPERATOR: &str = "CHINA MOBILE";
+const PLMN: &str = "460-00";
+
+/// A PDP context as `CGDCONT` has it.
+#[derive(Debug, Clone)]
+struct Context {
+    kind: String,
+    apn: String,
+    active: bool,
+}
+
+/// What is on in reports; gone with the power.
+#[derive(Debug, Clone, Default)]
+struct Reports {
+    creg: u32,
+    cgreg: u32,
+    cereg: u32,
+    c5greg: u32,
+    cnsmod: u32,
+    autocsq: (u32, u32),
+    cpsi: Option<(Duration, Instant)>,
+}
+
+/// The network as the modem sees it, and what is kept about it.
+#[derive(Debug)]
+pub(crate) struct Network {
+    pub(crate) radio: Radio,
+    /// Whether there is a network to be seen, and reached.
+    pub(crate) coverage: Coverage,
+    contexts: BTreeMap<u32, Context>,
+    mode: u32,
+    catr: u32,
+    reports: Reports,
+}
+
+impl Network {
+    pub(crate) fn new(radio: Radio) -> Self {
+        let context = |kind: &str, apn: &str, active| Context {
+            kind: kind.to_owned(),
+            apn: apn.to_owned(),
+            active,
+        };
+        let contexts =
+            [(1, context("IP", "cmnet", true)), (2, context("IPV4V6", "ims", true))].into();
+        let reports = Reports::default();
+        Self { radio, coverage: Coverage::Full, contexts, mode: 2, catr: 0, reports }
+    }
+
+    /// Contexts, mode and URC port are in flash; reports are not.
+    pub(crate) fn power_off(&mut self) {
+        self.reports = Reports::default();
+    }
+
+    /// `CATR`: 0 all ports, 1 UART, 2 MODEM, 3 ATCOM (SIM7600 manual p.68). The first port is
+    /// ATCOM, the second MODEM.
+    pub(crate) fn urcs_reach(&self, port: usize) -> bool {
+        match self.catr {
+            0 => true,
+            2 => port == 1,
+            3 => port == 0,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn next_report(&self) -> Option<Instant> {
+        self.reports.cpsi.map(|(_, due)| due)
+    }
+
+    pub(crate) fn dump(&self) -> String {
+        let Reports { creg, cgreg, cereg, cnsmod, autocsq: (csq, change), .. } = self.reports;
+        format!(
+            "+CREG: {creg}; +CGREG: {cgreg}; +CEREG: {cereg}; +CATR: {}; +CNMP: {}; \
+             +CNSMOD: {cnsmod}; +AUTOCSQ: {csq},{change};",
+            self.catr, self.mode
+        )
+    }
+
+    fn context_lines(&self) -> Vec<String> {
+        let line = |(cid, context): (&u32, &Context)| {
+            let address =
+                if context.kind == "IP" { "0.0.0.0" } else { "0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0" };
+            let Context { kind, apn, .. } = context;
+            format!("+CGDCONT: {cid},\"{kind}\",\"{apn}\",\"{address}\",0,0,0,0")
+        };
+        self.contexts.iter().map(line).collect()
+    }
+
+    fn define(&mut self, args: &[Arg]) -> Reply {
+        let cid = args.first().and_then(|cid| cid.within(1..=24).or_else(|| cid.within(100..=179)));
+        match (cid, args) {
+            (Some(cid), [_]) => {
+                self.contexts.remove(&cid);
+                Reply::ok()
+            }
+            (Some(cid), [_, kind, rest @ ..]) => {
+                let known = ["IP", "IPV6", "IPV4V6", "PPP"];
+                let Some(kind) = kind.text().filter(|kind| known.contains(kind)) else {
+                    return Reply::error();
+                };
+                let apn = rest.first().map_or("", Arg::value).to_owned();
+                let active = self.contexts.get(&cid).is_some_and(|old| old.active);
+                self.contexts.insert(cid, Context { kind: kind.to_owned(), apn, active });
+                Reply::ok()
+            }
+            _ => Reply::error(),
+        }
+    }
+
+    fn activate(&mut self, args: &[Arg]) -> Reply {
+        let Some(state) = args.first().and_then(|state| state.within(0..=1)) else {
+            return Reply::error();
+        };
+        let wanted: Vec<u32> = args.iter().skip(1).filter_map(Arg::number).collect();
+        if wanted.iter().any(|cid| !self.contexts.contains_key(cid)) {
+            return Reply::error();
+        }
+        for (cid, context) in &mut self.contexts {
+            if wanted.is_empty() || wanted.contains(cid) {
+                context.active = state == 1;
+            }
+        }
+        Reply::ok()
+    }
+}
+
+impl Firmware {
+    /// The registration that the modem reports.
+    pub(crate) fn registration(&self) -> Registration {
+        if self.settings.cfun != 1 || !self.sim.is_open() {
+            Registration::Idle
+        } else if !self.is_up() || self.network.coverage == Coverage::None {
+            Registration::Searching
+        } else {
+            self.network.radio.registration
+        }
+    }
+
+    /// Commands about the network.
+    pub(crate) fn network_command(&mut self, command: &Command) -> Option<Answer> {
+        let name = command.name.as_str();
+        match &command.form {
+            Form::Execute => self.network_execute(name),
+            Form::Read => self.network_read(name),
+            Form::Write(args) => self.network_write(name, args),
+            Form::Test => self.network_test(name),
+        }
+        .map(Answer::from)
+    }
+
+    fn network_execute(&self, name: &str) -> Option<Reply> {
+        match name {
+            "+CSQ" => Some(Reply::line(self.csq_line())),
+            "+CGPADDR" => {
+                let active = self.network.contexts.iter().filter(|(_, context)| context.active);
+                let address = |cid: u32| match cid {
+                    1 if self.registration().has_service() => self.identity.address.clone(),
+                    _ => "0.0.0.0".to_owned(),
+                };
+                let line = |(cid, _): (&u32, _)| format!("+CGPADDR: {cid},{}", address(*cid));
+                Some(Reply::lines(active.map(line).collect()))
+            }
+            _ => None,
+        }
+    }
+
+    fn network_read(&self, name: &str) -> Option<Reply> {
+        let network = &self.network;
+        let line = match name {
+            "+CREG" | "+CGREG" | "+CEREG" | "+C5GREG" => {
+                let level = self.report_level(name)?;
+                format!("{name}: {level},{}", self.registration_fields(name, level))
+            }
+            "+COPS" if self.registration().has_service() => {
+                format!("+COPS: 0,0,\"{OPERATOR}\",{}", self.access_number())
+            }
+            "+COPS" => "+COPS: 0".to_owned(),
+            "+CPSI" => return Some(Reply::lines(self.cpsi_lines())),
+            "+CGDCONT" => return Some(Reply::lines(network.context_lines())),
+            "+CGACT" => {
+                let line = |(cid, context): (&u32, &Context)| {
+                    format!("+CGACT: {cid},{}", u8::from(context.active))
+                };
+                return Some(Reply::lines(network.contexts.iter().map(line).collect()));
+            }
+            "+CGATT" => format!("+CGATT: {}", u8::from(self.registration().has_service())),
+            "+CNMP" => format!("+CNMP: {}", network.mode),
+            "+CATR" => format!("+CATR: {}", network.catr),
+            "+CNSMOD" => format!("+CNSMOD: {},{}", network.reports.cnsmod, self.system_mode()),
+            "+AUTOCSQ" => {
+                let (on, change) = network.reports.autocsq;
+                format!("+AUTOCSQ: {on},{change}")
+            }
+            _ => return None,
+        };
+        Some(Reply::line(line))
+    }
+
+    fn network_test(&self, name: &str) -> Option<Reply> {
+        let line = match name {
+            "+CSQ" => "+CSQ: (0-31,99),(0-7,99)",
+            "+CREG" | "+CGREG" | "+CEREG" => return Some(Reply::line(format!("{name}: (0-2)"))),
+            "+COPS" => {
+                let known = format!("(2,\"{OPERATOR}\",\"CMCC\",\"46000\",7)");
+                return Some(Reply::line(format!("+COPS: {known},,(0-4),(0-2)")));
+            }
+            "+CGACT" => "+CGACT: (0,1)",
+            "+CATR" => "+CATR: (0-3)",
+            _ => return None,
+        };
+        Some(Reply::line(line))
+    }
+
+    fn network_write(&mut self, name: &str, args: &[Arg]) -> Option<Reply> {
+        let first = args.first().and_then(Arg::number);
+        let network = &mut self.network;
+        let done = match name {
+            "+CREG" | "+CGREG" | "+CEREG" | "+C5GREG" => {
+                let level = args.first().and_then(|level| level.within(0..=2));
+                set(self.report_level_mut(name)?, level)
+            }
+            "+CGDCONT" => return Some(network.define(args)),
+            "+CGACT" => return Some(network.activate(args)),
+            "+CNMP" => {
+                let modes = self.options.model.network_modes();
+                set(&mut network.mode, first.filter(|mode| modes.contains(mode)))
+            }
+            "+CATR" => set(&mut network.catr, first.filter(|port| *port <= 3)),
+            "+CNSMOD" => set(&mut network.reports.cnsmod, first.filter(|on| *on <= 1)),
+            "+CGATT" => first.is_some_and(|state| state <= 1),
+            "+COPS" => first == Some(0),
+            "+CPSI" => match first {
+                Some(0) => set(&mut network.reports.cpsi, Some(None)),
+                Some(seconds @ 1..=255) => {
+                    let every = Duration::from_secs(seconds.into());
+                    set(&mut network.reports.cpsi, Some(Some((every, self.now + every))))
+                }
+                _ => false,
+            },
+            "+AUTOCSQ" => {
+                let change = args.get(1).map_or(Some(0), |change| change.within(0..=1));
+                let on = first.filter(|on| *on <= 1);
+                set(&mut network.reports.autocsq, on.zip(change))
+            }
+            _ => return None,
+        };
+        Some(if done { Reply::ok() } else { Reply::error() })
+    }
+
+    /// The `<n>` of a registration command; `None` where the model lacks the command.
+    fn report_level(&self, name: &str) -> Option<u32> {
+        let reports = &self.network.reports;
+        match name {
+            "+CREG" => Some(reports.creg),
+            "+CGREG" => Some(reports.cgreg),
+            "+CEREG" => Some(reports.cereg),
+            "+C5GREG" if self.options.model.has_nr() => Some(reports.c5greg),
+            _ => None,
+        }
+    }
+
+    fn report_level_mut(&mut self, name: &str) -> Option<&mut u32> {
+        let reports = &mut self.network.reports;
+        match name {
+            "+CREG" => Some(&mut reports.creg),
+            "+CGREG" => Some(&mut reports.cgreg),
+            "+CEREG" => Some(&mut reports.cereg),
+            "+C5GREG" if self.options.model.has_nr() => Some(&mut reports.c5greg),
+            _ => None,
+        }
+    }
+
+    /// `<stat>` and, at level 2 with service, area, cell and access technology.
+    fn registration_fields(&self, name: &str, level: u32) -> String {
+        let registration = self.registration();
+        let here = match (name, self.network.radio.access) {
+            ("+C5GREG", Access::Sa) => true,
+            ("+C5GREG", _) => false,
+            (_, Access::Sa) => name != "+CEREG",
+            _ => true,
+        };
+        // A domain in which the unit has no service is idle there, not searching.
+        if registration.has_service() && !here {
+            return "0".to_owned();
+        }
+        let stat = registration.stat();
+        if level == 2 && registration.has_service() {
+            let (tac, cell) = (self.identity.tac, self.identity.cell);
+            // The slice: its length in octets and its service type.
+            let slice = if name == "+C5GREG" { ",1,\"01\"" } else { "" };
+            format!("{stat},\"{tac:04X}\",\"{cell:08X}\",{}{slice}", self.access_number())
+        } else {
+            stat.to_string()
+        }
+    }
+
+    /// `<AcT>` of `+COPS:`: 7 E-UTRAN, 11 NR behind a 5G core, 13 EN-DC.
+    fn access_number(&self) -> u8 {
+        match self.network.radio.access {
+            Access::Lte => 7,
+            Access::Sa => 11,
+            Access::Nsa => 13,
+        }
+    }
+
+    /// `<stat>` of `+CNSMOD:`.
+    fn system_mode(&self) -> u8 {
+        match self.network.radio.access {
+            _ if !self.registration().has_service() => 0,
+            Access::Lte | Access::Nsa => 8,
+            Access::Sa => 36,
+        }
+    }
+
+    pub(crate) fn csq_line(&self) -> String {
+        let Network { radio, coverage, .. } = &self.network;
+        // On NR alone real units know no CSQ.
+        let known =
+            radio.access != Access::Sa && *coverage != Coverage::None && self.settings.cfun == 1;
+        let csq = if known { self.network.radio.signal.csq } else { 99 };
+        format!("+CSQ: {csq},99")
+    }
+
+    fn cpsi_lines(&self) -> Vec<String> {
+        if self.settings.cfun == 4 {
+            return vec!["+CPSI: NO SERVICE,Low Power Mode".to_owned()];
+        }
+        if !self.registration().has_service() {
+            return vec!["+CPSI: NO SERVICE,Online".to_owned()];
+        }
+        let (id, signal) = (&self.identity, &self.network.radio.signal);
+        let lte = format!(
+            "+CPSI: LTE,Online,{PLMN},0x{:04X},{},257,EUTRAN-BAND3,1850,5,5,{},{},{},{}",
+            id.tac,
+            id.cell,
+            signal.rsrq_tenths,
+            signal.rsrp_tenths,
+            signal.rssi_tenths,
+            signal.rssnr
+        );
+        let (rsrp, rsrq, snr) =
+            (signal.nr_rsrp_tenths, signal.nr_rsrq_tenths, signal.nr_snr_tenths);
+        match self.network.radio.access {
+            Access::Lte => vec![lte],
+            Access::Nsa => {
+                let nr = format!("NR5G_NSA,644,NR5G_BAND78,627264,{rsrp},{rsrq},{snr},1,12");
+                vec![lte, format!("+CPSI: {nr}")]
+            }
+            Access::Sa => vec![format!(
+                "+CPSI: NR5G_SA,Online,{PLMN},0x{:04X},{},0,NR5G_BAND78,640704,{rsrp},{rsrq},{snr}",
+                id.tac, id.cell
+            )],
+        }
+    }
+
+    /// Takes the network away or gives it back.
+    pub(crate) fn set_coverage(&mut self, coverage: Coverage) {
+        self.set_radio(|network| network.coverage = coverage);
+        match coverage {
+            Coverage::Full => self.freeze_connections(false),
+            Coverage::Silent => self.freeze_connections(true),
+            Coverage::None => self.lose_network(),
+        }
+    }
+
+    /// Changes the radio, and reports what changed as far as reports are on.
+    pub(crate) fn set_radio(&mut self, change: impl FnOnce(&mut Network)) {
+        let (before, csq) = (self.registration(), self.csq_line());
+        change(&mut self.network);
+        self.report_registration(before);
+        if self.network.reports.autocsq.0 == 1 && self.is_up() && self.csq_line() != csq {
+            self.urc(&self.csq_line());
+        }
+    }
+
+    /// Prints registration URCs where it is not `before` any more.
+    pub(crate) fn report_registration(&mut self, before: Registration) {
+        if self.registration() == before || !self.is_up() {
+            return;
+        }
+        for name in ["+CREG", "+CGREG", "+CEREG", "+C5GREG"] {
+            let level = self.report_level(name).unwrap_or(0);
+            if level > 0 {
+                // The URC has no <n>.
+                self.urc(&format!("{name}: {}", self.registration_fields(name, level)));
+            }
+        }
+        if self.network.reports.cnsmod == 1 {
+            self.urc(&format!("+CNSMOD: {}", self.system_mode()));
+        }
+    }
+
+    /// The periodic `+CPSI:`.
+    pub(crate) fn periodic_report(&mut self) {
+        let Some((every, due)) = self.network.reports.cpsi else { return };
+        if due <= self.now {
+            self.network.reports.cpsi = Some((every, self.now + every));
+            for line in self.cpsi_lines() {
+                self.urc(&line);
+            }
+        }
+    }
+}
+
+/// Writes `value` to `slot`; whether there was one.
+fn set<T>(slot: &mut T, value: Option<T>) -> bool {
+    value.map(|value| *slot = value).is_some()
+}

@@ -1,0 +1,146 @@
+//! The SIM card: its PIN, the tries left, which outlive every loss of power.
+
+use crate::{
+    command::{Command, Form},
+    firmware::Firmware,
+    options::PUK,
+    reply::{Answer, Cme, Reply},
+};
+
+const PIN_TRIES: u8 = 3;
+const PUK_TRIES: u8 = 10;
+
+/// A SIM card.
+#[derive(Debug)]
+pub(crate) struct SimCard {
+    pin: Option<String>,
+    pin_tries: u8,
+    puk_tries: u8,
+    open: bool,
+}
+
+impl SimCard {
+    pub(crate) fn new(pin: Option<String>) -> Self {
+        Self { open: pin.is_none(), pin, pin_tries: PIN_TRIES, puk_tries: PUK_TRIES }
+    }
+
+    /// The card asks for its PIN again.
+    pub(crate) fn power_off(&mut self) {
+        self.open = self.pin.is_none();
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// What `+CPIN:` says.
+    pub(crate) fn state(&self) -> &'static str {
+        match (self.open, self.pin_tries) {
+            (true, _) => "READY",
+            (false, 0) => "SIM PUK",
+            (false, _) => "SIM PIN",
+        }
+    }
+
+    /// The error of a command that needs the card.
+    fn locked(&self) -> Cme {
+        if self.pin_tries == 0 { Cme::SimPukRequired } else { Cme::SimPinRequired }
+    }
+
+    fn enter_pin(&mut self, pin: &str) -> Result<(), Cme> {
+        if self.open {
+            return Err(Cme::NotAllowed);
+        }
+        if self.pin_tries == 0 {
+            return Err(Cme::SimPukRequired);
+        }
+        if self.pin.as_deref() == Some(pin) {
+            self.pin_tries = PIN_TRIES;
+            self.open = true;
+            return Ok(());
+        }
+        self.pin_tries -= 1;
+        Err(if self.pin_tries == 0 { Cme::SimPukRequired } else { Cme::IncorrectPassword })
+    }
+
+    fn enter_puk(&mut self, puk: &str, new_pin: &str) -> Result<(), Cme> {
+        if self.open || self.pin_tries > 0 {
+            return Err(Cme::NotAllowed);
+        }
+        if self.puk_tries == 0 || puk != PUK {
+            self.puk_tries = self.puk_tries.saturating_sub(1);
+            return Err(Cme::IncorrectPassword);
+        }
+        self.pin = Some(new_pin.to_owned());
+        (self.pin_tries, self.puk_tries, self.open) = (PIN_TRIES, PUK_TRIES, true);
+        Ok(())
+    }
+}
+
+impl Firmware {
+    /// Commands of the SIM card.
+    pub(crate) fn sim_command(&mut self, command: &Command) -> Option<Answer> {
+        let reply = match (command.name.as_str(), &command.form) {
+            ("+CPIN", Form::Read) => Reply::line(format!("+CPIN: {}", self.sim.state())),
+            ("+CPIN", Form::Test) => Reply::ok(),
+            ("+CPIN", Form::Write(args)) => {
+                let before = self.registration();
+                let result = match args.as_slice() {
+                    [pin] => self.sim.enter_pin(pin.value()),
+                    [puk, pin] => self.sim.enter_puk(puk.value(), pin.value()),
+                    _ => return Some(Reply::error().into()),
+                };
+                let answer = after_pin(result);
+                self.report_registration(before);
+                return Some(answer);
+            }
+            ("+SPIC", Form::Execute) => {
+                let (pin, puk) = (self.sim.pin_tries, self.sim.puk_tries);
+                Reply::line(format!("+SPIC: {pin},{puk},0,10"))
+            }
+            ("+CIMI", Form::Execute) => self.with_card(|unit| unit.identity.imsi.clone()),
+            // The prefix of the answer is not the command's name (SIM7600 manual p.57).
+            ("+CICCID" | "+ICCID", Form::Execute) => {
+                Reply::line(format!("+ICCID: {}", self.identity.iccid))
+            }
+            _ => return None,
+        };
+        Some(reply.into())
+    }
+
+    fn with_card(&self, line: impl FnOnce(&Self) -> String) -> Reply {
+        if self.sim.is_open() { Reply::line(line(self)) } else { Reply::cme(self.sim.locked()) }
+    }
+}
+
+fn after_pin(result: Result<(), Cme>) -> Answer {
+    match result {
+        Ok(()) => {
+            let after = ["+CPIN: READY", "SMS DONE", "PB DONE"].map(String::from);
+            Reply { after: after.into(), ..Reply::ok() }.into()
+        }
+        Err(cme) => Reply::cme(cme).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_wrong_pins_ask_for_the_puk_even_after_a_loss_of_power() {
+        let mut card = SimCard::new(Some("1234".into()));
+        assert_eq!(card.state(), "SIM PIN");
+        assert_eq!(card.enter_pin("0000"), Err(Cme::IncorrectPassword));
+        card.power_off();
+        assert_eq!(card.enter_pin("1111"), Err(Cme::IncorrectPassword));
+        assert_eq!(card.enter_pin("2222"), Err(Cme::SimPukRequired));
+        assert_eq!(card.state(), "SIM PUK");
+        assert_eq!(card.enter_pin("1234"), Err(Cme::SimPukRequired));
+        assert_eq!(card.enter_puk("00000000", "4321"), Err(Cme::IncorrectPassword));
+        assert_eq!(card.enter_puk(PUK, "4321"), Ok(()));
+        card.power_off();
+        assert_eq!(card.enter_pin("4321"), Ok(()));
+        assert_eq!(card.state(), "READY");
+    }
+}

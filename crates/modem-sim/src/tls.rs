@@ -1,0 +1,101 @@
+//! TLS settings and certificate files. They are kept and shown; no TLS is spoken yet.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    cmqtt::Purpose,
+    command::{Arg, Command, Form},
+    firmware::Firmware,
+    reply::{Answer, Reply},
+};
+
+/// Options of `CSSLCFG` with their factory values, in the order in which `?` prints them.
+const OPTIONS: [(&str, &str); 10] = [
+    ("sslversion", "4"),
+    ("authmode", "0"),
+    ("ignorelocaltime", "1"),
+    ("negotiatetime", "300"),
+    ("cacert", "\"\""),
+    ("clientcert", "\"\""),
+    ("clientkey", "\"\""),
+    ("enableSNI", "0"),
+    ("keypwd", "\"\""),
+    ("ciphersuites", "0xFFFF"),
+];
+
+/// So many files fit; the real limit is the size of the flash.
+const MAX_FILES: usize = 32;
+
+/// The ten TLS contexts and the files they name. All of it outlives a loss of power.
+#[derive(Debug, Default)]
+pub(crate) struct Contexts {
+    values: BTreeMap<(u32, usize), String>,
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Contexts {
+    fn line(&self, context: u32) -> String {
+        let value = |(place, (_, factory)): (usize, &(&str, &str))| {
+            self.values.get(&(context, place)).map_or_else(|| (*factory).to_owned(), Clone::clone)
+        };
+        let values: Vec<String> = OPTIONS.iter().enumerate().map(value).collect();
+        format!("+CSSLCFG: {context},{}", values.join(","))
+    }
+
+    fn set(&mut self, args: &[Arg]) -> Option<Reply> {
+        let (name, context, value) = match args {
+            [context] => return Some(Reply::line(self.line(context.within(0..=9)?))),
+            [name, context, value] => (name.text()?, context.within(0..=9)?, value),
+            _ => return None,
+        };
+        let place = OPTIONS.iter().position(|(known, _)| known.eq_ignore_ascii_case(name))?;
+        let valid = match name {
+            "sslversion" => value.within(0..=4).is_some(),
+            "authmode" => value.within(0..=3).is_some(),
+            "ignorelocaltime" | "enableSNI" => value.within(0..=1).is_some(),
+            "negotiatetime" => value.within(10..=300).is_some(),
+            "ciphersuites" => value.text().is_none() && value.value().starts_with("0x"),
+            "keypwd" => value.text().is_some_and(|password| password.len() <= 128),
+            _ => value.text().is_some_and(|file| (5..=128).contains(&file.len())),
+        };
+        let text = value.text().map_or_else(|| value.value().to_owned(), |v| format!("\"{v}\""));
+        valid.then(|| {
+            self.values.insert((context, place), text);
+            Reply::ok()
+        })
+    }
+
+    fn download(&self, args: &[Arg]) -> Option<Answer> {
+        let [name, length] = args else { return None };
+        let name = name.text().filter(|name| (5..=128).contains(&name.len()))?;
+        let length = usize::try_from(length.within(1..=10_240)?).ok()?;
+        let full = self.files.len() >= MAX_FILES && !self.files.contains_key(name);
+        (!full).then(|| Answer::Prompt(length, Purpose::Certificate(name.to_owned())))
+    }
+
+    /// Stores a file that was downloaded.
+    pub(crate) fn store(&mut self, name: String, data: Vec<u8>) {
+        self.files.insert(name, data);
+    }
+}
+
+impl Firmware {
+    /// Commands about TLS.
+    pub(crate) fn tls_command(&mut self, command: &Command) -> Option<Answer> {
+        let tls = &mut self.tls;
+        let reply = match (command.name.as_str(), &command.form) {
+            ("+CSSLCFG", Form::Read) => Reply::lines((0..10).map(|c| tls.line(c)).collect()),
+            ("+CSSLCFG", Form::Write(args)) => tls.set(args)?,
+            ("+CCERTDOWN", Form::Write(args)) => return tls.download(args),
+            ("+CCERTLIST", Form::Execute) => {
+                Reply::lines(tls.files.keys().map(|f| format!("+CCERTLIST: \"{f}\"")).collect())
+            }
+            ("+CCERTDELE", Form::Write(args)) => {
+                let name = args.first().and_then(Arg::text)?;
+                tls.files.remove(name).map(|_| Reply::ok())?
+            }
+            _ => return None,
+        };
+        Some(reply.into())
+    }
+}
