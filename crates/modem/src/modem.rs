@@ -123,7 +123,7 @@ impl Modem {
     }
 
     /// The modem's whole life: returns once told to stop, with every session signed out.
-    pub async fn run(mut self) {
+    pub async fn run(&mut self) {
         let mut backoff = Backoff::new(REOPEN.0, REOPEN.1);
         let stop = self.core.env.stop.clone();
         while !stop.is_cancelled() {
@@ -151,6 +151,16 @@ impl Modem {
                 () = stop.cancelled() => {}
             }
         }
+    }
+
+    /// Brings sessions and snapshot into a known state after a panic of [`run`](Self::run).
+    pub fn panicked(&mut self, words: &str) {
+        self.left(&End::Failed(words.to_owned()));
+    }
+
+    /// Marks the modem as one that nobody runs any more.
+    pub fn give_up(&mut self, words: &str) {
+        self.left(&End::Unusable(words.to_owned()));
     }
 
     /// Waits for the tty and opens it.

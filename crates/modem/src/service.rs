@@ -24,6 +24,9 @@ use crate::snapshot::State;
 /// How often the registration is asked for while there is none.
 const SEARCH: Duration = Duration::from_secs(1);
 
+/// The status poll begins once a session is connected, or after this long without one.
+const POLL_AFTER: Duration = Duration::from_secs(3);
+
 /// A SIM that waits for somebody is looked at this often: it may be changed, or unlocked by hand.
 const BLOCKED: Duration = Duration::from_secs(30);
 
@@ -172,6 +175,10 @@ impl Core {
             if *shared.registered.borrow() {
                 return Ok(());
             }
+            // Somebody may be looking for the reason.
+            if let Ok(status) = known.profile.status(at).await {
+                self.learned(status);
+            }
             self.pause(SEARCH).await?;
         }
     }
@@ -238,6 +245,7 @@ impl Core {
         let (holders, lost): (Vec<_>, Vec<_>) = sessions.iter().map(Holder::of).unzip();
         shared.holders.send_replace(holders);
         let on_connected = || {
+            shared.connected.notify_one();
             if self.snapshot.borrow().ready_seconds.is_none() {
                 let took = self.found.elapsed();
                 self.observer.ready(took);
@@ -266,6 +274,8 @@ impl Core {
 
     /// Asks for what changes slowly, and for the registration, as long as the modem serves.
     async fn poll(&self, at: &At, known: &Known, shared: &Shared) -> End {
+        // Sessions first: a poll between two steps of a CONNECT delays the first message.
+        let _ = tokio::time::timeout(POLL_AFTER, shared.connected.notified()).await;
         if let Err(unusable @ End::Unusable(_)) = self.learn(at, known).await {
             return unusable;
         }
@@ -321,6 +331,7 @@ fn is_revision(line: &str) -> bool {
 pub(crate) struct Shared {
     registered: watch::Sender<bool>,
     service_lost: Notify,
+    connected: Notify,
     /// Who holds which client of the MQTT stack, by its index.
     holders: watch::Sender<Vec<Holder>>,
 }
