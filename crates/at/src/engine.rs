@@ -12,6 +12,9 @@ use crate::{
 /// How long announced data may pause before it counts as torn. A modem prints a piece in one go.
 const DATA_PAUSE: Duration = Duration::from_secs(2);
 
+/// After a URC that cuts an operation short, how long its result may still take.
+const CUT_GRACE: Duration = Duration::from_secs(3);
+
 /// Names one submitted exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(u64);
@@ -44,6 +47,8 @@ pub enum Cause {
     StrayFinal,
     /// `OK` came where a prompt was due.
     NoPrompt,
+    /// The modem booted.
+    Booted,
     /// The owner of the port has a reason of its own.
     Doubt,
 }
@@ -84,6 +89,7 @@ struct InFlight {
 struct Pending {
     ticket: Ticket,
     line: ResultLine,
+    cut_by: Vec<ResultLine>,
     lane: Option<&'static str>,
     lines: Vec<String>,
     deadline: Instant,
@@ -102,6 +108,8 @@ pub struct Engine {
     pending: Vec<Pending>,
     resync: Option<Resync>,
     identity: Identity,
+    /// What the modem at this port called itself first.
+    model: Option<String>,
     transmit: VecDeque<Vec<u8>>,
     events: VecDeque<Event>,
     data_deadline: Option<Instant>,
@@ -120,6 +128,7 @@ impl Engine {
             pending: Vec::new(),
             resync: None,
             identity: Identity::Unknown,
+            model: None,
             transmit: VecDeque::new(),
             events: VecDeque::new(),
             data_deadline: None,
@@ -274,6 +283,14 @@ impl Engine {
         if self.take_pending_result(&line, now) {
             return;
         }
+        for pending in &mut self.pending {
+            if pending.cut_by.iter().any(|cut| cut.matches(&line)) {
+                pending.deadline = pending.deadline.min(now + CUT_GRACE);
+            }
+        }
+        if self.splitter.framing().tells_boot(&line) {
+            return self.booted(line, now);
+        }
         if self.resync.is_some() {
             return self.line_while_out_of_step(line, now);
         }
@@ -303,6 +320,26 @@ impl Engine {
 
     fn urc(&mut self, line: String) {
         self.events.push_back(Event::Urc(Urc { line, data: None }));
+    }
+
+    /// The modem booted: nothing of before will be answered. A question that was asked just before is
+    /// lost too, so the engine begins anew.
+    fn booted(&mut self, line: String, now: Instant) {
+        let in_flight = self.in_flight.take().map(|f| f.ticket);
+        for ticket in in_flight.into_iter().chain(self.pending.drain(..).map(|p| p.ticket)) {
+            self.events.push_back(Event::Completed(ticket, Err(Failure::Booted)));
+        }
+        self.urc(line);
+        if !self.closed {
+            // The IMEI may take its time after a boot; the model does not. Questions of before may lie
+            // in the modem's buffer still: they are awaited, or given up after a quiet second.
+            self.identity = self.model.clone().map_or(Identity::Unknown, Identity::Model);
+            let open = self.resync.take().map_or(0, |resync| resync.open());
+            self.lose_step(Cause::Booted, Answer::None, 0, now);
+            if let Some(resync) = &mut self.resync {
+                resync.expect_more(open);
+            }
+        }
     }
 
     fn line_while_out_of_step(&mut self, line: String, now: Instant) {
@@ -372,7 +409,8 @@ impl Engine {
             }
             (FinalCode::Ok, Some((line, timeout)), None) => {
                 let deadline = now + timeout;
-                self.pending.push(Pending { ticket, line, lane: exchange.lane, lines, deadline });
+                let Exchange { lane, cut_by, .. } = exchange;
+                self.pending.push(Pending { ticket, line, cut_by, lane, lines, deadline });
                 return;
             }
             (FinalCode::Ok, _, result) => Ok(Reply { lines, result }),
@@ -457,6 +495,9 @@ impl Engine {
 
     fn in_step(&mut self) {
         let Some(answer) = self.resync.take().and_then(Resync::into_answer) else { return };
+        if self.identity == Identity::Unknown {
+            self.model.get_or_insert_with(|| answer.clone());
+        }
         self.events.push_back(Event::InStep { answer });
     }
 }

@@ -160,6 +160,7 @@ pub struct Exchange {
     pub(crate) answer: Answer,
     pub(crate) data: Option<Vec<u8>>,
     pub(crate) result: Option<(ResultLine, Duration)>,
+    pub(crate) cut_by: Vec<ResultLine>,
     pub(crate) lane: Option<&'static str>,
     pub(crate) timeout: Duration,
     pub(crate) max_answer: usize,
@@ -185,6 +186,7 @@ impl Exchange {
             answer: Answer::None,
             data: None,
             result: None,
+            cut_by: Vec::new(),
             lane: None,
             timeout,
             max_answer: DEFAULT_MAX_ANSWER,
@@ -209,6 +211,14 @@ impl Exchange {
     #[must_use]
     pub fn result(mut self, line: ResultLine, timeout: Duration) -> Self {
         self.result = Some((line, timeout));
+        self
+    }
+
+    /// URCs after which the result is due within seconds or never, such as the loss of the connection
+    /// that the operation runs over.
+    #[must_use]
+    pub fn cut_by(mut self, lines: impl Into<Vec<ResultLine>>) -> Self {
+        self.cut_by = lines.into();
         self
     }
 
@@ -313,6 +323,9 @@ pub enum Failure {
     /// `OK` came where a prompt was due.
     #[error("the modem answered OK where a prompt was due")]
     NoPrompt,
+    /// The modem booted meanwhile: it has forgotten the command.
+    #[error("the modem booted meanwhile")]
+    Booted,
     /// More than the exchange allows, or a line longer than any modem's.
     #[error("the answer grew past its bound")]
     Flood,

@@ -32,6 +32,9 @@ pub struct Framing {
     pub announced: Vec<Announced>,
     /// Beginnings of lines that are URCs although they have no `+` prefix, such as `SMS DONE`.
     pub urcs: Vec<&'static str>,
+    /// Lines that a modem prints when it has booted, such as `RDY`: what was in flight is gone, and
+    /// another modem may answer now. They count as URCs as well.
+    pub boots: Vec<&'static str>,
     /// The longest data a prompt of this modem asks for, in bytes: what it takes to leave a data mode
     /// that an earlier program entered.
     pub max_prompt_data: usize,
@@ -52,13 +55,21 @@ impl Framing {
         self.urcs.extend(
             other.urcs.iter().filter(|u| !self.urcs.contains(u)).copied().collect::<Vec<_>>(),
         );
+        self.boots.extend(
+            other.boots.iter().filter(|b| !self.boots.contains(b)).copied().collect::<Vec<_>>(),
+        );
         self.max_prompt_data = self.max_prompt_data.max(other.max_prompt_data);
         self
     }
 
     /// Whether `line` is declared as a URC.
     pub(crate) fn declares(&self, line: &str) -> bool {
-        self.urcs.iter().any(|start| line.starts_with(start))
+        self.urcs.iter().chain(&self.boots).any(|start| line.starts_with(start))
+    }
+
+    /// Whether `line` tells that the modem has booted.
+    pub(crate) fn tells_boot(&self, line: &str) -> bool {
+        self.boots.iter().any(|start| line.starts_with(start))
     }
 }
 

@@ -115,6 +115,16 @@ impl Resync {
         bytes
     }
 
+    /// How many questions are not answered yet.
+    pub(crate) fn open(&self) -> u32 {
+        self.open
+    }
+
+    /// So many questions of an earlier attempt may be answered too.
+    pub(crate) fn expect_more(&mut self, open: u32) {
+        self.open += open;
+    }
+
     /// Takes a line that is no final result code; tells whether it belongs here (else it is a URC).
     pub(crate) fn take_line(&mut self, line: &str, framing: &Framing) -> bool {
         let declared = framing.declares(line);

@@ -14,7 +14,8 @@ const SEC: u64 = 1_000;
 fn framing() -> Framing {
     Framing {
         announced: vec![Announced { prefix: "+CMQTTRXPAYLOAD:", length_at: 1, max: 10_240 }],
-        urcs: vec!["RDY", "SMS DONE", "PB DONE"],
+        urcs: vec!["SMS DONE", "PB DONE"],
+        boots: vec!["RDY"],
         max_prompt_data: 20,
     }
 }
@@ -498,6 +499,50 @@ fn a_result_that_stays_out_costs_the_step_and_is_no_longer_believed() {
     line.modem(PROOF);
     line.modem("\r\n+CMQTTPUB: 0,0\r\n");
     assert_eq!(line.told(), ["in step 861234567000003", "urc +CMQTTPUB: 0,0"]);
+}
+
+#[test]
+fn a_boot_ends_everything_at_once_and_the_modem_is_asked_anew() {
+    let mut line = Line::in_step();
+    line.send(publish());
+    line.modem("\r\nOK\r\n");
+    line.send(creg());
+    line.sent.clear();
+    line.modem("\r\nRDY\r\n\r\n+CPIN: READY\r\n");
+    let booted = "failed: the modem booted meanwhile";
+    assert_eq!(line.told(), [booted, booted, "urc RDY", "desync Booted", "urc +CPIN: READY"]);
+    assert_eq!(line.sent(), "¶AT+CGMM¶");
+    line.modem("\r\nSIMCOM_SIM8200EA-M2\r\n\r\nOK\r\n");
+    assert_eq!(line.told(), [""; 0], "that is another modem's answer");
+    line.modem("\r\nSIMCOM_SIM7600G-H\r\n\r\nOK\r\n");
+    assert_eq!(line.told(), ["in step SIMCOM_SIM7600G-H"]);
+}
+
+#[test]
+fn questions_asked_before_a_boot_may_be_answered_after_it() {
+    let mut line = Line::opened();
+    line.wait(2 * SEC); // three questions are out
+    line.modem("\r\nRDY\r\n");
+    line.told.clear();
+    let model = "\r\nSIMCOM_SIM7600G-H\r\n\r\nOK\r\n";
+    line.modem(model);
+    assert_eq!(line.told(), [""; 0], "it may be the answer to an earlier question");
+    line.modem(&model.repeat(3));
+    assert_eq!(line.told(), ["in step SIMCOM_SIM7600G-H"]);
+}
+
+#[test]
+fn a_lost_connection_cuts_the_wait_for_a_result_short() {
+    let lost = ResultLine { prefix: "+CMQTTCONNLOST:", first: Some(0) };
+    let mut line = Line::in_step();
+    line.send(publish().cut_by([lost]));
+    line.modem("\r\nOK\r\n\r\n+CMQTTCONNLOST: 1,1\r\n");
+    line.wait(10 * SEC);
+    assert_eq!(line.told(), ["urc +CMQTTCONNLOST: 1,1"], "the other client's loss");
+    line.modem("\r\n+CMQTTCONNLOST: 0,1\r\n");
+    line.wait(3 * SEC);
+    let failed = "failed: no answer in time: the modem still owed its result line";
+    assert_eq!(line.told(), ["urc +CMQTTCONNLOST: 0,1", failed, "desync ResultTimeout"]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Finding out what is at the other end of an open port.
 
+use std::time::Duration;
+
 use at::{Answer, Identity};
 use tokio::sync::mpsc;
 
@@ -9,6 +11,9 @@ use crate::port::{At, Kind, PortEvent};
 use crate::profile::{self, Profile, StepError};
 use crate::reply;
 use crate::snapshot::Identified;
+
+/// The engine gives a port up as mute sooner than this.
+const IN_STEP: Duration = Duration::from_secs(8);
 
 /// A modem that is known and in step.
 pub(crate) struct Known {
@@ -24,7 +29,7 @@ impl Core {
         events: &mut mpsc::Receiver<PortEvent>,
     ) -> Result<Known, End> {
         let asking = async {
-            let cgmm = in_step(events).await?;
+            let cgmm = in_step(at, events).await?;
             // URCs that come now mean nothing to us yet, but must be read.
             tokio::select! {
                 known = self.identify_in_step(at, cgmm) => known,
@@ -112,13 +117,16 @@ impl Core {
 }
 
 /// The model line of a modem that is in step.
-async fn in_step(events: &mut mpsc::Receiver<PortEvent>) -> Result<String, End> {
-    while let Some(event) = events.recv().await {
-        if let PortEvent::InStep { answer } = event {
-            return Ok(answer);
+async fn in_step(at: &At, events: &mut mpsc::Receiver<PortEvent>) -> Result<String, End> {
+    loop {
+        match tokio::time::timeout(IN_STEP, events.recv()).await {
+            Ok(Some(PortEvent::InStep { answer })) => return Ok(answer),
+            Ok(Some(_)) => {}
+            Ok(None) => return Err(End::Gone),
+            // It was told while nobody listened for it: ask for it once more.
+            Err(_) => at.doubt().await,
         }
     }
-    Err(End::Gone)
 }
 
 /// Reads events that mean nothing yet.

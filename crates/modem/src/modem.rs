@@ -87,7 +87,13 @@ pub(crate) enum End {
 
 impl From<StepError> for End {
     fn from(error: StepError) -> Self {
-        if error.is_gone() { Self::Gone } else { Self::Failed(Chain(&error).to_string()) }
+        if error.is_gone() {
+            Self::Gone
+        } else if error.is_boot() {
+            Self::Booted
+        } else {
+            Self::Failed(Chain(&error).to_string())
+        }
     }
 }
 
@@ -131,6 +137,9 @@ impl Modem {
                 Ok(tty) => self.on_port(tty).await,
                 Err(end) => end,
             };
+            if self.core.snapshot.borrow().ready_seconds.is_some() {
+                backoff.reset();
+            }
             self.left(&end);
             let again = matches!(end, End::Mute | End::Failed(_));
             if self.core.reopened.swap(again, Ordering::Relaxed) {

@@ -6,16 +6,20 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use at::{Answer, Exchange, FinalCode, Framing, Urc};
+use at::{Answer, Exchange, Failure, FinalCode, Framing, Reply, Urc};
 
 use crate::mqtt::{Client, Mqtt};
 use crate::observe::Received;
 use crate::port::{At, ExchangeError, Kind};
 use crate::reply::{self, Decoder, Domain, Registration, ReplyError, Sieve, Signal};
 
-/// What most commands need at most: 27.007 names no time, the manuals at hand give 9 s for status and
-/// identification commands.
-pub const PATIENCE: Duration = Duration::from_secs(9);
+/// How long a command that needs no network may take. Modems answer in milliseconds; 27.007 names no
+/// time, and SIMCom's manuals give 9 s for most. Giving up sooner does no harm: the engine gets in step
+/// before the next command, and what may be repeated is.
+pub const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often a query or setting is tried when its answer stays out.
+const TRIES: u32 = 3;
 
 /// What a profile crate exports.
 #[derive(Clone, Copy)]
@@ -61,6 +65,11 @@ impl From<ReplyError> for StepError {
 }
 
 impl StepError {
+    /// Whether the modem booted under it.
+    pub fn is_boot(&self) -> bool {
+        matches!(self, Self::Exchange(ExchangeError::Failed { failure: Failure::Booted, .. }))
+    }
+
     /// Whether the port itself is gone.
     pub fn is_gone(&self) -> bool {
         matches!(self, Self::Exchange(ExchangeError::Gone))
@@ -179,7 +188,29 @@ pub async fn run(
     let exchange = Exchange::new(line, PATIENCE)
         .map_err(|source| StepError::Unsendable { what: "a command", source })?
         .answer(answer);
-    Ok(at.run(kind, exchange).await?.lines)
+    Ok(persist(at, kind, exchange, TRIES).await?.lines)
+}
+
+/// Runs an exchange, and again where its answer stays out. Only for what may be done twice.
+///
+/// # Errors
+/// [`ExchangeError`] of the last try.
+pub async fn persist(
+    at: &At,
+    kind: Kind,
+    exchange: Exchange,
+    tries: u32,
+) -> Result<Reply, ExchangeError> {
+    for _ in 1..tries {
+        match at.run(kind, exchange.clone()).await {
+            Err(ExchangeError::Failed {
+                failure: Failure::Timeout(_) | Failure::NoPrompt | Failure::Flood,
+                ..
+            }) => {}
+            ended => return ended,
+        }
+    }
+    at.run(kind, exchange).await
 }
 
 /// The first registration found in the given order of domains; where there is none, the state in the
@@ -224,7 +255,7 @@ pub async fn operator(at: &At) -> Result<reply::Operator, StepError> {
 /// The code of a `+CME ERROR`, where that is how the modem refused.
 pub fn cme_code(error: &ExchangeError) -> Option<u16> {
     match error.refusal() {
-        Some(at::Failure::Refused { code: FinalCode::Cme(text), .. }) => {
+        Some(Failure::Refused { code: FinalCode::Cme(text), .. }) => {
             reply::CmeError::of_line(&format!("+CME ERROR: {text}")).ok()?.code
         }
         _ => None,

@@ -224,6 +224,8 @@ impl Session {
         if self.state.borrow().is_connected() {
             self.observer.disconnect(self.name(), reason);
         }
+        // What comes next is another life of the modem: its first CONNECT waits for nothing.
+        self.backoff.reset();
         if self.state.borrow().phase != SessionPhase::Failed {
             self.stand(SessionPhase::Waiting, Some(words.to_owned()));
         }

@@ -19,8 +19,8 @@ use crate::code::{CLIENT_USED, OK, result_code};
 /// The lane of all CMQTT commands.
 const LANE: &str = "cmqtt";
 
-/// Longest time for START, CONNECT, SUB and their like (manual V3.00: 120 s), and a little more: the
-/// modem's own timer decides.
+/// Longest time from the acceptance of CONNECT, SUB and their like to their result (manual V3.00:
+/// 120 s), and a little more: the modem's own timer decides.
 const OPERATION: Duration = Duration::from_secs(125);
 
 /// The `timeout` argument of PUB and DISC; 60 s is the smallest that a 7600 takes.
@@ -29,8 +29,16 @@ const MODEM_TIMEOUT_S: u8 = 60;
 /// How long after that the modem must have told.
 const AFTER_MODEM_TIMEOUT: Duration = Duration::from_secs(65);
 
-/// Acceptance of an operation whose `OK` comes first: the manual's early failures need no network.
-const ACCEPTANCE: Duration = Duration::from_secs(30);
+/// Acceptance of an operation. On success `OK` comes at once; the manual's early failures need no
+/// network. Giving up too soon does no harm: the engine gets in step, and the client is torn down.
+const ACCEPTANCE: Duration = Duration::from_secs(10);
+
+/// START may answer with its result before `OK`, and the result takes an activation of the network:
+/// seconds. The manual's 120 s would be two minutes for a command that got lost.
+const START: Duration = Duration::from_secs(30);
+
+/// How often a command that may be repeated is tried when its answer stays out.
+const TRIES: u32 = 3;
 
 /// The longest client id that firmware of 2018 takes (MQTT AT command manual V1.00).
 const OLD_CLIENT_ID: usize = 23;
@@ -130,7 +138,7 @@ impl Mqtt for Cmqtt {
 
     async fn close(&self, at: &At, client: Client) {
         let command = format!("AT+CMQTTDISC={},{MODEM_TIMEOUT_S}", client.0);
-        let disconnected = match exchange("CMQTTDISC", &command, AFTER_MODEM_TIMEOUT) {
+        let disconnected = match exchange("CMQTTDISC", &command, ACCEPTANCE) {
             Ok(exchange) => {
                 let result = line("+CMQTTDISC:", client);
                 operation(at, "CMQTTDISC", Kind::Setup, exchange, result, AFTER_MODEM_TIMEOUT).await
@@ -163,7 +171,7 @@ impl Mqtt for Cmqtt {
 
 async fn start_service(at: &At) -> Result<(), MqttError> {
     let result = ResultLine { prefix: "+CMQTTSTART:", first: None };
-    let exchange = exchange("CMQTTSTART", "AT+CMQTTSTART", OPERATION)?;
+    let exchange = exchange("CMQTTSTART", "AT+CMQTTSTART", START)?;
     operation(at, "CMQTTSTART", Kind::Setup, exchange, result, OPERATION).await
 }
 
@@ -277,7 +285,12 @@ async fn plain_command(
     prefix: &'static str,
 ) -> Result<(), MqttError> {
     let exchange = exchange(operation, command, PATIENCE)?.answer(Answer::Prefix(prefix));
-    outcome(operation, at.run(Kind::Setup, exchange).await)
+    outcome(operation, persist(at, Kind::Setup, exchange).await)
+}
+
+/// Runs an exchange that may be repeated: setting a value twice sets it once.
+async fn persist(at: &At, kind: Kind, exchange: Exchange) -> Result<Reply, ExchangeError> {
+    modem::profile::persist(at, kind, exchange, TRIES).await
 }
 
 /// A command with prompt data that `OK` ends.
@@ -290,7 +303,7 @@ async fn data(
 ) -> Result<(), MqttError> {
     let exchange =
         exchange(operation, command, PATIENCE)?.answer(Answer::Prefix(prefix)).prompt(data);
-    outcome(operation, at.run(Kind::Prompt, exchange).await)
+    outcome(operation, persist(at, Kind::Prompt, exchange).await)
 }
 
 /// A command that its result line ends. The loss of the connection or of the modem's memory means

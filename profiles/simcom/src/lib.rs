@@ -16,7 +16,7 @@ pub mod status;
 
 pub use code::result_code;
 
-use listener::{BARE_URCS, Ears, MAX_PAYLOAD, MAX_TOPIC};
+use listener::{BARE_URCS, BOOTS, Ears, MAX_PAYLOAD, MAX_TOPIC};
 
 /// What the agent is handed.
 pub static PLUGIN: Plugin = Plugin {
@@ -99,6 +99,7 @@ fn framing() -> Framing {
             Announced { prefix: "+CMQTTRXPAYLOAD:", length_at: 1, max: MAX_PAYLOAD },
         ],
         urcs: BARE_URCS.to_vec(),
+        boots: BOOTS.to_vec(),
         max_prompt_data: MAX_PAYLOAD,
     }
 }

@@ -15,17 +15,18 @@ pub(crate) const MAX_TOPIC: usize = 1_024;
 pub(crate) const MAX_PAYLOAD: usize = 10_240;
 
 /// Lines without a `+` that a unit prints unasked.
-pub(crate) const BARE_URCS: [&str; 9] = [
-    "RDY",
+pub(crate) const BARE_URCS: [&str; 7] = [
     "SMS DONE",
     "PB DONE",
-    "*ATREADY",
     "NORMAL POWER DOWN",
     "POWER DOWN",
     "UNDER-VOLTAGE",
     "OVER-VOLTAGE",
     "NO CARRIER",
 ];
+
+/// Lines that a unit prints once it has booted.
+pub(crate) const BOOTS: [&str; 2] = ["RDY", "*ATREADY"];
 
 /// Reads URCs, and puts a message together from its pieces.
 #[derive(Debug, Default)]
