@@ -1,0 +1,74 @@
+//! The command line.
+
+pub mod check;
+pub mod sign;
+pub mod sim;
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use modem::Plugin;
+
+use crate::{complain, run, wrong};
+
+/// A fleet of cellular modems, each with MQTT sessions of its own.
+#[derive(Debug, Parser)]
+#[command(name = "modemfleet", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent.
+    Run(run::Args),
+    /// Say whether a fleet file is good, and if not, where.
+    Check(check::Args),
+    /// Print what a device signs in with at a cloud.
+    Sign(sign::Args),
+    /// Run simulated modems on ttys.
+    Sim(sim::Args),
+}
+
+/// Reads the command line and does what it says.
+///
+/// Exit codes: 0 done, 1 failed at run time, 2 wrong configuration or usage, 3 no agent runs.
+pub fn main(plugins: &[&Plugin]) -> ExitCode {
+    // A reader that has enough (`| head`) ends this program quietly.
+    let Cli { command } = Cli::parse();
+    let done = match command {
+        Command::Run(args) => return run::run(&args, plugins),
+        Command::Sim(args) => return sim::run(&args),
+        Command::Check(args) => {
+            let styled = io::stderr().is_terminal();
+            check::run(&args, styled, &mut io::stdout(), &mut io::stderr()).map(|verdict| {
+                match verdict {
+                    check::Verdict::Good => ExitCode::SUCCESS,
+                    check::Verdict::Wrong => wrong(),
+                }
+            })
+        }
+        Command::Sign(args) => return sign_code(&args),
+    };
+    done.unwrap_or_else(|error| output_failed(&error))
+}
+
+fn sign_code(args: &sign::Args) -> ExitCode {
+    match sign::run(args, &mut io::stdin(), &mut io::stdout()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&modem::session::Chain(&error).to_string());
+            wrong()
+        }
+    }
+}
+
+fn output_failed(error: &io::Error) -> ExitCode {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return ExitCode::SUCCESS;
+    }
+    complain(&format!("could not write: {error}"));
+    ExitCode::FAILURE
+}

@@ -1,0 +1,94 @@
+//! `modemfleet sim`: simulated modems on ptys or ttys, for trying the agent without hardware.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use modem_sim::{FaultRate, FleetOptions, Model, Options};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::complain;
+
+/// Runs simulated modems and prints `NAME TTY` for each, until it is stopped.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// sim7600 or sim8200.
+    #[arg(long)]
+    model: Model,
+    /// How many modems.
+    #[arg(long, default_value_t = 1)]
+    count: usize,
+    /// Makes a link `modemN` to each modem's tty in this folder.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// A tty to use instead of a pty; `DEV,DEV2` are two ports of one modem. Each `--tty` is a modem.
+    #[arg(long, value_name = "DEV[,DEV2]")]
+    tty: Vec<String>,
+    /// The broker that the modems' network leads to, whatever host they are told.
+    #[arg(long, value_name = "HOST:PORT")]
+    broker: String,
+    /// Time before the first byte of each answer, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    latency: u64,
+    /// A fault and its probability for each command, such as `silence=0.05`.
+    #[arg(long, value_name = "NAME=PROBABILITY")]
+    fault: Vec<FaultRate>,
+    /// How late the faults `late` and `late-prompt` are, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 5_000)]
+    late: u64,
+    /// Seed of the dice that decide the faults.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// The PIN of the SIM cards.
+    #[arg(long)]
+    pin: Option<String>,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub fn run(args: &Args) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("could not start the runtime: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(simulate(args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&modem::session::Chain(error.as_ref()).to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn simulate(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
+    let options = FleetOptions {
+        modem: Options {
+            broker: Some(args.broker.clone()),
+            latency: Duration::from_millis(args.latency),
+            faults: args.fault.iter().copied().collect(),
+            late: Duration::from_millis(args.late),
+            seed: args.seed,
+            pin: args.pin.clone(),
+            ..Options::new(args.model)
+        },
+        count: args.count.max(args.tty.len()),
+        dir: args.dir.clone(),
+        ttys: args.tty.iter().map(|ttys| ttys.split(',').map(PathBuf::from).collect()).collect(),
+    };
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let modems = modem_sim::run(&options, |member| {
+        // Whoever waits for the line reads it through a pipe.
+        let mut out = std::io::stdout();
+        let _ =
+            writeln!(out, "{} {}", member.name, member.tty.display()).and_then(|()| out.flush());
+    });
+    tokio::select! {
+        ended = modems => Ok(ended?),
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    }
+}

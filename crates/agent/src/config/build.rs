@@ -1,0 +1,542 @@
+//! From typed text to the validated fleet: every value is judged, and all faults are reported.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use super::fleet::{
+    Apn, Fleet, Http, Match, Modem, Name, PdpType, Policy, Qos, Queue, Roaming, Route, SessionId,
+    WhenFull,
+};
+use super::problem::{Report, Source};
+use super::raw::{RawApn, RawFleet, RawHttp, RawMatch, RawModem, RawQueue, RawRoute, RawSecret};
+use super::shape::{join, last};
+use super::tree::Node;
+use super::words::{self, Fault};
+use super::{Context, Secrets};
+use crate::secret::{self, Ref, Rule};
+
+mod session;
+
+/// The longest time the agent may take to end; systemd's default is 90 s until SIGKILL.
+const MAX_GRACE: Duration = Duration::from_secs(600);
+const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+const DEFAULT_POLL: Duration = Duration::from_secs(10);
+const MAX_POLL: Duration = Duration::from_secs(3600);
+const DEFAULT_QUEUE: &str = "/var/lib/modemfleet/queue";
+const DEFAULT_QUEUE_BYTES: ByteSize = ByteSize::mib(64);
+const MIN_QUEUE_BYTES: ByteSize = ByteSize::mib(1);
+/// `sun_path` of unix(7) without its final NUL.
+const MAX_SOCKET_PATH: usize = 107;
+/// 24.008 §10.5.6.1: an APN has at most 100 octets.
+const MAX_APN: usize = 100;
+/// AT+CGAUTH of SIMCom's manuals: user and password of at most 127 bytes.
+const MAX_APN_AUTH: usize = 127;
+
+const ROAMING: [(&str, Roaming); 2] = [("deny", Roaming::Deny), ("allow", Roaming::Allow)];
+const PDP_TYPES: [(&str, PdpType); 3] =
+    [("ip", PdpType::Ip), ("ipv6", PdpType::Ipv6), ("ipv4v6", PdpType::Ipv4v6)];
+const QOS: [(&str, Qos); 3] =
+    [("0", Qos::AtMostOnce), ("1", Qos::AtLeastOnce), ("2", Qos::ExactlyOnce)];
+const WHEN_FULL: [(&str, WhenFull); 3] = [
+    ("reject", WhenFull::Reject),
+    ("drop_oldest", WhenFull::DropOldest),
+    ("drop_newest", WhenFull::DropNewest),
+];
+
+/// Builds the fleet; `None` only where `report` has an error.
+pub(super) fn fleet(
+    raw: &RawFleet,
+    root: &Node,
+    source: &Source,
+    context: &Context,
+    report: &mut Report,
+) -> Option<Fleet> {
+    let mut build = Build { source, context, report, secrets: Vec::new() };
+    let top = Place { node: Some(root), name: 0..0, path: String::new() };
+    let gateway = build.gateway(raw.gateway.as_ref(), &top);
+    let shutdown_grace = build
+        .optional(&top, "shutdown_grace", raw.shutdown_grace.as_ref(), |text| {
+            words::duration(text, Duration::from_secs(1), MAX_GRACE)
+        })
+        .unwrap_or(DEFAULT_GRACE);
+    let http = build.http(&raw.http, &top.at("http"));
+    let queue = build.queue(&raw.queue, &top.at("queue"));
+    let brokers = build.brokers(&raw.brokers.0, &top.at("brokers"));
+    let modems = build.modems(raw, &top, gateway.as_ref(), &brokers);
+    let routes = build.routes(raw, &modems, &top.at("routes"));
+    build.resolve_secrets();
+    Some(Fleet { gateway: gateway?, shutdown_grace, http: http?, queue, modems, routes })
+}
+
+/// A key of the file: where it stands and what its path is, whether or not it is there.
+#[derive(Clone)]
+struct Place<'a> {
+    node: Option<&'a Node>,
+    /// The key's own place, or that of the nearest key above.
+    name: Range<usize>,
+    path: String,
+}
+
+impl<'a> Place<'a> {
+    fn at(&self, key: &str) -> Self {
+        let path = join(&self.path, key);
+        match self.node.and_then(|node| node.entry(key)) {
+            Some((name, value)) => Self { node: Some(value), name: name.span.clone(), path },
+            None => Self { node: None, name: self.name.clone(), path },
+        }
+    }
+
+    /// The entry `key`, which is probably the one at `index`: a search through each of thousands
+    /// of names would take quadratic time.
+    fn named(&self, index: usize, key: &str) -> Self {
+        let entry = self.node.and_then(|node| node.entries.get(index));
+        match entry.filter(|(name, _)| name.text == key) {
+            Some((name, value)) => {
+                let path = join(&self.path, key);
+                Self { node: Some(value), name: name.span.clone(), path }
+            }
+            None => self.at(key),
+        }
+    }
+
+    fn item(&self, index: usize) -> Self {
+        let node: Option<&'a Node> = self.node.and_then(|node| node.items.get(index));
+        let name = node.map_or(self.name.clone(), |node| node.span.clone());
+        Self { node, name, path: format!("{}[{index}]", self.path) }
+    }
+
+    fn exists(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// The value's place; the key's where there is no value to point at.
+    fn span(&self) -> Range<usize> {
+        match self.node {
+            Some(node) if !node.span.is_empty() => node.span.clone(),
+            _ => self.name.clone(),
+        }
+    }
+
+    fn key(&self) -> &str {
+        last(&self.path)
+    }
+}
+
+/// What the building of all parts shares.
+struct Build<'a> {
+    source: &'a Source,
+    context: &'a Context,
+    report: &'a mut Report,
+    /// Every secret that is referred to, and where.
+    secrets: Vec<(Ref, Range<usize>, String)>,
+}
+
+impl Build<'_> {
+    fn error(&mut self, place: &Place<'_>, message: impl Into<String>, help: Option<String>) {
+        self.report.error(self.source, place.span(), &place.path, message, help);
+    }
+
+    /// An error about something that is missing or wrong as a whole: it points at the key.
+    fn error_at_name(&mut self, place: &Place<'_>, message: String, help: Option<&str>) {
+        let help = help.map(str::to_owned);
+        self.report.error(self.source, place.name.clone(), &place.path, message, help);
+    }
+
+    fn warn(&mut self, place: &Place<'_>, message: impl Into<String>, help: Option<String>) {
+        self.report.warn(self.source, place.span(), &place.path, message, help);
+    }
+
+    fn fault(&mut self, place: &Place<'_>, fault: Fault) {
+        let message = format!("`{}` {}", place.key(), fault.text);
+        self.error(place, message, fault.help);
+    }
+
+    /// The value of a key, where it is there and good.
+    fn optional<T>(
+        &mut self,
+        parent: &Place<'_>,
+        key: &str,
+        raw: Option<&String>,
+        read: impl FnOnce(&str) -> Result<T, Fault>,
+    ) -> Option<T> {
+        match read(raw?) {
+            Ok(value) => Some(value),
+            Err(fault) => {
+                self.fault(&parent.at(key), fault);
+                None
+            }
+        }
+    }
+
+    /// The value of a key that must be there.
+    fn required<T>(
+        &mut self,
+        parent: &Place<'_>,
+        key: &str,
+        raw: Option<&String>,
+        read: impl FnOnce(&str) -> Result<T, Fault>,
+    ) -> Option<T> {
+        if raw.is_none() && !parent.at(key).exists() {
+            let message = format!("`{}` needs `{key}`", parent.key());
+            self.error_at_name(parent, message, None);
+        }
+        self.optional(parent, key, raw, read)
+    }
+
+    /// The key of a named thing, as a name.
+    fn name(&mut self, text: &str, place: &Place<'_>) -> Option<Name> {
+        match words::name(text) {
+            Ok(name) => Some(name),
+            Err(fault) => {
+                let message = format!("`{}` {}", words::shorten(text), fault.text);
+                self.error_at_name(place, message, fault.help.as_deref());
+                None
+            }
+        }
+    }
+
+    fn path(&self, text: &str) -> Result<PathBuf, Fault> {
+        if text.is_empty() || text.chars().any(char::is_control) {
+            return Err(Fault::new("must be a path without control characters"));
+        }
+        Ok(self.context.folder.join(text))
+    }
+
+    /// A reference to a secret, remembered for [`Self::resolve_secrets`].
+    fn secret(
+        &mut self,
+        parent: &Place<'_>,
+        key: &str,
+        raw: Option<&RawSecret>,
+        rule: Rule,
+    ) -> Option<Ref> {
+        let (raw, place) = (raw?, parent.at(key));
+        let variable = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let file_name = |c: char| c.is_ascii_alphanumeric() || "_-.@:".contains(c);
+        let source = if let Some(text) = &raw.file {
+            let path = self.path(text);
+            self.optional(&place, "file", raw.file.as_ref(), |_| path).map(secret::Source::File)
+        } else if let Some(text) = &raw.env {
+            let good = !text.is_empty() && text.chars().all(variable);
+            let fault = Fault::new("must be the name of an environment variable");
+            let read = |_: &str| if good { Ok(text.clone()) } else { Err(fault) };
+            self.optional(&place, "env", raw.env.as_ref(), read).map(secret::Source::Env)
+        } else {
+            let read = |text: &str| {
+                // It becomes the last part of a path: never one that leads elsewhere.
+                let good = (1..=255).contains(&text.len()) && text.chars().all(file_name);
+                if good && !text.starts_with('.') {
+                    return Ok(text.to_owned());
+                }
+                Err(Fault::new("must be the name of a credential, without folders"))
+            };
+            let raw = raw.credential.as_ref();
+            self.optional(&place, "credential", raw, read).map(secret::Source::Credential)
+        };
+        let secret = Ref::new(key, source?).with_rule(rule);
+        self.secrets.push((secret.clone(), place.span(), place.path));
+        Some(secret)
+    }
+
+    fn resolve_secrets(&mut self) {
+        if self.context.secrets == Secrets::Skip {
+            return;
+        }
+        for (secret, span, path) in std::mem::take(&mut self.secrets) {
+            if let Err(error) = secret.read() {
+                self.report.error(self.source, span.clone(), &path, error.to_string(), None);
+            }
+            if let Some(file) = secret.world_readable() {
+                let file = file.display();
+                let message = format!("every user of this machine may read {file}");
+                let help = format!("chmod o-rwx {file}");
+                self.report.warn(self.source, span, &path, message, Some(help));
+            }
+        }
+    }
+
+    fn gateway(&mut self, raw: Option<&String>, top: &Place<'_>) -> Option<Name> {
+        if raw.is_some() {
+            return self.optional(top, "gateway", raw, words::name);
+        }
+        let host = self.context.host_name.as_deref().unwrap_or_default();
+        // The domain says nothing that a fleet's own name would not.
+        let name = Name::new(host.split('.').next().unwrap_or_default());
+        if name.is_none() && !top.at("gateway").exists() {
+            let host = words::shorten(host);
+            let message = format!("`gateway` is missing, and the host name `{host}` cannot serve");
+            let help = "add `gateway: NAME` with 1 to 32 letters, digits, `_` or `-`";
+            self.error_at_name(top, message, Some(help));
+        }
+        name
+    }
+
+    fn http(&mut self, raw: &RawHttp, place: &Place<'_>) -> Option<Http> {
+        let listen = match &raw.listen {
+            Some(_) => self.optional(place, "listen", raw.listen.as_ref(), words::listen),
+            None => words::listen("127.0.0.1:9810").ok(),
+        };
+        let token = self.secret(place, "token", raw.token.as_ref(), Rule::Token);
+        let read = |text: &str| match self.path(text)? {
+            path if path.as_os_str().len() > MAX_SOCKET_PATH => {
+                Err(Fault::new("is longer than the 107 bytes that a unix socket's path may have"))
+            }
+            path => Ok(path),
+        };
+        let socket = raw.socket.as_deref().map(read);
+        let socket = match socket {
+            Some(Err(fault)) => {
+                self.fault(&place.at("socket"), fault);
+                None
+            }
+            Some(Ok(path)) => Some(path),
+            None => None,
+        };
+        let open = listen.is_some_and(|listen| !listen.ip().is_loopback());
+        if open && raw.token.is_none() {
+            let message = "`listen` beyond loopback needs a `token`: the API can publish";
+            let help = "add `token: { file: /run/secrets/token }`, or listen on 127.0.0.1";
+            self.error(&place.at("listen"), message, Some(help.to_owned()));
+        }
+        Some(Http { listen: listen?, token, socket })
+    }
+
+    fn queue(&mut self, raw: &RawQueue, place: &Place<'_>) -> Queue {
+        let path = self.path(raw.path.as_deref().unwrap_or(DEFAULT_QUEUE));
+        let path = match path {
+            Ok(path) => path,
+            Err(fault) => {
+                self.fault(&place.at("path"), fault);
+                PathBuf::new()
+            }
+        };
+        let size = |text: &str| words::size(text, MIN_QUEUE_BYTES);
+        let max_bytes = self
+            .optional(place, "max_bytes", raw.max_bytes.as_ref(), size)
+            .unwrap_or(DEFAULT_QUEUE_BYTES.as_u64());
+        let word = |text: &str| words::one_of(text, &WHEN_FULL);
+        let when_full =
+            self.optional(place, "when_full", raw.when_full.as_ref(), word).unwrap_or_default();
+        if when_full == WhenFull::DropOldest {
+            let message = "`drop_oldest` deletes messages whose receipt was acknowledged";
+            let help = "`reject` tells the sender instead, which then can keep them".to_owned();
+            self.warn(&place.at("when_full"), message, Some(help));
+        }
+        Queue { path, max_bytes, when_full }
+    }
+
+    fn modems(
+        &mut self,
+        raw: &RawFleet,
+        top: &Place<'_>,
+        gateway: Option<&Name>,
+        brokers: &session::Brokers,
+    ) -> Vec<Modem> {
+        let place = top.at("modems");
+        if raw.modems.0.is_empty() {
+            let message = "there are no modems".to_owned();
+            let help = "add `modems:` with at least one, such as `north: { match: { port: /dev/ttyUSB2 } }`";
+            self.error_at_name(&place, message, Some(help));
+        }
+        let mut modems: Vec<Modem> = Vec::new();
+        for (index, (key, raw)) in raw.modems.0.iter().enumerate() {
+            let place = place.named(index, key);
+            modems.extend(self.modem(key, raw, &place, gateway, brokers));
+        }
+        self.distinct(&modems, &place);
+        self.client_ids(&modems, &place);
+        modems
+    }
+
+    /// Two modems with the same `match`: one of them would never be used.
+    fn distinct(&mut self, modems: &[Modem], place: &Place<'_>) {
+        let mut seen: HashMap<&Match, &Name> = HashMap::new();
+        for modem in modems {
+            let name = &modem.name;
+            if let Some(same) = seen.insert(&modem.matching, name) {
+                let message = format!("`{name}` matches the same modem as `{same}`");
+                let place = place.at(name.as_str()).at("match");
+                self.error_at_name(&place, message, Some("one of them would never be used"));
+            }
+        }
+    }
+
+    fn modem(
+        &mut self,
+        key: &str,
+        raw: &RawModem,
+        place: &Place<'_>,
+        gateway: Option<&Name>,
+        brokers: &session::Brokers,
+    ) -> Option<Modem> {
+        let name = self.name(key, place);
+        let matching = self.matching(&raw.matching, place);
+        let apn = raw.apn.as_ref().map(|raw| self.apn(raw, &place.at("apn")));
+        let pin = self.secret(place, "pin", raw.pin.as_ref(), Rule::Pin);
+        let word = |text: &str| words::one_of(text, &ROAMING);
+        let roaming =
+            self.optional(place, "roaming", raw.roaming.as_ref(), word).unwrap_or_default();
+        let poll = self
+            .optional(place, "poll", raw.poll.as_ref(), |text| {
+                words::duration(text, Duration::from_secs(1), MAX_POLL)
+            })
+            .unwrap_or(DEFAULT_POLL);
+        // With a stand-in where the name is bad, so that its sessions' faults are told as well.
+        let stand_in = name.clone().or_else(|| Name::new("modem"))?;
+        let mut sessions = Vec::new();
+        let places = place.at("sessions");
+        for (index, (key, raw)) in raw.sessions.0.iter().enumerate() {
+            let place = places.named(index, key);
+            let Some(session) = self.name(key, &place) else { continue };
+            let id = SessionId { modem: stand_in.clone(), session };
+            sessions.extend(self.session(id, raw, &place, gateway, brokers));
+        }
+        let apn = apn.map_or(Some(None), |apn| apn.map(Some))?;
+        Some(Modem { name: name?, matching: matching?, apn, pin, roaming, poll, sessions })
+    }
+
+    fn matching(&mut self, raw: &RawMatch, modem: &Place<'_>) -> Option<Match> {
+        let place = modem.at("match");
+        let port = self.optional(&place, "port", raw.port.as_ref(), |text| {
+            let good = Path::new(text).is_absolute() && !text.chars().any(char::is_control);
+            if good { Ok(PathBuf::from(text)) } else { Err(Fault::new("must be an absolute path")) }
+        });
+        if raw.port.is_none() {
+            let message = format!("`{}` needs `match: {{ port: … }}`", modem.key());
+            let help = "finding modems by USB is not supported by this version: name the tty, \
+                        such as `port: /dev/ttyUSB2`";
+            self.error_at_name(&place, message, Some(help));
+        }
+        let imei =
+            self.optional(&place, "imei", raw.imei.as_ref(), |text| words::digits(text, 15, 15));
+        let iccid = self.optional(&place, "iccid", raw.iccid.as_ref(), |text| {
+            let good =
+                (18..=22).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
+            let fault = Fault::new("must be the 18 to 22 digits that are printed on the SIM");
+            if good { Ok(text.to_owned()) } else { Err(fault) }
+        });
+        let model = self.optional(&place, "model", raw.model.as_ref(), |text| {
+            let text = words::quoted(text, 64)?;
+            match text.get(..7) {
+                Some(brand) if brand.eq_ignore_ascii_case("SIMCOM_") => {
+                    Err(Fault::new("must be written without `SIMCOM_`"))
+                }
+                _ => Ok(text),
+            }
+        });
+        Some(Match { port: port?, imei, iccid, model })
+    }
+
+    fn apn(&mut self, raw: &RawApn, place: &Place<'_>) -> Option<Apn> {
+        let read = |text: &str| words::quoted(text, MAX_APN);
+        let long = &raw.long;
+        let name = match &long.name {
+            Some(text) if raw.short => match read(text) {
+                Ok(name) => Some(name),
+                Err(fault) => {
+                    self.fault(place, fault);
+                    None
+                }
+            },
+            _ => self.required(place, "name", long.name.as_ref(), read),
+        };
+        let user = self
+            .optional(place, "user", long.user.as_ref(), |text| words::quoted(text, MAX_APN_AUTH));
+        let rule = Rule::Quoted(MAX_APN_AUTH);
+        let password = self.secret(place, "password", long.password.as_ref(), rule);
+        if long.password.is_some() && long.user.is_none() {
+            self.error_at_name(&place.at("password"), "`password` needs `user`".to_owned(), None);
+        }
+        let kind = self
+            .optional(place, "type", long.kind.as_ref(), |text| words::one_of(text, &PDP_TYPES))
+            .unwrap_or_default();
+        Some(Apn { name: name?, user, password, kind })
+    }
+
+    fn routes(&mut self, raw: &RawFleet, modems: &[Modem], place: &Place<'_>) -> Vec<Route> {
+        let Some(routes) = &raw.routes else {
+            let all = modems.iter().flat_map(|modem| &modem.sessions);
+            let to = all.map(|session| session.id.clone()).collect();
+            return vec![Route { topic: "#".to_owned(), to, policy: Policy::Failover }];
+        };
+        let known = known_sessions(raw);
+        let mut seen: HashMap<&str, usize> = HashMap::new();
+        let mut built = Vec::new();
+        for (index, raw) in routes.iter().enumerate() {
+            let place = place.item(index);
+            built.extend(self.route(raw, &place, &known));
+            let Some(topic) = raw.topic.as_deref() else { continue };
+            // `#` does not reach the topics that begin with `$`.
+            let all = seen.get("#").filter(|_| !topic.starts_with('$'));
+            if let Some(first) = seen.get(topic).or(all) {
+                let message = format!("this route is never taken: routes[{first}] takes it all");
+                self.warn(&place.at("topic"), message, None);
+            }
+            seen.entry(topic).or_insert(index);
+        }
+        built
+    }
+
+    fn route(&mut self, raw: &RawRoute, place: &Place<'_>, known: &Known) -> Option<Route> {
+        let topic = self.required(place, "topic", raw.topic.as_ref(), words::topic_filter);
+        let policy = self.optional(place, "policy", raw.policy.as_ref(), |text| match text {
+            "spread" | "all" => Err(Fault::help(
+                format!("`{text}` is not supported by this version"),
+                "`failover` is",
+            )),
+            _ => words::one_of(text, &[("failover", Policy::Failover)]),
+        });
+        let list = place.at("to");
+        if raw.to.is_empty() {
+            let message = "a route needs `to` with at least one session".to_owned();
+            self.error_at_name(&list, message, Some("write `to: [modem/session]`"));
+        }
+        let (mut to, mut seen) = (Vec::new(), HashSet::new());
+        for (index, text) in raw.to.iter().enumerate() {
+            let place = list.item(index);
+            match known.get(text) {
+                Some(id) if !seen.insert(id) => {
+                    self.error(&place, format!("`{text}` stands twice in this route"), None);
+                }
+                Some(id) => to.push(id.clone()),
+                None => self.unknown_session(&place, text, known),
+            }
+        }
+        Some(Route { topic: topic?, to, policy: policy.unwrap_or_default() })
+    }
+
+    fn unknown_session(&mut self, place: &Place<'_>, text: &str, known: &Known) {
+        let message = format!("there is no session `{}`", words::shorten(text));
+        if self.report.is_full() {
+            return self.error(place, message, None);
+        }
+        let ids: Vec<&str> = known.keys().map(String::as_str).collect();
+        let of_modem = ids.iter().copied().find(|id| id.split('/').next() == Some(text));
+        let help = match of_modem {
+            Some(id) => Some(format!("name one of its sessions: `{id}`")),
+            None => words::did_you_mean(text, &ids),
+        };
+        self.error(place, message, help);
+    }
+}
+
+/// Every session that the file names, by its text `modem/session`.
+type Known = BTreeMap<String, SessionId>;
+
+/// From the text and not from what was built: a session with a fault is there all the same.
+fn known_sessions(raw: &RawFleet) -> Known {
+    let mut known = Known::new();
+    for (modem, raw) in &raw.modems.0 {
+        for (session, _) in &raw.sessions.0 {
+            if let (Some(modem), Some(session)) = (Name::new(modem), Name::new(session)) {
+                let id = SessionId { modem, session };
+                known.insert(id.to_string(), id);
+            }
+        }
+    }
+    known
+}

@@ -1,0 +1,362 @@
+//! Brokers and sessions: how each signs in, and that no two take each other's place.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use super::super::fleet::{Access, Modem, Name, Session, SessionId, Subscription, Will};
+use super::super::raw::{RawBroker, RawSession, RawSubscribe, RawWill};
+use super::super::words::{self, Fault};
+use super::{Build, Place, QOS};
+use crate::aliyun::{self, Device, Endpoint, Method, SecureMode};
+use crate::secret::{Ref, Rule};
+
+/// AT+CMQTTACCQ: a client id of 1 to 128 bytes.
+const MAX_CLIENT_ID: usize = 128;
+/// AT+CMQTTCONNECT: user name and password of 1 to 256 bytes.
+const MAX_USER: usize = 256;
+/// AT+CMQTTCONNECT: 1 to 64,800 s.
+const KEEP_ALIVE: (u64, u64) = (1, 64_800);
+/// Alibaba Cloud refuses a CONNECT with another keep-alive.
+const ALIYUN_KEEP_ALIVE: (u64, u64) = (30, 1200);
+const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// AT+CMQTTWILLMSG: 1 to 1,024 bytes.
+const MAX_WILL: usize = 1024;
+
+/// The keys of a session that only Alibaba Cloud has.
+const ALIYUN_KEYS: [&str; 8] = [
+    "product_key",
+    "device_name",
+    "device_secret",
+    "securemode",
+    "signmethod",
+    "timestamp",
+    "host",
+    "instance_id",
+];
+
+/// The brokers by name; `None` for one with a fault, which its sessions need not repeat.
+pub(super) type Brokers = BTreeMap<String, Option<Broker>>;
+
+/// A broker of the file.
+#[derive(Clone)]
+pub(super) enum Broker {
+    Plain { host: String, port: u16, username: Option<String>, password: Option<Ref> },
+    Aliyun { region: Option<String>, instance_id: Option<String> },
+}
+
+#[derive(Clone, Copy)]
+enum Provider {
+    Aliyun,
+}
+
+impl Build<'_> {
+    pub(super) fn brokers(&mut self, raw: &[(String, RawBroker)], place: &Place<'_>) -> Brokers {
+        let mut brokers = Brokers::new();
+        for (index, (key, raw)) in raw.iter().enumerate() {
+            let place = place.named(index, key);
+            let name = self.name(key, &place);
+            let broker = if raw.provider.is_some() {
+                self.cloud_broker(raw, &place)
+            } else {
+                self.plain_broker(raw, &place)
+            };
+            brokers.insert(key.clone(), name.and(broker));
+        }
+        brokers
+    }
+
+    fn cloud_broker(&mut self, raw: &RawBroker, place: &Place<'_>) -> Option<Broker> {
+        let provider = self.optional(place, "provider", raw.provider.as_ref(), |text| match text {
+            "aws" => Err(Fault::new("`aws` is not supported by this version")),
+            _ => words::one_of(text, &[("aliyun", Provider::Aliyun)]),
+        });
+        let Some(Provider::Aliyun) = provider else { return None };
+        for key in ["url", "username", "password"] {
+            if place.at(key).exists() {
+                let message = format!("`{key}` has no place beside `provider: aliyun`");
+                let help = "it follows from the session's `product_key` and `device_name`";
+                self.error_at_name(&place.at(key), message, Some(help));
+            }
+        }
+        let check = |endpoint: Endpoint| aliyun::Options::new(endpoint).check().map_err(fault_of);
+        let region = self.optional(place, "region", raw.region.as_ref(), |text| {
+            check(Endpoint::Region(text.to_owned())).map(|()| text.to_owned())
+        });
+        let instance_id = self.optional(place, "instance_id", raw.instance_id.as_ref(), |text| {
+            check(Endpoint::Instance(text.to_owned())).map(|()| text.to_owned())
+        });
+        if raw.region.is_some() && region.is_none() {
+            return None;
+        }
+        Some(Broker::Aliyun { region, instance_id })
+    }
+
+    fn plain_broker(&mut self, raw: &RawBroker, place: &Place<'_>) -> Option<Broker> {
+        for key in ["region", "instance_id"] {
+            if place.at(key).exists() {
+                let message = format!("`{key}` needs `provider: aliyun`");
+                self.error_at_name(&place.at(key), message, None);
+            }
+        }
+        let address = self.required(place, "url", raw.url.as_ref(), words::broker_url);
+        let username = self.optional(place, "username", raw.username.as_ref(), |text| {
+            words::quoted(text, MAX_USER)
+        });
+        let rule = Rule::Quoted(MAX_USER);
+        let password = self.secret(place, "password", raw.password.as_ref(), rule);
+        if raw.password.is_some() && raw.username.is_none() {
+            // MQTT 3.1.1 §3.1.2.9.
+            let message = "`password` needs `username`".to_owned();
+            self.error_at_name(&place.at("password"), message, None);
+        }
+        let (host, port) = address?;
+        Some(Broker::Plain { host, port, username, password })
+    }
+
+    pub(super) fn session(
+        &mut self,
+        id: SessionId,
+        raw: &RawSession,
+        place: &Place<'_>,
+        gateway: Option<&Name>,
+        brokers: &Brokers,
+    ) -> Option<Session> {
+        let broker = self.broker_of(raw, place, brokers);
+        let is_aliyun = matches!(broker, Some((_, Some(Broker::Aliyun { .. }))));
+        let (min, max) = if is_aliyun { ALIYUN_KEEP_ALIVE } else { KEEP_ALIVE };
+        let keep_alive = self
+            .optional(place, "keep_alive", raw.keep_alive.as_ref(), |text| {
+                words::keep_alive(text, min, max)
+            })
+            .unwrap_or(DEFAULT_KEEP_ALIVE);
+        let clean_session = self
+            .optional(place, "clean_session", raw.clean_session.as_ref(), words::boolean)
+            .unwrap_or(true);
+        let will = raw.will.as_ref().map(|raw| self.will(raw, &place.at("will")));
+        let subscribe = self.subscriptions(&raw.subscribe, &place.at("subscribe"));
+        let (broker, access) = match broker? {
+            (name, Some(Broker::Plain { host, port, username, password })) => {
+                self.refuse_aliyun_keys(place);
+                let client_id = self.plain_client_id(&id, raw, place, gateway)?;
+                (name, Access::Plain { host, port, client_id, username, password })
+            }
+            (name, Some(Broker::Aliyun { region, instance_id })) => {
+                (name, self.aliyun(raw, place, region, instance_id)?)
+            }
+            (_, None) => return None,
+        };
+        let will = will.map_or(Some(None), |will| will.map(Some))?;
+        Some(Session { id, broker, access, keep_alive, clean_session, will, subscribe })
+    }
+
+    /// The session's broker and its name.
+    fn broker_of(
+        &mut self,
+        raw: &RawSession,
+        place: &Place<'_>,
+        brokers: &Brokers,
+    ) -> Option<(Name, Option<Broker>)> {
+        let flooded = self.report.is_full();
+        self.required(place, "broker", raw.broker.as_ref(), |text| {
+            let unknown = || {
+                let shown = words::shorten(text);
+                let mut fault =
+                    Fault::new(format!("names `{shown}`, which is not among `brokers`"));
+                if !flooded {
+                    let names: Vec<&str> = brokers.keys().map(String::as_str).collect();
+                    fault.help = words::did_you_mean(text, &names);
+                }
+                fault
+            };
+            let broker = brokers.get(text).ok_or_else(unknown)?;
+            Ok((words::name(text)?, broker.clone()))
+        })
+    }
+
+    fn refuse_aliyun_keys(&mut self, session: &Place<'_>) {
+        for place in ALIYUN_KEYS.map(|key| session.at(key)) {
+            if place.exists() {
+                let message = format!("`{}` needs a broker with `provider: aliyun`", place.key());
+                self.error_at_name(&place, message, None);
+            }
+        }
+    }
+
+    fn plain_client_id(
+        &mut self,
+        id: &SessionId,
+        raw: &RawSession,
+        place: &Place<'_>,
+        gateway: Option<&Name>,
+    ) -> Option<String> {
+        if raw.client_id.is_some() {
+            return self.optional(place, "client_id", raw.client_id.as_ref(), |text| {
+                words::quoted(text, MAX_CLIENT_ID)
+            });
+        }
+        Some(format!("{}-{}-{}", gateway?, id.modem, id.session))
+    }
+
+    fn aliyun(
+        &mut self,
+        raw: &RawSession,
+        place: &Place<'_>,
+        region: Option<String>,
+        instance_id: Option<String>,
+    ) -> Option<Access> {
+        let text = |text: &str| Ok(text.to_owned());
+        let product_key = self.required(place, "product_key", raw.product_key.as_ref(), text);
+        let device_name = self.required(place, "device_name", raw.device_name.as_ref(), text);
+        if raw.device_secret.is_none() && !place.at("device_secret").exists() {
+            let message = format!("`{}` needs `device_secret`", place.key());
+            let help = "write `device_secret: { file: … }`";
+            self.error_at_name(place, message, Some(help));
+        }
+        let secret = self.secret(place, "device_secret", raw.device_secret.as_ref(), Rule::Text);
+        let method = self.optional(place, "signmethod", raw.signmethod.as_ref(), |text| {
+            let words = Method::WORDS.map(|word| (word, word));
+            words::one_of(text, &words)?.parse::<Method>().map_err(fault_of)
+        });
+        self.optional(place, "securemode", raw.securemode.as_ref(), |text| match text {
+            "2" => Err(Fault::new(
+                "2 is TLS, which is not supported by this version: TLS inside the modem is not built yet",
+            )),
+            "3" => Ok(()),
+            _ => Err(Fault::new("must be 3 (TCP)")),
+        });
+        let timestamp = self.optional(place, "timestamp", raw.timestamp.as_ref(), |text| {
+            text.parse().map_err(|_fault| Fault::new("must be milliseconds since 1970"))
+        });
+        let endpoint = self.endpoint(raw, place, region, instance_id);
+        let (product_key, device_name) = (product_key?, device_name?);
+        let device = self.checked(place, Device::new(&product_key, &device_name))?;
+        self.foreign_host(place, raw, &device);
+        let options = aliyun::Options {
+            client_id: raw.client_id.clone(),
+            method: method.unwrap_or_default(),
+            secure_mode: SecureMode::Tcp,
+            timestamp,
+            endpoint: endpoint?,
+        };
+        self.checked(place, options.check())?;
+        if device.client_id(&options).len() > MAX_CLIENT_ID {
+            let message = "`client_id` and its parameters have more than 128 bytes together";
+            self.error(&place.at("client_id"), message, None);
+        }
+        Some(Access::Aliyun { device, options, secret: secret? })
+    }
+
+    fn endpoint(
+        &mut self,
+        raw: &RawSession,
+        place: &Place<'_>,
+        region: Option<String>,
+        instance_id: Option<String>,
+    ) -> Option<Endpoint> {
+        if raw.host.is_some() {
+            return self.optional(place, "host", raw.host.as_ref(), |text| {
+                let (host, port) = words::host_port(text, aliyun::PORT)?;
+                Ok(Endpoint::Host(host, port))
+            });
+        }
+        let instance = raw.instance_id.clone().or(instance_id).map(Endpoint::Instance);
+        let endpoint = instance.or(region.map(Endpoint::Region));
+        if endpoint.is_none() {
+            let message = "the broker of this session has no `region`".to_owned();
+            let help = "add `region: cn-shanghai` (or the one of your console) to the broker";
+            self.error_at_name(&place.at("broker"), message, Some(help));
+        }
+        endpoint
+    }
+
+    fn foreign_host(&mut self, place: &Place<'_>, raw: &RawSession, device: &Device) {
+        let foreign = raw.host.as_deref().and_then(|host| device.foreign_host(host));
+        if let Some(owner) = foreign {
+            let own = device.product_key();
+            let message = format!("`host` belongs to the product `{owner}`, not to `{own}`");
+            let help = "leave `host` out: it follows from the product key and the region";
+            self.warn(&place.at("host"), message, Some(help.to_owned()));
+        }
+    }
+
+    /// Reports a value that Alibaba's rules refuse at its key.
+    fn checked<T>(
+        &mut self,
+        place: &Place<'_>,
+        result: Result<T, aliyun::FieldError>,
+    ) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.fault(&place.at(error.field), fault_of(error));
+                None
+            }
+        }
+    }
+
+    fn will(&mut self, raw: &RawWill, place: &Place<'_>) -> Option<Will> {
+        let topic = self.required(place, "topic", raw.topic.as_ref(), words::topic_name);
+        let payload = self.required(place, "payload", raw.payload.as_ref(), |text| {
+            if (1..=MAX_WILL).contains(&text.len()) {
+                return Ok(text.to_owned());
+            }
+            Err(Fault::new(format!("has {} bytes; the modem takes 1 to 1024", text.len())))
+        });
+        let qos = self.optional(place, "qos", raw.qos.as_ref(), |text| words::one_of(text, &QOS));
+        let retain = self.optional(place, "retain", raw.retain.as_ref(), words::boolean);
+        Some(Will {
+            topic: topic?,
+            payload: payload?,
+            qos: qos.unwrap_or_default(),
+            retain: retain.unwrap_or_default(),
+        })
+    }
+
+    fn subscriptions(&mut self, raw: &[RawSubscribe], place: &Place<'_>) -> Vec<Subscription> {
+        let (mut list, mut seen) = (Vec::new(), HashSet::new());
+        for (index, raw) in raw.iter().enumerate() {
+            let place = place.item(index);
+            let filter = self.required(&place, "filter", raw.filter.as_ref(), words::topic_filter);
+            let word = |text: &str| words::one_of(text, &QOS);
+            let qos = self.optional(&place, "qos", raw.qos.as_ref(), word).unwrap_or_default();
+            let Some(filter) = filter else { continue };
+            if !seen.insert(filter.clone()) {
+                let message = format!("`{}` is subscribed twice", words::shorten(&filter));
+                self.error(&place.at("filter"), message, None);
+            }
+            list.push(Subscription { filter, qos });
+        }
+        list
+    }
+
+    /// A broker ends the older of two connections with one client id, and Alibaba Cloud the older
+    /// of two with one device: two such sessions would throw each other out for ever.
+    pub(super) fn client_ids(&mut self, modems: &[Modem], place: &Place<'_>) {
+        let mut taken: HashMap<(String, u16, String), &SessionId> = HashMap::new();
+        for session in modems.iter().flat_map(|modem| &modem.sessions) {
+            let (host, port) = session.address();
+            let identity = match &session.access {
+                Access::Plain { client_id, .. } => client_id.clone(),
+                Access::Aliyun { device, .. } => device.username(),
+            };
+            let key = (host.to_ascii_lowercase(), port, identity);
+            let Some(first) = taken.get(&key) else {
+                taken.insert(key, &session.id);
+                continue;
+            };
+            let id = &session.id;
+            let mine = place.at(id.modem.as_str()).at("sessions").at(id.session.as_str());
+            let (word, at) = match &session.access {
+                Access::Plain { .. } => ("client id", mine.at("client_id")),
+                Access::Aliyun { .. } => ("device", mine.at("device_name")),
+            };
+            let message = format!("{first} has the same {word} `{}` at this broker", key.2);
+            let help = "the broker would end each session as the other one connects";
+            self.error(&at, message, Some(help.to_owned()));
+        }
+    }
+}
+
+fn fault_of(error: aliyun::FieldError) -> Fault {
+    Fault::new(error.fault)
+}

@@ -1,0 +1,381 @@
+//! The validated fleet: what the rest of the agent works with. Nothing in it needs a second look.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::topic::topic_matches;
+use crate::aliyun;
+use crate::secret::{Ref, SecretError};
+
+/// A name of the file: `[A-Za-z0-9_-]{1,32}`. It becomes label values and parts of client ids.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(String);
+
+impl Name {
+    /// The most bytes of a name.
+    pub const MAX_BYTES: usize = 32;
+
+    /// A name, or `None` where `text` is not one.
+    pub fn new(text: &str) -> Option<Self> {
+        let fits = (1..=Self::MAX_BYTES).contains(&text.len());
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+        (fits && text.bytes().all(allowed)).then(|| Self(text.to_owned()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Which session: `modem/session`, unique within a fleet.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId {
+    /// The modem it runs on.
+    pub modem: Name,
+    /// Its name on that modem.
+    pub session: Name,
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.modem, self.session)
+    }
+}
+
+/// The whole file, checked. Two that are equal ask for the same; see [`Ref`] on rotated secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fleet {
+    /// The gateway's name: `gateway`, or the first label of the host name.
+    pub gateway: Name,
+    /// How long an orderly end may take.
+    pub shutdown_grace: Duration,
+    /// The HTTP listener.
+    pub http: Http,
+    /// The store.
+    pub queue: Queue,
+    /// The modems in file order.
+    pub modems: Vec<Modem>,
+    pub(super) routes: Vec<Route>,
+}
+
+impl Fleet {
+    /// The routes in file order, of which the first that matches counts. Without `routes` in the
+    /// file there is one: `#` over all sessions in file order.
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// The route that `topic` takes.
+    pub fn route(&self, topic: &str) -> Option<&Route> {
+        self.routes.iter().find(|route| topic_matches(&route.topic, topic))
+    }
+
+    /// All sessions, modem by modem in file order.
+    pub fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.modems.iter().flat_map(|modem| &modem.sessions)
+    }
+}
+
+/// `http`: metrics, health, status page, API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// The TCP address; beyond loopback only where `token` is given.
+    pub listen: SocketAddr,
+    /// What a caller of the API must show.
+    pub token: Option<Ref>,
+    /// A unix socket for the API, at most 107 bytes long.
+    pub socket: Option<PathBuf>,
+}
+
+/// `queue`: the durable store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Its folder or file.
+    pub path: PathBuf,
+    /// The most bytes of messages, at least 1 MiB.
+    pub max_bytes: u64,
+    /// What happens to a message that no longer fits.
+    pub when_full: WhenFull,
+}
+
+/// What a full store does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The hand-in is refused.
+    #[default]
+    Reject,
+    /// The oldest messages go, although they were acknowledged.
+    DropOldest,
+    /// The new message goes, and the answer says so.
+    DropNewest,
+}
+
+/// One modem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Modem {
+    /// Its name in the fleet.
+    pub name: Name,
+    /// Which device it is.
+    pub matching: Match,
+    /// The access point; the modem's own setting where it is absent.
+    pub apn: Option<Apn>,
+    /// The SIM's PIN, 4 to 8 digits.
+    pub pin: Option<Ref>,
+    /// Whether it may register in a foreign network.
+    pub roaming: Roaming,
+    /// The time between two readings of signal and registration.
+    pub poll: Duration,
+    /// Its MQTT sessions in file order.
+    pub sessions: Vec<Session>,
+}
+
+/// `match`: all keys that are given must hold.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Match {
+    /// The tty, an absolute path.
+    pub port: PathBuf,
+    /// The device's IMEI, 15 digits.
+    pub imei: Option<String>,
+    /// The SIM's number, 18 to 20 digits, in rare cases with letters.
+    pub iccid: Option<String>,
+    /// The beginning of the model's name in any case, without `SIMCOM_`.
+    pub model: Option<String>,
+}
+
+/// An access point of a mobile network. Every text may be quoted into an AT command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Apn {
+    /// Its name, at most 100 bytes.
+    pub name: String,
+    /// The user, where the network asks for one.
+    pub user: Option<String>,
+    /// The password of that user.
+    pub password: Option<Ref>,
+    /// The kind of addresses.
+    pub kind: PdpType,
+}
+
+/// The kind of a PDP context (27.007 §10.1.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PdpType {
+    /// IPv4, the default.
+    #[default]
+    Ip,
+    /// IPv6.
+    Ipv6,
+    /// Both.
+    Ipv4v6,
+}
+
+impl PdpType {
+    /// The word of AT+CGDCONT.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ip => "IP",
+            Self::Ipv6 => "IPV6",
+            Self::Ipv4v6 => "IPV4V6",
+        }
+    }
+}
+
+/// Whether a modem may roam.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Roaming {
+    /// Registration abroad (stat 5) is not used.
+    #[default]
+    Deny,
+    /// It is used like home.
+    Allow,
+}
+
+/// One MQTT session inside a modem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Which one.
+    pub id: SessionId,
+    /// The broker's name in the file.
+    pub broker: Name,
+    /// How it signs in.
+    pub access: Access,
+    /// Whole seconds, 1 to 64,800; 30 to 1,200 for Alibaba Cloud.
+    pub keep_alive: Duration,
+    /// Whether the broker forgets the session at its end.
+    pub clean_session: bool,
+    /// What the broker says when the session is lost.
+    pub will: Option<Will>,
+    /// What is subscribed, no filter twice.
+    pub subscribe: Vec<Subscription>,
+}
+
+/// How a session signs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A plain MQTT broker.
+    Plain {
+        /// Its host name or IPv4 address.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// At most 128 bytes.
+        client_id: String,
+        /// At most 256 bytes.
+        username: Option<String>,
+        /// At most 256 bytes; only with a user name.
+        password: Option<Ref>,
+    },
+    /// Alibaba Cloud: the client id, user name and password are computed.
+    Aliyun {
+        /// The device.
+        device: aliyun::Device,
+        /// How it signs.
+        options: aliyun::Options,
+        /// Its secret.
+        secret: Ref,
+    },
+}
+
+/// What a CONNECT needs. All may be quoted into an AT command. `Debug` hides the password.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// Host name or IPv4 address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Client id, at most 128 bytes.
+    pub client_id: String,
+    /// User name, at most 256 bytes.
+    pub username: Option<String>,
+    /// Password, at most 256 bytes.
+    pub password: Option<SecretString>,
+}
+
+/// Why a session cannot sign in.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginError {
+    /// Its secret cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A value cannot be signed.
+    #[error(transparent)]
+    Field(#[from] aliyun::FieldError),
+}
+
+impl Session {
+    /// Host and port of the broker.
+    pub fn address(&self) -> (String, u16) {
+        match &self.access {
+            Access::Plain { host, port, .. } => (host.clone(), *port),
+            Access::Aliyun { device, options, .. } => device.address(&options.endpoint),
+        }
+    }
+
+    /// The client id as it is sent.
+    pub fn client_id(&self) -> String {
+        match &self.access {
+            Access::Plain { client_id, .. } => client_id.clone(),
+            Access::Aliyun { device, options, .. } => device.client_id(options),
+        }
+    }
+
+    /// Reads the secret and makes of it what a CONNECT needs. It reads a file: call it where
+    /// blocking is allowed, before each connect, so that a rotated secret is taken up.
+    ///
+    /// # Errors
+    /// [`LoginError::Secret`] where the secret is not there or not usable any more.
+    pub fn login(&self) -> Result<Login, LoginError> {
+        match &self.access {
+            Access::Plain { host, port, client_id, username, password } => Ok(Login {
+                host: host.clone(),
+                port: *port,
+                client_id: client_id.clone(),
+                username: username.clone(),
+                password: password.as_ref().map(Ref::read).transpose()?,
+            }),
+            Access::Aliyun { device, options, secret } => {
+                let signed = device.sign(&secret.read()?, options)?;
+                Ok(Login {
+                    host: signed.host,
+                    port: signed.port,
+                    client_id: signed.client_id,
+                    username: Some(signed.username),
+                    password: Some(signed.password),
+                })
+            }
+        }
+    }
+}
+
+/// A last will. Topic and payload have 1 to 1,024 bytes (AT+CMQTTWILLTOPIC, AT+CMQTTWILLMSG).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Will {
+    /// A topic without wildcards.
+    pub topic: String,
+    /// The payload.
+    pub payload: String,
+    /// Quality of service.
+    pub qos: Qos,
+    /// Whether the broker keeps it.
+    pub retain: bool,
+}
+
+/// One subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// A checked topic filter.
+    pub filter: String,
+    /// The highest quality of service asked for.
+    pub qos: Qos,
+}
+
+/// Quality of service (MQTT 3.1.1 §4.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Qos {
+    /// 0.
+    AtMostOnce,
+    /// 1, the default everywhere.
+    #[default]
+    AtLeastOnce,
+    /// 2.
+    ExactlyOnce,
+}
+
+impl Qos {
+    /// The number on the wire.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::AtMostOnce => 0,
+            Self::AtLeastOnce => 1,
+            Self::ExactlyOnce => 2,
+        }
+    }
+}
+
+/// One route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// A checked topic filter.
+    pub topic: String,
+    /// The sessions, the preferred one first; every one exists, none twice.
+    pub to: Vec<SessionId>,
+    /// How they share the work.
+    pub policy: Policy,
+}
+
+/// How the sessions of a route share the work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// The first that can; the next where it cannot.
+    #[default]
+    Failover,
+}

@@ -1,0 +1,184 @@
+//! `fleet.yaml`: reading, checking, and saying what is wrong with it and where.
+//!
+//! One path for `run`, `reload` and `check`: read (at most [`MAX_BYTES`]) → the tree with places
+//! (`tree`) → every unknown or misplaced key at once (`shape`) → serde_yaml into typed text
+//! (`raw`) → every value at once (`build`) → the secrets. A file with one error is refused as
+//! a whole; what this version does not carry is refused at its place, never taken and ignored.
+
+mod build;
+mod fleet;
+mod problem;
+mod raw;
+mod shape;
+mod topic;
+mod tree;
+mod words;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+pub use fleet::{
+    Access, Apn, Fleet, Http, Login, LoginError, Match, Modem, Name, PdpType, Policy, Qos, Queue,
+    Roaming, Route, Session, SessionId, Subscription, WhenFull, Will,
+};
+pub use problem::{Problem, Problems, Severity};
+pub use topic::{check_filter, check_name, topic_matches};
+
+use problem::{Report, Source};
+use tree::Kind;
+
+/// The largest file that is read.
+pub const MAX_BYTES: u64 = 1024 * 1024;
+
+/// A file that may be used.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What it asks for.
+    pub fleet: Fleet,
+    /// What the operator should know; none of it is an error.
+    pub warnings: Problems,
+}
+
+/// Whether the secrets that a file refers to are read as a part of its check.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Secrets {
+    /// They are: a missing one refuses the file.
+    #[default]
+    Read,
+    /// They are not: for a check on another machine.
+    Skip,
+}
+
+/// What a file means beyond its text.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// The folder that relative paths in the file begin at.
+    pub folder: PathBuf,
+    /// The machine's name, for `gateway`.
+    pub host_name: Option<String>,
+    /// Whether secrets are read.
+    pub secrets: Secrets,
+}
+
+impl Context {
+    /// The context of the file at `path` on this machine.
+    pub fn of(path: &Path, secrets: Secrets) -> Self {
+        let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        Self {
+            folder: path.parent().map(Path::to_owned).unwrap_or_default(),
+            host_name: host_name.map(|name| name.trim().to_owned()),
+            secrets,
+        }
+    }
+}
+
+/// Reads and checks the file at `path`, and the secrets it refers to.
+///
+/// # Errors
+/// All the problems found, warnings among them; at least one is an error.
+pub fn load(path: &Path) -> Result<Loaded, Problems> {
+    load_with(path, Secrets::Read)
+}
+
+/// [`load`], with a choice about the secrets.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(path: &Path, secrets: Secrets) -> Result<Loaded, Problems> {
+    let name = path.display().to_string();
+    match read(path) {
+        Ok(bytes) => parse(&name, bytes, &Context::of(path, secrets)),
+        Err(error) => {
+            let message = format!("cannot read the configuration: {error}");
+            Err(refuse(Source::new(&name, String::new()), 0, message, None))
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // One byte beyond the limit tells "too large" from "just fits".
+    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Checks `bytes` as the content of the file `name`.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(name: &str, bytes: Vec<u8>, context: &Context) -> Result<Loaded, Problems> {
+    let source = text(name, bytes)?;
+    let mut report = Report::default();
+    let Some(root) = tree::read(&source, &mut report) else {
+        report.mask_secret_lines(&source, &shape::SECRET_KEYS);
+        return Err(report.finish(source));
+    };
+    if root.kind == Kind::Null {
+        let help = "it needs at least `modems:` with one modem".to_owned();
+        return Err(refuse(source, 0, "the file is empty", Some(help)));
+    }
+    shape::check(&shape::FLEET, &root, "", &source, &mut report);
+    let fleet = typed(&source, &mut report)
+        .and_then(|raw| build::fleet(&raw, &root, &source, context, &mut report));
+    match fleet {
+        Some(fleet) if !report.has_errors() => {
+            Ok(Loaded { fleet, warnings: report.finish(source) })
+        }
+        _ => Err(report.finish(source)),
+    }
+}
+
+/// The text of the file, where it is text.
+fn text(name: &str, bytes: Vec<u8>) -> Result<Source, Problems> {
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_BYTES {
+        let message = "the file is larger than 1 MiB; that is no fleet.yaml";
+        return Err(refuse(Source::new(name, String::new()), 0, message, None));
+    }
+    let mut text = String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let good = String::from_utf8_lossy(error.as_bytes().get(..valid).unwrap_or_default());
+        let source = Source::new(name, good.into_owned());
+        let end = source.text.len();
+        refuse(source, end, "the file is not UTF-8 text from here on", None)
+    })?;
+    if text.starts_with('\u{feff}') {
+        text.drain(..'\u{feff}'.len_utf8());
+    }
+    let source = Source::new(name, text);
+    // YAML 1.1 and 1.2 differ on the last three as line ends, and so would the two readings here.
+    let odd = |c: char| {
+        (c.is_control() && !matches!(c, '\n' | '\r' | '\t')) || matches!(c, '\u{2028}' | '\u{2029}')
+    };
+    if let Some((at, c)) = source.text.char_indices().find(|(_, c)| odd(*c)) {
+        let message = format!("the file holds the character U+{:04X} here", u32::from(c));
+        let help = "in double quotes such a character may be written as an escape".to_owned();
+        return Err(refuse(source, at, message, Some(help)));
+    }
+    Ok(source)
+}
+
+/// A refusal for a single reason.
+fn refuse(source: Source, at: usize, message: impl Into<String>, help: Option<String>) -> Problems {
+    let mut report = Report::default();
+    report.error(&source, at..at, "", message, help);
+    report.mask_secret_lines(&source, &shape::SECRET_KEYS);
+    report.finish(source)
+}
+
+/// The typed reading. After [`shape::check`] it fails only where that already reported.
+fn typed(source: &Source, report: &mut Report) -> Option<raw::RawFleet> {
+    let reader = serde_yaml::Deserializer::from_str(&source.text);
+    match serde_path_to_error::deserialize(reader) {
+        Ok(raw) => Some(raw),
+        Err(_) if report.has_errors() => None,
+        Err(error) => {
+            let path = error.path().to_string();
+            let at = error.inner().location().map_or(0, |place| place.index());
+            // Without serde's words: they quote the value, which may be a secret.
+            let message = format!("`{path}` cannot be read as what belongs there");
+            report.error(source, at..at, &path, message, None);
+            None
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! The keys of the file: which there are, which are still to come, and what stands under each.
+//!
+//! One walk over the tree finds every unknown key, every list where a mapping belongs and every
+//! secret in plain text at once; the typed reading after it would stop at the first.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use super::problem::{Report, Source};
+use super::tree::{Kind, Node};
+use super::words::{did_you_mean, listed, nearest, shorten};
+
+/// What stands under a key.
+pub(super) enum Shape {
+    /// A single value.
+    Scalar,
+    /// A reference to a secret.
+    Secret,
+    /// A mapping with these keys.
+    Map(&'static Keys),
+    /// A single value, or a mapping with these keys.
+    ScalarOr(&'static Keys),
+    /// A mapping whose keys are names.
+    Named(&'static Self),
+    /// A list.
+    List(&'static Self),
+    /// A key of the contract that this version does not carry, and why.
+    Later(&'static str),
+}
+
+/// The keys of one mapping.
+pub(super) struct Keys {
+    /// How messages call the mapping.
+    pub(super) of: &'static str,
+    /// Each key and what stands under it.
+    pub(super) keys: &'static [(&'static str, Shape)],
+}
+
+use Shape::{Later, List, Map, Named, Scalar, ScalarOr, Secret};
+
+/// The whole file.
+pub(super) static FLEET: Shape = Map(&Keys {
+    of: "the file",
+    keys: &[
+        ("gateway", Scalar),
+        ("shutdown_grace", Scalar),
+        ("http", Map(&HTTP)),
+        ("queue", Map(&QUEUE)),
+        ("hand_in", Later("the MQTT listener is not built yet; hand messages in over HTTP")),
+        ("brokers", Named(&Map(&BROKER))),
+        ("modems", Named(&Map(&MODEM))),
+        ("routes", List(&Map(&ROUTE))),
+        ("gateways", Later("write one file for each gateway")),
+    ],
+});
+
+pub(super) static HTTP: Keys =
+    Keys { of: "`http`", keys: &[("listen", Scalar), ("token", Secret), ("socket", Scalar)] };
+
+pub(super) static QUEUE: Keys =
+    Keys { of: "`queue`", keys: &[("path", Scalar), ("max_bytes", Scalar), ("when_full", Scalar)] };
+
+pub(super) static BROKER: Keys = Keys {
+    of: "a broker",
+    keys: &[
+        ("url", Scalar),
+        ("username", Scalar),
+        ("password", Secret),
+        ("provider", Scalar),
+        ("region", Scalar),
+        ("instance_id", Scalar),
+        ("tls", Later(NO_TLS)),
+    ],
+};
+
+pub(super) static MODEM: Keys = Keys {
+    of: "a modem",
+    keys: &[
+        ("match", Map(&MATCH)),
+        ("apn", ScalarOr(&APN)),
+        ("pin", Secret),
+        ("roaming", Scalar),
+        ("poll", Scalar),
+        ("sessions", Named(&Map(&SESSION))),
+    ],
+};
+
+pub(super) static MATCH: Keys = Keys {
+    of: "`match`",
+    keys: &[
+        ("imei", Scalar),
+        ("iccid", Scalar),
+        ("usb_path", Later("modems are not found by USB yet; name the tty with `port`")),
+        ("port", Scalar),
+        ("model", Scalar),
+    ],
+};
+
+pub(super) static APN: Keys = Keys {
+    of: "`apn`",
+    keys: &[("name", Scalar), ("user", Scalar), ("password", Secret), ("type", Scalar)],
+};
+
+pub(super) static SESSION: Keys = Keys {
+    of: "a session",
+    keys: &[
+        ("broker", Scalar),
+        ("client_id", Scalar),
+        ("keep_alive", Scalar),
+        ("clean_session", Scalar),
+        ("will", Map(&WILL)),
+        ("subscribe", List(&Map(&SUBSCRIBE))),
+        ("product_key", Scalar),
+        ("device_name", Scalar),
+        ("device_secret", Secret),
+        ("securemode", Scalar),
+        ("signmethod", Scalar),
+        ("timestamp", Scalar),
+        ("host", Scalar),
+        ("instance_id", Scalar),
+        ("tls", Later(NO_TLS)),
+    ],
+};
+
+pub(super) static WILL: Keys = Keys {
+    of: "`will`",
+    keys: &[("topic", Scalar), ("payload", Scalar), ("qos", Scalar), ("retain", Scalar)],
+};
+
+pub(super) static SUBSCRIBE: Keys =
+    Keys { of: "a subscription", keys: &[("filter", Scalar), ("qos", Scalar)] };
+
+pub(super) static ROUTE: Keys =
+    Keys { of: "a route", keys: &[("topic", Scalar), ("to", List(&Scalar)), ("policy", Scalar)] };
+
+pub(super) static SECRET: Keys = Keys {
+    of: "a secret's place",
+    keys: &[("file", Scalar), ("env", Scalar), ("credential", Scalar)],
+};
+
+const NO_TLS: &str = "TLS inside the modem is not built yet";
+
+/// Checks `node` and all below it against `shape`. `path` are the keys that lead there.
+pub(super) fn check(shape: &Shape, node: &Node, path: &str, source: &Source, report: &mut Report) {
+    Walk { source, report }.visit(shape, node, node.span.clone(), path);
+}
+
+struct Walk<'a> {
+    source: &'a Source,
+    report: &'a mut Report,
+}
+
+impl Walk<'_> {
+    /// `name` is where the key stands, for values that have no place of their own.
+    fn visit(&mut self, shape: &Shape, node: &Node, name: Range<usize>, path: &str) {
+        let key = last(path);
+        if let Later(why) = shape {
+            // Nobody looked for secrets in there, `users:` of the listener for example.
+            self.report.mask(node.span.clone());
+            let message = format!("`{key}` is not supported by this version: {why}");
+            return self.report.error(self.source, name, path, message, None);
+        }
+        if node.kind == Kind::Null && !path.is_empty() {
+            let message = format!("`{key}` has no value");
+            let help = "give it one, or leave the key out".to_owned();
+            return self.report.error(self.source, name, path, message, Some(help));
+        }
+        match (shape, node.kind) {
+            (Scalar | ScalarOr(_), Kind::Scalar) => self.mask_url(key, node),
+            (Secret, Kind::Scalar) => self.plain_secret(node, path),
+            (Secret, Kind::Map) => self.secret(node, &name, path),
+            (Map(keys) | ScalarOr(keys), Kind::Map) => self.map(keys, node, path),
+            (Named(each), Kind::Map) => self.named(each, node, path),
+            (List(each), Kind::List) => {
+                for (at, item) in node.items.iter().enumerate() {
+                    self.visit(each, item, item.span.clone(), &format!("{path}[{at}]"));
+                }
+            }
+            _ => self.mismatch(shape, node, path),
+        }
+    }
+
+    fn named(&mut self, each: &Shape, node: &Node, path: &str) {
+        let mut seen = HashSet::new();
+        for (name, value) in &node.entries {
+            if self.merge_key(name, path) {
+                continue;
+            }
+            let path = join(path, &name.text);
+            // `7600` and `"7600"` are two keys to YAML and one name to us.
+            if !seen.insert(name.text.as_str()) {
+                let message = format!("duplicate key `{}`", shorten(&name.text));
+                self.report.error(self.source, name.span.clone(), &path, message, None);
+            }
+            self.visit(each, value, name.span.clone(), &path);
+        }
+    }
+
+    fn map(&mut self, keys: &Keys, node: &Node, path: &str) {
+        for (name, value) in &node.entries {
+            // A place for YAML anchors, at the top only.
+            let is_free = path.is_empty() && name.text.starts_with("x-");
+            if is_free || self.merge_key(name, path) {
+                continue;
+            }
+            match keys.keys.iter().find(|(key, _)| *key == name.text) {
+                Some((key, shape)) => {
+                    self.visit(shape, value, name.span.clone(), &join(path, key));
+                }
+                None => self.unknown(keys, name, value, path),
+            }
+        }
+    }
+
+    fn unknown(&mut self, keys: &Keys, name: &Node, value: &Node, path: &str) {
+        let known: Vec<&str> = keys.keys.iter().map(|(key, _)| *key).collect();
+        let meant = nearest(&name.text, &known);
+        if looks_secret(&name.text) || meant.is_some_and(looks_secret) {
+            self.report.mask(value.span.clone());
+        }
+        let shown = shorten(&name.text);
+        let help = did_you_mean(&name.text, &known).unwrap_or_else(|| {
+            let carried = keys.keys.iter().filter(|(_, shape)| !matches!(shape, Later(_)));
+            let carried: Vec<&str> = carried.map(|(key, _)| *key).collect();
+            format!("{} may have {}", keys.of, listed(&carried, "and"))
+        });
+        let message = format!("unknown key `{shown}` in {}", keys.of);
+        let path = join(path, &shown);
+        self.report.error(self.source, name.span.clone(), &path, message, Some(help));
+    }
+
+    /// Reports `<<`, which serde_yaml would take for a key of that name.
+    fn merge_key(&mut self, name: &Node, path: &str) -> bool {
+        if name.text == "<<" {
+            let message = "merge keys (`<<`) are not supported; write the keys out";
+            let help = "an alias may stand for a whole value: `will: *last_will`".to_owned();
+            self.report.error(self.source, name.span.clone(), path, message, Some(help));
+        }
+        name.text == "<<"
+    }
+
+    fn plain_secret(&mut self, node: &Node, path: &str) {
+        self.report.mask(node.span.clone());
+        let key = last(path);
+        let message = format!("`{key}` must not stand in this file in plain text");
+        let help = format!(
+            "put it into a file of its own and write `{key}: {{ file: /run/secrets/{key} }}`; \
+             `{{ env: NAME }}` and `{{ credential: NAME }}` work too"
+        );
+        self.report.error(self.source, node.span.clone(), path, message, Some(help));
+    }
+
+    fn secret(&mut self, node: &Node, name: &Range<usize>, path: &str) {
+        self.map(&SECRET, node, path);
+        let known = |(key, _): &&(Node, Node)| SECRET.keys.iter().any(|(k, _)| *k == key.text);
+        if node.entries.iter().filter(known).count() != 1 {
+            let message =
+                format!("`{}` needs exactly one of `file`, `env` and `credential`", last(path));
+            self.report.error(self.source, name.clone(), path, message, None);
+        }
+    }
+
+    fn mismatch(&mut self, shape: &Shape, node: &Node, path: &str) {
+        let wanted = match shape {
+            Scalar | Later(_) => "a single value",
+            Secret => "`{ file: … }`, `{ env: … }` or `{ credential: … }`",
+            Map(_) => "a mapping of keys to values",
+            ScalarOr(_) => "a single value or a mapping",
+            Named(_) => "a mapping of names to their settings",
+            List(_) => "a list, `[ … ]`",
+        };
+        if matches!(shape, Secret) || looks_secret(last(path)) {
+            self.report.mask(node.span.clone());
+        }
+        let subject =
+            if path.is_empty() { "the file".to_owned() } else { format!("`{}`", last(path)) };
+        let message = format!("{subject} must be {wanted}, not {}", node.noun());
+        self.report.error(self.source, node.span.clone(), path, message, None);
+    }
+
+    /// A URL may hold a password: it is refused later, and shown to nobody before.
+    fn mask_url(&mut self, key: &str, node: &Node) {
+        if key == "url" && node.text.contains('@') {
+            self.report.mask(node.span.clone());
+        }
+    }
+}
+
+/// The keys whose values are secrets.
+pub(super) const SECRET_KEYS: [&str; 4] = ["password", "device_secret", "pin", "token"];
+
+/// Whether the value under an unknown key had better not be shown.
+fn looks_secret(key: &str) -> bool {
+    let key = key.to_lowercase();
+    SECRET_KEYS.contains(&key.as_str())
+        || ["pass", "secret", "token", "key"].iter().any(|part| key.contains(part))
+}
+
+/// The last key of a path, without the brackets of a list.
+pub(super) fn last(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+/// A path and one key more.
+pub(super) fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}

@@ -1,0 +1,332 @@
+//! Single values of the file: what each must look like, and what it becomes.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use super::fleet::Name;
+use super::topic;
+
+/// What is wrong with a value, as the end of a sentence that begins with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// Such as "must be …".
+    pub(super) text: String,
+    /// What to write instead.
+    pub(super) help: Option<String>,
+}
+
+impl Fault {
+    pub(super) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), help: None }
+    }
+
+    pub(super) fn help(text: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { text: text.into(), help: Some(help.into()) }
+    }
+}
+
+/// A name that becomes a label value and a part of client ids.
+pub(super) fn name(text: &str) -> Result<Name, Fault> {
+    Name::new(text)
+        .ok_or_else(|| Fault::new("must be a name of 1 to 32 letters, digits, `_` or `-`"))
+}
+
+/// A duration with its unit, within bounds.
+pub(super) fn duration(text: &str, min: Duration, max: Duration) -> Result<Duration, Fault> {
+    let show = |d: Duration| humantime::format_duration(d).to_string();
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        let help = format!("write `{text}s` if seconds are meant");
+        return Err(Fault::help("needs a unit", help));
+    }
+    let value = humantime::parse_duration(text).map_err(|_fault| {
+        Fault::help("is no duration", "write a number and a unit, such as `10s`, `500ms` or `2m`")
+    })?;
+    if value < min || value > max {
+        return Err(Fault::new(format!("must be {} to {}", show(min), show(max))));
+    }
+    Ok(value)
+}
+
+/// A keep-alive: whole seconds, since MQTT and the modems count in seconds (3.1.1 §3.1.2.10).
+pub(super) fn keep_alive(text: &str, min: u64, max: u64) -> Result<Duration, Fault> {
+    let (min, max) = (Duration::from_secs(min), Duration::from_secs(max));
+    let value = duration(text, min, max)?;
+    if value.subsec_nanos() != 0 {
+        return Err(Fault::new("must be whole seconds"));
+    }
+    Ok(value)
+}
+
+/// A size in bytes, with or without a unit, of at least `min`.
+pub(super) fn size(text: &str, min: ByteSize) -> Result<u64, Fault> {
+    let value = ByteSize::from_str(text).map_err(|_fault| {
+        Fault::help("is no size", "write a number and a unit, such as `64MiB`")
+    })?;
+    if value < min {
+        return Err(Fault::new(format!("must be at least {min}")));
+    }
+    Ok(value.as_u64())
+}
+
+/// `true` or `false`.
+pub(super) fn boolean(text: &str) -> Result<bool, Fault> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        "yes" | "on" | "Yes" | "On" | "True" => {
+            Err(Fault::help("must be `true` or `false`", "write `true`"))
+        }
+        "no" | "off" | "No" | "Off" | "False" => {
+            Err(Fault::help("must be `true` or `false`", "write `false`"))
+        }
+        _ => Err(Fault::new("must be `true` or `false`")),
+    }
+}
+
+/// One of a few words.
+pub(super) fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Fault> {
+    if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+        return Ok(*value);
+    }
+    let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    let help = did_you_mean(text, &known);
+    let text = format!("must be {}, not `{}`", listed(&known, "or"), shorten(text));
+    Err(Fault { text, help })
+}
+
+/// Text that is quoted into an AT command.
+pub(super) fn quoted(text: &str, max: usize) -> Result<String, Fault> {
+    if text.is_empty() {
+        return Err(Fault::new("is empty"));
+    }
+    if text.len() > max {
+        return Err(Fault::new(format!("has {} bytes; the modem takes {max}", text.len())));
+    }
+    match text.chars().find(|c| *c == '"' || !(*c == ' ' || c.is_ascii_graphic())) {
+        None => Ok(text.to_owned()),
+        Some('"') => Err(Fault::new("holds a quote (\"), which cannot be sent in an AT command")),
+        Some(c) if c.is_control() => Err(Fault::new(format!(
+            "holds the control character U+{:04X}, which cannot be sent in an AT command",
+            u32::from(c)
+        ))),
+        Some(c) => Err(Fault::new(format!(
+            "holds `{c}`, which is beyond ASCII and cannot be sent in an AT command"
+        ))),
+    }
+}
+
+/// A topic to publish on.
+pub(super) fn topic_name(text: &str) -> Result<String, Fault> {
+    topic::check_name(text).map_err(Fault::new)?;
+    Ok(text.to_owned())
+}
+
+/// A topic filter.
+pub(super) fn topic_filter(text: &str) -> Result<String, Fault> {
+    topic::check_filter(text).map_err(Fault::new)?;
+    Ok(text.to_owned())
+}
+
+/// A host name or an IPv4 address, of which a `tcp://` URL of 256 bytes can be made.
+pub(super) fn host(text: &str) -> Result<String, Fault> {
+    quoted(text, 244)?;
+    if text.starts_with('[') || text.matches(':').count() > 1 {
+        return Err(Fault::new("is an IPv6 address; the modems take a name or an IPv4 address"));
+    }
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && !label.starts_with('-')
+    };
+    if text.strip_suffix('.').unwrap_or(text).split('.').all(label) {
+        Ok(text.to_owned())
+    } else {
+        Err(Fault::new("must be a host name or an IPv4 address"))
+    }
+}
+
+/// `HOST` or `HOST:PORT`.
+pub(super) fn host_port(text: &str, default_port: u16) -> Result<(String, u16), Fault> {
+    match text.rsplit_once(':') {
+        Some((name, port)) if !name.contains(':') => {
+            let port = port
+                .parse::<u16>()
+                .ok()
+                .filter(|port| *port != 0)
+                .ok_or_else(|| Fault::new("must have a port of 1 to 65535"))?;
+            Ok((host(name)?, port))
+        }
+        _ => Ok((host(text)?, default_port)),
+    }
+}
+
+/// The URL of a broker.
+pub(super) fn broker_url(text: &str) -> Result<(String, u16), Fault> {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err(Fault::help("must be mqtt://HOST:PORT", "the scheme is missing"));
+    };
+    if rest.contains('@') {
+        return Err(Fault::help(
+            "must not hold a user name or a password",
+            "they have keys of their own: `username:` and `password: { file: … }`",
+        ));
+    }
+    match scheme {
+        "mqtt" => host_port(rest.strip_suffix('/').unwrap_or(rest), 1883),
+        "mqtts" | "ssl" | "tls" => Err(Fault::new(
+            "asks for TLS, which is not supported by this version: TLS inside the modem is not built yet",
+        )),
+        "tcp" => Err(Fault::help("must begin with mqtt://", format!("write `mqtt://{rest}`"))),
+        _ => Err(Fault::new("must begin with mqtt://")),
+    }
+}
+
+/// The address to listen on.
+pub(super) fn listen(text: &str) -> Result<SocketAddr, Fault> {
+    text.parse().map_err(|_fault| {
+        Fault::help("must be ADDRESS:PORT", "write `127.0.0.1:9810`; a name is not resolved here")
+    })
+}
+
+/// So many digits.
+pub(super) fn digits(text: &str, min: usize, max: usize) -> Result<String, Fault> {
+    if (min..=max).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit()) {
+        return Ok(text.to_owned());
+    }
+    let count = if min == max { min.to_string() } else { format!("{min} to {max}") };
+    Err(Fault::new(format!("must be {count} digits")))
+}
+
+/// A value for a message: its beginning, without control characters.
+pub(super) fn shorten(text: &str) -> String {
+    let mut short: String =
+        text.chars().take(40).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if text.chars().nth(40).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+/// `a, b or c`, each in back quotes.
+pub(super) fn listed(words: &[&str], last: &str) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    match quoted.split_last() {
+        None => String::new(),
+        Some((only, [])) => only.clone(),
+        Some((end, rest)) => format!("{} {last} {end}", rest.join(", ")),
+    }
+}
+
+/// The most words a slip is compared with: enough for any fleet, and bounded for any file.
+const MAX_CANDIDATES: usize = 1000;
+
+/// The known word that `word` is probably a slip of.
+pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    // Nothing of such a length is a slip of a key, and the distance takes the product of both.
+    if word.is_empty() || word.len() > 80 {
+        return None;
+    }
+    let folded = word.to_lowercase().replace('-', "_");
+    let allowed = (folded.chars().count() / 3).max(1);
+    known
+        .iter()
+        .filter(|known| known.len().abs_diff(folded.len()) <= allowed * 4)
+        .take(MAX_CANDIDATES)
+        .map(|known| (distance(&folded, &known.to_lowercase().replace('-', "_")), *known))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
+}
+
+/// "did you mean …?"
+pub(super) fn did_you_mean(word: &str, known: &[&str]) -> Option<String> {
+    nearest(word, known).map(|known| format!("did you mean `{known}`?"))
+}
+
+/// Edits between two words, a swap of two neighbours being one (optimal string alignment).
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before: Vec<usize> = Vec::new();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    let cell = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX - 1);
+    for (i, x) in a.iter().enumerate() {
+        let mut next = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let replace = cell(&row, j) + usize::from(x != y);
+            let mut best = replace.min(cell(&row, j + 1) + 1).min(cell(&next, j) + 1);
+            let swapped = i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x);
+            if swapped {
+                best = best.min(cell(&before, j - 1) + 1);
+            }
+            next.push(best);
+        }
+        before = std::mem::replace(&mut row, next);
+    }
+    cell(&row, b.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_find_their_word_and_strangers_do_not() {
+        let known = ["keep_alive", "clean_session", "will", "subscribe", "client_id"];
+        for (slip, want) in [
+            ("keepalive", Some("keep_alive")),
+            ("keep-alive", Some("keep_alive")),
+            ("kepe_alive", Some("keep_alive")),
+            ("Clean_Session", Some("clean_session")),
+            ("wil", Some("will")),
+            ("temperature", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(slip, &known), want, "{slip}");
+        }
+        assert_eq!(nearest(&"x".repeat(100_000), &known), None);
+    }
+
+    #[test]
+    fn a_swap_is_one_edit() {
+        assert_eq!(distance("rotues", "routes"), 1);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+
+    #[test]
+    fn durations_need_a_unit_and_keep_their_bounds() {
+        let (min, max) = (Duration::from_secs(1), Duration::from_secs(60));
+        assert_eq!(duration("90s", min, Duration::from_secs(90)), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("1m", min, max), Ok(max));
+        assert!(duration("10", min, max).unwrap_err().help.unwrap().contains("`10s`"));
+        for bad in ["", "x", "-1s", "61s", "0s", "999999999999999999999999y"] {
+            assert!(duration(bad, min, max).is_err(), "{bad}");
+        }
+        assert!(keep_alive("1500ms", 1, 60).is_err());
+    }
+
+    #[test]
+    fn urls_are_split_or_refused() {
+        assert_eq!(broker_url("mqtt://b.example.com"), Ok(("b.example.com".to_owned(), 1883)));
+        assert_eq!(broker_url("mqtt://10.0.0.1:18830/"), Ok(("10.0.0.1".to_owned(), 18830)));
+        for (bad, want) in [
+            ("b.example.com:1883", "mqtt://HOST:PORT"),
+            ("mqtts://b:8883", "not supported by this version"),
+            ("tcp://b:1883", "must begin with mqtt://"),
+            ("mqtt://u:p@b", "user name"),
+            ("mqtt://b:0", "1 to 65535"),
+            ("mqtt://b:70000", "1 to 65535"),
+            ("mqtt://", "is empty"),
+            ("mqtt://b/path", "host name"),
+            ("mqtt://[::1]:1883", "IPv6"),
+            ("mqtt://a\"b", "quote"),
+            ("mqtt://a\r\nAT", "U+000D"),
+        ] {
+            let fault = broker_url(bad).unwrap_err();
+            assert!(fault.text.contains(want), "{bad}: {}", fault.text);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The HTTP server: metrics, health, and the API for local applications.
+
+mod publish;
+mod token;
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use prometheus::{Encoder, TextEncoder};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+use tower_http::timeout::TimeoutLayer;
+
+use crate::config::Fleet;
+use crate::metrics::Metrics;
+use crate::view::{View, oldest_age};
+
+pub use token::Token;
+
+/// The largest payload of a message (the modems' limit), in bytes.
+pub const MAX_PAYLOAD: usize = 10_240;
+
+/// No request takes longer than one fsync of a slow card; a client that sends its body drop by drop
+/// is cut off.
+const REQUEST: Duration = Duration::from_secs(30);
+
+/// A message that a connected session could carry must not wait longer than this for the gateway to
+/// count as ready.
+const READY_AGE: Duration = Duration::from_secs(300);
+
+/// What the handlers work with.
+#[derive(Clone)]
+pub struct App {
+    /// The fleet file, for its routes.
+    pub fleet: Arc<Fleet>,
+    /// What is true now.
+    pub view: View,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What a caller of the API must show.
+    pub token: Option<Token>,
+    /// Whether the agent is ending: it takes no more messages.
+    pub stop: CancellationToken,
+}
+
+/// An error answer: always JSON, with a word for programs and a sentence for people.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+impl ApiError {
+    /// An answer of this status.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = json!({ "error": self.code, "message": self.message });
+        (self.status, axum::Json(body)).into_response()
+    }
+}
+
+/// All routes.
+pub fn router(app: App) -> Router {
+    let api = Router::new()
+        .route("/api/v1/modems", get(modems))
+        .route("/api/v1/publish", post(publish::publish))
+        .layer(middleware::from_fn_with_state(app.clone(), token::required));
+    let open = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz));
+    api.merge(open)
+        .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "not_found", "no such path") })
+        .method_not_allowed_fallback(|| async {
+            ApiError::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "this path takes another method",
+            )
+        })
+        // Read one byte more than a payload may have, so that too large a one gets our own answer.
+        .layer(DefaultBodyLimit::max(MAX_PAYLOAD + 1))
+        .layer(middleware::from_fn(json_errors))
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST))
+        .with_state(app)
+}
+
+/// Errors that the framework makes are plain text; ours are JSON, all of them.
+async fn json_errors(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let is_json =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    let status = response.status();
+    if is_json || !status.is_client_error() {
+        return response;
+    }
+    let (code, message) = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ("too_large", format!("a payload has at most {MAX_PAYLOAD} bytes"))
+        }
+        _ => ("bad_request", "the request could not be read".to_owned()),
+    };
+    ApiError::new(status, code, message).into_response()
+}
+
+async fn modems(State(app): State<App>) -> axum::Json<Value> {
+    axum::Json(app.view.json())
+}
+
+/// The text format; a scrape reads what is cached and never talks to a modem.
+async fn metrics(State(app): State<App>) -> Response {
+    let encoder = TextEncoder::new();
+    let mut text = Vec::new();
+    match encoder.encode(&app.metrics.registry().gather(), &mut text) {
+        Ok(()) => {
+            let kind = HeaderValue::from_static(prometheus::TEXT_FORMAT);
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(error) => {
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "metrics", error.to_string())
+                .into_response()
+        }
+    }
+}
+
+/// Whether messages flow: a session is connected, and none waits that it could carry.
+async fn readyz(State(app): State<App>) -> Response {
+    let mut reasons = Vec::new();
+    let connected = app.view.sessions().any(|session| session.state().is_connected());
+    if !connected {
+        reasons.push("no session is connected".to_owned());
+    } else if let Some(age) = oldest_age(&app.view.queue).filter(|age| *age > READY_AGE) {
+        reasons.push(format!("the oldest message has waited {} s", age.as_secs()));
+    }
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, axum::Json(json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response()
+}
+
+/// Binds a unix socket for user and group, in the place of a stale one.
+///
+/// # Errors
+/// What the system says; `AddrInUse` where another process listens there.
+pub async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
+    match UnixStream::connect(path).await {
+        Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)?
+        }
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+/// Serves until `stop`, and then ends what is under way.
+///
+/// # Errors
+/// What the system says of the listener.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+/// [`serve`] on a unix socket.
+///
+/// # Errors
+/// What the system says of the listener.
+pub async fn serve_socket(
+    listener: UnixListener,
+    router: Router,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}

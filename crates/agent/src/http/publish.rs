@@ -1,0 +1,277 @@
+//! `POST /api/v1/publish`: a message is answered once it is on disk.
+
+use std::time::{Duration, SystemTime};
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use queue::{
+    AppendError, DEFAULT_PRIORITY, MAX_NAME, MAX_PRIORITY, NewMessage, Outcome, StoreError,
+};
+use serde_json::{Value, json};
+
+use super::{ApiError, App, MAX_PAYLOAD};
+use crate::config::{self, Name, SessionId};
+use crate::forward::{route_lane, session_lane};
+
+/// The longest topic, in bytes: the modems' limit.
+const MAX_TOPIC: usize = 1_024;
+
+/// A request's parameters, checked.
+struct Params {
+    topic: String,
+    qos: u8,
+    retain: bool,
+    session: Option<SessionId>,
+    ttl: Option<Duration>,
+    priority: u8,
+}
+
+/// Takes a message.
+///
+/// # Errors
+/// [`ApiError`] by the contract: 400, 404, 413, 422, 429, 507.
+pub(super) async fn publish(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    if app.stop.is_cancelled() {
+        return Err(ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ending",
+            "the agent is ending",
+        ));
+    }
+    let params = Params::parse(query.as_deref().unwrap_or_default())?;
+    if body.len() > MAX_PAYLOAD {
+        let message =
+            format!("the payload has {} bytes, and at most {MAX_PAYLOAD} fit", body.len());
+        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message));
+    }
+    let message = NewMessage {
+        lane: lane(&app, &params)?,
+        qos: params.qos,
+        retain: params.retain,
+        priority: params.priority,
+        expires_at: params.ttl.and_then(|ttl| SystemTime::now().checked_add(ttl)),
+        key: idempotency_key(&headers)?,
+        ..NewMessage::new("", params.topic, body)
+    };
+    let receipt = app.view.queue.append(message).await.map_err(refused)?;
+    let id = receipt.id.to_string();
+    let answer = match receipt.outcome {
+        Outcome::Stored | Outcome::Duplicate => json!({ "id": id }),
+        Outcome::Dropped => json!({ "id": id, "dropped": true }),
+    };
+    Ok((StatusCode::ACCEPTED, Json(answer)))
+}
+
+/// Where the message waits: for its session, or by the first route that matches.
+fn lane(app: &App, params: &Params) -> Result<String, ApiError> {
+    if let Some(session) = &params.session {
+        return match app.view.session(session) {
+            Some(_) => Ok(session_lane(session)),
+            None => {
+                let known: Vec<String> =
+                    app.view.sessions().map(|session| session.id.to_string()).collect();
+                let message =
+                    format!("there is no session {session}; there are: {}", known.join(", "));
+                Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_session", message))
+            }
+        };
+    }
+    match app.fleet.route(&params.topic) {
+        Some(route) if !route.to.is_empty() => Ok(route_lane(route)),
+        _ => {
+            let message = format!("no route matches the topic {:?}", params.topic);
+            Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "no_route", message))
+        }
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if (1..=MAX_NAME).contains(&key.len()) => Ok(Some(key.to_owned())),
+        _ => Err(bad(
+            "idempotency_key",
+            format!("Idempotency-Key has 1 to {MAX_NAME} ASCII characters"),
+        )),
+    }
+}
+
+fn bad(code: &'static str, message: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, code, message)
+}
+
+/// What a failed append means to the caller.
+fn refused(error: AppendError) -> ApiError {
+    let words = modem::session::Chain(&error).to_string();
+    match error {
+        AppendError::Full { .. } => ApiError::new(StatusCode::TOO_MANY_REQUESTS, "full", words),
+        AppendError::TooLarge { .. } => {
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", words)
+        }
+        AppendError::Invalid(_) => bad("invalid", words),
+        AppendError::Store(StoreError::Closed) => {
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "ending", "the agent is ending")
+        }
+        AppendError::Store(_) => {
+            tracing::error!("a message could not be stored: {words}");
+            ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "disk", words)
+        }
+    }
+}
+
+impl Params {
+    fn parse(query: &str) -> Result<Self, ApiError> {
+        let mut topic = None;
+        let mut params = Self {
+            topic: String::new(),
+            qos: 1,
+            retain: false,
+            session: None,
+            ttl: None,
+            priority: DEFAULT_PRIORITY,
+        };
+        let mut seen = Vec::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if seen.contains(&key) {
+                return Err(bad("parameter", format!("the parameter {key:?} is given twice")));
+            }
+            seen.push(key);
+            let value = decode(value)
+                .ok_or_else(|| bad("parameter", format!("{key} is not URL-encoded UTF-8")))?;
+            match key {
+                "topic" => topic = Some(value),
+                "qos" => params.qos = within("qos", &value, 2)?,
+                "priority" => params.priority = within("priority", &value, MAX_PRIORITY)?,
+                "retain" => params.retain = boolean(&value)?,
+                "session" => params.session = Some(session(&value)?),
+                "ttl" => params.ttl = Some(duration(&value)?),
+                _ => {
+                    let known = "topic, qos, retain, session, ttl, priority";
+                    return Err(bad(
+                        "parameter",
+                        format!("unknown parameter {key:?}; known are {known}"),
+                    ));
+                }
+            }
+        }
+        params.topic = topic.ok_or_else(|| bad("topic", "the parameter topic is missing"))?;
+        check_topic(&params.topic)?;
+        Ok(params)
+    }
+}
+
+fn check_topic(topic: &str) -> Result<(), ApiError> {
+    if topic.len() > MAX_TOPIC {
+        return Err(bad(
+            "topic",
+            format!("the topic has {} bytes, and at most {MAX_TOPIC} fit", topic.len()),
+        ));
+    }
+    config::check_name(topic)
+        .map_err(|reason| bad("topic", format!("the topic {topic:?} is not valid: {reason}")))
+}
+
+fn within(key: &'static str, value: &str, max: u8) -> Result<u8, ApiError> {
+    let number = value.parse().ok().filter(|number| *number <= max);
+    number.ok_or_else(|| bad(key, format!("{key} is a number from 0 to {max}, not {value:?}")))
+}
+
+fn boolean(value: &str) -> Result<bool, ApiError> {
+    value.parse().map_err(|_| bad("retain", format!("retain is true or false, not {value:?}")))
+}
+
+fn duration(value: &str) -> Result<Duration, ApiError> {
+    let duration = humantime::parse_duration(value).ok().filter(|ttl| !ttl.is_zero());
+    duration.ok_or_else(|| bad("ttl", format!("ttl is a time such as 90s or 2h, not {value:?}")))
+}
+
+fn session(value: &str) -> Result<SessionId, ApiError> {
+    let id = value.split_once('/').and_then(|(modem, session)| {
+        Some(SessionId { modem: Name::new(modem)?, session: Name::new(session)? })
+    });
+    id.ok_or_else(|| bad("session", format!("session is MODEM/SESSION, not {value:?}")))
+}
+
+/// Percent-decoding of a query value (`+` is a space, as HTML forms send it).
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digit = |digit: u8| {
+                    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+                };
+                digit(rest.next()?)? * 16 + digit(rest.next()?)?
+            }
+            b'+' => b' ',
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(query: &str) -> String {
+        match Params::parse(query) {
+            Ok(_) => format!("{query} was taken"),
+            Err(error) => format!("{} {} {}", error.status.as_u16(), error.code, error.message),
+        }
+    }
+
+    #[test]
+    fn parameters_are_taken_as_they_are_meant() {
+        let params = Params::parse(
+            "topic=a%2Fb%20c/%C3%A9&qos=2&retain=true&session=north/cloud&ttl=2h&priority=9",
+        )
+        .ok()
+        .unwrap();
+        assert_eq!(params.topic, "a/b c/é");
+        assert_eq!((params.qos, params.retain, params.priority), (2, true, 9));
+        assert_eq!(params.session.unwrap().to_string(), "north/cloud");
+        assert_eq!(params.ttl, Some(Duration::from_secs(7_200)));
+        let plain = Params::parse("topic=t").ok().unwrap();
+        assert_eq!(
+            (plain.qos, plain.retain, plain.priority, plain.ttl),
+            (1, false, DEFAULT_PRIORITY, None)
+        );
+    }
+
+    #[test]
+    fn every_wrong_parameter_is_named() {
+        for (query, expected) in [
+            ("", "400 topic"),
+            ("topic=", "400 topic"),
+            ("topic=a/%23", "400 topic"),
+            ("topic=a/%2B/b", "400 topic"),
+            ("topic=%00", "400 topic"),
+            ("topic=%ff", "400 parameter"),
+            ("topic=%4", "400 parameter"),
+            ("topic=a&topic=b", "400 parameter"),
+            ("topic=a&qos=3", "400 qos"),
+            ("topic=a&qos=-1", "400 qos"),
+            ("topic=a&retain=1", "400 retain"),
+            ("topic=a&priority=10", "400 priority"),
+            ("topic=a&ttl=5", "400 ttl"),
+            ("topic=a&ttl=0s", "400 ttl"),
+            ("topic=a&session=north", "400 session"),
+            ("topic=a&session=n%22/x", "400 session"),
+            ("topic=a&colour=red", "400 parameter"),
+        ] {
+            let found = error(query);
+            assert!(found.starts_with(expected), "{query}: {found}");
+        }
+        assert!(error(&format!("topic={}", "x".repeat(1_025))).starts_with("400 topic"));
+    }
+}

@@ -1,0 +1,30 @@
+//! The fleet agent: configuration, routes, hand-in, metrics, command line.
+//!
+//! It is the only crate that knows the fleet file, HTTP and the disk, and it knows no AT command.
+//! Profiles are values handed to [`cli::main`]; a third party's binary hands over its own as well.
+
+pub mod aliyun;
+pub mod cli;
+pub mod config;
+pub mod fleet;
+pub mod forward;
+pub mod http;
+pub mod ledger;
+pub mod logging;
+pub mod metrics;
+pub mod run;
+pub mod secret;
+pub mod view;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Exit code for a wrong configuration or wrong usage.
+pub(crate) fn wrong() -> ExitCode {
+    ExitCode::from(2)
+}
+
+/// Says something on standard error, where there is one.
+pub(crate) fn complain(words: &str) {
+    let _ = writeln!(std::io::stderr(), "{words}");
+}

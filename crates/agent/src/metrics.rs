@@ -1,0 +1,267 @@
+//! The counters and histograms of the contract, each under a typed method.
+//!
+//! What is counted as it happens lives here; what is a state (signal, registration, queue) is read
+//! from its owner at each scrape, by [`crate::view`]. A scrape never talks to a modem.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use modem::observe::{
+    DisconnectReason, ExchangeResult, Observer, PublishResult, Received, RecoveryAction,
+};
+use modem::port::Kind;
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
+};
+
+/// The prefix of all names.
+pub const PREFIX: &str = "modemfleet";
+
+/// An exchange takes milliseconds on USB, and a slow command seconds.
+const COMMAND_BUCKETS: [f64; 7] = [0.005, 0.02, 0.05, 0.2, 1.0, 5.0, 30.0];
+
+/// A publish over a cellular link: tens of milliseconds in 5G, seconds in a bad cell.
+const PUBLISH_BUCKETS: [f64; 7] = [0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0];
+
+/// From a booted modem (milliseconds) to one that is still booting (half a minute).
+const DETECTION_BUCKETS: [f64; 7] = [0.1, 0.25, 0.5, 1.0, 4.0, 15.0, 60.0];
+
+/// All families that are counted.
+pub struct Metrics {
+    registry: Registry,
+    detection: Histogram,
+    ready: Histogram,
+    hotplug: IntCounterVec,
+    panics: IntCounterVec,
+    at_commands: IntCounterVec,
+    at_seconds: HistogramVec,
+    at_urcs: IntCounterVec,
+    at_urcs_lost: IntCounterVec,
+    at_desyncs: IntCounterVec,
+    implausible: IntCounterVec,
+    connects: IntCounterVec,
+    disconnects: IntCounterVec,
+    publishes: IntCounterVec,
+    publish_seconds: HistogramVec,
+    received: IntCounterVec,
+    last_ack: GaugeVec,
+    recovery: IntCounterVec,
+}
+
+/// Makes families and registers them. A name or help that Prometheus refuses is a mistake in this
+/// file, which every test that makes a registry finds.
+struct Maker<'a>(&'a Registry);
+
+impl Maker<'_> {
+    fn opts(name: &str, help: &str) -> Opts {
+        Opts::new(name, help).namespace(PREFIX)
+    }
+
+    fn counter(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<IntCounterVec> {
+        let family = IntCounterVec::new(Self::opts(name, help), labels)?;
+        self.0.register(Box::new(family.clone()))?;
+        Ok(family)
+    }
+
+    fn histogram(
+        &self,
+        name: &str,
+        help: &str,
+        buckets: &[f64],
+        labels: &[&str],
+    ) -> prometheus::Result<HistogramVec> {
+        let opts = HistogramOpts { common_opts: Self::opts(name, help), buckets: buckets.to_vec() };
+        let family = HistogramVec::new(opts, labels)?;
+        self.0.register(Box::new(family.clone()))?;
+        Ok(family)
+    }
+}
+
+impl Metrics {
+    /// Makes all families and registers them.
+    ///
+    /// # Errors
+    /// Where Prometheus refuses a name, which is a mistake in this file.
+    pub fn new() -> prometheus::Result<Arc<Self>> {
+        let registry = Registry::new();
+        let make = Maker(&registry);
+        let detection = make.histogram(
+            "detection_duration_seconds",
+            "From the device's first event to its profile loaded.",
+            &DETECTION_BUCKETS,
+            &[],
+        )?;
+        let ready = make.histogram(
+            "ready_duration_seconds",
+            "From the device's first event to its first session up.",
+            &DETECTION_BUCKETS,
+            &[],
+        )?;
+        let last_ack = GaugeVec::new(
+            Maker::opts(
+                "mqtt_last_ack_timestamp_seconds",
+                "When the broker last acknowledged a publish of this session.",
+            ),
+            &["modem", "session"],
+        )?;
+        registry.register(Box::new(last_ack.clone()))?;
+        let build = GaugeVec::new(Maker::opts("build_info", "What runs."), &["version"])?;
+        registry.register(Box::new(build.clone()))?;
+        build.get_metric_with_label_values(&[env!("CARGO_PKG_VERSION")])?.set(1.0);
+        let metrics = Self {
+            detection: detection.get_metric_with_label_values::<&str>(&[])?,
+            ready: ready.get_metric_with_label_values::<&str>(&[])?,
+            hotplug: make.counter("hotplug_events_total", "Modems that came and went.", &["action"])?,
+            panics: make.counter("modem_panics_total", "Times the modem's task panicked and was started again.", &["modem"])?,
+            at_commands: make.counter("at_commands_total", "AT exchanges by what they were for and how they ended.", &["modem", "command", "result"])?,
+            at_seconds: make.histogram("at_command_duration_seconds", "Time of an AT exchange from its start on the port to its end.", &COMMAND_BUCKETS, &["modem", "command"])?,
+            at_urcs: make.counter("at_urcs_total", "Unsolicited result codes received.", &["modem"])?,
+            at_urcs_lost: make.counter("at_urcs_lost_total", "Unsolicited result codes that came faster than they were read.", &["modem"])?,
+            at_desyncs: make.counter("at_desyncs_total", "Times the agent had to get back in step with the modem.", &["modem"])?,
+            implausible: make.counter("implausible_values_total", "Values of replies that were left out as impossible.", &["modem"])?,
+            connects: make.counter("mqtt_connects_total", "CONNECTs by how they ended.", &["modem", "session", "result"])?,
+            disconnects: make.counter("mqtt_disconnects_total", "Ends of connected sessions by reason.", &["modem", "session", "reason"])?,
+            publishes: make.counter("mqtt_publishes_total", "Publishes by how they ended; unknown counts a result that stayed out, which may still come.", &["modem", "session", "qos", "result"])?,
+            publish_seconds: make.histogram("mqtt_publish_duration_seconds", "Time of a successful publish from its topic to the broker's acknowledgement.", &PUBLISH_BUCKETS, &["modem", "session"])?,
+            received: make.counter("mqtt_received_total", "Messages received.", &["modem", "session"])?,
+            last_ack,
+            recovery: make.counter("recovery_actions_total", "Means of recovery used, by whether they brought the modem back.", &["modem", "action", "outcome"])?,
+            registry,
+        };
+        for action in ["add", "remove"] {
+            metrics.hotplug.get_metric_with_label_values(&[action])?;
+        }
+        Ok(Arc::new(metrics))
+    }
+
+    /// The registry, for what is read at each scrape.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// A modem's task panicked.
+    pub fn panicked(&self, modem: &str) {
+        bump(&self.panics, &[modem], 1);
+    }
+
+    /// The observer of one modem. Known label values start at 0, so that `rate()` sees the first event.
+    pub fn modem(self: &Arc<Self>, modem: &str, sessions: &[&str]) -> Arc<dyn Observer> {
+        bump(&self.panics, &[modem], 0);
+        for family in [&self.at_urcs, &self.at_urcs_lost, &self.at_desyncs, &self.implausible] {
+            bump(family, &[modem], 0);
+        }
+        for kind in Kind::ALL {
+            for result in ExchangeResult::ALL {
+                bump(&self.at_commands, &[modem, kind.as_str(), result.as_str()], 0);
+            }
+        }
+        for session in sessions {
+            bump(&self.received, &[modem, session], 0);
+            for result in ["ok", "error"] {
+                bump(&self.connects, &[modem, session, result], 0);
+            }
+            for reason in DisconnectReason::ALL {
+                bump(&self.disconnects, &[modem, session, reason.as_str()], 0);
+            }
+        }
+        Arc::new(ModemMetrics { metrics: Arc::clone(self), modem: modem.to_owned() })
+    }
+}
+
+/// Adds to a counter. A wrong number of labels is a mistake in this file and must not end a modem.
+fn bump(family: &IntCounterVec, labels: &[&str], by: u64) {
+    match family.get_metric_with_label_values(labels) {
+        Ok(counter) => IntCounter::inc_by(&counter, by),
+        Err(error) => tracing::error!("a metric is wired wrongly: {error}"),
+    }
+}
+
+fn observe(family: &HistogramVec, labels: &[&str], seconds: Duration) {
+    match family.get_metric_with_label_values(labels) {
+        Ok(histogram) => histogram.observe(seconds.as_secs_f64()),
+        Err(error) => tracing::error!("a metric is wired wrongly: {error}"),
+    }
+}
+
+/// Counts for one modem.
+struct ModemMetrics {
+    metrics: Arc<Metrics>,
+    modem: String,
+}
+
+impl Observer for ModemMetrics {
+    fn exchange(&self, kind: Kind, result: ExchangeResult, took: Duration) {
+        bump(&self.metrics.at_commands, &[&self.modem, kind.as_str(), result.as_str()], 1);
+        observe(&self.metrics.at_seconds, &[&self.modem, kind.as_str()], took);
+    }
+
+    fn urc(&self) {
+        bump(&self.metrics.at_urcs, &[&self.modem], 1);
+    }
+
+    fn desync(&self) {
+        bump(&self.metrics.at_desyncs, &[&self.modem], 1);
+    }
+
+    fn connect(&self, session: &str, ok: bool) {
+        bump(&self.metrics.connects, &[&self.modem, session, if ok { "ok" } else { "error" }], 1);
+    }
+
+    fn disconnect(&self, session: &str, reason: DisconnectReason) {
+        bump(&self.metrics.disconnects, &[&self.modem, session, reason.as_str()], 1);
+    }
+
+    fn publish(&self, session: &str, qos: u8, result: PublishResult, took: Duration) {
+        let qos = qos.to_string();
+        bump(&self.metrics.publishes, &[&self.modem, session, &qos, result.as_str()], 1);
+        if result != PublishResult::Ok {
+            return;
+        }
+        observe(&self.metrics.publish_seconds, &[&self.modem, session], took);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        if let Ok(gauge) =
+            self.metrics.last_ack.get_metric_with_label_values(&[&self.modem, session])
+        {
+            gauge.set(now.as_secs_f64());
+        }
+    }
+
+    fn received(&self, session: &str, message: Received) {
+        bump(&self.metrics.received, &[&self.modem, session], 1);
+        tracing::debug!(session, topic = message.topic, bytes = message.payload.len(), "received");
+    }
+
+    fn appeared(&self) {
+        bump(&self.metrics.hotplug, &["add"], 1);
+    }
+
+    fn vanished(&self) {
+        bump(&self.metrics.hotplug, &["remove"], 1);
+    }
+
+    fn detected(&self, took: Duration) {
+        self.metrics.detection.observe(took.as_secs_f64());
+    }
+
+    fn ready(&self, took: Duration) {
+        self.metrics.ready.observe(took.as_secs_f64());
+    }
+
+    fn recovery(&self, action: RecoveryAction, cured: bool) {
+        let outcome = if cured { "cured" } else { "failed" };
+        bump(&self.metrics.recovery, &[&self.modem, action.as_str(), outcome], 1);
+    }
+
+    fn urcs_lost(&self, count: u64) {
+        bump(&self.metrics.at_urcs_lost, &[&self.modem], count);
+    }
+
+    fn implausible(&self, count: u32) {
+        bump(&self.metrics.implausible, &[&self.modem], u64::from(count));
+    }
+}

@@ -1,0 +1,226 @@
+//! `modemfleet run`: the parts put together, and taken apart in order.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use modem::session::Stagger;
+use modem::{Catalog, Environment, Modem, Plugin};
+use prometheus::core::Collector;
+use queue::Queue;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, Fleet};
+use crate::forward;
+use crate::http::{self, App, Token};
+use crate::ledger::FileLedger;
+use crate::logging;
+use crate::metrics::Metrics;
+use crate::view::{ModemView, View};
+use crate::{fleet, wrong};
+
+/// How long the queue may take to close at the end: one commit.
+const CLOSE_QUEUE: Duration = Duration::from_secs(5);
+
+/// Arguments of `modemfleet run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The fleet file.
+    #[arg(long, value_name = "FILE", default_value = "/etc/modemfleet/fleet.yaml")]
+    pub config: PathBuf,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: logging::Format,
+    /// What is logged: a level, or a list such as `info,modemfleet::at=trace` for the AT dialogue.
+    #[arg(long, value_name = "FILTER", env = "MODEMFLEET_LOG", default_value = "info")]
+    pub log: String,
+}
+
+/// Runs the agent until SIGTERM or SIGINT.
+pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
+    let fleet = match config::load(&args.config) {
+        Ok(loaded) => {
+            if !loaded.warnings.is_empty() {
+                crate::complain(&loaded.warnings.render(false));
+            }
+            loaded.fleet
+        }
+        Err(problems) => {
+            crate::complain(&problems.render(false));
+            return wrong();
+        }
+    };
+    if let Err(error) = logging::init(args.log_format, &args.log) {
+        crate::complain(&error);
+        return wrong();
+    }
+    match start(fleet, plugins) {
+        Ok(code) => code,
+        Err(error) => {
+            // The chain as one sentence: what was tried, and why it failed.
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(fleet: Fleet, plugins: &[&Plugin]) -> anyhow::Result<ExitCode> {
+    let catalog = Arc::new(Catalog::new(plugins).context("the models of this build are broken")?);
+    let queue = open_queue(&fleet.queue)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("could not start the runtime")?;
+    let code = runtime.block_on(Agent::serve(fleet, catalog, queue));
+    // A thread may be stuck in a wedged driver; nobody waits for it.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    code
+}
+
+fn open_queue(config: &config::Queue) -> anyhow::Result<Queue> {
+    let when_full = match config.when_full {
+        config::WhenFull::Reject => queue::WhenFull::Reject,
+        config::WhenFull::DropOldest => queue::WhenFull::DropOldest,
+        config::WhenFull::DropNewest => queue::WhenFull::DropNewest,
+    };
+    let queue = queue::Config { dir: config.path.clone(), max_bytes: config.max_bytes, when_full };
+    Queue::open(queue)
+        .with_context(|| format!("could not open the queue in {}", config.path.display()))
+}
+
+/// The running agent.
+struct Agent {
+    stop: CancellationToken,
+    /// Modems: they sign their sessions out when told to stop.
+    modems: JoinSet<()>,
+    /// Forwarders and servers: they end when told to.
+    services: JoinSet<anyhow::Result<()>>,
+    queue: Queue,
+    grace: Duration,
+}
+
+impl Agent {
+    async fn serve(fleet: Fleet, catalog: Arc<Catalog>, queue: Queue) -> anyhow::Result<ExitCode> {
+        let mut terminate =
+            signal(SignalKind::terminate()).context("could not listen for SIGTERM")?;
+        let mut interrupt =
+            signal(SignalKind::interrupt()).context("could not listen for SIGINT")?;
+        let mut agent = Self::start(fleet, catalog, queue).await?;
+        // All arms are cancel safe, and none awaits in its body.
+        let failed = tokio::select! {
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+            failed = agent.failed() => Some(failed),
+        };
+        tracing::info!("ending: signing the sessions out");
+        tokio::select! {
+            () = agent.end() => {}
+            _ = terminate.recv() => tracing::warn!("second signal: ending at once"),
+            _ = interrupt.recv() => tracing::warn!("second signal: ending at once"),
+        }
+        failed.map_or(Ok(ExitCode::SUCCESS), Err)
+    }
+
+    async fn start(fleet: Fleet, catalog: Arc<Catalog>, queue: Queue) -> anyhow::Result<Self> {
+        let stop = CancellationToken::new();
+        let metrics = Metrics::new().context("the metrics of this build are broken")?;
+        let env = Environment {
+            catalog,
+            stagger: Stagger::new(),
+            ledger: Arc::new(FileLedger::new(&fleet.queue.path)),
+            stop: stop.clone(),
+        };
+        let made = fleet::modems(&fleet, &env, &metrics).context("could not read a secret")?;
+        let (views, made): (Vec<ModemView>, Vec<(String, Modem)>) =
+            made.into_iter().map(|(view, modem)| (view.clone(), (view.name, modem))).unzip();
+        let view = View { modems: views.into(), queue: queue.clone() };
+        let collector: Box<dyn Collector> = Box::new(view.clone());
+        metrics.registry().register(collector).context("the metrics of this build are broken")?;
+        forward::adopt_orphans(&queue, &fleet).await.context("could not read the queue")?;
+
+        let mut agent = Self {
+            stop: stop.clone(),
+            modems: JoinSet::new(),
+            services: JoinSet::new(),
+            queue,
+            grace: fleet.shutdown_grace,
+        };
+        let token = fleet
+            .http
+            .token
+            .as_ref()
+            .map(crate::secret::Ref::read)
+            .transpose()
+            .context("could not read http.token")?;
+        let fleet = Arc::new(fleet);
+        let app = App {
+            fleet: Arc::clone(&fleet),
+            view: view.clone(),
+            metrics: Arc::clone(&metrics),
+            token: token.as_ref().map(Token::new),
+            stop: stop.clone(),
+        };
+        agent.listen(&fleet.http, &app).await?;
+        for forwarder in forward::forwarders(&fleet, &view, &stop) {
+            agent.services.spawn(async move {
+                forwarder.run().await;
+                Ok(())
+            });
+        }
+        fleet::spawn(made, &metrics, &mut agent.modems);
+        tracing::info!(gateway = %fleet.gateway, modems = fleet.modems.len(), http = %fleet.http.listen, "running");
+        Ok(agent)
+    }
+
+    async fn listen(&mut self, config: &config::Http, app: &App) -> anyhow::Result<()> {
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("could not listen on {}", config.listen))?;
+        let (router, stop) = (http::router(app.clone()), self.stop.clone());
+        self.services.spawn(async move {
+            http::serve(listener, router, stop).await.context("the HTTP server failed")
+        });
+        let Some(path) = &config.socket else { return Ok(()) };
+        let listener = http::bind_socket(path)
+            .await
+            .with_context(|| format!("could not listen on {}", path.display()))?;
+        // Who may open the socket may use the API: its permissions are the authority.
+        let router = http::router(App { token: None, ..app.clone() });
+        let stop = self.stop.clone();
+        self.services.spawn(async move {
+            http::serve_socket(listener, router, stop).await.context("the API socket failed")
+        });
+        Ok(())
+    }
+
+    /// Waits until a part ends that never should.
+    async fn failed(&mut self) -> anyhow::Error {
+        match self.services.join_next().await {
+            Some(Ok(Ok(()))) => anyhow!("a part of the agent ended by itself"),
+            Some(Ok(Err(error))) => error,
+            Some(Err(panic)) => anyhow!(panic).context("a part of the agent panicked"),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops intake, signs every session out, and closes the queue; each within its time.
+    async fn end(&mut self) {
+        self.stop.cancel();
+        let modems = async { while self.modems.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.grace, modems).await.is_err() {
+            tracing::warn!(
+                "the grace time is over; sessions that are still open end without DISCONNECT"
+            );
+            self.modems.shutdown().await;
+        }
+        self.services.shutdown().await;
+        if tokio::time::timeout(CLOSE_QUEUE, self.queue.close()).await.is_err() {
+            tracing::warn!("the disk did not take the last commit in time");
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Secrets by reference: where one lies, and reading it without letting it out again.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use secrecy::{ExposeSecret, SecretBox, SecretString};
+
+/// The most bytes a secret may have. Broker passwords end at 256 bytes and cloud tokens at about
+/// 2 KiB; a larger file is the wrong file.
+pub const MAX_BYTES: u64 = 4096;
+
+/// Where systemd puts what `LoadCredential=` and `SetCredential=` name.
+const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
+/// The place of a secret, never the secret itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file that holds the secret and nothing else.
+    File(PathBuf),
+    /// An environment variable of the agent.
+    Env(String),
+    /// A file below `$CREDENTIALS_DIRECTORY`, see systemd.exec(5) "Credentials".
+    Credential(String),
+}
+
+/// A secret that the configuration refers to. It holds no secret, so it may be printed, compared
+/// and cloned; a secret that was changed in place leaves its reference equal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ref {
+    key: String,
+    source: Source,
+    rule: Rule,
+}
+
+/// What a secret must look like for the place it goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Any text.
+    Text,
+    /// It is quoted into an AT command: printable ASCII without `"`, at most so many bytes.
+    Quoted(usize),
+    /// A SIM's PIN: 4 to 8 digits (3GPP TS 31.101 §9.5.1).
+    Pin,
+    /// It comes in an HTTP header: printable ASCII without spaces.
+    Token,
+}
+
+impl Rule {
+    /// Checks a secret's text.
+    ///
+    /// # Errors
+    /// The end of a sentence that says what is wrong; it holds nothing of the text.
+    pub fn check(self, text: &str) -> Result<(), &'static str> {
+        let printable = |c: char| c == ' ' || c.is_ascii_graphic();
+        match self {
+            Self::Text => Ok(()),
+            Self::Quoted(max) if text.len() > max => Err("is longer than the modem takes"),
+            Self::Quoted(_) if text.contains('"') => {
+                Err("holds a quote (\"), which cannot be sent in an AT command")
+            }
+            Self::Quoted(_) if !text.chars().all(printable) => {
+                Err("holds a line end, a control character or a character beyond ASCII")
+            }
+            Self::Quoted(_) => Ok(()),
+            Self::Pin if (4..=8).contains(&text.len()) && is_digits(text) => Ok(()),
+            Self::Pin => Err("must be 4 to 8 digits"),
+            Self::Token if text.chars().all(|c| c.is_ascii_graphic()) => Ok(()),
+            Self::Token => Err("must be visible ASCII characters without spaces"),
+        }
+    }
+}
+
+fn is_digits(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Why a secret could not be read. The text names the key and what to do, never the content.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The file cannot be opened or read.
+    #[error(
+        "`{key}`: cannot read {}: {hint}",
+        path.display(),
+        hint = cure(source.kind())
+    )]
+    Unreadable {
+        /// The key of the configuration.
+        key: String,
+        /// The file tried.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A folder, a device or a pipe, which could block for ever.
+    #[error("`{key}`: {} is not a regular file; put the secret into a file of its own", path.display())]
+    NotAFile {
+        /// The key of the configuration.
+        key: String,
+        /// The file tried.
+        path: PathBuf,
+    },
+    /// The environment lacks the variable, or it is not UTF-8.
+    #[error(
+        "`{key}`: the environment variable {name} is not set (or not UTF-8); set it for the agent, for example with EnvironmentFile= in its unit"
+    )]
+    NoVariable {
+        /// The key of the configuration.
+        key: String,
+        /// The variable.
+        name: String,
+    },
+    /// The agent was started without credentials.
+    #[error(
+        "`{key}`: no $CREDENTIALS_DIRECTORY for the credential {name}; add LoadCredential={name}:PATH to the agent's unit, or use `file:`"
+    )]
+    NoCredentials {
+        /// The key of the configuration.
+        key: String,
+        /// The credential.
+        name: String,
+    },
+    /// There is something, but not a secret that can be used.
+    #[error("`{key}`: {place} {fault}")]
+    Unusable {
+        /// The key of the configuration.
+        key: String,
+        /// The file or variable.
+        place: String,
+        /// What is wrong with it, as the end of a sentence.
+        fault: &'static str,
+    },
+}
+
+/// What to do about an error of the file system.
+fn cure(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::NotFound => "there is no such file; create it, with mode 0600",
+        io::ErrorKind::PermissionDenied => "permission denied; make the agent's user its owner",
+        _ => "the file system refused",
+    }
+}
+
+impl Ref {
+    /// A reference under the configuration key `key`, which its errors will name.
+    pub fn new(key: impl Into<String>, source: Source) -> Self {
+        Self { key: key.into(), source, rule: Rule::Text }
+    }
+
+    /// The same reference, whose secret must also obey `rule` each time it is read.
+    #[must_use]
+    pub fn with_rule(self, rule: Rule) -> Self {
+        Self { rule, ..self }
+    }
+
+    /// Where the secret lies.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Reads the secret now. It is read at each use, so that a rotated one needs no reload.
+    /// Exactly one line end at its end is not part of it.
+    ///
+    /// # Errors
+    /// [`SecretError`]: nothing there, empty, larger than [`MAX_BYTES`], not UTF-8, or against the
+    /// [`Rule`].
+    pub fn read(&self) -> Result<SecretString, SecretError> {
+        match &self.source {
+            Source::File(path) => self.read_file(path),
+            Source::Env(name) => {
+                let value = std::env::var(name).map_err(|_absent| SecretError::NoVariable {
+                    key: self.key.clone(),
+                    name: name.clone(),
+                })?;
+                self.accept(value.into_bytes(), || format!("the environment variable {name}"))
+            }
+            Source::Credential(name) => self.read_file(&self.credential(name)?),
+        }
+    }
+
+    /// The file of the secret, where any user of the machine may read it.
+    pub fn world_readable(&self) -> Option<PathBuf> {
+        let Source::File(path) = &self.source else { return None };
+        let mode = fs::metadata(path).ok()?.permissions().mode();
+        (mode & 0o004 != 0).then(|| path.clone())
+    }
+
+    fn credential(&self, name: &str) -> Result<PathBuf, SecretError> {
+        match std::env::var_os(CREDENTIALS_DIRECTORY) {
+            Some(folder) if !folder.is_empty() => Ok(Path::new(&folder).join(name)),
+            _ => Err(SecretError::NoCredentials { key: self.key.clone(), name: name.to_owned() }),
+        }
+    }
+
+    fn read_file(&self, path: &Path) -> Result<SecretString, SecretError> {
+        let unreadable = |source| SecretError::Unreadable {
+            key: self.key.clone(),
+            path: path.to_owned(),
+            source,
+        };
+        // Asked before the open: opening a pipe waits for its writer.
+        let is_file = fs::metadata(path)
+            .as_ref()
+            .map(Metadata::is_file)
+            .map_err(|error| unreadable(io::Error::from(error.kind())))?;
+        if !is_file {
+            return Err(SecretError::NotAFile { key: self.key.clone(), path: path.to_owned() });
+        }
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(unreadable)?;
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        self.accept(bytes, || path.display().to_string())
+    }
+
+    fn accept(
+        &self,
+        bytes: Vec<u8>,
+        place: impl Fn() -> String,
+    ) -> Result<SecretString, SecretError> {
+        let unusable =
+            |fault| SecretError::Unusable { key: self.key.clone(), place: place(), fault };
+        let secret = parse(bytes).map_err(unusable)?;
+        self.rule.check(secret.expose_secret()).map_err(unusable)?;
+        Ok(secret)
+    }
+}
+
+/// Makes a secret of raw bytes: at most [`MAX_BYTES`] of UTF-8, without one line end at the end.
+///
+/// # Errors
+/// The end of a sentence that says what is wrong; it holds none of the bytes.
+pub fn parse(bytes: Vec<u8>) -> Result<SecretString, &'static str> {
+    // In a secret's wrapper from here on, so that every way out wipes the bytes.
+    let bytes = SecretBox::new(Box::new(bytes));
+    let raw = bytes.expose_secret().as_slice();
+    if u64::try_from(raw.len()).unwrap_or(u64::MAX) > MAX_BYTES {
+        return Err("holds more than 4096 bytes; that is no secret");
+    }
+    let text = std::str::from_utf8(raw).map_err(|_invalid| "is not UTF-8 text")?;
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    if text.is_empty() {
+        return Err("is empty");
+    }
+    Ok(SecretString::from(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(content: &[u8]) -> (tempfile::TempDir, Ref) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        fs::write(&path, content).unwrap();
+        (folder, Ref::new("password", Source::File(path)))
+    }
+
+    #[test]
+    fn one_line_end_is_trimmed_and_no_more() {
+        for (content, want) in
+            [("a", "a"), ("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), (" a ", " a ")]
+        {
+            let (_folder, secret) = file(content.as_bytes());
+            assert_eq!(secret.read().unwrap().expose_secret(), want, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_secret_is_refused_by_key_and_place() {
+        for (content, want) in [
+            (b"".to_vec(), "is empty"),
+            (b"\n".to_vec(), "is empty"),
+            (vec![b'x'; 4097], "more than 4096"),
+            (vec![0xff, 0xfe], "not UTF-8"),
+        ] {
+            let (folder, secret) = file(&content);
+            let error = secret.read().unwrap_err().to_string();
+            assert!(error.contains("`password`") && error.contains(want), "{error}");
+            assert!(error.contains(folder.path().to_str().unwrap()), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_a_folder_and_a_missing_variable_say_what_to_do() {
+        let (folder, _) = file(b"x");
+        let missing = Ref::new("pin", Source::File(folder.path().join("nothing")));
+        assert!(missing.read().unwrap_err().to_string().contains("create it, with mode 0600"));
+        let directory = Ref::new("pin", Source::File(folder.path().to_owned()));
+        assert!(matches!(directory.read(), Err(SecretError::NotAFile { .. })));
+        let variable = Ref::new("pin", Source::Env("MODEMFLEET_TEST_UNSET".to_owned()));
+        assert!(variable.read().unwrap_err().to_string().contains("MODEMFLEET_TEST_UNSET"));
+    }
+
+    #[test]
+    fn a_rule_is_enforced_at_each_read() {
+        for (rule, good, bad) in [
+            (Rule::Quoted(4), "a b!", "a\"b"),
+            (Rule::Quoted(4), "abcd", "abcde"),
+            (Rule::Quoted(4), "abcd", "a\rb"),
+            (Rule::Quoted(4), "abcd", "\u{e9}"),
+            (Rule::Pin, "1234", "123"),
+            (Rule::Pin, "12345678", "12a4"),
+            (Rule::Token, "aZ9-_.", "a b"),
+        ] {
+            let (_folder, secret) = file(good.as_bytes());
+            assert!(secret.with_rule(rule).read().is_ok(), "{rule:?} {good:?}");
+            let (_folder, secret) = file(bad.as_bytes());
+            let error = secret.with_rule(rule).read().unwrap_err().to_string();
+            assert!(!error.contains(bad), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_world_readable_file_is_seen() {
+        let (folder, secret) = file(b"x");
+        let path = folder.path().join("secret");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(secret.world_readable(), None);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(secret.world_readable(), Some(path));
+    }
+}

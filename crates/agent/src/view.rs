@@ -1,0 +1,301 @@
+//! What is true now, as metrics and as JSON: read from the owners' last word at each scrape.
+//!
+//! A value that is not known has no series: a gauge of 0 or -1 for "unknown" would be read as a value.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use modem::session::{SessionState, Uplink};
+use modem::{Snapshot, State};
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{CounterVec, GaugeVec, Opts};
+use queue::Queue;
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+
+use crate::config::SessionId;
+use crate::metrics::PREFIX;
+
+/// One modem as others see it.
+#[derive(Clone)]
+pub struct ModemView {
+    /// Its name in the fleet file.
+    pub name: String,
+    /// Its tty.
+    pub port: String,
+    /// What is known of it.
+    pub snapshot: watch::Receiver<Snapshot>,
+    /// Its sessions, in file order.
+    pub sessions: Vec<SessionView>,
+}
+
+/// One session as others see it.
+#[derive(Clone)]
+pub struct SessionView {
+    /// `modem/session`.
+    pub id: SessionId,
+    /// Its broker's name in the fleet file.
+    pub broker: String,
+    /// Where it stands, and how to hand it messages.
+    pub uplink: Uplink,
+}
+
+impl SessionView {
+    /// Where it stands.
+    pub fn state(&self) -> SessionState {
+        self.uplink.state.borrow().clone()
+    }
+}
+
+/// The fleet and its queue as others see them.
+#[derive(Clone)]
+pub struct View {
+    /// All modems, in file order.
+    pub modems: Arc<[ModemView]>,
+    /// The queue.
+    pub queue: Queue,
+}
+
+impl View {
+    /// All sessions, in file order.
+    pub fn sessions(&self) -> impl Iterator<Item = &SessionView> {
+        self.modems.iter().flat_map(|modem| &modem.sessions)
+    }
+
+    /// The session of this id.
+    pub fn session(&self, id: &SessionId) -> Option<&SessionView> {
+        self.sessions().find(|session| session.id == *id)
+    }
+
+    /// The fleet for `GET /api/v1/modems`.
+    pub fn json(&self) -> Value {
+        let modems: Vec<Value> = self.modems.iter().map(ModemView::json).collect();
+        json!({ "modems": modems })
+    }
+}
+
+impl ModemView {
+    fn json(&self) -> Value {
+        let mut object = Map::new();
+        object.insert("name".to_owned(), json!(self.name));
+        object.insert("port".to_owned(), json!(self.port));
+        if let Ok(Value::Object(snapshot)) = serde_json::to_value(&*self.snapshot.borrow()) {
+            object.extend(snapshot);
+        }
+        let session = |session: &SessionView| {
+            let state = session.state();
+            let mut object = json!({
+                "name": session.id.session.as_str(),
+                "broker": session.broker,
+                "phase": state.phase,
+                "connected": state.is_connected(),
+            });
+            if let (Some(reason), Value::Object(object)) = (state.reason, &mut object) {
+                object.insert("reason".to_owned(), json!(reason));
+            }
+            object
+        };
+        object.insert("sessions".to_owned(), self.sessions.iter().map(session).collect());
+        Value::Object(object)
+    }
+}
+
+impl Collector for View {
+    /// None: which series there are is known at the scrape only.
+    fn desc(&self) -> Vec<&Desc> {
+        Vec::new()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut families = Families::default();
+        for modem in self.modems.iter() {
+            modem_families(&mut families, modem);
+        }
+        queue_families(&mut families, &self.queue);
+        families.done
+    }
+}
+
+/// Families under construction, by their order of first use.
+#[derive(Default)]
+struct Families {
+    open: Vec<(&'static str, GaugeVec)>,
+    done: Vec<MetricFamily>,
+}
+
+impl Families {
+    /// Adds one sample.
+    fn gauge(&mut self, name: &'static str, help: &str, labels: &[(&str, &str)], value: f64) {
+        let (names, values): (Vec<&str>, Vec<&str>) = labels.iter().copied().unzip();
+        let known = self.open.iter().position(|(open, _)| *open == name);
+        let family = match known.and_then(|at| self.open.get(at)) {
+            Some((_, family)) => family.clone(),
+            None => match GaugeVec::new(Opts::new(name, help).namespace(PREFIX), &names) {
+                Ok(family) => {
+                    self.open.push((name, family.clone()));
+                    family
+                }
+                Err(error) => return tracing::error!("a metric is wired wrongly: {error}"),
+            },
+        };
+        match family.get_metric_with_label_values(&values) {
+            Ok(gauge) => gauge.set(value),
+            Err(error) => tracing::error!("a metric is wired wrongly: {error}"),
+        }
+    }
+
+    fn counter(&mut self, name: &str, help: &str, label: &str, values: &[(&str, f64)]) {
+        match CounterVec::new(Opts::new(name, help).namespace(PREFIX), &[label]) {
+            Ok(family) => {
+                for (value, count) in values {
+                    if let Ok(counter) = family.get_metric_with_label_values(&[*value]) {
+                        counter.inc_by(*count);
+                    }
+                }
+                self.done.extend(family.collect());
+            }
+            Err(error) => tracing::error!("a metric is wired wrongly: {error}"),
+        }
+    }
+}
+
+fn modem_families(families: &mut Families, modem: &ModemView) {
+    let snapshot = modem.snapshot.borrow().clone();
+    let name = modem.name.as_str();
+    let yes = |yes: bool| f64::from(u8::from(yes));
+    families.gauge(
+        "modem_present",
+        "Whether the modem's port is there.",
+        &[("modem", name)],
+        yes(snapshot.present),
+    );
+    let up = snapshot.identified.is_some();
+    families.gauge(
+        "modem_up",
+        "1 from profile loaded and IMEI read until the port goes.",
+        &[("modem", name)],
+        yes(up),
+    );
+    for state in State::ALL {
+        let labels = [("modem", name), ("state", state.as_str())];
+        families.gauge(
+            "modem_state",
+            "The state the modem is in: 1 for one of them.",
+            &labels,
+            yes(state == snapshot.state),
+        );
+    }
+    if let Some(is) = &snapshot.identified {
+        let labels = [
+            ("modem", name),
+            ("manufacturer", is.manufacturer.as_str()),
+            ("model", is.model.as_str()),
+            ("firmware", is.firmware.as_deref().unwrap_or_default()),
+            ("profile", is.profile.as_str()),
+        ];
+        families.gauge("modem_info", "What the modem is.", &labels, 1.0);
+    }
+    if let Some(registration) = &snapshot.registration {
+        let registered = yes(registration.stat.is_registered());
+        families.gauge(
+            "registered",
+            "Whether the modem is registered in a network.",
+            &[("modem", name)],
+            registered,
+        );
+    }
+    for signal in &snapshot.signals {
+        signal_families(families, name, signal);
+    }
+    let optional = [
+        ("modem_temperature_celsius", "Temperature of the module.", snapshot.temperature_celsius),
+        (
+            "modem_last_detection_seconds",
+            "Last time from the device's first event to its profile loaded.",
+            snapshot.detection_seconds,
+        ),
+        (
+            "modem_last_ready_seconds",
+            "Last time from the device's first event to its first session up.",
+            snapshot.ready_seconds,
+        ),
+    ];
+    for (family, help, value) in optional {
+        if let Some(value) = value {
+            families.gauge(family, help, &[("modem", name)], value);
+        }
+    }
+    for session in &modem.sessions {
+        let labels = [("modem", name), ("session", session.id.session.as_str())];
+        families.gauge(
+            "mqtt_connected",
+            "Whether the session is connected.",
+            &labels,
+            yes(session.state().is_connected()),
+        );
+    }
+}
+
+fn signal_families(families: &mut Families, modem: &str, signal: &modem::reply::Signal) {
+    let values = [
+        ("signal_rssi_dbm", "Received signal strength.", signal.rssi_dbm),
+        ("signal_rsrp_dbm", "Reference signal received power.", signal.rsrp_dbm),
+        ("signal_rsrq_db", "Reference signal received quality.", signal.rsrq_db),
+        ("signal_sinr_db", "Signal to interference and noise ratio.", signal.sinr_db),
+    ];
+    for (family, help, value) in values {
+        if let Some(value) = value {
+            families.gauge(family, help, &[("modem", modem), ("rat", signal.rat.as_str())], value);
+        }
+    }
+}
+
+fn queue_families(families: &mut Families, queue: &Queue) {
+    let stat = queue.stat();
+    families.gauge(
+        "queue_messages",
+        "Messages in the queue, those on their way included.",
+        &[],
+        count(stat.messages),
+    );
+    families.gauge(
+        "queue_bytes",
+        "Accounted size of the messages in the queue.",
+        &[],
+        count(stat.bytes),
+    );
+    if let Some(oldest) = stat.oldest {
+        let when = oldest.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        families.gauge(
+            "queue_oldest_timestamp_seconds",
+            "When the oldest message in the queue was handed in.",
+            &[],
+            when,
+        );
+    }
+    let open = std::mem::take(&mut families.open);
+    families.done.extend(open.into_iter().flat_map(|(_, family)| family.collect()));
+    let dropped = stat.dropped.by_reason().map(|(reason, dropped)| (reason, count(dropped)));
+    families.counter(
+        "queue_dropped_total",
+        "Messages given up without an acknowledgement.",
+        "reason",
+        &dropped,
+    );
+}
+
+/// A count as Prometheus has it. Beyond 2^53 it is rounded, which no queue reaches.
+fn count(count: u64) -> f64 {
+    #[expect(
+        clippy::as_conversions,
+        reason = "there is no lossless conversion, and none is needed"
+    )]
+    let count = count as f64;
+    count
+}
+
+/// How long the oldest message has waited, where there is one.
+pub fn oldest_age(queue: &Queue) -> Option<std::time::Duration> {
+    SystemTime::now().duration_since(queue.stat().oldest?).ok()
+}

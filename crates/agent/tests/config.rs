@@ -1,0 +1,772 @@
+//! fleet.yaml from outside: good files, bad files with the place of each fault, hostile files.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test ends at the first surprise; clippy.toml frees only the test functions"
+)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use agent::cli::{check, sign};
+use agent::config::{
+    self, Access, Context, Loaded, Name, Problems, Qos, Secrets, Severity, WhenFull,
+};
+use clap::Parser;
+use secrecy::ExposeSecret;
+
+/// Where a bad file's text carries its fault: the mark is taken out before it is read.
+const MARK: char = '¶';
+
+fn context() -> Context {
+    Context {
+        folder: PathBuf::from("/etc/modemfleet"),
+        host_name: Some("gw-07.example.com".to_owned()),
+        secrets: Secrets::Skip,
+    }
+}
+
+fn parse(text: &str) -> Result<Loaded, Problems> {
+    config::parse("fleet.yaml", text.as_bytes().to_vec(), &context())
+}
+
+/// A file around `modem`, the settings of the modem `north`.
+fn north(modem: &str) -> String {
+    format!(
+        "gateway: gw\nbrokers: {{ lab: {{ url: mqtt://b }}, ali: {{ provider: aliyun, region: cn-shanghai }} }}\nmodems:\n  north:\n    match: {{ port: /dev/ttyUSB2 }}\n{modem}"
+    )
+}
+
+/// A file around `session`, the settings of the session `north/s`.
+fn session(session: &str) -> String {
+    north(&format!("    sessions:\n      s:\n{session}"))
+}
+
+/// A file with one good modem and `top` above it.
+fn top(top: &str) -> String {
+    format!("{top}\nmodems: {{ m: {{ match: {{ port: /dev/ttyS0 }} }} }}\n")
+}
+
+/// A file with `brokers` and a session at one of them.
+fn broker(keys: &str) -> String {
+    top(&format!("brokers:\n  lab: {keys}"))
+}
+
+/// A file with the sessions `north/cloud` and `bench/lab`, and `routes`.
+fn routes(routes: &str) -> String {
+    format!(
+        "brokers: {{ b: {{ url: mqtt://h }} }}\nmodems:\n  north: {{ match: {{ port: /a }}, sessions: {{ cloud: {{ broker: b }} }} }}\n  bench: {{ match: {{ port: /b }}, sessions: {{ lab: {{ broker: b }} }} }}\nroutes:\n{routes}"
+    )
+}
+
+/// An Alibaba session with `more` keys.
+fn aliyun(more: &str) -> String {
+    session(&format!(
+        "        broker: ali\n        product_key: a1mQpKOF9hp\n        device_name: \"7600\"\n        device_secret: {{ env: X }}\n{more}"
+    ))
+}
+
+/// Reads `marked` without its mark and wants a problem there whose words hold `phrase`.
+fn expect(marked: &str, severity: Severity, phrase: &str) {
+    let at = marked.find(MARK).expect("a mark");
+    let line = marked[..at].matches('\n').count() + 1;
+    let column = marked[..at].rsplit('\n').next().unwrap().chars().count() + 1;
+    let problems = match parse(&marked.replace(MARK, "")) {
+        Ok(loaded) => {
+            assert_eq!(severity, Severity::Warning, "taken:\n{marked}");
+            loaded.warnings
+        }
+        Err(problems) => problems,
+    };
+    let words = |p: &config::Problem| {
+        format!(
+            "{}:{} {} {} / {}",
+            p.line,
+            p.column,
+            p.severity.word(),
+            p.message,
+            p.help.as_deref().unwrap_or_default()
+        )
+    };
+    let found = problems.iter().any(|problem| {
+        (problem.line, problem.column, problem.severity) == (line, column, severity)
+            && words(problem).contains(phrase)
+    });
+    let all: Vec<String> = problems.iter().map(words).collect();
+    assert!(found, "wanted {line}:{column} {phrase:?}, got {all:#?}\n{marked}");
+}
+
+fn refused(cases: &[(String, &str)]) {
+    for (marked, phrase) in cases {
+        expect(marked, Severity::Error, phrase);
+    }
+}
+
+#[test]
+fn keys_that_are_unknown_misplaced_or_still_to_come() {
+    refused(&[
+        (top("¶gatway: gw"), "did you mean `gateway`"),
+        (top("¶temperature: 3"), "the file may have `gateway`"),
+        (top("http: { ¶listn: 127.0.0.1:1 }"), "did you mean `listen`"),
+        (session("        broker: lab\n        ¶keepalive: 60s\n"), "did you mean `keep_alive`"),
+        (
+            session("        broker: lab\n        will: { topic: t, payload: p, ¶quos: 1 }\n"),
+            "did you mean `qos`",
+        ),
+        (north("    ¶IMEI: 1\n"), "unknown key `IMEI` in a modem"),
+        (
+            top("¶hand_in: { mqtt: { listen: 127.0.0.1:1883 } }"),
+            "`hand_in` is not supported by this version",
+        ),
+        (top("¶gateways: {}"), "`gateways` is not supported by this version"),
+        (
+            session("        broker: lab\n        ¶tls: { ca: x }\n"),
+            "`tls` is not supported by this version",
+        ),
+        (broker("{ url: mqtt://b, ¶tls: {} }"), "`tls` is not supported by this version"),
+        (broker("{ provider: ¶aws }"), "`aws` is not supported by this version"),
+        (broker("{ provider: ¶alyun }"), "did you mean `aliyun`"),
+        (top("¶<<: { a: 1 }"), "merge keys"),
+        (session("        ¶<<: { broker: lab }\n"), "merge keys"),
+        (top("http: ¶[1, 2]"), "`http` must be a mapping of keys to values, not a list"),
+        (top("gateway: ¶{ a: 1 }"), "`gateway` must be a single value, not a mapping"),
+        (top("routes: ¶all"), "must be a list"),
+        (top("brokers: ¶[ lab ]"), "a mapping of names"),
+        (top("¶gateway:"), "`gateway` has no value"),
+        (top("gateway: a\n¶gateway: b"), "duplicate key `gateway`"),
+        (
+            "modems:\n  m: { match: { port: /a } }\n  ¶m: { match: { port: /b } }\n".to_owned(),
+            "duplicate key `m`",
+        ),
+        (
+            "modems:\n  7: { match: { port: /a } }\n  ¶\"7\": { match: { port: /b } }\n".to_owned(),
+            "duplicate key `7`",
+        ),
+        ("¶- a\n- b\n".to_owned(), "the file must be a mapping"),
+    ]);
+}
+
+#[test]
+fn values_of_the_gateway() {
+    let long = "x".repeat(33);
+    refused(&[
+        (top("gateway: ¶gw 1"), "1 to 32 letters"),
+        (top(&format!("gateway: ¶{long}")), "1 to 32 letters"),
+        (top("shutdown_grace: ¶10"), "write `10s`"),
+        (top("shutdown_grace: ¶soon"), "is no duration"),
+        (top("shutdown_grace: ¶1h"), "must be 1s to 10m"),
+        (top("http: { listen: ¶0.0.0.0:9810 }"), "needs a `token`"),
+        (top("http: { listen: ¶localhost:9810 }"), "must be ADDRESS:PORT"),
+        (top("http: { token: ¶hunter2 }"), "must not stand in this file"),
+        (top("http: { ¶token: {} }"), "exactly one of"),
+        (top("http: { ¶token: { file: a, env: B } }"), "exactly one of"),
+        (top("http: { token: { file: a, ¶environment: B } }"), "unknown key `environment`"),
+        (top("http: { token: { env: ¶A-B } }"), "name of an environment variable"),
+        (top("http: { token: { credential: ¶../shadow } }"), "without folders"),
+        (top(&format!("http: {{ socket: ¶/{} }}", "x".repeat(107))), "107 bytes"),
+        (top("queue: { max_bytes: ¶lots }"), "such as `64MiB`"),
+        (top("queue: { max_bytes: ¶10 }"), "at least 1"),
+        (top("queue: { when_full: ¶drop-oldest }"), "did you mean `drop_oldest`"),
+        ("gateway: g\n¶modems: {}\n".to_owned(), "there are no modems"),
+    ]);
+}
+
+#[test]
+fn values_of_brokers_and_modems() {
+    refused(&[
+        (broker("{ url: ¶mqtts://b:8883 }"), "TLS inside the modem is not built yet"),
+        (broker("{ url: ¶tcp://b }"), "write `mqtt://b`"),
+        (
+            broker("{ url: \"¶mqtt://u:secretword@b\" }".replace("\"¶", "¶\"").as_str()),
+            "must not hold a user name",
+        ),
+        (broker("{ url: mqtt://b, username: ¶\"a\\\"b\" }"), "`username` holds a quote"),
+        (
+            broker("{ url: mqtt://b, username: ¶\"a\\rAT+CFUN=0\" }"),
+            "`username` holds the control character U+000D",
+        ),
+        (broker("{ url: mqtt://b, username: ¶\"a\\0\" }"), "U+0000"),
+        (
+            broker(&format!("{{ url: mqtt://b, username: ¶{} }}", "u".repeat(257))),
+            "the modem takes 256",
+        ),
+        (
+            broker("{ url: mqtt://b, username: u, password: ¶hunter2 }"),
+            "must not stand in this file",
+        ),
+        (broker("{ url: mqtt://b, ¶password: { env: X } }"), "`password` needs `username`"),
+        (top("brokers:\n  ¶lab: { username: u }"), "`lab` needs `url`"),
+        (broker("{ url: mqtt://b, ¶region: x }"), "needs `provider: aliyun`"),
+        (broker("{ provider: aliyun, ¶url: mqtt://b }"), "beside `provider: aliyun`"),
+        (broker("{ provider: aliyun, region: ¶cn/shanghai }"), "region id"),
+        (top("brokers:\n  ¶\"la b\": { url: mqtt://b }"), "`la b` must be a name"),
+        (north("    apn: ¶\"cm\\\"net\"\n"), "`apn` holds a quote"),
+        (north("    apn: { name: ¶\"cm\\nnet\" }\n"), "`name` holds the control character U+000A"),
+        (north("    apn: { name: a, user: ¶\"b\\\"\" }\n"), "`user` holds a quote"),
+        (north("    apn: { name: a, user: u, type: ¶ipv4 }\n"), "did you mean `ip"),
+        (north("    ¶apn: { user: u }\n"), "`apn` needs `name`"),
+        (north("    pin: ¶1234\n"), "`pin` must not stand in this file"),
+        (north("    roaming: ¶dney\n"), "did you mean `deny`"),
+        (north("    poll: ¶10\n"), "write `10s`"),
+        (
+            "modems:\n  m:\n    ¶match: { imei: \"861234567000000\" }\n".to_owned(),
+            "not supported by this version",
+        ),
+        (
+            "modems:\n  m:\n    match: { ¶usb_path: 1-1, port: /a }\n".to_owned(),
+            "not supported by this version",
+        ),
+        ("modems:\n  m:\n    match: { port: /a, imei: ¶12345 }\n".to_owned(), "must be 15 digits"),
+        ("modems:\n  m:\n    match: { port: ¶ttyUSB2 }\n".to_owned(), "absolute path"),
+        (
+            "modems:\n  m:\n    match: { port: /a, model: ¶SIMCOM_SIM7600 }\n".to_owned(),
+            "without `SIMCOM_`",
+        ),
+        ("modems:\n  ¶\"a/b\": { match: { port: /a } }\n".to_owned(), "`a/b` must be a name"),
+        (
+            "modems:\n  a: { match: { port: /a } }\n  b: { ¶match: { port: /a } }\n".to_owned(),
+            "same modem as `a`",
+        ),
+    ]);
+}
+
+#[test]
+fn values_of_sessions() {
+    let long = "c".repeat(129);
+    refused(&[
+        (session("        broker: ¶lb\n"), "did you mean `lab`"),
+        (north("    sessions:\n      ¶s: { keep_alive: 60s }\n"), "`s` needs `broker`"),
+        (north("    sessions:\n      ¶\"s 1\": { broker: lab }\n"), "must be a name"),
+        (
+            session("        broker: lab\n        client_id: ¶\"a\\\"b\"\n"),
+            "`client_id` holds a quote",
+        ),
+        (
+            session(&format!("        broker: lab\n        client_id: ¶{long}\n")),
+            "the modem takes 128",
+        ),
+        (session("        broker: lab\n        keep_alive: ¶60\n"), "write `60s`"),
+        (session("        broker: lab\n        keep_alive: ¶0s\n"), "must be 1s to 18h"),
+        (session("        broker: lab\n        keep_alive: ¶1500ms\n"), "whole seconds"),
+        (session("        broker: lab\n        clean_session: ¶yes\n"), "write `true`"),
+        (
+            session("        broker: lab\n        will: { topic: ¶a/+, payload: p }\n"),
+            "not a filter",
+        ),
+        (session("        broker: lab\n        will: { topic: t, payload: ¶\"\" }\n"), "1 to 1024"),
+        (
+            session(&format!(
+                "        broker: lab\n        will: {{ topic: t, payload: ¶{} }}\n",
+                "p".repeat(1025)
+            )),
+            "1 to 1024",
+        ),
+        (session("        broker: lab\n        ¶will: { topic: t }\n"), "`will` needs `payload`"),
+        (
+            session("        broker: lab\n        subscribe: [ { filter: ¶a#, qos: 1 } ]\n"),
+            "may hold `#` only",
+        ),
+        (
+            session("        broker: lab\n        subscribe: [ { filter: ¶a/b+ } ]\n"),
+            "may hold `+` only",
+        ),
+        (session("        broker: lab\n        subscribe: [ { filter: ¶\"a\\0b\" } ]\n"), "NUL"),
+        (
+            session(&format!(
+                "        broker: lab\n        subscribe: [ {{ filter: ¶{} }} ]\n",
+                "f".repeat(1025)
+            )),
+            "1024 bytes",
+        ),
+        (
+            session("        broker: lab\n        subscribe: [ { filter: a, qos: ¶3 } ]\n"),
+            "must be `0`, `1` or `2`",
+        ),
+        (
+            session("        broker: lab\n        subscribe: [ { filter: a }, { filter: ¶a } ]\n"),
+            "twice",
+        ),
+    ]);
+}
+
+#[test]
+fn values_of_sessions_at_alibaba() {
+    refused(&[
+        (
+            session("        broker: lab\n        ¶product_key: k\n"),
+            "needs a broker with `provider: aliyun`",
+        ),
+        (
+            north("    sessions:\n      ¶s: { broker: ali, product_key: k, device_name: n }\n"),
+            "`s` needs `device_secret`",
+        ),
+        (
+            session(
+                "        broker: ali\n        product_key: k\n        device_name: n\n        device_secret: ¶8f663b38\n",
+            ),
+            "must not stand in this file",
+        ),
+        (
+            session(
+                "        broker: ali\n        product_key: ¶k&\n        device_name: n\n        device_secret: { env: X }\n",
+            ),
+            "letters and digits",
+        ),
+        (aliyun("        keep_alive: ¶20s\n"), "must be 30s to 20m"),
+        (aliyun("        securemode: ¶2\n"), "not supported by this version"),
+        (aliyun("        signmethod: ¶hmacsha\n"), "did you mean `hmacsha1`"),
+        (aliyun("        timestamp: ¶now\n"), "milliseconds"),
+        (aliyun("        client_id: ¶a|b\n"), "visible ASCII"),
+        (aliyun("        host: ¶a_b/c\n"), "host name"),
+    ]);
+}
+
+#[test]
+fn two_sessions_with_one_identity_at_one_broker() {
+    let two = |first: &str, second: &str| {
+        format!(
+            "gateway: gw\nbrokers: {{ a: {{ url: mqtt://H }}, b: {{ url: \"mqtt://h:1883\" }}, c: {{ url: mqtt://i }}, ali: {{ provider: aliyun, region: cn-shanghai }} }}\nmodems:\n  m:\n    match: {{ port: /a }}\n    sessions:\n      s: {first}\n      t: {second}\n"
+        )
+    };
+    refused(&[
+        // One broker under two names; one id by default and one by hand.
+        (
+            two("{ broker: a }", "{ broker: b, client_id: ¶gw-m-s }"),
+            "m/s has the same client id `gw-m-s`",
+        ),
+        (
+            two(
+                "{ broker: ali, product_key: k, device_name: d, device_secret: { env: X } }",
+                "{ broker: ali, product_key: k, device_name: ¶d, device_secret: { env: X }, client_id: other }",
+            ),
+            "m/s has the same device `d&k`",
+        ),
+    ]);
+    assert!(parse(&two("{ broker: a }", "{ broker: c, client_id: gw-m-s }")).is_ok());
+}
+
+#[test]
+fn values_of_routes() {
+    refused(&[
+        (routes("  - { topic: a, to: [¶nort/cloud] }\n"), "did you mean `north/cloud`"),
+        (routes("  - { topic: a, to: [¶north] }\n"), "name one of its sessions: `north/cloud`"),
+        (routes("  - { topic: a, to: [bench/lab, ¶bench/lab] }\n"), "stands twice"),
+        (routes("  - { topic: a, ¶to: [] }\n"), "at least one session"),
+        (routes("  - { topic: a, to: ¶bench/lab }\n"), "must be a list"),
+        (routes("  - { topic: ¶a/#/b, to: [bench/lab] }\n"), "may hold `#` only"),
+        (routes("  - ¶{ to: [bench/lab] }\n"), "needs `topic`"),
+        (
+            routes("  - { topic: a, to: [bench/lab], policy: ¶spread }\n"),
+            "`spread` is not supported by this version",
+        ),
+        (
+            routes("  - { topic: a, to: [bench/lab], policy: ¶all }\n"),
+            "`all` is not supported by this version",
+        ),
+        (routes("  - { topic: a, to: [bench/lab], policy: ¶failovr }\n"), "must be `failover`"),
+    ]);
+}
+
+#[test]
+fn what_is_taken_with_a_warning() {
+    for (marked, phrase) in [
+        (top("queue: { when_full: ¶drop_oldest }"), "deletes messages"),
+        (
+            aliyun("        host: ¶a1zjhbLfSbW.iot-as-mqtt.cn-shanghai.aliyuncs.com\n"),
+            "belongs to the product `a1zjhbLfSbW`",
+        ),
+        (
+            routes("  - { topic: \"#\", to: [bench/lab] }\n  - { topic: ¶a, to: [bench/lab] }\n"),
+            "never taken",
+        ),
+    ] {
+        assert!(parse(&marked.replace(MARK, "")).is_ok(), "{marked}");
+        expect(&marked, Severity::Warning, phrase);
+    }
+    let dollar =
+        routes("  - { topic: \"#\", to: [bench/lab] }\n  - { topic: $SYS/a, to: [bench/lab] }\n");
+    assert!(parse(&dollar).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn several_faults_are_told_at_once_and_in_order() {
+    let text = "gatway: gw\nhttp: { listen: 0.0.0.0:1 }\nbrokers: { lab: { url: mqtts://b } }\nmodems:\n  m:\n    match: { port: /a, imei: 1 }\n    poll: 3\n    sessions: { s: { broker: lap, keep_alive: 0s } }\nroutes: [ { topic: a, to: [m/t] } ]\n";
+    let problems = parse(text).unwrap_err();
+    let lines: Vec<usize> = problems.iter().map(|problem| problem.line).collect();
+    assert_eq!(lines, [1, 2, 3, 6, 7, 8, 8, 9], "{problems}");
+    let rendered = problems.to_string();
+    for place in ["fleet.yaml:1:1", "fleet.yaml:2:17", "fleet.yaml:7:11", "fleet.yaml:9:28"] {
+        assert!(rendered.contains(place), "{place} in\n{rendered}");
+    }
+}
+
+#[test]
+fn a_problem_is_shown_as_a_compiler_shows_it() {
+    let problems = parse(&top("gatway: gw-01")).unwrap_err();
+    let want = "\
+error: unknown key `gatway` in the file
+ --> fleet.yaml:1:1
+  |
+1 | gatway: gw-01
+  | ^^^^^^
+  |
+  = help: did you mean `gateway`?";
+    assert_eq!(problems.to_string(), want);
+}
+
+#[test]
+fn a_secret_in_the_wrong_place_is_not_shown() {
+    for text in [
+        broker("{ url: mqtt://b, username: u, password: hunter2 }"),
+        broker("{ urk: mqtt://b, username: u, password: hunter2 }"),
+        broker("{ url: mqtt://b, username: u, pasword: hunter2 }"),
+        broker("{ url: mqtt://b, username: u, password: [hunter2] }"),
+        broker("{ url: mqtt://u:hunter2@b, userame: x }"),
+        broker("{ url: mqtt://b, password: \"hunter2 }"),
+        broker("{ url: mqtt://b, password: hunter2, password: hunter2 }"),
+        broker("{ url: mqtt://b, password:\n    hunter2: }}"),
+        top("http: { token: |\n    hunter2\n  }"),
+        aliyun("        device_scret: hunter2\n"),
+        top("hand_in: { mqtt: { users: { a: hunter2 } } }"),
+    ] {
+        let rendered = parse(&text).unwrap_err().to_string();
+        assert!(!rendered.contains("hunter2"), "{rendered}");
+    }
+}
+
+#[test]
+fn the_contracts_example_is_taken_in_whole() {
+    let folder = with_secrets();
+    let path = folder.path().join("fleet.yaml");
+    fs::copy(fixture("contract.yaml"), &path).unwrap();
+    let loaded = config::load(&path).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    let fleet = loaded.fleet;
+    assert_eq!(fleet.gateway.as_str(), "gw-01");
+    assert_eq!(fleet.queue.max_bytes, 64 << 20);
+    let [north, bench] = fleet.modems.as_slice() else { panic!("{fleet:?}") };
+    assert_eq!((north.name.as_str(), bench.name.as_str()), ("north", "bench"));
+    assert_eq!(north.pin.as_ref().unwrap().read().unwrap().expose_secret(), "1234");
+    assert_eq!(bench.apn.as_ref().unwrap().kind.word(), "IPV4V6");
+    let cloud = &north.sessions[0];
+    assert_eq!(cloud.keep_alive, Duration::from_secs(60));
+    assert_eq!(cloud.subscribe[0].qos, Qos::AtLeastOnce);
+    let login = cloud.login().unwrap();
+    assert_eq!(login.host, "a1mQpKOF9hp.iot-as-mqtt.cn-shanghai.aliyuncs.com");
+    assert_eq!(login.client_id, "7600|securemode=3,signmethod=hmacsha1|");
+    let password = login.password.unwrap();
+    assert_eq!(password.expose_secret(), "D48150E8D550607B15C667E100635EE96EA7D512");
+    let lab = bench.sessions[0].login().unwrap();
+    assert_eq!((lab.client_id.as_str(), lab.port), ("gw-01-bench-lab", 1883));
+    assert!(!format!("{lab:?}").contains("labpass"), "Debug shows the password");
+    let first = |topic: &str| fleet.route(topic).unwrap().to[0].to_string();
+    assert_eq!(first("sensors/1"), "north/cloud");
+    assert_eq!(first("other"), "bench/lab");
+    assert!(fleet.route("$SYS/x").is_none());
+}
+
+#[test]
+fn a_small_file_gets_the_defaults() {
+    let fleet = parse(&north("    sessions: { s: { broker: lab }, t: { broker: ali, product_key: k, device_name: n, device_secret: { env: X } } }\n")
+        .replace("gateway: gw\n", ""))
+    .unwrap()
+    .fleet;
+    assert_eq!(fleet.gateway.as_str(), "gw-07", "the host name's first label");
+    assert_eq!(fleet.http.listen.to_string(), "127.0.0.1:9810");
+    assert_eq!(fleet.queue.path, Path::new("/var/lib/modemfleet/queue"));
+    assert_eq!((fleet.queue.max_bytes, fleet.queue.when_full), (64 << 20, WhenFull::Reject));
+    assert_eq!(fleet.shutdown_grace, Duration::from_secs(10));
+    assert_eq!(fleet.modems[0].poll, Duration::from_secs(10));
+    let session = &fleet.modems[0].sessions[0];
+    assert!(session.clean_session && session.keep_alive == Duration::from_secs(60));
+    assert!(matches!(&session.access, Access::Plain { port: 1883, .. }));
+    let all: Vec<String> = fleet.routes()[0].to.iter().map(ToString::to_string).collect();
+    assert_eq!((fleet.routes().len(), all), (1, vec!["north/s".to_owned(), "north/t".to_owned()]));
+}
+
+#[test]
+fn a_host_name_that_is_no_name_asks_for_gateway() {
+    for host_name in [None, Some("büro.example".to_owned()), Some("x".repeat(33))] {
+        let context = Context { host_name, ..context() };
+        let problems = config::parse("f", top("").into_bytes(), &context).unwrap_err();
+        assert!(problems.to_string().contains("add `gateway: NAME`"), "{problems}");
+    }
+}
+
+#[test]
+fn an_error_after_a_flood_of_warnings_still_refuses_the_file() {
+    let warned = routes(&"  - { topic: a, to: [bench/lab] }\n".repeat(150));
+    assert_eq!(parse(&warned).unwrap().warnings.len(), 149);
+    assert!(parse(&format!("{warned}  - {{ topic: b, to: [bench/lb] }}\n")).is_err());
+}
+
+#[test]
+fn a_large_hostile_file_is_answered_in_bounded_time() {
+    let repeat = |count: usize, line: &str| -> String {
+        (0..count).map(|n| line.replace('N', &n.to_string())).collect()
+    };
+    let text = [
+        "brokers:\n  lab: { url: mqtt://b }\n".to_owned(),
+        repeat(3000, "  bN: { url: mqtt://b, username: u, password: x }\n"),
+        "modems:\n  m:\n    match: { port: /a }\n    sessions:\n".to_owned(),
+        repeat(3000, "      sN: { broker: lob }\n"),
+        format!("      z: {{ broker: lab, subscribe: [{}] }}\n", "{ filter: a },".repeat(5000)),
+        repeat(3000, "  nN: { match: { port: /a } }\n"),
+        "routes:\n".to_owned(),
+        repeat(3000, "  - { topic: a, to: [m/tN] }\n"),
+    ]
+    .concat();
+    assert!(text.len() < 1 << 20);
+    assert!(parse(&text).unwrap_err().len() > 10_000);
+}
+
+#[test]
+fn anchors_numbers_as_names_and_quirks_of_yaml_are_taken() {
+    let text = "x-will: &will { topic: t, payload: p }\nx-note:\ngateway: 0123\nbrokers: { 1: { url: mqtt://b } }\nmodems:\n  7600:\n    match: { port: /a, iccid: 89860012345678901234 }\n    apn: 3\n    sessions: { a: { broker: 1, will: *will }, b: { broker: 1, will: *will } }\nroutes: [ { topic: a, to: [ 7600/a ] } ]\n";
+    for text in [text.to_owned(), format!("\u{feff}{text}"), text.replace('\n', "\r\n")] {
+        let fleet = parse(&text).unwrap_or_else(|problems| panic!("{problems}")).fleet;
+        assert_eq!(fleet.gateway, Name::new("0123").unwrap());
+        assert_eq!(fleet.modems[0].name.as_str(), "7600");
+        assert_eq!(fleet.modems[0].apn.as_ref().unwrap().name, "3");
+        assert_eq!(fleet.modems[0].sessions[1].will.as_ref().unwrap().payload, "p");
+    }
+}
+
+#[test]
+fn secrets_are_read_and_a_missing_one_has_a_place() {
+    let folder = with_secrets();
+    let path = folder.path().join("fleet.yaml");
+    fs::write(&path, broker("{ url: mqtt://b, username: u, password: { file: secrets/gone } }"))
+        .unwrap();
+    let problems = config::load(&path).unwrap_err();
+    let problem = problems.iter().next().unwrap();
+    assert_eq!((problem.line, problem.column), (2, 48), "{problems}");
+    assert!(problem.message.contains("secrets/gone"), "{problems}");
+    assert!(config::load_with(&path, Secrets::Skip).is_ok());
+
+    fs::write(&path, north("    pin: { file: secrets/lab }\n")).unwrap();
+    let problems = config::load(&path).unwrap_err().to_string();
+    assert!(problems.contains("4 to 8 digits") && !problems.contains("labpass"), "{problems}");
+
+    fs::write(&path, north("    pin: { file: secrets/pin }\n")).unwrap();
+    fs::set_permissions(folder.path().join("secrets/pin"), fs::Permissions::from_mode(0o644))
+        .unwrap();
+    let warnings = config::load(&path).unwrap().warnings;
+    assert!(warnings.to_string().contains("every user of this machine"), "{warnings}");
+}
+
+/// `depth` mappings, each in the one before it.
+fn staircase(depth: usize) -> String {
+    (0..depth).map(|n| format!("{}x-:\n", " ".repeat(n))).collect()
+}
+
+#[test]
+fn hostile_files_are_refused_in_words() {
+    let bomb: String =
+        (1..40).map(|n| format!("x-{n}: &a{n} [*a{m}, *a{m}]\n", m = n - 1)).collect();
+    let key_bomb: String =
+        (1..40).map(|n| format!("x-{n}: &a{n} {{ ? [*a{m}, *a{m}] : 1 }}\n", m = n - 1)).collect();
+    let cases: Vec<(Vec<u8>, &str)> = vec![
+        (b"".to_vec(), "the file is empty"),
+        (b"# only\n\n".to_vec(), "the file is empty"),
+        (vec![b' '; 2 << 20], "larger than 1 MiB"),
+        (b"gateway: a\0b\n".to_vec(), "U+0000"),
+        (b"gateway: a\x1b[31m\n".to_vec(), "U+001B"),
+        (b"gateway: \xff\n".to_vec(), "not UTF-8"),
+        (b"a:\n\t- b\n".to_vec(), "fleet.yaml:2:"),
+        (b"a: [b\n".to_vec(), "error: "),
+        (b"a: 'b\n".to_vec(), "error: "),
+        (b"a: *nobody\n".to_vec(), "error: "),
+        (b"a: !evil 1\n".to_vec(), "tags"),
+        (b"? [a]\n: 1\n".to_vec(), "a single value as a key"),
+        (b"a: 1\n---\nb: 2\n".to_vec(), "more than one YAML document"),
+        (b"{a: b}}\n".to_vec(), "error: "),
+        ([b"x-a: ".to_vec(), vec![b'['; 100_000]].concat(), "recursion limit"),
+        ([b"x-a: ".to_vec(), vec![b'['; 250], b"1,".repeat(200_000)].concat(), "error: "),
+        ([b"x-a:\n  ".to_vec(), b"- ".repeat(100_000)].concat(), "nested too deeply"),
+        ([b"x-a:\n  ".to_vec(), b"? ".repeat(100_000)].concat(), "nested too deeply"),
+        ([b"x-a:\n  ".to_vec(), b"- &a ".repeat(100_000)].concat(), "nested too deeply"),
+        (staircase(1400).into_bytes(), "nested too deeply"),
+        // The deepest that reaches the parsers, on this thread's small stack.
+        (staircase(200).into_bytes(), "nested too deeply"),
+        (
+            [staircase(99), " ".repeat(99), "- ".repeat(100), "[".repeat(250)]
+                .concat()
+                .into_bytes(),
+            "error: ",
+        ),
+        (format!("x-0: &a0 x\n{bomb}").into_bytes(), "error: "),
+        (format!("x-0: &a0 x\n{key_bomb}").into_bytes(), "error: "),
+        ("k: 1\n".repeat(100_000).into_bytes(), "duplicate key `k`"),
+    ];
+    for (bytes, phrase) in cases {
+        let start: String = String::from_utf8_lossy(&bytes).chars().take(40).collect();
+        let problems = config::parse("fleet.yaml", bytes, &context()).unwrap_err();
+        let rendered = problems.render(false);
+        assert!(rendered.contains(phrase), "{start:?}: {rendered:.500}");
+        assert!(rendered.contains("fleet.yaml:"), "{start:?}: {rendered:.500}");
+    }
+}
+
+#[test]
+fn a_flood_of_faults_stays_short() {
+    let keys: String = (0..20_000).map(|n| format!("zzz{n}: 1\n")).collect();
+    let problems = parse(&top(&keys)).unwrap_err();
+    assert!(problems.len() >= 20_000);
+    assert!(problems.to_string().lines().count() < 1000);
+}
+
+#[test]
+fn any_cut_and_any_swapped_byte_is_answered_without_a_panic() {
+    let good = fs::read(fixture("contract.yaml")).unwrap();
+    for end in (0..good.len()).step_by(7) {
+        let _ = config::parse("f", good[..end].to_vec(), &context());
+    }
+    // A fixed walk of a linear congruence: the same bytes in every run.
+    let mut state: usize = 12345;
+    for _ in 0..400 {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let mut bytes = good.clone();
+        let at = (state >> 33) % bytes.len();
+        bytes[at] = b"{}[]:,&*#?|->'\"%@`!\n\t 0\xc3\xa9"[(state >> 20) % 25];
+        if let Err(problems) = config::parse("f", bytes, &context()) {
+            assert!(!problems.render(false).is_empty());
+        }
+    }
+}
+
+#[derive(Parser)]
+struct Check {
+    #[command(flatten)]
+    args: check::Args,
+}
+
+fn run_check(arguments: &[&str]) -> (check::Verdict, String, String) {
+    let args = Check::try_parse_from([&["check"], arguments].concat()).unwrap().args;
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let verdict = check::run(&args, false, &mut out, &mut err).unwrap();
+    (verdict, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+}
+
+#[test]
+fn check_says_ok_or_where() {
+    let folder = with_secrets();
+    let path = folder.path().join("fleet.yaml");
+    let name = path.to_str().unwrap();
+    fs::copy(fixture("contract.yaml"), &path).unwrap();
+    let want = format!("{name}: ok (2 modems, 2 sessions, 2 routes)\n");
+    assert_eq!(run_check(&[name]), (check::Verdict::Good, want, String::new()));
+
+    fs::write(&path, top("gatway: x")).unwrap();
+    let (verdict, out, err) = run_check(&[name]);
+    assert_eq!((verdict, out.as_str()), (check::Verdict::Wrong, ""));
+    assert!(err.contains(&format!("{name}:1:1")), "{err}");
+
+    let (verdict, out, _) = run_check(&[name, "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((verdict, &json["ok"]), (check::Verdict::Wrong, &false.into()));
+    assert_eq!(
+        (&json["problems"][0]["line"], &json["problems"][0]["path"]),
+        (&1.into(), &"gatway".into())
+    );
+
+    let (verdict, _, err) = run_check(&["/nowhere/fleet.yaml"]);
+    assert_eq!(verdict, check::Verdict::Wrong);
+    assert!(err.contains("cannot read the configuration"), "{err}");
+}
+
+#[derive(Debug, Parser)]
+struct Sign {
+    #[command(flatten)]
+    args: sign::Args,
+}
+
+const DEVICE: [&str; 6] =
+    ["sign", "aliyun", "--product-key", "a1mQpKOF9hp", "--device-name", "7600"];
+
+fn run_sign(more: &[&str], stdin: &str) -> Result<String, String> {
+    let parsed = Sign::try_parse_from([&DEVICE, more].concat()).map_err(|e| e.to_string())?;
+    let mut out = Vec::new();
+    sign::run(&parsed.args, &mut stdin.as_bytes(), &mut out).map_err(|e| e.to_string())?;
+    Ok(String::from_utf8(out).unwrap())
+}
+
+#[test]
+fn sign_prints_what_a_device_signs_in_with() {
+    let secret = "8f663b388dee796b931ebcb789b75a39\n";
+    let want = "\
+host:      a1mQpKOF9hp.iot-as-mqtt.cn-shanghai.aliyuncs.com:1883
+client id: 7600|securemode=3,signmethod=hmacsha1|
+user name: 7600&a1mQpKOF9hp
+password:  D48150E8D550607B15C667E100635EE96EA7D512
+";
+    assert_eq!(run_sign(&["--device-secret-file", "-"], secret).as_deref(), Ok(want));
+    let folder = with_secrets();
+    let file = folder.path().join("secrets/north");
+    let file = ["--device-secret-file", file.to_str().unwrap()];
+    assert_eq!(run_sign(&file, "").as_deref(), Ok(want));
+    let json = run_sign(
+        &[
+            &file[..],
+            &[
+                "--json",
+                "--method",
+                "hmacmd5",
+                "--securemode",
+                "2",
+                "--timestamp",
+                "9",
+                "--instance",
+                "iot-1",
+            ],
+        ]
+        .concat(),
+        "",
+    )
+    .unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["client_id"], "7600|securemode=2,signmethod=hmacmd5,timestamp=9|");
+    assert_eq!(json["host"], "iot-1.mqtt.iothub.aliyuncs.com");
+}
+
+#[test]
+fn sign_refuses_what_it_cannot_sign() {
+    for (more, stdin, want) in [
+        (&[][..], "", "--device-secret"),
+        (&["--device-secret-file", "-"], "", "is empty"),
+        (&["--device-secret-file", "/nowhere"], "", "no such file"),
+        (&["--device-secret-env", "MODEMFLEET_TEST_UNSET"], "", "MODEMFLEET_TEST_UNSET"),
+        (&["--device-secret-file", "-", "--client-id", "a|b"], "s", "client_id must be"),
+        (&["--device-secret-file", "-", "--method", "sha1"], "s", "must be hmacsha1"),
+        (&["--device-secret-file", "-", "--securemode", "1"], "s", "2 (TLS) or 3 (TCP)"),
+        (&["--device-secret", "s"], "", "unexpected argument"),
+    ] {
+        let error = run_sign(more, stdin).unwrap_err();
+        assert!(error.contains(want), "{more:?}: {error}");
+    }
+}
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// A folder with the secrets that the fixtures refer to, readable to their owner only.
+fn with_secrets() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let secrets = folder.path().join("secrets");
+    fs::create_dir(&secrets).unwrap();
+    for (name, content) in
+        [("lab", "labpass\n"), ("pin", "1234\n"), ("north", "8f663b388dee796b931ebcb789b75a39\n")]
+    {
+        let path = secrets.join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    folder
+}
