@@ -1,0 +1,172 @@
+//! Which package may use which: the arrows of ARCHITECTURE.md, and no other.
+
+use std::process::Command;
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use crate::tree::root;
+use crate::{Breach, verdict};
+
+/// What one package may depend on among ours.
+struct Edges {
+    /// The package; a `*` at the end stands for the rest of the name.
+    package: &'static str,
+    /// In what is built into it.
+    normal: &'static [&'static str],
+    /// In its tests only, on top of that.
+    tests: &'static [&'static str],
+}
+
+const EDGES: &[Edges] = &[
+    Edges { package: "agent", normal: &["queue", "modem", "modem-sim", "profile-*"], tests: &[] },
+    Edges { package: "profile-*", normal: &["modem", "at"], tests: &["modem-sim"] },
+    Edges { package: "modem", normal: &["at"], tests: &["modem-sim"] },
+    // Independent of `at`, so that one misreading of a manual is not made twice.
+    Edges { package: "modem-sim", normal: &[], tests: &[] },
+    Edges { package: "queue", normal: &[], tests: &[] },
+    Edges { package: "at", normal: &[], tests: &[] },
+    // It sees the product from outside, as a user does.
+    Edges { package: "e2e", normal: &[], tests: &["modem-sim"] },
+    Edges { package: "xtask", normal: &[], tests: &[] },
+];
+
+/// All that `at` may build on: the protocol is a value, with no I/O, no clock and no runtime in it.
+const AT_BUILDS_ON: &[&str] = &["thiserror"];
+
+/// Where errors may lose their type: at the top of a program, and in tests.
+const MAY_USE_ANYHOW: &[&str] = &["agent", "e2e", "xtask"];
+
+fn matches(pattern: &str, name: &str) -> bool {
+    pattern.strip_suffix('*').map_or(pattern == name, |start| name.starts_with(start))
+}
+
+fn one_of(patterns: &[&str], name: &str) -> bool {
+    patterns.iter().any(|pattern| matches(pattern, name))
+}
+
+fn breaches(metadata: &Value) -> Vec<Breach> {
+    let packages = list(metadata, "packages");
+    let ours: Vec<&str> = packages.iter().map(|package| word(package, "name")).collect();
+    let mut breaches = Vec::new();
+    for package in packages {
+        let name = word(package, "name");
+        let Some(edges) = EDGES.iter().find(|edges| matches(edges.package, name)) else {
+            breaches.push(format!(
+                "{name}: a package without a place: give it a line in EDGES of the tidy test and in ARCHITECTURE.md"
+            ));
+            continue;
+        };
+        for dependency in list(package, "dependencies") {
+            let tests_only = word(dependency, "kind") == "dev";
+            let target = word(dependency, "name");
+            let breach = if ours.contains(&target) {
+                our_edge(edges, target, tests_only)
+            } else {
+                foreign_edge(name, target, tests_only)
+            };
+            breaches.extend(breach.map(|why| format!("{name} → {target}: {why}")));
+        }
+    }
+    breaches
+}
+
+fn our_edge(edges: &Edges, target: &str, tests_only: bool) -> Option<String> {
+    if one_of(edges.normal, target) || (tests_only && one_of(edges.tests, target)) {
+        return None;
+    }
+    if one_of(edges.tests, target) {
+        return Some("allowed in [dev-dependencies] only: move it there".to_owned());
+    }
+    Some("not an edge of ARCHITECTURE.md: move the code to the side that may know both".to_owned())
+}
+
+fn foreign_edge(package: &str, target: &str, tests_only: bool) -> Option<String> {
+    if tests_only {
+        return None;
+    }
+    if package == "at" && !AT_BUILDS_ON.contains(&target) {
+        return Some(
+            "the engine has no I/O, clock or runtime: pass a value in from crates/modem".to_owned(),
+        );
+    }
+    (target == "anyhow" && !MAY_USE_ANYHOW.contains(&package))
+        .then(|| "a library's callers act on its errors: write an enum with thiserror".to_owned())
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// The text under a key; empty where it is null, as the kind of a normal dependency is.
+fn word<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The packages of the workspace as cargo sees them.
+fn metadata() -> anyhow::Result<Value> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(root())
+        .output()
+        .context("cannot start `cargo metadata`")?;
+    anyhow::ensure!(
+        output.status.success(),
+        "`cargo metadata` ended with {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).context("cannot read what `cargo metadata` prints")
+}
+
+#[test]
+fn packages_know_only_what_the_architecture_lets_them() -> anyhow::Result<()> {
+    let metadata = metadata()?;
+    let found = list(&metadata, "packages").len();
+    assert!(found >= EDGES.len(), "cargo metadata names {found} packages only");
+    verdict(&breaches(&metadata));
+    Ok(())
+}
+
+#[test]
+fn a_wrong_edge_is_seen() {
+    let package = |name: &str, kind: Value, target: &str| {
+        let dependency = serde_json::json!({ "name": target, "kind": kind });
+        serde_json::json!({ "name": name, "dependencies": [dependency] })
+    };
+    let judge = |name: &str, kind: Value, target: &str| {
+        let names = ["at", "modem", "modem-sim", "queue", "agent"];
+        let others = names.map(|name| serde_json::json!({ "name": name, "dependencies": [] }));
+        let mut packages = others.to_vec();
+        packages.push(package(name, kind, target));
+        breaches(&serde_json::json!({ "packages": packages }))
+    };
+    let normal = || Value::Null;
+    let dev = || Value::from("dev");
+    let wrong = [
+        (judge("agent", normal(), "at"), "not an edge"),
+        (judge("modem-sim", dev(), "at"), "not an edge"),
+        (judge("profile-quectel", normal(), "agent"), "not an edge"),
+        (judge("modem", normal(), "modem-sim"), "[dev-dependencies] only"),
+        (judge("e2e", Value::from("build"), "modem-sim"), "[dev-dependencies] only"),
+        (judge("at", normal(), "tokio"), "no I/O, clock or runtime"),
+        (judge("queue", normal(), "anyhow"), "thiserror"),
+        (judge("newcomer", normal(), "serde"), "a package without a place"),
+    ];
+    for (breaches, expected) in wrong {
+        assert!(
+            matches!(&breaches[..], [one] if one.contains(expected)),
+            "{expected}: {breaches:?}"
+        );
+    }
+    let right = [
+        judge("profile-quectel", dev(), "modem-sim"),
+        judge("agent", normal(), "modem-sim"),
+        judge("at", dev(), "proptest"),
+        judge("xtask", normal(), "anyhow"),
+    ];
+    for breaches in right {
+        assert!(breaches.is_empty(), "{breaches:?}");
+    }
+}

@@ -1,0 +1,121 @@
+//! The pages that people read first, and the script that CI runs.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::tree::{root, text_files};
+use crate::{Breach, verdict};
+
+/// What a newcomer types, and CI too.
+const THE_COMMAND: &str = "cargo xtask test";
+
+/// The most lines of a page that is meant to be read in one go.
+const PAGE_CEILINGS: &[(&str, usize)] = &[("CONTRIBUTING.md", 120), ("ARCHITECTURE.md", 300)];
+
+/// The last command of a script, without what a shell adds to it.
+fn last_command(script: &str) -> &str {
+    let mut lines =
+        script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let last = lines.next_back().unwrap_or_default();
+    last.strip_prefix("exec ").unwrap_or(last)
+}
+
+/// Links of a Markdown page that lead to no file; `there` says which paths below the root exist.
+fn dead_links(path: &str, text: &str, there: impl Fn(&Path) -> bool) -> Vec<Breach> {
+    let folder = Path::new(path).parent().unwrap_or(Path::new(""));
+    let mut breaches = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        for rest in line.split("](").skip(1) {
+            let link = rest.split([')', '#', ' ']).next().unwrap_or_default();
+            let outside = link.contains("://") || link.starts_with("mailto:");
+            if !link.is_empty() && !outside && !there(&folder.join(link)) {
+                breaches
+                    .push(format!("{path}:{number}: the link to {link} leads nowhere: correct it"));
+            }
+        }
+    }
+    breaches
+}
+
+#[test]
+fn ci_runs_what_people_run() -> anyhow::Result<()> {
+    let path = root().join(".ci/run");
+    let script = fs::read_to_string(&path).context(".ci/run cannot be read: restore it")?;
+    assert_eq!(last_command(&script), THE_COMMAND, ".ci/run has to end with `{THE_COMMAND}`");
+    let mode = fs::metadata(&path)?.permissions().mode();
+    assert_eq!(mode & 0o111, 0o111, ".ci/run is no program: chmod +x .ci/run");
+    Ok(())
+}
+
+#[test]
+fn the_readme_says_how_to_test() -> anyhow::Result<()> {
+    for page in ["README.md", "CONTRIBUTING.md"] {
+        let text = fs::read_to_string(root().join(page))
+            .with_context(|| format!("{page} cannot be read: write it"))?;
+        assert!(
+            text.contains(THE_COMMAND),
+            "{page} does not name `{THE_COMMAND}`: say how to test"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn pages_fit_one_reading() -> anyhow::Result<()> {
+    let files = text_files()?;
+    let mut found = Vec::new();
+    for (page, ceiling) in PAGE_CEILINGS {
+        let lines = files
+            .iter()
+            .find(|file| file.path == *page)
+            .map_or(0, |file| file.text.lines().count());
+        if lines > *ceiling {
+            found.push(format!(
+                "{page}: {lines} lines, {ceiling} are allowed: move details to where they apply"
+            ));
+        }
+    }
+    verdict(&found);
+    Ok(())
+}
+
+#[test]
+fn links_lead_somewhere() -> anyhow::Result<()> {
+    let files = text_files()?;
+    let there = |path: &Path| root().join(path).exists();
+    let pages = files.iter().filter(|file| file.path.ends_with(".md"));
+    let found: Vec<_> = pages.flat_map(|file| dead_links(&file.path, &file.text, there)).collect();
+    verdict(&found);
+    Ok(())
+}
+
+#[test]
+fn both_licences_are_here() -> anyhow::Result<()> {
+    for (file, words) in [
+        ("LICENSE-MIT", "Permission is hereby granted, free of charge"),
+        ("LICENSE-APACHE", "Version 2.0, January 2004"),
+    ] {
+        let text = fs::read_to_string(root().join(file))
+            .with_context(|| format!("{file} is gone: restore it"))?;
+        assert!(text.contains(words), "{file} is not the licence it is called: restore it");
+    }
+    Ok(())
+}
+
+#[test]
+fn another_ci_command_is_seen() {
+    assert_eq!(last_command("#!/usr/bin/env bash\nset -e\nexec cargo xtask test\n"), THE_COMMAND);
+    assert_ne!(last_command("cargo xtask test\ncargo fmt\n"), THE_COMMAND);
+    assert_ne!(last_command("# cargo xtask test\n"), THE_COMMAND);
+}
+
+#[test]
+fn a_dead_link_is_seen() {
+    let there = |path: &Path| path == Path::new("docs/b.md");
+    let page = "[b](b.md) [b](b.md#part) [web](https://example.com) [here](#part)\n[c](c.md)";
+    let found = dead_links("docs/a.md", page, there);
+    assert!(matches!(&found[..], [one] if one.starts_with("docs/a.md:2: ")), "{found:?}");
+}

@@ -1,0 +1,40 @@
+//! Set-up and automation of this repository: `cargo xtask …`.
+//!
+//! One file per subcommand; `setup` and `step` are what they share.
+#![expect(clippy::print_stdout, reason = "a tool for people: what it prints is what it is for")]
+#![expect(clippy::print_stderr, reason = "errors belong where a pipe does not swallow them")]
+
+mod setup;
+mod step;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Set-up and automation of this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Look for what the build needs, then format, lint, build, test and document the workspace.
+    Test(test::Arguments),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Test(arguments) => test::run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure:#}");
+            ExitCode::from(failure.downcast_ref().map_or(1, step::Failed::code))
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! One step of a task: a command that is announced, timed and judged by its exit code.
+
+use std::env;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::Path;
+use std::process::{self, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+/// A command that ended with anything but success.
+#[derive(Debug, thiserror::Error)]
+#[error("`{shown}` ended with {status}")]
+pub(crate) struct Failed {
+    shown: String,
+    status: ExitStatus,
+}
+
+impl Failed {
+    /// The exit code to hand on: the command's own, or what a shell makes of a signal.
+    pub(crate) fn code(&self) -> u8 {
+        use std::os::unix::process::ExitStatusExt as _;
+        let code = self.status.code().or_else(|| self.status.signal().map(|signal| 128 + signal));
+        code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+    }
+}
+
+/// A command as it is shown and as it is run: from the root of the repository, without stdin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Invocation {
+    program: &'static str,
+    arguments: Vec<String>,
+    environment: Vec<(&'static str, &'static str)>,
+}
+
+impl Invocation {
+    /// `program` with `arguments`, each passed as it stands: no shell reads them.
+    pub(crate) fn new(program: &'static str, arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        Self { program, arguments, environment: Vec::new() }
+    }
+
+    /// The cargo that runs this program, so that a toolchain chosen by `cargo +X xtask` holds for every step.
+    pub(crate) fn cargo(arguments: &[&str]) -> Self {
+        Self::new("cargo", arguments)
+    }
+
+    /// Sets an environment variable for this command only.
+    pub(crate) fn env(mut self, name: &'static str, value: &'static str) -> Self {
+        self.environment.push((name, value));
+        self
+    }
+
+    /// Runs the command with its output on ours.
+    ///
+    /// # Errors
+    /// [`Failed`] where it ended badly; an I/O error where it could not be started.
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let status = self.command().status().with_context(|| format!("cannot start `{self}`"))?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(Failed { shown: self.to_string(), status }.into())
+    }
+
+    /// Whether the command ends well; its output is thrown away. One that cannot be started does not.
+    pub(crate) fn succeeds(&self) -> bool {
+        let mut command = self.command();
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    }
+
+    fn command(&self) -> process::Command {
+        let mut command = process::Command::new(self.path());
+        command.args(&self.arguments).envs(self.environment.iter().copied());
+        // A prompt that waits for an answer would hang a run without a terminal.
+        command.current_dir(root()).stdin(Stdio::null());
+        command
+    }
+
+    fn path(&self) -> OsString {
+        let running = if self.program == "cargo" { env::var_os("CARGO") } else { None };
+        running.unwrap_or_else(|| self.program.into())
+    }
+}
+
+/// The command as one would type it.
+impl fmt::Display for Invocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, value) in &self.environment {
+            write!(f, "{name}={} ", quoted(value))?;
+        }
+        f.write_str(self.program)?;
+        self.arguments.iter().try_for_each(|argument| write!(f, " {}", quoted(argument)))
+    }
+}
+
+/// Quotes what a shell would split. For show only: nothing shown is ever given to a shell.
+fn quoted(word: &str) -> String {
+    if word.contains(char::is_whitespace) { format!("'{word}'") } else { word.to_owned() }
+}
+
+/// The root of the repository.
+pub(crate) fn root() -> &'static Path {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask)
+}
+
+/// Time since a start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts now.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "times real programs; there is no clock to pause"
+    )]
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// What has passed since the start, as `8.4 s` or `2 min 03 s`.
+    pub(crate) fn shown(self) -> String {
+        shown(self.0.elapsed())
+    }
+}
+
+fn shown(time: Duration) -> String {
+    let seconds = time.as_secs();
+    if seconds < 60 {
+        format!("{}.{} s", seconds, time.subsec_millis() / 100)
+    } else {
+        format!("{} min {:02} s", seconds / 60, seconds % 60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_hands_on_the_exit_code() {
+        let failure = Invocation::new("sh", &["-c", "exit 7"]).run().unwrap_err();
+        assert_eq!(failure.downcast_ref().map(Failed::code), Some(7));
+        assert!(failure.to_string().contains("sh -c 'exit 7'"), "{failure}");
+    }
+
+    #[test]
+    fn a_signal_becomes_the_code_a_shell_gives_it() {
+        let failure = Invocation::new("sh", &["-c", "kill -TERM $$"]).run().unwrap_err();
+        assert_eq!(failure.downcast_ref().map(Failed::code), Some(128 + 15));
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_an_error_and_no_success() {
+        let absent = Invocation::new("no-such-program-here", &[]);
+        assert!(!absent.succeeds());
+        let failure = absent.run().unwrap_err();
+        assert!(failure.downcast_ref::<Failed>().is_none());
+        assert!(failure.to_string().contains("cannot start `no-such-program-here`"), "{failure}");
+    }
+
+    #[test]
+    fn commands_get_their_environment_and_no_stdin() {
+        let script = "test \"$GREETING\" = 'good day' && ! read -r line";
+        assert!(Invocation::new("sh", &["-c", script]).env("GREETING", "good day").succeeds());
+    }
+
+    #[test]
+    fn a_command_is_shown_as_it_is_typed() {
+        let doc = Invocation::cargo(&["doc", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+        assert_eq!(doc.to_string(), "RUSTDOCFLAGS='-D warnings' cargo doc --no-deps");
+    }
+
+    #[test]
+    fn times_are_shown_in_words_of_people() {
+        assert_eq!(shown(Duration::from_millis(8_460)), "8.4 s");
+        assert_eq!(shown(Duration::from_millis(123_900)), "2 min 03 s");
+    }
+}
