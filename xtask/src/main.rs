@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "a tool for people: what it prints is what it is for")]
 #![expect(clippy::print_stderr, reason = "errors belong where a pipe does not swallow them")]
 
+mod bench;
 mod setup;
 mod step;
 mod test;
@@ -24,11 +25,18 @@ struct Arguments {
 enum Command {
     /// Look for what the build needs, then format, lint, build, test and document the workspace.
     Test(test::Arguments),
+    /// Measure something beside what it is compared with.
+    Bench {
+        /// Which benchmark.
+        #[command(subcommand)]
+        bench: bench::Bench,
+    },
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Test(arguments) => test::run(&arguments),
+        Command::Bench { bench } => bench::run(&bench),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

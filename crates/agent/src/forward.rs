@@ -16,6 +16,7 @@ use modem::session::{Job, Outcome, Progress, Uplink};
 use queue::{Lease, Queue, StoreError};
 use sha1::{Digest, Sha1};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Fleet, Route, SessionId};
@@ -24,9 +25,15 @@ use crate::view::View;
 /// Messages of one lane handed to a session at a time: the one on its way and the next.
 const WINDOW: usize = 2;
 
-/// Messages leased ahead, so that the modem never waits for the disk. Few, since those that are leased
-/// no longer make way for a higher priority.
-const AHEAD: usize = 4;
+/// Messages leased ahead, so that the modem never waits for the disk: as many as were used up within
+/// [`AHEAD_TIME`], between these bounds. Those that are leased no longer make way for a higher priority.
+const AHEAD: (usize, usize) = (2, 64);
+
+/// How long the messages leased ahead should last.
+const AHEAD_TIME: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// News of one message: that its result stays out, and its end.
+const PROGRESS: usize = 2;
 
 /// How long to wait after the store failed to hand out messages.
 const STORE_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
@@ -148,6 +155,9 @@ pub struct Forwarder {
     stop: CancellationToken,
     /// Leased and not given out, by the order of their lease.
     ready: BTreeMap<u64, Lease>,
+    /// How many to lease ahead, and when that was done last.
+    ahead: usize,
+    last_lease: Instant,
     next_order: u64,
     in_flight: InFlight,
     /// How many of those in flight still hold a place in the window.
@@ -169,6 +179,8 @@ impl Forwarder {
             targets,
             stop,
             ready: BTreeMap::new(),
+            ahead: AHEAD.0,
+            last_lease: Instant::now(),
             next_order: 0,
             in_flight,
             window: 0,
@@ -203,6 +215,7 @@ impl Forwarder {
             })
         });
         let hungry = self.ready.is_empty() && self.window < WINDOW;
+        // All arms are cancel safe, and none awaits in its body.
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Wake::Stop,
@@ -220,7 +233,7 @@ impl Forwarder {
         let Some(target) = self.targets.iter().position(Target::is_free) else {
             return self.give_back();
         };
-        if self.ready.len() < AHEAD / 2 {
+        if self.ready.len() < self.ahead / 2 {
             self.lease().await;
         }
         while self.window < WINDOW {
@@ -237,7 +250,10 @@ impl Forwarder {
         if stat.lanes.get(self.lane.as_str()).is_none_or(|lane| lane.messages == 0) {
             return;
         }
-        match self.queue.lease(&self.lane, AHEAD - self.ready.len()).await {
+        let fast = self.last_lease.elapsed() < AHEAD_TIME;
+        self.ahead = if fast { self.ahead * 2 } else { self.ahead / 2 }.clamp(AHEAD.0, AHEAD.1);
+        self.last_lease = Instant::now();
+        match self.queue.lease(&self.lane, self.ahead.saturating_sub(self.ready.len())).await {
             Ok(leases) => {
                 for lease in leases {
                     self.next_order += 1;
@@ -317,7 +333,7 @@ async fn deliver(
     uplink: Uplink,
     mut stalled: watch::Receiver<bool>,
 ) -> Delivery {
-    let (progress, mut news) = mpsc::channel(2);
+    let (progress, mut news) = mpsc::channel(PROGRESS);
     let mut state = uplink.state.clone();
     let given = async {
         let job = Job { message: message(&lease), progress };

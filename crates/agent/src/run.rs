@@ -72,7 +72,9 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
 fn start(fleet: Fleet, plugins: &[&Plugin]) -> anyhow::Result<ExitCode> {
     let catalog = Arc::new(Catalog::new(plugins).context("the models of this build are broken")?);
     let queue = open_queue(&fleet.queue)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    // One thread: the work is a few thousand small steps a second at most, each fast, and handing them
+    // between threads costs more than it gives. What blocks (files, ttys, the queue) has threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("could not start the runtime")?;
@@ -118,6 +120,7 @@ impl Agent {
             failed = agent.failed() => Some(failed),
         };
         tracing::info!("ending: signing the sessions out");
+        // A dropped end leaves sessions open, which is what a second signal asks for.
         tokio::select! {
             () = agent.end() => {}
             _ = terminate.recv() => tracing::warn!("second signal: ending at once"),

@@ -164,6 +164,11 @@ impl Engine {
         self.in_flight.is_none() && self.pending.is_empty() && self.resync.is_none()
     }
 
+    /// Whether an operation was accepted whose result is still out.
+    pub fn awaits_result(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// Starts an exchange.
     ///
     /// # Errors

@@ -191,7 +191,10 @@ impl Modem {
         self.core.found = Instant::now();
         self.core.observer.appeared();
         match serial::open(&path, 115_200).await {
-            Ok(tty) => Ok(tty),
+            Ok(tty) => {
+                tracing::debug!("tty opened");
+                Ok(tty)
+            }
             Err(serial::OpenError::Absent { .. }) => Err(End::Gone),
             Err(error) => Err(End::Failed(Chain(&error).to_string())),
         }

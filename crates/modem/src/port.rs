@@ -118,6 +118,22 @@ enum Request {
     Identity(Identity),
     Framing(Framing),
     Doubt,
+    /// A sequence ended: what waited for it may start.
+    TurnOver,
+}
+
+/// The right to run several exchanges that belong together; it ends when dropped.
+pub struct Turn {
+    permit: Option<OwnedSemaphorePermit>,
+    requests: mpsc::Sender<Request>,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.permit = None;
+        // A full queue wakes the port as well.
+        let _ = self.requests.try_send(Request::TurnOver);
+    }
 }
 
 /// A handle on one port. Clones share it.
@@ -144,12 +160,16 @@ impl At {
     }
 
     /// Waits for the right to run several exchanges that belong together, such as topic, payload and
-    /// publish: a publish of one client may clear what another client has half set.
+    /// publish: a publish of one client may clear what another client has half set. Status exchanges
+    /// wait for the end of a sequence too, or for a result that is out, so that a poll does not lengthen
+    /// each step of it.
     ///
     /// # Cancel safety
     /// Cancel safe. Turns are given in the order of asking.
-    pub async fn sequence(&self) -> Result<OwnedSemaphorePermit, ExchangeError> {
-        Arc::clone(&self.sequence).acquire_owned().await.map_err(|_| ExchangeError::Gone)
+    pub async fn sequence(&self) -> Result<Turn, ExchangeError> {
+        let permit = Arc::clone(&self.sequence).acquire_owned().await;
+        let permit = Some(permit.map_err(|_| ExchangeError::Gone)?);
+        Ok(Turn { permit, requests: self.requests.clone() })
     }
 
     /// Tells what only this modem answers, for the next time the port is out of step.
@@ -187,6 +207,7 @@ pub struct Port<S> {
     write: WriteHalf<S>,
     engine: Engine,
     requests: mpsc::Receiver<Request>,
+    sequence: Arc<Semaphore>,
     events: mpsc::Sender<PortEvent>,
     observer: Arc<dyn Observer>,
     waiting: VecDeque<Waiting>,
@@ -215,12 +236,14 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
         let (read, write) = tokio::io::split(stream);
         let (request_tx, requests) = mpsc::channel(REQUESTS);
         let (events, event_rx) = mpsc::channel(EVENTS);
-        let at = At { requests: request_tx, sequence: Arc::new(Semaphore::new(1)) };
+        let sequence = Arc::new(Semaphore::new(1));
+        let at = At { requests: request_tx, sequence: Arc::clone(&sequence) };
         let port = Self {
             read,
             write,
             engine: Engine::new(framing, Instant::now().into_std()),
             requests,
+            sequence,
             events,
             observer,
             waiting: VecDeque::new(),
@@ -282,6 +305,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
             Request::Identity(identity) => self.engine.set_identity(identity),
             Request::Framing(framing) => self.engine.set_framing(framing),
             Request::Doubt => self.doubt = true,
+            Request::TurnOver => {}
         }
     }
 
@@ -314,11 +338,10 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
                 (w.kind == Kind::Status) == status && self.engine.ready_for(&w.exchange)
             })
         };
-        let Some(waiting) =
-            ready(false).or_else(|| ready(true)).and_then(|next| self.waiting.remove(next))
-        else {
-            return false;
-        };
+        let in_sequence = self.sequence.available_permits() == 0;
+        let status_may = !in_sequence || self.engine.awaits_result();
+        let next = ready(false).or_else(|| if status_may { ready(true) } else { None });
+        let Some(waiting) = next.and_then(|next| self.waiting.remove(next)) else { return false };
         let Waiting { kind, exchange, answer } = waiting;
         let command = exchange.shown().to_owned();
         tracing::trace!(target: "modemfleet::at", "> {command}");

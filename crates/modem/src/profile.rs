@@ -149,7 +149,7 @@ pub trait Profile: Send + Sync {
     /// The identity of the SIM card (ETSI TS 102 221 §13.2). 27.007 §8.76 has `+CCID` only since
     /// release 17; vendors have older commands of their own.
     async fn iccid(&self, at: &At) -> Result<String, StepError> {
-        let lines = run(at, Kind::Basic, "AT+CCID", Answer::Prefix("+CCID:")).await?;
+        let lines = run(at, Kind::Status, "AT+CCID", Answer::Prefix("+CCID:")).await?;
         Ok(reply::iccid("AT+CCID", &["+CCID"], &lines)?)
     }
 

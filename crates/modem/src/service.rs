@@ -27,6 +27,9 @@ const SEARCH: Duration = Duration::from_secs(1);
 /// The status poll begins once a session is connected, or after this long without one.
 const POLL_AFTER: Duration = Duration::from_secs(3);
 
+/// What waited for the session goes out before the first poll.
+const POLL_SETTLE: Duration = Duration::from_millis(250);
+
 /// A SIM that waits for somebody is looked at this often: it may be changed, or unlocked by hand.
 const BLOCKED: Duration = Duration::from_secs(30);
 
@@ -193,6 +196,8 @@ impl Core {
     ) -> End {
         let (mqtt, stop) = (known.profile.mqtt(), &self.env.stop);
         if sessions.is_empty() {
+            // Nothing to bring up: signal and registration are what it is here for.
+            self.stand(State::Serving, None);
             stop.cancelled().await;
             return End::Stopped;
         }
@@ -276,6 +281,7 @@ impl Core {
     async fn poll(&self, at: &At, known: &Known, shared: &Shared) -> End {
         // Sessions first: a poll between two steps of a CONNECT delays the first message.
         let _ = tokio::time::timeout(POLL_AFTER, shared.connected.notified()).await;
+        tokio::time::sleep(POLL_SETTLE).await;
         if let Err(unusable @ End::Unusable(_)) = self.learn(at, known).await {
             return unusable;
         }

@@ -269,9 +269,10 @@ impl Session {
             let stop = ground.stop.clone();
             let stagger = ground.stagger;
             let ready = async {
+                // Both arms are cancel safe, and none awaits in its body.
                 tokio::select! {
                     () = stop.cancelled() => false,
-                    ready = async { registered.wait_for(|yes| *yes).await.is_ok() } => { ready }
+                    ready = registered.wait_for(|yes| *yes) => ready.is_ok(),
                 }
             };
             if !self.while_down(ready).await {
@@ -312,13 +313,19 @@ impl Session {
             let reason = Chain(&error).to_string();
             self.observer.connect(self.name(), false);
             tracing::warn!(session = self.name(), "could not connect: {reason}");
-            ground.mqtt.close(ground.at, ground.client).await;
             let phase = if scope == Scope::Message {
                 SessionPhase::Failed
             } else {
                 SessionPhase::BackingOff
             };
             self.stand(phase, Some(reason));
+            self.while_down(async {
+                // A SUB that failed may be followed by one more OK, as a failed publish may: it must
+                // not be taken for the answer of DISC.
+                ground.at.doubt().await;
+                ground.mqtt.close(ground.at, ground.client).await;
+            })
+            .await;
             return Err(scope);
         }
         self.observer.connect(self.name(), true);

@@ -184,7 +184,8 @@ async fn acquire(at: &At, client: Client, id: &str) -> Result<(), MqttError> {
             Cmqtt.close(at, client).await;
             acquire_once(at, client, id, true).await
         }
-        _ if error.is_timeout() => Err(error),
+        // Only a refusal says something of the firmware.
+        _ if !matches!(error, MqttError::Refused { .. } | MqttError::NoCode { .. }) => Err(error),
         _ => {
             let limit = client_id_limit(at).await;
             if let Some(limit) = limit.filter(|limit| *limit < id.len()) {

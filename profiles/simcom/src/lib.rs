@@ -106,6 +106,6 @@ fn framing() -> Framing {
 
 /// `AT+CICCID` answers with the prefix `+ICCID:` (manual V3.00 p. 57).
 async fn iccid(at: &At) -> Result<String, StepError> {
-    let lines = run(at, Kind::Basic, "AT+CICCID", Answer::Prefix("+ICCID:")).await?;
+    let lines = run(at, Kind::Status, "AT+CICCID", Answer::Prefix("+ICCID:")).await?;
     Ok(status::card(&lines)?)
 }

@@ -1,0 +1,37 @@
+//! The conformance suite of the SIMCom profile: the same scenarios for each model, on the simulated
+//! modem with a real broker, and on a scripted unit where real firmware differs from the simulator.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+/// One test per model and scenario, so that a failure names both.
+macro_rules! scenarios {
+    ($($name:ident),* $(,)?) => {
+        mod sim7600 {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(modem_sim::Model::Sim7600).await;
+            })*
+        }
+        mod sim8200 {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(modem_sim::Model::Sim8200).await;
+            })*
+        }
+    };
+}
+
+mod aliyun;
+mod bench;
+mod broker;
+mod failures;
+mod identity;
+mod messages;
+mod recovery;
+mod unit;
+mod whole;

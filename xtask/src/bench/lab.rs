@@ -1,0 +1,252 @@
+//! A laboratory of real processes: mosquitto, simulated modems, the agent; all gone when it goes.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+
+/// How long a process may take to be there.
+const START: Duration = Duration::from_secs(10);
+
+/// A child process that ends with its owner.
+pub(crate) struct Process(Child);
+
+impl Process {
+    fn start(command: &mut Command) -> anyhow::Result<Self> {
+        let shown = format!("{command:?}");
+        Ok(Self(command.spawn().with_context(|| format!("cannot start {shown}"))?))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A folder of its own, and a broker.
+pub(crate) struct Lab {
+    dir: PathBuf,
+    broker: SocketAddr,
+    _mosquitto: Process,
+}
+
+impl Lab {
+    /// Starts a broker on a free port.
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let dir = std::env::temp_dir().join(format!("modemfleet-bench-{}", std::process::id()));
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let broker = free_port()?;
+        let config = dir.join("mosquitto.conf");
+        let text = format!(
+            "listener {} {}\nallow_anonymous true\nmax_queued_messages 0\n",
+            broker.port(),
+            broker.ip()
+        );
+        fs::write(&config, text)?;
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = Command::new("mosquitto");
+        // Debian puts it where only root looks.
+        command.env("PATH", format!("{path}:/usr/sbin")).arg("-c").arg(config);
+        let log = File::create(dir.join("mosquitto.log"))?;
+        let mosquitto = Process::start(command.stdout(log.try_clone()?).stderr(log))?;
+        wait_until("the broker listens", START, || TcpStream::connect(broker).is_ok())?;
+        Ok(Self { dir, broker, _mosquitto: mosquitto })
+    }
+
+    /// A path in the laboratory's folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Simulated SIM7600s behind `sim/modem0`, `sim/modem1` …
+    pub(crate) fn sim(&self, count: usize, more: &[String]) -> anyhow::Result<Process> {
+        let mut command = binary();
+        command.args(["sim", "--model", "sim7600", "--count", &count.to_string()]);
+        command
+            .args(["--broker", &self.broker.to_string(), "--dir"])
+            .arg(self.path("sim"))
+            .args(more);
+        let mut process = Process::start(command.stdout(Stdio::piped()))?;
+        let out = process.0.stdout.take().context("the simulator has no output")?;
+        for line in BufReader::new(out).lines().take(count) {
+            line.context("the simulator ended at once")?;
+        }
+        Ok(process)
+    }
+
+    /// The agent on this many modems. `filter` is its log filter; the log is JSON in `agent.log`.
+    pub(crate) fn agent(&self, modems: usize, poll: &str, filter: &str) -> anyhow::Result<Agent> {
+        let http = free_port()?;
+        let mut fleet = format!(
+            "gateway: bench\nhttp: {{ listen: \"{http}\" }}\nqueue: {{ path: {}, max_bytes: 1GiB }}\n\
+             brokers:\n  lab: {{ url: \"mqtt://{}\" }}\nmodems:\n",
+            self.path("queue").display(),
+            self.broker
+        );
+        for modem in 0..modems {
+            let port = self.path("sim").join(format!("modem{modem}"));
+            fleet += &format!(
+                "  m{modem}:\n    match: {{ port: {} }}\n    poll: {poll}\n    sessions: {{ lab: {{ broker: lab }} }}\n",
+                port.display()
+            );
+        }
+        let file = self.path("fleet.yaml");
+        fs::write(&file, fleet)?;
+        let log = self.path("agent.log");
+        let mut command = binary();
+        command.args(["run", "--log-format", "json", "--log", filter, "--config"]).arg(file);
+        let process = Process::start(command.stderr(File::create(&log)?))?;
+        wait_until("the agent listens", START, || TcpStream::connect(http).is_ok())?;
+        Ok(Agent { http, log, _process: process })
+    }
+
+    /// Writes every message of `filter` to a file, one `topic payload` a line.
+    pub(crate) fn subscriber(&self, filter: &str) -> anyhow::Result<(Process, PathBuf)> {
+        let path = self.path("received.txt");
+        let mut command = Command::new("mosquitto_sub");
+        command.args(["-h", &self.broker.ip().to_string(), "-p", &self.broker.port().to_string()]);
+        command.args(["-q", "1", "-t", filter, "-F", "%t %p", "-i", "bench-subscriber", "-c"]);
+        let process = Process::start(command.stdout(File::create(&path)?))?;
+        thread_sleep(Duration::from_millis(300)); // its SUBSCRIBE has no sign that we could see
+        Ok((process, path))
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// A running agent.
+pub(crate) struct Agent {
+    http: SocketAddr,
+    log: PathBuf,
+    _process: Process,
+}
+
+impl Agent {
+    /// Hands in `count` messages of QoS 1 on `topic/N`, eight at a time, and tells how long it took.
+    pub(crate) fn hand_in(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        count: usize,
+    ) -> anyhow::Result<Duration> {
+        let started = now();
+        thread::scope(|scope| {
+            let worker = |first: usize| {
+                scope.spawn(move || -> anyhow::Result<()> {
+                    for number in (first..count).step_by(8) {
+                        let path = format!("/api/v1/publish?topic={topic}/{number}");
+                        let (status, body) = self.request("POST", &path, payload)?;
+                        ensure!(status == 202, "a message was answered {status}: {body}");
+                    }
+                    Ok(())
+                })
+            };
+            let workers: Vec<_> = (0..8).map(worker).collect();
+            workers.into_iter().try_for_each(|worker| {
+                worker.join().map_err(|_| anyhow::anyhow!("a worker panicked"))?
+            })
+        })?;
+        Ok(started.elapsed())
+    }
+
+    /// The sum of each family's samples, by name and by `name{labels}`.
+    pub(crate) fn metrics(&self) -> anyhow::Result<BTreeMap<String, f64>> {
+        let (status, text) = self.request("GET", "/metrics", b"")?;
+        ensure!(status == 200, "/metrics was answered {status}");
+        let mut samples = BTreeMap::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let Some((name, value)) = line.rsplit_once(' ') else { continue };
+            let value: f64 = value.parse().unwrap_or_default();
+            samples.insert(name.to_owned(), value);
+            let family = name.split('{').next().unwrap_or(name);
+            if family != name {
+                *samples.entry(family.to_owned()).or_default() += value;
+            }
+        }
+        Ok(samples)
+    }
+
+    /// Publishes that ended with `result`, over all modems.
+    pub(crate) fn publishes(&self, result: &str) -> anyhow::Result<f64> {
+        let wanted = format!("result=\"{result}\"");
+        let all = self.metrics()?;
+        let of = |name: &str| {
+            name.starts_with("modemfleet_mqtt_publishes_total{") && name.contains(&wanted)
+        };
+        Ok(all.iter().filter(|(name, _)| of(name)).map(|(_, value)| value).sum())
+    }
+
+    /// The log so far.
+    pub(crate) fn log(&self) -> anyhow::Result<String> {
+        Ok(fs::read_to_string(&self.log)?)
+    }
+
+    fn request(&self, method: &str, path: &str, body: &[u8]) -> anyhow::Result<(u16, String)> {
+        let mut stream = TcpStream::connect(self.http)?;
+        stream.set_nodelay(true)?;
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(&[head.as_bytes(), body].concat())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+        Ok((status.context("no HTTP status")?, body.unwrap_or_default()))
+    }
+}
+
+/// The release binary.
+fn binary() -> Command {
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| crate::step::root().join("target"), PathBuf::from);
+    Command::new(target.join("release/modemfleet"))
+}
+
+fn free_port() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// Waits until `holds`, looking every few milliseconds.
+pub(crate) fn wait_until(
+    what: &str,
+    limit: Duration,
+    mut holds: impl FnMut() -> bool,
+) -> anyhow::Result<()> {
+    let started = now();
+    while !holds() {
+        ensure!(started.elapsed() < limit, "waited {limit:?} until {what}, in vain");
+        thread_sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// The lines of a file so far.
+pub(crate) fn lines(path: &Path) -> anyhow::Result<Vec<String>> {
+    let text = String::from_utf8_lossy(&fs::read(path)?).into_owned();
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+#[expect(clippy::disallowed_methods, reason = "times real programs; there is no clock to pause")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "waits for real programs, on a thread of its own")]
+pub(crate) fn thread_sleep(time: Duration) {
+    thread::sleep(time);
+}

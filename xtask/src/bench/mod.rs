@@ -1,0 +1,33 @@
+//! `cargo xtask bench NAME`: figures with something measured beside them in the same run.
+
+mod first_publish;
+mod lab;
+mod publish_rate;
+mod soak;
+
+use clap::Subcommand;
+
+/// The benchmarks. Each builds the release binary first, and needs mosquitto.
+#[derive(Subcommand)]
+pub(crate) enum Bench {
+    /// From the tty opened to the first publish acknowledged, beside a script with fixed sleeps.
+    FirstPublish(first_publish::Arguments),
+    /// Publishes a second with a full queue, beside a bare loop on the same pty.
+    PublishRate(publish_rate::Arguments),
+    /// Messages by HTTP through two modems, with faults on demand: nothing may be lost.
+    Soak(soak::Arguments),
+}
+
+/// Builds the binary and runs a benchmark.
+///
+/// # Errors
+/// Where a part does not start, or what was measured misses its aim.
+pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
+    crate::setup::run()?;
+    crate::step::Invocation::cargo(&["build", "--release", "--package", "agent"]).run()?;
+    match bench {
+        Bench::FirstPublish(arguments) => first_publish::run(arguments),
+        Bench::PublishRate(arguments) => publish_rate::run(arguments),
+        Bench::Soak(arguments) => soak::run(arguments),
+    }
+}
