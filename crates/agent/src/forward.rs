@@ -68,22 +68,11 @@ pub async fn adopt_orphans(queue: &Queue, fleet: &Fleet) -> Result<(), StoreErro
         .collect();
     let lanes: Vec<String> = queue.stat().lanes.keys().map(ToString::to_string).collect();
     for lane in lanes.into_iter().filter(|lane| !known.contains(lane)) {
-        let mut stranded = 0u64;
-        loop {
-            let leases = queue.lease(&lane, 256).await?;
-            if leases.is_empty() {
-                break;
-            }
-            for lease in leases {
-                // A message pinned to a session waits for that session, even if it comes back later.
-                let pinned = lane.starts_with("session ");
-                let route = fleet.route(&lease.topic).filter(|_| !pinned);
-                match route {
-                    Some(route) => drop(queue.transfer(lease.id, &route_lane(route)).await),
-                    None => stranded += 1,
-                }
-            }
-        }
+        // A message pinned to a session waits for that session, even if it comes back later.
+        let stranded = match lane.starts_with("session ") {
+            true => queue.stat().lanes.get(lane.as_str()).map_or(0, |lane| lane.messages),
+            false => reroute(queue, fleet, &lane).await?,
+        };
         if stranded > 0 {
             tracing::warn!(
                 lane,
@@ -93,6 +82,32 @@ pub async fn adopt_orphans(queue: &Queue, fleet: &Fleet) -> Result<(), StoreErro
         }
     }
     Ok(())
+}
+
+/// Moves what a route matches; tells how many messages no route matches.
+async fn reroute(queue: &Queue, fleet: &Fleet, lane: &str) -> Result<u64, StoreError> {
+    let mut stranded = Vec::new();
+    loop {
+        let leases = queue.lease(lane, 256).await?;
+        if leases.is_empty() {
+            break;
+        }
+        for lease in leases {
+            let Some(route) = fleet.route(&lease.topic) else {
+                stranded.push(lease.id);
+                continue;
+            };
+            if let Err(error) = queue.transfer(lease.id, &route_lane(route)).await {
+                tracing::error!(id = %lease.id, "could not move a message to its new route: {error}");
+                stranded.push(lease.id);
+            }
+        }
+    }
+    let count = u64::try_from(stranded.len()).unwrap_or(u64::MAX);
+    for id in stranded {
+        drop(queue.release(id));
+    }
+    Ok(count)
 }
 
 /// All forwarders of a fleet: one per route, and one per session for what is pinned to it.
@@ -284,10 +299,12 @@ impl Forwarder {
         match news {
             News::Stalled(rest) => self.stalled(order, lease, target, rest),
             News::Done(outcome) => {
-                if let Some(target) = self.targets.get(target) {
-                    target.stalled.send_if_modified(|stalled| std::mem::take(stalled));
-                }
-                if !elsewhere {
+                if elsewhere {
+                    // The result that stayed out is in: this session gets messages again.
+                    if let Some(target) = self.targets.get(target) {
+                        target.stalled.send_if_modified(std::mem::take);
+                    }
+                } else {
                     self.window = self.window.saturating_sub(1);
                 }
                 self.done(order, lease, elsewhere, outcome);
@@ -298,7 +315,11 @@ impl Forwarder {
     fn done(&mut self, order: u64, lease: Lease, elsewhere: bool, outcome: Outcome) {
         match outcome {
             // The ack is on its way to the disk; if it gets lost the message is published once more.
-            Outcome::Acknowledged => drop(self.queue.ack(lease.id)),
+            Outcome::Acknowledged => {
+                // It may wait for another path meanwhile: the late result spares it the way.
+                self.ready.retain(|_, waiting| waiting.id != lease.id);
+                drop(self.queue.ack(lease.id));
+            }
             Outcome::Refused(error) if !elsewhere => {
                 // Its lease is kept: the lane goes on, and the message stays on disk.
                 let error = modem::session::Chain(&error);

@@ -24,7 +24,7 @@ pub const STALL: Duration = Duration::from_secs(15);
 const STABLE: Duration = Duration::from_secs(120);
 
 /// First and longest wait before a reconnect.
-const RECONNECT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(120));
+const RECONNECT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// Code 14 "client is busy" passes by itself; asked again this often, this far apart.
 const BUSY_RETRIES: u32 = 20;
