@@ -1,28 +1,16 @@
-//! The modems of a fleet file: made, run, and run again after a panic.
+//! From the fleet file to modems that can be run.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::FutureExt;
 use modem::attach::Apn;
-use modem::backoff::Backoff;
 use modem::mqtt::{Connection, Message, Qos};
 use modem::{Environment, Modem, ModemConfig, SessionConfig, session};
 use secrecy::SecretString;
-use tokio::task::JoinSet;
-use tracing::Instrument;
 
 use crate::config::{self, Fleet};
 use crate::metrics::Metrics;
 use crate::secret::SecretError;
 use crate::view::{ModemView, SessionView};
-
-/// Waits after a panic of a modem's task.
-const AFTER_PANIC: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-
-/// After so many panics a modem is left alone: a loop would hide a bug.
-const MAX_PANICS: u32 = 5;
 
 /// Makes all modems of a fleet; none is opened yet.
 ///
@@ -123,31 +111,4 @@ fn qos(qos: config::Qos) -> Qos {
         config::Qos::AtLeastOnce => Qos::AtLeastOnce,
         config::Qos::ExactlyOnce => Qos::ExactlyOnce,
     }
-}
-
-/// Runs each modem as a task of its own, in `tasks`.
-pub fn spawn(modems: Vec<(String, Modem)>, metrics: &Arc<Metrics>, tasks: &mut JoinSet<()>) {
-    for (name, modem) in modems {
-        let metrics = Arc::clone(metrics);
-        let span = tracing::info_span!("modem", name);
-        tasks.spawn(keep_running(name, modem, metrics).instrument(span));
-    }
-}
-
-/// Runs a modem. A panic ends its stay on the port and nothing else: it is counted, and the modem
-/// begins again after a while.
-async fn keep_running(name: String, mut modem: Modem, metrics: Arc<Metrics>) {
-    let mut backoff = Backoff::new(AFTER_PANIC.0, AFTER_PANIC.1);
-    for _ in 0..MAX_PANICS {
-        // The modem's state is brought back to "absent" below, whatever the panic left of it.
-        if AssertUnwindSafe(modem.run()).catch_unwind().await.is_ok() {
-            return;
-        }
-        metrics.panicked(&name);
-        tracing::error!("the modem's task panicked; it begins again");
-        modem.panicked("its task panicked; it begins again");
-        tokio::time::sleep(backoff.next_wait()).await;
-    }
-    tracing::error!("the modem's task panicked {MAX_PANICS} times and is left alone");
-    modem.give_up("its task panicked too often; restart the agent, and report this");
 }

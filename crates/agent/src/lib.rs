@@ -12,6 +12,7 @@ pub mod http;
 pub mod ledger;
 pub mod logging;
 pub mod metrics;
+pub mod reconcile;
 pub mod run;
 pub mod secret;
 pub mod view;

@@ -21,6 +21,7 @@ use crate::http::{self, App, Token};
 use crate::ledger::FileLedger;
 use crate::logging;
 use crate::metrics::Metrics;
+use crate::reconcile::Reconciler;
 use crate::view::{ModemView, View};
 use crate::{fleet, wrong};
 
@@ -175,7 +176,8 @@ impl Agent {
                 Ok(())
             });
         }
-        fleet::spawn(made, &metrics, &mut agent.modems);
+        let reconciler = Reconciler::new(made, Arc::clone(&metrics), stop.clone());
+        agent.modems.spawn(reconciler.run());
         tracing::info!(gateway = %fleet.gateway, modems = fleet.modems.len(), http = %fleet.http.listen, "running");
         Ok(agent)
     }

@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use at::{Answer, Exchange, Failure, FinalCode, Framing, Reply, Urc};
+pub use at::Framing;
+use at::{Answer, Exchange, Failure, FinalCode, Reply, Urc};
 
 use crate::mqtt::{Client, Mqtt};
 use crate::observe::Received;

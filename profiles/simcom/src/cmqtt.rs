@@ -131,7 +131,7 @@ impl Mqtt for Cmqtt {
         let retain = if message.retain { ",1" } else { "" };
         let command =
             format!("AT+CMQTTPUB={},{},{MODEM_TIMEOUT_S}{retain}", client.0, message.qos.number());
-        let exchange = exchange("CMQTTPUB", &command, PATIENCE)?;
+        let exchange = exchange("CMQTTPUB", &command, ACCEPTANCE)?;
         let result = line("+CMQTTPUB:", client);
         operation(at, "CMQTTPUB", Kind::Publish, exchange, result, AFTER_MODEM_TIMEOUT).await
     }

@@ -106,7 +106,7 @@ impl Lab {
         command.args(["run", "--log-format", "json", "--log", filter, "--config"]).arg(file);
         let process = Process::start(command.stderr(File::create(&log)?))?;
         wait_until("the agent listens", START, || TcpStream::connect(http).is_ok())?;
-        Ok(Agent { http, log, _process: process })
+        Ok(Agent { http, log, process })
     }
 
     /// Writes every message of `filter` to a file, one `topic payload` a line.
@@ -131,7 +131,7 @@ impl Drop for Lab {
 pub(crate) struct Agent {
     http: SocketAddr,
     log: PathBuf,
-    _process: Process,
+    process: Process,
 }
 
 impl Agent {
@@ -192,6 +192,11 @@ impl Agent {
     /// The log so far.
     pub(crate) fn log(&self) -> anyhow::Result<String> {
         Ok(fs::read_to_string(&self.log)?)
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.0.id()
     }
 
     fn request(&self, method: &str, path: &str, body: &[u8]) -> anyhow::Result<(u16, String)> {

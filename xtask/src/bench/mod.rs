@@ -3,6 +3,7 @@
 mod first_publish;
 mod lab;
 mod publish_rate;
+mod scale;
 mod soak;
 
 use clap::Subcommand;
@@ -14,6 +15,8 @@ pub(crate) enum Bench {
     FirstPublish(first_publish::Arguments),
     /// Publishes a second with a full queue, beside a bare loop on the same pty.
     PublishRate(publish_rate::Arguments),
+    /// Many modems in one agent: memory, processor time, time of a scrape.
+    Scale(scale::Arguments),
     /// Messages by HTTP through two modems, with faults on demand: nothing may be lost.
     Soak(soak::Arguments),
 }
@@ -28,6 +31,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     match bench {
         Bench::FirstPublish(arguments) => first_publish::run(arguments),
         Bench::PublishRate(arguments) => publish_rate::run(arguments),
+        Bench::Scale(arguments) => scale::run(arguments),
         Bench::Soak(arguments) => soak::run(arguments),
     }
 }

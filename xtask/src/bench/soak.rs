@@ -49,13 +49,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         "{} messages of QoS 1 by HTTP, two SIM7600, each fault at {}",
         arguments.messages, arguments.probability
     );
-    println!("| fault | received | lost | duplicates | published ok | desyncs | seconds |");
+    println!("| fault | received | missing | duplicates | published ok | desyncs | seconds |");
     println!("|---|--:|--:|--:|--:|--:|--:|");
     let mut lost = 0;
     for fault in &arguments.faults {
         lost += one(arguments, fault)?;
     }
-    ensure!(lost == 0, "{lost} messages were lost or late");
+    ensure!(lost == 0, "{lost} messages did not arrive within the limit");
     Ok(())
 }
 

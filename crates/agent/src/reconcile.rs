@@ -1,0 +1,210 @@
+//! Making the running modems what the fleet file says: observed and desired, a plan, its steps.
+//!
+//! The plan is a value made by a pure function, so that every case is a line of a table test; planning
+//! twice without a change in between plans nothing.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use modem::Modem;
+use modem::backoff::Backoff;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::metrics::Metrics;
+
+/// Waits after a panic of a modem's task.
+const AFTER_PANIC: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// After so many panics within [`PANIC_MEMORY`] a modem is left alone: a loop would hide a bug.
+const MAX_PANICS: usize = 5;
+
+/// How long a panic counts.
+const PANIC_MEMORY: Duration = Duration::from_secs(3_600);
+
+/// What is known of one modem's task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Observed {
+    /// Its task runs.
+    Running,
+    /// It may start now or at this time.
+    Idle {
+        /// Not before.
+        from: Instant,
+    },
+    /// It ended in order, or panicked too often: it is not started again.
+    Over,
+}
+
+/// What is to be done now, and when to look again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// Modems to start.
+    pub start: Vec<String>,
+    /// When the next one may start, where one has to wait.
+    pub again: Option<Instant>,
+}
+
+impl Plan {
+    /// What makes `observed` what it should be, at `now`. While the agent ends nothing starts.
+    pub fn new(observed: &BTreeMap<String, Observed>, ending: bool, now: Instant) -> Self {
+        let mut plan = Self::default();
+        for (name, modem) in observed {
+            match modem {
+                Observed::Idle { .. } if ending => {}
+                Observed::Idle { from } if *from <= now => plan.start.push(name.clone()),
+                Observed::Idle { from } => {
+                    plan.again = Some(plan.again.map_or(*from, |again| again.min(*from)))
+                }
+                Observed::Running | Observed::Over => {}
+            }
+        }
+        plan
+    }
+}
+
+/// A modem that is not running, and its past.
+struct Entry {
+    /// Absent while its task has it.
+    modem: Option<Modem>,
+    backoff: Backoff,
+    panics: Vec<Instant>,
+    observed: Observed,
+}
+
+/// The modems of a fleet, each in a task of its own.
+pub struct Reconciler {
+    entries: BTreeMap<String, Entry>,
+    tasks: JoinSet<(String, Modem, bool)>,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+}
+
+impl Reconciler {
+    /// Modems that are not started yet.
+    pub fn new(
+        modems: Vec<(String, Modem)>,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+    ) -> Self {
+        let now = Instant::now();
+        let entry = |modem| Entry {
+            modem: Some(modem),
+            backoff: Backoff::new(AFTER_PANIC.0, AFTER_PANIC.1),
+            panics: Vec::new(),
+            observed: Observed::Idle { from: now },
+        };
+        let entries = modems.into_iter().map(|(name, modem)| (name, entry(modem))).collect();
+        Self { entries, tasks: JoinSet::new(), metrics, stop }
+    }
+
+    /// Keeps the modems running until told to stop and every modem has ended in order.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends all modems at once, their sessions without DISCONNECT.
+    pub async fn run(mut self) {
+        loop {
+            let plan = Plan::new(&self.observed(), self.stop.is_cancelled(), Instant::now());
+            for name in &plan.start {
+                self.start(name);
+            }
+            let stopping = self.stop.is_cancelled();
+            if stopping && self.tasks.is_empty() {
+                return;
+            }
+            // All arms are cancel safe, and none awaits in its body.
+            tokio::select! {
+                Some(ended) = self.tasks.join_next() => match ended {
+                    Ok((name, modem, panicked)) => self.ended(&name, modem, panicked),
+                    Err(error) => tracing::error!("a modem's task was lost: {error}"),
+                },
+                () = until(plan.again) => {}
+                () = self.stop.cancelled(), if !stopping => {}
+            }
+        }
+    }
+
+    fn observed(&self) -> BTreeMap<String, Observed> {
+        self.entries.iter().map(|(name, entry)| (name.clone(), entry.observed)).collect()
+    }
+
+    fn start(&mut self, name: &str) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        let Some(mut modem) = entry.modem.take() else { return };
+        entry.observed = Observed::Running;
+        let span = tracing::info_span!("modem", name);
+        let name = name.to_owned();
+        let task = async move {
+            // What the panic left of the modem's state is brought back to "recovering" afterwards.
+            let panicked = AssertUnwindSafe(modem.run()).catch_unwind().await.is_err();
+            (name, modem, panicked)
+        };
+        self.tasks.spawn(task.instrument(span));
+    }
+
+    /// A panic ends a modem's stay on its port and nothing else: it is counted, and begins again.
+    fn ended(&mut self, name: &str, mut modem: Modem, panicked: bool) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        let now = Instant::now();
+        entry.observed = Observed::Over;
+        if panicked {
+            self.metrics.panicked(name);
+            entry.panics.retain(|panic| now.duration_since(*panic) < PANIC_MEMORY);
+            entry.panics.push(now);
+            if entry.panics.len() < MAX_PANICS {
+                let from = now + entry.backoff.next_wait();
+                entry.observed = Observed::Idle { from };
+                tracing::error!(modem = name, "the modem's task panicked; it begins again");
+                modem.panicked("its task panicked; it begins again");
+            } else {
+                tracing::error!(
+                    modem = name,
+                    "the modem's task panicked {MAX_PANICS} times and is left alone"
+                );
+                modem.give_up("its task panicked too often; restart the agent, and report this");
+            }
+        }
+        entry.modem = Some(modem);
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plan_starts_what_may_start_and_names_the_next_time() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(5);
+        let observed = BTreeMap::from([
+            ("due".to_owned(), Observed::Idle { from: now }),
+            ("later".to_owned(), Observed::Idle { from: later }),
+            ("over".to_owned(), Observed::Over),
+            ("runs".to_owned(), Observed::Running),
+        ]);
+        let plan = Plan::new(&observed, false, now);
+        assert_eq!(plan, Plan { start: vec!["due".to_owned()], again: Some(later) });
+        assert_eq!(
+            Plan::new(&observed, true, now),
+            Plan::default(),
+            "nothing starts while the agent ends"
+        );
+        // What the plan says is done; planning again plans nothing.
+        let mut done = observed;
+        done.insert("due".to_owned(), Observed::Running);
+        assert_eq!(Plan::new(&done, false, now).start, Vec::<String>::new());
+        assert_eq!(Plan::new(&done, false, later).start, ["later"]);
+    }
+}

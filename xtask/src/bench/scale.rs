@@ -1,0 +1,92 @@
+//! Many modems in one agent: sessions up, memory, processor time, time of a scrape.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::lab::{Agent, Lab, now, thread_sleep, wait_until};
+
+/// Arguments of `bench scale`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// How many modems, one run each.
+    #[arg(long, value_delimiter = ',', default_value = "8,64,256")]
+    modems: Vec<usize>,
+    /// How long the processor time is watched, in seconds; polls come every 10 s.
+    #[arg(long, default_value_t = 30)]
+    watch: u64,
+}
+
+/// Scrapes of which the median is told.
+const SCRAPES: usize = 20;
+
+/// Clock ticks a second in `/proc/PID/stat`; the kernel's user interface has 100 everywhere.
+const TICKS: f64 = 100.0;
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    println!("SIM7600, one session each, poll 10 s; processor time over {} s", arguments.watch);
+    println!(
+        "| modems | all sessions up after | resident memory | of one core | scrape, median of {SCRAPES} |"
+    );
+    println!("|--:|--:|--:|--:|--:|");
+    for modems in &arguments.modems {
+        one(*modems, Duration::from_secs(arguments.watch))?;
+    }
+    Ok(())
+}
+
+fn one(modems: usize, watch: Duration) -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let _sim = lab.sim(modems, &[])?;
+    let started = now();
+    let agent = lab.agent(modems, "10s", "warn")?;
+    let all = f64::from(u32::try_from(modems)?);
+    wait_until("all sessions are up", Duration::from_secs(120), || {
+        agent.metrics().is_ok_and(|metrics| metrics.get("modemfleet_mqtt_connected") == Some(&all))
+    })?;
+    let up = started.elapsed();
+    let before = ticks(&agent)?;
+    thread_sleep(watch);
+    let share = (ticks(&agent)? - before) / TICKS / watch.as_secs_f64();
+    let mut scrapes = Vec::new();
+    for _ in 0..SCRAPES {
+        let scrape = now();
+        agent.metrics()?;
+        scrapes.push(scrape.elapsed());
+    }
+    scrapes.sort();
+    let scrape = scrapes.get(SCRAPES / 2).copied().unwrap_or_default();
+    println!(
+        "| {modems} | {:.1} s | {:.1} MB | {:.1} % | {:.1} ms |",
+        up.as_secs_f64(),
+        resident_mb(&agent)?,
+        share * 100.0,
+        scrape.as_secs_f64() * 1e3
+    );
+    Ok(())
+}
+
+/// User and system time so far, in ticks (proc(5), fields 14 and 15).
+fn ticks(agent: &Agent) -> anyhow::Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", agent.pid()))?;
+    let after_name =
+        stat.rsplit_once(')').map(|(_, rest)| rest).context("no process name in stat")?;
+    let fields: Vec<f64> = after_name
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse().ok())
+        .collect();
+    Ok(fields.iter().sum())
+}
+
+fn resident_mb(agent: &Agent) -> anyhow::Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid()))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .context("no VmRSS in status")?;
+    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kib * 1024.0 / 1e6)
+}
