@@ -1,1 +1,40 @@
-//! e2e
+//! Real processes for the tests from outside: a broker, simulated modems, the agent, and who talks to them.
+//!
+//! Everything here starts a program on a free port in a folder of its own, waits until it answers,
+//! and kills it when it is dropped. Nothing here knows the agent from inside: what a test learns, it
+//! learns by HTTP, from the broker, from the exit code, or from what was printed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "this is test code: it ends at the first surprise, and the clock of other processes \
+              can neither be paused nor awaited"
+)]
+
+mod agent;
+mod binary;
+mod http;
+mod lab;
+mod metrics;
+mod mosquitto;
+mod port;
+mod process;
+mod sim;
+mod subscriber;
+mod wait;
+
+pub use agent::{Agent, Site};
+pub use binary::modemfleet;
+pub use http::{Answer, Http, read_answer};
+pub use lab::Lab;
+pub use metrics::{Sample, Scrape};
+pub use mosquitto::Mosquitto;
+pub use port::Port;
+pub use process::{Process, run};
+pub use rustix::process::Signal;
+pub use sim::Sim;
+pub use subscriber::{Received, Subscriber};
+pub use wait::{PATIENCE, Stopwatch, pause, until, within};

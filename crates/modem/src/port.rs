@@ -25,6 +25,10 @@ const EVENTS: usize = 256;
 /// One read. A modem prints at most 1,500 bytes of payload in a piece.
 const READ: usize = 4096;
 
+/// So many reads in a row, then writes and deadlines come first once: a modem that prints faster than
+/// it is read would else keep us from ever writing, or giving up.
+const READS_IN_A_ROW: u32 = 64;
+
 /// What an exchange is for: by this it is queued (status last) and counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -216,6 +220,7 @@ pub struct Port<S> {
     urcs_lost: u64,
     doubt: bool,
     mute: bool,
+    reads_in_a_row: u32,
 }
 
 /// What the loop woke up for.
@@ -224,6 +229,8 @@ enum Wake {
     Written(io::Result<usize>),
     Deadline,
     Request(Option<Request>),
+    /// Reads had their share, and nothing else was due.
+    Nothing,
 }
 
 impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
@@ -252,6 +259,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
             urcs_lost: 0,
             doubt: false,
             mute: false,
+            reads_in_a_row: 0,
         };
         (port, at, event_rx)
     }
@@ -277,7 +285,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
                 Wake::Request(Some(request)) => self.request(request),
                 Wake::Request(None) if self.engine.is_idle() => return PortEnd::Released,
                 // The last caller is gone; what is in flight is finished all the same.
-                Wake::Request(None) => {}
+                Wake::Request(None) | Wake::Nothing => {}
             }
         }
     }
@@ -288,13 +296,18 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
         let deadline = self.engine.poll_timeout().map(Instant::from_std);
         let room = self.waiting.len() < REQUESTS;
         let released = self.requests.is_closed() && self.requests.is_empty();
-        tokio::select! {
+        let reads_first = self.reads_in_a_row < READS_IN_A_ROW;
+        let wake = tokio::select! {
             biased;
-            read = self.read.read(buffer) => Wake::Read(read),
+            read = self.read.read(buffer), if reads_first => Wake::Read(read),
             written = self.write.write(&self.out), if !self.out.is_empty() => Wake::Written(written),
             () = sleep_until(deadline) => Wake::Deadline,
             request = self.requests.recv(), if room && (!released || self.engine.is_idle()) => Wake::Request(request),
-        }
+            () = std::future::ready(()), if !reads_first => Wake::Nothing,
+        };
+        self.reads_in_a_row =
+            if matches!(wake, Wake::Read(_)) { self.reads_in_a_row + 1 } else { 0 };
+        wake
     }
 
     fn request(&mut self, request: Request) {

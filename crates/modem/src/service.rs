@@ -15,7 +15,7 @@ use crate::modem::{Core, End, REOPEN, went};
 use crate::mqtt::Client;
 use crate::observe::{DisconnectReason, RecoveryAction};
 use crate::port::{At, Kind, PortEvent};
-use crate::profile::{self, Listener, Notice, Status};
+use crate::profile::{self, Listener, Notice, Status, StepError};
 use crate::reply::{self, Registration};
 use crate::session::{Chain, Ground, Lost, ServeEnd, Session};
 use crate::sim::{self, SimState};
@@ -82,10 +82,26 @@ impl Core {
                     self.observer.received(&holder.session, message);
                 }
             }
-            Notice::Registration(registration) => self.registered(registration, shared),
+            Notice::Registration(registration) => {
+                if !self.holds_by_another_domain(&registration) {
+                    self.registered(registration, shared);
+                }
+            }
             Notice::Warning(words) => tracing::warn!("the modem warns: {words}"),
             Notice::Booted => {}
         }
+    }
+
+    /// Whether this is news of one domain's loss while the modem is registered in another: units
+    /// that are attached for data only report `+CREG: 0` for the calls they cannot make.
+    fn holds_by_another_domain(&self, news: &Registration) -> bool {
+        !news.stat.is_registered()
+            && self
+                .snapshot
+                .borrow()
+                .registration
+                .as_ref()
+                .is_some_and(|known| known.domain != news.domain && known.stat.is_registered())
     }
 
     /// Takes in a registration, and tells the sessions whether they may open.
@@ -302,17 +318,23 @@ impl Core {
 
     /// What is good to know but needed by nothing: asked for once the sessions are on their way.
     async fn learn(&self, at: &At, known: &Known) -> Result<(), End> {
-        let lines =
-            profile::run(at, Kind::Status, "AT+CGMR", Answer::Matching(is_revision)).await?;
-        let firmware = reply::revision(&lines).ok();
-        let iccid = known.profile.iccid(at).await.ok();
+        let revision = Answer::Matching(is_revision);
+        let firmware = match profile::run(at, Kind::Status, "AT+CGMR", revision).await {
+            Ok(lines) => reply::revision(&lines).ok(),
+            Err(error) => unless_ended(error)?,
+        };
+        let iccid = match known.profile.iccid(at).await {
+            Ok(iccid) => Some(iccid),
+            Err(error) => unless_ended(error)?,
+        };
         self.update(|s| {
             if let Some(identified) = &mut s.identified {
                 (identified.firmware, identified.iccid) = (firmware, iccid.clone());
             }
         });
-        let is = iccid.unwrap_or_default();
-        self.must_be("iccid", self.config.iccid.as_deref(), |wanted| wanted == is, &is)
+        let is = iccid.as_deref();
+        let shown = is.unwrap_or("a SIM that does not tell it");
+        self.must_be("iccid", self.config.iccid.as_deref(), |wanted| Some(wanted) == is, shown)
     }
 
     fn learned(&self, status: Status) {
@@ -325,6 +347,11 @@ impl Core {
                 (signals, operator, temperature_celsius)
         });
     }
+}
+
+/// A value that is not to be had is left out; a port that is gone and a boot end the service.
+fn unless_ended<T>(error: StepError) -> Result<Option<T>, End> {
+    if error.is_gone() || error.is_boot() { Err(error.into()) } else { Ok(None) }
 }
 
 /// Lines that may be the answer to `AT+CGMR`, with or without its prefix.

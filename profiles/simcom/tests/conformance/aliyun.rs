@@ -1,12 +1,16 @@
 //! The eleven commands towards Alibaba Cloud, with the identity of a device as the broker sees it.
 
+use std::io;
+use std::sync::{Arc, Mutex};
+
 use modem::mqtt::{Connection, Qos};
 use modem_sim::Model;
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::bench::{Bench, FIRST};
 use crate::broker::{Broker, Peer};
 
-scenarios!(the_eleven_commands, one_wrong_letter_in_the_password);
+scenarios!(the_eleven_commands, one_wrong_letter_in_the_password, no_password_is_in_any_trace_line,);
 
 const ID: &str = "7600|securemode=3,signmethod=hmacsha1|";
 const USER: &str = "7600&a1mQpKOF9hp";
@@ -66,4 +70,51 @@ async fn one_wrong_letter_in_the_password(model: Model) {
     bench.mqtt.start(&bench.at).await.unwrap();
     let wrong = PASSWORD.replacen('D', "E", 1);
     assert_eq!(crate::bench::code(bench.open(FIRST, &device(&wrong)).await), 31);
+}
+
+/// Keeps every trace line.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// A CONNECT that succeeds, one that is refused, and one whose echo comes back.
+async fn no_password_is_in_any_trace_line(model: Model) {
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_writer(lines.clone())
+        .finish();
+    let broker = Broker::with_login(USER, PASSWORD).await;
+    let (bench, _handle) = Bench::simulated(model, &broker).await;
+    bench.mqtt.start(&bench.at).await.unwrap();
+    modem::profile::run(&bench.at, modem::port::Kind::Basic, "ATE1", at::Answer::None)
+        .await
+        .unwrap();
+    // For this thread, which runs all tasks of the test.
+    let _all = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
+    bench.open(FIRST, &device("D481-wrong")).await.unwrap_err();
+    bench.mqtt.close(&bench.at, FIRST).await;
+    bench.open(FIRST, &device(PASSWORD)).await.unwrap();
+    bench.mqtt.close(&bench.at, FIRST).await;
+    let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    assert!(lines.contains("AT+CMQTTCONNECT") && lines.contains("***"), "{lines}");
+    assert!(!lines.contains("D481"), "{lines}");
 }

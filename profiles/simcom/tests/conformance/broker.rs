@@ -1,7 +1,7 @@
 //! A real broker on a port of its own, and another client of it.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -57,6 +57,7 @@ impl Broker {
                 log.display()
             );
             std::fs::write(&config, text).unwrap();
+            drop(std::fs::remove_file(&log)); // of a try before
             let mut child = Command::new(program)
                 .arg("-c")
                 .arg(&config)
@@ -64,7 +65,7 @@ impl Broker {
                 .stderr(Stdio::null())
                 .spawn()
                 .expect("mosquitto is installed");
-            if listens(port, &mut child).await {
+            if runs(&log, &mut child).await {
                 return Self { port, child, folder };
             }
             drop(child.kill());
@@ -98,15 +99,17 @@ impl Broker {
     }
 }
 
-async fn listens(port: u16, child: &mut Child) -> bool {
-    for _ in 0..600 {
+/// Waits until this broker says that it runs. That something answers at the port would prove nothing:
+/// it may be the broker of another test, which was quicker.
+async fn runs(log: &Path, child: &mut Child) -> bool {
+    for _ in 0..1_000 {
         if child.try_wait().unwrap().is_some() {
             return false;
         }
-        if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+        if std::fs::read_to_string(log).is_ok_and(|log| log.contains(" running")) {
             return true;
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(3)).await;
     }
     false
 }

@@ -87,7 +87,7 @@ async fn a_stray_ok_after_a_failed_publish_is_credited_to_nothing(model: Model) 
     let script = [
         ("AT+CMQTTTOPIC", ">~|OK|"),
         ("AT+CMQTTPAYLOAD", ">~|OK|"),
-        ("AT+CMQTTPUB", "|OK||+CMQTTPUB: 0,6||+CMQTTCONNLOST: 0,1||OK|"),
+        ("AT+CMQTTPUB", "|OK||+CMQTTPUB: 0,6||+CMQTTCONNLOST: 0,1|^|OK|"),
         ("AT+CMQTTDISC", "|+CMQTTDISC: 0,11||ERROR|"),
     ];
     let unit = Unit::new(model, &script);

@@ -26,6 +26,8 @@ scenarios!(
     old_firmware_without_the_version_argument_is_served,
     another_imei_is_refused,
     another_sim_is_refused,
+    another_sim_is_refused_where_the_firmware_is_not_told,
+    a_loss_in_another_domain_is_none,
     another_model_is_refused,
     an_unknown_model_is_named,
 );
@@ -241,4 +243,42 @@ async fn an_unknown_model_is_named(model: Model) {
     let mut running = Running::start(config(&unit.on_pty()), &["first"]);
     let reason = running.stands(State::Failed).await;
     assert!(reason.contains("no profile knows the model \"SIMCOM_SIM9999X\""), "{reason}");
+}
+
+/// What one answer leaves open must not hide what the next one tells.
+async fn another_sim_is_refused_where_the_firmware_is_not_told(model: Model) {
+    let script = [
+        ("AT+CMQTTSTART", "|OK||+CMQTTSTART: 0|"),
+        ("AT+CMQTTCONNECT", "|OK||+CMQTTCONNECT: 0,0|"),
+        ("AT+CMQTTSUB", ">~|OK||+CMQTTSUB: 0,0|"),
+        ("AT+CGMR", "|ERROR|"),
+        ("AT+CICCID", "|+ICCID: 89860010004200000009||OK|"),
+    ];
+    let unit = Unit::new(model, &script);
+    let iccid = Some("89860000000000000000".to_owned());
+    let wanted = ModemConfig { iccid, ..config(&unit.on_pty()) };
+    let mut running = Running::start(wanted, &["first"]);
+    let reason = running.stands(State::Failed).await;
+    assert!(reason.contains("has 89860010004200000009"), "{reason}");
+}
+
+/// A unit that is attached for data only says that it cannot make calls: it serves all the same.
+async fn a_loss_in_another_domain_is_none(model: Model) {
+    let script = [
+        ("AT+CMQTTSTART", "|OK||+CMQTTSTART: 0|"),
+        ("AT+CMQTTCONNECT", "|OK||+CMQTTCONNECT: 0,0|"),
+        ("AT+CMQTTSUB", ">~|OK||+CMQTTSUB: 0,0|^|+CREG: 0|"),
+    ];
+    let unit = Unit::new(model, &script);
+    let heard = unit.heard();
+    let poll = std::time::Duration::from_secs(60);
+    let mut running = Running::start(ModemConfig { poll, ..config(&unit.on_pty()) }, &["first"]);
+    running.connected(0).await;
+    // The last question of the first poll: the news came before.
+    while !heard.lock().unwrap().iter().any(|line| line == "AT+COPS?") {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    let snapshot = running.snapshot.borrow().clone();
+    assert_eq!(snapshot.state, State::Serving, "{:?}", snapshot.reason);
+    assert!(snapshot.registration.unwrap().stat.is_registered());
 }

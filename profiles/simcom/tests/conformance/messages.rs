@@ -2,6 +2,7 @@
 
 use modem::mqtt::Qos;
 use modem_sim::{Model, Options, Order};
+use rumqttc::QoS;
 
 use crate::bench::{Bench, FIRST, SECOND, connection};
 use crate::broker::{Broker, Peer};
@@ -48,10 +49,14 @@ async fn publishes_with_each_quality_of_service(model: Model) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
     let (bench, handle) = Bench::opened(model, &broker).await;
-    for qos in [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce] {
+    for (qos, seen) in [
+        (Qos::AtMostOnce, QoS::AtMostOnce),
+        (Qos::AtLeastOnce, QoS::AtLeastOnce),
+        (Qos::ExactlyOnce, QoS::ExactlyOnce),
+    ] {
         bench.publish(FIRST, "up/qos", [qos.number()], qos).await.unwrap();
         let publish = peer.message().await;
-        assert_eq!(publish.qos as u8, qos.number());
+        assert_eq!(publish.qos, seen);
         assert_eq!((publish.topic.as_str(), &publish.payload[..]), ("up/qos", &[qos.number()][..]));
         assert!(!publish.retain && !publish.dup);
     }

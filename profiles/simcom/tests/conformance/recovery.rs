@@ -4,7 +4,7 @@ use modem::mqtt::{Connection, Qos};
 use modem::port::Kind;
 use modem::profile::Notice;
 use modem_sim::{Handle, Model};
-use tokio::io::{AsyncWriteExt, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
 use crate::bench::{Bench, FIRST, SECOND, code, connection, message};
 use crate::broker::{Broker, Peer};
@@ -90,9 +90,9 @@ async fn a_half_filled_data_mode_is_left(model: Model) {
     let (mut torn, theirs) = duplex(1024);
     handle.attach(theirs).await.unwrap();
     torn.write_all(b"AT+CMQTTPAYLOAD=0,9000\rhalf").await.unwrap();
-    // The deeds of a handle come after what was written before.
-    while handle.command_count() == 0 {
-        tokio::task::yield_now().await;
+    let mut said = Vec::new();
+    while !said.contains(&b'>') {
+        torn.read_buf(&mut said).await.unwrap();
     }
     let bench = next_agent(earlier, &handle).await;
     bench.mqtt.start(&bench.at).await.unwrap();

@@ -22,13 +22,15 @@ pub(crate) fn cgmm(model: Model) -> &'static str {
 pub(crate) const IMEI: &str = "490154203237518";
 
 /// A unit with its script: for each command that begins so, what is said, in the order given. `|`
-/// stands for CR LF. A prompt is `>`; what is said to its data stands behind `~`.
+/// stands for CR LF. A prompt is `>`; what is said to its data stands behind `~`; what comes late,
+/// before the answer to the next command, stands behind `^`.
 pub(crate) struct Unit {
     model: String,
     script: VecDeque<(&'static str, &'static str)>,
     heard: Arc<Mutex<Vec<String>>>,
     line: Vec<u8>,
     data: Option<(usize, &'static str)>,
+    late: String,
 }
 
 impl Unit {
@@ -39,6 +41,7 @@ impl Unit {
             heard: Arc::default(),
             line: Vec::new(),
             data: None,
+            late: String::new(),
         }
     }
 
@@ -58,18 +61,27 @@ impl Unit {
         for &byte in bytes {
             if let Some((left, after)) = self.data.take() {
                 match left {
-                    1 => said.push_str(after),
+                    1 => said.push_str(&self.in_time(after)),
                     _ => self.data = Some((left - 1, after)),
                 }
             } else if byte != b'\r' {
                 self.line.push(byte);
             } else if !self.line.is_empty() {
                 let line = String::from_utf8(std::mem::take(&mut self.line)).unwrap();
-                said.push_str(&self.answer(&line));
+                said.push_str(&std::mem::take(&mut self.late));
+                let answer = self.answer(&line);
+                said.push_str(&self.in_time(&answer));
                 self.heard.lock().unwrap().push(line);
             }
         }
         said.replace('|', "\r\n").into_bytes()
+    }
+
+    /// Keeps back what comes late.
+    fn in_time(&mut self, said: &str) -> String {
+        let (now, late) = said.split_once('^').unwrap_or((said, ""));
+        self.late.push_str(late);
+        now.to_owned()
     }
 
     fn answer(&mut self, line: &str) -> String {

@@ -1,0 +1,374 @@
+//! The life of a session, with a stack that does as it is told and a clock that is paused.
+
+use std::collections::VecDeque;
+
+use async_trait::async_trait;
+use tokio::io::{DuplexStream, duplex};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::*;
+use crate::mqtt::ResultCode;
+use crate::observe::{ExchangeResult, Received, RecoveryAction};
+use crate::port::{Kind, Port};
+
+/// How an operation of the stack goes.
+#[derive(Clone, Copy)]
+enum Turn {
+    Succeeds,
+    SucceedsAfter(Duration),
+    Fails(Scope),
+    TooLong,
+}
+
+/// A stack that does as it is told, and succeeds where it was told nothing.
+#[derive(Default)]
+struct Stack {
+    opens: Mutex<VecDeque<Turn>>,
+    publishes: Mutex<VecDeque<Turn>>,
+    told: Mutex<Vec<(&'static str, Instant)>>,
+}
+
+impl Stack {
+    fn note(&self, what: &'static str) {
+        self.told.lock().unwrap().push((what, Instant::now()));
+    }
+
+    /// When this was asked of the stack.
+    fn times(&self, what: &str) -> Vec<Instant> {
+        let told = self.told.lock().unwrap();
+        told.iter().filter(|(operation, _)| *operation == what).map(|(_, at)| *at).collect()
+    }
+
+    async fn go(&self, turns: &Mutex<VecDeque<Turn>>) -> Result<(), MqttError> {
+        let turn = turns.lock().unwrap().pop_front().unwrap_or(Turn::Succeeds);
+        match turn {
+            Turn::Succeeds => Ok(()),
+            Turn::SucceedsAfter(time) => {
+                tokio::time::sleep(time).await;
+                Ok(())
+            }
+            Turn::Fails(scope) => {
+                let code = ResultCode { number: 99, name: "told so", advice: "", scope };
+                Err(MqttError::Refused { operation: "TEST", code })
+            }
+            Turn::TooLong => Err(MqttError::ClientIdTooLong { length: 38, limit: 23 }),
+        }
+    }
+}
+
+#[async_trait]
+impl Mqtt for Stack {
+    async fn start(&self, _: &At) -> Result<(), MqttError> {
+        Ok(())
+    }
+    async fn open(&self, _: &At, _: Client, _: &Connection) -> Result<(), MqttError> {
+        self.note("open");
+        self.go(&self.opens).await
+    }
+    async fn subscribe(&self, _: &At, _: Client, _: &[(String, Qos)]) -> Result<(), MqttError> {
+        Ok(())
+    }
+    async fn unsubscribe(&self, _: &At, _: Client, _: &str) -> Result<(), MqttError> {
+        Ok(())
+    }
+    async fn publish(&self, _: &At, _: Client, _: &Message) -> Result<(), MqttError> {
+        self.note("publish");
+        self.go(&self.publishes).await
+    }
+    async fn close(&self, _: &At, _: Client) {
+        self.note("close");
+    }
+    async fn stop(&self, _: &At) {}
+}
+
+#[derive(Default)]
+struct Book(Mutex<Vec<String>>);
+
+impl Book {
+    fn note(&self, line: String) {
+        self.0.lock().unwrap().push(line);
+    }
+
+    fn count(&self, line: &str) -> usize {
+        self.0.lock().unwrap().iter().filter(|told| *told == line).count()
+    }
+}
+
+impl Observer for Book {
+    fn exchange(&self, _: Kind, _: ExchangeResult, _: Duration) {}
+    fn urc(&self) {}
+    fn desync(&self) {}
+    fn connect(&self, _: &str, ok: bool) {
+        self.note(format!("connect {ok}"));
+    }
+    fn disconnect(&self, _: &str, reason: DisconnectReason) {
+        self.note(format!("disconnect {}", reason.as_str()));
+    }
+    fn publish(&self, _: &str, qos: u8, result: PublishResult, _: Duration) {
+        self.note(format!("publish {qos} {}", result.as_str()));
+    }
+    fn received(&self, _: &str, _: Received) {}
+    fn appeared(&self) {}
+    fn vanished(&self) {}
+    fn detected(&self, _: Duration) {}
+    fn ready(&self, _: Duration) {}
+    fn recovery(&self, _: RecoveryAction, _: bool) {}
+    fn urcs_lost(&self, _: u64) {}
+    fn implausible(&self, _: u32) {}
+}
+
+/// A session that serves.
+struct Rig {
+    stack: Arc<Stack>,
+    book: Arc<Book>,
+    uplink: Uplink,
+    lost: mpsc::Sender<Lost>,
+    registered: watch::Sender<bool>,
+    stop: CancellationToken,
+    tasks: JoinSet<ServeEnd>,
+}
+
+impl Rig {
+    fn new(opens: &[Turn], publishes: &[Turn]) -> Self {
+        fastrand::seed(7);
+        let stack = Arc::new(Stack {
+            opens: Mutex::new(opens.iter().copied().collect()),
+            publishes: Mutex::new(publishes.iter().copied().collect()),
+            told: Mutex::default(),
+        });
+        let connection = Connection {
+            host: "broker".to_owned(),
+            port: 1883,
+            client_id: "id".to_owned(),
+            username: None,
+            password: None,
+            keep_alive_s: 60,
+            clean_session: true,
+            will: None,
+        };
+        let config = SessionConfig {
+            name: "s".to_owned(),
+            connection: Arc::new(move || Ok(connection.clone())),
+            subscriptions: Vec::new(),
+        };
+        let book = Arc::new(Book::default());
+        let (uplink, mut session) = session(config, book.clone());
+        let (lost, losses) = mpsc::channel(8);
+        let (registered, may) = watch::channel(true);
+        let stop = CancellationToken::new();
+        let (asked, served) = (stop.clone(), Arc::clone(&stack));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let (_wire, at) = silent_port();
+            let stagger = Stagger::new();
+            let ground = Ground {
+                at: &at,
+                mqtt: &*served,
+                client: Client(0),
+                registered: may,
+                lost: losses,
+                stagger: &stagger,
+                stop: &asked,
+                on_connected: &|| {},
+            };
+            session.serve(ground).await
+        });
+        Self { stack, book, uplink, lost, registered, stop, tasks }
+    }
+
+    async fn phase(&mut self, phase: SessionPhase) -> SessionState {
+        let reached = self.uplink.state.wait_for(|state| state.phase == phase);
+        timeout(Duration::from_secs(600), reached).await.unwrap().unwrap().clone()
+    }
+
+    async fn send(&self) -> mpsc::Receiver<Progress> {
+        let (progress, news) = mpsc::channel(2);
+        let (topic, payload) = ("t".to_owned(), Vec::new());
+        let message = Message { topic, payload, qos: Qos::AtLeastOnce, retain: false };
+        self.uplink.jobs.send(Job { message, progress }).await.unwrap();
+        news
+    }
+
+    /// The broker kicks the client.
+    async fn kick(&mut self) {
+        self.phase(SessionPhase::Connected).await;
+        self.lost.send(Lost { cause: "kicked", by_broker: true }).await.unwrap();
+        self.phase(SessionPhase::BackingOff).await;
+    }
+}
+
+/// A port that nobody runs: these stacks send nothing.
+fn silent_port() -> ((DuplexStream, impl Sized), At) {
+    let (ours, theirs) = duplex(64);
+    let (port, at, events) = Port::new(ours, at::Framing::default(), Arc::new(Book::default()));
+    ((theirs, (port, events)), at)
+}
+
+fn gaps(times: &[Instant]) -> Vec<Duration> {
+    times.iter().zip(times.iter().skip(1)).map(|(one, next)| *next - *one).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn kicked_right_after_connect_is_a_failure_and_waits_grow() {
+    let mut rig = Rig::new(&[], &[]);
+    const KICKS: usize = 40;
+    for _ in 0..KICKS {
+        rig.kick().await;
+    }
+    rig.phase(SessionPhase::Connected).await;
+    let gaps = gaps(&rig.stack.times("open"));
+    let most = RECONNECT.1 + Duration::from_secs(1);
+    assert!(gaps.iter().all(|gap| (RECONNECT.0..most).contains(gap)), "{gaps:?}");
+    assert!(gaps.iter().any(|gap| *gap > Duration::from_secs(10)), "it grows: {gaps:?}");
+    let (connects, kicks) = (rig.book.count("connect true"), rig.book.count("disconnect broker"));
+    assert_eq!((connects, kicks), (KICKS + 1, KICKS));
+    assert_eq!(rig.stack.times("close").len(), KICKS, "its client is torn down each time");
+
+    // Two stable minutes, and what was before is forgotten.
+    tokio::time::sleep(STABLE).await;
+    let before = Instant::now();
+    rig.kick().await;
+    rig.phase(SessionPhase::Connected).await;
+    assert!(before.elapsed() <= RECONNECT.0 * 3 + STAGGER, "{:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_connect_waits_as_well() {
+    let refused = [Turn::Fails(Scope::Session), Turn::Fails(Scope::Message)];
+    let mut rig = Rig::new(&refused, &[]);
+    let down = rig.phase(SessionPhase::BackingOff).await;
+    assert_eq!(down.reason.as_deref(), Some("TEST failed with code 99 (told so)"));
+    rig.phase(SessionPhase::Connected).await;
+    let gaps = gaps(&rig.stack.times("open"));
+    assert!(gaps.len() == 2 && gaps.iter().all(|gap| *gap >= RECONNECT.0), "{gaps:?}");
+    assert_eq!(rig.book.count("connect false"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_go_back_at_once_while_it_is_down() {
+    let mut rig = Rig::new(&[Turn::Fails(Scope::Session)], &[]);
+    rig.phase(SessionPhase::BackingOff).await;
+    let before = Instant::now();
+    let news = rig.send().await.recv().await;
+    assert!(matches!(news, Some(Progress::Done(Outcome::NotSent))), "{news:?}");
+    rig.registered.send_replace(false);
+    rig.phase(SessionPhase::Waiting).await;
+    let waits = Instant::now();
+    for _ in 0..5 {
+        let news = rig.send().await.recv().await;
+        assert!(matches!(news, Some(Progress::Done(Outcome::NotSent))), "{news:?}");
+    }
+    assert!(before < waits && waits.elapsed() < Duration::from_millis(1), "nobody waited");
+    assert_eq!(rig.stack.times("publish").len(), 0);
+    rig.registered.send_replace(true);
+    rig.phase(SessionPhase::Connected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stalled_publish_is_told_and_so_is_its_late_result() {
+    let late = Turn::SucceedsAfter(Duration::from_secs(40));
+    let mut rig = Rig::new(&[], &[late]);
+    rig.phase(SessionPhase::Connected).await;
+    let mut news = rig.send().await;
+    let before = Instant::now();
+    assert!(matches!(news.recv().await, Some(Progress::Stalled)));
+    assert_eq!(before.elapsed().as_secs(), STALL.as_secs());
+    assert_eq!((rig.book.count("publish 1 unknown"), rig.book.count("publish 1 ok")), (1, 0));
+    assert!(matches!(news.recv().await, Some(Progress::Done(Outcome::Acknowledged))));
+    assert_eq!(before.elapsed().as_secs(), 40);
+    assert_eq!((rig.book.count("publish 1 unknown"), rig.book.count("publish 1 ok")), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_was_withdrawn_is_not_sent() {
+    let slow = Turn::SucceedsAfter(Duration::from_secs(1));
+    let mut rig = Rig::new(&[], &[slow]);
+    rig.phase(SessionPhase::Connected).await;
+    let mut first = rig.send().await;
+    drop(rig.send().await);
+    assert!(matches!(first.recv().await, Some(Progress::Done(Outcome::Acknowledged))));
+    let mut third = rig.send().await;
+    assert!(matches!(third.recv().await, Some(Progress::Done(Outcome::Acknowledged))));
+    assert_eq!(rig.stack.times("publish").len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn busy_passes_or_costs_the_session_after_seconds() {
+    let busy = [Turn::Fails(Scope::Busy); 24];
+    let mut rig = Rig::new(&[], &busy);
+    rig.phase(SessionPhase::Connected).await;
+    let mut news = rig.send().await;
+    assert!(matches!(news.recv().await, Some(Progress::Done(Outcome::Lost))));
+    let tries = rig.stack.times("publish");
+    assert_eq!(tries.len(), 21, "once and twenty times more");
+    assert!(gaps(&tries).iter().all(|gap| *gap >= BUSY_WAIT));
+    rig.phase(SessionPhase::BackingOff).await;
+    rig.phase(SessionPhase::Connected).await;
+    let mut news = rig.send().await;
+    assert!(matches!(news.recv().await, Some(Progress::Done(Outcome::Acknowledged))));
+    assert_eq!(rig.stack.times("publish").len(), 25);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_message_costs_itself_and_a_broken_session_what_waits_behind() {
+    let turns = [Turn::Fails(Scope::Message), Turn::Succeeds, Turn::Fails(Scope::Session)];
+    let mut rig = Rig::new(&[], &turns);
+    rig.phase(SessionPhase::Connected).await;
+    let mut ends = Vec::new();
+    for _ in 0..3 {
+        ends.push(rig.send().await.recv().await);
+    }
+    assert!(matches!(
+        ends.as_slice(),
+        [
+            Some(Progress::Done(Outcome::Refused(_))),
+            Some(Progress::Done(Outcome::Acknowledged)),
+            Some(Progress::Done(Outcome::Lost))
+        ]
+    ));
+    rig.phase(SessionPhase::BackingOff).await;
+    assert_eq!(rig.book.count("disconnect network"), 1);
+}
+
+/// The URC of the lost connection follows the failed publish: the broker did it.
+#[tokio::test(start_paused = true)]
+async fn who_closed_the_connection_is_known_a_moment_later() {
+    let mut rig = Rig::new(&[], &[Turn::Fails(Scope::Session)]);
+    rig.phase(SessionPhase::Connected).await;
+    let mut news = rig.send().await;
+    assert!(matches!(news.recv().await, Some(Progress::Done(Outcome::Lost))));
+    rig.lost.send(Lost { cause: "kicked", by_broker: true }).await.unwrap();
+    rig.phase(SessionPhase::BackingOff).await;
+    assert_eq!(rig.book.count("disconnect broker"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_never_work_is_tried_once() {
+    let mut rig = Rig::new(&[Turn::TooLong], &[]);
+    let failed = rig.phase(SessionPhase::Failed).await;
+    assert!(failed.reason.unwrap().contains("38 bytes"));
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(rig.stack.times("open").len(), 1);
+    let news = rig.send().await.recv().await;
+    assert!(matches!(news, Some(Progress::Done(Outcome::NotSent))), "{news:?}");
+    rig.stop.cancel();
+    assert_eq!(rig.tasks.join_next().await.unwrap().unwrap(), ServeEnd::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn told_to_stop_it_signs_out() {
+    let mut rig = Rig::new(&[], &[]);
+    rig.phase(SessionPhase::Connected).await;
+    rig.stop.cancel();
+    assert_eq!(rig.tasks.join_next().await.unwrap().unwrap(), ServeEnd::Stopped);
+    assert_eq!(rig.stack.times("close").len(), 1);
+    assert_eq!(rig.book.count("disconnect agent"), 1);
+    assert!(!rig.uplink.state.borrow().is_connected());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_lost_ends_the_serving() {
+    let mut rig = Rig::new(&[Turn::Fails(Scope::Service)], &[]);
+    assert_eq!(rig.tasks.join_next().await.unwrap().unwrap(), ServeEnd::ServiceLost);
+}

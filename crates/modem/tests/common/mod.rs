@@ -1,0 +1,68 @@
+//! What the tests of ports and ttys share: an observer that counts, and a pty.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "every test file uses a part of this, and a test fails by panicking"
+)]
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use modem::observe::{
+    DisconnectReason, ExchangeResult, Observer, PublishResult, Received, RecoveryAction,
+};
+use modem::port::Kind;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+/// Counts what tests look at.
+#[derive(Default)]
+pub struct Counts {
+    pub lost: AtomicU64,
+    pub desyncs: AtomicU64,
+    pub urcs: AtomicU64,
+}
+
+impl Counts {
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
+impl Observer for Counts {
+    fn exchange(&self, _: Kind, _: ExchangeResult, _: Duration) {}
+    fn urc(&self) {
+        self.urcs.fetch_add(1, Ordering::Relaxed);
+    }
+    fn desync(&self) {
+        self.desyncs.fetch_add(1, Ordering::Relaxed);
+    }
+    fn connect(&self, _: &str, _: bool) {}
+    fn disconnect(&self, _: &str, _: DisconnectReason) {}
+    fn publish(&self, _: &str, _: u8, _: PublishResult, _: Duration) {}
+    fn received(&self, _: &str, _: Received) {}
+    fn appeared(&self) {}
+    fn vanished(&self) {}
+    fn detected(&self, _: Duration) {}
+    fn ready(&self, _: Duration) {}
+    fn recovery(&self, _: RecoveryAction, _: bool) {}
+    fn urcs_lost(&self, count: u64) {
+        self.lost.fetch_add(count, Ordering::Relaxed);
+    }
+    fn implausible(&self, _: u32) {}
+}
+
+/// A pty: its master, and the path of its slave.
+pub fn pty() -> (File, PathBuf) {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let master = openpt(flags).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+    (File::from(master), PathBuf::from(path))
+}

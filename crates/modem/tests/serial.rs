@@ -1,0 +1,112 @@
+//! Opening, losing and closing ttys.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use common::pty;
+use modem::serial::{OpenError, open};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout};
+
+const SOON: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn a_tty_in_use_names_its_holder() {
+    let (_master, path) = pty();
+    let held = open(&path, 115_200).await.unwrap();
+    let error = open(&path, 115_200).await.unwrap_err();
+    let OpenError::Busy { holder: Some(holder), .. } = &error else { panic!("{error:?}") };
+    assert!(holder.contains(&format!("(pid {}", std::process::id())), "{holder}");
+    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    drop(held);
+}
+
+#[tokio::test]
+async fn a_tty_can_be_opened_again_once_it_was_dropped() {
+    let (mut master, path) = pty();
+    drop(open(&path, 115_200).await.unwrap());
+    // TIOCEXCL outlives the close of a pty's slave, since its master is open; a real tty forgets it.
+    rustix::termios::ioctl_tiocnxcl(&master).unwrap();
+    let again = timeout(SOON, async {
+        loop {
+            match open(&path, 115_200).await {
+                Ok(tty) => return tty,
+                // It is closed on a thread that nobody waits for.
+                Err(OpenError::Busy { .. }) => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    });
+    let mut again = again.await.unwrap();
+    master.write_all(b"RDY").unwrap();
+    let mut read = [0; 3];
+    timeout(SOON, again.read_exact(&mut read)).await.unwrap().unwrap();
+    assert_eq!(&read, b"RDY");
+}
+
+#[tokio::test]
+async fn what_was_unread_before_is_gone() {
+    let (mut master, path) = pty();
+    let first = open(&path, 115_200).await.unwrap();
+    rustix::termios::ioctl_tiocnxcl(&master).unwrap();
+    master.write_all(b"of an earlier program").unwrap();
+    drop(first);
+    let mut tty = timeout(SOON, async {
+        loop {
+            if let Ok(tty) = open(&path, 115_200).await {
+                return tty;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    master.write_all(b"new").unwrap();
+    let mut read = [0; 64];
+    let count = timeout(SOON, tty.read(&mut read)).await.unwrap().unwrap();
+    assert_eq!(read.get(..count), Some(b"new".as_slice()));
+}
+
+#[tokio::test]
+async fn what_is_not_there_and_what_is_no_tty() {
+    let error = open(Path::new("/dev/no-such-tty"), 115_200).await.unwrap_err();
+    assert!(matches!(error, OpenError::Absent { .. }), "{error:?}");
+    assert_eq!(error.to_string(), "/dev/no-such-tty is not there");
+    let error = open(Path::new("/dev/null"), 115_200).await.unwrap_err();
+    assert!(matches!(error, OpenError::Failed { .. }), "{error:?}");
+    assert!(error.to_string().contains("as a serial port"), "{error}");
+}
+
+/// The kernel reports an unplug as a read of no bytes, again and again: that must be an error.
+#[tokio::test]
+async fn a_hang_up_is_an_error() {
+    let (master, path) = pty();
+    let mut tty = open(&path, 115_200).await.unwrap();
+    drop(master);
+    for _ in 0..2 {
+        let mut read = [0; 16];
+        let ended = timeout(SOON, tty.read(&mut read)).await.unwrap();
+        assert!(ended.is_err(), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn dropping_a_tty_nobody_reads_blocks_nobody() {
+    let (_master, path) = pty();
+    let mut tty = open(&path, 115_200).await.unwrap();
+    // Until the kernel takes no more.
+    let full = async {
+        loop {
+            tty.write_all(&[b'x'; 4_096]).await.unwrap();
+        }
+    };
+    assert!(timeout(Duration::from_millis(20), full).await.is_err());
+    let before = Instant::now();
+    timeout(SOON, tty.flush()).await.unwrap().unwrap();
+    drop(tty);
+    assert!(before.elapsed() < Duration::from_millis(500), "{:?}", before.elapsed());
+}

@@ -1,0 +1,198 @@
+//! The agent under test: its fleet file, its process, its metrics.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::binary::modemfleet;
+use crate::http::Http;
+use crate::metrics::Scrape;
+use crate::port::Port;
+use crate::process::Process;
+use crate::wait::{PATIENCE, until, within};
+
+/// Where an agent lives: folder, port and fleet file. Several agents may live there one after
+/// the other; the queue stays.
+#[derive(Debug)]
+pub struct Site {
+    dir: TempDir,
+    port: Port,
+    /// Further keys of `queue:`, each with a comma before it.
+    pub queue: String,
+    /// Further keys of `http:`, each with a comma before it.
+    pub http: String,
+    /// The rest of the fleet file: brokers, modems, routes.
+    pub body: String,
+    /// The filter of the log.
+    pub log: String,
+}
+
+impl Site {
+    /// A folder and a port, and no fleet yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            port: Port::free(),
+            queue: String::new(),
+            http: String::new(),
+            body: String::new(),
+            log: "debug".to_owned(),
+        }
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The port of its HTTP server.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    /// Writes a secret that only its owner may read, and returns its path.
+    #[must_use]
+    pub fn secret(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.dir().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
+    /// Writes the fleet file and returns its path.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        let path = self.dir().join("fleet.yaml");
+        let Self { queue, http, body, .. } = self;
+        let (port, folder) = (self.port(), self.dir().join("queue"));
+        let head = format!(
+            "gateway: gw\nhttp: {{ listen: \"127.0.0.1:{port}\"{http} }}\nqueue: {{ path: {}{queue} }}\n",
+            folder.display()
+        );
+        fs::write(&path, head + body).unwrap();
+        path
+    }
+
+    /// Starts an agent and does not wait for it.
+    #[must_use]
+    pub fn spawn(&self) -> Agent {
+        let mut command = Command::new(modemfleet());
+        command.arg("run").arg("--config").arg(self.file()).args(["--log", &self.log]);
+        let process = Process::start("agent", &mut command);
+        Agent { process, http: Http::new(self.port()) }
+    }
+
+    /// Starts an agent and waits until it answers.
+    ///
+    /// # Panics
+    /// Where it does not come up.
+    #[must_use]
+    #[track_caller]
+    pub fn start(&self) -> Agent {
+        let mut agent = self.spawn();
+        until("the agent", || {
+            let ended = agent.process.ended();
+            assert!(ended.is_none(), "the agent ended: {:?}", agent.process.stderr());
+            agent.http.try_ask("GET", "/healthz", &[], b"").filter(|answer| answer.status == 200)
+        });
+        agent
+    }
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A running agent.
+#[derive(Debug)]
+pub struct Agent {
+    /// Its process.
+    pub process: Process,
+    /// Its HTTP server.
+    pub http: Http,
+}
+
+impl Agent {
+    /// Its metrics, strictly read.
+    ///
+    /// # Panics
+    /// Where they are not well formed.
+    #[must_use]
+    #[track_caller]
+    pub fn scrape(&self) -> Scrape {
+        let answer = self.http.get("/metrics");
+        Scrape::parse(&answer.text()).unwrap_or_else(|fault| panic!("/metrics: {fault}"))
+    }
+
+    /// The sum of all samples of this name that have these labels.
+    #[must_use]
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        self.scrape().sum(name, labels)
+    }
+
+    /// Whether a session is connected.
+    #[must_use]
+    pub fn is_connected(&self, modem: &str, session: &str) -> bool {
+        let labels = [("modem", modem), ("session", session)];
+        self.sum("modemfleet_mqtt_connected", &labels) > 0.5
+    }
+
+    /// Waits for a session.
+    ///
+    /// # Panics
+    /// When it does not connect in time.
+    #[track_caller]
+    pub fn connected(&self, modem: &str, session: &str) {
+        until(&format!("{modem}/{session} to connect"), || {
+            self.is_connected(modem, session).then_some(())
+        });
+    }
+
+    /// How many messages the queue holds.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        let held = self.sum("modemfleet_queue_messages", &[]);
+        // Small whole numbers: the text of one is that of the other.
+        held.to_string().parse().unwrap()
+    }
+
+    /// Waits until the queue is empty.
+    ///
+    /// # Panics
+    /// When it is not in time.
+    #[track_caller]
+    pub fn drained(&self) {
+        assert!(self.drained_within(PATIENCE), "{} messages are still queued", self.queued());
+    }
+
+    /// Waits until the queue is empty; `false` when the time is over.
+    #[must_use]
+    pub fn drained_within(&self, limit: Duration) -> bool {
+        within(limit, || (self.queued() == 0).then_some(())).is_some()
+    }
+
+    /// Hands a message in, and insists on 202.
+    ///
+    /// # Panics
+    /// On any other answer.
+    #[track_caller]
+    pub fn publish(&self, query: &str, payload: &[u8]) {
+        let answer = self.http.publish(query, payload);
+        assert_eq!(answer.status, 202, "{query}: {}", answer.text());
+    }
+
+    /// What it logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.stderr().join("\n")
+    }
+}

@@ -1,0 +1,65 @@
+//! The binary under test: built by the same cargo, in the same profile, and never an old one.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::SystemTime;
+
+/// Names another binary to test, such as that of an installed package. It is taken as it is.
+const OVERRIDE: &str = "MODEMFLEET_BINARY";
+
+/// The path of `modemfleet`. It is built where it is missing or older than its sources.
+///
+/// # Panics
+/// Where it cannot be built.
+pub fn modemfleet() -> &'static Path {
+    // A failure is kept as well: the second test need not wait for the same errors.
+    static BINARY: OnceLock<Result<PathBuf, &'static str>> = OnceLock::new();
+    let binary = BINARY.get_or_init(|| {
+        if let Some(binary) = std::env::var_os(OVERRIDE) {
+            return Ok(binary.into());
+        }
+        let folder = profile_folder();
+        let binary = folder.join("modemfleet");
+        if is_fresh(&binary) || build(&folder) && binary.is_file() {
+            return Ok(binary);
+        }
+        Err("`cargo build -p agent` failed")
+    });
+    binary.as_ref().unwrap_or_else(|fault| panic!("{fault}"))
+}
+
+/// `target/<profile>`: test executables lie in its folder `deps`.
+fn profile_folder() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.parent().and_then(Path::parent).unwrap().to_owned()
+}
+
+/// Whether nothing that cargo noted as a source is younger than the binary.
+fn is_fresh(binary: &Path) -> bool {
+    let built = modified(binary);
+    let Ok(notes) = std::fs::read_to_string(binary.with_extension("d")) else { return false };
+    // `binary: source source …`, with blanks in names escaped.
+    let sources = notes.split_once(": ").map_or("", |(_, sources)| sources).replace("\\ ", "\0");
+    sources.split_whitespace().all(|source| {
+        let source = modified(Path::new(&source.replace('\0', " ")));
+        matches!((source, built), (Some(source), Some(built)) if source <= built)
+    })
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    path.metadata().and_then(|data| data.modified()).ok()
+}
+
+fn build(folder: &Path) -> bool {
+    let profile = folder.file_name().unwrap().to_string_lossy().into_owned();
+    let profile = if profile == "debug" { "dev".to_owned() } else { profile };
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    Command::new(cargo)
+        .args(["build", "--quiet", "--package", "agent", "--bin", "modemfleet"])
+        .args(["--profile", &profile, "--target-dir"])
+        .arg(folder.parent().unwrap())
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .is_ok_and(|status| status.success())
+}

@@ -1,0 +1,141 @@
+//! A small HTTP/1.1 client: one request, one connection, and nothing done behind the test's back.
+
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::wait::PATIENCE;
+
+/// Where to ask.
+#[derive(Debug, Clone, Copy)]
+pub struct Http {
+    port: u16,
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// Headers, their names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// A header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    fn parse(raw: &[u8]) -> Option<Self> {
+        let end = raw.windows(4).position(|window| window == b"\r\n\r\n")?;
+        let head = std::str::from_utf8(&raw[..end]).ok()?;
+        let mut lines = head.split("\r\n");
+        let status = lines.next()?.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+        let headers: Vec<_> = lines
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+            .collect();
+        let mut answer = Self { status, headers, body: raw[end + 4..].to_vec() };
+        let length: usize = answer.header("content-length")?.parse().ok()?;
+        if answer.body.len() < length {
+            return None;
+        }
+        answer.body.truncate(length);
+        Some(answer)
+    }
+}
+
+impl Http {
+    /// The server on this port of the loopback.
+    #[must_use]
+    pub fn new(port: u16) -> Self {
+        Self { port }
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A connection, for a client with bad manners.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn connect(&self) -> std::io::Result<TcpStream> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    /// Asks; `None` where nobody answers in full.
+    #[must_use]
+    pub fn try_ask(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Option<Answer> {
+        let mut request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n");
+        for (name, value) in headers {
+            let _ = write!(request, "{name}: {value}\r\n");
+        }
+        let _ = write!(request, "Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+        let mut stream = self.connect().ok()?;
+        stream.write_all(request.as_bytes()).ok()?;
+        // A server may answer and close before it has read everything.
+        drop(stream.write_all(body));
+        read_answer(&mut stream)
+    }
+
+    /// Asks, and insists on an answer.
+    ///
+    /// # Panics
+    /// Where none comes.
+    #[must_use]
+    pub fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        self.try_ask(method, target, headers, body)
+            .unwrap_or_else(|| panic!("no answer to {method} {target}"))
+    }
+
+    /// `GET`
+    #[must_use]
+    pub fn get(&self, target: &str) -> Answer {
+        self.ask("GET", target, &[], b"")
+    }
+
+    /// Hands a message in; `query` holds what comes after `?`.
+    #[must_use]
+    pub fn publish(&self, query: &str, payload: &[u8]) -> Answer {
+        self.ask("POST", &format!("/api/v1/publish?{query}"), &[], payload)
+    }
+}
+
+/// Reads one answer: to the end of the body that it announces, or `None`.
+#[must_use]
+pub fn read_answer(stream: &mut TcpStream) -> Option<Answer> {
+    let (mut raw, mut piece) = (Vec::new(), [0; 16 * 1024]);
+    drop(stream.set_read_timeout(Some(PATIENCE + Duration::from_secs(20))));
+    loop {
+        match stream.read(&mut piece) {
+            Ok(0) | Err(_) => return Answer::parse(&raw),
+            Ok(count) => raw.extend_from_slice(&piece[..count]),
+        }
+        if let Some(answer) = Answer::parse(&raw) {
+            return Some(answer);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The usual set-up: one broker, simulated modems `m0`, `m1` … with a session `s` each, one agent.
+
+use std::fmt::Write as _;
+
+use crate::agent::{Agent, Site};
+use crate::mosquitto::Mosquitto;
+use crate::sim::Sim;
+use crate::subscriber::Subscriber;
+
+/// Broker, modems and the place of an agent. Fields drop in order: the broker goes last.
+pub struct Lab {
+    /// The modems, one process each, so that each can be killed alone.
+    pub sims: Vec<Sim>,
+    /// Where the agent lives.
+    pub site: Site,
+    /// Sees what arrives.
+    pub subscriber: Subscriber,
+    /// The broker.
+    pub broker: Mosquitto,
+}
+
+impl Lab {
+    /// A fleet file for `modems` modems, whose simulators all run.
+    #[must_use]
+    pub fn new(modems: usize) -> Self {
+        let mut lab = Self::without_modems(modems);
+        lab.sims = (0..modems).map(|modem| lab.plug_in(modem, &[])).collect();
+        lab
+    }
+
+    /// A fleet file for `modems` modems, none of which is there.
+    #[must_use]
+    pub fn without_modems(modems: usize) -> Self {
+        let broker = Mosquitto::open();
+        let subscriber = Subscriber::new(broker.port());
+        let mut site = Site::new();
+        site.body =
+            "brokers: { lab: { url: \"mqtt://broker.example.com:1883\" } }\nmodems:\n".into();
+        for modem in 0..modems {
+            let tty = site.dir().join(format!("m{modem}/modem0"));
+            let _ = writeln!(
+                site.body,
+                "  m{modem}: {{ match: {{ port: {} }}, sessions: {{ s: {{ broker: lab }} }} }}",
+                tty.display()
+            );
+        }
+        Self { sims: Vec::new(), site, subscriber, broker }
+    }
+
+    /// Starts the simulator of one modem.
+    #[must_use]
+    pub fn plug_in(&self, modem: usize, more: &[&str]) -> Sim {
+        let dir = self.site.dir().join(format!("m{modem}"));
+        Sim::start(&dir, 1, &self.broker.address(), more)
+    }
+
+    /// Starts the agent and waits until all sessions whose modem is there are connected.
+    #[must_use]
+    #[track_caller]
+    pub fn start(&self) -> Agent {
+        let agent = self.site.start();
+        for modem in 0..self.sims.len() {
+            agent.connected(&format!("m{modem}"), "s");
+        }
+        agent
+    }
+}

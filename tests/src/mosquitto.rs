@@ -1,0 +1,111 @@
+//! A real broker, and its log.
+
+use std::fs::{self, Permissions};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::port::Port;
+use crate::process::Process;
+use crate::wait::until;
+
+/// A mosquitto on a port of its own.
+#[derive(Debug)]
+pub struct Mosquitto {
+    port: Port,
+    process: Process,
+    dir: TempDir,
+}
+
+impl Mosquitto {
+    /// One that takes everybody.
+    #[must_use]
+    pub fn open() -> Self {
+        Self::start(tempfile::tempdir().unwrap(), Port::free(), "allow_anonymous true\n")
+    }
+
+    /// One that takes these users with their passwords, and nobody else.
+    ///
+    /// # Panics
+    /// Where `mosquitto_passwd` is missing.
+    #[must_use]
+    pub fn with_users(users: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("passwords");
+        fs::write(&file, "").unwrap();
+        for (user, password) in users {
+            let made = Command::new("mosquitto_passwd")
+                .arg("-b")
+                .args([file.as_os_str(), user.as_ref(), password.as_ref()])
+                .stderr(Stdio::null())
+                .status();
+            assert!(made.is_ok_and(|made| made.success()), "mosquitto_passwd failed");
+        }
+        readable(&file, 0o644);
+        let lines = format!("allow_anonymous false\npassword_file {}\n", file.display());
+        Self::start(dir, Port::free(), &lines)
+    }
+
+    fn start(dir: TempDir, port: Port, lines: &str) -> Self {
+        // As root the broker changes its user, who has to get at the folder.
+        readable(dir.path(), 0o755);
+        let config = dir.path().join("mosquitto.conf");
+        let number = port.number();
+        fs::write(
+            &config,
+            format!(
+                "listener {number} 127.0.0.1\nlog_dest stderr\nlog_type all\n\
+                 max_queued_messages 0\n{lines}"
+            ),
+        )
+        .unwrap();
+        let process = Process::start("mosquitto", Command::new("mosquitto").arg("-c").arg(&config));
+        let mut broker = Self { port, process, dir };
+        until("the broker", || {
+            let ended = broker.process.ended();
+            assert!(ended.is_none(), "mosquitto ended: {:?}", broker.process.stderr());
+            TcpStream::connect(("127.0.0.1", number)).ok()
+        });
+        broker
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    /// `HOST:PORT`
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port())
+    }
+
+    /// What the broker noted, line by line.
+    #[must_use]
+    pub fn log(&self) -> Vec<String> {
+        self.process.stderr()
+    }
+
+    /// Waits for a line of the log that holds `text`.
+    ///
+    /// # Panics
+    /// When none comes in time.
+    #[track_caller]
+    pub fn logged(&self, text: &str) -> String {
+        self.process.line(&format!("the broker to log {text:?}"), |line| line.contains(text))
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+fn readable(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}

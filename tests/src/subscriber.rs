@@ -1,0 +1,137 @@
+//! Another client of the broker: what arrives there, message by message.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
+
+use crate::wait::{until, within};
+
+/// A message at the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// Its topic.
+    pub topic: String,
+    /// Its payload.
+    pub payload: Vec<u8>,
+    /// The quality of service of its delivery to us: that of its sender, since we ask for 2.
+    pub qos: u8,
+    /// Whether it had been retained before we came.
+    pub retain: bool,
+}
+
+impl Received {
+    /// The payload as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.payload).into_owned()
+    }
+}
+
+/// A client that is subscribed, and keeps what it gets in order.
+pub struct Subscriber {
+    client: Client,
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    subscribed: bool,
+    messages: Vec<Received>,
+}
+
+impl Subscriber {
+    /// Subscribes to everything at an open broker, and waits until it is done.
+    #[must_use]
+    pub fn new(port: u16) -> Self {
+        Self::start(port, None)
+    }
+
+    /// The same with a name and a password.
+    #[must_use]
+    pub fn with_login(port: u16, user: &str, password: &str) -> Self {
+        Self::start(port, Some((user, password)))
+    }
+
+    fn start(port: u16, login: Option<(&str, &str)>) -> Self {
+        let mut options = MqttOptions::new("subscriber", "127.0.0.1", port);
+        options.set_max_packet_size(100_000, 100_000).set_keep_alive(Duration::from_secs(30));
+        if let Some((user, password)) = login {
+            options.set_credentials(user, password);
+        }
+        let (client, mut connection) = Client::new(options, 64);
+        client.subscribe("#", QoS::ExactlyOnce).unwrap();
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let sink = Arc::clone(&seen);
+        thread::spawn(move || {
+            for event in connection.iter() {
+                let mut seen = sink.lock().unwrap_or_else(PoisonError::into_inner);
+                match event {
+                    Ok(Event::Incoming(Packet::SubAck(_))) => seen.subscribed = true,
+                    Ok(Event::Incoming(Packet::Publish(publish))) => {
+                        let qos = match publish.qos {
+                            QoS::AtMostOnce => 0,
+                            QoS::AtLeastOnce => 1,
+                            QoS::ExactlyOnce => 2,
+                        };
+                        let payload = publish.payload.to_vec();
+                        let (topic, retain) = (publish.topic, publish.retain);
+                        seen.messages.push(Received { topic, payload, qos, retain });
+                    }
+                    Ok(_) => {}
+                    Err(_) => return,
+                }
+            }
+        });
+        let subscriber = Self { client, seen };
+        until("the subscription", || subscriber.look(|seen| seen.subscribed).then_some(()));
+        subscriber
+    }
+
+    fn look<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
+        look(&self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// All that came, in the order in which it came.
+    #[must_use]
+    pub fn messages(&self) -> Vec<Received> {
+        self.look(|seen| seen.messages.clone())
+    }
+
+    /// How many came, duplicates included.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.look(|seen| seen.messages.len())
+    }
+
+    /// The payloads as text, each once.
+    #[must_use]
+    pub fn distinct(&self) -> BTreeSet<String> {
+        self.look(|seen| seen.messages.iter().map(Received::text).collect())
+    }
+
+    /// Waits until `count` different payloads are there; `false` when the time is over.
+    #[must_use]
+    pub fn has_within(&self, count: usize, limit: Duration) -> bool {
+        within(limit, || (self.distinct().len() >= count).then_some(())).is_some()
+    }
+
+    /// Waits until `count` messages are there, and returns them.
+    ///
+    /// # Panics
+    /// When they do not come in time.
+    #[track_caller]
+    pub fn wait(&self, count: usize) -> Vec<Received> {
+        until(&format!("{count} messages at the broker"), || {
+            (self.count() >= count).then(|| self.messages())
+        })
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        drop(self.client.try_disconnect());
+    }
+}

@@ -1,0 +1,56 @@
+//! A session at Alibaba Cloud, against a broker that knows one user by the published example.
+
+use e2e::{Mosquitto, Sim, Site, Subscriber};
+
+const SECRET: &str = "8f663b388dee796b931ebcb789b75a39";
+const USER: &str = "7600&a1mQpKOF9hp";
+const PASSWORD: &str = "D48150E8D550607B15C667E100635EE96EA7D512";
+const CLIENT_ID: &str = "7600|securemode=3,signmethod=hmacsha1|";
+
+fn site(broker: &Mosquitto, secret: &str, more: &str) -> (Site, Sim) {
+    let mut site = Site::new();
+    // The network of the simulated modem leads to our broker, whatever host it is told.
+    let sim = Sim::start(&site.dir().join("sim"), 1, &broker.address(), &[]);
+    let secret = site.secret("secret", secret);
+    site.body = format!(
+        "brokers: {{ ali: {{ provider: aliyun, region: cn-shanghai }} }}\n\
+         modems:\n  north:\n    match: {{ port: {} }}\n    sessions:\n      cloud:\n        \
+         broker: ali\n        product_key: a1mQpKOF9hp\n        device_name: \"7600\"\n        \
+         device_secret: {{ file: {} }}\n{more}",
+        sim.tty(0).display(),
+        secret.display()
+    );
+    (site, sim)
+}
+
+#[test]
+fn the_triple_signs_in_and_publishes() {
+    let broker = Mosquitto::with_users(&[(USER, PASSWORD), ("watcher", "x")]);
+    let watcher = Subscriber::with_login(broker.port(), "watcher", "x");
+    let (site, _sim) = site(&broker, SECRET, "        keep_alive: 90s\n");
+    let agent = site.start();
+    agent.connected("north", "cloud");
+    let line = broker.logged("New client connected from");
+    assert!(!line.contains("gw-"), "{line}");
+    // mosquitto: `as ID (pVERSION, cCLEAN, kKEEPALIVE, u'USER').`
+    broker.logged(&format!(" as {CLIENT_ID} (p2, c1, k90, u'{USER}')"));
+    agent.publish("topic=/a1mQpKOF9hp/7600/user/update", b"{\"t\":1}");
+    let message = watcher.wait(1).remove(0);
+    assert_eq!(message.topic, "/a1mQpKOF9hp/7600/user/update");
+    assert_eq!(message.text(), "{\"t\":1}");
+    agent.drained();
+}
+
+#[test]
+fn the_wrong_secret_is_refused_by_the_broker_and_backed_off() {
+    let broker = Mosquitto::with_users(&[(USER, PASSWORD)]);
+    let (site, _sim) = site(&broker, "0000000000000000000000000000000f", "");
+    let agent = site.start();
+    broker.logged("Sending CONNACK to 127.0.0.1 (0, 5)"); // not authorized; it names no client
+    let refused = [("session", "cloud"), ("result", "error")];
+    e2e::until("the refusal to be counted", || {
+        (agent.sum("modemfleet_mqtt_connects_total", &refused) > 0.5).then_some(())
+    });
+    assert!(!agent.is_connected("north", "cloud"));
+    assert_eq!(agent.http.get("/readyz").status, 503);
+}
