@@ -102,6 +102,7 @@ fn session_config(session: &config::Session) -> SessionConfig {
         name: session.id.session.to_string(),
         connection: Arc::new(connection),
         subscriptions: session.subscribe.iter().map(|s| (s.filter.clone(), qos(s.qos))).collect(),
+        reconnect_max: session.reconnect_max,
     }
 }
 

@@ -36,7 +36,6 @@ pub struct Metrics {
     at_commands: IntCounterVec,
     at_seconds: HistogramVec,
     at_urcs: IntCounterVec,
-    at_urcs_lost: IntCounterVec,
     at_desyncs: IntCounterVec,
     implausible: IntCounterVec,
     connects: IntCounterVec,
@@ -46,6 +45,7 @@ pub struct Metrics {
     received: IntCounterVec,
     last_ack: GaugeVec,
     recovery: IntCounterVec,
+    set_aside: IntCounterVec,
 }
 
 /// Makes families and registers them. A name or help that Prometheus refuses is a mistake in this
@@ -121,7 +121,6 @@ impl Metrics {
             at_commands: make.counter("at_commands_total", "AT exchanges by what they were for and how they ended.", &["modem", "command", "result"])?,
             at_seconds: make.histogram("at_command_duration_seconds", "Time of an AT exchange from its start on the port to its end.", &COMMAND_BUCKETS, &["modem", "command"])?,
             at_urcs: make.counter("at_urcs_total", "Unsolicited result codes received.", &["modem"])?,
-            at_urcs_lost: make.counter("at_urcs_lost_total", "Unsolicited result codes that came faster than they were read.", &["modem"])?,
             at_desyncs: make.counter("at_desyncs_total", "Times the agent had to get back in step with the modem.", &["modem"])?,
             implausible: make.counter("implausible_values_total", "Values of replies that were left out as impossible.", &["modem"])?,
             connects: make.counter("mqtt_connects_total", "CONNECTs by how they ended.", &["modem", "session", "result"])?,
@@ -131,8 +130,12 @@ impl Metrics {
             received: make.counter("mqtt_received_total", "Messages received.", &["modem", "session"])?,
             last_ack,
             recovery: make.counter("recovery_actions_total", "Means of recovery used, by whether they brought the modem back.", &["modem", "action", "outcome"])?,
+            set_aside: make.counter("messages_set_aside_total", "Messages taken out of the way until the next start; they stay on disk.", &["reason"])?,
             registry,
         };
+        for reason in ["refused", "poison"] {
+            bump(&metrics.set_aside, &[reason], 0);
+        }
         for action in ["add", "remove"] {
             metrics.hotplug.get_metric_with_label_values(&[action])?;
         }
@@ -149,10 +152,15 @@ impl Metrics {
         bump(&self.panics, &[modem], 1);
     }
 
+    /// A message was taken out of the way.
+    pub fn set_aside(&self, reason: &str) {
+        bump(&self.set_aside, &[reason], 1);
+    }
+
     /// The observer of one modem. Known label values start at 0, so that `rate()` sees the first event.
     pub fn modem(self: &Arc<Self>, modem: &str, sessions: &[&str]) -> Arc<dyn Observer> {
         bump(&self.panics, &[modem], 0);
-        for family in [&self.at_urcs, &self.at_urcs_lost, &self.at_desyncs, &self.implausible] {
+        for family in [&self.at_urcs, &self.at_desyncs, &self.implausible] {
             bump(family, &[modem], 0);
         }
         for kind in Kind::ALL {
@@ -255,10 +263,6 @@ impl Observer for ModemMetrics {
     fn recovery(&self, action: RecoveryAction, cured: bool) {
         let outcome = if cured { "cured" } else { "failed" };
         bump(&self.metrics.recovery, &[&self.modem, action.as_str(), outcome], 1);
-    }
-
-    fn urcs_lost(&self, count: u64) {
-        bump(&self.metrics.at_urcs_lost, &[&self.modem], count);
     }
 
     fn implausible(&self, count: u32) {

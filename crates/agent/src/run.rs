@@ -25,6 +25,9 @@ use crate::reconcile::Reconciler;
 use crate::view::{ModemView, View};
 use crate::{fleet, wrong};
 
+/// How long forwarders and servers may take to end once the modems have.
+const LAST_ACKS: Duration = Duration::from_secs(1);
+
 /// How long the queue may take to close at the end: one commit.
 const CLOSE_QUEUE: Duration = Duration::from_secs(5);
 
@@ -113,7 +116,13 @@ impl Agent {
             signal(SignalKind::terminate()).context("could not listen for SIGTERM")?;
         let mut interrupt =
             signal(SignalKind::interrupt()).context("could not listen for SIGINT")?;
-        let mut agent = Self::start(fleet, catalog, queue).await?;
+        // Nothing is open yet that would have to be closed.
+        let started = tokio::select! {
+            started = Self::start(fleet, catalog, queue) => started,
+            _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+            _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+        };
+        let mut agent = started?;
         // All arms are cancel safe, and none awaits in its body.
         let failed = tokio::select! {
             _ = terminate.recv() => None,
@@ -162,7 +171,9 @@ impl Agent {
             .transpose()
             .context("could not read http.token")?;
         let fleet = Arc::new(fleet);
+        let forwarders = forward::forwarders(&fleet, &view, &metrics, &stop);
         let app = App {
+            waiting: forwarders.iter().map(forward::Forwarder::waiting).collect(),
             fleet: Arc::clone(&fleet),
             view: view.clone(),
             metrics: Arc::clone(&metrics),
@@ -170,7 +181,7 @@ impl Agent {
             stop: stop.clone(),
         };
         agent.listen(&fleet.http, &app).await?;
-        for forwarder in forward::forwarders(&fleet, &view, &stop) {
+        for forwarder in forwarders {
             agent.services.spawn(async move {
                 forwarder.run().await;
                 Ok(())
@@ -223,7 +234,11 @@ impl Agent {
             );
             self.modems.shutdown().await;
         }
-        self.services.shutdown().await;
+        // What the last publishes came to is still on its way from the sessions to the queue.
+        let services = async { while self.services.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_ACKS, services).await.is_err() {
+            self.services.shutdown().await;
+        }
         if tokio::time::timeout(CLOSE_QUEUE, self.queue.close()).await.is_err() {
             tracing::warn!("the disk did not take the last commit in time");
         }

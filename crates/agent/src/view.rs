@@ -71,7 +71,7 @@ impl View {
     /// The fleet for `GET /api/v1/modems`.
     pub fn json(&self) -> Value {
         let modems: Vec<Value> = self.modems.iter().map(ModemView::json).collect();
-        json!({ "modems": modems })
+        json!({ "modems": modems, "queue": queue_json(&self.queue) })
     }
 }
 
@@ -99,6 +99,21 @@ impl ModemView {
         object.insert("sessions".to_owned(), self.sessions.iter().map(session).collect());
         Value::Object(object)
     }
+}
+
+fn queue_json(queue: &Queue) -> Value {
+    let stat = queue.stat();
+    let dropped: Map<String, Value> = stat
+        .dropped
+        .by_reason()
+        .map(|(reason, count)| (reason.to_owned(), json!(count)))
+        .into_iter()
+        .collect();
+    let mut object = json!({ "messages": stat.messages, "bytes": stat.bytes, "dropped": dropped });
+    if let (Some(age), Value::Object(object)) = (oldest_age(queue), &mut object) {
+        object.insert("oldest_age_seconds".to_owned(), json!(age.as_secs()));
+    }
+    object
 }
 
 impl Collector for View {
@@ -296,6 +311,6 @@ fn count(count: u64) -> f64 {
 }
 
 /// How long the oldest message has waited, where there is one.
-pub fn oldest_age(queue: &Queue) -> Option<std::time::Duration> {
+fn oldest_age(queue: &Queue) -> Option<std::time::Duration> {
     SystemTime::now().duration_since(queue.stat().oldest?).ok()
 }

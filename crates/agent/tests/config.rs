@@ -253,6 +253,7 @@ fn values_of_sessions() {
         (session("        broker: lab\n        keep_alive: ¶60\n"), "write `60s`"),
         (session("        broker: lab\n        keep_alive: ¶0s\n"), "must be 1s to 18h"),
         (session("        broker: lab\n        keep_alive: ¶1500ms\n"), "whole seconds"),
+        (session("        broker: lab\n        reconnect_max: ¶0s\n"), "must be 1s to 1h"),
         (session("        broker: lab\n        clean_session: ¶yes\n"), "write `true`"),
         (
             session("        broker: lab\n        will: { topic: ¶a/+, payload: p }\n"),

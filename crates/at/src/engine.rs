@@ -299,7 +299,7 @@ impl Engine {
         if self.resync.is_some() {
             return self.line_while_out_of_step(line, now);
         }
-        let code = FinalCode::parse(&line);
+        let code = self.final_code(&line);
         let Some(in_flight) = &mut self.in_flight else {
             return match code {
                 Some(code) => self.final_while_idle(code, now),
@@ -321,6 +321,12 @@ impl Engine {
         } else {
             self.urc(line);
         }
+    }
+
+    /// A line that the framing declares as a URC ends no command: a call that ends on a modem that is
+    /// not used for calls (`NO CARRIER`) would else take the answer of the command in flight.
+    fn final_code(&self, line: &str) -> Option<FinalCode> {
+        if self.splitter.framing().declares(line) { None } else { FinalCode::parse(line) }
     }
 
     fn urc(&mut self, line: String) {
@@ -349,7 +355,9 @@ impl Engine {
 
     fn line_while_out_of_step(&mut self, line: String, now: Instant) {
         let Some(resync) = &mut self.resync else { return };
-        if let Some(code) = FinalCode::parse(&line) {
+        let code =
+            if self.splitter.framing().declares(&line) { None } else { FinalCode::parse(&line) };
+        if let Some(code) = code {
             if resync.take_final(code == FinalCode::Ok, now) {
                 self.in_step();
             }
@@ -475,14 +483,19 @@ impl Engine {
         if self.closed {
             return;
         }
-        let (mut late, mut padding) = (Answer::None, 0);
+        let (mut late, mut padding, mut same) = (Answer::None, 0, 0);
         if let Some(in_flight) = self.in_flight.take() {
+            // Its late answer would look like the answer to the question.
+            same = u32::from(in_flight.exchange.line() == self.identity.question());
             late = in_flight.exchange.answer;
             padding = in_flight.exchange.data.as_ref().map_or(0, Vec::len);
             self.events.push_back(Event::Completed(in_flight.ticket, Err(failure)));
         }
         if self.resync.is_none() {
             self.lose_step(cause, late, padding, now);
+            if let Some(resync) = &mut self.resync {
+                resync.expect_more(same);
+            }
         }
     }
 

@@ -14,7 +14,7 @@ const SEC: u64 = 1_000;
 fn framing() -> Framing {
     Framing {
         announced: vec![Announced { prefix: "+CMQTTRXPAYLOAD:", length_at: 1, max: 10_240 }],
-        urcs: vec!["SMS DONE", "PB DONE"],
+        urcs: vec!["SMS DONE", "PB DONE", "NO CARRIER"],
         boots: vec!["RDY"],
         max_prompt_data: 20,
     }
@@ -516,6 +516,31 @@ fn a_boot_ends_everything_at_once_and_the_modem_is_asked_anew() {
     assert_eq!(line.told(), [""; 0], "that is another modem's answer");
     line.modem("\r\nSIMCOM_SIM7600G-H\r\n\r\nOK\r\n");
     assert_eq!(line.told(), ["in step SIMCOM_SIM7600G-H"]);
+}
+
+#[test]
+fn the_end_of_a_call_ends_no_command() {
+    let mut line = Line::in_step();
+    line.send(publish());
+    line.modem("\r\nOK\r\n");
+    line.send(at("AT+CSQ").answer(Answer::Prefix("+CSQ:")));
+    line.modem(
+        "\r\nNO CARRIER\r\n\r\n+CSQ: 20,0\r\n\r\nOK\r\n\r\nNO CARRIER\r\n\r\n+CMQTTPUB: 0,0\r\n",
+    );
+    let call = "urc NO CARRIER";
+    assert_eq!(line.told(), [call, "ok [\"+CSQ: 20,0\"]", call, "ok [] result +CMQTTPUB: 0,0"]);
+}
+
+#[test]
+fn a_late_answer_to_the_question_itself_is_awaited() {
+    let mut line = Line::in_step();
+    line.send(at("AT+CGSN").answer(Answer::Bare));
+    line.wait(3 * SEC);
+    line.told.clear();
+    line.modem(PROOF);
+    assert_eq!(line.told(), [""; 0], "it may be the answer of the command that timed out");
+    line.modem(PROOF);
+    assert_eq!(line.told(), ["in step 861234567000003"]);
 }
 
 #[test]

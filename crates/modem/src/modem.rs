@@ -26,6 +26,9 @@ use crate::snapshot::{Snapshot, State};
 /// A fixed tty that is not there is looked for this often.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How long after the end of its data a tty's node may still be there, a fifth of it.
+const NODE_GOES: Duration = Duration::from_millis(20);
+
 /// Waits before a tty is opened again that could not be opened, or went mute.
 pub(crate) const REOPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -101,6 +104,8 @@ impl From<StepError> for End {
 pub struct Modem {
     core: Core,
     sessions: Vec<Session>,
+    /// Whether the tty was there when it was looked for last.
+    present: bool,
 }
 
 /// What the parts of a modem's life share.
@@ -112,6 +117,9 @@ pub(crate) struct Core {
     pub(crate) found: Instant,
     /// The tty was opened again because the modem was of no use; whether that helps is still open.
     pub(crate) reopened: AtomicBool,
+    /// Detection and readiness are counted once for each time the tty appears.
+    pub(crate) count_detection: AtomicBool,
+    pub(crate) count_ready: AtomicBool,
 }
 
 impl Modem {
@@ -124,17 +132,33 @@ impl Modem {
     ) -> (Self, watch::Receiver<Snapshot>) {
         let (snapshot, watched) = watch::channel(Snapshot::absent());
         let reopened = AtomicBool::new(false);
-        let core = Core { config, env, observer, snapshot, found: Instant::now(), reopened };
-        (Self { core, sessions }, watched)
+        let core = Core {
+            config,
+            env,
+            observer,
+            snapshot,
+            found: Instant::now(),
+            reopened,
+            count_detection: AtomicBool::new(false),
+            count_ready: AtomicBool::new(false),
+        };
+        (Self { core, sessions, present: false }, watched)
     }
 
     /// The modem's whole life: returns once told to stop, with every session signed out.
     pub async fn run(&mut self) {
         let mut backoff = Backoff::new(REOPEN.0, REOPEN.1);
         let stop = self.core.env.stop.clone();
+        let mut brief = false;
         while !stop.is_cancelled() {
             let end = match self.open(&stop).await {
-                Ok(tty) => self.on_port(tty).await,
+                Ok(tty) => {
+                    let since = Instant::now();
+                    let end = self.on_port(tty).await;
+                    let gone = self.vanished(&end).await;
+                    brief = since.elapsed() < LOOK && !gone;
+                    end
+                }
                 Err(end) => end,
             };
             if self.core.snapshot.borrow().ready_seconds.is_some() {
@@ -147,6 +171,8 @@ impl Modem {
             }
             let wait = match end {
                 End::Stopped => return,
+                // A tty that opens and fails at once is not there any more, or not yet.
+                End::Gone if brief => LOOK,
                 End::Gone | End::Booted => {
                     backoff.reset();
                     Duration::ZERO
@@ -172,10 +198,29 @@ impl Modem {
         self.left(&End::Unusable(words.to_owned()));
     }
 
+    /// Whether the tty went away at the end of the stay: its node goes a moment after its data.
+    async fn vanished(&mut self, end: &End) -> bool {
+        if !matches!(end, End::Gone) {
+            return false;
+        }
+        for _ in 0..5 {
+            if !exists(&self.core.config.port).await {
+                self.present = false;
+                self.core.observer.vanished();
+                return true;
+            }
+            tokio::time::sleep(NODE_GOES).await;
+        }
+        false
+    }
+
     /// Waits for the tty and opens it.
     async fn open(&mut self, stop: &CancellationToken) -> Result<serial::Tty, End> {
         let path = self.core.config.port.clone();
         while !exists(&path).await {
+            if std::mem::replace(&mut self.present, false) {
+                self.core.observer.vanished();
+            }
             self.core.update(|s| {
                 *s = Snapshot {
                     reason: Some(format!("{} is not there", path.display())),
@@ -188,8 +233,12 @@ impl Modem {
                 () = stop.cancelled() => return Err(End::Stopped),
             }
         }
-        self.core.found = Instant::now();
-        self.core.observer.appeared();
+        if !std::mem::replace(&mut self.present, true) {
+            self.core.found = Instant::now();
+            self.core.observer.appeared();
+            self.core.count_detection.store(true, Ordering::Relaxed);
+            self.core.count_ready.store(true, Ordering::Relaxed);
+        }
         match serial::open(&path, 115_200).await {
             Ok(tty) => {
                 tracing::debug!("tty opened");
@@ -202,7 +251,7 @@ impl Modem {
 
     /// Serves on a byte stream that was just opened.
     async fn on_port<S: AsyncRead + AsyncWrite + Send>(&mut self, stream: S) -> End {
-        let Self { core, sessions } = self;
+        let Self { core, sessions, .. } = self;
         core.stand(State::Identifying, None);
         let framing = core.env.catalog.framing();
         let (port, at, mut events) = Port::new(stream, framing, Arc::clone(&core.observer));
@@ -212,6 +261,9 @@ impl Modem {
                     End::Booted => {
                         tracing::info!("the modem booted; beginning again");
                         went(sessions, DisconnectReason::Network, "the modem booted");
+                        core.forget_readings();
+                        // A SIM that was lost comes without a boot line: ask who is there all the same.
+                        at.doubt().await;
                         core.stand(State::Identifying, None);
                     }
                     end => return end,
@@ -247,9 +299,6 @@ impl Modem {
             End::Mute | End::Failed(_) => State::Recovering,
             End::Unusable(_) => State::Failed,
         };
-        if matches!(end, End::Gone) {
-            self.core.observer.vanished();
-        }
         if !matches!(end, End::Stopped | End::Gone) {
             tracing::warn!(state = state.as_str(), "{words}");
         }
@@ -281,6 +330,14 @@ impl Core {
         });
     }
 
+    /// What was read before a boot does not hold any more.
+    fn forget_readings(&self) {
+        self.update(|s| {
+            (s.registration, s.operator, s.temperature_celsius) = (None, None, None);
+            s.signals.clear();
+        });
+    }
+
     pub(crate) fn stand(&self, state: State, reason: Option<String>) {
         self.update(|s| (s.state, s.reason, s.present) = (state, reason, true));
     }
@@ -301,7 +358,9 @@ impl Core {
         }
         if self.snapshot.borrow().detection_seconds.is_none() {
             let took = self.found.elapsed();
-            self.observer.detected(took);
+            if self.count_detection.swap(false, Ordering::Relaxed) {
+                self.observer.detected(took);
+            }
             self.update(|s| s.detection_seconds = Some(took.as_secs_f64()));
         }
         let shared = Shared::default();

@@ -136,8 +136,6 @@ pub trait Observer: Send + Sync {
     fn ready(&self, took: Duration);
     /// A means of recovery was used, and whether it brought the modem back.
     fn recovery(&self, action: RecoveryAction, cured: bool);
-    /// URCs came faster than they were read and this many were lost.
-    fn urcs_lost(&self, count: u64);
     /// Values of a reply were implausible and left out.
     fn implausible(&self, count: u32);
 }

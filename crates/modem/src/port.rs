@@ -18,12 +18,15 @@ use crate::observe::{ExchangeResult, Observer};
 /// Exchanges waiting for their turn: two sessions, one poll and a person's console never come near it.
 const REQUESTS: usize = 32;
 
-/// URCs waiting to be read. A received message of 10,240 bytes makes at most 10; the reader does
-/// nothing but sort them.
-const EVENTS: usize = 256;
+/// One read, in bytes.
+const READ: usize = 1024;
 
-/// One read. A modem prints at most 1,500 bytes of payload in a piece.
-const READ: usize = 4096;
+/// The most URCs that one read can hold: a line is at least one byte and its LF.
+const URCS_OF_A_READ: usize = READ / 2;
+
+/// URCs waiting to be sorted. The port reads only while those of a whole read have room: a slow reader
+/// holds the modem back through the tty, and no URC is ever lost.
+const EVENTS: usize = 2 * URCS_OF_A_READ;
 
 /// So many reads in a row, then writes and deadlines come first once: a modem that prints faster than
 /// it is read would else keep us from ever writing, or giving up.
@@ -98,8 +101,6 @@ pub enum PortEvent {
     },
     /// An unsolicited result code.
     Urc(Urc),
-    /// This many URCs were lost, since their reader was too slow.
-    UrcsLost(u64),
 }
 
 /// Why a port ended.
@@ -217,7 +218,6 @@ pub struct Port<S> {
     waiting: VecDeque<Waiting>,
     running: HashMap<Ticket, Running>,
     out: Vec<u8>,
-    urcs_lost: u64,
     doubt: bool,
     mute: bool,
     reads_in_a_row: u32,
@@ -256,7 +256,6 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
             waiting: VecDeque::new(),
             running: HashMap::new(),
             out: Vec::new(),
-            urcs_lost: 0,
             doubt: false,
             mute: false,
             reads_in_a_row: 0,
@@ -297,12 +296,15 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
         let room = self.waiting.len() < REQUESTS;
         let released = self.requests.is_closed() && self.requests.is_empty();
         let reads_first = self.reads_in_a_row < READS_IN_A_ROW;
+        let heard = self.events.capacity() >= URCS_OF_A_READ || self.events.is_closed();
+        // All arms are cancel safe, and none awaits in its body.
         let wake = tokio::select! {
             biased;
-            read = self.read.read(buffer), if reads_first => Wake::Read(read),
+            read = self.read.read(buffer), if reads_first && heard => Wake::Read(read),
             written = self.write.write(&self.out), if !self.out.is_empty() => Wake::Written(written),
             () = sleep_until(deadline) => Wake::Deadline,
             request = self.requests.recv(), if room && (!released || self.engine.is_idle()) => Wake::Request(request),
+            _ = self.events.reserve_many(URCS_OF_A_READ), if !heard => Wake::Nothing,
             () = std::future::ready(()), if !reads_first => Wake::Nothing,
         };
         self.reads_in_a_row =
@@ -403,18 +405,9 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
         let _ = answer.send(outcome);
     }
 
-    /// Tells the owner, or counts what could not be told.
-    fn tell(&mut self, event: PortEvent) {
-        if self.urcs_lost > 0 && self.events.try_send(PortEvent::UrcsLost(self.urcs_lost)).is_ok() {
-            self.urcs_lost = 0;
-        }
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.events.try_send(event) {
-            if self.urcs_lost == 0 {
-                tracing::warn!("unsolicited result codes come faster than they are read");
-            }
-            self.urcs_lost += 1;
-            self.observer.urcs_lost(1);
-        }
+    /// Tells the owner. There is room, unless it is gone.
+    fn tell(&self, event: PortEvent) {
+        let _ = self.events.try_send(event);
     }
 
     fn gone(&mut self, error: io::Error) -> PortEnd {

@@ -82,6 +82,8 @@ impl StepError {
 pub enum Notice {
     /// The modem booted: everything it held is gone.
     Booted,
+    /// The SIM was removed, or asks for something: begin again with it.
+    SimLost,
     /// A client's connection is gone. `by_broker` tells whether the broker closed it.
     Lost {
         /// Whose.

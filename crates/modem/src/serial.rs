@@ -70,15 +70,18 @@ pub struct Tty(Option<SerialStream>);
 /// Dropping the future abandons the opening thread; a tty that opens after that is closed again.
 pub async fn open(path: &Path, baud: u32) -> Result<Tty, OpenError> {
     let name = path.to_string_lossy().into_owned();
+    let asked = path.to_owned();
     let opening = tokio::task::spawn_blocking(move || {
-        let port = tokio_serial::new(name, baud).open_native_async()?;
+        let port = tokio_serial::new(name, baud).open_native_async();
+        // Who holds it takes a walk through /proc: nothing for the runtime's thread.
+        let port = port.map_err(|error| explain(&asked, error))?;
         // What an earlier program left unread is no answer to us. Not every tty can do it.
         let _ = port.clear(ClearBuffer::All);
         Ok(port)
     });
     match tokio::time::timeout(OPEN_TIMEOUT, opening).await {
         Ok(Ok(Ok(port))) => Ok(Tty(Some(port))),
-        Ok(Ok(Err(error))) => Err(explain(path, error)),
+        Ok(Ok(Err(error))) => Err(error),
         // The opening thread cannot panic by its own code; a lost thread is a wedged port to us.
         Ok(Err(_)) | Err(_) => Err(OpenError::Wedged { path: path.to_owned() }),
     }

@@ -1,5 +1,8 @@
 //! From an identified modem to running sessions: SIM, network, MQTT service, sessions, status poll.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use at::Answer;
@@ -36,6 +39,9 @@ const BLOCKED: Duration = Duration::from_secs(30);
 /// How long the MQTT service must hold before earlier failures are forgotten.
 const STABLE: Duration = Duration::from_secs(120);
 
+/// A session that was acknowledged so recently vetoes a restart of the service that both share.
+const SOUND: Duration = Duration::from_secs(60);
+
 /// News of lost sessions waiting to be read: there is one per connection at most.
 const LOST: usize = 8;
 
@@ -50,16 +56,8 @@ impl Core {
         while let Some(event) = events.recv().await {
             match event {
                 PortEvent::InStep { .. } => {}
-                PortEvent::UrcsLost(count) => {
-                    // A lost URC may have been the loss of a session: look at all of them anew.
-                    tracing::warn!(
-                        count,
-                        "unsolicited result codes were lost; sessions are opened again"
-                    );
-                    shared.service_lost.notify_one();
-                }
                 PortEvent::Urc(urc) => match listener.hear(urc) {
-                    Some(Notice::Booted) => return End::Booted,
+                    Some(Notice::Booted | Notice::SimLost) => return End::Booted,
                     Some(notice) => self.notice(notice, shared),
                     None => {}
                 },
@@ -76,32 +74,20 @@ impl Core {
                     let _ = holder.lost.try_send(Lost { cause, by_broker });
                 }
             }
-            Notice::ServiceLost => shared.service_lost.notify_one(),
+            Notice::ServiceLost => shared.lose_service(),
             Notice::Message { client, message } => {
                 if let Some(holder) = shared.holders.borrow().get(usize::from(client.0)) {
                     self.observer.received(&holder.session, message);
                 }
             }
-            Notice::Registration(registration) => {
-                if !self.holds_by_another_domain(&registration) {
-                    self.registered(registration, shared);
-                }
+            // One domain's loss is not the modem's: what holds is asked for.
+            Notice::Registration(registration) if !registration.stat.is_registered() => {
+                shared.look.notify_one();
             }
+            Notice::Registration(registration) => self.registered(registration, shared),
             Notice::Warning(words) => tracing::warn!("the modem warns: {words}"),
-            Notice::Booted => {}
+            Notice::Booted | Notice::SimLost => {}
         }
-    }
-
-    /// Whether this is news of one domain's loss while the modem is registered in another: units
-    /// that are attached for data only report `+CREG: 0` for the calls they cannot make.
-    fn holds_by_another_domain(&self, news: &Registration) -> bool {
-        !news.stat.is_registered()
-            && self
-                .snapshot
-                .borrow()
-                .registration
-                .as_ref()
-                .is_some_and(|known| known.domain != news.domain && known.stat.is_registered())
     }
 
     /// Takes in a registration, and tells the sessions whether they may open.
@@ -110,11 +96,12 @@ impl Core {
         shared
             .registered
             .send_if_modified(|now| std::mem::replace(now, may.is_ok()) != may.is_ok());
+        let forbidden = registration.stat.is_roaming() && !self.config.roaming;
+        shared.forbidden.send_if_modified(|now| std::mem::replace(now, forbidden) != forbidden);
         self.update(|s| s.registration = Some(registration));
+        let searching = self.snapshot.borrow().state == State::Searching;
         match may {
-            Ok(()) if self.snapshot.borrow().state == State::Searching => {
-                self.stand(State::Serving, None)
-            }
+            Ok(()) if searching && *shared.service_up.borrow() => self.stand(State::Serving, None),
             Ok(()) => {}
             Err(reason) => self.stand(State::Searching, Some(reason)),
         }
@@ -155,17 +142,15 @@ impl Core {
     }
 
     async fn unlock(&self, at: &At, known: &Known) -> Result<(), End> {
+        let mut sim = sim::Unlock::new(self.config.pin.as_ref(), self.env.ledger.as_ref());
         loop {
-            let state = sim::unlock(
-                at,
-                known.profile,
-                &known.imei,
-                self.config.pin.as_ref(),
-                self.env.ledger.as_ref(),
-            );
-            let (wait, reason) = match state.await? {
+            let state = match self.card(at, known).await? {
+                Ok(()) => sim.look(at, known.profile, &known.imei).await?,
+                Err(unread) => SimState::Wait(unread),
+            };
+            let (wait, reason) = match state {
                 SimState::Ready => return Ok(()),
-                SimState::Wait(reason) => (sim::ask_again(), reason),
+                SimState::Wait(reason) => (sim::ASK_AGAIN, reason),
                 SimState::Blocked(reason) => (BLOCKED, reason),
             };
             if self.snapshot.borrow().reason.as_deref() != Some(&reason) {
@@ -173,6 +158,27 @@ impl Core {
             }
             self.stand(State::Sim, Some(reason));
             self.pause(wait).await?;
+        }
+    }
+
+    /// Where the fleet file names a card, it must be that one, before a PIN is spent on it or anything
+    /// is published by it. `Ok(Err)` where the card does not tell yet.
+    async fn card(&self, at: &At, known: &Known) -> Result<Result<(), String>, End> {
+        if self.config.iccid.is_none() {
+            return Ok(Ok(()));
+        }
+        match known.profile.iccid(at).await {
+            Ok(iccid) => {
+                self.must_be(
+                    "iccid",
+                    self.config.iccid.as_deref(),
+                    |wanted| wanted == iccid,
+                    &iccid,
+                )?;
+                Ok(Ok(()))
+            }
+            Err(error) if error.is_gone() || error.is_boot() => Err(error.into()),
+            Err(error) => Ok(Err(format!("the SIM does not tell its ICCID: {}", Chain(&error)))),
         }
     }
 
@@ -238,8 +244,10 @@ impl Core {
                 continue;
             }
             self.stand(State::Serving, None);
+            shared.service_up.send_replace(true);
             let since = Instant::now();
             let end = self.serve_sessions(at, known, sessions, shared).await;
+            shared.service_up.send_replace(false);
             if since.elapsed() >= STABLE {
                 backoff.reset();
             }
@@ -265,31 +273,42 @@ impl Core {
     ) -> ServeEnd {
         let (holders, lost): (Vec<_>, Vec<_>) = sessions.iter().map(Holder::of).unzip();
         shared.holders.send_replace(holders);
+        // What was lost before is over: the service was just started.
+        let mut service_lost = shared.service_lost.subscribe();
+        let acknowledged = Acknowledged::default();
+        let notes: Vec<_> = (0..sessions.len()).map(|at| acknowledged.notes_of(at)).collect();
         let on_connected = || {
             shared.connected.notify_one();
             if self.snapshot.borrow().ready_seconds.is_none() {
                 let took = self.found.elapsed();
-                self.observer.ready(took);
+                if self.count_ready.swap(false, Ordering::Relaxed) {
+                    self.observer.ready(took);
+                }
                 self.update(|s| s.ready_seconds = Some(took.as_secs_f64()));
             }
         };
-        let serving = sessions.iter_mut().zip(lost).zip(0u8..).map(|((session, lost), client)| {
-            session.serve(Ground {
-                at,
-                mqtt: known.profile.mqtt(),
-                client: Client(client),
-                registered: shared.registered.subscribe(),
-                lost,
-                stagger: &self.env.stagger,
-                stop: &self.env.stop,
-                on_connected: &on_connected,
-            })
-        });
+        let each = sessions.iter_mut().zip(lost).zip(&notes).zip(0u8..);
+        let serving =
+            each.map(|(((session, lost), (on_acknowledged, sound_for_others)), client)| {
+                session.serve(Ground {
+                    at,
+                    mqtt: known.profile.mqtt(),
+                    client: Client(client),
+                    registered: shared.registered.subscribe(),
+                    forbidden: shared.forbidden.subscribe(),
+                    lost,
+                    stagger: &self.env.stagger,
+                    stop: &self.env.stop,
+                    on_connected: &on_connected,
+                    on_acknowledged,
+                    sound_for_others,
+                })
+            });
         let all = all_stopped(serving);
         // Both arms are cancel safe in that dropped sessions are told by `went`; none awaits in its body.
         tokio::select! {
             end = all => end,
-            () = shared.service_lost.notified() => ServeEnd::ServiceLost,
+            _ = service_lost.changed() => ServeEnd::ServiceLost,
         }
     }
 
@@ -298,16 +317,16 @@ impl Core {
         // Sessions first: a poll between two steps of a CONNECT delays the first message.
         let _ = tokio::time::timeout(POLL_AFTER, shared.connected.notified()).await;
         tokio::time::sleep(POLL_SETTLE).await;
-        if let Err(unusable @ End::Unusable(_)) = self.learn(at, known).await {
-            return unusable;
-        }
+        // A port that is gone or a boot end the service by other ways as well.
+        let _ = self.learn(at, known).await;
         loop {
             match known.profile.status(at).await {
                 Ok(status) => self.learned(status),
                 Err(error) if error.is_gone() => return End::Gone,
                 Err(error) => tracing::debug!("status poll failed: {}", Chain(&error)),
             }
-            tokio::time::sleep(self.config.poll).await;
+            // Until the next poll, or until news of the registration want a look.
+            let _ = tokio::time::timeout(self.config.poll, shared.look.notified()).await;
             match known.profile.registration(at).await {
                 Ok(registration) => self.registered(registration, shared),
                 Err(error) if error.is_gone() => return End::Gone,
@@ -329,12 +348,10 @@ impl Core {
         };
         self.update(|s| {
             if let Some(identified) = &mut s.identified {
-                (identified.firmware, identified.iccid) = (firmware, iccid.clone());
+                (identified.firmware, identified.iccid) = (firmware, iccid);
             }
         });
-        let is = iccid.as_deref();
-        let shown = is.unwrap_or("a SIM that does not tell it");
-        self.must_be("iccid", self.config.iccid.as_deref(), |wanted| Some(wanted) == is, shown)
+        Ok(())
     }
 
     fn learned(&self, status: Status) {
@@ -363,10 +380,39 @@ fn is_revision(line: &str) -> bool {
 #[derive(Default)]
 pub(crate) struct Shared {
     registered: watch::Sender<bool>,
-    service_lost: Notify,
+    /// The fleet file forbids to be connected as things are.
+    forbidden: watch::Sender<bool>,
+    service_up: watch::Sender<bool>,
+    /// Counts the losses of the service's network.
+    service_lost: watch::Sender<u64>,
     connected: Notify,
+    /// The registration wants a look before the next poll.
+    look: Notify,
     /// Who holds which client of the MQTT stack, by its index.
     holders: watch::Sender<Vec<Holder>>,
+}
+
+impl Shared {
+    fn lose_service(&self) {
+        self.service_lost.send_modify(|losses| *losses += 1);
+    }
+}
+
+/// When each session had its last acknowledgement, for the veto of a service restart.
+#[derive(Default)]
+struct Acknowledged(Mutex<BTreeMap<usize, Instant>>);
+
+impl Acknowledged {
+    /// What session `at` tells, and what it may ask.
+    fn notes_of(&self, at: usize) -> (impl Fn() + Sync + '_, impl Fn() -> bool + Sync + '_) {
+        let times = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let note = move || {
+            times().insert(at, Instant::now());
+        };
+        let sound =
+            move || times().iter().any(|(other, when)| *other != at && when.elapsed() < SOUND);
+        (note, sound)
+    }
 }
 
 /// The session that holds a client of the MQTT stack.

@@ -23,8 +23,8 @@ pub const STALL: Duration = Duration::from_secs(15);
 /// How long a session must hold before earlier failures are forgotten.
 const STABLE: Duration = Duration::from_secs(120);
 
-/// First and longest wait before a reconnect.
-const RECONNECT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// The first wait before a reconnect.
+const RECONNECT: Duration = Duration::from_secs(1);
 
 /// Code 14 "client is busy" passes by itself; asked again this often, this far apart.
 const BUSY_RETRIES: u32 = 20;
@@ -49,6 +49,8 @@ pub struct SessionConfig {
     pub connection: ConnectionSource,
     /// What it subscribes to after each CONNECT.
     pub subscriptions: Vec<(String, Qos)>,
+    /// The longest wait before a reconnect.
+    pub reconnect_max: Duration,
 }
 
 /// Where a session stands.
@@ -92,7 +94,10 @@ pub enum Outcome {
     /// This message cannot be published here; the session stands.
     Refused(MqttError),
     /// The session ended before a result came: the broker may or may not have it.
-    Lost,
+    Lost {
+        /// The broker closed the session, as it does for a topic that it forbids.
+        by_broker: bool,
+    },
     /// It never reached the modem.
     NotSent,
 }
@@ -170,10 +175,16 @@ pub(crate) struct Ground<'a> {
     pub mqtt: &'a dyn Mqtt,
     pub client: Client,
     pub registered: watch::Receiver<bool>,
+    /// The fleet file forbids to be connected as things are: roaming.
+    pub forbidden: watch::Receiver<bool>,
     pub lost: mpsc::Receiver<Lost>,
     pub stagger: &'a Stagger,
     pub stop: &'a CancellationToken,
     pub on_connected: &'a (dyn Fn() + Sync),
+    /// A publish was acknowledged.
+    pub on_acknowledged: &'a (dyn Fn() + Sync),
+    /// Another session of this modem had a publish acknowledged a moment ago, so the service is sound.
+    pub sound_for_others: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// Why a session stopped serving.
@@ -187,6 +198,7 @@ pub(crate) enum ServeEnd {
 
 enum Next {
     Stop,
+    Forbidden,
     Lost(Lost),
     Job(Job),
 }
@@ -199,6 +211,8 @@ pub struct Session {
     state: watch::Sender<SessionState>,
     observer: Arc<dyn Observer>,
     backoff: Backoff,
+    /// A connection stands whose end is not counted yet.
+    open: bool,
 }
 
 /// A session and the end that the agent keeps.
@@ -206,8 +220,11 @@ pub fn session(config: SessionConfig, observer: Arc<dyn Observer>) -> (Uplink, S
     let (job_tx, jobs) = mpsc::channel(JOBS);
     let (state, state_rx) =
         watch::channel(SessionState { phase: SessionPhase::Waiting, reason: None });
-    let backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
-    (Uplink { jobs: job_tx, state: state_rx }, Session { config, jobs, state, observer, backoff })
+    let backoff = Backoff::new(RECONNECT, config.reconnect_max);
+    (
+        Uplink { jobs: job_tx, state: state_rx },
+        Session { config, jobs, state, observer, backoff, open: false },
+    )
 }
 
 impl Session {
@@ -221,15 +238,21 @@ impl Session {
 
     /// Ends the connected phase, if it stood, and gives back what was not sent.
     pub(crate) fn went(&mut self, reason: DisconnectReason, words: &str) {
-        if self.state.borrow().is_connected() {
-            self.observer.disconnect(self.name(), reason);
+        self.count_end(reason);
+        if matches!(reason, DisconnectReason::Unplug) {
+            // What comes next is another life of the modem: its first CONNECT waits for nothing.
+            self.backoff.reset();
         }
-        // What comes next is another life of the modem: its first CONNECT waits for nothing.
-        self.backoff.reset();
         if self.state.borrow().phase != SessionPhase::Failed {
             self.stand(SessionPhase::Waiting, Some(words.to_owned()));
         }
         self.give_back();
+    }
+
+    fn count_end(&mut self, reason: DisconnectReason) {
+        if std::mem::take(&mut self.open) {
+            self.observer.disconnect(self.name(), reason);
+        }
     }
 
     /// Marks the session as impossible as configured.
@@ -281,13 +304,16 @@ impl Session {
             self.while_down(stagger.turn()).await;
             match self.once(&mut ground).await {
                 Ok(()) => return ServeEnd::Stopped,
-                Err(Scope::Service) => return ServeEnd::ServiceLost,
+                // What another session of this modem was just acknowledged vetoes the restart of both.
+                Err(Scope::Service) if !(ground.sound_for_others)() => {
+                    return ServeEnd::ServiceLost;
+                }
                 Err(Scope::Message) => {
                     // The configuration cannot work with this modem; a reload or another modem may help.
                     self.while_down(ground.stop.clone().cancelled_owned()).await;
                     return ServeEnd::Stopped;
                 }
-                Err(Scope::Session | Scope::Busy) => {}
+                Err(Scope::Service | Scope::Session | Scope::Busy) => {}
             }
             let wait = self.backoff.next_wait();
             let stop = ground.stop.clone();
@@ -329,6 +355,7 @@ impl Session {
             return Err(scope);
         }
         self.observer.connect(self.name(), true);
+        self.open = true;
         self.stand(SessionPhase::Connected, None);
         (ground.on_connected)();
         tracing::info!(session = self.name(), "connected");
@@ -346,7 +373,7 @@ impl Session {
             Ok(()) => (DisconnectReason::Agent, "ended by this agent".to_owned(), None),
             Err(broken) => (broken.reason, broken.words.clone(), Some(broken.scope)),
         };
-        self.observer.disconnect(self.name(), reason);
+        self.count_end(reason);
         self.stand(SessionPhase::BackingOff, Some(words.clone()));
         self.give_back();
         tracing::info!(session = self.name(), "disconnected: {words}");
@@ -379,34 +406,30 @@ impl Session {
                 biased;
                 Some(lost) = ground.lost.recv() => Next::Lost(lost),
                 () = ground.stop.cancelled() => Next::Stop,
+                Ok(_) = ground.forbidden.wait_for(|forbidden| *forbidden) => Next::Forbidden,
                 Some(job) = self.jobs.recv() => Next::Job(job),
             };
             match next {
                 Next::Stop => return Ok(()),
                 Next::Lost(lost) => return Err(lost.into()),
                 Next::Job(job) if job.progress.is_closed() => {} // withdrawn
-                Next::Job(job) => {
-                    if let Err(broken) = self.publish(ground, job).await {
-                        return Err(self.who_broke_it(ground, broken).await);
-                    }
-                }
+                Next::Job(job) => self.publish(ground, job).await?,
+                Next::Forbidden => return Err(Broken::forbidden()),
             }
         }
     }
 
     /// The URC that follows a failed publish tells whether the broker closed the connection.
-    async fn who_broke_it(&mut self, ground: &mut Ground<'_>, broken: Broken) -> Broken {
+    async fn who_broke_it(&mut self, ground: &mut Ground<'_>) -> DisconnectReason {
         let lost = tokio::time::timeout(LOST_FOLLOWS, ground.lost.recv());
         match self.while_down(lost).await {
-            Ok(Some(Lost { by_broker: true, .. })) => {
-                Broken { reason: DisconnectReason::Broker, ..broken }
-            }
-            _ => broken,
+            Ok(Some(Lost { by_broker: true, .. })) => DisconnectReason::Broker,
+            _ => DisconnectReason::Network,
         }
     }
 
     /// Publishes one message and tells its sender.
-    async fn publish(&self, ground: &Ground<'_>, job: Job) -> Result<(), Broken> {
+    async fn publish(&mut self, ground: &mut Ground<'_>, job: Job) -> Result<(), Broken> {
         let started = Instant::now();
         let outcome = self.publish_watched(ground, &job, started).await;
         let tell = |result| {
@@ -415,6 +438,7 @@ impl Session {
         let error = match outcome {
             Ok(()) => {
                 tell(PublishResult::Ok);
+                (ground.on_acknowledged)();
                 job.done(Outcome::Acknowledged);
                 return Ok(());
             }
@@ -431,11 +455,14 @@ impl Session {
             job.done(Outcome::Refused(error));
             return Ok(());
         }
+        // Down before its sender hears of it, so that the message is not handed over here again.
         let words = Chain(&error).to_string();
-        job.done(Outcome::Lost);
+        self.stand(SessionPhase::BackingOff, Some(words.clone()));
+        let reason = self.who_broke_it(ground).await;
+        job.done(Outcome::Lost { by_broker: reason == DisconnectReason::Broker });
         // Some firmware sends one more OK after an operation that failed this way.
         ground.at.doubt().await;
-        Err(Broken { reason: DisconnectReason::Network, words, scope: error.scope() })
+        Err(Broken { reason, words, scope: error.scope() })
     }
 
     async fn publish_watched(
@@ -479,6 +506,13 @@ struct Broken {
     reason: DisconnectReason,
     words: String,
     scope: Scope,
+}
+
+impl Broken {
+    fn forbidden() -> Self {
+        let words = "roaming, which `roaming: deny` forbids".to_owned();
+        Self { reason: DisconnectReason::Agent, words, scope: Scope::Session }
+    }
 }
 
 impl From<Lost> for Broken {

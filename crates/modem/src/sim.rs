@@ -12,12 +12,15 @@ use at::{Answer, Exchange};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::port::{At, ExchangeError, Kind};
-use crate::profile::{PATIENCE, Profile, StepError};
+use crate::profile::{self, PATIENCE, Profile, StepError};
 use crate::reply::{self, Lock};
 
 /// How long to wait before a SIM that is busy or absent is asked again. During its boot a SIM7600
 /// says `SIM busy` for a second or two.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a SIM may take to verify a PIN: giving up too soon would count as a refusal.
+const VERIFICATION: Duration = Duration::from_secs(30);
 
 /// Remembers on disk which PIN was tried on which SIM. Nothing that gives the PIN away is stored.
 #[async_trait]
@@ -41,42 +44,127 @@ pub enum SimState {
     Blocked(String),
 }
 
-/// One look at the SIM, with the one try of the PIN where it is due (27.007 §8.3).
-///
-/// # Errors
-/// [`StepError`] where the modem gave no usable answer.
-pub async fn unlock(
-    at: &At,
-    profile: &dyn Profile,
-    imei: &str,
-    pin: Option<&SecretString>,
-    ledger: &dyn PinLedger,
-) -> Result<SimState, StepError> {
-    let lock = lock(at).await?;
-    match (&lock, pin) {
-        (Lock::None, _) => Ok(SimState::Ready),
-        (Lock::SimPin, None) => Ok(SimState::Blocked(
-            "the SIM wants a PIN; give `pin: {file: …}` for this modem".to_owned(),
-        )),
-        (Lock::SimPin, Some(pin)) => {
-            // The ICCID is readable without the PIN on most cards; where it is not, the module stands
-            // for its card.
-            let sim = profile.iccid(at).await.unwrap_or_else(|_| format!("imei:{imei}"));
-            try_once(at, &sim, pin, ledger).await
+/// The unlocking of one SIM, from the modem's boot to its end.
+pub struct Unlock<'a> {
+    pin: Option<&'a SecretString>,
+    ledger: &'a dyn PinLedger,
+    /// The card whose PIN was sent and whose answer stayed out.
+    unsure: Option<String>,
+}
+
+impl<'a> Unlock<'a> {
+    /// Nothing was tried yet since the modem booted.
+    pub fn new(pin: Option<&'a SecretString>, ledger: &'a dyn PinLedger) -> Self {
+        Self { pin, ledger, unsure: None }
+    }
+
+    /// One look at the SIM, with the one try of the PIN where it is due (27.007 §8.3).
+    ///
+    /// # Errors
+    /// [`StepError`] where the modem gave no usable answer.
+    pub async fn look(
+        &mut self,
+        at: &At,
+        profile: &dyn Profile,
+        imei: &str,
+    ) -> Result<SimState, StepError> {
+        let blocked = |words: String| Ok(SimState::Blocked(words));
+        match lock(at).await? {
+            Lock::None => {
+                if let Some(card) = self.unsure.take() {
+                    // Ready after our own try, whose answer got lost: it was accepted.
+                    accepted(self.ledger, &card).await;
+                }
+                Ok(SimState::Ready)
+            }
+            Lock::SimPin => match self.pin {
+                None => {
+                    blocked("the SIM wants a PIN; give `pin: {file: …}` for this modem".to_owned())
+                }
+                Some(pin) => match card(at, profile, imei).await? {
+                    Some(card) => self.try_once(at, &card, pin).await,
+                    None => Ok(SimState::Wait(
+                        "the SIM wants its PIN, but does not tell its ICCID yet".to_owned(),
+                    )),
+                },
+            },
+            Lock::SimPuk => {
+                blocked("the SIM is locked and wants its PUK; enter it by hand".to_owned())
+            }
+            Lock::Unknown => Ok(SimState::Wait("no SIM, or it is not ready yet".to_owned())),
+            other => blocked(format!("the SIM asks for {other:?}; enter it by hand")),
         }
-        (Lock::SimPuk, _) => Ok(SimState::Blocked(
-            "the SIM is locked and wants its PUK; enter it by hand".to_owned(),
-        )),
-        (Lock::Unknown, _) => Ok(SimState::Wait("no SIM, or it is not ready yet".to_owned())),
-        (other, _) => {
-            Ok(SimState::Blocked(format!("the SIM asks for {other:?}; enter it by hand")))
+    }
+
+    async fn try_once(
+        &mut self,
+        at: &At,
+        card: &str,
+        pin: &SecretString,
+    ) -> Result<SimState, StepError> {
+        let unwritable = |error: io::Error| {
+            SimState::Blocked(format!(
+                "the PIN is not tried, since the try cannot be written down: {error}"
+            ))
+        };
+        match self.ledger.was_refused(card, pin).await {
+            Ok(false) => {}
+            Ok(true) => {
+                let words = "this PIN was refused by this SIM before and is not tried again; correct the PIN or change the SIM";
+                return Ok(SimState::Blocked(words.to_owned()));
+            }
+            Err(error) => return Ok(unwritable(error)),
+        }
+        if let Err(error) = self.ledger.trying(card, pin).await {
+            return Ok(unwritable(error));
+        }
+        let quoted = at::quote(pin.expose_secret())
+            .map_err(|source| StepError::Unsendable { what: "the PIN", source })?;
+        let exchange = Exchange::new(format!("AT+CPIN={quoted}"), VERIFICATION)
+            .map_err(|source| StepError::Unsendable { what: "the PIN", source })?
+            .shown_as("AT+CPIN=***");
+        // Never repeated, whatever comes of it.
+        match at.run(Kind::Basic, exchange).await {
+            Ok(_) => {
+                accepted(self.ledger, card).await;
+                Ok(SimState::Ready)
+            }
+            Err(error) if error.refusal().is_some() && lock(at).await? != Lock::None => {
+                Ok(SimState::Blocked("the SIM refused the PIN; it is not tried again".to_owned()))
+            }
+            // The SIM's state will tell whether it was accepted; the ledger keeps it from a second try.
+            Err(_) => {
+                self.unsure = Some(card.to_owned());
+                Ok(SimState::Wait("the PIN was sent, and its answer stayed out".to_owned()))
+            }
         }
     }
 }
 
-/// How long to wait after [`SimState::Wait`].
-pub fn ask_again() -> Duration {
-    ASK_AGAIN
+async fn accepted(ledger: &dyn PinLedger, card: &str) {
+    if let Err(error) = ledger.accepted(card).await {
+        tracing::warn!("could not note that the PIN was accepted: {error}");
+    }
+}
+
+/// What the ledger knows the card by: its ICCID, which most cards tell without a PIN; the module's IMEI
+/// where the card refuses to tell; `None` where it may tell later. One card must not go by two names, or
+/// a refused PIN would be tried again under the other.
+async fn card(at: &At, profile: &dyn Profile, imei: &str) -> Result<Option<String>, StepError> {
+    match profile.iccid(at).await {
+        Ok(iccid) => Ok(Some(iccid)),
+        Err(StepError::Exchange(error)) => {
+            match (error.refusal().is_some(), profile::cme_code(&error)) {
+                // 27.007 §9.2: SIM failure, busy.
+                (true, Some(13 | 14)) | (false, _) => match error {
+                    ExchangeError::Gone => Err(error.into()),
+                    ExchangeError::Failed { .. } => Ok(None),
+                },
+                (true, _) => Ok(Some(format!("imei:{imei}"))),
+            }
+        }
+        Err(_) => Ok(None),
+    }
 }
 
 async fn lock(at: &At) -> Result<Lock, StepError> {
@@ -90,42 +178,6 @@ async fn lock(at: &At) -> Result<Lock, StepError> {
         }
         Err(error) => Err(error.into()),
     }
-}
-
-async fn try_once(
-    at: &At,
-    sim: &str,
-    pin: &SecretString,
-    ledger: &dyn PinLedger,
-) -> Result<SimState, StepError> {
-    let unwritable = |error: io::Error| {
-        SimState::Blocked(format!(
-            "the PIN is not tried, since the try cannot be written down: {error}"
-        ))
-    };
-    match ledger.was_refused(sim, pin).await {
-        Ok(false) => {}
-        Ok(true) => {
-            let words = "this PIN was refused by this SIM before and is not tried again; correct the PIN or change the SIM";
-            return Ok(SimState::Blocked(words.to_owned()));
-        }
-        Err(error) => return Ok(unwritable(error)),
-    }
-    if let Err(error) = ledger.trying(sim, pin).await {
-        return Ok(unwritable(error));
-    }
-    let quoted = at::quote(pin.expose_secret())
-        .map_err(|source| StepError::Unsendable { what: "the PIN", source })?;
-    let exchange = command(&format!("AT+CPIN={quoted}"))?.shown_as("AT+CPIN=***");
-    let outcome = at.run(Kind::Basic, exchange).await;
-    // Whatever the answer was, the SIM's state decides: a lost answer is no refusal.
-    if outcome.is_err() && lock(at).await? != Lock::None {
-        return Ok(SimState::Blocked("the SIM refused the PIN; it is not tried again".to_owned()));
-    }
-    if let Err(error) = ledger.accepted(sim).await {
-        tracing::warn!("could not note that the PIN was accepted: {error}");
-    }
-    Ok(SimState::Ready)
 }
 
 fn command(line: &str) -> Result<Exchange, StepError> {

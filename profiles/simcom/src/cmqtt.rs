@@ -61,7 +61,7 @@ impl Mqtt for Cmqtt {
             return Ok(());
         }
         for client in CLIENTS {
-            self.close(at, client).await;
+            sign_out(at, client).await;
         }
         self.stop(at).await;
         start_service(at).await
@@ -104,7 +104,7 @@ impl Mqtt for Cmqtt {
         for (filter, qos) in filters {
             let command =
                 format!("AT+CMQTTSUBTOPIC={},{},{}", client.0, filter.len(), qos.number());
-            data(at, "CMQTTSUBTOPIC", &command, "+CMQTTSUBTOPIC:", filter.as_bytes()).await?;
+            data_once(at, "CMQTTSUBTOPIC", &command, "+CMQTTSUBTOPIC:", filter.as_bytes()).await?;
         }
         let exchange = exchange("CMQTTSUB", &format!("AT+CMQTTSUB={}", client.0), ACCEPTANCE)?;
         operation(at, "CMQTTSUB", Kind::Setup, exchange, result, OPERATION).await
@@ -137,22 +137,10 @@ impl Mqtt for Cmqtt {
     }
 
     async fn close(&self, at: &At, client: Client) {
-        let command = format!("AT+CMQTTDISC={},{MODEM_TIMEOUT_S}", client.0);
-        let disconnected = match exchange("CMQTTDISC", &command, ACCEPTANCE) {
-            Ok(exchange) => {
-                let result = line("+CMQTTDISC:", client);
-                operation(at, "CMQTTDISC", Kind::Setup, exchange, result, AFTER_MODEM_TIMEOUT).await
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = disconnected {
-            // Code 11 where there was no connection: as it should be.
-            tracing::debug!("DISC: {error}");
-        }
-        let release = format!("AT+CMQTTREL={}", client.0);
-        if let Err(error) = plain_command(at, "CMQTTREL", &release, "+CMQTTREL:").await {
-            tracing::debug!("REL: {error}");
-        }
+        // Another session's topic, payload and publish are not to be torn apart by a DISC.
+        let turn = sequence(at).await;
+        sign_out(at, client).await;
+        drop(turn);
     }
 
     async fn stop(&self, at: &At) {
@@ -175,13 +163,33 @@ async fn start_service(at: &At) -> Result<(), MqttError> {
     operation(at, "CMQTTSTART", Kind::Setup, exchange, result, OPERATION).await
 }
 
+/// DISC and REL, whatever state the client is in.
+async fn sign_out(at: &At, client: Client) {
+    let command = format!("AT+CMQTTDISC={},{MODEM_TIMEOUT_S}", client.0);
+    let disconnected = match exchange("CMQTTDISC", &command, ACCEPTANCE) {
+        Ok(exchange) => {
+            let result = line("+CMQTTDISC:", client);
+            operation(at, "CMQTTDISC", Kind::Setup, exchange, result, AFTER_MODEM_TIMEOUT).await
+        }
+        Err(error) => Err(error),
+    };
+    if let Err(error) = disconnected {
+        // Code 11 where there was no connection: as it should be.
+        tracing::debug!("DISC: {error}");
+    }
+    let release = format!("AT+CMQTTREL={}", client.0);
+    if let Err(error) = plain_command(at, "CMQTTREL", &release, "+CMQTTREL:").await {
+        tracing::debug!("REL: {error}");
+    }
+}
+
 /// Takes the client index. An index that is still used by an earlier run is torn down, not reused: its
 /// will and its subscriptions are unknown.
 async fn acquire(at: &At, client: Client, id: &str) -> Result<(), MqttError> {
     let Err(error) = acquire_once(at, client, id, true).await else { return Ok(()) };
     match code_of(&error) {
         Some(CLIENT_USED) => {
-            Cmqtt.close(at, client).await;
+            sign_out(at, client).await;
             acquire_once(at, client, id, true).await
         }
         // Only a refusal says something of the firmware.
@@ -307,8 +315,21 @@ async fn data(
     outcome(operation, persist(at, Kind::Prompt, exchange).await)
 }
 
-/// A command that its result line ends. The loss of the connection or of the modem's memory means
-/// that the result is due at once or never.
+/// [`data`] for what adds up when it is done twice: SUBTOPIC collects filters.
+async fn data_once(
+    at: &At,
+    operation: &'static str,
+    command: &str,
+    prefix: &'static str,
+    data: &[u8],
+) -> Result<(), MqttError> {
+    let exchange =
+        exchange(operation, command, PATIENCE)?.answer(Answer::Prefix(prefix)).prompt(data);
+    outcome(operation, at.run(Kind::Prompt, exchange).await)
+}
+
+/// A command that its result line ends. The loss of the connection means that the result is due at once
+/// or never.
 async fn operation(
     at: &At,
     operation: &'static str,
@@ -318,9 +339,9 @@ async fn operation(
     timeout: Duration,
 ) -> Result<(), MqttError> {
     let lost = ResultLine { prefix: "+CMQTTCONNLOST:", first: result.first };
-    let booted = ResultLine { prefix: "RDY", first: None };
+    let no_answer = ResultLine { prefix: "+CMQTTPING:", first: result.first };
     let no_network = ResultLine { prefix: "+CMQTTNONET", first: None };
-    let exchange = exchange.result(result, timeout).cut_by([lost, booted, no_network]);
+    let exchange = exchange.result(result, timeout).cut_by([lost, no_answer, no_network]);
     outcome(operation, at.run(kind, exchange).await)
 }
 

@@ -15,7 +15,7 @@ pub(crate) const MAX_TOPIC: usize = 1_024;
 pub(crate) const MAX_PAYLOAD: usize = 10_240;
 
 /// Lines without a `+` that a unit prints unasked.
-pub(crate) const BARE_URCS: [&str; 7] = [
+pub(crate) const BARE_URCS: [&str; 9] = [
     "SMS DONE",
     "PB DONE",
     "NORMAL POWER DOWN",
@@ -23,6 +23,8 @@ pub(crate) const BARE_URCS: [&str; 7] = [
     "UNDER-VOLTAGE",
     "OVER-VOLTAGE",
     "NO CARRIER",
+    "BUSY",
+    "NO ANSWER",
 ];
 
 /// Lines that a unit prints once it has booted.
@@ -73,6 +75,12 @@ impl Listener for Ears {
                     &mut incoming.payload
                 };
                 part.extend(urc.data.unwrap_or_default());
+                if incoming.topic.len() > incoming.topic_total
+                    || incoming.payload.len() > incoming.payload_total
+                {
+                    tracing::warn!("a message came down longer than it was announced, and is lost");
+                    self.incoming.remove(&index?);
+                }
                 None
             }
             "+CMQTTRXEND" => self.end(index?),
@@ -81,9 +89,7 @@ impl Listener for Ears {
             "+CEREG" => registration(Domain::Eps, line),
             "+C5GREG" => registration(Domain::FiveGs, line),
             "+SIMCARD" => Some(Notice::Warning(line.to_owned())),
-            "+CPIN" if !rest.contains("READY") || rest.contains("NOT") => {
-                Some(Notice::Warning(line.to_owned()))
-            }
+            "+CPIN" if rest.trim() != "READY" => Some(Notice::SimLost),
             "*ATREADY" => Some(Notice::Booted),
             _ => None,
         }
@@ -209,7 +215,7 @@ mod tests {
             hear(&[("UNDER-VOLTAGE WARNNING", b"")]).as_slice(),
             [Notice::Warning(_)]
         ));
-        assert!(matches!(hear(&[("+CPIN: SIM REMOVED", b"")]).as_slice(), [Notice::Warning(_)]));
+        assert_eq!(hear(&[("+CPIN: SIM REMOVED", b"")]), [Notice::SimLost]);
         assert_eq!(
             hear(&[("+CPIN: READY", b""), ("SMS DONE", b""), ("+CMQTTCONNLOST: x", b"")]),
             []

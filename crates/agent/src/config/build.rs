@@ -36,12 +36,13 @@ const MAX_APN: usize = 100;
 /// AT+CGAUTH of SIMCom's manuals: user and password of at most 127 bytes.
 const MAX_APN_AUTH: usize = 127;
 
-const ROAMING: [(&str, Roaming); 2] = [("deny", Roaming::Deny), ("allow", Roaming::Allow)];
-const PDP_TYPES: [(&str, PdpType); 3] =
+pub(super) const ROAMING: [(&str, Roaming); 2] =
+    [("deny", Roaming::Deny), ("allow", Roaming::Allow)];
+pub(super) const PDP_TYPES: [(&str, PdpType); 3] =
     [("ip", PdpType::Ip), ("ipv6", PdpType::Ipv6), ("ipv4v6", PdpType::Ipv4v6)];
-const QOS: [(&str, Qos); 3] =
+pub(super) const QOS: [(&str, Qos); 3] =
     [("0", Qos::AtMostOnce), ("1", Qos::AtLeastOnce), ("2", Qos::ExactlyOnce)];
-const WHEN_FULL: [(&str, WhenFull); 3] = [
+pub(super) const WHEN_FULL: [(&str, WhenFull); 3] = [
     ("reject", WhenFull::Reject),
     ("drop_oldest", WhenFull::DropOldest),
     ("drop_newest", WhenFull::DropNewest),

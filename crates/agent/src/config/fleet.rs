@@ -212,6 +212,8 @@ pub struct Session {
     pub keep_alive: Duration,
     /// Whether the broker forgets the session at its end.
     pub clean_session: bool,
+    /// The longest wait before a reconnect, 1 s to 1 h; the first is about 1 s.
+    pub reconnect_max: Duration,
     /// What the broker says when the session is lost.
     pub will: Option<Will>,
     /// What is subscribed, no filter twice.

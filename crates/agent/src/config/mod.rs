@@ -9,6 +9,7 @@ mod build;
 mod fleet;
 mod problem;
 mod raw;
+mod schema;
 mod shape;
 mod topic;
 mod tree;
@@ -23,7 +24,9 @@ pub use fleet::{
     Roaming, Route, Session, SessionId, Subscription, WhenFull, Will,
 };
 pub use problem::{Problem, Problems, Severity};
+pub use schema::schema;
 pub use topic::{check_filter, check_name, topic_matches};
+pub(crate) use words::did_you_mean;
 
 use problem::{Report, Source};
 use tree::Kind;

@@ -93,6 +93,7 @@ pub(super) struct RawSession {
     pub(super) client_id: Option<String>,
     pub(super) keep_alive: Option<String>,
     pub(super) clean_session: Option<String>,
+    pub(super) reconnect_max: Option<String>,
     pub(super) will: Option<RawWill>,
     #[serde(default)]
     pub(super) subscribe: Vec<RawSubscribe>,

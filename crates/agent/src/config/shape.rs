@@ -108,6 +108,7 @@ pub(super) static SESSION: Keys = Keys {
         ("client_id", Scalar),
         ("keep_alive", Scalar),
         ("clean_session", Scalar),
+        ("reconnect_max", Scalar),
         ("will", Map(&WILL)),
         ("subscribe", List(&Map(&SUBSCRIBE))),
         ("product_key", Scalar),

@@ -4,10 +4,10 @@ mod publish;
 mod token;
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -18,12 +18,13 @@ use axum::routing::{get, post};
 use prometheus::{Encoder, TextEncoder};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::config::Fleet;
 use crate::metrics::Metrics;
-use crate::view::{View, oldest_age};
+use crate::view::View;
 
 pub use token::Token;
 
@@ -49,6 +50,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// What a caller of the API must show.
     pub token: Option<Token>,
+    /// For each lane, since when a message waits that a connected session of it could carry.
+    pub waiting: Arc<[watch::Receiver<Option<SystemTime>>]>,
     /// Whether the agent is ending: it takes no more messages.
     pub stop: CancellationToken,
 }
@@ -96,9 +99,22 @@ pub fn router(app: App) -> Router {
         })
         // Read one byte more than a payload may have, so that too large a one gets our own answer.
         .layer(DefaultBodyLimit::max(MAX_PAYLOAD + 1))
-        .layer(middleware::from_fn(json_errors))
+        .layer(middleware::from_fn(announced_size))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST))
+        .layer(middleware::from_fn(json_errors))
         .with_state(app)
+}
+
+/// A body that is announced as too large is refused before it comes.
+async fn announced_size(request: Request, next: Next) -> Response {
+    let announced = request.headers().get(header::CONTENT_LENGTH);
+    let bytes = announced.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if bytes.is_some_and(|bytes| usize::try_from(bytes).is_ok_and(|bytes| bytes <= MAX_PAYLOAD))
+        || announced.is_none()
+    {
+        return next.run(request).await;
+    }
+    StatusCode::PAYLOAD_TOO_LARGE.into_response()
 }
 
 /// Errors that the framework makes are plain text; ours are JSON, all of them.
@@ -142,11 +158,14 @@ async fn metrics(State(app): State<App>) -> Response {
 /// Whether messages flow: a session is connected, and none waits that it could carry.
 async fn readyz(State(app): State<App>) -> Response {
     let mut reasons = Vec::new();
-    let connected = app.view.sessions().any(|session| session.state().is_connected());
-    if !connected {
+    if !app.view.sessions().any(|session| session.state().is_connected()) {
         reasons.push("no session is connected".to_owned());
-    } else if let Some(age) = oldest_age(&app.view.queue).filter(|age| *age > READY_AGE) {
-        reasons.push(format!("the oldest message has waited {} s", age.as_secs()));
+    }
+    let oldest = app.waiting.iter().filter_map(|lane| *lane.borrow()).min();
+    let age = oldest.and_then(|oldest| SystemTime::now().duration_since(oldest).ok());
+    if let Some(age) = age.filter(|age| *age > READY_AGE) {
+        let words = "s ago a message was handed in that a connected session has not delivered yet";
+        reasons.push(format!("{} {words}", age.as_secs()));
     }
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, axum::Json(json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response()
@@ -157,10 +176,12 @@ async fn readyz(State(app): State<App>) -> Response {
 /// # Errors
 /// What the system says; `AddrInUse` where another process listens there.
 pub async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
+    let stale = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     match UnixStream::connect(path).await {
         Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path)?
+        // Whatever else stands there is not ours to delete.
+        Err(error) if stale && error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)?;
         }
         Err(_) => {}
     }

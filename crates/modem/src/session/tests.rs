@@ -12,6 +12,9 @@ use crate::mqtt::ResultCode;
 use crate::observe::{ExchangeResult, Received, RecoveryAction};
 use crate::port::{Kind, Port};
 
+/// What these sessions are configured with.
+const RECONNECT_MAX: Duration = Duration::from_secs(60);
+
 /// How an operation of the stack goes.
 #[derive(Clone, Copy)]
 enum Turn {
@@ -114,7 +117,6 @@ impl Observer for Book {
     fn detected(&self, _: Duration) {}
     fn ready(&self, _: Duration) {}
     fn recovery(&self, _: RecoveryAction, _: bool) {}
-    fn urcs_lost(&self, _: u64) {}
     fn implausible(&self, _: u32) {}
 }
 
@@ -151,6 +153,7 @@ impl Rig {
             name: "s".to_owned(),
             connection: Arc::new(move || Ok(connection.clone())),
             subscriptions: Vec::new(),
+            reconnect_max: RECONNECT_MAX,
         };
         let book = Arc::new(Book::default());
         let (uplink, mut session) = session(config, book.clone());
@@ -167,10 +170,13 @@ impl Rig {
                 mqtt: &*served,
                 client: Client(0),
                 registered: may,
+                forbidden: watch::channel(false).1,
                 lost: losses,
                 stagger: &stagger,
                 stop: &asked,
                 on_connected: &|| {},
+                on_acknowledged: &|| {},
+                sound_for_others: &|| false,
             };
             session.serve(ground).await
         });
@@ -218,8 +224,8 @@ async fn kicked_right_after_connect_is_a_failure_and_waits_grow() {
     }
     rig.phase(SessionPhase::Connected).await;
     let gaps = gaps(&rig.stack.times("open"));
-    let most = RECONNECT.1 + Duration::from_secs(1);
-    assert!(gaps.iter().all(|gap| (RECONNECT.0..most).contains(gap)), "{gaps:?}");
+    let most = RECONNECT_MAX + Duration::from_secs(1);
+    assert!(gaps.iter().all(|gap| (RECONNECT..most).contains(gap)), "{gaps:?}");
     assert!(gaps.iter().any(|gap| *gap > Duration::from_secs(10)), "it grows: {gaps:?}");
     let (connects, kicks) = (rig.book.count("connect true"), rig.book.count("disconnect broker"));
     assert_eq!((connects, kicks), (KICKS + 1, KICKS));
@@ -230,7 +236,7 @@ async fn kicked_right_after_connect_is_a_failure_and_waits_grow() {
     let before = Instant::now();
     rig.kick().await;
     rig.phase(SessionPhase::Connected).await;
-    assert!(before.elapsed() <= RECONNECT.0 * 3 + STAGGER, "{:?}", before.elapsed());
+    assert!(before.elapsed() <= RECONNECT * 3 + STAGGER, "{:?}", before.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -241,7 +247,7 @@ async fn a_refused_connect_waits_as_well() {
     assert_eq!(down.reason.as_deref(), Some("TEST failed with code 99 (told so)"));
     rig.phase(SessionPhase::Connected).await;
     let gaps = gaps(&rig.stack.times("open"));
-    assert!(gaps.len() == 2 && gaps.iter().all(|gap| *gap >= RECONNECT.0), "{gaps:?}");
+    assert!(gaps.len() == 2 && gaps.iter().all(|gap| *gap >= RECONNECT), "{gaps:?}");
     assert_eq!(rig.book.count("connect false"), 2);
 }
 
@@ -299,7 +305,7 @@ async fn busy_passes_or_costs_the_session_after_seconds() {
     let mut rig = Rig::new(&[], &busy);
     rig.phase(SessionPhase::Connected).await;
     let mut news = rig.send().await;
-    assert!(matches!(news.recv().await, Some(Progress::Done(Outcome::Lost))));
+    assert!(matches!(news.recv().await, Some(Progress::Done(Outcome::Lost { .. }))));
     let tries = rig.stack.times("publish");
     assert_eq!(tries.len(), 21, "once and twenty times more");
     assert!(gaps(&tries).iter().all(|gap| *gap >= BUSY_WAIT));
@@ -324,7 +330,7 @@ async fn a_refused_message_costs_itself_and_a_broken_session_what_waits_behind()
         [
             Some(Progress::Done(Outcome::Refused(_))),
             Some(Progress::Done(Outcome::Acknowledged)),
-            Some(Progress::Done(Outcome::Lost))
+            Some(Progress::Done(Outcome::Lost { .. }))
         ]
     ));
     rig.phase(SessionPhase::BackingOff).await;
@@ -337,9 +343,12 @@ async fn who_closed_the_connection_is_known_a_moment_later() {
     let mut rig = Rig::new(&[], &[Turn::Fails(Scope::Session)]);
     rig.phase(SessionPhase::Connected).await;
     let mut news = rig.send().await;
-    assert!(matches!(news.recv().await, Some(Progress::Done(Outcome::Lost))));
-    rig.lost.send(Lost { cause: "kicked", by_broker: true }).await.unwrap();
     rig.phase(SessionPhase::BackingOff).await;
+    rig.lost.send(Lost { cause: "kicked", by_broker: true }).await.unwrap();
+    let told = news.recv().await;
+    assert!(matches!(told, Some(Progress::Done(Outcome::Lost { by_broker: true }))), "{told:?}");
+    // The next connection comes after the disconnect was counted.
+    rig.phase(SessionPhase::Connected).await;
     assert_eq!(rig.book.count("disconnect broker"), 1);
 }
 

@@ -51,9 +51,6 @@ impl Observer for Counts {
     fn detected(&self, _: Duration) {}
     fn ready(&self, _: Duration) {}
     fn recovery(&self, _: RecoveryAction, _: bool) {}
-    fn urcs_lost(&self, count: u64) {
-        self.lost.fetch_add(count, Ordering::Relaxed);
-    }
     fn implausible(&self, _: u32) {}
 }
 

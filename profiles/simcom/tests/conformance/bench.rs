@@ -82,9 +82,6 @@ impl Observer for Book {
     fn recovery(&self, action: RecoveryAction, cured: bool) {
         self.note(format!("recovery {} {cured}", action.as_str()));
     }
-    fn urcs_lost(&self, _: u64) {
-        self.note("urcs lost".to_owned());
-    }
     fn implausible(&self, _: u32) {}
 }
 
@@ -168,7 +165,7 @@ impl Bench {
         let cgmm = loop {
             match timeout(PATIENCE, events.recv()).await.unwrap().unwrap() {
                 PortEvent::InStep { answer } => break answer,
-                PortEvent::Urc(_) | PortEvent::UrcsLost(_) => {}
+                PortEvent::Urc(_) => {}
             }
         };
         let profile = catalog.identify(&cgmm).expect("a model of this profile").1;

@@ -113,6 +113,7 @@ pub(crate) fn to(connection: Connection) -> SessionConfig {
         name: connection.client_id.clone(),
         connection: Arc::new(move || Ok(connection.clone())),
         subscriptions: vec![("down/#".to_owned(), Qos::AtLeastOnce)],
+        reconnect_max: Duration::from_secs(60),
     }
 }
 
@@ -310,7 +311,7 @@ async fn an_unplug_in_mid_publish_is_no_acknowledgement(model: Model) {
     let news = stuck(&running, &sim).await;
     sim.handle.unplug().await.unwrap();
     let ended = outcome(news).await;
-    assert!(matches!(ended, None | Some(Outcome::Lost)), "{ended:?}");
+    assert!(matches!(ended, None | Some(Outcome::Lost { .. })), "{ended:?}");
     running.stands(State::Absent).await;
     sim.handle.network(Coverage::Full).await.unwrap();
     sim.handle.plug().await.unwrap();
@@ -328,7 +329,7 @@ async fn a_reset_in_mid_publish_is_no_acknowledgement(model: Model) {
     let news = stuck(&running, &sim).await;
     sim.handle.reset().await.unwrap();
     let ended = outcome(news).await;
-    assert!(matches!(ended, None | Some(Outcome::Lost)), "{ended:?}");
+    assert!(matches!(ended, None | Some(Outcome::Lost { .. })), "{ended:?}");
     running.session(0, |state| !state.is_connected()).await;
     sim.handle.network(Coverage::Full).await.unwrap();
     running.connected(0).await;

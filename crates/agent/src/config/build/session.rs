@@ -19,6 +19,9 @@ const KEEP_ALIVE: (u64, u64) = (1, 64_800);
 /// Alibaba Cloud refuses a CONNECT with another keep-alive.
 const ALIYUN_KEEP_ALIVE: (u64, u64) = (30, 1200);
 const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// Shorter would be no back-off, longer would be forgotten.
+const RECONNECT_MAX: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3_600));
+const DEFAULT_RECONNECT_MAX: Duration = Duration::from_secs(60);
 /// AT+CMQTTWILLMSG: 1 to 1,024 bytes.
 const MAX_WILL: usize = 1024;
 
@@ -129,6 +132,11 @@ impl Build<'_> {
                 words::keep_alive(text, min, max)
             })
             .unwrap_or(DEFAULT_KEEP_ALIVE);
+        let reconnect_max = self
+            .optional(place, "reconnect_max", raw.reconnect_max.as_ref(), |text| {
+                words::duration(text, RECONNECT_MAX.0, RECONNECT_MAX.1)
+            })
+            .unwrap_or(DEFAULT_RECONNECT_MAX);
         let clean_session = self
             .optional(place, "clean_session", raw.clean_session.as_ref(), words::boolean)
             .unwrap_or(true);
@@ -146,7 +154,16 @@ impl Build<'_> {
             (_, None) => return None,
         };
         let will = will.map_or(Some(None), |will| will.map(Some))?;
-        Some(Session { id, broker, access, keep_alive, clean_session, will, subscribe })
+        Some(Session {
+            id,
+            broker,
+            access,
+            keep_alive,
+            clean_session,
+            reconnect_max,
+            will,
+            subscribe,
+        })
     }
 
     /// The session's broker and its name.

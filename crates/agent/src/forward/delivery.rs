@@ -1,0 +1,99 @@
+//! One message given to one session, until its end is known.
+
+use std::time::Duration;
+
+use modem::mqtt::{Message, Qos};
+use modem::session::{Job, Outcome, Progress, Uplink};
+use queue::Lease;
+use tokio::sync::{mpsc, watch};
+
+/// News of one message: that its result stays out, and its end.
+const PROGRESS: usize = 2;
+
+/// How long after a session went down the news of the message it was publishing may still come.
+const LAST_NEWS: Duration = Duration::from_secs(1);
+
+/// What became of a message given to a session.
+pub(super) enum News {
+    /// Its end.
+    Done(Outcome),
+    /// No result in time; the rest of its news will come here.
+    Stalled(mpsc::Receiver<Progress>),
+}
+
+/// A message on its way, and what became of it.
+pub(super) struct Delivery {
+    /// Its place among the messages of its lane.
+    pub(super) order: u64,
+    /// The message.
+    pub(super) lease: Lease,
+    /// Which session of the lane has it.
+    pub(super) target: usize,
+    /// What is new of it.
+    pub(super) news: News,
+}
+
+/// Gives a message to a session and waits for its end, or for its result to stay out.
+pub(super) async fn deliver(
+    order: u64,
+    lease: Lease,
+    target: usize,
+    uplink: Uplink,
+    mut stalled: watch::Receiver<bool>,
+) -> Delivery {
+    let (progress, mut news) = mpsc::channel(PROGRESS);
+    let mut state = uplink.state.clone();
+    let given = async {
+        let job = Job { message: message(&lease), progress };
+        if uplink.jobs.send(job).await.is_err() {
+            return Some(Progress::Done(Outcome::NotSent));
+        }
+        news.recv().await
+    };
+    // What a session has begun it ends with news of its own; the rest it gives back.
+    let down = async {
+        if state.wait_for(|state| !state.is_connected()).await.is_ok() {
+            tokio::time::sleep(LAST_NEWS).await;
+        }
+    };
+    // Withdrawn where the session is down, or stalls on a message before this one. All arms are cancel
+    // safe, and none awaits in its body.
+    let told = tokio::select! {
+        biased;
+        told = given => told.unwrap_or(Progress::Done(Outcome::Lost { by_broker: false })),
+        () = down => Progress::Done(Outcome::NotSent),
+        _ = stalled.wait_for(|stalled| *stalled) => Progress::Done(Outcome::NotSent),
+    };
+    let news = match told {
+        Progress::Stalled => News::Stalled(news),
+        Progress::Done(outcome) => News::Done(outcome),
+    };
+    Delivery { order, lease, target, news }
+}
+
+/// Waits for the end of a message whose result stayed out.
+pub(super) async fn await_end(
+    order: u64,
+    lease: Lease,
+    target: usize,
+    mut rest: mpsc::Receiver<Progress>,
+) -> Delivery {
+    let outcome = loop {
+        match rest.recv().await {
+            Some(Progress::Done(outcome)) => break outcome,
+            Some(Progress::Stalled) => {}
+            None => break Outcome::Lost { by_broker: false },
+        }
+    };
+    Delivery { order, lease, target, news: News::Done(outcome) }
+}
+
+fn message(lease: &Lease) -> Message {
+    Message {
+        topic: lease.topic.clone(),
+        payload: lease.payload.clone(),
+        // The queue was given one of the three.
+        qos: Qos::from_number(lease.qos).unwrap_or(Qos::AtLeastOnce),
+        retain: lease.retain,
+    }
+}

@@ -1,0 +1,369 @@
+//! The forwarder of one lane: which message goes to which session, and what happens when none can.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::StreamExt;
+use futures_util::future::select_all;
+use futures_util::stream::FuturesUnordered;
+use modem::session::{Chain, Outcome, Progress, Uplink};
+use queue::{Lease, MessageId, Queue, StoreError};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::delivery::{Delivery, News, await_end, deliver};
+use crate::config::SessionId;
+use crate::metrics::Metrics;
+
+/// Messages of one lane handed to a session at a time: the one on its way and the next.
+const WINDOW: usize = 2;
+
+/// Messages leased ahead, so that the modem never waits for the disk: as many as were used up within
+/// [`AHEAD_TIME`], between these bounds. Those that are leased no longer make way for a higher priority.
+const AHEAD: (usize, usize) = (2, 64);
+
+/// How long the messages leased ahead should last.
+const AHEAD_TIME: Duration = Duration::from_millis(50);
+
+/// How long to wait after the store failed to hand out messages.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// Distance of two messages in the order, with room for one that is sent by other paths too.
+const ORDER_STEP: u64 = 16;
+
+/// A message is set aside after so many sessions were closed under it by their broker, with another
+/// message acknowledged in between: brokers kick a client for a topic that they forbid it.
+const POISON: u32 = 3;
+
+/// One session of a lane.
+pub(super) struct Target {
+    id: SessionId,
+    uplink: Uplink,
+    /// A result stays out there and its message went elsewhere: it gets nothing more until that
+    /// result is in.
+    stalled: watch::Sender<bool>,
+}
+
+impl Target {
+    pub(super) fn new(id: SessionId, uplink: Uplink) -> Self {
+        Self { id, uplink, stalled: watch::Sender::new(false) }
+    }
+
+    fn is_connected(&self) -> bool {
+        self.uplink.state.borrow().is_connected()
+    }
+
+    fn is_free(&self) -> bool {
+        self.is_connected() && !*self.stalled.borrow()
+    }
+}
+
+/// A message under which sessions were closed by their broker.
+#[derive(Debug, Default)]
+struct Suspicion {
+    losses: u32,
+    /// The lane's count of acknowledgements at the last loss.
+    acknowledged: u64,
+}
+
+type InFlight = FuturesUnordered<Pin<Box<dyn Future<Output = Delivery> + Send>>>;
+
+/// Forwards one lane.
+pub struct Forwarder {
+    queue: Queue,
+    lane: String,
+    targets: Vec<Target>,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+    /// Leased and not given out, by the order of their lease.
+    ready: BTreeMap<u64, Lease>,
+    /// Suspected messages wait here until another one was acknowledged.
+    suspects: BTreeMap<u64, Lease>,
+    suspicions: HashMap<MessageId, Suspicion>,
+    acknowledged: u64,
+    /// How many to lease ahead, and when that was done last.
+    ahead: usize,
+    last_lease: Instant,
+    /// The store failed: not before this time again.
+    retry_at: Option<Instant>,
+    next_order: u64,
+    in_flight: InFlight,
+    /// When those in flight were handed in, by their order.
+    under_way: BTreeMap<u64, SystemTime>,
+    /// Messages whose result stays out and that no other path could take, by their order.
+    stuck: BTreeMap<u64, (usize, Lease)>,
+    /// Messages that went to another path while a result was out.
+    moved: Vec<u64>,
+    /// How many of those in flight hold a place in the window.
+    window: usize,
+    /// When the oldest message was handed in that a connected session of this lane could carry.
+    waiting: watch::Sender<Option<SystemTime>>,
+}
+
+enum Wake {
+    Stop,
+    News(Box<Delivery>),
+    Look,
+}
+
+impl Forwarder {
+    pub(super) fn new(
+        queue: Queue,
+        lane: String,
+        targets: Vec<Target>,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            queue,
+            lane,
+            targets,
+            metrics,
+            stop,
+            ready: BTreeMap::new(),
+            suspects: BTreeMap::new(),
+            suspicions: HashMap::new(),
+            acknowledged: 0,
+            ahead: AHEAD.0,
+            last_lease: Instant::now(),
+            retry_at: None,
+            next_order: 0,
+            in_flight: FuturesUnordered::new(),
+            under_way: BTreeMap::new(),
+            stuck: BTreeMap::new(),
+            moved: Vec::new(),
+            window: 0,
+            waiting: watch::Sender::new(None),
+        }
+    }
+
+    /// When the oldest message was handed in that a connected session of this lane could carry.
+    pub fn waiting(&self) -> watch::Receiver<Option<SystemTime>> {
+        self.waiting.subscribe()
+    }
+
+    /// Forwards until told to stop, and then until the end of what was given out is known: an
+    /// acknowledgement that came while the agent ends counts.
+    pub async fn run(mut self) {
+        let mut leasable = self.queue.watch();
+        while !self.stop.is_cancelled() {
+            leasable.borrow_and_update();
+            self.fill().await;
+            self.tell_waiting();
+            match self.wake(&mut leasable).await {
+                Wake::Stop => break,
+                Wake::News(delivery) => self.news(*delivery),
+                Wake::Look => {}
+            }
+        }
+        while let Some(delivery) = self.in_flight.next().await {
+            self.news(delivery);
+        }
+    }
+
+    /// Waits for news, for a session that comes or goes, or for new messages.
+    async fn wake(&mut self, leasable: &mut watch::Receiver<u64>) -> Wake {
+        let states = self.targets.iter().map(|target| {
+            let mut state = target.uplink.state.clone();
+            let connected = target.is_connected();
+            Box::pin(async move {
+                // A modem that is gone for good changes nothing any more.
+                if state.wait_for(|state| state.is_connected() != connected).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            })
+        });
+        let hungry = self.ready.is_empty() && self.window < WINDOW;
+        let retry_at = self.retry_at;
+        // All arms are cancel safe, and none awaits in its body.
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Wake::Stop,
+            Some(delivery) = self.in_flight.next() => Wake::News(Box::new(delivery)),
+            _ = select_all(states) => Wake::Look,
+            () = until(retry_at) => Wake::Look,
+            changed = leasable.changed(), if hungry && retry_at.is_none() => match changed {
+                Ok(()) => Wake::Look,
+                Err(_) => Wake::Stop, // the queue was closed
+            },
+        }
+    }
+
+    /// Gives out what can be given out.
+    async fn fill(&mut self) {
+        self.move_stuck();
+        let Some(target) = self.targets.iter().position(Target::is_free) else {
+            return self.give_back();
+        };
+        if self.ready.len() < self.ahead / 2 {
+            self.lease().await;
+        }
+        if self.ready.is_empty() {
+            // Nothing else is there that could clear or condemn them.
+            self.ready.append(&mut self.suspects);
+        }
+        while self.window < WINDOW {
+            let Some((order, lease)) = self.ready.pop_first() else { return };
+            let Some(Target { uplink, stalled, .. }) = self.targets.get(target) else { return };
+            self.window += 1;
+            self.under_way.insert(order, lease.appended_at);
+            let delivery = deliver(order, lease, target, uplink.clone(), stalled.subscribe());
+            self.in_flight.push(Box::pin(delivery));
+        }
+    }
+
+    async fn lease(&mut self) {
+        if self.retry_at.is_some_and(|at| at > Instant::now()) {
+            return;
+        }
+        self.retry_at = None;
+        let stat = self.queue.stat();
+        if stat.lanes.get(self.lane.as_str()).is_none_or(|lane| lane.messages == 0) {
+            return;
+        }
+        let fast = self.last_lease.elapsed() < AHEAD_TIME;
+        self.ahead = if fast { self.ahead * 2 } else { self.ahead / 2 }.clamp(AHEAD.0, AHEAD.1);
+        self.last_lease = Instant::now();
+        match self.queue.lease(&self.lane, self.ahead.saturating_sub(self.ready.len())).await {
+            Ok(leases) => {
+                for lease in leases {
+                    self.next_order += ORDER_STEP;
+                    self.ready.insert(self.next_order, lease);
+                }
+            }
+            Err(StoreError::Closed) => {}
+            Err(error) => {
+                tracing::error!(lane = self.lane, "could not lease messages: {}", Chain(&error));
+                self.retry_at = Some(Instant::now() + STORE_RETRY);
+            }
+        }
+    }
+
+    /// No path is free: the messages leased ahead go back, so that priorities and expiry hold again.
+    fn give_back(&mut self) {
+        for lease in std::mem::take(&mut self.ready).into_values() {
+            drop(self.queue.release(lease.id));
+        }
+    }
+
+    /// What a session of this lane could carry now, and since when it waits.
+    fn tell_waiting(&self) {
+        let held = self.ready.values().chain(self.suspects.values()).map(|lease| lease.appended_at);
+        let oldest = held.chain(self.under_way.values().copied()).min();
+        let connected = self.targets.iter().any(Target::is_connected);
+        let waiting = oldest.filter(|_| connected);
+        self.waiting.send_if_modified(|told| std::mem::replace(told, waiting) != waiting);
+    }
+
+    fn news(&mut self, delivery: Delivery) {
+        let Delivery { order, lease, target, news } = delivery;
+        let outcome = match news {
+            News::Stalled(rest) => return self.stalled(order, lease, target, rest),
+            News::Done(outcome) => outcome,
+        };
+        self.under_way.remove(&order);
+        self.stuck.remove(&order);
+        let moved = self.moved.iter().position(|moved| *moved == order);
+        if let Some(at) = moved {
+            self.moved.swap_remove(at);
+            // The result that stayed out is in: this session gets messages again.
+            if let Some(target) = self.targets.get(target) {
+                target.stalled.send_if_modified(std::mem::take);
+            }
+        } else {
+            self.window = self.window.saturating_sub(1);
+        }
+        if let Outcome::Acknowledged = outcome {
+            self.acknowledged(&lease);
+        } else if moved.is_none() {
+            self.failed(order, lease, outcome);
+        }
+    }
+
+    fn acknowledged(&mut self, lease: &Lease) {
+        self.acknowledged += 1;
+        self.suspicions.remove(&lease.id);
+        // It may wait for another path meanwhile: the late result spares it the way.
+        self.ready.retain(|_, waiting| waiting.id != lease.id);
+        self.ready.append(&mut self.suspects);
+        // On its way to the disk; if it gets lost the message is published once more.
+        drop(self.queue.ack(lease.id));
+    }
+
+    fn failed(&mut self, order: u64, lease: Lease, outcome: Outcome) {
+        match outcome {
+            Outcome::Refused(error) => {
+                self.set_aside(&lease, "refused", &Chain(&error).to_string())
+            }
+            Outcome::Lost { by_broker: true } => self.suspect(order, lease),
+            Outcome::Lost { by_broker: false } | Outcome::NotSent | Outcome::Acknowledged => {
+                self.ready.insert(order, lease);
+            }
+        }
+    }
+
+    /// A broker closed the session under this message. Others go first now; if they are acknowledged
+    /// and this one's session is closed again and again, it is the message.
+    fn suspect(&mut self, order: u64, lease: Lease) {
+        let suspicion = self.suspicions.entry(lease.id).or_default();
+        if suspicion.losses == 0 || self.acknowledged > suspicion.acknowledged {
+            suspicion.losses += 1;
+        }
+        suspicion.acknowledged = self.acknowledged;
+        if suspicion.losses >= POISON {
+            self.suspicions.remove(&lease.id);
+            let words =
+                "its broker closes the session each time it is published; it may forbid the topic";
+            return self.set_aside(&lease, "poison", words);
+        }
+        self.suspects.insert(order, lease);
+    }
+
+    /// Takes a message out of the way. Its lease is kept, so the lane goes on and the message stays on
+    /// disk; the next start tries it again.
+    fn set_aside(&self, lease: &Lease, reason: &'static str, words: &str) {
+        self.metrics.set_aside(reason);
+        tracing::error!(id = %lease.id, topic = lease.topic, "message set aside until the next start: {words}");
+    }
+
+    /// A result stays out. Where another path is free the message goes there too, with the same id.
+    fn stalled(&mut self, order: u64, lease: Lease, target: usize, rest: mpsc::Receiver<Progress>) {
+        self.stuck.insert(order, (target, lease.clone()));
+        self.in_flight.push(Box::pin(await_end(order, lease, target, rest)));
+        self.move_stuck();
+    }
+
+    /// Moves stuck messages to another path, as soon as one is free.
+    fn move_stuck(&mut self) {
+        let free: Vec<usize> = (0..)
+            .zip(&self.targets)
+            .filter(|(_, target)| target.is_free())
+            .map(|(at, _)| at)
+            .collect();
+        let movable =
+            |(_, (target, _)): &(&u64, &(usize, Lease))| free.iter().any(|at| at != target);
+        let orders: Vec<u64> = self.stuck.iter().filter(movable).map(|(order, _)| *order).collect();
+        for order in orders {
+            let Some((target, lease)) = self.stuck.remove(&order) else { continue };
+            if let Some(target) = self.targets.get(target) {
+                tracing::warn!(id = %lease.id, session = %target.id, "no result in time; trying the next path");
+                target.stalled.send_replace(true);
+            }
+            self.moved.push(order);
+            self.window = self.window.saturating_sub(1);
+            // A place of its own, right behind the first, so that the two ways are told apart.
+            self.ready.insert(order + 1, lease);
+        }
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
