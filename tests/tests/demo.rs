@@ -91,7 +91,8 @@ fn a_demo_of_so_many_seconds_loses_nothing_and_leaves_nothing() {
 
 #[test]
 fn an_interrupted_demo_still_closes_its_books() {
-    let folder = tempfile::tempdir().unwrap();
+    // Also where the folder's name is not one for an unquoted word of YAML.
+    let folder = tempfile::Builder::new().prefix("of a \"demo\": #1, {").tempdir().unwrap();
     let mut demo = start(&folder, &[]);
     demo.line("a message", |line| line.contains("the first message is through"));
     demo.signal(Signal::INT);

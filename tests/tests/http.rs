@@ -120,7 +120,6 @@ fn claim(agent: &Agent, length: u64) -> Answer {
 }
 
 #[test]
-#[ignore = "BUG: the agent waits 30 s for a body of which it knows that it is too large"]
 fn what_is_announced_as_too_large_is_refused_at_once() {
     let lab = Lab::without_modems(1);
     let agent = lab.site.start();
@@ -131,7 +130,6 @@ fn what_is_announced_as_too_large_is_refused_at_once() {
 }
 
 #[test]
-#[ignore = "BUG: the answer 408 has no JSON; it takes the 30 s of a request"]
 fn a_request_that_takes_too_long_is_answered_like_every_other() {
     let lab = Lab::without_modems(1);
     let agent = lab.site.start();

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stderr, reason = "errors belong where a pipe does not swallow them")]
 
 mod bench;
+mod demo;
 mod setup;
 mod step;
 mod test;
@@ -25,6 +26,8 @@ struct Arguments {
 enum Command {
     /// Look for what the build needs, then format, lint, build, test and document the workspace.
     Test(test::Arguments),
+    /// Show it all in motion, without hardware: builds and runs `modemfleet demo`.
+    Demo(demo::Arguments),
     /// Measure something beside what it is compared with.
     Bench {
         /// Which benchmark.
@@ -36,6 +39,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Test(arguments) => test::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Bench { bench } => bench::run(&bench),
     };
     match done {

@@ -6,6 +6,7 @@
 pub mod aliyun;
 pub mod cli;
 pub mod config;
+mod demo;
 pub mod fleet;
 pub mod forward;
 pub mod http;

@@ -273,8 +273,9 @@ impl Firmware {
     pub(crate) fn print_reply(&mut self, port: usize, reply: &Reply) {
         let late = self.dice.roll(Fault::Late);
         let mut bytes = self.noise();
-        let urc = if self.dice.roll(Fault::Urc) { framed(&self.stray_urc()) } else { Vec::new() };
-        let first = self.dice.coin();
+        let stray = self.dice.roll(Fault::Urc);
+        let urc = if stray { framed(&self.stray_urc()) } else { Vec::new() };
+        let first = stray && self.dice.coin();
         if first {
             bytes.extend_from_slice(&urc);
         }

@@ -233,6 +233,11 @@ impl Firmware {
             }
             "+CGDCONT" => return Some(network.define(args)),
             "+CGACT" => return Some(network.activate(args)),
+            // <cid>,<auth>[,<password>,<user>]: taken for contexts that can be; nobody checks them here.
+            "+CGAUTH" => {
+                let kind = args.get(1).and_then(|kind| kind.within(0..=3));
+                first.is_some_and(|cid| (1..=24).contains(&cid)) && kind.is_some()
+            }
             "+CNMP" => {
                 let modes = self.options.model.network_modes();
                 set(&mut network.mode, first.filter(|mode| modes.contains(mode)))

@@ -85,6 +85,17 @@ impl Lab {
 
     /// The agent on this many modems. `filter` is its log filter; the log is JSON in `agent.log`.
     pub(crate) fn agent(&self, modems: usize, poll: &str, filter: &str) -> anyhow::Result<Agent> {
+        self.agent_with(modems, poll, filter, "")
+    }
+
+    /// [`agent`](Self::agent) with more keys for each session, such as `, reconnect_max: 2s`.
+    pub(crate) fn agent_with(
+        &self,
+        modems: usize,
+        poll: &str,
+        filter: &str,
+        session: &str,
+    ) -> anyhow::Result<Agent> {
         let http = free_port()?;
         let mut fleet = format!(
             "gateway: bench\nhttp: {{ listen: \"{http}\" }}\nqueue: {{ path: {}, max_bytes: 1GiB }}\n\
@@ -95,7 +106,7 @@ impl Lab {
         for modem in 0..modems {
             let port = self.path("sim").join(format!("modem{modem}"));
             fleet += &format!(
-                "  m{modem}:\n    match: {{ port: {} }}\n    poll: {poll}\n    sessions: {{ lab: {{ broker: lab }} }}\n",
+                "  m{modem}:\n    match: {{ port: {} }}\n    poll: {poll}\n    sessions: {{ lab: {{ broker: lab{session} }} }}\n",
                 port.display()
             );
         }

@@ -19,6 +19,9 @@ pub(crate) struct Arguments {
     /// Probability of each fault for each command.
     #[arg(long, default_value_t = 0.05)]
     probability: f64,
+    /// The longest wait before a reconnect; the agent's own default is a calm 60 s.
+    #[arg(long, default_value = "2s")]
+    reconnect_max: String,
     /// Seed of the simulator's dice.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -46,8 +49,8 @@ const ALL: [&str; 13] = [
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     println!(
-        "{} messages of QoS 1 by HTTP, two SIM7600, each fault at {}",
-        arguments.messages, arguments.probability
+        "{} messages of QoS 1 by HTTP, two SIM7600, each fault at {}, reconnect_max {}",
+        arguments.messages, arguments.probability, arguments.reconnect_max
     );
     println!("| fault | received | missing | duplicates | published ok | desyncs | seconds |");
     println!("|---|--:|--:|--:|--:|--:|--:|");
@@ -72,7 +75,8 @@ fn one(arguments: &Arguments, fault: &str) -> anyhow::Result<usize> {
     }
     let _sim = lab.sim(2, &options)?;
     let (_subscriber, received) = lab.subscriber("soak/#")?;
-    let agent = lab.agent(2, "10s", "warn")?;
+    let session = format!(", reconnect_max: {}", arguments.reconnect_max);
+    let agent = lab.agent_with(2, "10s", "warn", &session)?;
     let started = now();
     agent.hand_in("soak", b"payload", arguments.messages)?;
     let limit = Duration::from_secs(arguments.limit);

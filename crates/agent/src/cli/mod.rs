@@ -1,8 +1,15 @@
 //! The command line.
 
 pub mod check;
+pub mod client;
+pub mod demo;
+pub mod profiles;
+pub mod publish;
+pub mod schema;
 pub mod sign;
 pub mod sim;
+pub mod status;
+mod table;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -26,10 +33,20 @@ enum Command {
     Run(run::Args),
     /// Say whether a fleet file is good, and if not, where.
     Check(check::Args),
+    /// Show the running agent's modems, sessions and queue.
+    Status(status::Args),
+    /// Hand messages to the running agent.
+    Publish(publish::Args),
+    /// Print the JSON Schema of the fleet file.
+    Schema(schema::Args),
+    /// Say which models there are, and what a modem's reply means.
+    Profiles(profiles::Args),
     /// Print what a device signs in with at a cloud.
     Sign(sign::Args),
     /// Run simulated modems on ttys.
     Sim(sim::Args),
+    /// Show it all in motion: a broker, three simulated modems, the agent, and what goes wrong.
+    Demo(demo::Args),
 }
 
 /// Reads the command line and does what it says.
@@ -41,6 +58,11 @@ pub fn main(plugins: &[&Plugin]) -> ExitCode {
     let done = match command {
         Command::Run(args) => return run::run(&args, plugins),
         Command::Sim(args) => return sim::run(&args),
+        Command::Demo(args) => return demo::run(&args),
+        Command::Status(args) => return status::run(&args),
+        Command::Publish(args) => return publish::run(&args),
+        Command::Schema(args) => return schema::run(&args),
+        Command::Profiles(args) => return profiles::run(&args, plugins),
         Command::Check(args) => {
             let styled = io::stderr().is_terminal();
             check::run(&args, styled, &mut io::stdout(), &mut io::stderr()).map(|verdict| {

@@ -1,0 +1,221 @@
+//! `modemfleet profiles`: which models there are, and what a modem's reply means.
+
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
+
+use modem::catalog::{Basis, CatalogError, Model};
+use modem::reply::{self, Decoder, ReplyError};
+use modem::session::Chain;
+use modem::{Catalog, Plugin};
+use serde_json::json;
+
+use super::output_failed;
+use super::table::{Cell, Table};
+use crate::config::did_you_mean;
+use crate::{complain, wrong};
+
+/// The most bytes of a reply. The longest of a modem, a list of networks, has a few KiB.
+pub const MAX_REPLY: u64 = 64 * 1024;
+
+const EXAMPLES: &str = "Example:
+  printf '+CPSI: LTE,Online,460-00,0x5A1E,187214780,257,EUTRAN-BAND3,1850,5,5,-94,-850,-545,15\\r\\nOK\\r\\n' |
+    modemfleet profiles decode --model sim7600 --command 'AT+CPSI?'
+
+Exit codes: 0 done, 1 no valid reply, 2 unknown model or command.";
+
+/// Says what this build knows of modems.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to say.
+    #[command(subcommand)]
+    pub what: What,
+}
+
+/// What can be said of the models.
+#[derive(Debug, clap::Subcommand)]
+pub enum What {
+    /// Lists the models: how each is recognised, what it takes, and what that knowledge rests on.
+    List {
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Reads a modem's raw reply on standard input and prints its meaning as JSON.
+    #[command(after_help = EXAMPLES)]
+    Decode {
+        /// The model that replied, such as sim7600.
+        #[arg(long, value_name = "MODEL")]
+        model: String,
+        /// The command that it replied to, such as 'AT+CPSI?'.
+        #[arg(long, value_name = "COMMAND")]
+        command: String,
+    },
+}
+
+/// Why nothing was said.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfilesError {
+    /// The build's models are broken.
+    #[error("the models of this build are broken")]
+    Catalog(#[from] CatalogError),
+    /// A word that names nothing here.
+    #[error("unknown {what} {given:?}; {help}known are {known}")]
+    Unknown {
+        /// `model` or `command`.
+        what: &'static str,
+        /// The word as given.
+        given: String,
+        /// What was probably meant, or nothing.
+        help: String,
+        /// All words there are.
+        known: String,
+    },
+    /// The reply is not what the command is answered with.
+    #[error(transparent)]
+    Reply(#[from] ReplyError),
+    /// Nothing a modem would say is so long.
+    #[error("the reply has more than {MAX_REPLY} bytes")]
+    TooLong,
+    /// Standard input or output failed.
+    #[error("reading the reply or printing the result failed")]
+    Io(#[from] io::Error),
+}
+
+/// Says what `args` ask for, and makes its end an exit code.
+pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
+    let done = match &args.what {
+        What::List { json } => list(plugins, *json, &mut io::stdout()),
+        What::Decode { model, command } => {
+            decode(plugins, model, command, &mut io::stdin(), &mut io::stdout())
+        }
+    };
+    let Err(error) = done else { return ExitCode::SUCCESS };
+    let code = match &error {
+        ProfilesError::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            return output_failed(error);
+        }
+        ProfilesError::Unknown { .. } => wrong(),
+        _ => ExitCode::FAILURE,
+    };
+    complain(&Chain(&error).to_string());
+    code
+}
+
+/// Prints all models, as a table or as one JSON object.
+///
+/// # Errors
+/// [`ProfilesError::Catalog`] and [`ProfilesError::Io`].
+pub fn list(plugins: &[&Plugin], json: bool, stdout: &mut impl Write) -> Result<(), ProfilesError> {
+    let catalog = Catalog::new(plugins)?;
+    if json {
+        let models: Vec<&Model> = catalog.models().collect();
+        writeln!(stdout, "{:#}", json!({ "models": models }))?;
+        return Ok(());
+    }
+    let head = [
+        "MODEL",
+        "MAKER",
+        "NAME BEGINS WITH",
+        "USB ID: AT PORTS",
+        "CLIENTS",
+        "TOPIC",
+        "PAYLOAD",
+        "IDENTIFICATION",
+        "MQTT",
+        "STATUS",
+    ];
+    let mut table = Table::new(&head);
+    for model in catalog.models() {
+        rows(model, &mut table);
+    }
+    write!(stdout, "{}", table.render(false, None))?;
+    Ok(())
+}
+
+/// A row for each way the model shows on USB.
+fn rows(model: &Model, table: &mut Table) {
+    let mut layouts = model.usb.iter().map(|layout| {
+        let secondary = layout.secondary.map(|port| format!(", {port}")).unwrap_or_default();
+        format!("{}: {}{secondary}", layout.id, layout.at)
+    });
+    let basis = |basis| Cell::new(basis_word(basis));
+    let (mqtt, evidence) = (model.mqtt, model.evidence);
+    table.push(vec![
+        Cell::new(&model.id),
+        Cell::new(&model.manufacturer),
+        Cell::new(&model.cgmm.join(", ")),
+        Cell::new(&layouts.next().unwrap_or_default()),
+        Cell::new(&mqtt.clients.to_string()),
+        Cell::new(&mqtt.topic.to_string()),
+        Cell::new(&mqtt.payload.to_string()),
+        basis(evidence.identification),
+        basis(evidence.mqtt),
+        basis(evidence.status),
+    ]);
+    for layout in layouts {
+        let mut row = vec![Cell::default(); 3];
+        row.push(Cell::new(&layout));
+        table.push(row);
+    }
+}
+
+fn basis_word(basis: Basis) -> &'static str {
+    match basis {
+        Basis::Manual => "manual",
+        Basis::Transcript => "transcript",
+        Basis::Hardware => "hardware",
+        Basis::Inferred => "inferred",
+    }
+}
+
+/// Reads a raw reply to `command` and prints its meaning as one line of JSON.
+///
+/// # Errors
+/// [`ProfilesError`]; nothing is read where model or command are unknown.
+pub fn decode(
+    plugins: &[&Plugin],
+    model: &str,
+    command: &str,
+    stdin: &mut impl Read,
+    stdout: &mut impl Write,
+) -> Result<(), ProfilesError> {
+    let decoder = decoder(plugins, model, command)?;
+    let mut raw = Vec::new();
+    stdin.take(MAX_REPLY + 1).read_to_end(&mut raw)?;
+    if u64::try_from(raw.len()).unwrap_or(u64::MAX) > MAX_REPLY {
+        return Err(ProfilesError::TooLong);
+    }
+    // Modems send any byte in names; the readers take text.
+    let meaning = decoder(&String::from_utf8_lossy(&raw))?;
+    Ok(writeln!(stdout, "{meaning}")?)
+}
+
+/// The reader by the model's own vendor, whose commands may bear the names of another's.
+fn decoder(plugins: &[&Plugin], model: &str, command: &str) -> Result<Decoder, ProfilesError> {
+    let all = Catalog::new(plugins)?;
+    let id = model.to_ascii_lowercase();
+    for plugin in plugins {
+        let own = Catalog::new(&[plugin])?;
+        if own.model(&id).is_none() {
+            continue;
+        }
+        return own.decoder(command).ok_or_else(|| {
+            let vendors = plugin.decoders.iter().map(|(known, _)| *known);
+            let known: Vec<&str> =
+                vendors.chain(reply::DECODERS.iter().map(|(known, _)| *known)).collect();
+            unknown("command", command, &known)
+        });
+    }
+    let known: Vec<&str> = all.models().map(|model| model.id.as_str()).collect();
+    Err(unknown("model", model, &known))
+}
+
+fn unknown(what: &'static str, given: &str, known: &[&str]) -> ProfilesError {
+    let help = did_you_mean(given, known).map(|help| format!("{help} ")).unwrap_or_default();
+    ProfilesError::Unknown {
+        what,
+        given: given.chars().take(40).collect(),
+        help,
+        known: known.join(", "),
+    }
+}

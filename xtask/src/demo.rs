@@ -1,0 +1,60 @@
+//! `cargo xtask demo`: set-up, build, and `modemfleet demo` in the place of this process.
+
+use std::env;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use crate::{setup, step};
+
+/// What to run.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Arguments of `modemfleet demo`, such as `--seconds 30`.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    arguments: Vec<String>,
+}
+
+/// Becomes the demo. Ctrl-C then reaches the demo itself, and its exit code is the one that is seen.
+///
+/// # Errors
+/// What set-up says, or that there is no cargo; where all is well this does not return.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    setup::run()?;
+    let error = command(arguments).exec();
+    Err(error).context("cannot start cargo")
+}
+
+/// The build in the dev profile: it is there in less than half the time, and three modems and twenty messages a
+/// second do not need the other one. On Unix cargo in turn becomes what it has built.
+fn command(arguments: &Arguments) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(step::root());
+    command.args(["run", "--package", "agent", "--bin", "modemfleet", "--", "demo"]);
+    command.args(&arguments.arguments);
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        demo: Arguments,
+    }
+
+    #[test]
+    fn arguments_are_handed_on_with_and_without_two_dashes() {
+        for words in [&["x", "--", "--seconds", "5"][..], &["x", "--seconds", "5"]] {
+            let command = command(&Line::parse_from(words).demo);
+            let passed: Vec<_> = command.get_args().filter_map(|word| word.to_str()).collect();
+            assert_eq!(passed[passed.len() - 4..], ["--", "demo", "--seconds", "5"], "{words:?}");
+        }
+    }
+}
