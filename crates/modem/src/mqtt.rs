@@ -99,6 +99,8 @@ pub struct ResultCode {
     pub advice: &'static str,
     /// What is lost.
     pub scope: Scope,
+    /// The broker ended the session while it had the message: it may have been the message's fault.
+    pub kick: bool,
 }
 
 impl std::fmt::Display for ResultCode {
@@ -170,6 +172,14 @@ impl MqttError {
                 Scope::Session
             }
             Self::ClientIdTooLong { .. } | Self::Unsendable { .. } => Scope::Message,
+        }
+    }
+
+    /// Whether the session may have ended because of the message: the broker had it, or may have had it.
+    pub fn may_accuse_message(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => code.kick,
+            other => other.is_timeout(),
         }
     }
 

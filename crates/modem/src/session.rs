@@ -95,7 +95,7 @@ pub enum Outcome {
     Refused(MqttError),
     /// The session ended before a result came: the broker may or may not have it.
     Lost {
-        /// The broker closed the session, as it does for a topic that it forbids.
+        /// The broker closed the session while it had the message, as it does for a forbidden topic.
         by_broker: bool,
     },
     /// It never reached the modem.
@@ -204,7 +204,7 @@ enum Next {
 }
 
 /// The modem's end of a session. It lives as long as the fleet entry; what holds for one run of the
-/// service only is in [`Ground`].
+/// service only is in `Ground`.
 pub struct Session {
     pub(crate) config: SessionConfig,
     jobs: mpsc::Receiver<Job>,
@@ -459,7 +459,8 @@ impl Session {
         let words = Chain(&error).to_string();
         self.stand(SessionPhase::BackingOff, Some(words.clone()));
         let reason = self.who_broke_it(ground).await;
-        job.done(Outcome::Lost { by_broker: reason == DisconnectReason::Broker });
+        let by_broker = reason == DisconnectReason::Broker && error.may_accuse_message();
+        job.done(Outcome::Lost { by_broker });
         // Some firmware sends one more OK after an operation that failed this way.
         ground.at.doubt().await;
         Err(Broken { reason, words, scope: error.scope() })

@@ -76,7 +76,8 @@ const CODES: [ResultCode; 36] = {
 };
 
 const fn code(number: u16, name: &'static str, advice: &'static str, scope: Scope) -> ResultCode {
-    ResultCode { number, name, advice, scope }
+    // 6, 26 and 31 are what a broker's kick looks like (transcripts of AWS policies).
+    ResultCode { number, name, advice, scope, kick: matches!(number, 6 | 26 | 31) }
 }
 
 /// What a code means. Codes that no manual names end the session: that is what cures most.

@@ -37,7 +37,7 @@ const ORDER_STEP: u64 = 16;
 
 /// A message is set aside after so many sessions were closed under it by their broker, with another
 /// message acknowledged in between: brokers kick a client for a topic that they forbid it.
-const POISON: u32 = 3;
+const POISON: u32 = 5;
 
 /// One session of a lane.
 pub(super) struct Target {

@@ -120,3 +120,6 @@ pub fn forwarders(
         .filter_map(|s| forwarder(session_lane(&s.id), std::slice::from_ref(&s.id)));
     routes.chain(pinned).collect()
 }
+
+#[cfg(test)]
+mod tests;

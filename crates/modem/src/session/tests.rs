@@ -52,7 +52,8 @@ impl Stack {
                 Ok(())
             }
             Turn::Fails(scope) => {
-                let code = ResultCode { number: 99, name: "told so", advice: "", scope };
+                let code =
+                    ResultCode { number: 99, name: "told so", advice: "", scope, kick: true };
                 Err(MqttError::Refused { operation: "TEST", code })
             }
             Turn::TooLong => Err(MqttError::ClientIdTooLong { length: 38, limit: 23 }),

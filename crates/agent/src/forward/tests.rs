@@ -1,0 +1,230 @@
+//! The forwarder between a real queue and sessions that do as they are told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use modem::session::{Job, Outcome, Progress, SessionPhase, SessionState, Uplink};
+use queue::{Config, NewMessage, Queue, WhenFull};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::forwarder::{Forwarder, Target};
+use crate::config::{Name, SessionId};
+use crate::metrics::Metrics;
+
+/// A session of the lane, seen from the modem's side.
+struct Fake {
+    jobs: mpsc::Receiver<Job>,
+    state: watch::Sender<SessionState>,
+}
+
+impl Fake {
+    fn connected(&self, yes: bool) {
+        let phase = if yes { SessionPhase::Connected } else { SessionPhase::BackingOff };
+        self.state.send_replace(SessionState { phase, reason: None });
+    }
+
+    async fn job(&mut self) -> Job {
+        timeout(Duration::from_secs(5), self.jobs.recv())
+            .await
+            .expect("a job comes")
+            .expect("the forwarder lives")
+    }
+}
+
+struct Rig {
+    queue: Queue,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+    _dir: tempfile::TempDir,
+}
+
+fn rig(sessions: usize) -> (Rig, Vec<Fake>) {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { dir: dir.path().into(), max_bytes: 1 << 20, when_full: WhenFull::Reject };
+    let queue = Queue::open(config).unwrap();
+    let (metrics, stop) = (Metrics::new().unwrap(), CancellationToken::new());
+    let (mut targets, mut fakes) = (Vec::new(), Vec::new());
+    for number in 0..sessions {
+        let (job_tx, jobs) = mpsc::channel(2);
+        let (state, watched) =
+            watch::channel(SessionState { phase: SessionPhase::Waiting, reason: None });
+        let name = |text: &str| Name::new(text).unwrap();
+        let id = SessionId { modem: name(&format!("m{number}")), session: name("s") };
+        targets.push(Target::new(id, Uplink { jobs: job_tx, state: watched }));
+        fakes.push(Fake { jobs, state });
+    }
+    let mut tasks = JoinSet::new();
+    let forwarder = Forwarder::new(
+        queue.clone(),
+        "lane".to_owned(),
+        targets,
+        Arc::clone(&metrics),
+        stop.clone(),
+    );
+    tasks.spawn(forwarder.run());
+    (Rig { queue, metrics, stop, tasks, _dir: dir }, fakes)
+}
+
+impl Rig {
+    async fn append(&self, topic: &str) {
+        self.queue.append(NewMessage::new("lane", topic, "x")).await.unwrap();
+    }
+
+    async fn left(&self, messages: u64) {
+        let reached = async {
+            while self.queue.stat().messages != messages {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(Duration::from_secs(5), reached).await.unwrap_or_else(|_| {
+            panic!("{} messages are left, not {messages}", self.queue.stat().messages)
+        });
+    }
+
+    fn set_aside(&self, reason: &str) -> f64 {
+        let families = self.metrics.registry().gather();
+        let family =
+            families.iter().find(|f| f.name() == "modemfleet_messages_set_aside_total").unwrap();
+        let of = |m: &&prometheus::proto::Metric| m.get_label().iter().any(|l| l.value() == reason);
+        family.get_metric().iter().find(of).unwrap().get_counter().get_value()
+    }
+}
+
+fn tell(job: &Job, progress: Progress) {
+    job.progress.try_send(progress).unwrap();
+}
+
+#[tokio::test]
+async fn a_poison_message_is_overtaken_and_set_aside_and_nothing_else_is() {
+    let (rig, mut fakes) = rig(1);
+    let session = &mut fakes[0];
+    rig.append("bad").await;
+    for number in 0..20 {
+        rig.append(&format!("good/{number}")).await;
+    }
+    let (mut kicks, mut delivered) = (0, Vec::new());
+    session.connected(true);
+    while delivered.len() < 20 {
+        let job = session.job().await;
+        if job.message.topic == "bad" {
+            kicks += 1;
+            // As a session does it: down, its message lost, the other one given back, up again.
+            session.connected(false);
+            tell(&job, Progress::Done(Outcome::Lost { by_broker: true }));
+            while let Ok(behind) = session.jobs.try_recv() {
+                tell(&behind, Progress::Done(Outcome::NotSent));
+            }
+            session.connected(true);
+        } else {
+            tell(&job, Progress::Done(Outcome::Acknowledged));
+            delivered.push(job.message.topic);
+        }
+    }
+    rig.left(1).await;
+    assert_eq!((kicks, rig.set_aside("poison")), (5, 1.0));
+    delivered.sort();
+    delivered.dedup();
+    assert_eq!(delivered.len(), 20, "each of the others once");
+    rig.append("later").await;
+    let job = session.job().await;
+    assert_eq!(job.message.topic, "later", "the lane goes on");
+}
+
+#[tokio::test]
+async fn losses_that_the_broker_did_not_cause_accuse_nobody() {
+    let (rig, mut fakes) = rig(1);
+    rig.append("unlucky").await;
+    fakes[0].connected(true);
+    for _ in 0..20 {
+        let job = fakes[0].job().await;
+        tell(&job, Progress::Done(Outcome::Lost { by_broker: false }));
+    }
+    let job = fakes[0].job().await;
+    tell(&job, Progress::Done(Outcome::Acknowledged));
+    rig.left(0).await;
+    assert_eq!(rig.set_aside("poison"), 0.0);
+}
+
+#[tokio::test]
+async fn a_message_whose_result_stays_out_takes_the_next_path_once_one_is_free() {
+    let (rig, mut fakes) = rig(2);
+    rig.append("a").await;
+    rig.append("b").await;
+    fakes[0].connected(true);
+    let stuck = fakes[0].job().await;
+    let behind = fakes[0].job().await;
+    tell(&stuck, Progress::Stalled);
+    assert!(
+        timeout(Duration::from_millis(50), fakes[1].jobs.recv()).await.is_err(),
+        "no other path is free"
+    );
+    fakes[1].connected(true);
+    let again = fakes[1].job().await;
+    assert_eq!((again.message.topic.as_str(), behind.message.topic.as_str()), ("a", "b"));
+    tell(&again, Progress::Done(Outcome::Acknowledged));
+    let next = fakes[1].job().await;
+    assert_eq!(next.message.topic, "b", "withdrawn from behind the stuck one");
+    assert!(behind.progress.is_closed());
+    tell(&next, Progress::Done(Outcome::Acknowledged));
+    rig.left(0).await;
+    // The stalled session gets messages again once its late result is in.
+    fakes[1].connected(false);
+    rig.append("c").await;
+    assert!(timeout(Duration::from_millis(50), fakes[0].jobs.recv()).await.is_err());
+    tell(&stuck, Progress::Done(Outcome::Acknowledged));
+    assert_eq!(fakes[0].job().await.message.topic, "c");
+}
+
+#[tokio::test]
+async fn a_late_acknowledgement_spares_the_message_its_second_way() {
+    let (rig, mut fakes) = rig(2);
+    rig.append("a").await;
+    fakes[0].connected(true);
+    let stuck = fakes[0].job().await;
+    fakes[1].connected(true);
+    tell(&stuck, Progress::Stalled);
+    let again = fakes[1].job().await;
+    tell(&again, Progress::Done(Outcome::NotSent));
+    tell(&stuck, Progress::Done(Outcome::Acknowledged));
+    rig.left(0).await;
+}
+
+#[tokio::test]
+async fn an_acknowledgement_that_comes_while_the_agent_ends_counts() {
+    let (mut rig, mut fakes) = rig(1);
+    rig.append("a").await;
+    fakes[0].connected(true);
+    let job = fakes[0].job().await;
+    rig.stop.cancel();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    tell(&job, Progress::Done(Outcome::Acknowledged));
+    drop(job);
+    timeout(Duration::from_secs(5), rig.tasks.join_next()).await.expect("the forwarder ends");
+    rig.left(0).await;
+}
+
+#[tokio::test]
+async fn the_first_connected_session_is_preferred_and_order_is_kept() {
+    let (rig, mut fakes) = rig(2);
+    for number in 0..5 {
+        rig.append(&number.to_string()).await;
+    }
+    fakes[1].connected(true);
+    let job = fakes[1].job().await;
+    assert_eq!(job.message.topic, "0");
+    fakes[0].connected(true);
+    tell(&job, Progress::Done(Outcome::Acknowledged));
+    let second = fakes[1].job().await;
+    assert_eq!(second.message.topic, "1", "handed over before the preferred one came");
+    tell(&second, Progress::Done(Outcome::Acknowledged));
+    for number in 2..5 {
+        let job = fakes[0].job().await;
+        assert_eq!(job.message.topic, number.to_string());
+        tell(&job, Progress::Done(Outcome::Acknowledged));
+    }
+    rig.left(0).await;
+}
