@@ -60,6 +60,8 @@ fn every_wrong_call_has_its_answer() {
         ("topic=unknown", 422, "no_route"),
     ] {
         let answer = agent.http.publish(query, b"x");
+        // `--nocapture` shows what a caller would see, as a table.
+        println!("| POST publish?{query:.40} | {} | {} |", answer.status, answer.text());
         assert_eq!((answer.status, word(&answer).as_str()), (status, code), "{query}");
     }
     for (method, path, status, code) in [
@@ -71,6 +73,7 @@ fn every_wrong_call_has_its_answer() {
         ("DELETE", "/api/v1/modems", 405, "method_not_allowed"),
     ] {
         let answer = agent.http.ask(method, path, &[], b"");
+        println!("| {method} {path} | {} | {} |", answer.status, answer.text());
         assert_eq!((answer.status, word(&answer).as_str()), (status, code), "{method} {path}");
     }
     for key in ["", &"k".repeat(257)] {

@@ -6,6 +6,7 @@
 
 mod bench;
 mod demo;
+mod models;
 mod setup;
 mod step;
 mod test;
@@ -28,6 +29,8 @@ enum Command {
     Test(test::Arguments),
     /// Show it all in motion, without hardware: builds and runs `modemfleet demo`.
     Demo(demo::Arguments),
+    /// Write the README's table of models from what the profiles say.
+    Models(models::Arguments),
     /// Measure something beside what it is compared with.
     Bench {
         /// Which benchmark.
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Test(arguments) => test::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Models(arguments) => models::run(&arguments),
         Command::Bench { bench } => bench::run(&bench),
     };
     match done {

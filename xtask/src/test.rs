@@ -20,6 +20,8 @@ enum Step {
     Setup,
     /// The code is formatted.
     Fmt,
+    /// The README's table of models is what the profiles say.
+    Models,
     /// The lints are silent.
     Clippy,
     /// The binaries are built: the end-to-end tests start them.
@@ -38,6 +40,7 @@ impl Step {
         match self {
             Self::Setup => "setup",
             Self::Fmt => "fmt",
+            Self::Models => "models",
             Self::Clippy => "clippy",
             Self::Build => "build",
             Self::Tests => "tests",
@@ -51,6 +54,7 @@ impl Step {
         Some(match self {
             Self::Setup => return None,
             Self::Fmt => Invocation::cargo(&["fmt", "--all", "--", "--check"]),
+            Self::Models => Invocation::cargo(&["xtask", "models", "--check"]),
             Self::Clippy => Invocation::cargo(&[
                 "clippy",
                 "--workspace",

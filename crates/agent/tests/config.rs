@@ -3,6 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::print_stdout,
     clippy::panic,
     clippy::indexing_slicing,
     reason = "a test ends at the first surprise; clippy.toml frees only the test functions"
@@ -97,6 +98,10 @@ fn expect(marked: &str, severity: Severity, phrase: &str) {
         (problem.line, problem.column, problem.severity) == (line, column, severity)
             && words(problem).contains(phrase)
     });
+    // `--nocapture` shows what a person would see, as a table.
+    let wrong = marked.lines().nth(line - 1).unwrap_or_default().replace(MARK, "");
+    let seen = problems.iter().find(|p| (p.line, p.column) == (line, column)).map(words);
+    println!("| `{}` | {} |", wrong.trim(), seen.unwrap_or_default());
     let all: Vec<String> = problems.iter().map(words).collect();
     assert!(found, "wanted {line}:{column} {phrase:?}, got {all:#?}\n{marked}");
 }
