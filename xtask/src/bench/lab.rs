@@ -173,6 +173,13 @@ impl Agent {
         Ok(started.elapsed())
     }
 
+    /// The bytes of one scrape, as Prometheus reads it.
+    pub(crate) fn scrape(&self) -> anyhow::Result<usize> {
+        let (status, text) = self.request("GET", "/metrics", b"")?;
+        ensure!(status == 200, "/metrics was answered {status}");
+        Ok(text.len())
+    }
+
     /// The sum of each family's samples, by name and by `name{labels}`.
     pub(crate) fn metrics(&self) -> anyhow::Result<BTreeMap<String, f64>> {
         let (status, text) = self.request("GET", "/metrics", b"")?;
