@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use modem::attach::Apn;
-use modem::mqtt::{Connection, Message, Qos};
+use modem::mqtt::{Connection, Message};
 use modem::{Environment, Modem, ModemConfig, SessionConfig, session};
 use secrecy::SecretString;
 
@@ -65,11 +65,7 @@ fn apn(apn: &config::Apn) -> Result<Apn, SecretError> {
     let password = apn.password.as_ref().map(crate::secret::Ref::read).transpose()?;
     Ok(Apn {
         name: apn.name.clone(),
-        pdp_type: match apn.kind {
-            config::PdpType::Ip => modem::reply::PdpType::Ipv4,
-            config::PdpType::Ipv6 => modem::reply::PdpType::Ipv6,
-            config::PdpType::Ipv4v6 => modem::reply::PdpType::Ipv4v6,
-        },
+        pdp_type: apn.kind,
         login: apn
             .user
             .clone()
@@ -93,7 +89,7 @@ fn session_config(session: &config::Session) -> SessionConfig {
             will: configured.will.as_ref().map(|will| Message {
                 topic: will.topic.clone(),
                 payload: will.payload.clone().into_bytes(),
-                qos: qos(will.qos),
+                qos: will.qos,
                 retain: will.retain,
             }),
         })
@@ -101,15 +97,7 @@ fn session_config(session: &config::Session) -> SessionConfig {
     SessionConfig {
         name: session.id.session.to_string(),
         connection: Arc::new(connection),
-        subscriptions: session.subscribe.iter().map(|s| (s.filter.clone(), qos(s.qos))).collect(),
+        subscriptions: session.subscribe.iter().map(|s| (s.filter.clone(), s.qos)).collect(),
         reconnect_max: session.reconnect_max,
-    }
-}
-
-fn qos(qos: config::Qos) -> Qos {
-    match qos {
-        config::Qos::AtMostOnce => Qos::AtMostOnce,
-        config::Qos::AtLeastOnce => Qos::AtLeastOnce,
-        config::Qos::ExactlyOnce => Qos::ExactlyOnce,
     }
 }

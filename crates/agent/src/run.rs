@@ -89,12 +89,11 @@ fn start(fleet: Fleet, plugins: &[&Plugin]) -> anyhow::Result<ExitCode> {
 }
 
 fn open_queue(config: &config::Queue) -> anyhow::Result<Queue> {
-    let when_full = match config.when_full {
-        config::WhenFull::Reject => queue::WhenFull::Reject,
-        config::WhenFull::DropOldest => queue::WhenFull::DropOldest,
-        config::WhenFull::DropNewest => queue::WhenFull::DropNewest,
+    let queue = queue::Config {
+        dir: config.path.clone(),
+        max_bytes: config.max_bytes,
+        when_full: config.when_full,
     };
-    let queue = queue::Config { dir: config.path.clone(), max_bytes: config.max_bytes, when_full };
     Queue::open(queue)
         .with_context(|| format!("could not open the queue in {}", config.path.display()))
 }

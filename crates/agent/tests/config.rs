@@ -458,7 +458,7 @@ fn the_contracts_example_is_taken_in_whole() {
     let [north, bench] = fleet.modems.as_slice() else { panic!("{fleet:?}") };
     assert_eq!((north.name.as_str(), bench.name.as_str()), ("north", "bench"));
     assert_eq!(north.pin.as_ref().unwrap().read().unwrap().expose_secret(), "1234");
-    assert_eq!(bench.apn.as_ref().unwrap().kind.word(), "IPV4V6");
+    assert_eq!(bench.apn.as_ref().unwrap().kind.as_str(), "IPV4V6");
     let cloud = &north.sessions[0];
     assert_eq!(cloud.keep_alive, Duration::from_secs(60));
     assert_eq!(cloud.subscribe[0].qos, Qos::AtLeastOnce);

@@ -31,13 +31,13 @@ impl Profile for Buggy {
         "buggy"
     }
     fn framing(&self) -> Framing {
-        profile_simcom::Sim8200.framing()
+        profile_simcom::SIM8200.framing()
     }
     fn listener(&self) -> Box<dyn Listener> {
-        profile_simcom::Sim8200.listener()
+        profile_simcom::SIM8200.listener()
     }
     fn mqtt(&self) -> &dyn Mqtt {
-        profile_simcom::Sim8200.mqtt()
+        profile_simcom::SIM8200.mqtt()
     }
     async fn prepare(&self, _: &At) -> Result<(), StepError> {
         panic!("the bug of this test")
@@ -56,7 +56,7 @@ static SOUND: Plugin = Plugin {
     models: "models:\n  - id: sim7600\n    manufacturer: SIMCom\n    cgmm: [SIM7600]\n    profile: sim7600\n    usb: []\n    \
              mqtt: { clients: 2, topic: 1024, payload: 10240 }\n    \
              evidence: { identification: manual, mqtt: manual, status: manual }\n",
-    profiles: &[&profile_simcom::Sim7600],
+    profiles: &[&profile_simcom::SIM7600],
     decoders: &[],
 };
 

@@ -10,11 +10,12 @@ use crate::port::{At, ExchangeError};
 pub struct Client(pub u8);
 
 /// Quality of service of MQTT 3.1.1 §4.3.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Qos {
     /// At most once.
     AtMostOnce,
     /// At least once.
+    #[default]
     AtLeastOnce,
     /// Exactly once.
     ExactlyOnce,

@@ -21,49 +21,30 @@ use listener::{BARE_URCS, BOOTS, Ears, MAX_PAYLOAD, MAX_TOPIC};
 /// What the agent is handed.
 pub static PLUGIN: Plugin = Plugin {
     models: include_str!("../models.yaml"),
-    profiles: &[&Sim7600, &Sim8200],
+    profiles: &[&SIM7600, &SIM8200],
     decoders: status::DECODERS,
 };
 
 /// SIM7500 and SIM7600: LTE and below.
+pub static SIM7600: Simcom =
+    Simcom { id: "sim7600", domains: &[Domain::Eps, Domain::Ps, Domain::Cs] };
+
+/// SIM8200 and SIM8202: 5G as well. In standalone mode only `+C5GREG` tells the registration.
+pub static SIM8200: Simcom =
+    Simcom { id: "sim8200", domains: &[Domain::Eps, Domain::FiveGs, Domain::Ps, Domain::Cs] };
+
+/// A family on the CMQTT dialect.
 #[derive(Debug)]
-pub struct Sim7600;
-
-#[async_trait]
-impl Profile for Sim7600 {
-    fn id(&self) -> &'static str {
-        "sim7600"
-    }
-
-    fn framing(&self) -> Framing {
-        framing()
-    }
-
-    fn listener(&self) -> Box<dyn Listener> {
-        Box::new(Ears::default())
-    }
-
-    fn mqtt(&self) -> &dyn Mqtt {
-        &cmqtt::Cmqtt
-    }
-
-    async fn iccid(&self, at: &At) -> Result<String, StepError> {
-        iccid(at).await
-    }
-
-    async fn status(&self, at: &At) -> Result<Status, StepError> {
-        poll::poll(at).await
-    }
+pub struct Simcom {
+    id: &'static str,
+    /// Where its registration is looked for, in this order.
+    domains: &'static [Domain],
 }
 
-/// SIM8200 and SIM8300: 5G as well. In standalone mode only `+C5GREG` tells the registration.
-#[derive(Debug)]
-pub struct Sim8200;
-
 #[async_trait]
-impl Profile for Sim8200 {
+impl Profile for Simcom {
     fn id(&self) -> &'static str {
-        "sim8200"
+        self.id
     }
 
     fn framing(&self) -> Framing {
@@ -78,12 +59,14 @@ impl Profile for Sim8200 {
         &cmqtt::Cmqtt
     }
 
+    /// `AT+CICCID` answers with the prefix `+ICCID:` (manual V3.00 p. 57).
     async fn iccid(&self, at: &At) -> Result<String, StepError> {
-        iccid(at).await
+        let lines = run(at, Kind::Status, "AT+CICCID", Answer::Prefix("+ICCID:")).await?;
+        Ok(status::card(&lines)?)
     }
 
     async fn registration(&self, at: &At) -> Result<Registration, StepError> {
-        registration_in(at, &[Domain::Eps, Domain::FiveGs, Domain::Ps, Domain::Cs]).await
+        registration_in(at, self.domains).await
     }
 
     async fn status(&self, at: &At) -> Result<Status, StepError> {
@@ -102,10 +85,4 @@ fn framing() -> Framing {
         boots: BOOTS.to_vec(),
         max_prompt_data: MAX_PAYLOAD,
     }
-}
-
-/// `AT+CICCID` answers with the prefix `+ICCID:` (manual V3.00 p. 57).
-async fn iccid(at: &At) -> Result<String, StepError> {
-    let lines = run(at, Kind::Status, "AT+CICCID", Answer::Prefix("+ICCID:")).await?;
-    Ok(status::card(&lines)?)
 }

@@ -39,7 +39,7 @@ const MAX_APN_AUTH: usize = 127;
 pub(super) const ROAMING: [(&str, Roaming); 2] =
     [("deny", Roaming::Deny), ("allow", Roaming::Allow)];
 pub(super) const PDP_TYPES: [(&str, PdpType); 3] =
-    [("ip", PdpType::Ip), ("ipv6", PdpType::Ipv6), ("ipv4v6", PdpType::Ipv4v6)];
+    [("ip", PdpType::Ipv4), ("ipv6", PdpType::Ipv6), ("ipv4v6", PdpType::Ipv4v6)];
 pub(super) const QOS: [(&str, Qos); 3] =
     [("0", Qos::AtMostOnce), ("1", Qos::AtLeastOnce), ("2", Qos::ExactlyOnce)];
 pub(super) const WHEN_FULL: [(&str, WhenFull); 3] = [

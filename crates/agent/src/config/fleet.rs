@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use modem::mqtt::Qos;
+pub use modem::reply::PdpType;
+pub use queue::WhenFull;
 use secrecy::SecretString;
 
 use super::topic::topic_matches;
@@ -109,18 +112,6 @@ pub struct Queue {
     pub when_full: WhenFull,
 }
 
-/// What a full store does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WhenFull {
-    /// The hand-in is refused.
-    #[default]
-    Reject,
-    /// The oldest messages go, although they were acknowledged.
-    DropOldest,
-    /// The new message goes, and the answer says so.
-    DropNewest,
-}
-
 /// One modem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Modem {
@@ -164,29 +155,6 @@ pub struct Apn {
     pub password: Option<Ref>,
     /// The kind of addresses.
     pub kind: PdpType,
-}
-
-/// The kind of a PDP context (27.007 §10.1.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PdpType {
-    /// IPv4, the default.
-    #[default]
-    Ip,
-    /// IPv6.
-    Ipv6,
-    /// Both.
-    Ipv4v6,
-}
-
-impl PdpType {
-    /// The word of AT+CGDCONT.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Ip => "IP",
-            Self::Ipv6 => "IPV6",
-            Self::Ipv4v6 => "IPV4V6",
-        }
-    }
 }
 
 /// Whether a modem may roam.
@@ -338,29 +306,6 @@ pub struct Subscription {
     pub filter: String,
     /// The highest quality of service asked for.
     pub qos: Qos,
-}
-
-/// Quality of service (MQTT 3.1.1 §4.3).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Qos {
-    /// 0.
-    AtMostOnce,
-    /// 1, the default everywhere.
-    #[default]
-    AtLeastOnce,
-    /// 2.
-    ExactlyOnce,
-}
-
-impl Qos {
-    /// The number on the wire.
-    pub fn number(self) -> u8 {
-        match self {
-            Self::AtMostOnce => 0,
-            Self::AtLeastOnce => 1,
-            Self::ExactlyOnce => 2,
-        }
-    }
 }
 
 /// One route.

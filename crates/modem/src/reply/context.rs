@@ -11,10 +11,11 @@ use super::{Args, ReplyError, own_rows, parse_uint};
 const MAX_CID: u32 = 255;
 
 /// What a context carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PdpType {
     /// IPv4 only.
+    #[default]
     Ipv4,
     /// IPv6 only.
     Ipv6,
