@@ -31,6 +31,38 @@ fn err(output: &Output) -> String {
 }
 
 #[test]
+fn every_command_that_the_readme_names_is_there() {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let in_text = readme.split("modemfleet ").skip(1);
+    let in_table = readme.lines().filter_map(|line| line.strip_prefix("| `"));
+    let word =
+        |text: &str| -> String { text.chars().take_while(char::is_ascii_lowercase).collect() };
+    let known = out(&call(&["--help"]));
+    let commands: std::collections::BTreeSet<String> = known
+        .lines()
+        .filter_map(|line| line.strip_prefix("  "))
+        .map(word)
+        .filter(|w| !w.is_empty())
+        .collect();
+    assert!(commands.contains("publish") && commands.contains("sim"), "{known}");
+    let mut named = 0;
+    for text in
+        in_text.filter(|text| text.starts_with(|c: char| c.is_ascii_lowercase())).chain(in_table)
+    {
+        let command = word(text);
+        if text.get(command.len()..).is_some_and(|rest| rest.starts_with([' ', '`', '\n', ','])) {
+            named += 1;
+            assert!(
+                commands.contains(&command),
+                "README names `modemfleet {command}`; known: {commands:?}"
+            );
+        }
+    }
+    assert!(named > 10, "only {named} commands were found in README.md");
+}
+
+#[test]
 fn help_and_version_are_answered_for_each_command() {
     for words in [
         &["--help"][..],
@@ -39,6 +71,11 @@ fn help_and_version_are_answered_for_each_command() {
         &["sign", "--help"],
         &["sign", "aliyun", "--help"],
         &["sim", "--help"],
+        &["demo", "--help"],
+        &["publish", "--help"],
+        &["status", "--help"],
+        &["profiles", "decode", "--help"],
+        &["schema", "--help"],
     ] {
         let output = call(words);
         assert_eq!(output.status.code(), Some(0), "{words:?}");

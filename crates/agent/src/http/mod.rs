@@ -35,6 +35,9 @@ pub const MAX_PAYLOAD: usize = 10_240;
 /// is cut off.
 const REQUEST: Duration = Duration::from_secs(30);
 
+/// The queue's writer answers within a few commits; a disk that takes longer is stuck.
+const HEALTHY: Duration = Duration::from_secs(5);
+
 /// A message that a connected session could carry must not wait longer than this for the gateway to
 /// count as ready.
 const READY_AGE: Duration = Duration::from_secs(300);
@@ -86,7 +89,7 @@ pub fn router(app: App) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), token::required));
     let open = Router::new()
         .route("/metrics", get(metrics))
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(readyz));
     api.merge(open)
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "not_found", "no such path") })
@@ -151,6 +154,31 @@ async fn metrics(State(app): State<App>) -> Response {
         Err(error) => {
             ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "metrics", error.to_string())
                 .into_response()
+        }
+    }
+}
+
+/// Whether the loops make progress. That this answers shows that the runtime's one thread does, on which
+/// modems and forwarders run; the queue's writer has a thread of its own and is asked for an answer.
+async fn healthz(State(app): State<App>) -> Response {
+    // A message that cannot be: to release it changes nothing, but takes the writer's turn.
+    let asked = "00000000-0000-0000-0000-000000000000".parse().map(|id| app.view.queue.release(id));
+    let answered = match asked {
+        Ok(answer) => tokio::time::timeout(HEALTHY, answer).await,
+        Err(error) => {
+            return ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "health", error.to_string())
+                .into_response();
+        }
+    };
+    match answered {
+        Ok(Ok(_)) => "ok\n".into_response(),
+        Ok(Err(error)) => {
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "queue", error.to_string())
+                .into_response()
+        }
+        Err(_) => {
+            let words = format!("the queue's writer has not answered for {HEALTHY:?}");
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "queue", words).into_response()
         }
     }
 }
