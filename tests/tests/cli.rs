@@ -33,7 +33,7 @@ fn err(output: &Output) -> String {
 #[test]
 fn every_command_that_the_readme_names_is_there() {
     let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
-    let readme = std::fs::read_to_string(readme).unwrap();
+    let readme = fs::read_to_string(readme).unwrap();
     let in_text = readme.split("modemfleet ").skip(1);
     let in_table = readme.lines().filter_map(|line| line.strip_prefix("| `"));
     let word =

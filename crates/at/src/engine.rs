@@ -383,10 +383,7 @@ impl Engine {
         let pending = self.pending.swap_remove(at);
         let reply = Reply { lines: pending.lines, result: Some(line.to_owned()) };
         self.events.push_back(Event::Completed(pending.ticket, Ok(reply)));
-        if let Some(in_flight) = self.in_flight.as_mut().filter(|f| f.extended) {
-            in_flight.extended = false;
-            in_flight.deadline = now + in_flight.exchange.timeout;
-        }
+        self.rearm(now);
         true
     }
 
@@ -442,6 +439,15 @@ impl Engine {
             if self.in_flight.is_none() && self.resync.is_none() {
                 self.lose_step(Cause::ResultTimeout, Answer::None, 0, now);
             }
+            self.rearm(now);
+        }
+    }
+
+    /// An operation ended: a command that was given time because of it has its own time again.
+    fn rearm(&mut self, now: Instant) {
+        if let Some(in_flight) = self.in_flight.as_mut().filter(|f| f.extended) {
+            in_flight.extended = false;
+            in_flight.deadline = now + in_flight.exchange.timeout;
         }
     }
 

@@ -502,6 +502,19 @@ fn a_result_that_stays_out_costs_the_step_and_is_no_longer_believed() {
 }
 
 #[test]
+fn a_poll_that_waited_for_a_result_in_vain_is_given_up_soon_after() {
+    let mut line = Line::in_step();
+    line.send(publish().cut_by([ResultLine { prefix: "+CMQTTCONNLOST:", first: Some(0) }]));
+    line.modem("\r\nOK\r\n");
+    line.send(at("AT+CSQ").answer(Answer::Prefix("+CSQ:")));
+    line.wait(10 * SEC);
+    line.modem("\r\n+CMQTTCONNLOST: 0,1\r\n");
+    line.told.clear();
+    line.wait(3 * SEC + 3 * SEC + 1);
+    assert!(line.told().contains(&"desync Timeout".to_owned()), "not a minute later");
+}
+
+#[test]
 fn a_boot_ends_everything_at_once_and_the_modem_is_asked_anew() {
     let mut line = Line::in_step();
     line.send(publish());

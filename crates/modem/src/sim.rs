@@ -49,7 +49,7 @@ pub struct Unlock<'a> {
     pin: Option<&'a SecretString>,
     ledger: &'a dyn PinLedger,
     /// The card whose PIN was sent and whose answer stayed out.
-    unsure: Option<String>,
+    unsure: Option<Card>,
 }
 
 impl<'a> Unlock<'a> {
@@ -73,7 +73,7 @@ impl<'a> Unlock<'a> {
             Lock::None => {
                 if let Some(card) = self.unsure.take() {
                     // Ready after our own try, whose answer got lost: it was accepted.
-                    accepted(self.ledger, &card).await;
+                    card.accepted(self.ledger).await;
                 }
                 Ok(SimState::Ready)
             }
@@ -82,7 +82,7 @@ impl<'a> Unlock<'a> {
                     blocked("the SIM wants a PIN; give `pin: {file: …}` for this modem".to_owned())
                 }
                 Some(pin) => match card(at, profile, imei).await? {
-                    Some(card) => self.try_once(at, &card, pin).await,
+                    Some(card) => self.try_once(at, card, pin).await,
                     None => Ok(SimState::Wait(
                         "the SIM wants its PIN, but does not tell its ICCID yet".to_owned(),
                     )),
@@ -99,7 +99,7 @@ impl<'a> Unlock<'a> {
     async fn try_once(
         &mut self,
         at: &At,
-        card: &str,
+        card: Card,
         pin: &SecretString,
     ) -> Result<SimState, StepError> {
         let unwritable = |error: io::Error| {
@@ -107,7 +107,7 @@ impl<'a> Unlock<'a> {
                 "the PIN is not tried, since the try cannot be written down: {error}"
             ))
         };
-        match self.ledger.was_refused(card, pin).await {
+        match card.was_refused(self.ledger, pin).await {
             Ok(false) => {}
             Ok(true) => {
                 let words = "this PIN was refused by this SIM before and is not tried again; correct the PIN or change the SIM";
@@ -115,7 +115,7 @@ impl<'a> Unlock<'a> {
             }
             Err(error) => return Ok(unwritable(error)),
         }
-        if let Err(error) = self.ledger.trying(card, pin).await {
+        if let Err(error) = card.trying(self.ledger, pin).await {
             return Ok(unwritable(error));
         }
         let quoted = at::quote(pin.expose_secret())
@@ -126,7 +126,7 @@ impl<'a> Unlock<'a> {
         // Never repeated, whatever comes of it.
         match at.run(Kind::Basic, exchange).await {
             Ok(_) => {
-                accepted(self.ledger, card).await;
+                card.accepted(self.ledger).await;
                 Ok(SimState::Ready)
             }
             Err(error) if error.refusal().is_some() && lock(at).await? != Lock::None => {
@@ -134,34 +134,66 @@ impl<'a> Unlock<'a> {
             }
             // The SIM's state will tell whether it was accepted; the ledger keeps it from a second try.
             Err(_) => {
-                self.unsure = Some(card.to_owned());
+                self.unsure = Some(card);
                 Ok(SimState::Wait("the PIN was sent, and its answer stayed out".to_owned()))
             }
         }
     }
 }
 
-async fn accepted(ledger: &dyn PinLedger, card: &str) {
-    if let Err(error) = ledger.accepted(card).await {
-        tracing::warn!("could not note that the PIN was accepted: {error}");
+/// The names by which the ledger knows a card.
+///
+/// Most cards tell their ICCID without a PIN. Where one does not, the module stands for it; and since it
+/// may tell the next time, a try is written down under a name that covers both ways.
+struct Card {
+    iccid: Option<String>,
+    /// For tries on a card that did not tell its ICCID.
+    untold: String,
+    /// For every try in this module.
+    any: String,
+}
+
+impl Card {
+    fn new(iccid: Option<String>, imei: &str) -> Self {
+        Self { iccid, untold: format!("untold in {imei}"), any: format!("any in {imei}") }
+    }
+
+    /// A card that tells its ICCID is judged by it, and by tries on one that did not tell; one that
+    /// does not tell may be any that was tried here.
+    async fn was_refused(&self, ledger: &dyn PinLedger, pin: &SecretString) -> io::Result<bool> {
+        match &self.iccid {
+            Some(iccid) => Ok(ledger.was_refused(iccid, pin).await?
+                || ledger.was_refused(&self.untold, pin).await?),
+            None => ledger.was_refused(&self.any, pin).await,
+        }
+    }
+
+    async fn trying(&self, ledger: &dyn PinLedger, pin: &SecretString) -> io::Result<()> {
+        ledger.trying(self.iccid.as_ref().unwrap_or(&self.untold), pin).await?;
+        ledger.trying(&self.any, pin).await
+    }
+
+    async fn accepted(&self, ledger: &dyn PinLedger) {
+        for name in self.iccid.iter().chain([&self.untold, &self.any]) {
+            if let Err(error) = ledger.accepted(name).await {
+                tracing::warn!("could not note that the PIN was accepted: {error}");
+            }
+        }
     }
 }
 
-/// What the ledger knows the card by: its ICCID, which most cards tell without a PIN; the module's IMEI
-/// where the card refuses to tell; `None` where it may tell later. One card must not go by two names, or
-/// a refused PIN would be tried again under the other.
-async fn card(at: &At, profile: &dyn Profile, imei: &str) -> Result<Option<String>, StepError> {
+/// The card in the module; `None` where it may tell its ICCID later.
+async fn card(at: &At, profile: &dyn Profile, imei: &str) -> Result<Option<Card>, StepError> {
     match profile.iccid(at).await {
-        Ok(iccid) => Ok(Some(iccid)),
+        Ok(iccid) => Ok(Some(Card::new(Some(iccid), imei))),
+        Err(StepError::Exchange(ExchangeError::Gone)) => {
+            Err(StepError::Exchange(ExchangeError::Gone))
+        }
         Err(StepError::Exchange(error)) => {
-            match (error.refusal().is_some(), profile::cme_code(&error)) {
-                // 27.007 §9.2: SIM failure, busy.
-                (true, Some(13 | 14)) | (false, _) => match error {
-                    ExchangeError::Gone => Err(error.into()),
-                    ExchangeError::Failed { .. } => Ok(None),
-                },
-                (true, _) => Ok(Some(format!("imei:{imei}"))),
-            }
+            // 27.007 §9.2: SIM failure, busy. No answer at all may be one later, too.
+            let later =
+                matches!(profile::cme_code(&error), Some(13 | 14)) || error.refusal().is_none();
+            Ok(if later { None } else { Some(Card::new(None, imei)) })
         }
         Err(_) => Ok(None),
     }

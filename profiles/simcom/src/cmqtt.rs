@@ -342,7 +342,14 @@ async fn operation(
     let no_answer = ResultLine { prefix: "+CMQTTPING:", first: result.first };
     let no_network = ResultLine { prefix: "+CMQTTNONET", first: None };
     let exchange = exchange.result(result, timeout).cut_by([lost, no_answer, no_network]);
-    outcome(operation, at.run(kind, exchange).await)
+    let ended = at.run(kind, exchange).await;
+    let Ok(Reply { result: Some(line), .. }) = &ended else { return outcome(operation, ended) };
+    // A line that is torn or unreadable says nothing of success.
+    match result_in(line, result.first.is_some()) {
+        Some(OK) => Ok(()),
+        Some(number) => Err(MqttError::Refused { operation, code: result_code(number) }),
+        None => Err(MqttError::NoCode { operation }),
+    }
 }
 
 /// What the end of an exchange means: the code in its result line, else in its answer, else `OK`.
@@ -360,6 +367,15 @@ fn outcome(operation: &'static str, ended: Result<Reply, ExchangeError>) -> Resu
             }
         }
         Err(source) => Err(MqttError::Exchange { operation, source }),
+    }
+}
+
+/// The code of a whole result line: `+CMQTTPUB: 0,6`, or `+CMQTTSTART: 23` where no client is named.
+fn result_in(line: &str, with_client: bool) -> Option<u16> {
+    let arguments: Vec<&str> = line.split_once(':')?.1.split(',').map(str::trim).collect();
+    match (arguments.as_slice(), with_client) {
+        ([code], false) | ([_, code], true) => code.parse().ok(),
+        _ => None,
     }
 }
 
@@ -400,6 +416,19 @@ mod tests {
         assert_eq!(code("+CMQTTSTART:0"), Some(0));
         assert_eq!(code("+CMQTTPUB: 0,"), None);
         assert_eq!(code("noise"), None);
+    }
+
+    #[test]
+    fn a_torn_result_is_no_success() {
+        assert_eq!(result_in("+CMQTTPUB: 0,0", true), Some(0));
+        assert_eq!(result_in("+CMQTTPUB: 1,14", true), Some(14));
+        assert_eq!(result_in("+CMQTTSTART: 0", false), Some(0));
+        for torn in
+            ["+CMQTTPUB: 0", "+CMQTTPUB: 0,", "+CMQTTPUB: 0,x", "+CMQTTPUB:", "+CMQTTPUB: 0,0,0"]
+        {
+            assert_eq!(result_in(torn, true), None, "{torn}");
+        }
+        assert_eq!(result_in("+CMQTTSTART:", false), None);
     }
 
     #[test]

@@ -84,6 +84,11 @@ pub enum PublishError {
     /// The agent took it and threw it away.
     #[error("dropped: the queue is full, and its policy is to drop what comes")]
     Dropped,
+    /// Something answered that is not the agent.
+    #[error(
+        "the answer names no message, so it is not the agent that answers there; nothing counts as handed in"
+    )]
+    Stranger,
     /// The payload could not be read.
     #[error("could not read the payload from {from}")]
     Payload {
@@ -110,7 +115,7 @@ impl PublishError {
         match self {
             Self::Target(_) | Self::Payload { .. } => wrong(),
             Self::Client(error) => error.code(),
-            Self::Dropped | Self::TooLarge => ExitCode::FAILURE,
+            Self::Dropped | Self::Stranger | Self::TooLarge => ExitCode::FAILURE,
             Self::Line { source, .. } => source.code(),
         }
     }
@@ -244,8 +249,8 @@ impl Sender<'_> {
         if answer.get("dropped") == Some(&Value::Bool(true)) {
             return Err(PublishError::Dropped);
         }
-        let id = answer.get("id").and_then(Value::as_str).unwrap_or_default();
-        Ok(super::client::printable(id))
+        let id = answer.get("id").and_then(Value::as_str).filter(|id| !id.is_empty());
+        id.map(super::client::printable).ok_or(PublishError::Stranger)
     }
 }
 

@@ -70,6 +70,9 @@ struct Suspicion {
     acknowledged: u64,
 }
 
+type Acks =
+    FuturesUnordered<Pin<Box<dyn Future<Output = (MessageId, Result<bool, StoreError>)> + Send>>>;
+
 type InFlight = FuturesUnordered<Pin<Box<dyn Future<Output = Delivery> + Send>>>;
 
 /// Forwards one lane.
@@ -92,6 +95,9 @@ pub struct Forwarder {
     retry_at: Option<Instant>,
     next_order: u64,
     in_flight: InFlight,
+    /// Acks on their way to the disk, and those that the disk refused.
+    acks: Acks,
+    unacked: Vec<MessageId>,
     /// When those in flight were handed in, by their order.
     under_way: BTreeMap<u64, SystemTime>,
     /// Messages whose result stays out and that no other path could take, by their order.
@@ -107,6 +113,7 @@ pub struct Forwarder {
 enum Wake {
     Stop,
     News(Box<Delivery>),
+    Acked(MessageId, Result<bool, StoreError>),
     Look,
 }
 
@@ -133,6 +140,8 @@ impl Forwarder {
             retry_at: None,
             next_order: 0,
             in_flight: FuturesUnordered::new(),
+            acks: FuturesUnordered::new(),
+            unacked: Vec::new(),
             under_way: BTreeMap::new(),
             stuck: BTreeMap::new(),
             moved: Vec::new(),
@@ -157,6 +166,7 @@ impl Forwarder {
             match self.wake(&mut leasable).await {
                 Wake::Stop => break,
                 Wake::News(delivery) => self.news(*delivery),
+                Wake::Acked(id, done) => self.ack_ended(id, done),
                 Wake::Look => {}
             }
         }
@@ -184,6 +194,7 @@ impl Forwarder {
             biased;
             () = self.stop.cancelled() => Wake::Stop,
             Some(delivery) = self.in_flight.next() => Wake::News(Box::new(delivery)),
+            Some((id, done)) = self.acks.next() => Wake::Acked(id, done),
             _ = select_all(states) => Wake::Look,
             () = until(retry_at) => Wake::Look,
             changed = leasable.changed(), if hungry && retry_at.is_none() => match changed {
@@ -195,6 +206,12 @@ impl Forwarder {
 
     /// Gives out what can be given out.
     async fn fill(&mut self) {
+        if self.retry_at.is_some_and(|at| at <= Instant::now()) {
+            self.retry_at = None;
+            for id in std::mem::take(&mut self.unacked) {
+                self.ack(id);
+            }
+        }
         self.move_stuck();
         let Some(target) = self.targets.iter().position(Target::is_free) else {
             return self.give_back();
@@ -217,10 +234,9 @@ impl Forwarder {
     }
 
     async fn lease(&mut self) {
-        if self.retry_at.is_some_and(|at| at > Instant::now()) {
+        if self.retry_at.is_some() {
             return;
         }
-        self.retry_at = None;
         let stat = self.queue.stat();
         if stat.lanes.get(self.lane.as_str()).is_none_or(|lane| lane.messages == 0) {
             return;
@@ -287,11 +303,28 @@ impl Forwarder {
     fn acknowledged(&mut self, lease: &Lease) {
         self.acknowledged += 1;
         self.suspicions.remove(&lease.id);
+        self.ready.append(&mut self.suspects);
         // It may wait for another path meanwhile: the late result spares it the way.
         self.ready.retain(|_, waiting| waiting.id != lease.id);
-        self.ready.append(&mut self.suspects);
-        // On its way to the disk; if it gets lost the message is published once more.
-        drop(self.queue.ack(lease.id));
+        self.ack(lease.id);
+    }
+
+    /// Sends an ack on its way to the disk; if the agent dies before it is there, the message is
+    /// published once more.
+    fn ack(&mut self, id: MessageId) {
+        let ack = self.queue.ack(id);
+        self.acks.push(Box::pin(async move { (id, ack.await) }));
+    }
+
+    /// An ack that the disk refused is tried again: the broker has the message.
+    fn ack_ended(&mut self, id: MessageId, done: Result<bool, StoreError>) {
+        if let Err(error) = done
+            && !matches!(error, StoreError::Closed)
+        {
+            tracing::error!(%id, "could not remove a delivered message; trying again: {}", Chain(&error));
+            self.unacked.push(id);
+            self.retry_at = Some(Instant::now() + STORE_RETRY);
+        }
     }
 
     fn failed(&mut self, order: u64, lease: Lease, outcome: Outcome) {
