@@ -104,7 +104,10 @@ impl Mqtt for Cmqtt {
         for (filter, qos) in filters {
             let command =
                 format!("AT+CMQTTSUBTOPIC={},{},{}", client.0, filter.len(), qos.number());
-            data_once(at, "CMQTTSUBTOPIC", &command, "+CMQTTSUBTOPIC:", filter.as_bytes()).await?;
+            // Never repeated: SUBTOPIC collects filters, so doing it twice adds up.
+            let exchange =
+                data_exchange("CMQTTSUBTOPIC", &command, "+CMQTTSUBTOPIC:", filter.as_bytes())?;
+            outcome("CMQTTSUBTOPIC", at.run(Kind::Prompt, exchange).await)?;
         }
         let exchange = exchange("CMQTTSUB", &format!("AT+CMQTTSUB={}", client.0), ACCEPTANCE)?;
         operation(at, "CMQTTSUB", Kind::Setup, exchange, result, OPERATION).await
@@ -302,7 +305,7 @@ async fn persist(at: &At, kind: Kind, exchange: Exchange) -> Result<Reply, Excha
     modem::profile::persist(at, kind, exchange, TRIES).await
 }
 
-/// A command with prompt data that `OK` ends.
+/// A command with prompt data that `OK` ends. What it sets may be set again.
 async fn data(
     at: &At,
     operation: &'static str,
@@ -310,22 +313,17 @@ async fn data(
     prefix: &'static str,
     data: &[u8],
 ) -> Result<(), MqttError> {
-    let exchange =
-        exchange(operation, command, PATIENCE)?.answer(Answer::Prefix(prefix)).prompt(data);
+    let exchange = data_exchange(operation, command, prefix, data)?;
     outcome(operation, persist(at, Kind::Prompt, exchange).await)
 }
 
-/// [`data`] for what adds up when it is done twice: SUBTOPIC collects filters.
-async fn data_once(
-    at: &At,
+fn data_exchange(
     operation: &'static str,
     command: &str,
     prefix: &'static str,
     data: &[u8],
-) -> Result<(), MqttError> {
-    let exchange =
-        exchange(operation, command, PATIENCE)?.answer(Answer::Prefix(prefix)).prompt(data);
-    outcome(operation, at.run(Kind::Prompt, exchange).await)
+) -> Result<Exchange, MqttError> {
+    Ok(exchange(operation, command, PATIENCE)?.answer(Answer::Prefix(prefix)).prompt(data))
 }
 
 /// A command that its result line ends. The loss of the connection means that the result is due at once
