@@ -1,5 +1,6 @@
 //! Simulated modems in a process of their own, as `modemfleet sim` runs them.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -38,6 +39,20 @@ impl Sim {
             (process.stdout().len() >= count).then_some(())
         });
         Self { process, dir: dir.to_owned() }
+    }
+
+    /// Pulls the modems out: their ttys go with them.
+    ///
+    /// The node of a real tty goes with its device. The number of a dead pty goes to whoever opens the
+    /// next one, perhaps another test's modem, and a link left behind would lead there.
+    ///
+    /// # Panics
+    /// Where a link cannot be removed.
+    pub fn unplug(&mut self) {
+        for entry in fs::read_dir(&self.dir).unwrap() {
+            fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+        self.process.kill();
     }
 
     /// The tty of a modem.
