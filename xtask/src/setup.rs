@@ -79,6 +79,12 @@ const NEEDS: &[Need] = &[
         why: "stands for a local application in the end-to-end tests",
         for_crate: None,
     },
+    Need {
+        probe: Probe::Program("promtool"),
+        packages: &["prometheus"],
+        why: "checks the metrics, and runs the rules and dashboards against a real agent",
+        for_crate: None,
+    },
 ];
 
 /// What the machine lets us do about something that is missing.
@@ -272,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_package_that_brings_two_programs_is_named_once() {
-        let expected = ["gcc", "libc6-dev", "mosquitto", "mosquitto-clients"];
+        let expected = ["gcc", "libc6-dev", "mosquitto", "mosquitto-clients", "prometheus"];
         assert_eq!(packages(&absent("")), expected);
     }
 

@@ -13,6 +13,7 @@ pub mod http;
 pub mod ledger;
 pub mod logging;
 pub mod metrics;
+pub mod process;
 pub mod reconcile;
 pub mod run;
 pub mod secret;

@@ -21,6 +21,7 @@ use crate::http::{self, App, Token};
 use crate::ledger::FileLedger;
 use crate::logging;
 use crate::metrics::Metrics;
+use crate::process::Process;
 use crate::reconcile::Reconciler;
 use crate::view::{ModemView, View};
 use crate::{fleet, wrong};
@@ -151,8 +152,14 @@ impl Agent {
         let (views, made): (Vec<ModemView>, Vec<(String, Modem)>) =
             made.into_iter().map(|(view, modem)| (view.clone(), (view.name, modem))).unzip();
         let view = View { modems: views.into(), queue: queue.clone() };
-        let collector: Box<dyn Collector> = Box::new(view.clone());
-        metrics.registry().register(collector).context("the metrics of this build are broken")?;
+        let collectors: [Box<dyn Collector>; 2] =
+            [Box::new(view.clone()), Box::new(Process::new())];
+        for collector in collectors {
+            metrics
+                .registry()
+                .register(collector)
+                .context("the metrics of this build are broken")?;
+        }
         forward::adopt_orphans(&queue, &fleet).await.context("could not read the queue")?;
 
         let mut agent = Self {

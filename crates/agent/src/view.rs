@@ -280,6 +280,12 @@ fn queue_families(families: &mut Families, queue: &Queue) {
         &[],
         count(stat.bytes),
     );
+    families.gauge(
+        "queue_limit_bytes",
+        "The most bytes the queue takes (queue.max_bytes).",
+        &[],
+        count(queue.max_bytes()),
+    );
     if let Some(oldest) = stat.oldest {
         let when = oldest.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         families.gauge(
@@ -301,7 +307,7 @@ fn queue_families(families: &mut Families, queue: &Queue) {
 }
 
 /// A count as Prometheus has it. Beyond 2^53 it is rounded, which no queue reaches.
-fn count(count: u64) -> f64 {
+pub(crate) fn count(count: u64) -> f64 {
     #[expect(
         clippy::as_conversions,
         reason = "there is no lossless conversion, and none is needed"

@@ -103,6 +103,11 @@ impl Queue {
         })
     }
 
+    /// The most bytes of messages it takes ([`Config::max_bytes`]).
+    pub fn max_bytes(&self) -> u64 {
+        self.inner.max_bytes
+    }
+
     /// Stores a message; when this answers, the outcome is synced to disk. Appends that wait at
     /// the same time share one sync.
     ///

@@ -1,0 +1,140 @@
+//! The agent's own process in the words that every Prometheus client uses (`process_*`).
+//!
+//! The library's own collector brings five more crates for seven numbers of `/proc/self` (proc(5)).
+
+use std::collections::HashMap;
+use std::fs;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{Counter, Gauge, Opts};
+use rustix::param::{clock_ticks_per_second, page_size};
+use rustix::process::{Resource, getrlimit};
+
+const STARTED: &str = "When the process started, since the epoch.";
+
+/// Reads `/proc/self` at each scrape. What the system does not tell is left out.
+pub struct Process {
+    /// One family stands for all: the registry tells collectors apart by what they describe.
+    described: Vec<Desc>,
+    /// Seconds since the epoch; fixed for the life of the process.
+    started: Option<f64>,
+}
+
+impl Process {
+    /// A collector for this process.
+    pub fn new() -> Self {
+        let name = "process_start_time_seconds".to_owned();
+        let described = Desc::new(name, STARTED.to_owned(), Vec::new(), HashMap::default());
+        Self { described: described.into_iter().collect(), started: started() }
+    }
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What `/proc/self/stat` says, counted from the field after the command's name (field 3 of proc(5)).
+struct Stat(Vec<u64>);
+
+impl Stat {
+    fn read() -> Option<Self> {
+        let text = fs::read_to_string("/proc/self/stat").ok()?;
+        // The name may hold blanks and brackets: the last bracket ends it.
+        let (_, fields) = text.rsplit_once(')')?;
+        // The state is a letter, and some fields are negative: what is no count is never asked for.
+        Some(Self(fields.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect()))
+    }
+
+    /// Field `number` of proc(5), from 3.
+    fn field(&self, number: usize) -> Option<u64> {
+        self.0.get(number.checked_sub(3)?).copied()
+    }
+}
+
+fn seconds(ticks: u64) -> f64 {
+    crate::view::count(ticks) / crate::view::count(clock_ticks_per_second())
+}
+
+/// When the process started: the boot, and field 22 after it.
+fn started() -> Option<f64> {
+    let boot = fs::read_to_string("/proc/stat").ok()?;
+    let boot: f64 =
+        boot.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    Some(boot + seconds(Stat::read()?.field(22)?))
+}
+
+impl Collector for Process {
+    fn desc(&self) -> Vec<&Desc> {
+        self.described.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let stat = Stat::read();
+        let field = |number| stat.as_ref().and_then(|stat| stat.field(number));
+        let page = u64::try_from(page_size()).unwrap_or(4_096);
+        let open =
+            fs::read_dir("/proc/self/fd").ok().and_then(|open| u64::try_from(open.count()).ok());
+        let limit = getrlimit(Resource::Nofile).current.map(crate::view::count);
+        let cpu = field(14).zip(field(15)).map(|(user, system)| seconds(user + system));
+        let gauges = [
+            ("open_fds", "Open file descriptors.", open.map(crate::view::count)),
+            ("max_fds", "The most file descriptors it may open.", limit),
+            ("virtual_memory_bytes", "Virtual memory.", field(23).map(crate::view::count)),
+            (
+                "resident_memory_bytes",
+                "Resident memory.",
+                field(24).map(|pages| crate::view::count(pages * page)),
+            ),
+            ("threads", "Threads.", field(20).map(crate::view::count)),
+            ("start_time_seconds", STARTED, self.started),
+        ];
+        let named = |name: &str, help: &str| Opts::new(name, help).namespace("process");
+        let mut families = Vec::new();
+        for (name, help, value) in gauges {
+            let (Some(value), Ok(gauge)) = (value, Gauge::with_opts(named(name, help))) else {
+                continue;
+            };
+            gauge.set(value);
+            families.extend(gauge.collect());
+        }
+        if let (Some(cpu), Ok(counter)) =
+            (cpu, Counter::with_opts(named("cpu_seconds_total", "Time on the processor.")))
+        {
+            counter.inc_by(cpu);
+            families.extend(counter.collect());
+        }
+        families
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_described() {
+        let families = Process::new().collect();
+        let names: Vec<&str> = families.iter().map(MetricFamily::name).collect();
+        assert_eq!(
+            names,
+            [
+                "process_open_fds",
+                "process_max_fds",
+                "process_virtual_memory_bytes",
+                "process_resident_memory_bytes",
+                "process_threads",
+                "process_start_time_seconds",
+                "process_cpu_seconds_total"
+            ]
+        );
+        let value = |at: usize| families[at].get_metric()[0].get_gauge().get_value();
+        assert!(value(0) >= 3.0 && value(0) <= value(1), "{} of {}", value(0), value(1));
+        assert!(value(3) > 1e5 && value(3) <= value(2), "{} of {}", value(3), value(2));
+        let now = std::time::SystemTime::now();
+        let now = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        assert!(value(5) <= now + 1.0 && value(5) > now - 3_600.0, "{} at {now}", value(5));
+    }
+}
