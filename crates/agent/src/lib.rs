@@ -9,6 +9,7 @@ pub mod config;
 mod demo;
 pub mod fleet;
 pub mod forward;
+pub mod hand_in;
 pub mod http;
 pub mod ledger;
 pub mod logging;

@@ -14,6 +14,8 @@ use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
 };
 
+use crate::hand_in::Way;
+
 /// The prefix of all names.
 pub const PREFIX: &str = "modemfleet";
 
@@ -46,6 +48,7 @@ pub struct Metrics {
     last_ack: GaugeVec,
     recovery: IntCounterVec,
     set_aside: IntCounterVec,
+    handed_in: IntCounterVec,
 }
 
 /// Makes families and registers them. A name or help that Prometheus refuses is a mistake in this
@@ -131,10 +134,16 @@ impl Metrics {
             last_ack,
             recovery: make.counter("recovery_actions_total", "Means of recovery used, by whether they brought the modem back.", &["modem", "action", "outcome"])?,
             set_aside: make.counter("messages_set_aside_total", "Messages taken out of the way until the next start; they stay on disk.", &["reason"])?,
+            handed_in: make.counter("hand_in_total", "Messages handed in, by way and by what became of them.", &["way", "result"])?,
             registry,
         };
         for reason in ["refused", "poison"] {
             bump(&metrics.set_aside, &[reason], 0);
+        }
+        for way in [Way::Http, Way::Mqtt] {
+            for result in ["accepted", "dropped", "refused", "failed"] {
+                bump(&metrics.handed_in, &[way.as_str(), result], 0);
+            }
         }
         for action in ["add", "remove"] {
             metrics.hotplug.get_metric_with_label_values(&[action])?;
@@ -150,6 +159,11 @@ impl Metrics {
     /// A modem's task panicked.
     pub fn panicked(&self, modem: &str) {
         bump(&self.panics, &[modem], 1);
+    }
+
+    /// A message was handed in, or tried to be.
+    pub fn handed_in(&self, way: Way, result: &str) {
+        bump(&self.handed_in, &[way.as_str(), result], 1);
     }
 
     /// A message was taken out of the way.

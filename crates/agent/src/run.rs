@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Fleet};
 use crate::forward;
+use crate::hand_in::HandIn;
 use crate::http::{self, App, Token};
 use crate::ledger::FileLedger;
 use crate::logging;
@@ -180,7 +181,12 @@ impl Agent {
         let forwarders = forward::forwarders(&fleet, &view, &metrics, &stop);
         let app = App {
             waiting: forwarders.iter().map(forward::Forwarder::waiting).collect(),
-            fleet: Arc::clone(&fleet),
+            hand_in: HandIn::new(
+                Arc::clone(&fleet),
+                view.clone(),
+                Arc::clone(&metrics),
+                stop.clone(),
+            ),
             view: view.clone(),
             metrics: Arc::clone(&metrics),
             token: token.as_ref().map(Token::new),

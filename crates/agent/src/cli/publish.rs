@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::client::{Call, Client, ClientError, Target, TargetError, converse, encode};
 use crate::config::Name;
-use crate::http::MAX_PAYLOAD;
+use crate::hand_in::MAX_PAYLOAD;
 use crate::{complain, wrong};
 
 /// The most bytes of a topic that is sent to the agent at all. A modem takes 1,024.

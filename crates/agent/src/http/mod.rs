@@ -22,14 +22,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
-use crate::config::Fleet;
+use crate::hand_in::{HandIn, MAX_PAYLOAD};
 use crate::metrics::Metrics;
 use crate::view::View;
 
 pub use token::Token;
-
-/// The largest payload of a message (the modems' limit), in bytes.
-pub const MAX_PAYLOAD: usize = 10_240;
 
 /// No request takes longer than one fsync of a slow card; a client that sends its body drop by drop
 /// is cut off.
@@ -45,8 +42,8 @@ const READY_AGE: Duration = Duration::from_secs(300);
 /// What the handlers work with.
 #[derive(Clone)]
 pub struct App {
-    /// The fleet file, for its routes.
-    pub fleet: Arc<Fleet>,
+    /// Where messages are handed in.
+    pub hand_in: HandIn,
     /// What is true now.
     pub view: View,
     /// What is counted.

@@ -1,22 +1,17 @@
 //! `POST /api/v1/publish`: a message is answered once it is on disk.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
-use queue::{
-    AppendError, DEFAULT_PRIORITY, MAX_NAME, MAX_PRIORITY, NewMessage, Outcome, StoreError,
-};
+use queue::{AppendError, DEFAULT_PRIORITY, MAX_NAME, MAX_PRIORITY, Outcome};
 use serde_json::{Value, json};
 
-use super::{ApiError, App, MAX_PAYLOAD};
+use super::{ApiError, App};
 use crate::config::{self, Name, SessionId};
-use crate::forward::{route_lane, session_lane};
-
-/// The longest topic, in bytes: the modems' limit.
-const MAX_TOPIC: usize = 1_024;
+use crate::hand_in::{MAX_TOPIC, Refusal, Submission, Way};
 
 /// A request's parameters, checked.
 struct Params {
@@ -38,58 +33,23 @@ pub(super) async fn publish(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    if app.stop.is_cancelled() {
-        return Err(ApiError::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "ending",
-            "the agent is ending",
-        ));
-    }
     let params = Params::parse(query.as_deref().unwrap_or_default())?;
-    if body.len() > MAX_PAYLOAD {
-        let message =
-            format!("the payload has {} bytes, and at most {MAX_PAYLOAD} fit", body.len());
-        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message));
-    }
-    let message = NewMessage {
-        lane: lane(&app, &params)?,
+    let submission = Submission {
         qos: params.qos,
         retain: params.retain,
+        session: params.session,
+        ttl: params.ttl,
         priority: params.priority,
-        expires_at: params.ttl.and_then(|ttl| SystemTime::now().checked_add(ttl)),
         key: idempotency_key(&headers)?,
-        ..NewMessage::new("", params.topic, body)
+        ..Submission::new(params.topic, body)
     };
-    let receipt = app.view.queue.append(message).await.map_err(refused)?;
+    let receipt = app.hand_in.take(Way::Http, submission).await.map_err(refused)?;
     let id = receipt.id.to_string();
     let answer = match receipt.outcome {
         Outcome::Stored | Outcome::Duplicate => json!({ "id": id }),
         Outcome::Dropped => json!({ "id": id, "dropped": true }),
     };
     Ok((StatusCode::ACCEPTED, Json(answer)))
-}
-
-/// Where the message waits: for its session, or by the first route that matches.
-fn lane(app: &App, params: &Params) -> Result<String, ApiError> {
-    if let Some(session) = &params.session {
-        return match app.view.session(session) {
-            Some(_) => Ok(session_lane(session)),
-            None => {
-                let known: Vec<String> =
-                    app.view.sessions().map(|session| session.id.to_string()).collect();
-                let message =
-                    format!("there is no session {session}; there are: {}", known.join(", "));
-                Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_session", message))
-            }
-        };
-    }
-    match app.fleet.route(&params.topic) {
-        Some(route) if !route.to.is_empty() => Ok(route_lane(route)),
-        _ => {
-            let message = format!("no route matches the topic {:?}", params.topic);
-            Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "no_route", message))
-        }
-    }
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
@@ -107,23 +67,22 @@ fn bad(code: &'static str, message: impl Into<String>) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, code, message)
 }
 
-/// What a failed append means to the caller.
-fn refused(error: AppendError) -> ApiError {
-    let words = modem::session::Chain(&error).to_string();
-    match error {
-        AppendError::Full { .. } => ApiError::new(StatusCode::TOO_MANY_REQUESTS, "full", words),
-        AppendError::TooLarge { .. } => {
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", words)
+/// What a refusal is in HTTP.
+fn refused(refusal: Refusal) -> ApiError {
+    let words = modem::session::Chain(&refusal).to_string();
+    let (status, code) = match refusal {
+        Refusal::Ending => (StatusCode::SERVICE_UNAVAILABLE, "ending"),
+        Refusal::Topic { .. } => (StatusCode::BAD_REQUEST, "topic"),
+        Refusal::UnknownSession { .. } => (StatusCode::NOT_FOUND, "unknown_session"),
+        Refusal::NoRoute { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "no_route"),
+        Refusal::TooLarge { .. } | Refusal::Queue(AppendError::TooLarge { .. }) => {
+            (StatusCode::PAYLOAD_TOO_LARGE, "too_large")
         }
-        AppendError::Invalid(_) => bad("invalid", words),
-        AppendError::Store(StoreError::Closed) => {
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "ending", "the agent is ending")
-        }
-        AppendError::Store(_) => {
-            tracing::error!("a message could not be stored: {words}");
-            ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "disk", words)
-        }
-    }
+        Refusal::Queue(AppendError::Full { .. }) => (StatusCode::TOO_MANY_REQUESTS, "full"),
+        Refusal::Queue(AppendError::Invalid(_)) => (StatusCode::BAD_REQUEST, "invalid"),
+        Refusal::Queue(AppendError::Store(_)) => (StatusCode::INSUFFICIENT_STORAGE, "disk"),
+    };
+    ApiError::new(status, code, words)
 }
 
 impl Params {

@@ -1,0 +1,290 @@
+//! Hand-in: what every way in does with a message, whoever brought it.
+//!
+//! A message is checked, given its lane, and appended to the queue; the answer comes once it is on disk.
+//! HTTP and MQTT differ only in how they read a message and how they say what became of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use queue::{
+    AppendError, DEFAULT_PRIORITY, InvalidMessage, NewMessage, Outcome, Receipt, StoreError,
+    WhenFull,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, Fleet, SessionId};
+use crate::forward::{route_lane, session_lane};
+use crate::metrics::Metrics;
+use crate::view::View;
+
+/// The largest payload of a message (the modems' limit), in bytes.
+pub const MAX_PAYLOAD: usize = 10_240;
+
+/// The longest topic, in bytes: the modems' limit.
+pub const MAX_TOPIC: usize = 1_024;
+
+/// How a message came in, in the words of the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// `POST /api/v1/publish`, over TCP or the unix socket.
+    Http,
+    /// The MQTT listener.
+    Mqtt,
+}
+
+impl Way {
+    /// The way in the words of the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Mqtt => "mqtt",
+        }
+    }
+}
+
+/// A message as an application hands it in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submission {
+    /// Where it goes.
+    pub topic: String,
+    /// Any bytes, at most [`MAX_PAYLOAD`].
+    pub payload: Vec<u8>,
+    /// 0, 1 or 2: how the modem publishes it.
+    pub qos: u8,
+    /// Whether the broker keeps it.
+    pub retain: bool,
+    /// The session that it waits for, whatever the routes say.
+    pub session: Option<SessionId>,
+    /// How long it is worth sending.
+    pub ttl: Option<Duration>,
+    /// 0 to [`queue::MAX_PRIORITY`].
+    pub priority: u8,
+    /// A second message with a remembered key stores nothing.
+    pub key: Option<String>,
+}
+
+impl Submission {
+    /// A message of QoS 1 that takes its route, never expires and has no key.
+    pub fn new(topic: impl Into<String>, payload: impl Into<Vec<u8>>) -> Self {
+        Self {
+            topic: topic.into(),
+            payload: payload.into(),
+            qos: 1,
+            retain: false,
+            session: None,
+            ttl: None,
+            priority: DEFAULT_PRIORITY,
+            key: None,
+        }
+    }
+}
+
+/// Why a message was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The agent is ending.
+    #[error("the agent is ending")]
+    Ending,
+    /// The topic is too long, or no topic.
+    #[error("the topic {} is not valid: {reason}", shown(topic))]
+    Topic {
+        /// The topic.
+        topic: String,
+        /// The end of a sentence.
+        reason: &'static str,
+    },
+    /// The payload is longer than a modem takes.
+    #[error("the payload has {bytes} bytes, and at most {MAX_PAYLOAD} fit")]
+    TooLarge {
+        /// Its length.
+        bytes: usize,
+    },
+    /// The fleet has no such session.
+    #[error("there is no session {session}; there are: {known}")]
+    UnknownSession {
+        /// The session asked for.
+        session: SessionId,
+        /// Those there are.
+        known: String,
+    },
+    /// No route matches.
+    #[error("no route matches the topic {topic:?}")]
+    NoRoute {
+        /// The topic.
+        topic: String,
+    },
+    /// The queue did not take it.
+    #[error(transparent)]
+    Queue(AppendError),
+}
+
+/// The beginning of a topic that may be long and may hold anything.
+fn shown(topic: &str) -> String {
+    let mut shown: String = topic.chars().take(64).collect();
+    if shown.len() < topic.len() {
+        shown.push('…');
+    }
+    format!("{shown:?}")
+}
+
+impl From<AppendError> for Refusal {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Store(StoreError::Closed) => Self::Ending,
+            AppendError::Invalid(InvalidMessage::Topic { .. }) => {
+                Self::Topic { topic: String::new(), reason: "must not be longer than 1024 bytes" }
+            }
+            error => Self::Queue(error),
+        }
+    }
+}
+
+impl Refusal {
+    /// Whether the queue is full: what is refused now may be taken later.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Queue(AppendError::Full { .. }))
+    }
+
+    /// Whether the disk failed, which is nobody's fault who hands in.
+    pub fn is_disk(&self) -> bool {
+        matches!(self, Self::Queue(AppendError::Store(_)))
+    }
+}
+
+/// Where messages are handed in; a cheap handle, to be cloned.
+#[derive(Clone)]
+pub struct HandIn {
+    fleet: Arc<Fleet>,
+    view: View,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+    /// Accounted bytes of the messages that are on their way to the disk.
+    on_their_way: Arc<AtomicU64>,
+}
+
+impl HandIn {
+    /// Hand-in by this fleet's routes into the queue of `view`, until `stop`.
+    pub fn new(
+        fleet: Arc<Fleet>,
+        view: View,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { fleet, view, metrics, stop, on_their_way: Arc::default() }
+    }
+
+    /// Takes a message; when this answers, it is on disk or was given up by the queue's policy
+    /// ([`Outcome::Dropped`]). Calls that are polled for the first time in some order are appended in
+    /// that order.
+    ///
+    /// # Errors
+    /// [`Refusal`]; the message was then not taken.
+    ///
+    /// # Cancel safety
+    /// A dropped call may or may not have taken the message.
+    pub async fn take(&self, way: Way, submission: Submission) -> Result<Receipt, Refusal> {
+        let taken = self.append(submission).await;
+        let result = match &taken {
+            Ok(Receipt { outcome: Outcome::Stored | Outcome::Duplicate, .. }) => "accepted",
+            Ok(Receipt { outcome: Outcome::Dropped, .. }) => "dropped",
+            Err(refusal) if refusal.is_disk() => "failed",
+            Err(_) => "refused",
+        };
+        if let Err(refusal) = &taken
+            && refusal.is_disk()
+        {
+            let words = modem::session::Chain(refusal);
+            tracing::error!("a message could not be stored: {words}");
+        }
+        self.metrics.handed_in(way, result);
+        taken
+    }
+
+    /// Whether a message of this topic would find its way now; what becomes of it is not told.
+    ///
+    /// # Errors
+    /// [`Refusal`], as [`Self::take`] would say it.
+    pub fn check(&self, submission: &Submission) -> Result<(), Refusal> {
+        self.checked(submission)?;
+        self.lane(submission).map(drop)
+    }
+
+    /// Whether a message of this size fits surely, with all that is on its way. A queue that drops
+    /// instead of refusing always has room.
+    pub fn has_room(&self, submission: &Submission) -> bool {
+        let config = &self.fleet.queue;
+        if config.when_full != WhenFull::Reject {
+            return true;
+        }
+        let size = size(submission).saturating_add(self.on_their_way.load(Ordering::Relaxed));
+        self.view.queue.stat().bytes.saturating_add(size) <= config.max_bytes
+    }
+
+    async fn append(&self, submission: Submission) -> Result<Receipt, Refusal> {
+        if self.stop.is_cancelled() {
+            return Err(Refusal::Ending);
+        }
+        self.checked(&submission)?;
+        let message = NewMessage {
+            lane: self.lane(&submission)?,
+            qos: submission.qos,
+            retain: submission.retain,
+            priority: submission.priority,
+            expires_at: submission.ttl.and_then(|ttl| SystemTime::now().checked_add(ttl)),
+            key: submission.key,
+            ..NewMessage::new("", submission.topic, submission.payload)
+        };
+        let _on_its_way = OnItsWay::new(&self.on_their_way, message.size());
+        Ok(self.view.queue.append(message).await?)
+    }
+
+    fn checked(&self, submission: &Submission) -> Result<(), Refusal> {
+        let topic = &submission.topic;
+        config::check_name(topic)
+            .map_err(|reason| Refusal::Topic { topic: topic.clone(), reason })?;
+        let bytes = submission.payload.len();
+        if bytes > MAX_PAYLOAD { Err(Refusal::TooLarge { bytes }) } else { Ok(()) }
+    }
+
+    /// Where a message waits: for its session, or by the first route that matches.
+    fn lane(&self, submission: &Submission) -> Result<String, Refusal> {
+        if let Some(session) = &submission.session {
+            if self.view.session(session).is_some() {
+                return Ok(session_lane(session));
+            }
+            let known: Vec<String> = self.view.sessions().map(|s| s.id.to_string()).collect();
+            let known = known.join(", ");
+            return Err(Refusal::UnknownSession { session: session.clone(), known });
+        }
+        match self.fleet.route(&submission.topic) {
+            Some(route) if !route.to.is_empty() => Ok(route_lane(route)),
+            _ => Err(Refusal::NoRoute { topic: submission.topic.clone() }),
+        }
+    }
+}
+
+/// What a submission costs against the queue's bound.
+fn size(submission: &Submission) -> u64 {
+    let bytes = submission.topic.len().saturating_add(submission.payload.len());
+    u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(queue::OVERHEAD)
+}
+
+/// Counts a message's bytes while it is on its way to the disk.
+struct OnItsWay<'a> {
+    all: &'a AtomicU64,
+    bytes: u64,
+}
+
+impl<'a> OnItsWay<'a> {
+    fn new(all: &'a AtomicU64, bytes: u64) -> Self {
+        all.fetch_add(bytes, Ordering::Relaxed);
+        Self { all, bytes }
+    }
+}
+
+impl Drop for OnItsWay<'_> {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
