@@ -16,6 +16,7 @@
 
 mod agent;
 mod binary;
+mod browser;
 mod http;
 mod lab;
 mod metrics;
@@ -28,6 +29,7 @@ mod wait;
 
 pub use agent::{Agent, Site};
 pub use binary::modemfleet;
+pub use browser::Browser;
 pub use http::{Answer, Http, read_answer};
 pub use lab::Lab;
 pub use metrics::{Sample, Scrape};

@@ -80,6 +80,12 @@ const NEEDS: &[Need] = &[
         for_crate: None,
     },
     Need {
+        probe: Probe::Program("chromedriver"),
+        packages: &["chromium", "chromium-driver"],
+        why: "the browser that the status page is tested in",
+        for_crate: None,
+    },
+    Need {
         probe: Probe::Program("promtool"),
         packages: &["prometheus"],
         why: "checks the metrics, and runs the rules and dashboards against a real agent",
@@ -278,7 +284,15 @@ mod tests {
 
     #[test]
     fn a_package_that_brings_two_programs_is_named_once() {
-        let expected = ["gcc", "libc6-dev", "mosquitto", "mosquitto-clients", "prometheus"];
+        let expected = [
+            "gcc",
+            "libc6-dev",
+            "mosquitto",
+            "mosquitto-clients",
+            "chromium",
+            "chromium-driver",
+            "prometheus",
+        ];
         assert_eq!(packages(&absent("")), expected);
     }
 

@@ -10,6 +10,7 @@ mod demo;
 pub mod fleet;
 pub mod forward;
 pub mod hand_in;
+pub mod history;
 pub mod http;
 pub mod ledger;
 pub mod logging;

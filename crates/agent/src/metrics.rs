@@ -3,7 +3,8 @@
 //! What is counted as it happens lives here; what is a state (signal, registration, queue) is read
 //! from its owner at each scrape, by [`crate::view`]. A scrape never talks to a modem.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use modem::observe::{
@@ -28,9 +29,20 @@ const PUBLISH_BUCKETS: [f64; 7] = [0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0];
 /// From a booted modem (milliseconds) to one that is still booting (half a minute).
 const DETECTION_BUCKETS: [f64; 7] = [0.1, 0.25, 0.5, 1.0, 4.0, 15.0, 60.0];
 
+/// What happened on a modem, for those who ask the agent itself: a counter of the library can be
+/// scraped but not read.
+#[derive(Debug, Clone, Default)]
+pub struct Activity {
+    /// Means of recovery used.
+    pub recoveries: u64,
+    /// When the broker last acknowledged a publish, in seconds since the epoch, by session.
+    pub last_ack: BTreeMap<String, f64>,
+}
+
 /// All families that are counted.
 pub struct Metrics {
     registry: Registry,
+    activity: Mutex<BTreeMap<String, Activity>>,
     detection: Histogram,
     ready: Histogram,
     hotplug: IntCounterVec,
@@ -136,6 +148,7 @@ impl Metrics {
             set_aside: make.counter("messages_set_aside_total", "Messages taken out of the way until the next start; they stay on disk.", &["reason"])?,
             handed_in: make.counter("hand_in_total", "Messages handed in, by way and by what became of them.", &["way", "result"])?,
             registry,
+            activity: Mutex::default(),
         };
         for reason in ["refused", "poison"] {
             bump(&metrics.set_aside, &[reason], 0);
@@ -169,6 +182,17 @@ impl Metrics {
     /// A message was taken out of the way.
     pub fn set_aside(&self, reason: &str) {
         bump(&self.set_aside, &[reason], 1);
+    }
+
+    /// What a modem's row of the status page tells beside its state.
+    pub fn activity(&self, modem: &str) -> Activity {
+        let all = self.activity.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(modem).cloned().unwrap_or_default()
+    }
+
+    fn note(&self, modem: &str, note: impl FnOnce(&mut Activity)) {
+        let mut all = self.activity.lock().unwrap_or_else(PoisonError::into_inner);
+        note(all.entry(modem.to_owned()).or_default());
     }
 
     /// The observer of one modem. Known label values start at 0, so that `rate()` sees the first event.
@@ -251,6 +275,9 @@ impl Observer for ModemMetrics {
         {
             gauge.set(now.as_secs_f64());
         }
+        self.metrics.note(&self.modem, |activity| {
+            activity.last_ack.insert(session.to_owned(), now.as_secs_f64());
+        });
     }
 
     fn received(&self, session: &str, message: Received) {
@@ -277,6 +304,7 @@ impl Observer for ModemMetrics {
     fn recovery(&self, action: RecoveryAction, cured: bool) {
         let outcome = if cured { "cured" } else { "failed" };
         bump(&self.metrics.recovery, &[&self.modem, action.as_str(), outcome], 1);
+        self.metrics.note(&self.modem, |activity| activity.recoveries += 1);
     }
 
     fn implausible(&self, count: u32) {

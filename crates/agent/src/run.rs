@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Fleet};
 use crate::forward;
 use crate::hand_in::HandIn;
-use crate::http::{self, App, Token};
+use crate::history::History;
+use crate::http::{self, App, Pages, Token};
 use crate::ledger::FileLedger;
 use crate::logging;
 use crate::metrics::Metrics;
@@ -180,6 +181,7 @@ impl Agent {
         let fleet = Arc::new(fleet);
         let forwarders = forward::forwarders(&fleet, &view, &metrics, &stop);
         let app = App {
+            gateway: fleet.gateway.clone(),
             waiting: forwarders.iter().map(forward::Forwarder::waiting).collect(),
             hand_in: HandIn::new(
                 Arc::clone(&fleet),
@@ -189,10 +191,16 @@ impl Agent {
             ),
             view: view.clone(),
             metrics: Arc::clone(&metrics),
+            history: Arc::new(History::default()),
+            pages: Pages::default(),
             token: token.as_ref().map(Token::new),
             stop: stop.clone(),
         };
         agent.listen(&fleet.http, &app).await?;
+        agent.services.spawn(async move {
+            app.history.keep(&app.view, &app.stop).await;
+            Ok(())
+        });
         for forwarder in forwarders {
             agent.services.spawn(async move {
                 forwarder.run().await;

@@ -14,8 +14,9 @@ use queue::Queue;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
-use crate::config::SessionId;
-use crate::metrics::PREFIX;
+use crate::config::{Name, SessionId};
+use crate::history::{self, History};
+use crate::metrics::{Activity, Metrics, PREFIX};
 
 /// One modem as others see it.
 #[derive(Clone)]
@@ -68,35 +69,55 @@ impl View {
         self.sessions().find(|session| session.id == *id)
     }
 
-    /// The fleet for `GET /api/v1/modems`.
-    pub fn json(&self) -> Value {
-        let modems: Vec<Value> = self.modems.iter().map(ModemView::json).collect();
-        json!({ "modems": modems, "queue": queue_json(&self.queue) })
+    /// The fleet for `GET /api/v1/modems` and the status page.
+    pub fn json(&self, gateway: &Name, metrics: &Metrics, history: &History) -> Value {
+        let modem =
+            |modem: &ModemView| modem.json(&metrics.activity(&modem.name), history.of(&modem.name));
+        let modems: Vec<Value> = self.modems.iter().map(modem).collect();
+        json!({
+            "gateway": gateway.as_str(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "modems": modems,
+            "queue": queue_json(&self.queue),
+        })
     }
 }
 
 impl ModemView {
-    fn json(&self) -> Value {
+    fn json(&self, activity: &Activity, history: Vec<Option<f64>>) -> Value {
         let mut object = Map::new();
-        object.insert("name".to_owned(), json!(self.name));
-        object.insert("port".to_owned(), json!(self.port));
+        let mut put = |key: &str, value: Value| object.insert(key.to_owned(), value);
+        put("name", json!(self.name));
+        put("port", json!(self.port));
+        if let Some((measure, dbm)) = history::signal(&self.snapshot.borrow()) {
+            put("signal", json!({ "measure": measure, "dbm": dbm }));
+        }
+        put("signal_history_dbm", json!(history));
+        put("recoveries", json!(activity.recoveries));
+        put("sessions", self.sessions.iter().map(|session| session.json(activity)).collect());
         if let Ok(Value::Object(snapshot)) = serde_json::to_value(&*self.snapshot.borrow()) {
             object.extend(snapshot);
         }
-        let session = |session: &SessionView| {
-            let state = session.state();
-            let mut object = json!({
-                "name": session.id.session.as_str(),
-                "broker": session.broker,
-                "phase": state.phase,
-                "connected": state.is_connected(),
-            });
-            if let (Some(reason), Value::Object(object)) = (state.reason, &mut object) {
-                object.insert("reason".to_owned(), json!(reason));
-            }
-            object
-        };
-        object.insert("sessions".to_owned(), self.sessions.iter().map(session).collect());
+        Value::Object(object)
+    }
+}
+
+impl SessionView {
+    fn json(&self, activity: &Activity) -> Value {
+        let state = self.state();
+        let name = self.id.session.as_str();
+        let mut object = Map::new();
+        let mut put = |key: &str, value: Value| object.insert(key.to_owned(), value);
+        put("name", json!(name));
+        put("broker", json!(self.broker));
+        put("phase", json!(state.phase));
+        put("connected", json!(state.is_connected()));
+        if let Some(reason) = state.reason {
+            put("reason", json!(reason));
+        }
+        if let Some(when) = activity.last_ack.get(name) {
+            put("last_ack_timestamp_seconds", json!(when));
+        }
         Value::Object(object)
     }
 }
@@ -109,7 +130,12 @@ fn queue_json(queue: &Queue) -> Value {
         .map(|(reason, count)| (reason.to_owned(), json!(count)))
         .into_iter()
         .collect();
-    let mut object = json!({ "messages": stat.messages, "bytes": stat.bytes, "dropped": dropped });
+    let mut object = json!({
+        "messages": stat.messages,
+        "bytes": stat.bytes,
+        "limit_bytes": queue.max_bytes(),
+        "dropped": dropped,
+    });
     if let (Some(age), Value::Object(object)) = (oldest_age(queue), &mut object) {
         object.insert("oldest_age_seconds".to_owned(), json!(age.as_secs()));
     }

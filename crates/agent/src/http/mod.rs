@@ -1,5 +1,6 @@
 //! The HTTP server: metrics, health, and the API for local applications.
 
+mod page;
 mod publish;
 mod token;
 
@@ -22,10 +23,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
+use crate::config::Name;
 use crate::hand_in::{HandIn, MAX_PAYLOAD};
+use crate::history::History;
 use crate::metrics::Metrics;
 use crate::view::View;
 
+pub use page::Pages;
 pub use token::Token;
 
 /// No request takes longer than one fsync of a slow card; a client that sends its body drop by drop
@@ -42,12 +46,18 @@ const READY_AGE: Duration = Duration::from_secs(300);
 /// What the handlers work with.
 #[derive(Clone)]
 pub struct App {
+    /// The gateway's name.
+    pub gateway: Name,
     /// Where messages are handed in.
     pub hand_in: HandIn,
     /// What is true now.
     pub view: View,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// The last hour's signals.
+    pub history: Arc<History>,
+    /// Places for open status pages.
+    pub pages: Pages,
     /// What a caller of the API must show.
     pub token: Option<Token>,
     /// For each lane, since when a message waits that a connected session of it could carry.
@@ -81,6 +91,10 @@ impl IntoResponse for ApiError {
 /// All routes.
 pub fn router(app: App) -> Router {
     let api = Router::new()
+        .route("/", get(page::html))
+        .route("/page.css", get(page::css))
+        .route("/page.js", get(page::script))
+        .route("/api/v1/events", get(page::events))
         .route("/api/v1/modems", get(modems))
         .route("/api/v1/publish", post(publish::publish))
         .layer(middleware::from_fn_with_state(app.clone(), token::required));
@@ -136,7 +150,7 @@ async fn json_errors(request: Request, next: Next) -> Response {
 }
 
 async fn modems(State(app): State<App>) -> axum::Json<Value> {
-    axum::Json(app.view.json())
+    axum::Json(page::fleet(&app))
 }
 
 /// The text format; a scrape reads what is cached and never talks to a modem.

@@ -1,9 +1,11 @@
 //! The token that a caller of the API shows beyond loopback.
 
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
@@ -28,12 +30,23 @@ impl Token {
 /// Lets a request through that shows the token, where there is one.
 pub(super) async fn required(State(app): State<App>, request: Request, next: Next) -> Response {
     let Some(token) = &app.token else { return next.run(request).await };
-    let shown = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    match shown.and_then(|value| value.strip_prefix("Bearer ")) {
-        Some(shown) if token.fits(shown) => next.run(request).await,
-        _ => {
-            let message = "show the token: `Authorization: Bearer …`";
-            ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message).into_response()
-        }
+    if shown(request.headers()).is_some_and(|shown| token.fits(&shown)) {
+        return next.run(request).await;
     }
+    let message = "show the token: `Authorization: Bearer …`, or as the password of any user";
+    let refused = ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message);
+    // A browser then asks a person for it, and shows it to the page's stream as well.
+    ([(header::WWW_AUTHENTICATE, "Basic realm=\"modemfleet\"")], refused).into_response()
+}
+
+/// What the caller shows: a bearer token (RFC 6750 §2.1), or the password of HTTP Basic (RFC 7617 §2).
+fn shown(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, rest) = value.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(rest.to_owned());
+    }
+    let basic = scheme.eq_ignore_ascii_case("basic").then_some(rest)?;
+    let pair = String::from_utf8(STANDARD.decode(basic.trim()).ok()?).ok()?;
+    pair.split_once(':').map(|(_, password)| password.to_owned())
 }

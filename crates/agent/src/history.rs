@@ -1,0 +1,88 @@
+//! The last hour of each modem's signal, a value a minute, for the status page's lines.
+//!
+//! Prometheus keeps the real history; this is what a person sees who has only the gateway.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use modem::Snapshot;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::view::View;
+
+/// Time between two values.
+const STEP: Duration = Duration::from_secs(60);
+
+/// Values kept: an hour's.
+const KEPT: usize = 60;
+
+/// What was measured: in LTE and 5G the reference signal tells more than the total power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    /// Reference signal received power.
+    Rsrp,
+    /// Received signal strength.
+    Rssi,
+}
+
+/// The signals of all modems over the last hour.
+#[derive(Debug, Default)]
+pub struct History(Mutex<BTreeMap<String, VecDeque<Option<f64>>>>);
+
+impl History {
+    /// Notes the present signals, and again each minute until told to stop.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the notes; what was noted stays.
+    pub async fn keep(&self, view: &View, stop: &CancellationToken) {
+        let mut step = tokio::time::interval(STEP);
+        // Both arms are cancel safe, and none awaits in its body.
+        while tokio::select! { _ = step.tick() => true, () = stop.cancelled() => false } {
+            for modem in view.modems.iter() {
+                let signal = signal(&modem.snapshot.borrow()).map(|(_, dbm)| dbm);
+                self.note(&modem.name, signal);
+            }
+        }
+    }
+
+    fn note(&self, modem: &str, dbm: Option<f64>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let values = all.entry(modem.to_owned()).or_default();
+        values.push_back(dbm);
+        while values.len() > KEPT {
+            values.pop_front();
+        }
+    }
+
+    /// A value a minute, the oldest first, in dBm; `None` where the modem told none.
+    pub fn of(&self, modem: &str) -> Vec<Option<f64>> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(modem).map(|values| values.iter().copied().collect()).unwrap_or_default()
+    }
+}
+
+/// The signal that tells most of a modem now: in dBm.
+pub fn signal(snapshot: &Snapshot) -> Option<(Measure, f64)> {
+    let rsrp = || snapshot.signals.iter().find_map(|s| s.rsrp_dbm).map(|dbm| (Measure::Rsrp, dbm));
+    let rssi = || snapshot.signals.iter().find_map(|s| s.rssi_dbm).map(|dbm| (Measure::Rssi, dbm));
+    rsrp().or_else(rssi)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_hour_is_kept_and_gaps_stay_gaps() {
+        let history = History::default();
+        assert_eq!(history.of("north"), []);
+        for minute in 0..70 {
+            history.note("north", (minute != 69).then(|| f64::from(minute) - 120.0));
+        }
+        let values = history.of("north");
+        assert_eq!((values.len(), values[0], values[59]), (60, Some(-110.0), None));
+    }
+}
