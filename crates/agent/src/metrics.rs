@@ -145,7 +145,7 @@ impl Metrics {
             received: make.counter("mqtt_received_total", "Messages received.", &["modem", "session"])?,
             last_ack,
             recovery: make.counter("recovery_actions_total", "Means of recovery used, by whether they brought the modem back.", &["modem", "action", "outcome"])?,
-            set_aside: make.counter("messages_set_aside_total", "Messages taken out of the way until the next start; they stay on disk.", &["reason"])?,
+            set_aside: make.counter("messages_set_aside_total", "Messages taken out of the way; they stay on disk until they are brought back or purged.", &["reason"])?,
             handed_in: make.counter("hand_in_total", "Messages handed in, by way and by what became of them.", &["way", "result"])?,
             registry,
             activity: Mutex::default(),

@@ -92,12 +92,7 @@ fn start(fleet: Fleet, plugins: &[&Plugin]) -> anyhow::Result<ExitCode> {
 }
 
 fn open_queue(config: &config::Queue) -> anyhow::Result<Queue> {
-    let queue = queue::Config {
-        dir: config.path.clone(),
-        max_bytes: config.max_bytes,
-        when_full: config.when_full,
-    };
-    Queue::open(queue)
+    Queue::open(config.config())
         .with_context(|| format!("could not open the queue in {}", config.path.display()))
 }
 

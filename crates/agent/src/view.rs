@@ -134,6 +134,7 @@ fn queue_json(queue: &Queue) -> Value {
         "messages": stat.messages,
         "bytes": stat.bytes,
         "limit_bytes": queue.max_bytes(),
+        "set_aside": stat.aside.messages,
         "dropped": dropped,
     });
     if let (Some(age), Value::Object(object)) = (oldest_age(queue), &mut object) {
@@ -311,6 +312,12 @@ fn queue_families(families: &mut Families, queue: &Queue) {
         "The most bytes the queue takes (queue.max_bytes).",
         &[],
         count(queue.max_bytes()),
+    );
+    families.gauge(
+        "queue_set_aside_messages",
+        "Of the messages in the queue, those that were set aside until somebody requeues or purges them.",
+        &[],
+        count(stat.aside.messages),
     );
     if let Some(oldest) = stat.oldest {
         let when = oldest.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();

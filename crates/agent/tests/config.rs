@@ -177,6 +177,12 @@ fn values_of_the_gateway() {
         (top("queue: { max_bytes: ¶lots }"), "such as `64MiB`"),
         (top("queue: { max_bytes: ¶10 }"), "at least 1"),
         (top("queue: { when_full: ¶drop-oldest }"), "did you mean `drop_oldest`"),
+        (top("queue: { max_messages: ¶0 }"), "at least 1"),
+        (top("queue: { max_messages: ¶many }"), "must be a number of messages"),
+        (top("queue: { max_age: ¶1s }"), "must be 1m to"),
+        (top("queue: { fsync: ¶sometimes }"), "must be `always`, `interval` or `off`"),
+        (top("queue: { fsync: interval, fsync_interval: ¶1h }"), "must be 10ms to 10m"),
+        (top("queue: { ¶fsync_interval: 1s }"), "has no meaning without `fsync: interval`"),
         ("gateway: g\n¶modems: {}\n".to_owned(), "there are no modems"),
     ]);
 }
@@ -382,6 +388,7 @@ fn values_of_routes() {
 fn what_is_taken_with_a_warning() {
     for (marked, phrase) in [
         (top("queue: { when_full: ¶drop_oldest }"), "deletes messages"),
+        (top("queue: { fsync: ¶off }"), "a power loss takes acknowledged messages"),
         (
             aliyun("        host: ¶a1zjhbLfSbW.iot-as-mqtt.cn-shanghai.aliyuncs.com\n"),
             "belongs to the product `a1zjhbLfSbW`",

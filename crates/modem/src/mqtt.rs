@@ -184,6 +184,11 @@ impl MqttError {
         }
     }
 
+    /// Whether the modem's code is one that it tells after a broker closed the connection.
+    pub fn is_kick(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code.kick)
+    }
+
     /// Whether a session that could not open for this reason never will as it is configured.
     pub fn is_hopeless(&self) -> bool {
         matches!(self, Self::ClientIdTooLong { .. } | Self::Unsendable { .. })

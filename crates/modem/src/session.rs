@@ -419,13 +419,25 @@ impl Session {
         }
     }
 
-    /// The URC that follows a failed publish tells whether the broker closed the connection.
-    async fn who_broke_it(&mut self, ground: &mut Ground<'_>) -> DisconnectReason {
+    /// The URC that follows a failed publish tells whether the broker closed the connection; and whether
+    /// that speaks against the message.
+    async fn who_broke_it(
+        &mut self,
+        ground: &mut Ground<'_>,
+        error: &MqttError,
+    ) -> (DisconnectReason, bool) {
         let lost = tokio::time::timeout(LOST_FOLLOWS, ground.lost.recv());
-        match self.while_down(lost).await {
-            Ok(Some(Lost { by_broker: true, .. })) => DisconnectReason::Broker,
-            _ => DisconnectReason::Network,
-        }
+        let (reason, accused) = match self.while_down(lost).await {
+            Ok(Some(Lost { by_broker: true, .. })) => {
+                (DisconnectReason::Broker, error.may_accuse_message())
+            }
+            // Another cause, or the modem is going: it was not the message.
+            Ok(_) => (DisconnectReason::Network, false),
+            // No URC came: the code of the failed publish is all there is.
+            Err(_) => (DisconnectReason::Network, error.is_kick()),
+        };
+        // A modem that has lost its network tells causes that mean nothing.
+        (reason, accused && *ground.registered.borrow())
     }
 
     /// Publishes one message and tells its sender.
@@ -458,8 +470,7 @@ impl Session {
         // Down before its sender hears of it, so that the message is not handed over here again.
         let words = Chain(&error).to_string();
         self.stand(SessionPhase::BackingOff, Some(words.clone()));
-        let reason = self.who_broke_it(ground).await;
-        let by_broker = reason == DisconnectReason::Broker && error.may_accuse_message();
+        let (reason, by_broker) = self.who_broke_it(ground, &error).await;
         job.done(Outcome::Lost { by_broker });
         // Some firmware sends one more OK after an operation that failed this way.
         ground.at.doubt().await;

@@ -5,7 +5,7 @@
 
 use std::{error::Error, path::PathBuf, time::Duration};
 
-use queue::{Config, NewMessage, Queue, WhenFull};
+use queue::{Config, NewMessage, Queue};
 use tokio::{task::JoinSet, time::Instant};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -61,7 +61,7 @@ async fn head(queue: &Queue) -> Outcome<()> {
 }
 
 fn open(dir: PathBuf) -> Outcome<Queue> {
-    Ok(Queue::open(Config { dir, max_bytes: 1 << 40, when_full: WhenFull::Reject })?)
+    Ok(Queue::open(Config { max_bytes: 1 << 40, ..Config::new(dir) })?)
 }
 
 fn message() -> NewMessage {

@@ -69,6 +69,9 @@ pub enum InvalidMessage {
         /// Its length in bytes.
         length: usize,
     },
+    /// The lane is the one in which messages are kept that were set aside.
+    #[error("the lane name {:?} is reserved", crate::message::ASIDE)]
+    Reserved,
     /// The topic is longer than [`MAX_TOPIC`](crate::MAX_TOPIC).
     #[error("a topic of {length} bytes is too long (at most {})", crate::MAX_TOPIC)]
     Topic {
@@ -93,10 +96,15 @@ pub enum InvalidMessage {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AppendError {
     /// There is no room and the policy gives up nothing for it. Try again once something is acked.
-    #[error("could not append: the queue holds its {max_bytes} bytes")]
+    #[error(
+        "could not append: the queue is full, with at most {max_bytes} bytes{}",
+        max_messages.map_or_else(String::new, |most| format!(" and {most} messages"))
+    )]
     Full {
         /// The bound of the queue in bytes.
         max_bytes: u64,
+        /// Its bound in messages, where it has one.
+        max_messages: Option<u64>,
     },
     /// It would not fit into an empty queue.
     #[error("could not append a message of {size} bytes: at most {max_bytes} fit")]

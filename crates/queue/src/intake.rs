@@ -41,17 +41,34 @@ pub(crate) enum Write {
         result: Result<Receipt, AppendError>,
         answer: oneshot::Sender<Result<Receipt, AppendError>>,
     },
-    Ack {
+    Change {
         id: MessageId,
+        change: Change,
         found: bool,
         answer: oneshot::Sender<Result<bool, StoreError>>,
     },
-    Transfer {
-        id: MessageId,
-        lane: String,
-        found: bool,
-        answer: oneshot::Sender<Result<bool, StoreError>>,
-    },
+}
+
+/// What is done to a message that is there.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// Somebody else is responsible for it: it leaves.
+    Ack,
+    /// It goes to another lane.
+    Transfer { lane: String },
+    /// It is taken out of the way.
+    SetAside { reason: String, words: String },
+    /// It comes back from there.
+    Requeue,
+    /// It is given up.
+    Purge,
+}
+
+impl Change {
+    /// Whether it makes room on a full disk.
+    pub(crate) fn makes_room(&self) -> bool {
+        matches!(self, Self::Ack | Self::Purge)
+    }
 }
 
 impl Write {
@@ -59,9 +76,7 @@ impl Write {
     pub(crate) fn settle(self) {
         match self {
             Self::Put { result, answer, .. } => drop(answer.send(result)),
-            Self::Ack { found, answer, .. } | Self::Transfer { found, answer, .. } => {
-                drop(answer.send(Ok(found)));
-            }
+            Self::Change { found, answer, .. } => drop(answer.send(Ok(found))),
         }
     }
 
@@ -69,9 +84,7 @@ impl Write {
     pub(crate) fn fail(self, error: &StoreError) {
         match self {
             Self::Put { answer, .. } => drop(answer.send(Err(error.clone().into()))),
-            Self::Ack { answer, .. } | Self::Transfer { answer, .. } => {
-                drop(answer.send(Err(error.clone())));
-            }
+            Self::Change { answer, .. } => drop(answer.send(Err(error.clone()))),
         }
     }
 }
@@ -102,7 +115,7 @@ impl Intake {
     /// Puts a command at the end, with its permit if its kind needs one; the permit goes back when
     /// the writer takes the command. False if the line is closed: the command is then gone.
     ///
-    /// Acks, releases and transfers need no permit: there are at most as many as leases, and each
+    /// Acks, releases and other changes need no permit: there are at most as many as leases, and each
     /// takes a few bytes.
     pub(crate) fn push(&self, command: Command, permit: Option<OwnedSemaphorePermit>) -> bool {
         let mut line = self.lock();

@@ -6,9 +6,9 @@
 //! delivered at least once, and in order while each lease is acked before the next is taken.
 //!
 //! ```
-//! # use queue::{Config, NewMessage, Queue, WhenFull};
+//! # use queue::{Config, NewMessage, Queue};
 //! # async fn example(dir: std::path::PathBuf) -> Result<(), Box<dyn std::error::Error>> {
-//! let queue = Queue::open(Config { dir, max_bytes: 64 << 20, when_full: WhenFull::Reject })?;
+//! let queue = Queue::open(Config::new(dir))?;
 //! queue.append(NewMessage::new("north", "sensors/door", "open")).await?;
 //! for lease in queue.lease("north", 16).await? {
 //!     // … send it; then:
@@ -26,9 +26,11 @@
 //! messages, so that opening reads the same few pages whatever the backlog.
 //!
 //! # Invariants
-//! - Nothing is answered before it is synced; a failed commit accepts nothing, on disk or in memory.
-//! - Nothing is leased before it is synced, and no message is leased twice at a time.
-//! - What expires or is evicted is counted; a leased message is neither.
+//! - Nothing is answered or leased before it is committed, and under [`Fsync::Always`] synced; a failed
+//!   commit accepts nothing, on disk or in memory.
+//! - No message is leased twice at a time.
+//! - What expires, ages out or is evicted is counted; a leased message is none of these.
+//! - A message that was set aside keeps its lane and its place in the order, and is in nobody's way.
 
 mod error;
 mod inspect;
@@ -49,7 +51,7 @@ pub use message::{
     DEFAULT_PRIORITY, Lease, MAX_NAME, MAX_PRIORITY, MAX_TOPIC, MessageId, NewMessage, OVERHEAD,
     Outcome, Receipt,
 };
-pub use queue::{Config, Queue, WhenFull};
+pub use queue::{Config, Fsync, Queue, WhenFull};
 pub use stat::{Dropped, LaneStat, Stat};
 pub use uuid::Error as InvalidId;
 pub use writer::{MAX_LEASES, REMEMBERED_KEYS};

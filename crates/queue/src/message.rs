@@ -131,10 +131,24 @@ impl NewMessage {
     }
 }
 
-/// Refuses a lane name that is too long to be an index entry.
+/// The lane of messages that were set aside. Nobody may put one there or lease from it.
+pub(crate) const ASIDE: &str = "(aside)";
+
+/// The longest reason or explanation that is kept with a message set aside, in bytes.
+const MAX_WORDS: usize = 400;
+
+/// The beginning of a text, at most [`MAX_WORDS`] bytes.
+pub(crate) fn cut(text: &str) -> String {
+    text.get(..text.floor_char_boundary(MAX_WORDS)).unwrap_or_default().to_owned()
+}
+
+/// Refuses a lane name that is too long to be an index entry, and the one that is ours.
 pub(crate) fn check_lane(lane: &str) -> Result<(), InvalidMessage> {
     if lane.len() > MAX_NAME {
         return Err(InvalidMessage::Lane { length: lane.len() });
+    }
+    if lane == ASIDE {
+        return Err(InvalidMessage::Reserved);
     }
     Ok(())
 }

@@ -5,14 +5,14 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::{
     error::{AppendError, OpenError, StoreError},
-    intake::{self, Command, Write},
+    intake::{self, Change, Command, Write},
     lock::DirLock,
     message::{self, Lease, MAX_SIZE, MessageId, NewMessage, Receipt},
     stat::Stat,
@@ -28,8 +28,48 @@ pub struct Config {
     /// The most it holds, in bytes as accounted (see [`OVERHEAD`](crate::OVERHEAD)). The file may
     /// be somewhat larger, and keeps the space of its fullest time for reuse.
     pub max_bytes: u64,
+    /// The most messages it holds; `None`: as many as fit into `max_bytes`.
+    pub max_messages: Option<u64>,
+    /// How old a message may become by the wall clock before it is dropped, leased ones apart;
+    /// `None`: as old as it likes. A clock that jumps forward ages them all.
+    pub max_age: Option<Duration>,
     /// Who gives way when it is full.
     pub when_full: WhenFull,
+    /// When what is written reaches the disk.
+    pub fsync: Fsync,
+    /// How often the file is looked through for damage; after an unclean stop it is at once.
+    /// `None`: never.
+    pub check: Option<Duration>,
+}
+
+impl Config {
+    /// 64 MiB in `dir`, of any age, every commit synced, full means refused, and checked daily.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            max_bytes: 64 << 20,
+            max_messages: None,
+            max_age: None,
+            when_full: WhenFull::default(),
+            fsync: Fsync::default(),
+            check: Some(Duration::from_secs(24 * 60 * 60)),
+        }
+    }
+}
+
+/// When what is written reaches the disk, and so what a power loss takes. A killed process loses
+/// nothing under any of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fsync {
+    /// Before it is answered: nothing that was answered is lost.
+    #[default]
+    Always,
+    /// So often: what was answered since the last time is lost, and what was acked since then comes
+    /// once more. The file stays whole.
+    Interval(Duration),
+    /// When the system likes: the file may be torn as well. It is then moved aside, and what can be
+    /// read is saved.
+    Off,
 }
 
 /// Who gives way when the queue is full.
@@ -83,7 +123,7 @@ impl Queue {
         prepare: impl FnOnce(&Store),
     ) -> Result<Self, OpenError> {
         let lock = DirLock::acquire(&config.dir)?;
-        let store = Store::open(&config.dir)?;
+        let store = Store::open(&config.dir, config.fsync)?;
         crate::lock::sync_dir(&config.dir)
             .map_err(|source| OpenError::Prepare { path: config.dir.clone(), source })?;
         prepare(&store);
@@ -157,8 +197,7 @@ impl Queue {
         &self,
         id: MessageId,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
-        let (answer, found) = oneshot::channel();
-        self.push_now(Command::Write(Write::Ack { id, found: false, answer }), found)
+        self.change(id, Change::Ack)
     }
 
     /// Ends a lease: the message is again the next of its lane in its old place. `Ok(false)` if it
@@ -188,9 +227,57 @@ impl Queue {
     /// A dropped call may or may not have moved the message; it is in one lane or the other.
     pub async fn transfer(&self, id: MessageId, lane: &str) -> Result<bool, AppendError> {
         message::check_lane(lane)?;
-        let (answer, found) = oneshot::channel();
-        let write = Write::Transfer { id, lane: lane.to_owned(), found: false, answer };
-        Ok(self.push_now(Command::Write(write), found).await?)
+        Ok(self.change(id, Change::Transfer { lane: lane.to_owned() }).await?)
+    }
+
+    /// Sets a message aside, on disk: a lease on it ends, no lane hands it out and it blocks none,
+    /// until [`Queue::requeue`]. It counts against the bounds and its time runs on. `reason` is a
+    /// word to sort by, `words` say more; both are cut to a few hundred bytes. `Ok(false)` if there
+    /// is none of this id, or it is aside already.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the message is then where it was.
+    ///
+    /// # Cancel safety
+    /// As for [`Queue::ack`].
+    pub fn set_aside(
+        &self,
+        id: MessageId,
+        reason: &str,
+        words: &str,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
+        let (reason, words) = (message::cut(reason), message::cut(words));
+        self.change(id, Change::SetAside { reason, words })
+    }
+
+    /// Brings a message that was set aside back into its lane, in its old place. `Ok(false)` if no
+    /// such one is aside.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the message is then still aside.
+    ///
+    /// # Cancel safety
+    /// As for [`Queue::ack`].
+    pub fn requeue(
+        &self,
+        id: MessageId,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
+        self.change(id, Change::Requeue)
+    }
+
+    /// Removes a message unsent and counts it as dropped. `Ok(false)` if there is none of this id,
+    /// or it is leased: then it is on its way.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the message is then still there.
+    ///
+    /// # Cancel safety
+    /// As for [`Queue::ack`].
+    pub fn purge(
+        &self,
+        id: MessageId,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
+        self.change(id, Change::Purge)
     }
 
     /// The figures of now, from memory.
@@ -222,6 +309,16 @@ impl Queue {
             true => Ok(()),
             false => Err(StoreError::Closed),
         }
+    }
+
+    fn change(
+        &self,
+        id: MessageId,
+        change: Change,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
+        let (answer, found) = oneshot::channel();
+        let write = Write::Change { id, change, found: false, answer };
+        self.push_now(Command::Write(write), found)
     }
 
     /// Sends the command at once; the future only waits for its answer.

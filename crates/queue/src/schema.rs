@@ -4,25 +4,26 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::error::{OpenError, StoreError};
+use crate::{
+    error::{OpenError, StoreError},
+    queue::Fsync,
+};
 
 /// The store's file inside the queue's directory.
 pub(crate) const FILE: &str = "queue.db";
 
 /// The format this program writes, kept in `user_version`.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// Marks the file as ours (`application_id`): "mfqu".
 const APPLICATION: i64 = 0x6d66_7175;
 
-/// Page size and vacuum mode act on an empty file only, and only before WAL is on. Commits are
-/// synced (`full`); 2 KiB pages and short checkpoints keep what a small commit writes small, and
+/// Page size and vacuum mode act on an empty file only, and only before WAL is on. 2 KiB pages and short checkpoints keep what a small commit writes small, and
 /// the log keeps its space so that an ack needs none on a full disk.
 const SETTINGS: &str = "
     pragma page_size = 2048;
     pragma auto_vacuum = none;
     pragma journal_mode = wal;
-    pragma synchronous = full;
     pragma wal_autocheckpoint = 512;
     pragma journal_size_limit = 8388608;
     pragma temp_store = memory;
@@ -64,18 +65,41 @@ const TABLES: &str = "
     ) strict;
 ";
 
+/// Since version 2: what was set aside, beside its row in `message`, which is in a bucket of the
+/// lane `(aside)` meanwhile. Made last: the tables of both versions have the same root pages.
+const ASIDE: &str = "
+    create table aside (
+        seq    integer primary key,
+        lane   text not null,
+        reason text not null,
+        words  text not null,
+        at     integer not null
+    ) strict;
+";
+
 /// Opens the file for the one writer, and makes it if there is none.
-pub(crate) fn open(path: &Path) -> Result<Connection, OpenError> {
+pub(crate) fn open(path: &Path, fsync: Fsync) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(|e| failed(path, e))?;
-    if check_version(&conn, path)? == 0 {
-        create(&conn).map_err(|e| failed(path, e))?;
-    } else {
-        conn.execute_batch(SETTINGS).map_err(|e| failed(path, e))?;
+    match check_version(&conn, path)? {
+        0 => create(&conn),
+        1 => conn.execute_batch(SETTINGS).and_then(|()| upgrade(&conn)),
+        _ => conn.execute_batch(SETTINGS),
     }
+    .and_then(|()| conn.execute_batch(synchronous(fsync)))
+    .map_err(|e| failed(path, e))?;
     Ok(conn)
+}
+
+/// `full` syncs the log at each commit, `normal` before its pages go into the file, `off` never.
+fn synchronous(fsync: Fsync) -> &'static str {
+    match fsync {
+        Fsync::Always => "pragma synchronous = full",
+        Fsync::Interval(_) => "pragma synchronous = normal",
+        Fsync::Off => "pragma synchronous = off",
+    }
 }
 
 /// Opens an existing file to look at; nothing can be changed through it.
@@ -111,8 +135,15 @@ fn check_version(conn: &Connection, path: &Path) -> Result<i64, OpenError> {
 fn create(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch(SETTINGS)?;
     conn.execute_batch(&format!(
-        "begin immediate; {TABLES}
+        "begin immediate; {TABLES} {ASIDE}
          pragma application_id = {APPLICATION}; pragma user_version = {VERSION}; commit;"
+    ))
+}
+
+/// Brings a file of version 1 up to date, whole or not at all.
+fn upgrade(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch(&format!(
+        "begin immediate; {ASIDE} pragma user_version = {VERSION}; commit;"
     ))
 }
 

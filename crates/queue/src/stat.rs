@@ -9,15 +9,20 @@ pub struct Stat {
     pub messages: u64,
     /// Their accounted size in bytes (see [`OVERHEAD`](crate::OVERHEAD)).
     pub bytes: u64,
-    /// When the message that is first in order was appended, by the wall clock of that time.
+    /// When the message that is first in order was appended, by the wall clock of that time; one
+    /// that was set aside is not asked.
     pub oldest: Option<SystemTime>,
     /// Messages handed out and not yet acked or released.
     pub leased: u64,
     /// Messages given up since the queue was opened.
     pub dropped: Dropped,
-    /// Transactions synced to disk since the queue was opened.
+    /// Of the messages held, those that were set aside.
+    pub aside: LaneStat,
+    /// Transactions committed since the queue was opened.
     pub commits: u64,
-    /// What each lane holds; lanes that ran empty stay until the queue is opened anew.
+    /// Syncs that the system refused since the queue was opened, under [`Fsync::Interval`](crate::Fsync::Interval).
+    pub failed_syncs: u64,
+    /// What each lane holds, without what was set aside; lanes that ran empty stay until the queue is opened anew.
     pub lanes: BTreeMap<Arc<str>, LaneStat>,
 }
 
@@ -35,13 +40,34 @@ pub struct LaneStat {
 pub struct Dropped {
     /// Evicted for a newer message, or sacrificed at hand-in, because the queue was full.
     pub full: u64,
-    /// Their time was over.
+    /// Their time to live was over.
     pub expired: u64,
+    /// They were older than the queue keeps any.
+    pub age: u64,
+    /// An operator removed them.
+    pub purged: u64,
+    /// They could not be read from a damaged file.
+    pub damaged: u64,
 }
 
 impl Dropped {
     /// The counts with their names, as a metric's label wants them.
-    pub fn by_reason(&self) -> [(&'static str, u64); 2] {
-        [("full", self.full), ("expired", self.expired)]
+    pub fn by_reason(&self) -> [(&'static str, u64); 5] {
+        [
+            ("full", self.full),
+            ("expired", self.expired),
+            ("age", self.age),
+            ("purged", self.purged),
+            ("damaged", self.damaged),
+        ]
+    }
+
+    /// Counts what another part counted.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.full = self.full.saturating_add(other.full);
+        self.expired = self.expired.saturating_add(other.expired);
+        self.age = self.age.saturating_add(other.age);
+        self.purged = self.purged.saturating_add(other.purged);
+        self.damaged = self.damaged.saturating_add(other.damaged);
     }
 }

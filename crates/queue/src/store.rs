@@ -1,12 +1,18 @@
 //! The statements: what the writer says to SQLite, one function each, and nothing it decides.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::{
     error::OpenError,
     message::{MessageId, NewMessage},
+    queue::Fsync,
     schema,
     tally::{Amount, Bucket, BucketId},
 };
@@ -18,6 +24,7 @@ pub(crate) type Seq = i64;
 #[derive(Debug)]
 pub(crate) struct Store {
     conn: Connection,
+    path: PathBuf,
     #[cfg(test)]
     pub(crate) faults: Arc<std::sync::atomic::AtomicU32>,
 }
@@ -51,12 +58,14 @@ const LOCATED: &str = "seq, bucket, size, expires_at, id";
 const STORED: &str = "seq, bucket, size, expires_at, id, topic, payload, qos, retain, appended_at";
 
 impl Store {
-    pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
-        let conn = schema::open(&dir.join(schema::FILE))?;
+    pub(crate) fn open(dir: &Path, fsync: Fsync) -> Result<Self, OpenError> {
+        let path = dir.join(schema::FILE);
+        let conn = schema::open(&path, fsync)?;
         // All statements stay prepared; the default of 16 would prepare some anew each time.
         conn.set_prepared_statement_cache_capacity(32);
         Ok(Self {
             conn,
+            path,
             #[cfg(test)]
             faults: Arc::default(),
         })
@@ -66,11 +75,19 @@ impl Store {
         self.conn.prepare_cached("begin immediate")?.execute([]).map(drop)
     }
 
-    /// When this returns, all since `begin` is synced to disk.
+    /// When this returns, all since `begin` is synced to disk, under [`Fsync::Always`].
     pub(crate) fn commit(&self) -> rusqlite::Result<()> {
         #[cfg(test)]
         tests::fail_if_told(&self.faults)?;
         self.conn.prepare_cached("commit")?.execute([]).map(drop)
+    }
+
+    /// Syncs what was committed: the log holds all that is not in the file. SQLite locks the file
+    /// and its index and not the log, so that another descriptor of the log does no harm.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        File::open(log)?.sync_data()
     }
 
     /// Undoes all since `begin`. Some failures have undone it already.
@@ -192,6 +209,49 @@ impl Store {
             .query_row([now], |row| row.get(0))
     }
 
+    /// The first messages in order, with the milliseconds of the Unix epoch of their append.
+    pub(crate) fn first(&self, most: u64) -> rusqlite::Result<Vec<(Located, i64)>> {
+        self.conn
+            .prepare_cached(&format!(
+                "select {LOCATED}, appended_at from message order by seq limit ?"
+            ))?
+            .query_map([to_i64(most)], |row| Ok((located(row)?, row.get(5)?)))?
+            .collect()
+    }
+
+    /// When the message at `seq` was appended.
+    pub(crate) fn appended_at(&self, seq: Seq) -> rusqlite::Result<Option<i64>> {
+        self.conn
+            .prepare_cached("select appended_at from message where seq = ?")?
+            .query_row([seq], |row| row.get(0))
+            .optional()
+    }
+
+    /// Notes why the message at `seq` is set aside, and where it came from.
+    pub(crate) fn put_aside(
+        &self,
+        seq: Seq,
+        lane: &str,
+        reason: &str,
+        words: &str,
+        now: i64,
+    ) -> rusqlite::Result<()> {
+        self.conn
+            .prepare_cached(
+                "insert into aside (seq, lane, reason, words, at) values (?, ?, ?, ?, ?)",
+            )?
+            .execute(params![seq, lane, reason, words, now])
+            .map(drop)
+    }
+
+    /// Forgets why the message at `seq` was set aside; answers the lane it came from.
+    pub(crate) fn take_aside(&self, seq: Seq) -> rusqlite::Result<Option<String>> {
+        self.conn
+            .prepare_cached("delete from aside where seq = ? returning lane")?
+            .query_row([seq], |row| row.get(0))
+            .optional()
+    }
+
     /// When the oldest message was appended, by order and not by clock.
     pub(crate) fn oldest(&self) -> rusqlite::Result<Option<i64>> {
         self.conn
@@ -264,7 +324,12 @@ impl Store {
         self.conn.flush_prepared_statement_cache();
         // Answers a row (busy, pages in the log, pages moved) that says nothing a close could act on.
         self.conn.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))?;
-        self.conn.close().map_err(|(_, error)| error)
+        self.conn.close().map_err(|(_, error)| error)?;
+        // An orderly end is whole whatever the policy. With the connection gone, no lock is lost.
+        if let Err(error) = File::open(&self.path).and_then(|file| file.sync_all()) {
+            tracing::warn!(error = %error, "could not sync the queue's file at its end");
+        }
+        Ok(())
     }
 }
 

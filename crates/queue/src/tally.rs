@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use crate::message::ASIDE;
+
 /// A bucket's row id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct BucketId(pub(crate) i64);
@@ -116,10 +118,30 @@ impl Tally {
         changed.into_iter().filter_map(|id| self.buckets.get(&id).cloned()).collect()
     }
 
-    /// What each lane holds in all its priorities.
+    /// Whether a bucket holds what was set aside.
+    pub(crate) fn is_aside(&self, id: BucketId) -> bool {
+        self.bucket(id).is_some_and(|bucket| &*bucket.lane == ASIDE)
+    }
+
+    /// What is set aside.
+    pub(crate) fn aside(&self) -> Amount {
+        let mut all = Amount::default();
+        for bucket in self.buckets.values().filter(|bucket| &*bucket.lane == ASIDE) {
+            all.messages = all.messages.saturating_add(bucket.held.messages);
+            all.bytes = all.bytes.saturating_add(bucket.held.bytes);
+        }
+        all
+    }
+
+    /// The buckets of all lanes that hold something.
+    pub(crate) fn filled(&self) -> impl Iterator<Item = &Bucket> {
+        self.buckets.values().filter(|bucket| &*bucket.lane != ASIDE && bucket.held.messages > 0)
+    }
+
+    /// What each lane holds in all its priorities, without what was set aside.
     pub(crate) fn lanes(&self) -> BTreeMap<Arc<str>, Amount> {
         let mut lanes: BTreeMap<Arc<str>, Amount> = BTreeMap::new();
-        for bucket in self.buckets.values() {
+        for bucket in self.buckets.values().filter(|bucket| &*bucket.lane != ASIDE) {
             let lane = lanes.entry(Arc::clone(&bucket.lane)).or_default();
             lane.messages = lane.messages.saturating_add(bucket.held.messages);
             lane.bytes = lane.bytes.saturating_add(bucket.held.bytes);

@@ -1,5 +1,6 @@
 //! Behaviour, seen through the handle; what needs a clock or a disk that obeys.
 
+mod aside;
 mod bounds;
 mod delivery;
 mod expiry;
@@ -43,7 +44,7 @@ impl TestClock {
 }
 
 fn config(dir: &Path, max_bytes: u64, when_full: WhenFull) -> Config {
-    Config { dir: dir.to_owned(), max_bytes, when_full }
+    Config { max_bytes, when_full, check: None, ..Config::new(dir) }
 }
 
 fn open(dir: &Path) -> Queue {

@@ -25,10 +25,14 @@ use crate::{
     tally::Tally,
 };
 
+mod change;
 mod handout;
 mod room;
+mod sweep;
+mod syncs;
 
 use room::Room;
+use syncs::Syncs;
 
 /// The most commands in one batch. Bounds how long the first of them waits for the last.
 const MAX_BATCH: usize = 256;
@@ -82,12 +86,21 @@ impl Drop for End {
     }
 }
 
+/// The most that is held.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    bytes: u64,
+    messages: Option<u64>,
+    /// In milliseconds.
+    age: Option<i64>,
+}
+
 /// The state of the thread.
 pub(crate) struct Writer {
     store: Store,
     lock: DirLock,
     clock: Clock,
-    max_bytes: u64,
+    bounds: Bounds,
     when_full: WhenFull,
     shared: Arc<Shared>,
     tally: Tally,
@@ -95,6 +108,9 @@ pub(crate) struct Writer {
     next_seq: Seq,
     /// No unleased message expires before this moment (milliseconds of the Unix epoch).
     next_expiry: Option<i64>,
+    /// Nor is one too old before this one.
+    next_age: Option<i64>,
+    syncs: Syncs,
     /// The last sweep failed: the next one waits for a command or for [`LONGEST_WAIT`].
     sweep_failed: bool,
     dropped: Dropped,
@@ -110,6 +126,7 @@ struct Draft {
     arrivals: Vec<Located>,
     dropped: Dropped,
     next_expiry: Option<i64>,
+    next_age: Option<i64>,
     changed: bool,
     leasable: bool,
 }
@@ -123,16 +140,23 @@ impl Writer {
         shared: Arc<Shared>,
     ) -> Result<Self, OpenError> {
         let failed = |e| schema::failed(&config.dir.join(schema::FILE), e);
+        let bounds = Bounds {
+            bytes: config.max_bytes,
+            messages: config.max_messages,
+            age: config.max_age.map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX)),
+        };
         let mut writer = Self {
             tally: Tally::new(store.load_buckets().map_err(failed)?),
             places: Places::default(),
             next_seq: store.last_seq().map_err(failed)?.saturating_add(1),
             next_expiry: store.next_expiry(i64::MIN).map_err(failed)?,
+            next_age: bounds.age.is_some().then_some(i64::MIN),
+            syncs: Syncs::new(config.fsync),
             sweep_failed: false,
             dropped: Dropped::default(),
             commits: 0,
             leasable: false,
-            max_bytes: config.max_bytes,
+            bounds,
             when_full: config.when_full,
             store,
             lock,
@@ -148,6 +172,7 @@ impl Writer {
         let end = End(Arc::clone(&self.shared));
         while let Taken::Batch(batch) = self.shared.intake.take(MAX_BATCH, self.patience()) {
             self.step(batch);
+            self.syncs.run(&self.store, self.commits);
         }
         if let Err(error) = self.store.close() {
             // Nothing is lost: what was answered is in the log, which the next start reads.
@@ -160,12 +185,19 @@ impl Writer {
 
     /// How long to wait for a command before expired messages want to be removed.
     fn patience(&self) -> Option<Duration> {
-        let next = self.next_expiry?;
-        if self.sweep_failed {
-            return Some(LONGEST_WAIT);
-        }
-        let wait = next.saturating_sub(millis((self.clock)()));
-        Some(Duration::from_millis(u64::try_from(wait).unwrap_or(0)).min(LONGEST_WAIT))
+        let sweep = self.next_sweep().map(|next| {
+            if self.sweep_failed {
+                return LONGEST_WAIT;
+            }
+            let wait = next.saturating_sub(millis((self.clock)()));
+            Duration::from_millis(u64::try_from(wait).unwrap_or(0)).min(LONGEST_WAIT)
+        });
+        earlier(sweep, self.syncs.patience())
+    }
+
+    /// When the next message expires or is too old.
+    fn next_sweep(&self) -> Option<i64> {
+        earlier(self.next_expiry, self.next_age)
     }
 
     fn step(&mut self, batch: Vec<Command>) {
@@ -193,7 +225,7 @@ impl Writer {
     }
 
     fn sweep_due(&self, now: i64) -> bool {
-        self.next_expiry.is_some_and(|next| next <= now)
+        self.next_sweep().is_some_and(|next| next <= now)
     }
 
     /// Makes the writes durable in one transaction, and returns those to be answered. On a full
@@ -205,8 +237,9 @@ impl Writer {
         };
         let chain: &dyn std::error::Error = &error;
         tracing::warn!(error = chain, "a commit of the queue failed");
-        let (acks, others): (Vec<_>, Vec<_>) =
-            writes.into_iter().partition(|write| matches!(write, Write::Ack { .. }));
+        let (acks, others): (Vec<_>, Vec<_>) = writes.into_iter().partition(
+            |write| matches!(write, Write::Change { change, .. } if change.makes_room()),
+        );
         let retry = matches!(error, StoreError::DiskFull(_)) && !others.is_empty();
         others.into_iter().for_each(|write| write.fail(&error));
         if !retry || acks.is_empty() {
@@ -227,7 +260,8 @@ impl Writer {
         now: i64,
     ) -> Result<Vec<Write>, (Vec<Write>, StoreError)> {
         let before = self.tally.clone();
-        let mut draft = Draft { next_expiry: self.next_expiry, ..Draft::default() };
+        let mut draft =
+            Draft { next_expiry: self.next_expiry, next_age: self.next_age, ..Draft::default() };
         let done = self.apply_all(&mut writes, now, &mut draft);
         self.sweep_failed = done.is_err();
         match done {
@@ -261,9 +295,8 @@ impl Writer {
                 Write::Put { message, id, result, .. } => {
                     *result = self.put(message, *id, now, draft)?;
                 }
-                Write::Ack { id, found, .. } => *found = self.ack(*id, draft)?,
-                Write::Transfer { id, lane, found, .. } => {
-                    *found = self.transfer(*id, lane, draft)?;
+                Write::Change { id, change, found, .. } => {
+                    *found = self.change(*id, change, now, draft)?;
                 }
             }
         }
@@ -276,9 +309,9 @@ impl Writer {
     /// The transaction is on disk: what it did in memory stays.
     fn keep(&mut self, draft: Draft) {
         draft.arrivals.into_iter().for_each(|at| self.places.arrive(at));
-        self.dropped.full = self.dropped.full.saturating_add(draft.dropped.full);
-        self.dropped.expired = self.dropped.expired.saturating_add(draft.dropped.expired);
+        self.dropped.add(draft.dropped);
         self.next_expiry = draft.next_expiry;
+        self.next_age = draft.next_age;
         self.commits = self.commits.saturating_add(u64::from(draft.changed));
         self.leasable |= draft.leasable;
     }
@@ -307,7 +340,10 @@ impl Writer {
                 draft.dropped.full = draft.dropped.full.saturating_add(1);
                 return Ok(Ok(Receipt { id, outcome: Outcome::Dropped }));
             }
-            Room::None => return Ok(Err(AppendError::Full { max_bytes: self.max_bytes })),
+            Room::None => {
+                let Bounds { bytes: max_bytes, messages: max_messages, .. } = self.bounds;
+                return Ok(Err(AppendError::Full { max_bytes, max_messages }));
+            }
         }
         let bucket = self.tally.find_or_make(&Arc::from(&*message.lane), message.priority);
         let at = Located { seq: self.next_seq, bucket, id, size, expires_at };
@@ -319,63 +355,11 @@ impl Writer {
         }
         self.tally.add(bucket, size);
         draft.expect(expires_at);
+        draft.next_age =
+            earlier(draft.next_age, self.bounds.age.map(|age| now.saturating_add(age)));
         draft.changed = true;
         draft.leasable = true;
         Ok(Ok(Receipt { id, outcome: Outcome::Stored }))
-    }
-
-    fn ack(&mut self, id: MessageId, draft: &mut Draft) -> rusqlite::Result<bool> {
-        let Some(at) = self.store.find(id)? else { return Ok(false) };
-        self.remove(at, draft)?;
-        Ok(true)
-    }
-
-    fn transfer(&mut self, id: MessageId, lane: &str, draft: &mut Draft) -> rusqlite::Result<bool> {
-        let Some(at) = self.store.find(id)? else { return Ok(false) };
-        let Some(priority) = self.tally.bucket(at.bucket).map(|bucket| bucket.priority) else {
-            return Ok(false);
-        };
-        let bucket = self.tally.find_or_make(&Arc::from(lane), priority);
-        self.store.rebucket(at.seq, bucket)?;
-        draft.undo.extend(self.places.forget(at));
-        self.tally.take(at.bucket, at.size);
-        self.tally.add(bucket, at.size);
-        // A second move of the same message in this transaction supersedes the first.
-        draft.arrivals.retain(|arrival| arrival.seq != at.seq);
-        draft.arrivals.push(Located { bucket, ..at });
-        draft.expect(at.expires_at);
-        draft.changed = true;
-        draft.leasable = true;
-        Ok(true)
-    }
-
-    /// Takes a message out of the store and out of memory.
-    fn remove(&mut self, at: Located, draft: &mut Draft) -> rusqlite::Result<()> {
-        if self.store.remove(at.seq)? {
-            draft.undo.extend(self.places.forget(at));
-            draft.arrivals.retain(|arrival| arrival.seq != at.seq);
-            self.tally.take(at.bucket, at.size);
-            draft.changed = true;
-        }
-        Ok(())
-    }
-
-    /// Removes expired messages that nobody has leased, and finds out when to come back.
-    fn sweep(&mut self, now: i64, draft: &mut Draft) -> rusqlite::Result<()> {
-        // Leased ones are in the way at the head of the index: look that much further.
-        let most = self.places.leased().saturating_add(SWEEP);
-        let expired = self.store.expired(now, most)?;
-        let more = u64::try_from(expired.len()).is_ok_and(|found| found >= most);
-        for at in expired {
-            if !self.places.is_leased(at.id) {
-                self.remove(at, draft)?;
-                draft.dropped.expired = draft.dropped.expired.saturating_add(1);
-            }
-        }
-        draft.next_expiry = if more { Some(now) } else { self.store.next_expiry(now)? };
-        // What the sweep took may have kept a lease from looking further.
-        draft.leasable = true;
-        Ok(())
     }
 
     fn read(&mut self, command: Command, now: i64) -> Option<Reply> {
@@ -383,13 +367,18 @@ impl Writer {
             Command::Lease { lane, limit, answer } => {
                 Some(Reply::Lease(self.lease(&lane, limit.min(MAX_LEASES), now), answer))
             }
-            Command::Release { id, answer } => Some(Reply::Release(self.release(id), answer)),
+            Command::Release { id, answer } => Some(Reply::Release(self.release(id, now), answer)),
             Command::Write(_) => None,
         }
     }
 
-    fn release(&mut self, id: MessageId) -> bool {
+    fn release(&mut self, id: MessageId, now: i64) -> bool {
         let Some(leased) = self.places.release(id) else { return false };
+        if self.bounds.age.is_some() {
+            // The sweep passed it by as well; to look for it at each release would cost too much.
+            let soon = i64::try_from(LONGEST_WAIT.as_millis()).unwrap_or(i64::MAX);
+            self.next_age = earlier(self.next_age, Some(now.saturating_add(soon)));
+        }
         // If it expired meanwhile, the sweep has passed it by.
         if let Some(at) = leased.at.expires_at {
             self.next_expiry = Some(self.next_expiry.map_or(at, |next| next.min(at)));
@@ -398,12 +387,25 @@ impl Writer {
         true
     }
 
+    /// When the first message in order was appended that is not aside.
+    fn oldest(&self) -> rusqlite::Result<Option<i64>> {
+        if self.tally.aside().messages == 0 {
+            return self.store.oldest();
+        }
+        let mut first = None;
+        for bucket in self.tally.filled() {
+            let seq = self.store.first_after(bucket.id, 0)?.map(|at| at.seq);
+            first = earlier(first, seq);
+        }
+        first.map_or(Ok(None), |seq| self.store.appended_at(seq))
+    }
+
     /// Brings the figures up to date and wakes the watchers.
     fn publish(&mut self) {
         let oldest = match self.tally.total().messages {
             0 => None,
             // A figure is not worth an error: it is left out, and the next command will tell.
-            _ => self.store.oldest().ok().flatten().map(time),
+            _ => self.oldest().ok().flatten().map(time),
         };
         let total = self.tally.total();
         let lanes: BTreeMap<_, _> = self
@@ -412,13 +414,16 @@ impl Writer {
             .into_iter()
             .map(|(lane, held)| (lane, LaneStat { messages: held.messages, bytes: held.bytes }))
             .collect();
+        let aside = self.tally.aside();
         let stat = Stat {
             messages: total.messages,
             bytes: total.bytes,
             oldest,
             leased: self.places.leased(),
             dropped: self.dropped,
+            aside: LaneStat { messages: aside.messages, bytes: aside.bytes },
             commits: self.commits,
+            failed_syncs: self.syncs.failed,
             lanes,
         };
         *self.shared.stat.lock().unwrap_or_else(PoisonError::into_inner) = stat;
@@ -432,10 +437,7 @@ impl Writer {
 impl Draft {
     /// A message that expires at this moment is there.
     fn expect(&mut self, expires_at: Option<i64>) {
-        self.next_expiry = match (self.next_expiry, expires_at) {
-            (Some(next), Some(at)) => Some(next.min(at)),
-            (next, at) => next.or(at),
-        };
+        self.next_expiry = earlier(self.next_expiry, expires_at);
     }
 }
 
@@ -452,6 +454,14 @@ impl Reply {
             Self::Lease(handout, answer) => drop(answer.send(handout)),
             Self::Release(found, answer) => drop(answer.send(Ok(found))),
         }
+    }
+}
+
+/// The smaller of two that may be missing.
+fn earlier<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 

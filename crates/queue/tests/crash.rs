@@ -15,15 +15,14 @@ use std::{
     process::{Command, Stdio},
 };
 
-use queue::{Config, Inspector, Lease, NewMessage, Queue, WhenFull};
+use queue::{Config, Inspector, Lease, NewMessage, Queue};
 
 /// Tells the child where to write.
 const CHILD_DIR: &str = "QUEUE_TEST_CHILD_DIR";
 const KILLS: usize = 10;
 
 fn open(dir: &Path) -> Queue {
-    let dir = dir.to_owned();
-    Queue::open(Config { dir, max_bytes: 1 << 30, when_full: WhenFull::Reject }).unwrap()
+    Queue::open(Config { max_bytes: 1 << 30, ..Config::new(dir) }).unwrap()
 }
 
 fn block_on<F: Future>(future: F) -> F::Output {

@@ -9,10 +9,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use queue::{Config, OpenError, Queue, WhenFull};
+use queue::{Config, OpenError, Queue};
 
 fn config(dir: &std::path::Path) -> Config {
-    Config { dir: dir.to_owned(), max_bytes: 1 << 20, when_full: WhenFull::Reject }
+    Config { max_bytes: 1 << 20, ..Config::new(dir) }
 }
 
 #[test]

@@ -5,20 +5,18 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bytesize::ByteSize;
-
 use super::fleet::{
-    Apn, Fleet, Http, Match, Modem, Name, PdpType, Policy, Qos, Queue, Roaming, Route, SessionId,
-    WhenFull,
+    Apn, Fleet, Http, Match, Modem, Name, PdpType, Policy, Qos, Roaming, Route, SessionId,
 };
 use super::problem::{Report, Source};
-use super::raw::{RawApn, RawFleet, RawHttp, RawMatch, RawModem, RawQueue, RawRoute, RawSecret};
+use super::raw::{RawApn, RawFleet, RawHttp, RawMatch, RawModem, RawRoute, RawSecret};
 use super::shape::{join, last};
 use super::tree::Node;
 use super::words::{self, Fault};
 use super::{Context, Secrets};
 use crate::secret::{self, Ref, Rule};
 
+mod queue;
 mod session;
 
 /// The longest time the agent may take to end; systemd's default is 90 s until SIGKILL.
@@ -26,9 +24,6 @@ const MAX_GRACE: Duration = Duration::from_secs(600);
 const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 const DEFAULT_POLL: Duration = Duration::from_secs(10);
 const MAX_POLL: Duration = Duration::from_secs(3600);
-const DEFAULT_QUEUE: &str = "/var/lib/modemfleet/queue";
-const DEFAULT_QUEUE_BYTES: ByteSize = ByteSize::mib(64);
-const MIN_QUEUE_BYTES: ByteSize = ByteSize::mib(1);
 /// `sun_path` of unix(7) without its final NUL.
 const MAX_SOCKET_PATH: usize = 107;
 /// 24.008 §10.5.6.1: an APN has at most 100 octets.
@@ -42,11 +37,7 @@ pub(super) const PDP_TYPES: [(&str, PdpType); 3] =
     [("ip", PdpType::Ipv4), ("ipv6", PdpType::Ipv6), ("ipv4v6", PdpType::Ipv4v6)];
 pub(super) const QOS: [(&str, Qos); 3] =
     [("0", Qos::AtMostOnce), ("1", Qos::AtLeastOnce), ("2", Qos::ExactlyOnce)];
-pub(super) const WHEN_FULL: [(&str, WhenFull); 3] = [
-    ("reject", WhenFull::Reject),
-    ("drop_oldest", WhenFull::DropOldest),
-    ("drop_newest", WhenFull::DropNewest),
-];
+pub(super) use queue::{FSYNC, WHEN_FULL};
 
 /// Builds the fleet; `None` only where `report` has an error.
 pub(super) fn fleet(
@@ -304,30 +295,6 @@ impl Build<'_> {
             self.error(&place.at("listen"), message, Some(help.to_owned()));
         }
         Some(Http { listen: listen?, token, socket })
-    }
-
-    fn queue(&mut self, raw: &RawQueue, place: &Place<'_>) -> Queue {
-        let path = self.path(raw.path.as_deref().unwrap_or(DEFAULT_QUEUE));
-        let path = match path {
-            Ok(path) => path,
-            Err(fault) => {
-                self.fault(&place.at("path"), fault);
-                PathBuf::new()
-            }
-        };
-        let size = |text: &str| words::size(text, MIN_QUEUE_BYTES);
-        let max_bytes = self
-            .optional(place, "max_bytes", raw.max_bytes.as_ref(), size)
-            .unwrap_or(DEFAULT_QUEUE_BYTES.as_u64());
-        let word = |text: &str| words::one_of(text, &WHEN_FULL);
-        let when_full =
-            self.optional(place, "when_full", raw.when_full.as_ref(), word).unwrap_or_default();
-        if when_full == WhenFull::DropOldest {
-            let message = "`drop_oldest` deletes messages whose receipt was acknowledged";
-            let help = "`reject` tells the sender instead, which then can keep them".to_owned();
-            self.warn(&place.at("when_full"), message, Some(help));
-        }
-        Queue { path, max_bytes, when_full }
     }
 
     fn modems(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 pub use modem::mqtt::Qos;
 pub use modem::reply::PdpType;
-pub use queue::WhenFull;
+pub use queue::{Fsync, WhenFull};
 use secrecy::SecretString;
 
 use super::topic::topic_matches;
@@ -108,8 +108,28 @@ pub struct Queue {
     pub path: PathBuf,
     /// The most bytes of messages, at least 1 MiB.
     pub max_bytes: u64,
+    /// The most messages; `None`: as many as fit into `max_bytes`.
+    pub max_messages: Option<u64>,
+    /// How old a message may become.
+    pub max_age: Option<Duration>,
     /// What happens to a message that no longer fits.
     pub when_full: WhenFull,
+    /// When what is written reaches the disk.
+    pub fsync: Fsync,
+}
+
+impl Queue {
+    /// How the queue is to be opened.
+    pub fn config(&self) -> queue::Config {
+        queue::Config {
+            max_bytes: self.max_bytes,
+            max_messages: self.max_messages,
+            max_age: self.max_age,
+            when_full: self.when_full,
+            fsync: self.fsync,
+            ..queue::Config::new(&self.path)
+        }
+    }
 }
 
 /// One modem.

@@ -37,7 +37,11 @@ pub(super) struct RawHttp {
 pub(super) struct RawQueue {
     pub(super) path: Option<String>,
     pub(super) max_bytes: Option<String>,
+    pub(super) max_messages: Option<String>,
+    pub(super) max_age: Option<String>,
     pub(super) when_full: Option<String>,
+    pub(super) fsync: Option<String>,
+    pub(super) fsync_interval: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

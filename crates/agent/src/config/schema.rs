@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::build::{PDP_TYPES, QOS, ROAMING, WHEN_FULL};
+use super::build::{FSYNC, PDP_TYPES, QOS, ROAMING, WHEN_FULL};
 use super::shape::{self, Keys, Shape};
 use crate::aliyun::Method;
 
@@ -90,11 +90,23 @@ static HTTP: &[Fact] = &[
 static QUEUE: &[Fact] = &[
     may("path", Form(".+"), "Its folder. Default: /var/lib/modemfleet/queue."),
     may("max_bytes", Size, "The most bytes of messages, at least 1MiB. Default: 64MiB."),
+    may("max_messages", Digits("^[1-9][0-9]*$"), "The most messages. Default: as many as fit."),
+    may(
+        "max_age",
+        Time,
+        "How old a message may become before it is dropped, at least 1m. Default: as old as it likes.",
+    ),
     may(
         "when_full",
         Word(|| words(&WHEN_FULL)),
         "What happens to a message that no longer fits: `reject` refuses it, `drop_oldest` deletes what was acknowledged, `drop_newest` drops it and says so. Default: reject.",
     ),
+    may(
+        "fsync",
+        Word(|| words(&FSYNC)),
+        "What a power loss takes: `always` nothing that was answered, `interval` what was answered since the last interval, `off` whatever the system had not written, and the file may be torn. A killed agent loses nothing under any of them. Default: always.",
+    ),
+    may("fsync_interval", Time, "How often `fsync: interval` syncs, 10ms to 10m. Default: 1s."),
 ];
 
 static BROKER: &[Fact] = &[

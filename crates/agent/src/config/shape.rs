@@ -57,8 +57,18 @@ pub(super) static FLEET: Shape = Map(&Keys {
 pub(super) static HTTP: Keys =
     Keys { of: "`http`", keys: &[("listen", Scalar), ("token", Secret), ("socket", Scalar)] };
 
-pub(super) static QUEUE: Keys =
-    Keys { of: "`queue`", keys: &[("path", Scalar), ("max_bytes", Scalar), ("when_full", Scalar)] };
+pub(super) static QUEUE: Keys = Keys {
+    of: "`queue`",
+    keys: &[
+        ("path", Scalar),
+        ("max_bytes", Scalar),
+        ("max_messages", Scalar),
+        ("max_age", Scalar),
+        ("when_full", Scalar),
+        ("fsync", Scalar),
+        ("fsync_interval", Scalar),
+    ],
+};
 
 pub(super) static BROKER: Keys = Keys {
     of: "a broker",

@@ -46,11 +46,13 @@ pub(super) struct Target {
     /// A result stays out there and its message went elsewhere: it gets nothing more until that
     /// result is in.
     stalled: watch::Sender<bool>,
+    /// Messages of this lane that were acknowledged there.
+    acknowledged: u64,
 }
 
 impl Target {
     pub(super) fn new(id: SessionId, uplink: Uplink) -> Self {
-        Self { id, uplink, stalled: watch::Sender::new(false) }
+        Self { id, uplink, stalled: watch::Sender::new(false), acknowledged: 0 }
     }
 
     fn is_connected(&self) -> bool {
@@ -66,8 +68,9 @@ impl Target {
 #[derive(Debug, Default)]
 struct Suspicion {
     losses: u32,
-    /// The lane's count of acknowledgements at the last loss.
-    acknowledged: u64,
+    /// For each session that was lost under it, by its place in the lane: the session's count of
+    /// acknowledgements at that loss.
+    seen: HashMap<usize, u64>,
 }
 
 type Acks =
@@ -87,7 +90,6 @@ pub struct Forwarder {
     /// Suspected messages wait here until another one was acknowledged.
     suspects: BTreeMap<u64, Lease>,
     suspicions: HashMap<MessageId, Suspicion>,
-    acknowledged: u64,
     /// How many to lease ahead, and when that was done last.
     ahead: usize,
     last_lease: Instant,
@@ -134,7 +136,6 @@ impl Forwarder {
             ready: BTreeMap::new(),
             suspects: BTreeMap::new(),
             suspicions: HashMap::new(),
-            acknowledged: 0,
             ahead: AHEAD.0,
             last_lease: Instant::now(),
             retry_at: None,
@@ -294,14 +295,16 @@ impl Forwarder {
             self.window = self.window.saturating_sub(1);
         }
         if let Outcome::Acknowledged = outcome {
-            self.acknowledged(&lease);
+            self.acknowledged(&lease, target);
         } else if moved.is_none() {
-            self.failed(order, lease, outcome);
+            self.failed(order, lease, target, outcome);
         }
     }
 
-    fn acknowledged(&mut self, lease: &Lease) {
-        self.acknowledged += 1;
+    fn acknowledged(&mut self, lease: &Lease, target: usize) {
+        if let Some(target) = self.targets.get_mut(target) {
+            target.acknowledged += 1;
+        }
         self.suspicions.remove(&lease.id);
         self.ready.append(&mut self.suspects);
         // It may wait for another path meanwhile: the late result spares it the way.
@@ -327,12 +330,12 @@ impl Forwarder {
         }
     }
 
-    fn failed(&mut self, order: u64, lease: Lease, outcome: Outcome) {
+    fn failed(&mut self, order: u64, lease: Lease, target: usize, outcome: Outcome) {
         match outcome {
             Outcome::Refused(error) => {
                 self.set_aside(&lease, "refused", &Chain(&error).to_string())
             }
-            Outcome::Lost { by_broker: true } => self.suspect(order, lease),
+            Outcome::Lost { by_broker: true } => self.suspect(order, lease, target),
             Outcome::Lost { by_broker: false } | Outcome::NotSent | Outcome::Acknowledged => {
                 self.ready.insert(order, lease);
             }
@@ -341,12 +344,14 @@ impl Forwarder {
 
     /// A broker closed the session under this message. Others go first now; if they are acknowledged
     /// and this one's session is closed again and again, it is the message.
-    fn suspect(&mut self, order: u64, lease: Lease) {
+    fn suspect(&mut self, order: u64, lease: Lease, target: usize) {
+        let acknowledged = self.targets.get(target).map_or(0, |target| target.acknowledged);
         let suspicion = self.suspicions.entry(lease.id).or_default();
-        if suspicion.losses == 0 || self.acknowledged > suspicion.acknowledged {
+        // A session that acknowledged nothing since it was last lost under this message may be closed
+        // for another reason.
+        if suspicion.seen.insert(target, acknowledged).is_none_or(|seen| acknowledged > seen) {
             suspicion.losses += 1;
         }
-        suspicion.acknowledged = self.acknowledged;
         if suspicion.losses >= POISON {
             self.suspicions.remove(&lease.id);
             let words =
@@ -356,11 +361,12 @@ impl Forwarder {
         self.suspects.insert(order, lease);
     }
 
-    /// Takes a message out of the way. Its lease is kept, so the lane goes on and the message stays on
-    /// disk; the next start tries it again.
+    /// Takes a message out of the way, on disk, where the operator finds it. If the disk refuses that,
+    /// its lease is kept: the lane goes on all the same, and the next start tries it again.
     fn set_aside(&self, lease: &Lease, reason: &'static str, words: &str) {
         self.metrics.set_aside(reason);
-        tracing::error!(id = %lease.id, topic = lease.topic, "message set aside until the next start: {words}");
+        tracing::error!(id = %lease.id, topic = lease.topic, "message set aside, see `modemfleet queue inspect`: {words}");
+        drop(self.queue.set_aside(lease.id, reason, words));
     }
 
     /// A result stays out. Where another path is free the message goes there too, with the same id.

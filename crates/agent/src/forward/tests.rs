@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use modem::session::{Job, Outcome, Progress, SessionPhase, SessionState, Uplink};
-use queue::{Config, NewMessage, Queue, WhenFull};
+use queue::{Config, NewMessage, Queue};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -44,8 +44,7 @@ struct Rig {
 
 fn rig(sessions: usize) -> (Rig, Vec<Fake>) {
     let dir = tempfile::tempdir().unwrap();
-    let config = Config { dir: dir.path().into(), max_bytes: 1 << 20, when_full: WhenFull::Reject };
-    let queue = Queue::open(config).unwrap();
+    let queue = Queue::open(Config::new(dir.path())).unwrap();
     let (metrics, stop) = (Metrics::new().unwrap(), CancellationToken::new());
     let (mut targets, mut fakes) = (Vec::new(), Vec::new());
     for number in 0..sessions {
@@ -125,6 +124,7 @@ async fn a_poison_message_is_overtaken_and_set_aside_and_nothing_else_is() {
         }
     }
     rig.left(1).await;
+    assert_eq!(rig.queue.stat().aside.messages, 1);
     assert_eq!((kicks, rig.set_aside("poison")), (5, 1.0));
     delivered.sort();
     delivered.dedup();
@@ -132,6 +132,33 @@ async fn a_poison_message_is_overtaken_and_set_aside_and_nothing_else_is() {
     rig.append("later").await;
     let job = session.job().await;
     assert_eq!(job.message.topic, "later", "the lane goes on");
+}
+
+#[tokio::test]
+async fn losses_count_only_where_the_same_session_acknowledged_something_in_between() {
+    let (rig, mut fakes) = rig(2);
+    let (left, right) = fakes.split_at_mut(1);
+    let (kicker, other) = (&mut left[0], &mut right[0]);
+    rig.append("bad").await;
+    // The kicking session never acknowledges anything; the other one does, of the same lane.
+    for number in 0..10 {
+        kicker.connected(true);
+        let job = kicker.job().await;
+        assert_eq!(job.message.topic, "bad");
+        kicker.connected(false);
+        tell(&job, Progress::Done(Outcome::Lost { by_broker: true }));
+        while let Ok(behind) = kicker.jobs.try_recv() {
+            tell(&behind, Progress::Done(Outcome::NotSent));
+        }
+        rig.append(&format!("good/{number}")).await;
+        other.connected(true);
+        let job = other.job().await;
+        assert_ne!(job.message.topic, "bad", "suspects are overtaken");
+        other.connected(false);
+        tell(&job, Progress::Done(Outcome::Acknowledged));
+        rig.left(1).await;
+    }
+    assert_eq!((rig.set_aside("poison"), rig.queue.stat().aside.messages), (0.0, 0));
 }
 
 #[tokio::test]

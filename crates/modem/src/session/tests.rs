@@ -353,6 +353,32 @@ async fn who_closed_the_connection_is_known_a_moment_later() {
     assert_eq!(rig.book.count("disconnect broker"), 1);
 }
 
+/// Causes 2 and 3, and a modem that is in no network, speak against no message; a code of a kick
+/// whose URC never comes does.
+#[tokio::test(start_paused = true)]
+async fn only_a_kick_while_registered_speaks_against_the_message() {
+    for (urc, registered, accused) in [
+        (Some(true), true, true),
+        (Some(true), false, false),
+        (Some(false), true, false),
+        (None, true, true),
+        (None, false, false),
+    ] {
+        let mut rig = Rig::new(&[], &[Turn::Fails(Scope::Session)]);
+        rig.phase(SessionPhase::Connected).await;
+        rig.registered.send_replace(registered);
+        let mut news = rig.send().await;
+        rig.phase(SessionPhase::BackingOff).await;
+        if let Some(by_broker) = urc {
+            rig.lost.send(Lost { cause: "as told", by_broker }).await.unwrap();
+        }
+        let Some(Progress::Done(Outcome::Lost { by_broker })) = news.recv().await else {
+            panic!("{urc:?} {registered}: it was not lost");
+        };
+        assert_eq!(by_broker, accused, "{urc:?} {registered}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_can_never_work_is_tried_once() {
     let mut rig = Rig::new(&[Turn::TooLong], &[]);

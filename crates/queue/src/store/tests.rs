@@ -34,7 +34,7 @@ fn plan(store: &Store, sql: &str) -> String {
 #[test]
 fn hot_statements_use_an_index_and_sort_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
+    let store = Store::open(dir.path(), Fsync::Always).unwrap();
     for sql in [
         format!("select {STORED} from message {AFTER}"),
         format!("select {LOCATED} from message {AFTER} limit 1"),
@@ -52,7 +52,7 @@ fn hot_statements_use_an_index_and_sort_nothing() {
 #[test]
 fn commits_are_synced_and_logged_ahead() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
+    let store = Store::open(dir.path(), Fsync::Always).unwrap();
     let text = |sql: &str| store.conn.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
     let number = |sql: &str| store.conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(text("pragma journal_mode"), "wal");

@@ -1,7 +1,7 @@
 //! The bound and its three policies.
 
 use super::*;
-use crate::AppendError;
+use crate::{AppendError, Fsync};
 
 fn full(dir: &Path, when_full: WhenFull) -> Queue {
     Queue::open(config(dir, 1000, when_full)).unwrap()
@@ -15,7 +15,10 @@ async fn reject_says_full_until_something_is_acked() {
     store(&queue, sized(4, 400)).await;
     assert_eq!(queue.stat().bytes, 1000, "the bound is inclusive");
     let error = queue.append(sized(9, 129)).await.unwrap_err();
-    assert!(matches!(error, AppendError::Full { max_bytes: 1000 }), "{error:?}");
+    assert!(
+        matches!(error, AppendError::Full { max_bytes: 1000, max_messages: None }),
+        "{error:?}"
+    );
     assert_eq!(queue.stat().dropped.full, 0, "a refusal is no loss");
     queue.ack(first).await.unwrap();
     store(&queue, sized(4, 600)).await;
@@ -33,7 +36,7 @@ async fn drop_newest_gives_up_the_new_one_and_counts() {
     assert_eq!(receipt.outcome, Outcome::Dropped, "the key of a dropped one is not remembered");
     let stat = queue.stat();
     assert_eq!((stat.messages, stat.dropped.full), (1, 2));
-    assert_eq!(stat.dropped.by_reason(), [("full", 2), ("expired", 0)]);
+    assert_eq!(stat.dropped.by_reason()[..2], [("full", 2), ("expired", 0)]);
 }
 
 #[tokio::test]
@@ -112,4 +115,77 @@ async fn a_bound_that_shrank_is_met_by_the_next_append() {
     assert_eq!(queue.stat().bytes, 2500);
     store(&queue, sized(4, 500)).await;
     assert_eq!((queue.stat().bytes, queue.stat().dropped.full), (1000, 4));
+}
+
+fn with(dir: &Path, change: impl FnOnce(&mut Config)) -> Config {
+    let mut config = config(dir, 1 << 20, WhenFull::Reject);
+    change(&mut config);
+    config
+}
+
+#[tokio::test]
+async fn a_bound_by_count_holds_under_each_policy() {
+    for (policy, dropped) in
+        [(WhenFull::Reject, 0), (WhenFull::DropNewest, 1), (WhenFull::DropOldest, 1)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let config = with(dir.path(), |c| (c.max_messages, c.when_full) = (Some(2), policy));
+        let queue = Queue::open(config).unwrap();
+        let first = store(&queue, message("1")).await;
+        store(&queue, message("2")).await;
+        let third = queue.append(message("3")).await;
+        assert_eq!((queue.stat().messages, queue.stat().dropped.full), (2, dropped));
+        match policy {
+            WhenFull::Reject => {
+                let error = third.unwrap_err();
+                assert!(error.to_string().ends_with(" and 2 messages"), "{error}");
+            }
+            WhenFull::DropNewest => assert_eq!(third.unwrap().outcome, Outcome::Dropped),
+            WhenFull::DropOldest => assert!(!queue.ack(first).await.unwrap(), "it gave way"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_older_than_the_bound_goes_and_what_is_leased_stays() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::default());
+    let aged = || with(dir.path(), |c| c.max_age = Some(Duration::from_millis(1_000)));
+    let queue = Queue::open_with(aged(), clock.clock(), |_| {}).unwrap();
+    let leased = store(&queue, message("leased")).await;
+    queue.lease("l", 1).await.unwrap();
+    store(&queue, message("old")).await;
+    clock.advance(600);
+    store(&queue, message("young")).await;
+    clock.advance(400);
+    settle(&queue).await;
+    assert_eq!((queue.stat().messages, queue.stat().dropped.age), (2, 1));
+    assert_eq!(queue.stat().dropped.expired, 0);
+    assert!(queue.release(leased).await.unwrap());
+    clock.advance(60_000);
+    settle(&queue).await;
+    assert_eq!((queue.stat().messages, queue.stat().dropped.age), (0, 3));
+    // A start finds what grew old meanwhile.
+    store(&queue, message("left")).await;
+    drop(queue);
+    clock.advance(1_000);
+    let queue = Queue::open_with(aged(), clock.clock(), |_| {}).unwrap();
+    settle(&queue).await;
+    assert_eq!((queue.stat().messages, queue.stat().dropped.age), (0, 1));
+}
+
+#[tokio::test]
+async fn the_interval_is_synced_though_nothing_else_happens() {
+    let dir = tempfile::tempdir().unwrap();
+    let interval = Fsync::Interval(Duration::from_millis(20));
+    let queue = Queue::open(with(dir.path(), |c| c.fsync = interval)).unwrap();
+    store(&queue, message("a")).await;
+    // The log is taken away: the sync that follows has to say so.
+    std::fs::remove_file(dir.path().join("queue.db-wal")).unwrap();
+    let told = async {
+        while queue.stat().failed_syncs == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            settle(&queue).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), told).await.expect("the failed sync is counted");
 }

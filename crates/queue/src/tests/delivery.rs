@@ -147,7 +147,7 @@ async fn a_key_answers_the_first_id_also_after_ack_and_restart() {
 #[tokio::test]
 async fn only_the_newest_keys_are_remembered() {
     let dir = tempfile::tempdir().unwrap();
-    let store = crate::store::Store::open(dir.path()).unwrap();
+    let store = crate::store::Store::open(dir.path(), crate::Fsync::Always).unwrap();
     let (one, two) = (MessageId::fresh(), MessageId::fresh());
     store.remember("one", one, 2).unwrap();
     store.remember("two", two, 2).unwrap();

@@ -142,10 +142,10 @@ fn files_that_are_not_ours_are_refused_by_name() {
     std::fs::remove_file(&path).unwrap();
 
     drop(open(dir.path()));
-    set("pragma user_version = 2");
+    set("pragma user_version = 3");
     let error = Queue::open(config(dir.path(), 1000, WhenFull::Reject)).unwrap_err();
-    assert!(matches!(error, OpenError::NewerFormat { found: 2, known: 1, .. }), "{error:?}");
-    assert!(error.to_string().ends_with("its format is version 2, this program knows up to 1"));
+    assert!(matches!(error, OpenError::NewerFormat { found: 3, known: 2, .. }), "{error:?}");
+    assert!(error.to_string().ends_with("its format is version 3, this program knows up to 2"));
 
     std::fs::write(&path, vec![b'x'; 5000]).unwrap();
     let error = Queue::open(config(dir.path(), 1000, WhenFull::Reject)).unwrap_err();

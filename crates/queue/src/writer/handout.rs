@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{MAX_LEASES, Writer, time};
 use crate::{
     error::StoreError,
-    message::{Lease, MAX_PRIORITY},
+    message::{ASIDE, Lease, MAX_PRIORITY},
     places::Places,
     queue::Handout,
     store::{Store, Stored},
@@ -20,6 +20,9 @@ impl Writer {
         limit: usize,
         now: i64,
     ) -> Result<Handout, StoreError> {
+        if lane == ASIDE {
+            return Ok(Handout::new(Vec::new(), Arc::clone(&self.shared)));
+        }
         let lane: Arc<str> = Arc::from(lane);
         let mut leases = Vec::new();
         for priority in (0..=MAX_PRIORITY).rev() {

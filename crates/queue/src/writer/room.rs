@@ -1,7 +1,12 @@
 //! Who gives way when the queue is full.
 
 use super::{Draft, Writer};
-use crate::{message::MAX_PRIORITY, queue::WhenFull, store::Located, tally::BucketId};
+use crate::{
+    message::MAX_PRIORITY,
+    queue::WhenFull,
+    store::Located,
+    tally::{Amount, BucketId},
+};
 
 /// Whether a new message fits.
 pub(super) enum Room {
@@ -18,25 +23,26 @@ impl Writer {
         priority: u8,
         draft: &mut Draft,
     ) -> rusqlite::Result<Room> {
-        let wanted = self.tally.total().bytes.saturating_add(size);
-        let Some(missing) = wanted.checked_sub(self.max_bytes).filter(|missing| *missing > 0)
-        else {
+        let missing = self.missing(size);
+        if missing == Amount::default() {
             return Ok(Room::Made);
-        };
+        }
         match self.when_full {
             WhenFull::Reject => return Ok(Room::None),
             WhenFull::DropNewest => return Ok(Room::GiveUpNew),
             WhenFull::DropOldest => {}
         }
         // Nothing is evicted in vain: first see whether it can be enough.
-        if self.evictable(priority) < missing {
-            return Ok(if self.evictable(MAX_PRIORITY) < missing {
-                Room::None
-            } else {
+        let enough =
+            |free: Amount| free.bytes >= missing.bytes && free.messages >= missing.messages;
+        if !enough(self.evictable(priority)) {
+            return Ok(if enough(self.evictable(MAX_PRIORITY)) {
                 Room::GiveUpNew
+            } else {
+                Room::None
             });
         }
-        while self.tally.total().bytes.saturating_add(size) > self.max_bytes {
+        while self.missing(size) != Amount::default() {
             let Some(victim) = self.victim(priority)? else { return Ok(Room::None) };
             self.remove(victim, draft)?;
             draft.dropped.full = draft.dropped.full.saturating_add(1);
@@ -44,12 +50,26 @@ impl Writer {
         Ok(Room::Made)
     }
 
-    /// Bytes that nobody has leased, up to this priority.
-    fn evictable(&self, priority: u8) -> u64 {
-        (0..=priority)
-            .flat_map(|priority| self.tally.of_priority(priority))
-            .map(|bucket| bucket.held.bytes.saturating_sub(self.places.leased_of(bucket.id).bytes))
-            .fold(0, u64::saturating_add)
+    /// By how much the bounds are exceeded once a message of `size` bytes is in.
+    fn missing(&self, size: u64) -> Amount {
+        let held = self.tally.total();
+        let most = self.bounds.messages.unwrap_or(u64::MAX);
+        Amount {
+            messages: held.messages.saturating_add(1).saturating_sub(most),
+            bytes: held.bytes.saturating_add(size).saturating_sub(self.bounds.bytes),
+        }
+    }
+
+    /// What nobody has leased, up to this priority.
+    fn evictable(&self, priority: u8) -> Amount {
+        let mut free = Amount::default();
+        for bucket in (0..=priority).flat_map(|priority| self.tally.of_priority(priority)) {
+            let leased = self.places.leased_of(bucket.id);
+            let messages = bucket.held.messages.saturating_sub(leased.messages);
+            free.messages = free.messages.saturating_add(messages);
+            free.bytes = free.bytes.saturating_add(bucket.held.bytes.saturating_sub(leased.bytes));
+        }
+        free
     }
 
     /// The message to evict next: of the lowest priority that has one, the first in order.

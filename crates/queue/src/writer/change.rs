@@ -1,0 +1,83 @@
+//! What is done to one message that is there: acked, moved, set aside, brought back, purged.
+
+use std::sync::Arc;
+
+use super::{Draft, Writer};
+use crate::{
+    intake::Change,
+    message::{ASIDE, DEFAULT_PRIORITY, MessageId},
+    store::Located,
+};
+
+impl Writer {
+    /// Does something to the message of this id, if there is one that it applies to.
+    pub(super) fn change(
+        &mut self,
+        id: MessageId,
+        change: &Change,
+        now: i64,
+        draft: &mut Draft,
+    ) -> rusqlite::Result<bool> {
+        let Some(at) = self.store.find(id)? else { return Ok(false) };
+        let aside = self.tally.is_aside(at.bucket);
+        match change {
+            Change::Ack => self.remove(at, draft)?,
+            Change::Purge if self.places.is_leased(id) => return Ok(false),
+            Change::Purge => {
+                self.remove(at, draft)?;
+                draft.dropped.purged = draft.dropped.purged.saturating_add(1);
+            }
+            Change::Transfer { lane } => {
+                if aside {
+                    self.store.take_aside(at.seq)?;
+                }
+                self.move_to(at, lane, draft)?;
+            }
+            Change::SetAside { .. } if aside => return Ok(false),
+            Change::SetAside { reason, words } => {
+                let Some(lane) = self.tally.bucket(at.bucket).map(|it| Arc::clone(&it.lane)) else {
+                    return Ok(false);
+                };
+                self.store.put_aside(at.seq, &lane, reason, words, now)?;
+                self.move_to(at, ASIDE, draft)?;
+            }
+            Change::Requeue if !aside => return Ok(false),
+            Change::Requeue => {
+                let Some(lane) = self.store.take_aside(at.seq)? else { return Ok(false) };
+                self.move_to(at, &lane, draft)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Moves a message to another lane; a lease on it ends.
+    fn move_to(&mut self, at: Located, lane: &str, draft: &mut Draft) -> rusqlite::Result<()> {
+        let priority = self.tally.bucket(at.bucket).map_or(DEFAULT_PRIORITY, |it| it.priority);
+        let bucket = self.tally.find_or_make(&Arc::from(lane), priority);
+        self.store.rebucket(at.seq, bucket)?;
+        draft.undo.extend(self.places.forget(at));
+        self.tally.take(at.bucket, at.size);
+        self.tally.add(bucket, at.size);
+        // A second move of the same message in this transaction supersedes the first.
+        draft.arrivals.retain(|arrival| arrival.seq != at.seq);
+        draft.arrivals.push(Located { bucket, ..at });
+        draft.expect(at.expires_at);
+        draft.changed = true;
+        draft.leasable = true;
+        Ok(())
+    }
+
+    /// Takes a message out of the store and out of memory.
+    pub(super) fn remove(&mut self, at: Located, draft: &mut Draft) -> rusqlite::Result<()> {
+        if self.store.remove(at.seq)? {
+            if self.tally.is_aside(at.bucket) {
+                self.store.take_aside(at.seq)?;
+            }
+            draft.undo.extend(self.places.forget(at));
+            draft.arrivals.retain(|arrival| arrival.seq != at.seq);
+            self.tally.take(at.bucket, at.size);
+            draft.changed = true;
+        }
+        Ok(())
+    }
+}
