@@ -47,12 +47,32 @@ impl Answer {
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
         let mut answer = Self { status, headers, body: raw[end + 4..].to_vec() };
+        if answer.header("transfer-encoding") == Some("chunked") {
+            answer.body = joined(&answer.body)?;
+            return Some(answer);
+        }
         let length: usize = answer.header("content-length")?.parse().ok()?;
         if answer.body.len() < length {
             return None;
         }
         answer.body.truncate(length);
         Some(answer)
+    }
+}
+
+/// A body that came in chunks (RFC 9112 §7.1); `None` until the last is there.
+fn joined(mut rest: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let end = rest.windows(2).position(|window| window == b"\r\n")?;
+        let length = std::str::from_utf8(&rest[..end]).ok()?;
+        let length = usize::from_str_radix(length, 16).ok()?;
+        let chunk = rest.get(end + 2..end + 2 + length)?;
+        if length == 0 {
+            return Some(body);
+        }
+        body.extend_from_slice(chunk);
+        rest = rest.get(end + 2 + length + 2..)?;
     }
 }
 

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stderr, reason = "errors belong where a pipe does not swallow them")]
 
 mod bench;
+mod dashboards;
 mod demo;
 mod models;
 mod setup;
@@ -31,6 +32,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Write the README's table of models from what the profiles say.
     Models(models::Arguments),
+    /// Write Grafana's dashboards from the list of their panels.
+    Dashboards(dashboards::Arguments),
     /// Measure something beside what it is compared with.
     Bench {
         /// Which benchmark.
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Models(arguments) => models::run(&arguments),
+        Command::Dashboards(arguments) => dashboards::run(&arguments),
         Command::Bench { bench } => bench::run(&bench),
     };
     match done {

@@ -86,6 +86,12 @@ const NEEDS: &[Need] = &[
         for_crate: None,
     },
     Need {
+        probe: Probe::Program("python3"),
+        packages: &["python3", "python3-venv"],
+        why: "holds the dashboards against Grafana's own types",
+        for_crate: None,
+    },
+    Need {
         probe: Probe::Program("promtool"),
         packages: &["prometheus"],
         why: "checks the metrics, and runs the rules and dashboards against a real agent",
@@ -291,6 +297,8 @@ mod tests {
             "mosquitto-clients",
             "chromium",
             "chromium-driver",
+            "python3",
+            "python3-venv",
             "prometheus",
         ];
         assert_eq!(packages(&absent("")), expected);

@@ -20,6 +20,8 @@ enum Step {
     Setup,
     /// The code is formatted.
     Fmt,
+    /// Grafana's dashboards are what the list of their panels says.
+    Dashboards,
     /// The README's table of models is what the profiles say.
     Models,
     /// The lints are silent.
@@ -40,6 +42,7 @@ impl Step {
         match self {
             Self::Setup => "setup",
             Self::Fmt => "fmt",
+            Self::Dashboards => "dashboards",
             Self::Models => "models",
             Self::Clippy => "clippy",
             Self::Build => "build",
@@ -54,6 +57,7 @@ impl Step {
         Some(match self {
             Self::Setup => return None,
             Self::Fmt => Invocation::cargo(&["fmt", "--all", "--", "--check"]),
+            Self::Dashboards => Invocation::cargo(&["xtask", "dashboards", "--check"]),
             Self::Models => Invocation::cargo(&["xtask", "models", "--check"]),
             Self::Clippy => Invocation::cargo(&[
                 "clippy",

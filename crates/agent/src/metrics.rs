@@ -43,6 +43,7 @@ pub struct Activity {
 pub struct Metrics {
     registry: Registry,
     activity: Mutex<BTreeMap<String, Activity>>,
+    reloads: IntCounterVec,
     detection: Histogram,
     ready: Histogram,
     hotplug: IntCounterVec,
@@ -147,6 +148,7 @@ impl Metrics {
             recovery: make.counter("recovery_actions_total", "Means of recovery used, by whether they brought the modem back.", &["modem", "action", "outcome"])?,
             set_aside: make.counter("messages_set_aside_total", "Messages taken out of the way; they stay on disk until they are brought back or purged.", &["reason"])?,
             handed_in: make.counter("hand_in_total", "Messages handed in, by way and by what became of them.", &["way", "result"])?,
+            reloads: make.counter("config_reloads_total", "Reloads of the fleet file: applied, or refused with the old fleet running on.", &["result"])?,
             registry,
             activity: Mutex::default(),
         };
@@ -157,6 +159,9 @@ impl Metrics {
             for result in ["accepted", "dropped", "refused", "failed"] {
                 bump(&metrics.handed_in, &[way.as_str(), result], 0);
             }
+        }
+        for result in ["applied", "refused"] {
+            bump(&metrics.reloads, &[result], 0);
         }
         for action in ["add", "remove"] {
             metrics.hotplug.get_metric_with_label_values(&[action])?;
@@ -177,6 +182,11 @@ impl Metrics {
     /// A message was handed in, or tried to be.
     pub fn handed_in(&self, way: Way, result: &str) {
         bump(&self.handed_in, &[way.as_str(), result], 1);
+    }
+
+    /// The fleet file was read again, and applied or refused.
+    pub fn reloaded(&self, applied: bool) {
+        bump(&self.reloads, &[if applied { "applied" } else { "refused" }], 1);
     }
 
     /// A message was taken out of the way.

@@ -1,0 +1,469 @@
+//! What the dashboards show: titles, expressions, units.
+//!
+//! Every expression is run against a real Prometheus by the tests (`tests/tests/grafana.rs`).
+
+/// How a panel shows its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Lines over time.
+    Lines,
+    /// One number.
+    Number,
+    /// One number that is bad from 1 on.
+    Alarm,
+    /// Which state when.
+    States,
+    /// A histogram over time.
+    Heat,
+    /// One row a series.
+    Table,
+}
+
+/// One expression.
+#[derive(Debug)]
+pub(super) struct Query {
+    pub(super) expr: &'static str,
+    pub(super) legend: &'static str,
+}
+
+/// One panel. Widths are in columns of 24, heights in Grafana's rows.
+#[derive(Debug)]
+pub(super) struct Panel {
+    pub(super) title: &'static str,
+    pub(super) description: &'static str,
+    pub(super) kind: Kind,
+    pub(super) unit: &'static str,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) queries: &'static [Query],
+}
+
+/// A variable that is filled by a query.
+#[derive(Debug)]
+pub(super) struct Variable {
+    pub(super) name: &'static str,
+    pub(super) label: &'static str,
+    pub(super) query: &'static str,
+    pub(super) multi: bool,
+}
+
+/// One dashboard.
+#[derive(Debug)]
+pub(super) struct Dashboard {
+    pub(super) uid: &'static str,
+    pub(super) title: &'static str,
+    pub(super) description: &'static str,
+    pub(super) variables: &'static [Variable],
+    pub(super) panels: &'static [Panel],
+}
+
+const GATEWAYS: Variable = Variable {
+    name: "gateway",
+    label: "Gateway",
+    query: "label_values(modemfleet_build_info, gateway)",
+    multi: true,
+};
+
+const MODEMS: Variable = Variable {
+    name: "modem",
+    label: "Modem",
+    query: "label_values(modemfleet_modem_present{gateway=~\"$gateway\"}, modem)",
+    multi: true,
+};
+
+const SESSIONS: Variable = Variable {
+    name: "session",
+    label: "Session",
+    query: "label_values(modemfleet_mqtt_connected{gateway=~\"$gateway\",modem=~\"$modem\"}, session)",
+    multi: true,
+};
+
+/// Both dashboards.
+pub(super) const DASHBOARDS: &[&Dashboard] = &[&FLEET, &MODEM];
+
+const FLEET: Dashboard = Dashboard {
+    uid: "modemfleet-fleet",
+    title: "modemfleet / fleet",
+    description: "All gateways: what is there, what is up, what waits.",
+    variables: &[GATEWAYS],
+    panels: &[
+        Panel {
+            title: "Gateways",
+            description: "Agents that answer a scrape.",
+            kind: Kind::Number,
+            unit: "none",
+            width: 3,
+            height: 4,
+            queries: &[Query {
+                expr: "count(modemfleet_build_info{gateway=~\"$gateway\"})",
+                legend: "",
+            }],
+        },
+        Panel {
+            title: "Modems serving",
+            description: "Modems whose sessions run.",
+            kind: Kind::Number,
+            unit: "none",
+            width: 3,
+            height: 4,
+            queries: &[Query {
+                expr: "sum(modemfleet_modem_state{gateway=~\"$gateway\",state=\"serving\"})",
+                legend: "",
+            }],
+        },
+        Panel {
+            title: "Modems absent",
+            description: "Modems of the fleet files of which no port is there.",
+            kind: Kind::Alarm,
+            unit: "none",
+            width: 3,
+            height: 4,
+            queries: &[Query {
+                expr: "count(modemfleet_modem_present{gateway=~\"$gateway\"} == 0) or vector(0)",
+                legend: "",
+            }],
+        },
+        Panel {
+            title: "Modems failed",
+            description: "Modems that cannot be used as configured, or whose recovery is used up.",
+            kind: Kind::Alarm,
+            unit: "none",
+            width: 3,
+            height: 4,
+            queries: &[Query {
+                expr: "sum(modemfleet_modem_state{gateway=~\"$gateway\",state=\"failed\"})",
+                legend: "",
+            }],
+        },
+        Panel {
+            title: "Sessions down",
+            description: "Sessions that are not connected.",
+            kind: Kind::Alarm,
+            unit: "none",
+            width: 3,
+            height: 4,
+            queries: &[Query {
+                expr: "count(modemfleet_mqtt_connected{gateway=~\"$gateway\"} == 0) or vector(0)",
+                legend: "",
+            }],
+        },
+        Panel {
+            title: "Messages waiting",
+            description: "Messages in all queues.",
+            kind: Kind::Number,
+            unit: "short",
+            width: 3,
+            height: 4,
+            queries: &[Query {
+                expr: "sum(modemfleet_queue_messages{gateway=~\"$gateway\"})",
+                legend: "",
+            }],
+        },
+        Panel {
+            title: "Oldest message",
+            description: "How long the oldest message of any queue has waited; no data when all are empty.",
+            kind: Kind::Number,
+            unit: "s",
+            width: 3,
+            height: 4,
+            queries: &[Query {
+                expr: "time() - min(modemfleet_queue_oldest_timestamp_seconds{gateway=~\"$gateway\"})",
+                legend: "",
+            }],
+        },
+        Panel {
+            title: "Messages dropped, a day",
+            description: "Messages given up without an acknowledgement within a day.",
+            kind: Kind::Alarm,
+            unit: "none",
+            width: 3,
+            height: 4,
+            queries: &[Query {
+                expr: "sum(increase(modemfleet_queue_dropped_total{gateway=~\"$gateway\"}[1d]))",
+                legend: "",
+            }],
+        },
+        Panel {
+            title: "Publishes a second",
+            description: "Acknowledged publishes by gateway.",
+            kind: Kind::Lines,
+            unit: "ops",
+            width: 12,
+            height: 8,
+            queries: &[Query {
+                expr: "sum by (gateway) (rate(modemfleet_mqtt_publishes_total{gateway=~\"$gateway\",result=\"ok\"}[$__rate_interval]))",
+                legend: "{{gateway}}",
+            }],
+        },
+        Panel {
+            title: "Publish latency, 95 %",
+            description: "From the topic to the broker's acknowledgement, by gateway.",
+            kind: Kind::Lines,
+            unit: "s",
+            width: 12,
+            height: 8,
+            queries: &[Query {
+                expr: "histogram_quantile(0.95, sum by (gateway, le) (rate(modemfleet_mqtt_publish_duration_seconds_bucket{gateway=~\"$gateway\"}[$__rate_interval])))",
+                legend: "{{gateway}}",
+            }],
+        },
+        Panel {
+            title: "Queue fill",
+            description: "Bytes in the queue as a share of queue.max_bytes.",
+            kind: Kind::Lines,
+            unit: "percentunit",
+            width: 12,
+            height: 8,
+            queries: &[Query {
+                expr: "modemfleet_queue_bytes{gateway=~\"$gateway\"} / modemfleet_queue_limit_bytes{gateway=~\"$gateway\"}",
+                legend: "{{gateway}}",
+            }],
+        },
+        Panel {
+            title: "Plugged and unplugged",
+            description: "Modems that came and went, an hour.",
+            kind: Kind::Lines,
+            unit: "none",
+            width: 12,
+            height: 8,
+            queries: &[Query {
+                expr: "sum by (gateway, action) (increase(modemfleet_hotplug_events_total{gateway=~\"$gateway\"}[1h]))",
+                legend: "{{gateway}} {{action}}",
+            }],
+        },
+        Panel {
+            title: "Detection time",
+            description: "From the device's first event to its profile loaded: median and 95 % of the last day.",
+            kind: Kind::Lines,
+            unit: "s",
+            width: 12,
+            height: 8,
+            queries: &[
+                Query {
+                    expr: "histogram_quantile(0.5, sum by (le) (increase(modemfleet_detection_duration_seconds_bucket{gateway=~\"$gateway\"}[1d])))",
+                    legend: "median",
+                },
+                Query {
+                    expr: "histogram_quantile(0.95, sum by (le) (increase(modemfleet_detection_duration_seconds_bucket{gateway=~\"$gateway\"}[1d])))",
+                    legend: "95 %",
+                },
+            ],
+        },
+        Panel {
+            title: "Modems",
+            description: "What is plugged in, gateway by gateway.",
+            kind: Kind::Table,
+            unit: "none",
+            width: 12,
+            height: 8,
+            queries: &[Query { expr: "modemfleet_modem_info{gateway=~\"$gateway\"}", legend: "" }],
+        },
+    ],
+};
+
+const MODEM: Dashboard = Dashboard {
+    uid: "modemfleet-modem",
+    title: "modemfleet / modem",
+    description: "One modem: its states, its signal, its sessions.",
+    variables: &[GATEWAYS, MODEMS, SESSIONS],
+    panels: &[
+        Panel {
+            title: "State",
+            description: "Which state the modem was in when.",
+            kind: Kind::States,
+            unit: "none",
+            width: 24,
+            height: 7,
+            queries: &[Query {
+                expr: "modemfleet_modem_state{gateway=~\"$gateway\",modem=~\"$modem\"}",
+                legend: "{{modem}} {{state}}",
+            }],
+        },
+        Panel {
+            title: "Signal power",
+            description: "Reference signal power, and total power where there is none, by access technology. A gap is a value that is not known.",
+            kind: Kind::Lines,
+            unit: "dBm",
+            width: 12,
+            height: 8,
+            queries: &[
+                Query {
+                    expr: "modemfleet_signal_rsrp_dbm{gateway=~\"$gateway\",modem=~\"$modem\"}",
+                    legend: "{{modem}} {{rat}} RSRP",
+                },
+                Query {
+                    expr: "modemfleet_signal_rssi_dbm{gateway=~\"$gateway\",modem=~\"$modem\"}",
+                    legend: "{{modem}} {{rat}} RSSI",
+                },
+            ],
+        },
+        Panel {
+            title: "Signal quality",
+            description: "RSRQ and SINR by access technology.",
+            kind: Kind::Lines,
+            unit: "dB",
+            width: 12,
+            height: 8,
+            queries: &[
+                Query {
+                    expr: "modemfleet_signal_rsrq_db{gateway=~\"$gateway\",modem=~\"$modem\"}",
+                    legend: "{{modem}} {{rat}} RSRQ",
+                },
+                Query {
+                    expr: "modemfleet_signal_sinr_db{gateway=~\"$gateway\",modem=~\"$modem\"}",
+                    legend: "{{modem}} {{rat}} SINR",
+                },
+            ],
+        },
+        Panel {
+            title: "Publish latency",
+            description: "Publishes by how long the broker's acknowledgement took.",
+            kind: Kind::Heat,
+            unit: "s",
+            width: 12,
+            height: 9,
+            queries: &[Query {
+                expr: "sum by (le) (increase(modemfleet_mqtt_publish_duration_seconds_bucket{gateway=~\"$gateway\",modem=~\"$modem\",session=~\"$session\"}[$__rate_interval]))",
+                legend: "{{le}}",
+            }],
+        },
+        Panel {
+            title: "Publishes by result",
+            description: "ok is acknowledged by the broker; unknown stayed out beyond the stall time and may still come.",
+            kind: Kind::Lines,
+            unit: "ops",
+            width: 12,
+            height: 9,
+            queries: &[Query {
+                expr: "sum by (modem, session, result) (rate(modemfleet_mqtt_publishes_total{gateway=~\"$gateway\",modem=~\"$modem\",session=~\"$session\"}[$__rate_interval]))",
+                legend: "{{modem}}/{{session}} {{result}}",
+            }],
+        },
+        Panel {
+            title: "Sessions",
+            description: "When each session was connected.",
+            kind: Kind::States,
+            unit: "none",
+            width: 12,
+            height: 7,
+            queries: &[Query {
+                expr: "modemfleet_mqtt_connected{gateway=~\"$gateway\",modem=~\"$modem\",session=~\"$session\"}",
+                legend: "{{modem}}/{{session}}",
+            }],
+        },
+        Panel {
+            title: "Connects and disconnects",
+            description: "CONNECTs that failed, and ends of sessions by reason, an hour.",
+            kind: Kind::Lines,
+            unit: "none",
+            width: 12,
+            height: 7,
+            queries: &[
+                Query {
+                    expr: "sum by (modem, session) (increase(modemfleet_mqtt_connects_total{gateway=~\"$gateway\",modem=~\"$modem\",session=~\"$session\",result=\"error\"}[1h]))",
+                    legend: "{{modem}}/{{session}} refused",
+                },
+                Query {
+                    expr: "sum by (modem, session, reason) (increase(modemfleet_mqtt_disconnects_total{gateway=~\"$gateway\",modem=~\"$modem\",session=~\"$session\"}[1h]))",
+                    legend: "{{modem}}/{{session}} {{reason}}",
+                },
+            ],
+        },
+        Panel {
+            title: "Last acknowledgement",
+            description: "How long ago the broker acknowledged anything.",
+            kind: Kind::Lines,
+            unit: "s",
+            width: 8,
+            height: 7,
+            queries: &[Query {
+                expr: "time() - modemfleet_mqtt_last_ack_timestamp_seconds{gateway=~\"$gateway\",modem=~\"$modem\",session=~\"$session\"}",
+                legend: "{{modem}}/{{session}}",
+            }],
+        },
+        Panel {
+            title: "Received",
+            description: "Messages that came down, a second.",
+            kind: Kind::Lines,
+            unit: "ops",
+            width: 8,
+            height: 7,
+            queries: &[Query {
+                expr: "rate(modemfleet_mqtt_received_total{gateway=~\"$gateway\",modem=~\"$modem\",session=~\"$session\"}[$__rate_interval])",
+                legend: "{{modem}}/{{session}}",
+            }],
+        },
+        Panel {
+            title: "Temperature",
+            description: "Of the module, where it tells.",
+            kind: Kind::Lines,
+            unit: "celsius",
+            width: 8,
+            height: 7,
+            queries: &[Query {
+                expr: "modemfleet_modem_temperature_celsius{gateway=~\"$gateway\",modem=~\"$modem\"}",
+                legend: "{{modem}}",
+            }],
+        },
+        Panel {
+            title: "Recovery and desyncs",
+            description: "Means of recovery by what they came to, and times the agent had to get back in step, an hour.",
+            kind: Kind::Lines,
+            unit: "none",
+            width: 12,
+            height: 8,
+            queries: &[
+                Query {
+                    expr: "sum by (modem, action, outcome) (increase(modemfleet_recovery_actions_total{gateway=~\"$gateway\",modem=~\"$modem\"}[1h]))",
+                    legend: "{{modem}} {{action}} {{outcome}}",
+                },
+                Query {
+                    expr: "increase(modemfleet_at_desyncs_total{gateway=~\"$gateway\",modem=~\"$modem\"}[1h])",
+                    legend: "{{modem}} desync",
+                },
+            ],
+        },
+        Panel {
+            title: "AT exchanges",
+            description: "95 % of the time of an exchange by what it was for.",
+            kind: Kind::Lines,
+            unit: "s",
+            width: 12,
+            height: 8,
+            queries: &[Query {
+                expr: "histogram_quantile(0.95, sum by (modem, command, le) (rate(modemfleet_at_command_duration_seconds_bucket{gateway=~\"$gateway\",modem=~\"$modem\"}[$__rate_interval])))",
+                legend: "{{modem}} {{command}}",
+            }],
+        },
+        Panel {
+            title: "Detected and ready after",
+            description: "How long the last detection and the first session after it took.",
+            kind: Kind::Number,
+            unit: "s",
+            width: 12,
+            height: 5,
+            queries: &[
+                Query {
+                    expr: "modemfleet_modem_last_detection_seconds{gateway=~\"$gateway\",modem=~\"$modem\"}",
+                    legend: "{{modem}} detected",
+                },
+                Query {
+                    expr: "modemfleet_modem_last_ready_seconds{gateway=~\"$gateway\",modem=~\"$modem\"}",
+                    legend: "{{modem}} ready",
+                },
+            ],
+        },
+        Panel {
+            title: "AT commands by result",
+            description: "Exchanges that failed or stayed without an answer, an hour.",
+            kind: Kind::Lines,
+            unit: "none",
+            width: 12,
+            height: 5,
+            queries: &[Query {
+                expr: "sum by (modem, command, result) (increase(modemfleet_at_commands_total{gateway=~\"$gateway\",modem=~\"$modem\",result!=\"ok\"}[1h]))",
+                legend: "{{modem}} {{command}} {{result}}",
+            }],
+        },
+    ],
+};
