@@ -69,7 +69,7 @@ impl Inspector {
     pub fn messages(&self, after: i64, limit: u32) -> Result<Vec<Record>, StoreError> {
         let mut statement = self.conn.prepare_cached(
             "select seq, bucket, size, expires_at, message.id, topic, payload, qos, retain,
-                appended_at, lane, priority
+                appended_at, crc, lane, priority
              from message join bucket on bucket.id = message.bucket
              where seq > ? order by seq limit ?",
         )?;
@@ -78,8 +78,8 @@ impl Inspector {
             Ok(Record {
                 seq: stored.at.seq,
                 id: stored.at.id,
-                lane: row.get(10)?,
-                priority: row.get(11)?,
+                lane: row.get(11)?,
+                priority: row.get(12)?,
                 topic: stored.topic,
                 payload: stored.payload,
                 qos: stored.qos,
@@ -89,6 +89,23 @@ impl Inspector {
             })
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Stops a check that runs on another thread.
+    pub(crate) fn interrupt_handle(&self) -> rusqlite::InterruptHandle {
+        self.conn.get_interrupt_handle()
+    }
+
+    /// SQLite's check of all pages, without that of the indices against the table; else as
+    /// [`Self::check`].
+    pub(crate) fn quick_check(&self) -> Result<Vec<String>, StoreError> {
+        let mut found: Vec<String> = self
+            .conn
+            .prepare("pragma quick_check(10)")?
+            .query_map([], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        found.retain(|line| line != "ok");
+        Ok(found)
     }
 
     /// Looks for damage: SQLite's check of all pages and indices, and whether the totals are those
@@ -124,6 +141,22 @@ impl Inspector {
         for line in wrong {
             found.push(line?);
         }
+        self.check_sums(&mut found)?;
         Ok(found)
+    }
+
+    /// Each message against its checksum.
+    fn check_sums(&self, found: &mut Vec<String>) -> Result<(), StoreError> {
+        let sql = format!("select {} from message order by seq", store::STORED);
+        let mut statement = self.conn.prepare(&sql)?;
+        let torn = statement.query_map([], store::stored)?.filter_map(|stored| match stored {
+            Ok(stored) if stored.intact => None,
+            Ok(stored) => Some(Ok(format!("message {} does not fit its checksum", stored.at.id))),
+            Err(error) => Some(Err(error)),
+        });
+        for line in torn.take(100) {
+            found.push(line?);
+        }
+        Ok(())
     }
 }

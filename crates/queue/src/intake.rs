@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Write(Write),
     /// Hand out messages.
     Lease { lane: String, limit: usize, answer: oneshot::Sender<Result<Handout, StoreError>> },
+    /// The file was found to be damaged, after so many salvages.
+    Salvage { after: u64 },
     /// Take a lease back; the answer says whether there was one.
     Release { id: MessageId, answer: oneshot::Sender<Result<bool, StoreError>> },
 }

@@ -32,6 +32,7 @@
 //! - What expires, ages out or is evicted is counted; a leased message is none of these.
 //! - A message that was set aside keeps its lane and its place in the order, and is in nobody's way.
 
+mod check;
 mod error;
 mod inspect;
 mod intake;
@@ -39,6 +40,7 @@ mod lock;
 mod message;
 mod places;
 mod queue;
+mod salvage;
 mod schema;
 mod stat;
 mod store;
@@ -52,6 +54,7 @@ pub use message::{
     Outcome, Receipt,
 };
 pub use queue::{Config, Fsync, Queue, WhenFull};
+pub use salvage::Salvage;
 pub use stat::{Dropped, LaneStat, Stat};
 pub use uuid::Error as InvalidId;
 pub use writer::{MAX_LEASES, REMEMBERED_KEYS};

@@ -142,6 +142,15 @@ impl Places {
         }
     }
 
+    /// Forgets the leases of messages that are no longer there.
+    pub(crate) fn keep(&mut self, mut is_there: impl FnMut(MessageId) -> bool) {
+        let gone: Vec<MessageId> =
+            self.leased.keys().copied().filter(|id| !is_there(*id)).collect();
+        for id in gone {
+            self.end_lease(id);
+        }
+    }
+
     fn end_lease(&mut self, id: MessageId) -> Option<Leased> {
         let leased = self.leased.remove(&id)?;
         self.places.entry(leased.at.bucket).or_default().leased.take(leased.at.size);

@@ -11,10 +11,13 @@ use std::{
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::{
+    check,
     error::{AppendError, OpenError, StoreError},
     intake::{self, Change, Command, Write},
     lock::DirLock,
     message::{self, Lease, MAX_SIZE, MessageId, NewMessage, Receipt},
+    salvage::{self, Salvage},
+    schema,
     stat::Stat,
     store::Store,
     writer::{Shared, Writer},
@@ -107,8 +110,10 @@ impl Queue {
     /// Opens the queue in `config.dir`, or makes it, and starts its writer thread. Blocks on the
     /// disk; takes the same time however many messages are held. All leases start free.
     ///
-    /// The file's pages are not checked for damage here: [`Inspector::check`](crate::Inspector::check)
-    /// does that when asked. Damage met later is [`StoreError::Corrupt`].
+    /// The file's pages are not checked for damage here, but in the background where the last stop was
+    /// not clean, and by [`Inspector::check`](crate::Inspector::check). Damage that is met, now or later,
+    /// ends with the file moved aside into a folder `damaged-…` of the queue's directory, and with a new
+    /// one that holds all that could be read of it; what could not is counted as dropped.
     ///
     /// # Errors
     /// [`OpenError`]; with [`OpenError::Locked`] the one who has it open is named.
@@ -123,12 +128,21 @@ impl Queue {
         prepare: impl FnOnce(&Store),
     ) -> Result<Self, OpenError> {
         let lock = DirLock::acquire(&config.dir)?;
-        let store = Store::open(&config.dir, config.fsync)?;
+        let unclean =
+            std::fs::metadata(config.dir.join(schema::LOG)).is_ok_and(|log| log.len() > 0);
+        let (store, salvage) = open_store(&config)?;
         crate::lock::sync_dir(&config.dir)
             .map_err(|source| OpenError::Prepare { path: config.dir.clone(), source })?;
         prepare(&store);
         let shared = Arc::new(Shared::default());
-        let writer = Writer::new(store, lock, &config, clock, Arc::clone(&shared))?;
+        let writer = Writer::new(store, salvage, lock, &config, clock, Arc::clone(&shared))?;
+        if let Some(period) = config.check {
+            let (shared, dir) = (Arc::clone(&shared), config.dir.clone());
+            std::thread::Builder::new()
+                .name("queue-check".to_owned())
+                .spawn(move || check::run(&shared, dir, period, unclean))
+                .map_err(OpenError::Thread)?;
+        }
         let thread = std::thread::Builder::new()
             .name("queue-writer".to_owned())
             .spawn(move || writer.run())
@@ -297,7 +311,7 @@ impl Queue {
     /// # Cancel safety
     /// Once polled, the close goes on whether or not it is waited for.
     pub async fn close(&self) {
-        self.inner.shared.intake.close();
+        self.inner.shared.close();
         // An error means that the writer is gone, which is what was waited for.
         drop(self.inner.shared.ended.subscribe().wait_for(|ended| *ended).await);
     }
@@ -333,9 +347,30 @@ impl Queue {
     }
 }
 
+/// Opens the store; where it is damaged, what can be read of it.
+fn open_store(config: &Config) -> Result<(Store, Option<Salvage>), OpenError> {
+    let prepare = |source| OpenError::Prepare { path: config.dir.clone(), source };
+    salvage::resume(&config.dir).map_err(prepare)?;
+    let opened = if salvage::is_emptied(&config.dir) {
+        None
+    } else {
+        match Store::open(&config.dir, config.fsync).and_then(|store| store.probe().map(|()| store))
+        {
+            Ok(store) => Some(store),
+            Err(error) if salvage::is_damage(&error) => None,
+            Err(error) => return Err(error),
+        }
+    };
+    if let Some(store) = opened {
+        return Ok((store, None));
+    }
+    let salvage = salvage::salvage(&config.dir)?;
+    Ok((Store::open(&config.dir, config.fsync)?, Some(salvage)))
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.shared.intake.close();
+        self.shared.close();
         let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the queue's writer thread panicked");

@@ -12,11 +12,17 @@ use crate::{
 /// The store's file inside the queue's directory.
 pub(crate) const FILE: &str = "queue.db";
 
+/// The log of what is not in the file yet. An orderly end takes it away.
+pub(crate) const LOG: &str = "queue.db-wal";
+
 /// The format this program writes, kept in `user_version`.
 const VERSION: i64 = 2;
 
 /// Marks the file as ours (`application_id`): "mfqu".
 const APPLICATION: i64 = 0x6d66_7175;
+
+/// The size of a page, in bytes; the settings below say the same.
+pub(crate) const PAGE: usize = 2048;
 
 /// Page size and vacuum mode act on an empty file only, and only before WAL is on. 2 KiB pages and short checkpoints keep what a small commit writes small, and
 /// the log keeps its space so that an ack needs none on a full disk.
@@ -65,9 +71,10 @@ const TABLES: &str = "
     ) strict;
 ";
 
-/// Since version 2: what was set aside, beside its row in `message`, which is in a bucket of the
+/// Since version 2: a checksum of each message, none for one that came before; and what was set aside, beside its row in `message`, which is in a bucket of the
 /// lane `(aside)` meanwhile. Made last: the tables of both versions have the same root pages.
-const ASIDE: &str = "
+const SINCE_2: &str = "
+    alter table message add column crc integer;
     create table aside (
         seq    integer primary key,
         lane   text not null,
@@ -135,7 +142,7 @@ fn check_version(conn: &Connection, path: &Path) -> Result<i64, OpenError> {
 fn create(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch(SETTINGS)?;
     conn.execute_batch(&format!(
-        "begin immediate; {TABLES} {ASIDE}
+        "begin immediate; {TABLES} {SINCE_2}
          pragma application_id = {APPLICATION}; pragma user_version = {VERSION}; commit;"
     ))
 }
@@ -143,7 +150,7 @@ fn create(conn: &Connection) -> rusqlite::Result<()> {
 /// Brings a file of version 1 up to date, whole or not at all.
 fn upgrade(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch(&format!(
-        "begin immediate; {ASIDE} pragma user_version = {VERSION}; commit;"
+        "begin immediate; {SINCE_2} pragma user_version = {VERSION}; commit;"
     ))
 }
 

@@ -22,6 +22,9 @@ pub struct Stat {
     pub commits: u64,
     /// Syncs that the system refused since the queue was opened, under [`Fsync::Interval`](crate::Fsync::Interval).
     pub failed_syncs: u64,
+    /// Times that the file was found damaged, and replaced by what could be read of it, since the queue
+    /// was opened; its opening included.
+    pub salvages: u64,
     /// What each lane holds, without what was set aside; lanes that ran empty stay until the queue is opened anew.
     pub lanes: BTreeMap<Arc<str>, LaneStat>,
 }

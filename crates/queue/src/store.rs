@@ -50,12 +50,15 @@ pub(crate) struct Stored {
     pub(crate) retain: bool,
     /// Milliseconds of the Unix epoch.
     pub(crate) appended_at: i64,
+    /// Its bytes are those that were stored, as far as its checksum tells.
+    pub(crate) intact: bool,
 }
 
 /// The columns of [`Located`], in the order of [`located`].
 const LOCATED: &str = "seq, bucket, size, expires_at, id";
 /// The columns of [`Stored`], in the order of [`stored`].
-const STORED: &str = "seq, bucket, size, expires_at, id, topic, payload, qos, retain, appended_at";
+pub(crate) const STORED: &str =
+    "seq, bucket, size, expires_at, id, topic, payload, qos, retain, appended_at, crc";
 
 impl Store {
     pub(crate) fn open(dir: &Path, fsync: Fsync) -> Result<Self, OpenError> {
@@ -108,7 +111,7 @@ impl Store {
         self.conn
             .prepare_cached(
                 "insert into message (seq, bucket, size, expires_at, appended_at, qos, retain, id,
-                    topic, payload) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    topic, payload, crc) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?
             .execute(params![
                 at.seq,
@@ -121,8 +124,54 @@ impl Store {
                 at.id.as_bytes(),
                 message.topic,
                 message.payload,
+                crc(at.id, &message.topic, &message.payload),
             ])
             .map(drop)
+    }
+
+    /// Puts a message back as it was, from another file; false if its place or its id is taken.
+    pub(crate) fn restore(&self, stored: &Stored) -> rusqlite::Result<bool> {
+        let at = &stored.at;
+        let done = self
+            .conn
+            .prepare_cached(
+                "insert or ignore into message (seq, bucket, size, expires_at, appended_at, qos,
+                    retain, id, topic, payload, crc) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            )?
+            .execute(params![
+                at.seq,
+                at.bucket.0,
+                to_i64(at.size),
+                at.expires_at,
+                stored.appended_at,
+                stored.qos,
+                stored.retain,
+                at.id.as_bytes(),
+                stored.topic,
+                stored.payload,
+                crc(at.id, &stored.topic, &stored.payload),
+            ])?;
+        Ok(done > 0)
+    }
+
+    /// The connection, for what a salvage alone has to say.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.conn
+    }
+
+    /// A store that holds nothing and is nowhere, for the time between two files.
+    pub(crate) fn nowhere() -> rusqlite::Result<Self> {
+        Ok(Self {
+            conn: Connection::open_in_memory()?,
+            path: PathBuf::new(),
+            #[cfg(test)]
+            faults: Arc::default(),
+        })
+    }
+
+    /// Whether this is [`Self::nowhere`].
+    pub(crate) fn is_nowhere(&self) -> bool {
+        self.path.as_os_str().is_empty()
     }
 
     /// Removes a message; false if it was not there.
@@ -319,6 +368,17 @@ impl Store {
             .map(drop)
     }
 
+    /// Reads what every start reads, so that damage there is met now.
+    pub(crate) fn probe(&self) -> Result<(), OpenError> {
+        let probe = || {
+            self.conn.query_row("select count(*), total(messages) from bucket", [], |_| Ok(()))?;
+            self.last_seq()?;
+            self.oldest()?;
+            self.next_expiry(i64::MIN).map(drop)
+        };
+        probe().map_err(|error| schema::failed(&self.path, error))
+    }
+
     /// Moves the log into the file and closes it; the log's file is then gone.
     pub(crate) fn close(self) -> rusqlite::Result<()> {
         self.conn.flush_prepared_statement_cache();
@@ -348,14 +408,27 @@ fn located(row: &Row<'_>) -> rusqlite::Result<Located> {
 
 /// Reads a row of the columns [`STORED`].
 pub(crate) fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
+    let (at, topic): (_, String) = (located(row)?, row.get(5)?);
+    let payload: Vec<u8> = row.get(6)?;
+    let sum: Option<u32> = row.get(10)?;
     Ok(Stored {
-        at: located(row)?,
-        topic: row.get(5)?,
-        payload: row.get(6)?,
+        intact: sum.is_none_or(|sum| sum == crc(at.id, &topic, &payload)),
+        at,
+        topic,
+        payload,
         qos: row.get(7)?,
         retain: row.get(8)?,
         appended_at: row.get(9)?,
     })
+}
+
+/// The checksum of what a message is: CRC-32 of its id, its topic and its payload.
+fn crc(id: MessageId, topic: &str, payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(id.as_bytes());
+    hasher.update(topic.as_bytes());
+    hasher.update(payload);
+    hasher.finalize()
 }
 
 fn message_id(row: &Row<'_>, column: usize) -> rusqlite::Result<MessageId> {

@@ -39,6 +39,13 @@ pub(crate) struct Bucket {
     pub(crate) held: Amount,
 }
 
+impl Bucket {
+    /// One that holds nothing yet.
+    pub(crate) fn empty(id: BucketId, lane: Arc<str>, priority: u8) -> Self {
+        Self { id, lane, priority, held: Amount::default() }
+    }
+}
+
 /// All buckets. As large as there are lanes, so that a copy can be kept to undo a transaction.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
@@ -78,7 +85,7 @@ impl Tally {
         }
         let last = self.buckets.last_key_value().map_or(0, |(id, _)| id.0);
         let id = BucketId(last.saturating_add(1));
-        let bucket = Bucket { id, lane: Arc::clone(lane), priority, held: Amount::default() };
+        let bucket = Bucket::empty(id, Arc::clone(lane), priority);
         self.names.insert((Arc::clone(lane), priority), id);
         self.buckets.insert(id, bucket);
         id
@@ -126,11 +133,16 @@ impl Tally {
     /// What is set aside.
     pub(crate) fn aside(&self) -> Amount {
         let mut all = Amount::default();
-        for bucket in self.buckets.values().filter(|bucket| &*bucket.lane == ASIDE) {
+        for bucket in self.aside_buckets() {
             all.messages = all.messages.saturating_add(bucket.held.messages);
             all.bytes = all.bytes.saturating_add(bucket.held.bytes);
         }
         all
+    }
+
+    /// The buckets that hold what is set aside.
+    pub(crate) fn aside_buckets(&self) -> impl Iterator<Item = &Bucket> {
+        self.buckets.values().filter(|bucket| &*bucket.lane == ASIDE)
     }
 
     /// The buckets of all lanes that hold something.

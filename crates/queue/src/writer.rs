@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -13,12 +14,14 @@ use std::{
 use tokio::sync::{oneshot, watch};
 
 use crate::{
+    check::Watch,
     error::{AppendError, OpenError, StoreError},
     intake::{Command, Intake, Taken, Write},
     lock::DirLock,
     message::{MessageId, NewMessage, Outcome, Receipt},
     places::{Places, Undo},
-    queue::{Clock, Config, Handout, WhenFull},
+    queue::{Clock, Config, Fsync, Handout, WhenFull},
+    salvage::Salvage,
     schema,
     stat::{Dropped, LaneStat, Stat},
     store::{Located, Seq, Store},
@@ -27,10 +30,12 @@ use crate::{
 
 mod change;
 mod handout;
+mod rescue;
 mod room;
 mod sweep;
 mod syncs;
 
+use rescue::Salvages;
 use room::Room;
 use syncs::Syncs;
 
@@ -54,6 +59,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) intake: Intake,
+    pub(crate) watch: Watch,
     pub(crate) leasable: watch::Sender<u64>,
     pub(crate) ended: watch::Sender<bool>,
     stat: Mutex<Stat>,
@@ -63,6 +69,7 @@ impl Default for Shared {
     fn default() -> Self {
         Self {
             intake: Intake::default(),
+            watch: Watch::default(),
             leasable: watch::Sender::new(0),
             ended: watch::Sender::new(false),
             stat: Mutex::default(),
@@ -71,6 +78,12 @@ impl Default for Shared {
 }
 
 impl Shared {
+    /// Nothing more comes in; what waits is still done.
+    pub(crate) fn close(&self) {
+        self.watch.end();
+        self.intake.close();
+    }
+
     pub(crate) fn stat(&self) -> Stat {
         self.stat.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -81,6 +94,7 @@ struct End(Arc<Shared>);
 
 impl Drop for End {
     fn drop(&mut self) {
+        self.0.watch.end();
         self.0.intake.abandon();
         self.0.ended.send_replace(true);
     }
@@ -98,6 +112,8 @@ struct Bounds {
 /// The state of the thread.
 pub(crate) struct Writer {
     store: Store,
+    dir: PathBuf,
+    fsync: Fsync,
     lock: DirLock,
     clock: Clock,
     bounds: Bounds,
@@ -115,6 +131,7 @@ pub(crate) struct Writer {
     sweep_failed: bool,
     dropped: Dropped,
     commits: u64,
+    salvages: Salvages,
     /// Something may have become leasable that the watchers have not been told.
     leasable: bool,
 }
@@ -134,6 +151,7 @@ struct Draft {
 impl Writer {
     pub(crate) fn new(
         store: Store,
+        salvage: Option<Salvage>,
         lock: DirLock,
         config: &Config,
         clock: Clock,
@@ -153,7 +171,13 @@ impl Writer {
             next_age: bounds.age.is_some().then_some(i64::MIN),
             syncs: Syncs::new(config.fsync),
             sweep_failed: false,
-            dropped: Dropped::default(),
+            dropped: Dropped {
+                damaged: salvage.as_ref().map_or(0, |salvage| salvage.lost),
+                ..Dropped::default()
+            },
+            salvages: Salvages { done: u64::from(salvage.is_some()), retry_at: None },
+            dir: config.dir.clone(),
+            fsync: config.fsync,
             commits: 0,
             leasable: false,
             bounds,
@@ -202,11 +226,19 @@ impl Writer {
 
     fn step(&mut self, batch: Vec<Command>) {
         let now = millis((self.clock)());
+        if self.store.is_nowhere() {
+            // An earlier salvage failed half way; what there is may be had by now.
+            self.salvage();
+        }
         let (mut writes, mut reads) = (Vec::new(), Vec::new());
         for command in batch {
             match command {
                 Command::Write(write) => writes.push(write),
                 Command::Lease { .. } | Command::Release { .. } => reads.push(command),
+                // Found by the check: what the file still answers is not worth waiting for.
+                // Unless it was replaced while the check still read the old one.
+                Command::Salvage { after } if after == self.salvages.done => drop(self.salvage()),
+                Command::Salvage { .. } => {}
             }
         }
         let mut settled = Vec::new();
@@ -234,6 +266,14 @@ impl Writer {
         let (writes, error) = match self.transact(writes, now) {
             Ok(writes) => return writes,
             Err(failed) => failed,
+        };
+        let (writes, error) = match error {
+            // None of it was accepted, so all of it can be done again in the new file.
+            StoreError::Corrupt(_) if self.salvage() => match self.transact(writes, now) {
+                Ok(writes) => return writes,
+                Err(failed) => failed,
+            },
+            error => (writes, error),
         };
         let chain: &dyn std::error::Error = &error;
         tracing::warn!(error = chain, "a commit of the queue failed");
@@ -365,10 +405,15 @@ impl Writer {
     fn read(&mut self, command: Command, now: i64) -> Option<Reply> {
         match command {
             Command::Lease { lane, limit, answer } => {
-                Some(Reply::Lease(self.lease(&lane, limit.min(MAX_LEASES), now), answer))
+                let limit = limit.min(MAX_LEASES);
+                let leased = match self.lease(&lane, limit, now) {
+                    Err(StoreError::Corrupt(_)) if self.salvage() => self.lease(&lane, limit, now),
+                    leased => leased,
+                };
+                Some(Reply::Lease(leased, answer))
             }
             Command::Release { id, answer } => Some(Reply::Release(self.release(id, now), answer)),
-            Command::Write(_) => None,
+            Command::Write(_) | Command::Salvage { .. } => None,
         }
     }
 
@@ -423,6 +468,7 @@ impl Writer {
             dropped: self.dropped,
             aside: LaneStat { messages: aside.messages, bytes: aside.bytes },
             commits: self.commits,
+            salvages: self.salvages.done,
             failed_syncs: self.syncs.failed,
             lanes,
         };

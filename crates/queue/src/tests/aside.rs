@@ -90,7 +90,7 @@ fn a_file_of_the_first_version_is_brought_up_to_date() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
     let path = dir.path().join("queue.db");
-    let sql = "drop table aside; pragma user_version = 1";
+    let sql = "drop table aside; alter table message drop column crc; pragma user_version = 1";
     rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {

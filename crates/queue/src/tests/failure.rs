@@ -148,10 +148,9 @@ fn files_that_are_not_ours_are_refused_by_name() {
     assert!(error.to_string().ends_with("its format is version 3, this program knows up to 2"));
 
     std::fs::write(&path, vec![b'x'; 5000]).unwrap();
-    let error = Queue::open(config(dir.path(), 1000, WhenFull::Reject)).unwrap_err();
-    let OpenError::Store { source: StoreError::Corrupt(_), .. } = error else {
-        panic!("{error:?}")
-    };
+    // No database at all: it is moved aside, and kept.
+    let queue = Queue::open(config(dir.path(), 1000, WhenFull::Reject)).unwrap();
+    assert_eq!((queue.stat().messages, queue.stat().salvages), (0, 1));
 }
 
 #[tokio::test]

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use super::{MAX_LEASES, Writer, time};
 use crate::{
     error::StoreError,
-    message::{ASIDE, Lease, MAX_PRIORITY},
+    intake::{Change, Write},
+    message::{ASIDE, Lease, MAX_PRIORITY, MessageId},
     places::Places,
     queue::Handout,
     store::{Store, Stored},
@@ -24,10 +27,11 @@ impl Writer {
             return Ok(Handout::new(Vec::new(), Arc::clone(&self.shared)));
         }
         let lane: Arc<str> = Arc::from(lane);
-        let mut leases = Vec::new();
+        let (mut leases, mut torn) = (Vec::new(), Vec::new());
         for priority in (0..=MAX_PRIORITY).rev() {
             let Some(bucket) = self.tally.find(&lane, priority) else { continue };
-            let mut taken = Taking { lane: &lane, priority, limit, now, leases: &mut leases };
+            let mut taken =
+                Taking { lane: &lane, priority, limit, now, leases: &mut leases, torn: &mut torn };
             if let Err(error) = take_from(&self.store, &mut self.places, bucket, &mut taken) {
                 for lease in leases {
                     self.places.release(lease.id);
@@ -35,9 +39,31 @@ impl Writer {
                 return Err(error.into());
             }
         }
+        self.set_torn_aside(torn, now);
         Ok(Handout::new(leases, Arc::clone(&self.shared)))
     }
+
+    /// What does not fit its checksum is not sent: it is set aside, for somebody to look at.
+    fn set_torn_aside(&mut self, torn: Vec<MessageId>, now: i64) {
+        if torn.is_empty() {
+            return;
+        }
+        let writes = torn.into_iter().map(|id| {
+            tracing::error!(%id, "a stored message does not fit its checksum; set aside");
+            let change = Change::SetAside {
+                reason: DAMAGED.to_owned(),
+                words: "its bytes on disk do not fit its checksum".to_owned(),
+            };
+            Write::Change { id, change, found: false, answer: oneshot::channel().0 }
+        });
+        let writes = writes.collect();
+        // Where that fails it is still passed over, until the next start.
+        self.write(writes, now).into_iter().for_each(Write::settle);
+    }
 }
+
+/// Why a torn message is aside.
+const DAMAGED: &str = "damaged";
 
 /// A lease command on its way through the buckets of its lane.
 struct Taking<'a> {
@@ -46,6 +72,8 @@ struct Taking<'a> {
     limit: usize,
     now: i64,
     leases: &'a mut Vec<Lease>,
+    /// Messages that do not fit their checksum.
+    torn: &'a mut Vec<MessageId>,
 }
 
 impl Taking<'_> {
@@ -94,6 +122,10 @@ fn take_from(
             continue;
         }
         if let Some(stored) = store.read(seq)? {
+            if !stored.intact {
+                taking.torn.push(stored.at.id);
+                continue;
+            }
             let attempts = places.lease(stored.at);
             taking.push(stored, attempts);
         }
@@ -106,6 +138,10 @@ fn take_from(
         if taking.is_expired(stored.at.expires_at) {
             places.pass_over(stored.at);
             passed_over += 1;
+        } else if !stored.intact {
+            places.pass_over(stored.at);
+            passed_over += 1;
+            taking.torn.push(stored.at.id);
         } else {
             let attempts = places.lease(stored.at);
             taking.push(stored, attempts);

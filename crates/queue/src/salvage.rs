@@ -1,0 +1,354 @@
+//! A damaged file: what can be read of it goes into a new one, and the old one is kept aside.
+//!
+//! The new file is built beside the old one and takes its place only once it is whole and synced, so
+//! that a salvage that is cut short is begun anew. Which messages there were is told by the table and
+//! by each of its indices: where one is torn, another may know the rest. The damaged file is moved
+//! into a folder of its own and never deleted.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use rusqlite::{Connection, OpenFlags, Row, params};
+
+use crate::{
+    error::{OpenError, StoreError},
+    lock::sync_dir,
+    message::{DEFAULT_PRIORITY, MAX_PRIORITY, OVERHEAD},
+    queue::Fsync,
+    schema::{self, failed},
+    store::{self, Seq, Store, Stored, to_u64},
+    tally::{Bucket, BucketId, Tally},
+};
+
+/// Where the new file is built.
+const WORKSHOP: &str = "salvage";
+
+/// The lane of a message whose own can no longer be told. No fleet has it, so its messages are
+/// routed anew.
+const NO_LANE: &str = "salvaged";
+
+/// Messages that one transaction saves.
+const BATCH: usize = 512;
+
+/// What came of a salvage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Salvage {
+    /// Messages that are in the new file.
+    pub saved: u64,
+    /// Messages that are not, as far as the damaged file tells how many there were.
+    pub lost: u64,
+    /// Where the damaged file is kept.
+    pub kept: PathBuf,
+}
+
+/// Whether an error means that the file is damaged.
+pub(crate) fn is_damage(error: &OpenError) -> bool {
+    matches!(error, OpenError::Store { source: StoreError::Corrupt(_), .. })
+}
+
+/// Whether the file lost its very beginning: SQLite would take it for a new one, and drop its log.
+pub(crate) fn is_emptied(dir: &Path) -> bool {
+    let length = |path: PathBuf| fs::metadata(path).map(|meta| meta.len()).ok();
+    let file = dir.join(schema::FILE);
+    length(file.clone()) == Some(0) && length(beside(&file, "-wal")).is_some_and(|log| log > 0)
+}
+
+/// Ends what an earlier salvage had finished but for the renaming; clears away what it had not.
+pub(crate) fn resume(dir: &Path) -> io::Result<()> {
+    let (made, file) = (dir.join(WORKSHOP).join(schema::FILE), dir.join(schema::FILE));
+    if made.exists() && !file.exists() {
+        fs::rename(&made, &file)?;
+        sync_dir(dir)?;
+    }
+    match fs::remove_dir_all(dir.join(WORKSHOP)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Puts a new file in the place of the damaged one, with all that can be read of it. Nobody else may
+/// write to the file meanwhile.
+pub(crate) fn salvage(dir: &Path) -> Result<Salvage, OpenError> {
+    let prepare = |source| OpenError::Prepare { path: dir.to_owned(), source };
+    let (file, workshop) = (dir.join(schema::FILE), dir.join(WORKSHOP));
+    resume(dir).map_err(prepare)?;
+    fs::create_dir(&workshop).map_err(prepare)?;
+    // An emptied file is mended unopened: SQLite deletes the log of a file without pages.
+    if is_emptied(dir) || Wreck::open(&file).is_err() {
+        mend_first_page(&file, &workshop)?;
+    }
+    let made = Store::open(&workshop, Fsync::Off)?;
+    let copied = match Wreck::open(&file) {
+        Ok(wreck) => Copying { made: &made, wreck: &wreck }.run(),
+        // Nothing of it can be read.
+        Err(_) => Ok(Count::default()),
+    };
+    let made_file = workshop.join(schema::FILE);
+    let copied = copied.map_err(|error| failed(&made_file, error))?;
+    // Closing moves the log into the file and syncs it.
+    made.close().map_err(|error| failed(&made_file, error))?;
+    let kept = put_in_place(dir).map_err(prepare)?;
+    tracing::error!(
+        saved = copied.saved, lost = copied.lost, kept = %kept.display(),
+        "the queue's file was damaged; what could be read of it was saved"
+    );
+    Ok(Salvage { saved: copied.saved, lost: copied.lost, kept })
+}
+
+/// Moves the damaged file out of the way, and the new one into its place.
+fn put_in_place(dir: &Path) -> io::Result<PathBuf> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let name = |n: u32| match n {
+        0 => dir.join(format!("damaged-{now}")),
+        n => dir.join(format!("damaged-{now}-{n}")),
+    };
+    let mut number = 0;
+    let kept = loop {
+        let kept = name(number);
+        match fs::create_dir(&kept) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(error),
+            Ok(()) => break kept,
+        }
+    };
+    let file = dir.join(schema::FILE);
+    // The log before the file: it must never be found beside the new one.
+    for suffix in ["-wal", "-page1", ""] {
+        let from = beside(&file, suffix);
+        if from.exists() {
+            fs::rename(&from, kept.join(from.file_name().unwrap_or_default()))?;
+        }
+    }
+    // Only an index of the log, made anew at each opening.
+    match fs::remove_file(beside(&file, "-shm")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    sync_dir(&kept)?;
+    sync_dir(dir)?;
+    resume(dir)?;
+    Ok(kept)
+}
+
+/// The first page says where everything is, and is the same in every file of ours: a damaged one is
+/// kept beside the file, and replaced by a new one's.
+fn mend_first_page(file: &Path, workshop: &Path) -> Result<(), OpenError> {
+    let prepare = |source| OpenError::Prepare { path: file.to_owned(), source };
+    let place = workshop.join("first");
+    fs::create_dir(&place).map_err(prepare)?;
+    let model = Store::open(&place, Fsync::Off)?;
+    model.close().map_err(|error| failed(&place, error))?;
+    let mut page = fs::read(place.join(schema::FILE)).map_err(prepare)?;
+    page.truncate(schema::PAGE);
+    // How many pages there are by the header (file format §1.3.7) must be what there is. The list of
+    // free pages is not known, and not needed to read.
+    let length = fs::metadata(file).map_err(prepare)?.len();
+    let page_size = u64::try_from(schema::PAGE).unwrap_or(u64::MAX);
+    let pages = u32::try_from(length.div_ceil(page_size)).unwrap_or(u32::MAX).max(1);
+    if let Some(header) = page.get_mut(28..40) {
+        header.fill(0);
+        header.iter_mut().zip(pages.to_be_bytes()).for_each(|(byte, new)| *byte = new);
+    }
+    let mend = || -> io::Result<()> {
+        let old = File::options().read(true).write(true).open(file)?;
+        let mut was = vec![0; schema::PAGE];
+        let read = old.read_at(&mut was, 0)?;
+        was.truncate(read);
+        fs::write(beside(file, "-page1"), was)?;
+        old.write_all_at(&page, 0)?;
+        old.sync_all()
+    };
+    mend().map_err(prepare)
+}
+
+fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    saved: u64,
+    lost: u64,
+}
+
+/// A damaged file that lets itself be opened.
+struct Wreck(Connection);
+
+impl Wreck {
+    /// Read-only: nothing of the log goes into the file. With a writable schema SQLite puts up with
+    /// a file that is shorter than its first page says.
+    fn open(file: &Path) -> rusqlite::Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(file, flags)?;
+        conn.execute_batch("pragma writable_schema = on; pragma cache_size = -512;")?;
+        conn.query_row("select 1 from sqlite_schema where name = 'message'", [], |_| Ok(()))?;
+        Ok(Self(conn))
+    }
+
+    /// Reads rows from the beginning until it fails, and then from the end until it fails.
+    /// `sql` ends with the key to order by. Answers whether all of it could be read.
+    fn both_ways(&self, sql: &str, mut take: impl FnMut(&Row<'_>) -> rusqlite::Result<()>) -> bool {
+        let mut read = |direction: &str| -> rusqlite::Result<()> {
+            let mut statement = self.0.prepare(&format!("{sql} {direction}"))?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                // A value that cannot be is no reason to leave out the rest.
+                if let Err(error) = take(row) {
+                    tracing::debug!(error = %error, "a row of the damaged file makes no sense");
+                }
+            }
+            Ok(())
+        };
+        read("asc").is_ok() || {
+            let _ = read("desc");
+            false
+        }
+    }
+
+    /// The places of all messages that the table or an index knows.
+    fn seqs(&self) -> Vec<Seq> {
+        let mut seqs = Vec::new();
+        for sql in [
+            "select seq from message not indexed order by seq",
+            "select seq from message indexed by message_next order by bucket",
+            "select seq from message indexed by message_id order by id",
+        ] {
+            self.both_ways(sql, |row| {
+                seqs.push(row.get(0)?);
+                Ok(())
+            });
+            seqs.sort_unstable();
+            seqs.dedup();
+        }
+        seqs
+    }
+
+    /// The buckets that can be read, and how many messages there were if all of them can.
+    fn buckets(&self) -> (HashMap<BucketId, Bucket>, Option<u64>) {
+        let mut buckets = HashMap::new();
+        let whole = self.both_ways(
+            "select id, lane, priority, messages from bucket not indexed order by id",
+            |row| {
+                let id = BucketId(row.get(0)?);
+                let (lane, priority): (String, u8) = (row.get(1)?, row.get(2)?);
+                let mut bucket = Bucket::empty(id, Arc::from(lane), priority.min(MAX_PRIORITY));
+                bucket.held.messages = to_u64(row.get(3)?);
+                buckets.insert(id, bucket);
+                Ok(())
+            },
+        );
+        let all = buckets.values().map(|bucket: &Bucket| bucket.held.messages).sum();
+        (buckets, whole.then_some(all))
+    }
+
+    /// The message at `seq`, if it is whole.
+    fn message(&self, seq: Seq) -> Option<Stored> {
+        let sql = format!("select {} from message not indexed where seq = ?", store::STORED);
+        let mut statement = self.0.prepare_cached(&sql).ok()?;
+        let stored = statement.query_row([seq], store::stored).ok()?;
+        let length = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        let size = length(stored.topic.len())
+            .saturating_add(length(stored.payload.len()))
+            .saturating_add(OVERHEAD);
+        (stored.intact && stored.at.size == size && stored.qos <= 2 && stored.at.seq > 0)
+            .then_some(stored)
+    }
+}
+
+/// From the damaged file into the new one.
+struct Copying<'a> {
+    made: &'a Store,
+    wreck: &'a Wreck,
+}
+
+impl Copying<'_> {
+    fn run(&self) -> rusqlite::Result<Count> {
+        let (mut buckets, held) = self.wreck.buckets();
+        let stray = BucketId(buckets.keys().map(|id| id.0).max().unwrap_or(0).saturating_add(1));
+        let stray = Bucket::empty(stray, Arc::from(NO_LANE), DEFAULT_PRIORITY);
+        let stray_id = stray.id;
+        buckets.insert(stray_id, stray);
+        let known: Vec<Bucket> = buckets
+            .values()
+            .map(|bucket| Bucket::empty(bucket.id, Arc::clone(&bucket.lane), bucket.priority))
+            .collect();
+        let mut tally = Tally::new(known);
+        let seqs = self.wreck.seqs();
+        let mut count = Count::default();
+        for batch in seqs.chunks(BATCH) {
+            self.made.begin()?;
+            for seq in batch {
+                let Some(mut stored) = self.wreck.message(*seq) else { continue };
+                if !buckets.contains_key(&stored.at.bucket) {
+                    stored.at.bucket = stray_id;
+                }
+                // Two rows of one id cannot be; the first one stays.
+                if self.made.restore(&stored)? {
+                    tally.add(stored.at.bucket, stored.at.size);
+                    count.saved = count.saved.saturating_add(1);
+                }
+            }
+            for bucket in tally.drain_changed() {
+                self.made.save_bucket(&bucket)?;
+            }
+            self.made.commit()?;
+        }
+        self.made.begin()?;
+        self.copy_aside(&tally)?;
+        self.copy_keys()?;
+        self.made.commit()?;
+        let known = held.unwrap_or_else(|| u64::try_from(seqs.len()).unwrap_or(u64::MAX));
+        count.lost = known.saturating_sub(count.saved);
+        Ok(count)
+    }
+
+    /// Why messages were set aside. One whose reason is lost stays aside, under a reason that says so.
+    fn copy_aside(&self, tally: &Tally) -> rusqlite::Result<()> {
+        let conn = self.made.connection();
+        let mut insert = conn.prepare(
+            "insert or ignore into aside (seq, lane, reason, words, at)
+             select ?, ?, ?, ?, ? where exists (select 1 from message where seq = ?1)",
+        )?;
+        self.wreck.both_ways(
+            "select seq, lane, reason, words, at from aside order by seq",
+            |row| {
+                let (seq, at): (i64, i64) = (row.get(0)?, row.get(4)?);
+                let text = |n: usize| row.get::<_, String>(n);
+                insert.execute(params![seq, text(1)?, text(2)?, text(3)?, at]).map(drop)
+            },
+        );
+        for bucket in tally.aside_buckets() {
+            conn.execute(
+                "insert or ignore into aside (seq, lane, reason, words, at)
+                 select seq, ?, 'unknown', 'its reason was lost with the damaged file', appended_at
+                 from message where bucket = ?",
+                params![NO_LANE, bucket.id.0],
+            )?;
+        }
+        Ok(())
+    }
+
+    fn copy_keys(&self) -> rusqlite::Result<()> {
+        let mut insert = self
+            .made
+            .connection()
+            .prepare("insert or ignore into seen (n, key, id) values (?, ?, ?)")?;
+        self.wreck.both_ways("select n, key, id from seen not indexed order by n", |row| {
+            let (n, key, id): (i64, String, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            if id.len() != 16 {
+                return Ok(());
+            }
+            insert.execute(params![n, key, id]).map(drop)
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,285 @@
+//! Damage on disk: what can be read is served, what cannot is counted, and the damaged file is kept.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on must panic"
+)]
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use queue::{Config, Inspector, Lease, NewMessage, Queue};
+use tempfile::TempDir;
+
+const COUNT: u32 = 1_000;
+const PAGE: u64 = 2048;
+
+fn open(dir: &Path) -> Queue {
+    Queue::open(Config { check: None, ..Config::new(dir) }).unwrap()
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+fn payload(n: u32) -> Vec<u8> {
+    format!("{n} {}", "x".repeat(usize::try_from(n % 400).unwrap())).into_bytes()
+}
+
+/// The number of a message, which must be whole.
+fn number(lease: &Lease) -> u32 {
+    let text = std::str::from_utf8(&lease.payload).unwrap();
+    let n = text.split(' ').next().unwrap().parse().unwrap();
+    assert_eq!(lease.payload, payload(n));
+    n
+}
+
+async fn append(queue: &Queue, numbers: impl Iterator<Item = u32>) {
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in numbers {
+        let queue = queue.clone();
+        let message = NewMessage::new(format!("lane {}", n % 3), format!("t/{n}"), payload(n));
+        tasks.spawn(async move { queue.append(message).await.unwrap() });
+    }
+    tasks.join_all().await;
+}
+
+/// All messages by their number, with how often each came.
+async fn drain(queue: &Queue) -> BTreeMap<u32, u32> {
+    let mut all = BTreeMap::new();
+    for lane in ["lane 0", "lane 1", "lane 2", "salvaged"] {
+        loop {
+            let leases = queue.lease(lane, 1_024).await.unwrap();
+            if leases.is_empty() {
+                break;
+            }
+            for lease in leases {
+                *all.entry(number(&lease)).or_default() += 1;
+            }
+        }
+    }
+    all
+}
+
+/// A queue of [`COUNT`] messages, 100 of them acked and one set aside, closed.
+fn filled() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    block_on(async {
+        let queue = open(dir.path());
+        append(&queue, COUNT..COUNT + 100).await;
+        for lane in ["lane 0", "lane 1", "lane 2"] {
+            for lease in queue.lease(lane, 100).await.unwrap() {
+                queue.ack(lease.id).await.unwrap();
+            }
+        }
+        assert_eq!(queue.stat().messages, 0);
+        append(&queue, 0..COUNT).await;
+        let lease = queue.lease("lane 0", 1).await.unwrap().remove(0);
+        assert!(queue.set_aside(lease.id, "poison", "the broker kicks").await.unwrap());
+        queue.close().await;
+    });
+    dir
+}
+
+fn file(dir: &TempDir) -> PathBuf {
+    dir.path().join("queue.db")
+}
+
+fn garbage(dir: &TempDir, page: u64) {
+    let file = File::options().write(true).open(file(dir)).unwrap();
+    let mut random = fastrand::Rng::with_seed(page);
+    let bytes: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(2048).collect();
+    file.write_all_at(&bytes, page * PAGE).unwrap();
+}
+
+/// Where the damaged files are kept.
+fn kept(dir: &TempDir) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .filter(|path| path.file_name().unwrap().as_encoded_bytes().starts_with(b"damaged-"))
+        .collect()
+}
+
+/// Opens, and asks of everything that it comes once, that nothing acked comes back, that what is not
+/// there is counted, and that the queue goes on. Answers how many messages are left.
+fn serves_the_rest(dir: &TempDir) -> u64 {
+    let before = fs::read(file(dir)).unwrap();
+    let sound = Inspector::open(dir.path())
+        .is_ok_and(|inspector| inspector.check().is_ok_and(|found| found.is_empty()));
+    let left = block_on(async {
+        let check = Some(Duration::from_millis(20));
+        let queue = Queue::open(Config { check, ..Config::new(dir.path()) }).unwrap();
+        let found = async {
+            while !sound && queue.stat().salvages == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), found).await.expect("damage is found");
+        let all = drain(&queue).await;
+        assert!(all.values().all(|times| *times == 1), "twice: {all:?}");
+        assert!(all.keys().all(|n| *n < COUNT), "acked and back");
+        let stat = queue.stat();
+        let left = u64::try_from(all.len()).unwrap() + stat.aside.messages;
+        assert_eq!(stat.messages, left);
+        if stat.salvages > 0 {
+            assert_eq!(stat.dropped.damaged, u64::from(COUNT) - left, "counted");
+            assert_eq!(kept(dir).len(), 1);
+            let file = fs::read(kept(dir)[0].join("queue.db")).unwrap();
+            assert_eq!(
+                file[2048.min(file.len())..],
+                before[2048.min(before.len())..],
+                "kept as it was"
+            );
+        }
+        append(&queue, 0..1).await;
+        assert_eq!(queue.lease("lane 0", 1).await.unwrap().len(), 1);
+        queue.close().await;
+        left
+    });
+    let inspector = Inspector::open(dir.path()).unwrap();
+    assert_eq!(inspector.check().unwrap(), Vec::<String>::new());
+    left
+}
+
+#[test]
+fn a_sound_file_is_left_alone() {
+    let dir = filled();
+    assert_eq!(serves_the_rest(&dir), u64::from(COUNT));
+    assert!(kept(&dir).is_empty());
+}
+
+#[test]
+fn a_page_of_garbage_costs_what_is_on_it() {
+    let pages = fs::metadata(file(&filled())).unwrap().len() / PAGE;
+    let mut random = fastrand::Rng::with_seed(3);
+    let mut worst = u64::from(COUNT);
+    for _ in 0..12 {
+        let dir = filled();
+        garbage(&dir, random.u64(1..pages));
+        worst = worst.min(serves_the_rest(&dir));
+    }
+    assert!(worst > u64::from(COUNT) / 2, "{worst} left of {COUNT}");
+}
+
+#[test]
+fn a_first_page_of_garbage_costs_nothing() {
+    let dir = filled();
+    garbage(&dir, 0);
+    assert_eq!(serves_the_rest(&dir), u64::from(COUNT));
+    assert_eq!(kept(&dir).len(), 1);
+    assert_eq!(fs::read(kept(&dir)[0].join("queue.db-page1")).unwrap().len(), 2048);
+}
+
+#[test]
+fn a_file_that_was_cut_loses_what_was_cut() {
+    let length = fs::metadata(file(&filled())).unwrap().len();
+    let mut last = 0;
+    for part in [1, 2, 5, 8, 9] {
+        let dir = filled();
+        // Not at the end of a page.
+        let at = length * part / 10 + 77;
+        File::options().write(true).open(file(&dir)).unwrap().set_len(at).unwrap();
+        let left = serves_the_rest(&dir);
+        assert!(left >= last, "{left} are left of {part} tenths, {last} of fewer");
+        assert_eq!(kept(&dir).len(), 1);
+        last = left;
+    }
+    assert!(last > u64::from(COUNT) / 2, "{last}");
+}
+
+#[test]
+fn a_file_of_which_nothing_is_left_is_kept_and_the_queue_goes_on() {
+    let dir = filled();
+    File::options().write(true).open(file(&dir)).unwrap().set_len(77).unwrap();
+    let queue = open(dir.path());
+    assert_eq!((queue.stat().messages, queue.stat().salvages), (0, 1));
+    assert_eq!(kept(&dir).len(), 1);
+    block_on(append(&queue, 0..3));
+    assert_eq!(block_on(drain(&queue)).len(), 3);
+}
+
+#[test]
+fn an_emptied_file_does_not_take_its_log_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("queue.db-wal");
+    let queue = open(dir.path());
+    block_on(append(&queue, 0..3));
+    let copy = tempfile::tempdir().unwrap();
+    fs::write(copy.path().join("queue.db"), b"").unwrap();
+    fs::copy(&log, copy.path().join("queue.db-wal")).unwrap();
+    let queue = open(copy.path());
+    let all = block_on(drain(&queue));
+    assert_eq!(all.into_keys().collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+#[test]
+fn a_flipped_bit_is_not_sent_on() {
+    let dir = filled();
+    let bytes = fs::read(file(&dir)).unwrap();
+    // In the payload of one message, where no structure of the file would tell.
+    let mark = b"t/399399 ";
+    let at = bytes.windows(mark.len()).position(|window| window == mark).unwrap() + 40;
+    let flipped = [bytes[at] ^ 0x20];
+    let open_file = File::options().write(true).open(file(&dir)).unwrap();
+    open_file.write_all_at(&flipped, u64::try_from(at).unwrap()).unwrap();
+    let found = Inspector::open(dir.path()).unwrap().check().unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].ends_with("does not fit its checksum"), "{found:?}");
+    block_on(async {
+        let queue = open(dir.path());
+        let all = drain(&queue).await;
+        assert_eq!((all.len(), all.contains_key(&399)), (998, false));
+        assert_eq!((queue.stat().aside.messages, queue.stat().leased), (2, 998));
+    });
+}
+
+#[test]
+fn damage_that_comes_while_it_is_served_is_salvaged_under_way() {
+    let dir = filled();
+    block_on(async {
+        let queue = open(dir.path());
+        let held = queue.lease("lane 1", 1).await.unwrap().remove(0);
+        let pages = fs::metadata(file(&dir)).unwrap().len() / PAGE;
+        for page in (40..pages).step_by(9) {
+            garbage(&dir, page);
+        }
+        let all = drain(&queue).await;
+        let stat = queue.stat();
+        assert!(stat.salvages > 0);
+        assert!(all.len() > 100, "{}", all.len());
+        assert_eq!(stat.dropped.damaged + stat.messages, u64::from(COUNT));
+        assert!(all.keys().all(|n| *n < COUNT) && all.values().all(|times| *times == 1));
+        // Its lease went on where it was saved: it was not handed out again.
+        assert!(!all.contains_key(&number(&held)));
+        append(&queue, 0..1).await;
+        queue.close().await;
+    });
+    assert_eq!(Inspector::open(dir.path()).unwrap().check().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn the_check_in_the_background_finds_what_nobody_asked_for() {
+    let dir = filled();
+    let pages = fs::metadata(file(&dir)).unwrap().len() / PAGE;
+    block_on(async {
+        let often = Config { check: Some(Duration::from_millis(50)), ..Config::new(dir.path()) };
+        let queue = Queue::open(often).unwrap();
+        assert_eq!(queue.stat().salvages, 0);
+        garbage(&dir, pages / 2);
+        let found = async {
+            while queue.stat().salvages == 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), found).await.expect("the check finds it");
+        let stat = queue.stat();
+        assert_eq!(stat.dropped.damaged + stat.messages, u64::from(COUNT));
+        assert_eq!(stat.aside.messages, 1);
+    });
+}
