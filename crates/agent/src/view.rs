@@ -9,7 +9,7 @@ use modem::session::{SessionState, Uplink};
 use modem::{Snapshot, State};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{CounterVec, GaugeVec, Opts};
+use prometheus::{CounterVec, GaugeVec, IntCounter, Opts};
 use queue::Queue;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
@@ -187,6 +187,17 @@ impl Families {
         }
     }
 
+    /// Adds a counter without labels.
+    fn total(&mut self, name: &str, help: &str, value: u64) {
+        match IntCounter::with_opts(Opts::new(name, help).namespace(PREFIX)) {
+            Ok(counter) => {
+                counter.inc_by(value);
+                self.done.extend(counter.collect());
+            }
+            Err(error) => tracing::error!("a metric is wired wrongly: {error}"),
+        }
+    }
+
     fn counter(&mut self, name: &str, help: &str, label: &str, values: &[(&str, f64)]) {
         match CounterVec::new(Opts::new(name, help).namespace(PREFIX), &[label]) {
             Ok(family) => {
@@ -330,6 +341,16 @@ fn queue_families(families: &mut Families, queue: &Queue) {
     }
     let open = std::mem::take(&mut families.open);
     families.done.extend(open.into_iter().flat_map(|(_, family)| family.collect()));
+    families.total(
+        "queue_corruptions_total",
+        "Times the queue's file was found damaged and replaced by what could be read of it.",
+        stat.salvages,
+    );
+    families.total(
+        "queue_sync_errors_total",
+        "Syncs of `fsync: interval` that the system refused.",
+        stat.failed_syncs,
+    );
     let dropped = stat.dropped.by_reason().map(|(reason, dropped)| (reason, count(dropped)));
     families.counter(
         "queue_dropped_total",
