@@ -1,6 +1,7 @@
 //! Damage on disk: what can be read is served, what cannot is counted, and the damaged file is kept.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     reason = "a test that cannot go on must panic"
