@@ -92,6 +92,12 @@ const NEEDS: &[Need] = &[
         for_crate: None,
     },
     Need {
+        probe: Probe::Program("systemd-analyze"),
+        packages: &["systemd"],
+        why: "checks the units and how much they expose",
+        for_crate: None,
+    },
+    Need {
         probe: Probe::Program("promtool"),
         packages: &["prometheus"],
         why: "checks the metrics, and runs the rules and dashboards against a real agent",
@@ -299,6 +305,7 @@ mod tests {
             "chromium-driver",
             "python3",
             "python3-venv",
+            "systemd",
             "prometheus",
         ];
         assert_eq!(packages(&absent("")), expected);

@@ -10,6 +10,7 @@ mod demo;
 pub mod fleet;
 pub mod forward;
 pub mod hand_in;
+pub mod health;
 pub mod history;
 pub mod http;
 pub mod ledger;
@@ -19,6 +20,7 @@ pub mod process;
 pub mod reconcile;
 pub mod run;
 pub mod secret;
+pub mod service_manager;
 pub mod view;
 
 use std::io::Write;

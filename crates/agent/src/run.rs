@@ -10,7 +10,7 @@ use modem::session::Stagger;
 use modem::{Catalog, Environment, Modem, Plugin};
 use prometheus::core::Collector;
 use queue::Queue;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::process::Process;
 use crate::reconcile::Reconciler;
 use crate::view::{ModemView, View};
-use crate::{fleet, wrong};
+use crate::{fleet, service_manager, wrong};
 
 /// How long forwarders and servers may take to end once the modems have.
 const LAST_ACKS: Duration = Duration::from_secs(1);
@@ -126,6 +126,7 @@ impl Agent {
             _ = interrupt.recv() => None,
             failed = agent.failed() => Some(failed),
         };
+        service_manager::stopping();
         tracing::info!("ending: signing the sessions out");
         // A dropped end leaves sessions open, which is what a second signal asks for.
         tokio::select! {
@@ -196,6 +197,11 @@ impl Agent {
             app.history.keep(&app.view, &app.stop).await;
             Ok(())
         });
+        let (queue, stopping) = (agent.queue.clone(), stop.clone());
+        agent.services.spawn(async move {
+            service_manager::feed_watchdog(&queue, &stopping).await;
+            Ok(())
+        });
         for forwarder in forwarders {
             agent.services.spawn(async move {
                 forwarder.run().await;
@@ -205,6 +211,7 @@ impl Agent {
         let reconciler = Reconciler::new(made, Arc::clone(&metrics), stop.clone());
         agent.modems.spawn(reconciler.run());
         tracing::info!(gateway = %fleet.gateway, modems = fleet.modems.len(), http = %fleet.http.listen, "running");
+        service_manager::ready();
         Ok(agent)
     }
 
@@ -216,10 +223,14 @@ impl Agent {
         self.services.spawn(async move {
             http::serve(listener, router, stop).await.context("the HTTP server failed")
         });
-        let Some(path) = &config.socket else { return Ok(()) };
-        let listener = http::bind_socket(path)
-            .await
-            .with_context(|| format!("could not listen on {}", path.display()))?;
+        let handed = service_manager::handed_over().context("the service manager's socket")?;
+        let listener = match (handed, &config.socket) {
+            (Some(listener), _) => UnixListener::from_std(listener).context("the API socket")?,
+            (None, Some(path)) => http::bind_socket(path)
+                .await
+                .with_context(|| format!("could not listen on {}", path.display()))?,
+            (None, None) => return Ok(()),
+        };
         // Who may open the socket may use the API: its permissions are the authority.
         let router = http::router(App { token: None, ..app.clone() });
         let stop = self.stop.clone();

@@ -14,6 +14,9 @@ pub const MAX_BYTES: u64 = 4096;
 /// Where systemd puts what `LoadCredential=` and `SetCredential=` name.
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
+/// What systemd puts before the names of the files of `LoadCredential=secrets:FOLDER`, as our unit has it.
+const OF_FOLDER: &str = "secrets_";
+
 /// The place of a secret, never the secret itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -186,9 +189,15 @@ impl Ref {
         (mode & 0o004 != 0).then(|| path.clone())
     }
 
+    /// Where a credential lies, of its own or of the unit's folder.
     fn credential(&self, name: &str) -> Result<PathBuf, SecretError> {
         match std::env::var_os(CREDENTIALS_DIRECTORY) {
-            Some(folder) if !folder.is_empty() => Ok(Path::new(&folder).join(name)),
+            Some(folder) if !folder.is_empty() => {
+                let (folder, of_folder) = (Path::new(&folder), format!("{OF_FOLDER}{name}"));
+                // The unit loads a whole folder, and systemd puts the name of that before each file's.
+                let named = folder.join(name);
+                Ok(if named.exists() { named } else { folder.join(of_folder) })
+            }
             _ => Err(SecretError::NoCredentials { key: self.key.clone(), name: name.to_owned() }),
         }
     }

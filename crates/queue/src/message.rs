@@ -38,6 +38,11 @@ impl MessageId {
         Self(Uuid::now_v7())
     }
 
+    /// An id that no message has.
+    pub fn nil() -> Self {
+        Self(Uuid::nil())
+    }
+
     /// The id that is stored as these bytes; `None` if there are not 16.
     pub(crate) fn from_slice(bytes: &[u8]) -> Option<Self> {
         Uuid::from_slice(bytes).ok().map(Self)

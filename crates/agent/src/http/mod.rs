@@ -25,6 +25,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::config::Name;
 use crate::hand_in::{HandIn, MAX_PAYLOAD};
+use crate::health;
 use crate::history::History;
 use crate::metrics::Metrics;
 use crate::view::View;
@@ -35,9 +36,6 @@ pub use token::Token;
 /// No request takes longer than one fsync of a slow card; a client that sends its body drop by drop
 /// is cut off.
 const REQUEST: Duration = Duration::from_secs(30);
-
-/// The queue's writer answers within a few commits; a disk that takes longer is stuck.
-const HEALTHY: Duration = Duration::from_secs(5);
 
 /// A message that a connected session could carry must not wait longer than this for the gateway to
 /// count as ready.
@@ -169,28 +167,12 @@ async fn metrics(State(app): State<App>) -> Response {
     }
 }
 
-/// Whether the loops make progress. That this answers shows that the runtime's one thread does, on which
-/// modems and forwarders run; the queue's writer has a thread of its own and is asked for an answer.
+/// Whether the loops make progress.
 async fn healthz(State(app): State<App>) -> Response {
-    // A message that cannot be: to release it changes nothing, but takes the writer's turn.
-    let asked = "00000000-0000-0000-0000-000000000000".parse().map(|id| app.view.queue.release(id));
-    let answered = match asked {
-        Ok(answer) => tokio::time::timeout(HEALTHY, answer).await,
-        Err(error) => {
-            return ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "health", error.to_string())
-                .into_response();
-        }
-    };
-    match answered {
-        Ok(Ok(_)) => "ok\n".into_response(),
-        Ok(Err(error)) => {
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "queue", error.to_string())
-                .into_response()
-        }
-        Err(_) => {
-            let words = format!("the queue's writer has not answered for {HEALTHY:?}");
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "queue", words).into_response()
-        }
+    match health::check(&app.view.queue).await {
+        Ok(()) => "ok\n".into_response(),
+        Err(error) => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "queue", error.to_string())
+            .into_response(),
     }
 }
 

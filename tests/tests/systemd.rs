@@ -1,0 +1,159 @@
+//! What systemd's own tools say of the units, and what the agent tells its service manager.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what serves the tests ends at the first surprise, as they do"
+)]
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use e2e::{Lab, Process, Signal, modemfleet, run, until};
+
+fn units() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/systemd")
+}
+
+/// The units with the binary under test in the place of the installed one.
+fn tried_units() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(units()).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let text = text.replace("/usr/bin/modemfleet", &modemfleet().display().to_string());
+        fs::write(dir.path().join(path.file_name().unwrap()), text).unwrap();
+    }
+    dir
+}
+
+/// The files of a kind, by their ending.
+fn of_kind(dir: &Path, endings: &[&str]) -> Vec<PathBuf> {
+    let all = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let fits = |path: &PathBuf| {
+        path.extension().is_some_and(|kind| endings.iter().any(|ending| kind == *ending))
+    };
+    all.filter(fits).collect()
+}
+
+#[test]
+fn systemd_has_nothing_to_say_about_the_units() {
+    let dir = tried_units();
+    let units = of_kind(dir.path(), &["service", "socket", "path"]);
+    assert!(units.len() >= 2, "{units:?}");
+    // The man page is there once the package is installed.
+    let mut verify = Command::new("systemd-analyze");
+    let said = run(verify.args(["verify", "--man=no"]).args(&units), b"");
+    let words = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
+    // What it says of other units of the machine is not ours.
+    let ours: Vec<&str> = words.lines().filter(|line| line.contains("modemfleet")).collect();
+    assert_eq!(ours, Vec::<&str>::new());
+}
+
+#[test]
+fn the_agent_is_exposed_at_most_two() {
+    let unit = units().join("modemfleet.service");
+    let mut analyze = Command::new("systemd-analyze");
+    let said = run(analyze.args(["security", "--offline=true", "--threshold=20"]).arg(&unit), b"");
+    let words = String::from_utf8_lossy(&said.stdout).into_owned();
+    let overall = words.lines().find(|line| line.contains("Overall exposure")).unwrap_or_default();
+    let exposure = overall.split_whitespace().find_map(|word| word.parse::<f64>().ok());
+    assert!(exposure.is_some_and(|is| is > 0.0 && is <= 2.0), "{overall}\n{words}");
+    assert!(said.status.success(), "{overall}");
+}
+
+/// A service manager's end of the notification socket.
+struct Manager {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl Manager {
+    fn new(dir: &Path) -> Self {
+        let path = dir.join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Self { socket, path }
+    }
+
+    /// All that was told since the last call.
+    fn told(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        let mut buffer = [0; 4096];
+        while let Ok(length) = self.socket.recv(&mut buffer) {
+            all.push(String::from_utf8_lossy(&buffer[..length]).trim().to_owned());
+        }
+        all
+    }
+
+    #[track_caller]
+    fn wait(&self, what: &str) {
+        until(what, || self.told().iter().any(|told| told == what).then_some(()));
+    }
+}
+
+/// Stops one thread of a process, on purpose, as a stuck disk would; it goes on when the stopper ends.
+/// Needs the right to trace, as root has it.
+fn stop_thread(pid: u32, name: &str) -> Process {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|task| task.unwrap().path());
+    let named =
+        |task: &PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|is| is.trim() == name);
+    let task = tasks.into_iter().find(named).unwrap();
+    let tid = task.file_name().unwrap().to_str().unwrap().to_owned();
+    // PTRACE_SEIZE and PTRACE_INTERRUPT (ptrace(2)) stop this thread alone.
+    let stop = "import ctypes,os,sys,time\nc=ctypes.CDLL(None,use_errno=True);t=int(sys.argv[1])\n\
+                for r in 0x4206,0x4207:\n if c.ptrace(r,t,None,None): sys.exit(os.strerror(ctypes.get_errno()))\n\
+                print('stopped',flush=True);time.sleep(600)";
+    let stopper = Process::start("stopper", Command::new("python3").arg("-c").arg(stop).arg(tid));
+    stopper.line("the thread to be stopped", |line| line == "stopped");
+    stopper
+}
+
+#[test]
+fn the_watchdog_is_fed_while_the_loops_move_and_no_longer() {
+    let lab = Lab::without_modems(1);
+    let manager = Manager::new(lab.site.dir());
+    let mut command = Command::new(modemfleet());
+    command.arg("run").arg("--config").arg(lab.site.file());
+    command.env("NOTIFY_SOCKET", &manager.path).env("WATCHDOG_USEC", "2000000");
+    let mut agent = Process::start("agent", &mut command);
+    manager.wait("READY=1");
+    manager.wait("WATCHDOG=1");
+    manager.wait("WATCHDOG=1");
+    let mut stopper = stop_thread(agent.pid(), "queue-writer");
+    let http = e2e::Http::new(lab.site.port());
+    until("the stuck queue to show", || {
+        http.try_ask("GET", "/healthz", &[], b"").filter(|answer| answer.status == 503)
+    });
+    drop(manager.told());
+    e2e::pause(Duration::from_millis(1_500));
+    assert_eq!(manager.told(), Vec::<String>::new(), "a stuck agent feeds nobody");
+    stopper.kill();
+    manager.wait("WATCHDOG=1");
+    assert_eq!(http.get("/healthz").status, 200);
+    agent.signal(Signal::TERM);
+    manager.wait("STOPPING=1");
+    assert!(agent.end_within(Duration::from_secs(20)).is_some_and(|status| status.success()));
+}
+
+#[test]
+fn a_socket_that_systemd_opened_serves_the_api() {
+    let mut lab = Lab::without_modems(1);
+    let socket = lab.site.dir().join("api.sock");
+    // The agent must not open it itself: it is there.
+    lab.site.http = format!(", socket: {}", socket.display());
+    let mut command = Command::new("systemd-socket-activate");
+    command.arg("--listen").arg(&socket).arg(modemfleet());
+    command.arg("run").arg("--config").arg(lab.site.file());
+    let _agent = Process::start("agent", &mut command);
+    until("the socket", || socket.exists().then_some(()));
+    // The first connection starts the agent, and is served by it.
+    let mut status = Command::new(modemfleet());
+    let shown = run(status.args(["status", "--json", "--config"]).arg(lab.site.file()), b"");
+    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("\"m0\""));
+}
