@@ -67,12 +67,12 @@ fn the_agent_is_exposed_at_most_two() {
 }
 
 /// A service manager's end of the notification socket.
-struct Manager {
+struct Notified {
     socket: UnixDatagram,
     path: PathBuf,
 }
 
-impl Manager {
+impl Notified {
     fn new(dir: &Path) -> Self {
         let path = dir.join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
@@ -116,7 +116,7 @@ fn stop_thread(pid: u32, name: &str) -> Process {
 #[test]
 fn the_watchdog_is_fed_while_the_loops_move_and_no_longer() {
     let lab = Lab::without_modems(1);
-    let manager = Manager::new(lab.site.dir());
+    let manager = Notified::new(lab.site.dir());
     let mut command = Command::new(modemfleet());
     command.arg("run").arg("--config").arg(lab.site.file());
     command.env("NOTIFY_SOCKET", &manager.path).env("WATCHDOG_USEC", "2000000");
