@@ -20,7 +20,7 @@ pub mod process;
 pub mod reconcile;
 pub mod run;
 pub mod secret;
-pub mod service_manager;
+pub mod systemd;
 pub mod view;
 
 use std::io::Write;

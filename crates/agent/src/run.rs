@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::process::Process;
 use crate::reconcile::Reconciler;
 use crate::view::{ModemView, View};
-use crate::{fleet, service_manager, wrong};
+use crate::{fleet, systemd, wrong};
 
 /// How long forwarders and servers may take to end once the modems have.
 const LAST_ACKS: Duration = Duration::from_secs(1);
@@ -126,7 +126,7 @@ impl Agent {
             _ = interrupt.recv() => None,
             failed = agent.failed() => Some(failed),
         };
-        service_manager::stopping();
+        systemd::stopping();
         tracing::info!("ending: signing the sessions out");
         // A dropped end leaves sessions open, which is what a second signal asks for.
         tokio::select! {
@@ -199,7 +199,7 @@ impl Agent {
         });
         let (queue, stopping) = (agent.queue.clone(), stop.clone());
         agent.services.spawn(async move {
-            service_manager::feed_watchdog(&queue, &stopping).await;
+            systemd::feed_watchdog(&queue, &stopping).await;
             Ok(())
         });
         for forwarder in forwarders {
@@ -211,7 +211,7 @@ impl Agent {
         let reconciler = Reconciler::new(made, Arc::clone(&metrics), stop.clone());
         agent.modems.spawn(reconciler.run());
         tracing::info!(gateway = %fleet.gateway, modems = fleet.modems.len(), http = %fleet.http.listen, "running");
-        service_manager::ready();
+        systemd::ready();
         Ok(agent)
     }
 
@@ -223,7 +223,7 @@ impl Agent {
         self.services.spawn(async move {
             http::serve(listener, router, stop).await.context("the HTTP server failed")
         });
-        let handed = service_manager::handed_over().context("the service manager's socket")?;
+        let handed = systemd::handed_over().context("the service manager's socket")?;
         let listener = match (handed, &config.socket) {
             (Some(listener), _) => UnixListener::from_std(listener).context("the API socket")?,
             (None, Some(path)) => http::bind_socket(path)
