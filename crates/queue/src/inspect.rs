@@ -5,12 +5,14 @@ use std::{
     time::SystemTime,
 };
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::{
     error::{OpenError, StoreError},
-    message::MessageId,
-    schema, store, writer,
+    message::{ASIDE, MessageId},
+    schema,
+    stat::{LaneStat, Stat},
+    store, writer,
 };
 
 /// A queue's file opened for reading. Blocks on the disk: not for an async task.
@@ -27,7 +29,7 @@ pub struct Record {
     pub seq: i64,
     /// Its id.
     pub id: MessageId,
-    /// The lane it waits in.
+    /// The lane it waits in, or came from if it is aside.
     pub lane: String,
     /// Its priority.
     pub priority: u8,
@@ -43,6 +45,73 @@ pub struct Record {
     pub appended_at: SystemTime,
     /// When it expires.
     pub expires_at: Option<SystemTime>,
+    /// Why it is set aside, if it is.
+    pub aside: Option<Aside>,
+    /// Its bytes are those that were stored, as far as its checksum tells.
+    pub intact: bool,
+}
+
+/// Why and since when a message is aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aside {
+    /// A word, such as `poison`.
+    pub reason: String,
+    /// More words.
+    pub words: String,
+    /// The wall clock's time.
+    pub since: SystemTime,
+}
+
+/// Which messages are meant: all conditions that are given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// This one.
+    pub id: Option<MessageId>,
+    /// Those of this lane; one that is aside counts to the lane it came from.
+    pub lane: Option<String>,
+    /// Those that are aside, or those that are not.
+    pub aside: Option<bool>,
+    /// Those that are aside for this reason.
+    pub reason: Option<String>,
+    /// Those that were appended by then, by the wall clock of their append.
+    pub appended_before: Option<SystemTime>,
+}
+
+/// A part of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The messages.
+    pub records: Vec<Record>,
+    /// After which place to go on; `None` at the end.
+    pub next: Option<i64>,
+}
+
+/// The most rows that one page looks at.
+pub const SCAN: i64 = 4096;
+
+fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+    let stored = store::stored(row)?;
+    let reason: Option<String> = row.get(13)?;
+    let aside = match reason {
+        None => None,
+        Some(reason) => {
+            Some(Aside { reason, words: row.get(14)?, since: writer::time(row.get(15)?) })
+        }
+    };
+    Ok(Record {
+        seq: stored.at.seq,
+        id: stored.at.id,
+        lane: row.get(11)?,
+        priority: row.get(12)?,
+        topic: stored.topic,
+        payload: stored.payload,
+        qos: stored.qos,
+        retain: stored.retain,
+        appended_at: writer::time(stored.appended_at),
+        expires_at: stored.at.expires_at.map(writer::time),
+        aside,
+        intact: stored.intact,
+    })
 }
 
 impl Inspector {
@@ -67,28 +136,110 @@ impl Inspector {
     /// # Errors
     /// [`StoreError`].
     pub fn messages(&self, after: i64, limit: u32) -> Result<Vec<Record>, StoreError> {
+        self.select(after, i64::MAX, limit, &Filter::default())
+    }
+
+    /// A page of a listing: up to `limit` messages after place `after` that `filter` lets through, in
+    /// the order of append. At most [`SCAN`] rows are looked at, so that a page may hold fewer than
+    /// there are; `next` then says where to go on.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn page(&self, after: i64, limit: u32, filter: &Filter) -> Result<Page, StoreError> {
+        // What is aside is few, and found by a table of its own.
+        let from = if filter.aside == Some(true) { "aside" } else { "message" };
+        let end: Option<i64> = self
+            .conn
+            .prepare_cached(&format!(
+                "select seq from {from} where seq > ? order by seq limit 1 offset ?"
+            ))?
+            .query_row(params![after, SCAN - 1], |row| row.get(0))
+            .optional()?;
+        let records = self.select(after, end.unwrap_or(i64::MAX), limit, filter)?;
+        let full = u32::try_from(records.len()).is_ok_and(|found| found >= limit);
+        let next = if full { records.last().map(|record| record.seq) } else { end };
+        Ok(Page { records, next })
+    }
+
+    fn select(
+        &self,
+        after: i64,
+        end: i64,
+        limit: u32,
+        filter: &Filter,
+    ) -> Result<Vec<Record>, StoreError> {
         let mut statement = self.conn.prepare_cached(
-            "select seq, bucket, size, expires_at, message.id, topic, payload, qos, retain,
-                appended_at, crc, lane, priority
+            "select message.seq, bucket, size, expires_at, message.id, topic, payload, qos, retain,
+                appended_at, crc, coalesce(aside.lane, bucket.lane), priority,
+                aside.reason, aside.words, aside.at
              from message join bucket on bucket.id = message.bucket
-             where seq > ? order by seq limit ?",
+                left join aside on aside.seq = message.seq
+             where message.seq > ?1 and message.seq <= ?2
+                and (?3 is null or message.id = ?3)
+                and (?4 is null or coalesce(aside.lane, bucket.lane) = ?4)
+                and (?5 is null or (aside.seq is not null) = ?5)
+                and (?6 is null or aside.reason = ?6)
+                and (?7 is null or appended_at <= ?7)
+             order by message.seq limit ?8",
         )?;
-        let rows = statement.query_map(params![after, limit], |row| {
-            let stored = store::stored(row)?;
-            Ok(Record {
-                seq: stored.at.seq,
-                id: stored.at.id,
-                lane: row.get(11)?,
-                priority: row.get(12)?,
-                topic: stored.topic,
-                payload: stored.payload,
-                qos: stored.qos,
-                retain: stored.retain,
-                appended_at: writer::time(stored.appended_at),
-                expires_at: stored.at.expires_at.map(writer::time),
-            })
-        })?;
+        let id = filter.id.as_ref().map(|id| id.as_bytes().as_slice());
+        let before = filter.appended_before.map(writer::millis);
+        let rows = statement.query_map(
+            params![after, end, id, filter.lane, filter.aside, filter.reason, before, limit],
+            record,
+        )?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The message of this id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn find(&self, id: MessageId) -> Result<Option<Record>, StoreError> {
+        let seq = self
+            .conn
+            .prepare_cached("select seq from message where id = ?")?
+            .query_row([id.as_bytes()], |row| row.get::<_, i64>(0))
+            .optional()?;
+        let Some(seq) = seq else { return Ok(None) };
+        let filter = Filter { id: Some(id), ..Filter::default() };
+        Ok(self.select(seq.saturating_sub(1), seq, 1, &filter)?.pop())
+    }
+
+    /// What is held, as the file says it; what only a running agent knows is zero.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn stat(&self) -> Result<Stat, StoreError> {
+        let mut stat = Stat::default();
+        let mut statement = self.conn.prepare(
+            "select lane, sum(messages), sum(bytes) from bucket where messages > 0 group by lane",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let lane: String = row.get(0)?;
+            let messages = store::to_u64(row.get(1)?);
+            let held = LaneStat { messages, bytes: store::to_u64(row.get(2)?) };
+            stat.messages = stat.messages.saturating_add(held.messages);
+            stat.bytes = stat.bytes.saturating_add(held.bytes);
+            if lane == ASIDE {
+                stat.aside = held;
+            } else {
+                stat.lanes.insert(lane.into(), held);
+            }
+        }
+        let oldest = self
+            .conn
+            .query_row(
+                "select appended_at from message
+                 where not exists (select 1 from aside where aside.seq = message.seq)
+                 order by seq limit 1",
+                [],
+                |row| row.get(0),
+            )
+            .optional()?;
+        stat.oldest = oldest.map(writer::time);
+        Ok(stat)
     }
 
     /// Stops a check that runs on another thread.

@@ -48,13 +48,13 @@ mod tally;
 mod writer;
 
 pub use error::{AppendError, Cause, Holder, InvalidMessage, OpenError, StoreError};
-pub use inspect::{Inspector, Record};
+pub use inspect::{Aside, Filter, Inspector, Page, Record, SCAN};
 pub use message::{
     DEFAULT_PRIORITY, Lease, MAX_NAME, MAX_PRIORITY, MAX_TOPIC, MessageId, NewMessage, OVERHEAD,
     Outcome, Receipt,
 };
 pub use queue::{Config, Fsync, Queue, WhenFull};
-pub use salvage::Salvage;
+pub use salvage::{Salvage, repair};
 pub use stat::{Dropped, LaneStat, Stat};
 pub use uuid::Error as InvalidId;
 pub use writer::{MAX_LEASES, REMEMBERED_KEYS};

@@ -19,7 +19,7 @@ use rusqlite::{Connection, OpenFlags, Row, params};
 
 use crate::{
     error::{OpenError, StoreError},
-    lock::sync_dir,
+    lock::{DirLock, sync_dir},
     message::{DEFAULT_PRIORITY, MAX_PRIORITY, OVERHEAD},
     queue::Fsync,
     schema::{self, failed},
@@ -71,6 +71,16 @@ pub(crate) fn resume(dir: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Salvages the queue in `dir`, which nobody may have open, whether or not opening it would. An
+/// [`Inspector`](crate::Inspector) tells whether it needs that.
+///
+/// # Errors
+/// [`OpenError`]; the file is then still in its place.
+pub fn repair(dir: &Path) -> Result<Salvage, OpenError> {
+    let _lock = DirLock::acquire(dir)?;
+    salvage(dir)
 }
 
 /// Puts a new file in the place of the damaged one, with all that can be read of it. Nobody else may

@@ -1,7 +1,7 @@
 //! Messages that were set aside: out of the way, on disk, and back in their old place.
 
 use super::*;
-use crate::{AppendError, Inspector, InvalidMessage};
+use crate::{AppendError, Filter, Inspector, InvalidMessage};
 
 #[tokio::test]
 async fn what_is_set_aside_blocks_nothing_survives_and_comes_back_in_its_place() {
@@ -98,4 +98,48 @@ fn a_file_of_the_first_version_is_brought_up_to_date() {
         let id = store(&queue, message("a")).await;
         assert!(queue.set_aside(id, "poison", "").await.unwrap());
     });
+}
+
+#[tokio::test]
+async fn a_listing_goes_page_by_page_and_is_filtered() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let mut ids = Vec::new();
+    for n in 0..6 {
+        let lane = if n % 2 == 0 { "l" } else { "m" };
+        ids.push(store(&queue, NewMessage::new(lane, "t", n.to_string())).await);
+    }
+    queue.set_aside(ids[2], "poison", "the broker kicks").await.unwrap();
+    queue.set_aside(ids[5], "refused", "").await.unwrap();
+    let inspector = Inspector::open(dir.path()).unwrap();
+    let all = |filter: Filter| {
+        let (mut found, mut after) = (Vec::new(), 0);
+        loop {
+            let page = inspector.page(after, 2, &filter).unwrap();
+            assert!(page.records.len() <= 2);
+            found.extend(page.records.into_iter().map(|record| record.id));
+            match page.next {
+                Some(next) => after = next,
+                None => return found,
+            }
+        }
+    };
+    assert_eq!(all(Filter::default()), ids);
+    let lane = Filter { lane: Some("l".to_owned()), ..Filter::default() };
+    assert_eq!(all(lane), [ids[0], ids[2], ids[4]]);
+    assert_eq!(all(Filter { aside: Some(true), ..Filter::default() }), [ids[2], ids[5]]);
+    let waiting = Filter { aside: Some(false), ..Filter::default() };
+    assert_eq!(all(waiting), [ids[0], ids[1], ids[3], ids[4]]);
+    let refused = Filter { reason: Some("refused".to_owned()), ..Filter::default() };
+    assert_eq!(all(refused), [ids[5]]);
+    let before = Filter { appended_before: Some(UNIX_EPOCH), ..Filter::default() };
+    assert_eq!(all(before), []);
+    let record = inspector.find(ids[2]).unwrap().unwrap();
+    let aside = record.aside.unwrap();
+    assert_eq!((record.lane.as_str(), aside.reason.as_str()), ("l", "poison"));
+    assert_eq!(aside.words, "the broker kicks");
+    assert!(inspector.find(MessageId::fresh()).unwrap().is_none());
+    let (seen, told) = (inspector.stat().unwrap(), queue.stat());
+    assert_eq!((seen.messages, seen.bytes, seen.aside), (told.messages, told.bytes, told.aside));
+    assert_eq!((seen.lanes, seen.oldest), (told.lanes, told.oldest));
 }
