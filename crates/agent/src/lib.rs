@@ -4,6 +4,7 @@
 //! Profiles are values handed to [`cli::main`]; a third party's binary hands over its own as well.
 
 pub mod aliyun;
+pub mod backlog;
 pub mod cli;
 pub mod config;
 mod demo;

@@ -178,6 +178,7 @@ impl Agent {
         let forwarders = forward::forwarders(&fleet, &view, &metrics, &stop);
         let app = App {
             gateway: fleet.gateway.clone(),
+            fleet: Arc::clone(&fleet),
             waiting: forwarders.iter().map(forward::Forwarder::waiting).collect(),
             hand_in: HandIn::new(
                 Arc::clone(&fleet),

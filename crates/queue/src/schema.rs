@@ -111,6 +111,11 @@ fn synchronous(fsync: Fsync) -> &'static str {
 
 /// Opens an existing file to look at; nothing can be changed through it.
 pub(crate) fn open_for_reading(path: &Path) -> Result<Connection, OpenError> {
+    if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
+        // SQLite would delete the log of a file without pages, read-only or not.
+        let error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB);
+        return Err(failed(path, rusqlite::Error::SqliteFailure(error, None)));
+    }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(|e| failed(path, e))?;
     conn.execute_batch("pragma busy_timeout = 5000").map_err(|e| failed(path, e))?;

@@ -5,6 +5,7 @@ pub mod client;
 pub mod demo;
 pub mod profiles;
 pub mod publish;
+pub mod queue;
 pub mod schema;
 pub mod sign;
 pub mod sim;
@@ -37,6 +38,8 @@ enum Command {
     Status(status::Args),
     /// Hand messages to the running agent.
     Publish(publish::Args),
+    /// Show and change what the queue holds, also while no agent runs.
+    Queue(queue::Args),
     /// Print the JSON Schema of the fleet file.
     Schema(schema::Args),
     /// Say which models there are, and what a modem's reply means.
@@ -61,6 +64,7 @@ pub fn main(plugins: &[&Plugin]) -> ExitCode {
         Command::Demo(args) => return demo::run(&args),
         Command::Status(args) => return status::run(&args),
         Command::Publish(args) => return publish::run(&args),
+        Command::Queue(args) => return queue::run(&args),
         Command::Schema(args) => return schema::run(&args),
         Command::Profiles(args) => return profiles::run(&args, plugins),
         Command::Check(args) => {

@@ -2,6 +2,7 @@
 
 mod page;
 mod publish;
+mod queue;
 mod token;
 
 use std::io;
@@ -23,7 +24,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
-use crate::config::Name;
+use crate::config::{Fleet, Name};
 use crate::hand_in::{HandIn, MAX_PAYLOAD};
 use crate::health;
 use crate::history::History;
@@ -46,6 +47,8 @@ const READY_AGE: Duration = Duration::from_secs(300);
 pub struct App {
     /// The gateway's name.
     pub gateway: Name,
+    /// The fleet file, for the queue's folder and bounds.
+    pub fleet: Arc<Fleet>,
     /// Where messages are handed in.
     pub hand_in: HandIn,
     /// What is true now.
@@ -95,6 +98,10 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/events", get(page::events))
         .route("/api/v1/modems", get(modems))
         .route("/api/v1/publish", post(publish::publish))
+        .route("/api/v1/queue", get(queue::stat))
+        .route("/api/v1/queue/messages", get(queue::messages))
+        .route("/api/v1/queue/requeue", post(queue::requeue))
+        .route("/api/v1/queue/purge", post(queue::purge))
         .layer(middleware::from_fn_with_state(app.clone(), token::required));
     let open = Router::new()
         .route("/metrics", get(metrics))

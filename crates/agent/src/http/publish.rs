@@ -160,7 +160,7 @@ fn session(value: &str) -> Result<SessionId, ApiError> {
 }
 
 /// Percent-decoding of a query value (`+` is a space, as HTML forms send it).
-fn decode(text: &str) -> Option<String> {
+pub(super) fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

@@ -1,0 +1,203 @@
+//! `/api/v1/queue`: figures, listing, requeue, purge.
+//!
+//! A request does one page of bounded work; `next` says where the following one goes on.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::publish::decode;
+use super::{ApiError, App};
+use crate::backlog::{self, BacklogError, PAGE, Selection, Step};
+use crate::config;
+use crate::forward;
+
+/// What a request asks for.
+#[derive(Debug, Default)]
+struct Params {
+    selection: Selection,
+    after: i64,
+    limit: Option<u32>,
+    payload: bool,
+    all: bool,
+}
+
+/// `GET /api/v1/queue`.
+pub(super) async fn stat(State(app): State<App>) -> Json<Value> {
+    let mut value = backlog::stat_json(&app.view.queue.stat(), true);
+    if let Value::Object(object) = &mut value {
+        let bounds = &app.fleet.queue;
+        object.insert("max_bytes".to_owned(), json!(bounds.max_bytes));
+        if let Some(most) = bounds.max_messages {
+            object.insert("max_messages".to_owned(), json!(most));
+        }
+    }
+    Json(value)
+}
+
+/// `GET /api/v1/queue/messages`.
+///
+/// # Errors
+/// [`ApiError`]: 400 for a parameter, 500 where the file cannot be read.
+pub(super) async fn messages(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, ApiError> {
+    let params = Params::parse(query.as_deref().unwrap_or_default())?;
+    let limit = params.limit.unwrap_or(PAGE);
+    let page = backlog::page(&app.fleet.queue.path, &params.selection, params.after, limit)
+        .await
+        .map_err(failed)?;
+    let messages: Vec<Value> =
+        page.records.iter().map(|record| backlog::record_json(record, params.payload)).collect();
+    let mut value = json!({ "messages": messages });
+    put_next(&mut value, page.next);
+    Ok(Json(value))
+}
+
+/// `POST /api/v1/queue/requeue`.
+///
+/// # Errors
+/// [`ApiError`]: 400 for a parameter, 404 where the one message is not aside, 500.
+pub(super) async fn requeue(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, ApiError> {
+    let params = Params::parse(query.as_deref().unwrap_or_default())?.meant()?;
+    let (queue, dir) = (&app.view.queue, &app.fleet.queue.path);
+    let step =
+        backlog::requeue(queue, dir, &params.selection, params.after).await.map_err(failed)?;
+    if step.done > 0 {
+        tracing::info!(messages = step.done, "brought back what was set aside");
+        // Their lanes may be gone from the fleet file since.
+        forward::adopt_orphans(queue, &app.fleet).await.map_err(|error| failed(error.into()))?;
+    }
+    answer(&params, "requeued", step, "no such message is set aside")
+}
+
+/// `POST /api/v1/queue/purge`.
+///
+/// # Errors
+/// [`ApiError`]: 400 for a parameter, 404 where the one message is not there or on its way, 500.
+pub(super) async fn purge(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, ApiError> {
+    let params = Params::parse(query.as_deref().unwrap_or_default())?.meant()?;
+    let (queue, dir) = (&app.view.queue, &app.fleet.queue.path);
+    let step = backlog::purge(queue, dir, &params.selection, params.after).await.map_err(failed)?;
+    if step.done > 0 {
+        tracing::warn!(messages = step.done, "messages were purged by an operator");
+    }
+    answer(&params, "purged", step, "no such message is in the queue, or it is on its way")
+}
+
+fn answer(params: &Params, what: &str, step: Step, nothing: &str) -> Result<Json<Value>, ApiError> {
+    if params.selection.id.is_some() && step.done == 0 {
+        return Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_message", nothing));
+    }
+    let mut value = json!({ what: step.done, "left": step.left });
+    put_next(&mut value, step.next);
+    Ok(Json(value))
+}
+
+fn put_next(value: &mut Value, next: Option<i64>) {
+    if let (Some(next), Value::Object(object)) = (next, value) {
+        object.insert("next".to_owned(), json!(next));
+    }
+}
+
+fn failed(error: BacklogError) -> ApiError {
+    let words = modem::session::Chain(&error).to_string();
+    tracing::error!("the queue could not be read or changed for the API: {words}");
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "queue", words)
+}
+
+fn bad(message: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "parameter", message)
+}
+
+impl Params {
+    fn parse(query: &str) -> Result<Self, ApiError> {
+        let mut params = Self::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = decode(value)
+                .ok_or_else(|| bad(format!("the value of {key:?} is not percent-encoded UTF-8")))?;
+            params.set(key, &value)?;
+        }
+        Ok(params)
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), ApiError> {
+        let wrong = |what: &str| bad(format!("{key} is {what}, not {value:?}"));
+        let boolean = || value.parse().map_err(|_| wrong("true or false"));
+        let number = || value.parse::<u32>().map_err(|_| wrong("a number"));
+        let selection = &mut self.selection;
+        match key {
+            "id" => selection.id = Some(value.parse().map_err(|_| wrong("a message's id"))?),
+            "lane" => selection.lane = Some(value.to_owned()),
+            "topic" => {
+                config::check_filter(value).map_err(|reason| bad(format!("topic {reason}")))?;
+                selection.topic = Some(value.to_owned());
+            }
+            "state" => {
+                selection.aside = Some(match value {
+                    "waiting" => false,
+                    "set_aside" => true,
+                    _ => return Err(wrong("waiting or set_aside")),
+                });
+            }
+            "reason" => selection.reason = Some(value.to_owned()),
+            "older_than" => {
+                let age: Option<Duration> = humantime::parse_duration(value).ok();
+                selection.older_than = Some(age.ok_or_else(|| wrong("a time such as 90s or 2h"))?);
+            }
+            "after" => {
+                self.after = value.parse().map_err(|_| wrong("a place as `next` tells it"))?
+            }
+            "limit" => self.limit = Some(number()?),
+            "payload" => self.payload = boolean()?,
+            "all" => self.all = boolean()?,
+            _ => return Err(bad(format!("there is no parameter {key:?}"))),
+        }
+        Ok(())
+    }
+
+    /// Refuses to change everything where nobody said so.
+    fn meant(self) -> Result<Self, ApiError> {
+        if self.selection.is_everything() && !self.all {
+            return Err(bad("say which messages are meant, or all=true"));
+        }
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wrong_parameter_is_named_and_nothing_is_meant_by_default() {
+        for (query, expected) in [
+            ("id=7", "id is a message's id"),
+            ("topic=a/%23/b", "topic may hold `#` only"),
+            ("state=lost", "state is waiting or set_aside"),
+            ("older_than=5", "older_than is a time"),
+            ("after=x", "after is a place"),
+            ("limit=-1", "limit is a number"),
+            ("payload=1", "payload is true or false"),
+            ("lane=%ff", "not percent-encoded"),
+            ("colour=red", "there is no parameter"),
+        ] {
+            let error = Params::parse(query).err().map(|error| error.message).unwrap_or_default();
+            assert!(error.starts_with(expected) || error.contains(expected), "{query}: {error}");
+        }
+        let meant = |query: &str| Params::parse(query).ok().and_then(|params| params.meant().ok());
+        assert!(meant("").is_none() && meant("after=3").is_none());
+        assert!(meant("all=true").is_some() && meant("lane=route%20%23").is_some());
+    }
+}
