@@ -11,6 +11,7 @@ use modem::{Catalog, Environment, Modem, Plugin};
 use prometheus::core::Collector;
 use queue::Queue;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +22,7 @@ use crate::hand_in::HandIn;
 use crate::history::History;
 use crate::http::{self, App, Pages, Token};
 use crate::ledger::FileLedger;
-use crate::logging;
+use crate::logging::{self, Log};
 use crate::metrics::Metrics;
 use crate::process::Process;
 use crate::reconcile::Reconciler;
@@ -62,11 +63,25 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
             return wrong();
         }
     };
-    if let Err(error) = logging::init(args.log_format, &args.log) {
-        crate::complain(&error);
-        return wrong();
-    }
-    match start(fleet, plugins) {
+    // One thread: the work is a few thousand small steps a second at most, each fast, and handing them
+    // between threads costs more than it gives. What blocks (files, ttys, the queue) has threads of its own.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            crate::complain(&format!("could not start the runtime: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let entered = runtime.enter();
+    let log = match logging::init(args.log_format, &args.log) {
+        Ok(log) => log,
+        Err(error) => {
+            crate::complain(&format!("--log: {error}"));
+            return wrong();
+        }
+    };
+    drop(entered);
+    match start(fleet, plugins, runtime, log) {
         Ok(code) => code,
         Err(error) => {
             // The chain as one sentence: what was tried, and why it failed.
@@ -76,16 +91,15 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     }
 }
 
-fn start(fleet: Fleet, plugins: &[&Plugin]) -> anyhow::Result<ExitCode> {
+fn start(
+    fleet: Fleet,
+    plugins: &[&Plugin],
+    runtime: Runtime,
+    log: Log,
+) -> anyhow::Result<ExitCode> {
     let catalog = Arc::new(Catalog::new(plugins).context("the models of this build are broken")?);
     let queue = open_queue(&fleet.queue)?;
-    // One thread: the work is a few thousand small steps a second at most, each fast, and handing them
-    // between threads costs more than it gives. What blocks (files, ttys, the queue) has threads of its own.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("could not start the runtime")?;
-    let code = runtime.block_on(Agent::serve(fleet, catalog, queue));
+    let code = runtime.block_on(Agent::serve(fleet, catalog, queue, log));
     // A thread may be stuck in a wedged driver; nobody waits for it.
     runtime.shutdown_timeout(Duration::from_secs(1));
     code
@@ -108,14 +122,19 @@ struct Agent {
 }
 
 impl Agent {
-    async fn serve(fleet: Fleet, catalog: Arc<Catalog>, queue: Queue) -> anyhow::Result<ExitCode> {
+    async fn serve(
+        fleet: Fleet,
+        catalog: Arc<Catalog>,
+        queue: Queue,
+        log: Log,
+    ) -> anyhow::Result<ExitCode> {
         let mut terminate =
             signal(SignalKind::terminate()).context("could not listen for SIGTERM")?;
         let mut interrupt =
             signal(SignalKind::interrupt()).context("could not listen for SIGINT")?;
         // Nothing is open yet that would have to be closed.
         let started = tokio::select! {
-            started = Self::start(fleet, catalog, queue) => started,
+            started = Self::start(fleet, catalog, queue, log) => started,
             _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
             _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
         };
@@ -137,7 +156,12 @@ impl Agent {
         failed.map_or(Ok(ExitCode::SUCCESS), Err)
     }
 
-    async fn start(fleet: Fleet, catalog: Arc<Catalog>, queue: Queue) -> anyhow::Result<Self> {
+    async fn start(
+        fleet: Fleet,
+        catalog: Arc<Catalog>,
+        queue: Queue,
+        log: Log,
+    ) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
         let metrics = Metrics::new().context("the metrics of this build are broken")?;
         let env = Environment {
@@ -190,6 +214,7 @@ impl Agent {
             metrics: Arc::clone(&metrics),
             history: Arc::new(History::default()),
             pages: Pages::default(),
+            log,
             token: token.as_ref().map(Token::new),
             stop: stop.clone(),
         };

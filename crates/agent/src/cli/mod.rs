@@ -3,6 +3,7 @@
 pub mod check;
 pub mod client;
 pub mod demo;
+pub mod log;
 pub mod profiles;
 pub mod publish;
 pub mod queue;
@@ -40,6 +41,8 @@ enum Command {
     Publish(publish::Args),
     /// Show and change what the queue holds, also while no agent runs.
     Queue(queue::Args),
+    /// Show or change what the running agent logs, such as the AT dialogue of one modem.
+    Log(log::Args),
     /// Print the JSON Schema of the fleet file.
     Schema(schema::Args),
     /// Say which models there are, and what a modem's reply means.
@@ -65,6 +68,7 @@ pub fn main(plugins: &[&Plugin]) -> ExitCode {
         Command::Status(args) => return status::run(&args),
         Command::Publish(args) => return publish::run(&args),
         Command::Queue(args) => return queue::run(&args),
+        Command::Log(args) => return log::run(&args),
         Command::Schema(args) => return schema::run(&args),
         Command::Profiles(args) => return profiles::run(&args, plugins),
         Command::Check(args) => {

@@ -1,5 +1,6 @@
 //! The HTTP server: metrics, health, and the API for local applications.
 
+mod log;
 mod page;
 mod publish;
 mod queue;
@@ -28,6 +29,7 @@ use crate::config::{Fleet, Name};
 use crate::hand_in::{HandIn, MAX_PAYLOAD};
 use crate::health;
 use crate::history::History;
+use crate::logging::Log;
 use crate::metrics::Metrics;
 use crate::view::View;
 
@@ -59,6 +61,8 @@ pub struct App {
     pub history: Arc<History>,
     /// Places for open status pages.
     pub pages: Pages,
+    /// What is logged.
+    pub log: Log,
     /// What a caller of the API must show.
     pub token: Option<Token>,
     /// For each lane, since when a message waits that a connected session of it could carry.
@@ -96,6 +100,7 @@ pub fn router(app: App) -> Router {
         .route("/page.css", get(page::css))
         .route("/page.js", get(page::script))
         .route("/api/v1/events", get(page::events))
+        .route("/api/v1/log", get(log::read).put(log::change))
         .route("/api/v1/modems", get(modems))
         .route("/api/v1/publish", post(publish::publish))
         .route("/api/v1/queue", get(queue::stat))

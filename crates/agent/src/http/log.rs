@@ -1,0 +1,71 @@
+//! `GET` and `PUT /api/v1/log`: what is logged, and whose AT dialogue, changed while the agent runs.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{ApiError, App};
+
+/// A dialogue is logged for this long where nobody says how long: it is chatty, and easily forgotten.
+const TRACED: Duration = Duration::from_secs(600);
+
+/// The longest that can be asked for.
+const LONGEST: Duration = Duration::from_secs(24 * 3_600);
+
+/// What to change; what is absent stays.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Change {
+    /// A filter, as of `modemfleet run --log`.
+    filter: Option<String>,
+    /// A modem whose AT dialogue is to be logged.
+    trace: Option<String>,
+    /// For so many seconds.
+    for_seconds: Option<u64>,
+    /// A modem whose AT dialogue is to be logged no more.
+    untrace: Option<String>,
+}
+
+pub(super) async fn read(State(app): State<App>) -> axum::Json<Value> {
+    axum::Json(now(&app))
+}
+
+fn now(app: &App) -> Value {
+    json!({ "filter": app.log.filter(), "traced": app.log.traced().names() })
+}
+
+/// Changes what is logged, and answers what is logged now.
+pub(super) async fn change(
+    State(app): State<App>,
+    body: Bytes,
+) -> Result<axum::Json<Value>, ApiError> {
+    let bad = |code, words: String| ApiError::new(StatusCode::BAD_REQUEST, code, words);
+    let change: Change =
+        serde_json::from_slice(&body).map_err(|error| bad("body", error.to_string()))?;
+    for modem in change.trace.iter().chain(&change.untrace) {
+        if !app.view.modems.iter().any(|known| known.name == *modem) {
+            let words = format!("the fleet has no modem {modem:?}");
+            return Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_modem", words));
+        }
+    }
+    let time = change.for_seconds.map_or(TRACED, Duration::from_secs);
+    if time.is_zero() || time > LONGEST {
+        return Err(bad("for_seconds", "a dialogue is logged for 1 to 86400 seconds".to_owned()));
+    }
+    if let Some(filter) = &change.filter {
+        app.log.set_filter(filter).map_err(|words| bad("filter", words))?;
+        tracing::info!(filter, "logging by another filter");
+    }
+    if let Some(modem) = &change.trace {
+        app.log.traced().set(modem, time);
+        tracing::info!(modem, seconds = time.as_secs(), "logging the AT dialogue");
+    }
+    if let Some(modem) = &change.untrace {
+        app.log.traced().set(modem, Duration::ZERO);
+    }
+    Ok(axum::Json(now(&app)))
+}
