@@ -18,7 +18,8 @@ const START: Duration = Duration::from_secs(10);
 pub(crate) struct Process(Child);
 
 impl Process {
-    fn start(command: &mut Command) -> anyhow::Result<Self> {
+    /// Starts a program.
+    pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
         let shown = format!("{command:?}");
         Ok(Self(command.spawn().with_context(|| format!("cannot start {shown}"))?))
     }
@@ -218,19 +219,34 @@ impl Agent {
     }
 
     fn request(&self, method: &str, path: &str, body: &[u8]) -> anyhow::Result<(u16, String)> {
-        let mut stream = TcpStream::connect(self.http)?;
-        stream.set_nodelay(true)?;
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(&[head.as_bytes(), body].concat())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
-        let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
-        Ok((status.context("no HTTP status")?, body.unwrap_or_default()))
+        request(self.http, method, path, body)
     }
+
+    /// Where its HTTP server listens.
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.http
+    }
+}
+
+/// Asks an HTTP server of this machine and gives status and body.
+pub(crate) fn request(
+    server: SocketAddr,
+    method: &str,
+    path: &str,
+    body: &[u8],
+) -> anyhow::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(server)?;
+    stream.set_nodelay(true)?;
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(&[head.as_bytes(), body].concat())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+    Ok((status.context("no HTTP status")?, body.unwrap_or_default()))
 }
 
 /// The release binary.
@@ -240,7 +256,7 @@ fn binary() -> Command {
     Command::new(target.join("release/modemfleet"))
 }
 
-fn free_port() -> anyhow::Result<SocketAddr> {
+pub(crate) fn free_port() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 

@@ -3,6 +3,7 @@
 mod first_publish;
 mod lab;
 mod publish_rate;
+mod remote_write;
 mod scale;
 mod soak;
 
@@ -15,6 +16,8 @@ pub(crate) enum Bench {
     FirstPublish(first_publish::Arguments),
     /// Publishes a second with a full queue, beside a bare loop on the same pty.
     PublishRate(publish_rate::Arguments),
+    /// What a Prometheus in agent mode sends over a metered link: series a modem, bytes a day.
+    RemoteWrite(remote_write::Arguments),
     /// Many modems in one agent: memory, processor time, time of a scrape.
     Scale(scale::Arguments),
     /// Messages by HTTP through two modems, with faults on demand: nothing may be lost.
@@ -31,6 +34,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     match bench {
         Bench::FirstPublish(arguments) => first_publish::run(arguments),
         Bench::PublishRate(arguments) => publish_rate::run(arguments),
+        Bench::RemoteWrite(arguments) => remote_write::run(arguments),
         Bench::Scale(arguments) => scale::run(arguments),
         Bench::Soak(arguments) => soak::run(arguments),
     }
