@@ -50,6 +50,7 @@ static BUGGY: Plugin = Plugin {
              evidence: { identification: manual, mqtt: manual, status: manual }\n",
     profiles: &[&Buggy],
     decoders: &[],
+    codes: &[],
 };
 
 static SOUND: Plugin = Plugin {
@@ -58,6 +59,7 @@ static SOUND: Plugin = Plugin {
              evidence: { identification: manual, mqtt: manual, status: manual }\n",
     profiles: &[&profile_simcom::SIM7600],
     decoders: &[],
+    codes: &[],
 };
 
 fn config(name: &str, port: PathBuf) -> ModemConfig {

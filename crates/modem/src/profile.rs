@@ -9,7 +9,7 @@ use async_trait::async_trait;
 pub use at::Framing;
 use at::{Answer, Exchange, Failure, FinalCode, Reply, Urc};
 
-use crate::mqtt::{Client, Mqtt};
+use crate::mqtt::{Client, Mqtt, ResultCode};
 use crate::observe::Received;
 use crate::port::{At, ExchangeError, Kind};
 use crate::reply::{self, Decoder, Domain, Registration, ReplyError, Sieve, Signal};
@@ -31,6 +31,19 @@ pub struct Plugin {
     pub profiles: &'static [&'static dyn Profile],
     /// The vendor's own replies as JSON, by command, for `profiles decode`.
     pub decoders: &'static [(&'static str, Decoder)],
+    /// The result codes of the vendor's MQTT stacks, for `explain`.
+    pub codes: &'static [CodeTable],
+}
+
+/// The result codes of one MQTT stack.
+#[derive(Clone, Copy)]
+pub struct CodeTable {
+    /// How its result lines begin: `+CMQTT`.
+    pub prefix: &'static str,
+    /// Whose it is, in words.
+    pub stack: &'static str,
+    /// What a number means; `None` for one that no manual names.
+    pub meaning: fn(u16) -> Option<ResultCode>,
 }
 
 /// Why a step towards service failed.

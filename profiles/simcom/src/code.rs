@@ -80,10 +80,14 @@ const fn code(number: u16, name: &'static str, advice: &'static str, scope: Scop
     ResultCode { number, name, advice, scope, kick: matches!(number, 6 | 26 | 31) }
 }
 
+/// What a code means; `None` for one that no manual names.
+pub(crate) fn named(number: u16) -> Option<ResultCode> {
+    CODES.iter().find(|code| code.number == number).copied()
+}
+
 /// What a code means. Codes that no manual names end the session: that is what cures most.
 pub fn result_code(number: u16) -> ResultCode {
-    let known = CODES.iter().find(|code| code.number == number);
-    known.copied().unwrap_or(code(number, "not in any manual", "", Scope::Session))
+    named(number).unwrap_or(code(number, "not in any manual", "", Scope::Session))
 }
 
 #[cfg(test)]

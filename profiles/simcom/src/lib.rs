@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use at::{Announced, Answer, Framing};
 use modem::mqtt::Mqtt;
 use modem::port::{At, Kind};
-use modem::profile::{Listener, Plugin, Profile, Status, StepError, registration_in, run};
+use modem::profile::{
+    CodeTable, Listener, Plugin, Profile, Status, StepError, registration_in, run,
+};
 use modem::reply::{Domain, Registration};
 
 mod cmqtt;
@@ -23,6 +25,11 @@ pub static PLUGIN: Plugin = Plugin {
     models: include_str!("../models.yaml"),
     profiles: &[&SIM7600, &SIM8200],
     decoders: status::DECODERS,
+    codes: &[CodeTable {
+        prefix: "+CMQTT",
+        stack: "SIMCom's MQTT stack (AT+CMQTT…)",
+        meaning: code::named,
+    }],
 };
 
 /// SIM7500 and SIM7600: LTE and below.

@@ -3,7 +3,9 @@
 pub mod check;
 pub mod client;
 pub mod demo;
+pub mod explain;
 pub mod log;
+pub mod paper;
 pub mod profiles;
 pub mod publish;
 pub mod queue;
@@ -47,6 +49,12 @@ enum Command {
     Schema(schema::Args),
     /// Say which models there are, and what a modem's reply means.
     Profiles(profiles::Args),
+    /// Say what a code of a modem or a broker means, and what to try.
+    Explain(explain::Args),
+    /// Print a completion script for a shell.
+    Completions(paper::Completions),
+    /// Write the manual pages.
+    Man(paper::Man),
     /// Print what a device signs in with at a cloud.
     Sign(sign::Args),
     /// Run simulated modems on ttys.
@@ -69,6 +77,9 @@ pub fn main(plugins: &[&Plugin]) -> ExitCode {
         Command::Publish(args) => return publish::run(&args),
         Command::Queue(args) => return queue::run(&args),
         Command::Log(args) => return log::run(&args),
+        Command::Explain(args) => return explain::run(&args, plugins),
+        Command::Completions(args) => return paper::completions(&args),
+        Command::Man(args) => return paper::man(&args),
         Command::Schema(args) => return schema::run(&args),
         Command::Profiles(args) => return profiles::run(&args, plugins),
         Command::Check(args) => {

@@ -28,7 +28,7 @@ pub use identity::{Imei, Model, Serial, manufacturer, model, revision, serial};
 pub use network::{Operator, operator};
 pub use radio::{Cesq, Csq, cesq, csq};
 pub use registration::{Domain, Registration, Stat, is_solicited, solicited, unsolicited};
-pub use result_code::{CmeError, CmsError, cme_meaning, cms_meaning};
+pub use result_code::{CmeError, CmsError, cme_advice, cme_meaning, cms_meaning};
 pub use signal::{Act, Quantity, Rat, Sieve, Signal};
 pub use sim::{Lock, Pin, iccid, iccid_digits, imsi, pin, pin_refused};
 

@@ -1,0 +1,52 @@
+//! `modemfleet man` and `modemfleet completions`: what packages install beside the program.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use super::{Cli, output_failed};
+
+/// Writes the manual pages.
+#[derive(Debug, clap::Args)]
+pub struct Man {
+    /// Write a page for each command into this folder, instead of the first to standard output.
+    #[arg(long, value_name = "FOLDER")]
+    dir: Option<PathBuf>,
+}
+
+/// Prints a completion script.
+#[derive(Debug, clap::Args)]
+pub struct Completions {
+    /// For which shell.
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+/// Writes the manual pages.
+pub fn man(args: &Man) -> ExitCode {
+    ended(match &args.dir {
+        Some(dir) => {
+            fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(Cli::command(), dir))
+        }
+        None => clap_mangen::Man::new(Cli::command()).render(&mut io::stdout().lock()),
+    })
+}
+
+/// Prints a completion script.
+pub fn completions(args: &Completions) -> ExitCode {
+    // In memory first: what the library cannot write it panics over.
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "modemfleet", &mut script);
+    ended(io::stdout().lock().write_all(&script))
+}
+
+fn ended(done: io::Result<()>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => output_failed(&error),
+    }
+}
