@@ -176,6 +176,26 @@ impl MqttError {
         }
     }
 
+    /// The command that failed, without `AT+`; `None` where none was sent.
+    pub fn command(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused { operation, .. }
+            | Self::NoCode { operation }
+            | Self::Exchange { operation, .. } => Some(operation),
+            Self::ClientIdTooLong { .. } | Self::NoCredentials { .. } | Self::Unsendable { .. } => {
+                None
+            }
+        }
+    }
+
+    /// The stack's result code, where it gave one.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Refused { code, .. } => Some(code.number),
+            _ => None,
+        }
+    }
+
     /// Whether the session may have ended because of the message: the broker had it, or may have had it.
     pub fn may_accuse_message(&self) -> bool {
         match self {

@@ -338,7 +338,12 @@ impl Session {
             };
             let reason = Chain(&error).to_string();
             self.observer.connect(self.name(), false);
-            tracing::warn!(session = self.name(), "could not connect: {reason}");
+            tracing::warn!(
+                session = self.name(),
+                command = error.command(),
+                code = error.code(),
+                "could not connect: {reason}"
+            );
             let phase = if scope == Scope::Message {
                 SessionPhase::Failed
             } else {
@@ -459,6 +464,8 @@ impl Session {
         tell(if error.is_timeout() { PublishResult::Timeout } else { PublishResult::Error });
         tracing::warn!(
             session = self.name(),
+            command = error.command(),
+            code = error.code(),
             topic = job.message.topic,
             "publish failed: {}",
             Chain(&error)

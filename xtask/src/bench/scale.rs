@@ -11,7 +11,7 @@ use super::lab::{Agent, Lab, now, thread_sleep, wait_until};
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// How many modems, one run each.
-    #[arg(long, value_delimiter = ',', default_value = "8,64,256")]
+    #[arg(long, value_delimiter = ',', default_value = "1,8,64,256")]
     modems: Vec<usize>,
     /// How long the processor time is watched, in seconds; polls come every 10 s.
     #[arg(long, default_value_t = 30)]
@@ -27,9 +27,9 @@ const TICKS: f64 = 100.0;
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     println!("SIM7600, one session each, poll 10 s; processor time over {} s", arguments.watch);
     println!(
-        "| modems | all sessions up after | resident memory | of one core | scrape, median of {SCRAPES} |"
+        "| modems | all sessions up after | resident memory | of one core | scrape, median of {SCRAPES} | its size |"
     );
-    println!("|--:|--:|--:|--:|--:|");
+    println!("|--:|--:|--:|--:|--:|--:|");
     for modems in &arguments.modems {
         one(*modems, Duration::from_secs(arguments.watch))?;
     }
@@ -49,20 +49,21 @@ fn one(modems: usize, watch: Duration) -> anyhow::Result<()> {
     let before = ticks(&agent)?;
     thread_sleep(watch);
     let share = (ticks(&agent)? - before) / TICKS / watch.as_secs_f64();
-    let mut scrapes = Vec::new();
+    let (mut scrapes, mut size) = (Vec::new(), 0);
     for _ in 0..SCRAPES {
         let scrape = now();
-        agent.scrape()?;
+        size = agent.scrape()?;
         scrapes.push(scrape.elapsed());
     }
     scrapes.sort();
     let scrape = scrapes.get(SCRAPES / 2).copied().unwrap_or_default();
     println!(
-        "| {modems} | {:.1} s | {:.1} MB | {:.1} % | {:.1} ms |",
+        "| {modems} | {:.1} s | {:.1} MB | {:.1} % | {:.1} ms | {} kB |",
         up.as_secs_f64(),
         resident_mb(&agent)?,
         share * 100.0,
-        scrape.as_secs_f64() * 1e3
+        scrape.as_secs_f64() * 1e3,
+        size / 1000
     );
     Ok(())
 }
