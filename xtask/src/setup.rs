@@ -23,7 +23,12 @@ struct Need {
     why: &'static str,
     /// The crate that wants it, where only one does: without it in `Cargo.lock` there is no need.
     for_crate: Option<&'static str>,
+    /// What is skipped without it, where a developer's machine may do without; CI may not.
+    skipped: Option<&'static str>,
 }
+
+/// What needs the guest with a kernel of its own.
+const GUEST: Option<&str> = Some("the tests on a real kernel (tests/usb)");
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Probe {
@@ -47,6 +52,7 @@ const NEEDS: &[Need] = &[
         packages: &["gcc", "libc6-dev"],
         why: "links the programs and compiles the SQLite that comes with the queue",
         for_crate: None,
+        skipped: None,
     },
     // Before the libraries: it is what they are looked for with.
     Need {
@@ -54,54 +60,119 @@ const NEEDS: &[Need] = &[
         packages: &["pkg-config"],
         why: "finds the system's libraries for the build",
         for_crate: Some("libudev-sys"),
+        skipped: None,
     },
     Need {
         probe: Probe::Library("libudev"),
         packages: &["libudev-dev"],
         why: "tells which modems are plugged in",
         for_crate: Some("libudev-sys"),
+        skipped: None,
     },
     Need {
         probe: Probe::Program("mosquitto"),
         packages: &["mosquitto"],
         why: "the broker that the end-to-end tests talk to, each on a port of its own",
         for_crate: None,
+        skipped: None,
     },
     Need {
         probe: Probe::Program("mosquitto_sub"),
         packages: &["mosquitto-clients"],
         why: "shows the end-to-end tests what the broker got",
         for_crate: None,
+        skipped: None,
     },
     Need {
         probe: Probe::Program("mosquitto_pub"),
         packages: &["mosquitto-clients"],
         why: "stands for a local application in the end-to-end tests",
         for_crate: None,
+        skipped: None,
     },
     Need {
         probe: Probe::Program("chromedriver"),
         packages: &["chromium", "chromium-driver"],
         why: "the browser that the status page is tested in",
         for_crate: None,
+        skipped: None,
     },
     Need {
         probe: Probe::Program("python3"),
         packages: &["python3", "python3-venv"],
         why: "holds the dashboards against Grafana's own types",
         for_crate: None,
+        skipped: None,
     },
     Need {
         probe: Probe::Program("systemd-analyze"),
         packages: &["systemd"],
         why: "checks the units and how much they expose",
         for_crate: None,
+        skipped: None,
     },
     Need {
         probe: Probe::Program("promtool"),
         packages: &["prometheus"],
         why: "checks the metrics, and runs the rules and dashboards against a real agent",
         for_crate: None,
+        skipped: None,
+    },
+    Need {
+        probe: Probe::Program("qemu-system-x86_64"),
+        packages: &["qemu-system-x86"],
+        why: "boots a guest in which USB modems are plugged in",
+        for_crate: None,
+        skipped: GUEST,
+    },
+    Need {
+        probe: Probe::Program("busybox"),
+        packages: &["busybox-static"],
+        why: "starts that guest",
+        for_crate: None,
+        skipped: GUEST,
+    },
+    Need {
+        probe: Probe::Program("cpio"),
+        packages: &["cpio"],
+        why: "packs what starts that guest",
+        for_crate: None,
+        skipped: GUEST,
+    },
+    Need {
+        probe: Probe::Program("depmod"),
+        packages: &["kmod"],
+        why: "finds the drivers of its kernel",
+        for_crate: None,
+        skipped: GUEST,
+    },
+    Need {
+        probe: Probe::Program("udevadm"),
+        packages: &["udev"],
+        why: "names the devices in it",
+        for_crate: None,
+        skipped: GUEST,
+    },
+    Need {
+        probe: Probe::Program("setpriv"),
+        packages: &["util-linux"],
+        why: "is the service's user in it",
+        for_crate: None,
+        skipped: GUEST,
+    },
+    Need {
+        probe: Probe::Program("dbus-daemon"),
+        packages: &["dbus"],
+        why: "is the bus of ModemManager",
+        for_crate: None,
+        skipped: GUEST,
+    },
+    Need {
+        probe: Probe::Program("ModemManager"),
+        packages: &["modemmanager"],
+        why: "judges the simulator, and is the neighbour that the udev rules are tried with",
+        for_crate: None,
+        skipped: GUEST,
     },
 ];
 
@@ -151,16 +222,48 @@ pub(crate) fn run() -> anyhow::Result<()> {
             need.why
         );
     }
-    if absent.is_empty() {
-        return Ok(());
-    }
-    match plan(&absent, this_machine()) {
-        Plan::Ask { command } => Err(SetupError::ByHand { command }.into()),
-        Plan::Install { sudo, packages } => {
-            install(sudo, &packages)?;
-            confirm(&absent, &packages)
+    if !absent.is_empty() {
+        match plan(&absent, this_machine()) {
+            Plan::Ask { command } if can_do_without(&absent, is_ci()) => {
+                println!("    to get it: {command}");
+            }
+            Plan::Ask { command } => return Err(SetupError::ByHand { command }.into()),
+            Plan::Install { sudo, packages } => {
+                install(sudo, &packages)?;
+                confirm(&absent, &packages)?;
+            }
         }
     }
+    guest_kernel(&absent)
+}
+
+/// Whether all that is missing only makes this machine skip something. CI skips nothing.
+fn can_do_without(absent: &[&Need], ci: bool) -> bool {
+    let mut skipped: Vec<_> = absent.iter().filter_map(|need| need.skipped).collect();
+    if ci || skipped.len() < absent.len() {
+        return false;
+    }
+    skipped.dedup();
+    println!("    skipped for want of that: {}", skipped.join(", "));
+    true
+}
+
+/// Fetches the kernel of the guest, once.
+fn guest_kernel(absent: &[&Need]) -> anyhow::Result<()> {
+    let still = |need: &&Need| need.skipped.is_some() && !present(need.probe);
+    if absent.iter().any(still) {
+        return Ok(());
+    }
+    let fetched = Invocation::new("tests/usb/boot", &["--prepare"]).run();
+    if fetched.is_err() && !is_ci() {
+        println!("    skipped for want of that: the tests on a real kernel (tests/usb)");
+        return Ok(());
+    }
+    fetched
+}
+
+fn is_ci() -> bool {
+    env::var("CI").is_ok_and(|ci| !["", "0", "false"].contains(&ci.as_str()))
 }
 
 /// Looks again after an installation: a package may not hold what we take it to hold.
@@ -307,6 +410,14 @@ mod tests {
             "python3-venv",
             "systemd",
             "prometheus",
+            "qemu-system-x86",
+            "busybox-static",
+            "cpio",
+            "kmod",
+            "udev",
+            "util-linux",
+            "dbus",
+            "modemmanager",
         ];
         assert_eq!(packages(&absent("")), expected);
     }
@@ -318,6 +429,16 @@ mod tests {
         let names: Vec<_> =
             absent("name = \"udev\"").iter().map(|need| need.probe.name()).collect();
         assert!(!names.contains(&"libudev") && !names.contains(&"pkg-config"), "{names:?}");
+    }
+
+    #[test]
+    fn a_developer_may_do_without_a_guest_and_ci_may_not() {
+        let absent = missing(NEEDS, "", |probe| probe != Probe::Program("ModemManager"));
+        assert!(can_do_without(&absent, false));
+        assert!(!can_do_without(&absent, true));
+        let absent = missing(NEEDS, "", |probe| probe.name() > "modem");
+        assert!(absent.iter().any(|need| need.skipped.is_none()), "{absent:?}");
+        assert!(!can_do_without(&absent, false), "nothing works without a compiler");
     }
 
     #[test]

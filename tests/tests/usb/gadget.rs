@@ -1,0 +1,75 @@
+//! The device side of the guest's USB: plugging and unplugging, and the modems that speak there.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use e2e::{Process, modemfleet, run, within};
+
+/// The guest's processor is emulated, and so is the host's at times.
+pub(crate) const LONG: Duration = Duration::from_secs(90);
+
+/// Waits for something in the guest.
+#[track_caller]
+pub(crate) fn wait<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    within(LONG, ask).unwrap_or_else(|| panic!("waited {LONG:?} in vain for {what}"))
+}
+
+/// The tests of the guest plug devices and start daemons: nothing for a machine that is used.
+pub(crate) fn only_in_a_guest() {
+    assert!(
+        std::env::var_os("MODEMFLEET_GUEST").is_some(),
+        "this test changes the machine: it runs in a guest (tests/usb/README.md)"
+    );
+}
+
+fn shell(command: &str) -> String {
+    let script = format!(". /run/bed/gadget.sh; {command}");
+    let done = run(Command::new("bash").args(["-euc", &script]), b"");
+    let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+    assert!(done.status.success(), "{command}: {said}");
+    said
+}
+
+/// Plugs modem `number` (0 or 1) in. Returns at once: the kernel has yet to see it.
+pub(crate) fn plug(number: usize) {
+    shell(&format!("plug {number}"));
+}
+
+/// Pulls it out.
+pub(crate) fn unplug(number: usize) {
+    shell(&format!("unplug {number}"));
+}
+
+/// The link that udev makes to the AT port of modem `number`, whatever the number of its tty.
+pub(crate) fn at_port(number: usize) -> PathBuf {
+    format!("/dev/serial/by-path/platform-dummy_hcd.{number}-usb-0:1:1.2-port0").into()
+}
+
+/// The tty behind that link, once udev is through with it.
+pub(crate) fn tty(number: usize) -> PathBuf {
+    let tty = wait("udev to name the port", || fs::canonicalize(at_port(number)).ok());
+    shell("udevadm settle");
+    tty
+}
+
+/// A property that udev gave a device.
+pub(crate) fn property(device: &str, name: &str) -> Option<String> {
+    let all = shell(&format!("udevadm info -q property {device}"));
+    let value = all.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    value.map(str::to_owned)
+}
+
+/// Modems on the device side, one process. The devices must have been plugged once, in order.
+pub(crate) fn simulate(modems: usize, broker: &str) -> Process {
+    let mut command = Command::new(modemfleet());
+    command.args(["sim", "--model", "sim7600", "--broker", broker]);
+    for modem in 0..modems {
+        let (first, second) = (4 * modem + 2, 4 * modem + 3);
+        command.args(["--tty", &format!("/dev/ttyGS{first},/dev/ttyGS{second}")]);
+    }
+    let process = Process::start("sim", &mut command);
+    wait("the simulated modems", || (process.stdout().len() >= modems).then_some(()));
+    process
+}

@@ -1,0 +1,206 @@
+//! What holds on a real kernel with real udev. Each test leaves nothing plugged in and nothing running.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use e2e::{Agent, Mosquitto, Process, Site, Subscriber, pause, run};
+
+use crate::gadget::{at_port, only_in_a_guest, plug, property, simulate, tty, unplug, wait};
+use crate::stranger::Stranger;
+
+#[test]
+#[ignore = "runs in a guest"]
+fn a_stranger_takes_the_simulator_for_a_sim7600() {
+    only_in_a_guest();
+    plug(0);
+    let port = tty(0);
+    let _sim = simulate(1, "127.0.0.1:1");
+    let _manager = Stranger::start();
+    let modem = Stranger::modem();
+    let generic = &modem["generic"];
+    assert_eq!(generic["plugin"], "simtech", "{modem}");
+    assert_eq!(generic["primary-port"], port.file_name().unwrap().to_str().unwrap(), "{modem}");
+    assert_eq!(generic["equipment-identifier"], "861234560000005", "{modem}");
+    assert_eq!(generic["manufacturer"], "SIMCOM INCORPORATED", "{modem}");
+    assert_eq!(generic["model"], "SIMCOM_SIM7600G-H", "{modem}");
+    assert_eq!(modem["3gpp"]["imei"], "861234560000005", "{modem}");
+    unplug(0);
+    wait("the port to go", || (!port.exists()).then_some(()));
+}
+
+/// Installs our rules as an administrator would.
+fn install_rules() {
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/udev/78-modemfleet.rules");
+    let made = Command::new("groupadd").args(["--system", "modemfleet"]).status();
+    assert!(made.unwrap().success(), "no group");
+    fs::create_dir_all("/run/udev/rules.d").unwrap();
+    fs::copy(rules, "/run/udev/rules.d/78-modemfleet.rules").unwrap();
+    assert!(Command::new("udevadm").args(["control", "--reload"]).status().unwrap().success());
+}
+
+/// Whether a user that has only the group `modemfleet` can open this file.
+fn opens_for_the_service(path: &Path) -> bool {
+    let mut open = Command::new("setpriv");
+    open.args(["--reuid=65534", "--regid=modemfleet", "--clear-groups", "test", "-r"]).arg(path);
+    run(&mut open, b"").status.success()
+}
+
+#[test]
+#[ignore = "runs in a guest"]
+fn the_udev_rules_keep_a_stranger_off_the_at_ports_and_not_off_the_device() {
+    only_in_a_guest();
+    install_rules();
+    plug(0);
+    let port = tty(0);
+    let first: u32 = port.display().to_string().trim_start_matches("/dev/ttyUSB").parse().unwrap();
+    let port = |interface: u32| format!("/dev/ttyUSB{}", first - 2 + interface);
+    for interface in 0..4 {
+        let (path, ours) = (port(interface), interface >= 2);
+        let ignored = property(&path, "ID_MM_PORT_IGNORE").as_deref() == Some("1");
+        assert_eq!(ignored, ours, "ID_MM_PORT_IGNORE of interface {interface}");
+        assert_eq!(property(&path, "ID_MM_DEVICE_IGNORE"), None, "interface {interface}");
+        assert_eq!(opens_for_the_service(path.as_ref()), ours, "interface {interface}");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o007, 0, "others, interface {interface}");
+    }
+    let manager = Stranger::start();
+    // It takes the device, looks at the ports that are not ours, and finds no port to command it by.
+    manager.logged("creating modem with plugin 'simtech'");
+    manager.logged("Failed to find primary AT port");
+    let log = manager.log();
+    for interface in 2..4 {
+        let name = port(interface).replace("/dev/", "");
+        let skipped =
+            format!("[{name}/probe] port probing finished: skipping for blacklisted port");
+        assert!(log.contains(&skipped), "{log}");
+        assert!(!log.contains(&format!("[{name}/at]")), "{log}");
+    }
+    assert!(log.contains("launching port probing: 'qcdm'"), "the device is not left alone\n{log}");
+    unplug(0);
+    wait("the port to go", || (!at_port(0).exists()).then_some(()));
+    fs::remove_file("/run/udev/rules.d/78-modemfleet.rules").unwrap();
+    assert!(Command::new("udevadm").args(["control", "--reload"]).status().unwrap().success());
+}
+
+/// A site with the modems `m0` and `m1`, each at its place on the bus.
+fn site() -> Site {
+    let mut site = Site::new();
+    "info".clone_into(&mut site.log);
+    site.body = "brokers: { lab: { url: \"mqtt://broker.example.com:1883\" } }\nmodems:\n".into();
+    for modem in 0..2 {
+        let port = at_port(modem);
+        let _ = writeln!(
+            site.body,
+            "  m{modem}: {{ match: {{ port: \"{}\" }}, sessions: {{ s: {{ broker: lab }} }} }}",
+            port.display()
+        );
+    }
+    // So that both have something to carry.
+    site.body.push_str(
+        "routes:\n  - { topic: t/1, to: [m1/s, m0/s], policy: failover }\n  \
+         - { topic: \"#\", to: [m0/s, m1/s], policy: failover }\n",
+    );
+    site
+}
+
+fn both_connected(agent: &Agent) {
+    for modem in ["m0", "m1"] {
+        wait(&format!("{modem} to connect"), || agent.is_connected(modem, "s").then_some(()));
+    }
+}
+
+/// The IMEIs that were read from a modem, each time it came, as the log tells.
+fn imeis(agent: &Agent, modem: &str) -> Vec<String> {
+    let log = agent.log();
+    let of_modem = |line: &&str| line.contains(&format!("modem{{name=\"{modem}\"}}: identified"));
+    let imei = |line: &str| line.split("imei=\"").nth(1)?.split('"').next().map(str::to_owned);
+    log.lines().filter(of_modem).filter_map(imei).collect()
+}
+
+fn descriptors(agent: &Agent) -> Vec<PathBuf> {
+    let all = fs::read_dir(format!("/proc/{}/fd", agent.process.pid())).unwrap();
+    let mut targets: Vec<_> =
+        all.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).collect();
+    targets.sort();
+    targets
+}
+
+/// Pseudo-random waits with a fixed seed (a multiplicative congruential generator, Lehmer 1951).
+struct Moments(u64);
+
+impl Moments {
+    fn next(&mut self, below: Duration) -> Duration {
+        self.0 = self.0 * 48_271 % 2_147_483_647;
+        below.mul_f64(f64::from(u32::try_from(self.0).unwrap()) / 2_147_483_647.0)
+    }
+}
+
+/// Plugs and unplugs both at random moments, while messages are handed in; returns how many.
+fn cycle(agent: &Agent, cycles: usize) -> usize {
+    let (mut moments, mut sent) = (Moments(20_260), 0);
+    let mut hand_in = |count: usize| {
+        for _ in 0..count {
+            agent.publish(&format!("topic=t/{}&qos=1", sent % 2), format!("n{sent}").as_bytes());
+            sent += 1;
+        }
+    };
+    for number in 0..cycles {
+        let modem = number % 2;
+        hand_in(3);
+        pause(moments.next(Duration::from_millis(2_500)));
+        unplug(modem);
+        hand_in(2);
+        pause(moments.next(Duration::from_millis(800)));
+        plug(modem);
+        hand_in(1);
+    }
+    sent
+}
+
+#[test]
+#[ignore = "runs in a guest"]
+fn two_modems_are_pulled_out_and_put_back_and_nothing_is_lost() {
+    only_in_a_guest();
+    let broker = Mosquitto::open();
+    let subscriber = Subscriber::new(broker.port());
+    plug(0);
+    plug(1);
+    let before = [tty(0), tty(1)];
+    let _sim: Process = simulate(2, &broker.address());
+    let site = site();
+    let agent = site.start();
+    both_connected(&agent);
+    let held = descriptors(&agent);
+
+    let sent = cycle(&agent, 10);
+    both_connected(&agent);
+    wait("all messages", || (subscriber.distinct().len() >= sent).then_some(()));
+    wait("an empty queue", || (agent.queued() == 0).then_some(()));
+
+    // Back in the other order, the ttys have each other's numbers; the modems keep their names.
+    unplug(0);
+    unplug(1);
+    for modem in 0..2 {
+        wait("the port to go", || (!at_port(modem).exists()).then_some(()));
+    }
+    plug(1);
+    assert_eq!(tty(1), before[0], "the kernel gives the lowest free number");
+    plug(0);
+    assert_eq!(tty(0), before[1]);
+    both_connected(&agent);
+    // Ten times a plug of one of them, and once of both.
+    for (modem, imei) in [("m0", "861234560000005"), ("m1", "861234560000013")] {
+        let seen = imeis(&agent, modem);
+        assert!(seen.len() >= 2 && seen.iter().all(|seen| seen == imei), "{modem}: {seen:?}");
+    }
+    agent.publish("topic=t/last&qos=1&session=m0/s", b"last");
+    wait("the last message", || subscriber.distinct().contains("last").then_some(()));
+
+    // How many there are is compared: a tty may have another number now.
+    let now = || descriptors(&agent);
+    let same = e2e::within(Duration::from_secs(20), || (now().len() <= held.len()).then_some(()));
+    assert!(same.is_some(), "descriptors leak\nbefore: {held:#?}\nnow: {:#?}", now());
+}
