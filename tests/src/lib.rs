@@ -21,6 +21,7 @@ mod http;
 mod lab;
 mod metrics;
 mod mosquitto;
+pub mod mqtt_peer;
 mod port;
 mod process;
 mod prometheus;

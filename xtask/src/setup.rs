@@ -36,12 +36,14 @@ enum Probe {
     Program(&'static str),
     /// A library, by its pkg-config name.
     Library(&'static str),
+    /// A module of the system's own Python.
+    Python(&'static str),
 }
 
 impl Probe {
     fn name(self) -> &'static str {
         match self {
-            Self::Program(name) | Self::Library(name) => name,
+            Self::Program(name) | Self::Library(name) | Self::Python(name) => name,
         }
     }
 }
@@ -87,6 +89,13 @@ const NEEDS: &[Need] = &[
         probe: Probe::Program("mosquitto_pub"),
         packages: &["mosquitto-clients"],
         why: "stands for a local application in the end-to-end tests",
+        for_crate: None,
+        skipped: None,
+    },
+    Need {
+        probe: Probe::Python("paho.mqtt.client"),
+        packages: &["python3", "python3-paho-mqtt"],
+        why: "stands for an application in Python in the end-to-end tests",
         for_crate: None,
         skipped: None,
     },
@@ -373,6 +382,9 @@ fn present(probe: Probe) -> bool {
             env::split_paths(&path).chain(system).any(|folder| is_program(&folder.join(name)))
         }
         Probe::Library(name) => Invocation::new("pkg-config", &["--exists", name]).succeeds(),
+        Probe::Python(module) => {
+            Invocation::new("/usr/bin/python3", &["-c", &format!("import {module}")]).succeeds()
+        }
     }
 }
 

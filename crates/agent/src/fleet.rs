@@ -8,7 +8,8 @@ use modem::{Environment, Modem, ModemConfig, SessionConfig, session};
 use secrecy::SecretString;
 
 use crate::config::{self, Fleet};
-use crate::metrics::Metrics;
+use crate::downlink::{self, Downlink};
+use crate::metrics::{Hear, Metrics};
 use crate::secret::SecretError;
 use crate::view::{ModemView, SessionView};
 
@@ -20,18 +21,20 @@ pub fn modems(
     fleet: &Fleet,
     env: &Environment,
     metrics: &Arc<Metrics>,
+    downlink: &Downlink,
 ) -> Result<Vec<(ModemView, Modem)>, SecretError> {
-    fleet.modems.iter().map(|modem| one(modem, env, metrics)).collect()
+    fleet.modems.iter().map(|modem| one(modem, env, metrics, downlink)).collect()
 }
 
 fn one(
     modem: &config::Modem,
     env: &Environment,
     metrics: &Arc<Metrics>,
+    downlink: &Downlink,
 ) -> Result<(ModemView, Modem), SecretError> {
     let names: Vec<&str> =
         modem.sessions.iter().map(|session| session.id.session.as_str()).collect();
-    let observer = metrics.modem(modem.name.as_str(), &names);
+    let observer = metrics.modem(modem.name.as_str(), &names, hear(modem, downlink));
     let (views, sessions) = modem
         .sessions
         .iter()
@@ -44,6 +47,27 @@ fn one(
     let (made, snapshot) = Modem::new(modem_config(modem)?, sessions, env.clone(), observer);
     let port = modem.matching.port.display().to_string();
     Ok((ModemView { name: modem.name.to_string(), port, snapshot, sessions: views }, made))
+}
+
+/// Takes what the modem's sessions receive to the local consumers.
+fn hear(modem: &config::Modem, downlink: &Downlink) -> Hear {
+    let sessions: Vec<_> =
+        modem.sessions.iter().map(|s| (s.id.clone(), s.subscribe.clone())).collect();
+    let downlink = downlink.clone();
+    Box::new(move |name, received| {
+        let known = sessions.iter().find(|(id, _)| id.session.as_str() == name);
+        let Some((session, subscriptions)) = known else { return };
+        let matching =
+            subscriptions.iter().filter(|s| config::topic_matches(&s.filter, &received.topic));
+        // A broker may send what an earlier run subscribed; the least is promised for that.
+        let qos = matching.map(|s| s.qos.number()).max().unwrap_or(0);
+        downlink.deliver(downlink::Message {
+            session: session.clone(),
+            topic: received.topic,
+            qos,
+            payload: received.payload.into(),
+        });
+    })
 }
 
 fn modem_config(modem: &config::Modem) -> Result<ModemConfig, SecretError> {

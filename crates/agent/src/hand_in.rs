@@ -114,6 +114,14 @@ pub enum Refusal {
         /// The topic.
         topic: String,
     },
+    /// A user property of MQTT 5 that means something here has a value that means nothing.
+    #[error("the user property {name} {reason}")]
+    Property {
+        /// Its name.
+        name: &'static str,
+        /// The end of a sentence.
+        reason: String,
+    },
     /// The queue did not take it.
     #[error(transparent)]
     Queue(AppendError),
@@ -201,6 +209,11 @@ impl HandIn {
         taken
     }
 
+    /// Counts a message that was refused before it came to [`Self::take`].
+    pub fn refused(&self, way: Way) {
+        self.metrics.handed_in(way, "refused");
+    }
+
     /// Whether a message of this topic would find its way now; what becomes of it is not told.
     ///
     /// # Errors
@@ -218,7 +231,9 @@ impl HandIn {
             return true;
         }
         let size = size(submission).saturating_add(self.on_their_way.load(Ordering::Relaxed));
-        self.view.queue.stat().bytes.saturating_add(size) <= config.max_bytes
+        let stat = self.view.queue.stat();
+        let count = config.max_messages.unwrap_or(u64::MAX);
+        stat.bytes.saturating_add(size) <= config.max_bytes && stat.messages < count
     }
 
     async fn append(&self, submission: Submission) -> Result<Receipt, Refusal> {

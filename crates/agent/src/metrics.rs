@@ -12,9 +12,11 @@ use modem::observe::{
 };
 use modem::port::Kind;
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry,
 };
 
+use crate::downlink;
 use crate::hand_in::Way;
 
 /// The prefix of all names.
@@ -62,6 +64,8 @@ pub struct Metrics {
     recovery: IntCounterVec,
     set_aside: IntCounterVec,
     handed_in: IntCounterVec,
+    downlink_dropped: IntCounterVec,
+    clients: IntGauge,
 }
 
 /// Makes families and registers them. A name or help that Prometheus refuses is a mistake in this
@@ -129,6 +133,11 @@ impl Metrics {
         let build = GaugeVec::new(Maker::opts("build_info", "What runs."), &["version"])?;
         registry.register(Box::new(build.clone()))?;
         build.get_metric_with_label_values(&[env!("CARGO_PKG_VERSION")])?.set(1.0);
+        let clients = IntGauge::with_opts(Maker::opts(
+            "hand_in_connections",
+            "Connections of local applications to the MQTT listener.",
+        ))?;
+        registry.register(Box::new(clients.clone()))?;
         let metrics = Self {
             detection: detection.get_metric_with_label_values::<&str>(&[])?,
             ready: ready.get_metric_with_label_values::<&str>(&[])?,
@@ -149,6 +158,8 @@ impl Metrics {
             set_aside: make.counter("messages_set_aside_total", "Messages taken out of the way; they stay on disk until they are brought back or purged.", &["reason"])?,
             handed_in: make.counter("hand_in_total", "Messages handed in, by way and by what became of them.", &["way", "result"])?,
             reloads: make.counter("config_reloads_total", "Reloads of the fleet file: applied, or refused with the old fleet running on.", &["result"])?,
+            downlink_dropped: make.counter("downlink_dropped_total", "Received messages that a local consumer missed because it fell behind.", &["consumer"])?,
+            clients,
             registry,
             activity: Mutex::default(),
         };
@@ -162,6 +173,9 @@ impl Metrics {
         }
         for result in ["applied", "refused"] {
             bump(&metrics.reloads, &[result], 0);
+        }
+        for kind in [downlink::Kind::Mqtt, downlink::Kind::Sse] {
+            bump(&metrics.downlink_dropped, &[kind.as_str()], 0);
         }
         for action in ["add", "remove"] {
             metrics.hotplug.get_metric_with_label_values(&[action])?;
@@ -189,6 +203,16 @@ impl Metrics {
         bump(&self.reloads, &[if applied { "applied" } else { "refused" }], 1);
     }
 
+    /// A local consumer missed messages.
+    pub fn downlink_dropped(&self, kind: downlink::Kind, count: u64) {
+        bump(&self.downlink_dropped, &[kind.as_str()], count);
+    }
+
+    /// The gauge of local MQTT clients.
+    pub fn clients(&self) -> &IntGauge {
+        &self.clients
+    }
+
     /// A message was taken out of the way.
     pub fn set_aside(&self, reason: &str) {
         bump(&self.set_aside, &[reason], 1);
@@ -206,7 +230,13 @@ impl Metrics {
     }
 
     /// The observer of one modem. Known label values start at 0, so that `rate()` sees the first event.
-    pub fn modem(self: &Arc<Self>, modem: &str, sessions: &[&str]) -> Arc<dyn Observer> {
+    /// What its sessions receive goes on to `hear`, which returns at once.
+    pub fn modem(
+        self: &Arc<Self>,
+        modem: &str,
+        sessions: &[&str],
+        hear: Hear,
+    ) -> Arc<dyn Observer> {
         bump(&self.panics, &[modem], 0);
         for family in [&self.at_urcs, &self.at_desyncs, &self.implausible] {
             bump(family, &[modem], 0);
@@ -225,7 +255,7 @@ impl Metrics {
                 bump(&self.disconnects, &[modem, session, reason.as_str()], 0);
             }
         }
-        Arc::new(ModemMetrics { metrics: Arc::clone(self), modem: modem.to_owned() })
+        Arc::new(ModemMetrics { metrics: Arc::clone(self), modem: modem.to_owned(), hear })
     }
 }
 
@@ -244,10 +274,14 @@ fn observe(family: &HistogramVec, labels: &[&str], seconds: Duration) {
     }
 }
 
+/// Who gets what a session of a modem receives.
+pub type Hear = Box<dyn Fn(&str, Received) + Send + Sync>;
+
 /// Counts for one modem.
 struct ModemMetrics {
     metrics: Arc<Metrics>,
     modem: String,
+    hear: Hear,
 }
 
 impl Observer for ModemMetrics {
@@ -293,6 +327,7 @@ impl Observer for ModemMetrics {
     fn received(&self, session: &str, message: Received) {
         bump(&self.metrics.received, &[&self.modem, session], 1);
         tracing::debug!(session, topic = message.topic, bytes = message.payload.len(), "received");
+        (self.hear)(session, message);
     }
 
     fn appeared(&self) {

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Fleet};
+use crate::downlink::Downlink;
 use crate::forward;
 use crate::hand_in::HandIn;
 use crate::history::History;
@@ -24,6 +25,7 @@ use crate::http::{self, App, Pages, Token};
 use crate::ledger::FileLedger;
 use crate::logging::{self, Log};
 use crate::metrics::Metrics;
+use crate::mqtt::{self, Users};
 use crate::process::Process;
 use crate::reconcile::Reconciler;
 use crate::view::{ModemView, View};
@@ -110,6 +112,12 @@ fn open_queue(config: &config::Queue) -> anyhow::Result<Queue> {
         .with_context(|| format!("could not open the queue in {}", config.path.display()))
 }
 
+/// Adds what is read at each scrape.
+fn register(metrics: &Metrics, view: &View) -> prometheus::Result<()> {
+    let collectors: [Box<dyn Collector>; 2] = [Box::new(view.clone()), Box::new(Process::new())];
+    collectors.into_iter().try_for_each(|collector| metrics.registry().register(collector))
+}
+
 /// The running agent.
 struct Agent {
     stop: CancellationToken,
@@ -170,18 +178,13 @@ impl Agent {
             ledger: Arc::new(FileLedger::new(&fleet.queue.path)),
             stop: stop.clone(),
         };
-        let made = fleet::modems(&fleet, &env, &metrics).context("could not read a secret")?;
+        let downlink = Downlink::new(Arc::clone(&metrics));
+        let made =
+            fleet::modems(&fleet, &env, &metrics, &downlink).context("could not read a secret")?;
         let (views, made): (Vec<ModemView>, Vec<(String, Modem)>) =
             made.into_iter().map(|(view, modem)| (view.clone(), (view.name, modem))).unzip();
         let view = View { modems: views.into(), queue: queue.clone() };
-        let collectors: [Box<dyn Collector>; 2] =
-            [Box::new(view.clone()), Box::new(Process::new())];
-        for collector in collectors {
-            metrics
-                .registry()
-                .register(collector)
-                .context("the metrics of this build are broken")?;
-        }
+        register(&metrics, &view).context("the metrics of this build are broken")?;
         forward::adopt_orphans(&queue, &fleet).await.context("could not read the queue")?;
 
         let mut agent = Self {
@@ -200,16 +203,14 @@ impl Agent {
             .context("could not read http.token")?;
         let fleet = Arc::new(fleet);
         let forwarders = forward::forwarders(&fleet, &view, &metrics, &stop);
+        let hand_in =
+            HandIn::new(Arc::clone(&fleet), view.clone(), Arc::clone(&metrics), stop.clone());
         let app = App {
             gateway: fleet.gateway.clone(),
             fleet: Arc::clone(&fleet),
             waiting: forwarders.iter().map(forward::Forwarder::waiting).collect(),
-            hand_in: HandIn::new(
-                Arc::clone(&fleet),
-                view.clone(),
-                Arc::clone(&metrics),
-                stop.clone(),
-            ),
+            hand_in,
+            downlink,
             view: view.clone(),
             metrics: Arc::clone(&metrics),
             history: Arc::new(History::default()),
@@ -219,6 +220,7 @@ impl Agent {
             stop: stop.clone(),
         };
         agent.listen(&fleet.http, &app).await?;
+        agent.listen_mqtt(fleet.mqtt.as_ref(), &app).await?;
         agent.services.spawn(async move {
             app.history.keep(&app.view, &app.stop).await;
             Ok(())
@@ -239,6 +241,30 @@ impl Agent {
         tracing::info!(gateway = %fleet.gateway, modems = fleet.modems.len(), http = %fleet.http.listen, "running");
         systemd::ready();
         Ok(agent)
+    }
+
+    async fn listen_mqtt(
+        &mut self,
+        config: Option<&config::MqttListener>,
+        app: &App,
+    ) -> anyhow::Result<()> {
+        let Some(config) = config else { return Ok(()) };
+        let users = Users::read(&config.users).context("could not read hand_in.mqtt.users")?;
+        let serving = mqtt::Serving::new(
+            app.hand_in.clone(),
+            app.downlink.clone(),
+            users,
+            Arc::clone(&app.metrics),
+            self.stop.clone(),
+        );
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("could not listen on {} for MQTT", config.listen))?;
+        self.services.spawn(async move {
+            mqtt::listen(listener, serving).await;
+            Ok(())
+        });
+        Ok(())
     }
 
     async fn listen(&mut self, config: &config::Http, app: &App) -> anyhow::Result<()> {

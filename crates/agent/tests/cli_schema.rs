@@ -160,7 +160,8 @@ fn files_of_the_wrong_shape_are_bad_to_both() {
     let session = |text: &str| file("", "", &format!("        {text}"));
     let bads = [
         top("gatway: gw"),
-        top("hand_in: { mqtt: { listen: \"127.0.0.1:1883\" } }"),
+        top("hand_in: { mqtt: {} }"),
+        top("hand_in: { mqtt: { listen: \"127.0.0.1:1883\", users: { a: b } } }"),
         top("gateways: {}"),
         top("gateway: [a]"),
         top("gateway: { a: 1 }"),

@@ -124,9 +124,17 @@ fn keys_that_are_unknown_misplaced_or_still_to_come() {
             "did you mean `qos`",
         ),
         (north("    ¶IMEI: 1\n"), "unknown key `IMEI` in a modem"),
+        (top("hand_in: { ¶http: {} }"), "unknown key `http` in `hand_in`"),
+        (top("hand_in: { ¶mqtt: {} }"), "`mqtt` needs `listen`"),
+        (top("hand_in: { mqtt: { listen: ¶1883 } }"), "must be ADDRESS:PORT"),
+        (top("hand_in: { mqtt: { listen: ¶0.0.0.0:1883 } }"), "needs `users`"),
         (
-            top("¶hand_in: { mqtt: { listen: 127.0.0.1:1883 } }"),
-            "`hand_in` is not supported by this version",
+            top("hand_in: { mqtt: { listen: 127.0.0.1:1883, users: { ¶a b: { env: A } } } }"),
+            "must be a name of 1 to 32",
+        ),
+        (
+            top("hand_in: { mqtt: { listen: 127.0.0.1:1883, users: { a: ¶hunter2 } } }"),
+            "must not stand in this file",
         ),
         (top("¶gateways: {}"), "`gateways` is not supported by this version"),
         (

@@ -16,6 +16,7 @@ use super::words::{self, Fault};
 use super::{Context, Secrets};
 use crate::secret::{self, Ref, Rule};
 
+mod hand_in;
 mod queue;
 mod session;
 
@@ -57,11 +58,13 @@ pub(super) fn fleet(
         .unwrap_or(DEFAULT_GRACE);
     let http = build.http(&raw.http, &top.at("http"));
     let queue = build.queue(&raw.queue, &top.at("queue"));
+    let mqtt = raw.hand_in.mqtt.as_ref();
+    let mqtt = mqtt.and_then(|raw| build.mqtt_listener(raw, &top.at("hand_in").at("mqtt")));
     let brokers = build.brokers(&raw.brokers.0, &top.at("brokers"));
     let modems = build.modems(raw, &top, gateway.as_ref(), &brokers);
     let routes = build.routes(raw, &modems, &top.at("routes"));
     build.resolve_secrets();
-    Some(Fleet { gateway: gateway?, shutdown_grace, http: http?, queue, modems, routes })
+    Some(Fleet { gateway: gateway?, shutdown_grace, http: http?, queue, mqtt, modems, routes })
 }
 
 /// A key of the file: where it stands and what its path is, whether or not it is there.

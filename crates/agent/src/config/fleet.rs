@@ -67,6 +67,8 @@ pub struct Fleet {
     pub http: Http,
     /// The store.
     pub queue: Queue,
+    /// The MQTT listener for local applications, where there is one.
+    pub mqtt: Option<MqttListener>,
     /// The modems in file order.
     pub modems: Vec<Modem>,
     pub(super) routes: Vec<Route>,
@@ -99,6 +101,15 @@ pub struct Http {
     pub token: Option<Ref>,
     /// A unix socket for the API, at most 107 bytes long.
     pub socket: Option<PathBuf>,
+}
+
+/// `hand_in.mqtt`: the MQTT listener for local applications.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MqttListener {
+    /// The TCP address; beyond loopback only where there are users.
+    pub listen: SocketAddr,
+    /// Who may connect, by name; everyone where it is empty.
+    pub users: Vec<(String, Ref)>,
 }
 
 /// `queue`: the durable store.

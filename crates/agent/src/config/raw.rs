@@ -20,6 +20,8 @@ pub(super) struct RawFleet {
     #[serde(default)]
     pub(super) queue: RawQueue,
     #[serde(default)]
+    pub(super) hand_in: RawHandIn,
+    #[serde(default)]
     pub(super) brokers: Ordered<RawBroker>,
     #[serde(default)]
     pub(super) modems: Ordered<RawModem>,
@@ -42,6 +44,18 @@ pub(super) struct RawQueue {
     pub(super) when_full: Option<String>,
     pub(super) fsync: Option<String>,
     pub(super) fsync_interval: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawHandIn {
+    pub(super) mqtt: Option<RawMqttListener>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawMqttListener {
+    pub(super) listen: Option<String>,
+    #[serde(default)]
+    pub(super) users: Ordered<RawSecret>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -64,6 +64,7 @@ static FLEET: &[Fact] = &[
     may("shutdown_grace", Time, "How long an orderly end may take. Default: 10s."),
     may("http", Inner, "The HTTP listener: metrics, health, API."),
     may("queue", Inner, "The durable store of messages that are on their way."),
+    may("hand_in", Inner, "Ways in for local applications beside HTTP."),
     may("brokers", Inner, "The MQTT brokers, by names that the sessions refer to."),
     must("modems", Inner, "The modems, by names of your choice."),
     may(
@@ -85,6 +86,18 @@ static HTTP: &[Fact] = &[
         Form(".+"),
         "The path of a unix socket for the API; who may open it needs no token.",
     ),
+];
+
+static HAND_IN: &[Fact] =
+    &[may("mqtt", Inner, "A listener for MQTT 3.1, 3.1.1 and 5 clients; it is no broker.")];
+
+static MQTT_LISTENER: &[Fact] = &[
+    must(
+        "listen",
+        Form("^.+:[0-9]{1,5}$"),
+        "ADDRESS:PORT, such as 127.0.0.1:1883. Beyond loopback it needs `users`.",
+    ),
+    may("users", Inner, "Who may connect: names with their passwords. Default: everyone."),
 ];
 
 static QUEUE: &[Fact] = &[
@@ -248,8 +261,10 @@ static SECRET: &[Fact] = &[
 ];
 
 /// What is said of each mapping's keys.
-static ALL: [(&Keys, &[Fact]); 11] = [
+static ALL: [(&Keys, &[Fact]); 13] = [
     (&shape::HTTP, HTTP),
+    (&shape::HAND_IN, HAND_IN),
+    (&shape::MQTT_LISTENER, MQTT_LISTENER),
     (&shape::QUEUE, QUEUE),
     (&shape::BROKER, BROKER),
     (&shape::MODEM, MODEM),

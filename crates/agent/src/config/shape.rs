@@ -46,7 +46,7 @@ pub(super) static FLEET: Shape = Map(&Keys {
         ("shutdown_grace", Scalar),
         ("http", Map(&HTTP)),
         ("queue", Map(&QUEUE)),
-        ("hand_in", Later("the MQTT listener is not built yet; hand messages in over HTTP")),
+        ("hand_in", Map(&HAND_IN)),
         ("brokers", Named(&Map(&BROKER))),
         ("modems", Named(&Map(&MODEM))),
         ("routes", List(&Map(&ROUTE))),
@@ -56,6 +56,11 @@ pub(super) static FLEET: Shape = Map(&Keys {
 
 pub(super) static HTTP: Keys =
     Keys { of: "`http`", keys: &[("listen", Scalar), ("token", Secret), ("socket", Scalar)] };
+
+pub(super) static HAND_IN: Keys = Keys { of: "`hand_in`", keys: &[("mqtt", Map(&MQTT_LISTENER))] };
+
+pub(super) static MQTT_LISTENER: Keys =
+    Keys { of: "`mqtt`", keys: &[("listen", Scalar), ("users", Named(&Secret))] };
 
 pub(super) static QUEUE: Keys = Keys {
     of: "`queue`",

@@ -1,6 +1,7 @@
 //! The HTTP server: metrics, health, and the API for local applications.
 
 mod log;
+mod messages;
 mod page;
 mod publish;
 mod queue;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::config::{Fleet, Name};
+use crate::downlink::Downlink;
 use crate::hand_in::{HandIn, MAX_PAYLOAD};
 use crate::health;
 use crate::history::History;
@@ -53,6 +55,8 @@ pub struct App {
     pub fleet: Arc<Fleet>,
     /// Where messages are handed in.
     pub hand_in: HandIn,
+    /// What sessions receive.
+    pub downlink: Downlink,
     /// What is true now.
     pub view: View,
     /// What is counted.
@@ -101,6 +105,7 @@ pub fn router(app: App) -> Router {
         .route("/page.js", get(page::script))
         .route("/api/v1/events", get(page::events))
         .route("/api/v1/log", get(log::read).put(log::change))
+        .route("/api/v1/messages", get(messages::messages))
         .route("/api/v1/modems", get(modems))
         .route("/api/v1/publish", post(publish::publish))
         .route("/api/v1/queue", get(queue::stat))

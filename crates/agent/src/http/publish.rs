@@ -79,7 +79,9 @@ fn refused(refusal: Refusal) -> ApiError {
             (StatusCode::PAYLOAD_TOO_LARGE, "too_large")
         }
         Refusal::Queue(AppendError::Full { .. }) => (StatusCode::TOO_MANY_REQUESTS, "full"),
-        Refusal::Queue(AppendError::Invalid(_)) => (StatusCode::BAD_REQUEST, "invalid"),
+        Refusal::Property { .. } | Refusal::Queue(AppendError::Invalid(_)) => {
+            (StatusCode::BAD_REQUEST, "invalid")
+        }
         Refusal::Queue(AppendError::Store(_)) => (StatusCode::INSUFFICIENT_STORAGE, "disk"),
     };
     ApiError::new(status, code, words)

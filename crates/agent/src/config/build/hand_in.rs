@@ -1,0 +1,36 @@
+//! `hand_in`: the MQTT listener for local applications.
+
+use super::{Build, Place};
+use crate::config::fleet::MqttListener;
+use crate::config::raw::RawMqttListener;
+use crate::config::words;
+use crate::secret::Rule;
+
+impl Build<'_> {
+    pub(super) fn mqtt_listener(
+        &mut self,
+        raw: &RawMqttListener,
+        place: &Place<'_>,
+    ) -> Option<MqttListener> {
+        let listen = self.required(place, "listen", raw.listen.as_ref(), words::listen);
+        let list = place.at("users");
+        let mut users = Vec::new();
+        for (index, (name, secret)) in raw.users.0.iter().enumerate() {
+            let user = list.named(index, name);
+            let good = self.name(name, &user);
+            let secret = self.secret(&list, name, Some(secret), Rule::Text);
+            users.extend(good.zip(secret).map(|(name, secret)| (name.to_string(), secret)));
+        }
+        let open = listen.is_some_and(|listen| !listen.ip().is_loopback());
+        if open && raw.users.0.is_empty() {
+            let message = "`listen` beyond loopback needs `users`: who connects can publish";
+            let help = "add `users: { NAME: { file: /run/secrets/NAME } }`, or listen on 127.0.0.1";
+            self.error(&place.at("listen"), message, Some(help.to_owned()));
+        } else if open {
+            let message = "passwords and messages cross the network unencrypted";
+            let help = "listen on 127.0.0.1, or put a tunnel or a TLS proxy in front".to_owned();
+            self.warn(&place.at("listen"), message, Some(help));
+        }
+        Some(MqttListener { listen: listen?, users })
+    }
+}

@@ -1,0 +1,253 @@
+//! Downlink: what sessions receive, handed to local consumers.
+//!
+//! The modem acknowledges a message to the broker before the agent sees it, so from there on it is
+//! delivered at most once: a consumer that is not connected misses it, and so does one that falls behind
+//! by more than [`BACKLOG`] messages. What is missed is counted, and never in silence: a metric tells,
+//! and an event stream is told in its place. Nothing waits for a consumer, least of all the modem.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::config::{SessionId, topic_matches};
+use crate::metrics::Metrics;
+
+/// Messages that wait for one consumer. A burst of them waits; who falls further behind misses the
+/// newest. Consumers share the messages' bytes, which are at most about 11 KiB each.
+pub const BACKLOG: usize = 256;
+
+/// Consumers at the same time: connections of the MQTT listener and event streams.
+const CONSUMERS: usize = 512;
+
+/// A message that a session received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The session.
+    pub session: SessionId,
+    /// Its topic.
+    pub topic: String,
+    /// The most its QoS can be: modems do not tell it, the subscription bounds it.
+    pub qos: u8,
+    /// Any bytes.
+    pub payload: Bytes,
+}
+
+/// What a consumer is, in the words of the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A client of the MQTT listener.
+    Mqtt,
+    /// A reader of `GET /api/v1/messages`.
+    Sse,
+}
+
+impl Kind {
+    /// The kind in the words of the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mqtt => "mqtt",
+            Self::Sse => "sse",
+        }
+    }
+}
+
+/// Where sessions leave what they receive; a cheap handle, to be cloned.
+#[derive(Clone)]
+pub struct Downlink {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    metrics: Arc<Metrics>,
+    consumers: Mutex<Consumers>,
+}
+
+#[derive(Default)]
+struct Consumers {
+    next: u64,
+    all: BTreeMap<u64, Consumer>,
+}
+
+struct Consumer {
+    kind: Kind,
+    /// Whether it wants all topics, those with a leading `$` included, which `#` does not reach.
+    everything: bool,
+    /// Filters with the QoS granted.
+    filters: Vec<(String, u8)>,
+    outbox: mpsc::Sender<(Arc<Message>, u8)>,
+    missed: Arc<AtomicU64>,
+}
+
+impl Consumer {
+    /// The best QoS of the filters that match; `None` where none does.
+    fn wants(&self, topic: &str) -> Option<u8> {
+        if self.everything {
+            return Some(2);
+        }
+        let matching = self.filters.iter().filter(|(filter, _)| topic_matches(filter, topic));
+        matching.map(|(_, qos)| *qos).max()
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Consumers> {
+        // No code that holds the lock leaves it half changed.
+        self.consumers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Downlink {
+    /// No consumer yet.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { inner: Arc::new(Inner { metrics, consumers: Mutex::default() }) }
+    }
+
+    /// Hands a message to everyone who wants it and has room; returns at once.
+    pub fn deliver(&self, message: Message) {
+        let message = Arc::new(message);
+        for consumer in self.inner.lock().all.values() {
+            let Some(granted) = consumer.wants(&message.topic) else { continue };
+            let delivery = (Arc::clone(&message), granted.min(message.qos));
+            // A closed outbox belongs to a consumer that is just going.
+            if let Err(mpsc::error::TrySendError::Full(_)) = consumer.outbox.try_send(delivery) {
+                consumer.missed.fetch_add(1, Ordering::Relaxed);
+                self.inner.metrics.downlink_dropped(consumer.kind, 1);
+            }
+        }
+    }
+
+    /// A new consumer with no filter yet; `None` where there are too many.
+    pub fn subscribe(&self, kind: Kind) -> Option<Subscription> {
+        let (outbox, inbox) = mpsc::channel(BACKLOG);
+        let missed = Arc::default();
+        let consumer = Consumer {
+            kind,
+            everything: false,
+            filters: Vec::new(),
+            outbox,
+            missed: Arc::clone(&missed),
+        };
+        let mut consumers = self.inner.lock();
+        if consumers.all.len() >= CONSUMERS {
+            return None;
+        }
+        let id = consumers.next;
+        consumers.next = id.wrapping_add(1);
+        consumers.all.insert(id, consumer);
+        Some(Subscription { id, downlink: self.clone(), inbox, missed })
+    }
+}
+
+/// One consumer's place; it ends when this is dropped.
+pub struct Subscription {
+    id: u64,
+    downlink: Downlink,
+    inbox: mpsc::Receiver<(Arc<Message>, u8)>,
+    missed: Arc<AtomicU64>,
+}
+
+impl Subscription {
+    /// The next message, with the QoS to deliver it with.
+    ///
+    /// # Cancel safety
+    /// A dropped call takes nothing.
+    pub async fn next(&mut self) -> (Arc<Message>, u8) {
+        match self.inbox.recv().await {
+            Some(delivery) => delivery,
+            // The other end is in the map until this is dropped.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// How many messages were missed since the last call.
+    pub fn take_missed(&self) -> u64 {
+        self.missed.swap(0, Ordering::Relaxed)
+    }
+
+    /// From now on every message comes, whatever its topic.
+    pub fn want_everything(&self) {
+        if let Some(own) = self.downlink.inner.lock().all.get_mut(&self.id) {
+            own.everything = true;
+        }
+    }
+
+    /// Adds a filter, or gives it another QoS. `false` where there would be more than `most`.
+    pub fn add(&self, filter: &str, qos: u8, most: usize) -> bool {
+        self.with(|filters| {
+            filters.retain(|(known, _)| known != filter);
+            let fits = filters.len() < most;
+            if fits {
+                filters.push((filter.to_owned(), qos));
+            }
+            fits
+        })
+    }
+
+    /// Takes a filter away. `false` where there was none.
+    pub fn remove(&self, filter: &str) -> bool {
+        self.with(|filters| {
+            let before = filters.len();
+            filters.retain(|(known, _)| known != filter);
+            filters.len() < before
+        })
+    }
+
+    fn with<T: Default>(&self, change: impl FnOnce(&mut Vec<(String, u8)>) -> T) -> T {
+        let mut consumers = self.downlink.inner.lock();
+        consumers.all.get_mut(&self.id).map(|own| change(&mut own.filters)).unwrap_or_default()
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.downlink.inner.lock().all.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Name;
+
+    fn message(topic: &str) -> Message {
+        let name = |text| Name::new(text).unwrap();
+        Message {
+            session: SessionId { modem: name("north"), session: name("cloud") },
+            topic: topic.to_owned(),
+            qos: 1,
+            payload: Bytes::from_static(b"x"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_comes_once_with_the_best_qos_of_the_filters_that_match() {
+        let downlink = Downlink::new(Metrics::new().unwrap());
+        let mut one = downlink.subscribe(Kind::Mqtt).unwrap();
+        assert!(one.add("a/#", 0, 2) && one.add("a/+", 1, 2) && !one.add("b", 1, 2));
+        downlink.deliver(message("b"));
+        downlink.deliver(message("a/b"));
+        let (got, qos) = one.next().await;
+        assert_eq!((got.topic.as_str(), qos), ("a/b", 1));
+        assert!(one.remove("a/+") && !one.remove("a/+"));
+        downlink.deliver(message("a/c"));
+        let (got, qos) = one.next().await;
+        assert_eq!((got.topic.as_str(), qos), ("a/c", 0), "nothing of a/b came twice");
+    }
+
+    #[tokio::test]
+    async fn who_falls_behind_misses_the_newest_and_is_told_how_many() {
+        let downlink = Downlink::new(Metrics::new().unwrap());
+        let (mut slow, mut quick) =
+            (downlink.subscribe(Kind::Sse).unwrap(), downlink.subscribe(Kind::Mqtt).unwrap());
+        assert!(slow.add("#", 2, 1) && quick.add("#", 1, 1));
+        for number in 0..BACKLOG + 3 {
+            downlink.deliver(message(&number.to_string()));
+            assert_eq!(quick.next().await.0.topic, number.to_string());
+        }
+        assert_eq!((slow.take_missed(), slow.take_missed(), quick.take_missed()), (3, 0, 0));
+        assert_eq!(slow.next().await.0.topic, "0");
+    }
+}

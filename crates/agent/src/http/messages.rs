@@ -1,0 +1,130 @@
+//! `GET /api/v1/messages`: what sessions receive, as server-sent events.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::stream::{self, StreamExt};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::publish::decode;
+use super::{ApiError, App};
+use crate::config;
+use crate::downlink::{Kind, Message, Subscription};
+
+/// Keeps proxies from closing a quiet stream.
+const STILL_HERE: Duration = Duration::from_secs(15);
+
+/// Filters of one stream.
+const FILTERS: usize = 32;
+
+/// One reader.
+struct Reader {
+    subscription: Subscription,
+    /// A message that has to wait until what was missed is told.
+    next: Option<Event>,
+    stop: CancellationToken,
+}
+
+impl Reader {
+    /// The next event; `None` when the agent ends.
+    async fn next(&mut self) -> Option<Event> {
+        if let Some(event) = self.next.take() {
+            return Some(event);
+        }
+        let stop = self.stop.clone();
+        // Both arms are cancel safe, and none awaits in its body.
+        let (message, _) = tokio::select! {
+            delivery = self.subscription.next() => delivery,
+            () = stop.cancelled() => return None,
+        };
+        let event = Event::default().event("message").data(text(&message));
+        let missed = self.subscription.take_missed();
+        if missed == 0 {
+            return Some(event);
+        }
+        self.next = Some(event);
+        let told = json!({ "missed": missed }).to_string();
+        Some(Event::default().event("dropped").data(told))
+    }
+}
+
+fn text(message: &Message) -> String {
+    json!({
+        "modem": message.session.modem.as_str(),
+        "session": message.session.session.as_str(),
+        "topic": message.topic,
+        "qos": message.qos,
+        "payload_base64": STANDARD.encode(&message.payload),
+    })
+    .to_string()
+}
+
+/// Streams messages from now on until the reader or the agent goes: those that a `filter` selects, which
+/// may be given several times, or all.
+///
+/// # Errors
+/// [`ApiError`]: 400 for a bad filter, 503 where too many consumers are there.
+pub(super) async fn messages(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let filters = filters(query.as_deref().unwrap_or_default())?;
+    let subscription = app.downlink.subscribe(Kind::Sse).ok_or_else(|| {
+        let words = "too many local consumers; close one";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", words)
+    })?;
+    if filters.is_empty() {
+        subscription.want_everything();
+    }
+    for filter in &filters {
+        subscription.add(filter, 2, FILTERS);
+    }
+    let reader = Reader { subscription, next: None, stop: app.stop };
+    let events = stream::unfold(reader, |mut reader| async move {
+        let event = reader.next().await?;
+        Some((event, reader))
+    });
+    Ok(Sse::new(events.map(Ok::<_, Infallible>))
+        .keep_alive(KeepAlive::new().interval(STILL_HERE))
+        .into_response())
+}
+
+fn filters(query: &str) -> Result<Vec<String>, ApiError> {
+    let bad = |words: String| ApiError::new(StatusCode::BAD_REQUEST, "filter", words);
+    let mut filters = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let filter = match pair.split_once('=') {
+            Some(("filter", value)) => decode(value),
+            _ => return Err(bad(format!("unknown parameter {pair:?}; known is filter"))),
+        };
+        let filter = filter.ok_or_else(|| bad("filter is not URL-encoded UTF-8".to_owned()))?;
+        config::check_filter(&filter)
+            .map_err(|reason| bad(format!("the filter {filter:?} {reason}")))?;
+        filters.push(filter);
+    }
+    if filters.len() > FILTERS {
+        return Err(bad(format!("at most {FILTERS} filters")));
+    }
+    Ok(filters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_read_or_refused_by_name() {
+        assert_eq!(filters("filter=a%2F%23&filter=b/%2B").ok().unwrap(), ["a/#", "b/+"]);
+        for bad in ["filter=a%2F%23%2Fb", "filter=", "filter=%ff", "colour=red", "filter"] {
+            assert!(filters(bad).is_err(), "{bad}");
+        }
+        assert!(filters(&"filter=a&".repeat(33)).is_err());
+    }
+}

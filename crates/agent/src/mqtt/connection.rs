@@ -1,0 +1,528 @@
+//! One client: its packets in and out, its acknowledgements, its keep-alive, its end.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use futures_util::FutureExt;
+use queue::Outcome;
+use rmqtt_codec::v5::ToReasonCode;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::listener::Serving;
+use super::published::{Held, InHand, Known, Settled, submission};
+use super::wire::{
+    AckReason, Connect, ConnectReason, Grant, Id, Incoming, Malformed, Message, Outgoing, Reason,
+    Wire,
+};
+use super::{CONNECT, FILTERS, FOREVER, IN_FLIGHT, LAST_APPENDS, LINGER, WRITE};
+use crate::config;
+use crate::downlink::{self, Kind, Subscription};
+use crate::hand_in::{MAX_PAYLOAD, Refusal, Way};
+
+/// Room for what one read may bring.
+const READ: usize = 4 * 1024;
+
+/// How a connection ends.
+#[derive(Debug)]
+enum End {
+    /// The client said so.
+    Left,
+    /// The client said so and wants its will published.
+    LeftWithWill,
+    /// The connection broke, or the client closed it without a word.
+    Broken,
+    /// CONNECT is refused.
+    Refused(ConnectReason),
+    /// The client did, or sent, what cannot be served.
+    Fault(Reason, String),
+    /// The agent ends.
+    Stopping,
+}
+
+impl From<io::Error> for End {
+    fn from(_: io::Error) -> Self {
+        Self::Broken
+    }
+}
+
+fn fault(reason: Reason, words: impl Into<String>) -> End {
+    End::Fault(reason, words.into())
+}
+
+/// What ends a wait.
+enum Woken {
+    Read(io::Result<usize>),
+    Settled(Box<Settled>),
+    Delivery(Arc<downlink::Message>, u8),
+    Again,
+    Silent,
+    ThrownOut,
+    Stop,
+}
+
+/// A client's connection.
+pub(super) struct Connection<S> {
+    stream: S,
+    serving: Arc<Serving>,
+    /// Who it is, for the log.
+    peer: String,
+    wire: Wire,
+    inbound: BytesMut,
+    outbound: BytesMut,
+    in_hand: InHand,
+    will: Option<Message>,
+    /// Whether CONNACK said yes.
+    connected: bool,
+    heard: Instant,
+    /// How long the client may stay silent (MQTT 3.1.1 §3.1.2.10).
+    silence: Duration,
+    /// How many messages the client takes without acknowledging one.
+    window: usize,
+    in_flight: HashSet<Id>,
+    last_id: u16,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    pub(super) fn new(stream: S, serving: Arc<Serving>, peer: String) -> Self {
+        Self {
+            stream,
+            in_hand: InHand::new(serving.hand_in.clone()),
+            serving,
+            peer,
+            wire: Wire::new(),
+            inbound: BytesMut::new(),
+            outbound: BytesMut::new(),
+            will: None,
+            connected: false,
+            heard: Instant::now(),
+            silence: FOREVER,
+            window: usize::from(IN_FLIGHT),
+            in_flight: HashSet::new(),
+            last_id: 0,
+        }
+    }
+
+    /// Serves the client until it leaves, breaks the protocol, falls silent, or the agent ends.
+    ///
+    /// # Cancel safety
+    /// Dropping it closes the connection; what is not acknowledged may or may not have been taken.
+    pub(super) async fn serve(mut self) {
+        let end = match self.talk().await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        };
+        self.finish(end).await;
+    }
+
+    async fn talk(&mut self) -> Result<std::convert::Infallible, End> {
+        let connect = match timeout(CONNECT, self.connect()).await {
+            Ok(connect) => connect?,
+            Err(_) => return Err(fault(Reason::MaximumConnectTime, "no CONNECT came in time")),
+        };
+        let assigned = connect.client_id.is_empty().then(|| uuid::Uuid::now_v7().to_string());
+        self.admit(&connect)?;
+        let name = assigned.clone().unwrap_or_else(|| connect.client_id.clone());
+        let Some(mut subscription) = self.serving.downlink.subscribe(Kind::Mqtt) else {
+            return Err(End::Refused(ConnectReason::ServerBusy));
+        };
+        let signed_in = self.serving.sign_in(&name);
+        self.peer = format!("{} ({:?})", self.peer, name.chars().take(64).collect::<String>());
+        self.window = self.window.min(usize::from(connect.receive_max));
+        if connect.keep_alive > 0 {
+            self.silence = Duration::from_secs(u64::from(connect.keep_alive)) * 3 / 2;
+        }
+        self.will = connect.will;
+        self.connected = true;
+        self.send(Outgoing::Connected { assigned })?;
+        tracing::debug!(peer = self.peer, "a local MQTT client connected");
+        loop {
+            self.read_packets(&subscription)?;
+            self.in_hand.start();
+            self.flush().await?;
+            let woken = self.wait(&mut subscription, &signed_in.out).await;
+            self.woken(woken).await?;
+        }
+    }
+
+    /// The first packet has to be CONNECT (MQTT 3.1.1 §3.1).
+    async fn connect(&mut self) -> Result<Box<Connect>, End> {
+        loop {
+            match self.wire.decode(&mut self.inbound) {
+                Ok(Some(Incoming::Connect(connect))) => return Ok(connect),
+                Ok(Some(_)) => {
+                    return Err(fault(Reason::ProtocolError, "the first packet is no CONNECT"));
+                }
+                Err(Malformed { refusal: Some(reason), .. }) => return Err(End::Refused(reason)),
+                Err(Malformed { reason, .. }) => {
+                    return Err(fault(reason, "what came first is no CONNECT of MQTT 3.1 to 5"));
+                }
+                Ok(None) => {}
+            }
+            self.inbound.reserve(READ);
+            // Nothing is lost where the agent ends: nothing was taken.
+            let read = tokio::select! {
+                read = self.stream.read_buf(&mut self.inbound) => read?,
+                () = self.serving.stop.cancelled() => return Err(End::Stopping),
+            };
+            if read == 0 {
+                return Err(End::Broken);
+            }
+        }
+    }
+
+    fn admit(&self, connect: &Connect) -> Result<(), End> {
+        let refused = |reason| Err(End::Refused(reason));
+        if connect.nameless || connect.client_id.len() > config::Name::MAX_BYTES * 8 {
+            return refused(ConnectReason::ClientIdentifierNotValid);
+        }
+        if connect.wants_authentication {
+            return refused(ConnectReason::BadAuthenticationMethod);
+        }
+        if !self.serving.users.admit(connect.username.as_deref(), connect.password.as_deref()) {
+            tracing::warn!(
+                peer = self.peer,
+                "a local MQTT client showed no good user name and password"
+            );
+            return refused(ConnectReason::BadUserNameOrPassword);
+        }
+        // A will that could never be published is better refused now than lost then.
+        let Some(will) = &connect.will else { return Ok(()) };
+        let checked = submission(will.clone()).and_then(|will| self.serving.hand_in.check(&will));
+        match checked {
+            Ok(()) => Ok(()),
+            Err(Refusal::TooLarge { .. }) => refused(ConnectReason::PacketTooLarge),
+            Err(Refusal::Topic { .. }) => refused(ConnectReason::TopicNameInvalid),
+            Err(_) => refused(ConnectReason::NotAuthorized),
+        }
+    }
+
+    /// Takes the packets that were read, as long as there is place for what they bring.
+    fn read_packets(&mut self, subscription: &Subscription) -> Result<(), End> {
+        while self.in_hand.has_place() {
+            match self.wire.decode(&mut self.inbound) {
+                Ok(Some(packet)) => self.take(packet, subscription)?,
+                Ok(None) => break,
+                Err(Malformed { reason, .. }) => {
+                    return Err(fault(reason, "a packet is malformed"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the next thing to do.
+    ///
+    /// # Cancel safety
+    /// A dropped call takes nothing.
+    async fn wait(&mut self, downlink: &mut Subscription, out: &CancellationToken) -> Woken {
+        let may_read = self.in_hand.has_place();
+        if may_read {
+            self.inbound.reserve(READ);
+        } else {
+            // Who is not listened to is not silent.
+            self.heard = Instant::now();
+        }
+        let room = self.in_flight.len() < self.window;
+        let pause = self.in_hand.pause();
+        // All arms are cancel safe: what is not taken now is there the next time.
+        tokio::select! {
+            read = self.stream.read_buf(&mut self.inbound), if may_read => Woken::Read(read),
+            settled = self.in_hand.next() => Woken::Settled(Box::new(settled)),
+            (message, qos) = downlink.next(), if room => Woken::Delivery(message, qos),
+            () = sleep(pause.unwrap_or(FOREVER)), if pause.is_some() => Woken::Again,
+            () = sleep_until(self.heard + self.silence), if may_read => Woken::Silent,
+            () = out.cancelled() => Woken::ThrownOut,
+            () = self.serving.stop.cancelled() => Woken::Stop,
+        }
+    }
+
+    async fn woken(&mut self, woken: Woken) -> Result<(), End> {
+        match woken {
+            Woken::Read(read) => {
+                if read? == 0 {
+                    return Err(End::Broken);
+                }
+                self.heard = Instant::now();
+            }
+            Woken::Settled(settled) => {
+                self.settled(*settled)?;
+                // What one sync made durable is answered in one write.
+                while let Some(settled) = self.in_hand.next().now_or_never() {
+                    self.settled(settled)?;
+                }
+            }
+            Woken::Delivery(message, qos) => self.deliver(&message, qos),
+            Woken::Again => {}
+            Woken::Silent => {
+                return Err(fault(
+                    Reason::KeepAliveTimeout,
+                    "nothing came within 1.5 times the keep-alive",
+                ));
+            }
+            Woken::ThrownOut => {
+                return Err(fault(
+                    Reason::SessionTakenOver,
+                    "another client came with its client id",
+                ));
+            }
+            Woken::Stop => return Err(End::Stopping),
+        }
+        Ok(())
+    }
+
+    /// What was read is still stored and answered, as far as nobody would send it again.
+    async fn last_appends(&mut self, stopping: bool) {
+        let until = Instant::now() + if stopping { LAST_APPENDS } else { LINGER };
+        self.in_hand.give_back();
+        loop {
+            self.in_hand.start();
+            let pause = self.in_hand.pause();
+            if pause.is_none() && self.in_hand.is_idle() {
+                return;
+            }
+            // All arms are cancel safe.
+            let settled = tokio::select! {
+                settled = self.in_hand.next() => settled,
+                () = sleep(pause.unwrap_or(FOREVER)), if pause.is_some() => continue,
+                () = sleep_until(until) => break,
+                () = self.serving.stop.cancelled(), if !stopping => break,
+            };
+            // The connection ends either way.
+            let _ = self.settled(settled);
+        }
+        let lost = self.in_hand.waiting_of_qos_0();
+        if lost > 0 {
+            tracing::warn!(peer = self.peer, lost, "messages of QoS 0 found no room and are lost");
+            (0..lost).for_each(|_| self.serving.hand_in.refused(Way::Mqtt));
+        }
+    }
+
+    fn take(&mut self, packet: Incoming, subscription: &Subscription) -> Result<(), End> {
+        match packet {
+            Incoming::Publish { id, dup, alias, message } => {
+                self.published(id, dup, alias, message)
+            }
+            Incoming::Acknowledged(id) => {
+                self.in_flight.remove(&id);
+                Ok(())
+            }
+            Incoming::Release(id) => {
+                let known = self.in_hand.release(id);
+                self.send(Outgoing::Complete { id, known })
+            }
+            Incoming::Subscribe { id, filters, by_number } => {
+                let grants = filters
+                    .iter()
+                    .map(|(filter, qos)| grant(subscription, filter, *qos, by_number))
+                    .collect();
+                self.send(Outgoing::Subscribed { id, grants })
+            }
+            Incoming::Unsubscribe { id, filters } => {
+                let found = filters.iter().map(|filter| subscription.remove(filter)).collect();
+                self.send(Outgoing::Unsubscribed { id, found })
+            }
+            Incoming::Ping => self.send(Outgoing::Pong),
+            Incoming::Disconnect { with_will: false } => Err(End::Left),
+            Incoming::Disconnect { with_will: true } => Err(End::LeftWithWill),
+            Incoming::Connect(_) => Err(fault(Reason::ProtocolError, "a second CONNECT")),
+            Incoming::Unexpected => {
+                Err(fault(Reason::ProtocolError, "a packet that only a server sends"))
+            }
+        }
+    }
+
+    fn published(
+        &mut self,
+        id: Option<Id>,
+        dup: bool,
+        alias: bool,
+        message: Message,
+    ) -> Result<(), End> {
+        if alias {
+            return Err(fault(Reason::TopicAliasInvalid, "a topic alias, where 0 are allowed"));
+        }
+        if dup && id.is_none() {
+            return Err(fault(Reason::ProtocolError, "QoS 0 and DUP"));
+        }
+        if message.topic.is_empty() || message.topic.contains(['+', '#']) {
+            return Err(fault(Reason::TopicNameInvalid, "an empty topic, or one with wildcards"));
+        }
+        if message.payload.len() > MAX_PAYLOAD {
+            let words = format!("a payload of more than {MAX_PAYLOAD} bytes");
+            return Err(fault(Reason::PacketTooLarge, words));
+        }
+        if let (2, Some(id)) = (message.qos, id) {
+            match self.in_hand.known(id) {
+                Known::New => {}
+                Known::Storing => return Ok(()),
+                Known::Stored => {
+                    let reason = AckReason::Success;
+                    return self.send(Outgoing::Received { id, reason, words: None });
+                }
+            }
+        }
+        self.in_hand.push(Held::new(id, message));
+        Ok(())
+    }
+
+    /// Answers a message whose fate is known.
+    fn settled(&mut self, settled: Settled) -> Result<(), End> {
+        let Some(Settled { held, result }) = self.in_hand.settled(settled) else { return Ok(()) };
+        let refusal = match result {
+            Ok(receipt) if receipt.outcome == Outcome::Dropped => {
+                let words = Some("dropped: the queue is full, or it had expired".to_owned());
+                return self.acknowledge(&held, AckReason::QuotaExceeded, words);
+            }
+            Ok(_) => return self.acknowledge(&held, AckReason::Success, None),
+            Err(refusal) => refusal,
+        };
+        let words = modem::session::Chain(&refusal).to_string();
+        let reason = match refusal {
+            Refusal::Ending => return Err(End::Stopping),
+            Refusal::TooLarge { .. } => return Err(fault(Reason::PacketTooLarge, words)),
+            // Not the client's fault: it keeps the message, and comes back.
+            _ if refusal.is_disk() => {
+                return Err(fault(Reason::ImplementationSpecificError, words));
+            }
+            Refusal::NoRoute { .. } | Refusal::UnknownSession { .. } => AckReason::NotAuthorized,
+            Refusal::Topic { .. } => AckReason::TopicNameInvalid,
+            Refusal::Property { .. } | Refusal::Queue(_) => AckReason::ImplementationSpecificError,
+        };
+        tracing::info!(peer = self.peer, "a message of a local MQTT client is refused: {words}");
+        match held.id {
+            Some(_) if self.wire.tells_reasons() => self.acknowledge(&held, reason, Some(words)),
+            // Nothing else tells this client; silence would look like success.
+            _ => Err(fault(reason.to_reason_code(), words)),
+        }
+    }
+
+    fn acknowledge(
+        &mut self,
+        held: &Held,
+        reason: AckReason,
+        words: Option<String>,
+    ) -> Result<(), End> {
+        match (held.qos(), held.id) {
+            (1, Some(id)) => self.send(Outgoing::Ack { id, reason, words }),
+            (2, Some(id)) => self.send(Outgoing::Received { id, reason, words }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends a received message to the client, who gets QoS 1 at most.
+    fn deliver(&mut self, message: &downlink::Message, qos: u8) {
+        let qos = qos.min(1);
+        let id = if qos > 0 { self.next_id() } else { None };
+        let out = Message {
+            topic: message.topic.clone(),
+            payload: message.payload.clone(),
+            qos,
+            retain: false,
+            expiry: None,
+            properties: Vec::new(),
+        };
+        if self.wire.encode(Outgoing::Publish { id, message: out }, &mut self.outbound) {
+            self.in_flight.extend(id);
+        } else {
+            // Larger than the client said it takes (MQTT 5.0 §3.1.2.11.4).
+            self.serving.metrics.downlink_dropped(Kind::Mqtt, 1);
+        }
+    }
+
+    /// A number that no message in flight has; there are far fewer than numbers.
+    fn next_id(&mut self) -> Option<Id> {
+        loop {
+            self.last_id = self.last_id.wrapping_add(1);
+            match Id::new(self.last_id) {
+                Some(id) if !self.in_flight.contains(&id) => return Some(id),
+                _ => {}
+            }
+        }
+    }
+
+    fn send(&mut self, packet: Outgoing) -> Result<(), End> {
+        match self.wire.encode(packet, &mut self.outbound) {
+            true => Ok(()),
+            false => Err(fault(
+                Reason::PacketTooLarge,
+                "the client takes no packet as large as the answer",
+            )),
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), End> {
+        if self.outbound.is_empty() {
+            return Ok(());
+        }
+        let written = timeout(WRITE, self.stream.write_all_buf(&mut self.outbound)).await;
+        written.map_err(|_| End::Broken)?.map_err(End::from)
+    }
+
+    /// Says why, where that can be said, and publishes the will of who left without a word.
+    async fn finish(&mut self, end: End) {
+        tracing::debug!(peer = self.peer, "a local MQTT client's connection ends: {end:?}");
+        if self.connected {
+            self.last_appends(matches!(end, End::Stopping)).await;
+        }
+        let last = match &end {
+            End::Left | End::LeftWithWill | End::Broken => None,
+            End::Refused(reason) => Some(Outgoing::Refused(*reason)),
+            End::Stopping if self.connected => {
+                Some(Outgoing::Disconnect(Reason::ServerShuttingDown))
+            }
+            End::Fault(reason, _) if self.connected => Some(Outgoing::Disconnect(*reason)),
+            // To what is no MQTT nothing is said.
+            End::Fault(..) | End::Stopping => None,
+        };
+        if let Some(last) = last {
+            self.wire.encode(last, &mut self.outbound);
+            // The connection ends either way.
+            let _ = self.flush().await;
+        }
+        let _ = timeout(WRITE, self.stream.shutdown()).await;
+        if let End::Fault(_, words) = &end
+            && self.connected
+        {
+            tracing::info!(peer = self.peer, "a local MQTT client is disconnected: {words}");
+        }
+        if let End::LeftWithWill | End::Broken | End::Fault(..) = end
+            && let Some(will) = self.will.take()
+        {
+            self.publish_will(will).await;
+        }
+    }
+
+    async fn publish_will(&mut self, will: Message) {
+        let taken = match submission(will) {
+            Ok(will) => self.serving.hand_in.take(Way::Mqtt, will).await.map(drop),
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(refusal) = taken {
+            tracing::warn!(peer = self.peer, "a local MQTT client's will is lost: {refusal}");
+        }
+    }
+}
+
+/// What a subscription is answered.
+fn grant(subscription: &Subscription, filter: &str, qos: u8, by_number: bool) -> Grant {
+    if by_number {
+        return Grant::SubscriptionIdentifiersNotSupported;
+    }
+    if filter.starts_with("$share/") {
+        return Grant::SharedSubscriptionNotSupported;
+    }
+    if config::check_filter(filter).is_err() {
+        return Grant::TopicFilterInvalid;
+    }
+    let qos = qos.min(1);
+    match subscription.add(filter, qos, FILTERS) {
+        true if qos == 0 => Grant::GrantedQos0,
+        true => Grant::GrantedQos1,
+        false => Grant::QuotaExceeded,
+    }
+}

@@ -1,0 +1,53 @@
+//! The MQTT listener: unmodified clients of this gateway publish through the modems, and hear what comes down.
+//!
+//! It is no broker. What a client publishes goes into the queue, is acknowledged once it is on disk, and
+//! is echoed to nobody; who subscribes gets what the sessions received ([`crate::downlink`]). A session
+//! ends with its connection: nothing is kept for a client that is away, and CONNACK says so.
+//!
+//! When the queue is full under `reject`, a connection keeps what it has read (at most [`IN_HAND`]
+//! messages), acknowledges nothing and stops reading, so that TCP holds the client back; nothing is lost.
+
+mod access;
+mod connection;
+mod listener;
+mod published;
+mod wire;
+
+use std::time::Duration;
+
+pub use access::Users;
+pub use listener::{Serving, listen};
+
+/// Messages of one client that are on their way to the disk; beyond it nothing is read. As many as
+/// clients commonly have in flight (20), and some. With full payloads about 360 KiB for each client.
+const IN_HAND: u16 = 32;
+
+/// Messages on their way to one client without its acknowledgement. The rest waits in the downlink's backlog.
+const IN_FLIGHT: u16 = 32;
+
+/// The largest packet in bytes: a payload, a topic, and room for the properties of MQTT 5.
+const MAX_PACKET: u32 = 16 * 1024;
+
+/// Connections at the same time; one more is closed at once.
+const CONNECTIONS: usize = 256;
+
+/// Subscriptions of one client.
+const FILTERS: usize = 64;
+
+/// From the connection to a whole CONNECT.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// How long a client may leave what is written to it unread.
+const WRITE: Duration = Duration::from_secs(30);
+
+/// Instead of a keep-alive of 0, which is none (MQTT 3.1.1 §3.1.2.10).
+const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How often a full queue is asked for room while a message waits for it.
+const ROOM_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long messages of QoS 0 wait for a full queue once their client has gone: nobody will send them again.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// How long the messages in hand may take to reach the disk once the agent ends.
+const LAST_APPENDS: Duration = Duration::from_millis(500);

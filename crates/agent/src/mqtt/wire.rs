@@ -1,0 +1,467 @@
+//! Packets to and from bytes: the only file that knows the codec.
+//!
+//! MQTT 3.1, 3.1.1 and 5 come on one port; CONNECT tells which. What the rest of the listener sees is one
+//! kind of packet, in the words of MQTT 5; what a version cannot say is left out.
+
+use std::num::{NonZeroU16, NonZeroU32};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use rmqtt_codec::error::DecodeError;
+use rmqtt_codec::types::{MQTT_LEVEL_31, Publish, QoS};
+use rmqtt_codec::v5::ToReasonCode;
+use rmqtt_codec::version::{ProtocolVersion, VersionCodec};
+use rmqtt_codec::{MqttCodec, MqttPacket, v3, v5};
+use tokio_util::codec::{Decoder, Encoder};
+
+use super::{IN_HAND, MAX_PACKET};
+
+pub(super) use rmqtt_codec::v5::{
+    ConnectAckReason as ConnectReason, DisconnectReasonCode as Reason,
+    PublishAckReason as AckReason, SubscribeAckReason as Grant,
+};
+
+/// CONNACK 1 of MQTT 3.1.1 §3.2.2.3: the version is none that is spoken here.
+const NO_SUCH_VERSION: [u8; 4] = [0x20, 2, 0, 1];
+
+/// A packet's number, 1 to 65535.
+pub(super) type Id = NonZeroU16;
+
+/// A message, in either direction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Message {
+    pub(super) topic: String,
+    pub(super) payload: Bytes,
+    pub(super) qos: u8,
+    pub(super) retain: bool,
+    /// Seconds that it is worth sending (MQTT 5).
+    pub(super) expiry: Option<Duration>,
+    /// User properties (MQTT 5).
+    pub(super) properties: Vec<(String, String)>,
+}
+
+/// What a client says first.
+#[derive(Debug)]
+pub(super) struct Connect {
+    pub(super) client_id: String,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<Bytes>,
+    /// Seconds; 0 is none.
+    pub(super) keep_alive: u16,
+    pub(super) will: Option<Message>,
+    /// How many messages without acknowledgement the client takes.
+    pub(super) receive_max: u16,
+    /// Whether it lacks the client id that its version (3.1) asks for.
+    pub(super) nameless: bool,
+    /// Whether it asks for MQTT 5's own authentication exchange, which is not spoken here.
+    pub(super) wants_authentication: bool,
+}
+
+/// A packet of a client.
+#[derive(Debug)]
+pub(super) enum Incoming {
+    Connect(Box<Connect>),
+    /// `id` where the QoS is not 0. `alias` where MQTT 5's topic alias is used.
+    Publish {
+        id: Option<Id>,
+        dup: bool,
+        alias: bool,
+        message: Message,
+    },
+    /// PUBACK.
+    Acknowledged(Id),
+    /// PUBREL.
+    Release(Id),
+    /// `by_number` where MQTT 5's subscription identifier is used.
+    Subscribe {
+        id: Id,
+        filters: Vec<(String, u8)>,
+        by_number: bool,
+    },
+    Unsubscribe {
+        id: Id,
+        filters: Vec<String>,
+    },
+    Ping,
+    /// `with_will` asks for the will all the same (MQTT 5).
+    Disconnect {
+        with_will: bool,
+    },
+    /// A packet that only a server sends, or that nothing here asked for.
+    Unexpected,
+}
+
+/// A packet to a client.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    /// CONNACK; with the client id where it was given by this side.
+    Connected {
+        assigned: Option<String>,
+    },
+    /// CONNACK with an error.
+    Refused(ConnectReason),
+    Publish {
+        id: Option<Id>,
+        message: Message,
+    },
+    /// PUBACK with the words for a reason that is an error.
+    Ack {
+        id: Id,
+        reason: AckReason,
+        words: Option<String>,
+    },
+    /// PUBREC likewise.
+    Received {
+        id: Id,
+        reason: AckReason,
+        words: Option<String>,
+    },
+    /// PUBCOMP; whether the id was known.
+    Complete {
+        id: Id,
+        known: bool,
+    },
+    Subscribed {
+        id: Id,
+        grants: Vec<Grant>,
+    },
+    Unsubscribed {
+        id: Id,
+        found: Vec<bool>,
+    },
+    Pong,
+    /// The end and its reason. Nothing before MQTT 5.
+    Disconnect(Reason),
+}
+
+/// Bytes that are no MQTT, or not for here.
+#[derive(Debug)]
+pub(super) struct Malformed {
+    /// What to tell the client.
+    pub(super) reason: Reason,
+    /// What a CONNECT that is at fault is answered, where that can be said.
+    pub(super) refusal: Option<ConnectReason>,
+}
+
+impl From<DecodeError> for Malformed {
+    fn from(error: DecodeError) -> Self {
+        let refusal = match error {
+            DecodeError::InvalidClientId => Some(ConnectReason::ClientIdentifierNotValid),
+            DecodeError::InvalidProtocol | DecodeError::UnsupportedProtocolLevel => {
+                Some(ConnectReason::UnsupportedProtocolVersion)
+            }
+            _ => None,
+        };
+        Self { reason: error.to_reason_code(), refusal }
+    }
+}
+
+/// One connection's codec.
+pub(super) struct Wire(MqttCodec);
+
+impl Wire {
+    /// No version known yet.
+    pub(super) fn new() -> Self {
+        Self(MqttCodec::Version(VersionCodec))
+    }
+
+    /// Whether acknowledgements can carry errors.
+    pub(super) fn tells_reasons(&self) -> bool {
+        matches!(self.0, MqttCodec::V5(_))
+    }
+
+    /// The next whole packet of `inbound`.
+    ///
+    /// # Errors
+    /// [`Malformed`]; the connection cannot go on.
+    pub(super) fn decode(&mut self, inbound: &mut BytesMut) -> Result<Option<Incoming>, Malformed> {
+        loop {
+            let Some((packet, _)) = self.0.decode(inbound)? else { return Ok(None) };
+            match packet {
+                MqttPacket::Version(ProtocolVersion::MQTT3) => {
+                    self.0 = MqttCodec::V3(v3::Codec::new(MAX_PACKET));
+                }
+                MqttPacket::Version(ProtocolVersion::MQTT5) => {
+                    self.0 = MqttCodec::V5(v5::Codec::new(MAX_PACKET, 0));
+                }
+                MqttPacket::V3(packet) => return Ok(Some(of_v3(packet))),
+                MqttPacket::V5(packet) => {
+                    if let (v5::Packet::Connect(connect), MqttCodec::V5(codec)) =
+                        (&packet, &mut self.0)
+                        && let Some(most) = connect.max_packet_size
+                    {
+                        codec.set_max_outbound_size(most.get().max(64));
+                    }
+                    return Ok(Some(of_v5(packet)));
+                }
+            }
+        }
+    }
+
+    /// Appends a packet; `false` where it is larger than the client takes, or cannot be said.
+    pub(super) fn encode(&mut self, packet: Outgoing, outbound: &mut BytesMut) -> bool {
+        let before = outbound.len();
+        let packet = match &self.0 {
+            MqttCodec::Version(_) => None,
+            MqttCodec::V3(_) => to_v3(packet).map(MqttPacket::V3),
+            MqttCodec::V5(_) => Some(MqttPacket::V5(to_v5(packet))),
+        };
+        match (&self.0, packet) {
+            // Without a version there is one thing to say: that none was understood.
+            (MqttCodec::Version(_), _) => outbound.extend_from_slice(&NO_SUCH_VERSION),
+            (_, None) => {}
+            (_, Some(packet)) => {
+                if self.0.encode(packet, outbound).is_err() {
+                    outbound.truncate(before);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+}
+
+fn qos_of(qos: u8) -> QoS {
+    match qos {
+        0 => QoS::AtMostOnce,
+        1 => QoS::AtLeastOnce,
+        _ => QoS::ExactlyOnce,
+    }
+}
+
+fn of_v3(packet: v3::Packet) -> Incoming {
+    match packet {
+        v3::Packet::Connect(connect) => {
+            // MQTT 3.1 §3.1: a client id has 1 to 23 characters; longer ones do no harm.
+            let nameless =
+                connect.client_id.is_empty() && connect.protocol.level() == MQTT_LEVEL_31;
+            let will = connect.last_will.map(|will| Message {
+                topic: will.topic.to_string(),
+                payload: will.message,
+                qos: will.qos.value(),
+                retain: will.retain,
+                expiry: None,
+                properties: Vec::new(),
+            });
+            Incoming::Connect(Box::new(Connect {
+                client_id: connect.client_id.to_string(),
+                username: connect.username.map(|name| name.to_string()),
+                password: connect.password,
+                keep_alive: connect.keep_alive,
+                will,
+                receive_max: u16::MAX,
+                nameless,
+                wants_authentication: false,
+            }))
+        }
+        v3::Packet::Publish(publish) => of_publish(*publish),
+        v3::Packet::PublishAck { packet_id } => Incoming::Acknowledged(packet_id),
+        v3::Packet::PublishRelease { packet_id } => Incoming::Release(packet_id),
+        v3::Packet::Subscribe { packet_id, topic_filters } => Incoming::Subscribe {
+            id: packet_id,
+            filters: topic_filters
+                .into_iter()
+                .map(|(f, qos)| (f.to_string(), qos.value()))
+                .collect(),
+            by_number: false,
+        },
+        v3::Packet::Unsubscribe { packet_id, topic_filters } => Incoming::Unsubscribe {
+            id: packet_id,
+            filters: topic_filters.iter().map(ToString::to_string).collect(),
+        },
+        v3::Packet::PingRequest => Incoming::Ping,
+        v3::Packet::Disconnect => Incoming::Disconnect { with_will: false },
+        v3::Packet::ConnectAck(_)
+        | v3::Packet::PublishReceived { .. }
+        | v3::Packet::PublishComplete { .. }
+        | v3::Packet::SubscribeAck { .. }
+        | v3::Packet::UnsubscribeAck { .. }
+        | v3::Packet::PingResponse => Incoming::Unexpected,
+    }
+}
+
+fn of_v5(packet: v5::Packet) -> Incoming {
+    match packet {
+        v5::Packet::Connect(connect) => of_v5_connect(*connect),
+        v5::Packet::Publish(publish) => of_publish(*publish),
+        v5::Packet::PublishAck(ack) => Incoming::Acknowledged(ack.packet_id),
+        v5::Packet::PublishRelease(release) => Incoming::Release(release.packet_id),
+        v5::Packet::Subscribe(subscribe) => Incoming::Subscribe {
+            id: subscribe.packet_id,
+            by_number: subscribe.id.is_some(),
+            filters: subscribe
+                .topic_filters
+                .into_iter()
+                .map(|(filter, options)| (filter.to_string(), options.qos.value()))
+                .collect(),
+        },
+        v5::Packet::Unsubscribe(unsubscribe) => Incoming::Unsubscribe {
+            id: unsubscribe.packet_id,
+            filters: unsubscribe.topic_filters.iter().map(ToString::to_string).collect(),
+        },
+        v5::Packet::PingRequest => Incoming::Ping,
+        v5::Packet::Disconnect(disconnect) => Incoming::Disconnect {
+            with_will: disconnect.reason_code != Reason::NormalDisconnection,
+        },
+        v5::Packet::ConnectAck(_)
+        | v5::Packet::PublishReceived(_)
+        | v5::Packet::PublishComplete(_)
+        | v5::Packet::SubscribeAck(_)
+        | v5::Packet::UnsubscribeAck(_)
+        | v5::Packet::PingResponse
+        | v5::Packet::Auth(_) => Incoming::Unexpected,
+    }
+}
+
+fn of_v5_connect(connect: v5::Connect) -> Incoming {
+    let seconds = |seconds: NonZeroU32| Duration::from_secs(u64::from(seconds.get()));
+    let will = connect.last_will.map(|will| Message {
+        topic: will.topic.to_string(),
+        payload: will.message,
+        qos: will.qos.value(),
+        retain: will.retain,
+        expiry: will.message_expiry_interval.map(seconds),
+        properties: texts(&will.user_properties),
+    });
+    Incoming::Connect(Box::new(Connect {
+        client_id: connect.client_id.to_string(),
+        username: connect.username.map(|name| name.to_string()),
+        password: connect.password,
+        keep_alive: connect.keep_alive,
+        will,
+        receive_max: connect.receive_max.map_or(u16::MAX, NonZeroU16::get),
+        nameless: false,
+        wants_authentication: connect.auth_method.is_some(),
+    }))
+}
+
+fn texts(properties: &v5::UserProperties) -> Vec<(String, String)> {
+    properties.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+}
+
+fn of_publish(publish: Publish) -> Incoming {
+    let properties = publish.properties.unwrap_or_default();
+    let seconds = |seconds: NonZeroU32| Duration::from_secs(u64::from(seconds.get()));
+    Incoming::Publish {
+        id: publish.packet_id,
+        dup: publish.dup,
+        alias: properties.topic_alias.is_some(),
+        message: Message {
+            topic: publish.topic.to_string(),
+            payload: publish.payload,
+            qos: publish.qos.value(),
+            retain: publish.retain,
+            expiry: properties.message_expiry_interval.map(seconds),
+            properties: texts(&properties.user_properties),
+        },
+    }
+}
+
+fn to_publish(id: Option<Id>, message: Message, properties: bool) -> Box<Publish> {
+    Box::new(Publish {
+        dup: false,
+        retain: message.retain,
+        qos: qos_of(message.qos),
+        topic: message.topic.into(),
+        packet_id: id,
+        payload: message.payload,
+        properties: properties.then(v5::PublishProperties::default),
+    })
+}
+
+/// `None` for what MQTT 3.1.1 has no packet for.
+fn to_v3(packet: Outgoing) -> Option<v3::Packet> {
+    Some(match packet {
+        Outgoing::Connected { .. } => v3::Packet::ConnectAck(v3::ConnectAck {
+            return_code: v3::ConnectAckReason::ConnectionAccepted,
+            session_present: false,
+        }),
+        Outgoing::Refused(reason) => {
+            let return_code = match reason {
+                ConnectReason::BadUserNameOrPassword => v3::ConnectAckReason::BadUserNameOrPassword,
+                ConnectReason::ClientIdentifierNotValid => v3::ConnectAckReason::IdentifierRejected,
+                ConnectReason::ServerUnavailable | ConnectReason::ServerBusy => {
+                    v3::ConnectAckReason::ServiceUnavailable
+                }
+                _ => v3::ConnectAckReason::NotAuthorized,
+            };
+            v3::Packet::ConnectAck(v3::ConnectAck { return_code, session_present: false })
+        }
+        Outgoing::Publish { id, message } => v3::Packet::Publish(to_publish(id, message, false)),
+        Outgoing::Ack { id, .. } => v3::Packet::PublishAck { packet_id: id },
+        Outgoing::Received { id, .. } => v3::Packet::PublishReceived { packet_id: id },
+        Outgoing::Complete { id, .. } => v3::Packet::PublishComplete { packet_id: id },
+        Outgoing::Subscribed { id, grants } => {
+            let status = grants.into_iter().map(|grant| match grant {
+                Grant::GrantedQos0 => v3::SubscribeReturnCode::Success(QoS::AtMostOnce),
+                Grant::GrantedQos1 => v3::SubscribeReturnCode::Success(QoS::AtLeastOnce),
+                _ => v3::SubscribeReturnCode::Failure,
+            });
+            v3::Packet::SubscribeAck { packet_id: id, status: status.collect() }
+        }
+        Outgoing::Unsubscribed { id, .. } => v3::Packet::UnsubscribeAck { packet_id: id },
+        Outgoing::Pong => v3::Packet::PingResponse,
+        Outgoing::Disconnect(_) => return None,
+    })
+}
+
+fn to_v5(packet: Outgoing) -> v5::Packet {
+    match packet {
+        Outgoing::Connected { assigned } => v5::Packet::ConnectAck(Box::new(v5::ConnectAck {
+            // The session ends with the connection, whatever was asked for.
+            session_expiry_interval_secs: Some(0),
+            receive_max: NonZeroU16::new(IN_HAND).unwrap_or(NonZeroU16::MIN),
+            max_packet_size: Some(MAX_PACKET),
+            assigned_client_id: assigned.map(Into::into),
+            subscription_identifiers_available: false,
+            shared_subscription_available: false,
+            ..v5::ConnectAck::default()
+        })),
+        Outgoing::Refused(reason_code) => v5::Packet::ConnectAck(Box::new(v5::ConnectAck {
+            reason_code,
+            ..v5::ConnectAck::default()
+        })),
+        Outgoing::Publish { id, message } => v5::Packet::Publish(to_publish(id, message, true)),
+        Outgoing::Ack { id, reason, words } => v5::Packet::PublishAck(ack(id, reason, words)),
+        Outgoing::Received { id, reason, words } => {
+            v5::Packet::PublishReceived(ack(id, reason, words))
+        }
+        Outgoing::Complete { id, known } => v5::Packet::PublishComplete(v5::PublishAck2 {
+            packet_id: id,
+            reason_code: match known {
+                true => v5::PublishAck2Reason::Success,
+                false => v5::PublishAck2Reason::PacketIdNotFound,
+            },
+            ..v5::PublishAck2::default()
+        }),
+        Outgoing::Subscribed { id, grants } => v5::Packet::SubscribeAck(v5::SubscribeAck {
+            packet_id: id,
+            properties: Vec::new(),
+            reason_string: None,
+            status: grants,
+        }),
+        Outgoing::Unsubscribed { id, found } => v5::Packet::UnsubscribeAck(v5::UnsubscribeAck {
+            packet_id: id,
+            properties: Vec::new(),
+            reason_string: None,
+            status: found
+                .into_iter()
+                .map(|found| match found {
+                    true => v5::UnsubscribeAckReason::Success,
+                    false => v5::UnsubscribeAckReason::NoSubscriptionExisted,
+                })
+                .collect(),
+        }),
+        Outgoing::Pong => v5::Packet::PingResponse,
+        Outgoing::Disconnect(reason) => v5::Packet::Disconnect(v5::Disconnect::new(reason)),
+    }
+}
+
+fn ack(id: Id, reason: AckReason, words: Option<String>) -> v5::PublishAck {
+    v5::PublishAck {
+        packet_id: id,
+        reason_code: reason,
+        reason_string: words.map(Into::into),
+        ..v5::PublishAck::default()
+    }
+}
