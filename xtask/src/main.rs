@@ -5,6 +5,7 @@
 #![expect(clippy::print_stderr, reason = "errors belong where a pipe does not swallow them")]
 
 mod bench;
+mod conformance;
 mod dashboards;
 mod demo;
 mod models;
@@ -32,6 +33,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Write the README's table of models from what the profiles say.
     Models(models::Arguments),
+    /// Run the scenarios that every profile has to pass, and print model × scenario.
+    Conformance(conformance::Arguments),
     /// Write Grafana's dashboards from the list of their panels.
     Dashboards(dashboards::Arguments),
     /// Measure something beside what it is compared with.
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Models(arguments) => models::run(&arguments),
+        Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Dashboards(arguments) => dashboards::run(&arguments),
         Command::Bench { bench } => bench::run(&bench),
     };

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    agent::cli::main(&[&profile_simcom::PLUGIN])
+    agent::cli::main(&[&profile_simcom::PLUGIN, &profile_quectel::PLUGIN])
 }

@@ -93,14 +93,26 @@ pub struct ResultLine {
     pub prefix: &'static str,
     /// What its first argument must be, where the operation belongs to one client index.
     pub first: Option<u8>,
+    /// What its second argument must be, where operations are numbered: a result that comes late is
+    /// then no other operation's.
+    pub second: Option<u16>,
+    /// The place (counted from 0) and text of an argument that tells that the operation goes on, such
+    /// as a packet that is sent again. Such a line is no result.
+    pub interim: Option<(usize, &'static str)>,
 }
 
 impl ResultLine {
+    /// Any line of no prefix at all: what the fields are where nothing is said of them.
+    pub const BLANK: Self = Self { prefix: "", first: None, second: None, interim: None };
+
     /// Whether `line` is this result.
     pub(crate) fn matches(&self, line: &str) -> bool {
         let Some(rest) = line.strip_prefix(self.prefix) else { return false };
-        let Some(first) = self.first else { return true };
-        rest.split(',').next().and_then(|arg| arg.trim().parse::<u8>().ok()) == Some(first)
+        let argument = |at: usize| rest.split(',').nth(at).map(str::trim);
+        let number = |at: usize| argument(at).and_then(|text| text.parse::<u16>().ok());
+        self.first.is_none_or(|first| number(0) == Some(first.into()))
+            && self.second.is_none_or(|second| number(1) == Some(second))
+            && self.interim.is_none_or(|(at, text)| argument(at) != Some(text))
     }
 }
 

@@ -24,12 +24,41 @@ impl Announced {
     }
 }
 
+/// A line whose last argument is a string of announced length in quotation marks, such as
+/// `+QMTRECV: 0,1,"topic",5,"hello"`: the length stands between the string before it and the data.
+///
+/// Quotation marks inside are not escaped, so only the length tells where the data ends. Some firmware
+/// begins a new line before the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quoted {
+    /// How the line begins, colon included.
+    pub prefix: &'static str,
+    /// The largest length that is believed.
+    pub max: usize,
+}
+
+impl Quoted {
+    /// The length in a line that goes up to the comma before the data; `None` where it is not there yet.
+    fn length(&self, line: &[u8]) -> Option<Result<usize, ()>> {
+        let rest = line.strip_prefix(self.prefix.as_bytes())?.strip_suffix(b",")?;
+        let digits = rest.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+        let (before, digits) = rest.split_at_checked(rest.len() - digits)?;
+        if digits.is_empty() || !before.ends_with(b"\",") {
+            return None;
+        }
+        let length = std::str::from_utf8(digits).ok()?.parse().map_err(|_| ());
+        Some(length.and_then(|length| if length <= self.max { Ok(length) } else { Err(()) }))
+    }
+}
+
 /// What a vendor's lines mean to the splitter. Declared by profiles; those of all profiles together
 /// hold until the model is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Framing {
     /// Lines that announce data.
     pub announced: Vec<Announced>,
+    /// Lines that hold data of announced length in quotation marks.
+    pub quoted: Vec<Quoted>,
     /// Beginnings of lines that are URCs although they have no `+` prefix, such as `SMS DONE`.
     pub urcs: Vec<&'static str>,
     /// Lines that a modem prints when it has booted, such as `RDY`: what was in flight is gone, and
@@ -51,6 +80,9 @@ impl Framing {
                 .filter(|a| !self.announced.contains(a))
                 .copied()
                 .collect::<Vec<_>>(),
+        );
+        self.quoted.extend(
+            other.quoted.iter().filter(|q| !self.quoted.contains(q)).copied().collect::<Vec<_>>(),
         );
         self.urcs.extend(
             other.urcs.iter().filter(|u| !self.urcs.contains(u)).copied().collect::<Vec<_>>(),
@@ -100,8 +132,8 @@ pub(crate) struct Expect<'a> {
 enum State {
     #[default]
     Line,
-    /// Collecting `left` more bytes for `line`.
-    Data { line: String, data: Vec<u8>, left: usize },
+    /// Collecting `left` more bytes for `line`; where they are `quoted`, the last is the closing mark.
+    Data { line: String, data: Vec<u8>, left: usize, quoted: bool },
     /// The echo of prompt data: `matched` bytes of `data` came back so far.
     DataEcho { data: Vec<u8>, matched: usize },
     /// Skipping to the next LF.
@@ -169,12 +201,15 @@ impl Splitter {
 
     fn from(&mut self, input: &mut &[u8], expect: Expect<'_>) -> Option<Token> {
         while let Some((&byte, rest)) = input.split_first() {
-            if let State::Data { line, data, left } = &mut self.state {
+            if let State::Data { line, data, left, quoted } = &mut self.state {
                 let (now, later) = input.split_at((*left).min(input.len()));
                 data.extend_from_slice(now);
                 *left -= now.len();
                 *input = later;
                 if *left == 0 {
+                    if *quoted {
+                        data.pop();
+                    }
                     let token =
                         Token::Data { line: std::mem::take(line), data: std::mem::take(data) };
                     self.state = State::Line;
@@ -228,6 +263,19 @@ impl Splitter {
             self.line.clear();
             return Some(Token::Prompt { echoed });
         }
+        if let Some(length) = self.quoted_length() {
+            match byte {
+                b'"' => return self.begin_quoted(length),
+                b'\r' | b'\n' | b' ' => return None,
+                // No data after all: the line stands for itself.
+                _ => {
+                    let line =
+                        String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
+                    self.line.push(byte);
+                    return Some(Token::Line(line));
+                }
+            }
+        }
         if byte != b'\n' {
             self.line.push(byte);
             if self.line.len() > MAX_LINE {
@@ -249,11 +297,31 @@ impl Splitter {
             None => Some(Token::Line(line)),
             Some(Some(0)) => Some(Token::Data { line, data: Vec::new() }),
             Some(Some(left)) => {
-                self.state = State::Data { line, data: Vec::with_capacity(left), left };
+                let data = Vec::with_capacity(left);
+                self.state = State::Data { line, data, left, quoted: false };
                 None
             }
             Some(None) => Some(Token::Overlong),
         }
+    }
+
+    /// The length of the quoted data that is due next, where it is.
+    fn quoted_length(&self) -> Option<Result<usize, ()>> {
+        let line = self.line.trim_ascii_start();
+        self.framing.quoted.iter().find_map(|quoted| quoted.length(line))
+    }
+
+    fn begin_quoted(&mut self, length: Result<usize, ()>) -> Option<Token> {
+        let line = std::mem::take(&mut self.line);
+        let Ok(length) = length else {
+            self.state = State::Skip;
+            return Some(Token::Overlong);
+        };
+        let line = String::from_utf8_lossy(line.trim_ascii());
+        let line = line.trim_end_matches(',').to_owned();
+        let data = Vec::with_capacity(length + 1);
+        self.state = State::Data { line, data, left: length + 1, quoted: true };
+        None
     }
 
     /// Whether the next byte is the first of a line. The echo of a command ends with CR alone, so a

@@ -21,6 +21,9 @@ const MAX_QUIET_WAIT: Duration = Duration::from_secs(10);
 /// How often the question is asked before the port is given up as mute.
 const MAX_PROBES: u32 = 6;
 
+/// Gives up a message at its prompt.
+const ESCAPE: u8 = 0x1b;
+
 /// What the modem answers that no late reply can be taken for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Identity {
@@ -110,6 +113,11 @@ impl Resync {
         self.open += 1;
         self.deadline = now + PROBE_TIMEOUT;
         let mut bytes = vec![b'\r'; padding + 1];
+        if padding > 0 {
+            // ESC leaves a data mode that a control character ends (27.005 §3.5.1). In command mode it
+            // is nothing (V.250 §5.2.2), and where bytes are counted it is one of them.
+            bytes.insert(0, ESCAPE);
+        }
         bytes.extend_from_slice(self.identity.question().as_bytes());
         bytes.push(b'\r');
         bytes

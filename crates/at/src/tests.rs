@@ -4,15 +4,16 @@ use std::time::{Duration, Instant};
 
 use crate::{
     Announced, Answer, Cause, Engine, Event, Exchange, Failure, FinalCode, Framing, Identity,
-    ResultLine, WaitingFor,
+    Quoted, ResultLine, WaitingFor,
 };
 
 const IMEI: &str = "861234567000003";
-const PUB: ResultLine = ResultLine { prefix: "+CMQTTPUB:", first: Some(0) };
+const PUB: ResultLine = ResultLine { prefix: "+CMQTTPUB:", first: Some(0), ..ResultLine::BLANK };
 const SEC: u64 = 1_000;
 
 fn framing() -> Framing {
     Framing {
+        quoted: vec![Quoted { prefix: "+QMTRECV:", max: 4_096 }],
         announced: vec![Announced { prefix: "+CMQTTRXPAYLOAD:", length_at: 1, max: 10_240 }],
         urcs: vec!["SMS DONE", "PB DONE", "NO CARRIER"],
         boots: vec!["RDY"],
@@ -325,7 +326,7 @@ fn a_prompt_that_comes_late_is_fed_before_the_question() {
     line.wait(3 * SEC);
     assert_eq!(
         line.sent(),
-        "¶¶¶¶¶¶AT+CGSN¶",
+        "\u{1b}¶¶¶¶¶¶AT+CGSN¶",
         "five bytes were announced, and one CR ends the line"
     );
     assert_eq!(
@@ -333,7 +334,7 @@ fn a_prompt_that_comes_late_is_fed_before_the_question() {
         ["failed: no answer in time: the modem still owed its prompt", "desync Timeout"]
     );
     line.modem("\r\n>");
-    assert!(line.sent().starts_with("¶¶¶¶¶"), "the data mode that opened late is filled");
+    assert!(line.sent().starts_with("\u{1b}¶¶¶¶"), "the data mode that opened late is filled");
     line.modem("\r\nOK\r\n");
     line.modem(PROOF);
     line.wait(SEC);
@@ -440,7 +441,7 @@ fn write_error_fails_the_exchange_and_costs_the_step() {
         line.told(),
         ["failed: the port took only part of the command", "desync WriteFailed"]
     );
-    assert_eq!(line.sent(), "¶¶¶¶¶¶AT+CGSN¶");
+    assert_eq!(line.sent(), "\u{1b}¶¶¶¶¶¶AT+CGSN¶");
 }
 
 #[test]
@@ -504,7 +505,11 @@ fn a_result_that_stays_out_costs_the_step_and_is_no_longer_believed() {
 #[test]
 fn a_poll_that_waited_for_a_result_in_vain_is_given_up_soon_after() {
     let mut line = Line::in_step();
-    line.send(publish().cut_by([ResultLine { prefix: "+CMQTTCONNLOST:", first: Some(0) }]));
+    line.send(publish().cut_by([ResultLine {
+        prefix: "+CMQTTCONNLOST:",
+        first: Some(0),
+        ..ResultLine::BLANK
+    }]));
     line.modem("\r\nOK\r\n");
     line.send(at("AT+CSQ").answer(Answer::Prefix("+CSQ:")));
     line.wait(10 * SEC);
@@ -571,7 +576,7 @@ fn questions_asked_before_a_boot_may_be_answered_after_it() {
 
 #[test]
 fn a_lost_connection_cuts_the_wait_for_a_result_short() {
-    let lost = ResultLine { prefix: "+CMQTTCONNLOST:", first: Some(0) };
+    let lost = ResultLine { prefix: "+CMQTTCONNLOST:", first: Some(0), ..ResultLine::BLANK };
     let mut line = Line::in_step();
     line.send(publish().cut_by([lost]));
     line.modem("\r\nOK\r\n\r\n+CMQTTCONNLOST: 1,1\r\n");
@@ -715,12 +720,35 @@ mod splits {
             Just(b"\r\n+CREG: 1\r\n".to_vec()),
             Just(b"\r\n+CMQTTPUB: 0,0\r\n".to_vec()),
             Just(b"\r\n+CMQTTRXPAYLOAD: 0,7\r\n\nOK\r\n>+\r\n".to_vec()),
+            Just(b"\r\n+QMTRECV: 0,1,\"t\",6,\"\"\r\nOK\"\"\r\n".to_vec()),
+            Just(b"\r\n+QMTRECV: 0,1,\"t\",2,\r\n\"hi\"\r\n".to_vec()),
             Just(b"AT+CMQTTTOPIC=0,5\r".to_vec()),
             Just(b"a/b/c".to_vec()),
             Just(PROOF.as_bytes().to_vec()),
             Just(b"\r\nRDY\r\n".to_vec()),
             proptest::collection::vec(any::<u8>(), 0..40),
         ]
+    }
+
+    /// Quotation marks, line ends and final result codes in the data are data.
+    #[test]
+    fn quoted_data_is_cut_by_its_length() {
+        for (said, line_is, data_is) in [
+            (
+                "+QMTRECV: 0,1,\"a,\"b\",7,\"\"\r\nOK\r\n\"\r\n",
+                "+QMTRECV: 0,1,\"a,\"b\",7",
+                "\"\r\nOK\r\n",
+            ),
+            ("+QMTRECV: 0,0,\"t\",0,\"\"\r\n", "+QMTRECV: 0,0,\"t\",0", ""),
+            ("+QMTRECV: 0,0,\"t\",2,\r\n\"hi\"\r\n", "+QMTRECV: 0,0,\"t\",2", "hi"),
+        ] {
+            let mut line = Line::in_step();
+            line.engine.receive(said.as_bytes(), line.now);
+            let urc = std::iter::from_fn(|| line.engine.poll_event()).collect::<Vec<_>>();
+            let wanted =
+                crate::Urc { line: line_is.to_owned(), data: Some(data_is.as_bytes().to_vec()) };
+            assert_eq!(urc, [Event::Urc(wanted)], "{said:?}");
+        }
     }
 
     proptest! {

@@ -49,11 +49,14 @@ pub(crate) struct Will {
     pub(crate) topic: String,
     pub(crate) message: Vec<u8>,
     pub(crate) qos: u8,
+    pub(crate) retain: bool,
 }
 
 /// What a connection is asked to do.
 #[derive(Debug)]
 pub(crate) enum Order {
+    /// Sign in over a connection that was only dialled.
+    SignIn(Box<Connect>),
     Publish {
         topic: String,
         payload: Vec<u8>,
@@ -78,6 +81,8 @@ pub(crate) enum Order {
 /// What a connection tells.
 #[derive(Debug)]
 pub(crate) enum Event {
+    /// TCP stands.
+    Dialled,
     Connected,
     /// No connection: the result code.
     Refused(u8),
@@ -116,8 +121,43 @@ pub(crate) async fn run(connect: Connect, mut orders: mpsc::Receiver<Order>, eve
         Ok(opened) => opened,
         Err(code) => return events.send(Event::Refused(code)).await,
     };
+    serve(&mut stream, &mut session, &mut orders, &events).await;
+}
+
+/// As [`run`], for modems that open TCP by one command and sign in by the next.
+pub(crate) async fn dial(
+    address: String,
+    timeout: Duration,
+    mut orders: mpsc::Receiver<Order>,
+    events: Events,
+) {
+    let mut stream = match reach(&address, Instant::now() + timeout).await {
+        Ok(stream) => stream,
+        Err(code) => return events.send(Event::Refused(code)).await,
+    };
+    events.send(Event::Dialled).await;
+    let connect = loop {
+        match orders.recv().await {
+            Some(Order::SignIn(connect)) => break connect,
+            Some(_) => {}
+            None => return,
+        }
+    };
+    let mut session = match sign_in(&mut stream, &connect, Instant::now() + connect.timeout).await {
+        Ok(session) => session,
+        Err(code) => return events.send(Event::Refused(code)).await,
+    };
+    serve(&mut stream, &mut session, &mut orders, &events).await;
+}
+
+async fn serve(
+    stream: &mut TcpStream,
+    session: &mut Session,
+    orders: &mut mpsc::Receiver<Order>,
+    events: &Events,
+) {
     session.queue.push_front(Event::Connected);
-    let end = session.serve(&mut stream, &mut orders, &events).await;
+    let end = session.serve(stream, orders, events).await;
     for event in session.queue.drain(..) {
         events.send(event).await;
     }
@@ -127,25 +167,40 @@ pub(crate) async fn run(connect: Connect, mut orders: mpsc::Receiver<Order>, eve
 /// Connects and waits for CONNACK; the error is the modem's result code.
 async fn open(connect: &Connect) -> Result<(TcpStream, Session), u8> {
     let deadline = Instant::now() + connect.timeout;
-    let found = timeout_at(deadline, lookup_host(&connect.address)).await;
+    let mut stream = reach(&connect.address, deadline).await?;
+    let session = sign_in(&mut stream, connect, deadline).await?;
+    Ok((stream, session))
+}
+
+/// A TCP connection.
+async fn reach(address: &str, deadline: Instant) -> Result<TcpStream, u8> {
+    let found = timeout_at(deadline, lookup_host(address)).await;
     let addresses: Vec<_> = match found {
         Ok(Ok(addresses)) => addresses.collect(),
         Ok(Err(_)) | Err(_) => return Err(code::DNS),
     };
     let connected = timeout_at(deadline, TcpStream::connect(addresses.as_slice())).await;
-    let Ok(Ok(mut stream)) = connected else { return Err(code::SOCKET_CONNECT) };
+    let Ok(Ok(stream)) = connected else { return Err(code::SOCKET_CONNECT) };
     // Best effort: it only makes small packets leave sooner.
     drop(stream.set_nodelay(true));
+    Ok(stream)
+}
 
+/// CONNECT and its CONNACK.
+async fn sign_in(
+    stream: &mut TcpStream,
+    connect: &Connect,
+    deadline: Instant,
+) -> Result<Session, u8> {
     let mut bytes = BytesMut::new();
     connect_packet(connect)?.write(&mut bytes).map_err(|_| code::PACKET)?;
     let mut session = Session::new(Duration::from_secs(connect.keep_alive.into()));
     let shake = async {
         stream.write_all(&bytes).await.map_err(|_| code::SOCKET_SEND)?;
-        session.read_connack(&mut stream).await
+        session.read_connack(stream).await
     };
     timeout_at(deadline, shake).await.unwrap_or(Err(code::TIMEOUT))?;
-    Ok((stream, session))
+    Ok(session)
 }
 
 fn connect_packet(connect: &Connect) -> Result<ConnectPacket, u8> {
@@ -159,7 +214,7 @@ fn connect_packet(connect: &Connect) -> Result<ConnectPacket, u8> {
     if let Some(will) = &connect.will {
         let qos = mqttbytes::qos(will.qos).map_err(|_| code::PACKET)?;
         packet.last_will =
-            Some(LastWill::new(will.topic.as_str(), will.message.clone(), qos, false));
+            Some(LastWill::new(will.topic.as_str(), will.message.clone(), qos, will.retain));
     }
     Ok(packet)
 }
@@ -321,6 +376,8 @@ impl Session {
                 self.frozen = frozen;
                 return Ok(());
             }
+            // It has signed in already.
+            Order::SignIn(_) => return Ok(()),
             Order::Disconnect if self.frozen => return Err(Event::Disconnected),
             Order::Disconnect => {
                 self.closing = true;

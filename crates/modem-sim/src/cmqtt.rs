@@ -7,7 +7,7 @@ mod commands;
 mod queries;
 mod results;
 
-use crate::{broker, model::Order};
+use crate::{broker, model::Order, qmt::Outgoing};
 
 /// Result codes (SIM7600 manual p.365, the same in the SIM82XX manual p.341).
 pub(crate) mod code {
@@ -47,6 +47,8 @@ pub(crate) mod code {
 pub(crate) enum Purpose {
     /// A field of this client.
     Field(usize, Field),
+    /// A message of the QMT stack.
+    Publish(Outgoing),
     /// A certificate file of this name.
     Certificate(String),
 }
@@ -231,5 +233,6 @@ impl Service {
 fn will(client: &Client) -> Option<broker::Will> {
     let topic = String::from_utf8(client.will_topic.clone()?).ok()?;
     let (message, qos) = client.will_message.clone()?;
-    Some(broker::Will { topic, message, qos })
+    // This stack cannot have a will retained.
+    Some(broker::Will { topic, message, qos, retain: false })
 }

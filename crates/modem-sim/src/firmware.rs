@@ -8,10 +8,11 @@ use crate::{
     cmqtt::{Purpose, Service},
     command::Command,
     fault::{Dice, Fault},
-    model::Identity,
+    model::{Dialect, Identity},
     network::Network,
     options::Options,
     output::Output,
+    qmt,
     reply::{Answer, Cme, Reply, framed},
     sim_card::SimCard,
     tls::Contexts,
@@ -28,6 +29,8 @@ const MAX_INPUT: usize = 64 * 1024;
 pub(crate) enum Action {
     /// Open a connection for this client; events carry its number.
     Open { client: usize, connection: u64, order: Box<broker::Connect> },
+    /// Open TCP for this client, to sign in over it later.
+    Dial { client: usize, connection: u64, address: String, timeout: Duration },
     /// Pass an order to the connection of this client.
     Order { client: usize, order: broker::Order },
     /// Cut the connection of this client without a DISCONNECT.
@@ -61,6 +64,8 @@ enum Mode {
     Overlong,
     /// Prompt data, counted.
     Data { left: usize, data: Vec<u8>, purpose: Purpose },
+    /// Prompt data up to a control character.
+    Text { data: Vec<u8>, purpose: Purpose },
 }
 
 /// One AT port.
@@ -130,6 +135,7 @@ pub(crate) struct Firmware {
     pub(crate) sim: SimCard,
     pub(crate) network: Network,
     pub(crate) service: Service,
+    pub(crate) qmt: qmt::Clients,
     pub(crate) tls: Contexts,
     pub(crate) counts: Counts,
     pub(crate) actions: Vec<Action>,
@@ -151,6 +157,7 @@ impl Firmware {
             sim: SimCard::new(options.pin.clone()),
             network: Network::new(options.radio.clone()),
             service: Service::default(),
+            qmt: qmt::Clients::default(),
             tls: Contexts::default(),
             counts: Counts::default(),
             actions: Vec::new(),
@@ -230,6 +237,13 @@ impl Firmware {
         if self.power == Power::SimBusy && command.name.starts_with("+CPIN") {
             return Reply::cme(Cme::SimBusy).into();
         }
+        let own = match self.options.model.dialect() {
+            Dialect::Cmqtt => None,
+            Dialect::Qmt => Some(self.quectel(port, command)),
+        };
+        if let Some(answer) = own {
+            return answer;
+        }
         self.basic(port, command)
             .or_else(|| self.sim_command(command))
             .or_else(|| self.network_command(command))
@@ -241,7 +255,12 @@ impl Firmware {
     fn answer(&mut self, port: usize, answer: Answer) {
         match answer {
             Answer::Reply(reply) => self.print_reply(port, &reply),
-            Answer::Prompt(length, purpose) => self.prompt(port, length, purpose),
+            Answer::Prompt(left, purpose) => {
+                self.prompt(port, Mode::Data { left, data: Vec::new(), purpose });
+            }
+            Answer::TextPrompt(purpose) => {
+                self.prompt(port, Mode::Text { data: Vec::new(), purpose });
+            }
             Answer::Deferred => {
                 if let Some(state) = self.ports.get_mut(port) {
                     state.blocked = true;
@@ -256,13 +275,13 @@ impl Firmware {
         }
     }
 
-    fn prompt(&mut self, port: usize, length: usize, purpose: Purpose) {
+    fn prompt(&mut self, port: usize, mode: Mode) {
         if self.dice.roll(Fault::NoPrompt) {
             return;
         }
         let late = self.dice.roll(Fault::LatePrompt) || self.dice.roll(Fault::Late);
         if let Some(state) = self.ports.get_mut(port) {
-            state.mode = Mode::Data { left: length, data: Vec::new(), purpose };
+            state.mode = mode;
         }
         let mut bytes = self.noise();
         bytes.extend_from_slice(b"\r\n>");
@@ -374,6 +393,7 @@ impl Firmware {
         self.sim.power_off();
         self.network.power_off();
         self.service = self.service.after_reset();
+        self.qmt = self.qmt.after_reset();
         self.ports.iter_mut().for_each(PortState::reset);
     }
 
@@ -430,8 +450,9 @@ impl Firmware {
             Power::Ready => self.urc(&format!("+CPIN: {}", self.sim.state())),
             Power::On => {
                 if self.sim.is_open() {
-                    self.urc("SMS DONE");
-                    self.urc("PB DONE");
+                    for line in self.options.model.boot_urcs() {
+                        self.urc(line);
+                    }
                 }
             }
         }
@@ -475,6 +496,13 @@ impl PortState {
                 self.echo(now, &taken);
                 self.take_data(&taken)
             }
+            Mode::Text { .. } => {
+                let end = self.input.iter().position(|byte| matches!(byte, 0x1a | 0x1b));
+                let count = end.map_or(self.input.len(), |end| end + 1);
+                let taken: Vec<u8> = self.input.drain(..count).collect();
+                self.echo(now, &taken);
+                Some(self.take_text(taken))
+            }
             Mode::Command | Mode::Overlong => {
                 let end = self.input.iter().position(|byte| *byte == b'\r');
                 let count = end.map_or(self.input.len(), |end| end + 1);
@@ -494,7 +522,23 @@ impl PortState {
         }
         match std::mem::take(&mut self.mode) {
             Mode::Data { data, purpose, .. } => Some(Step::Data(purpose, data)),
-            Mode::Command | Mode::Overlong => None,
+            Mode::Command | Mode::Overlong | Mode::Text { .. } => None,
+        }
+    }
+
+    fn take_text(&mut self, mut taken: Vec<u8>) -> Step {
+        let Mode::Text { data, .. } = &mut self.mode else { return Step::More };
+        let end = taken.pop_if(|last| matches!(last, 0x1a | 0x1b));
+        data.extend(taken);
+        // More than any message: nobody is going to end it.
+        let overflows = data.len() > MAX_INPUT;
+        match (end, std::mem::take(&mut self.mode)) {
+            (Some(0x1a), Mode::Text { data, purpose }) => Step::Data(purpose, data),
+            (None, mode) if !overflows => {
+                self.mode = mode;
+                Step::More
+            }
+            _ => Step::Line(b"?".to_vec()),
         }
     }
 
@@ -515,7 +559,7 @@ impl PortState {
         match std::mem::take(&mut self.mode) {
             // What is too long is no command, whatever it begins with.
             Mode::Overlong => Step::Line(b"?".to_vec()),
-            Mode::Command | Mode::Data { .. } => Step::Line(line),
+            Mode::Command | Mode::Data { .. } | Mode::Text { .. } => Step::Line(line),
         }
     }
 

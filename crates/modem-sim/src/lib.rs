@@ -16,12 +16,13 @@
 //!
 //! # What it does not do
 //! - TLS: `ACCQ` with server type 1 is taken, its `CONNECT` ends with 32 (handshake failed).
+//! - QMT over TLS: `QMTCFG="ssl"` takes 0 only.
 //! - MQTT 3.1: `ACCQ` takes version 3, the connection speaks 3.1.1 all the same.
 //! - `CMQTTCFG="aliauth"`, several commands in one line, SMS, calls and data over PPP.
 //!
 //! # Adding to it
 //! A model of a known dialect is a variant of [`Model`] and its answers there. Another dialect
-//! (QMT, CMQ) is one more module beside `cmqtt`, a line in `Firmware::dispatch`, and orders to the
+//! (CMQ) is one more module beside `cmqtt` and `qmt`, a line in `Firmware::dispatch`, and orders to the
 //! same broker connections.
 
 mod basic;
@@ -38,6 +39,8 @@ mod network;
 mod options;
 mod output;
 mod port;
+mod qmt;
+mod quectel;
 mod reply;
 mod sim_card;
 mod tls;

@@ -10,6 +10,25 @@ pub enum Model {
     Sim7600,
     /// SIMCom SIM8200: 5G, in EN-DC unless told otherwise.
     Sim8200,
+    /// Quectel EC25: LTE Cat-4.
+    Ec25,
+    /// Quectel EG25: LTE Cat-4, all regions.
+    Eg25,
+    /// Quectel EC200: LTE Cat-1 and Cat-4.
+    Ec200,
+    /// Quectel RM500Q: 5G.
+    Rm500q,
+    /// Quectel RM520N: 5G.
+    Rm520n,
+}
+
+/// How a model speaks of MQTT, and of its status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// SIMCom's.
+    Cmqtt,
+    /// Quectel's.
+    Qmt,
 }
 
 /// A name that is no model.
@@ -22,7 +41,15 @@ pub struct UnknownModel {
 
 impl Model {
     /// Every model, in the order in which errors list them.
-    pub const ALL: [Self; 2] = [Self::Sim7600, Self::Sim8200];
+    pub const ALL: [Self; 7] = [
+        Self::Sim7600,
+        Self::Sim8200,
+        Self::Ec25,
+        Self::Eg25,
+        Self::Ec200,
+        Self::Rm500q,
+        Self::Rm520n,
+    ];
 
     /// The name on the command line.
     #[must_use]
@@ -30,6 +57,11 @@ impl Model {
         match self {
             Self::Sim7600 => "sim7600",
             Self::Sim8200 => "sim8200",
+            Self::Ec25 => "ec25",
+            Self::Eg25 => "eg25",
+            Self::Ec200 => "ec200",
+            Self::Rm500q => "rm500q",
+            Self::Rm520n => "rm520n",
         }
     }
 
@@ -37,11 +69,32 @@ impl Model {
         Self::ALL.map(Self::name).join(", ")
     }
 
+    /// How it speaks.
+    pub(crate) fn dialect(self) -> Dialect {
+        match self {
+            Self::Sim7600 | Self::Sim8200 => Dialect::Cmqtt,
+            Self::Ec25 | Self::Eg25 | Self::Ec200 | Self::Rm500q | Self::Rm520n => Dialect::Qmt,
+        }
+    }
+
+    /// What is printed once a unit with an open SIM has booted.
+    pub(crate) fn boot_urcs(self) -> [&'static str; 2] {
+        match self.dialect() {
+            Dialect::Cmqtt => ["SMS DONE", "PB DONE"],
+            Dialect::Qmt => ["+QIND: SMS DONE", "+QIND: PB DONE"],
+        }
+    }
+
     /// The answer to `AT+CGMM`.
     pub(crate) fn cgmm(self) -> &'static str {
         match self {
             Self::Sim7600 => "SIMCOM_SIM7600G-H",
             Self::Sim8200 => "SIMCOM_SIM8200EA-M2",
+            Self::Ec25 => "EC25",
+            Self::Eg25 => "EG25",
+            Self::Ec200 => "EC200A",
+            Self::Rm500q => "RM500Q-GL",
+            Self::Rm520n => "RM520N-GL",
         }
     }
 
@@ -50,6 +103,11 @@ impl Model {
         match self {
             Self::Sim7600 => "LE20B04SIM7600G22",
             Self::Sim8200 => "LE20B02SIM8200EA-M2",
+            Self::Ec25 => "EC25EFAR06A06M4G",
+            Self::Eg25 => "EG25GGBR07A08M2G",
+            Self::Ec200 => "EC200AEUHAR01A08M16",
+            Self::Rm500q => "RM500QGLABR11A06M4G",
+            Self::Rm520n => "RM520NGLAAR03A03M4G",
         }
     }
 
@@ -58,23 +116,20 @@ impl Model {
     pub(crate) fn start_order(self) -> Order {
         match self {
             Self::Sim7600 => Order::ResultFirst,
-            Self::Sim8200 => Order::OkFirst,
+            _ => Order::OkFirst,
         }
     }
 
     /// Whether the unit has New Radio, and with it C5GREG.
     pub(crate) fn has_nr(self) -> bool {
-        match self {
-            Self::Sim7600 => false,
-            Self::Sim8200 => true,
-        }
+        matches!(self, Self::Sim8200 | Self::Rm500q | Self::Rm520n)
     }
 
     /// The values `AT+CNMP=` takes (SIM7600 manual p.100, SIM82XX manual p.100).
     pub(crate) fn network_modes(self) -> &'static [u32] {
         match self {
             Self::Sim7600 => &[2, 9, 10, 13, 14, 19, 22, 38, 39, 48, 51, 54, 59, 60, 63, 67],
-            Self::Sim8200 => &[2, 14, 38, 54, 55, 71, 109],
+            _ => &[2, 14, 38, 54, 55, 71, 109],
         }
     }
 }

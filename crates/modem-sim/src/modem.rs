@@ -21,6 +21,7 @@ use crate::{
     handle::{Control, Deed, Handle, Shared},
     options::Options,
     port::{Link, Port, PortError, Source, Wire},
+    qmt,
 };
 
 /// Deeds that may wait: a test does one at a time.
@@ -47,7 +48,7 @@ pub struct Modem {
     control: mpsc::Receiver<Control>,
     tty: watch::Sender<Option<PathBuf>>,
     handle: Handle,
-    connections: [Option<Connection>; 2],
+    connections: [Option<Connection>; qmt::CLIENTS],
     tasks: JoinSet<()>,
     events: mpsc::Receiver<(usize, u64, broker::Event)>,
     sender: mpsc::Sender<(usize, u64, broker::Event)>,
@@ -88,7 +89,7 @@ impl Modem {
             control: control_receiver,
             tty,
             handle,
-            connections: [None, None],
+            connections: std::array::from_fn(|_| None),
             tasks: JoinSet::new(),
             events,
             sender,
@@ -174,7 +175,7 @@ impl Modem {
                     self.wire_event(&event, &buffer);
                 }
                 Some((client, number, event)) = self.events.recv(), if takes_events => {
-                    self.firmware.broker_event(client, number, event, Instant::now());
+                    self.firmware.event(client, number, event, Instant::now());
                 }
                 Some((deed, done)) = self.control.recv() => {
                     // Nobody has to wait for the answer.
@@ -291,6 +292,9 @@ impl Modem {
         for action in std::mem::take(&mut self.firmware.actions) {
             match action {
                 Action::Open { client, connection, order } => self.open(client, connection, *order),
+                Action::Dial { client, connection, address, timeout } => {
+                    self.dial(client, connection, address, timeout);
+                }
                 Action::Order { client, order } => self.order(client, order),
                 Action::Cut { client } => {
                     if let Some(slot) = self.connections.get_mut(client)
@@ -316,6 +320,15 @@ impl Modem {
         }
     }
 
+    fn dial(&mut self, client: usize, number: u64, address: String, timeout: Duration) {
+        let (orders, receiver) = mpsc::channel(ORDER_DEPTH);
+        let events = broker::Events { client, connection: number, sender: self.sender.clone() };
+        let task = self.tasks.spawn(broker::dial(address, timeout, receiver, events));
+        if let Some(slot) = self.connections.get_mut(client) {
+            *slot = Some(Connection { number, orders, task });
+        }
+    }
+
     fn order(&self, client: usize, order: broker::Order) {
         let connection = self.connections.get(client).and_then(Option::as_ref);
         // A connection that has just ended has told so by an event, which ends the operation.
@@ -333,7 +346,7 @@ impl Modem {
         for (client, slot) in self.connections.iter_mut().enumerate() {
             if let Some(connection) = slot.take_if(|connection| connection.task.is_finished()) {
                 let (number, now) = (connection.number, Instant::now());
-                self.firmware.broker_event(client, number, broker::Event::Lost, now);
+                self.firmware.event(client, number, broker::Event::Lost, now);
             }
         }
     }

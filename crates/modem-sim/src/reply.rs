@@ -121,6 +121,8 @@ pub(crate) enum Answer {
     Reply(Reply),
     /// A prompt, then so many bytes of data.
     Prompt(usize, Purpose),
+    /// A prompt, then data up to Ctrl-Z; ESC gives it up.
+    TextPrompt(Purpose),
     /// The answer comes when an operation ends; the port takes no command until then.
     Deferred,
     /// `OK`, then the modem boots.

@@ -110,7 +110,7 @@ fn command(line: &str) -> Exchange {
 }
 
 fn publish(line: &str) -> Exchange {
-    let result = ResultLine { prefix: "+PUB:", first: None };
+    let result = ResultLine { prefix: "+PUB:", first: None, ..ResultLine::BLANK };
     Exchange::new(line, PATIENCE).unwrap().result(result, Duration::from_secs(60)).lane("mqtt")
 }
 

@@ -147,7 +147,7 @@ impl Mqtt for Cmqtt {
     }
 
     async fn stop(&self, at: &At) {
-        let result = ResultLine { prefix: "+CMQTTSTOP:", first: None };
+        let result = ResultLine { prefix: "+CMQTTSTOP:", first: None, ..ResultLine::BLANK };
         let stopped = match exchange("CMQTTSTOP", "AT+CMQTTSTOP", ACCEPTANCE) {
             Ok(exchange) => {
                 operation(at, "CMQTTSTOP", Kind::Setup, exchange, result, ACCEPTANCE).await
@@ -161,7 +161,7 @@ impl Mqtt for Cmqtt {
 }
 
 async fn start_service(at: &At) -> Result<(), MqttError> {
-    let result = ResultLine { prefix: "+CMQTTSTART:", first: None };
+    let result = ResultLine { prefix: "+CMQTTSTART:", first: None, ..ResultLine::BLANK };
     let exchange = exchange("CMQTTSTART", "AT+CMQTTSTART", START)?;
     operation(at, "CMQTTSTART", Kind::Setup, exchange, result, OPERATION).await
 }
@@ -268,7 +268,7 @@ async fn connect(at: &At, client: Client, connection: &Connection) -> Result<(),
 // --- exchanges -------------------------------------------------------------------------------------
 
 fn line(prefix: &'static str, client: Client) -> ResultLine {
-    ResultLine { prefix, first: Some(client.0) }
+    ResultLine { prefix, first: Some(client.0), ..ResultLine::BLANK }
 }
 
 fn quote(what: &'static str, value: &str) -> Result<String, MqttError> {
@@ -336,9 +336,9 @@ async fn operation(
     result: ResultLine,
     timeout: Duration,
 ) -> Result<(), MqttError> {
-    let lost = ResultLine { prefix: "+CMQTTCONNLOST:", first: result.first };
-    let no_answer = ResultLine { prefix: "+CMQTTPING:", first: result.first };
-    let no_network = ResultLine { prefix: "+CMQTTNONET", first: None };
+    let lost = ResultLine { prefix: "+CMQTTCONNLOST:", first: result.first, ..ResultLine::BLANK };
+    let no_answer = ResultLine { prefix: "+CMQTTPING:", first: result.first, ..ResultLine::BLANK };
+    let no_network = ResultLine { prefix: "+CMQTTNONET", first: None, ..ResultLine::BLANK };
     let exchange = exchange.result(result, timeout).cut_by([lost, no_answer, no_network]);
     let ended = at.run(kind, exchange).await;
     let Ok(Reply { result: Some(line), .. }) = &ended else { return outcome(operation, ended) };

@@ -84,6 +84,7 @@ impl Profile for Simcom {
 /// What the family announces by length, and prints without a `+`.
 fn framing() -> Framing {
     Framing {
+        quoted: Vec::new(),
         announced: vec![
             Announced { prefix: "+CMQTTRXTOPIC:", length_at: 1, max: MAX_TOPIC },
             Announced { prefix: "+CMQTTRXPAYLOAD:", length_at: 1, max: MAX_PAYLOAD },

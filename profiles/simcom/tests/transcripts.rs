@@ -113,7 +113,7 @@ fn exchange(line: &str, data: Option<Vec<u8>>) -> Exchange {
 }
 
 fn result(prefix: &'static str, first: Option<u8>) -> ResultLine {
-    ResultLine { prefix, first }
+    ResultLine { prefix, first, ..ResultLine::BLANK }
 }
 
 /// An engine at the other end of a transcript.

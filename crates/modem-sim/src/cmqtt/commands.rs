@@ -396,6 +396,7 @@ impl Firmware {
     /// Takes the data of a prompt.
     pub(crate) fn take_data(&mut self, port: usize, purpose: Purpose, data: Vec<u8>) -> Answer {
         match purpose {
+            Purpose::Publish(outgoing) => self.qmt_data(port, outgoing, data),
             Purpose::Certificate(name) => {
                 self.tls.store(name, data);
                 Reply::ok().into()

@@ -49,6 +49,8 @@ impl Firmware {
                 self.urc(&format!("+CMQTTPING: {index},{}", code::TIMEOUT));
             }
             Event::Lost => self.lost(index, 1),
+            // This stack never dials without signing in.
+            Event::Dialled => {}
         }
     }
 
@@ -78,6 +80,7 @@ impl Firmware {
 
     /// Drops every connection as a broker does that closes them.
     pub(crate) fn lose_connections(&mut self) {
+        self.qmt_lose(1);
         for index in self.service.linked() {
             self.cut(index);
             self.lost(index, 1);
@@ -86,6 +89,7 @@ impl Firmware {
 
     /// Drops every connection for want of a network, and ends the service.
     pub(crate) fn lose_network(&mut self) {
+        self.qmt_lose(7);
         for index in self.service.linked() {
             self.cut(index);
             self.lost(index, 3);
@@ -98,6 +102,7 @@ impl Firmware {
 
     /// Drops every connection without a word, as without power.
     pub(crate) fn cut_connections(&mut self) {
+        self.qmt_cut_all();
         for index in self.service.linked() {
             self.cut(index);
         }
@@ -105,6 +110,7 @@ impl Firmware {
 
     /// Stops every connection from moving bytes, or lets them go on.
     pub(crate) fn freeze_connections(&mut self, frozen: bool) {
+        self.qmt_freeze(frozen);
         for client in self.service.linked() {
             self.actions.push(Action::Order { client, order: broker::Order::Freeze(frozen) });
         }

@@ -47,10 +47,11 @@ pub const DECODERS: &[(&str, Decoder)] = &[
 ];
 
 /// The decoder of `command` in a table. Case and spaces around it do not count, nor does what
-/// follows an equals sign: `AT+CGPADDR=1` is answered as `AT+CGPADDR` is.
+/// follows an equals sign, unless the table has just that: `AT+CGPADDR=1` is answered as `AT+CGPADDR` is.
 pub fn decoder(table: &[(&str, Decoder)], command: &str) -> Option<Decoder> {
-    let command = command.split('=').next().unwrap_or_default().trim();
-    table.iter().find(|(known, _)| known.eq_ignore_ascii_case(command)).map(|(_, decoder)| *decoder)
+    let (whole, name) = (command.trim(), command.split('=').next().unwrap_or_default().trim());
+    let find = |wanted: &str| table.iter().find(|(known, _)| known.eq_ignore_ascii_case(wanted));
+    find(whole).or_else(|| find(name)).map(|(_, decoder)| *decoder)
 }
 
 /// Our types have string keys and finite numbers only, so this does not fail; were it ever to, an

@@ -26,9 +26,17 @@ macro_rules! scenarios {
     };
 }
 
-mod aliyun;
+#[path = "../../../conformance/bench.rs"]
 mod bench;
+#[path = "../../../conformance/broker.rs"]
 mod broker;
+/// What every profile has to do.
+#[path = "../../../conformance/scenarios.rs"]
+mod shared;
+
+use profile_simcom::PLUGIN;
+
+mod aliyun;
 mod failures;
 mod identity;
 mod messages;

@@ -14,7 +14,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 pub(crate) fn cgmm(model: Model) -> &'static str {
     match model {
         Model::Sim7600 => "SIMCOM_SIM7600E",
-        Model::Sim8200 => "SIMCOM_SIM8200EA-M2",
+        _ => "SIMCOM_SIM8200EA-M2",
+    }
+}
+
+impl crate::bench::Bench {
+    /// A scripted unit.
+    pub(crate) async fn scripted(unit: Unit) -> Self {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(unit.on_stream(theirs));
+        Self::on(ours, tasks).await
     }
 }
 

@@ -14,14 +14,13 @@ use modem::observe::{
 use modem::port::{At, Kind, Port, PortEvent};
 use modem::profile::{self, Notice};
 use modem_sim::{Handle, Model, Modem, Options};
-use profile_simcom::PLUGIN;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::PLUGIN;
 use crate::broker::{Broker, PATIENCE};
-use crate::unit::Unit;
 
 pub(crate) const FIRST: Client = Client(0);
 pub(crate) const SECOND: Client = Client(1);
@@ -127,6 +126,8 @@ impl AsyncWrite for Tap {
 pub(crate) struct Bench {
     pub(crate) at: At,
     pub(crate) mqtt: &'static dyn Mqtt,
+    /// The longest payload that the model takes.
+    pub(crate) max_payload: usize,
     notices: mpsc::Receiver<Notice>,
     written: Arc<Mutex<Vec<u8>>>,
     tasks: JoinSet<()>,
@@ -147,14 +148,6 @@ impl Bench {
         (Self::on(ours, tasks).await, handle)
     }
 
-    /// A scripted unit.
-    pub(crate) async fn scripted(unit: Unit) -> Self {
-        let (ours, theirs) = duplex(64 * 1024);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(unit.on_stream(theirs));
-        Self::on(ours, tasks).await
-    }
-
     /// The host's side on a stream.
     pub(crate) async fn on(stream: DuplexStream, mut tasks: JoinSet<()>) -> Self {
         let catalog = Catalog::new(&[&PLUGIN]).unwrap();
@@ -168,7 +161,7 @@ impl Bench {
                 PortEvent::Urc(_) => {}
             }
         };
-        let profile = catalog.identify(&cgmm).expect("a model of this profile").1;
+        let (model, profile) = catalog.identify(&cgmm).expect("a model of this profile");
         let (told, notices) = mpsc::channel(64);
         let mut listener = profile.listener();
         tasks.spawn(async move {
@@ -183,7 +176,8 @@ impl Bench {
         profile.prepare(&at).await.unwrap();
         let imei = profile::run(&at, Kind::Basic, "AT+CGSN", Answer::Bare).await.unwrap();
         at.set_identity(Identity::Imei(imei[0].clone())).await;
-        let bench = Self { at, mqtt: profile.mqtt(), notices, written, tasks };
+        let max_payload = model.mqtt.payload;
+        let bench = Self { at, mqtt: profile.mqtt(), max_payload, notices, written, tasks };
         bench.forget();
         bench
     }
@@ -269,6 +263,7 @@ fn data_length(line: &str) -> usize {
         "AT+CMQTTTOPIC" | "AT+CMQTTPAYLOAD" | "AT+CMQTTWILLTOPIC" | "AT+CMQTTWILLMSG"
         | "AT+CMQTTSUBTOPIC" => true,
         "AT+CMQTTSUB" | "AT+CMQTTUNSUB" => arguments.len() > 2,
+        "AT+QMTPUBEX" => return arguments.last().unwrap().parse().unwrap(),
         _ => false,
     };
     if prompts { arguments[1].parse().unwrap() } else { 0 }

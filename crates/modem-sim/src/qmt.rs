@@ -1,0 +1,116 @@
+//! The MQTT stack of Quectel's modems: `AT+QMT…` for six clients, each with a connection of its own.
+//!
+//! From public logs first, the application notes second: operations are accepted by `OK` and end with
+//! their line; settings outlive a connection; what is not open is refused with `ERROR`.
+
+mod commands;
+mod results;
+
+use crate::{broker, command::Arg};
+
+/// Clients of one modem.
+pub(crate) const CLIENTS: usize = 6;
+
+/// How far a client is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Link {
+    #[default]
+    Down,
+    /// OPEN is under way.
+    Opening,
+    /// TCP stands; MQTT does not yet.
+    Open,
+    Connecting,
+    Up,
+}
+
+/// An operation under way: its command's word, the port that asked, and the packet's number.
+#[derive(Debug, Clone, Copy)]
+struct Operation {
+    word: &'static str,
+    port: usize,
+    packet: Option<u32>,
+}
+
+/// Where OPEN leads.
+#[derive(Debug, Clone)]
+struct Target {
+    host: String,
+    port: u32,
+}
+
+/// Settings of `QMTCFG`; they stay until the modem boots.
+#[derive(Debug, Clone)]
+struct Settings {
+    keep_alive: u32,
+    clean: bool,
+    will: Option<broker::Will>,
+    packet_timeout: u32,
+    buffered: bool,
+    with_length: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            keep_alive: 120,
+            clean: true,
+            will: None,
+            packet_timeout: 5,
+            buffered: false,
+            with_length: false,
+        }
+    }
+}
+
+/// One client.
+#[derive(Debug, Default)]
+struct Client {
+    link: Link,
+    /// Tells events of this connection from those of earlier ones.
+    connection: u64,
+    operation: Option<Operation>,
+    target: Option<Target>,
+    settings: Settings,
+}
+
+/// A message that waits at its prompt.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    client: usize,
+    word: &'static str,
+    packet: u32,
+    qos: u8,
+    retain: bool,
+    topic: String,
+}
+
+/// The clients.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    clients: [Client; CLIENTS],
+    /// Connections so far.
+    connections: u64,
+}
+
+impl Clients {
+    /// What is left after a reset: the count that tells late events of old connections from new ones.
+    pub(crate) fn after_reset(&self) -> Self {
+        Self { connections: self.connections, ..Self::default() }
+    }
+
+    /// The clients that have a socket or are about to.
+    fn linked(&self) -> Vec<usize> {
+        let clients = self.clients.iter().enumerate().filter(|(_, c)| c.link != Link::Down);
+        clients.map(|(index, _)| index).collect()
+    }
+
+    fn by_connection(&mut self, index: usize, connection: u64) -> Option<&mut Client> {
+        self.clients.get_mut(index).filter(|client| client.connection == connection)
+    }
+}
+
+/// The index in the first argument.
+fn index(args: &[Arg]) -> Option<usize> {
+    usize::try_from(args.first()?.within(0..=5)?).ok()
+}

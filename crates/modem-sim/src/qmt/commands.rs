@@ -1,0 +1,288 @@
+//! The commands of `AT+QMT…`.
+
+use tokio::time::Duration;
+
+use super::{Client, Link, Operation, Outgoing, Settings, Target, index};
+use crate::{
+    broker,
+    cmqtt::Purpose,
+    command::{Arg, Command, Form},
+    fault::Fault,
+    firmware::{Action, Firmware},
+    options::Coverage,
+    reply::{Answer, Reply},
+};
+
+/// How long OPEN may take.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// The longest payload of PUBEX.
+const MAX_PAYLOAD: u32 = 1_500;
+
+/// The longest topic, and the longest of the other strings.
+const MAX_TOPIC: usize = 255;
+const MAX_STRING: usize = 256;
+
+impl Firmware {
+    /// Commands of the MQTT stack; what is wrong in any way is a bare `ERROR`.
+    pub(crate) fn qmt(&mut self, port: usize, command: &Command) -> Option<Answer> {
+        let word = command.name.strip_prefix("+QMT")?;
+        let answer = match &command.form {
+            Form::Read => self.qmt_read(word).map(Answer::from),
+            Form::Write(args) => match word {
+                "CFG" => self.qmt_configure(args).map(Answer::from),
+                "OPEN" => self.qmt_open(port, args),
+                "CONN" => self.qmt_connect(port, args),
+                "SUB" => self.qmt_subscribe(port, args),
+                "UNS" => self.qmt_unsubscribe(port, args),
+                "PUBEX" => self.qmt_publish("PUBEX", args),
+                "PUB" => self.qmt_publish("PUB", args),
+                "DISC" => self.qmt_disconnect(port, args),
+                "CLOSE" => self.qmt_close(port, args),
+                _ => None,
+            },
+            Form::Execute | Form::Test => None,
+        };
+        Some(answer.unwrap_or_else(|| Reply::error().into()))
+    }
+
+    fn qmt_read(&self, word: &str) -> Option<Reply> {
+        let clients = self.qmt.clients.iter().enumerate();
+        let lines = match word {
+            "OPEN" => clients
+                .filter(|(_, client)| client.link != Link::Down)
+                .filter_map(|(index, client)| {
+                    let Target { host, port } = client.target.as_ref()?;
+                    Some(format!("+QMTOPEN: {index},\"{host}\",{port}"))
+                })
+                .collect(),
+            "CONN" => clients
+                .filter_map(|(index, client)| {
+                    // 1 initial, 2 connecting, 3 connected.
+                    let state = match client.link {
+                        Link::Down | Link::Opening => return None,
+                        Link::Open => 1,
+                        Link::Connecting => 2,
+                        Link::Up => 3,
+                    };
+                    Some(format!("+QMTCONN: {index},{state}"))
+                })
+                .collect(),
+            _ => return None,
+        };
+        Some(Reply::lines(lines))
+    }
+
+    fn qmt_configure(&mut self, args: &[Arg]) -> Option<Reply> {
+        let (key, rest) = args.split_first()?;
+        let client = self.qmt.clients.get_mut(index(rest)?)?;
+        let settings = &mut client.settings;
+        let values = rest.get(1..)?;
+        let number = |at: usize, range| values.get(at).and_then(|value: &Arg| value.within(range));
+        match key.text()? {
+            "version" => drop(number(0, 3..=4)?),
+            "keepalive" => settings.keep_alive = number(0, 0..=3_600)?,
+            "session" => settings.clean = number(0, 0..=1)? == 1,
+            "ssl" => number(0, 0..=0).map(drop)?,
+            "timeout" => {
+                settings.packet_timeout = number(0, 1..=60)? * (number(1, 0..=10)? + 1);
+                number(2, 0..=1)?;
+            }
+            "recv/mode" => {
+                (settings.buffered, settings.with_length) =
+                    (number(0, 0..=1)? == 1, number(1, 0..=1)? == 1);
+            }
+            "will" => settings.will = will(values)?,
+            _ => return None,
+        }
+        Some(Reply::ok())
+    }
+
+    fn qmt_open(&mut self, port: usize, args: &[Arg]) -> Option<Answer> {
+        let [_, host, tcp_port] = args else { return None };
+        let index = index(args)?;
+        let host = host.text().filter(|host| (1..=100).contains(&host.len()))?.to_owned();
+        let tcp_port = tcp_port.within(1..=65_535)?;
+        let address = self.options.broker.clone().unwrap_or_else(|| format!("{host}:{tcp_port}"));
+        let offline = !self.registration().has_service() || self.network.coverage != Coverage::Full;
+        let client = self.qmt.clients.get_mut(index)?;
+        if client.operation.is_some() || client.link != Link::Down {
+            return Some(at_once(format!("+QMTOPEN: {index},2")));
+        }
+        if offline {
+            return Some(at_once(format!("+QMTOPEN: {index},3")));
+        }
+        self.qmt.connections += 1;
+        client.connection = self.qmt.connections;
+        client.link = Link::Opening;
+        client.target = Some(Target { host, port: tcp_port });
+        client.operation = Some(Operation { word: "OPEN", port, packet: None });
+        let (connection, timeout) = (client.connection, OPEN_TIMEOUT);
+        self.actions.push(Action::Dial { client: index, connection, address, timeout });
+        Some(Reply::ok().into())
+    }
+
+    /// Signs in over the connection that OPEN made.
+    fn qmt_connect(&mut self, port: usize, args: &[Arg]) -> Option<Answer> {
+        let index = index(args)?;
+        let text = |at: usize| match args.get(at) {
+            None => Some(None),
+            Some(arg) => {
+                arg.text().filter(|text| text.len() <= MAX_STRING).map(|t| Some(t.to_owned()))
+            }
+        };
+        let (id, user, password) = (text(1)??, text(2)?, text(3)?);
+        let client = self.qmt.clients.get_mut(index)?;
+        if args.len() > 4 || client.operation.is_some() || client.link != Link::Open {
+            return None;
+        }
+        let Settings { keep_alive, clean, will, packet_timeout, .. } = client.settings.clone();
+        let order = broker::Connect {
+            address: String::new(), // the connection stands
+            client_id: id,
+            user,
+            password,
+            keep_alive: u16::try_from(keep_alive).unwrap_or(u16::MAX),
+            clean,
+            will,
+            timeout: Duration::from_secs(packet_timeout.into()),
+        };
+        client.link = Link::Connecting;
+        client.operation = Some(Operation { word: "CONN", port, packet: None });
+        let order = broker::Order::SignIn(Box::new(order));
+        self.actions.push(Action::Order { client: index, order });
+        Some(Reply::ok().into())
+    }
+
+    /// A client that is connected and idle.
+    fn qmt_ready(&mut self, args: &[Arg]) -> Option<(usize, &mut Client)> {
+        let index = index(args)?;
+        let client = self.qmt.clients.get_mut(index)?;
+        (client.operation.is_none() && client.link == Link::Up).then_some((index, client))
+    }
+
+    fn qmt_begin(
+        &mut self,
+        index: usize,
+        operation: Operation,
+        order: impl FnOnce(Duration) -> broker::Order,
+    ) -> Option<Answer> {
+        let client = self.qmt.clients.get_mut(index)?;
+        client.operation = Some(operation);
+        let timeout = Duration::from_secs(client.settings.packet_timeout.into());
+        self.actions.push(Action::Order { client: index, order: order(timeout) });
+        Some(Reply::ok().into())
+    }
+
+    fn qmt_subscribe(&mut self, port: usize, args: &[Arg]) -> Option<Answer> {
+        let packet = args.get(1)?.within(1..=65_535)?;
+        let pairs = args.get(2..).filter(|pairs| !pairs.is_empty() && pairs.len() % 2 == 0)?;
+        let filters: Option<Vec<_>> =
+            pairs.chunks(2).map(|pair| Some((topic(pair.first()?)?, qos(pair.get(1)?)?))).collect();
+        let (index, _) = self.qmt_ready(args)?;
+        let filters = filters?;
+        let operation = Operation { word: "SUB", port, packet: Some(packet) };
+        self.qmt_begin(index, operation, |timeout| broker::Order::Subscribe { filters, timeout })
+    }
+
+    fn qmt_unsubscribe(&mut self, port: usize, args: &[Arg]) -> Option<Answer> {
+        let packet = args.get(1)?.within(1..=65_535)?;
+        let filters: Option<Vec<_>> = args.get(2..)?.iter().map(topic).collect();
+        let filters = filters.filter(|filters| !filters.is_empty())?;
+        let (index, _) = self.qmt_ready(args)?;
+        let operation = Operation { word: "UNS", port, packet: Some(packet) };
+        self.qmt_begin(index, operation, |timeout| broker::Order::Unsubscribe { filters, timeout })
+    }
+
+    /// PUBEX counts its data; the data of PUB ends with a control character.
+    fn qmt_publish(&mut self, word: &'static str, args: &[Arg]) -> Option<Answer> {
+        let (head, length) = match (word, args) {
+            ("PUBEX", [head @ .., length]) => (head, Some(length.within(1..=MAX_PAYLOAD)?)),
+            _ => (args, None),
+        };
+        let [_, packet, level, retain, name] = head else { return None };
+        let (qos, packet) = (qos(level)?, packet.within(0..=65_535)?);
+        // Only QoS 0 goes without a number.
+        if (packet == 0) != (qos == 0) {
+            return None;
+        }
+        let (retain, topic) = (retain.within(0..=1)? == 1, topic(name)?);
+        let (client, _) = self.qmt_ready(args)?;
+        let outgoing = Outgoing { client, word, packet, qos, retain, topic };
+        let length = length.and_then(|length| usize::try_from(length).ok());
+        Some(match length {
+            Some(length) => Answer::Prompt(length, Purpose::Publish(outgoing)),
+            None => Answer::TextPrompt(Purpose::Publish(outgoing)),
+        })
+    }
+
+    /// Takes the data of a publish's prompt.
+    pub(crate) fn qmt_data(&mut self, port: usize, outgoing: Outgoing, payload: Vec<u8>) -> Answer {
+        let Outgoing { client: index, word, packet, qos, retain, topic } = outgoing;
+        let ready = self.qmt.clients.get(index);
+        // Much may have happened since the prompt.
+        if ready.is_none_or(|client| client.operation.is_some() || client.link != Link::Up) {
+            return Reply::error().into();
+        }
+        if self.dice.roll(Fault::PubError) {
+            return at_once(format!("+QMT{word}: {index},{packet},2"));
+        }
+        let operation = Operation { word, port, packet: Some(packet) };
+        let begun = self.qmt_begin(index, operation, |timeout| broker::Order::Publish {
+            topic,
+            payload,
+            qos,
+            retain,
+            dup: false,
+            timeout,
+        });
+        begun.unwrap_or_else(|| Reply::error().into())
+    }
+
+    fn qmt_disconnect(&mut self, port: usize, args: &[Arg]) -> Option<Answer> {
+        let (index, client) = self.qmt_ready(args)?;
+        client.operation = Some(Operation { word: "DISC", port, packet: None });
+        self.actions.push(Action::Order { client: index, order: broker::Order::Disconnect });
+        Some(Reply::ok().into())
+    }
+
+    /// Cuts the connection, whatever is under way on it.
+    fn qmt_close(&mut self, _: usize, args: &[Arg]) -> Option<Answer> {
+        let index = index(args).filter(|_| args.len() == 1)?;
+        if self.qmt.clients.get(index)?.link == Link::Down {
+            return None;
+        }
+        self.qmt_cut(index);
+        let client = self.qmt.clients.get_mut(index)?;
+        (client.link, client.operation) = (Link::Down, None);
+        Some(at_once(format!("+QMTCLOSE: {index},0")))
+    }
+}
+
+/// `OK`, and the end right behind it.
+fn at_once(line: String) -> Answer {
+    Reply { after: vec![line], ..Reply::ok() }.into()
+}
+
+fn topic(arg: &Arg) -> Option<String> {
+    arg.text().filter(|topic| (1..=MAX_TOPIC).contains(&topic.len())).map(str::to_owned)
+}
+
+fn qos(arg: &Arg) -> Option<u8> {
+    arg.within(0..=2).and_then(|qos| u8::try_from(qos).ok())
+}
+
+/// `0`, or `1,<qos>,<retain>,"<topic>","<message>"`.
+fn will(values: &[Arg]) -> Option<Option<broker::Will>> {
+    match values {
+        [off] if off.within(0..=0).is_some() => Some(None),
+        [on, level, retain, name, message] => {
+            on.within(1..=1)?;
+            let retain = retain.within(0..=1)? == 1;
+            let message = message.text().filter(|text| text.len() <= MAX_STRING)?;
+            let message = message.as_bytes().to_vec();
+            Some(Some(broker::Will { topic: topic(name)?, message, qos: qos(level)?, retain }))
+        }
+        _ => None,
+    }
+}

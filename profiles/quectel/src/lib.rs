@@ -1,0 +1,97 @@
+//! Quectel modems: EC25, EG25, EC200, RM500Q, RM520N and their like, on the `AT+QMT…` dialect.
+
+use async_trait::async_trait;
+use at::{Answer, Framing, Quoted};
+use modem::mqtt::Mqtt;
+use modem::port::{At, Kind};
+use modem::profile::{Listener, Plugin, Profile, Status, StepError, registration_in, run};
+use modem::reply::{Domain, Registration};
+
+mod code;
+mod listener;
+mod poll;
+pub mod qeng;
+mod qmt;
+pub mod status;
+
+use listener::{BARE_URCS, BOOTS, Ears, MAX_RECEIVED};
+
+/// What the agent is handed.
+pub static PLUGIN: Plugin = Plugin {
+    models: include_str!("../models.yaml"),
+    profiles: &[&LTE, &NR, &NR_IN_TENTHS],
+    decoders: status::DECODERS,
+};
+
+/// EC25, EG25, EC200: LTE and below.
+pub static LTE: Quectel = Quectel {
+    id: "quectel-lte",
+    domains: &[Domain::Eps, Domain::Ps, Domain::Cs],
+    nr_sinr_in_db: true,
+    mqtt: qmt::Qmt::new(),
+};
+
+/// RM520N and its like: 5G as well. In standalone mode only `+C5GREG` tells the registration.
+pub static NR: Quectel = Quectel {
+    id: "quectel-5g",
+    domains: &[Domain::Eps, Domain::FiveGs, Domain::Ps, Domain::Cs],
+    nr_sinr_in_db: true,
+    mqtt: qmt::Qmt::new(),
+};
+
+/// RM500Q, whose firmware does not agree with itself on the unit of NR's SINR.
+pub static NR_IN_TENTHS: Quectel = Quectel {
+    id: "quectel-5g-tenths",
+    domains: &[Domain::Eps, Domain::FiveGs, Domain::Ps, Domain::Cs],
+    nr_sinr_in_db: false,
+    mqtt: qmt::Qmt::new(),
+};
+
+/// A family on the QMT dialect.
+#[derive(Debug)]
+pub struct Quectel {
+    id: &'static str,
+    /// Where its registration is looked for, in this order.
+    domains: &'static [Domain],
+    /// Whether the SINR of an NR cell is known to be in dB.
+    nr_sinr_in_db: bool,
+    mqtt: qmt::Qmt,
+}
+
+#[async_trait]
+impl Profile for Quectel {
+    fn id(&self) -> &'static str {
+        self.id
+    }
+
+    fn framing(&self) -> Framing {
+        Framing {
+            quoted: vec![Quoted { prefix: "+QMTRECV:", max: MAX_RECEIVED }],
+            announced: Vec::new(),
+            urcs: BARE_URCS.to_vec(),
+            boots: BOOTS.to_vec(),
+            max_prompt_data: qmt::MAX_PAYLOAD,
+        }
+    }
+
+    fn listener(&self) -> Box<dyn Listener> {
+        Box::new(Ears)
+    }
+
+    fn mqtt(&self) -> &dyn Mqtt {
+        &self.mqtt
+    }
+
+    async fn iccid(&self, at: &At) -> Result<String, StepError> {
+        let lines = run(at, Kind::Status, "AT+QCCID", Answer::Prefix("+QCCID:")).await?;
+        Ok(status::card(&lines)?)
+    }
+
+    async fn registration(&self, at: &At) -> Result<Registration, StepError> {
+        registration_in(at, self.domains).await
+    }
+
+    async fn status(&self, at: &At) -> Result<Status, StepError> {
+        poll::poll(at, self.nr_sinr_in_db).await
+    }
+}

@@ -1,0 +1,69 @@
+//! The status poll: signal, serving cell, temperature, operator.
+
+use at::Answer;
+use modem::port::{At, Kind};
+use modem::profile::{self, Status, StepError};
+
+use crate::qeng::{qeng, signals};
+use crate::status::{qcsq, qtemp};
+
+/// Asks for all of it. A module that does not know one of the commands still gives the others.
+///
+/// # Errors
+/// [`StepError`] where the port is gone.
+pub(crate) async fn poll(at: &At, nr_sinr_in_db: bool) -> Result<Status, StepError> {
+    let mut status = Status::default();
+    serving_cell(at, &mut status, nr_sinr_in_db).await.or_else(unless_gone)?;
+    signal(at, &mut status).await.or_else(unless_gone)?;
+    temperature(at, &mut status).await.or_else(unless_gone)?;
+    match profile::operator(at).await {
+        Ok(operator) => status.operator = operator.operator,
+        Err(error) => unless_gone(error)?,
+    }
+    Ok(status)
+}
+
+/// A value that is not to be had is left out; a port that is gone ends the poll.
+fn unless_gone(error: StepError) -> Result<(), StepError> {
+    if error.is_gone() {
+        return Err(error);
+    }
+    tracing::debug!("left out of the status: {}", modem::session::Chain(&error));
+    Ok(())
+}
+
+async fn serving_cell(at: &At, status: &mut Status, nr_sinr_in_db: bool) -> Result<(), StepError> {
+    let command = "AT+QENG=\"servingcell\"";
+    let lines = profile::run(at, Kind::Status, command, Answer::Prefix("+QENG:")).await?;
+    let cell = qeng(&lines)?;
+    status.signals = signals(&cell, nr_sinr_in_db);
+    status.implausible += cell.implausible;
+    Ok(())
+}
+
+/// `AT+QCSQ` has what the serving cell's line has no known unit for (LTE's SINR), or does not tell.
+async fn signal(at: &At, status: &mut Status) -> Result<(), StepError> {
+    let lines = profile::run(at, Kind::Status, "AT+QCSQ", Answer::Prefix("+QCSQ:")).await?;
+    for row in qcsq(&lines)? {
+        status.implausible += row.implausible;
+        let Some(signal) = row.signal() else { continue };
+        match status.signals.iter_mut().find(|known| known.rat == signal.rat) {
+            Some(known) => {
+                known.rssi_dbm = known.rssi_dbm.or(signal.rssi_dbm);
+                known.rsrp_dbm = known.rsrp_dbm.or(signal.rsrp_dbm);
+                known.rsrq_db = known.rsrq_db.or(signal.rsrq_db);
+                known.sinr_db = known.sinr_db.or(signal.sinr_db);
+            }
+            None if !signal.is_empty() => status.signals.push(signal),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// The hottest sensor is the one that throttles.
+async fn temperature(at: &At, status: &mut Status) -> Result<(), StepError> {
+    let lines = profile::run(at, Kind::Status, "AT+QTEMP", Answer::Prefix("+QTEMP:")).await?;
+    status.temperature_celsius = qtemp(&lines)?.into_values().reduce(f64::max);
+    Ok(())
+}
