@@ -26,6 +26,7 @@ scenarios!(
     serves_two_clients,
     tells_a_loss_and_opens_again,
     tears_down_left_over_state,
+    tears_down_an_open_index,
     fails_on_a_refused_login,
     refuses_a_wrong_topic,
     ends_with_the_port,
@@ -197,11 +198,17 @@ async fn tears_down_left_over_state(model: Model) {
     peer.publish("down/earlier", "not for us").await;
     peer.publish("down/ours", "for us").await;
     assert_eq!(bench.received().await.2, b"for us");
-    // An index that is open is torn down by OPEN itself, with whatever it had.
+}
+
+/// An index that is open already is torn down with whatever it had.
+async fn tears_down_an_open_index(model: Model) {
+    let broker = Broker::open().await;
+    let mut peer = Peer::new(&broker).await;
+    let (bench, _handle) = Bench::simulated(model, &broker).await;
+    bench.mqtt.start(&bench.at).await.unwrap();
+    bench.open(FIRST, &with_will("earlier")).await.unwrap();
     bench.open(FIRST, &connection("again")).await.unwrap();
-    handle.lose_connections().await.unwrap();
-    bench.mqtt.close(&bench.at, FIRST).await;
-    bench.open(FIRST, &connection("last")).await.unwrap();
+    broker.logged("Client earlier disconnected.").await;
     bench.publish(FIRST, "up/ours", "x", Qos::AtLeastOnce).await.unwrap();
     assert_eq!(peer.message().await.topic, "up/ours", "no will of an earlier run");
 }

@@ -47,6 +47,19 @@ impl Lab {
         Self { sims: Vec::new(), site, subscriber, broker }
     }
 
+    /// As [`new`](Self::new), with modems of another model.
+    #[must_use]
+    pub fn of_model(model: &str, modems: usize) -> Self {
+        let mut lab = Self::without_modems(modems);
+        let address = lab.broker.address();
+        let plug_in = |modem| {
+            let dir = lab.site.dir().join(format!("m{modem}"));
+            Sim::of_model(model, &dir, 1, &address, &[])
+        };
+        lab.sims = (0..modems).map(plug_in).collect();
+        lab
+    }
+
     /// Starts the simulator of one modem.
     #[must_use]
     pub fn plug_in(&self, modem: usize, more: &[&str]) -> Sim {
