@@ -44,7 +44,7 @@ fn the_models_are_listed_for_people_and_for_programs() {
     let listed: Value = serde_json::from_slice(&output.stdout).unwrap();
     let models = listed["models"].as_array().unwrap();
     let ids: Vec<&str> = models.iter().map(|model| model["id"].as_str().unwrap()).collect();
-    assert_eq!(ids, ["sim7600", "sim8200"]);
+    assert_eq!(ids, ["sim7600", "sim8200", "ec25", "eg25", "ec200", "rm500q", "rm520n"]);
     assert_eq!(models[0]["usb"][1], json!({ "id": "1e0e:9011", "at": 4, "secondary": 5 }));
     assert_eq!(models[1]["evidence"]["mqtt"], "manual");
 }
