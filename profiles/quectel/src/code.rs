@@ -51,8 +51,21 @@ const fn code(number: u16, name: &'static str, advice: &'static str, scope: Scop
 }
 
 fn find(table: &[ResultCode], number: u16) -> ResultCode {
-    let known = table.iter().find(|code| code.number == number);
-    known.copied().unwrap_or(code(number, "not in any manual", "", Scope::Session))
+    named(table, number).unwrap_or(code(number, "not in any manual", "", Scope::Session))
+}
+
+fn named(table: &[ResultCode], number: u16) -> Option<ResultCode> {
+    table.iter().find(|code| code.number == number).copied()
+}
+
+/// A result of QMTOPEN, where there is one of this number.
+pub(crate) fn named_open(number: u16) -> Option<ResultCode> {
+    named(OPEN, number)
+}
+
+/// An answer of the broker to CONNECT, where there is one of this number.
+pub(crate) fn named_connack(number: u16) -> Option<ResultCode> {
+    named(CONNACK, number)
 }
 
 /// Why QMTOPEN failed.

@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use at::{Answer, Framing, Quoted};
 use modem::mqtt::Mqtt;
 use modem::port::{At, Kind};
-use modem::profile::{Listener, Plugin, Profile, Status, StepError, registration_in, run};
+use modem::profile::{
+    CodeTable, Listener, Plugin, Profile, Status, StepError, registration_in, run,
+};
 use modem::reply::{Domain, Registration};
 
 mod code;
@@ -21,6 +23,14 @@ pub static PLUGIN: Plugin = Plugin {
     models: include_str!("../models.yaml"),
     profiles: &[&LTE, &NR, &NR_IN_TENTHS],
     decoders: status::DECODERS,
+    codes: &[
+        CodeTable { prefix: "+QMTOPEN", stack: "Quectel's AT+QMTOPEN", meaning: code::named_open },
+        CodeTable {
+            prefix: "+QMTCONN",
+            stack: "Quectel's AT+QMTCONN, the broker's answer",
+            meaning: code::named_connack,
+        },
+    ],
 };
 
 /// EC25, EG25, EC200: LTE and below.
