@@ -250,7 +250,7 @@ pub(crate) fn request(
 }
 
 /// The release binary.
-fn binary() -> Command {
+pub(super) fn binary() -> Command {
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| crate::step::root().join("target"), PathBuf::from);
     Command::new(target.join("release/modemfleet"))

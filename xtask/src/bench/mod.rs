@@ -1,6 +1,7 @@
 //! `cargo xtask bench NAME`: figures with something measured beside them in the same run.
 
 mod first_publish;
+mod hotplug;
 mod lab;
 mod publish_rate;
 mod remote_write;
@@ -14,6 +15,8 @@ use clap::Subcommand;
 pub(crate) enum Bench {
     /// From the tty opened to the first publish acknowledged, beside a script with fixed sleeps.
     FirstPublish(first_publish::Arguments),
+    /// From a modem plugged in to a modem known, beside ModemManager, on a real kernel in a guest.
+    Hotplug(hotplug::Arguments),
     /// Publishes a second with a full queue, beside a bare loop on the same pty.
     PublishRate(publish_rate::Arguments),
     /// What a Prometheus in agent mode sends over a metered link: series a modem, bytes a day.
@@ -33,6 +36,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     crate::step::Invocation::cargo(&["build", "--release", "--package", "agent"]).run()?;
     match bench {
         Bench::FirstPublish(arguments) => first_publish::run(arguments),
+        Bench::Hotplug(arguments) => hotplug::run(arguments),
         Bench::PublishRate(arguments) => publish_rate::run(arguments),
         Bench::RemoteWrite(arguments) => remote_write::run(arguments),
         Bench::Scale(arguments) => scale::run(arguments),

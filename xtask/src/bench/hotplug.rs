@@ -1,0 +1,72 @@
+//! From a modem plugged in to a modem known, beside `ModemManager`, on a real kernel in a guest.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+
+/// Arguments of `bench hotplug`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// How often each is measured.
+    #[arg(long, default_value_t = 10)]
+    rounds: u32,
+}
+
+/// What ours may take of `ModemManager`'s time.
+const AIM: f64 = 0.1;
+
+/// Longer than a round of both takes on a loaded machine, in seconds.
+const ROUND_LIMIT: u32 = 60;
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let usb = crate::step::root().join("tests/usb");
+    let script = std::env::temp_dir().join(format!("modemfleet-hotplug-{}", std::process::id()));
+    let lines = format!(
+        "export MODEMFLEET='{}' ROUNDS={}\nexec python3 '{}'\n",
+        super::lab::binary().get_program().display(),
+        arguments.rounds,
+        usb.join("hotplug.py").display(),
+    );
+    fs::write(&script, lines)?;
+    let limit = (arguments.rounds.saturating_add(1)).saturating_mul(ROUND_LIMIT);
+    let done = Command::new(usb.join("boot"))
+        .arg(&script)
+        .env("MODEMFLEET_BED_SECONDS", limit.to_string())
+        .output();
+    // Only litter is left where this fails.
+    drop(fs::remove_file(&script));
+    let done = done.context("cannot start tests/usb/boot")?;
+    let said = String::from_utf8_lossy(&done.stdout);
+    print!("{said}");
+    ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let ours = median(&said, "modemfleet").context("nothing measured of ours")?;
+    let theirs = median(&said, "ModemManager").context("nothing measured of ModemManager")?;
+    let ratio = ours / theirs;
+    println!(
+        "median: modemfleet {ours:.3} s, ModemManager {theirs:.3} s; ratio {ratio:.3}, aim {AIM}"
+    );
+    ensure!(ratio <= AIM, "ours takes {ratio:.3} of ModemManager's time, and not {AIM}");
+    Ok(())
+}
+
+/// The median of the lines `NAME SECONDS` of one name, the lower one of an even count.
+fn median(said: &str, name: &str) -> Option<f64> {
+    let seconds = |line: &str| line.strip_prefix(name)?.trim().parse().ok();
+    let mut all: Vec<f64> = said.lines().filter_map(seconds).collect();
+    all.sort_by(f64::total_cmp);
+    all.get(all.len().checked_sub(1)? / 2).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_that_of_one_name() {
+        let said = "modemfleet 3\nModemManager 9\nmodemfleet 1\nnoise\nmodemfleet 2\n";
+        assert_eq!(median(said, "modemfleet"), Some(2.0));
+        assert_eq!(median(said, "ModemManager"), Some(9.0));
+        assert_eq!(median("", "modemfleet"), None);
+    }
+}
