@@ -351,7 +351,7 @@ fn metrics_have_the_names_of_the_contract_and_no_unknown_values() {
         ("mqtt_connects_total", "result", &["ok", "error"]),
         ("mqtt_disconnects_total", "reason", &["broker", "network", "agent", "unplug"]),
         ("hotplug_events_total", "action", &["add", "remove"]),
-        ("queue_dropped_total", "reason", &["expired", "full"]),
+        ("queue_dropped_total", "reason", &["age", "damaged", "expired", "full", "purged"]),
         (
             "modem_state",
             "state",

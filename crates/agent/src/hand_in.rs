@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::join_all;
 use queue::{
     AppendError, DEFAULT_PRIORITY, InvalidMessage, NewMessage, Outcome, Receipt, StoreError,
     WhenFull,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Fleet, SessionId};
-use crate::forward::{route_lane, session_lane};
+use crate::config::{self, Fleet, Route, SessionId};
+use crate::forward::{Routing, lanes, session_lane};
 use crate::metrics::Metrics;
 use crate::view::View;
 
@@ -23,6 +24,9 @@ pub const MAX_PAYLOAD: usize = 10_240;
 
 /// The longest topic, in bytes: the modems' limit.
 pub const MAX_TOPIC: usize = 1_024;
+
+/// In the place of an id: all are as long.
+const LONGEST_ID: &str = "00000000-0000-0000-0000-000000000000";
 
 /// How a message came in, in the words of the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,7 +224,7 @@ impl HandIn {
     /// [`Refusal`], as [`Self::take`] would say it.
     pub fn check(&self, submission: &Submission) -> Result<(), Refusal> {
         self.checked(submission)?;
-        self.lane(submission).map(drop)
+        self.lanes(submission).map(drop)
     }
 
     /// Whether a message of this size fits surely, with all that is on its way. A queue that drops
@@ -241,17 +245,66 @@ impl HandIn {
             return Err(Refusal::Ending);
         }
         self.checked(&submission)?;
+        let lanes = self.lanes(&submission)?;
+        let [lane] = lanes.as_slice() else { return self.append_copies(&submission, &lanes).await };
+        self.append_to(&submission, lane.clone(), submission.key.clone()).await
+    }
+
+    async fn append_to(
+        &self,
+        submission: &Submission,
+        lane: String,
+        key: Option<String>,
+    ) -> Result<Receipt, Refusal> {
         let message = NewMessage {
-            lane: self.lane(&submission)?,
+            lane,
             qos: submission.qos,
             retain: submission.retain,
             priority: submission.priority,
             expires_at: submission.ttl.and_then(|ttl| SystemTime::now().checked_add(ttl)),
-            key: submission.key,
-            ..NewMessage::new("", submission.topic, submission.payload)
+            key,
+            ..NewMessage::new("", submission.topic.clone(), submission.payload.clone())
         };
         let _on_its_way = OnItsWay::new(&self.on_their_way, message.size());
         Ok(self.view.queue.append(message).await?)
+    }
+
+    /// A copy into each lane, or none: those that were stored are taken back where one is refused. The
+    /// answer is that of the first. If the agent dies in between nobody was told that it was taken, and
+    /// some paths may publish what is then handed in again.
+    async fn append_copies(
+        &self,
+        submission: &Submission,
+        lanes: &[String],
+    ) -> Result<Receipt, Refusal> {
+        let copies = lanes.iter().map(|lane| {
+            // Each copy is remembered by itself.
+            let key = submission.key.as_ref().map(|key| lanes::label(&format!("{key}\n{lane}"), 0));
+            self.append_to(submission, lane.clone(), key)
+        });
+        // Asked for together they share one commit.
+        let mut first = None;
+        let mut stored = Vec::new();
+        let mut refused = None;
+        for copy in join_all(copies).await {
+            match copy {
+                Ok(receipt) => {
+                    if receipt.outcome == Outcome::Stored {
+                        stored.push(receipt.id);
+                    }
+                    first.get_or_insert(receipt);
+                }
+                Err(refusal) => refused = Some(refusal),
+            }
+        }
+        if let Some(refusal) = refused {
+            for id in stored {
+                // A disk that fails now keeps it; it is published once more than it should be.
+                let _ = self.view.queue.ack(id).await;
+            }
+            return Err(refusal);
+        }
+        first.ok_or_else(|| Refusal::NoRoute { topic: submission.topic.clone() })
     }
 
     fn checked(&self, submission: &Submission) -> Result<(), Refusal> {
@@ -263,19 +316,37 @@ impl HandIn {
     }
 
     /// Where a message waits: for its session, or by the first route that matches.
-    fn lane(&self, submission: &Submission) -> Result<String, Refusal> {
+    fn lanes(&self, submission: &Submission) -> Result<Vec<String>, Refusal> {
         if let Some(session) = &submission.session {
             if self.view.session(session).is_some() {
-                return Ok(session_lane(session));
+                return Ok(vec![session_lane(session)]);
             }
             let known: Vec<String> = self.view.sessions().map(|s| s.id.to_string()).collect();
             let known = known.join(", ");
             return Err(Refusal::UnknownSession { session: session.clone(), known });
         }
         match self.fleet.route(&submission.topic) {
-            Some(route) if !route.to.is_empty() => Ok(route_lane(route)),
+            Some(route) if !route.to.is_empty() => {
+                self.publishable(route, &submission.topic)?;
+                let lanes = lanes::of_topic(route, &submission.topic);
+                Ok(lanes.into_iter().map(|lane| lane.name).collect())
+            }
             _ => Err(Refusal::NoRoute { topic: submission.topic.clone() }),
         }
+    }
+
+    /// What the route makes of a topic must be one on each of its paths.
+    fn publishable(&self, route: &Route, topic: &str) -> Result<(), Refusal> {
+        if route.publish_as.is_none() {
+            return Ok(());
+        }
+        let routing = Routing::of(route, self.fleet.gateway.as_str());
+        for session in self.fleet.sessions().filter(|session| route.to.contains(&session.id)) {
+            let published = routing.topic(topic, LONGEST_ID, &session.id, &session.vars);
+            config::check_name(&published)
+                .map_err(|reason| Refusal::Topic { topic: published.clone(), reason })?;
+        }
+        Ok(())
     }
 }
 

@@ -17,6 +17,7 @@ use prometheus::{
 };
 
 use crate::downlink;
+use crate::config::SessionId;
 use crate::hand_in::Way;
 
 /// The prefix of all names.
@@ -30,6 +31,31 @@ const PUBLISH_BUCKETS: [f64; 7] = [0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0];
 
 /// From a booted modem (milliseconds) to one that is still booting (half a minute).
 const DETECTION_BUCKETS: [f64; 7] = [0.1, 0.25, 0.5, 1.0, 4.0, 15.0, 60.0];
+
+/// Why a route took another path, in the words of the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SwitchCause {
+    /// The session before is not connected.
+    Down,
+    /// A result stays out there.
+    Stalled,
+    /// A preferred path came back and held.
+    FailBack,
+}
+
+impl SwitchCause {
+    /// All causes, for metrics that start at 0.
+    pub const ALL: [Self; 3] = [Self::Down, Self::Stalled, Self::FailBack];
+
+    /// The cause in the words of the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Stalled => "stalled",
+            Self::FailBack => "fail_back",
+        }
+    }
+}
 
 /// What happened on a modem, for those who ask the agent itself: a counter of the library can be
 /// scraped but not read.
@@ -46,6 +72,8 @@ pub struct Metrics {
     registry: Registry,
     activity: Mutex<BTreeMap<String, Activity>>,
     reloads: IntCounterVec,
+    route_active: GaugeVec,
+    route_switches: IntCounterVec,
     detection: Histogram,
     ready: Histogram,
     hotplug: IntCounterVec,
@@ -130,6 +158,11 @@ impl Metrics {
             &["modem", "session"],
         )?;
         registry.register(Box::new(last_ack.clone()))?;
+        let route_active = GaugeVec::new(
+            Maker::opts("route_active", "Whether a route's messages take this path now."),
+            &["route", "modem", "session"],
+        )?;
+        registry.register(Box::new(route_active.clone()))?;
         let build = GaugeVec::new(Maker::opts("build_info", "What runs."), &["version"])?;
         registry.register(Box::new(build.clone()))?;
         build.get_metric_with_label_values(&[env!("CARGO_PKG_VERSION")])?.set(1.0);
@@ -157,6 +190,8 @@ impl Metrics {
             recovery: make.counter("recovery_actions_total", "Means of recovery used, by whether they brought the modem back.", &["modem", "action", "outcome"])?,
             set_aside: make.counter("messages_set_aside_total", "Messages taken out of the way; they stay on disk until they are brought back or purged.", &["reason"])?,
             handed_in: make.counter("hand_in_total", "Messages handed in, by way and by what became of them.", &["way", "result"])?,
+            route_active,
+            route_switches: make.counter("route_switches_total", "Times a route took another path, by what was wrong with the one before.", &["route", "cause"])?,
             reloads: make.counter("config_reloads_total", "Reloads of the fleet file: applied, or refused with the old fleet running on.", &["result"])?,
             downlink_dropped: make.counter("downlink_dropped_total", "Received messages that a local consumer missed because it fell behind.", &["consumer"])?,
             clients,
@@ -196,6 +231,40 @@ impl Metrics {
     /// A message was handed in, or tried to be.
     pub fn handed_in(&self, way: Way, result: &str) {
         bump(&self.handed_in, &[way.as_str(), result], 1);
+    }
+
+    /// A route with these paths, none of which is active yet.
+    pub fn route(&self, route: &str, paths: &[&SessionId]) {
+        for cause in SwitchCause::ALL {
+            bump(&self.route_switches, &[route, cause.as_str()], 0);
+        }
+        for path in paths {
+            self.set_active(route, path, 0.0);
+        }
+    }
+
+    /// A route takes another path; `cause` is none where it had none.
+    pub fn route_switched(
+        &self,
+        route: &str,
+        from: Option<&SessionId>,
+        to: &SessionId,
+        cause: Option<SwitchCause>,
+    ) {
+        if let Some(from) = from {
+            self.set_active(route, from, 0.0);
+        }
+        self.set_active(route, to, 1.0);
+        if let Some(cause) = cause {
+            bump(&self.route_switches, &[route, cause.as_str()], 1);
+        }
+    }
+
+    fn set_active(&self, route: &str, path: &SessionId, active: f64) {
+        let labels = [route, path.modem.as_str(), path.session.as_str()];
+        if let Ok(gauge) = self.route_active.get_metric_with_label_values(&labels) {
+            gauge.set(active);
+        }
     }
 
     /// The fleet file was read again, and applied or refused.

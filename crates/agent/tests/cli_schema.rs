@@ -179,7 +179,7 @@ fn files_of_the_wrong_shape_are_bad_to_both() {
         top("routes: [ { topic: a } ]"),
         top("routes: [ { to: [north/s] } ]"),
         top("routes: [ { topic: a, to: north/s } ]"),
-        top("routes: [ { topic: a, to: [north/s], policy: spread } ]"),
+        top("routes: [ { topic: a, to: [north/s], policy: spred } ]"),
         "gateway: gw\n".to_owned(),
         "gateway: gw\nmodems: {}\n".to_owned(),
         "gateway: gw\nmodems: [ north ]\n".to_owned(),

@@ -381,14 +381,24 @@ fn values_of_routes() {
         (routes("  - { topic: ¶a/#/b, to: [bench/lab] }\n"), "may hold `#` only"),
         (routes("  - ¶{ to: [bench/lab] }\n"), "needs `topic`"),
         (
-            routes("  - { topic: a, to: [bench/lab], policy: ¶spread }\n"),
-            "`spread` is not supported by this version",
+            routes("  - { topic: a, to: [bench/lab], publish_as: ¶\"x/${tpic}\" }\n"),
+            "has ${tpic}, which bench/lab does not have",
         ),
         (
-            routes("  - { topic: a, to: [bench/lab], policy: ¶all }\n"),
-            "`all` is not supported by this version",
+            routes("  - { topic: a, to: [bench/lab], publish_as: ¶\"x/${topic\" }\n"),
+            "without its `}`",
         ),
-        (routes("  - { topic: a, to: [bench/lab], policy: ¶failovr }\n"), "must be `failover`"),
+        (routes("  - { topic: a, to: [bench/lab], publish_as: ¶\"x/#\" }\n"), "not a filter"),
+        (
+            routes("  - { topic: a, to: [bench/lab], policy: all, ¶hold_down: 1s }\n"),
+            "means nothing",
+        ),
+        (routes("  - { topic: a, to: [bench/lab], hold_down: ¶5 }\n"), "hold_down"),
+        (routes("  - { topic: a, to: [bench/lab], fail_back: ¶yes }\n"), "fail_back"),
+        (
+            routes("  - { topic: a, to: [bench/lab], policy: ¶failovr }\n"),
+            "must be `failover`, `spread` or `all`",
+        ),
     ]);
 }
 

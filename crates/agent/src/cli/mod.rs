@@ -9,6 +9,7 @@ pub mod paper;
 pub mod profiles;
 pub mod publish;
 pub mod queue;
+pub mod route;
 pub mod schema;
 pub mod sign;
 pub mod sim;
@@ -45,6 +46,8 @@ enum Command {
     Queue(queue::Args),
     /// Show or change what the running agent logs, such as the AT dialogue of one modem.
     Log(log::Args),
+    /// Say which path a topic takes, and why.
+    Route(route::Args),
     /// Print the JSON Schema of the fleet file.
     Schema(schema::Args),
     /// Say which models there are, and what a modem's reply means.
@@ -77,6 +80,7 @@ pub fn main(plugins: &[&Plugin]) -> ExitCode {
         Command::Publish(args) => return publish::run(&args),
         Command::Queue(args) => return queue::run(&args),
         Command::Log(args) => return log::run(&args),
+        Command::Route(args) => return route::run(&args),
         Command::Explain(args) => return explain::run(&args, plugins),
         Command::Completions(args) => return paper::completions(&args),
         Command::Man(args) => return paper::man(&args),

@@ -1,15 +1,13 @@
 //! From typed text to the validated fleet: every value is judged, and all faults are reported.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::fleet::{
-    Apn, Fleet, Http, Match, Modem, Name, PdpType, Policy, Qos, Roaming, Route, SessionId,
-};
+use super::fleet::{Apn, Fleet, Http, Match, Modem, Name, PdpType, Qos, Roaming, SessionId};
 use super::problem::{Report, Source};
-use super::raw::{RawApn, RawFleet, RawHttp, RawMatch, RawModem, RawRoute, RawSecret};
+use super::raw::{RawApn, RawFleet, RawHttp, RawMatch, RawModem, RawSecret};
 use super::shape::{join, last};
 use super::tree::Node;
 use super::words::{self, Fault};
@@ -18,6 +16,7 @@ use crate::secret::{self, Ref, Rule};
 
 mod hand_in;
 mod queue;
+mod route;
 mod session;
 
 /// The longest time the agent may take to end; systemd's default is 90 s until SIGKILL.
@@ -427,87 +426,4 @@ impl Build<'_> {
             .unwrap_or_default();
         Some(Apn { name: name?, user, password, kind })
     }
-
-    fn routes(&mut self, raw: &RawFleet, modems: &[Modem], place: &Place<'_>) -> Vec<Route> {
-        let Some(routes) = &raw.routes else {
-            let all = modems.iter().flat_map(|modem| &modem.sessions);
-            let to = all.map(|session| session.id.clone()).collect();
-            return vec![Route { topic: "#".to_owned(), to, policy: Policy::Failover }];
-        };
-        let known = known_sessions(raw);
-        let mut seen: HashMap<&str, usize> = HashMap::new();
-        let mut built = Vec::new();
-        for (index, raw) in routes.iter().enumerate() {
-            let place = place.item(index);
-            built.extend(self.route(raw, &place, &known));
-            let Some(topic) = raw.topic.as_deref() else { continue };
-            // `#` does not reach the topics that begin with `$`.
-            let all = seen.get("#").filter(|_| !topic.starts_with('$'));
-            if let Some(first) = seen.get(topic).or(all) {
-                let message = format!("this route is never taken: routes[{first}] takes it all");
-                self.warn(&place.at("topic"), message, None);
-            }
-            seen.entry(topic).or_insert(index);
-        }
-        built
-    }
-
-    fn route(&mut self, raw: &RawRoute, place: &Place<'_>, known: &Known) -> Option<Route> {
-        let topic = self.required(place, "topic", raw.topic.as_ref(), words::topic_filter);
-        let policy = self.optional(place, "policy", raw.policy.as_ref(), |text| match text {
-            "spread" | "all" => Err(Fault::help(
-                format!("`{text}` is not supported by this version"),
-                "`failover` is",
-            )),
-            _ => words::one_of(text, &[("failover", Policy::Failover)]),
-        });
-        let list = place.at("to");
-        if raw.to.is_empty() {
-            let message = "a route needs `to` with at least one session".to_owned();
-            self.error_at_name(&list, message, Some("write `to: [modem/session]`"));
-        }
-        let (mut to, mut seen) = (Vec::new(), HashSet::new());
-        for (index, text) in raw.to.iter().enumerate() {
-            let place = list.item(index);
-            match known.get(text) {
-                Some(id) if !seen.insert(id) => {
-                    self.error(&place, format!("`{text}` stands twice in this route"), None);
-                }
-                Some(id) => to.push(id.clone()),
-                None => self.unknown_session(&place, text, known),
-            }
-        }
-        Some(Route { topic: topic?, to, policy: policy.unwrap_or_default() })
-    }
-
-    fn unknown_session(&mut self, place: &Place<'_>, text: &str, known: &Known) {
-        let message = format!("there is no session `{}`", words::shorten(text));
-        if self.report.is_full() {
-            return self.error(place, message, None);
-        }
-        let ids: Vec<&str> = known.keys().map(String::as_str).collect();
-        let of_modem = ids.iter().copied().find(|id| id.split('/').next() == Some(text));
-        let help = match of_modem {
-            Some(id) => Some(format!("name one of its sessions: `{id}`")),
-            None => words::did_you_mean(text, &ids),
-        };
-        self.error(place, message, help);
-    }
-}
-
-/// Every session that the file names, by its text `modem/session`.
-type Known = BTreeMap<String, SessionId>;
-
-/// From the text and not from what was built: a session with a fault is there all the same.
-fn known_sessions(raw: &RawFleet) -> Known {
-    let mut known = Known::new();
-    for (modem, raw) in &raw.modems.0 {
-        for (session, _) in &raw.sessions.0 {
-            if let (Some(modem), Some(session)) = (Name::new(modem), Name::new(session)) {
-                let id = SessionId { modem, session };
-                known.insert(id.to_string(), id);
-            }
-        }
-    }
-    known
 }

@@ -1,5 +1,6 @@
 //! The validated fleet: what the rest of the agent works with. Nothing in it needs a second look.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ pub use modem::reply::PdpType;
 pub use queue::{Fsync, WhenFull};
 use secrecy::SecretString;
 
+use super::template::Template;
 use super::topic::topic_matches;
 use crate::aliyun;
 use crate::secret::{Ref, SecretError};
@@ -217,6 +219,8 @@ pub struct Session {
     pub will: Option<Will>,
     /// What is subscribed, no filter twice.
     pub subscribe: Vec<Subscription>,
+    /// Variables for the topics of routes; for Alibaba Cloud `product_key` and `device_name` as well.
+    pub vars: BTreeMap<String, String>,
 }
 
 /// How a session signs in.
@@ -348,6 +352,12 @@ pub struct Route {
     pub to: Vec<SessionId>,
     /// How they share the work.
     pub policy: Policy,
+    /// The topic that is published instead of the message's own.
+    pub publish_as: Option<Template>,
+    /// A path that went down and came back is preferred again only after it held for so long.
+    pub hold_down: Duration,
+    /// Whether a preferred path that came back is used again while the other works.
+    pub fail_back: bool,
 }
 
 /// How the sessions of a route share the work.
@@ -356,4 +366,14 @@ pub enum Policy {
     /// The first that can; the next where it cannot.
     #[default]
     Failover,
+    /// By topic, each session its share; one that goes is replaced by the next in the list.
+    Spread,
+    /// A copy to each.
+    All,
+}
+
+impl Policy {
+    /// All policies with their words.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("failover", Self::Failover), ("spread", Self::Spread), ("all", Self::All)];
 }

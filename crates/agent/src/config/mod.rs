@@ -11,6 +11,7 @@ mod problem;
 mod raw;
 mod schema;
 mod shape;
+mod template;
 mod topic;
 mod tree;
 mod words;
@@ -25,6 +26,7 @@ pub use fleet::{
 };
 pub use problem::{Problem, Problems, Severity};
 pub use schema::schema;
+pub use template::Template;
 pub use topic::{check_filter, check_name, topic_matches};
 pub(crate) use words::did_you_mean;
 

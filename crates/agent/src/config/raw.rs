@@ -115,6 +115,8 @@ pub(super) struct RawSession {
     pub(super) will: Option<RawWill>,
     #[serde(default)]
     pub(super) subscribe: Vec<RawSubscribe>,
+    #[serde(default)]
+    pub(super) vars: Ordered<String>,
     pub(super) product_key: Option<String>,
     pub(super) device_name: Option<String>,
     pub(super) device_secret: Option<RawSecret>,
@@ -145,6 +147,9 @@ pub(super) struct RawRoute {
     #[serde(default)]
     pub(super) to: Vec<String>,
     pub(super) policy: Option<String>,
+    pub(super) publish_as: Option<String>,
+    pub(super) hold_down: Option<String>,
+    pub(super) fail_back: Option<String>,
 }
 
 /// `{ file: … }`, `{ env: … }` or `{ credential: … }`. A secret in plain text is read as none of

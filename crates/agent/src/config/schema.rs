@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::Policy;
 use super::build::{FSYNC, PDP_TYPES, QOS, ROAMING, WHEN_FULL};
 use super::shape::{self, Keys, Shape};
 use crate::aliyun::Method;
@@ -202,6 +203,7 @@ static SESSION: &[Fact] = &[
     ),
     may("will", Inner, "What the broker publishes when the session is lost."),
     may("subscribe", Inner, "What is subscribed."),
+    may("vars", Inner, "Variables for the `publish_as` of routes, by name."),
     may("product_key", Text, "Alibaba Cloud: the product's key."),
     may("device_name", Text, "Alibaba Cloud: the device's name."),
     may("device_secret", Inner, "Alibaba Cloud: the device's secret."),
@@ -245,8 +247,23 @@ static ROUTE: &[Fact] = &[
     must("to", Inner, "The sessions, as MODEM/SESSION, the preferred one first."),
     may(
         "policy",
-        Word(|| vec!["failover"]),
-        "How the sessions share the work: the first that can, the next where it cannot. Default: failover.",
+        Word(|| Policy::ALL.map(|(word, _)| word).to_vec()),
+        "How the sessions share the work: failover (the first that can), spread (by topic), all (a copy to each). Default: failover.",
+    ),
+    may(
+        "publish_as",
+        Text,
+        "The topic to publish on instead, with ${topic}, ${modem}, ${session}, ${gateway}, ${id} and the sessions' vars.",
+    ),
+    may(
+        "hold_down",
+        Time,
+        "A path that came back is preferred again after it held for so long. Default: 5s.",
+    ),
+    may(
+        "fail_back",
+        Boolean,
+        "Whether a preferred path that came back is used again. Default: true.",
     ),
 ];
 

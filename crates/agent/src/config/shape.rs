@@ -126,6 +126,7 @@ pub(super) static SESSION: Keys = Keys {
         ("reconnect_max", Scalar),
         ("will", Map(&WILL)),
         ("subscribe", List(&Map(&SUBSCRIBE))),
+        ("vars", Named(&Scalar)),
         ("product_key", Scalar),
         ("device_name", Scalar),
         ("device_secret", Secret),
@@ -146,8 +147,17 @@ pub(super) static WILL: Keys = Keys {
 pub(super) static SUBSCRIBE: Keys =
     Keys { of: "a subscription", keys: &[("filter", Scalar), ("qos", Scalar)] };
 
-pub(super) static ROUTE: Keys =
-    Keys { of: "a route", keys: &[("topic", Scalar), ("to", List(&Scalar)), ("policy", Scalar)] };
+pub(super) static ROUTE: Keys = Keys {
+    of: "a route",
+    keys: &[
+        ("topic", Scalar),
+        ("to", List(&Scalar)),
+        ("policy", Scalar),
+        ("publish_as", Scalar),
+        ("hold_down", Scalar),
+        ("fail_back", Scalar),
+    ],
+};
 
 pub(super) static SECRET: Keys = Keys {
     of: "a secret's place",

@@ -37,6 +37,7 @@ pub(super) struct Delivery {
 pub(super) async fn deliver(
     order: u64,
     lease: Lease,
+    topic: String,
     target: usize,
     uplink: Uplink,
     mut stalled: watch::Receiver<bool>,
@@ -44,7 +45,7 @@ pub(super) async fn deliver(
     let (progress, mut news) = mpsc::channel(PROGRESS);
     let mut state = uplink.state.clone();
     let given = async {
-        let job = Job { message: message(&lease), progress };
+        let job = Job { message: message(&lease, topic), progress };
         if uplink.jobs.send(job).await.is_err() {
             return Some(Progress::Done(Outcome::NotSent));
         }
@@ -88,9 +89,9 @@ pub(super) async fn await_end(
     Delivery { order, lease, target, news: News::Done(outcome) }
 }
 
-fn message(lease: &Lease) -> Message {
+fn message(lease: &Lease, topic: String) -> Message {
     Message {
-        topic: lease.topic.clone(),
+        topic,
         payload: lease.payload.clone(),
         // The queue was given one of the three.
         qos: Qos::from_number(lease.qos).unwrap_or(Qos::AtLeastOnce),

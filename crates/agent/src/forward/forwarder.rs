@@ -16,8 +16,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::delivery::{Delivery, News, await_end, deliver};
-use crate::config::SessionId;
-use crate::metrics::Metrics;
+use super::routing::{Choice, Path, Routing};
+use crate::config::{SessionId, check_name};
+use crate::metrics::{Metrics, SwitchCause};
 
 /// Messages of one lane handed to a session at a time: the one on its way and the next.
 const WINDOW: usize = 2;
@@ -43,6 +44,12 @@ const POISON: u32 = 5;
 pub(super) struct Target {
     id: SessionId,
     uplink: Uplink,
+    /// The session's variables for the topics of routes.
+    vars: BTreeMap<String, String>,
+    /// Whether it was connected when it was looked at last; `None` before it ever was.
+    was_connected: Option<bool>,
+    /// Since when it is connected again after it was down.
+    back_since: Option<Instant>,
     /// A result stays out there and its message went elsewhere: it gets nothing more until that
     /// result is in.
     stalled: watch::Sender<bool>,
@@ -52,7 +59,32 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn new(id: SessionId, uplink: Uplink) -> Self {
-        Self { id, uplink, stalled: watch::Sender::new(false), acknowledged: 0 }
+        Self {
+            id,
+            uplink,
+            vars: BTreeMap::new(),
+            was_connected: None,
+            back_since: None,
+            stalled: watch::Sender::new(false),
+            acknowledged: 0,
+        }
+    }
+
+    pub(super) fn with_vars(mut self, vars: BTreeMap<String, String>) -> Self {
+        self.vars = vars;
+        self
+    }
+
+    /// Takes a look, for the choice among paths. That a session comes up for the first time is no return.
+    fn look(&mut self, now: Instant) -> Path {
+        let connected = self.is_connected();
+        if connected && self.was_connected == Some(false) {
+            self.back_since = Some(now);
+        }
+        if connected || self.was_connected.is_some() {
+            self.was_connected = Some(connected);
+        }
+        Path { free: self.is_free(), back_since: self.back_since }
     }
 
     fn is_connected(&self) -> bool {
@@ -83,6 +115,10 @@ pub struct Forwarder {
     queue: Queue,
     lane: String,
     targets: Vec<Target>,
+    routing: Routing,
+    /// The path that messages take now, and when to choose again.
+    active: Option<usize>,
+    choose_at: Option<Instant>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
     /// Leased and not given out, by the order of their lease.
@@ -124,13 +160,21 @@ impl Forwarder {
         queue: Queue,
         lane: String,
         targets: Vec<Target>,
+        routing: Routing,
         metrics: Arc<Metrics>,
         stop: CancellationToken,
     ) -> Self {
+        if let Some(route) = &routing.label {
+            let paths: Vec<&SessionId> = targets.iter().map(|target| &target.id).collect();
+            metrics.route(route, &paths);
+        }
         Self {
             queue,
             lane,
             targets,
+            routing,
+            active: None,
+            choose_at: None,
             metrics,
             stop,
             ready: BTreeMap::new(),
@@ -189,7 +233,7 @@ impl Forwarder {
             })
         });
         let hungry = self.ready.is_empty() && self.window < WINDOW;
-        let retry_at = self.retry_at;
+        let (retry_at, choose_at) = (self.retry_at, self.choose_at);
         // All arms are cancel safe, and none awaits in its body.
         tokio::select! {
             biased;
@@ -198,6 +242,7 @@ impl Forwarder {
             Some((id, done)) = self.acks.next() => Wake::Acked(id, done),
             _ = select_all(states) => Wake::Look,
             () = until(retry_at) => Wake::Look,
+            () = until(choose_at) => Wake::Look,
             changed = leasable.changed(), if hungry && retry_at.is_none() => match changed {
                 Ok(()) => Wake::Look,
                 Err(_) => Wake::Stop, // the queue was closed
@@ -214,9 +259,7 @@ impl Forwarder {
             }
         }
         self.move_stuck();
-        let Some(target) = self.targets.iter().position(Target::is_free) else {
-            return self.give_back();
-        };
+        let Some(target) = self.choose() else { return self.give_back() };
         if self.ready.len() < self.ahead / 2 {
             self.lease().await;
         }
@@ -226,12 +269,51 @@ impl Forwarder {
         }
         while self.window < WINDOW {
             let Some((order, lease)) = self.ready.pop_first() else { return };
-            let Some(Target { uplink, stalled, .. }) = self.targets.get(target) else { return };
+            let Some(Target { id, uplink, stalled, vars, .. }) = self.targets.get(target) else {
+                return;
+            };
+            let topic = self.routing.topic_of(&lease, id, vars);
+            if let Err(fault) = check_name(&topic) {
+                self.set_aside(&lease, "refused", &format!("its topic by the route {fault}"));
+                continue;
+            }
             self.window += 1;
             self.under_way.insert(order, lease.appended_at);
-            let delivery = deliver(order, lease, target, uplink.clone(), stalled.subscribe());
+            let (uplink, stalled) = (uplink.clone(), stalled.subscribe());
+            let delivery = deliver(order, lease, topic, target, uplink, stalled);
             self.in_flight.push(Box::pin(delivery));
         }
+    }
+
+    /// The path to take now; tells the metrics where it is another.
+    fn choose(&mut self) -> Option<usize> {
+        let now = Instant::now();
+        let paths: Vec<Path> = self.targets.iter_mut().map(|target| target.look(now)).collect();
+        let Choice { path, again } = self.routing.choose(&paths, self.active, now);
+        self.choose_at = again;
+        let chosen = path?;
+        if self.active != Some(chosen) {
+            self.tell_switch(chosen);
+            self.active = Some(chosen);
+        }
+        Some(chosen)
+    }
+
+    fn tell_switch(&self, chosen: usize) {
+        let (Some(route), Some(to)) = (&self.routing.label, self.targets.get(chosen)) else {
+            return;
+        };
+        let from = self.active.and_then(|at| self.targets.get(at));
+        let cause = from.map(|from| match (from.is_connected(), *from.stalled.borrow()) {
+            (false, _) => SwitchCause::Down,
+            (true, true) => SwitchCause::Stalled,
+            (true, false) => SwitchCause::FailBack,
+        });
+        if let (Some(from), Some(cause)) = (from, cause) {
+            let cause = cause.as_str();
+            tracing::info!(route, from = %from.id, to = %to.id, cause, "another path");
+        }
+        self.metrics.route_switched(route, from.map(|from| &from.id), &to.id, cause);
     }
 
     async fn lease(&mut self) {

@@ -6,12 +6,13 @@
 
 mod delivery;
 mod forwarder;
+pub mod lanes;
+mod routing;
 
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 use queue::{Queue, StoreError};
-use sha1::{Digest, Sha1};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Fleet, Route, SessionId};
@@ -21,17 +22,7 @@ use crate::view::View;
 pub use forwarder::Forwarder;
 
 use forwarder::Target;
-
-/// The lane of a route. Filters that are too long for a lane's name stand there as a digest.
-pub fn route_lane(route: &Route) -> String {
-    let lane = format!("route {}", route.topic);
-    if lane.len() <= queue::MAX_NAME {
-        return lane;
-    }
-    let digest: String =
-        Sha1::digest(route.topic.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
-    format!("route sha1:{digest}")
-}
+pub use routing::Routing;
 
 /// The lane of messages that wait for one session only.
 pub fn session_lane(session: &SessionId) -> String {
@@ -47,7 +38,8 @@ pub async fn adopt_orphans(queue: &Queue, fleet: &Fleet) -> Result<(), StoreErro
     let known: Vec<String> = fleet
         .routes()
         .iter()
-        .map(route_lane)
+        .flat_map(lanes::of_route)
+        .map(|lane| lane.name)
         .chain(fleet.sessions().map(|s| session_lane(&s.id)))
         .collect();
     let lanes: Vec<String> = queue.stat().lanes.keys().map(ToString::to_string).collect();
@@ -79,7 +71,11 @@ async fn reroute(queue: &Queue, fleet: &Fleet, lane: &str) -> Result<u64, StoreE
         // Asked for together, the moves of a batch share one commit.
         let moves = leases.into_iter().map(|lease| async move {
             let Some(route) = fleet.route(&lease.topic) else { return Some(lease.id) };
-            match queue.transfer(lease.id, &route_lane(route)).await {
+            // Where every session gets a copy, one that was handed in before goes to the first only.
+            let Some(lane) = lanes::of_topic(route, &lease.topic).into_iter().next() else {
+                return Some(lease.id);
+            };
+            match queue.transfer(lease.id, &lane.name).await {
                 Ok(_) => None,
                 Err(error) => {
                     tracing::error!(id = %lease.id, "could not move a message to its new route: {error}");
@@ -103,21 +99,30 @@ pub fn forwarders(
     metrics: &Arc<Metrics>,
     stop: &CancellationToken,
 ) -> Vec<Forwarder> {
-    let forwarder = |lane: String, to: &[SessionId]| {
+    let forwarder = |lane: String, to: &[SessionId], routing: Routing| {
         let targets: Vec<Target> = to
             .iter()
-            .filter_map(|id| Some(Target::new(id.clone(), view.session(id)?.uplink.clone())))
+            .filter_map(|id| {
+                let vars = fleet.sessions().find(|s| s.id == *id)?.vars.clone();
+                Some(Target::new(id.clone(), view.session(id)?.uplink.clone()).with_vars(vars))
+            })
             .collect();
         // A fleet may watch modems and carry nothing.
         let some = !targets.is_empty();
         some.then(|| {
-            Forwarder::new(view.queue.clone(), lane, targets, Arc::clone(metrics), stop.clone())
+            let (queue, metrics) = (view.queue.clone(), Arc::clone(metrics));
+            Forwarder::new(queue, lane, targets, routing, metrics, stop.clone())
         })
     };
-    let routes = fleet.routes().iter().filter_map(|route| forwarder(route_lane(route), &route.to));
-    let pinned = fleet
-        .sessions()
-        .filter_map(|s| forwarder(session_lane(&s.id), std::slice::from_ref(&s.id)));
+    let of_route = |route: &Route| -> Vec<(lanes::Lane, Routing)> {
+        let routing = Routing::of(route, fleet.gateway.as_str());
+        lanes::of_route(route).into_iter().map(|lane| (lane, routing.clone())).collect()
+    };
+    let routes = fleet.routes().iter().flat_map(of_route);
+    let routes = routes.filter_map(|(lane, routing)| forwarder(lane.name, &lane.to, routing));
+    let pinned = fleet.sessions().filter_map(|s| {
+        forwarder(session_lane(&s.id), std::slice::from_ref(&s.id), Routing::default())
+    });
     routes.chain(pinned).collect()
 }
 

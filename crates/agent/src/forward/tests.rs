@@ -61,6 +61,7 @@ fn rig(sessions: usize) -> (Rig, Vec<Fake>) {
         queue.clone(),
         "lane".to_owned(),
         targets,
+        super::Routing::default(),
         Arc::clone(&metrics),
         stop.clone(),
     );

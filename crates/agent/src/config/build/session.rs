@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::super::fleet::{Access, Modem, Name, Session, SessionId, Subscription, Will};
-use super::super::raw::{RawBroker, RawSession, RawSubscribe, RawWill};
+use super::super::raw::{Ordered, RawBroker, RawSession, RawSubscribe, RawWill};
+use super::super::template::OF_EVERY_MESSAGE;
 use super::super::words::{self, Fault};
 use super::{Build, Place, QOS};
 use crate::aliyun::{self, Device, Endpoint, Method, SecureMode};
@@ -154,6 +155,7 @@ impl Build<'_> {
             (_, None) => return None,
         };
         let will = will.map_or(Some(None), |will| will.map(Some))?;
+        let vars = self.vars(&raw.vars, &access, &place.at("vars"));
         Some(Session {
             id,
             broker,
@@ -163,7 +165,38 @@ impl Build<'_> {
             reconnect_max,
             will,
             subscribe,
+            vars,
         })
+    }
+
+    /// The variables of a session: its own, and what every device of Alibaba Cloud has.
+    fn vars(
+        &mut self,
+        raw: &Ordered<String>,
+        access: &Access,
+        places: &Place<'_>,
+    ) -> BTreeMap<String, String> {
+        let mut vars = BTreeMap::new();
+        if let Access::Aliyun { device, .. } = access {
+            vars.insert("product_key".to_owned(), device.product_key().to_owned());
+            vars.insert("device_name".to_owned(), device.device_name().to_owned());
+        }
+        for (index, (name, value)) in raw.0.iter().enumerate() {
+            let place = places.named(index, name);
+            let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+            if name.is_empty() || name.len() > Name::MAX_BYTES || !name.bytes().all(good) {
+                let message = format!("`{}` is no name of a variable", words::shorten(name));
+                self.error_at_name(&place, message, Some("use a-z, 0-9 and _"));
+            } else if OF_EVERY_MESSAGE.contains(&name.as_str()) || vars.contains_key(name) {
+                let message = format!("`{name}` is a variable that every message has already");
+                self.error_at_name(&place, message, None);
+            } else if let Err(fault) = words::topic_name(value) {
+                self.fault(&place, fault);
+            } else {
+                vars.insert(name.clone(), value.clone());
+            }
+        }
+        vars
     }
 
     /// The session's broker and its name.

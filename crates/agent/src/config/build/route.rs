@@ -1,0 +1,169 @@
+//! Routes: which sessions a topic takes, how they share it, and what it is published as.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use super::super::fleet::{Modem, Name, Policy, Route, SessionId};
+use super::super::raw::{RawFleet, RawRoute};
+use super::super::template::{OF_EVERY_MESSAGE, Template};
+use super::super::words::{self, Fault};
+use super::{Build, Place};
+
+/// Long enough for a session that flaps to show it.
+const DEFAULT_HOLD_DOWN: Duration = Duration::from_secs(5);
+const MAX_HOLD_DOWN: Duration = Duration::from_secs(3_600);
+
+impl Build<'_> {
+    pub(super) fn routes(
+        &mut self,
+        raw: &RawFleet,
+        modems: &[Modem],
+        place: &Place<'_>,
+    ) -> Vec<Route> {
+        let Some(routes) = &raw.routes else {
+            let all = modems.iter().flat_map(|modem| &modem.sessions);
+            let to = all.map(|session| session.id.clone()).collect();
+            return vec![Route {
+                topic: "#".to_owned(),
+                to,
+                policy: Policy::Failover,
+                publish_as: None,
+                hold_down: DEFAULT_HOLD_DOWN,
+                fail_back: true,
+            }];
+        };
+        let known = known_sessions(raw);
+        let mut seen: HashMap<&str, usize> = HashMap::new();
+        let mut built = Vec::new();
+        for (index, raw) in routes.iter().enumerate() {
+            let place = place.item(index);
+            built.extend(self.route(raw, &place, &known, modems));
+            let Some(topic) = raw.topic.as_deref() else { continue };
+            // `#` does not reach the topics that begin with `$`.
+            let all = seen.get("#").filter(|_| !topic.starts_with('$'));
+            if let Some(first) = seen.get(topic).or(all) {
+                let message = format!("this route is never taken: routes[{first}] takes it all");
+                self.warn(&place.at("topic"), message, None);
+            }
+            seen.entry(topic).or_insert(index);
+        }
+        built
+    }
+
+    fn route(
+        &mut self,
+        raw: &RawRoute,
+        place: &Place<'_>,
+        known: &Known,
+        modems: &[Modem],
+    ) -> Option<Route> {
+        let topic = self.required(place, "topic", raw.topic.as_ref(), words::topic_filter);
+        let policy = self
+            .optional(place, "policy", raw.policy.as_ref(), |text| {
+                words::one_of(text, &Policy::ALL)
+            })
+            .unwrap_or_default();
+        let to = self.route_targets(raw, place, known);
+        let publish_as = self
+            .optional(place, "publish_as", raw.publish_as.as_ref(), |text| {
+                Template::parse(text).map_err(Fault::new)
+            })
+            .inspect(|template| self.variables(template, &to, modems, place));
+        let hold_down = self
+            .optional(place, "hold_down", raw.hold_down.as_ref(), |text| {
+                words::duration(text, Duration::ZERO, MAX_HOLD_DOWN)
+            })
+            .unwrap_or(DEFAULT_HOLD_DOWN);
+        let fail_back = self
+            .optional(place, "fail_back", raw.fail_back.as_ref(), words::boolean)
+            .unwrap_or(true);
+        for key in ["hold_down", "fail_back"] {
+            if policy == Policy::All && place.at(key).exists() {
+                let message = format!("`{key}` means nothing where every session gets a copy");
+                self.error_at_name(&place.at(key), message, None);
+            }
+        }
+        Some(Route { topic: topic?, to, policy, publish_as, hold_down, fail_back })
+    }
+
+    /// Each variable must have a value on each path.
+    fn variables(
+        &mut self,
+        template: &Template,
+        to: &[SessionId],
+        modems: &[Modem],
+        place: &Place<'_>,
+    ) {
+        let sessions = modems.iter().flat_map(|modem| &modem.sessions);
+        for session in sessions.filter(|session| to.contains(&session.id)) {
+            for name in template.variables() {
+                if OF_EVERY_MESSAGE.contains(&name) || session.vars.contains_key(name) {
+                    continue;
+                }
+                let message =
+                    format!("`publish_as` has ${{{name}}}, which {} does not have", session.id);
+                let of_session = session.vars.keys().map(String::as_str);
+                let all: Vec<&str> = OF_EVERY_MESSAGE.into_iter().chain(of_session).collect();
+                let help =
+                    format!("it has {}; `vars` of a session adds more", words::listed(&all, "and"));
+                return self.error(&place.at("publish_as"), message, Some(help));
+            }
+        }
+    }
+
+    fn route_targets(
+        &mut self,
+        raw: &RawRoute,
+        place: &Place<'_>,
+        known: &Known,
+    ) -> Vec<SessionId> {
+        let list = place.at("to");
+        if raw.to.is_empty() {
+            let message = "a route needs `to` with at least one session".to_owned();
+            self.error_at_name(&list, message, Some("write `to: [modem/session]`"));
+        }
+        let (mut to, mut seen) = (Vec::new(), HashSet::new());
+        for (index, text) in raw.to.iter().enumerate() {
+            let place = list.item(index);
+            match known.get(text) {
+                Some(id) if !seen.insert(id) => {
+                    self.error(&place, format!("`{text}` stands twice in this route"), None);
+                }
+                Some(id) => to.push(id.clone()),
+                None => self.unknown_session(&place, text, known),
+            }
+        }
+        to
+    }
+
+    fn unknown_session(&mut self, place: &Place<'_>, text: &str, known: &Known) {
+        let message = format!("there is no session `{}`", words::shorten(text));
+        if self.report.is_full() {
+            return self.error(place, message, None);
+        }
+        let ids: Vec<&str> = known.keys().map(String::as_str).collect();
+        let of_modem = ids.iter().copied().find(|id| id.split('/').next() == Some(text));
+        let help = match of_modem {
+            Some(id) => Some(format!("name one of its sessions: `{id}`")),
+            None => words::did_you_mean(text, &ids),
+        };
+        self.error(place, message, help);
+    }
+}
+
+/// Every session that the file names, by its text `modem/session`.
+type Known = BTreeMap<String, SessionId>;
+
+/// From the text and not from what was built: a session with a fault is there all the same.
+fn known_sessions(raw: &RawFleet) -> Known {
+    let mut known = Known::new();
+    for (modem, raw) in &raw.modems.0 {
+        for (session, _) in &raw.sessions.0 {
+            if let (Some(modem), Some(session)) = (Name::new(modem), Name::new(session)) {
+                let id = SessionId { modem, session };
+                known.insert(id.to_string(), id);
+            }
+        }
+    }
+    known
+}

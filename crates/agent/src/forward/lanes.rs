@@ -1,0 +1,145 @@
+//! The lanes of a route: where its messages wait, and which sessions take them from there.
+//!
+//! A lane keeps order and fails over along its list. `spread` is as many lanes as sessions, each
+//! beginning with another session: a topic always waits in the same one, so its order holds, and what a
+//! session that goes leaves behind is taken by the next of the list. `all` is a lane for each session.
+
+use queue::MAX_NAME;
+use sha1::{Digest, Sha1};
+
+use crate::config::{Policy, Route, SessionId};
+
+/// A lane of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lane {
+    /// Its name in the queue.
+    pub name: String,
+    /// The sessions that take from it, the preferred one first.
+    pub to: Vec<SessionId>,
+}
+
+/// All lanes of a route.
+pub fn of_route(route: &Route) -> Vec<Lane> {
+    let named = |suffix: &str, to| Lane { name: name(route, suffix), to };
+    match route.policy {
+        Policy::Failover => vec![named("", route.to.clone())],
+        Policy::Spread => (0..route.to.len())
+            .map(|first| {
+                let mut to = route.to.clone();
+                to.rotate_left(first);
+                named(&format!(" spread {first}"), to)
+            })
+            .collect(),
+        Policy::All => {
+            let copy = |id: &SessionId| named(&format!(" copy {id}"), vec![id.clone()]);
+            route.to.iter().map(copy).collect()
+        }
+    }
+}
+
+/// The lanes that a message of `topic` is put into: one, or for `all` one for each copy.
+pub fn of_topic(route: &Route, topic: &str) -> Vec<Lane> {
+    let mut lanes = of_route(route);
+    if route.policy == Policy::Spread && !lanes.is_empty() {
+        let at = share(topic, lanes.len());
+        lanes = lanes.into_iter().skip(at).take(1).collect();
+    }
+    lanes
+}
+
+/// Which of `lanes` a topic belongs to: the same today and after a restart.
+fn share(topic: &str, lanes: usize) -> usize {
+    let digest = Sha1::digest(topic.as_bytes());
+    let first = digest.iter().take(8).fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
+    let lanes = u64::try_from(lanes).unwrap_or(1).max(1);
+    usize::try_from(first % lanes).unwrap_or_default()
+}
+
+/// The name of a lane. Filters that are too long for it stand there as a digest.
+fn name(route: &Route, suffix: &str) -> String {
+    let lane = format!("route {}{suffix}", route.topic);
+    if lane.len() <= MAX_NAME {
+        return lane;
+    }
+    format!("route {}{suffix}", label(&route.topic, 0))
+}
+
+/// A filter as a label: as it is where it is short, else its digest.
+pub fn label(filter: &str, most: usize) -> String {
+    if filter.len() <= most {
+        return filter.to_owned();
+    }
+    let digest: String =
+        Sha1::digest(filter.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
+    format!("sha1:{digest}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Name;
+
+    fn route(policy: Policy, sessions: usize) -> Route {
+        let name = |text: &str| Name::new(text).expect("a name");
+        let id = |at| SessionId { modem: name(&format!("m{at}")), session: name("s") };
+        Route {
+            topic: "a/#".to_owned(),
+            to: (0..sessions).map(id).collect(),
+            policy,
+            publish_as: None,
+            hold_down: Duration::ZERO,
+            fail_back: true,
+        }
+    }
+
+    fn shown(lanes: &[Lane]) -> Vec<String> {
+        let list =
+            |lane: &Lane| lane.to.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        lanes.iter().map(|lane| format!("{}: {}", lane.name, list(lane))).collect()
+    }
+
+    #[test]
+    fn each_policy_has_its_lanes() {
+        assert_eq!(shown(&of_route(&route(Policy::Failover, 2))), ["route a/#: m0/s m1/s"]);
+        assert_eq!(
+            shown(&of_route(&route(Policy::Spread, 3))),
+            [
+                "route a/# spread 0: m0/s m1/s m2/s",
+                "route a/# spread 1: m1/s m2/s m0/s",
+                "route a/# spread 2: m2/s m0/s m1/s"
+            ]
+        );
+        assert_eq!(
+            shown(&of_topic(&route(Policy::All, 2), "a/b")),
+            ["route a/# copy m0/s: m0/s", "route a/# copy m1/s: m1/s"]
+        );
+    }
+
+    #[test]
+    fn a_topic_keeps_its_lane_and_the_lanes_get_like_shares() {
+        let route = route(Policy::Spread, 4);
+        let mut shares: BTreeMap<String, u32> = BTreeMap::new();
+        for number in 0..4_000 {
+            let topic = format!("a/{number}");
+            let lanes = of_topic(&route, &topic);
+            assert_eq!(lanes, of_topic(&route, &topic));
+            let [lane] = lanes.as_slice() else { panic!("one lane for a topic") };
+            *shares.entry(lane.name.clone()).or_default() += 1;
+        }
+        assert_eq!(shares.len(), 4);
+        assert!(shares.values().all(|share| (850..1_150).contains(share)), "{shares:?}");
+    }
+
+    #[test]
+    fn long_filters_make_names_that_fit() {
+        let long = Route { topic: "x/".repeat(400), ..route(Policy::All, 2) };
+        let names: Vec<String> = of_route(&long).into_iter().map(|lane| lane.name).collect();
+        assert!(
+            names.iter().all(|name| name.len() <= MAX_NAME) && names[0] != names[1],
+            "{names:?}"
+        );
+    }
+}

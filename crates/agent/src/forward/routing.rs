@@ -1,0 +1,153 @@
+//! What a route says of its paths: which is taken now, and what a message is published as.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use queue::Lease;
+use tokio::time::Instant;
+
+use super::lanes::label;
+use crate::config::{Policy, Route, SessionId, Template};
+
+/// The longest filter that stands in a metric as it is.
+const LABEL: usize = 64;
+
+/// How a lane chooses among its sessions.
+#[derive(Clone, Debug, Default)]
+pub struct Routing {
+    /// The route in the words of the metrics; only where one of its sessions is active at a time.
+    pub(super) label: Option<String>,
+    publish_as: Option<Template>,
+    gateway: String,
+    hold_down: Duration,
+    stay: bool,
+}
+
+impl Routing {
+    /// What the fleet file says of a route on this gateway.
+    pub fn of(route: &Route, gateway: &str) -> Self {
+        Self {
+            label: (route.policy == Policy::Failover).then(|| label(&route.topic, LABEL)),
+            publish_as: route.publish_as.clone(),
+            gateway: gateway.to_owned(),
+            hold_down: route.hold_down,
+            stay: !route.fail_back,
+        }
+    }
+
+    /// The topic a message is published on by this session.
+    pub fn topic(
+        &self,
+        topic: &str,
+        id: &str,
+        session: &SessionId,
+        vars: &BTreeMap<String, String>,
+    ) -> String {
+        let Some(template) = &self.publish_as else { return topic.to_owned() };
+        template.fill(|name| match name {
+            "topic" => Some(topic),
+            "id" => Some(id),
+            "gateway" => Some(&self.gateway),
+            "modem" => Some(session.modem.as_str()),
+            "session" => Some(session.session.as_str()),
+            name => vars.get(name).map(String::as_str),
+        })
+    }
+
+    /// The topic of a leased message.
+    pub(super) fn topic_of(
+        &self,
+        lease: &Lease,
+        session: &SessionId,
+        vars: &BTreeMap<String, String>,
+    ) -> String {
+        if self.publish_as.is_none() {
+            return lease.topic.clone();
+        }
+        self.topic(&lease.topic, &lease.id.to_string(), session, vars)
+    }
+}
+
+/// A path as the choice sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Path {
+    /// It can take a message now.
+    pub(super) free: bool,
+    /// It came back at this time, after it was down; `None` for one that never was.
+    pub(super) back_since: Option<Instant>,
+}
+
+/// The path to take, and when to choose again because a better one will have held long enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Choice {
+    pub(super) path: Option<usize>,
+    pub(super) again: Option<Instant>,
+}
+
+impl Routing {
+    /// Chooses among the paths of a lane, the preferred one first. The active one is kept while it can
+    /// take messages, until a better one that came back has held for the hold-down time.
+    pub(super) fn choose(&self, paths: &[Path], active: Option<usize>, now: Instant) -> Choice {
+        let free = |at: usize| paths.get(at).is_some_and(|path| path.free);
+        let first = paths.iter().position(|path| path.free);
+        let Some(active) = active.filter(|at| free(*at)) else {
+            return Choice { path: first, again: None };
+        };
+        if self.stay {
+            return Choice { path: Some(active), again: None };
+        }
+        let mut again: Option<Instant> = None;
+        for (at, path) in paths.iter().enumerate().take(active).filter(|(_, path)| path.free) {
+            let held = path.back_since.map(|since| since + self.hold_down);
+            match held {
+                Some(until) if until > now => again = Some(again.map_or(until, |a| a.min(until))),
+                _ => return Choice { path: Some(at), again: None },
+            }
+        }
+        Choice { path: Some(active), again }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn routing(hold_down: u64, stay: bool) -> Routing {
+        Routing { hold_down: Duration::from_secs(hold_down), stay, ..Routing::default() }
+    }
+
+    #[test]
+    fn the_path_is_chosen_by_the_table() {
+        let now = Instant::now() + Duration::from_secs(100);
+        // `u` up since ever, `d` down, a digit: came back so many seconds ago.
+        let path = |word: char| match word {
+            'u' => Path { free: true, back_since: None },
+            'd' => Path { free: false, back_since: None },
+            digit => {
+                let ago = u64::from(digit.to_digit(10).unwrap_or_default());
+                Path { free: true, back_since: Some(now - Duration::from_secs(ago)) }
+            }
+        };
+        for (paths, active, stay, want, again) in [
+            ("uu", None, false, Some(0), None),
+            ("du", None, false, Some(1), None),
+            ("dd", None, false, None, None),
+            ("dd", Some(0), false, None, None),
+            ("uu", Some(1), false, Some(0), None),
+            ("1u", Some(1), false, Some(1), Some(4)),
+            ("5u", Some(1), false, Some(0), None),
+            ("1d", Some(1), false, Some(0), None),
+            ("9u", Some(1), true, Some(1), None),
+            ("9d", Some(1), true, Some(0), None),
+            ("d1u", Some(2), false, Some(2), Some(4)),
+            ("17u", Some(2), false, Some(1), None),
+            ("13u", Some(2), false, Some(2), Some(2)),
+            ("u", Some(7), false, Some(0), None),
+        ] {
+            let all: Vec<Path> = paths.chars().map(path).collect();
+            let choice = routing(5, stay).choose(&all, active, now);
+            let again = again.map(|seconds| now + Duration::from_secs(seconds));
+            assert_eq!(choice, Choice { path: want, again }, "{paths} {active:?} stay {stay}");
+        }
+    }
+}
