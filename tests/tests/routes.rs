@@ -88,11 +88,13 @@ fn a_path_that_came_back_is_preferred_once_it_held() {
     agent.publish("topic=t", b"0");
     until("the first path", || active("m0").then_some(()));
     agent.drained();
+    // At the start the second may have been up first.
+    let at_start = switches("fail_back");
     lab.sims[0].unplug();
     until("the loss", || (!agent.is_connected("m0", "s")).then_some(()));
     agent.publish("topic=t", b"1");
     until("the second path", || active("m1").then_some(()));
-    assert_eq!((switches("down"), switches("fail_back")), (1.0, 0.0));
+    assert_eq!((switches("down"), switches("fail_back") - at_start), (1.0, 0.0));
     lab.sims[0] = lab.plug_in(0, &[]);
     agent.connected("m0", "s");
     agent.publish("topic=t", b"2");
@@ -103,7 +105,7 @@ fn a_path_that_came_back_is_preferred_once_it_held() {
     lab.subscriber.wait(4);
     agent.drained();
     assert_eq!((ok(&agent, "m0"), ok(&agent, "m1")), (2.0, 2.0));
-    assert_eq!((switches("down"), switches("fail_back")), (1.0, 1.0));
+    assert_eq!((switches("down"), switches("fail_back") - at_start), (1.0, 1.0));
 }
 
 #[test]

@@ -16,8 +16,8 @@ use prometheus::{
     Registry,
 };
 
-use crate::downlink;
 use crate::config::SessionId;
+use crate::downlink;
 use crate::hand_in::Way;
 
 /// The prefix of all names.
