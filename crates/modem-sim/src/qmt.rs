@@ -1,6 +1,6 @@
 //! The MQTT stack of Quectel's modems: `AT+QMT…` for six clients, each with a connection of its own.
 //!
-//! From public logs first, the application notes second: operations are accepted by `OK` and end with
+//! From public logs and third-party drivers, not from Quectel's manual: operations are accepted by `OK` and end with
 //! their line; settings outlive a connection; what is not open is refused with `ERROR`.
 
 mod commands;

@@ -1,4 +1,4 @@
-//! The `AT+QMT…` dialect (EC2x/EG9x/EM05 MQTT application note; public logs).
+//! The `AT+QMT…` dialect, from public logs and third-party drivers; Quectel's own note was not read.
 //!
 //! For OPEN, CONN, SUB, UNS, PUBEX, DISC and CLOSE `OK` is acceptance only: the operation ends with its
 //! `+QMTx:` line. Packets are numbered, so that a late result is no other packet's. There is no service
@@ -31,7 +31,7 @@ const PACKET_TIMEOUT: (u8, u8) = (30, 1);
 /// The modem tells the end of a packet within its time-outs (2 × 30 s), and a little more.
 const PACKET: Duration = Duration::from_secs(65);
 
-/// The result of OPEN takes a name look-up and a TCP connection: 75 s (application note).
+/// The result of OPEN takes a name look-up and a TCP connection: 75 s (not verified).
 const OPEN: Duration = Duration::from_secs(80);
 
 /// Acceptance of an operation.
