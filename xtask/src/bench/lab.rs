@@ -25,6 +25,74 @@ impl Process {
     }
 }
 
+impl Process {
+    /// Kills it at once, as `kill -9` does.
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        self.0.kill()?;
+        self.0.wait()?;
+        Ok(())
+    }
+
+    /// A figure of its memory (`VmRSS`, `VmHWM`) in MiB, by proc(5).
+    pub(crate) fn resident(&self, what: &str) -> anyhow::Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
+        let figure = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+        Ok(figure.with_context(|| format!("the system tells no {what}"))? / 1024.0)
+    }
+}
+
+/// Runs the queue's own measurement; answers the two numbers that it prints, as soon as it does.
+pub(crate) fn queue_bench(words: &[&str]) -> anyhow::Result<((u64, u64), Process)> {
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| crate::step::root().join("target"), PathBuf::from);
+    let program = target.join("release/examples/bench");
+    let mut process = Process::start(Command::new(program).args(words).stdout(Stdio::piped()))?;
+    let out = process.0.stdout.take().context("the measurement has no output")?;
+    let line = BufReader::new(out).lines().next().context("the measurement said nothing")??;
+    let mut numbers = line.split(' ').filter_map(|number| number.parse().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(one), Some(other)) => Ok(((one, other), process)),
+        _ => anyhow::bail!("the measurement said {line:?}"),
+    }
+}
+
+/// A connection to the agent that is kept from one request to the next.
+pub(crate) struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    pub(crate) fn open(http: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(http)?;
+        stream.set_nodelay(true)?;
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    /// The status of the answer to a POST.
+    pub(crate) fn post(&mut self, path: &str, body: &[u8]) -> anyhow::Result<u16> {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        self.0.get_mut().write_all(&[head.as_bytes(), body].concat())?;
+        let (mut status, mut length) = (None, 0);
+        loop {
+            let mut line = String::new();
+            ensure!(self.0.read_line(&mut line)? > 0, "the agent closed the connection");
+            let line = line.trim_end().to_ascii_lowercase();
+            if line.is_empty() {
+                break;
+            }
+            if status.is_none() {
+                status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
+            } else if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse()?;
+            }
+        }
+        self.0.read_exact(&mut vec![0; length])?;
+        status.context("no HTTP status")
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         // It may have ended by itself.
@@ -43,12 +111,17 @@ pub(crate) struct Lab {
 impl Lab {
     /// Starts a broker on a free port.
     pub(crate) fn new() -> anyhow::Result<Self> {
+        Self::with_broker("")
+    }
+
+    /// [`new`](Self::new) with more lines for the broker's file.
+    pub(crate) fn with_broker(more: &str) -> anyhow::Result<Self> {
         let dir = std::env::temp_dir().join(format!("modemfleet-bench-{}", std::process::id()));
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let broker = free_port()?;
         let config = dir.join("mosquitto.conf");
         let text = format!(
-            "listener {} {}\nallow_anonymous true\nmax_queued_messages 0\n",
+            "listener {} {}\nallow_anonymous true\nmax_queued_messages 0\n{more}",
             broker.port(),
             broker.ip()
         );
@@ -56,11 +129,25 @@ impl Lab {
         let path = std::env::var("PATH").unwrap_or_default();
         let mut command = Command::new("mosquitto");
         // Debian puts it where only root looks.
-        command.env("PATH", format!("{path}:/usr/sbin")).arg("-c").arg(config);
+        command.env("PATH", format!("{path}:/usr/sbin")).arg("-c").arg(config).current_dir(&dir);
         let log = File::create(dir.join("mosquitto.log"))?;
         let mosquitto = Process::start(command.stdout(log.try_clone()?).stderr(log))?;
         wait_until("the broker listens", START, || TcpStream::connect(broker).is_ok())?;
         Ok(Self { dir, broker, _mosquitto: mosquitto })
+    }
+
+    /// The broker's address.
+    pub(crate) fn broker(&self) -> SocketAddr {
+        self.broker
+    }
+
+    /// Leaves a subscription behind, so that the broker has to keep what is published.
+    pub(crate) fn offline_subscriber(&self, filter: &str) -> anyhow::Result<()> {
+        let mut command = Command::new("mosquitto_sub");
+        command.args(["-h", &self.broker.ip().to_string(), "-p", &self.broker.port().to_string()]);
+        command.args(["-q", "1", "-t", filter, "-i", "bench-offline", "-c", "-E"]);
+        ensure!(command.status()?.success(), "mosquitto_sub failed");
+        Ok(())
     }
 
     /// A path in the laboratory's folder.
@@ -97,7 +184,18 @@ impl Lab {
         filter: &str,
         session: &str,
     ) -> anyhow::Result<Agent> {
-        let http = free_port()?;
+        self.agent_on(free_port()?, modems, poll, filter, session)
+    }
+
+    /// [`agent_with`](Self::agent_with) at an address of the caller's choice.
+    pub(crate) fn agent_on(
+        &self,
+        http: SocketAddr,
+        modems: usize,
+        poll: &str,
+        filter: &str,
+        session: &str,
+    ) -> anyhow::Result<Agent> {
         let mut fleet = format!(
             "gateway: bench\nhttp: {{ listen: \"{http}\" }}\nqueue: {{ path: {}, max_bytes: 1GiB }}\n\
              brokers:\n  lab: {{ url: \"mqtt://{}\" }}\nmodems:\n",
@@ -213,6 +311,16 @@ impl Agent {
         Ok(fs::read_to_string(&self.log)?)
     }
 
+    /// Where it serves HTTP.
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Its process.
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.process.0.id()
@@ -220,11 +328,6 @@ impl Agent {
 
     fn request(&self, method: &str, path: &str, body: &[u8]) -> anyhow::Result<(u16, String)> {
         request(self.http, method, path, body)
-    }
-
-    /// Where its HTTP server listens.
-    pub(crate) fn http(&self) -> SocketAddr {
-        self.http
     }
 }
 
@@ -256,6 +359,7 @@ pub(super) fn binary() -> Command {
     Command::new(target.join("release/modemfleet"))
 }
 
+/// A port that nobody has.
 pub(crate) fn free_port() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

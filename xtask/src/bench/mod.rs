@@ -1,9 +1,12 @@
 //! `cargo xtask bench NAME`: figures with something measured beside them in the same run.
 
 mod first_publish;
+mod hand_in;
 mod hotplug;
+mod kill;
 mod lab;
 mod publish_rate;
+mod queue_start;
 mod remote_write;
 mod scale;
 mod soak;
@@ -17,6 +20,12 @@ pub(crate) enum Bench {
     FirstPublish(first_publish::Arguments),
     /// From a modem plugged in to a modem known, beside ModemManager, on a real kernel in a guest.
     Hotplug(hotplug::Arguments),
+    /// Durable hand-ins a second, beside one-by-one syncs and mosquitto.
+    HandIn(hand_in::Arguments),
+    /// The agent killed at random moments under load: nothing may be lost.
+    Kill(kill::Arguments),
+    /// From the start of a process to its first lease, with a million messages queued.
+    QueueStart(queue_start::Arguments),
     /// Publishes a second with a full queue, beside a bare loop on the same pty.
     PublishRate(publish_rate::Arguments),
     /// What a Prometheus in agent mode sends over a metered link: series a modem, bytes a day.
@@ -34,9 +43,16 @@ pub(crate) enum Bench {
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     crate::setup::run()?;
     crate::step::Invocation::cargo(&["build", "--release", "--package", "agent"]).run()?;
+    if matches!(bench, Bench::HandIn(_) | Bench::QueueStart(_)) {
+        let example = ["build", "--release", "--package", "queue", "--example", "bench"];
+        crate::step::Invocation::cargo(&example).run()?;
+    }
     match bench {
         Bench::FirstPublish(arguments) => first_publish::run(arguments),
         Bench::Hotplug(arguments) => hotplug::run(arguments),
+        Bench::HandIn(arguments) => hand_in::run(arguments),
+        Bench::Kill(arguments) => kill::run(arguments),
+        Bench::QueueStart(arguments) => queue_start::run(arguments),
         Bench::PublishRate(arguments) => publish_rate::run(arguments),
         Bench::RemoteWrite(arguments) => remote_write::run(arguments),
         Bench::Scale(arguments) => scale::run(arguments),
