@@ -269,9 +269,10 @@ impl HandIn {
         Ok(self.view.queue.append(message).await?)
     }
 
-    /// A copy into each lane, or none: those that were stored are taken back where one is refused. The
-    /// answer is that of the first. If the agent dies in between nobody was told that it was taken, and
-    /// some paths may publish what is then handed in again.
+    /// A copy into each lane; the answer is that of the first. Where one is refused the whole is, and the
+    /// copies that were stored are taken back, since what was refused is handed in again. Not so those with
+    /// a key: the queue remembers it, so the next try finds them there and adds what is missing. If the
+    /// agent dies in between nobody was told that it was taken, and some paths may publish it once more.
     async fn append_copies(
         &self,
         submission: &Submission,
@@ -298,7 +299,8 @@ impl HandIn {
             }
         }
         if let Some(refusal) = refused {
-            for id in stored {
+            let taken_back = if submission.key.is_none() { stored } else { Vec::new() };
+            for id in taken_back {
                 // A disk that fails now keeps it; it is published once more than it should be.
                 let _ = self.view.queue.ack(id).await;
             }
