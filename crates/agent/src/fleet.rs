@@ -4,14 +4,26 @@ use std::sync::Arc;
 
 use modem::attach::Apn;
 use modem::mqtt::{Connection, Message};
-use modem::{Environment, Modem, ModemConfig, SessionConfig, session};
+use modem::{Environment, Location, Modem, ModemConfig, SessionConfig, session};
 use secrecy::SecretString;
+use tokio::sync::watch;
 
 use crate::config::{self, Fleet};
+use crate::discovery::Wanted;
 use crate::downlink::{self, Downlink};
 use crate::metrics::{Hear, Metrics};
 use crate::secret::SecretError;
 use crate::view::{ModemView, SessionView};
+
+/// A modem of the fleet that can be run.
+pub struct Made {
+    /// Where it is watched.
+    pub view: ModemView,
+    /// What runs.
+    pub modem: Modem,
+    /// Whom discovery tells its ports; absent for a modem at a fixed tty.
+    pub wanted: Option<Wanted>,
+}
 
 /// Makes all modems of a fleet; none is opened yet.
 ///
@@ -22,7 +34,7 @@ pub fn modems(
     env: &Environment,
     metrics: &Arc<Metrics>,
     downlink: &Downlink,
-) -> Result<Vec<(ModemView, Modem)>, SecretError> {
+) -> Result<Vec<Made>, SecretError> {
     fleet.modems.iter().map(|modem| one(modem, env, metrics, downlink)).collect()
 }
 
@@ -31,7 +43,7 @@ fn one(
     env: &Environment,
     metrics: &Arc<Metrics>,
     downlink: &Downlink,
-) -> Result<(ModemView, Modem), SecretError> {
+) -> Result<Made, SecretError> {
     let names: Vec<&str> =
         modem.sessions.iter().map(|session| session.id.session.as_str()).collect();
     let observer = metrics.modem(modem.name.as_str(), &names, hear(modem, downlink));
@@ -44,9 +56,14 @@ fn one(
             (SessionView { id: configured.id.clone(), broker, uplink }, session)
         })
         .unzip();
-    let (made, snapshot) = Modem::new(modem_config(modem)?, sessions, env.clone(), observer);
-    let port = modem.matching.port.display().to_string();
-    Ok((ModemView { name: modem.name.to_string(), port, snapshot, sessions: views }, made))
+    let (location, wanted) = location(&modem.matching);
+    let port = location.to_string();
+    let config = modem_config(modem, location)?;
+    let (made, snapshot) = Modem::new(config, sessions, env.clone(), observer);
+    let usb_path = modem.matching.usb_path.clone();
+    let view =
+        ModemView { name: modem.name.to_string(), port, usb_path, snapshot, sessions: views };
+    Ok(Made { view, modem: made, wanted })
 }
 
 /// Takes what the modem's sessions receive to the local consumers.
@@ -70,8 +87,21 @@ fn hear(modem: &config::Modem, downlink: &Downlink) -> Hear {
     })
 }
 
-fn modem_config(modem: &config::Modem) -> Result<ModemConfig, SecretError> {
-    let config::Match { port, imei, iccid, model } = modem.matching.clone();
+/// Where a modem is found, and what discovery has to know for that.
+fn location(matching: &config::Match) -> (Location, Option<Wanted>) {
+    let port = matching.port.clone();
+    match &matching.usb_path {
+        Some(usb_path) => {
+            let (ports, watched) = watch::channel(None);
+            let wanted = Wanted { usb_path: usb_path.clone(), port, ports };
+            (Location::Usb { name: format!("USB {usb_path}"), ports: watched }, Some(wanted))
+        }
+        None => (Location::Fixed(port.unwrap_or_default()), None),
+    }
+}
+
+fn modem_config(modem: &config::Modem, port: Location) -> Result<ModemConfig, SecretError> {
+    let config::Match { imei, iccid, model, .. } = modem.matching.clone();
     Ok(ModemConfig {
         name: modem.name.to_string(),
         port,

@@ -8,6 +8,7 @@ pub mod backlog;
 pub mod cli;
 pub mod config;
 mod demo;
+pub mod discovery;
 pub mod downlink;
 pub mod fleet;
 pub mod forward;

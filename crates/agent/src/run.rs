@@ -29,7 +29,7 @@ use crate::mqtt::{self, Users};
 use crate::process::Process;
 use crate::reconcile::Reconciler;
 use crate::view::{ModemView, View};
-use crate::{fleet, systemd, wrong};
+use crate::{discovery, fleet, systemd, wrong};
 
 /// How long forwarders and servers may take to end once the modems have.
 const LAST_ACKS: Duration = Duration::from_secs(1);
@@ -118,6 +118,17 @@ fn register(metrics: &Metrics, view: &View) -> prometheus::Result<()> {
     collectors.into_iter().try_for_each(|collector| metrics.registry().register(collector))
 }
 
+/// Modems for those who watch them, run them and find them.
+fn parts(made: Vec<fleet::Made>) -> (Vec<ModemView>, Vec<(String, Modem)>, Vec<discovery::Wanted>) {
+    let (mut views, mut modems, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
+    for fleet::Made { view, modem, wanted: on_usb } in made {
+        modems.push((view.name.clone(), modem));
+        views.push(view);
+        wanted.extend(on_usb);
+    }
+    (views, modems, wanted)
+}
+
 /// The running agent.
 struct Agent {
     stop: CancellationToken,
@@ -181,8 +192,7 @@ impl Agent {
         let downlink = Downlink::new(Arc::clone(&metrics));
         let made =
             fleet::modems(&fleet, &env, &metrics, &downlink).context("could not read a secret")?;
-        let (views, made): (Vec<ModemView>, Vec<(String, Modem)>) =
-            made.into_iter().map(|(view, modem)| (view.clone(), (view.name, modem))).unzip();
+        let (views, modems, wanted) = parts(made);
         let view = View { modems: views.into(), queue: queue.clone() };
         register(&metrics, &view).context("the metrics of this build are broken")?;
         forward::adopt_orphans(&queue, &fleet).await.context("could not read the queue")?;
@@ -236,7 +246,8 @@ impl Agent {
                 Ok(())
             });
         }
-        let reconciler = Reconciler::new(made, Arc::clone(&metrics), stop.clone());
+        agent.discover(&env.catalog, wanted);
+        let reconciler = Reconciler::new(modems, Arc::clone(&metrics), stop.clone());
         agent.modems.spawn(reconciler.run());
         tracing::info!(gateway = %fleet.gateway, modems = fleet.modems.len(), http = %fleet.http.listen, "running");
         systemd::ready();
@@ -265,6 +276,14 @@ impl Agent {
             Ok(())
         });
         Ok(())
+    }
+
+    /// Looks on USB for the modems that are wanted there.
+    fn discover(&mut self, catalog: &Catalog, wanted: Vec<discovery::Wanted>) {
+        if !wanted.is_empty() {
+            let layouts = catalog.models().flat_map(|model| model.usb.clone()).collect();
+            self.services.spawn(discovery::run(layouts, wanted, self.stop.clone()));
+        }
     }
 
     async fn listen(&mut self, config: &config::Http, app: &App) -> anyhow::Result<()> {

@@ -23,8 +23,10 @@ use crate::metrics::{Activity, Metrics, PREFIX};
 pub struct ModemView {
     /// Its name in the fleet file.
     pub name: String,
-    /// Its tty.
+    /// Where it is looked for: a tty, or a place on USB.
     pub port: String,
+    /// Where on USB it is plugged in, for a modem that is found there.
+    pub usb_path: Option<String>,
     /// What is known of it.
     pub snapshot: watch::Receiver<Snapshot>,
     /// Its sessions, in file order.
@@ -89,6 +91,9 @@ impl ModemView {
         let mut put = |key: &str, value: Value| object.insert(key.to_owned(), value);
         put("name", json!(self.name));
         put("port", json!(self.port));
+        if let Some(usb_path) = &self.usb_path {
+            put("usb_path", json!(usb_path));
+        }
         if let Some((measure, dbm)) = history::signal(&self.snapshot.borrow()) {
             put("signal", json!({ "measure": measure, "dbm": dbm }));
         }

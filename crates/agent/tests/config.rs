@@ -237,8 +237,8 @@ fn values_of_brokers_and_modems() {
             "not supported by this version",
         ),
         (
-            "modems:\n  m:\n    match: { ¶usb_path: 1-1, port: /a }\n".to_owned(),
-            "not supported by this version",
+            "modems:\n  m:\n    match: { usb_path: ¶/dev/ttyUSB2 }\n".to_owned(),
+            "must be a bus and its ports",
         ),
         ("modems:\n  m:\n    match: { port: /a, imei: ¶12345 }\n".to_owned(), "must be 15 digits"),
         ("modems:\n  m:\n    match: { port: ¶ttyUSB2 }\n".to_owned(), "absolute path"),

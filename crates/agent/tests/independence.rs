@@ -65,7 +65,7 @@ static SOUND: Plugin = Plugin {
 fn config(name: &str, port: PathBuf) -> ModemConfig {
     ModemConfig {
         name: name.to_owned(),
-        port,
+        port: port.into(),
         imei: None,
         model: None,
         iccid: None,

@@ -109,7 +109,7 @@ impl Core {
         match wanted {
             Some(wanted) if !fits(wanted) => Err(End::Unusable(format!(
                 "the fleet file wants {what} {wanted} at {}, and the modem there has {is}",
-                self.config.port.display()
+                self.config.port
             ))),
             _ => Ok(()),
         }

@@ -12,6 +12,7 @@ pub mod attach;
 pub mod backoff;
 pub mod catalog;
 mod identify;
+pub mod location;
 pub mod modem;
 pub mod mqtt;
 pub mod observe;
@@ -25,6 +26,7 @@ pub mod sim;
 pub mod snapshot;
 
 pub use catalog::Catalog;
+pub use location::Location;
 pub use modem::{Environment, Modem, ModemConfig};
 pub use observe::Observer;
 pub use port::At;

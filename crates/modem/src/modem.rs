@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::attach::Apn;
 use crate::backoff::Backoff;
 use crate::catalog::Catalog;
+use crate::location::Location;
 use crate::observe::{DisconnectReason, Observer, RecoveryAction};
 use crate::port::{At, Port, PortEnd, PortEvent};
 use crate::profile::StepError;
@@ -40,8 +41,8 @@ const UNUSABLE: Duration = Duration::from_secs(60);
 pub struct ModemConfig {
     /// Its name in the fleet file.
     pub name: String,
-    /// Its tty.
-    pub port: PathBuf,
+    /// Where it is found.
+    pub port: Location,
     /// The IMEI it must have, where the fleet file says one.
     pub imei: Option<String>,
     /// How its `AT+CGMM` must begin, where the fleet file says so.
@@ -106,6 +107,10 @@ pub struct Modem {
     sessions: Vec<Session>,
     /// Whether the tty was there when it was looked for last.
     present: bool,
+    /// The tty that was looked for last.
+    tty: PathBuf,
+    /// Which of the device's ports is tried: the next one after each that was of no use.
+    turn: usize,
 }
 
 /// What the parts of a modem's life share.
@@ -142,7 +147,7 @@ impl Modem {
             count_detection: AtomicBool::new(false),
             count_ready: AtomicBool::new(false),
         };
-        (Self { core, sessions, present: false }, watched)
+        (Self { core, sessions, present: false, tty: PathBuf::new(), turn: 0 }, watched)
     }
 
     /// The modem's whole life: returns once told to stop, with every session signed out.
@@ -166,6 +171,7 @@ impl Modem {
             }
             self.left(&end);
             let again = matches!(end, End::Mute | End::Failed(_));
+            self.turn = if again { self.turn.wrapping_add(1) } else { 0 };
             if self.core.reopened.swap(again, Ordering::Relaxed) {
                 self.core.observer.recovery(RecoveryAction::Reopen, false);
             }
@@ -204,7 +210,7 @@ impl Modem {
             return false;
         }
         for _ in 0..5 {
-            if !exists(&self.core.config.port).await {
+            if !exists(&self.tty).await {
                 self.present = false;
                 self.core.observer.vanished();
                 return true;
@@ -216,32 +222,37 @@ impl Modem {
 
     /// Waits for the tty and opens it.
     async fn open(&mut self, stop: &CancellationToken) -> Result<serial::Tty, End> {
-        let path = self.core.config.port.clone();
-        while !exists(&path).await {
+        let (path, since) = loop {
+            if let Some(place) = self.core.config.port.tty(self.turn)
+                && exists(&place.0).await
+            {
+                break place;
+            }
             if std::mem::replace(&mut self.present, false) {
                 self.core.observer.vanished();
             }
-            self.core.update(|s| {
-                *s = Snapshot {
-                    reason: Some(format!("{} is not there", path.display())),
-                    ..Snapshot::absent()
-                }
-            });
-            // Both arms are cancel safe, and none awaits in its body.
+            let reason = Some(format!("{} is not there", self.core.config.port));
+            self.core.update(|s| *s = Snapshot { reason, ..Snapshot::absent() });
+            // All arms are cancel safe, and none awaits in its body.
             tokio::select! {
+                () = self.core.config.port.changed() => {}
                 () = tokio::time::sleep(LOOK) => {}
                 () = stop.cancelled() => return Err(End::Stopped),
             }
-        }
+        };
+        self.tty.clone_from(&path);
         if !std::mem::replace(&mut self.present, true) {
-            self.core.found = Instant::now();
+            // A device that came back without an event is found now, not when it first came.
+            let since = since.filter(|since| *since > self.core.found);
+            self.core.found = since.unwrap_or_else(Instant::now);
             self.core.observer.appeared();
             self.core.count_detection.store(true, Ordering::Relaxed);
             self.core.count_ready.store(true, Ordering::Relaxed);
         }
         match serial::open(&path, 115_200).await {
             Ok(tty) => {
-                tracing::debug!("tty opened");
+                tracing::debug!(tty = %path.display(), "tty opened");
+                self.core.update(|s| s.tty = Some(path));
                 Ok(tty)
             }
             Err(serial::OpenError::Absent { .. }) => Err(End::Gone),

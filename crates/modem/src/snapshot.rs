@@ -1,5 +1,7 @@
 //! What is known of a modem now, for those who watch it.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 use crate::reply::{Registration, Signal};
@@ -85,6 +87,9 @@ pub struct Snapshot {
     pub reason: Option<String>,
     /// Whether its tty is there.
     pub present: bool,
+    /// The tty it is spoken to at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tty: Option<PathBuf>,
     /// What it is; from identification until the port goes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identified: Option<Identified>,
@@ -114,6 +119,7 @@ impl Snapshot {
             state: State::Absent,
             reason: None,
             present: false,
+            tty: None,
             identified: None,
             registration: None,
             signals: Vec::new(),

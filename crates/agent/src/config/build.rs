@@ -375,10 +375,11 @@ impl Build<'_> {
             let good = Path::new(text).is_absolute() && !text.chars().any(char::is_control);
             if good { Ok(PathBuf::from(text)) } else { Err(Fault::new("must be an absolute path")) }
         });
-        if raw.port.is_none() {
-            let message = format!("`{}` needs `match: {{ port: … }}`", modem.key());
-            let help = "finding modems by USB is not supported by this version: name the tty, \
-                        such as `port: /dev/ttyUSB2`";
+        let usb_path = self.optional(&place, "usb_path", raw.usb_path.as_ref(), words::usb_path);
+        if raw.port.is_none() && raw.usb_path.is_none() {
+            let message = format!("`{}` needs `port` or `usb_path` in its `match`", modem.key());
+            let help = "finding modems by imei, iccid or model alone is not supported by this \
+                        version: say where it is plugged in, such as `usb_path: 1-1.2`";
             self.error_at_name(&place, message, Some(help));
         }
         let imei =
@@ -398,7 +399,17 @@ impl Build<'_> {
                 _ => Ok(text),
             }
         });
-        Some(Match { port: port?, imei, iccid, model })
+        if (raw.port.is_some() && port.is_none()) || (raw.usb_path.is_some() && usb_path.is_none())
+        {
+            return None;
+        }
+        (port.is_some() || usb_path.is_some()).then_some(Match {
+            port,
+            usb_path,
+            imei,
+            iccid,
+            model,
+        })
     }
 
     fn apn(&mut self, raw: &RawApn, place: &Place<'_>) -> Option<Apn> {

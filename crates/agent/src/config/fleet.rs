@@ -167,8 +167,10 @@ pub struct Modem {
 /// `match`: all keys that are given must hold.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Match {
-    /// The tty, an absolute path.
-    pub port: PathBuf,
+    /// The tty, an absolute path. With `usb_path` it must be a port of that device.
+    pub port: Option<PathBuf>,
+    /// Where the device is plugged in: bus and ports, such as `1-1.2`. One of it and `port` is there.
+    pub usb_path: Option<String>,
     /// The device's IMEI, 15 digits.
     pub imei: Option<String>,
     /// The SIM's number, 18 to 20 digits, in rare cases with letters.

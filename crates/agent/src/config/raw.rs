@@ -84,6 +84,7 @@ pub(super) struct RawModem {
 pub(super) struct RawMatch {
     pub(super) imei: Option<String>,
     pub(super) iccid: Option<String>,
+    pub(super) usb_path: Option<String>,
     pub(super) port: Option<String>,
     pub(super) model: Option<String>,
 }

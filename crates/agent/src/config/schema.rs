@@ -168,7 +168,12 @@ static MODEM: &[Fact] = &[
 static MATCH: &[Fact] = &[
     may("imei", Digits("^[0-9]{15}$"), "The device's IMEI, 15 digits."),
     may("iccid", Digits("^[0-9A-Za-z]{18,22}$"), "The number that is printed on the SIM."),
-    must("port", Form("^/"), "The tty of the AT port, such as /dev/ttyUSB2."),
+    may(
+        "usb_path",
+        Form(r"^[0-9]+-[0-9]+(\.[0-9]+)*$"),
+        "Where it is plugged in, such as 1-1.2: bus and ports.",
+    ),
+    may("port", Form("^/"), "The tty of the AT port, such as /dev/ttyUSB2."),
     may("model", Text, "The beginning of what AT+CGMM answers, without `SIMCOM_`."),
 ];
 
@@ -361,6 +366,10 @@ fn object(keys: &Keys) -> Value {
         }
         if keys.of == shape::BROKER.of {
             let either = json!([{ "required": ["url"] }, { "required": ["provider"] }]);
+            object.insert("anyOf".to_owned(), either);
+        }
+        if keys.of == shape::MATCH.of {
+            let either = json!([{ "required": ["port"] }, { "required": ["usb_path"] }]);
             object.insert("anyOf".to_owned(), either);
         }
     }

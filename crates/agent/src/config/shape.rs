@@ -105,7 +105,7 @@ pub(super) static MATCH: Keys = Keys {
     keys: &[
         ("imei", Scalar),
         ("iccid", Scalar),
-        ("usb_path", Later("modems are not found by USB yet; name the tty with `port`")),
+        ("usb_path", Scalar),
         ("port", Scalar),
         ("model", Scalar),
     ],

@@ -268,6 +268,20 @@ fn distance(a: &str, b: &str) -> usize {
     cell(&row, b.len())
 }
 
+/// A place on a USB bus as the kernel names it: the bus, and the ports on the way (`1-1.2`).
+pub(super) fn usb_path(text: &str) -> Result<String, Fault> {
+    let number = |part: &str| {
+        (1..=3).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    match text.split_once('-') {
+        Some((bus, ports)) if number(bus) && ports.split('.').all(number) => Ok(text.to_owned()),
+        _ => Err(Fault::help(
+            "must be a bus and its ports, such as `1-1.2`",
+            "`ls /sys/bus/usb/devices` shows those in use",
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -96,7 +96,7 @@ pub(crate) struct Running {
 pub(crate) fn config(port: &Path) -> ModemConfig {
     ModemConfig {
         name: "north".to_owned(),
-        port: port.to_owned(),
+        port: port.into(),
         imei: None,
         model: None,
         iccid: None,

@@ -1,0 +1,266 @@
+//! The USB devices that are plugged in, their ttys, and which of these speak AT.
+//!
+//! A value without clock and system: each case is a line of a table test.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use modem::catalog::UsbLayout;
+use modem::location::Ports;
+use tokio::time::Instant;
+
+/// A tty of a USB device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Tty {
+    /// Its node, such as `/dev/ttyUSB2`.
+    pub(super) node: PathBuf,
+    /// Where its device is plugged in, such as `1-1.2`.
+    pub(super) usb_path: String,
+    /// `vendor:product` of its device.
+    pub(super) id: String,
+    /// Number of its USB interface.
+    pub(super) interface: u8,
+}
+
+/// Something that came or went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    /// A USB device, its interfaces not yet.
+    DeviceCame(String),
+    /// A USB device with all that belongs to it.
+    DeviceWent(String),
+    /// A tty.
+    Came(Tty),
+    /// The tty of this node.
+    Went(PathBuf),
+}
+
+#[derive(Debug)]
+struct Device {
+    since: Instant,
+    ttys: Vec<Tty>,
+}
+
+/// All USB devices that were seen.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    layouts: Vec<UsbLayout>,
+    devices: BTreeMap<String, Device>,
+}
+
+impl Table {
+    /// Nothing is plugged in yet; the layouts come from the catalog, in its order.
+    pub(super) fn new(layouts: Vec<UsbLayout>) -> Self {
+        Self { layouts, devices: BTreeMap::new() }
+    }
+
+    /// Takes in what came or went; `now` is when that was received.
+    pub(super) fn apply(&mut self, change: Change, now: Instant) {
+        match change {
+            Change::DeviceCame(path) => {
+                let device = self
+                    .devices
+                    .entry(path)
+                    .or_insert_with(|| Device { since: now, ttys: Vec::new() });
+                // `udevadm trigger` tells of devices that are there; without ttys it was an earlier stay.
+                if device.ttys.is_empty() {
+                    device.since = now;
+                }
+            }
+            Change::DeviceWent(path) => {
+                self.devices.remove(&path);
+            }
+            Change::Came(tty) => {
+                // A node is of one device: what was known of it before is over.
+                self.forget(&tty.node);
+                let path = tty.usb_path.clone();
+                let fresh = || Device { since: now, ttys: Vec::new() };
+                self.devices.entry(path).or_insert_with(fresh).ttys.push(tty);
+            }
+            Change::Went(node) => self.forget(&node),
+        }
+    }
+
+    /// Makes the table what a scan found. What it knew already keeps its time; true where it differed.
+    pub(super) fn rescan(&mut self, ttys: Vec<Tty>, now: Instant) -> bool {
+        let known: usize = self.devices.values().map(|device| device.ttys.len()).sum();
+        let missed = known != ttys.len() || !ttys.iter().all(|tty| self.knows(tty));
+        if missed {
+            for device in self.devices.values_mut() {
+                device.ttys.clear();
+            }
+            for tty in ttys {
+                self.apply(Change::Came(tty), now);
+            }
+            self.devices.retain(|_, device| !device.ttys.is_empty());
+        }
+        missed
+    }
+
+    /// The AT ports of the device at this place, the primary one first. Nothing before the primary is
+    /// there, since the interfaces come one by one. `only` leaves no other tty than this one.
+    pub(super) fn ports(&self, usb_path: &str, only: Option<&Path>) -> Option<Ports> {
+        let device = self.devices.get(usb_path)?;
+        let mut ttys: Vec<PathBuf> = Vec::new();
+        for layout in &self.layouts {
+            let at = |number: u8| {
+                let fits =
+                    |tty: &&Tty| tty.interface == number && tty.id.eq_ignore_ascii_case(&layout.id);
+                device.ttys.iter().find(fits).map(|tty| tty.node.clone())
+            };
+            let Some(primary) = at(layout.at) else { continue };
+            let secondary = layout.secondary.and_then(at);
+            for node in [Some(primary), secondary].into_iter().flatten() {
+                if !ttys.contains(&node) {
+                    ttys.push(node);
+                }
+            }
+        }
+        if let Some(only) = only {
+            let is_there = device.ttys.iter().any(|tty| tty.node == only);
+            ttys = is_there.then(|| only.to_owned()).into_iter().collect();
+        }
+        (!ttys.is_empty()).then_some(Ports { ttys, since: device.since })
+    }
+
+    fn knows(&self, tty: &Tty) -> bool {
+        self.devices.get(&tty.usb_path).is_some_and(|device| device.ttys.contains(tty))
+    }
+
+    fn forget(&mut self, node: &Path) {
+        for device in self.devices.values_mut() {
+            device.ttys.retain(|tty| tty.node != node);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn layout(id: &str, at: u8, secondary: u8) -> UsbLayout {
+        UsbLayout { id: id.to_owned(), at, secondary: Some(secondary) }
+    }
+
+    fn table() -> Table {
+        let twice = layout("1e0e:9001", 2, 3);
+        Table::new(vec![twice.clone(), layout("1e0e:9011", 4, 5), twice, layout("1e0e:9011", 2, 3)])
+    }
+
+    fn tty(number: u32, usb_path: &str, id: &str, interface: u8) -> Tty {
+        let node = PathBuf::from(format!("/dev/ttyUSB{number}"));
+        Tty { node, usb_path: usb_path.to_owned(), id: id.to_owned(), interface }
+    }
+
+    fn came(number: u32, usb_path: &str, interface: u8) -> Change {
+        Change::Came(tty(number, usb_path, "1e0e:9001", interface))
+    }
+
+    fn ttys(table: &Table, usb_path: &str) -> Vec<String> {
+        let ports = table.ports(usb_path, None).map_or_else(Vec::new, |ports| ports.ttys);
+        ports.iter().map(|tty| tty.display().to_string()).collect()
+    }
+
+    #[test]
+    fn a_modem_is_there_once_its_primary_port_is() {
+        let (mut table, now) = (table(), Instant::now());
+        let after = |ms| now + Duration::from_millis(ms);
+        table.apply(Change::DeviceCame("1-1".to_owned()), now);
+        let steps: [(Change, &[&str]); 6] = [
+            (came(0, "1-1", 0), &[]),
+            (came(3, "1-1", 3), &[]),
+            (came(2, "1-1", 2), &["/dev/ttyUSB2", "/dev/ttyUSB3"]),
+            (came(5, "1-2", 2), &["/dev/ttyUSB2", "/dev/ttyUSB3"]),
+            (Change::Went("/dev/ttyUSB3".into()), &["/dev/ttyUSB2"]),
+            (Change::DeviceWent("1-1".to_owned()), &[]),
+        ];
+        for (ms, (change, expected)) in (1..).zip(steps) {
+            let told = format!("{change:?}");
+            table.apply(change, after(ms));
+            assert_eq!(ttys(&table, "1-1"), expected, "after {told}");
+            if let Some(ports) = table.ports("1-1", None) {
+                assert_eq!(ports.since, now, "counted from the device's event, after {told}");
+            }
+        }
+        assert_eq!(table.ports("1-2", None).map(|ports| ports.since), Some(after(4)));
+    }
+
+    #[test]
+    fn a_modem_comes_back_under_other_numbers_with_a_time_of_its_own() {
+        let (mut table, now) = (table(), Instant::now());
+        // Not every way out is told whole: udev may tell the device first, or the ttys only.
+        let ways: [&[Change]; 3] = [
+            &[Change::Went("/dev/ttyUSB2".into()), Change::DeviceWent("1-1".to_owned())],
+            &[Change::DeviceWent("1-1".to_owned()), Change::Went("/dev/ttyUSB2".into())],
+            &[Change::Went("/dev/ttyUSB2".into())],
+        ];
+        for (stay, way) in (0..).zip(ways) {
+            let back = now + Duration::from_secs(60 * (stay + 1));
+            table.apply(Change::DeviceCame("1-1".to_owned()), now);
+            table.apply(came(2, "1-1", 2), now);
+            for change in way {
+                table.apply(change.clone(), now);
+            }
+            assert_eq!(table.ports("1-1", None), None, "after {way:?}");
+            table.apply(Change::DeviceCame("1-1".to_owned()), back);
+            assert_eq!(table.ports("1-1", None), None, "its interfaces are not there yet");
+            table.apply(came(4, "1-1", 0), back + Duration::from_millis(1));
+            table.apply(came(6, "1-1", 2), back + Duration::from_millis(3));
+            let ports = Ports { ttys: vec!["/dev/ttyUSB6".into()], since: back };
+            assert_eq!(table.ports("1-1", None), Some(ports), "after {way:?}");
+            table.apply(Change::DeviceWent("1-1".to_owned()), back);
+        }
+    }
+
+    #[test]
+    fn layouts_of_one_id_are_tried_in_the_order_of_the_catalog() {
+        let (mut table, now) = (table(), Instant::now());
+        for interface in 2..6 {
+            let tty = tty(interface.into(), "2-1.4", "1E0E:9011", interface);
+            table.apply(Change::Came(tty), now);
+        }
+        let expected = ["/dev/ttyUSB4", "/dev/ttyUSB5", "/dev/ttyUSB2", "/dev/ttyUSB3"];
+        assert_eq!(ttys(&table, "2-1.4"), expected);
+        // A device whose id no model has is nobody's, whatever its interfaces.
+        table.apply(Change::Came(tty(9, "3-1", "0403:6001", 2)), now);
+        assert_eq!(table.ports("3-1", None), None);
+    }
+
+    #[test]
+    fn a_node_that_went_over_to_another_device_leaves_the_first() {
+        let (mut table, now) = (table(), Instant::now());
+        table.apply(came(2, "1-1", 2), now);
+        table.apply(came(2, "1-2", 2), now);
+        assert_eq!((ttys(&table, "1-1").len(), ttys(&table, "1-2").len()), (0, 1));
+        // What `udevadm trigger` tells again changes nothing.
+        let before = table.ports("1-2", None);
+        table.apply(Change::DeviceCame("1-2".to_owned()), now + Duration::from_secs(9));
+        assert_eq!(table.ports("1-2", None), before);
+    }
+
+    #[test]
+    fn a_tty_that_is_asked_for_must_be_one_of_the_device() {
+        let (mut table, now) = (table(), Instant::now());
+        table.apply(came(2, "1-1", 2), now);
+        table.apply(came(7, "1-2", 3), now);
+        let only = |path: &str, tty: &str| table.ports(path, Some(Path::new(tty)));
+        assert_eq!(only("1-1", "/dev/ttyUSB7"), None);
+        let ports = only("1-2", "/dev/ttyUSB7");
+        assert_eq!(ports.map(|ports| ports.ttys), Some(vec![PathBuf::from("/dev/ttyUSB7")]));
+    }
+
+    #[test]
+    fn a_scan_finds_what_the_events_missed_and_nothing_twice() {
+        let (mut table, now) = (table(), Instant::now());
+        let later = now + Duration::from_secs(30);
+        table.apply(came(2, "1-1", 2), now);
+        table.apply(came(6, "1-3", 2), now);
+        let there = || vec![tty(2, "1-1", "1e0e:9001", 2), tty(4, "1-2", "1e0e:9001", 2)];
+        assert!(table.rescan(there(), later));
+        let since = |path: &str| table.ports(path, None).map(|ports| ports.since);
+        assert_eq!((since("1-1"), since("1-2"), since("1-3")), (Some(now), Some(later), None));
+        assert!(!table.rescan(there(), later), "a second scan finds nothing new");
+    }
+}
