@@ -9,7 +9,7 @@
 
 use std::process::Command;
 
-use e2e::{Agent, Lab, modemfleet, run, until};
+use e2e::{Agent, Lab, Sim, modemfleet, run, until};
 
 const OK: &str = "modemfleet_mqtt_publishes_total";
 
@@ -130,6 +130,30 @@ fn a_path_that_came_back_is_preferred_once_it_held() {
     agent.drained();
     assert_eq!((ok(&agent, "m0"), ok(&agent, "m1")), (2.0, 2.0));
     assert_eq!((switches("down"), switches("fail_back") - at_start), (1.0, 1.0));
+}
+
+#[test]
+fn a_path_that_is_too_small_is_skipped_and_where_none_fits_nothing_is_taken() {
+    let mut lab = Lab::without_modems(2);
+    lab.site.body += "routes: [ { topic: \"#\", to: [m0/s, m1/s] } ]\n";
+    let small = lab.site.dir().join("m0");
+    lab.sims.push(Sim::of_model("ec25", &small, 1, &lab.broker.address(), &[]));
+    let agent = lab.start();
+    let large = [b'x'; 5_000];
+    for query in ["topic=t", "topic=t&session=m0/s"] {
+        let answer = agent.http.publish(query, &large);
+        // Of the second modem nothing is known yet: it may be large enough.
+        assert_eq!(answer.status, if query.contains("session") { 413 } else { 202 }, "{query}");
+    }
+    for number in 1..4 {
+        agent.publish("topic=t", b"small");
+        let got = lab.subscriber.wait(number);
+        assert_eq!(got[number - 1].payload, b"small", "the large one holds up nobody");
+    }
+    lab.sims.push(lab.plug_in(1, &[]));
+    assert_eq!(lab.subscriber.wait(4)[3].payload.len(), 5_000);
+    agent.drained();
+    assert_eq!((ok(&agent, "m0"), ok(&agent, "m1")), (3.0, 1.0));
 }
 
 #[test]

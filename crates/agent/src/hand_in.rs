@@ -104,6 +104,14 @@ pub enum Refusal {
         /// Its length.
         bytes: usize,
     },
+    /// It is larger than the modem of any path takes.
+    #[error("no modem of its route takes a topic of {topic} and a payload of {payload} bytes")]
+    TooLargeForPaths {
+        /// Bytes of the topic.
+        topic: usize,
+        /// Bytes of the payload.
+        payload: usize,
+    },
     /// The fleet has no such session.
     #[error("there is no session {session}; there are: {known}")]
     UnknownSession {
@@ -321,6 +329,7 @@ impl HandIn {
     fn lanes(&self, submission: &Submission) -> Result<Vec<String>, Refusal> {
         if let Some(session) = &submission.session {
             if self.view.session(session).is_some() {
+                self.large_enough(submission, std::slice::from_ref(session))?;
                 return Ok(vec![session_lane(session)]);
             }
             let known: Vec<String> = self.view.sessions().map(|s| s.id.to_string()).collect();
@@ -331,10 +340,24 @@ impl HandIn {
             Some(route) if !route.to.is_empty() => {
                 self.publishable(route, &submission.topic)?;
                 let lanes = lanes::of_topic(route, &submission.topic);
+                for lane in &lanes {
+                    self.large_enough(submission, &lane.to)?;
+                }
                 Ok(lanes.into_iter().map(|lane| lane.name).collect())
             }
             _ => Err(Refusal::NoRoute { topic: submission.topic.clone() }),
         }
+    }
+
+    /// One of the paths must be large enough, as far as their modems are known.
+    fn large_enough(&self, submission: &Submission, to: &[SessionId]) -> Result<(), Refusal> {
+        let (topic, payload) = (submission.topic.len(), submission.payload.len());
+        let takes = |id: &SessionId| {
+            let modem = self.view.modems.iter().find(|modem| modem.name == id.modem.as_str());
+            modem.is_none_or(|modem| modem.snapshot.borrow().may_take(topic, payload))
+        };
+        let some = to.iter().any(takes);
+        if some { Ok(()) } else { Err(Refusal::TooLargeForPaths { topic, payload }) }
     }
 
     /// What the route makes of a topic must be one on each of its paths.

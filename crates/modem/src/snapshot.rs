@@ -113,6 +113,13 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Whether a message of so many bytes fits this modem; of one that is not identified nobody knows, and
+    /// it may.
+    pub fn may_take(&self, topic: usize, payload: usize) -> bool {
+        let fits = |is: &Identified| topic <= is.max_topic && payload <= is.max_payload;
+        self.identified.as_ref().is_none_or(fits)
+    }
+
     /// Nothing is known.
     pub fn absent() -> Self {
         Self {

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::StreamExt;
 use futures_util::future::select_all;
 use futures_util::stream::FuturesUnordered;
+use modem::Snapshot;
 use modem::session::{Chain, Outcome, Progress, Uplink};
 use queue::{Lease, MessageId, Queue, StoreError};
 use tokio::sync::{mpsc, watch};
@@ -46,6 +47,8 @@ pub(super) struct Target {
     uplink: Uplink,
     /// The session's variables for the topics of routes.
     vars: BTreeMap<String, String>,
+    /// What is known of its modem, which may be a small one.
+    modem: Option<watch::Receiver<Snapshot>>,
     /// Whether it was connected when it was looked at last; `None` before it ever was.
     was_connected: Option<bool>,
     /// Since when it is connected again after it was down.
@@ -63,6 +66,7 @@ impl Target {
             id,
             uplink,
             vars: BTreeMap::new(),
+            modem: None,
             was_connected: None,
             back_since: None,
             stalled: watch::Sender::new(false),
@@ -73,6 +77,18 @@ impl Target {
     pub(super) fn with_vars(mut self, vars: BTreeMap<String, String>) -> Self {
         self.vars = vars;
         self
+    }
+
+    pub(super) fn with_modem(mut self, modem: watch::Receiver<Snapshot>) -> Self {
+        self.modem = Some(modem);
+        self
+    }
+
+    /// Whether a message fits the modem, as far as that is known.
+    fn may_take(&self, topic: &str, payload: &[u8]) -> bool {
+        let takes =
+            |modem: &watch::Receiver<Snapshot>| modem.borrow().may_take(topic.len(), payload.len());
+        self.modem.as_ref().is_none_or(takes)
     }
 
     /// Takes a look, for the choice among paths. That a session comes up for the first time is no return.
@@ -126,6 +142,8 @@ pub struct Forwarder {
     /// Suspected messages wait here until another one was acknowledged.
     suspects: BTreeMap<u64, Lease>,
     suspicions: HashMap<MessageId, Suspicion>,
+    /// Messages that fit none of the paths that are free now, but may fit another.
+    too_large: BTreeMap<u64, Lease>,
     /// How many to lease ahead, and when that was done last.
     ahead: usize,
     last_lease: Instant,
@@ -180,6 +198,7 @@ impl Forwarder {
             ready: BTreeMap::new(),
             suspects: BTreeMap::new(),
             suspicions: HashMap::new(),
+            too_large: BTreeMap::new(),
             ahead: AHEAD.0,
             last_lease: Instant::now(),
             retry_at: None,
@@ -260,29 +279,55 @@ impl Forwarder {
         }
         self.move_stuck();
         let Some(target) = self.choose() else { return self.give_back() };
-        if self.ready.len() < self.ahead / 2 {
+        // Those that are too large for now hold up nobody, until they are as many as may be held at all.
+        if self.ready.len() < self.ahead / 2 && self.too_large.len() < AHEAD.1 {
             self.lease().await;
         }
         if self.ready.is_empty() {
             // Nothing else is there that could clear or condemn them.
             self.ready.append(&mut self.suspects);
         }
+        self.ready.append(&mut self.too_large);
         while self.window < WINDOW {
             let Some((order, lease)) = self.ready.pop_first() else { return };
-            let Some(Target { id, uplink, stalled, vars, .. }) = self.targets.get(target) else {
-                return;
-            };
-            let topic = self.routing.topic_of(&lease, id, vars);
-            if let Err(fault) = check_name(&topic) {
-                self.set_aside(&lease, "refused", &format!("its topic by the route {fault}"));
-                continue;
-            }
-            self.window += 1;
-            self.under_way.insert(order, lease.appended_at);
-            let (uplink, stalled) = (uplink.clone(), stalled.subscribe());
-            let delivery = deliver(order, lease, topic, target, uplink, stalled);
-            self.in_flight.push(Box::pin(delivery));
+            self.give(order, lease, target);
         }
+    }
+
+    /// Gives a message to the path, or to the next free one that is large enough for it.
+    fn give(&mut self, order: u64, lease: Lease, preferred: usize) {
+        let fits = |at: &usize| self.fits(*at, &lease);
+        let others = (0..self.targets.len())
+            .filter(|at| *at != preferred && self.targets.get(*at).is_some_and(Target::is_free));
+        let Some(target) = std::iter::once(preferred).chain(others).find(fits) else {
+            if (0..self.targets.len()).any(|at| fits(&at)) {
+                // Its path is down: it waits, and holds up nobody.
+                self.too_large.insert(order, lease);
+            } else {
+                self.set_aside(&lease, "refused", "it is too large for the modem of every path");
+            }
+            return;
+        };
+        let Some(Target { id, uplink, stalled, vars, .. }) = self.targets.get(target) else {
+            return;
+        };
+        let topic = self.routing.topic_of(&lease, id, vars);
+        if let Err(fault) = check_name(&topic) {
+            let words = format!("its topic by the route {fault}");
+            return self.set_aside(&lease, "refused", &words);
+        }
+        let (uplink, stalled) = (uplink.clone(), stalled.subscribe());
+        self.window += 1;
+        self.under_way.insert(order, lease.appended_at);
+        let delivery = deliver(order, lease, topic, target, uplink, stalled);
+        self.in_flight.push(Box::pin(delivery));
+    }
+
+    fn fits(&self, target: usize, lease: &Lease) -> bool {
+        self.targets.get(target).is_some_and(|target| {
+            let topic = self.routing.topic_of(lease, &target.id, &target.vars);
+            target.may_take(&topic, &lease.payload)
+        })
     }
 
     /// The path to take now; tells the metrics where it is another.
@@ -344,6 +389,7 @@ impl Forwarder {
 
     /// No path is free: the messages leased ahead go back, so that priorities and expiry hold again.
     fn give_back(&mut self) {
+        self.ready.append(&mut self.too_large);
         for lease in std::mem::take(&mut self.ready).into_values() {
             drop(self.queue.release(lease.id));
         }

@@ -104,7 +104,9 @@ pub fn forwarders(
             .iter()
             .filter_map(|id| {
                 let vars = fleet.sessions().find(|s| s.id == *id)?.vars.clone();
-                Some(Target::new(id.clone(), view.session(id)?.uplink.clone()).with_vars(vars))
+                let modem = view.modems.iter().find(|modem| modem.name == id.modem.as_str())?;
+                let target = Target::new(id.clone(), view.session(id)?.uplink.clone());
+                Some(target.with_vars(vars).with_modem(modem.snapshot.clone()))
             })
             .collect();
         // A fleet may watch modems and carry nothing.

@@ -75,7 +75,9 @@ fn refused(refusal: Refusal) -> ApiError {
         Refusal::Topic { .. } => (StatusCode::BAD_REQUEST, "topic"),
         Refusal::UnknownSession { .. } => (StatusCode::NOT_FOUND, "unknown_session"),
         Refusal::NoRoute { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "no_route"),
-        Refusal::TooLarge { .. } | Refusal::Queue(AppendError::TooLarge { .. }) => {
+        Refusal::TooLarge { .. }
+        | Refusal::TooLargeForPaths { .. }
+        | Refusal::Queue(AppendError::TooLarge { .. }) => {
             (StatusCode::PAYLOAD_TOO_LARGE, "too_large")
         }
         Refusal::Queue(AppendError::Full { .. }) => (StatusCode::TOO_MANY_REQUESTS, "full"),

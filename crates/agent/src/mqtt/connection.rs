@@ -195,7 +195,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let checked = submission(will.clone()).and_then(|will| self.serving.hand_in.check(&will));
         match checked {
             Ok(()) => Ok(()),
-            Err(Refusal::TooLarge { .. }) => refused(ConnectReason::PacketTooLarge),
+            Err(Refusal::TooLarge { .. } | Refusal::TooLargeForPaths { .. }) => {
+                refused(ConnectReason::PacketTooLarge)
+            }
             Err(Refusal::Topic { .. }) => refused(ConnectReason::TopicNameInvalid),
             Err(_) => refused(ConnectReason::NotAuthorized),
         }
@@ -384,7 +386,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let words = modem::session::Chain(&refusal).to_string();
         let reason = match refusal {
             Refusal::Ending => return Err(End::Stopping),
-            Refusal::TooLarge { .. } => return Err(fault(Reason::PacketTooLarge, words)),
+            Refusal::TooLarge { .. } | Refusal::TooLargeForPaths { .. } => {
+                return Err(fault(Reason::PacketTooLarge, words));
+            }
             // Not the client's fault: it keeps the message, and comes back.
             _ if refusal.is_disk() => {
                 return Err(fault(Reason::ImplementationSpecificError, words));
