@@ -13,7 +13,7 @@ use std::time::Duration;
 use e2e::{Http, Lab, pause, until};
 
 /// How often the agent is killed. `cargo xtask bench` does more.
-const KILLS: u64 = 5;
+const KILLS: u64 = 20;
 
 /// Hands in until told to stop, and returns what was answered 202.
 fn hand_in(http: Http, stop: &AtomicBool) -> BTreeSet<String> {
@@ -41,7 +41,8 @@ fn a_killed_agent_loses_nothing_that_it_took() {
     let taken = thread::scope(|scope| {
         let applications = scope.spawn(|| hand_in(http, &stop));
         // Fixed, and without a common rhythm with anything the agent does.
-        for moment in [310, 1_730, 90, 870, 1_290_u64].into_iter().cycle().take(5) {
+        let moments = [310, 730, 90, 470, 190, 20, 590_u64].into_iter().cycle();
+        for (moment, _) in moments.zip(0..KILLS) {
             pause(Duration::from_millis(moment));
             agent.process.kill();
             agent = lab.site.start();

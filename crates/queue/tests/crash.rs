@@ -19,7 +19,7 @@ use queue::{Config, Inspector, Lease, NewMessage, Queue};
 
 /// Tells the child where to write.
 const CHILD_DIR: &str = "QUEUE_TEST_CHILD_DIR";
-const KILLS: usize = 10;
+const KILLS: usize = 20;
 
 fn open(dir: &Path) -> Queue {
     Queue::open(Config { max_bytes: 1 << 30, ..Config::new(dir) }).unwrap()
