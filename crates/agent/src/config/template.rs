@@ -59,7 +59,7 @@ impl Template {
         names
     }
 
-    /// The topic with its variables replaced; one without a value is left out, which [`super::build`]
+    /// The topic with its variables replaced; one without a value is left out, which the check of the file
     /// sees to that it does not happen.
     pub fn fill<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> String {
         let mut topic = String::new();

@@ -4,7 +4,7 @@
 //! is echoed to nobody; who subscribes gets what the sessions received ([`crate::downlink`]). A session
 //! ends with its connection: nothing is kept for a client that is away, and CONNACK says so.
 //!
-//! When the queue is full under `reject`, a connection keeps what it has read (at most [`IN_HAND`]
+//! When the queue is full under `reject`, a connection keeps what it has read (at most `IN_HAND`
 //! messages), acknowledges nothing and stops reading, so that TCP holds the client back; nothing is lost.
 
 mod access;
