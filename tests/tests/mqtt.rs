@@ -155,6 +155,25 @@ fn a_full_queue_holds_clients_back_and_loses_nothing() {
 }
 
 #[test]
+fn a_dropped_message_of_qos_2_frees_its_number() {
+    let port = Port::free();
+    let mut lab = Lab::without_modems(1);
+    listening(&mut lab, &port, "");
+    lab.site.queue = ", max_messages: 1, when_full: drop_newest".to_owned();
+    let agent = lab.site.start();
+    let mut peer = MqttPeer::signed_in(port.number(), 5, "a");
+    peer.send(&publish(5, 2, 8, "t", b"fits"));
+    assert_eq!(peer.read().unwrap().0, 0x50);
+    for payload in [b"one", b"two"] {
+        peer.send(&publish(5, 2, 9, "t", payload));
+        let (first, body) = peer.read().unwrap();
+        // No PUBREL follows an error, so the next message of this number is another one.
+        assert_eq!((first, &body[..3]), (0x50, &[0, 9, 0x97][..]), "PUBREC: quota exceeded");
+    }
+    assert_eq!(agent.queued(), 1);
+}
+
+#[test]
 fn what_cannot_be_carried_is_refused_by_its_reason() {
     let (mut lab, port) = lab(1, "");
     lab.site.body += "routes: [ { topic: \"a/#\", to: [ m0/s ] } ]\n";

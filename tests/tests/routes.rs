@@ -85,6 +85,26 @@ fn a_copy_that_was_refused_is_added_by_the_next_try() {
 }
 
 #[test]
+fn where_not_all_copies_fit_none_is_published() {
+    let mut lab = Lab::without_modems(2);
+    lab.site.body += "routes: [ { topic: \"#\", to: [m0/s, m1/s], policy: all } ]\n";
+    lab.site.queue = ", max_messages: 3".to_owned();
+    let agent = lab.site.start();
+    lab.sims.push(lab.plug_in(0, &[]));
+    for left in [1, 2] {
+        agent.publish("topic=t", b"x");
+        until("the first path to be drained", || (agent.queued() == left).then_some(()));
+    }
+    // There is room for one of two copies, and a path that is up.
+    for _ in 0..20 {
+        assert_eq!(agent.http.publish("topic=t", b"x").status, 429);
+    }
+    lab.sims.push(lab.plug_in(1, &[]));
+    agent.drained();
+    assert_eq!((ok(&agent, "m0"), ok(&agent, "m1")), (2.0, 2.0));
+}
+
+#[test]
 fn a_route_publishes_on_another_topic() {
     let routes = "routes: [ { topic: \"sensors/#\", to: [m0/s], \
                   publish_as: \"${gateway}/${modem}/${session}/${topic}/${id}\" } ]\n";

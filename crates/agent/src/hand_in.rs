@@ -14,7 +14,7 @@ use queue::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Fleet, Route, SessionId};
+use crate::config::{self, Fleet, Policy, Route, SessionId};
 use crate::forward::{Routing, lanes, session_lane};
 use crate::metrics::Metrics;
 use crate::view::View;
@@ -235,17 +235,29 @@ impl HandIn {
         self.lanes(submission).map(drop)
     }
 
-    /// Whether a message of this size fits surely, with all that is on its way. A queue that drops
-    /// instead of refusing always has room.
+    /// Whether a message of this size fits surely, in all its copies and with all that is on its way. A
+    /// queue that drops instead of refusing always has room.
     pub fn has_room(&self, submission: &Submission) -> bool {
+        let route = self.fleet.route(&submission.topic);
+        let copied = route
+            .filter(|route| route.policy == Policy::All && submission.session.is_none())
+            .map_or(1, |route| route.to.len());
+        self.has_room_for(submission, copied)
+    }
+
+    fn has_room_for(&self, submission: &Submission, copies: usize) -> bool {
+        let copies = u64::try_from(copies).unwrap_or(u64::MAX);
         let config = &self.fleet.queue;
         if config.when_full != WhenFull::Reject {
             return true;
         }
-        let size = size(submission).saturating_add(self.on_their_way.load(Ordering::Relaxed));
+        let size = size(submission)
+            .saturating_mul(copies)
+            .saturating_add(self.on_their_way.load(Ordering::Relaxed));
         let stat = self.view.queue.stat();
         let count = config.max_messages.unwrap_or(u64::MAX);
-        stat.bytes.saturating_add(size) <= config.max_bytes && stat.messages < count
+        stat.bytes.saturating_add(size) <= config.max_bytes
+            && stat.messages.saturating_add(copies) <= count
     }
 
     async fn append(&self, submission: Submission) -> Result<Receipt, Refusal> {
@@ -286,6 +298,12 @@ impl HandIn {
         submission: &Submission,
         lanes: &[String],
     ) -> Result<Receipt, Refusal> {
+        // A copy that is taken back may have been published by then, and would be with each new try.
+        if submission.key.is_none() && !self.has_room_for(submission, lanes.len()) {
+            let config = &self.fleet.queue;
+            let (max_bytes, max_messages) = (config.max_bytes, config.max_messages);
+            return Err(AppendError::Full { max_bytes, max_messages }.into());
+        }
         let copies = lanes.iter().map(|lane| {
             // Each copy is remembered by itself.
             let key = submission.key.as_ref().map(|key| lanes::label(&format!("{key}\n{lane}"), 0));

@@ -279,18 +279,31 @@ impl Forwarder {
         }
         self.move_stuck();
         let Some(target) = self.choose() else { return self.give_back() };
-        // Those that are too large for now hold up nobody, until they are as many as may be held at all.
-        if self.ready.len() < self.ahead / 2 && self.too_large.len() < AHEAD.1 {
-            self.lease().await;
-        }
-        if self.ready.is_empty() {
-            // Nothing else is there that could clear or condemn them.
-            self.ready.append(&mut self.suspects);
-        }
-        self.ready.append(&mut self.too_large);
-        while self.window < WINDOW {
-            let Some((order, lease)) = self.ready.pop_first() else { return };
-            self.give(order, lease, target);
+        let mut tried_again = false;
+        loop {
+            // Those that are too large for now hold up nobody, until they are as many as may be held at all.
+            if self.ready.len() < self.ahead / 2 && self.too_large.len() < AHEAD.1 {
+                self.lease().await;
+            }
+            if self.ready.is_empty() {
+                // Nothing else is there that could clear or condemn them.
+                self.ready.append(&mut self.suspects);
+            }
+            if !std::mem::replace(&mut tried_again, true) {
+                self.ready.append(&mut self.too_large);
+            }
+            if self.ready.is_empty() || self.window >= WINDOW {
+                return;
+            }
+            let before = self.window;
+            while self.window < WINDOW {
+                let Some((order, lease)) = self.ready.pop_first() else { break };
+                self.give(order, lease, target);
+            }
+            // Where all were too large for now, those behind them may not be.
+            if self.window > before {
+                return;
+            }
         }
     }
 
@@ -436,7 +449,9 @@ impl Forwarder {
         self.suspicions.remove(&lease.id);
         self.ready.append(&mut self.suspects);
         // It may wait for another path meanwhile: the late result spares it the way.
-        self.ready.retain(|_, waiting| waiting.id != lease.id);
+        for waiting in [&mut self.ready, &mut self.too_large] {
+            waiting.retain(|_, waiting| waiting.id != lease.id);
+        }
         self.ack(lease.id);
     }
 
@@ -511,8 +526,9 @@ impl Forwarder {
             .filter(|(_, target)| target.is_free())
             .map(|(at, _)| at)
             .collect();
-        let movable =
-            |(_, (target, _)): &(&u64, &(usize, Lease))| free.iter().any(|at| at != target);
+        let movable = |(_, (target, lease)): &(&u64, &(usize, Lease))| {
+            free.iter().any(|at| at != target && self.fits(*at, lease))
+        };
         let orders: Vec<u64> = self.stuck.iter().filter(movable).map(|(order, _)| *order).collect();
         for order in orders {
             let Some((target, lease)) = self.stuck.remove(&order) else { continue };

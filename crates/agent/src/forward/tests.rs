@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use modem::Snapshot;
 use modem::session::{Job, Outcome, Progress, SessionPhase, SessionState, Uplink};
+use modem::snapshot::Identified;
 use queue::{Config, NewMessage, Queue};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -43,17 +45,23 @@ struct Rig {
 }
 
 fn rig(sessions: usize) -> (Rig, Vec<Fake>) {
+    rig_of(&vec![1_024; sessions])
+}
+
+/// A session for each length of a topic that its modem takes.
+fn rig_of(topics: &[usize]) -> (Rig, Vec<Fake>) {
     let dir = tempfile::tempdir().unwrap();
     let queue = Queue::open(Config::new(dir.path())).unwrap();
     let (metrics, stop) = (Metrics::new().unwrap(), CancellationToken::new());
     let (mut targets, mut fakes) = (Vec::new(), Vec::new());
-    for number in 0..sessions {
+    for (number, max_topic) in topics.iter().enumerate() {
         let (job_tx, jobs) = mpsc::channel(2);
         let (state, watched) =
             watch::channel(SessionState { phase: SessionPhase::Waiting, reason: None });
         let name = |text: &str| Name::new(text).unwrap();
         let id = SessionId { modem: name(&format!("m{number}")), session: name("s") };
-        targets.push(Target::new(id, Uplink { jobs: job_tx, state: watched }));
+        let target = Target::new(id, Uplink { jobs: job_tx, state: watched });
+        targets.push(target.with_modem(watch::channel(snapshot(*max_topic)).1));
         fakes.push(Fake { jobs, state });
     }
     let mut tasks = JoinSet::new();
@@ -67,6 +75,21 @@ fn rig(sessions: usize) -> (Rig, Vec<Fake>) {
     );
     tasks.spawn(forwarder.run());
     (Rig { queue, metrics, stop, tasks, _dir: dir }, fakes)
+}
+
+fn snapshot(max_topic: usize) -> Snapshot {
+    let identified = Identified {
+        model_id: String::new(),
+        model: String::new(),
+        manufacturer: String::new(),
+        firmware: None,
+        profile: String::new(),
+        imei: String::new(),
+        iccid: None,
+        max_topic,
+        max_payload: 10_240,
+    };
+    Snapshot { identified: Some(identified), ..Snapshot::absent() }
 }
 
 impl Rig {
@@ -219,6 +242,45 @@ async fn a_late_acknowledgement_spares_the_message_its_second_way() {
     tell(&again, Progress::Done(Outcome::NotSent));
     tell(&stuck, Progress::Done(Outcome::Acknowledged));
     rig.left(0).await;
+}
+
+#[tokio::test]
+async fn what_is_too_large_for_the_path_that_is_up_holds_up_nobody() {
+    let (rig, mut fakes) = rig_of(&[9, 3]);
+    // More than are leased at once.
+    for number in 0..8 {
+        rig.append(&format!("large/{number}")).await;
+    }
+    rig.append("a").await;
+    fakes[1].connected(true);
+    let job = fakes[1].job().await;
+    assert_eq!(job.message.topic, "a");
+    tell(&job, Progress::Done(Outcome::Acknowledged));
+    fakes[0].connected(true);
+    for number in 0..8 {
+        let job = fakes[0].job().await;
+        assert_eq!(job.message.topic, format!("large/{number}"));
+        tell(&job, Progress::Done(Outcome::Acknowledged));
+    }
+    rig.left(0).await;
+}
+
+#[tokio::test]
+async fn a_message_whose_result_stays_out_is_not_moved_to_where_it_does_not_fit() {
+    let (rig, mut fakes) = rig_of(&[9, 3]);
+    rig.append("large").await;
+    fakes[0].connected(true);
+    let stuck = fakes[0].job().await;
+    fakes[1].connected(true);
+    tell(&stuck, Progress::Stalled);
+    rig.append("next").await;
+    let next = fakes[0].job().await;
+    assert_eq!(next.message.topic, "next", "the only path for it stays open");
+    tell(&stuck, Progress::Done(Outcome::Acknowledged));
+    tell(&next, Progress::Done(Outcome::Acknowledged));
+    rig.left(0).await;
+    let more = timeout(Duration::from_millis(50), fakes[0].jobs.recv()).await;
+    assert!(more.is_err(), "each once");
 }
 
 #[tokio::test]

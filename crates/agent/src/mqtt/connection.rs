@@ -377,6 +377,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let Some(Settled { held, result }) = self.in_hand.settled(settled) else { return Ok(()) };
         let refusal = match result {
             Ok(receipt) if receipt.outcome == Outcome::Dropped => {
+                if let Some(id) = held.id.filter(|_| self.wire.tells_reasons()) {
+                    // A PUBREC with an error frees the number: no PUBREL comes (MQTT 5.0 §4.3.3).
+                    self.in_hand.release(id);
+                }
                 let words = Some("dropped: the queue is full, or it had expired".to_owned());
                 return self.acknowledge(&held, AckReason::QuotaExceeded, words);
             }

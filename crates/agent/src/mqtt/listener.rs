@@ -66,9 +66,10 @@ pub(super) struct SignedIn {
 impl Drop for SignedIn {
     fn drop(&mut self) {
         self.serving.metrics.clients().dec();
-        // Once thrown out, the name is somebody else's.
+        // Once thrown out, the name is somebody else's. Who throws out holds the lock.
+        let mut names = self.serving.lock();
         if !self.out.is_cancelled() {
-            self.serving.lock().remove(&self.name);
+            names.remove(&self.name);
         }
     }
 }

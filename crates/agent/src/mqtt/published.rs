@@ -21,6 +21,8 @@ pub(super) struct Held {
     submission: Submission,
     /// Why it is refused whatever the queue says; it is answered in its turn all the same.
     flaw: Option<Refusal>,
+    /// Whether the full queue refused it: from then on it is alone on its way.
+    refused: bool,
 }
 
 impl Held {
@@ -31,12 +33,20 @@ impl Held {
         match submission(message) {
             Ok(submission) if reserved => {
                 let reason = "must not begin with $SYS: that is the broker's own";
-                Self { id, submission, flaw: Some(Refusal::Topic { topic, reason }) }
+                Self {
+                    id,
+                    submission,
+                    flaw: Some(Refusal::Topic { topic, reason }),
+                    refused: false,
+                }
             }
-            Ok(submission) => Self { id, submission, flaw: None },
-            Err(flaw) => {
-                Self { id, submission: Submission::new(topic, Vec::new()), flaw: Some(flaw) }
-            }
+            Ok(submission) => Self { id, submission, flaw: None, refused: false },
+            Err(flaw) => Self {
+                id,
+                submission: Submission::new(topic, Vec::new()),
+                flaw: Some(flaw),
+                refused: false,
+            },
         }
     }
 
@@ -220,10 +230,15 @@ impl InHand {
 
     /// Notes what became of a message and hands it on; a full queue is tried again instead.
     pub(super) fn settled(&mut self, settled: Settled) -> Option<Settled> {
-        let Settled { held, result } = settled;
+        let Settled { mut held, result } = settled;
         if result.as_ref().is_err_and(Refusal::is_full) {
             self.refused_at = Some(Instant::now());
-            self.again.push_back(held);
+            // Others that came after it may have been refused with it the first time.
+            if std::mem::replace(&mut held.refused, true) {
+                self.again.push_front(held);
+            } else {
+                self.again.push_back(held);
+            }
             return None;
         }
         if self.again.is_empty() {
