@@ -104,6 +104,8 @@ pub(crate) fn salvage(dir: &Path) -> Result<Salvage, OpenError> {
     let copied = copied.map_err(|error| failed(&made_file, error))?;
     // Closing moves the log into the file and syncs it.
     made.close().map_err(|error| failed(&made_file, error))?;
+    // Its name as well, before the old file gives up its own.
+    sync_dir(&workshop).and_then(|()| sync_dir(dir)).map_err(prepare)?;
     let kept = put_in_place(dir).map_err(prepare)?;
     tracing::error!(
         saved = copied.saved, lost = copied.lost, kept = %kept.display(),
@@ -191,7 +193,11 @@ struct Count {
 }
 
 /// A damaged file that lets itself be opened.
-struct Wreck(Connection);
+struct Wreck {
+    conn: Connection,
+    /// The columns of a message: a file of version 1 has no checksums.
+    columns: String,
+}
 
 impl Wreck {
     /// Read-only: nothing of the log goes into the file. With a writable schema SQLite puts up with
@@ -201,14 +207,18 @@ impl Wreck {
         let conn = Connection::open_with_flags(file, flags)?;
         conn.execute_batch("pragma writable_schema = on; pragma cache_size = -512;")?;
         conn.query_row("select 1 from sqlite_schema where name = 'message'", [], |_| Ok(()))?;
-        Ok(Self(conn))
+        let columns = match conn.prepare("select crc from message") {
+            Ok(_) => store::STORED.to_owned(),
+            Err(_) => store::STORED.replace("crc", "null"),
+        };
+        Ok(Self { conn, columns })
     }
 
     /// Reads rows from the beginning until it fails, and then from the end until it fails.
     /// `sql` ends with the key to order by. Answers whether all of it could be read.
     fn both_ways(&self, sql: &str, mut take: impl FnMut(&Row<'_>) -> rusqlite::Result<()>) -> bool {
         let mut read = |direction: &str| -> rusqlite::Result<()> {
-            let mut statement = self.0.prepare(&format!("{sql} {direction}"))?;
+            let mut statement = self.conn.prepare(&format!("{sql} {direction}"))?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 // A value that cannot be is no reason to leave out the rest.
@@ -262,8 +272,8 @@ impl Wreck {
 
     /// The message at `seq`, if it is whole.
     fn message(&self, seq: Seq) -> Option<Stored> {
-        let sql = format!("select {} from message not indexed where seq = ?", store::STORED);
-        let mut statement = self.0.prepare_cached(&sql).ok()?;
+        let sql = format!("select {} from message not indexed where seq = ?", self.columns);
+        let mut statement = self.conn.prepare_cached(&sql).ok()?;
         let stored = statement.query_row([seq], store::stored).ok()?;
         let length = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         let size = length(stored.topic.len())

@@ -100,6 +100,20 @@ fn a_file_of_the_first_version_is_brought_up_to_date() {
     });
 }
 
+#[test]
+fn a_file_of_the_first_version_is_salvaged_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        store(&open(dir.path()), message("a")).await;
+    });
+    let sql = "drop table aside; alter table message drop column crc; pragma user_version = 1";
+    let path = dir.path().join("queue.db");
+    rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+    let salvage = crate::repair(dir.path()).unwrap();
+    assert_eq!((salvage.saved, salvage.lost), (1, 0));
+}
+
 #[tokio::test]
 async fn a_listing_goes_page_by_page_and_is_filtered() {
     let dir = tempfile::tempdir().unwrap();
