@@ -285,8 +285,8 @@ impl Forwarder {
             if self.ready.len() < self.ahead / 2 && self.too_large.len() < AHEAD.1 {
                 self.lease().await;
             }
-            if self.ready.is_empty() {
-                // Nothing else is there that could clear or condemn them.
+            if self.ready.is_empty() && self.window == 0 {
+                // Nothing else is there, nor on its way, that could clear or condemn them.
                 self.ready.append(&mut self.suspects);
             }
             if !std::mem::replace(&mut tried_again, true) {
