@@ -89,15 +89,18 @@ fn hear(modem: &config::Modem, downlink: &Downlink) -> Hear {
 
 /// Where a modem is found, and what discovery has to know for that.
 fn location(matching: &config::Match) -> (Location, Option<Wanted>) {
-    let port = matching.port.clone();
-    match &matching.usb_path {
-        Some(usb_path) => {
-            let (ports, watched) = watch::channel(None);
-            let wanted = Wanted { usb_path: usb_path.clone(), port, ports };
-            (Location::Usb { name: format!("USB {usb_path}"), ports: watched }, Some(wanted))
-        }
-        None => (Location::Fixed(port.unwrap_or_default()), None),
+    let config::Match { port, usb_path, imei, iccid, model } = matching;
+    if let (Some(port), None) = (port, usb_path) {
+        return (Location::Fixed(port.clone()), None);
     }
+    let (ports, watched) = watch::channel(None);
+    let keys = [("imei", imei), ("iccid", iccid), ("model", model)];
+    let keys = keys.iter().filter_map(|(key, value)| Some(format!("{key} {}", value.as_ref()?)));
+    let name = match usb_path {
+        Some(usb_path) => format!("USB {usb_path}"),
+        None => format!("a modem with {}", keys.collect::<Vec<_>>().join(" and ")),
+    };
+    (Location::Usb { name, ports: watched }, Some(Wanted { matching: matching.clone(), ports }))
 }
 
 fn modem_config(modem: &config::Modem, port: Location) -> Result<ModemConfig, SecretError> {

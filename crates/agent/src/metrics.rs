@@ -94,6 +94,8 @@ pub struct Metrics {
     handed_in: IntCounterVec,
     downlink_dropped: IntCounterVec,
     clients: IntGauge,
+    unclaimed: IntGauge,
+    duplicate_imeis: IntGauge,
 }
 
 /// Makes families and registers them. A name or help that Prometheus refuses is a mistake in this
@@ -114,6 +116,12 @@ impl Maker<'_> {
         let family = IntCounterVec::new(Self::opts(name, help), labels)?;
         self.0.register(Box::new(family.clone()))?;
         Ok(family)
+    }
+
+    fn number(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        let gauge = IntGauge::with_opts(Self::opts(name, help))?;
+        self.0.register(Box::new(gauge.clone()))?;
+        Ok(gauge)
     }
 
     fn histogram(
@@ -166,11 +174,6 @@ impl Metrics {
         let build = GaugeVec::new(Maker::opts("build_info", "What runs."), &["version"])?;
         registry.register(Box::new(build.clone()))?;
         build.get_metric_with_label_values(&[env!("CARGO_PKG_VERSION")])?.set(1.0);
-        let clients = IntGauge::with_opts(Maker::opts(
-            "hand_in_connections",
-            "Connections of local applications to the MQTT listener.",
-        ))?;
-        registry.register(Box::new(clients.clone()))?;
         let metrics = Self {
             detection: detection.get_metric_with_label_values::<&str>(&[])?,
             ready: ready.get_metric_with_label_values::<&str>(&[])?,
@@ -194,7 +197,9 @@ impl Metrics {
             route_switches: make.counter("route_switches_total", "Times a route took another path, by what was wrong with the one before.", &["route", "cause"])?,
             reloads: make.counter("config_reloads_total", "Reloads of the fleet file: applied, or refused with the old fleet running on.", &["result"])?,
             downlink_dropped: make.counter("downlink_dropped_total", "Received messages that a local consumer missed because it fell behind.", &["consumer"])?,
-            clients,
+            clients: make.number("hand_in_connections", "Connections of local applications to the MQTT listener.")?,
+            unclaimed: make.number("unclaimed_modems", "USB modems of a known layout that no entry of the fleet file claims.")?,
+            duplicate_imeis: make.number("duplicate_imeis", "IMEIs that more than one USB modem told.")?,
             registry,
             activity: Mutex::default(),
         };
@@ -280,6 +285,16 @@ impl Metrics {
     /// The gauge of local MQTT clients.
     pub fn clients(&self) -> &IntGauge {
         &self.clients
+    }
+
+    /// The gauge of modems that no entry claims.
+    pub fn unclaimed(&self) -> &IntGauge {
+        &self.unclaimed
+    }
+
+    /// The gauge of IMEIs that more than one modem has.
+    pub fn duplicate_imeis(&self) -> &IntGauge {
+        &self.duplicate_imeis
     }
 
     /// A message was taken out of the way.

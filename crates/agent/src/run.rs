@@ -246,7 +246,7 @@ impl Agent {
                 Ok(())
             });
         }
-        agent.discover(&env.catalog, wanted);
+        agent.discover(&fleet, &env.catalog, &metrics, wanted);
         let reconciler = Reconciler::new(modems, Arc::clone(&metrics), stop.clone());
         agent.modems.spawn(reconciler.run());
         tracing::info!(gateway = %fleet.gateway, modems = fleet.modems.len(), http = %fleet.http.listen, "running");
@@ -279,11 +279,25 @@ impl Agent {
     }
 
     /// Looks on USB for the modems that are wanted there.
-    fn discover(&mut self, catalog: &Catalog, wanted: Vec<discovery::Wanted>) {
-        if !wanted.is_empty() {
-            let layouts = catalog.models().flat_map(|model| model.usb.clone()).collect();
-            self.services.spawn(discovery::run(layouts, wanted, self.stop.clone()));
+    fn discover(
+        &mut self,
+        fleet: &Fleet,
+        catalog: &Arc<Catalog>,
+        metrics: &Arc<Metrics>,
+        wanted: Vec<discovery::Wanted>,
+    ) {
+        if wanted.is_empty() {
+            return;
         }
+        let matches = fleet.modems.iter().map(|modem| &modem.matching);
+        let fixed = matches.filter(|matching| matching.usb_path.is_none());
+        let search = discovery::Search {
+            catalog: Arc::clone(catalog),
+            wanted,
+            fixed: fixed.filter_map(|matching| matching.port.clone()).collect(),
+            metrics: Arc::clone(metrics),
+        };
+        self.services.spawn(discovery::run(search, self.stop.clone()));
     }
 
     async fn listen(&mut self, config: &config::Http, app: &App) -> anyhow::Result<()> {

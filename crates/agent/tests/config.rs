@@ -232,10 +232,7 @@ fn values_of_brokers_and_modems() {
         (north("    pin: ¶1234\n"), "`pin` must not stand in this file"),
         (north("    roaming: ¶dney\n"), "did you mean `deny`"),
         (north("    poll: ¶10\n"), "write `10s`"),
-        (
-            "modems:\n  m:\n    ¶match: { imei: \"861234567000000\" }\n".to_owned(),
-            "not supported by this version",
-        ),
+        ("modems:\n  m:\n    ¶match: {}\n".to_owned(), "needs a key in its `match`"),
         (
             "modems:\n  m:\n    match: { usb_path: ¶/dev/ttyUSB2 }\n".to_owned(),
             "must be a bus and its ports",

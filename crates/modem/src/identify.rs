@@ -5,7 +5,7 @@ use std::time::Duration;
 use at::{Answer, Identity};
 use tokio::sync::mpsc;
 
-use crate::catalog::Model;
+use crate::catalog::{Catalog, Model};
 use crate::modem::{Core, End};
 use crate::port::{At, Kind, PortEvent};
 use crate::profile::{self, Profile, StepError};
@@ -44,7 +44,7 @@ impl Core {
     }
 
     async fn identify_in_step(&self, at: &At, cgmm: String) -> Result<Known, End> {
-        let (model, profile) = self.model(at, cgmm).await?;
+        let (model, profile) = model(&self.env.catalog, at, cgmm).await?;
         at.set_framing(profile.framing()).await;
         profile.prepare(at).await?;
         let imei = imei(at).await?;
@@ -79,26 +79,6 @@ impl Core {
         Ok(Known { profile, model, imei })
     }
 
-    /// The catalog's entry for what the modem calls itself. What came while getting in step may have
-    /// been a line of something else, so a name that is unknown is asked for once more.
-    async fn model(
-        &self,
-        at: &At,
-        cgmm: String,
-    ) -> Result<((Model, String), &'static dyn Profile), End> {
-        if let Some((model, profile)) = self.env.catalog.identify(&cgmm) {
-            return Ok(((model.clone(), cgmm), profile));
-        }
-        let lines = profile::run(at, Kind::Basic, "AT+CGMM", Answer::Bare).await?;
-        let cgmm = reply::model(&lines).map_err(StepError::from)?.raw;
-        match self.env.catalog.identify(&cgmm) {
-            Some((model, profile)) => Ok(((model.clone(), cgmm), profile)),
-            None => Err(End::Unusable(format!(
-                "no profile knows the model {cgmm:?}; `modemfleet profiles list` shows the known ones"
-            ))),
-        }
-    }
-
     pub(crate) fn must_be(
         &self,
         what: &str,
@@ -113,6 +93,49 @@ impl Core {
             ))),
             _ => Ok(()),
         }
+    }
+}
+
+/// The catalog's entry for what the modem calls itself. What came while getting in step may have
+/// been a line of something else, so a name that is unknown is asked for once more.
+async fn model(
+    catalog: &Catalog,
+    at: &At,
+    cgmm: String,
+) -> Result<((Model, String), &'static dyn Profile), End> {
+    if let Some((model, profile)) = catalog.identify(&cgmm) {
+        return Ok(((model.clone(), cgmm), profile));
+    }
+    let lines = profile::run(at, Kind::Basic, "AT+CGMM", Answer::Bare).await?;
+    let cgmm = reply::model(&lines).map_err(StepError::from)?.raw;
+    match catalog.identify(&cgmm) {
+        Some((model, profile)) => Ok(((model.clone(), cgmm), profile)),
+        None => Err(End::Unusable(format!(
+            "no profile knows the model {cgmm:?}; `modemfleet profiles list` shows the known ones"
+        ))),
+    }
+}
+
+/// Who is at a port that was just opened. Nothing is set there but the framing, on our side.
+pub(crate) async fn identity(
+    catalog: &Catalog,
+    at: &At,
+    events: &mut mpsc::Receiver<PortEvent>,
+    with_iccid: bool,
+) -> Result<crate::probe::Identity, End> {
+    let cgmm = in_step(at, events).await?;
+    let asking = async {
+        let ((_, model), profile) = model(catalog, at, cgmm).await?;
+        at.set_framing(profile.framing()).await;
+        let imei = imei(at).await?;
+        // A SIM that is missing or locked is no reason not to know the modem.
+        let iccid = if with_iccid { profile.iccid(at).await.ok() } else { None };
+        Ok(crate::probe::Identity { model, imei, iccid })
+    };
+    // URCs that come now mean nothing to us, but must be read.
+    tokio::select! {
+        found = asking => found,
+        end = ignore(events) => Err(end),
     }
 }
 
@@ -145,6 +168,6 @@ async fn imei(at: &At) -> Result<String, End> {
     }
 }
 
-fn fits_model(wanted: &str, cgmm: &str) -> bool {
+pub(crate) fn fits_model(wanted: &str, cgmm: &str) -> bool {
     crate::catalog::normalised(cgmm).starts_with(&crate::catalog::normalised(wanted))
 }

@@ -17,6 +17,7 @@ pub mod modem;
 pub mod mqtt;
 pub mod observe;
 pub mod port;
+pub mod probe;
 pub mod profile;
 pub mod reply;
 pub mod serial;

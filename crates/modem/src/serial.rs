@@ -126,6 +126,16 @@ pub fn holder(path: &Path) -> Option<String> {
 }
 
 impl Tty {
+    /// Closes it and waits until that is done, for a while: a wedged driver is left to its thread.
+    ///
+    /// # Cancel safety
+    /// It is closed all the same.
+    pub async fn close(mut self) {
+        let Some(port) = self.0.take() else { return };
+        let close = tokio::task::spawn_blocking(move || shut(port));
+        let _ = tokio::time::timeout(OPEN_TIMEOUT, close).await;
+    }
+
     fn stream(&mut self) -> io::Result<Pin<&mut SerialStream>> {
         self.0.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
@@ -169,13 +179,14 @@ impl Drop for Tty {
     /// `closing_wait`), so it happens on a thread that nobody waits for.
     fn drop(&mut self) {
         let Some(port) = self.0.take() else { return };
-        let close = move || {
-            let _ = port.clear(ClearBuffer::Output);
-            drop(port);
-        };
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(close)),
-            Err(_) => close(),
+            Ok(runtime) => drop(runtime.spawn_blocking(move || shut(port))),
+            Err(_) => shut(port),
         }
     }
+}
+
+fn shut(port: SerialStream) {
+    let _ = port.clear(ClearBuffer::Output);
+    drop(port);
 }

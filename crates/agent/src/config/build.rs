@@ -327,6 +327,13 @@ impl Build<'_> {
         let mut seen: HashMap<&Match, &Name> = HashMap::new();
         for modem in modems {
             let name = &modem.name;
+            // Of one model there may be several, and one entry for each.
+            if matches!(
+                &modem.matching,
+                Match { port: None, usb_path: None, imei: None, iccid: None, .. }
+            ) {
+                continue;
+            }
             if let Some(same) = seen.insert(&modem.matching, name) {
                 let message = format!("`{name}` matches the same modem as `{same}`");
                 let place = place.at(name.as_str()).at("match");
@@ -376,11 +383,13 @@ impl Build<'_> {
             if good { Ok(PathBuf::from(text)) } else { Err(Fault::new("must be an absolute path")) }
         });
         let usb_path = self.optional(&place, "usb_path", raw.usb_path.as_ref(), words::usb_path);
-        if raw.port.is_none() && raw.usb_path.is_none() {
-            let message = format!("`{}` needs `port` or `usb_path` in its `match`", modem.key());
-            let help = "finding modems by imei, iccid or model alone is not supported by this \
-                        version: say where it is plugged in, such as `usb_path: 1-1.2`";
+        let RawMatch { imei, iccid, usb_path: path, port: tty, model } = raw;
+        if [imei, iccid, path, tty, model].into_iter().all(Option::is_none) {
+            let message = format!("`{}` needs a key in its `match`", modem.key());
+            let help = "say which device it is by any of imei, iccid, usb_path, port and model, such \
+                        as `match: { imei: \"861234567000000\" }`; all that are given must hold";
             self.error_at_name(&place, message, Some(help));
+            return None;
         }
         let imei =
             self.optional(&place, "imei", raw.imei.as_ref(), |text| words::digits(text, 15, 15));
@@ -399,17 +408,13 @@ impl Build<'_> {
                 _ => Ok(text),
             }
         });
-        if (raw.port.is_some() && port.is_none()) || (raw.usb_path.is_some() && usb_path.is_none())
-        {
-            return None;
-        }
-        (port.is_some() || usb_path.is_some()).then_some(Match {
-            port,
-            usb_path,
-            imei,
-            iccid,
-            model,
-        })
+        // A key that is wrong must not be taken for one that is not given.
+        let wrong = (raw.port.is_some() && port.is_none())
+            || (raw.usb_path.is_some() && usb_path.is_none())
+            || (raw.imei.is_some() && imei.is_none())
+            || (raw.iccid.is_some() && iccid.is_none())
+            || (raw.model.is_some() && model.is_none());
+        (!wrong).then_some(Match { port, usb_path, imei, iccid, model })
     }
 
     fn apn(&mut self, raw: &RawApn, place: &Place<'_>) -> Option<Apn> {

@@ -169,7 +169,7 @@ pub struct Modem {
 pub struct Match {
     /// The tty, an absolute path. With `usb_path` it must be a port of that device.
     pub port: Option<PathBuf>,
-    /// Where the device is plugged in: bus and ports, such as `1-1.2`. One of it and `port` is there.
+    /// Where the device is plugged in: bus and ports, such as `1-1.2`.
     pub usb_path: Option<String>,
     /// The device's IMEI, 15 digits.
     pub imei: Option<String>,

@@ -369,8 +369,7 @@ fn object(keys: &Keys) -> Value {
             object.insert("anyOf".to_owned(), either);
         }
         if keys.of == shape::MATCH.of {
-            let either = json!([{ "required": ["port"] }, { "required": ["usb_path"] }]);
-            object.insert("anyOf".to_owned(), either);
+            object.insert("minProperties".to_owned(), json!(1));
         }
     }
     object

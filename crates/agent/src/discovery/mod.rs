@@ -3,20 +3,28 @@
 //! The monitor listens before the first scan, so that what comes in between is told twice, not never.
 //! A scan every half minute finds what an event missed (a full socket buffer loses them in silence).
 
+mod arbiter;
+mod probing;
 mod source;
 mod table;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use futures_util::StreamExt;
-use modem::catalog::UsbLayout;
+use modem::Catalog;
 use modem::location::Ports;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::Match;
+use crate::metrics::Metrics;
+
+use arbiter::Device;
+use probing::Probing;
 use table::Table;
 
 /// Between two scans while events tell what comes and goes.
@@ -28,94 +36,214 @@ const SCAN: Duration = Duration::from_secs(1);
 /// A modem that is looked for on USB.
 #[derive(Debug)]
 pub struct Wanted {
-    /// Where it is plugged in, as the kernel names it: `1-1.2`.
-    pub usb_path: String,
-    /// The only tty of that device that may be used, where the fleet file names one.
-    pub port: Option<PathBuf>,
+    /// What must hold for it.
+    pub matching: Match,
     /// Where its ports are told.
     pub ports: watch::Sender<Option<Ports>>,
 }
 
-/// Tells the `wanted` modems their ports until told to stop, on a thread of its own.
+/// Whom to look for, and with what.
+pub struct Search {
+    /// All models: which interfaces of which devices speak AT, and who answers there.
+    pub catalog: Arc<Catalog>,
+    /// Modems to be found, in the order of the fleet file.
+    pub wanted: Vec<Wanted>,
+    /// Ttys that modems have for themselves: whose device has one of them is not looked at.
+    pub fixed: Vec<PathBuf>,
+    /// Where it is told what was found of nobody, and twice.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Tells modems their ports until told to stop, on a thread of its own.
 ///
 /// # Errors
 /// Where the runtime of that thread could not start, or it panicked.
-pub async fn run(
-    layouts: Vec<UsbLayout>,
-    wanted: Vec<Wanted>,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
+pub async fn run(search: Search, stop: CancellationToken) -> anyhow::Result<()> {
     let thread = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("could not start the discovery of USB modems")?;
-        runtime.block_on(watch_bus(Table::new(layouts), &wanted, &stop));
+        runtime.block_on(Bus::new(search).watch(&stop));
+        // A thread may be stuck in a wedged driver; nobody waits for it.
+        runtime.shutdown_background();
         Ok(())
     });
     thread.await.map_err(|error| anyhow!(error).context("the discovery of USB modems panicked"))?
 }
 
-async fn watch_bus(mut table: Table, wanted: &[Wanted], stop: &CancellationToken) {
-    let mut events = source::monitor()
-        .inspect_err(|error| tracing::warn!("no events of USB devices: {error}"))
-        .ok();
-    if !source::has_udevd() {
-        tracing::warn!("udevd does not run: USB modems are looked for each second");
-        events = None;
+struct Bus {
+    table: Table,
+    probing: Probing,
+    search: Search,
+    /// The place whose device each wanted modem has, and since when that is there.
+    held: Vec<Option<(String, Instant)>>,
+    duplicates: usize,
+    /// When somebody who did not tell may be asked again.
+    again: Option<Instant>,
+}
+
+impl Bus {
+    fn new(search: Search) -> Self {
+        let layouts = search.catalog.models().flat_map(|model| model.usb.clone()).collect();
+        let with_iccid = search.wanted.iter().any(|wanted| wanted.matching.iccid.is_some());
+        let probing = Probing::new(Arc::clone(&search.catalog), with_iccid);
+        let held = search.wanted.iter().map(|_| None).collect();
+        Self { table: Table::new(layouts), probing, search, held, duplicates: 0, again: None }
     }
-    let mut ticks = tokio::time::interval(if events.is_some() { RECONCILE } else { SCAN });
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut is_first = true;
-    loop {
-        let next = async {
-            match &mut events {
-                Some(events) => events.next().await,
-                None => std::future::pending().await,
-            }
-        };
-        // All arms are cancel safe, and none awaits in its body: an event stays in its socket.
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            event = next => match event {
-                Some(Ok(event)) => {
-                    let Some(change) = source::change(&event) else { continue };
-                    tracing::debug!(?change, "udev");
-                    table.apply(change, Instant::now());
-                }
-                Some(Err(error)) => {
-                    tracing::warn!("events of USB devices were lost: {error}");
-                    ticks.reset_immediately();
-                }
-                None => {
-                    tracing::warn!("no more events of USB devices: they are looked for each second");
-                    events = None;
-                    ticks = tokio::time::interval(SCAN);
-                }
-            },
-            _ = ticks.tick() => match source::scan() {
-                Ok(found) => {
-                    if table.rescan(found, Instant::now()) && events.is_some() && !is_first {
-                        tracing::info!("a scan found what events of USB devices did not tell");
-                    }
-                    is_first = false;
-                }
-                Err(error) => tracing::warn!("could not look for USB devices: {error}"),
-            },
+
+    async fn watch(mut self, stop: &CancellationToken) {
+        let mut events = source::monitor()
+            .inspect_err(|error| tracing::warn!("no events of USB devices: {error}"))
+            .ok();
+        if !source::has_udevd() {
+            tracing::warn!("udevd does not run: USB modems are looked for each second");
+            events = None;
         }
-        tell(&table, wanted);
+        let mut ticks = tokio::time::interval(if events.is_some() { RECONCILE } else { SCAN });
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_first = true;
+        loop {
+            let next = async {
+                match &mut events {
+                    Some(events) => events.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            // All arms are cancel safe, and none awaits in its body: an event stays in its socket.
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                event = next => match event {
+                    Some(Ok(event)) => {
+                        let Some(change) = source::change(&event) else { continue };
+                        tracing::debug!(?change, "udev");
+                        self.table.apply(change, Instant::now());
+                    }
+                    Some(Err(error)) => {
+                        tracing::warn!("events of USB devices were lost: {error}");
+                        ticks.reset_immediately();
+                    }
+                    None => {
+                        tracing::warn!("no more events of USB devices: they are looked for each second");
+                        events = None;
+                        ticks = tokio::time::interval(SCAN);
+                    }
+                },
+                asked = self.probing.ended() => {
+                    if let Some(asked) = asked {
+                        self.probing.take(asked, Instant::now());
+                    }
+                }
+                () = until(self.again) => {}
+                _ = ticks.tick() => {
+                    let told_all = events.is_none() || is_first;
+                    is_first = !self.rescan(told_all) && is_first;
+                }
+            }
+            self.settle(Instant::now());
+        }
+    }
+
+    /// Looks what is there; whether that could be seen.
+    fn rescan(&mut self, expected: bool) -> bool {
+        match source::scan() {
+            Ok(found) => {
+                if self.table.rescan(found, Instant::now()) && !expected {
+                    tracing::info!("a scan found what events of USB devices did not tell");
+                }
+                true
+            }
+            Err(error) => {
+                tracing::warn!("could not look for USB devices: {error}");
+                false
+            }
+        }
+    }
+
+    /// Gives devices to modems, asks who must be asked, and tells each modem its ports.
+    fn settle(&mut self, now: Instant) {
+        let there: Vec<(String, Ports)> = self.free().collect();
+        self.probing.keep(|usb_path| there.iter().any(|(path, _)| path == usb_path));
+        for held in &mut self.held {
+            let stays = |(path, since): &(String, Instant)| {
+                there.iter().any(|(other, ports)| other == path && ports.since == *since)
+            };
+            *held = held.take().filter(stays);
+        }
+        let devices: Vec<Device> =
+            there.iter().map(|(path, ports)| self.device(path, ports)).collect();
+        let entries: Vec<&Match> =
+            self.search.wanted.iter().map(|wanted| &wanted.matching).collect();
+        let verdict = arbiter::decide(&entries, &devices);
+        for (held, device) in self.held.iter_mut().zip(&verdict.given) {
+            let given = device.and_then(|device| there.get(device));
+            // Its port is in use while it is asked; the end of that leads here again.
+            let given = given.filter(|(path, _)| !self.probing.is_asked(path));
+            *held = given.map(|(path, ports)| (path.clone(), ports.since));
+        }
+        let unclear = |device: &&usize| {
+            devices.get(**device).is_some_and(|device| self.probing.is_unclear(&device.known))
+        };
+        let mut ask = verdict.ask.clone();
+        ask.extend(verdict.unclaimed.iter().filter(unclear));
+        let ask = ask.iter().filter_map(|device| there.get(*device));
+        self.again = ask.filter_map(|(path, ports)| self.probing.ask(path, ports, now)).min();
+        let unclaimed = verdict.unclaimed.len();
+        self.search.metrics.unclaimed().set(i64::try_from(unclaimed).unwrap_or(i64::MAX));
+        self.report_duplicates();
+        self.tell();
+    }
+
+    /// Devices with an AT port that no modem has by its tty's name.
+    fn free(&self) -> impl Iterator<Item = (String, Ports)> {
+        let all =
+            self.table.places().filter_map(|path| Some((path, self.table.ports(path, None)?)));
+        all.filter(|(_, ports)| !probing::is_fixed(&ports.ttys, &self.search.fixed))
+            .map(|(path, ports)| (path.to_owned(), ports))
+    }
+
+    fn device(&self, path: &str, ports: &Ports) -> Device {
+        let holds =
+            |held: &Option<(String, Instant)>| held.as_ref().is_some_and(|(p, _)| p == path);
+        Device {
+            usb_path: path.to_owned(),
+            known: self.probing.known(path, ports.since),
+            holder: self.held.iter().position(holds),
+        }
+    }
+
+    fn report_duplicates(&mut self) {
+        let duplicates = self.probing.duplicates();
+        if duplicates.len() > self.duplicates {
+            tracing::warn!(
+                ?duplicates,
+                "modems have the same IMEI; entries that name it take the lower USB path"
+            );
+        }
+        self.duplicates = duplicates.len();
+        let count = i64::try_from(self.duplicates).unwrap_or(i64::MAX);
+        self.search.metrics.duplicate_imeis().set(count);
+    }
+
+    /// Tells each modem its ports, where they are others than before.
+    fn tell(&self) {
+        for (modem, held) in self.search.wanted.iter().zip(&self.held) {
+            let port = modem.matching.port.as_deref();
+            let ports = held.as_ref().and_then(|(path, _)| self.table.ports(path, port));
+            modem.ports.send_if_modified(|told| {
+                let is_new = *told != ports;
+                *told = ports;
+                is_new
+            });
+        }
     }
 }
 
-/// Tells each modem its ports, where they are others than before.
-fn tell(table: &Table, wanted: &[Wanted]) {
-    for modem in wanted {
-        let ports = table.ports(&modem.usb_path, modem.port.as_deref());
-        modem.ports.send_if_modified(|told| {
-            let is_new = *told != ports;
-            *told = ports;
-            is_new
-        });
+/// Waits until then; for ever where there is no such time.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }

@@ -97,6 +97,11 @@ impl Table {
         missed
     }
 
+    /// Where something is plugged in.
+    pub(super) fn places(&self) -> impl Iterator<Item = &str> {
+        self.devices.keys().map(String::as_str)
+    }
+
     /// The AT ports of the device at this place, the primary one first. Nothing before the primary is
     /// there, since the interfaces come one by one. `only` leaves no other tty than this one.
     pub(super) fn ports(&self, usb_path: &str, only: Option<&Path>) -> Option<Ports> {

@@ -4,8 +4,11 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use modem::location::{Location, Ports};
-use modem::{ModemConfig, State};
-use modem_sim::Model;
+use modem::probe::{ProbeError, probe};
+use modem::serial::OpenError;
+use modem::{Catalog, ModemConfig, State};
+use modem_sim::{Model, Options};
+use profile_simcom::PLUGIN;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -16,6 +19,7 @@ use crate::whole::{Running, Sim, config};
 scenarios![
     a_modem_that_comes_back_under_another_tty_keeps_its_session_and_counters,
     where_the_first_port_is_mute_the_second_is_used,
+    a_port_is_asked_who_is_there_and_free_again,
 ];
 
 /// A modem at a place on USB where nothing is plugged in yet.
@@ -71,4 +75,22 @@ async fn where_the_first_port_is_mute_the_second_is_used(model: Model) {
     running.connected(0).await;
     running.until(|s| s.tty.as_ref() == Some(&sim.port)).await;
     assert_eq!(running.book.count("appeared"), 1, "it is one modem, at whatever port");
+}
+
+async fn a_port_is_asked_who_is_there_and_free_again(model: Model) {
+    let sim = Sim::new(Options::new(model));
+    let catalog = Catalog::new(&[&PLUGIN]).unwrap();
+    let told = probe(&sim.port, &catalog, false).await.unwrap();
+    assert_eq!((&told.imei[..], &told.iccid), ("861234560000005", &None));
+    assert!(told.is_model(&told.model) && !told.is_model("SIM9"), "{told:?}");
+    // It is closed when the answer is there, so that whoever the modem is for can open it at once.
+    let held = modem::serial::open(&sim.port, 115_200).await.unwrap();
+    let busy = probe(&sim.port, &catalog, false).await.unwrap_err();
+    let ProbeError::Open(OpenError::Busy { holder: Some(holder), .. }) = &busy else {
+        panic!("{busy}");
+    };
+    assert!(holder.contains(&std::process::id().to_string()), "{busy}");
+    held.close().await;
+    let told = probe(&sim.port, &catalog, true).await.unwrap();
+    assert!(told.iccid.is_some_and(|iccid| iccid.starts_with("898600100042")));
 }

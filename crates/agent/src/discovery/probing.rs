@@ -1,0 +1,171 @@
+//! Asking devices who they are, one task for each, and remembering what they told.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use modem::Catalog;
+use modem::backoff::Backoff;
+use modem::location::Ports;
+use modem::probe::{Identity, ProbeError, probe};
+use modem::serial::OpenError;
+use modem::session::Chain;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::arbiter::Known;
+
+/// Waits before a device that did not tell is asked again; a port that another program holds is no
+/// reason to hurry.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// What a question came to.
+pub(super) struct Asked {
+    usb_path: String,
+    since: Instant,
+    result: Result<Identity, ProbeError>,
+}
+
+struct Stay {
+    since: Instant,
+    known: Known,
+    attempts: usize,
+    is_asked: bool,
+    next: Instant,
+    backoff: Backoff,
+    last_words: String,
+}
+
+/// All devices that were asked, or are to be.
+pub(super) struct Probing {
+    catalog: Arc<Catalog>,
+    with_iccid: bool,
+    stays: BTreeMap<String, Stay>,
+    tasks: JoinSet<Asked>,
+}
+
+impl Probing {
+    /// Nobody is asked yet.
+    pub(super) fn new(catalog: Arc<Catalog>, with_iccid: bool) -> Self {
+        Self { catalog, with_iccid, stays: BTreeMap::new(), tasks: JoinSet::new() }
+    }
+
+    /// What is known of the device that is there since then.
+    pub(super) fn known(&self, usb_path: &str, since: Instant) -> Known {
+        let stay = self.stays.get(usb_path).filter(|stay| stay.since == since);
+        stay.map_or(Known::NotYet, |stay| stay.known.clone())
+    }
+
+    /// Whether it is being asked now, and its port in use for that.
+    pub(super) fn is_asked(&self, usb_path: &str) -> bool {
+        self.stays.get(usb_path).is_some_and(|stay| stay.is_asked)
+    }
+
+    /// Asks a device, unless it is being asked, or was so a moment ago: then says when it may be.
+    pub(super) fn ask(&mut self, usb_path: &str, ports: &Ports, now: Instant) -> Option<Instant> {
+        let fresh = || Stay {
+            since: ports.since,
+            known: Known::NotYet,
+            attempts: 0,
+            is_asked: false,
+            next: now,
+            backoff: Backoff::new(AGAIN.0, AGAIN.1),
+            last_words: String::new(),
+        };
+        let stay = self.stays.entry(usb_path.to_owned()).or_insert_with(fresh);
+        // The question of an earlier stay ends by itself: its port is gone.
+        if stay.since != ports.since && !stay.is_asked {
+            *stay = fresh();
+        }
+        if stay.is_asked || now < stay.next {
+            return (!stay.is_asked).then_some(stay.next);
+        }
+        let turn = stay.attempts.checked_rem(ports.ttys.len()).unwrap_or(0);
+        let tty = ports.ttys.get(turn)?.clone();
+        stay.is_asked = true;
+        stay.attempts = stay.attempts.saturating_add(1);
+        let (usb_path, since) = (usb_path.to_owned(), stay.since);
+        let (catalog, with_iccid) = (Arc::clone(&self.catalog), self.with_iccid);
+        self.tasks.spawn(async move {
+            let result = probe(&tty, &catalog, with_iccid).await;
+            Asked { usb_path, since, result }
+        });
+        None
+    }
+
+    /// Whether a device that is nobody's should be asked once more: it was mute, as one that boots is,
+    /// or did not tell its SIM, which may be put in later.
+    pub(super) fn is_unclear(&self, known: &Known) -> bool {
+        match known {
+            Known::NotYet => false,
+            Known::Mute => true,
+            Known::Identity(identity) => self.with_iccid && identity.iccid.is_none(),
+        }
+    }
+
+    /// Waits for the end of a question; for ever where none is open.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(super) async fn ended(&mut self) -> Option<Asked> {
+        match self.tasks.join_next().await {
+            Some(asked) => asked.ok(),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes in what a question came to.
+    pub(super) fn take(&mut self, asked: Asked, now: Instant) {
+        let Asked { usb_path, since, result } = asked;
+        let Some(stay) = self.stays.get_mut(&usb_path).filter(|stay| stay.since == since) else {
+            return;
+        };
+        stay.is_asked = false;
+        stay.next = now + stay.backoff.next_wait();
+        match result {
+            Ok(identity) => {
+                let (model, imei) = (&identity.model, &identity.imei);
+                if stay.known != Known::Identity(identity.clone()) {
+                    tracing::info!(usb_path, model, imei, "a modem told who it is");
+                }
+                stay.known = Known::Identity(identity);
+            }
+            Err(error) => {
+                // Somebody else may let it go; it is not the modem's fault.
+                let is_busy = matches!(error, ProbeError::Open(OpenError::Busy { .. }));
+                if stay.known == Known::NotYet && !is_busy {
+                    stay.known = Known::Mute;
+                }
+                let words = Chain(&error).to_string();
+                if stay.last_words != words {
+                    tracing::warn!(usb_path, "not identified: {words}");
+                    stay.last_words = words;
+                }
+            }
+        }
+    }
+
+    /// Forgets devices that went.
+    pub(super) fn keep(&mut self, is_there: impl Fn(&str) -> bool) {
+        self.stays.retain(|usb_path, stay| stay.is_asked || is_there(usb_path));
+    }
+
+    /// How many of the IMEIs that were told are told by more than one device.
+    pub(super) fn duplicates(&self) -> BTreeMap<&str, Vec<&str>> {
+        let mut all: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (usb_path, stay) in &self.stays {
+            if let Known::Identity(identity) = &stay.known {
+                all.entry(&identity.imei).or_default().push(usb_path);
+            }
+        }
+        all.retain(|_, places| places.len() > 1);
+        all
+    }
+}
+
+/// Whether one of these is the tty of an entry with a fixed port, whatever link names it there.
+pub(super) fn is_fixed(ttys: &[PathBuf], fixed: &[PathBuf]) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    fixed.iter().any(|path| ttys.contains(&real(path)) || ttys.contains(path))
+}

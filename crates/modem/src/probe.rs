@@ -1,0 +1,111 @@
+//! Asking a port who is there, in passing: opened, asked, closed again.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::catalog::Catalog;
+use crate::identify;
+use crate::modem::End;
+use crate::observe::{
+    DisconnectReason, ExchangeResult, Observer, PublishResult, Received, RecoveryAction,
+};
+use crate::port::{Kind, Port};
+use crate::serial::{self, OpenError};
+
+/// A modem that answers at all tells who it is within a second; one that boots is asked again.
+const PATIENCE: Duration = Duration::from_secs(12);
+
+/// Who is at a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// What `AT+CGMM` answers.
+    pub model: String,
+    /// The device's IMEI.
+    pub imei: String,
+    /// The number of its SIM, where it was asked for and could be read.
+    pub iccid: Option<String>,
+}
+
+/// Why nobody was identified.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// The tty could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The port went while it was asked.
+    #[error("{} went away while it was asked who is there", path.display())]
+    Gone {
+        /// The tty.
+        path: PathBuf,
+    },
+    /// Nothing that is an answer came.
+    #[error("{} does not answer AT commands", path.display())]
+    Mute {
+        /// The tty.
+        path: PathBuf,
+    },
+    /// It answers, and not with who it is.
+    #[error("{} does not say who it is: {reason}", path.display())]
+    Unknown {
+        /// The tty.
+        path: PathBuf,
+        /// What was asked and came back.
+        reason: String,
+    },
+}
+
+impl Identity {
+    /// Whether its model begins like this, as the fleet file writes models.
+    pub fn is_model(&self, wanted: &str) -> bool {
+        identify::fits_model(wanted, &self.model)
+    }
+}
+
+/// Opens a tty, asks who is there, and closes it; `iccid` says whether its SIM matters too.
+///
+/// # Errors
+/// [`ProbeError`]; the port is closed again in any case.
+///
+/// # Cancel safety
+/// Dropping the future closes the port a moment later, on a thread of its own.
+pub async fn probe(path: &Path, catalog: &Catalog, iccid: bool) -> Result<Identity, ProbeError> {
+    let mut tty = serial::open(path, 115_200).await?;
+    let (port, at, mut events) = Port::new(&mut tty, catalog.framing(), Arc::new(Nobody));
+    let asking = identify::identity(catalog, &at, &mut events, iccid);
+    // What is dropped with the losing arm ends with the port.
+    let found = tokio::select! {
+        end = port.run() => Err(match end {
+            crate::port::PortEnd::Mute => End::Mute,
+            _ => End::Gone,
+        }),
+        found = tokio::time::timeout(PATIENCE, asking) => found.unwrap_or(Err(End::Mute)),
+    };
+    drop(events);
+    tty.close().await;
+    let path = path.to_owned();
+    found.map_err(|end| match end {
+        End::Gone | End::Stopped => ProbeError::Gone { path },
+        End::Mute | End::Booted => ProbeError::Mute { path },
+        End::Unusable(reason) | End::Failed(reason) => ProbeError::Unknown { path, reason },
+    })
+}
+
+/// A question in passing is counted nowhere: the modem has no name yet.
+struct Nobody;
+
+impl Observer for Nobody {
+    fn exchange(&self, _: Kind, _: ExchangeResult, _: Duration) {}
+    fn urc(&self) {}
+    fn desync(&self) {}
+    fn connect(&self, _: &str, _: bool) {}
+    fn disconnect(&self, _: &str, _: DisconnectReason) {}
+    fn publish(&self, _: &str, _: u8, _: PublishResult, _: Duration) {}
+    fn received(&self, _: &str, _: Received) {}
+    fn appeared(&self) {}
+    fn vanished(&self) {}
+    fn detected(&self, _: Duration) {}
+    fn ready(&self, _: Duration) {}
+    fn recovery(&self, _: RecoveryAction, _: bool) {}
+    fn implausible(&self, _: u32) {}
+}
