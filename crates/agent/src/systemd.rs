@@ -23,11 +23,6 @@ pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// A few words that `systemctl status` shows.
-pub fn status(words: &str) {
-    tell(&[NotifyState::Status(words)]);
-}
-
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::warn!("could not tell the service manager: {error}");
