@@ -1,7 +1,8 @@
-# For scripts in the guest. plug N [PRODUCT] [PORTS]: a SIMCom device with serial functions at controller N; unplug N.
+# For scripts in the guest. plug N [PRODUCT] [PORTS] [PLACE]: a SIMCom device with serial functions, at the controller of
+# its number where no place is named; unplug N.
 # Its other sides are /dev/ttyGS<4N>… as long as 0 was plugged before 1. u_serial has 8 ports: two devices of four.
 plug() {
-  local n=$1 product=${2:-0x9001} ports=${3:-4} i
+  local n=$1 product=${2:-0x9001} ports=${3:-4} place=${4:-$1} i
   local gadget=/sys/kernel/config/usb_gadget/modem$n
   if [ ! -d "$gadget" ]; then
     mkdir "$gadget" "$gadget/strings/0x409" "$gadget/configs/c.1"
@@ -16,7 +17,7 @@ plug() {
       ln -s "$gadget/functions/gser.$n$i" "$gadget/configs/c.1/"
     done
   fi
-  echo "dummy_udc.$n" >"$gadget/UDC"
+  echo "dummy_udc.$place" >"$gadget/UDC"
 }
 unplug() {
   echo "" >"/sys/kernel/config/usb_gadget/modem$1/UDC"

@@ -18,7 +18,7 @@ gateway: gw
 http: {{ listen: "127.0.0.1:9810" }}
 queue: {{ path: /run/hotplug/queue }}
 brokers: {{ lab: {{ url: "mqtt://broker.example.com:1883" }} }}
-modems: {{ m: {{ match: {{ port: "{LINK}" }}, sessions: {{ s: {{ broker: lab }} }} }} }}
+modems: {{ m: {{ match: {{ imei: "861234560000005" }}, sessions: {{ s: {{ broker: lab }} }} }} }}
 """
 
 

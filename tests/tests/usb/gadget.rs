@@ -37,14 +37,34 @@ pub(crate) fn plug(number: usize) {
     shell(&format!("plug {number}"));
 }
 
+/// Plugs modem `number` in where the other one belongs.
+pub(crate) fn plug_swapped(number: usize) {
+    shell(&format!("plug {number} 0x9001 4 {}", 1 - number));
+}
+
+/// Lets udevd take events and do nothing about them, or go on with them.
+pub(crate) fn hold_udevd(hold: bool) {
+    shell(&format!("udevadm control --{}-exec-queue", if hold { "stop" } else { "start" }));
+}
+
 /// Pulls it out.
 pub(crate) fn unplug(number: usize) {
     shell(&format!("unplug {number}"));
 }
 
-/// The link that udev makes to the AT port of modem `number`, whatever the number of its tty.
+/// The link that udev makes to the AT port of the modem at place `number`, whatever the number of its tty.
 pub(crate) fn at_port(number: usize) -> PathBuf {
     format!("/dev/serial/by-path/platform-dummy_hcd.{number}-usb-0:1:1.2-port0").into()
+}
+
+/// The place as the kernel calls it: the guest has no other USB controllers.
+pub(crate) fn usb_path(number: usize) -> String {
+    format!("{}-1", number + 1)
+}
+
+/// The IMEI of simulated modem `number`.
+pub(crate) fn imei(number: usize) -> &'static str {
+    if number == 0 { "861234560000005" } else { "861234560000013" }
 }
 
 /// The tty behind that link, once udev is through with it.

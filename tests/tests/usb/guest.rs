@@ -8,8 +8,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use e2e::{Agent, Mosquitto, Process, Site, Subscriber, pause, run};
+use serde_json::Value;
 
-use crate::gadget::{at_port, only_in_a_guest, plug, property, simulate, tty, unplug, wait};
+use crate::gadget::{
+    at_port, hold_udevd, imei, only_in_a_guest, plug, plug_swapped, property, simulate, tty,
+    unplug, usb_path, wait,
+};
 use crate::stranger::Stranger;
 
 #[test]
@@ -85,17 +89,15 @@ fn the_udev_rules_keep_a_stranger_off_the_at_ports_and_not_off_the_device() {
     assert!(Command::new("udevadm").args(["control", "--reload"]).status().unwrap().success());
 }
 
-/// A site with the modems `m0` and `m1`, each at its place on the bus.
-fn site() -> Site {
+/// A site with the modems `m0` and `m1`, found by these keys.
+fn site(matches: [String; 2]) -> Site {
     let mut site = Site::new();
     "info".clone_into(&mut site.log);
     site.body = "brokers: { lab: { url: \"mqtt://broker.example.com:1883\" } }\nmodems:\n".into();
-    for modem in 0..2 {
-        let port = at_port(modem);
+    for (modem, keys) in matches.iter().enumerate() {
         let _ = writeln!(
             site.body,
-            "  m{modem}: {{ match: {{ port: \"{}\" }}, sessions: {{ s: {{ broker: lab }} }} }}",
-            port.display()
+            "  m{modem}: {{ match: {{ {keys} }}, sessions: {{ s: {{ broker: lab }} }} }}"
         );
     }
     // So that both have something to carry.
@@ -106,9 +108,21 @@ fn site() -> Site {
     site
 }
 
+fn by_imei(number: usize) -> String {
+    format!("imei: \"{}\"", imei(number))
+}
+
 fn both_connected(agent: &Agent) {
     for modem in ["m0", "m1"] {
         wait(&format!("{modem} to connect"), || agent.is_connected(modem, "s").then_some(()));
+    }
+}
+
+fn unplug_both() {
+    unplug(0);
+    unplug(1);
+    for modem in 0..2 {
+        wait("the port to go", || (!at_port(modem).exists()).then_some(()));
     }
 }
 
@@ -120,12 +134,13 @@ fn imeis(agent: &Agent, modem: &str) -> Vec<String> {
     log.lines().filter(of_modem).filter_map(imei).collect()
 }
 
-fn descriptors(agent: &Agent) -> Vec<PathBuf> {
-    let all = fs::read_dir(format!("/proc/{}/fd", agent.process.pid())).unwrap();
+/// What the agent holds: targets of its descriptors, and how many threads it has.
+fn holdings(agent: &Agent) -> (Vec<PathBuf>, usize) {
+    let all = |what: &str| fs::read_dir(format!("/proc/{}/{what}", agent.process.pid())).unwrap();
     let mut targets: Vec<_> =
-        all.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).collect();
+        all("fd").filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).collect();
     targets.sort();
-    targets
+    (targets, all("task").count())
 }
 
 /// Pseudo-random waits with a fixed seed (a multiplicative congruential generator, Lehmer 1951).
@@ -170,10 +185,10 @@ fn two_modems_are_pulled_out_and_put_back_and_nothing_is_lost() {
     plug(1);
     let before = [tty(0), tty(1)];
     let _sim: Process = simulate(2, &broker.address());
-    let site = site();
+    let site = site([by_imei(0), format!("usb_path: {}", usb_path(1))]);
     let agent = site.start();
     both_connected(&agent);
-    let held = descriptors(&agent);
+    let held = holdings(&agent);
 
     let sent = cycle(&agent, 10);
     both_connected(&agent);
@@ -181,26 +196,116 @@ fn two_modems_are_pulled_out_and_put_back_and_nothing_is_lost() {
     wait("an empty queue", || (agent.queued() == 0).then_some(()));
 
     // Back in the other order, the ttys have each other's numbers; the modems keep their names.
-    unplug(0);
-    unplug(1);
-    for modem in 0..2 {
-        wait("the port to go", || (!at_port(modem).exists()).then_some(()));
-    }
+    unplug_both();
     plug(1);
     assert_eq!(tty(1), before[0], "the kernel gives the lowest free number");
     plug(0);
     assert_eq!(tty(0), before[1]);
     both_connected(&agent);
     // Ten times a plug of one of them, and once of both.
-    for (modem, imei) in [("m0", "861234560000005"), ("m1", "861234560000013")] {
-        let seen = imeis(&agent, modem);
-        assert!(seen.len() >= 2 && seen.iter().all(|seen| seen == imei), "{modem}: {seen:?}");
+    for number in 0..2 {
+        let seen = imeis(&agent, &format!("m{number}"));
+        let is_own = seen.iter().all(|seen| seen == imei(number));
+        assert!(seen.len() >= 2 && is_own, "m{number}: {seen:?}");
     }
     agent.publish("topic=t/last&qos=1&session=m0/s", b"last");
     wait("the last message", || subscriber.distinct().contains("last").then_some(()));
 
     // How many there are is compared: a tty may have another number now.
-    let now = || descriptors(&agent);
-    let same = e2e::within(Duration::from_secs(20), || (now().len() <= held.len()).then_some(()));
-    assert!(same.is_some(), "descriptors leak\nbefore: {held:#?}\nnow: {:#?}", now());
+    let is_as_before = || {
+        let (files, threads) = holdings(&agent);
+        (files.len() <= held.0.len() && threads <= held.1).then_some(())
+    };
+    let same = e2e::within(Duration::from_secs(20), is_as_before);
+    assert!(same.is_some(), "a leak\nbefore: {held:#?}\nnow: {:#?}", holdings(&agent));
+    drop(agent);
+    unplug_both();
+}
+
+/// What was counted of a modem so far.
+fn counted(agent: &Agent, modem: &str) -> Vec<(&'static str, f64)> {
+    let names = ["mqtt_connects_total", "mqtt_publishes_total", "at_commands_total"];
+    let sum = |name| agent.sum(&format!("modemfleet_{name}"), &[("modem", modem)]);
+    names.map(|name| (name, sum(name))).to_vec()
+}
+
+/// That each entry is served by the modem of its IMEI, at this place, under its client id.
+fn each_is_itself(agent: &Agent, broker: &Mosquitto, round: usize, place: impl Fn(usize) -> usize) {
+    let fleet: Value = serde_json::from_str(&agent.http.get("/api/v1/modems").text()).unwrap();
+    for number in 0..2 {
+        let modem = &fleet["modems"][number];
+        assert_eq!(modem["identified"]["imei"], imei(number), "{modem}");
+        assert_eq!(modem["tty"], tty(place(number)).to_str().unwrap(), "{modem}");
+        let topic = format!("who/m{number}/{round}");
+        agent.publish(&format!("topic={topic}&qos=1&session=m{number}/s"), b"I");
+        let sender = format!("Received PUBLISH from gw-m{number}-s ");
+        let is_sent = |line: &String| line.contains(&sender) && line.contains(&topic);
+        wait(&format!("{sender}{topic}"), || broker.log().iter().any(is_sent).then_some(()));
+    }
+}
+
+#[test]
+#[ignore = "runs in a guest"]
+fn modems_that_change_places_keep_their_names_counters_and_sessions() {
+    only_in_a_guest();
+    let broker = Mosquitto::open();
+    plug(0);
+    plug(1);
+    let _sim: Process = simulate(2, &broker.address());
+    let agent = site([by_imei(0), by_imei(1)]).start();
+    both_connected(&agent);
+    each_is_itself(&agent, &broker, 0, |number| number);
+    let mut before = [counted(&agent, "m0"), counted(&agent, "m1")];
+    for round in 1..=2 {
+        unplug_both();
+        wait("both to go", || (agent.sum("modemfleet_modem_present", &[]) < 0.5).then_some(()));
+        let is_swapped = round == 1;
+        for number in [1, 0] {
+            if is_swapped { plug_swapped(number) } else { plug(number) }
+        }
+        both_connected(&agent);
+        each_is_itself(&agent, &broker, round, |number| number.abs_diff(usize::from(is_swapped)));
+        let now = [counted(&agent, "m0"), counted(&agent, "m1")];
+        for (before, now) in before.iter().flatten().zip(now.iter().flatten()) {
+            assert!(now.1 > before.1, "round {round}: {before:?} became {now:?}");
+        }
+        before = now;
+    }
+    drop(agent);
+    unplug_both();
+}
+
+#[test]
+#[ignore = "runs in a guest"]
+fn detection_and_readiness_count_from_the_kernels_event() {
+    only_in_a_guest();
+    let broker = Mosquitto::open();
+    plug(0);
+    tty(0);
+    let _sim: Process = simulate(1, &broker.address());
+    let agent = site([by_imei(0), by_imei(1)]).start();
+    let connected = || wait("m0 to connect", || agent.is_connected("m0", "s").then_some(()));
+    connected();
+    unplug(0);
+    wait("m0 to go", || (agent.sum("modemfleet_modem_present", &[]) < 0.5).then_some(()));
+    let count = |name: &str| agent.sum(&format!("modemfleet_{name}_duration_seconds_count"), &[]);
+    let sum = |name: &str| agent.sum(&format!("modemfleet_{name}_duration_seconds_sum"), &[]);
+    let before = ["detection", "ready"].map(|name| (count(name), sum(name)));
+    // What udevd does with the events takes this long: it is part of what an operator waits for.
+    let busy = Duration::from_secs(2);
+    hold_udevd(true);
+    plug(0);
+    pause(busy);
+    hold_udevd(false);
+    connected();
+    for (name, before) in ["detection", "ready"].into_iter().zip(before) {
+        assert!((count(name) - before.0 - 1.0).abs() < 0.1, "{name} is counted once for a plug");
+        let took = sum(name) - before.1;
+        assert!(took >= busy.as_secs_f64(), "{name} took {took} s");
+        let last = agent.sum(&format!("modemfleet_modem_last_{name}_seconds"), &[("modem", "m0")]);
+        assert!((last - took).abs() < 0.01, "{name}: {last} is not {took}");
+    }
+    drop(agent);
+    unplug(0);
+    wait("the port to go", || (!at_port(0).exists()).then_some(()));
 }

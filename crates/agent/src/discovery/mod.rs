@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use futures_util::StreamExt;
 use modem::Catalog;
 use modem::location::Ports;
 use tokio::sync::watch;
@@ -25,6 +24,7 @@ use crate::metrics::Metrics;
 
 use arbiter::Device;
 use probing::Probing;
+use source::Events;
 use table::Table;
 
 /// Between two scans while events tell what comes and goes.
@@ -93,7 +93,7 @@ impl Bus {
     }
 
     async fn watch(mut self, stop: &CancellationToken) {
-        let mut events = source::monitor()
+        let mut events = Events::listen()
             .inspect_err(|error| tracing::warn!("no events of USB devices: {error}"))
             .ok();
         if !source::has_udevd() {
@@ -115,8 +115,8 @@ impl Bus {
                 biased;
                 () = stop.cancelled() => return,
                 event = next => match event {
-                    Some(Ok(event)) => {
-                        let Some(change) = source::change(&event) else { continue };
+                    Some(Ok(change)) => {
+                        let Some(change) = change else { continue };
                         tracing::debug!(?change, "udev");
                         self.table.apply(change, Instant::now());
                     }

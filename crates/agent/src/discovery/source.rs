@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
+use futures_util::StreamExt;
 use tokio_udev::{AsyncMonitorSocket, Device, Enumerator, Event, EventType, MonitorBuilder};
 
 use super::table::{Change, Tty};
@@ -20,19 +21,71 @@ pub(super) fn has_udevd() -> bool {
 }
 
 /// Events of ttys and of USB devices, from now on.
-///
-/// # Errors
-/// Where no netlink socket can be had.
-pub(super) fn monitor() -> io::Result<AsyncMonitorSocket> {
-    let socket = MonitorBuilder::new()?
-        .match_subsystem("tty")?
-        .match_subsystem_devtype("usb", "usb_device")?
-        .listen()?;
-    AsyncMonitorSocket::new(socket)
+pub(super) struct Events {
+    udev: AsyncMonitorSocket,
+    /// The kernel's own: it tells of a device while udevd is still to work on it.
+    kernel: Option<AsyncMonitorSocket>,
 }
 
-/// What an event says; nothing where it is of no interest (`bind`, `change`, other ttys).
-pub(super) fn change(event: &Event) -> Option<Change> {
+impl Events {
+    /// Listens.
+    ///
+    /// # Errors
+    /// Where no netlink socket for udev's events can be had.
+    pub(super) fn listen() -> io::Result<Self> {
+        let devices = |builder: MonitorBuilder| {
+            builder.match_subsystem_devtype("usb", "usb_device")?.listen()
+        };
+        let udev = devices(MonitorBuilder::new()?.match_subsystem("tty")?)?;
+        // Some sandboxes let only udevd's through: times then count from those.
+        let kernel =
+            MonitorBuilder::new_kernel().and_then(devices).and_then(AsyncMonitorSocket::new);
+        let kernel = kernel
+            .inspect_err(|error| tracing::debug!("no events from the kernel itself: {error}"))
+            .ok();
+        Ok(Self { udev: AsyncMonitorSocket::new(udev)?, kernel })
+    }
+
+    /// The next event, if it is of interest; `None` where there will be no more.
+    ///
+    /// # Cancel safety
+    /// An event that was not returned stays in its socket.
+    pub(super) async fn next(&mut self) -> Option<io::Result<Option<Change>>> {
+        let Self { udev, kernel } = self;
+        let announced = async {
+            match kernel {
+                Some(kernel) => kernel.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        // The arms only take one event, and nothing follows.
+        let told = tokio::select! {
+            biased;
+            event = announced => match event {
+                Some(Ok(event)) => Some(Ok(announcement(&event))),
+                _ => None,
+            },
+            event = udev.next() => return Some(event?.map(|event| change(&event))),
+        };
+        if told.is_none() {
+            self.kernel = None;
+        }
+        Some(told.unwrap_or(Ok(None)))
+    }
+}
+
+/// What the kernel says of a USB device.
+fn announcement(event: &Event) -> Option<Change> {
+    let place = text(event.device().sysname())?;
+    match event.event_type() {
+        EventType::Add => Some(Change::Announced(place)),
+        EventType::Remove => Some(Change::Withdrawn(place)),
+        _ => None,
+    }
+}
+
+/// What an event of udev says; nothing where it is of no interest (`bind`, `change`, other ttys).
+fn change(event: &Event) -> Option<Change> {
     let device = event.device();
     let is_tty = device.subsystem() == Some(OsStr::new("tty"));
     match event.event_type() {

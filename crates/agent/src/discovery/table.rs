@@ -25,6 +25,10 @@ pub(super) struct Tty {
 /// Something that came or went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
+    /// The kernel told of a USB device; udevd has yet to.
+    Announced(String),
+    /// The kernel told that a USB device went; udevd has yet to.
+    Withdrawn(String),
     /// A USB device, its interfaces not yet.
     DeviceCame(String),
     /// A USB device with all that belongs to it.
@@ -46,25 +50,32 @@ struct Device {
 pub(super) struct Table {
     layouts: Vec<UsbLayout>,
     devices: BTreeMap<String, Device>,
+    /// When the kernel told of the devices that are there.
+    announced: BTreeMap<String, Instant>,
 }
 
 impl Table {
     /// Nothing is plugged in yet; the layouts come from the catalog, in its order.
     pub(super) fn new(layouts: Vec<UsbLayout>) -> Self {
-        Self { layouts, devices: BTreeMap::new() }
+        Self { layouts, ..Self::default() }
     }
 
     /// Takes in what came or went; `now` is when that was received.
     pub(super) fn apply(&mut self, change: Change, now: Instant) {
         match change {
+            Change::Announced(path) => {
+                self.announced.insert(path, now);
+            }
+            Change::Withdrawn(path) => {
+                self.announced.remove(&path);
+            }
             Change::DeviceCame(path) => {
-                let device = self
-                    .devices
-                    .entry(path)
-                    .or_insert_with(|| Device { since: now, ttys: Vec::new() });
+                let since = self.announced.get(&path).copied().unwrap_or(now);
+                let device =
+                    self.devices.entry(path).or_insert_with(|| Device { since, ttys: Vec::new() });
                 // `udevadm trigger` tells of devices that are there; without ttys it was an earlier stay.
                 if device.ttys.is_empty() {
-                    device.since = now;
+                    device.since = since;
                 }
             }
             Change::DeviceWent(path) => {
@@ -74,7 +85,8 @@ impl Table {
                 // A node is of one device: what was known of it before is over.
                 self.forget(&tty.node);
                 let path = tty.usb_path.clone();
-                let fresh = || Device { since: now, ttys: Vec::new() };
+                let since = self.announced.get(&path).copied().unwrap_or(now);
+                let fresh = || Device { since, ttys: Vec::new() };
                 self.devices.entry(path).or_insert_with(fresh).ttys.push(tty);
             }
             Change::Went(node) => self.forget(&node),
@@ -190,6 +202,31 @@ mod tests {
             }
         }
         assert_eq!(table.ports("1-2", None).map(|ports| ports.since), Some(after(4)));
+    }
+
+    #[test]
+    fn time_counts_from_the_kernels_word_where_it_came() {
+        let (mut table, now) = (table(), Instant::now());
+        let after = |ms| now + Duration::from_millis(ms);
+        // The second stay begins before udevd is through with the first.
+        let steps = [
+            (Change::Announced("1-1".to_owned()), None),
+            (Change::DeviceCame("1-1".to_owned()), None),
+            (came(2, "1-1", 2), Some(0)),
+            (Change::Withdrawn("1-1".to_owned()), Some(0)),
+            (Change::Announced("1-1".to_owned()), Some(0)),
+            (Change::DeviceWent("1-1".to_owned()), None),
+            (Change::DeviceCame("1-1".to_owned()), None),
+            (came(2, "1-1", 2), Some(4)),
+            (Change::Withdrawn("1-1".to_owned()), Some(4)),
+        ];
+        for (ms, (change, expected)) in (0..).zip(steps) {
+            let told = format!("{change:?}");
+            table.apply(change, after(ms));
+            let since = table.ports("1-1", None).map(|ports| ports.since);
+            assert_eq!(since, expected.map(after), "after {told}");
+        }
+        assert_eq!(table.announced.len(), 0);
     }
 
     #[test]
