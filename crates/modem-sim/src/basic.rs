@@ -13,6 +13,11 @@ impl Firmware {
             Form::Execute => self.basic_execute(port, &command.name),
             Form::Read => self.basic_read(&command.name).map(Answer::from),
             Form::Test => test_form(&command.name).map(Answer::from),
+            Form::Write(args) if command.name == "+CCLK" => {
+                let [time] = args.as_slice() else { return None };
+                self.clock.set(time.text()?, self.now)?;
+                Some(Reply::ok().into())
+            }
             Form::Write(args) => {
                 let numbers: Option<Vec<u32>> = args.iter().map(|arg| arg.number()).collect();
                 self.basic_write(&command.name, &numbers?)
@@ -52,7 +57,7 @@ impl Firmware {
         Some(Reply::line(match name {
             "+CMEE" => format!("+CMEE: {}", self.settings.cmee),
             "+CFUN" => format!("+CFUN: {}", self.settings.cfun),
-            "+CCLK" => "+CCLK: \"26/01/15,12:30:35+32\"".to_owned(),
+            "+CCLK" => format!("+CCLK: \"{}\"", self.clock.text(self.now)),
             "+CPMVT" => "+CPMVT: 1,3400,4300".to_owned(),
             "+CSCS" => "+CSCS: \"IRA\"".to_owned(),
             _ => return None,

@@ -2,9 +2,14 @@
 //! client. That one connects again and sends again by itself, and a modem does neither: here a
 //! connection that is lost is over, and what was in flight is reported as not done.
 
-use std::collections::{HashSet, VecDeque};
+mod order;
 
-use bytes::{Bytes, BytesMut};
+use std::{
+    collections::{HashSet, VecDeque},
+    io,
+};
+
+use bytes::BytesMut;
 use rumqttc::mqttbytes::{
     self,
     v4::{
@@ -14,105 +19,21 @@ use rumqttc::mqttbytes::{
     },
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, split},
     net::{TcpStream, lookup_host},
     sync::mpsc,
     time::{Duration, Instant, sleep_until, timeout_at},
 };
 
-use crate::cmqtt::code;
+pub(crate) use order::{Connect, Event, Events, Order, Will};
+
+use crate::{cmqtt::code, handshake, port::Wire};
 
 /// The largest packet that is taken: above it the connection is given up.
 const MAX_PACKET: usize = 256 * 1024;
 
 /// So many events may wait for the firmware before the socket is no longer read.
 const MAX_EVENTS: usize = 64;
-
-/// What a connection begins with.
-#[derive(Debug, Clone)]
-pub(crate) struct Connect {
-    /// Host and port as for a name look-up.
-    pub(crate) address: String,
-    pub(crate) client_id: String,
-    pub(crate) user: Option<String>,
-    pub(crate) password: Option<String>,
-    pub(crate) keep_alive: u16,
-    pub(crate) clean: bool,
-    pub(crate) will: Option<Will>,
-    /// How long the whole may take.
-    pub(crate) timeout: Duration,
-}
-
-/// The will of a connection.
-#[derive(Debug, Clone)]
-pub(crate) struct Will {
-    pub(crate) topic: String,
-    pub(crate) message: Vec<u8>,
-    pub(crate) qos: u8,
-    pub(crate) retain: bool,
-}
-
-/// What a connection is asked to do.
-#[derive(Debug)]
-pub(crate) enum Order {
-    /// Sign in over a connection that was only dialled.
-    SignIn(Box<Connect>),
-    Publish {
-        topic: String,
-        payload: Vec<u8>,
-        qos: u8,
-        retain: bool,
-        dup: bool,
-        timeout: Duration,
-    },
-    Subscribe {
-        filters: Vec<(String, u8)>,
-        timeout: Duration,
-    },
-    Unsubscribe {
-        filters: Vec<String>,
-        timeout: Duration,
-    },
-    Disconnect,
-    /// Stop (or go on) to read and write, as without radio.
-    Freeze(bool),
-}
-
-/// What a connection tells.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// TCP stands.
-    Dialled,
-    Connected,
-    /// No connection: the result code.
-    Refused(u8),
-    /// The publish, subscribe or unsubscribe in flight has ended: the result code.
-    Done(u8),
-    Disconnected,
-    Message {
-        topic: String,
-        payload: Bytes,
-    },
-    /// No answer to a ping; the connection is given up.
-    PingFailed,
-    /// The broker, or something on the way, has closed.
-    Lost,
-}
-
-/// Where events go, with what tells a connection from earlier ones of the same client.
-#[derive(Debug, Clone)]
-pub(crate) struct Events {
-    pub(crate) client: usize,
-    pub(crate) connection: u64,
-    pub(crate) sender: mpsc::Sender<(usize, u64, Event)>,
-}
-
-impl Events {
-    /// Fails only where the modem is gone, and then nobody is left to hear it.
-    async fn send(&self, event: Event) {
-        drop(self.sender.send((self.client, self.connection, event)).await);
-    }
-}
 
 /// Runs one connection from the name look-up to its end. Dropping it closes the socket without a
 /// DISCONNECT.
@@ -151,7 +72,7 @@ pub(crate) async fn dial(
 }
 
 async fn serve(
-    stream: &mut TcpStream,
+    stream: &mut impl Wire,
     session: &mut Session,
     orders: &mut mpsc::Receiver<Order>,
     events: &Events,
@@ -165,9 +86,15 @@ async fn serve(
 }
 
 /// Connects and waits for CONNACK; the error is the modem's result code.
-async fn open(connect: &Connect) -> Result<(TcpStream, Session), u8> {
+async fn open(connect: &Connect) -> Result<(Box<dyn Wire>, Session), u8> {
     let deadline = Instant::now() + connect.timeout;
-    let mut stream = reach(&connect.address, deadline).await?;
+    let tcp = reach(&connect.address, deadline).await?;
+    let mut stream: Box<dyn Wire> = match &connect.tls {
+        Some(terms) => timeout_at(deadline, handshake::handshake(tcp, terms))
+            .await
+            .unwrap_or(Err(code::HANDSHAKE))?,
+        None => Box::new(tcp),
+    };
     let session = sign_in(&mut stream, connect, deadline).await?;
     Ok((stream, session))
 }
@@ -188,7 +115,7 @@ async fn reach(address: &str, deadline: Instant) -> Result<TcpStream, u8> {
 
 /// CONNECT and its CONNACK.
 async fn sign_in(
-    stream: &mut TcpStream,
+    stream: &mut impl Wire,
     connect: &Connect,
     deadline: Instant,
 ) -> Result<Session, u8> {
@@ -197,6 +124,7 @@ async fn sign_in(
     let mut session = Session::new(Duration::from_secs(connect.keep_alive.into()));
     let shake = async {
         stream.write_all(&bytes).await.map_err(|_| code::SOCKET_SEND)?;
+        stream.flush().await.map_err(|_| code::SOCKET_SEND)?;
         session.read_connack(stream).await
     };
     timeout_at(deadline, shake).await.unwrap_or(Err(code::TIMEOUT))?;
@@ -228,6 +156,15 @@ fn refusal(ack: &ConnAck) -> Result<(), u8> {
         ConnectReturnCode::BadUserNamePassword => Err(code::REFUSED_LOGIN),
         ConnectReturnCode::NotAuthorized => Err(code::REFUSED_NOT_AUTHORIZED),
     }
+}
+
+/// Writes some of `bytes`; of none, sends what was written: TLS holds it back until then. Cancel safe, as
+/// each of the two is.
+async fn write(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<usize> {
+    if bytes.is_empty() {
+        return writer.flush().await.map(|()| 0);
+    }
+    writer.write(bytes).await
 }
 
 /// What a publish, subscribe or unsubscribe waits for.
@@ -264,6 +201,8 @@ struct Session {
     ping_sent: Option<Instant>,
     frozen: bool,
     closing: bool,
+    /// Bytes were written that may not have left yet.
+    unflushed: bool,
 }
 
 impl Session {
@@ -280,10 +219,11 @@ impl Session {
             ping_sent: None,
             frozen: false,
             closing: false,
+            unflushed: false,
         }
     }
 
-    async fn read_connack(&mut self, stream: &mut TcpStream) -> Result<(), u8> {
+    async fn read_connack(&mut self, stream: &mut impl Wire) -> Result<(), u8> {
         loop {
             match Packet::read(&mut self.inbox, MAX_PACKET) {
                 Ok(Packet::ConnAck(ack)) => return refusal(&ack),
@@ -301,11 +241,11 @@ impl Session {
     /// Serves until the end, and says which.
     async fn serve(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut impl Wire,
         orders: &mut mpsc::Receiver<Order>,
         events: &Events,
     ) -> Event {
-        let (mut reader, mut writer) = stream.split();
+        let (mut reader, mut writer) = split(stream);
         // A retained message may have come in one piece with CONNACK.
         if let Err(end) = self.read_packets() {
             return end;
@@ -313,7 +253,7 @@ impl Session {
         loop {
             let deadline = self.deadline();
             let may_read = !self.frozen && self.queue.len() < MAX_EVENTS;
-            let may_write = !self.frozen && !self.outbox.is_empty();
+            let may_write = !self.frozen && (self.unflushed || !self.outbox.is_empty());
             // Every arm is cancel safe: bytes that were read are in the inbox, bytes that were
             // written are taken off the outbox below, a permit that is not used is given back.
             let step = tokio::select! {
@@ -324,7 +264,7 @@ impl Session {
                     Ok(1..) => self.read_packets(),
                     Ok(0) | Err(_) => Err(Event::Lost),
                 },
-                wrote = writer.write(&self.outbox), if may_write => match wrote {
+                wrote = write(&mut writer, &self.outbox), if may_write => match wrote {
                     Ok(count) => self.wrote(count),
                     Err(_) => Err(Event::Lost),
                 },
@@ -447,18 +387,21 @@ impl Session {
     }
 
     fn wrote(&mut self, count: usize) -> Result<(), Event> {
-        if count == 0 {
-            return Err(Event::Lost);
+        match count {
+            0 if self.outbox.is_empty() => return self.flushed(),
+            0 => return Err(Event::Lost),
+            _ => {}
         }
         drop(self.outbox.split_to(count.min(self.outbox.len())));
         self.last_sent = Instant::now();
-        if self.outbox.is_empty() {
-            self.acknowledged(Awaited::Written, 0, code::OK);
-            if self.closing {
-                return Err(Event::Disconnected);
-            }
-        }
+        self.unflushed = true;
         Ok(())
+    }
+
+    fn flushed(&mut self) -> Result<(), Event> {
+        self.unflushed = false;
+        self.acknowledged(Awaited::Written, 0, code::OK);
+        if self.closing { Err(Event::Disconnected) } else { Ok(()) }
     }
 
     fn deadline(&self) -> Instant {

@@ -40,6 +40,8 @@ pub(crate) mod code {
     pub(crate) const REFUSED_LOGIN: u8 = 30;
     pub(crate) const REFUSED_NOT_AUTHORIZED: u8 = 31;
     pub(crate) const HANDSHAKE: u8 = 32;
+    pub(crate) const NO_CERTIFICATE: u8 = 33;
+    pub(crate) const SSL_SESSION: u8 = 34;
 }
 
 /// What prompt data is for.

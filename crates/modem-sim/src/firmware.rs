@@ -5,6 +5,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::{
     broker,
+    clock::OwnClock,
     cmqtt::{Purpose, Service},
     command::Command,
     fault::{Dice, Fault},
@@ -137,6 +138,7 @@ pub(crate) struct Firmware {
     pub(crate) service: Service,
     pub(crate) qmt: qmt::Clients,
     pub(crate) tls: Contexts,
+    pub(crate) clock: OwnClock,
     pub(crate) counts: Counts,
     pub(crate) actions: Vec<Action>,
     pub(crate) now: Instant,
@@ -159,6 +161,7 @@ impl Firmware {
             service: Service::default(),
             qmt: qmt::Clients::default(),
             tls: Contexts::default(),
+            clock: OwnClock::new(options.clock, now),
             counts: Counts::default(),
             actions: Vec::new(),
             now,
@@ -394,6 +397,7 @@ impl Firmware {
         self.network.power_off();
         self.service = self.service.after_reset();
         self.qmt = self.qmt.after_reset();
+        self.clock = OwnClock::new(self.options.clock, self.now);
         self.ports.iter_mut().for_each(PortState::reset);
     }
 

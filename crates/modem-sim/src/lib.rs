@@ -15,7 +15,8 @@
 //! ```
 //!
 //! # What it does not do
-//! - TLS: `ACCQ` with server type 1 is taken, its `CONNECT` ends with 32 (handshake failed).
+//! - TLS of CMQTT is real, TLS 1.2 alone; the name in the broker's certificate is not compared, encrypted
+//!   keys (`keypwd`) and `ciphersuites` are kept and shown only.
 //! - QMT over TLS: `QMTCFG="ssl"` takes 0 only.
 //! - MQTT 3.1: `ACCQ` takes version 3, the connection speaks 3.1.1 all the same.
 //! - `CMQTTCFG="aliauth"`, several commands in one line, SMS, calls and data over PPP.
@@ -27,12 +28,14 @@
 
 mod basic;
 mod broker;
+mod clock;
 mod cmqtt;
 mod command;
 mod fault;
 mod firmware;
 mod fleet;
 mod handle;
+mod handshake;
 mod model;
 mod modem;
 mod network;
@@ -51,6 +54,6 @@ pub use crate::{
     handle::{Handle, HandleError},
     model::{Model, Order, UnknownModel},
     modem::Modem,
-    options::{Access, Coverage, Options, PUK, Radio, Registration, Signal},
+    options::{Access, Clock, Coverage, Options, PUK, Radio, Registration, Signal},
     port::{PortError, Wire},
 };

@@ -40,6 +40,8 @@ pub struct Options {
     pub early_failures: bool,
     /// What the radio sees.
     pub radio: Radio,
+    /// What the modem's clock shows once it has power.
+    pub clock: Clock,
 }
 
 /// The PUK of every simulated SIM card.
@@ -63,8 +65,18 @@ impl Options {
             order: None,
             early_failures: false,
             radio: Radio::new(model),
+            clock: Clock::Network,
         }
     }
+}
+
+/// Who gives the modem the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// The network: it is right, and shown eight hours ahead of UTC.
+    Network,
+    /// Nobody: it counts from 1980 at each boot until it is set.
+    Unset,
 }
 
 /// What the radio sees.

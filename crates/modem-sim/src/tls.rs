@@ -1,4 +1,4 @@
-//! TLS settings and certificate files. They are kept and shown; no TLS is spoken yet.
+//! TLS settings and certificate files.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,7 @@ use crate::{
     cmqtt::Purpose,
     command::{Arg, Command, Form},
     firmware::Firmware,
+    handshake::Terms,
     reply::{Answer, Reply},
 };
 
@@ -35,11 +36,35 @@ pub(crate) struct Contexts {
 
 impl Contexts {
     fn line(&self, context: u32) -> String {
-        let value = |(place, (_, factory)): (usize, &(&str, &str))| {
-            self.values.get(&(context, place)).map_or_else(|| (*factory).to_owned(), Clone::clone)
-        };
-        let values: Vec<String> = OPTIONS.iter().enumerate().map(value).collect();
+        let values: Vec<&str> = OPTIONS.iter().map(|(name, _)| self.value(context, name)).collect();
         format!("+CSSLCFG: {context},{}", values.join(","))
+    }
+
+    /// A value as it is printed.
+    fn value(&self, context: u32, name: &str) -> &str {
+        let place = OPTIONS.iter().position(|(known, _)| *known == name);
+        let set = place.and_then(|place| self.values.get(&(context, place)));
+        let factory = place.and_then(|place| OPTIONS.get(place)).map_or("", |(_, value)| value);
+        set.map_or(factory, String::as_str)
+    }
+
+    /// What a connection to `host` is made with, at the modem's time `now`.
+    pub(crate) fn terms(&self, context: u32, host: &str, now: i64) -> Terms {
+        let number = |name| self.value(context, name).parse::<u32>().unwrap_or(0);
+        let file = |name| self.files.get(self.value(context, name).trim_matches('"')).cloned();
+        let authmode = number("authmode");
+        Terms {
+            host: host.to_owned(),
+            version: number("sslversion"),
+            checks_server: matches!(authmode, 1 | 2),
+            shows_client: matches!(authmode, 2 | 3),
+            ignores_time: number("ignorelocaltime") == 1,
+            sends_name: number("enableSNI") == 1,
+            ca: file("cacert"),
+            cert: file("clientcert"),
+            key: file("clientkey"),
+            now,
+        }
     }
 
     fn set(&mut self, args: &[Arg]) -> Option<Reply> {
@@ -49,7 +74,8 @@ impl Contexts {
             _ => return None,
         };
         let place = OPTIONS.iter().position(|(known, _)| known.eq_ignore_ascii_case(name))?;
-        let valid = match name {
+        let (name, _) = OPTIONS.get(place)?;
+        let valid = match *name {
             "sslversion" => value.within(0..=4).is_some(),
             "authmode" => value.within(0..=3).is_some(),
             "ignorelocaltime" | "enableSNI" => value.within(0..=1).is_some(),

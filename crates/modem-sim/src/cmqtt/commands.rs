@@ -244,14 +244,18 @@ impl Firmware {
         let offline = !self.registration().has_service() || self.network.coverage != Coverage::Full;
         let via = self.options.broker.clone();
         let connection = self.service.connections + 1;
+        let now = self.clock.unix(self.now);
         let (index, client) = self.client("CONNECT", args, Needs::Acquired)?;
+        // Without SSLCFG it is the context of the client's own number.
+        let context = client.tls_context.unwrap_or(number(index));
         if client.link != Link::Down {
             return Err(refuse("CONNECT", index, code::NOT_SUPPORTED));
         }
         let parameter = || refuse("CONNECT", index, code::PARAMETER);
         let target = target(args).ok_or_else(parameter)?;
         let named = address(&target.url).ok_or_else(parameter)?;
-        let order = broker::Connect {
+        let secure = client.acquired.as_ref().is_some_and(|acquired| acquired.tls);
+        let mut order = broker::Connect {
             address: via.unwrap_or(named),
             client_id: client.acquired.as_ref().map_or_else(String::new, |a| a.id.clone()),
             user: target.user.clone(),
@@ -260,17 +264,18 @@ impl Firmware {
             clean: target.clean == 1,
             will: will(client),
             timeout: Duration::from_secs(client.operation_timeout.into()),
+            tls: None,
         };
-        let tls = client.acquired.as_ref().is_some_and(|acquired| acquired.tls);
-        if tls || offline {
-            let code = if offline { code::SOCKET_CONNECT } else { code::HANDSHAKE };
+        if offline {
             client.tls_context = None;
-            return Ok(self.fails("CONNECT", index, code));
+            return Ok(self.fails("CONNECT", index, code::SOCKET_CONNECT));
         }
         client.link = Link::Connecting;
         client.connection = connection;
+        let host = host(&target.url).to_owned();
         client.target = Some(target);
         self.service.connections = connection;
+        order.tls = secure.then(|| self.tls.terms(context, &host, now));
         self.actions.push(Action::Open { client: index, connection, order: Box::new(order) });
         Ok(self.begin(port, index, "CONNECT"))
     }
@@ -526,6 +531,12 @@ fn target(args: &[Arg]) -> Option<Target> {
         user: user.map_or(Some(None), |user| user.map(Some))?,
         password: password.map_or(Some(None), |password| password.map(Some))?,
     })
+}
+
+/// The host of a URL that [`address`] takes.
+fn host(url: &str) -> &str {
+    let rest = url.strip_prefix("tcp://").unwrap_or(url);
+    rest.rsplit_once(':').map_or(rest, |(host, _)| host)
 }
 
 /// Host and port of a URL; the port is 1883 where none is given. The scheme is `tcp` for TLS too.

@@ -146,6 +146,7 @@ impl Firmware {
             clean,
             will,
             timeout: Duration::from_secs(packet_timeout.into()),
+            tls: None,
         };
         client.link = Link::Connecting;
         client.operation = Some(Operation { word: "CONN", port, packet: None });

@@ -182,6 +182,17 @@ impl Broker {
         Self::start_in(dir, &lines).await
     }
 
+    /// One with these files beside its configuration, whose lines may name their folder.
+    pub async fn with_files(files: &[(&str, &str)], lines: impl FnOnce(&str) -> String) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(dir.path().join(name), text).unwrap();
+            readable(&dir.path().join(name));
+        }
+        let lines = lines(dir.path().to_str().unwrap());
+        Self::start_in(dir, &lines).await
+    }
+
     async fn start(lines: &str) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), lines).await
     }

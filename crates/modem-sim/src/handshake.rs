@@ -1,0 +1,177 @@
+//! TLS to the broker, with what was put into the modem: its files, its settings, its clock.
+//!
+//! Whether a real modem compares the name in the broker's certificate with the host is not known, so it
+//! is not compared here: what works against this modem must not rest on it.
+
+use std::{net::IpAddr, sync::Arc};
+
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    client::{
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_cert_signed_by_trust_anchor,
+    },
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    server::ParsedCertificate,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::{cmqtt::code, port::Wire};
+
+/// How often a certificate's own time is tried in the place of now, where the time is to be ignored: a
+/// chain is at most this long.
+const CHAIN: usize = 5;
+
+/// What a TLS connection is made with.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    /// The host of the URL.
+    pub(crate) host: String,
+    /// 0 SSL 3 to 3 TLS 1.2, 4 all.
+    pub(crate) version: u32,
+    /// Whether the broker has to show a certificate that the CA has signed (authmode 1 and 2).
+    pub(crate) checks_server: bool,
+    /// Whether the modem shows a certificate of its own (authmode 2 and 3).
+    pub(crate) shows_client: bool,
+    pub(crate) ignores_time: bool,
+    pub(crate) sends_name: bool,
+    /// The files that the settings name, where they are there.
+    pub(crate) ca: Option<Vec<u8>>,
+    pub(crate) cert: Option<Vec<u8>>,
+    pub(crate) key: Option<Vec<u8>>,
+    /// The modem's clock, seconds since 1970.
+    pub(crate) now: i64,
+}
+
+/// Speaks TLS over a TCP connection; the error is the modem's result code. Which of 32, 33 and 34 a
+/// modem tells for what is inferred from their names and from users' reports; no manual says it.
+pub(crate) async fn handshake(stream: TcpStream, terms: &Terms) -> Result<Box<dyn Wire>, u8> {
+    let config = config(terms)?;
+    let name = ServerName::try_from(terms.host.clone());
+    // A name that TLS cannot carry is not sent, and nothing is compared with it.
+    let name = name.unwrap_or_else(|_| ServerName::IpAddress(IpAddr::from([0, 0, 0, 0]).into()));
+    match TlsConnector::from(Arc::new(config)).connect(name, stream).await {
+        Ok(stream) => Ok(Box::new(stream)),
+        Err(error) => {
+            tracing::debug!(%error, "the TLS handshake failed");
+            Err(code::HANDSHAKE)
+        }
+    }
+}
+
+fn config(terms: &Terms) -> Result<ClientConfig, u8> {
+    if terms.version < 3 {
+        tracing::debug!("rustls speaks TLS 1.2 only, of what the modem speaks");
+        return Err(code::HANDSHAKE);
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = Verifier {
+        roots: if terms.checks_server { Some(roots(terms)?) } else { None },
+        now: UnixTime::since_unix_epoch(std::time::Duration::from_secs(
+            u64::try_from(terms.now).unwrap_or(0),
+        )),
+        ignores_time: terms.ignores_time,
+        provider: Arc::clone(&provider),
+    };
+    let config = ClientConfig::builder_with_provider(provider)
+        // The modem's newest is 1.2.
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .map_err(|_| code::HANDSHAKE)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = if terms.shows_client {
+        let (cert, key) =
+            terms.cert.as_ref().zip(terms.key.as_ref()).ok_or(code::NO_CERTIFICATE)?;
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(cert).collect();
+        let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or(code::SSL_SESSION)?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| code::SSL_SESSION)?;
+        config.with_client_auth_cert(chain, key).map_err(|_| code::SSL_SESSION)?
+    } else {
+        config.with_no_client_auth()
+    };
+    config.enable_sni = terms.sends_name;
+    Ok(config)
+}
+
+fn roots(terms: &Terms) -> Result<RootCertStore, u8> {
+    let ca = terms.ca.as_ref().ok_or(code::NO_CERTIFICATE)?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca) {
+        let certificate = certificate.map_err(|_| code::SSL_SESSION)?;
+        roots.add(certificate).map_err(|_| code::SSL_SESSION)?;
+    }
+    if roots.is_empty() { Err(code::SSL_SESSION) } else { Ok(roots) }
+}
+
+/// Judges the broker's certificate as the settings want it.
+#[derive(Debug)]
+struct Verifier {
+    /// None: any certificate will do.
+    roots: Option<RootCertStore>,
+    now: UnixTime,
+    ignores_time: bool,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let Some(roots) = &self.roots else { return Ok(ServerCertVerified::assertion()) };
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        let mut now = self.now;
+        for _ in 0..CHAIN {
+            let verified = verify_server_cert_signed_by_trust_anchor(
+                &certificate,
+                roots,
+                intermediates,
+                now,
+                algorithms,
+            );
+            now = match verified {
+                Err(Error::InvalidCertificate(CertificateError::ExpiredContext {
+                    not_after,
+                    ..
+                })) if self.ignores_time => not_after,
+                Err(Error::InvalidCertificate(CertificateError::NotValidYetContext {
+                    not_before,
+                    ..
+                })) if self.ignores_time => not_before,
+                verified => return verified.map(|()| ServerCertVerified::assertion()),
+            };
+        }
+        Err(Error::InvalidCertificate(CertificateError::Expired))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
