@@ -83,6 +83,7 @@ fn fifth_generation(lab: &Lab) -> Sim {
 /// A fleet in which something of everything happened.
 fn busy() -> (Lab, e2e::Agent) {
     let mut lab = Lab::without_modems(3);
+    lab.site.body = lab.site.body.replace("m0: {", "m0: { budget: { bytes: 1GB },");
     lab.sims = vec![lab.plug_in(0, &[]), fifth_generation(&lab)];
     let agent = lab.start();
     // One waits, since its modem is not there.

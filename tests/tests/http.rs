@@ -408,7 +408,7 @@ fn a_modem_adds_at_most_150_series_with_one_session_and_220_with_two() {
         let dir = site.dir().join("sim");
         let sim = Sim::of_model("sim8200", &dir, 1, &broker.address(), &[]);
         site.body = format!(
-            "brokers: {{ b: {{ url: \"mqtt://h\" }} }}\nmodems: {{ m: {{ match: {{ port: {} }}, poll: 1s, sessions: {sessions} }} }}\n",
+            "brokers: {{ b: {{ url: \"mqtt://h\" }} }}\nmodems: {{ m: {{ match: {{ port: {} }}, poll: 1s, budget: {{ bytes: 1GB }}, sessions: {sessions} }} }}\n",
             sim.tty(0).display()
         );
         let agent = site.start();

@@ -8,6 +8,7 @@ use modem::{Environment, Location, Modem, ModemConfig, SessionConfig, session};
 use secrecy::SecretString;
 use tokio::sync::watch;
 
+use crate::budget::{Books, Meter};
 use crate::config::{self, Fleet};
 use crate::discovery::Wanted;
 use crate::downlink::{self, Downlink};
@@ -34,8 +35,14 @@ pub fn modems(
     env: &Environment,
     metrics: &Arc<Metrics>,
     downlink: &Downlink,
+    books: Option<&Arc<Books>>,
 ) -> Result<Vec<Made>, SecretError> {
-    fleet.modems.iter().map(|modem| one(modem, env, metrics, downlink)).collect()
+    let each = fleet.modems.iter();
+    each.map(|modem| {
+        let meter = books.map(|books| books.meter(modem.name.as_str()));
+        one(modem, env, metrics, downlink, meter)
+    })
+    .collect()
 }
 
 fn one(
@@ -43,10 +50,11 @@ fn one(
     env: &Environment,
     metrics: &Arc<Metrics>,
     downlink: &Downlink,
+    meter: Option<Meter>,
 ) -> Result<Made, SecretError> {
     let names: Vec<&str> =
         modem.sessions.iter().map(|session| session.id.session.as_str()).collect();
-    let observer = metrics.modem(modem.name.as_str(), &names, hear(modem, downlink));
+    let observer = metrics.modem(modem.name.as_str(), &names, hear(modem, downlink), meter.clone());
     let (views, sessions) = modem
         .sessions
         .iter()
@@ -58,11 +66,11 @@ fn one(
         .unzip();
     let (location, wanted) = location(&modem.matching);
     let port = location.to_string();
-    let config = modem_config(modem, location)?;
+    let config = modem_config(modem, location, meter.is_some())?;
     let (made, snapshot) = Modem::new(config, sessions, env.clone(), observer);
     let usb_path = modem.matching.usb_path.clone();
-    let view =
-        ModemView { name: modem.name.to_string(), port, usb_path, snapshot, sessions: views };
+    let name = modem.name.to_string();
+    let view = ModemView { name, port, usb_path, snapshot, meter, sessions: views };
     Ok(Made { view, modem: made, wanted })
 }
 
@@ -103,7 +111,11 @@ fn location(matching: &config::Match) -> (Location, Option<Wanted>) {
     (Location::Usb { name, ports: watched }, Some(Wanted { matching: matching.clone(), ports }))
 }
 
-fn modem_config(modem: &config::Modem, port: Location) -> Result<ModemConfig, SecretError> {
+fn modem_config(
+    modem: &config::Modem,
+    port: Location,
+    sim_first: bool,
+) -> Result<ModemConfig, SecretError> {
     let config::Match { imei, iccid, model, .. } = modem.matching.clone();
     Ok(ModemConfig {
         name: modem.name.to_string(),
@@ -111,6 +123,7 @@ fn modem_config(modem: &config::Modem, port: Location) -> Result<ModemConfig, Se
         imei,
         model,
         iccid,
+        sim_first,
         apn: modem.apn.as_ref().map(apn).transpose()?,
         pin: modem.pin.as_ref().map(crate::secret::Ref::read).transpose()?,
         roaming: modem.roaming == config::Roaming::Allow,

@@ -6,9 +6,7 @@
 //! file; the salt keeps equal PINs from showing as equal, and the file is readable by its owner only.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,6 +15,8 @@ use modem::sim::PinLedger;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::json_file;
 
 /// What was tried on one SIM.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -54,25 +54,9 @@ impl FileLedger {
     }
 }
 
-fn read(path: &Path) -> io::Result<Lines> {
-    match fs::read(path) {
-        // A damaged ledger is an error, not an empty one: it may have held a refusal.
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::other),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Lines::new()),
-        Err(error) => Err(error),
-    }
-}
-
-/// Writes beside, syncs, renames, syncs the folder: the old or the new file is there, whole.
-fn write(path: &Path, lines: &Lines) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(&serde_json::to_vec_pretty(lines).map_err(io::Error::other)?)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    fs::File::open(folder)?.sync_all()
+/// What is remembered. A damaged ledger is an error, not an empty one: it may have held a refusal.
+fn lines(path: &Path) -> io::Result<Lines> {
+    json_file::read(path)
 }
 
 fn hash(salt: &str, pin: &SecretString) -> String {
@@ -87,7 +71,7 @@ impl PinLedger for FileLedger {
     async fn was_refused(&self, sim: &str, pin: &SecretString) -> io::Result<bool> {
         let (sim, pin) = (sim.to_owned(), pin.clone());
         self.with(move |path| {
-            Ok(read(path)?.get(&sim).is_some_and(|tried| tried.hash == hash(&tried.salt, &pin)))
+            Ok(lines(path)?.get(&sim).is_some_and(|tried| tried.hash == hash(&tried.salt, &pin)))
         })
         .await
     }
@@ -97,9 +81,9 @@ impl PinLedger for FileLedger {
         let tried = Tried { hash: hash(&salt, pin), salt };
         let sim = sim.to_owned();
         self.with(move |path| {
-            let mut lines = read(path)?;
+            let mut lines = lines(path)?;
             lines.insert(sim, tried);
-            write(path, &lines)
+            json_file::write(path, &lines)
         })
         .await
     }
@@ -107,9 +91,9 @@ impl PinLedger for FileLedger {
     async fn accepted(&self, sim: &str) -> io::Result<()> {
         let sim = sim.to_owned();
         self.with(move |path| {
-            let mut lines = read(path)?;
+            let mut lines = lines(path)?;
             match lines.remove(&sim) {
-                Some(_) => write(path, &lines),
+                Some(_) => json_file::write(path, &lines),
                 None => Ok(()),
             }
         })
@@ -119,6 +103,8 @@ impl PinLedger for FileLedger {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 
 pub mod aliyun;
 pub mod backlog;
+pub mod budget;
 pub mod cli;
 pub mod config;
 mod demo;
@@ -16,6 +17,7 @@ pub mod hand_in;
 pub mod health;
 pub mod history;
 pub mod http;
+mod json_file;
 pub mod ledger;
 pub mod logging;
 pub mod metrics;

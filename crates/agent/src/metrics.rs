@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use modem::mqtt::Message;
 use modem::observe::{
     DisconnectReason, ExchangeResult, Observer, PublishResult, Received, RecoveryAction,
 };
@@ -16,6 +17,7 @@ use prometheus::{
     Registry,
 };
 
+use crate::budget::Meter;
 use crate::config::SessionId;
 use crate::downlink;
 use crate::hand_in::Way;
@@ -39,19 +41,22 @@ pub enum SwitchCause {
     Down,
     /// A result stays out there.
     Stalled,
-    /// A preferred path came back and held.
+    /// The budget of its SIM is used up.
+    Budget,
+    /// A preferred path came back and held, or has a budget again.
     FailBack,
 }
 
 impl SwitchCause {
     /// All causes, for metrics that start at 0.
-    pub const ALL: [Self; 3] = [Self::Down, Self::Stalled, Self::FailBack];
+    pub const ALL: [Self; 4] = [Self::Down, Self::Stalled, Self::Budget, Self::FailBack];
 
     /// The cause in the words of the metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Down => "down",
             Self::Stalled => "stalled",
+            Self::Budget => "budget",
             Self::FailBack => "fail_back",
         }
     }
@@ -314,12 +319,13 @@ impl Metrics {
     }
 
     /// The observer of one modem. Known label values start at 0, so that `rate()` sees the first event.
-    /// What its sessions receive goes on to `hear`, which returns at once.
+    /// What its sessions receive goes on to `hear`, which returns at once; `meter` counts bytes.
     pub fn modem(
         self: &Arc<Self>,
         modem: &str,
         sessions: &[&str],
         hear: Hear,
+        meter: Option<Meter>,
     ) -> Arc<dyn Observer> {
         bump(&self.panics, &[modem], 0);
         for family in [&self.at_urcs, &self.at_desyncs, &self.implausible] {
@@ -339,7 +345,7 @@ impl Metrics {
                 bump(&self.disconnects, &[modem, session, reason.as_str()], 0);
             }
         }
-        Arc::new(ModemMetrics { metrics: Arc::clone(self), modem: modem.to_owned(), hear })
+        Arc::new(ModemMetrics { metrics: Arc::clone(self), modem: modem.to_owned(), hear, meter })
     }
 }
 
@@ -366,6 +372,8 @@ struct ModemMetrics {
     metrics: Arc<Metrics>,
     modem: String,
     hear: Hear,
+    /// Counts what its SIM carries, where somebody asks for that.
+    meter: Option<Meter>,
 }
 
 impl Observer for ModemMetrics {
@@ -384,10 +392,28 @@ impl Observer for ModemMetrics {
 
     fn connect(&self, session: &str, ok: bool) {
         bump(&self.metrics.connects, &[&self.modem, session, if ok { "ok" } else { "error" }], 1);
+        if let Some(meter) = &self.meter {
+            meter.connect(session, ok);
+        }
     }
 
     fn disconnect(&self, session: &str, reason: DisconnectReason) {
         bump(&self.metrics.disconnects, &[&self.modem, session, reason.as_str()], 1);
+        if let Some(meter) = &self.meter {
+            meter.disconnect(session);
+        }
+    }
+
+    fn sending(&self, _: &str, message: &Message) {
+        if let Some(meter) = &self.meter {
+            meter.sending(message);
+        }
+    }
+
+    fn sim(&self, iccid: Option<&str>) {
+        if let Some(meter) = &self.meter {
+            meter.sim(iccid);
+        }
     }
 
     fn publish(&self, session: &str, qos: u8, result: PublishResult, took: Duration) {
@@ -411,6 +437,9 @@ impl Observer for ModemMetrics {
     fn received(&self, session: &str, message: Received) {
         bump(&self.metrics.received, &[&self.modem, session], 1);
         tracing::debug!(session, topic = message.topic, bytes = message.payload.len(), "received");
+        if let Some(meter) = &self.meter {
+            meter.received(&message);
+        }
         (self.hear)(session, message);
     }
 

@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::budget::Books;
 use crate::config::{self, Fleet};
 use crate::downlink::Downlink;
 use crate::forward;
@@ -112,6 +113,18 @@ fn open_queue(config: &config::Queue) -> anyhow::Result<Queue> {
         .with_context(|| format!("could not open the queue in {}", config.path.display()))
 }
 
+/// Where no modem has a budget nobody asks what a SIM carries.
+fn open_books(fleet: &Fleet) -> anyhow::Result<Option<Arc<Books>>> {
+    if fleet.modems.iter().all(|modem| modem.budget.is_none()) {
+        return Ok(None);
+    }
+    let dir = &fleet.queue.path;
+    let books = Books::open(dir, &fleet.modems);
+    books
+        .map(Some)
+        .with_context(|| format!("could not read the budget's count in {}", dir.display()))
+}
+
 /// Adds what is read at each scrape.
 fn register(metrics: &Metrics, view: &View) -> prometheus::Result<()> {
     let collectors: [Box<dyn Collector>; 2] = [Box::new(view.clone()), Box::new(Process::new())];
@@ -137,6 +150,7 @@ struct Agent {
     /// Forwarders and servers: they end when told to.
     services: JoinSet<anyhow::Result<()>>,
     queue: Queue,
+    books: Option<Arc<Books>>,
     grace: Duration,
 }
 
@@ -190,8 +204,9 @@ impl Agent {
             stop: stop.clone(),
         };
         let downlink = Downlink::new(Arc::clone(&metrics));
-        let made =
-            fleet::modems(&fleet, &env, &metrics, &downlink).context("could not read a secret")?;
+        let books = open_books(&fleet)?;
+        let made = fleet::modems(&fleet, &env, &metrics, &downlink, books.as_ref())
+            .context("could not read a secret")?;
         let (views, modems, wanted) = parts(made);
         let view = View { modems: views.into(), queue: queue.clone() };
         register(&metrics, &view).context("the metrics of this build are broken")?;
@@ -202,6 +217,7 @@ impl Agent {
             modems: JoinSet::new(),
             services: JoinSet::new(),
             queue,
+            books,
             grace: fleet.shutdown_grace,
         };
         let token = fleet
@@ -231,15 +247,7 @@ impl Agent {
         };
         agent.listen(&fleet.http, &app).await?;
         agent.listen_mqtt(fleet.mqtt.as_ref(), &app).await?;
-        agent.services.spawn(async move {
-            app.history.keep(&app.view, &app.stop).await;
-            Ok(())
-        });
-        let (queue, stopping) = (agent.queue.clone(), stop.clone());
-        agent.services.spawn(async move {
-            systemd::feed_watchdog(&queue, &stopping).await;
-            Ok(())
-        });
+        agent.keep(app);
         for forwarder in forwarders {
             agent.services.spawn(async move {
                 forwarder.run().await;
@@ -252,6 +260,26 @@ impl Agent {
         tracing::info!(gateway = %fleet.gateway, modems = fleet.modems.len(), http = %fleet.http.listen, "running");
         systemd::ready();
         Ok(agent)
+    }
+
+    /// Starts what goes on by itself: the signals' history, the watchdog, the books.
+    fn keep(&mut self, app: App) {
+        let (queue, stop) = (self.queue.clone(), self.stop.clone());
+        self.services.spawn(async move {
+            systemd::feed_watchdog(&queue, &stop).await;
+            Ok(())
+        });
+        if let Some(books) = self.books.clone() {
+            let stop = self.stop.clone();
+            self.services.spawn(async move {
+                books.keep(&stop).await;
+                Ok(())
+            });
+        }
+        self.services.spawn(async move {
+            app.history.keep(&app.view, &app.stop).await;
+            Ok(())
+        });
     }
 
     async fn listen_mqtt(
@@ -349,6 +377,9 @@ impl Agent {
         let services = async { while self.services.join_next().await.is_some() {} };
         if tokio::time::timeout(LAST_ACKS, services).await.is_err() {
             self.services.shutdown().await;
+        }
+        if let Some(books) = &self.books {
+            books.save().await;
         }
         if tokio::time::timeout(CLOSE_QUEUE, self.queue.close()).await.is_err() {
             tracing::warn!("the disk did not take the last commit in time");

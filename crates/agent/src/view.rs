@@ -14,6 +14,7 @@ use queue::Queue;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
+use crate::budget::{Meter, Stage, Standing};
 use crate::config::{Name, SessionId};
 use crate::history::{self, History};
 use crate::metrics::{Activity, Metrics, PREFIX};
@@ -29,6 +30,8 @@ pub struct ModemView {
     pub usb_path: Option<String>,
     /// What is known of it.
     pub snapshot: watch::Receiver<Snapshot>,
+    /// Counts what its SIM carries, where a modem of the fleet has a budget.
+    pub meter: Option<Meter>,
     /// Its sessions, in file order.
     pub sessions: Vec<SessionView>,
 }
@@ -99,12 +102,39 @@ impl ModemView {
         }
         put("signal_history_dbm", json!(history));
         put("recoveries", json!(activity.recoveries));
+        if let Some(standing) = self.standing() {
+            put("budget", budget_json(&standing));
+        }
         put("sessions", self.sessions.iter().map(|session| session.json(activity)).collect());
         if let Ok(Value::Object(snapshot)) = serde_json::to_value(&*self.snapshot.borrow()) {
             object.extend(snapshot);
         }
         Value::Object(object)
     }
+}
+
+impl ModemView {
+    /// How its SIM stands; `None` where it has no budget.
+    pub fn standing(&self) -> Option<Standing> {
+        self.meter.as_ref()?.standing()
+    }
+}
+
+fn budget_json(standing: &Standing) -> Value {
+    let mut object = json!({ "bytes": standing.bytes, "stage": standing.stage });
+    let Value::Object(map) = &mut object else { return object };
+    let mut put = |key: &str, value: Value| map.insert(key.to_owned(), value);
+    if let (Some(used), Some(left)) = (standing.used, standing.left()) {
+        put("used_bytes", json!(used));
+        put("left_bytes", json!(left));
+    }
+    if let Some(at) = standing.resets_at {
+        put("resets_at", json!(at.to_string()));
+    }
+    if let Some(words) = standing.words() {
+        put("reason", json!(words));
+    }
+    object
 }
 
 impl SessionView {
@@ -284,6 +314,9 @@ fn modem_families(families: &mut Families, modem: &ModemView) {
             families.gauge(family, help, &[("modem", name)], value);
         }
     }
+    if let Some(standing) = modem.standing() {
+        budget_families(families, name, &standing);
+    }
     for session in &modem.sessions {
         let labels = [("modem", name), ("session", session.id.session.as_str())];
         families.gauge(
@@ -291,6 +324,33 @@ fn modem_families(families: &mut Families, modem: &ModemView) {
             "Whether the session is connected.",
             &labels,
             yes(session.state().is_connected()),
+        );
+    }
+}
+
+fn budget_families(families: &mut Families, modem: &str, standing: &Standing) {
+    let resets_at = standing.resets_at.map(|at| at.as_duration().as_secs_f64());
+    let values = [
+        ("budget_bytes", "Bytes that the SIM may carry in a month.", Some(count(standing.bytes))),
+        (
+            "budget_used_bytes",
+            "Bytes that the SIM has carried since the last reset, as estimated.",
+            standing.used.map(count),
+        ),
+        ("budget_left_bytes", "Bytes of the budget that are left.", standing.left().map(count)),
+        ("budget_reset_timestamp_seconds", "When the count begins anew.", resets_at),
+    ];
+    for (family, help, value) in values {
+        if let Some(value) = value {
+            families.gauge(family, help, &[("modem", modem)], value);
+        }
+    }
+    for stage in Stage::ALL {
+        families.gauge(
+            "budget_stage",
+            "How far the SIM is through its budget: 1 for one of them.",
+            &[("modem", modem), ("stage", stage.as_str())],
+            f64::from(u8::from(stage == standing.stage)),
         );
     }
 }

@@ -147,6 +147,12 @@ fn good_files_are_good_to_both() {
         file("", "    apn: { name: a, user: u, type: ip }", "        clean_session: false"),
         file("", "", "        will: { topic: t, payload: 1, qos: 2, retain: true }"),
         file("routes: [ { topic: \"#\", to: [north/s] } ]", "    pin: { env: PIN }", ""),
+        file("", "    budget: { bytes: 500MB, reset_day: 31, time_zone: Asia/Shanghai }", ""),
+        file(
+            "",
+            "    budget: { bytes: 1000, warn: 5%, shed: { at: 6%, below_priority: 5 }, stop: never }",
+            "",
+        ),
         file("http: { socket: /run/x, token: { credential: t } }", "", "        keep_alive: 2m"),
     ];
     for text in &goods {
@@ -191,6 +197,12 @@ fn files_of_the_wrong_shape_are_bad_to_both() {
         "gateway: gw\nmodems: { north: { match: { port: /a } } }\nbrokers: { b: { username: u } }\n".to_owned(),
         "gateway: gw\nmodems: { north: { match: { port: /a } } }\nbrokers: [ b ]\n".to_owned(),
         modem("IMEI: 1"),
+        modem("budget: 500MB"),
+        modem("budget: { reset_day: 1 }"),
+        modem("budget: { bytes: 1MB, reset_day: 32 }"),
+        modem("budget: { bytes: 1MB, stop: 0.9 }"),
+        modem("budget: { bytes: 1MB, shed: 90% }"),
+        modem("budget: { bytes: 1MB, urgent: 10 }"),
         modem("roaming: dney"),
         modem("poll: 10"),
         modem("pin: 1234"),

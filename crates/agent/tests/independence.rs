@@ -69,6 +69,7 @@ fn config(name: &str, port: PathBuf) -> ModemConfig {
         imei: None,
         model: None,
         iccid: None,
+        sim_first: false,
         apn: None,
         pin: None,
         roaming: false,
@@ -110,7 +111,7 @@ async fn a_panic_is_counted_and_the_modem_begins_again_while_the_other_serves() 
             config(name, port),
             Vec::new(),
             env.clone(),
-            metrics.modem(name, &[], Box::new(|_, _| {})),
+            metrics.modem(name, &[], Box::new(|_, _| {}), None),
         )
     };
     let ((bad, bad_state), (good, good_state)) = (make("bad", bad), make("good", good));

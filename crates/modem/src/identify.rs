@@ -75,6 +75,7 @@ impl Core {
             profile = identified.profile,
             "identified"
         );
+        self.observer.sim(None);
         self.update(|s| s.identified = Some(identified));
         Ok(Known { profile, model, imei })
     }

@@ -49,6 +49,9 @@ pub struct ModemConfig {
     pub model: Option<String>,
     /// The ICCID its SIM must have, where the fleet file says one.
     pub iccid: Option<String>,
+    /// Whether the SIM is asked for its ICCID before the first session opens, because somebody counts by
+    /// it. One that does not tell is served all the same.
+    pub sim_first: bool,
     /// Its access point; none leaves the modem's own.
     pub apn: Option<Apn>,
     /// The PIN of its SIM.
@@ -314,6 +317,7 @@ impl Modem {
             tracing::warn!(state = state.as_str(), "{words}");
         }
         let present = !matches!(end, End::Gone | End::Stopped);
+        self.core.observer.sim(None);
         self.core.update(|s| {
             *s = Snapshot { state, present, reason: Some(words), ..Snapshot::absent() }
         });

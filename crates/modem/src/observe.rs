@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::mqtt::Message;
 use crate::port::Kind;
 
 /// How an exchange ended, in the words of the metrics.
@@ -122,6 +123,10 @@ pub trait Observer: Send + Sync {
     fn connect(&self, session: &str, ok: bool);
     /// A connected session ended.
     fn disconnect(&self, session: &str, reason: DisconnectReason);
+    /// A publish is about to be handed to the modem, which may then send it whatever becomes of it here.
+    fn sending(&self, _session: &str, _message: &Message) {}
+    /// Which SIM is in the modem; `None` where that is not known, or not any more.
+    fn sim(&self, _iccid: Option<&str>) {}
     /// A publish ended; `took` is the time from the command that set its topic.
     fn publish(&self, session: &str, qos: u8, result: PublishResult, took: Duration);
     /// A message came down. The modem has acknowledged it to the broker before we see it.

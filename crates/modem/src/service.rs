@@ -162,9 +162,9 @@ impl Core {
     }
 
     /// Where the fleet file names a card, it must be that one, before a PIN is spent on it or anything
-    /// is published by it. `Ok(Err)` where the card does not tell yet.
+    /// is published by it. `Ok(Err)` where the card does not tell yet, and must.
     async fn card(&self, at: &At, known: &Known) -> Result<Result<(), String>, End> {
-        if self.config.iccid.is_none() {
+        if self.config.iccid.is_none() && !self.config.sim_first {
             return Ok(Ok(()));
         }
         match known.profile.iccid(at).await {
@@ -175,11 +175,25 @@ impl Core {
                     |wanted| wanted == iccid,
                     &iccid,
                 )?;
+                self.sim_known(iccid);
                 Ok(Ok(()))
             }
             Err(error) if error.is_gone() || error.is_boot() => Err(error.into()),
+            Err(error) if self.config.iccid.is_none() => {
+                tracing::warn!("the SIM does not tell its ICCID: {}", Chain(&error));
+                Ok(Ok(()))
+            }
             Err(error) => Ok(Err(format!("the SIM does not tell its ICCID: {}", Chain(&error)))),
         }
+    }
+
+    fn sim_known(&self, iccid: String) {
+        self.observer.sim(Some(&iccid));
+        self.update(|s| {
+            if let Some(identified) = &mut s.identified {
+                identified.iccid = Some(iccid);
+            }
+        });
     }
 
     /// Waits, unless told to stop.
@@ -342,15 +356,15 @@ impl Core {
             Ok(lines) => reply::revision(&lines).ok(),
             Err(error) => unless_ended(error)?,
         };
-        let iccid = match known.profile.iccid(at).await {
-            Ok(iccid) => Some(iccid),
-            Err(error) => unless_ended(error)?,
-        };
         self.update(|s| {
             if let Some(identified) = &mut s.identified {
-                (identified.firmware, identified.iccid) = (firmware, iccid);
+                identified.firmware = firmware;
             }
         });
+        match known.profile.iccid(at).await {
+            Ok(iccid) => self.sim_known(iccid),
+            Err(error) => drop(unless_ended::<()>(error)?),
+        }
         Ok(())
     }
 

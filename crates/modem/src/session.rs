@@ -448,6 +448,7 @@ impl Session {
     /// Publishes one message and tells its sender.
     async fn publish(&mut self, ground: &mut Ground<'_>, job: Job) -> Result<(), Broken> {
         let started = Instant::now();
+        self.observer.sending(self.name(), &job.message);
         let outcome = self.publish_watched(ground, &job, started).await;
         let tell = |result| {
             self.observer.publish(self.name(), job.message.qos.number(), result, started.elapsed())

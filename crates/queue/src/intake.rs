@@ -27,7 +27,12 @@ pub(crate) enum Command {
     /// Something that a transaction makes durable.
     Write(Write),
     /// Hand out messages.
-    Lease { lane: String, limit: usize, answer: oneshot::Sender<Result<Handout, StoreError>> },
+    Lease {
+        lane: String,
+        limit: usize,
+        floor: u8,
+        answer: oneshot::Sender<Result<Handout, StoreError>>,
+    },
     /// The file was found to be damaged, after so many salvages.
     Salvage { after: u64 },
     /// Take a lease back; the answer says whether there was one.

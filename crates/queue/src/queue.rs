@@ -193,9 +193,25 @@ impl Queue {
     /// # Cancel safety
     /// Messages that were on their way to a dropped call are released again.
     pub async fn lease(&self, lane: &str, limit: usize) -> Result<Vec<Lease>, StoreError> {
+        self.lease_from(lane, limit, 0).await
+    }
+
+    /// As [`Queue::lease`], and of a priority of at least `floor` only: what is below waits.
+    ///
+    /// # Errors
+    /// As [`Queue::lease`].
+    ///
+    /// # Cancel safety
+    /// As for [`Queue::lease`].
+    pub async fn lease_from(
+        &self,
+        lane: &str,
+        limit: usize,
+        floor: u8,
+    ) -> Result<Vec<Lease>, StoreError> {
         let (answer, handout) = oneshot::channel();
         let lane = lane.to_owned();
-        self.push_when_room(Command::Lease { lane, limit, answer }).await?;
+        self.push_when_room(Command::Lease { lane, limit, floor, answer }).await?;
         handout.await.unwrap_or(Err(StoreError::Closed)).map(Handout::take)
     }
 

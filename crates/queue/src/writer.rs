@@ -404,10 +404,12 @@ impl Writer {
 
     fn read(&mut self, command: Command, now: i64) -> Option<Reply> {
         match command {
-            Command::Lease { lane, limit, answer } => {
+            Command::Lease { lane, limit, floor, answer } => {
                 let limit = limit.min(MAX_LEASES);
-                let leased = match self.lease(&lane, limit, now) {
-                    Err(StoreError::Corrupt(_)) if self.salvage() => self.lease(&lane, limit, now),
+                let leased = match self.lease(&lane, limit, floor, now) {
+                    Err(StoreError::Corrupt(_)) if self.salvage() => {
+                        self.lease(&lane, limit, floor, now)
+                    }
                     leased => leased,
                 };
                 Some(Reply::Lease(leased, answer))

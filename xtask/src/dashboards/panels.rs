@@ -502,6 +502,18 @@ const MODEM: Dashboard = Dashboard {
             ],
         },
         Panel {
+            title: "Budget left",
+            description: "What is left of each SIM's budget until its reset day, as a share; only of modems with a budget.",
+            kind: Kind::Lines,
+            unit: "percentunit",
+            width: 12,
+            height: 5,
+            queries: &[Query {
+                expr: "modemfleet_budget_left_bytes{gateway=~\"$gateway\",modem=~\"$modem\"} / modemfleet_budget_bytes{gateway=~\"$gateway\",modem=~\"$modem\"}",
+                legend: "{{modem}}",
+            }],
+        },
+        Panel {
             title: "AT commands by result",
             description: "Exchanges that failed or stayed without an answer, an hour.",
             kind: Kind::Lines,

@@ -75,11 +75,16 @@ async fn states(file: &std::path::Path) -> BTreeMap<String, String> {
     let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned();
     let mut states = BTreeMap::new();
     for modem in list(&fleet, "modems").unwrap_or_default() {
+        let budget = modem.get("budget").and_then(|budget| text(budget, "reason"));
+        let budget = budget.map(|why| format!("; {why}")).unwrap_or_default();
         for session in list(&modem, "sessions").unwrap_or_default() {
             if let (Some(modem), Some(name)) = (text(&modem, "name"), text(&session, "name")) {
                 let phase = text(&session, "phase").unwrap_or_default();
                 let reason = text(&session, "reason").map(|why| format!(" ({why})"));
-                states.insert(format!("{modem}/{name}"), phase + &reason.unwrap_or_default());
+                states.insert(
+                    format!("{modem}/{name}"),
+                    phase + &reason.unwrap_or_default() + &budget,
+                );
             }
         }
     }

@@ -40,6 +40,10 @@ pub struct Args {
     /// Seed of the dice that decide the faults.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Number of the first modem: it makes IMEI, SIM and cell distinct, also from those of another
+    /// process.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    index: u32,
     /// The PIN of the SIM cards.
     #[arg(long)]
     pin: Option<String>,
@@ -71,6 +75,7 @@ async fn simulate(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
             faults: args.fault.iter().copied().collect(),
             late: Duration::from_millis(args.late),
             seed: args.seed,
+            index: args.index,
             pin: args.pin.clone(),
             ..Options::new(args.model)
         },

@@ -193,12 +193,18 @@ struct Modem {
     signals: Vec<Signals>,
     registration: Option<Registration>,
     temperature_celsius: Option<f64>,
+    budget: Option<Budget>,
     sessions: Vec<Session>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Identified {
     model: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Budget {
+    reason: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -255,7 +261,7 @@ impl Modem {
     /// A row for each session; what is said of the modem stands in the first.
     fn rows(&self, acknowledged: &Acknowledged, table: &mut Table) {
         let mut modem = Some(self.cells());
-        let mut own_reason = self.reason.clone();
+        let mut own_reason = self.own_reason();
         for session in &self.sessions {
             let mut row = modem.take().unwrap_or_else(|| vec![Cell::default(); 7]);
             let key = (self.name.clone(), session.name.clone());
@@ -279,6 +285,13 @@ impl Modem {
             row.push(Cell::new(&own_reason.unwrap_or_default()));
             table.push(row);
         }
+    }
+
+    /// Why it does not serve, and why messages wait for it although it does.
+    fn own_reason(&self) -> Option<String> {
+        let budget = self.budget.as_ref().and_then(|budget| budget.reason.clone());
+        let reasons: Vec<String> = self.reason.iter().cloned().chain(budget).collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
     fn cells(&self) -> Vec<Cell> {
@@ -373,6 +386,7 @@ mod tests {
                 {
                     "name": "north", "state": "serving", "operator": "中国移动",
                     "identified": { "model": "SIMCOM_SIM8200EA-M2", "imei": "1" },
+                    "budget": { "bytes": 9, "stage": "stopped", "reason": "used up" },
                     "signals": [{ "rat": "lte", "rsrp_dbm": -95.5, "rssi_dbm": -63.0 }, { "rat": "nr" }],
                     "registration": { "stat": 1, "state": "home" }, "temperature_celsius": 38.0,
                     "sessions": [
@@ -400,7 +414,7 @@ mod tests {
             picture(false),
             "\
 MODEM  STATE    MODEL                OPERATOR  SIGNAL            NETWORK  TEMP   SESSION  PHASE        ACKED  REASON
-north  serving  SIMCOM_SIM8200EA-M2  中国移动  lte rsrp -96, nr  home     38 °C  cloud    connected    12
+north  serving  SIMCOM_SIM8200EA-M2  中国移动  lte rsrp -96, nr  home     38 °C  cloud    connected    12     used up
                                                                                  lab      backing_off  0      refused\u{fffd}[31m with 26
 bench  absent                                                                                                 no tty
 

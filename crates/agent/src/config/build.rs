@@ -14,6 +14,7 @@ use super::words::{self, Fault};
 use super::{Context, Secrets};
 use crate::secret::{self, Ref, Rule};
 
+mod budget;
 mod hand_in;
 mod queue;
 mod route;
@@ -362,6 +363,7 @@ impl Build<'_> {
                 words::duration(text, Duration::from_secs(1), MAX_POLL)
             })
             .unwrap_or(DEFAULT_POLL);
+        let budget = raw.budget.as_ref().map(|raw| self.budget(raw, &place.at("budget")));
         // With a stand-in where the name is bad, so that its sessions' faults are told as well.
         let stand_in = name.clone().or_else(|| Name::new("modem"))?;
         let mut sessions = Vec::new();
@@ -373,7 +375,9 @@ impl Build<'_> {
             sessions.extend(self.session(id, raw, &place, gateway, brokers));
         }
         let apn = apn.map_or(Some(None), |apn| apn.map(Some))?;
-        Some(Modem { name: name?, matching: matching?, apn, pin, roaming, poll, sessions })
+        let budget = budget.map_or(Some(None), |budget| budget.map(Some))?;
+        let (name, matching) = (name?, matching?);
+        Some(Modem { name, matching, apn, pin, roaming, poll, budget, sessions })
     }
 
     fn matching(&mut self, raw: &RawMatch, modem: &Place<'_>) -> Option<Match> {

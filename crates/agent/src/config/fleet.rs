@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 pub use modem::mqtt::Qos;
 pub use modem::reply::PdpType;
 pub use queue::{Fsync, WhenFull};
@@ -160,8 +161,38 @@ pub struct Modem {
     pub roaming: Roaming,
     /// The time between two readings of signal and registration.
     pub poll: Duration,
+    /// What its SIM may cost.
+    pub budget: Option<Budget>,
     /// Its MQTT sessions in file order.
     pub sessions: Vec<Session>,
+}
+
+/// `budget`: the bytes that the SIM of a modem may carry from one reset to the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// So many, at least 1 kB.
+    pub bytes: u64,
+    /// The day of the month on which they begin anew, 1 to 31; the last where the month has no such day.
+    pub reset_day: u8,
+    /// Where that day begins at midnight.
+    pub time_zone: TimeZone,
+    /// From so many percent on it shows.
+    pub warn: u8,
+    /// From so many percent on messages of a low priority wait.
+    pub shed: Option<Shed>,
+    /// From so many percent on all messages wait; `None`: never.
+    pub stop: Option<u8>,
+    /// Messages of at least this priority pass where the others are stopped; `None`: none.
+    pub urgent: Option<u8>,
+}
+
+/// When messages of a low priority begin to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shed {
+    /// From so many percent on.
+    pub at: u8,
+    /// Those below this priority.
+    pub below_priority: u8,
 }
 
 /// `match`: all keys that are given must hold.

@@ -21,8 +21,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub use fleet::{
-    Access, Apn, Fleet, Fsync, Http, Login, LoginError, Match, Modem, MqttListener, Name, PdpType,
-    Policy, Qos, Queue, Roaming, Route, Session, SessionId, Subscription, WhenFull, Will,
+    Access, Apn, Budget, Fleet, Fsync, Http, Login, LoginError, Match, Modem, MqttListener, Name,
+    PdpType, Policy, Qos, Queue, Roaming, Route, Session, SessionId, Shed, Subscription, WhenFull,
+    Will,
 };
 pub use problem::{Problem, Problems, Severity};
 pub use schema::schema;

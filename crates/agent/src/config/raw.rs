@@ -76,8 +76,26 @@ pub(super) struct RawModem {
     pub(super) pin: Option<RawSecret>,
     pub(super) roaming: Option<String>,
     pub(super) poll: Option<String>,
+    pub(super) budget: Option<RawBudget>,
     #[serde(default)]
     pub(super) sessions: Ordered<RawSession>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawBudget {
+    pub(super) bytes: Option<String>,
+    pub(super) reset_day: Option<String>,
+    pub(super) time_zone: Option<String>,
+    pub(super) warn: Option<String>,
+    pub(super) shed: Option<RawShed>,
+    pub(super) stop: Option<String>,
+    pub(super) urgent: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawShed {
+    pub(super) at: Option<String>,
+    pub(super) below_priority: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -323,6 +341,8 @@ mod tests {
         same::<RawQueue>(&shape::QUEUE);
         same::<RawBroker>(&shape::BROKER);
         same::<RawModem>(&shape::MODEM);
+        same::<RawBudget>(&shape::BUDGET);
+        same::<RawShed>(&shape::SHED);
         same::<RawMatch>(&shape::MATCH);
         same::<RawApnKeys>(&shape::APN);
         same::<RawSession>(&shape::SESSION);

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use queue::MAX_PRIORITY;
 use serde_json::{Map, Value, json};
 
 use super::Policy;
@@ -25,6 +26,8 @@ enum Leaf {
     Form(&'static str),
     /// Digits, of which YAML may make a number.
     Digits(&'static str),
+    /// A whole number of these.
+    Number(u8, u8),
     /// `true` or `false`.
     Boolean,
     /// 0, 1 or 2.
@@ -55,7 +58,10 @@ const fn must(key: &'static str, leaf: Leaf, text: &'static str) -> Fact {
     Fact { key, leaf, is_required: true, text }
 }
 
-use Leaf::{Boolean, Digits, Form, Inner, Qos, Size, Text, Time, Word};
+use Leaf::{Boolean, Digits, Form, Inner, Number, Qos, Size, Text, Time, Word};
+
+/// A share of a budget.
+const PERCENT: &str = "^([1-9][0-9]?|100)%$";
 
 /// A name of the fleet.
 const NAME: &str = "^[A-Za-z0-9_-]{1,32}$";
@@ -162,7 +168,47 @@ static MODEM: &[Fact] = &[
         Time,
         "The time between two readings of signal and registration, 1s to 1h. Default: 10s.",
     ),
+    may(
+        "budget",
+        Inner,
+        "How many bytes its SIM may carry in a month. Default: as many as it likes.",
+    ),
     may("sessions", Inner, "Its MQTT sessions, by names of your choice."),
+];
+
+static BUDGET: &[Fact] = &[
+    must("bytes", Size, "The bytes of a month, in both directions, as estimated; at least 1kB."),
+    may(
+        "reset_day",
+        Number(1, 31),
+        "The day of the month on which the count begins anew; the last day where the month is shorter. Default: 1.",
+    ),
+    may(
+        "time_zone",
+        Form("^[A-Za-z]"),
+        "Where that day begins, such as Asia/Shanghai. Default: UTC.",
+    ),
+    may("warn", Form(PERCENT), "From here on it shows: log, status, metrics. Default: 80%."),
+    may("shed", Inner, "From where on messages of a low priority wait. Default: they do not."),
+    may(
+        "stop",
+        Form("^(([1-9][0-9]?|100)%|never)$"),
+        "From here on messages take another path or wait; `never`: they do not. Default: 100%.",
+    ),
+    may(
+        "urgent",
+        Number(0, MAX_PRIORITY),
+        "Messages of at least this priority pass even then. Default: none.",
+    ),
+];
+
+static SHED: &[Fact] = &[
+    must("at", Form(PERCENT), "From here on."),
+    must(
+        "below_priority",
+        Number(1, MAX_PRIORITY),
+        "Messages below this priority wait; the default of a message is 4.",
+    ),
 ];
 
 static MATCH: &[Fact] = &[
@@ -283,13 +329,15 @@ static SECRET: &[Fact] = &[
 ];
 
 /// What is said of each mapping's keys.
-static ALL: [(&Keys, &[Fact]); 13] = [
+static ALL: [(&Keys, &[Fact]); 15] = [
     (&shape::HTTP, HTTP),
     (&shape::HAND_IN, HAND_IN),
     (&shape::MQTT_LISTENER, MQTT_LISTENER),
     (&shape::QUEUE, QUEUE),
     (&shape::BROKER, BROKER),
     (&shape::MODEM, MODEM),
+    (&shape::BUDGET, BUDGET),
+    (&shape::SHED, SHED),
     (&shape::MATCH, MATCH),
     (&shape::APN, APN),
     (&shape::SESSION, SESSION),
@@ -391,6 +439,7 @@ fn of_leaf(leaf: &Leaf) -> Value {
         Text => json!({ "type": ["string", "number", "boolean"] }),
         Form(pattern) => json!({ "type": "string", "pattern": pattern }),
         Digits(pattern) => json!({ "type": ["string", "integer"], "pattern": pattern }),
+        Number(min, max) => json!({ "enum": (*min..=*max).collect::<Vec<_>>() }),
         Boolean => json!({ "type": "boolean" }),
         Qos => json!({ "enum": words(&QOS).iter().map(|word| number(word)).collect::<Vec<_>>() }),
         Time => {

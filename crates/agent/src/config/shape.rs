@@ -96,9 +96,26 @@ pub(super) static MODEM: Keys = Keys {
         ("pin", Secret),
         ("roaming", Scalar),
         ("poll", Scalar),
+        ("budget", Map(&BUDGET)),
         ("sessions", Named(&Map(&SESSION))),
     ],
 };
+
+pub(super) static BUDGET: Keys = Keys {
+    of: "`budget`",
+    keys: &[
+        ("bytes", Scalar),
+        ("reset_day", Scalar),
+        ("time_zone", Scalar),
+        ("warn", Scalar),
+        ("shed", Map(&SHED)),
+        ("stop", Scalar),
+        ("urgent", Scalar),
+    ],
+};
+
+pub(super) static SHED: Keys =
+    Keys { of: "`shed`", keys: &[("at", Scalar), ("below_priority", Scalar)] };
 
 pub(super) static MATCH: Keys = Keys {
     of: "`match`",

@@ -9,8 +9,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::StreamExt;
 use futures_util::future::select_all;
 use futures_util::stream::FuturesUnordered;
-use modem::Snapshot;
-use modem::session::{Chain, Outcome, Progress, Uplink};
+use modem::session::{Chain, Outcome, Progress};
 use queue::{Lease, MessageId, Queue, StoreError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -18,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::delivery::{Delivery, News, await_end, deliver};
 use super::routing::{Choice, Path, Routing};
+use super::target::Target;
 use crate::config::{SessionId, check_name};
 use crate::metrics::{Metrics, SwitchCause};
 
@@ -40,77 +40,6 @@ const ORDER_STEP: u64 = 16;
 /// A message is set aside after so many sessions were closed under it by their broker, with another
 /// message acknowledged in between: brokers kick a client for a topic that they forbid it.
 const POISON: u32 = 5;
-
-/// One session of a lane.
-pub(super) struct Target {
-    id: SessionId,
-    uplink: Uplink,
-    /// The session's variables for the topics of routes.
-    vars: BTreeMap<String, String>,
-    /// What is known of its modem, which may be a small one.
-    modem: Option<watch::Receiver<Snapshot>>,
-    /// Whether it was connected when it was looked at last; `None` before it ever was.
-    was_connected: Option<bool>,
-    /// Since when it is connected again after it was down.
-    back_since: Option<Instant>,
-    /// A result stays out there and its message went elsewhere: it gets nothing more until that
-    /// result is in.
-    stalled: watch::Sender<bool>,
-    /// Messages of this lane that were acknowledged there.
-    acknowledged: u64,
-}
-
-impl Target {
-    pub(super) fn new(id: SessionId, uplink: Uplink) -> Self {
-        Self {
-            id,
-            uplink,
-            vars: BTreeMap::new(),
-            modem: None,
-            was_connected: None,
-            back_since: None,
-            stalled: watch::Sender::new(false),
-            acknowledged: 0,
-        }
-    }
-
-    pub(super) fn with_vars(mut self, vars: BTreeMap<String, String>) -> Self {
-        self.vars = vars;
-        self
-    }
-
-    pub(super) fn with_modem(mut self, modem: watch::Receiver<Snapshot>) -> Self {
-        self.modem = Some(modem);
-        self
-    }
-
-    /// Whether a message fits the modem, as far as that is known.
-    fn may_take(&self, topic: &str, payload: &[u8]) -> bool {
-        let takes =
-            |modem: &watch::Receiver<Snapshot>| modem.borrow().may_take(topic.len(), payload.len());
-        self.modem.as_ref().is_none_or(takes)
-    }
-
-    /// Takes a look, for the choice among paths. That a session comes up for the first time is no return.
-    fn look(&mut self, now: Instant) -> Path {
-        let connected = self.is_connected();
-        if connected && self.was_connected == Some(false) {
-            self.back_since = Some(now);
-        }
-        if connected || self.was_connected.is_some() {
-            self.was_connected = Some(connected);
-        }
-        Path { free: self.is_free(), back_since: self.back_since }
-    }
-
-    fn is_connected(&self) -> bool {
-        self.uplink.state.borrow().is_connected()
-    }
-
-    fn is_free(&self) -> bool {
-        self.is_connected() && !*self.stalled.borrow()
-    }
-}
 
 /// A message under which sessions were closed by their broker.
 #[derive(Debug, Default)]
@@ -143,7 +72,7 @@ pub struct Forwarder {
     suspects: BTreeMap<u64, Lease>,
     suspicions: HashMap<MessageId, Suspicion>,
     /// Messages that fit none of the paths that are free now, but may fit another.
-    too_large: BTreeMap<u64, Lease>,
+    unfit: BTreeMap<u64, Lease>,
     /// How many to lease ahead, and when that was done last.
     ahead: usize,
     last_lease: Instant,
@@ -198,7 +127,7 @@ impl Forwarder {
             ready: BTreeMap::new(),
             suspects: BTreeMap::new(),
             suspicions: HashMap::new(),
-            too_large: BTreeMap::new(),
+            unfit: BTreeMap::new(),
             ahead: AHEAD.0,
             last_lease: Instant::now(),
             retry_at: None,
@@ -241,16 +170,7 @@ impl Forwarder {
 
     /// Waits for news, for a session that comes or goes, or for new messages.
     async fn wake(&mut self, leasable: &mut watch::Receiver<u64>) -> Wake {
-        let states = self.targets.iter().map(|target| {
-            let mut state = target.uplink.state.clone();
-            let connected = target.is_connected();
-            Box::pin(async move {
-                // A modem that is gone for good changes nothing any more.
-                if state.wait_for(|state| state.is_connected() != connected).await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            })
-        });
+        let changes = self.targets.iter().map(|target| Box::pin(target.changed()));
         let hungry = self.ready.is_empty() && self.window < WINDOW;
         let (retry_at, choose_at) = (self.retry_at, self.choose_at);
         // All arms are cancel safe, and none awaits in its body.
@@ -259,7 +179,7 @@ impl Forwarder {
             () = self.stop.cancelled() => Wake::Stop,
             Some(delivery) = self.in_flight.next() => Wake::News(Box::new(delivery)),
             Some((id, done)) = self.acks.next() => Wake::Acked(id, done),
-            _ = select_all(states) => Wake::Look,
+            _ = select_all(changes) => Wake::Look,
             () = until(retry_at) => Wake::Look,
             () = until(choose_at) => Wake::Look,
             changed = leasable.changed(), if hungry && retry_at.is_none() => match changed {
@@ -282,7 +202,7 @@ impl Forwarder {
         let mut tried_again = false;
         loop {
             // Those that are too large for now hold up nobody, until they are as many as may be held at all.
-            if self.ready.len() < self.ahead / 2 && self.too_large.len() < AHEAD.1 {
+            if self.ready.len() < self.ahead / 2 && self.unfit.len() < AHEAD.1 {
                 self.lease().await;
             }
             if self.ready.is_empty() && self.window == 0 {
@@ -290,7 +210,7 @@ impl Forwarder {
                 self.ready.append(&mut self.suspects);
             }
             if !std::mem::replace(&mut tried_again, true) {
-                self.ready.append(&mut self.too_large);
+                self.ready.append(&mut self.unfit);
             }
             if self.ready.is_empty() || self.window >= WINDOW {
                 return;
@@ -307,15 +227,20 @@ impl Forwarder {
         }
     }
 
-    /// Gives a message to the path, or to the next free one that is large enough for it.
+    /// Gives a message to the path, or to the next free one that is large enough for it and whose SIM's
+    /// budget lets it through.
     fn give(&mut self, order: u64, lease: Lease, preferred: usize) {
         let fits = |at: &usize| self.fits(*at, &lease);
         let others = (0..self.targets.len())
             .filter(|at| *at != preferred && self.targets.get(*at).is_some_and(Target::is_free));
-        let Some(target) = std::iter::once(preferred).chain(others).find(fits) else {
-            if (0..self.targets.len()).any(|at| fits(&at)) {
-                // Its path is down: it waits, and holds up nobody.
-                self.too_large.insert(order, lease);
+        let takes = |at: &usize| self.lets_through(*at, &lease) && fits(at);
+        let Some(target) = std::iter::once(preferred).chain(others).find(takes) else {
+            if lease.priority < self.floor() {
+                // Not leased again before a budget lets it through.
+                drop(self.queue.release(lease.id));
+            } else if (0..self.targets.len()).any(|at| fits(&at)) {
+                // Its path is down, or its SIM's budget used up: it waits, and holds up nobody.
+                self.unfit.insert(order, lease);
             } else {
                 self.set_aside(&lease, "refused", "it is too large for the modem of every path");
             }
@@ -334,6 +259,16 @@ impl Forwarder {
         self.under_way.insert(order, lease.appended_at);
         let delivery = deliver(order, lease, topic, target, uplink, stalled);
         self.in_flight.push(Box::pin(delivery));
+    }
+
+    fn lets_through(&self, target: usize, lease: &Lease) -> bool {
+        self.targets.get(target).is_some_and(|target| target.floor() <= lease.priority)
+    }
+
+    /// The least priority that one of the free paths lets through.
+    fn floor(&self) -> u8 {
+        let free = self.targets.iter().filter(|target| target.is_free());
+        free.map(Target::floor).min().unwrap_or(0)
     }
 
     fn fits(&self, target: usize, lease: &Lease) -> bool {
@@ -365,6 +300,7 @@ impl Forwarder {
         let cause = from.map(|from| match (from.is_connected(), *from.stalled.borrow()) {
             (false, _) => SwitchCause::Down,
             (true, true) => SwitchCause::Stalled,
+            (true, false) if from.floor() > to.floor() => SwitchCause::Budget,
             (true, false) => SwitchCause::FailBack,
         });
         if let (Some(from), Some(cause)) = (from, cause) {
@@ -385,7 +321,8 @@ impl Forwarder {
         let fast = self.last_lease.elapsed() < AHEAD_TIME;
         self.ahead = if fast { self.ahead * 2 } else { self.ahead / 2 }.clamp(AHEAD.0, AHEAD.1);
         self.last_lease = Instant::now();
-        match self.queue.lease(&self.lane, self.ahead.saturating_sub(self.ready.len())).await {
+        let room = self.ahead.saturating_sub(self.ready.len());
+        match self.queue.lease_from(&self.lane, room, self.floor()).await {
             Ok(leases) => {
                 for lease in leases {
                     self.next_order += ORDER_STEP;
@@ -402,7 +339,7 @@ impl Forwarder {
 
     /// No path is free: the messages leased ahead go back, so that priorities and expiry hold again.
     fn give_back(&mut self) {
-        self.ready.append(&mut self.too_large);
+        self.ready.append(&mut self.unfit);
         for lease in std::mem::take(&mut self.ready).into_values() {
             drop(self.queue.release(lease.id));
         }
@@ -449,7 +386,7 @@ impl Forwarder {
         self.suspicions.remove(&lease.id);
         self.ready.append(&mut self.suspects);
         // It may wait for another path meanwhile: the late result spares it the way.
-        for waiting in [&mut self.ready, &mut self.too_large] {
+        for waiting in [&mut self.ready, &mut self.unfit] {
             waiting.retain(|_, waiting| waiting.id != lease.id);
         }
         self.ack(lease.id);
@@ -527,7 +464,8 @@ impl Forwarder {
             .map(|(at, _)| at)
             .collect();
         let movable = |(_, (target, lease)): &(&u64, &(usize, Lease))| {
-            free.iter().any(|at| at != target && self.fits(*at, lease))
+            free.iter()
+                .any(|at| at != target && self.lets_through(*at, lease) && self.fits(*at, lease))
         };
         let orders: Vec<u64> = self.stuck.iter().filter(movable).map(|(order, _)| *order).collect();
         for order in orders {

@@ -8,6 +8,7 @@ mod delivery;
 mod forwarder;
 pub mod lanes;
 mod routing;
+mod target;
 
 use std::sync::Arc;
 
@@ -15,14 +16,15 @@ use futures_util::future::join_all;
 use queue::{Queue, StoreError};
 use tokio_util::sync::CancellationToken;
 
+use crate::budget::Meter;
 use crate::config::{Fleet, Route, SessionId};
 use crate::metrics::Metrics;
 use crate::view::View;
 
 pub use forwarder::Forwarder;
 
-use forwarder::Target;
 pub use routing::Routing;
+use target::Target;
 
 /// The lane of messages that wait for one session only.
 pub fn session_lane(session: &SessionId) -> String {
@@ -106,7 +108,9 @@ pub fn forwarders(
                 let vars = fleet.sessions().find(|s| s.id == *id)?.vars.clone();
                 let modem = view.modems.iter().find(|modem| modem.name == id.modem.as_str())?;
                 let target = Target::new(id.clone(), view.session(id)?.uplink.clone());
-                Some(target.with_vars(vars).with_modem(modem.snapshot.clone()))
+                let allowance = modem.meter.as_ref().map(Meter::allowance);
+                let target = target.with_vars(vars).with_modem(modem.snapshot.clone());
+                Some(target.with_allowance(allowance))
             })
             .collect();
         // A fleet may watch modems and carry nothing.

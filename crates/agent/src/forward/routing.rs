@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use queue::Lease;
+use queue::{DEFAULT_PRIORITY, Lease};
 use tokio::time::Instant;
 
 use super::lanes::label;
@@ -73,6 +73,8 @@ impl Routing {
 pub(super) struct Path {
     /// It can take a message now.
     pub(super) free: bool,
+    /// The least priority that the budget of its SIM lets through.
+    pub(super) floor: u8,
     /// It came back at this time, after it was down; `None` for one that never was.
     pub(super) back_since: Option<Instant>,
 }
@@ -85,11 +87,15 @@ pub(super) struct Choice {
 }
 
 impl Routing {
-    /// Chooses among the paths of a lane, the preferred one first. The active one is kept while it can
-    /// take messages, until a better one that came back has held for the hold-down time.
+    /// Chooses among the paths of a lane, the preferred one first, without those whose budget lets no
+    /// ordinary message through as long as there is another. The active one is kept while it can take
+    /// messages, until a better one that came back has held for the hold-down time.
     pub(super) fn choose(&self, paths: &[Path], active: Option<usize>, now: Instant) -> Choice {
-        let free = |at: usize| paths.get(at).is_some_and(|path| path.free);
-        let first = paths.iter().position(|path| path.free);
+        let ordinary = |path: &Path| path.free && path.floor <= DEFAULT_PRIORITY;
+        let some_ordinary = paths.iter().any(ordinary);
+        let is_free = |path: &Path| if some_ordinary { ordinary(path) } else { path.free };
+        let free = |at: usize| paths.get(at).is_some_and(is_free);
+        let first = paths.iter().position(is_free);
         let Some(active) = active.filter(|at| free(*at)) else {
             return Choice { path: first, again: None };
         };
@@ -97,7 +103,7 @@ impl Routing {
             return Choice { path: Some(active), again: None };
         }
         let mut again: Option<Instant> = None;
-        for (at, path) in paths.iter().enumerate().take(active).filter(|(_, path)| path.free) {
+        for (at, path) in paths.iter().enumerate().take(active).filter(|(_, path)| is_free(path)) {
             let held = path.back_since.map(|since| since + self.hold_down);
             match held {
                 Some(until) if until > now => again = Some(again.map_or(until, |a| a.min(until))),
@@ -119,13 +125,17 @@ mod tests {
     #[test]
     fn the_path_is_chosen_by_the_table() {
         let now = Instant::now() + Duration::from_secs(100);
-        // `u` up since ever, `d` down, a digit: came back so many seconds ago.
+        // `u` up since ever, `d` down, `s` up and its budget sheds, `t` up and its budget lets only
+        // urgent messages through, a digit: came back so many seconds ago.
+        let up = Path { free: true, floor: 0, back_since: None };
         let path = |word: char| match word {
-            'u' => Path { free: true, back_since: None },
-            'd' => Path { free: false, back_since: None },
+            'u' => up,
+            'd' => Path { free: false, ..up },
+            's' => Path { floor: DEFAULT_PRIORITY, ..up },
+            't' => Path { floor: DEFAULT_PRIORITY + 1, ..up },
             digit => {
                 let ago = u64::from(digit.to_digit(10).unwrap_or_default());
-                Path { free: true, back_since: Some(now - Duration::from_secs(ago)) }
+                Path { back_since: Some(now - Duration::from_secs(ago)), ..up }
             }
         };
         for (paths, active, stay, want, again) in [
@@ -143,6 +153,13 @@ mod tests {
             ("17u", Some(2), false, Some(1), None),
             ("13u", Some(2), false, Some(2), Some(2)),
             ("u", Some(7), false, Some(0), None),
+            ("tu", None, false, Some(1), None),
+            ("tu", Some(0), false, Some(1), None),
+            ("tu", Some(0), true, Some(1), None),
+            ("td", Some(0), false, Some(0), None),
+            ("tt", Some(1), false, Some(0), None),
+            ("su", Some(1), false, Some(0), None),
+            ("tsu", Some(2), false, Some(1), None),
         ] {
             let all: Vec<Path> = paths.chars().map(path).collect();
             let choice = routing(5, stay).choose(&all, active, now);

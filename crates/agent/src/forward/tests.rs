@@ -12,7 +12,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::forwarder::{Forwarder, Target};
+use super::forwarder::Forwarder;
+use super::target::Target;
+use crate::budget::Allowance;
 use crate::config::{Name, SessionId};
 use crate::metrics::Metrics;
 
@@ -20,9 +22,15 @@ use crate::metrics::Metrics;
 struct Fake {
     jobs: mpsc::Receiver<Job>,
     state: watch::Sender<SessionState>,
+    allowance: watch::Sender<Allowance>,
 }
 
 impl Fake {
+    /// Its SIM's budget lets through what has at least this priority.
+    fn floor(&self, floor: u8) {
+        self.allowance.send_replace(Allowance { floor, ..Allowance::default() });
+    }
+
     fn connected(&self, yes: bool) {
         let phase = if yes { SessionPhase::Connected } else { SessionPhase::BackingOff };
         self.state.send_replace(SessionState { phase, reason: None });
@@ -61,8 +69,10 @@ fn rig_of(topics: &[usize]) -> (Rig, Vec<Fake>) {
         let name = |text: &str| Name::new(text).unwrap();
         let id = SessionId { modem: name(&format!("m{number}")), session: name("s") };
         let target = Target::new(id, Uplink { jobs: job_tx, state: watched });
-        targets.push(target.with_modem(watch::channel(snapshot(*max_topic)).1));
-        fakes.push(Fake { jobs, state });
+        let target = target.with_modem(watch::channel(snapshot(*max_topic)).1);
+        let (allowance, allowed) = watch::channel(Allowance::default());
+        targets.push(target.with_allowance(Some(allowed)));
+        fakes.push(Fake { jobs, state, allowance });
     }
     let mut tasks = JoinSet::new();
     let forwarder = Forwarder::new(
@@ -95,6 +105,11 @@ fn snapshot(max_topic: usize) -> Snapshot {
 impl Rig {
     async fn append(&self, topic: &str) {
         self.queue.append(NewMessage::new("lane", topic, "x")).await.unwrap();
+    }
+
+    async fn append_with(&self, topic: &str, priority: u8) {
+        let message = NewMessage { priority, ..NewMessage::new("lane", topic, "x") };
+        self.queue.append(message).await.unwrap();
     }
 
     async fn left(&self, messages: u64) {
@@ -316,5 +331,66 @@ async fn the_first_connected_session_is_preferred_and_order_is_kept() {
         assert_eq!(job.message.topic, number.to_string());
         tell(&job, Progress::Done(Outcome::Acknowledged));
     }
+    rig.left(0).await;
+}
+
+#[tokio::test]
+async fn what_a_budget_does_not_let_through_takes_the_next_path_or_waits() {
+    let (rig, mut fakes) = rig(2);
+    let acknowledge = |job: Job| tell(&job, Progress::Done(Outcome::Acknowledged));
+    fakes[0].connected(true);
+    fakes[0].floor(5);
+    for (topic, priority) in [("low/1", 4), ("high/1", 5), ("low/2", 0)] {
+        rig.append_with(topic, priority).await;
+    }
+    let job = fakes[0].job().await;
+    assert_eq!(job.message.topic, "high/1");
+    acknowledge(job);
+    // More wait than may be leased at all, and hold up nobody.
+    for _ in 0..100 {
+        rig.append_with("low/more", 4).await;
+    }
+    rig.append_with("high/2", 9).await;
+    let job = fakes[0].job().await;
+    assert_eq!(job.message.topic, "high/2");
+    acknowledge(job);
+    rig.left(102).await;
+    assert_eq!(rig.queue.stat().leased, 0, "what waits may expire");
+    // Another path takes them, in their order.
+    fakes[1].connected(true);
+    for number in 0..102 {
+        let job = fakes[1].job().await;
+        let want =
+            ["low/1", "low/more", "low/2"][usize::from(number > 0) + usize::from(number > 100)];
+        assert_eq!(job.message.topic, want, "{number}");
+        acknowledge(job);
+    }
+    // Neither lets anything through, until one does again.
+    fakes[0].floor(10);
+    fakes[1].floor(10);
+    rig.append_with("urgent", 9).await;
+    assert!(timeout(Duration::from_millis(50), fakes[0].jobs.recv()).await.is_err());
+    fakes[0].floor(0);
+    let job = fakes[0].job().await;
+    assert_eq!(job.message.topic, "urgent");
+    acknowledge(job);
+    rig.left(0).await;
+}
+
+#[tokio::test]
+async fn a_message_that_fits_only_where_the_budget_is_used_up_holds_up_nobody() {
+    let (rig, mut fakes) = rig_of(&[9, 3]);
+    fakes[0].connected(true);
+    fakes[0].floor(10);
+    fakes[1].connected(true);
+    rig.append("large").await;
+    rig.append("a").await;
+    let job = fakes[1].job().await;
+    assert_eq!(job.message.topic, "a");
+    tell(&job, Progress::Done(Outcome::Acknowledged));
+    fakes[0].floor(0);
+    let job = fakes[0].job().await;
+    assert_eq!(job.message.topic, "large");
+    tell(&job, Progress::Done(Outcome::Acknowledged));
     rig.left(0).await;
 }

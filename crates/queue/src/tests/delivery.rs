@@ -303,3 +303,16 @@ pub(super) async fn join_all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
     .await;
     futures.into_iter().map(|(_, output)| output.unwrap()).collect()
 }
+
+#[tokio::test]
+async fn what_is_below_the_floor_waits_in_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    for (payload, priority) in [("a", 1), ("b", 5), ("c", 1), ("d", 9)] {
+        store(&queue, NewMessage { priority, ..message(payload) }).await;
+    }
+    assert_eq!(payloads(&queue.lease_from("l", 9, 5).await.unwrap()), ["d", "b"]);
+    assert_eq!(payloads(&queue.lease_from("l", 9, 5).await.unwrap()), [""; 0]);
+    assert_eq!(payloads(&queue.lease_from("l", 9, 10).await.unwrap()), [""; 0]);
+    assert_eq!(payloads(&queue.lease("l", 9).await.unwrap()), ["a", "c"]);
+}

@@ -16,11 +16,12 @@ use crate::{
 };
 
 impl Writer {
-    /// Hands out up to `limit` messages. If the store fails half way, none is handed out.
+    /// Hands out up to `limit` messages of a priority of at least `floor`. If the store fails half way, none is handed out.
     pub(super) fn lease(
         &mut self,
         lane: &str,
         limit: usize,
+        floor: u8,
         now: i64,
     ) -> Result<Handout, StoreError> {
         if lane == ASIDE {
@@ -28,7 +29,7 @@ impl Writer {
         }
         let lane: Arc<str> = Arc::from(lane);
         let (mut leases, mut torn) = (Vec::new(), Vec::new());
-        for priority in (0..=MAX_PRIORITY).rev() {
+        for priority in (floor..=MAX_PRIORITY).rev() {
             let Some(bucket) = self.tally.find(&lane, priority) else { continue };
             let mut taken =
                 Taking { lane: &lane, priority, limit, now, leases: &mut leases, torn: &mut torn };

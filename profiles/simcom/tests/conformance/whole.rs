@@ -100,6 +100,7 @@ pub(crate) fn config(port: &Path) -> ModemConfig {
         imei: None,
         model: None,
         iccid: None,
+        sim_first: false,
         apn: None,
         pin: None,
         roaming: false,

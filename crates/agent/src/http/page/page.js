@@ -124,6 +124,7 @@ function row(modem) {
   const state = make("td");
   state.append(make("span", `${sign} ${modem.state}`, `state ${colour}`));
   small(state, modem.state === "serving" ? "" : modem.reason);
+  small(state, modem.budget && modem.budget.reason);
   const recoveries = make("td", String(modem.recoveries), "number");
   line.append(state, network(modem), signal(modem), sessions(modem), acknowledged(modem), recoveries);
   const labels = ["State", "Network", "Signal", "Sessions", "Last acknowledged", "Recoveries"];

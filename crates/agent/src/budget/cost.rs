@@ -1,0 +1,115 @@
+//! What MQTT over TCP costs: estimates, since the modem's own stack does not tell.
+//!
+//! Exact is what the agent hands over or gets: topics, payloads, client id, will, filters. The rest is by
+//! the book: headers of IPv4 and TCP without options on each segment, an acknowledgement for each, the
+//! answers of MQTT. Not seen, and not counted: what TCP sends again, what the network adds below IP.
+
+use modem::mqtt::{Message, Qos};
+
+use crate::config::{Access, Session};
+
+/// Headers of IPv4 and TCP, in bytes.
+const HEADERS: u64 = 40;
+
+/// What a segment carries over a cellular link.
+const SEGMENT: u64 = 1_360;
+
+/// An answer of MQTT: PUBACK, PUBREC, PUBREL, PUBCOMP, CONNACK, or (with a byte more) SUBACK.
+const ANSWER: u64 = 4;
+
+/// SYN, SYN+ACK, ACK; FIN, ACK, FIN, ACK.
+const TCP_ENDS: u64 = 7 * HEADERS;
+
+/// A question for the broker's address and its answer, with headers of IP and UDP.
+const DNS: u64 = 200;
+
+/// A user name and password of Alibaba Cloud are as long together.
+const SIGNED: usize = 72;
+
+fn wide(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+/// A packet of MQTT on its way, and what acknowledges it below.
+fn sent(bytes: u64) -> u64 {
+    let segments = bytes.div_ceil(SEGMENT).max(1);
+    bytes.saturating_add(segments.saturating_mul(2 * HEADERS))
+}
+
+/// A packet with its fixed header (3.1.1 §2.2.3).
+fn packet(remaining: u64) -> u64 {
+    let length = match remaining {
+        0..128 => 1,
+        128..16_384 => 2,
+        16_384..2_097_152 => 3,
+        _ => 4,
+    };
+    sent(remaining.saturating_add(1 + length))
+}
+
+/// A message in either direction, with the answers to it.
+pub(super) fn message(topic: usize, payload: usize, qos: Qos) -> u64 {
+    let (id, answers) = match qos {
+        Qos::AtMostOnce => (0, 0),
+        Qos::AtLeastOnce => (2, 1),
+        Qos::ExactlyOnce => (2, 3),
+    };
+    let publish = wide(topic).saturating_add(wide(payload)).saturating_add(2 + id);
+    packet(publish).saturating_add(answers * sent(ANSWER))
+}
+
+/// A message that is published.
+pub(super) fn published(message: &Message) -> u64 {
+    self::message(message.topic.len(), message.payload.len(), message.qos)
+}
+
+/// PINGREQ and PINGRESP.
+pub(super) fn ping() -> u64 {
+    2 * sent(2)
+}
+
+/// A CONNECT with all that belongs to it, from the broker's address to the last subscription, and its
+/// end.
+pub(super) fn connect(session: &Session) -> u64 {
+    let login = match &session.access {
+        Access::Plain { client_id, username, password, .. } => {
+            let user = username.as_ref().map_or(0, |user| user.len() + 2);
+            // A password is a secret: its length is not looked at.
+            let password = if password.is_some() { 16 } else { 0 };
+            client_id.len() + user + password
+        }
+        Access::Aliyun { .. } => session.client_id().len() + SIGNED,
+    };
+    let will = session.will.as_ref().map_or(0, |will| will.topic.len() + will.payload.len() + 4);
+    let hello = packet(wide(12 + login + will)) + sent(ANSWER);
+    let filters = session.subscribe.iter().map(|s| wide(s.filter.len() + 3));
+    let subscribed = match filters.sum::<u64>() {
+        0 => 0,
+        bytes => packet(bytes + 2) + sent(ANSWER + wide(session.subscribe.len())),
+    };
+    DNS + TCP_ENDS + hello + subscribed + sent(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_costs_its_bytes_and_what_carries_them() {
+        for (topic, payload, qos, cost) in [
+            // PUBLISH: 2 + 2 + topic + payload, a segment and its acknowledgement.
+            (5, 10, Qos::AtMostOnce, 2 + 2 + 15 + 80),
+            // Two bytes for the id; PUBACK of 4 bytes, and its acknowledgement.
+            (5, 10, Qos::AtLeastOnce, 2 + 2 + 15 + 2 + 80 + 84),
+            (5, 10, Qos::ExactlyOnce, 2 + 2 + 15 + 2 + 80 + 3 * 84),
+            // From 128 bytes on the length takes two.
+            (5, 121, Qos::AtMostOnce, 3 + 2 + 126 + 80),
+            // The largest message there is takes eight segments.
+            (1_024, 10_240, Qos::AtMostOnce, 3 + 2 + 11_264 + 9 * 80),
+        ] {
+            assert_eq!(message(topic, payload, qos), cost, "{topic} {payload} {qos:?}");
+        }
+        assert_eq!(ping(), 2 * 82);
+        assert!(message(usize::MAX, usize::MAX, Qos::ExactlyOnce) > 0, "it does not overflow");
+    }
+}

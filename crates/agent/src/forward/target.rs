@@ -1,0 +1,127 @@
+//! One session of a lane, as its forwarder sees it.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use modem::Snapshot;
+use modem::session::Uplink;
+use queue::MAX_PRIORITY;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::routing::Path;
+use crate::budget::Allowance;
+use crate::config::SessionId;
+
+/// One session of a lane.
+pub(super) struct Target {
+    pub(super) id: SessionId,
+    pub(super) uplink: Uplink,
+    /// The session's variables for the topics of routes.
+    pub(super) vars: BTreeMap<String, String>,
+    /// What is known of its modem, which may be a small one.
+    modem: Option<watch::Receiver<Snapshot>>,
+    /// What the budget of its SIM lets through.
+    allowance: Option<watch::Receiver<Allowance>>,
+    /// Whether it was connected when it was looked at last; `None` before it ever was.
+    was_connected: Option<bool>,
+    /// Since when it is connected again after it was down.
+    back_since: Option<Instant>,
+    /// A result stays out there and its message went elsewhere: it gets nothing more until that
+    /// result is in.
+    pub(super) stalled: watch::Sender<bool>,
+    /// Messages of this lane that were acknowledged there.
+    pub(super) acknowledged: u64,
+}
+
+impl Target {
+    pub(super) fn new(id: SessionId, uplink: Uplink) -> Self {
+        Self {
+            id,
+            uplink,
+            vars: BTreeMap::new(),
+            modem: None,
+            allowance: None,
+            was_connected: None,
+            back_since: None,
+            stalled: watch::Sender::new(false),
+            acknowledged: 0,
+        }
+    }
+
+    pub(super) fn with_vars(mut self, vars: BTreeMap<String, String>) -> Self {
+        self.vars = vars;
+        self
+    }
+
+    pub(super) fn with_modem(mut self, modem: watch::Receiver<Snapshot>) -> Self {
+        self.modem = Some(modem);
+        self
+    }
+
+    pub(super) fn with_allowance(mut self, allowance: Option<watch::Receiver<Allowance>>) -> Self {
+        self.allowance = allowance;
+        self
+    }
+
+    /// The least priority that the budget of its SIM lets through; beyond [`MAX_PRIORITY`] none does.
+    pub(super) fn floor(&self) -> u8 {
+        self.allowance.as_ref().map_or(0, |allowance| allowance.borrow().floor)
+    }
+
+    /// Waits until it comes or goes, or its budget lets through something else than now.
+    ///
+    /// # Cancel safety
+    /// Dropping it changes nothing.
+    pub(super) fn changed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (connected, floor) = (self.is_connected(), self.floor());
+        let (mut state, mut allowance) = (self.uplink.state.clone(), self.allowance.clone());
+        async move {
+            let moved = async {
+                // A modem that is gone for good changes nothing any more.
+                if state.wait_for(|state| state.is_connected() != connected).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            let allowed = async {
+                let changed = match &mut allowance {
+                    Some(allowance) => allowance.wait_for(|now| now.floor != floor).await.is_ok(),
+                    None => false,
+                };
+                if !changed {
+                    std::future::pending::<()>().await;
+                }
+            };
+            // Both arms are cancel safe, and none awaits in its body.
+            tokio::select! { () = moved => {}, () = allowed => {} }
+        }
+    }
+
+    /// Whether a message fits the modem, as far as that is known.
+    pub(super) fn may_take(&self, topic: &str, payload: &[u8]) -> bool {
+        let takes =
+            |modem: &watch::Receiver<Snapshot>| modem.borrow().may_take(topic.len(), payload.len());
+        self.modem.as_ref().is_none_or(takes)
+    }
+
+    /// Takes a look, for the choice among paths. That a session comes up for the first time is no return.
+    pub(super) fn look(&mut self, now: Instant) -> Path {
+        let connected = self.is_connected();
+        if connected && self.was_connected == Some(false) {
+            self.back_since = Some(now);
+        }
+        if connected || self.was_connected.is_some() {
+            self.was_connected = Some(connected);
+        }
+        Path { free: self.is_free(), floor: self.floor(), back_since: self.back_since }
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.uplink.state.borrow().is_connected()
+    }
+
+    /// Whether it can take any message at all.
+    pub(super) fn is_free(&self) -> bool {
+        self.is_connected() && !*self.stalled.borrow() && self.floor() <= MAX_PRIORITY
+    }
+}
