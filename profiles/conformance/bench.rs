@@ -263,6 +263,7 @@ fn data_length(line: &str) -> usize {
         "AT+CMQTTTOPIC" | "AT+CMQTTPAYLOAD" | "AT+CMQTTWILLTOPIC" | "AT+CMQTTWILLMSG"
         | "AT+CMQTTSUBTOPIC" => true,
         "AT+CMQTTSUB" | "AT+CMQTTUNSUB" => arguments.len() > 2,
+        "AT+CCERTDOWN" => true,
         "AT+QMTPUBEX" => return arguments.last().unwrap().parse().unwrap(),
         _ => false,
     };
@@ -280,6 +281,7 @@ pub(crate) fn connection(client_id: &str) -> Connection {
         keep_alive_s: 60,
         clean_session: true,
         will: None,
+        tls: None,
     }
 }
 

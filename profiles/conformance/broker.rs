@@ -42,7 +42,7 @@ impl Broker {
         Self::start(folder, &lines).await
     }
 
-    async fn start(folder: TempDir, lines: &str) -> Self {
+    pub(crate) async fn start(folder: TempDir, lines: &str) -> Self {
         let program = if PathBuf::from("/usr/sbin/mosquitto").exists() {
             "/usr/sbin/mosquitto" // Debian's place, which is not in every user's PATH
         } else {

@@ -36,6 +36,7 @@ struct Evidence {
     identification: String,
     mqtt: String,
     status: String,
+    tls: Option<String>,
 }
 
 /// Writes the table, or checks it.
@@ -59,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 fn table() -> anyhow::Result<String> {
     let mut table =
-        "| model | identification | MQTT dialogue | signal and network |\n|---|---|---|---|\n"
+        "| model | identification | MQTT dialogue | signal and network | TLS |\n|---|---|---|---|---|\n"
             .to_owned();
     let mut folders: Vec<_> = fs::read_dir(root().join("profiles"))?.collect::<Result<_, _>>()?;
     folders.sort_by_key(fs::DirEntry::path);
@@ -68,8 +69,11 @@ fn table() -> anyhow::Result<String> {
         let Ok(text) = fs::read_to_string(&path) else { continue };
         let file: File = serde_yaml::from_str(&text)
             .with_context(|| format!("cannot read {}", path.display()))?;
-        for Model { cgmm, evidence: Evidence { identification, mqtt, status } } in file.models {
-            let row = [cgmm.join(", "), words(&identification)?, words(&mqtt)?, words(&status)?];
+        for Model { cgmm, evidence } in file.models {
+            let Evidence { identification, mqtt, status, tls } = evidence;
+            let tls = tls.map_or(Ok("refused".to_owned()), |basis| words(&basis))?;
+            let row =
+                [cgmm.join(", "), words(&identification)?, words(&mqtt)?, words(&status)?, tls];
             table += &format!("| {} |\n", row.join(" | "));
         }
     }

@@ -162,6 +162,7 @@ fn session_config(session: &config::Session) -> SessionConfig {
                 qos: will.qos,
                 retain: will.retain,
             }),
+            tls: None,
         })
     };
     SessionConfig {
@@ -169,5 +170,6 @@ fn session_config(session: &config::Session) -> SessionConfig {
         connection: Arc::new(connection),
         subscriptions: session.subscribe.iter().map(|s| (s.filter.clone(), s.qos)).collect(),
         reconnect_max: session.reconnect_max,
+        secured: false,
     }
 }

@@ -47,6 +47,8 @@ fn the_models_are_listed_for_people_and_for_programs() {
     assert_eq!(ids, ["sim7600", "sim8200", "ec25", "eg25", "ec200", "rm500q", "rm520n"]);
     assert_eq!(models[0]["usb"][1], json!({ "id": "1e0e:9011", "at": 4, "secondary": 5 }));
     assert_eq!(models[1]["evidence"]["mqtt"], "manual");
+    assert_eq!(models[1]["evidence"]["tls"], "manual");
+    assert_eq!(models[2]["evidence"].get("tls"), None, "Quectel's is refused");
 }
 
 #[test]

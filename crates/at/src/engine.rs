@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::exchange::Veil;
 use crate::framing::{Expect, Splitter, Token};
 use crate::resync::{Resync, Step};
 use crate::{
@@ -113,6 +114,8 @@ pub struct Engine {
     transmit: VecDeque<Vec<u8>>,
     events: VecDeque<Event>,
     data_deadline: Option<Instant>,
+    /// The last exchange's secrets, until the next one: a late echo of them is no URC.
+    veil: Option<Veil>,
     tickets: u64,
     closed: bool,
 }
@@ -132,6 +135,7 @@ impl Engine {
             transmit: VecDeque::new(),
             events: VecDeque::new(),
             data_deadline: None,
+            veil: None,
             tickets: 0,
             closed: false,
         };
@@ -179,7 +183,8 @@ impl Engine {
         }
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
-        self.transmit.push_back(format!("{}\r", exchange.line()).into_bytes());
+        self.transmit.push_back([exchange.line().as_bytes(), b"\r"].concat());
+        self.veil = exchange.veil();
         self.in_flight = Some(InFlight {
             ticket,
             deadline: now + exchange.timeout,
@@ -330,6 +335,9 @@ impl Engine {
     }
 
     fn urc(&mut self, line: String) {
+        if self.veil.as_ref().is_some_and(|veil| veil.covers(&line)) {
+            return;
+        }
         self.events.push_back(Event::Urc(Urc { line, data: None }));
     }
 
@@ -403,7 +411,7 @@ impl Engine {
             self.splitter.expect_data_echo(data);
         }
         if !data.is_empty() {
-            self.transmit.push_back(data.clone());
+            self.transmit.push_back(data.to_vec());
         }
     }
 
@@ -413,7 +421,7 @@ impl Engine {
         let InFlight { ticket, exchange, prompted, lines, result, .. } = in_flight;
         let outcome = match (code, exchange.result, result) {
             (FinalCode::Ok, _, _) if exchange.has_prompt() && !prompted => {
-                let padding = exchange.data.as_ref().map_or(0, Vec::len);
+                let padding = exchange.data.as_ref().map_or(0, |data| data.len());
                 self.lose_step(Cause::NoPrompt, exchange.answer, padding, now);
                 Err(Failure::NoPrompt)
             }
@@ -494,7 +502,7 @@ impl Engine {
             // Its late answer would look like the answer to the question.
             same = u32::from(in_flight.exchange.line() == self.identity.question());
             late = in_flight.exchange.answer;
-            padding = in_flight.exchange.data.as_ref().map_or(0, Vec::len);
+            padding = in_flight.exchange.data.as_ref().map_or(0, |data| data.len());
             self.events.push_back(Event::Completed(in_flight.ticket, Err(failure)));
         }
         if self.resync.is_none() {

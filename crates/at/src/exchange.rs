@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 /// Longest command line that is sent, in bytes without its CR. SIMCom's `AT+CMQTTCONNECT` with every
 /// argument at its limit needs about 800 (manual V3.00 ch. 16).
 const MAX_LINE: usize = 1_600;
@@ -167,10 +169,11 @@ fn refuse_control(text: &str) -> Result<(), InvalidLine> {
 /// One exchange with a modem, submitted as one message and never interrupted half-way.
 #[derive(Clone)]
 pub struct Exchange {
-    line: String,
+    line: Zeroizing<String>,
     shown: Option<String>,
+    is_secret: bool,
     pub(crate) answer: Answer,
-    pub(crate) data: Option<Vec<u8>>,
+    pub(crate) data: Option<Zeroizing<Vec<u8>>>,
     pub(crate) result: Option<(ResultLine, Duration)>,
     pub(crate) cut_by: Vec<ResultLine>,
     pub(crate) lane: Option<&'static str>,
@@ -184,7 +187,7 @@ impl Exchange {
     /// # Errors
     /// [`InvalidLine`] where the line could not be sent as one command.
     pub fn new(line: impl Into<String>, timeout: Duration) -> Result<Self, InvalidLine> {
-        let line = line.into();
+        let line = Zeroizing::new(line.into());
         if !line.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("AT")) {
             return Err(InvalidLine::NotAt);
         }
@@ -195,6 +198,7 @@ impl Exchange {
         Ok(Self {
             line,
             shown: None,
+            is_secret: false,
             answer: Answer::None,
             data: None,
             result: None,
@@ -215,7 +219,15 @@ impl Exchange {
     /// Data to send after the prompt `>`; the command line must announce its length.
     #[must_use]
     pub fn prompt(mut self, data: impl Into<Vec<u8>>) -> Self {
-        self.data = Some(data.into());
+        self.data = Some(Zeroizing::new(data.into()));
+        self
+    }
+
+    /// The data is secret: a key. What the modem says of it, by an echo that comes late, is not told on.
+    /// A command with [`shown_as`](Self::shown_as) is secret as well.
+    #[must_use]
+    pub fn secret(mut self) -> Self {
+        self.is_secret = true;
         self
     }
 
@@ -245,6 +257,7 @@ impl Exchange {
     #[must_use]
     pub fn shown_as(mut self, shown: impl Into<String>) -> Self {
         self.shown = Some(shown.into());
+        self.is_secret = true;
         self
     }
 
@@ -265,6 +278,12 @@ impl Exchange {
         self.shown.as_deref().unwrap_or(&self.line)
     }
 
+    /// What logs and URCs must not show, where there is something: the line, and the data below it.
+    pub(crate) fn veil(&self) -> Option<Veil> {
+        let data = self.data.as_ref().map_or(&[][..], |data| data.as_slice());
+        self.is_secret.then(|| Veil(Zeroizing::new([self.line.as_bytes(), b"\n", data].concat())))
+    }
+
     /// Whether the exchange sends data after a prompt.
     pub fn has_prompt(&self) -> bool {
         self.data.is_some()
@@ -276,12 +295,28 @@ impl Exchange {
     }
 }
 
+/// What must not be shown.
+pub(crate) struct Veil(Zeroizing<Vec<u8>>);
+
+impl Veil {
+    /// Whether a line is a piece of it. Shorter pieces tell nothing, and could be any URC.
+    pub(crate) fn covers(&self, line: &str) -> bool {
+        line.len() >= 4 && self.0.windows(line.len()).any(|piece| piece == line.as_bytes())
+    }
+}
+
+impl fmt::Debug for Veil {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Veil")
+    }
+}
+
 impl fmt::Debug for Exchange {
     /// Shows neither secrets nor data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exchange")
             .field("line", &self.shown())
-            .field("data_bytes", &self.data.as_ref().map(Vec::len))
+            .field("data_bytes", &self.data.as_ref().map(|data| data.len()))
             .finish_non_exhaustive()
     }
 }

@@ -479,6 +479,20 @@ fn echo_on_is_seen_through_for_commands_and_for_data() {
 }
 
 #[test]
+fn a_secret_that_comes_back_is_no_urc() {
+    let mut line = Line::in_step();
+    let exchange = at("AT+CCERTDOWN=\"k.pem\",19").prompt("-BEGIN-\nMIIEvQ==\n-E").secret();
+    line.send(exchange);
+    line.modem("\r\n>\r\nERROR\r\n-BEGIN-\r\nMIIEvQ==\r\n+CREG: 1\r\n");
+    assert_eq!(line.told(), ["refused ERROR [] None", "urc +CREG: 1"], "an echo that comes late");
+    let exchange = at("AT+X=\"id\",\"hunter2\"").shown_as("AT+X=\"id\",***");
+    line.send(exchange.clone());
+    line.modem("=\"id\",\"hunter2\"\r\nXYZW\r\n\r\nOK\r\n");
+    assert_eq!(line.told(), ["urc XYZW", "ok []"], "an echo that lost its beginning");
+    assert!(!format!("{exchange:?}").contains("hunter2"));
+}
+
+#[test]
 fn a_stray_ok_costs_the_step() {
     let mut line = Line::in_step();
     line.modem("\r\nOK\r\n");

@@ -95,6 +95,10 @@ pub struct Evidence {
     pub mqtt: Basis,
     /// Signal and network status.
     pub status: Basis,
+    /// TLS on the modem; absent where the profile speaks none. Whether the firmware compares the broker's
+    /// host name with its certificate is not known of any model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Basis>,
 }
 
 /// Why a catalog could not be made.

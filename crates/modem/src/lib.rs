@@ -25,6 +25,7 @@ mod service;
 pub mod session;
 pub mod sim;
 pub mod snapshot;
+pub mod tls;
 
 pub use catalog::Catalog;
 pub use location::Location;

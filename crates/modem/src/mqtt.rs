@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 
 use crate::port::{At, ExchangeError};
+use crate::tls::Tls;
 
 /// The index of one MQTT client inside the modem, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,6 +75,8 @@ pub struct Connection {
     pub clean_session: bool,
     /// What the broker publishes when the session ends without DISCONNECT.
     pub will: Option<Message>,
+    /// How the connection is secured; none: plain TCP.
+    pub tls: Option<Tls>,
 }
 
 /// How much of a failure is lost with it.
@@ -138,12 +141,29 @@ pub enum MqttError {
         /// What the firmware takes.
         limit: usize,
     },
+    /// The modem takes shorter files only.
+    #[error(
+        "the file for {option} has {length} bytes, and the modem takes at most {limit}; leave out what is not needed"
+    )]
+    FileTooLong {
+        /// What it is for, in the words of the modem's setting.
+        option: &'static str,
+        /// Bytes of the file.
+        length: usize,
+        /// What the modem takes.
+        limit: usize,
+    },
     /// There is nothing to sign in with just now.
     #[error("nothing to sign in with: {reason}")]
     NoCredentials {
         /// Why, in words.
         reason: String,
     },
+    /// The connection is to be secured, and this modem's dialect cannot do it.
+    #[error(
+        "TLS is not supported on this modem; use a broker with mqtt://, or a modem whose profile speaks TLS"
+    )]
+    NoTls,
     /// A value cannot be sent in a command.
     #[error("{what} cannot be sent to the modem")]
     Unsendable {
@@ -172,7 +192,10 @@ impl MqttError {
             Self::NoCode { .. } | Self::NoCredentials { .. } | Self::Exchange { .. } => {
                 Scope::Session
             }
-            Self::ClientIdTooLong { .. } | Self::Unsendable { .. } => Scope::Message,
+            Self::ClientIdTooLong { .. }
+            | Self::FileTooLong { .. }
+            | Self::NoTls
+            | Self::Unsendable { .. } => Scope::Message,
         }
     }
 
@@ -182,9 +205,11 @@ impl MqttError {
             Self::Refused { operation, .. }
             | Self::NoCode { operation }
             | Self::Exchange { operation, .. } => Some(operation),
-            Self::ClientIdTooLong { .. } | Self::NoCredentials { .. } | Self::Unsendable { .. } => {
-                None
-            }
+            Self::ClientIdTooLong { .. }
+            | Self::FileTooLong { .. }
+            | Self::NoCredentials { .. }
+            | Self::NoTls
+            | Self::Unsendable { .. } => None,
         }
     }
 
@@ -211,7 +236,13 @@ impl MqttError {
 
     /// Whether a session that could not open for this reason never will as it is configured.
     pub fn is_hopeless(&self) -> bool {
-        matches!(self, Self::ClientIdTooLong { .. } | Self::Unsendable { .. })
+        matches!(
+            self,
+            Self::ClientIdTooLong { .. }
+                | Self::FileTooLong { .. }
+                | Self::NoTls
+                | Self::Unsendable { .. }
+        )
     }
 
     /// Whether the modem never told how the operation ended.
@@ -234,6 +265,15 @@ impl MqttError {
 pub trait Mqtt: Send + Sync {
     /// Brings the service up with nothing left over from an earlier run.
     async fn start(&self, at: &At) -> Result<(), MqttError>;
+
+    /// Whether [`open`](Self::open) secures a connection that asks for it. Where it does not, such a
+    /// connection is refused before: it must never become a plain one.
+    fn speaks_tls(&self) -> bool {
+        false
+    }
+
+    /// Removes what earlier runs left in the modem for clients that are not `secured` now, such as keys.
+    async fn tidy(&self, _at: &At, _secured: &[Client]) {}
 
     /// Signs a client in.
     async fn open(&self, at: &At, client: Client, connection: &Connection)

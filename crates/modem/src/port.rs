@@ -12,6 +12,7 @@ use at::{Engine, Event, Exchange, Failure, Framing, Identity, Reply, Ticket, Urc
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
+use zeroize::Zeroize;
 
 use crate::observe::{ExchangeResult, Observer};
 
@@ -277,7 +278,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
                     let bytes = buffer.get(..count).unwrap_or_default();
                     self.engine.receive(bytes, Instant::now().into_std());
                 }
-                Wake::Written(Ok(count)) if count > 0 => drop(self.out.drain(..count)),
+                Wake::Written(Ok(count)) if count > 0 => self.written(count),
                 Wake::Written(Ok(_)) => return self.gone(io::ErrorKind::WriteZero.into()),
                 Wake::Read(Err(error)) | Wake::Written(Err(error)) => return self.gone(error),
                 Wake::Deadline => self.engine.handle_timeout(Instant::now().into_std()),
@@ -286,6 +287,14 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
                 // The last caller is gone; what is in flight is finished all the same.
                 Wake::Request(None) | Wake::Nothing => {}
             }
+        }
+    }
+
+    /// What has left is forgotten: it may have been a secret.
+    fn written(&mut self, count: usize) {
+        drop(self.out.drain(..count));
+        if self.out.is_empty() {
+            self.out.zeroize();
         }
     }
 
@@ -330,8 +339,9 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
             while let Some(event) = self.engine.poll_event() {
                 self.event(event);
             }
-            while let Some(bytes) = self.engine.poll_transmit() {
+            while let Some(mut bytes) = self.engine.poll_transmit() {
                 self.out.extend_from_slice(&bytes);
+                bytes.zeroize();
             }
             if !self.start_next() {
                 return;

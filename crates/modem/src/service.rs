@@ -134,10 +134,16 @@ impl Core {
         }
         let able = sessions.len().min(clients);
         let sessions = sessions.get_mut(..able).unwrap_or_default();
+        let secured: Vec<Client> = sessions
+            .iter()
+            .zip(0..)
+            .filter(|(s, _)| s.config.secured)
+            .map(|(_, c)| Client(c))
+            .collect();
         // The poll ends with the port only; the sessions when they are told to.
         tokio::select! {
             end = self.keep_service(at, known, sessions, shared) => end,
-            end = self.poll(at, known, shared) => end,
+            end = self.poll(at, known, shared, &secured) => end,
         }
     }
 
@@ -327,12 +333,13 @@ impl Core {
     }
 
     /// Asks for what changes slowly, and for the registration, as long as the modem serves.
-    async fn poll(&self, at: &At, known: &Known, shared: &Shared) -> End {
+    async fn poll(&self, at: &At, known: &Known, shared: &Shared, secured: &[Client]) -> End {
         // Sessions first: a poll between two steps of a CONNECT delays the first message.
         let _ = tokio::time::timeout(POLL_AFTER, shared.connected.notified()).await;
         tokio::time::sleep(POLL_SETTLE).await;
         // A port that is gone or a boot end the service by other ways as well.
         let _ = self.learn(at, known).await;
+        known.profile.mqtt().tidy(at, secured).await;
         loop {
             match known.profile.status(at).await {
                 Ok(status) => self.learned(status),

@@ -51,6 +51,8 @@ pub struct SessionConfig {
     pub subscriptions: Vec<(String, Qos)>,
     /// The longest wait before a reconnect.
     pub reconnect_max: Duration,
+    /// Whether it is over TLS; its [`Connection`] then says with what.
+    pub secured: bool,
 }
 
 /// Where a session stands.
@@ -394,6 +396,9 @@ impl Session {
                 .await
                 .unwrap_or_else(|_| Err("the thread that reads the secret panicked".to_owned()))
                 .map_err(|reason| MqttError::NoCredentials { reason })?;
+            if connection.tls.is_some() && !ground.mqtt.speaks_tls() {
+                return Err(MqttError::NoTls);
+            }
             ground.mqtt.open(ground.at, ground.client, &connection).await?;
             if subscriptions.is_empty() {
                 return Ok(());

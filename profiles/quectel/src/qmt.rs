@@ -375,6 +375,7 @@ mod tests {
                 qos: Qos::AtMostOnce,
                 retain: false,
             }),
+            tls: None,
         };
         let refused = settings(Client(0), &connection).unwrap_err().to_string();
         assert!(refused.contains("the will's payload"), "{refused}");

@@ -13,8 +13,10 @@ use modem::mqtt::{Client, Connection, Message, Mqtt, MqttError, Qos, ResultCode}
 use modem::port::{At, ExchangeError, Kind};
 use modem::profile::PATIENCE;
 use secrecy::ExposeSecret;
+use zeroize::Zeroizing;
 
 use crate::code::{CLIENT_USED, OK, result_code};
+use crate::tls;
 
 /// The lane of all CMQTT commands.
 const LANE: &str = "cmqtt";
@@ -44,7 +46,7 @@ const TRIES: u32 = 3;
 const OLD_CLIENT_ID: usize = 23;
 
 /// Client indexes of one modem.
-const CLIENTS: [Client; 2] = [Client(0), Client(1)];
+pub(crate) const CLIENTS: [Client; 2] = [Client(0), Client(1)];
 
 /// The dialect. It holds no state: what the modem holds is torn down, never guessed.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +69,14 @@ impl Mqtt for Cmqtt {
         start_service(at).await
     }
 
+    fn speaks_tls(&self) -> bool {
+        true
+    }
+
+    async fn tidy(&self, at: &At, secured: &[Client]) {
+        tls::tidy(at, secured).await;
+    }
+
     async fn open(
         &self,
         at: &At,
@@ -74,7 +84,10 @@ impl Mqtt for Cmqtt {
         connection: &Connection,
     ) -> Result<(), MqttError> {
         let _turn = sequence(at).await?;
-        acquire(at, client, &connection.client_id).await?;
+        if let Some(tls) = &connection.tls {
+            tls::prepare(at, client, tls, &connection.host).await?;
+        }
+        acquire(at, client, &connection.client_id, connection.tls.is_some()).await?;
         // Payloads are bytes; the default refuses those that are no UTF-8 with code 2. Firmware that
         // does not know the setting does not check.
         let plain = format!("AT+CMQTTCFG=\"checkUTF8\",{},0", client.0);
@@ -83,6 +96,9 @@ impl Mqtt for Cmqtt {
         }
         if let Some(will) = &connection.will {
             set_will(at, client, will).await?;
+        }
+        if connection.tls.is_some() {
+            tls::select(at, client).await?;
         }
         connect(at, client, connection).await
     }
@@ -188,12 +204,15 @@ async fn sign_out(at: &At, client: Client) {
 
 /// Takes the client index. An index that is still used by an earlier run is torn down, not reused: its
 /// will and its subscriptions are unknown.
-async fn acquire(at: &At, client: Client, id: &str) -> Result<(), MqttError> {
-    let Err(error) = acquire_once(at, client, id, true).await else { return Ok(()) };
+async fn acquire(at: &At, client: Client, id: &str, secured: bool) -> Result<(), MqttError> {
+    let server = u8::from(secured);
+    // Version 4 is MQTT 3.1.1, which is not every firmware's default.
+    let whole = format!(",{server},4");
+    let Err(error) = acquire_once(at, client, id, &whole).await else { return Ok(()) };
     match code_of(&error) {
         Some(CLIENT_USED) => {
             sign_out(at, client).await;
-            acquire_once(at, client, id, true).await
+            acquire_once(at, client, id, &whole).await
         }
         // Only a refusal says something of the firmware.
         _ if !matches!(error, MqttError::Refused { .. } | MqttError::NoCode { .. }) => Err(error),
@@ -203,7 +222,8 @@ async fn acquire(at: &At, client: Client, id: &str) -> Result<(), MqttError> {
                 return Err(MqttError::ClientIdTooLong { length: id.len(), limit });
             }
             // Firmware of 2018 knows no `mqtt_version` argument; it speaks 3.1.1 only.
-            acquire_once(at, client, id, false).await.map_err(|_| error)
+            let short = if secured { ",1" } else { "" };
+            acquire_once(at, client, id, short).await.map_err(|_| error)
         }
     }
 }
@@ -212,12 +232,10 @@ async fn acquire_once(
     at: &At,
     client: Client,
     id: &str,
-    with_version: bool,
+    // Server type (0 TCP, 1 TLS) and version, each after a comma.
+    more: &str,
 ) -> Result<(), MqttError> {
-    let quoted = quote("the client id", id)?;
-    // Server type 0 is TCP; version 4 is MQTT 3.1.1, which is not every firmware's default.
-    let version = if with_version { ",0,4" } else { "" };
-    let command = format!("AT+CMQTTACCQ={},{quoted}{version}", client.0);
+    let command = format!("AT+CMQTTACCQ={},{}{more}", client.0, quote("the client id", id)?);
     plain_command(at, "CMQTTACCQ", &command, "+CMQTTACCQ:").await
 }
 
@@ -250,13 +268,14 @@ async fn connect(at: &At, client: Client, connection: &Connection) -> Result<(),
         quote("the broker's address", &format!("tcp://{}:{}", connection.host, connection.port))?;
     let clean = u8::from(connection.clean_session);
     let start = format!("AT+CMQTTCONNECT={},{url},{},{clean}", client.0, connection.keep_alive_s);
-    let (mut command, mut shown) = (start.clone(), start);
+    let (mut command, mut shown) = (Zeroizing::new(start.clone()), start);
     if let Some(username) = &connection.username {
         let username = quote("the user name", username)?;
-        command = format!("{command},{username}");
+        command = Zeroizing::new(format!("{},{username}", *command));
         shown = format!("{shown},{username}");
         if let Some(password) = &connection.password {
-            command = format!("{command},{}", quote("the password", password.expose_secret())?);
+            let password = Zeroizing::new(quote("the password", password.expose_secret())?);
+            command = Zeroizing::new(format!("{},{}", *command, *password));
             shown = format!("{shown},***");
         }
     }
@@ -271,11 +290,11 @@ fn line(prefix: &'static str, client: Client) -> ResultLine {
     ResultLine { prefix, first: Some(client.0), ..ResultLine::BLANK }
 }
 
-fn quote(what: &'static str, value: &str) -> Result<String, MqttError> {
+pub(crate) fn quote(what: &'static str, value: &str) -> Result<String, MqttError> {
     at::quote(value).map_err(|source| MqttError::Unsendable { what, source })
 }
 
-fn exchange(
+pub(crate) fn exchange(
     operation: &'static str,
     command: &str,
     timeout: Duration,
@@ -290,7 +309,7 @@ async fn sequence(at: &At) -> Result<impl Drop, MqttError> {
 }
 
 /// A command that `OK` ends. An error code comes in a line before `ERROR` (or, oddly, before `OK`).
-async fn plain_command(
+pub(crate) async fn plain_command(
     at: &At,
     operation: &'static str,
     command: &str,
@@ -301,7 +320,11 @@ async fn plain_command(
 }
 
 /// Runs an exchange that may be repeated: setting a value twice sets it once.
-async fn persist(at: &At, kind: Kind, exchange: Exchange) -> Result<Reply, ExchangeError> {
+pub(crate) async fn persist(
+    at: &At,
+    kind: Kind,
+    exchange: Exchange,
+) -> Result<Reply, ExchangeError> {
     modem::profile::persist(at, kind, exchange, TRIES).await
 }
 
@@ -351,7 +374,10 @@ async fn operation(
 }
 
 /// What the end of an exchange means: the code in its result line, else in its answer, else `OK`.
-fn outcome(operation: &'static str, ended: Result<Reply, ExchangeError>) -> Result<(), MqttError> {
+pub(crate) fn outcome(
+    operation: &'static str,
+    ended: Result<Reply, ExchangeError>,
+) -> Result<(), MqttError> {
     match ended {
         Ok(reply) => match code_in(reply.result.iter().chain(&reply.lines)) {
             Some(OK) | None => Ok(()),

@@ -10,7 +10,7 @@ pub(crate) const CLIENT_USED: u16 = 19;
 /// What to try when the modem's own network does not come up.
 const NETWORK: &str = "check the APN, the SIM's data plan and the signal";
 /// What to try when TLS fails.
-const TLS: &str = "check the CA certificate, SNI, the modem's clock and the broker's port";
+const TLS: &str = "check tls.ca against the broker's certificate and its dates, tls.cert and tls.key where the broker asks for them, the modem's clock, and that the port speaks TLS";
 
 /// Every code the manuals name. 35 is printed by A76xx only.
 const CODES: [ResultCode; 36] = {
@@ -60,7 +60,7 @@ const CODES: [ResultCode; 36] = {
         code(
             26,
             "socket closed by server",
-            "the broker closed the connection; for TLS check authmode and SNI",
+            "the broker closed the connection; it may want TLS, or a client certificate (tls.cert, tls.key)",
             Session,
         ),
         code(27, "refused: protocol version", "the broker does not speak MQTT 3.1.1", Session),
@@ -69,7 +69,12 @@ const CODES: [ResultCode; 36] = {
         code(30, "refused: bad user name or password", "check user name and password", Session),
         code(31, "refused: not authorized", "the broker knows the client and forbids it", Session),
         code(32, "TLS handshake failed", TLS, Session),
-        code(33, "certificate not set", "give the CA certificate", Session),
+        code(
+            33,
+            "certificate not set",
+            "a certificate that the settings name is not in the modem",
+            Session,
+        ),
         code(34, "TLS session failed to open", TLS, Session),
         code(35, "disconnect failed", "", Session),
     ]

@@ -15,6 +15,7 @@ pub mod cpsi;
 mod listener;
 mod poll;
 pub mod status;
+mod tls;
 
 pub use code::result_code;
 

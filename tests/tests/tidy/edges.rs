@@ -32,7 +32,7 @@ const EDGES: &[Edges] = &[
 ];
 
 /// All that `at` may build on: the protocol is a value, with no I/O, no clock and no runtime in it.
-const AT_BUILDS_ON: &[&str] = &["thiserror"];
+const AT_BUILDS_ON: &[&str] = &["thiserror", "zeroize"];
 
 /// Where errors may lose their type: at the top of a program, and in tests.
 const MAY_USE_ANYHOW: &[&str] = &["agent", "e2e", "xtask"];

@@ -123,6 +123,7 @@ pub fn list(plugins: &[&Plugin], json: bool, stdout: &mut impl Write) -> Result<
         "IDENTIFICATION",
         "MQTT",
         "STATUS",
+        "TLS",
     ];
     let mut table = Table::new(&head);
     for model in catalog.models() {
@@ -151,6 +152,7 @@ fn rows(model: &Model, table: &mut Table) {
         basis(evidence.identification),
         basis(evidence.mqtt),
         basis(evidence.status),
+        evidence.tls.map_or_else(Cell::default, basis),
     ]);
     for layout in layouts {
         let mut row = vec![Cell::default(); 3];

@@ -19,7 +19,7 @@ mod sim;
 use std::fmt;
 
 pub use args::{Arg, Args, body, own_rows, parse_decimal, parse_hex, parse_uint};
-pub use clock::{Clock, clock};
+pub use clock::{Clock, clock, clock_setting};
 pub use context::{
     Activation, Context, PdpAddress, PdpType, context_addresses, contexts, contexts_active,
 };

@@ -11,6 +11,7 @@ use super::*;
 use crate::mqtt::ResultCode;
 use crate::observe::{ExchangeResult, Received, RecoveryAction};
 use crate::port::{Kind, Port};
+use crate::tls::Tls;
 
 /// What these sessions are configured with.
 const RECONNECT_MAX: Duration = Duration::from_secs(60);
@@ -134,6 +135,10 @@ struct Rig {
 
 impl Rig {
     fn new(opens: &[Turn], publishes: &[Turn]) -> Self {
+        Self::over(None, opens, publishes)
+    }
+
+    fn over(tls: Option<Tls>, opens: &[Turn], publishes: &[Turn]) -> Self {
         fastrand::seed(7);
         let stack = Arc::new(Stack {
             opens: Mutex::new(opens.iter().copied().collect()),
@@ -149,12 +154,14 @@ impl Rig {
             keep_alive_s: 60,
             clean_session: true,
             will: None,
+            tls,
         };
         let config = SessionConfig {
             name: "s".to_owned(),
             connection: Arc::new(move || Ok(connection.clone())),
             subscriptions: Vec::new(),
             reconnect_max: RECONNECT_MAX,
+            secured: false,
         };
         let book = Arc::new(Book::default());
         let (uplink, mut session) = session(config, book.clone());
@@ -250,6 +257,14 @@ async fn a_refused_connect_waits_as_well() {
     let gaps = gaps(&rig.stack.times("open"));
     assert!(gaps.len() == 2 && gaps.iter().all(|gap| *gap >= RECONNECT), "{gaps:?}");
     assert_eq!(rig.book.count("connect false"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stack_without_tls_is_never_asked_to_open_in_the_clear() {
+    let mut rig = Rig::over(Some(Tls { ca: None, identity: None }), &[], &[]);
+    let failed = rig.phase(SessionPhase::Failed).await;
+    assert!(failed.reason.unwrap().contains("TLS is not supported on this modem"));
+    assert_eq!(rig.stack.times("open"), []);
 }
 
 #[tokio::test(start_paused = true)]

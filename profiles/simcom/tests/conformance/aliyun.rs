@@ -74,7 +74,13 @@ async fn one_wrong_letter_in_the_password(model: Model) {
 
 /// Keeps every trace line.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
 
 impl io::Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -114,7 +120,7 @@ async fn no_password_is_in_any_trace_line(model: Model) {
     bench.mqtt.close(&bench.at, FIRST).await;
     bench.open(FIRST, &device(PASSWORD)).await.unwrap();
     bench.mqtt.close(&bench.at, FIRST).await;
-    let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let lines = lines.text();
     assert!(lines.contains("AT+CMQTTCONNECT") && lines.contains("***"), "{lines}");
     assert!(!lines.contains("D481"), "{lines}");
 }

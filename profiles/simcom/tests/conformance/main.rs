@@ -42,5 +42,6 @@ mod identity;
 mod location;
 mod messages;
 mod recovery;
+mod tls;
 mod unit;
 mod whole;

@@ -115,6 +115,7 @@ pub(crate) fn to(connection: Connection) -> SessionConfig {
         connection: Arc::new(move || Ok(connection.clone())),
         subscriptions: vec![("down/#".to_owned(), Qos::AtLeastOnce)],
         reconnect_max: Duration::from_secs(60),
+        secured: false,
     }
 }
 

@@ -1,0 +1,257 @@
+//! TLS: what is put into the modem, when, and what is left there.
+
+use modem::mqtt::{Client, Connection, MqttError, Qos};
+use modem::port::Kind;
+use modem::tls::{Identity, Tls};
+use modem_sim::{Clock, Model, Options};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+
+use crate::aliyun::Lines;
+use crate::bench::{Bench, FIRST, SECOND, code, connection};
+use crate::broker::Broker;
+use crate::unit::Unit;
+
+scenarios!(
+    the_dialogue_of_a_first_and_of_a_second_connect,
+    the_failures_have_their_codes,
+    what_is_not_used_any_more_is_removed_and_nothing_else,
+    a_clock_that_is_not_set_is_set_before_it_is_checked,
+    no_line_of_a_key_is_in_any_trace_line,
+    firmware_without_sni_is_used_without,
+);
+
+/// A certificate authority, with a server and a client that it has signed.
+struct Pki {
+    ca: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Pki {
+    fn new() -> Self {
+        let (key, mut params) = (KeyPair::generate().unwrap(), CertificateParams::default());
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self { ca: params.self_signed(&key).unwrap().pem(), issuer: Issuer::new(params, key) }
+    }
+
+    fn sign(&self) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["broker.example.com".to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "leaf");
+        params.not_before = date_time_ymd(2020, 1, 1);
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
+    async fn broker(&self, more: &str) -> Broker {
+        let folder = tempfile::tempdir().unwrap();
+        let (cert, key) = self.sign();
+        for (name, text) in [("ca", &self.ca), ("cert", &cert), ("key", &key)] {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let at = folder.path().display().to_string();
+        let lines = format!(
+            "allow_anonymous true\ncafile {at}/ca\ncertfile {at}/cert\nkeyfile {at}/key\n{more}"
+        );
+        Broker::start(folder, &lines).await
+    }
+
+    fn trusting(&self) -> Tls {
+        Tls { ca: Some(self.ca.clone()), identity: None }
+    }
+
+    fn mutual(&self) -> Tls {
+        let (cert, key) = self.sign();
+        Tls { identity: Some(Identity { cert, key: key.into() }), ..self.trusting() }
+    }
+}
+
+fn over(tls: &Tls) -> Connection {
+    Connection { port: 8883, tls: Some(tls.clone()), ..connection("m") }
+}
+
+async fn files(bench: &Bench) -> Vec<String> {
+    let answer = at::Answer::Prefix("+CCERTLIST:");
+    let lines = modem::profile::run(&bench.at, Kind::Status, "AT+CCERTLIST", answer).await.unwrap();
+    lines.iter().map(|line| line.replace("+CCERTLIST: ", "").replace('"', "")).collect()
+}
+
+async fn the_dialogue_of_a_first_and_of_a_second_connect(model: Model) {
+    let pki = Pki::new();
+    let broker = pki.broker("require_certificate true\n").await;
+    let (bench, _handle) = Bench::simulated(model, &broker).await;
+    let tls = pki.mutual();
+    bench.mqtt.start(&bench.at).await.unwrap();
+    bench.open(FIRST, &over(&tls)).await.unwrap();
+    bench.publish(FIRST, "t", "x", Qos::AtLeastOnce).await.unwrap();
+    bench.mqtt.close(&bench.at, FIRST).await;
+    let first = bench.commands();
+    bench.open(FIRST, &over(&tls)).await.unwrap();
+    let second: Vec<_> = bench.commands().drain(first.len()..).collect();
+
+    let mut names = files(&bench).await;
+    names.sort();
+    let [ca, cert, key] = names.try_into().unwrap();
+    assert!(ca.starts_with("mf0-ca-") && cert.starts_with("mf0-cert-"), "{ca} {cert}");
+    assert!(key.starts_with("mf0-key-") && key.len() == "mf0-key-0123456789abcdef.pem".len());
+    let identity = tls.identity.unwrap();
+    let pem = |line: String| (line, Vec::new());
+    let download = |name: &str, data: &str| {
+        (format!("AT+CCERTDOWN=\"{name}\",{}", data.len()), data.as_bytes().to_vec())
+    };
+    let downloads = [
+        download(&ca, &pki.ca),
+        download(&cert, &identity.cert),
+        download(&key, secrecy::ExposeSecret::expose_secret(&identity.key)),
+    ];
+    let before = ["AT+CCLK?", "AT+CCERTLIST"].map(|line| pem(line.to_owned()));
+    let after = [
+        "AT+CSSLCFG=\"sslversion\",0,3".to_owned(),
+        "AT+CSSLCFG=\"authmode\",0,2".to_owned(),
+        "AT+CSSLCFG=\"ignorelocaltime\",0,0".to_owned(),
+        format!("AT+CSSLCFG=\"cacert\",0,\"{ca}\""),
+        format!("AT+CSSLCFG=\"clientcert\",0,\"{cert}\""),
+        format!("AT+CSSLCFG=\"clientkey\",0,\"{key}\""),
+        "AT+CSSLCFG=\"enableSNI\",0,1".to_owned(),
+        "AT+CMQTTACCQ=0,\"m\",1,4".to_owned(),
+        "AT+CMQTTCFG=\"checkUTF8\",0,0".to_owned(),
+        "AT+CMQTTSSLCFG=0,0".to_owned(),
+        "AT+CMQTTCONNECT=0,\"tcp://broker.example.com:8883\",60,1".to_owned(),
+    ]
+    .map(pem);
+    let whole = [&before[..], &downloads[..], &after[..]].concat();
+    assert_eq!(first[1..=whole.len()], whole, "the first time, after START");
+    assert_eq!(second, [&before[..], &after[..]].concat(), "the files are there already");
+}
+
+async fn the_failures_have_their_codes(model: Model) {
+    let (ours, other) = (Pki::new(), Pki::new());
+    let broker = ours.broker("").await;
+    let mutual = ours.broker("require_certificate true\n").await;
+    let anyone = Tls { ca: None, identity: None };
+    for (what, broker, tls, want) in [
+        ("another CA", &broker, other.trusting(), 32),
+        ("a CA that is none", &broker, Tls { ca: Some("-".to_owned()), identity: None }, 34),
+        ("no client certificate", &mutual, ours.trusting(), 32),
+        (
+            "another's client certificate",
+            &mutual,
+            { Tls { ca: Some(ours.ca.clone()), ..other.mutual() } },
+            32,
+        ),
+        ("nobody is checked", &broker, anyone.clone(), 0),
+        ("nobody is checked, but we are", &mutual, Tls { ca: None, ..ours.mutual() }, 0),
+    ] {
+        let (bench, _handle) = Bench::simulated(model, broker).await;
+        bench.mqtt.start(&bench.at).await.unwrap();
+        let opened = bench.open(FIRST, &over(&tls)).await;
+        match want {
+            0 => opened.unwrap_or_else(|error| panic!("{what}: {error}")),
+            _ => assert_eq!(code(opened), want, "{what}"),
+        }
+    }
+    let plain = Broker::open().await;
+    let (bench, _handle) = Bench::simulated(model, &plain).await;
+    bench.mqtt.start(&bench.at).await.unwrap();
+    assert_eq!(code(bench.open(FIRST, &over(&anyone)).await), 32, "a port without TLS");
+    bench.mqtt.close(&bench.at, FIRST).await;
+    let long = Tls { ca: Some("c".repeat(10_241)), identity: None };
+    let refused = bench.open(FIRST, &over(&long)).await.unwrap_err();
+    assert!(matches!(refused, MqttError::FileTooLong { length: 10_241, .. }), "{refused}");
+}
+
+async fn what_is_not_used_any_more_is_removed_and_nothing_else(model: Model) {
+    let (ours, other) = (Pki::new(), Pki::new());
+    let broker = ours.broker("").await;
+    let (bench, _handle) = Bench::simulated(model, &broker).await;
+    let foreign = at::Exchange::new("AT+CCERTDOWN=\"server.pem\",2", modem::profile::PATIENCE)
+        .unwrap()
+        .prompt("xx");
+    bench.at.run(Kind::Prompt, foreign).await.unwrap();
+    bench.mqtt.start(&bench.at).await.unwrap();
+    assert_eq!(code(bench.open(FIRST, &over(&other.trusting())).await), 32);
+    bench.mqtt.close(&bench.at, FIRST).await;
+    bench
+        .open(SECOND, &Connection { client_id: "n".to_owned(), ..over(&ours.mutual()) })
+        .await
+        .unwrap();
+    assert_eq!(files(&bench).await.len(), 1 + 1 + 3);
+    bench.open(FIRST, &over(&ours.trusting())).await.unwrap();
+    let there = files(&bench).await;
+    assert_eq!(there.iter().filter(|name| name.starts_with("mf0-ca-")).count(), 1, "{there:?}");
+    assert_eq!(there.len(), 1 + 1 + 3, "{there:?}");
+    only_the_second_is_secured(&bench).await;
+}
+
+async fn only_the_second_is_secured(bench: &Bench) {
+    bench.mqtt.tidy(&bench.at, &[SECOND]).await;
+    assert_eq!(files(bench).await.len(), 1 + 3, "the first client needs none any more");
+    bench.mqtt.tidy(&bench.at, &[]).await;
+    assert_eq!(files(bench).await, ["server.pem"]);
+}
+
+async fn a_clock_that_is_not_set_is_set_before_it_is_checked(model: Model) {
+    let pki = Pki::new();
+    let broker = pki.broker("").await;
+    let address = Some(broker.address());
+    let options = Options { broker: address, clock: Clock::Unset, ..Options::new(model) };
+    let (bench, _handle) = Bench::with_options(options).await;
+    bench.mqtt.start(&bench.at).await.unwrap();
+    bench.open(FIRST, &over(&pki.trusting())).await.unwrap();
+    bench.mqtt.close(&bench.at, FIRST).await;
+    bench.open(FIRST, &over(&pki.trusting())).await.unwrap();
+    let commands = bench.commands();
+    let set = commands.iter().filter(|(line, _)| line.starts_with("AT+CCLK=\"")).count();
+    assert_eq!(set, 1, "{commands:?}");
+}
+
+/// With an echo, and with a file whose first download fails.
+async fn no_line_of_a_key_is_in_any_trace_line(model: Model) {
+    let pki = Pki::new();
+    let broker = pki.broker("").await;
+    let tls = pki.mutual();
+    let secret =
+        secrecy::ExposeSecret::expose_secret(&tls.identity.as_ref().unwrap().key).to_owned();
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_writer(lines.clone())
+        .finish();
+    let (bench, _handle) = Bench::simulated(model, &broker).await;
+    bench.mqtt.start(&bench.at).await.unwrap();
+    modem::profile::run(&bench.at, Kind::Basic, "ATE1", at::Answer::None).await.unwrap();
+    let late: &str = format!(">~|ERROR||{}|", secret.replace('\n', "||")).leak();
+    let script = [("AT+CCERTDOWN", ">~|OK|"), ("AT+CCERTDOWN", late)];
+    let _all = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
+    bench.open(FIRST, &over(&tls)).await.unwrap();
+    let unit = Bench::scripted(Unit::new(model, &script)).await;
+    let bare = Tls { ca: None, ..tls };
+    let refused = unit.open(Client(0), &over(&bare)).await;
+    assert!(matches!(refused, Err(MqttError::NoCode { operation: "CCERTDOWN" })), "{refused:?}");
+    let told = lines.text();
+    assert!(told.contains("AT+CCERTDOWN=\"mf0-key-"), "{told}");
+    for line in secret.lines().filter(|line| !line.starts_with("-----")) {
+        assert!(!told.contains(line), "{line} in {told}");
+    }
+}
+
+async fn firmware_without_sni_is_used_without(model: Model) {
+    let script =
+        [("AT+CSSLCFG=\"enableSNI\"", "|ERROR|"), ("AT+CMQTTCONNECT", "|OK||+CMQTTCONNECT: 0,0|")];
+    let bench = Bench::scripted(Unit::new(model, &script)).await;
+    bench.open(FIRST, &over(&Tls { ca: None, identity: None })).await.unwrap();
+}
+
+#[tokio::test]
+async fn messages_go_both_ways_over_tls() {
+    let pki = Pki::new();
+    let broker = pki.broker("").await;
+    let (mut bench, _handle) = Bench::simulated(Model::Sim7600, &broker).await;
+    bench.mqtt.start(&bench.at).await.unwrap();
+    bench.open(FIRST, &over(&pki.trusting())).await.unwrap();
+    bench.subscribe(FIRST, &["loop"]).await.unwrap();
+    for length in [1, 1_500, 10_240] {
+        let payload: Vec<u8> =
+            (0..length).map(|at: usize| u8::try_from(at % 251).unwrap()).collect();
+        bench.publish(FIRST, "loop", payload.clone(), Qos::AtLeastOnce).await.unwrap();
+        assert_eq!(bench.received().await, (FIRST, "loop".to_owned(), payload));
+    }
+}
