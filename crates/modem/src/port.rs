@@ -222,6 +222,8 @@ pub struct Port<S> {
     doubt: bool,
     mute: bool,
     reads_in_a_row: u32,
+    /// The last read took all that was there, by all appearance.
+    read_all: bool,
 }
 
 /// What the loop woke up for.
@@ -260,6 +262,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
             doubt: false,
             mute: false,
             reads_in_a_row: 0,
+            read_all: false,
         };
         (port, at, event_rx)
     }
@@ -298,13 +301,15 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
         }
     }
 
-    /// Waits for the next thing to do. All arms are cancel safe, and none awaits in its body. Reads
-    /// come first, so that an answer that is there already beats its deadline.
+    /// Waits for the next thing to do. Reads come first, so that an answer that is there already beats
+    /// its deadline; but where the last one took all, what it led to is written before the tty is asked
+    /// for more: it would say that there is none, and the modem would wait so long for its command.
     async fn wake(&mut self, buffer: &mut [u8]) -> Wake {
         let deadline = self.engine.poll_timeout().map(Instant::from_std);
         let room = self.waiting.len() < REQUESTS;
         let released = self.requests.is_closed() && self.requests.is_empty();
-        let reads_first = self.reads_in_a_row < READS_IN_A_ROW;
+        let writes_first = self.read_all && !self.out.is_empty();
+        let reads_first = self.reads_in_a_row < READS_IN_A_ROW && !writes_first;
         let heard = self.events.capacity() >= URCS_OF_A_READ || self.events.is_closed();
         // All arms are cancel safe, and none awaits in its body.
         let wake = tokio::select! {
@@ -318,6 +323,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
         };
         self.reads_in_a_row =
             if matches!(wake, Wake::Read(_)) { self.reads_in_a_row + 1 } else { 0 };
+        self.read_all = matches!(wake, Wake::Read(Ok(count)) if count < READ);
         wake
     }
 
