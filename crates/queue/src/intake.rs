@@ -79,6 +79,11 @@ impl Change {
 }
 
 impl Write {
+    /// Whether a power loss may undo it for a while: the message then comes once more, and that is all.
+    pub(crate) fn may_come_undone(&self) -> bool {
+        matches!(self, Self::Change { change: Change::Ack, .. })
+    }
+
     /// Answers with what the transaction found. A caller who went away is no error.
     pub(crate) fn settle(self) {
         match self {

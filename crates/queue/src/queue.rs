@@ -64,7 +64,8 @@ impl Config {
 /// nothing under any of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fsync {
-    /// Before it is answered: nothing that was answered is lost.
+    /// Before it is answered: nothing that was answered is lost. Acks follow within a second, or with
+    /// the next message: what was acked since then comes once more.
     #[default]
     Always,
     /// So often: what was answered since the last time is lost, and what was acked since then comes

@@ -101,7 +101,7 @@ pub(crate) fn open(path: &Path, fsync: Fsync) -> Result<Connection, OpenError> {
 }
 
 /// `full` syncs the log at each commit, `normal` before its pages go into the file, `off` never.
-fn synchronous(fsync: Fsync) -> &'static str {
+pub(crate) fn synchronous(fsync: Fsync) -> &'static str {
     match fsync {
         Fsync::Always => "pragma synchronous = full",
         Fsync::Interval(_) => "pragma synchronous = normal",

@@ -5,6 +5,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -25,6 +26,8 @@ pub(crate) type Seq = i64;
 pub(crate) struct Store {
     conn: Connection,
     path: PathBuf,
+    fsync: Fsync,
+    syncs_commits: bool,
     #[cfg(test)]
     pub(crate) faults: Arc<std::sync::atomic::AtomicU32>,
 }
@@ -69,16 +72,31 @@ impl Store {
         Ok(Self {
             conn,
             path,
+            fsync,
+            syncs_commits: true,
             #[cfg(test)]
             faults: Arc::default(),
         })
+    }
+
+    /// Says whether the next commits are to be synced, under [`Fsync::Always`]; else nothing changes.
+    /// Not within a transaction.
+    pub(crate) fn sync_commits(&mut self, sync: bool) -> rusqlite::Result<()> {
+        if self.fsync == Fsync::Always && self.syncs_commits != sync {
+            let until_next = Fsync::Interval(Duration::ZERO);
+            let policy = if sync { self.fsync } else { until_next };
+            self.conn.execute_batch(schema::synchronous(policy))?;
+            self.syncs_commits = sync;
+        }
+        Ok(())
     }
 
     pub(crate) fn begin(&self) -> rusqlite::Result<()> {
         self.conn.prepare_cached("begin immediate")?.execute([]).map(drop)
     }
 
-    /// When this returns, all since `begin` is synced to disk, under [`Fsync::Always`].
+    /// When this returns, all since `begin` is synced to disk, under [`Fsync::Always`] and unless
+    /// [`sync_commits`](Self::sync_commits) said otherwise.
     pub(crate) fn commit(&self) -> rusqlite::Result<()> {
         #[cfg(test)]
         tests::fail_if_told(&self.faults)?;
@@ -164,6 +182,8 @@ impl Store {
         Ok(Self {
             conn: Connection::open_in_memory()?,
             path: PathBuf::new(),
+            fsync: Fsync::Off,
+            syncs_commits: false,
             #[cfg(test)]
             faults: Arc::default(),
         })

@@ -302,11 +302,16 @@ impl Writer {
         let before = self.tally.clone();
         let mut draft =
             Draft { next_expiry: self.next_expiry, next_age: self.next_age, ..Draft::default() };
-        let done = self.apply_all(&mut writes, now, &mut draft);
+        let sync = !writes.iter().all(Write::may_come_undone);
+        let done = self.store.sync_commits(sync);
+        let done = done.and_then(|()| self.apply_all(&mut writes, now, &mut draft));
         self.sweep_failed = done.is_err();
         match done {
             Ok(()) => {
                 self.keep(draft);
+                if sync && self.fsync == Fsync::Always {
+                    self.syncs.synced(self.commits);
+                }
                 Ok(writes)
             }
             Err(error) => {

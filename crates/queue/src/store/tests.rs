@@ -50,6 +50,22 @@ fn hot_statements_use_an_index_and_sort_nothing() {
 }
 
 #[test]
+fn only_commits_of_acks_go_unsynced_and_only_where_commits_are_synced_at_all() {
+    for (fsync, acks, others) in
+        [(Fsync::Always, 1, 2), (Fsync::Interval(Duration::from_secs(1)), 1, 1), (Fsync::Off, 0, 0)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path(), fsync).unwrap();
+        for (sync, level) in [(false, acks), (true, others), (false, acks)] {
+            store.sync_commits(sync).unwrap();
+            let number =
+                |sql: &str| store.conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+            assert_eq!(number("pragma synchronous"), level, "{fsync:?}");
+        }
+    }
+}
+
+#[test]
 fn commits_are_synced_and_logged_ahead() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Fsync::Always).unwrap();
