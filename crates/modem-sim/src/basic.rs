@@ -3,6 +3,7 @@
 use crate::{
     command::{Command, Form},
     firmware::Firmware,
+    illness::Cure,
     reply::{Answer, Reply},
 };
 
@@ -85,8 +86,11 @@ impl Firmware {
         if self.settings.cfun == 7 {
             return;
         }
-        let before = self.registration();
+        let (before, was) = (self.registration(), self.settings.cfun);
         self.settings.cfun = mode;
+        if mode == 1 && was != 1 {
+            self.treat(Cure::RadioCycle);
+        }
         if mode != 1 {
             self.lose_network();
         }

@@ -9,6 +9,7 @@ use crate::{
     cmqtt::{Purpose, Service},
     command::Command,
     fault::{Dice, Fault},
+    illness::{Cure, Illness, Symptom},
     model::{Dialect, Identity},
     network::Network,
     options::Options,
@@ -142,6 +143,7 @@ pub(crate) struct Firmware {
     pub(crate) counts: Counts,
     pub(crate) actions: Vec<Action>,
     pub(crate) now: Instant,
+    pub(crate) illness: Option<Illness>,
     power: Power,
     /// The next step of the boot.
     boot: Option<(Instant, Power)>,
@@ -165,6 +167,7 @@ impl Firmware {
             counts: Counts::default(),
             actions: Vec::new(),
             now,
+            illness: options.illness,
             power: Power::On,
             boot: None,
             options,
@@ -272,6 +275,7 @@ impl Firmware {
             Answer::Reboot => {
                 self.print_reply(port, &Reply::ok());
                 self.announce_reset();
+                self.treat(Cure::ModemReset);
                 self.power_off();
                 self.start_boot();
             }
@@ -363,6 +367,23 @@ impl Firmware {
     /// Until it has they wait at the broker; a second port that nobody reads delays nobody.
     pub(crate) fn takes_messages(&self) -> bool {
         self.ports.first().is_none_or(|port| !port.output.is_full())
+    }
+
+    /// Makes it fall ill. Connections that stand go on.
+    pub(crate) fn fall_ill(&mut self, illness: Illness) {
+        let before = self.registration();
+        self.illness = Some(illness);
+        self.report_registration(before);
+    }
+
+    /// Something is done about an illness, if there is one.
+    pub(crate) fn treat(&mut self, cure: Cure) {
+        self.illness = self.illness.filter(|illness| cure < illness.cure);
+    }
+
+    /// Whether it suffers from this.
+    pub(crate) fn suffers(&self, symptom: Symptom) -> bool {
+        self.illness.is_some_and(|illness| illness.symptom == symptom)
     }
 
     /// When the firmware wants to be woken: [`Self::wake`].

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     fault::Fault,
     firmware::Counts,
+    illness::Illness,
     options::{Access, Coverage, Registration, Signal},
     port::{PortError, Wire},
 };
@@ -42,6 +43,8 @@ pub(crate) enum Deed {
     Attach(Box<dyn Wire>),
     LoseConnections,
     Reset,
+    UsbReset,
+    FallIll(Illness),
 }
 
 impl fmt::Debug for Deed {
@@ -187,6 +190,22 @@ impl Handle {
     /// [`HandleError::NotRunning`]
     pub async fn reset(&self) -> Result<(), HandleError> {
         self.request(Deed::Reset).await
+    }
+
+    /// Resets its USB device: the tty goes, and comes back with everything else as it was.
+    ///
+    /// # Errors
+    /// [`HandleError::NotRunning`]; [`HandleError::Port`] where there is no tty to be had.
+    pub async fn usb_reset(&self) -> Result<(), HandleError> {
+        self.request(Deed::UsbReset).await
+    }
+
+    /// Makes it fall ill, until it is cured. Connections that stand go on.
+    ///
+    /// # Errors
+    /// [`HandleError::NotRunning`]
+    pub async fn fall_ill(&self, illness: Illness) -> Result<(), HandleError> {
+        self.request(Deed::FallIll(illness)).await
     }
 
     /// The tty to open: that of the first port, and the link where there is one. `None` while the

@@ -36,6 +36,7 @@ mod firmware;
 mod fleet;
 mod handle;
 mod handshake;
+mod illness;
 mod model;
 mod modem;
 mod network;
@@ -52,6 +53,7 @@ pub use crate::{
     fault::{Fault, FaultError, FaultRate, Faults},
     fleet::{Fleet, FleetOptions, Member, run},
     handle::{Handle, HandleError},
+    illness::{Cure, Illness, IllnessError, Symptom},
     model::{Model, Order, UnknownModel},
     modem::Modem,
     options::{Access, Clock, Coverage, Options, PUK, Radio, Registration, Signal},

@@ -19,8 +19,9 @@ use crate::{
     broker,
     firmware::{Action, Firmware, PortState},
     handle::{Control, Deed, Handle, Shared},
+    illness::{Cure, Symptom},
     options::Options,
-    port::{Link, Port, PortError, Source, Wire},
+    port::{Closes, Link, Port, PortError, Source, Wire},
     qmt,
 };
 
@@ -52,6 +53,8 @@ pub struct Modem {
     tasks: JoinSet<()>,
     events: mpsc::Receiver<(usize, u64, broker::Event)>,
     sender: mpsc::Sender<(usize, u64, broker::Event)>,
+    /// Watches the tty as long as an illness is cured by its being closed.
+    closes: Option<Closes>,
     hung: bool,
     plugged: bool,
     /// When to plug in again, or look for the tty again.
@@ -93,6 +96,7 @@ impl Modem {
             tasks: JoinSet::new(),
             events,
             sender,
+            closes: None,
             hung: false,
             plugged: true,
             plug_at: None,
@@ -164,10 +168,11 @@ impl Modem {
             self.perform();
             self.handle.shared.store(&self.firmware.counts);
             let wake = self.next_wake();
-            let takes_events = !self.hung && self.firmware.takes_messages();
+            let takes_events = !self.is_mute() && self.firmware.takes_messages();
+            self.closes = self.watch_closes();
+            let hung = self.is_mute();
             let wires = &mut self.ports;
             let states = &mut self.firmware.ports;
-            let hung = self.hung;
             // Every arm is cancel safe: `poll_wires` does a whole read or write at once, the
             // others are receives and a sleep.
             tokio::select! {
@@ -177,6 +182,7 @@ impl Modem {
                 Some((client, number, event)) = self.events.recv(), if takes_events => {
                     self.firmware.event(client, number, event, Instant::now());
                 }
+                () = closed(&mut self.closes) => self.firmware.treat(Cure::Reopen),
                 Some((deed, done)) = self.control.recv() => {
                     // Nobody has to wait for the answer.
                     drop(done.send(self.act(deed)));
@@ -191,7 +197,7 @@ impl Modem {
         let now = Instant::now();
         match *event {
             WireEvent::Read(port, count) => {
-                if !self.hung {
+                if !self.is_mute() {
                     self.firmware.receive(port, buffer.get(..count).unwrap_or(&[]), now);
                 }
             }
@@ -211,7 +217,7 @@ impl Modem {
     fn next_wake(&mut self) -> Option<Instant> {
         let now = Instant::now();
         let mut wake = [self.plug_at, self.firmware.next_wake()].into_iter().flatten().min();
-        if self.hung {
+        if self.is_mute() {
             return wake;
         }
         for state in &mut self.firmware.ports {
@@ -256,6 +262,8 @@ impl Modem {
             }
             Deed::LoseConnections => self.firmware.lose_connections(),
             Deed::Reset => self.firmware.reset(),
+            Deed::UsbReset => return self.usb_reset(),
+            Deed::FallIll(illness) => self.firmware.fall_ill(illness),
         }
         Ok(())
     }
@@ -265,6 +273,7 @@ impl Modem {
         self.plugged = false;
         self.plug_at = None;
         self.hung = false;
+        self.firmware.treat(Cure::Power);
         self.link = None;
         self.ports.iter_mut().for_each(Port::close);
         self.tty.send_replace(None);
@@ -285,6 +294,28 @@ impl Modem {
         self.plug_at = None;
         self.firmware.power_on(Instant::now());
         Ok(())
+    }
+
+    /// Resets the USB device: new wires to the same modem.
+    fn usb_reset(&mut self) -> Result<(), PortError> {
+        self.link = None;
+        self.ports.iter_mut().for_each(Port::close);
+        self.firmware.cut_wires();
+        self.firmware.treat(Cure::UsbReset);
+        self.open_ports()
+    }
+
+    fn watch_closes(&mut self) -> Option<Closes> {
+        self.firmware.illness.filter(|illness| illness.cure == Cure::Reopen)?;
+        let port = self.ports.first().filter(|port| port.source == Source::Pty)?;
+        let path = port.path.as_ref()?;
+        let watch = || Closes::of(path).inspect_err(|error| tracing::warn!(%error, "no watch"));
+        self.closes.take().or_else(|| watch().ok())
+    }
+
+    /// Whether it answers nothing.
+    fn is_mute(&self) -> bool {
+        self.hung || self.firmware.suffers(Symptom::Mute)
     }
 
     /// Does what the firmware wants of the world.
@@ -349,6 +380,13 @@ impl Modem {
                 self.firmware.event(client, number, broker::Event::Lost, now);
             }
         }
+    }
+}
+
+async fn closed(closes: &mut Option<Closes>) {
+    match closes {
+        Some(closes) => closes.next().await,
+        None => pending().await,
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::time::{Duration, Instant};
 use crate::{
     command::{Arg, Command, Form},
     firmware::Firmware,
+    illness::Symptom,
     options::{Access, Coverage, Radio, Registration},
     reply::{Answer, Reply},
 };
@@ -141,7 +142,10 @@ impl Firmware {
     pub(crate) fn registration(&self) -> Registration {
         if self.settings.cfun != 1 || !self.sim.is_open() {
             Registration::Idle
-        } else if !self.is_up() || self.network.coverage == Coverage::None {
+        } else if !self.is_up()
+            || self.network.coverage == Coverage::None
+            || self.suffers(Symptom::Registration)
+        {
             Registration::Searching
         } else {
             self.network.radio.registration

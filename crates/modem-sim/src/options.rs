@@ -4,6 +4,7 @@ use tokio::time::Duration;
 
 use crate::{
     fault::Faults,
+    illness::Illness,
     model::{Model, Order},
 };
 
@@ -21,6 +22,8 @@ pub struct Options {
     pub latency: Duration,
     /// What goes wrong, and how often.
     pub faults: Faults,
+    /// What is wrong with it from the beginning, until it is cured.
+    pub illness: Option<Illness>,
     /// Seed of the dice that decide the faults. The index is added to it.
     pub seed: u64,
     /// The PIN of the SIM card; `None`: a card without one. Three wrong ones make it ask for the
@@ -57,6 +60,7 @@ impl Options {
             broker: None,
             latency: Duration::ZERO,
             faults: Faults::none(),
+            illness: None,
             seed: 0,
             pin: None,
             boot_time: Duration::ZERO,

@@ -9,7 +9,10 @@ use std::{
 };
 
 use rustix::{
-    fs::{Mode, OFlags},
+    fs::{
+        Mode, OFlags,
+        inotify::{self, CreateFlags, WatchFlags},
+    },
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{OptionalActions, ioctl_tiocnxcl, tcgetattr, tcsetattr},
 };
@@ -159,6 +162,36 @@ impl AsyncWrite for Tty {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Tells when somebody else closes a tty.
+pub(crate) struct Closes(AsyncFd<OwnedFd>);
+
+impl Closes {
+    /// Watches the tty at `path`.
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+        inotify::add_watch(&inotify, path, WatchFlags::CLOSE_WRITE)?;
+        Ok(Self(watched(inotify)?))
+    }
+
+    /// Waits for it.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: what was not waited for stays in the queue.
+    pub(crate) async fn next(&mut self) {
+        let mut events = [0; 1024];
+        loop {
+            let Ok(mut ready) = self.0.readable().await else {
+                return std::future::pending().await;
+            };
+            let read =
+                |fd: &AsyncFd<OwnedFd>| rustix::io::read(fd, &mut events).map_err(io::Error::from);
+            if let Ok(Ok(_)) = ready.try_io(read) {
+                return;
+            }
+        }
     }
 }
 

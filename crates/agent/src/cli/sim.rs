@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use modem_sim::{FaultRate, FleetOptions, Model, Options};
+use modem_sim::{FaultRate, FleetOptions, Illness, Model, Options};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::complain;
@@ -34,6 +34,10 @@ pub struct Args {
     /// A fault and its probability for each command, such as `silence=0.05`.
     #[arg(long, value_name = "NAME=PROBABILITY")]
     fault: Vec<FaultRate>,
+    /// What is wrong from the beginning, until it is cured: `mute=reopen`, `service=radio-cycle`,
+    /// `registration=power`, `mute=never` …
+    #[arg(long, value_name = "SYMPTOM=CURE")]
+    ill: Option<Illness>,
     /// How late the faults `late` and `late-prompt` are, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 5_000)]
     late: u64,
@@ -73,6 +77,7 @@ async fn simulate(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
             broker: Some(args.broker.clone()),
             latency: Duration::from_millis(args.latency),
             faults: args.fault.iter().copied().collect(),
+            illness: args.ill,
             late: Duration::from_millis(args.late),
             seed: args.seed,
             index: args.index,

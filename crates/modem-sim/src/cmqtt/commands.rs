@@ -8,6 +8,7 @@ use crate::{
     command::{Arg, Command, Form},
     fault::Fault,
     firmware::{Action, Firmware},
+    illness::{Cure, Symptom},
     model::Order,
     options::Coverage,
     reply::{Answer, Reply},
@@ -124,6 +125,7 @@ impl Firmware {
             return Err(Refusal::Service("STOP", code::NOT_RELEASED));
         }
         self.service.started = false;
+        self.treat(Cure::ServiceRestart);
         Ok(self.service_result("+CMQTTSTOP: 0"))
     }
 
@@ -242,6 +244,7 @@ impl Firmware {
 
     fn connect(&mut self, port: usize, args: &[Arg]) -> Outcome {
         let offline = !self.registration().has_service() || self.network.coverage != Coverage::Full;
+        let closed = self.suffers(Symptom::Service);
         let via = self.options.broker.clone();
         let connection = self.service.connections + 1;
         let now = self.clock.unix(self.now);
@@ -266,6 +269,9 @@ impl Firmware {
             timeout: Duration::from_secs(client.operation_timeout.into()),
             tls: None,
         };
+        if closed {
+            return Ok(self.fails("CONNECT", index, code::NOT_OPENED));
+        }
         if offline {
             client.tls_context = None;
             return Ok(self.fails("CONNECT", index, code::SOCKET_CONNECT));
