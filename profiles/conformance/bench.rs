@@ -10,6 +10,7 @@ use modem::catalog::Catalog;
 use modem::mqtt::{Client, Connection, Message, Mqtt, MqttError, Qos};
 use modem::observe::{
     DisconnectReason, ExchangeResult, Observer, PublishResult, Received, RecoveryAction,
+    RecoveryOutcome,
 };
 use modem::port::{At, Kind, Port, PortEvent};
 use modem::profile::{self, Notice};
@@ -40,6 +41,12 @@ impl Book {
     /// How often this was told.
     pub(crate) fn count(&self, line: &str) -> usize {
         self.lines.lock().unwrap().iter().filter(|told| *told == line).count()
+    }
+
+    /// What was told that begins so, in order.
+    pub(crate) fn all(&self, start: &str) -> Vec<String> {
+        let lines = self.lines.lock().unwrap();
+        lines.iter().filter_map(|line| Some(line.strip_prefix(start)?.to_owned())).collect()
     }
 
     /// Messages received so far, with their sessions.
@@ -78,8 +85,8 @@ impl Observer for Book {
     fn ready(&self, _: Duration) {
         self.note("ready".to_owned());
     }
-    fn recovery(&self, action: RecoveryAction, cured: bool) {
-        self.note(format!("recovery {} {cured}", action.as_str()));
+    fn recovery(&self, action: RecoveryAction, outcome: RecoveryOutcome) {
+        self.note(format!("recovery {} {}", action.as_str(), outcome.as_str()));
     }
     fn implausible(&self, _: u32) {}
 }

@@ -128,6 +128,7 @@ fn modem_config(
         pin: modem.pin.as_ref().map(crate::secret::Ref::read).transpose()?,
         roaming: modem.roaming == config::Roaming::Allow,
         poll: modem.poll,
+        recovery: modem.recovery.clone(),
     })
 }
 

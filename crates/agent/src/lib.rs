@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod mqtt;
 pub mod process;
 pub mod reconcile;
+pub mod recover;
 pub mod run;
 pub mod secret;
 pub mod systemd;

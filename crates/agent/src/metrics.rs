@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use modem::mqtt::Message;
 use modem::observe::{
     DisconnectReason, ExchangeResult, Observer, PublishResult, Received, RecoveryAction,
+    RecoveryOutcome,
 };
 use modem::port::Kind;
 use prometheus::{
@@ -195,7 +196,7 @@ impl Metrics {
             publish_seconds: make.histogram("mqtt_publish_duration_seconds", "Time of a successful publish from its topic to the broker's acknowledgement.", &PUBLISH_BUCKETS, &["modem", "session"])?,
             received: make.counter("mqtt_received_total", "Messages received.", &["modem", "session"])?,
             last_ack,
-            recovery: make.counter("recovery_actions_total", "Means of recovery used, by whether they brought the modem back.", &["modem", "action", "outcome"])?,
+            recovery: make.counter("recovery_actions_total", "Means of recovery by what they came to: cured, failed, or skipped as of no use or not to be had.", &["modem", "action", "outcome"])?,
             set_aside: make.counter("messages_set_aside_total", "Messages taken out of the way; they stay on disk until they are brought back or purged.", &["reason"])?,
             handed_in: make.counter("hand_in_total", "Messages handed in, by way and by what became of them.", &["way", "result"])?,
             route_active,
@@ -459,10 +460,11 @@ impl Observer for ModemMetrics {
         self.metrics.ready.observe(took.as_secs_f64());
     }
 
-    fn recovery(&self, action: RecoveryAction, cured: bool) {
-        let outcome = if cured { "cured" } else { "failed" };
-        bump(&self.metrics.recovery, &[&self.modem, action.as_str(), outcome], 1);
-        self.metrics.note(&self.modem, |activity| activity.recoveries += 1);
+    fn recovery(&self, action: RecoveryAction, outcome: RecoveryOutcome) {
+        bump(&self.metrics.recovery, &[&self.modem, action.as_str(), outcome.as_str()], 1);
+        if outcome != RecoveryOutcome::Skipped {
+            self.metrics.note(&self.modem, |activity| activity.recoveries += 1);
+        }
     }
 
     fn implausible(&self, count: u32) {

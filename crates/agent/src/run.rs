@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use modem::session::Stagger;
+use modem::turns::Turns;
 use modem::{Catalog, Environment, Modem, Plugin};
 use prometheus::core::Collector;
 use queue::Queue;
@@ -29,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::mqtt::{self, Users};
 use crate::process::Process;
 use crate::reconcile::Reconciler;
+use crate::recover::Recoverer;
 use crate::view::{ModemView, View};
 use crate::{discovery, fleet, systemd, wrong};
 
@@ -201,6 +203,8 @@ impl Agent {
             catalog,
             stagger: Stagger::new(),
             ledger: Arc::new(FileLedger::new(&fleet.queue.path)),
+            turns: Turns::new(),
+            privileged: Arc::new(Recoverer::new(fleet.privileged.clone())),
             stop: stop.clone(),
         };
         let downlink = Downlink::new(Arc::clone(&metrics));

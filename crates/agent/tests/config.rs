@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use agent::cli::{check, sign};
 use agent::config::{
-    self, Access, Context, Loaded, Name, Problems, Qos, Secrets, Severity, WhenFull,
+    self, Access, Context, Loaded, Name, Problems, Qos, Recovery, Secrets, Severity, WhenFull,
 };
 use clap::Parser;
 use secrecy::ExposeSecret;
@@ -232,6 +232,15 @@ fn values_of_brokers_and_modems() {
         (north("    pin: ¶1234\n"), "`pin` must not stand in this file"),
         (north("    roaming: ¶dney\n"), "did you mean `deny`"),
         (north("    poll: ¶10\n"), "write `10s`"),
+        (north("    recovery: { budget: ¶0 }\n"), "must be a number of 1 to 60"),
+        (north("    recovery: { budget: ¶many }\n"), "must be a number of 1 to 60"),
+        (north("    recovery: { boot: ¶11m }\n"), "must be 1s to 10m"),
+        (north("    recovery: { registration_lost: ¶10ms }\n"), "must be 1s to 1h"),
+        (north("    recovery: { usb_reset: ¶no }\n"), "write `false`"),
+        (north("    recovery: { power_script: ¶../north }\n"), "must be a name"),
+        (north("    recovery: { power_script: ¶/bin/sh }\n"), "must be a name"),
+        (north("    recovery: ¶3\n"), "must be a mapping"),
+        (north("    recovery: { ¶power: north }\n"), "power_script"),
         ("modems:\n  m:\n    ¶match: {}\n".to_owned(), "needs a key in its `match`"),
         (
             "modems:\n  m:\n    match: { usb_path: ¶/dev/ttyUSB2 }\n".to_owned(),
@@ -510,6 +519,9 @@ fn a_small_file_gets_the_defaults() {
     assert_eq!((fleet.queue.max_bytes, fleet.queue.when_full), (64 << 20, WhenFull::Reject));
     assert_eq!(fleet.shutdown_grace, Duration::from_secs(10));
     assert_eq!(fleet.modems[0].poll, Duration::from_secs(10));
+    assert_eq!(fleet.modems[0].recovery, Recovery::default());
+    assert_eq!(fleet.modems[0].recovery.budget, 6);
+    assert_eq!(fleet.privileged, Path::new("/run/modemfleet-recover.sock"));
     let session = &fleet.modems[0].sessions[0];
     assert!(session.clean_session && session.keep_alive == Duration::from_secs(60));
     assert!(matches!(&session.access, Access::Plain { port: 1883, .. }));

@@ -74,6 +74,7 @@ fn config(name: &str, port: PathBuf) -> ModemConfig {
         pin: None,
         roaming: false,
         poll: Duration::from_secs(10),
+        recovery: modem::Recovery::default(),
     }
 }
 
@@ -104,6 +105,8 @@ async fn a_panic_is_counted_and_the_modem_begins_again_while_the_other_serves() 
         catalog: Arc::new(Catalog::new(&[&BUGGY, &SOUND]).unwrap()),
         stagger: Stagger::new(),
         ledger: Arc::new(FileLedger::new(dir.path())),
+        turns: modem::turns::Turns::new(),
+        privileged: Arc::new(modem::environment::Unprivileged),
         stop: CancellationToken::new(),
     };
     let make = |name: &str, port| -> (Modem, watch::Receiver<Snapshot>) {

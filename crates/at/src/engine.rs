@@ -67,6 +67,8 @@ pub enum Event {
     InStep {
         /// The model line, or the IMEI.
         answer: String,
+        /// How often it was asked.
+        questions: u32,
     },
     /// The modem answers nothing: the port is of no use until it is opened again.
     Mute,
@@ -526,10 +528,12 @@ impl Engine {
     }
 
     fn in_step(&mut self) {
-        let Some(answer) = self.resync.take().and_then(Resync::into_answer) else { return };
+        let Some(resync) = self.resync.take() else { return };
+        let questions = resync.asked();
+        let Some(answer) = resync.into_answer() else { return };
         if self.identity == Identity::Unknown {
             self.model.get_or_insert_with(|| answer.clone());
         }
-        self.events.push_back(Event::InStep { answer });
+        self.events.push_back(Event::InStep { answer, questions });
     }
 }

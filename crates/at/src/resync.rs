@@ -123,6 +123,11 @@ impl Resync {
         bytes
     }
 
+    /// How often the question was asked.
+    pub(crate) fn asked(&self) -> u32 {
+        self.asked
+    }
+
     /// How many questions are not answered yet.
     pub(crate) fn open(&self) -> u32 {
         self.open

@@ -110,7 +110,7 @@ fn words(event: &Event) -> String {
             None => format!("urc {}", urc.line),
         },
         Event::Desync(cause) => format!("desync {cause:?}"),
-        Event::InStep { answer } => format!("in step {answer}"),
+        Event::InStep { answer, .. } => format!("in step {answer}"),
         Event::Mute => "mute".to_owned(),
     }
 }

@@ -3,7 +3,7 @@
 //! A [`Modem`] is built from what the fleet says of it and run as one task. Inside, straight-line code
 //! takes it from an open port to service: identify, SIM, network, MQTT service, sessions. Three things
 //! go on beside that line, all in the same task: the port ([`port`]), the sorting of unsolicited result
-//! codes, and the status poll.
+//! codes, and the status poll. What stops answering is brought back by the ladder of [`recovery`].
 //!
 //! The crate knows no fleet file, no udev, no HTTP, no disk and no concrete model. Models come in as a
 //! [`Catalog`], what is to be counted goes out to an [`Observer`], messages come in by an [`Uplink`].
@@ -11,6 +11,8 @@
 pub mod attach;
 pub mod backoff;
 pub mod catalog;
+mod climb;
+pub mod environment;
 mod identify;
 pub mod location;
 pub mod modem;
@@ -19,6 +21,7 @@ pub mod observe;
 pub mod port;
 pub mod probe;
 pub mod profile;
+pub mod recovery;
 pub mod reply;
 pub mod serial;
 mod service;
@@ -26,12 +29,16 @@ pub mod session;
 pub mod sim;
 pub mod snapshot;
 pub mod tls;
+pub mod turns;
+mod veto;
 
 pub use catalog::Catalog;
+pub use environment::{Environment, Privileged};
 pub use location::Location;
-pub use modem::{Environment, Modem, ModemConfig};
+pub use modem::{Modem, ModemConfig};
 pub use observe::Observer;
 pub use port::At;
 pub use profile::{Plugin, Profile};
+pub use recovery::Recovery;
 pub use session::{Session, SessionConfig, SessionState, Uplink, session};
 pub use snapshot::{Snapshot, State};

@@ -1,8 +1,9 @@
 //! One modem: open its tty, identify it, attach, serve its sessions; when it goes, wait for it.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -13,16 +14,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attach::Apn;
 use crate::backoff::Backoff;
-use crate::catalog::Catalog;
+use crate::climb::Advice;
+use crate::environment::Environment;
 use crate::location::Location;
 use crate::observe::{DisconnectReason, Observer, RecoveryAction};
 use crate::port::{At, Port, PortEnd, PortEvent};
 use crate::profile::StepError;
+use crate::recovery::{Cause, Ladder, Recovery, Sign};
 use crate::serial;
 use crate::service::Shared;
-use crate::session::{Chain, Session, Stagger};
-use crate::sim::PinLedger;
+use crate::session::{Chain, Session};
 use crate::snapshot::{Snapshot, State};
+use crate::turns::Turn;
 
 /// A fixed tty that is not there is looked for this often.
 const LOOK: Duration = Duration::from_secs(1);
@@ -35,6 +38,12 @@ pub(crate) const REOPEN: (Duration, Duration) = (Duration::from_secs(1), Duratio
 
 /// A modem that cannot be used as it is, is tried again this often.
 const UNUSABLE: Duration = Duration::from_secs(60);
+
+const MUTE: &str = "the modem answers nothing";
+const OVERDUE: &str = "the modem did not come back after its reset";
+
+/// Inode, device number and time of making of a tty's node.
+type Node = (u64, u64, i64, i64);
 
 /// What a modem of the fleet is to be.
 #[derive(Debug, Clone)]
@@ -60,19 +69,8 @@ pub struct ModemConfig {
     pub roaming: bool,
     /// Time between two status polls.
     pub poll: Duration,
-}
-
-/// What the modems of one gateway share.
-#[derive(Clone)]
-pub struct Environment {
-    /// All models.
-    pub catalog: Arc<Catalog>,
-    /// Spreads CONNECTs.
-    pub stagger: Arc<Stagger>,
-    /// Remembers PINs that were tried.
-    pub ledger: Arc<dyn PinLedger>,
-    /// Ends everything in order.
-    pub stop: CancellationToken,
+    /// What may be done to bring it back.
+    pub recovery: Recovery,
 }
 
 /// Why a modem's service on an open port ended.
@@ -90,6 +88,12 @@ pub(crate) enum End {
     Unusable(String),
     /// A step failed in a way that a fresh start may cure.
     Failed(String),
+    /// The tty could not be opened.
+    Unopened(String),
+    /// What is due next can only be done from outside.
+    Beyond(RecoveryAction, String),
+    /// A reset should have brought it back by now, and its port is not there.
+    Overdue(Cause),
 }
 
 impl From<StepError> for End {
@@ -123,8 +127,9 @@ pub(crate) struct Core {
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) snapshot: watch::Sender<Snapshot>,
     pub(crate) found: Instant,
-    /// The tty was opened again because the modem was of no use; whether that helps is still open.
-    pub(crate) reopened: AtomicBool,
+    pub(crate) ladder: Mutex<Ladder>,
+    /// The right to reset, while a reset is on its way.
+    pub(crate) turn: Mutex<Option<Turn>>,
     /// Detection and readiness are counted once for each time the tty appears.
     pub(crate) count_detection: AtomicBool,
     pub(crate) count_ready: AtomicBool,
@@ -139,14 +144,15 @@ impl Modem {
         observer: Arc<dyn Observer>,
     ) -> (Self, watch::Receiver<Snapshot>) {
         let (snapshot, watched) = watch::channel(Snapshot::absent());
-        let reopened = AtomicBool::new(false);
+        let ladder = Mutex::new(Ladder::new(&config.recovery));
         let core = Core {
             config,
             env,
             observer,
             snapshot,
             found: Instant::now(),
-            reopened,
+            ladder,
+            turn: Mutex::new(None),
             count_detection: AtomicBool::new(false),
             count_ready: AtomicBool::new(false),
         };
@@ -173,11 +179,8 @@ impl Modem {
                 backoff.reset();
             }
             self.left(&end);
-            let again = matches!(end, End::Mute | End::Failed(_));
+            let again = matches!(end, End::Mute | End::Failed(_) | End::Unopened(_));
             self.turn = if again { self.turn.wrapping_add(1) } else { 0 };
-            if self.core.reopened.swap(again, Ordering::Relaxed) {
-                self.core.observer.recovery(RecoveryAction::Reopen, false);
-            }
             let wait = match end {
                 End::Stopped => return,
                 // A tty that opens and fails at once is not there any more, or not yet.
@@ -186,8 +189,13 @@ impl Modem {
                     backoff.reset();
                     Duration::ZERO
                 }
-                End::Mute | End::Failed(_) => backoff.next_wait(),
+                // What holds it lets it go some day; the modem is not asked for anything.
+                End::Unopened(_) => backoff.next_wait(),
                 End::Unusable(_) => UNUSABLE,
+                end => match self.recover(end, &mut backoff).await {
+                    Ok(wait) => wait,
+                    Err(_) => return,
+                },
             };
             // A sleep in `select!` is cancel safe, and no arm awaits in its body.
             tokio::select! {
@@ -200,6 +208,76 @@ impl Modem {
     /// Brings sessions and snapshot into a known state after a panic of [`run`](Self::run).
     pub fn panicked(&mut self, words: &str) {
         self.left(&End::Failed(words.to_owned()));
+    }
+
+    /// Does about trouble at a closed port what the ladder says; how long to wait before it is opened.
+    async fn recover(&mut self, end: End, backoff: &mut Backoff) -> Result<Duration, End> {
+        let (cause, words) = match end {
+            End::Beyond(action, words) => {
+                if self.core.beyond(action, &self.tty).await? {
+                    return Ok(Duration::ZERO);
+                }
+                // What it was due for is known to the ladder, which goes on from there.
+                (Cause::Service, words)
+            }
+            End::Overdue(cause) => (cause, OVERDUE.to_owned()),
+            End::Failed(words) => (Cause::Failing, words),
+            _ => (Cause::Mute, MUTE.to_owned()),
+        };
+        loop {
+            match self.core.advice(cause, false) {
+                Advice::Act(action) if action > RecoveryAction::Reopen => {
+                    if self.core.beyond(action, &self.tty).await? {
+                        return Ok(Duration::ZERO);
+                    }
+                }
+                Advice::Act(_) => return Ok(backoff.next_wait()),
+                Advice::Wait(_) => return Ok(LOOK),
+                // Its port answers: there is more to be seen of it than that it failed.
+                Advice::Failed(_) if matches!(cause, Cause::Service | Cause::Unregistered) => {
+                    return Ok(Duration::ZERO);
+                }
+                // It is absent, and that is what there is to be seen.
+                Advice::Failed(_) if !exists(&self.tty).await => return Ok(Duration::ZERO),
+                Advice::Failed(until) => {
+                    self.core.stand(State::Failed, Some(words));
+                    self.replugged_or(until).await?;
+                    return Ok(Duration::ZERO);
+                }
+            }
+        }
+    }
+
+    /// Waits until then, or until the device is another one, or the same one plugged in anew.
+    async fn replugged_or(&mut self, until: Instant) -> Result<(), End> {
+        let stop = self.core.env.stop.clone();
+        let was = self.identity().await;
+        while Instant::now() < until {
+            // All arms are cancel safe, and none awaits in its body.
+            tokio::select! {
+                () = self.core.config.port.changed() => {}
+                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep_until(until) => {}
+                () = stop.cancelled() => return Err(End::Stopped),
+            }
+            if self.identity().await != was {
+                self.core.ladder().replugged();
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is another one once the device was plugged in anew: its node, and since when it is there.
+    async fn identity(&self) -> (Option<Node>, Option<Instant>) {
+        let place = self.core.config.port.tty(0);
+        let since = place.as_ref().and_then(|(_, since)| *since);
+        let path = place.map_or_else(|| self.tty.clone(), |(path, _)| path);
+        let node = tokio::task::spawn_blocking(move || {
+            let of = std::fs::metadata(path).ok()?;
+            Some((of.ino(), of.rdev(), of.ctime(), of.ctime_nsec()))
+        });
+        (node.await.ok().flatten(), since)
     }
 
     /// Marks the modem as one that nobody runs any more.
@@ -216,6 +294,7 @@ impl Modem {
             if !exists(&self.tty).await {
                 self.present = false;
                 self.core.observer.vanished();
+                self.core.replugged();
                 return true;
             }
             tokio::time::sleep(NODE_GOES).await;
@@ -233,11 +312,14 @@ impl Modem {
             }
             if std::mem::replace(&mut self.present, false) {
                 self.core.observer.vanished();
+                self.core.replugged();
             }
             let reason = Some(format!("{} is not there", self.core.config.port));
             self.core.update(|s| *s = Snapshot { reason, ..Snapshot::absent() });
+            let trial = self.core.ladder().trial();
             // All arms are cancel safe, and none awaits in its body.
             tokio::select! {
+                cause = overdue(trial) => return Err(End::Overdue(cause)),
                 () = self.core.config.port.changed() => {}
                 () = tokio::time::sleep(LOOK) => {}
                 () = stop.cancelled() => return Err(End::Stopped),
@@ -249,6 +331,7 @@ impl Modem {
             let since = since.filter(|since| *since > self.core.found);
             self.core.found = since.unwrap_or_else(Instant::now);
             self.core.observer.appeared();
+            self.core.replugged();
             self.core.count_detection.store(true, Ordering::Relaxed);
             self.core.count_ready.store(true, Ordering::Relaxed);
         }
@@ -259,7 +342,9 @@ impl Modem {
                 Ok(tty)
             }
             Err(serial::OpenError::Absent { .. }) => Err(End::Gone),
-            Err(error) => Err(End::Failed(Chain(&error).to_string())),
+            // A driver that is stuck at a modem answers as little as the modem.
+            Err(serial::OpenError::Wedged { .. }) => Err(End::Mute),
+            Err(error) => Err(End::Unopened(Chain(&error).to_string())),
         }
     }
 
@@ -303,25 +388,38 @@ impl Modem {
         let (reason, words) = match end {
             End::Stopped => (DisconnectReason::Agent, "the agent ends".to_owned()),
             End::Gone => (DisconnectReason::Unplug, "the modem is gone".to_owned()),
-            End::Mute => (DisconnectReason::Network, "the modem answers nothing".to_owned()),
+            End::Mute => (DisconnectReason::Network, MUTE.to_owned()),
             End::Booted => (DisconnectReason::Network, "the modem booted".to_owned()),
-            End::Unusable(words) | End::Failed(words) => (DisconnectReason::Network, words.clone()),
+            End::Overdue(_) => (DisconnectReason::Network, OVERDUE.to_owned()),
+            End::Unusable(words)
+            | End::Failed(words)
+            | End::Unopened(words)
+            | End::Beyond(_, words) => (DisconnectReason::Network, words.clone()),
         };
         went(&mut self.sessions, reason, &words);
         let state = match end {
             End::Stopped | End::Gone | End::Booted => State::Absent,
-            End::Mute | End::Failed(_) => State::Recovering,
+            End::Mute | End::Failed(_) | End::Unopened(_) | End::Beyond(..) | End::Overdue(_) => {
+                State::Recovering
+            }
             End::Unusable(_) => State::Failed,
         };
         if !matches!(end, End::Stopped | End::Gone) {
             tracing::warn!(state = state.as_str(), "{words}");
         }
-        let present = !matches!(end, End::Gone | End::Stopped);
+        let present = !matches!(end, End::Gone | End::Stopped | End::Overdue(_));
         self.core.observer.sim(None);
         self.core.update(|s| {
             *s = Snapshot { state, present, reason: Some(words), ..Snapshot::absent() }
         });
     }
+}
+
+/// Waits until a reset should have helped, and gives the trouble that it was for.
+async fn overdue(trial: Option<(Cause, Instant)>) -> Cause {
+    let Some((cause, until)) = trial else { return std::future::pending().await };
+    tokio::time::sleep_until(until).await;
+    cause
 }
 
 async fn exists(path: &Path) -> bool {
@@ -353,10 +451,6 @@ impl Core {
         });
     }
 
-    pub(crate) fn stand(&self, state: State, reason: Option<String>) {
-        self.update(|s| (s.state, s.reason, s.present) = (state, reason, true));
-    }
-
     /// From a port that was opened, or a modem that booted, to the end of service.
     async fn serve(
         &self,
@@ -368,9 +462,7 @@ impl Core {
             Ok(known) => known,
             Err(end) => return end,
         };
-        if self.reopened.swap(false, Ordering::Relaxed) {
-            self.observer.recovery(RecoveryAction::Reopen, true);
-        }
+        self.shows(Sign::Identified);
         if self.snapshot.borrow().detection_seconds.is_none() {
             let took = self.found.elapsed();
             if self.count_detection.swap(false, Ordering::Relaxed) {

@@ -42,13 +42,34 @@ pub enum DisconnectReason {
     Unplug,
 }
 
-/// A means to bring a modem back, in the words of the metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// A means to bring a modem back, in the words of the metrics: the rungs of the ladder, the lowest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RecoveryAction {
+    /// The agent asked until it was in step with the modem again.
+    Resync,
     /// The tty was closed and opened again.
     Reopen,
     /// The MQTT service was torn down and started again.
     ServiceRestart,
+    /// The radio was switched off and on.
+    RadioCycle,
+    /// The modem was told to boot.
+    ModemReset,
+    /// The USB device was reset.
+    UsbReset,
+    /// The operator's script for the modem's supply was run.
+    Power,
+}
+
+/// What a means of recovery came to, in the words of the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RecoveryOutcome {
+    /// It brought the modem back.
+    Cured,
+    /// It did not.
+    Failed,
+    /// It is of no use here, or not to be had: it was not tried, and costs nothing.
+    Skipped,
 }
 
 impl ExchangeResult {
@@ -93,11 +114,38 @@ impl DisconnectReason {
 }
 
 impl RecoveryAction {
+    /// All rungs, the lowest first.
+    pub const ALL: [Self; 7] = [
+        Self::Resync,
+        Self::Reopen,
+        Self::ServiceRestart,
+        Self::RadioCycle,
+        Self::ModemReset,
+        Self::UsbReset,
+        Self::Power,
+    ];
+
     /// The action in the words of the metrics.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Resync => "resync",
             Self::Reopen => "reopen",
             Self::ServiceRestart => "service_restart",
+            Self::RadioCycle => "radio_cycle",
+            Self::ModemReset => "modem_reset",
+            Self::UsbReset => "usb_reset",
+            Self::Power => "power",
+        }
+    }
+}
+
+impl RecoveryOutcome {
+    /// The outcome in the words of the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cured => "cured",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
         }
     }
 }
@@ -139,8 +187,8 @@ pub trait Observer: Send + Sync {
     fn detected(&self, took: Duration);
     /// The first session came up, this long after the tty was found.
     fn ready(&self, took: Duration);
-    /// A means of recovery was used, and whether it brought the modem back.
-    fn recovery(&self, action: RecoveryAction, cured: bool);
+    /// A means of recovery came to its end, or was passed over.
+    fn recovery(&self, action: RecoveryAction, outcome: RecoveryOutcome);
     /// Values of a reply were implausible and left out.
     fn implausible(&self, count: u32);
 }

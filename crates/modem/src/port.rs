@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use zeroize::Zeroize;
 
-use crate::observe::{ExchangeResult, Observer};
+use crate::observe::{ExchangeResult, Observer, RecoveryAction, RecoveryOutcome};
 
 /// Exchanges waiting for their turn: two sessions, one poll and a person's console never come near it.
 const REQUESTS: usize = 32;
@@ -221,6 +221,8 @@ pub struct Port<S> {
     out: Vec<u8>,
     doubt: bool,
     mute: bool,
+    /// The step was lost while the modem was in service.
+    lost_step: bool,
     reads_in_a_row: u32,
     /// The last read took all that was there, by all appearance.
     read_all: bool,
@@ -261,6 +263,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
             out: Vec::new(),
             doubt: false,
             mute: false,
+            lost_step: false,
             reads_in_a_row: 0,
             read_all: false,
         };
@@ -395,12 +398,20 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
                 self.tell(PortEvent::Urc(urc));
             }
             Event::Desync(cause) => {
+                // A modem that boots is silent for a while, and that is no trouble.
+                self.lost_step = !matches!(cause, at::Cause::Opened | at::Cause::Booted);
                 if cause != at::Cause::Opened {
                     self.observer.desync();
                     tracing::debug!(?cause, "out of step with the modem; resynchronising");
                 }
             }
-            Event::InStep { answer } => self.tell(PortEvent::InStep { answer }),
+            Event::InStep { answer, questions } => {
+                // One question that is answered at once is routine, and counted as a desync.
+                if std::mem::take(&mut self.lost_step) && questions > 1 {
+                    self.observer.recovery(RecoveryAction::Resync, RecoveryOutcome::Cured);
+                }
+                self.tell(PortEvent::InStep { answer });
+            }
             Event::Mute => self.mute = true,
         }
     }

@@ -9,6 +9,7 @@ use crate::identify;
 use crate::modem::End;
 use crate::observe::{
     DisconnectReason, ExchangeResult, Observer, PublishResult, Received, RecoveryAction,
+    RecoveryOutcome,
 };
 use crate::port::{Kind, Port};
 use crate::serial::{self, OpenError};
@@ -86,8 +87,11 @@ pub async fn probe(path: &Path, catalog: &Catalog, iccid: bool) -> Result<Identi
     let path = path.to_owned();
     found.map_err(|end| match end {
         End::Gone | End::Stopped => ProbeError::Gone { path },
-        End::Mute | End::Booted => ProbeError::Mute { path },
-        End::Unusable(reason) | End::Failed(reason) => ProbeError::Unknown { path, reason },
+        End::Mute | End::Booted | End::Overdue(_) => ProbeError::Mute { path },
+        End::Unusable(reason)
+        | End::Failed(reason)
+        | End::Unopened(reason)
+        | End::Beyond(_, reason) => ProbeError::Unknown { path, reason },
     })
 }
 
@@ -106,6 +110,6 @@ impl Observer for Nobody {
     fn vanished(&self) {}
     fn detected(&self, _: Duration) {}
     fn ready(&self, _: Duration) {}
-    fn recovery(&self, _: RecoveryAction, _: bool) {}
+    fn recovery(&self, _: RecoveryAction, _: RecoveryOutcome) {}
     fn implausible(&self, _: u32) {}
 }

@@ -19,6 +19,9 @@ use crate::reply::{self, Decoder, Domain, Registration, ReplyError, Sieve, Signa
 /// before the next command, and what may be repeated is.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long a change of functionality may take (27.007 §8.2 names no time; Quectel's manuals give 15 s).
+const SWITCH: Duration = Duration::from_secs(15);
+
 /// How often a query or setting is tried when its answer stays out.
 const TRIES: u32 = 3;
 
@@ -174,6 +177,20 @@ pub trait Profile: Send + Sync {
         registration_in(at, &[Domain::Eps, Domain::Ps, Domain::Cs]).await
     }
 
+    /// Switches the radio off and on (27.007 §8.2). Not to minimum functionality (0), which takes the SIM
+    /// away: it would ask for its PIN again.
+    async fn radio_cycle(&self, at: &At) -> Result<(), StepError> {
+        for command in ["AT+CFUN=4", "AT+CFUN=1"] {
+            slow(at, command).await?;
+        }
+        Ok(())
+    }
+
+    /// Has the modem boot (27.007 §8.2). `Ok` once it has said that it will.
+    async fn reset(&self, at: &At) -> Result<(), StepError> {
+        slow(at, "AT+CFUN=1,1").await
+    }
+
     /// Signal, operator and their like, at low priority.
     async fn status(&self, at: &At) -> Result<Status, StepError> {
         let mut status = Status::default();
@@ -205,6 +222,17 @@ pub async fn run(
         .map_err(|source| StepError::Unsendable { what: "a command", source })?
         .answer(answer);
     Ok(persist(at, kind, exchange, TRIES).await?.lines)
+}
+
+/// Runs once a command that takes seconds, such as a reset.
+///
+/// # Errors
+/// [`StepError`].
+pub async fn slow(at: &At, line: &str) -> Result<(), StepError> {
+    let exchange = Exchange::new(line, SWITCH)
+        .map_err(|source| StepError::Unsendable { what: "a command", source })?;
+    at.run(Kind::Setup, exchange).await?;
+    Ok(())
 }
 
 /// Runs an exchange, and again where its answer stays out. Only for what may be done twice.

@@ -1,8 +1,6 @@
 //! From an identified modem to running sessions: SIM, network, MQTT service, sessions, status poll.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use at::Answer;
@@ -13,16 +11,19 @@ use tokio::time::Instant;
 
 use crate::attach;
 use crate::backoff::Backoff;
+use crate::climb::Climbed;
 use crate::identify::Known;
 use crate::modem::{Core, End, REOPEN, went};
 use crate::mqtt::Client;
-use crate::observe::{DisconnectReason, RecoveryAction};
+use crate::observe::DisconnectReason;
 use crate::port::{At, Kind, PortEvent};
 use crate::profile::{self, Listener, Notice, Status, StepError};
+use crate::recovery::{Cause, Sign};
 use crate::reply::{self, Registration};
 use crate::session::{Chain, Ground, Lost, ServeEnd, Session};
 use crate::sim::{self, SimState};
 use crate::snapshot::State;
+use crate::veto::{Acknowledged, Told};
 
 /// How often the registration is asked for while there is none.
 const SEARCH: Duration = Duration::from_secs(1);
@@ -39,11 +40,14 @@ const BLOCKED: Duration = Duration::from_secs(30);
 /// How long the MQTT service must hold before earlier failures are forgotten.
 const STABLE: Duration = Duration::from_secs(120);
 
-/// A session that was acknowledged so recently vetoes a restart of the service that both share.
-const SOUND: Duration = Duration::from_secs(60);
+/// How often a veto is looked at again.
+const VETO: Duration = Duration::from_secs(1);
 
 /// News of lost sessions waiting to be read: there is one per connection at most.
-const LOST: usize = 8;
+const LOSSES: usize = 8;
+
+const LOST: &str = "not registered in a network for too long";
+const NO_NETWORK: &str = "the modem's MQTT service lost its network";
 
 impl Core {
     /// Sorts what the port tells until the modem boots.
@@ -69,6 +73,7 @@ impl Core {
     fn notice(&self, notice: Notice, shared: &Shared) {
         match notice {
             Notice::Lost { client, cause, by_broker } => {
+                shared.acknowledged.forget(client);
                 if let Some(holder) = shared.holders.borrow().get(usize::from(client.0)) {
                     // Full only where the session is past caring.
                     let _ = holder.lost.try_send(Lost { cause, by_broker });
@@ -98,10 +103,20 @@ impl Core {
             .send_if_modified(|now| std::mem::replace(now, may.is_ok()) != may.is_ok());
         let forbidden = registration.stat.is_roaming() && !self.config.roaming;
         shared.forbidden.send_if_modified(|now| std::mem::replace(now, forbidden) != forbidden);
+        if registration.stat.is_registered() {
+            shared.unregistered.send_if_modified(|since| since.take().is_some());
+            self.shows(Sign::Registered);
+        } else {
+            shared.unregistered.send_if_modified(|since| {
+                let is_new = since.is_none();
+                since.get_or_insert_with(Instant::now);
+                is_new
+            });
+        }
         self.update(|s| s.registration = Some(registration));
-        let searching = self.snapshot.borrow().state == State::Searching;
+        let serving = self.snapshot.borrow().state == State::Serving;
         match may {
-            Ok(()) if searching && *shared.service_up.borrow() => self.stand(State::Serving, None),
+            Ok(()) if !serving && *shared.service_up.borrow() => self.stand(State::Serving, None),
             Ok(()) => {}
             Err(reason) => self.stand(State::Searching, Some(reason)),
         }
@@ -203,14 +218,20 @@ impl Core {
     }
 
     /// Waits, unless told to stop.
-    async fn pause(&self, wait: Duration) -> Result<(), End> {
+    pub(crate) async fn pause(&self, wait: Duration) -> Result<(), End> {
         match tokio::time::timeout(wait, self.env.stop.cancelled()).await {
             Ok(()) => Err(End::Stopped),
             Err(_) => Ok(()),
         }
     }
 
+    /// Waits for a registration that the sessions may use.
     async fn search(&self, at: &At, known: &Known, shared: &Shared) -> Result<(), End> {
+        shared.unregistered.send_if_modified(|since| {
+            since.get_or_insert_with(Instant::now);
+            false
+        });
+        let mut wait = SEARCH;
         loop {
             match known.profile.registration(at).await {
                 Ok(registration) => self.registered(registration, shared),
@@ -224,7 +245,37 @@ impl Core {
             if let Ok(status) = known.profile.status(at).await {
                 self.learned(status);
             }
-            self.pause(SEARCH).await?;
+            if self.is_lost_too_long(shared) {
+                wait = match self.climb(at, known.profile, Cause::Unregistered, LOST).await? {
+                    Climbed::Tried => SEARCH,
+                    // Looking harms nobody: a network may come by itself.
+                    Climbed::Over(_) => self.config.poll.max(SEARCH),
+                };
+                shared.unregistered.send_replace(Some(Instant::now()));
+            }
+            self.pause(wait).await?;
+        }
+    }
+
+    /// Whether there was no registration for as long as may be.
+    fn is_lost_too_long(&self, shared: &Shared) -> bool {
+        let since = *shared.unregistered.borrow();
+        since.is_some_and(|since| since.elapsed() >= self.config.recovery.registration_lost)
+    }
+
+    /// Waits until there was no registration for as long as may be.
+    async fn lost_too_long(&self, shared: &Shared) {
+        let mut unregistered = shared.unregistered.subscribe();
+        loop {
+            let since = *unregistered.borrow_and_update();
+            let Some(since) = since else {
+                let _ = unregistered.changed().await;
+                continue;
+            };
+            let until = since + self.config.recovery.registration_lost;
+            if tokio::time::timeout_at(until, unregistered.changed()).await.is_err() {
+                return;
+            }
         }
     }
 
@@ -236,51 +287,71 @@ impl Core {
         sessions: &mut [Session],
         shared: &Shared,
     ) -> End {
-        let (mqtt, stop) = (known.profile.mqtt(), &self.env.stop);
-        if sessions.is_empty() {
-            // Nothing to bring up: signal and registration are what it is here for.
-            self.stand(State::Serving, None);
-            stop.cancelled().await;
-            return End::Stopped;
-        }
         let mut backoff = Backoff::new(REOPEN.0, REOPEN.1);
-        let mut again = false;
         loop {
-            // Stopping half-way leaves the service running; the next start tears it down.
-            let started = tokio::select! {
-                started = mqtt.start(at) => started,
-                () = stop.cancelled() => return End::Stopped,
-            };
-            if std::mem::replace(&mut again, true) {
-                self.observer.recovery(RecoveryAction::ServiceRestart, started.is_ok());
-            }
-            if let Err(error) = started {
-                let reason = Chain(&error).to_string();
-                tracing::warn!("the MQTT service does not start: {reason}");
-                self.stand(State::Recovering, Some(reason));
-                if let Err(end) = self.pause(backoff.next_wait()).await {
-                    return end;
-                }
-                continue;
-            }
-            self.stand(State::Serving, None);
-            shared.service_up.send_replace(true);
             let since = Instant::now();
-            let end = self.serve_sessions(at, known, sessions, shared).await;
-            shared.service_up.send_replace(false);
+            let (cause, words) = match self.service(at, known, sessions, shared).await {
+                Ok(trouble) => trouble,
+                Err(end) => return end,
+            };
             if since.elapsed() >= STABLE {
                 backoff.reset();
             }
-            if end == ServeEnd::Stopped {
-                mqtt.stop(at).await;
-                return End::Stopped;
-            }
-            went(sessions, DisconnectReason::Network, "the modem's MQTT service lost its network");
-            self.stand(State::Recovering, Some("the MQTT service is started again".to_owned()));
-            if let Err(end) = self.pause(backoff.next_wait()).await {
-                mqtt.stop(at).await;
+            went(sessions, DisconnectReason::Network, &words);
+            let wait = match self.climb(at, known.profile, cause, &words).await {
+                Ok(Climbed::Tried) => backoff.next_wait(),
+                // It is looked for all the same.
+                Ok(Climbed::Over(_)) if cause == Cause::Unregistered => Duration::ZERO,
+                // The poll goes on: what is known of it is shown.
+                Ok(Climbed::Over(until)) => until.saturating_duration_since(Instant::now()),
+                Err(end) => return end,
+            };
+            if let Err(end) = self.pause(wait).await {
+                known.profile.mqtt().stop(at).await;
                 return end;
             }
+            // What was known before does not hold any more; without a network nothing starts.
+            shared.registered.send_replace(false);
+            shared.unregistered.send_replace(Some(Instant::now()));
+            if let Err(end) = self.search(at, known, shared).await {
+                return end;
+            }
+        }
+    }
+
+    /// One run of the MQTT service, and the trouble that ended it.
+    async fn service(
+        &self,
+        at: &At,
+        known: &Known,
+        sessions: &mut [Session],
+        shared: &Shared,
+    ) -> Result<(Cause, String), End> {
+        let (mqtt, stop) = (known.profile.mqtt(), &self.env.stop);
+        if !sessions.is_empty() {
+            // Stopping half-way leaves the service running; the next start tears it down.
+            let started = tokio::select! {
+                started = mqtt.start(at) => started,
+                () = stop.cancelled() => return Err(End::Stopped),
+            };
+            if let Err(error) = started {
+                let reason = Chain(&error).to_string();
+                tracing::warn!("the MQTT service does not start: {reason}");
+                return Ok((Cause::Service, reason));
+            }
+        }
+        self.stand(State::Serving, None);
+        shared.service_up.send_replace(true);
+        let end = self.serve_sessions(at, known, sessions, shared).await;
+        shared.service_up.send_replace(false);
+        match end {
+            ServeEnd::Stopped if sessions.is_empty() => Err(End::Stopped),
+            ServeEnd::Stopped => {
+                mqtt.stop(at).await;
+                Err(End::Stopped)
+            }
+            ServeEnd::ServiceLost => Ok((Cause::Service, NO_NETWORK.to_owned())),
+            ServeEnd::Unregistered => Ok((Cause::Unregistered, LOST.to_owned())),
         }
     }
 
@@ -295,40 +366,51 @@ impl Core {
         shared.holders.send_replace(holders);
         // What was lost before is over: the service was just started.
         let mut service_lost = shared.service_lost.subscribe();
-        let acknowledged = Acknowledged::default();
-        let notes: Vec<_> = (0..sessions.len()).map(|at| acknowledged.notes_of(at)).collect();
-        let on_connected = || {
-            shared.connected.notify_one();
-            if self.snapshot.borrow().ready_seconds.is_none() {
-                let took = self.found.elapsed();
-                if self.count_ready.swap(false, Ordering::Relaxed) {
-                    self.observer.ready(took);
-                }
-                self.update(|s| s.ready_seconds = Some(took.as_secs_f64()));
+        shared.acknowledged.clear();
+        let witnesses: Vec<_> = (0..)
+            .map(Client)
+            .zip(sessions.iter())
+            .map(|(c, _)| Told { core: self, shared, client: c })
+            .collect();
+        let each = sessions.iter_mut().zip(lost).zip(&witnesses);
+        let serving = each.map(|((session, lost), witness)| {
+            session.serve(Ground {
+                at,
+                mqtt: known.profile.mqtt(),
+                client: witness.client,
+                registered: shared.registered.subscribe(),
+                forbidden: shared.forbidden.subscribe(),
+                lost,
+                stagger: &self.env.stagger,
+                stop: &self.env.stop,
+                witness,
+            })
+        });
+        let all = async {
+            if witnesses.is_empty() {
+                // Nothing to bring up: signal and registration are what it is here for.
+                self.env.stop.cancelled().await;
+            }
+            all_stopped(serving).await
+        };
+        // A session that works knows better than what the modem says of itself.
+        let no_network = async {
+            while service_lost.changed().await.is_ok() && shared.acknowledged.is_sound(None) {
+                tracing::warn!("{NO_NETWORK}, it says; but a session works");
             }
         };
-        let each = sessions.iter_mut().zip(lost).zip(&notes).zip(0u8..);
-        let serving =
-            each.map(|(((session, lost), (on_acknowledged, sound_for_others)), client)| {
-                session.serve(Ground {
-                    at,
-                    mqtt: known.profile.mqtt(),
-                    client: Client(client),
-                    registered: shared.registered.subscribe(),
-                    forbidden: shared.forbidden.subscribe(),
-                    lost,
-                    stagger: &self.env.stagger,
-                    stop: &self.env.stop,
-                    on_connected: &on_connected,
-                    on_acknowledged,
-                    sound_for_others,
-                })
-            });
-        let all = all_stopped(serving);
-        // Both arms are cancel safe in that dropped sessions are told by `went`; none awaits in its body.
+        let no_registration = async {
+            self.lost_too_long(shared).await;
+            while shared.acknowledged.is_sound(None) {
+                tokio::time::sleep(VETO).await;
+                self.lost_too_long(shared).await;
+            }
+        };
+        // All arms are cancel safe in that dropped sessions are told by `went`; none awaits in its body.
         tokio::select! {
             end = all => end,
-            _ = service_lost.changed() => ServeEnd::ServiceLost,
+            () = no_network => ServeEnd::ServiceLost,
+            () = no_registration => ServeEnd::Unregistered,
         }
     }
 
@@ -375,6 +457,17 @@ impl Core {
         Ok(())
     }
 
+    /// A session is connected: the first one since the device appeared makes the modem ready.
+    pub(crate) fn ready(&self) {
+        if self.snapshot.borrow().ready_seconds.is_none() {
+            let took = self.found.elapsed();
+            if self.count_ready.swap(false, Ordering::Relaxed) {
+                self.observer.ready(took);
+            }
+            self.update(|s| s.ready_seconds = Some(took.as_secs_f64()));
+        }
+    }
+
     fn learned(&self, status: Status) {
         let Status { signals, operator, temperature_celsius, implausible } = status;
         if implausible > 0 {
@@ -404,9 +497,12 @@ pub(crate) struct Shared {
     /// The fleet file forbids to be connected as things are.
     forbidden: watch::Sender<bool>,
     service_up: watch::Sender<bool>,
+    /// Since when there has been no registration.
+    unregistered: watch::Sender<Option<Instant>>,
+    pub(crate) acknowledged: Acknowledged,
     /// Counts the losses of the service's network.
     service_lost: watch::Sender<u64>,
-    connected: Notify,
+    pub(crate) connected: Notify,
     /// The registration wants a look before the next poll.
     look: Notify,
     /// Who holds which client of the MQTT stack, by its index.
@@ -419,23 +515,6 @@ impl Shared {
     }
 }
 
-/// When each session had its last acknowledgement, for the veto of a service restart.
-#[derive(Default)]
-struct Acknowledged(Mutex<BTreeMap<usize, Instant>>);
-
-impl Acknowledged {
-    /// What session `at` tells, and what it may ask.
-    fn notes_of(&self, at: usize) -> (impl Fn() + Sync + '_, impl Fn() -> bool + Sync + '_) {
-        let times = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let note = move || {
-            times().insert(at, Instant::now());
-        };
-        let sound =
-            move || times().iter().any(|(other, when)| *other != at && when.elapsed() < SOUND);
-        (note, sound)
-    }
-}
-
 /// The session that holds a client of the MQTT stack.
 struct Holder {
     session: String,
@@ -444,7 +523,7 @@ struct Holder {
 
 impl Holder {
     fn of(session: &Session) -> (Self, mpsc::Receiver<Lost>) {
-        let (lost, losses) = mpsc::channel(LOST);
+        let (lost, losses) = mpsc::channel(LOSSES);
         (Self { session: session.config.name.clone(), lost }, losses)
     }
 }

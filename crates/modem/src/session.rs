@@ -182,11 +182,22 @@ pub(crate) struct Ground<'a> {
     pub lost: mpsc::Receiver<Lost>,
     pub stagger: &'a Stagger,
     pub stop: &'a CancellationToken,
-    pub on_connected: &'a (dyn Fn() + Sync),
+    /// Who is told how the session fares.
+    pub witness: &'a dyn Witness,
+}
+
+/// Is told how a session fares, and knows how the others of its modem do. All of it returns at once.
+pub(crate) trait Witness: Sync {
+    /// It is connected.
+    fn connected(&self);
+    /// Its CONNECT was refused, but not for want of a network inside the modem.
+    fn refused(&self);
     /// A publish was acknowledged.
-    pub on_acknowledged: &'a (dyn Fn() + Sync),
-    /// Another session of this modem had a publish acknowledged a moment ago, so the service is sound.
-    pub sound_for_others: &'a (dyn Fn() -> bool + Sync),
+    fn acknowledged(&self);
+    /// It is not connected any more.
+    fn ended(&self);
+    /// Another session, still connected, had a publish acknowledged a moment ago, so the service is sound.
+    fn others_are_sound(&self) -> bool;
 }
 
 /// Why a session stopped serving.
@@ -196,6 +207,8 @@ pub(crate) enum ServeEnd {
     Stopped,
     /// The stack's network is gone: the service must be started again.
     ServiceLost,
+    /// The modem has not been registered for too long.
+    Unregistered,
 }
 
 enum Next {
@@ -307,7 +320,7 @@ impl Session {
             match self.once(&mut ground).await {
                 Ok(()) => return ServeEnd::Stopped,
                 // What another session of this modem was just acknowledged vetoes the restart of both.
-                Err(Scope::Service) if !(ground.sound_for_others)() => {
+                Err(Scope::Service) if !ground.witness.others_are_sound() => {
                     return ServeEnd::ServiceLost;
                 }
                 Err(Scope::Message) => {
@@ -340,6 +353,9 @@ impl Session {
             };
             let reason = Chain(&error).to_string();
             self.observer.connect(self.name(), false);
+            if scope != Scope::Service && error.code().is_some() {
+                ground.witness.refused();
+            }
             tracing::warn!(
                 session = self.name(),
                 command = error.command(),
@@ -364,10 +380,11 @@ impl Session {
         self.observer.connect(self.name(), true);
         self.open = true;
         self.stand(SessionPhase::Connected, None);
-        (ground.on_connected)();
+        ground.witness.connected();
         tracing::info!(session = self.name(), "connected");
         let since = Instant::now();
         let end = self.connected(ground).await;
+        ground.witness.ended();
         if since.elapsed() >= STABLE {
             self.backoff.reset();
         }
@@ -461,7 +478,7 @@ impl Session {
         let error = match outcome {
             Ok(()) => {
                 tell(PublishResult::Ok);
-                (ground.on_acknowledged)();
+                ground.witness.acknowledged();
                 job.done(Outcome::Acknowledged);
                 return Ok(());
             }

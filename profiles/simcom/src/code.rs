@@ -34,7 +34,7 @@ const CODES: [ResultCode; 36] = {
             Session,
         ),
         code(7, "network open failed", NETWORK, Service),
-        code(8, "network close failed", "", Service),
+        code(8, "network close failed", "", Session),
         code(9, "network not opened", NETWORK, Service),
         code(10, "client index error", "", Session),
         code(11, "no connection", "", Session),
@@ -54,7 +54,7 @@ const CODES: [ResultCode; 36] = {
             "the topic or the payload is too long for this modem",
             Message,
         ),
-        code(23, "network is opened", "", Service),
+        code(23, "network is opened", "", Session),
         code(24, "packet failed", "", Session),
         code(25, "DNS error", "check the broker's host name and the APN", Session),
         code(

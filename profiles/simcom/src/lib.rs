@@ -5,7 +5,7 @@ use at::{Announced, Answer, Framing};
 use modem::mqtt::Mqtt;
 use modem::port::{At, Kind};
 use modem::profile::{
-    CodeTable, Listener, Plugin, Profile, Status, StepError, registration_in, run,
+    CodeTable, Listener, Plugin, Profile, Status, StepError, registration_in, run, slow,
 };
 use modem::reply::{Domain, Registration};
 
@@ -75,6 +75,10 @@ impl Profile for Simcom {
 
     async fn registration(&self, at: &At) -> Result<Registration, StepError> {
         registration_in(at, self.domains).await
+    }
+
+    async fn reset(&self, at: &At) -> Result<(), StepError> {
+        slow(at, "AT+CRESET").await
     }
 
     async fn status(&self, at: &At) -> Result<Status, StepError> {

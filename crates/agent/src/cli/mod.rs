@@ -9,6 +9,7 @@ pub mod paper;
 pub mod profiles;
 pub mod publish;
 pub mod queue;
+pub mod recover;
 pub mod route;
 pub mod schema;
 pub mod sign;
@@ -46,6 +47,8 @@ enum Command {
     Queue(queue::Args),
     /// Show or change what the running agent logs, such as the AT dialogue of one modem.
     Log(log::Args),
+    /// Reset a USB device or run a power script, as root; the agent asks for it through a socket.
+    Recover(recover::Args),
     /// Say which path a topic takes, and why.
     Route(route::Args),
     /// Print the JSON Schema of the fleet file.
@@ -80,6 +83,7 @@ pub fn main(plugins: &[&Plugin]) -> ExitCode {
         Command::Publish(args) => return publish::run(&args),
         Command::Queue(args) => return queue::run(&args),
         Command::Log(args) => return log::run(&args),
+        Command::Recover(args) => return recover::run(&args),
         Command::Route(args) => return route::run(&args),
         Command::Explain(args) => return explain::run(&args, plugins),
         Command::Completions(args) => return paper::completions(&args),

@@ -17,6 +17,7 @@ use crate::secret::{self, Ref, Rule};
 mod budget;
 mod hand_in;
 mod queue;
+mod recovery;
 mod route;
 mod session;
 
@@ -61,10 +62,22 @@ pub(super) fn fleet(
     let mqtt = raw.hand_in.mqtt.as_ref();
     let mqtt = mqtt.and_then(|raw| build.mqtt_listener(raw, &top.at("hand_in").at("mqtt")));
     let brokers = build.brokers(&raw.brokers.0, &top.at("brokers"));
+    let place = top.at("recovery");
+    let privileged = build.socket(&place, raw.recovery.socket.as_ref());
+    let privileged = privileged.unwrap_or_else(|| recovery::SOCKET.into());
     let modems = build.modems(raw, &top, gateway.as_ref(), &brokers);
     let routes = build.routes(raw, &modems, &top.at("routes"));
     build.resolve_secrets();
-    Some(Fleet { gateway: gateway?, shutdown_grace, http: http?, queue, mqtt, modems, routes })
+    Some(Fleet {
+        gateway: gateway?,
+        shutdown_grace,
+        http: http?,
+        queue,
+        mqtt,
+        privileged,
+        modems,
+        routes,
+    })
 }
 
 /// A key of the file: where it stands and what its path is, whether or not it is there.
@@ -194,6 +207,17 @@ impl Build<'_> {
         }
     }
 
+    /// The path of a unix socket, under the key `socket`.
+    fn socket(&mut self, parent: &Place<'_>, raw: Option<&String>) -> Option<PathBuf> {
+        let path = match self.path(raw?) {
+            Ok(path) if path.as_os_str().len() > MAX_SOCKET_PATH => {
+                Err(Fault::new("is longer than the 107 bytes that a unix socket's path may have"))
+            }
+            path => path,
+        };
+        self.optional(parent, "socket", raw, |_| path)
+    }
+
     fn path(&self, text: &str) -> Result<PathBuf, Fault> {
         if text.is_empty() || text.chars().any(char::is_control) {
             return Err(Fault::new("must be a path without control characters"));
@@ -276,21 +300,7 @@ impl Build<'_> {
             None => words::listen("127.0.0.1:9810").ok(),
         };
         let token = self.secret(place, "token", raw.token.as_ref(), Rule::Token);
-        let read = |text: &str| match self.path(text)? {
-            path if path.as_os_str().len() > MAX_SOCKET_PATH => {
-                Err(Fault::new("is longer than the 107 bytes that a unix socket's path may have"))
-            }
-            path => Ok(path),
-        };
-        let socket = raw.socket.as_deref().map(read);
-        let socket = match socket {
-            Some(Err(fault)) => {
-                self.fault(&place.at("socket"), fault);
-                None
-            }
-            Some(Ok(path)) => Some(path),
-            None => None,
-        };
+        let socket = self.socket(place, raw.socket.as_ref());
         let open = listen.is_some_and(|listen| !listen.ip().is_loopback());
         if open && raw.token.is_none() {
             let message = "`listen` beyond loopback needs a `token`: the API can publish";
@@ -364,6 +374,7 @@ impl Build<'_> {
             })
             .unwrap_or(DEFAULT_POLL);
         let budget = raw.budget.as_ref().map(|raw| self.budget(raw, &place.at("budget")));
+        let recovery = self.recovery(&raw.recovery, &place.at("recovery"));
         // With a stand-in where the name is bad, so that its sessions' faults are told as well.
         let stand_in = name.clone().or_else(|| Name::new("modem"))?;
         let mut sessions = Vec::new();
@@ -377,7 +388,7 @@ impl Build<'_> {
         let apn = apn.map_or(Some(None), |apn| apn.map(Some))?;
         let budget = budget.map_or(Some(None), |budget| budget.map(Some))?;
         let (name, matching) = (name?, matching?);
-        Some(Modem { name, matching, apn, pin, roaming, poll, budget, sessions })
+        Some(Modem { name, matching, apn, pin, roaming, poll, budget, recovery, sessions })
     }
 
     fn matching(&mut self, raw: &RawMatch, modem: &Place<'_>) -> Option<Match> {

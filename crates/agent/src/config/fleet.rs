@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+pub use modem::Recovery;
 pub use modem::mqtt::Qos;
 pub use modem::reply::PdpType;
 pub use queue::{Fsync, WhenFull};
@@ -72,6 +73,8 @@ pub struct Fleet {
     pub queue: Queue,
     /// The MQTT listener for local applications, where there is one.
     pub mqtt: Option<MqttListener>,
+    /// Who resets USB devices and runs power scripts for the agent, behind a unix socket.
+    pub privileged: PathBuf,
     /// The modems in file order.
     pub modems: Vec<Modem>,
     pub(super) routes: Vec<Route>,
@@ -163,6 +166,8 @@ pub struct Modem {
     pub poll: Duration,
     /// What its SIM may cost.
     pub budget: Option<Budget>,
+    /// What may be done to bring it back.
+    pub recovery: Recovery,
     /// Its MQTT sessions in file order.
     pub sessions: Vec<Session>,
 }

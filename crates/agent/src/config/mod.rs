@@ -22,14 +22,14 @@ use std::path::{Path, PathBuf};
 
 pub use fleet::{
     Access, Apn, Budget, Fleet, Fsync, Http, Login, LoginError, Match, Modem, MqttListener, Name,
-    PdpType, Policy, Qos, Queue, Roaming, Route, Session, SessionId, Shed, Subscription, WhenFull,
-    Will,
+    PdpType, Policy, Qos, Queue, Recovery, Roaming, Route, Session, SessionId, Shed, Subscription,
+    WhenFull, Will,
 };
 pub use problem::{Problem, Problems, Severity};
 pub use schema::schema;
 pub use template::Template;
 pub use topic::{check_filter, check_name, topic_matches};
-pub(crate) use words::did_you_mean;
+pub(crate) use words::{did_you_mean, is_usb_path};
 
 use problem::{Report, Source};
 use tree::Kind;

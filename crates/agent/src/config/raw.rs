@@ -22,6 +22,8 @@ pub(super) struct RawFleet {
     #[serde(default)]
     pub(super) hand_in: RawHandIn,
     #[serde(default)]
+    pub(super) recovery: RawPrivileged,
+    #[serde(default)]
     pub(super) brokers: Ordered<RawBroker>,
     #[serde(default)]
     pub(super) modems: Ordered<RawModem>,
@@ -78,6 +80,8 @@ pub(super) struct RawModem {
     pub(super) poll: Option<String>,
     pub(super) budget: Option<RawBudget>,
     #[serde(default)]
+    pub(super) recovery: RawRecovery,
+    #[serde(default)]
     pub(super) sessions: Ordered<RawSession>,
 }
 
@@ -96,6 +100,20 @@ pub(super) struct RawBudget {
 pub(super) struct RawShed {
     pub(super) at: Option<String>,
     pub(super) below_priority: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawRecovery {
+    pub(super) budget: Option<String>,
+    pub(super) registration_lost: Option<String>,
+    pub(super) boot: Option<String>,
+    pub(super) usb_reset: Option<String>,
+    pub(super) power_script: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawPrivileged {
+    pub(super) socket: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -344,6 +362,8 @@ mod tests {
         same::<RawBudget>(&shape::BUDGET);
         same::<RawShed>(&shape::SHED);
         same::<RawMatch>(&shape::MATCH);
+        same::<RawRecovery>(&shape::RECOVERY);
+        same::<RawPrivileged>(&shape::PRIVILEGED);
         same::<RawApnKeys>(&shape::APN);
         same::<RawSession>(&shape::SESSION);
         same::<RawWill>(&shape::WILL);

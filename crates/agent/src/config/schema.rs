@@ -72,6 +72,7 @@ static FLEET: &[Fact] = &[
     may("http", Inner, "The HTTP listener: metrics, health, API."),
     may("queue", Inner, "The durable store of messages that are on their way."),
     may("hand_in", Inner, "Ways in for local applications beside HTTP."),
+    may("recovery", Inner, "Who resets USB devices and runs power scripts for the agent."),
     may("brokers", Inner, "The MQTT brokers, by names that the sessions refer to."),
     must("modems", Inner, "The modems, by names of your choice."),
     may(
@@ -173,6 +174,7 @@ static MODEM: &[Fact] = &[
         Inner,
         "How many bytes its SIM may carry in a month. Default: as many as it likes.",
     ),
+    may("recovery", Inner, "What may be done to bring it back when it stops answering."),
     may("sessions", Inner, "Its MQTT sessions, by names of your choice."),
 ];
 
@@ -210,6 +212,40 @@ static SHED: &[Fact] = &[
         "Messages below this priority wait; the default of a message is 4.",
     ),
 ];
+
+static RECOVERY: &[Fact] = &[
+    may(
+        "budget",
+        Digits("^[0-9]+$"),
+        "The most actions of recovery within an hour, 1 to 60; then it is given up until the hour is over. Default: 6.",
+    ),
+    may(
+        "registration_lost",
+        Time,
+        "How long it may be without registration before its radio is switched off and on, 1s to 1h. Default: 5m.",
+    ),
+    may(
+        "boot",
+        Time,
+        "How long it may take from a reset until it answers or is registered, 1s to 10m. Default: 60s.",
+    ),
+    may(
+        "usb_reset",
+        Boolean,
+        "Whether its USB device may be reset, where modemfleet-recover is installed. Default: true.",
+    ),
+    may(
+        "power_script",
+        Digits("^[A-Za-z0-9_-]{1,32}$"),
+        "The name of a script in /etc/modemfleet/power.d that takes its supply away and gives it back. Default: none.",
+    ),
+];
+
+static PRIVILEGED: &[Fact] = &[may(
+    "socket",
+    Form(".+"),
+    "The unix socket of `modemfleet recover`. Default: /run/modemfleet-recover.sock.",
+)];
 
 static MATCH: &[Fact] = &[
     may("imei", Digits("^[0-9]{15}$"), "The device's IMEI, 15 digits."),
@@ -329,7 +365,7 @@ static SECRET: &[Fact] = &[
 ];
 
 /// What is said of each mapping's keys.
-static ALL: [(&Keys, &[Fact]); 15] = [
+static ALL: [(&Keys, &[Fact]); 17] = [
     (&shape::HTTP, HTTP),
     (&shape::HAND_IN, HAND_IN),
     (&shape::MQTT_LISTENER, MQTT_LISTENER),
@@ -338,6 +374,8 @@ static ALL: [(&Keys, &[Fact]); 15] = [
     (&shape::MODEM, MODEM),
     (&shape::BUDGET, BUDGET),
     (&shape::SHED, SHED),
+    (&shape::RECOVERY, RECOVERY),
+    (&shape::PRIVILEGED, PRIVILEGED),
     (&shape::MATCH, MATCH),
     (&shape::APN, APN),
     (&shape::SESSION, SESSION),

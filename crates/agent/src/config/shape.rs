@@ -47,6 +47,7 @@ pub(super) static FLEET: Shape = Map(&Keys {
         ("http", Map(&HTTP)),
         ("queue", Map(&QUEUE)),
         ("hand_in", Map(&HAND_IN)),
+        ("recovery", Map(&PRIVILEGED)),
         ("brokers", Named(&Map(&BROKER))),
         ("modems", Named(&Map(&MODEM))),
         ("routes", List(&Map(&ROUTE))),
@@ -56,6 +57,8 @@ pub(super) static FLEET: Shape = Map(&Keys {
 
 pub(super) static HTTP: Keys =
     Keys { of: "`http`", keys: &[("listen", Scalar), ("token", Secret), ("socket", Scalar)] };
+
+pub(super) static PRIVILEGED: Keys = Keys { of: "`recovery`", keys: &[("socket", Scalar)] };
 
 pub(super) static HAND_IN: Keys = Keys { of: "`hand_in`", keys: &[("mqtt", Map(&MQTT_LISTENER))] };
 
@@ -97,6 +100,7 @@ pub(super) static MODEM: Keys = Keys {
         ("roaming", Scalar),
         ("poll", Scalar),
         ("budget", Map(&BUDGET)),
+        ("recovery", Map(&RECOVERY)),
         ("sessions", Named(&Map(&SESSION))),
     ],
 };
@@ -116,6 +120,17 @@ pub(super) static BUDGET: Keys = Keys {
 
 pub(super) static SHED: Keys =
     Keys { of: "`shed`", keys: &[("at", Scalar), ("below_priority", Scalar)] };
+
+pub(super) static RECOVERY: Keys = Keys {
+    of: "a modem's `recovery`",
+    keys: &[
+        ("budget", Scalar),
+        ("registration_lost", Scalar),
+        ("boot", Scalar),
+        ("usb_reset", Scalar),
+        ("power_script", Scalar),
+    ],
+};
 
 pub(super) static MATCH: Keys = Keys {
     of: "`match`",

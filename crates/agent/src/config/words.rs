@@ -270,16 +270,23 @@ fn distance(a: &str, b: &str) -> usize {
 
 /// A place on a USB bus as the kernel names it: the bus, and the ports on the way (`1-1.2`).
 pub(super) fn usb_path(text: &str) -> Result<String, Fault> {
+    if is_usb_path(text) {
+        return Ok(text.to_owned());
+    }
+    Err(Fault::help(
+        "must be a bus and its ports, such as `1-1.2`",
+        "`ls /sys/bus/usb/devices` shows those in use",
+    ))
+}
+
+/// Whether it is the place of a USB device: a bus and its ports, such as `1-1.2`. USB has at most seven
+/// tiers, the root and the device included.
+pub(crate) fn is_usb_path(text: &str) -> bool {
     let number = |part: &str| {
         (1..=3).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
     };
-    match text.split_once('-') {
-        Some((bus, ports)) if number(bus) && ports.split('.').all(number) => Ok(text.to_owned()),
-        _ => Err(Fault::help(
-            "must be a bus and its ports, such as `1-1.2`",
-            "`ls /sys/bus/usb/devices` shows those in use",
-        )),
-    }
+    text.split_once('-').is_some_and(|(bus, ports)| number(bus) && ports.split('.').all(number))
+        && text.split('.').count() <= 6
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::mqtt::ResultCode;
-use crate::observe::{ExchangeResult, Received, RecoveryAction};
+use crate::observe::{ExchangeResult, Received, RecoveryAction, RecoveryOutcome};
 use crate::port::{Kind, Port};
 use crate::tls::Tls;
 
@@ -118,7 +118,7 @@ impl Observer for Book {
     fn vanished(&self) {}
     fn detected(&self, _: Duration) {}
     fn ready(&self, _: Duration) {}
-    fn recovery(&self, _: RecoveryAction, _: bool) {}
+    fn recovery(&self, _: RecoveryAction, _: RecoveryOutcome) {}
     fn implausible(&self, _: u32) {}
 }
 
@@ -182,9 +182,7 @@ impl Rig {
                 lost: losses,
                 stagger: &stagger,
                 stop: &asked,
-                on_connected: &|| {},
-                on_acknowledged: &|| {},
-                sound_for_others: &|| false,
+                witness: &Alone,
             };
             session.serve(ground).await
         });
@@ -422,4 +420,17 @@ async fn told_to_stop_it_signs_out() {
 async fn a_service_that_is_lost_ends_the_serving() {
     let mut rig = Rig::new(&[Turn::Fails(Scope::Service)], &[]);
     assert_eq!(rig.tasks.join_next().await.unwrap().unwrap(), ServeEnd::ServiceLost);
+}
+
+/// Nobody listens, and there are no other sessions.
+struct Alone;
+
+impl Witness for Alone {
+    fn connected(&self) {}
+    fn refused(&self) {}
+    fn acknowledged(&self) {}
+    fn ended(&self) {}
+    fn others_are_sound(&self) -> bool {
+        false
+    }
 }

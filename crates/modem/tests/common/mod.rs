@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use modem::observe::{
     DisconnectReason, ExchangeResult, Observer, PublishResult, Received, RecoveryAction,
+    RecoveryOutcome,
 };
 use modem::port::Kind;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -50,7 +51,7 @@ impl Observer for Counts {
     fn vanished(&self) {}
     fn detected(&self, _: Duration) {}
     fn ready(&self, _: Duration) {}
-    fn recovery(&self, _: RecoveryAction, _: bool) {}
+    fn recovery(&self, _: RecoveryAction, _: RecoveryOutcome) {}
     fn implausible(&self, _: u32) {}
 }
 

@@ -39,6 +39,7 @@ use profile_simcom::PLUGIN;
 mod aliyun;
 mod failures;
 mod identity;
+mod ladder;
 mod location;
 mod messages;
 mod recovery;

@@ -1,0 +1,244 @@
+//! The other end: what root does when it is asked to.
+
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, geteuid, kill_process_group};
+use tokio::process::Command;
+
+use super::{Answer, Deed, UsbPath};
+use crate::config::Name;
+
+/// What a script finds in its environment, and nothing else.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Mode bits that let somebody else than its owner write a file, or anybody execute it.
+const OTHERS_WRITE: u32 = 0o022;
+const EXECUTE: u32 = 0o111;
+
+/// Where things lie, and how long a script may take.
+#[derive(Debug, Clone)]
+pub struct Means {
+    /// The folder of the power scripts.
+    pub scripts: PathBuf,
+    /// Where the kernel shows its devices: `/sys`.
+    pub sysfs: PathBuf,
+    /// After this a script is killed, with all that it started.
+    pub patience: Duration,
+}
+
+impl Means {
+    /// Does what is asked for, if it may be.
+    ///
+    /// # Cancel safety
+    /// A script that runs is killed; what it started may go on.
+    pub async fn perform(&self, deed: &Deed) -> Answer {
+        match deed {
+            Deed::UsbReset(place) => self.usb_reset(place),
+            Deed::Power(script) => self.power(script).await,
+        }
+    }
+
+    /// Takes the device's drivers away and gives them back: it is configured anew, and its ttys with it
+    /// (Documentation/usb/authorization.rst of the kernel). Only a device with a tty: nobody is to be rid
+    /// of a disk or a keyboard by this.
+    fn usb_reset(&self, place: &UsbPath) -> Answer {
+        let device = self.sysfs.join("bus/usb/devices").join(place.as_str());
+        let authorized = device.join("authorized");
+        if !authorized.exists() {
+            return Answer::Unavailable(format!("there is no USB device at {}", place.as_str()));
+        }
+        if !has_tty(&device, place) {
+            return Answer::Unavailable(format!("the USB device at {} has no tty", place.as_str()));
+        }
+        for word in ["0", "1"] {
+            if let Err(error) = fs::write(&authorized, word) {
+                return Answer::Failed(format!("{}: {error}", authorized.display()));
+            }
+        }
+        Answer::Done
+    }
+
+    async fn power(&self, script: &Name) -> Answer {
+        let path = self.scripts.join(script.as_str());
+        if let Err(reason) = self.trusted(&path) {
+            return Answer::Unavailable(reason);
+        }
+        let mut command = Command::new(&path);
+        command.env_clear().env("PATH", PATH).current_dir("/").stdin(Stdio::null());
+        // What it says is for the journal; the socket is not its.
+        command.stdout(io::stderr()).process_group(0).kill_on_drop(true);
+        let mut child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) => return Answer::Failed(format!("{}: {error}", path.display())),
+        };
+        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        match tokio::time::timeout(self.patience, child.wait()).await {
+            Ok(Ok(status)) if status.success() => Answer::Done,
+            Ok(Ok(status)) => Answer::Failed(format!("{}: {status}", path.display())),
+            Ok(Err(error)) => Answer::Failed(format!("{}: {error}", path.display())),
+            Err(_) => {
+                if let Some(group) = group {
+                    let _ = kill_process_group(group, Signal::KILL);
+                }
+                Answer::Failed(format!("{} took over {:?}", path.display(), self.patience))
+            }
+        }
+    }
+
+    /// Whether nobody but its owner, who is root or runs this, can have written a script. Links are not
+    /// followed: where they lead is somebody else's to say.
+    fn trusted(&self, script: &Path) -> Result<(), String> {
+        let own = geteuid().as_raw();
+        let look = |path: &Path| match fs::symlink_metadata(path) {
+            Ok(is) if is.uid() != 0 && is.uid() != own => {
+                Err(format!("{} does not belong to root", path.display()))
+            }
+            Ok(is) if is.mode() & OTHERS_WRITE != 0 => {
+                Err(format!("others than its owner may write {}", path.display()))
+            }
+            Ok(is) => Ok(is),
+            Err(error) => Err(format!("{}: {error}", path.display())),
+        };
+        let folder: Metadata = look(&self.scripts)?;
+        let file = look(script)?;
+        if !folder.is_dir() || !file.is_file() || file.mode() & EXECUTE == 0 {
+            return Err(format!("{} is not a program", script.display()));
+        }
+        Ok(())
+    }
+}
+
+/// Whether an interface of the device has a tty.
+fn has_tty(device: &Path, place: &UsbPath) -> bool {
+    let interface = format!("{}:", place.as_str());
+    let names = |folder: &Path| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>()
+    };
+    let is_tty = |name: &String| name == "tty" || name.starts_with("ttyUSB");
+    let interfaces = names(device).into_iter().filter(|name| name.starts_with(&interface));
+    interfaces.into_iter().any(|name| names(&device.join(name)).iter().any(is_tty))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    struct Place {
+        dir: TempDir,
+        means: Means,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let scripts = dir.path().join("power.d");
+            fs::create_dir(&scripts).unwrap();
+            mode(&scripts, 0o755);
+            let sysfs = dir.path().join("sys");
+            let patience = Duration::from_secs(60);
+            Self { dir, means: Means { scripts, sysfs, patience } }
+        }
+
+        fn script(&self, name: &str, text: &str, bits: u32) -> PathBuf {
+            let path = self.means.scripts.join(name);
+            fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+            mode(&path, bits);
+            path
+        }
+
+        async fn ask(&self, line: &str) -> Answer {
+            self.means.perform(&line.parse().unwrap()).await
+        }
+
+        #[track_caller]
+        fn refused(answer: &Answer, words: &str) {
+            let Answer::Unavailable(reason) = answer else { panic!("{answer}") };
+            assert!(reason.contains(words), "{reason}");
+        }
+    }
+
+    fn mode(path: &Path, bits: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(bits)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_script_runs_alone_and_tells_how_it_ended() {
+        let place = Place::new();
+        let out = place.dir.path().join("out");
+        place.script("good", &format!("env > {}; cat >> {}", out.display(), out.display()), 0o755);
+        place.script("bad", "exit 3", 0o700);
+        assert_eq!(place.ask("power good").await, Answer::Done);
+        let environment = fs::read_to_string(out).unwrap();
+        // A shell adds PWD and its like; nothing of ours is there.
+        assert!(environment.contains(PATH) && !environment.contains("CARGO"), "{environment}");
+        let Answer::Failed(words) = place.ask("power bad").await else { panic!() };
+        assert!(words.contains('3'), "{words}");
+    }
+
+    #[tokio::test]
+    async fn a_script_that_does_not_end_is_killed_with_its_children() {
+        let mut place = Place::new();
+        place.means.patience = Duration::from_millis(300);
+        let pid = place.dir.path().join("pid");
+        place.script("slow", &format!("sleep 600 & echo $! > {}; wait", pid.display()), 0o755);
+        let Answer::Failed(words) = place.ask("power slow").await else { panic!() };
+        assert!(words.contains("took over"), "{words}");
+        let child = fs::read_to_string(pid).unwrap();
+        let state = format!("/proc/{}/stat", child.trim());
+        for _ in 0..500 {
+            match fs::read_to_string(&state) {
+                Ok(stat) if !stat.contains(") Z ") => {}
+                _ => return,
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the script's child lives on");
+    }
+
+    #[tokio::test]
+    async fn only_what_its_owner_alone_can_have_written_is_run() {
+        let place = Place::new();
+        Place::refused(&place.ask("power none").await, "No such file");
+        place.script("group", "true", 0o775);
+        Place::refused(&place.ask("power group").await, "may write");
+        place.script("world", "true", 0o757);
+        Place::refused(&place.ask("power world").await, "may write");
+        place.script("data", "true", 0o644);
+        Place::refused(&place.ask("power data").await, "not a program");
+        let good = place.script("good", "true", 0o755);
+        symlink(&good, place.means.scripts.join("link")).unwrap();
+        // The mode of a link says that anybody may write it, and its target is not looked at.
+        assert!(matches!(place.ask("power link").await, Answer::Unavailable(_)));
+        fs::create_dir(place.means.scripts.join("folder")).unwrap();
+        Place::refused(&place.ask("power folder").await, "not a program");
+        assert_eq!(place.ask("power good").await, Answer::Done);
+        mode(&place.means.scripts, 0o777);
+        Place::refused(&place.ask("power good").await, "may write");
+    }
+
+    #[tokio::test]
+    async fn a_device_with_a_tty_is_taken_away_and_given_back() {
+        let place = Place::new();
+        let device = place.means.sysfs.join("bus/usb/devices/1-1.4");
+        let authorized = device.join("authorized");
+        Place::refused(&place.ask("usb-reset 1-1.4").await, "no USB device");
+        fs::create_dir_all(device.join("1-1.4:1.0")).unwrap();
+        fs::write(&authorized, "1\n").unwrap();
+        Place::refused(&place.ask("usb-reset 1-1.4").await, "no tty");
+        assert_eq!(fs::read_to_string(&authorized).unwrap(), "1\n", "untouched");
+        fs::create_dir_all(device.join("1-1.4:1.2/ttyUSB2")).unwrap();
+        assert_eq!(place.ask("usb-reset 1-1.4").await, Answer::Done);
+        // The kernel takes the words one by one; a plain file keeps the last.
+        assert_eq!(fs::read_to_string(&authorized).unwrap(), "1");
+    }
+}

@@ -1,0 +1,172 @@
+//! What takes more rights than the agent has: resets of USB devices and power scripts.
+//!
+//! The agent ([`Recoverer`]) asks over a unix socket with one line, `usb-reset 1-1.2` or `power north`.
+//! systemd starts `modemfleet recover` as root for that one connection, which does it ([`Means`]) and
+//! answers with one line. Whoever asks may be anybody: a line is short, its words are names and nothing
+//! else, and what they may name is what root laid out.
+
+mod client;
+mod means;
+
+use std::fmt;
+use std::str::FromStr;
+
+pub use client::Recoverer;
+pub use means::Means;
+
+use crate::config::{self, Name};
+
+/// The longest line, in bytes, in either direction.
+pub const MAX_LINE: u64 = 512;
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deed {
+    /// A reset of the USB device at this place.
+    UsbReset(UsbPath),
+    /// The power script of this name.
+    Power(Name),
+}
+
+/// Where a USB device is plugged in, such as `1-1.2`: digits, one `-` and dots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsbPath(String);
+
+/// A line that asks for nothing that there is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a request: write `usb-reset BUS-PORT` or `power NAME`")]
+pub struct NoDeed;
+
+/// What came of it, in words where it is not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It is done.
+    Done,
+    /// It is not to be had here; nothing was done.
+    Unavailable(String),
+    /// It went wrong.
+    Failed(String),
+}
+
+impl UsbPath {
+    /// The place, or `None` where `text` is none.
+    pub fn new(text: &str) -> Option<Self> {
+        config::is_usb_path(text).then(|| Self(text.to_owned()))
+    }
+
+    /// The place as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Deed {
+    type Err = NoDeed;
+
+    fn from_str(line: &str) -> Result<Self, NoDeed> {
+        match line.trim_end_matches(['\r', '\n']).split_once(' ') {
+            Some(("usb-reset", place)) => UsbPath::new(place).map(Self::UsbReset),
+            Some(("power", script)) => Name::new(script).map(Self::Power),
+            _ => None,
+        }
+        .ok_or(NoDeed)
+    }
+}
+
+impl fmt::Display for Deed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UsbReset(UsbPath(place)) => write!(f, "usb-reset {place}"),
+            Self::Power(script) => write!(f, "power {script}"),
+        }
+    }
+}
+
+impl Answer {
+    /// From a line; `None` where it is no answer.
+    pub fn of_line(line: &str) -> Option<Self> {
+        let (word, rest) = line.trim_end().split_once(':').unwrap_or((line.trim_end(), ""));
+        // What is shown later was said by another process.
+        let words: String = rest.trim().chars().filter(|c| !c.is_control()).collect();
+        match word {
+            "done" => Some(Self::Done),
+            "unavailable" => Some(Self::Unavailable(words)),
+            "failed" => Some(Self::Failed(words)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done => f.write_str("done"),
+            Self::Unavailable(words) => write!(f, "unavailable: {words}"),
+            Self::Failed(words) => write!(f, "failed: {words}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_a_name_or_a_place_and_nothing_else() {
+        for good in ["usb-reset 1-1", "usb-reset 3-1.4.2", "power north", "power a_b-C1"] {
+            assert_eq!(good.parse::<Deed>().unwrap().to_string(), good);
+            assert_eq!(format!("{good}\n").parse::<Deed>().unwrap().to_string(), good);
+        }
+        let long = format!("power {}", "a".repeat(33));
+        let bad = [
+            "",
+            "\n",
+            "usb-reset",
+            "usb-reset ",
+            "usb-reset 1",
+            "usb-reset usb1",
+            "usb-reset 1-1:1.0",
+            "usb-reset 1-1/..",
+            "usb-reset ../1-1",
+            "usb-reset 1-1.",
+            "usb-reset 1-1 ",
+            "usb-reset  1-1",
+            "usb-reset 1-1.1.1.1.1.1.1.1",
+            "usb-reset 1-1\n2-2",
+            "power",
+            "power ",
+            "power .",
+            "power ..",
+            "power a/b",
+            "power /bin/sh",
+            "power a b",
+            "power a\0b",
+            "power -",
+            "power ä",
+            "POWER a",
+            "reboot now",
+            "power a;b",
+            &long,
+        ];
+        for line in bad {
+            let refused = line.parse::<Deed>();
+            // `-` is a name of the fleet file; as a file name it leads nowhere else.
+            assert!(refused.is_err() || line == "power -", "{line:?}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_read_as_it_was_written() {
+        let failed = Answer::Failed("exit status: 3".to_owned());
+        for answer in [Answer::Done, failed, Answer::Unavailable("no such script".to_owned())] {
+            assert_eq!(Answer::of_line(&format!("{answer}\n")), Some(answer));
+        }
+        assert_eq!(
+            Answer::of_line("failed: a\x1b[31mb"),
+            Some(Answer::Failed("a[31mb".to_owned()))
+        );
+        for other in ["", "ok", "Done", "<html>"] {
+            assert_eq!(Answer::of_line(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! What is done on each rung of the ladder, and what it is told in return.
+
+use std::path::Path;
+use std::sync::PoisonError;
+
+use tokio::time::Instant;
+
+use crate::environment::PrivilegedError;
+use crate::modem::{Core, End};
+use crate::observe::{RecoveryAction as Action, RecoveryOutcome};
+use crate::port::At;
+use crate::profile::{Profile, StepError};
+use crate::recovery::{Available, Cause, Ladder, Sign, Stage, Step};
+use crate::session::Chain;
+use crate::snapshot::State;
+
+/// What the ladder says is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Advice {
+    Act(Action),
+    /// The last reset may still help until then.
+    Wait(Instant),
+    /// Nothing is left until then.
+    Failed(Instant),
+}
+
+/// What became of trouble at a port that answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Climbed {
+    /// Something was done: go on, and see.
+    Tried,
+    /// Nothing is left until then.
+    Over(Instant),
+}
+
+impl Core {
+    pub(crate) fn ladder(&self) -> std::sync::MutexGuard<'_, Ladder> {
+        self.ladder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the ladder about `cause` until it says what to do; what is news meanwhile is counted.
+    pub(crate) fn advice(&self, cause: Cause, commands: bool) -> Advice {
+        let policy = &self.config.recovery;
+        let available = Available {
+            commands,
+            usb_reset: policy.usb_reset,
+            power: policy.power_script.is_some(),
+        };
+        loop {
+            let step = self.ladder().next(cause, Instant::now(), available);
+            match step {
+                Step::Skip(action) => self.observer.recovery(action, RecoveryOutcome::Skipped),
+                Step::NotCured(action) => {
+                    tracing::warn!(action = action.as_str(), "that did not bring the modem back");
+                    self.observer.recovery(action, RecoveryOutcome::Failed);
+                    self.end_turn();
+                }
+                Step::Act(action) => {
+                    let (spent, budget) = self.ladder().spent();
+                    tracing::warn!(
+                        action = action.as_str(),
+                        ?cause,
+                        "recovery: {spent} of {budget} actions within an hour"
+                    );
+                    return Advice::Act(action);
+                }
+                Step::Wait(until) => return Advice::Wait(until),
+                Step::Failed(until) => {
+                    self.end_turn();
+                    let left = until.saturating_duration_since(Instant::now()).as_secs();
+                    tracing::error!(?cause, "recovery is used up for {left} s");
+                    return Advice::Failed(until);
+                }
+            }
+        }
+    }
+
+    /// Takes in a sign of life.
+    pub(crate) fn shows(&self, sign: Sign) {
+        let before = self.ladder().stage();
+        let cured = self.ladder().shows(sign, Instant::now());
+        if let Some(action) = cured {
+            tracing::info!(action = action.as_str(), "the modem is back");
+            self.observer.recovery(action, RecoveryOutcome::Cured);
+            self.end_turn();
+        }
+        let is_over = self.ladder().stage() == Stage::Calm;
+        if sign == Sign::Service && is_over && before != Stage::Calm {
+            self.stand(State::Serving, None);
+        }
+    }
+
+    /// Somebody plugged the modem out or in.
+    pub(crate) fn replugged(&self) {
+        if !self.ladder().is_resetting() {
+            self.ladder().replugged();
+        }
+    }
+
+    async fn take_turn(&self) {
+        let turn = self.env.turns.take(self.config.recovery.boot).await;
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = Some(turn);
+    }
+
+    fn end_turn(&self) {
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Does about trouble at a port that answers what the ladder says.
+    pub(crate) async fn climb(
+        &self,
+        at: &At,
+        profile: &dyn Profile,
+        cause: Cause,
+        words: &str,
+    ) -> Result<Climbed, End> {
+        loop {
+            let action = match self.advice(cause, true) {
+                Advice::Act(action) => action,
+                Advice::Failed(until) => {
+                    self.stand(State::Failed, Some(words.to_owned()));
+                    return Ok(Climbed::Over(until));
+                }
+                Advice::Wait(until) => {
+                    self.rest(until).await?;
+                    continue;
+                }
+            };
+            self.stand(State::Recovering, Some(words.to_owned()));
+            let done = match action {
+                Action::ServiceRestart => return Ok(Climbed::Tried),
+                Action::RadioCycle => {
+                    self.turn_or_stop().await?;
+                    profile.radio_cycle(at).await
+                }
+                Action::ModemReset => {
+                    self.turn_or_stop().await?;
+                    self.reset(at, profile).await?
+                }
+                action => return Err(End::Beyond(action, words.to_owned())),
+            };
+            match done {
+                Ok(()) => {
+                    self.ladder().done(Instant::now());
+                    return Ok(Climbed::Tried);
+                }
+                Err(error) if error.is_gone() || error.is_boot() => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(action = action.as_str(), "{}", Chain(&error));
+                    self.ladder().went_wrong(Instant::now());
+                }
+            }
+        }
+    }
+
+    /// Has the modem boot. One that does ends the stay; one that does not is still here after its time.
+    async fn reset(&self, at: &At, profile: &dyn Profile) -> Result<Result<(), StepError>, End> {
+        if let Err(error) = profile.reset(at).await {
+            return Ok(Err(error));
+        }
+        self.pause(self.config.recovery.boot).await?;
+        tracing::warn!("the modem took its reset and did not boot");
+        Ok(Ok(()))
+    }
+
+    /// Waits for the turn to reset, unless told to stop.
+    async fn turn_or_stop(&self) -> Result<(), End> {
+        // Both arms are cancel safe, and none awaits in its body.
+        tokio::select! {
+            () = self.take_turn() => Ok(()),
+            () = self.env.stop.cancelled() => Err(End::Stopped),
+        }
+    }
+
+    /// Waits until then, unless told to stop.
+    pub(crate) async fn rest(&self, until: Instant) -> Result<(), End> {
+        self.pause(until.saturating_duration_since(Instant::now())).await
+    }
+
+    /// Has somebody with more rights reset the device or its supply; whether that was done.
+    pub(crate) async fn beyond(&self, action: Action, tty: &Path) -> Result<bool, End> {
+        self.turn_or_stop().await?;
+        let policy = &self.config.recovery;
+        let means = &self.env.privileged;
+        let done = async {
+            match (action, &policy.power_script) {
+                (Action::Power, Some(script)) => means.power(script).await,
+                (Action::UsbReset, _) => means.usb_reset(tty).await,
+                _ => Err(PrivilegedError::Unavailable { reason: "there is no script".to_owned() }),
+            }
+        };
+        // What was asked for may still be done after a stop: nobody is left whom that concerns.
+        let done = tokio::select! {
+            done = done => done,
+            () = self.env.stop.cancelled() => return Err(End::Stopped),
+        };
+        match done {
+            Ok(()) => {
+                self.ladder().done(Instant::now());
+                return Ok(true);
+            }
+            Err(error @ PrivilegedError::Unavailable { .. }) => {
+                tracing::warn!(action = action.as_str(), "{}", Chain(&error));
+                self.ladder().unavailable();
+                self.observer.recovery(action, RecoveryOutcome::Skipped);
+            }
+            Err(error @ PrivilegedError::Failed { .. }) => {
+                tracing::warn!(action = action.as_str(), "{}", Chain(&error));
+                self.ladder().went_wrong(Instant::now());
+            }
+        }
+        self.end_turn();
+        Ok(false)
+    }
+
+    /// Shows a modem that is being brought back, or was given up, as what it is: a step on its way to
+    /// service is news only once it is over.
+    pub(crate) fn stand(&self, state: State, reason: Option<String>) {
+        let on_its_way = matches!(state, State::Identifying | State::Searching | State::Serving);
+        let (state, reason) = match self.ladder().stage() {
+            Stage::Trying(action) if on_its_way => {
+                let words = format!("being brought back by {}", action.as_str());
+                (State::Recovering, Some(with(words, reason)))
+            }
+            Stage::Failed(_) if state != State::Serving => {
+                (State::Failed, Some(with(GIVEN_UP.to_owned(), reason)))
+            }
+            _ => (state, reason),
+        };
+        self.update(|s| (s.state, s.reason, s.present) = (state, reason, true));
+    }
+}
+
+/// Why nothing more is tried.
+const GIVEN_UP: &str = "recovery is used up; it begins again an hour after its first action, or once \
+                        the modem is plugged in anew";
+
+fn with(words: String, reason: Option<String>) -> String {
+    match reason {
+        Some(reason) => format!("{words}; {reason}"),
+        None => words,
+    }
+}

@@ -1,0 +1,335 @@
+//! The recovery ladder: modems that only one rung cures, and trouble that must not climb it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use modem::environment::PrivilegedError;
+use modem::mqtt::{Connection, Qos};
+use modem::session::{Outcome, SessionPhase};
+use modem::turns::Turns;
+use modem::{ModemConfig, Privileged, Recovery, Snapshot, State};
+use modem_sim::{Cure, Fault, Handle, Illness, Model, Options, Symptom};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::bench::{connection, message};
+use crate::broker::Broker;
+use crate::whole::{Ledger, Running, Sim, config, to};
+
+/// What is done is the same for every model: one stands for all.
+const MODEL: Model = Model::Sim7600;
+
+/// Resets the simulated device, and takes its power.
+struct Root(Handle);
+
+#[async_trait]
+impl Privileged for Root {
+    async fn usb_reset(&self, _: &Path) -> Result<(), PrivilegedError> {
+        self.0.usb_reset().await.unwrap();
+        Ok(())
+    }
+
+    async fn power(&self, script: &str) -> Result<(), PrivilegedError> {
+        assert_eq!(script, "north");
+        self.0.unplug().await.unwrap();
+        sleep(Duration::from_millis(50)).await;
+        self.0.plug().await.unwrap();
+        Ok(())
+    }
+}
+
+/// Short times, and every means.
+fn quick(port: &Path) -> ModemConfig {
+    let recovery = Recovery {
+        registration_lost: Duration::from_millis(500),
+        boot: Duration::from_secs(2),
+        power_script: Some("north".to_owned()),
+        ..Recovery::default()
+    };
+    ModemConfig { recovery, ..config(port) }
+}
+
+fn start(sim: &Sim, config: ModemConfig, sessions: &[&str]) -> Running {
+    let sessions = sessions.iter().map(|id| to(connection(id))).collect();
+    let root = Arc::new(Root(sim.handle.clone()));
+    Running::among(config, sessions, Arc::new(Ledger::default()), root, Turns::new())
+}
+
+/// Longer than everything that one ladder takes.
+const CLIMB: Duration = Duration::from_secs(100);
+
+async fn within(running: &mut Running, what: &str, is: impl FnMut(&Snapshot) -> bool) -> Snapshot {
+    if let Ok(snapshot) = timeout(CLIMB, running.snapshot.wait_for(is)).await {
+        return snapshot.unwrap().clone();
+    }
+    let actions = running.book.all("recovery ");
+    panic!("{what}: it stands at {:?} after {actions:?}", running.snapshot.borrow())
+}
+
+/// Makes a connected modem ill and waits until it is back in service; what was done.
+async fn cured(symptom: Symptom, cure: Cure) -> String {
+    let broker = Broker::open().await;
+    let sim = Sim::at(MODEL, &broker);
+    let mut running = start(&sim, quick(&sim.port), &["first"]);
+    running.connected(0).await;
+    sim.handle.fall_ill(Illness { symptom, cure }).await.unwrap();
+    if symptom == Symptom::Service {
+        sim.handle.lose_connections().await.unwrap();
+    }
+    let ill = within(&mut running, "trouble", |s| s.state == State::Recovering).await;
+    assert!(ill.reason.is_some());
+    within(&mut running, "service", |s| s.state == State::Serving).await;
+    assert!(timeout(CLIMB, running.uplinks[0].state.wait_for(|s| s.is_connected())).await.is_ok());
+    assert!(matches!(running.publish(0, "up/back").await, Some(Outcome::Acknowledged)));
+    running.book.all("recovery ").join(", ")
+}
+
+/// All at once: most of it is waiting for a modem that says nothing.
+#[tokio::test]
+async fn each_modem_comes_back_by_the_lowest_rung_that_cures_it() {
+    const ASKED: &str = "resync failed, reopen failed, service_restart skipped, radio_cycle skipped, modem_reset skipped";
+    let mute_usb = format!("{ASKED}, usb_reset cured");
+    let mute_power = format!("{ASKED}, usb_reset failed, power cured");
+    let cases: [(Symptom, Cure, &str); 11] = [
+        (Symptom::Mute, Cure::Reopen, "resync failed, reopen cured"),
+        (Symptom::Mute, Cure::UsbReset, &mute_usb),
+        (Symptom::Mute, Cure::Power, &mute_power),
+        (Symptom::Service, Cure::ServiceRestart, "service_restart cured"),
+        (Symptom::Service, Cure::RadioCycle, "service_restart failed, radio_cycle cured"),
+        (
+            Symptom::Service,
+            Cure::ModemReset,
+            "service_restart failed, radio_cycle failed, modem_reset cured",
+        ),
+        (
+            Symptom::Service,
+            Cure::UsbReset,
+            "service_restart failed, radio_cycle failed, modem_reset failed, usb_reset cured",
+        ),
+        (
+            Symptom::Service,
+            Cure::Power,
+            "service_restart failed, radio_cycle failed, modem_reset failed, usb_reset failed, power cured",
+        ),
+        // Sessions stay up at first; a modem that does not know its network any more is in trouble all the same.
+        (Symptom::Registration, Cure::RadioCycle, "radio_cycle cured"),
+        (Symptom::Registration, Cure::ModemReset, "radio_cycle failed, modem_reset cured"),
+        (
+            Symptom::Registration,
+            Cure::Power,
+            "radio_cycle failed, modem_reset failed, usb_reset failed, power cured",
+        ),
+    ];
+    let all = cases.iter().map(|(symptom, cure, _)| cured(*symptom, *cure));
+    let done = futures_util::future::join_all(all).await;
+    for ((symptom, cure, wanted), done) in cases.iter().zip(done) {
+        assert_eq!(done, *wanted, "{symptom:?} until {cure:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_modem_that_is_only_slow_comes_back_by_being_asked() {
+    let broker = Broker::open().await;
+    let sim = Sim::at(MODEL, &broker);
+    let mut running = start(&sim, quick(&sim.port), &["first"]);
+    running.connected(0).await;
+    sim.handle.hang().await.unwrap();
+    let before = running.book.count("desync");
+    while running.book.count("desync") == before {
+        sleep(Duration::from_millis(20)).await;
+    }
+    // One question is swallowed; the next one is answered.
+    sleep(Duration::from_millis(1_200)).await;
+    sim.handle.resume().await.unwrap();
+    while running.book.all("recovery ").is_empty() {
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(running.book.all("recovery "), ["resync cured"]);
+    assert!(matches!(running.publish(0, "up/x").await, Some(Outcome::Acknowledged)));
+    assert_eq!(running.book.count("connect first true"), 1);
+}
+
+#[tokio::test]
+async fn a_modem_that_nothing_cures_fails_until_it_is_plugged_in_anew() {
+    let broker = Broker::open().await;
+    let illness = Some(Illness { symptom: Symptom::Mute, cure: Cure::Never });
+    let sim = Sim::new(Options { broker: Some(broker.address()), illness, ..Options::new(MODEL) });
+    let mut ill = quick(&sim.port);
+    ill.recovery.budget = 2;
+    let mut running = start(&sim, ill, &["first"]);
+    let failed = within(&mut running, "failure", |s| s.state == State::Failed).await;
+    let reason = failed.reason.unwrap();
+    assert!(
+        reason.contains("recovery is used up") && reason.contains("answers nothing"),
+        "{reason}"
+    );
+    let done = running.book.all("recovery ");
+    let tried = |done: &[String]| {
+        let costs = |line: &&String| !line.contains("skipped") && !line.contains("resync");
+        done.iter().filter(costs).count()
+    };
+    assert_eq!(tried(&done), 2, "{done:?}");
+    let commands = sim.handle.command_count();
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(running.book.all("recovery "), done, "nothing more is tried");
+    assert_eq!(sim.handle.command_count(), commands);
+    // Another life of it, and a sound one.
+    sim.handle.unplug().await.unwrap();
+    sim.handle.fall_ill(Illness { symptom: Symptom::Mute, cure: Cure::Power }).await.unwrap();
+    sim.handle.unplug().await.unwrap();
+    sim.handle.plug().await.unwrap();
+    running.connected(0).await;
+    assert_eq!(running.book.all("recovery "), done);
+}
+
+#[tokio::test]
+async fn a_service_that_nothing_cures_fails() {
+    let broker = Broker::open().await;
+    let illness = Some(Illness { symptom: Symptom::Service, cure: Cure::Never });
+    let sim = Sim::new(Options { broker: Some(broker.address()), illness, ..Options::new(MODEL) });
+    let mut ill = quick(&sim.port);
+    (ill.recovery.usb_reset, ill.recovery.power_script) = (false, None);
+    let mut running = start(&sim, ill, &["first"]);
+    within(&mut running, "failure", |s| s.state == State::Failed).await;
+    let done = running.book.all("recovery ");
+    let wanted = [
+        "service_restart failed",
+        "radio_cycle failed",
+        "modem_reset failed",
+        "usb_reset skipped",
+        "power skipped",
+    ];
+    assert_eq!(done, wanted);
+    // It answers still, and what it says of its signal is shown.
+    let shown = |s: &Snapshot| s.state == State::Failed && !s.signals.is_empty();
+    within(&mut running, "its signal", shown).await;
+    assert_eq!(running.book.all("recovery "), wanted);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_network_that_comes_by_itself_ends_a_failure() {
+    let broker = Broker::open().await;
+    let sim = Sim::at(MODEL, &broker);
+    sim.handle.register(modem_sim::Registration::Searching).await.unwrap();
+    let mut ill = quick(&sim.port);
+    ill.recovery.budget = 1;
+    let mut running = start(&sim, ill, &["first"]);
+    let failed = within(&mut running, "failure", |s| s.state == State::Failed).await;
+    assert!(failed.reason.unwrap().contains("not registered"));
+    assert_eq!(running.book.all("recovery "), ["radio_cycle failed"]);
+    sim.handle.register(modem_sim::Registration::Home).await.unwrap();
+    within(&mut running, "service", |s| s.state == State::Serving).await;
+    running.connected(0).await;
+}
+
+/// Two refusals, and nothing but patience.
+async fn refused_twice(running: &mut Running) {
+    let limit = Instant::now() + CLIMB;
+    while running.book.count("connect first false") < 2 {
+        assert!(Instant::now() < limit);
+        sleep(Duration::from_millis(20)).await;
+    }
+    running.session(0, |state| state.phase == SessionPhase::BackingOff).await;
+    assert_eq!(running.book.all("recovery "), Vec::<String>::new());
+    assert_eq!(running.snapshot.borrow().state, State::Serving);
+}
+
+#[tokio::test]
+async fn a_wrong_password_climbs_nothing() {
+    let broker = Broker::with_login("gw", "right").await;
+    let sim = Sim::at(MODEL, &broker);
+    let login = Connection {
+        username: Some("gw".to_owned()),
+        password: Some("wrong".into()),
+        ..connection("first")
+    };
+    let root = Arc::new(Root(sim.handle.clone()));
+    let ledger = Arc::new(Ledger::default());
+    let config = quick(&sim.port);
+    let mut running = Running::among(config, vec![to(login)], ledger, root, Turns::new());
+    refused_twice(&mut running).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_is_away_climbs_nothing() {
+    let broker = Some("127.0.0.1:1".to_owned());
+    let sim = Sim::new(Options { broker, ..Options::new(MODEL) });
+    let mut running = start(&sim, quick(&sim.port), &["first"]);
+    refused_twice(&mut running).await;
+}
+
+/// One session is refused for want of a network that the other one evidently has.
+#[tokio::test]
+async fn a_session_that_works_vetoes() {
+    let broker = Broker::open().await;
+    let sim = Sim::at(MODEL, &broker);
+    let mut running = start(&sim, quick(&sim.port), &["first", "second"]);
+    running.connected(0).await;
+    running.connected(1).await;
+    assert!(matches!(running.publish(0, "up/x").await, Some(Outcome::Acknowledged)));
+    let illness = Illness { symptom: Symptom::Service, cure: Cure::Never };
+    sim.handle.fall_ill(illness).await.unwrap();
+    sim.handle.set(Fault::PubError, 1.0).await.unwrap();
+    let _news = running.send(1, message("up/y", "y", Qos::AtLeastOnce)).await;
+    running.session(1, |state| !state.is_connected()).await;
+    sim.handle.set(Fault::PubError, 0.0).await.unwrap();
+    let limit = Instant::now() + CLIMB;
+    while running.book.count("connect second false") < 1 {
+        assert!(Instant::now() < limit);
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(matches!(running.publish(0, "up/z").await, Some(Outcome::Acknowledged)));
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(running.book.all("recovery "), Vec::<String>::new());
+    assert_eq!(running.book.count("connect first true"), 1);
+}
+
+/// Takes a while for a reset, and sees whether another one is on its way.
+struct Slow {
+    root: Root,
+    alone: Arc<Semaphore>,
+    done: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Privileged for Slow {
+    async fn usb_reset(&self, tty: &Path) -> Result<(), PrivilegedError> {
+        let alone = self.alone.try_acquire().expect("nobody else resets a modem now");
+        sleep(Duration::from_millis(500)).await;
+        drop(alone);
+        self.done.fetch_add(1, Ordering::Relaxed);
+        self.root.usb_reset(tty).await
+    }
+
+    async fn power(&self, script: &str) -> Result<(), PrivilegedError> {
+        self.root.power(script).await
+    }
+}
+
+#[tokio::test]
+async fn one_modem_is_reset_at_a_time() {
+    let broker = Broker::open().await;
+    let (turns, alone) = (Turns::new(), Arc::new(Semaphore::new(1)));
+    let done = Arc::new(AtomicUsize::new(0));
+    let mut all = Vec::new();
+    for index in 0..2 {
+        let illness = Some(Illness { symptom: Symptom::Registration, cure: Cure::UsbReset });
+        let broker = Some(broker.address());
+        let sim = Sim::new(Options { broker, illness, index, ..Options::new(MODEL) });
+        let root = Root(sim.handle.clone());
+        let slow = Slow { root, alone: Arc::clone(&alone), done: Arc::clone(&done) };
+        let sessions = vec![to(connection(&format!("m{index}")))];
+        let ledger = Arc::new(Ledger::default());
+        let turns = Arc::clone(&turns);
+        let running = Running::among(quick(&sim.port), sessions, ledger, Arc::new(slow), turns);
+        all.push((sim, running));
+    }
+    for (_, running) in &mut all {
+        within(running, "service", |s| s.state == State::Serving).await;
+    }
+    assert_eq!(done.load(Ordering::Relaxed), 2);
+}
