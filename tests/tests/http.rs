@@ -89,6 +89,19 @@ fn every_wrong_call_has_its_answer() {
 }
 
 #[test]
+fn devices_are_listed_and_a_caller_can_wait_for_news() {
+    let lab = Lab::without_modems(1);
+    let agent = lab.site.start();
+    let ask = |query: &str| agent.http.get(&format!("/api/v1/devices{query}"));
+    let answer: serde_json::Value = serde_json::from_slice(&ask("").body).unwrap();
+    assert!(answer["devices"].is_array() && answer["version"].is_string(), "{answer}");
+    // Who knows another state than the present one need not wait.
+    assert_eq!(ask("?after=0").status, 200);
+    let wrong = ask("?before=0");
+    assert_eq!((wrong.status, word(&wrong).as_str()), (400, "unknown_parameter"));
+}
+
+#[test]
 fn a_payload_has_10240_bytes_and_not_one_more() {
     let lab = Lab::without_modems(1);
     let agent = lab.site.start();

@@ -1,5 +1,6 @@
 //! From the fleet file to modems that can be run.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use modem::attach::Apn;
@@ -64,7 +65,7 @@ fn one(
             (SessionView { id: configured.id.clone(), broker, uplink }, session)
         })
         .unzip();
-    let (location, wanted) = location(&modem.matching);
+    let (location, wanted) = location(modem.name.as_str(), &modem.matching);
     let port = location.to_string();
     let config = modem_config(modem, location, meter.is_some())?;
     let (made, snapshot) = Modem::new(config, sessions, env.clone(), observer);
@@ -95,8 +96,21 @@ fn hear(modem: &config::Modem, downlink: &Downlink) -> Hear {
     })
 }
 
+/// What discovery looks for, for one who has no use for the ports themselves.
+pub fn wanted(fleet: &Fleet) -> Vec<Wanted> {
+    fleet.modems.iter().filter_map(|m| location(m.name.as_str(), &m.matching).1).collect()
+}
+
+/// The ttys of fixed names, with the modems that have them.
+pub fn fixed(fleet: &Fleet) -> Vec<(String, PathBuf)> {
+    let at_a_tty = fleet.modems.iter().filter(|modem| modem.matching.usb_path.is_none());
+    at_a_tty
+        .filter_map(|modem| Some((modem.name.to_string(), modem.matching.port.clone()?)))
+        .collect()
+}
+
 /// Where a modem is found, and what discovery has to know for that.
-fn location(matching: &config::Match) -> (Location, Option<Wanted>) {
+fn location(modem: &str, matching: &config::Match) -> (Location, Option<Wanted>) {
     let config::Match { port, usb_path, imei, iccid, model } = matching;
     if let (Some(port), None) = (port, usb_path) {
         return (Location::Fixed(port.clone()), None);
@@ -108,7 +122,10 @@ fn location(matching: &config::Match) -> (Location, Option<Wanted>) {
         Some(usb_path) => format!("USB {usb_path}"),
         None => format!("a modem with {}", keys.collect::<Vec<_>>().join(" and ")),
     };
-    (Location::Usb { name, ports: watched }, Some(Wanted { matching: matching.clone(), ports }))
+    (
+        Location::Usb { name, ports: watched },
+        Some(Wanted { name: modem.to_owned(), matching: matching.clone(), ports }),
+    )
 }
 
 fn modem_config(

@@ -9,6 +9,7 @@ pub mod budget;
 pub mod cli;
 pub mod config;
 mod demo;
+pub mod devices;
 pub mod discovery;
 pub mod downlink;
 pub mod fleet;

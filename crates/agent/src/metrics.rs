@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use modem::holder::Busy;
 use modem::mqtt::Message;
 use modem::observe::{
     DisconnectReason, ExchangeResult, Observer, PublishResult, Received, RecoveryAction,
@@ -71,6 +72,8 @@ pub struct Activity {
     pub recoveries: u64,
     /// When the broker last acknowledged a publish, in seconds since the epoch, by session.
     pub last_ack: BTreeMap<String, f64>,
+    /// The port that another process has.
+    pub busy: Option<Busy>,
 }
 
 /// All families that are counted.
@@ -102,6 +105,8 @@ pub struct Metrics {
     clients: IntGauge,
     unclaimed: IntGauge,
     duplicate_imeis: IntGauge,
+    ports_busy: GaugeVec,
+    unclaimed_ports_busy: IntGauge,
 }
 
 /// Makes families and registers them. A name or help that Prometheus refuses is a mistake in this
@@ -128,6 +133,12 @@ impl Maker<'_> {
         let gauge = IntGauge::with_opts(Self::opts(name, help))?;
         self.0.register(Box::new(gauge.clone()))?;
         Ok(gauge)
+    }
+
+    fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<GaugeVec> {
+        let family = GaugeVec::new(Self::opts(name, help), labels)?;
+        self.0.register(Box::new(family.clone()))?;
+        Ok(family)
     }
 
     fn histogram(
@@ -164,21 +175,7 @@ impl Metrics {
             &DETECTION_BUCKETS,
             &[],
         )?;
-        let last_ack = GaugeVec::new(
-            Maker::opts(
-                "mqtt_last_ack_timestamp_seconds",
-                "When the broker last acknowledged a publish of this session.",
-            ),
-            &["modem", "session"],
-        )?;
-        registry.register(Box::new(last_ack.clone()))?;
-        let route_active = GaugeVec::new(
-            Maker::opts("route_active", "Whether a route's messages take this path now."),
-            &["route", "modem", "session"],
-        )?;
-        registry.register(Box::new(route_active.clone()))?;
-        let build = GaugeVec::new(Maker::opts("build_info", "What runs."), &["version"])?;
-        registry.register(Box::new(build.clone()))?;
+        let build = make.gauge("build_info", "What runs.", &["version"])?;
         build.get_metric_with_label_values(&[env!("CARGO_PKG_VERSION")])?.set(1.0);
         let metrics = Self {
             detection: detection.get_metric_with_label_values::<&str>(&[])?,
@@ -195,17 +192,19 @@ impl Metrics {
             publishes: make.counter("mqtt_publishes_total", "Publishes by how they ended; unknown counts a result that stayed out, which may still come.", &["modem", "session", "qos", "result"])?,
             publish_seconds: make.histogram("mqtt_publish_duration_seconds", "Time of a successful publish from its topic to the broker's acknowledgement.", &PUBLISH_BUCKETS, &["modem", "session"])?,
             received: make.counter("mqtt_received_total", "Messages received.", &["modem", "session"])?,
-            last_ack,
+            last_ack: make.gauge("mqtt_last_ack_timestamp_seconds", "When the broker last acknowledged a publish of this session.", &["modem", "session"])?,
             recovery: make.counter("recovery_actions_total", "Means of recovery by what they came to: cured, failed, or skipped as of no use or not to be had.", &["modem", "action", "outcome"])?,
             set_aside: make.counter("messages_set_aside_total", "Messages taken out of the way; they stay on disk until they are brought back or purged.", &["reason"])?,
             handed_in: make.counter("hand_in_total", "Messages handed in, by way and by what became of them.", &["way", "result"])?,
-            route_active,
+            route_active: make.gauge("route_active", "Whether a route's messages take this path now.", &["route", "modem", "session"])?,
             route_switches: make.counter("route_switches_total", "Times a route took another path, by what was wrong with the one before.", &["route", "cause"])?,
             reloads: make.counter("config_reloads_total", "Reloads of the fleet file: applied, or refused with the old fleet running on.", &["result"])?,
             downlink_dropped: make.counter("downlink_dropped_total", "Received messages that a local consumer missed because it fell behind.", &["consumer"])?,
             clients: make.number("hand_in_connections", "Connections of local applications to the MQTT listener.")?,
             unclaimed: make.number("unclaimed_modems", "USB modems of a known layout that no entry of the fleet file claims.")?,
             duplicate_imeis: make.number("duplicate_imeis", "IMEIs that more than one USB modem told.")?,
+            ports_busy: make.gauge("ports_busy", "AT ports of the modem that another process was found to have.", &["modem"])?,
+            unclaimed_ports_busy: make.number("unclaimed_ports_busy", "AT ports of USB modems that no entry has (yet) which another process was found to have.")?,
             registry,
             activity: Mutex::default(),
         };
@@ -303,6 +302,11 @@ impl Metrics {
         &self.duplicate_imeis
     }
 
+    /// The gauge of busy ports of modems that no entry has.
+    pub fn unclaimed_ports_busy(&self) -> &IntGauge {
+        &self.unclaimed_ports_busy
+    }
+
     /// A message was taken out of the way.
     pub fn set_aside(&self, reason: &str) {
         bump(&self.set_aside, &[reason], 1);
@@ -319,6 +323,14 @@ impl Metrics {
         note(all.entry(modem.to_owned()).or_default());
     }
 
+    /// Another process has a port of the modem, or none does.
+    fn set_busy(&self, modem: &str, busy: Option<&Busy>) {
+        if let Ok(gauge) = self.ports_busy.get_metric_with_label_values(&[modem]) {
+            gauge.set(f64::from(u8::from(busy.is_some())));
+        }
+        self.note(modem, |activity| activity.busy = busy.cloned());
+    }
+
     /// The observer of one modem. Known label values start at 0, so that `rate()` sees the first event.
     /// What its sessions receive goes on to `hear`, which returns at once; `meter` counts bytes.
     pub fn modem(
@@ -329,6 +341,7 @@ impl Metrics {
         meter: Option<Meter>,
     ) -> Arc<dyn Observer> {
         bump(&self.panics, &[modem], 0);
+        self.set_busy(modem, None);
         for family in [&self.at_urcs, &self.at_desyncs, &self.implausible] {
             bump(family, &[modem], 0);
         }
@@ -448,7 +461,12 @@ impl Observer for ModemMetrics {
         bump(&self.metrics.hotplug, &["add"], 1);
     }
 
+    fn opened(&self, busy: Option<&Busy>) {
+        self.metrics.set_busy(&self.modem, busy);
+    }
+
     fn vanished(&self) {
+        self.metrics.set_busy(&self.modem, None);
         bump(&self.metrics.hotplug, &["remove"], 1);
     }
 

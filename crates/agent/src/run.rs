@@ -14,11 +14,14 @@ use queue::Queue;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::Books;
 use crate::config::{self, Fleet};
+use crate::devices::Devices;
+use crate::discovery::Sightings;
 use crate::downlink::Downlink;
 use crate::forward;
 use crate::hand_in::HandIn;
@@ -235,6 +238,7 @@ impl Agent {
         let forwarders = forward::forwarders(&fleet, &view, &metrics, &stop);
         let hand_in =
             HandIn::new(Arc::clone(&fleet), view.clone(), Arc::clone(&metrics), stop.clone());
+        let (sightings, sighted) = watch::channel(Sightings::default());
         let app = App {
             gateway: fleet.gateway.clone(),
             fleet: Arc::clone(&fleet),
@@ -246,6 +250,7 @@ impl Agent {
             history: Arc::new(History::default()),
             pages: Pages::default(),
             log,
+            devices: Devices::new(sighted, &view, &metrics),
             token: token.as_ref().map(Token::new),
             stop: stop.clone(),
         };
@@ -258,7 +263,7 @@ impl Agent {
                 Ok(())
             });
         }
-        agent.discover(&fleet, &env.catalog, &metrics, wanted);
+        agent.discover(&fleet, &env.catalog, &metrics, wanted, sightings);
         let reconciler = Reconciler::new(modems, Arc::clone(&metrics), stop.clone());
         agent.modems.spawn(reconciler.run());
         tracing::info!(gateway = %fleet.gateway, modems = fleet.modems.len(), http = %fleet.http.listen, "running");
@@ -317,16 +322,14 @@ impl Agent {
         catalog: &Arc<Catalog>,
         metrics: &Arc<Metrics>,
         wanted: Vec<discovery::Wanted>,
+        sightings: watch::Sender<Sightings>,
     ) {
-        if wanted.is_empty() {
-            return;
-        }
-        let matches = fleet.modems.iter().map(|modem| &modem.matching);
-        let fixed = matches.filter(|matching| matching.usb_path.is_none());
         let search = discovery::Search {
             catalog: Arc::clone(catalog),
             wanted,
-            fixed: fixed.filter_map(|matching| matching.port.clone()).collect(),
+            fixed: fleet::fixed(fleet),
+            is_thorough: false,
+            sightings,
             metrics: Arc::clone(metrics),
         };
         self.services.spawn(discovery::run(search, self.stop.clone()));

@@ -105,6 +105,9 @@ impl ModemView {
         if let Some(standing) = self.standing() {
             put("budget", budget_json(&standing));
         }
+        if let Some(busy) = &activity.busy {
+            put("busy", json!(busy));
+        }
         put("sessions", self.sessions.iter().map(|session| session.json(activity)).collect());
         if let Ok(Value::Object(snapshot)) = serde_json::to_value(&*self.snapshot.borrow()) {
             object.extend(snapshot);

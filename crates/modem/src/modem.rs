@@ -335,7 +335,9 @@ impl Modem {
             self.core.count_detection.store(true, Ordering::Relaxed);
             self.core.count_ready.store(true, Ordering::Relaxed);
         }
-        match serial::open(&path, 115_200).await {
+        let opened = serial::open(&path, 115_200).await;
+        self.core.observer.opened(opened.as_ref().err().and_then(serial::OpenError::busy));
+        match opened {
             Ok(tty) => {
                 tracing::debug!(tty = %path.display(), "tty opened");
                 self.core.update(|s| s.tty = Some(path));

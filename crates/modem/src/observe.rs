@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::holder::Busy;
 use crate::mqtt::Message;
 use crate::port::Kind;
 
@@ -181,6 +182,10 @@ pub trait Observer: Send + Sync {
     fn received(&self, session: &str, message: Received);
     /// The tty is there.
     fn appeared(&self);
+    /// The tty was opened, or could not be; `busy` where another process has it.
+    fn opened(&self, busy: Option<&Busy>) {
+        let _ = busy;
+    }
     /// The tty went.
     fn vanished(&self);
     /// The profile was loaded, this long after the tty was found.

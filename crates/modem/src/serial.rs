@@ -1,8 +1,6 @@
 //! Opening a tty: exclusively, off the runtime, with an error that names who holds it.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,6 +8,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_serial::{ClearBuffer, SerialPort as _, SerialPortBuilderExt, SerialStream};
+
+use crate::holder::{self, Busy};
 
 /// An `option` tty that is wedged hangs in `open(2)`; the thread is then abandoned.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,13 +24,8 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// Another process holds it.
-    #[error("{} is in use by {}", path.display(), holder.as_deref().unwrap_or("another process (try `fuser -v` on it as root)"))]
-    Busy {
-        /// The tty.
-        path: PathBuf,
-        /// `name (pid N)`, where /proc tells.
-        holder: Option<String>,
-    },
+    #[error("{0}")]
+    Busy(Busy),
     /// The user lacks the right.
     #[error("no permission to open {}; add the user to the group that owns it (often `dialout`)", path.display())]
     Denied {
@@ -72,6 +67,10 @@ pub async fn open(path: &Path, baud: u32) -> Result<Tty, OpenError> {
     let name = path.to_string_lossy().into_owned();
     let asked = path.to_owned();
     let opening = tokio::task::spawn_blocking(move || {
+        // Who opens a port that another program talks at takes some of its answers.
+        if let Some(holder) = holder::stranger(&asked) {
+            return Err(OpenError::Busy(Busy { tty: asked, holder: Some(holder) }));
+        }
         let port = tokio_serial::new(name, baud).open_native_async();
         // Who holds it takes a walk through /proc: nothing for the runtime's thread.
         let port = port.map_err(|error| explain(&asked, error))?;
@@ -96,33 +95,21 @@ fn explain(path: &Path, error: tokio_serial::Error) -> OpenError {
         _ if !path.exists() => OpenError::Absent { path },
         tokio_serial::ErrorKind::NoDevice
         | tokio_serial::ErrorKind::Io(io::ErrorKind::ResourceBusy) => {
-            let holder = holder(&path);
-            OpenError::Busy { path, holder }
+            let holder = holder::holder(&path);
+            OpenError::Busy(Busy { tty: path, holder })
         }
         _ => OpenError::Failed { path, source: error },
     }
 }
 
-/// Which process holds the device, as far as /proc shows it to this user.
-pub fn holder(path: &Path) -> Option<String> {
-    let device = fs::metadata(path).ok()?.rdev();
-    let own = std::process::id();
-    for process in fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok())
-        else {
-            continue;
-        };
-        let Ok(files) = fs::read_dir(process.path().join("fd")) else { continue };
-        let holds = files.flatten().any(|file| {
-            fs::metadata(file.path()).is_ok_and(|meta| meta.rdev() == device && device != 0)
-        });
-        if holds {
-            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            let whose = if pid == own { ", this agent itself" } else { "" };
-            return Some(format!("{} (pid {pid}{whose})", name.trim()));
+impl OpenError {
+    /// Who has the tty, where that is why.
+    pub fn busy(&self) -> Option<&Busy> {
+        match self {
+            Self::Busy(busy) => Some(busy),
+            _ => None,
         }
     }
-    None
 }
 
 impl Tty {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use e2e::{Agent, Mosquitto, Process, Site, Subscriber, pause, run};
+use e2e::{Agent, Mosquitto, Process, Signal, Site, Subscriber, modemfleet, pause, run};
 use serde_json::Value;
 
 use crate::gadget::{
@@ -308,4 +308,133 @@ fn detection_and_readiness_count_from_the_kernels_event() {
     drop(agent);
     unplug(0);
     wait("the port to go", || (!at_port(0).exists()).then_some(()));
+}
+
+/// What `scan --json` says, with the agent's fleet file.
+fn scan(site: &Site) -> Value {
+    let mut scan = Command::new(modemfleet());
+    let done = run(scan.args(["scan", "--json", "--config"]).arg(site.file()), b"");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    serde_json::from_slice(&done.stdout).unwrap()
+}
+
+/// A program that has these ttys open, and does not lock them.
+fn occupy(ttys: &[&str]) -> Process {
+    let script = "import os, sys, time\n\
+                  held = [os.open(t, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY) for t in sys.argv[1:]]\n\
+                  print('held', flush=True)\ntime.sleep(1000)";
+    let process =
+        Process::start("occupant", Command::new("python3").args(["-c", script]).args(ttys));
+    wait("the ttys to be held", || (!process.stdout().is_empty()).then_some(()));
+    process
+}
+
+#[test]
+#[ignore = "runs in a guest"]
+fn scan_tells_every_modem_and_who_has_a_port() {
+    only_in_a_guest();
+    let broker = Mosquitto::open();
+    plug(0);
+    plug(1);
+    let first = [tty(0), tty(1)].map(|tty| {
+        tty.to_str().unwrap().trim_start_matches("/dev/ttyUSB").parse::<u32>().unwrap() - 2
+    });
+    let _sim: Process = simulate(2, &broker.address());
+    // Modem 1 is nobody's.
+    let mut site = site([format!("usb_path: {}", usb_path(0)), "imei: \"1\"".to_owned()]);
+    site.body = site.body.replace("imei: \"1\"", "imei: \"861234560999999\"");
+
+    let check = |seen: &Value, source: &str| {
+        assert_eq!(seen["source"], source);
+        for number in 0..2 {
+            let device = &seen["devices"][number];
+            assert_eq!(device["usb_path"], usb_path(number), "{seen}");
+            assert_eq!(device["imei"], imei(number), "{seen}");
+            assert_eq!(device["model"], "SIMCOM_SIM7600G-H", "{seen}");
+            assert!(device["iccid"].as_str().is_some_and(|iccid| iccid.len() >= 19), "{seen}");
+            let roles = ["other", "other", "at", "secondary"];
+            for (interface, role) in (0..).zip(roles) {
+                let port = &device["ports"][usize::try_from(interface).unwrap()];
+                let tty = format!("/dev/ttyUSB{}", first[number] + interface);
+                assert_eq!((&port["tty"], &port["role"]), (&tty.into(), &role.into()), "{seen}");
+                assert_eq!(port["busy"], false, "{seen}");
+            }
+        }
+        assert_eq!(seen["devices"][0]["modem"], "m0", "{seen}");
+        assert_eq!(seen["devices"][1]["claim"], "unclaimed", "{seen}");
+    };
+    check(&scan(&site), "this process");
+
+    let agent = site.start();
+    wait("m0 to connect", || agent.is_connected("m0", "s").then_some(()));
+    let knows = |seen: &Value| (0..2).all(|number| seen["devices"][number]["iccid"].is_string());
+    let seen = wait("both to be known", || Some(scan(&site)).filter(|seen| knows(seen)));
+    check(&seen, "agent");
+    assert!((agent.sum("modemfleet_unclaimed_modems", &[]) - 1.0).abs() < 0.1);
+    drop(agent);
+
+    // Both AT ports of modem 0 are another program's.
+    let ports = [2, 3].map(|interface| format!("/dev/ttyUSB{}", first[0] + interface));
+    let mut occupant = occupy(&[&ports[0], &ports[1]]);
+    let who = format!("python3 (pid {})", occupant.pid());
+    let agent = site.start();
+    let busy = || agent.sum("modemfleet_ports_busy", &[("modem", "m0")]);
+    wait("the port to be found busy", || (busy() > 0.5).then_some(()));
+    let holder = &scan(&site)["devices"][0]["ports"][2]["holder"];
+    assert_eq!(holder["pid"], occupant.pid(), "{holder}");
+    let status = run(Command::new(modemfleet()).args(["status", "--config"]).arg(site.file()), b"");
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    let line = format!("USB {}: {} is in use by {who}", usb_path(0), ports[0]);
+    assert!(status.contains(&line), "{status}");
+    assert!(status.contains(&format!("USB {}: no entry claims it", usb_path(1))), "{status}");
+    assert!(agent.log().contains(&format!("in use by {who}")), "{}", agent.log());
+    occupant.kill();
+    wait("m0 to connect", || agent.is_connected("m0", "s").then_some(()));
+    assert!(busy() < 0.5);
+    drop(agent);
+    unplug_both();
+}
+
+#[test]
+#[ignore = "runs in a guest"]
+fn scan_shows_what_comes_and_goes_as_it_happens() {
+    only_in_a_guest();
+    plug(0);
+    tty(0);
+    let _sim: Process = simulate(1, "127.0.0.1:1");
+    unplug(0);
+    wait("the port to go", || (!at_port(0).exists()).then_some(()));
+    let site = site([by_imei(0), by_imei(1)]);
+    let watch = |agent: Option<&Agent>| {
+        let mut scan = Command::new(modemfleet());
+        let mut scan =
+            Process::start("scan", scan.args(["scan", "--watch", "--config"]).arg(site.file()));
+        if agent.is_some() {
+            // It has asked once, and waits for news.
+            pause(Duration::from_millis(500));
+        }
+        let place = usb_path(0);
+        let has = |scan: &Process, text: String| {
+            wait(&text, || scan.stdout().iter().any(|line| line.ends_with(&text)).then_some(()));
+        };
+        // Where it looks itself, what is there at its start is told as well.
+        plug(0);
+        has(&scan, format!("+ {place} 1e0e:9001"));
+        has(&scan, format!("  {place} is m0"));
+        wait("its IMEI", || {
+            scan.stdout()
+                .iter()
+                .any(|line| line.contains(&format!("IMEI {}", imei(0))))
+                .then_some(())
+        });
+        unplug(0);
+        has(&scan, format!("- {place} 1e0e:9001"));
+        scan.signal(Signal::INT);
+        let end = scan.end_within(Duration::from_secs(20)).expect("it ends");
+        assert!(end.success(), "{end}");
+        wait("the port to go", || (!at_port(0).exists()).then_some(()));
+    };
+    watch(None);
+    let agent = site.start();
+    watch(Some(&agent));
 }

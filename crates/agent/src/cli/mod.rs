@@ -11,6 +11,7 @@ pub mod publish;
 pub mod queue;
 pub mod recover;
 pub mod route;
+pub mod scan;
 pub mod schema;
 pub mod sign;
 pub mod sim;
@@ -39,6 +40,8 @@ enum Command {
     Run(run::Args),
     /// Say whether a fleet file is good, and if not, where.
     Check(check::Args),
+    /// Show every USB modem, its ports, whose it is, and who else has a port.
+    Scan(scan::Args),
     /// Show the running agent's modems, sessions and queue.
     Status(status::Args),
     /// Hand messages to the running agent.
@@ -79,6 +82,7 @@ pub fn main(plugins: &[&Plugin]) -> ExitCode {
         Command::Run(args) => return run::run(&args, plugins),
         Command::Sim(args) => return sim::run(&args),
         Command::Demo(args) => return demo::run(&args),
+        Command::Scan(args) => return scan::run(&args, plugins),
         Command::Status(args) => return status::run(&args),
         Command::Publish(args) => return publish::run(&args),
         Command::Queue(args) => return queue::run(&args),

@@ -11,8 +11,9 @@ use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::client::{Call, Client, ClientError, Target, TargetError, converse, printable};
-use super::output_failed;
 use super::table::{Cell, Table, Tone};
+use super::{output_failed, scan};
+use crate::devices::Claim;
 use crate::{complain, wrong};
 
 /// The time between two looks of `--watch`.
@@ -131,7 +132,34 @@ async fn look(client: &mut Client, args: &Args, screen: &Screen) -> Result<Strin
         return Ok(text?);
     }
     let metrics = client.text(&Call::get("/metrics")).await?;
-    Ok(fleet.picture(&acknowledged(&metrics), screen))
+    let mut picture = fleet.picture(&acknowledged(&metrics), screen);
+    picture.push_str(&usb(client).await?);
+    Ok(picture)
+}
+
+/// What somebody should know of the modems on USB: nobody's, twice there, or in use by another program.
+async fn usb(client: &mut Client) -> Result<String, StatusError> {
+    let told = match client.json(&Call::get(scan::DEVICES)).await {
+        // An agent of an earlier version.
+        Err(ClientError::Refused { code, .. }) if code == "not_found" => return Ok(String::new()),
+        told => told?,
+    };
+    let scan::Answer { devices, .. } = serde_json::from_value(told)?;
+    let lines = devices.iter().flat_map(|device| {
+        let nobodys = (device.claim == Claim::Unclaimed).then(|| {
+            let model = device.model.as_deref().unwrap_or("a modem that did not say who it is");
+            let imei =
+                device.imei.as_ref().map(|imei| format!(", IMEI {imei}")).unwrap_or_default();
+            format!("no entry claims it: {model}{imei}")
+        });
+        let twice =
+            device.duplicate_imei.then(|| "another modem here tells the same IMEI".to_owned());
+        let busy = device.busy().map(|busy| busy.to_string());
+        let words: Vec<String> = nobodys.into_iter().chain(twice).chain(busy).collect();
+        words.into_iter().map(|words| format!("USB {}: {}\n", device.usb_path, printable(&words)))
+    });
+    let lines: String = lines.collect();
+    Ok(if lines.is_empty() { lines } else { format!("\n{lines}") })
 }
 
 fn pretty(document: &Value) -> serde_json::Result<String> {

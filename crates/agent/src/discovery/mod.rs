@@ -5,6 +5,7 @@
 
 mod arbiter;
 mod probing;
+mod sighting;
 mod source;
 mod table;
 
@@ -22,8 +23,9 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Match;
 use crate::metrics::Metrics;
 
-use arbiter::Device;
+use arbiter::{Device, Known, Verdict};
 use probing::Probing;
+pub use sighting::{Port, Role, Sighting, Sightings};
 use source::Events;
 use table::Table;
 
@@ -36,6 +38,8 @@ const SCAN: Duration = Duration::from_secs(1);
 /// A modem that is looked for on USB.
 #[derive(Debug)]
 pub struct Wanted {
+    /// Its name in the fleet file.
+    pub name: String,
     /// What must hold for it.
     pub matching: Match,
     /// Where its ports are told.
@@ -48,8 +52,12 @@ pub struct Search {
     pub catalog: Arc<Catalog>,
     /// Modems to be found, in the order of the fleet file.
     pub wanted: Vec<Wanted>,
-    /// Ttys that modems have for themselves: whose device has one of them is not looked at.
-    pub fixed: Vec<PathBuf>,
+    /// Ttys that modems of these names have for themselves: whose device has one of them is not looked at.
+    pub fixed: Vec<(String, PathBuf)>,
+    /// Whether each device of a known layout is to be asked who it is, also where nothing depends on it.
+    pub is_thorough: bool,
+    /// Where it is told what was seen.
+    pub sightings: watch::Sender<Sightings>,
     /// Where it is told what was found of nobody, and twice.
     pub metrics: Arc<Metrics>,
 }
@@ -81,6 +89,8 @@ struct Bus {
     duplicates: usize,
     /// When somebody who did not tell may be asked again.
     again: Option<Instant>,
+    /// Whether it was looked once what is there.
+    has_looked: bool,
 }
 
 impl Bus {
@@ -89,20 +99,25 @@ impl Bus {
         let with_iccid = search.wanted.iter().any(|wanted| wanted.matching.iccid.is_some());
         let probing = Probing::new(Arc::clone(&search.catalog), with_iccid);
         let held = search.wanted.iter().map(|_| None).collect();
-        Self { table: Table::new(layouts), probing, search, held, duplicates: 0, again: None }
+        let table = Table::new(layouts);
+        Self { table, probing, search, held, duplicates: 0, again: None, has_looked: false }
     }
 
     async fn watch(mut self, stop: &CancellationToken) {
         let mut events = Events::listen()
             .inspect_err(|error| tracing::warn!("no events of USB devices: {error}"))
             .ok();
+        // Where nobody waits for a modem, to look now and then is enough.
+        let is_urgent = !self.search.wanted.is_empty() || self.search.is_thorough;
         if !source::has_udevd() {
-            tracing::warn!("udevd does not run: USB modems are looked for each second");
+            if is_urgent {
+                tracing::warn!("udevd does not run: USB modems are looked for each second");
+            }
             events = None;
         }
-        let mut ticks = tokio::time::interval(if events.is_some() { RECONCILE } else { SCAN });
+        let seldom = events.is_some() || !is_urgent;
+        let mut ticks = tokio::time::interval(if seldom { RECONCILE } else { SCAN });
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut is_first = true;
         loop {
             let next = async {
                 match &mut events {
@@ -137,8 +152,8 @@ impl Bus {
                 }
                 () = until(self.again) => {}
                 _ = ticks.tick() => {
-                    let told_all = events.is_none() || is_first;
-                    is_first = !self.rescan(told_all) && is_first;
+                    let told_all = events.is_none() || !self.has_looked;
+                    self.has_looked |= self.rescan(told_all);
                 }
             }
             self.settle(Instant::now());
@@ -182,24 +197,94 @@ impl Bus {
             let given = given.filter(|(path, _)| !self.probing.is_asked(path));
             *held = given.map(|(path, ports)| (path.clone(), ports.since));
         }
-        let unclear = |device: &&usize| {
-            devices.get(**device).is_some_and(|device| self.probing.is_unclear(&device.known))
-        };
-        let mut ask = verdict.ask.clone();
-        ask.extend(verdict.unclaimed.iter().filter(unclear));
-        let ask = ask.iter().filter_map(|device| there.get(*device));
-        self.again = ask.filter_map(|(path, ports)| self.probing.ask(path, ports, now)).min();
+        let ask = self.questions(&verdict, &devices);
+        let ask = ask.into_iter().filter_map(|(device, more)| Some((there.get(device)?, more)));
+        self.again =
+            ask.filter_map(|((path, ports), more)| self.probing.ask(path, ports, more, now)).min();
         let unclaimed = verdict.unclaimed.len();
         self.search.metrics.unclaimed().set(i64::try_from(unclaimed).unwrap_or(i64::MAX));
         self.report_duplicates();
         self.tell();
+        let nobodys: Vec<&str> = verdict
+            .unclaimed
+            .iter()
+            .filter_map(|device| there.get(*device))
+            .map(|(path, _)| path.as_str())
+            .collect();
+        self.publish(&nobodys);
+    }
+
+    /// Which devices to ask who they are; with each whether its SIM matters too.
+    fn questions(&self, verdict: &Verdict, devices: &[Device]) -> Vec<(usize, bool)> {
+        let known = |device: &usize| devices.get(*device).map(|device| &device.known);
+        let unclear = |device: &&usize| {
+            devices
+                .get(**device)
+                .is_some_and(|device| self.probing.is_unclear(&device.usb_path, &device.known))
+        };
+        let mut ask: Vec<(usize, bool)> = verdict.ask.iter().map(|d| (*d, false)).collect();
+        ask.extend(verdict.unclaimed.iter().filter(unclear).map(|device| (*device, true)));
+        if self.search.is_thorough {
+            ask = (0..devices.len())
+                .filter(|device| !matches!(known(device), Some(Known::Identity(_))))
+                .map(|device| (device, true))
+                .collect();
+        }
+        ask
+    }
+
+    /// Tells those who want to know what is seen.
+    fn publish(&self, nobodys: &[&str]) {
+        let devices: Vec<Sighting> =
+            self.table.devices().map(|device| self.sighting(device, nobodys)).collect();
+        let was_asked = |device: &Sighting| {
+            let ports = self.table.ports(&device.usb_path, None);
+            !device.is_known
+                || self.is_fixed(device)
+                || ports.is_none_or(|ports| self.probing.is_through(&device.usb_path, &ports))
+        };
+        let busy = devices.iter().filter(|device| device.entry.is_none() && device.busy.is_some());
+        let busy = i64::try_from(busy.count()).unwrap_or(i64::MAX);
+        self.search.metrics.unclaimed_ports_busy().set(busy);
+        let is_settled = self.has_looked && devices.iter().all(was_asked);
+        let now = Sightings { devices, is_settled };
+        self.search.sightings.send_if_modified(|told| {
+            let is_new = *told != now;
+            *told = now;
+            is_new
+        });
+    }
+
+    fn sighting(&self, device: table::Plugged<'_>, nobodys: &[&str]) -> Sighting {
+        let usb_path = device.usb_path;
+        let holder = self.held.iter().position(|h| h.as_ref().is_some_and(|(p, _)| p == usb_path));
+        let wanted = holder.and_then(|entry| self.search.wanted.get(entry));
+        let ttys: Vec<PathBuf> = device.ports.iter().map(|port| port.tty.clone()).collect();
+        let fixed = probing::fixed(&ttys, &self.search.fixed);
+        let (identity, note, busy) = self.probing.told(usb_path);
+        Sighting {
+            usb_path: usb_path.to_owned(),
+            usb_id: device.usb_id.to_owned(),
+            is_known: device.is_known,
+            entry: wanted.map(|wanted| wanted.name.as_str()).or(fixed).map(str::to_owned),
+            is_unclaimed: nobodys.contains(&usb_path),
+            identity,
+            note,
+            busy,
+            ports: device.ports,
+        }
+    }
+
+    fn is_fixed(&self, device: &Sighting) -> bool {
+        let ttys: Vec<PathBuf> = device.ports.iter().map(|port| port.tty.clone()).collect();
+        probing::fixed(&ttys, &self.search.fixed).is_some()
     }
 
     /// Devices with an AT port that no modem has by its tty's name.
     fn free(&self) -> impl Iterator<Item = (String, Ports)> {
         let all =
             self.table.places().filter_map(|path| Some((path, self.table.ports(path, None)?)));
-        all.filter(|(_, ports)| !probing::is_fixed(&ports.ttys, &self.search.fixed))
+        all.filter(|(_, ports)| probing::fixed(&ports.ttys, &self.search.fixed).is_none())
             .map(|(path, ports)| (path.to_owned(), ports))
     }
 

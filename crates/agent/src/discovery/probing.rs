@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use modem::Catalog;
 use modem::backoff::Backoff;
+use modem::holder::Busy;
 use modem::location::Ports;
 use modem::probe::{Identity, ProbeError, probe};
-use modem::serial::OpenError;
 use modem::session::Chain;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -19,6 +19,9 @@ use super::arbiter::Known;
 /// Waits before a device that did not tell is asked again; a port that another program holds is no
 /// reason to hurry.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// A layout has at most so many ports that are known to speak AT.
+const AT_PORTS: usize = 2;
 
 /// What a question came to.
 pub(super) struct Asked {
@@ -35,6 +38,9 @@ struct Stay {
     next: Instant,
     backoff: Backoff,
     last_words: String,
+    busy: Option<Busy>,
+    /// Whether its SIM was asked for, too.
+    sim_asked: bool,
 }
 
 /// All devices that were asked, or are to be.
@@ -63,7 +69,14 @@ impl Probing {
     }
 
     /// Asks a device, unless it is being asked, or was so a moment ago: then says when it may be.
-    pub(super) fn ask(&mut self, usb_path: &str, ports: &Ports, now: Instant) -> Option<Instant> {
+    /// `iccid` asks for its SIM too, also where no entry does.
+    pub(super) fn ask(
+        &mut self,
+        usb_path: &str,
+        ports: &Ports,
+        iccid: bool,
+        now: Instant,
+    ) -> Option<Instant> {
         let fresh = || Stay {
             since: ports.since,
             known: Known::NotYet,
@@ -72,6 +85,8 @@ impl Probing {
             next: now,
             backoff: Backoff::new(AGAIN.0, AGAIN.1),
             last_words: String::new(),
+            busy: None,
+            sim_asked: false,
         };
         let stay = self.stays.entry(usb_path.to_owned()).or_insert_with(fresh);
         // The question of an earlier stay ends by itself: its port is gone.
@@ -84,9 +99,10 @@ impl Probing {
         let turn = stay.attempts.checked_rem(ports.ttys.len()).unwrap_or(0);
         let tty = ports.ttys.get(turn)?.clone();
         stay.is_asked = true;
+        stay.sim_asked |= self.with_iccid || iccid;
         stay.attempts = stay.attempts.saturating_add(1);
         let (usb_path, since) = (usb_path.to_owned(), stay.since);
-        let (catalog, with_iccid) = (Arc::clone(&self.catalog), self.with_iccid);
+        let (catalog, with_iccid) = (Arc::clone(&self.catalog), self.with_iccid || iccid);
         self.tasks.spawn(async move {
             let result = probe(&tty, &catalog, with_iccid).await;
             Asked { usb_path, since, result }
@@ -94,14 +110,38 @@ impl Probing {
         None
     }
 
-    /// Whether a device that is nobody's should be asked once more: it was mute, as one that boots is,
-    /// or did not tell its SIM, which may be put in later.
-    pub(super) fn is_unclear(&self, known: &Known) -> bool {
+    /// Whether a device that is nobody's should be asked (again): it was not asked yet, also for its SIM, so
+    /// that an operator sees what there is; it was mute, as one that boots is; or it did not tell its SIM,
+    /// which may be put in later and then be somebody's.
+    pub(super) fn is_unclear(&self, usb_path: &str, known: &Known) -> bool {
+        let was_asked = self.stays.get(usb_path).is_some_and(|stay| stay.sim_asked);
         match known {
-            Known::NotYet => false,
-            Known::Mute => true,
-            Known::Identity(identity) => self.with_iccid && identity.iccid.is_none(),
+            Known::NotYet | Known::Mute => true,
+            Known::Identity(identity) => {
+                identity.iccid.is_none() && (self.with_iccid || !was_asked)
+            }
         }
+    }
+
+    /// Who a device said it is, else why it did not, and which port another process has.
+    pub(super) fn told(&self, usb_path: &str) -> (Option<Identity>, Option<String>, Option<Busy>) {
+        let Some(stay) = self.stays.get(usb_path) else { return (None, None, None) };
+        match &stay.known {
+            Known::Identity(identity) => (Some(identity.clone()), None, None),
+            Known::NotYet | Known::Mute => {
+                let note = Some(&stay.last_words).filter(|words| !words.is_empty());
+                (None, note.cloned(), stay.busy.clone())
+            }
+        }
+    }
+
+    /// Whether a device told who it is, or was asked at both its AT ports and did not.
+    pub(super) fn is_through(&self, usb_path: &str, ports: &Ports) -> bool {
+        let Some(stay) = self.stays.get(usb_path).filter(|stay| stay.since == ports.since) else {
+            return false;
+        };
+        let is_told = matches!(stay.known, Known::Identity(_));
+        !stay.is_asked && (is_told || stay.attempts >= ports.ttys.len().min(AT_PORTS))
     }
 
     /// Waits for the end of a question; for ever where none is open.
@@ -123,6 +163,10 @@ impl Probing {
         };
         stay.is_asked = false;
         stay.next = now + stay.backoff.next_wait();
+        stay.busy = match &result {
+            Err(ProbeError::Open(error)) => error.busy().cloned(),
+            _ => None,
+        };
         match result {
             Ok(identity) => {
                 let (model, imei) = (&identity.model, &identity.imei);
@@ -133,8 +177,7 @@ impl Probing {
             }
             Err(error) => {
                 // Somebody else may let it go; it is not the modem's fault.
-                let is_busy = matches!(error, ProbeError::Open(OpenError::Busy { .. }));
-                if stay.known == Known::NotYet && !is_busy {
+                if stay.known == Known::NotYet && stay.busy.is_none() {
                     stay.known = Known::Mute;
                 }
                 let words = Chain(&error).to_string();
@@ -164,8 +207,9 @@ impl Probing {
     }
 }
 
-/// Whether one of these is the tty of an entry with a fixed port, whatever link names it there.
-pub(super) fn is_fixed(ttys: &[PathBuf], fixed: &[PathBuf]) -> bool {
+/// Whose fixed port one of these ttys is, whatever link names it there.
+pub(super) fn fixed<'a>(ttys: &[PathBuf], fixed: &'a [(String, PathBuf)]) -> Option<&'a str> {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    fixed.iter().any(|path| ttys.contains(&real(path)) || ttys.contains(path))
+    let is_here = |path: &PathBuf| ttys.contains(path) || ttys.contains(&real(path));
+    fixed.iter().find(|(_, path)| is_here(path)).map(|(name, _)| name.as_str())
 }

@@ -9,6 +9,8 @@ use modem::catalog::UsbLayout;
 use modem::location::Ports;
 use tokio::time::Instant;
 
+use super::sighting::{Port, Role};
+
 /// A tty of a USB device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tty {
@@ -43,6 +45,19 @@ pub(super) enum Change {
 struct Device {
     since: Instant,
     ttys: Vec<Tty>,
+}
+
+/// A device that is plugged in, for those who want to know what there is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Plugged<'a> {
+    /// Where.
+    pub(super) usb_path: &'a str,
+    /// `vendor:product`.
+    pub(super) usb_id: &'a str,
+    /// Whether a layout has that.
+    pub(super) is_known: bool,
+    /// Its ports, by interface.
+    pub(super) ports: Vec<Port>,
 }
 
 /// All USB devices that were seen.
@@ -112,6 +127,36 @@ impl Table {
     /// Where something is plugged in.
     pub(super) fn places(&self) -> impl Iterator<Item = &str> {
         self.devices.keys().map(String::as_str)
+    }
+
+    /// The devices that have a tty, by place.
+    pub(super) fn devices(&self) -> impl Iterator<Item = Plugged<'_>> {
+        self.devices.iter().filter_map(|(usb_path, device)| {
+            let usb_id = device.ttys.first()?.id.as_str();
+            let port = |tty: &Tty| Port {
+                tty: tty.node.clone(),
+                interface: tty.interface,
+                role: self.role(tty),
+            };
+            let mut ports: Vec<Port> = device.ttys.iter().map(port).collect();
+            ports.sort_by_key(|port| port.interface);
+            let is_known = self.layouts.iter().any(|layout| layout.id.eq_ignore_ascii_case(usb_id));
+            Some(Plugged { usb_path, usb_id, is_known, ports })
+        })
+    }
+
+    fn role(&self, tty: &Tty) -> Role {
+        let of_id = |layout: &&UsbLayout| layout.id.eq_ignore_ascii_case(&tty.id);
+        let roles = self.layouts.iter().filter(of_id).map(|layout| {
+            if layout.at == tty.interface {
+                Role::At
+            } else if layout.secondary == Some(tty.interface) {
+                Role::Secondary
+            } else {
+                Role::Other
+            }
+        });
+        roles.min().unwrap_or(Role::Other)
     }
 
     /// The AT ports of the device at this place, the primary one first. Nothing before the primary is

@@ -1,5 +1,6 @@
 //! The HTTP server: metrics, health, and the API for local applications.
 
+mod devices;
 mod log;
 mod messages;
 mod page;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::config::{Fleet, Name};
+use crate::devices::Devices;
 use crate::downlink::Downlink;
 use crate::hand_in::{HandIn, MAX_PAYLOAD};
 use crate::health;
@@ -59,6 +61,8 @@ pub struct App {
     pub downlink: Downlink,
     /// What is true now.
     pub view: View,
+    /// What is plugged in.
+    pub devices: Devices,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// The last hour's signals.
@@ -103,6 +107,7 @@ pub fn router(app: App) -> Router {
         .route("/", get(page::html))
         .route("/page.css", get(page::css))
         .route("/page.js", get(page::script))
+        .route("/api/v1/devices", get(devices::devices))
         .route("/api/v1/events", get(page::events))
         .route("/api/v1/log", get(log::read).put(log::change))
         .route("/api/v1/messages", get(messages::messages))

@@ -3,6 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use modem::holder::Busy;
 use modem::location::{Location, Ports};
 use modem::probe::{ProbeError, probe};
 use modem::serial::OpenError;
@@ -86,10 +87,10 @@ async fn a_port_is_asked_who_is_there_and_free_again(model: Model) {
     // It is closed when the answer is there, so that whoever the modem is for can open it at once.
     let held = modem::serial::open(&sim.port, 115_200).await.unwrap();
     let busy = probe(&sim.port, &catalog, false).await.unwrap_err();
-    let ProbeError::Open(OpenError::Busy { holder: Some(holder), .. }) = &busy else {
+    let ProbeError::Open(OpenError::Busy(Busy { holder: Some(holder), .. })) = &busy else {
         panic!("{busy}");
     };
-    assert!(holder.contains(&std::process::id().to_string()), "{busy}");
+    assert!(holder.is_self(), "{busy}");
     held.close().await;
     let told = probe(&sim.port, &catalog, true).await.unwrap();
     assert!(told.iccid.is_some_and(|iccid| iccid.starts_with("898600100042")));

@@ -1,0 +1,85 @@
+//! Looking around without an agent: discovery in this process, which asks each modem who it is.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use modem::{Catalog, Plugin};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::ScanError;
+use crate::cli::client::{DEFAULT_CONFIG, Target, TargetError};
+use crate::config::{self, Secrets};
+use crate::devices::{self, DeviceReport};
+use crate::discovery::{self, Search, Sightings};
+use crate::fleet;
+use crate::metrics::Metrics;
+
+/// Discovery that runs.
+pub(super) struct Around {
+    sightings: watch::Receiver<Sightings>,
+    /// Ends with this value.
+    task: JoinSet<anyhow::Result<()>>,
+}
+
+impl Around {
+    /// Looks, with the fleet file that is named, or is there, to tell whose each modem is.
+    pub(super) fn start(target: &Target, plugins: &[&Plugin]) -> Result<Self, ScanError> {
+        let default = Path::new(DEFAULT_CONFIG);
+        let file = target.config.as_deref().or_else(|| default.exists().then_some(default));
+        let load = |file| {
+            config::load_with(file, Secrets::Skip)
+                .map_err(|problems| TargetError::Config { rendered: problems.render(false) })
+        };
+        let fleet = file.map(load).transpose()?.map(|loaded| loaded.fleet);
+        let (told, sightings) = watch::channel(Sightings::default());
+        let search = Search {
+            catalog: Arc::new(Catalog::new(plugins)?),
+            wanted: fleet.as_ref().map(fleet::wanted).unwrap_or_default(),
+            fixed: fleet.as_ref().map(fleet::fixed).unwrap_or_default(),
+            is_thorough: true,
+            sightings: told,
+            // Nobody reads them here.
+            metrics: Metrics::new().map_err(|error| ScanError::Discovery(error.into()))?,
+        };
+        let mut task = JoinSet::new();
+        task.spawn(discovery::run(search, CancellationToken::new()));
+        Ok(Self { sightings, task })
+    }
+
+    /// All devices, once each was asked.
+    ///
+    /// # Cancel safety
+    /// It goes on looking.
+    pub(super) async fn settled(&mut self) -> Result<Vec<DeviceReport>, ScanError> {
+        let settled = self.sightings.wait_for(|seen| seen.is_settled).await;
+        let Ok(seen) = settled.map(|seen| seen.devices.clone()) else {
+            return Err(self.ended().await);
+        };
+        Ok(devices::complete(seen.into_iter().map(DeviceReport::from).collect()).await)
+    }
+
+    /// All devices, when something changed.
+    ///
+    /// # Cancel safety
+    /// A change that was seen and not returned is in the next answer.
+    pub(super) async fn next(&mut self) -> Result<Vec<DeviceReport>, ScanError> {
+        if self.sightings.changed().await.is_err() {
+            return Err(self.ended().await);
+        }
+        let seen = self.sightings.borrow_and_update().devices.clone();
+        Ok(devices::complete(seen.into_iter().map(DeviceReport::from).collect()).await)
+    }
+
+    /// Why there is nothing more to come.
+    async fn ended(&mut self) -> ScanError {
+        let why = match self.task.join_next().await {
+            Some(Ok(Err(error))) => error,
+            Some(Err(error)) => anyhow!(error),
+            Some(Ok(Ok(()))) | None => anyhow!("it ended by itself"),
+        };
+        ScanError::Discovery(why)
+    }
+}

@@ -1,0 +1,279 @@
+//! Every USB modem with its ports, who it is, whose it is, and who else has its ports.
+//!
+//! What discovery sees and what the fleet's modems tell are put together here, for the API and for
+//! `modemfleet scan` without an agent.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use modem::State;
+use modem::holder::{self, Busy, Holder};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::discovery::{Port, Role, Sighting, Sightings};
+use crate::metrics::Metrics;
+use crate::view::{ModemView, View};
+
+/// Time between two looks at what udev does not tell: who has a port open, and what modems told.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Whose a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Claim {
+    /// An entry of the fleet file has it.
+    Claimed,
+    /// No entry claims it.
+    Unclaimed,
+    /// It has not told enough yet.
+    Undecided,
+    /// No profile names its id: it is not touched.
+    Unsupported,
+}
+
+/// A serial port of a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortReport {
+    /// Its node.
+    pub tty: PathBuf,
+    /// The number of its USB interface.
+    pub interface: u8,
+    /// What it is for.
+    pub role: Role,
+    /// Whether another process has it open, as far as that is known.
+    pub busy: bool,
+    /// Which, where /proc shows it to this user.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub holder: Option<Holder>,
+}
+
+/// A USB device with serial ports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceReport {
+    /// Where it is plugged in, such as `1-1.2`.
+    pub usb_path: String,
+    /// `vendor:product`.
+    pub usb_id: String,
+    /// Whose it is.
+    pub claim: Claim,
+    /// The modem's name in the fleet file.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub modem: Option<String>,
+    /// What `AT+CGMM` answered.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub model: Option<String>,
+    /// Its IMEI.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub imei: Option<String>,
+    /// The number of its SIM.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub iccid: Option<String>,
+    /// Whether another device has the same IMEI.
+    pub duplicate_imei: bool,
+    /// Why it is not known who it is, or why it does not serve.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// Its ports, by interface.
+    pub ports: Vec<PortReport>,
+}
+
+impl DeviceReport {
+    /// The ports that another process has, with what is known of it.
+    pub fn busy(&self) -> impl Iterator<Item = Busy> {
+        self.ports
+            .iter()
+            .filter(|port| port.busy)
+            .map(|port| Busy { tty: port.tty.clone(), holder: port.holder.clone() })
+    }
+}
+
+impl From<Sighting> for DeviceReport {
+    fn from(seen: Sighting) -> Self {
+        let claim = match (&seen.entry, seen.is_known) {
+            (Some(_), _) => Claim::Claimed,
+            (None, false) => Claim::Unsupported,
+            (None, true) if seen.is_unclaimed => Claim::Unclaimed,
+            (None, true) => Claim::Undecided,
+        };
+        let port = |port: Port| {
+            let busy = seen.busy.as_ref().filter(|busy| busy.tty == port.tty);
+            PortReport {
+                busy: busy.is_some(),
+                holder: busy.and_then(|busy| busy.holder.clone()),
+                tty: port.tty,
+                interface: port.interface,
+                role: port.role,
+            }
+        };
+        let identity = seen.identity;
+        let iccid = identity.as_ref().and_then(|identity| identity.iccid.clone());
+        let (model, imei) = identity.map(|is| (is.model, is.imei)).unzip();
+        Self {
+            ports: seen.ports.into_iter().map(port).collect(),
+            usb_path: seen.usb_path,
+            usb_id: seen.usb_id,
+            claim,
+            modem: seen.entry,
+            model,
+            imei,
+            iccid,
+            duplicate_imei: false,
+            reason: seen.note,
+        }
+    }
+}
+
+/// The devices that are plugged in, as the agent knows them.
+#[derive(Clone)]
+pub struct Devices {
+    sightings: watch::Receiver<Sightings>,
+    modems: Arc<[ModemView]>,
+    metrics: Arc<Metrics>,
+}
+
+impl Devices {
+    /// Of what discovery sees and the fleet's modems tell.
+    pub fn new(sightings: watch::Receiver<Sightings>, view: &View, metrics: &Arc<Metrics>) -> Self {
+        Self { sightings, modems: Arc::clone(&view.modems), metrics: Arc::clone(metrics) }
+    }
+
+    /// All devices now.
+    ///
+    /// # Cancel safety
+    /// It changes nothing.
+    pub async fn report(&self) -> Vec<DeviceReport> {
+        let seen = self.sightings.borrow().devices.clone();
+        let mut devices: Vec<DeviceReport> = seen.into_iter().map(DeviceReport::from).collect();
+        for device in &mut devices {
+            self.add_what_the_modem_told(device);
+        }
+        complete(devices).await
+    }
+
+    /// Waits until something may be new.
+    ///
+    /// # Cancel safety
+    /// It changes nothing.
+    pub async fn changed(&self) {
+        let mut sightings = self.sightings.clone();
+        sightings.mark_unchanged();
+        // The end of discovery is the end of the agent, and tells nothing new.
+        let told = async {
+            if sightings.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        drop(tokio::time::timeout(LOOK, told).await);
+    }
+
+    /// A modem that is served tells more, and later, than one that was asked in passing.
+    fn add_what_the_modem_told(&self, device: &mut DeviceReport) {
+        let name = device.modem.as_ref();
+        let Some(modem) = self.modems.iter().find(|modem| Some(&modem.name) == name) else {
+            return;
+        };
+        let snapshot = modem.snapshot.borrow();
+        if let Some(identified) = &snapshot.identified {
+            device.model = Some(identified.model.clone());
+            device.imei = Some(identified.imei.clone());
+            device.iccid = identified.iccid.clone().or(device.iccid.take());
+        }
+        if snapshot.state != State::Serving {
+            device.reason = snapshot.reason.clone().or(device.reason.take());
+        }
+        if let Some(busy) = self.metrics.activity(&modem.name).busy
+            && let Some(port) = device.ports.iter_mut().find(|port| port.tty == busy.tty)
+        {
+            (port.busy, port.holder) = (true, busy.holder);
+        }
+    }
+}
+
+/// Adds who has which port open, and which IMEI is there twice.
+///
+/// # Cancel safety
+/// It changes nothing.
+pub async fn complete(mut devices: Vec<DeviceReport>) -> Vec<DeviceReport> {
+    mark_duplicates(&mut devices);
+    let ttys: Vec<PathBuf> =
+        devices.iter().flat_map(|device| &device.ports).map(|port| port.tty.clone()).collect();
+    // It walks through /proc, on a thread of its own.
+    let walk = tokio::task::spawn_blocking(move || holder::holders(&ttys));
+    let holders = walk.await.unwrap_or_default();
+    let ports = devices.iter_mut().flat_map(|device| &mut device.ports);
+    for (port, holder) in ports.zip(holders) {
+        if let Some(holder) = holder.filter(|holder| !holder.is_self()) {
+            (port.busy, port.holder) = (true, Some(holder));
+        }
+    }
+    devices
+}
+
+fn mark_duplicates(devices: &mut [DeviceReport]) {
+    let all: Vec<Option<String>> = devices.iter().map(|device| device.imei.clone()).collect();
+    for device in devices {
+        let same = |imei: &&Option<String>| imei.is_some() && **imei == device.imei;
+        device.duplicate_imei = all.iter().filter(same).count() > 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use modem::probe::Identity;
+
+    use super::*;
+
+    fn seen(usb_path: &str, imei: Option<&str>) -> Sighting {
+        let identity = imei.map(|imei| Identity {
+            model: "SIM7600".to_owned(),
+            imei: imei.to_owned(),
+            iccid: None,
+        });
+        Sighting {
+            usb_path: usb_path.to_owned(),
+            usb_id: "1e0e:9001".to_owned(),
+            is_known: true,
+            entry: None,
+            is_unclaimed: false,
+            identity,
+            note: None,
+            busy: None,
+            ports: vec![
+                Port { tty: "/dev/no-such-tty1".into(), interface: 1, role: Role::Other },
+                Port { tty: "/dev/no-such-tty2".into(), interface: 2, role: Role::At },
+            ],
+        }
+    }
+
+    #[test]
+    fn whose_a_device_is() {
+        let claim = |change: fn(&mut Sighting)| {
+            let mut device = seen("1-1", None);
+            change(&mut device);
+            DeviceReport::from(device).claim
+        };
+        assert_eq!(claim(|_| {}), Claim::Undecided);
+        assert_eq!(claim(|device| device.is_unclaimed = true), Claim::Unclaimed);
+        assert_eq!(claim(|device| device.entry = Some("north".to_owned())), Claim::Claimed);
+        assert_eq!(claim(|device| device.is_known = false), Claim::Unsupported);
+    }
+
+    #[tokio::test]
+    async fn duplicates_and_busy_ports_are_marked() {
+        let holder = Holder { name: "ModemManager".to_owned(), pid: 812 };
+        let busy = Busy { tty: "/dev/no-such-tty2".into(), holder: Some(holder.clone()) };
+        let devices = [
+            seen("1-1", Some("8")),
+            Sighting { busy: Some(busy.clone()), ..seen("1-2", None) },
+            seen("1-3", Some("8")),
+            seen("1-4", Some("9")),
+        ];
+        let devices = complete(devices.map(DeviceReport::from).to_vec()).await;
+        let duplicates: Vec<bool> = devices.iter().map(|device| device.duplicate_imei).collect();
+        assert_eq!(duplicates, [true, false, true, false]);
+        let all: Vec<Busy> = devices.iter().flat_map(DeviceReport::busy).collect();
+        assert_eq!(all, [busy]);
+    }
+}
