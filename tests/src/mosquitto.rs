@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::pki::{Authority, Pair};
 use crate::port::Port;
 use crate::process::Process;
 use crate::wait::until;
@@ -34,6 +35,15 @@ impl Mosquitto {
     #[must_use]
     pub fn with_users(users: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let lines = Self::who_may(&dir, users);
+        Self::start(dir, Port::free(), &lines)
+    }
+
+    /// The lines that let these users in; everybody where there are none.
+    fn who_may(dir: &TempDir, users: &[(&str, &str)]) -> String {
+        if users.is_empty() {
+            return "allow_anonymous true\n".to_owned();
+        }
         let file = dir.path().join("passwords");
         fs::write(&file, "").unwrap();
         for (user, password) in users {
@@ -45,7 +55,29 @@ impl Mosquitto {
             assert!(made.is_ok_and(|made| made.success()), "mosquitto_passwd failed");
         }
         readable(&file, 0o644);
-        let lines = format!("allow_anonymous false\npassword_file {}\n", file.display());
+        format!("allow_anonymous false\npassword_file {}\n", file.display())
+    }
+
+    /// One over TLS, whose certificate is `server`; with `users` it takes those alone, with `clients` those
+    /// alone that have a certificate of that authority.
+    #[must_use]
+    pub fn over_tls(server: &Pair, clients: Option<&Authority>, users: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs::write(&path, text).unwrap();
+            readable(&path, 0o644);
+            path.display().to_string()
+        };
+        let mut lines = format!(
+            "certfile {}\nkeyfile {}\n",
+            put("cert", &server.cert),
+            put("key", &server.key)
+        );
+        if let Some(authority) = clients {
+            lines += &format!("cafile {}\nrequire_certificate true\n", put("ca", &authority.pem));
+        }
+        lines += &Self::who_may(&dir, users);
         Self::start(dir, Port::free(), &lines)
     }
 

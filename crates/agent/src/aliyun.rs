@@ -13,8 +13,12 @@ use secrecy::{ExposeSecret, SecretString};
 use sha1::Sha1;
 use sha2::Sha256;
 
-/// The port of the platform's MQTT endpoints, with and without TLS.
+/// The port of the platform's MQTT endpoints.
 pub const PORT: u16 = 1883;
+
+/// The port for TLS with the platform's own root certificate, which it recommends and which is valid until
+/// 2053. GlobalSign's (until 2028-01-28) belongs to [`PORT`].
+pub const TLS_PORT: u16 = 8883;
 
 /// The longest client id that the platform takes, in characters, without what is between the bars.
 pub const MAX_CLIENT_ID: usize = 64;
@@ -80,6 +84,14 @@ pub enum SecureMode {
 }
 
 impl SecureMode {
+    /// The port of the platform's endpoints for it.
+    pub fn port(self) -> u16 {
+        match self {
+            Self::Tls => TLS_PORT,
+            Self::Tcp => PORT,
+        }
+    }
+
     /// The platform's number for it.
     pub fn number(self) -> u8 {
         match self {
@@ -127,7 +139,7 @@ pub struct Options {
 pub struct Credentials {
     /// The host name, without a scheme.
     pub host: String,
-    /// The port, [`PORT`] unless given by hand.
+    /// The port, [`PORT`] or [`TLS_PORT`] unless given by hand.
     pub port: u16,
     /// The client id with its bars.
     pub client_id: String,
@@ -171,13 +183,14 @@ impl Device {
         format!("{}&{}", self.device_name, self.product_key)
     }
 
-    /// Host and port of an endpoint for this device.
-    pub fn address(&self, endpoint: &Endpoint) -> (String, u16) {
-        match endpoint {
+    /// Where this device connects to.
+    pub fn address(&self, options: &Options) -> (String, u16) {
+        let port = options.secure_mode.port();
+        match &options.endpoint {
             Endpoint::Region(region) => {
-                (format!("{}.iot-as-mqtt.{region}.aliyuncs.com", self.product_key), PORT)
+                (format!("{}.iot-as-mqtt.{region}.aliyuncs.com", self.product_key), port)
             }
-            Endpoint::Instance(id) => (format!("{id}.mqtt.iothub.aliyuncs.com"), PORT),
+            Endpoint::Instance(id) => (format!("{id}.mqtt.iothub.aliyuncs.com"), port),
             Endpoint::Host(host, port) => (host.clone(), *port),
         }
     }
@@ -223,7 +236,7 @@ impl Device {
             Method::HmacSha1 => hex_mac::<Hmac<Sha1>>(key, &content),
             Method::HmacSha256 => hex_mac::<Hmac<Sha256>>(key, &content),
         }?;
-        let (host, port) = self.address(&options.endpoint);
+        let (host, port) = self.address(options);
         let (client_id, username) = (self.client_id(options), self.username());
         Ok(Credentials { host, port, client_id, username, password })
     }
@@ -357,7 +370,11 @@ mod tests {
         assert_eq!(signed.username, "7600&a1mQpKOF9hp");
         assert!(!format!("{signed:?}").contains("D48150"), "Debug shows the password");
         let instance = Endpoint::Instance("iot-060a0abc".to_owned());
-        assert_eq!(device.address(&instance).0, "iot-060a0abc.mqtt.iothub.aliyuncs.com");
+        let options = Options::new(instance);
+        let host = "iot-060a0abc.mqtt.iothub.aliyuncs.com";
+        assert_eq!(device.address(&options), (host.to_owned(), 1883));
+        let secured = Options { secure_mode: SecureMode::Tls, ..options };
+        assert_eq!(device.address(&secured), (host.to_owned(), 8883));
     }
 
     #[test]
@@ -365,7 +382,7 @@ mod tests {
         let device = Device::new("a1mQpKOF9hp", "7600").unwrap();
         let foreign = "a1zjhbLfSbW.iot-as-mqtt.cn-shanghai.aliyuncs.com";
         assert_eq!(device.foreign_host(foreign).as_deref(), Some("a1zjhbLfSbW"));
-        let own = device.address(&shanghai().endpoint).0;
+        let own = device.address(&shanghai()).0;
         assert_eq!(device.foreign_host(&own), None);
         assert_eq!(device.foreign_host("broker.example.com"), None);
     }

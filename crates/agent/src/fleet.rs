@@ -15,7 +15,7 @@ use crate::discovery::Wanted;
 use crate::downlink::{self, Downlink};
 use crate::metrics::{Hear, Metrics};
 use crate::secret::SecretError;
-use crate::view::{ModemView, SessionView};
+use crate::view::{ModemView, Security, SessionView};
 
 /// A modem of the fleet that can be run.
 pub struct Made {
@@ -62,7 +62,8 @@ fn one(
         .map(|configured| {
             let (uplink, session) = session(session_config(configured), Arc::clone(&observer));
             let broker = configured.broker.to_string();
-            (SessionView { id: configured.id.clone(), broker, uplink }, session)
+            let security = security(configured);
+            (SessionView { id: configured.id.clone(), broker, security, uplink }, session)
         })
         .unzip();
     let (location, wanted) = location(modem.name.as_str(), &modem.matching);
@@ -73,6 +74,21 @@ fn one(
     let name = modem.name.to_string();
     let view = ModemView { name, port, usb_path, snapshot, meter, sessions: views };
     Ok(Made { view, modem: made, wanted })
+}
+
+/// How a session is secured; one that takes any certificate is told in the log.
+fn security(session: &config::Session) -> Security {
+    match &session.tls {
+        None => Security::Plain,
+        Some(tls) if tls.is_insecure() => {
+            tracing::warn!(
+                session = %session.id,
+                "`insecure: true`: the broker's certificate is not checked, and whoever is on the way can read and change everything"
+            );
+            Security::InsecureTls
+        }
+        Some(_) => Security::Tls,
+    }
 }
 
 /// Takes what the modem's sessions receive to the local consumers.
@@ -180,7 +196,7 @@ fn session_config(session: &config::Session) -> SessionConfig {
                 qos: will.qos,
                 retain: will.retain,
             }),
-            tls: None,
+            tls: login.tls,
         })
     };
     SessionConfig {
@@ -188,6 +204,6 @@ fn session_config(session: &config::Session) -> SessionConfig {
         connection: Arc::new(connection),
         subscriptions: session.subscribe.iter().map(|s| (s.filter.clone(), s.qos)).collect(),
         reconnect_max: session.reconnect_max,
-        secured: false,
+        secured: session.tls.is_some(),
     }
 }

@@ -23,6 +23,7 @@ pub mod ledger;
 pub mod logging;
 pub mod metrics;
 pub mod mqtt;
+pub mod pem;
 pub mod process;
 pub mod reconcile;
 pub mod recover;

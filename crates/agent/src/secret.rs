@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 
+use crate::pem;
+
 /// The most bytes a secret may have. Broker passwords end at 256 bytes and cloud tokens at about
 /// 2 KiB; a larger file is the wrong file.
 pub const MAX_BYTES: u64 = 4096;
@@ -48,9 +50,21 @@ pub enum Rule {
     Pin,
     /// It comes in an HTTP header: printable ASCII without spaces.
     Token,
+    /// X.509 certificates in PEM, which go into a modem.
+    Certificates,
+    /// A private key in PEM, not encrypted, which goes into a modem.
+    PrivateKey,
 }
 
 impl Rule {
+    /// The most bytes.
+    fn limit(self) -> u64 {
+        match self {
+            Self::Certificates | Self::PrivateKey => pem::MAX_FILE,
+            Self::Text | Self::Quoted(_) | Self::Pin | Self::Token => MAX_BYTES,
+        }
+    }
+
     /// Checks a secret's text.
     ///
     /// # Errors
@@ -71,6 +85,8 @@ impl Rule {
             Self::Pin => Err("must be 4 to 8 digits"),
             Self::Token if text.chars().all(|c| c.is_ascii_graphic()) => Ok(()),
             Self::Token => Err("must be visible ASCII characters without spaces"),
+            Self::Certificates => pem::certificates(text).map(drop),
+            Self::PrivateKey => pem::private_key(text).map(drop),
         }
     }
 }
@@ -182,8 +198,25 @@ impl Ref {
         }
     }
 
-    /// The file of the secret, where any user of the machine may read it.
+    /// What the secret holds is no use; `fault` is the end of a sentence that says why.
+    pub fn unusable(&self, fault: &'static str) -> SecretError {
+        SecretError::Unusable { key: self.key.clone(), place: self.place(), fault }
+    }
+
+    /// Where the secret lies, in words.
+    pub fn place(&self) -> String {
+        match &self.source {
+            Source::File(path) => path.display().to_string(),
+            Source::Env(name) => format!("the environment variable {name}"),
+            Source::Credential(name) => format!("the credential {name}"),
+        }
+    }
+
+    /// The file of the secret, where any user of the machine may read it. Certificates are no secret.
     pub fn world_readable(&self) -> Option<PathBuf> {
+        if self.rule == Rule::Certificates {
+            return None;
+        }
         let Source::File(path) = &self.source else { return None };
         let mode = fs::metadata(path).ok()?.permissions().mode();
         (mode & 0o004 != 0).then(|| path.clone())
@@ -216,9 +249,11 @@ impl Ref {
         if !is_file {
             return Err(SecretError::NotAFile { key: self.key.clone(), path: path.to_owned() });
         }
-        let mut bytes = Vec::new();
+        // All room at once: what a growing buffer leaves behind, nobody wipes.
+        let room = usize::try_from(self.rule.limit() + 1).unwrap_or_default();
+        let mut bytes = Vec::with_capacity(room);
         let file = File::open(path).map_err(unreadable)?;
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        file.take(self.rule.limit() + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         self.accept(bytes, || path.display().to_string())
     }
 
@@ -229,7 +264,7 @@ impl Ref {
     ) -> Result<SecretString, SecretError> {
         let unusable =
             |fault| SecretError::Unusable { key: self.key.clone(), place: place(), fault };
-        let secret = parse(bytes).map_err(unusable)?;
+        let secret = parse_within(bytes, self.rule.limit()).map_err(unusable)?;
         self.rule.check(secret.expose_secret()).map_err(unusable)?;
         Ok(secret)
     }
@@ -240,11 +275,19 @@ impl Ref {
 /// # Errors
 /// The end of a sentence that says what is wrong; it holds none of the bytes.
 pub fn parse(bytes: Vec<u8>) -> Result<SecretString, &'static str> {
+    parse_within(bytes, MAX_BYTES)
+}
+
+fn parse_within(bytes: Vec<u8>, limit: u64) -> Result<SecretString, &'static str> {
     // In a secret's wrapper from here on, so that every way out wipes the bytes.
     let bytes = SecretBox::new(Box::new(bytes));
     let raw = bytes.expose_secret().as_slice();
-    if u64::try_from(raw.len()).unwrap_or(u64::MAX) > MAX_BYTES {
-        return Err("holds more than 4096 bytes; that is no secret");
+    if u64::try_from(raw.len()).unwrap_or(u64::MAX) > limit {
+        return Err(if limit > MAX_BYTES {
+            "holds more than 64 KiB; that is no certificate or key"
+        } else {
+            "holds more than 4096 bytes; that is no secret"
+        });
     }
     let text = std::str::from_utf8(raw).map_err(|_invalid| "is not UTF-8 text")?;
     let text = text.strip_suffix('\n').unwrap_or(text);

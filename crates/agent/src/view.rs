@@ -43,6 +43,8 @@ pub struct SessionView {
     pub id: SessionId,
     /// Its broker's name in the fleet file.
     pub broker: String,
+    /// How it is secured.
+    pub security: Security,
     /// Where it stands, and how to hand it messages.
     pub uplink: Uplink,
 }
@@ -52,6 +54,17 @@ impl SessionView {
     pub fn state(&self) -> SessionState {
         self.uplink.state.borrow().clone()
     }
+}
+
+/// How a session is secured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    /// Plain TCP.
+    Plain,
+    /// TLS, and the broker's certificate has to be signed by the given authority.
+    Tls,
+    /// TLS, and any certificate is taken (`insecure: true`).
+    InsecureTls,
 }
 
 /// The fleet and its queue as others see them.
@@ -145,9 +158,14 @@ impl SessionView {
         let state = self.state();
         let name = self.id.session.as_str();
         let mut object = Map::new();
-        let mut put = |key: &str, value: Value| object.insert(key.to_owned(), value);
+        let mut put = |key: &str, value: Value| drop(object.insert(key.to_owned(), value));
         put("name", json!(name));
         put("broker", json!(self.broker));
+        match self.security {
+            Security::Plain => {}
+            Security::Tls => put("tls", json!("on")),
+            Security::InsecureTls => put("tls", json!("insecure")),
+        }
         put("phase", json!(state.phase));
         put("connected", json!(state.is_connected()));
         if let Some(reason) = state.reason {
@@ -320,14 +338,26 @@ fn modem_families(families: &mut Families, modem: &ModemView) {
     if let Some(standing) = modem.standing() {
         budget_families(families, name, &standing);
     }
+    session_families(families, modem);
+}
+
+fn session_families(families: &mut Families, modem: &ModemView) {
     for session in &modem.sessions {
-        let labels = [("modem", name), ("session", session.id.session.as_str())];
+        let labels = [("modem", modem.name.as_str()), ("session", session.id.session.as_str())];
         families.gauge(
             "mqtt_connected",
             "Whether the session is connected.",
             &labels,
-            yes(session.state().is_connected()),
+            f64::from(u8::from(session.state().is_connected())),
         );
+        if session.security == Security::InsecureTls {
+            families.gauge(
+                "tls_insecure",
+                "1 for a session that takes any broker's certificate (insecure: true).",
+                &labels,
+                1.0,
+            );
+        }
     }
 }
 

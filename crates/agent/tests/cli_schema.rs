@@ -158,6 +158,8 @@ fn good_files_are_good_to_both() {
             "    budget: { bytes: 1000, warn: 5%, shed: { at: 6%, below_priority: 5 }, stop: never }",
             "",
         ),
+        file("", "", "        tls: { ca: /etc/ca.pem, cert: { file: c }, key: { env: K } }")
+            .replace("mqtt://b", "mqtts://b"),
         file("http: { socket: /run/x, token: { credential: t } }", "", "        keep_alive: 2m"),
     ];
     for text in &goods {
@@ -223,7 +225,11 @@ fn files_of_the_wrong_shape_are_bad_to_both() {
         session("keepalive: 60s"),
         session("keep_alive: 60"),
         session("clean_session: yes"),
-        session("tls: { ca: x }"),
+        session("tls: { ca: [x] }"),
+        session("tls: { ca: x, kye: y }"),
+        session("tls: { insecure: yes }"),
+        session("tls: { ca: { file: a, env: B } }"),
+        session("tls: x"),
         session("will: { topic: t }"),
         session("will: { topic: t, payload: p, quos: 1 }"),
         session("subscribe: { filter: a }"),

@@ -32,7 +32,7 @@ const CONNACK: &[ResultCode] = &[
         ..code(
             5,
             "refused: not authorized",
-            "the broker knows the client and forbids it",
+            "check user name and password, for which some brokers tell this too; else the broker forbids this client",
             Scope::Session,
         )
     },

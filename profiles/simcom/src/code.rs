@@ -67,7 +67,12 @@ const CODES: [ResultCode; 36] = {
         code(28, "refused: client id rejected", "choose another client id", Session),
         code(29, "refused: server unavailable", "", Session),
         code(30, "refused: bad user name or password", "check user name and password", Session),
-        code(31, "refused: not authorized", "the broker knows the client and forbids it", Session),
+        code(
+            31,
+            "refused: not authorized",
+            "check user name and password, for which some brokers tell this too; else the broker forbids this client",
+            Session,
+        ),
         code(32, "TLS handshake failed", TLS, Session),
         code(
             33,

@@ -46,7 +46,11 @@ const CONNACK: [(u16, &str, &str); 6] = [
         "bad user name or password",
         "check user and password; for a triple: product, device, secret",
     ),
-    (5, "not authorized", "the broker knows the client and forbids it: look at its access rules"),
+    (
+        5,
+        "not authorized",
+        "check user name and password, for which some brokers tell this too; else look at the broker's access rules",
+    ),
 ];
 
 /// Prints what `args` ask for.

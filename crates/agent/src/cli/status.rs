@@ -252,6 +252,17 @@ struct Session {
     name: String,
     phase: String,
     reason: Option<String>,
+    tls: Option<String>,
+}
+
+impl Session {
+    /// The phase, and what should worry whoever looks.
+    fn phase(&self) -> Cell {
+        if self.tls.as_deref() == Some("insecure") {
+            return Cell::new(&format!("{}, insecure", self.phase)).toned(Tone::Warning);
+        }
+        Cell::new(&self.phase).toned(tone(&self.phase))
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -302,7 +313,7 @@ impl Modem {
             };
             row.extend([
                 Cell::new(&session.name),
-                Cell::new(&session.phase).toned(tone(&session.phase)),
+                session.phase(),
                 Cell::new(&count),
                 Cell::new(&reason),
             ]);
@@ -418,8 +429,8 @@ mod tests {
                     "signals": [{ "rat": "lte", "rsrp_dbm": -95.5, "rssi_dbm": -63.0 }, { "rat": "nr" }],
                     "registration": { "stat": 1, "state": "home" }, "temperature_celsius": 38.0,
                     "sessions": [
-                        { "name": "cloud", "phase": "connected" },
-                        { "name": "lab", "phase": "backing_off", "reason": "refused\u{1b}[31m with 26" },
+                        { "name": "cloud", "phase": "connected", "tls": "on" },
+                        { "name": "lab", "phase": "backing_off", "tls": "insecure", "reason": "refused\u{1b}[31m with 26" },
                     ],
                 },
                 { "name": "bench", "state": "absent", "reason": "no tty", "sessions": [] },
@@ -441,10 +452,10 @@ mod tests {
         assert_eq!(
             picture(false),
             "\
-MODEM  STATE    MODEL                OPERATOR  SIGNAL            NETWORK  TEMP   SESSION  PHASE        ACKED  REASON
-north  serving  SIMCOM_SIM8200EA-M2  中国移动  lte rsrp -96, nr  home     38 °C  cloud    connected    12     used up
-                                                                                 lab      backing_off  0      refused\u{fffd}[31m with 26
-bench  absent                                                                                                 no tty
+MODEM  STATE    MODEL                OPERATOR  SIGNAL            NETWORK  TEMP   SESSION  PHASE                  ACKED  REASON
+north  serving  SIMCOM_SIM8200EA-M2  中国移动  lte rsrp -96, nr  home     38 °C  cloud    connected              12     used up
+                                                                                 lab      backing_off, insecure  0      refused\u{fffd}[31m with 26
+bench  absent                                                                                                           no tty
 
 queue: 3 messages, 4.0 KiB, the oldest waits 1m 5s, 3 dropped
 "

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::fleet::{Apn, Fleet, Http, Match, Modem, Name, PdpType, Qos, Roaming, SessionId};
 use super::problem::{Report, Source};
@@ -20,6 +20,7 @@ mod queue;
 mod recovery;
 mod route;
 mod session;
+mod tls;
 
 /// The longest time the agent may take to end; systemd's default is 90 s until SIGKILL.
 const MAX_GRACE: Duration = Duration::from_secs(600);
@@ -40,6 +41,7 @@ pub(super) const PDP_TYPES: [(&str, PdpType); 3] =
 pub(super) const QOS: [(&str, Qos); 3] =
     [("0", Qos::AtMostOnce), ("1", Qos::AtLeastOnce), ("2", Qos::ExactlyOnce)];
 pub(super) use queue::{FSYNC, WHEN_FULL};
+pub(super) use session::PROVIDERS;
 
 /// Builds the fleet; `None` only where `report` has an error.
 pub(super) fn fleet(
@@ -49,7 +51,8 @@ pub(super) fn fleet(
     context: &Context,
     report: &mut Report,
 ) -> Option<Fleet> {
-    let mut build = Build { source, context, report, secrets: Vec::new() };
+    let mut build =
+        Build { source, context, report, secrets: Vec::new(), certificates: Vec::new() };
     let top = Place { node: Some(root), name: 0..0, path: String::new() };
     let gateway = build.gateway(raw.gateway.as_ref(), &top);
     let shutdown_grace = build
@@ -61,7 +64,7 @@ pub(super) fn fleet(
     let queue = build.queue(&raw.queue, &top.at("queue"));
     let mqtt = raw.hand_in.mqtt.as_ref();
     let mqtt = mqtt.and_then(|raw| build.mqtt_listener(raw, &top.at("hand_in").at("mqtt")));
-    let brokers = build.brokers(&raw.brokers.0, &top.at("brokers"));
+    let brokers = build.brokers(raw, &top.at("brokers"));
     let place = top.at("recovery");
     let privileged = build.socket(&place, raw.recovery.socket.as_ref());
     let privileged = privileged.unwrap_or_else(|| recovery::SOCKET.into());
@@ -141,6 +144,8 @@ struct Build<'a> {
     report: &'a mut Report,
     /// Every secret that is referred to, and where.
     secrets: Vec<(Ref, Range<usize>, String)>,
+    /// Every certificate that is referred to, and where.
+    certificates: Vec<tls::Certificate>,
 }
 
 impl Build<'_> {
@@ -256,9 +261,14 @@ impl Build<'_> {
             let raw = raw.credential.as_ref();
             self.optional(&place, "credential", raw, read).map(secret::Source::Credential)
         };
-        let secret = Ref::new(key, source?).with_rule(rule);
+        Some(self.remember(key, source?, rule, place))
+    }
+
+    /// A reference that [`Self::resolve_secrets`] tries.
+    fn remember(&mut self, key: &str, source: secret::Source, rule: Rule, place: Place<'_>) -> Ref {
+        let secret = Ref::new(key, source).with_rule(rule);
         self.secrets.push((secret.clone(), place.span(), place.path));
-        Some(secret)
+        secret
     }
 
     fn resolve_secrets(&mut self) {
@@ -276,6 +286,7 @@ impl Build<'_> {
                 self.report.warn(self.source, span, &path, message, Some(help));
             }
         }
+        self.judge_certificates(SystemTime::now());
     }
 
     fn gateway(&mut self, raw: Option<&String>, top: &Place<'_>) -> Option<Name> {

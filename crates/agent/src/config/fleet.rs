@@ -14,6 +14,7 @@ pub use queue::{Fsync, WhenFull};
 use secrecy::SecretString;
 
 use super::template::Template;
+use super::tls::Tls;
 use super::topic::topic_matches;
 use crate::aliyun;
 use crate::secret::{Ref, SecretError};
@@ -247,6 +248,8 @@ pub struct Session {
     pub broker: Name,
     /// How it signs in.
     pub access: Access,
+    /// How it is secured; none: plain TCP.
+    pub tls: Option<Tls>,
     /// Whole seconds, 1 to 64,800; 30 to 1,200 for Alibaba Cloud.
     pub keep_alive: Duration,
     /// Whether the broker forgets the session at its end.
@@ -301,6 +304,8 @@ pub struct Login {
     pub username: Option<String>,
     /// Password, at most 256 bytes.
     pub password: Option<SecretString>,
+    /// How the connection is secured.
+    pub tls: Option<modem::tls::Tls>,
 }
 
 /// Why a session cannot sign in.
@@ -319,7 +324,7 @@ impl Session {
     pub fn address(&self) -> (String, u16) {
         match &self.access {
             Access::Plain { host, port, .. } => (host.clone(), *port),
-            Access::Aliyun { device, options, .. } => device.address(&options.endpoint),
+            Access::Aliyun { device, options, .. } => device.address(options),
         }
     }
 
@@ -331,12 +336,13 @@ impl Session {
         }
     }
 
-    /// Reads the secret and makes of it what a CONNECT needs. It reads a file: call it where
+    /// Reads secret and certificates and makes of them what a CONNECT needs. It reads files: call it where
     /// blocking is allowed, before each connect, so that a rotated secret is taken up.
     ///
     /// # Errors
     /// [`LoginError::Secret`] where the secret is not there or not usable any more.
     pub fn login(&self) -> Result<Login, LoginError> {
+        let tls = self.tls.as_ref().map(Tls::read).transpose()?;
         match &self.access {
             Access::Plain { host, port, client_id, username, password } => Ok(Login {
                 host: host.clone(),
@@ -344,6 +350,7 @@ impl Session {
                 client_id: client_id.clone(),
                 username: username.clone(),
                 password: password.as_ref().map(Ref::read).transpose()?,
+                tls,
             }),
             Access::Aliyun { device, options, secret } => {
                 let signed = device.sign(&secret.read()?, options)?;
@@ -353,6 +360,7 @@ impl Session {
                     client_id: signed.client_id,
                     username: Some(signed.username),
                     password: Some(signed.password),
+                    tls,
                 })
             }
         }

@@ -12,6 +12,7 @@ mod raw;
 mod schema;
 mod shape;
 mod template;
+mod tls;
 mod topic;
 mod tree;
 mod words;
@@ -28,6 +29,7 @@ pub use fleet::{
 pub use problem::{Problem, Problems, Severity};
 pub use schema::schema;
 pub use template::Template;
+pub use tls::{Identity, Tls};
 pub use topic::{check_filter, check_name, topic_matches};
 pub(crate) use words::{did_you_mean, is_usb_path};
 

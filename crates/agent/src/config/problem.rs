@@ -254,9 +254,14 @@ impl Report {
     pub(super) fn mask_secret_lines(&mut self, source: &Source, keys: &[&str]) {
         let starts = source.lines.iter().copied();
         let ends = source.lines.iter().skip(1).copied().chain([source.text.len()]);
-        let mut goes_on = false;
+        let (mut goes_on, mut in_pem) = (false, false);
         for (start, end) in starts.zip(ends) {
             let line = source.text.get(start..end).unwrap_or_default();
+            if in_pem || line.contains("-----BEGIN") {
+                self.mask(start..end);
+                in_pem = !line.contains("-----END");
+                continue;
+            }
             let after = keys.iter().filter_map(|key| line.find(key).map(|at| at + key.len()));
             let from = if goes_on { Some(0) } else { after.min() };
             let Some(from) = from else { continue };

@@ -68,6 +68,23 @@ pub(super) struct RawBroker {
     pub(super) provider: Option<String>,
     pub(super) region: Option<String>,
     pub(super) instance_id: Option<String>,
+    pub(super) tls: Option<RawTls>,
+}
+
+/// `tls` of a broker or a session.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawTls {
+    pub(super) ca: Option<RawFile>,
+    pub(super) cert: Option<RawFile>,
+    pub(super) key: Option<RawFile>,
+    pub(super) insecure: Option<String>,
+}
+
+/// The path of a file, or the place of a secret.
+#[derive(Debug)]
+pub(super) enum RawFile {
+    Path(String),
+    Place(RawSecret),
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -162,6 +179,7 @@ pub(super) struct RawSession {
     pub(super) timestamp: Option<String>,
     pub(super) host: Option<String>,
     pub(super) instance_id: Option<String>,
+    pub(super) tls: Option<RawTls>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -310,6 +328,36 @@ impl<'de> Deserialize<'de> for RawSecret {
     }
 }
 
+impl<'de> Deserialize<'de> for RawFile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = RawFile;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the path of a file, or the place of a secret")
+            }
+
+            fn visit_str<E: Error>(self, path: &str) -> Result<RawFile, E> {
+                Ok(RawFile::Path(path.to_owned()))
+            }
+
+            fn visit_u64<E: Error>(self, path: u64) -> Result<RawFile, E> {
+                Ok(RawFile::Path(path.to_string()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawFile, A::Error> {
+                let keys = RawSecretKeys::deserialize(MapAccessDeserializer::new(map))?;
+                let RawSecretKeys { file, env, credential } = keys;
+                Ok(RawFile::Place(RawSecret { file, env, credential }))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::shape::{self, Keys, Shape};
@@ -358,6 +406,7 @@ mod tests {
         same::<RawHttp>(&shape::HTTP);
         same::<RawQueue>(&shape::QUEUE);
         same::<RawBroker>(&shape::BROKER);
+        same::<RawTls>(&shape::TLS);
         same::<RawModem>(&shape::MODEM);
         same::<RawBudget>(&shape::BUDGET);
         same::<RawShed>(&shape::SHED);

@@ -11,7 +11,7 @@ use queue::MAX_PRIORITY;
 use serde_json::{Map, Value, json};
 
 use super::Policy;
-use super::build::{FSYNC, PDP_TYPES, QOS, ROAMING, WHEN_FULL};
+use super::build::{FSYNC, PDP_TYPES, PROVIDERS, QOS, ROAMING, WHEN_FULL};
 use super::shape::{self, Keys, Shape};
 use crate::aliyun::Method;
 
@@ -133,18 +133,38 @@ static QUEUE: &[Fact] = &[
 static BROKER: &[Fact] = &[
     may(
         "url",
-        Form("^mqtt://[^@/]+/?$"),
-        "mqtt://HOST or mqtt://HOST:PORT; the port's default is 1883.",
+        Form("^mqtts?://[^@/]+/?$"),
+        "mqtt://HOST:PORT, or mqtts://HOST:PORT for TLS; the port's default is 1883, for TLS 8883.",
     ),
     may("username", Text, "The user name of its sessions."),
     may("password", Inner, "The password of that user."),
     may(
         "provider",
-        Word(|| vec!["aliyun"]),
-        "A cloud whose addresses and signatures are computed.",
+        Word(|| PROVIDERS.map(|(word, _)| word).to_vec()),
+        "A cloud: of aliyun addresses and signatures are computed, of aws the rules are known.",
     ),
     may("region", Text, "The cloud's region, such as cn-shanghai."),
     may("instance_id", Text, "The id of an enterprise instance; it replaces the region."),
+    may(
+        "tls",
+        Inner,
+        "TLS, for mqtts, aws and securemode 2; what a session's own `tls` says comes first.",
+    ),
+];
+
+static TLS: &[Fact] = &[
+    may(
+        "ca",
+        Inner,
+        "A file with the certificate of the authority that signed the broker's, in PEM.",
+    ),
+    may("cert", Inner, "A file with the client's certificate, in PEM; with `key`."),
+    may("key", Inner, "A file with its private key, in PEM, not encrypted."),
+    may(
+        "insecure",
+        Boolean,
+        "Take any certificate: whoever is on the way can read and change everything. Default: false.",
+    ),
 ];
 
 static MODEM: &[Fact] = &[
@@ -294,7 +314,7 @@ static SESSION: &[Fact] = &[
     may("product_key", Text, "Alibaba Cloud: the product's key."),
     may("device_name", Text, "Alibaba Cloud: the device's name."),
     may("device_secret", Inner, "Alibaba Cloud: the device's secret."),
-    may("securemode", Digits("^3$"), "Alibaba Cloud: 3, plain TCP."),
+    may("securemode", Digits("^[23]$"), "Alibaba Cloud: 2, TLS, or 3, plain TCP. Default: 3."),
     may(
         "signmethod",
         Word(|| Method::WORDS.to_vec()),
@@ -315,6 +335,7 @@ static SESSION: &[Fact] = &[
         Text,
         "Alibaba Cloud: the id of an enterprise instance; it replaces the region.",
     ),
+    may("tls", Inner, "TLS of this session; what it does not say its broker's `tls` says."),
 ];
 
 static WILL: &[Fact] = &[
@@ -365,12 +386,13 @@ static SECRET: &[Fact] = &[
 ];
 
 /// What is said of each mapping's keys.
-static ALL: [(&Keys, &[Fact]); 17] = [
+static ALL: [(&Keys, &[Fact]); 18] = [
     (&shape::HTTP, HTTP),
     (&shape::HAND_IN, HAND_IN),
     (&shape::MQTT_LISTENER, MQTT_LISTENER),
     (&shape::QUEUE, QUEUE),
     (&shape::BROKER, BROKER),
+    (&shape::TLS, TLS),
     (&shape::MODEM, MODEM),
     (&shape::BUDGET, BUDGET),
     (&shape::SHED, SHED),
@@ -417,6 +439,9 @@ fn of_shape(shape: &Shape, leaf: Option<&Leaf>) -> Value {
     match shape {
         Shape::Scalar => of_leaf(leaf.unwrap_or(&Text)),
         Shape::Secret => json!({ "$ref": "#/$defs/secret" }),
+        Shape::File => json!({
+            "anyOf": [{ "type": "string", "pattern": "^[^\n]+$" }, { "$ref": "#/$defs/secret" }],
+        }),
         Shape::Map(keys) => object(keys),
         Shape::ScalarOr(keys) => json!({ "anyOf": [of_leaf(&Text), object(keys)] }),
         Shape::Named(each) => json!({
@@ -541,7 +566,7 @@ mod tests {
                 }
             }
             Shape::Named(each) | Shape::List(each) => walk(each, visit),
-            Shape::Secret => visit(&shape::SECRET),
+            Shape::Secret | Shape::File => visit(&shape::SECRET),
             Shape::Scalar | Shape::Later(_) => {}
         }
     }

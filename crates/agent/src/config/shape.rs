@@ -16,6 +16,8 @@ pub(super) enum Shape {
     Scalar,
     /// A reference to a secret.
     Secret,
+    /// The path of a file, or a reference to a secret.
+    File,
     /// A mapping with these keys.
     Map(&'static Keys),
     /// A single value, or a mapping with these keys.
@@ -36,7 +38,7 @@ pub(super) struct Keys {
     pub(super) keys: &'static [(&'static str, Shape)],
 }
 
-use Shape::{Later, List, Map, Named, Scalar, ScalarOr, Secret};
+use Shape::{File, Later, List, Map, Named, Scalar, ScalarOr, Secret};
 
 /// The whole file.
 pub(super) static FLEET: Shape = Map(&Keys {
@@ -87,8 +89,13 @@ pub(super) static BROKER: Keys = Keys {
         ("provider", Scalar),
         ("region", Scalar),
         ("instance_id", Scalar),
-        ("tls", Later(NO_TLS)),
+        ("tls", Map(&TLS)),
     ],
+};
+
+pub(super) static TLS: Keys = Keys {
+    of: "`tls`",
+    keys: &[("ca", File), ("cert", File), ("key", File), ("insecure", Scalar)],
 };
 
 pub(super) static MODEM: Keys = Keys {
@@ -167,7 +174,7 @@ pub(super) static SESSION: Keys = Keys {
         ("timestamp", Scalar),
         ("host", Scalar),
         ("instance_id", Scalar),
-        ("tls", Later(NO_TLS)),
+        ("tls", Map(&TLS)),
     ],
 };
 
@@ -195,8 +202,6 @@ pub(super) static SECRET: Keys = Keys {
     of: "a secret's place",
     keys: &[("file", Scalar), ("env", Scalar), ("credential", Scalar)],
 };
-
-const NO_TLS: &str = "TLS inside the modem is not built yet";
 
 /// Checks `node` and all below it against `shape`. `path` are the keys that lead there.
 pub(super) fn check(shape: &Shape, node: &Node, path: &str, source: &Source, report: &mut Report) {
@@ -226,7 +231,8 @@ impl Walk<'_> {
         match (shape, node.kind) {
             (Scalar | ScalarOr(_), Kind::Scalar) => self.mask_url(key, node),
             (Secret, Kind::Scalar) => self.plain_secret(node, path),
-            (Secret, Kind::Map) => self.secret(node, &name, path),
+            (File, Kind::Scalar) => self.inline_file(node, path),
+            (Secret | File, Kind::Map) => self.secret(node, &name, path),
             (Map(keys) | ScalarOr(keys), Kind::Map) => self.map(keys, node, path),
             (Named(each), Kind::Map) => self.named(each, node, path),
             (List(each), Kind::List) => {
@@ -308,6 +314,18 @@ impl Walk<'_> {
         self.report.error(self.source, node.span.clone(), path, message, Some(help));
     }
 
+    /// A path is no certificate: whoever writes one here may write a private key as well.
+    fn inline_file(&mut self, node: &Node, path: &str) {
+        if !node.text.contains("-----") && !node.text.contains('\n') {
+            return;
+        }
+        self.report.mask(node.span.clone());
+        let key = last(path);
+        let message = format!("`{key}` must be the path of a file, not what is in it");
+        let help = format!("write `{key}: /etc/modemfleet/{key}.pem`, or `{key}: {{ file: … }}`");
+        self.report.error(self.source, node.span.clone(), path, message, Some(help));
+    }
+
     fn secret(&mut self, node: &Node, name: &Range<usize>, path: &str) {
         self.map(&SECRET, node, path);
         let known = |(key, _): &&(Node, Node)| SECRET.keys.iter().any(|(k, _)| *k == key.text);
@@ -322,12 +340,13 @@ impl Walk<'_> {
         let wanted = match shape {
             Scalar | Later(_) => "a single value",
             Secret => "`{ file: … }`, `{ env: … }` or `{ credential: … }`",
+            File => "the path of a file, `{ file: … }`, `{ env: … }` or `{ credential: … }`",
             Map(_) => "a mapping of keys to values",
             ScalarOr(_) => "a single value or a mapping",
             Named(_) => "a mapping of names to their settings",
             List(_) => "a list, `[ … ]`",
         };
-        if matches!(shape, Secret) || looks_secret(last(path)) {
+        if matches!(shape, Secret | File) || looks_secret(last(path)) {
             self.report.mask(node.span.clone());
         }
         let subject =

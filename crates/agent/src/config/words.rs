@@ -164,9 +164,19 @@ pub(super) fn host_port(text: &str, default_port: u16) -> Result<(String, u16), 
 }
 
 /// The URL of a broker.
-pub(super) fn broker_url(text: &str) -> Result<(String, u16), Fault> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BrokerUrl {
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// Over TLS.
+    pub(super) secured: bool,
+}
+
+/// The URL of a broker.
+pub(super) fn broker_url(text: &str) -> Result<BrokerUrl, Fault> {
     let Some((scheme, rest)) = text.split_once("://") else {
-        return Err(Fault::help("must be mqtt://HOST:PORT", "the scheme is missing"));
+        let help = "the scheme is missing; for TLS it is mqtts";
+        return Err(Fault::help("must be mqtt://HOST:PORT", help));
     };
     if rest.contains('@') {
         return Err(Fault::help(
@@ -174,14 +184,19 @@ pub(super) fn broker_url(text: &str) -> Result<(String, u16), Fault> {
             "they have keys of their own: `username:` and `password: { file: … }`",
         ));
     }
-    match scheme {
-        "mqtt" => host_port(rest.strip_suffix('/').unwrap_or(rest), 1883),
-        "mqtts" | "ssl" | "tls" => Err(Fault::new(
-            "asks for TLS, which is not supported by this version: TLS inside the modem is not built yet",
-        )),
-        "tcp" => Err(Fault::help("must begin with mqtt://", format!("write `mqtt://{rest}`"))),
-        _ => Err(Fault::new("must begin with mqtt://")),
-    }
+    let address = |port| host_port(rest.strip_suffix('/').unwrap_or(rest), port);
+    let (secured, (host, port)) = match scheme {
+        "mqtt" => (false, address(1883)?),
+        "mqtts" => (true, address(8883)?),
+        "tcp" => {
+            return Err(Fault::help("must begin with mqtt://", format!("write `mqtt://{rest}`")));
+        }
+        "ssl" | "tls" => {
+            return Err(Fault::help("must begin with mqtts://", format!("write `mqtts://{rest}`")));
+        }
+        _ => return Err(Fault::new("must begin with mqtt:// or mqtts://")),
+    };
+    Ok(BrokerUrl { host, port, secured })
 }
 
 /// The address to listen on.
@@ -331,11 +346,18 @@ mod tests {
 
     #[test]
     fn urls_are_split_or_refused() {
-        assert_eq!(broker_url("mqtt://b.example.com"), Ok(("b.example.com".to_owned(), 1883)));
-        assert_eq!(broker_url("mqtt://10.0.0.1:18830/"), Ok(("10.0.0.1".to_owned(), 18830)));
+        for (text, host, port, secured) in [
+            ("mqtt://b.example.com", "b.example.com", 1883, false),
+            ("mqtt://10.0.0.1:18830/", "10.0.0.1", 18830, false),
+            ("mqtts://b.example.com", "b.example.com", 8883, true),
+            ("mqtts://b:443/", "b", 443, true),
+        ] {
+            assert_eq!(broker_url(text), Ok(BrokerUrl { host: host.to_owned(), port, secured }));
+        }
         for (bad, want) in [
             ("b.example.com:1883", "mqtt://HOST:PORT"),
-            ("mqtts://b:8883", "not supported by this version"),
+            ("ssl://b:8883", "must begin with mqtts://"),
+            ("http://b", "mqtt:// or mqtts://"),
             ("tcp://b:1883", "must begin with mqtt://"),
             ("mqtt://u:p@b", "user name"),
             ("mqtt://b:0", "1 to 65535"),

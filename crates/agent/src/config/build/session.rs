@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::super::fleet::{Access, Modem, Name, Session, SessionId, Subscription, Will};
-use super::super::raw::{Ordered, RawBroker, RawSession, RawSubscribe, RawWill};
+use super::super::raw::{Ordered, RawBroker, RawFleet, RawSession, RawSubscribe, RawWill};
 use super::super::template::OF_EVERY_MESSAGE;
-use super::super::words::{self, Fault};
+use super::super::tls::Tls;
+use super::super::words::{self, BrokerUrl, Fault};
+use super::tls::TlsKeys;
 use super::{Build, Place, QOS};
 use crate::aliyun::{self, Device, Endpoint, Method, SecureMode};
 use crate::secret::{Ref, Rule};
@@ -43,38 +45,83 @@ pub(super) type Brokers = BTreeMap<String, Option<Broker>>;
 
 /// A broker of the file.
 #[derive(Clone)]
-pub(super) enum Broker {
-    Plain { host: String, port: u16, username: Option<String>, password: Option<Ref> },
-    Aliyun { region: Option<String>, instance_id: Option<String> },
+pub(super) struct Broker {
+    kind: Kind,
+    tls: TlsKeys,
 }
 
-#[derive(Clone, Copy)]
-enum Provider {
-    Aliyun,
+#[derive(Clone)]
+enum Kind {
+    Plain {
+        url: BrokerUrl,
+        username: Option<String>,
+        password: Option<Ref>,
+    },
+    Aliyun {
+        region: Option<String>,
+        instance_id: Option<String>,
+    },
+    /// AWS IoT Core: who connects is told by the client's certificate.
+    Aws {
+        url: BrokerUrl,
+    },
 }
+
+/// A cloud.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Provider {
+    Aliyun,
+    Aws,
+}
+
+pub(in super::super) const PROVIDERS: [(&str, Provider); 2] =
+    [("aliyun", Provider::Aliyun), ("aws", Provider::Aws)];
 
 impl Build<'_> {
-    pub(super) fn brokers(&mut self, raw: &[(String, RawBroker)], place: &Place<'_>) -> Brokers {
+    pub(super) fn brokers(&mut self, raw: &RawFleet, place: &Place<'_>) -> Brokers {
         let mut brokers = Brokers::new();
-        for (index, (key, raw)) in raw.iter().enumerate() {
+        let judged = judged_by_sessions(raw);
+        for (index, (key, broker)) in raw.brokers.0.iter().enumerate() {
             let place = place.named(index, key);
             let name = self.name(key, &place);
-            let broker = if raw.provider.is_some() {
-                self.cloud_broker(raw, &place)
-            } else {
-                self.plain_broker(raw, &place)
+            let tls = self.tls_keys(broker.tls.as_ref(), &place.at("tls"));
+            let provider = self.optional(&place, "provider", broker.provider.as_ref(), |text| {
+                words::one_of(text, &PROVIDERS)
+            });
+            let kind = match provider {
+                Some(Provider::Aliyun) => self.aliyun_broker(broker, &place),
+                Some(Provider::Aws) => self.aws_broker(broker, &place),
+                None if broker.provider.is_some() => None,
+                None => self.plain_broker(broker, &place),
             };
-            brokers.insert(key.clone(), name.and(broker));
+            let left_open = kind.as_ref().is_some_and(Kind::is_secured)
+                && !tls.judges()
+                && !judged.contains(key.as_str());
+            if left_open {
+                self.wants_ca(&place.at("url"));
+            } else if let Some(Kind::Plain { url: BrokerUrl { secured: false, host, .. }, .. }) =
+                &kind
+                && broker.tls.is_some()
+            {
+                let help = format!("write `url: mqtts://{host}:8883`, or leave `tls` out");
+                let message = "`tls` has no meaning with mqtt://, which is plain TCP".to_owned();
+                self.error_at_name(&place.at("tls"), message, Some(&help));
+            }
+            let kind = kind.filter(|_| !left_open);
+            brokers.insert(key.clone(), name.and(kind).map(|kind| Broker { kind, tls }));
         }
         brokers
     }
 
-    fn cloud_broker(&mut self, raw: &RawBroker, place: &Place<'_>) -> Option<Broker> {
-        let provider = self.optional(place, "provider", raw.provider.as_ref(), |text| match text {
-            "aws" => Err(Fault::new("`aws` is not supported by this version")),
-            _ => words::one_of(text, &[("aliyun", Provider::Aliyun)]),
-        });
-        let Some(Provider::Aliyun) = provider else { return None };
+    /// A connection whose other end could be anyone.
+    fn wants_ca(&mut self, place: &Place<'_>) {
+        let message =
+            "TLS needs `tls: { ca: … }`, the certificate of the authority that signed the broker's";
+        let help = "without it the broker could be anyone; `tls: { insecure: true }` takes anyone";
+        self.error(place, message, Some(help.to_owned()));
+    }
+
+    fn aliyun_broker(&mut self, raw: &RawBroker, place: &Place<'_>) -> Option<Kind> {
         for key in ["url", "username", "password"] {
             if place.at(key).exists() {
                 let message = format!("`{key}` has no place beside `provider: aliyun`");
@@ -92,17 +139,36 @@ impl Build<'_> {
         if raw.region.is_some() && region.is_none() {
             return None;
         }
-        Some(Broker::Aliyun { region, instance_id })
+        Some(Kind::Aliyun { region, instance_id })
     }
 
-    fn plain_broker(&mut self, raw: &RawBroker, place: &Place<'_>) -> Option<Broker> {
+    fn aws_broker(&mut self, raw: &RawBroker, place: &Place<'_>) -> Option<Kind> {
+        for key in ["username", "password", "region", "instance_id"] {
+            if place.at(key).exists() {
+                let message = format!("`{key}` has no place beside `provider: aws`");
+                let help = "a device signs in with its certificate: `tls: { cert, key }`";
+                self.error_at_name(&place.at(key), message, Some(help));
+            }
+        }
+        let url = self.required(place, "url", raw.url.as_ref(), |text| {
+            let url = words::broker_url(text)?;
+            if !url.secured {
+                let help = format!("write `mqtts://{}:8883`", url.host);
+                return Err(Fault::help("must begin with mqtts://", help));
+            }
+            if is_ats_endpoint(&url.host) { Ok(url) } else { Err(no_ats_endpoint()) }
+        });
+        Some(Kind::Aws { url: url? })
+    }
+
+    fn plain_broker(&mut self, raw: &RawBroker, place: &Place<'_>) -> Option<Kind> {
         for key in ["region", "instance_id"] {
             if place.at(key).exists() {
                 let message = format!("`{key}` needs `provider: aliyun`");
                 self.error_at_name(&place.at(key), message, None);
             }
         }
-        let address = self.required(place, "url", raw.url.as_ref(), words::broker_url);
+        let url = self.required(place, "url", raw.url.as_ref(), words::broker_url);
         let username = self.optional(place, "username", raw.username.as_ref(), |text| {
             words::quoted(text, MAX_USER)
         });
@@ -113,8 +179,43 @@ impl Build<'_> {
             let message = "`password` needs `username`".to_owned();
             self.error_at_name(&place.at("password"), message, None);
         }
-        let (host, port) = address?;
-        Some(Broker::Plain { host, port, username, password })
+        Some(Kind::Plain { url: url?, username, password })
+    }
+
+    /// How a session that is `secured` is; `Some(None)` for plain TCP, `None` where that was refused.
+    fn session_tls(
+        &mut self,
+        place: &Place<'_>,
+        secured: Result<(), &str>,
+        own: TlsKeys,
+        broker: &TlsKeys,
+    ) -> Option<Option<Tls>> {
+        if let Err(needed) = secured {
+            if !place.at("tls").exists() {
+                return Some(None);
+            }
+            let message = format!("`tls` needs {needed}");
+            self.error_at_name(&place.at("tls"), message, None);
+            return None;
+        }
+        let keys = own.over(broker);
+        if !keys.judges() {
+            let at = ["tls", "securemode", "broker"].map(|key| place.at(key));
+            let at = at.into_iter().find(Place::exists);
+            self.wants_ca(&at.unwrap_or_else(|| place.clone()));
+        }
+        keys.tls().map(Some)
+    }
+
+    /// Without a certificate of its own no client gets in.
+    fn wants_identity(&mut self, place: &Place<'_>, own: &TlsKeys, broker: &TlsKeys) -> Option<()> {
+        if own.has_identity() || broker.has_identity() {
+            return Some(());
+        }
+        let message = format!("`{}` needs `tls: {{ cert: …, key: … }}`", place.key());
+        let help = "AWS IoT Core knows a device by its certificate";
+        self.error_at_name(place, message, Some(help));
+        None
     }
 
     pub(super) fn session(
@@ -126,7 +227,7 @@ impl Build<'_> {
         brokers: &Brokers,
     ) -> Option<Session> {
         let broker = self.broker_of(raw, place, brokers);
-        let is_aliyun = matches!(broker, Some((_, Some(Broker::Aliyun { .. }))));
+        let is_aliyun = matches!(broker, Some((_, Some(Broker { kind: Kind::Aliyun { .. }, .. }))));
         let (min, max) = if is_aliyun { ALIYUN_KEEP_ALIVE } else { KEEP_ALIVE };
         let keep_alive = self
             .optional(place, "keep_alive", raw.keep_alive.as_ref(), |text| {
@@ -143,16 +244,42 @@ impl Build<'_> {
             .unwrap_or(true);
         let will = raw.will.as_ref().map(|raw| self.will(raw, &place.at("will")));
         let subscribe = self.subscriptions(&raw.subscribe, &place.at("subscribe"));
-        let (broker, access) = match broker? {
-            (name, Some(Broker::Plain { host, port, username, password })) => {
+        let own_tls = self.tls_keys(raw.tls.as_ref(), &place.at("tls"));
+        let (broker, Some(Broker { kind, tls })) = broker? else { return None };
+        let (access, tls) = match kind {
+            Kind::Plain { url, username, password } => {
                 self.refuse_aliyun_keys(place);
-                let client_id = self.plain_client_id(&id, raw, place, gateway)?;
-                (name, Access::Plain { host, port, client_id, username, password })
+                let client_id = self.plain_client_id(&id, raw, place, gateway);
+                let is_secured =
+                    if url.secured { Ok(()) } else { Err("a broker with `url: mqtts://…`") };
+                let tls = self.session_tls(place, is_secured, own_tls, &tls);
+                let BrokerUrl { host, port, .. } = url;
+                (Access::Plain { host, port, client_id: client_id?, username, password }, tls?)
             }
-            (name, Some(Broker::Aliyun { region, instance_id })) => {
-                (name, self.aliyun(raw, place, region, instance_id)?)
+            Kind::Aws { url: BrokerUrl { host, port, .. } } => {
+                self.refuse_aliyun_keys(place);
+                let client_id = self.plain_client_id(&id, raw, place, gateway);
+                let identity = self.wants_identity(place, &own_tls, &tls);
+                let tls = self.session_tls(place, Ok(()), own_tls, &tls);
+                identity?;
+                let (client_id, username, password) = (client_id?, None, None);
+                (Access::Plain { host, port, client_id, username, password }, tls?)
             }
-            (_, None) => return None,
+            Kind::Aliyun { region, instance_id } => {
+                let access = self.aliyun(raw, place, region, instance_id);
+                let is_secured = match &access {
+                    Some(Access::Aliyun { options, .. })
+                        if options.secure_mode == SecureMode::Tcp =>
+                    {
+                        Err("`securemode: 2`")
+                    }
+                    // One that is refused for something else as well is not to be told about this.
+                    None if raw.securemode.is_none() => Err("`securemode: 2`"),
+                    _ => Ok(()),
+                };
+                let tls = self.session_tls(place, is_secured, own_tls, &tls);
+                (access?, tls?)
+            }
         };
         let will = will.map_or(Some(None), |will| will.map(Some))?;
         let vars = self.vars(&raw.vars, &access, &place.at("vars"));
@@ -160,6 +287,7 @@ impl Build<'_> {
             id,
             broker,
             access,
+            tls,
             keep_alive,
             clean_session,
             reconnect_max,
@@ -267,24 +395,24 @@ impl Build<'_> {
             let words = Method::WORDS.map(|word| (word, word));
             words::one_of(text, &words)?.parse::<Method>().map_err(fault_of)
         });
-        self.optional(place, "securemode", raw.securemode.as_ref(), |text| match text {
-            "2" => Err(Fault::new(
-                "2 is TLS, which is not supported by this version: TLS inside the modem is not built yet",
-            )),
-            "3" => Ok(()),
-            _ => Err(Fault::new("must be 3 (TCP)")),
-        });
+        let secure_mode = self
+            .optional(place, "securemode", raw.securemode.as_ref(), |text| match text {
+                "2" => Ok(SecureMode::Tls),
+                "3" => Ok(SecureMode::Tcp),
+                _ => Err(Fault::new("must be 2 (TLS) or 3 (TCP)")),
+            })
+            .unwrap_or_default();
         let timestamp = self.optional(place, "timestamp", raw.timestamp.as_ref(), |text| {
             text.parse().map_err(|_fault| Fault::new("must be milliseconds since 1970"))
         });
-        let endpoint = self.endpoint(raw, place, region, instance_id);
+        let endpoint = self.endpoint(raw, place, secure_mode, region, instance_id);
         let (product_key, device_name) = (product_key?, device_name?);
         let device = self.checked(place, Device::new(&product_key, &device_name))?;
         self.foreign_host(place, raw, &device);
         let options = aliyun::Options {
             client_id: raw.client_id.clone(),
             method: method.unwrap_or_default(),
-            secure_mode: SecureMode::Tcp,
+            secure_mode,
             timestamp,
             endpoint: endpoint?,
         };
@@ -300,12 +428,13 @@ impl Build<'_> {
         &mut self,
         raw: &RawSession,
         place: &Place<'_>,
+        secure_mode: SecureMode,
         region: Option<String>,
         instance_id: Option<String>,
     ) -> Option<Endpoint> {
         if raw.host.is_some() {
             return self.optional(place, "host", raw.host.as_ref(), |text| {
-                let (host, port) = words::host_port(text, aliyun::PORT)?;
+                let (host, port) = words::host_port(text, secure_mode.port())?;
                 Ok(Endpoint::Host(host, port))
             });
         }
@@ -409,4 +538,44 @@ impl Build<'_> {
 
 fn fault_of(error: aliyun::FieldError) -> Fault {
     Fault::new(error.fault)
+}
+
+impl Kind {
+    /// Whether all its sessions are over TLS.
+    fn is_secured(&self) -> bool {
+        match self {
+            Self::Plain { url, .. } | Self::Aws { url } => url.secured,
+            Self::Aliyun { .. } => false,
+        }
+    }
+}
+
+/// The brokers that have sessions, each with a `tls` of its own, which is then asked for the CA.
+fn judged_by_sessions(raw: &RawFleet) -> HashSet<&str> {
+    let (mut with, mut without) = (HashSet::new(), HashSet::new());
+    for (_, session) in raw.modems.0.iter().flat_map(|(_, modem)| &modem.sessions.0) {
+        let names = if session.tls.is_some() { &mut with } else { &mut without };
+        names.extend(session.broker.as_deref());
+    }
+    with.difference(&without).copied().collect()
+}
+
+/// Whether a host is an endpoint of AWS IoT Core with a certificate of Amazon's own authorities:
+/// `a1b2-ats.iot.REGION.amazonaws.com`, in China `a1b2.ats.iot.REGION.amazonaws.com.cn`.
+fn is_ats_endpoint(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    let labels: Vec<&str> = host.split('.').collect();
+    match labels.as_slice() {
+        [id, "iot", _, "amazonaws", "com"] => id.ends_with("-ats"),
+        [_, "ats", "iot", _, "amazonaws", "com", "cn"] => true,
+        _ => false,
+    }
+}
+
+fn no_ats_endpoint() -> Fault {
+    Fault::help(
+        "must be an ATS endpoint, such as mqtts://a1b2c3-ats.iot.eu-central-1.amazonaws.com",
+        "`aws iot describe-endpoint --endpoint-type iot:Data-ATS` tells it; with a domain of your own leave \
+         `provider` out",
+    )
 }

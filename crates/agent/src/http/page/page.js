@@ -92,6 +92,7 @@ function sessions(modem) {
     item.append(make("span", session.connected ? "●" : "○", session.connected ? "good" : "off"));
     item.append(` ${session.name} `);
     item.append(make("span", session.connected ? "connected" : session.phase, session.connected ? "good" : "off"));
+    if (session.tls === "insecure") item.append(" ", make("span", "insecure TLS", "bad"));
     small(item, session.connected ? "" : session.reason);
   }
   if (!modem.sessions.length) cell.append("–");

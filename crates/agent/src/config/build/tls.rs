@@ -1,0 +1,184 @@
+//! `tls` of brokers and sessions: a session's own keys come before those of its broker.
+
+use std::ops::Range;
+use std::time::SystemTime;
+
+use super::super::raw::{RawFile, RawTls};
+use super::super::tls::{Identity, Tls, certificates, private_key};
+use super::super::words;
+use super::{Build, Place};
+use crate::pem;
+use crate::secret::{Ref, Rule};
+
+/// What a `tls` mapping gives.
+#[derive(Clone, Default)]
+pub(super) struct TlsKeys {
+    ca: Option<Ref>,
+    identity: Option<Identity>,
+    insecure: Option<bool>,
+    /// One of them was given and is wrong: what is missing for it need not be told as well.
+    faulty: bool,
+}
+
+impl TlsKeys {
+    /// Whether it says by whom the broker's certificate must be signed, or that this does not matter.
+    pub(super) fn judges(&self) -> bool {
+        self.ca.is_some() || self.insecure == Some(true) || self.faulty
+    }
+
+    pub(super) fn has_identity(&self) -> bool {
+        self.identity.is_some() || self.faulty
+    }
+
+    /// These keys, and for what they do not say those of `broker`.
+    pub(super) fn over(self, broker: &Self) -> Self {
+        let judges = if self.judges() { &self } else { broker };
+        Self {
+            ca: judges.ca.clone(),
+            insecure: judges.insecure,
+            identity: self.identity.clone().or_else(|| broker.identity.clone()),
+            faulty: self.faulty || broker.faulty,
+        }
+    }
+
+    /// What a session runs with; `None` where that was refused.
+    pub(super) fn tls(self) -> Option<Tls> {
+        (self.judges() && !self.faulty).then_some(Tls { ca: self.ca, identity: self.identity })
+    }
+}
+
+/// A certificate file of the fleet file, and where that names it.
+pub(super) struct Certificate {
+    file: Ref,
+    key: Option<Ref>,
+    span: Range<usize>,
+    path: String,
+}
+
+impl Build<'_> {
+    pub(super) fn tls_keys(&mut self, raw: Option<&RawTls>, place: &Place<'_>) -> TlsKeys {
+        let Some(raw) = raw else { return TlsKeys::default() };
+        let ca = self.file(place, "ca", raw.ca.as_ref(), Rule::Certificates);
+        let cert = self.file(place, "cert", raw.cert.as_ref(), Rule::Certificates);
+        let key = self.file(place, "key", raw.key.as_ref(), Rule::PrivateKey);
+        let insecure = self.optional(place, "insecure", raw.insecure.as_ref(), words::boolean);
+        for (has, lacks, is_lacking) in [
+            ("cert", "key", raw.cert.is_some() && raw.key.is_none()),
+            ("key", "cert", raw.key.is_some() && raw.cert.is_none()),
+        ] {
+            if is_lacking {
+                let message =
+                    format!("`{has}` needs `{lacks}`: a client certificate and its private key");
+                self.error_at_name(&place.at(has), message, None);
+            }
+        }
+        if insecure == Some(true) {
+            self.judge_insecure(raw, &place.at("insecure"));
+        }
+        if let Some(ca) = &ca {
+            self.certificate(ca, None, &place.at("ca"));
+        }
+        if let (Some(cert), Some(key)) = (&cert, &key) {
+            self.certificate(cert, Some(key), &place.at("cert"));
+        }
+        let given =
+            [&raw.ca, &raw.cert, &raw.key].into_iter().filter(|file| file.is_some()).count();
+        let good = [&ca, &cert, &key].into_iter().filter(|file| file.is_some()).count();
+        let faulty = good < given || (raw.insecure.is_some() && insecure.is_none());
+        let identity = cert.zip(key).map(|(cert, key)| Identity { cert, key });
+        TlsKeys { ca, identity, insecure, faulty }
+    }
+
+    fn judge_insecure(&mut self, raw: &RawTls, place: &Place<'_>) {
+        if raw.ca.is_some() {
+            let message = "`insecure: true` contradicts `ca`";
+            let help = "leave one of them out: with `ca` the broker's certificate is checked";
+            return self.error(place, message, Some(help.to_owned()));
+        }
+        let message =
+            "`insecure: true`: whoever is on the way can read and change everything, passwords too";
+        let help = "give the authority's certificate: `ca: /etc/modemfleet/ca.pem`";
+        self.warn(place, message, Some(help.to_owned()));
+    }
+
+    /// A file of certificates or a key: its path, or where a secret lies.
+    fn file(
+        &mut self,
+        parent: &Place<'_>,
+        key: &str,
+        raw: Option<&RawFile>,
+        rule: Rule,
+    ) -> Option<Ref> {
+        match raw? {
+            RawFile::Path(text) => {
+                let place = parent.at(key);
+                match self.path(text) {
+                    Ok(path) => {
+                        Some(self.remember(key, crate::secret::Source::File(path), rule, place))
+                    }
+                    Err(fault) => {
+                        self.fault(&place, fault);
+                        None
+                    }
+                }
+            }
+            RawFile::Place(secret) => self.secret(parent, key, Some(secret), rule),
+        }
+    }
+
+    fn certificate(&mut self, file: &Ref, key: Option<&Ref>, place: &Place<'_>) {
+        self.certificates.push(Certificate {
+            file: file.clone(),
+            key: key.cloned(),
+            span: place.span(),
+            path: place.path.clone(),
+        });
+    }
+
+    /// Looks into the certificates: what is wrong with one may be cured while the agent runs, so that
+    /// these are warnings. A file that cannot be read was reported with the secrets.
+    pub(super) fn judge_certificates(&mut self, now: SystemTime) {
+        for certificate in std::mem::take(&mut self.certificates) {
+            let Ok(pem) = certificates(&certificate.file) else { continue };
+            for (message, help) in faults(&certificate, &pem, now) {
+                let (span, path) = (certificate.span.clone(), &certificate.path);
+                self.report.warn(self.source, span, path, message, Some(help.to_owned()));
+            }
+        }
+    }
+}
+
+/// What is to be said of a certificate file, and what to do.
+fn faults(certificate: &Certificate, pem: &str, now: SystemTime) -> Vec<(String, &'static str)> {
+    let mut faults = Vec::new();
+    let file = certificate.file.place();
+    let valid = pem::validity(pem);
+    for pem::Validity { from, until } in &valid {
+        let day = |time: SystemTime| {
+            humantime::format_rfc3339_seconds(time).to_string().chars().take(10).collect::<String>()
+        };
+        if *until < now {
+            let message = format!("a certificate in {file} expired on {}", day(*until));
+            faults.push((message, "renew it; modems refuse it, or the broker does"));
+        } else if *from > now {
+            let message = format!("a certificate in {file} is not valid before {}", day(*from));
+            faults.push((message, "look at this machine's clock, else wait or renew it"));
+        }
+    }
+    match &certificate.key {
+        None if valid.len() > 1 => {
+            let message = format!("{file} holds {} certificates", valid.len());
+            faults.push((message, "it is not known whether modems read more than the first"));
+        }
+        None => {}
+        Some(key) => {
+            let fits = private_key(key).ok().and_then(|key| pem::belongs(&key, pem));
+            if fits == Some(false) {
+                let message = format!("the private key in {} is not that of {file}", key.place());
+                faults
+                    .push((message, "`cert` and `key` have to be a pair; brokers refuse this one"));
+            }
+        }
+    }
+    faults
+}

@@ -1,0 +1,61 @@
+//! TLS of a session: where its certificates lie, and reading them.
+
+use secrecy::ExposeSecret;
+
+use crate::pem;
+use crate::secret::{Ref, SecretError};
+
+/// How a session over TLS is secured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The authorities that may have signed the broker's certificate. None: `insecure: true`, and any
+    /// certificate is taken.
+    pub ca: Option<Ref>,
+    /// What the broker is shown where it asks.
+    pub identity: Option<Identity>,
+}
+
+/// A client certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The certificate.
+    pub cert: Ref,
+    /// Its private key.
+    pub key: Ref,
+}
+
+impl Tls {
+    /// Whether the broker could be anyone.
+    pub fn is_insecure(&self) -> bool {
+        self.ca.is_none()
+    }
+
+    /// Reads the files now, so that a renewed certificate needs no reload.
+    ///
+    /// # Errors
+    /// [`SecretError`] where one cannot be read or is not what belongs there.
+    pub fn read(&self) -> Result<modem::tls::Tls, SecretError> {
+        let identity = |identity: &Identity| {
+            Ok(modem::tls::Identity {
+                cert: certificates(&identity.cert)?,
+                key: private_key(&identity.key)?,
+            })
+        };
+        Ok(modem::tls::Tls {
+            ca: self.ca.as_ref().map(certificates).transpose()?,
+            identity: self.identity.as_ref().map(identity).transpose()?,
+        })
+    }
+}
+
+/// The certificates of a file and nothing else of it, as PEM.
+pub(super) fn certificates(file: &Ref) -> Result<String, SecretError> {
+    let text = file.read()?;
+    pem::certificates(text.expose_secret()).map_err(|fault| file.unusable(fault))
+}
+
+/// The private key of a file and nothing else of it, as PEM.
+pub(super) fn private_key(file: &Ref) -> Result<secrecy::SecretString, SecretError> {
+    let text = file.read()?;
+    pem::private_key(text.expose_secret()).map_err(|fault| file.unusable(fault))
+}
