@@ -13,6 +13,7 @@ pub mod backoff;
 pub mod catalog;
 mod climb;
 pub mod environment;
+pub mod foreign;
 pub mod holder;
 mod identify;
 pub mod location;

@@ -23,23 +23,46 @@ pub enum Location {
 /// The AT ports of a USB device that is plugged in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ports {
-    /// The ttys, the one to try first in front. Never empty.
+    /// The ttys of which a layout says that they speak AT, the one to try first in front.
     pub ttys: Vec<PathBuf>,
+    /// The device's other ttys: tried where those were of no use twice. Never empty together with those.
+    pub others: Vec<PathBuf>,
     /// Receipt of the device's first event.
     pub since: Instant,
 }
 
+/// A tty to be tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Which.
+    pub tty: PathBuf,
+    /// Since when its device is known to be there, where discovery tells.
+    pub since: Option<Instant>,
+    /// Whether no layout says that it speaks AT.
+    pub is_guess: bool,
+}
+
+impl Ports {
+    /// After so many turns the first tty is tried again.
+    pub fn places(&self) -> usize {
+        self.ttys.len().saturating_mul(2).saturating_add(self.others.len())
+    }
+
+    /// The tty to try at the `turn`th attempt: those that are known twice round, then each of the others.
+    pub fn place(&self, turn: usize) -> Option<Place> {
+        let known = self.ttys.iter().chain(&self.ttys).map(|tty| (tty, false));
+        let mut all = known.chain(self.others.iter().map(|tty| (tty, true)));
+        let (tty, is_guess) = all.nth(turn.checked_rem(self.places())?)?;
+        Some(Place { tty: tty.clone(), since: Some(self.since), is_guess })
+    }
+}
+
 impl Location {
-    /// The tty to try at the `turn`th attempt, and since when its device is known to be there.
-    pub(crate) fn tty(&self, turn: usize) -> Option<(PathBuf, Option<Instant>)> {
+    /// The tty to try at the `turn`th attempt.
+    pub(crate) fn place(&self, turn: usize) -> Option<Place> {
         match self {
-            Self::Fixed(path) => Some((path.clone(), None)),
-            Self::Usb { ports, .. } => {
-                let ports = ports.borrow();
-                let ports = ports.as_ref()?;
-                let tty = ports.ttys.iter().cycle().nth(turn.checked_rem(ports.ttys.len())?)?;
-                Some((tty.clone(), Some(ports.since)))
-            }
+            Self::Fixed(path) => Some(Place { tty: path.clone(), since: None, is_guess: false }),
+            Self::Usb { ports, .. } => ports.borrow().as_ref()?.place(turn),
         }
     }
 
@@ -85,14 +108,24 @@ mod tests {
     #[test]
     fn each_turn_tries_the_next_port_of_the_device() {
         let since = Instant::now();
-        let ttys = vec![PathBuf::from("/dev/ttyUSB2"), PathBuf::from("/dev/ttyUSB3")];
         let (ports, watched) = watch::channel(None);
         let location = Location::Usb { name: "USB 1-1".to_owned(), ports: watched };
-        assert_eq!(location.tty(0), None);
-        ports.send_replace(Some(Ports { ttys, since }));
-        let tried: Vec<_> = (0..3).filter_map(|turn| location.tty(turn)).collect();
-        let names: Vec<_> = tried.iter().map(|(tty, _)| tty.to_str().unwrap()).collect();
-        assert_eq!(names, ["/dev/ttyUSB2", "/dev/ttyUSB3", "/dev/ttyUSB2"]);
-        assert!(tried.iter().all(|(_, from)| *from == Some(since)));
+        assert_eq!(location.place(0), None);
+        let tried = |ttys: &[&str], others: &[&str], turns: usize| {
+            let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect();
+            let there = Ports { ttys: paths(ttys), others: paths(others), since };
+            ports.send_replace(Some(there));
+            let places: Vec<_> = (0..turns).filter_map(|turn| location.place(turn)).collect();
+            assert!(places.iter().all(|place| place.since == Some(since)));
+            let name = |place: &Place| {
+                format!("{}{}", place.tty.display(), if place.is_guess { "?" } else { "" })
+            };
+            places.iter().map(name).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(tried(&["a", "b"], &[], 3), "a b a");
+        assert_eq!(tried(&["a", "b"], &["c", "d"], 8), "a b a b c? d? a b");
+        assert_eq!(tried(&["a"], &["c"], 4), "a a c? a");
+        assert_eq!(tried(&[], &["c", "d"], 3), "c? d? c?");
+        assert_eq!(tried(&[], &[], 3), "");
     }
 }

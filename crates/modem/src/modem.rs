@@ -16,7 +16,7 @@ use crate::attach::Apn;
 use crate::backoff::Backoff;
 use crate::climb::Advice;
 use crate::environment::Environment;
-use crate::location::Location;
+use crate::location::{Location, Place};
 use crate::observe::{DisconnectReason, Observer, RecoveryAction};
 use crate::port::{At, Port, PortEnd, PortEvent};
 use crate::profile::StepError;
@@ -88,7 +88,7 @@ pub(crate) enum End {
     Unusable(String),
     /// A step failed in a way that a fresh start may cure.
     Failed(String),
-    /// The tty could not be opened.
+    /// The tty could not be opened, or is none that speaks AT: of the modem that says nothing.
     Unopened(String),
     /// What is due next can only be done from outside.
     Beyond(RecoveryAction, String),
@@ -118,6 +118,8 @@ pub struct Modem {
     tty: PathBuf,
     /// Which of the device's ports is tried: the next one after each that was of no use.
     turn: usize,
+    /// No layout says that the tty speaks AT.
+    is_guess: bool,
 }
 
 /// What the parts of a modem's life share.
@@ -156,7 +158,10 @@ impl Modem {
             count_detection: AtomicBool::new(false),
             count_ready: AtomicBool::new(false),
         };
-        (Self { core, sessions, present: false, tty: PathBuf::new(), turn: 0 }, watched)
+        (
+            Self { core, sessions, present: false, tty: PathBuf::new(), turn: 0, is_guess: false },
+            watched,
+        )
     }
 
     /// The modem's whole life: returns once told to stop, with every session signed out.
@@ -270,9 +275,9 @@ impl Modem {
 
     /// What is another one once the device was plugged in anew: its node, and since when it is there.
     async fn identity(&self) -> (Option<Node>, Option<Instant>) {
-        let place = self.core.config.port.tty(0);
-        let since = place.as_ref().and_then(|(_, since)| *since);
-        let path = place.map_or_else(|| self.tty.clone(), |(path, _)| path);
+        let place = self.core.config.port.place(0);
+        let since = place.as_ref().and_then(|place| place.since);
+        let path = place.map_or_else(|| self.tty.clone(), |place| place.tty);
         let node = tokio::task::spawn_blocking(move || {
             let of = std::fs::metadata(path).ok()?;
             Some((of.ino(), of.rdev(), of.ctime(), of.ctime_nsec()))
@@ -304,9 +309,9 @@ impl Modem {
 
     /// Waits for the tty and opens it.
     async fn open(&mut self, stop: &CancellationToken) -> Result<serial::Tty, End> {
-        let (path, since) = loop {
-            if let Some(place) = self.core.config.port.tty(self.turn)
-                && exists(&place.0).await
+        let Place { tty: path, since, is_guess } = loop {
+            if let Some(place) = self.core.config.port.place(self.turn)
+                && exists(&place.tty).await
             {
                 break place;
             }
@@ -326,6 +331,7 @@ impl Modem {
             }
         };
         self.tty.clone_from(&path);
+        self.is_guess = is_guess;
         if !std::mem::replace(&mut self.present, true) {
             // A device that came back without an event is found now, not when it first came.
             let since = since.filter(|since| *since > self.core.found);
@@ -352,10 +358,11 @@ impl Modem {
 
     /// Serves on a byte stream that was just opened.
     async fn on_port<S: AsyncRead + AsyncWrite + Send>(&mut self, stream: S) -> End {
-        let Self { core, sessions, .. } = self;
+        let Self { core, sessions, tty, is_guess, .. } = self;
         core.stand(State::Identifying, None);
         let framing = core.env.catalog.framing();
         let (port, at, mut events) = Port::new(stream, framing, Arc::clone(&core.observer));
+        let port = if *is_guess { port.as_a_guess() } else { port };
         let serve = async {
             loop {
                 match core.serve(&at, &mut events, sessions).await {
@@ -379,6 +386,7 @@ impl Modem {
                     End::Gone
                 }
                 PortEnd::Mute => End::Mute,
+                PortEnd::Foreign(it) => End::Unopened(format!("{} {}", tty.display(), it.as_str())),
                 PortEnd::Released => End::Gone,
             },
             end = serve => end,

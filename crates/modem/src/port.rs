@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use at::{Engine, Event, Exchange, Failure, Framing, Identity, Reply, Ticket, Urc};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -14,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use zeroize::Zeroize;
 
+use crate::foreign::{Foreign, Protocol};
 use crate::observe::{ExchangeResult, Observer, RecoveryAction, RecoveryOutcome};
 
 /// Exchanges waiting for their turn: two sessions, one poll and a person's console never come near it.
@@ -32,6 +34,9 @@ const EVENTS: usize = 2 * URCS_OF_A_READ;
 /// So many reads in a row, then writes and deadlines come first once: a modem that prints faster than
 /// it is read would else keep us from ever writing, or giving up.
 const READS_IN_A_ROW: u32 = 64;
+
+/// A port that no layout names is asked for as long: the question, and once more.
+const GUESS: Duration = Duration::from_millis(2_500);
 
 /// What an exchange is for: by this it is queued (status last) and counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -111,6 +116,8 @@ pub enum PortEnd {
     Gone(io::Error),
     /// The modem answers nothing.
     Mute,
+    /// It is none that speaks AT.
+    Foreign(Protocol),
     /// All handles were dropped.
     Released,
 }
@@ -223,6 +230,10 @@ pub struct Port<S> {
     mute: bool,
     /// The step was lost while the modem was in service.
     lost_step: bool,
+    /// Until an answer proves that AT is spoken here.
+    foreign: Option<Foreign>,
+    /// A port that no layout names is given up then, if it has answered nothing.
+    patience: Option<Instant>,
     reads_in_a_row: u32,
     /// The last read took all that was there, by all appearance.
     read_all: bool,
@@ -264,10 +275,18 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
             doubt: false,
             mute: false,
             lost_step: false,
+            foreign: Some(Foreign::new(Instant::now())),
+            patience: None,
             reads_in_a_row: 0,
             read_all: false,
         };
         (port, at, event_rx)
+    }
+
+    /// The same, given up soon where it answers nothing: no layout says that AT is spoken there.
+    #[must_use]
+    pub fn as_a_guess(self) -> Self {
+        Self { patience: Some(Instant::now() + GUESS), ..self }
     }
 
     /// Owns the port until it ends.
@@ -282,11 +301,23 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
                 Wake::Read(Ok(0)) => return self.gone(io::ErrorKind::UnexpectedEof.into()),
                 Wake::Read(Ok(count)) => {
                     let bytes = buffer.get(..count).unwrap_or_default();
-                    self.engine.receive(bytes, Instant::now().into_std());
+                    let now = Instant::now();
+                    let foreign = self.foreign.as_mut().and_then(|it| it.hear(bytes, now));
+                    self.engine.receive(bytes, now.into_std());
+                    self.settle();
+                    if self.foreign.as_ref().is_some_and(Foreign::is_at) {
+                        (self.foreign, self.patience) = (None, None);
+                    }
+                    if let Some(protocol) = foreign.filter(|_| self.foreign.is_some()) {
+                        return PortEnd::Foreign(protocol);
+                    }
                 }
                 Wake::Written(Ok(count)) if count > 0 => self.written(count),
                 Wake::Written(Ok(_)) => return self.gone(io::ErrorKind::WriteZero.into()),
                 Wake::Read(Err(error)) | Wake::Written(Err(error)) => return self.gone(error),
+                Wake::Deadline if self.patience.is_some_and(|until| until <= Instant::now()) => {
+                    return PortEnd::Foreign(Protocol::Silence);
+                }
                 Wake::Deadline => self.engine.handle_timeout(Instant::now().into_std()),
                 Wake::Request(Some(request)) => self.request(request),
                 Wake::Request(None) if self.engine.is_idle() => return PortEnd::Released,
@@ -309,6 +340,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
     /// for more: it would say that there is none, and the modem would wait so long for its command.
     async fn wake(&mut self, buffer: &mut [u8]) -> Wake {
         let deadline = self.engine.poll_timeout().map(Instant::from_std);
+        let deadline = deadline.into_iter().chain(self.patience).min();
         let room = self.waiting.len() < REQUESTS;
         let released = self.requests.is_closed() && self.requests.is_empty();
         let writes_first = self.read_all && !self.out.is_empty();
@@ -410,6 +442,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
                 if std::mem::take(&mut self.lost_step) && questions > 1 {
                     self.observer.recovery(RecoveryAction::Resync, RecoveryOutcome::Cured);
                 }
+                (self.foreign, self.patience) = (None, None);
                 self.tell(PortEvent::InStep { answer });
             }
             Event::Mute => self.mute = true,

@@ -1,17 +1,19 @@
 //! Asking a port who is there, in passing: opened, asked, closed again.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::catalog::Catalog;
+use crate::foreign::Protocol;
 use crate::identify;
+use crate::location::Place;
 use crate::modem::End;
 use crate::observe::{
     DisconnectReason, ExchangeResult, Observer, PublishResult, Received, RecoveryAction,
     RecoveryOutcome,
 };
-use crate::port::{Kind, Port};
+use crate::port::{Kind, Port, PortEnd};
 use crate::serial::{self, OpenError};
 
 /// A modem that answers at all tells who it is within a second; one that boots is asked again.
@@ -46,6 +48,14 @@ pub enum ProbeError {
         /// The tty.
         path: PathBuf,
     },
+    /// It is none for AT commands.
+    #[error("{} {}", path.display(), protocol.as_str())]
+    Foreign {
+        /// The tty.
+        path: PathBuf,
+        /// What it speaks.
+        protocol: Protocol,
+    },
     /// It answers, and not with who it is.
     #[error("{} does not say who it is: {reason}", path.display())]
     Unknown {
@@ -63,28 +73,38 @@ impl Identity {
     }
 }
 
-/// Opens a tty, asks who is there, and closes it; `iccid` says whether its SIM matters too.
+/// Opens a tty, asks who is there, and closes it; one that is a guess is given up soon. `iccid` says whether its SIM matters too.
 ///
 /// # Errors
 /// [`ProbeError`]; the port is closed again in any case.
 ///
 /// # Cancel safety
 /// Dropping the future closes the port a moment later, on a thread of its own.
-pub async fn probe(path: &Path, catalog: &Catalog, iccid: bool) -> Result<Identity, ProbeError> {
+pub async fn probe(place: &Place, catalog: &Catalog, iccid: bool) -> Result<Identity, ProbeError> {
+    let path = place.tty.as_path();
     let mut tty = serial::open(path, 115_200).await?;
+    let mut foreign = None;
     let (port, at, mut events) = Port::new(&mut tty, catalog.framing(), Arc::new(Nobody));
+    let port = if place.is_guess { port.as_a_guess() } else { port };
     let asking = identify::identity(catalog, &at, &mut events, iccid);
     // What is dropped with the losing arm ends with the port.
     let found = tokio::select! {
         end = port.run() => Err(match end {
-            crate::port::PortEnd::Mute => End::Mute,
-            _ => End::Gone,
+            PortEnd::Foreign(protocol) => {
+                foreign = Some(protocol);
+                End::Mute
+            }
+            PortEnd::Mute => End::Mute,
+            PortEnd::Gone(_) | PortEnd::Released => End::Gone,
         }),
         found = tokio::time::timeout(PATIENCE, asking) => found.unwrap_or(Err(End::Mute)),
     };
     drop(events);
     tty.close().await;
     let path = path.to_owned();
+    if let Some(protocol) = foreign {
+        return Err(ProbeError::Foreign { path, protocol });
+    }
     found.map_err(|end| match end {
         End::Gone | End::Stopped => ProbeError::Gone { path },
         End::Mute | End::Booted | End::Overdue(_) => ProbeError::Mute { path },

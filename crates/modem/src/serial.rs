@@ -1,8 +1,10 @@
 //! Opening a tty: exclusively, off the runtime, with an error that names who holds it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -66,7 +68,12 @@ pub struct Tty(Option<SerialStream>);
 pub async fn open(path: &Path, baud: u32) -> Result<Tty, OpenError> {
     let name = path.to_string_lossy().into_owned();
     let asked = path.to_owned();
+    // The thread that waits for a wedged driver is there until the driver is done: one is enough.
+    let Some(attempt) = Attempt::begin(path) else {
+        return Err(OpenError::Wedged { path: path.to_owned() });
+    };
     let opening = tokio::task::spawn_blocking(move || {
+        let _attempt = attempt;
         // Who opens a port that another program talks at takes some of its answers.
         if let Some(holder) = holder::stranger(&asked) {
             return Err(OpenError::Busy(Busy { tty: asked, holder: Some(holder) }));
@@ -83,6 +90,26 @@ pub async fn open(path: &Path, baud: u32) -> Result<Tty, OpenError> {
         Ok(Ok(Err(error))) => Err(error),
         // The opening thread cannot panic by its own code; a lost thread is a wedged port to us.
         Ok(Err(_)) | Err(_) => Err(OpenError::Wedged { path: path.to_owned() }),
+    }
+}
+
+/// The ttys that threads are opening now.
+static OPENING: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// One attempt to open a tty; it lasts as long as the system call.
+struct Attempt(PathBuf);
+
+impl Attempt {
+    /// None while another attempt at this tty has not returned.
+    fn begin(path: &Path) -> Option<Self> {
+        let mut all = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(path.to_owned()).then(|| Self(path.to_owned()))
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        OPENING.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
     }
 }
 
@@ -176,4 +203,19 @@ impl Drop for Tty {
 fn shut(port: SerialStream) {
     let _ = port.clear(ClearBuffer::Output);
     drop(port);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_tty_whose_opening_hangs_takes_no_second_thread() {
+        let path = Path::new("/dev/no-such-tty-either");
+        let hanging = Attempt::begin(path);
+        assert!(hanging.is_some() && Attempt::begin(path).is_none());
+        assert!(matches!(open(path, 115_200).await, Err(OpenError::Wedged { .. })));
+        drop(hanging);
+        assert!(matches!(open(path, 115_200).await, Err(OpenError::Absent { .. })));
+    }
 }

@@ -19,6 +19,7 @@ use at::{Answer, Exchange, Failure, Framing, Reply, ResultLine, WaitingFor};
 use common::Counts;
 use modem::attach::{Apn, set_apn};
 use modem::catalog::ApnAuth;
+use modem::foreign::Protocol;
 use modem::observe::Observer;
 use modem::port::{At, ExchangeError, Kind, Port, PortEnd, PortEvent};
 use modem::reply::PdpType;
@@ -242,6 +243,66 @@ async fn a_modem_that_answers_nothing_is_mute_within_seconds() {
     let mute = timeout(Duration::from_secs(15), rig.port.join_next()).await.unwrap();
     assert!(matches!(mute, Some(Ok(PortEnd::Mute))));
     assert!(rig.ended().await.is_err());
+}
+
+/// A port that was just opened, and the other end of its wire.
+fn fresh(change: fn(Port<DuplexStream>) -> Port<DuplexStream>) -> (JoinSet<PortEnd>, DuplexStream) {
+    let (ours, peer) = duplex(64 * 1024);
+    let observer: Arc<dyn Observer> = Arc::new(Counts::default());
+    let (task, at, mut events) = Port::new(ours, Framing::default(), observer);
+    let mut port = JoinSet::new();
+    port.spawn(change(task).run());
+    // The owner only listens.
+    let mut owner = JoinSet::new();
+    owner.spawn(async move {
+        while events.recv().await.is_some() {}
+        drop(at);
+    });
+    owner.detach_all();
+    (port, peer)
+}
+
+const SENTENCE: &[u8] = b"$GPGGA,123519,4807.038,N,01131.000,E,1,08,0.9,545.4,M,46.9,M,,*47\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn a_port_that_only_tells_positions_is_given_up_soon() {
+    let (mut port, mut peer) = fresh(|port| port);
+    let end = async {
+        loop {
+            peer.write_all(SENTENCE).await.unwrap();
+            if let Ok(end) = timeout(Duration::from_millis(500), port.join_next()).await {
+                return end;
+            }
+        }
+    };
+    let end = timeout(Duration::from_secs(3), end).await.unwrap();
+    assert!(matches!(end, Some(Ok(PortEnd::Foreign(Protocol::Nmea)))), "{end:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn positions_beside_answers_are_no_reason_to_give_a_port_up() {
+    let (mut port, mut peer) = fresh(|port| port);
+    for _ in 0..4 {
+        peer.write_all(SENTENCE).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    peer.write_all(b"\r\nUNIT\r\n\r\nOK\r\n").await.unwrap();
+    for _ in 0..20 {
+        peer.write_all(SENTENCE).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(port.try_join_next().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guess_that_answers_nothing_is_given_up_soon_and_one_that_answers_is_not() {
+    let (mut port, _peer) = fresh(Port::as_a_guess);
+    let end = timeout(Duration::from_secs(3), port.join_next()).await.unwrap();
+    assert!(matches!(end, Some(Ok(PortEnd::Foreign(Protocol::Silence)))), "{end:?}");
+    let (mut port, mut peer) = fresh(Port::as_a_guess);
+    peer.write_all(b"\r\nUNIT\r\n\r\nOK\r\n").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(port.try_join_next().is_none());
 }
 
 #[tokio::test(start_paused = true)]

@@ -178,6 +178,7 @@ impl Bus {
 
     /// Gives devices to modems, asks who must be asked, and tells each modem its ports.
     fn settle(&mut self, now: Instant) {
+        let late = self.table.tick(now);
         let there: Vec<(String, Ports)> = self.free().collect();
         self.probing.keep(|usb_path| there.iter().any(|(path, _)| path == usb_path));
         for held in &mut self.held {
@@ -199,8 +200,9 @@ impl Bus {
         }
         let ask = self.questions(&verdict, &devices);
         let ask = ask.into_iter().filter_map(|(device, more)| Some((there.get(device)?, more)));
-        self.again =
-            ask.filter_map(|((path, ports), more)| self.probing.ask(path, ports, more, now)).min();
+        let again =
+            ask.filter_map(|((path, ports), more)| self.probing.ask(path, ports, more, now));
+        self.again = again.chain(late).min();
         let unclaimed = verdict.unclaimed.len();
         self.search.metrics.unclaimed().set(i64::try_from(unclaimed).unwrap_or(i64::MAX));
         self.report_duplicates();
@@ -284,7 +286,8 @@ impl Bus {
     fn free(&self) -> impl Iterator<Item = (String, Ports)> {
         let all =
             self.table.places().filter_map(|path| Some((path, self.table.ports(path, None)?)));
-        all.filter(|(_, ports)| probing::fixed(&ports.ttys, &self.search.fixed).is_none())
+        let ttys = |ports: &Ports| [&ports.ttys[..], &ports.others].concat();
+        all.filter(move |(_, ports)| probing::fixed(&ttys(ports), &self.search.fixed).is_none())
             .map(|(path, ports)| (path.to_owned(), ports))
     }
 

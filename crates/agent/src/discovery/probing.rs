@@ -20,9 +20,6 @@ use super::arbiter::Known;
 /// reason to hurry.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// A layout has at most so many ports that are known to speak AT.
-const AT_PORTS: usize = 2;
-
 /// What a question came to.
 pub(super) struct Asked {
     usb_path: String,
@@ -34,6 +31,8 @@ struct Stay {
     since: Instant,
     known: Known,
     attempts: usize,
+    /// After so many the first port is tried again.
+    places: usize,
     is_asked: bool,
     next: Instant,
     backoff: Backoff,
@@ -81,6 +80,7 @@ impl Probing {
             since: ports.since,
             known: Known::NotYet,
             attempts: 0,
+            places: 0,
             is_asked: false,
             next: now,
             backoff: Backoff::new(AGAIN.0, AGAIN.1),
@@ -96,15 +96,15 @@ impl Probing {
         if stay.is_asked || now < stay.next {
             return (!stay.is_asked).then_some(stay.next);
         }
-        let turn = stay.attempts.checked_rem(ports.ttys.len()).unwrap_or(0);
-        let tty = ports.ttys.get(turn)?.clone();
+        let place = ports.place(stay.attempts)?;
+        stay.places = ports.places();
         stay.is_asked = true;
         stay.sim_asked |= self.with_iccid || iccid;
         stay.attempts = stay.attempts.saturating_add(1);
         let (usb_path, since) = (usb_path.to_owned(), stay.since);
         let (catalog, with_iccid) = (Arc::clone(&self.catalog), self.with_iccid || iccid);
         self.tasks.spawn(async move {
-            let result = probe(&tty, &catalog, with_iccid).await;
+            let result = probe(&place, &catalog, with_iccid).await;
             Asked { usb_path, since, result }
         });
         None
@@ -135,13 +135,14 @@ impl Probing {
         }
     }
 
-    /// Whether a device told who it is, or was asked at both its AT ports and did not.
+    /// Whether a device told who it is, or was asked at each port that should speak AT and did not.
     pub(super) fn is_through(&self, usb_path: &str, ports: &Ports) -> bool {
         let Some(stay) = self.stays.get(usb_path).filter(|stay| stay.since == ports.since) else {
             return false;
         };
         let is_told = matches!(stay.known, Known::Identity(_));
-        !stay.is_asked && (is_told || stay.attempts >= ports.ttys.len().min(AT_PORTS))
+        let known = if ports.ttys.is_empty() { &ports.others } else { &ports.ttys };
+        !stay.is_asked && (is_told || stay.attempts >= known.len())
     }
 
     /// Waits for the end of a question; for ever where none is open.
@@ -162,7 +163,11 @@ impl Probing {
             return;
         };
         stay.is_asked = false;
-        stay.next = now + stay.backoff.next_wait();
+        // Another port may answer at once.
+        let is_foreign = matches!(result, Err(ProbeError::Foreign { .. }));
+        let is_round = stay.attempts.checked_rem(stay.places).unwrap_or(0) == 0;
+        let goes_on = is_foreign && !is_round;
+        stay.next = now + if goes_on { Duration::ZERO } else { stay.backoff.next_wait() };
         stay.busy = match &result {
             Err(ProbeError::Open(error)) => error.busy().cloned(),
             _ => None,

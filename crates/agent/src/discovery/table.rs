@@ -4,12 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use modem::catalog::UsbLayout;
 use modem::location::Ports;
 use tokio::time::Instant;
 
 use super::sighting::{Port, Role};
+
+/// The interfaces of a device come within milliseconds; a driver may take longer.
+const LAYOUT: Duration = Duration::from_secs(3);
 
 /// A tty of a USB device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +26,13 @@ pub(super) struct Tty {
     pub(super) id: String,
     /// Number of its USB interface.
     pub(super) interface: u8,
+}
+
+impl Tty {
+    /// Whether a layout is that of its device.
+    fn has(&self, layout: &UsbLayout) -> bool {
+        layout.id.eq_ignore_ascii_case(&self.id)
+    }
 }
 
 /// Something that came or went.
@@ -67,6 +78,8 @@ pub(super) struct Table {
     devices: BTreeMap<String, Device>,
     /// When the kernel told of the devices that are there.
     announced: BTreeMap<String, Instant>,
+    /// The present, as far as it was told.
+    now: Option<Instant>,
 }
 
 impl Table {
@@ -77,6 +90,7 @@ impl Table {
 
     /// Takes in what came or went; `now` is when that was received.
     pub(super) fn apply(&mut self, change: Change, now: Instant) {
+        self.now = Some(now);
         match change {
             Change::Announced(path) => {
                 self.announced.insert(path, now);
@@ -140,13 +154,13 @@ impl Table {
             };
             let mut ports: Vec<Port> = device.ttys.iter().map(port).collect();
             ports.sort_by_key(|port| port.interface);
-            let is_known = self.layouts.iter().any(|layout| layout.id.eq_ignore_ascii_case(usb_id));
+            let is_known = device.ttys.iter().any(|tty| self.layouts.iter().any(|l| tty.has(l)));
             Some(Plugged { usb_path, usb_id, is_known, ports })
         })
     }
 
     fn role(&self, tty: &Tty) -> Role {
-        let of_id = |layout: &&UsbLayout| layout.id.eq_ignore_ascii_case(&tty.id);
+        let of_id = |layout: &&UsbLayout| tty.has(layout);
         let roles = self.layouts.iter().filter(of_id).map(|layout| {
             if layout.at == tty.interface {
                 Role::At
@@ -159,16 +173,25 @@ impl Table {
         roles.min().unwrap_or(Role::Other)
     }
 
-    /// The AT ports of the device at this place, the primary one first. Nothing before the primary is
-    /// there, since the interfaces come one by one. `only` leaves no other tty than this one.
+    /// The ports of the device at this place to try, those that should speak AT in front. Nothing before the
+    /// primary one is there, since the interfaces come one by one, or [`LAYOUT`] after the device came: it may
+    /// have others than we know. `only` leaves no other tty than this one.
     pub(super) fn ports(&self, usb_path: &str, only: Option<&Path>) -> Option<Ports> {
         let device = self.devices.get(usb_path)?;
+        let since = device.since;
+        if let Some(only) = only {
+            let is_there = device.ttys.iter().any(|tty| tty.node == only);
+            let ttys = vec![only.to_owned()];
+            return is_there.then_some(Ports { ttys, others: Vec::new(), since });
+        }
+        let is_known = |tty: &&Tty| self.layouts.iter().any(|layout| tty.has(layout));
+        let mut all: Vec<&Tty> = device.ttys.iter().filter(is_known).collect();
+        all.sort_by_key(|tty| tty.interface);
         let mut ttys: Vec<PathBuf> = Vec::new();
         for layout in &self.layouts {
             let at = |number: u8| {
-                let fits =
-                    |tty: &&Tty| tty.interface == number && tty.id.eq_ignore_ascii_case(&layout.id);
-                device.ttys.iter().find(fits).map(|tty| tty.node.clone())
+                let fits = |tty: &&&Tty| tty.interface == number && tty.has(layout);
+                all.iter().find(fits).map(|tty| tty.node.clone())
             };
             let Some(primary) = at(layout.at) else { continue };
             let secondary = layout.secondary.and_then(at);
@@ -178,11 +201,19 @@ impl Table {
                 }
             }
         }
-        if let Some(only) = only {
-            let is_there = device.ttys.iter().any(|tty| tty.node == only);
-            ttys = is_there.then(|| only.to_owned()).into_iter().collect();
+        if ttys.is_empty() && self.now.is_none_or(|now| now < since + LAYOUT) {
+            return None;
         }
-        (!ttys.is_empty()).then_some(Ports { ttys, since: device.since })
+        let others = all.iter().map(|tty| tty.node.clone()).filter(|node| !ttys.contains(node));
+        let others: Vec<PathBuf> = others.collect();
+        (!all.is_empty()).then_some(Ports { ttys, others, since })
+    }
+
+    /// Tells the present; returns when a device without its primary port is to be tried all the same.
+    pub(super) fn tick(&mut self, now: Instant) -> Option<Instant> {
+        self.now = Some(now);
+        let all = self.devices.values().filter(|device| !device.ttys.is_empty());
+        all.map(|device| device.since + LAYOUT).filter(|late| *late > now).min()
     }
 
     fn knows(&self, tty: &Tty) -> bool {
@@ -198,8 +229,6 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn layout(id: &str, at: u8, secondary: u8) -> UsbLayout {
@@ -295,7 +324,8 @@ mod tests {
             assert_eq!(table.ports("1-1", None), None, "its interfaces are not there yet");
             table.apply(came(4, "1-1", 0), back + Duration::from_millis(1));
             table.apply(came(6, "1-1", 2), back + Duration::from_millis(3));
-            let ports = Ports { ttys: vec!["/dev/ttyUSB6".into()], since: back };
+            let (ttys, others) = (vec!["/dev/ttyUSB6".into()], vec!["/dev/ttyUSB4".into()]);
+            let ports = Ports { ttys, others, since: back };
             assert_eq!(table.ports("1-1", None), Some(ports), "after {way:?}");
             table.apply(Change::DeviceWent("1-1".to_owned()), back);
         }
@@ -313,6 +343,27 @@ mod tests {
         // A device whose id no model has is nobody's, whatever its interfaces.
         table.apply(Change::Came(tty(9, "3-1", "0403:6001", 2)), now);
         assert_eq!(table.ports("3-1", None), None);
+    }
+
+    #[test]
+    fn a_device_whose_primary_port_does_not_come_is_tried_at_the_others_after_a_while() {
+        let (mut table, now) = (table(), Instant::now());
+        for (number, interface) in [(1, 3), (0, 1)] {
+            table.apply(came(number, "1-1", interface), now);
+        }
+        table.apply(Change::Came(tty(9, "3-1", "0403:6001", 2)), now);
+        assert_eq!(table.tick(now), Some(now + LAYOUT));
+        assert_eq!(table.ports("1-1", None), None);
+        assert_eq!(table.tick(now + LAYOUT), None);
+        let others = vec!["/dev/ttyUSB0".into(), "/dev/ttyUSB1".into()];
+        let ports = Ports { ttys: Vec::new(), others, since: now };
+        assert_eq!(table.ports("1-1", None), Some(ports));
+        assert_eq!(table.ports("3-1", None), None, "no layout has its id");
+        // What is of no known use stays behind what is.
+        table.apply(came(2, "1-1", 2), now + 2 * LAYOUT);
+        let (ttys, others) =
+            (vec!["/dev/ttyUSB2".into(), "/dev/ttyUSB1".into()], vec!["/dev/ttyUSB0".into()]);
+        assert_eq!(table.ports("1-1", None), Some(Ports { ttys, others, since: now }));
     }
 
     #[test]

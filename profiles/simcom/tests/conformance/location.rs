@@ -1,10 +1,12 @@
 //! A modem whose ports are told by discovery: they come, go, are renumbered, and one may be of no use.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use modem::holder::Busy;
-use modem::location::{Location, Ports};
+use modem::location::{Location, Place, Ports};
 use modem::probe::{ProbeError, probe};
 use modem::serial::OpenError;
 use modem::{Catalog, ModemConfig, State};
@@ -12,6 +14,7 @@ use modem_sim::{Model, Options};
 use profile_simcom::PLUGIN;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::broker::Broker;
@@ -20,6 +23,7 @@ use crate::whole::{Running, Sim, config};
 scenarios![
     a_modem_that_comes_back_under_another_tty_keeps_its_session_and_counters,
     where_the_first_port_is_mute_the_second_is_used,
+    where_the_first_port_speaks_no_at_one_that_no_layout_names_is_found,
     a_port_is_asked_who_is_there_and_free_again,
 ];
 
@@ -31,8 +35,13 @@ fn on_usb() -> (watch::Sender<Option<Ports>>, ModemConfig) {
 }
 
 fn plug(told: &watch::Sender<Option<Ports>>, ttys: &[&PathBuf]) {
-    let ttys = ttys.iter().map(|tty| (*tty).clone()).collect();
-    told.send_replace(Some(Ports { ttys, since: Instant::now() }));
+    plug_with(told, ttys, &[]);
+}
+
+fn plug_with(told: &watch::Sender<Option<Ports>>, ttys: &[&PathBuf], others: &[&PathBuf]) {
+    let all = |ttys: &[&PathBuf]| ttys.iter().map(|tty| (*tty).clone()).collect();
+    let ports = Ports { ttys: all(ttys), others: all(others), since: Instant::now() };
+    told.send_replace(Some(ports));
 }
 
 async fn a_modem_that_comes_back_under_another_tty_keeps_its_session_and_counters(model: Model) {
@@ -66,10 +75,7 @@ async fn where_the_first_port_is_mute_the_second_is_used(model: Model) {
     let broker = Broker::open().await;
     let sim = Sim::at(model, &broker);
     // Its other end is open, and nobody answers there.
-    let mute = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-    grantpt(&mute).unwrap();
-    unlockpt(&mute).unwrap();
-    let tty = PathBuf::from(ptsname(&mute, Vec::new()).unwrap().into_string().unwrap());
+    let (_mute, tty) = pty();
     let (told, config) = on_usb();
     plug(&told, &[&tty, &sim.port]);
     let mut running = Running::start(config, &["first"]);
@@ -78,20 +84,58 @@ async fn where_the_first_port_is_mute_the_second_is_used(model: Model) {
     assert_eq!(running.book.count("appeared"), 1, "it is one modem, at whatever port");
 }
 
+/// A tty whose other end is ours.
+fn pty() -> (OwnedFd, PathBuf) {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let tty = PathBuf::from(ptsname(&ours, Vec::new()).unwrap().into_string().unwrap());
+    (ours, tty)
+}
+
+/// Where the layout's port tells positions, as one of another composition may, the others are tried.
+async fn where_the_first_port_speaks_no_at_one_that_no_layout_names_is_found(model: Model) {
+    let broker = Broker::open().await;
+    let sim = Sim::at(model, &broker);
+    let (positions, tty) = pty();
+    let (silent, silent_tty) = pty();
+    let mut speaker = JoinSet::new();
+    speaker.spawn(async move {
+        loop {
+            let sentence = b"$GPGGA,123519,4807.038,N,01131.000,E,1,08,0.9,545.4,M,46.9,M,,*47\r\n";
+            rustix::io::write(&positions, sentence).unwrap();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    });
+    let (told, config) = on_usb();
+    plug_with(&told, &[&tty], &[&silent_tty, &sim.port]);
+    let mut running = Running::start(config, &["first"]);
+    let reason = format!("{} speaks NMEA and not AT", tty.display());
+    running.until(|s| s.reason.as_ref() == Some(&reason)).await;
+    let reason = format!("{} does not answer AT commands", silent_tty.display());
+    running.until(|s| s.reason.as_ref() == Some(&reason)).await;
+    running.connected(0).await;
+    assert_eq!(running.book.count("appeared"), 1, "it is one modem, at whatever port");
+    let recovery = running.book.all("recovery");
+    assert!(recovery.is_empty(), "nothing was wrong with it: {recovery:?}");
+    drop((speaker, silent));
+}
+
 async fn a_port_is_asked_who_is_there_and_free_again(model: Model) {
     let sim = Sim::new(Options::new(model));
     let catalog = Catalog::new(&[&PLUGIN]).unwrap();
-    let told = probe(&sim.port, &catalog, false).await.unwrap();
+    let place = Place { tty: sim.port.clone(), since: None, is_guess: false };
+    let told = probe(&place, &catalog, false).await.unwrap();
     assert_eq!((&told.imei[..], &told.iccid), ("861234560000005", &None));
     assert!(told.is_model(&told.model) && !told.is_model("SIM9"), "{told:?}");
     // It is closed when the answer is there, so that whoever the modem is for can open it at once.
     let held = modem::serial::open(&sim.port, 115_200).await.unwrap();
-    let busy = probe(&sim.port, &catalog, false).await.unwrap_err();
+    let busy = probe(&place, &catalog, false).await.unwrap_err();
     let ProbeError::Open(OpenError::Busy(Busy { holder: Some(holder), .. })) = &busy else {
         panic!("{busy}");
     };
     assert!(holder.is_self(), "{busy}");
     held.close().await;
-    let told = probe(&sim.port, &catalog, true).await.unwrap();
+    let told = probe(&place, &catalog, true).await.unwrap();
     assert!(told.iccid.is_some_and(|iccid| iccid.starts_with("898600100042")));
 }
