@@ -17,6 +17,8 @@ use crate::wait::until;
 #[derive(Debug)]
 pub struct Mosquitto {
     port: Port,
+    /// A listener without TLS beside it.
+    plain: Option<Port>,
     process: Process,
     dir: TempDir,
 }
@@ -59,7 +61,8 @@ impl Mosquitto {
     }
 
     /// One over TLS, whose certificate is `server`; with `users` it takes those alone, with `clients` those
-    /// alone that have a certificate of that authority.
+    /// alone that have a certificate of that authority. Beside it is a listener without TLS, for those who
+    /// watch.
     #[must_use]
     pub fn over_tls(server: &Pair, clients: Option<&Authority>, users: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -77,8 +80,15 @@ impl Mosquitto {
         if let Some(authority) = clients {
             lines += &format!("cafile {}\nrequire_certificate true\n", put("ca", &authority.pem));
         }
+        let plain = Port::free();
         lines += &Self::who_may(&dir, users);
-        Self::start(dir, Port::free(), &lines)
+        // What stands before it is the first listener's.
+        lines += &format!("listener {} 127.0.0.1\n", plain.number());
+        let broker = Self { plain: Some(plain), ..Self::start(dir, Port::free(), &lines) };
+        until("the listener without TLS", || {
+            TcpStream::connect(("127.0.0.1", broker.plain_port())).ok()
+        });
+        broker
     }
 
     fn start(dir: TempDir, port: Port, lines: &str) -> Self {
@@ -95,7 +105,7 @@ impl Mosquitto {
         )
         .unwrap();
         let process = Process::start("mosquitto", Command::new("mosquitto").arg("-c").arg(&config));
-        let mut broker = Self { port, process, dir };
+        let mut broker = Self { port, plain: None, process, dir };
         until("the broker", || {
             let ended = broker.process.ended();
             assert!(ended.is_none(), "mosquitto ended: {:?}", broker.process.stderr());
@@ -108,6 +118,12 @@ impl Mosquitto {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port.number()
+    }
+
+    /// The port without TLS; of a broker without TLS [`port`](Self::port).
+    #[must_use]
+    pub fn plain_port(&self) -> u16 {
+        self.plain.as_ref().unwrap_or(&self.port).number()
     }
 
     /// `HOST:PORT`

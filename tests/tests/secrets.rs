@@ -1,12 +1,15 @@
 //! Secrets stay inside: nothing that is printed or served holds one, at the highest level of the log.
 #![allow(
     clippy::indexing_slicing,
+    clippy::unwrap_used,
     reason = "what serves the tests ends at the first surprise, as they do"
 )]
 
 use std::time::Duration;
 
-use e2e::{Agent, Mosquitto, Sim, Site, Subscriber, until};
+use std::process::Command;
+
+use e2e::{Agent, Authority, Mosquitto, Pair, Sim, Site, Subscriber, modemfleet, run, until};
 
 const PASSWORD: &str = "Tr0ub4dor-3xyzzy";
 const APN_PASSWORD: &str = "apn-Sesame-77";
@@ -18,19 +21,25 @@ const SIGNED: &str = "D48150E8D550607B15C667E100635EE96EA7D512";
 /// All of them, the one that is made of another included.
 const SECRETS: [&str; 6] = [PASSWORD, APN_PASSWORD, PIN, TOKEN, DEVICE_SECRET, SIGNED];
 
-fn site(broker: &Mosquitto) -> (Site, Sim) {
+fn site(broker: &Mosquitto, authority: &Authority, own: &Pair) -> (Site, Sim) {
     let mut site = Site::new();
     let sim = Sim::start(&site.dir().join("sim"), 3, &broker.address(), &["--pin", PIN]);
     let secret = |name, text| site.secret(name, text).display().to_string();
     let (password, pin) = (secret("password", PASSWORD), secret("pin", PIN));
     let (apn, device) = (secret("apn", APN_PASSWORD), secret("device", DEVICE_SECRET));
     let token = secret("token", TOKEN);
+    let (ca, cert, key) =
+        (secret("ca", &authority.pem), secret("cert", &own.cert), secret("key", &own.key));
     let [first, second, third] = [0, 1, 2].map(|modem| sim.tty(modem).display().to_string());
     site.http = format!(", token: {{ file: {token} }}");
     site.body = format!(
         "brokers:
-  lab: {{ url: \"mqtt://b:1883\", username: gw, password: {{ file: {password} }} }}
-  ali: {{ provider: aliyun, region: cn-shanghai }}
+  lab:
+    url: \"mqtts://b:8883\"
+    username: gw
+    password: {{ file: {password} }}
+    tls: {{ ca: {ca}, cert: {cert}, key: {key} }}
+  ali: {{ provider: aliyun, region: cn-shanghai, tls: {{ ca: {ca} }} }}
 modems:
   a:
     match: {{ port: {first} }}
@@ -38,7 +47,7 @@ modems:
     poll: 1s
     sessions:
       lab: {{ broker: lab, subscribe: [ {{ filter: down, qos: 1 }} ] }}
-      ali: {{ broker: ali, product_key: a1mQpKOF9hp, device_name: \"7600\", device_secret: {{ file: {device} }} }}
+      ali: {{ broker: ali, product_key: a1mQpKOF9hp, device_name: \"7600\", device_secret: {{ file: {device} }}, securemode: 2 }}
   b:
     match: {{ port: {second} }}
     pin: {{ file: {pin} }}
@@ -53,37 +62,84 @@ modems:
     (site, sim)
 }
 
-/// Where a secret stands that should not.
-fn leaks(place: &str, text: &str) -> Vec<String> {
-    let text = text.to_lowercase();
-    let mut found = Vec::new();
-    for secret in SECRETS {
-        if let Some(at) = text.find(&secret.to_lowercase()) {
-            let line = text[..at].matches('\n').count();
-            found.push(format!("{place}, line {line}: {secret}"));
-        }
-    }
-    found
-}
+/// What is looked for.
+struct Secrets(Vec<String>);
 
-fn served(agent: &Agent) -> Vec<String> {
-    let bearer = format!("Bearer {TOKEN}");
-    let mut found = Vec::new();
-    for path in ["/metrics", "/readyz", "/healthz", "/api/v1/modems", "/nowhere"] {
-        let answer = agent.http.ask("GET", path, &[("Authorization", &bearer)], b"");
-        found.extend(leaks(path, &answer.text()));
+impl Secrets {
+    /// All of [`SECRETS`], and each line of a private key: a log breaks one up.
+    fn with_key(own: &Pair) -> Self {
+        let lines = own.key.lines().filter(|line| !line.starts_with("-----"));
+        let all = SECRETS.into_iter().chain(lines).map(str::to_lowercase);
+        Self(all.collect())
     }
-    let wrong = agent.http.ask("GET", "/api/v1/modems", &[("Authorization", "Bearer no")], b"");
-    found.extend(leaks("401", &wrong.text()));
-    found
+
+    /// Where a secret stands that should not.
+    fn leaks(&self, place: &str, text: &str) -> Vec<String> {
+        let text = text.to_lowercase();
+        let mut found = Vec::new();
+        for secret in &self.0 {
+            if let Some(at) = text.find(secret) {
+                let line = text[..at].matches('\n').count();
+                found.push(format!("{place}, line {line}: {secret}"));
+            }
+        }
+        found
+    }
+
+    fn served(&self, agent: &Agent) -> Vec<String> {
+        let bearer = format!("Bearer {TOKEN}");
+        let mut found = Vec::new();
+        for path in [
+            "/metrics",
+            "/readyz",
+            "/healthz",
+            "/",
+            "/api/v1/modems",
+            "/api/v1/log",
+            "/api/v1/queue",
+            "/nowhere",
+        ] {
+            let answer = agent.http.ask("GET", path, &[("Authorization", &bearer)], b"");
+            found.extend(self.leaks(path, &answer.text()));
+        }
+        let wrong = agent.http.ask("GET", "/api/v1/modems", &[("Authorization", "Bearer no")], b"");
+        found.extend(self.leaks("401", &wrong.text()));
+        found
+    }
+
+    /// What the programs say that ask the agent, or read its file.
+    fn told(&self, site: &Site) -> Vec<String> {
+        let (file, url) = (site.file(), format!("http://127.0.0.1:{}", site.port()));
+        let (file, token) = (file.to_str().unwrap(), site.dir().join("token"));
+        let agent = ["--url", &url, "--token-file", token.to_str().unwrap()];
+        let mut found = Vec::new();
+        for args in [
+            &["check", file][..],
+            &["check", "--json", file],
+            &[&["status"], &agent[..]].concat(),
+            &[&["status", "--json"], &agent[..]].concat(),
+            &[&["log", "--trace", "a"], &agent[..]].concat(),
+            &[&["queue", "stat"], &agent[..]].concat(),
+        ] {
+            let output = run(Command::new(modemfleet()).args(args), b"");
+            let text = [output.stdout, output.stderr].concat();
+            let text = String::from_utf8_lossy(&text).into_owned();
+            assert!(output.status.success(), "{args:?}: {text}");
+            found.extend(self.leaks(&args.join(" "), &text));
+        }
+        found
+    }
 }
 
 #[test]
 fn no_secret_is_logged_or_served() {
     let users = [("gw", PASSWORD), ("7600&a1mQpKOF9hp", SIGNED), ("w", "w")];
-    let mut broker = Some(Mosquitto::with_users(&users));
-    let watcher = broker.as_ref().map(|broker| Subscriber::with_login(broker.port(), "w", "w"));
-    let (site, sim) = broker.as_ref().map(site).expect("a broker");
+    let authority = Authority::new();
+    let own = authority.sign("gw");
+    let secrets = Secrets::with_key(&own);
+    let broker = Mosquitto::over_tls(&authority.sign("b"), None, &users);
+    let watcher = Subscriber::with_login(broker.plain_port(), "w", "w");
+    let (site, sim) = site(&broker, &authority, &own);
     let mut agent = site.start();
     for (modem, session) in [("a", "lab"), ("a", "ali"), ("b", "lab")] {
         agent.connected(modem, session);
@@ -92,29 +148,62 @@ fn no_secret_is_logged_or_served() {
     let headers = [("Authorization", bearer.as_str())];
     let answer = agent.http.ask("POST", "/api/v1/publish?topic=t", &headers, b"x");
     assert_eq!(answer.status, 202, "{}", answer.text());
-    watcher.expect("a watcher").wait(1);
-    let mut found = served(&agent);
+    watcher.wait(1);
+    let mut found = secrets.served(&agent);
+    found.extend(secrets.told(&site));
     // What goes wrong is logged in more words: a broker that goes, a modem that goes.
-    broker.take();
+    drop(broker);
     until("the loss", || (!agent.is_connected("a", "ali")).then_some(()));
     until("a refused connect", || {
         (agent.sum("modemfleet_mqtt_connects_total", &[("result", "error")]) > 0.5).then_some(())
     });
-    found.extend(served(&agent));
+    found.extend(secrets.served(&agent));
     drop(sim);
     until("the unplug", || {
         (agent.sum("modemfleet_hotplug_events_total", &[("action", "remove")]) > 1.5).then_some(())
     });
-    found.extend(served(&agent));
+    found.extend(secrets.served(&agent));
     agent.process.signal(e2e::Signal::TERM);
     assert!(agent.process.end_within(Duration::from_secs(15)).is_some());
     let log = agent.log();
-    found.extend(leaks("stderr", &log));
-    found.extend(leaks("stdout", &agent.process.stdout().join("\n")));
+    found.extend(secrets.leaks("stderr", &log));
+    found.extend(secrets.leaks("stdout", &agent.process.stdout().join("\n")));
     assert!(found.is_empty(), "{found:#?}");
     // The log was really that talkative: the dialogue is in it, up to where the secrets go.
-    for word in ["CMQTTCONNECT", "CPIN", "CGAUTH", "TRACE"] {
+    for word in ["CMQTTCONNECT", "CPIN", "CGAUTH", "CCERTDOWN=\"mf0-key-", "TRACE"] {
         assert!(log.contains(word), "{word} is not in the log of level trace");
+    }
+}
+
+/// Secrets that cannot be used are refused by name and place, at the check and at the start.
+#[test]
+fn a_secret_that_is_refused_is_not_shown() {
+    let authority = Authority::new();
+    let own = authority.sign("gw");
+    let (broker, secrets) = (Mosquitto::open(), Secrets::with_key(&own));
+    let (site, _sim) = site(&broker, &authority, &own);
+    for (name, text, want) in [
+        ("password", format!("{PASSWORD}\""), "holds a quote"),
+        ("pin", format!("{PIN}{PIN}"), "must be 4 to 8 digits"),
+        ("token", format!("{TOKEN} {TOKEN}"), "visible ASCII"),
+        ("device", DEVICE_SECRET.repeat(200), "more than 4096 bytes"),
+        ("key", own.key.replace("-----END PRIVATE KEY-----", ""), "without its -----END"),
+        ("key", own.key.repeat(2), "more than one private key"),
+        ("cert", own.key.clone(), "holds no certificate"),
+    ] {
+        let before = std::fs::read_to_string(site.dir().join(name)).unwrap_or_default();
+        let _ = site.secret(name, &text);
+        let file = site.file();
+        for args in [&["check"][..], &["check", "--json"], &["run", "--config"]] {
+            let output = run(Command::new(modemfleet()).args(args).arg(&file), b"");
+            assert_eq!(output.status.code(), Some(2), "{name} {args:?}");
+            let text =
+                String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+            assert!(text.contains(want), "{name} {args:?}: {text}");
+            let found = secrets.leaks(name, &text);
+            assert!(found.is_empty(), "{found:#?}");
+        }
+        let _ = site.secret(name, &before);
     }
 }
 
@@ -143,7 +232,7 @@ fn a_wrong_pin_is_tried_once_and_never_again() {
             (stands(&failed) || stands(&sim_state)).then_some(())
         });
         let modems = agent.http.get("/api/v1/modems").text();
-        assert!(leaks("modems and log", &(modems + &agent.log())).is_empty());
+        assert!(!(modems + &agent.log()).contains(PIN));
         agent.process.kill();
     }
     let _ = site.secret("pin", "1234");

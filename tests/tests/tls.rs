@@ -167,3 +167,51 @@ fn the_insecure_one_shows(agent: &Agent, site: &Site) {
     assert_eq!(status.matches("connected, insecure").count(), 1, "{status}");
     assert!(agent.log().contains("the broker's certificate is not checked"));
 }
+
+/// Alibaba Cloud's securemode 2, with a user and a signature, and AWS, with a certificate alone.
+#[test]
+fn the_clouds_sign_in_over_tls() {
+    let ours = Authority::new();
+    let user = ("7600&a1mQpKOF9hp", "D48150E8D550607B15C667E100635EE96EA7D512");
+    let ali = Mosquitto::over_tls(&ours.sign("ali"), None, &[user, ("watcher", "x")]);
+    let aws = Mosquitto::over_tls(&ours.sign("aws"), Some(&ours), &[]);
+    let mut site = Site::new();
+    let files = Files(&site);
+    let (ca, pair) = (files.ca("ca.pem", &ours), files.pair("thing", &ours.sign("thing")));
+    let secret = site.secret("secret", "8f663b388dee796b931ebcb789b75a39");
+    let [first, second] = [&ali, &aws].map(|broker| {
+        let dir = site.dir().join(broker.port().to_string());
+        Sim::of_model("sim8200", &dir, 1, &broker.address(), &[])
+    });
+    site.body = format!(
+        "brokers:
+  ali: {{ provider: aliyun, instance_id: iot-060a0abc, tls: {{ {ca} }} }}
+  aws: {{ provider: aws, url: \"mqtts://a1b2-ats.iot.eu-central-1.amazonaws.com\", tls: {{ {ca} }} }}
+modems:
+  ali:
+    match: {{ port: {} }}
+    sessions:
+      s:
+        broker: ali
+        product_key: a1mQpKOF9hp
+        device_name: \"7600\"
+        device_secret: {{ file: {} }}
+        securemode: 2
+  aws:
+    match: {{ port: {} }}
+    sessions: {{ s: {{ broker: aws, client_id: thing, tls: {{ {pair} }} }} }}
+",
+        first.tty(0).display(),
+        secret.display(),
+        second.tty(0).display()
+    );
+    site.log = "modemfleet::at=trace".to_owned();
+    let agent = site.start();
+    agent.connected("ali", "s");
+    agent.connected("aws", "s");
+    ali.logged(" as 7600|securemode=2,signmethod=hmacsha1| (p2, c1, k60, u'7600&a1mQpKOF9hp')");
+    aws.logged(" as thing (p2, c1, k60).");
+    let log = agent.log();
+    assert!(log.contains("tcp://iot-060a0abc.mqtt.iothub.aliyuncs.com:8883"), "{log}");
+    assert!(log.contains("tcp://a1b2-ats.iot.eu-central-1.amazonaws.com:8883"), "{log}");
+}

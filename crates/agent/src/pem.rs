@@ -7,6 +7,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use secrecy::{ExposeSecret, SecretString};
 use x509_parser::parse_x509_certificate;
+use zeroize::Zeroizing;
 
 /// The most bytes of a file that is looked at: a certificate with the text that `openssl x509 -text` puts
 /// before it.
@@ -27,7 +28,8 @@ pub struct Validity {
 /// A piece of a file between its marks, both included.
 struct Block<'a> {
     label: &'a str,
-    text: String,
+    /// It may be a key.
+    text: Zeroizing<String>,
 }
 
 /// The certificates of a text and nothing else of it, each line ending with LF.
@@ -108,7 +110,9 @@ fn blocks(text: &str) -> Result<Vec<Block<'_>>, &'static str> {
     let mut open = false;
     for line in text.lines().map(str::trim) {
         if let Some(label) = mark(line, "-----BEGIN ") {
-            blocks.push(Block { label, text: String::new() });
+            // All room at once: what a growing text leaves behind, nobody wipes.
+            let text = Zeroizing::new(String::with_capacity(text.len() + 1));
+            blocks.push(Block { label, text });
             open = true;
         }
         if let Some(block) = blocks.last_mut().filter(|_| open) {

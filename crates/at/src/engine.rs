@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use zeroize::Zeroizing;
+
 use crate::exchange::Veil;
 use crate::framing::{Expect, Splitter, Token};
 use crate::resync::{Resync, Step};
@@ -113,7 +115,7 @@ pub struct Engine {
     identity: Identity,
     /// What the modem at this port called itself first.
     model: Option<String>,
-    transmit: VecDeque<Vec<u8>>,
+    transmit: VecDeque<Zeroizing<Vec<u8>>>,
     events: VecDeque<Event>,
     data_deadline: Option<Instant>,
     /// The last exchange's secrets, until the next one: a late echo of them is no URC.
@@ -185,7 +187,7 @@ impl Engine {
         }
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
-        self.transmit.push_back([exchange.line().as_bytes(), b"\r"].concat());
+        self.transmit.push_back([exchange.line().as_bytes(), b"\r"].concat().into());
         self.veil = exchange.veil();
         self.in_flight = Some(InFlight {
             ticket,
@@ -236,10 +238,11 @@ impl Engine {
         self.data_deadline = self.splitter.in_data().then(|| now + DATA_PAUSE);
     }
 
-    /// The next bytes to write, whole and in this order.
+    /// The next bytes to write, whole and in this order. They may hold a secret: who has written them wipes
+    /// them.
     #[must_use]
     pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
-        self.transmit.pop_front()
+        self.transmit.pop_front().map(|mut bytes| std::mem::take(&mut *bytes))
     }
 
     /// The next event.
@@ -413,7 +416,7 @@ impl Engine {
             self.splitter.expect_data_echo(data);
         }
         if !data.is_empty() {
-            self.transmit.push_back(data.to_vec());
+            self.transmit.push_back(data.clone());
         }
     }
 
@@ -523,7 +526,7 @@ impl Engine {
 
     fn ask(&mut self, now: Instant) {
         if let Some(resync) = &mut self.resync {
-            self.transmit.push_back(resync.ask(self.splitter.framing(), now));
+            self.transmit.push_back(resync.ask(self.splitter.framing(), now).into());
         }
     }
 

@@ -2,6 +2,7 @@
 
 use at::{Answer, Exchange};
 use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
 
 use crate::catalog::ApnAuth;
 use crate::port::{At, Kind};
@@ -37,8 +38,8 @@ pub async fn set_apn(at: &At, apn: &Apn, order: ApnAuth) -> Result<(), StepError
     if !same {
         let line = format!(
             "AT+CGDCONT={CONTEXT},{},{}",
-            quoted(apn.pdp_type.as_str())?,
-            quoted(&apn.name)?
+            *quoted(apn.pdp_type.as_str())?,
+            *quoted(&apn.name)?
         );
         profile::run(at, Kind::Basic, &line, Answer::None).await?;
         tracing::info!(apn = apn.name, "access point written");
@@ -61,15 +62,18 @@ async fn log_in(
         ApnAuth::UserFirst => (user, password),
         ApnAuth::PasswordFirst => (password, user),
     };
-    let exchange = Exchange::new(format!("AT+CGAUTH={CONTEXT},2,{first},{second}"), PATIENCE)
+    let line = format!("AT+CGAUTH={CONTEXT},2,{},{}", *first, *second);
+    let exchange = Exchange::new(line, PATIENCE)
         .map_err(|source| StepError::Unsendable { what: "the login of the access point", source })?
         .shown_as(format!("AT+CGAUTH={CONTEXT},2,***"));
     at.run(Kind::Basic, exchange).await?;
     Ok(())
 }
 
-fn quoted(value: &str) -> Result<String, StepError> {
-    at::quote(value).map_err(|source| StepError::Unsendable { what: "the access point", source })
+fn quoted(value: &str) -> Result<Zeroizing<String>, StepError> {
+    at::quote(value)
+        .map(Zeroizing::new)
+        .map_err(|source| StepError::Unsendable { what: "the access point", source })
 }
 
 /// Whether sessions may open, or why not.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use at::{Answer, Exchange};
 use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
 
 use crate::port::{At, ExchangeError, Kind};
 use crate::profile::{self, PATIENCE, Profile, StepError};
@@ -119,8 +120,9 @@ impl<'a> Unlock<'a> {
             return Ok(unwritable(error));
         }
         let quoted = at::quote(pin.expose_secret())
+            .map(Zeroizing::new)
             .map_err(|source| StepError::Unsendable { what: "the PIN", source })?;
-        let exchange = Exchange::new(format!("AT+CPIN={quoted}"), VERIFICATION)
+        let exchange = Exchange::new(format!("AT+CPIN={}", *quoted), VERIFICATION)
             .map_err(|source| StepError::Unsendable { what: "the PIN", source })?
             .shown_as("AT+CPIN=***");
         // Never repeated, whatever comes of it.

@@ -13,6 +13,7 @@ use modem::mqtt::{Client, Connection, Message, Mqtt, MqttError, Qos, ResultCode}
 use modem::port::{At, ExchangeError, Kind};
 use modem::profile::{self, PATIENCE};
 use secrecy::ExposeSecret;
+use zeroize::Zeroizing;
 
 use crate::code::{OCCUPIED, connack_code, granted_code, open_code, packet_code};
 
@@ -242,14 +243,15 @@ async fn set(at: &At, setting: &str) -> Result<(), MqttError> {
 
 fn sign_in(client: Client, connection: &Connection) -> Result<Exchange, MqttError> {
     let id = quote("the client id", &connection.client_id)?;
-    let mut command = format!("AT+QMTCONN={},{id}", client.0);
-    let mut shown = command.clone();
+    let mut command = Zeroizing::new(format!("AT+QMTCONN={},{id}", client.0));
+    let mut shown = command.to_string();
     if let Some(username) = &connection.username {
         let username = quote("the user name", username)?;
-        command = format!("{command},{username}");
+        command = Zeroizing::new(format!("{},{username}", *command));
         shown = format!("{shown},{username}");
         if let Some(password) = &connection.password {
-            command = format!("{command},{}", quote("the password", password.expose_secret())?);
+            let password = Zeroizing::new(quote("the password", password.expose_secret())?);
+            command = Zeroizing::new(format!("{},{}", *command, *password));
             shown = format!("{shown},***");
         }
     }
