@@ -21,6 +21,7 @@ use crate::observe::{DisconnectReason, Observer, RecoveryAction};
 use crate::port::{At, Port, PortEnd, PortEvent};
 use crate::profile::StepError;
 use crate::recovery::{Cause, Ladder, Recovery, Sign};
+use crate::roster::Roster;
 use crate::serial;
 use crate::service::Shared;
 use crate::session::{Chain, Session};
@@ -111,7 +112,7 @@ impl From<StepError> for End {
 /// One modem of the fleet.
 pub struct Modem {
     core: Core,
-    sessions: Vec<Session>,
+    roster: Arc<Roster>,
     /// Whether the tty was there when it was looked for last.
     present: bool,
     /// The tty that was looked for last.
@@ -158,10 +159,16 @@ impl Modem {
             count_detection: AtomicBool::new(false),
             count_ready: AtomicBool::new(false),
         };
+        let roster = Arc::new(Roster::new(sessions));
         (
-            Self { core, sessions, present: false, tty: PathBuf::new(), turn: 0, is_guess: false },
+            Self { core, roster, present: false, tty: PathBuf::new(), turn: 0, is_guess: false },
             watched,
         )
+    }
+
+    /// Its sessions: others may join and leave while it runs.
+    pub fn roster(&self) -> Arc<Roster> {
+        Arc::clone(&self.roster)
     }
 
     /// The modem's whole life: returns once told to stop, with every session signed out.
@@ -358,17 +365,17 @@ impl Modem {
 
     /// Serves on a byte stream that was just opened.
     async fn on_port<S: AsyncRead + AsyncWrite + Send>(&mut self, stream: S) -> End {
-        let Self { core, sessions, tty, is_guess, .. } = self;
+        let Self { core, roster, tty, is_guess, .. } = self;
         core.stand(State::Identifying, None);
         let framing = core.env.catalog.framing();
         let (port, at, mut events) = Port::new(stream, framing, Arc::clone(&core.observer));
         let port = if *is_guess { port.as_a_guess() } else { port };
         let serve = async {
             loop {
-                match core.serve(&at, &mut events, sessions).await {
+                match core.serve(&at, &mut events, roster).await {
                     End::Booted => {
                         tracing::info!("the modem booted; beginning again");
-                        went(sessions, DisconnectReason::Network, "the modem booted");
+                        roster.went(DisconnectReason::Network, "the modem booted");
                         core.forget_readings();
                         // A SIM that was lost comes without a boot line: ask who is there all the same.
                         at.doubt().await;
@@ -406,7 +413,7 @@ impl Modem {
             | End::Unopened(words)
             | End::Beyond(_, words) => (DisconnectReason::Network, words.clone()),
         };
-        went(&mut self.sessions, reason, &words);
+        self.roster.went(reason, &words);
         let state = match end {
             End::Stopped | End::Gone | End::Booted => State::Absent,
             End::Mute | End::Failed(_) | End::Unopened(_) | End::Beyond(..) | End::Overdue(_) => {
@@ -438,12 +445,6 @@ async fn exists(path: &Path) -> bool {
     tokio::task::spawn_blocking(move || path.exists()).await.unwrap_or(false)
 }
 
-pub(crate) fn went(sessions: &mut [Session], reason: DisconnectReason, words: &str) {
-    for session in sessions {
-        session.went(reason, words);
-    }
-}
-
 impl Core {
     pub(crate) fn update(&self, change: impl FnOnce(&mut Snapshot)) {
         self.snapshot.send_if_modified(|snapshot| {
@@ -462,12 +463,7 @@ impl Core {
     }
 
     /// From a port that was opened, or a modem that booted, to the end of service.
-    async fn serve(
-        &self,
-        at: &At,
-        events: &mut mpsc::Receiver<PortEvent>,
-        sessions: &mut [Session],
-    ) -> End {
+    async fn serve(&self, at: &At, events: &mut mpsc::Receiver<PortEvent>, roster: &Roster) -> End {
         let known = match self.identify(at, events).await {
             Ok(known) => known,
             Err(end) => return end,
@@ -484,7 +480,7 @@ impl Core {
         // Both arms end the service; none awaits in its body.
         tokio::select! {
             end = self.listen(events, known.profile.listener(), &shared) => end,
-            end = self.work(at, &known, sessions, &shared) => end,
+            end = self.work(at, &known, roster, &shared) => end,
         }
     }
 }

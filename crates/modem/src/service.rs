@@ -4,8 +4,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use at::Answer;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
@@ -13,17 +11,19 @@ use crate::attach;
 use crate::backoff::Backoff;
 use crate::climb::Climbed;
 use crate::identify::Known;
-use crate::modem::{Core, End, REOPEN, went};
+use crate::modem::{Core, End, REOPEN};
 use crate::mqtt::Client;
 use crate::observe::DisconnectReason;
 use crate::port::{At, Kind, PortEvent};
 use crate::profile::{self, Listener, Notice, Status, StepError};
 use crate::recovery::{Cause, Sign};
 use crate::reply::{self, Registration};
-use crate::session::{Chain, Ground, Lost, ServeEnd, Session};
+use crate::roster::Roster;
+use crate::serving::Holders;
+use crate::session::{Chain, Lost, ServeEnd};
 use crate::sim::{self, SimState};
 use crate::snapshot::State;
-use crate::veto::{Acknowledged, Told};
+use crate::veto::Acknowledged;
 
 /// How often the registration is asked for while there is none.
 const SEARCH: Duration = Duration::from_secs(1);
@@ -40,14 +40,8 @@ const BLOCKED: Duration = Duration::from_secs(30);
 /// How long the MQTT service must hold before earlier failures are forgotten.
 const STABLE: Duration = Duration::from_secs(120);
 
-/// How often a veto is looked at again.
-const VETO: Duration = Duration::from_secs(1);
-
-/// News of lost sessions waiting to be read: there is one per connection at most.
-const LOSSES: usize = 8;
-
 const LOST: &str = "not registered in a network for too long";
-const NO_NETWORK: &str = "the modem's MQTT service lost its network";
+pub(crate) const NO_NETWORK: &str = "the modem's MQTT service lost its network";
 
 impl Core {
     /// Sorts what the port tells until the modem boots.
@@ -74,16 +68,16 @@ impl Core {
         match notice {
             Notice::Lost { client, cause, by_broker } => {
                 shared.acknowledged.forget(client);
-                if let Some(holder) = shared.holders.borrow().get(usize::from(client.0)) {
-                    // Full only where the session is past caring.
+                // Full only where the session is past caring.
+                shared.holders.with(client, |holder| {
                     let _ = holder.lost.try_send(Lost { cause, by_broker });
-                }
+                });
             }
             Notice::ServiceLost => shared.lose_service(),
             Notice::Message { client, message } => {
-                if let Some(holder) = shared.holders.borrow().get(usize::from(client.0)) {
-                    self.observer.received(&holder.session, message);
-                }
+                shared
+                    .holders
+                    .with(client, |holder| self.observer.received(&holder.session, message));
             }
             // One domain's loss is not the modem's: what holds is asked for.
             Notice::Registration(registration) if !registration.stat.is_registered() => {
@@ -129,7 +123,7 @@ impl Core {
         &self,
         at: &At,
         known: &Known,
-        sessions: &mut [Session],
+        roster: &Roster,
         shared: &Shared,
     ) -> End {
         if let Err(end) = self.unlock(at, known).await {
@@ -143,21 +137,10 @@ impl Core {
         if let Err(end) = self.search(at, known, shared).await {
             return end;
         }
-        let clients = usize::from(known.model.mqtt.clients);
-        for session in sessions.iter_mut().skip(clients) {
-            session.fail(format!("no free client: a {} holds {clients}", known.model.id));
-        }
-        let able = sessions.len().min(clients);
-        let sessions = sessions.get_mut(..able).unwrap_or_default();
-        let secured: Vec<Client> = sessions
-            .iter()
-            .zip(0..)
-            .filter(|(s, _)| s.config.secured)
-            .map(|(_, c)| Client(c))
-            .collect();
+        let secured = roster.secured(known.model.mqtt.clients);
         // The poll ends with the port only; the sessions when they are told to.
         tokio::select! {
-            end = self.keep_service(at, known, sessions, shared) => end,
+            end = self.keep_service(at, known, roster, shared) => end,
             end = self.poll(at, known, shared, &secured) => end,
         }
     }
@@ -264,7 +247,7 @@ impl Core {
     }
 
     /// Waits until there was no registration for as long as may be.
-    async fn lost_too_long(&self, shared: &Shared) {
+    pub(crate) async fn lost_too_long(&self, shared: &Shared) {
         let mut unregistered = shared.unregistered.subscribe();
         loop {
             let since = *unregistered.borrow_and_update();
@@ -280,24 +263,19 @@ impl Core {
     }
 
     /// Keeps the MQTT service up, and on it the sessions.
-    async fn keep_service(
-        &self,
-        at: &At,
-        known: &Known,
-        sessions: &mut [Session],
-        shared: &Shared,
-    ) -> End {
+    async fn keep_service(&self, at: &At, known: &Known, roster: &Roster, shared: &Shared) -> End {
         let mut backoff = Backoff::new(REOPEN.0, REOPEN.1);
         loop {
             let since = Instant::now();
-            let (cause, words) = match self.service(at, known, sessions, shared).await {
-                Ok(trouble) => trouble,
+            let (cause, words) = match self.service(at, known, roster, shared).await {
+                Ok(Some(trouble)) => trouble,
+                Ok(None) => continue,
                 Err(end) => return end,
             };
             if since.elapsed() >= STABLE {
                 backoff.reset();
             }
-            went(sessions, DisconnectReason::Network, &words);
+            roster.went(DisconnectReason::Network, &words);
             let wait = match self.climb(at, known.profile, cause, &words).await {
                 Ok(Climbed::Tried) => backoff.next_wait(),
                 // It is looked for all the same.
@@ -319,16 +297,19 @@ impl Core {
         }
     }
 
-    /// One run of the MQTT service, and the trouble that ended it.
+    /// One run of the MQTT service, and the trouble that ended it; `None` where it is needed now and was
+    /// not, or not any more.
     async fn service(
         &self,
         at: &At,
         known: &Known,
-        sessions: &mut [Session],
+        roster: &Roster,
         shared: &Shared,
-    ) -> Result<(Cause, String), End> {
+    ) -> Result<Option<(Cause, String)>, End> {
         let (mqtt, stop) = (known.profile.mqtt(), &self.env.stop);
-        if !sessions.is_empty() {
+        // Without sessions there is nothing to bring up: signal and registration are what it is here for.
+        let is_needed = !roster.is_empty();
+        if is_needed {
             // Stopping half-way leaves the service running; the next start tears it down.
             let started = tokio::select! {
                 started = mqtt.start(at) => started,
@@ -337,81 +318,22 @@ impl Core {
             if let Err(error) = started {
                 let reason = Chain(&error).to_string();
                 tracing::warn!("the MQTT service does not start: {reason}");
-                return Ok((Cause::Service, reason));
+                return Ok(Some((Cause::Service, reason)));
             }
         }
         self.stand(State::Serving, None);
         shared.service_up.send_replace(true);
-        let end = self.serve_sessions(at, known, sessions, shared).await;
+        let end = self.serve_sessions(at, known, roster, shared, is_needed).await;
         shared.service_up.send_replace(false);
         match end {
-            ServeEnd::Stopped if sessions.is_empty() => Err(End::Stopped),
-            ServeEnd::Stopped => {
-                mqtt.stop(at).await;
-                Err(End::Stopped)
-            }
-            ServeEnd::ServiceLost => Ok((Cause::Service, NO_NETWORK.to_owned())),
-            ServeEnd::Unregistered => Ok((Cause::Unregistered, LOST.to_owned())),
+            ServeEnd::ServiceLost => return Ok(Some((Cause::Service, NO_NETWORK.to_owned()))),
+            ServeEnd::Unregistered => return Ok(Some((Cause::Unregistered, LOST.to_owned()))),
+            ServeEnd::Stopped | ServeEnd::Regrouped => {}
         }
-    }
-
-    async fn serve_sessions(
-        &self,
-        at: &At,
-        known: &Known,
-        sessions: &mut [Session],
-        shared: &Shared,
-    ) -> ServeEnd {
-        let (holders, lost): (Vec<_>, Vec<_>) = sessions.iter().map(Holder::of).unzip();
-        shared.holders.send_replace(holders);
-        // What was lost before is over: the service was just started.
-        let mut service_lost = shared.service_lost.subscribe();
-        shared.acknowledged.clear();
-        let witnesses: Vec<_> = (0..)
-            .map(Client)
-            .zip(sessions.iter())
-            .map(|(c, _)| Told { core: self, shared, client: c })
-            .collect();
-        let each = sessions.iter_mut().zip(lost).zip(&witnesses);
-        let serving = each.map(|((session, lost), witness)| {
-            session.serve(Ground {
-                at,
-                mqtt: known.profile.mqtt(),
-                client: witness.client,
-                registered: shared.registered.subscribe(),
-                forbidden: shared.forbidden.subscribe(),
-                lost,
-                stagger: &self.env.stagger,
-                stop: &self.env.stop,
-                witness,
-            })
-        });
-        let all = async {
-            if witnesses.is_empty() {
-                // Nothing to bring up: signal and registration are what it is here for.
-                self.env.stop.cancelled().await;
-            }
-            all_stopped(serving).await
-        };
-        // A session that works knows better than what the modem says of itself.
-        let no_network = async {
-            while service_lost.changed().await.is_ok() && shared.acknowledged.is_sound(None) {
-                tracing::warn!("{NO_NETWORK}, it says; but a session works");
-            }
-        };
-        let no_registration = async {
-            self.lost_too_long(shared).await;
-            while shared.acknowledged.is_sound(None) {
-                tokio::time::sleep(VETO).await;
-                self.lost_too_long(shared).await;
-            }
-        };
-        // All arms are cancel safe in that dropped sessions are told by `went`; none awaits in its body.
-        tokio::select! {
-            end = all => end,
-            () = no_network => ServeEnd::ServiceLost,
-            () = no_registration => ServeEnd::Unregistered,
+        if is_needed {
+            mqtt.stop(at).await;
         }
+        if end == ServeEnd::Stopped { Err(End::Stopped) } else { Ok(None) }
     }
 
     /// Asks for what changes slowly, and for the registration, as long as the modem serves.
@@ -421,7 +343,9 @@ impl Core {
         tokio::time::sleep(POLL_SETTLE).await;
         // A port that is gone or a boot end the service by other ways as well.
         let _ = self.learn(at, known).await;
-        known.profile.mqtt().tidy(at, secured).await;
+        let mut secured = secured.to_vec();
+        secured.extend(shared.holders.secured());
+        known.profile.mqtt().tidy(at, &secured).await;
         loop {
             match known.profile.status(at).await {
                 Ok(status) => self.learned(status),
@@ -493,48 +417,24 @@ fn is_revision(line: &str) -> bool {
 /// What the sorting of URCs tells the rest.
 #[derive(Default)]
 pub(crate) struct Shared {
-    registered: watch::Sender<bool>,
+    pub(crate) registered: watch::Sender<bool>,
     /// The fleet file forbids to be connected as things are.
-    forbidden: watch::Sender<bool>,
+    pub(crate) forbidden: watch::Sender<bool>,
     service_up: watch::Sender<bool>,
     /// Since when there has been no registration.
     unregistered: watch::Sender<Option<Instant>>,
     pub(crate) acknowledged: Acknowledged,
     /// Counts the losses of the service's network.
-    service_lost: watch::Sender<u64>,
+    pub(crate) service_lost: watch::Sender<u64>,
     pub(crate) connected: Notify,
     /// The registration wants a look before the next poll.
     look: Notify,
     /// Who holds which client of the MQTT stack, by its index.
-    holders: watch::Sender<Vec<Holder>>,
+    pub(crate) holders: Holders,
 }
 
 impl Shared {
     fn lose_service(&self) {
         self.service_lost.send_modify(|losses| *losses += 1);
     }
-}
-
-/// The session that holds a client of the MQTT stack.
-struct Holder {
-    session: String,
-    lost: mpsc::Sender<Lost>,
-}
-
-impl Holder {
-    fn of(session: &Session) -> (Self, mpsc::Receiver<Lost>) {
-        let (lost, losses) = mpsc::channel(LOSSES);
-        (Self { session: session.config.name.clone(), lost }, losses)
-    }
-}
-
-/// Waits for all sessions to sign out; the first that finds the service lost ends the wait.
-async fn all_stopped(sessions: impl Iterator<Item = impl Future<Output = ServeEnd>>) -> ServeEnd {
-    let mut sessions: FuturesUnordered<_> = sessions.collect();
-    while let Some(end) = sessions.next().await {
-        if end == ServeEnd::ServiceLost {
-            return end;
-        }
-    }
-    ServeEnd::Stopped
 }

@@ -136,6 +136,8 @@ pub struct Uplink {
     pub jobs: mpsc::Sender<Job>,
     /// Where the session stands.
     pub state: watch::Receiver<SessionState>,
+    /// Ends the session for good, in order: [`Roster::leave`](crate::Roster::leave) does.
+    pub leave: CancellationToken,
 }
 
 /// The news a session gets from the URCs of its modem.
@@ -209,6 +211,8 @@ pub(crate) enum ServeEnd {
     ServiceLost,
     /// The modem has not been registered for too long.
     Unregistered,
+    /// There are sessions now and were none, or the other way round.
+    Regrouped,
 }
 
 enum Next {
@@ -228,6 +232,8 @@ pub struct Session {
     backoff: Backoff,
     /// A connection stands whose end is not counted yet.
     open: bool,
+    /// Told to end for good.
+    pub(crate) leave: CancellationToken,
 }
 
 /// A session and the end that the agent keeps.
@@ -236,9 +242,10 @@ pub fn session(config: SessionConfig, observer: Arc<dyn Observer>) -> (Uplink, S
     let (state, state_rx) =
         watch::channel(SessionState { phase: SessionPhase::Waiting, reason: None });
     let backoff = Backoff::new(RECONNECT, config.reconnect_max);
+    let leave = CancellationToken::new();
     (
-        Uplink { jobs: job_tx, state: state_rx },
-        Session { config, jobs, state, observer, backoff, open: false },
+        Uplink { jobs: job_tx, state: state_rx, leave: leave.clone() },
+        Session { config, jobs, state, observer, backoff, open: false, leave },
     )
 }
 
@@ -270,10 +277,13 @@ impl Session {
         }
     }
 
-    /// Marks the session as impossible as configured.
-    pub(crate) fn fail(&mut self, reason: String) {
-        tracing::error!(session = self.name(), "{reason}");
-        self.stand(SessionPhase::Failed, Some(reason));
+    /// Marks the session as impossible as things are, once.
+    pub(crate) fn turn_away(&mut self, reason: &str) {
+        let failed = SessionState { phase: SessionPhase::Failed, reason: Some(reason.to_owned()) };
+        if *self.state.borrow() != failed {
+            tracing::error!(session = self.name(), "{reason}");
+            self.state.send_replace(failed);
+        }
         self.give_back();
     }
 

@@ -68,7 +68,10 @@ fn rig_of(topics: &[usize]) -> (Rig, Vec<Fake>) {
             watch::channel(SessionState { phase: SessionPhase::Waiting, reason: None });
         let name = |text: &str| Name::new(text).unwrap();
         let id = SessionId { modem: name(&format!("m{number}")), session: name("s") };
-        let target = Target::new(id, Uplink { jobs: job_tx, state: watched });
+        let target = Target::new(
+            id,
+            Uplink { jobs: job_tx, state: watched, leave: CancellationToken::new() },
+        );
         let target = target.with_modem(watch::channel(snapshot(*max_topic)).1);
         let (allowance, allowed) = watch::channel(Allowance::default());
         targets.push(target.with_allowance(Some(allowed)));

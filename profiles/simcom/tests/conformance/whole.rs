@@ -13,8 +13,8 @@ use modem::session::{Job, Outcome, Progress, SessionPhase, SessionState, Stagger
 use modem::sim::PinLedger;
 use modem::turns::Turns;
 use modem::{
-    Catalog, Environment, Modem, ModemConfig, Privileged, Recovery, SessionConfig, Snapshot, State,
-    Uplink, session,
+    Catalog, Environment, Modem, ModemConfig, Privileged, Recovery, Roster, SessionConfig,
+    Snapshot, State, Uplink, session,
 };
 use modem_sim::{Coverage, Handle, Model, Options};
 use profile_simcom::PLUGIN;
@@ -36,6 +36,7 @@ scenarios!(
     a_reset_in_mid_publish_is_no_acknowledgement,
     a_modem_that_lost_its_network_starts_its_service_again,
     two_sessions_run_and_a_third_has_no_client,
+    sessions_come_and_go_and_their_neighbour_never_notices,
     a_busy_client_is_asked_again,
     a_message_that_is_refused_leaves_the_session_up,
     a_refused_subscription_is_a_failed_connect,
@@ -91,6 +92,7 @@ pub(crate) struct Running {
     pub(crate) book: Arc<Book>,
     pub(crate) snapshot: watch::Receiver<Snapshot>,
     pub(crate) uplinks: Vec<Uplink>,
+    pub(crate) roster: Arc<Roster>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -170,9 +172,10 @@ impl Running {
             sessions.into_iter().map(|config| session(config, Arc::clone(&observer))).unzip();
         let (mut modem, snapshot) =
             Modem::new(config, sessions, environment, Arc::clone(&observer));
+        let roster = modem.roster();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { modem.run().await });
-        Self { book, snapshot, uplinks, stop, tasks }
+        Self { book, snapshot, uplinks, roster, stop, tasks }
     }
 
     /// Waits until the snapshot is so.
@@ -388,6 +391,36 @@ async fn two_sessions_run_and_a_third_has_no_client(model: Model) {
     running.stop().await;
     broker.logged("Client one disconnected.").await;
     broker.logged("Client two disconnected.").await;
+}
+
+/// The one that waited takes the client of the one that leaves; where the last one left, the next begins anew.
+async fn sessions_come_and_go_and_their_neighbour_never_notices(model: Model) {
+    let broker = Broker::open().await;
+    let sim = Sim::at(model, &broker);
+    let mut running = Running::start(config(&sim.port), &["one", "two", "three"]);
+    running.connected(0).await;
+    running.connected(1).await;
+    running.session(2, |state| state.phase == SessionPhase::Failed).await;
+    running.roster.leave(&running.uplinks[0]);
+    broker.logged("Client one disconnected.").await;
+    running.connected(2).await;
+    for number in [1, 2] {
+        assert!(matches!(running.publish(number, "up/x").await, Some(Outcome::Acknowledged)));
+    }
+    assert_eq!(running.book.all("connect "), ["one true", "two true", "three true"]);
+    assert_eq!(running.book.all("disconnect "), ["one agent"]);
+    for number in [1, 2] {
+        running.roster.leave(&running.uplinks[number]);
+    }
+    broker.logged("Client two disconnected.").await;
+    broker.logged("Client three disconnected.").await;
+    let observer: Arc<dyn modem::Observer> = running.book.clone();
+    let (uplink, joining) = session(to(connection("four")), observer);
+    running.uplinks.push(uplink);
+    running.roster.join(joining);
+    running.connected(3).await;
+    running.stop().await;
+    broker.logged("Client four disconnected.").await;
 }
 
 /// Code 14 passes by itself, and costs neither the message nor the session.
