@@ -1,6 +1,7 @@
 //! Another client of the broker: what arrives there, message by message.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -56,7 +57,10 @@ impl Subscriber {
     }
 
     fn start(port: u16, login: Option<(&str, &str)>) -> Self {
-        let mut options = MqttOptions::new("subscriber", "127.0.0.1", port);
+        // A second one of the same name would throw the first out.
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("subscriber-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let mut options = MqttOptions::new(name, "127.0.0.1", port);
         options.set_max_packet_size(100_000, 100_000).set_keep_alive(Duration::from_secs(30));
         if let Some((user, password)) = login {
             options.set_credentials(user, password);

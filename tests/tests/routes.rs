@@ -179,7 +179,8 @@ fn a_path_that_is_too_small_is_skipped_and_where_none_fits_nothing_is_taken() {
 #[test]
 fn route_test_says_which_path_and_why() {
     let routes = "routes:\n- { topic: \"a/#\", to: [m1/s], publish_as: \"x/${topic}\" }\n\
-                  - { topic: \"b/#\", to: [m0/s, m1/s], policy: all }\n";
+                  - { topic: \"b/#\", to: [m0/s, m1/s], policy: all }\n\
+                  - { name: third, topic: \"d/#\", to: [m0/s, m1/s], stall: 90s }\n";
     let lab = lab(routes);
     let tested = |topic: &str| {
         let mut command = Command::new(modemfleet());
@@ -190,6 +191,11 @@ fn route_test_says_which_path_and_why() {
     let (code, words) = tested("a/b");
     assert_eq!(code, Some(0));
     assert!(words.contains("1. m1/s as \"x/a/b\"\n") && words.contains("failover"), "{words}");
+    let (_, words) = tested("d/1");
+    assert!(
+        words.contains("routes[2] third d/#: matches") && words.contains("after 1m 30s"),
+        "{words}"
+    );
     let (code, words) = tested("c");
     assert!(code == Some(1) && words.contains("no route matches"), "{words}");
     assert_eq!(tested("a/#").0, Some(2));

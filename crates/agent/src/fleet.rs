@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use modem::attach::Apn;
 use modem::mqtt::{Connection, Message};
+use modem::session::Presence;
 use modem::{Environment, Location, Modem, ModemConfig, SessionConfig, session};
 use secrecy::SecretString;
 use tokio::sync::watch;
@@ -60,7 +61,8 @@ fn one(
         .sessions
         .iter()
         .map(|configured| {
-            let (uplink, session) = session(session_config(configured), Arc::clone(&observer));
+            let (uplink, session) =
+                session(session_config(modem, configured), Arc::clone(&observer));
             let broker = configured.broker.to_string();
             let security = security(configured);
             (SessionView { id: configured.id.clone(), broker, security, uplink }, session)
@@ -177,7 +179,21 @@ fn apn(apn: &config::Apn) -> Result<Apn, SecretError> {
     })
 }
 
-fn session_config(session: &config::Session) -> SessionConfig {
+/// What a session says of itself, where it carries the telemetry of its modem.
+fn presence(modem: &config::Modem, session: &config::Session) -> Option<Presence> {
+    let telemetry = modem.telemetry.as_ref()?;
+    let carries = telemetry.session == session.id.session;
+    let topic = telemetry.status.as_ref().filter(|_| carries)?;
+    let message = |word: &str| Message {
+        topic: topic.clone(),
+        payload: word.as_bytes().to_vec(),
+        qos: telemetry.qos,
+        retain: true,
+    };
+    Some(Presence { online: message("online"), offline: message("offline") })
+}
+
+fn session_config(modem: &config::Modem, session: &config::Session) -> SessionConfig {
     let configured = session.clone();
     let connection = move || {
         let login = configured.login().map_err(|error| error.to_string())?;
@@ -205,5 +221,6 @@ fn session_config(session: &config::Session) -> SessionConfig {
         subscriptions: session.subscribe.iter().map(|s| (s.filter.clone(), s.qos)).collect(),
         reconnect_max: session.reconnect_max,
         secured: session.tls.is_some(),
+        presence: presence(modem, session),
     }
 }

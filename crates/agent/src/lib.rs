@@ -30,6 +30,7 @@ pub mod recover;
 pub mod run;
 pub mod secret;
 pub mod systemd;
+pub mod telemetry;
 pub mod view;
 
 use std::io::Write;

@@ -35,7 +35,7 @@ use crate::process::Process;
 use crate::reconcile::Reconciler;
 use crate::recover::Recoverer;
 use crate::view::{ModemView, View};
-use crate::{discovery, fleet, systemd, wrong};
+use crate::{discovery, fleet, systemd, telemetry, wrong};
 
 /// How long forwarders and servers may take to end once the modems have.
 const LAST_ACKS: Duration = Duration::from_secs(1);
@@ -271,7 +271,7 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Starts what goes on by itself: the signals' history, the watchdog, the books.
+    /// Starts what goes on by itself: the signals' history, the watchdog, the books, telemetry.
     fn keep(&mut self, app: App) {
         let (queue, stop) = (self.queue.clone(), self.stop.clone());
         self.services.spawn(async move {
@@ -282,6 +282,13 @@ impl Agent {
             let stop = self.stop.clone();
             self.services.spawn(async move {
                 books.keep(&stop).await;
+                Ok(())
+            });
+        }
+        for teller in telemetry::tellers(&app.fleet, &app.view) {
+            let stop = self.stop.clone();
+            self.services.spawn(async move {
+                teller.run(stop).await;
                 Ok(())
             });
         }

@@ -160,6 +160,16 @@ fn good_files_are_good_to_both() {
         ),
         file("", "", "        tls: { ca: /etc/ca.pem, cert: { file: c }, key: { env: K } }")
             .replace("mqtt://b", "mqtts://b"),
+        file(
+            "routes: [ { name: a, topic: \"#\", to: [north/s], stall: 30s } ]",
+            "    telemetry: {}",
+            "",
+        ),
+        file(
+            "",
+            "    telemetry: { topic: \"t/${modem}\", every: 5m, qos: 0, retain: false, session: s, status: none }",
+            "",
+        ),
         file("http: { socket: /run/x, token: { credential: t } }", "", "        keep_alive: 2m"),
     ];
     for text in &goods {
@@ -204,6 +214,11 @@ fn files_of_the_wrong_shape_are_bad_to_both() {
         "gateway: gw\nmodems: { north: { match: { port: /a } } }\nbrokers: { b: { username: u } }\n".to_owned(),
         "gateway: gw\nmodems: { north: { match: { port: /a } } }\nbrokers: [ b ]\n".to_owned(),
         modem("IMEI: 1"),
+        modem("telemetry: true"),
+        modem("telemetry: { every: 60 }"),
+        modem("telemetry: { qos: 3 }"),
+        modem("telemetry: { status: { topic: a } }"),
+        top("routes: [ { topic: a, to: [north/s], stall: 15 } ]"),
         modem("budget: 500MB"),
         modem("budget: { reset_day: 1 }"),
         modem("budget: { bytes: 1MB, reset_day: 32 }"),

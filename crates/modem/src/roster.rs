@@ -161,6 +161,7 @@ mod tests {
             subscriptions: Vec::new(),
             reconnect_max: Duration::from_secs(1),
             secured: name == "tls",
+            presence: None,
         };
         session(config, Arc::new(Nobody))
     }

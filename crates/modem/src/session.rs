@@ -13,11 +13,18 @@ use crate::mqtt::{Client, Connection, Message, Mqtt, MqttError, Qos, Scope};
 use crate::observe::{DisconnectReason, Observer, PublishResult};
 use crate::port::At;
 
+mod job;
+mod presence;
+
+pub use job::{Job, Outcome, Progress};
+pub use presence::Presence;
+
 /// Messages handed over before their turn: one on its way and one behind it, so that the modem never
 /// waits for us. More would only be stuck when the session ends.
 const JOBS: usize = 2;
 
-/// After this long without a result a publish counts as unknown, and its message may take another path.
+/// After this long without a result a publish counts as unknown, and its message may take another path,
+/// unless its route says another time.
 pub const STALL: Duration = Duration::from_secs(15);
 
 /// How long a session must hold before earlier failures are forgotten.
@@ -53,6 +60,8 @@ pub struct SessionConfig {
     pub reconnect_max: Duration,
     /// Whether it is over TLS; its [`Connection`] then says with what.
     pub secured: bool,
+    /// What it says of itself, if anything.
+    pub presence: Option<Presence>,
 }
 
 /// Where a session stands.
@@ -88,47 +97,6 @@ impl SessionState {
     }
 }
 
-/// How a publish ended for its sender.
-#[derive(Debug, Clone)]
-pub enum Outcome {
-    /// The broker has it (QoS 1, 2), or the modem took it (QoS 0).
-    Acknowledged,
-    /// This message cannot be published here; the session stands.
-    Refused(MqttError),
-    /// The session ended before a result came: the broker may or may not have it.
-    Lost {
-        /// The broker closed the session while it had the message, as it does for a forbidden topic.
-        by_broker: bool,
-    },
-    /// It never reached the modem.
-    NotSent,
-}
-
-/// News of one job.
-#[derive(Debug, Clone)]
-pub enum Progress {
-    /// No result within [`STALL`]. The outcome still follows.
-    Stalled,
-    /// The end.
-    Done(Outcome),
-}
-
-/// One message on its way. A closed `progress` withdraws it as long as it has not been sent.
-#[derive(Debug)]
-pub struct Job {
-    /// The message.
-    pub message: Message,
-    /// Where its news go; room for two.
-    pub progress: mpsc::Sender<Progress>,
-}
-
-impl Job {
-    fn done(self, outcome: Outcome) {
-        // Nobody may be left to hear it; the queue then still holds the message.
-        let _ = self.progress.try_send(Progress::Done(outcome));
-    }
-}
-
 /// The agent's end of a session.
 #[derive(Debug, Clone)]
 pub struct Uplink {
@@ -138,6 +106,8 @@ pub struct Uplink {
     pub state: watch::Receiver<SessionState>,
     /// Ends the session for good, in order: [`Roster::leave`](crate::Roster::leave) does.
     pub leave: CancellationToken,
+    /// Whether the result of a message stays out; those behind it wait.
+    pub stalled: watch::Receiver<bool>,
 }
 
 /// The news a session gets from the URCs of its modem.
@@ -228,12 +198,15 @@ pub struct Session {
     pub(crate) config: SessionConfig,
     jobs: mpsc::Receiver<Job>,
     state: watch::Sender<SessionState>,
+    stalled: watch::Sender<bool>,
     observer: Arc<dyn Observer>,
     backoff: Backoff,
     /// A connection stands whose end is not counted yet.
     open: bool,
     /// Told to end for good.
     pub(crate) leave: CancellationToken,
+    /// Sessions in a row that the broker closed under their first word.
+    kicked_greetings: u32,
 }
 
 /// A session and the end that the agent keeps.
@@ -241,11 +214,22 @@ pub fn session(config: SessionConfig, observer: Arc<dyn Observer>) -> (Uplink, S
     let (job_tx, jobs) = mpsc::channel(JOBS);
     let (state, state_rx) =
         watch::channel(SessionState { phase: SessionPhase::Waiting, reason: None });
+    let (stalled, stalled_rx) = watch::channel(false);
     let backoff = Backoff::new(RECONNECT, config.reconnect_max);
     let leave = CancellationToken::new();
     (
-        Uplink { jobs: job_tx, state: state_rx, leave: leave.clone() },
-        Session { config, jobs, state, observer, backoff, open: false, leave },
+        Uplink { jobs: job_tx, state: state_rx, stalled: stalled_rx, leave: leave.clone() },
+        Session {
+            config,
+            jobs,
+            state,
+            stalled,
+            observer,
+            backoff,
+            open: false,
+            leave,
+            kicked_greetings: 0,
+        },
     )
 }
 
@@ -288,6 +272,7 @@ impl Session {
     }
 
     fn give_back(&mut self) {
+        self.stalled.send_if_modified(std::mem::take);
         while let Ok(job) = self.jobs.try_recv() {
             job.done(Outcome::NotSent);
         }
@@ -437,6 +422,7 @@ impl Session {
 
     /// Publishes what comes until the session breaks, or is told to stop.
     async fn connected(&mut self, ground: &mut Ground<'_>) -> Result<(), Broken> {
+        self.greet(ground).await?;
         loop {
             // All arms are cancel safe, and none awaits in its body.
             let next = tokio::select! {
@@ -447,11 +433,17 @@ impl Session {
                 Some(job) = self.jobs.recv() => Next::Job(job),
             };
             match next {
-                Next::Stop => return Ok(()),
+                Next::Stop => {
+                    self.part(ground).await;
+                    return Ok(());
+                }
                 Next::Lost(lost) => return Err(lost.into()),
                 Next::Job(job) if job.progress.is_closed() => {} // withdrawn
                 Next::Job(job) => self.publish(ground, job).await?,
-                Next::Forbidden => return Err(Broken::forbidden()),
+                Next::Forbidden => {
+                    self.part(ground).await;
+                    return Err(Broken::forbidden());
+                }
             }
         }
     }
@@ -482,6 +474,7 @@ impl Session {
         let started = Instant::now();
         self.observer.sending(self.name(), &job.message);
         let outcome = self.publish_watched(ground, &job, started).await;
+        self.stalled.send_if_modified(std::mem::take);
         let tell = |result| {
             self.observer.publish(self.name(), job.message.qos.number(), result, started.elapsed())
         };
@@ -529,10 +522,12 @@ impl Session {
             // Both arms are cancel safe, and none awaits in its body.
             tokio::select! {
                 outcome = &mut publishing => return outcome,
-                () = tokio::time::sleep_until(started + STALL), if !stalled => {
+                () = tokio::time::sleep_until(started + job.stall), if !stalled => {
                     stalled = true;
                     self.observer.publish(self.name(), job.message.qos.number(), PublishResult::Unknown, started.elapsed());
+                    // Its own sender hears of it first, and those behind it then.
                     let _ = job.progress.try_send(Progress::Stalled);
+                    self.stalled.send_replace(true);
                 }
             }
         }

@@ -95,17 +95,23 @@ async fn states(file: &std::path::Path) -> BTreeMap<String, String> {
 fn explained(fleet: &Fleet, topic: &str, states: &BTreeMap<String, String>) -> (String, bool) {
     let mut words = String::new();
     for (number, route) in fleet.routes().iter().enumerate() {
+        let name = route.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+        let route_words = format!("routes[{number}]{name} {}", route.topic);
         if !config::topic_matches(&route.topic, topic) {
-            words += &format!("routes[{number}] {}: does not match\n", route.topic);
+            words += &format!("{route_words}: does not match\n");
             continue;
         }
-        words +=
-            &format!("routes[{number}] {}: matches; the first that does counts\n", route.topic);
+        words += &format!("{route_words}: matches; the first that does counts\n");
         if route.to.is_empty() {
             words += "  it has no session: the message is refused\n";
             return (words, false);
         }
         words += &format!("  {}\n", why(route));
+        if route.to.len() > 1 && route.policy != Policy::All {
+            let stall = humantime::format_duration(route.stall);
+            words +=
+                &format!("  without a result after {stall}: the next as well, with the same id\n");
+        }
         for lane in lanes::of_topic(route, topic) {
             for (place, session) in (1..).zip(&lane.to) {
                 words += &path(fleet, route, topic, place, session, states);

@@ -20,6 +20,7 @@ mod queue;
 mod recovery;
 mod route;
 mod session;
+mod telemetry;
 mod tls;
 
 /// The longest time the agent may take to end; systemd's default is 90 s until SIGKILL.
@@ -396,10 +397,22 @@ impl Build<'_> {
             let id = SessionId { modem: stand_in.clone(), session };
             sessions.extend(self.session(id, raw, &place, gateway, brokers));
         }
+        let telemetry = self.telemetry(raw, place, gateway, &mut sessions);
         let apn = apn.map_or(Some(None), |apn| apn.map(Some))?;
         let budget = budget.map_or(Some(None), |budget| budget.map(Some))?;
         let (name, matching) = (name?, matching?);
-        Some(Modem { name, matching, apn, pin, roaming, poll, budget, recovery, sessions })
+        Some(Modem {
+            name,
+            matching,
+            apn,
+            pin,
+            roaming,
+            poll,
+            budget,
+            recovery,
+            telemetry,
+            sessions,
+        })
     }
 
     fn matching(&mut self, raw: &RawMatch, modem: &Place<'_>) -> Option<Match> {

@@ -169,6 +169,8 @@ pub struct Modem {
     pub budget: Option<Budget>,
     /// What may be done to bring it back.
     pub recovery: Recovery,
+    /// What it tells of itself by one of its sessions.
+    pub telemetry: Option<Telemetry>,
     /// Its MQTT sessions in file order.
     pub sessions: Vec<Session>,
 }
@@ -190,6 +192,23 @@ pub struct Budget {
     pub stop: Option<u8>,
     /// Messages of at least this priority pass where the others are stopped; `None`: none.
     pub urgent: Option<u8>,
+}
+
+/// `telemetry`: a modem tells its own state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Telemetry {
+    /// The session of this modem that carries it.
+    pub session: Name,
+    /// Where its state is published, without variables.
+    pub topic: String,
+    /// The time from one to the next, 1 s to 1 d.
+    pub every: Duration,
+    /// Quality of service of all that it says.
+    pub qos: Qos,
+    /// Whether the broker keeps the state.
+    pub retain: bool,
+    /// Where `online` stands, and `offline` by the will of the session.
+    pub status: Option<String>,
 }
 
 /// When messages of a low priority begin to wait.
@@ -404,6 +423,10 @@ pub struct Route {
     pub hold_down: Duration,
     /// Whether a preferred path that came back is used again while the other works.
     pub fail_back: bool,
+    /// After this long without a result a message goes to the next path.
+    pub stall: Duration,
+    /// What people call it.
+    pub name: Option<Name>,
 }
 
 /// How the sessions of a route share the work.

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 pub use fleet::{
     Access, Apn, Budget, Fleet, Fsync, Http, Login, LoginError, Match, Modem, MqttListener, Name,
     PdpType, Policy, Qos, Queue, Recovery, Roaming, Route, Session, SessionId, Shed, Subscription,
-    WhenFull, Will,
+    Telemetry, WhenFull, Will,
 };
 pub use problem::{Problem, Problems, Severity};
 pub use schema::schema;

@@ -96,6 +96,7 @@ pub(super) struct RawModem {
     pub(super) roaming: Option<String>,
     pub(super) poll: Option<String>,
     pub(super) budget: Option<RawBudget>,
+    pub(super) telemetry: Option<RawTelemetry>,
     #[serde(default)]
     pub(super) recovery: RawRecovery,
     #[serde(default)]
@@ -111,6 +112,16 @@ pub(super) struct RawBudget {
     pub(super) shed: Option<RawShed>,
     pub(super) stop: Option<String>,
     pub(super) urgent: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawTelemetry {
+    pub(super) topic: Option<String>,
+    pub(super) every: Option<String>,
+    pub(super) qos: Option<String>,
+    pub(super) retain: Option<String>,
+    pub(super) session: Option<String>,
+    pub(super) status: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -205,6 +216,8 @@ pub(super) struct RawRoute {
     pub(super) publish_as: Option<String>,
     pub(super) hold_down: Option<String>,
     pub(super) fail_back: Option<String>,
+    pub(super) stall: Option<String>,
+    pub(super) name: Option<String>,
 }
 
 /// `{ file: … }`, `{ env: … }` or `{ credential: … }`. A secret in plain text is read as none of
@@ -410,6 +423,7 @@ mod tests {
         same::<RawModem>(&shape::MODEM);
         same::<RawBudget>(&shape::BUDGET);
         same::<RawShed>(&shape::SHED);
+        same::<RawTelemetry>(&shape::TELEMETRY);
         same::<RawMatch>(&shape::MATCH);
         same::<RawRecovery>(&shape::RECOVERY);
         same::<RawPrivileged>(&shape::PRIVILEGED);

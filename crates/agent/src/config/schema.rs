@@ -195,7 +195,25 @@ static MODEM: &[Fact] = &[
         "How many bytes its SIM may carry in a month. Default: as many as it likes.",
     ),
     may("recovery", Inner, "What may be done to bring it back when it stops answering."),
+    may("telemetry", Inner, "What it tells of itself by one of its sessions. Default: nothing."),
     may("sessions", Inner, "Its MQTT sessions, by names of your choice."),
+];
+
+static TELEMETRY: &[Fact] = &[
+    may(
+        "topic",
+        Text,
+        "Where its state is published as JSON, with ${gateway}, ${modem}, ${session} and the session's vars. Default: modemfleet/${gateway}/${modem}/state.",
+    ),
+    may("every", Time, "The time from one to the next, 1s to 1d. Default: 60s."),
+    may("qos", Qos, "Quality of service. Default: 1."),
+    may("retain", Boolean, "Whether the broker keeps the state. Default: true."),
+    may("session", Digits(NAME), "Which of its sessions carries it. Default: the first."),
+    may(
+        "status",
+        Text,
+        "Where `online` stands, retained, and by the session's will `offline`; `none`: nowhere. Default: `status` in the place of the topic's last level.",
+    ),
 ];
 
 static BUDGET: &[Fact] = &[
@@ -373,6 +391,12 @@ static ROUTE: &[Fact] = &[
         Boolean,
         "Whether a preferred path that came back is used again. Default: true.",
     ),
+    may(
+        "stall",
+        Time,
+        "A message without a result for so long goes to the next path as well, 1s to 10m. Default: 15s.",
+    ),
+    may("name", Digits(NAME), "What people call it; `route test` shows it."),
 ];
 
 static SECRET: &[Fact] = &[
@@ -386,7 +410,7 @@ static SECRET: &[Fact] = &[
 ];
 
 /// What is said of each mapping's keys.
-static ALL: [(&Keys, &[Fact]); 18] = [
+static ALL: [(&Keys, &[Fact]); 19] = [
     (&shape::HTTP, HTTP),
     (&shape::HAND_IN, HAND_IN),
     (&shape::MQTT_LISTENER, MQTT_LISTENER),
@@ -398,6 +422,7 @@ static ALL: [(&Keys, &[Fact]); 18] = [
     (&shape::SHED, SHED),
     (&shape::RECOVERY, RECOVERY),
     (&shape::PRIVILEGED, PRIVILEGED),
+    (&shape::TELEMETRY, TELEMETRY),
     (&shape::MATCH, MATCH),
     (&shape::APN, APN),
     (&shape::SESSION, SESSION),

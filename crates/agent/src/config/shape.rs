@@ -108,6 +108,7 @@ pub(super) static MODEM: Keys = Keys {
         ("poll", Scalar),
         ("budget", Map(&BUDGET)),
         ("recovery", Map(&RECOVERY)),
+        ("telemetry", Map(&TELEMETRY)),
         ("sessions", Named(&Map(&SESSION))),
     ],
 };
@@ -122,6 +123,18 @@ pub(super) static BUDGET: Keys = Keys {
         ("shed", Map(&SHED)),
         ("stop", Scalar),
         ("urgent", Scalar),
+    ],
+};
+
+pub(super) static TELEMETRY: Keys = Keys {
+    of: "`telemetry`",
+    keys: &[
+        ("topic", Scalar),
+        ("every", Scalar),
+        ("qos", Scalar),
+        ("retain", Scalar),
+        ("session", Scalar),
+        ("status", Scalar),
     ],
 };
 
@@ -195,6 +208,8 @@ pub(super) static ROUTE: Keys = Keys {
         ("publish_as", Scalar),
         ("hold_down", Scalar),
         ("fail_back", Scalar),
+        ("stall", Scalar),
+        ("name", Scalar),
     ],
 };
 

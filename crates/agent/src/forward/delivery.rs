@@ -7,9 +7,6 @@ use modem::session::{Job, Outcome, Progress, Uplink};
 use queue::Lease;
 use tokio::sync::{mpsc, watch};
 
-/// News of one message: that its result stays out, and its end.
-const PROGRESS: usize = 2;
-
 /// How long after a session went down the news of the message it was publishing may still come.
 const LAST_NEWS: Duration = Duration::from_secs(1);
 
@@ -40,12 +37,12 @@ pub(super) async fn deliver(
     topic: String,
     target: usize,
     uplink: Uplink,
-    mut stalled: watch::Receiver<bool>,
+    stall: Duration,
+    mut moved: watch::Receiver<bool>,
 ) -> Delivery {
-    let (progress, mut news) = mpsc::channel(PROGRESS);
-    let mut state = uplink.state.clone();
+    let (job, mut news) = Job::new(message(&lease, topic), stall);
+    let (mut state, mut stalled) = (uplink.state.clone(), uplink.stalled.clone());
     let given = async {
-        let job = Job { message: message(&lease, topic), progress };
         if uplink.jobs.send(job).await.is_err() {
             return Some(Progress::Done(Outcome::NotSent));
         }
@@ -63,8 +60,11 @@ pub(super) async fn deliver(
         biased;
         told = given => told.unwrap_or(Progress::Done(Outcome::Lost { by_broker: false })),
         () = down => Progress::Done(Outcome::NotSent),
+        _ = moved.wait_for(|moved| *moved) => Progress::Done(Outcome::NotSent),
         _ = stalled.wait_for(|stalled| *stalled) => Progress::Done(Outcome::NotSent),
     };
+    // It may be this very message on which the session stalls.
+    let told = news.try_recv().unwrap_or(told);
     let news = match told {
         Progress::Stalled => News::Stalled(news),
         Progress::Done(outcome) => News::Done(outcome),

@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures_util::StreamExt;
 use futures_util::future::select_all;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use modem::session::{Chain, Outcome, Progress};
 use queue::{Lease, MessageId, Queue, StoreError};
 use tokio::sync::{mpsc, watch};
@@ -158,7 +158,13 @@ impl Forwarder {
             self.tell_waiting();
             match self.wake(&mut leasable).await {
                 Wake::Stop => break,
-                Wake::News(delivery) => self.news(*delivery),
+                Wake::News(delivery) => {
+                    self.news(*delivery);
+                    // Those that end together are all back in their places before the first goes out again.
+                    while let Some(Some(delivery)) = self.in_flight.next().now_or_never() {
+                        self.news(delivery);
+                    }
+                }
                 Wake::Acked(id, done) => self.ack_ended(id, done),
                 Wake::Look => {}
             }
@@ -231,9 +237,10 @@ impl Forwarder {
     /// budget lets it through.
     fn give(&mut self, order: u64, lease: Lease, preferred: usize) {
         let fits = |at: &usize| self.fits(*at, &lease);
-        let others = (0..self.targets.len())
-            .filter(|at| *at != preferred && self.targets.get(*at).is_some_and(Target::is_free));
-        let takes = |at: &usize| self.lets_through(*at, &lease) && fits(at);
+        // The preferred one was free before the lease, which may have taken its time.
+        let is_free = |at: &usize| self.targets.get(*at).is_some_and(Target::is_free);
+        let takes = |at: &usize| is_free(at) && self.lets_through(*at, &lease) && fits(at);
+        let others = (0..self.targets.len()).filter(|at| *at != preferred);
         let Some(target) = std::iter::once(preferred).chain(others).find(takes) else {
             if lease.priority < self.floor() {
                 // Not leased again before a budget lets it through.
@@ -257,7 +264,7 @@ impl Forwarder {
         let (uplink, stalled) = (uplink.clone(), stalled.subscribe());
         self.window += 1;
         self.under_way.insert(order, lease.appended_at);
-        let delivery = deliver(order, lease, topic, target, uplink, stalled);
+        let delivery = deliver(order, lease, topic, target, uplink, self.routing.stall, stalled);
         self.in_flight.push(Box::pin(delivery));
     }
 
@@ -297,7 +304,7 @@ impl Forwarder {
             return;
         };
         let from = self.active.and_then(|at| self.targets.get(at));
-        let cause = from.map(|from| match (from.is_connected(), *from.stalled.borrow()) {
+        let cause = from.map(|from| match (from.is_connected(), from.is_stalled()) {
             (false, _) => SwitchCause::Down,
             (true, true) => SwitchCause::Stalled,
             (true, false) if from.floor() > to.floor() => SwitchCause::Budget,

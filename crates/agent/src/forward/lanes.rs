@@ -92,6 +92,8 @@ mod tests {
             publish_as: None,
             hold_down: Duration::ZERO,
             fail_back: true,
+            stall: Duration::from_secs(15),
+            name: None,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use modem::session::STALL;
 use queue::{DEFAULT_PRIORITY, Lease};
 use tokio::time::Instant;
 
@@ -13,7 +14,7 @@ use crate::config::{Policy, Route, SessionId, Template};
 const LABEL: usize = 64;
 
 /// How a lane chooses among its sessions.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Routing {
     /// The route in the words of the metrics; only where one of its sessions is active at a time.
     pub(super) label: Option<String>,
@@ -21,6 +22,22 @@ pub struct Routing {
     gateway: String,
     hold_down: Duration,
     stay: bool,
+    /// After this long without a result a message goes to the next path.
+    pub(super) stall: Duration,
+}
+
+/// What holds for messages that wait for one session.
+impl Default for Routing {
+    fn default() -> Self {
+        Self {
+            label: None,
+            publish_as: None,
+            gateway: String::new(),
+            hold_down: Duration::ZERO,
+            stay: false,
+            stall: STALL,
+        }
+    }
 }
 
 impl Routing {
@@ -32,6 +49,7 @@ impl Routing {
             gateway: gateway.to_owned(),
             hold_down: route.hold_down,
             stay: !route.fail_back,
+            stall: route.stall,
         }
     }
 

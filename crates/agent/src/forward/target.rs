@@ -23,6 +23,8 @@ pub(super) struct Target {
     modem: Option<watch::Receiver<Snapshot>>,
     /// What the budget of its SIM lets through.
     allowance: Option<watch::Receiver<Allowance>>,
+    /// What it was when it was looked at last.
+    seen: Seen,
     /// Whether it was connected when it was looked at last; `None` before it ever was.
     was_connected: Option<bool>,
     /// Since when it is connected again after it was down.
@@ -34,6 +36,14 @@ pub(super) struct Target {
     pub(super) acknowledged: u64,
 }
 
+/// What a forwarder's choice rests on.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    connected: bool,
+    stalled: bool,
+    floor: u8,
+}
+
 impl Target {
     pub(super) fn new(id: SessionId, uplink: Uplink) -> Self {
         Self {
@@ -42,6 +52,7 @@ impl Target {
             vars: BTreeMap::new(),
             modem: None,
             allowance: None,
+            seen: Seen::default(),
             was_connected: None,
             back_since: None,
             stalled: watch::Sender::new(false),
@@ -69,13 +80,15 @@ impl Target {
         self.allowance.as_ref().map_or(0, |allowance| allowance.borrow().floor)
     }
 
-    /// Waits until it comes or goes, or its budget lets through something else than now.
+    /// Waits until it is not what it was at the last [`look`](Self::look): it came or went, stalls or does so
+    /// no more, or its budget lets through something else.
     ///
     /// # Cancel safety
     /// Dropping it changes nothing.
     pub(super) fn changed(&self) -> impl Future<Output = ()> + Send + use<> {
-        let (connected, floor) = (self.is_connected(), self.floor());
+        let Seen { connected, stalled: is_stalled, floor } = self.seen;
         let (mut state, mut allowance) = (self.uplink.state.clone(), self.allowance.clone());
+        let mut stalled = self.uplink.stalled.clone();
         async move {
             let moved = async {
                 // A modem that is gone for good changes nothing any more.
@@ -92,8 +105,13 @@ impl Target {
                     std::future::pending::<()>().await;
                 }
             };
-            // Both arms are cancel safe, and none awaits in its body.
-            tokio::select! { () = moved => {}, () = allowed => {} }
+            let stalls = async {
+                if stalled.wait_for(|stalled| *stalled != is_stalled).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            // All arms are cancel safe, and none awaits in its body.
+            tokio::select! { () = moved => {}, () = allowed => {}, () = stalls => {} }
         }
     }
 
@@ -107,6 +125,8 @@ impl Target {
     /// Takes a look, for the choice among paths. That a session comes up for the first time is no return.
     pub(super) fn look(&mut self, now: Instant) -> Path {
         let connected = self.is_connected();
+        let stalled = *self.uplink.stalled.borrow();
+        self.seen = Seen { connected, stalled, floor: self.floor() };
         if connected && self.was_connected == Some(false) {
             self.back_since = Some(now);
         }
@@ -120,8 +140,13 @@ impl Target {
         self.uplink.state.borrow().is_connected()
     }
 
+    /// Whether a result stays out there, of a message of this lane that went elsewhere or of any other.
+    pub(super) fn is_stalled(&self) -> bool {
+        *self.stalled.borrow() || *self.uplink.stalled.borrow()
+    }
+
     /// Whether it can take any message at all.
     pub(super) fn is_free(&self) -> bool {
-        self.is_connected() && !*self.stalled.borrow() && self.floor() <= MAX_PRIORITY
+        self.is_connected() && !self.is_stalled() && self.floor() <= MAX_PRIORITY
     }
 }

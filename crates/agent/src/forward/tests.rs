@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use modem::Snapshot;
-use modem::session::{Job, Outcome, Progress, SessionPhase, SessionState, Uplink};
+use modem::session::{Job, Outcome, Progress, STALL, SessionPhase, SessionState, Uplink};
 use modem::snapshot::Identified;
 use queue::{Config, NewMessage, Queue};
 use tokio::sync::{mpsc, watch};
@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 struct Fake {
     jobs: mpsc::Receiver<Job>,
     state: watch::Sender<SessionState>,
+    stalled: watch::Sender<bool>,
     allowance: watch::Sender<Allowance>,
 }
 
@@ -64,18 +65,18 @@ fn rig_of(topics: &[usize]) -> (Rig, Vec<Fake>) {
     let (mut targets, mut fakes) = (Vec::new(), Vec::new());
     for (number, max_topic) in topics.iter().enumerate() {
         let (job_tx, jobs) = mpsc::channel(2);
+        let (stalled, watching) = watch::channel(false);
         let (state, watched) =
             watch::channel(SessionState { phase: SessionPhase::Waiting, reason: None });
         let name = |text: &str| Name::new(text).unwrap();
         let id = SessionId { modem: name(&format!("m{number}")), session: name("s") };
-        let target = Target::new(
-            id,
-            Uplink { jobs: job_tx, state: watched, leave: CancellationToken::new() },
-        );
+        let leave = CancellationToken::new();
+        let uplink = Uplink { jobs: job_tx, state: watched, stalled: watching, leave };
+        let target = Target::new(id, uplink);
         let target = target.with_modem(watch::channel(snapshot(*max_topic)).1);
         let (allowance, allowed) = watch::channel(Allowance::default());
         targets.push(target.with_allowance(Some(allowed)));
-        fakes.push(Fake { jobs, state, allowance });
+        fakes.push(Fake { jobs, state, stalled, allowance });
     }
     let mut tasks = JoinSet::new();
     let forwarder = Forwarder::new(
@@ -225,6 +226,7 @@ async fn a_message_whose_result_stays_out_takes_the_next_path_once_one_is_free()
     rig.append("b").await;
     fakes[0].connected(true);
     let stuck = fakes[0].job().await;
+    assert_eq!(stuck.stall, STALL);
     let behind = fakes[0].job().await;
     tell(&stuck, Progress::Stalled);
     assert!(
@@ -396,4 +398,37 @@ async fn a_message_that_fits_only_where_the_budget_is_used_up_holds_up_nobody() 
     assert_eq!(job.message.topic, "large");
     tell(&job, Progress::Done(Outcome::Acknowledged));
     rig.left(0).await;
+}
+
+#[tokio::test]
+async fn behind_a_message_of_another_lane_whose_result_stays_out_nothing_waits() {
+    let (rig, mut fakes) = rig(2);
+    fakes[0].connected(true);
+    rig.append("a").await;
+    rig.append("b").await;
+    // Not taken out of the channel: the session is busy with a message of somebody else.
+    until_full(&fakes[0]).await;
+    fakes[0].stalled.send_replace(true);
+    fakes[1].connected(true);
+    for topic in ["a", "b"] {
+        let job = fakes[1].job().await;
+        assert_eq!(job.message.topic, topic);
+        tell(&job, Progress::Done(Outcome::Acknowledged));
+    }
+    rig.left(0).await;
+    while let Ok(job) = fakes[0].jobs.try_recv() {
+        assert!(job.progress.is_closed(), "withdrawn");
+    }
+    fakes[0].stalled.send_replace(false);
+    rig.append("c").await;
+    assert_eq!(fakes[0].job().await.message.topic, "c");
+}
+
+async fn until_full(fake: &Fake) {
+    let full = async {
+        while fake.jobs.len() < 2 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), full).await.expect("the messages are handed over");
 }

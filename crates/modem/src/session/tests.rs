@@ -77,8 +77,12 @@ impl Mqtt for Stack {
     async fn unsubscribe(&self, _: &At, _: Client, _: &str) -> Result<(), MqttError> {
         Ok(())
     }
-    async fn publish(&self, _: &At, _: Client, _: &Message) -> Result<(), MqttError> {
-        self.note("publish");
+    async fn publish(&self, _: &At, _: Client, message: &Message) -> Result<(), MqttError> {
+        self.note(match message.topic.as_str() {
+            "online" => "online",
+            "offline" => "offline",
+            _ => "publish",
+        });
         self.go(&self.publishes).await
     }
     async fn close(&self, _: &At, _: Client) {
@@ -135,10 +139,23 @@ struct Rig {
 
 impl Rig {
     fn new(opens: &[Turn], publishes: &[Turn]) -> Self {
-        Self::over(None, opens, publishes)
+        Self::made(None, opens, publishes, None)
     }
 
     fn over(tls: Option<Tls>, opens: &[Turn], publishes: &[Turn]) -> Self {
+        Self::made(tls, opens, publishes, None)
+    }
+
+    fn with_presence(opens: &[Turn], publishes: &[Turn], presence: Option<Presence>) -> Self {
+        Self::made(None, opens, publishes, presence)
+    }
+
+    fn made(
+        tls: Option<Tls>,
+        opens: &[Turn],
+        publishes: &[Turn],
+        presence: Option<Presence>,
+    ) -> Self {
         fastrand::seed(7);
         let stack = Arc::new(Stack {
             opens: Mutex::new(opens.iter().copied().collect()),
@@ -162,6 +179,7 @@ impl Rig {
             subscriptions: Vec::new(),
             reconnect_max: RECONNECT_MAX,
             secured: false,
+            presence,
         };
         let book = Arc::new(Book::default());
         let (uplink, mut session) = session(config, book.clone());
@@ -198,7 +216,7 @@ impl Rig {
         let (progress, news) = mpsc::channel(2);
         let (topic, payload) = ("t".to_owned(), Vec::new());
         let message = Message { topic, payload, qos: Qos::AtLeastOnce, retain: false };
-        self.uplink.jobs.send(Job { message, progress }).await.unwrap();
+        self.uplink.jobs.send(Job { message, stall: STALL, progress }).await.unwrap();
         news
     }
 
@@ -433,4 +451,85 @@ impl Witness for Alone {
     fn others_are_sound(&self) -> bool {
         false
     }
+}
+
+fn presence() -> Presence {
+    let message = |word: &str| Message {
+        topic: word.to_owned(),
+        payload: Vec::new(),
+        qos: Qos::AtLeastOnce,
+        retain: true,
+    };
+    Presence { online: message("online"), offline: message("offline") }
+}
+
+impl Stack {
+    /// All that was asked of it, in order.
+    fn all(&self) -> Vec<&'static str> {
+        self.told.lock().unwrap().iter().map(|(operation, _)| *operation).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_word_comes_before_all_messages_and_the_last_before_the_end() {
+    let mut rig = Rig::with_presence(&[], &[], Some(presence()));
+    rig.phase(SessionPhase::Connected).await;
+    let mut news = rig.send().await;
+    assert!(matches!(news.recv().await, Some(Progress::Done(Outcome::Acknowledged))));
+    rig.kick().await;
+    rig.phase(SessionPhase::Connected).await;
+    let mut news = rig.send().await;
+    assert!(matches!(news.recv().await, Some(Progress::Done(Outcome::Acknowledged))));
+    rig.stop.cancel();
+    rig.tasks.join_next().await.unwrap().unwrap();
+    let want =
+        ["open", "online", "publish", "close", "open", "online", "publish", "offline", "close"];
+    assert_eq!(rig.stack.all(), want, "after a kick the will speaks");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_last_word_that_takes_too_long_is_not_waited_for() {
+    let long = Turn::SucceedsAfter(Duration::from_secs(3_600));
+    let mut rig = Rig::with_presence(&[], &[Turn::Succeeds, long], Some(presence()));
+    rig.phase(SessionPhase::Connected).await;
+    rig.send().await; // its turn comes after the first word; nobody waits for its end
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let before = Instant::now();
+    rig.stop.cancel();
+    rig.tasks.join_next().await.unwrap().unwrap();
+    assert!(before.elapsed() < Duration::from_secs(4), "{:?}", before.elapsed());
+    assert_eq!(rig.stack.all().last(), Some(&"close"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_word_that_the_broker_forbids_is_left_out_in_the_end() {
+    let kicks = [Turn::Fails(Scope::Session); 10];
+    let mut rig = Rig::with_presence(&[], &kicks[..3], Some(presence()));
+    rig.phase(SessionPhase::Connected).await;
+    let mut news = loop {
+        let mut news = rig.send().await;
+        if let Some(Progress::Done(Outcome::Acknowledged)) = news.recv().await {
+            break news;
+        }
+        rig.phase(SessionPhase::Connected).await;
+    };
+    assert!(news.recv().await.is_none());
+    assert_eq!(rig.stack.times("online").len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_message_has_its_own_time_to_stall_and_those_behind_are_told() {
+    let slow = Turn::SucceedsAfter(Duration::from_secs(60));
+    let mut rig = Rig::new(&[], &[slow]);
+    rig.phase(SessionPhase::Connected).await;
+    let (progress, mut news) = mpsc::channel(2);
+    let message = presence().online;
+    let stall = Duration::from_secs(2);
+    let before = Instant::now();
+    rig.uplink.jobs.send(Job { message, stall, progress }).await.unwrap();
+    assert!(matches!(news.recv().await, Some(Progress::Stalled)));
+    assert_eq!(before.elapsed().as_secs(), 2);
+    rig.uplink.stalled.wait_for(|stalled| *stalled).await.unwrap();
+    assert!(matches!(news.recv().await, Some(Progress::Done(Outcome::Acknowledged))));
+    assert!(!*rig.uplink.stalled.borrow());
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use modem::environment::Unprivileged;
 use modem::mqtt::{Connection, Message, Qos};
-use modem::session::{Job, Outcome, Progress, SessionPhase, SessionState, Stagger};
+use modem::session::{Job, Outcome, Progress, STALL, SessionPhase, SessionState, Stagger};
 use modem::sim::PinLedger;
 use modem::turns::Turns;
 use modem::{
@@ -122,6 +122,7 @@ pub(crate) fn to(connection: Connection) -> SessionConfig {
         subscriptions: vec![("down/#".to_owned(), Qos::AtLeastOnce)],
         reconnect_max: Duration::from_secs(60),
         secured: false,
+        presence: None,
     }
 }
 
@@ -211,7 +212,7 @@ impl Running {
     /// Hands a message over.
     pub(crate) async fn send(&self, number: usize, message: Message) -> mpsc::Receiver<Progress> {
         let (progress, news) = mpsc::channel(2);
-        self.uplinks[number].jobs.send(Job { message, progress }).await.unwrap();
+        self.uplinks[number].jobs.send(Job { message, stall: STALL, progress }).await.unwrap();
         news
     }
 

@@ -37,6 +37,7 @@ fn modem(name: &str, budget: Option<Budget>) -> config::Modem {
         poll: Duration::from_secs(10),
         recovery: config::Recovery::default(),
         budget,
+        telemetry: None,
         sessions: Vec::new(),
     }
 }

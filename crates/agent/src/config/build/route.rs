@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
+use modem::session::STALL;
+
 use super::super::fleet::{Modem, Name, Policy, Route, SessionId};
 use super::super::raw::{RawFleet, RawRoute};
 use super::super::template::{OF_EVERY_MESSAGE, Template};
@@ -12,6 +14,9 @@ use super::{Build, Place};
 /// Long enough for a session that flaps to show it.
 const DEFAULT_HOLD_DOWN: Duration = Duration::from_secs(5);
 const MAX_HOLD_DOWN: Duration = Duration::from_secs(3_600);
+
+/// Shorter than a bad cell's round trip it would send everything twice.
+const STALLS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
 
 impl Build<'_> {
     pub(super) fn routes(
@@ -30,14 +35,21 @@ impl Build<'_> {
                 publish_as: None,
                 hold_down: DEFAULT_HOLD_DOWN,
                 fail_back: true,
+                stall: STALL,
+                name: None,
             }];
         };
         let known = known_sessions(raw);
         let mut seen: HashMap<&str, usize> = HashMap::new();
+        let mut names: HashSet<&str> = HashSet::new();
         let mut built = Vec::new();
         for (index, raw) in routes.iter().enumerate() {
             let place = place.item(index);
             built.extend(self.route(raw, &place, &known, modems));
+            if let Some(name) = raw.name.as_deref().filter(|name| !names.insert(name)) {
+                let message = format!("another route is called `{}` as well", words::shorten(name));
+                self.error(&place.at("name"), message, None);
+            }
             let Some(topic) = raw.topic.as_deref() else { continue };
             // `#` does not reach the topics that begin with `$`.
             let all = seen.get("#").filter(|_| !topic.starts_with('$'));
@@ -77,13 +89,19 @@ impl Build<'_> {
         let fail_back = self
             .optional(place, "fail_back", raw.fail_back.as_ref(), words::boolean)
             .unwrap_or(true);
+        let stall = self
+            .optional(place, "stall", raw.stall.as_ref(), |text| {
+                words::duration(text, STALLS.0, STALLS.1)
+            })
+            .unwrap_or(STALL);
+        let name = self.optional(place, "name", raw.name.as_ref(), words::name);
         for key in ["hold_down", "fail_back"] {
             if policy == Policy::All && place.at(key).exists() {
                 let message = format!("`{key}` means nothing where every session gets a copy");
                 self.error_at_name(&place.at(key), message, None);
             }
         }
-        Some(Route { topic: topic?, to, policy, publish_as, hold_down, fail_back })
+        Some(Route { topic: topic?, to, policy, publish_as, hold_down, fail_back, stall, name })
     }
 
     /// Each variable must have a value on each path.

@@ -1,0 +1,263 @@
+//! What a modem tells of itself: its state as JSON on a topic, from time to time.
+//!
+//! It does not go through the queue, since only the newest state is worth something: in the queue it would
+//! take the place of applications' messages while a session is down, and arrive when it is no longer true.
+//! It takes one turn in its session like any message, only while that is connected, and none once the
+//! budget of its SIM lets low priorities wait.
+//!
+//! `online` is the session's own first word, `offline` its last one and its will. Since SIMCom's stack has
+//! no will retained, another session of the gateway at the same broker says `offline`, retained, for one
+//! that stays away.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use modem::mqtt::Message;
+use modem::session::{Job, Outcome, Progress, STALL};
+use modem::{Snapshot, State};
+use serde_json::{Map, Value, json};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Access, Fleet, Session, SessionId, Telemetry};
+use crate::view::{ModemView, SessionView, View};
+
+/// How long the first state of a session waits for the first signal, which is asked for only then.
+const FIRST_SIGNAL: Duration = Duration::from_secs(5);
+
+/// How long a session is away before another one says so.
+const AWAY: Duration = Duration::from_secs(3);
+
+/// After so many sessions in a row that their broker closed under a state no more are told: it may forbid
+/// the topic, which is no reason to carry nothing else.
+const KICKS: u32 = 3;
+
+/// Tells the state of one modem.
+pub struct Teller {
+    gateway: String,
+    telemetry: Telemetry,
+    modem: ModemView,
+    session: SessionView,
+    kicks: u32,
+    /// Who may say that it is offline: each with its modem.
+    others: Vec<(ModemView, SessionView)>,
+}
+
+/// Those of a fleet.
+pub fn tellers(fleet: &Fleet, view: &View) -> Vec<Teller> {
+    let teller = |modem: &crate::config::Modem| {
+        let telemetry = modem.telemetry.clone()?;
+        let id = SessionId { modem: modem.name.clone(), session: telemetry.session.clone() };
+        Some(Teller {
+            gateway: fleet.gateway.to_string(),
+            telemetry,
+            modem: view.modems.iter().find(|view| view.name == modem.name.as_str())?.clone(),
+            session: view.session(&id)?.clone(),
+            kicks: 0,
+            others: others(fleet, view, &id),
+        })
+    };
+    fleet.modems.iter().filter_map(teller).collect()
+}
+
+/// The sessions of other modems at the broker of this one.
+fn others(fleet: &Fleet, view: &View, id: &SessionId) -> Vec<(ModemView, SessionView)> {
+    let at_broker = |session: &&Session| {
+        // A device of Alibaba Cloud may publish on its own topics only.
+        matches!(session.access, Access::Plain { .. })
+    };
+    let Some(own) = fleet.sessions().filter(at_broker).find(|session| session.id == *id) else {
+        return Vec::new();
+    };
+    let address = own.address();
+    let same = fleet
+        .sessions()
+        .filter(at_broker)
+        .filter(|other| other.id.modem != id.modem && other.address() == address);
+    same.filter_map(|other| {
+        let modem = view.modems.iter().find(|modem| modem.name == other.id.modem.as_str())?;
+        Some((modem.clone(), view.session(&other.id)?.clone()))
+    })
+    .collect()
+}
+
+impl Teller {
+    /// Tells it from time to time until told to stop.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may lose a state that is on its way.
+    pub async fn run(mut self, stop: CancellationToken) {
+        // Both arms are cancel safe, and none awaits in its body.
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.tell() => {}
+        }
+    }
+
+    async fn tell(&mut self) {
+        while self.kicks < KICKS {
+            self.come_back().await;
+            let mut state = self.session.uplink.state.clone();
+            let mut snapshot = self.modem.snapshot.clone();
+            // Both arms are cancel safe, and none awaits in its body.
+            tokio::select! {
+                // A modem that tells no signal has a state all the same.
+                _ = timeout(FIRST_SIGNAL, snapshot.wait_for(|now| !now.signals.is_empty())) => {}
+                _ = state.wait_for(|state| !state.is_connected()) => continue,
+            }
+            let mut every = interval(self.telemetry.every);
+            every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                // Both arms are cancel safe, and none awaits in its body.
+                let due = tokio::select! {
+                    _ = every.tick() => true,
+                    _ = state.wait_for(|state| !state.is_connected()) => false,
+                };
+                if !due || !self.tell_once().await {
+                    break;
+                }
+            }
+        }
+        // What ends by itself is taken for a failure.
+        std::future::pending().await
+    }
+
+    /// Waits until its session is connected. Where that takes long another one says that it is away.
+    async fn come_back(&mut self) {
+        let mut state = self.session.uplink.state.clone();
+        let mut said = false;
+        loop {
+            let back = async { state.wait_for(|state| state.is_connected()).await.map(drop) };
+            match timeout(if said { Duration::MAX } else { AWAY }, back).await {
+                Ok(Ok(())) => return,
+                // A modem that is gone for good.
+                Ok(Err(_)) => std::future::pending().await,
+                Err(_) => said = self.say_offline().await,
+            }
+            // It may have come back while that was on its way, and had its say before.
+            if said && state.borrow().is_connected() {
+                if let Some(online) = self.status("online") {
+                    self.session.publish(online).await;
+                }
+                return;
+            }
+        }
+    }
+
+    /// Says `offline` for its session by another one; `true` where nothing is left to be said.
+    async fn say_offline(&mut self) -> bool {
+        let Some(message) = self.status("offline") else { return true };
+        let may = |(modem, session): &&(ModemView, SessionView)| {
+            session.state().is_connected() && !spares(modem)
+        };
+        let Some((_, other)) = self.others.iter().find(may) else { return self.others.is_empty() };
+        match other.publish(message).await {
+            Outcome::Acknowledged => true,
+            Outcome::Lost { by_broker: true } => {
+                tracing::warn!(session = %self.session.id, other = %other.id, "the broker closed a session that said of another one that it is offline; not tried any more");
+                self.others.clear();
+                true
+            }
+            Outcome::Refused(_) | Outcome::Lost { .. } | Outcome::NotSent => false,
+        }
+    }
+
+    fn status(&self, word: &str) -> Option<Message> {
+        Some(Message {
+            topic: self.telemetry.status.clone()?,
+            payload: word.as_bytes().to_vec(),
+            qos: self.telemetry.qos,
+            retain: true,
+        })
+    }
+
+    /// Tells it once; `false` where that ended with the session.
+    async fn tell_once(&mut self) -> bool {
+        if spares(&self.modem) {
+            return true;
+        }
+        let topic = &self.telemetry.topic;
+        match self.session.publish(self.message()).await {
+            Outcome::Acknowledged => {
+                self.kicks = 0;
+                true
+            }
+            Outcome::Refused(error) => {
+                let words = modem::session::Chain(&error);
+                tracing::warn!(session = %self.session.id, topic, "telemetry refused: {words}");
+                true
+            }
+            Outcome::Lost { by_broker } => {
+                self.kicks = if by_broker { self.kicks + 1 } else { 0 };
+                if self.kicks >= KICKS {
+                    tracing::error!(session = %self.session.id, topic, "its broker closes the session each time the modem's state is told; not told any more until the agent starts again");
+                }
+                false
+            }
+            Outcome::NotSent => false,
+        }
+    }
+
+    fn message(&self) -> Message {
+        let snapshot = self.modem.snapshot.borrow().clone();
+        let state = state(&self.gateway, &self.modem.name, &snapshot, Timestamp::now());
+        Message {
+            topic: self.telemetry.topic.clone(),
+            payload: state.to_string().into_bytes(),
+            qos: self.telemetry.qos,
+            retain: self.telemetry.retain,
+        }
+    }
+}
+
+/// Whether the budget of a modem's SIM lets low priorities wait.
+fn spares(modem: &ModemView) -> bool {
+    modem.meter.as_ref().is_some_and(|meter| meter.allowance().borrow().floor > 0)
+}
+
+impl SessionView {
+    /// Publishes a message in its turn among those of the queue, and waits for its end.
+    async fn publish(&self, message: Message) -> Outcome {
+        let (job, mut news) = Job::new(message, STALL);
+        if self.uplink.jobs.send(job).await.is_err() {
+            return Outcome::NotSent;
+        }
+        loop {
+            match news.recv().await {
+                Some(Progress::Done(outcome)) => return outcome,
+                Some(Progress::Stalled) => {}
+                None => return Outcome::NotSent,
+            }
+        }
+    }
+}
+
+/// The state as JSON. What is not known is left out, and who the modem and its SIM are as well.
+fn state(gateway: &str, modem: &str, snapshot: &Snapshot, now: Timestamp) -> Value {
+    let mut object = Map::new();
+    let mut put = |key: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            object.insert(key.to_owned(), value);
+        }
+    };
+    let seconds = now.round(jiff::Unit::Second).unwrap_or(now);
+    put("gateway", Some(json!(gateway)));
+    put("modem", Some(json!(modem)));
+    put("time", Some(json!(seconds.to_string())));
+    put("state", Some(json!(State::as_str(snapshot.state))));
+    if let Some(is) = &snapshot.identified {
+        put("model", Some(json!(is.model)));
+        put("manufacturer", Some(json!(is.manufacturer)));
+        put("firmware", is.firmware.as_ref().map(|firmware| json!(firmware)));
+    }
+    put("operator", snapshot.operator.as_ref().map(|operator| json!(operator)));
+    // Without the cell, which says where it is.
+    put("registration", snapshot.registration.as_ref().map(|it| json!(it.stat.as_str())));
+    let signals = &snapshot.signals;
+    put("signals", (!signals.is_empty()).then(|| json!(signals)));
+    put("temperature_celsius", snapshot.temperature_celsius.map(|celsius| json!(celsius)));
+    Value::Object(object)
+}
+
+#[cfg(test)]
+mod tests;
