@@ -7,12 +7,9 @@ other one stopped. MODEMFLEET is the program, ROUNDS how often. Prints `NAME SEC
 import os
 import subprocess
 import time
-import urllib.request
 
-PROGRAM = os.environ["MODEMFLEET"]
-LINK = "/dev/serial/by-path/platform-dummy_hcd.0-usb-0:1:1.2-port0"
-GADGET = "/sys/kernel/config/usb_gadget/modem0/UDC"
-LIMIT = 60
+from bed import PROGRAM, bind, link, make, page, until
+
 FLEET = f"""
 gateway: gw
 http: {{ listen: "127.0.0.1:9810" }}
@@ -22,34 +19,13 @@ modems: {{ m: {{ match: {{ imei: "861234560000005" }}, sessions: {{ s: {{ broker
 """
 
 
-def bind(name):
-    with open(GADGET, "w") as udc:
-        udc.write(name + "\n")
-
-
-def until(holds):
-    end = time.monotonic() + LIMIT
-    while not holds():
-        if time.monotonic() > end:
-            raise SystemExit("waited in vain")
-        time.sleep(0.005)
-
-
-def page(path):
-    try:
-        with urllib.request.urlopen("http://127.0.0.1:9810" + path) as answer:
-            return answer.read().decode()
-    except OSError:
-        return ""
-
-
 def ours():
     log = open("/run/hotplug/agent", "a")
     agent = subprocess.Popen([PROGRAM, "run", "--config", "/run/hotplug/fleet.yaml"], stdout=log, stderr=log)
-    until(lambda: page("/healthz"))
-    bind("dummy_udc.0")
+    until("the agent", lambda: page("/healthz"))
+    bind(0, "dummy_udc.0")
     started = time.monotonic()
-    until(lambda: "\nmodemfleet_modem_info{" in page("/metrics"))
+    until("modem_info", lambda: "\nmodemfleet_modem_info{" in page("/metrics"))
     took = time.monotonic() - started
     agent.terminate()
     agent.wait()
@@ -58,10 +34,10 @@ def ours():
 
 def theirs():
     manager = subprocess.Popen(["ModemManager"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until(lambda: subprocess.run(["mmcli", "-L"], capture_output=True).returncode == 0)
+    until("ModemManager", lambda: subprocess.run(["mmcli", "-L"], capture_output=True).returncode == 0)
     monitor = subprocess.Popen(["mmcli", "-M"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     time.sleep(1)  # it does not tell when it listens
-    bind("dummy_udc.0")
+    bind(0, "dummy_udc.0")
     started = time.monotonic()
     if not any("/ModemManager1/Modem/" in line for line in monitor.stdout):
         raise SystemExit("mmcli ended")
@@ -78,14 +54,14 @@ def main():
     with open("/run/hotplug/fleet.yaml", "w") as fleet:
         fleet.write(FLEET)
     subprocess.run(["dbus-daemon", "--system", "--fork"], check=True)
-    subprocess.run(["bash", "-euc", ". /run/bed/gadget.sh; plug 0"], check=True)
-    until(lambda: os.path.exists(LINK))
+    make(0)
+    until("the port", lambda: os.path.exists(link(0)))
     modem = [PROGRAM, "sim", "--model", "sim7600", "--tty", "/dev/ttyGS2,/dev/ttyGS3", "--broker", "127.0.0.1:1"]
     subprocess.Popen(modem, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(int(os.environ["ROUNDS"])):
         for name, measured in ("modemfleet", ours), ("ModemManager", theirs):
-            bind("")
-            until(lambda: not os.path.exists(LINK))
+            bind(0, "")
+            until("the port to go", lambda: not os.path.exists(link(0)))
             time.sleep(1)  # the simulator opens its ttys again
             print(name, round(measured(), 3), flush=True)
 

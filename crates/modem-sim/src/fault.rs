@@ -1,6 +1,10 @@
 //! Faults by name, each with a probability, and the dice that decide them.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    str::FromStr,
+};
 
 /// Something that can go wrong. All but `split` are decided once for each command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -179,6 +183,31 @@ impl FromIterator<FaultRate> for Faults {
     }
 }
 
+/// Unplugs that fall on a given step: a command, or the data that follows a prompt.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Pulls {
+    stays: VecDeque<u64>,
+    steps: u64,
+}
+
+impl Pulls {
+    /// The step of each stay in turn; after these the modem stays.
+    pub(crate) fn new(stays: &[u64]) -> Self {
+        Self { stays: stays.iter().copied().collect(), steps: 0 }
+    }
+
+    /// A step is due; whether the modem is pulled out under it.
+    pub(crate) fn step(&mut self) -> bool {
+        self.steps += 1;
+        let is_now = self.stays.front() == Some(&self.steps);
+        if is_now {
+            self.steps = 0;
+            self.stays.pop_front();
+        }
+        is_now
+    }
+}
+
 /// The dice: faults and the noise that some of them need, the same for the same seed.
 #[derive(Debug)]
 pub(crate) struct Dice {
@@ -206,6 +235,11 @@ impl Dice {
     /// A number from 0 up to and without `end`, and 0 where `end` is 0.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         if end == 0 { 0 } else { self.rng.usize(..end) }
+    }
+
+    /// The noise before an answer, where there is any.
+    pub(crate) fn garbage(&mut self) -> Vec<u8> {
+        if self.roll(Fault::Garbage) { self.noise() } else { Vec::new() }
     }
 
     /// 1 to 40 bytes of line noise, sometimes with line ends.
@@ -244,6 +278,15 @@ mod tests {
         for bad in ["late", "late=", "late=2", "late=-0.1", "late=NaN", "=1"] {
             assert!(bad.parse::<FaultRate>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn each_stay_ends_at_its_own_step() {
+        let mut pulls = Pulls::new(&[1, 3, 2]);
+        let course: Vec<bool> = (0..9).map(|_| pulls.step()).collect();
+        let at = |step| course.get(step) == Some(&true);
+        assert!(at(0) && at(3) && at(5), "{course:?}");
+        assert_eq!(course.iter().filter(|pulled| **pulled).count(), 3);
     }
 
     #[test]

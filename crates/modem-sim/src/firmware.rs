@@ -8,7 +8,7 @@ use crate::{
     clock::OwnClock,
     cmqtt::{Purpose, Service},
     command::Command,
-    fault::{Dice, Fault},
+    fault::{Dice, Fault, Pulls},
     illness::{Cure, Illness, Symptom},
     model::{Dialect, Identity},
     network::Network,
@@ -132,6 +132,7 @@ pub(crate) struct Firmware {
     pub(crate) options: Options,
     pub(crate) identity: Identity,
     pub(crate) dice: Dice,
+    pulls: Pulls,
     pub(crate) ports: Vec<PortState>,
     pub(crate) settings: Settings,
     pub(crate) sim: SimCard,
@@ -156,6 +157,7 @@ impl Firmware {
         Self {
             identity: Identity::new(options.index),
             dice: Dice::new(options.faults.clone(), seed),
+            pulls: Pulls::new(&options.unplug_at),
             ports: vec![PortState::new()],
             settings: factory_settings(),
             sim: SimCard::new(options.pin.clone()),
@@ -197,6 +199,7 @@ impl Firmware {
             match step {
                 Step::More => {}
                 Step::Line(line) => self.execute(port, &line),
+                Step::Data(..) if self.pulls.step() => self.pull_out(),
                 Step::Data(purpose, data) => {
                     let reply = self.take_data(port, purpose, data);
                     self.answer(port, reply);
@@ -226,15 +229,19 @@ impl Firmware {
             self.reset();
             return true;
         }
-        if self.dice.roll(Fault::Unplug) {
-            self.actions.push(Action::Unplug);
-            self.power_off();
+        if self.pulls.step() || self.dice.roll(Fault::Unplug) {
+            self.pull_out();
             return true;
         }
         if self.dice.roll(Fault::Lost) {
             self.lose_connections();
         }
         self.dice.roll(Fault::Silence)
+    }
+
+    fn pull_out(&mut self) {
+        self.actions.push(Action::Unplug);
+        self.power_off();
     }
 
     /// Asks each group of commands in turn. Another dialect is one more line here, chosen by the
@@ -290,7 +297,7 @@ impl Firmware {
         if let Some(state) = self.ports.get_mut(port) {
             state.mode = mode;
         }
-        let mut bytes = self.noise();
+        let mut bytes = self.dice.garbage();
         bytes.extend_from_slice(b"\r\n>");
         self.print(port, &bytes, self.delay(late));
     }
@@ -298,7 +305,7 @@ impl Firmware {
     /// Prints an answer, with what the faults put into it.
     pub(crate) fn print_reply(&mut self, port: usize, reply: &Reply) {
         let late = self.dice.roll(Fault::Late);
-        let mut bytes = self.noise();
+        let mut bytes = self.dice.garbage();
         let stray = self.dice.roll(Fault::Urc);
         let urc = if stray { framed(&self.stray_urc()) } else { Vec::new() };
         let first = stray && self.dice.coin();
@@ -321,10 +328,6 @@ impl Firmware {
             2 => format!("+CREG: {}", self.registration().stat()),
             _ => self.csq_line(),
         }
-    }
-
-    fn noise(&mut self) -> Vec<u8> {
-        if self.dice.roll(Fault::Garbage) { self.dice.noise() } else { Vec::new() }
     }
 
     fn delay(&self, late: bool) -> Duration {

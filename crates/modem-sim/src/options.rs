@@ -34,8 +34,10 @@ pub struct Options {
     pub boot_time: Duration,
     /// How late an answer is under the faults `late` and `late-prompt`.
     pub late: Duration,
-    /// How long the tty is away under the fault `unplug`.
+    /// How long the tty is away under the fault `unplug`, and after [`Self::unplug_at`].
     pub unplugged: Duration,
+    /// For each stay in turn at which step the tty vanishes: a command, or the data after a prompt.
+    pub unplug_at: Vec<u64>,
     /// Whether `OK` comes before the result of START and STOP; `None`: as the model does it.
     pub order: Option<Order>,
     /// Print a failed operation as its result line and `ERROR` without an `OK` before, as some
@@ -66,6 +68,7 @@ impl Options {
             boot_time: Duration::ZERO,
             late: Duration::from_secs(5),
             unplugged: Duration::from_secs(1),
+            unplug_at: Vec::new(),
             order: None,
             early_failures: false,
             radio: Radio::new(model),

@@ -11,6 +11,9 @@ pub(crate) struct Arguments {
     /// How often each is measured.
     #[arg(long, default_value_t = 10)]
     rounds: u32,
+    /// Pull two modems out and put them back so often instead, while messages are handed in.
+    #[arg(long, value_name = "COUNT", conflicts_with = "rounds")]
+    cycles: Option<u32>,
 }
 
 /// What ours may take of `ModemManager`'s time.
@@ -19,27 +22,16 @@ const AIM: f64 = 0.1;
 /// Longer than a round of both takes on a loaded machine, in seconds.
 const ROUND_LIMIT: u32 = 60;
 
+/// Longer than a cycle takes there, and all that is around them.
+const CYCLE_LIMIT: u32 = 10;
+
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let usb = crate::step::root().join("tests/usb");
-    let script = std::env::temp_dir().join(format!("modemfleet-hotplug-{}", std::process::id()));
-    let lines = format!(
-        "export MODEMFLEET='{}' ROUNDS={}\nexec python3 '{}'\n",
-        super::lab::binary().get_program().display(),
-        arguments.rounds,
-        usb.join("hotplug.py").display(),
-    );
-    fs::write(&script, lines)?;
+    if let Some(cycles) = arguments.cycles {
+        let limit = cycles.saturating_mul(CYCLE_LIMIT).saturating_add(5 * ROUND_LIMIT);
+        return in_guest("cycles.py", "CYCLES", cycles, limit).map(drop);
+    }
     let limit = (arguments.rounds.saturating_add(1)).saturating_mul(ROUND_LIMIT);
-    let done = Command::new(usb.join("boot"))
-        .arg(&script)
-        .env("MODEMFLEET_BED_SECONDS", limit.to_string())
-        .output();
-    // Only litter is left where this fails.
-    drop(fs::remove_file(&script));
-    let done = done.context("cannot start tests/usb/boot")?;
-    let said = String::from_utf8_lossy(&done.stdout);
-    print!("{said}");
-    ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let said = in_guest("hotplug.py", "ROUNDS", arguments.rounds, limit)?;
     let ours = median(&said, "modemfleet").context("nothing measured of ours")?;
     let theirs = median(&said, "ModemManager").context("nothing measured of ModemManager")?;
     let ratio = ours / theirs;
@@ -48,6 +40,32 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     );
     ensure!(ratio <= AIM, "ours takes {ratio:.3} of ModemManager's time, and not {AIM}");
     Ok(())
+}
+
+/// Runs a program of `tests/usb` in the guest, with a number, for at most `limit` seconds; what it said.
+fn in_guest(program: &str, name: &str, number: u32, limit: u32) -> anyhow::Result<String> {
+    let usb = crate::step::root().join("tests/usb");
+    let script = std::env::temp_dir().join(format!("modemfleet-hotplug-{}", std::process::id()));
+    let lines = format!(
+        "export PYTHONDONTWRITEBYTECODE=1 MODEMFLEET='{}' {name}={number}\nexec python3 '{}'\n",
+        super::lab::binary().get_program().display(),
+        usb.join(program).display(),
+    );
+    fs::write(&script, lines)?;
+    let done = Command::new(usb.join("boot"))
+        .arg(&script)
+        .env("MODEMFLEET_BED_SECONDS", limit.to_string())
+        .output();
+    // Only litter is left where this fails.
+    drop(fs::remove_file(&script));
+    let done = done.context("cannot start tests/usb/boot")?;
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    print!("{said}");
+    if let Ok(load) = fs::read_to_string("/proc/loadavg") {
+        println!("load of this machine: {}", load.trim());
+    }
+    ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    Ok(said)
 }
 
 /// The median of the lines `NAME SECONDS` of one name, the lower one of an even count.

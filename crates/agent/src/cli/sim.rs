@@ -41,6 +41,13 @@ pub struct Args {
     /// How late the faults `late` and `late-prompt` are, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 5_000)]
     late: u64,
+    /// The tty vanishes at the N-th step after it came: a command, or the data after a prompt. Once for each
+    /// time this is given, each for a stay of its own.
+    #[arg(long, value_name = "N")]
+    unplug_at: Vec<u64>,
+    /// How long the tty is away under the fault `unplug` and after `--unplug-at`, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 1_000)]
+    unplugged: u64,
     /// Seed of the dice that decide the faults.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -79,6 +86,8 @@ async fn simulate(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
             faults: args.fault.iter().copied().collect(),
             illness: args.ill,
             late: Duration::from_millis(args.late),
+            unplug_at: args.unplug_at.clone(),
+            unplugged: Duration::from_millis(args.unplugged),
             seed: args.seed,
             index: args.index,
             pin: args.pin.clone(),
