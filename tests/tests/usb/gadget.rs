@@ -83,8 +83,13 @@ pub(crate) fn property(device: &str, name: &str) -> Option<String> {
 
 /// Modems on the device side, one process. The devices must have been plugged once, in order.
 pub(crate) fn simulate(modems: usize, broker: &str) -> Process {
+    simulate_with(modems, broker, &[])
+}
+
+/// The same, with more options.
+pub(crate) fn simulate_with(modems: usize, broker: &str, more: &[&str]) -> Process {
     let mut command = Command::new(modemfleet());
-    command.args(["sim", "--model", "sim7600", "--broker", broker]);
+    command.args(["sim", "--model", "sim7600", "--broker", broker]).args(more);
     for modem in 0..modems {
         let (first, second) = (4 * modem + 2, 4 * modem + 3);
         command.args(["--tty", &format!("/dev/ttyGS{first},/dev/ttyGS{second}")]);

@@ -11,8 +11,8 @@ use e2e::{Agent, Mosquitto, Process, Signal, Site, Subscriber, modemfleet, pause
 use serde_json::Value;
 
 use crate::gadget::{
-    at_port, hold_udevd, imei, only_in_a_guest, plug, plug_swapped, property, simulate, tty,
-    unplug, usb_path, wait,
+    at_port, hold_udevd, imei, only_in_a_guest, plug, plug_swapped, property, simulate,
+    simulate_with, tty, unplug, usb_path, wait,
 };
 use crate::stranger::Stranger;
 
@@ -437,4 +437,46 @@ fn scan_shows_what_comes_and_goes_as_it_happens() {
     watch(None);
     let agent = site.start();
     watch(Some(&agent));
+}
+
+/// What systemd does with modemfleet-recover.socket.
+fn listen_as_root(site: &mut Site) -> Process {
+    let socket = site.dir().join("recover.sock");
+    let line = format!("recovery: {{ socket: {} }}\n", socket.display());
+    site.body.push_str(&line);
+    let mut command = Command::new("systemd-socket-activate");
+    command.args(["--accept", "--inetd", "--listen"]).arg(&socket);
+    let process = Process::start("socket", command.arg(modemfleet()).arg("recover"));
+    wait("the socket", || socket.exists().then_some(()));
+    process
+}
+
+/// A deaf modem on a real kernel: opening its tty again does not help, and a reset of its device does.
+#[test]
+#[ignore = "runs in a guest"]
+fn the_usb_device_of_a_modem_that_answers_nothing_is_reset() {
+    only_in_a_guest();
+    let broker = Mosquitto::open();
+    plug(0);
+    tty(0);
+    let _sim = simulate_with(1, &broker.address(), &["--ill", "mute=usb-reset"]);
+    let mut site = site([format!("usb_path: {}", usb_path(0)), by_imei(1)]);
+    let _root = listen_as_root(&mut site);
+    let agent = site.start();
+    wait("m0 to connect", || agent.is_connected("m0", "s").then_some(()));
+    let count = |action: &str, outcome: &str| {
+        let labels = [("action", action), ("outcome", outcome)];
+        agent.sum("modemfleet_recovery_actions_total", &labels)
+    };
+    for (action, outcome) in [
+        ("resync", "failed"),
+        ("reopen", "failed"),
+        ("modem_reset", "skipped"),
+        ("usb_reset", "cured"),
+    ] {
+        assert!((count(action, outcome) - 1.0).abs() < 0.1, "{action}: {}", agent.log());
+    }
+    drop(agent);
+    unplug(0);
+    wait("the port to go", || (!at_port(0).exists()).then_some(()));
 }
