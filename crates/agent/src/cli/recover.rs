@@ -21,6 +21,9 @@ pub struct Args {
     /// Where the kernel shows its devices.
     #[arg(long, value_name = "DIR", default_value = "/sys")]
     sysfs: PathBuf,
+    /// Where the nodes of USB devices are.
+    #[arg(long, value_name = "DIR", default_value = "/dev/bus/usb")]
+    usbfs: PathBuf,
     /// How long a script may take, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     patience: u64,
@@ -60,6 +63,7 @@ fn perform(args: &Args, line: &str) -> Answer {
     let means = Means {
         scripts: args.scripts.clone(),
         sysfs: args.sysfs.clone(),
+        usbfs: args.usbfs.clone(),
         patience: Duration::from_secs(args.patience),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -1,12 +1,13 @@
 //! The other end: what root does when it is asked to.
 
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use nusb::MaybeFuture;
 use rustix::process::{Pid, Signal, geteuid, kill_process_group};
 use tokio::process::Command;
 
@@ -27,6 +28,8 @@ pub struct Means {
     pub scripts: PathBuf,
     /// Where the kernel shows its devices: `/sys`.
     pub sysfs: PathBuf,
+    /// Where the nodes of USB devices are: `/dev/bus/usb`.
+    pub usbfs: PathBuf,
     /// After this a script is killed, with all that it started.
     pub patience: Duration,
 }
@@ -43,9 +46,9 @@ impl Means {
         }
     }
 
-    /// Takes the device's drivers away and gives them back: it is configured anew, and its ttys with it
-    /// (Documentation/usb/authorization.rst of the kernel). Only a device with a tty: nobody is to be rid
-    /// of a disk or a keyboard by this.
+    /// Resets the device's port, which gives it a new address and its drivers anew. Where that is not to
+    /// be had its drivers are taken away and given back (Documentation/usb/authorization.rst of the
+    /// kernel). Only a device with a tty: nobody is to be rid of a disk or a keyboard by this.
     fn usb_reset(&self, place: &UsbPath) -> Answer {
         let device = self.sysfs.join("bus/usb/devices").join(place.as_str());
         let authorized = device.join("authorized");
@@ -55,12 +58,32 @@ impl Means {
         if !has_tty(&device, place) {
             return Answer::Unavailable(format!("the USB device at {} has no tty", place.as_str()));
         }
+        match self.reset_port(&device) {
+            Ok(()) => return Answer::Done,
+            Err(reason) => crate::complain(&format!("no reset of the port: {reason}")),
+        }
         for word in ["0", "1"] {
             if let Err(error) = fs::write(&authorized, word) {
                 return Answer::Failed(format!("{}: {error}", authorized.display()));
             }
         }
         Answer::Done
+    }
+
+    /// `USBDEVFS_RESET` on the device's node.
+    fn reset_port(&self, device: &Path) -> Result<(), String> {
+        let number = |name: &str| {
+            let path = device.join(name);
+            let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+            text.trim().parse::<u16>().map_err(|e| format!("{}: {e}", path.display()))
+        };
+        let node = format!("{:03}/{:03}", number("busnum")?, number("devnum")?);
+        let node = self.usbfs.join(node);
+        let open = File::options().read(true).write(true).open(&node);
+        let file = open.map_err(|error| format!("{}: {error}", node.display()))?;
+        let device = nusb::Device::from_fd(file.into()).wait();
+        let reset = device.and_then(|device| device.reset().wait());
+        reset.map_err(|error| format!("{}: {error}", node.display()))
     }
 
     async fn power(&self, script: &Name) -> Answer {
@@ -146,7 +169,8 @@ mod tests {
             mode(&scripts, 0o755);
             let sysfs = dir.path().join("sys");
             let patience = Duration::from_secs(60);
-            Self { dir, means: Means { scripts, sysfs, patience } }
+            let usbfs = dir.path().join("usbfs");
+            Self { dir, means: Means { scripts, sysfs, usbfs, patience } }
         }
 
         fn script(&self, name: &str, text: &str, bits: u32) -> PathBuf {
@@ -238,7 +262,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&authorized).unwrap(), "1\n", "untouched");
         fs::create_dir_all(device.join("1-1.4:1.2/ttyUSB2")).unwrap();
         assert_eq!(place.ask("usb-reset 1-1.4").await, Answer::Done);
-        // The kernel takes the words one by one; a plain file keeps the last.
+        // There are no nodes here. The kernel takes the words one by one; a plain file keeps the last.
         assert_eq!(fs::read_to_string(&authorized).unwrap(), "1");
     }
 }
