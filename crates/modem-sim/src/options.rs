@@ -29,6 +29,8 @@ pub struct Options {
     /// The PIN of the SIM card; `None`: a card without one. Three wrong ones make it ask for the
     /// PUK, which is [`PUK`].
     pub pin: Option<String>,
+    /// Whether there is a SIM card at all.
+    pub card: bool,
     /// Time from power to `PB DONE`. The port is mute for the first half of it, the SIM busy until
     /// three quarters. Zero: the boot lines come at once. A modem is made already booted.
     pub boot_time: Duration,
@@ -65,6 +67,7 @@ impl Options {
             illness: None,
             seed: 0,
             pin: None,
+            card: true,
             boot_time: Duration::ZERO,
             late: Duration::from_secs(5),
             unplugged: Duration::from_secs(1),

@@ -15,6 +15,7 @@ pub(crate) enum Final {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cme {
     NotAllowed,
+    SimNotInserted,
     SimPinRequired,
     SimPukRequired,
     SimBusy,
@@ -25,6 +26,7 @@ impl Cme {
     fn number(self) -> u16 {
         match self {
             Self::NotAllowed => 3,
+            Self::SimNotInserted => 10,
             Self::SimPinRequired => 11,
             Self::SimPukRequired => 12,
             Self::SimBusy => 14,
@@ -35,6 +37,7 @@ impl Cme {
     fn text(self) -> &'static str {
         match self {
             Self::NotAllowed => "operation not allowed",
+            Self::SimNotInserted => "SIM not inserted",
             Self::SimPinRequired => "SIM PIN required",
             Self::SimPukRequired => "SIM PUK required",
             Self::SimBusy => "SIM busy",

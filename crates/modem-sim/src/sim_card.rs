@@ -80,6 +80,10 @@ impl SimCard {
 impl Firmware {
     /// Commands of the SIM card.
     pub(crate) fn sim_command(&mut self, command: &Command) -> Option<Answer> {
+        const OF_THE_CARD: [&str; 4] = ["+CPIN", "+CIMI", "+CICCID", "+ICCID"];
+        if !self.options.card && OF_THE_CARD.contains(&command.name.as_str()) {
+            return Some(Reply::cme(Cme::SimNotInserted).into());
+        }
         let reply = match (command.name.as_str(), &command.form) {
             ("+CPIN", Form::Read) => Reply::line(format!("+CPIN: {}", self.sim.state())),
             ("+CPIN", Form::Test) => Reply::ok(),

@@ -20,6 +20,9 @@ use crate::reply::{self, Lock};
 /// says `SIM busy` for a second or two.
 pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(1);
 
+/// How often the SIM's state is asked for when the answer stays out.
+const TRIES: u32 = 3;
+
 /// How long a SIM may take to verify a PIN: giving up too soon would count as a refusal.
 const VERIFICATION: Duration = Duration::from_secs(30);
 
@@ -203,7 +206,8 @@ async fn card(at: &At, profile: &dyn Profile, imei: &str) -> Result<Option<Card>
 
 async fn lock(at: &At) -> Result<Lock, StepError> {
     let exchange = command("AT+CPIN?")?.answer(Answer::Prefix("+CPIN:"));
-    match at.run(Kind::Basic, exchange).await {
+    // One answer that stays out is no reason to begin anew; whether the port is mute the engine finds out.
+    match profile::persist(at, Kind::Basic, exchange, TRIES).await {
         Ok(reply) => Ok(reply::pin(&reply.lines)?.lock),
         // Error texts instead of numbers (CMEE 2) and SIM states told by errors both end here.
         Err(error @ ExchangeError::Failed { failure: at::Failure::Refused { .. }, .. }) => {

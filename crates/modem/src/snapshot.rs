@@ -22,7 +22,7 @@ pub enum State {
     Serving,
     /// It was mute, or lost its service, and is being brought back.
     Recovering,
-    /// It cannot be used as configured.
+    /// It cannot be used as configured, or nothing that may be done brings it back.
     Failed,
 }
 

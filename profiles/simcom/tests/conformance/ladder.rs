@@ -11,7 +11,7 @@ use modem::mqtt::{Connection, Qos};
 use modem::session::{Outcome, SessionPhase};
 use modem::turns::Turns;
 use modem::{ModemConfig, Privileged, Recovery, Snapshot, State};
-use modem_sim::{Cure, Fault, Handle, Illness, Model, Options, Symptom};
+use modem_sim::{Coverage, Cure, Fault, Handle, Illness, Model, Options, Symptom};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -127,6 +127,41 @@ async fn each_modem_comes_back_by_the_lowest_rung_that_cures_it() {
     let done = futures_util::future::join_all(all).await;
     for ((symptom, cure, wanted), done) in cases.iter().zip(done) {
         assert_eq!(done, *wanted, "{symptom:?} until {cure:?}");
+    }
+}
+
+/// A modem goes deaf in this state and hears again once its tty was closed.
+async fn deaf(state: State) -> (State, String) {
+    let broker = Broker::open().await;
+    let illness = Illness { symptom: Symptom::Mute, cure: Cure::Reopen };
+    let from_start = (state == State::Identifying).then_some(illness);
+    let broker_at = Some(broker.address());
+    let card = state != State::Sim;
+    let sim =
+        Sim::new(Options { broker: broker_at, illness: from_start, card, ..Options::new(MODEL) });
+    if state == State::Searching {
+        sim.handle.network(Coverage::None).await.unwrap();
+    }
+    let mut patient = quick(&sim.port);
+    patient.recovery.registration_lost = CLIMB;
+    let mut running = start(&sim, patient, &["first"]);
+    within(&mut running, "its state", |s| s.state == state).await;
+    if from_start.is_none() {
+        sim.handle.fall_ill(illness).await.unwrap();
+    }
+    within(&mut running, "trouble", |s| s.state == State::Recovering).await;
+    within(&mut running, "it again", |s| {
+        s.identified.is_some() && (s.state == state || s.state == State::Serving)
+    })
+    .await;
+    (state, running.book.all("recovery ").join(", "))
+}
+
+#[tokio::test]
+async fn a_modem_that_goes_mute_in_any_state_comes_back() {
+    let states = [State::Identifying, State::Sim, State::Searching, State::Serving];
+    for (state, done) in futures_util::future::join_all(states.map(deaf)).await {
+        assert_eq!(done, "resync failed, reopen cured", "{state:?}");
     }
 }
 
