@@ -269,6 +269,13 @@ fn what_tls_needs_and_what_it_has_no_place_beside() {
             at("{ url: mqtts://b }", "{ broker: lab, tls: ¶{ cert: c, key: k } }"),
             "the certificate of the authority that signed the broker's",
         ),
+        (
+            at(
+                "{ url: mqtts://b, tls: { insecure: true } }",
+                "{ broker: lab, tls: ¶{ insecure: false } }",
+            ),
+            "TLS needs `tls: { ca: … }`",
+        ),
         (broker("{ url: mqtt://b, ¶tls: { ca: x } }"), "write `url: mqtts://b:8883`"),
         (
             at("{ url: mqtt://b }", "{ broker: lab, ¶tls: { ca: x } }"),

@@ -32,11 +32,17 @@ impl TlsKeys {
 
     /// These keys, and for what they do not say those of `broker`.
     pub(super) fn over(self, broker: &Self) -> Self {
-        let judges = if self.judges() { &self } else { broker };
+        // An authority of its own, or `insecure: false`, ends what the broker's `insecure: true` allows.
+        let insecure = match (self.insecure, &self.ca) {
+            (Some(own), _) => Some(own),
+            (None, Some(_)) => None,
+            (None, None) => broker.insecure,
+        };
+        let ca = self.ca.or_else(|| broker.ca.clone()).filter(|_| insecure != Some(true));
         Self {
-            ca: judges.ca.clone(),
-            insecure: judges.insecure,
-            identity: self.identity.clone().or_else(|| broker.identity.clone()),
+            ca,
+            insecure,
+            identity: self.identity.or_else(|| broker.identity.clone()),
             faulty: self.faulty || broker.faulty,
         }
     }
