@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -27,7 +28,7 @@ pub(crate) enum Advice {
 /// What became of trouble at a port that answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Climbed {
-    /// Something was done: go on, and see.
+    /// Something was done, now or a moment ago: go on, and see.
     Tried,
     /// Nothing is left until then.
     Over(Instant),
@@ -97,8 +98,10 @@ impl Core {
         }
     }
 
-    async fn take_turn(&self) {
-        let turn = self.env.turns.take(self.config.recovery.boot).await;
+    async fn take_turn(&self, action: Action) {
+        // What is done by others takes its time, too.
+        let doing = if action >= Action::UsbReset { OTHERS } else { Duration::ZERO };
+        let turn = self.env.turns.take(doing + self.config.recovery.boot).await;
         *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = Some(turn);
     }
 
@@ -121,20 +124,18 @@ impl Core {
                     self.stand(State::Failed, Some(words.to_owned()));
                     return Ok(Climbed::Over(until));
                 }
-                Advice::Wait(until) => {
-                    self.rest(until).await?;
-                    continue;
-                }
+                // What it is waited for is looked for meanwhile.
+                Advice::Wait(_) => return Ok(Climbed::Tried),
             };
             self.stand(State::Recovering, Some(words.to_owned()));
             let done = match action {
                 Action::ServiceRestart => return Ok(Climbed::Tried),
                 Action::RadioCycle => {
-                    self.turn_or_stop().await?;
+                    self.turn_or_stop(action).await?;
                     profile.radio_cycle(at).await
                 }
                 Action::ModemReset => {
-                    self.turn_or_stop().await?;
+                    self.turn_or_stop(action).await?;
                     self.reset(at, profile).await?
                 }
                 action => return Err(End::Beyond(action, words.to_owned())),
@@ -164,22 +165,17 @@ impl Core {
     }
 
     /// Waits for the turn to reset, unless told to stop.
-    async fn turn_or_stop(&self) -> Result<(), End> {
+    async fn turn_or_stop(&self, action: Action) -> Result<(), End> {
         // Both arms are cancel safe, and none awaits in its body.
         tokio::select! {
-            () = self.take_turn() => Ok(()),
+            () = self.take_turn(action) => Ok(()),
             () = self.env.stop.cancelled() => Err(End::Stopped),
         }
     }
 
-    /// Waits until then, unless told to stop.
-    pub(crate) async fn rest(&self, until: Instant) -> Result<(), End> {
-        self.pause(until.saturating_duration_since(Instant::now())).await
-    }
-
     /// Has somebody with more rights reset the device or its supply; whether that was done.
     pub(crate) async fn beyond(&self, action: Action, tty: &Path) -> Result<bool, End> {
-        self.turn_or_stop().await?;
+        self.turn_or_stop(action).await?;
         let policy = &self.config.recovery;
         let means = &self.env.privileged;
         let done = async {
@@ -230,6 +226,9 @@ impl Core {
         self.update(|s| (s.state, s.reason, s.present) = (state, reason, true));
     }
 }
+
+/// What is done from outside takes no longer; a turn that outlasts it ends by itself.
+const OTHERS: Duration = Duration::from_secs(90);
 
 /// Why nothing more is tried.
 const GIVEN_UP: &str = "recovery is used up; it begins again an hour after its first action, or once \

@@ -159,8 +159,9 @@ impl Ladder {
             None => self.begin(cause, now),
         };
         if let Some((action, until)) = climb.trial {
-            // A modem that boots says nothing, or nonsense, for a while.
-            if now < until && matches!(cause, Cause::Mute | Cause::Failing) {
+            // A modem that boots says nothing, or nonsense, for a while, and then looks for a network. One
+            // that is registered and has no service has booted.
+            if now < until && cause != Cause::Service {
                 return Step::Wait(until);
             }
             climb.trial = None;

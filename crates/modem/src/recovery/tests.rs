@@ -105,6 +105,12 @@ const CASES: &[(&str, Available, &str, &str)] = &[
     ),
     ("no registration", ALL, "lost registered", "radio_cycle radio_cycle!"),
     (
+        "a modem that boots looks for a network first",
+        ALL,
+        "lost lost +59 lost +1 lost",
+        "radio_cycle wait:60 wait:60 -radio_cycle modem_reset",
+    ),
+    (
         "no registration, to the end",
         ALL,
         "lost +300 lost +300 lost +300 lost +300 lost",
@@ -206,7 +212,7 @@ const CASES: &[(&str, Available, &str, &str)] = &[
     (
         "a network that comes by itself ends it",
         ALL,
-        "lost lost lost lost lost registered lost",
+        "lost +60 lost +60 lost +60 lost +60 lost registered lost",
         "radio_cycle \
             -radio_cycle modem_reset -modem_reset usb_reset -usb_reset power -power failed:3600 radio_cycle",
     ),
