@@ -142,6 +142,13 @@ const NEEDS: &[Need] = &[
         skipped: GUEST,
     },
     Need {
+        probe: Probe::Program("debugfs"),
+        packages: &["e2fsprogs"],
+        why: "reads the disk of a guest whose power was cut",
+        for_crate: None,
+        skipped: GUEST,
+    },
+    Need {
         probe: Probe::Program("cpio"),
         packages: &["cpio"],
         why: "packs what starts that guest",
@@ -425,6 +432,7 @@ mod tests {
             "prometheus",
             "qemu-system-x86",
             "busybox-static",
+            "e2fsprogs",
             "cpio",
             "kmod",
             "udev",

@@ -13,6 +13,7 @@
 
 mod gadget;
 mod guest;
+mod power;
 mod stranger;
 
 use std::path::{Path, PathBuf};
@@ -21,7 +22,8 @@ use std::process::Command;
 use e2e::{modemfleet, run};
 
 /// What the guest needs of the host; `cargo xtask test` installs it where it may.
-const PROGRAMS: &[&str] = &["qemu-system-x86_64", "busybox", "cpio", "depmod", "ModemManager"];
+const PROGRAMS: &[&str] =
+    &["qemu-system-x86_64", "busybox", "cpio", "depmod", "ModemManager", "mke2fs", "debugfs"];
 
 fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

@@ -5,6 +5,7 @@ mod hand_in;
 mod hotplug;
 mod kill;
 mod lab;
+mod power_cut;
 mod publish_rate;
 mod queue_start;
 mod remote_write;
@@ -24,6 +25,8 @@ pub(crate) enum Bench {
     HandIn(hand_in::Arguments),
     /// The agent killed at random moments under load: nothing may be lost.
     Kill(kill::Arguments),
+    /// The power of a guest cut while messages are handed in: nothing that was answered may be lost.
+    PowerCut(power_cut::Arguments),
     /// From the start of a process to its first lease, with a million messages queued.
     QueueStart(queue_start::Arguments),
     /// Publishes a second with a full queue, beside a bare loop on the same pty.
@@ -52,6 +55,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Hotplug(arguments) => hotplug::run(arguments),
         Bench::HandIn(arguments) => hand_in::run(arguments),
         Bench::Kill(arguments) => kill::run(arguments),
+        Bench::PowerCut(arguments) => power_cut::run(arguments),
         Bench::QueueStart(arguments) => queue_start::run(arguments),
         Bench::PublishRate(arguments) => publish_rate::run(arguments),
         Bench::RemoteWrite(arguments) => remote_write::run(arguments),
