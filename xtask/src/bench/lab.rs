@@ -157,12 +157,33 @@ impl Lab {
 
     /// Simulated SIM7600s behind `sim/modem0`, `sim/modem1` …
     pub(crate) fn sim(&self, count: usize, more: &[String]) -> anyhow::Result<Process> {
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        self.sims("sim", count, self.broker, &more)
+    }
+
+    /// One of them behind `FOLDER/modem0`, whose network leads to this address.
+    pub(crate) fn sim_in(
+        &self,
+        folder: &str,
+        broker: SocketAddr,
+        more: &[&str],
+    ) -> anyhow::Result<Process> {
+        self.sims(folder, 1, broker, more)
+    }
+
+    fn sims(
+        &self,
+        folder: &str,
+        count: usize,
+        broker: SocketAddr,
+        more: &[&str],
+    ) -> anyhow::Result<Process> {
+        let folder = self.path(folder);
+        // Of an earlier one that was killed: its tty is gone, and another may have got its number.
+        let _ = fs::remove_file(folder.join("modem0"));
         let mut command = binary();
         command.args(["sim", "--model", "sim7600", "--count", &count.to_string()]);
-        command
-            .args(["--broker", &self.broker.to_string(), "--dir"])
-            .arg(self.path("sim"))
-            .args(more);
+        command.args(["--broker", &broker.to_string(), "--dir"]).arg(folder).args(more);
         let mut process = Process::start(command.stdout(Stdio::piped()))?;
         let out = process.0.stdout.take().context("the simulator has no output")?;
         for line in BufReader::new(out).lines().take(count) {
@@ -221,10 +242,19 @@ impl Lab {
 
     /// Writes every message of `filter` to a file, one `topic payload` a line.
     pub(crate) fn subscriber(&self, filter: &str) -> anyhow::Result<(Process, PathBuf)> {
+        self.subscriber_of(filter, "%t %p")
+    }
+
+    /// The same as `seconds topic payload`, by when it arrived.
+    pub(crate) fn timed_subscriber(&self, filter: &str) -> anyhow::Result<(Process, PathBuf)> {
+        self.subscriber_of(filter, "%U %t %p")
+    }
+
+    fn subscriber_of(&self, filter: &str, format: &str) -> anyhow::Result<(Process, PathBuf)> {
         let path = self.path("received.txt");
         let mut command = Command::new("mosquitto_sub");
         command.args(["-h", &self.broker.ip().to_string(), "-p", &self.broker.port().to_string()]);
-        command.args(["-q", "1", "-t", filter, "-F", "%t %p", "-i", "bench-subscriber", "-c"]);
+        command.args(["-q", "1", "-t", filter, "-F", format, "-i", "bench-subscriber", "-c"]);
         let process = Process::start(command.stdout(File::create(&path)?))?;
         thread_sleep(Duration::from_millis(300)); // its SUBSCRIBE has no sign that we could see
         Ok((process, path))

@@ -1,5 +1,6 @@
 //! `cargo xtask bench NAME`: figures with something measured beside them in the same run.
 
+mod failover;
 mod first_publish;
 mod hand_in;
 mod hotplug;
@@ -17,6 +18,8 @@ use clap::Subcommand;
 /// The benchmarks. Each builds the release binary first, and needs mosquitto.
 #[derive(Subcommand)]
 pub(crate) enum Bench {
+    /// Two modems under load, one unplugged, one whose network goes silent: gaps, losses, duplicates.
+    Failover(failover::Arguments),
     /// From the tty opened to the first publish acknowledged, beside a script with fixed sleeps.
     FirstPublish(first_publish::Arguments),
     /// From a modem plugged in to a modem known, beside ModemManager, on a real kernel in a guest.
@@ -51,6 +54,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         crate::step::Invocation::cargo(&example).run()?;
     }
     match bench {
+        Bench::Failover(arguments) => failover::run(arguments),
         Bench::FirstPublish(arguments) => first_publish::run(arguments),
         Bench::Hotplug(arguments) => hotplug::run(arguments),
         Bench::HandIn(arguments) => hand_in::run(arguments),
