@@ -35,6 +35,21 @@ fn pub_with(port: u16, more: &[&str]) -> bool {
     command.status().unwrap().success()
 }
 
+/// A client in JavaScript, with the library of Node-RED: each message once the one before it is answered.
+const NODE: &str = "\
+const mqtt = require('mqtt'), port = process.argv[2];
+const run = (version) => new Promise((done, failed) => {
+  const client = mqtt.connect({ host: '127.0.0.1', port, protocolVersion: version, clientId: 'node', reconnectPeriod: 0 });
+  client.on('error', failed);
+  const send = (n) => n === 50
+    ? client.end(false, {}, done)
+    : client.publish('node/' + version, String(n), { qos: n % 3 }, (error) => error ? failed(error) : send(n + 1));
+  client.on('connect', () => send(0));
+});
+setTimeout(() => { console.error('no answer'); process.exit(1); }, 60000).unref();
+run(4).then(() => run(5)).catch((error) => { console.error(error); process.exit(1); });
+";
+
 #[test]
 fn unmodified_clients_of_every_version_publish() {
     let (lab, port) = lab(1, "");
@@ -67,18 +82,22 @@ fn unmodified_clients_of_every_version_publish() {
     let mut python = Command::new("/usr/bin/python3");
     assert!(python.args(["-c", paho, &port.to_string()]).status().unwrap().success());
 
-    let messages = lab.subscriber.wait(105);
+    let mut node = Command::new("/usr/bin/node");
+    node.env("NODE_PATH", "/usr/share/nodejs").args(["-e", NODE, "mqtt", &port.to_string()]);
+    assert!(node.status().unwrap().success());
+
+    let messages = lab.subscriber.wait(205);
     for (topic, qos) in [("mqttv31/1", 1), ("311/0", 0), ("311/2", 2), ("5/1", 1), ("5/2", 2)] {
         let got: Vec<_> = messages.iter().filter(|message| message.topic == topic).collect();
         assert_eq!((got.len(), got[0].qos, got[0].text().as_str()), (1, qos, "x"), "{topic}");
     }
-    for name in ["paho/311", "paho/5"] {
+    for name in ["paho/311", "paho/5", "node/4", "node/5"] {
         let got: Vec<_> = messages.iter().filter(|m| m.topic == name).map(|m| m.text()).collect();
         let sent: Vec<_> = (0..50).map(|number: u32| number.to_string()).collect();
         assert_eq!(got, sent, "{name}: each once, in order");
     }
     let accepted = [("way", "mqtt"), ("result", "accepted")];
-    assert!((agent.sum("modemfleet_hand_in_total", &accepted) - 105.0).abs() < 0.5);
+    assert!((agent.sum("modemfleet_hand_in_total", &accepted) - 205.0).abs() < 0.5);
 }
 
 #[test]

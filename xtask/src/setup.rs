@@ -38,12 +38,16 @@ enum Probe {
     Library(&'static str),
     /// A module of the system's own Python.
     Python(&'static str),
+    /// A module of the system's own Node.js.
+    Node(&'static str),
 }
 
 impl Probe {
     fn name(self) -> &'static str {
         match self {
-            Self::Program(name) | Self::Library(name) | Self::Python(name) => name,
+            Self::Program(name) | Self::Library(name) | Self::Python(name) | Self::Node(name) => {
+                name
+            }
         }
     }
 }
@@ -96,6 +100,13 @@ const NEEDS: &[Need] = &[
         probe: Probe::Python("paho.mqtt.client"),
         packages: &["python3", "python3-paho-mqtt"],
         why: "stands for an application in Python in the end-to-end tests",
+        for_crate: None,
+        skipped: None,
+    },
+    Need {
+        probe: Probe::Node("mqtt"),
+        packages: &["nodejs", "node-mqtt"],
+        why: "stands for Node-RED and its like in the end-to-end tests",
         for_crate: None,
         skipped: None,
     },
@@ -392,6 +403,11 @@ fn present(probe: Probe) -> bool {
         Probe::Python(module) => {
             Invocation::new("/usr/bin/python3", &["-c", &format!("import {module}")]).succeeds()
         }
+        Probe::Node(module) => {
+            Invocation::new("/usr/bin/node", &["-e", &format!("require('{module}')")])
+                .env("NODE_PATH", "/usr/share/nodejs")
+                .succeeds()
+        }
     }
 }
 
@@ -425,6 +441,8 @@ mod tests {
             "mosquitto-clients",
             "python3",
             "python3-paho-mqtt",
+            "nodejs",
+            "node-mqtt",
             "chromium",
             "chromium-driver",
             "python3-venv",

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
-use super::lab::{Agent, Connection, Lab, lines, now, thread_sleep, wait_until};
+use super::lab::{Agent, Connection, Lab, free_port, lines, now, thread_sleep, wait_until};
 
 /// Arguments of `bench failover`.
 #[derive(clap::Args)]
@@ -46,7 +46,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let first = || lab.sim_in("sim0", network.address, &[]);
     let mut plugged = Some(first()?);
     let _other = lab.sim_in("sim1", lab.broker(), &["--index", "1"])?;
-    let agent = lab.agent_with(2, "1h", "warn", ", reconnect_max: 2s")?;
+    let http = free_port()?;
+    let route = "routes: [ { topic: \"#\", to: [m0/lab, m1/lab], hold_down: 1s } ]\n";
+    let fleet = lab.fleet(http, 2, "1h", ", reconnect_max: 2s") + route;
+    let agent = lab.agent_of(http, &fleet, "warn")?;
     let (_subscriber, received) = lab.timed_subscriber("fail/#")?;
     on_path(&agent, 0)?;
     let stop = AtomicBool::new(false);
@@ -77,14 +80,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let handed_in = load.join().map_err(|_| anyhow::anyhow!("the load panicked"))?;
         done.and(handed_in)
     })?;
-    wait_until("an empty queue", Duration::from_secs(60), || queued(&agent).is_ok_and(|n| n < 0.5))?;
+    wait_until("an empty queue", Duration::from_secs(60), || {
+        queued(&agent).is_ok_and(|n| n < 0.5)
+    })?;
     thread_sleep(Duration::from_secs(1)); // the last ones are on their way to the subscriber
     report(handed_in, &received, &gaps)
 }
 
 /// Waits until messages go by this modem, as the fleet's own metric says.
 fn on_path(agent: &Agent, modem: usize) -> anyhow::Result<()> {
-    let wanted = format!("session=\"m{modem}/lab\"");
+    let wanted = format!("modem=\"m{modem}\"");
     let active = |agent: &Agent| -> anyhow::Result<bool> {
         let all = agent.metrics()?;
         Ok(all.iter().any(|(name, value)| {
@@ -105,7 +110,8 @@ fn hand_in(http: SocketAddr, rate: u32, stop: &AtomicBool) -> anyhow::Result<u32
     let mut connection = Connection::open(http)?;
     let (started, mut number) = (now(), 0_u32);
     while !stop.load(Ordering::Relaxed) {
-        let status = connection.post("/api/v1/publish?topic=fail/t", number.to_string().as_bytes())?;
+        let status =
+            connection.post("/api/v1/publish?topic=fail/t", number.to_string().as_bytes())?;
         ensure!(status == 202, "message {number} was answered {status}");
         number += 1;
         let due = Duration::from_secs(1) * number / rate.max(1);
@@ -123,17 +129,14 @@ fn longest_gap(received: &Path, began: usize) -> anyhow::Result<f64> {
     gaps.max_by(f64::total_cmp).context("nothing arrived")
 }
 
-fn report(
-    handed_in: u32,
-    received: &Path,
-    gaps: &BTreeMap<&str, Vec<f64>>,
-) -> anyhow::Result<()> {
+fn report(handed_in: u32, received: &Path, gaps: &BTreeMap<&str, Vec<f64>>) -> anyhow::Result<()> {
     let lines = lines(received)?;
     let numbers: Vec<u32> =
         lines.iter().filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
     let distinct: BTreeSet<u32> = numbers.iter().copied().collect();
-    let lost = (0..handed_in).filter(|number| !distinct.contains(number)).count();
-    println!("{handed_in} handed in, {} lost, {} came twice", lost, numbers.len() - distinct.len());
+    let lost: Vec<u32> = (0..handed_in).filter(|number| !distinct.contains(number)).collect();
+    let twice = numbers.len() - distinct.len();
+    println!("{handed_in} handed in, {} lost, {twice} came twice", lost.len());
     println!("| the first modem is | longest gaps, s | aim, s |");
     println!("|---|---|--:|");
     let mut missed = false;
@@ -143,7 +146,7 @@ fn report(
         let shown: Vec<String> = gaps.iter().map(|gap| format!("{gap:.2}")).collect();
         println!("| {what} | {} | {aim} |", shown.join(" / "));
     }
-    ensure!(lost == 0, "{lost} messages were answered 202 and did not arrive");
+    ensure!(lost.is_empty(), "answered 202 and did not arrive: {lost:?}");
     ensure!(!missed, "a gap is longer than its aim");
     Ok(())
 }

@@ -217,6 +217,17 @@ impl Lab {
         filter: &str,
         session: &str,
     ) -> anyhow::Result<Agent> {
+        self.agent_of(http, &self.fleet(http, modems, poll, session), filter)
+    }
+
+    /// The fleet file of [`agent_on`](Self::agent_on), for more lines at its end.
+    pub(crate) fn fleet(
+        &self,
+        http: SocketAddr,
+        modems: usize,
+        poll: &str,
+        session: &str,
+    ) -> String {
         let mut fleet = format!(
             "gateway: bench\nhttp: {{ listen: \"{http}\" }}\nqueue: {{ path: {}, max_bytes: 1GiB }}\n\
              brokers:\n  lab: {{ url: \"mqtt://{}\" }}\nmodems:\n",
@@ -230,6 +241,16 @@ impl Lab {
                 port.display()
             );
         }
+        fleet
+    }
+
+    /// The agent on a fleet file of the caller's, which says that it listens at `http`.
+    pub(crate) fn agent_of(
+        &self,
+        http: SocketAddr,
+        fleet: &str,
+        filter: &str,
+    ) -> anyhow::Result<Agent> {
         let file = self.path("fleet.yaml");
         fs::write(&file, fleet)?;
         let log = self.path("agent.log");
