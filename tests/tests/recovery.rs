@@ -112,7 +112,8 @@ fn a_modem_that_nothing_cures_is_failed_and_says_why() {
     assert_eq!(is["recoveries"], 3);
     let mut status = Command::new(modemfleet());
     let shown = run(status.args(["status", "--config"]).arg(lab.site.file()), b"");
-    assert!(String::from_utf8_lossy(&shown.stdout).contains("recovery is used up"));
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("recovery is used up"), "{shown}");
     // Another life of the modem.
     lab.sims[0].unplug();
     lab.sims[0] = lab.plug_in(0, &[]);

@@ -218,9 +218,8 @@ impl Core {
                 let words = format!("being brought back by {}", action.as_str());
                 (State::Recovering, Some(with(words, reason)))
             }
-            Stage::Failed(_) if state != State::Serving => {
-                (State::Failed, Some(with(GIVEN_UP.to_owned(), reason)))
-            }
+            // A service that starts may still have no network: only a sign of life ends a failure.
+            Stage::Failed(_) => (State::Failed, Some(with(GIVEN_UP.to_owned(), reason))),
             _ => (state, reason),
         };
         self.update(|s| (s.state, s.reason, s.present) = (state, reason, true));
