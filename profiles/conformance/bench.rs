@@ -9,8 +9,7 @@ use at::{Answer, Identity};
 use modem::catalog::Catalog;
 use modem::mqtt::{Client, Connection, Message, Mqtt, MqttError, Qos};
 use modem::observe::{
-    DisconnectReason, ExchangeResult, Observer, PublishResult, Received, RecoveryAction,
-    RecoveryOutcome,
+    DisconnectReason, Observer, PublishResult, Received, RecoveryAction, RecoveryOutcome,
 };
 use modem::port::{At, Kind, Port, PortEvent};
 use modem::profile::{self, Notice};
@@ -56,8 +55,6 @@ impl Book {
 }
 
 impl Observer for Book {
-    fn exchange(&self, _: Kind, _: ExchangeResult, _: Duration) {}
-    fn urc(&self) {}
     fn desync(&self) {
         self.note("desync".to_owned());
     }
@@ -88,7 +85,6 @@ impl Observer for Book {
     fn recovery(&self, action: RecoveryAction, outcome: RecoveryOutcome) {
         self.note(format!("recovery {} {}", action.as_str(), outcome.as_str()));
     }
-    fn implausible(&self, _: u32) {}
 }
 
 /// A stream that keeps what is written to it.

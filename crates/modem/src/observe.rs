@@ -160,40 +160,39 @@ pub struct Received {
     pub payload: Vec<u8>,
 }
 
-/// Told of each thing as it happens, from the modem's task: implementations return at once.
+/// Told of each thing as it happens, from the modem's task: implementations return at once. What one
+/// does not ask for passes by.
 pub trait Observer: Send + Sync {
     /// An exchange ended after `took`.
-    fn exchange(&self, kind: Kind, result: ExchangeResult, took: Duration);
+    fn exchange(&self, _kind: Kind, _result: ExchangeResult, _took: Duration) {}
     /// The modem sent an unsolicited result code.
-    fn urc(&self);
+    fn urc(&self) {}
     /// The engine lost its step.
-    fn desync(&self);
+    fn desync(&self) {}
     /// A CONNECT ended; `ok` tells how.
-    fn connect(&self, session: &str, ok: bool);
+    fn connect(&self, _session: &str, _ok: bool) {}
     /// A connected session ended.
-    fn disconnect(&self, session: &str, reason: DisconnectReason);
+    fn disconnect(&self, _session: &str, _reason: DisconnectReason) {}
     /// A publish is about to be handed to the modem, which may then send it whatever becomes of it here.
     fn sending(&self, _session: &str, _message: &Message) {}
     /// Which SIM is in the modem; `None` where that is not known, or not any more.
     fn sim(&self, _iccid: Option<&str>) {}
     /// A publish ended; `took` is the time from the command that set its topic.
-    fn publish(&self, session: &str, qos: u8, result: PublishResult, took: Duration);
+    fn publish(&self, _session: &str, _qos: u8, _result: PublishResult, _took: Duration) {}
     /// A message came down. The modem has acknowledged it to the broker before we see it.
-    fn received(&self, session: &str, message: Received);
+    fn received(&self, _session: &str, _message: Received) {}
     /// The tty is there.
-    fn appeared(&self);
+    fn appeared(&self) {}
     /// The tty was opened, or could not be; `busy` where another process has it.
-    fn opened(&self, busy: Option<&Busy>) {
-        let _ = busy;
-    }
+    fn opened(&self, _busy: Option<&Busy>) {}
     /// The tty went.
-    fn vanished(&self);
+    fn vanished(&self) {}
     /// The profile was loaded, this long after the tty was found.
-    fn detected(&self, took: Duration);
+    fn detected(&self, _took: Duration) {}
     /// The first session came up, this long after the tty was found.
-    fn ready(&self, took: Duration);
+    fn ready(&self, _took: Duration) {}
     /// A means of recovery came to its end, or was passed over.
-    fn recovery(&self, action: RecoveryAction, outcome: RecoveryOutcome);
+    fn recovery(&self, _action: RecoveryAction, _outcome: RecoveryOutcome) {}
     /// Values of a reply were implausible and left out.
-    fn implausible(&self, count: u32);
+    fn implausible(&self, _count: u32) {}
 }

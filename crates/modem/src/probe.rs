@@ -9,11 +9,8 @@ use crate::foreign::Protocol;
 use crate::identify;
 use crate::location::Place;
 use crate::modem::End;
-use crate::observe::{
-    DisconnectReason, ExchangeResult, Observer, PublishResult, Received, RecoveryAction,
-    RecoveryOutcome,
-};
-use crate::port::{Kind, Port, PortEnd};
+use crate::observe::Observer;
+use crate::port::{Port, PortEnd};
 use crate::serial::{self, OpenError};
 
 /// A modem that answers at all tells who it is within a second; one that boots is asked again.
@@ -118,18 +115,4 @@ pub async fn probe(place: &Place, catalog: &Catalog, iccid: bool) -> Result<Iden
 /// A question in passing is counted nowhere: the modem has no name yet.
 struct Nobody;
 
-impl Observer for Nobody {
-    fn exchange(&self, _: Kind, _: ExchangeResult, _: Duration) {}
-    fn urc(&self) {}
-    fn desync(&self) {}
-    fn connect(&self, _: &str, _: bool) {}
-    fn disconnect(&self, _: &str, _: DisconnectReason) {}
-    fn publish(&self, _: &str, _: u8, _: PublishResult, _: Duration) {}
-    fn received(&self, _: &str, _: Received) {}
-    fn appeared(&self) {}
-    fn vanished(&self) {}
-    fn detected(&self, _: Duration) {}
-    fn ready(&self, _: Duration) {}
-    fn recovery(&self, _: RecoveryAction, _: RecoveryOutcome) {}
-    fn implausible(&self, _: u32) {}
-}
+impl Observer for Nobody {}

@@ -130,29 +130,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::observe::{
-        ExchangeResult, Observer, PublishResult, Received, RecoveryAction, RecoveryOutcome,
-    };
-    use crate::port::Kind;
+    use crate::observe::Observer;
     use crate::session::{SessionConfig, SessionPhase, session};
 
     struct Nobody;
 
-    impl Observer for Nobody {
-        fn exchange(&self, _: Kind, _: ExchangeResult, _: Duration) {}
-        fn urc(&self) {}
-        fn desync(&self) {}
-        fn connect(&self, _: &str, _: bool) {}
-        fn disconnect(&self, _: &str, _: DisconnectReason) {}
-        fn publish(&self, _: &str, _: u8, _: PublishResult, _: Duration) {}
-        fn received(&self, _: &str, _: Received) {}
-        fn appeared(&self) {}
-        fn vanished(&self) {}
-        fn detected(&self, _: Duration) {}
-        fn ready(&self, _: Duration) {}
-        fn recovery(&self, _: RecoveryAction, _: RecoveryOutcome) {}
-        fn implausible(&self, _: u32) {}
-    }
+    impl Observer for Nobody {}
 
     fn new(name: &str) -> (Uplink, Session) {
         let config = SessionConfig {

@@ -9,8 +9,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::mqtt::ResultCode;
-use crate::observe::{ExchangeResult, Received, RecoveryAction, RecoveryOutcome};
-use crate::port::{Kind, Port};
+use crate::port::Port;
 use crate::tls::Tls;
 
 /// What these sessions are configured with.
@@ -105,9 +104,6 @@ impl Book {
 }
 
 impl Observer for Book {
-    fn exchange(&self, _: Kind, _: ExchangeResult, _: Duration) {}
-    fn urc(&self) {}
-    fn desync(&self) {}
     fn connect(&self, _: &str, ok: bool) {
         self.note(format!("connect {ok}"));
     }
@@ -117,13 +113,6 @@ impl Observer for Book {
     fn publish(&self, _: &str, qos: u8, result: PublishResult, _: Duration) {
         self.note(format!("publish {qos} {}", result.as_str()));
     }
-    fn received(&self, _: &str, _: Received) {}
-    fn appeared(&self) {}
-    fn vanished(&self) {}
-    fn detected(&self, _: Duration) {}
-    fn ready(&self, _: Duration) {}
-    fn recovery(&self, _: RecoveryAction, _: RecoveryOutcome) {}
-    fn implausible(&self, _: u32) {}
 }
 
 /// A session that serves.

@@ -12,13 +12,8 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use modem::observe::{
-    DisconnectReason, ExchangeResult, Observer, PublishResult, Received, RecoveryAction,
-    RecoveryOutcome,
-};
-use modem::port::Kind;
+use modem::observe::Observer;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 /// Counts what tests look at.
@@ -36,23 +31,12 @@ impl Counts {
 }
 
 impl Observer for Counts {
-    fn exchange(&self, _: Kind, _: ExchangeResult, _: Duration) {}
     fn urc(&self) {
         self.urcs.fetch_add(1, Ordering::Relaxed);
     }
     fn desync(&self) {
         self.desyncs.fetch_add(1, Ordering::Relaxed);
     }
-    fn connect(&self, _: &str, _: bool) {}
-    fn disconnect(&self, _: &str, _: DisconnectReason) {}
-    fn publish(&self, _: &str, _: u8, _: PublishResult, _: Duration) {}
-    fn received(&self, _: &str, _: Received) {}
-    fn appeared(&self) {}
-    fn vanished(&self) {}
-    fn detected(&self, _: Duration) {}
-    fn ready(&self, _: Duration) {}
-    fn recovery(&self, _: RecoveryAction, _: RecoveryOutcome) {}
-    fn implausible(&self, _: u32) {}
 }
 
 /// A pty: its master, and the path of its slave.
