@@ -35,6 +35,9 @@ const SILENT: f64 = 20.0;
 /// How long a phase is watched before the next one begins.
 const CALM: Duration = Duration::from_secs(3);
 
+/// So long nothing must arrive for the end.
+const QUIET: Duration = Duration::from_secs(5);
+
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let lab = Lab::new()?;
     std::fs::create_dir_all(lab.path("sim"))?;
@@ -83,7 +86,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     wait_until("an empty queue", Duration::from_secs(60), || {
         queued(&agent).is_ok_and(|n| n < 0.5)
     })?;
-    thread_sleep(Duration::from_secs(1)); // the last ones are on their way to the subscriber
+    all_arrived(&received)?;
     report(handed_in, &received, &gaps)
 }
 
@@ -99,6 +102,19 @@ fn on_path(agent: &Agent, modem: usize) -> anyhow::Result<()> {
     wait_until(&format!("messages go by m{modem}"), Duration::from_secs(120), || {
         active(agent).unwrap_or(false)
     })
+}
+
+/// Waits until nothing arrives any more: broker and subscriber may be behind on a busy machine, and what is
+/// late is not lost.
+fn all_arrived(received: &Path) -> anyhow::Result<()> {
+    let mut before = None;
+    loop {
+        let now = lines(received)?.len();
+        if before.replace(now) == Some(now) {
+            return Ok(());
+        }
+        thread_sleep(QUIET);
+    }
 }
 
 fn queued(agent: &Agent) -> anyhow::Result<f64> {
