@@ -31,6 +31,7 @@ pub mod run;
 pub mod secret;
 pub mod systemd;
 pub mod telemetry;
+pub mod version;
 pub mod view;
 
 use std::io::Write;

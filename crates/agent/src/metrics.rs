@@ -175,8 +175,10 @@ impl Metrics {
             &DETECTION_BUCKETS,
             &[],
         )?;
-        let build = make.gauge("build_info", "What runs.", &["version"])?;
-        build.get_metric_with_label_values(&[env!("CARGO_PKG_VERSION")])?.set(1.0);
+        let build = make.gauge("build_info", "What runs.", &["version", "commit"])?;
+        build
+            .get_metric_with_label_values(&[crate::version::NUMBER, crate::version::COMMIT])?
+            .set(1.0);
         let metrics = Self {
             detection: detection.get_metric_with_label_values::<&str>(&[])?,
             ready: ready.get_metric_with_label_values::<&str>(&[])?,

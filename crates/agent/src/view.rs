@@ -94,7 +94,8 @@ impl View {
         let modems: Vec<Value> = self.modems.iter().map(modem).collect();
         json!({
             "gateway": gateway.as_str(),
-            "version": env!("CARGO_PKG_VERSION"),
+            "version": crate::version::NUMBER,
+            "commit": crate::version::COMMIT,
             "modems": modems,
             "queue": queue_json(&self.queue),
         })

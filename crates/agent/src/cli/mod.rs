@@ -28,7 +28,7 @@ use crate::{complain, run, wrong};
 
 /// A fleet of cellular modems, each with MQTT sessions of its own.
 #[derive(Debug, Parser)]
-#[command(name = "modemfleet", version, max_term_width = 100)]
+#[command(name = "modemfleet", version = crate::version::SHOWN, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

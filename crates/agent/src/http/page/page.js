@@ -143,7 +143,7 @@ function summary(fleet) {
 function show(fleet) {
   at("gateway").textContent = fleet.gateway;
   document.title = `${fleet.gateway} – modemfleet`;
-  at("version").textContent = `modemfleet ${fleet.version}`;
+  at("version").textContent = `modemfleet ${fleet.version}` + (fleet.commit ? ` (${fleet.commit})` : "");
   const words = summary(fleet);
   // Told to screen readers only when it changes.
   if (at("summary").textContent !== words) at("summary").textContent = words;

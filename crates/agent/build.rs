@@ -1,0 +1,95 @@
+//! Tells the program which commit it is built from.
+//!
+//! What is known first counts: `MODEMFLEET_COMMIT` of whoever packages, the file that `git archive` fills in, and
+//! for an optimised build the checkout itself. A development build asks no checkout: each commit would build
+//! the agent and all that stands on it once more.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+/// Who packages names the commit by this variable.
+const NAMED: &str = "MODEMFLEET_COMMIT";
+
+/// The most characters of a commit's name: git's longest are 64 digits.
+const LONGEST: usize = 64;
+
+/// What changes the program, below the root of the repository.
+const SOURCES: [&str; 4] = ["crates", "profiles", "Cargo.toml", "Cargo.lock"];
+
+fn main() -> Result<(), String> {
+    let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo names no folder")?);
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=commit.txt");
+    println!("cargo::rerun-if-env-changed={NAMED}");
+    let optimised = env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    let commit = match (named()?, archived(&here)) {
+        (Some(commit), _) | (None, Some(commit)) => commit,
+        (None, None) if optimised => checked_out(&here).unwrap_or_default(),
+        (None, None) => String::new(),
+    };
+    let version = env::var("CARGO_PKG_VERSION").map_err(|_| "cargo names no version")?;
+    let shown = if commit.is_empty() { version } else { format!("{version} ({commit})") };
+    println!("cargo::rustc-env=MODEMFLEET_BUILT_FROM={commit}");
+    println!("cargo::rustc-env=MODEMFLEET_VERSION={shown}");
+    Ok(())
+}
+
+/// The commit that the environment names. An empty value is none.
+fn named() -> Result<Option<String>, String> {
+    let Some(value) = env::var_os(NAMED).filter(|value| !value.is_empty()) else { return Ok(None) };
+    let plain = |text: &&str| {
+        text.len() <= LONGEST
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.+".contains(c))
+    };
+    match value.to_str().filter(plain) {
+        Some(text) => Ok(Some(text.to_owned())),
+        None => Err(format!(
+            "{NAMED} is {value:?}: a commit's name is up to {LONGEST} letters, digits, -, _, . and +"
+        )),
+    }
+}
+
+/// The commit that `git archive` wrote; in a checkout the file holds its placeholder.
+fn archived(here: &Path) -> Option<String> {
+    let text = fs::read_to_string(here.join("commit.txt")).ok()?;
+    let digits = text.trim();
+    let is_name = !digits.is_empty() && digits.len() <= LONGEST;
+    (is_name && digits.chars().all(|c| c.is_ascii_hexdigit())).then(|| digits.to_owned())
+}
+
+/// The commit of the checkout, and whether the sources differ from it. None without git, and none of a
+/// repository that this folder only happens to lie in.
+fn checked_out(here: &Path) -> Option<String> {
+    let root = here.parent()?.parent()?;
+    let top = fs::canonicalize(git(root, &["rev-parse", "--show-toplevel"])?).ok()?;
+    if top != fs::canonicalize(root).ok()? {
+        return None;
+    }
+    let commit = git(root, &["rev-parse", "--short=12", "HEAD"])?;
+    rerun_with(root);
+    let mut status = vec!["status", "--porcelain", "--untracked-files=no", "--"];
+    status.extend(SOURCES);
+    let differs = git(root, &status)?;
+    Some(if differs.is_empty() { commit } else { format!("{commit}-modified") })
+}
+
+/// Asks again when the sources change or another commit is checked out.
+fn rerun_with(root: &Path) {
+    let branch = git(root, &["symbolic-ref", "--quiet", "HEAD"]);
+    let inside = ["HEAD", "packed-refs"].into_iter().chain(branch.as_deref());
+    let inside = inside.filter_map(|name| git(root, &["rev-parse", "--git-path", name]));
+    // A file that is not there would be taken for changed each time.
+    for path in inside.chain(SOURCES.map(str::to_owned)).map(|path| root.join(path)) {
+        if path.exists() {
+            println!("cargo::rerun-if-changed={}", path.display());
+        }
+    }
+}
+
+/// What git says, without the end of its line; none where it fails or is not there.
+fn git(root: &Path, words: &[&str]) -> Option<String> {
+    let said = Command::new("git").arg("-C").arg(root).args(words).output().ok()?;
+    let text = String::from_utf8(said.stdout).ok()?;
+    said.status.success().then(|| text.trim_end().to_owned())
+}
