@@ -1,6 +1,6 @@
 //! Set-up and automation of this repository: `cargo xtask …`.
 //!
-//! One file per subcommand; `setup` and `step` are what they share.
+//! One file per subcommand; `setup`, `tools` and `step` are what they share.
 #![expect(clippy::print_stdout, reason = "a tool for people: what it prints is what it is for")]
 #![expect(clippy::print_stderr, reason = "errors belong where a pipe does not swallow them")]
 
@@ -12,6 +12,7 @@ mod models;
 mod setup;
 mod step;
 mod test;
+mod tools;
 
 use std::process::ExitCode;
 

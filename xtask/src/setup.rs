@@ -7,6 +7,7 @@ use std::path::Path;
 use std::{env, fs};
 
 use crate::step::{self, Invocation};
+use crate::tools;
 
 /// Where Debian puts daemons; not on the `PATH` of everyone.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
@@ -261,6 +262,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
             }
         }
     }
+    tools::run()?;
     guest_kernel(&absent)
 }
 

@@ -20,6 +20,9 @@ enum Step {
     Setup,
     /// The code is formatted.
     Fmt,
+    /// The dependencies keep to deny.toml: licences, bans, sources. Advisories need the network, and a database that
+    /// changes from day to day: `cargo deny check advisories` is for people and for releases.
+    Deny,
     /// Grafana's dashboards are what the list of their panels says.
     Dashboards,
     /// The README's table of models is what the profiles say.
@@ -42,6 +45,7 @@ impl Step {
         match self {
             Self::Setup => "setup",
             Self::Fmt => "fmt",
+            Self::Deny => "deny",
             Self::Dashboards => "dashboards",
             Self::Models => "models",
             Self::Clippy => "clippy",
@@ -57,6 +61,16 @@ impl Step {
         Some(match self {
             Self::Setup => return None,
             Self::Fmt => Invocation::cargo(&["fmt", "--all", "--", "--check"]),
+            Self::Deny => Invocation::cargo(&[
+                "deny",
+                "--locked",
+                "--log-level",
+                "error",
+                "check",
+                "bans",
+                "licenses",
+                "sources",
+            ]),
             Self::Dashboards => Invocation::cargo(&["xtask", "dashboards", "--check"]),
             Self::Models => Invocation::cargo(&["xtask", "models", "--check"]),
             Self::Clippy => Invocation::cargo(&[
