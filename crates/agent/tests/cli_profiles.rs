@@ -104,3 +104,43 @@ fn the_schema_is_json_on_standard_output() {
     let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(printed, agent::config::schema());
 }
+
+/// Whether all that `wanted` asks for is in `got`; what is null there is absent here.
+fn has(wanted: &Value, got: &Value) -> bool {
+    match (wanted, got) {
+        (Value::Object(wanted), Value::Object(got)) => {
+            wanted.iter().all(|(key, value)| has(value, got.get(key).unwrap_or(&Value::Null)))
+        }
+        (Value::Array(wanted), Value::Array(got)) => {
+            wanted.len() == got.len()
+                && wanted.iter().zip(got).all(|(wanted, got)| has(wanted, got))
+        }
+        _ => match wanted.as_f64().zip(got.as_f64()) {
+            Some((wanted, got)) => (wanted - got).abs() < 1e-6,
+            None => wanted == got,
+        },
+    }
+}
+
+#[test]
+fn what_modems_trap_a_reader_with_is_read() {
+    let plugins = [&profile_simcom::PLUGIN, &profile_quectel::PLUGIN];
+    let vectors = include_str!("../../../tests/vectors/traps.jsonl");
+    assert!(vectors.lines().count() > 50);
+    for line in vectors.lines() {
+        let vector: Value = serde_json::from_str(line).unwrap();
+        let command = vector["cmd"].as_str().unwrap();
+        let model = if command.starts_with("AT+Q") { "rm520n" } else { "sim8200" };
+        let mut raw = vector["input"].as_str().unwrap().as_bytes();
+        let mut told = Vec::new();
+        let read = agent::cli::profiles::decode(&plugins, model, command, &mut raw, &mut told);
+        let wanted = &vector["expect"];
+        if wanted.get("error") == Some(&Value::Bool(true)) {
+            assert!(read.is_err(), "{line} gave {}", String::from_utf8_lossy(&told));
+            continue;
+        }
+        assert!(read.is_ok(), "{line}: {read:?}");
+        let told: Value = serde_json::from_slice(&told).unwrap();
+        assert!(has(wanted, &told), "{line} gave {told}");
+    }
+}

@@ -255,9 +255,14 @@ fn standalone(fields: Fields<'_, '_>, sieve: &mut Sieve) -> Option<Cell> {
     })
 }
 
-/// `<mcc>,<mnc>,<pci>,<RSRP>,<SINR>,<RSRQ>,<arfcn>,<band>,<bandwidth>,<scs>`: another order.
+/// `<mcc>,<mnc>,<pci>,<RSRP>,<SINR>,<RSRQ>[,<arfcn>,<band>[,<bandwidth>,<scs>]]`: another order. The
+/// oldest firmware ends after the levels; a channel that is there and impossible is garbage.
 fn beside_lte(fields: Fields<'_, '_>, sieve: &mut Sieve) -> Option<Cell> {
     let (mcc, mnc) = fields.plmn(0)?;
+    let arfcn = fields.uint(6, MAX_NR_ARFCN);
+    if fields.text(6).is_some() && arfcn.is_none() {
+        return None;
+    }
     Some(Cell {
         mode: Some("nsa"),
         mcc: Some(mcc),
@@ -266,7 +271,7 @@ fn beside_lte(fields: Fields<'_, '_>, sieve: &mut Sieve) -> Option<Cell> {
         rsrp_dbm: fields.level(sieve, Quantity::Rsrp, 3),
         sinr_raw: fields.raw(4),
         rsrq_db: fields.level(sieve, Quantity::Rsrq, 5),
-        arfcn: Some(fields.uint(6, MAX_NR_ARFCN)?),
+        arfcn,
         band: fields.uint(7, 1_024),
         bandwidth_raw: fields.uint(8, 255),
         scs_raw: fields.uint(9, 4),
@@ -332,6 +337,14 @@ mod tests {
         assert_eq!((nr.arfcn, nr.band, nr.pci), (Some(627_264), Some(78), Some(747)));
         let sinr = |known| signals(&read, known).last().unwrap().sinr_db;
         assert_eq!((sinr(true), sinr(false)), (Some(13.0), None));
+    }
+
+    #[test]
+    fn an_nr_line_without_a_channel_is_whole_and_one_with_an_impossible_one_is_garbage() {
+        let nr = |line: &str| qeng(&["+QENG: \"servingcell\",\"NOCONN\"", line]).unwrap().nr;
+        let short = nr("+QENG: \"NR5G-NSA\",460,01,747,-71,13,-11").unwrap();
+        assert_eq!((short.rsrp_dbm, short.rsrq_db, short.arfcn), (Some(-71.0), Some(-11.0), None));
+        assert_eq!(nr("+QENG: \"NR5G-NSA\",460,01,0,0,0,0,4294967295,0"), None);
     }
 
     #[test]

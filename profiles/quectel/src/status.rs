@@ -145,7 +145,7 @@ fn qcsq_row(args: &Args<'_>) -> Result<Qcsq, ReplyError> {
             row.rsrp_dbm = level(&mut sieve, Quantity::Rsrp, 2);
             row.sinr_raw = raw(3);
             row.sinr_db =
-                raw(3).filter(|code| (0.0..=250.0).contains(code)).map(|code| code / 5.0 - 20.0);
+                raw(3).filter(|code| (0.0..=250.0).contains(code)).map(|code| (code - 100.0) / 5.0);
             row.rsrq_db = level(&mut sieve, Quantity::Rsrq, 4);
         }
     }
@@ -308,6 +308,12 @@ mod tests {
                 json!({"rat": "nr", "rsrp_dbm": -90.0, "sinr_raw": 12.0, "sinr_db": 12.0, "rsrq_db": -11.0}),
             ),
             ("AT+QCSQ", "+QCSQ: \"NOSERVICE\"", json!({"rat": "none"})),
+            (
+                "AT+QCSQ",
+                "+QCSQ: \"CAT-NB1\",-62,-92,93,-14",
+                json!({"rat": "nb-iot", "rssi_dbm": -62.0, "rsrp_dbm": -92.0, "sinr_raw": 93.0,
+                    "sinr_db": -1.4, "rsrq_db": -14.0}),
+            ),
             (
                 "AT+QCSQ",
                 "+QCSQ: \"LTE\",-32768,-300,-,-10",

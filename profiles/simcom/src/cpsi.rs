@@ -258,10 +258,10 @@ impl Seen {
 }
 
 fn rat_of(mode: &str) -> Option<Rat> {
-    match mode {
+    match mode.to_ascii_uppercase().as_str() {
         "LTE" => Some(Rat::Lte),
         "LTE CAT-M1" | "LTE-CAT-M1" => Some(Rat::CatM),
-        "LTE NB-IOT" | "LTE-NB-IOT" | "LTE NB-IoT" => Some(Rat::NbIot),
+        "LTE NB-IOT" | "LTE-NB-IOT" => Some(Rat::NbIot),
         "NR5G_SA" | "NR5G" => Some(Rat::Nr),
         // TDS-CDMA has other columns, so it stays a mode without a cell, as CDMA and EVDO do.
         "WCDMA" => Some(Rat::Wcdma),
@@ -386,7 +386,11 @@ struct NrColumns {
 
 fn nr_levels(cell: Cell, args: &Args<'_>, at: NrColumns, sieve: &mut Sieve) -> Option<Cell> {
     let arfcn = uint(args, at.arfcn).filter(|arfcn| (1..=MAX_NR_ARFCN).contains(arfcn))?;
-    let (rsrp, rsrq) = (measured(args, at.rsrp), measured(args, at.rsrq));
+    let (mut rsrp, mut rsrq) = (measured(args, at.rsrp), measured(args, at.rsrq));
+    // Firmware differs in the order, too. Only where one of the two makes both levels possible is it known.
+    if !nr_order_fits(rsrp, rsrq) && nr_order_fits(rsrq, rsrp) {
+        (rsrp, rsrq) = (rsrq, rsrp);
+    }
     let range = Quantity::Rsrp.range();
     let scale = match rsrp {
         Some(rsrp) if range.contains(&rsrp) => Some(Scale::Whole),
@@ -403,6 +407,16 @@ fn nr_levels(cell: Cell, args: &Args<'_>, at: NrColumns, sieve: &mut Sieve) -> O
     let snr_db = snr_db(scale, args, at.snr, sieve);
     let snr_raw = raw_number(args, at.snr).filter(|_| snr_db.is_none());
     Some(Cell { arfcn: Some(arfcn), rsrp_dbm, rsrq_db, snr_db, snr_raw, scale, ..cell })
+}
+
+/// Whether these two can be power and quality, on one scale; unless both are there nothing tells.
+fn nr_order_fits(rsrp: Option<f64>, rsrq: Option<f64>) -> bool {
+    let Some((rsrp, rsrq)) = rsrp.zip(rsrq) else { return false };
+    let possible = |scale| {
+        Quantity::Rsrp.range().contains(&(rsrp / scale))
+            && Quantity::Rsrq.range().contains(&(rsrq / scale))
+    };
+    possible(1.0) || possible(10.0)
 }
 
 /// The signal to noise ratio, whose scale differs by firmware independently of the powers': the
@@ -617,6 +631,25 @@ mod tests {
                 "snr_db": 8.5, "scale": "whole",
             });
             check(&[&line], json!({"rat": "nr", "nr": nr}));
+        }
+    }
+
+    #[test]
+    fn the_order_of_nrs_levels_is_what_makes_both_possible() {
+        for (levels, rsrp, rsrq) in [
+            ("-850,-110,95", Some(-85.0), Some(-11.0)),
+            ("-110,-850,95", Some(-85.0), Some(-11.0)),
+            ("-85,-11,9.5", Some(-85.0), Some(-11.0)),
+            ("-11,-85,9.5", Some(-85.0), Some(-11.0)),
+            // Both orders would do: the manual's.
+            ("-350,-330,95", Some(-35.0), Some(-33.0)),
+            // Neither does: the impossible one is left out.
+            ("-850,5000,95", Some(-85.0), None),
+            ("-850,-32768,95", Some(-85.0), None),
+        ] {
+            let line = format!("+CPSI: NR5G_NSA,644,NR5G_BAND78,627264,{levels},1,12");
+            let cell = read(&[&line]).nr.expect("a cell").cell;
+            assert_eq!((cell.rsrp_dbm, cell.rsrq_db), (rsrp, rsrq), "{levels}");
         }
     }
 

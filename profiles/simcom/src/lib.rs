@@ -14,6 +14,7 @@ mod code;
 pub mod cpsi;
 mod listener;
 mod poll;
+mod results;
 pub mod status;
 mod tls;
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::cpsi::cpsi;
+use crate::results;
 
 /// The vendor's commands; the standard's are in [`modem::reply::DECODERS`].
 pub const DECODERS: &[(&str, Decoder)] = &[
@@ -13,6 +14,13 @@ pub const DECODERS: &[(&str, Decoder)] = &[
     ("AT+CICCID", |raw| Ok(json!({ "iccid": card(&body("AT+CICCID", raw)?)? }))),
     ("AT+CNSMOD?", |raw| value(network_mode(&body("AT+CNSMOD?", raw)?)?)),
     ("AT+CBC", |raw| value(supply(&body("AT+CBC", raw)?)?)),
+    ("+CMQTTSTART", |raw| results::service("+CMQTTSTART", raw)),
+    ("+CMQTTSTOP", |raw| results::service("+CMQTTSTOP", raw)),
+    ("+CMQTTCONNECT", |raw| results::client("+CMQTTCONNECT", raw)),
+    ("+CMQTTDISC", |raw| results::client("+CMQTTDISC", raw)),
+    ("+CMQTTSUB", |raw| results::client("+CMQTTSUB", raw)),
+    ("+CMQTTUNSUB", |raw| results::client("+CMQTTUNSUB", raw)),
+    ("+CMQTTPUB", |raw| results::client("+CMQTTPUB", raw)),
 ];
 
 /// The coldest and hottest that a die reports while it works, with room; beyond it the sensor lies.
@@ -168,6 +176,17 @@ mod tests {
             ("AT+CBC", "+CBC: 3.591V\r\nOK", json!({"volts": 3.591})),
             ("AT+CBC", "+CBC: 0,95,4012\r\nOK", json!({"volts": 4.012, "percent": 95})),
             (
+                "+CMQTTSTART",
+                "OK\r\n\r\n+CMQTTSTART: 0\r\n",
+                json!({"kind": "result_urc", "err": 0, "meaning": "operation succeeded"}),
+            ),
+            (
+                "+CMQTTCONNECT",
+                "+CMQTTCONNECT: 0,32\r\n\r\nERROR\r\n",
+                json!({"kind": "result_urc", "client": 0, "err": 32, "meaning": "TLS handshake failed"}),
+            ),
+            ("+CMQTTPUB", "+CMQTTPUB: 1,99", json!({"kind": "result_urc", "client": 1, "err": 99})),
+            (
                 "at+cpsi?",
                 "+CPSI: NO SERVICE,Online\r\nOK",
                 json!({"mode": "NO SERVICE", "oper_mode": "Online"}),
@@ -190,6 +209,9 @@ mod tests {
             ("AT+CBC", "+CBC: V"),
             ("AT+CBC", "+CBC: 0,101,4012"),
             ("AT+CPSI?", "ERROR"),
+            ("+CMQTTSTART", "OK"),
+            ("+CMQTTCONNECT", "+CMQTTCONNECT: 0"),
+            ("+CMQTTCONNECT", "+CMQTTCONNECT: 2,0"),
         ] {
             assert!(decode(command, raw).is_err(), "{command} {raw:?}");
         }

@@ -17,6 +17,10 @@ use crate::{complain, wrong};
 /// The most bytes of a reply. The longest of a modem, a list of networks, has a few KiB.
 pub const MAX_REPLY: u64 = 64 * 1024;
 
+/// The most lines, and characters of each, that are shown of what came before an echo.
+const MAX_EARLY: usize = 16;
+const MAX_LINE: usize = 128;
+
 const EXAMPLES: &str = "Example:
   printf '+CPSI: LTE,Online,460-00,0x5A1E,187214780,257,EUTRAN-BAND3,1850,5,5,-94,-850,-545,15\\r\\nOK\\r\\n' |
     modemfleet profiles decode --model sim7600 --command 'AT+CPSI?'
@@ -188,8 +192,24 @@ pub fn decode(
         return Err(ProfilesError::TooLong);
     }
     // Modems send any byte in names; the readers take text.
-    let meaning = decoder(&String::from_utf8_lossy(&raw))?;
+    let raw = String::from_utf8_lossy(&raw);
+    let mut meaning = decoder(&raw)?;
+    let early = before_echo(command, &raw);
+    if let Some(object) = meaning.as_object_mut()
+        && !early.is_empty()
+    {
+        object.insert("urc_before".to_owned(), json!(early));
+    }
     Ok(writeln!(stdout, "{meaning}")?)
+}
+
+/// What came between the command and its echo: it was on its way before, so it is no part of the answer.
+fn before_echo(command: &str, raw: &str) -> Vec<String> {
+    let lines: Vec<&str> =
+        raw.split(['\r', '\n']).map(str::trim).filter(|line| !line.is_empty()).collect();
+    let echo = lines.iter().position(|line| line.eq_ignore_ascii_case(command.trim()));
+    let early = lines.iter().take(echo.unwrap_or(0).min(MAX_EARLY));
+    early.map(|line| line.chars().take(MAX_LINE).collect()).collect()
 }
 
 /// The reader by the model's own vendor, whose commands may bear the names of another's.

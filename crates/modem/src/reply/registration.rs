@@ -9,6 +9,16 @@ use super::{Args, Excerpt, ReplyError, parse_hex, parse_uint};
 /// The largest `<n>` of any of the four commands.
 const MAX_N: u64 = 6;
 
+/// 23.003 §19.4.2.3 and §28.6: a tracking area of 5G has 24 bits, older areas have 16.
+const AREA_BITS: u32 = 24;
+
+/// 38.413 §9.3.1.7: an NR cell has 36 bits, older ones have 28 at most. Which it is need not show in the
+/// line: its radio may be left out.
+const CELL_BITS: u32 = 36;
+
+/// An unsigned -1 of 32 bits, which modems send for "no cell".
+const NO_CELL: u64 = 0xFFFF_FFFF;
+
 /// Which registration is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub enum Domain {
@@ -226,8 +236,8 @@ fn parse(domain: Domain, line: &str, at: usize) -> Result<Registration, ReplyErr
     let stat = args.uint(at, "stat", 11)?;
     let stat = Stat::from_code(stat).ok_or_else(|| args.refuse(at, "stat", "0 to 11"))?;
     let cell = at + 2 + usize::from(has_rac_before_cell(domain, &args, at));
-    let (lac_or_tac, lac_raw) = hex_or_raw(args.text(at + 1));
-    let (ci, unreadable_ci) = hex_or_raw(args.text(cell));
+    let (lac_or_tac, lac_raw) = hex_or_raw(args.text(at + 1), AREA_BITS);
+    let (ci, unreadable_ci) = hex_or_raw(args.text(cell), CELL_BITS);
     // Next to an area that is no number a cell that looks like one is not to be trusted blindly.
     let ci_raw = unreadable_ci.or_else(|| lac_raw.as_ref().and(args.text(cell)).map(cut));
     let act = args.text(cell + 1).and_then(parse_uint).and_then(|code| u32::try_from(code).ok());
@@ -249,11 +259,12 @@ fn has_rac_before_cell(domain: Domain, args: &Args<'_>, at: usize) -> bool {
     domain == Domain::Eps && len(at + 2) <= 2 && len(at + 3) > 2
 }
 
-fn hex_or_raw(text: Option<&str>) -> (Option<u64>, Option<String>) {
+/// A number of at most `bits` bits that is not the pattern for "none known", else the text as sent: the
+/// state must survive an area that is not readable.
+fn hex_or_raw(text: Option<&str>, bits: u32) -> (Option<u64>, Option<String>) {
     let Some(text) = text else { return (None, None) };
-    match parse_hex(text) {
+    match parse_hex(text).filter(|number| *number < 1 << bits && *number != NO_CELL) {
         Some(number) => (Some(number), None),
-        // The state must survive an area that is not readable.
         None => (None, Some(cut(text))),
     }
 }

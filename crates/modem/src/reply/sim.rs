@@ -122,7 +122,8 @@ pub fn pin_refused(error: &CmeError) -> Pin {
 
 impl Lock {
     fn from_code(code: &str) -> Option<Self> {
-        let code = code.trim().trim_matches('"').to_ascii_uppercase();
+        // SIM800 and its kin write `PH_SIM PIN`.
+        let code = code.trim().trim_matches('"').to_ascii_uppercase().replace('_', "-");
         Some(match code.as_str() {
             "READY" => Self::None,
             "SIM PIN" => Self::SimPin,

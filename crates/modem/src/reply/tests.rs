@@ -145,6 +145,17 @@ fn registration_keeps_what_is_readable() {
     check("+CREG", "+CREG: 2,1,000B,2816, B, C2816", json!({"ci": 0x2816, "act": null}));
     let nr = "+C5GREG: 2,1,\"60AA00\",\"939204254\",11,1,\"01\"";
     check("AT+C5GREG?", nr, json!({"ci": 0x9_3920_4254_u64, "act": "5gnr", "rat": "nr"}));
+    check(
+        "AT+CEREG?",
+        "+CEREG: 2,1,\"4D07\",\"FFFFFFFF\",7",
+        json!({"lac_or_tac": 0x4D07, "ci": null, "ci_raw": "FFFFFFFF", "act": "lte"}),
+    );
+    check(
+        "AT+C5GREG?",
+        "+C5GREG: 2,1,\"1000000\",\"FFFFFFFFF\",11",
+        json!({"lac_or_tac": null, "lac_raw": "1000000", "ci": 0xF_FFFF_FFFF_u64}),
+    );
+    check("+CREG", "+CREG: 1,\"1\",\"1000000000\"", json!({"stat": 1, "ci": null}));
     assert!(decode("AT+CREG?", "+CREG: 0,12\r\nOK").is_err());
     assert!(decode("+CREG", "+CREG: 12").is_err());
 }
@@ -203,6 +214,7 @@ fn sim_states() {
     check("AT+CPIN?", "+CPIN: READY\r\n\r\nOK", json!({"lock": "none", "ready": true}));
     check("AT+CPIN?", "   SIM PUK", json!({"lock": "sim-puk", "ready": false}));
     check("AT+CPIN?", "+CPIN: PH-NET PIN", json!({"lock": "ph-net-pin"}));
+    check("AT+CPIN?", "+CPIN: PH_SIM PIN", json!({"lock": "ph-sim-pin"}));
     check("AT+CPIN?", "+CPIN: SIM PIN\r\n+CPIN: READY\r\nOK", json!({"lock": "none"}));
     check("AT+CPIN?", "+CPIN: SIM REMOVED", json!({"sim_present": false, "lock": "unknown"}));
     check("AT+CPIN?", "+CME ERROR: 10", json!({"sim_present": false, "code": 10, "ready": null}));
