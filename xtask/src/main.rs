@@ -13,6 +13,7 @@ mod setup;
 mod step;
 mod test;
 mod tools;
+mod vectors;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,8 @@ enum Command {
     Conformance(conformance::Arguments),
     /// Write Grafana's dashboards from the list of their panels.
     Dashboards(dashboards::Arguments),
+    /// Put replies whose meaning is known through `modemfleet profiles decode`, and print the pass rate.
+    Vectors(vectors::Arguments),
     /// Measure something beside what it is compared with.
     Bench {
         /// Which benchmark.
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Models(arguments) => models::run(&arguments),
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Dashboards(arguments) => dashboards::run(&arguments),
+        Command::Vectors(arguments) => vectors::run(&arguments),
         Command::Bench { bench } => bench::run(&bench),
     };
     match done {
