@@ -140,6 +140,13 @@ const NEEDS: &[Need] = &[
         skipped: None,
     },
     Need {
+        probe: Probe::Program("umockdev-run"),
+        packages: &["umockdev", "gir1.2-umockdev-1.0", "python3-gi"],
+        why: "plays the kernel and udevd for a test of discovery without a guest",
+        for_crate: None,
+        skipped: Some("the test with a mocked udev"),
+    },
+    Need {
         probe: Probe::Program("qemu-system-x86_64"),
         packages: &["qemu-system-x86"],
         why: "boots a guest in which USB modems are plugged in",
@@ -450,6 +457,9 @@ mod tests {
             "python3-venv",
             "systemd",
             "prometheus",
+            "umockdev",
+            "gir1.2-umockdev-1.0",
+            "python3-gi",
             "qemu-system-x86",
             "busybox-static",
             "e2fsprogs",
