@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::discovery::{Port, Role, Sighting, Sightings};
 use crate::metrics::Metrics;
-use crate::view::{ModemView, View};
+use crate::view::View;
 
 /// Time between two looks at what udev does not tell: who has a port open, and what modems told.
 const LOOK: Duration = Duration::from_secs(1);
@@ -129,14 +129,14 @@ impl From<Sighting> for DeviceReport {
 #[derive(Clone)]
 pub struct Devices {
     sightings: watch::Receiver<Sightings>,
-    modems: Arc<[ModemView]>,
+    view: View,
     metrics: Arc<Metrics>,
 }
 
 impl Devices {
     /// Of what discovery sees and the fleet's modems tell.
     pub fn new(sightings: watch::Receiver<Sightings>, view: &View, metrics: &Arc<Metrics>) -> Self {
-        Self { sightings, modems: Arc::clone(&view.modems), metrics: Arc::clone(metrics) }
+        Self { sightings, view: view.clone(), metrics: Arc::clone(metrics) }
     }
 
     /// All devices now.
@@ -171,9 +171,8 @@ impl Devices {
     /// A modem that is served tells more, and later, than one that was asked in passing.
     fn add_what_the_modem_told(&self, device: &mut DeviceReport) {
         let name = device.modem.as_ref();
-        let Some(modem) = self.modems.iter().find(|modem| Some(&modem.name) == name) else {
-            return;
-        };
+        let now = self.view.now();
+        let Some(modem) = name.and_then(|name| now.modem(name)) else { return };
         let snapshot = modem.snapshot.borrow();
         if let Some(identified) = &snapshot.identified {
             device.model = Some(identified.model.clone());

@@ -6,17 +6,20 @@ use std::sync::Arc;
 use modem::attach::Apn;
 use modem::mqtt::{Connection, Message};
 use modem::session::Presence;
-use modem::{Environment, Location, Modem, ModemConfig, SessionConfig, session};
+use modem::{
+    Environment, Location, Modem, ModemConfig, Observer, Roster, Session, SessionConfig, session,
+};
 use secrecy::SecretString;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use crate::budget::{Books, Meter};
-use crate::config::{self, Fleet};
-use crate::discovery::Wanted;
+use crate::budget::Books;
+use crate::config::{self, Fleet, SessionId};
+use crate::discovery::{Roll, Wanted};
 use crate::downlink::{self, Downlink};
 use crate::metrics::{Hear, Metrics};
 use crate::secret::SecretError;
-use crate::view::{ModemView, Security, SessionView};
+use crate::view::{ModemView, Now, Security, SessionView};
 
 /// A modem of the fleet that can be run.
 pub struct Made {
@@ -24,58 +27,83 @@ pub struct Made {
     pub view: ModemView,
     /// What runs.
     pub modem: Modem,
+    /// What others keep of it.
+    pub kept: Kept,
+}
+
+/// What is kept of a modem that runs, to change and to end it.
+#[derive(Clone)]
+pub struct Kept {
     /// Whom discovery tells its ports; absent for a modem at a fixed tty.
     pub wanted: Option<Wanted>,
+    /// Ends it, in order.
+    pub stop: CancellationToken,
+    /// Its sessions: others may join and leave.
+    pub roster: Arc<Roster>,
+    observer: Arc<dyn Observer>,
 }
 
-/// Makes all modems of a fleet; none is opened yet.
-///
-/// # Errors
-/// [`SecretError`] where a PIN or an access point's password cannot be read.
-pub fn modems(
-    fleet: &Fleet,
-    env: &Environment,
-    metrics: &Arc<Metrics>,
-    downlink: &Downlink,
-    books: Option<&Arc<Books>>,
-) -> Result<Vec<Made>, SecretError> {
-    let each = fleet.modems.iter();
-    each.map(|modem| {
-        let meter = books.map(|books| books.meter(modem.name.as_str()));
-        one(modem, env, metrics, downlink, meter)
-    })
-    .collect()
+/// What modems are made with.
+#[derive(Clone)]
+pub struct Gear {
+    /// What the modems of this gateway share.
+    pub env: Environment,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Where received messages go.
+    pub downlink: Downlink,
+    /// What each SIM carries, where somebody asks for that.
+    pub books: Option<Arc<Books>>,
+    /// What runs, to know a received message's session and its subscriptions.
+    pub now: watch::Receiver<Arc<Now>>,
 }
 
-fn one(
-    modem: &config::Modem,
-    env: &Environment,
-    metrics: &Arc<Metrics>,
-    downlink: &Downlink,
-    meter: Option<Meter>,
-) -> Result<Made, SecretError> {
-    let names: Vec<&str> =
-        modem.sessions.iter().map(|session| session.id.session.as_str()).collect();
-    let observer = metrics.modem(modem.name.as_str(), &names, hear(modem, downlink), meter.clone());
-    let (views, sessions) = modem
-        .sessions
-        .iter()
-        .map(|configured| {
-            let (uplink, session) =
-                session(session_config(modem, configured), Arc::clone(&observer));
-            let broker = configured.broker.to_string();
-            let security = security(configured);
-            (SessionView { id: configured.id.clone(), broker, security, uplink }, session)
-        })
-        .unzip();
-    let (location, wanted) = location(modem.name.as_str(), &modem.matching);
-    let port = location.to_string();
-    let config = modem_config(modem, location, meter.is_some())?;
-    let (made, snapshot) = Modem::new(config, sessions, env.clone(), observer);
-    let usb_path = modem.matching.usb_path.clone();
-    let name = modem.name.to_string();
-    let view = ModemView { name, port, usb_path, snapshot, meter, sessions: views };
-    Ok(Made { view, modem: made, wanted })
+impl Gear {
+    /// Makes a modem; it is not opened yet.
+    ///
+    /// # Errors
+    /// [`SecretError`] where a PIN or an access point's password cannot be read.
+    pub fn modem(&self, modem: &config::Modem) -> Result<Made, SecretError> {
+        let name = modem.name.as_str();
+        let meter = self.books.as_ref().map(|books| books.meter(name));
+        let hear = hear(name, &self.downlink, self.now.clone());
+        let observer = self.metrics.modem(name, hear, meter.clone());
+        let (location, wanted) = location(name, &modem.matching);
+        let port = location.to_string();
+        let config = modem_config(modem, location, meter.is_some())?;
+        let (views, sessions) =
+            modem.sessions.iter().map(|s| self.session(modem, s, Arc::clone(&observer))).unzip();
+        let stop = self.env.stop.child_token();
+        let env = Environment { stop: stop.clone(), ..self.env.clone() };
+        let (made, snapshot) = Modem::new(config, sessions, env, Arc::clone(&observer));
+        let kept = Kept { wanted, stop, roster: made.roster(), observer };
+        let usb_path = modem.matching.usb_path.clone();
+        let name = name.to_owned();
+        let view = ModemView { name, port, usb_path, snapshot, meter, sessions: views };
+        Ok(Made { view, modem: made, kept })
+    }
+
+    /// Makes a session for a modem that runs; it does not join it yet.
+    pub fn session_of(
+        &self,
+        kept: &Kept,
+        modem: &config::Modem,
+        configured: &config::Session,
+    ) -> (SessionView, Session) {
+        self.session(modem, configured, Arc::clone(&kept.observer))
+    }
+
+    fn session(
+        &self,
+        modem: &config::Modem,
+        configured: &config::Session,
+        observer: Arc<dyn Observer>,
+    ) -> (SessionView, Session) {
+        self.metrics.session(&configured.id);
+        let (uplink, session) = session(session_config(modem, configured), observer);
+        let (id, broker) = (configured.id.clone(), configured.broker.to_string());
+        (SessionView { id, broker, security: security(configured), uplink }, session)
+    }
 }
 
 /// How a session is secured; one that takes any certificate is told in the log.
@@ -94,19 +122,18 @@ fn security(session: &config::Session) -> Security {
 }
 
 /// Takes what the modem's sessions receive to the local consumers.
-fn hear(modem: &config::Modem, downlink: &Downlink) -> Hear {
-    let sessions: Vec<_> =
-        modem.sessions.iter().map(|s| (s.id.clone(), s.subscribe.clone())).collect();
-    let downlink = downlink.clone();
+fn hear(modem: &str, downlink: &Downlink, now: watch::Receiver<Arc<Now>>) -> Hear {
+    let (modem, downlink) = (modem.to_owned(), downlink.clone());
     Box::new(move |name, received| {
-        let known = sessions.iter().find(|(id, _)| id.session.as_str() == name);
-        let Some((session, subscriptions)) = known else { return };
+        let now = Arc::clone(&now.borrow());
+        let is_it = |id: &SessionId| id.modem.as_str() == modem && id.session.as_str() == name;
+        let Some(session) = now.fleet.sessions().find(|session| is_it(&session.id)) else { return };
         let matching =
-            subscriptions.iter().filter(|s| config::topic_matches(&s.filter, &received.topic));
+            session.subscribe.iter().filter(|s| config::topic_matches(&s.filter, &received.topic));
         // A broker may send what an earlier run subscribed; the least is promised for that.
         let qos = matching.map(|s| s.qos.number()).max().unwrap_or(0);
         downlink.deliver(downlink::Message {
-            session: session.clone(),
+            session: session.id.clone(),
             topic: received.topic,
             qos,
             payload: received.payload.into(),
@@ -114,9 +141,10 @@ fn hear(modem: &config::Modem, downlink: &Downlink) -> Hear {
     })
 }
 
-/// What discovery looks for, for one who has no use for the ports themselves.
-pub fn wanted(fleet: &Fleet) -> Vec<Wanted> {
-    fleet.modems.iter().filter_map(|m| location(m.name.as_str(), &m.matching).1).collect()
+/// Whom discovery looks for, for one who has no use for the ports themselves.
+pub fn roll(fleet: &Fleet) -> Roll {
+    let wanted = fleet.modems.iter().filter_map(|m| location(m.name.as_str(), &m.matching).1);
+    Roll { wanted: wanted.collect(), fixed: fixed(fleet) }
 }
 
 /// The ttys of fixed names, with the modems that have them.
@@ -134,6 +162,7 @@ fn location(modem: &str, matching: &config::Match) -> (Location, Option<Wanted>)
         return (Location::Fixed(port.clone()), None);
     }
     let (ports, watched) = watch::channel(None);
+    let ports = Arc::new(ports);
     let keys = [("imei", imei), ("iccid", iccid), ("model", model)];
     let keys = keys.iter().filter_map(|(key, value)| Some(format!("{key} {}", value.as_ref()?)));
     let name = match usb_path {

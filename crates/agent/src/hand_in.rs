@@ -14,10 +14,10 @@ use queue::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Fleet, Policy, Route, SessionId};
+use crate::config::{self, Policy, Route, SessionId};
 use crate::forward::{Routing, lanes, session_lane};
 use crate::metrics::Metrics;
-use crate::view::View;
+use crate::view::{Now, View, find_session};
 
 /// The largest payload of a message (the modems' limit), in bytes.
 pub const MAX_PAYLOAD: usize = 10_240;
@@ -175,7 +175,6 @@ impl Refusal {
 /// Where messages are handed in; a cheap handle, to be cloned.
 #[derive(Clone)]
 pub struct HandIn {
-    fleet: Arc<Fleet>,
     view: View,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
@@ -184,14 +183,9 @@ pub struct HandIn {
 }
 
 impl HandIn {
-    /// Hand-in by this fleet's routes into the queue of `view`, until `stop`.
-    pub fn new(
-        fleet: Arc<Fleet>,
-        view: View,
-        metrics: Arc<Metrics>,
-        stop: CancellationToken,
-    ) -> Self {
-        Self { fleet, view, metrics, stop, on_their_way: Arc::default() }
+    /// Hand-in by the routes and into the queue of `view`, until `stop`.
+    pub fn new(view: View, metrics: Arc<Metrics>, stop: CancellationToken) -> Self {
+        Self { view, metrics, stop, on_their_way: Arc::default() }
     }
 
     /// Takes a message; when this answers, it is on disk or was given up by the queue's policy
@@ -232,13 +226,14 @@ impl HandIn {
     /// [`Refusal`], as [`Self::take`] would say it.
     pub fn check(&self, submission: &Submission) -> Result<(), Refusal> {
         self.checked(submission)?;
-        self.lanes(submission).map(drop)
+        lanes(&self.view.now(), submission).map(drop)
     }
 
     /// Whether a message of this size fits surely, in all its copies and with all that is on its way. A
     /// queue that drops instead of refusing always has room.
     pub fn has_room(&self, submission: &Submission) -> bool {
-        let route = self.fleet.route(&submission.topic);
+        let now = self.view.now();
+        let route = now.fleet.route(&submission.topic);
         let copied = route
             .filter(|route| route.policy == Policy::All && submission.session.is_none())
             .map_or(1, |route| route.to.len());
@@ -247,7 +242,8 @@ impl HandIn {
 
     fn has_room_for(&self, submission: &Submission, copies: usize) -> bool {
         let copies = u64::try_from(copies).unwrap_or(u64::MAX);
-        let config = &self.fleet.queue;
+        let now = self.view.now();
+        let config = &now.fleet.queue;
         if config.when_full != WhenFull::Reject {
             return true;
         }
@@ -265,9 +261,17 @@ impl HandIn {
             return Err(Refusal::Ending);
         }
         self.checked(&submission)?;
-        let lanes = self.lanes(&submission)?;
-        let [lane] = lanes.as_slice() else { return self.append_copies(&submission, &lanes).await };
-        self.append_to(&submission, lane.clone(), submission.key.clone()).await
+        let now = self.view.now();
+        let lanes = lanes(&now, &submission)?;
+        let receipt = match lanes.as_slice() {
+            [lane] => self.append_to(&submission, lane.clone(), submission.key.clone()).await,
+            lanes => self.append_copies(&submission, lanes).await,
+        };
+        // A reload came in between: its lane may be one that nobody forwards any more.
+        if !Arc::ptr_eq(&now, &self.view.now()) {
+            self.view.strays.notify_one();
+        }
+        receipt
     }
 
     async fn append_to(
@@ -300,7 +304,8 @@ impl HandIn {
     ) -> Result<Receipt, Refusal> {
         // A copy that is taken back may have been published by then, and would be with each new try.
         if submission.key.is_none() && !self.has_room_for(submission, lanes.len()) {
-            let config = &self.fleet.queue;
+            let now = self.view.now();
+            let config = &now.fleet.queue;
             let (max_bytes, max_messages) = (config.max_bytes, config.max_messages);
             return Err(AppendError::Full { max_bytes, max_messages }.into());
         }
@@ -342,55 +347,55 @@ impl HandIn {
         let bytes = submission.payload.len();
         if bytes > MAX_PAYLOAD { Err(Refusal::TooLarge { bytes }) } else { Ok(()) }
     }
+}
 
-    /// Where a message waits: for its session, or by the first route that matches.
-    fn lanes(&self, submission: &Submission) -> Result<Vec<String>, Refusal> {
-        if let Some(session) = &submission.session {
-            if self.view.session(session).is_some() {
-                self.large_enough(submission, std::slice::from_ref(session))?;
-                return Ok(vec![session_lane(session)]);
+/// Where a message waits: for its session, or by the first route that matches.
+fn lanes(now: &Now, submission: &Submission) -> Result<Vec<String>, Refusal> {
+    if let Some(session) = &submission.session {
+        if find_session(&now.modems, session).is_some() {
+            large_enough(now, submission, std::slice::from_ref(session))?;
+            return Ok(vec![session_lane(session)]);
+        }
+        let known: Vec<String> = now.sessions().map(|s| s.id.to_string()).collect();
+        let known = known.join(", ");
+        return Err(Refusal::UnknownSession { session: session.clone(), known });
+    }
+    match now.fleet.route(&submission.topic) {
+        Some(route) if !route.to.is_empty() => {
+            publishable(now, route, &submission.topic)?;
+            let lanes = lanes::of_topic(route, &submission.topic);
+            for lane in &lanes {
+                large_enough(now, submission, &lane.to)?;
             }
-            let known: Vec<String> = self.view.sessions().map(|s| s.id.to_string()).collect();
-            let known = known.join(", ");
-            return Err(Refusal::UnknownSession { session: session.clone(), known });
+            Ok(lanes.into_iter().map(|lane| lane.name).collect())
         }
-        match self.fleet.route(&submission.topic) {
-            Some(route) if !route.to.is_empty() => {
-                self.publishable(route, &submission.topic)?;
-                let lanes = lanes::of_topic(route, &submission.topic);
-                for lane in &lanes {
-                    self.large_enough(submission, &lane.to)?;
-                }
-                Ok(lanes.into_iter().map(|lane| lane.name).collect())
-            }
-            _ => Err(Refusal::NoRoute { topic: submission.topic.clone() }),
-        }
+        _ => Err(Refusal::NoRoute { topic: submission.topic.clone() }),
     }
+}
 
-    /// One of the paths must be large enough, as far as their modems are known.
-    fn large_enough(&self, submission: &Submission, to: &[SessionId]) -> Result<(), Refusal> {
-        let (topic, payload) = (submission.topic.len(), submission.payload.len());
-        let takes = |id: &SessionId| {
-            let modem = self.view.modems.iter().find(|modem| modem.name == id.modem.as_str());
-            modem.is_none_or(|modem| modem.snapshot.borrow().may_take(topic, payload))
-        };
-        let some = to.iter().any(takes);
-        if some { Ok(()) } else { Err(Refusal::TooLargeForPaths { topic, payload }) }
-    }
+/// One of the paths must be large enough, as far as their modems are known.
+fn large_enough(now: &Now, submission: &Submission, to: &[SessionId]) -> Result<(), Refusal> {
+    let (topic, payload) = (submission.topic.len(), submission.payload.len());
+    let takes = |id: &SessionId| {
+        let modem = now.modem(id.modem.as_str());
+        modem.is_none_or(|modem| modem.snapshot.borrow().may_take(topic, payload))
+    };
+    let some = to.iter().any(takes);
+    if some { Ok(()) } else { Err(Refusal::TooLargeForPaths { topic, payload }) }
+}
 
-    /// What the route makes of a topic must be one on each of its paths.
-    fn publishable(&self, route: &Route, topic: &str) -> Result<(), Refusal> {
-        if route.publish_as.is_none() {
-            return Ok(());
-        }
-        let routing = Routing::of(route, self.fleet.gateway.as_str());
-        for session in self.fleet.sessions().filter(|session| route.to.contains(&session.id)) {
-            let published = routing.topic(topic, LONGEST_ID, &session.id, &session.vars);
-            config::check_name(&published)
-                .map_err(|reason| Refusal::Topic { topic: published.clone(), reason })?;
-        }
-        Ok(())
+/// What the route makes of a topic must be one on each of its paths.
+fn publishable(now: &Now, route: &Route, topic: &str) -> Result<(), Refusal> {
+    if route.publish_as.is_none() {
+        return Ok(());
     }
+    let routing = Routing::of(route, now.fleet.gateway.as_str());
+    for session in now.fleet.sessions().filter(|session| route.to.contains(&session.id)) {
+        let published = routing.topic(topic, LONGEST_ID, &session.id, &session.vars);
+        config::check_name(&published)
+            .map_err(|reason| Refusal::Topic { topic: published.clone(), reason })?;
+    }
+    Ok(())
 }
 
 /// What a submission costs against the queue's bound.

@@ -41,11 +41,19 @@ impl History {
         let mut step = tokio::time::interval(STEP);
         // Both arms are cancel safe, and none awaits in its body.
         while tokio::select! { _ = step.tick() => true, () = stop.cancelled() => false } {
-            for modem in view.modems.iter() {
+            let now = view.now();
+            self.keep_only(|name| now.modem(name).is_some());
+            for modem in &now.modems {
                 let signal = signal(&modem.snapshot.borrow()).map(|(_, dbm)| dbm);
                 self.note(&modem.name, signal);
             }
         }
+    }
+
+    /// Forgets the modems that are not in the fleet any more.
+    fn keep_only(&self, is_kept: impl Fn(&str) -> bool) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|modem, _| is_kept(modem));
     }
 
     fn note(&self, modem: &str, dbm: Option<f64>) {

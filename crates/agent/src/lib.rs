@@ -3,6 +3,7 @@
 //! It is the only crate that knows the fleet file, HTTP and the disk, and it knows no AT command.
 //! Profiles are values handed to [`cli::main`]; a third party's binary hands over its own as well.
 
+mod agent;
 pub mod aliyun;
 pub mod backlog;
 pub mod budget;
@@ -27,6 +28,7 @@ pub mod pem;
 pub mod process;
 pub mod reconcile;
 pub mod recover;
+pub mod reload;
 pub mod run;
 pub mod secret;
 pub mod systemd;

@@ -3,7 +3,7 @@
 //! What is counted as it happens lives here; what is a state (signal, registration, queue) is read
 //! from its owner at each scrape, by [`crate::view`]. A scrape never talks to a modem.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,13 +14,14 @@ use modem::observe::{
     RecoveryOutcome,
 };
 use modem::port::Kind;
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
     Registry,
 };
 
 use crate::budget::Meter;
-use crate::config::SessionId;
+use crate::config::{Fleet, SessionId};
 use crate::downlink;
 use crate::hand_in::Way;
 
@@ -338,7 +339,6 @@ impl Metrics {
     pub fn modem(
         self: &Arc<Self>,
         modem: &str,
-        sessions: &[&str],
         hear: Hear,
         meter: Option<Meter>,
     ) -> Arc<dyn Observer> {
@@ -352,16 +352,84 @@ impl Metrics {
                 bump(&self.at_commands, &[modem, kind.as_str(), result.as_str()], 0);
             }
         }
-        for session in sessions {
-            bump(&self.received, &[modem, session], 0);
-            for result in ["ok", "error"] {
-                bump(&self.connects, &[modem, session, result], 0);
-            }
-            for reason in DisconnectReason::ALL {
-                bump(&self.disconnects, &[modem, session, reason.as_str()], 0);
+        Arc::new(ModemMetrics { metrics: Arc::clone(self), modem: modem.to_owned(), hear, meter })
+    }
+
+    /// A session of a modem, from now on. What it counted before goes on.
+    pub fn session(&self, id: &SessionId) {
+        let (modem, session) = (id.modem.as_str(), id.session.as_str());
+        bump(&self.received, &[modem, session], 0);
+        for result in ["ok", "error"] {
+            bump(&self.connects, &[modem, session, result], 0);
+        }
+        for reason in DisconnectReason::ALL {
+            bump(&self.disconnects, &[modem, session, reason.as_str()], 0);
+        }
+    }
+
+    /// Takes away the series of modems and sessions that are not in the fleet any more.
+    pub fn keep_fleet(&self, fleet: &Fleet) {
+        let keep = |labels: &Labels<'_>| match (labels.get("modem"), labels.get("session")) {
+            (Some(modem), Some(session)) => fleet
+                .sessions()
+                .any(|s| s.id.modem.as_str() == *modem && s.id.session.as_str() == *session),
+            (Some(modem), None) => fleet.modems.iter().any(|m| m.name.as_str() == *modem),
+            (None, _) => true,
+        };
+        let counters = [
+            &self.panics,
+            &self.at_commands,
+            &self.at_urcs,
+            &self.at_desyncs,
+            &self.implausible,
+            &self.connects,
+            &self.disconnects,
+            &self.publishes,
+            &self.received,
+            &self.recovery,
+        ];
+        counters.into_iter().for_each(|family| prune(family, keep));
+        [&self.at_seconds, &self.publish_seconds]
+            .into_iter()
+            .for_each(|family| prune(family, keep));
+        [&self.last_ack, &self.route_active, &self.ports_busy]
+            .into_iter()
+            .for_each(|family| prune(family, keep));
+        let mut activity = self.activity.lock().unwrap_or_else(PoisonError::into_inner);
+        activity.retain(|modem, _| fleet.modems.iter().any(|m| m.name.as_str() == modem));
+    }
+
+    /// Takes away the series of routes and their paths that are not these.
+    pub fn keep_routes(&self, paths: &BTreeSet<(String, SessionId)>) {
+        prune(&self.route_active, |labels| {
+            paths.iter().any(|(route, id)| {
+                labels.get("route") == Some(&route.as_str())
+                    && labels.get("modem") == Some(&id.modem.as_str())
+                    && labels.get("session") == Some(&id.session.as_str())
+            })
+        });
+        prune(&self.route_switches, |labels| {
+            paths.iter().any(|(route, _)| labels.get("route") == Some(&route.as_str()))
+        });
+    }
+}
+
+type Labels<'a> = HashMap<&'a str, &'a str>;
+
+/// Takes away the series whose labels are not to be kept.
+fn prune<T: MetricVecBuilder>(vec: &MetricVec<T>, keep: impl Fn(&Labels<'_>) -> bool)
+where
+    MetricVec<T>: Collector,
+{
+    for family in vec.collect() {
+        for metric in family.get_metric() {
+            let labels: Labels<'_> =
+                metric.get_label().iter().map(|pair| (pair.name(), pair.value())).collect();
+            if !keep(&labels) {
+                // It was there a moment ago.
+                let _ = vec.remove(&labels);
             }
         }
-        Arc::new(ModemMetrics { metrics: Arc::clone(self), modem: modem.to_owned(), hear, meter })
     }
 }
 

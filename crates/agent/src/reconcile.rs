@@ -11,7 +11,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use modem::Modem;
 use modem::backoff::Backoff;
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -23,6 +24,9 @@ const AFTER_PANIC: (Duration, Duration) = (Duration::from_secs(1), Duration::fro
 
 /// After so many panics within [`PANIC_MEMORY`] a modem is left alone: a loop would hide a bug.
 const MAX_PANICS: usize = 5;
+
+/// Orders on their way: a reload that has more of them waits.
+const ORDERS: usize = 16;
 
 /// How long a panic counts.
 const PANIC_MEMORY: Duration = Duration::from_secs(3_600);
@@ -68,39 +72,63 @@ impl Plan {
     }
 }
 
+/// What a reload orders.
+pub enum Order {
+    /// Runs one more modem, until `stop`.
+    Start {
+        /// Its name, which no other one has.
+        name: String,
+        /// The modem.
+        modem: Box<Modem>,
+        /// Ends it.
+        stop: CancellationToken,
+    },
+    /// Ends a modem for good and forgets it.
+    Retire {
+        /// Its name.
+        name: String,
+        /// Whether its sessions have had their time to sign out, and it ends at once.
+        is_late: bool,
+        /// Told when it has ended; dropped where there is no such modem.
+        done: oneshot::Sender<()>,
+    },
+}
+
 /// A modem that is not running, and its past.
 struct Entry {
     /// Absent while its task has it.
     modem: Option<Modem>,
+    /// Ends it in order.
+    stop: CancellationToken,
+    /// Tells one entry from a later one of the same name.
+    number: u64,
+    task: Option<AbortHandle>,
+    /// Who waits for its end.
+    retire: Vec<oneshot::Sender<()>>,
     backoff: Backoff,
     panics: Vec<Instant>,
     observed: Observed,
 }
 
+/// The end of a task: whose it was, and whether it panicked.
+type Ended = (String, u64, Modem, bool);
+
 /// The modems of a fleet, each in a task of its own.
 pub struct Reconciler {
     entries: BTreeMap<String, Entry>,
-    tasks: JoinSet<(String, Modem, bool)>,
+    tasks: JoinSet<Ended>,
+    orders: mpsc::Receiver<Order>,
+    numbers: u64,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 }
 
 impl Reconciler {
-    /// Modems that are not started yet.
-    pub fn new(
-        modems: Vec<(String, Modem)>,
-        metrics: Arc<Metrics>,
-        stop: CancellationToken,
-    ) -> Self {
-        let now = Instant::now();
-        let entry = |modem| Entry {
-            modem: Some(modem),
-            backoff: Backoff::new(AFTER_PANIC.0, AFTER_PANIC.1),
-            panics: Vec::new(),
-            observed: Observed::Idle { from: now },
-        };
-        let entries = modems.into_iter().map(|(name, modem)| (name, entry(modem))).collect();
-        Self { entries, tasks: JoinSet::new(), metrics, stop }
+    /// No modem yet, and where they are ordered.
+    pub fn new(metrics: Arc<Metrics>, stop: CancellationToken) -> (Self, mpsc::Sender<Order>) {
+        let (sender, orders) = mpsc::channel(ORDERS);
+        let (entries, tasks) = (BTreeMap::new(), JoinSet::new());
+        (Self { entries, tasks, orders, numbers: 0, metrics, stop }, sender)
     }
 
     /// Keeps the modems running until told to stop and every modem has ended in order.
@@ -120,12 +148,53 @@ impl Reconciler {
             // All arms are cancel safe, and none awaits in its body.
             tokio::select! {
                 Some(ended) = self.tasks.join_next() => match ended {
-                    Ok((name, modem, panicked)) => self.ended(&name, modem, panicked),
+                    Ok(ended) => self.ended(ended),
+                    Err(error) if error.is_cancelled() => {}
                     Err(error) => tracing::error!("a modem's task was lost: {error}"),
                 },
+                Some(order) = self.orders.recv() => self.take(order),
                 () = until(plan.again) => {}
                 () = self.stop.cancelled(), if !stopping => {}
             }
+        }
+    }
+
+    fn take(&mut self, order: Order) {
+        match order {
+            Order::Start { name, modem, stop } => {
+                self.numbers = self.numbers.wrapping_add(1);
+                let entry = Entry {
+                    modem: Some(*modem),
+                    stop,
+                    number: self.numbers,
+                    task: None,
+                    retire: Vec::new(),
+                    backoff: Backoff::new(AFTER_PANIC.0, AFTER_PANIC.1),
+                    panics: Vec::new(),
+                    observed: Observed::Idle { from: Instant::now() },
+                };
+                self.entries.insert(name, entry);
+            }
+            Order::Retire { name, is_late, done } => {
+                let Some(entry) = self.entries.get_mut(&name) else { return };
+                entry.stop.cancel();
+                entry.retire.push(done);
+                if is_late && let Some(task) = &entry.task {
+                    task.abort();
+                }
+                if is_late || entry.modem.is_some() {
+                    self.forget(&name);
+                }
+            }
+        }
+    }
+
+    /// Forgets a modem that is to be, and tells those who wait for that.
+    fn forget(&mut self, name: &str) {
+        let waiting = self.entries.remove(name).map(|entry| entry.retire).unwrap_or_default();
+        for done in waiting {
+            // Who does not wait any more does not care either.
+            let _ = done.send(());
         }
     }
 
@@ -138,18 +207,22 @@ impl Reconciler {
         let Some(mut modem) = entry.modem.take() else { return };
         entry.observed = Observed::Running;
         let span = tracing::info_span!("modem", name);
-        let name = name.to_owned();
+        let (name, number) = (name.to_owned(), entry.number);
         let task = async move {
             // What the panic left of the modem's state is brought back to "recovering" afterwards.
             let panicked = AssertUnwindSafe(modem.run()).catch_unwind().await.is_err();
-            (name, modem, panicked)
+            (name, number, modem, panicked)
         };
-        self.tasks.spawn(task.instrument(span));
+        entry.task = Some(self.tasks.spawn(task.instrument(span)));
     }
 
     /// A panic ends a modem's stay on its port and nothing else: it is counted, and begins again.
-    fn ended(&mut self, name: &str, mut modem: Modem, panicked: bool) {
+    fn ended(&mut self, (name, number, mut modem, panicked): Ended) {
+        let name = name.as_str();
         let Some(entry) = self.entries.get_mut(name) else { return };
+        if entry.number != number {
+            return;
+        }
         let now = Instant::now();
         entry.observed = Observed::Over;
         if panicked {
@@ -170,6 +243,9 @@ impl Reconciler {
             }
         }
         entry.modem = Some(modem);
+        if !entry.retire.is_empty() {
+            self.forget(name);
+        }
     }
 }
 

@@ -20,7 +20,7 @@ const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 const OF_FOLDER: &str = "secrets_";
 
 /// The place of a secret, never the secret itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// A file that holds the secret and nothing else.
     File(PathBuf),
@@ -178,7 +178,7 @@ impl Ref {
         &self.source
     }
 
-    /// Reads the secret now. It is read at each use, so that a rotated one needs no reload.
+    /// Reads the secret now. It is read at each use, so that a rotated one is taken up at the next.
     /// Exactly one line end at its end is not part of it.
     ///
     /// # Errors

@@ -18,6 +18,19 @@ pub fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
+/// Says that the agent takes in its fleet file anew (sd_notify(3), `RELOADING=1`).
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!("could not read the clock for the service manager: {error}"),
+    }
+}
+
+/// Says that the reload is over, and what came of it.
+pub fn reloaded(words: &str) {
+    tell(&[NotifyState::Ready, NotifyState::Status(words)]);
+}
+
 /// Says that the agent ends, in order.
 pub fn stopping() {
     tell(&[NotifyState::Stopping]);

@@ -9,6 +9,7 @@
 //! no will retained, another session of the gateway at the same broker says `offline`, retained, for one
 //! that stays away.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,11 +17,12 @@ use modem::mqtt::Message;
 use modem::session::{Job, Outcome, Progress, STALL};
 use modem::{Snapshot, State};
 use serde_json::{Map, Value, json};
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Access, Fleet, Session, SessionId, Telemetry};
-use crate::view::{ModemView, SessionView, View};
+use crate::view::{ModemView, SessionView, find_session};
 
 /// How long the first state of a session waits for the first signal, which is asked for only then.
 const FIRST_SIGNAL: Duration = Duration::from_secs(5);
@@ -32,7 +34,54 @@ const AWAY: Duration = Duration::from_secs(3);
 /// the topic, which is no reason to carry nothing else.
 const KICKS: u32 = 3;
 
+/// Those who tell, one for each modem that does.
+#[derive(Default)]
+pub struct Telling {
+    running: BTreeMap<String, (Teller, CancellationToken)>,
+    tasks: JoinSet<()>,
+}
+
+impl Telling {
+    /// Makes of those who tell what `wanted` says; who is in it as before goes on. `stop` ends them all.
+    pub fn set(&mut self, wanted: Vec<Teller>, stop: &CancellationToken) {
+        while self.tasks.try_join_next().is_some() {}
+        let stays = |name: &String, teller: &Teller| {
+            wanted.iter().any(|wanted| wanted.modem.name == *name && wanted.is_like(teller))
+        };
+        self.running.retain(|name, (teller, stop)| {
+            let stays = stays(name, teller);
+            if !stays {
+                stop.cancel();
+            }
+            stays
+        });
+        for teller in wanted {
+            let name = teller.modem.name.clone();
+            if !self.running.contains_key(&name) {
+                let stop = stop.child_token();
+                self.tasks.spawn(teller.clone().run(stop.clone()));
+                self.running.insert(name, (teller, stop));
+            }
+        }
+    }
+
+    /// Waits until one panics, and gives what is known of that.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        loop {
+            match self.tasks.join_next().await {
+                Some(Ok(())) => {}
+                Some(Err(panic)) => return anyhow::anyhow!(panic).context("telemetry panicked"),
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
 /// Tells the state of one modem.
+#[derive(Clone)]
 pub struct Teller {
     gateway: String,
     telemetry: Telemetry,
@@ -44,24 +93,24 @@ pub struct Teller {
 }
 
 /// Those of a fleet.
-pub fn tellers(fleet: &Fleet, view: &View) -> Vec<Teller> {
+pub fn tellers(fleet: &Fleet, modems: &[ModemView]) -> Vec<Teller> {
     let teller = |modem: &crate::config::Modem| {
         let telemetry = modem.telemetry.clone()?;
         let id = SessionId { modem: modem.name.clone(), session: telemetry.session.clone() };
         Some(Teller {
             gateway: fleet.gateway.to_string(),
             telemetry,
-            modem: view.modems.iter().find(|view| view.name == modem.name.as_str())?.clone(),
-            session: view.session(&id)?.clone(),
+            modem: find_session(modems, &id)?.0.clone(),
+            session: find_session(modems, &id)?.1.clone(),
             kicks: 0,
-            others: others(fleet, view, &id),
+            others: others(fleet, modems, &id),
         })
     };
     fleet.modems.iter().filter_map(teller).collect()
 }
 
 /// The sessions of other modems at the broker of this one.
-fn others(fleet: &Fleet, view: &View, id: &SessionId) -> Vec<(ModemView, SessionView)> {
+fn others(fleet: &Fleet, modems: &[ModemView], id: &SessionId) -> Vec<(ModemView, SessionView)> {
     let at_broker = |session: &&Session| {
         // A device of Alibaba Cloud may publish on its own topics only.
         matches!(session.access, Access::Plain { .. })
@@ -75,13 +124,25 @@ fn others(fleet: &Fleet, view: &View, id: &SessionId) -> Vec<(ModemView, Session
         .filter(at_broker)
         .filter(|other| other.id.modem != id.modem && other.address() == address);
     same.filter_map(|other| {
-        let modem = view.modems.iter().find(|modem| modem.name == other.id.modem.as_str())?;
-        Some((modem.clone(), view.session(&other.id)?.clone()))
+        let (modem, session) = find_session(modems, &other.id)?;
+        Some((modem.clone(), session.clone()))
     })
     .collect()
 }
 
 impl Teller {
+    /// Whether the one does for the other: the same to be told by the same running sessions.
+    fn is_like(&self, other: &Self) -> bool {
+        let same = |one: &SessionView, other: &SessionView| {
+            one.uplink.jobs.same_channel(&other.uplink.jobs)
+        };
+        self.gateway == other.gateway
+            && self.telemetry == other.telemetry
+            && same(&self.session, &other.session)
+            && self.others.len() == other.others.len()
+            && self.others.iter().zip(&other.others).all(|((_, one), (_, other))| same(one, other))
+    }
+
     /// Tells it from time to time until told to stop.
     ///
     /// # Cancel safety

@@ -12,10 +12,10 @@ use prometheus::proto::MetricFamily;
 use prometheus::{CounterVec, GaugeVec, IntCounter, Opts};
 use queue::Queue;
 use serde_json::{Map, Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::budget::{Meter, Stage, Standing};
-use crate::config::{Name, SessionId};
+use crate::config::{Fleet, SessionId};
 use crate::history::{self, History};
 use crate::metrics::{Activity, Metrics, PREFIX};
 
@@ -67,33 +67,66 @@ pub enum Security {
     InsecureTls,
 }
 
-/// The fleet and its queue as others see them.
-#[derive(Clone)]
-pub struct View {
+/// What runs now: one value, so that nobody sees the half of a reload.
+pub struct Now {
+    /// The fleet file as it is applied.
+    pub fleet: Fleet,
     /// All modems, in file order.
-    pub modems: Arc<[ModemView]>,
-    /// The queue.
-    pub queue: Queue,
+    pub modems: Vec<ModemView>,
+    /// For each lane, since when a message waits that a connected session of it could carry.
+    pub waiting: Vec<watch::Receiver<Option<SystemTime>>>,
 }
 
-impl View {
+impl Now {
     /// All sessions, in file order.
     pub fn sessions(&self) -> impl Iterator<Item = &SessionView> {
         self.modems.iter().flat_map(|modem| &modem.sessions)
     }
 
-    /// The session of this id.
-    pub fn session(&self, id: &SessionId) -> Option<&SessionView> {
-        self.sessions().find(|session| session.id == *id)
+    /// The modem of this name.
+    pub fn modem(&self, name: &str) -> Option<&ModemView> {
+        self.modems.iter().find(|modem| modem.name == name)
+    }
+}
+
+/// A session and its modem.
+pub fn find_session<'a>(
+    modems: &'a [ModemView],
+    id: &SessionId,
+) -> Option<(&'a ModemView, &'a SessionView)> {
+    let modem = modems.iter().find(|modem| modem.name == id.modem.as_str())?;
+    Some((modem, modem.sessions.iter().find(|session| session.id == *id)?))
+}
+
+/// The fleet and its queue as others see them.
+#[derive(Clone)]
+pub struct View {
+    now: watch::Receiver<Arc<Now>>,
+    /// The queue.
+    pub queue: Queue,
+    /// Told where a message may have been put into a lane that a reload has just taken away.
+    pub strays: Arc<Notify>,
+}
+
+impl View {
+    /// Of what `now` holds, and will.
+    pub fn new(now: watch::Receiver<Arc<Now>>, queue: Queue) -> Self {
+        Self { now, queue, strays: Arc::default() }
+    }
+
+    /// What runs now. Whoever keeps it for longer than a step keeps what is over.
+    pub fn now(&self) -> Arc<Now> {
+        Arc::clone(&self.now.borrow())
     }
 
     /// The fleet for `GET /api/v1/modems` and the status page.
-    pub fn json(&self, gateway: &Name, metrics: &Metrics, history: &History) -> Value {
+    pub fn json(&self, metrics: &Metrics, history: &History) -> Value {
+        let now = self.now();
         let modem =
             |modem: &ModemView| modem.json(&metrics.activity(&modem.name), history.of(&modem.name));
-        let modems: Vec<Value> = self.modems.iter().map(modem).collect();
+        let modems: Vec<Value> = now.modems.iter().map(modem).collect();
         json!({
-            "gateway": gateway.as_str(),
+            "gateway": now.fleet.gateway.as_str(),
             "version": crate::version::NUMBER,
             "commit": crate::version::COMMIT,
             "modems": modems,
@@ -208,7 +241,7 @@ impl Collector for View {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let mut families = Families::default();
-        for modem in self.modems.iter() {
+        for modem in &self.now().modems {
             modem_families(&mut families, modem);
         }
         queue_families(&mut families, &self.queue);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use agent::ledger::FileLedger;
 use agent::metrics::Metrics;
-use agent::reconcile::Reconciler;
+use agent::reconcile::{Order, Reconciler};
 use async_trait::async_trait;
 use modem::mqtt::Mqtt;
 use modem::profile::{Framing, Listener, Plugin, Profile, StepError};
@@ -114,13 +114,18 @@ async fn a_panic_is_counted_and_the_modem_begins_again_while_the_other_serves() 
             config(name, port),
             Vec::new(),
             env.clone(),
-            metrics.modem(name, &[], Box::new(|_, _| {}), None),
+            metrics.modem(name, Box::new(|_, _| {}), None),
         )
     };
     let ((bad, bad_state), (good, good_state)) = (make("bad", bad), make("good", good));
     let modems = vec![("bad".to_owned(), bad), ("good".to_owned(), good)];
-    let reconciler = Reconciler::new(modems, Arc::clone(&metrics), env.stop.clone());
+    let (reconciler, orders) = Reconciler::new(Arc::clone(&metrics), env.stop.clone());
     tasks.spawn(reconciler.run());
+    for (name, modem) in modems {
+        let (modem, stop) = (Box::new(modem), env.stop.child_token());
+        let order = Order::Start { name, modem, stop };
+        orders.send(order).await.unwrap();
+    }
 
     let panics = || {
         let families = metrics.registry().gather();

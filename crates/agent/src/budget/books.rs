@@ -261,6 +261,25 @@ impl State {
         changed
     }
 
+    fn revise(&mut self, modems: &[config::Modem]) {
+        self.modems.retain(|name, _| modems.iter().any(|modem| modem.name.as_str() == name));
+        for modem in modems {
+            let new = Entry::new(modem);
+            let name = modem.name.to_string();
+            let Some(entry) = self.modems.get_mut(&name) else {
+                self.modems.insert(name, new);
+                continue;
+            };
+            let Entry { budget, calendar, sessions, .. } = new;
+            (entry.budget, entry.calendar, entry.sessions) = (budget, calendar, sessions);
+            if entry.budget.is_none() {
+                entry.allowance.send_replace(Allowance::default());
+            }
+            let account = entry.account(&name);
+            self.assess(&account);
+        }
+    }
+
     /// New months, and the keep-alives of quiet sessions.
     fn tick(&mut self, now: Timestamp, instant: Instant) {
         let names: Vec<String> = self.modems.keys().cloned().collect();
@@ -324,6 +343,14 @@ impl Books {
         let modems = modems.iter().map(|modem| (modem.name.to_string(), Entry::new(modem)));
         let state = State { accounts, modems: modems.collect(), unsaved: false };
         Ok(Arc::new(Self { path, state: Mutex::new(state), stage_changed: Notify::new() }))
+    }
+
+    /// Takes in what a new fleet file says of the modems. What was counted stays.
+    pub fn revise(&self, modems: &[config::Modem]) {
+        self.change(|state, _| {
+            state.revise(modems);
+            true
+        });
     }
 
     /// Counts for one modem.

@@ -78,7 +78,8 @@ pub struct Fleet {
     pub privileged: PathBuf,
     /// The modems in file order.
     pub modems: Vec<Modem>,
-    pub(super) routes: Vec<Route>,
+    /// The routes in file order, see [`Fleet::routes`].
+    pub(crate) routes: Vec<Route>,
 }
 
 impl Fleet {
@@ -338,7 +339,25 @@ pub enum LoginError {
     Field(#[from] aliyun::FieldError),
 }
 
+impl Modem {
+    /// What it reads besides the file; not what its sessions do.
+    pub fn secrets(&self) -> Vec<&Ref> {
+        let password = self.apn.as_ref().and_then(|apn| apn.password.as_ref());
+        self.pin.iter().chain(password).collect()
+    }
+}
+
 impl Session {
+    /// What it reads besides the file.
+    pub fn secrets(&self) -> Vec<&Ref> {
+        let signs_in = match &self.access {
+            Access::Plain { password, .. } => password.as_ref(),
+            Access::Aliyun { secret, .. } => Some(secret),
+        };
+        let files = self.tls.iter().flat_map(Tls::files);
+        signs_in.into_iter().chain(files).collect()
+    }
+
     /// Host and port of the broker.
     pub fn address(&self) -> (String, u16) {
         match &self.access {

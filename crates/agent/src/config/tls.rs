@@ -30,6 +30,12 @@ impl Tls {
         self.ca.is_none()
     }
 
+    /// The files it is made of.
+    pub fn files(&self) -> impl Iterator<Item = &Ref> {
+        let identity = self.identity.iter().flat_map(|Identity { cert, key }| [cert, key]);
+        self.ca.iter().chain(identity)
+    }
+
     /// Reads the files now, so that a renewed certificate needs no reload.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use anyhow::{Context, anyhow};
 use modem::Catalog;
 use modem::location::Ports;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Match;
@@ -36,24 +36,37 @@ const RECONCILE: Duration = Duration::from_secs(30);
 const SCAN: Duration = Duration::from_secs(1);
 
 /// A modem that is looked for on USB.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Wanted {
     /// Its name in the fleet file.
     pub name: String,
     /// What must hold for it.
     pub matching: Match,
     /// Where its ports are told.
-    pub ports: watch::Sender<Option<Ports>>,
+    pub ports: Arc<watch::Sender<Option<Ports>>>,
+}
+
+/// Whom to look for.
+#[derive(Debug, Clone, Default)]
+pub struct Roll {
+    /// Modems to be found, in the order of the fleet file.
+    pub wanted: Vec<Wanted>,
+    /// Ttys that modems of these names have for themselves: whose device has one of them is not looked at.
+    pub fixed: Vec<(String, PathBuf)>,
+}
+
+impl Roll {
+    fn names_a_sim(&self) -> bool {
+        self.wanted.iter().any(|wanted| wanted.matching.iccid.is_some())
+    }
 }
 
 /// Whom to look for, and with what.
 pub struct Search {
     /// All models: which interfaces of which devices speak AT, and who answers there.
     pub catalog: Arc<Catalog>,
-    /// Modems to be found, in the order of the fleet file.
-    pub wanted: Vec<Wanted>,
-    /// Ttys that modems of these names have for themselves: whose device has one of them is not looked at.
-    pub fixed: Vec<(String, PathBuf)>,
+    /// Whom to look for. It may change; who is in it before and after keeps the device it has.
+    pub roll: watch::Receiver<Roll>,
     /// Whether each device of a known layout is to be asked who it is, also where nothing depends on it.
     pub is_thorough: bool,
     /// Where it is told what was seen.
@@ -84,6 +97,8 @@ struct Bus {
     table: Table,
     probing: Probing,
     search: Search,
+    /// Whom to look for now.
+    roll: Roll,
     /// The place whose device each wanted modem has, and since when that is there.
     held: Vec<Option<(String, Instant)>>,
     duplicates: usize,
@@ -94,30 +109,48 @@ struct Bus {
 }
 
 impl Bus {
-    fn new(search: Search) -> Self {
+    fn new(mut search: Search) -> Self {
         let layouts = search.catalog.models().flat_map(|model| model.usb.clone()).collect();
-        let with_iccid = search.wanted.iter().any(|wanted| wanted.matching.iccid.is_some());
-        let probing = Probing::new(Arc::clone(&search.catalog), with_iccid);
-        let held = search.wanted.iter().map(|_| None).collect();
+        let roll = search.roll.borrow_and_update().clone();
+        let probing = Probing::new(Arc::clone(&search.catalog), roll.names_a_sim());
+        let held = roll.wanted.iter().map(|_| None).collect();
         let table = Table::new(layouts);
-        Self { table, probing, search, held, duplicates: 0, again: None, has_looked: false }
+        Self { table, probing, search, roll, held, duplicates: 0, again: None, has_looked: false }
+    }
+
+    /// Looks for others from now on. Who was looked for before and still is keeps its device.
+    fn enlist(&mut self) {
+        let roll = self.search.roll.borrow_and_update().clone();
+        let held = |wanted: &Wanted| {
+            let before = self.roll.wanted.iter();
+            let at = before.clone().position(|old| Arc::ptr_eq(&old.ports, &wanted.ports))?;
+            self.held.get(at).cloned().flatten()
+        };
+        self.held = roll.wanted.iter().map(held).collect();
+        self.probing.ask_for_sims(roll.names_a_sim());
+        self.roll = roll;
+    }
+
+    /// How often it is looked what is there. Where nobody waits for a modem, now and then is enough.
+    fn pace(&self, has_events: bool) -> Interval {
+        let is_urgent = !self.roll.wanted.is_empty() || self.search.is_thorough;
+        let seldom = has_events || !is_urgent;
+        let mut ticks = tokio::time::interval(if seldom { RECONCILE } else { SCAN });
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks
     }
 
     async fn watch(mut self, stop: &CancellationToken) {
         let mut events = Events::listen()
             .inspect_err(|error| tracing::warn!("no events of USB devices: {error}"))
             .ok();
-        // Where nobody waits for a modem, to look now and then is enough.
-        let is_urgent = !self.search.wanted.is_empty() || self.search.is_thorough;
         if !source::has_udevd() {
-            if is_urgent {
+            if !self.roll.wanted.is_empty() || self.search.is_thorough {
                 tracing::warn!("udevd does not run: USB modems are looked for each second");
             }
             events = None;
         }
-        let seldom = events.is_some() || !is_urgent;
-        let mut ticks = tokio::time::interval(if seldom { RECONCILE } else { SCAN });
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = self.pace(events.is_some());
         loop {
             let next = async {
                 match &mut events {
@@ -129,6 +162,10 @@ impl Bus {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
+                Ok(()) = self.search.roll.changed() => {
+                    self.enlist();
+                    ticks = self.pace(events.is_some());
+                }
                 event = next => match event {
                     Some(Ok(change)) => {
                         let Some(change) = change else { continue };
@@ -189,8 +226,7 @@ impl Bus {
         }
         let devices: Vec<Device> =
             there.iter().map(|(path, ports)| self.device(path, ports)).collect();
-        let entries: Vec<&Match> =
-            self.search.wanted.iter().map(|wanted| &wanted.matching).collect();
+        let entries: Vec<&Match> = self.roll.wanted.iter().map(|wanted| &wanted.matching).collect();
         let verdict = arbiter::decide(&entries, &devices);
         for (held, device) in self.held.iter_mut().zip(&verdict.given) {
             let given = device.and_then(|device| there.get(device));
@@ -260,9 +296,9 @@ impl Bus {
     fn sighting(&self, device: table::Plugged<'_>, nobodys: &[&str]) -> Sighting {
         let usb_path = device.usb_path;
         let holder = self.held.iter().position(|h| h.as_ref().is_some_and(|(p, _)| p == usb_path));
-        let wanted = holder.and_then(|entry| self.search.wanted.get(entry));
+        let wanted = holder.and_then(|entry| self.roll.wanted.get(entry));
         let ttys: Vec<PathBuf> = device.ports.iter().map(|port| port.tty.clone()).collect();
-        let fixed = probing::fixed(&ttys, &self.search.fixed);
+        let fixed = probing::fixed(&ttys, &self.roll.fixed);
         let (identity, note, busy) = self.probing.told(usb_path);
         Sighting {
             usb_path: usb_path.to_owned(),
@@ -279,7 +315,7 @@ impl Bus {
 
     fn is_fixed(&self, device: &Sighting) -> bool {
         let ttys: Vec<PathBuf> = device.ports.iter().map(|port| port.tty.clone()).collect();
-        probing::fixed(&ttys, &self.search.fixed).is_some()
+        probing::fixed(&ttys, &self.roll.fixed).is_some()
     }
 
     /// Devices with an AT port that no modem has by its tty's name.
@@ -287,7 +323,7 @@ impl Bus {
         let all =
             self.table.places().filter_map(|path| Some((path, self.table.ports(path, None)?)));
         let ttys = |ports: &Ports| [&ports.ttys[..], &ports.others].concat();
-        all.filter(move |(_, ports)| probing::fixed(&ttys(ports), &self.search.fixed).is_none())
+        all.filter(move |(_, ports)| probing::fixed(&ttys(ports), &self.roll.fixed).is_none())
             .map(|(path, ports)| (path.to_owned(), ports))
     }
 
@@ -316,7 +352,7 @@ impl Bus {
 
     /// Tells each modem its ports, where they are others than before.
     fn tell(&self) {
-        for (modem, held) in self.search.wanted.iter().zip(&self.held) {
+        for (modem, held) in self.roll.wanted.iter().zip(&self.held) {
             let port = modem.matching.port.as_deref();
             let ports = held.as_ref().and_then(|(path, _)| self.table.ports(path, port));
             modem.ports.send_if_modified(|told| {

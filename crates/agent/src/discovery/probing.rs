@@ -56,6 +56,12 @@ impl Probing {
         Self { catalog, with_iccid, stays: BTreeMap::new(), tasks: JoinSet::new() }
     }
 
+    /// Whether devices are asked for their SIMs from now on, too. Those that were asked before, and not for
+    /// their SIM, are unclear then and asked again.
+    pub(super) fn ask_for_sims(&mut self, with_iccid: bool) {
+        self.with_iccid = with_iccid;
+    }
+
     /// What is known of the device that is there since then.
     pub(super) fn known(&self, usb_path: &str, since: Instant) -> Known {
         let stay = self.stays.get(usb_path).filter(|stay| stay.since == since);

@@ -12,7 +12,7 @@ use futures_util::{FutureExt, StreamExt};
 use modem::session::{Chain, Outcome, Progress};
 use queue::{Lease, MessageId, Queue, StoreError};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::delivery::{Delivery, News, await_end, deliver};
@@ -33,6 +33,9 @@ const AHEAD_TIME: Duration = Duration::from_millis(50);
 
 /// How long to wait after the store failed to hand out messages.
 const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// How long a forwarder that ends waits for the end of what it gave out.
+const LAST_NEWS: Duration = Duration::from_secs(10);
 
 /// Distance of two messages in the order, with room for one that is sent by other paths too.
 const ORDER_STEP: u64 = 16;
@@ -56,7 +59,7 @@ type Acks =
 type InFlight = FuturesUnordered<Pin<Box<dyn Future<Output = Delivery> + Send>>>;
 
 /// Forwards one lane.
-pub struct Forwarder {
+pub(super) struct Forwarder {
     queue: Queue,
     lane: String,
     targets: Vec<Target>,
@@ -83,8 +86,8 @@ pub struct Forwarder {
     /// Acks on their way to the disk, and those that the disk refused.
     acks: Acks,
     unacked: Vec<MessageId>,
-    /// When those in flight were handed in, by their order.
-    under_way: BTreeMap<u64, SystemTime>,
+    /// Those in flight and when they were handed in, by their order.
+    under_way: BTreeMap<u64, (MessageId, SystemTime)>,
     /// Messages whose result stays out and that no other path could take, by their order.
     stuck: BTreeMap<u64, (usize, Lease)>,
     /// Messages that went to another path while a result was out.
@@ -144,13 +147,13 @@ impl Forwarder {
     }
 
     /// When the oldest message was handed in that a connected session of this lane could carry.
-    pub fn waiting(&self) -> watch::Receiver<Option<SystemTime>> {
+    pub(super) fn waiting(&self) -> watch::Receiver<Option<SystemTime>> {
         self.waiting.subscribe()
     }
 
     /// Forwards until told to stop, and then until the end of what was given out is known: an
     /// acknowledgement that came while the agent ends counts.
-    pub async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         let mut leasable = self.queue.watch();
         while !self.stop.is_cancelled() {
             leasable.borrow_and_update();
@@ -169,8 +172,26 @@ impl Forwarder {
                 Wake::Look => {}
             }
         }
-        while let Some(delivery) = self.in_flight.next().await {
+        self.finish().await;
+    }
+
+    /// Sees what was given out to its end, and gives the rest back, so that another forwarder may take
+    /// it. A result that stays out is not waited for longer than [`LAST_NEWS`]: its message is given back
+    /// too, and published once more.
+    async fn finish(&mut self) {
+        let deadline = Instant::now() + LAST_NEWS;
+        self.ready.append(&mut self.suspects);
+        self.give_back();
+        while let Ok(Some(delivery)) = timeout_at(deadline, self.in_flight.next()).await {
             self.news(delivery);
+            self.ready.append(&mut self.suspects);
+            self.give_back();
+        }
+        for (id, _) in std::mem::take(&mut self.under_way).into_values() {
+            drop(self.queue.release(id));
+        }
+        for id in std::mem::take(&mut self.unacked) {
+            drop(self.queue.ack(id));
         }
     }
 
@@ -263,7 +284,7 @@ impl Forwarder {
         }
         let (uplink, stalled) = (uplink.clone(), stalled.subscribe());
         self.window += 1;
-        self.under_way.insert(order, lease.appended_at);
+        self.under_way.insert(order, (lease.id, lease.appended_at));
         let delivery = deliver(order, lease, topic, target, uplink, self.routing.stall, stalled);
         self.in_flight.push(Box::pin(delivery));
     }
@@ -355,7 +376,7 @@ impl Forwarder {
     /// What a session of this lane could carry now, and since when it waits.
     fn tell_waiting(&self) {
         let held = self.ready.values().chain(self.suspects.values()).map(|lease| lease.appended_at);
-        let oldest = held.chain(self.under_way.values().copied()).min();
+        let oldest = held.chain(self.under_way.values().map(|(_, at)| *at)).min();
         let connected = self.targets.iter().any(Target::is_connected);
         let waiting = oldest.filter(|_| connected);
         self.waiting.send_if_modified(|told| std::mem::replace(told, waiting) != waiting);

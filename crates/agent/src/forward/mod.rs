@@ -7,24 +7,22 @@
 mod delivery;
 mod forwarder;
 pub mod lanes;
+mod plan;
 mod routing;
+mod running;
 mod target;
 
-use std::sync::Arc;
-
 use futures_util::future::join_all;
+use modem::session::Chain;
 use queue::{Queue, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::budget::Meter;
-use crate::config::{Fleet, Route, SessionId};
-use crate::metrics::Metrics;
+use crate::config::{Fleet, SessionId};
 use crate::view::View;
 
-pub use forwarder::Forwarder;
-
+pub use plan::{LanePlan, plan};
 pub use routing::Routing;
-use target::Target;
+pub use running::Forwarding;
 
 /// The lane of messages that wait for one session only.
 pub fn session_lane(session: &SessionId) -> String {
@@ -62,6 +60,19 @@ pub async fn adopt_orphans(queue: &Queue, fleet: &Fleet) -> Result<(), StoreErro
     Ok(())
 }
 
+/// Adopts what was handed in while a reload took its lane away, until told to stop.
+///
+/// # Cancel safety
+/// Dropping the future leaves what is in such lanes to the next start.
+pub async fn adopt_strays(view: &View, stop: &CancellationToken) {
+    // Both arms are cancel safe, and none awaits in its body.
+    while tokio::select! { () = view.strays.notified() => true, () = stop.cancelled() => false } {
+        if let Err(error) = adopt_orphans(&view.queue, &view.now().fleet).await {
+            tracing::error!("could not look for stray messages: {}", Chain(&error));
+        }
+    }
+}
+
 /// Moves what a route matches; tells how many messages no route matches.
 async fn reroute(queue: &Queue, fleet: &Fleet, lane: &str) -> Result<u64, StoreError> {
     let mut stranded = Vec::new();
@@ -92,44 +103,6 @@ async fn reroute(queue: &Queue, fleet: &Fleet, lane: &str) -> Result<u64, StoreE
         drop(queue.release(id));
     }
     Ok(count)
-}
-
-/// All forwarders of a fleet: one per route, and one per session for what is pinned to it.
-pub fn forwarders(
-    fleet: &Fleet,
-    view: &View,
-    metrics: &Arc<Metrics>,
-    stop: &CancellationToken,
-) -> Vec<Forwarder> {
-    let forwarder = |lane: String, to: &[SessionId], routing: Routing| {
-        let targets: Vec<Target> = to
-            .iter()
-            .filter_map(|id| {
-                let vars = fleet.sessions().find(|s| s.id == *id)?.vars.clone();
-                let modem = view.modems.iter().find(|modem| modem.name == id.modem.as_str())?;
-                let target = Target::new(id.clone(), view.session(id)?.uplink.clone());
-                let allowance = modem.meter.as_ref().map(Meter::allowance);
-                let target = target.with_vars(vars).with_modem(modem.snapshot.clone());
-                Some(target.with_allowance(allowance))
-            })
-            .collect();
-        // A fleet may watch modems and carry nothing.
-        let some = !targets.is_empty();
-        some.then(|| {
-            let (queue, metrics) = (view.queue.clone(), Arc::clone(metrics));
-            Forwarder::new(queue, lane, targets, routing, metrics, stop.clone())
-        })
-    };
-    let of_route = |route: &Route| -> Vec<(lanes::Lane, Routing)> {
-        let routing = Routing::of(route, fleet.gateway.as_str());
-        lanes::of_route(route).into_iter().map(|lane| (lane, routing.clone())).collect()
-    };
-    let routes = fleet.routes().iter().flat_map(of_route);
-    let routes = routes.filter_map(|(lane, routing)| forwarder(lane.name, &lane.to, routing));
-    let pinned = fleet.sessions().filter_map(|s| {
-        forwarder(session_lane(&s.id), std::slice::from_ref(&s.id), Routing::default())
-    });
-    routes.chain(pinned).collect()
 }
 
 #[cfg(test)]

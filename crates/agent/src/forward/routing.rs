@@ -14,7 +14,7 @@ use crate::config::{Policy, Route, SessionId, Template};
 const LABEL: usize = 64;
 
 /// How a lane chooses among its sessions.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routing {
     /// The route in the words of the metrics; only where one of its sessions is active at a time.
     pub(super) label: Option<String>,

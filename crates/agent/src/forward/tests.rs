@@ -432,3 +432,37 @@ async fn until_full(fake: &Fake) {
     };
     timeout(Duration::from_secs(5), full).await.expect("the messages are handed over");
 }
+
+#[tokio::test]
+async fn a_forwarder_that_ends_sees_what_it_gave_out_to_its_end_and_gives_the_rest_back_in_order() {
+    let (mut rig, mut fakes) = rig(1);
+    for topic in ["a", "b", "c", "d"] {
+        rig.append(topic).await;
+    }
+    fakes[0].connected(true);
+    let (first, second) = (fakes[0].job().await, fakes[0].job().await);
+    rig.stop.cancel();
+    tell(&first, Progress::Done(Outcome::Acknowledged));
+    tell(&second, Progress::Done(Outcome::NotSent));
+    timeout(Duration::from_secs(5), rig.tasks.join_next()).await.expect("it ends");
+    rig.left(3).await;
+    let leases = rig.queue.lease("lane", 10).await.unwrap();
+    let topics: Vec<&str> = leases.iter().map(|lease| lease.topic.as_str()).collect();
+    assert_eq!(topics, ["b", "c", "d"]);
+}
+
+#[tokio::test]
+async fn a_result_that_stays_out_does_not_keep_a_forwarder_from_its_end() {
+    let (mut rig, mut fakes) = rig(1);
+    rig.append("a").await;
+    fakes[0].connected(true);
+    let _stuck = fakes[0].job().await;
+    rig.stop.cancel();
+    // Once it was told it asks the queue nothing more, so its patience is all that time is passed by.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::time::pause();
+    rig.tasks.join_next().await;
+    tokio::time::resume();
+    let leases = rig.queue.lease("lane", 10).await.unwrap();
+    assert_eq!(leases.len(), 1, "another forwarder may have it");
+}

@@ -47,7 +47,7 @@ pub(super) async fn change(
     let change: Change =
         serde_json::from_slice(&body).map_err(|error| bad("body", error.to_string()))?;
     for modem in change.trace.iter().chain(&change.untrace) {
-        if !app.view.modems.iter().any(|known| known.name == *modem) {
+        if app.view.now().modem(modem).is_none() {
             let words = format!("the fleet has no modem {modem:?}");
             return Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_modem", words));
         }

@@ -6,6 +6,7 @@ mod messages;
 mod page;
 mod publish;
 mod queue;
+mod reload;
 mod token;
 
 use std::io;
@@ -27,7 +28,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
-use crate::config::{Fleet, Name};
 use crate::devices::Devices;
 use crate::downlink::Downlink;
 use crate::hand_in::{HandIn, MAX_PAYLOAD};
@@ -35,6 +35,7 @@ use crate::health;
 use crate::history::History;
 use crate::logging::Log;
 use crate::metrics::Metrics;
+use crate::reload::Reloads;
 use crate::view::View;
 
 pub use page::Pages;
@@ -51,10 +52,6 @@ const READY_AGE: Duration = Duration::from_secs(300);
 /// What the handlers work with.
 #[derive(Clone)]
 pub struct App {
-    /// The gateway's name.
-    pub gateway: Name,
-    /// The fleet file, for the queue's folder and bounds.
-    pub fleet: Arc<Fleet>,
     /// Where messages are handed in.
     pub hand_in: HandIn,
     /// What sessions receive.
@@ -72,12 +69,18 @@ pub struct App {
     /// What is logged.
     pub log: Log,
     /// What a caller of the API must show.
-    pub token: Option<Token>,
-    /// For each lane, since when a message waits that a connected session of it could carry.
-    pub waiting: Arc<[watch::Receiver<Option<SystemTime>>]>,
+    pub token: watch::Receiver<Option<Token>>,
+    /// Where a reload is asked for.
+    pub reloads: Reloads,
     /// Whether the agent is ending: it takes no more messages.
     pub stop: CancellationToken,
 }
+
+/// Where a fleet file is sent to be compared with what runs.
+const PLAN: &str = "/api/v1/reload/plan";
+
+/// The largest fleet file, and no byte more.
+const MAX_FILE: usize = 1024 * 1024;
 
 /// An error answer: always JSON, with a word for programs and a sentence for people.
 #[derive(Debug)]
@@ -117,6 +120,8 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/queue/messages", get(queue::messages))
         .route("/api/v1/queue/requeue", post(queue::requeue))
         .route("/api/v1/queue/purge", post(queue::purge))
+        .route("/api/v1/reload", post(reload::apply))
+        .route(PLAN, post(reload::plan).layer(DefaultBodyLimit::max(MAX_FILE)))
         .layer(middleware::from_fn_with_state(app.clone(), token::required));
     let open = Router::new()
         .route("/metrics", get(metrics))
@@ -143,7 +148,8 @@ pub fn router(app: App) -> Router {
 async fn announced_size(request: Request, next: Next) -> Response {
     let announced = request.headers().get(header::CONTENT_LENGTH);
     let bytes = announced.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if bytes.is_some_and(|bytes| usize::try_from(bytes).is_ok_and(|bytes| bytes <= MAX_PAYLOAD))
+    let most = if request.uri().path() == PLAN { MAX_FILE } else { MAX_PAYLOAD };
+    if bytes.is_some_and(|bytes| usize::try_from(bytes).is_ok_and(|bytes| bytes <= most))
         || announced.is_none()
     {
         return next.run(request).await;
@@ -201,10 +207,11 @@ async fn healthz(State(app): State<App>) -> Response {
 /// Whether messages flow: a session is connected, and none waits that it could carry.
 async fn readyz(State(app): State<App>) -> Response {
     let mut reasons = Vec::new();
-    if !app.view.sessions().any(|session| session.state().is_connected()) {
+    let now = app.view.now();
+    if !now.sessions().any(|session| session.state().is_connected()) {
         reasons.push("no session is connected".to_owned());
     }
-    let oldest = app.waiting.iter().filter_map(|lane| *lane.borrow()).min();
+    let oldest = now.waiting.iter().filter_map(|lane| *lane.borrow()).min();
     let age = oldest.and_then(|oldest| SystemTime::now().duration_since(oldest).ok());
     if let Some(age) = age.filter(|age| *age > READY_AGE) {
         let words = "s ago a message was handed in that a connected session has not delivered yet";

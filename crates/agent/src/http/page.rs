@@ -65,7 +65,7 @@ pub(super) async fn script() -> Response {
 
 /// The whole fleet as one value: what `GET /api/v1/modems` answers and the page shows.
 pub(super) fn fleet(app: &App) -> Value {
-    app.view.json(&app.gateway, &app.metrics, &app.history)
+    app.view.json(&app.metrics, &app.history)
 }
 
 /// One open page.

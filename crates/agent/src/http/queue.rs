@@ -29,7 +29,8 @@ struct Params {
 pub(super) async fn stat(State(app): State<App>) -> Json<Value> {
     let mut value = backlog::stat_json(&app.view.queue.stat(), true);
     if let Value::Object(object) = &mut value {
-        let bounds = &app.fleet.queue;
+        let now = app.view.now();
+        let bounds = &now.fleet.queue;
         object.insert("max_bytes".to_owned(), json!(bounds.max_bytes));
         if let Some(most) = bounds.max_messages {
             object.insert("max_messages".to_owned(), json!(most));
@@ -48,7 +49,8 @@ pub(super) async fn messages(
 ) -> Result<Json<Value>, ApiError> {
     let params = Params::parse(query.as_deref().unwrap_or_default())?;
     let limit = params.limit.unwrap_or(PAGE);
-    let page = backlog::page(&app.fleet.queue.path, &params.selection, params.after, limit)
+    let now = app.view.now();
+    let page = backlog::page(&now.fleet.queue.path, &params.selection, params.after, limit)
         .await
         .map_err(failed)?;
     let messages: Vec<Value> =
@@ -67,13 +69,16 @@ pub(super) async fn requeue(
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     let params = Params::parse(query.as_deref().unwrap_or_default())?.meant()?;
-    let (queue, dir) = (&app.view.queue, &app.fleet.queue.path);
+    let now = app.view.now();
+    let (queue, dir) = (&app.view.queue, &now.fleet.queue.path);
     let step =
         backlog::requeue(queue, dir, &params.selection, params.after).await.map_err(failed)?;
     if step.done > 0 {
         tracing::info!(messages = step.done, "brought back what was set aside");
         // Their lanes may be gone from the fleet file since.
-        forward::adopt_orphans(queue, &app.fleet).await.map_err(|error| failed(error.into()))?;
+        forward::adopt_orphans(queue, &app.view.now().fleet)
+            .await
+            .map_err(|error| failed(error.into()))?;
     }
     answer(&params, "requeued", step, "no such message is set aside")
 }
@@ -87,7 +92,8 @@ pub(super) async fn purge(
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     let params = Params::parse(query.as_deref().unwrap_or_default())?.meant()?;
-    let (queue, dir) = (&app.view.queue, &app.fleet.queue.path);
+    let now = app.view.now();
+    let (queue, dir) = (&app.view.queue, &now.fleet.queue.path);
     let step = backlog::purge(queue, dir, &params.selection, params.after).await.map_err(failed)?;
     if step.done > 0 {
         tracing::warn!(messages = step.done, "messages were purged by an operator");

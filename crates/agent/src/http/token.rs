@@ -10,6 +10,8 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use super::{ApiError, App};
+use crate::config::Http;
+use crate::secret::{Ref, SecretError};
 
 /// A token, kept as its digest: two digests may be compared byte by byte without telling anything.
 #[derive(Clone)]
@@ -21,6 +23,15 @@ impl Token {
         Self(Sha256::digest(secret.expose_secret().as_bytes()).into())
     }
 
+    /// Reads the token that callers must show, where there is one.
+    ///
+    /// # Errors
+    /// [`SecretError`] where it cannot be read.
+    pub fn of(http: &Http) -> Result<Option<Self>, SecretError> {
+        let token = http.token.as_ref().map(Ref::read).transpose()?;
+        Ok(token.as_ref().map(Self::new))
+    }
+
     fn fits(&self, shown: &str) -> bool {
         let digest: [u8; 32] = Sha256::digest(shown.as_bytes()).into();
         digest == self.0
@@ -29,8 +40,11 @@ impl Token {
 
 /// Lets a request through that shows the token, where there is one.
 pub(super) async fn required(State(app): State<App>, request: Request, next: Next) -> Response {
-    let Some(token) = &app.token else { return next.run(request).await };
-    if shown(request.headers()).is_some_and(|shown| token.fits(&shown)) {
+    let is_admitted = match &*app.token.borrow() {
+        Some(token) => shown(request.headers()).is_some_and(|shown| token.fits(&shown)),
+        None => true,
+    };
+    if is_admitted {
         return next.run(request).await;
     }
     let message = "show the token: `Authorization: Bearer …`, or as the password of any user";

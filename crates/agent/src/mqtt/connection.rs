@@ -183,7 +183,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if connect.wants_authentication {
             return refused(ConnectReason::BadAuthenticationMethod);
         }
-        if !self.serving.users.admit(connect.username.as_deref(), connect.password.as_deref()) {
+        let (name, password) = (connect.username.as_deref(), connect.password.as_deref());
+        let is_admitted = self.serving.users.borrow().admit(name, password);
+        if !is_admitted {
             tracing::warn!(
                 peer = self.peer,
                 "a local MQTT client showed no good user name and password"

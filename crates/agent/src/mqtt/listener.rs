@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +22,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 pub struct Serving {
     pub(super) hand_in: HandIn,
     pub(super) downlink: Downlink,
-    pub(super) users: Users,
+    pub(super) users: watch::Receiver<Users>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) stop: CancellationToken,
     names: Mutex<HashMap<String, CancellationToken>>,
@@ -32,7 +33,7 @@ impl Serving {
     pub fn new(
         hand_in: HandIn,
         downlink: Downlink,
-        users: Users,
+        users: watch::Receiver<Users>,
         metrics: Arc<Metrics>,
         stop: CancellationToken,
     ) -> Arc<Self> {

@@ -37,8 +37,7 @@ impl Around {
         let (told, sightings) = watch::channel(Sightings::default());
         let search = Search {
             catalog: Arc::new(Catalog::new(plugins)?),
-            wanted: fleet.as_ref().map(fleet::wanted).unwrap_or_default(),
-            fixed: fleet.as_ref().map(fleet::fixed).unwrap_or_default(),
+            roll: watch::channel(fleet.as_ref().map(fleet::roll).unwrap_or_default()).1,
             is_thorough: true,
             sightings: told,
             // Nobody reads them here.

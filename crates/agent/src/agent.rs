@@ -1,0 +1,370 @@
+//! The running agent: its parts put together, and taken apart in order.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use modem::Catalog;
+use modem::environment::Environment;
+use modem::session::Stagger;
+use modem::turns::Turns;
+use prometheus::core::Collector;
+use queue::Queue;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::budget::Books;
+use crate::config::{self, Fleet};
+use crate::devices::Devices;
+use crate::discovery::{Roll, Sightings};
+use crate::downlink::Downlink;
+use crate::fleet::{Gear, Kept, Made};
+use crate::forward::Forwarding;
+use crate::hand_in::HandIn;
+use crate::history::History;
+use crate::http::{self, App, Pages, Token};
+use crate::ledger::FileLedger;
+use crate::logging::Log;
+use crate::metrics::Metrics;
+use crate::mqtt::{self, Users};
+use crate::process::Process;
+use crate::reconcile::{Order, Reconciler};
+use crate::recover::Recoverer;
+use crate::reload::{Contents, Reloads, Request};
+use crate::telemetry::Telling;
+use crate::view::{Now, View};
+use crate::{discovery, forward, systemd, telemetry};
+
+/// How long forwarders and servers may take to end once the modems have.
+const LAST_ACKS: Duration = Duration::from_secs(1);
+
+/// How long the queue may take to close at the end: one commit.
+const CLOSE_QUEUE: Duration = Duration::from_secs(5);
+
+/// What an agent starts with.
+pub(crate) struct Start {
+    /// The fleet file, which is read again at a reload.
+    pub(crate) file: PathBuf,
+    /// What it says now.
+    pub(crate) fleet: Fleet,
+    /// All models.
+    pub(crate) catalog: Arc<Catalog>,
+    /// The queue, open.
+    pub(crate) queue: Queue,
+    /// What is logged.
+    pub(crate) log: Log,
+}
+
+/// The running agent.
+pub(crate) struct Agent {
+    pub(crate) file: PathBuf,
+    stop: CancellationToken,
+    /// The reconciler of the modems: they sign their sessions out when told to stop.
+    modems: JoinSet<()>,
+    /// What it is told.
+    pub(crate) orders: mpsc::Sender<Order>,
+    /// Servers, and what goes on by itself: they end when told to.
+    services: JoinSet<anyhow::Result<()>>,
+    pub(crate) forwarding: Forwarding,
+    telling: Telling,
+    /// What modems are made with.
+    pub(crate) gear: Gear,
+    /// What is kept of each modem that runs.
+    pub(crate) kept: BTreeMap<String, Kept>,
+    pub(crate) now: watch::Sender<Arc<Now>>,
+    pub(crate) view: View,
+    pub(crate) roll: watch::Sender<Roll>,
+    pub(crate) token: watch::Sender<Option<Token>>,
+    pub(crate) users: watch::Sender<Users>,
+    /// What the secrets held when they were applied.
+    pub(crate) contents: Contents,
+    requests: mpsc::Receiver<Request>,
+}
+
+/// Where no modem has a budget nobody asks what a SIM carries.
+///
+/// # Errors
+/// Where the count that was kept cannot be read.
+pub(crate) fn open_books(fleet: &Fleet) -> io::Result<Option<Arc<Books>>> {
+    if fleet.modems.iter().all(|modem| modem.budget.is_none()) {
+        return Ok(None);
+    }
+    Books::open(&fleet.queue.path, &fleet.modems).map(Some)
+}
+
+/// Adds what is read at each scrape.
+fn register(metrics: &Metrics, view: &View) -> prometheus::Result<()> {
+    let collectors: [Box<dyn Collector>; 2] = [Box::new(view.clone()), Box::new(Process::new())];
+    collectors.into_iter().try_for_each(|collector| metrics.registry().register(collector))
+}
+
+impl Agent {
+    /// Starts all parts.
+    ///
+    /// # Errors
+    /// Where one of them cannot start; those that did end when this is dropped.
+    pub(crate) async fn start(start: Start) -> anyhow::Result<Self> {
+        let Start { file, fleet, catalog, queue, log } = start;
+        let reading = fleet.clone();
+        let contents = tokio::task::spawn_blocking(move || Contents::of(&reading)).await?;
+        let stop = CancellationToken::new();
+        let (now, watched) =
+            watch::channel(Arc::new(Now { fleet, modems: Vec::new(), waiting: Vec::new() }));
+        let gear = gear(&now.borrow().fleet, catalog, watched.clone(), &stop)?;
+        let view = View::new(watched, queue.clone());
+        register(&gear.metrics, &view).context("the metrics of this build are broken")?;
+        let (reconciler, orders) = Reconciler::new(Arc::clone(&gear.metrics), stop.clone());
+        let (reloads, requests) = Reloads::new();
+        let mut agent = Self {
+            file,
+            stop: stop.clone(),
+            modems: JoinSet::new(),
+            orders,
+            services: JoinSet::new(),
+            forwarding: Forwarding::new(queue, Arc::clone(&gear.metrics), stop),
+            telling: Telling::default(),
+            gear,
+            kept: BTreeMap::new(),
+            now,
+            view,
+            roll: watch::Sender::default(),
+            token: watch::Sender::default(),
+            users: watch::Sender::default(),
+            contents,
+            requests,
+        };
+        let (sightings, sighted) = watch::channel(Sightings::default());
+        let made = agent.populate().await?;
+        let app = agent.app(log, reloads, sighted);
+        let fleet = agent.view.now();
+        let fleet = &fleet.fleet;
+        agent.token.send_replace(Token::of(&fleet.http).context("could not read http.token")?);
+        agent.listen(&fleet.http, &app).await?;
+        agent.listen_mqtt(fleet.mqtt.as_ref(), &app).await?;
+        agent.keep(app);
+        agent.tell();
+        agent.modems.spawn(reconciler.run());
+        for made in made {
+            agent.run_modem(made).await;
+        }
+        agent.roll.send_replace(agent.roll_of(fleet));
+        agent.discover(sightings);
+        tracing::info!(gateway = %fleet.gateway, modems = fleet.modems.len(), http = %fleet.http.listen, "running");
+        systemd::ready();
+        Ok(agent)
+    }
+
+    /// Makes the modems, and forwards to their sessions; none is opened yet.
+    async fn populate(&mut self) -> anyhow::Result<Vec<Made>> {
+        let fleet = self.view.now().fleet.clone();
+        let made = fleet.modems.iter().map(|modem| self.gear.modem(modem));
+        let made: Vec<Made> = made.collect::<Result<_, _>>().context("could not read a secret")?;
+        let adopted = forward::adopt_orphans(&self.view.queue, &fleet).await;
+        adopted.context("could not read the queue")?;
+        let modems: Vec<_> = made.iter().map(|made| made.view.clone()).collect();
+        self.forwarding.start(forward::plan(&fleet, &modems));
+        let waiting = self.forwarding.waiting();
+        self.now.send_replace(Arc::new(Now { fleet, modems, waiting }));
+        Ok(made)
+    }
+
+    /// Runs a modem that was made.
+    pub(crate) async fn run_modem(&mut self, made: Made) {
+        let Made { view, modem, kept } = made;
+        let (name, modem) = (view.name.clone(), Box::new(modem));
+        let order = Order::Start { name, modem, stop: kept.stop.clone() };
+        self.kept.insert(view.name, kept);
+        // Its end is that of the agent.
+        drop(self.orders.send(order).await);
+    }
+
+    fn app(&self, log: Log, reloads: Reloads, sighted: watch::Receiver<Sightings>) -> App {
+        let Gear { metrics, downlink, .. } = &self.gear;
+        let (view, metrics) = (self.view.clone(), Arc::clone(metrics));
+        App {
+            hand_in: HandIn::new(view.clone(), Arc::clone(&metrics), self.stop.clone()),
+            downlink: downlink.clone(),
+            devices: Devices::new(sighted, &view, &metrics),
+            view,
+            metrics,
+            history: Arc::new(History::default()),
+            pages: Pages::default(),
+            log,
+            token: self.token.subscribe(),
+            reloads,
+            stop: self.stop.clone(),
+        }
+    }
+
+    /// Starts what goes on by itself: the signals' history, the watchdog, the books, the search for strays.
+    fn keep(&mut self, app: App) {
+        let (queue, stop) = (self.view.queue.clone(), self.stop.clone());
+        self.services.spawn(async move {
+            systemd::feed_watchdog(&queue, &stop).await;
+            Ok(())
+        });
+        self.keep_books();
+        let (view, stop) = (self.view.clone(), self.stop.clone());
+        self.services.spawn(async move {
+            forward::adopt_strays(&view, &stop).await;
+            Ok(())
+        });
+        self.services.spawn(async move {
+            app.history.keep(&app.view, &app.stop).await;
+            Ok(())
+        });
+    }
+
+    /// Lets those modems tell their state that are to.
+    pub(crate) fn tell(&mut self) {
+        let now = self.view.now();
+        self.telling.set(telemetry::tellers(&now.fleet, &now.modems), &self.stop);
+    }
+
+    /// Keeps the books up to date, where there are any.
+    pub(crate) fn keep_books(&mut self) {
+        let Some(books) = self.gear.books.clone() else { return };
+        let stop = self.stop.clone();
+        self.services.spawn(async move {
+            books.keep(&stop).await;
+            Ok(())
+        });
+    }
+
+    async fn listen_mqtt(
+        &mut self,
+        config: Option<&config::MqttListener>,
+        app: &App,
+    ) -> anyhow::Result<()> {
+        let Some(config) = config else { return Ok(()) };
+        let users = Users::read(&config.users).context("could not read hand_in.mqtt.users")?;
+        self.users.send_replace(users);
+        let serving = mqtt::Serving::new(
+            app.hand_in.clone(),
+            app.downlink.clone(),
+            self.users.subscribe(),
+            Arc::clone(&app.metrics),
+            self.stop.clone(),
+        );
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("could not listen on {} for MQTT", config.listen))?;
+        self.services.spawn(async move {
+            mqtt::listen(listener, serving).await;
+            Ok(())
+        });
+        Ok(())
+    }
+
+    /// Looks on USB for the modems that are wanted there.
+    fn discover(&mut self, sightings: watch::Sender<Sightings>) {
+        let search = discovery::Search {
+            catalog: Arc::clone(&self.gear.env.catalog),
+            roll: self.roll.subscribe(),
+            is_thorough: false,
+            sightings,
+            metrics: Arc::clone(&self.gear.metrics),
+        };
+        self.services.spawn(discovery::run(search, self.stop.clone()));
+    }
+
+    async fn listen(&mut self, config: &config::Http, app: &App) -> anyhow::Result<()> {
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("could not listen on {}", config.listen))?;
+        let (router, stop) = (http::router(app.clone()), self.stop.clone());
+        self.services.spawn(async move {
+            http::serve(listener, router, stop).await.context("the HTTP server failed")
+        });
+        let handed = systemd::handed_over().context("the service manager's socket")?;
+        let listener = match (handed, &config.socket) {
+            (Some(listener), _) => UnixListener::from_std(listener).context("the API socket")?,
+            (None, Some(path)) => http::bind_socket(path)
+                .await
+                .with_context(|| format!("could not listen on {}", path.display()))?,
+            (None, None) => return Ok(()),
+        };
+        // Who may open the socket may use the API: its permissions are the authority.
+        let router = http::router(App { token: watch::channel(None).1, ..app.clone() });
+        let stop = self.stop.clone();
+        self.services.spawn(async move {
+            http::serve_socket(listener, router, stop).await.context("the API socket failed")
+        });
+        Ok(())
+    }
+
+    /// Waits until there is a request, or a part ends that never should.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(crate) async fn happens(&mut self) -> Result<Request, anyhow::Error> {
+        // All arms are cancel safe, and none awaits in its body.
+        tokio::select! {
+            Some(request) = self.requests.recv() => Ok(request),
+            Some(ended) = self.services.join_next() => Err(match ended {
+                Ok(Ok(())) => anyhow!("a part of the agent ended by itself"),
+                Ok(Err(error)) => error,
+                Err(panic) => anyhow!(panic).context("a part of the agent panicked"),
+            }),
+            failed = self.forwarding.failed() => Err(failed),
+            failed = self.telling.failed() => Err(failed),
+        }
+    }
+
+    /// Stops intake, signs every session out, and closes the queue; each within its time.
+    pub(crate) async fn end(&mut self) {
+        self.stop.cancel();
+        let grace = self.view.now().fleet.shutdown_grace;
+        let modems = async { while self.modems.join_next().await.is_some() {} };
+        if tokio::time::timeout(grace, modems).await.is_err() {
+            tracing::warn!(
+                "the grace time is over; sessions that are still open end without DISCONNECT"
+            );
+            self.modems.shutdown().await;
+        }
+        // What the last publishes came to is still on its way from the sessions to the queue.
+        let (services, forwarding) = (&mut self.services, &mut self.forwarding);
+        let ended = async {
+            let services = async { while services.join_next().await.is_some() {} };
+            tokio::join!(services, forwarding.all_ended());
+        };
+        if tokio::time::timeout(LAST_ACKS, ended).await.is_err() {
+            self.services.shutdown().await;
+            self.forwarding.shutdown().await;
+        }
+        if let Some(books) = &self.gear.books {
+            books.save().await;
+        }
+        if tokio::time::timeout(CLOSE_QUEUE, self.view.queue.close()).await.is_err() {
+            tracing::warn!("the disk did not take the last commit in time");
+        }
+    }
+}
+
+/// What modems are made with.
+fn gear(
+    fleet: &Fleet,
+    catalog: Arc<Catalog>,
+    now: watch::Receiver<Arc<Now>>,
+    stop: &CancellationToken,
+) -> anyhow::Result<Gear> {
+    let metrics = Metrics::new().context("the metrics of this build are broken")?;
+    let env = Environment {
+        catalog,
+        stagger: Stagger::new(),
+        ledger: Arc::new(FileLedger::new(&fleet.queue.path)),
+        turns: Turns::new(),
+        privileged: Arc::new(Recoverer::new(fleet.privileged.clone())),
+        stop: stop.clone(),
+    };
+    let books = open_books(fleet).with_context(|| {
+        format!("could not read the budget's count in {}", fleet.queue.path.display())
+    })?;
+    let downlink = Downlink::new(Arc::clone(&metrics));
+    Ok(Gear { env, metrics, downlink, books, now })
+}

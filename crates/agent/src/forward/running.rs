@@ -1,0 +1,139 @@
+//! The forwarders that run: one for each lane, each with a stop of its own, so that a lane that does not
+//! change goes on while others end and begin.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use queue::Queue;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::forwarder::Forwarder;
+use super::plan::LanePlan;
+use crate::metrics::Metrics;
+
+/// All forwarders of an agent.
+pub struct Forwarding {
+    queue: Queue,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+    running: BTreeMap<String, Running>,
+    /// Each gives its lane's name at its end.
+    tasks: JoinSet<String>,
+}
+
+struct Running {
+    plan: LanePlan,
+    stop: CancellationToken,
+    waiting: watch::Receiver<Option<SystemTime>>,
+}
+
+impl Forwarding {
+    /// None runs yet; `stop` ends all of them.
+    pub fn new(queue: Queue, metrics: Arc<Metrics>, stop: CancellationToken) -> Self {
+        let (running, tasks) = (BTreeMap::new(), JoinSet::new());
+        Self { queue, metrics, stop, running, tasks }
+    }
+
+    /// Tells those to end whose lane is not wanted, or not so. What they gave out they see to its end,
+    /// and the rest of their messages they give back.
+    pub fn end_others(&self, wanted: &[LanePlan]) {
+        for (lane, running) in &self.running {
+            let stays = wanted.iter().any(|plan| plan.lane == *lane && plan.is_like(&running.plan));
+            if !stays {
+                running.stop.cancel();
+            }
+        }
+    }
+
+    /// Waits until those that were told to end have ended.
+    ///
+    /// # Cancel safety
+    /// Those that have not ended yet do so by themselves, and are waited for at the next call.
+    pub async fn ended(&mut self) {
+        while self.running.values().any(|running| running.stop.is_cancelled()) {
+            let Some(ended) = self.tasks.join_next().await else { break };
+            self.note_end(ended);
+        }
+        self.running.retain(|_, running| !running.stop.is_cancelled());
+    }
+
+    /// Starts what is wanted and does not run.
+    pub fn start(&mut self, wanted: Vec<LanePlan>) {
+        self.forget_routes(&wanted);
+        for plan in wanted {
+            if self.running.contains_key(&plan.lane) {
+                continue;
+            }
+            let (stop, lane) = (self.stop.child_token(), plan.lane.clone());
+            let forwarder = Forwarder::new(
+                self.queue.clone(),
+                lane.clone(),
+                plan.targets(),
+                plan.routing.clone(),
+                Arc::clone(&self.metrics),
+                stop.clone(),
+            );
+            let running = Running { plan, stop, waiting: forwarder.waiting() };
+            self.running.insert(lane.clone(), running);
+            self.tasks.spawn(async move {
+                forwarder.run().await;
+                lane
+            });
+        }
+    }
+
+    /// Takes the series of paths that no lane has any more.
+    fn forget_routes(&self, wanted: &[LanePlan]) {
+        let paths: BTreeSet<_> = wanted.iter().flat_map(LanePlan::paths).collect();
+        self.metrics.keep_routes(&paths);
+    }
+
+    /// For each lane, since when a message waits that a connected session of it could carry.
+    pub fn waiting(&self) -> Vec<watch::Receiver<Option<SystemTime>>> {
+        self.running.values().map(|running| running.waiting.clone()).collect()
+    }
+
+    /// Waits until one ends that should not, and tells what became of it.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        loop {
+            match self.tasks.join_next().await {
+                Some(Ok(lane)) if !self.is_told(&lane) => {
+                    return anyhow::anyhow!("the forwarder of the lane {lane:?} ended by itself");
+                }
+                Some(Ok(lane)) => drop(self.running.remove(&lane)),
+                Some(Err(panic)) => return anyhow::anyhow!(panic).context("a forwarder panicked"),
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn is_told(&self, lane: &str) -> bool {
+        self.running.get(lane).is_none_or(|running| running.stop.is_cancelled())
+    }
+
+    fn note_end(&mut self, ended: Result<String, tokio::task::JoinError>) {
+        match ended {
+            Ok(lane) => drop(self.running.remove(&lane)),
+            Err(error) => tracing::error!("a forwarder was lost: {error}"),
+        }
+    }
+
+    /// Waits until all have ended.
+    ///
+    /// # Cancel safety
+    /// Those that have not ended yet do so by themselves.
+    pub async fn all_ended(&mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    /// Ends all at once; what they gave out may be published once more.
+    pub async fn shutdown(&mut self) {
+        self.tasks.shutdown().await;
+    }
+}

@@ -1,0 +1,64 @@
+//! `POST /api/v1/reload`: the fleet file is read again; `…/plan` says what another one would change.
+
+use std::path::PathBuf;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::publish::decode;
+use super::{ApiError, App};
+use crate::reload::{Ask, Line, Refused, plan};
+
+/// Reads the fleet file again, and answers once the fleet is what it says.
+///
+/// # Errors
+/// [`ApiError`]: 422 where the file is refused, 429 where too many wait, 503 while the agent ends.
+pub(super) async fn apply(State(app): State<App>) -> Result<Json<Value>, ApiError> {
+    let lines = app.reloads.ask(Ask::Apply).await.map_err(refused)?;
+    Ok(answer(&lines))
+}
+
+/// What a reload of the fleet file in the body would change. `name` is its name for messages, `folder`
+/// is where relative paths in it begin.
+///
+/// # Errors
+/// As [`apply`], and 400 for a parameter.
+pub(super) async fn plan(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let bad = |words: String| ApiError::new(StatusCode::BAD_REQUEST, "parameter", words);
+    let (mut name, mut folder) = ("fleet.yaml".to_owned(), PathBuf::new());
+    let query = query.unwrap_or_default();
+    for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+        let value = decode(value).ok_or_else(|| bad(format!("{key} is not URL-encoded UTF-8")))?;
+        match key {
+            "name" => name = value,
+            "folder" => folder = value.into(),
+            _ => return Err(bad(format!("unknown parameter {key:?}; known are name, folder"))),
+        }
+    }
+    let ask = Ask::Plan { name, folder, text: body.into() };
+    let lines = app.reloads.ask(ask).await.map_err(refused)?;
+    Ok(answer(&lines))
+}
+
+fn answer(lines: &[Line]) -> Json<Value> {
+    Json(json!({ "plan": lines, "summary": plan::summary(lines) }))
+}
+
+fn refused(refused: Refused) -> ApiError {
+    let (status, code) = match &refused {
+        Refused::File(_) | Refused::Secret(_) | Refused::Books(_) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "refused")
+        }
+        Refused::Thread => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
+        Refused::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy"),
+        Refused::Ending => (StatusCode::SERVICE_UNAVAILABLE, "ending"),
+    };
+    ApiError::new(status, code, modem::session::Chain(&refused).to_string())
+}

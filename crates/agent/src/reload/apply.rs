@@ -1,0 +1,273 @@
+//! Doing what a plan says: what ends, ends in order; what stays is not touched; then the rest begins.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use modem::Session;
+use modem::session::Uplink;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::{Ask, Contents, Line, Plan, Refused, Request, plan};
+use crate::agent::{Agent, open_books};
+use crate::config::{self, Context, Fleet, Loaded, Modem, Secrets, SessionId};
+use crate::discovery::Roll;
+use crate::fleet::{self, Made};
+use crate::forward::{self, LanePlan};
+use crate::http::Token;
+use crate::mqtt::Users;
+use crate::reconcile::Order;
+use crate::reload::plan::Step;
+use crate::systemd;
+use crate::view::{ModemView, Now, SessionView};
+
+/// The longest that a reload waits for what ends: who asked for it waits too.
+const SIGN_OUT: Duration = Duration::from_secs(10);
+
+/// All that begins, made and not started: what can go wrong has gone wrong before anything ends.
+struct Next {
+    modems: Vec<Made>,
+    /// Sessions of modems that go on.
+    sessions: Vec<(SessionView, Session)>,
+    token: Option<Option<Token>>,
+    users: Option<Users>,
+}
+
+/// A file that was read, and what its secrets hold.
+type Read = Result<(Loaded, Contents), Refused>;
+
+impl Agent {
+    /// Does what a request asks for, and answers it; without one, somebody sent SIGHUP.
+    ///
+    /// # Cancel safety
+    /// A reload that is dropped is done by half: only for the end of the agent.
+    pub(crate) async fn serve_request(&mut self, request: Option<Request>) {
+        let Some(Request { ask, answer }) = request else {
+            drop(self.reload().await);
+            return;
+        };
+        let done = match ask {
+            Ask::Apply => self.reload().await,
+            Ask::Plan { name, folder, text } => self.plan(name, folder, text).await,
+        };
+        // Who asked may have gone.
+        drop(answer.send(done));
+    }
+
+    async fn reload(&mut self) -> Result<Vec<Line>, Refused> {
+        systemd::reloading();
+        let done = self.apply().await;
+        self.gear.metrics.reloaded(done.is_ok());
+        let words = match &done {
+            Ok(lines) => {
+                for line in lines.iter().filter(|line| line.sign != '=') {
+                    tracing::info!("reload: {line}");
+                }
+                let words = format!("reload applied: {}", plan::summary(lines));
+                tracing::info!("{words}");
+                words
+            }
+            Err(refused) => {
+                let refused = modem::session::Chain(refused);
+                tracing::error!("the reload is refused, and the fleet runs on as it is: {refused}");
+                "reload refused, the fleet runs on as it is: see the log".to_owned()
+            }
+        };
+        systemd::reloaded(&words);
+        done
+    }
+
+    async fn apply(&mut self) -> Result<Vec<Line>, Refused> {
+        let file = self.file.clone();
+        let read = move || {
+            let loaded = config::load(&file).map_err(|p| Refused::File(p.render(false)))?;
+            let contents = Contents::of(&loaded.fleet);
+            Ok((loaded, contents))
+        };
+        let (loaded, contents) = off_the_runtime(read).await?;
+        if !loaded.warnings.is_empty() {
+            tracing::warn!("the fleet file: {}", loaded.warnings.render(false));
+        }
+        let old = self.view.now();
+        let is_rotated = |secret: &_| self.contents.differ(&contents, secret);
+        let plan = Plan::new(&old.fleet, &loaded.fleet, is_rotated);
+        let fleet = plan.applicable(&old.fleet, loaded.fleet);
+        let next = self.prepare(&plan, &fleet)?;
+        self.change(&plan, &old, fleet, next).await;
+        self.contents = contents;
+        Ok(plan.lines())
+    }
+
+    /// What a reload of this file would change. Of its secrets only those are read that the running fleet
+    /// reads too: who may ask this must not learn what else lies on the gateway.
+    async fn plan(
+        &self,
+        name: String,
+        folder: PathBuf,
+        text: Vec<u8>,
+    ) -> Result<Vec<Line>, Refused> {
+        let old = self.view.now();
+        let running = Arc::clone(&old);
+        let read = move || {
+            let host_name = Context::of(&folder, Secrets::Skip).host_name;
+            let context = Context { folder, host_name, secrets: Secrets::Skip };
+            let loaded = config::parse(&name, text, &context)
+                .map_err(|problems| Refused::File(problems.render(false)))?;
+            Ok((loaded, Contents::of(&running.fleet)))
+        };
+        let (loaded, contents) = off_the_runtime(read).await?;
+        let is_rotated = |secret: &_| self.contents.differ(&contents, secret);
+        Ok(Plan::new(&old.fleet, &loaded.fleet, is_rotated).lines())
+    }
+
+    /// Makes all that begins.
+    fn prepare(&mut self, plan: &Plan, fleet: &Fleet) -> Result<Next, Refused> {
+        if self.gear.books.is_none() {
+            self.gear.books = open_books(fleet).map_err(Refused::Books)?;
+            self.keep_books();
+        }
+        let begins = |modem: &&Modem| plan.modem(&modem.name).is_some_and(Step::begins);
+        let modems = fleet.modems.iter().filter(begins).map(|modem| self.gear.modem(modem));
+        let modems = modems.collect::<Result<Vec<Made>, _>>()?;
+        let mut sessions = Vec::new();
+        for (id, _) in plan.sessions.iter().filter(|(_, step)| step.begins()) {
+            // Those of a modem that begins are made with it.
+            let is_alone = plan.modem(&id.modem).is_some_and(|step| !step.begins());
+            let modem = fleet.modems.iter().find(|m| m.name == id.modem).filter(|_| is_alone);
+            let found = modem.and_then(|m| Some((m, m.sessions.iter().find(|s| s.id == *id)?)));
+            let kept = self.kept.get(id.modem.as_str());
+            let make = |(kept, (modem, s))| self.gear.session_of(kept, modem, s);
+            sessions.extend(kept.zip(found).map(make));
+        }
+        let changes = |key| plan.settings.iter().any(|s| s.key == key && s.at_restart.is_none());
+        let token = changes("http.token").then(|| Token::of(&fleet.http)).transpose()?;
+        let users = fleet.mqtt.as_ref().filter(|_| changes("hand_in.mqtt.users"));
+        let users = users.map(|mqtt| Users::read(&mqtt.users)).transpose()?;
+        Ok(Next { modems, sessions, token, users })
+    }
+
+    /// Does it; from here on nothing is refused.
+    async fn change(&mut self, plan: &Plan, old: &Now, fleet: Fleet, next: Next) {
+        let Next { modems: made, sessions: joining, token, users } = next;
+        if let Some(books) = &self.gear.books {
+            books.revise(&fleet.modems);
+        }
+        let views = views(&fleet, old, &made, &joining);
+        let lanes = forward::plan(&fleet, &views);
+        self.end_what_ends(plan, old, &lanes, fleet.shutdown_grace.min(SIGN_OUT)).await;
+        // Before anything new comes into the lanes that take them over, so that their order holds.
+        self.adopt(&fleet).await;
+        self.forwarding.start(lanes);
+        let waiting = self.forwarding.waiting();
+        self.now.send_replace(Arc::new(Now { fleet, modems: views, waiting }));
+        let now = self.view.now();
+        self.tell();
+        // What was handed in meanwhile.
+        self.adopt(&now.fleet).await;
+        for (view, session) in joining {
+            if let Some(kept) = self.kept.get(view.id.modem.as_str()) {
+                kept.roster.join(session);
+            }
+        }
+        for made in made {
+            self.run_modem(made).await;
+        }
+        self.roll.send_replace(self.roll_of(&now.fleet));
+        self.gear.metrics.keep_fleet(&now.fleet);
+        if let Some(token) = token {
+            self.token.send_replace(token);
+        }
+        if let Some(users) = users {
+            self.users.send_replace(users);
+        }
+    }
+
+    /// Ends forwarders, sessions and modems at the same time, each in order and within its time.
+    async fn end_what_ends(&mut self, plan: &Plan, old: &Now, lanes: &[LanePlan], grace: Duration) {
+        self.forwarding.end_others(lanes);
+        let leaves = |id: &SessionId, step: &Step| {
+            step.ends() && plan.modem(&id.modem).is_some_and(|modem| !modem.ends())
+        };
+        let mut leaving = Vec::new();
+        for (id, _) in plan.sessions.iter().filter(|(id, step)| leaves(id, step)) {
+            let session = old.sessions().find(|session| session.id == *id);
+            if let Some((session, kept)) = session.zip(self.kept.get(id.modem.as_str())) {
+                kept.roster.leave(&session.uplink);
+                leaving.push(session.uplink.clone());
+            }
+        }
+        let ends = plan.modems.iter().filter(|(_, step)| step.ends());
+        let ending: Vec<String> = ends.map(|(name, _)| name.to_string()).collect();
+        for name in &ending {
+            self.kept.remove(name);
+        }
+        let orders = &self.orders;
+        let retired = join_all(ending.iter().map(|name| async move {
+            let ended = |is_late| async move {
+                let (done, ended) = oneshot::channel();
+                let order = Order::Retire { name: name.clone(), is_late, done };
+                // Without a reconciler, or a modem, there is nothing to wait for.
+                drop(orders.send(order).await);
+                drop(ended.await);
+            };
+            if timeout(grace, ended(false)).await.is_err() {
+                tracing::warn!(modem = name, "it did not end in time, and is ended at once");
+                ended(true).await;
+            }
+        }));
+        let left = timeout(grace, join_all(leaving.into_iter().map(has_left)));
+        let (_, left, ()) = tokio::join!(retired, left, self.forwarding.ended());
+        if left.is_err() {
+            tracing::warn!("a session that leaves did not sign out in time; it still may");
+        }
+    }
+
+    /// Moves messages out of lanes that nobody forwards any more.
+    async fn adopt(&self, fleet: &Fleet) {
+        if let Err(error) = forward::adopt_orphans(&self.view.queue, fleet).await {
+            let words = "messages of lanes that are gone wait for the next start or reload";
+            tracing::error!("{words}: {}", modem::session::Chain(&error));
+        }
+    }
+
+    /// Whom discovery is to look for.
+    pub(crate) fn roll_of(&self, fleet: &Fleet) -> Roll {
+        let kept = |modem: &Modem| self.kept.get(modem.name.as_str())?.wanted.clone();
+        let wanted = fleet.modems.iter().filter_map(kept).collect();
+        Roll { wanted, fixed: fleet::fixed(fleet) }
+    }
+}
+
+async fn off_the_runtime(read: impl FnOnce() -> Read + Send + 'static) -> Read {
+    tokio::task::spawn_blocking(read).await.unwrap_or(Err(Refused::Thread))
+}
+
+/// Waits until a session has signed out and is gone.
+async fn has_left(mut session: Uplink) {
+    while session.state.changed().await.is_ok() {}
+}
+
+/// How the fleet is seen: what goes on as it was, and what begins.
+fn views(
+    fleet: &Fleet,
+    old: &Now,
+    made: &[Made],
+    joining: &[(SessionView, Session)],
+) -> Vec<ModemView> {
+    let view = |modem: &Modem| {
+        let name = modem.name.as_str();
+        if let Some(made) = made.iter().find(|made| made.view.name == name) {
+            return Some(made.view.clone());
+        }
+        let before = old.modem(name)?;
+        let sessions = modem.sessions.iter().filter_map(|session| {
+            let joins = joining.iter().map(|(view, _)| view);
+            let view = joins.chain(&before.sessions).find(|view| view.id == session.id)?;
+            Some(SessionView { broker: session.broker.to_string(), ..view.clone() })
+        });
+        Some(ModemView { sessions: sessions.collect(), ..before.clone() })
+    };
+    fleet.modems.iter().filter_map(view).collect()
+}

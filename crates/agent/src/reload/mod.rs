@@ -1,0 +1,93 @@
+//! Reloading the fleet file: who asks for it, and what is answered.
+//!
+//! The agent takes one request after the other, so that two reloads never mix; those that come while it
+//! starts wait for its start. What a new file changes is a plan (`plan.rs`); doing it is `apply.rs`.
+
+mod apply;
+mod contents;
+pub mod plan;
+
+use std::path::PathBuf;
+
+use tokio::sync::{mpsc, oneshot};
+
+pub use contents::Contents;
+pub use plan::{Line, Plan};
+
+use crate::secret::SecretError;
+
+/// Requests that wait for their turn. One more is told so.
+const REQUESTS: usize = 8;
+
+/// What is asked for.
+#[derive(Debug)]
+pub enum Ask {
+    /// Read the fleet file again, and make of the fleet what it says.
+    Apply,
+    /// Say what a reload of this file would change.
+    Plan {
+        /// Its name, for messages.
+        name: String,
+        /// The folder that relative paths in it begin at.
+        folder: PathBuf,
+        /// Its content.
+        text: Vec<u8>,
+    },
+}
+
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The file has errors.
+    #[error("{0}")]
+    File(String),
+    /// A secret went away after the file was checked.
+    #[error("could not read a secret")]
+    Secret(#[from] SecretError),
+    /// What the SIMs have carried could not be read.
+    #[error("could not read the budget's count: {0}")]
+    Books(#[source] std::io::Error),
+    /// The thread that reads the file ended early.
+    #[error("the thread that reads the fleet file panicked")]
+    Thread,
+    /// More requests wait than make sense.
+    #[error("{REQUESTS} reloads are waiting already")]
+    Busy,
+    /// The agent ends.
+    #[error("the agent is ending")]
+    Ending,
+}
+
+/// One request, and where its answer goes.
+pub struct Request {
+    pub(crate) ask: Ask,
+    pub(crate) answer: oneshot::Sender<Result<Vec<Line>, Refused>>,
+}
+
+/// Where a reload is asked for.
+#[derive(Clone)]
+pub struct Reloads(mpsc::Sender<Request>);
+
+impl Reloads {
+    /// A place to ask, and where the agent takes the requests from.
+    pub fn new() -> (Self, mpsc::Receiver<Request>) {
+        let (sender, requests) = mpsc::channel(REQUESTS);
+        (Self(sender), requests)
+    }
+
+    /// Asks, and waits for the answer: what was, or would be, changed.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing was changed.
+    ///
+    /// # Cancel safety
+    /// Once asked for, a reload is done whether or not anybody waits for it.
+    pub async fn ask(&self, ask: Ask) -> Result<Vec<Line>, Refused> {
+        let (answer, done) = oneshot::channel();
+        self.0.try_send(Request { ask, answer }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Refused::Busy,
+            mpsc::error::TrySendError::Closed(_) => Refused::Ending,
+        })?;
+        done.await.unwrap_or(Err(Refused::Ending))
+    }
+}

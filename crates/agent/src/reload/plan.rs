@@ -1,0 +1,431 @@
+//! What a new fleet file changes, compared with what runs: a pure value, so that each case is a line of
+//! a table test, and `check --diff` says beforehand what a reload will do.
+//!
+//! Whole entries are compared, secrets by their content as well. A key that this page does not name is
+//! not missed: its entry differs, and is closed and opened again.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{
+    Access, Fleet, Http, Modem, MqttListener, Name, Qos, Route, Session, SessionId,
+};
+use crate::secret::Ref;
+
+/// What becomes of one entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It is new.
+    Add,
+    /// It goes.
+    Remove,
+    /// Nothing of it changes.
+    Keep,
+    /// It changes while it runs, and nothing is closed. What, in the words of the file.
+    Amend(String),
+    /// It is closed in order and opened again. Why, in the words of the file.
+    Reopen(String),
+}
+
+/// A setting of the agent itself that changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its key in the file.
+    pub key: &'static str,
+    /// Why it changes at the next start only; none where it changes now.
+    pub at_restart: Option<&'static str>,
+}
+
+/// What a new fleet file changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// All modems, those of the new file first.
+    pub modems: Vec<(Name, Step)>,
+    /// All sessions, those of the new file first.
+    pub sessions: Vec<(SessionId, Step)>,
+    /// All routes by their topic, those of the new file first.
+    pub routes: Vec<(String, Step)>,
+    /// Settings that change.
+    pub settings: Vec<Setting>,
+}
+
+/// One line of a plan, as it is printed and as the API tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// `+` it comes, `-` it goes, `~` it changes, `=` it stays as it is.
+    pub sign: char,
+    /// `modem`, `session`, `route` or `setting`.
+    pub kind: String,
+    /// Its name, its topic or its key.
+    pub name: String,
+    /// What changes, and what that means. Empty where the sign says it all.
+    pub note: String,
+    /// Whether it changes at the next start of the agent only.
+    pub at_restart: bool,
+}
+
+impl Step {
+    fn sign(&self) -> char {
+        match self {
+            Self::Add => '+',
+            Self::Remove => '-',
+            Self::Keep => '=',
+            Self::Amend(_) | Self::Reopen(_) => '~',
+        }
+    }
+
+    /// Whether what runs under this name now has to end.
+    pub fn ends(&self) -> bool {
+        matches!(self, Self::Remove | Self::Reopen(_))
+    }
+
+    /// Whether it has to be started.
+    pub fn begins(&self) -> bool {
+        matches!(self, Self::Add | Self::Reopen(_))
+    }
+}
+
+impl Plan {
+    /// Compares the fleet that runs with one that is wanted. `rotated` knows whether the content of a
+    /// secret is another one than when it was applied.
+    pub fn new(old: &Fleet, new: &Fleet, rotated: impl Fn(&Ref) -> bool) -> Self {
+        let pairs = Pairs { old, new, rotated: &rotated };
+        let modems = pairs.modems();
+        let sessions = pairs.sessions(&modems);
+        Self { sessions, routes: routes(old, new), settings: pairs.settings(), modems }
+    }
+
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        let keeps = |step: &Step| *step == Step::Keep;
+        self.settings.is_empty()
+            && self.modems.iter().all(|(_, step)| keeps(step))
+            && self.sessions.iter().all(|(_, step)| keeps(step))
+            && self.routes.iter().all(|(_, step)| keeps(step))
+    }
+
+    /// What becomes of a modem.
+    pub fn modem(&self, name: &Name) -> Option<&Step> {
+        self.modems.iter().find(|(other, _)| other == name).map(|(_, step)| step)
+    }
+
+    /// The new fleet as it can run now: with the old values of what changes at the next start only.
+    pub fn applicable(&self, old: &Fleet, new: Fleet) -> Fleet {
+        let stays =
+            |key: &str| self.settings.iter().any(|s| s.key == key && s.at_restart.is_some());
+        let mut fleet = new;
+        if ["http.listen", "http.socket"].into_iter().any(stays) {
+            fleet.http = old.http.clone();
+        }
+        if stays("queue") {
+            fleet.queue = old.queue.clone();
+        }
+        if stays("hand_in.mqtt") {
+            fleet.mqtt.clone_from(&old.mqtt);
+        }
+        if stays("privileged") {
+            fleet.privileged.clone_from(&old.privileged);
+        }
+        fleet
+    }
+
+    /// The plan line by line: what changes first, in the order of the file.
+    pub fn lines(&self) -> Vec<Line> {
+        let line = |kind: &str, name: String, step: &Step| Line {
+            sign: step.sign(),
+            kind: kind.to_owned(),
+            name,
+            note: step.note(kind),
+            at_restart: false,
+        };
+        let modems = self.modems.iter().map(|(name, step)| line("modem", name.to_string(), step));
+        let sessions = self.sessions.iter().map(|(id, step)| line("session", id.to_string(), step));
+        let routes = self.routes.iter().map(|(topic, step)| line("route", topic.clone(), step));
+        let settings = self.settings.iter().map(|setting| Line {
+            sign: '~',
+            kind: "setting".to_owned(),
+            name: setting.key.to_owned(),
+            note: setting.at_restart.map_or_else(String::new, |why| {
+                format!("changes when the agent is started again: {why}")
+            }),
+            at_restart: setting.at_restart.is_some(),
+        });
+        let mut lines: Vec<Line> = settings.chain(modems).chain(sessions).chain(routes).collect();
+        lines.sort_by_key(|line| line.sign == '=');
+        lines
+    }
+}
+
+impl Step {
+    fn note(&self, kind: &str) -> String {
+        match (self, kind) {
+            (Self::Remove, "modem") => "its sessions are closed in order".to_owned(),
+            (Self::Remove, "session") => "closed in order".to_owned(),
+            (Self::Remove, "route") => {
+                "what waits for it goes by the routes that match now".to_owned()
+            }
+            (Self::Add | Self::Remove | Self::Keep, _) => String::new(),
+            (Self::Amend(what), _) => format!("{what}; nothing is closed for it"),
+            (Self::Reopen(why), "modem") => {
+                format!("{why}; its sessions are closed in order, and it begins anew")
+            }
+            (Self::Reopen(why), _) => format!("{why}; closed in order and opened again"),
+        }
+    }
+}
+
+/// How many lines there are of each kind, in words.
+pub fn summary(lines: &[Line]) -> String {
+    let count =
+        |sign: char| lines.iter().filter(|line| line.sign == sign && !line.at_restart).count();
+    let restart = lines.iter().filter(|line| line.at_restart).count();
+    let mut words: Vec<String> =
+        [('+', "added"), ('~', "changed"), ('-', "removed"), ('=', "kept")]
+            .into_iter()
+            .map(|(sign, word)| format!("{} {word}", count(sign)))
+            .collect();
+    if restart > 0 {
+        words.push(format!("{restart} at the next start of the agent"));
+    }
+    words.join(", ")
+}
+
+impl std::fmt::Display for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} {}", self.sign, self.kind, self.name)?;
+        if self.note.is_empty() { Ok(()) } else { write!(f, ": {}", self.note) }
+    }
+}
+
+/// The two fleets side by side.
+struct Pairs<'a, F> {
+    old: &'a Fleet,
+    new: &'a Fleet,
+    rotated: &'a F,
+}
+
+impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
+    fn modems(&self) -> Vec<(Name, Step)> {
+        let has_budget = |fleet: &Fleet| fleet.modems.iter().any(|modem| modem.budget.is_some());
+        let is_first_budget = has_budget(self.new) && !has_budget(self.old);
+        let step = |modem: &Modem| match find_modem(self.old, &modem.name) {
+            None => Step::Add,
+            Some(old) => match self.modem(old, modem) {
+                // So far nobody asked what a SIM carries, and a SIM may go from one to the other.
+                Step::Keep | Step::Amend(_) if is_first_budget => {
+                    Step::Reopen("the first `budget` of the fleet".to_owned())
+                }
+                step => step,
+            },
+        };
+        let now = self.new.modems.iter().map(|modem| (modem.name.clone(), step(modem)));
+        let gone = self.old.modems.iter().filter(|old| find_modem(self.new, &old.name).is_none());
+        now.chain(gone.map(|modem| (modem.name.clone(), Step::Remove))).collect()
+    }
+
+    fn modem(&self, old: &Modem, new: &Modem) -> Step {
+        // Its sessions have lines of their own; budget and telemetry are nothing that the modem is told.
+        let own = |modem: &Modem| Modem {
+            sessions: Vec::new(),
+            budget: None,
+            telemetry: None,
+            ..modem.clone()
+        };
+        let why = named([
+            ("match", old.matching != new.matching),
+            ("apn", old.apn != new.apn),
+            ("pin", old.pin != new.pin),
+            ("roaming", old.roaming != new.roaming),
+            ("poll", old.poll != new.poll),
+            ("recovery", old.recovery != new.recovery),
+            ("the content of a secret", new.secrets().into_iter().any(self.rotated)),
+        ]);
+        match why {
+            Some(why) => Step::Reopen(why),
+            None if own(old) != own(new) => Step::Reopen("its entry".to_owned()),
+            None => {
+                let amended = named([
+                    ("budget", old.budget != new.budget),
+                    ("telemetry", old.telemetry != new.telemetry),
+                ]);
+                amended.map_or(Step::Keep, Step::Amend)
+            }
+        }
+    }
+
+    fn sessions(&self, modems: &[(Name, Step)]) -> Vec<(SessionId, Step)> {
+        let reopened = |id: &SessionId| {
+            modems.iter().any(|(name, step)| *name == id.modem && matches!(step, Step::Reopen(_)))
+        };
+        let step = |session: &Session| match find_session(self.old, &session.id) {
+            None => Step::Add,
+            Some(old) => match self.session(old, session) {
+                Step::Keep | Step::Amend(_) if reopened(&session.id) => {
+                    Step::Reopen("its modem begins anew".to_owned())
+                }
+                step => step,
+            },
+        };
+        let now = self.new.sessions().map(|session| (session.id.clone(), step(session)));
+        let gone = self.old.sessions().filter(|old| find_session(self.new, &old.id).is_none());
+        now.chain(gone.map(|session| (session.id.clone(), Step::Remove))).collect()
+    }
+
+    fn session(&self, old: &Session, new: &Session) -> Step {
+        // What is for others to know: the modem is told none of it.
+        let own = |session: &Session| Session {
+            vars: Default::default(),
+            broker: new.broker.clone(),
+            ..session.clone()
+        };
+        let tells = presence(self.old, old) != presence(self.new, new);
+        let why = named([
+            ("the broker's address", old.address() != new.address()),
+            ("client_id", old.client_id() != new.client_id()),
+            ("how it signs in", signs_in_otherwise(&old.access, &new.access)),
+            ("tls", old.tls != new.tls),
+            ("keep_alive", old.keep_alive != new.keep_alive),
+            ("clean_session", old.clean_session != new.clean_session),
+            ("reconnect_max", old.reconnect_max != new.reconnect_max),
+            // Telemetry makes a will of its own.
+            ("will", old.will != new.will && !tells),
+            ("subscribe", old.subscribe != new.subscribe),
+            ("telemetry", tells),
+            ("the content of a secret", new.secrets().into_iter().any(self.rotated)),
+        ]);
+        match why {
+            Some(why) => Step::Reopen(why),
+            None if own(old) != own(new) => Step::Reopen("its entry".to_owned()),
+            None => {
+                let amended =
+                    named([("broker", old.broker != new.broker), ("vars", old.vars != new.vars)]);
+                amended.map_or(Step::Keep, Step::Amend)
+            }
+        }
+    }
+
+    fn settings(&self) -> Vec<Setting> {
+        // All of them, so that one that is added must be thought of here.
+        let Fleet { gateway, shutdown_grace, http, queue, mqtt, privileged, modems: _, routes: _ } =
+            self.new;
+        let old = self.old;
+        let mut settings = Vec::new();
+        let mut now = |key, differs: bool| {
+            settings.extend(differs.then_some(Setting { key, at_restart: None }));
+        };
+        now("gateway", *gateway != old.gateway);
+        now("shutdown_grace", *shutdown_grace != old.shutdown_grace);
+        now("routes", order_differs(old, self.new));
+        settings.extend(self.http(&old.http, http));
+        settings.extend(self.mqtt(old.mqtt.as_ref(), mqtt.as_ref()));
+        let mut later = |key, why, differs: bool| {
+            settings.extend(differs.then_some(Setting { key, at_restart: Some(why) }));
+        };
+        later("queue", "the queue stays open", *queue != old.queue);
+        later("privileged", "its socket is opened at the start", *privileged != old.privileged);
+        settings
+    }
+
+    /// A listener that stays where it is keeps what protects it.
+    fn http(&self, old: &Http, new: &Http) -> Vec<Setting> {
+        let Http { listen, token, socket } = new;
+        let why = Some("it goes on listening where it does");
+        let mut settings = Vec::new();
+        if *listen != old.listen {
+            settings.push(Setting { key: "http.listen", at_restart: why });
+        }
+        if *socket != old.socket {
+            settings.push(Setting { key: "http.socket", at_restart: why });
+        }
+        if *token != old.token || token.as_ref().is_some_and(self.rotated) {
+            let why = (!settings.is_empty()).then_some("it changes with where the agent listens");
+            settings.push(Setting { key: "http.token", at_restart: why });
+        }
+        settings
+    }
+
+    fn mqtt(&self, old: Option<&MqttListener>, new: Option<&MqttListener>) -> Option<Setting> {
+        let why = "it goes on listening where it does";
+        let elsewhere = Setting { key: "hand_in.mqtt", at_restart: Some(why) };
+        match (old, new) {
+            (None, None) => None,
+            (Some(MqttListener { listen, users }), Some(new)) if *listen == new.listen => {
+                let rotated = new.users.iter().any(|(_, secret)| (self.rotated)(secret));
+                let differs = *users != new.users || rotated;
+                differs.then_some(Setting { key: "hand_in.mqtt.users", at_restart: None })
+            }
+            _ => Some(elsewhere),
+        }
+    }
+}
+
+fn find_modem<'a>(fleet: &'a Fleet, name: &Name) -> Option<&'a Modem> {
+    fleet.modems.iter().find(|modem| modem.name == *name)
+}
+
+fn find_session<'a>(fleet: &'a Fleet, id: &SessionId) -> Option<&'a Session> {
+    fleet.sessions().find(|session| session.id == *id)
+}
+
+/// What a session says when it comes and goes.
+fn presence<'a>(fleet: &'a Fleet, session: &Session) -> Option<(&'a str, Qos)> {
+    let telemetry = find_modem(fleet, &session.id.modem)?.telemetry.as_ref()?;
+    let is_it = telemetry.session == session.id.session;
+    telemetry.status.as_deref().filter(|_| is_it).map(|topic| (topic, telemetry.qos))
+}
+
+/// What of an access is neither its address nor its client id.
+fn signs_in_otherwise(old: &Access, new: &Access) -> bool {
+    match (old, new) {
+        (
+            Access::Plain { username, password, .. },
+            Access::Plain { username: name, password: secret, .. },
+        ) => (username, password) != (name, secret),
+        _ => old != new,
+    }
+}
+
+/// The names of what differs, as a list; none where nothing does.
+fn named<const N: usize>(parts: [(&str, bool); N]) -> Option<String> {
+    let names: Vec<&str> =
+        parts.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+fn routes(old: &Fleet, new: &Fleet) -> Vec<(String, Step)> {
+    // A topic may be there twice: the second one is compared with the second one.
+    let mut left: Vec<&Route> = old.routes().iter().collect();
+    let mut all = Vec::new();
+    for route in new.routes() {
+        let known = left.iter().position(|old| old.topic == route.topic);
+        let step = known.map_or(Step::Add, |at| self::route(left.remove(at), route));
+        all.push((route.topic.clone(), step));
+    }
+    all.extend(left.into_iter().map(|route| (route.topic.clone(), Step::Remove)));
+    all
+}
+
+fn route(old: &Route, new: &Route) -> Step {
+    let what = named([
+        ("to", old.to != new.to),
+        ("policy", old.policy != new.policy),
+        ("publish_as", old.publish_as != new.publish_as),
+        ("hold_down", old.hold_down != new.hold_down),
+        ("fail_back", old.fail_back != new.fail_back),
+        ("stall", old.stall != new.stall),
+        ("name", old.name != new.name),
+    ]);
+    let differs = (old != new).then(|| "its entry".to_owned());
+    what.or(differs).map_or(Step::Keep, Step::Amend)
+}
+
+/// Whether the routes that both have come in another order: the first one that matches counts.
+fn order_differs(old: &Fleet, new: &Fleet) -> bool {
+    let common = |one: &'_ Fleet, other: &Fleet| -> Vec<String> {
+        let known = |topic: &String| other.routes().iter().any(|route| route.topic == *topic);
+        one.routes().iter().map(|route| route.topic.clone()).filter(known).collect()
+    };
+    common(old, new) != common(new, old)
+}
+
+#[cfg(test)]
+mod tests;
