@@ -1,33 +1,58 @@
 //! `modemfleet check`: is this file good, and if not, where.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
+use modem::session::Chain;
 use serde_json::{Value, json};
 
+use super::client::{Target, converse};
+use super::reload::{self, ReloadError};
 use crate::config::{self, Fleet, Problems, Secrets};
+use crate::reload::{Line, Plan};
+
+const EXAMPLES: &str = "Examples:
+  modemfleet check fleet.yaml                 is it good, and if not, where not
+  modemfleet check --diff fleet.yaml          and what a reload of it would change in the running agent
+  modemfleet check --diff old.yaml new.yaml   what the step from one file to the other changes
+
+Exit codes: 0 good, 1 the agent gave no answer, 2 refused, 3 no agent runs to compare with.";
 
 /// Checks a fleet.yaml as `run` and `reload` do, and the secrets it refers to.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The file to check.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// With --diff: the file to compare FILE with, and to check as well, instead of the running agent.
+    #[arg(value_name = "NEW", requires = "diff")]
+    pub new: Option<PathBuf>,
+    /// Say what a reload of the file would change in the running agent; with two files, what the second one
+    /// changes.
+    #[arg(long)]
+    pub diff: bool,
     /// Print one JSON object on standard output.
     #[arg(long)]
     pub json: bool,
     /// Do not read the secrets: for a check on another machine than the gateway.
     #[arg(long)]
     pub without_secrets: bool,
+    /// Where the agent is; else it is looked for where FILE says that it listens.
+    #[command(flatten)]
+    pub target: Target,
 }
 
 /// What the check found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Verdict {
     /// The file may be used; there may be warnings. Exit code 0.
     Good,
     /// The file is refused. Exit code 2.
     Wrong,
+    /// The file may be used, but there was nothing to compare it with. The exit code by the contract.
+    NoDiff(ExitCode),
 }
 
 /// Checks and prints: the problems on `stderr` (in colours where `styled`), the verdict on
@@ -41,22 +66,91 @@ pub fn run(
     stdout: &mut impl Write,
     stderr: &mut impl Write,
 ) -> io::Result<Verdict> {
-    let secrets = if args.without_secrets { Secrets::Skip } else { Secrets::Read };
-    let (fleet, problems) = match config::load_with(&args.file, secrets) {
-        Ok(loaded) => (Some(loaded.fleet), loaded.warnings),
-        Err(problems) => (None, problems),
+    let old = match &args.new {
+        None => None,
+        Some(_) => {
+            let (old, problems) = load(args, &args.file);
+            if old.is_none() {
+                tell(args, styled, None, &problems, stdout, stderr)?;
+                return Ok(Verdict::Wrong);
+            }
+            old
+        }
     };
-    if args.json {
-        writeln!(stdout, "{}", report(fleet.as_ref(), &problems))?;
-    } else {
-        if !problems.is_empty() {
-            writeln!(stderr, "{}", problems.render(styled))?;
+    let file = args.new.as_ref().unwrap_or(&args.file);
+    let (fleet, problems) = load(args, file);
+    let diff = match fleet.as_ref().filter(|_| args.diff) {
+        None => None,
+        Some(fleet) => match diff(args, old.as_ref(), fleet, file)? {
+            Ok(lines) => Some(lines),
+            Err(error) => {
+                tell(args, styled, Some(fleet), &problems, stdout, stderr)?;
+                writeln!(stderr, "nothing to compare it with: {}", Chain(&error))?;
+                return Ok(Verdict::NoDiff(error.code()));
+            }
+        },
+    };
+    if let (Some(lines), true, Some(fleet)) = (&diff, args.json, &fleet) {
+        let mut report = report(Some(fleet), &problems);
+        if let Some(object) = report.as_object_mut() {
+            object.insert("plan".to_owned(), json!(lines));
         }
-        if let Some(fleet) = &fleet {
-            writeln!(stdout, "{}", summary(problems.file(), fleet))?;
-        }
+        writeln!(stdout, "{report}")?;
+        return Ok(Verdict::Good);
+    }
+    tell(args, styled, fleet.as_ref(), &problems, stdout, stderr)?;
+    if let Some(lines) = diff {
+        reload::print(stdout, &lines, false)?;
     }
     Ok(if fleet.is_some() { Verdict::Good } else { Verdict::Wrong })
+}
+
+fn load(args: &Args, file: &Path) -> (Option<Fleet>, Problems) {
+    let secrets = if args.without_secrets { Secrets::Skip } else { Secrets::Read };
+    match config::load_with(file, secrets) {
+        Ok(loaded) => (Some(loaded.fleet), loaded.warnings),
+        Err(problems) => (None, problems),
+    }
+}
+
+fn tell(
+    args: &Args,
+    styled: bool,
+    fleet: Option<&Fleet>,
+    problems: &Problems,
+    stdout: &mut impl Write,
+    stderr: &mut impl Write,
+) -> io::Result<()> {
+    if args.json {
+        return writeln!(stdout, "{}", report(fleet, problems));
+    }
+    if !problems.is_empty() {
+        writeln!(stderr, "{}", problems.render(styled))?;
+    }
+    if let Some(fleet) = fleet {
+        writeln!(stdout, "{}", summary(problems.file(), fleet))?;
+    }
+    Ok(())
+}
+
+/// What changes from the old file, or from what runs, to the new one.
+fn diff(
+    args: &Args,
+    old: Option<&Fleet>,
+    new: &Fleet,
+    file: &Path,
+) -> io::Result<Result<Vec<Line>, ReloadError>> {
+    if let Some(old) = old {
+        return Ok(Ok(Plan::new(old, new, |_| false).lines()));
+    }
+    let text = std::fs::read(file)?;
+    let is_told = args.target.config.is_some() || args.target.url.is_some();
+    let config = if is_told { args.target.config.clone() } else { Some(file.to_owned()) };
+    let target = Target { config, ..args.target.clone() };
+    converse(async {
+        let mut client = target.client()?;
+        reload::plan_of(&mut client, file, text).await
+    })
 }
 
 fn summary(file: &str, fleet: &Fleet) -> String {

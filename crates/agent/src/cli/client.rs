@@ -502,7 +502,9 @@ async fn body(
 /// The API's own words for its refusal.
 fn refusal(address: Address, status: u16, body: &[u8]) -> ClientError {
     let object: Option<Value> = serde_json::from_slice(body).ok();
-    let word = |key: &str| Some(printable(object.as_ref()?.get(key)?.as_str()?));
+    // A refused file is told with its lines.
+    let lines = |text: &str| text.split('\n').map(printable).collect::<Vec<_>>().join("\n");
+    let word = |key: &str| Some(lines(object.as_ref()?.get(key)?.as_str()?));
     match (word("error"), word("message")) {
         (Some(code), Some(message)) => ClientError::Refused { code, message },
         _ => ClientError::Strange { address, status, what: "an error that is not the API's" },

@@ -10,6 +10,7 @@ pub mod profiles;
 pub mod publish;
 pub mod queue;
 pub mod recover;
+pub mod reload;
 pub mod route;
 pub mod scan;
 pub mod schema;
@@ -52,6 +53,8 @@ enum Command {
     Log(log::Args),
     /// Reset a USB device or run a power script, as root; the agent asks for it through a socket.
     Recover(recover::Args),
+    /// Make the running agent read its fleet file again.
+    Reload(reload::Args),
     /// Say which path a topic takes, and why.
     Route(route::Args),
     /// Print the JSON Schema of the fleet file.
@@ -86,6 +89,7 @@ pub fn main(plugins: &[&Plugin]) -> ExitCode {
         Command::Status(args) => return status::run(&args),
         Command::Publish(args) => return publish::run(&args),
         Command::Queue(args) => return queue::run(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Log(args) => return log::run(&args),
         Command::Recover(args) => return recover::run(&args),
         Command::Route(args) => return route::run(&args),
@@ -100,6 +104,7 @@ pub fn main(plugins: &[&Plugin]) -> ExitCode {
                 match verdict {
                     check::Verdict::Good => ExitCode::SUCCESS,
                     check::Verdict::Wrong => wrong(),
+                    check::Verdict::NoDiff(code) => code,
                 }
             })
         }
