@@ -140,6 +140,36 @@ fn the_watchdog_is_fed_while_the_loops_move_and_no_longer() {
     assert!(agent.end_within(Duration::from_secs(20)).is_some_and(|status| status.success()));
 }
 
+/// What a unit of `Type=notify-reload` waits for.
+#[test]
+fn a_reload_is_told_from_its_begin_to_its_end() {
+    let mut lab = Lab::without_modems(1);
+    let manager = Notified::new(lab.site.dir());
+    let mut command = Command::new(modemfleet());
+    command.arg("run").arg("--config").arg(lab.site.file());
+    command.env("NOTIFY_SOCKET", &manager.path);
+    let agent = Process::start("agent", &mut command);
+    manager.wait("READY=1");
+    let reload = || {
+        agent.signal(Signal::HUP);
+        let mut told = Vec::new();
+        until("the end of the reload", || {
+            told.extend(manager.told());
+            told.iter().any(|words: &String| words.starts_with("READY=1")).then_some(())
+        });
+        told
+    };
+    let told = reload();
+    assert_eq!(told.len(), 2, "{told:?}");
+    let since = told[0].strip_prefix("RELOADING=1\nMONOTONIC_USEC=").expect(&told[0]);
+    assert!(since.parse::<u64>().is_ok_and(|since| since > 0), "{told:?}");
+    assert!(told[1].starts_with("READY=1\nSTATUS=reload applied: 0 added"), "{told:?}");
+    lab.site.body = "nonsense".to_owned();
+    let _ = lab.site.file();
+    let told = reload();
+    assert!(told[1].starts_with("READY=1\nSTATUS=reload refused"), "{told:?}");
+}
+
 #[test]
 fn a_socket_that_systemd_opened_serves_the_api() {
     let mut lab = Lab::without_modems(1);
