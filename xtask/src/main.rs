@@ -9,6 +9,7 @@ mod conformance;
 mod dashboards;
 mod demo;
 mod models;
+mod package;
 mod setup;
 mod step;
 mod test;
@@ -41,6 +42,8 @@ enum Command {
     Dashboards(dashboards::Arguments),
     /// Put replies whose meaning is known through `modemfleet profiles decode`, and print the pass rate.
     Vectors(vectors::Arguments),
+    /// Make the Debian package, and try it.
+    Package(package::Arguments),
     /// Measure something beside what it is compared with.
     Bench {
         /// Which benchmark.
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Dashboards(arguments) => dashboards::run(&arguments),
         Command::Vectors(arguments) => vectors::run(&arguments),
+        Command::Package(arguments) => package::run(&arguments),
         Command::Bench { bench } => bench::run(&bench),
     };
     match done {

@@ -31,7 +31,7 @@ impl Failed {
 pub(crate) struct Invocation {
     program: &'static str,
     arguments: Vec<String>,
-    environment: Vec<(&'static str, &'static str)>,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Invocation {
@@ -47,8 +47,8 @@ impl Invocation {
     }
 
     /// Sets an environment variable for this command only.
-    pub(crate) fn env(mut self, name: &'static str, value: &'static str) -> Self {
-        self.environment.push((name, value));
+    pub(crate) fn env(mut self, name: &'static str, value: &str) -> Self {
+        self.environment.push((name, value.to_owned()));
         self
     }
 
@@ -73,7 +73,9 @@ impl Invocation {
 
     fn command(&self) -> process::Command {
         let mut command = process::Command::new(self.path());
-        command.args(&self.arguments).envs(self.environment.iter().copied());
+        command
+            .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         // A prompt that waits for an answer would hang a run without a terminal.
         command.current_dir(root()).stdin(Stdio::null());
         command

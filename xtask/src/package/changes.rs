@@ -1,0 +1,86 @@
+//! The newest release as CHANGELOG.md tells it, and the same as Debian's tools want it.
+
+use std::fs;
+
+use anyhow::Context as _;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use crate::step;
+
+/// Who signs the package's list of changes; the same as in crates/agent/Cargo.toml.
+const MAINTAINER: &str = "modemfleet contributors <contributors@modemfleet.invalid>";
+
+/// A release.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Changes {
+    /// Such as `0.1.0`.
+    pub(crate) version: String,
+    day: Date,
+}
+
+impl Changes {
+    /// Midnight of its day in UTC, in seconds since 1970: the time of the package's files.
+    pub(crate) fn seconds(&self) -> anyhow::Result<i64> {
+        Ok(self.day.to_zoned_datetime(TimeZone::UTC)?.timestamp().as_second())
+    }
+
+    /// As deb-changelog(5) wants it. The changes themselves are in CHANGELOG.md, which is packed beside it.
+    pub(crate) fn debian(&self) -> String {
+        let version = &self.version;
+        let day = self.day.strftime("%a, %d %b %Y 00:00:00 +0000");
+        format!(
+            "modemfleet ({version}-1) unstable; urgency=medium\n\n  \
+             * Release {version}: what is new is in changelog.gz beside this file.\n\n \
+             -- {MAINTAINER}  {day}\n"
+        )
+    }
+}
+
+/// What the first heading of a release says: `## 0.1.0 (2026-11-25)`.
+///
+/// # Errors
+/// Where there is none, or it is of another version than the workspace.
+pub(crate) fn of_the_newest_release() -> anyhow::Result<Changes> {
+    let text = fs::read_to_string(step::root().join("CHANGELOG.md")).context("CHANGELOG.md")?;
+    let changes =
+        newest(&text).context("CHANGELOG.md has no heading like `## 0.1.0 (2026-11-25)`")?;
+    let built = env!("CARGO_PKG_VERSION");
+    anyhow::ensure!(
+        changes.version == built,
+        "CHANGELOG.md begins with {}, and Cargo.toml says {built}: write what {built} changes",
+        changes.version
+    );
+    Ok(changes)
+}
+
+fn newest(text: &str) -> Option<Changes> {
+    let heading = text.lines().find_map(|line| line.strip_prefix("## "))?;
+    let (version, day) = heading.strip_suffix(')')?.split_once(" (")?;
+    Some(Changes { version: version.to_owned(), day: day.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_heading_is_the_newest_release() {
+        let text = "# Changes\n\nWords.\n\n## 0.2.0 (2024-02-29)\n\n* a\n\n## 0.1.0 (2023-01-01)\n";
+        let changes = newest(text).unwrap();
+        assert_eq!(changes.version, "0.2.0");
+        assert_eq!(changes.seconds().unwrap(), 1_709_164_800);
+        let debian = changes.debian();
+        assert!(debian.starts_with("modemfleet (0.2.0-1) "), "{debian}");
+        assert!(debian.ends_with(">  Thu, 29 Feb 2024 00:00:00 +0000\n"), "{debian}");
+        for wrong in ["", "## Unreleased", "## 0.1.0", "## 0.1.0 (2024-13-01)", "## 0.1.0 (today)"]
+        {
+            assert_eq!(newest(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_list_of_changes_is_of_the_version_that_is_built() {
+        assert!(of_the_newest_release().is_ok(), "{:?}", of_the_newest_release());
+    }
+}

@@ -1,0 +1,49 @@
+//! The package tried where nothing of this project is: in an empty Debian, and there under systemd in a guest.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use crate::step::{self, Invocation};
+
+/// The release that the empty Debian is of: the oldest that the program's glibc allows.
+const RELEASE: &str = "bookworm";
+
+/// What the guest needs that the package does not depend on: systemd as its first program, its kernel's drivers, and a
+/// broker.
+const MORE: &str = "--include=systemd-sysv,udev,dbus,kmod,iproute2,mosquitto,mosquitto-clients";
+
+/// Runs the tests that are ignored elsewhere, for this package.
+///
+/// # Errors
+/// What debootstrap or the tests said.
+pub(crate) fn run(package: &Path) -> anyhow::Result<()> {
+    let root = empty_debian()?;
+    let tests = ["nextest", "run", "--package", "e2e", "--test", "package"];
+    let words = [&tests[..], &["--run-ignored", "only", "--no-capture"]].concat();
+    let tests = Invocation::cargo(&words)
+        .env("MODEMFLEET_DEB", &package.display().to_string())
+        .env("MODEMFLEET_DEBIAN", &root.display().to_string());
+    println!("    {tests}");
+    tests.run()
+}
+
+/// The root of an empty Debian, fetched once. The tests write to none of it.
+fn empty_debian() -> anyhow::Result<PathBuf> {
+    let root = step::root().join("target/debian").join(RELEASE);
+    if root.exists() {
+        return Ok(root);
+    }
+    let unfinished = root.with_extension("unfinished");
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished)?;
+    }
+    fs::create_dir_all(&unfinished)?;
+    let path = unfinished.display().to_string();
+    let fetch = Invocation::new("debootstrap", &["--variant=minbase", MORE, RELEASE, &path]);
+    println!("    {fetch}");
+    fetch.run().context("no empty Debian: it takes root, and the package debootstrap")?;
+    fs::rename(&unfinished, &root)?;
+    Ok(root)
+}
