@@ -29,6 +29,8 @@ pub struct Site {
     pub body: String,
     /// The filter of the log.
     pub log: String,
+    /// Further arguments of `run`.
+    pub arguments: Vec<String>,
 }
 
 impl Site {
@@ -42,6 +44,7 @@ impl Site {
             http: String::new(),
             body: String::new(),
             log: "debug".to_owned(),
+            arguments: Vec::new(),
         }
     }
 
@@ -85,6 +88,7 @@ impl Site {
     pub fn spawn(&self) -> Agent {
         let mut command = Command::new(modemfleet());
         command.arg("run").arg("--config").arg(self.file()).args(["--log", &self.log]);
+        command.args(&self.arguments);
         let process = Process::start("agent", &mut command);
         Agent { process, http: Http::new(self.port()) }
     }

@@ -36,7 +36,7 @@ fn can_mock() -> bool {
 }
 
 #[test]
-fn a_device_that_udev_tells_of_is_seen_and_gone_and_seen_under_other_ttys() {
+fn a_device_that_udev_tells_of_is_seen_and_gone_and_seen_under_other_ttys_and_other_models() {
     if !can_mock() {
         return;
     }
@@ -58,6 +58,9 @@ fn a_device_that_udev_tells_of_is_seen_and_gone_and_seen_under_other_ttys() {
     let url = format!("http://127.0.0.1:{}", site.port());
     command.args(["--", PYTHON]).arg(script).arg(url).arg(modemfleet());
     command.args(["run", "--log", "debug", "--config"]).arg(site.file());
+    let models = site.dir().join("models.d");
+    std::fs::create_dir(&models).unwrap();
+    command.env("MODEMFLEET_MODELS", models);
     let mut mock = Process::start("mock", &mut command);
     let end = mock.end_within(Duration::from_secs(90)).unwrap();
     let log = mock.stderr().join("\n");
@@ -68,7 +71,11 @@ fn a_device_that_udev_tells_of_is_seen_and_gone_and_seen_under_other_ttys() {
         (0..).zip(roles).map(port).collect::<Vec<_>>().join(", ")
     };
     let nothing = || "nothing".to_owned();
-    assert_eq!(mock.stdout(), [nothing(), ports(0), nothing(), ports(4), nothing()]);
+    let unknown =
+        "/dev/ttyUSB8 other, /dev/ttyUSB9 other, /dev/ttyUSB10 other, /dev/ttyUSB11 other";
+    let known = unknown.replace("9 other", "9 at");
+    let seen = [nothing(), ports(0), nothing(), ports(4), nothing(), unknown.to_owned(), known];
+    assert_eq!(mock.stdout(), seen);
     // Where udevd is there, or seems to be, it is events that tell, the kernel's first.
     if has_udevd || can_pretend {
         for event in

@@ -1,12 +1,14 @@
 """For tests/tests/mock.rs: an agent for which umockdev plays the kernel and udevd.
 
 mock.py URL PROGRAM…: starts the program, plugs a SIMCom device in, pulls it out, and plugs it in again under other numbers;
-after each it waits until the agent at URL says so, and prints the ports. Behind these is nothing: umockdev answers no
-question of a terminal. What the program logs goes to standard error.
+then one of an id that no model has, which a file in the folder MODEMFLEET_MODELS and a reload make known. After each it
+waits until the agent at URL says so, and prints the ports. Behind these is nothing: umockdev answers no question of a
+terminal. What the program logs goes to standard error.
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +20,11 @@ gi.require_version("UMockdev", "1.0")
 from gi.repository import UMockdev  # noqa: E402
 
 LIMIT = 30
+MODELS = """models:
+  - like: sim7600
+    cgmm: [ACME-4G]
+    usb: [{ id: "1234:5678", at: 1 }]
+"""
 URL, *PROGRAM = sys.argv[1:]
 
 
@@ -46,9 +53,10 @@ def until(ports):
 class Device:
     """A device as the kernel tells of it: itself, then its interfaces with their ttys, one by one."""
 
-    def __init__(self, bed, first):
+    def __init__(self, bed, first, usb_id=("1e0e", "9001")):
         self.bed = bed
-        usb = self.add("usb", "1-1", None, {"idVendor": "1e0e", "idProduct": "9001"}, "usb_device")
+        vendor, product = usb_id
+        usb = self.add("usb", "1-1", None, {"idVendor": vendor, "idProduct": product}, "usb_device")
         self.paths = [usb]
         for number in range(4):
             interface = self.add("usb", f"1-1:1.{number}", usb, {"bInterfaceNumber": f"{number:02x}"}, "usb_interface")
@@ -77,6 +85,13 @@ def main():
             until([f"/dev/ttyUSB{first + number} {role}" for number, role in enumerate(roles)])
             device.remove()
             until([])
+        Device(bed, 8, ("1234", "5678"))
+        until([f"/dev/ttyUSB{8 + number} other" for number in range(4)])
+        with open(os.path.join(os.environ["MODEMFLEET_MODELS"], "acme.yaml"), "w") as file:
+            file.write(MODELS)
+        agent.send_signal(signal.SIGHUP)
+        roles = ["other", "at", "other", "other"]
+        until([f"/dev/ttyUSB{8 + number} {role}" for number, role in enumerate(roles)])
     finally:
         agent.terminate()
         if agent.wait() != 0:

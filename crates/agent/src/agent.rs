@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::Books;
+use crate::config::models::Library;
 use crate::config::{self, Fleet};
 use crate::devices::Devices;
 use crate::discovery::{Roll, Sightings};
@@ -52,8 +53,10 @@ pub(crate) struct Start {
     pub(crate) file: PathBuf,
     /// What it says now.
     pub(crate) fleet: Fleet,
+    /// Where models are read again at a reload.
+    pub(crate) library: Library,
     /// All models.
-    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) catalog: Catalog,
     /// The queue, open.
     pub(crate) queue: Queue,
     /// What is logged.
@@ -83,6 +86,9 @@ pub(crate) struct Agent {
     pub(crate) users: watch::Sender<Users>,
     /// What the secrets held when they were applied.
     pub(crate) contents: Contents,
+    pub(crate) library: Library,
+    /// All models, for those who meet a modem.
+    pub(crate) catalog: watch::Sender<Arc<Catalog>>,
     requests: mpsc::Receiver<Request>,
 }
 
@@ -109,13 +115,14 @@ impl Agent {
     /// # Errors
     /// Where one of them cannot start; those that did end when this is dropped.
     pub(crate) async fn start(start: Start) -> anyhow::Result<Self> {
-        let Start { file, fleet, catalog, queue, log } = start;
+        let Start { file, fleet, library, catalog, queue, log } = start;
         let reading = fleet.clone();
         let contents = tokio::task::spawn_blocking(move || Contents::of(&reading)).await?;
         let stop = CancellationToken::new();
         let (now, watched) =
             watch::channel(Arc::new(Now { fleet, modems: Vec::new(), waiting: Vec::new() }));
-        let gear = gear(&now.borrow().fleet, catalog, watched.clone(), &stop)?;
+        let (catalog, models) = watch::channel(Arc::new(catalog));
+        let gear = gear(&now.borrow().fleet, models, watched.clone(), &stop)?;
         let view = View::new(watched, queue.clone());
         register(&gear.metrics, &view).context("the metrics of this build are broken")?;
         let (reconciler, orders) = Reconciler::new(Arc::clone(&gear.metrics), stop.clone());
@@ -136,6 +143,8 @@ impl Agent {
             token: watch::Sender::default(),
             users: watch::Sender::default(),
             contents,
+            library,
+            catalog,
             requests,
         };
         let (sightings, sighted) = watch::channel(Sightings::default());
@@ -264,7 +273,7 @@ impl Agent {
     /// Looks on USB for the modems that are wanted there.
     fn discover(&mut self, sightings: watch::Sender<Sightings>) {
         let search = discovery::Search {
-            catalog: Arc::clone(&self.gear.env.catalog),
+            catalog: self.catalog.subscribe(),
             roll: self.roll.subscribe(),
             is_thorough: false,
             sightings,
@@ -349,7 +358,7 @@ impl Agent {
 /// What modems are made with.
 fn gear(
     fleet: &Fleet,
-    catalog: Arc<Catalog>,
+    catalog: watch::Receiver<Arc<Catalog>>,
     now: watch::Receiver<Arc<Now>>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Gear> {

@@ -2,18 +2,19 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use modem::{Catalog, Plugin};
+use modem::Plugin;
+use modem::session::Chain;
 use queue::Queue;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::agent::{Agent, Start};
-use crate::config::{self, Fleet};
-use crate::logging::{self, Log};
-use crate::{systemd, wrong};
+use crate::config;
+use crate::config::models::{Folder, Library, Models, ModelsError};
+use crate::logging;
+use crate::{cli, systemd, wrong};
 
 /// Arguments of `modemfleet run`.
 #[derive(Debug, clap::Args)]
@@ -21,6 +22,9 @@ pub struct Args {
     /// The fleet file.
     #[arg(long, value_name = "FILE", default_value = "/etc/modemfleet/fleet.yaml")]
     pub config: PathBuf,
+    /// Which models there are.
+    #[command(flatten)]
+    pub models: Folder,
     /// How log lines look.
     #[arg(long, value_enum, default_value_t)]
     pub log_format: logging::Format,
@@ -61,6 +65,13 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
             return wrong();
         }
     };
+    let (library, models) = match models(args, plugins) {
+        Ok(models) => models,
+        Err(error) => {
+            crate::complain(&Chain(&error).to_string());
+            return cli::profiles::code_of(&error);
+        }
+    };
     let log = match logging::init(args.log_format, &args.log) {
         Ok(log) => log,
         Err(error) => {
@@ -69,8 +80,11 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
         }
     };
     drop(entered);
-    let done =
-        start(args, fleet, plugins, log).and_then(|start| runtime.block_on(serve(start, signals)));
+    let file = args.config.clone();
+    let done = open_queue(&fleet.queue).and_then(|queue| {
+        let start = Start { file, fleet, library, catalog: models.catalog, queue, log };
+        runtime.block_on(serve(start, signals))
+    });
     // A thread may be stuck in a wedged driver; nobody waits for it.
     runtime.shutdown_timeout(Duration::from_secs(1));
     match done {
@@ -83,10 +97,11 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     }
 }
 
-fn start(args: &Args, fleet: Fleet, plugins: &[&Plugin], log: Log) -> anyhow::Result<Start> {
-    let catalog = Catalog::new(plugins).context("the models of this build are broken")?;
-    let queue = open_queue(&fleet.queue)?;
-    Ok(Start { file: args.config.clone(), fleet, catalog: Arc::new(catalog), queue, log })
+/// The models, and where they are read again at a reload.
+fn models(args: &Args, plugins: &[&Plugin]) -> Result<(Library, Models), ModelsError> {
+    let library = Library::new(plugins, args.models.clone())?;
+    let models = library.read()?;
+    Ok((library, models))
 }
 
 fn open_queue(config: &config::Queue) -> anyhow::Result<Queue> {

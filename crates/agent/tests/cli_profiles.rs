@@ -9,6 +9,7 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
+use agent::config::models::Models;
 use serde_json::{Value, json};
 
 fn call(words: &[&str], input: &[u8]) -> Output {
@@ -45,6 +46,7 @@ fn the_models_are_listed_for_people_and_for_programs() {
     let models = listed["models"].as_array().unwrap();
     let ids: Vec<&str> = models.iter().map(|model| model["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["sim7600", "sim8200", "ec25", "eg25", "ec200", "rm500q", "rm520n"]);
+    assert_eq!(models[0]["origin"], "built in");
     assert_eq!(models[0]["usb"][1], json!({ "id": "1e0e:9011", "at": 4, "secondary": 5 }));
     assert_eq!(models[1]["evidence"]["mqtt"], "manual");
     assert_eq!(models[1]["evidence"]["tls"], "manual");
@@ -125,6 +127,7 @@ fn has(wanted: &Value, got: &Value) -> bool {
 #[test]
 fn what_modems_trap_a_reader_with_is_read() {
     let plugins = [&profile_simcom::PLUGIN, &profile_quectel::PLUGIN];
+    let models = Models::built_in(&plugins).unwrap();
     let vectors = include_str!("../../../tests/vectors/traps.jsonl");
     assert!(vectors.lines().count() > 50);
     for line in vectors.lines() {
@@ -133,7 +136,8 @@ fn what_modems_trap_a_reader_with_is_read() {
         let model = if command.starts_with("AT+Q") { "rm520n" } else { "sim8200" };
         let mut raw = vector["input"].as_str().unwrap().as_bytes();
         let mut told = Vec::new();
-        let read = agent::cli::profiles::decode(&plugins, model, command, &mut raw, &mut told);
+        let read =
+            agent::cli::profiles::decode(&plugins, &models, model, command, &mut raw, &mut told);
         let wanted = &vector["expect"];
         if wanted.get("error") == Some(&Value::Bool(true)) {
             assert!(read.is_err(), "{line} gave {}", String::from_utf8_lossy(&told));
@@ -143,4 +147,92 @@ fn what_modems_trap_a_reader_with_is_read() {
         let told: Value = serde_json::from_slice(&told).unwrap();
         assert!(has(wanted, &told), "{line} gave {told}");
     }
+}
+
+/// The words and exit code of `profiles …` with a folder of models that has these files.
+fn with_folder(files: &[(&str, &str)], words: &[&str]) -> (Option<i32>, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let place = folder.path().to_str().unwrap();
+    let output = call(&[words, &["--models", place]].concat(), b"+CSQ: 20,99\r\nOK\r\n");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(place, "DIR");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+const ACME: &str = "models:\n  - like: sim7600\n    cgmm: [ACME-4G, SIM7600ACME]\n";
+
+#[test]
+fn a_file_of_models_is_known_to_every_command() {
+    let acme = [("acme.yaml", ACME)];
+    let (code, out, err) = with_folder(&acme, &["profiles", "list"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.contains("\nacme-4g") && out.ends_with("acme-4g: DIR/acme.yaml:2\n"), "{out}");
+    let decode = ["profiles", "decode", "--model", "acme-4g", "--command", "AT+CSQ"];
+    let (code, out, err) = with_folder(&acme, &decode);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.contains("-73"), "{out}");
+    let (code, out, err) = with_folder(&[("acme.yaml", "models: 7")], &["profiles", "list"]);
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    assert!(err.contains("--> DIR/acme.yaml:1:9") && err.contains("must be a list"), "{err}");
+}
+
+#[test]
+fn lint_tells_errors_with_their_place_and_remarks_of_the_rest() {
+    let (code, out, err) = with_folder(&[], &["profiles", "lint"]);
+    assert_eq!(
+        (code, out.as_str(), err.as_str()),
+        (Some(0), "7 models, 0 errors, 0 remarks\n", "")
+    );
+    let (code, out, _) = with_folder(&[("acme.yaml", ACME)], &["profiles", "lint"]);
+    assert_eq!(code, Some(0));
+    assert!(out.contains("overlap: acme-4g (DIR/acme.yaml:2): `SIM7600ACME` overlaps"), "{out}");
+    assert!(out.ends_with("8 models, 0 errors, 1 remark\n"), "{out}");
+
+    // Two files are wrong; the third, which is given and lies elsewhere, is read in the place of one.
+    let given = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+    std::fs::write(given.path(), "models: [{ like: acme-4g, cgmm: [ACME-5G], sub: 1 }]").unwrap();
+    let (code, out, err) = with_folder(
+        &[("a.yaml", ACME), ("b.yaml", "models: [{ like: sim7600 }]")],
+        &["profiles", "lint", "--json", given.path().to_str().unwrap()],
+    );
+    assert_eq!((code, err.as_str()), (Some(2), ""));
+    let told: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(told["ok"], false);
+    let problems = told["problems"].as_array().unwrap();
+    let places: Vec<_> = problems.iter().map(|p| (&p["path"], &p["line"], &p["column"])).collect();
+    assert!(places.contains(&(&json!("models[0]"), &json!(1), &json!(10))), "{out}");
+    assert!(places.contains(&(&json!("models[0].sub"), &json!(1), &json!(44))), "{out}");
+    assert_eq!(told["remarks"][0]["kind"], "overlap");
+}
+
+#[test]
+fn explain_names_the_winner_and_the_losers() {
+    let acme = [("acme.yaml", ACME)];
+    let explain = ["profiles", "explain", "--usb", "1E0E:9011", "--model", "simcom_sim7600acme-h"];
+    let (code, out, err) = with_folder(&acme, &explain);
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    for line in [
+        "USB id   1e0e:9011\n         sim7600: AT on interface 4, secondary 5 (built in)\n",
+        "winner   acme-4g: begins with SIM7600ACME; profile sim7600 (DIR/acme.yaml:2)\n",
+        "loser    sim7600: begins with SIM7600, 4 shorter (built in)\n",
+    ] {
+        assert!(out.contains(line), "{line} in {out}");
+    }
+    let (code, out, _) = with_folder(&acme, &[&explain[..], &["--json"]].concat());
+    let told: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &told["entries"][0]["model"]), (Some(0), &json!("acme-4g")));
+    assert_eq!(told["entries"][1]["beginning"], "SIM7600");
+
+    let (code, out, _) = with_folder(&acme, &["profiles", "explain", "--model", "ACMO\u{1b}[2J"]);
+    assert_eq!(code, Some(1));
+    assert!(out.contains("no entry fits") && out.contains("models:\n  - like: MODEL\n"), "{out}");
+    assert!(!out.contains('\u{1b}'), "{out:?}");
+    let (code, out, _) = with_folder(&acme, &["profiles", "explain", "--usb", "0403:6001"]);
+    assert_eq!(code, Some(1));
+    assert!(out.contains("- id: MODEL") && out.contains("0403:6001"), "{out}");
+    let (code, _, err) = with_folder(&acme, &["profiles", "explain", "--usb", "403:6001"]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("VENDOR:PRODUCT"), "{err}");
 }

@@ -869,7 +869,8 @@ struct Check {
 fn run_check(arguments: &[&str]) -> (check::Verdict, String, String) {
     let args = Check::try_parse_from([&["check"], arguments].concat()).unwrap().args;
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let verdict = check::run(&args, false, &mut out, &mut err).unwrap();
+    let plugins = [&profile_simcom::PLUGIN];
+    let verdict = check::run(&args, &plugins, false, &mut out, &mut err).unwrap();
     (verdict, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
 }
 

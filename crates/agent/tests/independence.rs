@@ -102,7 +102,7 @@ async fn a_panic_is_counted_and_the_modem_begins_again_while_the_other_serves() 
 
     let metrics = Metrics::new().unwrap();
     let env = Environment {
-        catalog: Arc::new(Catalog::new(&[&BUGGY, &SOUND]).unwrap()),
+        catalog: watch::channel(Arc::new(Catalog::new(&[&BUGGY, &SOUND]).unwrap())).1,
         stagger: Stagger::new(),
         ledger: Arc::new(FileLedger::new(dir.path())),
         turns: modem::turns::Turns::new(),

@@ -40,7 +40,7 @@ impl Firmware {
             "I" | "+SIMCOMATI" => Reply::lines(self.about(name == "+SIMCOMATI")),
             "&V" => Reply::lines(self.dump()),
             "+CGMI" | "+GMI" => Reply::line("SIMCOM INCORPORATED"),
-            "+CGMM" | "+GMM" => Reply::line(self.options.model.cgmm()),
+            "+CGMM" | "+GMM" => Reply::line(self.options.cgmm()),
             "+CGMR" | "+GMR" => Reply::line(format!("+CGMR: {}", self.options.model.revision())),
             "+CGSN" | "+GSN" => Reply::line(self.identity.imei.as_str()),
             "+GCAP" => Reply::line("+GCAP: +CGSM"),
@@ -101,7 +101,7 @@ impl Firmware {
     fn about(&self, long: bool) -> Vec<String> {
         let mut lines = vec![
             "Manufacturer: SIMCOM INCORPORATED".to_owned(),
-            format!("Model: {}", self.options.model.cgmm()),
+            format!("Model: {}", self.options.cgmm()),
             format!("Revision: {}", self.options.model.revision()),
         ];
         lines.extend(long.then(|| "QCN: ".to_owned()));

@@ -13,6 +13,8 @@ use crate::{
 pub struct Options {
     /// Which model it is.
     pub model: Model,
+    /// What it answers to `AT+CGMM` instead of its model's name, as a rebadged modem does.
+    pub badge: Option<String>,
     /// Which modem of the fleet it is: makes its IMEI, ICCID and cell distinct.
     pub index: u32,
     /// `HOST:PORT` of the broker to which the modem's network leads, whatever host `CMQTTCONNECT`
@@ -51,6 +53,13 @@ pub struct Options {
     pub clock: Clock,
 }
 
+impl Options {
+    /// What it calls itself.
+    pub(crate) fn cgmm(&self) -> &str {
+        self.badge.as_deref().unwrap_or(self.model.cgmm())
+    }
+}
+
 /// The PUK of every simulated SIM card.
 pub const PUK: &str = "12345678";
 
@@ -60,6 +69,7 @@ impl Options {
     pub fn new(model: Model) -> Self {
         Self {
             model,
+            badge: None,
             index: 0,
             broker: None,
             latency: Duration::ZERO,

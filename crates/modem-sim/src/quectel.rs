@@ -42,7 +42,7 @@ impl Firmware {
             ("+CGMR" | "+GMR", Form::Execute) => Some(Reply::line(revision)),
             ("I", Form::Execute) => Some(Reply::lines(vec![
                 "Quectel".to_owned(),
-                self.options.model.cgmm().to_owned(),
+                self.options.cgmm().to_owned(),
                 format!("Revision: {revision}"),
             ])),
             ("+QCCID", Form::Execute) => {

@@ -112,6 +112,12 @@ pub enum CatalogError {
         /// What is wrong with it.
         source: serde_yaml::Error,
     },
+    /// Two profiles have one id.
+    #[error("two profiles are called {profile:?}")]
+    ProfileTwice {
+        /// The id.
+        profile: &'static str,
+    },
     /// A model names a profile that its plugin does not have.
     #[error("model {model:?} names the profile {profile:?}, which its plugin does not have")]
     NoProfile {
@@ -120,18 +126,41 @@ pub enum CatalogError {
         /// The profile.
         profile: String,
     },
-    /// Two entries claim one name.
-    #[error("two models are called {id:?}, or begin their CGMM with the same text")]
+    /// Two entries have one id.
+    #[error("two models are called {id:?}")]
     Twice {
-        /// The name.
+        /// The id.
         id: String,
+    },
+    /// Two entries want the same modems.
+    #[error("the CGMM of {model:?} begins with {beginning:?}, as that of {other:?} does")]
+    Claimed {
+        /// The model.
+        model: String,
+        /// How both begin.
+        beginning: String,
+        /// The model that has it.
+        other: String,
     },
 }
 
 /// All models, with their profiles.
+#[derive(Clone)]
 pub struct Catalog {
     entries: Vec<(Model, &'static dyn Profile)>,
+    profiles: Vec<&'static dyn Profile>,
     decoders: Vec<(&'static str, Decoder)>,
+}
+
+/// An entry that fits what a modem calls itself.
+#[derive(Clone, Copy)]
+pub struct Fit<'a> {
+    /// The entry.
+    pub model: &'a Model,
+    /// The profile it names.
+    pub profile: &'static dyn Profile,
+    /// With which of its beginnings it fits: the longest that does.
+    pub beginning: &'a str,
 }
 
 impl Catalog {
@@ -140,29 +169,56 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`]: one broken entry refuses the whole, so that none is missing in silence.
     pub fn new(plugins: &[&Plugin]) -> Result<Self, CatalogError> {
-        let mut catalog = Self { entries: Vec::new(), decoders: Vec::new() };
+        let mut catalog = Self { entries: Vec::new(), profiles: Vec::new(), decoders: Vec::new() };
         for plugin in plugins {
             let first = plugin.profiles.first().map_or("", |profile| profile.id());
             let file: ModelsFile = serde_yaml::from_str(plugin.models)
                 .map_err(|source| CatalogError::Unreadable { profile: first, source })?;
+            for profile in plugin.profiles {
+                if catalog.profile(profile.id()).is_some() {
+                    return Err(CatalogError::ProfileTwice { profile: profile.id() });
+                }
+                catalog.profiles.push(*profile);
+            }
             for model in file.models {
-                let Some(profile) = plugin.profiles.iter().find(|p| p.id() == model.profile) else {
-                    return Err(CatalogError::NoProfile {
-                        model: model.id,
-                        profile: model.profile,
-                    });
-                };
-                let taken = |known: &Model| {
-                    known.id == model.id || known.cgmm.iter().any(|c| model.cgmm.contains(c))
-                };
-                if catalog.entries.iter().any(|(known, _)| taken(known)) {
+                if catalog.model(&model.id).is_some() {
                     return Err(CatalogError::Twice { id: model.id });
                 }
-                catalog.entries.push((model, *profile));
+                // Another vendor's profile speaks another dialect.
+                if !plugin.profiles.iter().any(|profile| profile.id() == model.profile) {
+                    let Model { id: model, profile, .. } = model;
+                    return Err(CatalogError::NoProfile { model, profile });
+                }
+                catalog.put(model)?;
             }
             catalog.decoders.extend(plugin.decoders);
         }
         Ok(catalog)
+    }
+
+    /// Adds an entry, or puts it in the place of the one with its id.
+    ///
+    /// # Errors
+    /// [`CatalogError`]; nothing is changed.
+    pub fn put(&mut self, model: Model) -> Result<(), CatalogError> {
+        let Some(profile) = self.profile(&model.profile) else {
+            let Model { id: model, profile, .. } = model;
+            return Err(CatalogError::NoProfile { model, profile });
+        };
+        for other in self.models().filter(|other| other.id != model.id) {
+            if let Some(beginning) = model.cgmm.iter().find(|mine| other.claims(mine)) {
+                return Err(CatalogError::Claimed {
+                    model: model.id.clone(),
+                    beginning: beginning.clone(),
+                    other: other.id.clone(),
+                });
+            }
+        }
+        match self.entries.iter_mut().find(|(known, _)| known.id == model.id) {
+            Some(entry) => *entry = (model, profile),
+            None => self.entries.push((model, profile)),
+        }
+        Ok(())
     }
 
     /// All models, in the order of their files.
@@ -170,23 +226,37 @@ impl Catalog {
         self.entries.iter().map(|(model, _)| model)
     }
 
-    /// The model whose entry fits an answer to `AT+CGMM` best: the longest beginning wins.
-    pub fn identify(&self, cgmm: &str) -> Option<(&Model, &'static dyn Profile)> {
+    /// All profiles, in the order of their plugins.
+    pub fn profiles(&self) -> impl Iterator<Item = &'static dyn Profile> {
+        self.profiles.iter().copied()
+    }
+
+    /// The profile of this id.
+    pub fn profile(&self, id: &str) -> Option<&'static dyn Profile> {
+        self.profiles().find(|profile| profile.id() == id)
+    }
+
+    /// All entries that fit an answer to `AT+CGMM`; the one that wins, which is the one with the longest
+    /// beginning, is the first.
+    pub fn fits(&self, cgmm: &str) -> Vec<Fit<'_>> {
         let name = normalised(cgmm);
-        let fit = |model: &Model| {
-            model
-                .cgmm
-                .iter()
-                .filter(|start| name.starts_with(&normalised(start)))
-                .map(String::len)
-                .max()
-        };
-        let best = self
+        let mut fits: Vec<(usize, Fit<'_>)> = self
             .entries
             .iter()
-            .filter_map(|entry| Some((fit(&entry.0)?, entry)))
-            .max_by_key(|(fit, _)| *fit);
-        best.map(|(_, (model, profile))| (model, *profile))
+            .filter_map(|(model, profile)| {
+                let starts = model.cgmm.iter().map(|start| (normalised(start), start));
+                let fitting = starts.filter(|(start, _)| name.starts_with(start.as_str()));
+                let (start, beginning) = fitting.max_by_key(|(start, _)| start.len())?;
+                Some((start.len(), Fit { model, profile: *profile, beginning }))
+            })
+            .collect();
+        fits.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
+        fits.into_iter().map(|(_, fit)| fit).collect()
+    }
+
+    /// The model whose entry fits an answer to `AT+CGMM` best: the longest beginning wins.
+    pub fn identify(&self, cgmm: &str) -> Option<(&Model, &'static dyn Profile)> {
+        self.fits(cgmm).first().map(|fit| (fit.model, fit.profile))
     }
 
     /// The model of this id.
@@ -206,6 +276,14 @@ impl Catalog {
     pub fn decoder(&self, command: &str) -> Option<Decoder> {
         crate::reply::decoder(&self.decoders, command)
             .or_else(|| crate::reply::decoder(crate::reply::DECODERS, command))
+    }
+}
+
+impl Model {
+    /// Whether one of its beginnings is this one, as modems are told apart.
+    fn claims(&self, beginning: &str) -> bool {
+        let wanted = normalised(beginning);
+        self.cgmm.iter().any(|mine| normalised(mine) == wanted)
     }
 }
 

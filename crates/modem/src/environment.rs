@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
@@ -14,8 +15,8 @@ use crate::turns::Turns;
 /// What the modems of one gateway share.
 #[derive(Clone)]
 pub struct Environment {
-    /// All models.
-    pub catalog: Arc<Catalog>,
+    /// All models. Another catalog may come: it is asked at the next opening of a port.
+    pub catalog: watch::Receiver<Arc<Catalog>>,
     /// Spreads CONNECTs.
     pub stagger: Arc<Stagger>,
     /// Remembers PINs that were tried.

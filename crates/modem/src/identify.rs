@@ -1,5 +1,6 @@
 //! Finding out what is at the other end of an open port.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use at::{Answer, Identity};
@@ -44,7 +45,8 @@ impl Core {
     }
 
     async fn identify_in_step(&self, at: &At, cgmm: String) -> Result<Known, End> {
-        let (model, profile) = model(&self.env.catalog, at, cgmm).await?;
+        let catalog = Arc::clone(&self.env.catalog.borrow());
+        let (model, profile) = model(&catalog, at, cgmm).await?;
         at.set_framing(profile.framing()).await;
         profile.prepare(at).await?;
         let imei = imei(at).await?;
@@ -112,8 +114,23 @@ async fn model(
     match catalog.identify(&cgmm) {
         Some((model, profile)) => Ok(((model.clone(), cgmm), profile)),
         None => Err(End::Unusable(format!(
-            "no profile knows the model {cgmm:?}; `modemfleet profiles list` shows the known ones"
+            "no profile knows the model {cgmm:?}; `modemfleet profiles explain --model NAME` says what to do"
         ))),
+    }
+}
+
+/// What the modem at a port that was just opened calls itself. It is asked once in step: what came before
+/// may have been a line of something else.
+pub(crate) async fn name(at: &At, events: &mut mpsc::Receiver<PortEvent>) -> Result<String, End> {
+    in_step(at, events).await?;
+    let asking = async {
+        let lines = profile::run(at, Kind::Basic, "AT+CGMM", Answer::Bare).await?;
+        Ok(reply::model(&lines).map_err(StepError::from)?.raw)
+    };
+    // URCs that come now mean nothing to us, but must be read.
+    tokio::select! {
+        found = asking => found,
+        end = ignore(events) => Err(end),
     }
 }
 

@@ -367,7 +367,7 @@ impl Modem {
     async fn on_port<S: AsyncRead + AsyncWrite + Send>(&mut self, stream: S) -> End {
         let Self { core, roster, tty, is_guess, .. } = self;
         core.stand(State::Identifying, None);
-        let framing = core.env.catalog.framing();
+        let framing = core.env.catalog.borrow().framing();
         let (port, at, mut events) = Port::new(stream, framing, Arc::clone(&core.observer));
         let port = if *is_guess { port.as_a_guess() } else { port };
         let serve = async {

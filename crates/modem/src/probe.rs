@@ -4,13 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
 use crate::catalog::Catalog;
 use crate::foreign::Protocol;
 use crate::identify;
 use crate::location::Place;
 use crate::modem::End;
 use crate::observe::Observer;
-use crate::port::{Port, PortEnd};
+use crate::port::{At, Port, PortEnd, PortEvent};
 use crate::serial::{self, OpenError};
 
 /// A modem that answers at all tells who it is within a second; one that boots is asked again.
@@ -78,12 +80,33 @@ impl Identity {
 /// # Cancel safety
 /// Dropping the future closes the port a moment later, on a thread of its own.
 pub async fn probe(place: &Place, catalog: &Catalog, iccid: bool) -> Result<Identity, ProbeError> {
+    ask(place, catalog, async |at, mut events| {
+        identify::identity(catalog, &at, &mut events, iccid).await
+    })
+    .await
+}
+
+/// As [`probe`], but asks only what the modem calls itself, which no profile need know.
+///
+/// # Errors
+/// [`ProbeError`]; the port is closed again in any case.
+///
+/// # Cancel safety
+/// As for [`probe`].
+pub async fn model(place: &Place, catalog: &Catalog) -> Result<String, ProbeError> {
+    ask(place, catalog, async |at, mut events| identify::name(&at, &mut events).await).await
+}
+
+async fn ask<T>(
+    place: &Place,
+    catalog: &Catalog,
+    asking: impl AsyncFnOnce(At, mpsc::Receiver<PortEvent>) -> Result<T, End>,
+) -> Result<T, ProbeError> {
     let path = place.tty.as_path();
     let mut tty = serial::open(path, 115_200).await?;
     let mut foreign = None;
-    let (port, at, mut events) = Port::new(&mut tty, catalog.framing(), Arc::new(Nobody));
+    let (port, at, events) = Port::new(&mut tty, catalog.framing(), Arc::new(Nobody));
     let port = if place.is_guess { port.as_a_guess() } else { port };
-    let asking = identify::identity(catalog, &at, &mut events, iccid);
     // What is dropped with the losing arm ends with the port.
     let found = tokio::select! {
         end = port.run() => Err(match end {
@@ -94,9 +117,10 @@ pub async fn probe(place: &Place, catalog: &Catalog, iccid: bool) -> Result<Iden
             PortEnd::Mute => End::Mute,
             PortEnd::Gone(_) | PortEnd::Released => End::Gone,
         }),
-        found = tokio::time::timeout(PATIENCE, asking) => found.unwrap_or(Err(End::Mute)),
+        found = tokio::time::timeout(PATIENCE, asking(at, events)) => {
+            found.unwrap_or(Err(End::Mute))
+        }
     };
-    drop(events);
     tty.close().await;
     let path = path.to_owned();
     if let Some(protocol) = foreign {

@@ -4,12 +4,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use modem::Plugin;
 use modem::session::Chain;
 use serde_json::{Value, json};
 
 use super::client::{Target, converse};
 use super::reload::{self, ReloadError};
-use crate::config::{self, Fleet, Problems, Secrets};
+use crate::config::models::Folder;
+use crate::config::{self, Fleet, Problem, Problems, Secrets};
 use crate::reload::{Line, Plan};
 
 const EXAMPLES: &str = "Examples:
@@ -39,6 +41,9 @@ pub struct Args {
     /// Do not read the secrets: for a check on another machine than the gateway.
     #[arg(long)]
     pub without_secrets: bool,
+    /// Which models there are; a wrong file of models refuses the fleet file, too.
+    #[command(flatten)]
+    pub models: Folder,
     /// Where the agent is; else it is looked for where FILE says that it listens.
     #[command(flatten)]
     pub target: Target,
@@ -61,6 +66,31 @@ pub enum Verdict {
 /// # Errors
 /// Only those of the two outputs.
 pub fn run(
+    args: &Args,
+    plugins: &[&Plugin],
+    styled: bool,
+    stdout: &mut impl Write,
+    stderr: &mut impl Write,
+) -> io::Result<Verdict> {
+    let Err(error) = args.models.load(plugins) else {
+        return run_fleet(args, styled, stdout, stderr);
+    };
+    // What is wrong with the fleet file is told all the same.
+    let (_, problems) = load(args, args.new.as_ref().unwrap_or(&args.file));
+    if args.json {
+        let mut report = report(None, &problems);
+        if let Some(object) = report.as_object_mut() {
+            object.insert("models".to_owned(), error.to_json());
+        }
+        writeln!(stdout, "{report}")?;
+    } else {
+        tell(args, styled, None, &problems, stdout, stderr)?;
+        writeln!(stderr, "{}", Chain(&error))?;
+    }
+    Ok(Verdict::Wrong)
+}
+
+fn run_fleet(
     args: &Args,
     styled: bool,
     stdout: &mut impl Write,
@@ -164,19 +194,7 @@ fn summary(file: &str, fleet: &Fleet) -> String {
 }
 
 fn report(fleet: Option<&Fleet>, problems: &Problems) -> Value {
-    let list: Vec<Value> = problems
-        .iter()
-        .map(|problem| {
-            json!({
-                "severity": problem.severity.word(),
-                "line": problem.line,
-                "column": problem.column,
-                "path": problem.path,
-                "message": problem.message,
-                "help": problem.help,
-            })
-        })
-        .collect();
+    let list: Vec<Value> = problems.iter().map(Problem::to_json).collect();
     let mut report = json!({ "file": problems.file(), "ok": fleet.is_some(), "problems": list });
     if let (Some(fleet), Some(report)) = (fleet, report.as_object_mut()) {
         report.insert("modems".to_owned(), fleet.modems.len().into());

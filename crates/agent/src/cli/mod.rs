@@ -83,7 +83,7 @@ pub fn main(plugins: &[&Plugin]) -> ExitCode {
     let Cli { command } = Cli::parse();
     let done = match command {
         Command::Run(args) => return run::run(&args, plugins),
-        Command::Sim(args) => return sim::run(&args),
+        Command::Sim(args) => return sim::run(&args, plugins),
         Command::Demo(args) => return demo::run(&args),
         Command::Scan(args) => return scan::run(&args, plugins),
         Command::Status(args) => return status::run(&args),
@@ -100,13 +100,13 @@ pub fn main(plugins: &[&Plugin]) -> ExitCode {
         Command::Profiles(args) => return profiles::run(&args, plugins),
         Command::Check(args) => {
             let styled = io::stderr().is_terminal();
-            check::run(&args, styled, &mut io::stdout(), &mut io::stderr()).map(|verdict| {
-                match verdict {
+            check::run(&args, plugins, styled, &mut io::stdout(), &mut io::stderr()).map(
+                |verdict| match verdict {
                     check::Verdict::Good => ExitCode::SUCCESS,
                     check::Verdict::Wrong => wrong(),
                     check::Verdict::NoDiff(code) => code,
-                }
-            })
+                },
+            )
         }
         Command::Sign(args) => return sign_code(&args),
     };

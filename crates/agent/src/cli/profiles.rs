@@ -1,17 +1,22 @@
-//! `modemfleet profiles`: which models there are, and what a modem's reply means.
+//! `modemfleet profiles`: which models there are, which of them a modem is, and what its reply means.
+
+mod explain;
+mod lint;
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
-use modem::catalog::{Basis, CatalogError, Model};
+use modem::Plugin;
+use modem::catalog::{Basis, Model};
 use modem::reply::{self, Decoder, ReplyError};
 use modem::session::Chain;
-use modem::{Catalog, Plugin};
 use serde_json::json;
 
+use super::client::printable;
 use super::output_failed;
 use super::table::{Cell, Table};
 use crate::config::did_you_mean;
+use crate::config::models::{Folder, Models, ModelsError};
 use crate::{complain, wrong};
 
 /// The most bytes of a reply. The longest of a modem, a list of networks, has a few KiB.
@@ -27,7 +32,7 @@ const EXAMPLES: &str = "Example:
 
 Exit codes: 0 done, 1 no valid reply, 2 unknown model or command.";
 
-/// Says what this build knows of modems.
+/// Says what is known of modems: by this build, and by the files of the folder of models.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What to say.
@@ -43,7 +48,14 @@ pub enum What {
         /// Print one JSON object.
         #[arg(long)]
         json: bool,
+        /// Which models there are.
+        #[command(flatten)]
+        models: Folder,
     },
+    /// Says which entry of the models a modem is, why, and which others lost.
+    Explain(explain::Args),
+    /// Says what is wrong with files of models, and what entries do to one another.
+    Lint(lint::Args),
     /// Reads a modem's raw reply on standard input and prints its meaning as JSON.
     #[command(after_help = EXAMPLES)]
     Decode {
@@ -53,15 +65,18 @@ pub enum What {
         /// The command that it replied to, such as 'AT+CPSI?'.
         #[arg(long, value_name = "COMMAND")]
         command: String,
+        /// Which models there are.
+        #[command(flatten)]
+        models: Folder,
     },
 }
 
 /// Why nothing was said.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfilesError {
-    /// The build's models are broken.
-    #[error("the models of this build are broken")]
-    Catalog(#[from] CatalogError),
+    /// There are no models.
+    #[error(transparent)]
+    Models(#[from] ModelsError),
     /// A word that names nothing here.
     #[error("unknown {what} {given:?}; {help}known are {known}")]
     Unknown {
@@ -88,9 +103,16 @@ pub enum ProfilesError {
 /// Says what `args` ask for, and makes its end an exit code.
 pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     let done = match &args.what {
-        What::List { json } => list(plugins, *json, &mut io::stdout()),
-        What::Decode { model, command } => {
-            decode(plugins, model, command, &mut io::stdin(), &mut io::stdout())
+        What::List { json, models } => models
+            .load(plugins)
+            .map_err(ProfilesError::from)
+            .and_then(|models| list(&models, *json, &mut io::stdout())),
+        What::Explain(args) => return explain::run(args, plugins),
+        What::Lint(args) => return lint::run(args, plugins),
+        What::Decode { model, command, models } => {
+            models.load(plugins).map_err(ProfilesError::from).and_then(|models| {
+                decode(plugins, &models, model, command, &mut io::stdin(), &mut io::stdout())
+            })
         }
     };
     let Err(error) = done else { return ExitCode::SUCCESS };
@@ -98,6 +120,7 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
         ProfilesError::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => {
             return output_failed(error);
         }
+        ProfilesError::Models(error) => code_of(error),
         ProfilesError::Unknown { .. } => wrong(),
         _ => ExitCode::FAILURE,
     };
@@ -105,15 +128,30 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     code
 }
 
+/// How a program ends that has no models.
+pub(crate) fn code_of(error: &ModelsError) -> ExitCode {
+    match error {
+        ModelsError::BuiltIn(_) => ExitCode::FAILURE,
+        ModelsError::Folder { .. } | ModelsError::Files(_) => wrong(),
+    }
+}
+
 /// Prints all models, as a table or as one JSON object.
 ///
 /// # Errors
-/// [`ProfilesError::Catalog`] and [`ProfilesError::Io`].
-pub fn list(plugins: &[&Plugin], json: bool, stdout: &mut impl Write) -> Result<(), ProfilesError> {
-    let catalog = Catalog::new(plugins)?;
+/// [`ProfilesError::Io`].
+pub fn list(models: &Models, json: bool, stdout: &mut impl Write) -> Result<(), ProfilesError> {
+    let catalog = &models.catalog;
     if json {
-        let models: Vec<&Model> = catalog.models().collect();
-        writeln!(stdout, "{:#}", json!({ "models": models }))?;
+        let entry = |model: &Model| {
+            let mut entry = json!(model);
+            if let Some(object) = entry.as_object_mut() {
+                object.insert("origin".to_owned(), json!(models.origin_words(&model.id)));
+            }
+            entry
+        };
+        let all: Vec<_> = catalog.models().map(entry).collect();
+        writeln!(stdout, "{:#}", json!({ "models": all }))?;
         return Ok(());
     }
     let head = [
@@ -134,6 +172,14 @@ pub fn list(plugins: &[&Plugin], json: bool, stdout: &mut impl Write) -> Result<
         rows(model, &mut table);
     }
     write!(stdout, "{}", table.render(false, None))?;
+    let added: Vec<&Model> =
+        catalog.models().filter(|model| models.origin(&model.id).is_some()).collect();
+    if !added.is_empty() {
+        writeln!(stdout)?;
+    }
+    for model in added {
+        writeln!(stdout, "{}: {}", model.id, printable(&models.origin_words(&model.id)))?;
+    }
     Ok(())
 }
 
@@ -180,12 +226,13 @@ fn basis_word(basis: Basis) -> &'static str {
 /// [`ProfilesError`]; nothing is read where model or command are unknown.
 pub fn decode(
     plugins: &[&Plugin],
+    models: &Models,
     model: &str,
     command: &str,
     stdin: &mut impl Read,
     stdout: &mut impl Write,
 ) -> Result<(), ProfilesError> {
-    let decoder = decoder(plugins, model, command)?;
+    let decoder = decoder(plugins, models, model, command)?;
     let mut raw = Vec::new();
     stdin.take(MAX_REPLY + 1).read_to_end(&mut raw)?;
     if u64::try_from(raw.len()).unwrap_or(u64::MAX) > MAX_REPLY {
@@ -213,23 +260,25 @@ fn before_echo(command: &str, raw: &str) -> Vec<String> {
 }
 
 /// The reader by the model's own vendor, whose commands may bear the names of another's.
-fn decoder(plugins: &[&Plugin], model: &str, command: &str) -> Result<Decoder, ProfilesError> {
-    let all = Catalog::new(plugins)?;
+fn decoder(
+    plugins: &[&Plugin],
+    models: &Models,
+    model: &str,
+    command: &str,
+) -> Result<Decoder, ProfilesError> {
     let id = model.to_ascii_lowercase();
-    for plugin in plugins {
-        let own = Catalog::new(&[plugin])?;
-        if own.model(&id).is_none() {
-            continue;
-        }
-        return own.decoder(command).ok_or_else(|| {
-            let vendors = plugin.decoders.iter().map(|(known, _)| *known);
-            let known: Vec<&str> =
-                vendors.chain(reply::DECODERS.iter().map(|(known, _)| *known)).collect();
-            unknown("command", command, &known)
-        });
-    }
-    let known: Vec<&str> = all.models().map(|model| model.id.as_str()).collect();
-    Err(unknown("model", model, &known))
+    let Some(found) = models.catalog.model(&id) else {
+        let known: Vec<&str> = models.catalog.models().map(|model| model.id.as_str()).collect();
+        return Err(unknown("model", model, &known));
+    };
+    let speaks =
+        |plugin: &&&Plugin| plugin.profiles.iter().any(|profile| profile.id() == found.profile);
+    let own = plugins.iter().find(speaks).map_or(&[][..], |plugin| plugin.decoders);
+    let decoder = reply::decoder(own, command).or_else(|| reply::decoder(reply::DECODERS, command));
+    decoder.ok_or_else(|| {
+        let known = own.iter().chain(reply::DECODERS).map(|(known, _)| *known);
+        unknown("command", command, &known.collect::<Vec<_>>())
+    })
 }
 
 fn unknown(what: &'static str, given: &str, known: &[&str]) -> ProfilesError {

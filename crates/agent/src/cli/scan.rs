@@ -9,8 +9,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use modem::Plugin;
 use modem::session::Chain;
-use modem::{Plugin, catalog::CatalogError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::client::{Call, Client, ClientError, Target, TargetError, converse, printable};
 use super::output_failed;
 use super::table::{Cell, Table, Tone};
+use crate::config::models::{Folder, ModelsError};
 use crate::devices::{Claim, DeviceReport};
 use crate::discovery::Role;
 use crate::{complain, wrong};
@@ -50,6 +51,9 @@ pub struct Args {
     /// Go on until Ctrl-C, and show what comes, goes and changes.
     #[arg(long)]
     pub watch: bool,
+    /// Which models there are, where no agent runs.
+    #[command(flatten)]
+    pub models: Folder,
     /// Where the agent is.
     #[command(flatten)]
     pub target: Target,
@@ -64,8 +68,8 @@ enum ScanError {
     Client(#[from] ClientError),
     #[error("what answers at {DEVICES} is no modemfleet agent, or one of another version")]
     Strange(#[from] serde_json::Error),
-    #[error("the models of this build are broken")]
-    Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Models(#[from] ModelsError),
     #[error("could not look for USB devices")]
     Discovery(#[source] anyhow::Error),
     #[error(transparent)]
@@ -80,9 +84,8 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
         ScanError::Io(error) => return output_failed(error),
         ScanError::Target(_) => wrong(),
         ScanError::Client(error) => error.code(),
-        ScanError::Strange(_) | ScanError::Catalog(_) | ScanError::Discovery(_) => {
-            ExitCode::FAILURE
-        }
+        ScanError::Models(error) => super::profiles::code_of(error),
+        ScanError::Strange(_) | ScanError::Discovery(_) => ExitCode::FAILURE,
     };
     complain(&Chain(&error).to_string());
     code
@@ -93,7 +96,7 @@ async fn show(args: &Args, plugins: &[&Plugin]) -> Result<(), ScanError> {
     let mut source = match agent.devices().await {
         Ok(devices) => return agent_shows(args, agent, devices).await,
         Err(ScanError::Client(ClientError::NotRunning(_))) if args.target.url.is_none() => {
-            Around::start(&args.target, plugins)?
+            Around::start(&args.target, args.models.load(plugins)?)?
         }
         Err(error) => return Err(error),
     };

@@ -5,17 +5,24 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use modem_sim::{FaultRate, FleetOptions, Illness, Model, Options};
+use modem::Plugin;
+use modem::session::Chain;
+use modem_sim::{FaultRate, FleetOptions, Illness, Model, Options, UnknownModel};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::complain;
+use crate::config::models::{Folder, ModelsError};
+use crate::{complain, wrong};
 
 /// Runs simulated modems and prints `NAME TTY` for each, until it is stopped.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// sim7600 or sim8200.
+    /// A model of `modemfleet profiles list`, such as sim7600. One of the folder of models is simulated as
+    /// the model of this build that speaks like it, under the first of its own names.
     #[arg(long)]
-    model: Model,
+    model: String,
+    /// Which models there are.
+    #[command(flatten)]
+    models: Folder,
     /// How many modems.
     #[arg(long, default_value_t = 1)]
     count: usize,
@@ -61,7 +68,14 @@ pub struct Args {
 }
 
 /// Runs until SIGTERM or SIGINT.
-pub fn run(args: &Args) -> ExitCode {
+pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
+    let (model, badge) = match model(args, plugins) {
+        Ok(found) => found,
+        Err(error) => {
+            complain(&Chain(&error).to_string());
+            return wrong();
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -69,16 +83,37 @@ pub fn run(args: &Args) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(simulate(args)) {
+    match runtime.block_on(simulate(args, Options { badge, ..Options::new(model) })) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&modem::session::Chain(error.as_ref()).to_string());
+            complain(&Chain(error.as_ref()).to_string());
             ExitCode::FAILURE
         }
     }
 }
 
-async fn simulate(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
+/// Why no modem is simulated.
+#[derive(Debug, thiserror::Error)]
+enum SimError {
+    #[error(transparent)]
+    Models(#[from] ModelsError),
+    #[error("--model")]
+    Unknown(#[from] UnknownModel),
+}
+
+/// The model to simulate, and what it calls itself where that is something else.
+fn model(args: &Args, plugins: &[&Plugin]) -> Result<(Model, Option<String>), SimError> {
+    if let Ok(model) = args.model.parse() {
+        return Ok((model, None));
+    }
+    let models = args.models.load(plugins)?;
+    let found = models.catalog.model(&args.model.to_ascii_lowercase());
+    let sibling = found.and_then(|model| models.sibling(model));
+    let badge = found.and_then(|model| model.cgmm.first().cloned());
+    Ok((sibling.unwrap_or(&args.model).parse()?, badge))
+}
+
+async fn simulate(args: &Args, modem: Options) -> Result<(), Box<dyn std::error::Error>> {
     let options = FleetOptions {
         modem: Options {
             broker: Some(args.broker.clone()),
@@ -91,7 +126,7 @@ async fn simulate(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
             seed: args.seed,
             index: args.index,
             pin: args.pin.clone(),
-            ..Options::new(args.model)
+            ..modem
         },
         count: args.count.max(args.tty.len()),
         dir: args.dir.clone(),

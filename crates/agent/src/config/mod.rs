@@ -7,6 +7,7 @@
 
 mod build;
 mod fleet;
+pub mod models;
 mod problem;
 mod raw;
 mod schema;

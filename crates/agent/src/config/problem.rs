@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use serde_json::{Value, json};
 
 /// The most problems that one reading keeps; a file of garbage must not become a flood of text.
 const MAX_PROBLEMS: usize = 100;
@@ -44,6 +45,20 @@ pub struct Problem {
     pub help: Option<String>,
     /// The bytes of the file it is about; never across a line end.
     pub(super) span: Range<usize>,
+}
+
+impl Problem {
+    /// As programs read it.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "severity": self.severity.word(),
+            "line": self.line,
+            "column": self.column,
+            "path": self.path,
+            "message": self.message,
+            "help": self.help,
+        })
+    }
 }
 
 /// All that was found in one reading of a file, in the order of the file.
@@ -269,6 +284,12 @@ impl Report {
             let rest = line.get(from..).unwrap_or_default();
             goes_on = !goes_on && !rest.contains(|c: char| c.is_alphanumeric());
         }
+    }
+
+    /// How many errors there are so far, those among them that are only counted.
+    pub(super) fn errors(&self) -> usize {
+        let errors = self.list.iter().filter(|problem| problem.severity == Severity::Error);
+        errors.count() + self.dropped
     }
 
     pub(super) fn has_errors(&self) -> bool {

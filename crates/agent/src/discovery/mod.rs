@@ -9,13 +9,16 @@ mod sighting;
 mod source;
 mod table;
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use modem::Catalog;
+use modem::catalog::UsbLayout;
 use modem::location::Ports;
+use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -63,8 +66,9 @@ impl Roll {
 
 /// Whom to look for, and with what.
 pub struct Search {
-    /// All models: which interfaces of which devices speak AT, and who answers there.
-    pub catalog: Arc<Catalog>,
+    /// All models: which interfaces of which devices speak AT, and who answers there. Another catalog may
+    /// come.
+    pub catalog: watch::Receiver<Arc<Catalog>>,
     /// Whom to look for. It may change; who is in it before and after keeps the device it has.
     pub roll: watch::Receiver<Roll>,
     /// Whether each device of a known layout is to be asked who it is, also where nothing depends on it.
@@ -73,6 +77,27 @@ pub struct Search {
     pub sightings: watch::Sender<Sightings>,
     /// Where it is told what was found of nobody, and twice.
     pub metrics: Arc<Metrics>,
+}
+
+/// The USB interface that a tty is, such as that of `/dev/ttyUSB2`; links to ttys are followed.
+///
+/// # Errors
+/// Where /sys cannot be read. A tty that is none of USB is no error.
+pub fn usb_tty(tty: &Path) -> io::Result<Option<UsbTty>> {
+    let node = tty.canonicalize().unwrap_or_else(|_| tty.to_owned());
+    let found = source::scan()?.into_iter().find(|tty| tty.node == node);
+    Ok(found.map(|tty| UsbTty { usb_path: tty.usb_path, usb_id: tty.id, interface: tty.interface }))
+}
+
+/// A USB interface with a serial port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UsbTty {
+    /// Where its device is plugged in, such as `1-1.2`.
+    pub usb_path: String,
+    /// `vendor:product` of its device.
+    pub usb_id: String,
+    /// Its number.
+    pub interface: u8,
 }
 
 /// Tells modems their ports until told to stop, on a thread of its own.
@@ -93,6 +118,10 @@ pub async fn run(search: Search, stop: CancellationToken) -> anyhow::Result<()> 
     thread.await.map_err(|error| anyhow!(error).context("the discovery of USB modems panicked"))?
 }
 
+fn layouts(catalog: &Catalog) -> Vec<UsbLayout> {
+    catalog.models().flat_map(|model| model.usb.clone()).collect()
+}
+
 struct Bus {
     table: Table,
     probing: Probing,
@@ -110,12 +139,19 @@ struct Bus {
 
 impl Bus {
     fn new(mut search: Search) -> Self {
-        let layouts = search.catalog.models().flat_map(|model| model.usb.clone()).collect();
+        let catalog = Arc::clone(&search.catalog.borrow_and_update());
         let roll = search.roll.borrow_and_update().clone();
-        let probing = Probing::new(Arc::clone(&search.catalog), roll.names_a_sim());
+        let table = Table::new(layouts(&catalog));
+        let probing = Probing::new(catalog, roll.names_a_sim());
         let held = roll.wanted.iter().map(|_| None).collect();
-        let table = Table::new(layouts);
         Self { table, probing, search, roll, held, duplicates: 0, again: None, has_looked: false }
+    }
+
+    /// Knows other models from now on.
+    fn learn(&mut self) {
+        let catalog = Arc::clone(&self.search.catalog.borrow_and_update());
+        self.table.learn(layouts(&catalog));
+        self.probing.learn(catalog);
     }
 
     /// Looks for others from now on. Who was looked for before and still is keeps its device.
@@ -166,6 +202,7 @@ impl Bus {
                     self.enlist();
                     ticks = self.pace(events.is_some());
                 }
+                Ok(()) = self.search.catalog.changed() => self.learn(),
                 event = next => match event {
                     Some(Ok(change)) => {
                         let Some(change) = change else { continue };

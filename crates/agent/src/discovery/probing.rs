@@ -56,6 +56,12 @@ impl Probing {
         Self { catalog, with_iccid, stays: BTreeMap::new(), tasks: JoinSet::new() }
     }
 
+    /// Knows these models from now on. Who did not tell who it is, or was of no known model, is asked again.
+    pub(super) fn learn(&mut self, catalog: Arc<Catalog>) {
+        self.catalog = catalog;
+        self.stays.retain(|_, stay| stay.is_asked || matches!(stay.known, Known::Identity(_)));
+    }
+
     /// Whether devices are asked for their SIMs from now on, too. Those that were asked before, and not for
     /// their SIM, are unclear then and asked again.
     pub(super) fn ask_for_sims(&mut self, with_iccid: bool) {

@@ -88,6 +88,11 @@ impl Table {
         Self { layouts, ..Self::default() }
     }
 
+    /// Knows these layouts from now on, and no others.
+    pub(super) fn learn(&mut self, layouts: Vec<UsbLayout>) {
+        self.layouts = layouts;
+    }
+
     /// Takes in what came or went; `now` is when that was received.
     pub(super) fn apply(&mut self, change: Change, now: Instant) {
         self.now = Some(now);

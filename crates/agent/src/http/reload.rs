@@ -53,7 +53,7 @@ fn answer(lines: &[Line]) -> Json<Value> {
 
 fn refused(refused: Refused) -> ApiError {
     let (status, code) = match &refused {
-        Refused::File(_) | Refused::Secret(_) | Refused::Books(_) => {
+        Refused::File(_) | Refused::Models(_) | Refused::Secret(_) | Refused::Books(_) => {
             (StatusCode::UNPROCESSABLE_ENTITY, "refused")
         }
         Refused::Thread => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),

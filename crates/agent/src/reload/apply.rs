@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use modem::Session;
 use modem::session::Uplink;
+use modem::{Catalog, Session, State};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -35,8 +35,8 @@ struct Next {
     users: Option<Users>,
 }
 
-/// A file that was read, and what its secrets hold.
-type Read = Result<(Loaded, Contents), Refused>;
+/// A file that was read, what its secrets hold, and all models.
+type Read = Result<(Loaded, Contents, Catalog), Refused>;
 
 impl Agent {
     /// Does what a request asks for, and answers it; without one, somebody sent SIGHUP.
@@ -80,21 +80,25 @@ impl Agent {
     }
 
     async fn apply(&mut self) -> Result<Vec<Line>, Refused> {
-        let file = self.file.clone();
+        let (file, library) = (self.file.clone(), self.library.clone());
         let read = move || {
             let loaded = config::load(&file).map_err(|p| Refused::File(p.render(false)))?;
             let contents = Contents::of(&loaded.fleet);
-            Ok((loaded, contents))
+            Ok((loaded, contents, library.read()?.catalog))
         };
-        let (loaded, contents) = off_the_runtime(read).await?;
+        let (loaded, contents, catalog) = off_the_runtime(read).await?;
         if !loaded.warnings.is_empty() {
             tracing::warn!("the fleet file: {}", loaded.warnings.render(false));
         }
         let old = self.view.now();
         let is_rotated = |secret: &_| self.contents.differ(&contents, secret);
-        let plan = Plan::new(&old.fleet, &loaded.fleet, is_rotated);
+        let mut plan = Plan::new(&old.fleet, &loaded.fleet, is_rotated);
+        let is_new = self.learn(&mut plan, &old, &catalog);
         let fleet = plan.applicable(&old.fleet, loaded.fleet);
         let next = self.prepare(&plan, &fleet)?;
+        if is_new {
+            self.catalog.send_replace(Arc::new(catalog));
+        }
         self.change(&plan, &old, fleet, next).await;
         self.contents = contents;
         Ok(plan.lines())
@@ -109,17 +113,38 @@ impl Agent {
         text: Vec<u8>,
     ) -> Result<Vec<Line>, Refused> {
         let old = self.view.now();
-        let running = Arc::clone(&old);
+        let (running, library) = (Arc::clone(&old), self.library.clone());
         let read = move || {
             let host_name = Context::of(&folder, Secrets::Skip).host_name;
             let context = Context { folder, host_name, secrets: Secrets::Skip };
             let loaded = config::parse(&name, text, &context)
                 .map_err(|problems| Refused::File(problems.render(false)))?;
-            Ok((loaded, Contents::of(&running.fleet)))
+            Ok((loaded, Contents::of(&running.fleet), library.read()?.catalog))
         };
-        let (loaded, contents) = off_the_runtime(read).await?;
+        let (loaded, contents, catalog) = off_the_runtime(read).await?;
         let is_rotated = |secret: &_| self.contents.differ(&contents, secret);
-        Ok(Plan::new(&old.fleet, &loaded.fleet, is_rotated).lines())
+        let mut plan = Plan::new(&old.fleet, &loaded.fleet, is_rotated);
+        self.learn(&mut plan, &old, &catalog);
+        Ok(plan.lines())
+    }
+
+    /// Adds to a plan what other models mean for modems that run: those whose entry is another one begin
+    /// anew, and those that could not be used. True where the models are others.
+    fn learn(&self, plan: &mut Plan, now: &Now, catalog: &Catalog) -> bool {
+        let known = Arc::clone(&self.catalog.borrow());
+        if known.models().eq(catalog.models()) {
+            return false;
+        }
+        let begins_anew = |modem: &&ModemView| {
+            let snapshot = modem.snapshot.borrow();
+            let entry = |catalog: &Catalog, cgmm| Some(catalog.identify(cgmm)?.0.clone());
+            snapshot.identified.as_ref().map_or(snapshot.state == State::Failed, |is| {
+                entry(&known, &is.model) != entry(catalog, &is.model)
+            })
+        };
+        let anew = now.modems.iter().filter(begins_anew).map(|modem| modem.name.clone());
+        plan.learn(&anew.collect::<Vec<String>>());
+        true
     }
 
     /// Makes all that begins.

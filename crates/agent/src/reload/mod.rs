@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use contents::Contents;
 pub use plan::{Line, Plan};
 
+use crate::config::models::ModelsError;
 use crate::secret::SecretError;
 
 /// Requests that wait for their turn. One more is told so.
@@ -41,6 +42,9 @@ pub enum Refused {
     /// The file has errors.
     #[error("{0}")]
     File(String),
+    /// A file of models has errors.
+    #[error(transparent)]
+    Models(#[from] ModelsError),
     /// A secret went away after the file was checked.
     #[error("could not read a secret")]
     Secret(#[from] SecretError),

@@ -94,6 +94,23 @@ impl Plan {
         Self { sessions, routes: routes(old, new), settings: pairs.settings(), modems }
     }
 
+    /// Adds that other models are known, for which the modems of these names begin anew.
+    pub fn learn(&mut self, begin_anew: &[String]) {
+        let why = "what is known of its model";
+        self.settings.push(Setting { key: "models", at_restart: None });
+        let goes_on = |step: &Step| matches!(step, Step::Keep | Step::Amend(_));
+        for (name, step) in self.modems.iter_mut().filter(|(_, step)| goes_on(step)) {
+            if begin_anew.iter().any(|anew| anew == name.as_str()) {
+                *step = Step::Reopen(why.to_owned());
+            }
+        }
+        for (id, step) in self.sessions.iter_mut().filter(|(_, step)| goes_on(step)) {
+            if begin_anew.iter().any(|anew| anew == id.modem.as_str()) {
+                *step = Step::Reopen("its modem begins anew".to_owned());
+            }
+        }
+    }
+
     /// Whether nothing changes.
     pub fn is_empty(&self) -> bool {
         let keeps = |step: &Step| *step == Step::Keep;

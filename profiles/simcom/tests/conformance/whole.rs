@@ -162,7 +162,7 @@ impl Running {
         let observer: Arc<dyn modem::Observer> = book.clone();
         let stop = CancellationToken::new();
         let environment = Environment {
-            catalog: Arc::new(Catalog::new(&[&PLUGIN]).unwrap()),
+            catalog: watch::channel(Arc::new(Catalog::new(&[&PLUGIN]).unwrap())).1,
             stagger: Stagger::new(),
             ledger,
             turns,

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use modem::{Catalog, Plugin};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::ScanError;
 use crate::cli::client::{DEFAULT_CONFIG, Target, TargetError};
+use crate::config::models::Models;
 use crate::config::{self, Secrets};
 use crate::devices::{self, DeviceReport};
 use crate::discovery::{self, Search, Sightings};
@@ -26,7 +26,7 @@ pub(super) struct Around {
 
 impl Around {
     /// Looks, with the fleet file that is named, or is there, to tell whose each modem is.
-    pub(super) fn start(target: &Target, plugins: &[&Plugin]) -> Result<Self, ScanError> {
+    pub(super) fn start(target: &Target, models: Models) -> Result<Self, ScanError> {
         let default = Path::new(DEFAULT_CONFIG);
         let file = target.config.as_deref().or_else(|| default.exists().then_some(default));
         let load = |file| {
@@ -36,7 +36,7 @@ impl Around {
         let fleet = file.map(load).transpose()?.map(|loaded| loaded.fleet);
         let (told, sightings) = watch::channel(Sightings::default());
         let search = Search {
-            catalog: Arc::new(Catalog::new(plugins)?),
+            catalog: watch::channel(Arc::new(models.catalog)).1,
             roll: watch::channel(fleet.as_ref().map(fleet::roll).unwrap_or_default()).1,
             is_thorough: true,
             sightings: told,
