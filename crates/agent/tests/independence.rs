@@ -51,6 +51,7 @@ static BUGGY: Plugin = Plugin {
     profiles: &[&Buggy],
     decoders: &[],
     codes: &[],
+    commands: &[],
 };
 
 static SOUND: Plugin = Plugin {
@@ -60,6 +61,7 @@ static SOUND: Plugin = Plugin {
     profiles: &[&profile_simcom::SIM7600],
     decoders: &[],
     codes: &[],
+    commands: &[],
 };
 
 fn config(name: &str, port: PathBuf) -> ModemConfig {

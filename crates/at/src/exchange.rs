@@ -1,6 +1,7 @@
 //! One exchange: the command line, its optional prompt data, what ends it, and how long it may take.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -56,7 +57,7 @@ impl fmt::Display for FinalCode {
 }
 
 /// Which lines belong to the answer of an exchange. All others are URCs.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Answer {
     /// Only the final result code.
     None,
@@ -68,18 +69,26 @@ pub enum Answer {
     /// Any line that is no declared URC and has no `+`, `*` or `^` prefix, such as the reply to
     /// `AT+CGMM`.
     Bare,
-    /// Every line that is no declared URC: for a person's own commands.
+    /// Lines that begin with one of these names and a colon, and those of [`Bare`](Self::Bare): for a
+    /// person's own commands, which take no URC away from those who wait for it.
+    Named(Arc<[String]>),
+    /// Every line that is no declared URC: where nobody else listens.
     Any,
 }
 
 impl Answer {
     /// Whether `line` belongs to the answer; `declared` tells that the framing names it as a URC.
-    pub(crate) fn takes(self, line: &str, declared: bool) -> bool {
+    pub(crate) fn takes(&self, line: &str, declared: bool) -> bool {
         match self {
             Self::None => false,
             Self::Prefix(prefix) => line.starts_with(prefix),
             Self::Matching(holds) => holds(line),
             Self::Bare => !declared && !line.starts_with(['+', '*', '^']),
+            Self::Named(names) => {
+                let after = |name: &String| line.strip_prefix(name.as_str());
+                Self::Bare.takes(line, declared)
+                    || names.iter().filter_map(after).any(|rest| rest.trim_start().starts_with(':'))
+            }
             Self::Any => !declared,
         }
     }
@@ -266,6 +275,14 @@ impl Exchange {
     pub fn max_answer(mut self, bytes: usize) -> Self {
         self.max_answer = bytes;
         self
+    }
+
+    /// The longest it may take from its start on, by its own times: until the prompt, the final result
+    /// code, and the line that ends it.
+    pub fn longest(&self) -> Duration {
+        let prompt = if self.has_prompt() { self.timeout } else { Duration::ZERO };
+        let result = self.result.map_or(Duration::ZERO, |(_, timeout)| timeout);
+        self.timeout.saturating_add(prompt).saturating_add(result)
     }
 
     /// The command line as it goes to the modem, without CR.

@@ -1,5 +1,7 @@
 //! Bytes into tokens: lines, prompts, and data cut by an announced length.
 
+use std::borrow::Cow;
+
 /// Longest line that is kept. `AT&V` and `AT+COPS=?` print long lines; 8 KiB is several times theirs.
 const MAX_LINE: usize = 8 * 1024;
 
@@ -51,6 +53,35 @@ impl Quoted {
     }
 }
 
+/// A line that holds a secret, such as the answer to `AT+CMQTTCONNECT?`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guarded {
+    /// How the line begins, colon included.
+    pub prefix: &'static str,
+    /// From which argument on, counted from 0, nobody is shown it. Commas between quotation marks divide
+    /// no arguments.
+    pub from: usize,
+}
+
+impl Guarded {
+    /// How much of the line may be shown, where it is one and goes on after that.
+    fn open_part<'a>(&self, line: &'a str) -> Option<&'a str> {
+        let rest = line.strip_prefix(self.prefix)?;
+        let (mut commas, mut quoted) = (0, false);
+        for (at, byte) in rest.bytes().enumerate() {
+            if self.from == commas {
+                return line.get(..self.prefix.len() + at);
+            }
+            match byte {
+                b'"' => quoted = !quoted,
+                b',' if !quoted => commas += 1,
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
 /// What a vendor's lines mean to the splitter. Declared by profiles; those of all profiles together
 /// hold until the model is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,6 +98,8 @@ pub struct Framing {
     /// The longest data a prompt of this modem asks for, in bytes: what it takes to leave a data mode
     /// that an earlier program entered.
     pub max_prompt_data: usize,
+    /// Lines that hold a secret.
+    pub guarded: Vec<Guarded>,
 }
 
 impl Framing {
@@ -91,7 +124,19 @@ impl Framing {
             other.boots.iter().filter(|b| !self.boots.contains(b)).copied().collect::<Vec<_>>(),
         );
         self.max_prompt_data = self.max_prompt_data.max(other.max_prompt_data);
+        self.guarded.extend(
+            other.guarded.iter().filter(|g| !self.guarded.contains(g)).copied().collect::<Vec<_>>(),
+        );
         self
+    }
+
+    /// A line as logs and people may be shown it: from the place on where a secret begins, `***`.
+    pub fn shown<'a>(&self, line: &'a str) -> Cow<'a, str> {
+        let open = self.guarded.iter().filter_map(|guarded| guarded.open_part(line));
+        match open.min_by_key(|open| open.len()) {
+            Some(open) => Cow::Owned(format!("{open}***")),
+            None => Cow::Borrowed(line),
+        }
     }
 
     /// Whether `line` is declared as a URC.

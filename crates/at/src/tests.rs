@@ -1,10 +1,11 @@
 //! The engine under a clock of its own: every race of a serial line as data.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::{
-    Announced, Answer, Cause, Engine, Event, Exchange, Failure, FinalCode, Framing, Identity,
-    Quoted, ResultLine, WaitingFor,
+    Announced, Answer, Cause, Engine, Event, Exchange, Failure, FinalCode, Framing, Guarded,
+    Identity, Quoted, ResultLine, WaitingFor,
 };
 
 const IMEI: &str = "861234567000003";
@@ -18,6 +19,7 @@ fn framing() -> Framing {
         urcs: vec!["SMS DONE", "PB DONE", "NO CARRIER"],
         boots: vec!["RDY"],
         max_prompt_data: 20,
+        guarded: vec![Guarded { prefix: "+CMQTTCONNECT:", from: 5 }],
     }
 }
 
@@ -793,5 +795,41 @@ mod splits {
             }
             prop_assert!(line.sent.len() < 20 * 2_000);
         }
+    }
+}
+
+#[test]
+fn a_persons_command_takes_its_own_lines_and_no_urc() {
+    let names: Arc<[String]> = ["+CSQ".to_owned(), "+CREG".to_owned()].into();
+    let answer = Answer::Named(names);
+    for (line, belongs) in [
+        ("+CSQ: 22,0", true),
+        ("+CREG : 0,1", true),
+        ("+CSQX: 1", false),
+        ("+CMQTTCONNLOST: 0,1", false),
+        ("^MODE: 3", false),
+        ("SIMCOM_SIM7600E", true),
+    ] {
+        assert_eq!(answer.takes(line, false), belongs, "{line}");
+    }
+    assert!(!answer.takes("SMS DONE", true), "a declared URC is nobody's answer");
+}
+
+#[test]
+fn a_secret_is_hidden_by_its_place() {
+    let framing = framing();
+    for (line, shown) in [
+        (
+            r#"+CMQTTCONNECT: 0,"tcp://h:1883",60,1,"a,b","pass,""#,
+            r#"+CMQTTCONNECT: 0,"tcp://h:1883",60,1,"a,b",***"#,
+        ),
+        // Without quotation marks a comma counts: more is hidden, never less.
+        ("+CMQTTCONNECT: 0,tcp://h,60,1,a,b,c", "+CMQTTCONNECT: 0,tcp://h,60,1,a,***"),
+        (r#"+CMQTTCONNECT: 0,"tcp://h",60,1,"u""#, r#"+CMQTTCONNECT: 0,"tcp://h",60,1,"u""#),
+        ("+CMQTTCONNECT: 1", "+CMQTTCONNECT: 1"),
+        ("+CMQTTCONNECT: 0,32", "+CMQTTCONNECT: 0,32"),
+        ("+CSQ: 1,2,3,4,5,6,7", "+CSQ: 1,2,3,4,5,6,7"),
+    ] {
+        assert_eq!(framing.shown(line), shown);
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::console::{CommandRule, Commands};
 use crate::profile::{Plugin, Profile};
 use crate::reply::Decoder;
 use at::Framing;
@@ -150,6 +151,7 @@ pub struct Catalog {
     entries: Vec<(Model, &'static dyn Profile)>,
     profiles: Vec<&'static dyn Profile>,
     decoders: Vec<(&'static str, Decoder)>,
+    commands: Vec<CommandRule>,
 }
 
 /// An entry that fits what a modem calls itself.
@@ -169,7 +171,12 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`]: one broken entry refuses the whole, so that none is missing in silence.
     pub fn new(plugins: &[&Plugin]) -> Result<Self, CatalogError> {
-        let mut catalog = Self { entries: Vec::new(), profiles: Vec::new(), decoders: Vec::new() };
+        let mut catalog = Self {
+            entries: Vec::new(),
+            profiles: Vec::new(),
+            decoders: Vec::new(),
+            commands: Vec::new(),
+        };
         for plugin in plugins {
             let first = plugin.profiles.first().map_or("", |profile| profile.id());
             let file: ModelsFile = serde_yaml::from_str(plugin.models)
@@ -192,6 +199,7 @@ impl Catalog {
                 catalog.put(model)?;
             }
             catalog.decoders.extend(plugin.decoders);
+            catalog.commands.extend(plugin.commands);
         }
         Ok(catalog)
     }
@@ -270,6 +278,11 @@ impl Catalog {
         self.entries
             .iter()
             .fold(Framing::default(), |all, (_, profile)| all.union(&profile.framing()))
+    }
+
+    /// What is known of a person's own commands.
+    pub fn commands(&self) -> Commands {
+        Commands::new(&self.commands, self.framing())
     }
 
     /// The reader for a command's reply: the vendor's own, else 27.007's.

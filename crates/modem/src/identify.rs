@@ -158,7 +158,7 @@ pub(crate) async fn identity(
 }
 
 /// The model line of a modem that is in step.
-async fn in_step(at: &At, events: &mut mpsc::Receiver<PortEvent>) -> Result<String, End> {
+pub(crate) async fn in_step(at: &At, events: &mut mpsc::Receiver<PortEvent>) -> Result<String, End> {
     loop {
         match tokio::time::timeout(IN_STEP, events.recv()).await {
             Ok(Some(PortEvent::InStep { answer })) => return Ok(answer),
@@ -171,7 +171,7 @@ async fn in_step(at: &At, events: &mut mpsc::Receiver<PortEvent>) -> Result<Stri
 }
 
 /// Reads events that mean nothing yet.
-async fn ignore(events: &mut mpsc::Receiver<PortEvent>) -> End {
+pub(crate) async fn ignore(events: &mut mpsc::Receiver<PortEvent>) -> End {
     while events.recv().await.is_some() {}
     End::Gone
 }

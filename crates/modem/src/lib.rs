@@ -12,6 +12,7 @@ pub mod attach;
 pub mod backoff;
 pub mod catalog;
 mod climb;
+pub mod console;
 pub mod environment;
 pub mod foreign;
 pub mod holder;

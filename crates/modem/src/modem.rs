@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::attach::Apn;
 use crate::backoff::Backoff;
 use crate::climb::Advice;
+use crate::console::{Access, Ears, Open};
 use crate::environment::Environment;
 use crate::location::{Location, Place};
 use crate::observe::{DisconnectReason, Observer, RecoveryAction};
@@ -121,6 +122,10 @@ pub struct Modem {
     turn: usize,
     /// No layout says that the tty speaks AT.
     is_guess: bool,
+    /// The way to the port for a person's own commands, and the ends by which it is one.
+    access: Access,
+    opened: watch::Sender<Option<At>>,
+    ears: Arc<Ears>,
 }
 
 /// What the parts of a modem's life share.
@@ -159,11 +164,24 @@ impl Modem {
             count_detection: AtomicBool::new(false),
             count_ready: AtomicBool::new(false),
         };
-        let roster = Arc::new(Roster::new(sessions));
-        (
-            Self { core, roster, present: false, tty: PathBuf::new(), turn: 0, is_guess: false },
-            watched,
-        )
+        let (access, opened, ears) = Access::new();
+        let modem = Self {
+            core,
+            roster: Arc::new(Roster::new(sessions)),
+            present: false,
+            tty: PathBuf::new(),
+            turn: 0,
+            is_guess: false,
+            access,
+            opened,
+            ears,
+        };
+        (modem, watched)
+    }
+
+    /// The way to its port, for a person's own commands.
+    pub fn access(&self) -> Access {
+        self.access.clone()
     }
 
     /// Its sessions: others may join and leave while it runs.
@@ -365,11 +383,13 @@ impl Modem {
 
     /// Serves on a byte stream that was just opened.
     async fn on_port<S: AsyncRead + AsyncWrite + Send>(&mut self, stream: S) -> End {
-        let Self { core, roster, tty, is_guess, .. } = self;
+        let Self { core, roster, tty, is_guess, opened, ears, .. } = self;
         core.stand(State::Identifying, None);
         let framing = core.env.catalog.borrow().framing();
         let (port, at, mut events) = Port::new(stream, framing, Arc::clone(&core.observer));
+        let port = port.heard_by(Arc::clone(ears));
         let port = if *is_guess { port.as_a_guess() } else { port };
+        let _open = Open::new(opened, at.clone());
         let serve = async {
             loop {
                 match core.serve(&at, &mut events, roster).await {

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use zeroize::Zeroize;
 
+use crate::console::Ears;
 use crate::foreign::{Foreign, Protocol};
 use crate::observe::{ExchangeResult, Observer, RecoveryAction, RecoveryOutcome};
 
@@ -223,6 +224,10 @@ pub struct Port<S> {
     sequence: Arc<Semaphore>,
     events: mpsc::Sender<PortEvent>,
     observer: Arc<dyn Observer>,
+    /// Who hears the URCs beside the owner.
+    ears: Option<Arc<Ears>>,
+    /// As the engine's, for what may be shown of a line.
+    framing: Framing,
     waiting: VecDeque<Waiting>,
     running: HashMap<Ticket, Running>,
     out: Vec<u8>,
@@ -264,11 +269,13 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
         let port = Self {
             read,
             write,
-            engine: Engine::new(framing, Instant::now().into_std()),
+            engine: Engine::new(framing.clone(), Instant::now().into_std()),
             requests,
             sequence,
             events,
             observer,
+            ears: None,
+            framing,
             waiting: VecDeque::new(),
             running: HashMap::new(),
             out: Vec::new(),
@@ -287,6 +294,12 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
     #[must_use]
     pub fn as_a_guess(self) -> Self {
         Self { patience: Some(Instant::now() + GUESS), ..self }
+    }
+
+    /// The same, whose URCs these hear as well.
+    #[must_use]
+    pub(crate) fn heard_by(self, ears: Arc<Ears>) -> Self {
+        Self { ears: Some(ears), ..self }
     }
 
     /// Owns the port until it ends.
@@ -368,7 +381,10 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
                 self.waiting.push_back(Waiting { kind, exchange, answer });
             }
             Request::Identity(identity) => self.engine.set_identity(identity),
-            Request::Framing(framing) => self.engine.set_framing(framing),
+            Request::Framing(framing) => {
+                self.framing = framing.clone();
+                self.engine.set_framing(framing);
+            }
             Request::Doubt => self.doubt = true,
             Request::TurnOver => {}
         }
@@ -426,7 +442,10 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
             Event::Completed(ticket, outcome) => self.completed(ticket, outcome),
             Event::Urc(urc) => {
                 self.observer.urc();
-                tracing::trace!(target: "modemfleet::at", "! {}", urc.line);
+                tracing::trace!(target: "modemfleet::at", "! {}", self.framing.shown(&urc.line));
+                if let Some(ears) = &self.ears {
+                    ears.tell(&urc, &self.framing);
+                }
                 self.tell(PortEvent::Urc(urc));
             }
             Event::Desync(cause) => {
@@ -459,7 +478,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
             Err(_) => ExchangeResult::Error,
         };
         self.observer.exchange(kind, result, since.elapsed());
-        tracing::trace!(target: "modemfleet::at", took = ?since.elapsed(), "< {command}: {}", Shown(&outcome, &command));
+        tracing::trace!(target: "modemfleet::at", took = ?since.elapsed(), "< {command}: {}", Shown { outcome: &outcome, command: &command, framing: &self.framing });
         let outcome = outcome.map_err(|failure| ExchangeError::Failed { command, failure });
         // The caller may have lost interest; the exchange was finished for the modem's sake.
         let _ = answer.send(outcome);
@@ -486,16 +505,21 @@ async fn sleep_until(deadline: Option<Instant>) {
     }
 }
 
-/// An outcome as logs may show it: the answers of commands that carry a secret stay out.
-struct Shown<'a>(&'a Result<Reply, Failure>, &'a str);
+/// An outcome as logs may show it: the answers of commands that carry a secret stay out, and of others the
+/// place of one.
+struct Shown<'a> {
+    outcome: &'a Result<Reply, Failure>,
+    command: &'a str,
+    framing: &'a Framing,
+}
 
 impl std::fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Ok(_) if self.1.contains("***") => f.write_str("OK"),
+        match self.outcome {
+            Ok(_) if self.command.contains("***") => f.write_str("OK"),
             Ok(reply) => {
                 for line in reply.lines.iter().chain(&reply.result) {
-                    write!(f, "{line} ")?;
+                    write!(f, "{} ", self.framing.shown(line))?;
                 }
                 f.write_str("OK")
             }

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 pub use at::Framing;
 use at::{Answer, Exchange, Failure, FinalCode, Reply, Urc};
 
+use crate::console::CommandRule;
 use crate::mqtt::{Client, Mqtt, ResultCode};
 use crate::observe::Received;
 use crate::port::{At, ExchangeError, Kind};
@@ -36,6 +37,8 @@ pub struct Plugin {
     pub decoders: &'static [(&'static str, Decoder)],
     /// The result codes of the vendor's MQTT stacks, for `explain`.
     pub codes: &'static [CodeTable],
+    /// The vendor's own commands by what they do, for the console.
+    pub commands: &'static [CommandRule],
 }
 
 /// The result codes of one MQTT stack.

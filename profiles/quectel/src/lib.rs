@@ -10,6 +10,7 @@ use modem::profile::{
 use modem::reply::{Domain, Registration};
 
 mod code;
+mod commands;
 mod listener;
 mod poll;
 pub mod qeng;
@@ -31,6 +32,7 @@ pub static PLUGIN: Plugin = Plugin {
             meaning: code::named_connack,
         },
     ],
+    commands: commands::COMMANDS,
 };
 
 /// EC25, EG25, EC200: LTE and below.
@@ -81,6 +83,7 @@ impl Profile for Quectel {
             urcs: BARE_URCS.to_vec(),
             boots: BOOTS.to_vec(),
             max_prompt_data: qmt::MAX_PAYLOAD,
+            guarded: commands::GUARDED.to_vec(),
         }
     }
 

@@ -21,7 +21,7 @@ use crate::code::{OCCUPIED, connack_code, granted_code, open_code, packet_code};
 pub(crate) const MAX_PAYLOAD: usize = 1_500;
 
 /// All QMT commands share one lane. That clients may overlap no transcript proves.
-const LANE: &str = "qmt";
+pub(crate) const LANE: &str = "qmt";
 
 /// The longest keep-alive that `AT+QMTCFG="keepalive"` takes, in seconds.
 const MAX_KEEP_ALIVE_S: u16 = 3_600;

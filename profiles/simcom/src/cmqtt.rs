@@ -19,7 +19,7 @@ use crate::code::{CLIENT_USED, OK, result_code};
 use crate::tls;
 
 /// The lane of all CMQTT commands.
-const LANE: &str = "cmqtt";
+pub(crate) const LANE: &str = "cmqtt";
 
 /// Longest time from the acceptance of CONNECT, SUB and their like to their result (manual V3.00:
 /// 120 s), and a little more: the modem's own timer decides.

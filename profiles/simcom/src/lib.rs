@@ -11,6 +11,7 @@ use modem::reply::{Domain, Registration};
 
 mod cmqtt;
 mod code;
+mod commands;
 pub mod cpsi;
 mod listener;
 mod poll;
@@ -32,6 +33,7 @@ pub static PLUGIN: Plugin = Plugin {
         stack: "SIMCom's MQTT stack (AT+CMQTT…)",
         meaning: code::named,
     }],
+    commands: commands::COMMANDS,
 };
 
 /// SIM7500 and SIM7600: LTE and below.
@@ -98,5 +100,6 @@ fn framing() -> Framing {
         urcs: BARE_URCS.to_vec(),
         boots: BOOTS.to_vec(),
         max_prompt_data: MAX_PAYLOAD,
+        guarded: commands::GUARDED.to_vec(),
     }
 }

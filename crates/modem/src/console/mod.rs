@@ -1,0 +1,377 @@
+//! A person's own commands on a modem's port: which may be sent, what of them may be shown, and how one
+//! is run beside everything else that uses the port.
+//!
+//! What is not known to be harmless is not sent unless the person insists: a list of what reads is
+//! sounder than one of what harms, since every firmware has commands that no manual names. V.250's forms
+//! `?` and `=?` of `+` commands read by definition; for the others there are tables, those of the
+//! standards here and each vendor's in its profile.
+//!
+//! A command is one exchange like all others: its data is known before its line is sent, so that no modem
+//! waits at a prompt while somebody types, and nobody else waits for that.
+
+mod access;
+mod line;
+mod outcome;
+mod rule;
+mod standard;
+mod tty;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use at::{Answer, Exchange, Framing, ResultLine};
+use zeroize::Zeroizing;
+
+use crate::port::Kind;
+use line::{Command, Form};
+
+pub use access::{Access, Heard, Hearing};
+pub(crate) use access::{Ears, Open};
+pub use line::Unreadable;
+pub use outcome::Outcome;
+pub use rule::{CommandRule, Effect, OperationResult};
+pub use tty::on_tty;
+
+/// How long the answer may take where nobody says: manuals give 9 s for most commands.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the result of an operation may take where nobody says (SIMCom's manual: 120 s).
+const OPERATION: Duration = Duration::from_secs(130);
+
+/// The longest wait that can be asked for: a search for networks takes three minutes.
+pub const LONGEST: Duration = Duration::from_secs(240);
+
+/// The longest wait beside sessions without insisting: a port that waits for one answer carries nothing
+/// else, and after this long the sessions' messages go another way.
+pub const LONGEST_BESIDE: Duration = Duration::from_secs(15);
+
+/// The most data: what the largest payload has.
+pub const MAX_DATA: usize = 10_240;
+
+/// Whose the port is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ground {
+    /// An agent's, whose sessions go on.
+    Shared,
+    /// The person's own.
+    Own,
+}
+
+/// What a person wants to be sent.
+#[derive(Debug, Clone, Default)]
+pub struct Wish {
+    /// The command line.
+    pub line: Zeroizing<String>,
+    /// What to answer to its prompt.
+    pub data: Option<Zeroizing<Vec<u8>>>,
+    /// How long it may take.
+    pub timeout: Option<Duration>,
+    /// It is to be sent whatever it does.
+    pub dangerous: bool,
+}
+
+/// Why a wish is not granted. Nothing was sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No modem would take the line.
+    #[error("this is no command line")]
+    Line(#[source] at::InvalidLine),
+    /// It cannot be judged.
+    #[error("the line {0}, so it is not known what it does; `--dangerous` sends it all the same")]
+    Unreadable(Unreadable),
+    /// A command in it does more than to read.
+    #[error("{command} {why}; `--dangerous` sends it all the same")]
+    Dangerous {
+        /// The command as it stands in the line, without what it is told.
+        command: String,
+        /// What it does.
+        why: &'static str,
+    },
+    /// The wait would be too long.
+    #[error("a command waits for {} s at most{}", most.as_secs(), if *beside {
+        " beside sessions, which wait as long; `--dangerous` allows more"
+    } else {
+        ""
+    })]
+    Timeout {
+        /// The longest.
+        most: Duration,
+        /// Because sessions wait too.
+        beside: bool,
+    },
+    /// The command asks for data, and there is none.
+    #[error("{command} asks for {length} bytes of data")]
+    NoData {
+        /// The command.
+        command: String,
+        /// How many bytes it announces.
+        length: usize,
+    },
+    /// The command announces another length than the data has.
+    #[error("{command} announces {length} bytes, and the data has {given}")]
+    DataLength {
+        /// The command.
+        command: String,
+        /// How many bytes it announces.
+        length: usize,
+        /// How many there are.
+        given: usize,
+    },
+    /// The data's length in the command is no number, or more than any modem takes.
+    #[error("the length of the data has to be a number up to {MAX_DATA}")]
+    Length,
+    /// The command asks for no data.
+    #[error("{command} asks for no data")]
+    NeedsNoData {
+        /// The command.
+        command: String,
+    },
+}
+
+impl Refusal {
+    /// Whether insisting would help.
+    pub fn is_danger(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreadable(_) | Self::Dangerous { .. } | Self::Timeout { beside: true, .. }
+        )
+    }
+}
+
+/// A wish that was granted, ready to be run.
+pub struct Order {
+    exchange: Exchange,
+    kind: Kind,
+    /// It waits until no sequence of another user is half done.
+    takes_turn: bool,
+    result: Option<OperationResult>,
+    /// Whether it only reads.
+    is_harmless: bool,
+}
+
+impl Order {
+    /// The line as logs may show it.
+    pub fn shown(&self) -> &str {
+        self.exchange.shown()
+    }
+
+    /// Whether it only reads.
+    pub fn is_harmless(&self) -> bool {
+        self.is_harmless
+    }
+}
+
+/// What is known of all commands: the standards' and the vendors'.
+#[derive(Debug, Clone)]
+pub struct Commands {
+    rules: Arc<[CommandRule]>,
+    framing: Arc<Framing>,
+}
+
+impl Commands {
+    /// The standards' commands and these.
+    pub(crate) fn new(vendors: &[CommandRule], framing: Framing) -> Self {
+        // The vendor's word comes first: it knows its own.
+        let rules = vendors.iter().chain(standard::RULES).copied().collect();
+        Self { rules, framing: Arc::new(framing) }
+    }
+
+    /// A line from a modem as a person may be shown it.
+    pub fn shown_answer(&self, line: &str) -> String {
+        self.framing.shown(line).into_owned()
+    }
+
+    /// Makes an exchange of a wish, or says why it is not granted.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn order(&self, wish: Wish, ground: Ground) -> Result<Order, Refusal> {
+        let Wish { line, data, timeout, dangerous } = wish;
+        let line = Zeroizing::new(line.trim().to_owned());
+        let judged = self.judge(&line, ground);
+        let is_harmless = judged.as_ref().is_ok_and(|effect| *effect == Effect::Reads);
+        if !dangerous {
+            judged?;
+        }
+        let commands = line::commands(&line).unwrap_or_default();
+        self.check_data(&commands, data.as_ref().map(|data| data.len()), dangerous)?;
+        let most = if ground == Ground::Shared && !dangerous { LONGEST_BESIDE } else { LONGEST };
+        if timeout.is_some_and(|timeout| timeout.is_zero() || timeout > most) {
+            return Err(Refusal::Timeout { most, beside: most == LONGEST_BESIDE });
+        }
+        let wait = timeout.unwrap_or(PATIENCE);
+        let mut exchange = Exchange::new(line.as_str(), wait)
+            .map_err(Refusal::Line)?
+            .answer(self.answer(&commands));
+        let shown = self.shown(&line);
+        if shown != *line {
+            exchange = exchange.shown_as(shown);
+        }
+        let rule = self.only(&commands).map(|(rule, _)| rule);
+        let result = rule.and_then(|rule| rule.result).filter(|_| {
+            commands.iter().all(|command| matches!(command.form, Form::Set | Form::Execute))
+        });
+        if let Some(result) = &result {
+            let line = result_line(result, commands.first());
+            exchange = exchange.result(line, timeout.unwrap_or(OPERATION));
+        }
+        if let Some(lane) = commands.iter().find_map(|c| self.rule(c)?.lane) {
+            exchange = exchange.lane(lane);
+        }
+        let kind = match (&data, is_harmless) {
+            (Some(_), _) => Kind::Prompt,
+            (None, true) => Kind::Status,
+            (None, false) => Kind::Setup,
+        };
+        if let Some(data) = data {
+            exchange = exchange.prompt(data.as_slice());
+            if rule.is_none_or(CommandRule::has_secret_data) {
+                exchange = exchange.secret();
+            }
+        }
+        Ok(Order { exchange, kind, takes_turn: !is_harmless, result, is_harmless })
+    }
+
+    /// How many bytes of data the line asks for; `None` where it asks for none.
+    pub fn data_length(&self, line: &str) -> Option<usize> {
+        let commands = line::commands(line).ok()?;
+        let (rule, command) = self.only(&commands)?;
+        rule.data_length(command)?.ok().filter(|length| *length <= MAX_DATA)
+    }
+
+    /// The line as logs may show it, and whether a history may keep it: what is secret in it, or may be
+    /// as far as is known, is `***`.
+    pub fn shown(&self, line: &str) -> String {
+        let Ok(commands) = line::commands(line) else { return "AT***".to_owned() };
+        if commands.iter().all(|command| self.shown_arguments(command) >= command.arguments.len()) {
+            return line.to_owned();
+        }
+        let shown: Vec<String> = commands.iter().map(|command| self.shown_command(command)).collect();
+        format!("AT{}", shown.join(";"))
+    }
+
+    /// Whether the data that the line asks for is secret, or may be as far as is known.
+    pub fn has_secret_data(&self, line: &str) -> bool {
+        let commands = line::commands(line).unwrap_or_default();
+        self.only(&commands).is_none_or(|(rule, _)| rule.has_secret_data())
+    }
+
+    fn shown_command(&self, command: &Command) -> String {
+        let Command { name, form, arguments } = command;
+        let open = self.shown_arguments(command);
+        let hides = open < arguments.len();
+        let mut shown: Vec<&str> = arguments.iter().take(open).map(String::as_str).collect();
+        if hides {
+            shown.push("***");
+        }
+        let told = shown.join(",");
+        match form {
+            Form::Execute => format!("{name}{told}"),
+            Form::Read => format!("{name}?"),
+            Form::Test => format!("{name}=?"),
+            Form::Set => format!("{name}={told}"),
+        }
+    }
+
+    /// Of how many arguments logs show the text. What no table knows may hold a secret.
+    fn shown_arguments(&self, command: &Command) -> usize {
+        self.rule(command).map_or(0, CommandRule::shown_arguments)
+    }
+
+    /// The greatest effect in the line, where it may be sent without insisting.
+    fn judge(&self, line: &str, ground: Ground) -> Result<Effect, Refusal> {
+        let commands = line::commands(line).map_err(|fault| match fault {
+            Unreadable::NotAt => Refusal::Line(at::InvalidLine::NotAt),
+            fault => Refusal::Unreadable(fault),
+        })?;
+        let mut greatest = Effect::Reads;
+        for command in &commands {
+            let (effect, why) = self.effect(command);
+            if effect > Effect::Uses || (effect == Effect::Uses && ground == Ground::Shared) {
+                return Err(Refusal::Dangerous { command: command.head(), why });
+            }
+            greatest = greatest.max(effect);
+        }
+        Ok(greatest)
+    }
+
+    fn effect(&self, command: &Command) -> (Effect, &'static str) {
+        if let Some(rule) = self.rule(command) {
+            return (rule.effect(command), rule.why());
+        }
+        // V.250 §5.4 has these forms read; vendors' own prefixes and letters are bound by nothing.
+        let reads = matches!(command.form, Form::Read | Form::Test)
+            && (command.name.starts_with('+') || command.name.starts_with('S'))
+            && (command.is_extended() || command.form == Form::Read);
+        if reads {
+            (Effect::Reads, "")
+        } else {
+            (Effect::Unknown, "is not known to be harmless")
+        }
+    }
+
+    fn rule(&self, command: &Command) -> Option<&CommandRule> {
+        self.rules.iter().find(|rule| rule.is_of(command))
+    }
+
+    /// The command of a line of one command, where it is known.
+    fn only<'a>(&self, commands: &'a [Command]) -> Option<(&CommandRule, &'a Command)> {
+        let [command] = commands else { return None };
+        Some((self.rule(command)?, command))
+    }
+
+    fn check_data(
+        &self,
+        commands: &[Command],
+        given: Option<usize>,
+        dangerous: bool,
+    ) -> Result<(), Refusal> {
+        let known = self.only(commands);
+        let command = commands.first().map_or_else(|| "AT".to_owned(), Command::head);
+        let wanted = known.and_then(|(rule, command)| rule.data_length(command));
+        match (wanted, given) {
+            (Some(Err(()) | Ok(MAX_DATA_AND_ONE..)), _) | (None, Some(MAX_DATA_AND_ONE..)) => {
+                Err(Refusal::Length)
+            }
+            (Some(Ok(length)), None) => Err(Refusal::NoData { command, length }),
+            (Some(Ok(length)), Some(given)) if length != given => {
+                Err(Refusal::DataLength { command, length, given })
+            }
+            // Whoever insists may know a command that asks for data, and that no table has.
+            (None, Some(_)) if known.is_some() || !dangerous => Err(Refusal::NeedsNoData { command }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lines of the commands' own names, and bare ones.
+    fn answer(&self, commands: &[Command]) -> Answer {
+        let name = |command: &Command| {
+            let alias = self.rule(command).and_then(|rule| rule.answers_as);
+            alias.map_or_else(|| command.name.clone(), str::to_owned)
+        };
+        Answer::Named(commands.iter().filter(|c| c.is_extended()).map(name).collect())
+    }
+}
+
+/// One more than data may have, for a pattern.
+const MAX_DATA_AND_ONE: usize = MAX_DATA + 1;
+
+fn result_line(result: &OperationResult, command: Option<&Command>) -> ResultLine {
+    let index = command.and_then(|command| command.arguments.first()?.parse().ok());
+    ResultLine {
+        prefix: result.prefix,
+        first: index.filter(|_| result.is_indexed),
+        interim: result.interim,
+        ..ResultLine::BLANK
+    }
+}
+
+impl fmt::Debug for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Order").field("exchange", &self.exchange).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! One command run on a port, and what came of it.
+
+use std::time::Duration;
+
+use at::{Failure, FinalCode, Reply};
+use serde::{Deserialize, Serialize};
+
+use super::{Commands, Order, OperationResult};
+use crate::port::{At, ExchangeError};
+
+/// How long a command may wait for its turn: a publish of a session, and one more.
+const TURN: Duration = Duration::from_secs(30);
+
+/// What came of a command, as a person may be shown it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The lines of its answer, in their order, without those below.
+    pub lines: Vec<String>,
+    /// The final result code; absent where none came.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub code: Option<String>,
+    /// The line that ended the operation, where `OK` is only its acceptance.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub result: Option<String>,
+    /// Why there is no whole answer, in words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failure: Option<String>,
+    /// Whether it did what it says: `OK`, and a result of 0 where there is one.
+    pub ok: bool,
+}
+
+impl Outcome {
+    fn failed(words: impl Into<String>) -> Self {
+        Self { failure: Some(words.into()), ..Self::default() }
+    }
+}
+
+impl Commands {
+    /// Runs an order as one more user of the port: it waits for its turn, and never comes between what
+    /// belongs together.
+    ///
+    /// # Cancel safety
+    /// Dropped before its turn it is withdrawn; after that the port finishes it, so that the modem is
+    /// never left at a prompt.
+    pub async fn run(&self, at: &At, order: Order) -> Outcome {
+        let Order { exchange, kind, takes_turn, result, .. } = order;
+        let Some(limit) = exchange.longest().checked_add(TURN) else {
+            return Outcome::failed("the wait is too long");
+        };
+        let run = async {
+            let _turn = if takes_turn { Some(at.sequence().await?) } else { None };
+            at.run(kind, exchange).await
+        };
+        match tokio::time::timeout(limit, run).await {
+            Ok(Ok(reply)) => self.replied(reply, result.as_ref()),
+            Ok(Err(error)) => self.failed(error),
+            Err(_) => Outcome::failed("its turn did not come: the port is busy, or the modem is mute"),
+        }
+    }
+
+    fn replied(&self, reply: Reply, result: Option<&OperationResult>) -> Outcome {
+        let line = reply.result.as_deref();
+        let ok = match (result, line) {
+            (Some(result), Some(line)) => code(line, result.code_at) == Some(0),
+            _ => true,
+        };
+        Outcome {
+            ok,
+            code: Some(FinalCode::Ok.to_string()),
+            result: line.map(|line| self.shown_answer(line)),
+            lines: self.all_shown(&reply.lines),
+            failure: None,
+        }
+    }
+
+    fn failed(&self, error: ExchangeError) -> Outcome {
+        match error {
+            ExchangeError::Gone => Outcome::failed("the port closed before the answer"),
+            ExchangeError::Failed {
+                failure: Failure::Refused { code, lines, result }, ..
+            } => Outcome {
+                lines: self.all_shown(&lines),
+                code: Some(code.to_string()),
+                result: result.map(|line| self.shown_answer(&line)),
+                failure: None,
+                ok: false,
+            },
+            ExchangeError::Failed { failure: Failure::NoPrompt, .. } => Outcome {
+                code: Some(FinalCode::Ok.to_string()),
+                ..Outcome::failed("the modem asked for no data, which was not sent")
+            },
+            ExchangeError::Failed { failure, .. } => Outcome::failed(failure.to_string()),
+        }
+    }
+
+    fn all_shown(&self, lines: &[String]) -> Vec<String> {
+        lines.iter().map(|line| self.shown_answer(line)).collect()
+    }
+}
+
+/// The number at this place of a line's arguments.
+fn code(line: &str, at: usize) -> Option<u32> {
+    let (_, arguments) = line.split_once(':')?;
+    arguments.split(',').nth(at)?.trim().parse().ok()
+}

@@ -1,0 +1,195 @@
+//! What is known of a command: what it does, what of it is secret, what data and what result it has.
+
+use super::line::{Command, Form};
+
+/// What a command does, the least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    /// It only tells something.
+    Reads,
+    /// It changes what the sessions of a running agent rest on; on a port of one's own it is daily use.
+    Uses,
+    /// It costs money, lasts beyond a reset, ends the dialogue, or may lose the modem or its SIM.
+    Harms,
+    /// It is in no table.
+    Unknown,
+}
+
+/// The line that ends an operation for which `OK` is acceptance only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OperationResult {
+    /// How it begins, colon included.
+    pub prefix: &'static str,
+    /// Whether its first argument is that of the command: the number of a client.
+    pub is_indexed: bool,
+    /// Which of its arguments, counted from 0, is the code; 0 is success.
+    pub code_at: usize,
+    /// As of `ResultLine::interim`.
+    pub interim: Option<(usize, &'static str)>,
+}
+
+/// What is known of one command.
+///
+/// Unless the rule says otherwise, the forms `?` and `=?` only read (27.007 §4.2), and the others do
+/// what `effect` says.
+#[derive(Debug, Clone, Copy)]
+pub struct CommandRule {
+    name: &'static str,
+    effect: Effect,
+    why: &'static str,
+    reads_in_all_forms: bool,
+    query_reads: bool,
+    test_reads: bool,
+    execute_reads: bool,
+    /// Setting forms of at most so many arguments only read.
+    set_reads: usize,
+    secret_from: Option<usize>,
+    data: Option<DataRule>,
+    pub(super) answers_as: Option<&'static str>,
+    pub(super) result: Option<OperationResult>,
+    pub(super) lane: Option<&'static str>,
+}
+
+/// The data that a command asks for with a prompt.
+#[derive(Debug, Clone, Copy)]
+struct DataRule {
+    /// Which argument of the command is its length.
+    length_at: usize,
+    /// Commands of fewer arguments ask for none.
+    arguments: usize,
+    is_secret: bool,
+}
+
+impl CommandRule {
+    const fn new(name: &'static str, effect: Effect, why: &'static str) -> Self {
+        Self {
+            name,
+            effect,
+            why,
+            reads_in_all_forms: false,
+            query_reads: true,
+            test_reads: true,
+            execute_reads: false,
+            set_reads: 0,
+            secret_from: None,
+            data: None,
+            answers_as: None,
+            result: None,
+            lane: None,
+        }
+    }
+
+    /// A command that only tells something, in whatever form.
+    pub const fn reads(name: &'static str) -> Self {
+        Self { reads_in_all_forms: true, ..Self::new(name, Effect::Reads, "") }
+    }
+
+    /// A command of [`Effect::Uses`]; `why` goes on after "it".
+    pub const fn uses(name: &'static str, why: &'static str) -> Self {
+        Self::new(name, Effect::Uses, why)
+    }
+
+    /// A command of [`Effect::Harms`]; `why` goes on after "it".
+    pub const fn harms(name: &'static str, why: &'static str) -> Self {
+        Self::new(name, Effect::Harms, why)
+    }
+
+    /// No form of it only reads.
+    #[must_use]
+    pub const fn in_every_form(self) -> Self {
+        Self { query_reads: false, test_reads: false, ..self }
+    }
+
+    /// Its form `=?` does more than to tell what there is, such as a search for networks.
+    #[must_use]
+    pub const fn in_its_test_form(self) -> Self {
+        Self { test_reads: false, ..self }
+    }
+
+    /// Its bare form only reads.
+    #[must_use]
+    pub const fn but_bare(self) -> Self {
+        Self { execute_reads: true, ..self }
+    }
+
+    /// With at most so many arguments it only reads.
+    #[must_use]
+    pub const fn but_with(self, arguments: usize) -> Self {
+        Self { set_reads: arguments, ..self }
+    }
+
+    /// From this argument on, counted from 0, it holds what no log shows.
+    #[must_use]
+    pub const fn secret_from(self, argument: usize) -> Self {
+        Self { secret_from: Some(argument), ..self }
+    }
+
+    /// It asks for data, whose length is this argument, where it has so many arguments.
+    #[must_use]
+    pub const fn asks(self, length_at: usize, arguments: usize) -> Self {
+        Self { data: Some(DataRule { length_at, arguments, is_secret: false }), ..self }
+    }
+
+    /// The same for data that no log shows, and no history keeps.
+    #[must_use]
+    pub const fn asks_secret(self, length_at: usize, arguments: usize) -> Self {
+        Self { data: Some(DataRule { length_at, arguments, is_secret: true }), ..self }
+    }
+
+    /// Its answer begins with this name instead of its own.
+    #[must_use]
+    pub const fn answers_as(self, name: &'static str) -> Self {
+        Self { answers_as: Some(name), ..self }
+    }
+
+    /// A line of this kind ends it.
+    #[must_use]
+    pub const fn ends_with(self, result: OperationResult) -> Self {
+        Self { result: Some(result), ..self }
+    }
+
+    /// It waits while a result of this lane is out.
+    #[must_use]
+    pub const fn in_lane(self, lane: &'static str) -> Self {
+        Self { lane: Some(lane), ..self }
+    }
+
+    pub(super) fn is_of(&self, command: &Command) -> bool {
+        self.name == command.name
+    }
+
+    /// What the command does in the form in which it stands there.
+    pub(super) fn effect(&self, command: &Command) -> Effect {
+        let reads = self.reads_in_all_forms
+            || match command.form {
+                // `ATZ?` may be `ATZ` and a question mark.
+                Form::Read => self.query_reads && command.is_extended(),
+                Form::Test => self.test_reads && command.is_extended(),
+                Form::Execute => self.execute_reads,
+                Form::Set => command.arguments.len() <= self.set_reads,
+            };
+        if reads { Effect::Reads } else { self.effect }
+    }
+
+    pub(super) fn why(&self) -> &'static str {
+        self.why
+    }
+
+    /// Of how many arguments logs show the text.
+    pub(super) fn shown_arguments(&self) -> usize {
+        self.secret_from.unwrap_or(usize::MAX)
+    }
+
+    /// The length of the data that the command asks for; `Err` where that is no number.
+    pub(super) fn data_length(&self, command: &Command) -> Option<Result<usize, ()>> {
+        let data = self.data.filter(|data| {
+            command.form == Form::Set && command.arguments.len() >= data.arguments
+        })?;
+        let length = command.arguments.get(data.length_at)?;
+        Some(length.parse().map_err(|_| ()))
+    }
+
+    pub(super) fn has_secret_data(&self) -> bool {
+        self.data.is_some_and(|data| data.is_secret)
+    }
+}

@@ -1,0 +1,96 @@
+//! The commands of V.250, 3GPP TS 27.007 and 27.005, as far as a person may want them.
+
+use super::rule::CommandRule;
+
+const ECHO: &str = "changes how the modem answers, by which its answers are understood";
+const STORED: &str = "sets back or stores what the modem keeps over a reset";
+const CALL: &str = "is about a call: the port may answer nothing until it ends, and it may cost money";
+const PIN: &str = "spends a try of the SIM's PIN or PUK, of which there are few";
+const MONEY: &str = "sends something that may cost money or change the SIM's contract";
+const CARD: &str = "speaks to the SIM itself, whose PIN and files it can spend or change";
+const BOOT: &str = "switches the radio or the modem off, or boots it";
+const LINE: &str = "changes how the port speaks: it might answer nothing any more";
+const CONTEXT: &str = "changes the connection that the sessions run over";
+const NETWORK: &str = "chooses or searches a network: the connection is interrupted for it";
+const REPORTS: &str = "changes what the modem reports by itself, which the agent has set";
+const CLOCK: &str = "sets the clock, by which certificates are checked";
+const MESSAGES: &str = "changes the stored messages, or which of them are marked as read";
+
+pub(super) const RULES: &[CommandRule] = &[
+    // V.250 §6: identification is all that only reads.
+    CommandRule::reads("I"),
+    CommandRule::reads("&V"),
+    CommandRule::reads("+GMI"),
+    CommandRule::reads("+GMM"),
+    CommandRule::reads("+GMR"),
+    CommandRule::reads("+GSN"),
+    CommandRule::reads("+GCAP"),
+    CommandRule::harms("E", ECHO),
+    CommandRule::harms("Q", ECHO),
+    CommandRule::harms("V", ECHO),
+    CommandRule::harms("X", ECHO),
+    CommandRule::harms("Z", STORED),
+    CommandRule::harms("&F", STORED),
+    CommandRule::harms("&W", STORED),
+    CommandRule::harms("&C", LINE),
+    CommandRule::harms("&D", LINE),
+    CommandRule::harms("\\Q", LINE),
+    CommandRule::harms("A", CALL),
+    CommandRule::harms("D", CALL),
+    CommandRule::harms("H", CALL),
+    CommandRule::harms("O", CALL),
+    CommandRule::harms("+IPR", LINE),
+    CommandRule::harms("+ICF", LINE),
+    CommandRule::harms("+IFC", LINE),
+    // 27.007 §5 to §10: what is told.
+    CommandRule::reads("+CGMI"),
+    CommandRule::reads("+CGMM"),
+    CommandRule::reads("+CGMR"),
+    CommandRule::reads("+CGSN"),
+    CommandRule::reads("+CIMI"),
+    CommandRule::reads("+CCID"),
+    CommandRule::reads("+CSQ"),
+    CommandRule::reads("+CESQ"),
+    CommandRule::reads("+CPAS"),
+    CommandRule::reads("+CEER"),
+    CommandRule::reads("+CNUM"),
+    CommandRule::reads("+CLAC"),
+    CommandRule::reads("+CBC"),
+    CommandRule::reads("+CGPADDR"),
+    CommandRule::reads("+CGCONTRDP"),
+    // What the sessions rest on.
+    CommandRule::uses("+CGDCONT", CONTEXT),
+    CommandRule::uses("+CGACT", CONTEXT),
+    CommandRule::uses("+CGATT", CONTEXT),
+    CommandRule::uses("+CGAUTH", CONTEXT).secret_from(2),
+    CommandRule::uses("+COPS", NETWORK).in_its_test_form(),
+    CommandRule::uses("+CREG", REPORTS),
+    CommandRule::uses("+CGREG", REPORTS),
+    CommandRule::uses("+CEREG", REPORTS),
+    CommandRule::uses("+C5GREG", REPORTS),
+    CommandRule::uses("+CGEREP", REPORTS),
+    CommandRule::uses("+CMEE", REPORTS),
+    CommandRule::uses("+CNMI", REPORTS),
+    CommandRule::uses("+CCLK", CLOCK),
+    CommandRule::uses("+CTZU", CLOCK),
+    CommandRule::uses("+CMGF", MESSAGES),
+    CommandRule::uses("+CMGL", MESSAGES),
+    CommandRule::uses("+CMGR", MESSAGES),
+    // What is paid for, by money, by a SIM or by a walk to the modem.
+    CommandRule::harms("+CMGD", MESSAGES),
+    CommandRule::harms("+CMGS", MONEY),
+    CommandRule::harms("+CMSS", MONEY),
+    CommandRule::harms("+CUSD", MONEY),
+    CommandRule::harms("+CFUN", BOOT),
+    CommandRule::harms("+CPOF", BOOT).in_every_form(),
+    CommandRule::harms("+CPIN", PIN).secret_from(0),
+    CommandRule::harms("+CPIN2", PIN).secret_from(0),
+    CommandRule::harms("+CLCK", PIN).secret_from(2),
+    CommandRule::harms("+CPWD", PIN).secret_from(1),
+    CommandRule::harms("+CSIM", CARD).secret_from(0),
+    CommandRule::harms("+CRSM", CARD).secret_from(5),
+    CommandRule::harms("+CGLA", CARD).secret_from(1),
+    CommandRule::harms("+CMUX", LINE),
+    CommandRule::harms("+CGDATA", LINE),
+    CommandRule::harms("+CHUP", CALL),
+];

@@ -1,0 +1,91 @@
+//! A console of one's own, on a tty that nobody else has.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Access, Hearing};
+use crate::catalog::Catalog;
+use crate::identify;
+use crate::modem::End;
+use crate::observe::Observer;
+use crate::port::{At, Port, PortEnd};
+use crate::probe::ProbeError;
+use crate::serial;
+
+/// What is in flight when a person leaves is finished, for so long.
+const FINISH: Duration = Duration::from_secs(10);
+
+/// Opens a tty for a person, waits until the modem answers, and has `work` use it; closes it again.
+///
+/// Nothing is set on the modem: its echo and the form of its errors stay as they are.
+///
+/// # Errors
+/// [`ProbeError`]: the tty cannot be opened, or no modem answers there, or it went.
+///
+/// # Cancel safety
+/// Dropping the future closes the port a moment later; the modem may be left at a prompt.
+pub async fn on_tty<T, F>(
+    path: &Path,
+    baud: u32,
+    catalog: &Catalog,
+    work: impl FnOnce(At, Hearing) -> F,
+) -> Result<T, ProbeError>
+where
+    F: Future<Output = T>,
+{
+    let mut tty = serial::open(path, baud).await?;
+    let (port, at, mut events) = Port::new(&mut tty, catalog.framing(), Arc::new(Nobody));
+    let (_, _, ears) = Access::new();
+    let Some(hearing) = ears.listen() else {
+        return Err(ProbeError::Gone { path: path.to_owned() });
+    };
+    let port = port.heard_by(ears);
+    let done = {
+        let mut port = std::pin::pin!(port.run());
+        let using = async {
+            let cgmm = identify::in_step(&at, &mut events).await?;
+            if let Some((_, profile)) = catalog.identify(&cgmm) {
+                at.set_framing(profile.framing()).await;
+            }
+            // URCs are told by the ears; those who wait in the channel are read so that the port goes on.
+            tokio::select! {
+                done = work(at.clone(), hearing) => Ok(done),
+                end = identify::ignore(&mut events) => Err(end),
+            }
+        };
+        // What is dropped with the losing arm ends with the port.
+        let done = tokio::select! {
+            end = &mut port => Err(end_of(end)),
+            done = using => done,
+        };
+        drop(at);
+        drop(events);
+        if done.is_ok() {
+            let _ = tokio::time::timeout(FINISH, port).await;
+        }
+        done
+    };
+    tty.close().await;
+    let path = path.to_owned();
+    done.map_err(|end| match end {
+        End::Gone | End::Stopped => ProbeError::Gone { path },
+        End::Unusable(reason) | End::Failed(reason) | End::Unopened(reason) => {
+            ProbeError::Unknown { path, reason }
+        }
+        End::Mute | End::Booted | End::Overdue(_) | End::Beyond(..) => ProbeError::Mute { path },
+    })
+}
+
+fn end_of(end: PortEnd) -> End {
+    match end {
+        PortEnd::Mute => End::Mute,
+        PortEnd::Gone(_) | PortEnd::Released => End::Gone,
+        PortEnd::Foreign(protocol) => End::Unopened(protocol.as_str().to_owned()),
+    }
+}
+
+/// A person's own console is counted nowhere.
+struct Nobody;
+
+impl Observer for Nobody {}

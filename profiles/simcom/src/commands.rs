@@ -1,0 +1,184 @@
+//! The family's commands that a person may want at the console (manual V3.00), by what they do.
+
+use at::Guarded;
+use modem::console::{CommandRule, OperationResult};
+
+use crate::cmqtt::LANE;
+
+const SESSIONS: &str = "works on the modem's MQTT service, which the agent's sessions have";
+const TLS: &str = "changes how connections are secured, or the files for that";
+const NETWORK: &str = "changes the connection that the sessions run over";
+const RADIO: &str = "chooses the radio technology, which lasts over a reset";
+const REPORTS: &str = "changes what the modem reports by itself, which the agent has set";
+const BOOT: &str = "boots the modem or switches it off";
+const USB: &str = "changes how the modem shows on USB: its ports may be gone after that";
+const IMEI: &str = "writes the modem's identity, which may be a crime";
+const FILES: &str = "deletes, writes or prints files of the modem, certificates and keys among them";
+const SUPPLY: &str = "sets at which voltage the modem switches itself off";
+
+/// Lines that hold a secret. `+CGAUTH` has the password before the user (manual V3.00 §5.2.22).
+pub(crate) const GUARDED: [Guarded; 3] = [
+    Guarded { prefix: "+CMQTTCONNECT:", from: 5 },
+    Guarded { prefix: "+CGAUTH:", from: 2 },
+    Guarded { prefix: "+CSSLCFG:", from: 9 },
+];
+
+const fn mqtt(name: &'static str) -> CommandRule {
+    CommandRule::uses(name, SESSIONS).in_lane(LANE)
+}
+
+/// An operation of the whole service.
+const fn service(name: &'static str, prefix: &'static str) -> CommandRule {
+    let result = OperationResult { prefix, is_indexed: false, code_at: 0, interim: None };
+    mqtt(name).ends_with(result)
+}
+
+/// An operation of one client.
+const fn operation(name: &'static str, prefix: &'static str) -> CommandRule {
+    let result = OperationResult { prefix, is_indexed: true, code_at: 1, interim: None };
+    mqtt(name).ends_with(result)
+}
+
+pub(crate) const COMMANDS: &[CommandRule] = &[
+    // Chapter 16.
+    service("+CMQTTSTART", "+CMQTTSTART:"),
+    service("+CMQTTSTOP", "+CMQTTSTOP:"),
+    mqtt("+CMQTTACCQ"),
+    mqtt("+CMQTTREL"),
+    mqtt("+CMQTTSSLCFG"),
+    mqtt("+CMQTTCFG").secret_from(4),
+    mqtt("+CMQTTWILLTOPIC").asks(1, 2),
+    mqtt("+CMQTTWILLMSG").asks(1, 2),
+    operation("+CMQTTCONNECT", "+CMQTTCONNECT:").secret_from(5),
+    operation("+CMQTTDISC", "+CMQTTDISC:"),
+    mqtt("+CMQTTTOPIC").asks(1, 2),
+    mqtt("+CMQTTPAYLOAD").asks(1, 2),
+    operation("+CMQTTPUB", "+CMQTTPUB:"),
+    mqtt("+CMQTTSUBTOPIC").asks(1, 2),
+    // With a length it asks for the topic; without one it takes those that were set.
+    operation("+CMQTTSUB", "+CMQTTSUB:").asks(1, 3),
+    mqtt("+CMQTTUNSUBTOPIC").asks(1, 2),
+    operation("+CMQTTUNSUB", "+CMQTTUNSUB:").asks(1, 3),
+    // Status.
+    CommandRule::reads("+CICCID").answers_as("+ICCID"),
+    CommandRule::reads("+ICCID"),
+    CommandRule::reads("+CPMUTEMP"),
+    CommandRule::reads("+CSUB"),
+    CommandRule::reads("+CNWINFO"),
+    CommandRule::reads("+CCERTLIST"),
+    CommandRule::uses("+CPSI", REPORTS),
+    CommandRule::uses("+CNSMOD", REPORTS),
+    CommandRule::uses("+AUTOCSQ", REPORTS),
+    CommandRule::harms("+CATR", REPORTS),
+    // TLS.
+    CommandRule::uses("+CSSLCFG", TLS).but_with(1).secret_from(2),
+    CommandRule::uses("+CCERTDOWN", TLS).asks_secret(1, 2),
+    CommandRule::harms("+CCERTDELE", FILES),
+    CommandRule::harms("+CCERTMOVE", FILES),
+    CommandRule::harms("+CFTRANRX", FILES),
+    CommandRule::harms("+CFTRANTX", FILES),
+    CommandRule::harms("+FSDEL", FILES),
+    CommandRule::harms("+FSRENAME", FILES),
+    CommandRule::harms("+FSCOPY", FILES),
+    // The network below the sessions.
+    CommandRule::uses("+NETOPEN", NETWORK),
+    CommandRule::uses("+NETCLOSE", NETWORK).in_every_form(),
+    CommandRule::harms("+CNMP", RADIO),
+    CommandRule::harms("+CNBP", RADIO),
+    CommandRule::harms("+CNAOP", RADIO),
+    CommandRule::harms("+CNCFG", RADIO),
+    // The modem itself.
+    CommandRule::harms("+CRESET", BOOT).in_every_form(),
+    CommandRule::harms("+REBOOT", BOOT).in_every_form(),
+    CommandRule::harms("+CUSBPIDSWITCH", USB),
+    CommandRule::harms("+CUSBCFG", USB),
+    CommandRule::harms("+CUSBADB", USB),
+    CommandRule::harms("+SIMEI", IMEI),
+    CommandRule::harms("+CPMVT", SUPPLY),
+];
+
+#[cfg(test)]
+mod tests {
+    use modem::Catalog;
+    use modem::console::{Commands, Ground, Wish};
+
+    fn commands() -> Commands {
+        Catalog::new(&[&crate::PLUGIN]).unwrap().commands()
+    }
+
+    fn wish(line: &str, data: Option<&str>) -> Wish {
+        let data = data.map(|data| data.as_bytes().to_vec().into());
+        Wish { line: line.to_owned().into(), data, ..Wish::default() }
+    }
+
+    /// The dialogue of the vendor's tutorial: all of it may be typed where no agent runs, none where the
+    /// agent's own sessions are.
+    #[test]
+    fn the_tutorial_is_daily_use_on_a_port_of_ones_own() {
+        for (line, data) in [
+            ("at+cmqttstart", None),
+            (r#"at+cmqttaccq=0,"7600|securemode=3,signmethod=hmacsha1|""#, None),
+            (r#"at+cmqttconnect=0,"tcp://h:1883",60,1,"7600&pk","D48150E8""#, None),
+            ("AT+CMQTTSUB=0,3,1,1", Some("a/b")),
+            ("AT+CMQTTTOPIC=0,3", Some("a/b")),
+            ("AT+CMQTTPAYLOAD=0,2", Some("hi")),
+            ("AT+CMQTTPUB=0,1,60", None),
+            ("AT+CMQTTDISC=0,60", None),
+            ("AT+CMQTTREL=0", None),
+            ("AT+CMQTTSTOP", None),
+        ] {
+            let order = commands().order(wish(line, data), Ground::Own);
+            let shown = order.unwrap_or_else(|refusal| panic!("{line}: {refusal}")).shown().to_owned();
+            assert!(!shown.contains("D48150E8"), "{shown}");
+            assert!(commands().order(wish(line, data), Ground::Shared).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_may_lose_the_modem_is_sent_by_insistence_only() {
+        for line in [
+            "AT+CRESET",
+            "AT+CRESET?",
+            "AT+CSQ;+CRESET",
+            "AT+CUSBPIDSWITCH=9011,1,1",
+            "AT+CUSBCFG=bootldr",
+            "at+cusbcfg = bootldr",
+            "AT+SIMEI=861234567000000",
+            "AT+CCERTDELE=\"ca.pem\"",
+            "AT+CFTRANTX=\"c:/key.pem\"",
+            "AT+CFTRANRX=\"c:/x\",10",
+            "AT+CATR=1",
+            "AT+CNMP=38",
+        ] {
+            for ground in [Ground::Own, Ground::Shared] {
+                let refusal = commands().order(wish(line, None), ground).unwrap_err();
+                assert!(refusal.is_danger(), "{line}: {refusal}");
+            }
+        }
+        for line in ["AT+CUSBPIDSWITCH?", "AT+SIMEI?", "AT+CPSI?", "AT+CSSLCFG=0", "AT+CMQTTCONNECT?"] {
+            assert!(commands().order(wish(line, None), Ground::Shared).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_hidden_in_commands_and_in_answers() {
+        let commands = commands();
+        for (line, shown) in [
+            (
+                r#"AT+CMQTTCONNECT=0,"tcp://h",60,1,"u","p,w""#,
+                r#"AT+CMQTTCONNECT=0,"tcp://h",60,1,"u",***"#,
+            ),
+            (
+                r#"AT+CMQTTCFG="aliauth",0,"pk","dn","ds""#,
+                r#"AT+CMQTTCFG="aliauth",0,"pk","dn",***"#,
+            ),
+            (r#"AT+CGAUTH=1,1,"pw","user""#, "AT+CGAUTH=1,1,***"),
+        ] {
+            assert_eq!(commands.shown(line), shown);
+        }
+        let line = r#"+CMQTTCONNECT: 0,"tcp://h:1883",60,1,"u","pw""#;
+        assert!(!commands.shown_answer(line).contains("pw"));
+        assert!(!commands.shown_answer(r#"+CGAUTH: 1,1,"pw","user""#).contains("pw"));
+        assert!(commands.has_secret_data("AT+CCERTDOWN=\"key.pem\",1700"));
+    }
+}
