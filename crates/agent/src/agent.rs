@@ -28,7 +28,7 @@ use crate::fleet::{Gear, Kept, Made};
 use crate::forward::Forwarding;
 use crate::hand_in::HandIn;
 use crate::history::History;
-use crate::http::{self, App, Pages, Token};
+use crate::http::{self, App, Consoles, Pages, Token};
 use crate::ledger::FileLedger;
 use crate::logging::Log;
 use crate::metrics::Metrics;
@@ -203,6 +203,7 @@ impl Agent {
             metrics,
             history: Arc::new(History::default()),
             pages: Pages::default(),
+            consoles: Consoles::new(self.gear.env.catalog.commands()),
             log,
             token: self.token.subscribe(),
             reloads,

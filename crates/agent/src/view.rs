@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use modem::console::Access;
 use modem::session::{SessionState, Uplink};
 use modem::{Snapshot, State};
 use prometheus::core::{Collector, Desc};
@@ -32,6 +33,8 @@ pub struct ModemView {
     pub snapshot: watch::Receiver<Snapshot>,
     /// Counts what its SIM carries, where a modem of the fleet has a budget.
     pub meter: Option<Meter>,
+    /// The way to its port, for a person's own commands.
+    pub access: Access,
     /// Its sessions, in file order.
     pub sessions: Vec<SessionView>,
 }

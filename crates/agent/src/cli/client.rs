@@ -3,6 +3,8 @@
 //! The commands that need a running agent share it, so that they look for it in the same places and
 //! fail in the same words. A request that may have reached the agent is never sent a second time.
 
+mod events;
+
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use secrecy::ExposeSecret;
@@ -25,6 +27,8 @@ use tokio::time::timeout;
 
 use crate::config::{self, Secrets};
 use crate::secret::{Ref, Rule, SecretError, Source};
+
+pub use events::{Event, Events};
 
 /// The fleet file of an installed agent.
 pub const DEFAULT_CONFIG: &str = "/etc/modemfleet/fleet.yaml";
@@ -138,10 +142,12 @@ pub enum ClientError {
         source: hyper::Error,
     },
     /// No answer came in time.
-    #[error("{address} did not answer within {} s", ANSWER.as_secs())]
+    #[error("{address} did not answer within {} s", after.as_secs())]
     Late {
         /// Who was asked.
         address: Address,
+        /// How long it was waited for.
+        after: Duration,
     },
     /// The agent said no.
     #[error("refused: {code}: {message}")]
@@ -198,7 +204,8 @@ impl Target {
             .token_file
             .clone()
             .map(|path| Ref::new("token", Source::File(path)).with_rule(Rule::Token));
-        Ok(Client { addresses, token: given.or(token), link: None })
+        let (content_type, patience) = (None, ANSWER);
+        Ok(Client { addresses, token: given.or(token), content_type, patience, link: None })
     }
 }
 
@@ -279,6 +286,10 @@ impl<'a> Call<'a> {
 pub struct Client {
     addresses: Vec<Address>,
     token: Option<Ref>,
+    /// What bodies are called, where the API asks for it.
+    content_type: Option<HeaderValue>,
+    /// How long an answer may take.
+    patience: Duration,
     link: Option<Link>,
 }
 
@@ -289,11 +300,19 @@ struct Link {
     address: Address,
     /// `Authorization`, where the address asks for it.
     authorization: Option<HeaderValue>,
+    content_type: Option<HeaderValue>,
     /// The task that drives the connection; it ends with this value.
     _driver: JoinSet<()>,
 }
 
 impl Client {
+    /// The same, whose bodies are called JSON, and which waits longer for an answer.
+    #[must_use]
+    pub fn with_json(self, patience: Duration) -> Self {
+        let content_type = Some(HeaderValue::from_static("application/json"));
+        Self { content_type, patience: patience.max(ANSWER), ..self }
+    }
+
     /// Asks, and returns the JSON of a good answer.
     ///
     /// # Errors
@@ -327,11 +346,11 @@ impl Client {
             Some(link) => link,
             None => self.open().await?,
         };
-        let mut answer = link.exchange_in_time(call).await;
+        let mut answer = link.exchange_within(self.patience, call).await;
         if let Err(Failed::Unsent(_)) = answer {
             // The kept connection ended just now, and nothing of the request has left.
             link = self.open().await?;
-            answer = link.exchange_in_time(call).await;
+            answer = link.exchange_within(self.patience, call).await;
         }
         let (status, body) =
             answer.map_err(|(Failed::Unsent(error) | Failed::Sent(error))| error)?;
@@ -356,7 +375,9 @@ impl Client {
         let mut attempts = Vec::new();
         for address in &self.addresses {
             match timeout(CONNECT, self.link_to(address)).await {
-                Ok(Ok(link)) => return Ok(link),
+                Ok(Ok(link)) => {
+                    return Ok(Link { content_type: self.content_type.clone(), ..link });
+                }
                 Ok(Err(OpenError::Refused(error))) => attempts.push((address.clone(), error)),
                 Ok(Err(OpenError::Client(error))) => return Err(error),
                 Err(_) => attempts.push((address.clone(), io::ErrorKind::TimedOut.into())),
@@ -447,13 +468,18 @@ impl Link {
             // What goes wrong is told to the request that waits; without one nobody asks.
             drop(connection.await);
         });
-        Ok(Self { sender, address: address.clone(), authorization, _driver: driver })
+        let address = address.clone();
+        Ok(Self { sender, address, authorization, content_type: None, _driver: driver })
     }
 
-    async fn exchange_in_time(&mut self, call: &Call<'_>) -> Result<(u16, Bytes), Failed> {
+    async fn exchange_within(
+        &mut self,
+        after: Duration,
+        call: &Call<'_>,
+    ) -> Result<(u16, Bytes), Failed> {
         let address = self.address.clone();
-        let late = |_| Err(Failed::Sent(ClientError::Late { address }));
-        timeout(ANSWER, self.exchange(call)).await.unwrap_or_else(late)
+        let late = |_| Err(Failed::Sent(ClientError::Late { address, after }));
+        timeout(after, self.exchange(call)).await.unwrap_or_else(late)
     }
 
     async fn exchange(&mut self, call: &Call<'_>) -> Result<(u16, Bytes), Failed> {
@@ -486,6 +512,7 @@ impl Link {
         };
         let headers = request.headers_mut();
         headers.extend(HeaderValue::from_str(&host).ok().map(|host| (HOST, host)));
+        headers.extend(self.content_type.clone().map(|kind| (CONTENT_TYPE, kind)));
         headers.extend(self.authorization.clone().map(|shown| (AUTHORIZATION, shown)));
         let key = HeaderName::from_static("idempotency-key");
         headers.extend(call.key.cloned().map(|value| (key, value)));

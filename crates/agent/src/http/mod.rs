@@ -1,5 +1,6 @@
 //! The HTTP server: metrics, health, and the API for local applications.
 
+mod console;
 mod devices;
 mod log;
 mod messages;
@@ -38,6 +39,7 @@ use crate::metrics::Metrics;
 use crate::reload::Reloads;
 use crate::view::View;
 
+pub use console::Consoles;
 pub use page::Pages;
 pub use token::Token;
 
@@ -66,6 +68,8 @@ pub struct App {
     pub history: Arc<History>,
     /// Places for open status pages.
     pub pages: Pages,
+    /// What people may send to modems.
+    pub consoles: Consoles,
     /// What is logged.
     pub log: Log,
     /// What a caller of the API must show.
@@ -123,11 +127,21 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/reload", post(reload::apply))
         .route(PLAN, post(reload::plan).layer(DefaultBodyLimit::max(MAX_FILE)))
         .layer(middleware::from_fn_with_state(app.clone(), token::required));
+    // A command may wait for longer than a request.
+    let console = Router::new()
+        .route(console::PATH, get(console::urcs).post(console::run))
+        .layer(DefaultBodyLimit::max(console::MAX_BODY))
+        .layer(middleware::from_fn_with_state(app.clone(), token::required))
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, console::LONGEST));
     let open = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz));
+    let in_time =
+        TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST);
     api.merge(open)
+        .layer(in_time)
+        .merge(console)
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "not_found", "no such path") })
         .method_not_allowed_fallback(|| async {
             ApiError::new(
@@ -139,7 +153,6 @@ pub fn router(app: App) -> Router {
         // Read one byte more than a payload may have, so that too large a one gets our own answer.
         .layer(DefaultBodyLimit::max(MAX_PAYLOAD + 1))
         .layer(middleware::from_fn(announced_size))
-        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST))
         .layer(middleware::from_fn(json_errors))
         .with_state(app)
 }
@@ -148,7 +161,11 @@ pub fn router(app: App) -> Router {
 async fn announced_size(request: Request, next: Next) -> Response {
     let announced = request.headers().get(header::CONTENT_LENGTH);
     let bytes = announced.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let most = if request.uri().path() == PLAN { MAX_FILE } else { MAX_PAYLOAD };
+    let most = match request.uri().path() {
+        PLAN => MAX_FILE,
+        console::PATH => console::MAX_BODY,
+        _ => MAX_PAYLOAD,
+    };
     if bytes.is_some_and(|bytes| usize::try_from(bytes).is_ok_and(|bytes| bytes <= most))
         || announced.is_none()
     {

@@ -1,0 +1,214 @@
+//! `/api/v1/at`: a person's commands to a modem's port, and what the modem says unasked.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::stream::{self, StreamExt};
+use modem::console::{self, Commands, Ground, Heard, Hearing, Outcome, Refusal, Wish};
+use modem::session::Chain;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use super::{ApiError, App};
+use crate::view::ModemView;
+
+pub(super) const PATH: &str = "/api/v1/at";
+
+/// A command line, and the most data in Base64.
+pub(super) const MAX_BODY: usize = 24 * 1024;
+
+/// Commands under way at the same time, of all modems: what is more than people type.
+const AT_ONCE: usize = 16;
+
+/// A command waits for its turn, its prompt, its answer and its result.
+pub(super) const LONGEST: Duration =
+    Duration::from_secs(3 * console::LONGEST.as_secs() + 60);
+
+/// Keeps proxies from closing a quiet stream.
+const STILL_HERE: Duration = Duration::from_secs(15);
+
+/// What people may send to modems.
+#[derive(Clone)]
+pub struct Consoles {
+    commands: Commands,
+    places: Arc<Semaphore>,
+}
+
+impl Consoles {
+    /// Judges by these tables.
+    pub fn new(commands: Commands) -> Self {
+        Self { commands, places: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+}
+
+/// What is to be sent, and where.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    modem: String,
+    line: String,
+    /// What to answer to the command's prompt.
+    data_base64: Option<String>,
+    timeout_ms: Option<u64>,
+    #[serde(default)]
+    dangerous: bool,
+}
+
+/// Whose words are wanted.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Whose {
+    modem: String,
+}
+
+/// Runs a command, and answers what came of it. Where the caller goes away before its turn it is not
+/// sent; after that the port finishes it.
+///
+/// # Errors
+/// [`ApiError`]: 400 for what is no command, 403 for what may harm, 404 for an unknown modem, 409 where
+/// its port is not open, 415 for another type than JSON, 429 where too many are under way.
+pub(super) async fn run(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<axum::Json<Outcome>, ApiError> {
+    // A web page elsewhere may have a browser post a form, but no JSON.
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    if kind.is_none_or(|kind| !kind.starts_with("application/json")) {
+        let words = "send `Content-Type: application/json`";
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", words));
+    }
+    let asked: Asked = serde_json::from_slice(&body).map_err(|error| {
+        // Its words would repeat what stands there, which may be a secret.
+        let words = format!("the body is not what it should be, at column {}", error.column());
+        ApiError::new(StatusCode::BAD_REQUEST, "body", words)
+    })?;
+    let modem = known(&app, &asked.modem)?;
+    let consoles = &app.consoles;
+    let (name, dangerous) = (modem.name.as_str(), asked.dangerous);
+    let order = consoles.commands.order(asked.wish()?, Ground::Shared).map_err(refused)?;
+    let Ok(_place) = consoles.places.try_acquire() else {
+        let words = format!("{AT_ONCE} commands are under way; wait for one");
+        return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "busy", words));
+    };
+    let at = modem.access.at().ok_or_else(|| no_port(&modem))?;
+    if order.is_harmless() {
+        tracing::debug!(modem = name, command = order.shown(), "sent by hand");
+    } else {
+        tracing::warn!(modem = name, command = order.shown(), dangerous, "sent by hand");
+    }
+    Ok(axum::Json(consoles.commands.run(&at, order).await))
+}
+
+impl Asked {
+    fn wish(self) -> Result<Wish, ApiError> {
+        let data = self.data_base64.map(|data| STANDARD.decode(Zeroizing::new(data).as_bytes()));
+        let data = data.transpose().map_err(|_fault| {
+            ApiError::new(StatusCode::BAD_REQUEST, "body", "data_base64 is no Base64")
+        })?;
+        Ok(Wish {
+            line: Zeroizing::new(self.line),
+            data: data.map(Zeroizing::new),
+            timeout: self.timeout_ms.map(Duration::from_millis),
+            dangerous: self.dangerous,
+        })
+    }
+}
+
+fn known(app: &App, name: &str) -> Result<ModemView, ApiError> {
+    app.view.now().modem(name).cloned().ok_or_else(|| {
+        let words = format!("the fleet has no modem {name:?}");
+        ApiError::new(StatusCode::NOT_FOUND, "unknown_modem", words)
+    })
+}
+
+fn refused(refusal: Refusal) -> ApiError {
+    let words = Chain(&refusal).to_string();
+    if refusal.is_danger() {
+        return ApiError::new(StatusCode::FORBIDDEN, "dangerous", words);
+    }
+    ApiError::new(StatusCode::BAD_REQUEST, "command", words)
+}
+
+fn no_port(modem: &ModemView) -> ApiError {
+    let snapshot = modem.snapshot.borrow();
+    let reason = snapshot.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let words =
+        format!("{} has no open port now, it is {}{reason}", modem.name, snapshot.state.as_str());
+    ApiError::new(StatusCode::CONFLICT, "no_port", words)
+}
+
+/// One reader of what a modem says.
+struct Reader {
+    hearing: Hearing,
+    /// What has to wait until what was missed is told.
+    next: Option<Event>,
+    stop: CancellationToken,
+}
+
+impl Reader {
+    /// The next event; `None` when the modem leaves the fleet, or the agent ends.
+    async fn next(&mut self) -> Option<Event> {
+        if let Some(event) = self.next.take() {
+            return Some(event);
+        }
+        // Both arms are cancel safe, and none awaits in its body.
+        let heard = tokio::select! {
+            heard = self.hearing.next() => heard?,
+            () = self.stop.cancelled() => return None,
+        };
+        let event = Event::default().event("urc").data(text(&heard));
+        let missed = self.hearing.take_missed();
+        if missed == 0 {
+            return Some(event);
+        }
+        self.next = Some(event);
+        let told = json!({ "missed": missed }).to_string();
+        Some(Event::default().event("dropped").data(told))
+    }
+}
+
+fn text(heard: &Heard) -> String {
+    let mut object = json!({ "line": heard.line });
+    if let (Some(data), Some(object)) = (&heard.data, object.as_object_mut()) {
+        object.insert("data_base64".to_owned(), json!(STANDARD.encode(data)));
+    }
+    object.to_string()
+}
+
+/// Streams what a modem says unasked, from now on, as server-sent events.
+///
+/// # Errors
+/// [`ApiError`]: 400, 404 for an unknown modem, 503 where too many listen.
+pub(super) async fn urcs(
+    State(app): State<App>,
+    whose: Result<Query<Whose>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(whose) = whose.map_err(|rejection| {
+        ApiError::new(StatusCode::BAD_REQUEST, "unknown_parameter", rejection.body_text())
+    })?;
+    let hearing = known(&app, &whose.modem)?.access.listen().ok_or_else(|| {
+        let words = "too many listen to this modem; close a console";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", words)
+    })?;
+    let reader = Reader { hearing, next: None, stop: app.stop };
+    let events = stream::unfold(reader, |mut reader| async move {
+        let event = reader.next().await?;
+        Some((event, reader))
+    });
+    Ok(Sse::new(events.map(Ok::<_, Infallible>))
+        .keep_alive(KeepAlive::new().interval(STILL_HERE))
+        .into_response())
+}
