@@ -179,6 +179,16 @@ impl ClientError {
         }
     }
 
+    /// Whether the agent said no with this word.
+    pub fn is_refusal_of(&self, word: &str) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == word)
+    }
+
+    /// Whether the next request would fare no better.
+    pub fn is_lasting(&self) -> bool {
+        !matches!(self, Self::Refused { .. } | Self::Late { .. })
+    }
+
     /// Whether the request may have been done without its answer having come back.
     pub fn is_in_doubt(&self) -> bool {
         matches!(self, Self::Broken { .. } | Self::Late { .. } | Self::Strange { .. })

@@ -83,6 +83,18 @@ fn print(number: u16, meanings: &[Meaning], out: &mut impl Write) -> io::Result<
     Ok(())
 }
 
+/// What a line means by which a modem refused, in sentences; nothing for a line that tells no code.
+pub(super) fn of_failure(line: &str, plugins: &[&Plugin]) -> Vec<String> {
+    let prefixes = plugins.iter().flat_map(|plugin| plugin.codes).map(|table| table.prefix);
+    let is_code =
+        prefixes.chain(["+CME ERROR", "+CMS ERROR"]).any(|prefix| line.starts_with(prefix));
+    let Some((line, number)) = parse(line).filter(|_| is_code) else { return Vec::new() };
+    let mut told = Vec::new();
+    // Into memory: it does not fail.
+    let _ = print(number, &meanings(&line, number, plugins), &mut told);
+    String::from_utf8_lossy(&told).lines().map(str::to_owned).collect()
+}
+
 /// The text before the code in capitals, and the code: the last number of the line.
 fn parse(asked: &str) -> Option<(String, u16)> {
     let last = asked.trim().rsplit(|c: char| !c.is_ascii_digit()).next()?;

@@ -1,5 +1,6 @@
 //! The command line.
 
+pub mod at;
 pub mod check;
 pub mod client;
 pub mod demo;
@@ -45,6 +46,8 @@ enum Command {
     Scan(scan::Args),
     /// Show the running agent's modems, sessions and queue.
     Status(status::Args),
+    /// Send AT commands to a modem, through the running agent or on a tty of one's own.
+    At(at::Args),
     /// Hand messages to the running agent.
     Publish(publish::Args),
     /// Show and change what the queue holds, also while no agent runs.
@@ -87,6 +90,7 @@ pub fn main(plugins: &[&Plugin]) -> ExitCode {
         Command::Demo(args) => return demo::run(&args),
         Command::Scan(args) => return scan::run(&args, plugins),
         Command::Status(args) => return status::run(&args),
+        Command::At(args) => return at::run(&args, plugins),
         Command::Publish(args) => return publish::run(&args),
         Command::Queue(args) => return queue::run(&args),
         Command::Reload(args) => reload::run(&args),

@@ -216,12 +216,14 @@ impl Commands {
             let line = result_line(result, commands.first());
             exchange = exchange.result(line, timeout.unwrap_or(OPERATION));
         }
-        if let Some(lane) = commands.iter().find_map(|c| self.rule(c)?.lane) {
+        let lane = commands.iter().find_map(|c| self.rule(c)?.lane);
+        if let Some(lane) = lane {
             exchange = exchange.lane(lane);
         }
+        // No status: a person is not kept waiting by a load that never ends.
         let kind = match (&data, is_harmless) {
             (Some(_), _) => Kind::Prompt,
-            (None, true) => Kind::Status,
+            (None, true) => Kind::Basic,
             (None, false) => Kind::Setup,
         };
         if let Some(data) = data {
@@ -230,7 +232,16 @@ impl Commands {
                 exchange = exchange.secret();
             }
         }
-        Ok(Order { exchange, kind, takes_turn: !is_harmless, result, is_harmless })
+        let takes_turn = !is_harmless || lane.is_some();
+        Ok(Order { exchange, kind, takes_turn, result, is_harmless })
+    }
+
+    /// Whether the line may be sent, before its data is there.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn check(&self, line: &str, ground: Ground, dangerous: bool) -> Result<(), Refusal> {
+        if dangerous { Ok(()) } else { self.judge(line.trim(), ground).map(drop) }
     }
 
     /// How many bytes of data the line asks for; `None` where it asks for none.
@@ -347,10 +358,10 @@ impl Commands {
     /// Lines of the commands' own names, and bare ones.
     fn answer(&self, commands: &[Command]) -> Answer {
         let name = |command: &Command| {
-            let alias = self.rule(command).and_then(|rule| rule.answers_as);
-            alias.map_or_else(|| command.name.clone(), str::to_owned)
+            let alias = self.rule(command).and_then(|rule| rule.answers_as).map(str::to_owned);
+            alias.or_else(|| command.is_extended().then(|| command.name.clone()))
         };
-        Answer::Named(commands.iter().filter(|c| c.is_extended()).map(name).collect())
+        Answer::Named(commands.iter().filter_map(name).collect())
     }
 }
 

@@ -18,7 +18,7 @@ const MESSAGES: &str = "changes the stored messages, or which of them are marked
 
 pub(super) const RULES: &[CommandRule] = &[
     // V.250 §6: identification is all that only reads.
-    CommandRule::reads("I"),
+    CommandRule::reads("I").answers_as("+GCAP"),
     CommandRule::reads("&V"),
     CommandRule::reads("+GMI"),
     CommandRule::reads("+GMM"),
