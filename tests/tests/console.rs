@@ -4,6 +4,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stderr,
     reason = "what serves the tests ends at the first surprise, as they do"
 )]
 
@@ -86,8 +87,10 @@ fn commands_go_beside_a_load_and_disturb_nothing() {
 #[test]
 fn what_the_modem_says_is_shown_and_still_reaches_its_session() {
     let mut lab = Lab::without_modems(1);
-    lab.site.body =
-        lab.site.body.replace("broker: lab }", "broker: lab, subscribe: [ { filter: down, qos: 1 } ] }");
+    lab.site.body = lab
+        .site
+        .body
+        .replace("broker: lab }", "broker: lab, subscribe: [ { filter: down, qos: 1 } ] }");
     lab.sims = vec![lab.plug_in(0, &[])];
     let agent = lab.start();
     let console = Process::start("console", &mut command(&lab, &["m0", "--listen", "60s", "AT"]));
@@ -125,7 +128,11 @@ fn what_may_harm_is_refused_here_and_there() {
         (json!({ "modem": "m0", "line": "AT", "data_base64": "YQ==" }), 400, "command"),
         (json!({ "modem": "m0", "line": "AT", "data_base64": "?" }), 400, "body"),
         (json!({ "modem": "m0", "line": "AT", "timeout_ms": 60_000 }), 403, "dangerous"),
-        (json!({ "modem": "m0", "line": "AT", "timeout_ms": 0, "dangerous": true }), 400, "command"),
+        (
+            json!({ "modem": "m0", "line": "AT", "timeout_ms": 0, "dangerous": true }),
+            400,
+            "command",
+        ),
         (json!({ "modem": "m7", "line": "AT" }), 404, "unknown_modem"),
         (json!({ "modem": "m0", "line": "AT", "colour": "red" }), 400, "body"),
         (json!({ "modem": "m0", "line": "A".repeat(30_000) }), 413, "too_large"),
@@ -158,7 +165,9 @@ fn a_modem_that_is_absent_unknown_or_mute_is_told_as_such() {
     let mut lab = Lab::without_modems(2);
     lab.sims = vec![lab.plug_in(1, &["--ill", "mute=never"])];
     let agent = lab.site.start();
-    for (modem, words) in [("m0", "no open port now, it is absent"), ("m7", "the fleet has no modem")] {
+    for (modem, words) in
+        [("m0", "no open port now, it is absent"), ("m7", "the fleet has no modem")]
+    {
         let output = at(&lab, &[modem, "AT"]);
         assert_eq!(output.status.code(), Some(1));
         assert!(err(&output).contains(words), "{}", err(&output));
@@ -334,12 +343,16 @@ impl Drop for Screen {
 #[test]
 fn on_a_terminal_lines_are_edited_urcs_shown_above_and_data_is_asked_for() {
     let mut lab = Lab::without_modems(1);
-    lab.site.body =
-        lab.site.body.replace("broker: lab }", "broker: lab, subscribe: [ { filter: down, qos: 1 } ] }");
+    lab.site.body = lab
+        .site
+        .body
+        .replace("broker: lab }", "broker: lab, subscribe: [ { filter: down, qos: 1 } ] }");
     lab.sims = vec![lab.plug_in(0, &["--pin", "4072"])];
     let pin = lab.site.secret("pin", "4072");
-    lab.site.body =
-        lab.site.body.replace("sessions:", &format!("pin: {{ file: {} }}, sessions:", pin.display()));
+    lab.site.body = lab
+        .site
+        .body
+        .replace("sessions:", &format!("pin: {{ file: {} }}, sessions:", pin.display()));
     let agent = lab.start();
     let state = lab.site.dir().join("state");
     let mut screen = Screen::start(&mut command(&lab, &["m0"]), &state);

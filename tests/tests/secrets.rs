@@ -129,6 +129,35 @@ impl Secrets {
         }
         found
     }
+
+    /// What the console shows, and lets the agent log, of commands that hold a secret or ask for one.
+    fn typed(&self, site: &Site, own: &Pair) -> Vec<String> {
+        let (url, token) = (format!("http://127.0.0.1:{}", site.port()), site.dir().join("token"));
+        let key = site.dir().join("key").display().to_string();
+        let upload = format!("AT+CCERTDOWN=\"typed.pem\",{}", own.key.len());
+        let mut found = Vec::new();
+        let unknown = format!("AT+NOSUCH=\"{PASSWORD}\"");
+        let broken = format!("AT+NOSUCH=\"{PASSWORD}");
+        let pin = format!("AT+CPIN=\"{PIN}\"");
+        for (code, args) in [
+            (0, &["AT+CMQTTCONNECT?"][..]),
+            (2, &[&pin]),
+            (1, &["--dangerous", &pin]),
+            (2, &[&unknown]),
+            (1, &["--dangerous", &unknown]),
+            (1, &["--dangerous", &broken]),
+            (0, &["--dangerous", &upload, "--data-file", &key]),
+        ] {
+            let mut command = Command::new(modemfleet());
+            command.args(["at", "a"]).args(args).args(["--url", &url]);
+            let output = run(command.arg("--token-file").arg(&token), b"");
+            let text = [output.stdout, output.stderr].concat();
+            let text = String::from_utf8_lossy(&text).into_owned();
+            assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+            found.extend(self.leaks(&format!("the console, {code}"), &text));
+        }
+        found
+    }
 }
 
 #[test]
@@ -151,6 +180,7 @@ fn no_secret_is_logged_or_served() {
     watcher.wait(1);
     let mut found = secrets.served(&agent);
     found.extend(secrets.told(&site));
+    found.extend(secrets.typed(&site, &own));
     // What goes wrong is logged in more words: a broker that goes, a modem that goes.
     drop(broker);
     until("the loss", || (!agent.is_connected("a", "ali")).then_some(()));

@@ -203,7 +203,7 @@ impl Agent {
             metrics,
             history: Arc::new(History::default()),
             pages: Pages::default(),
-            consoles: Consoles::new(self.gear.env.catalog.commands()),
+            consoles: Consoles::new(self.gear.env.catalog.borrow().commands()),
             log,
             token: self.token.subscribe(),
             reloads,

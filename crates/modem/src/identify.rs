@@ -158,7 +158,10 @@ pub(crate) async fn identity(
 }
 
 /// The model line of a modem that is in step.
-pub(crate) async fn in_step(at: &At, events: &mut mpsc::Receiver<PortEvent>) -> Result<String, End> {
+pub(crate) async fn in_step(
+    at: &At,
+    events: &mut mpsc::Receiver<PortEvent>,
+) -> Result<String, End> {
     loop {
         match tokio::time::timeout(IN_STEP, events.recv()).await {
             Ok(Some(PortEvent::InStep { answer })) => return Ok(answer),

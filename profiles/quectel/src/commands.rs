@@ -11,7 +11,8 @@ const LASTING: &str = "changes settings that last over a reset";
 const BOOT: &str = "switches the modem off";
 const USB: &str = "changes how the modem shows on USB: its ports may be gone after that";
 const IMEI: &str = "writes the modem's identity, which may be a crime";
-const FILES: &str = "deletes, writes or prints files of the modem, certificates and keys among them";
+const FILES: &str =
+    "deletes, writes or prints files of the modem, certificates and keys among them";
 
 /// Lines that hold a secret. `+QMTCFG: "aliauth"` may or may not tell the client's number.
 pub(crate) const GUARDED: [Guarded; 3] = [

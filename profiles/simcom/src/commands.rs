@@ -13,7 +13,8 @@ const REPORTS: &str = "changes what the modem reports by itself, which the agent
 const BOOT: &str = "boots the modem or switches it off";
 const USB: &str = "changes how the modem shows on USB: its ports may be gone after that";
 const IMEI: &str = "writes the modem's identity, which may be a crime";
-const FILES: &str = "deletes, writes or prints files of the modem, certificates and keys among them";
+const FILES: &str =
+    "deletes, writes or prints files of the modem, certificates and keys among them";
 const SUPPLY: &str = "sets at which voltage the modem switches itself off";
 
 /// Lines that hold a secret. `+CGAUTH` has the password before the user (manual V3.00 §5.2.22).
@@ -128,7 +129,8 @@ mod tests {
             ("AT+CMQTTSTOP", None),
         ] {
             let order = commands().order(wish(line, data), Ground::Own);
-            let shown = order.unwrap_or_else(|refusal| panic!("{line}: {refusal}")).shown().to_owned();
+            let shown =
+                order.unwrap_or_else(|refusal| panic!("{line}: {refusal}")).shown().to_owned();
             assert!(!shown.contains("D48150E8"), "{shown}");
             assert!(commands().order(wish(line, data), Ground::Shared).is_err(), "{line}");
         }
@@ -155,7 +157,9 @@ mod tests {
                 assert!(refusal.is_danger(), "{line}: {refusal}");
             }
         }
-        for line in ["AT+CUSBPIDSWITCH?", "AT+SIMEI?", "AT+CPSI?", "AT+CSSLCFG=0", "AT+CMQTTCONNECT?"] {
+        for line in
+            ["AT+CUSBPIDSWITCH?", "AT+SIMEI?", "AT+CPSI?", "AT+CSSLCFG=0", "AT+CMQTTCONNECT?"]
+        {
             assert!(commands().order(wish(line, None), Ground::Shared).is_ok(), "{line}");
         }
     }

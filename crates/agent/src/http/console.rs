@@ -33,8 +33,7 @@ pub(super) const MAX_BODY: usize = 24 * 1024;
 const AT_ONCE: usize = 16;
 
 /// A command waits for its turn, its prompt, its answer and its result.
-pub(super) const LONGEST: Duration =
-    Duration::from_secs(3 * console::LONGEST.as_secs() + 60);
+pub(super) const LONGEST: Duration = Duration::from_secs(3 * console::LONGEST.as_secs() + 60);
 
 /// Keeps proxies from closing a quiet stream.
 const STILL_HERE: Duration = Duration::from_secs(15);

@@ -137,8 +137,7 @@ pub fn router(app: App) -> Router {
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz));
-    let in_time =
-        TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST);
+    let in_time = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST);
     api.merge(open)
         .layer(in_time)
         .merge(console)

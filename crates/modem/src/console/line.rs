@@ -200,7 +200,11 @@ mod tests {
             // No `;` between them: a name that nobody knows, and none that is harmless.
             ("AT+CSQE0", &["AT+CSQE0"]),
         ] {
-            assert_eq!(heads(line), Ok(expected.iter().map(|h| (*h).to_owned()).collect()), "{line}");
+            assert_eq!(
+                heads(line),
+                Ok(expected.iter().map(|h| (*h).to_owned()).collect()),
+                "{line}"
+            );
         }
         let set = commands(r#"AT+X=1, "a, b",c d,"""#).unwrap();
         assert_eq!(set[0].arguments, ["1", "\"a, b\"", "cd", "\"\""]);

@@ -258,7 +258,8 @@ impl Commands {
         if commands.iter().all(|command| self.shown_arguments(command) >= command.arguments.len()) {
             return line.to_owned();
         }
-        let shown: Vec<String> = commands.iter().map(|command| self.shown_command(command)).collect();
+        let shown: Vec<String> =
+            commands.iter().map(|command| self.shown_command(command)).collect();
         format!("AT{}", shown.join(";"))
     }
 
@@ -315,11 +316,7 @@ impl Commands {
         let reads = matches!(command.form, Form::Read | Form::Test)
             && (command.name.starts_with('+') || command.name.starts_with('S'))
             && (command.is_extended() || command.form == Form::Read);
-        if reads {
-            (Effect::Reads, "")
-        } else {
-            (Effect::Unknown, "is not known to be harmless")
-        }
+        if reads { (Effect::Reads, "") } else { (Effect::Unknown, "is not known to be harmless") }
     }
 
     fn rule(&self, command: &Command) -> Option<&CommandRule> {
@@ -350,7 +347,9 @@ impl Commands {
                 Err(Refusal::DataLength { command, length, given })
             }
             // Whoever insists may know a command that asks for data, and that no table has.
-            (None, Some(_)) if known.is_some() || !dangerous => Err(Refusal::NeedsNoData { command }),
+            (None, Some(_)) if known.is_some() || !dangerous => {
+                Err(Refusal::NeedsNoData { command })
+            }
             _ => Ok(()),
         }
     }

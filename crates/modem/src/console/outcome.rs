@@ -5,7 +5,7 @@ use std::time::Duration;
 use at::{Failure, FinalCode, Reply};
 use serde::{Deserialize, Serialize};
 
-use super::{Commands, Order, OperationResult};
+use super::{Commands, OperationResult, Order};
 use crate::port::{At, ExchangeError};
 
 /// How long a command may wait for its turn: a publish of a session, and one more.
@@ -54,7 +54,9 @@ impl Commands {
         match tokio::time::timeout(limit, run).await {
             Ok(Ok(reply)) => self.replied(reply, result.as_ref()),
             Ok(Err(error)) => self.failed(error),
-            Err(_) => Outcome::failed("its turn did not come: the port is busy, or the modem is mute"),
+            Err(_) => {
+                Outcome::failed("its turn did not come: the port is busy, or the modem is mute")
+            }
         }
     }
 
@@ -76,15 +78,15 @@ impl Commands {
     fn failed(&self, error: ExchangeError) -> Outcome {
         match error {
             ExchangeError::Gone => Outcome::failed("the port closed before the answer"),
-            ExchangeError::Failed {
-                failure: Failure::Refused { code, lines, result }, ..
-            } => Outcome {
-                lines: self.all_shown(&lines),
-                code: Some(code.to_string()),
-                result: result.map(|line| self.shown_answer(&line)),
-                failure: None,
-                ok: false,
-            },
+            ExchangeError::Failed { failure: Failure::Refused { code, lines, result }, .. } => {
+                Outcome {
+                    lines: self.all_shown(&lines),
+                    code: Some(code.to_string()),
+                    result: result.map(|line| self.shown_answer(&line)),
+                    failure: None,
+                    ok: false,
+                }
+            }
             ExchangeError::Failed { failure: Failure::NoPrompt, .. } => Outcome {
                 code: Some(FinalCode::Ok.to_string()),
                 ..Outcome::failed("the modem asked for no data, which was not sent")

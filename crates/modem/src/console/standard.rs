@@ -4,7 +4,8 @@ use super::rule::CommandRule;
 
 const ECHO: &str = "changes how the modem answers, by which its answers are understood";
 const STORED: &str = "sets back or stores what the modem keeps over a reset";
-const CALL: &str = "is about a call: the port may answer nothing until it ends, and it may cost money";
+const CALL: &str =
+    "is about a call: the port may answer nothing until it ends, and it may cost money";
 const PIN: &str = "spends a try of the SIM's PIN or PUK, of which there are few";
 const MONEY: &str = "sends something that may cost money or change the SIM's contract";
 const CARD: &str = "speaks to the SIM itself, whose PIN and files it can spend or change";

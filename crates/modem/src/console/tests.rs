@@ -45,7 +45,8 @@ fn what_only_reads_is_sent_anywhere() {
         "AT&V",
         "AT+XCFG=\"key\"",
     ] {
-        let order = judge(line, Ground::Shared).unwrap_or_else(|refusal| panic!("{line}: {refusal}"));
+        let order =
+            judge(line, Ground::Shared).unwrap_or_else(|refusal| panic!("{line}: {refusal}"));
         assert!(order.is_harmless() && !order.takes_turn, "{line}");
         assert_eq!(order.shown(), line.trim());
     }
@@ -117,7 +118,8 @@ fn what_may_harm_needs_insistence_wherever_it_stands() {
 
 #[test]
 fn what_cannot_be_read_in_one_way_needs_insistence_too() {
-    for line in ["AT+CSQ+CFUN=1,1", r#"AT+X="a\";+CFUN=1,1"#, "AT+CSQ?+CFUN=1", "AT\u{ff0b}CFUN=1"] {
+    for line in ["AT+CSQ+CFUN=1,1", r#"AT+X="a\";+CFUN=1,1"#, "AT+CSQ?+CFUN=1", "AT\u{ff0b}CFUN=1"]
+    {
         let refusal = judge(line, Ground::Own).unwrap_err();
         assert!(matches!(refusal, Refusal::Unreadable(_)) && refusal.is_danger(), "{line}");
         let order = commands().order(Wish { dangerous: true, ..wish(line) }, Ground::Own).unwrap();
@@ -186,7 +188,9 @@ fn data_has_the_length_that_its_command_announces() {
     }
     assert!(matches!(ask("AT+CSQ", Some("a"), true), Err(Refusal::NeedsNoData { .. })));
     assert!(ask("AT+NEVERHEARD=1", Some("a"), true).is_ok(), "who insists may know more");
-    assert!(commands().has_secret_data("AT+XKEY=1,2") && !commands().has_secret_data("AT+XDATA=0,1"));
+    assert!(
+        commands().has_secret_data("AT+XKEY=1,2") && !commands().has_secret_data("AT+XDATA=0,1")
+    );
     let too_much = "x".repeat(MAX_DATA + 1);
     assert!(matches!(ask("AT+NEVERHEARD", Some(&too_much), true), Err(Refusal::Length)));
 }

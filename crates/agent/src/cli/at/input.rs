@@ -111,10 +111,7 @@ fn next_line(input: &mut impl BufRead) -> io::Result<Option<Zeroizing<String>>> 
 }
 
 /// So many bytes, and the end of the line after them; `None` where there are fewer.
-fn next_bytes(
-    input: &mut impl BufRead,
-    length: usize,
-) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+fn next_bytes(input: &mut impl BufRead, length: usize) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let mut data = Zeroizing::new(vec![0; length]);
     match input.read_exact(&mut data) {
         Ok(()) => {}

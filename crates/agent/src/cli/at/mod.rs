@@ -26,15 +26,15 @@ use talk::Talk;
 
 const EXAMPLES: &str = "Examples:
   modemfleet at north                       a console: history, URCs as they come, Ctrl-D ends it
-  modemfleet at north AT+CSQ 'AT+CPSI?'     one command after the other; stops at the first that fails
+  modemfleet at north AT+CSQ 'AT+CPSI?'     one after the other; stops at the first that fails
   modemfleet at north --dangerous AT+CRESET
   modemfleet at /dev/ttyUSB2                on a tty that no agent has
   modemfleet at /dev/ttyUSB2 'AT+CMQTTTOPIC=0,3' --data a/b
   modemfleet at /dev/ttyUSB2 < script       a line a command; what one asks for stands below it
   modemfleet at north --listen 1m AT        then what the modem says unasked, for a minute
 
-What only reads is sent; whatever else would change what the agent's sessions rest on, or could harm,
-needs `--dangerous`. Exit codes: 0 all did, 1 one failed, 2 wrong usage, or refused, 3 no agent runs.";
+What only reads is sent; what could harm, or disturb the agent's sessions, needs `--dangerous`.
+Exit codes: 0 all did, 1 one failed, 2 wrong usage, or refused, 3 no agent runs.";
 
 /// Sends AT commands to a modem and shows what it answers.
 #[derive(Debug, clap::Args)]

@@ -87,7 +87,7 @@ const ON_ITS_WAY: Duration = Duration::from_millis(30);
 
 /// What the modem says unasked.
 pub(super) enum Ears {
-    Agent(Events),
+    Agent(Box<Events>),
     Port(Hearing),
     /// Nothing comes any more.
     Deaf,
@@ -111,7 +111,7 @@ struct Urc {
 impl Ears {
     pub(super) async fn of_agent(client: &Client, modem: &str) -> Result<Self, ClientError> {
         let path = format!("{PATH}?modem={}", encode(modem));
-        client.events(&path).await.map(Self::Agent)
+        client.events(&path).await.map(|events| Self::Agent(Box::new(events)))
     }
 
     /// How long after an answer it may take until what was said before has come.

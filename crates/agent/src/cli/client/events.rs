@@ -90,7 +90,9 @@ impl Parser {
                 if !event.name.is_empty() {
                     return Some(event);
                 }
-            } else if let Some((field, value)) = line.split_once(':').filter(|_| line.len() <= MAX_LINE) {
+            } else if let Some((field, value)) =
+                line.split_once(':').filter(|_| line.len() <= MAX_LINE)
+            {
                 let value = value.strip_prefix(' ').unwrap_or(value);
                 match field {
                     "event" => value.clone_into(&mut self.event.name),
