@@ -15,7 +15,7 @@ use queue::{
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Policy, Route, SessionId};
-use crate::forward::{Routing, lanes, session_lane};
+use crate::forward::{Routing, batch, lanes, session_lane};
 use crate::metrics::Metrics;
 use crate::view::{Now, View, find_session};
 
@@ -119,6 +119,12 @@ pub enum Refusal {
         session: SessionId,
         /// Those there are.
         known: String,
+    },
+    /// It cannot stand in a batch of its route.
+    #[error("the payload {reason}")]
+    Unbatchable {
+        /// The end of a sentence.
+        reason: &'static str,
     },
     /// No route matches.
     #[error("no route matches the topic {topic:?}")]
@@ -353,7 +359,8 @@ impl HandIn {
 fn lanes(now: &Now, submission: &Submission) -> Result<Vec<String>, Refusal> {
     if let Some(session) = &submission.session {
         if find_session(&now.modems, session).is_some() {
-            large_enough(now, submission, std::slice::from_ref(session))?;
+            let bytes = submission.payload.len();
+            large_enough(now, submission, bytes, std::slice::from_ref(session))?;
             return Ok(vec![session_lane(session)]);
         }
         let known: Vec<String> = now.sessions().map(|s| s.id.to_string()).collect();
@@ -363,9 +370,10 @@ fn lanes(now: &Now, submission: &Submission) -> Result<Vec<String>, Refusal> {
     match now.fleet.route(&submission.topic) {
         Some(route) if !route.to.is_empty() => {
             publishable(now, route, &submission.topic)?;
+            let bytes = published_bytes(route, &submission.payload)?;
             let lanes = lanes::of_topic(route, &submission.topic);
             for lane in &lanes {
-                large_enough(now, submission, &lane.to)?;
+                large_enough(now, submission, bytes, &lane.to)?;
             }
             Ok(lanes.into_iter().map(|lane| lane.name).collect())
         }
@@ -374,8 +382,13 @@ fn lanes(now: &Now, submission: &Submission) -> Result<Vec<String>, Refusal> {
 }
 
 /// One of the paths must be large enough, as far as their modems are known.
-fn large_enough(now: &Now, submission: &Submission, to: &[SessionId]) -> Result<(), Refusal> {
-    let (topic, payload) = (submission.topic.len(), submission.payload.len());
+fn large_enough(
+    now: &Now,
+    submission: &Submission,
+    payload: usize,
+    to: &[SessionId],
+) -> Result<(), Refusal> {
+    let topic = submission.topic.len();
     let takes = |id: &SessionId| {
         let modem = now.modem(id.modem.as_str());
         modem.is_none_or(|modem| modem.snapshot.borrow().may_take(topic, payload))
@@ -396,6 +409,16 @@ fn publishable(now: &Now, route: &Route, topic: &str) -> Result<(), Refusal> {
             .map_err(|reason| Refusal::Topic { topic: published.clone(), reason })?;
     }
     Ok(())
+}
+
+/// Bytes of the payload as its route publishes it, alone in its batch where it makes batches.
+fn published_bytes(route: &Route, payload: &[u8]) -> Result<usize, Refusal> {
+    let Some(batch) = &route.batch else { return Ok(payload.len()) };
+    if let Some(reason) = batch::flaw(batch, payload) {
+        return Err(Refusal::Unbatchable { reason });
+    }
+    let bytes = batch::alone(batch, payload.len());
+    if bytes > MAX_PAYLOAD { Err(Refusal::TooLarge { bytes }) } else { Ok(bytes) }
 }
 
 /// What a submission costs against the queue's bound.

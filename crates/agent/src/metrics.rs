@@ -488,9 +488,9 @@ impl Observer for ModemMetrics {
         }
     }
 
-    fn sending(&self, _: &str, message: &Message) {
+    fn sending(&self, session: &str, message: &Message) {
         if let Some(meter) = &self.meter {
-            meter.sending(message);
+            meter.sending(session, message);
         }
     }
 
@@ -522,7 +522,7 @@ impl Observer for ModemMetrics {
         bump(&self.metrics.received, &[&self.modem, session], 1);
         tracing::debug!(session, topic = message.topic, bytes = message.payload.len(), "received");
         if let Some(meter) = &self.meter {
-            meter.received(&message);
+            meter.received(session, &message);
         }
         (self.hear)(session, message);
     }

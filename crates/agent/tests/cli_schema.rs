@@ -170,6 +170,11 @@ fn good_files_are_good_to_both() {
             "    telemetry: { topic: \"t/${modem}\", every: 5m, qos: 0, retain: false, session: s, status: none }",
             "",
         ),
+        file(
+            "routes: [ { topic: a, to: [north/s], batch: { format: lines, max_messages: 5, max_bytes: 1kB, max_delay: 5s, ids: true } } ]",
+            "",
+            "",
+        ),
         file("http: { socket: /run/x, token: { credential: t } }", "", "        keep_alive: 2m"),
     ];
     for text in &goods {
@@ -214,6 +219,8 @@ fn files_of_the_wrong_shape_are_bad_to_both() {
         "gateway: gw\nmodems: { north: { match: { port: /a } } }\nbrokers: { b: { username: u } }\n".to_owned(),
         "gateway: gw\nmodems: { north: { match: { port: /a } } }\nbrokers: [ b ]\n".to_owned(),
         modem("IMEI: 1"),
+        top("routes: [ { topic: a, to: [north/s], batch: lines } ]"),
+        top("routes: [ { topic: a, to: [north/s], batch: { max_messages: 5 } } ]"),
         modem("telemetry: true"),
         modem("telemetry: { every: 60 }"),
         modem("telemetry: { qos: 3 }"),

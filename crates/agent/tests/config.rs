@@ -546,6 +546,10 @@ fn two_sessions_with_one_identity_at_one_broker() {
     assert!(parse(&two("{ broker: a }", "{ broker: c, client_id: gw-m-s }")).is_ok());
 }
 
+fn batched(key: &str) -> String {
+    routes(&format!("  - {{ topic: a, to: [bench/lab], batch: {{ format: lines, {key} }} }}\n"))
+}
+
 #[test]
 fn values_of_routes() {
     refused(&[
@@ -572,6 +576,25 @@ fn values_of_routes() {
         (routes("  - { topic: a, to: [bench/lab], hold_down: ¶5 }\n"), "hold_down"),
         (routes("  - { topic: a, to: [bench/lab], fail_back: ¶yes }\n"), "fail_back"),
         (routes("  - { topic: a, to: [bench/lab], stall: ¶15 }\n"), "needs a unit"),
+        (routes("  - { topic: a, to: [bench/lab], ¶batch: {} }\n"), "needs `format`"),
+        (
+            routes("  - { topic: a, to: [bench/lab], batch: { format: ¶json } }\n"),
+            "`json_array` or `lines`",
+        ),
+        (batched("max_messages: ¶1"), "2 to 256"),
+        (batched("max_messages: ¶many"), "2 to 256"),
+        (batched("max_bytes: ¶100"), "128 to 10240"),
+        (batched("max_bytes: ¶11kB"), "128 to 10240"),
+        (batched("max_delay: ¶5m"), "must be"),
+        (batched("max_delay: ¶1"), "needs a unit"),
+        (batched("ids: ¶yes"), "`true`"),
+        (batched("¶delay: 1s"), "unknown key"),
+        (
+            routes(
+                "  - { topic: a, to: [bench/lab], publish_as: ¶\"a/${id}\", batch: { format: lines } }\n",
+            ),
+            "as many ids as messages",
+        ),
         (routes("  - { topic: a, to: [bench/lab], stall: ¶0s }\n"), "must be"),
         (routes("  - { topic: a, to: [bench/lab], name: ¶\"the way\" }\n"), "must be a name"),
         (

@@ -149,12 +149,22 @@ impl Account {
     }
 }
 
+/// What a session costs beside its messages.
+#[derive(Debug, Clone, Copy)]
+struct Costs {
+    /// A CONNECT, in bytes.
+    connect: u64,
+    /// The time from one ping to the next.
+    keep_alive: Duration,
+    /// Whether all of it is in records of TLS.
+    secured: bool,
+}
+
 /// One modem in the books.
 struct Entry {
     budget: Option<Budget>,
     calendar: Calendar,
-    /// What a CONNECT of each session costs, and how often it pings.
-    sessions: BTreeMap<String, (u64, Duration)>,
+    sessions: BTreeMap<String, Costs>,
     sim: Option<String>,
     /// Since when each connected session has not been counted for its pings.
     connected: BTreeMap<String, Instant>,
@@ -164,7 +174,11 @@ struct Entry {
 impl Entry {
     fn new(modem: &config::Modem) -> Self {
         let sessions = modem.sessions.iter().map(|session| {
-            let costs = (cost::connect(session), session.keep_alive);
+            let costs = Costs {
+                connect: cost::connect(session),
+                keep_alive: session.keep_alive,
+                secured: session.tls.is_some(),
+            };
             (session.id.session.to_string(), costs)
         });
         Self {
@@ -184,14 +198,17 @@ impl Entry {
 
     /// Keep-alives of a session up to now, as if it had nothing else to say; in bytes.
     fn pings(&mut self, session: &str, now: Instant) -> u64 {
-        let every = self.sessions.get(session).map_or(Duration::ZERO, |(_, every)| *every);
+        let Some(Costs { keep_alive: every, secured, .. }) = self.sessions.get(session).copied()
+        else {
+            return 0;
+        };
         let Some(since) = self.connected.get_mut(session).filter(|_| !every.is_zero()) else {
             return 0;
         };
         let mut bytes = 0;
         while *since + every <= now {
             *since += every;
-            bytes += cost::ping();
+            bytes += cost::ping(secured);
         }
         bytes
     }
@@ -416,31 +433,37 @@ pub struct Meter {
 }
 
 impl Meter {
-    fn count(&self, bytes: u64) {
-        self.books.change(|state, now| state.count(&self.modem, bytes, now));
-    }
-
     /// Which SIM is in it.
     pub fn sim(&self, iccid: Option<&str>) {
         self.books.change(|state, now| state.sim(&self.modem, iccid, now));
     }
 
     /// A message goes out.
-    pub fn sending(&self, message: &Message) {
-        self.count(cost::published(message));
+    pub fn sending(&self, session: &str, message: &Message) {
+        self.message(session, cost::published(message), message.qos);
     }
 
     /// A message came down. Its QoS is not told; the costlier of the usual two is counted.
-    pub fn received(&self, message: &Received) {
-        let (topic, payload) = (message.topic.len(), message.payload.len());
-        self.count(cost::message(topic, payload, Qos::AtLeastOnce));
+    pub fn received(&self, session: &str, message: &Received) {
+        let (topic, payload, qos) = (message.topic.len(), message.payload.len(), Qos::AtLeastOnce);
+        self.message(session, cost::message(topic, payload, qos), qos);
+    }
+
+    fn message(&self, session: &str, bytes: u64, qos: Qos) {
+        self.books.change(|state, now| {
+            let entry = state.modems.get(&self.modem);
+            let secured = entry.and_then(|entry| entry.sessions.get(session));
+            let tls =
+                if secured.is_some_and(|costs| costs.secured) { cost::records(qos) } else { 0 };
+            state.count(&self.modem, bytes.saturating_add(tls), now)
+        });
     }
 
     /// A CONNECT ended, well or not: it may have gone all its way.
     pub fn connect(&self, session: &str, ok: bool) {
         self.books.change(|state, now| {
             let Some(entry) = state.modems.get_mut(&self.modem) else { return false };
-            let bytes = entry.sessions.get(session).map_or(0, |(connect, _)| *connect);
+            let bytes = entry.sessions.get(session).map_or(0, |costs| costs.connect);
             if ok {
                 entry.connected.insert(session.to_owned(), Instant::now());
             }

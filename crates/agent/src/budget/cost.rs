@@ -2,7 +2,7 @@
 //!
 //! Exact is what the agent hands over or gets: topics, payloads, client id, will, filters. The rest is by
 //! the book: headers of IPv4 and TCP without options on each segment, an acknowledgement for each, the
-//! answers of MQTT. Not seen, and not counted: what TCP sends again, what the network adds below IP.
+//! answers of MQTT; with TLS its handshake and its records. Not seen, and not counted: what TCP sends again, what the network adds below IP.
 
 use modem::mqtt::{Message, Qos};
 
@@ -25,6 +25,22 @@ const DNS: u64 = 200;
 
 /// A user name and password of Alibaba Cloud are as long together.
 const SIGNED: usize = 72;
+
+/// A handshake of TLS 1.2 with a chain of two certificates, and what acknowledges it.
+const HANDSHAKE: u64 = 6_000;
+
+/// What TLS puts around a packet: header, nonce and tag of AES-GCM (RFC 5288).
+const RECORD: u64 = 29;
+
+/// What TLS adds to a message with its answers.
+pub(super) fn records(qos: Qos) -> u64 {
+    let packets = match qos {
+        Qos::AtMostOnce => 1,
+        Qos::AtLeastOnce => 2,
+        Qos::ExactlyOnce => 4,
+    };
+    packets * RECORD
+}
 
 fn wide(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
@@ -64,8 +80,8 @@ pub(super) fn published(message: &Message) -> u64 {
 }
 
 /// PINGREQ and PINGRESP.
-pub(super) fn ping() -> u64 {
-    2 * sent(2)
+pub(super) fn ping(secured: bool) -> u64 {
+    2 * sent(2) + if secured { 2 * RECORD } else { 0 }
 }
 
 /// A CONNECT with all that belongs to it, from the broker's address to the last subscription, and its
@@ -87,7 +103,8 @@ pub(super) fn connect(session: &Session) -> u64 {
         0 => 0,
         bytes => packet(bytes + 2) + sent(ANSWER + wide(session.subscribe.len())),
     };
-    DNS + TCP_ENDS + hello + subscribed + sent(2)
+    let tls = if session.tls.is_some() { HANDSHAKE } else { 0 };
+    DNS + TCP_ENDS + tls + hello + subscribed + sent(2)
 }
 
 #[cfg(test)]
@@ -109,7 +126,11 @@ mod tests {
         ] {
             assert_eq!(message(topic, payload, qos), cost, "{topic} {payload} {qos:?}");
         }
-        assert_eq!(ping(), 2 * 82);
+        assert_eq!((ping(false), ping(true)), (2 * 82, 2 * (82 + 29)));
+        assert_eq!(
+            [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce].map(records),
+            [29, 58, 116]
+        );
         assert!(message(usize::MAX, usize::MAX, Qos::ExactlyOnce) > 0, "it does not overflow");
     }
 }

@@ -112,6 +112,11 @@ fn explained(fleet: &Fleet, topic: &str, states: &BTreeMap<String, String>) -> (
             words +=
                 &format!("  without a result after {stall}: the next as well, with the same id\n");
         }
+        if let Some(batch) = &route.batch {
+            let (most, delay) = (batch.max_messages, humantime::format_duration(batch.max_delay));
+            words +=
+                &format!("  in batches of at most {most} messages, each waiting at most {delay}\n");
+        }
         for lane in lanes::of_topic(route, topic) {
             for (place, session) in (1..).zip(&lane.to) {
                 words += &path(fleet, route, topic, place, session, states);

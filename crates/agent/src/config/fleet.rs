@@ -446,6 +446,38 @@ pub struct Route {
     pub stall: Duration,
     /// What people call it.
     pub name: Option<Name>,
+    /// How its messages are put together; each is published by itself where it is absent.
+    pub batch: Option<Batch>,
+}
+
+/// `batch`: several messages of one topic as one publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// What a batch looks like.
+    pub format: BatchFormat,
+    /// The most messages, 2 to 256.
+    pub max_messages: usize,
+    /// The most bytes, as long as a single message is not longer; at least 128.
+    pub max_bytes: usize,
+    /// How long a message waits for others, 10 ms to 4 min.
+    pub max_delay: Duration,
+    /// Whether each message carries its id.
+    pub ids: bool,
+}
+
+/// What a batch looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchFormat {
+    /// A JSON array of payloads, each of which is JSON.
+    JsonArray,
+    /// A payload on each line.
+    Lines,
+}
+
+impl BatchFormat {
+    /// All formats with their words.
+    pub const ALL: [(&'static str, Self); 2] =
+        [("json_array", Self::JsonArray), ("lines", Self::Lines)];
 }
 
 /// How the sessions of a route share the work.

@@ -23,9 +23,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub use fleet::{
-    Access, Apn, Budget, Fleet, Fsync, Http, Login, LoginError, Match, Modem, MqttListener, Name,
-    PdpType, Policy, Qos, Queue, Recovery, Roaming, Route, Session, SessionId, Shed, Subscription,
-    Telemetry, WhenFull, Will,
+    Access, Apn, Batch, BatchFormat, Budget, Fleet, Fsync, Http, Login, LoginError, Match, Modem,
+    MqttListener, Name, PdpType, Policy, Qos, Queue, Recovery, Roaming, Route, Session, SessionId,
+    Shed, Subscription, Telemetry, WhenFull, Will,
 };
 pub use problem::{Problem, Problems, Severity};
 pub use schema::schema;

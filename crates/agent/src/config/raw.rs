@@ -218,6 +218,16 @@ pub(super) struct RawRoute {
     pub(super) fail_back: Option<String>,
     pub(super) stall: Option<String>,
     pub(super) name: Option<String>,
+    pub(super) batch: Option<RawBatch>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawBatch {
+    pub(super) format: Option<String>,
+    pub(super) max_messages: Option<String>,
+    pub(super) max_bytes: Option<String>,
+    pub(super) max_delay: Option<String>,
+    pub(super) ids: Option<String>,
 }
 
 /// `{ file: … }`, `{ env: … }` or `{ credential: … }`. A secret in plain text is read as none of
@@ -432,6 +442,7 @@ mod tests {
         same::<RawWill>(&shape::WILL);
         same::<RawSubscribe>(&shape::SUBSCRIBE);
         same::<RawRoute>(&shape::ROUTE);
+        same::<RawBatch>(&shape::BATCH);
         same::<RawSecretKeys>(&shape::SECRET);
     }
 }

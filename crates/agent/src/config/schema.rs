@@ -10,9 +10,9 @@ use std::time::Duration;
 use queue::MAX_PRIORITY;
 use serde_json::{Map, Value, json};
 
-use super::Policy;
 use super::build::{FSYNC, PDP_TYPES, PROVIDERS, QOS, ROAMING, WHEN_FULL};
 use super::shape::{self, Keys, Shape};
+use super::{BatchFormat, Policy};
 use crate::aliyun::Method;
 
 /// The schema's dialect.
@@ -397,6 +397,27 @@ static ROUTE: &[Fact] = &[
         "A message without a result for so long goes to the next path as well, 1s to 10m. Default: 15s.",
     ),
     may("name", Digits(NAME), "What people call it; `route test` shows it."),
+    may("batch", Inner, "Several messages of one topic as one publish. Default: each by itself."),
+];
+
+static BATCH: &[Fact] = &[
+    must(
+        "format",
+        Word(|| words(&BatchFormat::ALL)),
+        "What a batch looks like: json_array (payloads that are JSON), lines (payloads without line feeds).",
+    ),
+    may("max_messages", Digits("^[1-9][0-9]*$"), "The most messages, 2 to 256. Default: 100."),
+    may(
+        "max_bytes",
+        Size,
+        "The most bytes, 128 to 10240; never more than the modem takes. Default: 10240.",
+    ),
+    may("max_delay", Time, "How long a message waits for others, 10ms to 4m. Default: 1s."),
+    may(
+        "ids",
+        Boolean,
+        "Whether each message carries its id, by which a receiver knows duplicates. Default: false.",
+    ),
 ];
 
 static SECRET: &[Fact] = &[
@@ -410,7 +431,7 @@ static SECRET: &[Fact] = &[
 ];
 
 /// What is said of each mapping's keys.
-static ALL: [(&Keys, &[Fact]); 19] = [
+static ALL: [(&Keys, &[Fact]); 20] = [
     (&shape::HTTP, HTTP),
     (&shape::HAND_IN, HAND_IN),
     (&shape::MQTT_LISTENER, MQTT_LISTENER),
@@ -429,6 +450,7 @@ static ALL: [(&Keys, &[Fact]); 19] = [
     (&shape::WILL, WILL),
     (&shape::SUBSCRIBE, SUBSCRIBE),
     (&shape::ROUTE, ROUTE),
+    (&shape::BATCH, BATCH),
     (&shape::SECRET, SECRET),
 ];
 

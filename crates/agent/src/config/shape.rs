@@ -210,6 +210,18 @@ pub(super) static ROUTE: Keys = Keys {
         ("fail_back", Scalar),
         ("stall", Scalar),
         ("name", Scalar),
+        ("batch", Map(&BATCH)),
+    ],
+};
+
+pub(super) static BATCH: Keys = Keys {
+    of: "`batch`",
+    keys: &[
+        ("format", Scalar),
+        ("max_messages", Scalar),
+        ("max_bytes", Scalar),
+        ("max_delay", Scalar),
+        ("ids", Scalar),
     ],
 };
 

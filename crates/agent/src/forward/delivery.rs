@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use modem::mqtt::{Message, Qos};
 use modem::session::{Job, Outcome, Progress, Uplink};
-use queue::Lease;
 use tokio::sync::{mpsc, watch};
+
+use super::parcel::Parcel;
 
 /// How long after a session went down the news of the message it was publishing may still come.
 const LAST_NEWS: Duration = Duration::from_secs(1);
@@ -20,10 +21,8 @@ pub(super) enum News {
 
 /// A message on its way, and what became of it.
 pub(super) struct Delivery {
-    /// Its place among the messages of its lane.
-    pub(super) order: u64,
-    /// The message.
-    pub(super) lease: Lease,
+    /// The messages.
+    pub(super) parcel: Parcel,
     /// Which session of the lane has it.
     pub(super) target: usize,
     /// What is new of it.
@@ -32,15 +31,14 @@ pub(super) struct Delivery {
 
 /// Gives a message to a session and waits for its end, or for its result to stay out.
 pub(super) async fn deliver(
-    order: u64,
-    lease: Lease,
+    parcel: Parcel,
     topic: String,
     target: usize,
     uplink: Uplink,
     stall: Duration,
     mut moved: watch::Receiver<bool>,
 ) -> Delivery {
-    let (job, mut news) = Job::new(message(&lease, topic), stall);
+    let (job, mut news) = Job::new(message(&parcel, topic), stall);
     let (mut state, mut stalled) = (uplink.state.clone(), uplink.stalled.clone());
     let given = async {
         if uplink.jobs.send(job).await.is_err() {
@@ -69,13 +67,12 @@ pub(super) async fn deliver(
         Progress::Stalled => News::Stalled(news),
         Progress::Done(outcome) => News::Done(outcome),
     };
-    Delivery { order, lease, target, news }
+    Delivery { parcel, target, news }
 }
 
 /// Waits for the end of a message whose result stayed out.
 pub(super) async fn await_end(
-    order: u64,
-    lease: Lease,
+    parcel: Parcel,
     target: usize,
     mut rest: mpsc::Receiver<Progress>,
 ) -> Delivery {
@@ -86,13 +83,14 @@ pub(super) async fn await_end(
             None => break Outcome::Lost { by_broker: false },
         }
     };
-    Delivery { order, lease, target, news: News::Done(outcome) }
+    Delivery { parcel, target, news: News::Done(outcome) }
 }
 
-fn message(lease: &Lease, topic: String) -> Message {
+fn message(parcel: &Parcel, topic: String) -> Message {
+    let lease = &parcel.first;
     Message {
         topic,
-        payload: lease.payload.clone(),
+        payload: parcel.payload().to_vec(),
         // The queue was given one of the three.
         qos: Qos::from_number(lease.qos).unwrap_or(Qos::AtLeastOnce),
         retain: lease.retain,

@@ -1,6 +1,8 @@
 //! The forwarder of one lane: which message goes to which session, and what happens when none can.
 
-use std::collections::{BTreeMap, HashMap};
+mod setback;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,13 +11,15 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::select_all;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use modem::session::{Chain, Outcome, Progress};
+use modem::session::{Chain, Outcome};
 use queue::{Lease, MessageId, Queue, StoreError};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::delivery::{Delivery, News, await_end, deliver};
+use super::batch::{Gathered, flaw, gather};
+use super::delivery::{Delivery, News, deliver};
+use super::parcel::Parcel;
 use super::routing::{Choice, Path, Routing};
 use super::target::Target;
 use crate::config::{SessionId, check_name};
@@ -39,10 +43,6 @@ const LAST_NEWS: Duration = Duration::from_secs(10);
 
 /// Distance of two messages in the order, with room for one that is sent by other paths too.
 const ORDER_STEP: u64 = 16;
-
-/// A message is set aside after so many sessions were closed under it by their broker, with another
-/// message acknowledged in between: brokers kick a client for a topic that they forbid it.
-const POISON: u32 = 5;
 
 /// A message under which sessions were closed by their broker.
 #[derive(Debug, Default)]
@@ -74,6 +74,10 @@ pub(super) struct Forwarder {
     /// Suspected messages wait here until another one was acknowledged.
     suspects: BTreeMap<u64, Lease>,
     suspicions: HashMap<MessageId, Suspicion>,
+    /// Messages that are published in a batch of their own.
+    alone: HashSet<MessageId>,
+    /// When the oldest message goes out, whether or not its batch is full.
+    due_at: Option<Instant>,
     /// Messages that fit none of the paths that are free now, but may fit another.
     unfit: BTreeMap<u64, Lease>,
     /// How many to lease ahead, and when that was done last.
@@ -87,9 +91,9 @@ pub(super) struct Forwarder {
     acks: Acks,
     unacked: Vec<MessageId>,
     /// Those in flight and when they were handed in, by their order.
-    under_way: BTreeMap<u64, (MessageId, SystemTime)>,
+    under_way: BTreeMap<u64, (Vec<MessageId>, SystemTime)>,
     /// Messages whose result stays out and that no other path could take, by their order.
-    stuck: BTreeMap<u64, (usize, Lease)>,
+    stuck: BTreeMap<u64, (usize, Parcel)>,
     /// Messages that went to another path while a result was out.
     moved: Vec<u64>,
     /// How many of those in flight hold a place in the window.
@@ -130,6 +134,8 @@ impl Forwarder {
             ready: BTreeMap::new(),
             suspects: BTreeMap::new(),
             suspicions: HashMap::new(),
+            alone: HashSet::new(),
+            due_at: None,
             unfit: BTreeMap::new(),
             ahead: AHEAD.0,
             last_lease: Instant::now(),
@@ -187,8 +193,10 @@ impl Forwarder {
             self.ready.append(&mut self.suspects);
             self.give_back();
         }
-        for (id, _) in std::mem::take(&mut self.under_way).into_values() {
-            drop(self.queue.release(id));
+        for (ids, _) in std::mem::take(&mut self.under_way).into_values() {
+            for id in ids {
+                drop(self.queue.release(id));
+            }
         }
         for id in std::mem::take(&mut self.unacked) {
             drop(self.queue.ack(id));
@@ -198,8 +206,8 @@ impl Forwarder {
     /// Waits for news, for a session that comes or goes, or for new messages.
     async fn wake(&mut self, leasable: &mut watch::Receiver<u64>) -> Wake {
         let changes = self.targets.iter().map(|target| Box::pin(target.changed()));
-        let hungry = self.ready.is_empty() && self.window < WINDOW;
-        let (retry_at, choose_at) = (self.retry_at, self.choose_at);
+        let hungry = self.window < WINDOW && self.ready.len() < self.wanted();
+        let (retry_at, choose_at, due_at) = (self.retry_at, self.choose_at, self.due_at);
         // All arms are cancel safe, and none awaits in its body.
         tokio::select! {
             biased;
@@ -209,6 +217,7 @@ impl Forwarder {
             _ = select_all(changes) => Wake::Look,
             () = until(retry_at) => Wake::Look,
             () = until(choose_at) => Wake::Look,
+            () = until(due_at) => Wake::Look,
             changed = leasable.changed(), if hungry && retry_at.is_none() => match changed {
                 Ok(()) => Wake::Look,
                 Err(_) => Wake::Stop, // the queue was closed
@@ -229,7 +238,7 @@ impl Forwarder {
         let mut tried_again = false;
         loop {
             // Those that are too large for now hold up nobody, until they are as many as may be held at all.
-            if self.ready.len() < self.ahead / 2 && self.unfit.len() < AHEAD.1 {
+            if self.ready.len() < self.wanted() && self.unfit.len() < AHEAD.1 {
                 self.lease().await;
             }
             if self.ready.is_empty() && self.window == 0 {
@@ -242,55 +251,107 @@ impl Forwarder {
             if self.ready.is_empty() || self.window >= WINDOW {
                 return;
             }
-            let before = self.window;
+            let (before, mut some) = (self.window, false);
             while self.window < WINDOW {
-                let Some((order, lease)) = self.ready.pop_first() else { break };
-                self.give(order, lease, target);
+                let Some(parcel) = self.next_parcel(target) else { break };
+                some = true;
+                self.give(parcel, target);
             }
             // Where all were too large for now, those behind them may not be.
-            if self.window > before {
+            if self.window > before || !some {
                 return;
             }
         }
     }
 
+    /// Below so many that are ready, more are leased.
+    fn wanted(&self) -> usize {
+        let batched = self.routing.batch.as_ref().map_or(0, |batch| batch.max_messages);
+        batched.max(self.ahead / 2).max(1)
+    }
+
+    /// What goes out next by this path; where that waits for its batch to fill, `due_at` says how long.
+    fn next_parcel(&mut self, target: usize) -> Option<Parcel> {
+        let Some(batch) = &self.routing.batch else {
+            let (order, lease) = self.ready.pop_first()?;
+            return Some(Parcel::single(order, lease, None));
+        };
+        let most = self.targets.get(target).map_or(usize::MAX, Target::max_payload);
+        let limit = batch.max_bytes.min(most);
+        let is_due = self.due_at.is_some_and(|at| at <= Instant::now());
+        let now = SystemTime::now();
+        let orders = match gather(batch, limit, &self.ready, &self.alone, is_due, now) {
+            Gathered::Now(orders) => orders,
+            Gathered::Later(left) => {
+                let at = Instant::now() + left;
+                // Never later than it was once said: the clock may be set meanwhile.
+                self.due_at = Some(self.due_at.map_or(at, |due| due.min(at)));
+                return None;
+            }
+            Gathered::Nothing => {
+                self.due_at = None;
+                return None;
+            }
+        };
+        self.due_at = None;
+        let mut members = orders.into_iter().filter_map(|at| self.ready.remove_entry(&at));
+        let (order, first) = members.next()?;
+        let rest = members.collect();
+        Some(Parcel::of(order, first, rest, self.routing.batch.as_ref()))
+    }
+
     /// Gives a message to the path, or to the next free one that is large enough for it and whose SIM's
     /// budget lets it through.
-    fn give(&mut self, order: u64, lease: Lease, preferred: usize) {
-        let fits = |at: &usize| self.fits(*at, &lease);
+    fn give(&mut self, parcel: Parcel, preferred: usize) {
+        let fits = |at: &usize| self.fits(*at, &parcel);
         // The preferred one was free before the lease, which may have taken its time.
         let is_free = |at: &usize| self.targets.get(*at).is_some_and(Target::is_free);
-        let takes = |at: &usize| is_free(at) && self.lets_through(*at, &lease) && fits(at);
+        let takes = |at: &usize| is_free(at) && self.lets_through(*at, &parcel) && fits(at);
         let others = (0..self.targets.len()).filter(|at| *at != preferred);
         let Some(target) = std::iter::once(preferred).chain(others).find(takes) else {
-            if lease.priority < self.floor() {
-                // Not leased again before a budget lets it through.
-                drop(self.queue.release(lease.id));
-            } else if (0..self.targets.len()).any(|at| fits(&at)) {
-                // Its path is down, or its SIM's budget used up: it waits, and holds up nobody.
-                self.unfit.insert(order, lease);
-            } else {
-                self.set_aside(&lease, "refused", "it is too large for the modem of every path");
-            }
-            return;
+            return self.not_given(parcel, preferred);
         };
         let Some(Target { id, uplink, stalled, vars, .. }) = self.targets.get(target) else {
             return;
         };
-        let topic = self.routing.topic_of(&lease, id, vars);
+        let topic = self.routing.topic_of(&parcel.first, id, vars);
         if let Err(fault) = check_name(&topic) {
             let words = format!("its topic by the route {fault}");
-            return self.set_aside(&lease, "refused", &words);
+            parcel.leases().for_each(|lease| self.set_aside(lease, "refused", &words));
+            return;
         }
         let (uplink, stalled) = (uplink.clone(), stalled.subscribe());
         self.window += 1;
-        self.under_way.insert(order, (lease.id, lease.appended_at));
-        let delivery = deliver(order, lease, topic, target, uplink, self.routing.stall, stalled);
+        let ids = parcel.leases().map(|lease| lease.id).collect();
+        self.under_way.insert(parcel.order, (ids, parcel.first.appended_at));
+        let delivery = deliver(parcel, topic, target, uplink, self.routing.stall, stalled);
         self.in_flight.push(Box::pin(delivery));
     }
 
-    fn lets_through(&self, target: usize, lease: &Lease) -> bool {
-        self.targets.get(target).is_some_and(|target| target.floor() <= lease.priority)
+    /// No path that is free takes it.
+    fn not_given(&mut self, parcel: Parcel, preferred: usize) {
+        if !parcel.rest.is_empty() {
+            // Each by itself may find one.
+            for (order, lease) in parcel.into_members() {
+                let parcel = Parcel::single(order, lease, self.routing.batch.as_ref());
+                self.give(parcel, preferred);
+            }
+            return;
+        }
+        if parcel.priority() < self.floor() {
+            // Not leased again before a budget lets it through.
+            drop(self.queue.release(parcel.first.id));
+        } else if (0..self.targets.len()).any(|at| self.fits(at, &parcel)) {
+            // Its path is down, or its SIM's budget used up: it waits, and holds up nobody.
+            self.unfit.insert(parcel.order, parcel.first);
+        } else {
+            let words = "it is too large for the modem of every path";
+            self.set_aside(&parcel.first, "refused", words);
+        }
+    }
+
+    fn lets_through(&self, target: usize, parcel: &Parcel) -> bool {
+        self.targets.get(target).is_some_and(|target| target.floor() <= parcel.priority())
     }
 
     /// The least priority that one of the free paths lets through.
@@ -299,10 +360,10 @@ impl Forwarder {
         free.map(Target::floor).min().unwrap_or(0)
     }
 
-    fn fits(&self, target: usize, lease: &Lease) -> bool {
+    fn fits(&self, target: usize, parcel: &Parcel) -> bool {
         self.targets.get(target).is_some_and(|target| {
-            let topic = self.routing.topic_of(lease, &target.id, &target.vars);
-            target.may_take(&topic, &lease.payload)
+            let topic = self.routing.topic_of(&parcel.first, &target.id, &target.vars);
+            target.may_take(&topic, parcel.payload())
         })
     }
 
@@ -347,14 +408,16 @@ impl Forwarder {
             return;
         }
         let fast = self.last_lease.elapsed() < AHEAD_TIME;
-        self.ahead = if fast { self.ahead * 2 } else { self.ahead / 2 }.clamp(AHEAD.0, AHEAD.1);
+        // A batch for each place in the window.
+        let batches = self.routing.batch.as_ref().map_or(0, |batch| WINDOW * batch.max_messages);
+        let (least, most) = (AHEAD.0.max(batches), AHEAD.1.max(batches));
+        self.ahead = if fast { self.ahead * 2 } else { self.ahead / 2 }.clamp(least, most);
         self.last_lease = Instant::now();
         let room = self.ahead.saturating_sub(self.ready.len());
         match self.queue.lease_from(&self.lane, room, self.floor()).await {
             Ok(leases) => {
                 for lease in leases {
-                    self.next_order += ORDER_STEP;
-                    self.ready.insert(self.next_order, lease);
+                    self.leased(lease);
                 }
             }
             Err(StoreError::Closed) => {}
@@ -363,6 +426,16 @@ impl Forwarder {
                 self.retry_at = Some(Instant::now() + STORE_RETRY);
             }
         }
+    }
+
+    fn leased(&mut self, lease: Lease) {
+        let flaw = |batch| flaw(batch, &lease.payload);
+        // Hand-in refuses such a message; this one was there before its route made batches.
+        if let Some(flaw) = self.routing.batch.as_ref().and_then(flaw) {
+            return self.set_aside(&lease, "refused", &format!("its payload {flaw}"));
+        }
+        self.next_order += ORDER_STEP;
+        self.ready.insert(self.next_order, lease);
     }
 
     /// No path is free: the messages leased ahead go back, so that priorities and expiry hold again.
@@ -383,11 +456,12 @@ impl Forwarder {
     }
 
     fn news(&mut self, delivery: Delivery) {
-        let Delivery { order, lease, target, news } = delivery;
+        let Delivery { parcel, target, news } = delivery;
         let outcome = match news {
-            News::Stalled(rest) => return self.stalled(order, lease, target, rest),
+            News::Stalled(rest) => return self.stalled(parcel, target, rest),
             News::Done(outcome) => outcome,
         };
+        let order = parcel.order;
         self.under_way.remove(&order);
         self.stuck.remove(&order);
         let moved = self.moved.iter().position(|moved| *moved == order);
@@ -401,9 +475,9 @@ impl Forwarder {
             self.window = self.window.saturating_sub(1);
         }
         if let Outcome::Acknowledged = outcome {
-            self.acknowledged(&lease, target);
+            parcel.leases().for_each(|lease| self.acknowledged(lease, target));
         } else if moved.is_none() {
-            self.failed(order, lease, target, outcome);
+            self.failed(parcel, target, outcome);
         }
     }
 
@@ -412,6 +486,7 @@ impl Forwarder {
             target.acknowledged += 1;
         }
         self.suspicions.remove(&lease.id);
+        self.alone.remove(&lease.id);
         self.ready.append(&mut self.suspects);
         // It may wait for another path meanwhile: the late result spares it the way.
         for waiting in [&mut self.ready, &mut self.unfit] {
@@ -435,77 +510,6 @@ impl Forwarder {
             tracing::error!(%id, "could not remove a delivered message; trying again: {}", Chain(&error));
             self.unacked.push(id);
             self.retry_at = Some(Instant::now() + STORE_RETRY);
-        }
-    }
-
-    fn failed(&mut self, order: u64, lease: Lease, target: usize, outcome: Outcome) {
-        match outcome {
-            Outcome::Refused(error) => {
-                self.set_aside(&lease, "refused", &Chain(&error).to_string())
-            }
-            Outcome::Lost { by_broker: true } => self.suspect(order, lease, target),
-            Outcome::Lost { by_broker: false } | Outcome::NotSent | Outcome::Acknowledged => {
-                self.ready.insert(order, lease);
-            }
-        }
-    }
-
-    /// A broker closed the session under this message. Others go first now; if they are acknowledged
-    /// and this one's session is closed again and again, it is the message.
-    fn suspect(&mut self, order: u64, lease: Lease, target: usize) {
-        let acknowledged = self.targets.get(target).map_or(0, |target| target.acknowledged);
-        let suspicion = self.suspicions.entry(lease.id).or_default();
-        // A session that acknowledged nothing since it was last lost under this message may be closed
-        // for another reason.
-        if suspicion.seen.insert(target, acknowledged).is_none_or(|seen| acknowledged > seen) {
-            suspicion.losses += 1;
-        }
-        if suspicion.losses >= POISON {
-            self.suspicions.remove(&lease.id);
-            let words =
-                "its broker closes the session each time it is published; it may forbid the topic";
-            return self.set_aside(&lease, "poison", words);
-        }
-        self.suspects.insert(order, lease);
-    }
-
-    /// Takes a message out of the way, on disk, where the operator finds it. If the disk refuses that,
-    /// its lease is kept: the lane goes on all the same, and the next start tries it again.
-    fn set_aside(&self, lease: &Lease, reason: &'static str, words: &str) {
-        self.metrics.set_aside(reason);
-        tracing::error!(id = %lease.id, topic = lease.topic, "message set aside, see `modemfleet queue inspect`: {words}");
-        drop(self.queue.set_aside(lease.id, reason, words));
-    }
-
-    /// A result stays out. Where another path is free the message goes there too, with the same id.
-    fn stalled(&mut self, order: u64, lease: Lease, target: usize, rest: mpsc::Receiver<Progress>) {
-        self.stuck.insert(order, (target, lease.clone()));
-        self.in_flight.push(Box::pin(await_end(order, lease, target, rest)));
-        self.move_stuck();
-    }
-
-    /// Moves stuck messages to another path, as soon as one is free.
-    fn move_stuck(&mut self) {
-        let free: Vec<usize> = (0..)
-            .zip(&self.targets)
-            .filter(|(_, target)| target.is_free())
-            .map(|(at, _)| at)
-            .collect();
-        let movable = |(_, (target, lease)): &(&u64, &(usize, Lease))| {
-            free.iter()
-                .any(|at| at != target && self.lets_through(*at, lease) && self.fits(*at, lease))
-        };
-        let orders: Vec<u64> = self.stuck.iter().filter(movable).map(|(order, _)| *order).collect();
-        for order in orders {
-            let Some((target, lease)) = self.stuck.remove(&order) else { continue };
-            if let Some(target) = self.targets.get(target) {
-                tracing::warn!(id = %lease.id, session = %target.id, "no result in time; trying the next path");
-                target.stalled.send_replace(true);
-            }
-            self.moved.push(order);
-            self.window = self.window.saturating_sub(1);
-            // A place of its own, right behind the first, so that the two ways are told apart.
-            self.ready.insert(order + 1, lease);
         }
     }
 }

@@ -94,6 +94,7 @@ mod tests {
             fail_back: true,
             stall: Duration::from_secs(15),
             name: None,
+            batch: None,
         }
     }
 

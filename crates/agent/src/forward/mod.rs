@@ -4,9 +4,11 @@
 //! messages in order and gives them to the first session of the lane that is connected. The queue owns
 //! a message until the broker's acknowledgement: a forwarder that dies loses nothing but its leases.
 
+pub(crate) mod batch;
 mod delivery;
 mod forwarder;
 pub mod lanes;
+mod parcel;
 mod plan;
 mod routing;
 mod running;

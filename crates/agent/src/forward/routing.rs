@@ -8,7 +8,7 @@ use queue::{DEFAULT_PRIORITY, Lease};
 use tokio::time::Instant;
 
 use super::lanes::label;
-use crate::config::{Policy, Route, SessionId, Template};
+use crate::config::{Batch, Policy, Route, SessionId, Template};
 
 /// The longest filter that stands in a metric as it is.
 const LABEL: usize = 64;
@@ -22,6 +22,8 @@ pub struct Routing {
     gateway: String,
     hold_down: Duration,
     stay: bool,
+    /// How messages are put together, where they are.
+    pub(super) batch: Option<Batch>,
     /// After this long without a result a message goes to the next path.
     pub(super) stall: Duration,
 }
@@ -35,6 +37,7 @@ impl Default for Routing {
             gateway: String::new(),
             hold_down: Duration::ZERO,
             stay: false,
+            batch: None,
             stall: STALL,
         }
     }
@@ -49,6 +52,7 @@ impl Routing {
             gateway: gateway.to_owned(),
             hold_down: route.hold_down,
             stay: !route.fail_back,
+            batch: route.batch,
             stall: route.stall,
         }
     }

@@ -122,6 +122,14 @@ impl Target {
         self.modem.as_ref().is_none_or(takes)
     }
 
+    /// The longest payload that the modem takes, as far as that is known.
+    pub(super) fn max_payload(&self) -> usize {
+        let known = |modem: &watch::Receiver<Snapshot>| {
+            modem.borrow().identified.as_ref().map(|is| is.max_payload)
+        };
+        self.modem.as_ref().and_then(known).unwrap_or(usize::MAX)
+    }
+
     /// Takes a look, for the choice among paths. That a session comes up for the first time is no return.
     pub(super) fn look(&mut self, now: Instant) -> Path {
         let connected = self.is_connected();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use modem::Snapshot;
+use modem::mqtt::MqttError;
 use modem::session::{Job, Outcome, Progress, STALL, SessionPhase, SessionState, Uplink};
 use modem::snapshot::Identified;
 use queue::{Config, NewMessage, Queue};
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::forwarder::Forwarder;
 use super::target::Target;
 use crate::budget::Allowance;
-use crate::config::{Name, SessionId};
+use crate::config::{Batch, BatchFormat, Name, Policy, Route, SessionId};
 use crate::metrics::Metrics;
 
 /// A session of the lane, seen from the modem's side.
@@ -59,6 +60,33 @@ fn rig(sessions: usize) -> (Rig, Vec<Fake>) {
 
 /// A session for each length of a topic that its modem takes.
 fn rig_of(topics: &[usize]) -> (Rig, Vec<Fake>) {
+    rig_with(topics, super::Routing::default())
+}
+
+/// The same by a route that puts messages on lines.
+fn rig_of_batches(topics: &[usize]) -> (Rig, Vec<Fake>) {
+    let batch = Batch {
+        format: BatchFormat::Lines,
+        max_messages: 3,
+        max_bytes: 1_000,
+        max_delay: Duration::from_millis(20),
+        ids: false,
+    };
+    let route = Route {
+        topic: "#".to_owned(),
+        to: Vec::new(),
+        policy: Policy::Failover,
+        publish_as: None,
+        hold_down: Duration::ZERO,
+        fail_back: true,
+        stall: STALL,
+        name: None,
+        batch: Some(batch),
+    };
+    rig_with(topics, super::Routing::of(&route, "gw"))
+}
+
+fn rig_with(topics: &[usize], routing: super::Routing) -> (Rig, Vec<Fake>) {
     let dir = tempfile::tempdir().unwrap();
     let queue = Queue::open(Config::new(dir.path())).unwrap();
     let (metrics, stop) = (Metrics::new().unwrap(), CancellationToken::new());
@@ -83,7 +111,7 @@ fn rig_of(topics: &[usize]) -> (Rig, Vec<Fake>) {
         queue.clone(),
         "lane".to_owned(),
         targets,
-        super::Routing::default(),
+        routing,
         Arc::clone(&metrics),
         stop.clone(),
     );
@@ -109,6 +137,12 @@ fn snapshot(max_topic: usize) -> Snapshot {
 impl Rig {
     async fn append(&self, topic: &str) {
         self.queue.append(NewMessage::new("lane", topic, "x")).await.unwrap();
+    }
+
+    async fn append_lines(&self, payloads: &[&str]) {
+        for payload in payloads {
+            self.queue.append(NewMessage::new("lane", "t", *payload)).await.unwrap();
+        }
     }
 
     async fn append_with(&self, topic: &str, priority: u8) {
@@ -465,4 +499,102 @@ async fn a_result_that_stays_out_does_not_keep_a_forwarder_from_its_end() {
     tokio::time::resume();
     let leases = rig.queue.lease("lane", 10).await.unwrap();
     assert_eq!(leases.len(), 1, "another forwarder may have it");
+}
+
+fn text(job: &Job) -> String {
+    String::from_utf8(job.message.payload.clone()).unwrap()
+}
+
+#[tokio::test]
+async fn a_batch_leaves_the_queue_at_its_acknowledgement_and_comes_back_whole() {
+    let (rig, mut fakes) = rig_of_batches(&[9]);
+    rig.append_lines(&["a", "b", "c", "d"]).await;
+    fakes[0].connected(true);
+    let first = fakes[0].job().await;
+    assert_eq!(text(&first), "a\nb\nc");
+    let second = fakes[0].job().await;
+    assert_eq!(text(&second), "d", "it waited for others in vain");
+    assert_eq!(rig.queue.stat().messages, 4);
+    // The session ends under the first, and the second was not sent.
+    fakes[0].connected(false);
+    tell(&first, Progress::Done(Outcome::Lost { by_broker: false }));
+    tell(&second, Progress::Done(Outcome::NotSent));
+    rig.append_lines(&["e"]).await;
+    fakes[0].connected(true);
+    let mut lines = Vec::new();
+    while lines.len() < 5 {
+        let job = fakes[0].job().await;
+        lines.extend(text(&job).lines().map(str::to_owned));
+        tell(&job, Progress::Done(Outcome::Acknowledged));
+    }
+    assert_eq!(lines, ["a", "b", "c", "d", "e"], "in order, each once");
+    rig.left(0).await;
+}
+
+#[tokio::test]
+async fn a_batch_that_is_refused_is_taken_apart_and_only_the_culprit_set_aside() {
+    let (rig, mut fakes) = rig_of_batches(&[9]);
+    rig.append_lines(&["a", "bad", "c"]).await;
+    fakes[0].connected(true);
+    let refused = || Progress::Done(Outcome::Refused(MqttError::NoCode { operation: "PUB" }));
+    let job = fakes[0].job().await;
+    assert_eq!(text(&job), "a\nbad\nc");
+    tell(&job, refused());
+    for want in ["a", "bad", "c"] {
+        let job = fakes[0].job().await;
+        assert_eq!(text(&job), want);
+        let good = want != "bad";
+        tell(&job, if good { Progress::Done(Outcome::Acknowledged) } else { refused() });
+    }
+    rig.left(1).await;
+    assert_eq!((rig.set_aside("refused"), rig.queue.stat().aside.messages), (1.0, 1));
+}
+
+#[tokio::test]
+async fn a_batch_under_which_a_broker_closes_the_session_condemns_the_culprit_only() {
+    let (rig, mut fakes) = rig_of_batches(&[9]);
+    rig.append_lines(&["a", "bad", "c"]).await;
+    let session = &mut fakes[0];
+    session.connected(true);
+    let (mut lines, mut number) = (Vec::new(), 0);
+    while rig.queue.stat().aside.messages == 0 || rig.queue.stat().messages > 1 {
+        let Ok(Some(job)) = timeout(Duration::from_millis(200), session.jobs.recv()).await else {
+            continue;
+        };
+        if job.progress.is_closed() {
+            continue;
+        }
+        if text(&job).contains("bad") {
+            session.connected(false);
+            tell(&job, Progress::Done(Outcome::Lost { by_broker: true }));
+            while let Ok(behind) = session.jobs.try_recv() {
+                tell(&behind, Progress::Done(Outcome::NotSent));
+            }
+            // Other messages come and go: the session is sound.
+            number += 1;
+            rig.append(&format!("other/{number}")).await;
+            session.connected(true);
+        } else {
+            lines.push(text(&job));
+            tell(&job, Progress::Done(Outcome::Acknowledged));
+        }
+    }
+    rig.left(1).await;
+    assert!(lines.contains(&"a".to_owned()) && lines.contains(&"c".to_owned()), "{lines:?}");
+    assert_eq!(rig.set_aside("poison"), 1.0);
+}
+
+#[tokio::test]
+async fn a_batch_whose_result_stays_out_takes_the_next_path_whole() {
+    let (rig, mut fakes) = rig_of_batches(&[9, 9]);
+    rig.append_lines(&["a", "b"]).await;
+    fakes[0].connected(true);
+    let stuck = fakes[0].job().await;
+    fakes[1].connected(true);
+    tell(&stuck, Progress::Stalled);
+    let again = fakes[1].job().await;
+    assert_eq!((text(&stuck), text(&again)), ("a\nb".to_owned(), "a\nb".to_owned()));
+    tell(&again, Progress::Done(Outcome::Acknowledged));
+    rig.left(0).await;
+    tell(&stuck, Progress::Done(Outcome::Acknowledged));
 }

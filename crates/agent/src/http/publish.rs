@@ -75,6 +75,7 @@ fn refused(refusal: Refusal) -> ApiError {
         Refusal::Topic { .. } => (StatusCode::BAD_REQUEST, "topic"),
         Refusal::UnknownSession { .. } => (StatusCode::NOT_FOUND, "unknown_session"),
         Refusal::NoRoute { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "no_route"),
+        Refusal::Unbatchable { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "unbatchable"),
         Refusal::TooLarge { .. }
         | Refusal::TooLargeForPaths { .. }
         | Refusal::Queue(AppendError::TooLarge { .. }) => {

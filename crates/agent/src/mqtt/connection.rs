@@ -401,6 +401,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             Refusal::NoRoute { .. } | Refusal::UnknownSession { .. } => AckReason::NotAuthorized,
             Refusal::Topic { .. } => AckReason::TopicNameInvalid,
+            Refusal::Unbatchable { .. } => AckReason::PayloadFormatInvalid,
             Refusal::Property { .. } | Refusal::Queue(_) => AckReason::ImplementationSpecificError,
         };
         tracing::info!(peer = self.peer, "a message of a local MQTT client is refused: {words}");

@@ -159,12 +159,12 @@ async fn a_session_that_only_pings_costs_its_pings() {
     let dir = tempfile::tempdir().unwrap();
     let books = books(dir.path(), 1_000_000);
     let meter = books.meter("a");
-    books.state().modems.get_mut("a").unwrap().sessions =
-        [("s".to_owned(), (700, Duration::from_secs(60)))].into();
+    let costs = Costs { connect: 700, keep_alive: Duration::from_secs(60), secured: false };
+    books.state().modems.get_mut("a").unwrap().sessions = [("s".to_owned(), costs)].into();
     meter.sim(Some("89861"));
     meter.connect("s", false);
     meter.connect("s", true);
-    let of = |pings: u64| Some(2 * 700 + pings * cost::ping());
+    let of = |pings: u64| Some(2 * 700 + pings * cost::ping(false));
     tokio::time::advance(Duration::from_secs(3_599)).await;
     let now = Timestamp::now();
     books.state().tick(now, Instant::now());

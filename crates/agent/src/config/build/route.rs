@@ -37,6 +37,7 @@ impl Build<'_> {
                 fail_back: true,
                 stall: STALL,
                 name: None,
+                batch: None,
             }];
         };
         let known = known_sessions(raw);
@@ -95,13 +96,17 @@ impl Build<'_> {
             })
             .unwrap_or(STALL);
         let name = self.optional(place, "name", raw.name.as_ref(), words::name);
+        let batch = raw.batch.as_ref().map(|raw| self.batch(raw, &place.at("batch")));
+        self.no_id_of_a_batch(raw, publish_as.as_ref(), place);
         for key in ["hold_down", "fail_back"] {
             if policy == Policy::All && place.at(key).exists() {
                 let message = format!("`{key}` means nothing where every session gets a copy");
                 self.error_at_name(&place.at(key), message, None);
             }
         }
-        Some(Route { topic: topic?, to, policy, publish_as, hold_down, fail_back, stall, name })
+        let batch = batch.map_or(Some(None), |batch| batch.map(Some))?;
+        let topic = topic?;
+        Some(Route { topic, to, policy, publish_as, hold_down, fail_back, stall, name, batch })
     }
 
     /// Each variable must have a value on each path.
