@@ -160,7 +160,7 @@ impl Firmware {
             pulls: Pulls::new(&options.unplug_at),
             ports: vec![PortState::new()],
             settings: factory_settings(),
-            sim: SimCard::new(options.pin.clone()),
+            sim: SimCard::new(options.pin.clone(), options.pin_tries),
             network: Network::new(options.radio.clone()),
             service: Service::default(),
             qmt: qmt::Clients::default(),

@@ -152,6 +152,11 @@ impl Firmware {
         }
     }
 
+    /// Whether the first context has an address, without which nothing gets anywhere.
+    pub(crate) fn has_address(&self) -> bool {
+        self.registration().has_service() && self.network.radio.address
+    }
+
     /// Commands about the network.
     pub(crate) fn network_command(&mut self, command: &Command) -> Option<Answer> {
         let name = command.name.as_str();
@@ -170,7 +175,7 @@ impl Firmware {
             "+CGPADDR" => {
                 let active = self.network.contexts.iter().filter(|(_, context)| context.active);
                 let address = |cid: u32| match cid {
-                    1 if self.registration().has_service() => self.identity.address.clone(),
+                    1 if self.has_address() => self.identity.address.clone(),
                     _ => "0.0.0.0".to_owned(),
                 };
                 let line = |(cid, _): (&u32, _)| format!("+CGPADDR: {cid},{}", address(*cid));

@@ -1,11 +1,14 @@
 //! What a simulated modem is told at its making, and its surroundings.
 
+use std::str::FromStr;
+
 use tokio::time::Duration;
 
 use crate::{
     fault::Faults,
     illness::Illness,
     model::{Model, Order},
+    sim_card::PIN_TRIES,
 };
 
 /// How a modem is made.
@@ -31,6 +34,8 @@ pub struct Options {
     /// The PIN of the SIM card; `None`: a card without one. Three wrong ones make it ask for the
     /// PUK, which is [`PUK`].
     pub pin: Option<String>,
+    /// How often the PIN may still be tried, at most 3; at 0 the card asks for its PUK.
+    pub pin_tries: u8,
     /// Whether there is a SIM card at all.
     pub card: bool,
     /// Time from power to `PB DONE`. The port is mute for the first half of it, the SIM busy until
@@ -77,6 +82,7 @@ impl Options {
             illness: None,
             seed: 0,
             pin: None,
+            pin_tries: PIN_TRIES,
             card: true,
             boot_time: Duration::ZERO,
             late: Duration::from_secs(5),
@@ -104,6 +110,9 @@ pub enum Clock {
 pub struct Radio {
     /// Registration with the network.
     pub registration: Registration,
+    /// Whether the network gives the first context an address once registered; a wrong access point or
+    /// a card without data gets none.
+    pub address: bool,
     /// Over what the modem is attached. `Nsa` and `Sa` need a SIM8200.
     pub access: Access,
     /// Strengths and temperature.
@@ -113,7 +122,7 @@ pub struct Radio {
 impl Radio {
     fn new(model: Model) -> Self {
         let access = if model.has_nr() { Access::Nsa } else { Access::Lte };
-        Self { registration: Registration::Home, access, signal: Signal::default() }
+        Self { registration: Registration::Home, address: true, access, signal: Signal::default() }
     }
 }
 
@@ -147,7 +156,32 @@ pub enum Registration {
     Roaming,
 }
 
+/// A word that is no registration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{given}` is no registration; known are {}", Registration::ALL.map(|(word, _)| word).join(", "))]
+pub struct UnknownRegistration {
+    given: String,
+}
+
+impl FromStr for Registration {
+    type Err = UnknownRegistration;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = Self::ALL.into_iter().find(|(word, _)| *word == text);
+        known.map(|(_, it)| it).ok_or_else(|| UnknownRegistration { given: text.to_owned() })
+    }
+}
+
 impl Registration {
+    const ALL: [(&str, Self); 6] = [
+        ("idle", Self::Idle),
+        ("home", Self::Home),
+        ("searching", Self::Searching),
+        ("denied", Self::Denied),
+        ("unknown", Self::Unknown),
+        ("roaming", Self::Roaming),
+    ];
+
     /// The number in `+CREG:`.
     pub(crate) fn stat(self) -> u8 {
         match self {

@@ -48,6 +48,11 @@ impl Firmware {
             ("+QCCID", Form::Execute) => {
                 Some(Reply::line(format!("+QCCID: {}", self.identity.iccid)))
             }
+            ("+QPINC", Form::Write(args)) => {
+                let (pin, puk) = self.sim.tries();
+                (args.first()?.text()? == "SC" && self.options.card)
+                    .then(|| Reply::line(format!("+QPINC: \"SC\",{pin},{puk}")))
+            }
             ("+QENG", Form::Write(args)) => (args.first()?.text()? == "servingcell")
                 .then(|| Reply::lines(self.serving_cell_lines())),
             ("+QCSQ", Form::Execute) => Some(Reply::lines(self.quality_lines())),

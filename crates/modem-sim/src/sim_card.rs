@@ -7,7 +7,7 @@ use crate::{
     reply::{Answer, Cme, Reply},
 };
 
-const PIN_TRIES: u8 = 3;
+pub(crate) const PIN_TRIES: u8 = 3;
 const PUK_TRIES: u8 = 10;
 
 /// A SIM card.
@@ -20,8 +20,14 @@ pub(crate) struct SimCard {
 }
 
 impl SimCard {
-    pub(crate) fn new(pin: Option<String>) -> Self {
-        Self { open: pin.is_none(), pin, pin_tries: PIN_TRIES, puk_tries: PUK_TRIES }
+    pub(crate) fn new(pin: Option<String>, pin_tries: u8) -> Self {
+        let pin_tries = pin_tries.min(PIN_TRIES);
+        Self { open: pin.is_none(), pin, pin_tries, puk_tries: PUK_TRIES }
+    }
+
+    /// How often PIN and PUK may still be tried.
+    pub(crate) fn tries(&self) -> (u8, u8) {
+        (self.pin_tries, self.puk_tries)
     }
 
     /// The card asks for its PIN again.
@@ -80,7 +86,7 @@ impl SimCard {
 impl Firmware {
     /// Commands of the SIM card.
     pub(crate) fn sim_command(&mut self, command: &Command) -> Option<Answer> {
-        const OF_THE_CARD: [&str; 4] = ["+CPIN", "+CIMI", "+CICCID", "+ICCID"];
+        const OF_THE_CARD: [&str; 5] = ["+CPIN", "+SPIC", "+CIMI", "+CICCID", "+ICCID"];
         if !self.options.card && OF_THE_CARD.contains(&command.name.as_str()) {
             return Some(Reply::cme(Cme::SimNotInserted).into());
         }
@@ -99,7 +105,7 @@ impl Firmware {
                 return Some(answer);
             }
             ("+SPIC", Form::Execute) => {
-                let (pin, puk) = (self.sim.pin_tries, self.sim.puk_tries);
+                let (pin, puk) = self.sim.tries();
                 Reply::line(format!("+SPIC: {pin},{puk},0,10"))
             }
             ("+CIMI", Form::Execute) => self.with_card(|unit| unit.identity.imsi.clone()),
@@ -133,7 +139,7 @@ mod tests {
 
     #[test]
     fn three_wrong_pins_ask_for_the_puk_even_after_a_loss_of_power() {
-        let mut card = SimCard::new(Some("1234".into()));
+        let mut card = SimCard::new(Some("1234".into()), PIN_TRIES);
         assert_eq!(card.state(), "SIM PIN");
         assert_eq!(card.enter_pin("0000"), Err(Cme::IncorrectPassword));
         card.power_off();

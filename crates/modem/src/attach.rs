@@ -10,7 +10,7 @@ use crate::profile::{self, PATIENCE, StepError};
 use crate::reply::{self, PdpType, Registration};
 
 /// The context that SIMCom's MQTT service activates, and that LTE attaches with.
-const CONTEXT: u32 = 1;
+pub(crate) const CONTEXT: u32 = 1;
 
 /// An access point.
 #[derive(Debug, Clone)]

@@ -141,14 +141,24 @@ pub(crate) async fn identity(
     events: &mut mpsc::Receiver<PortEvent>,
     with_iccid: bool,
 ) -> Result<crate::probe::Identity, End> {
+    Ok(with_profile(catalog, at, events, with_iccid).await?.2)
+}
+
+/// [`identity`], with what the catalog has for it.
+pub(crate) async fn with_profile(
+    catalog: &Catalog,
+    at: &At,
+    events: &mut mpsc::Receiver<PortEvent>,
+    with_iccid: bool,
+) -> Result<(Model, &'static dyn Profile, crate::probe::Identity), End> {
     let cgmm = in_step(at, events).await?;
     let asking = async {
-        let ((_, model), profile) = model(catalog, at, cgmm).await?;
+        let ((entry, model), profile) = model(catalog, at, cgmm).await?;
         at.set_framing(profile.framing()).await;
         let imei = imei(at).await?;
         // A SIM that is missing or locked is no reason not to know the modem.
         let iccid = if with_iccid { profile.iccid(at).await.ok() } else { None };
-        Ok(crate::probe::Identity { model, imei, iccid })
+        Ok((entry, profile, crate::probe::Identity { model, imei, iccid }))
     };
     // URCs that come now mean nothing to us, but must be read.
     tokio::select! {

@@ -14,6 +14,7 @@ pub mod catalog;
 mod climb;
 pub mod console;
 pub mod environment;
+pub mod exam;
 pub mod foreign;
 pub mod holder;
 mod identify;

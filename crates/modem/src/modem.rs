@@ -17,6 +17,7 @@ use crate::backoff::Backoff;
 use crate::climb::Advice;
 use crate::console::{Access, Ears, Open};
 use crate::environment::Environment;
+use crate::exam::Link;
 use crate::location::{Location, Place};
 use crate::observe::{DisconnectReason, Observer, RecoveryAction};
 use crate::port::{At, Port, PortEnd, PortEvent};
@@ -138,6 +139,8 @@ pub(crate) struct Core {
     pub(crate) ladder: Mutex<Ladder>,
     /// The right to reset, while a reset is on its way.
     pub(crate) turn: Mutex<Option<Turn>>,
+    /// The way to the modem while it is identified, for those who ask it in passing.
+    pub(crate) link: watch::Sender<Option<Link>>,
     /// Detection and readiness are counted once for each time the tty appears.
     pub(crate) count_detection: AtomicBool,
     pub(crate) count_ready: AtomicBool,
@@ -161,6 +164,7 @@ impl Modem {
             found: Instant::now(),
             ladder,
             turn: Mutex::new(None),
+            link: watch::Sender::new(None),
             count_detection: AtomicBool::new(false),
             count_ready: AtomicBool::new(false),
         };
@@ -187,6 +191,11 @@ impl Modem {
     /// Its sessions: others may join and leave while it runs.
     pub fn roster(&self) -> Arc<Roster> {
         Arc::clone(&self.roster)
+    }
+
+    /// The way to it while it is identified, for those who ask it something in passing.
+    pub fn link(&self) -> watch::Receiver<Option<Link>> {
+        self.core.link.subscribe()
     }
 
     /// The modem's whole life: returns once told to stop, with every session signed out.
@@ -497,6 +506,7 @@ impl Core {
             self.update(|s| s.detection_seconds = Some(took.as_secs_f64()));
         }
         let shared = Shared::default();
+        let _lent = self.lend(at, &known);
         // Both arms end the service; none awaits in its body.
         tokio::select! {
             end = self.listen(events, known.profile.listener(), &shared) => end,

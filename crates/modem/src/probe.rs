@@ -16,7 +16,7 @@ use crate::port::{At, Port, PortEnd, PortEvent};
 use crate::serial::{self, OpenError};
 
 /// A modem that answers at all tells who it is within a second; one that boots is asked again.
-const PATIENCE: Duration = Duration::from_secs(12);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(12);
 
 /// Who is at a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Identity {
 /// # Cancel safety
 /// Dropping the future closes the port a moment later, on a thread of its own.
 pub async fn probe(place: &Place, catalog: &Catalog, iccid: bool) -> Result<Identity, ProbeError> {
-    ask(place, catalog, async |at, mut events| {
+    pass(place, catalog, PATIENCE, async |at, mut events| {
         identify::identity(catalog, &at, &mut events, iccid).await
     })
     .await
@@ -94,19 +94,29 @@ pub async fn probe(place: &Place, catalog: &Catalog, iccid: bool) -> Result<Iden
 /// # Cancel safety
 /// As for [`probe`].
 pub async fn model(place: &Place, catalog: &Catalog) -> Result<String, ProbeError> {
-    ask(place, catalog, async |at, mut events| identify::name(&at, &mut events).await).await
+    let name = async |at: At, mut events| identify::name(&at, &mut events).await;
+    pass(place, catalog, PATIENCE, name).await
 }
 
-async fn ask<T>(
+/// Opens a tty, does something there for at most `patience`, and closes it.
+///
+/// # Errors
+/// [`ProbeError`]; the port is closed again in any case.
+///
+/// # Cancel safety
+/// Dropping the future closes the port a moment later, on a thread of its own.
+pub(crate) async fn pass<T>(
     place: &Place,
     catalog: &Catalog,
-    asking: impl AsyncFnOnce(At, mpsc::Receiver<PortEvent>) -> Result<T, End>,
+    patience: Duration,
+    work: impl AsyncFnOnce(At, mpsc::Receiver<PortEvent>) -> Result<T, End>,
 ) -> Result<T, ProbeError> {
     let path = place.tty.as_path();
     let mut tty = serial::open(path, 115_200).await?;
     let mut foreign = None;
     let (port, at, events) = Port::new(&mut tty, catalog.framing(), Arc::new(Nobody));
     let port = if place.is_guess { port.as_a_guess() } else { port };
+    let asking = work(at, events);
     // What is dropped with the losing arm ends with the port.
     let found = tokio::select! {
         end = port.run() => Err(match end {
@@ -117,9 +127,7 @@ async fn ask<T>(
             PortEnd::Mute => End::Mute,
             PortEnd::Gone(_) | PortEnd::Released => End::Gone,
         }),
-        found = tokio::time::timeout(PATIENCE, asking(at, events)) => {
-            found.unwrap_or(Err(End::Mute))
-        }
+        found = tokio::time::timeout(patience, asking) => found.unwrap_or(Err(End::Mute)),
     };
     tty.close().await;
     let path = path.to_owned();

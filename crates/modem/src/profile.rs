@@ -13,7 +13,7 @@ use crate::console::CommandRule;
 use crate::mqtt::{Client, Mqtt, ResultCode};
 use crate::observe::Received;
 use crate::port::{At, ExchangeError, Kind};
-use crate::reply::{self, Decoder, Domain, Registration, ReplyError, Sieve, Signal};
+use crate::reply::{self, Decoder, Domain, PinTries, Registration, ReplyError, Sieve, Signal};
 
 /// How long a command that needs no network may take. Modems answer in milliseconds; 27.007 names no
 /// time, and SIMCom's manuals give 9 s for most. Giving up sooner does no harm: the engine gets in step
@@ -173,6 +173,13 @@ pub trait Profile: Send + Sync {
     async fn iccid(&self, at: &At) -> Result<String, StepError> {
         let lines = run(at, Kind::Status, "AT+CCID", Answer::Prefix("+CCID:")).await?;
         Ok(reply::iccid("AT+CCID", &["+CCID"], &lines)?)
+    }
+
+    /// How often PIN and PUK of the SIM card may still be tried (27.007 §8.65). Vendors have older commands
+    /// of their own.
+    async fn pin_tries(&self, at: &At) -> Result<PinTries, StepError> {
+        let lines = run(at, Kind::Status, "AT+CPINR", Answer::Prefix("+CPINR:")).await?;
+        Ok(reply::pin_tries(&lines)?)
     }
 
     /// Where the modem is registered (27.007 §7.2, §10.1.20, §10.1.22, §10.1.47).

@@ -7,7 +7,7 @@ use modem::port::{At, Kind};
 use modem::profile::{
     CodeTable, Listener, Plugin, Profile, Status, StepError, registration_in, run,
 };
-use modem::reply::{Domain, Registration};
+use modem::reply::{Domain, PinTries, Registration};
 
 mod code;
 mod commands;
@@ -98,6 +98,12 @@ impl Profile for Quectel {
     async fn iccid(&self, at: &At) -> Result<String, StepError> {
         let lines = run(at, Kind::Status, "AT+QCCID", Answer::Prefix("+QCCID:")).await?;
         Ok(status::card(&lines)?)
+    }
+
+    async fn pin_tries(&self, at: &At) -> Result<PinTries, StepError> {
+        let line = "AT+QPINC=\"SC\"";
+        let lines = run(at, Kind::Status, line, Answer::Prefix("+QPINC:")).await?;
+        Ok(status::pin_tries(&lines)?)
     }
 
     async fn registration(&self, at: &At) -> Result<Registration, StepError> {

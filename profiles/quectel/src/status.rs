@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use modem::reply::{
-    Args, Decoder, Quantity, Rat, ReplyError, Sieve, Signal, body, iccid, own_rows, parse_decimal,
+    Args, Decoder, PinTries, Quantity, Rat, ReplyError, Sieve, Signal, body, iccid, own_rows, parse_decimal,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -16,6 +16,7 @@ pub const DECODERS: &[(&str, Decoder)] = &[
     ("AT+QCSQ", |raw| value(one_or_rows(qcsq(&body("AT+QCSQ", raw)?)?))),
     ("AT+QNWINFO", |raw| value(one_or_rows(qnwinfo(&body("AT+QNWINFO", raw)?)?))),
     ("AT+QTEMP", |raw| Ok(json!({ "celsius": qtemp(&body("AT+QTEMP", raw)?)? }))),
+    ("AT+QPINC=\"SC\"", |raw| value(pin_tries(&body("AT+QPINC=\"SC\"", raw)?)?)),
     ("AT+QCCID", |raw| Ok(json!({ "iccid": card(&body("AT+QCCID", raw)?)? }))),
 ];
 
@@ -272,6 +273,19 @@ pub fn card<L: AsRef<str>>(lines: &[L]) -> Result<String, ReplyError> {
     iccid("AT+QCCID", &["+QCCID"], lines)
 }
 
+/// Reads `+QPINC: "SC",<pin>,<puk>`: how often each may still be tried.
+///
+/// # Errors
+/// [`ReplyError`] where there is no such line or a number is unreadable.
+pub fn pin_tries<L: AsRef<str>>(lines: &[L]) -> Result<PinTries, ReplyError> {
+    let command = "AT+QPINC=\"SC\"";
+    let rows = own_rows(command, "+QPINC", lines);
+    let own = rows.iter().find(|args| args.text(0) == Some("SC"));
+    let args = own.ok_or(ReplyError::Missing { command, wanted: "+QPINC: line of the card" })?;
+    let of = |at, name| args.uint(at, name, 99).map(Some);
+    Ok(PinTries { pin: of(1, "PIN_counter")?, puk: of(2, "PUK_counter")? })
+}
+
 /// A word of the modem, short and printable.
 pub(crate) fn cut(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(40).collect()
@@ -296,6 +310,11 @@ mod tests {
     #[test]
     fn raw_replies_become_json() {
         for (command, raw, wanted) in [
+            (
+                "AT+QPINC=\"SC\"",
+                "+QPINC: \"P2\",3,10\r\n+QPINC: \"SC\",1,10\r\nOK",
+                json!({"pin": 1, "puk": 10}),
+            ),
             (
                 "AT+QCSQ",
                 "+QCSQ: \"LTE\",-52,-81,195,-10\r\n\r\nOK",

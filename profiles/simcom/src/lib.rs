@@ -7,7 +7,7 @@ use modem::port::{At, Kind};
 use modem::profile::{
     CodeTable, Listener, Plugin, Profile, Status, StepError, registration_in, run, slow,
 };
-use modem::reply::{Domain, Registration};
+use modem::reply::{Domain, PinTries, Registration};
 
 mod cmqtt;
 mod code;
@@ -74,6 +74,11 @@ impl Profile for Simcom {
     async fn iccid(&self, at: &At) -> Result<String, StepError> {
         let lines = run(at, Kind::Status, "AT+CICCID", Answer::Prefix("+ICCID:")).await?;
         Ok(status::card(&lines)?)
+    }
+
+    async fn pin_tries(&self, at: &At) -> Result<PinTries, StepError> {
+        let lines = run(at, Kind::Status, "AT+SPIC", Answer::Prefix("+SPIC:")).await?;
+        Ok(status::pin_tries(&lines)?)
     }
 
     async fn registration(&self, at: &At) -> Result<Registration, StepError> {

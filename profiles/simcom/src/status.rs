@@ -1,6 +1,6 @@
 //! SIMCom's own status queries as values: temperature, card number, network mode, supply voltage.
 
-use modem::reply::{Decoder, Rat, ReplyError, body, iccid, own_rows};
+use modem::reply::{Decoder, PinTries, Rat, ReplyError, body, iccid, own_rows};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -12,6 +12,7 @@ pub const DECODERS: &[(&str, Decoder)] = &[
     ("AT+CPSI?", |raw| value(cpsi(&body("AT+CPSI?", raw)?)?)),
     ("AT+CPMUTEMP", |raw| Ok(json!({ "celsius": temperature(&body("AT+CPMUTEMP", raw)?)? }))),
     ("AT+CICCID", |raw| Ok(json!({ "iccid": card(&body("AT+CICCID", raw)?)? }))),
+    ("AT+SPIC", |raw| value(pin_tries(&body("AT+SPIC", raw)?)?)),
     ("AT+CNSMOD?", |raw| value(network_mode(&body("AT+CNSMOD?", raw)?)?)),
     ("AT+CBC", |raw| value(supply(&body("AT+CBC", raw)?)?)),
     ("+CMQTTSTART", |raw| results::service("+CMQTTSTART", raw)),
@@ -46,6 +47,18 @@ pub fn temperature<L: AsRef<str>>(lines: &[L]) -> Result<i32, ReplyError> {
 /// [`ReplyError`] where no line is one or it is no card number.
 pub fn card<L: AsRef<str>>(lines: &[L]) -> Result<String, ReplyError> {
     iccid("AT+CICCID", &["+ICCID", "+CICCID"], lines)
+}
+
+/// Reads `+SPIC: <pin>,<puk>,<pin2>,<puk2>`: how often each may still be tried.
+///
+/// # Errors
+/// [`ReplyError`] where there is no such line or a number is unreadable.
+pub fn pin_tries<L: AsRef<str>>(lines: &[L]) -> Result<PinTries, ReplyError> {
+    let command = "AT+SPIC";
+    let rows = own_rows(command, "+SPIC", lines);
+    let args = rows.last().ok_or(ReplyError::Missing { command, wanted: "+SPIC: line" })?;
+    let of = |at, name| args.uint(at, name, 99).map(Some);
+    Ok(PinTries { pin: of(0, "chv1")?, puk: of(1, "puk1")? })
 }
 
 /// The answer to `AT+CNSMOD?`.
@@ -172,6 +185,7 @@ mod tests {
                 "+CNSMOD: 36\r\n+CNSMOD: 1,0\r\nOK",
                 json!({"n": 1, "stat": 0, "mode": "no_service"}),
             ),
+            ("AT+SPIC", "+SPIC: 2,10,0,10\r\nOK", json!({"pin": 2, "puk": 10})),
             ("AT+CNSMOD?", "+CNSMOD: 0,99", json!({"n": 0, "stat": 99})),
             ("AT+CBC", "+CBC: 3.591V\r\nOK", json!({"volts": 3.591})),
             ("AT+CBC", "+CBC: 0,95,4012\r\nOK", json!({"volts": 4.012, "percent": 95})),
@@ -204,6 +218,8 @@ mod tests {
             ("AT+CPMUTEMP", "OK"),
             ("AT+CICCID", "+ICCID: 123"),
             ("AT+CICCID", "+CME ERROR: SIM not inserted"),
+            ("AT+SPIC", "+SPIC: 3"),
+            ("AT+SPIC", "+SPIC: x,10,0,10"),
             ("AT+CNSMOD?", "+CNSMOD: 8"),
             ("AT+CBC", "+CBC: 0.0V"),
             ("AT+CBC", "+CBC: V"),

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use modem::Plugin;
 use modem::session::Chain;
-use modem_sim::{FaultRate, FleetOptions, Illness, Model, Options, UnknownModel};
+use modem_sim::{
+    Clock, FaultRate, FleetOptions, Illness, Model, Options, Radio, Registration, UnknownModel,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::models::{Folder, ModelsError};
@@ -65,6 +67,42 @@ pub struct Args {
     /// The PIN of the SIM cards.
     #[arg(long)]
     pin: Option<String>,
+    /// How often that PIN may still be tried; at 0 the cards ask for their PUK.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=3))]
+    pin_tries: u8,
+    /// Where the modems are registered: home, roaming, searching, denied, unknown or idle.
+    #[arg(long, value_name = "STATE", default_value = "home")]
+    registration: Registration,
+    /// How well they hear the network: the reference signal's power in dBm.
+    #[arg(long, value_name = "DBM", default_value_t = -85, allow_hyphen_values = true, value_parser = clap::value_parser!(i16).range(-140..=-40))]
+    rsrp: i16,
+    /// What the modems lack: a SIM card, an address from the network, the time.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    without: Vec<Lack>,
+}
+
+/// What a modem may lack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Lack {
+    /// No SIM card is in its holder.
+    Sim,
+    /// The network gives no address: a wrong access point, or a card without data.
+    Address,
+    /// Nobody gives it the time.
+    Clock,
+}
+
+impl Args {
+    fn lacks(&self, what: Lack) -> bool {
+        self.without.contains(&what)
+    }
+
+    fn radio(&self, mut radio: Radio) -> Radio {
+        radio.registration = self.registration;
+        radio.address = !self.lacks(Lack::Address);
+        radio.signal.rsrp_tenths = self.rsrp.saturating_mul(10);
+        radio
+    }
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -126,6 +164,10 @@ async fn simulate(args: &Args, modem: Options) -> Result<(), Box<dyn std::error:
             seed: args.seed,
             index: args.index,
             pin: args.pin.clone(),
+            pin_tries: args.pin_tries,
+            card: !args.lacks(Lack::Sim),
+            clock: if args.lacks(Lack::Clock) { Clock::Unset } else { modem.clock },
+            radio: args.radio(modem.radio.clone()),
             ..modem
         },
         count: args.count.max(args.tty.len()),

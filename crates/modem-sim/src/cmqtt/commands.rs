@@ -243,7 +243,7 @@ impl Firmware {
     }
 
     fn connect(&mut self, port: usize, args: &[Arg]) -> Outcome {
-        let offline = !self.registration().has_service() || self.network.coverage != Coverage::Full;
+        let offline = !self.has_address() || self.network.coverage != Coverage::Full;
         let closed = self.suffers(Symptom::Service);
         let via = self.options.broker.clone();
         let connection = self.service.connections + 1;

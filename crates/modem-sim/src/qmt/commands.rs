@@ -104,7 +104,7 @@ impl Firmware {
         let host = host.text().filter(|host| (1..=100).contains(&host.len()))?.to_owned();
         let tcp_port = tcp_port.within(1..=65_535)?;
         let address = self.options.broker.clone().unwrap_or_else(|| format!("{host}:{tcp_port}"));
-        let offline = !self.registration().has_service() || self.network.coverage != Coverage::Full;
+        let offline = !self.has_address() || self.network.coverage != Coverage::Full;
         let client = self.qmt.clients.get_mut(index)?;
         if client.operation.is_some() || client.link != Link::Down {
             return Some(at_once(format!("+QMTOPEN: {index},2")));

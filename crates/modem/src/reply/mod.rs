@@ -30,7 +30,7 @@ pub use radio::{Cesq, Csq, cesq, csq};
 pub use registration::{Domain, Registration, Stat, is_solicited, solicited, unsolicited};
 pub use result_code::{CmeError, CmsError, cme_advice, cme_meaning, cms_meaning};
 pub use signal::{Act, Quantity, Rat, Sieve, Signal};
-pub use sim::{Lock, Pin, iccid, iccid_digits, imsi, pin, pin_refused};
+pub use sim::{Lock, Pin, PinTries, iccid, iccid_digits, imsi, pin, pin_refused, pin_tries};
 
 /// Why a reply was not understood. The text of the modem is kept, cut to [`Excerpt::MAX`] characters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -120,6 +120,38 @@ pub fn pin_refused(error: &CmeError) -> Pin {
     }
 }
 
+/// How often a card's secrets may still be tried.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct PinTries {
+    /// The PIN: 3 on a card that never heard a wrong one; at 0 it wants its PUK.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pin: Option<u32>,
+    /// The PUK: 10 at first; at 0 the card is lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub puk: Option<u32>,
+}
+
+/// Reads the lines `+CPINR: <code>,<retries>[,<default>]` (27.007 §8.65).
+///
+/// # Errors
+/// [`ReplyError`] where none is of the PIN or the PUK, or a number is unreadable.
+pub fn pin_tries<L: AsRef<str>>(lines: &[L]) -> Result<PinTries, ReplyError> {
+    let command = "AT+CPINR";
+    let mut tries = PinTries::default();
+    for args in own_rows(command, "+CPINR", lines) {
+        let of = args.text(0).and_then(Lock::from_code);
+        match of {
+            Some(Lock::SimPin) => tries.pin = Some(args.uint(1, "retries", 99)?),
+            Some(Lock::SimPuk) => tries.puk = Some(args.uint(1, "retries", 99)?),
+            _ => {}
+        }
+    }
+    if tries == PinTries::default() {
+        return Err(ReplyError::Missing { command, wanted: "+CPINR: line of the PIN" });
+    }
+    Ok(tries)
+}
+
 impl Lock {
     fn from_code(code: &str) -> Option<Self> {
         // SIM800 and its kin write `PH_SIM PIN`.

@@ -383,6 +383,16 @@ fn radio_words_agree_with_the_json() {
     assert_eq!(Act::from_code(14), None);
 }
 
+#[test]
+fn tries_of_a_card_are_read() {
+    let lines = ["+CPINR: SIM PIN,2,3", "+CPINR: SIM PUK,10,10", "+CPINR: SIM PIN2,3,3"];
+    assert_eq!(pin_tries(&lines), Ok(PinTries { pin: Some(2), puk: Some(10) }));
+    assert_eq!(pin_tries(&lines[1..]), Ok(PinTries { pin: None, puk: Some(10) }));
+    for bad in ["+CPINR: SIM PIN,", "+CPINR: SIM PIN,x", "+CPINR: SIM PIN2,3", "+CPIN: READY", ""] {
+        assert!(pin_tries(&[bad]).is_err(), "{bad}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
 

@@ -1,0 +1,200 @@
+//! A modem examined: what it says of its card, its network, its access point and its clock.
+//!
+//! Everything here asks and changes nothing, so that it may be done to a modem whose sessions go on: as
+//! status exchanges its questions wait for whatever else wants the port.
+
+use std::time::{Duration, SystemTime};
+
+use at::{Answer, Exchange, Failure, FinalCode};
+use tokio::time::Instant;
+
+use crate::attach::CONTEXT;
+use crate::catalog::{Catalog, Model};
+use crate::identify::{self, Known};
+use crate::location::Place;
+use crate::modem::Core;
+use crate::port::{At, ExchangeError, Kind};
+use crate::probe::{self, Identity, ProbeError};
+use crate::profile::{self, PATIENCE, Profile, Status, StepError};
+use crate::reply::{self, Clock, CmeError, Lock, Pin, PinTries, Registration};
+use crate::session::Chain;
+
+/// How long all questions together may take. One that answers takes a second; one that hangs is not to
+/// keep whoever asks beyond what an HTTP request may take.
+const WHOLE: Duration = Duration::from_secs(15);
+
+/// How often a question is asked whose answer stays out.
+const TRIES: u32 = 2;
+
+/// An answer, or in words why there is none.
+pub type Reading<T> = Result<T, String>;
+
+/// What a modem answered. What one question came to says nothing of the others.
+#[derive(Debug, Clone)]
+pub struct Exam {
+    /// Who it is.
+    pub identity: Identity,
+    /// Its entry of the catalog.
+    pub model: Model,
+    /// Whether it speaks TLS, as far as its profile does.
+    pub speaks_tls: bool,
+    /// What its card waits for.
+    pub card: Reading<Pin>,
+    /// The number of its card.
+    pub iccid: Reading<String>,
+    /// How often PIN and PUK may be tried.
+    pub tries: Reading<PinTries>,
+    /// Where it is registered.
+    pub registration: Reading<Registration>,
+    /// Signal, operator and their like.
+    pub status: Reading<Status>,
+    /// The access point of the context that its MQTT service uses; `None` where that is not defined.
+    pub context: Reading<Option<reply::Context>>,
+    /// The address of that context; `None` where it has none.
+    pub address: Reading<Option<std::net::IpAddr>>,
+    /// What its clock shows, and what this machine's showed then.
+    pub clock: Reading<(Clock, SystemTime)>,
+}
+
+/// The way to a modem that is identified, for those who ask it something in passing.
+#[derive(Clone)]
+pub struct Link {
+    at: At,
+    profile: &'static dyn Profile,
+    model: Model,
+    identity: Identity,
+}
+
+impl Link {
+    /// Asks everything. The port stays whose it is.
+    ///
+    /// # Cancel safety
+    /// Dropping the future withdraws the questions that were not asked yet.
+    pub async fn exam(&self) -> Exam {
+        exam(&self.at, self.profile, self.model.clone(), self.identity.clone()).await
+    }
+}
+
+/// Opens a tty that nobody has, asks who is there and everything else, and closes it. Echo and the form of
+/// errors are set there as for service, which nobody but its next user sees.
+///
+/// # Errors
+/// [`ProbeError`] where nobody is identified; the port is closed again in any case.
+///
+/// # Cancel safety
+/// Dropping the future closes the port a moment later, on a thread of its own.
+pub async fn examine(place: &Place, catalog: &Catalog) -> Result<Exam, ProbeError> {
+    let whole = probe::PATIENCE + WHOLE;
+    probe::pass(place, catalog, whole, async |at, mut events| {
+        let (model, profile, identity) =
+            identify::with_profile(catalog, &at, &mut events, false).await?;
+        let asking = async {
+            profile.prepare(&at).await?;
+            Ok(exam(&at, profile, model, identity).await)
+        };
+        // URCs mean nothing here, but must be read.
+        tokio::select! {
+            found = asking => found,
+            end = identify::ignore(&mut events) => Err(end),
+        }
+    })
+    .await
+}
+
+async fn exam(at: &At, profile: &dyn Profile, model: Model, identity: Identity) -> Exam {
+    let until = Instant::now() + WHOLE;
+    Exam {
+        speaks_tls: profile.mqtt().speaks_tls(),
+        card: read(until, card(at)).await,
+        iccid: read(until, profile.iccid(at)).await,
+        tries: read(until, profile.pin_tries(at)).await,
+        registration: read(until, profile.registration(at)).await,
+        status: read(until, profile.status(at)).await,
+        context: read(until, context(at)).await,
+        address: read(until, address(at)).await,
+        clock: read(until, clock(at)).await,
+        identity,
+        model,
+    }
+}
+
+async fn read<T>(
+    until: Instant,
+    asked: impl Future<Output = Result<T, StepError>> + Send,
+) -> Reading<T> {
+    match tokio::time::timeout_at(until, asked).await {
+        Ok(answered) => answered.map_err(|error| Chain(&error).to_string()),
+        Err(_) => Err(format!("no answer within {} s", WHOLE.as_secs())),
+    }
+}
+
+/// 27.007 §8.3. An error is an answer too: it is how a modem says that there is no card.
+async fn card(at: &At) -> Result<Pin, StepError> {
+    let exchange = Exchange::new("AT+CPIN?", PATIENCE)
+        .map_err(|source| StepError::Unsendable { what: "a command", source })?
+        .answer(Answer::Prefix("+CPIN:"));
+    match profile::persist(at, Kind::Status, exchange, TRIES).await {
+        Ok(reply) => Ok(reply::pin(&reply.lines)?),
+        Err(ExchangeError::Failed { failure: Failure::Refused { code, .. }, .. }) => {
+            let error = match &code {
+                FinalCode::Cme(text) => CmeError::of_line(&format!("+CME ERROR: {text}")).ok(),
+                _ => None,
+            };
+            let untold = || Pin {
+                lock: Lock::Unknown,
+                ready: None,
+                error: None,
+                code: None,
+                text: None,
+                sim_present: None,
+            };
+            Ok(error.as_ref().map_or_else(untold, reply::pin_refused))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn context(at: &At) -> Result<Option<reply::Context>, StepError> {
+    let lines = ask(at, "AT+CGDCONT?", "+CGDCONT:").await?;
+    Ok(reply::contexts(&lines)?.into_iter().find(|context| context.cid == CONTEXT))
+}
+
+async fn address(at: &At) -> Result<Option<std::net::IpAddr>, StepError> {
+    let lines = ask(at, "AT+CGPADDR", "+CGPADDR:").await?;
+    let all = reply::context_addresses(&lines)?;
+    let own = all.into_iter().find(|context| context.cid == CONTEXT);
+    Ok(own.and_then(|own| own.address.or(own.address_2)))
+}
+
+async fn clock(at: &At) -> Result<(Clock, SystemTime), StepError> {
+    let lines = ask(at, "AT+CCLK?", "+CCLK:").await?;
+    Ok((reply::clock(&lines)?, SystemTime::now()))
+}
+
+async fn ask(at: &At, line: &str, prefix: &'static str) -> Result<Vec<String>, StepError> {
+    profile::run(at, Kind::Status, line, Answer::Prefix(prefix)).await
+}
+
+/// A link that others may use, until it is dropped.
+pub(crate) struct Lent<'a>(&'a Core);
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.0.link.send_replace(None);
+    }
+}
+
+impl Core {
+    /// Lets others ask the modem, as long as it stays as it was identified.
+    pub(crate) fn lend(&self, at: &At, known: &Known) -> Lent<'_> {
+        let identified = self.snapshot.borrow().identified.clone();
+        let link = identified.map(|is| Link {
+            at: at.clone(),
+            profile: known.profile,
+            model: known.model.clone(),
+            identity: Identity { model: is.model, imei: is.imei, iccid: None },
+        });
+        self.link.send_replace(link);
+        Lent(self)
+    }
+}
