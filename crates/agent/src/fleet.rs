@@ -79,8 +79,9 @@ impl Gear {
         let kept = Kept { wanted, stop, roster: made.roster(), observer };
         let usb_path = modem.matching.usb_path.clone();
         let name = name.to_owned();
-        let access = made.access();
-        let view = ModemView { name, port, usb_path, snapshot, meter, access, sessions: views };
+        let (access, link) = (made.access(), made.link());
+        let view =
+            ModemView { name, port, usb_path, snapshot, link, meter, access, sessions: views };
         Ok(Made { view, modem: made, kept })
     }
 

@@ -12,6 +12,7 @@ pub mod config;
 mod demo;
 pub mod devices;
 pub mod discovery;
+pub mod doctor;
 pub mod downlink;
 pub mod fleet;
 pub mod forward;

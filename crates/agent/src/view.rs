@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use modem::console::Access;
+use modem::exam::Link;
 use modem::session::{SessionState, Uplink};
 use modem::{Snapshot, State};
 use prometheus::core::{Collector, Desc};
@@ -31,6 +32,8 @@ pub struct ModemView {
     pub usb_path: Option<String>,
     /// What is known of it.
     pub snapshot: watch::Receiver<Snapshot>,
+    /// The way to it while it is identified.
+    pub link: watch::Receiver<Option<Link>>,
     /// Counts what its SIM carries, where a modem of the fleet has a budget.
     pub meter: Option<Meter>,
     /// The way to its port, for a person's own commands.

@@ -56,6 +56,8 @@ pub use crate::{
     illness::{Cure, Illness, IllnessError, Symptom},
     model::{Model, Order, UnknownModel},
     modem::Modem,
-    options::{Access, Clock, Coverage, Options, PUK, Radio, Registration, Signal, UnknownRegistration},
+    options::{
+        Access, Clock, Coverage, Options, PUK, Radio, Registration, Signal, UnknownRegistration,
+    },
     port::{PortError, Wire},
 };

@@ -88,7 +88,7 @@ pub fn holder(tty: &Path) -> Option<Holder> {
 /// Another process that has this tty open. For root the kernel's lock (`TIOCEXCL`) is none, and not
 /// every program takes it. Pseudo-terminals have no place in /sys, and no strangers: who made one keeps
 /// it open, so that it does not hang up.
-pub(crate) fn stranger(tty: &Path) -> Option<Holder> {
+pub fn stranger(tty: &Path) -> Option<Holder> {
     let (major, minor) = numbers(device(tty)?);
     let subsystem = fs::read_link(format!("/sys/dev/char/{major}:{minor}/subsystem")).ok()?;
     if subsystem.file_name() != Some(OsStr::new("tty")) {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use modem::reply::{
-    Args, Decoder, PinTries, Quantity, Rat, ReplyError, Sieve, Signal, body, iccid, own_rows, parse_decimal,
+    Args, Decoder, PinTries, Quantity, Rat, ReplyError, Sieve, Signal, body, iccid, own_rows,
+    parse_decimal,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};

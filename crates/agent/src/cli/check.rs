@@ -184,9 +184,14 @@ fn diff(
 }
 
 fn summary(file: &str, fleet: &Fleet) -> String {
+    format!("{file}: ok ({})", counts(fleet))
+}
+
+/// `2 modems, 3 sessions, 1 route`
+pub(super) fn counts(fleet: &Fleet) -> String {
     let count = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
     format!(
-        "{file}: ok ({}, {}, {})",
+        "{}, {}, {}",
         count(fleet.modems.len(), "modem"),
         count(fleet.sessions().count(), "session"),
         count(fleet.routes().len(), "route"),

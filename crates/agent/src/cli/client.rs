@@ -210,12 +210,21 @@ impl Target {
             Some(file) => of_fleet(file)?,
             None => (vec![of_url(self.url.as_deref().unwrap_or(DEFAULT_URL))?], None),
         };
-        let given = self
-            .token_file
-            .clone()
-            .map(|path| Ref::new("token", Source::File(path)).with_rule(Rule::Token));
-        let (content_type, patience) = (None, ANSWER);
-        Ok(Client { addresses, token: given.or(token), content_type, patience, link: None })
+        Ok(Client::at(addresses, self.token().or(token)))
+    }
+
+    /// The same where the fleet file cannot be used: at the URL, or where an agent listens by default.
+    ///
+    /// # Errors
+    /// [`TargetError`] where the URL is wrong.
+    pub fn client_without_file(&self) -> Result<Client, TargetError> {
+        let address = of_url(self.url.as_deref().unwrap_or(DEFAULT_URL))?;
+        Ok(Client::at(vec![address], self.token()))
+    }
+
+    fn token(&self) -> Option<Ref> {
+        let path = self.token_file.clone()?;
+        Some(Ref::new("token", Source::File(path)).with_rule(Rule::Token))
     }
 }
 
@@ -316,6 +325,10 @@ struct Link {
 }
 
 impl Client {
+    fn at(addresses: Vec<Address>, token: Option<Ref>) -> Self {
+        Self { addresses, token, content_type: None, patience: ANSWER, link: None }
+    }
+
     /// The same, whose bodies are called JSON, and which waits longer for an answer.
     #[must_use]
     pub fn with_json(self, patience: Duration) -> Self {
@@ -337,6 +350,11 @@ impl Client {
             status,
             what: "something that is no JSON",
         })
+    }
+
+    /// Who gave the last answer.
+    pub fn place(&self) -> String {
+        self.link.as_ref().map(|link| link.address.to_string()).unwrap_or_default()
     }
 
     /// Asks, and returns the text of a good answer.

@@ -4,6 +4,7 @@ pub mod at;
 pub mod check;
 pub mod client;
 pub mod demo;
+pub mod doctor;
 pub mod explain;
 pub mod log;
 pub mod paper;
@@ -58,6 +59,8 @@ enum Command {
     Recover(recover::Args),
     /// Make the running agent read its fleet file again.
     Reload(reload::Args),
+    /// Look for what is wrong with gateway, modems and sessions, and say what to do about it.
+    Doctor(doctor::Args),
     /// Say which path a topic takes, and why.
     Route(route::Args),
     /// Print the JSON Schema of the fleet file.
@@ -96,6 +99,7 @@ pub fn main(plugins: &[&Plugin]) -> ExitCode {
         Command::Reload(args) => reload::run(&args),
         Command::Log(args) => return log::run(&args),
         Command::Recover(args) => return recover::run(&args),
+        Command::Doctor(args) => return doctor::run(&args, plugins),
         Command::Route(args) => return route::run(&args),
         Command::Explain(args) => return explain::run(&args, plugins),
         Command::Completions(args) => return paper::completions(&args),

@@ -23,7 +23,7 @@ use crate::devices::{Claim, DeviceReport};
 use crate::discovery::Role;
 use crate::{complain, wrong};
 
-use around::Around;
+pub(super) use around::Around;
 use news::News;
 
 /// Where the agent tells.
@@ -61,7 +61,7 @@ pub struct Args {
 
 /// Why there is nothing to show.
 #[derive(Debug, thiserror::Error)]
-enum ScanError {
+pub(super) enum ScanError {
     #[error(transparent)]
     Target(#[from] TargetError),
     #[error(transparent)]

@@ -167,16 +167,16 @@ fn pretty(document: &Value) -> serde_json::Result<String> {
 }
 
 /// Where pictures go.
-struct Screen {
+pub(super) struct Screen {
     is_terminal: bool,
     /// Whether words are coloured.
-    colour: bool,
+    pub(super) colour: bool,
     /// Columns of the terminal.
     width: Option<usize>,
 }
 
 impl Screen {
-    fn of_stdout() -> Self {
+    pub(super) fn of_stdout() -> Self {
         let out = io::stdout();
         let is_terminal = out.is_terminal();
         // no-color.org: any value but an empty one.

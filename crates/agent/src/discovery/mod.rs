@@ -30,6 +30,7 @@ use arbiter::{Device, Known, Verdict};
 use probing::Probing;
 pub use sighting::{Port, Role, Sighting, Sightings};
 use source::Events;
+pub(crate) use source::has_udevd;
 use table::Table;
 
 /// Between two scans while events tell what comes and goes.
@@ -180,7 +181,7 @@ impl Bus {
         let mut events = Events::listen()
             .inspect_err(|error| tracing::warn!("no events of USB devices: {error}"))
             .ok();
-        if !source::has_udevd() {
+        if !has_udevd() {
             if !self.roll.wanted.is_empty() || self.search.is_thorough {
                 tracing::warn!("udevd does not run: USB modems are looked for each second");
             }

@@ -16,7 +16,7 @@ use super::table::{Change, Tty};
 const UDEVD: &str = "/run/udev/control";
 
 /// Whether udevd runs.
-pub(super) fn has_udevd() -> bool {
+pub(crate) fn has_udevd() -> bool {
     Path::new(UDEVD).exists()
 }
 

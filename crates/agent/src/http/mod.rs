@@ -2,6 +2,7 @@
 
 mod console;
 mod devices;
+mod doctor;
 mod log;
 mod messages;
 mod page;
@@ -115,6 +116,7 @@ pub fn router(app: App) -> Router {
         .route("/page.css", get(page::css))
         .route("/page.js", get(page::script))
         .route("/api/v1/devices", get(devices::devices))
+        .route("/api/v1/doctor", get(doctor::doctor))
         .route("/api/v1/events", get(page::events))
         .route("/api/v1/log", get(log::read).put(log::change))
         .route("/api/v1/messages", get(messages::messages))

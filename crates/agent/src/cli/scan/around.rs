@@ -18,15 +18,17 @@ use crate::fleet;
 use crate::metrics::Metrics;
 
 /// Discovery that runs.
-pub(super) struct Around {
+pub(in crate::cli) struct Around {
     sightings: watch::Receiver<Sightings>,
+    /// Ends it.
+    stop: CancellationToken,
     /// Ends with this value.
     task: JoinSet<anyhow::Result<()>>,
 }
 
 impl Around {
     /// Looks, with the fleet file that is named, or is there, to tell whose each modem is.
-    pub(super) fn start(target: &Target, models: Models) -> Result<Self, ScanError> {
+    pub(in crate::cli) fn start(target: &Target, models: Models) -> Result<Self, ScanError> {
         let default = Path::new(DEFAULT_CONFIG);
         let file = target.config.as_deref().or_else(|| default.exists().then_some(default));
         let load = |file| {
@@ -44,15 +46,16 @@ impl Around {
             metrics: Metrics::new().map_err(|error| ScanError::Discovery(error.into()))?,
         };
         let mut task = JoinSet::new();
-        task.spawn(discovery::run(search, CancellationToken::new()));
-        Ok(Self { sightings, task })
+        let stop = CancellationToken::new();
+        task.spawn(discovery::run(search, stop.clone()));
+        Ok(Self { sightings, stop, task })
     }
 
     /// All devices, once each was asked.
     ///
     /// # Cancel safety
     /// It goes on looking.
-    pub(super) async fn settled(&mut self) -> Result<Vec<DeviceReport>, ScanError> {
+    pub(in crate::cli) async fn settled(&mut self) -> Result<Vec<DeviceReport>, ScanError> {
         let settled = self.sightings.wait_for(|seen| seen.is_settled).await;
         let Ok(seen) = settled.map(|seen| seen.devices.clone()) else {
             return Err(self.ended().await);
@@ -70,6 +73,12 @@ impl Around {
         }
         let seen = self.sightings.borrow_and_update().devices.clone();
         Ok(devices::complete(seen.into_iter().map(DeviceReport::from).collect()).await)
+    }
+
+    /// Ends the search, after which no port is open.
+    pub(in crate::cli) async fn end(mut self) {
+        self.stop.cancel();
+        while self.task.join_next().await.is_some() {}
     }
 
     /// Why there is nothing more to come.

@@ -1,0 +1,276 @@
+//! Facts of the machine, as this process sees them. Nothing here judges.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use modem::holder;
+use modem::probe;
+use rustix::fs::{Access, AtFlags, CWD, accessat, statfs, statvfs};
+use rustix::process::{getegid, geteuid, getgroups};
+use tokio::time::Instant;
+
+use super::gateway::Gateway;
+use super::port::{Node, Port};
+use super::service::{Disk, Recovery, Trial, User, Watchdog};
+use crate::config::{self, Fleet};
+use crate::discovery;
+
+/// Where rules are looked for (udev(7)), and how ours are called.
+const RULES: [&str; 4] =
+    ["/etc/udev/rules.d", "/run/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"];
+const OUR_RULES: &str = "78-modemfleet.rules";
+
+/// Where units are looked for (systemd.unit(5)), and how ours is called.
+const UNITS: [&str; 4] = [
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
+const OUR_UNIT: &str = "modemfleet.service";
+
+const USB: &str = "/sys/bus/usb/devices";
+const DRIVER: &str = "/sys/bus/usb-serial/drivers/option1";
+
+/// How often the disk is tried, and with how much: a small message.
+const SYNCS: usize = 9;
+const PIECE: [u8; 4_096] = [0x5a; 4_096];
+
+/// Magic numbers of file systems in memory (statfs(2)).
+const TMPFS: u64 = 0x0102_1994;
+const RAMFS: u64 = 0x8584_58f6;
+
+/// The machine. It walks through /proc and /sys, and is nothing for the runtime's thread.
+///
+/// `known` are the `vendor:product` of all models; `wants_usb` says whether the fleet looks for modems there.
+pub fn gateway(known: &[String], wants_usb: bool) -> Gateway {
+    let devices = usb_devices(known);
+    Gateway {
+        time: SystemTime::now(),
+        uses_usb: wants_usb || !devices.is_empty(),
+        modem_manager: process("ModemManager"),
+        has_udevd: discovery::has_udevd(),
+        rules: find(&RULES, OUR_RULES),
+        has_driver: Path::new(DRIVER).exists(),
+        portless: devices
+            .into_iter()
+            .filter(|(path, _)| !has_tty(path))
+            .map(|(path, id)| (name(&path), id))
+            .collect(),
+    }
+}
+
+fn find(folders: &[&str], file: &str) -> Option<PathBuf> {
+    folders.iter().map(|folder| Path::new(folder).join(file)).find(|path| path.exists())
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// A process of this name, as the kernel keeps it.
+fn process(wanted: &str) -> Option<u32> {
+    let all = fs::read_dir("/proc").ok()?.flatten();
+    let mut pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.find(|pid| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == wanted)
+    })
+}
+
+fn usb_devices(known: &[String]) -> Vec<(PathBuf, String)> {
+    let attribute = |path: &Path, name: &str| {
+        fs::read_to_string(path.join(name)).ok().map(|text| text.trim().to_owned())
+    };
+    let all = fs::read_dir(USB).into_iter().flatten().flatten().map(|entry| entry.path());
+    let with_id = all.filter_map(|path| {
+        let id = format!("{}:{}", attribute(&path, "idVendor")?, attribute(&path, "idProduct")?);
+        known.contains(&id).then_some((path, id))
+    });
+    with_id.collect()
+}
+
+/// Whether one of a device's interfaces has a tty: `1-1/1-1:1.2/ttyUSB2`, or `…/tty/ttyACM0`.
+fn has_tty(device: &Path) -> bool {
+    let inside = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
+    inside(device).any(|interface| {
+        inside(&interface.path())
+            .any(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with("tty")))
+    })
+}
+
+/// Whose rights this process has.
+pub fn user() -> User {
+    let uid = geteuid().as_raw();
+    let mut groups = getgroups().unwrap_or_default();
+    groups.insert(0, getegid());
+    groups.dedup();
+    let mut names: Vec<String> = groups.iter().map(|group| group_name(group.as_raw())).collect();
+    names.dedup();
+    User { uid, name: of_table("/etc/passwd", uid), groups: names }
+}
+
+/// The name of a number in passwd(5) or group(5): the first and the third field.
+fn of_table(table: &str, number: u32) -> Option<String> {
+    let text = fs::read_to_string(table).ok()?;
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(number)).then(|| name.to_owned())
+    })
+}
+
+fn group_name(gid: u32) -> String {
+    of_table("/etc/group", gid).unwrap_or_else(|| gid.to_string())
+}
+
+/// The tty at which a modem is looked for.
+pub fn port(place: String, tty: Option<PathBuf>) -> Port {
+    let node = tty.as_deref().and_then(node);
+    let busy = tty
+        .as_deref()
+        .and_then(holder::stranger)
+        .map(|holder| holder::Busy { tty: tty.clone().unwrap_or_default(), holder: Some(holder) });
+    Port { place, tty, node, busy }
+}
+
+fn node(tty: &Path) -> Option<Node> {
+    let meta = fs::metadata(tty).ok()?;
+    let owner = of_table("/etc/passwd", meta.uid()).unwrap_or_else(|| meta.uid().to_string());
+    Some(Node {
+        is_device: meta.file_type().is_char_device(),
+        mode: meta.mode() & 0o777,
+        owner,
+        group: group_name(meta.gid()),
+        may_open: may(tty, Access::READ_OK | Access::WRITE_OK),
+    })
+}
+
+fn may(path: &Path, what: Access) -> bool {
+    accessat(CWD, path, what, AtFlags::EACCESS).is_ok()
+}
+
+/// The disk of the queue: a file is written there, and removed again.
+pub fn disk(queue: &config::Queue) -> Disk {
+    let trial = trial(&queue.path).map_err(|error| error.to_string());
+    Disk { path: queue.path.clone(), max_bytes: queue.max_bytes, trial }
+}
+
+fn trial(folder: &Path) -> io::Result<Trial> {
+    // The agent makes the folder where it is not there yet.
+    let there = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let path = there.join(format!(".modemfleet-doctor-{}", std::process::id()));
+    let file = OpenOptions::new().write(true).create_new(true).open(&path);
+    let times = file.and_then(|mut file| {
+        let each = (0..SYNCS).map(|_| {
+            let since = Instant::now();
+            file.write_all(&PIECE)?;
+            file.sync_data()?;
+            Ok(since.elapsed())
+        });
+        each.collect::<io::Result<Vec<Duration>>>()
+    });
+    if !matches!(&times, Err(error) if error.kind() == io::ErrorKind::AlreadyExists) {
+        drop(fs::remove_file(&path));
+    }
+    let mut times = times?;
+    times.sort_unstable();
+    let space = statvfs(there)?;
+    let kind = u64::try_from(statfs(there)?.f_type).unwrap_or_default();
+    Ok(Trial {
+        median: times.get(SYNCS / 2).copied().unwrap_or_default(),
+        worst: times.last().copied().unwrap_or_default(),
+        free: space.f_bavail.saturating_mul(space.f_frsize),
+        is_volatile: kind == TMPFS || kind == RAMFS,
+    })
+}
+
+/// The socket of `modemfleet recover`.
+pub fn recovery(fleet: &Fleet) -> Recovery {
+    let is_socket = fs::metadata(&fleet.privileged).is_ok_and(|meta| meta.file_type().is_socket());
+    let on_usb = |modem: &config::Modem| modem.recovery.usb_reset && is_on_usb(&modem.matching);
+    let with_script = fleet.modems.iter().filter(|modem| modem.recovery.power_script.is_some());
+    Recovery {
+        may_ask: is_socket.then(|| may(&fleet.privileged, Access::WRITE_OK)),
+        socket: fleet.privileged.clone(),
+        is_wanted: fleet.modems.iter().any(on_usb),
+        scripts: with_script.map(|modem| modem.name.to_string()).collect(),
+    }
+}
+
+/// Whether a modem is looked for on USB, or at a tty that is there.
+pub fn is_on_usb(matching: &config::Match) -> bool {
+    let of_usb = |port: &PathBuf| {
+        let name = name(port);
+        name.starts_with("ttyUSB") || name.starts_with("ttyACM")
+    };
+    matching.usb_path.is_some() || matching.port.as_ref().is_none_or(of_usb)
+}
+
+/// Who watches over this process, where it is the agent.
+pub fn watched() -> Watchdog {
+    sd_notify::watchdog_enabled().map_or(Watchdog::Unwatched, Watchdog::Watched)
+}
+
+/// Who will watch over an agent that does not run.
+pub fn unit() -> Watchdog {
+    let Some(path) = find(&UNITS, OUR_UNIT) else { return Watchdog::NoUnit };
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    let watches = text.lines().any(|line| {
+        line.trim()
+            .strip_prefix("WatchdogSec=")
+            .is_some_and(|value| !matches!(value.trim(), "" | "0" | "infinity"))
+    });
+    Watchdog::Unit(path, watches)
+}
+
+/// Why nobody was identified, in words that end with what it means.
+pub fn probe_failed(error: &probe::ProbeError) -> String {
+    modem::session::Chain(error).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_user_and_a_device_are_described() {
+        let user = user();
+        assert_eq!(user.uid, geteuid().as_raw());
+        assert!(!user.groups.is_empty());
+        let null = node(Path::new("/dev/null")).unwrap();
+        assert!(null.is_device && null.may_open);
+        assert_eq!((null.owner.as_str(), null.mode), ("root", 0o666));
+        assert_eq!(node(Path::new("/dev/no-such-tty")), None);
+        assert_eq!(of_table("/etc/passwd", u32::MAX - 7), None);
+    }
+
+    #[test]
+    fn the_disk_is_tried_and_nothing_stays_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let tried = trial(&folder.path().join("not/there/yet")).unwrap();
+        assert!(tried.median <= tried.worst && tried.worst > Duration::ZERO, "{tried:?}");
+        assert!(tried.free > 0);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        let file = folder.path().join("file");
+        fs::write(&file, "x").unwrap();
+        assert!(trial(&file.join("queue")).is_err(), "a file is no folder");
+    }
+
+    #[test]
+    fn where_a_modem_is_looked_for_tells_whether_it_is_on_usb() {
+        let at = |port: Option<&str>, usb_path: Option<&str>| {
+            is_on_usb(&config::Match {
+                port: port.map(PathBuf::from),
+                usb_path: usb_path.map(str::to_owned),
+                imei: None,
+                iccid: None,
+                model: None,
+            })
+        };
+        assert!(at(None, None) && at(None, Some("1-1")) && at(Some("/dev/ttyUSB2"), None));
+        assert!(!at(Some("/dev/ttyS1"), None) && !at(Some("/tmp/sim/modem0"), None));
+    }
+}

@@ -1,0 +1,399 @@
+//! One modem: who it is, its card, its network, its access point and its clock.
+
+use std::time::SystemTime;
+
+use modem::State;
+use modem::exam::Exam;
+use modem::reply::{Lock, Pin, PinTries, Rat, Registration, Signal, Stat, cme_advice};
+
+use super::Finding;
+use crate::config::{self, Roaming};
+
+/// Below this a connection breaks off now and then (LTE, NR: reference signal; 3GPP 36.133 measures to -140).
+const WEAK_RSRP_DBM: f64 = -110.0;
+
+/// The same for GSM and WCDMA, of all that is received.
+const WEAK_RSSI_DBM: f64 = -100.0;
+
+/// Time zones that are not told are less.
+const FAR_OFF_S: u64 = 86_400;
+
+/// A PIN that the fleet file gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GivenPin {
+    /// None is given.
+    None,
+    /// One is given, and was not refused by this card.
+    Untried,
+    /// One is given, and this card refused it: it is not tried again.
+    Refused,
+}
+
+/// What was seen of a modem.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// What it answered, or why it was not asked.
+    pub exam: Result<Exam, String>,
+    /// Where it stands and why, where an agent runs.
+    pub state: Option<(State, Option<String>)>,
+    /// The PIN of its card.
+    pub pin: GivenPin,
+    /// What this machine's clock shows is right, as far as that is known.
+    pub may_set_clock: bool,
+}
+
+impl Seen {
+    /// What is to be said of it; the first fault that explains the others ends the list.
+    pub fn findings(&self, modem: &config::Modem) -> Vec<Finding> {
+        let exam = match &self.exam {
+            Ok(exam) => exam,
+            Err(why) => return vec![self.unasked(why)],
+        };
+        let mut findings = vec![identity(exam, &modem.matching)];
+        let card = self.card(exam);
+        let is_ready = matches!(&exam.card, Ok(pin) if pin.lock == Lock::None);
+        findings.push(card);
+        if is_ready {
+            findings.push(network(exam, modem.roaming));
+            findings.extend(signal(exam));
+            findings.push(self.apn(exam, modem));
+            findings.extend(address(exam));
+        }
+        findings.push(self.clock(exam, modem));
+        findings.extend(self.state.as_ref().and_then(state));
+        findings
+    }
+
+    fn unasked(&self, why: &str) -> Finding {
+        let advice = match &self.state {
+            Some((State::Failed, _)) => {
+                "correct `match` where another modem is meant; else `modemfleet log --trace MODEM` shows the dialogue, and without power for a moment it may come back"
+            }
+            _ => {
+                "look whether this is an AT port (`modemfleet scan`); unplug it and plug it in again, or take its power away"
+            }
+        };
+        Finding::fail("modem", why.to_owned(), advice)
+    }
+
+    fn card(&self, exam: &Exam) -> Finding {
+        let check = "sim";
+        let pin = match &exam.card {
+            Ok(pin) => pin,
+            Err(why) => {
+                return Finding::warn(
+                    check,
+                    format!("the modem does not tell: {why}"),
+                    "try again",
+                );
+            }
+        };
+        let tries = exam.tries.as_ref().copied().unwrap_or_default();
+        match pin.lock {
+            Lock::None => Finding::ok(check, "ready"),
+            Lock::SimPin => self.wants_pin(tries),
+            Lock::SimPuk => Finding::fail(
+                check,
+                format!("locked after wrong PINs, and wants its PUK{}", left(tries.puk)),
+                "ask the operator for the PUK and enter it in a phone; after ten wrong ones the SIM is lost",
+            ),
+            Lock::Unknown => unknown_card(pin),
+            other => Finding::fail(
+                check,
+                format!("asks for {other:?}: the modem or the SIM is bound to another"),
+                "use the SIM that this modem is bound to, or have its seller remove the lock",
+            ),
+        }
+    }
+
+    fn wants_pin(&self, tries: PinTries) -> Finding {
+        let (check, left) = ("sim", left(tries.pin));
+        match self.pin {
+            GivenPin::None => Finding::fail(
+                check,
+                format!("wants its PIN{left}, and the fleet file has none"),
+                "give `pin: { file: … }` for this modem, or take the PIN off the SIM in a phone",
+            ),
+            GivenPin::Refused => Finding::fail(
+                check,
+                format!("refused the PIN of the fleet file{left}; it is not tried again"),
+                "correct the PIN's file and start the agent again: another PIN is tried once",
+            ),
+            GivenPin::Untried if tries.pin == Some(1) => Finding::warn(
+                check,
+                "wants its PIN, and has one try left",
+                "make sure of the PIN in a phone first: a wrong one locks the SIM",
+            ),
+            GivenPin::Untried => {
+                Finding::ok(check, format!("wants its PIN{left}, which the fleet file gives"))
+            }
+        }
+    }
+
+    fn apn(&self, exam: &Exam, modem: &config::Modem) -> Finding {
+        let check = "apn";
+        let context = match &exam.context {
+            Ok(context) => context.as_ref(),
+            Err(why) => {
+                return Finding::warn(
+                    check,
+                    format!("the modem does not tell: {why}"),
+                    "try again",
+                );
+            }
+        };
+        let shown = context.and_then(|context| context.apn.as_deref()).unwrap_or_default();
+        let Some(wanted) = &modem.apn else {
+            return match (context, shown) {
+                (None, _) => Finding::fail(
+                    check,
+                    "the modem has no context 1, and the fleet file names no access point",
+                    "give `apn: NAME`; the operator tells which",
+                ),
+                (Some(_), "") => Finding::ok(check, "none: the network chooses"),
+                (Some(_), shown) => Finding::ok(check, format!("{shown}, the modem's own setting")),
+            };
+        };
+        let has_kind = context.is_some_and(|context| context.pdp_type == Some(wanted.kind));
+        if has_kind && shown.eq_ignore_ascii_case(&wanted.name) {
+            return Finding::ok(check, format!("{shown}, as the fleet file says"));
+        }
+        let message = format!(
+            "the modem has {:?}, and the fleet file says {:?} ({})",
+            shown,
+            wanted.name,
+            wanted.kind.as_str()
+        );
+        match self.state {
+            None => Finding::ok(check, format!("{message}: the agent writes it when it starts")),
+            Some(_) => Finding::warn(
+                check,
+                message,
+                "something else writes it too; unplug the modem and plug it in again, and the agent writes it",
+            ),
+        }
+    }
+
+    fn clock(&self, exam: &Exam, modem: &config::Modem) -> Finding {
+        let check = "clock";
+        let needs_it = modem
+            .sessions
+            .iter()
+            .any(|session| session.tls.as_ref().is_some_and(|tls| !tls.is_insecure()));
+        let (clock, now) = match &exam.clock {
+            Ok((clock, now)) => (clock, *now),
+            Err(why) => {
+                return Finding::warn(
+                    check,
+                    format!("the modem does not tell: {why}"),
+                    "try again",
+                );
+            }
+        };
+        let shown = match (&clock.iso8601, clock.unix_seconds) {
+            (Some(shown), Some(seconds)) => {
+                let off = seconds.abs_diff(unix(now));
+                if off <= FAR_OFF_S {
+                    return Finding::ok(check, format!("shows {shown}"));
+                }
+                format!("shows {shown}, {} days off this machine's", off / FAR_OFF_S)
+            }
+            _ => "is not set: no network told the time".to_owned(),
+        };
+        match (needs_it, self.may_set_clock) {
+            (false, _) => {
+                Finding::ok(check, format!("{shown}; only TLS needs it, and no session has it"))
+            }
+            (true, true) => Finding::warn(
+                check,
+                format!("{shown}; certificates are judged by it"),
+                "the agent sets it by this machine's clock before it connects: make sure that this one is right",
+            ),
+            (true, false) => Finding::fail(
+                check,
+                format!("{shown}, and this machine's clock was never set either"),
+                "set this machine's clock, for example with `timedatectl set-ntp true`: the agent then sets the modem's",
+            ),
+        }
+    }
+}
+
+fn unix(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// `, with 2 tries left`
+fn left(tries: Option<u32>) -> String {
+    match tries {
+        Some(1) => ", with one try left".to_owned(),
+        Some(tries) => format!(", with {tries} tries left"),
+        None => String::new(),
+    }
+}
+
+fn identity(exam: &Exam, matching: &config::Match) -> Finding {
+    let is = &exam.identity;
+    let iccid = exam.iccid.as_deref().ok();
+    let differs = [
+        ("imei", matching.imei.as_deref(), Some(is.imei.as_str()), false),
+        ("iccid", matching.iccid.as_deref(), iccid, false),
+        ("model", matching.model.as_deref(), Some(is.model.as_str()), true),
+    ];
+    for (key, wanted, found, is_model) in differs {
+        let (Some(wanted), Some(found)) = (wanted, found) else { continue };
+        let fits = if is_model { is.is_model(wanted) } else { wanted == found };
+        if !fits {
+            return Finding::fail(
+                "modem",
+                format!("the fleet file wants {key} {wanted}, and the modem there has {found}"),
+                "correct `match`, or plug in the modem that is meant; `modemfleet scan` shows all",
+            );
+        }
+    }
+    Finding::ok("modem", format!("{} answers, with the profile {}", is.model, exam.model.profile))
+}
+
+fn unknown_card(pin: &Pin) -> Finding {
+    let check = "sim";
+    if pin.sim_present == Some(false) {
+        return Finding::fail(
+            check,
+            "there is none",
+            "put one in, the right way round and up to its stop; some boards have two holders, or need power off first",
+        );
+    }
+    let advice = pin.code.and_then(cme_advice);
+    let text = pin.text.as_deref().unwrap_or("it gives no reason");
+    Finding::fail(
+        check,
+        format!("not ready: {text}"),
+        advice.unwrap_or(
+            "wait half a minute and ask again; else take it out and put it in again, or try it in a phone",
+        ),
+    )
+}
+
+fn network(exam: &Exam, roaming: Roaming) -> Finding {
+    let check = "network";
+    let registration = match &exam.registration {
+        Ok(registration) => registration,
+        Err(why) => {
+            return Finding::warn(check, format!("the modem does not tell: {why}"), "try again");
+        }
+    };
+    let stat = registration.stat;
+    if stat.is_registered() && stat.is_roaming() && roaming == Roaming::Deny {
+        return Finding::fail(
+            check,
+            "registered, but roaming, which `roaming: deny` forbids",
+            "`roaming: allow` for this modem, if its tariff allows it",
+        );
+    }
+    if stat.is_registered() {
+        return Finding::ok(check, registered(registration, exam));
+    }
+    let (words, advice) = match stat {
+        Stat::Denied => (
+            "the network refuses this SIM or this modem",
+            "ask the operator whether the SIM is active and data are booked, and whether the IMEI is blocked; try the SIM in a phone",
+        ),
+        Stat::NotRegistered => (
+            "not registered, and not looking for a network",
+            "the radio may be off (`AT+CFUN?` should say 1), or the operator was chosen by hand (`AT+COPS=0` chooses by itself)",
+        ),
+        Stat::Searching => (
+            "looks for a network, and has found none yet",
+            "wait a minute after the plug-in; then antenna and place, and whether the modem has the operator's bands",
+        ),
+        Stat::Unknown => {
+            ("out of coverage", "look at antenna, its cable and place, and the operator's bands")
+        }
+        _ => (
+            "registered for something else than data",
+            "ask the operator whether data are booked for this SIM",
+        ),
+    };
+    Finding::fail(check, format!("{words} ({})", stat.as_str()), advice)
+}
+
+fn registered(registration: &Registration, exam: &Exam) -> String {
+    let how = if registration.stat.is_roaming() { "roaming" } else { "at home" };
+    let operator = exam.status.as_ref().ok().and_then(|status| status.operator.as_deref());
+    let operator = operator.map(|name| format!(", {name}")).unwrap_or_default();
+    let rat = registration.act.and_then(modem::reply::Act::rat).map(Rat::as_str);
+    let rat = rat.map(|rat| format!(", {rat}")).unwrap_or_default();
+    format!("registered {how}{operator}{rat}")
+}
+
+fn signal(exam: &Exam) -> Option<Finding> {
+    let check = "signal";
+    let signals = &exam.status.as_ref().ok()?.signals;
+    let is_registered = exam.registration.as_ref().is_ok_and(|r| r.stat.is_registered());
+    let told: Vec<(bool, String)> = signals.iter().filter_map(strength).collect();
+    let words: Vec<&str> = told.iter().map(|(_, words)| words.as_str()).collect();
+    if told.is_empty() {
+        let advice = "try again in a minute; then look at the antenna";
+        return is_registered
+            .then(|| Finding::warn(check, "the modem tells no strength of its signal", advice));
+    }
+    // A second radio may be weak beside a good one.
+    if told.iter().all(|(weak, _)| *weak) {
+        return Some(Finding::warn(
+            check,
+            format!("weak: {}", words.join(", ")),
+            "another place for the antenna, a better or second one, or a shorter cable",
+        ));
+    }
+    Some(Finding::ok(check, words.join(", ")))
+}
+
+/// Whether a signal is weak, and how strong it is.
+fn strength(signal: &Signal) -> Option<(bool, String)> {
+    let rat = signal.rat.as_str();
+    match (signal.rsrp_dbm, signal.rssi_dbm) {
+        (Some(rsrp), _) => Some((rsrp < WEAK_RSRP_DBM, format!("{rat} RSRP {rsrp:.0} dBm"))),
+        (None, Some(rssi)) => Some((rssi < WEAK_RSSI_DBM, format!("{rat} RSSI {rssi:.0} dBm"))),
+        (None, None) => None,
+    }
+}
+
+/// Without a registration none is to be expected.
+fn address(exam: &Exam) -> Option<Finding> {
+    let check = "address";
+    let is_registered = exam.registration.as_ref().is_ok_and(|r| r.stat.is_registered());
+    match &exam.address {
+        Ok(Some(address)) => Some(Finding::ok(check, format!("the network gave {address}"))),
+        Ok(None) if is_registered => Some(Finding::fail(
+            check,
+            "registered, but the network gave no address",
+            "compare `apn` (name, type, user, password) with what the operator says; the SIM may have no data booked, or none left",
+        )),
+        Ok(None) => None,
+        Err(why) => {
+            Some(Finding::warn(check, format!("the modem does not tell: {why}"), "try again"))
+        }
+    }
+}
+
+/// What the running agent says of it beyond all that.
+fn state((state, reason): &(State, Option<String>)) -> Option<Finding> {
+    let reason = reason.as_deref().unwrap_or("it gives no reason");
+    let words = format!("{}: {reason}", state.as_str());
+    match state {
+        State::Failed => Some(Finding::fail(
+            "state",
+            words,
+            "`modemfleet status` and the log say more; unplug it and plug it in again for a new start",
+        )),
+        State::Recovering => Some(Finding::warn(
+            "state",
+            words,
+            "wait: what may be done to bring it back is done; docs/recovery.md says what",
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,305 @@
+//! The agent's own ground: its user, its queue's disk, who recovers modems for it, who watches over it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Finding;
+
+/// Each hand-in waits for one sync: slower than this and applications notice.
+const SLOW: Duration = Duration::from_millis(100);
+
+/// Slower than this nobody hands in anything.
+const STUCK: Duration = Duration::from_secs(2);
+
+/// Whose rights count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Its number.
+    pub uid: u32,
+    /// Its name, where the machine tells.
+    pub name: Option<String>,
+    /// Names or numbers of its groups.
+    pub groups: Vec<String>,
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "the user {name} (uid {})", self.uid),
+            None => write!(f, "the user of uid {}", self.uid),
+        }
+    }
+}
+
+/// What was seen of the queue's folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// The folder in the fleet file.
+    pub path: PathBuf,
+    /// The most bytes that the queue may have.
+    pub max_bytes: u64,
+    /// What the trial came to.
+    pub trial: Result<Trial, String>,
+}
+
+/// A file written and synced some times over in the queue's folder, or in the next one above that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trial {
+    /// Time of a write and its sync, half of the tries being faster.
+    pub median: Duration,
+    /// The slowest.
+    pub worst: Duration,
+    /// Bytes that are free there for this user.
+    pub free: u64,
+    /// Whether what is there is gone with the power: a tmpfs.
+    pub is_volatile: bool,
+}
+
+/// What was seen of the socket of `modemfleet recover`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovery {
+    /// Where it is looked for.
+    pub socket: PathBuf,
+    /// Whether it is there; then whether this user may write to it.
+    pub may_ask: Option<bool>,
+    /// Whether a modem of the fleet is on USB, and may be reset there.
+    pub is_wanted: bool,
+    /// Modems that name a power script.
+    pub scripts: Vec<String>,
+}
+
+/// Who starts the agent again where it hangs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Watchdog {
+    /// The agent runs, and systemd wants a sign of life this often.
+    Watched(Duration),
+    /// The agent runs, and nobody watches.
+    Unwatched,
+    /// No agent runs; its unit is in this file, and says whether it is to be watched.
+    Unit(PathBuf, bool),
+    /// No agent runs, and there is no unit.
+    NoUnit,
+}
+
+impl User {
+    /// What is to be said of it; whether it is that of a running agent.
+    pub fn finding(&self, is_agents: bool) -> Finding {
+        let groups = self.groups.join(", ");
+        if self.uid == 0 && is_agents {
+            return Finding::warn(
+                "user",
+                "the agent runs as root",
+                "it needs no more than ttys and its folder: deploy/systemd/modemfleet.service has a user for it",
+            );
+        }
+        if self.uid == 0 {
+            return Finding::warn(
+                "user",
+                "this is root, which may open everything: whether the agent's user may is not seen",
+                "`sudo -u modemfleet modemfleet doctor` asks as the agent's user",
+            );
+        }
+        Finding::ok("user", format!("{self}, in the groups {groups}"))
+    }
+}
+
+impl Disk {
+    /// What is to be said of it.
+    pub fn finding(&self) -> Finding {
+        let (check, path) = ("disk", self.path.display());
+        let trial = match &self.trial {
+            Ok(trial) => trial,
+            Err(error) => {
+                return Finding::fail(
+                    check,
+                    format!("the queue's folder {path} cannot be written: {error}"),
+                    "make the agent's user its owner (`chown modemfleet`, mode 0700), or give `queue: { path: … }` another place",
+                );
+            }
+        };
+        let Trial { median, worst, free, is_volatile } = trial;
+        let took = format!("a sync takes {}, at worst {}", ms(*median), ms(*worst));
+        if *median >= STUCK {
+            let advice = "the medium is dying or far too slow: put the queue on another one";
+            return Finding::fail(check, format!("{path}: {took}"), advice);
+        }
+        if *free < self.max_bytes {
+            let (free, max) = (bytesize::ByteSize::b(*free), bytesize::ByteSize::b(self.max_bytes));
+            return Finding::warn(
+                check,
+                format!("{path}: {free} are free, and the queue may grow to {max}"),
+                "free some, or lower `queue: { max_bytes: … }`: a full disk refuses messages (507)",
+            );
+        }
+        if *is_volatile {
+            return Finding::warn(
+                check,
+                format!("{path} is in memory (tmpfs): a power loss takes all that waits"),
+                "give `queue: { path: … }` a folder on a disk, such as /var/lib/modemfleet/queue",
+            );
+        }
+        if *median >= SLOW {
+            return Finding::warn(
+                check,
+                format!("{path}: {took}, for which each hand-in waits"),
+                "a better card or disk; `queue: { fsync: interval }` where the last second may be lost with the power",
+            );
+        }
+        Finding::ok(check, format!("{path}: {took}"))
+    }
+}
+
+fn ms(time: Duration) -> String {
+    let micros = time.as_micros();
+    format!("{}.{} ms", micros / 1_000, micros / 100 % 10)
+}
+
+impl Recovery {
+    /// What is to be said of it; nothing where nobody would ask there.
+    pub fn finding(&self) -> Option<Finding> {
+        let (check, socket) = ("recovery", self.socket.display());
+        if !self.is_wanted && self.scripts.is_empty() {
+            return None;
+        }
+        let enable = "`systemctl enable --now modemfleet-recover.socket`, see docs/recovery.md";
+        Some(match (self.may_ask, self.scripts.is_empty()) {
+            (Some(true), _) => Finding::ok(check, format!("{socket} resets modems for the agent")),
+            (Some(false), _) => Finding::fail(
+                check,
+                format!("{socket} is there, and this user may not write to it"),
+                "it belongs to the group modemfleet: run the agent as that",
+            ),
+            (None, true) => Finding::warn(
+                check,
+                format!("{socket} is not there: no USB device can be reset"),
+                enable,
+            ),
+            (None, false) => Finding::fail(
+                check,
+                format!(
+                    "{socket} is not there, and `power_script` of {} needs it",
+                    self.scripts.join(", ")
+                ),
+                enable,
+            ),
+        })
+    }
+}
+
+impl Watchdog {
+    /// What is to be said of it.
+    pub fn finding(&self) -> Finding {
+        let check = "watchdog";
+        let install = "run it as deploy/systemd/modemfleet.service, which has WatchdogSec=30s";
+        match self {
+            Self::Watched(limit) => {
+                let every = humantime::format_duration(*limit);
+                Finding::ok(check, format!("systemd wants a sign of life each {every}"))
+            }
+            Self::Unwatched => {
+                Finding::warn(check, "nobody starts the agent again where it hangs", install)
+            }
+            Self::Unit(path, true) => {
+                Finding::ok(check, format!("{} has a watchdog", path.display()))
+            }
+            Self::Unit(path, false) => Finding::warn(
+                check,
+                format!("{} has no WatchdogSec=", path.display()),
+                "add `WatchdogSec=30s` (`systemctl edit modemfleet`)",
+            ),
+            Self::NoUnit => {
+                Finding::warn(check, "no systemd unit of the agent is installed", install)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Level;
+    use super::*;
+
+    fn check(found: &Finding, level: Level, message: &str, advice: &str) {
+        assert_eq!(found.level, level, "{found:?}");
+        assert!(found.message.contains(message), "{found:?}");
+        assert!(found.advice.as_deref().unwrap_or_default().contains(advice), "{found:?}");
+        assert_eq!(found.advice.is_none(), level == Level::Ok, "{found:?}");
+    }
+
+    #[test]
+    fn root_sees_less_than_it_may() {
+        let of =
+            |uid| User { uid, name: Some("gw".to_owned()), groups: vec!["dialout".to_owned()] };
+        check(&of(0).finding(false), Level::Warn, "root", "sudo -u modemfleet");
+        check(&of(0).finding(true), Level::Warn, "the agent runs as root", "deploy/systemd");
+        check(&of(7).finding(true), Level::Ok, "the user gw (uid 7), in the groups dialout", "");
+    }
+
+    #[test]
+    fn a_disk_is_judged_by_its_sync_its_room_and_what_it_is() {
+        let trial = Trial {
+            median: Duration::from_micros(4_260),
+            worst: Duration::from_millis(31),
+            free: 1 << 30,
+            is_volatile: false,
+        };
+        let of = |trial| Disk { path: "/q".into(), max_bytes: 1 << 26, trial }.finding();
+        let ms = Duration::from_millis;
+        check(&of(Ok(trial.clone())), Level::Ok, "/q: a sync takes 4.2 ms, at worst 31.0 ms", "");
+        check(
+            &of(Ok(Trial { median: ms(150), ..trial.clone() })),
+            Level::Warn,
+            "150.0 ms",
+            "fsync: interval",
+        );
+        check(
+            &of(Ok(Trial { median: ms(2_000), ..trial.clone() })),
+            Level::Fail,
+            "2000.0 ms",
+            "dying",
+        );
+        check(
+            &of(Ok(Trial { free: 1 << 20, ..trial.clone() })),
+            Level::Warn,
+            "1.0 MiB are free",
+            "max_bytes",
+        );
+        check(
+            &of(Ok(Trial { is_volatile: true, ..trial })),
+            Level::Warn,
+            "tmpfs",
+            "/var/lib/modemfleet",
+        );
+        check(
+            &of(Err("Permission denied".to_owned())),
+            Level::Fail,
+            "Permission denied",
+            "chown modemfleet",
+        );
+    }
+
+    #[test]
+    fn who_resets_modems_matters_only_where_somebody_would_ask() {
+        let of = |may_ask, is_wanted, scripts: &[&str]| {
+            let scripts = scripts.iter().map(|name| (*name).to_owned()).collect();
+            Recovery { socket: "/run/r.sock".into(), may_ask, is_wanted, scripts }.finding()
+        };
+        assert_eq!(of(None, false, &[]), None);
+        check(&of(Some(true), true, &[]).unwrap(), Level::Ok, "/run/r.sock", "");
+        check(&of(None, true, &[]).unwrap(), Level::Warn, "is not there", "systemctl enable");
+        check(&of(None, false, &["north"]).unwrap(), Level::Fail, "of north", "systemctl enable");
+        check(&of(Some(false), true, &[]).unwrap(), Level::Fail, "may not write", "group");
+    }
+
+    #[test]
+    fn somebody_has_to_watch() {
+        let second = Duration::from_secs(1);
+        check(&Watchdog::Watched(30 * second).finding(), Level::Ok, "each 30s", "");
+        check(&Watchdog::Unwatched.finding(), Level::Warn, "hangs", "WatchdogSec=30s");
+        let unit = |watches| Watchdog::Unit("/etc/x.service".into(), watches).finding();
+        check(&unit(true), Level::Ok, "/etc/x.service", "");
+        check(&unit(false), Level::Warn, "no WatchdogSec=", "systemctl edit");
+        check(&Watchdog::NoUnit.finding(), Level::Warn, "no systemd unit", "deploy/systemd");
+    }
+}

@@ -1,0 +1,329 @@
+//! One session: its broker as configured, what it signs in with, its certificates, and where it stands.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use modem::session::{SessionPhase, SessionState};
+
+use super::Finding;
+use crate::config::{Access, Session};
+use crate::pem::Validity;
+
+/// Certificates that expire sooner are to be renewed.
+const SOON: Duration = Duration::from_secs(30 * 86_400);
+
+/// The two ports of MQTT (IANA).
+const PLAIN: u16 = 1_883;
+const SECURED: u16 = 8_883;
+
+/// A secret that the fleet file refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secret {
+    /// Its key in the fleet file.
+    pub key: &'static str,
+    /// Where it lies, in words.
+    pub place: String,
+    /// Why it cannot be used, where it cannot.
+    pub fault: Option<String>,
+    /// Its file, where any user of the machine may read it.
+    pub open_to_all: Option<PathBuf>,
+}
+
+/// A file of certificates that could be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificates {
+    /// `ca` or `cert`.
+    pub key: &'static str,
+    /// Where it lies.
+    pub place: String,
+    /// From when until when each is valid.
+    pub valid: Vec<Validity>,
+    /// Whether the private key belongs to it, where that can be told.
+    pub fits_key: Option<bool>,
+}
+
+/// What was seen of a session.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// What it signs in with.
+    pub secrets: Vec<Secret>,
+    /// What of its certificates could be read.
+    pub certificates: Vec<Certificates>,
+    /// Whether its modem's profile speaks TLS, where the modem is known.
+    pub speaks_tls: Option<bool>,
+    /// Whether its device secret looks like one, where it could be read.
+    pub has_odd_secret: bool,
+    /// Where it stands, where an agent runs.
+    pub state: Option<SessionState>,
+    /// What is now.
+    pub now: SystemTime,
+}
+
+impl Seen {
+    /// What is to be said of it.
+    pub fn findings(&self, session: &Session) -> Vec<Finding> {
+        let mut findings = vec![broker(session)];
+        findings.extend(self.credentials());
+        findings.extend(self.triple(session));
+        findings.extend(self.tls(session));
+        findings.extend(self.state.as_ref().map(state));
+        findings
+    }
+
+    fn credentials(&self) -> Vec<Finding> {
+        let check = "credentials";
+        let mut findings: Vec<Finding> = self.secrets.iter().filter_map(unusable).collect();
+        if findings.is_empty() && !self.secrets.is_empty() {
+            let keys: Vec<&str> = self.secrets.iter().map(|secret| secret.key).collect();
+            findings.push(Finding::ok(check, format!("{} can be read", keys.join(", "))));
+        }
+        findings
+    }
+
+    /// What Alibaba Cloud gives out looks always the same.
+    fn triple(&self, session: &Session) -> Vec<Finding> {
+        let check = "credentials";
+        let Access::Aliyun { device, options, .. } = &session.access else { return Vec::new() };
+        let mut findings = Vec::new();
+        let key = device.product_key();
+        if key.len() != 11 || !key.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            findings.push(Finding::warn(
+                check,
+                format!(
+                    "{key:?} does not look like a product key, which has 11 letters and digits"
+                ),
+                "copy it from the device's page of the console; it is not the product's name",
+            ));
+        }
+        if self.has_odd_secret {
+            findings.push(Finding::warn(
+                check,
+                "the device secret does not look like one, which has 32 digits 0-9 and a-f",
+                "copy it from the device's page of the console; the product's secret is another, and so is a password made of it",
+            ));
+        }
+        let (host, _) = device.address(options);
+        if let Some(owner) = device.foreign_host(&host) {
+            findings.push(Finding::fail(
+                check,
+                format!("the host belongs to the product {owner}, and the device to {key}"),
+                "leave `host` out: it follows from the product key and the region",
+            ));
+        }
+        findings
+    }
+
+    fn tls(&self, session: &Session) -> Vec<Finding> {
+        let check = "tls";
+        let Some(tls) = &session.tls else { return Vec::new() };
+        let mut findings = Vec::new();
+        if self.speaks_tls == Some(false) {
+            findings.push(Finding::fail(
+                check,
+                "this modem's profile does not speak TLS",
+                "another modem for this session (`modemfleet profiles list` says which can), or a broker with mqtt://",
+            ));
+        }
+        if tls.is_insecure() {
+            findings.push(Finding::warn(
+                check,
+                "`insecure: true`: the broker's certificate is not checked, and whoever is on the way can read and change everything",
+                "give the authority's certificate: `tls: { ca: FILE }`",
+            ));
+        }
+        findings.extend(self.certificates.iter().flat_map(|file| self.certificate(file)));
+        // A file that could not be read is told with the credentials.
+        let all_read = self.secrets.iter().all(|secret| secret.fault.is_none());
+        if findings.is_empty() && all_read {
+            let until = self.certificates.iter().flat_map(|file| &file.valid).map(|v| v.until);
+            let until = until.min().map(|until| format!(", all valid until {}", day(until)));
+            let message = format!("certificates can be read{}", until.unwrap_or_default());
+            findings.push(Finding::ok(check, message));
+        }
+        findings
+    }
+
+    fn certificate(&self, file: &Certificates) -> Vec<Finding> {
+        let check = "tls";
+        let Certificates { key, place, valid, fits_key } = file;
+        let mut findings = Vec::new();
+        for Validity { from, until } in valid {
+            if *until < self.now {
+                let message =
+                    format!("`{key}`: a certificate in {place} expired on {}", day(*until));
+                findings.push(Finding::fail(
+                    check,
+                    message,
+                    "renew it; the new file is taken up at the next connect",
+                ));
+            } else if *from > self.now {
+                let message =
+                    format!("`{key}`: a certificate in {place} is not valid before {}", day(*from));
+                findings.push(Finding::fail(
+                    check,
+                    message,
+                    "look at this machine's clock; else wait, or have it made anew",
+                ));
+            } else if until.duration_since(self.now).is_ok_and(|left| left < SOON) {
+                let message =
+                    format!("`{key}`: a certificate in {place} expires on {}", day(*until));
+                findings.push(Finding::warn(check, message, "renew it before that day"));
+            }
+        }
+        if *key == "ca" && valid.len() > 1 {
+            let message = format!("`ca`: {place} holds {} certificates", valid.len());
+            findings.push(Finding::warn(
+                check,
+                message,
+                "keep the one that signed the broker's: whether modems read more than the first is not known",
+            ));
+        }
+        if *fits_key == Some(false) {
+            findings.push(Finding::fail(
+                check,
+                format!("`key` is not the private key of the certificate in {place}"),
+                "`cert` and `key` have to be a pair: `openssl x509 -noout -pubkey` and `openssl pkey -pubout` print the same of both",
+            ));
+        }
+        findings
+    }
+}
+
+/// What is wrong with a secret, if anything.
+pub fn unusable(secret: &Secret) -> Option<Finding> {
+    let check = "credentials";
+    if let Some(fault) = &secret.fault {
+        let taken_up = match secret.key {
+            "pin" => "then start the agent again",
+            _ => "it is read anew at each connect, so that the agent need not start again",
+        };
+        let advice = format!("put {} right; {taken_up}", secret.place);
+        return Some(Finding::fail(check, fault.clone(), advice));
+    }
+    let file = secret.open_to_all.as_ref()?.display();
+    let message = format!("every user of this machine may read {file}");
+    Some(Finding::warn(check, message, format!("`chmod 600 {file}`")))
+}
+
+/// The first ten characters of RFC 3339.
+fn day(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string().chars().take(10).collect()
+}
+
+fn broker(session: &Session) -> Finding {
+    let check = "broker";
+    let (host, port) = session.address();
+    let secured = session.tls.is_some();
+    let scheme = if secured { "mqtts" } else { "mqtt" };
+    let shown = format!("{scheme}://{host}:{port}");
+    let address: Option<IpAddr> = host.parse().ok();
+    if host == "localhost" || address.is_some_and(|address| address.is_loopback()) {
+        return Finding::warn(
+            check,
+            format!(
+                "{shown}: the modem connects by its own network, where that is the modem itself"
+            ),
+            "name the broker as it is seen from the internet; only simulated modems reach this one",
+        );
+    }
+    if (secured && port == PLAIN) || (!secured && port == SECURED) {
+        let usual = if secured { SECURED } else { PLAIN };
+        return Finding::warn(
+            check,
+            format!("{shown}: this port is usually for {}", if secured { "mqtt" } else { "mqtts" }),
+            format!("brokers have {scheme} at {usual}"),
+        );
+    }
+    if is_private(address) {
+        return Finding::warn(
+            check,
+            format!("{shown} is a private address: the modem connects by its own network"),
+            "it is reached only where the access point leads there (a private APN); else name the broker as it is seen from the internet",
+        );
+    }
+    Finding::ok(check, shown)
+}
+
+fn is_private(address: Option<IpAddr>) -> bool {
+    match address {
+        Some(IpAddr::V4(address)) => address.is_private() || address.is_link_local(),
+        Some(IpAddr::V6(address)) => address.is_unique_local() || address.is_unicast_link_local(),
+        None => false,
+    }
+}
+
+/// A reason may end with what to try: `… failed with code 3 (socket connect failed): check the broker's …`.
+fn parts(reason: Option<&str>) -> (&str, &str) {
+    let reason = reason.unwrap_or("it gives no reason");
+    let split = reason.find("): ").and_then(|at| reason.split_at_checked(at + 1));
+    split.map_or((reason, EXPLAIN), |(what, rest)| (what, rest.trim_start_matches(": ")))
+}
+
+const EXPLAIN: &str =
+    "`modemfleet status` shows how it goes on, and `modemfleet explain CODE` what a code means";
+
+fn state(state: &SessionState) -> Finding {
+    let check = "session";
+    let (reason, explain) = parts(state.reason.as_deref());
+    match state.phase {
+        SessionPhase::Connected => Finding::ok(check, "connected"),
+        SessionPhase::Connecting => {
+            Finding::warn(check, "signing in just now", "look again in a few seconds")
+        }
+        SessionPhase::Waiting => Finding::warn(
+            check,
+            match &state.reason {
+                Some(reason) => format!("waits for its modem: {reason}"),
+                None => "waits for its modem".to_owned(),
+            },
+            "what is said of its modem comes first",
+        ),
+        SessionPhase::BackingOff => {
+            Finding::fail(check, format!("not connected: {reason}"), explain)
+        }
+        SessionPhase::Failed => Finding::fail(check, format!("failed: {reason}"), explain),
+    }
+}
+
+/// Whether a device secret looks like one of Alibaba Cloud.
+pub fn is_odd_secret(secret: &str) -> bool {
+    secret.len() != 32 || !secret.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// What a try to reach a broker from this machine came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// Something takes connections there.
+    Open,
+    /// The name has no address here.
+    NoName(String),
+    /// Nothing takes connections there.
+    Closed(String),
+}
+
+impl Reach {
+    /// What is to be said of it. The modem has a network of its own: this is never more than a hint.
+    pub fn finding(&self, host: &str, port: u16) -> Finding {
+        let check = "reach";
+        let only = "the modem has a network of its own, so this is a hint only";
+        match self {
+            Self::Open => {
+                Finding::ok(check, format!("this machine reaches {host}:{port} ({only})"))
+            }
+            Self::NoName(why) => Finding::warn(
+                check,
+                format!("this machine finds no address of {host}: {why} ({only})"),
+                "look whether the name is right, and whether this machine has a network at all",
+            ),
+            Self::Closed(why) => Finding::warn(
+                check,
+                format!("this machine does not reach {host}:{port}: {why} ({only})"),
+                "look whether the broker runs, and whether a firewall lets its port through",
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

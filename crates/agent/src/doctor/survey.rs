@@ -1,0 +1,340 @@
+//! The whole of a fleet surveyed: by the running agent, or by a process of its own where none runs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::join_all;
+use modem::exam::Link;
+use modem::holder::Busy;
+use modem::location::Place;
+use modem::sim::PinLedger;
+use modem::{Catalog, SessionState, Snapshot, State};
+use secrecy::ExposeSecret;
+
+use super::modem::GivenPin;
+use super::port::Port;
+use super::service::User;
+use super::session::{Certificates, Reach, Secret};
+use super::{Finding, host, modem as judged, session};
+use crate::config::{self, Access, Fleet, Session, SessionId};
+use crate::devices::DeviceReport;
+use crate::discovery::Role;
+use crate::ledger::FileLedger;
+use crate::metrics::Metrics;
+use crate::pem;
+use crate::secret::Ref;
+use crate::view::{ModemView, View};
+
+/// How long a broker may take to answer a connection from here, its name included.
+const REACH: Duration = Duration::from_secs(3);
+
+/// What the running agent knows and asks, of all modems or of one.
+///
+/// # Cancel safety
+/// Questions that were not asked yet are withdrawn.
+pub async fn by_agent(view: &View, metrics: &Metrics, only: Option<&str>) -> Vec<Finding> {
+    // Asking takes seconds, and a reload must not wait for that: what is needed is taken out.
+    let (fleet, running) = {
+        let now = view.now();
+        let of = |view| Running::of(view, metrics);
+        (now.fleet.clone(), now.modems.iter().map(of).collect::<Vec<_>>())
+    };
+    let (user, mut findings) = ground(&fleet, true).await;
+    let (fleet, user) = (&fleet, &user);
+    let with = |modem: &config::Modem| {
+        running.iter().find(|running| running.name == modem.name.as_str()).cloned()
+    };
+    let modems = meant(fleet, only).filter_map(|modem| Some((modem, with(modem)?)));
+    let modems = modems.map(|(modem, running)| of_running(fleet, modem, running, user));
+    findings.extend(join_all(modems).await.into_iter().flatten());
+    findings
+}
+
+/// What is known of a modem that runs.
+#[derive(Clone)]
+struct Running {
+    name: String,
+    place: String,
+    snapshot: Snapshot,
+    link: Option<Link>,
+    busy: Option<Busy>,
+    states: BTreeMap<SessionId, SessionState>,
+}
+
+impl Running {
+    fn of(view: &ModemView, metrics: &Metrics) -> Self {
+        let states = view.sessions.iter().map(|session| (session.id.clone(), session.state()));
+        Self {
+            name: view.name.clone(),
+            place: view.port.clone(),
+            snapshot: view.snapshot.borrow().clone(),
+            link: view.link.borrow().clone(),
+            busy: metrics.activity(&view.name).busy,
+            states: states.collect(),
+        }
+    }
+}
+
+/// The same where no agent runs: this process opens the ports and asks. `devices` are the USB devices that
+/// discovery found, which has to be over, since it opens ports too.
+///
+/// # Cancel safety
+/// Ports that are open are closed a moment later.
+pub async fn by_itself(
+    fleet: &Fleet,
+    catalog: &Catalog,
+    devices: &[DeviceReport],
+    only: Option<&str>,
+) -> Vec<Finding> {
+    let (user, mut findings) = ground(fleet, false).await;
+    let modems = meant(fleet, only).map(|modem| of_asked(fleet, modem, catalog, devices, &user));
+    findings.extend(join_all(modems).await.into_iter().flatten());
+    findings
+}
+
+fn meant<'a>(
+    fleet: &'a Fleet,
+    only: Option<&'a str>,
+) -> impl Iterator<Item = &'a config::Modem> + 'a {
+    fleet.modems.iter().filter(move |modem| only.is_none_or(|name| modem.name.as_str() == name))
+}
+
+/// Runs what blocks on a thread of its own; nothing where that panics.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok()
+}
+
+/// What the agent stands on.
+async fn ground(fleet: &Fleet, is_agents: bool) -> (User, Vec<Finding>) {
+    let fleet = fleet.clone();
+    let seen = aside(move || {
+        let watchdog = if is_agents { host::watched() } else { host::unit() };
+        (host::user(), host::disk(&fleet.queue), host::recovery(&fleet), watchdog)
+    });
+    let Some((user, disk, recovery, watchdog)) = seen.await else {
+        let nobody = User { uid: u32::MAX, name: None, groups: Vec::new() };
+        return (nobody, Vec::new());
+    };
+    let mut findings = vec![user.finding(is_agents), disk.finding()];
+    findings.extend(recovery.finding());
+    findings.push(watchdog.finding());
+    (user, findings)
+}
+
+async fn of_running(
+    fleet: &Fleet,
+    modem: &config::Modem,
+    running: Running,
+    user: &User,
+) -> Vec<Finding> {
+    let Running { place, snapshot, link, busy, states, .. } = running;
+    let reason = || snapshot.reason.clone().unwrap_or_else(|| "nothing is known of it".to_owned());
+    let exam = match link {
+        Some(link) => Ok(link.exam().await),
+        None => Err(reason()),
+    };
+    let tty = snapshot.tty.clone().or_else(|| fixed(modem));
+    let mut port = seen_port(place, tty).await;
+    port.busy = port.busy.or(busy);
+    let state = Some((snapshot.state, snapshot.reason.clone()));
+    judge(fleet, modem, port, exam, Told { state, states }, user).await
+}
+
+/// The tty of a modem that is not looked for on USB.
+fn fixed(modem: &config::Modem) -> Option<PathBuf> {
+    modem.matching.port.clone().filter(|_| modem.matching.usb_path.is_none())
+}
+
+async fn of_asked(
+    fleet: &Fleet,
+    modem: &config::Modem,
+    catalog: &Catalog,
+    devices: &[DeviceReport],
+    user: &User,
+) -> Vec<Finding> {
+    let fixed = fixed(modem);
+    let place = match (&fixed, &modem.matching.usb_path) {
+        (Some(port), _) => port.display().to_string(),
+        (None, Some(usb_path)) => format!("a modem at USB {usb_path}"),
+        (None, None) => "a modem that fits `match`".to_owned(),
+    };
+    let tty = fixed.or_else(|| at_port(devices, modem));
+    let mut port = seen_port(place, tty.clone()).await;
+    let may_open = port.busy.is_none() && port.node.as_ref().is_some_and(|node| node.may_open);
+    let exam = match tty.filter(|_| may_open) {
+        Some(tty) => {
+            let place = Place { tty, since: None, is_guess: false };
+            modem::exam::examine(&place, catalog).await
+        }
+        None => return judge(fleet, modem, port, Err(String::new()), Told::default(), user).await,
+    };
+    let exam = exam.map_err(|error| {
+        if let modem::probe::ProbeError::Open(error) = &error {
+            port.busy = error.busy().cloned();
+        }
+        host::probe_failed(&error)
+    });
+    judge(fleet, modem, port, exam, Told::default(), user).await
+}
+
+/// The AT port of the device that discovery gave to a modem.
+fn at_port(devices: &[DeviceReport], modem: &config::Modem) -> Option<PathBuf> {
+    let own = devices.iter().find(|device| device.modem.as_deref() == Some(modem.name.as_str()))?;
+    let port = own.ports.iter().min_by_key(|port| port.role)?;
+    (port.role != Role::Other).then(|| port.tty.clone())
+}
+
+async fn seen_port(place: String, tty: Option<PathBuf>) -> Port {
+    let known = place.clone();
+    let seen = aside(move || host::port(place, tty)).await;
+    seen.unwrap_or(Port { place: known, tty: None, node: None, busy: None })
+}
+
+/// What only a running agent tells.
+#[derive(Default)]
+struct Told {
+    state: Option<(State, Option<String>)>,
+    states: BTreeMap<SessionId, SessionState>,
+}
+
+async fn judge(
+    fleet: &Fleet,
+    modem: &config::Modem,
+    port: Port,
+    exam: Result<modem::exam::Exam, String>,
+    told: Told,
+    user: &User,
+) -> Vec<Finding> {
+    let at_port = port.finding(user);
+    let is_reachable = at_port.level == super::Level::Ok;
+    let (pin, pin_secret) = given_pin(fleet, modem, exam.as_ref().ok()).await;
+    let speaks_tls = exam.as_ref().ok().map(|exam| exam.speaks_tls);
+    let seen = judged::Seen { exam, state: told.state, pin, may_set_clock: clock_is_set() };
+    let mut findings = vec![at_port];
+    // Where the port itself is the matter, the modem is not to be blamed as well.
+    if is_reachable {
+        findings.extend(seen.findings(modem));
+    }
+    findings.extend(pin_secret);
+    let mut findings: Vec<Finding> =
+        findings.into_iter().map(|finding| finding.of(&modem.name)).collect();
+    for session in &modem.sessions {
+        let state = told.states.get(&session.id).cloned();
+        let configured = session.clone();
+        let seen = aside(move || look(&configured, speaks_tls, state)).await;
+        let of_session = seen.map(|seen| seen.findings(session)).unwrap_or_default();
+        findings.extend(of_session.into_iter().map(|finding| finding.of(&session.id)));
+    }
+    findings
+}
+
+fn clock_is_set() -> bool {
+    let shown = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    shown >= super::gateway::PLAUSIBLE
+}
+
+/// The PIN that the fleet file gives, and what is wrong with where it lies.
+async fn given_pin(
+    fleet: &Fleet,
+    modem: &config::Modem,
+    exam: Option<&modem::exam::Exam>,
+) -> (GivenPin, Option<Finding>) {
+    let Some(place) = modem.pin.clone() else { return (GivenPin::None, None) };
+    let Some(read) = aside(move || (secret("pin", &place), place.read())).await else {
+        return (GivenPin::Untried, None);
+    };
+    let (seen, pin) = read;
+    let finding = session::unusable(&seen);
+    let (Ok(pin), Some(exam)) = (pin, exam) else { return (GivenPin::Untried, finding) };
+    let Ok(iccid) = &exam.iccid else { return (GivenPin::Untried, finding) };
+    let ledger = FileLedger::new(&fleet.queue.path);
+    // A ledger that cannot be read keeps the agent from trying, too: the disk is what is wrong then.
+    let refused = ledger.was_refused(iccid, &pin).await.unwrap_or(false);
+    (if refused { GivenPin::Refused } else { GivenPin::Untried }, finding)
+}
+
+fn secret(key: &'static str, place: &Ref) -> Secret {
+    Secret {
+        key,
+        place: place.place(),
+        fault: place.read().err().map(|error| error.to_string()),
+        open_to_all: place.world_readable(),
+    }
+}
+
+/// Reads what a session signs in with. It reads files.
+fn look(session: &Session, speaks_tls: Option<bool>, state: Option<SessionState>) -> session::Seen {
+    let mut secrets = Vec::new();
+    let mut has_odd_secret = false;
+    match &session.access {
+        Access::Plain { password, .. } => {
+            secrets.extend(password.as_ref().map(|place| secret("password", place)));
+        }
+        Access::Aliyun { secret: place, .. } => {
+            secrets.push(secret("device_secret", place));
+            let odd = |text: secrecy::SecretString| session::is_odd_secret(text.expose_secret());
+            has_odd_secret = place.read().is_ok_and(odd);
+        }
+    }
+    let mut certificates = Vec::new();
+    if let Some(tls) = &session.tls {
+        if let Some(ca) = &tls.ca {
+            secrets.push(secret("tls.ca", ca));
+            certificates.extend(certificate("ca", ca, None));
+        }
+        if let Some(identity) = &tls.identity {
+            secrets.push(secret("tls.cert", &identity.cert));
+            secrets.push(secret("tls.key", &identity.key));
+            certificates.extend(certificate("cert", &identity.cert, Some(&identity.key)));
+        }
+    }
+    let now = SystemTime::now();
+    session::Seen { secrets, certificates, speaks_tls, has_odd_secret, state, now }
+}
+
+fn certificate(key: &'static str, place: &Ref, private: Option<&Ref>) -> Option<Certificates> {
+    let text = place.read().ok()?;
+    let chain = pem::certificates(text.expose_secret()).ok()?;
+    let own = private.and_then(|place| place.read().ok());
+    let own = own.and_then(|text| pem::private_key(text.expose_secret()).ok());
+    Some(Certificates {
+        key,
+        place: place.place(),
+        valid: pem::validity(&chain),
+        fits_key: own.and_then(|own| pem::belongs(&own, &chain)),
+    })
+}
+
+/// Tries the brokers of the fleet from this machine, each once.
+///
+/// # Cancel safety
+/// Connections that are being opened are dropped.
+pub async fn reach(fleet: &Fleet, only: Option<&str>) -> Vec<Finding> {
+    let mut wanted: Vec<(String, u16)> = Vec::new();
+    for session in meant(fleet, only).flat_map(|modem| &modem.sessions) {
+        let address = session.address();
+        if !wanted.contains(&address) {
+            wanted.push(address);
+        }
+    }
+    let each = wanted
+        .iter()
+        .map(|(host, port)| async { try_to_reach(host, *port).await.finding(host, *port) });
+    join_all(each).await
+}
+
+async fn try_to_reach(host: &str, port: u16) -> Reach {
+    let late = || format!("no answer within {} s", REACH.as_secs());
+    let found = tokio::time::timeout(REACH, tokio::net::lookup_host((host, port))).await;
+    let addresses = match found {
+        Ok(Ok(addresses)) => addresses.collect::<Vec<_>>(),
+        Ok(Err(error)) => return Reach::NoName(error.to_string()),
+        Err(_) => return Reach::NoName(late()),
+    };
+    match tokio::time::timeout(REACH, tokio::net::TcpStream::connect(&*addresses)).await {
+        Ok(Ok(_)) => Reach::Open,
+        Ok(Err(error)) => Reach::Closed(error.to_string()),
+        Err(_) => Reach::Closed(late()),
+    }
+}

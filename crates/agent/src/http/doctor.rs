@@ -1,0 +1,41 @@
+//! `GET /api/v1/doctor`: what is wrong, as the agent's own process sees it.
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::{ApiError, App};
+use crate::doctor::survey;
+
+/// Who asks while another is served waits: two at once would only keep the modems busy for longer.
+static TURN: Semaphore = Semaphore::const_new(1);
+
+/// What may be asked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    /// A modem of the fleet: of it alone.
+    modem: Option<String>,
+}
+
+pub(super) async fn doctor(
+    State(app): State<App>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Result<axum::Json<Value>, ApiError> {
+    let Query(asked) = asked.map_err(|rejection| {
+        ApiError::new(StatusCode::BAD_REQUEST, "unknown_parameter", rejection.body_text())
+    })?;
+    let only = asked.modem.as_deref();
+    if let Some(name) = only
+        && app.view.now().modem(name).is_none()
+    {
+        let words = format!("the fleet has no modem {name:?}");
+        return Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_modem", words));
+    }
+    let _turn = TURN.acquire().await;
+    let findings = survey::by_agent(&app.view, &app.metrics, only).await;
+    Ok(axum::Json(json!({ "findings": findings })))
+}
