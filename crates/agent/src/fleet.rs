@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use modem::attach::Apn;
+use modem::location::Handover;
 use modem::mqtt::{Connection, Message};
 use modem::session::Presence;
 use modem::{
@@ -165,6 +166,7 @@ fn location(modem: &str, matching: &config::Match) -> (Location, Option<Wanted>)
     }
     let (ports, watched) = watch::channel(None);
     let ports = Arc::new(ports);
+    let handover = Handover::default();
     let keys = [("imei", imei), ("iccid", iccid), ("model", model)];
     let keys = keys.iter().filter_map(|(key, value)| Some(format!("{key} {}", value.as_ref()?)));
     let name = match usb_path {
@@ -172,8 +174,8 @@ fn location(modem: &str, matching: &config::Match) -> (Location, Option<Wanted>)
         None => format!("a modem with {}", keys.collect::<Vec<_>>().join(" and ")),
     };
     (
-        Location::Usb { name, ports: watched },
-        Some(Wanted { name: modem.to_owned(), matching: matching.clone(), ports }),
+        Location::Usb { name, ports: watched, handover: handover.clone() },
+        Some(Wanted { name: modem.to_owned(), matching: matching.clone(), ports, handover }),
     )
 }
 

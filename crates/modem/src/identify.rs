@@ -1,6 +1,7 @@
 //! Finding out what is at the other end of an open port.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use at::{Answer, Identity};
@@ -9,6 +10,7 @@ use tokio::sync::mpsc;
 use crate::catalog::{Catalog, Model};
 use crate::modem::{Core, End};
 use crate::port::{At, Kind, PortEvent};
+use crate::probe;
 use crate::profile::{self, Profile, StepError};
 use crate::reply;
 use crate::snapshot::Identified;
@@ -51,8 +53,7 @@ impl Core {
         profile.prepare(at).await?;
         let imei = imei(at).await?;
         at.set_identity(Identity::Imei(imei.clone())).await;
-        let cgmm = model.1;
-        let model = model.0;
+        let (model, cgmm) = model;
         self.must_be("imei", self.config.imei.as_deref(), |wanted| wanted == imei, &imei)?;
         self.must_be(
             "model",
@@ -60,26 +61,51 @@ impl Core {
             |wanted| fits_model(wanted, &cgmm),
             &cgmm,
         )?;
+        self.observer.sim(None);
+        self.identified(&model, profile, cgmm, imei.clone());
+        Ok(Known { profile, model, imei })
+    }
+
+    /// Shows who told discovery who it is, if it is who it is to be; it is asked again before it serves.
+    pub(crate) fn introduced(&self, identity: probe::Identity) {
+        let catalog = Arc::clone(&self.env.catalog.borrow());
+        let Some((model, profile)) = catalog.identify(&identity.model) else { return };
+        let is_imei = self.config.imei.as_ref().is_none_or(|wanted| *wanted == identity.imei);
+        if is_imei && self.config.model.as_ref().is_none_or(|wanted| identity.is_model(wanted)) {
+            self.identified(model, profile, identity.model, identity.imei);
+        }
+    }
+
+    /// Shows who it is, and counts how long that took since it was plugged in.
+    fn identified(&self, model: &Model, profile: &dyn Profile, cgmm: String, imei: String) {
         let identified = Identified {
             model_id: model.id.clone(),
             model: cgmm,
             manufacturer: model.manufacturer.clone(),
             firmware: None,
             profile: profile.id().to_owned(),
-            imei: imei.clone(),
+            imei,
             iccid: None,
             max_topic: model.mqtt.topic,
             max_payload: model.mqtt.payload,
         };
-        tracing::info!(
-            model = identified.model,
-            imei = identified.imei,
-            profile = identified.profile,
-            "identified"
-        );
-        self.observer.sim(None);
-        self.update(|s| s.identified = Some(identified));
-        Ok(Known { profile, model, imei })
+        let known = self.snapshot.borrow().identified.clone();
+        if known.as_ref() != Some(&identified) {
+            tracing::info!(
+                model = identified.model,
+                imei = identified.imei,
+                profile = identified.profile,
+                "identified"
+            );
+        }
+        let took = self.found.elapsed();
+        if self.count_detection.swap(false, Ordering::Relaxed) {
+            self.observer.detected(took);
+        }
+        self.update(|s| {
+            s.identified = Some(identified);
+            s.detection_seconds.get_or_insert(took.as_secs_f64());
+        });
     }
 
     pub(crate) fn must_be(
@@ -140,7 +166,7 @@ pub(crate) async fn identity(
     at: &At,
     events: &mut mpsc::Receiver<PortEvent>,
     with_iccid: bool,
-) -> Result<crate::probe::Identity, End> {
+) -> Result<probe::Identity, End> {
     Ok(with_profile(catalog, at, events, with_iccid).await?.2)
 }
 
@@ -150,7 +176,7 @@ pub(crate) async fn with_profile(
     at: &At,
     events: &mut mpsc::Receiver<PortEvent>,
     with_iccid: bool,
-) -> Result<(Model, &'static dyn Profile, crate::probe::Identity), End> {
+) -> Result<(Model, &'static dyn Profile, probe::Identity), End> {
     let cgmm = in_step(at, events).await?;
     let asking = async {
         let ((entry, model), profile) = model(catalog, at, cgmm).await?;
@@ -158,7 +184,7 @@ pub(crate) async fn with_profile(
         let imei = imei(at).await?;
         // A SIM that is missing or locked is no reason not to know the modem.
         let iccid = if with_iccid { profile.iccid(at).await.ok() } else { None };
-        Ok((entry, profile, crate::probe::Identity { model, imei, iccid }))
+        Ok((entry, profile, probe::Identity { model, imei, iccid }))
     };
     // URCs that come now mean nothing to us, but must be read.
     tokio::select! {

@@ -2,9 +2,17 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+use crate::probe::Identity;
+use crate::serial::Open;
+
+/// A device is new for so long: programs that answer to its coming open it later.
+const NEW: Duration = Duration::from_secs(1);
 
 /// Where a modem is found.
 #[derive(Debug, Clone)]
@@ -17,7 +25,22 @@ pub enum Location {
         name: String,
         /// The ports that are there now; none while the device is unplugged.
         ports: watch::Receiver<Option<Ports>>,
+        /// Where discovery leaves the port open at which it asked who is there.
+        handover: Handover,
     },
+}
+
+/// Where one who asked a device who it is leaves the open port for the one whose device it is.
+#[derive(Debug, Clone, Default)]
+pub struct Handover(Arc<Mutex<Option<Introduction>>>);
+
+/// A port that was asked who is there, and is still open.
+#[derive(Debug)]
+pub struct Introduction {
+    /// Who that is.
+    pub identity: Identity,
+    /// The port.
+    pub open: Open,
 }
 
 /// The AT ports of a USB device that is plugged in.
@@ -29,6 +52,8 @@ pub struct Ports {
     pub others: Vec<PathBuf>,
     /// Receipt of the device's first event.
     pub since: Instant,
+    /// Whether an event told of its coming; otherwise it may have been there for long.
+    pub came: bool,
 }
 
 /// A tty to be tried.
@@ -38,8 +63,40 @@ pub struct Place {
     pub tty: PathBuf,
     /// Since when its device is known to be there, where discovery tells.
     pub since: Option<Instant>,
+    /// Whether an event told of its device's coming.
+    pub came: bool,
     /// Whether no layout says that it speaks AT.
     pub is_guess: bool,
+}
+
+impl Handover {
+    /// Leaves a port; one that was left before is closed.
+    pub fn leave(&self, asked: Introduction) {
+        drop(self.lock().replace(asked));
+    }
+
+    /// Takes what was left.
+    pub fn take(&self) -> Option<Introduction> {
+        self.lock().take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Introduction>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Whether its device came a moment ago.
+    pub fn is_new(&self) -> bool {
+        self.came && self.since.is_some_and(|since| since.elapsed() < NEW)
+    }
+}
+
+impl From<PathBuf> for Place {
+    /// A tty of a fixed name.
+    fn from(tty: PathBuf) -> Self {
+        Self { tty, since: None, came: false, is_guess: false }
+    }
 }
 
 impl Ports {
@@ -53,7 +110,7 @@ impl Ports {
         let known = self.ttys.iter().chain(&self.ttys).map(|tty| (tty, false));
         let mut all = known.chain(self.others.iter().map(|tty| (tty, true)));
         let (tty, is_guess) = all.nth(turn.checked_rem(self.places())?)?;
-        Some(Place { tty: tty.clone(), since: Some(self.since), is_guess })
+        Some(Place { tty: tty.clone(), since: Some(self.since), came: self.came, is_guess })
     }
 }
 
@@ -61,9 +118,16 @@ impl Location {
     /// The tty to try at the `turn`th attempt.
     pub(crate) fn place(&self, turn: usize) -> Option<Place> {
         match self {
-            Self::Fixed(path) => Some(Place { tty: path.clone(), since: None, is_guess: false }),
+            Self::Fixed(path) => Some(path.clone().into()),
             Self::Usb { ports, .. } => ports.borrow().as_ref()?.place(turn),
         }
+    }
+
+    /// The port that discovery left open, if it is of the device that is there now.
+    pub(crate) fn take_open(&self) -> Option<Introduction> {
+        let Self::Usb { ports, handover, .. } = self else { return None };
+        let since = ports.borrow().as_ref().map(|ports| ports.since);
+        handover.take().filter(|asked| asked.open.place.since == since)
     }
 
     /// Waits until discovery tells something new; for ever at a fixed tty.
@@ -109,11 +173,16 @@ mod tests {
     fn each_turn_tries_the_next_port_of_the_device() {
         let since = Instant::now();
         let (ports, watched) = watch::channel(None);
-        let location = Location::Usb { name: "USB 1-1".to_owned(), ports: watched };
+        let location = Location::Usb {
+            name: "USB 1-1".to_owned(),
+            ports: watched,
+            handover: Handover::default(),
+        };
         assert_eq!(location.place(0), None);
         let tried = |ttys: &[&str], others: &[&str], turns: usize| {
             let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect();
-            let there = Ports { ttys: paths(ttys), others: paths(others), since };
+            let (ttys, others) = (paths(ttys), paths(others));
+            let there = Ports { ttys, others, since, came: false };
             ports.send_replace(Some(there));
             let places: Vec<_> = (0..turns).filter_map(|turn| location.place(turn)).collect();
             assert!(places.iter().all(|place| place.since == Some(since)));

@@ -18,7 +18,8 @@ use crate::climb::Advice;
 use crate::console::{Access, Ears, Open};
 use crate::environment::Environment;
 use crate::exam::Link;
-use crate::location::{Location, Place};
+use crate::holder::{Busy, Holder};
+use crate::location::{Introduction, Location};
 use crate::observe::{DisconnectReason, Observer, RecoveryAction};
 use crate::port::{At, Port, PortEnd, PortEvent};
 use crate::profile::StepError;
@@ -205,9 +206,13 @@ impl Modem {
         let mut brief = false;
         while !stop.is_cancelled() {
             let end = match self.open(&stop).await {
-                Ok(tty) => {
+                Ok(mut open) => {
                     let since = Instant::now();
-                    let end = self.on_port(tty).await;
+                    // Both arms end the stay on this port.
+                    let end = tokio::select! {
+                        end = self.on_port(open.tty) => end,
+                        holder = open.stranger.seen() => self.shared_with(holder),
+                    };
                     let gone = self.vanished(&end).await;
                     brief = since.elapsed() < LOOK && !gone;
                     end
@@ -341,13 +346,23 @@ impl Modem {
         false
     }
 
-    /// Waits for the tty and opens it.
-    async fn open(&mut self, stop: &CancellationToken) -> Result<serial::Tty, End> {
-        let Place { tty: path, since, is_guess } = loop {
+    /// What it means that another program was seen to have the port open too.
+    fn shared_with(&self, holder: Holder) -> End {
+        let busy = Busy { tty: self.tty.clone(), holder: Some(holder) };
+        self.core.observer.opened(Some(&busy));
+        End::Unopened(busy.to_string())
+    }
+
+    /// Waits for the tty and opens it, unless discovery left it open.
+    async fn open(&mut self, stop: &CancellationToken) -> Result<serial::Open, End> {
+        let (place, asked) = loop {
+            if let Some(asked) = self.core.config.port.take_open() {
+                break (asked.open.place.clone(), Some(asked));
+            }
             if let Some(place) = self.core.config.port.place(self.turn)
                 && exists(&place.tty).await
             {
-                break place;
+                break (place, None);
             }
             if std::mem::replace(&mut self.present, false) {
                 self.core.observer.vanished();
@@ -364,24 +379,30 @@ impl Modem {
                 () = stop.cancelled() => return Err(End::Stopped),
             }
         };
-        self.tty.clone_from(&path);
-        self.is_guess = is_guess;
+        self.tty.clone_from(&place.tty);
+        self.is_guess = place.is_guess;
         if !std::mem::replace(&mut self.present, true) {
             // A device that came back without an event is found now, not when it first came.
-            let since = since.filter(|since| *since > self.core.found);
+            let since = place.since.filter(|since| *since > self.core.found);
             self.core.found = since.unwrap_or_else(Instant::now);
             self.core.observer.appeared();
             self.core.replugged();
             self.core.count_detection.store(true, Ordering::Relaxed);
             self.core.count_ready.store(true, Ordering::Relaxed);
         }
-        let opened = serial::open(&path, 115_200).await;
+        let opened = match asked {
+            Some(Introduction { identity, open }) => {
+                self.core.introduced(identity);
+                Ok(open)
+            }
+            None => serial::open(place, 115_200).await,
+        };
         self.core.observer.opened(opened.as_ref().err().and_then(serial::OpenError::busy));
         match opened {
-            Ok(tty) => {
-                tracing::debug!(tty = %path.display(), "tty opened");
-                self.core.update(|s| s.tty = Some(path));
-                Ok(tty)
+            Ok(open) => {
+                tracing::debug!(tty = %self.tty.display(), "tty opened");
+                self.core.update(|s| s.tty = Some(self.tty.clone()));
+                Ok(open)
             }
             Err(serial::OpenError::Absent { .. }) => Err(End::Gone),
             // A driver that is stuck at a modem answers as little as the modem.
@@ -498,13 +519,6 @@ impl Core {
             Err(end) => return end,
         };
         self.shows(Sign::Identified);
-        if self.snapshot.borrow().detection_seconds.is_none() {
-            let took = self.found.elapsed();
-            if self.count_detection.swap(false, Ordering::Relaxed) {
-                self.observer.detected(took);
-            }
-            self.update(|s| s.detection_seconds = Some(took.as_secs_f64()));
-        }
         let shared = Shared::default();
         let _lent = self.lend(at, &known);
         // Both arms end the service; none awaits in its body.

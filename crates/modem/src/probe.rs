@@ -1,4 +1,4 @@
-//! Asking a port who is there, in passing: opened, asked, closed again.
+//! Asking a port who is there, before anybody is at work at it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,12 +8,13 @@ use tokio::sync::mpsc;
 
 use crate::catalog::Catalog;
 use crate::foreign::Protocol;
+use crate::holder::Busy;
 use crate::identify;
-use crate::location::Place;
+use crate::location::{Introduction, Place};
 use crate::modem::End;
 use crate::observe::Observer;
 use crate::port::{At, Port, PortEnd, PortEvent};
-use crate::serial::{self, OpenError};
+use crate::serial::{self, Open, OpenError};
 
 /// A modem that answers at all tells who it is within a second; one that boots is asked again.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(12);
@@ -72,21 +73,26 @@ impl Identity {
     }
 }
 
-/// Opens a tty, asks who is there, and closes it; one that is a guess is given up soon. `iccid` says whether its SIM matters too.
+/// Opens a tty and asks who is there; one that is a guess is given up soon. `iccid` says whether its SIM
+/// matters too. The port stays open for whose modem it is.
 ///
 /// # Errors
-/// [`ProbeError`]; the port is closed again in any case.
+/// [`ProbeError`]; the port is closed again.
 ///
 /// # Cancel safety
 /// Dropping the future closes the port a moment later, on a thread of its own.
-pub async fn probe(place: &Place, catalog: &Catalog, iccid: bool) -> Result<Identity, ProbeError> {
-    pass(place, catalog, PATIENCE, async |at, mut events| {
-        identify::identity(catalog, &at, &mut events, iccid).await
-    })
-    .await
+pub async fn probe(
+    place: Place,
+    catalog: &Catalog,
+    iccid: bool,
+) -> Result<Introduction, ProbeError> {
+    let asking =
+        async |at: At, mut events| identify::identity(catalog, &at, &mut events, iccid).await;
+    let (identity, open) = at_port(place, catalog, PATIENCE, asking).await?;
+    Ok(Introduction { identity, open })
 }
 
-/// As [`probe`], but asks only what the modem calls itself, which no profile need know.
+/// As [`probe`], but asks only what the modem calls itself, which no profile need know, and closes the port.
 ///
 /// # Errors
 /// [`ProbeError`]; the port is closed again in any case.
@@ -111,11 +117,23 @@ pub(crate) async fn pass<T>(
     patience: Duration,
     work: impl AsyncFnOnce(At, mpsc::Receiver<PortEvent>) -> Result<T, End>,
 ) -> Result<T, ProbeError> {
-    let path = place.tty.as_path();
-    let mut tty = serial::open(path, 115_200).await?;
-    let mut foreign = None;
-    let (port, at, events) = Port::new(&mut tty, catalog.framing(), Arc::new(Nobody));
-    let port = if place.is_guess { port.as_a_guess() } else { port };
+    let (done, open) = at_port(place.clone(), catalog, patience, work).await?;
+    open.tty.close().await;
+    Ok(done)
+}
+
+/// [`pass`], but what was done well leaves the port open.
+async fn at_port<T>(
+    place: Place,
+    catalog: &Catalog,
+    patience: Duration,
+    work: impl AsyncFnOnce(At, mpsc::Receiver<PortEvent>) -> Result<T, End>,
+) -> Result<(T, Open), ProbeError> {
+    let is_guess = place.is_guess;
+    let mut open = serial::open(place, 115_200).await?;
+    let (mut foreign, mut holder) = (None, None);
+    let (port, at, events) = Port::new(&mut open.tty, catalog.framing(), Arc::new(Nobody));
+    let port = if is_guess { port.as_a_guess() } else { port };
     let asking = work(at, events);
     // What is dropped with the losing arm ends with the port.
     let found = tokio::select! {
@@ -128,13 +146,24 @@ pub(crate) async fn pass<T>(
             PortEnd::Gone(_) | PortEnd::Released => End::Gone,
         }),
         found = tokio::time::timeout(patience, asking) => found.unwrap_or(Err(End::Mute)),
+        found = open.stranger.seen() => {
+            holder = Some(found);
+            Err(End::Mute)
+        }
     };
-    tty.close().await;
-    let path = path.to_owned();
+    let end = match found {
+        Ok(found) => return Ok((found, open)),
+        Err(end) => end,
+    };
+    open.tty.close().await;
+    let path = open.place.tty;
+    if holder.is_some() {
+        return Err(OpenError::Busy(Busy { tty: path, holder }).into());
+    }
     if let Some(protocol) = foreign {
         return Err(ProbeError::Foreign { path, protocol });
     }
-    found.map_err(|end| match end {
+    Err(match end {
         End::Gone | End::Stopped => ProbeError::Gone { path },
         End::Mute | End::Booted | End::Overdue(_) => ProbeError::Mute { path },
         End::Unusable(reason)

@@ -9,12 +9,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 use tokio_serial::{ClearBuffer, SerialPort as _, SerialPortBuilderExt, SerialStream};
 
-use crate::holder::{self, Busy};
+use crate::holder::{self, Busy, Holder};
+use crate::location::Place;
 
 /// An `option` tty that is wedged hangs in `open(2)`; the thread is then abandoned.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// So long after a new tty was opened it is looked who has it too: udevd has its hands full with it before.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Why a tty could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -58,39 +63,65 @@ pub enum OpenError {
 #[derive(Debug)]
 pub struct Tty(Option<SerialStream>);
 
-/// Opens `path` at `baud` (USB modems ignore it), raw, locked against others (`TIOCEXCL` and `flock`).
+/// A tty that was opened.
+#[derive(Debug)]
+pub struct Open {
+    /// Where.
+    pub place: Place,
+    /// It.
+    pub tty: Tty,
+    /// Who has it open too.
+    pub stranger: Stranger,
+}
+
+/// News of another program that has a tty open, and when to look for it.
+#[derive(Debug)]
+pub struct Stranger(Option<Instant>, PathBuf);
+
+/// Opens the tty of a place at `baud` (USB modems ignore it), raw, locked against others (`TIOCEXCL` and
+/// `flock`).
+///
+/// Who opens a port that another program talks at takes some of its answers, so it is looked first who has
+/// it. At a tty that has just come nobody is likely to be, and the look takes longer than the modem's
+/// answer: there it follows, and [`Open::stranger`] tells.
 ///
 /// # Errors
 /// [`OpenError`].
 ///
 /// # Cancel safety
 /// Dropping the future abandons the opening thread; a tty that opens after that is closed again.
-pub async fn open(path: &Path, baud: u32) -> Result<Tty, OpenError> {
-    let name = path.to_string_lossy().into_owned();
+pub async fn open(place: Place, baud: u32) -> Result<Open, OpenError> {
+    let (path, is_new) = (&place.tty, place.is_new());
     let asked = path.to_owned();
     // The thread that waits for a wedged driver is there until the driver is done: one is enough.
     let Some(attempt) = Attempt::begin(path) else {
-        return Err(OpenError::Wedged { path: path.to_owned() });
+        return Err(OpenError::Wedged { path: path.clone() });
     };
     let opening = tokio::task::spawn_blocking(move || {
         let _attempt = attempt;
-        // Who opens a port that another program talks at takes some of its answers.
-        if let Some(holder) = holder::stranger(&asked) {
-            return Err(OpenError::Busy(Busy { tty: asked, holder: Some(holder) }));
-        }
-        let port = tokio_serial::new(name, baud).open_native_async();
-        // Who holds it takes a walk through /proc: nothing for the runtime's thread.
-        let port = port.map_err(|error| explain(&asked, error))?;
-        // What an earlier program left unread is no answer to us. Not every tty can do it.
-        let _ = port.clear(ClearBuffer::All);
-        Ok(port)
+        open_now(&asked, baud, is_new)
     });
     match tokio::time::timeout(OPEN_TIMEOUT, opening).await {
-        Ok(Ok(Ok(port))) => Ok(Tty(Some(port))),
+        Ok(Ok(Ok(port))) => {
+            let stranger = Stranger(is_new.then(|| Instant::now() + LOOK), path.clone());
+            Ok(Open { place, tty: Tty(Some(port)), stranger })
+        }
         Ok(Ok(Err(error))) => Err(error),
         // The opening thread cannot panic by its own code; a lost thread is a wedged port to us.
-        Ok(Err(_)) | Err(_) => Err(OpenError::Wedged { path: path.to_owned() }),
+        Ok(Err(_)) | Err(_) => Err(OpenError::Wedged { path: path.clone() }),
     }
+}
+
+/// Opens a tty on this thread, for as long as that takes.
+fn open_now(path: &Path, baud: u32, is_new: bool) -> Result<SerialStream, OpenError> {
+    if !is_new && let Some(holder) = holder::stranger(path) {
+        return Err(OpenError::Busy(Busy { tty: path.to_owned(), holder: Some(holder) }));
+    }
+    let port = tokio_serial::new(path.to_string_lossy(), baud).open_native_async();
+    let port = port.map_err(|error| explain(path, error))?;
+    // What an earlier program left unread is no answer to us. Not every tty can do it.
+    let _ = port.clear(ClearBuffer::All);
+    Ok(port)
 }
 
 /// The ttys that threads are opening now.
@@ -136,6 +167,26 @@ impl OpenError {
             Self::Busy(busy) => Some(busy),
             _ => None,
         }
+    }
+}
+
+impl Stranger {
+    /// Waits until one is seen; for ever where there is none.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn seen(&mut self) -> Holder {
+        if let Self(Some(when), path) = self {
+            tokio::time::sleep_until(*when).await;
+            let path = path.clone();
+            let look = tokio::task::spawn_blocking(move || holder::stranger(&path));
+            let found = look.await.ok().flatten();
+            self.0 = None;
+            if let Some(holder) = found {
+                return holder;
+            }
+        }
+        std::future::pending().await
     }
 }
 
@@ -211,11 +262,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_tty_whose_opening_hangs_takes_no_second_thread() {
-        let path = Path::new("/dev/no-such-tty-either");
-        let hanging = Attempt::begin(path);
-        assert!(hanging.is_some() && Attempt::begin(path).is_none());
-        assert!(matches!(open(path, 115_200).await, Err(OpenError::Wedged { .. })));
+        let place = Place::from(PathBuf::from("/dev/no-such-tty-either"));
+        let hanging = Attempt::begin(&place.tty);
+        assert!(hanging.is_some() && Attempt::begin(&place.tty).is_none());
+        assert!(matches!(open(place.clone(), 115_200).await, Err(OpenError::Wedged { .. })));
         drop(hanging);
-        assert!(matches!(open(path, 115_200).await, Err(OpenError::Absent { .. })));
+        assert!(matches!(open(place, 115_200).await, Err(OpenError::Absent { .. })));
     }
 }

@@ -9,11 +9,15 @@ use std::time::Duration;
 
 use common::pty;
 use modem::holder::Busy;
-use modem::serial::{OpenError, open};
+use modem::serial::{self, OpenError, Tty};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
 const SOON: Duration = Duration::from_secs(5);
+
+async fn open(path: &Path, baud: u32) -> Result<Tty, OpenError> {
+    Ok(serial::open(path.to_owned().into(), baud).await?.tty)
+}
 
 #[tokio::test]
 async fn a_tty_in_use_names_its_holder() {

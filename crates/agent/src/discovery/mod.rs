@@ -17,8 +17,9 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use modem::Catalog;
 use modem::catalog::UsbLayout;
-use modem::location::Ports;
+use modem::location::{Handover, Introduction, Ports};
 use serde::Serialize;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -48,6 +49,8 @@ pub struct Wanted {
     pub matching: Match,
     /// Where its ports are told.
     pub ports: Arc<watch::Sender<Option<Ports>>>,
+    /// Where the port at which its device was asked is left for it, open.
+    pub handover: Handover,
 }
 
 /// Whom to look for.
@@ -106,12 +109,14 @@ pub struct UsbTty {
 /// # Errors
 /// Where the runtime of that thread could not start, or it panicked.
 pub async fn run(search: Search, stop: CancellationToken) -> anyhow::Result<()> {
+    // What is opened here goes on there.
+    let modems = Handle::current();
     let thread = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("could not start the discovery of USB modems")?;
-        runtime.block_on(Bus::new(search).watch(&stop));
+        runtime.block_on(Bus::new(search, modems).watch(&stop));
         // A thread may be stuck in a wedged driver; nobody waits for it.
         runtime.shutdown_background();
         Ok(())
@@ -139,11 +144,11 @@ struct Bus {
 }
 
 impl Bus {
-    fn new(mut search: Search) -> Self {
+    fn new(mut search: Search, modems: Handle) -> Self {
         let catalog = Arc::clone(&search.catalog.borrow_and_update());
         let roll = search.roll.borrow_and_update().clone();
         let table = Table::new(layouts(&catalog));
-        let probing = Probing::new(catalog, roll.names_a_sim());
+        let probing = Probing::new(catalog, roll.names_a_sim(), modems);
         let held = roll.wanted.iter().map(|_| None).collect();
         Self { table, probing, search, roll, held, duplicates: 0, again: None, has_looked: false }
     }
@@ -272,6 +277,7 @@ impl Bus {
             let given = given.filter(|(path, _)| !self.probing.is_asked(path));
             *held = given.map(|(path, ports)| (path.clone(), ports.since));
         }
+        self.hand_over();
         let ask = self.questions(&verdict, &devices);
         let ask = ask.into_iter().filter_map(|(device, more)| Some((there.get(device)?, more)));
         let again =
@@ -288,6 +294,20 @@ impl Bus {
             .map(|(path, _)| path.as_str())
             .collect();
         self.publish(&nobodys);
+    }
+
+    /// Leaves the ports that are still open for those who were given them; the others are closed.
+    fn hand_over(&mut self) {
+        for (wanted, held) in self.roll.wanted.iter().zip(&self.held) {
+            let open = held.as_ref().and_then(|(path, since)| self.probing.open(path, *since));
+            let fits = |met: &Introduction| {
+                wanted.matching.port.as_ref().is_none_or(|p| *p == met.open.place.tty)
+            };
+            if let Some(open) = open.filter(fits) {
+                wanted.handover.leave(open);
+            }
+        }
+        self.probing.close_open();
     }
 
     /// Which devices to ask who they are; with each whether its SIM matters too.
@@ -398,6 +418,9 @@ impl Bus {
                 *told = ports;
                 is_new
             });
+            if held.is_none() {
+                drop(modem.handover.take());
+            }
         }
     }
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 use modem::Catalog;
 use modem::backoff::Backoff;
 use modem::holder::Busy;
-use modem::location::Ports;
+use modem::location::{Introduction, Ports};
 use modem::probe::{Identity, ProbeError, probe};
 use modem::session::Chain;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -24,7 +25,13 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 pub(super) struct Asked {
     usb_path: String,
     since: Instant,
-    result: Result<Identity, ProbeError>,
+    end: End,
+}
+
+enum End {
+    Answered(Box<Result<Introduction, ProbeError>>),
+    /// The port was of no use to anybody, and is closed again.
+    Closed,
 }
 
 struct Stay {
@@ -38,6 +45,8 @@ struct Stay {
     backoff: Backoff,
     last_words: String,
     busy: Option<Busy>,
+    /// The port at which it told who it is, until it is known whose it is.
+    open: Option<Introduction>,
     /// Whether its SIM was asked for, too.
     sim_asked: bool,
 }
@@ -48,12 +57,14 @@ pub(super) struct Probing {
     with_iccid: bool,
     stays: BTreeMap<String, Stay>,
     tasks: JoinSet<Asked>,
+    /// Where the ports are opened: on the runtime of those who go on with them.
+    runtime: Handle,
 }
 
 impl Probing {
     /// Nobody is asked yet.
-    pub(super) fn new(catalog: Arc<Catalog>, with_iccid: bool) -> Self {
-        Self { catalog, with_iccid, stays: BTreeMap::new(), tasks: JoinSet::new() }
+    pub(super) fn new(catalog: Arc<Catalog>, with_iccid: bool, runtime: Handle) -> Self {
+        Self { catalog, with_iccid, stays: BTreeMap::new(), tasks: JoinSet::new(), runtime }
     }
 
     /// Knows these models from now on. Who did not tell who it is, or was of no known model, is asked again.
@@ -98,6 +109,7 @@ impl Probing {
             backoff: Backoff::new(AGAIN.0, AGAIN.1),
             last_words: String::new(),
             busy: None,
+            open: None,
             sim_asked: false,
         };
         let stay = self.stays.entry(usb_path.to_owned()).or_insert_with(fresh);
@@ -115,11 +127,32 @@ impl Probing {
         stay.attempts = stay.attempts.saturating_add(1);
         let (usb_path, since) = (usb_path.to_owned(), stay.since);
         let (catalog, with_iccid) = (Arc::clone(&self.catalog), self.with_iccid || iccid);
-        self.tasks.spawn(async move {
-            let result = probe(&place, &catalog, with_iccid).await;
-            Asked { usb_path, since, result }
-        });
+        let question = async move {
+            let end = End::Answered(Box::new(probe(place, &catalog, with_iccid).await));
+            Asked { usb_path, since, end }
+        };
+        self.tasks.spawn_on(question, &self.runtime);
         None
+    }
+
+    /// The port at which a device told who it is, still open.
+    pub(super) fn open(&mut self, usb_path: &str, since: Instant) -> Option<Introduction> {
+        let stay = self.stays.get_mut(usb_path).filter(|stay| stay.since == since);
+        stay.and_then(|stay| stay.open.take())
+    }
+
+    /// Closes the ports that nobody took; until that is done they are in use.
+    pub(super) fn close_open(&mut self) {
+        for (usb_path, stay) in &mut self.stays {
+            let Some(open) = stay.open.take() else { continue };
+            stay.is_asked = true;
+            let (usb_path, since) = (usb_path.clone(), stay.since);
+            let close = async move {
+                open.open.tty.close().await;
+                Asked { usb_path, since, end: End::Closed }
+            };
+            self.tasks.spawn_on(close, &self.runtime);
+        }
     }
 
     /// Whether a device that is nobody's should be asked (again): it was not asked yet, also for its SIM, so
@@ -170,22 +203,25 @@ impl Probing {
 
     /// Takes in what a question came to.
     pub(super) fn take(&mut self, asked: Asked, now: Instant) {
-        let Asked { usb_path, since, result } = asked;
+        let Asked { usb_path, since, end } = asked;
         let Some(stay) = self.stays.get_mut(&usb_path).filter(|stay| stay.since == since) else {
             return;
         };
         stay.is_asked = false;
+        let End::Answered(result) = end else { return };
         // Another port may answer at once.
-        let is_foreign = matches!(result, Err(ProbeError::Foreign { .. }));
+        let is_foreign = matches!(*result, Err(ProbeError::Foreign { .. }));
         let is_round = stay.attempts.checked_rem(stay.places).unwrap_or(0) == 0;
         let goes_on = is_foreign && !is_round;
         stay.next = now + if goes_on { Duration::ZERO } else { stay.backoff.next_wait() };
-        stay.busy = match &result {
+        stay.busy = match &*result {
             Err(ProbeError::Open(error)) => error.busy().cloned(),
             _ => None,
         };
-        match result {
-            Ok(identity) => {
+        match *result {
+            Ok(met) => {
+                let identity = met.identity.clone();
+                stay.open = Some(met);
                 let (model, imei) = (&identity.model, &identity.imei);
                 if stay.known != Known::Identity(identity.clone()) {
                     tracing::info!(usb_path, model, imei, "a modem told who it is");

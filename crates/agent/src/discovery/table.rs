@@ -45,12 +45,15 @@ pub(super) enum Change {
     /// A USB device, its interfaces not yet.
     DeviceCame(String),
     /// A USB device with all that belongs to it.
-    DeviceWent(String),
-    /// A tty.
-    Came(Tty),
+    DeviceWent(String, Number),
+    /// A tty. Kernel and udevd tell the same event under one number.
+    Came(Tty, Number),
     /// The tty of this node.
-    Went(PathBuf),
+    Went(PathBuf, Number),
 }
+
+/// The number of an event, as the kernel counts them.
+pub(super) type Number = u64;
 
 #[derive(Debug)]
 struct Device {
@@ -78,6 +81,9 @@ pub(super) struct Table {
     devices: BTreeMap<String, Device>,
     /// When the kernel told of the devices that are there.
     announced: BTreeMap<String, Instant>,
+    /// By which event each node came, 0 where a scan found it. The kernel tells sooner than udevd: what udevd tells of an earlier stay
+    /// of a node may follow.
+    came: BTreeMap<PathBuf, Number>,
     /// The present, as far as it was told.
     now: Option<Instant>,
 }
@@ -112,10 +118,19 @@ impl Table {
                     device.since = since;
                 }
             }
-            Change::DeviceWent(path) => {
-                self.devices.remove(&path);
+            Change::DeviceWent(path, number) => {
+                let came = &self.came;
+                let is_later = |tty: &Tty| came.get(&tty.node).is_some_and(|came| *came > number);
+                if let Some(device) = self.devices.get_mut(&path) {
+                    device.ttys.retain(is_later);
+                }
+                self.devices.retain(|other, device| *other != path || !device.ttys.is_empty());
             }
-            Change::Came(tty) => {
+            Change::Came(tty, number) => {
+                if self.is_before(&tty.node, number) {
+                    return;
+                }
+                self.came.insert(tty.node.clone(), number);
                 // A node is of one device: what was known of it before is over.
                 self.forget(&tty.node);
                 let path = tty.usb_path.clone();
@@ -123,7 +138,12 @@ impl Table {
                 let fresh = || Device { since, ttys: Vec::new() };
                 self.devices.entry(path).or_insert_with(fresh).ttys.push(tty);
             }
-            Change::Went(node) => self.forget(&node),
+            Change::Went(node, number) => {
+                if !self.is_before(&node, number) {
+                    self.came.remove(&node);
+                    self.forget(&node);
+                }
+            }
         }
     }
 
@@ -135,8 +155,9 @@ impl Table {
             for device in self.devices.values_mut() {
                 device.ttys.clear();
             }
+            self.came.clear();
             for tty in ttys {
-                self.apply(Change::Came(tty), now);
+                self.apply(Change::Came(tty, 0), now);
             }
             self.devices.retain(|_, device| !device.ttys.is_empty());
         }
@@ -184,10 +205,12 @@ impl Table {
     pub(super) fn ports(&self, usb_path: &str, only: Option<&Path>) -> Option<Ports> {
         let device = self.devices.get(usb_path)?;
         let since = device.since;
+        let told = |tty: &Tty| self.came.get(&tty.node).is_some_and(|number| *number > 0);
+        let came = device.ttys.iter().all(told);
         if let Some(only) = only {
             let is_there = device.ttys.iter().any(|tty| tty.node == only);
             let ttys = vec![only.to_owned()];
-            return is_there.then_some(Ports { ttys, others: Vec::new(), since });
+            return is_there.then_some(Ports { ttys, others: Vec::new(), since, came });
         }
         let is_known = |tty: &&Tty| self.layouts.iter().any(|layout| tty.has(layout));
         let mut all: Vec<&Tty> = device.ttys.iter().filter(is_known).collect();
@@ -211,7 +234,7 @@ impl Table {
         }
         let others = all.iter().map(|tty| tty.node.clone()).filter(|node| !ttys.contains(node));
         let others: Vec<PathBuf> = others.collect();
-        (!all.is_empty()).then_some(Ports { ttys, others, since })
+        (!all.is_empty()).then_some(Ports { ttys, others, since, came })
     }
 
     /// Tells the present; returns when a device without its primary port is to be tried all the same.
@@ -223,6 +246,11 @@ impl Table {
 
     fn knows(&self, tty: &Tty) -> bool {
         self.devices.get(&tty.usb_path).is_some_and(|device| device.ttys.contains(tty))
+    }
+
+    /// Whether an event is of an earlier stay of this node.
+    fn is_before(&self, node: &Path, number: Number) -> bool {
+        self.came.get(node).is_some_and(|came| number < *came)
     }
 
     fn forget(&mut self, node: &Path) {
@@ -251,7 +279,7 @@ mod tests {
     }
 
     fn came(number: u32, usb_path: &str, interface: u8) -> Change {
-        Change::Came(tty(number, usb_path, "1e0e:9001", interface))
+        Change::Came(tty(number, usb_path, "1e0e:9001", interface), 0)
     }
 
     fn ttys(table: &Table, usb_path: &str) -> Vec<String> {
@@ -269,8 +297,8 @@ mod tests {
             (came(3, "1-1", 3), &[]),
             (came(2, "1-1", 2), &["/dev/ttyUSB2", "/dev/ttyUSB3"]),
             (came(5, "1-2", 2), &["/dev/ttyUSB2", "/dev/ttyUSB3"]),
-            (Change::Went("/dev/ttyUSB3".into()), &["/dev/ttyUSB2"]),
-            (Change::DeviceWent("1-1".to_owned()), &[]),
+            (Change::Went("/dev/ttyUSB3".into(), 0), &["/dev/ttyUSB2"]),
+            (Change::DeviceWent("1-1".to_owned(), 0), &[]),
         ];
         for (ms, (change, expected)) in (1..).zip(steps) {
             let told = format!("{change:?}");
@@ -294,7 +322,7 @@ mod tests {
             (came(2, "1-1", 2), Some(0)),
             (Change::Withdrawn("1-1".to_owned()), Some(0)),
             (Change::Announced("1-1".to_owned()), Some(0)),
-            (Change::DeviceWent("1-1".to_owned()), None),
+            (Change::DeviceWent("1-1".to_owned(), 0), None),
             (Change::DeviceCame("1-1".to_owned()), None),
             (came(2, "1-1", 2), Some(4)),
             (Change::Withdrawn("1-1".to_owned()), Some(4)),
@@ -313,9 +341,9 @@ mod tests {
         let (mut table, now) = (table(), Instant::now());
         // Not every way out is told whole: udev may tell the device first, or the ttys only.
         let ways: [&[Change]; 3] = [
-            &[Change::Went("/dev/ttyUSB2".into()), Change::DeviceWent("1-1".to_owned())],
-            &[Change::DeviceWent("1-1".to_owned()), Change::Went("/dev/ttyUSB2".into())],
-            &[Change::Went("/dev/ttyUSB2".into())],
+            &[Change::Went("/dev/ttyUSB2".into(), 0), Change::DeviceWent("1-1".to_owned(), 0)],
+            &[Change::DeviceWent("1-1".to_owned(), 0), Change::Went("/dev/ttyUSB2".into(), 0)],
+            &[Change::Went("/dev/ttyUSB2".into(), 0)],
         ];
         for (stay, way) in (0..).zip(ways) {
             let back = now + Duration::from_secs(60 * (stay + 1));
@@ -330,9 +358,9 @@ mod tests {
             table.apply(came(4, "1-1", 0), back + Duration::from_millis(1));
             table.apply(came(6, "1-1", 2), back + Duration::from_millis(3));
             let (ttys, others) = (vec!["/dev/ttyUSB6".into()], vec!["/dev/ttyUSB4".into()]);
-            let ports = Ports { ttys, others, since: back };
+            let ports = Ports { ttys, others, since: back, came: false };
             assert_eq!(table.ports("1-1", None), Some(ports), "after {way:?}");
-            table.apply(Change::DeviceWent("1-1".to_owned()), back);
+            table.apply(Change::DeviceWent("1-1".to_owned(), 0), back);
         }
     }
 
@@ -341,12 +369,12 @@ mod tests {
         let (mut table, now) = (table(), Instant::now());
         for interface in 2..6 {
             let tty = tty(interface.into(), "2-1.4", "1E0E:9011", interface);
-            table.apply(Change::Came(tty), now);
+            table.apply(Change::Came(tty, 0), now);
         }
         let expected = ["/dev/ttyUSB4", "/dev/ttyUSB5", "/dev/ttyUSB2", "/dev/ttyUSB3"];
         assert_eq!(ttys(&table, "2-1.4"), expected);
         // A device whose id no model has is nobody's, whatever its interfaces.
-        table.apply(Change::Came(tty(9, "3-1", "0403:6001", 2)), now);
+        table.apply(Change::Came(tty(9, "3-1", "0403:6001", 2), 0), now);
         assert_eq!(table.ports("3-1", None), None);
     }
 
@@ -356,19 +384,19 @@ mod tests {
         for (number, interface) in [(1, 3), (0, 1)] {
             table.apply(came(number, "1-1", interface), now);
         }
-        table.apply(Change::Came(tty(9, "3-1", "0403:6001", 2)), now);
+        table.apply(Change::Came(tty(9, "3-1", "0403:6001", 2), 0), now);
         assert_eq!(table.tick(now), Some(now + LAYOUT));
         assert_eq!(table.ports("1-1", None), None);
         assert_eq!(table.tick(now + LAYOUT), None);
         let others = vec!["/dev/ttyUSB0".into(), "/dev/ttyUSB1".into()];
-        let ports = Ports { ttys: Vec::new(), others, since: now };
+        let ports = Ports { ttys: Vec::new(), others, since: now, came: false };
         assert_eq!(table.ports("1-1", None), Some(ports));
         assert_eq!(table.ports("3-1", None), None, "no layout has its id");
         // What is of no known use stays behind what is.
         table.apply(came(2, "1-1", 2), now + 2 * LAYOUT);
         let (ttys, others) =
             (vec!["/dev/ttyUSB2".into(), "/dev/ttyUSB1".into()], vec!["/dev/ttyUSB0".into()]);
-        assert_eq!(table.ports("1-1", None), Some(Ports { ttys, others, since: now }));
+        assert_eq!(table.ports("1-1", None), Some(Ports { ttys, others, since: now, came: false }));
     }
 
     #[test]
@@ -381,6 +409,35 @@ mod tests {
         let before = table.ports("1-2", None);
         table.apply(Change::DeviceCame("1-2".to_owned()), now + Duration::from_secs(9));
         assert_eq!(table.ports("1-2", None), before);
+    }
+
+    #[test]
+    fn what_udevd_tells_late_of_an_earlier_stay_changes_nothing() {
+        let (mut table, now) = (table(), Instant::now());
+        let came = |usb_path: &str, number| Change::Came(tty(2, usb_path, "1e0e:9001", 2), number);
+        // The kernel tells of two stays before udevd is through with the first.
+        table.apply(came("1-1", 10), now);
+        table.apply(came("1-2", 20), now);
+        for late in [
+            came("1-1", 10),
+            Change::Went("/dev/ttyUSB2".into(), 15),
+            Change::DeviceWent("1-2".to_owned(), 16),
+            came("1-2", 20),
+        ] {
+            let told = format!("{late:?}");
+            table.apply(late, now);
+            let there = (ttys(&table, "1-1").len(), ttys(&table, "1-2").len());
+            assert_eq!(there, (0, 1), "after {told}");
+        }
+        table.apply(Change::Went("/dev/ttyUSB2".into(), 25), now);
+        assert_eq!(ttys(&table, "1-2").len(), 0);
+        assert!(table.came.is_empty());
+        // What an event told is new; what a scan found may have been there for long.
+        table.apply(came("1-2", 30), now);
+        assert!(table.ports("1-2", None).is_some_and(|ports| ports.came));
+        let found = vec![tty(2, "1-2", "1e0e:9001", 2), tty(3, "1-2", "1e0e:9001", 3)];
+        assert!(table.rescan(found, now));
+        assert!(table.ports("1-2", None).is_some_and(|ports| !ports.came));
     }
 
     #[test]

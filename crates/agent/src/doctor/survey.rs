@@ -164,7 +164,7 @@ async fn of_asked(
     let may_open = port.busy.is_none() && port.node.as_ref().is_some_and(|node| node.may_open);
     let exam = match tty.filter(|_| may_open) {
         Some(tty) => {
-            let place = Place { tty, since: None, is_guess: false };
+            let place = Place::from(tty);
             modem::exam::examine(&place, catalog).await
         }
         None => return judge(fleet, modem, port, Err(String::new()), Told::default(), user).await,

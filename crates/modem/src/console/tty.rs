@@ -34,7 +34,7 @@ pub async fn on_tty<T, F>(
 where
     F: Future<Output = T>,
 {
-    let mut tty = serial::open(path, baud).await?;
+    let mut tty = serial::open(path.to_owned().into(), baud).await?.tty;
     let (port, at, mut events) = Port::new(&mut tty, catalog.framing(), Arc::new(Nobody));
     let (_, _, ears) = Access::new();
     let Some(hearing) = ears.listen() else {

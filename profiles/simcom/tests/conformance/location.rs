@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use modem::holder::Busy;
-use modem::location::{Location, Place, Ports};
+use modem::location::{Handover, Introduction, Location, Place, Ports};
 use modem::probe::{ProbeError, probe};
 use modem::serial::OpenError;
 use modem::{Catalog, ModemConfig, State};
@@ -24,14 +24,23 @@ scenarios![
     a_modem_that_comes_back_under_another_tty_keeps_its_session_and_counters,
     where_the_first_port_is_mute_the_second_is_used,
     where_the_first_port_speaks_no_at_one_that_no_layout_names_is_found,
-    a_port_is_asked_who_is_there_and_free_again,
+    a_port_is_asked_who_is_there_and_left_open,
+    a_modem_goes_on_at_the_port_that_was_left_open,
 ];
 
 /// A modem at a place on USB where nothing is plugged in yet.
 fn on_usb() -> (watch::Sender<Option<Ports>>, ModemConfig) {
+    let (told, _, config) = on_usb_and_asked();
+    (told, config)
+}
+
+/// The same, and where its port is left open.
+fn on_usb_and_asked() -> (watch::Sender<Option<Ports>>, Handover, ModemConfig) {
     let (told, ports) = watch::channel(None);
-    let port = Location::Usb { name: "USB 1-1.2".to_owned(), ports };
-    (told, ModemConfig { port, ..config(Path::new("")) })
+    let handover = Handover::default();
+    let name = "USB 1-1.2".to_owned();
+    let port = Location::Usb { name, ports, handover: handover.clone() };
+    (told, handover, ModemConfig { port, ..config(Path::new("")) })
 }
 
 fn plug(told: &watch::Sender<Option<Ports>>, ttys: &[&PathBuf]) {
@@ -40,7 +49,7 @@ fn plug(told: &watch::Sender<Option<Ports>>, ttys: &[&PathBuf]) {
 
 fn plug_with(told: &watch::Sender<Option<Ports>>, ttys: &[&PathBuf], others: &[&PathBuf]) {
     let all = |ttys: &[&PathBuf]| ttys.iter().map(|tty| (*tty).clone()).collect();
-    let ports = Ports { ttys: all(ttys), others: all(others), since: Instant::now() };
+    let ports = Ports { ttys: all(ttys), others: all(others), since: Instant::now(), came: true };
     told.send_replace(Some(ports));
 }
 
@@ -121,21 +130,41 @@ async fn where_the_first_port_speaks_no_at_one_that_no_layout_names_is_found(mod
     drop((speaker, silent));
 }
 
-async fn a_port_is_asked_who_is_there_and_free_again(model: Model) {
+async fn a_port_is_asked_who_is_there_and_left_open(model: Model) {
     let sim = Sim::new(Options::new(model));
     let catalog = Catalog::new(&[&PLUGIN]).unwrap();
-    let place = Place { tty: sim.port.clone(), since: None, is_guess: false };
-    let told = probe(&place, &catalog, false).await.unwrap();
+    let place = Place::from(sim.port.clone());
+    let Introduction { identity: told, open: held } =
+        probe(place.clone(), &catalog, false).await.unwrap();
     assert_eq!((&told.imei[..], &told.iccid), ("861234560000005", &None));
     assert!(told.is_model(&told.model) && !told.is_model("SIM9"), "{told:?}");
-    // It is closed when the answer is there, so that whoever the modem is for can open it at once.
-    let held = modem::serial::open(&sim.port, 115_200).await.unwrap();
-    let busy = probe(&place, &catalog, false).await.unwrap_err();
+    // It stays open for whoever the modem is for, and nobody else can open it.
+    let busy = probe(place.clone(), &catalog, false).await.unwrap_err();
     let ProbeError::Open(OpenError::Busy(Busy { holder: Some(holder), .. })) = &busy else {
         panic!("{busy}");
     };
     assert!(holder.is_self(), "{busy}");
-    held.close().await;
-    let told = probe(&place, &catalog, true).await.unwrap();
+    held.tty.close().await;
+    let told = probe(place, &catalog, true).await.unwrap().identity;
     assert!(told.iccid.is_some_and(|iccid| iccid.starts_with("898600100042")));
+}
+
+async fn a_modem_goes_on_at_the_port_that_was_left_open(model: Model) {
+    let broker = Broker::open().await;
+    let sim = Sim::at(model, &broker);
+    let catalog = Catalog::new(&[&PLUGIN]).unwrap();
+    let (told, handover, config) = on_usb_and_asked();
+    let mut running = Running::start(config, &["first"]);
+    let since = Instant::now();
+    let asked = |since| Place { since: Some(since), came: true, ..Place::from(sim.port.clone()) };
+    handover.leave(probe(asked(since), &catalog, false).await.unwrap());
+    // The first port is one that nobody answers at: who opens anew goes there.
+    let (_silent, silent_tty) = pty();
+    let ttys = vec![silent_tty, sim.port.clone()];
+    told.send_replace(Some(Ports { ttys, others: Vec::new(), since, came: true }));
+    running.connected(0).await;
+    let here = running.until(|s| s.state == State::Serving).await;
+    assert_eq!(here.tty.as_ref(), Some(&sim.port));
+    assert!(handover.take().is_none());
+    assert_eq!(running.book.count("appeared"), 1);
 }

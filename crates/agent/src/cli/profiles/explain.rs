@@ -137,7 +137,7 @@ impl Explained {
         if let Ok(Some(UsbTty { usb_id, interface, .. })) = discovery::usb_tty(&tty) {
             (self.usb_id, self.interface) = (Some(usb_id), Some(interface));
         }
-        let place = Place { tty, since: None, is_guess: false };
+        let place = Place::from(tty);
         match converse(probe::model(&place, &models.catalog))? {
             Ok(cgmm) => self.cgmm = Some(cgmm),
             Err(error) => {
