@@ -78,8 +78,7 @@ fn a_device_that_udev_tells_of_is_seen_and_gone_and_seen_under_other_ttys_and_ot
     assert_eq!(mock.stdout(), seen);
     // Where udevd is there, or seems to be, it is events that tell, the kernel's first.
     if has_udevd || can_pretend {
-        for event in
-            ["Announced(\"1-1\")", "DeviceCame(\"1-1\")", "Came(Tty", "DeviceWent(\"1-1\")"]
+        for event in ["Announced(\"1-1\")", "DeviceCame(\"1-1\")", "Came(Tty", "DeviceWent(\"1-1\""]
         {
             let told = log.matches(&format!("udev change={event}")).count();
             assert!(told >= 2, "{event} was told {told} times\n{log}");

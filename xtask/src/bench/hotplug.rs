@@ -34,7 +34,15 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let said = in_guest("hotplug.py", "ROUNDS", arguments.rounds, limit)?;
     let ours = median(&said, "modemfleet").context("nothing measured of ours")?;
     let theirs = median(&said, "ModemManager").context("nothing measured of ModemManager")?;
+    let kernel = median(&said, "kernel").context("nothing measured of the kernel")?;
     let ratio = ours / theirs;
+    println!(
+        "of which the kernel takes {kernel:.3} s to make the port; after it modemfleet {:.3} s, \
+         ModemManager {:.3} s; ratio {:.3}",
+        ours - kernel,
+        theirs - kernel,
+        (ours - kernel) / (theirs - kernel)
+    );
     println!(
         "median: modemfleet {ours:.3} s, ModemManager {theirs:.3} s; ratio {ratio:.3}, aim {AIM}"
     );
