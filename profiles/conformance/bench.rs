@@ -285,6 +285,7 @@ pub(crate) fn connection(client_id: &str) -> Connection {
         clean_session: true,
         will: None,
         tls: None,
+        triple: None,
     }
 }
 

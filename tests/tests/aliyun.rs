@@ -42,6 +42,35 @@ fn the_triple_signs_in_and_publishes() {
 }
 
 #[test]
+fn the_modem_signs_by_itself_where_it_is_told_to() {
+    let broker = Mosquitto::with_users(&[(USER, PASSWORD)]);
+    let (mut site, _sim) = site(&broker, SECRET, "        aliauth: true\n");
+    site.log = "modemfleet::at=trace".to_owned();
+    let agent = site.start();
+    agent.connected("north", "cloud");
+    broker.logged(&format!(" as {CLIENT_ID} (p2, c1, k60, u'{USER}')"));
+    let log = agent.log();
+    assert!(log.contains(r#"AT+CMQTTCFG="aliauth",0,"a1mQpKOF9hp","7600",***"#), "{log}");
+    assert!(log.contains(r#"AT+CMQTTACCQ=0,"7600",0,4"#), "{log}");
+    // The agent made no password, and its own log has not the modem's secret.
+    assert!(!log.contains(SECRET) && !log.contains(PASSWORD), "{log}");
+}
+
+#[test]
+fn a_modem_that_cannot_sign_says_so() {
+    let broker = Mosquitto::with_users(&[(USER, PASSWORD)]);
+    let (mut site, _sim) = site(&broker, SECRET, "        aliauth: true\n");
+    let _other = Sim::of_model("ec25", &site.dir().join("sim2"), 1, &broker.address(), &[]);
+    site.body = site.body.replace("/sim/", "/sim2/");
+    let agent = site.start();
+    let words = "leave `aliauth` out, and the agent signs";
+    e2e::until("the session to fail", || {
+        let fleet = agent.http.get("/api/v1/modems").text();
+        (fleet.contains("\"phase\":\"failed\"") && fleet.contains(words)).then_some(())
+    });
+}
+
+#[test]
 fn the_wrong_secret_is_refused_by_the_broker_and_backed_off() {
     let broker = Mosquitto::with_users(&[(USER, PASSWORD)]);
     let (site, _sim) = site(&broker, "0000000000000000000000000000000f", "");

@@ -246,6 +246,7 @@ fn session_config(modem: &config::Modem, session: &config::Session) -> SessionCo
                 retain: will.retain,
             }),
             tls: login.tls,
+            triple: login.triple,
         })
     };
     SessionConfig {

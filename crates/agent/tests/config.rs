@@ -517,6 +517,9 @@ fn values_of_sessions_at_alibaba() {
         (aliyun("        ¶tls: { ca: x }\n"), "`tls` needs `securemode: 2`"),
         (aliyun("        signmethod: ¶hmacsha\n"), "did you mean `hmacsha1`"),
         (aliyun("        timestamp: ¶now\n"), "milliseconds"),
+        (aliyun("        aliauth: ¶perhaps\n"), "must be `true` or `false`"),
+        (aliyun("        aliauth: true\n        ¶signmethod: hmacmd5\n"), "has no effect"),
+        (aliyun("        aliauth: true\n        ¶timestamp: 9\n"), "the agent signs"),
         (aliyun("        client_id: ¶a|b\n"), "visible ASCII"),
         (aliyun("        host: ¶a_b/c\n"), "host name"),
     ]);

@@ -3,9 +3,12 @@
 //! The commands are in [`commands`], the ends of operations and what comes from the broker in
 //! [`results`].
 
+mod aliauth;
 mod commands;
 mod queries;
 mod results;
+
+use aliauth::Triple;
 
 use crate::{broker, model::Order, qmt::Outgoing};
 
@@ -167,6 +170,8 @@ struct Client {
     check_utf8: bool,
     operation_timeout: u32,
     tls_context: Option<u32>,
+    /// What it signs in with by itself.
+    triple: Option<Triple>,
     all_ports: bool,
 }
 
@@ -187,6 +192,7 @@ impl Default for Client {
             check_utf8: true,
             operation_timeout: 120,
             tls_context: None,
+            triple: None,
             all_ports: false,
         }
     }

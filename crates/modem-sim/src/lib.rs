@@ -19,7 +19,7 @@
 //!   keys (`keypwd`) and `ciphersuites` are kept and shown only.
 //! - QMT over TLS: `QMTCFG="ssl"` takes 0 only.
 //! - MQTT 3.1: `ACCQ` takes version 3, the connection speaks 3.1.1 all the same.
-//! - `CMQTTCFG="aliauth"`, several commands in one line, SMS, calls and data over PPP.
+//! - Several commands in one line, SMS, calls and data over PPP.
 //!
 //! # Adding to it
 //! A model of a known dialect is a variant of [`Model`] and its answers there. Another dialect

@@ -38,6 +38,8 @@ pub struct Exam {
     pub model: Model,
     /// Whether it speaks TLS, as far as its profile does.
     pub speaks_tls: bool,
+    /// Whether it can sign in at Alibaba Cloud by itself, as far as its profile knows how.
+    pub signs_aliyun: bool,
     /// What its card waits for.
     pub card: Reading<Pin>,
     /// The number of its card.
@@ -105,6 +107,7 @@ async fn exam(at: &At, profile: &dyn Profile, model: Model, identity: Identity) 
     let until = Instant::now() + WHOLE;
     Exam {
         speaks_tls: profile.mqtt().speaks_tls(),
+        signs_aliyun: profile.mqtt().signs_aliyun(),
         card: read(until, card(at)).await,
         iccid: read(until, profile.iccid(at)).await,
         tries: read(until, profile.pin_tries(at)).await,

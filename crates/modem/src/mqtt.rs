@@ -77,6 +77,20 @@ pub struct Connection {
     pub will: Option<Message>,
     /// How the connection is secured; none: plain TCP.
     pub tls: Option<Tls>,
+    /// What the modem makes user name and password of by itself, and the whole client id; those above are
+    /// absent then, and [`Self::client_id`] is its bare part.
+    pub triple: Option<Triple>,
+}
+
+/// A device of Alibaba Cloud. `Debug` hides the secret.
+#[derive(Debug, Clone)]
+pub struct Triple {
+    /// Its product's key.
+    pub product_key: String,
+    /// Its name.
+    pub device_name: String,
+    /// Its secret.
+    pub device_secret: SecretString,
 }
 
 /// How much of a failure is lost with it.
@@ -164,6 +178,11 @@ pub enum MqttError {
         "TLS is not supported on this modem; use a broker with mqtt://, or a modem whose profile speaks TLS"
     )]
     NoTls,
+    /// The modem is to sign in at Alibaba Cloud by itself, and its dialect or its firmware cannot do it.
+    #[error(
+        "this modem cannot sign in at Alibaba Cloud by itself; leave `aliauth` out, and the agent signs"
+    )]
+    NoAliauth,
     /// A value cannot be sent in a command.
     #[error("{what} cannot be sent to the modem")]
     Unsendable {
@@ -195,6 +214,7 @@ impl MqttError {
             Self::ClientIdTooLong { .. }
             | Self::FileTooLong { .. }
             | Self::NoTls
+            | Self::NoAliauth
             | Self::Unsendable { .. } => Scope::Message,
         }
     }
@@ -209,6 +229,7 @@ impl MqttError {
             | Self::FileTooLong { .. }
             | Self::NoCredentials { .. }
             | Self::NoTls
+            | Self::NoAliauth
             | Self::Unsendable { .. } => None,
         }
     }
@@ -241,6 +262,7 @@ impl MqttError {
             Self::ClientIdTooLong { .. }
                 | Self::FileTooLong { .. }
                 | Self::NoTls
+                | Self::NoAliauth
                 | Self::Unsendable { .. }
         )
     }
@@ -269,6 +291,12 @@ pub trait Mqtt: Send + Sync {
     /// Whether [`open`](Self::open) secures a connection that asks for it. Where it does not, such a
     /// connection is refused before: it must never become a plain one.
     fn speaks_tls(&self) -> bool {
+        false
+    }
+
+    /// Whether [`open`](Self::open) can leave the signing to the modem where a connection has a [`Triple`].
+    /// Where it cannot, such a connection is refused before.
+    fn signs_aliyun(&self) -> bool {
         false
     }
 

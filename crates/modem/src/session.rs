@@ -411,6 +411,9 @@ impl Session {
             if connection.tls.is_some() && !ground.mqtt.speaks_tls() {
                 return Err(MqttError::NoTls);
             }
+            if connection.triple.is_some() && !ground.mqtt.signs_aliyun() {
+                return Err(MqttError::NoAliauth);
+            }
             ground.mqtt.open(ground.at, ground.client, &connection).await?;
             if subscriptions.is_empty() {
                 return Ok(());

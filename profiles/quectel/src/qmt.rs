@@ -378,6 +378,7 @@ mod tests {
                 retain: false,
             }),
             tls: None,
+            triple: None,
         };
         let refused = settings(Client(0), &connection).unwrap_err().to_string();
         assert!(refused.contains("the will's payload"), "{refused}");

@@ -16,7 +16,7 @@ use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
 use crate::code::{CLIENT_USED, OK, result_code};
-use crate::tls;
+use crate::{aliauth, tls};
 
 /// The lane of all CMQTT commands.
 pub(crate) const LANE: &str = "cmqtt";
@@ -73,6 +73,10 @@ impl Mqtt for Cmqtt {
         true
     }
 
+    fn signs_aliyun(&self) -> bool {
+        true
+    }
+
     async fn tidy(&self, at: &At, secured: &[Client]) {
         tls::tidy(at, secured).await;
     }
@@ -93,6 +97,9 @@ impl Mqtt for Cmqtt {
         let plain = format!("AT+CMQTTCFG=\"checkUTF8\",{},0", client.0);
         if let Err(error) = plain_command(at, "CMQTTCFG", &plain, "+CMQTTCFG:").await {
             tracing::debug!("payloads that are no UTF-8 may be refused: {error}");
+        }
+        if let Some(triple) = &connection.triple {
+            aliauth::introduce(at, client, triple).await?;
         }
         if let Some(will) = &connection.will {
             set_will(at, client, will).await?;

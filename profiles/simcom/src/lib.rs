@@ -9,6 +9,7 @@ use modem::profile::{
 };
 use modem::reply::{Domain, PinTries, Registration};
 
+mod aliauth;
 mod cmqtt;
 mod code;
 mod commands;

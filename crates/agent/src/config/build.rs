@@ -14,6 +14,7 @@ use super::words::{self, Fault};
 use super::{Context, Secrets};
 use crate::secret::{self, Ref, Rule};
 
+mod aliauth;
 mod batch;
 mod budget;
 mod hand_in;

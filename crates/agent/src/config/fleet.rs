@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 pub use modem::Recovery;
 pub use modem::mqtt::Qos;
+use modem::mqtt::Triple;
 pub use modem::reply::PdpType;
 pub use queue::{Fsync, WhenFull};
 use secrecy::SecretString;
@@ -308,6 +309,8 @@ pub enum Access {
         options: aliyun::Options,
         /// Its secret.
         secret: Ref,
+        /// Whether the modem computes them, and not the agent.
+        modem_signs: bool,
     },
 }
 
@@ -324,6 +327,8 @@ pub struct Login {
     pub username: Option<String>,
     /// Password, at most 256 bytes.
     pub password: Option<SecretString>,
+    /// What the modem makes user name and password of, where it does.
+    pub triple: Option<Triple>,
     /// How the connection is secured.
     pub tls: Option<modem::tls::Tls>,
 }
@@ -388,9 +393,22 @@ impl Session {
                 client_id: client_id.clone(),
                 username: username.clone(),
                 password: password.as_ref().map(Ref::read).transpose()?,
+                triple: None,
                 tls,
             }),
-            Access::Aliyun { device, options, secret } => {
+            Access::Aliyun { device, options, secret, modem_signs: true } => {
+                let (host, port) = device.address(options);
+                let (product_key, device_name) = (device.product_key(), device.device_name());
+                let triple = Triple {
+                    product_key: product_key.to_owned(),
+                    device_name: device_name.to_owned(),
+                    device_secret: secret.read()?,
+                };
+                let client_id = options.client_id.as_deref().unwrap_or(device_name).to_owned();
+                let (username, password) = (None, None);
+                Ok(Login { host, port, client_id, username, password, triple: Some(triple), tls })
+            }
+            Access::Aliyun { device, options, secret, modem_signs: false } => {
                 let signed = device.sign(&secret.read()?, options)?;
                 Ok(Login {
                     host: signed.host,
@@ -398,6 +416,7 @@ impl Session {
                     client_id: signed.client_id,
                     username: Some(signed.username),
                     password: Some(signed.password),
+                    triple: None,
                     tls,
                 })
             }

@@ -190,6 +190,7 @@ pub(super) struct RawSession {
     pub(super) timestamp: Option<String>,
     pub(super) host: Option<String>,
     pub(super) instance_id: Option<String>,
+    pub(super) aliauth: Option<String>,
     pub(super) tls: Option<RawTls>,
 }
 

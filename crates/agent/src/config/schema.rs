@@ -353,6 +353,11 @@ static SESSION: &[Fact] = &[
         Text,
         "Alibaba Cloud: the id of an enterprise instance; it replaces the region.",
     ),
+    may(
+        "aliauth",
+        Boolean,
+        "Alibaba Cloud: whether the modem signs, with the device's secret in it. Default: false, the agent does.",
+    ),
     may("tls", Inner, "TLS of this session; what it does not say its broker's `tls` says."),
 ];
 

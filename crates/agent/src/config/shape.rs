@@ -187,6 +187,7 @@ pub(super) static SESSION: Keys = Keys {
         ("timestamp", Scalar),
         ("host", Scalar),
         ("instance_id", Scalar),
+        ("aliauth", Scalar),
         ("tls", Map(&TLS)),
     ],
 };

@@ -52,6 +52,8 @@ pub struct Seen {
     pub certificates: Vec<Certificates>,
     /// Whether its modem's profile speaks TLS, where the modem is known.
     pub speaks_tls: Option<bool>,
+    /// Whether its modem can sign in at Alibaba Cloud by itself, where the modem is known.
+    pub signs_aliyun: Option<bool>,
     /// Whether its device secret looks like one, where it could be read.
     pub has_odd_secret: bool,
     /// Where it stands, where an agent runs.
@@ -84,8 +86,17 @@ impl Seen {
     /// What Alibaba Cloud gives out looks always the same.
     fn triple(&self, session: &Session) -> Vec<Finding> {
         let check = "credentials";
-        let Access::Aliyun { device, options, .. } = &session.access else { return Vec::new() };
+        let Access::Aliyun { device, options, modem_signs, .. } = &session.access else {
+            return Vec::new();
+        };
         let mut findings = Vec::new();
+        if *modem_signs && self.signs_aliyun == Some(false) {
+            findings.push(Finding::fail(
+                check,
+                "`aliauth: true`, and this modem cannot sign in by itself",
+                "leave `aliauth` out: the agent signs",
+            ));
+        }
         let key = device.product_key();
         if key.len() != 11 || !key.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             findings.push(Finding::warn(
@@ -99,7 +110,7 @@ impl Seen {
         if self.has_odd_secret {
             findings.push(Finding::warn(
                 check,
-                "the device secret does not look like one, which has 32 digits 0-9 and a-f",
+                "the device secret does not look like one, which has 32 letters and digits",
                 "copy it from the device's page of the console; the product's secret is another, and so is a password made of it",
             ));
         }
@@ -288,7 +299,7 @@ fn state(state: &SessionState) -> Finding {
 
 /// Whether a device secret looks like one of Alibaba Cloud.
 pub fn is_odd_secret(secret: &str) -> bool {
-    secret.len() != 32 || !secret.bytes().all(|byte| byte.is_ascii_hexdigit())
+    secret.len() != 32 || !secret.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// What a try to reach a broker from this machine came to.

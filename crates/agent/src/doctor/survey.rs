@@ -209,7 +209,7 @@ async fn judge(
     let at_port = port.finding(user);
     let is_reachable = at_port.level == super::Level::Ok;
     let (pin, pin_secret) = given_pin(fleet, modem, exam.as_ref().ok()).await;
-    let speaks_tls = exam.as_ref().ok().map(|exam| exam.speaks_tls);
+    let can = exam.as_ref().ok().map(|exam| (exam.speaks_tls, exam.signs_aliyun)).unzip();
     let seen = judged::Seen { exam, state: told.state, pin, may_set_clock: clock_is_set() };
     let mut findings = vec![at_port];
     // Where the port itself is the matter, the modem is not to be blamed as well.
@@ -222,7 +222,7 @@ async fn judge(
     for session in &modem.sessions {
         let state = told.states.get(&session.id).cloned();
         let configured = session.clone();
-        let seen = aside(move || look(&configured, speaks_tls, state)).await;
+        let seen = aside(move || look(&configured, can, state)).await;
         let of_session = seen.map(|seen| seen.findings(session)).unwrap_or_default();
         findings.extend(of_session.into_iter().map(|finding| finding.of(&session.id)));
     }
@@ -264,7 +264,11 @@ fn secret(key: &'static str, place: &Ref) -> Secret {
 }
 
 /// Reads what a session signs in with. It reads files.
-fn look(session: &Session, speaks_tls: Option<bool>, state: Option<SessionState>) -> session::Seen {
+fn look(
+    session: &Session,
+    (speaks_tls, signs_aliyun): (Option<bool>, Option<bool>),
+    state: Option<SessionState>,
+) -> session::Seen {
     let mut secrets = Vec::new();
     let mut has_odd_secret = false;
     match &session.access {
@@ -290,7 +294,7 @@ fn look(session: &Session, speaks_tls: Option<bool>, state: Option<SessionState>
         }
     }
     let now = SystemTime::now();
-    session::Seen { secrets, certificates, speaks_tls, has_odd_secret, state, now }
+    session::Seen { secrets, certificates, speaks_tls, signs_aliyun, has_odd_secret, state, now }
 }
 
 fn certificate(key: &'static str, place: &Ref, private: Option<&Ref>) -> Option<Certificates> {

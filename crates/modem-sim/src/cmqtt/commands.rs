@@ -2,7 +2,9 @@
 
 use tokio::time::Duration;
 
-use super::{Acquired, Client, Field, Link, Operation, Purpose, Target, Telling, code, will};
+use super::{
+    Acquired, Client, Field, Link, Operation, Purpose, Target, Telling, Triple, code, will,
+};
 use crate::{
     broker,
     command::{Arg, Command, Form},
@@ -224,15 +226,19 @@ impl Firmware {
         Ok(Reply::ok().into())
     }
 
-    /// Settings between ACCQ and CONNECT; `aliauth` is not simulated.
+    /// Settings between ACCQ and CONNECT.
     fn configure(&mut self, args: &[Arg]) -> Option<Reply> {
-        let [key, index, value] = args else { return None };
+        let [key, index, values @ ..] = args else { return None };
         let index = usize::try_from(index.within(0..=1)?).ok()?;
         let has_urc_switch = self.options.model.has_nr();
         let client = self.service.clients.get_mut(index)?;
         if client.acquired.is_none() || client.link != Link::Down || client.operation.is_some() {
             return None;
         }
+        let [value] = values else {
+            client.triple = Some(Triple::of(values).filter(|_| key.text() == Some("aliauth"))?);
+            return Some(Reply::ok());
+        };
         match key.text()? {
             "checkUTF8" => client.check_utf8 = value.within(0..=1)? == 1,
             "optimeout" => client.operation_timeout = value.within(20..=120)?,
@@ -269,6 +275,9 @@ impl Firmware {
             timeout: Duration::from_secs(client.operation_timeout.into()),
             tls: None,
         };
+        if let Some(triple) = &client.triple {
+            triple.sign(&mut order, secure);
+        }
         if closed {
             return Ok(self.fails("CONNECT", index, code::NOT_OPENED));
         }

@@ -161,6 +161,7 @@ impl Rig {
             clean_session: true,
             will: None,
             tls,
+            triple: None,
         };
         let config = SessionConfig {
             name: "s".to_owned(),

@@ -29,7 +29,7 @@ const DEFAULT_RECONNECT_MAX: Duration = Duration::from_secs(60);
 const MAX_WILL: usize = 1024;
 
 /// The keys of a session that only Alibaba Cloud has.
-const ALIYUN_KEYS: [&str; 8] = [
+const ALIYUN_KEYS: [&str; 9] = [
     "product_key",
     "device_name",
     "device_secret",
@@ -38,6 +38,7 @@ const ALIYUN_KEYS: [&str; 8] = [
     "timestamp",
     "host",
     "instance_id",
+    "aliauth",
 ];
 
 /// The brokers by name; `None` for one with a fault, which its sessions need not repeat.
@@ -390,7 +391,8 @@ impl Build<'_> {
             let help = "write `device_secret: { file: … }`";
             self.error_at_name(place, message, Some(help));
         }
-        let secret = self.secret(place, "device_secret", raw.device_secret.as_ref(), Rule::Text);
+        let (modem_signs, rule) = self.aliauth(raw, place);
+        let secret = self.secret(place, "device_secret", raw.device_secret.as_ref(), rule);
         let method = self.optional(place, "signmethod", raw.signmethod.as_ref(), |text| {
             let words = Method::WORDS.map(|word| (word, word));
             words::one_of(text, &words)?.parse::<Method>().map_err(fault_of)
@@ -421,7 +423,7 @@ impl Build<'_> {
             let message = "`client_id` and its parameters have more than 128 bytes together";
             self.error(&place.at("client_id"), message, None);
         }
-        Some(Access::Aliyun { device, options, secret: secret? })
+        Some(Access::Aliyun { device, options, secret: secret?, modem_signs })
     }
 
     fn endpoint(

@@ -24,6 +24,7 @@ fn exam() -> Exam {
         },
         model: serde_yaml::from_str(model).unwrap(),
         speaks_tls: true,
+        signs_aliyun: true,
         card: reply::pin(&["+CPIN: READY"]).map_err(|error| error.to_string()),
         iccid: Ok("8986001420000000001".to_owned()),
         tries: Ok(PinTries { pin: Some(3), puk: Some(10) }),

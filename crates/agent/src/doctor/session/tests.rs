@@ -28,6 +28,7 @@ fn good() -> Seen {
         secrets: Vec::new(),
         certificates: Vec::new(),
         speaks_tls: Some(true),
+        signs_aliyun: Some(true),
         has_odd_secret: false,
         state: None,
         now: UNIX_EPOCH + DAY * 1_000,
@@ -110,11 +111,23 @@ fn a_triple_is_judged_by_its_shape_and_its_host() {
     let fine = of("a1mQpKOF9hp", "", false);
     assert!(fine.iter().all(|finding| finding.level == Level::Ok), "{fine:?}");
     check(&of("Thermostat", "", false), "credentials", Level::Warn, "\"Thermostat\" does not look");
-    check(&of("a1mQpKOF9hp", "", true), "credentials", Level::Warn, "32 digits");
+    check(&of("a1mQpKOF9hp", "", true), "credentials", Level::Warn, "32 letters");
     let host = ", host: a1zjhbLfSbW.iot-as-mqtt.cn-shanghai.aliyuncs.com";
     check(&of("a1mQpKOF9hp", host, false), "credentials", Level::Fail, "product a1zjhbLfSbW");
+    assert!(!is_odd_secret("fUJxnoPDFJazr0eME5wKzCvKyNJwLqq7"), "of the platform's first years");
     assert!(!is_odd_secret("8f663b388dee796b931ebcb789b75a39"));
     assert!(is_odd_secret("D48150E8D550607B15C667E100635EE96EA7D512"), "that is a password");
+}
+
+#[test]
+fn a_modem_that_is_to_sign_must_know_how() {
+    let keys =
+        ", product_key: a1mQpKOF9hp, device_name: d, device_secret: { file: /s }, aliauth: true";
+    let session = configured("provider: aliyun, region: cn-shanghai", keys);
+    let fine = good().findings(&session);
+    assert!(fine.iter().all(|finding| finding.level == Level::Ok), "{fine:?}");
+    let seen = Seen { signs_aliyun: Some(false), ..good() };
+    check(&seen.findings(&session), "credentials", Level::Fail, "cannot sign in by itself");
 }
 
 #[test]

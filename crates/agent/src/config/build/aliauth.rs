@@ -1,0 +1,29 @@
+//! `aliauth`: the modem itself signs in at Alibaba Cloud, from the triple.
+
+use super::super::raw::RawSession;
+use super::super::words;
+use super::{Build, Place};
+use crate::secret::Rule;
+
+/// The longest secret that is handed to a modem: the platform's have 32 characters.
+const MAX_SECRET: usize = 64;
+
+impl Build<'_> {
+    /// Whether the modem signs, and what its device secret must obey then.
+    pub(super) fn aliauth(&mut self, raw: &RawSession, place: &Place<'_>) -> (bool, Rule) {
+        let asked = self.optional(place, "aliauth", raw.aliauth.as_ref(), words::boolean);
+        if asked != Some(true) {
+            return (false, Rule::Text);
+        }
+        // What the modem signs with is its own affair: it can be told neither.
+        for key in ["signmethod", "timestamp"] {
+            let place = place.at(key);
+            if place.exists() {
+                let message = format!("`{key}` has no effect with `aliauth: true`");
+                let help = "leave it out, or `aliauth`: without that the agent signs";
+                self.error_at_name(&place, message, Some(help));
+            }
+        }
+        (true, Rule::Quoted(MAX_SECRET))
+    }
+}

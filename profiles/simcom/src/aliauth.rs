@@ -1,0 +1,32 @@
+//! `AT+CMQTTCFG="aliauth"`: the modem signs in at Alibaba Cloud by itself (SIM82xx manual V1.02 p. 340;
+//! listed, not described, in the SIM7500/7600 manual V3.00 p. 363; not in firmware of 2018).
+//!
+//! No transcript shows which client id it then sends, or with what it signs. The secret stays in the modem
+//! until the client is released.
+
+use modem::mqtt::{Client, MqttError, Triple};
+use modem::port::{At, Kind};
+use modem::profile::PATIENCE;
+use secrecy::ExposeSecret;
+use zeroize::Zeroizing;
+
+use crate::cmqtt::{exchange, outcome, persist, quote};
+
+/// Tells the modem who it is, between ACCQ and CONNECT.
+pub(crate) async fn introduce(at: &At, client: Client, triple: &Triple) -> Result<(), MqttError> {
+    let shown = format!(
+        "AT+CMQTTCFG=\"aliauth\",{},{},{}",
+        client.0,
+        quote("the product key", &triple.product_key)?,
+        quote("the device name", &triple.device_name)?,
+    );
+    let secret = quote("the device secret", triple.device_secret.expose_secret())?;
+    let secret = Zeroizing::new(secret);
+    let command = Zeroizing::new(format!("{shown},{}", *secret));
+    let exchange = exchange("CMQTTCFG", &command, PATIENCE)?.shown_as(format!("{shown},***"));
+    match outcome("CMQTTCFG", persist(at, Kind::Setup, exchange).await) {
+        // What a firmware does not know it refuses without a code.
+        Err(MqttError::NoCode { .. }) => Err(MqttError::NoAliauth),
+        ended => ended,
+    }
+}
