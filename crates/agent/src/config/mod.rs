@@ -10,6 +10,7 @@ mod fleet;
 pub mod models;
 mod problem;
 mod raw;
+mod redact;
 mod schema;
 mod shape;
 mod template;
@@ -28,6 +29,7 @@ pub use fleet::{
     Shed, Subscription, Telemetry, WhenFull, Will,
 };
 pub use problem::{Problem, Problems, Severity};
+pub use redact::{Redacted, redacted};
 pub use schema::schema;
 pub use template::Template;
 pub use tls::{Identity, Tls};
