@@ -158,6 +158,26 @@ impl Secrets {
         }
         found
     }
+
+    /// What is in a support bundle, of a running agent and of a stopped one.
+    fn bundled(&self, site: &Site, is_running: bool) -> Vec<String> {
+        let mut command = Command::new(modemfleet());
+        command.args(["diag", "-o", "-", "--config"]).arg(site.file());
+        let output = run(&mut command, b"");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{told}");
+        let mut unpack = Command::new("tar");
+        let text = run(unpack.args(["-xzO"]), &output.stdout).stdout;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        // It is really that talkative.
+        for word in ["SIMCOM_SIM7600", "AT+CMQTTCONNECT=", "modemfleet_at_commands_total"] {
+            assert_eq!(text.contains(word), is_running, "{word}");
+        }
+        assert!(text.contains("device_secret: { file:"), "{text}");
+        let mut found = self.leaks("the bundle", &text);
+        found.extend(self.leaks("diag", &told));
+        found
+    }
 }
 
 #[test]
@@ -181,6 +201,7 @@ fn no_secret_is_logged_or_served() {
     let mut found = secrets.served(&agent);
     found.extend(secrets.told(&site));
     found.extend(secrets.typed(&site, &own));
+    found.extend(secrets.bundled(&site, true));
     // What goes wrong is logged in more words: a broker that goes, a modem that goes.
     drop(broker);
     until("the loss", || (!agent.is_connected("a", "ali")).then_some(()));
@@ -195,6 +216,7 @@ fn no_secret_is_logged_or_served() {
     found.extend(secrets.served(&agent));
     agent.process.signal(e2e::Signal::TERM);
     assert!(agent.process.end_within(Duration::from_secs(15)).is_some());
+    found.extend(secrets.bundled(&site, false));
     let log = agent.log();
     found.extend(secrets.leaks("stderr", &log));
     found.extend(secrets.leaks("stdout", &agent.process.stdout().join("\n")));

@@ -4,6 +4,7 @@
 //! while the agent runs.
 
 mod at_dialogue;
+mod recent;
 
 use std::io;
 use std::os::linux::fs::MetadataExt;
@@ -19,6 +20,7 @@ use tracing_throttle::{Policy, TracingRateLimitLayer};
 use at_dialogue::{AtDialogue, SpanNames};
 
 pub use at_dialogue::Traced;
+pub use recent::Recent;
 
 /// An event that repeats is logged so often at once …
 const BURST: f64 = 10.0;
@@ -51,6 +53,7 @@ pub enum Format {
 pub struct Log {
     filter: reload::Handle<EnvFilter, Named>,
     traced: Traced,
+    recent: Recent,
 }
 
 impl Log {
@@ -66,6 +69,11 @@ impl Log {
     pub fn set_filter(&self, filter: &str) -> Result<(), String> {
         let filter = parse(filter)?;
         self.filter.reload(filter).map_err(|error| error.to_string())
+    }
+
+    /// The last of it, more than the filter lets through.
+    pub fn recent(&self) -> &Recent {
+        &self.recent
     }
 
     /// The modems whose AT dialogue is logged.
@@ -88,15 +96,16 @@ fn parse(filter: &str) -> Result<EnvFilter, String> {
 /// The filter's fault, or that of the journal, in words.
 pub fn init(format: Format, filter: &str) -> Result<Log, String> {
     let (wanted, handle) = reload::Layer::new(parse(filter)?);
-    let traced = Traced::default();
+    let (traced, recent) = (Traced::default(), Recent::default());
     let filter = wanted.or(AtDialogue::of(traced.clone())).and(throttle()?);
     let lines = lines(format)?.with_filter(filter);
     tracing_subscriber::registry()
         .with(SpanNames)
         .with(lines)
+        .with(recent.clone().with_filter(Recent::filter()))
         .try_init()
         .map_err(|error| error.to_string())?;
-    Ok(Log { filter: handle, traced })
+    Ok(Log { filter: handle, traced, recent })
 }
 
 /// Where the events go, and how they look.

@@ -4,6 +4,7 @@ pub mod at;
 pub mod check;
 pub mod client;
 pub mod demo;
+pub mod diag;
 pub mod doctor;
 pub mod explain;
 pub mod log;
@@ -49,6 +50,8 @@ enum Command {
     Status(status::Args),
     /// Send AT commands to a modem, through the running agent or on a tty of one's own.
     At(at::Args),
+    /// Collect what somebody else needs to find a fault, without secrets.
+    Diag(diag::Args),
     /// Hand messages to the running agent.
     Publish(publish::Args),
     /// Show and change what the queue holds, also while no agent runs.
@@ -94,6 +97,7 @@ pub fn main(plugins: &[&Plugin]) -> ExitCode {
         Command::Scan(args) => return scan::run(&args, plugins),
         Command::Status(args) => return status::run(&args),
         Command::At(args) => return at::run(&args, plugins),
+        Command::Diag(args) => return diag::run(&args, plugins),
         Command::Publish(args) => return publish::run(&args),
         Command::Queue(args) => return queue::run(&args),
         Command::Reload(args) => reload::run(&args),

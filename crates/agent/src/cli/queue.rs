@@ -3,6 +3,8 @@
 //! A running agent is asked through its API. Where none runs, the folder is opened here: for a look
 //! without the lock, for a change under it.
 
+mod fsck;
+
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,7 +13,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use hyper::Method;
 use modem::session::Chain;
-use queue::{Inspector, MessageId, OpenError, Queue, Salvage};
+use queue::{Inspector, MessageId, OpenError, Queue};
 use serde_json::{Value, json};
 
 use super::client::{
@@ -201,7 +203,7 @@ impl From<OpenError> for QueueError {
 /// Does what `args` ask for.
 pub fn run(args: &Args) -> ExitCode {
     let done = match &args.action {
-        Action::Fsck { repair, json, place } => fsck(place, *repair, *json),
+        Action::Fsck { repair, json, place } => fsck::run(place, *repair, *json),
         action => converse(act(action)).map_err(QueueError::Io).and_then(|done| done),
     };
     let error = match done {
@@ -286,14 +288,24 @@ fn folder(config: queue::Config) -> Result<queue::Config, QueueError> {
     }
 }
 
-async fn stat(place: &Place, json: bool) -> Result<(), QueueError> {
-    let stat = match place.source().await? {
+/// What `queue stat --json` prints, or why there is nothing to print.
+pub(super) async fn report(target: &Target) -> Result<Value, String> {
+    let place = Place { target: target.clone(), dir: None };
+    figures(&place).await.map_err(|error| Chain(&error).to_string())
+}
+
+async fn figures(place: &Place) -> Result<Value, QueueError> {
+    Ok(match place.source().await? {
         Source::Live(_, stat) => stat,
         Source::Folder(config) => {
             let stat = Inspector::open(&config.dir)?.stat().map_err(BacklogError::Store)?;
             backlog::stat_json(&stat, false)
         }
-    };
+    })
+}
+
+async fn stat(place: &Place, json: bool) -> Result<(), QueueError> {
+    let stat = figures(place).await?;
     let mut out = io::stdout();
     if json {
         return Ok(writeln!(out, "{stat:#}")?);
@@ -535,60 +547,5 @@ async fn change_folder(
             Some(next) => after = next,
             None => return Ok(sum),
         }
-    }
-}
-
-fn fsck(place: &Place, repair: bool, json: bool) -> Result<ExitCode, QueueError> {
-    let config = match &place.dir {
-        Some(dir) => queue::Config::new(dir),
-        None => place.of_fleet()?.ok_or(QueueError::Usage(
-            "fsck reads the queue's folder: name it with `--dir`, or its fleet file with `--config`",
-        ))?,
-    };
-    let config = folder(config)?;
-    let problems = problems(&config.dir)?;
-    let sound = problems.is_empty();
-    let repaired = if repair && !sound { Some(queue::repair(&config.dir)?) } else { None };
-    let mut out = io::stdout();
-    if json {
-        let repaired = repaired.as_ref().map(salvage_json);
-        let value = json!({ "sound": sound, "problems": problems, "repaired": repaired });
-        writeln!(out, "{value:#}")?;
-    } else {
-        match problems.len() {
-            0 => writeln!(out, "the queue in {} is sound", config.dir.display())?,
-            _ => problems.iter().try_for_each(|line| writeln!(out, "{}", line.trim()))?,
-        }
-        if let Some(Salvage { saved, lost, kept }) = &repaired {
-            let kept = kept.display();
-            writeln!(
-                out,
-                "saved {saved} messages, lost {lost}; the damaged file is kept in {kept}"
-            )?;
-        } else if !sound {
-            complain("a start of the agent saves what can be read, and so does `--repair`");
-        }
-    }
-    Ok(if sound || repaired.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn salvage_json(salvage: &Salvage) -> Value {
-    json!({ "saved": salvage.saved, "lost": salvage.lost, "kept": salvage.kept.display().to_string() })
-}
-
-/// What is wrong with the file; damage that stops the check is what it finds.
-fn problems(dir: &Path) -> Result<Vec<String>, QueueError> {
-    let damage = |error: &dyn std::error::Error| vec![Chain(error).to_string()];
-    let inspector = match Inspector::open(dir) {
-        Ok(inspector) => inspector,
-        Err(error @ OpenError::Store { source: queue::StoreError::Corrupt(_), .. }) => {
-            return Ok(damage(&error));
-        }
-        Err(error) => return Err(error.into()),
-    };
-    match inspector.check() {
-        Ok(problems) => Ok(problems),
-        Err(error @ queue::StoreError::Corrupt(_)) => Ok(damage(&error)),
-        Err(error) => Err(BacklogError::Store(error).into()),
     }
 }

@@ -115,6 +115,26 @@ async fn show(args: &Args, plugins: &[&Plugin]) -> Result<(), ScanError> {
     }
 }
 
+/// What `scan --json` prints, or why there is nothing to print.
+pub(super) async fn report(
+    target: &Target,
+    models: &Folder,
+    plugins: &[&Plugin],
+) -> Result<Value, String> {
+    let look = async {
+        let mut agent = Agent { client: target.client()?, version: None };
+        match agent.devices().await {
+            Ok(devices) => Ok(json!({ "source": "agent", "devices": devices })),
+            Err(ScanError::Client(ClientError::NotRunning(_))) if target.url.is_none() => {
+                let devices = Around::start(target, models.load(plugins)?)?.settled().await?;
+                Ok(json!({ "source": "this process", "devices": devices }))
+            }
+            Err(error) => Err(error),
+        }
+    };
+    look.await.map_err(|error: ScanError| Chain(&error).to_string())
+}
+
 /// Shows what a running agent sees.
 async fn agent_shows(
     args: &Args,

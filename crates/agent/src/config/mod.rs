@@ -107,7 +107,11 @@ pub fn load_with(path: &Path, secrets: Secrets) -> Result<Loaded, Problems> {
     }
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// The bytes of a file, at most one more than a fleet file may have.
+///
+/// # Errors
+/// What the system says.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // One byte beyond the limit tells "too large" from "just fits".
     File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;

@@ -1,4 +1,5 @@
-//! `GET` and `PUT /api/v1/log`: what is logged, and whose AT dialogue, changed while the agent runs.
+//! `GET` and `PUT /api/v1/log`: what is logged, and whose AT dialogue, changed while the agent runs;
+//! `GET /api/v1/log/recent`: the last of it, for a support bundle.
 
 use std::time::Duration;
 
@@ -32,6 +33,11 @@ pub(super) struct Change {
 
 pub(super) async fn read(State(app): State<App>) -> axum::Json<Value> {
     axum::Json(now(&app))
+}
+
+/// The last of the log and of each modem's AT dialogue.
+pub(super) async fn recent(State(app): State<App>) -> axum::Json<Value> {
+    axum::Json(app.log.recent().json())
 }
 
 fn now(app: &App) -> Value {

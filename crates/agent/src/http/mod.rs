@@ -119,6 +119,7 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/doctor", get(doctor::doctor))
         .route("/api/v1/events", get(page::events))
         .route("/api/v1/log", get(log::read).put(log::change))
+        .route("/api/v1/log/recent", get(log::recent))
         .route("/api/v1/messages", get(messages::messages))
         .route("/api/v1/modems", get(modems))
         .route("/api/v1/publish", post(publish::publish))

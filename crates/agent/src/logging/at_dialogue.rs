@@ -55,7 +55,7 @@ impl Traced {
 }
 
 /// A modem's name, on its span.
-struct ModemName(String);
+pub(super) struct ModemName(pub(super) String);
 
 /// Puts their names on the modems' spans.
 pub(super) struct SpanNames;
