@@ -51,6 +51,8 @@ const CLOSE_QUEUE: Duration = Duration::from_secs(5);
 pub(crate) struct Start {
     /// The fleet file, which is read again at a reload.
     pub(crate) file: PathBuf,
+    /// This gateway's name, where it was told.
+    pub(crate) gateway: Option<String>,
     /// What it says now.
     pub(crate) fleet: Fleet,
     /// Where models are read again at a reload.
@@ -66,6 +68,7 @@ pub(crate) struct Start {
 /// The running agent.
 pub(crate) struct Agent {
     pub(crate) file: PathBuf,
+    pub(crate) gateway: Option<String>,
     stop: CancellationToken,
     /// The reconciler of the modems: they sign their sessions out when told to stop.
     modems: JoinSet<()>,
@@ -115,7 +118,7 @@ impl Agent {
     /// # Errors
     /// Where one of them cannot start; those that did end when this is dropped.
     pub(crate) async fn start(start: Start) -> anyhow::Result<Self> {
-        let Start { file, fleet, library, catalog, queue, log } = start;
+        let Start { file, gateway, fleet, library, catalog, queue, log } = start;
         let reading = fleet.clone();
         let contents = tokio::task::spawn_blocking(move || Contents::of(&reading)).await?;
         let stop = CancellationToken::new();
@@ -129,6 +132,7 @@ impl Agent {
         let (reloads, requests) = Reloads::new();
         let mut agent = Self {
             file,
+            gateway,
             stop: stop.clone(),
             modems: JoinSet::new(),
             orders,

@@ -22,6 +22,9 @@ pub struct Args {
     /// The fleet file.
     #[arg(long, value_name = "FILE", default_value = "/etc/modemfleet/fleet.yaml")]
     pub config: PathBuf,
+    /// Which gateway this is, of those that the fleet file lists. Default: the host name.
+    #[arg(long, value_name = "NAME", env = config::GATEWAY)]
+    pub gateway: Option<String>,
     /// Which models there are.
     #[command(flatten)]
     pub models: Folder,
@@ -53,7 +56,9 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let fleet = match config::load(&args.config) {
+    let gateway = args.gateway.clone();
+    let context = config::Context::named(&args.config, config::Secrets::Read, gateway);
+    let fleet = match config::load_in(&args.config, &context) {
         Ok(loaded) => {
             if !loaded.warnings.is_empty() {
                 crate::complain(&loaded.warnings.render(false));
@@ -82,7 +87,8 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     drop(entered);
     let file = args.config.clone();
     let done = open_queue(&fleet.queue).and_then(|queue| {
-        let start = Start { file, fleet, library, catalog: models.catalog, queue, log };
+        let (gateway, catalog) = (args.gateway.clone(), models.catalog);
+        let start = Start { file, gateway, fleet, library, catalog, queue, log };
         runtime.block_on(serve(start, signals))
     });
     // A thread may be stuck in a wedged driver; nobody waits for it.

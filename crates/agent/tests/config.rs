@@ -28,6 +28,7 @@ fn context() -> Context {
     Context {
         folder: PathBuf::from("/etc/modemfleet"),
         host_name: Some("gw-07.example.com".to_owned()),
+        gateway: None,
         secrets: Secrets::Skip,
     }
 }
@@ -136,7 +137,7 @@ fn keys_that_are_unknown_misplaced_or_still_to_come() {
             top("hand_in: { mqtt: { listen: 127.0.0.1:1883, users: { a: ¶hunter2 } } }"),
             "must not stand in this file",
         ),
-        (top("¶gateways: {}"), "`gateways` is not supported by this version"),
+        (top("gateways: ¶{}"), "`gateways` must be a list"),
         (broker("{ provider: ¶alyun }"), "did you mean `aliyun`"),
         (top("¶<<: { a: 1 }"), "merge keys"),
         (session("        ¶<<: { broker: lab }\n"), "merge keys"),

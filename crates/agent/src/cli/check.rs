@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 use super::client::{Target, converse};
 use super::reload::{self, ReloadError};
 use crate::config::models::Folder;
-use crate::config::{self, Fleet, Problem, Problems, Secrets};
+use crate::config::{self, Context, Fleet, Loaded, Problem, Problems, Secrets};
 use crate::reload::{Line, Plan};
 
 const EXAMPLES: &str = "Examples:
   modemfleet check fleet.yaml                 is it good, and if not, where not
+  modemfleet check --all-gateways fleet.yaml  is it good for each gateway that it lists
   modemfleet check --diff fleet.yaml          and what a reload of it would change in the running agent
   modemfleet check --diff old.yaml new.yaml   what the step from one file to the other changes
 
@@ -41,6 +42,13 @@ pub struct Args {
     /// Do not read the secrets: for a check on another machine than the gateway.
     #[arg(long)]
     pub without_secrets: bool,
+    /// For which of the file's gateways. Default: the host name.
+    #[arg(long, value_name = "NAME", env = config::GATEWAY)]
+    pub gateway: Option<String>,
+    /// For each gateway that the file names, and for each pattern in its list one that fits. Secrets are not read:
+    /// they are on their gateways.
+    #[arg(long, conflicts_with = "diff")]
+    pub all_gateways: bool,
     /// Which models there are; a wrong file of models refuses the fleet file, too.
     #[command(flatten)]
     pub models: Folder,
@@ -96,6 +104,13 @@ fn run_fleet(
     stdout: &mut impl Write,
     stderr: &mut impl Write,
 ) -> io::Result<Verdict> {
+    if args.all_gateways {
+        let names = config::gateways(&args.file);
+        // What is wrong with a file that names none is told below.
+        if !names.is_empty() {
+            return all_gateways(args, names, styled, stdout, stderr);
+        }
+    }
     let old = match &args.new {
         None => None,
         Some(_) => {
@@ -135,9 +150,53 @@ fn run_fleet(
     Ok(if fleet.is_some() { Verdict::Good } else { Verdict::Wrong })
 }
 
+/// Checks for one gateway after the other. A problem that several have is told once, with the first of them.
+fn all_gateways(
+    args: &Args,
+    names: Vec<String>,
+    styled: bool,
+    stdout: &mut impl Write,
+    stderr: &mut impl Write,
+) -> io::Result<Verdict> {
+    let (mut told, mut reports, mut good) = (Vec::new(), Vec::new(), true);
+    for name in names {
+        let context = Context::named(&args.file, Secrets::Skip, Some(name.clone()));
+        let (fleet, problems) = split(config::load_in(&args.file, &context));
+        good &= fleet.is_some();
+        if args.json {
+            let mut report = report(fleet.as_ref(), &problems);
+            if let Some(object) = report.as_object_mut() {
+                object.insert("gateway".to_owned(), name.into());
+            }
+            reports.push(report);
+            continue;
+        }
+        let news = problems.without(&told);
+        if !news.is_empty() {
+            writeln!(stderr, "{}", news.render(styled))?;
+        }
+        told.extend(news.iter().cloned());
+        match &fleet {
+            Some(fleet) => writeln!(stdout, "{name}: {}", summary(problems.file(), fleet))?,
+            None => writeln!(stdout, "{name}: {}: refused", problems.file())?,
+        }
+    }
+    if args.json {
+        let file = args.file.display().to_string();
+        let report = json!({ "file": file, "ok": good, "gateways": reports });
+        writeln!(stdout, "{report}")?;
+    }
+    Ok(if good { Verdict::Good } else { Verdict::Wrong })
+}
+
 fn load(args: &Args, file: &Path) -> (Option<Fleet>, Problems) {
-    let secrets = if args.without_secrets { Secrets::Skip } else { Secrets::Read };
-    match config::load_with(file, secrets) {
+    let skip = args.without_secrets || args.all_gateways;
+    let secrets = if skip { Secrets::Skip } else { Secrets::Read };
+    split(config::load_in(file, &Context::named(file, secrets, args.gateway.clone())))
+}
+
+fn split(loaded: Result<Loaded, Problems>) -> (Option<Fleet>, Problems) {
+    match loaded {
         Ok(loaded) => (Some(loaded.fleet), loaded.warnings),
         Err(problems) => (None, problems),
     }

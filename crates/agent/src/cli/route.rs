@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::client::{Call, DEFAULT_CONFIG, Target, converse, printable};
 use super::output_failed;
-use crate::config::{self, Fleet, Policy, Route, Secrets, SessionId};
+use crate::config::{self, Context, Fleet, Policy, Route, Secrets, SessionId};
 use crate::forward::{Routing, lanes};
 use crate::{complain, wrong};
 
@@ -41,12 +41,16 @@ struct Test {
     /// The fleet file.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
+    /// Which of the file's gateways. Default: the host name.
+    #[arg(long, value_name = "NAME", env = config::GATEWAY)]
+    gateway: Option<String>,
 }
 
 /// Does what `args` ask for.
 pub fn run(args: &Args) -> ExitCode {
     let Command::Test(test) = &args.command;
-    let fleet = match config::load_with(&test.config, Secrets::Skip) {
+    let context = Context::named(&test.config, Secrets::Skip, test.gateway.clone());
+    let fleet = match config::load_in(&test.config, &context) {
         Ok(loaded) => loaded.fleet,
         Err(problems) => {
             complain(problems.render(false).trim_end());

@@ -1,6 +1,6 @@
 //! From typed text to the validated fleet: every value is judged, and all faults are reported.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -17,6 +17,7 @@ use crate::secret::{self, Ref, Rule};
 mod aliauth;
 mod batch;
 mod budget;
+mod gateways;
 mod hand_in;
 mod queue;
 mod recovery;
@@ -43,21 +44,30 @@ pub(super) const PDP_TYPES: [(&str, PdpType); 3] =
     [("ip", PdpType::Ipv4), ("ipv6", PdpType::Ipv6), ("ipv4v6", PdpType::Ipv4v6)];
 pub(super) const QOS: [(&str, Qos); 3] =
     [("0", Qos::AtMostOnce), ("1", Qos::AtLeastOnce), ("2", Qos::ExactlyOnce)];
+pub(super) use gateways::named;
 pub(super) use queue::{FSYNC, WHEN_FULL};
 pub(super) use session::PROVIDERS;
 
 /// Builds the fleet; `None` only where `report` has an error.
 pub(super) fn fleet(
-    raw: &RawFleet,
+    mut raw: RawFleet,
     root: &Node,
     source: &Source,
     context: &Context,
     report: &mut Report,
 ) -> Option<Fleet> {
-    let mut build =
-        Build { source, context, report, secrets: Vec::new(), certificates: Vec::new() };
+    let mut build = Build {
+        source,
+        context,
+        report,
+        secrets: Vec::new(),
+        certificates: Vec::new(),
+        elsewhere: BTreeSet::new(),
+    };
     let top = Place { node: Some(root), name: 0..0, path: String::new() };
-    let gateway = build.gateway(raw.gateway.as_ref(), &top);
+    let gateway = build.gateway(&raw, &top);
+    build.select(&mut raw, &top, gateway.as_ref());
+    let raw = &raw;
     let shutdown_grace = build
         .optional(&top, "shutdown_grace", raw.shutdown_grace.as_ref(), |text| {
             words::duration(text, Duration::from_secs(1), MAX_GRACE)
@@ -138,6 +148,11 @@ impl<'a> Place<'a> {
     fn key(&self) -> &str {
         last(&self.path)
     }
+
+    /// The key that this one stands under.
+    fn above(&self) -> &str {
+        self.path.rsplit_once('.').map_or("", |(above, _)| last(above))
+    }
 }
 
 /// What the building of all parts shares.
@@ -149,6 +164,8 @@ struct Build<'a> {
     secrets: Vec<(Ref, Range<usize>, String)>,
     /// Every certificate that is referred to, and where.
     certificates: Vec<tls::Certificate>,
+    /// The sessions of the file that other gateways have, as `modem/session`.
+    elsewhere: BTreeSet<String>,
 }
 
 impl Build<'_> {
@@ -292,9 +309,25 @@ impl Build<'_> {
         self.judge_certificates(SystemTime::now());
     }
 
-    fn gateway(&mut self, raw: Option<&String>, top: &Place<'_>) -> Option<Name> {
-        if raw.is_some() {
-            return self.optional(top, "gateway", raw, words::name);
+    /// The name of this gateway: what was told on the command line, what the file says, the host name.
+    fn gateway(&mut self, raw: &RawFleet, top: &Place<'_>) -> Option<Name> {
+        if raw.gateway.is_some() && raw.gateways.is_some() {
+            let message = "`gateway` names one gateway, and `gateways` are many".to_owned();
+            let help = "leave `gateway` out: each takes its host name, or what `--gateway` says";
+            self.error_at_name(&top.at("gateway"), message, Some(help));
+        }
+        if let Some(told) = &self.context.gateway {
+            let name = Name::new(told);
+            if name.is_none() {
+                let told = words::shorten(told);
+                let message = format!("`{told}`, which was told, is no name of a gateway");
+                let help = "`--gateway` takes 1 to 32 letters, digits, `_` or `-`";
+                self.error_at_name(top, message, Some(help));
+            }
+            return name;
+        }
+        if raw.gateway.is_some() {
+            return self.optional(top, "gateway", raw.gateway.as_ref(), words::name);
         }
         let host = self.context.host_name.as_deref().unwrap_or_default();
         // The domain says nothing that a fleet's own name would not.
@@ -332,7 +365,11 @@ impl Build<'_> {
         brokers: &session::Brokers,
     ) -> Vec<Modem> {
         let place = top.at("modems");
-        if raw.modems.0.is_empty() {
+        if raw.modems.0.is_empty() && !self.elsewhere.is_empty() {
+            let gateway = gateway.map_or("", Name::as_str);
+            let message = format!("no modem of this file is for the gateway `{gateway}`");
+            self.error_at_name(&place, message, Some("add it to the `gateways` of one"));
+        } else if raw.modems.0.is_empty() {
             let message = "there are no modems".to_owned();
             let help = "add `modems:` with at least one, such as `north: { match: { port: /dev/ttyUSB2 } }`";
             self.error_at_name(&place, message, Some(help));

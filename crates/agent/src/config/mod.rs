@@ -42,6 +42,9 @@ use tree::Kind;
 /// The largest file that is read.
 pub const MAX_BYTES: u64 = 1024 * 1024;
 
+/// The environment variable that names the gateway, as `--gateway` does.
+pub const GATEWAY: &str = "MODEMFLEET_GATEWAY";
+
 /// A file that may be used.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -68,20 +71,42 @@ pub struct Context {
     pub folder: PathBuf,
     /// The machine's name, for `gateway`.
     pub host_name: Option<String>,
+    /// The gateway's name where it was told, whatever the file and the machine say.
+    pub gateway: Option<String>,
     /// Whether secrets are read.
     pub secrets: Secrets,
 }
 
 impl Context {
+    /// [`Self::of`], for the gateway that was named, if one was.
+    pub fn named(path: &Path, secrets: Secrets, gateway: Option<String>) -> Self {
+        let context = Self::of(path, secrets);
+        Self { gateway: gateway.or(context.gateway), ..context }
+    }
+
     /// The context of the file at `path` on this machine.
     pub fn of(path: &Path, secrets: Secrets) -> Self {
         let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
         Self {
             folder: path.parent().map(Path::to_owned).unwrap_or_default(),
             host_name: host_name.map(|name| name.trim().to_owned()),
+            gateway: std::env::var(GATEWAY).ok().filter(|name| !name.is_empty()),
             secrets,
         }
     }
+}
+
+/// The gateways that the file at `path` names: what a check of it for all of them goes through. For a pattern there is
+/// one name that fits it. Empty where the file lists none or cannot be read.
+pub fn gateways(path: &Path) -> Vec<String> {
+    let Ok(bytes) = read(path) else { return Vec::new() };
+    let Ok(source) = text("", bytes) else { return Vec::new() };
+    // What is hostile is refused by the tree, which the check of each goes through.
+    let mut report = Report::default();
+    if tree::read(&source, &mut report).is_none() {
+        return Vec::new();
+    }
+    typed(&source, &mut report).map_or_else(Vec::new, |raw| build::named(&raw))
 }
 
 /// Reads and checks the file at `path`, and the secrets it refers to.
@@ -97,9 +122,17 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
 /// # Errors
 /// As [`load`].
 pub fn load_with(path: &Path, secrets: Secrets) -> Result<Loaded, Problems> {
+    load_in(path, &Context::of(path, secrets))
+}
+
+/// [`load`], with all that the file's text does not say.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_in(path: &Path, context: &Context) -> Result<Loaded, Problems> {
     let name = path.display().to_string();
     match read(path) {
-        Ok(bytes) => parse(&name, bytes, &Context::of(path, secrets)),
+        Ok(bytes) => parse(&name, bytes, context),
         Err(error) => {
             let message = format!("cannot read the configuration: {error}");
             Err(refuse(Source::new(&name, String::new()), 0, message, None))
@@ -135,7 +168,7 @@ pub fn parse(name: &str, bytes: Vec<u8>, context: &Context) -> Result<Loaded, Pr
     }
     shape::check(&shape::FLEET, &root, "", &source, &mut report);
     let fleet = typed(&source, &mut report)
-        .and_then(|raw| build::fleet(&raw, &root, &source, context, &mut report));
+        .and_then(|raw| build::fleet(raw, &root, &source, context, &mut report));
     match fleet {
         Some(fleet) if !report.has_errors() => {
             Ok(Loaded { fleet, warnings: report.finish(source) })

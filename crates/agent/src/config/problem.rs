@@ -82,6 +82,12 @@ impl Problems {
         self.list.iter()
     }
 
+    /// Those that are not among `told`.
+    pub fn without(&self, told: &[Problem]) -> Self {
+        let news = self.list.iter().filter(|problem| !told.contains(problem));
+        Self { list: news.cloned().collect(), ..self.clone() }
+    }
+
     /// Whether there is nothing to say.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()

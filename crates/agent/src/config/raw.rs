@@ -14,6 +14,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct RawFleet {
     pub(super) gateway: Option<String>,
+    pub(super) gateways: Option<Vec<String>>,
     pub(super) shutdown_grace: Option<String>,
     #[serde(default)]
     pub(super) http: RawHttp,
@@ -97,6 +98,7 @@ pub(super) struct RawModem {
     pub(super) poll: Option<String>,
     pub(super) budget: Option<RawBudget>,
     pub(super) telemetry: Option<RawTelemetry>,
+    pub(super) gateways: Option<Vec<String>>,
     #[serde(default)]
     pub(super) recovery: RawRecovery,
     #[serde(default)]
@@ -192,6 +194,7 @@ pub(super) struct RawSession {
     pub(super) instance_id: Option<String>,
     pub(super) aliauth: Option<String>,
     pub(super) tls: Option<RawTls>,
+    pub(super) gateways: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -220,6 +223,10 @@ pub(super) struct RawRoute {
     pub(super) stall: Option<String>,
     pub(super) name: Option<String>,
     pub(super) batch: Option<RawBatch>,
+    pub(super) gateways: Option<Vec<String>>,
+    /// Whether it is for other gateways: no key of the file.
+    #[serde(skip)]
+    pub(super) elsewhere: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -417,8 +424,7 @@ mod tests {
         let mut fields = Vec::new();
         assert!(T::deserialize(Ask(&mut fields)).is_err());
         fields.sort_unstable();
-        let carried = keys.keys.iter().filter(|(_, shape)| !matches!(shape, Shape::Later(_)));
-        let mut known: Vec<&str> = carried.map(|(key, _)| *key).collect();
+        let mut known: Vec<&str> = keys.keys.iter().map(|(key, _)| *key).collect();
         known.sort_unstable();
         assert_eq!(fields, known, "{}", keys.of);
     }

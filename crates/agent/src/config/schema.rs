@@ -66,8 +66,17 @@ const PERCENT: &str = "^([1-9][0-9]?|100)%$";
 /// A name of the fleet.
 const NAME: &str = "^[A-Za-z0-9_-]{1,32}$";
 
+/// What a list below the file's own chooses.
+const GATEWAYS: &str =
+    "Which of the file's gateways have it, by names or patterns with `*` and `?`. Default: all.";
+
 static FLEET: &[Fact] = &[
     may("gateway", Digits(NAME), "The gateway's name. Default: the first label of the host name."),
+    may(
+        "gateways",
+        Inner,
+        "The gateways that this file serves, by names or patterns with `*` and `?`. Default: any.",
+    ),
     may("shutdown_grace", Time, "How long an orderly end may take. Default: 10s."),
     may("http", Inner, "The HTTP listener: metrics, health, API."),
     may("queue", Inner, "The durable store of messages that are on their way."),
@@ -168,6 +177,7 @@ static TLS: &[Fact] = &[
 ];
 
 static MODEM: &[Fact] = &[
+    may("gateways", Inner, GATEWAYS),
     must("match", Inner, "Which device it is: all keys that are given must hold."),
     may(
         "apn",
@@ -305,6 +315,7 @@ static APN: &[Fact] = &[
 ];
 
 static SESSION: &[Fact] = &[
+    may("gateways", Inner, GATEWAYS),
     must("broker", Digits(NAME), "A name among `brokers`."),
     may(
         "client_id",
@@ -374,6 +385,7 @@ static SUBSCRIBE: &[Fact] = &[
 ];
 
 static ROUTE: &[Fact] = &[
+    may("gateways", Inner, GATEWAYS),
     must("topic", Text, "The topics it takes, as an MQTT filter."),
     must("to", Inner, "The sessions, as MODEM/SESSION, the preferred one first."),
     may(
@@ -502,16 +514,13 @@ fn of_shape(shape: &Shape, leaf: Option<&Leaf>) -> Value {
             "additionalProperties": of_shape(each, None),
         }),
         Shape::List(each) => json!({ "type": "array", "items": of_shape(each, None) }),
-        // No value is good: the key is not carried by this version.
-        Shape::Later(_) => json!(false),
     }
 }
 
 fn object(keys: &Keys) -> Value {
     let facts = facts(keys);
     let mut properties = Map::new();
-    let carried = keys.keys.iter().filter(|(_, shape)| !matches!(shape, Shape::Later(_)));
-    for (key, shape) in carried {
+    for (key, shape) in keys.keys {
         let fact = facts.iter().find(|fact| fact.key == *key);
         let mut value = of_shape(shape, fact.map(|fact| &fact.leaf));
         if let (Some(fact), Some(value)) = (fact, value.as_object_mut()) {
@@ -584,8 +593,7 @@ mod tests {
 
     /// Every key that may stand in a mapping is described, as what it is; nothing else is.
     fn described(keys: &Keys) {
-        let carried = keys.keys.iter().filter(|(_, shape)| !matches!(shape, Shape::Later(_)));
-        let carried: Vec<&str> = carried.map(|(key, _)| *key).collect();
+        let carried: Vec<&str> = keys.keys.iter().map(|(key, _)| *key).collect();
         let mut known: Vec<&str> = facts(keys).iter().map(|fact| fact.key).collect();
         known.sort_unstable();
         let mut sorted = carried.clone();
@@ -619,7 +627,7 @@ mod tests {
             }
             Shape::Named(each) | Shape::List(each) => walk(each, visit),
             Shape::Secret | Shape::File => visit(&shape::SECRET),
-            Shape::Scalar | Shape::Later(_) => {}
+            Shape::Scalar => {}
         }
     }
 

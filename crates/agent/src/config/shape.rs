@@ -26,8 +26,6 @@ pub(super) enum Shape {
     Named(&'static Self),
     /// A list.
     List(&'static Self),
-    /// A key of the contract that this version does not carry, and why.
-    Later(&'static str),
 }
 
 /// The keys of one mapping.
@@ -38,7 +36,7 @@ pub(super) struct Keys {
     pub(super) keys: &'static [(&'static str, Shape)],
 }
 
-use Shape::{File, Later, List, Map, Named, Scalar, ScalarOr, Secret};
+use Shape::{File, List, Map, Named, Scalar, ScalarOr, Secret};
 
 /// The whole file.
 pub(super) static FLEET: Shape = Map(&Keys {
@@ -53,7 +51,7 @@ pub(super) static FLEET: Shape = Map(&Keys {
         ("brokers", Named(&Map(&BROKER))),
         ("modems", Named(&Map(&MODEM))),
         ("routes", List(&Map(&ROUTE))),
-        ("gateways", Later("write one file for each gateway")),
+        ("gateways", List(&Scalar)),
     ],
 });
 
@@ -109,6 +107,7 @@ pub(super) static MODEM: Keys = Keys {
         ("budget", Map(&BUDGET)),
         ("recovery", Map(&RECOVERY)),
         ("telemetry", Map(&TELEMETRY)),
+        ("gateways", List(&Scalar)),
         ("sessions", Named(&Map(&SESSION))),
     ],
 };
@@ -189,6 +188,7 @@ pub(super) static SESSION: Keys = Keys {
         ("instance_id", Scalar),
         ("aliauth", Scalar),
         ("tls", Map(&TLS)),
+        ("gateways", List(&Scalar)),
     ],
 };
 
@@ -212,6 +212,7 @@ pub(super) static ROUTE: Keys = Keys {
         ("stall", Scalar),
         ("name", Scalar),
         ("batch", Map(&BATCH)),
+        ("gateways", List(&Scalar)),
     ],
 };
 
@@ -245,12 +246,6 @@ impl Walk<'_> {
     /// `name` is where the key stands, for values that have no place of their own.
     fn visit(&mut self, shape: &Shape, node: &Node, name: Range<usize>, path: &str) {
         let key = last(path);
-        if let Later(why) = shape {
-            // Nobody looked for secrets in there, `users:` of the listener for example.
-            self.report.mask(node.span.clone());
-            let message = format!("`{key}` is not supported by this version: {why}");
-            return self.report.error(self.source, name, path, message, None);
-        }
         if node.kind == Kind::Null && !path.is_empty() {
             let message = format!("`{key}` has no value");
             let help = "give it one, or leave the key out".to_owned();
@@ -311,11 +306,8 @@ impl Walk<'_> {
             self.report.mask(value.span.clone());
         }
         let shown = shorten(&name.text);
-        let help = did_you_mean(&name.text, &known).unwrap_or_else(|| {
-            let carried = keys.keys.iter().filter(|(_, shape)| !matches!(shape, Later(_)));
-            let carried: Vec<&str> = carried.map(|(key, _)| *key).collect();
-            format!("{} may have {}", keys.of, listed(&carried, "and"))
-        });
+        let help = did_you_mean(&name.text, &known)
+            .unwrap_or_else(|| format!("{} may have {}", keys.of, listed(&known, "and")));
         let message = format!("unknown key `{shown}` in {}", keys.of);
         let path = join(path, &shown);
         self.report.error(self.source, name.span.clone(), &path, message, Some(help));
@@ -366,7 +358,7 @@ impl Walk<'_> {
 
     fn mismatch(&mut self, shape: &Shape, node: &Node, path: &str) {
         let wanted = match shape {
-            Scalar | Later(_) => "a single value",
+            Scalar => "a single value",
             Secret => "`{ file: … }`, `{ env: … }` or `{ credential: … }`",
             File => "the path of a file, `{ file: … }`, `{ env: … }` or `{ credential: … }`",
             Map(_) => "a mapping of keys to values",

@@ -126,7 +126,12 @@ fn deep_line(text: &str) -> Option<usize> {
 fn refuse_syntax(error: &ScanError, source: &Source, report: &mut Report) {
     let at = source.byte_of(error.marker().index());
     if error.info() != "duplicated key in mapping" {
-        return report.error(source, at..at, "", format!("no valid YAML: {}", error.info()), None);
+        // `*` and `&` begin an alias and an anchor, and patterns begin with a `*`.
+        let help = error.info().contains("anchor").then(|| {
+            "text that begins with `*` or `&` has to be in quotes, such as \"*-01\"".to_owned()
+        });
+        let message = format!("no valid YAML: {}", error.info());
+        return report.error(source, at..at, "", message, help);
     }
     let key = source.word_at(at);
     let path = source.text.get(key.clone()).unwrap_or_default();

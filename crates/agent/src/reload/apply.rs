@@ -80,9 +80,12 @@ impl Agent {
     }
 
     async fn apply(&mut self) -> Result<Vec<Line>, Refused> {
-        let (file, library) = (self.file.clone(), self.library.clone());
+        let (file, gateway) = (self.file.clone(), self.gateway.clone());
+        let library = self.library.clone();
         let read = move || {
-            let loaded = config::load(&file).map_err(|p| Refused::File(p.render(false)))?;
+            let context = Context::named(&file, Secrets::Read, gateway);
+            let loaded =
+                config::load_in(&file, &context).map_err(|p| Refused::File(p.render(false)))?;
             let contents = Contents::of(&loaded.fleet);
             Ok((loaded, contents, library.read()?.catalog))
         };
@@ -114,9 +117,10 @@ impl Agent {
     ) -> Result<Vec<Line>, Refused> {
         let old = self.view.now();
         let (running, library) = (Arc::clone(&old), self.library.clone());
+        let gateway = self.gateway.clone();
         let read = move || {
-            let host_name = Context::of(&folder, Secrets::Skip).host_name;
-            let context = Context { folder, host_name, secrets: Secrets::Skip };
+            let context = Context::named(&folder, Secrets::Skip, gateway);
+            let context = Context { folder, ..context };
             let loaded = config::parse(&name, text, &context)
                 .map_err(|problems| Refused::File(problems.render(false)))?;
             Ok((loaded, Contents::of(&running.fleet), library.read()?.catalog))

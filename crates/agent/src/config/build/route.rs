@@ -46,6 +46,9 @@ impl Build<'_> {
         let mut built = Vec::new();
         for (index, raw) in routes.iter().enumerate() {
             let place = place.item(index);
+            if raw.elsewhere {
+                continue;
+            }
             built.extend(self.route(raw, &place, &known, modems));
             if let Some(name) = raw.name.as_deref().filter(|name| !names.insert(name)) {
                 let message = format!("another route is called `{}` as well", words::shorten(name));
@@ -59,6 +62,11 @@ impl Build<'_> {
                 self.warn(&place.at("topic"), message, None);
             }
             seen.entry(topic).or_insert(index);
+        }
+        if !routes.is_empty() && routes.iter().all(|route| route.elsewhere) {
+            let message = "no route of this file is for this gateway".to_owned();
+            let help = "add one, such as `{ topic: \"#\", to: [modem/session], gateways: [NAME] }`";
+            self.error_at_name(place, message, Some(help));
         }
         built
     }
@@ -149,12 +157,18 @@ impl Build<'_> {
         for (index, text) in raw.to.iter().enumerate() {
             let place = list.item(index);
             match known.get(text) {
+                None if self.elsewhere.contains(text) => {}
                 Some(id) if !seen.insert(id) => {
                     self.error(&place, format!("`{text}` stands twice in this route"), None);
                 }
                 Some(id) => to.push(id.clone()),
                 None => self.unknown_session(&place, text, known),
             }
+        }
+        if to.is_empty() && raw.to.iter().any(|text| self.elsewhere.contains(text)) {
+            let message = "none of its sessions is on a gateway that this route names".to_owned();
+            let help = "name a session of that gateway too, or take the gateway from the route's `gateways`";
+            self.error_at_name(&list, message, Some(help));
         }
         to
     }

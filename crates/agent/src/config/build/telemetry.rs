@@ -68,8 +68,16 @@ impl Build<'_> {
         if raw.session.is_none() {
             return Name::new(first);
         }
+        let is_elsewhere = raw.session.as_ref().is_some_and(|session| {
+            self.elsewhere.contains(&format!("{}/{session}", place.above()))
+        });
         self.optional(place, "session", raw.session.as_ref(), |text| {
             let shown = words::shorten(text);
+            if is_elsewhere {
+                return Err(Fault::new(format!(
+                    "names `{shown}`, which this gateway does not have"
+                )));
+            }
             let known = names.contains(&text).then(|| Name::new(text)).flatten();
             known.ok_or_else(|| Fault {
                 text: format!("names `{shown}`, which is no session of this modem"),
