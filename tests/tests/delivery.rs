@@ -93,6 +93,10 @@ fn an_idempotency_key_gives_one_message() {
     agent.drained();
     // The first is delivered and gone from the queue by now; its key is not forgotten.
     assert_eq!(ask("order-1", "one"), first);
+    let headers = [("Idempotency-Key", "order-1")];
+    let reused = agent.http.ask("POST", "/api/v1/publish?topic=t", &headers, b"another");
+    assert_eq!(reused.status, 422);
+    assert!(reused.text().contains("key_reused"), "{}", reused.text());
     assert_ne!(ask("order-2", "two"), first);
     let texts: Vec<_> = lab.subscriber.wait(2).iter().map(|message| message.text()).collect();
     assert_eq!(texts, ["one", "two"]);

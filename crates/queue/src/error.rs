@@ -4,6 +4,8 @@ use std::{fmt, io, path::PathBuf, sync::Arc};
 
 use rusqlite::ErrorCode;
 
+use crate::MessageId;
+
 /// The storage engine's own words about a failure; the source of [`StoreError`] and [`OpenError`].
 #[derive(Clone, Debug)]
 pub struct Cause(Arc<rusqlite::Error>);
@@ -95,6 +97,15 @@ pub enum InvalidMessage {
 /// Why a message was not taken.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AppendError {
+    /// Its key came before with another topic or payload: who would be told that it was taken would never see
+    /// it arrive.
+    #[error(
+        "could not append: its idempotency key came before with another topic or payload, as message {id}; a new message needs a new key"
+    )]
+    OtherContent {
+        /// The message of that time.
+        id: MessageId,
+    },
     /// There is no room and the policy gives up nothing for it. Try again once something is acked.
     #[error(
         "could not append: the queue is full, with at most {max_bytes} bytes{}",

@@ -207,11 +207,16 @@ impl Wreck {
         let conn = Connection::open_with_flags(file, flags)?;
         conn.execute_batch("pragma writable_schema = on; pragma cache_size = -512;")?;
         conn.query_row("select 1 from sqlite_schema where name = 'message'", [], |_| Ok(()))?;
-        let columns = match conn.prepare("select crc from message") {
-            Ok(_) => store::STORED.to_owned(),
-            Err(_) => store::STORED.replace("crc", "null"),
-        };
-        Ok(Self { conn, columns })
+        let mut wreck = Self { conn, columns: store::STORED.to_owned() };
+        if !wreck.has("select crc from message") {
+            wreck.columns = store::STORED.replace("crc", "null");
+        }
+        Ok(wreck)
+    }
+
+    /// Whether its version has what this asks for.
+    fn has(&self, sql: &str) -> bool {
+        self.conn.prepare(sql).is_ok()
     }
 
     /// Reads rows from the beginning until it fails, and then from the end until it fails.
@@ -361,13 +366,16 @@ impl Copying<'_> {
         let mut insert = self
             .made
             .connection()
-            .prepare("insert or ignore into seen (n, key, id) values (?, ?, ?)")?;
-        self.wreck.both_ways("select n, key, id from seen not indexed order by n", |row| {
+            .prepare("insert or ignore into seen (n, key, id, crc) values (?, ?, ?, ?)")?;
+        let crc = if self.wreck.has("select crc from seen") { "crc" } else { "null" };
+        let all = format!("select n, key, id, {crc} from seen not indexed order by n");
+        self.wreck.both_ways(&all, |row| {
             let (n, key, id): (i64, String, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let crc: Option<u32> = row.get(3)?;
             if id.len() != 16 {
                 return Ok(());
             }
-            insert.execute(params![n, key, id]).map(drop)
+            insert.execute(params![n, key, id, crc]).map(drop)
         });
         Ok(())
     }

@@ -16,7 +16,7 @@ pub(crate) const FILE: &str = "queue.db";
 pub(crate) const LOG: &str = "queue.db-wal";
 
 /// The format this program writes, kept in `user_version`.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// Marks the file as ours (`application_id`): "mfqu".
 const APPLICATION: i64 = 0x6d66_7175;
@@ -84,6 +84,11 @@ const SINCE_2: &str = "
     ) strict;
 ";
 
+/// Since version 3: a checksum of what came with each key, none for one that came before.
+const SINCE_3: &str = "
+    alter table seen add column crc integer;
+";
+
 /// Opens the file for the one writer, and makes it if there is none.
 pub(crate) fn open(path: &Path, fsync: Fsync) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -92,7 +97,8 @@ pub(crate) fn open(path: &Path, fsync: Fsync) -> Result<Connection, OpenError> {
     let conn = Connection::open_with_flags(path, flags).map_err(|e| failed(path, e))?;
     match check_version(&conn, path)? {
         0 => create(&conn),
-        1 => conn.execute_batch(SETTINGS).and_then(|()| upgrade(&conn)),
+        1 => conn.execute_batch(SETTINGS).and_then(|()| upgrade(&conn, &[SINCE_2, SINCE_3])),
+        2 => conn.execute_batch(SETTINGS).and_then(|()| upgrade(&conn, &[SINCE_3])),
         _ => conn.execute_batch(SETTINGS),
     }
     .and_then(|()| conn.execute_batch(synchronous(fsync)))
@@ -147,15 +153,16 @@ fn check_version(conn: &Connection, path: &Path) -> Result<i64, OpenError> {
 fn create(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch(SETTINGS)?;
     conn.execute_batch(&format!(
-        "begin immediate; {TABLES} {SINCE_2}
+        "begin immediate; {TABLES} {SINCE_2} {SINCE_3}
          pragma application_id = {APPLICATION}; pragma user_version = {VERSION}; commit;"
     ))
 }
 
-/// Brings a file of version 1 up to date, whole or not at all.
-fn upgrade(conn: &Connection) -> rusqlite::Result<()> {
+/// Brings a file of an earlier version up to date, whole or not at all.
+fn upgrade(conn: &Connection, steps: &[&str]) -> rusqlite::Result<()> {
+    let steps = steps.concat();
     conn.execute_batch(&format!(
-        "begin immediate; {SINCE_2} pragma user_version = {VERSION}; commit;"
+        "begin immediate; {steps} pragma user_version = {VERSION}; commit;"
     ))
 }
 

@@ -57,6 +57,13 @@ pub(crate) struct Stored {
     pub(crate) intact: bool,
 }
 
+/// What came with an idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) id: MessageId,
+    crc: Option<u32>,
+}
+
 /// The columns of [`Located`], in the order of [`located`].
 const LOCATED: &str = "seq, bucket, size, expires_at, id";
 /// The columns of [`Stored`], in the order of [`stored`].
@@ -334,20 +341,27 @@ impl Store {
         self.conn.query_row("select coalesce(max(seq), 0) from message", [], |row| row.get(0))
     }
 
-    /// The id that came with this idempotency key.
-    pub(crate) fn recall(&self, key: &str) -> rusqlite::Result<Option<MessageId>> {
+    /// What came with this idempotency key.
+    pub(crate) fn recall(&self, key: &str) -> rusqlite::Result<Option<Seen>> {
         self.conn
-            .prepare_cached("select id from seen where key = ?")?
-            .query_row([key], |row| message_id(row, 0))
+            .prepare_cached("select id, crc from seen where key = ?")?
+            .query_row([key], |row| Ok(Seen { id: message_id(row, 0)?, crc: row.get(1)? }))
             .optional()
     }
 
     /// Remembers an idempotency key, and forgets the oldest beyond `most`. By count and not by
     /// age: a clock that jumps must not forget them all.
-    pub(crate) fn remember(&self, key: &str, id: MessageId, most: i64) -> rusqlite::Result<()> {
+    pub(crate) fn remember(
+        &self,
+        key: &str,
+        id: MessageId,
+        message: &NewMessage,
+        most: i64,
+    ) -> rusqlite::Result<()> {
+        let crc = crc(id, &message.topic, &message.payload);
         self.conn
-            .prepare_cached("insert into seen (key, id) values (?, ?)")?
-            .execute(params![key, id.as_bytes()])?;
+            .prepare_cached("insert into seen (key, id, crc) values (?, ?, ?)")?
+            .execute(params![key, id.as_bytes(), crc])?;
         let oldest = self.conn.last_insert_rowid().saturating_sub(most);
         self.conn.prepare_cached("delete from seen where n <= ?")?.execute([oldest]).map(drop)
     }
@@ -443,6 +457,13 @@ pub(crate) fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
 }
 
 /// The checksum of what a message is: CRC-32 of its id, its topic and its payload.
+impl Seen {
+    /// Whether it was another message, by topic and payload; of one of an earlier version nobody knows.
+    pub(crate) fn is_other(&self, message: &NewMessage) -> bool {
+        self.crc.is_some_and(|sum| sum != crc(self.id, &message.topic, &message.payload))
+    }
+}
+
 fn crc(id: MessageId, topic: &str, payload: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(id.as_bytes());

@@ -369,9 +369,12 @@ impl Writer {
         draft: &mut Draft,
     ) -> rusqlite::Result<Result<Receipt, AppendError>> {
         if let Some(key) = &message.key
-            && let Some(id) = self.store.recall(key)?
+            && let Some(seen) = self.store.recall(key)?
         {
-            return Ok(Ok(Receipt { id, outcome: Outcome::Duplicate }));
+            if seen.is_other(message) {
+                return Ok(Err(AppendError::OtherContent { id: seen.id }));
+            }
+            return Ok(Ok(Receipt { id: seen.id, outcome: Outcome::Duplicate }));
         }
         let expires_at = message.expires_at.map(millis);
         if expires_at.is_some_and(|at| at <= now) {
@@ -396,7 +399,7 @@ impl Writer {
         // A failed batch leaves a gap in the order, which is as good as none.
         self.next_seq = self.next_seq.saturating_add(1);
         if let Some(key) = &message.key {
-            self.store.remember(key, id, i64::from(REMEMBERED_KEYS))?;
+            self.store.remember(key, id, message, i64::from(REMEMBERED_KEYS))?;
         }
         self.tally.add(bucket, size);
         draft.expect(expires_at);

@@ -81,6 +81,9 @@ fn refused(refusal: Refusal) -> ApiError {
         | Refusal::Queue(AppendError::TooLarge { .. }) => {
             (StatusCode::PAYLOAD_TOO_LARGE, "too_large")
         }
+        Refusal::Queue(AppendError::OtherContent { .. }) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "key_reused")
+        }
         Refusal::Queue(AppendError::Full { .. }) => (StatusCode::TOO_MANY_REQUESTS, "full"),
         Refusal::Property { .. } | Refusal::Queue(AppendError::Invalid(_)) => {
             (StatusCode::BAD_REQUEST, "invalid")

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::{InvalidMessage, MAX_LEASES, REMEMBERED_KEYS, StoreError};
+use crate::{AppendError, InvalidMessage, MAX_LEASES, REMEMBERED_KEYS, StoreError};
 
 #[tokio::test]
 async fn a_message_comes_back_as_it_went_in() {
@@ -142,6 +142,13 @@ async fn a_key_answers_the_first_id_also_after_ack_and_restart() {
     let again = queue.append(keyed("k")).await.unwrap();
     assert_eq!((again.id, again.outcome), (one.id, Outcome::Duplicate));
     store(&queue, keyed("other")).await;
+    // Another message must not be answered as if it had been taken.
+    let id = one.id;
+    for other in [message("b"), NewMessage { topic: "u".to_owned(), ..message("a") }] {
+        let other = NewMessage { key: Some("k".to_owned()), ..other };
+        let refused = queue.append(other).await.unwrap_err();
+        assert!(matches!(refused, AppendError::OtherContent { id: of } if of == id), "{refused}");
+    }
 }
 
 #[tokio::test]
@@ -149,12 +156,14 @@ async fn only_the_newest_keys_are_remembered() {
     let dir = tempfile::tempdir().unwrap();
     let store = crate::store::Store::open(dir.path(), crate::Fsync::Always).unwrap();
     let (one, two) = (MessageId::fresh(), MessageId::fresh());
-    store.remember("one", one, 2).unwrap();
-    store.remember("two", two, 2).unwrap();
-    assert_eq!(store.recall("one").unwrap(), Some(one));
-    store.remember("three", two, 2).unwrap();
-    assert_eq!(store.recall("one").unwrap(), None);
-    assert_eq!(store.recall("two").unwrap(), Some(two));
+    let remember = |key, id| store.remember(key, id, &message("a"), 2).unwrap();
+    let recall = |key| store.recall(key).unwrap().map(|seen| seen.id);
+    remember("one", one);
+    remember("two", two);
+    assert_eq!(recall("one"), Some(one));
+    remember("three", two);
+    assert_eq!(recall("one"), None);
+    assert_eq!(recall("two"), Some(two));
     assert_eq!(REMEMBERED_KEYS, 10_000);
 }
 
@@ -271,7 +280,7 @@ async fn what_the_format_cannot_hold_is_refused() {
     let queue = open(dir.path());
     let refused = |message| async {
         match queue.append(message).await {
-            Err(crate::AppendError::Invalid(why)) => why,
+            Err(AppendError::Invalid(why)) => why,
             other => panic!("{other:?}"),
         }
     };

@@ -142,10 +142,10 @@ fn files_that_are_not_ours_are_refused_by_name() {
     std::fs::remove_file(&path).unwrap();
 
     drop(open(dir.path()));
-    set("pragma user_version = 3");
+    set("pragma user_version = 4");
     let error = Queue::open(config(dir.path(), 1000, WhenFull::Reject)).unwrap_err();
-    assert!(matches!(error, OpenError::NewerFormat { found: 3, known: 2, .. }), "{error:?}");
-    assert!(error.to_string().ends_with("its format is version 3, this program knows up to 2"));
+    assert!(matches!(error, OpenError::NewerFormat { found: 4, known: 3, .. }), "{error:?}");
+    assert!(error.to_string().ends_with("its format is version 4, this program knows up to 3"));
 
     std::fs::write(&path, vec![b'x'; 5000]).unwrap();
     // No database at all: it is moved aside, and kept.

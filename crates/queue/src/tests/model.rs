@@ -55,7 +55,7 @@ struct Held {
 struct Model {
     held: Vec<Held>,
     ids: Vec<MessageId>,
-    keys: Vec<(u8, MessageId)>,
+    keys: Vec<(u8, MessageId, u64)>,
     full: u64,
     expired: u64,
 }
@@ -200,9 +200,16 @@ impl Run {
         };
         let answer = self.open().append(message).await;
         let model = &mut self.model;
-        let known = model.keys.iter().find(|(known, _)| Some(*known) == key).map(|(_, id)| *id);
-        if let Some(id) = known {
-            assert_eq!(answer.unwrap(), Receipt { id, outcome: Outcome::Duplicate });
+        let known = model.keys.iter().find(|(known, ..)| Some(*known) == key);
+        if let Some((_, id, before)) = known.copied() {
+            match answer {
+                Ok(receipt) => {
+                    assert_eq!(receipt, Receipt { id, outcome: Outcome::Duplicate });
+                    assert_eq!(size, before);
+                }
+                Err(AppendError::OtherContent { id: of }) => assert!(of == id && size != before),
+                Err(error) => panic!("{error}"),
+            }
             return;
         }
         let expected = model.fit(self.policy, priority, size);
@@ -214,7 +221,7 @@ impl Run {
                     let expires_at = ttl.map(|ttl| self.clock.millis() + ttl);
                     model.held.push(Held { id, lane, priority, size, expires_at, leased: false });
                     model.ids.push(id);
-                    model.keys.extend(key.map(|key| (key, id)));
+                    model.keys.extend(key.map(|key| (key, id, size)));
                 }
             }
             Err(AppendError::Full { .. }) => assert_eq!(expected, None),
