@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use super::lab::{Connection, Lab, now, queue_bench};
+use super::lab::{Connection, Lab, free_port, now, queue_bench};
 
 /// Arguments of `bench hand-in`.
 #[derive(clap::Args)]
@@ -20,10 +20,10 @@ pub(crate) struct Arguments {
     /// Messages of the runs through brokers.
     #[arg(long, default_value_t = 5_000)]
     messages: u32,
-    /// An MQTT listener of a running agent, as HOST:PORT, to be measured like mosquitto.
-    #[arg(long, value_name = "HOST:PORT")]
-    mqtt: Option<SocketAddr>,
 }
+
+/// Clients at a time of the runs through brokers.
+const CLIENTS: [u32; 2] = [1, 16];
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     // Written to its laboratory's folder each second, without a sync: what it has for durability.
@@ -60,15 +60,31 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             messages / plain
         );
     }
+    let listener = free_port()?;
+    let http = free_port()?;
+    let fleet = lab.fleet(http, 1, "10s", "")
+        + &format!("hand_in: {{ mqtt: {{ listen: \"{listener}\" }} }}\n");
+    let agent = lab.agent_of(http, &fleet, "warn")?;
+    through_brokers("MQTT listener of the agent", listener, arguments.messages, plain)?;
+    drop(agent);
     lab.offline_subscriber("bench/#")?;
-    let messages = through_mqtt(lab.broker(), arguments.messages)?;
-    println!(
-        "| mosquitto, persistence on (not synced) | 1 | {messages:.0} | | {:.1} |",
-        messages / plain
-    );
-    if let Some(listener) = arguments.mqtt {
-        let messages = through_mqtt(listener, arguments.messages)?;
-        println!("| the agent's MQTT listener | 1 | {messages:.0} | | {:.1} |", messages / plain);
+    through_brokers(
+        "mosquitto, persistence on (not synced)",
+        lab.broker(),
+        arguments.messages,
+        plain,
+    )
+}
+
+fn through_brokers(
+    name: &str,
+    listener: SocketAddr,
+    messages: u32,
+    plain: f64,
+) -> anyhow::Result<()> {
+    for clients in CLIENTS {
+        let rate = through_mqtt(listener, clients, messages)?;
+        println!("| {name} | {clients} | {rate:.0} | | {:.1} |", rate / plain);
     }
     Ok(())
 }
@@ -105,10 +121,22 @@ fn http(lab: &Lab, connections: u32, seconds: u64) -> anyhow::Result<f64> {
     Ok(rate(count, seconds))
 }
 
-/// `mosquitto_pub` with a message on each line, QoS 1 and its usual twenty in flight.
-fn through_mqtt(listener: SocketAddr, messages: u32) -> anyhow::Result<f64> {
-    let line = format!("{}\n", "x".repeat(256));
+/// Messages a second of so many clients, `messages` each.
+fn through_mqtt(listener: SocketAddr, clients: u32, messages: u32) -> anyhow::Result<f64> {
     let started = now();
+    thread::scope(|scope| {
+        let one = |_| scope.spawn(|| publish(listener, messages));
+        let all: Vec<_> = (0..clients).map(one).collect();
+        all.into_iter().try_for_each(|client| {
+            client.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a client panicked")))
+        })
+    })?;
+    Ok(f64::from(clients) * f64::from(messages) / started.elapsed().as_secs_f64())
+}
+
+/// `mosquitto_pub` with a message on each line, QoS 1 and its usual twenty in flight.
+fn publish(listener: SocketAddr, messages: u32) -> anyhow::Result<()> {
+    let line = format!("{}\n", "x".repeat(256));
     let mut command = Command::new("mosquitto_pub");
     command.args(["-h", &listener.ip().to_string(), "-p", &listener.port().to_string()]);
     command.args(["-q", "1", "-t", "bench/mqtt", "-l"]).stdin(Stdio::piped());
@@ -120,5 +148,5 @@ fn through_mqtt(listener: SocketAddr, messages: u32) -> anyhow::Result<f64> {
         }
     }
     ensure!(child.wait()?.success(), "mosquitto_pub failed");
-    Ok(f64::from(messages) / started.elapsed().as_secs_f64())
+    Ok(())
 }
