@@ -172,6 +172,15 @@ fn sessions(site: &Site) -> Vec<Case> {
                 "Thermostat",
                 secret("triple", "8f663b388dee796b931ebcb789b75a39"),
             )),
+        // The doctor never tries a PIN; the agent does, once.
+        Case::new(
+            "wrong-pin",
+            &["--pin", "1234"],
+            ("sim", "fail"),
+            "refused the PIN of the fleet file, with 2 tries left",
+            "correct the PIN's file",
+        )
+        .only(When::WithAgent),
         Case::new(
             "no-clock",
             &["--without", "clock"],
@@ -188,6 +197,7 @@ fn sessions(site: &Site) -> Vec<Case> {
 /// The fleet file of all cases and of a modem in good order, with their modems.
 fn fleet(site: &mut Site, cases: &[Case], broker: &Mosquitto) -> Vec<Sim> {
     let closed = Port::free();
+    let pin = site.secret("wrong.pin", "0000");
     site.body = "brokers:
   lab: { url: \"mqtt://broker.example.com\" }
   closed: { url: \"mqtt://closed.example.com\" }
@@ -202,9 +212,12 @@ modems:
         let dir = site.dir().join(name);
         let port = dir.join("modem0");
         let matching = format!("port: {}, {modem}", port.display());
+        let pin = pin.display();
+        let pin =
+            if *name == "wrong-pin" { format!("pin: {{ file: {pin} }},") } else { String::new() };
         let _ = writeln!(
             site.body,
-            "  {name}: {{ match: {{ {matching} }}, sessions: {{ s: {{ {session} }} }} }}"
+            "  {name}: {{ match: {{ {matching} }}, {pin} sessions: {{ s: {{ {session} }} }} }}"
         );
         let address = if *name == "closed" {
             format!("127.0.0.1:{}", closed.number())
@@ -297,10 +310,12 @@ fn settled(agent: &Agent, cases: &[Case]) {
         let modems = fleet["modems"].as_array().unwrap();
         let is_settled = |modem: &Value| {
             let case = cases.iter().find(|case| modem["name"] == case.name);
+            let reason = modem["reason"].as_str().unwrap_or_default();
             let phase = modem["sessions"][0]["phase"].as_str().unwrap_or_default();
             match case {
                 Some(Case { check: "session", .. }) => phase == "backing_off",
                 Some(Case { sim: None, .. }) => true,
+                Some(Case { name: "wrong-pin", .. }) => reason.contains("refused the PIN"),
                 _ => !modem["identified"].is_null() || modem["state"] == "failed",
             }
         };
@@ -318,6 +333,9 @@ fn each_fault_is_found_with_its_cure_by_the_agent_and_without_one() {
     println!("| modem | check | level | found | advice |\n|---|---|---|---|---|");
     all_are_found(&site, &cases, When::WithAgent);
     is_well(&site, false);
+    let untried = findings(&doctor(&site, &["wrong-pin", "--json"]));
+    let untried = find(&untried, "wrong-pin", "sim")["message"].as_str().unwrap().to_owned();
+    assert_eq!(untried, "wants its PIN, with 3 tries left, which the fleet file gives");
 
     // It takes no file whose secrets cannot be read; what happens to them later is another matter.
     let good = [("garbage.pem", Authority::new().pem), ("none", "0".repeat(32))];

@@ -12,6 +12,7 @@ pub mod port;
 pub mod service;
 pub mod session;
 pub mod survey;
+pub mod usb;
 
 use serde::{Deserialize, Serialize};
 

@@ -65,16 +65,21 @@ impl Port {
             return Finding::fail(check, message, rights(node, user));
         }
         if let Some(busy) = &self.busy {
-            let holder = busy.holder.as_ref().map_or("", |holder| holder.name.as_str());
-            let advice = if holder == "ModemManager" {
-                "install the udev rules (deploy/udev), then `systemctl restart ModemManager`"
-            } else {
-                "stop that program, or give it the modem's other AT port"
-            };
-            return Finding::fail(check, busy.to_string(), advice);
+            return held(check, busy);
         }
         Finding::ok(check, format!("{tty} is there and may be opened by {user}"))
     }
+}
+
+/// A port that another program has.
+pub fn held(check: &str, busy: &Busy) -> Finding {
+    let holder = busy.holder.as_ref().map_or("", |holder| holder.name.as_str());
+    let advice = if holder == "ModemManager" {
+        "install the udev rules (deploy/udev), then `systemctl restart ModemManager`"
+    } else {
+        "stop that program, or give it the modem's other AT port"
+    };
+    Finding::fail(check, busy.to_string(), advice)
 }
 
 /// How the user gets the right.

@@ -16,9 +16,9 @@ use super::modem::GivenPin;
 use super::port::Port;
 use super::service::User;
 use super::session::{Certificates, Reach, Secret};
-use super::{Finding, host, modem as judged, session};
+use super::{Finding, host, modem as judged, session, usb};
 use crate::config::{self, Access, Fleet, Session, SessionId};
-use crate::devices::DeviceReport;
+use crate::devices::{DeviceReport, Devices};
 use crate::discovery::Role;
 use crate::ledger::FileLedger;
 use crate::metrics::Metrics;
@@ -33,7 +33,12 @@ const REACH: Duration = Duration::from_secs(3);
 ///
 /// # Cancel safety
 /// Questions that were not asked yet are withdrawn.
-pub async fn by_agent(view: &View, metrics: &Metrics, only: Option<&str>) -> Vec<Finding> {
+pub async fn by_agent(
+    view: &View,
+    metrics: &Metrics,
+    devices: &Devices,
+    only: Option<&str>,
+) -> Vec<Finding> {
     // Asking takes seconds, and a reload must not wait for that: what is needed is taken out.
     let (fleet, running) = {
         let now = view.now();
@@ -41,6 +46,9 @@ pub async fn by_agent(view: &View, metrics: &Metrics, only: Option<&str>) -> Vec
         (now.fleet.clone(), now.modems.iter().map(of).collect::<Vec<_>>())
     };
     let (user, mut findings) = ground(&fleet, true).await;
+    if only.is_none() {
+        findings.extend(usb::findings(&devices.report().await));
+    }
     let (fleet, user) = (&fleet, &user);
     let with = |modem: &config::Modem| {
         running.iter().find(|running| running.name == modem.name.as_str()).cloned()
@@ -88,6 +96,9 @@ pub async fn by_itself(
     only: Option<&str>,
 ) -> Vec<Finding> {
     let (user, mut findings) = ground(fleet, false).await;
+    if only.is_none() {
+        findings.extend(usb::findings(devices));
+    }
     let modems = meant(fleet, only).map(|modem| of_asked(fleet, modem, catalog, devices, &user));
     findings.extend(join_all(modems).await.into_iter().flatten());
     findings

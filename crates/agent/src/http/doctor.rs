@@ -36,6 +36,6 @@ pub(super) async fn doctor(
         return Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_modem", words));
     }
     let _turn = TURN.acquire().await;
-    let findings = survey::by_agent(&app.view, &app.metrics, only).await;
+    let findings = survey::by_agent(&app.view, &app.metrics, &app.devices, only).await;
     Ok(axum::Json(json!({ "findings": findings })))
 }

@@ -1,0 +1,105 @@
+//! USB modems that are there and that no modem of the fleet has, twins, and ports that others have.
+
+use super::{Finding, port};
+use crate::devices::{Claim, DeviceReport};
+
+/// What is to be said of all that is plugged in; one line where that is nothing.
+pub fn findings(devices: &[DeviceReport]) -> Vec<Finding> {
+    let check = "usb";
+    let mut findings: Vec<Finding> = devices.iter().flat_map(of_device).collect();
+    if findings.is_empty() && !devices.is_empty() {
+        findings.push(Finding::ok(check, "every known USB modem has an entry"));
+    }
+    findings
+}
+
+fn of_device(device: &DeviceReport) -> Vec<Finding> {
+    let (check, place) = ("usb", &device.usb_path);
+    let mut findings = Vec::new();
+    // Of a modem of the fleet its port is judged with it.
+    if device.modem.is_none() {
+        findings.extend(device.busy().map(|busy| port::held(check, &busy)));
+    }
+    if device.duplicate_imei {
+        findings.push(Finding::warn(
+            check,
+            format!("USB {place}: another modem here tells the same IMEI"),
+            "match both by `usb_path`: an IMEI that is there twice tells nothing",
+        ));
+    }
+    let model = device.model.as_deref().unwrap_or("a modem that did not say who it is");
+    match device.claim {
+        Claim::Unclaimed => {
+            let imei = device.imei.as_ref().map(|imei| format!(", IMEI {imei}"));
+            findings.push(Finding::warn(
+                check,
+                format!("USB {place}: {model}{} has no entry", imei.unwrap_or_default()),
+                "add it under `modems`, or correct the `match` of the one that is meant",
+            ));
+        }
+        Claim::Undecided if findings.is_empty() => {
+            let why = device.reason.as_deref().unwrap_or("it was not asked yet");
+            findings.push(Finding::warn(
+                check,
+                format!("USB {place}: not known whose it is: {why}"),
+                "unplug it and plug it in again; `modemfleet scan` tells more",
+            ));
+        }
+        Claim::Claimed | Claim::Undecided | Claim::Unsupported => {}
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use modem::holder::Holder;
+
+    use super::super::Level;
+    use super::*;
+    use crate::devices::PortReport;
+    use crate::discovery::Role;
+
+    #[test]
+    fn what_is_plugged_in_and_nobodys_is_told() {
+        let port = PortReport {
+            tty: "/dev/ttyUSB2".into(),
+            interface: 2,
+            role: Role::At,
+            busy: false,
+            holder: None,
+        };
+        let good = DeviceReport {
+            usb_path: "1-1".to_owned(),
+            usb_id: "1e0e:9001".to_owned(),
+            claim: Claim::Claimed,
+            modem: Some("north".to_owned()),
+            model: Some("SIM7600".to_owned()),
+            imei: Some("861234560000005".to_owned()),
+            iccid: None,
+            duplicate_imei: false,
+            reason: None,
+            ports: vec![port.clone()],
+        };
+        assert_eq!(findings(&[]), []);
+        assert_eq!(findings(std::slice::from_ref(&good))[0].level, Level::Ok);
+        let holder = Some(Holder { name: "ModemManager".to_owned(), pid: 812 });
+        let taken = vec![PortReport { busy: true, holder, ..port }];
+        let nobodys = DeviceReport { claim: Claim::Unclaimed, modem: None, ..good.clone() };
+        let undecided = DeviceReport { claim: Claim::Undecided, ..nobodys.clone() };
+        for (device, level, words) in [
+            (nobodys.clone(), Level::Warn, "USB 1-1: SIM7600, IMEI 861234560000005 has no entry"),
+            (DeviceReport { duplicate_imei: true, ..good }, Level::Warn, "the same IMEI"),
+            (undecided.clone(), Level::Warn, "not known whose it is"),
+            (
+                DeviceReport { ports: taken, ..undecided },
+                Level::Fail,
+                "/dev/ttyUSB2 is in use by ModemManager (pid 812)",
+            ),
+        ] {
+            let found = findings(&[device]);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert_eq!(found[0].level, level);
+            assert!(found[0].message.contains(words) && found[0].advice.is_some(), "{found:?}");
+        }
+    }
+}
