@@ -1,11 +1,10 @@
 //! `cargo xtask conformance`: the shared scenarios of all profiles, as a table of model × scenario.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-use crate::step::root;
+use crate::step;
 
 /// The profiles that take the scenarios in.
 const PROFILES: [&str; 2] = ["profile-simcom", "profile-quectel"];
@@ -19,9 +18,8 @@ pub(crate) struct Arguments {}
 /// # Errors
 /// Where cargo cannot be started, nothing ran, or a scenario failed.
 pub(crate) fn run(_: &Arguments) -> anyhow::Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.arg("test").current_dir(root());
+    let mut command = step::cargo();
+    command.arg("test");
     for profile in PROFILES {
         command.args(["-p", profile]);
     }

@@ -1,6 +1,5 @@
 //! `cargo xtask demo`: set-up, build, and `modemfleet demo` in the place of this process.
 
-use std::env;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -30,8 +29,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// The build in the dev profile: it is there in less than half the time, and three modems and twenty messages a
 /// second do not need the other one. On Unix cargo in turn becomes what it has built.
 fn command(arguments: &Arguments) -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(step::root());
+    let mut command = step::cargo();
     command.args(["run", "--package", "agent", "--bin", "modemfleet", "--", "demo"]);
     command.args(&arguments.arguments);
     command

@@ -76,15 +76,40 @@ impl Invocation {
         command
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
+        forget_xtask(&mut command);
         // A prompt that waits for an answer would hang a run without a terminal.
         command.current_dir(root()).stdin(Stdio::null());
         command
     }
 
     fn path(&self) -> OsString {
-        let running = if self.program == "cargo" { env::var_os("CARGO") } else { None };
-        running.unwrap_or_else(|| self.program.into())
+        if self.program == "cargo" { cargo_path() } else { self.program.into() }
     }
+}
+
+/// The cargo that runs this program, for what is more than a step.
+pub(crate) fn cargo() -> process::Command {
+    let mut command = process::Command::new(cargo_path());
+    forget_xtask(&mut command);
+    command.current_dir(root());
+    command
+}
+
+fn cargo_path() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// What cargo tells a program that it runs is of that program's package. Build scripts look at it, and would run
+/// again, with all that stands on them, at each change between `cargo` and `cargo xtask`.
+fn forget_xtask(command: &mut process::Command) {
+    let is_of_xtask = |name: &str| {
+        let starts = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_NAME", "CARGO_CRATE_NAME"];
+        starts.iter().any(|start| name.starts_with(start))
+    };
+    let names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    names.filter(|name| is_of_xtask(name)).for_each(|name| {
+        command.env_remove(name);
+    });
 }
 
 /// The command as one would type it.
@@ -168,6 +193,13 @@ mod tests {
     fn commands_get_their_environment_and_no_stdin() {
         let script = "test \"$GREETING\" = 'good day' && ! read -r line";
         assert!(Invocation::new("sh", &["-c", script]).env("GREETING", "good day").succeeds());
+    }
+
+    #[test]
+    fn commands_are_not_told_of_this_package() {
+        assert!(env::var_os("CARGO_PKG_NAME").is_some(), "cargo runs this test");
+        let script = "test -z \"$CARGO_PKG_NAME$CARGO_MANIFEST_DIR\" && test -n \"$PATH\"";
+        assert!(Invocation::new("sh", &["-c", script]).succeeds());
     }
 
     #[test]
