@@ -176,7 +176,7 @@ impl Bench {
                 }
             }
         });
-        profile.prepare(&at).await.unwrap();
+        profile::prepare(&at).await.unwrap();
         let imei = profile::run(&at, Kind::Basic, "AT+CGSN", Answer::Bare).await.unwrap();
         at.set_identity(Identity::Imei(imei[0].clone())).await;
         let max_payload = model.mqtt.payload;

@@ -10,7 +10,7 @@ use crate::environment::PrivilegedError;
 use crate::modem::{Core, End};
 use crate::observe::{RecoveryAction as Action, RecoveryOutcome};
 use crate::port::At;
-use crate::profile::{Profile, StepError};
+use crate::profile::{self, Profile, StepError};
 use crate::recovery::{Available, Cause, Ladder, Sign, Stage, Step};
 use crate::session::Chain;
 use crate::snapshot::State;
@@ -132,7 +132,7 @@ impl Core {
                 Action::ServiceRestart => return Ok(Climbed::Tried),
                 Action::RadioCycle => {
                     self.turn_or_stop(action).await?;
-                    profile.radio_cycle(at).await
+                    profile::radio_cycle(at).await
                 }
                 Action::ModemReset => {
                     self.turn_or_stop(action).await?;

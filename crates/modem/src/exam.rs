@@ -91,7 +91,7 @@ pub async fn examine(place: &Place, catalog: &Catalog) -> Result<Exam, ProbeErro
         let (model, profile, identity) =
             identify::with_profile(catalog, &at, &mut events, false).await?;
         let asking = async {
-            profile.prepare(&at).await?;
+            profile::prepare(&at).await?;
             Ok(exam(&at, profile, model, identity).await)
         };
         // URCs mean nothing here, but must be read.

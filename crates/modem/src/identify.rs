@@ -50,7 +50,7 @@ impl Core {
         let catalog = Arc::clone(&self.env.catalog.borrow());
         let (model, profile) = model(&catalog, at, cgmm).await?;
         at.set_framing(profile.framing()).await;
-        profile.prepare(at).await?;
+        profile::prepare(at).await?;
         let imei = imei(at).await?;
         at.set_identity(Identity::Imei(imei.clone())).await;
         let (model, cgmm) = model;

@@ -146,7 +146,8 @@ pub struct Status {
     pub implausible: u32,
 }
 
-/// How one modem family speaks.
+/// How one modem family speaks. Each method is here because families differ in it: one that none overrides is
+/// a function beside the trait, and a test of the repository looks.
 #[async_trait]
 pub trait Profile: Send + Sync {
     /// The word by which `models.yaml` names this profile.
@@ -160,13 +161,6 @@ pub trait Profile: Send + Sync {
 
     /// The MQTT stack.
     fn mqtt(&self) -> &dyn Mqtt;
-
-    /// Line settings, after each boot: echo off (V.250 §6.2.4), numeric errors (27.007 §9.1).
-    async fn prepare(&self, at: &At) -> Result<(), StepError> {
-        run(at, Kind::Basic, "ATE0", Answer::None).await?;
-        run(at, Kind::Basic, "AT+CMEE=1", Answer::None).await?;
-        Ok(())
-    }
 
     /// The identity of the SIM card (ETSI TS 102 221 §13.2). 27.007 §8.76 has `+CCID` only since
     /// release 17; vendors have older commands of their own.
@@ -185,15 +179,6 @@ pub trait Profile: Send + Sync {
     /// Where the modem is registered (27.007 §7.2, §10.1.20, §10.1.22, §10.1.47).
     async fn registration(&self, at: &At) -> Result<Registration, StepError> {
         registration_in(at, &[Domain::Eps, Domain::Ps, Domain::Cs]).await
-    }
-
-    /// Switches the radio off and on (27.007 §8.2). Not to minimum functionality (0), which takes the SIM
-    /// away: it would ask for its PIN again.
-    async fn radio_cycle(&self, at: &At) -> Result<(), StepError> {
-        for command in ["AT+CFUN=4", "AT+CFUN=1"] {
-            slow(at, command).await?;
-        }
-        Ok(())
     }
 
     /// Has the modem boot (27.007 §8.2). `Ok` once it has said that it will.
@@ -216,6 +201,28 @@ pub trait Profile: Send + Sync {
         status.operator = operator.operator;
         Ok(status)
     }
+}
+
+/// Line settings, after each boot: echo off (V.250 §6.2.4), numeric errors (27.007 §9.1).
+///
+/// # Errors
+/// [`StepError`].
+pub async fn prepare(at: &At) -> Result<(), StepError> {
+    run(at, Kind::Basic, "ATE0", Answer::None).await?;
+    run(at, Kind::Basic, "AT+CMEE=1", Answer::None).await?;
+    Ok(())
+}
+
+/// Switches the radio off and on (27.007 §8.2). Not to minimum functionality (0), which takes the SIM
+/// away: it would ask for its PIN again.
+///
+/// # Errors
+/// [`StepError`].
+pub async fn radio_cycle(at: &At) -> Result<(), StepError> {
+    for command in ["AT+CFUN=4", "AT+CFUN=1"] {
+        slow(at, command).await?;
+    }
+    Ok(())
 }
 
 /// Runs one command with the default patience and gives the lines of its answer.

@@ -6,6 +6,7 @@
 mod edges;
 mod manifests;
 mod pages;
+mod plugin;
 mod sources;
 mod text;
 mod transcripts;
