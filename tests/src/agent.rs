@@ -29,6 +29,8 @@ pub struct Site {
     pub body: String,
     /// The filter of the log.
     pub log: String,
+    /// The program; `modemfleet` where it is none.
+    pub program: Option<PathBuf>,
     /// Further arguments of `run`.
     pub arguments: Vec<String>,
 }
@@ -44,6 +46,7 @@ impl Site {
             http: String::new(),
             body: String::new(),
             log: "debug".to_owned(),
+            program: None,
             arguments: Vec::new(),
         }
     }
@@ -86,7 +89,8 @@ impl Site {
     /// Starts an agent and does not wait for it.
     #[must_use]
     pub fn spawn(&self) -> Agent {
-        let mut command = Command::new(modemfleet());
+        let program = self.program.as_deref().unwrap_or_else(|| modemfleet());
+        let mut command = Command::new(program);
         command.arg("run").arg("--config").arg(self.file()).args(["--log", &self.log]);
         command.args(&self.arguments);
         let process = Process::start("agent", &mut command);

@@ -29,6 +29,26 @@ pub fn modemfleet() -> &'static Path {
     binary.as_ref().unwrap_or_else(|fault| panic!("{fault}"))
 }
 
+/// The program of the example outside of the repository's workspace. It is built as [`modemfleet`] is.
+///
+/// # Panics
+/// Where it cannot be built.
+pub fn acmefleet() -> &'static Path {
+    static BINARY: OnceLock<Result<PathBuf, &'static str>> = OnceLock::new();
+    let binary = BINARY.get_or_init(|| {
+        let binary = profile_folder().join("acmefleet");
+        let build = || {
+            let done = cargo().args(["xtask", "example", "--build"]).status();
+            done.is_ok_and(|status| status.success())
+        };
+        if is_fresh(&binary) || build() && binary.is_file() {
+            return Ok(binary);
+        }
+        Err("`cargo xtask example --build` failed")
+    });
+    binary.as_ref().unwrap_or_else(|fault| panic!("{fault}"))
+}
+
 /// `target/<profile>`: test executables lie in its folder `deps`.
 fn profile_folder() -> PathBuf {
     let test = std::env::current_exe().unwrap();
@@ -51,15 +71,29 @@ fn modified(path: &Path) -> Option<SystemTime> {
     path.metadata().and_then(|data| data.modified()).ok()
 }
 
+/// Cargo without what the one that runs this test told it of this package: build scripts would take that for a
+/// change, and all that stands on them would be built once more.
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let is_ours = |name: &str| {
+        let starts = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_NAME"];
+        starts.iter().any(|start| name.starts_with(start))
+    };
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    names.filter(|name| is_ours(name)).for_each(|name| {
+        command.env_remove(name);
+    });
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    command
+}
+
 fn build(folder: &Path) -> bool {
     let profile = folder.file_name().unwrap().to_string_lossy().into_owned();
     let profile = if profile == "debug" { "dev".to_owned() } else { profile };
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    Command::new(cargo)
+    cargo()
         .args(["build", "--quiet", "--package", "agent", "--bin", "modemfleet"])
         .args(["--profile", &profile, "--target-dir"])
         .arg(folder.parent().unwrap())
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
         .is_ok_and(|status| status.success())
 }

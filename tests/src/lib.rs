@@ -31,7 +31,7 @@ mod subscriber;
 mod wait;
 
 pub use agent::{Agent, Site};
-pub use binary::modemfleet;
+pub use binary::{acmefleet, modemfleet};
 pub use browser::Browser;
 pub use http::{Answer, Http, read_answer};
 pub use lab::Lab;

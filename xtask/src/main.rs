@@ -8,6 +8,7 @@ mod bench;
 mod conformance;
 mod dashboards;
 mod demo;
+mod example;
 mod models;
 mod package;
 mod setup;
@@ -40,6 +41,8 @@ enum Command {
     Conformance(conformance::Arguments),
     /// Write Grafana's dashboards from the list of their panels.
     Dashboards(dashboards::Arguments),
+    /// Build and test the example of a profile outside of this repository.
+    Example(example::Arguments),
     /// Put replies whose meaning is known through `modemfleet profiles decode`, and print the pass rate.
     Vectors(vectors::Arguments),
     /// Make the Debian package, and try it.
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Models(arguments) => models::run(&arguments),
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Dashboards(arguments) => dashboards::run(&arguments),
+        Command::Example(arguments) => example::run(&arguments),
         Command::Vectors(arguments) => vectors::run(&arguments),
         Command::Package(arguments) => package::run(&arguments),
         Command::Bench { bench } => bench::run(&bench),

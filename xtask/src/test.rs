@@ -31,6 +31,8 @@ enum Step {
     Clippy,
     /// The binaries are built: the end-to-end tests start them.
     Build,
+    /// The example of a profile outside of this repository is built and tested.
+    Example,
     /// Unit, integration and end-to-end tests.
     Tests,
     /// The examples in the documentation.
@@ -50,6 +52,7 @@ impl Step {
             Self::Models => "models",
             Self::Clippy => "clippy",
             Self::Build => "build",
+            Self::Example => "example",
             Self::Tests => "tests",
             Self::Doctests => "doctests",
             Self::Doc => "doc",
@@ -82,6 +85,7 @@ impl Step {
                 "warnings",
             ]),
             Self::Build => Invocation::cargo(&["build", "--workspace", "--bins"]),
+            Self::Example => Invocation::cargo(&["xtask", "example"]),
             Self::Tests => tests(Invocation::cargo(&["nextest", "--version"]).succeeds()),
             Self::Doctests => Invocation::cargo(&["test", "--workspace", "--doc"]),
             Self::Doc => Invocation::cargo(&["doc", "--workspace", "--no-deps"])

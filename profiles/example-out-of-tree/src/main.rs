@@ -1,0 +1,7 @@
+//! The agent with the profiles of the repository and with Acme's.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    agent::cli::main(&[&acme::PLUGIN, &profile_simcom::PLUGIN, &profile_quectel::PLUGIN])
+}
