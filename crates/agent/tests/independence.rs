@@ -15,7 +15,6 @@ use agent::reconcile::{Order, Reconciler};
 use async_trait::async_trait;
 use modem::mqtt::Mqtt;
 use modem::profile::{Framing, Listener, Plugin, Profile, StepError};
-use modem::reply::Registration;
 use modem::session::Stagger;
 use modem::{At, Catalog, Environment, Modem, ModemConfig, Snapshot, State};
 use modem_sim::{Model, Options};
@@ -40,7 +39,7 @@ impl Profile for Buggy {
     fn mqtt(&self) -> &dyn Mqtt {
         profile_simcom::SIM8200.mqtt()
     }
-    async fn registration(&self, _: &At) -> Result<Registration, StepError> {
+    async fn iccid(&self, _: &At) -> Result<String, StepError> {
         panic!("the bug of this test")
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::console::{CommandRule, Commands};
 use crate::profile::{Plugin, Profile};
-use crate::reply::Decoder;
+use crate::reply::{Decoder, Domain};
 use at::Framing;
 
 /// What a `models.yaml` holds. Unknown keys are refused, so that a typing error is no silent default.
@@ -30,6 +30,9 @@ pub struct Model {
     pub usb: Vec<UsbLayout>,
     /// What its MQTT stack takes.
     pub mqtt: MqttLimits,
+    /// Where its registration is looked for, in this order.
+    #[serde(default = "Model::usual_registration")]
+    pub registration: Vec<Domain>,
     /// In which order `AT+CGAUTH` takes user name and password.
     #[serde(default)]
     pub apn_auth: ApnAuth,
@@ -293,6 +296,11 @@ impl Catalog {
 }
 
 impl Model {
+    /// Where the registration of a modem for LTE and below is looked for.
+    pub fn usual_registration() -> Vec<Domain> {
+        vec![Domain::Eps, Domain::Ps, Domain::Cs]
+    }
+
     /// Whether one of its beginnings is this one, as modems are told apart.
     fn claims(&self, beginning: &str) -> bool {
         let wanted = normalised(beginning);

@@ -111,7 +111,7 @@ async fn exam(at: &At, profile: &dyn Profile, model: Model, identity: Identity) 
         card: read(until, card(at)).await,
         iccid: read(until, profile.iccid(at)).await,
         tries: read(until, profile.pin_tries(at)).await,
-        registration: read(until, profile.registration(at)).await,
+        registration: read(until, profile::registration(at, &model.registration)).await,
         status: read(until, profile.status(at)).await,
         context: read(until, context(at)).await,
         address: read(until, address(at)).await,

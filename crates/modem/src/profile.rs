@@ -176,11 +176,6 @@ pub trait Profile: Send + Sync {
         Ok(reply::pin_tries(&lines)?)
     }
 
-    /// Where the modem is registered (27.007 §7.2, §10.1.20, §10.1.22, §10.1.47).
-    async fn registration(&self, at: &At) -> Result<Registration, StepError> {
-        registration_in(at, &[Domain::Eps, Domain::Ps, Domain::Cs]).await
-    }
-
     /// Has the modem boot (27.007 §8.2). `Ok` once it has said that it will.
     async fn reset(&self, at: &At) -> Result<(), StepError> {
         slow(at, "AT+CFUN=1,1").await
@@ -274,12 +269,12 @@ pub async fn persist(
     at.run(kind, exchange).await
 }
 
-/// The first registration found in the given order of domains; where there is none, the state in the
-/// first domain that the modem knows.
+/// Where the modem is registered (27.007 §7.2, §10.1.20, §10.1.22, §10.1.47): the first registration found in the
+/// given order of domains; where there is none, the state in the first domain that the modem knows.
 ///
 /// # Errors
 /// [`StepError`] where no domain gave an answer.
-pub async fn registration_in(at: &At, domains: &[Domain]) -> Result<Registration, StepError> {
+pub async fn registration(at: &At, domains: &[Domain]) -> Result<Registration, StepError> {
     let mut first: Result<Option<Registration>, StepError> = Ok(None);
     for domain in domains {
         let found = match run(

@@ -216,7 +216,7 @@ impl Core {
         });
         let mut wait = SEARCH;
         loop {
-            match known.profile.registration(at).await {
+            match profile::registration(at, &known.model.registration).await {
                 Ok(registration) => self.registered(registration, shared),
                 Err(error) if error.is_gone() => return Err(End::Gone),
                 Err(error) => self.stand(State::Searching, Some(Chain(&error).to_string())),
@@ -354,7 +354,7 @@ impl Core {
             }
             // Until the next poll, or until news of the registration want a look.
             let _ = tokio::time::timeout(self.config.poll, shared.look.notified()).await;
-            match known.profile.registration(at).await {
+            match profile::registration(at, &known.model.registration).await {
                 Ok(registration) => self.registered(registration, shared),
                 Err(error) if error.is_gone() => return End::Gone,
                 Err(error) => tracing::debug!("registration poll failed: {}", Chain(&error)),

@@ -1,19 +1,16 @@
 //! Acme modems, a vendor that does not exist: what a profile outside of the repository looks like.
 //!
 //! Acme's firmware has SIMCom's MQTT stack in it, so framing, URCs and sessions are taken from there; how it
-//! tells its card, its registration and its status is its own. A vendor with a stack of its own implements
+//! tells its card and its status is its own. A vendor with a stack of its own implements
 //! `modem::mqtt::Mqtt` as well: profiles/quectel/src/qmt.rs is one.
 
 use async_trait::async_trait;
 use at::Answer;
 use modem::mqtt::Mqtt;
 use modem::port::{At, Kind};
-use modem::profile::{
-    Framing, Listener, Plugin, Profile, Status, StepError, operator, registration_in, run,
-};
+use modem::profile::{Framing, Listener, Plugin, Profile, Status, StepError, operator, run};
 use modem::reply::{
-    self, Act, Decoder, Domain, Quantity, Registration, ReplyError, Sieve, Signal, own_rows,
-    parse_decimal,
+    self, Act, Decoder, Quantity, ReplyError, Sieve, Signal, own_rows, parse_decimal,
 };
 use profile_simcom::SIM7600;
 use serde_json::json;
@@ -56,11 +53,6 @@ impl Profile for Acme {
     async fn iccid(&self, at: &At) -> Result<String, StepError> {
         let lines = run(at, Kind::Status, "AT+CICCID", Answer::Prefix("+ICCID:")).await?;
         Ok(reply::iccid("AT+CICCID", &["+ICCID"], &lines)?)
-    }
-
-    /// Acme makes no modem for GSM.
-    async fn registration(&self, at: &At) -> Result<Registration, StepError> {
-        registration_in(at, &[Domain::Eps, Domain::Ps]).await
     }
 
     async fn status(&self, at: &At) -> Result<Status, StepError> {

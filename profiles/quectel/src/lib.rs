@@ -4,10 +4,8 @@ use async_trait::async_trait;
 use at::{Answer, Framing, Quoted};
 use modem::mqtt::Mqtt;
 use modem::port::{At, Kind};
-use modem::profile::{
-    CodeTable, Listener, Plugin, Profile, Status, StepError, registration_in, run,
-};
-use modem::reply::{Domain, PinTries, Registration};
+use modem::profile::{CodeTable, Listener, Plugin, Profile, Status, StepError, run};
+use modem::reply::PinTries;
 
 mod code;
 mod commands;
@@ -36,35 +34,19 @@ pub static PLUGIN: Plugin = Plugin {
 };
 
 /// EC25, EG25, EC200: LTE and below.
-pub static LTE: Quectel = Quectel {
-    id: "quectel-lte",
-    domains: &[Domain::Eps, Domain::Ps, Domain::Cs],
-    nr_sinr_in_db: true,
-    mqtt: qmt::Qmt::new(),
-};
+pub static LTE: Quectel = Quectel { id: "quectel-lte", nr_sinr_in_db: true, mqtt: qmt::Qmt::new() };
 
-/// RM520N and its like: 5G as well. In standalone mode only `+C5GREG` tells the registration.
-pub static NR: Quectel = Quectel {
-    id: "quectel-5g",
-    domains: &[Domain::Eps, Domain::FiveGs, Domain::Ps, Domain::Cs],
-    nr_sinr_in_db: true,
-    mqtt: qmt::Qmt::new(),
-};
+/// RM520N and its like: 5G as well.
+pub static NR: Quectel = Quectel { id: "quectel-5g", nr_sinr_in_db: true, mqtt: qmt::Qmt::new() };
 
 /// RM500Q, whose firmware does not agree with itself on the unit of NR's SINR.
-pub static NR_IN_TENTHS: Quectel = Quectel {
-    id: "quectel-5g-tenths",
-    domains: &[Domain::Eps, Domain::FiveGs, Domain::Ps, Domain::Cs],
-    nr_sinr_in_db: false,
-    mqtt: qmt::Qmt::new(),
-};
+pub static NR_IN_TENTHS: Quectel =
+    Quectel { id: "quectel-5g-tenths", nr_sinr_in_db: false, mqtt: qmt::Qmt::new() };
 
 /// A family on the QMT dialect.
 #[derive(Debug)]
 pub struct Quectel {
     id: &'static str,
-    /// Where its registration is looked for, in this order.
-    domains: &'static [Domain],
     /// Whether the SINR of an NR cell is known to be in dB.
     nr_sinr_in_db: bool,
     mqtt: qmt::Qmt,
@@ -104,10 +86,6 @@ impl Profile for Quectel {
         let line = "AT+QPINC=\"SC\"";
         let lines = run(at, Kind::Status, line, Answer::Prefix("+QPINC:")).await?;
         Ok(status::pin_tries(&lines)?)
-    }
-
-    async fn registration(&self, at: &At) -> Result<Registration, StepError> {
-        registration_in(at, self.domains).await
     }
 
     async fn status(&self, at: &At) -> Result<Status, StepError> {

@@ -4,10 +4,8 @@ use async_trait::async_trait;
 use at::{Announced, Answer, Framing};
 use modem::mqtt::Mqtt;
 use modem::port::{At, Kind};
-use modem::profile::{
-    CodeTable, Listener, Plugin, Profile, Status, StepError, registration_in, run, slow,
-};
-use modem::reply::{Domain, PinTries, Registration};
+use modem::profile::{CodeTable, Listener, Plugin, Profile, Status, StepError, run, slow};
+use modem::reply::PinTries;
 
 mod aliauth;
 mod cmqtt;
@@ -38,19 +36,15 @@ pub static PLUGIN: Plugin = Plugin {
 };
 
 /// SIM7500 and SIM7600: LTE and below.
-pub static SIM7600: Simcom =
-    Simcom { id: "sim7600", domains: &[Domain::Eps, Domain::Ps, Domain::Cs] };
+pub static SIM7600: Simcom = Simcom { id: "sim7600" };
 
-/// SIM8200 and SIM8202: 5G as well. In standalone mode only `+C5GREG` tells the registration.
-pub static SIM8200: Simcom =
-    Simcom { id: "sim8200", domains: &[Domain::Eps, Domain::FiveGs, Domain::Ps, Domain::Cs] };
+/// SIM8200 and SIM8202: 5G as well.
+pub static SIM8200: Simcom = Simcom { id: "sim8200" };
 
 /// A family on the CMQTT dialect.
 #[derive(Debug)]
 pub struct Simcom {
     id: &'static str,
-    /// Where its registration is looked for, in this order.
-    domains: &'static [Domain],
 }
 
 #[async_trait]
@@ -80,10 +74,6 @@ impl Profile for Simcom {
     async fn pin_tries(&self, at: &At) -> Result<PinTries, StepError> {
         let lines = run(at, Kind::Status, "AT+SPIC", Answer::Prefix("+SPIC:")).await?;
         Ok(status::pin_tries(&lines)?)
-    }
-
-    async fn registration(&self, at: &At) -> Result<Registration, StepError> {
-        registration_in(at, self.domains).await
     }
 
     async fn reset(&self, at: &At) -> Result<(), StepError> {

@@ -1,7 +1,7 @@
 //! `+CREG`, `+CGREG`, `+CEREG` and `+C5GREG`: 27.007 §7.2, §10.1.20, §10.1.22 and §10.1.47.
 
 use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::signal::Act;
 use super::{Args, Excerpt, ReplyError, parse_hex, parse_uint};
@@ -20,7 +20,7 @@ const CELL_BITS: u32 = 36;
 const NO_CELL: u64 = 0xFFFF_FFFF;
 
 /// Which registration is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Domain {
     /// Circuit switched, `+CREG`.
     #[serde(rename = "+CREG")]

@@ -5,6 +5,7 @@ use std::ops::Range;
 use modem::catalog::{
     ApnAuth, Basis, CatalogError, Evidence, Model, MqttLimits, UsbLayout, normalised,
 };
+use modem::reply::Domain;
 
 use super::{Models, Origin};
 use crate::config::problem::{Report, Source};
@@ -25,6 +26,7 @@ static ENTRY: Keys = Keys {
         ("cgmm", List(&Scalar)),
         ("profile", Scalar),
         ("usb", List(&Map(&LAYOUT))),
+        ("registration", List(&Scalar)),
         ("mqtt", Map(&LIMITS)),
         ("apn_auth", Scalar),
         ("evidence", Map(&EVIDENCE)),
@@ -44,6 +46,14 @@ static EVIDENCE: Keys = Keys {
 
 const APN_AUTH: [(&str, ApnAuth); 2] =
     [("user_first", ApnAuth::UserFirst), ("password_first", ApnAuth::PasswordFirst)];
+
+/// In the modem's own words, as a reply begins.
+const DOMAINS: [(&str, Domain); 4] = [
+    ("+CEREG", Domain::Eps),
+    ("+C5GREG", Domain::FiveGs),
+    ("+CGREG", Domain::Ps),
+    ("+CREG", Domain::Cs),
+];
 
 const BASES: [(&str, Basis); 4] = [
     ("manual", Basis::Manual),
@@ -192,6 +202,10 @@ impl Entry<'_> {
         let profile = self.profile(base.as_ref());
         let evidence = self.evidence(base.as_ref().filter(|_| amends));
         let mqtt = self.limits(base.as_ref(), profile.as_deref());
+        let registration = self.list("registration", |text| one_of(text, &DOMAINS));
+        let registration = registration
+            .or_else(|| Some(base.as_ref()?.registration.clone()))
+            .unwrap_or_else(Model::usual_registration);
         let apn_auth = self.value(self.node, "", "apn_auth", |text| one_of(text, &APN_AUTH));
         let apn_auth = apn_auth.or(base.as_ref().map(|base| base.apn_auth)).unwrap_or_default();
         if manufacturer.is_none() && self.node.entry("manufacturer").is_none() {
@@ -204,6 +218,7 @@ impl Entry<'_> {
             profile: profile?,
             usb: layouts,
             mqtt: mqtt?,
+            registration,
             apn_auth,
             evidence,
         };

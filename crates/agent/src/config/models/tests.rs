@@ -50,6 +50,7 @@ fn an_entry_is_amended_key_by_key() {
     usb: [{ id: 1e0e:9011, at: 2 }]
     mqtt: { payload: 4096 }
     evidence: { mqtt: hardware }
+    registration: [+CEREG]
   - { id: acme, like: sim7600, cgmm: [ACME7X], mqtt: { clients: 1 } }
   - { id: acme, manufacturer: Acme }
 ";
@@ -63,6 +64,7 @@ fn an_entry_is_amended_key_by_key() {
     );
     assert_eq!(model.evidence.mqtt, modem::catalog::Basis::Hardware);
     assert_eq!(model.evidence.status, modem::catalog::Basis::Transcript);
+    assert_eq!(model.registration, [modem::reply::Domain::Eps]);
     let acme = models.catalog.model("acme").unwrap();
     assert_eq!(
         (acme.manufacturer.as_str(), acme.mqtt.clients, acme.mqtt.payload),
@@ -70,7 +72,7 @@ fn an_entry_is_amended_key_by_key() {
     );
     assert_eq!(models.catalog.identify("ACME7X").unwrap().0.id, "acme");
     assert_eq!(models.catalog.identify("ACME7").unwrap().0.id, "sim7600");
-    assert_eq!(models.origin_words("acme"), "acme.yaml:8");
+    assert_eq!(models.origin_words("acme"), "acme.yaml:9");
 }
 
 #[test]
@@ -156,6 +158,10 @@ const WRONG: &[(&str, &str)] = &[
     (
         "models:\n  - { like: sim7600, cgmm: [ACME], evidence: { mqtt: seen } }",
         "models[0].evidence.mqtt: `mqtt` must be `manual`",
+    ),
+    (
+        "models:\n  - { like: sim7600, cgmm: [ACME], registration: [CEREG] }",
+        "models[0].registration[0]: `registration` must be `+CEREG`",
     ),
     (
         "models:\n  - { like: sim7600, cgmm: [ACME], dialect: cmqtt }",
