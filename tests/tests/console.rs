@@ -214,6 +214,23 @@ fn a_caller_that_goes_away_wedges_nothing() {
     assert!(agent.sum("modemfleet_mqtt_disconnects_total", &[]) < 0.5);
 }
 
+/// More at once than people type are refused, and those that are under way are answered.
+#[test]
+fn no_more_commands_wait_than_there_are_places() {
+    let mut lab = Lab::without_modems(1);
+    lab.sims = vec![lab.plug_in(0, &["--latency", "100"])];
+    let agent = lab.start();
+    let statuses: Vec<u16> = thread::scope(|scope| {
+        let ask = || post(&agent, &json!({ "modem": "m0", "line": "AT+CSQ" })).0;
+        let asking: Vec<_> = (0..24).map(|_| scope.spawn(ask)).collect();
+        asking.into_iter().map(|asked| asked.join().unwrap()).collect()
+    });
+    let count = |status: u16| statuses.iter().filter(|got| **got == status).count();
+    assert!(count(200) >= 16 && count(429) >= 1, "{statuses:?}");
+    assert_eq!(count(200) + count(429), statuses.len(), "{statuses:?}");
+    assert_eq!(post(&agent, &json!({ "modem": "m0", "line": "AT" })).0, 200);
+}
+
 /// The dialogue of the vendor's tutorial, which was typed into a terminal program with pauses.
 const TUTORIAL: &str = "# the service, a client, the connection
 at+cmqttstart
