@@ -271,3 +271,21 @@ fn an_empty_debian_installs_upgrades_removes_and_purges_it() {
     let below = std::env::var_os("MODEMFLEET_DEBIAN").expect("cargo xtask package --try names it");
     whole_life(&Root::on(Path::new(&below)));
 }
+
+#[test]
+#[ignore = "needs an empty Debian: cargo xtask package --try"]
+fn systemd_starts_it_and_starts_it_again_in_a_guest() {
+    let root = std::env::var_os("MODEMFLEET_DEBIAN").expect("cargo xtask package --try names it");
+    let mut boot = Command::new(project().join("tests/usb/boot"));
+    boot.arg(project().join("tests/usb/service")).env("MODEMFLEET_BED_SYSTEMD", "1");
+    boot.env("MODEMFLEET_BED_ROOT", root).env("MODEMFLEET_BED_FILE", package());
+    // An emulated processor, on which a package is unpacked twice.
+    let said = succeed(boot.env("MODEMFLEET_BED_SECONDS", "1500"));
+    eprintln!("{said}");
+    for what in ["first publish", "hot plug", "killed", "reload", "upgrade", "stop", "purge"] {
+        assert!(
+            said.lines().any(|line| line.starts_with(&format!("ok: {what}"))),
+            "{what}: {said}"
+        );
+    }
+}
