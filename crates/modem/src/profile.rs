@@ -41,6 +41,12 @@ pub struct Plugin {
     pub commands: &'static [CommandRule],
 }
 
+impl Plugin {
+    /// Nothing. A plugin that names what it has and takes the rest from here goes on where there is more to have.
+    pub const NONE: Self =
+        Self { models: "models: []", profiles: &[], decoders: &[], codes: &[], commands: &[] };
+}
+
 /// The result codes of one MQTT stack.
 #[derive(Clone, Copy)]
 pub struct CodeTable {

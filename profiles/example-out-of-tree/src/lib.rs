@@ -20,7 +20,7 @@ pub static PLUGIN: Plugin = Plugin {
     models: include_str!("models.yaml"),
     profiles: &[&Acme],
     decoders: DECODERS,
-    codes: &[],
+    ..Plugin::NONE
 };
 
 /// For `profiles decode`.
