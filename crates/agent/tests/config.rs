@@ -902,6 +902,28 @@ fn run_check(arguments: &[&str]) -> (check::Verdict, String, String) {
 }
 
 #[test]
+fn check_refuses_a_wrong_file_of_models_too() {
+    let folder = with_secrets();
+    let path = folder.path().join("fleet.yaml");
+    fs::copy(fixture("contract.yaml"), &path).unwrap();
+    let models = folder.path().join("models.d");
+    fs::create_dir(&models).unwrap();
+    let words = ["--models", models.to_str().unwrap(), path.to_str().unwrap()];
+    assert_eq!(run_check(&words).0, check::Verdict::Good, "{:?}", run_check(&words));
+    fs::write(models.join("bad.yaml"), "models: [{ like: sim7600 }]").unwrap();
+    let (verdict, out, err) = run_check(&words);
+    assert_eq!((verdict, out.as_str()), (check::Verdict::Wrong, ""));
+    assert!(err.contains("bad.yaml:1:10") && err.contains("has no `cgmm`"), "{err}");
+    let (verdict, out, err) = run_check(&[&["--json"], &words[..]].concat());
+    assert_eq!((verdict, err.as_str()), (check::Verdict::Wrong, ""));
+    let told: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&told["ok"], told["problems"].as_array().map(Vec::len)), (&false.into(), Some(0)));
+    let problem = &told["models"][0];
+    assert!(problem["file"].as_str().unwrap().ends_with("bad.yaml"), "{out}");
+    assert_eq!((&problem["line"], &problem["column"]), (&1.into(), &10.into()));
+}
+
+#[test]
 fn check_says_ok_or_where() {
     let folder = with_secrets();
     let path = folder.path().join("fleet.yaml");
