@@ -504,8 +504,8 @@ impl Engine {
         }
         let (mut late, mut padding, mut same) = (Answer::None, 0, 0);
         if let Some(in_flight) = self.in_flight.take() {
-            // Its late answer would look like the answer to the question.
-            same = u32::from(in_flight.exchange.line() == self.identity.question());
+            // Its late answer may look like the answer to the question, however it was asked for.
+            same = u32::from(in_flight.exchange.answer.takes_bare());
             late = in_flight.exchange.answer;
             padding = in_flight.exchange.data.as_ref().map_or(0, |data| data.len());
             self.events.push_back(Event::Completed(in_flight.ticket, Err(failure)));

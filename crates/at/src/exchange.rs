@@ -77,6 +77,11 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// Whether lines without a name belong to the answer, such as an IMEI or a model.
+    pub(crate) fn takes_bare(&self) -> bool {
+        matches!(self, Self::Bare | Self::Named(_) | Self::Any)
+    }
+
     /// Whether `line` belongs to the answer; `declared` tells that the framing names it as a URC.
     pub(crate) fn takes(&self, line: &str, declared: bool) -> bool {
         match self {

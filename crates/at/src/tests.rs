@@ -578,6 +578,41 @@ fn a_late_answer_to_the_question_itself_is_awaited() {
 }
 
 #[test]
+fn a_late_answer_to_the_question_is_awaited_however_it_was_asked_for() {
+    let names = || Answer::Named(["+CGSN", "+GSN", "+CSQ"].map(str::to_owned).into());
+    for (text, answer) in [
+        ("at+cgsn", names()),
+        ("AT+GSN", names()),
+        ("AT+CSQ;+CGSN", names()),
+        ("AT+GSN", Answer::Bare),
+        ("AT+GSN", Answer::Any),
+    ] {
+        let mut line = Line::in_step();
+        line.send(at(text).answer(answer));
+        line.wait(3 * SEC);
+        line.told.clear();
+        line.modem(PROOF);
+        assert_eq!(line.told(), [""; 0], "{text}: it may be that command's");
+        assert!(!line.engine.ready_for(&at("AT+CMQTTREL=0")), "{text}: nobody takes the other");
+        line.modem(PROOF);
+        assert_eq!(line.told(), ["in step 861234567000003"], "{text}");
+    }
+}
+
+#[test]
+fn an_answer_that_never_comes_is_awaited_for_a_quiet_second() {
+    let mut line = Line::in_step();
+    line.send(at("AT+GSN").answer(Answer::Bare));
+    line.wait(3 * SEC);
+    line.told.clear();
+    line.modem(PROOF);
+    line.wait(SEC - 1);
+    assert_eq!(line.told(), [""; 0]);
+    line.wait(1);
+    assert_eq!(line.told(), ["in step 861234567000003"]);
+}
+
+#[test]
 fn questions_asked_before_a_boot_may_be_answered_after_it() {
     let mut line = Line::opened();
     line.wait(2 * SEC); // three questions are out

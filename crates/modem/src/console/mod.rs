@@ -39,6 +39,9 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the result of an operation may take where nobody says (SIMCom's manual: 120 s).
 const OPERATION: Duration = Duration::from_secs(130);
 
+/// The shortest wait that can be asked for: what comes after that is late, and costs the port its step.
+pub const SHORTEST: Duration = Duration::from_secs(1);
+
 /// The longest wait that can be asked for: a search for networks takes three minutes.
 pub const LONGEST: Duration = Duration::from_secs(240);
 
@@ -100,6 +103,9 @@ pub enum Refusal {
         /// Because sessions wait too.
         beside: bool,
     },
+    /// The wait would be so short that most answers came late.
+    #[error("a command waits for {} s at least", SHORTEST.as_secs())]
+    Hasty,
     /// The command asks for data, and there is none.
     #[error("{command} asks for {length} bytes of data")]
     NoData {
@@ -197,7 +203,10 @@ impl Commands {
         let commands = line::commands(&line).unwrap_or_default();
         self.check_data(&commands, data.as_ref().map(|data| data.len()), dangerous)?;
         let most = if ground == Ground::Shared && !dangerous { LONGEST_BESIDE } else { LONGEST };
-        if timeout.is_some_and(|timeout| timeout.is_zero() || timeout > most) {
+        if timeout.is_some_and(|timeout| timeout < SHORTEST) {
+            return Err(Refusal::Hasty);
+        }
+        if timeout.is_some_and(|timeout| timeout > most) {
             return Err(Refusal::Timeout { most, beside: most == LONGEST_BESIDE });
         }
         let wait = timeout.unwrap_or(PATIENCE);

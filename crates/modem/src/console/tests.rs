@@ -147,6 +147,12 @@ fn what_sessions_rest_on_is_daily_use_on_a_port_of_ones_own() {
     };
     assert!(long(Ground::Own, false).is_ok() && long(Ground::Shared, true).is_ok());
     assert!(long(Ground::Shared, false).is_err_and(|refusal| refusal.is_danger()));
+    for (ms, dangerous, granted) in [(0, true, false), (999, true, false), (1_000, false, true)] {
+        let timeout = Some(Duration::from_millis(ms));
+        let order = commands().order(Wish { timeout, dangerous, ..wish("AT+CGSN") }, Ground::Own);
+        assert_eq!(order.is_ok(), granted, "{ms} ms");
+        assert!(granted || matches!(order, Err(Refusal::Hasty)), "{ms} ms");
+    }
 }
 
 #[test]
