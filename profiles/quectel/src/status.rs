@@ -17,7 +17,13 @@ pub const DECODERS: &[(&str, Decoder)] = &[
     ("AT+QCSQ", |raw| value(one_or_rows(qcsq(&body("AT+QCSQ", raw)?)?))),
     ("AT+QNWINFO", |raw| value(one_or_rows(qnwinfo(&body("AT+QNWINFO", raw)?)?))),
     ("AT+QTEMP", |raw| Ok(json!({ "celsius": qtemp(&body("AT+QTEMP", raw)?)? }))),
-    ("AT+QPINC=\"SC\"", |raw| value(pin_tries(&body("AT+QPINC=\"SC\"", raw)?)?)),
+    ("AT+QPINC=\"SC\"", |raw| {
+        let mut tries = value(pin_tries(&body("AT+QPINC=\"SC\"", raw)?)?)?;
+        if let Some(tries) = tries.as_object_mut() {
+            tries.insert("facility".to_owned(), json!("SC"));
+        }
+        Ok(tries)
+    }),
     ("AT+QCCID", |raw| Ok(json!({ "iccid": card(&body("AT+QCCID", raw)?)? }))),
 ];
 
@@ -314,7 +320,7 @@ mod tests {
             (
                 "AT+QPINC=\"SC\"",
                 "+QPINC: \"P2\",3,10\r\n+QPINC: \"SC\",1,10\r\nOK",
-                json!({"pin": 1, "puk": 10}),
+                json!({"facility": "SC", "pin": 1, "puk": 10}),
             ),
             (
                 "AT+QCSQ",

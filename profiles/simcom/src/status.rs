@@ -12,7 +12,7 @@ pub const DECODERS: &[(&str, Decoder)] = &[
     ("AT+CPSI?", |raw| value(cpsi(&body("AT+CPSI?", raw)?)?)),
     ("AT+CPMUTEMP", |raw| Ok(json!({ "celsius": temperature(&body("AT+CPMUTEMP", raw)?)? }))),
     ("AT+CICCID", |raw| Ok(json!({ "iccid": card(&body("AT+CICCID", raw)?)? }))),
-    ("AT+SPIC", |raw| value(pin_tries(&body("AT+SPIC", raw)?)?)),
+    ("AT+SPIC", |raw| all_tries(&body("AT+SPIC", raw)?)),
     ("AT+CNSMOD?", |raw| value(network_mode(&body("AT+CNSMOD?", raw)?)?)),
     ("AT+CBC", |raw| value(supply(&body("AT+CBC", raw)?)?)),
     ("+CMQTTSTART", |raw| results::service("+CMQTTSTART", raw)),
@@ -59,6 +59,17 @@ pub fn pin_tries<L: AsRef<str>>(lines: &[L]) -> Result<PinTries, ReplyError> {
     let args = rows.last().ok_or(ReplyError::Missing { command, wanted: "+SPIC: line" })?;
     let of = |at, name| args.uint(at, name, 99).map(Some);
     Ok(PinTries { pin: of(0, "chv1")?, puk: of(1, "puk1")? })
+}
+
+/// All four numbers of that line; the card's second PIN is of no use to the agent.
+fn all_tries(lines: &[&str]) -> Result<Value, ReplyError> {
+    let PinTries { pin, puk } = pin_tries(lines)?;
+    let rows = own_rows("AT+SPIC", "+SPIC", lines);
+    let second = |at, name| rows.last().and_then(|args| args.uint(at, name, 99).ok());
+    let all =
+        [("pin1", pin), ("puk1", puk), ("pin2", second(2, "chv2")), ("puk2", second(3, "puk2"))];
+    let told = all.into_iter().filter_map(|(key, tries)| Some((key.to_owned(), json!(tries?))));
+    Ok(Value::Object(told.collect()))
 }
 
 /// The answer to `AT+CNSMOD?`.
@@ -185,7 +196,12 @@ mod tests {
                 "+CNSMOD: 36\r\n+CNSMOD: 1,0\r\nOK",
                 json!({"n": 1, "stat": 0, "mode": "no_service"}),
             ),
-            ("AT+SPIC", "+SPIC: 2,10,0,10\r\nOK", json!({"pin": 2, "puk": 10})),
+            (
+                "AT+SPIC",
+                "+SPIC: 2,10,0,10\r\nOK",
+                json!({"pin1": 2, "puk1": 10, "pin2": 0, "puk2": 10}),
+            ),
+            ("AT+SPIC", "+SPIC: 3,10\r\nOK", json!({"pin1": 3, "puk1": 10})),
             ("AT+CNSMOD?", "+CNSMOD: 0,99", json!({"n": 0, "stat": 99})),
             ("AT+CBC", "+CBC: 3.591V\r\nOK", json!({"volts": 3.591})),
             ("AT+CBC", "+CBC: 0,95,4012\r\nOK", json!({"volts": 4.012, "percent": 95})),
