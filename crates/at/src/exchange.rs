@@ -186,6 +186,7 @@ pub struct Exchange {
     line: Zeroizing<String>,
     shown: Option<String>,
     is_secret: bool,
+    hides_answer: bool,
     pub(crate) answer: Answer,
     pub(crate) data: Option<Zeroizing<Vec<u8>>>,
     pub(crate) result: Option<(ResultLine, Duration)>,
@@ -213,6 +214,7 @@ impl Exchange {
             line,
             shown: None,
             is_secret: false,
+            hides_answer: false,
             answer: Answer::None,
             data: None,
             result: None,
@@ -267,11 +269,19 @@ impl Exchange {
         self
     }
 
-    /// What logs show instead of the line, for commands that carry a secret.
+    /// What logs show instead of the line, for commands that carry a secret. They show nothing of its
+    /// answer either.
     #[must_use]
     pub fn shown_as(mut self, shown: impl Into<String>) -> Self {
         self.shown = Some(shown.into());
         self.is_secret = true;
+        self.secret_answer()
+    }
+
+    /// The answer is secret, such as the contents of a file: whoever asked sees it, and no log does.
+    #[must_use]
+    pub fn secret_answer(mut self) -> Self {
+        self.hides_answer = true;
         self
     }
 
@@ -298,6 +308,11 @@ impl Exchange {
     /// The command line as logs may show it.
     pub fn shown(&self) -> &str {
         self.shown.as_deref().unwrap_or(&self.line)
+    }
+
+    /// Whether no log may show what the modem answers.
+    pub fn hides_answer(&self) -> bool {
+        self.hides_answer
     }
 
     /// What logs and URCs must not show, where there is something: the line, and the data below it.

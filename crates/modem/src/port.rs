@@ -211,6 +211,7 @@ struct Waiting {
 struct Running {
     kind: Kind,
     command: String,
+    hides_answer: bool,
     since: Instant,
     answer: oneshot::Sender<Result<Reply, ExchangeError>>,
 }
@@ -226,6 +227,8 @@ pub struct Port<S> {
     observer: Arc<dyn Observer>,
     /// Who hears the URCs beside the owner.
     ears: Option<Arc<Ears>>,
+    /// The last exchange's answer is secret: until the next one, any line may be a piece of it.
+    hides_lines: bool,
     /// As the engine's, for what may be shown of a line.
     framing: Framing,
     waiting: VecDeque<Waiting>,
@@ -275,6 +278,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
             events,
             observer,
             ears: None,
+            hides_lines: false,
             framing,
             waiting: VecDeque::new(),
             running: HashMap::new(),
@@ -425,11 +429,13 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
         let next = ready(false).or_else(|| if status_may { ready(true) } else { None });
         let Some(waiting) = next.and_then(|next| self.waiting.remove(next)) else { return false };
         let Waiting { kind, exchange, answer } = waiting;
-        let command = exchange.shown().to_owned();
+        let (command, hides_answer) = (exchange.shown().to_owned(), exchange.hides_answer());
         tracing::trace!(target: "modemfleet::at", "> {command}");
         match self.engine.submit(*exchange, now.into_std()) {
             Ok(ticket) => {
-                drop(self.running.insert(ticket, Running { kind, command, since: now, answer }))
+                let running = Running { kind, command, hides_answer, since: now, answer };
+                self.hides_lines = hides_answer;
+                drop(self.running.insert(ticket, running));
             }
             // `ready_for` held a moment ago, and nothing happened since.
             Err(exchange) => self.waiting.push_front(Waiting { kind, exchange, answer }),
@@ -442,7 +448,11 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
             Event::Completed(ticket, outcome) => self.completed(ticket, outcome),
             Event::Urc(urc) => {
                 self.observer.urc();
-                tracing::trace!(target: "modemfleet::at", "! {}", self.framing.shown(&urc.line));
+                if self.hides_lines {
+                    tracing::trace!(target: "modemfleet::at", "! ***");
+                } else {
+                    tracing::trace!(target: "modemfleet::at", "! {}", self.framing.shown(&urc.line));
+                }
                 if let Some(ears) = &self.ears {
                     ears.tell(&urc, &self.framing);
                 }
@@ -469,16 +479,15 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
     }
 
     fn completed(&mut self, ticket: Ticket, outcome: Result<Reply, Failure>) {
-        let Some(Running { kind, command, since, answer }) = self.running.remove(&ticket) else {
-            return;
-        };
+        let Some(running) = self.running.remove(&ticket) else { return };
+        let Running { kind, command, hides_answer, since, answer } = running;
         let result = match &outcome {
             Ok(_) => ExchangeResult::Ok,
             Err(Failure::Timeout(_)) => ExchangeResult::Timeout,
             Err(_) => ExchangeResult::Error,
         };
         self.observer.exchange(kind, result, since.elapsed());
-        tracing::trace!(target: "modemfleet::at", took = ?since.elapsed(), "< {command}: {}", Shown { outcome: &outcome, command: &command, framing: &self.framing });
+        tracing::trace!(target: "modemfleet::at", took = ?since.elapsed(), "< {command}: {}", Shown { outcome: &outcome, hides_answer, framing: &self.framing });
         let outcome = outcome.map_err(|failure| ExchangeError::Failed { command, failure });
         // The caller may have lost interest; the exchange was finished for the modem's sake.
         let _ = answer.send(outcome);
@@ -505,18 +514,17 @@ async fn sleep_until(deadline: Option<Instant>) {
     }
 }
 
-/// An outcome as logs may show it: the answers of commands that carry a secret stay out, and of others the
-/// place of one.
+/// An outcome as logs may show it: answers that are secret stay out, and of others the place of a secret.
 struct Shown<'a> {
     outcome: &'a Result<Reply, Failure>,
-    command: &'a str,
+    hides_answer: bool,
     framing: &'a Framing,
 }
 
 impl std::fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.outcome {
-            Ok(_) if self.command.contains("***") => f.write_str("OK"),
+            Ok(_) if self.hides_answer => f.write_str("OK"),
             Ok(reply) => {
                 for line in reply.lines.iter().chain(&reply.result) {
                     write!(f, "{} ", self.framing.shown(line))?;

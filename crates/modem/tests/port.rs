@@ -460,7 +460,15 @@ async fn no_secret_is_in_any_trace_line() {
         };
         assert_eq!(tokio::join!(setting, peer).0, sent);
     }
+    // A file that is printed: bare lines, and those that look like URCs, are its contents.
+    let file = command("AT+CFTRANTX=\"c:/key.pem\"").answer(Answer::Bare).secret_answer();
+    rig.call(Kind::Setup, file).await;
+    rig.hear("AT+CFTRANTX=\"c:/key.pem\"").await;
+    rig.say("-----BEGIN 4711|MIIE4711|+4711Aa/b||OK").await;
+    let reply = rig.ended().await.unwrap();
+    assert_eq!(reply.lines, ["-----BEGIN 4711", "MIIE4711"], "who asked sees it");
     let lines = text(&lines.0.lock().unwrap());
+    assert!(lines.contains("< AT+CFTRANTX=\"c:/key.pem\": OK"), "{lines}");
     assert!(lines.contains("AT+CPIN=***") && lines.contains("AT+CGAUTH=1,2,***"), "{lines}");
     assert!(!lines.contains("4711"), "{lines}");
 }

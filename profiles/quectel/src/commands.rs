@@ -21,6 +21,32 @@ pub(crate) const GUARDED: [Guarded; 3] = [
     Guarded { prefix: "+CGAUTH:", from: 2 },
 ];
 
+/// Settings of `AT+QCFG` that are told when they stand alone. Of others a firmware may make an order.
+const TOLD: &[&str] = &[
+    "\"usbnet\"",
+    "\"usbcfg\"",
+    "\"nwscanmode\"",
+    "\"nwscanseq\"",
+    "\"band\"",
+    "\"roamservice\"",
+    "\"servicedomain\"",
+    "\"iotopmode\"",
+    "\"ims\"",
+];
+
+/// The same of `AT+QNWPREFCFG`, which has orders of one argument too: `"all_band_reset"`.
+const PREFERENCES: &[&str] = &[
+    "\"gw_band\"",
+    "\"lte_band\"",
+    "\"nsa_nr5g_band\"",
+    "\"nr5g_band\"",
+    "\"mode_pref\"",
+    "\"srv_domain\"",
+    "\"roam_pref\"",
+    "\"ue_usage_setting\"",
+    "\"nr5g_disable_mode\"",
+];
+
 const fn mqtt(name: &'static str) -> CommandRule {
     CommandRule::uses(name, SESSIONS).in_lane(LANE)
 }
@@ -48,16 +74,16 @@ pub(crate) const COMMANDS: &[CommandRule] = &[
     packet("+QMTUNS", "+QMTUNS:"),
     CommandRule::reads("+QCCID"),
     CommandRule::reads("+QCSQ"),
-    CommandRule::reads("+QENG"),
+    CommandRule::reads("+QENG").but_asked(&["\"servingcell\"", "\"neighbourcell\""]),
     CommandRule::reads("+QNWINFO"),
     CommandRule::reads("+QSPN"),
     CommandRule::reads("+QTEMP"),
-    CommandRule::reads("+QCAINFO"),
+    CommandRule::reads("+QCAINFO").but_asked(&[]),
     CommandRule::uses("+QICSGP", NETWORK).but_with(1).secret_from(3),
     CommandRule::uses("+QIACT", NETWORK),
     CommandRule::uses("+QIDEACT", NETWORK),
-    CommandRule::harms("+QCFG", LASTING).but_with(1),
-    CommandRule::harms("+QNWPREFCFG", LASTING).but_with(1),
+    CommandRule::harms("+QCFG", LASTING).but_asked(TOLD),
+    CommandRule::harms("+QNWPREFCFG", LASTING).but_asked(PREFERENCES),
     CommandRule::harms("+QPRTPARA", LASTING),
     CommandRule::harms("+QPOWD", BOOT).in_every_form(),
     CommandRule::harms("+QUSBCFG", USB),
@@ -65,8 +91,64 @@ pub(crate) const COMMANDS: &[CommandRule] = &[
     CommandRule::harms("+QSSLCFG", FILES).but_with(2).secret_from(2),
     CommandRule::harms("+QFDEL", FILES),
     CommandRule::harms("+QFUPL", FILES),
-    CommandRule::harms("+QFDWL", FILES),
+    CommandRule::harms("+QFDWL", FILES).answers_secret(),
     CommandRule::harms("+QFOPEN", FILES),
-    CommandRule::harms("+QFREAD", FILES),
+    CommandRule::harms("+QFREAD", FILES).answers_secret(),
     CommandRule::harms("+QFWRITE", FILES),
 ];
+
+#[cfg(test)]
+mod tests {
+    use modem::Catalog;
+    use modem::console::{Commands, Ground, Wish};
+
+    fn commands() -> Commands {
+        Catalog::new(&[&crate::PLUGIN]).unwrap().commands()
+    }
+
+    fn wish(line: &str, dangerous: bool) -> Wish {
+        Wish { line: line.to_owned().into(), dangerous, ..Wish::default() }
+    }
+
+    #[test]
+    fn a_setting_that_stands_alone_is_told_where_it_is_known_and_else_an_order() {
+        for line in [
+            "AT+QNWPREFCFG=\"mode_pref\"",
+            "at+qnwprefcfg = \"MODE_PREF\"",
+            "AT+QCFG=\"usbnet\"",
+            "AT+QENG=\"servingcell\"",
+            "AT+QCAINFO",
+            "AT+QCAINFO?",
+            "AT+QENG=?",
+            "AT+CBC",
+        ] {
+            let order = commands().order(wish(line, false), Ground::Shared);
+            let order = order.unwrap_or_else(|refusal| panic!("{line}: {refusal}"));
+            assert!(order.is_harmless() && !order.has_secret_answer(), "{line}");
+        }
+        for line in [
+            "AT+QNWPREFCFG=\"all_band_reset\"",
+            "AT+QNWPREFCFG=\"mode_pref\",LTE",
+            "AT+QNWPREFCFG=",
+            "AT+QCFG=\"resetfactory\"",
+            "AT+QCFG=\"usbnet\",1",
+            "AT+QENG=1",
+            "AT+QENG=\"servingcell\",1",
+            "AT+QCAINFO=1",
+            "AT+CBC=3800",
+        ] {
+            for ground in [Ground::Own, Ground::Shared] {
+                let refusal = commands().order(wish(line, false), ground).unwrap_err();
+                assert!(refusal.is_danger(), "{line}: {refusal}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_prints_a_file_has_a_secret_answer() {
+        for line in ["AT+QFDWL=\"key.pem\"", "AT+QFREAD=1,1024", "AT+CSQ;+QFREAD=1,1024"] {
+            let order = commands().order(wish(line, true), Ground::Own).unwrap();
+            assert!(order.has_secret_answer(), "{line}");
+        }
+    }
+}

@@ -18,9 +18,10 @@ const FILES: &str =
 const SUPPLY: &str = "sets at which voltage the modem switches itself off";
 
 /// Lines that hold a secret. `+CGAUTH` has the password before the user (manual V3.00 §5.2.22).
-pub(crate) const GUARDED: [Guarded; 3] = [
+pub(crate) const GUARDED: [Guarded; 4] = [
     Guarded { prefix: "+CMQTTCONNECT:", from: 5 },
     Guarded { prefix: "+CGAUTH:", from: 2 },
+    Guarded { prefix: "+CNCFG:", from: 3 },
     Guarded { prefix: "+CSSLCFG:", from: 9 },
 ];
 
@@ -77,7 +78,7 @@ pub(crate) const COMMANDS: &[CommandRule] = &[
     CommandRule::harms("+CCERTDELE", FILES),
     CommandRule::harms("+CCERTMOVE", FILES),
     CommandRule::harms("+CFTRANRX", FILES),
-    CommandRule::harms("+CFTRANTX", FILES),
+    CommandRule::harms("+CFTRANTX", FILES).answers_secret(),
     CommandRule::harms("+FSDEL", FILES),
     CommandRule::harms("+FSRENAME", FILES),
     CommandRule::harms("+FSCOPY", FILES),
@@ -87,7 +88,7 @@ pub(crate) const COMMANDS: &[CommandRule] = &[
     CommandRule::harms("+CNMP", RADIO),
     CommandRule::harms("+CNBP", RADIO),
     CommandRule::harms("+CNAOP", RADIO),
-    CommandRule::harms("+CNCFG", RADIO),
+    CommandRule::harms("+CNCFG", NETWORK).secret_from(3),
     // The modem itself.
     CommandRule::harms("+CRESET", BOOT).in_every_form(),
     CommandRule::harms("+REBOOT", BOOT).in_every_form(),
@@ -177,12 +178,17 @@ mod tests {
                 r#"AT+CMQTTCFG="aliauth",0,"pk","dn",***"#,
             ),
             (r#"AT+CGAUTH=1,1,"pw","user""#, "AT+CGAUTH=1,1,***"),
+            (r#"AT+CNCFG=0,1,"apn","user","pw",2"#, r#"AT+CNCFG=0,1,"apn",***"#),
         ] {
             assert_eq!(commands.shown(line), shown);
         }
         let line = r#"+CMQTTCONNECT: 0,"tcp://h:1883",60,1,"u","pw""#;
         assert!(!commands.shown_answer(line).contains("pw"));
         assert!(!commands.shown_answer(r#"+CGAUTH: 1,1,"pw","user""#).contains("pw"));
+        let line = r#"+CNCFG: 0,1,"apn","user","pw",2"#;
+        assert_eq!(commands.shown_answer(line), r#"+CNCFG: 0,1,"apn",***"#);
+        let file = Wish { dangerous: true, ..wish("AT+CFTRANTX=\"c:/client_key.pem\"", None) };
+        assert!(commands.order(file, Ground::Own).unwrap().has_secret_answer());
         assert!(commands.has_secret_data("AT+CCERTDOWN=\"key.pem\",1700"));
     }
 }

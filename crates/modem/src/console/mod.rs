@@ -162,6 +162,11 @@ impl Order {
         self.exchange.shown()
     }
 
+    /// Whether no log shows what the modem answers.
+    pub fn has_secret_answer(&self) -> bool {
+        self.exchange.hides_answer()
+    }
+
     /// Whether it only reads.
     pub fn is_harmless(&self) -> bool {
         self.is_harmless
@@ -216,6 +221,9 @@ impl Commands {
         let shown = self.shown(&line);
         if shown != *line {
             exchange = exchange.shown_as(shown);
+        }
+        if self.has_secret_answer(&line) {
+            exchange = exchange.secret_answer();
         }
         let rule = self.only(&commands).map(|(rule, _)| rule);
         let result = rule.and_then(|rule| rule.result).filter(|_| {
@@ -276,6 +284,13 @@ impl Commands {
     pub fn has_secret_data(&self, line: &str) -> bool {
         let commands = line::commands(line).unwrap_or_default();
         self.only(&commands).is_none_or(|(rule, _)| rule.has_secret_data())
+    }
+
+    /// Whether the answer is secret, or may be as far as is known.
+    fn has_secret_answer(&self, line: &str) -> bool {
+        line::commands(line).map_or(true, |commands| {
+            commands.iter().any(|c| self.rule(c).is_none_or(|rule| rule.answers_secret))
+        })
     }
 
     fn shown_command(&self, command: &Command) -> String {

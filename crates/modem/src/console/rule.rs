@@ -43,7 +43,11 @@ pub struct CommandRule {
     execute_reads: bool,
     /// Setting forms of at most so many arguments only read.
     set_reads: usize,
+    /// Setting forms of one argument only read where it is one of these, and no other setting form does.
+    asked: Option<&'static [&'static str]>,
     secret_from: Option<usize>,
+    /// No log shows its answer.
+    pub(super) answers_secret: bool,
     data: Option<DataRule>,
     pub(super) answers_as: Option<&'static str>,
     pub(super) result: Option<OperationResult>,
@@ -71,7 +75,9 @@ impl CommandRule {
             test_reads: true,
             execute_reads: false,
             set_reads: 0,
+            asked: None,
             secret_from: None,
+            answers_secret: false,
             data: None,
             answers_as: None,
             result: None,
@@ -118,6 +124,23 @@ impl CommandRule {
         Self { set_reads: arguments, ..self }
     }
 
+    /// With one argument that is one of these, in quotation marks where the command has them, it only reads;
+    /// no other setting form does.
+    #[must_use]
+    pub const fn but_asked(self, arguments: &'static [&'static str]) -> Self {
+        let (effect, why) = match self.effect {
+            Effect::Reads => (Effect::Unknown, "is not known to be harmless"),
+            effect => (effect, self.why),
+        };
+        Self { asked: Some(arguments), effect, why, ..self }
+    }
+
+    /// Its answer is secret, such as the contents of a file: no log shows it.
+    #[must_use]
+    pub const fn answers_secret(self) -> Self {
+        Self { answers_secret: true, ..self }
+    }
+
     /// From this argument on, counted from 0, it holds what no log shows.
     #[must_use]
     pub const fn secret_from(self, argument: usize) -> Self {
@@ -160,14 +183,19 @@ impl CommandRule {
 
     /// What the command does in the form in which it stands there.
     pub(super) fn effect(&self, command: &Command) -> Effect {
-        let reads = self.reads_in_all_forms
-            || match command.form {
-                // `ATZ?` may be `ATZ` and a question mark.
-                Form::Read => self.query_reads && command.is_extended(),
-                Form::Test => self.test_reads && command.is_extended(),
-                Form::Execute => self.execute_reads,
-                Form::Set => command.arguments.len() <= self.set_reads,
-            };
+        let is_told = |asked: &[&str]| match command.arguments.as_slice() {
+            [only] => asked.iter().any(|known| known.eq_ignore_ascii_case(only)),
+            _ => false,
+        };
+        let reads = match (command.form, self.asked) {
+            (Form::Set, Some(asked)) => is_told(asked),
+            _ if self.reads_in_all_forms => true,
+            // `ATZ?` may be `ATZ` and a question mark.
+            (Form::Read, _) => self.query_reads && command.is_extended(),
+            (Form::Test, _) => self.test_reads && command.is_extended(),
+            (Form::Execute, _) => self.execute_reads,
+            (Form::Set, None) => command.arguments.len() <= self.set_reads,
+        };
         if reads { Effect::Reads } else { self.effect }
     }
 

@@ -37,7 +37,7 @@ pub(super) const RULES: &[CommandRule] = &[
     CommandRule::harms("&D", LINE),
     CommandRule::harms("\\Q", LINE),
     CommandRule::harms("A", CALL),
-    CommandRule::harms("D", CALL),
+    CommandRule::harms("D", CALL).secret_from(0),
     CommandRule::harms("H", CALL),
     CommandRule::harms("O", CALL),
     CommandRule::harms("+IPR", LINE),
@@ -56,7 +56,7 @@ pub(super) const RULES: &[CommandRule] = &[
     CommandRule::reads("+CEER"),
     CommandRule::reads("+CNUM"),
     CommandRule::reads("+CLAC"),
-    CommandRule::reads("+CBC"),
+    CommandRule::reads("+CBC").but_asked(&[]),
     CommandRule::reads("+CGPADDR"),
     CommandRule::reads("+CGCONTRDP"),
     // What the sessions rest on.

@@ -13,6 +13,7 @@ fn commands() -> Commands {
         CommandRule::uses("+XPUB", "is a test").ends_with(TEST),
         CommandRule::harms("+XCFG", "is a test").but_with(1),
         CommandRule::reads("+XID").answers_as("+ID"),
+        CommandRule::harms("+XFILE", "is a test").answers_secret(),
     ];
     Commands::new(&vendors, Framing::default())
 }
@@ -165,6 +166,8 @@ fn secrets_are_hidden_by_their_place_and_all_that_is_unknown() {
         ("AT+CPIN=\"1234\"", "AT+CPIN=***"),
         ("AT+CLCK=\"SC\",1,\"1234\"", "AT+CLCK=\"SC\",1,***"),
         ("AT+NEVERHEARD=\"1234\"", "AT+NEVERHEARD=***"),
+        ("ATD*99***1#", "ATD***"),
+        ("ATDT+4912345;+CSQ", "ATD***;+CSQ"),
         ("ATS3=10", "ATS3=***"),
         ("AT+X=\"secret", "AT***"),
     ] {
@@ -172,6 +175,23 @@ fn secrets_are_hidden_by_their_place_and_all_that_is_unknown() {
     }
     let order = commands().order(Wish { dangerous: true, ..wish("AT+CPIN=1234") }, Ground::Own);
     assert!(!format!("{order:?}").contains("1234"));
+}
+
+#[test]
+fn no_log_shows_an_answer_that_is_secret_or_of_a_command_that_nobody_knows() {
+    for (line, hidden) in [
+        ("AT", false),
+        ("AT+CSQ", false),
+        ("AT+XFILE=\"key.pem\"", true),
+        ("AT+CSQ;+XFILE=\"key.pem\"", true),
+        ("AT+NEVERHEARD?", true),
+        ("AT+CSQ;+NEVERHEARD?", true),
+        ("AT+CSQ+CFUN?", true),
+        ("AT+CPIN=\"1234\"", true),
+    ] {
+        let order = commands().order(Wish { dangerous: true, ..wish(line) }, Ground::Own).unwrap();
+        assert_eq!(order.has_secret_answer(), hidden, "{line}");
+    }
 }
 
 #[test]
