@@ -105,6 +105,25 @@ impl Open<'_> {
     }
 }
 
+/// Among the batches that are not full, the oldest where it waited its time; else the full one. Without
+/// that a topic with a backlog would always be served first.
+fn or_overdue(
+    full: Vec<u64>,
+    open: HashMap<&str, Open<'_>>,
+    batch: &Batch,
+    now: SystemTime,
+) -> Gathered {
+    let first_of_full = full.first().copied();
+    let oldest = open
+        .into_values()
+        .filter(|open| open.orders.first().copied() < first_of_full && !open.orders.is_empty())
+        .min_by_key(|open| open.first.appended_at);
+    let is_overdue = |open: &Open<'_>| {
+        now.duration_since(open.first.appended_at).unwrap_or_default() >= batch.max_delay
+    };
+    Gathered::Now(oldest.filter(is_overdue).map_or(full, |open| open.orders))
+}
+
 /// Looks for a batch among the messages that are ready, in their order. Those of one topic never
 /// overtake one another; those in `alone` share a batch with nobody. `limit` is the most bytes.
 /// `is_due`: the oldest goes out now, full or not.
@@ -121,19 +140,21 @@ pub(super) fn gather(
         let is_alone = alone_ids.contains(&lease.id);
         let Some(found) = open.get_mut(lease.topic.as_str()) else {
             if is_alone {
-                return Gathered::Now(vec![*order]);
+                return or_overdue(vec![*order], open, batch, now);
             }
             let bytes = alone(batch, lease.payload.len());
             open.insert(&lease.topic, Open { first: lease, orders: vec![*order], bytes });
             continue;
         };
         if is_alone || !found.takes(batch, limit, lease) {
-            return Gathered::Now(std::mem::take(&mut found.orders));
+            let full = std::mem::take(&mut found.orders);
+            return or_overdue(full, open, batch, now);
         }
         found.bytes += 1 + member(batch, lease.payload.len());
         found.orders.push(*order);
         if found.orders.len() >= batch.max_messages {
-            return Gathered::Now(std::mem::take(&mut found.orders));
+            let full = std::mem::take(&mut found.orders);
+            return or_overdue(full, open, batch, now);
         }
     }
     let Some(oldest) = open.into_values().min_by_key(|open| open.first.appended_at) else {

@@ -207,7 +207,8 @@ impl Forwarder {
     async fn wake(&mut self, leasable: &mut watch::Receiver<u64>) -> Wake {
         let changes = self.targets.iter().map(|target| Box::pin(target.changed()));
         let hungry = self.window < WINDOW && self.ready.len() < self.wanted();
-        let (retry_at, choose_at, due_at) = (self.retry_at, self.choose_at, self.due_at);
+        let (retry_at, choose_at) = (self.retry_at, self.choose_at);
+        let due_at = self.due_at.filter(|_| self.window < WINDOW);
         // All arms are cancel safe, and none awaits in its body.
         tokio::select! {
             biased;
@@ -247,6 +248,9 @@ impl Forwarder {
             }
             if !std::mem::replace(&mut tried_again, true) {
                 self.ready.append(&mut self.unfit);
+            }
+            if self.ready.is_empty() {
+                self.due_at = None;
             }
             if self.ready.is_empty() || self.window >= WINDOW {
                 return;
@@ -440,6 +444,7 @@ impl Forwarder {
 
     /// No path is free: the messages leased ahead go back, so that priorities and expiry hold again.
     fn give_back(&mut self) {
+        self.due_at = None;
         self.ready.append(&mut self.unfit);
         for lease in std::mem::take(&mut self.ready).into_values() {
             drop(self.queue.release(lease.id));

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use queue::Queue;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::forwarder::Forwarder;
@@ -28,6 +28,7 @@ struct Running {
     plan: LanePlan,
     stop: CancellationToken,
     waiting: watch::Receiver<Option<SystemTime>>,
+    task: AbortHandle,
 }
 
 impl Forwarding {
@@ -76,12 +77,12 @@ impl Forwarding {
                 Arc::clone(&self.metrics),
                 stop.clone(),
             );
-            let running = Running { plan, stop, waiting: forwarder.waiting() };
-            self.running.insert(lane.clone(), running);
-            self.tasks.spawn(async move {
+            let (waiting, name) = (forwarder.waiting(), lane.clone());
+            let task = self.tasks.spawn(async move {
                 forwarder.run().await;
                 lane
             });
+            self.running.insert(name, Running { plan, stop, waiting, task });
         }
     }
 
@@ -120,7 +121,11 @@ impl Forwarding {
     fn note_end(&mut self, ended: Result<String, tokio::task::JoinError>) {
         match ended {
             Ok(lane) => drop(self.running.remove(&lane)),
-            Err(error) => tracing::error!("a forwarder was lost: {error}"),
+            Err(error) => {
+                // Its lane is started anew, if it is still wanted.
+                self.running.retain(|_, running| running.task.id() != error.id());
+                tracing::error!("a forwarder was lost: {error}");
+            }
         }
     }
 

@@ -123,3 +123,17 @@ fn what_would_break_a_batch_is_told() {
     assert_eq!(flaw(&lines, b"\xff, and \r as well"), None);
     assert!(flaw(&lines, b"a\nb").is_some());
 }
+
+#[test]
+fn a_backlog_of_one_topic_does_not_keep_another_from_its_time() {
+    let batch = batch(BatchFormat::Lines, false);
+    let gathered =
+        |ready: &BTreeMap<u64, Lease>| gather(&batch, 1_000, ready, &HashSet::new(), false, now());
+    // What is behind the lone message is as old as the backlog before it, and fills batch after batch.
+    let aged = |words: &str, age: u64| -> BTreeMap<u64, Lease> {
+        (0..).zip(words.chars().map(|word| lease(word, age))).collect()
+    };
+    assert_eq!(gathered(&aged("xaaaaaa", 10)), Gathered::Now(vec![0]));
+    assert_eq!(gathered(&aged("xaaaaaa", 9)), Gathered::Now(vec![1, 2, 3]), "it has time left");
+    assert_eq!(gathered(&aged("aaaxaaa", 10)), Gathered::Now(vec![0, 1, 2]), "in their order");
+}
