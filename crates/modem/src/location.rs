@@ -126,8 +126,9 @@ impl Location {
     /// The port that discovery left open, if it is of the device that is there now.
     pub(crate) fn take_open(&self) -> Option<Introduction> {
         let Self::Usb { ports, handover, .. } = self else { return None };
-        let since = ports.borrow().as_ref().map(|ports| ports.since);
-        handover.take().filter(|asked| asked.open.place.since == since)
+        // Before it is told which ports there are, what was left is for later.
+        let since = ports.borrow().as_ref()?.since;
+        handover.take().filter(|asked| asked.open.place.since == Some(since))
     }
 
     /// Waits until discovery tells something new; for ever at a fixed tty.

@@ -298,7 +298,9 @@ impl Bus {
 
     /// Leaves the ports that are still open for those who were given them; the others are closed.
     fn hand_over(&mut self) {
-        for (wanted, held) in self.roll.wanted.iter().zip(&self.held) {
+        // Who only looks leaves no port open.
+        let takers = self.roll.wanted.iter().zip(&self.held).filter(|_| !self.search.is_thorough);
+        for (wanted, held) in takers {
             let open = held.as_ref().and_then(|(path, since)| self.probing.open(path, *since));
             let fits = |met: &Introduction| {
                 wanted.matching.port.as_ref().is_none_or(|p| *p == met.open.place.tty)

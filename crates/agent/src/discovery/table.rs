@@ -58,6 +58,8 @@ pub(super) type Number = u64;
 #[derive(Debug)]
 struct Device {
     since: Instant,
+    /// The kernel told that it went; udevd has yet to, and may do so after it came again.
+    is_over: bool,
     ttys: Vec<Tty>,
 }
 
@@ -88,6 +90,12 @@ pub(super) struct Table {
     now: Option<Instant>,
 }
 
+impl Device {
+    fn new(since: Instant) -> Self {
+        Self { since, is_over: false, ttys: Vec::new() }
+    }
+}
+
 impl Table {
     /// Nothing is plugged in yet; the layouts come from the catalog, in its order.
     pub(super) fn new(layouts: Vec<UsbLayout>) -> Self {
@@ -108,14 +116,16 @@ impl Table {
             }
             Change::Withdrawn(path) => {
                 self.announced.remove(&path);
+                if let Some(device) = self.devices.get_mut(&path) {
+                    device.is_over = true;
+                }
             }
             Change::DeviceCame(path) => {
                 let since = self.announced.get(&path).copied().unwrap_or(now);
-                let device =
-                    self.devices.entry(path).or_insert_with(|| Device { since, ttys: Vec::new() });
+                let device = self.devices.entry(path).or_insert_with(|| Device::new(since));
                 // `udevadm trigger` tells of devices that are there; without ttys it was an earlier stay.
                 if device.ttys.is_empty() {
-                    device.since = since;
+                    *device = Device::new(since);
                 }
             }
             Change::DeviceWent(path, number) => {
@@ -135,8 +145,11 @@ impl Table {
                 self.forget(&tty.node);
                 let path = tty.usb_path.clone();
                 let since = self.announced.get(&path).copied().unwrap_or(now);
-                let fresh = || Device { since, ttys: Vec::new() };
-                self.devices.entry(path).or_insert_with(fresh).ttys.push(tty);
+                let device = self.devices.entry(path).or_insert_with(|| Device::new(since));
+                if device.is_over {
+                    *device = Device::new(since);
+                }
+                device.ttys.push(tty);
             }
             Change::Went(node, number) => {
                 if !self.is_before(&node, number) {
@@ -409,6 +422,37 @@ mod tests {
         let before = table.ports("1-2", None);
         table.apply(Change::DeviceCame("1-2".to_owned()), now + Duration::from_secs(9));
         assert_eq!(table.ports("1-2", None), before);
+    }
+
+    #[test]
+    fn a_modem_that_comes_back_before_udevd_told_that_it_went_is_plugged_in_anew() {
+        let (mut table, now) = (table(), Instant::now());
+        let after = |ms| now + Duration::from_millis(ms);
+        let came = |number, event| Change::Came(tty(number, "1-1", "1e0e:9001", 2), event);
+        table.apply(Change::Announced("1-1".to_owned()), now);
+        table.apply(came(2, 10), after(1));
+        table.apply(Change::Withdrawn("1-1".to_owned()), after(5));
+        table.apply(Change::Announced("1-1".to_owned()), after(6));
+        table.apply(came(6, 20), after(7));
+        for late in [
+            Change::Went("/dev/ttyUSB2".into(), 15),
+            Change::DeviceWent("1-1".to_owned(), 16),
+            Change::DeviceCame("1-1".to_owned()),
+            came(6, 20),
+        ] {
+            let told = format!("{late:?}");
+            let ports = table.ports("1-1", None).unwrap();
+            assert_eq!(
+                (ports.ttys, ports.since),
+                (vec!["/dev/ttyUSB6".into()], after(6)),
+                "{told}"
+            );
+            table.apply(late, after(9));
+        }
+        // What `udevadm trigger` has the kernel tell is no new stay.
+        table.apply(Change::Announced("1-1".to_owned()), after(20));
+        table.apply(came(6, 30), after(21));
+        assert_eq!(table.ports("1-1", None).map(|ports| ports.since), Some(after(6)));
     }
 
     #[test]
