@@ -324,6 +324,7 @@ impl HandIn {
         let mut first = None;
         let mut stored = Vec::new();
         let mut refused = None;
+        let mut is_reused = false;
         for copy in join_all(copies).await {
             match copy {
                 Ok(receipt) => {
@@ -332,11 +333,17 @@ impl HandIn {
                     }
                     first.get_or_insert(receipt);
                 }
-                Err(refusal) => refused = Some(refusal),
+                Err(refusal) => {
+                    is_reused |=
+                        matches!(refusal, Refusal::Queue(AppendError::OtherContent { .. }));
+                    refused = Some(refusal);
+                }
             }
         }
         if let Some(refusal) = refused {
-            let taken_back = if submission.key.is_none() { stored } else { Vec::new() };
+            // Under a key of another message there is no next try.
+            let goes_back = submission.key.is_none() || is_reused;
+            let taken_back = if goes_back { stored } else { Vec::new() };
             for id in taken_back {
                 // A disk that fails now keeps it; it is published once more than it should be.
                 let _ = self.view.queue.ack(id).await;

@@ -89,7 +89,7 @@ impl Agent {
             let contents = Contents::of(&loaded.fleet);
             Ok((loaded, contents, library.read()?.catalog))
         };
-        let (loaded, contents, catalog) = off_the_runtime(read).await?;
+        let (loaded, mut contents, catalog) = off_the_runtime(read).await?;
         if !loaded.warnings.is_empty() {
             tracing::warn!("the fleet file: {}", loaded.warnings.render(false));
         }
@@ -98,6 +98,9 @@ impl Agent {
         let mut plan = Plan::new(&old.fleet, &loaded.fleet, is_rotated);
         let is_new = self.learn(&mut plan, &old, &catalog);
         let fleet = plan.applicable(&old.fleet, loaded.fleet);
+        for secret in plan.not_applied(&fleet) {
+            contents.keep(&self.contents, secret);
+        }
         let next = self.prepare(&plan, &fleet)?;
         if is_new {
             self.catalog.send_replace(Arc::new(catalog));

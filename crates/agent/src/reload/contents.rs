@@ -31,6 +31,13 @@ impl Contents {
         Self(secrets.map(|secret| (secret.source().clone(), digest(secret))).collect())
     }
 
+    /// Keeps what a secret held before, where what it holds now is not applied.
+    pub fn keep(&mut self, before: &Self, secret: &Ref) {
+        if let Some(held) = before.0.get(secret.source()) {
+            self.0.insert(secret.source().clone(), *held);
+        }
+    }
+
     /// Whether a secret that both know holds something else there. One that is known to one of them only
     /// is another reference, which shows by itself.
     pub fn differ(&self, other: &Self, secret: &Ref) -> bool {
@@ -56,6 +63,9 @@ mod tests {
         let after = read();
         assert!(before.differ(&after, &a) && !before.differ(&after, &b));
         assert!(!before.differ(&after, &file("c")), "nobody knows it");
+        let mut not_applied = read();
+        not_applied.keep(&before, &a);
+        assert!(not_applied.differ(&after, &a), "the next reload sees it again");
         std::fs::remove_file(folder.path().join("a")).unwrap();
         assert!(after.differ(&read(), &a), "it is gone");
     }

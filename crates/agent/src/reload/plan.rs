@@ -145,6 +145,15 @@ impl Plan {
         fleet
     }
 
+    /// Secrets of the running fleet whose content changes at the next start only.
+    pub fn not_applied<'a>(&self, fleet: &'a Fleet) -> Vec<&'a Ref> {
+        let stays =
+            |key: &str| self.settings.iter().any(|s| s.key == key && s.at_restart.is_some());
+        let token = fleet.http.token.iter().filter(|_| stays("http.token"));
+        let users = fleet.mqtt.iter().filter(|_| stays("hand_in.mqtt"));
+        token.chain(users.flat_map(|mqtt| mqtt.users.iter().map(|(_, secret)| secret))).collect()
+    }
+
     /// The plan line by line: what changes first, in the order of the file.
     pub fn lines(&self) -> Vec<Line> {
         let line = |kind: &str, name: String, step: &Step| Line {
