@@ -70,7 +70,8 @@ pub enum Answer {
     /// `AT+CGMM`.
     Bare,
     /// Lines that begin with one of these names and a colon, and those of [`Bare`](Self::Bare): for a
-    /// person's own commands, which take no URC away from those who wait for it.
+    /// person's own commands. A registration or SIM report in the form in which it comes unasked is a URC
+    /// all the same (27.007 §7.2, §8.3), so that it is not taken away from those who wait for it.
     Named(Arc<[String]>),
     /// Every line that is no declared URC: where nobody else listens.
     Any,
@@ -92,10 +93,34 @@ impl Answer {
             Self::Named(names) => {
                 let after = |name: &String| line.strip_prefix(name.as_str());
                 Self::Bare.takes(line, declared)
-                    || names.iter().filter_map(after).any(|rest| rest.trim_start().starts_with(':'))
+                    || !declared
+                        && !is_report(line)
+                        && names
+                            .iter()
+                            .filter_map(after)
+                            .any(|rest| rest.trim_start().starts_with(':'))
             }
             Self::Any => !declared,
         }
+    }
+}
+
+/// Whether a line is in the form in which registration and the SIM's loss are told unasked. An answer has
+/// `<n>` before its `<stat>`: its second argument is a short number, where a report has an area code, in
+/// quotation marks or of four digits and more, or nothing.
+fn is_report(line: &str) -> bool {
+    let Some((name, told)) = line.split_once(':') else { return false };
+    let mut arguments = told.split(',').map(str::trim);
+    let first = arguments.next().unwrap_or_default();
+    match name.trim_end() {
+        "+CREG" | "+CGREG" | "+CEREG" | "+C5GREG" => {
+            let is_number = |text: &str, most: usize| {
+                (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+            };
+            is_number(first, 2) && !arguments.next().is_some_and(|stat| is_number(stat, 2))
+        }
+        "+CPIN" => matches!(first, "SIM REMOVED" | "NOT READY" | "NOT INSERTED"),
+        _ => false,
     }
 }
 

@@ -835,11 +835,20 @@ mod splits {
 
 #[test]
 fn a_persons_command_takes_its_own_lines_and_no_urc() {
-    let names: Arc<[String]> = ["+CSQ".to_owned(), "+CREG".to_owned()].into();
+    let names: Arc<[String]> = ["+CSQ", "+CREG", "+CEREG", "+CPIN"].map(str::to_owned).into();
     let answer = Answer::Named(names);
     for (line, belongs) in [
         ("+CSQ: 22,0", true),
         ("+CREG : 0,1", true),
+        ("+CREG: 2,1,\"1A2B\",\"01D4E5F6\",7", true),
+        ("+CREG: (0-2)", true),
+        ("+CREG: 2", false),
+        ("+CREG: 1,\"1A2B\",\"01D4E5F6\",7", false),
+        ("+CEREG: 5,1A2B,01D4E5F6", false),
+        ("+CPIN: READY", true),
+        ("+CPIN: SIM PIN", true),
+        ("+CPIN: SIM REMOVED", false),
+        ("+CPIN: NOT READY", false),
         ("+CSQX: 1", false),
         ("+CMQTTCONNLOST: 0,1", false),
         ("^MODE: 3", false),
@@ -848,6 +857,11 @@ fn a_persons_command_takes_its_own_lines_and_no_urc() {
         assert_eq!(answer.takes(line, false), belongs, "{line}");
     }
     assert!(!answer.takes("SMS DONE", true), "a declared URC is nobody's answer");
+    let mut line = Line::in_step();
+    line.send(at("AT+CREG?;+CPIN?").answer(answer));
+    line.modem("\r\n+CREG: 2\r\n\r\n+CREG: 1,2\r\n\r\n+CPIN: SIM REMOVED\r\n\r\nOK\r\n");
+    let told = ["urc +CREG: 2", "urc +CPIN: SIM REMOVED", "ok [\"+CREG: 1,2\"]"];
+    assert_eq!(line.told(), told);
 }
 
 #[test]

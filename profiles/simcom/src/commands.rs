@@ -61,6 +61,14 @@ pub(crate) const COMMANDS: &[CommandRule] = &[
     operation("+CMQTTSUB", "+CMQTTSUB:").asks(1, 3),
     mqtt("+CMQTTUNSUBTOPIC").asks(1, 2),
     operation("+CMQTTUNSUB", "+CMQTTUNSUB:").asks(1, 3),
+    CommandRule::unasked("+CMQTTCONNLOST"),
+    CommandRule::unasked("+CMQTTPING"),
+    CommandRule::unasked("+CMQTTNONET"),
+    CommandRule::unasked("+CMQTTRXSTART"),
+    CommandRule::unasked("+CMQTTRXTOPIC"),
+    CommandRule::unasked("+CMQTTRXPAYLOAD"),
+    CommandRule::unasked("+CMQTTRXEND"),
+    CommandRule::unasked("+SIMCARD"),
     // Status.
     CommandRule::reads("+CICCID").answers_as("+ICCID"),
     CommandRule::reads("+ICCID"),
@@ -150,6 +158,7 @@ mod tests {
             "AT+CCERTDELE=\"ca.pem\"",
             "AT+CFTRANTX=\"c:/key.pem\"",
             "AT+CFTRANRX=\"c:/x\",10",
+            "AT+CMQTTCONNLOST?",
             "AT+CATR=1",
             "AT+CNMP=38",
         ] {

@@ -384,7 +384,8 @@ impl Commands {
             let alias = self.rule(command).and_then(|rule| rule.answers_as).map(str::to_owned);
             alias.or_else(|| command.is_extended().then(|| command.name.clone()))
         };
-        Answer::Named(commands.iter().filter_map(name).collect())
+        let may_answer = |c: &&Command| !self.rule(c).is_some_and(|rule| rule.is_unasked);
+        Answer::Named(commands.iter().filter(may_answer).filter_map(name).collect())
     }
 }
 

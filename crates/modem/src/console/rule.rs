@@ -46,6 +46,8 @@ pub struct CommandRule {
     /// Setting forms of one argument only read where it is one of these, and no other setting form does.
     asked: Option<&'static [&'static str]>,
     secret_from: Option<usize>,
+    /// The modem says it unasked, and no command has this name.
+    pub(super) is_unasked: bool,
     /// No log shows its answer.
     pub(super) answers_secret: bool,
     data: Option<DataRule>,
@@ -78,6 +80,7 @@ impl CommandRule {
             asked: None,
             secret_from: None,
             answers_secret: false,
+            is_unasked: false,
             data: None,
             answers_as: None,
             result: None,
@@ -98,6 +101,13 @@ impl CommandRule {
     /// A command of [`Effect::Harms`]; `why` goes on after "it".
     pub const fn harms(name: &'static str, why: &'static str) -> Self {
         Self::new(name, Effect::Harms, why)
+    }
+
+    /// What the modem only says by itself, and those who wait for it must hear: no command has this name,
+    /// and no answer.
+    pub const fn unasked(name: &'static str) -> Self {
+        let why = "is what the modem says by itself, and no command";
+        Self { is_unasked: true, ..Self::harms(name, why).in_every_form() }
     }
 
     /// No form of it only reads.

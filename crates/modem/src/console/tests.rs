@@ -13,6 +13,7 @@ fn commands() -> Commands {
         CommandRule::uses("+XPUB", "is a test").ends_with(TEST),
         CommandRule::harms("+XCFG", "is a test").but_with(1),
         CommandRule::reads("+XID").answers_as("+ID"),
+        CommandRule::unasked("+XLOST"),
         CommandRule::harms("+XFILE", "is a test").answers_secret(),
     ];
     Commands::new(&vendors, Framing::default())
@@ -192,6 +193,17 @@ fn no_log_shows_an_answer_that_is_secret_or_of_a_command_that_nobody_knows() {
         let order = commands().order(Wish { dangerous: true, ..wish(line) }, Ground::Own).unwrap();
         assert_eq!(order.has_secret_answer(), hidden, "{line}");
     }
+}
+
+#[test]
+fn what_a_modem_only_says_by_itself_is_no_command_and_no_answer() {
+    for line in ["AT+XLOST?", "AT+XLOST=?", "AT+XLOST", "AT+CSQ;+XLOST?"] {
+        let refusal = judge(line, Ground::Own).unwrap_err();
+        assert!(matches!(refusal, Refusal::Dangerous { .. }), "{line}: {refusal}");
+    }
+    let parsed = line::commands("AT+CSQ;+XLOST?").unwrap();
+    let Answer::Named(names) = commands().answer(&parsed) else { panic!("lines by their names") };
+    assert_eq!(*names, ["+CSQ"], "who insists takes nothing from the sessions either");
 }
 
 #[test]
