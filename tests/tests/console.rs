@@ -31,6 +31,12 @@ fn at(lab: &Lab, args: &[&str]) -> Output {
     run(&mut command(lab, args), b"")
 }
 
+/// Insisting needs a socket, or a token.
+fn with_socket(mut lab: Lab) -> Lab {
+    lab.site.http = format!(", socket: {}", lab.site.dir().join("api.sock").display());
+    lab
+}
+
 fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
@@ -106,7 +112,7 @@ fn what_the_modem_says_is_shown_and_still_reaches_its_session() {
 
 #[test]
 fn what_may_harm_is_refused_here_and_there() {
-    let lab = Lab::new(1);
+    let lab = with_socket(Lab::new(1));
     let agent = lab.start();
     for line in ["AT+CFUN=1,1", "at+csq; +cfun = 0", "AT+CMQTTDISC=0,60", "ATE1", "AT+NOSUCH=1"] {
         let refused = at(&lab, &["m0", line]);
@@ -124,15 +130,11 @@ fn what_may_harm_is_refused_here_and_there() {
     assert!(agent.log().contains("sent by hand"));
     for (body, status, word) in [
         (json!({ "modem": "m0", "line": "CSQ" }), 400, "command"),
-        (json!({ "modem": "m0", "line": "AT\r\nATZ", "dangerous": true }), 400, "command"),
+        (json!({ "modem": "m0", "line": "AT+CSQ", "dangerous": true }), 403, "needs_token"),
         (json!({ "modem": "m0", "line": "AT", "data_base64": "YQ==" }), 400, "command"),
         (json!({ "modem": "m0", "line": "AT", "data_base64": "?" }), 400, "body"),
         (json!({ "modem": "m0", "line": "AT", "timeout_ms": 60_000 }), 403, "dangerous"),
-        (
-            json!({ "modem": "m0", "line": "AT", "timeout_ms": 0, "dangerous": true }),
-            400,
-            "command",
-        ),
+        (json!({ "modem": "m0", "line": "AT", "timeout_ms": 0 }), 400, "command"),
         (json!({ "modem": "m7", "line": "AT" }), 404, "unknown_modem"),
         (json!({ "modem": "m0", "line": "AT", "colour": "red" }), 400, "body"),
         (json!({ "modem": "m0", "line": "A".repeat(30_000) }), 413, "too_large"),
@@ -143,6 +145,14 @@ fn what_may_harm_is_refused_here_and_there() {
     // A page elsewhere could have a browser send this.
     let simple = agent.http.ask("POST", "/api/v1/at", &[], b"{\"modem\":\"m0\",\"line\":\"AT\"}");
     assert_eq!(simple.status, 415);
+    // A page whose name leads here by now could have a browser send this.
+    let mut rebound = agent.http.connect().unwrap();
+    let head =
+        "POST /api/v1/at HTTP/1.1\r\nHost: evil.example.com\r\nContent-Type: application/json\r\n";
+    let body = "{\"modem\":\"m0\",\"line\":\"AT\"}";
+    write!(rebound, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let rebound = e2e::read_answer(&mut rebound).expect("an answer");
+    assert_eq!(rebound.status, 403, "{}", rebound.text());
     assert_eq!(agent.http.get("/api/v1/at?modem=m7").status, 404);
 }
 
@@ -158,6 +168,9 @@ fn the_console_needs_the_token_as_the_rest_of_the_api_does() {
     let bearer = ("Authorization", "Bearer visible-ascii-token");
     let shown = agent.http.ask("POST", "/api/v1/at", &[JSON, bearer], body.to_string().as_bytes());
     assert_eq!(shown.status, 409, "{}", shown.text());
+    let insisting = json!({ "modem": "m0", "line": "AT", "dangerous": true }).to_string();
+    let shown = agent.http.ask("POST", "/api/v1/at", &[JSON, bearer], insisting.as_bytes());
+    assert_eq!(shown.status, 409, "who shows the token may insist: {}", shown.text());
 }
 
 #[test]
@@ -188,7 +201,7 @@ fn a_modem_that_is_absent_unknown_or_mute_is_told_as_such() {
 /// A caller that goes away in the middle leaves the port to the others, at whatever step.
 #[test]
 fn a_caller_that_goes_away_wedges_nothing() {
-    let mut lab = Lab::without_modems(1);
+    let mut lab = with_socket(Lab::without_modems(1));
     lab.sims = vec![lab.plug_in(0, &["--latency", "150"])];
     let agent = lab.start();
     for (round, args) in [
@@ -359,7 +372,7 @@ impl Drop for Screen {
 
 #[test]
 fn on_a_terminal_lines_are_edited_urcs_shown_above_and_data_is_asked_for() {
-    let mut lab = Lab::without_modems(1);
+    let mut lab = with_socket(Lab::without_modems(1));
     lab.site.body = lab
         .site
         .body

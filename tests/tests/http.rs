@@ -113,8 +113,7 @@ fn a_payload_has_10240_bytes_and_not_one_more() {
     }
     // One that does not say how much it is.
     let mut stream = agent.http.connect().unwrap();
-    let head =
-        "POST /api/v1/publish?topic=t HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let head = "POST /api/v1/publish?topic=t HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).unwrap();
     let chunk = [b"1000\r\n".as_slice(), &[0; 0x1000], b"\r\n"].concat();
     for _ in 0..4 {
@@ -130,7 +129,7 @@ fn a_payload_has_10240_bytes_and_not_one_more() {
 /// Sends a head with so much announced and none of it, and returns the answer.
 fn claim(agent: &Agent, length: u64) -> Answer {
     let mut stream = agent.http.connect().unwrap();
-    let head = "POST /api/v1/publish?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length:";
+    let head = "POST /api/v1/publish?topic=t HTTP/1.1\r\nHost: localhost\r\nContent-Length:";
     stream.write_all(format!("{head} {length}\r\n\r\n").as_bytes()).unwrap();
     read_answer(&mut stream).expect("an answer")
 }
@@ -190,7 +189,7 @@ fn a_token_is_asked_for_where_one_is_configured() {
     assert_eq!(mode & 0o007, 0, "{mode:o}: not for everybody");
     let mut stream = UnixStream::connect(&socket).unwrap();
     let request = format!(
-        "POST {publish} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx"
+        "POST {publish} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx"
     );
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
@@ -246,7 +245,7 @@ fn a_slow_client_holds_up_nobody() {
         .map(|_| {
             let mut stream = agent.http.connect().unwrap();
             let head =
-                "POST /api/v1/publish?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n0";
+                "POST /api/v1/publish?topic=t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n0";
             stream.write_all(head.as_bytes()).unwrap();
             stream
         })

@@ -210,6 +210,7 @@ impl Agent {
             consoles: Consoles::new(self.gear.env.catalog.borrow().commands()),
             log,
             token: self.token.subscribe(),
+            door: http::Door::Tcp,
             reloads,
             stop: self.stop.clone(),
         }
@@ -304,7 +305,8 @@ impl Agent {
             (None, None) => return Ok(()),
         };
         // Who may open the socket may use the API: its permissions are the authority.
-        let router = http::router(App { token: watch::channel(None).1, ..app.clone() });
+        let (token, door) = (watch::channel(None).1, http::Door::Socket);
+        let router = http::router(App { token, door, ..app.clone() });
         let stop = self.stop.clone();
         self.services.spawn(async move {
             http::serve_socket(listener, router, stop).await.context("the API socket failed")

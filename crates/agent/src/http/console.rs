@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{FromRequest, Query, Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use super::{ApiError, App};
+use super::{ApiError, App, Door, REQUEST};
 use crate::view::ModemView;
 
 pub(super) const PATH: &str = "/api/v1/at";
@@ -76,19 +76,20 @@ pub(super) struct Whose {
 /// sent; after that the port finishes it.
 ///
 /// # Errors
-/// [`ApiError`]: 400 for what is no command, 403 for what may harm, 404 for an unknown modem, 409 where
-/// its port is not open, 415 for another type than JSON, 429 where too many are under way.
+/// [`ApiError`]: 400 for what is no command, 403 for what may harm, 404 for an unknown modem, 408 for a body
+/// that does not come, 409 where the port is not open, 415 for another type than JSON, 429 where too many
+/// are under way.
 pub(super) async fn run(
     State(app): State<App>,
-    headers: HeaderMap,
-    body: Bytes,
+    request: Request,
 ) -> Result<axum::Json<Outcome>, ApiError> {
     // A web page elsewhere may have a browser post a form, but no JSON.
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     if kind.is_none_or(|kind| !kind.starts_with("application/json")) {
         let words = "send `Content-Type: application/json`";
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", words));
     }
+    let body = body_of(request).await?;
     let asked: Asked = serde_json::from_slice(&body).map_err(|error| {
         // Its words would repeat what stands there, which may be a secret.
         let words = format!("the body is not what it should be, at column {}", error.column());
@@ -97,6 +98,11 @@ pub(super) async fn run(
     let modem = known(&app, &asked.modem)?;
     let consoles = &app.consoles;
     let (name, dangerous) = (modem.name.as_str(), asked.dangerous);
+    if dangerous && app.door == Door::Tcp && app.token.borrow().is_none() {
+        let words = "whoever reaches this port could lose the modem: what may harm goes by `http.socket`, or \
+                     with an `http.token`";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "needs_token", words));
+    }
     let order = consoles.commands.order(asked.wish()?, Ground::Shared).map_err(refused)?;
     let Ok(_place) = consoles.places.try_acquire() else {
         let words = format!("{AT_ONCE} commands are under way; wait for one");
@@ -109,6 +115,21 @@ pub(super) async fn run(
         tracing::warn!(modem = name, command = order.shown(), dangerous, "sent by hand");
     }
     Ok(axum::Json(consoles.commands.run(&at, order).await))
+}
+
+/// The whole body: only the command itself may take longer than a request.
+async fn body_of(request: Request) -> Result<Bytes, ApiError> {
+    let Ok(body) = tokio::time::timeout(REQUEST, Bytes::from_request(request, &())).await else {
+        let words = format!("the body did not come within {} s", REQUEST.as_secs());
+        return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", words));
+    };
+    body.map_err(|rejection| match rejection.status() {
+        status @ StatusCode::PAYLOAD_TOO_LARGE => {
+            let words = format!("a command and its data have at most {MAX_BODY} bytes");
+            ApiError::new(status, "too_large", words)
+        }
+        status => ApiError::new(status, "body", rejection.body_text()),
+    })
 }
 
 impl Asked {
@@ -210,4 +231,26 @@ pub(super) async fn urcs(
     Ok(Sse::new(events.map(Ok::<_, Infallible>))
         .keep_alive(KeepAlive::new().interval(STILL_HERE))
         .into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_comes_drop_by_drop_is_given_up_long_before_a_command() {
+        let drops = stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(7)).await;
+            Some((Ok::<_, Infallible>(Bytes::from_static(b" ")), ()))
+        });
+        let start = Instant::now();
+        let refused = body_of(Request::new(Body::from_stream(drops))).await.unwrap_err();
+        assert_eq!((refused.status, refused.code), (StatusCode::REQUEST_TIMEOUT, "timeout"));
+        assert_eq!(start.elapsed(), REQUEST);
+        let whole = body_of(Request::new(Body::from("{}"))).await;
+        assert_eq!(whole.unwrap(), "{}");
+    }
 }

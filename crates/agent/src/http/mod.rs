@@ -42,7 +42,7 @@ use crate::view::View;
 
 pub use console::Consoles;
 pub use page::Pages;
-pub use token::Token;
+pub use token::{Door, Token};
 
 /// No request takes longer than one fsync of a slow card; a client that sends its body drop by drop
 /// is cut off.
@@ -75,6 +75,8 @@ pub struct App {
     pub log: Log,
     /// What a caller of the API must show.
     pub token: watch::Receiver<Option<Token>>,
+    /// By which way callers come.
+    pub door: Door,
     /// Where a reload is asked for.
     pub reloads: Reloads,
     /// Whether the agent is ending: it takes no more messages.
