@@ -183,6 +183,15 @@ pub enum MqttError {
         "this modem cannot sign in at Alibaba Cloud by itself; leave `aliauth` out, and the agent signs"
     )]
     NoAliauth,
+    /// The modem did not take what it is to sign in with, and gave no code. A firmware that cannot sign in
+    /// answers so, and one that is busy too.
+    #[error(
+        "the modem refused {operation} and gave no code; if that stays so its firmware cannot sign in at Alibaba Cloud by itself: leave `aliauth` out, and the agent signs"
+    )]
+    AliauthRefused {
+        /// The command's name without `AT+`.
+        operation: &'static str,
+    },
     /// A value cannot be sent in a command.
     #[error("{what} cannot be sent to the modem")]
     Unsendable {
@@ -208,9 +217,10 @@ impl MqttError {
     pub fn scope(&self) -> Scope {
         match self {
             Self::Refused { code, .. } => code.scope,
-            Self::NoCode { .. } | Self::NoCredentials { .. } | Self::Exchange { .. } => {
-                Scope::Session
-            }
+            Self::NoCode { .. }
+            | Self::NoCredentials { .. }
+            | Self::AliauthRefused { .. }
+            | Self::Exchange { .. } => Scope::Session,
             Self::ClientIdTooLong { .. }
             | Self::FileTooLong { .. }
             | Self::NoTls
@@ -224,6 +234,7 @@ impl MqttError {
         match self {
             Self::Refused { operation, .. }
             | Self::NoCode { operation }
+            | Self::AliauthRefused { operation }
             | Self::Exchange { operation, .. } => Some(operation),
             Self::ClientIdTooLong { .. }
             | Self::FileTooLong { .. }

@@ -25,8 +25,8 @@ pub(crate) async fn introduce(at: &At, client: Client, triple: &Triple) -> Resul
     let command = Zeroizing::new(format!("{shown},{}", *secret));
     let exchange = exchange("CMQTTCFG", &command, PATIENCE)?.shown_as(format!("{shown},***"));
     match outcome("CMQTTCFG", persist(at, Kind::Setup, exchange).await) {
-        // What a firmware does not know it refuses without a code.
-        Err(MqttError::NoCode { .. }) => Err(MqttError::NoAliauth),
+        // What a firmware does not know it refuses without a code; and what it cannot do just now too.
+        Err(MqttError::NoCode { operation }) => Err(MqttError::AliauthRefused { operation }),
         ended => ended,
     }
 }

@@ -22,6 +22,7 @@ enum Turn {
     SucceedsAfter(Duration),
     Fails(Scope),
     TooLong,
+    NoTriple,
 }
 
 /// A stack that does as it is told, and succeeds where it was told nothing.
@@ -57,6 +58,7 @@ impl Stack {
                 Err(MqttError::Refused { operation: "TEST", code })
             }
             Turn::TooLong => Err(MqttError::ClientIdTooLong { length: 38, limit: 23 }),
+            Turn::NoTriple => Err(MqttError::AliauthRefused { operation: "CMQTTCFG" }),
         }
     }
 }
@@ -271,6 +273,15 @@ async fn a_stack_without_tls_is_never_asked_to_open_in_the_clear() {
     let failed = rig.phase(SessionPhase::Failed).await;
     assert!(failed.reason.unwrap().contains("TLS is not supported on this modem"));
     assert_eq!(rig.stack.times("open"), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_modem_that_did_not_take_the_triple_once_is_asked_again() {
+    let mut rig = Rig::new(&[Turn::NoTriple], &[]);
+    let down = rig.phase(SessionPhase::BackingOff).await;
+    assert!(down.reason.unwrap().contains("leave `aliauth` out, and the agent signs"));
+    rig.phase(SessionPhase::Connected).await;
+    assert_eq!(rig.stack.times("open").len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,14 +3,20 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use modem::mqtt::{Connection, Qos};
+use modem::mqtt::{Connection, Qos, Scope, Triple};
 use modem_sim::Model;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::bench::{Bench, FIRST};
 use crate::broker::{Broker, Peer};
+use crate::unit::Unit;
 
-scenarios!(the_eleven_commands, one_wrong_letter_in_the_password, no_password_is_in_any_trace_line,);
+scenarios!(
+    the_eleven_commands,
+    one_wrong_letter_in_the_password,
+    a_triple_that_is_refused_once_is_taken_later,
+    no_password_is_in_any_trace_line,
+);
 
 const ID: &str = "7600|securemode=3,signmethod=hmacsha1|";
 const USER: &str = "7600&a1mQpKOF9hp";
@@ -70,6 +76,29 @@ async fn one_wrong_letter_in_the_password(model: Model) {
     bench.mqtt.start(&bench.at).await.unwrap();
     let wrong = PASSWORD.replacen('D', "E", 1);
     assert_eq!(crate::bench::code(bench.open(FIRST, &device(&wrong)).await), 31);
+}
+
+/// A modem that is busy says `ERROR` as one does that never will sign.
+async fn a_triple_that_is_refused_once_is_taken_later(model: Model) {
+    let script = [
+        ("AT+CMQTTCFG=\"aliauth\"", "|ERROR|"),
+        ("AT+CMQTTCFG=\"aliauth\"", "|+CME ERROR: 14|"),
+        ("AT+CMQTTCONNECT", "|OK||+CMQTTCONNECT: 0,0|"),
+    ];
+    let bench = Bench::scripted(Unit::new(model, &script)).await;
+    let triple = Triple {
+        product_key: "a1mQpKOF9hp".to_owned(),
+        device_name: "7600".to_owned(),
+        device_secret: "0000000000000000000000000000000f".into(),
+    };
+    let device =
+        Connection { triple: Some(triple), username: None, password: None, ..device(PASSWORD) };
+    for _ in 0..2 {
+        let refused = bench.open(FIRST, &device).await.unwrap_err();
+        assert!(!refused.is_hopeless() && refused.scope() == Scope::Session, "{refused:?}");
+        assert!(refused.to_string().contains("leave `aliauth` out"), "{refused}");
+    }
+    bench.open(FIRST, &device).await.unwrap();
 }
 
 /// Keeps every trace line.
