@@ -49,7 +49,22 @@ impl Bundle {
             cut += 1;
         }
         drop(text.drain(..cut));
-        self.parts.push(Part { name: plain(name), from: from.to_owned(), text, cut });
+        let name = self.distinct(plain(name));
+        self.parts.push(Part { name, from: from.to_owned(), text, cut });
+    }
+
+    /// The name, or one like it that no other part has: unpacked, the second would replace the first.
+    fn distinct(&self, name: String) -> String {
+        let is_taken = |name: &String| self.parts.iter().any(|part| part.name == *name);
+        if !is_taken(&name) {
+            return name;
+        }
+        let (stem, end) = name.rsplit_once('.').unwrap_or((&name, "txt"));
+        let stem: String = stem.chars().take(LONGEST_NAME).collect();
+        (2_usize..)
+            .map(|n| format!("{stem}-{n}.{end}"))
+            .find(|name| !is_taken(name))
+            .unwrap_or(name)
     }
 
     pub(super) fn json(&mut self, name: &str, from: &str, value: Result<Value, String>) {
@@ -126,6 +141,7 @@ fn plain(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use super::*;
@@ -139,6 +155,12 @@ mod tests {
         let part = &bundle.parts[0];
         assert_eq!(part.name, "at/__/__/__/etc/passwd_");
         assert_eq!(part.text.len(), LARGEST);
+        for last in ["a", "b", "c"] {
+            let modem = "m".repeat(LONGEST_NAME) + last;
+            bundle.text(&format!("at/{modem}.txt"), "agent", last.to_owned());
+        }
+        let names: BTreeSet<&str> = bundle.parts.iter().map(|part| part.name.as_str()).collect();
+        assert_eq!(names.len(), 4, "{names:?}");
         let manifest = bundle.manifest();
         assert_eq!(manifest["missing"][0]["reason"], "no agent runs");
         assert_eq!(manifest["parts"][0]["left_out_before"], LARGEST);
