@@ -244,6 +244,11 @@ fn a_file_with_errors_is_refused_and_the_old_fleet_runs_on() {
     let agent = lab.start();
     let good = lab.site.body.clone();
     lab.site.body = good.replace("broker: lab", "broker: nobody");
+    let commented = |line: &str| {
+        let comment = if line.contains("broker: nobody") { " # was hunter2" } else { "" };
+        format!("{line}{comment}\n")
+    };
+    lab.site.body = lab.site.body.lines().map(commented).collect();
     let file = lab.site.file();
     let url = format!("http://127.0.0.1:{}", lab.site.port());
     let refused = run(Command::new(modemfleet()).args(["reload", "--url", &url]), b"");
@@ -251,7 +256,9 @@ fn a_file_with_errors_is_refused_and_the_old_fleet_runs_on() {
     assert_eq!(refused.status.code(), Some(2), "{words}");
     assert!(words.contains("fleet.yaml:") && words.contains("nobody"), "{words}");
     assert_eq!(agent.sum(RELOADS, &[("result", "refused")]), 1.0);
-    agent.process.line("the refusal in the log", |line| line.contains("the reload is refused"));
+    let refusal = |line: &str| line.contains("the reload is refused") && line.contains("nobody");
+    agent.process.line("the refusal in the log", refusal);
+    assert!(!agent.log().contains("hunter2"), "a comment is in the log: {}", agent.log());
     // Where the file itself would have to say where the agent is, it says what is wrong with it.
     let refused = modemfleet_with(&["reload", "--config"], &file);
     assert_eq!(refused.status.code(), Some(2));

@@ -118,6 +118,17 @@ impl Problems {
         out
     }
 
+    /// Place and words of each problem, without the lines of the file: a comment in one may hold what a
+    /// log must not.
+    pub fn places(&self) -> String {
+        let place = |problem: &Problem| {
+            let Problem { line, column, severity, message, .. } = problem;
+            format!("{}:{line}:{column}: {}: {message}", self.file, severity.word())
+        };
+        let more = (self.dropped > 0).then(|| format!("and {} more", self.dropped));
+        self.list.iter().map(place).chain(more).collect::<Vec<_>>().join("; ")
+    }
+
     fn group<'a>(&'a self, problem: &'a Problem) -> Group<'a> {
         let level = match problem.severity {
             Severity::Error => Level::ERROR,

@@ -70,7 +70,7 @@ impl Agent {
                 words
             }
             Err(refused) => {
-                let refused = modem::session::Chain(refused);
+                let refused = refused.for_log();
                 tracing::error!("the reload is refused, and the fleet runs on as it is: {refused}");
                 "reload refused, the fleet runs on as it is: see the log".to_owned()
             }
@@ -84,14 +84,13 @@ impl Agent {
         let library = self.library.clone();
         let read = move || {
             let context = Context::named(&file, Secrets::Read, gateway);
-            let loaded =
-                config::load_in(&file, &context).map_err(|p| Refused::File(p.render(false)))?;
+            let loaded = config::load_in(&file, &context).map_err(Refused::File)?;
             let contents = Contents::of(&loaded.fleet);
             Ok((loaded, contents, library.read()?.catalog))
         };
         let (loaded, mut contents, catalog) = off_the_runtime(read).await?;
         if !loaded.warnings.is_empty() {
-            tracing::warn!("the fleet file: {}", loaded.warnings.render(false));
+            tracing::warn!("the fleet file: {}", loaded.warnings.places());
         }
         let old = self.view.now();
         let is_rotated = |secret: &_| self.contents.differ(&contents, secret);
@@ -124,8 +123,7 @@ impl Agent {
         let read = move || {
             let context = Context::named(&folder, Secrets::Skip, gateway);
             let context = Context { folder, ..context };
-            let loaded = config::parse(&name, text, &context)
-                .map_err(|problems| Refused::File(problems.render(false)))?;
+            let loaded = config::parse(&name, text, &context).map_err(Refused::File)?;
             Ok((loaded, Contents::of(&running.fleet), library.read()?.catalog))
         };
         let (loaded, contents, catalog) = off_the_runtime(read).await?;

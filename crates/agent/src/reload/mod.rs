@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use contents::Contents;
 pub use plan::{Line, Plan};
 
+use crate::config::Problems;
 use crate::config::models::ModelsError;
 use crate::secret::SecretError;
 
@@ -41,7 +42,7 @@ pub enum Ask {
 pub enum Refused {
     /// The file has errors.
     #[error("{0}")]
-    File(String),
+    File(Problems),
     /// A file of models has errors.
     #[error(transparent)]
     Models(#[from] ModelsError),
@@ -60,6 +61,16 @@ pub enum Refused {
     /// The agent ends.
     #[error("the agent is ending")]
     Ending,
+}
+
+impl Refused {
+    /// Why, in words for the log: no line of the fleet file stands in them.
+    fn for_log(&self) -> String {
+        match self {
+            Self::File(problems) => problems.places(),
+            other => modem::session::Chain(other).to_string(),
+        }
+    }
 }
 
 /// One request, and where its answer goes.
