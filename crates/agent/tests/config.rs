@@ -174,6 +174,11 @@ fn values_of_the_gateway() {
         (top("http: { ¶token: {} }"), "exactly one of"),
         (top("http: { ¶token: { file: a, env: B } }"), "exactly one of"),
         (top("http: { token: { file: a, ¶environment: B } }"), "unknown key `environment`"),
+        (top("http: { token: { ¶hunter2 } }"), "unknown key `…` in a secret's place"),
+        (
+            top("http: { ¶token:hunter2 }"),
+            "unknown key `token:…` in `http` / after the `:` a blank",
+        ),
         (top("http: { token: { env: ¶A-B } }"), "name of an environment variable"),
         (top("http: { token: { credential: ¶../shadow } }"), "without folders"),
         (top(&format!("http: {{ socket: ¶/{} }}", "x".repeat(107))), "107 bytes"),

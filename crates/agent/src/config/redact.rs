@@ -1,8 +1,9 @@
 //! The file as others may read it: where everything stands, and no value that may be a secret.
 //!
-//! A value is shown where the schema has its key and the key is none of a secret; all others are `***`,
-//! since a misspelt `pasword` is no known key. Comments go: people keep old passwords there. Lines stay
-//! where they are, so that messages about the file still fit. A file that is no YAML shows its keys only.
+//! A value is shown where the schema has one that is no secret; all others are `***`, since a misspelt
+//! `pasword` is no known key. Keys are shown that the schema has, or that are plain names with a value:
+//! `password:hunter2` without its blank is a key too. Comments go: people keep old passwords there. Lines
+//! stay where they are, so that messages about the file still fit. A file that is no YAML shows its keys only.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -10,7 +11,7 @@ use std::ops::Range;
 use serde_json::Value;
 
 use super::problem::{Report, Source};
-use super::shape::SECRET_KEYS;
+use super::shape::{FLEET, SECRET, SECRET_KEYS, Shape, is_plain_name};
 use super::tree::{self, Kind, Node};
 
 /// Longer values are no names, addresses or paths.
@@ -18,6 +19,9 @@ const LONGEST: usize = 256;
 
 /// What stands for what is not shown.
 const HIDDEN: &str = "***";
+
+/// What may stand before `://` and is no user.
+const SCHEMES: [&str; 4] = ["mqtt", "mqtts", "http", "https"];
 
 /// A file without what may be secret in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +46,8 @@ pub fn redacted(bytes: &[u8]) -> Redacted {
 fn by_tree(text: &str) -> Option<String> {
     let source = Source::new("fleet.yaml", text.to_owned());
     let root = tree::read(&source, &mut Report::default())?;
-    let mut found = Found { known: known_keys(), shown: Vec::new(), hidden: Vec::new() };
-    found.walk(&root, "");
+    let mut found = Found { text, known: known_keys(), shown: Vec::new(), hidden: Vec::new() };
+    found.walk(&root, Some(&FLEET));
     let Found { shown, hidden, .. } = found;
     let text = replaced(text, &shown, &hidden)?;
     // What an alias repeats, or a place that is not what it seems, must not show it after all.
@@ -70,7 +74,8 @@ fn known_keys() -> BTreeSet<String> {
     keys
 }
 
-struct Found {
+struct Found<'a> {
+    text: &'a str,
     known: BTreeSet<String>,
     /// Where a value or a key stands that may be shown.
     shown: Vec<Range<usize>>,
@@ -85,48 +90,118 @@ struct Hidden {
     instead: String,
 }
 
-impl Found {
-    fn walk(&mut self, node: &Node, key: &str) {
+impl Found<'_> {
+    /// `shape` is what belongs here; `None` where nobody knows, or it is none of others' business.
+    fn walk(&mut self, node: &Node, shape: Option<&Shape>) {
+        let of_items = match shape {
+            Some(Shape::List(each)) => Some(*each),
+            _ => None,
+        };
         for item in &node.items {
-            self.walk(item, key);
+            self.walk(item, of_items);
         }
         for (name, value) in &node.entries {
-            self.shown.push(name.span.clone());
-            self.walk(value, &name.text);
+            self.entry(name, value, shape);
         }
-        if node.kind != Kind::Scalar {
-            return;
+        match shape {
+            _ if node.kind != Kind::Scalar => {}
+            Some(Shape::Scalar | Shape::File | Shape::ScalarOr(_)) => self.value(node),
+            _ => self.hide(node, &node.text, HIDDEN.to_owned()),
         }
-        let text = &node.text;
-        let is_known = self.known.contains(key) && text.len() <= LONGEST && !text.contains('\n');
-        match user_of_url(text).filter(|_| is_known) {
-            Some(user) => {
-                let instead = format!("\"{}\"", text.replacen(user, HIDDEN, 1));
-                self.hide(node, user, instead);
+    }
+
+    fn entry(&mut self, name: &Node, value: &Node, shape: Option<&Shape>) {
+        let has_value = value.kind != Kind::Null;
+        let known = |keys: &'static [(&str, Shape)]| keys.iter().find(|(key, _)| *key == name.text);
+        let (is_shown, below) = match shape {
+            Some(Shape::Map(keys) | Shape::ScalarOr(keys)) => {
+                let below = known(keys.keys).map(|(_, shape)| shape);
+                (below.is_some() || has_value && is_plain_name(&name.text), below)
             }
-            None if is_known => self.shown.push(node.span.clone()),
-            None => self.hide(node, text, HIDDEN.to_owned()),
+            // What an own variable holds, nobody knows.
+            Some(Shape::Named(Shape::Scalar)) => (has_value && is_plain_name(&name.text), None),
+            Some(Shape::Named(each)) => (has_value && is_plain_name(&name.text), Some(*each)),
+            // Where a secret stands is none.
+            _ => match known(SECRET.keys).filter(|_| has_value) {
+                Some((_, shape)) => (true, Some(shape)),
+                None => (has_value && self.known.contains(&name.text), None),
+            },
+        };
+        if is_shown && !self.is_of_more_lines(name) {
+            self.shown.push(self.place(name));
+        } else {
+            // A plain key may be shown where it belongs.
+            let is_plain = has_value && is_plain_name(&name.text);
+            let secret = if is_plain { "" } else { &name.text };
+            self.hide(name, secret, HIDDEN.to_owned());
         }
+        self.walk(value, below);
+    }
+
+    /// A value that may be shown, unless it looks like what it should not be.
+    fn value(&mut self, node: &Node) {
+        let text = &node.text;
+        if text.len() > LONGEST || text.contains("-----") || self.is_of_more_lines(node) {
+            return self.hide(node, text, HIDDEN.to_owned());
+        }
+        match without_user(text) {
+            Some((user, instead)) => self.hide(node, user, format!("\"{instead}\"")),
+            None => self.shown.push(self.place(node)),
+        }
+    }
+
+    /// A key that was pasted in may be folded to one line, and a block may have a comment in its first.
+    fn is_of_more_lines(&self, node: &Node) -> bool {
+        let written = self.text.get(self.place(node)).unwrap_or_default();
+        written.trim_end().contains(['\n', '\r']) || node.text.contains(['\n', '\r'])
+    }
+
+    /// Where a node stands. The span of a quoted one takes in the comment behind it.
+    fn place(&self, node: &Node) -> Range<usize> {
+        let Range { start, end } = node.span;
+        let written = self.text.get(start..end).unwrap_or_default();
+        let mut chars = written.char_indices();
+        let Some((_, quote @ ('"' | '\''))) = chars.next() else { return start..end };
+        while let Some((at, c)) = chars.next() {
+            if c == '\\' && quote == '"' {
+                chars.next();
+            } else if c == quote {
+                // Two single ones are one of the text.
+                if quote == '"'
+                    || !written.get(at + 1..).is_some_and(|rest| rest.starts_with(quote))
+                {
+                    return start..start + at + 1;
+                }
+                chars.next();
+            }
+        }
+        start..end
     }
 
     fn hide(&mut self, node: &Node, text: &str, instead: String) {
-        self.hidden.push(Hidden { span: node.span.clone(), text: text.to_owned(), instead });
+        self.hidden.push(Hidden { span: self.place(node), text: text.to_owned(), instead });
     }
 }
 
-/// What stands before the host of a URL.
-fn user_of_url(text: &str) -> Option<&str> {
-    let (_, rest) = text.split_once("://")?;
-    let authority = rest.split('/').next()?;
-    authority.rsplit_once('@').map(|(user, _)| user).filter(|user| !user.is_empty())
+/// What stands before the last `@`, as `us:pw` in `mqtt://us:pw@host`, and the text without it. A
+/// password may hold anything, a `/` and an `@` too.
+fn without_user(text: &str) -> Option<(&str, String)> {
+    let (before, host) = text.rsplit_once('@')?;
+    let scheme = before.split_once("://").filter(|(scheme, _)| SCHEMES.contains(scheme));
+    let (user, begin) = match scheme {
+        Some((scheme, user)) => (user, format!("{scheme}://")),
+        None => (before, String::new()),
+    };
+    Some((user, format!("{begin}{HIDDEN}@{host}")))
 }
 
 /// The text with what is hidden replaced, and without comments.
 fn replaced(text: &str, shown: &[Range<usize>], hidden: &[Hidden]) -> Option<String> {
-    let mut spans: Vec<(Range<usize>, Option<&str>)> = shown
+    // Hidden ones first: of two nodes of one place they win.
+    let mut spans: Vec<(Range<usize>, Option<&str>)> = hidden
         .iter()
-        .map(|span| (span.clone(), None))
-        .chain(hidden.iter().map(|it| (it.span.clone(), Some(it.instead.as_str()))))
+        .map(|it| (it.span.clone(), Some(it.instead.as_str())))
+        .chain(shown.iter().map(|span| (span.clone(), None)))
         .collect();
     spans.sort_by_key(|(span, _)| (span.start, span.end));
     // An alias has the span of where it stands; two nodes of one place are one text.
@@ -144,7 +219,9 @@ fn replaced(text: &str, shown: &[Range<usize>], hidden: &[Hidden]) -> Option<Str
             Some(instead) => {
                 out.push_str(instead);
                 // A value of several lines leaves the others where they are.
-                out.extend(value.chars().filter(|c| *c == '\n'));
+                let end = value.trim_end();
+                out.extend(end.chars().filter(|c| *c == '\n'));
+                out.push_str(value.get(end.len()..).unwrap_or_default());
             }
         }
         at = span.end;
@@ -209,6 +286,7 @@ modems:
     sessions:
       s:
         broker: lab
+        vars: { site: hunter2, name: hunter2 }
         device_secret: |
           hunter2
           hunter2
@@ -225,10 +303,11 @@ routes:
             "gateway: gw #\n",
             "listen: 127.0.0.1:9810, token: { file: /run/token }",
             "url: \"mqtt://***@b.example.com:1883\", username: gw, password: ***",
-            "pasword: ***, password: { text: *** }",
+            "pasword: ***, password: { ***: *** }",
             "imei: \"861234567000000\"",
             "pin: ***",
-            "vars: { site: *** }",
+            "vars: { ***: *** }",
+            "vars: { site: ***, name: *** }",
             "name: \"with # no comment\", user: u, password: { env: APN }",
             "filter: \"a/#\", qos: 1",
             "- { topic: \"a/#\", to: [north/s] }",
@@ -238,6 +317,73 @@ routes:
         assert_eq!(text.lines().count(), FILE.lines().count(), "{text}");
         let line = |text: &str| text.lines().position(|line| line.contains("subscribe:"));
         assert_eq!(line(&text), line(FILE));
+    }
+
+    /// Fleet files with a secret in an unlikely place, and what is shown of each.
+    const ODD: [(&str, &str); 15] = [
+        (
+            "mqtt://us:hun/hunter2@b.example.com",
+            "brokers: { b: { url: \"mqtt://***@b.example.com\" } }\n",
+        ),
+        ("us:hunter2@host", "brokers: { b: { url: \"***@host\" } }\n"),
+        ("mqtt://us:p@hunter2@host", "brokers: { b: { url: \"mqtt://***@host\" } }\n"),
+        ("hunter2://x@host", "brokers: { b: { url: \"***@host\" } }\n"),
+        ("\"mqtt://b\", password:hunter2", "brokers: { b: { url: \"mqtt://b\", *** } }\n"),
+        ("b, password: { key: hunter2 }", "brokers: { b: { url: b, password: { key: *** } } }\n"),
+        (
+            "b, password: [hunter2, { hunter2: x }]",
+            "brokers: { b: { url: b, password: [***, { ***: *** }] } }\n",
+        ),
+        ("b, pasword: { url: hunter2 }", "brokers: { b: { url: b, pasword: { url: *** } } }\n"),
+        (
+            "b, password: { file: /run/b }",
+            "brokers: { b: { url: b, password: { file: /run/b } } }\n",
+        ),
+        (
+            "b, tls: { ca: /ca.pem, key: '-----hunter2' }",
+            "brokers: { b: { url: b, tls: { ca: /ca.pem, key: *** } } }\n",
+        ),
+        ("{ hunter2 }", "brokers: { b: { url: { *** } } }\n"),
+        ("b, hunter2", "brokers: { b: { url: b, *** } }\n"),
+        ("b }, hunter2 hunter2: {", "brokers: { b: { url: b }, ***: { } }\n"),
+        (
+            "b } }\nhand_in: { mqtt: { users: { mqtt: hunter2 }",
+            "brokers: { b: { url: b } }\nhand_in: { mqtt: { users: { mqtt: *** } } }\n",
+        ),
+        (
+            "b } }\nmodems: { m: { pin: { hunter2 }",
+            "brokers: { b: { url: b } }\nmodems: { m: { pin: { *** } } }\n",
+        ),
+    ];
+
+    #[test]
+    fn a_secret_in_an_unlikely_place_is_hidden_too() {
+        for (written, shown) in ODD {
+            let text =
+                redacted(format!("brokers: {{ b: {{ url: {written} }} }}\n").as_bytes()).text;
+            assert_eq!(text, shown, "{written}");
+        }
+    }
+
+    #[test]
+    fn what_takes_more_than_a_line_is_hidden_with_the_comment_in_its_first() {
+        let text = "brokers:\n  b:\n    url: \"b\" # hunter2\n    username: 'b' # hunter2\n\n    region: b # hunter2\n    tls:\n      ca: /ca\n      key: >-\n        hunter2hunter2hunter2\n        hunter2\n      cert: hunter2\n       hunter2\nroutes:\n  - topic: >- # old pw hunter2\n      a/b\n    to: [m/s]\n";
+        let shown = redacted(text.as_bytes()).text;
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(
+            shown.contains("key: >-\n        ***\n") && shown.contains("topic: >- #\n"),
+            "{shown}"
+        );
+        assert!(shown.contains("ca: /ca\n") && shown.contains("to: [m/s]\n"), "{shown}");
+        assert_eq!(shown.lines().count(), text.lines().count(), "{shown}");
+    }
+
+    #[test]
+    fn of_an_alias_the_stricter_place_counts() {
+        let text =
+            "x-t: &t { ca: /a, key: hunter2 }\nbrokers: { b: { url: b, tls: *t, password: *t } }\n";
+        let shown = redacted(text.as_bytes()).text;
+        assert!(!shown.contains("hunter2"), "{shown}");
     }
 
     #[test]

@@ -273,10 +273,10 @@ impl Walk<'_> {
             if self.merge_key(name, path) {
                 continue;
             }
-            let path = join(path, &name.text);
+            let path = join(path, &self.shown(name));
             // `7600` and `"7600"` are two keys to YAML and one name to us.
             if !seen.insert(name.text.as_str()) {
-                let message = format!("duplicate key `{}`", shorten(&name.text));
+                let message = format!("duplicate key `{}`", last(&path));
                 self.report.error(self.source, name.span.clone(), &path, message, None);
             }
             self.visit(each, value, name.span.clone(), &path);
@@ -305,12 +305,35 @@ impl Walk<'_> {
         if looks_secret(&name.text) || meant.is_some_and(looks_secret) {
             self.report.mask(value.span.clone());
         }
-        let shown = shorten(&name.text);
-        let help = did_you_mean(&name.text, &known)
-            .unwrap_or_else(|| format!("{} may have {}", keys.of, listed(&known, "and")));
+        // `pin: {1234}` is no slip of a key, and `password: { environment: X }` is one.
+        let is_word = name.text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        let is_slip = meant.is_some() || is_word && value.kind != Kind::Null;
+        let is_secret = std::ptr::eq(keys, &SECRET) && !is_slip;
+        if is_secret {
+            self.report.mask(name.span.clone());
+        }
+        let shown = if is_secret { "…".to_owned() } else { self.shown(name) };
+        let help = if shown.ends_with(":…") {
+            "after the `:` a blank is missing".to_owned()
+        } else {
+            did_you_mean(&name.text, &known)
+                .unwrap_or_else(|| format!("{} may have {}", keys.of, listed(&known, "and")))
+        };
         let message = format!("unknown key `{shown}` in {}", keys.of);
         let path = join(path, &shown);
         self.report.error(self.source, name.span.clone(), &path, message, Some(help));
+    }
+
+    /// A key that the schema does not have, as messages call it: `password:hunter2` lacks its blank.
+    fn shown(&mut self, name: &Node) -> String {
+        if is_plain_name(&name.text) {
+            return shorten(&name.text);
+        }
+        self.report.mask(name.span.clone());
+        match name.text.split_once(':') {
+            Some((key, _)) if is_plain_name(key) => format!("{key}:…"),
+            _ => "…".to_owned(),
+        }
     }
 
     /// Reports `<<`, which serde_yaml would take for a key of that name.
@@ -385,6 +408,12 @@ impl Walk<'_> {
 
 /// The keys whose values are secrets.
 pub(super) const SECRET_KEYS: [&str; 4] = ["password", "device_secret", "pin", "token"];
+
+/// Whether a key looks like one, and not like a value that strayed.
+pub(super) fn is_plain_name(key: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    (1..=64).contains(&key.len()) && key.chars().all(plain)
+}
 
 /// Whether the value under an unknown key had better not be shown.
 fn looks_secret(key: &str) -> bool {
