@@ -65,11 +65,15 @@ fn rig_of(topics: &[usize]) -> (Rig, Vec<Fake>) {
 
 /// The same by a route that puts messages on lines.
 fn rig_of_batches(topics: &[usize]) -> (Rig, Vec<Fake>) {
+    rig_of_slow_batches(topics, Duration::from_millis(20))
+}
+
+fn rig_of_slow_batches(topics: &[usize], max_delay: Duration) -> (Rig, Vec<Fake>) {
     let batch = Batch {
         format: BatchFormat::Lines,
         max_messages: 3,
         max_bytes: 1_000,
-        max_delay: Duration::from_millis(20),
+        max_delay,
         ids: false,
     };
     let route = Route {
@@ -597,4 +601,25 @@ async fn a_batch_whose_result_stays_out_takes_the_next_path_whole() {
     tell(&again, Progress::Done(Outcome::Acknowledged));
     rig.left(0).await;
     tell(&stuck, Progress::Done(Outcome::Acknowledged));
+}
+
+#[tokio::test]
+async fn a_batch_whose_time_comes_while_no_path_is_free_leaves_its_lane_at_rest() {
+    let (rig, mut fakes) = rig_of_slow_batches(&[9], Duration::from_secs(2));
+    rig.append_lines(&["a"]).await;
+    let leased = async |count: u64| {
+        while rig.queue.stat().leased != count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    fakes[0].connected(true);
+    leased(1).await;
+    fakes[0].connected(false);
+    leased(0).await;
+    // A clock that is paused goes on only while everybody rests: a lane that looks again and again stops it.
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    tokio::time::resume();
+    fakes[0].connected(true);
+    assert_eq!(text(&fakes[0].job().await), "a");
 }
