@@ -1,6 +1,5 @@
 //! `/api/v1/at`: a person's commands to a modem's port, and what the modem says unasked.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +7,11 @@ use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, Query, Request, State};
 use axum::http::{StatusCode, header};
-use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+use axum::response::sse::Event;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use futures_util::stream::{self, StreamExt};
+use futures_util::stream;
 use modem::console::{self, Commands, Ground, Heard, Hearing, Outcome, Refusal, Wish};
 use modem::session::Chain;
 use serde::Deserialize;
@@ -21,6 +20,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use super::stream::gapped;
 use super::{ApiError, App, Door, REQUEST};
 use crate::view::ModemView;
 
@@ -34,9 +34,6 @@ const AT_ONCE: usize = 16;
 
 /// A command waits for its turn, its prompt, its answer and its result.
 pub(super) const LONGEST: Duration = Duration::from_secs(3 * console::LONGEST.as_secs() + 60);
-
-/// Keeps proxies from closing a quiet stream.
-const STILL_HERE: Duration = Duration::from_secs(15);
 
 /// What people may send to modems.
 #[derive(Clone)]
@@ -95,7 +92,7 @@ pub(super) async fn run(
         let words = format!("the body is not what it should be, at column {}", error.column());
         ApiError::new(StatusCode::BAD_REQUEST, "body", words)
     })?;
-    let modem = known(&app, &asked.modem)?;
+    let modem = app.modem(&asked.modem)?;
     let consoles = &app.consoles;
     let (name, dangerous) = (modem.name.as_str(), asked.dangerous);
     if dangerous && app.door == Door::Tcp && app.token.borrow().is_none() {
@@ -147,13 +144,6 @@ impl Asked {
     }
 }
 
-fn known(app: &App, name: &str) -> Result<ModemView, ApiError> {
-    app.view.now().modem(name).cloned().ok_or_else(|| {
-        let words = format!("the fleet has no modem {name:?}");
-        ApiError::new(StatusCode::NOT_FOUND, "unknown_modem", words)
-    })
-}
-
 fn refused(refusal: Refusal) -> ApiError {
     let words = Chain(&refusal).to_string();
     if refusal.is_danger() {
@@ -173,30 +163,20 @@ fn no_port(modem: &ModemView) -> ApiError {
 /// One reader of what a modem says.
 struct Reader {
     hearing: Hearing,
-    /// What has to wait until what was missed is told.
-    next: Option<Event>,
     stop: CancellationToken,
 }
 
 impl Reader {
-    /// The next event; `None` when the modem leaves the fleet, or the agent ends.
-    async fn next(&mut self) -> Option<Event> {
-        if let Some(event) = self.next.take() {
-            return Some(event);
-        }
+    /// The next event, and how many were missed before it; `None` when the modem leaves the fleet, or the
+    /// agent ends.
+    async fn next(&mut self) -> Option<(Event, u64)> {
         // Both arms are cancel safe, and none awaits in its body.
         let heard = tokio::select! {
             heard = self.hearing.next() => heard?,
             () = self.stop.cancelled() => return None,
         };
         let event = Event::default().event("urc").data(text(&heard));
-        let missed = self.hearing.take_missed();
-        if missed == 0 {
-            return Some(event);
-        }
-        self.next = Some(event);
-        let told = json!({ "missed": missed }).to_string();
-        Some(Event::default().event("dropped").data(told))
+        Some((event, self.hearing.take_missed()))
     }
 }
 
@@ -216,25 +196,22 @@ pub(super) async fn urcs(
     State(app): State<App>,
     whose: Result<Query<Whose>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let Query(whose) = whose.map_err(|rejection| {
-        ApiError::new(StatusCode::BAD_REQUEST, "unknown_parameter", rejection.body_text())
-    })?;
-    let hearing = known(&app, &whose.modem)?.access.listen().ok_or_else(|| {
+    let Query(whose) = whose?;
+    let hearing = app.modem(&whose.modem)?.access.listen().ok_or_else(|| {
         let words = "too many listen to this modem; close a console";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", words)
     })?;
-    let reader = Reader { hearing, next: None, stop: app.stop };
-    let events = stream::unfold(reader, |mut reader| async move {
+    let reader = Reader { hearing, stop: app.stop };
+    Ok(gapped(stream::unfold(reader, |mut reader| async move {
         let event = reader.next().await?;
         Some((event, reader))
-    });
-    Ok(Sse::new(events.map(Ok::<_, Infallible>))
-        .keep_alive(KeepAlive::new().interval(STILL_HERE))
-        .into_response())
+    })))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use axum::body::Body;
     use tokio::time::Instant;
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -27,9 +26,7 @@ pub(super) async fn devices(
     State(app): State<App>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<axum::Json<Value>, ApiError> {
-    let Query(asked) = asked.map_err(|rejection| {
-        ApiError::new(StatusCode::BAD_REQUEST, "unknown_parameter", rejection.body_text())
-    })?;
+    let Query(asked) = asked?;
     let end = Instant::now() + NEWS;
     loop {
         let now = document(&app).await;

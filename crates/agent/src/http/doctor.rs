@@ -2,7 +2,6 @@
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -25,15 +24,10 @@ pub(super) async fn doctor(
     State(app): State<App>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<axum::Json<Value>, ApiError> {
-    let Query(asked) = asked.map_err(|rejection| {
-        ApiError::new(StatusCode::BAD_REQUEST, "unknown_parameter", rejection.body_text())
-    })?;
+    let Query(asked) = asked?;
     let only = asked.modem.as_deref();
-    if let Some(name) = only
-        && app.view.now().modem(name).is_none()
-    {
-        let words = format!("the fleet has no modem {name:?}");
-        return Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_modem", words));
+    if let Some(name) = only {
+        app.modem(name)?;
     }
     let _turn = TURN.acquire().await;
     let findings = survey::by_agent(&app.view, &app.metrics, &app.devices, only).await;

@@ -53,10 +53,7 @@ pub(super) async fn change(
     let change: Change =
         serde_json::from_slice(&body).map_err(|error| bad("body", error.to_string()))?;
     for modem in change.trace.iter().chain(&change.untrace) {
-        if app.view.now().modem(modem).is_none() {
-            let words = format!("the fleet has no modem {modem:?}");
-            return Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_modem", words));
-        }
+        app.modem(modem)?;
     }
     let time = change.for_seconds.map_or(TRACED, Duration::from_secs);
     if time.is_zero() || time > LONGEST {

@@ -1,25 +1,20 @@
 //! `GET /api/v1/messages`: what sessions receive, as server-sent events.
 
-use std::convert::Infallible;
-use std::time::Duration;
-
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+use axum::response::sse::Event;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use futures_util::stream::{self, StreamExt};
+use futures_util::stream;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::publish::decode;
+use super::stream::gapped;
 use super::{ApiError, App};
 use crate::config;
 use crate::downlink::{Kind, Message, Subscription};
-
-/// Keeps proxies from closing a quiet stream.
-const STILL_HERE: Duration = Duration::from_secs(15);
 
 /// Filters of one stream.
 const FILTERS: usize = 32;
@@ -27,17 +22,12 @@ const FILTERS: usize = 32;
 /// One reader.
 struct Reader {
     subscription: Subscription,
-    /// A message that has to wait until what was missed is told.
-    next: Option<Event>,
     stop: CancellationToken,
 }
 
 impl Reader {
-    /// The next event; `None` when the agent ends.
-    async fn next(&mut self) -> Option<Event> {
-        if let Some(event) = self.next.take() {
-            return Some(event);
-        }
+    /// The next event, and how many were missed before it; `None` when the agent ends.
+    async fn next(&mut self) -> Option<(Event, u64)> {
         let stop = self.stop.clone();
         // Both arms are cancel safe, and none awaits in its body.
         let (message, _) = tokio::select! {
@@ -45,13 +35,7 @@ impl Reader {
             () = stop.cancelled() => return None,
         };
         let event = Event::default().event("message").data(text(&message));
-        let missed = self.subscription.take_missed();
-        if missed == 0 {
-            return Some(event);
-        }
-        self.next = Some(event);
-        let told = json!({ "missed": missed }).to_string();
-        Some(Event::default().event("dropped").data(told))
+        Some((event, self.subscription.take_missed()))
     }
 }
 
@@ -86,14 +70,11 @@ pub(super) async fn messages(
     for filter in &filters {
         subscription.add(filter, 2, FILTERS);
     }
-    let reader = Reader { subscription, next: None, stop: app.stop };
-    let events = stream::unfold(reader, |mut reader| async move {
+    let reader = Reader { subscription, stop: app.stop };
+    Ok(gapped(stream::unfold(reader, |mut reader| async move {
         let event = reader.next().await?;
         Some((event, reader))
-    });
-    Ok(Sse::new(events.map(Ok::<_, Infallible>))
-        .keep_alive(KeepAlive::new().interval(STILL_HERE))
-        .into_response())
+    })))
 }
 
 fn filters(query: &str) -> Result<Vec<String>, ApiError> {

@@ -9,6 +9,7 @@ mod page;
 mod publish;
 mod queue;
 mod reload;
+mod stream;
 mod token;
 
 use std::io;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -38,7 +40,7 @@ use crate::history::History;
 use crate::logging::Log;
 use crate::metrics::Metrics;
 use crate::reload::Reloads;
-use crate::view::View;
+use crate::view::{ModemView, View};
 
 pub use console::Consoles;
 pub use page::Pages;
@@ -101,6 +103,22 @@ impl ApiError {
     /// An answer of this status.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into() }
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "unknown_parameter", rejection.body_text())
+    }
+}
+
+impl App {
+    /// The modem of this name, or 404.
+    fn modem(&self, name: &str) -> Result<ModemView, ApiError> {
+        self.view.now().modem(name).cloned().ok_or_else(|| {
+            let words = format!("the fleet has no modem {name:?}");
+            ApiError::new(StatusCode::NOT_FOUND, "unknown_modem", words)
+        })
     }
 }
 

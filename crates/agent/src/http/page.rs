@@ -1,28 +1,24 @@
 //! The status page at `/`, and the stream that keeps it live.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
-use futures_util::stream::{self, StreamExt};
+use futures_util::stream::unfold;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::{ApiError, App};
+use super::{ApiError, App, stream};
 
 /// How soon a change is seen; a page that is open costs a look a second, a closed one nothing.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Pages open at the same time: each is a look a second at the whole fleet.
 const PAGES: usize = 32;
-
-/// Keeps proxies from closing a quiet stream.
-const STILL_HERE: Duration = Duration::from_secs(15);
 
 /// Nothing but this server's own files runs or is loaded.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -101,11 +97,9 @@ pub(super) async fn events(State(app): State<App>) -> Response {
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let watcher = Watcher { app, look, shown: String::new(), _place: place };
-    let changes = stream::unfold(watcher, |mut watcher| async move {
+    let changes = unfold(watcher, |mut watcher| async move {
         let event = watcher.next().await?;
         Some((event, watcher))
     });
-    Sse::new(changes.map(Ok::<_, Infallible>))
-        .keep_alive(KeepAlive::new().interval(STILL_HERE))
-        .into_response()
+    stream::events(changes)
 }

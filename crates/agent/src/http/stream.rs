@@ -1,0 +1,45 @@
+//! Answers that go on: what happens, as server-sent events.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{self, Stream, StreamExt};
+use serde_json::json;
+
+/// Keeps proxies from closing a quiet stream.
+const STILL_HERE: Duration = Duration::from_secs(15);
+
+/// Streams these events.
+pub(super) fn events(events: impl Stream<Item = Event> + Send + 'static) -> Response {
+    Sse::new(events.map(Ok::<_, Infallible>))
+        .keep_alive(KeepAlive::new().interval(STILL_HERE))
+        .into_response()
+}
+
+/// Streams these events, each with how many were missed since the one before, which is told first.
+pub(super) fn gapped(told: impl Stream<Item = (Event, u64)> + Send + 'static) -> Response {
+    events(told.flat_map(|(event, missed)| {
+        let dropped = (missed > 0).then(|| {
+            let told = json!({ "missed": missed }).to_string();
+            Event::default().event("dropped").data(told)
+        });
+        stream::iter(dropped.into_iter().chain([event]))
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_missed_is_told_before_what_follows() {
+        let event = |data: &str| Event::default().event("e").data(data);
+        let told = stream::iter([(event("1"), 0), (event("5"), 3), (event("6"), 0)]);
+        let body = axum::body::to_bytes(gapped(told).into_body(), 1_000).await.unwrap();
+        let expected = "event: e\ndata: 1\n\nevent: dropped\ndata: {\"missed\":3}\n\n\
+                        event: e\ndata: 5\n\nevent: e\ndata: 6\n\n";
+        assert_eq!(body, expected);
+    }
+}
