@@ -4,6 +4,7 @@
 //! can no longer fail is a failing test.
 
 mod edges;
+mod links;
 mod manifests;
 mod pages;
 mod plugin;

@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 
 use anyhow::Context as _;
 
 use crate::tree::{root, text_files};
-use crate::{Breach, verdict};
+use crate::verdict;
 
 /// What a newcomer types, and CI too.
 const THE_COMMAND: &str = "cargo xtask test";
@@ -21,23 +20,6 @@ fn last_command(script: &str) -> &str {
         script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let last = lines.next_back().unwrap_or_default();
     last.strip_prefix("exec ").unwrap_or(last)
-}
-
-/// Links of a Markdown page that lead to no file; `there` says which paths below the root exist.
-fn dead_links(path: &str, text: &str, there: impl Fn(&Path) -> bool) -> Vec<Breach> {
-    let folder = Path::new(path).parent().unwrap_or(Path::new(""));
-    let mut breaches = Vec::new();
-    for (number, line) in (1..).zip(text.lines()) {
-        for rest in line.split("](").skip(1) {
-            let link = rest.split([')', '#', ' ']).next().unwrap_or_default();
-            let outside = link.contains("://") || link.starts_with("mailto:");
-            if !link.is_empty() && !outside && !there(&folder.join(link)) {
-                breaches
-                    .push(format!("{path}:{number}: the link to {link} leads nowhere: correct it"));
-            }
-        }
-    }
-    breaches
 }
 
 #[test]
@@ -83,16 +65,6 @@ fn pages_fit_one_reading() -> anyhow::Result<()> {
 }
 
 #[test]
-fn links_lead_somewhere() -> anyhow::Result<()> {
-    let files = text_files()?;
-    let there = |path: &Path| root().join(path).exists();
-    let pages = files.iter().filter(|file| file.path.ends_with(".md"));
-    let found: Vec<_> = pages.flat_map(|file| dead_links(&file.path, &file.text, there)).collect();
-    verdict(&found);
-    Ok(())
-}
-
-#[test]
 fn both_licences_are_here() -> anyhow::Result<()> {
     for (file, words) in [
         ("LICENSE-MIT", "Permission is hereby granted, free of charge"),
@@ -110,12 +82,4 @@ fn another_ci_command_is_seen() {
     assert_eq!(last_command("#!/usr/bin/env bash\nset -e\nexec cargo xtask test\n"), THE_COMMAND);
     assert_ne!(last_command("cargo xtask test\ncargo fmt\n"), THE_COMMAND);
     assert_ne!(last_command("# cargo xtask test\n"), THE_COMMAND);
-}
-
-#[test]
-fn a_dead_link_is_seen() {
-    let there = |path: &Path| path == Path::new("docs/b.md");
-    let page = "[b](b.md) [b](b.md#part) [web](https://example.com) [here](#part)\n[c](c.md)";
-    let found = dead_links("docs/a.md", page, there);
-    assert!(matches!(&found[..], [one] if one.starts_with("docs/a.md:2: ")), "{found:?}");
 }
