@@ -45,6 +45,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All kinds, for metrics that start at 0.
+    pub const ALL: [Self; 2] = [Self::Mqtt, Self::Sse];
+
     /// The kind in the words of the metrics.
     pub fn as_str(self) -> &'static str {
         match self {

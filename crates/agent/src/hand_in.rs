@@ -38,6 +38,9 @@ pub enum Way {
 }
 
 impl Way {
+    /// All ways, for metrics that start at 0.
+    pub const ALL: [Self; 2] = [Self::Http, Self::Mqtt];
+
     /// The way in the words of the metrics.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -3,6 +3,8 @@
 //! What is counted as it happens lives here; what is a state (signal, registration, queue) is read
 //! from its owner at each scrape, by [`crate::view`]. A scrape never talks to a modem.
 
+pub mod families;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,26 +18,14 @@ use modem::observe::{
 use modem::port::Kind;
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
-    Registry,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
 };
 
 use crate::budget::Meter;
 use crate::config::{Fleet, SessionId};
 use crate::downlink;
 use crate::hand_in::Way;
-
-/// The prefix of all names.
-pub const PREFIX: &str = "modemfleet";
-
-/// An exchange takes milliseconds on USB, and a slow command seconds.
-const COMMAND_BUCKETS: [f64; 7] = [0.005, 0.02, 0.05, 0.2, 1.0, 5.0, 30.0];
-
-/// A publish over a cellular link: tens of milliseconds in 5G, seconds in a bad cell.
-const PUBLISH_BUCKETS: [f64; 7] = [0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0];
-
-/// From a booted modem (milliseconds) to one that is still booting (half a minute).
-const DETECTION_BUCKETS: [f64; 7] = [0.1, 0.25, 0.5, 1.0, 4.0, 15.0, 60.0];
+use families::{Family, Kind as FamilyKind};
 
 /// Why a route took another path, in the words of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,49 +100,37 @@ pub struct Metrics {
     unclaimed_ports_busy: IntGauge,
 }
 
-/// Makes families and registers them. A name or help that Prometheus refuses is a mistake in this
-/// file, which every test that makes a registry finds.
+/// Makes families and registers them. A family that Prometheus refuses is a mistake in their table, which
+/// every test that makes a registry finds.
 struct Maker<'a>(&'a Registry);
 
 impl Maker<'_> {
-    fn opts(name: &str, help: &str) -> Opts {
-        Opts::new(name, help).namespace(PREFIX)
+    fn counter(&self, family: &Family) -> prometheus::Result<IntCounterVec> {
+        let made = IntCounterVec::new(family.opts(), &family.label_names())?;
+        self.0.register(Box::new(made.clone()))?;
+        Ok(made)
     }
 
-    fn counter(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> prometheus::Result<IntCounterVec> {
-        let family = IntCounterVec::new(Self::opts(name, help), labels)?;
-        self.0.register(Box::new(family.clone()))?;
-        Ok(family)
+    fn number(&self, family: &Family) -> prometheus::Result<IntGauge> {
+        let made = IntGauge::with_opts(family.opts())?;
+        self.0.register(Box::new(made.clone()))?;
+        Ok(made)
     }
 
-    fn number(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-        let gauge = IntGauge::with_opts(Self::opts(name, help))?;
-        self.0.register(Box::new(gauge.clone()))?;
-        Ok(gauge)
+    fn gauge(&self, family: &Family) -> prometheus::Result<GaugeVec> {
+        let made = GaugeVec::new(family.opts(), &family.label_names())?;
+        self.0.register(Box::new(made.clone()))?;
+        Ok(made)
     }
 
-    fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<GaugeVec> {
-        let family = GaugeVec::new(Self::opts(name, help), labels)?;
-        self.0.register(Box::new(family.clone()))?;
-        Ok(family)
-    }
-
-    fn histogram(
-        &self,
-        name: &str,
-        help: &str,
-        buckets: &[f64],
-        labels: &[&str],
-    ) -> prometheus::Result<HistogramVec> {
-        let opts = HistogramOpts { common_opts: Self::opts(name, help), buckets: buckets.to_vec() };
-        let family = HistogramVec::new(opts, labels)?;
-        self.0.register(Box::new(family.clone()))?;
-        Ok(family)
+    fn histogram(&self, family: &Family) -> prometheus::Result<HistogramVec> {
+        let FamilyKind::Histogram(buckets) = family.kind else {
+            return Err(prometheus::Error::Msg(format!("{} is no histogram", family.name)));
+        };
+        let opts = HistogramOpts { common_opts: family.opts(), buckets: buckets.to_vec() };
+        let made = HistogramVec::new(opts, &family.label_names())?;
+        self.0.register(Box::new(made.clone()))?;
+        Ok(made)
     }
 }
 
@@ -160,72 +138,61 @@ impl Metrics {
     /// Makes all families and registers them.
     ///
     /// # Errors
-    /// Where Prometheus refuses a name, which is a mistake in this file.
+    /// Where Prometheus refuses a name, which is a mistake in the table of families.
     pub fn new() -> prometheus::Result<Arc<Self>> {
         let registry = Registry::new();
         let make = Maker(&registry);
-        let detection = make.histogram(
-            "detection_duration_seconds",
-            "From the device's first event to its profile loaded.",
-            &DETECTION_BUCKETS,
-            &[],
-        )?;
-        let ready = make.histogram(
-            "ready_duration_seconds",
-            "From the device's first event to its first session up.",
-            &DETECTION_BUCKETS,
-            &[],
-        )?;
-        let build = make.gauge("build_info", "What runs.", &["version", "commit"])?;
-        build
+        let detection = make.histogram(&families::DETECTION)?;
+        let ready = make.histogram(&families::READY)?;
+        make.gauge(&families::BUILD_INFO)?
             .get_metric_with_label_values(&[crate::version::NUMBER, crate::version::COMMIT])?
             .set(1.0);
         let metrics = Self {
             detection: detection.get_metric_with_label_values::<&str>(&[])?,
             ready: ready.get_metric_with_label_values::<&str>(&[])?,
-            hotplug: make.counter("hotplug_events_total", "Modems that came and went.", &["action"])?,
-            panics: make.counter("modem_panics_total", "Times the modem's task panicked and was started again.", &["modem"])?,
-            at_commands: make.counter("at_commands_total", "AT exchanges by what they were for and how they ended.", &["modem", "command", "result"])?,
-            at_seconds: make.histogram("at_command_duration_seconds", "Time of an AT exchange from its start on the port to its end.", &COMMAND_BUCKETS, &["modem", "command"])?,
-            at_urcs: make.counter("at_urcs_total", "Unsolicited result codes received.", &["modem"])?,
-            at_desyncs: make.counter("at_desyncs_total", "Times the agent had to get back in step with the modem.", &["modem"])?,
-            implausible: make.counter("implausible_values_total", "Values of replies that were left out as impossible.", &["modem"])?,
-            connects: make.counter("mqtt_connects_total", "CONNECTs by how they ended.", &["modem", "session", "result"])?,
-            disconnects: make.counter("mqtt_disconnects_total", "Ends of connected sessions by reason.", &["modem", "session", "reason"])?,
-            publishes: make.counter("mqtt_publishes_total", "Publishes by how they ended; unknown counts a result that stayed out, which may still come.", &["modem", "session", "qos", "result"])?,
-            publish_seconds: make.histogram("mqtt_publish_duration_seconds", "Time of a successful publish from its topic to the broker's acknowledgement.", &PUBLISH_BUCKETS, &["modem", "session"])?,
-            received: make.counter("mqtt_received_total", "Messages received.", &["modem", "session"])?,
-            last_ack: make.gauge("mqtt_last_ack_timestamp_seconds", "When the broker last acknowledged a publish of this session.", &["modem", "session"])?,
-            recovery: make.counter("recovery_actions_total", "Means of recovery by what they came to: cured, failed, or skipped as of no use or not to be had.", &["modem", "action", "outcome"])?,
-            set_aside: make.counter("messages_set_aside_total", "Messages taken out of the way; they stay on disk until they are brought back or purged.", &["reason"])?,
-            handed_in: make.counter("hand_in_total", "Messages handed in, by way and by what became of them.", &["way", "result"])?,
-            route_active: make.gauge("route_active", "Whether a route's messages take this path now.", &["route", "modem", "session"])?,
-            route_switches: make.counter("route_switches_total", "Times a route took another path, by what was wrong with the one before.", &["route", "cause"])?,
-            reloads: make.counter("config_reloads_total", "Reloads of the fleet file: applied, or refused with the old fleet running on.", &["result"])?,
-            downlink_dropped: make.counter("downlink_dropped_total", "Received messages that a local consumer missed because it fell behind.", &["consumer"])?,
-            clients: make.number("hand_in_connections", "Connections of local applications to the MQTT listener.")?,
-            unclaimed: make.number("unclaimed_modems", "USB modems of a known layout that no entry of the fleet file claims.")?,
-            duplicate_imeis: make.number("duplicate_imeis", "IMEIs that more than one USB modem told.")?,
-            ports_busy: make.gauge("ports_busy", "AT ports of the modem that another process was found to have.", &["modem"])?,
-            unclaimed_ports_busy: make.number("unclaimed_ports_busy", "AT ports of USB modems that no entry has (yet) which another process was found to have.")?,
+            hotplug: make.counter(&families::HOTPLUG)?,
+            panics: make.counter(&families::PANICS)?,
+            at_commands: make.counter(&families::AT_COMMANDS)?,
+            at_seconds: make.histogram(&families::AT_SECONDS)?,
+            at_urcs: make.counter(&families::AT_URCS)?,
+            at_desyncs: make.counter(&families::AT_DESYNCS)?,
+            implausible: make.counter(&families::IMPLAUSIBLE)?,
+            connects: make.counter(&families::CONNECTS)?,
+            disconnects: make.counter(&families::DISCONNECTS)?,
+            publishes: make.counter(&families::PUBLISHES)?,
+            publish_seconds: make.histogram(&families::PUBLISH_SECONDS)?,
+            received: make.counter(&families::RECEIVED)?,
+            last_ack: make.gauge(&families::LAST_ACK)?,
+            recovery: make.counter(&families::RECOVERY)?,
+            set_aside: make.counter(&families::SET_ASIDE)?,
+            handed_in: make.counter(&families::HANDED_IN)?,
+            route_active: make.gauge(&families::ROUTE_ACTIVE)?,
+            route_switches: make.counter(&families::ROUTE_SWITCHES)?,
+            reloads: make.counter(&families::RELOADS)?,
+            downlink_dropped: make.counter(&families::DOWNLINK_DROPPED)?,
+            clients: make.number(&families::CLIENTS)?,
+            unclaimed: make.number(&families::UNCLAIMED)?,
+            duplicate_imeis: make.number(&families::DUPLICATE_IMEIS)?,
+            ports_busy: make.gauge(&families::PORTS_BUSY)?,
+            unclaimed_ports_busy: make.number(&families::UNCLAIMED_PORTS_BUSY)?,
             registry,
             activity: Mutex::default(),
         };
-        for reason in ["refused", "poison"] {
+        for reason in families::ASIDE_REASONS {
             bump(&metrics.set_aside, &[reason], 0);
         }
-        for way in [Way::Http, Way::Mqtt] {
-            for result in ["accepted", "dropped", "refused", "failed"] {
+        for way in Way::ALL {
+            for result in families::HAND_IN_RESULTS {
                 bump(&metrics.handed_in, &[way.as_str(), result], 0);
             }
         }
-        for result in ["applied", "refused"] {
+        for result in families::RELOAD_RESULTS {
             bump(&metrics.reloads, &[result], 0);
         }
-        for kind in [downlink::Kind::Mqtt, downlink::Kind::Sse] {
+        for kind in downlink::Kind::ALL {
             bump(&metrics.downlink_dropped, &[kind.as_str()], 0);
         }
-        for action in ["add", "remove"] {
+        for action in families::PLUG_ACTIONS {
             metrics.hotplug.get_metric_with_label_values(&[action])?;
         }
         Ok(Arc::new(metrics))
@@ -359,7 +326,7 @@ impl Metrics {
     pub fn session(&self, id: &SessionId) {
         let (modem, session) = (id.modem.as_str(), id.session.as_str());
         bump(&self.received, &[modem, session], 0);
-        for result in ["ok", "error"] {
+        for result in families::CONNECT_RESULTS {
             bump(&self.connects, &[modem, session, result], 0);
         }
         for reason in DisconnectReason::ALL {

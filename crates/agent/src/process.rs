@@ -7,11 +7,11 @@ use std::fs;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Counter, Gauge, Opts};
+use prometheus::{Counter, Gauge};
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 
-const STARTED: &str = "When the process started, since the epoch.";
+use crate::metrics::families;
 
 /// Reads `/proc/self` at each scrape. What the system does not tell is left out.
 pub struct Process {
@@ -24,8 +24,9 @@ pub struct Process {
 impl Process {
     /// A collector for this process.
     pub fn new() -> Self {
-        let name = "process_start_time_seconds".to_owned();
-        let described = Desc::new(name, STARTED.to_owned(), Vec::new(), HashMap::default());
+        let is = &families::PROCESS_STARTED;
+        let described =
+            Desc::new(is.name.to_owned(), is.help.to_owned(), Vec::new(), HashMap::default());
         Self { described: described.into_iter().collect(), started: started() }
     }
 }
@@ -80,33 +81,26 @@ impl Collector for Process {
         let limit = getrlimit(Resource::Nofile).current.map(crate::view::count);
         let cpu = field(14).zip(field(15)).map(|(user, system)| seconds(user + system));
         let gauges = [
-            ("open_fds", "Open file descriptors.", open.map(crate::view::count)),
-            ("max_fds", "The most file descriptors it may open.", limit),
-            ("virtual_memory_bytes", "Virtual memory.", field(23).map(crate::view::count)),
-            (
-                "resident_memory_bytes",
-                "Resident memory.",
-                field(24).map(|pages| crate::view::count(pages * page)),
-            ),
-            ("threads", "Threads.", field(20).map(crate::view::count)),
-            ("start_time_seconds", STARTED, self.started),
+            (&families::PROCESS_FDS, open.map(crate::view::count)),
+            (&families::PROCESS_MAX_FDS, limit),
+            (&families::PROCESS_VIRTUAL, field(23).map(crate::view::count)),
+            (&families::PROCESS_RESIDENT, field(24).map(|pages| crate::view::count(pages * page))),
+            (&families::PROCESS_THREADS, field(20).map(crate::view::count)),
+            (&families::PROCESS_STARTED, self.started),
         ];
-        let named = |name: &str, help: &str| Opts::new(name, help).namespace("process");
-        let mut families = Vec::new();
-        for (name, help, value) in gauges {
-            let (Some(value), Ok(gauge)) = (value, Gauge::with_opts(named(name, help))) else {
-                continue;
-            };
-            gauge.set(value);
-            families.extend(gauge.collect());
+        let mut collected = Vec::new();
+        for (is, value) in gauges {
+            if let (Some(value), Ok(gauge)) = (value, Gauge::with_opts(is.opts())) {
+                gauge.set(value);
+                collected.extend(gauge.collect());
+            }
         }
-        if let (Some(cpu), Ok(counter)) =
-            (cpu, Counter::with_opts(named("cpu_seconds_total", "Time on the processor.")))
-        {
+        let counter = Counter::with_opts(families::PROCESS_CPU.opts());
+        if let (Some(cpu), Ok(counter)) = (cpu, counter) {
             counter.inc_by(cpu);
-            families.extend(counter.collect());
+            collected.extend(counter.collect());
         }
-        families
+        collected
     }
 }
 

@@ -11,7 +11,7 @@ use modem::session::{SessionState, Uplink};
 use modem::{Snapshot, State};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{CounterVec, GaugeVec, IntCounter, Opts};
+use prometheus::{CounterVec, GaugeVec};
 use queue::Queue;
 use serde_json::{Map, Value, json};
 use tokio::sync::{Notify, watch};
@@ -19,7 +19,8 @@ use tokio::sync::{Notify, watch};
 use crate::budget::{Meter, Stage, Standing};
 use crate::config::{Fleet, SessionId};
 use crate::history::{self, History};
-use crate::metrics::{Activity, Metrics, PREFIX};
+use crate::metrics::families::{self as all, Family};
+use crate::metrics::{Activity, Metrics};
 
 /// One modem as others see it.
 #[derive(Clone)]
@@ -264,42 +265,36 @@ struct Families {
 
 impl Families {
     /// Adds one sample.
-    fn gauge(&mut self, name: &'static str, help: &str, labels: &[(&str, &str)], value: f64) {
-        let (names, values): (Vec<&str>, Vec<&str>) = labels.iter().copied().unzip();
-        let known = self.open.iter().position(|(open, _)| *open == name);
+    fn gauge(&mut self, is: &'static Family, labels: &[&str], value: f64) {
+        let known = self.open.iter().position(|(open, _)| *open == is.name);
         let family = match known.and_then(|at| self.open.get(at)) {
             Some((_, family)) => family.clone(),
-            None => match GaugeVec::new(Opts::new(name, help).namespace(PREFIX), &names) {
+            None => match GaugeVec::new(is.opts(), &is.label_names()) {
                 Ok(family) => {
-                    self.open.push((name, family.clone()));
+                    self.open.push((is.name, family.clone()));
                     family
                 }
                 Err(error) => return tracing::error!("a metric is wired wrongly: {error}"),
             },
         };
-        match family.get_metric_with_label_values(&values) {
+        match family.get_metric_with_label_values(labels) {
             Ok(gauge) => gauge.set(value),
             Err(error) => tracing::error!("a metric is wired wrongly: {error}"),
         }
     }
 
-    /// Adds a counter without labels.
-    fn total(&mut self, name: &str, help: &str, value: u64) {
-        match IntCounter::with_opts(Opts::new(name, help).namespace(PREFIX)) {
-            Ok(counter) => {
-                counter.inc_by(value);
-                self.done.extend(counter.collect());
-            }
-            Err(error) => tracing::error!("a metric is wired wrongly: {error}"),
-        }
-    }
-
-    fn counter(&mut self, name: &str, help: &str, label: &str, values: &[(&str, f64)]) {
-        match CounterVec::new(Opts::new(name, help).namespace(PREFIX), &[label]) {
+    /// Adds a counter with all its samples.
+    fn counter<const LABELS: usize>(
+        &mut self,
+        is: &'static Family,
+        samples: &[([&str; LABELS], f64)],
+    ) {
+        match CounterVec::new(is.opts(), &is.label_names()) {
             Ok(family) => {
-                for (value, count) in values {
-                    if let Ok(counter) = family.get_metric_with_label_values(&[*value]) {
-                        counter.inc_by(*count);
+                for (labels, count) in samples {
+                    match family.get_metric_with_label_values(labels) {
+                        Ok(counter) => counter.inc_by(*count),
+                        Err(error) => tracing::error!("a metric is wired wrongly: {error}"),
                     }
                 }
                 self.done.extend(family.collect());
@@ -309,70 +304,37 @@ impl Families {
     }
 }
 
+fn yes(yes: bool) -> f64 {
+    f64::from(u8::from(yes))
+}
+
 fn modem_families(families: &mut Families, modem: &ModemView) {
     let snapshot = modem.snapshot.borrow().clone();
     let name = modem.name.as_str();
-    let yes = |yes: bool| f64::from(u8::from(yes));
-    families.gauge(
-        "modem_present",
-        "Whether the modem's port is there.",
-        &[("modem", name)],
-        yes(snapshot.present),
-    );
-    let up = snapshot.identified.is_some();
-    families.gauge(
-        "modem_up",
-        "1 from profile loaded and IMEI read until the port goes.",
-        &[("modem", name)],
-        yes(up),
-    );
+    families.gauge(&all::MODEM_PRESENT, &[name], yes(snapshot.present));
+    families.gauge(&all::MODEM_UP, &[name], yes(snapshot.identified.is_some()));
     for state in State::ALL {
-        let labels = [("modem", name), ("state", state.as_str())];
-        families.gauge(
-            "modem_state",
-            "The state the modem is in: 1 for one of them.",
-            &labels,
-            yes(state == snapshot.state),
-        );
+        families.gauge(&all::MODEM_STATE, &[name, state.as_str()], yes(state == snapshot.state));
     }
     if let Some(is) = &snapshot.identified {
-        let labels = [
-            ("modem", name),
-            ("manufacturer", is.manufacturer.as_str()),
-            ("model", is.model.as_str()),
-            ("firmware", is.firmware.as_deref().unwrap_or_default()),
-            ("profile", is.profile.as_str()),
-        ];
-        families.gauge("modem_info", "What the modem is.", &labels, 1.0);
+        let firmware = is.firmware.as_deref().unwrap_or_default();
+        let labels = [name, &is.manufacturer, &is.model, firmware, &is.profile];
+        families.gauge(&all::MODEM_INFO, &labels, 1.0);
     }
     if let Some(registration) = &snapshot.registration {
-        let registered = yes(registration.stat.is_registered());
-        families.gauge(
-            "registered",
-            "Whether the modem is registered in a network.",
-            &[("modem", name)],
-            registered,
-        );
+        families.gauge(&all::REGISTERED, &[name], yes(registration.stat.is_registered()));
     }
     for signal in &snapshot.signals {
         signal_families(families, name, signal);
     }
     let optional = [
-        ("modem_temperature_celsius", "Temperature of the module.", snapshot.temperature_celsius),
-        (
-            "modem_last_detection_seconds",
-            "Last time from the device's first event to its profile loaded.",
-            snapshot.detection_seconds,
-        ),
-        (
-            "modem_last_ready_seconds",
-            "Last time from the device's first event to its first session up.",
-            snapshot.ready_seconds,
-        ),
+        (&all::TEMPERATURE, snapshot.temperature_celsius),
+        (&all::LAST_DETECTION, snapshot.detection_seconds),
+        (&all::LAST_READY, snapshot.ready_seconds),
     ];
-    for (family, help, value) in optional {
+    for (family, value) in optional {
         if let Some(value) = value {
-            families.gauge(family, help, &[("modem", name)], value);
+            families.gauge(family, &[name], value);
         }
     }
     if let Some(standing) = modem.standing() {
@@ -383,20 +345,10 @@ fn modem_families(families: &mut Families, modem: &ModemView) {
 
 fn session_families(families: &mut Families, modem: &ModemView) {
     for session in &modem.sessions {
-        let labels = [("modem", modem.name.as_str()), ("session", session.id.session.as_str())];
-        families.gauge(
-            "mqtt_connected",
-            "Whether the session is connected.",
-            &labels,
-            f64::from(u8::from(session.state().is_connected())),
-        );
+        let labels = [modem.name.as_str(), session.id.session.as_str()];
+        families.gauge(&all::CONNECTED, &labels, yes(session.state().is_connected()));
         if session.security == Security::InsecureTls {
-            families.gauge(
-                "tls_insecure",
-                "1 for a session that takes any broker's certificate (insecure: true).",
-                &labels,
-                1.0,
-            );
+            families.gauge(&all::TLS_INSECURE, &labels, 1.0);
         }
     }
 }
@@ -404,98 +356,52 @@ fn session_families(families: &mut Families, modem: &ModemView) {
 fn budget_families(families: &mut Families, modem: &str, standing: &Standing) {
     let resets_at = standing.resets_at.map(|at| at.as_duration().as_secs_f64());
     let values = [
-        ("budget_bytes", "Bytes that the SIM may carry in a month.", Some(count(standing.bytes))),
-        (
-            "budget_used_bytes",
-            "Bytes that the SIM has carried since the last reset, as estimated.",
-            standing.used.map(count),
-        ),
-        ("budget_left_bytes", "Bytes of the budget that are left.", standing.left().map(count)),
-        ("budget_reset_timestamp_seconds", "When the count begins anew.", resets_at),
+        (&all::BUDGET, Some(count(standing.bytes))),
+        (&all::BUDGET_USED, standing.used.map(count)),
+        (&all::BUDGET_LEFT, standing.left().map(count)),
+        (&all::BUDGET_RESET, resets_at),
     ];
-    for (family, help, value) in values {
+    for (family, value) in values {
         if let Some(value) = value {
-            families.gauge(family, help, &[("modem", modem)], value);
+            families.gauge(family, &[modem], value);
         }
     }
     for stage in Stage::ALL {
-        families.gauge(
-            "budget_stage",
-            "How far the SIM is through its budget: 1 for one of them.",
-            &[("modem", modem), ("stage", stage.as_str())],
-            f64::from(u8::from(stage == standing.stage)),
-        );
+        let labels = [modem, stage.as_str()];
+        families.gauge(&all::BUDGET_STAGE, &labels, yes(stage == standing.stage));
     }
 }
 
 fn signal_families(families: &mut Families, modem: &str, signal: &modem::reply::Signal) {
     let values = [
-        ("signal_rssi_dbm", "Received signal strength.", signal.rssi_dbm),
-        ("signal_rsrp_dbm", "Reference signal received power.", signal.rsrp_dbm),
-        ("signal_rsrq_db", "Reference signal received quality.", signal.rsrq_db),
-        ("signal_sinr_db", "Signal to interference and noise ratio.", signal.sinr_db),
+        (&all::RSSI, signal.rssi_dbm),
+        (&all::RSRP, signal.rsrp_dbm),
+        (&all::RSRQ, signal.rsrq_db),
+        (&all::SINR, signal.sinr_db),
     ];
-    for (family, help, value) in values {
+    for (family, value) in values {
         if let Some(value) = value {
-            families.gauge(family, help, &[("modem", modem), ("rat", signal.rat.as_str())], value);
+            families.gauge(family, &[modem, signal.rat.as_str()], value);
         }
     }
 }
 
 fn queue_families(families: &mut Families, queue: &Queue) {
     let stat = queue.stat();
-    families.gauge(
-        "queue_messages",
-        "Messages in the queue, those on their way included.",
-        &[],
-        count(stat.messages),
-    );
-    families.gauge(
-        "queue_bytes",
-        "Accounted size of the messages in the queue.",
-        &[],
-        count(stat.bytes),
-    );
-    families.gauge(
-        "queue_limit_bytes",
-        "The most bytes the queue takes (queue.max_bytes).",
-        &[],
-        count(queue.max_bytes()),
-    );
-    families.gauge(
-        "queue_set_aside_messages",
-        "Of the messages in the queue, those that were set aside until somebody requeues or purges them.",
-        &[],
-        count(stat.aside.messages),
-    );
+    families.gauge(&all::QUEUE_MESSAGES, &[], count(stat.messages));
+    families.gauge(&all::QUEUE_BYTES, &[], count(stat.bytes));
+    families.gauge(&all::QUEUE_LIMIT, &[], count(queue.max_bytes()));
+    families.gauge(&all::QUEUE_ASIDE, &[], count(stat.aside.messages));
     if let Some(oldest) = stat.oldest {
         let when = oldest.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        families.gauge(
-            "queue_oldest_timestamp_seconds",
-            "When the oldest message in the queue was handed in.",
-            &[],
-            when,
-        );
+        families.gauge(&all::QUEUE_OLDEST, &[], when);
     }
     let open = std::mem::take(&mut families.open);
     families.done.extend(open.into_iter().flat_map(|(_, family)| family.collect()));
-    families.total(
-        "queue_corruptions_total",
-        "Times the queue's file was found damaged and replaced by what could be read of it.",
-        stat.salvages,
-    );
-    families.total(
-        "queue_sync_errors_total",
-        "Syncs of `fsync: interval` that the system refused.",
-        stat.failed_syncs,
-    );
-    let dropped = stat.dropped.by_reason().map(|(reason, dropped)| (reason, count(dropped)));
-    families.counter(
-        "queue_dropped_total",
-        "Messages given up without an acknowledgement.",
-        "reason",
-        &dropped,
-    );
+    families.counter(&all::QUEUE_CORRUPTIONS, &[([], count(stat.salvages))]);
+    families.counter(&all::QUEUE_SYNC_ERRORS, &[([], count(stat.failed_syncs))]);
+    let dropped = stat.dropped.by_reason().map(|(reason, dropped)| ([reason], count(dropped)));
+    families.counter(&all::QUEUE_DROPPED, &dropped);
 }
 
 /// A count as Prometheus has it. Beyond 2^53 it is rounded, which no queue reaches.

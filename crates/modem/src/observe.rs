@@ -88,6 +88,9 @@ impl ExchangeResult {
 }
 
 impl PublishResult {
+    /// All results.
+    pub const ALL: [Self; 4] = [Self::Ok, Self::Error, Self::Timeout, Self::Unknown];
+
     /// The result in the words of the metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -141,6 +144,9 @@ impl RecoveryAction {
 }
 
 impl RecoveryOutcome {
+    /// All outcomes.
+    pub const ALL: [Self; 3] = [Self::Cured, Self::Failed, Self::Skipped];
+
     /// The outcome in the words of the metrics.
     pub fn as_str(self) -> &'static str {
         match self {

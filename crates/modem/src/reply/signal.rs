@@ -24,6 +24,10 @@ pub enum Rat {
 }
 
 impl Rat {
+    /// All technologies.
+    pub const ALL: [Self; 6] =
+        [Self::Gsm, Self::Wcdma, Self::Lte, Self::Nr, Self::NbIot, Self::CatM];
+
     /// The label's value.
     pub const fn as_str(self) -> &'static str {
         match self {

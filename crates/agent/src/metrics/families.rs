@@ -1,0 +1,297 @@
+//! Every family that `/metrics` may hold: its name, type, labels and meaning, in one table.
+//!
+//! Nothing is counted or shown under a name that does not stand here, so that `modemfleet schema --metrics`,
+//! and with it docs/metrics.md, tells them all.
+
+use modem::State;
+use modem::observe::{
+    DisconnectReason, ExchangeResult, PublishResult, RecoveryAction, RecoveryOutcome,
+};
+use modem::port::Kind as Exchange;
+use modem::reply::Rat;
+use prometheus::Opts;
+use queue::Dropped;
+use serde_json::{Value, json};
+
+use super::SwitchCause;
+use crate::budget::Stage;
+use crate::downlink;
+use crate::hand_in::Way;
+
+/// An exchange takes milliseconds on USB, and a slow command seconds.
+const COMMAND_BUCKETS: &[f64] = &[0.005, 0.02, 0.05, 0.2, 1.0, 5.0, 30.0];
+
+/// A publish over a cellular link: tens of milliseconds in 5G, seconds in a bad cell.
+const PUBLISH_BUCKETS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0];
+
+/// From a booted modem (milliseconds) to one that is still booting (half a minute).
+const DETECTION_BUCKETS: &[f64] = &[0.1, 0.25, 0.5, 1.0, 4.0, 15.0, 60.0];
+
+/// What sort of numbers a family holds.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// What only grows while the agent runs.
+    Counter,
+    /// What goes up and down.
+    Gauge,
+    /// How often values fell below these bounds, which are in seconds.
+    Histogram(&'static [f64]),
+}
+
+/// A label, and the values it may have.
+#[derive(Debug)]
+pub struct Label {
+    /// Its name.
+    pub name: &'static str,
+    /// Its values.
+    pub values: Values,
+}
+
+/// What a label may say.
+#[derive(Debug)]
+pub enum Values {
+    /// One of these words.
+    Words(fn() -> Vec<&'static str>),
+    /// Whatever this describes.
+    Any(&'static str),
+}
+
+/// A family: what it is called, and what it means.
+#[derive(Debug)]
+pub struct Family {
+    /// Its name, as it is scraped.
+    pub name: &'static str,
+    /// What sort of numbers it holds.
+    pub kind: Kind,
+    /// What it means, in a sentence.
+    pub help: &'static str,
+    /// Its labels, in the order in which their values are given.
+    pub labels: &'static [&'static Label],
+}
+
+impl Family {
+    /// As the library of metrics wants to be told.
+    pub fn opts(&self) -> Opts {
+        Opts::new(self.name, self.help)
+    }
+
+    /// The names of its labels.
+    pub fn label_names(&self) -> Vec<&'static str> {
+        self.labels.iter().map(|label| label.name).collect()
+    }
+
+    /// The unit that its name ends with, as Prometheus advises; `None` for what has none.
+    fn unit(&self) -> Option<&'static str> {
+        const UNITS: [(&str, &str); 8] = [
+            ("_timestamp_seconds", "seconds since 1970"),
+            ("_start_time_seconds", "seconds since 1970"),
+            ("_seconds_total", "seconds"),
+            ("_seconds", "seconds"),
+            ("_bytes", "bytes"),
+            ("_celsius", "°C"),
+            ("_dbm", "dBm"),
+            ("_db", "dB"),
+        ];
+        UNITS.iter().find(|(end, _)| self.name.ends_with(end)).map(|(_, unit)| *unit)
+    }
+
+    fn json(&self) -> Value {
+        let (kind, buckets) = match self.kind {
+            Counter => ("counter", None),
+            Gauge => ("gauge", None),
+            Histogram(buckets) => ("histogram", Some(buckets)),
+        };
+        let labels: Vec<Value> = self.labels.iter().map(|label| label.json()).collect();
+        let mut family =
+            json!({ "name": self.name, "type": kind, "help": self.help, "labels": labels });
+        if let Some(object) = family.as_object_mut() {
+            let mut put = |key: &str, value: Value| drop(object.insert(key.to_owned(), value));
+            if let Some(unit) = self.unit() {
+                put("unit", json!(unit));
+            }
+            if let Some(buckets) = buckets {
+                put("buckets", json!(buckets));
+            }
+        }
+        family
+    }
+}
+
+impl Label {
+    fn json(&self) -> Value {
+        match self.values {
+            Words(words) => json!({ "name": self.name, "values": words() }),
+            Any(what) => json!({ "name": self.name, "about": what }),
+        }
+    }
+}
+
+/// All families as JSON: `[{"name", "type", "help", "unit", "buckets", "labels"}]`, by name. A label has its
+/// `values`, or says in `about` what it is.
+pub fn reference() -> Value {
+    let mut all = ALL.to_vec();
+    all.sort_unstable_by_key(|family| family.name);
+    all.into_iter().map(Family::json).collect()
+}
+
+macro_rules! labels {
+    ($($id:ident = $name:literal: $values:expr;)*) => {
+        $(static $id: Label = Label { name: $name, values: $values };)*
+    };
+}
+
+macro_rules! families {
+    ($($id:ident = $kind:expr, $name:literal, [$($label:ident),*], $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub static $id: Family =
+                Family { name: $name, kind: $kind, help: $help, labels: &[$(&$label),*] };
+        )*
+
+        /// All families.
+        pub static ALL: &[&Family] = &[$(&$id),*];
+    };
+}
+
+use Kind::{Counter, Gauge, Histogram};
+use Values::{Any, Words};
+
+labels! {
+    VERSION = "version": Any("that of `modemfleet --version`");
+    COMMIT = "commit": Any("the source's commit");
+    MODEM = "modem": Any("its name in the fleet file");
+    SESSION = "session": Any("its name below the modem in the fleet file");
+    ROUTE = "route": Any("the topic of a route with `policy: failover`");
+    MANUFACTURER = "manufacturer": Any("as the models' data say");
+    MODEL = "model": Any("what `AT+CGMM` answered");
+    FIRMWARE = "firmware": Any("what `AT+CGMR` answered");
+    PROFILE = "profile": Any("an id of `modemfleet profiles list`");
+    QOS = "qos": Words(|| vec!["0", "1", "2"]);
+    STATE = "state": Words(|| State::ALL.map(State::as_str).to_vec());
+    RAT = "rat": Words(|| Rat::ALL.map(Rat::as_str).to_vec());
+    STAGE = "stage": Words(|| Stage::ALL.map(Stage::as_str).to_vec());
+    COMMAND = "command": Words(|| Exchange::ALL.map(Exchange::as_str).to_vec());
+    EXCHANGE_RESULT = "result": Words(|| ExchangeResult::ALL.map(ExchangeResult::as_str).to_vec());
+    CONNECT_RESULT = "result": Words(|| CONNECT_RESULTS.to_vec());
+    PUBLISH_RESULT = "result": Words(|| PublishResult::ALL.map(PublishResult::as_str).to_vec());
+    HAND_IN_RESULT = "result": Words(|| HAND_IN_RESULTS.to_vec());
+    RELOAD_RESULT = "result": Words(|| RELOAD_RESULTS.to_vec());
+    DISCONNECT_REASON = "reason": Words(|| DisconnectReason::ALL.map(DisconnectReason::as_str).to_vec());
+    ASIDE_REASON = "reason": Words(|| ASIDE_REASONS.to_vec());
+    DROP_REASON = "reason": Words(|| Dropped::default().by_reason().map(|(reason, _)| reason).to_vec());
+    PLUG_ACTION = "action": Words(|| PLUG_ACTIONS.to_vec());
+    RECOVERY_ACTION = "action": Words(|| RecoveryAction::ALL.map(RecoveryAction::as_str).to_vec());
+    OUTCOME = "outcome": Words(|| RecoveryOutcome::ALL.map(RecoveryOutcome::as_str).to_vec());
+    CAUSE = "cause": Words(|| SwitchCause::ALL.map(SwitchCause::as_str).to_vec());
+    WAY = "way": Words(|| Way::ALL.map(Way::as_str).to_vec());
+    CONSUMER = "consumer": Words(|| downlink::Kind::ALL.map(downlink::Kind::as_str).to_vec());
+}
+
+/// How a CONNECT ends.
+pub const CONNECT_RESULTS: [&str; 2] = ["ok", "error"];
+/// What becomes of a message that is handed in.
+pub const HAND_IN_RESULTS: [&str; 4] = ["accepted", "dropped", "refused", "failed"];
+/// What becomes of a reload.
+pub const RELOAD_RESULTS: [&str; 2] = ["applied", "refused"];
+/// Why a message is set aside while it is served.
+pub const ASIDE_REASONS: [&str; 2] = ["refused", "poison"];
+/// What happens at a socket.
+pub const PLUG_ACTIONS: [&str; 2] = ["add", "remove"];
+
+families! {
+    BUILD_INFO = Gauge, "modemfleet_build_info", [VERSION, COMMIT], "What runs.";
+    DETECTION = Histogram(DETECTION_BUCKETS), "modemfleet_detection_duration_seconds", [], "From the device's first event to its profile loaded.";
+    READY = Histogram(DETECTION_BUCKETS), "modemfleet_ready_duration_seconds", [], "From the device's first event to its first session up.";
+    HOTPLUG = Counter, "modemfleet_hotplug_events_total", [PLUG_ACTION], "Modems that came and went.";
+    PANICS = Counter, "modemfleet_modem_panics_total", [MODEM], "Times the modem's task panicked and was started again.";
+    AT_COMMANDS = Counter, "modemfleet_at_commands_total", [MODEM, COMMAND, EXCHANGE_RESULT], "AT exchanges by what they were for and how they ended.";
+    AT_SECONDS = Histogram(COMMAND_BUCKETS), "modemfleet_at_command_duration_seconds", [MODEM, COMMAND], "Time of an AT exchange from its start on the port to its end.";
+    AT_URCS = Counter, "modemfleet_at_urcs_total", [MODEM], "Unsolicited result codes received.";
+    AT_DESYNCS = Counter, "modemfleet_at_desyncs_total", [MODEM], "Times the agent had to get back in step with the modem.";
+    IMPLAUSIBLE = Counter, "modemfleet_implausible_values_total", [MODEM], "Values of replies that were left out as impossible.";
+    CONNECTS = Counter, "modemfleet_mqtt_connects_total", [MODEM, SESSION, CONNECT_RESULT], "CONNECTs by how they ended.";
+    DISCONNECTS = Counter, "modemfleet_mqtt_disconnects_total", [MODEM, SESSION, DISCONNECT_REASON], "Ends of connected sessions by reason.";
+    PUBLISHES = Counter, "modemfleet_mqtt_publishes_total", [MODEM, SESSION, QOS, PUBLISH_RESULT], "Publishes by how they ended; unknown counts a result that stayed out, which may still come.";
+    PUBLISH_SECONDS = Histogram(PUBLISH_BUCKETS), "modemfleet_mqtt_publish_duration_seconds", [MODEM, SESSION], "Time of a successful publish from its topic to the broker's acknowledgement.";
+    RECEIVED = Counter, "modemfleet_mqtt_received_total", [MODEM, SESSION], "Messages received.";
+    LAST_ACK = Gauge, "modemfleet_mqtt_last_ack_timestamp_seconds", [MODEM, SESSION], "When the broker last acknowledged a publish of this session.";
+    RECOVERY = Counter, "modemfleet_recovery_actions_total", [MODEM, RECOVERY_ACTION, OUTCOME], "Means of recovery by what they came to: cured, failed, or skipped as of no use or not to be had.";
+    SET_ASIDE = Counter, "modemfleet_messages_set_aside_total", [ASIDE_REASON], "Messages taken out of the way; they stay on disk until they are brought back or purged.";
+    HANDED_IN = Counter, "modemfleet_hand_in_total", [WAY, HAND_IN_RESULT], "Messages handed in, by way and by what became of them.";
+    ROUTE_ACTIVE = Gauge, "modemfleet_route_active", [ROUTE, MODEM, SESSION], "Whether a route's messages take this path now.";
+    ROUTE_SWITCHES = Counter, "modemfleet_route_switches_total", [ROUTE, CAUSE], "Times a route took another path, by what was wrong with the one before.";
+    RELOADS = Counter, "modemfleet_config_reloads_total", [RELOAD_RESULT], "Reloads of the fleet file: applied, or refused with the old fleet running on.";
+    DOWNLINK_DROPPED = Counter, "modemfleet_downlink_dropped_total", [CONSUMER], "Received messages that a local consumer missed because it fell behind.";
+    CLIENTS = Gauge, "modemfleet_hand_in_connections", [], "Connections of local applications to the MQTT listener.";
+    UNCLAIMED = Gauge, "modemfleet_unclaimed_modems", [], "USB modems of a known layout that no entry of the fleet file claims.";
+    DUPLICATE_IMEIS = Gauge, "modemfleet_duplicate_imeis", [], "IMEIs that more than one USB modem told.";
+    PORTS_BUSY = Gauge, "modemfleet_ports_busy", [MODEM], "AT ports of the modem that another process was found to have.";
+    UNCLAIMED_PORTS_BUSY = Gauge, "modemfleet_unclaimed_ports_busy", [], "AT ports of USB modems that no entry has (yet) which another process was found to have.";
+
+    MODEM_PRESENT = Gauge, "modemfleet_modem_present", [MODEM], "Whether the modem's port is there.";
+    MODEM_UP = Gauge, "modemfleet_modem_up", [MODEM], "1 from profile loaded and IMEI read until the port goes.";
+    MODEM_STATE = Gauge, "modemfleet_modem_state", [MODEM, STATE], "The state the modem is in: 1 for one of them.";
+    MODEM_INFO = Gauge, "modemfleet_modem_info", [MODEM, MANUFACTURER, MODEL, FIRMWARE, PROFILE], "What the modem is.";
+    REGISTERED = Gauge, "modemfleet_registered", [MODEM], "Whether the modem is registered in a network.";
+    RSSI = Gauge, "modemfleet_signal_rssi_dbm", [MODEM, RAT], "Received signal strength.";
+    RSRP = Gauge, "modemfleet_signal_rsrp_dbm", [MODEM, RAT], "Reference signal received power.";
+    RSRQ = Gauge, "modemfleet_signal_rsrq_db", [MODEM, RAT], "Reference signal received quality.";
+    SINR = Gauge, "modemfleet_signal_sinr_db", [MODEM, RAT], "Signal to interference and noise ratio.";
+    TEMPERATURE = Gauge, "modemfleet_modem_temperature_celsius", [MODEM], "Temperature of the module.";
+    LAST_DETECTION = Gauge, "modemfleet_modem_last_detection_seconds", [MODEM], "Last time from the device's first event to its profile loaded.";
+    LAST_READY = Gauge, "modemfleet_modem_last_ready_seconds", [MODEM], "Last time from the device's first event to its first session up.";
+    CONNECTED = Gauge, "modemfleet_mqtt_connected", [MODEM, SESSION], "Whether the session is connected.";
+    TLS_INSECURE = Gauge, "modemfleet_tls_insecure", [MODEM, SESSION], "1 for a session that takes any broker's certificate (insecure: true).";
+    BUDGET = Gauge, "modemfleet_budget_bytes", [MODEM], "Bytes that the SIM may carry in a month.";
+    BUDGET_USED = Gauge, "modemfleet_budget_used_bytes", [MODEM], "Bytes that the SIM has carried since the last reset, as estimated.";
+    BUDGET_LEFT = Gauge, "modemfleet_budget_left_bytes", [MODEM], "Bytes of the budget that are left.";
+    BUDGET_RESET = Gauge, "modemfleet_budget_reset_timestamp_seconds", [MODEM], "When the count begins anew.";
+    BUDGET_STAGE = Gauge, "modemfleet_budget_stage", [MODEM, STAGE], "How far the SIM is through its budget: 1 for one of them.";
+    QUEUE_MESSAGES = Gauge, "modemfleet_queue_messages", [], "Messages in the queue, those on their way included.";
+    QUEUE_BYTES = Gauge, "modemfleet_queue_bytes", [], "Accounted size of the messages in the queue.";
+    QUEUE_LIMIT = Gauge, "modemfleet_queue_limit_bytes", [], "The most bytes the queue takes (queue.max_bytes).";
+    QUEUE_ASIDE = Gauge, "modemfleet_queue_set_aside_messages", [], "Of the messages in the queue, those that were set aside until somebody requeues or purges them.";
+    QUEUE_OLDEST = Gauge, "modemfleet_queue_oldest_timestamp_seconds", [], "When the oldest message in the queue was handed in.";
+    QUEUE_CORRUPTIONS = Counter, "modemfleet_queue_corruptions_total", [], "Times the queue's file was found damaged and replaced by what could be read of it.";
+    QUEUE_SYNC_ERRORS = Counter, "modemfleet_queue_sync_errors_total", [], "Syncs of `fsync: interval` that the system refused.";
+    QUEUE_DROPPED = Counter, "modemfleet_queue_dropped_total", [DROP_REASON], "Messages given up without an acknowledgement.";
+
+    PROCESS_CPU = Counter, "process_cpu_seconds_total", [], "Time on the processor.";
+    PROCESS_FDS = Gauge, "process_open_fds", [], "Open file descriptors.";
+    PROCESS_MAX_FDS = Gauge, "process_max_fds", [], "The most file descriptors it may open.";
+    PROCESS_VIRTUAL = Gauge, "process_virtual_memory_bytes", [], "Virtual memory.";
+    PROCESS_RESIDENT = Gauge, "process_resident_memory_bytes", [], "Resident memory.";
+    PROCESS_THREADS = Gauge, "process_threads", [], "Threads.";
+    PROCESS_STARTED = Gauge, "process_start_time_seconds", [], "When the process started, since the epoch.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_family_is_named_once_and_as_prometheus_advises() {
+        for (at, family) in ALL.iter().enumerate() {
+            let name = family.name;
+            assert!(ALL.iter().skip(at + 1).all(|other| other.name != name), "{name} twice");
+            let counts = matches!(family.kind, Counter);
+            assert_eq!(name.ends_with("_total"), counts, "{name}: a counter ends with _total");
+            assert!(family.help.ends_with('.'), "{name}: no sentence");
+            if let Histogram(buckets) = family.kind {
+                assert!(buckets.len() <= 7 && family.unit() == Some("seconds"), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_reference_tells_labels_units_and_bounds() {
+        let all = reference();
+        let find = |name: &str| all.as_array().unwrap().iter().find(|f| f["name"] == name).unwrap();
+        let publishes = find("modemfleet_mqtt_publishes_total");
+        assert_eq!(publishes["labels"][2], json!({ "name": "qos", "values": ["0", "1", "2"] }));
+        assert_eq!(publishes["labels"][3]["values"], json!(["ok", "error", "timeout", "unknown"]));
+        assert!(publishes.get("unit").is_none(), "{publishes}");
+        assert_eq!(find("modemfleet_signal_rsrp_dbm")["unit"], "dBm");
+        assert_eq!(find("modemfleet_ready_duration_seconds")["buckets"][0], 0.1);
+    }
+}
