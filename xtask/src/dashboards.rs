@@ -43,6 +43,16 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Every expression, with its dashboard and its panel.
+pub(crate) fn expressions() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    panels::DASHBOARDS.iter().flat_map(|dashboard| {
+        let panels = dashboard.panels.iter();
+        panels.flat_map(|panel| {
+            panel.queries.iter().map(|query| (dashboard.title, panel.title, query.expr))
+        })
+    })
+}
+
 /// The JSON model of a dashboard (Grafana's "JSON model", schema version 39).
 fn json(dashboard: &Dashboard) -> Value {
     json!({

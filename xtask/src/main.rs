@@ -11,6 +11,7 @@ mod demo;
 mod example;
 mod models;
 mod package;
+mod reference;
 mod setup;
 mod step;
 mod test;
@@ -41,6 +42,8 @@ enum Command {
     Conformance(conformance::Arguments),
     /// Write Grafana's dashboards from the list of their panels.
     Dashboards(dashboards::Arguments),
+    /// Write the references of the fleet file and of the metrics from what the program says of itself.
+    Reference(reference::Arguments),
     /// Build and test the example of a profile outside of this repository.
     Example(example::Arguments),
     /// Put replies whose meaning is known through `modemfleet profiles decode`, and print the pass rate.
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Models(arguments) => models::run(&arguments),
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Dashboards(arguments) => dashboards::run(&arguments),
+        Command::Reference(arguments) => reference::run(&arguments),
         Command::Example(arguments) => example::run(&arguments),
         Command::Vectors(arguments) => vectors::run(&arguments),
         Command::Package(arguments) => package::run(&arguments),

@@ -31,6 +31,8 @@ enum Step {
     Clippy,
     /// The binaries are built: the end-to-end tests start them.
     Build,
+    /// The references in docs are what the program says of itself.
+    Reference,
     /// The example of a profile outside of this repository is built and tested.
     Example,
     /// Unit, integration and end-to-end tests.
@@ -52,6 +54,7 @@ impl Step {
             Self::Models => "models",
             Self::Clippy => "clippy",
             Self::Build => "build",
+            Self::Reference => "reference",
             Self::Example => "example",
             Self::Tests => "tests",
             Self::Doctests => "doctests",
@@ -85,6 +88,7 @@ impl Step {
                 "warnings",
             ]),
             Self::Build => Invocation::cargo(&["build", "--workspace", "--bins"]),
+            Self::Reference => Invocation::cargo(&["xtask", "reference", "--check"]),
             Self::Example => Invocation::cargo(&["xtask", "example"]),
             Self::Tests => tests(Invocation::cargo(&["nextest", "--version"]).succeeds()),
             Self::Doctests => Invocation::cargo(&["test", "--workspace", "--doc"]),

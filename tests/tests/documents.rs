@@ -1,0 +1,227 @@
+//! The documents against the program: their fleet files, the metrics they list, the manual pages units name.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what serves the tests ends at the first surprise, as they do"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use e2e::{Lab, modemfleet, run, until};
+use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
+use serde_json::Value as Json;
+use serde_yaml::{Mapping, Value};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// All Markdown pages of the repository's own folders.
+fn pages() -> Vec<PathBuf> {
+    let mut open = ["docs", "deploy", "profiles"].map(|folder| root().join(folder)).to_vec();
+    let mut pages = vec![root().join("README.md")];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|end| end == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    pages
+}
+
+/// What stands in the code blocks of a page: YAML, and the files that a shell is told to write.
+fn yaml_of(page: &str) -> Vec<String> {
+    let (mut found, mut block) = (Vec::new(), None);
+    for event in Parser::new(page) {
+        match event {
+            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(language))) => {
+                block = Some((language.into_string(), String::new()));
+            }
+            Event::Text(text) => {
+                if let Some((_, block)) = &mut block {
+                    block.push_str(&text);
+                }
+            }
+            Event::End(TagEnd::CodeBlock) => match block.take() {
+                Some((language, text)) if language == "yaml" => found.push(text),
+                Some((_, text)) => {
+                    let written = text.split("<<'EOF'\n").skip(1);
+                    found.extend(
+                        written.filter_map(|text| Some(text.split_once("EOF")?.0.to_owned())),
+                    );
+                }
+                None => {}
+            },
+            _ => {}
+        }
+    }
+    found
+}
+
+/// A piece of a fleet file with what it refers to and does not show; none for other YAML.
+fn whole(piece: &str, keys: &BTreeSet<String>) -> Option<Mapping> {
+    let mut file: Mapping = serde_yaml::from_str(piece).ok()?;
+    let is_fleet = file.keys().all(|key| key.as_str().is_some_and(|key| keys.contains(key)));
+    if !is_fleet || file.is_empty() {
+        return None;
+    }
+    // Sessions that routes name.
+    let mut paths = BTreeSet::new();
+    for route in file.get("routes").and_then(Value::as_sequence).into_iter().flatten() {
+        paths.extend(
+            route["to"]
+                .as_sequence()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(str::to_owned),
+        );
+    }
+    let modems = file.entry("modems".into()).or_insert_with(|| Mapping::new().into());
+    let modems = modems.as_mapping_mut()?;
+    for path in paths {
+        let (modem, session) = path.split_once('/')?;
+        if modems.contains_key(modem) {
+            continue;
+        }
+        let text = format!(
+            "{{ match: {{ model: {modem} }}, sessions: {{ {session}: {{ broker: lab }} }} }}"
+        );
+        modems.insert(modem.into(), serde_yaml::from_str(&text).unwrap());
+    }
+    if modems.is_empty() {
+        modems.insert(
+            "north".into(),
+            serde_yaml::from_str("{ match: { port: /dev/ttyS9 } }").unwrap(),
+        );
+    }
+    // What a modem has to have.
+    for (_, modem) in modems.iter_mut() {
+        let here = || serde_yaml::from_str("{ port: /dev/ttyS9 }").unwrap();
+        modem.as_mapping_mut()?.entry("match".into()).or_insert_with(here);
+    }
+    // Brokers that sessions name.
+    let mut named = BTreeSet::new();
+    for (_, modem) in modems.iter() {
+        for (_, session) in modem.get("sessions").and_then(Value::as_mapping).into_iter().flatten()
+        {
+            named.extend(session["broker"].as_str().map(str::to_owned));
+        }
+    }
+    let brokers = file.entry("brokers".into()).or_insert_with(|| Mapping::new().into());
+    for broker in named {
+        let lab = || serde_yaml::from_str("{ url: 'mqtt://broker.example.com' }").unwrap();
+        brokers.as_mapping_mut()?.entry(broker.into()).or_insert_with(lab);
+    }
+    Some(file)
+}
+
+#[test]
+fn every_fleet_file_of_the_documents_is_accepted() {
+    let schema: Json =
+        serde_json::from_slice(&run(Command::new(modemfleet()).arg("schema"), b"").stdout).unwrap();
+    let keys: BTreeSet<String> =
+        schema["properties"].as_object().unwrap().keys().cloned().collect();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("fleet.yaml");
+    let mut checked = BTreeMap::new();
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for piece in yaml_of(&text) {
+            let Some(whole) = whole(&piece, &keys) else { continue };
+            fs::write(&file, serde_yaml::to_string(&whole).unwrap()).unwrap();
+            let all =
+                if whole.contains_key("gateways") { "--all-gateways" } else { "--without-secrets" };
+            let output = run(Command::new(modemfleet()).arg("check").arg(all).arg(&file), b"");
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success(), "{}:\n{piece}\n{told}", page.display());
+            *checked.entry(page.file_name().unwrap().to_owned()).or_insert(0) += 1;
+        }
+    }
+    let all: usize = checked.values().sum();
+    assert!(all >= 20 && checked.len() >= 8, "only these were found: {checked:?}");
+}
+
+#[test]
+fn a_wrong_piece_of_a_fleet_file_would_be_seen() {
+    let keys = BTreeSet::from(["queue", "modems", "brokers", "routes"].map(str::to_owned));
+    assert_eq!(
+        yaml_of("```yaml\na: 1\n```\n```console\n$ cat > f <<'EOF'\nb: 2\nEOF\n$ x\n```\n"),
+        ["a: 1\n", "b: 2\n"]
+    );
+    assert!(whole("apiVersion: v1", &keys).is_none() && whole("models: []", &keys).is_none());
+    let file = whole("routes: [{ topic: '#', to: [a/b] }]", &keys).unwrap();
+    assert_eq!(file["modems"]["a"]["sessions"]["b"]["broker"], "lab");
+    assert_eq!(file["brokers"]["lab"]["url"], "mqtt://broker.example.com");
+}
+
+#[test]
+fn a_scrape_holds_what_the_reference_lists() {
+    let told = run(Command::new(modemfleet()).args(["schema", "--metrics"]), b"").stdout;
+    let families: Vec<Json> = serde_json::from_slice(&told).unwrap();
+    let family = |name: &str| families.iter().find(|family| family["name"] == name);
+    let lab = Lab::new(1);
+    let agent = lab.start();
+    agent.publish("topic=t", b"x");
+    lab.subscriber.wait(1);
+    until("a signal", || agent.scrape().find("modemfleet_signal_rsrp_dbm", &[]).next().map(drop));
+    let page = agent.http.get("/metrics").text();
+    let mut seen = BTreeSet::new();
+    for line in page.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').unwrap();
+        let family = family(name).unwrap_or_else(|| panic!("{name} is scraped and not listed"));
+        assert_eq!(family["type"], kind, "{name}");
+        seen.insert(name.to_owned());
+    }
+    assert!(seen.len() >= 40, "{} families", seen.len());
+    for series in e2e::Scrape::parse(&page).unwrap().samples {
+        let ends = ["", "_bucket", "_sum", "_count"];
+        let names = ends.iter().filter_map(|end| series.name.strip_suffix(end));
+        let family = names.filter_map(family).next().unwrap();
+        let labels = family["labels"].as_array().unwrap();
+        let listed: BTreeSet<&str> =
+            labels.iter().filter_map(|label| label["name"].as_str()).collect();
+        let carried: BTreeSet<&str> =
+            series.labels.keys().map(String::as_str).filter(|name| *name != "le").collect();
+        assert_eq!(carried, listed, "{}", series.name);
+        for label in labels.iter().filter(|label| label["values"].is_array()) {
+            let value = Json::from(series.labels[label["name"].as_str().unwrap()].clone());
+            let values = label["values"].as_array().unwrap();
+            assert!(values.contains(&value), "{} {value}", series.name);
+        }
+    }
+}
+
+#[test]
+fn units_name_manual_pages_that_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(Command::new(modemfleet()).args(["man", "--dir"]).arg(folder.path()), b"");
+    assert!(output.status.success());
+    let mut named = 0;
+    for unit in fs::read_dir(root().join("deploy/systemd")).unwrap() {
+        let path = unit.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        for uris in text.lines().filter_map(|line| line.strip_prefix("Documentation=")) {
+            for uri in uris.split_whitespace() {
+                let page = uri.strip_prefix("man:").and_then(|page| page.strip_suffix("(1)"));
+                let page = page.unwrap_or_else(|| panic!("{}: {uri}", path.display()));
+                assert!(
+                    folder.path().join(format!("{page}.1")).is_file(),
+                    "{}: {uri}",
+                    path.display()
+                );
+                named += 1;
+            }
+        }
+    }
+    assert!(named >= 4, "only {named} units name a manual page");
+}

@@ -1,0 +1,96 @@
+//! `cargo xtask reference`: docs/fleet-yaml.md and docs/metrics.md, made from what the program says of itself.
+//!
+//! `modemfleet schema` tells the keys of a fleet file, `modemfleet schema --metrics` the families of `/metrics`.
+//! What a page says beside that is written by hand, above the mark where the rest begins.
+
+mod fleet;
+mod metrics;
+
+use std::fs;
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
+
+use crate::step::{self, root};
+
+/// Stands where the part of a page begins that is made.
+const MARK: &str = "<!-- the rest is made by `cargo xtask reference` -->\n";
+
+/// Arguments of `reference`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Change nothing; fail where a page is not what the program says.
+    #[arg(long)]
+    check: bool,
+}
+
+/// Writes the pages, or checks them.
+///
+/// # Errors
+/// Where the program cannot be built or asked, a file cannot be read or written, or a page is old.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let pages = [
+        ("docs/fleet-yaml.md", fleet::page(&told(&["schema"])?)?),
+        ("docs/metrics.md", metrics::page(&told(&["schema", "--metrics"])?)?),
+    ];
+    for (name, made) in pages {
+        let path = root().join(name);
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {name}"))?;
+        let wanted = with_made(&text, &made).with_context(|| format!("{name} has no mark"))?;
+        if arguments.check {
+            ensure!(wanted == text, "{name} is old: run `cargo xtask reference`");
+        } else {
+            fs::write(&path, wanted).with_context(|| format!("cannot write {name}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The page with what is made below its mark; none where it has no mark.
+fn with_made(page: &str, made: &str) -> Option<String> {
+    let (by_hand, _) = page.split_once(MARK)?;
+    Some(format!("{by_hand}{MARK}\n{}\n", made.trim()))
+}
+
+/// What the program of this source prints as JSON.
+fn told(arguments: &[&str]) -> anyhow::Result<Value> {
+    let mut command = step::cargo();
+    command.args(["run", "--quiet", "--package", "agent", "--bin", "modemfleet", "--"]);
+    let output = command.args(arguments).output().context("cannot start cargo")?;
+    ensure!(
+        output.status.success(),
+        "`modemfleet {}` failed: {}",
+        arguments.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).context("what modemfleet printed is no JSON")
+}
+
+/// A cell of a table: no line feed, and no bar that would end it.
+fn cell(text: &str) -> String {
+    text.replace('\n', " ").replace('|', "\\|")
+}
+
+/// The text under a key.
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The list under a key.
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_by_hand_stays_and_the_rest_is_made_anew() {
+        let page = format!("# By hand\n\n{MARK}\nold\n");
+        let wanted = with_made(&page, "new\n\n").unwrap();
+        assert_eq!(wanted, format!("# By hand\n\n{MARK}\nnew\n"));
+        assert_eq!(with_made(&wanted, "new").as_deref(), Some(wanted.as_str()));
+        assert_eq!(with_made("no mark", "new"), None);
+    }
+}
