@@ -33,7 +33,7 @@ pub async fn set_apn(at: &At, apn: &Apn, order: ApnAuth) -> Result<(), StepError
     let current = reply::contexts(&lines)?.into_iter().find(|context| context.cid == CONTEXT);
     let same = current.is_some_and(|context| {
         let name = context.apn.unwrap_or_default();
-        name.eq_ignore_ascii_case(&apn.name) && context.pdp_type == Some(apn.pdp_type)
+        is_same_name(&name, &apn.name) && context.pdp_type == Some(apn.pdp_type)
     });
     if !same {
         let line = format!(
@@ -47,6 +47,27 @@ pub async fn set_apn(at: &At, apn: &Apn, order: ApnAuth) -> Result<(), StepError
     match &apn.login {
         Some((user, password)) => log_in(at, user, password, order).await,
         None => Ok(()),
+    }
+}
+
+/// Whether a modem means this access point. While a context is up, some firmware (A76xx) tells its name with
+/// the operator's identifier behind it: `cmnet.MNC000.MCC460.GPRS` (23.003 §9.1.2).
+#[must_use]
+pub fn is_same_name(told: &str, wanted: &str) -> bool {
+    let digits = |text: &str| text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_operator = |text: &str| {
+        let mut labels = text.split('.');
+        let mut number = |name: &str| labels.next()?.strip_prefix(name).filter(|n| digits(n));
+        number("MNC").is_some()
+            && number("MCC").is_some()
+            && labels.next() == Some("GPRS")
+            && labels.next().is_none()
+    };
+    let (told, wanted) = (told.to_ascii_uppercase(), wanted.to_ascii_uppercase());
+    match told.strip_prefix(&wanted) {
+        Some("") => true,
+        Some(rest) => !wanted.is_empty() && rest.strip_prefix('.').is_some_and(is_operator),
+        None => false,
     }
 }
 
@@ -89,4 +110,28 @@ pub fn may_serve(registration: &Registration, roaming_allowed: bool) -> Result<(
         return Err("registered, but roaming, which `roaming: deny` forbids".to_owned());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_access_point_is_the_same_with_its_operator_behind_it() {
+        for (told, wanted, same) in [
+            ("cmnet", "CMNET", true),
+            ("nodata.MNC011.MCC460.GPRS", "nodata", true),
+            ("NODATA.mnc011.mcc460.gprs", "nodata.MNC011.MCC460.GPRS", true),
+            ("", "", true),
+            ("cmnet", "", false),
+            (".MNC011.MCC460.GPRS", "", false),
+            ("cmnet.MNC11.MCC460.GPRS", "cmnet", false),
+            ("cmnet.MNC011.MCC460", "cmnet", false),
+            ("cmnet.MNC011.MCC460.GPRS.x", "cmnet", false),
+            ("cmnet.test", "cmnet", false),
+            ("cmnet", "cmnet.MNC011.MCC460.GPRS", false),
+        ] {
+            assert_eq!(is_same_name(told, wanted), same, "{told:?} {wanted:?}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use modem::State;
+use modem::attach::is_same_name;
 use modem::exam::Exam;
 use modem::reply::{Lock, Pin, PinTries, Rat, Registration, Signal, Stat, cme_advice};
 
@@ -155,7 +156,7 @@ impl Seen {
             };
         };
         let has_kind = context.is_some_and(|context| context.pdp_type == Some(wanted.kind));
-        if has_kind && shown.eq_ignore_ascii_case(&wanted.name) {
+        if has_kind && is_same_name(shown, &wanted.name) {
             return Finding::ok(check, format!("{shown}, as the fleet file says"));
         }
         let message = format!(
