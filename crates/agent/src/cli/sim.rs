@@ -18,8 +18,8 @@ use crate::{complain, wrong};
 /// Runs simulated modems and prints `NAME TTY` for each, until it is stopped.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A model of `modemfleet profiles list`, such as sim7600. One of the folder of models is simulated as
-    /// the model of this build that speaks like it, under the first of its own names.
+    /// A model of `modemfleet profiles list`, such as sim7600. One that is not simulated itself, or is of the
+    /// folder of models, is simulated as the first that speaks like it, under the first of its own names.
     #[arg(long)]
     model: String,
     /// Which models there are.
@@ -146,9 +146,12 @@ fn model(args: &Args, plugins: &[&Plugin]) -> Result<(Model, Option<String>), Si
     }
     let models = args.models.load(plugins)?;
     let found = models.catalog.model(&args.model.to_ascii_lowercase());
-    let sibling = found.and_then(|model| models.sibling(model));
+    let mut siblings = found.into_iter().flat_map(|model| models.siblings(model));
     let badge = found.and_then(|model| model.cgmm.first().cloned());
-    Ok((sibling.unwrap_or(&args.model).parse()?, badge))
+    match siblings.find_map(|id| id.parse().ok()) {
+        Some(model) => Ok((model, badge)),
+        None => Ok((args.model.parse()?, badge)),
+    }
 }
 
 async fn simulate(args: &Args, modem: Options) -> Result<(), Box<dyn std::error::Error>> {

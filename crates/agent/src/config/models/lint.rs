@@ -33,9 +33,7 @@ pub fn lint(models: &Models) -> Vec<Finding> {
         for other in &all {
             overlap(model, other, &mut find);
         }
-        for other in all.iter().take(at) {
-            usb_clash(model, other, &mut find);
-        }
+        usb_clash(model, all.iter().take(at).copied(), &mut find);
         let speaks_tls =
             models.catalog.profile(&model.profile).is_some_and(|p| p.mqtt().speaks_tls());
         if model.evidence.tls.is_some() && !speaks_tls {
@@ -95,14 +93,24 @@ fn overlap(model: &Model, other: &Model, find: &mut impl FnMut(&'static str, Str
     }
 }
 
-/// Whether two entries put the AT port of one USB id at different interfaces.
-fn usb_clash(model: &Model, other: &Model, find: &mut impl FnMut(&'static str, String)) {
+/// Whether entries put the AT port of one USB id at different interfaces. Of several that agree with each other
+/// the first is named.
+fn usb_clash<'a>(
+    model: &Model,
+    others: impl Iterator<Item = &'a Model> + Clone,
+    find: &mut impl FnMut(&'static str, String),
+) {
     for UsbLayout { id, at, .. } in &model.usb {
-        let of_id = || other.usb.iter().filter(|layout| layout.id.eq_ignore_ascii_case(id));
-        if of_id().any(|layout| layout.at == *at) {
-            continue;
-        }
-        if let Some(first) = of_id().next() {
+        let mut told = Vec::new();
+        for other in others.clone() {
+            let of_id = || other.usb.iter().filter(|layout| layout.id.eq_ignore_ascii_case(id));
+            if of_id().any(|layout| layout.at == *at) {
+                continue;
+            }
+            let Some(first) = of_id().next().filter(|first| !told.contains(&first.at)) else {
+                continue;
+            };
+            told.push(first.at);
             let message = format!(
                 "{id} has AT on interface {at} here and on {} in {}: they are tried in that order, {} first",
                 first.at, other.id, first.at

@@ -230,12 +230,12 @@ impl Models {
         }
     }
 
-    /// A model of this build that a modem of this model speaks like: itself, or one with its profile.
-    pub fn sibling(&self, model: &Model) -> Option<&str> {
+    /// The models of this build that a modem of this model speaks like: itself, then those with its profile.
+    pub fn siblings(&self, model: &Model) -> impl Iterator<Item = &str> {
         let like =
             |id: &&String| self.catalog.model(id).is_some_and(|m| m.profile == model.profile);
-        let own = self.built_in.iter().find(|id| **id == model.id);
-        own.or_else(|| self.built_in.iter().find(like)).map(String::as_str)
+        let own = self.built_in.iter().filter(|id| **id == model.id);
+        own.chain(self.built_in.iter().filter(like)).map(String::as_str)
     }
 }
 

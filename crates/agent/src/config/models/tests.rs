@@ -30,7 +30,7 @@ fn a_rebadged_modem_is_three_lines() {
     assert_eq!(model.usb, models.catalog.model("sim7600").unwrap().usb);
     assert_eq!(model.evidence.mqtt, modem::catalog::Basis::Inferred);
     assert_eq!(models.origin_words("acme-4g"), "acme.yaml:2");
-    assert_eq!(models.sibling(model), Some("sim7600"));
+    assert_eq!(models.siblings(model).next(), Some("sim7600"));
 
     // The same modem under another USB id.
     let models =
@@ -87,7 +87,7 @@ fn a_whole_entry_needs_no_other() {
     let models = with(text).unwrap();
     let (model, profile) = models.catalog.identify("acme 9").unwrap();
     assert_eq!((model.usb.len(), profile.id()), (0, "quectel-lte"));
-    assert_eq!(models.sibling(model), Some("ec25"));
+    assert_eq!(models.siblings(model).next(), Some("ec25"));
 }
 
 /// A file, and what is said of it.
