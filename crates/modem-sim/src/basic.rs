@@ -39,7 +39,7 @@ impl Firmware {
             }
             "I" | "+SIMCOMATI" => Reply::lines(self.about(name == "+SIMCOMATI")),
             "&V" => Reply::lines(self.dump()),
-            "+CGMI" | "+GMI" => Reply::line("SIMCOM INCORPORATED"),
+            "+CGMI" | "+GMI" => Reply::line(self.options.model.maker()),
             "+CGMM" | "+GMM" => Reply::line(self.options.cgmm()),
             "+CGMR" | "+GMR" => Reply::line(format!("+CGMR: {}", self.options.model.revision())),
             "+CGSN" | "+GSN" => Reply::line(self.identity.imei.as_str()),
@@ -100,7 +100,7 @@ impl Firmware {
     /// The answer to `ATI`; `AT+SIMCOMATI` has two lines more.
     fn about(&self, long: bool) -> Vec<String> {
         let mut lines = vec![
-            "Manufacturer: SIMCOM INCORPORATED".to_owned(),
+            format!("Manufacturer: {}", self.options.model.maker()),
             format!("Model: {}", self.options.cgmm()),
             format!("Revision: {}", self.options.model.revision()),
         ];

@@ -121,6 +121,9 @@ async fn sign_in(
 ) -> Result<Session, u8> {
     let mut bytes = BytesMut::new();
     connect_packet(connect)?.write(&mut bytes).map_err(|_| code::PACKET)?;
+    if connect.is_3_1 {
+        bytes = as_3_1(&bytes).ok_or(code::PACKET)?;
+    }
     let mut session = Session::new(Duration::from_secs(connect.keep_alive.into()));
     let shake = async {
         stream.write_all(&bytes).await.map_err(|_| code::SOCKET_SEND)?;
@@ -145,6 +148,25 @@ fn connect_packet(connect: &Connect) -> Result<ConnectPacket, u8> {
             Some(LastWill::new(will.topic.as_str(), will.message.clone(), qos, will.retain));
     }
     Ok(packet)
+}
+
+/// The same CONNECT in MQTT 3.1: its protocol is called otherwise, and all behind it is as before.
+fn as_3_1(packet: &[u8]) -> Option<BytesMut> {
+    const NAMES: [&[u8]; 2] = [b"\x00\x04MQTT\x04", b"\x00\x06MQIsdp\x03"];
+    let (first, rest) = packet.split_first()?;
+    let length_bytes = rest.iter().take_while(|byte| **byte >= 0x80).count() + 1;
+    let body = rest.get(length_bytes..)?.strip_prefix(NAMES[0])?;
+    let mut left = NAMES[1].len() + body.len();
+    let mut bytes = BytesMut::from(&[*first][..]);
+    // Seven bits to a byte, the lowest first (MQTT 3.1.1 §2.2.3).
+    while left >= 0x80 {
+        bytes.extend_from_slice(&[u8::try_from(left % 0x80).ok()? | 0x80]);
+        left /= 0x80;
+    }
+    bytes.extend_from_slice(&[u8::try_from(left).ok()?]);
+    bytes.extend_from_slice(NAMES[1]);
+    bytes.extend_from_slice(body);
+    Some(bytes)
 }
 
 fn refusal(ack: &ConnAck) -> Result<(), u8> {

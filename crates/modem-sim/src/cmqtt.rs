@@ -139,7 +139,10 @@ struct Operation {
 struct Acquired {
     id: String,
     tls: bool,
+    /// 3 is MQTT 3.1, 4 is 3.1.1.
     version: u32,
+    /// Whether `ACCQ?` tells it, as where ACCQ takes it.
+    shows_version: bool,
 }
 
 /// What CONNECT gave, for `CONNECT?`, which prints it all.
@@ -173,6 +176,8 @@ struct Client {
     /// What it signs in with by itself.
     triple: Option<Triple>,
     all_ports: bool,
+    /// Messages come in one line, with their length or without (A76xx, "argtopic").
+    one_line: Option<bool>,
 }
 
 impl Default for Client {
@@ -194,6 +199,7 @@ impl Default for Client {
             tls_context: None,
             triple: None,
             all_ports: false,
+            one_line: None,
         }
     }
 }

@@ -474,7 +474,7 @@ impl Firmware {
         self.power = stage;
         match stage {
             Power::Off | Power::Dark => {}
-            Power::SimBusy => self.urc("RDY"),
+            Power::SimBusy => self.urc(self.options.model.ready_urc()),
             Power::Ready => self.urc(&format!("+CPIN: {}", self.sim.state())),
             Power::On => {
                 if self.sim.is_open() {

@@ -18,7 +18,6 @@
 //! - TLS of CMQTT is real, TLS 1.2 alone; the name in the broker's certificate is not compared, encrypted
 //!   keys (`keypwd`) and `ciphersuites` are kept and shown only.
 //! - QMT over TLS: `QMTCFG="ssl"` takes 0 only.
-//! - MQTT 3.1: `ACCQ` takes version 3, the connection speaks 3.1.1 all the same.
 //! - Several commands in one line, SMS, calls and data over PPP.
 //!
 //! # Adding to it

@@ -10,6 +10,8 @@ pub enum Model {
     Sim7600,
     /// SIMCom SIM8200: 5G, in EN-DC unless told otherwise.
     Sim8200,
+    /// SIMCom A7670: LTE Cat-1.
+    A7670,
     /// Quectel EC25: LTE Cat-4.
     Ec25,
     /// Quectel EG25: LTE Cat-4, all regions.
@@ -41,9 +43,10 @@ pub struct UnknownModel {
 
 impl Model {
     /// Every model, in the order in which errors list them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Sim7600,
         Self::Sim8200,
+        Self::A7670,
         Self::Ec25,
         Self::Eg25,
         Self::Ec200,
@@ -57,6 +60,7 @@ impl Model {
         match self {
             Self::Sim7600 => "sim7600",
             Self::Sim8200 => "sim8200",
+            Self::A7670 => "a7670",
             Self::Ec25 => "ec25",
             Self::Eg25 => "eg25",
             Self::Ec200 => "ec200",
@@ -72,17 +76,33 @@ impl Model {
     /// How it speaks.
     pub(crate) fn dialect(self) -> Dialect {
         match self {
-            Self::Sim7600 | Self::Sim8200 => Dialect::Cmqtt,
+            Self::Sim7600 | Self::Sim8200 | Self::A7670 => Dialect::Cmqtt,
             Self::Ec25 | Self::Eg25 | Self::Ec200 | Self::Rm500q | Self::Rm520n => Dialect::Qmt,
         }
     }
 
+    /// Whether it is one of SIMCom's A76xx, which differ from its older families (A76XX manual V1.09).
+    pub(crate) fn is_a76xx(self) -> bool {
+        self == Self::A7670
+    }
+
+    /// What is printed once a unit answers.
+    pub(crate) fn ready_urc(self) -> &'static str {
+        if self.is_a76xx() { "*ATREADY: 1" } else { "RDY" }
+    }
+
     /// What is printed once a unit with an open SIM has booted.
-    pub(crate) fn boot_urcs(self) -> [&'static str; 2] {
+    pub(crate) fn boot_urcs(self) -> &'static [&'static str] {
         match self.dialect() {
-            Dialect::Cmqtt => ["SMS DONE", "PB DONE"],
-            Dialect::Qmt => ["+QIND: SMS DONE", "+QIND: PB DONE"],
+            Dialect::Cmqtt if self.is_a76xx() => &["+CGEV: EPS PDN ACT 1", "SMS DONE", "PB DONE"],
+            Dialect::Cmqtt => &["SMS DONE", "PB DONE"],
+            Dialect::Qmt => &["+QIND: SMS DONE", "+QIND: PB DONE"],
         }
+    }
+
+    /// Who it says has made it.
+    pub(crate) fn maker(self) -> &'static str {
+        if self.is_a76xx() { "INCORPORATED" } else { "SIMCOM INCORPORATED" }
     }
 
     /// The answer to `AT+CGMM`.
@@ -90,6 +110,7 @@ impl Model {
         match self {
             Self::Sim7600 => "SIMCOM_SIM7600G-H",
             Self::Sim8200 => "SIMCOM_SIM8200EA-M2",
+            Self::A7670 => "A7670E-FASE",
             Self::Ec25 => "EC25",
             Self::Eg25 => "EG25",
             Self::Ec200 => "EC200A",
@@ -103,6 +124,7 @@ impl Model {
         match self {
             Self::Sim7600 => "LE20B04SIM7600G22",
             Self::Sim8200 => "LE20B02SIM8200EA-M2",
+            Self::A7670 => "A011B07A7670M7_F",
             Self::Ec25 => "EC25EFAR06A06M4G",
             Self::Eg25 => "EG25GGBR07A08M2G",
             Self::Ec200 => "EC200AEUHAR01A08M16",
@@ -128,6 +150,8 @@ impl Model {
     /// The values `AT+CNMP=` takes (SIM7600 manual p.100, SIM82XX manual p.100).
     pub(crate) fn network_modes(self) -> &'static [u32] {
         match self {
+            // Automatic, GSM, LTE.
+            Self::A7670 => &[2, 13, 38],
             Self::Sim7600 => &[2, 9, 10, 13, 14, 19, 22, 38, 39, 48, 51, 54, 59, 60, 63, 67],
             _ => &[2, 14, 38, 54, 55, 71, 109],
         }

@@ -89,12 +89,14 @@ impl Network {
         )
     }
 
-    fn context_lines(&self) -> Vec<String> {
+    /// `operator`: what this unit tells behind the name of an access point that is up.
+    fn context_lines(&self, operator: &str) -> Vec<String> {
         let line = |(cid, context): (&u32, &Context)| {
+            let operator = if context.active && !context.apn.is_empty() { operator } else { "" };
             let address =
                 if context.kind == "IP" { "0.0.0.0" } else { "0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0" };
             let Context { kind, apn, .. } = context;
-            format!("+CGDCONT: {cid},\"{kind}\",\"{apn}\",\"{address}\",0,0,0,0")
+            format!("+CGDCONT: {cid},\"{kind}\",\"{apn}{operator}\",\"{address}\",0,0,0,0")
         };
         self.contexts.iter().map(line).collect()
     }
@@ -197,7 +199,12 @@ impl Firmware {
             }
             "+COPS" => "+COPS: 0".to_owned(),
             "+CPSI" => return Some(Reply::lines(self.cpsi_lines())),
-            "+CGDCONT" => return Some(Reply::lines(network.context_lines())),
+            "+CGDCONT" => {
+                // Seen on an A7600, which tells the name as the network granted it (23.003 §9.1.2).
+                let operator =
+                    if self.options.model.is_a76xx() { ".MNC000.MCC460.GPRS" } else { "" };
+                return Some(Reply::lines(network.context_lines(operator)));
+            }
             "+CGACT" => {
                 let line = |(cid, context): (&u32, &Context)| {
                     format!("+CGACT: {cid},{}", u8::from(context.active))
@@ -355,14 +362,15 @@ impl Firmware {
             return vec!["+CPSI: NO SERVICE,Online".to_owned()];
         }
         let (id, signal) = (&self.identity, &self.network.radio.signal);
+        let mut levels = (signal.rsrq_tenths, signal.rsrp_tenths, signal.rssi_tenths);
+        if self.options.model.is_a76xx() {
+            // Report indexes: half dB from -20, dB from -140 and from -110 (A76XX manual V1.09 p.98-99).
+            levels = (levels.0 / 5 + 40, levels.1 / 10 + 140, levels.2 / 10 + 110);
+        }
+        let (rsrq, rsrp, rssi) = levels;
         let lte = format!(
-            "+CPSI: LTE,Online,{PLMN},0x{:04X},{},257,EUTRAN-BAND3,1850,5,5,{},{},{},{}",
-            id.tac,
-            id.cell,
-            signal.rsrq_tenths,
-            signal.rsrp_tenths,
-            signal.rssi_tenths,
-            signal.rssnr
+            "+CPSI: LTE,Online,{PLMN},0x{:04X},{},257,EUTRAN-BAND3,1850,5,5,{rsrq},{rsrp},{rssi},{}",
+            id.tac, id.cell, signal.rssnr
         );
         let (rsrp, rsrq, snr) =
             (signal.nr_rsrp_tenths, signal.nr_rsrq_tenths, signal.nr_snr_tenths);

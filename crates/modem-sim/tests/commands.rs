@@ -53,6 +53,22 @@ async fn a_sim8200_tells_both_lines_of_en_dc_and_one_of_sa() {
 }
 
 #[tokio::test]
+async fn an_a7670_tells_indexes_and_boots_with_other_lines() {
+    let (_bench, mut host) = quiet(Options::new(Model::A7670)).await;
+    assert_eq!(info(&mut host, "AT+CGMM").await, "A7670E-FASE");
+    assert_eq!(info(&mut host, "AT+CGMI").await, "INCORPORATED");
+    assert_eq!(
+        info(&mut host, "AT+CPSI?").await,
+        "+CPSI: LTE,Online,460-00,0x3100,136092930,257,EUTRAN-BAND3,1850,5,5,22,55,56,15"
+    );
+    let contexts = info(&mut host, "AT+CGDCONT?").await;
+    assert!(contexts.contains("\"cmnet.MNC000.MCC460.GPRS\""), "{contexts}");
+    let boot = "\r\nOK\r\n\r\n*ATREADY: 1\r\n\r\n+CPIN: READY\r\n\r\n+CGEV: EPS PDN ACT 1\r\n\
+                \r\nSMS DONE\r\n\r\nPB DONE\r\n";
+    assert_eq!(host.ask("AT+CRESET", "PB DONE\r\n").await, boot);
+}
+
+#[tokio::test]
 async fn registration_is_reported_without_n() {
     let (bench, mut host) = quiet(sim7600()).await;
     host.ok("AT+CREG=1").await;

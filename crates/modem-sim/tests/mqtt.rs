@@ -344,6 +344,45 @@ async fn a_client_is_busy_until_its_operation_ends() {
     assert_eq!(host.until_timed_out("\r\n+CMQTTCONNECT: 0,17\r\n").await.len(), 23);
 }
 
+/// The ways in which an A76xx differs: no version in ACCQ, 3.1 until told otherwise, short times, a second START
+/// without a code, no `OK` before a CONNECT that fails, messages in one line.
+#[tokio::test]
+async fn an_a7670_has_ways_of_its_own() {
+    let broker = Broker::open().await;
+    let (_bench, mut host) = in_memory(Options { model: Model::A7670, ..broker.options() });
+    host.ask("ATE0", "OK\r\n").await;
+    assert_eq!(
+        host.ask("AT+CMQTTREL?", "\r\n").await + &host.ask("AT", "OK\r\n").await,
+        "\r\nERROR\r\n\r\nOK\r\n"
+    );
+    let started = host.ask("AT+CMQTTSTART", "+CMQTTSTART: 0\r\n").await;
+    assert_eq!(started, "\r\nOK\r\n\r\n+CMQTTSTART: 0\r\n");
+    assert_eq!(host.ask("AT+CMQTTSTART", "ERROR\r\n").await, "\r\nERROR\r\n");
+    let with_version = host.ask("AT+CMQTTACCQ=0,\"c\",0,4", "ERROR\r\n").await;
+    assert_eq!(with_version, "\r\nERROR\r\n");
+    host.ok("AT+CMQTTACCQ=0,\"old\",0").await;
+    host.ask(CONNECT, "\r\nOK\r\n\r\n+CMQTTCONNECT: 0,0\r\n").await;
+    host.ask("AT+CMQTTDISC=0,1", "+CMQTTDISC: 0,0\r\n").await;
+    host.ok("AT+CMQTTREL=0").await;
+    host.ok("AT+CMQTTACCQ=0,\"c\",0").await;
+    host.ok("AT+CMQTTCFG=\"version\",0,4").await;
+    host.ok("AT+CMQTTCFG=\"argtopic\",0,1,1").await;
+    assert_eq!(
+        host.ask("AT+CMQTTCFG=\"aliauth\",0,\"a\",\"b\",\"c\"", "ERROR\r\n").await,
+        "\r\nERROR\r\n"
+    );
+    host.ask(CONNECT, "+CMQTTCONNECT: 0,0\r\n").await;
+    host.fill("AT+CMQTTSUB=0,1,1", "t").await;
+    host.until("+CMQTTSUB: 0,0\r\n").await;
+    host.fill("AT+CMQTTTOPIC=0,1", "t").await;
+    host.fill("AT+CMQTTPAYLOAD=0,2", "\"\"").await;
+    host.ok("AT+CMQTTPUB=0,1,1").await;
+    host.both("+CMQTTPUB: 0,0\r\n", "\r\n+CMQTTRECV: 0,\"t\",2,\"\"\"\"\r\n").await;
+    drop(broker);
+    host.until("+CMQTTCONNLOST: 0,1\r\n").await;
+    assert_eq!(refused(&mut host, CONNECT).await, "+CMQTTCONNECT: 0,3");
+}
+
 /// The line before `ERROR`.
 async fn refused(host: &mut Host, command: &str) -> String {
     let answer = host.ask(command, "\r\n\r\nERROR\r\n").await;

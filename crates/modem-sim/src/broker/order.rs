@@ -20,6 +20,8 @@ pub(crate) struct Connect {
     pub(crate) timeout: Duration,
     /// Over TLS, and with what.
     pub(crate) tls: Option<handshake::Terms>,
+    /// In MQTT 3.1 instead of 3.1.1.
+    pub(crate) is_3_1: bool,
 }
 
 /// The will of a connection.

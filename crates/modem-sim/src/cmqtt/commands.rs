@@ -110,7 +110,9 @@ impl Firmware {
 
     fn start(&mut self) -> Outcome {
         if self.service.started {
-            return Err(Refusal::Service("START", code::OPENED));
+            let silent = self.options.model.is_a76xx();
+            let refusal = Refusal::Service("START", code::OPENED);
+            return Err(if silent { Refusal::Bare } else { refusal });
         }
         if !self.registration().has_service() {
             return Err(Refusal::Service("START", code::NETWORK_OPEN));
@@ -184,6 +186,9 @@ impl Firmware {
     }
 
     fn acquire(&mut self, args: &[Arg]) -> Outcome {
+        // An A76xx takes no version here, and speaks 3.1 until it is set.
+        let is_a76xx = self.options.model.is_a76xx();
+        let (most, usual) = if is_a76xx { (3, 3) } else { (4, 4) };
         let (index, client) = self.client("ACCQ", args, Needs::Idle)?;
         let refuse = |code| refuse("ACCQ", index, code);
         if client.acquired.is_some() {
@@ -194,12 +199,14 @@ impl Firmware {
             return Err(refuse(code::LENGTH));
         }
         let tls = optional(args, 2, 0..=1, 0).ok_or_else(|| refuse(code::PARAMETER))?;
-        let version = optional(args, 3, 3..=4, 4).ok_or_else(|| refuse(code::PARAMETER))?;
-        if args.len() > 4 {
+        let version = optional(args, 3, 3..=4, usual).ok_or_else(|| refuse(code::PARAMETER))?;
+        if args.len() > most {
             return Err(Refusal::Bare);
         }
         *client = client.fresh();
-        client.acquired = Some(Acquired { id: id.to_owned(), tls: tls == 1, version });
+        let acquired =
+            Acquired { id: id.to_owned(), tls: tls == 1, version, shows_version: !is_a76xx };
+        client.acquired = Some(acquired);
         Ok(Reply::ok().into())
     }
 
@@ -231,11 +238,17 @@ impl Firmware {
         let [key, index, values @ ..] = args else { return None };
         let index = usize::try_from(index.within(0..=1)?).ok()?;
         let has_urc_switch = self.options.model.has_nr();
+        let is_a76xx = self.options.model.is_a76xx();
         let client = self.service.clients.get_mut(index)?;
         if client.acquired.is_none() || client.link != Link::Down || client.operation.is_some() {
             return None;
         }
         let [value] = values else {
+            if let (true, Some("argtopic"), [on, length]) = (is_a76xx, key.text(), values) {
+                client.one_line = one_line(on, Some(length))?;
+                return Some(Reply::ok());
+            }
+            let values = if is_a76xx { &[] } else { values };
             client.triple = Some(Triple::of(values).filter(|_| key.text() == Some("aliauth"))?);
             return Some(Reply::ok());
         };
@@ -243,6 +256,8 @@ impl Firmware {
             "checkUTF8" => client.check_utf8 = value.within(0..=1)? == 1,
             "optimeout" => client.operation_timeout = value.within(20..=120)?,
             "acturc" if has_urc_switch => client.all_ports = value.within(0..=1)? == 1,
+            "version" if is_a76xx => client.acquired.as_mut()?.version = value.within(3..=4)?,
+            "argtopic" if is_a76xx => client.one_line = one_line(value, None)?,
             _ => return None,
         }
         Some(Reply::ok())
@@ -274,6 +289,7 @@ impl Firmware {
             will: will(client),
             timeout: Duration::from_secs(client.operation_timeout.into()),
             tls: None,
+            is_3_1: client.acquired.as_ref().is_some_and(|acquired| acquired.version == 3),
         };
         if let Some(triple) = &client.triple {
             triple.sign(&mut order, secure);
@@ -296,8 +312,9 @@ impl Firmware {
     }
 
     fn disconnect(&mut self, port: usize, args: &[Arg]) -> Outcome {
+        let shortest = self.shortest_timeout();
         let (index, client) = self.client("DISC", args, Needs::Acquired)?;
-        let wait = optional(args, 1, 0..=180, 0).filter(|wait| *wait == 0 || *wait >= 60);
+        let wait = optional(args, 1, 0..=180, 0).filter(|wait| *wait == 0 || *wait >= shortest);
         if wait.is_none() || args.len() > 2 {
             return Err(refuse("DISC", index, code::PARAMETER));
         }
@@ -316,13 +333,14 @@ impl Firmware {
     }
 
     fn publish(&mut self, port: usize, args: &[Arg]) -> Outcome {
+        let shortest = self.shortest_timeout();
         // Busy leaves topic and payload alone; every other end of PUB erases them.
         let (index, client) = self.client("PUB", args, Needs::Idle)?;
         let (topic, payload) = (client.topic.take(), client.payload.take());
         let refuse = |code| refuse("PUB", index, code);
         self.client("PUB", args, Needs::Connected)?;
         let (qos, wait, retain, dup) =
-            publish_arguments(args).ok_or_else(|| refuse(code::PARAMETER))?;
+            publish_arguments(args, shortest).ok_or_else(|| refuse(code::PARAMETER))?;
         let topic = topic.ok_or_else(|| refuse(code::NO_TOPIC))?;
         if self.dice.roll(Fault::PubError) {
             let code = if self.dice.coin() { code::FAILED } else { code::SOCKET_SEND };
@@ -460,20 +478,27 @@ impl Firmware {
     /// An operation that fails at once.
     fn fails(&mut self, word: &'static str, index: usize, code: u8) -> Answer {
         let line = format!("+CMQTT{word}: {index},{code}");
-        let usual = self.usual_telling();
+        let usual = self.usual_telling(word);
         match self.telling(usual) {
             Telling::OkFirst => Reply { after: vec![line], ..Reply::ok() }.into(),
             Telling::ResultFirst | Telling::Early => Reply::refused(line).into(),
         }
     }
 
-    fn usual_telling(&self) -> Telling {
-        if self.options.early_failures { Telling::Early } else { Telling::OkFirst }
+    /// A connection that an A76xx cannot open has no `OK` before its result (seen on an A7670E).
+    fn usual_telling(&self, word: &str) -> Telling {
+        let waits = self.options.model.is_a76xx() && word == "CONNECT";
+        if self.options.early_failures || waits { Telling::Early } else { Telling::OkFirst }
+    }
+
+    /// The smallest time that PUB and DISC take, in seconds.
+    fn shortest_timeout(&self) -> u32 {
+        if self.options.model.is_a76xx() { 1 } else { 60 }
     }
 
     /// Notes that an operation runs, and answers it as this unit does.
     fn begin(&mut self, port: usize, index: usize, word: &'static str) -> Answer {
-        let usual = self.usual_telling();
+        let usual = self.usual_telling(word);
         let telling = self.telling(usual);
         if let Some(client) = self.service.clients.get_mut(index) {
             client.operation = Some(Operation { word, port, telling });
@@ -517,9 +542,16 @@ fn qos(rest: &[Arg]) -> Option<u8> {
     rest.first()?.within(0..=2).and_then(|qos| u8::try_from(qos).ok())
 }
 
-fn publish_arguments(args: &[Arg]) -> Option<(u8, u32, bool, bool)> {
+/// What `"argtopic"` asks for: messages in one line or not, and then with their length or without.
+fn one_line(on: &Arg, length: Option<&Arg>) -> Option<Option<bool>> {
+    let is_on = on.within(0..=1)? == 1;
+    let with_length = length.map_or(Some(0), |length| length.within(0..=1))? == 1;
+    Some(is_on.then_some(with_length))
+}
+
+fn publish_arguments(args: &[Arg], shortest: u32) -> Option<(u8, u32, bool, bool)> {
     let qos = qos(args.get(1..)?)?;
-    let wait = args.get(2)?.within(60..=180)?;
+    let wait = args.get(2)?.within(shortest..=180)?;
     let retain = optional(args, 3, 0..=1, 0)? == 1;
     let dup = optional(args, 4, 0..=1, 0)? == 1;
     (args.len() <= 5).then_some((qos, wait, retain, dup))

@@ -5,7 +5,11 @@ use crate::{firmware::Firmware, reply::Reply};
 
 impl Firmware {
     pub(super) fn cmqtt_test(&self, word: &str) -> Option<Reply> {
+        let is_a76xx = self.options.model.is_a76xx();
         let ranges = match word {
+            "ACCQ" if is_a76xx => "(0-1),(1-128),(0-1)",
+            "DISC" if is_a76xx => "(0-1),(0,1-180)",
+            "PUB" if is_a76xx => "(0-1),(0-2),(1-180),(0-1),(0-1)",
             "START" | "STOP" => return Some(Reply::ok()),
             "ACCQ" => "(0-1),(1-128),(0-1),(3-4)",
             "REL" => "(0-1)",
@@ -25,8 +29,12 @@ impl Firmware {
 
     pub(super) fn cmqtt_read(&self, word: &str) -> Option<Reply> {
         let line: fn(usize, &Client) -> String = match word {
+            "REL" if self.options.model.is_a76xx() && !self.service.started => {
+                return Some(Reply::error());
+            }
             "REL" => return Some(Reply::ok()),
             "ACCQ" => |_, client| match &client.acquired {
+                Some(a) if !a.shows_version => format!("\"{}\",{}", a.id, u8::from(a.tls)),
                 Some(a) => format!("\"{}\",{},{}", a.id, u8::from(a.tls), a.version),
                 None => "\"\",0".to_owned(),
             },

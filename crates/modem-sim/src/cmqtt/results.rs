@@ -43,6 +43,8 @@ impl Firmware {
                 self.counts.received += 1;
                 self.message(index, topic.as_bytes(), &payload);
             }
+            // The A76xx have no `+CMQTTPING`.
+            Event::PingFailed if self.options.model.is_a76xx() => self.lost(index, 2),
             Event::PingFailed => {
                 client.link = Link::Dead;
                 self.finish(index, code::TIMEOUT);
@@ -156,6 +158,9 @@ impl Firmware {
 
     /// Prints a received message. An empty payload has no RXPAYLOAD line.
     fn message(&mut self, index: usize, topic: &[u8], payload: &[u8]) {
+        if let Some(with_length) = self.service.clients.get(index).and_then(|c| c.one_line) {
+            return self.message_in_one_line(index, topic, payload, with_length);
+        }
         let (topic_length, payload_length) = (topic.len(), payload.len());
         let mut bytes = Vec::with_capacity(topic_length + payload_length + 200);
         let line = |bytes: &mut Vec<u8>, text: String| {
@@ -172,6 +177,16 @@ impl Firmware {
             }
         }
         line(&mut bytes, format!("+CMQTTRXEND: {index}"));
+        self.urc_bytes(&bytes);
+    }
+
+    fn message_in_one_line(&mut self, index: usize, topic: &[u8], payload: &[u8], length: bool) {
+        let length = if length { format!("{},", payload.len()) } else { String::new() };
+        let mut bytes = format!("\r\n+CMQTTRECV: {index},\"").into_bytes();
+        bytes.extend_from_slice(topic);
+        bytes.extend_from_slice(format!("\",{length}\"").as_bytes());
+        bytes.extend_from_slice(payload);
+        bytes.extend_from_slice(b"\"\r\n");
         self.urc_bytes(&bytes);
     }
 }

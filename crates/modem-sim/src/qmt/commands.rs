@@ -147,6 +147,7 @@ impl Firmware {
             will,
             timeout: Duration::from_secs(packet_timeout.into()),
             tls: None,
+            is_3_1: false,
         };
         client.link = Link::Connecting;
         client.operation = Some(Operation { word: "CONN", port, packet: None });
