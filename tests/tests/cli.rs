@@ -258,7 +258,7 @@ fn the_example_of_the_manual_is_signed_as_there() {
 fn sim_prints_a_name_and_a_tty_for_each_modem() {
     let dir = tempfile::tempdir().unwrap();
     let broker = format!("127.0.0.1:{}", Port::free().number());
-    for (model, count, folder) in [("sim7600", "3", Some(dir.path())), ("sim8200", "1", None)] {
+    for (model, count, folder) in [("sim7600", "3", Some(dir.path())), ("a7670", "1", None)] {
         let mut command =
             modemfleet_with(&["sim", "--model", model, "--count", count, "--broker", &broker]);
         if let Some(folder) = folder {

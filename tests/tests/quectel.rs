@@ -1,10 +1,10 @@
-//! A second vendor from outside: the same agent, the same fleet file, another modem.
+//! Other dialects from outside: the same agent, the same fleet file, another modem.
 
 use e2e::Lab;
 
 #[test]
-fn a_quectel_modem_carries_messages_and_tells_its_signal() {
-    for model in ["ec25", "rm520n"] {
+fn a_modem_of_another_dialect_carries_messages_and_tells_its_signal() {
+    for model in ["ec25", "rm520n", "a7672"] {
         let lab = Lab::of_model(model, 1);
         let agent = lab.start();
         let hostile = b"\r\nOK\r\n>\x1a\x1b\0\"+QMTPUBEX: 0,1,2\r\n".as_slice();
@@ -15,7 +15,7 @@ fn a_quectel_modem_carries_messages_and_tells_its_signal() {
         let got: Vec<Vec<u8>> =
             lab.subscriber.wait(3).iter().map(|message| message.payload.clone()).collect();
         assert_eq!(got, [b"one".to_vec(), b"".to_vec(), hostile.to_vec()], "{model}");
-        let rat = if model == "ec25" { "lte" } else { "nr" };
+        let rat = if model == "rm520n" { "nr" } else { "lte" };
         e2e::until("the signal", || {
             let sum = agent.scrape().sum("modemfleet_signal_rsrp_dbm", &[("rat", rat)]);
             (sum < 0.0).then_some(())

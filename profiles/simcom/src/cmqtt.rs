@@ -4,6 +4,9 @@
 //! its `+CMQTTx:` line, which comes before or after `OK`, or with `ERROR`. All of these commands share
 //! one lane: while a result is out, no other of them is sent on either client index, since code 14 and
 //! the clearing of topic and payload by PUB make it unsafe.
+//!
+//! The A76xx (A76XX manual V1.09) differ in two things, which [`Cmqtt`] holds: how MQTT 3.1.1 is chosen, and
+//! when CONNECT says `OK`.
 
 use std::time::Duration;
 
@@ -48,9 +51,36 @@ const OLD_CLIENT_ID: usize = 23;
 /// Client indexes of one modem.
 pub(crate) const CLIENTS: [Client; 2] = [Client(0), Client(1)];
 
-/// The dialect. It holds no state: what the modem holds is torn down, never guessed.
+/// The dialect of a family. It holds no state: what the modem holds is torn down, never guessed.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Cmqtt;
+pub(crate) struct Cmqtt {
+    /// How MQTT 3.1.1 is chosen.
+    version: Version,
+    /// How long CONNECT may take to say `OK`.
+    connect_acceptance: Duration,
+    /// Whether `AT+CMQTTCFG="aliauth"` is known to be there.
+    signs_aliyun: bool,
+}
+
+/// Where a stack takes the version of MQTT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    /// As the last argument of ACCQ.
+    Argument,
+    /// As a setting after ACCQ; without it the stack speaks MQTT 3.1 (A76XX manual V1.09 p. 416).
+    Setting,
+}
+
+impl Cmqtt {
+    /// SIM7500, SIM7600 and SIM82xx.
+    pub(crate) const SIM7600: Self =
+        Self { version: Version::Argument, connect_acceptance: ACCEPTANCE, signs_aliyun: true };
+
+    /// A76xx. A CONNECT that fails over the network says nothing before its result and `ERROR` (transcript of
+    /// an A7670E), so that its `OK` may take as long as the network does. Its manual has no "aliauth".
+    pub(crate) const A76XX: Self =
+        Self { version: Version::Setting, connect_acceptance: OPERATION, signs_aliyun: false };
+}
 
 #[async_trait]
 impl Mqtt for Cmqtt {
@@ -74,7 +104,7 @@ impl Mqtt for Cmqtt {
     }
 
     fn signs_aliyun(&self) -> bool {
-        true
+        self.signs_aliyun
     }
 
     async fn tidy(&self, at: &At, secured: &[Client]) {
@@ -91,12 +121,16 @@ impl Mqtt for Cmqtt {
         if let Some(tls) = &connection.tls {
             tls::prepare(at, client, tls, &connection.host).await?;
         }
-        acquire(at, client, &connection.client_id, connection.tls.is_some()).await?;
+        acquire(at, client, &connection.client_id, connection.tls.is_some(), self.version).await?;
         // Payloads are bytes; the default refuses those that are no UTF-8 with code 2. Firmware that
         // does not know the setting does not check.
-        let plain = format!("AT+CMQTTCFG=\"checkUTF8\",{},0", client.0);
-        if let Err(error) = plain_command(at, "CMQTTCFG", &plain, "+CMQTTCFG:").await {
+        if let Err(error) = set(at, client, "checkUTF8", 0).await {
             tracing::debug!("payloads that are no UTF-8 may be refused: {error}");
+        }
+        if self.version == Version::Setting
+            && let Err(error) = set(at, client, "version", 4).await
+        {
+            tracing::warn!("the session speaks MQTT 3.1, which some brokers refuse: {error}");
         }
         if let Some(triple) = &connection.triple {
             aliauth::introduce(at, client, triple).await?;
@@ -107,7 +141,7 @@ impl Mqtt for Cmqtt {
         if connection.tls.is_some() {
             tls::select(at, client).await?;
         }
-        connect(at, client, connection).await
+        connect(at, client, connection, self.connect_acceptance).await
     }
 
     /// One filter goes with its command; several are collected first and then subscribed in one packet.
@@ -211,10 +245,19 @@ async fn sign_out(at: &At, client: Client) {
 
 /// Takes the client index. An index that is still used by an earlier run is torn down, not reused: its
 /// will and its subscriptions are unknown.
-async fn acquire(at: &At, client: Client, id: &str, secured: bool) -> Result<(), MqttError> {
+async fn acquire(
+    at: &At,
+    client: Client,
+    id: &str,
+    secured: bool,
+    version: Version,
+) -> Result<(), MqttError> {
     let server = u8::from(secured);
     // Version 4 is MQTT 3.1.1, which is not every firmware's default.
-    let whole = format!(",{server},4");
+    let whole = match version {
+        Version::Argument => format!(",{server},4"),
+        Version::Setting => format!(",{server}"),
+    };
     let Err(error) = acquire_once(at, client, id, &whole).await else { return Ok(()) };
     match code_of(&error) {
         Some(CLIENT_USED) => {
@@ -227,6 +270,9 @@ async fn acquire(at: &At, client: Client, id: &str, secured: bool) -> Result<(),
             let limit = client_id_limit(at).await;
             if let Some(limit) = limit.filter(|limit| *limit < id.len()) {
                 return Err(MqttError::ClientIdTooLong { length: id.len(), limit });
+            }
+            if version == Version::Setting {
+                return Err(error);
             }
             // Firmware of 2018 knows no `mqtt_version` argument; it speaks 3.1.1 only.
             let short = if secured { ",1" } else { "" };
@@ -259,6 +305,12 @@ fn parse_client_id_limit(line: &str) -> Option<usize> {
     range.rsplit('-').next()?.trim().parse().ok().filter(|limit| *limit >= OLD_CLIENT_ID)
 }
 
+/// A setting of a client that is acquired and not connected.
+async fn set(at: &At, client: Client, option: &str, value: u8) -> Result<(), MqttError> {
+    let command = format!("AT+CMQTTCFG=\"{option}\",{},{value}", client.0);
+    plain_command(at, "CMQTTCFG", &command, "+CMQTTCFG:").await
+}
+
 async fn set_will(at: &At, client: Client, will: &Message) -> Result<(), MqttError> {
     if will.retain {
         tracing::warn!(topic = will.topic, "this modem's stack cannot have a will retained");
@@ -270,7 +322,12 @@ async fn set_will(at: &At, client: Client, will: &Message) -> Result<(), MqttErr
     data(at, "CMQTTWILLMSG", &message, "+CMQTTWILLMSG:", &will.payload).await
 }
 
-async fn connect(at: &At, client: Client, connection: &Connection) -> Result<(), MqttError> {
+async fn connect(
+    at: &At,
+    client: Client,
+    connection: &Connection,
+    acceptance: Duration,
+) -> Result<(), MqttError> {
     let url =
         quote("the broker's address", &format!("tcp://{}:{}", connection.host, connection.port))?;
     let clean = u8::from(connection.clean_session);
@@ -286,7 +343,7 @@ async fn connect(at: &At, client: Client, connection: &Connection) -> Result<(),
             shown = format!("{shown},***");
         }
     }
-    let exchange = exchange("CMQTTCONNECT", &command, ACCEPTANCE)?.shown_as(shown);
+    let exchange = exchange("CMQTTCONNECT", &command, acceptance)?.shown_as(shown);
     operation(at, "CMQTTCONNECT", Kind::Setup, exchange, line("+CMQTTCONNECT:", client), OPERATION)
         .await
 }

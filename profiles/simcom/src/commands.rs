@@ -68,6 +68,7 @@ pub(crate) const COMMANDS: &[CommandRule] = &[
     CommandRule::unasked("+CMQTTRXTOPIC"),
     CommandRule::unasked("+CMQTTRXPAYLOAD"),
     CommandRule::unasked("+CMQTTRXEND"),
+    CommandRule::unasked("+CMQTTRECV"),
     CommandRule::unasked("+SIMCARD"),
     // Status.
     CommandRule::reads("+CICCID").answers_as("+ICCID"),

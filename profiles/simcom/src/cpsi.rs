@@ -3,6 +3,8 @@
 //! Sources: SIM7500_SIM7600 AT manual V3.00, SIM82XX_SIM83XX V1.02 p.102-104, A76XX V1.09 p.98-99,
 //! SIM7070 V1.05, and logs where firmware departs from its manual.
 
+use std::ops::RangeInclusive;
+
 use modem::reply::{
     Args, Excerpt, Quantity, Rat, ReplyError, Sieve, Signal, own_rows, parse_decimal, parse_hex,
     parse_uint,
@@ -19,6 +21,12 @@ const MAX_NR_ARFCN: u32 = 3_279_165;
 
 /// What the report indexes of the A76xx say for "unknown".
 const INDEX_UNKNOWN: [f64; 2] = [99.0, 255.0];
+
+/// The report indexes that stand for a level (36.133 §9.1.4 and §9.1.7). That of RSSI no standard has: dBm + 110,
+/// to the strongest that a receiver tells.
+const INDEX_RSRP: RangeInclusive<f64> = 0.0..=97.0;
+const INDEX_RSRQ: RangeInclusive<f64> = 0.0..=34.0;
+const INDEX_RSSI: RangeInclusive<f64> = 0.0..=90.0;
 
 /// The answer to `AT+CPSI?`: one cell, or an LTE anchor with the NR cell beside it (EN-DC).
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -273,13 +281,15 @@ fn rat_of(mode: &str) -> Option<Rat> {
 /// The cell of a line that names its network; `None` where the line is none or between two cells.
 fn serving_cell(rat: Rat, args: &Args<'_>, sieve: &mut Sieve) -> Option<Cell> {
     let (mcc, mnc) = plmn(args.text(2)?)?;
-    let area = args.text(3).and_then(parse_hex).and_then(|area| u32::try_from(area).ok());
-    // 23.003: 16 bits in GSM, 28 in UTRAN and E-UTRAN, 36 in NR. More is an overflow.
-    let bits = match rat {
-        Rat::Gsm => 16,
-        Rat::Wcdma | Rat::Lte | Rat::CatM | Rat::NbIot => 28,
-        Rat::Nr => 36,
+    // 23.003: an area has 16 bits, in NR 24; a cell 16 in GSM, 28 in UTRAN and E-UTRAN, 36 in NR. More is an
+    // overflow.
+    let (area_bits, bits) = match rat {
+        Rat::Gsm => (16, 16),
+        Rat::Wcdma | Rat::Lte | Rat::CatM | Rat::NbIot => (16, 28),
+        Rat::Nr => (24, 36),
     };
+    let area = args.text(3).and_then(parse_hex).filter(|area| *area < 1 << area_bits);
+    let area = area.and_then(|area| u32::try_from(area).ok());
     let cell_id = args.text(4).and_then(parse_uint).filter(|id| *id < 1 << bits);
     let cell = Cell { mcc: Some(mcc), mnc: Some(mnc), cell_id, ..Cell::default() };
     match rat {
@@ -303,8 +313,10 @@ fn lte_cell(rat: Rat, args: &Args<'_>, cell: Cell, sieve: &mut Sieve) -> Option<
         // A power that fits no scale: counted, and the other levels have no unit either.
         sieve.count();
     }
-    let mut level =
-        |quantity, raw: Option<f64>| sieve.keep(quantity, scaled(scale?, quantity, raw?)?);
+    let mut level = |quantity, raw: Option<f64>| match scale? {
+        Scale::ReportIndex => indexed(quantity, raw?, sieve),
+        scale => sieve.keep(quantity, scaled(scale, raw?)),
+    };
     let ratio = args.text(13).and_then(parse_decimal);
     Some(Cell {
         pci: uint(args, 5).filter(|pci| *pci <= 503),
@@ -328,7 +340,7 @@ fn lte_cell(rat: Rat, args: &Args<'_>, cell: Cell, sieve: &mut Sieve) -> Option<
 fn lte_scale(rsrq: Option<f64>, rsrp: Option<f64>) -> Option<Scale> {
     let rsrp = rsrp?;
     let range = Quantity::Rsrp.range();
-    if (0.0..=97.0).contains(&rsrp) && rsrq.is_none_or(|rsrq| (0.0..=255.0).contains(&rsrq)) {
+    if INDEX_RSRP.contains(&rsrp) && rsrq.is_none_or(|rsrq| (0.0..=255.0).contains(&rsrq)) {
         Some(Scale::ReportIndex)
     } else if range.contains(&rsrp) {
         Some(Scale::Whole)
@@ -339,19 +351,28 @@ fn lte_scale(rsrq: Option<f64>, rsrp: Option<f64>) -> Option<Scale> {
     }
 }
 
-/// A raw level in dBm or dB; `None` for the index that stands for "unknown".
-fn scaled(scale: Scale, quantity: Quantity, raw: f64) -> Option<f64> {
-    if scale == Scale::ReportIndex && INDEX_UNKNOWN.contains(&raw) {
+/// A raw level in dBm or dB.
+fn scaled(scale: Scale, raw: f64) -> f64 {
+    if scale == Scale::Tenths { raw / 10.0 } else { raw }
+}
+
+/// A report index in dBm or dB (A76XX manual V1.09 p.98-99); one that stands for no level is counted, and the
+/// one for "unknown" left out.
+fn indexed(quantity: Quantity, index: f64, sieve: &mut Sieve) -> Option<f64> {
+    let (range, level) = match quantity {
+        Quantity::Rsrp => (INDEX_RSRP, index - 140.0),
+        Quantity::Rsrq => (INDEX_RSRQ, (index - 40.0) / 2.0),
+        Quantity::Rssi => (INDEX_RSSI, index - 110.0),
+        Quantity::Sinr => return None,
+    };
+    if INDEX_UNKNOWN.contains(&index) {
         return None;
     }
-    Some(match (scale, quantity) {
-        (Scale::Whole, _) => raw,
-        (Scale::Tenths, _) => raw / 10.0,
-        // A76XX manual V1.09 p.98-99.
-        (Scale::ReportIndex, Quantity::Rsrp) => raw - 140.0,
-        (Scale::ReportIndex, Quantity::Rsrq) => (raw - 40.0) / 2.0,
-        (Scale::ReportIndex, Quantity::Rssi | Quantity::Sinr) => raw - 110.0,
-    })
+    if !range.contains(&index) || index.fract() != 0.0 {
+        sieve.count();
+        return None;
+    }
+    sieve.keep(quantity, level)
 }
 
 /// `NR5G_SA,<op>,<mcc>-<mnc>,<tac>,<cell>,<pci>,<band>,<arfcn>,<RSRP>,<RSRQ>,<SNR>`
@@ -401,8 +422,7 @@ fn nr_levels(cell: Cell, args: &Args<'_>, at: NrColumns, sieve: &mut Sieve) -> O
         }
         None => None,
     };
-    let mut level =
-        |quantity, raw: Option<f64>| sieve.keep(quantity, scaled(scale?, quantity, raw?)?);
+    let mut level = |quantity, raw: Option<f64>| sieve.keep(quantity, scaled(scale?, raw?));
     let (rsrp_dbm, rsrq_db) = (level(Quantity::Rsrp, rsrp), level(Quantity::Rsrq, rsrq));
     let snr_db = snr_db(scale, args, at.snr, sieve);
     let snr_raw = raw_number(args, at.snr).filter(|_| snr_db.is_none());
@@ -564,6 +584,8 @@ mod tests {
             ("19,53,52,3", Scale::ReportIndex, Some(-10.5), Some(-87.0), Some(-58.0)),
             ("21,67,255,19", Scale::ReportIndex, Some(-9.5), Some(-73.0), None),
             ("255,67,52,19", Scale::ReportIndex, None, Some(-73.0), Some(-58.0)),
+            ("0,0,1,3", Scale::ReportIndex, Some(-20.0), Some(-140.0), Some(-109.0)),
+            ("34,97,90,3", Scale::ReportIndex, Some(-3.0), Some(-43.0), Some(-20.0)),
             ("-16,-97,-67,0", Scale::Whole, Some(-16.0), Some(-97.0), Some(-67.0)),
         ] {
             let cell = read(&[&lte_with(levels)]).cell.expect("a cell");
@@ -588,6 +610,54 @@ mod tests {
         }
         let sentinel = lte_with("-94,-850,-545,-32768");
         assert_eq!(read(&[&sentinel]).cell.expect("a cell").sinr_raw, None);
+    }
+
+    #[test]
+    fn an_index_that_stands_for_no_level_is_counted_and_left_out() {
+        for (levels, rsrq, rsrp, rssi, implausible) in [
+            ("35,53,52,3", None, Some(-87.0), Some(-58.0), 1),
+            ("19,53,91,3", Some(-10.5), Some(-87.0), None, 1),
+            ("19,53,-58,3", Some(-10.5), Some(-87.0), None, 1),
+            ("19.5,53,52,3", None, Some(-87.0), Some(-58.0), 1),
+            ("255,53,255,3", None, Some(-87.0), None, 0),
+            // No scale has such a power: the others have no unit then.
+            ("19,98,52,3", None, None, None, 1),
+            ("-10,53,52,3", None, None, None, 1),
+            ("19,255,52,3", None, None, None, 0),
+        ] {
+            let cpsi = read(&[&lte_with(levels)]);
+            assert_eq!(cpsi.implausible, implausible, "{levels}");
+            let cell = cpsi.cell.expect("a cell");
+            let found = (cell.rsrq_db, cell.rsrp_dbm, cell.rssi_dbm);
+            assert_eq!(found, (rsrq, rsrp, rssi), "{levels}");
+        }
+    }
+
+    #[test]
+    fn areas_and_cells_beyond_their_bits_are_left_out() {
+        for (line, tac, lac, cell_id) in [
+            (LTE.replace("0x5A1E", "0x5A1E5"), None, None, Some(187_214_780)),
+            (LTE.replace("187214780", "268435456"), Some(0x5A1E), None, None),
+            (
+                sa_with("-770,-110,290").replace("0x765D", "0x1765D"),
+                Some(0x1765D),
+                None,
+                Some(4_955_280),
+            ),
+            (WCDMA.replace("0x0152", "0xFFFFFF"), None, None, Some(14_302_219)),
+        ] {
+            let cell = read(&[&line]).cell.expect("a cell");
+            assert_eq!((cell.tac, cell.lac, cell.cell_id), (tac, lac, cell_id), "{line}");
+        }
+    }
+
+    /// An A7670 in GSM: the level is positive there, an index of which no manual that we know tells the unit.
+    #[test]
+    fn a_positive_level_of_gsm_is_left_out() {
+        let gsm = read(&["+CPSI: GSM,Online,222-01,0x46C2,43674,1021 PGSM 900,25,0,15-15"]);
+        assert_eq!(gsm.implausible, 1);
+        let cell = gsm.cell.expect("a cell");
+        assert_eq!((cell.arfcn, cell.rssi_dbm, cell.cell_id), (Some(1021), None, Some(43_674)));
     }
 
     #[test]

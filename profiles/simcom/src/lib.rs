@@ -1,7 +1,7 @@
-//! SIMCom modems: SIM7500, SIM7600, SIM8200 and their like, on one `AT+CMQTT…` dialect.
+//! SIMCom modems: SIM7500, SIM7600, SIM8200, A76xx and their like, on the `AT+CMQTT…` dialect.
 
 use async_trait::async_trait;
-use at::{Announced, Answer, Framing};
+use at::{Announced, Answer, Framing, Quoted};
 use modem::mqtt::Mqtt;
 use modem::port::{At, Kind};
 use modem::profile::{CodeTable, Listener, Plugin, Profile, Status, StepError, run, slow};
@@ -20,12 +20,13 @@ mod tls;
 
 pub use code::result_code;
 
+use cmqtt::Cmqtt;
 use listener::{BARE_URCS, BOOTS, Ears, MAX_PAYLOAD, MAX_TOPIC};
 
 /// What the agent is handed.
 pub static PLUGIN: Plugin = Plugin {
     models: include_str!("../models.yaml"),
-    profiles: &[&SIM7600, &SIM8200],
+    profiles: &[&SIM7600, &SIM8200, &A76XX],
     decoders: status::DECODERS,
     codes: &[CodeTable {
         prefix: "+CMQTT",
@@ -36,15 +37,19 @@ pub static PLUGIN: Plugin = Plugin {
 };
 
 /// SIM7500 and SIM7600: LTE and below.
-pub static SIM7600: Simcom = Simcom { id: "sim7600" };
+pub static SIM7600: Simcom = Simcom { id: "sim7600", mqtt: Cmqtt::SIM7600 };
 
 /// SIM8200 and SIM8202: 5G as well.
-pub static SIM8200: Simcom = Simcom { id: "sim8200" };
+pub static SIM8200: Simcom = Simcom { id: "sim8200", mqtt: Cmqtt::SIM7600 };
+
+/// A7670, A7600E-H, A7608 and their like: LTE and below, on another platform.
+pub static A76XX: Simcom = Simcom { id: "a76xx", mqtt: Cmqtt::A76XX };
 
 /// A family on the CMQTT dialect.
 #[derive(Debug)]
 pub struct Simcom {
     id: &'static str,
+    mqtt: Cmqtt,
 }
 
 #[async_trait]
@@ -62,7 +67,7 @@ impl Profile for Simcom {
     }
 
     fn mqtt(&self) -> &dyn Mqtt {
-        &cmqtt::Cmqtt
+        &self.mqtt
     }
 
     /// `AT+CICCID` answers with the prefix `+ICCID:` (manual V3.00 p. 57).
@@ -88,7 +93,8 @@ impl Profile for Simcom {
 /// What the family announces by length, and prints without a `+`.
 fn framing() -> Framing {
     Framing {
-        quoted: Vec::new(),
+        // A76xx, for a client that an earlier program told to (`AT+CMQTTCFG="argtopic"`).
+        quoted: vec![Quoted { prefix: "+CMQTTRECV:", max: MAX_PAYLOAD }],
         announced: vec![
             Announced { prefix: "+CMQTTRXTOPIC:", length_at: 1, max: MAX_TOPIC },
             Announced { prefix: "+CMQTTRXPAYLOAD:", length_at: 1, max: MAX_PAYLOAD },

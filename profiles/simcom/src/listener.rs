@@ -84,6 +84,7 @@ impl Listener for Ears {
                 None
             }
             "+CMQTTRXEND" => self.end(index?),
+            "+CMQTTRECV" => in_one_line(index?, rest, urc.data),
             "+CREG" => registration(Domain::Cs, line),
             "+CGREG" => registration(Domain::Ps, line),
             "+CEREG" => registration(Domain::Eps, line),
@@ -105,6 +106,19 @@ fn bare(line: &str) -> Option<Notice> {
         }
         _ => None,
     }
+}
+
+/// `<client>,"<topic>",<length>,"<payload>"`, whose payload was cut by that length (A76xx, "argtopic"). Without
+/// the length nothing tells where a payload ends that holds a quotation mark.
+fn in_one_line(index: u8, rest: &str, data: Option<Vec<u8>>) -> Option<Notice> {
+    let Some(payload) = data else {
+        tracing::warn!("a message came down without its length, and is lost");
+        return None;
+    };
+    let (_, rest) = rest.split_once(',')?;
+    let (topic, _) = rest.trim().strip_prefix('"')?.rsplit_once("\",")?;
+    let message = Received { topic: topic.to_owned(), payload };
+    Some(Notice::Message { client: Client(index), message })
 }
 
 /// A registration report, where it is one and can be read.
@@ -197,6 +211,19 @@ mod tests {
             ("+CMQTTRXEND: 0", b""),
         ]);
         assert_eq!(heard, [message("t", b"ok")]);
+    }
+
+    #[test]
+    fn a_message_in_one_line_has_its_length_or_is_lost() {
+        let heard = hear(&[
+            ("+CMQTTRECV: 0,\"t,\"a\",1\",3,", b"\",\""),
+            ("+CMQTTRECV: 0,\"t\",0,", b""),
+            ("+CMQTTRECV: 0", b"x"),
+            ("+CMQTTRECV: 300,\"t\",1,", b"x"),
+        ]);
+        assert_eq!(heard, [message("t,\"a\",1", b"\",\""), message("t", b"")]);
+        let bare = Urc { line: "+CMQTTRECV: 0,\"t\",\"hi\"".to_owned(), data: None };
+        assert_eq!(Ears::default().hear(bare), None);
     }
 
     #[test]

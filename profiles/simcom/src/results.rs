@@ -7,14 +7,14 @@ use crate::code;
 
 /// Reads the line of the operation that ends the service's own (`<err>`).
 pub(crate) fn service(prefix: &'static str, raw: &str) -> Result<Value, ReplyError> {
-    let args = line(prefix, raw)?;
+    let args = line(prefix, raw, 1)?;
     let err = args.uint(0, "err", u32::from(u16::MAX))?;
     Ok(Value::Object(meaning(err)))
 }
 
 /// Reads the line of an operation of one client (`<client>,<err>`).
 pub(crate) fn client(prefix: &'static str, raw: &str) -> Result<Value, ReplyError> {
-    let args = line(prefix, raw)?;
+    let args = line(prefix, raw, 2)?;
     let client = args.uint(0, "client_index", 1)?;
     let err = args.uint(1, "err", u32::from(u16::MAX))?;
     let mut object = meaning(err);
@@ -22,9 +22,11 @@ pub(crate) fn client(prefix: &'static str, raw: &str) -> Result<Value, ReplyErro
     Ok(Value::Object(object))
 }
 
-/// The last such line: it may stand before `OK`, behind it, or before `ERROR`.
-fn line<'a>(prefix: &'static str, raw: &'a str) -> Result<Args<'a>, ReplyError> {
-    let mut lines = raw.split(['\r', '\n']).filter_map(|line| Args::of_line(prefix, prefix, line));
+/// The last such line: it may stand before `OK`, behind it, or before or behind `ERROR`. One of more
+/// arguments is another line, such as the answer to `AT+CMQTTCONNECT?`, or two that ran together.
+fn line<'a>(prefix: &'static str, raw: &'a str, arguments: usize) -> Result<Args<'a>, ReplyError> {
+    let lines = raw.split(['\r', '\n']).filter_map(|line| Args::of_line(prefix, prefix, line));
+    let mut lines = lines.filter(|args| args.len() <= arguments);
     lines.next_back().ok_or(ReplyError::Missing { command: prefix, wanted: "line of its own" })
 }
 

@@ -244,6 +244,8 @@ mod tests {
             ("+CMQTTSTART", "OK"),
             ("+CMQTTCONNECT", "+CMQTTCONNECT: 0"),
             ("+CMQTTCONNECT", "+CMQTTCONNECT: 2,0"),
+            ("+CMQTTCONNECT", "+CMQTTCONNECT: 0,0,0"),
+            ("+CMQTTSTART", "+CMQTTSTART: 0,0"),
         ] {
             assert!(decode(command, raw).is_err(), "{command} {raw:?}");
         }

@@ -23,7 +23,6 @@ scenarios!(
     roaming_is_denied_or_allowed,
     a_modem_that_searches_is_waited_for,
     old_firmware_takes_short_client_ids_only,
-    old_firmware_without_the_version_argument_is_served,
     another_imei_is_refused,
     another_sim_is_refused,
     another_sim_is_refused_where_the_firmware_is_not_told,
@@ -194,7 +193,9 @@ async fn old_firmware_takes_short_client_ids_only(model: Model) {
     assert_eq!(heard.lock().unwrap().iter().filter(|l| l.contains("CMQTTCONNECT=")).count(), 0);
 }
 
-async fn old_firmware_without_the_version_argument_is_served(model: Model) {
+/// An A76xx never had that argument.
+#[tokio::test]
+async fn old_firmware_without_the_version_argument_is_served() {
     let script = [
         ("AT+CMQTTSTART", "|+CMQTTSTART: 0||OK|"),
         ("AT+CMQTTACCQ=0,\"short\",0,4", "|ERROR|"),
@@ -203,7 +204,7 @@ async fn old_firmware_without_the_version_argument_is_served(model: Model) {
         ("AT+CMQTTCONNECT", "|OK||+CMQTTCONNECT: 0,0|"),
         ("AT+CMQTTSUB", ">~|OK||+CMQTTSUB: 0,0|"),
     ];
-    let unit = Unit::new(model, &script);
+    let unit = Unit::new(Model::Sim7600, &script);
     let heard = unit.heard();
     let mut running = Running::start(config(&unit.on_pty()), &["short"]);
     running.connected(0).await;
@@ -235,7 +236,8 @@ async fn another_model_is_refused(model: Model) {
     let wanted = ModemConfig { model: Some("EC25".to_owned()), ..config(&sim.port) };
     let mut running = Running::start(wanted, &["first"]);
     let reason = running.stands(State::Failed).await;
-    assert!(reason.contains("model EC25") && reason.contains("SIMCOM_SIM"), "{reason}");
+    assert!(reason.contains("model EC25"), "{reason}");
+    assert!(reason.to_ascii_lowercase().contains(model.name()), "{reason}");
 }
 
 async fn an_unknown_model_is_named(model: Model) {

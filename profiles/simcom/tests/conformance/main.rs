@@ -23,6 +23,12 @@ macro_rules! scenarios {
                 super::$name(modem_sim::Model::Sim8200).await;
             })*
         }
+        mod a7670 {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(modem_sim::Model::A7670).await;
+            })*
+        }
     };
 }
 
@@ -36,6 +42,7 @@ mod shared;
 
 use profile_simcom::PLUGIN;
 
+mod a76xx;
 mod aliyun;
 mod failures;
 mod identity;

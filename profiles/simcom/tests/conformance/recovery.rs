@@ -39,7 +39,7 @@ async fn earlier_agent(model: Model, broker: &Broker) -> (Bench, Handle) {
         }
         earlier.at.run(Kind::Setup, exchange).await.unwrap();
     };
-    run("AT+CMQTTACCQ=1,\"other\",0,4", None).await;
+    run("AT+CMQTTACCQ=1,\"other\",0", None).await;
     run("AT+CMQTTTOPIC=0,9", Some("up/stolen")).await;
     (earlier, handle)
 }

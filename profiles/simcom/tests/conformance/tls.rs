@@ -9,7 +9,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use crate::aliyun::Lines;
 use crate::bench::{Bench, FIRST, SECOND, code, connection};
 use crate::broker::Broker;
-use crate::unit::Unit;
+use crate::unit::{Unit, acquisition};
 
 scenarios!(
     the_dialogue_of_a_first_and_of_a_second_connect,
@@ -111,12 +111,12 @@ async fn the_dialogue_of_a_first_and_of_a_second_connect(model: Model) {
         format!("AT+CSSLCFG=\"clientcert\",0,\"{cert}\""),
         format!("AT+CSSLCFG=\"clientkey\",0,\"{key}\""),
         "AT+CSSLCFG=\"enableSNI\",0,1".to_owned(),
-        "AT+CMQTTACCQ=0,\"m\",1,4".to_owned(),
-        "AT+CMQTTCFG=\"checkUTF8\",0,0".to_owned(),
-        "AT+CMQTTSSLCFG=0,0".to_owned(),
-        "AT+CMQTTCONNECT=0,\"tcp://broker.example.com:8883\",60,1".to_owned(),
-    ]
-    .map(pem);
+    ];
+    let connect =
+        ["AT+CMQTTSSLCFG=0,0", "AT+CMQTTCONNECT=0,\"tcp://broker.example.com:8883\",60,1"];
+    let connect = connect.map(str::to_owned);
+    let after = [&after[..], &acquisition(model, "m", 1), &connect].concat();
+    let after: Vec<_> = after.into_iter().map(pem).collect();
     let whole = [&before[..], &downloads[..], &after[..]].concat();
     assert_eq!(first[1..=whole.len()], whole, "the first time, after START");
     assert_eq!(second, [&before[..], &after[..]].concat(), "the files are there already");

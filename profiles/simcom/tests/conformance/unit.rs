@@ -14,7 +14,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 pub(crate) fn cgmm(model: Model) -> &'static str {
     match model {
         Model::Sim7600 => "SIMCOM_SIM7600E",
+        Model::A7670 => "A7670E-FASE",
         _ => "SIMCOM_SIM8200EA-M2",
+    }
+}
+
+/// How the first client is acquired: over TCP (0) or TLS (1), for MQTT 3.1.1 and payloads of any bytes.
+pub(crate) fn acquisition(model: Model, id: &str, server: u8) -> Vec<String> {
+    let of = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect();
+    let accq = format!("AT+CMQTTACCQ=0,\"{id}\",{server}");
+    let plain = "AT+CMQTTCFG=\"checkUTF8\",0,0";
+    match model {
+        Model::A7670 => of(&[&accq, plain, "AT+CMQTTCFG=\"version\",0,4"]),
+        _ => of(&[&format!("{accq},4"), plain]),
     }
 }
 
