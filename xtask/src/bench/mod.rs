@@ -1,5 +1,6 @@
 //! `cargo xtask bench NAME`: figures with something measured beside them in the same run.
 
+mod endurance;
 mod failover;
 mod first_publish;
 mod hand_in;
@@ -18,6 +19,8 @@ use clap::Subcommand;
 /// The benchmarks. Each builds the release binary first, and needs mosquitto.
 #[derive(Subcommand)]
 pub(crate) enum Bench {
+    /// One agent for an hour or longer: memory, processor time, bytes to disk and over the air.
+    Endurance(endurance::Arguments),
     /// Two modems under load, one unplugged, one whose network goes silent: gaps, losses, duplicates.
     Failover(failover::Arguments),
     /// From the tty opened to the first publish acknowledged, beside a script with fixed sleeps.
@@ -54,6 +57,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         crate::step::Invocation::cargo(&example).run()?;
     }
     match bench {
+        Bench::Endurance(arguments) => endurance::run(arguments),
         Bench::Failover(arguments) => failover::run(arguments),
         Bench::FirstPublish(arguments) => first_publish::run(arguments),
         Bench::Hotplug(arguments) => hotplug::run(arguments),

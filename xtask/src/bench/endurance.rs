@@ -1,0 +1,176 @@
+//! One agent for an hour or a night: memory, processor time, bytes written to disk, bytes over the air.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+
+use super::lab::{Agent, Lab, free_port, now, thread_sleep, wait_until};
+
+/// Arguments of `bench endurance`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Modems of the agent, a session each.
+    #[arg(long, default_value_t = 8)]
+    modems: usize,
+    /// How long, in minutes.
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
+    /// Messages handed in each minute, over all modems, one by one.
+    #[arg(long, default_value_t = 48)]
+    per_minute: usize,
+    /// Bytes of each payload.
+    #[arg(long, default_value_t = 200)]
+    bytes: usize,
+    /// A line of the table each so many minutes.
+    #[arg(long, default_value_t = 10)]
+    every: u64,
+}
+
+/// What is seen at one moment.
+struct Look {
+    resident: f64,
+    processor: f64,
+    written: f64,
+    from_modems: f64,
+    to_modems: f64,
+    estimated: f64,
+    published: f64,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let lab = Lab::with_broker("sys_interval 5\n")?;
+    let _sim = lab.sim(arguments.modems, &[])?;
+    let agent = agent(&lab, arguments.modems)?;
+    let all = f64::from(u32::try_from(arguments.modems)?);
+    wait_until("all sessions are up", Duration::from_secs(120), || {
+        agent.metrics().is_ok_and(|metrics| metrics.get("modemfleet_mqtt_connected") == Some(&all))
+    })?;
+    println!(
+        "{} SIM7600, poll 10 s, a scrape each 15 s, {} messages of {} bytes a minute (QoS 1, by HTTP), fsync always, log at info",
+        arguments.modems, arguments.per_minute, arguments.bytes
+    );
+    println!("| minute | resident memory | of one core | written to disk | published |");
+    println!("|--:|--:|--:|--:|--:|");
+    let first = look(&lab, &agent)?;
+    let mut last = row(0, &first, &first, 0);
+    let mut handed = 0;
+    for minute in 1..=arguments.minutes {
+        handed += a_minute(&agent, arguments)?;
+        if minute % arguments.every == 0 || minute == arguments.minutes {
+            last = row(minute, &look(&lab, &agent)?, &last, arguments.every);
+        }
+    }
+    wait_until("all is published", Duration::from_secs(60), || {
+        agent.publishes("ok").is_ok_and(|ok| ok >= count(handed))
+    })?;
+    thread_sleep(Duration::from_secs(6)); // the broker tells its own figures each 5 s
+    summary(&first, &look(&lab, &agent)?, arguments);
+    Ok(())
+}
+
+/// As an operator has it: `fsync: always`, a log at `info`, and a budget, whose estimate is told beside what the broker saw.
+fn agent(lab: &Lab, modems: usize) -> anyhow::Result<Agent> {
+    let http = free_port()?;
+    let mut fleet = String::new();
+    for line in lab.fleet(http, modems, "10s", "").lines() {
+        fleet += line;
+        fleet += "\n";
+        if line.starts_with("    poll:") {
+            fleet += "    budget: { bytes: 10GB }\n    telemetry: { every: 60s }\n";
+        }
+    }
+    lab.agent_of(http, &fleet, "info")
+}
+
+/// Hands in a minute's messages at equal distances, with a scrape each quarter.
+fn a_minute(agent: &Agent, arguments: &Arguments) -> anyhow::Result<usize> {
+    let (started, minute) = (now(), Duration::from_secs(60));
+    let payload = vec![b'x'; arguments.bytes];
+    let steps = u32::try_from(arguments.per_minute)?.max(4);
+    for step in 0..steps {
+        if count(arguments.per_minute) > f64::from(step) {
+            agent.hand_in("bench", &payload, 1)?;
+        }
+        if step % steps.div_ceil(4) == 0 {
+            agent.scrape()?;
+        }
+        let next = minute * (step + 1) / steps;
+        thread_sleep(next.saturating_sub(started.elapsed()));
+    }
+    Ok(arguments.per_minute)
+}
+
+fn look(lab: &Lab, agent: &Agent) -> anyhow::Result<Look> {
+    let metrics = agent.metrics()?;
+    let metric = |name: &str| metrics.get(name).copied().unwrap_or_default();
+    Ok(Look {
+        resident: agent.process().resident("VmRSS")?,
+        processor: metric("process_cpu_seconds_total"),
+        written: written(agent)?,
+        from_modems: broker(lab, "bytes/received")?,
+        to_modems: broker(lab, "bytes/sent")?,
+        estimated: metric("modemfleet_budget_used_bytes"),
+        published: agent.publishes("ok")?,
+    })
+}
+
+/// Prints a line of the table; what is of a time is of the time since the line before.
+fn row(minute: u64, this: &Look, before: &Look, minutes: u64) -> Look {
+    let seconds =
+        if minutes == 0 { 1.0 } else { count(60) * f64::from(u32::try_from(minutes).unwrap_or(1)) };
+    println!(
+        "| {minute} | {:.1} MiB | {:.2} % | {:.1} MB | {:.0} |",
+        this.resident,
+        (this.processor - before.processor) / seconds * 100.0,
+        this.written / 1e6,
+        this.published
+    );
+    Look { ..*this }
+}
+
+fn summary(first: &Look, last: &Look, arguments: &Arguments) {
+    let messages = last.published - first.published;
+    let share = |of: fn(&Look) -> f64| (of(last) - of(first)) / messages;
+    println!(
+        "\nmemory: {:.1} MiB at the start, {:.1} MiB at the end",
+        first.resident, last.resident
+    );
+    println!(
+        "written to disk: {:.0} bytes a message of {} bytes",
+        share(|look| look.written),
+        arguments.bytes
+    );
+    println!(
+        "at the broker (MQTT alone, telemetry and pings in it): {:.0} bytes a message from the modems, {:.0} to them",
+        share(|look| look.from_modems),
+        share(|look| look.to_modems)
+    );
+    println!(
+        "the budget's estimate, with TCP/IP: {:.0} bytes a message",
+        share(|look| look.estimated)
+    );
+}
+
+/// What the kernel was given to write for this process, by proc(5).
+fn written(agent: &Agent) -> anyhow::Result<f64> {
+    let io = fs::read_to_string(format!("/proc/{}/io", agent.pid()))?;
+    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    Ok(line.context("the system tells no write_bytes")?.parse()?)
+}
+
+/// A figure that mosquitto tells of itself.
+fn broker(lab: &Lab, what: &str) -> anyhow::Result<f64> {
+    let address = lab.broker();
+    let mut command = Command::new("mosquitto_sub");
+    command.args(["-h", &address.ip().to_string(), "-p", &address.port().to_string()]);
+    let output =
+        command.args(["-C", "1", "-W", "20", "-t", &format!("$SYS/broker/{what}")]).output()?;
+    ensure!(output.status.success(), "the broker tells no {what}");
+    Ok(String::from_utf8_lossy(&output.stdout).trim().parse()?)
+}
+
+fn count(number: usize) -> f64 {
+    u32::try_from(number).map_or(f64::INFINITY, f64::from)
+}
