@@ -77,7 +77,7 @@ pub(super) struct Whose {
 /// that does not come, 409 where the port is not open, 415 for another type than JSON, 429 where too many
 /// are under way.
 pub(super) async fn run(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<axum::Json<Outcome>, ApiError> {
     // A web page elsewhere may have a browser post a form, but no JSON.
@@ -193,7 +193,7 @@ fn text(heard: &Heard) -> String {
 /// # Errors
 /// [`ApiError`]: 400, 404 for an unknown modem, 503 where too many listen.
 pub(super) async fn urcs(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     whose: Result<Query<Whose>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(whose) = whose?;
@@ -201,7 +201,7 @@ pub(super) async fn urcs(
         let words = "too many listen to this modem; close a console";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", words)
     })?;
-    let reader = Reader { hearing, stop: app.stop };
+    let reader = Reader { hearing, stop: app.stop.clone() };
     Ok(gapped(stream::unfold(reader, |mut reader| async move {
         let event = reader.next().await?;
         Some((event, reader))

@@ -1,6 +1,7 @@
 //! `GET /api/v1/devices`: every USB modem, whose it is, and who has its ports.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
@@ -23,7 +24,7 @@ pub(super) struct Asked {
 }
 
 pub(super) async fn devices(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<axum::Json<Value>, ApiError> {
     let Query(asked) = asked?;

@@ -1,5 +1,7 @@
 //! `GET /api/v1/doctor`: what is wrong, as the agent's own process sees it.
 
+use std::sync::Arc;
+
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use serde::Deserialize;
@@ -21,7 +23,7 @@ pub(super) struct Asked {
 }
 
 pub(super) async fn doctor(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<axum::Json<Value>, ApiError> {
     let Query(asked) = asked?;

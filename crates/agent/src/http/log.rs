@@ -1,6 +1,7 @@
 //! `GET` and `PUT /api/v1/log`: what is logged, and whose AT dialogue, changed while the agent runs;
 //! `GET /api/v1/log/recent`: the last of it, for a support bundle.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -31,12 +32,12 @@ pub(super) struct Change {
     untrace: Option<String>,
 }
 
-pub(super) async fn read(State(app): State<App>) -> axum::Json<Value> {
+pub(super) async fn read(State(app): State<Arc<App>>) -> axum::Json<Value> {
     axum::Json(now(&app))
 }
 
 /// The last of the log and of each modem's AT dialogue.
-pub(super) async fn recent(State(app): State<App>) -> axum::Json<Value> {
+pub(super) async fn recent(State(app): State<Arc<App>>) -> axum::Json<Value> {
     axum::Json(app.log.recent().json())
 }
 
@@ -46,7 +47,7 @@ fn now(app: &App) -> Value {
 
 /// Changes what is logged, and answers what is logged now.
 pub(super) async fn change(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     body: Bytes,
 ) -> Result<axum::Json<Value>, ApiError> {
     let bad = |code, words: String| ApiError::new(StatusCode::BAD_REQUEST, code, words);

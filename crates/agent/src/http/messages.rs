@@ -1,5 +1,7 @@
 //! `GET /api/v1/messages`: what sessions receive, as server-sent events.
 
+use std::sync::Arc;
+
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -56,7 +58,7 @@ fn text(message: &Message) -> String {
 /// # Errors
 /// [`ApiError`]: 400 for a bad filter, 503 where too many consumers are there.
 pub(super) async fn messages(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let filters = filters(query.as_deref().unwrap_or_default())?;
@@ -70,7 +72,7 @@ pub(super) async fn messages(
     for filter in &filters {
         subscription.add(filter, 2, FILTERS);
     }
-    let reader = Reader { subscription, stop: app.stop };
+    let reader = Reader { subscription, stop: app.stop.clone() };
     Ok(gapped(stream::unfold(reader, |mut reader| async move {
         let event = reader.next().await?;
         Some((event, reader))

@@ -131,6 +131,8 @@ impl IntoResponse for ApiError {
 
 /// All routes.
 pub fn router(app: App) -> Router {
+    // Every layer clones it for every request.
+    let app = Arc::new(app);
     let api = Router::new()
         .route("/", get(page::html))
         .route("/page.css", get(page::css))
@@ -174,52 +176,51 @@ pub fn router(app: App) -> Router {
         })
         // Read one byte more than a payload may have, so that too large a one gets our own answer.
         .layer(DefaultBodyLimit::max(MAX_PAYLOAD + 1))
-        .layer(middleware::from_fn(announced_size))
         .layer(middleware::from_fn(json_errors))
         .with_state(app)
 }
 
-/// A body that is announced as too large is refused before it comes.
-async fn announced_size(request: Request, next: Next) -> Response {
-    let announced = request.headers().get(header::CONTENT_LENGTH);
-    let bytes = announced.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+/// Whether a body is announced that is too large; it is refused before it comes.
+fn is_announced_too_large(request: &Request) -> bool {
+    let Some(announced) = request.headers().get(header::CONTENT_LENGTH) else { return false };
     let most = match request.uri().path() {
         PLAN => MAX_FILE,
         console::PATH => console::MAX_BODY,
         _ => MAX_PAYLOAD,
     };
-    if bytes.is_some_and(|bytes| usize::try_from(bytes).is_ok_and(|bytes| bytes <= most))
-        || announced.is_none()
-    {
-        return next.run(request).await;
-    }
-    StatusCode::PAYLOAD_TOO_LARGE.into_response()
+    let bytes = announced.to_str().ok().and_then(|bytes| bytes.parse().ok());
+    bytes.is_none_or(|bytes: usize| bytes > most)
 }
 
 /// Errors that the framework makes are plain text; ours are JSON, all of them.
 async fn json_errors(request: Request, next: Next) -> Response {
+    if is_announced_too_large(&request) {
+        return too_large();
+    }
     let response = next.run(request).await;
     let is_json =
         response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
-    let status = response.status();
-    if is_json || !status.is_client_error() {
-        return response;
-    }
-    let (code, message) = match status {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            ("too_large", format!("a payload has at most {MAX_PAYLOAD} bytes"))
+    match response.status() {
+        status if is_json || !status.is_client_error() => response,
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+        status => {
+            let message = "the request could not be read";
+            ApiError::new(status, "bad_request", message).into_response()
         }
-        _ => ("bad_request", "the request could not be read".to_owned()),
-    };
-    ApiError::new(status, code, message).into_response()
+    }
 }
 
-async fn modems(State(app): State<App>) -> axum::Json<Value> {
+fn too_large() -> Response {
+    let message = format!("a payload has at most {MAX_PAYLOAD} bytes");
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message).into_response()
+}
+
+async fn modems(State(app): State<Arc<App>>) -> axum::Json<Value> {
     axum::Json(page::fleet(&app))
 }
 
 /// The text format; a scrape reads what is cached and never talks to a modem.
-async fn metrics(State(app): State<App>) -> Response {
+async fn metrics(State(app): State<Arc<App>>) -> Response {
     let encoder = TextEncoder::new();
     let mut text = Vec::new();
     match encoder.encode(&app.metrics.registry().gather(), &mut text) {
@@ -235,7 +236,7 @@ async fn metrics(State(app): State<App>) -> Response {
 }
 
 /// Whether the loops make progress.
-async fn healthz(State(app): State<App>) -> Response {
+async fn healthz(State(app): State<Arc<App>>) -> Response {
     match health::check(&app.view.queue).await {
         Ok(()) => "ok\n".into_response(),
         Err(error) => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "queue", error.to_string())
@@ -244,7 +245,7 @@ async fn healthz(State(app): State<App>) -> Response {
 }
 
 /// Whether messages flow: a session is connected, and none waits that it could carry.
-async fn readyz(State(app): State<App>) -> Response {
+async fn readyz(State(app): State<Arc<App>>) -> Response {
     let mut reasons = Vec::new();
     let now = app.view.now();
     if !now.sessions().any(|session| session.state().is_connected()) {

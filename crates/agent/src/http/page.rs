@@ -66,7 +66,7 @@ pub(super) fn fleet(app: &App) -> Value {
 
 /// One open page.
 struct Watcher {
-    app: App,
+    app: Arc<App>,
     look: Interval,
     shown: String,
     _place: OwnedSemaphorePermit,
@@ -89,7 +89,7 @@ impl Watcher {
 }
 
 /// The fleet as server-sent events: at once, and again whenever something changed.
-pub(super) async fn events(State(app): State<App>) -> Response {
+pub(super) async fn events(State(app): State<Arc<App>>) -> Response {
     let Ok(place) = Arc::clone(&app.pages.0).try_acquire_owned() else {
         let words = format!("{PAGES} pages are open; close one");
         return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", words).into_response();

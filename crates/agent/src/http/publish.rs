@@ -1,5 +1,6 @@
 //! `POST /api/v1/publish`: a message is answered once it is on disk.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -28,7 +29,7 @@ struct Params {
 /// # Errors
 /// [`ApiError`] by the contract: 400, 404, 413, 422, 429, 507.
 pub(super) async fn publish(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Bytes,

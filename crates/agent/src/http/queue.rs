@@ -2,6 +2,7 @@
 //!
 //! A request does one page of bounded work; `next` says where the following one goes on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -26,7 +27,7 @@ struct Params {
 }
 
 /// `GET /api/v1/queue`.
-pub(super) async fn stat(State(app): State<App>) -> Json<Value> {
+pub(super) async fn stat(State(app): State<Arc<App>>) -> Json<Value> {
     let mut value = backlog::stat_json(&app.view.queue.stat(), true);
     if let Value::Object(object) = &mut value {
         let now = app.view.now();
@@ -44,7 +45,7 @@ pub(super) async fn stat(State(app): State<App>) -> Json<Value> {
 /// # Errors
 /// [`ApiError`]: 400 for a parameter, 500 where the file cannot be read.
 pub(super) async fn messages(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     let params = Params::parse(query.as_deref().unwrap_or_default())?;
@@ -65,7 +66,7 @@ pub(super) async fn messages(
 /// # Errors
 /// [`ApiError`]: 400 for a parameter, 404 where the one message is not aside, 500.
 pub(super) async fn requeue(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     let params = Params::parse(query.as_deref().unwrap_or_default())?.meant()?;
@@ -88,7 +89,7 @@ pub(super) async fn requeue(
 /// # Errors
 /// [`ApiError`]: 400 for a parameter, 404 where the one message is not there or on its way, 500.
 pub(super) async fn purge(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     let params = Params::parse(query.as_deref().unwrap_or_default())?.meant()?;

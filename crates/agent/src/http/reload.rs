@@ -1,6 +1,7 @@
 //! `POST /api/v1/reload`: the fleet file is read again; `…/plan` says what another one would change.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -16,7 +17,7 @@ use crate::reload::{Ask, Line, Refused, plan};
 ///
 /// # Errors
 /// [`ApiError`]: 422 where the file is refused, 429 where too many wait, 503 while the agent ends.
-pub(super) async fn apply(State(app): State<App>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn apply(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
     let lines = app.reloads.ask(Ask::Apply).await.map_err(refused)?;
     Ok(answer(&lines))
 }
@@ -27,7 +28,7 @@ pub(super) async fn apply(State(app): State<App>) -> Result<Json<Value>, ApiErro
 /// # Errors
 /// As [`apply`], and 400 for a parameter.
 pub(super) async fn plan(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {

@@ -1,6 +1,7 @@
 //! The token that a caller of the API shows beyond loopback.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
@@ -52,7 +53,11 @@ impl Token {
 
 /// Lets a request through that shows the token, where there is one; without one, whatever changes nothing,
 /// or is meant for this host.
-pub(super) async fn required(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(super) async fn required(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let token = app.token.borrow().clone();
     match token {
         Some(token) if shown(request.headers()).is_some_and(|shown| token.fits(&shown)) => {}
