@@ -175,14 +175,37 @@ fn what_changed_in_the_file_is_what_the_broker_sees_and_nothing_else() {
         });
         ["m0", "m1"].iter().for_each(|modem| agent.connected(modem, "s"));
         agent.drained();
-        println!("{what:28} | {:75} | {broker}", plan.first().map_or("=", String::as_str));
         assert_eq!(seen(&lab, before), sorted(broker), "{what}: at the broker");
+        told(&row(what, &said[1], &seen(&lab, before)));
     }
     let payloads: Vec<String> =
         lab.subscriber.wait(published).iter().map(e2e::Received::text).collect();
     let expected: Vec<String> = (0..published).map(|number| number.to_string()).collect();
     assert_eq!(payloads, expected, "each once, in order");
     nothing_is_left_of_what_is_gone(&agent);
+}
+
+/// A line of the table in docs/reload.md.
+fn row(what: &str, plan: &[String], broker: &[String]) -> String {
+    let said: Vec<String> = plan.iter().map(|line| format!("`{line}`")).collect();
+    let event = |event: &String| {
+        let (sign, id) = event.split_at(1);
+        format!("{} of {id}", if sign == "+" { "CONNECT" } else { "DISCONNECT" })
+    };
+    let seen: Vec<String> = broker.iter().rev().map(event).collect();
+    let or = |text: String, nothing: &str| if text.is_empty() { nothing.to_owned() } else { text };
+    format!(
+        "| {what} | {} | {} |",
+        or(said.join("<br>"), "all `=`"),
+        or(seen.join(", "), "nothing")
+    )
+}
+
+/// What this test saw is what readers are told.
+fn told(row: &str) {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reload.md");
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.lines().any(|line| line == row), "docs/reload.md does not say\n{row}");
 }
 
 fn nothing_is_left_of_what_is_gone(agent: &Agent) {
