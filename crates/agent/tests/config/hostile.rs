@@ -1,0 +1,96 @@
+//! Files made to do harm.
+
+use super::*;
+
+#[test]
+fn a_large_hostile_file_is_answered_in_bounded_time() {
+    let repeat = |count: usize, line: &str| -> String {
+        (0..count).map(|n| line.replace('N', &n.to_string())).collect()
+    };
+    let text = [
+        "brokers:\n  lab: { url: mqtt://b }\n".to_owned(),
+        repeat(3000, "  bN: { url: mqtt://b, username: u, password: x }\n"),
+        "modems:\n  m:\n    match: { port: /a }\n    sessions:\n".to_owned(),
+        repeat(3000, "      sN: { broker: lob }\n"),
+        format!("      z: {{ broker: lab, subscribe: [{}] }}\n", "{ filter: a },".repeat(5000)),
+        repeat(3000, "  nN: { match: { port: /a } }\n"),
+        "routes:\n".to_owned(),
+        repeat(3000, "  - { topic: a, to: [m/tN] }\n"),
+    ]
+    .concat();
+    assert!(text.len() < 1 << 20);
+    assert!(parse(&text).unwrap_err().len() > 10_000);
+}
+
+/// `depth` mappings, each in the one before it.
+fn staircase(depth: usize) -> String {
+    (0..depth).map(|n| format!("{}x-:\n", " ".repeat(n))).collect()
+}
+
+#[test]
+fn hostile_files_are_refused_in_words() {
+    let bomb: String =
+        (1..40).map(|n| format!("x-{n}: &a{n} [*a{m}, *a{m}]\n", m = n - 1)).collect();
+    let key_bomb: String =
+        (1..40).map(|n| format!("x-{n}: &a{n} {{ ? [*a{m}, *a{m}] : 1 }}\n", m = n - 1)).collect();
+    let cases: Vec<(Vec<u8>, &str)> = vec![
+        (b"".to_vec(), "the file is empty"),
+        (b"# only\n\n".to_vec(), "the file is empty"),
+        (vec![b' '; 2 << 20], "larger than 1 MiB"),
+        (b"gateway: a\0b\n".to_vec(), "U+0000"),
+        (b"gateway: a\x1b[31m\n".to_vec(), "U+001B"),
+        (b"gateway: \xff\n".to_vec(), "not UTF-8"),
+        (b"a:\n\t- b\n".to_vec(), "fleet.yaml:2:"),
+        (b"a: [b\n".to_vec(), "error: "),
+        (b"a: 'b\n".to_vec(), "error: "),
+        (b"a: *nobody\n".to_vec(), "error: "),
+        (b"a: !evil 1\n".to_vec(), "tags"),
+        (b"? [a]\n: 1\n".to_vec(), "a single value as a key"),
+        (b"a: 1\n---\nb: 2\n".to_vec(), "more than one YAML document"),
+        (b"{a: b}}\n".to_vec(), "error: "),
+        ([b"x-a: ".to_vec(), vec![b'['; 100_000]].concat(), "recursion limit"),
+        ([b"x-a: ".to_vec(), vec![b'['; 250], b"1,".repeat(200_000)].concat(), "error: "),
+        ([b"x-a:\n  ".to_vec(), b"- ".repeat(100_000)].concat(), "nested too deeply"),
+        ([b"x-a:\n  ".to_vec(), b"? ".repeat(100_000)].concat(), "nested too deeply"),
+        ([b"x-a:\n  ".to_vec(), b"- &a ".repeat(100_000)].concat(), "nested too deeply"),
+        (staircase(1400).into_bytes(), "nested too deeply"),
+        // The deepest that reaches the parsers, on this thread's small stack.
+        (staircase(200).into_bytes(), "nested too deeply"),
+        (
+            [staircase(99), " ".repeat(99), "- ".repeat(100), "[".repeat(250)]
+                .concat()
+                .into_bytes(),
+            "error: ",
+        ),
+        (format!("x-0: &a0 x\n{bomb}").into_bytes(), "error: "),
+        (format!("x-0: &a0 x\n{key_bomb}").into_bytes(), "error: "),
+        ("k: 1\n".repeat(100_000).into_bytes(), "duplicate key `k`"),
+    ];
+    for (bytes, phrase) in cases {
+        let start: String = String::from_utf8_lossy(&bytes).chars().take(40).collect();
+        let problems = config::parse("fleet.yaml", bytes, &context()).unwrap_err();
+        let rendered = problems.render(false);
+        assert!(rendered.contains(phrase), "{start:?}: {rendered:.500}");
+        assert!(rendered.contains("fleet.yaml:"), "{start:?}: {rendered:.500}");
+    }
+}
+
+#[test]
+fn any_cut_and_any_swapped_byte_is_answered_without_a_panic() {
+    let good = fs::read(fixture("contract.yaml")).unwrap();
+    for end in (0..good.len()).step_by(7) {
+        let _ = config::parse("f", good[..end].to_vec(), &context());
+    }
+    // A fixed walk of a linear congruence: the same bytes in every run.
+    let mut state: usize = 12345;
+    for _ in 0..400 {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let mut bytes = good.clone();
+        let at = (state >> 33) % bytes.len();
+        bytes[at] = b"{}[]:,&*#?|->'\"%@`!\n\t 0\xc3\xa9"[(state >> 20) % 25];
+        if let Err(problems) = config::parse("f", bytes, &context()) {
+            assert!(!problems.render(false).is_empty());
+        }
+    }
+}
