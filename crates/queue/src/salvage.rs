@@ -8,7 +8,7 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    io,
+    io::{self, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -29,6 +29,13 @@ use crate::{
 
 /// Where the new file is built.
 const WORKSHOP: &str = "salvage";
+
+/// In the workshop, once the new file is whole: the name of the folder that the damaged one goes into. From
+/// then on the new one takes its place, however often that is cut short.
+const DECIDED: &str = "goes-to";
+
+/// What belongs to the damaged file. The log goes first: it must never be found beside the new one.
+const PARTS: [&str; 3] = ["-wal", "-page1", ""];
 
 /// The lane of a message whose own can no longer be told. No fleet has it, so its messages are
 /// routed anew.
@@ -60,14 +67,15 @@ pub(crate) fn is_emptied(dir: &Path) -> bool {
     length(file.clone()) == Some(0) && length(beside(&file, "-wal")).is_some_and(|log| log > 0)
 }
 
-/// Ends what an earlier salvage had finished but for the renaming; clears away what it had not.
+/// Ends what an earlier salvage had decided; clears away what it had not.
 pub(crate) fn resume(dir: &Path) -> io::Result<()> {
-    let (made, file) = (dir.join(WORKSHOP).join(schema::FILE), dir.join(schema::FILE));
-    if made.exists() && !file.exists() {
-        fs::rename(&made, &file)?;
-        sync_dir(dir)?;
+    let workshop = dir.join(WORKSHOP);
+    match fs::read_to_string(workshop.join(DECIDED)) {
+        Ok(name) => put_in_place(dir, &dir.join(name))?,
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(_) => {}
     }
-    match fs::remove_dir_all(dir.join(WORKSHOP)) {
+    match fs::remove_dir_all(workshop) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
@@ -91,22 +99,22 @@ pub(crate) fn salvage(dir: &Path) -> Result<Salvage, OpenError> {
     resume(dir).map_err(prepare)?;
     fs::create_dir(&workshop).map_err(prepare)?;
     // An emptied file is mended unopened: SQLite deletes the log of a file without pages.
-    if is_emptied(dir) || Wreck::open(&file).is_err() {
+    if is_emptied(dir) || Wreck::find(&file)?.is_none() {
         mend_first_page(&file, &workshop)?;
     }
     let made = Store::open(&workshop, Fsync::Off)?;
-    let copied = match Wreck::open(&file) {
-        Ok(wreck) => Copying { made: &made, wreck: &wreck }.run(),
+    let copied = match Wreck::find(&file)? {
+        Some(wreck) => Copying { made: &made, wreck: &wreck }.run(),
         // Nothing of it can be read.
-        Err(_) => Ok(Count::default()),
+        None => Ok(Count::default()),
     };
     let made_file = workshop.join(schema::FILE);
     let copied = copied.map_err(|error| failed(&made_file, error))?;
     // Closing moves the log into the file and syncs it.
     made.close().map_err(|error| failed(&made_file, error))?;
     // Its name as well, before the old file gives up its own.
-    sync_dir(&workshop).and_then(|()| sync_dir(dir)).map_err(prepare)?;
-    let kept = put_in_place(dir).map_err(prepare)?;
+    sync_dir(&workshop).map_err(prepare)?;
+    let kept = decide(dir).and_then(|kept| resume(dir).map(|()| kept)).map_err(prepare)?;
     tracing::error!(
         saved = copied.saved, lost = copied.lost, kept = %kept.display(),
         "the queue's file was damaged; what could be read of it was saved"
@@ -114,25 +122,40 @@ pub(crate) fn salvage(dir: &Path) -> Result<Salvage, OpenError> {
     Ok(Salvage { saved: copied.saved, lost: copied.lost, kept })
 }
 
-/// Moves the damaged file out of the way, and the new one into its place.
-fn put_in_place(dir: &Path) -> io::Result<PathBuf> {
+/// Makes the folder for the damaged file, and writes down that the new one is whole.
+fn decide(dir: &Path) -> io::Result<PathBuf> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let name = |n: u32| match n {
-        0 => dir.join(format!("damaged-{now}")),
-        n => dir.join(format!("damaged-{now}-{n}")),
-    };
     let mut number = 0;
-    let kept = loop {
-        let kept = name(number);
-        match fs::create_dir(&kept) {
+    let name = loop {
+        let name = match number {
+            0 => format!("damaged-{now}"),
+            n => format!("damaged-{now}-{n}"),
+        };
+        match fs::create_dir(dir.join(&name)) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
             Err(error) => return Err(error),
-            Ok(()) => break kept,
+            Ok(()) => break name,
         }
     };
-    let file = dir.join(schema::FILE);
-    // The log before the file: it must never be found beside the new one.
-    for suffix in ["-wal", "-page1", ""] {
+    sync_dir(dir)?;
+    // Whole from its first moment on: half a name would be a folder that is not there.
+    let (workshop, draft) = (dir.join(WORKSHOP), dir.join(WORKSHOP).join("draft"));
+    let mut file = File::create(&draft)?;
+    file.write_all(name.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(draft, workshop.join(DECIDED))?;
+    sync_dir(&workshop)?;
+    Ok(dir.join(name))
+}
+
+/// Moves what is left of the damaged file into the folder where it is kept, and the new one into its place;
+/// does nothing where the new one is there already.
+fn put_in_place(dir: &Path, kept: &Path) -> io::Result<()> {
+    let (made, file) = (dir.join(WORKSHOP).join(schema::FILE), dir.join(schema::FILE));
+    if !made.exists() {
+        return Ok(());
+    }
+    for suffix in PARTS {
         let from = beside(&file, suffix);
         if from.exists() {
             fs::rename(&from, kept.join(from.file_name().unwrap_or_default()))?;
@@ -143,10 +166,10 @@ fn put_in_place(dir: &Path) -> io::Result<PathBuf> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    sync_dir(&kept)?;
+    sync_dir(kept)?;
     sync_dir(dir)?;
-    resume(dir)?;
-    Ok(kept)
+    fs::rename(&made, &file)?;
+    sync_dir(dir)
 }
 
 /// The first page says where everything is, and is the same in every file of ours: a damaged one is
@@ -200,6 +223,22 @@ struct Wreck {
 }
 
 impl Wreck {
+    /// The file, where anything of it can be read; what has nothing to do with damage is an error, since a
+    /// sound file must not be taken for a wreck for want of a file descriptor.
+    fn find(file: &Path) -> Result<Option<Self>, OpenError> {
+        use rusqlite::ErrorCode::{
+            CannotOpen, DatabaseBusy, DatabaseLocked, OutOfMemory, PermissionDenied,
+        };
+        let passing = [CannotOpen, DatabaseBusy, DatabaseLocked, OutOfMemory, PermissionDenied];
+        match Self::open(file) {
+            Ok(wreck) => Ok(Some(wreck)),
+            Err(error) if error.sqlite_error_code().is_some_and(|code| passing.contains(&code)) => {
+                Err(failed(file, error))
+            }
+            Err(_damage) => Ok(None),
+        }
+    }
+
     /// Read-only: nothing of the log goes into the file. With a writable schema SQLite puts up with
     /// a file that is shorter than its first page says.
     fn open(file: &Path) -> rusqlite::Result<Self> {
@@ -378,5 +417,70 @@ impl Copying<'_> {
             insert.execute(params![n, key, id, crc]).map(drop)
         });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A salvage that was decided, and cut short after its first `moves` moves.
+    fn cut_short(moves: usize) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let (workshop, kept) = (dir.path().join(WORKSHOP), dir.path().join("damaged-7"));
+        fs::create_dir(&workshop).unwrap();
+        fs::create_dir(&kept).unwrap();
+        fs::write(workshop.join(schema::FILE), "new").unwrap();
+        fs::write(workshop.join(DECIDED), "damaged-7").unwrap();
+        let file = dir.path().join(schema::FILE);
+        for suffix in PARTS {
+            fs::write(beside(&file, suffix), format!("old{suffix}")).unwrap();
+        }
+        for suffix in PARTS.iter().take(moves) {
+            let from = beside(&file, suffix);
+            fs::rename(&from, kept.join(from.file_name().unwrap())).unwrap();
+        }
+        if moves > PARTS.len() {
+            fs::rename(workshop.join(schema::FILE), &file).unwrap();
+            fs::write(beside(&file, "-wal"), "new-wal").unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn a_salvage_that_was_decided_is_ended_wherever_it_was_cut_short() {
+        for moves in 0..=PARTS.len() + 1 {
+            let dir = cut_short(moves);
+            resume(dir.path()).unwrap();
+            let read = |path: &str| fs::read_to_string(dir.path().join(path)).ok();
+            assert_eq!(read("queue.db").as_deref(), Some("new"), "{moves}");
+            for suffix in PARTS {
+                let kept = read(&format!("damaged-7/queue.db{suffix}"));
+                assert_eq!(kept, Some(format!("old{suffix}")), "{moves}");
+            }
+            // The log of the old file is not beside the new one; that of the new one is untouched.
+            let log = (moves > PARTS.len()).then(|| "new-wal".to_owned());
+            assert_eq!(read("queue.db-wal"), log, "{moves}");
+            assert!(!dir.path().join(WORKSHOP).exists(), "{moves}");
+        }
+    }
+
+    #[test]
+    fn a_salvage_that_was_not_decided_leaves_the_file_where_it_is() {
+        let dir = cut_short(0);
+        fs::remove_file(dir.path().join(WORKSHOP).join(DECIDED)).unwrap();
+        resume(dir.path()).unwrap();
+        let file = dir.path().join(schema::FILE);
+        assert_eq!(fs::read_to_string(&file).unwrap(), "old");
+        assert_eq!(fs::read_to_string(beside(&file, "-wal")).unwrap(), "old-wal");
+    }
+
+    #[test]
+    fn what_cannot_be_opened_at_all_is_not_taken_for_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join(schema::FILE)).unwrap();
+        let error = repair(dir.path()).unwrap_err();
+        assert!(!is_damage(&error), "{error:?}");
+        assert!(dir.path().join(schema::FILE).is_dir());
     }
 }
