@@ -3,8 +3,10 @@
 //! This folder is no package: each profile's tests take it in by path, with its `PLUGIN` and a macro
 //! `scenarios!` that names its models. So it needs no edge of its own between packages.
 
+use at::Answer;
 use modem::mqtt::{Connection, MqttError, Qos};
-use modem::profile::Notice;
+use modem::port::Kind;
+use modem::profile::{self, Notice};
 use modem_sim::{Fault, Model, Options};
 use rumqttc::QoS;
 use tokio::io::duplex;
@@ -93,7 +95,11 @@ async fn publishes_again_after_a_lost_prompt(model: Model) {
     let mut peer = Peer::new(&broker).await;
     let (bench, handle) = Bench::opened(model, &broker).await;
     handle.set(Fault::NoPrompt, 1.0).await.unwrap();
+    // Nobody at the broker is waited for until the modem is in step again.
+    tokio::time::pause();
     assert!(bench.publish(FIRST, "up/x", "lost", Qos::AtLeastOnce).await.is_err());
+    profile::run(&bench.at, Kind::Basic, "AT", Answer::None).await.unwrap();
+    tokio::time::resume();
     handle.set(Fault::NoPrompt, 0.0).await.unwrap();
     bench.publish(FIRST, "up/x", "next", Qos::AtLeastOnce).await.unwrap();
     assert_eq!(peer.message().await.payload, "next");

@@ -401,9 +401,11 @@ impl Engine {
     }
 
     fn prompt(&mut self, echoed: bool, now: Instant) {
-        if let Some(resync) = &self.resync {
+        if let Some(resync) = &mut self.resync {
             // The failed exchange's prompt came after all: the modem takes what follows as data.
-            if resync.may_ask() {
+            if let Some(data) = resync.release(now) {
+                self.transmit.push_back(data);
+            } else if resync.may_ask() {
                 self.ask(now);
             }
             return;
@@ -426,8 +428,7 @@ impl Engine {
         let InFlight { ticket, exchange, prompted, lines, result, .. } = in_flight;
         let outcome = match (code, exchange.result, result) {
             (FinalCode::Ok, _, _) if exchange.has_prompt() && !prompted => {
-                let padding = exchange.data.as_ref().map_or(0, |data| data.len());
-                self.lose_step(Cause::NoPrompt, exchange.answer, padding, now);
+                self.lose_step_in(exchange, prompted, Cause::NoPrompt, now);
                 Err(Failure::NoPrompt)
             }
             (FinalCode::Ok, Some((line, timeout)), None) => {
@@ -502,18 +503,37 @@ impl Engine {
         if self.closed {
             return;
         }
-        let (mut late, mut padding, mut same) = (Answer::None, 0, 0);
-        if let Some(in_flight) = self.in_flight.take() {
-            // Its late answer may look like the answer to the question, however it was asked for.
-            same = u32::from(in_flight.exchange.answer.takes_bare());
-            late = in_flight.exchange.answer;
-            padding = in_flight.exchange.data.as_ref().map_or(0, |data| data.len());
+        let in_flight = self.in_flight.take();
+        if let Some(in_flight) = &in_flight {
             self.events.push_back(Event::Completed(in_flight.ticket, Err(failure)));
         }
-        if self.resync.is_none() {
-            self.lose_step(cause, late, padding, now);
-            if let Some(resync) = &mut self.resync {
-                resync.expect_more(same);
+        if self.resync.is_some() {
+            return;
+        }
+        let Some(InFlight { exchange, prompted, .. }) = in_flight else {
+            return self.lose_step(cause, Answer::None, 0, now);
+        };
+        // Its late answer may look like the answer to the question, however it was asked for.
+        let same = u32::from(exchange.answer.takes_bare());
+        self.lose_step_in(exchange, prompted, cause, now);
+        if let Some(resync) = &mut self.resync {
+            resync.expect_more(same);
+        }
+    }
+
+    /// Loses step in this exchange: its prompt may still come, or its data be there in part.
+    fn lose_step_in(&mut self, exchange: Exchange, prompted: bool, cause: Cause, now: Instant) {
+        let Exchange { answer, data, takes_effect, .. } = exchange;
+        let padding = data.as_ref().map_or(0, |data| data.len());
+        // A command that was written in part prompts for nothing.
+        let may_prompt = takes_effect && !prompted && cause != Cause::WriteFailed;
+        match data.filter(|_| may_prompt) {
+            None => self.lose_step(cause, answer, padding, now),
+            Some(data) => {
+                self.events.push_back(Event::Desync(cause));
+                let mut resync = Resync::new(self.identity.clone(), answer, padding, now);
+                resync.hold(data, now);
+                self.resync = Some(resync);
             }
         }
     }

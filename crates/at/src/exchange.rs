@@ -214,6 +214,7 @@ pub struct Exchange {
     hides_answer: bool,
     pub(crate) answer: Answer,
     pub(crate) data: Option<Zeroizing<Vec<u8>>>,
+    pub(crate) takes_effect: bool,
     pub(crate) result: Option<(ResultLine, Duration)>,
     pub(crate) cut_by: Vec<ResultLine>,
     pub(crate) lane: Option<&'static str>,
@@ -242,6 +243,7 @@ impl Exchange {
             hides_answer: false,
             answer: Answer::None,
             data: None,
+            takes_effect: false,
             result: None,
             cut_by: Vec::new(),
             lane: None,
@@ -261,6 +263,14 @@ impl Exchange {
     #[must_use]
     pub fn prompt(mut self, data: impl Into<Vec<u8>>) -> Self {
         self.data = Some(Zeroizing::new(data.into()));
+        self
+    }
+
+    /// The data takes effect at its last byte, such as a message that is published then. Where the prompt comes
+    /// too late, what is due there is this data and no padding, which would take effect too.
+    #[must_use]
+    pub fn takes_effect(mut self) -> Self {
+        self.takes_effect = true;
         self
     }
 

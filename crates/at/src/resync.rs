@@ -7,6 +7,8 @@
 
 use std::time::{Duration, Instant};
 
+use zeroize::Zeroizing;
+
 use crate::{Answer, Framing};
 
 /// How long one question may stay unanswered before it is asked again.
@@ -14,6 +16,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// After a right answer, how long the port must be quiet before questions still open count as lost.
 const QUIET: Duration = Duration::from_secs(1);
+
+/// How long a prompt may be late, after its exchange was given up, that asks for data which takes effect.
+const LATE_PROMPT: Duration = Duration::from_secs(10);
 
 /// How long chatter may put that off.
 const MAX_QUIET_WAIT: Duration = Duration::from_secs(10);
@@ -77,6 +82,8 @@ pub(crate) struct Resync {
     late: Answer,
     /// CRs to send before each question: empty lines in command mode, padding in data mode.
     padding: usize,
+    /// What a late prompt asks for.
+    held: Option<Zeroizing<Vec<u8>>>,
     asked: u32,
     open: u32,
     /// The line that fits, waiting for its `OK`.
@@ -94,6 +101,7 @@ impl Resync {
             identity,
             late,
             padding,
+            held: None,
             asked: 0,
             open: 0,
             line: None,
@@ -103,12 +111,28 @@ impl Resync {
         }
     }
 
+    /// Keeps silent for a while: a prompt may be on its way, and whatever is written before it, the question
+    /// included, would be taken for this data.
+    pub(crate) fn hold(&mut self, data: Zeroizing<Vec<u8>>, now: Instant) {
+        self.deadline = now + LATE_PROMPT;
+        self.held = Some(data);
+    }
+
+    /// The late prompt came: gives what is due there, once. The question comes after its answer, or a second.
+    pub(crate) fn release(&mut self, now: Instant) -> Option<Zeroizing<Vec<u8>>> {
+        let data = self.held.take()?;
+        self.padding = 0;
+        self.deadline = now + PROBE_TIMEOUT;
+        Some(data)
+    }
+
     /// The bytes that ask once more. The CR before the question ends whatever half a line is left in
     /// the modem's buffer.
     pub(crate) fn ask(&mut self, framing: &Framing, now: Instant) -> Vec<u8> {
         // A mute port may be in a data mode that an earlier program entered, with any length.
         let padding =
             if self.asked == 0 { self.padding } else { self.padding.max(framing.max_prompt_data) };
+        self.held = None;
         self.asked += 1;
         self.open += 1;
         self.deadline = now + PROBE_TIMEOUT;

@@ -343,6 +343,58 @@ fn a_prompt_that_comes_late_is_fed_before_the_question() {
     assert_eq!(line.told(), ["in step 861234567000003"]);
 }
 
+fn message() -> Exchange {
+    let line = "AT+QMTPUBEX=0,1,1,0,\"t\",5";
+    let result = ResultLine { prefix: "+QMTPUBEX:", first: Some(0), ..ResultLine::BLANK };
+    let exchange = Exchange::new(line, Duration::from_secs(3)).unwrap();
+    exchange.prompt(b"hello".to_vec()).takes_effect().result(result, Duration::from_secs(60))
+}
+
+/// Padding would be published.
+#[test]
+fn a_late_prompt_for_data_that_takes_effect_is_given_that_data() {
+    for lost in ["", "\r\nOK\r\n"] {
+        let mut line = Line::in_step();
+        line.send(message());
+        line.sent.clear();
+        line.modem(lost);
+        line.wait(9 * SEC);
+        assert_eq!(line.sent(), "", "nothing that could be taken for the data");
+        assert!(line.told().iter().any(|told| told.starts_with("failed: ")));
+        line.modem("\r\n>");
+        assert_eq!(line.sent(), "hello");
+        line.modem("\r\nOK\r\n\r\n+QMTPUBEX: 0,1,0\r\n");
+        line.wait(SEC);
+        assert_eq!(line.sent(), "¶AT+CGSN¶", "no padding: the data is complete");
+        line.modem(PROOF);
+        assert_eq!(line.told(), ["urc +QMTPUBEX: 0,1,0", "in step 861234567000003"]);
+    }
+}
+
+/// The command got lost, or a prompt without data that takes effect is late once more: padding as ever.
+#[test]
+fn a_prompt_that_stays_out_is_waited_for_and_then_given_up() {
+    let mut line = Line::in_step();
+    line.send(message());
+    line.sent.clear();
+    line.wait(13 * SEC);
+    assert_eq!(line.sent(), "\u{1b}¶¶¶¶¶¶AT+CGSN¶");
+    line.modem(PROOF);
+    let told = line.told();
+    assert_eq!(told.last().map(String::as_str), Some("in step 861234567000003"));
+}
+
+/// A boot ends the wait: whatever prompts after it asks for something else.
+#[test]
+fn a_boot_drops_what_a_late_prompt_would_be_given() {
+    let mut line = Line::in_step();
+    line.send(message());
+    line.wait(4 * SEC);
+    line.sent.clear();
+    line.modem("\r\nRDY\r\n\r\n>");
+    assert!(!line.sent().contains("hello"));
+}
+
 #[test]
 fn ok_where_a_prompt_was_due_is_not_taken_for_success() {
     let mut line = Line::in_step();

@@ -168,7 +168,7 @@ impl Mqtt for Qmt {
             let command = format!("AT+QMTPUBEX={arguments},{length}");
             ("QMTPUBEX", "+QMTPUBEX:", command, message.payload.as_slice())
         };
-        let exchange = exchange(operation, &command, ACCEPTANCE)?.prompt(data);
+        let exchange = exchange(operation, &command, ACCEPTANCE)?.prompt(data).takes_effect();
         let result = numbered(prefix, client, packet);
         let line = ended(at, operation, Kind::Publish, exchange, result, PACKET).await?;
         judge(operation, &line, 2, packet_code)

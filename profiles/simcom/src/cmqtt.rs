@@ -155,7 +155,9 @@ impl Mqtt for Cmqtt {
         let result = line("+CMQTTSUB:", client);
         if let [(filter, qos)] = filters {
             let command = format!("AT+CMQTTSUB={},{},{}", client.0, filter.len(), qos.number());
-            let exchange = exchange("CMQTTSUB", &command, ACCEPTANCE)?.prompt(filter.as_bytes());
+            let exchange = exchange("CMQTTSUB", &command, ACCEPTANCE)?
+                .prompt(filter.as_bytes())
+                .takes_effect();
             return operation(at, "CMQTTSUB", Kind::Setup, exchange, result, OPERATION).await;
         }
         for (filter, qos) in filters {
@@ -173,7 +175,8 @@ impl Mqtt for Cmqtt {
     async fn unsubscribe(&self, at: &At, client: Client, filter: &str) -> Result<(), MqttError> {
         let _turn = sequence(at).await?;
         let command = format!("AT+CMQTTUNSUB={},{},0", client.0, filter.len());
-        let exchange = exchange("CMQTTUNSUB", &command, ACCEPTANCE)?.prompt(filter.as_bytes());
+        let exchange =
+            exchange("CMQTTUNSUB", &command, ACCEPTANCE)?.prompt(filter.as_bytes()).takes_effect();
         operation(at, "CMQTTUNSUB", Kind::Setup, exchange, line("+CMQTTUNSUB:", client), OPERATION)
             .await
     }

@@ -148,9 +148,15 @@ async fn download(at: &At, file: &File<'_>) -> Result<(), MqttError> {
         return Err(MqttError::FileTooLong { option: file.option, length, limit: MAX_FILE });
     }
     let command = format!("AT+CCERTDOWN={},{length}", quote("the name of a file", &file.name)?);
-    let exchange =
-        exchange("CCERTDOWN", &command, DOWNLOAD)?.prompt(file.content.as_bytes()).secret();
-    outcome("CCERTDOWN", persist(at, Kind::Prompt, exchange).await)?;
+    // Padding would be a file of this name with another content, which the next session takes for the right one.
+    let exchange = exchange("CCERTDOWN", &command, DOWNLOAD)?;
+    let exchange = exchange.prompt(file.content.as_bytes()).secret().takes_effect();
+    let downloaded = outcome("CCERTDOWN", persist(at, Kind::Prompt, exchange).await);
+    if downloaded.as_ref().is_err_and(MqttError::is_timeout) {
+        // What may be there under this name is padding.
+        remove(at, std::iter::once(&file.name)).await;
+    }
+    downloaded?;
     tracing::info!(name = file.name, length, "a file was put into the modem");
     Ok(())
 }

@@ -244,7 +244,8 @@ impl Commands {
             (None, false) => Kind::Setup,
         };
         if let Some(data) = data {
-            exchange = exchange.prompt(data.as_slice());
+            // What a command does with its data is not known of all.
+            exchange = exchange.prompt(data.as_slice()).takes_effect();
             if rule.is_none_or(CommandRule::has_secret_data) {
                 exchange = exchange.secret();
             }

@@ -37,3 +37,5 @@ mod broker;
 mod shared;
 
 use profile_quectel::PLUGIN;
+
+mod late_prompt;

@@ -18,6 +18,7 @@ scenarios!(
     a_clock_that_is_not_set_is_set_before_it_is_checked,
     no_line_of_a_key_is_in_any_trace_line,
     firmware_without_sni_is_used_without,
+    a_file_whose_prompt_stayed_out_is_not_believed_the_next_time,
 );
 
 /// A certificate authority, with a server and a client that it has signed.
@@ -254,4 +255,19 @@ async fn messages_go_both_ways_over_tls() {
         bench.publish(FIRST, "loop", payload.clone(), Qos::AtLeastOnce).await.unwrap();
         assert_eq!(bench.received().await, (FIRST, "loop".to_owned(), payload));
     }
+}
+
+/// Where the modem waited for the file all the same, what it stored is padding.
+async fn a_file_whose_prompt_stayed_out_is_not_believed_the_next_time(model: Model) {
+    tokio::time::pause();
+    let unit = Unit::new(model, &[("AT+CCERTDOWN", ""); 3]);
+    let heard = unit.heard();
+    let bench = Bench::scripted(unit).await;
+    let failed = bench.open(FIRST, &over(&Pki::new().trusting())).await.unwrap_err();
+    assert!(failed.is_timeout(), "{failed}");
+    let heard = heard.lock().unwrap();
+    let name = |line: &str| line.split('"').nth(1).unwrap().to_owned();
+    let down = heard.iter().find(|line| line.starts_with("AT+CCERTDOWN")).unwrap();
+    let gone = heard.iter().find(|line| line.starts_with("AT+CCERTDELE")).unwrap();
+    assert_eq!(name(down), name(gone));
 }

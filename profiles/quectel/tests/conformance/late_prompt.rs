@@ -1,0 +1,33 @@
+//! A prompt that comes after its publish was given up: what is due there is the message, and nothing else.
+
+use modem::mqtt::Qos;
+use modem_sim::{Fault, Model, Options};
+use tokio::time::Duration;
+
+use crate::bench::{Bench, FIRST, connection};
+use crate::broker::{Broker, Peer};
+
+/// The modem counts what it takes after the prompt, and publishes it at the last byte: padding would be a message
+/// of its own, with the right topic and nobody's payload.
+#[tokio::test]
+async fn no_padding_is_published() {
+    for payload in ["the message", ""] {
+        let broker = Broker::open().await;
+        let mut peer = Peer::new(&broker).await;
+        let late = Duration::from_secs(11);
+        let options = Options { broker: Some(broker.address()), late, ..Options::new(Model::Ec25) };
+        let (bench, handle) = Bench::with_options(options).await;
+        bench.mqtt.start(&bench.at).await.unwrap();
+        bench.open(FIRST, &connection("m")).await.unwrap();
+        handle.set(Fault::LatePrompt, 1.0).await.unwrap();
+        // Nobody at the broker is waited for meanwhile; the last second passes for real.
+        tokio::time::pause();
+        let given_up = bench.publish(FIRST, "up/x", payload, Qos::AtLeastOnce).await.unwrap_err();
+        tokio::time::resume();
+        assert!(given_up.is_timeout(), "{given_up}");
+        assert_eq!(peer.message().await.payload, payload);
+        handle.set(Fault::LatePrompt, 0.0).await.unwrap();
+        bench.publish(FIRST, "up/x", "next", Qos::AtLeastOnce).await.unwrap();
+        assert_eq!(peer.message().await.payload, "next");
+    }
+}
