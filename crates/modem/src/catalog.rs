@@ -62,6 +62,15 @@ pub struct MqttLimits {
     pub topic: usize,
     /// Bytes of a payload.
     pub payload: usize,
+    /// Bytes of the shortest payload: 0, but for stacks that publish nothing empty.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub least_payload: usize,
+}
+
+/// Whether a limit need not be told.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+pub(crate) fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// Order of the strings of `AT+CGAUTH`.

@@ -88,6 +88,7 @@ impl Core {
             iccid: None,
             max_topic: model.mqtt.topic,
             max_payload: model.mqtt.payload,
+            min_payload: model.mqtt.least_payload,
         };
         let known = self.snapshot.borrow().identified.clone();
         if known.as_ref() != Some(&identified) {

@@ -155,6 +155,35 @@ pub enum MqttError {
         /// What the firmware takes.
         limit: usize,
     },
+    /// The modem's command has no room for a value of this length.
+    #[error("{what} has {length} bytes, and this modem takes {least} to {most}")]
+    OutOfRange {
+        /// Which value.
+        what: &'static str,
+        /// Its length in bytes.
+        length: usize,
+        /// The fewest bytes it may have.
+        least: usize,
+        /// The most bytes it may have.
+        most: usize,
+    },
+    /// The modem's command has no form for a value.
+    #[error("{what} cannot be told to this modem: {reason}")]
+    Inexpressible {
+        /// Which value.
+        what: &'static str,
+        /// What stands against it, in words.
+        reason: &'static str,
+    },
+    /// The firmware answers before the broker has acknowledged, and cannot be told to wait: nobody would know
+    /// whether a message arrived.
+    #[error(
+        "the modem refused {operation}, without which it does not tell when the broker has a message; if that stays so its firmware needs an update"
+    )]
+    NoReceipts {
+        /// The command's name without `AT+`.
+        operation: &'static str,
+    },
     /// The modem takes shorter files only.
     #[error(
         "the file for {option} has {length} bytes, and the modem takes at most {limit}; leave out what is not needed"
@@ -220,8 +249,11 @@ impl MqttError {
             Self::NoCode { .. }
             | Self::NoCredentials { .. }
             | Self::AliauthRefused { .. }
+            | Self::NoReceipts { .. }
             | Self::Exchange { .. } => Scope::Session,
             Self::ClientIdTooLong { .. }
+            | Self::OutOfRange { .. }
+            | Self::Inexpressible { .. }
             | Self::FileTooLong { .. }
             | Self::NoTls
             | Self::NoAliauth
@@ -235,8 +267,11 @@ impl MqttError {
             Self::Refused { operation, .. }
             | Self::NoCode { operation }
             | Self::AliauthRefused { operation }
+            | Self::NoReceipts { operation }
             | Self::Exchange { operation, .. } => Some(operation),
             Self::ClientIdTooLong { .. }
+            | Self::OutOfRange { .. }
+            | Self::Inexpressible { .. }
             | Self::FileTooLong { .. }
             | Self::NoCredentials { .. }
             | Self::NoTls
@@ -257,6 +292,8 @@ impl MqttError {
     pub fn may_accuse_message(&self) -> bool {
         match self {
             Self::Refused { code, .. } => code.kick,
+            // A stack without codes tells so that the connection went under the message.
+            Self::NoCode { .. } => true,
             other => other.is_timeout(),
         }
     }
@@ -271,6 +308,8 @@ impl MqttError {
         matches!(
             self,
             Self::ClientIdTooLong { .. }
+                | Self::OutOfRange { .. }
+                | Self::Inexpressible { .. }
                 | Self::FileTooLong { .. }
                 | Self::NoTls
                 | Self::NoAliauth

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::catalog::is_zero;
 use crate::reply::{Registration, Signal};
 
 /// Where a modem stands, in the words of the metrics.
@@ -75,6 +76,9 @@ pub struct Identified {
     pub max_topic: usize,
     /// The longest payload it takes, in bytes.
     pub max_payload: usize,
+    /// The shortest payload it takes, in bytes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub min_payload: usize,
 }
 
 /// All that is known of a modem now. What is not known is absent.
@@ -116,7 +120,9 @@ impl Snapshot {
     /// Whether a message of so many bytes fits this modem; of one that is not identified nobody knows, and
     /// it may.
     pub fn may_take(&self, topic: usize, payload: usize) -> bool {
-        let fits = |is: &Identified| topic <= is.max_topic && payload <= is.max_payload;
+        let fits = |is: &Identified| {
+            topic <= is.max_topic && (is.min_payload..=is.max_payload).contains(&payload)
+        };
         self.identified.as_ref().is_none_or(fits)
     }
 

@@ -134,6 +134,7 @@ fn snapshot(max_topic: usize) -> Snapshot {
         iccid: None,
         max_topic,
         max_payload: 10_240,
+        min_payload: 0,
     };
     Snapshot { identified: Some(identified), ..Snapshot::absent() }
 }

@@ -28,6 +28,7 @@ fn all_that_is_known_is_told_but_who_it_is() {
         iccid: Some("89860012345678901234".to_owned()),
         max_topic: 1,
         max_payload: 1,
+        min_payload: 0,
     };
     let signal = Signal { rsrp_dbm: Some(-95.5), ..Signal::unknown(Rat::Lte) };
     let snapshot = Snapshot {

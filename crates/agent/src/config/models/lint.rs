@@ -29,7 +29,7 @@ pub fn lint(models: &Models) -> Vec<Finding> {
             let origin = models.origin_words(&model.id);
             findings.push(Finding { kind, model: model.id.clone(), origin, message });
         };
-        within(model, &mut find);
+        within(models, model, &mut find);
         for other in &all {
             overlap(model, other, &mut find);
         }
@@ -55,7 +55,7 @@ pub fn lint(models: &Models) -> Vec<Finding> {
 }
 
 /// What an entry says more than once, or leaves out.
-fn within(model: &Model, find: &mut impl FnMut(&'static str, String)) {
+fn within(models: &Models, model: &Model, find: &mut impl FnMut(&'static str, String)) {
     let starts: Vec<String> = model.cgmm.iter().map(|start| normalised(start)).collect();
     for (at, start) in starts.iter().enumerate() {
         let shorter = starts.iter().enumerate().find(|(other, shorter)| {
@@ -69,7 +69,9 @@ fn within(model: &Model, find: &mut impl FnMut(&'static str, String)) {
             find("unreachable", message);
         }
     }
-    if model.usb.is_empty() {
+    // Of a family that this build knows on a UART nobody expects one.
+    let mut siblings = models.siblings(model).filter_map(|id| models.catalog.model(id));
+    if model.usb.is_empty() && !siblings.any(|known| known.usb.is_empty()) {
         let message = "it has no USB layout: such a modem is reached by `match: { port: … }` only";
         find("usb", message.to_owned());
     }

@@ -322,7 +322,9 @@ impl Entry<'_> {
         let payload =
             limit("payload", most.map(|most| most.payload), mqtt.map(|mqtt| mqtt.payload));
         let clients = u8::try_from(clients?).ok()?;
-        Some(MqttLimits { clients, topic: topic?, payload: payload? })
+        // What a stack cannot send empty it cannot send empty for a sibling either.
+        let least_payload = mqtt.or(most).map_or(0, |mqtt| mqtt.least_payload);
+        Some(MqttLimits { clients, topic: topic?, payload: payload?, least_payload })
     }
 
     /// What a profile is known to carry: what the models of this build that name it have.
@@ -336,10 +338,16 @@ impl Entry<'_> {
             clients: a.clients.max(b.clients),
             topic: a.topic.max(b.topic),
             payload: a.payload.max(b.payload),
+            least_payload: a.least_payload.min(b.least_payload),
         });
         let framing = self.models.catalog.profile(profile).map(|profile| profile.framing());
         let payload = framing.map_or(0, |framing| framing.max_prompt_data);
-        most.unwrap_or(MqttLimits { clients: MAX_CLIENTS, topic: MAX_TOPIC, payload })
+        most.unwrap_or(MqttLimits {
+            clients: MAX_CLIENTS,
+            topic: MAX_TOPIC,
+            payload,
+            least_payload: 0,
+        })
     }
 
     /// What is not said rests on nothing; of an entry that is amended on what it rested on.
