@@ -6,11 +6,12 @@ use tokio::time::{Duration, Instant};
 use crate::{
     broker,
     clock::OwnClock,
+    cmq,
     cmqtt::{Purpose, Service},
     command::Command,
     fault::{Dice, Fault, Pulls},
     illness::{Cure, Illness, Symptom},
-    model::{Dialect, Identity},
+    model::Identity,
     network::Network,
     options::Options,
     output::Output,
@@ -138,6 +139,7 @@ pub(crate) struct Firmware {
     pub(crate) sim: SimCard,
     pub(crate) network: Network,
     pub(crate) service: Service,
+    pub(crate) cmq: cmq::Client,
     pub(crate) qmt: qmt::Clients,
     pub(crate) tls: Contexts,
     pub(crate) clock: OwnClock,
@@ -163,6 +165,7 @@ impl Firmware {
             sim: SimCard::new(options.pin.clone(), options.pin_tries),
             network: Network::new(options.radio.clone()),
             service: Service::default(),
+            cmq: cmq::Client::default(),
             qmt: qmt::Clients::default(),
             tls: Contexts::default(),
             clock: OwnClock::new(options.clock, now),
@@ -244,17 +247,12 @@ impl Firmware {
         self.power_off();
     }
 
-    /// Asks each group of commands in turn. Another dialect is one more line here, chosen by the
-    /// model.
+    /// Asks each group of commands in turn.
     fn dispatch(&mut self, port: usize, command: &Command) -> Answer {
         if self.power == Power::SimBusy && command.name.starts_with("+CPIN") {
             return Reply::cme(Cme::SimBusy).into();
         }
-        let own = match self.options.model.dialect() {
-            Dialect::Cmqtt => None,
-            Dialect::Qmt => Some(self.quectel(port, command)),
-        };
-        if let Some(answer) = own {
+        if let Some(answer) = self.by_dialect(port, command) {
             return answer;
         }
         self.basic(port, command)
@@ -420,6 +418,7 @@ impl Firmware {
         self.sim.power_off();
         self.network.power_off();
         self.service = self.service.after_reset();
+        self.cmq = self.cmq.after_reset();
         self.qmt = self.qmt.after_reset();
         self.clock = OwnClock::new(self.options.clock, self.now);
         self.ports.iter_mut().for_each(PortState::reset);

@@ -17,19 +17,22 @@
 //! # What it does not do
 //! - TLS of CMQTT is real, TLS 1.2 alone; the name in the broker's certificate is not compared, encrypted
 //!   keys (`keypwd`) and `ciphersuites` are kept and shown only.
+//! - CMQ over TLS (`CMQTTSNEW`), the clouds' commands, and the quality of service of a message that came.
 //! - QMT over TLS: `QMTCFG="ssl"` takes 0 only.
 //! - Several commands in one line, SMS, calls and data over PPP.
 //!
 //! # Adding to it
 //! A model of a known dialect is a variant of [`Model`] and its answers there. Another dialect
-//! (CMQ) is one more module beside `cmqtt` and `qmt`, a line in `Firmware::dispatch`, and orders to the
-//! same broker connections.
+//! is one more module beside `cmqtt`, `cmq` and `qmt`, a line in `Firmware::by_dialect`, and orders to the same broker
+//! connections.
 
 mod basic;
 mod broker;
 mod clock;
+mod cmq;
 mod cmqtt;
 mod command;
+mod dialect;
 mod fault;
 mod firmware;
 mod fleet;

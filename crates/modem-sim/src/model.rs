@@ -12,6 +12,8 @@ pub enum Model {
     Sim8200,
     /// SIMCom A7670: LTE Cat-1.
     A7670,
+    /// SIMCom SIM7020: NB-IoT.
+    Sim7020,
     /// Quectel EC25: LTE Cat-4.
     Ec25,
     /// Quectel EG25: LTE Cat-4, all regions.
@@ -29,6 +31,8 @@ pub enum Model {
 pub(crate) enum Dialect {
     /// SIMCom's.
     Cmqtt,
+    /// That of SIMCom's SIM7020.
+    Cmq,
     /// Quectel's.
     Qmt,
 }
@@ -43,10 +47,11 @@ pub struct UnknownModel {
 
 impl Model {
     /// Every model, in the order in which errors list them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Sim7600,
         Self::Sim8200,
         Self::A7670,
+        Self::Sim7020,
         Self::Ec25,
         Self::Eg25,
         Self::Ec200,
@@ -61,6 +66,7 @@ impl Model {
             Self::Sim7600 => "sim7600",
             Self::Sim8200 => "sim8200",
             Self::A7670 => "a7670",
+            Self::Sim7020 => "sim7020",
             Self::Ec25 => "ec25",
             Self::Eg25 => "eg25",
             Self::Ec200 => "ec200",
@@ -77,6 +83,7 @@ impl Model {
     pub(crate) fn dialect(self) -> Dialect {
         match self {
             Self::Sim7600 | Self::Sim8200 | Self::A7670 => Dialect::Cmqtt,
+            Self::Sim7020 => Dialect::Cmq,
             Self::Ec25 | Self::Eg25 | Self::Ec200 | Self::Rm500q | Self::Rm520n => Dialect::Qmt,
         }
     }
@@ -96,6 +103,7 @@ impl Model {
         match self.dialect() {
             Dialect::Cmqtt if self.is_a76xx() => &["+CGEV: EPS PDN ACT 1", "SMS DONE", "PB DONE"],
             Dialect::Cmqtt => &["SMS DONE", "PB DONE"],
+            Dialect::Cmq => &["+CFUN: 1", "SMS Ready"],
             Dialect::Qmt => &["+QIND: SMS DONE", "+QIND: PB DONE"],
         }
     }
@@ -111,6 +119,7 @@ impl Model {
             Self::Sim7600 => "SIMCOM_SIM7600G-H",
             Self::Sim8200 => "SIMCOM_SIM8200EA-M2",
             Self::A7670 => "A7670E-FASE",
+            Self::Sim7020 => "SIM7020E",
             Self::Ec25 => "EC25",
             Self::Eg25 => "EG25",
             Self::Ec200 => "EC200A",
@@ -125,6 +134,7 @@ impl Model {
             Self::Sim7600 => "LE20B04SIM7600G22",
             Self::Sim8200 => "LE20B02SIM8200EA-M2",
             Self::A7670 => "A011B07A7670M7_F",
+            Self::Sim7020 => "1752B12SIM7020E",
             Self::Ec25 => "EC25EFAR06A06M4G",
             Self::Eg25 => "EG25GGBR07A08M2G",
             Self::Ec200 => "EC200AEUHAR01A08M16",

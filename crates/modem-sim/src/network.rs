@@ -8,6 +8,7 @@ use crate::{
     command::{Arg, Command, Form},
     firmware::Firmware,
     illness::Symptom,
+    model::Model,
     options::{Access, Coverage, Radio, Registration},
     reply::{Answer, Reply},
 };
@@ -327,9 +328,10 @@ impl Firmware {
         }
     }
 
-    /// `<AcT>` of `+COPS:`: 7 E-UTRAN, 11 NR behind a 5G core, 13 EN-DC.
+    /// `<AcT>` of `+COPS:`: 7 E-UTRAN, 9 NB-IoT, 11 NR behind a 5G core, 13 EN-DC.
     fn access_number(&self) -> u8 {
         match self.network.radio.access {
+            _ if self.options.model == Model::Sim7020 => 9,
             Access::Lte => 7,
             Access::Sa => 11,
             Access::Nsa => 13,

@@ -1,12 +1,8 @@
 //! What Quectel's modems answer otherwise than SIMCom's: identification, card, status.
 
-use tokio::time::Instant;
-
 use crate::{
-    broker,
     command::{Command, Form},
     firmware::Firmware,
-    model::Dialect,
     options::Access,
     reply::{Answer, Reply},
 };
@@ -139,19 +135,5 @@ impl Firmware {
     /// What the unit is attached over: one without NR knows LTE only.
     fn radio(&self) -> Access {
         if self.options.model.has_nr() { self.network.radio.access } else { Access::Lte }
-    }
-
-    /// Gives an event of a connection to the stack of this model.
-    pub(crate) fn event(
-        &mut self,
-        client: usize,
-        connection: u64,
-        event: broker::Event,
-        now: Instant,
-    ) {
-        match self.options.model.dialect() {
-            Dialect::Cmqtt => self.broker_event(client, connection, event, now),
-            Dialect::Qmt => self.qmt_event(client, connection, event, now),
-        }
     }
 }

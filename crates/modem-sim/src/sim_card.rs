@@ -100,7 +100,7 @@ impl Firmware {
                     [puk, pin] => self.sim.enter_puk(puk.value(), pin.value()),
                     _ => return Some(Reply::error().into()),
                 };
-                let answer = after_pin(result);
+                let answer = after_pin(result, self.options.model.boot_urcs());
                 self.report_registration(before);
                 return Some(answer);
             }
@@ -123,11 +123,11 @@ impl Firmware {
     }
 }
 
-fn after_pin(result: Result<(), Cme>) -> Answer {
+fn after_pin(result: Result<(), Cme>, booted: &[&str]) -> Answer {
     match result {
         Ok(()) => {
-            let after = ["+CPIN: READY", "SMS DONE", "PB DONE"].map(String::from);
-            Reply { after: after.into(), ..Reply::ok() }.into()
+            let after = ["+CPIN: READY"].iter().chain(booted).map(|line| (*line).to_owned());
+            Reply { after: after.collect(), ..Reply::ok() }.into()
         }
         Err(cme) => Reply::cme(cme).into(),
     }

@@ -82,6 +82,7 @@ impl Firmware {
 
     /// Drops every connection as a broker does that closes them.
     pub(crate) fn lose_connections(&mut self) {
+        self.cmq_lose();
         self.qmt_lose(1);
         for index in self.service.linked() {
             self.cut(index);
@@ -91,6 +92,7 @@ impl Firmware {
 
     /// Drops every connection for want of a network, and ends the service.
     pub(crate) fn lose_network(&mut self) {
+        self.cmq_lose();
         self.qmt_lose(7);
         for index in self.service.linked() {
             self.cut(index);
@@ -104,6 +106,7 @@ impl Firmware {
 
     /// Drops every connection without a word, as without power.
     pub(crate) fn cut_connections(&mut self) {
+        self.cmq_cut_all();
         self.qmt_cut_all();
         for index in self.service.linked() {
             self.cut(index);
@@ -112,6 +115,7 @@ impl Firmware {
 
     /// Stops every connection from moving bytes, or lets them go on.
     pub(crate) fn freeze_connections(&mut self, frozen: bool) {
+        self.cmq_freeze(frozen);
         self.qmt_freeze(frozen);
         for client in self.service.linked() {
             self.actions.push(Action::Order { client, order: broker::Order::Freeze(frozen) });

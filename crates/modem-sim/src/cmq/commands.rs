@@ -1,0 +1,255 @@
+//! The commands of `AT+CMQ…` (SIM7020 manual V1.05 ch. 11).
+
+use tokio::time::Duration;
+
+use super::{Client, Doing, Link, Operation};
+use crate::{
+    broker,
+    command::{Arg, Command, Form},
+    fault::Fault,
+    firmware::{Action, Firmware},
+    options::Coverage,
+    reply::{Answer, Reply},
+};
+
+/// The only client of the modem, and of the simulator's connections.
+pub(super) const CLIENT: usize = 0;
+
+const MAX_TOPIC: usize = 128;
+
+/// `<message_len>`: in hexadecimal digits where the message is.
+const LENGTH: std::ops::RangeInclusive<u32> = 2..=1_000;
+
+impl Firmware {
+    /// Commands of the MQTT stack; what is wrong in any way is a bare `ERROR`.
+    pub(super) fn cmq_command(&mut self, port: usize, command: &Command) -> Option<Answer> {
+        let name = command.name.as_str();
+        match &command.form {
+            Form::Read => self.cmq_read(name).map(Answer::from),
+            Form::Test => cmq_test(name).map(Answer::from),
+            Form::Write(args) => match name {
+                "+CMQNEW" => self.cmq_new(port, args),
+                "+CMQCON" => self.cmq_connect(port, args),
+                "+CMQPUB" => self.cmq_publish(port, args),
+                "+CMQSUB" => self.cmq_subscribe(port, args),
+                "+CMQUNSUB" => self.cmq_unsubscribe(port, args),
+                "+CMQDISCON" => self.cmq_disconnect(port, args),
+                "+CMQTSYNC" => set(&mut self.cmq.waits, args).map(Answer::from),
+                "+CREVHEX" => set(&mut self.cmq.digits, args).map(Answer::from),
+                _ => None,
+            },
+            Form::Execute => None,
+        }
+    }
+
+    fn cmq_read(&self, name: &str) -> Option<Reply> {
+        let Client { link, ref server, waits, digits, .. } = self.cmq;
+        let state = |is: bool| if is { format!("0,1,\"{server}\"") } else { "0,0,null".to_owned() };
+        Some(Reply::line(match name {
+            "+CMQNEW" => format!("+CMQNEW: {}", state(link != Link::Free)),
+            "+CMQCON" => format!("+CMQCON: {}", state(link == Link::Up)),
+            "+CMQTSYNC" => format!("+CMQTSYNC: {}", u8::from(waits)),
+            "+CREVHEX" => format!("+CREVHEX: {}", u8::from(digits)),
+            _ => return None,
+        }))
+    }
+
+    /// `"server","port",<timeout ms>,<buffer>[,<cid>]`
+    fn cmq_new(&mut self, port: usize, args: &[Arg]) -> Option<Answer> {
+        let ([host, tcp_port, timeout, buffer] | [host, tcp_port, timeout, buffer, _]) = args
+        else {
+            return None;
+        };
+        let host = host.text().filter(|host| (1..=50).contains(&host.len()))?;
+        let tcp_port: u16 = tcp_port.text()?.parse().ok()?;
+        let timeout = Duration::from_millis(timeout.within(0..=60_000)?.into());
+        let buffer = usize::try_from(buffer.within(20..=1_132)?).ok()?;
+        let offline = !self.has_address() || self.network.coverage != Coverage::Full;
+        if self.cmq.link != Link::Free || self.cmq.operation.is_some() || offline {
+            return None;
+        }
+        let address = self.options.broker.clone().unwrap_or_else(|| format!("{host}:{tcp_port}"));
+        self.cmq = Client {
+            link: Link::Opening,
+            connection: self.cmq.connection + 1,
+            server: host.to_owned(),
+            timeout,
+            buffer,
+            ..self.cmq.after_reset()
+        };
+        let connection = self.cmq.connection;
+        self.actions.push(Action::Dial { client: CLIENT, connection, address, timeout });
+        // The number of the client is the answer, so it always waits.
+        self.cmq.operation = Some(Operation { doing: Doing::New, port: Some(port) });
+        Some(Answer::Deferred)
+    }
+
+    /// `0,<version>,"id",<keep alive>,<clean>,<will>[,"will"][,"user","password"]`
+    fn cmq_connect(&mut self, port: usize, args: &[Arg]) -> Option<Answer> {
+        let [client, version, id, keep_alive, clean, has_will, rest @ ..] = args else {
+            return None;
+        };
+        client.within(0..=0)?;
+        let is_3_1 = version.within(3..=4)? == 3;
+        let client_id = id.text().filter(|id| (1..=120).contains(&id.len()))?.to_owned();
+        let keep_alive = u16::try_from(keep_alive.within(0..=64_800)?).ok()?;
+        let clean = clean.within(0..=1)? == 1;
+        let (will, rest) = match (has_will.within(0..=1)?, rest) {
+            (0, rest) => (None, rest),
+            (_, [will, rest @ ..]) => (Some(self.cmq_will(will.text()?)?), rest),
+            _ => return None,
+        };
+        let login = |arg: &Arg| arg.text().filter(|text| text.len() <= 100).map(str::to_owned);
+        let (user, password) = match rest {
+            [] => (None, None),
+            [user, password] => (Some(login(user)?), Some(login(password)?)),
+            _ => return None,
+        };
+        if self.cmq.link != Link::Open || self.cmq.operation.is_some() {
+            return None;
+        }
+        self.cmq.link = Link::Connecting;
+        let order = broker::Order::SignIn(Box::new(broker::Connect {
+            address: String::new(), // the connection stands
+            is_3_1,
+            client_id,
+            user,
+            password,
+            keep_alive,
+            clean,
+            will,
+            timeout: self.cmq.timeout,
+            tls: None,
+        }));
+        Some(self.cmq_begin(port, Doing::Connect, order))
+    }
+
+    /// `topic=…,QoS=…,retained=…,message_len=…,message=…`
+    fn cmq_will(&self, text: &str) -> Option<broker::Will> {
+        let mut parts = text.splitn(5, ',');
+        let mut part = |name: &str| {
+            let (key, value) = parts.next()?.split_once('=')?;
+            key.eq_ignore_ascii_case(name).then_some(value)
+        };
+        let topic = part("topic").filter(|topic| (1..=MAX_TOPIC).contains(&topic.len()))?;
+        let qos = part("QoS")?.parse().ok().filter(|qos| *qos <= 2)?;
+        let retain = part("retained")? == "1";
+        let length = part("message_len")?.parse().ok()?;
+        let message = self.cmq_message(length, part("message")?)?;
+        Some(broker::Will { topic: topic.to_owned(), message, qos, retain })
+    }
+
+    /// The bytes of a message, as `CREVHEX` says that it is told.
+    fn cmq_message(&self, length: u32, text: &str) -> Option<Vec<u8>> {
+        let fits = LENGTH.contains(&length) && usize::try_from(length).ok()? == text.len();
+        match (fits, self.cmq.digits) {
+            (false, _) => None,
+            (true, false) => Some(text.as_bytes().to_vec()),
+            (true, true) => from_digits(text),
+        }
+    }
+
+    /// `0,"topic",<qos>,<retained>,<dup>,<length>,"message"`
+    fn cmq_publish(&mut self, port: usize, args: &[Arg]) -> Option<Answer> {
+        let [_, name, level, retain, dup, length, message] = args else { return None };
+        let (topic, qos) = (topic(name)?, qos(level)?);
+        let (retain, dup) = (retain.within(0..=1)? == 1, dup.within(0..=1)? == 1);
+        let payload = self.cmq_message(length.number()?, message.text()?)?;
+        self.cmq_ready(args)?;
+        // A header of at most seven bytes, with the topic's length and the packet's number.
+        if topic.len() + payload.len() + 7 > self.cmq.buffer || self.dice.roll(Fault::PubError) {
+            return None;
+        }
+        let timeout = self.cmq.timeout;
+        let order = broker::Order::Publish { topic, payload, qos, retain, dup, timeout };
+        Some(self.cmq_begin(port, Doing::Publish, order))
+    }
+
+    fn cmq_subscribe(&mut self, port: usize, args: &[Arg]) -> Option<Answer> {
+        let [_, filter, level] = args else { return None };
+        let filters = vec![(topic(filter)?, qos(level)?)];
+        self.cmq_ready(args)?;
+        let timeout = self.cmq.timeout;
+        let order = broker::Order::Subscribe { filters, timeout };
+        Some(self.cmq_begin(port, Doing::Other, order))
+    }
+
+    fn cmq_unsubscribe(&mut self, port: usize, args: &[Arg]) -> Option<Answer> {
+        let [_, filter] = args else { return None };
+        let filters = vec![topic(filter)?];
+        self.cmq_ready(args)?;
+        let timeout = self.cmq.timeout;
+        let order = broker::Order::Unsubscribe { filters, timeout };
+        Some(self.cmq_begin(port, Doing::Other, order))
+    }
+
+    /// Ends the connection and frees the client.
+    fn cmq_disconnect(&mut self, port: usize, args: &[Arg]) -> Option<Answer> {
+        let [client] = args else { return None };
+        client.within(0..=0)?;
+        if self.cmq.link == Link::Up && self.cmq.operation.is_none() {
+            self.cmq.operation = Some(Operation { doing: Doing::Disconnect, port: Some(port) });
+            let order = broker::Order::Disconnect;
+            self.actions.push(Action::Order { client: CLIENT, order });
+            return Some(Answer::Deferred);
+        }
+        if self.cmq.link == Link::Free {
+            return None;
+        }
+        self.cmq_cut();
+        self.cmq.link = Link::Free;
+        Some(Reply::ok().into())
+    }
+
+    /// Whether the client that is meant is connected and idle.
+    fn cmq_ready(&self, args: &[Arg]) -> Option<()> {
+        args.first()?.within(0..=0)?;
+        (self.cmq.link == Link::Up && self.cmq.operation.is_none()).then_some(())
+    }
+
+    /// Hands an order to the connection. In synchronisation mode the answer waits for its end.
+    fn cmq_begin(&mut self, port: usize, doing: Doing, order: broker::Order) -> Answer {
+        self.actions.push(Action::Order { client: CLIENT, order });
+        let port = self.cmq.waits.then_some(port);
+        self.cmq.operation = Some(Operation { doing, port });
+        if port.is_some() { Answer::Deferred } else { Reply::ok().into() }
+    }
+}
+
+fn cmq_test(name: &str) -> Option<Reply> {
+    Some(Reply::line(match name {
+        "+CMQNEW" => "+CMQNEW: \"Server name or IP address\",(0-65535),(0-60000),(20-1132)",
+        "+CMQCON" => "+CMQCON: (0-0),(3,4),\"client ID\",(0-64800),(0,1),(0,1)",
+        "+CMQDISCON" => "+CMQDISCON: (0-0)",
+        "+CMQSUB" => "+CMQSUB: (0-0),\"topic\",(0-2)",
+        "+CMQUNSUB" => "+CMQUNSUB: (0-0),\"topic\"",
+        "+CMQPUB" => "+CMQPUB: (0-0),\"topic\",(0-2),(0,1),(0,1),(2-1000),\"message\"",
+        "+CMQTSYNC" => "+CMQTSYNC: (0,1)",
+        "+CREVHEX" => "+CREVHEX: (0,1)",
+        _ => return None,
+    }))
+}
+
+fn set(setting: &mut bool, args: &[Arg]) -> Option<Reply> {
+    let [value] = args else { return None };
+    *setting = value.within(0..=1)? == 1;
+    Some(Reply::ok())
+}
+
+fn topic(arg: &Arg) -> Option<String> {
+    arg.text().filter(|topic| (1..=MAX_TOPIC).contains(&topic.len())).map(str::to_owned)
+}
+
+fn qos(arg: &Arg) -> Option<u8> {
+    arg.within(0..=2).and_then(|qos| u8::try_from(qos).ok())
+}
+
+fn from_digits(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u32>> = text.chars().map(|digit| digit.to_digit(16)).collect();
+    let digits = digits.filter(|digits| digits.len().is_multiple_of(2))?;
+    let byte = |pair: &[u32]| match pair {
+        [high, low] => u8::try_from(high * 16 + low).ok(),
+        _ => None,
+    };
+    digits.chunks(2).map(byte).collect()
+}

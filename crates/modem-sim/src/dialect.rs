@@ -1,0 +1,32 @@
+//! Which of the stacks a model has.
+
+use tokio::time::Instant;
+
+use crate::{broker, command::Command, firmware::Firmware, model::Dialect, reply::Answer};
+
+impl Firmware {
+    /// The answer of a model that has commands of its own throughout. Another dialect is one more line here, and one
+    /// below.
+    pub(crate) fn by_dialect(&mut self, port: usize, command: &Command) -> Option<Answer> {
+        match self.options.model.dialect() {
+            Dialect::Cmqtt => None,
+            Dialect::Cmq => Some(self.sim7020(port, command)),
+            Dialect::Qmt => Some(self.quectel(port, command)),
+        }
+    }
+
+    /// Gives an event of a connection to the stack of this model.
+    pub(crate) fn event(
+        &mut self,
+        client: usize,
+        connection: u64,
+        event: broker::Event,
+        now: Instant,
+    ) {
+        match self.options.model.dialect() {
+            Dialect::Cmqtt => self.broker_event(client, connection, event, now),
+            Dialect::Cmq => self.cmq_event(connection, event, now),
+            Dialect::Qmt => self.qmt_event(client, connection, event, now),
+        }
+    }
+}
