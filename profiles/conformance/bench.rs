@@ -131,6 +131,8 @@ pub(crate) struct Bench {
     pub(crate) mqtt: &'static dyn Mqtt,
     /// The longest payload that the model takes.
     pub(crate) max_payload: usize,
+    /// How many clients it has.
+    pub(crate) clients: u8,
     notices: mpsc::Receiver<Notice>,
     written: Arc<Mutex<Vec<u8>>>,
     tasks: JoinSet<()>,
@@ -179,8 +181,8 @@ impl Bench {
         profile::prepare(&at).await.unwrap();
         let imei = profile::run(&at, Kind::Basic, "AT+CGSN", Answer::Bare).await.unwrap();
         at.set_identity(Identity::Imei(imei[0].clone())).await;
-        let max_payload = model.mqtt.payload;
-        let bench = Self { at, mqtt: profile.mqtt(), max_payload, notices, written, tasks };
+        let (mqtt, max_payload, clients) = (profile.mqtt(), model.mqtt.payload, model.mqtt.clients);
+        let bench = Self { at, mqtt, max_payload, clients, notices, written, tasks };
         bench.forget();
         bench
     }

@@ -40,11 +40,14 @@ pub(crate) fn run(_: &Arguments) -> anyhow::Result<()> {
 struct Table {
     models: BTreeSet<String>,
     results: BTreeMap<String, BTreeMap<String, String>>,
+    /// What a model cannot do, and why.
+    cannot: Vec<String>,
 }
 
 impl Table {
     fn read(said: &str) -> Self {
-        let mut table = Self { models: BTreeSet::new(), results: BTreeMap::new() };
+        let mut table =
+            Self { models: BTreeSet::new(), results: BTreeMap::new(), cannot: Vec::new() };
         for line in said.lines() {
             let Some((name, result)) =
                 line.strip_prefix("test shared::").and_then(|rest| rest.split_once(" ... "))
@@ -54,7 +57,16 @@ impl Table {
             let Some((model, scenario)) = name.split_once("::") else { continue };
             table.models.insert(model.to_owned());
             let row = table.results.entry(scenario.to_owned()).or_default();
-            row.insert(model.to_owned(), result.trim().to_owned());
+            let result = match result.trim().strip_prefix("ignored") {
+                // Nothing is left out for another reason.
+                Some(reason) => {
+                    let reason = reason.trim_start_matches([',', ' ']);
+                    table.cannot.push(format!("{model} cannot: {scenario}: {reason}"));
+                    "cannot"
+                }
+                None => result.trim(),
+            };
+            row.insert(model.to_owned(), result.to_owned());
         }
         table
     }
@@ -73,6 +85,9 @@ impl Table {
             }
             text += "\n";
         }
+        for reason in &self.cannot {
+            text += &format!("{reason}\n");
+        }
         text
     }
 }
@@ -87,5 +102,14 @@ mod tests {
             "test shared::ec25::opens ... ok\ntest shared::sim7600::opens ... FAILED\nnoise\n";
         let text = Table::read(said).text();
         assert_eq!(text, "       ec25      sim7600 \nopens  ok        FAILED  \n");
+    }
+
+    /// It is not shown as passed, nor as missing.
+    #[test]
+    fn what_a_model_cannot_do_is_told_with_the_reason() {
+        let said = "test shared::sim7020::two ... ignored, it has one client\n";
+        let text = Table::read(said).text();
+        let wanted = "     sim7020 \ntwo  cannot  \nsim7020 cannot: two: it has one client\n";
+        assert_eq!(text, wanted);
     }
 }

@@ -15,15 +15,22 @@ const USB: &str = "changes how the modem shows on USB: its ports may be gone aft
 const IMEI: &str = "writes the modem's identity, which may be a crime";
 const FILES: &str =
     "deletes, writes or prints files of the modem, certificates and keys among them";
+const SLEEP: &str = "lets the modem sleep, and it may answer nothing until it wakes";
 const SUPPLY: &str = "sets at which voltage the modem switches itself off";
 
 /// Lines that hold a secret. `+CGAUTH` has the password before the user (manual V3.00 §5.2.22).
-pub(crate) const GUARDED: [Guarded; 4] = [
+pub(crate) const GUARDED: [Guarded; 5] = [
     Guarded { prefix: "+CMQTTCONNECT:", from: 5 },
     Guarded { prefix: "+CGAUTH:", from: 2 },
     Guarded { prefix: "+CNCFG:", from: 3 },
     Guarded { prefix: "+CSSLCFG:", from: 9 },
+    Guarded { prefix: "*MCGDEFCONT:", from: 2 },
 ];
+
+/// A command of the SIM7020's client.
+const fn cmq(name: &'static str) -> CommandRule {
+    CommandRule::uses(name, SESSIONS)
+}
 
 const fn mqtt(name: &'static str) -> CommandRule {
     CommandRule::uses(name, SESSIONS).in_lane(LANE)
@@ -70,6 +77,27 @@ pub(crate) const COMMANDS: &[CommandRule] = &[
     CommandRule::unasked("+CMQTTRXEND"),
     CommandRule::unasked("+CMQTTRECV"),
     CommandRule::unasked("+SIMCARD"),
+    // SIM7020 manual V1.05 ch. 11. What the modem also says unasked no form of a command may take.
+    cmq("+CMQNEW"),
+    cmq("+CMQCON").secret_from(7),
+    cmq("+CMQSUB"),
+    cmq("+CMQUNSUB"),
+    cmq("+CMQPUB").in_every_form(),
+    cmq("+CMQDISCON").in_every_form(),
+    cmq("+CMQALICFG").secret_from(3),
+    cmq("+CMQALICON"),
+    cmq("+CMQAZURECFG").secret_from(3),
+    cmq("+CMQAZURECON"),
+    cmq("+CMQTTSNEW"),
+    cmq("+CMQTTSNEWEXT").secret_from(3),
+    cmq("+CMQTSYNC"),
+    cmq("+CREVHEX"),
+    CommandRule::uses("+CENG", REPORTS),
+    CommandRule::uses("+CSETCA", TLS).secret_from(4),
+    CommandRule::harms("*MCGDEFCONT", NETWORK).secret_from(2),
+    CommandRule::harms("+CPOWD", BOOT).in_every_form(),
+    CommandRule::harms("+CSCLK", SLEEP),
+    CommandRule::harms("+CPSMS", SLEEP),
     // Status.
     CommandRule::reads("+CICCID").answers_as("+ICCID"),
     CommandRule::reads("+ICCID"),
@@ -162,6 +190,9 @@ mod tests {
             "AT+CMQTTCONNLOST?",
             "AT+CATR=1",
             "AT+CNMP=38",
+            "AT*MCGDEFCONT=\"IP\",\"cmnbiot\"",
+            "AT+CPOWD=1",
+            "AT+CSCLK=2",
         ] {
             for ground in [Ground::Own, Ground::Shared] {
                 let refusal = commands().order(wish(line, None), ground).unwrap_err();
@@ -189,6 +220,8 @@ mod tests {
             ),
             (r#"AT+CGAUTH=1,1,"pw","user""#, "AT+CGAUTH=1,1,***"),
             (r#"AT+CNCFG=0,1,"apn","user","pw",2"#, r#"AT+CNCFG=0,1,"apn",***"#),
+            (r#"AT+CMQCON=0,4,"c",60,1,0,"u","p,w""#, r#"AT+CMQCON=0,4,"c",60,1,0,"u",***"#),
+            (r#"AT*MCGDEFCONT="IP","apn","u","pw""#, r#"AT*MCGDEFCONT="IP","apn",***"#),
         ] {
             assert_eq!(commands.shown(line), shown);
         }

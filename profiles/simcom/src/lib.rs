@@ -1,4 +1,4 @@
-//! SIMCom modems: SIM7500, SIM7600, SIM8200, A76xx and their like, on the `AT+CMQTT…` dialect.
+//! SIMCom modems: SIM7500, SIM7600, SIM8200, A76xx and their like on the `AT+CMQTT…` dialect, SIM7020 on `AT+CMQ…`.
 
 use async_trait::async_trait;
 use at::{Announced, Answer, Framing, Quoted};
@@ -8,6 +8,8 @@ use modem::profile::{CodeTable, Listener, Plugin, Profile, Status, StepError, ru
 use modem::reply::PinTries;
 
 mod aliauth;
+pub mod ceng;
+mod cmq;
 mod cmqtt;
 mod code;
 mod commands;
@@ -15,10 +17,12 @@ pub mod cpsi;
 mod listener;
 mod poll;
 mod results;
+mod sim7020;
 pub mod status;
 mod tls;
 
 pub use code::result_code;
+pub use sim7020::{SIM7020, Sim7020};
 
 use cmqtt::Cmqtt;
 use listener::{BARE_URCS, BOOTS, Ears, MAX_PAYLOAD, MAX_TOPIC};
@@ -26,7 +30,7 @@ use listener::{BARE_URCS, BOOTS, Ears, MAX_PAYLOAD, MAX_TOPIC};
 /// What the agent is handed.
 pub static PLUGIN: Plugin = Plugin {
     models: include_str!("../models.yaml"),
-    profiles: &[&SIM7600, &SIM8200, &A76XX],
+    profiles: &[&SIM7600, &SIM8200, &A76XX, &SIM7020],
     decoders: status::DECODERS,
     codes: &[CodeTable {
         prefix: "+CMQTT",

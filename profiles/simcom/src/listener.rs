@@ -97,7 +97,7 @@ impl Listener for Ears {
     }
 }
 
-fn bare(line: &str) -> Option<Notice> {
+pub(crate) fn bare(line: &str) -> Option<Notice> {
     match line {
         "RDY" => Some(Notice::Booted),
         "+CMQTTNONET" => Some(Notice::ServiceLost),
@@ -122,7 +122,7 @@ fn in_one_line(index: u8, rest: &str, data: Option<Vec<u8>>) -> Option<Notice> {
 }
 
 /// A registration report, where it is one and can be read.
-fn registration(domain: Domain, line: &str) -> Option<Notice> {
+pub(crate) fn registration(domain: Domain, line: &str) -> Option<Notice> {
     reply::unsolicited(domain, line).ok().map(Notice::Registration)
 }
 

@@ -25,7 +25,7 @@ pub(crate) async fn poll(at: &At) -> Result<Status, StepError> {
 }
 
 /// A value that is not to be had is left out; a port that is gone ends the poll.
-fn unless_gone(error: StepError) -> Result<(), StepError> {
+pub(crate) fn unless_gone(error: StepError) -> Result<(), StepError> {
     if error.is_gone() {
         return Err(error);
     }

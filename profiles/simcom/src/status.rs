@@ -4,6 +4,8 @@ use modem::reply::{Decoder, PinTries, Rat, ReplyError, body, iccid, own_rows};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::ceng::ceng;
+use crate::cmq::replies as cmq;
 use crate::cpsi::cpsi;
 use crate::results;
 
@@ -22,6 +24,15 @@ pub const DECODERS: &[(&str, Decoder)] = &[
     ("+CMQTTSUB", |raw| results::client("+CMQTTSUB", raw)),
     ("+CMQTTUNSUB", |raw| results::client("+CMQTTUNSUB", raw)),
     ("+CMQTTPUB", |raw| results::client("+CMQTTPUB", raw)),
+    // SIM7020.
+    ("AT+CENG?", |raw| value(ceng(&body("AT+CENG?", raw)?)?)),
+    ("AT+CMQNEW", |raw| cmq::decode_client("+CMQNEW", raw)),
+    ("AT+CMQNEW?", |raw| cmq::decode_client("+CMQNEW", raw)),
+    ("AT+CMQCON?", |raw| cmq::decode_client("+CMQCON", raw)),
+    ("AT+CMQTSYNC?", |raw| cmq::decode_setting("+CMQTSYNC", raw)),
+    ("AT+CREVHEX?", |raw| cmq::decode_setting("+CREVHEX", raw)),
+    ("+CMQPUB", cmq::decode_message),
+    ("+CMQDISCON", cmq::decode_loss),
 ];
 
 /// The coldest and hottest that a die reports while it works, with room; beyond it the sensor lies.
@@ -143,7 +154,7 @@ pub struct Supply {
     pub percent: Option<u32>,
 }
 
-/// Reads `+CBC: 3.591V`, or the older `+CBC: <status>,<percent>,<millivolts>`.
+/// Reads `+CBC: 3.591V`, `+CBC: <percent>,<millivolts>` (SIM7020), or `+CBC: <status>,<percent>,<millivolts>`.
 ///
 /// # Errors
 /// [`ReplyError`] where there is no such line or it is no possible voltage.
@@ -154,12 +165,13 @@ pub fn supply<L: AsRef<str>>(lines: &[L]) -> Result<Supply, ReplyError> {
     let volts = |at: usize| {
         let text = args.text(at)?.trim_end_matches(['V', 'v']).trim_end();
         let number = modem::reply::parse_decimal(text)?;
-        let volts = if at == 2 { number / 1000.0 } else { number };
+        let volts = if at > 0 { number / 1000.0 } else { number };
         // A module works from about 3.3 to 4.4 V, some boards give it 5 V.
         (0.5..=6.0).contains(&volts).then_some(volts)
     };
-    let at = if args.len() >= 3 { 2 } else { 0 };
-    let percent = if at == 2 { Some(args.uint(1, "bcl", 100)?) } else { None };
+    // The voltage is the last of at most three, and the charge stands before it.
+    let at = args.len().saturating_sub(1).min(2);
+    let percent = at.checked_sub(1).map(|charge| args.uint(charge, "bcl", 100)).transpose()?;
     let volts = volts(at).ok_or_else(|| args.refuse(at, "voltage", "a supply voltage"))?;
     Ok(Supply { volts, percent })
 }
@@ -205,6 +217,10 @@ mod tests {
             ("AT+CNSMOD?", "+CNSMOD: 0,99", json!({"n": 0, "stat": 99})),
             ("AT+CBC", "+CBC: 3.591V\r\nOK", json!({"volts": 3.591})),
             ("AT+CBC", "+CBC: 0,95,4012\r\nOK", json!({"volts": 4.012, "percent": 95})),
+            ("AT+CBC", "+CBC: 88,3418\r\nOK", json!({"volts": 3.418, "percent": 88})),
+            ("AT+CREVHEX?", "+CREVHEX: 1\r\nOK", json!({"on": true})),
+            ("AT+CMQNEW", "+CMQNEW: 0\r\n\r\nOK", json!({"client": 0})),
+            ("+CMQDISCON", "+CMQDISCON: 0", json!({"kind": "connection_lost", "client": 0})),
             (
                 "+CMQTTSTART",
                 "OK\r\n\r\n+CMQTTSTART: 0\r\n",

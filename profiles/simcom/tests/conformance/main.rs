@@ -8,7 +8,55 @@
     reason = "a test fails by panicking"
 )]
 
-/// One test per model and scenario, so that a failure names both.
+/// What every profile has to do, for each model. What a model cannot do is marked with the reason.
+macro_rules! scenarios {
+    (@one sim7020 Sim7020 publishes_empty) => {
+        scenarios!(@cannot Sim7020 publishes_empty
+            "AT+CMQPUB takes 2 hexadecimal digits at least, one byte");
+    };
+    (@one sim7020 Sim7020 publishes_again_after_a_lost_prompt) => {
+        scenarios!(@cannot Sim7020 publishes_again_after_a_lost_prompt
+            "nothing prompts: the payload is in the command");
+    };
+    (@one sim7020 Sim7020 serves_two_clients) => {
+        scenarios!(@cannot Sim7020 serves_two_clients "it has one client");
+    };
+    (@one sim7020 Sim7020 tells_why_a_login_is_refused) => {
+        scenarios!(@cannot Sim7020 tells_why_a_login_is_refused
+            "AT+CMQCON answers ERROR, without a code");
+    };
+    (@one $module:ident $model:ident $name:ident) => {
+        #[tokio::test]
+        async fn $name() {
+            super::$name(modem_sim::Model::$model).await;
+        }
+    };
+    (@cannot $model:ident $name:ident $why:literal) => {
+        #[tokio::test]
+        #[ignore = $why]
+        async fn $name() {
+            super::$name(modem_sim::Model::$model).await;
+        }
+    };
+    ($($name:ident),* $(,)?) => {
+        mod sim7600 { $(scenarios!(@one sim7600 Sim7600 $name);)* }
+        mod sim8200 { $(scenarios!(@one sim8200 Sim8200 $name);)* }
+        mod a7670 { $(scenarios!(@one a7670 A7670 $name);)* }
+        mod sim7020 { $(scenarios!(@one sim7020 Sim7020 $name);)* }
+    };
+}
+
+#[path = "../../../conformance/bench.rs"]
+mod bench;
+#[path = "../../../conformance/broker.rs"]
+mod broker;
+/// What every profile has to do.
+#[path = "../../../conformance/scenarios.rs"]
+mod shared;
+
+use profile_simcom::PLUGIN;
+
+/// One test per model of the CMQTT dialect and scenario of its own, so that a failure names both.
 macro_rules! scenarios {
     ($($name:ident),* $(,)?) => {
         mod sim7600 {
@@ -32,18 +80,9 @@ macro_rules! scenarios {
     };
 }
 
-#[path = "../../../conformance/bench.rs"]
-mod bench;
-#[path = "../../../conformance/broker.rs"]
-mod broker;
-/// What every profile has to do.
-#[path = "../../../conformance/scenarios.rs"]
-mod shared;
-
-use profile_simcom::PLUGIN;
-
 mod a76xx;
 mod aliyun;
+mod cmq;
 mod failures;
 mod identity;
 mod ladder;

@@ -15,6 +15,7 @@ pub(crate) fn cgmm(model: Model) -> &'static str {
     match model {
         Model::Sim7600 => "SIMCOM_SIM7600E",
         Model::A7670 => "A7670E-FASE",
+        Model::Sim7020 => "SIM7020E",
         _ => "SIMCOM_SIM8200EA-M2",
     }
 }

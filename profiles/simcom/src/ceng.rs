@@ -1,0 +1,207 @@
+//! `AT+CENG?`, the serving cell of a SIM7020 (SIM7020 manual V1.05 §5.2.6). It has no `AT+CPSI?`, and its
+//! `AT+CSQ` is on a scale of its own (§3.2.16), so it is not read.
+
+use modem::reply::{
+    Args, Quantity, Rat, ReplyError, Sieve, Signal, own_rows, parse_decimal, parse_hex,
+};
+use serde::Serialize;
+
+const COMMAND: &str = "AT+CENG?";
+
+/// The highest E-UTRA channel number (36.101 §5.7.3).
+const MAX_EARFCN: u32 = 262_143;
+
+/// Where the arguments stand.
+mod place {
+    pub(super) const EARFCN: usize = 0;
+    pub(super) const PCI: usize = 2;
+    pub(super) const CELL: usize = 3;
+    pub(super) const RSRP: usize = 4;
+    pub(super) const RSRQ: usize = 5;
+    pub(super) const RSSI: usize = 6;
+    pub(super) const SNR: usize = 7;
+    pub(super) const BAND: usize = 8;
+    pub(super) const TAC: usize = 9;
+    pub(super) const ECL: usize = 10;
+    pub(super) const POWER: usize = 11;
+}
+
+/// What is told of the serving cell. Levels are there only while nothing is sent (§5.2.6: RRC idle).
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Ceng {
+    /// Always NB-IoT.
+    pub rat: Rat,
+    /// Channel number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub earfcn: Option<u32>,
+    /// Physical cell identity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pci: Option<u32>,
+    /// Cell identity, 28 bits.
+    pub cell_id: u64,
+    /// Tracking area.
+    pub tac: u32,
+    /// Band number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub band: Option<u32>,
+    /// Reference signal received power, dBm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rsrp_dbm: Option<f64>,
+    /// Reference signal received quality, dB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rsrq_db: Option<f64>,
+    /// Received power over the whole channel, dBm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rssi_dbm: Option<f64>,
+    /// Signal to noise, dB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sinr_db: Option<f64>,
+    /// Coverage enhancement level, 0 to 2: how often each packet is repeated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coverage_level: Option<u32>,
+    /// What the modem sends with, dBm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tx_power_dbm: Option<f64>,
+    /// How many values were impossible and left out.
+    #[serde(skip)]
+    pub implausible: u32,
+}
+
+impl Ceng {
+    /// As the metrics have it.
+    pub fn signal(&self) -> Signal {
+        Signal {
+            rssi_dbm: self.rssi_dbm,
+            rsrp_dbm: self.rsrp_dbm,
+            rsrq_db: self.rsrq_db,
+            sinr_db: self.sinr_db,
+            ..Signal::unknown(self.rat)
+        }
+    }
+}
+
+/// Reads the serving cell's line. Those of neighbours, which have four arguments, are passed over.
+///
+/// # Errors
+/// [`ReplyError`] where there is no line with a cell and its area in their places: then nothing says that the
+/// levels stand in theirs.
+pub fn ceng<L: AsRef<str>>(lines: &[L]) -> Result<Ceng, ReplyError> {
+    let rows = own_rows(COMMAND, "+CENG", lines);
+    let args = rows
+        .iter()
+        .find(|args| args.len() > place::TAC)
+        .ok_or(ReplyError::Missing { command: COMMAND, wanted: "+CENG: line of a serving cell" })?;
+    let cell_id = identity(args, place::CELL, "sc_cellid", 0xfff_ffff)?;
+    let tac = identity(args, place::TAC, "sc_tac", 0xffff)?;
+    let tac = u32::try_from(tac).map_err(|_| args.refuse(place::TAC, "sc_tac", "16 bits"))?;
+    let mut sieve = Sieve::default();
+    let mut level = |at, quantity| {
+        let text = args.text(at)?;
+        match parse_decimal(text) {
+            Some(value) => sieve.keep(quantity, value),
+            None => {
+                sieve.count();
+                None
+            }
+        }
+    };
+    let rsrp_dbm = level(place::RSRP, Quantity::Rsrp);
+    let rsrq_db = level(place::RSRQ, Quantity::Rsrq);
+    let rssi_dbm = level(place::RSSI, Quantity::Rssi);
+    let sinr_db = level(place::SNR, Quantity::Sinr);
+    let mut number = |at, range: std::ops::RangeInclusive<f64>| {
+        let value = parse_decimal(args.text(at)?).filter(|value| range.contains(value));
+        if value.is_none() {
+            sieve.count();
+        }
+        value
+    };
+    // In tenths of a dBm: from what a transmitter can be turned down to, to what any class may send.
+    let tx_power_dbm = number(place::POWER, -600.0..=300.0).map(|tenths| tenths / 10.0);
+    let small = |at, name, most| args.uint(at, name, most).ok();
+    Ok(Ceng {
+        rat: Rat::NbIot,
+        earfcn: small(place::EARFCN, "sc_earfcn", MAX_EARFCN),
+        pci: small(place::PCI, "sc_pci", 503),
+        cell_id,
+        tac,
+        band: small(place::BAND, "sc_band", 256),
+        rsrp_dbm,
+        rsrq_db,
+        rssi_dbm,
+        sinr_db,
+        coverage_level: small(place::ECL, "sc_ecl", 2),
+        tx_power_dbm,
+        implausible: sieve.implausible(),
+    })
+}
+
+/// A number in hexadecimal digits between quotation marks.
+fn identity(args: &Args<'_>, at: usize, name: &'static str, most: u64) -> Result<u64, ReplyError> {
+    args.arg(at)
+        .filter(|arg| arg.quoted)
+        .and_then(|arg| parse_hex(arg.text))
+        .filter(|number| *number <= most)
+        .ok_or_else(|| args.refuse(at, name, "hexadecimal digits between quotation marks"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_serving_cell_and_none_of_its_neighbours() {
+        let cell = ceng(&[
+            "+CENG: 3738,2,28,\"0A4B0C\",-78,-9,-69,12,8,\"5A1E\",0,-60,-78",
+            "+CENG: 3740,2,29,-91",
+        ])
+        .unwrap();
+        assert_eq!((cell.earfcn, cell.pci, cell.band), (Some(3_738), Some(28), Some(8)));
+        assert_eq!((cell.cell_id, cell.tac), (0x000a_4b0c, 0x5a1e));
+        assert_eq!((cell.rsrp_dbm, cell.rsrq_db), (Some(-78.0), Some(-9.0)));
+        assert_eq!((cell.rssi_dbm, cell.sinr_db), (Some(-69.0), Some(12.0)));
+        assert_eq!((cell.coverage_level, cell.tx_power_dbm), (Some(0), Some(-6.0)));
+        assert_eq!(cell.implausible, 0);
+        assert_eq!(cell.signal().rat.as_str(), "nbiot");
+    }
+
+    /// While it sends the modem knows no levels.
+    #[test]
+    fn what_is_not_told_is_left_out_and_what_cannot_be_is_counted() {
+        let busy = ceng(&["+CENG: 3738,2,28,\"0A4B0C\",,,,,8,\"5A1E\",0,,"]).unwrap();
+        assert!(busy.signal().is_empty() && busy.tx_power_dbm.is_none());
+        assert_eq!(busy.implausible, 0);
+        let odd =
+            ceng(&["+CENG: 3738,2,28,\"0A4B0C\",-7800,x,-32768,255,8,\"5A1E\",7,999"]).unwrap();
+        assert!(odd.signal().is_empty());
+        // The power, the quality and the transmitter's; -32768 and 255 are how modems say "unknown".
+        assert_eq!(odd.implausible, 3);
+        assert_eq!(odd.coverage_level, None);
+    }
+
+    #[test]
+    fn a_line_in_another_order_is_not_read() {
+        for line in [
+            "+CENG: 3738,2,28,-78",
+            "+CENG: 3738,2,28,1002,-78,-9,-69,12,8,\"5A1E\"",
+            "+CENG: 3738,2,28,\"0A4B0C\",-78,-9,-69,12,\"5A1E\",8",
+            "+CENG: 3738,2,28,\"0A4B0C\",-78,-9,-69,12,8,\"1005A1E\"",
+            "+CENG: 0,0,0,0,100,100,2,2,0,0,1,1,1,1",
+            "OK",
+        ] {
+            assert!(ceng(&[line]).is_err(), "{line}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+        #[test]
+        fn no_text_makes_it_panic(text in "\\PC{0,60}") {
+            let _ = ceng(&[format!("+CENG: {text}")]);
+            let _ = ceng(&[format!("+CENG: 1,2,3,\"A\",{text},\"B\"")]);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What a SIM7020 says unasked (SIM7020 manual V1.05 §11.2.6, §11.2.7, §21.5).
+
+use at::Urc;
+use modem::mqtt::Client;
+use modem::observe::Received;
+use modem::profile::{Listener, Notice};
+use modem::reply::Domain;
+
+use super::replies::{self, Incoming};
+use crate::listener::{bare, registration};
+
+/// Lines without a `+` that a unit prints once it has booted: `RDY` with a fixed baud rate only.
+pub(crate) const BOOTS: [&str; 2] = ["RDY", "*MATREADY"];
+
+/// Reads URCs. It holds no state: a message comes in one line.
+#[derive(Debug)]
+pub(crate) struct Ears;
+
+impl Listener for Ears {
+    fn hear(&mut self, urc: Urc) -> Option<Notice> {
+        let line = urc.line.as_str();
+        let Some((name, rest)) = line.split_once(':') else { return bare(line) };
+        match name {
+            "+CMQPUB" => {
+                let Some(Incoming { client, topic, payload, .. }) = replies::message(line) else {
+                    tracing::warn!("a message came down that cannot be read, and is lost");
+                    return None;
+                };
+                let message = Received { topic, payload };
+                Some(Notice::Message { client: Client(client), message })
+            }
+            // It tells no cause; the manual's guess is the broker. It counts against a message only as all
+            // losses by a broker do: while registered, again and again, with others acknowledged in between.
+            "+CMQDISCON" => {
+                let cause = "the connection ended; the modem tells no cause, and the manual's guess is the broker";
+                let client = Client(rest.trim().parse().ok()?);
+                Some(Notice::Lost { client, cause, by_broker: true })
+            }
+            "+CREG" => registration(Domain::Cs, line),
+            "+CGREG" => registration(Domain::Ps, line),
+            "+CEREG" => registration(Domain::Eps, line),
+            "+CPIN" if rest.trim() != "READY" => Some(Notice::SimLost),
+            "*MATREADY" => Some(Notice::Booted),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hear(line: &str) -> Option<Notice> {
+        Ears.hear(Urc { line: line.to_owned(), data: None })
+    }
+
+    #[test]
+    fn a_message_a_loss_a_boot_and_a_card_that_went() {
+        let message = Received { topic: "led_set".to_owned(), payload: b"ON".to_vec() };
+        let heard = hear("+CMQPUB: 0,\"led_set\",0,0,0,4,\"4F4E\"");
+        assert_eq!(heard, Some(Notice::Message { client: Client(0), message }));
+        let lost = hear("+CMQDISCON: 0");
+        assert!(matches!(lost, Some(Notice::Lost { client: Client(0), by_broker: true, .. })));
+        for boot in ["RDY", "*MATREADY: 1"] {
+            assert_eq!(hear(boot), Some(Notice::Booted), "{boot}");
+        }
+        assert_eq!(hear("+CPIN: NOT READY"), Some(Notice::SimLost));
+        assert!(matches!(hear("+CEREG: 5"), Some(Notice::Registration(_))));
+        assert!(matches!(hear("UNDER-VOLTAGE WARNNING"), Some(Notice::Warning(_))));
+        for nothing in ["+CPIN: READY", "+CFUN: 1", "SMS Ready", "+CMQDISCON:", "+CMQDISCON: 300"] {
+            assert_eq!(hear(nothing), None, "{nothing}");
+        }
+    }
+}

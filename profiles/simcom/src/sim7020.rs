@@ -1,0 +1,80 @@
+//! The SIM7020 (C, E, G): NB-IoT on a UART, on the `AT+CMQ…` dialect.
+
+use async_trait::async_trait;
+use at::{Answer, Framing};
+use modem::mqtt::Mqtt;
+use modem::port::{At, Kind};
+use modem::profile::{self, Listener, Profile, Status, StepError, run};
+use modem::reply::{self, iccid_digits};
+
+use crate::ceng::ceng;
+use crate::cmq::Cmq;
+use crate::cmq::ears::{BOOTS, Ears};
+use crate::listener::BARE_URCS;
+use crate::{commands, poll};
+
+/// The most data that a prompt of this family asks for: `AT+CIPSEND`, which an earlier program may have left
+/// (SIM7020 manual V1.05 §7.2.3). MQTT has none.
+const MAX_PROMPT_DATA: usize = 1_460;
+
+/// SIM7020C, SIM7020E and SIM7020G.
+pub static SIM7020: Sim7020 = Sim7020;
+
+/// The family.
+#[derive(Debug)]
+pub struct Sim7020;
+
+#[async_trait]
+impl Profile for Sim7020 {
+    fn id(&self) -> &'static str {
+        "sim7020"
+    }
+
+    fn framing(&self) -> Framing {
+        let urcs = BARE_URCS.into_iter().chain(["SMS Ready", "Call Ready"]).collect();
+        Framing {
+            urcs,
+            boots: BOOTS.to_vec(),
+            max_prompt_data: MAX_PROMPT_DATA,
+            guarded: commands::GUARDED.to_vec(),
+            ..Framing::default()
+        }
+    }
+
+    fn listener(&self) -> Box<dyn Listener> {
+        Box::new(Ears)
+    }
+
+    fn mqtt(&self) -> &dyn Mqtt {
+        &Cmq
+    }
+
+    /// The number stands alone in its line (manual V1.05 §5.2.7).
+    async fn iccid(&self, at: &At) -> Result<String, StepError> {
+        let lines = run(at, Kind::Status, "AT+CCID", Answer::Matching(is_card)).await?;
+        Ok(reply::iccid("AT+CCID", &["+CCID"], &lines)?)
+    }
+
+    /// It has no thermometer that it tells of.
+    async fn status(&self, at: &At) -> Result<Status, StepError> {
+        let mut status = Status::default();
+        serving_cell(at, &mut status).await.or_else(poll::unless_gone)?;
+        match profile::operator(at).await {
+            Ok(operator) => status.operator = operator.operator,
+            Err(error) => poll::unless_gone(error)?,
+        }
+        Ok(status)
+    }
+}
+
+fn is_card(line: &str) -> bool {
+    line.starts_with("+CCID:") || iccid_digits(line).is_some()
+}
+
+async fn serving_cell(at: &At, status: &mut Status) -> Result<(), StepError> {
+    let lines = run(at, Kind::Status, "AT+CENG?", Answer::Prefix("+CENG:")).await?;
+    let cell = ceng(&lines)?;
+    status.implausible += cell.implausible;
+    status.signals.push(cell.signal());
+    Ok(())
+}

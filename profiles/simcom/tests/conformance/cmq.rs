@@ -1,0 +1,131 @@
+//! The SIM7020's dialect beyond what every profile has to do: what it refuses, and what its `OK` is worth.
+
+use std::time::Duration;
+
+use modem::mqtt::{MqttError, Qos, Scope};
+use modem_sim::{Coverage, Model};
+
+use crate::bench::{Bench, FIRST, connection};
+use crate::broker::{Broker, Peer};
+use crate::unit::Unit;
+
+/// As it comes from the factory the modem says `OK` before the broker has a message. It is told to wait, once,
+/// and a publish ends with the broker's acknowledgement.
+#[tokio::test]
+async fn ok_is_the_brokers() {
+    let broker = Broker::open().await;
+    let mut peer = Peer::new(&broker).await;
+    let (bench, handle) = Bench::opened(Model::Sim7020, &broker).await;
+    let settings = || {
+        let commands = bench.commands();
+        let count = |wanted: &str| commands.iter().filter(|(line, _)| line == wanted).count();
+        (count("AT+CMQTSYNC=1"), count("AT+CREVHEX=1"))
+    };
+    // The simulated unit prints digits from the start.
+    assert_eq!(settings(), (1, 0));
+    handle.network(Coverage::Silent).await.unwrap();
+    let published = bench.publish(FIRST, "up/x", "x", Qos::AtLeastOnce);
+    let mut published = std::pin::pin!(published);
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut published).await;
+    assert!(early.is_err(), "the broker has nothing yet: {early:?}");
+    handle.network(Coverage::Full).await.unwrap();
+    published.await.unwrap();
+    assert_eq!(peer.message().await.payload, "x");
+    // What is set is not written again: that would wear the modem's memory.
+    bench.mqtt.close(&bench.at, FIRST).await;
+    bench.open(FIRST, &connection("again")).await.unwrap();
+    assert_eq!(settings(), (1, 0));
+}
+
+/// A message that cannot be said stays what it is, and the session too.
+#[tokio::test]
+async fn what_it_cannot_say_it_refuses_with_the_numbers() {
+    let broker = Broker::open().await;
+    let mut peer = Peer::new(&broker).await;
+    let (bench, _handle) = Bench::opened(Model::Sim7020, &broker).await;
+    let long = "t".repeat(129);
+    for (topic, payload, words) in [
+        ("up/x", &b""[..], "the payload has 0 bytes, and this modem takes 1 to 500"),
+        ("up/x", &[0; 501], "the payload has 501 bytes, and this modem takes 1 to 500"),
+        (&long, b"x", "the topic has 129 bytes, and this modem takes 1 to 128"),
+        ("up/\\", b"x", "the topic cannot be told to this modem: a backslash"),
+        ("up/\"", b"x", "the topic cannot be sent to the modem"),
+    ] {
+        let refused = bench.publish(FIRST, topic, payload, Qos::AtLeastOnce).await.unwrap_err();
+        assert!(refused.to_string().starts_with(words), "{refused}");
+        assert_eq!(refused.scope(), Scope::Message);
+    }
+    let refused = bench.subscribe(FIRST, &["down/\\"]).await.unwrap_err();
+    assert!(refused.to_string().starts_with("the filter cannot"), "{refused}");
+    bench.publish(FIRST, "up/x", "next", Qos::AtLeastOnce).await.unwrap();
+    assert_eq!(peer.message().await.payload, "next");
+}
+
+/// It gives no code, so its words are all that is known, and another try may do.
+#[tokio::test]
+async fn a_refused_login_has_no_code() {
+    let broker = Broker::with_login("gw", "right").await;
+    let (bench, _handle) = Bench::simulated(Model::Sim7020, &broker).await;
+    bench.mqtt.start(&bench.at).await.unwrap();
+    let refused = bench.open(FIRST, &connection("m")).await.unwrap_err();
+    assert!(matches!(refused, MqttError::NoCode { operation: "CMQCON" }), "{refused}");
+    assert_eq!(refused.scope(), Scope::Session);
+}
+
+/// Firmware that cannot be told to wait would lose messages in silence: it gets none.
+#[tokio::test]
+async fn firmware_that_tells_of_no_acknowledgement_carries_nothing() {
+    let unit =
+        Unit::new(Model::Sim7020, &[("AT+CMQTSYNC?", "|ERROR|"), ("AT+CMQTSYNC=1", "|ERROR|")]);
+    let heard = unit.heard();
+    let bench = Bench::scripted(unit).await;
+    let refused = bench.open(FIRST, &connection("m")).await.unwrap_err();
+    assert!(matches!(refused, MqttError::NoReceipts { .. }), "{refused}");
+    let commands = heard.lock().unwrap();
+    assert!(!commands.iter().any(|line| line.starts_with("AT+CMQNEW")), "{commands:?}");
+}
+
+/// A unit in raw mode would publish the digits themselves: it is set, or nothing is sent. One that does not know
+/// the setting has digits only.
+#[tokio::test]
+async fn payloads_are_never_digits_by_mistake() {
+    let free = ("AT+CMQNEW?", "|+CMQNEW: 0,0,null||OK|");
+    let waits = ("AT+CMQTSYNC?", "|+CMQTSYNC: 1||OK|");
+    let created = ("AT+CMQNEW=", "|+CMQNEW: 0||OK|");
+    let open = async |script: &[(&'static str, &'static str)]| {
+        let script = [&[free, waits, created], script].concat();
+        let unit = Unit::new(Model::Sim7020, &script);
+        let heard = unit.heard();
+        let opened = Bench::scripted(unit).await.open(FIRST, &connection("m")).await;
+        (opened, heard.lock().unwrap().clone())
+    };
+    let (opened, heard) = open(&[("AT+CREVHEX?", "|+CREVHEX: 0||OK|")]).await;
+    opened.unwrap();
+    assert!(heard.iter().any(|line| line == "AT+CREVHEX=1"), "{heard:?}");
+    let raw = [("AT+CREVHEX?", "|+CREVHEX: 0||OK|"), ("AT+CREVHEX=1", "|ERROR|")];
+    let (refused, heard) = open(&raw).await;
+    assert!(matches!(refused, Err(MqttError::NoCode { operation: "CREVHEX" })), "{refused:?}");
+    assert!(!heard.iter().any(|line| line.starts_with("AT+CMQNEW=")), "{heard:?}");
+    let old = [("AT+CREVHEX?", "|ERROR|"), ("AT+CREVHEX=1", "|ERROR|")];
+    open(&old).await.0.unwrap();
+}
+
+/// A client under another number than it was given is nobody's.
+#[tokio::test]
+async fn a_client_of_another_number_is_let_go() {
+    let unit = Unit::new(
+        Model::Sim7020,
+        &[
+            ("AT+CMQTSYNC?", "|+CMQTSYNC: 1||OK|"),
+            ("AT+CREVHEX?", "|+CREVHEX: 1||OK|"),
+            ("AT+CMQNEW?", "|+CMQNEW: 0,0,null||OK|"),
+            ("AT+CMQNEW=", "|+CMQNEW: 1||OK|"),
+        ],
+    );
+    let heard = unit.heard();
+    let bench = Bench::scripted(unit).await;
+    let refused = bench.open(FIRST, &connection("m")).await.unwrap_err();
+    assert!(matches!(refused, MqttError::NoCode { operation: "CMQNEW" }), "{refused}");
+    let commands = heard.lock().unwrap();
+    assert_eq!(commands.last().map(String::as_str), Some("AT+CMQDISCON=1"), "{commands:?}");
+}
