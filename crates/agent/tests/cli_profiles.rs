@@ -46,9 +46,10 @@ fn the_models_are_listed_for_people_and_for_programs() {
     let models = listed["models"].as_array().unwrap();
     let ids: Vec<&str> = models.iter().map(|model| model["id"].as_str().unwrap()).collect();
     assert_eq!(ids[..2], ["sim7600", "sim8200"]);
-    for id in
-        ["a7670", "a7600", "a7602", "a7608", "a7672", "ec25", "eg25", "ec200", "rm500q", "rm520n"]
-    {
+    for id in [
+        "a7670", "a7600", "a7602", "a7608", "a7672", "sim7020", "ec25", "eg25", "ec200", "rm500q",
+        "rm520n",
+    ] {
         assert!(ids.contains(&id), "{id} in {ids:?}");
     }
     assert_eq!(models[0]["origin"], "built in");
@@ -57,6 +58,8 @@ fn the_models_are_listed_for_people_and_for_programs() {
     assert_eq!(models[1]["evidence"]["tls"], "manual");
     let ec25 = models.iter().find(|model| model["id"] == "ec25").unwrap();
     assert_eq!(ec25["evidence"].get("tls"), None, "Quectel's is refused");
+    let sim7020 = models.iter().find(|model| model["id"] == "sim7020").unwrap();
+    assert_eq!((&sim7020["usb"], &sim7020["mqtt"]["least_payload"]), (&json!([]), &json!(1)));
 }
 
 #[test]
@@ -189,12 +192,12 @@ fn lint_tells_errors_with_their_place_and_remarks_of_the_rest() {
     let (code, out, err) = with_folder(&[], &["profiles", "lint"]);
     assert_eq!(
         (code, out.as_str(), err.as_str()),
-        (Some(0), "12 models, 0 errors, 0 remarks\n", "")
+        (Some(0), "13 models, 0 errors, 0 remarks\n", "")
     );
     let (code, out, _) = with_folder(&[("acme.yaml", ACME)], &["profiles", "lint"]);
     assert_eq!(code, Some(0));
     assert!(out.contains("overlap: acme-4g (DIR/acme.yaml:2): `SIM7600ACME` overlaps"), "{out}");
-    assert!(out.ends_with("13 models, 0 errors, 1 remark\n"), "{out}");
+    assert!(out.ends_with("14 models, 0 errors, 1 remark\n"), "{out}");
 
     // Two files are wrong; the third, which is given and lies elsewhere, is read in the place of one.
     let given = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();

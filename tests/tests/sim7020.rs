@@ -1,0 +1,38 @@
+//! An NB-IoT modem on a UART from outside: small messages up and down, its signal, and what it cannot carry.
+
+use e2e::Lab;
+
+#[test]
+fn an_nb_iot_modem_carries_messages_both_ways_and_tells_its_signal() {
+    let mut lab = Lab::of_model("sim7020", 1);
+    lab.site.body = lab.site.body.replace(
+        "{ broker: lab }",
+        "{ broker: lab, subscribe: [ { filter: \"down/#\", qos: 1 } ] }",
+    );
+    let agent = lab.start();
+    let hostile = b"\r\nOK\r\n+CMQDISCON: 0\r\n\x1a\0\"".as_slice();
+    let longest = [0xff; 500];
+    for payload in [b"1".as_slice(), hostile, &longest] {
+        assert_eq!(agent.http.publish("topic=nb/x", payload).status, 202);
+    }
+    agent.drained();
+    let got: Vec<Vec<u8>> =
+        lab.subscriber.wait(3).iter().map(|message| message.payload.clone()).collect();
+    assert_eq!(got, [b"1".to_vec(), hostile.to_vec(), longest.to_vec()]);
+    // What its command has no room for is refused where it is handed in, and nothing waits for ever.
+    for (topic, payload) in [("nb/x", &[0; 501][..]), ("nb/x", b""), (&"t".repeat(129), b"1")] {
+        let refused = agent.http.publish(&format!("topic={topic}"), payload);
+        assert_eq!(refused.status, 413, "{}", refused.text());
+    }
+    e2e::until("the signal", || {
+        let sum = agent.scrape().sum("modemfleet_signal_rsrp_dbm", &[("rat", "nbiot")]);
+        (sum < 0.0).then_some(())
+    });
+    let before = agent.scrape().sum("modemfleet_mqtt_received_total", &[]);
+    // It goes up and comes down.
+    assert_eq!(agent.http.publish("topic=down/x", hostile).status, 202);
+    e2e::until("the message that came down", || {
+        let now = agent.scrape().sum("modemfleet_mqtt_received_total", &[]);
+        (now > before).then_some(())
+    });
+}
