@@ -225,3 +225,112 @@ fn units_name_manual_pages_that_there_are() {
     }
     assert!(named >= 4, "only {named} units name a manual page");
 }
+
+/// Every key with a default that is a value: its place in a fleet file, and that value.
+fn defaults(place: &str, schema: &Json, found: &mut Vec<(String, String)>) {
+    let keys = schema["properties"].as_object();
+    for (key, value) in keys.into_iter().flatten() {
+        let path = format!("{place}/{key}");
+        let about = value["description"].as_str().unwrap_or_default();
+        let default = about.split_once(" Default: ").map(|(_, told)| told.trim_end_matches('.'));
+        let words = value["enum"].as_array();
+        let is_word = |told: &str| {
+            words
+                .is_none_or(|all| all.iter().any(|word| word.to_string().trim_matches('"') == told))
+        };
+        // What is told in words of people is no value.
+        let is_value = |told: &&str| {
+            !told.contains([' ', ',', '`']) && !NO_VALUES.contains(told) && is_word(told)
+        };
+        if let Some(default) = default.filter(is_value) {
+            found.push((path.clone(), default.to_owned()));
+        }
+        defaults(&path, value, found);
+        defaults(&format!("{path}/*"), &value["additionalProperties"], found);
+        defaults(&format!("{path}/*"), &value["items"], found);
+        for choice in value["anyOf"].as_array().into_iter().flatten() {
+            defaults(&path, choice, found);
+        }
+    }
+}
+
+/// Defaults that are words of people, of keys that take any text.
+const NO_VALUES: [&str; 6] = ["none", "nothing", "any", "all", "everyone", "GATEWAY-MODEM-SESSION"];
+
+/// A fleet file in which every mapping has a place.
+const ALL_MAPPINGS: &str = "
+gateway: gw
+http: {}
+queue: {}
+recovery: {}
+hand_in: { mqtt: { listen: '127.0.0.1:1883' } }
+brokers:
+  lab: { url: 'mqtts://h', tls: { insecure: true } }
+  ali: { provider: aliyun, region: cn-shanghai }
+modems:
+  m:
+    match: { model: sim7600 }
+    apn: { name: internet }
+    budget: { bytes: 1GB }
+    recovery: {}
+    telemetry: { status: none }
+    sessions:
+      s: { broker: lab, tls: {}, will: { topic: t, payload: p }, subscribe: [{ filter: f }] }
+      c: { broker: ali, product_key: a1mQpKOF9hp, device_name: d, device_secret: { env: SECRET } }
+routes:
+  - { topic: '#', to: [m/s], batch: { format: lines } }
+";
+
+/// `file` with `value` at a place; `*` is the entry that may have such a key.
+fn with_value(file: &Value, place: &str, value: &str) -> Value {
+    let mut file = file.clone();
+    let mut at = &mut file;
+    let is_aliyun = ["aliauth", "securemode", "signmethod"].iter().any(|key| place.ends_with(key));
+    for (key, above) in place.split('/').skip(1).zip(place.split('/')) {
+        at = match (key, above) {
+            ("*", "subscribe" | "routes") => &mut at[0],
+            ("*", "brokers") => &mut at["lab"],
+            ("*", "sessions") => &mut at[if is_aliyun { "c" } else { "s" }],
+            ("*", _) => &mut at["m"],
+            (key, _) => &mut at[key],
+        };
+    }
+    *at = serde_yaml::from_str(value).unwrap();
+    file
+}
+
+#[test]
+fn the_defaults_that_the_reference_tells_are_those_of_the_program() {
+    let schema = run(Command::new(modemfleet()).arg("schema"), b"").stdout;
+    let mut told = Vec::new();
+    defaults("", &serde_json::from_slice(&schema).unwrap(), &mut told);
+    let file: Value = serde_yaml::from_str(ALL_MAPPINGS).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (before, after) = (folder.path().join("before.yaml"), folder.path().join("after.yaml"));
+    let diff = |old: &Value, new: &Value| -> Vec<String> {
+        fs::write(&before, serde_yaml::to_string(old).unwrap()).unwrap();
+        fs::write(&after, serde_yaml::to_string(new).unwrap()).unwrap();
+        let mut check = Command::new(modemfleet());
+        check.env("SECRET", "secret").args(["check", "--diff"]).args([&before, &after]);
+        let output = run(&mut check, b"");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        said.lines().filter(|line| line.starts_with(['+', '-', '~'])).map(str::to_owned).collect()
+    };
+    let mut wrong = Vec::new();
+    // Without `insecure` a file has to be there.
+    for (place, default) in told.iter().filter(|(place, _)| !place.ends_with("/insecure")) {
+        // It has a meaning there only.
+        let has_interval = place == "/queue/fsync_interval";
+        let old = if has_interval { &with_value(&file, "/queue/fsync", "interval") } else { &file };
+        let changes = diff(old, &with_value(old, place, default));
+        if !changes.is_empty() {
+            wrong.push(format!("{place}: {default}: {changes:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(told.len() >= 30, "only {} defaults: {told:?}", told.len());
+    // Another value is seen as a change.
+    let other = with_value(&file, "/modems/*/poll", "11s");
+    assert_eq!(diff(&file, &other).len(), 3, "a modem with two sessions begins anew");
+}

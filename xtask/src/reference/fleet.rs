@@ -228,7 +228,8 @@ mod tests {
         for (value, wanted) in [
             (json!({ "type": "boolean" }), "`true`, `false`"),
             (json!({ "enum": ["a", "b"] }), "`a`, `b`"),
-            (json!({ "enum": [0, 1, 2] }), "0 to 2"),
+            (json!({ "enum": [0, 1, 2] }), "`0`, `1`, `2`"),
+            (json!({ "enum": [1, 2, 3, 4] }), "1 to 4"),
             (json!({ "title": "time", "type": "string", "pattern": "x" }), "time"),
             (secret.clone(), "[secret](#a-secret)"),
             (
