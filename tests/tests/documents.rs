@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use e2e::{Lab, modemfleet, run, until};
-use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
+use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 use serde_json::Value as Json;
 use serde_yaml::{Mapping, Value};
 
@@ -224,6 +224,84 @@ fn units_name_manual_pages_that_there_are() {
         }
     }
     assert!(named >= 4, "only {named} units name a manual page");
+}
+
+/// The calls of the program in a page: in its code, inline or in blocks, without what a shell does with them.
+fn calls_of(page: &str) -> Vec<Vec<String>> {
+    let (mut found, mut in_block) = (Vec::new(), false);
+    for event in Parser::new_ext(page, Options::ENABLE_TABLES) {
+        match event {
+            Event::Start(Tag::CodeBlock(_)) => in_block = true,
+            Event::End(TagEnd::CodeBlock) => in_block = false,
+            Event::Text(text) if in_block => found.extend(text.lines().filter_map(call)),
+            Event::Code(text) => found.extend(call(&text)),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The words after the program's name, where a line calls it.
+fn call(line: &str) -> Option<Vec<String>> {
+    let ends = |word: &&str| !["#", "|", ">", "<", "&", "&&", ";", "…", "\\"].contains(word);
+    // A prompt may be a number sign.
+    let words: Vec<&str> = line.split_whitespace().skip_while(|word| *word == "#").collect();
+    // `sudo -u modemfleet modemfleet doctor`
+    let words: Vec<&str> = words.into_iter().take_while(ends).collect();
+    let at = words.iter().rposition(|word| *word == "modemfleet")?;
+    let words: Vec<String> = words.get(at + 1..)?.iter().map(|word| (*word).to_owned()).collect();
+    let is_command = words.first()?.chars().all(|c| c.is_ascii_lowercase());
+    is_command.then_some(words)
+}
+
+#[test]
+fn every_call_of_the_documents_is_one_that_the_program_knows() {
+    let help = |words: &[&str]| {
+        let output = run(Command::new(modemfleet()).args(words).arg("--help"), b"");
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let mut helps: BTreeMap<Vec<String>, String> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    let mut checked = 0;
+    for page in pages() {
+        for words in calls_of(&fs::read_to_string(&page).unwrap()) {
+            let has_more = ["profiles", "queue", "route", "sign"].contains(&&*words[0]);
+            let command: Vec<String> =
+                words.iter().take(if has_more { 2 } else { 1 }).cloned().collect();
+            if !helps.contains_key(&command) {
+                let text = help(&command.iter().map(String::as_str).collect::<Vec<_>>());
+                helps.insert(command.clone(), text.unwrap_or_default());
+            }
+            let help = &helps[&command];
+            let is_option = |word: &&String| word.starts_with("--") && word.len() > 2;
+            let options = words.iter().filter(is_option).map(|word| {
+                let name = word.split('=').next().unwrap_or_default();
+                name.trim_end_matches(|c: char| !c.is_ascii_lowercase()).to_owned()
+            });
+            let known: BTreeSet<&str> = help.split([' ', ',', '\n', '[', '|', '<']).collect();
+            let unknown: Vec<String> =
+                options.filter(|option| !known.contains(&**option)).collect();
+            if help.is_empty() || !unknown.is_empty() {
+                wrong.push(format!(
+                    "{}: modemfleet {}: {unknown:?}",
+                    page.display(),
+                    words.join(" ")
+                ));
+            }
+            checked += 1;
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(checked >= 80, "only {checked} calls");
+}
+
+#[test]
+fn calls_are_seen_in_code_and_nowhere_else() {
+    let page = "modemfleet on one modem, `modemfleet at M`, `--dangerous`\n\n```console\n\
+        $ sudo modemfleet queue stat --dir D   # modemfleet x\n# modemfleet run --config F | cat --help\n```\n\n\
+        | a |\n|---|\n| `modemfleet scan` |\n";
+    let calls: Vec<String> = calls_of(page).iter().map(|words| words.join(" ")).collect();
+    assert_eq!(calls, ["at M", "queue stat --dir D", "run --config F", "scan"]);
 }
 
 /// Every key with a default that is a value: its place in a fleet file, and that value.
