@@ -98,6 +98,19 @@ struct Pending {
     lane: Option<&'static str>,
     lines: Vec<String>,
     deadline: Instant,
+    /// It was refused, and the line would only tell why.
+    refused: Option<FinalCode>,
+}
+
+impl Pending {
+    /// What it ended with, given its line or none.
+    fn end(self, result: Option<String>) -> Result<Reply, Failure> {
+        match (self.refused, result) {
+            (Some(code), result) => Err(Failure::Refused { code, lines: self.lines, result }),
+            (None, None) => Err(Failure::Timeout(WaitingFor::Result)),
+            (None, result) => Ok(Reply { lines: self.lines, result }),
+        }
+    }
 }
 
 /// The AT engine of one port.
@@ -394,8 +407,8 @@ impl Engine {
     fn take_pending_result(&mut self, line: &str, now: Instant) -> bool {
         let Some(at) = self.pending.iter().position(|p| p.line.matches(line)) else { return false };
         let pending = self.pending.swap_remove(at);
-        let reply = Reply { lines: pending.lines, result: Some(line.to_owned()) };
-        self.events.push_back(Event::Completed(pending.ticket, Ok(reply)));
+        let ended = Event::Completed(pending.ticket, pending.end(Some(line.to_owned())));
+        self.events.push_back(ended);
         self.rearm(now);
         true
     }
@@ -434,10 +447,17 @@ impl Engine {
             (FinalCode::Ok, Some((line, timeout)), None) => {
                 let deadline = now + timeout;
                 let Exchange { lane, cut_by, .. } = exchange;
-                self.pending.push(Pending { ticket, line, cut_by, lane, lines, deadline });
+                let refused = None;
+                self.pending.push(Pending { ticket, line, cut_by, lane, lines, deadline, refused });
                 return;
             }
             (FinalCode::Ok, _, result) => Ok(Reply { lines, result }),
+            (code, Some((line, _)), None) if exchange.reason_within.is_some() => {
+                let deadline = now + exchange.reason_within.unwrap_or_default();
+                let (lane, cut_by, refused) = (exchange.lane, Vec::new(), Some(code));
+                self.pending.push(Pending { ticket, line, cut_by, lane, lines, deadline, refused });
+                return;
+            }
             (code, _, result) => Err(Failure::Refused { code, lines, result }),
         };
         self.events.push_back(Event::Completed(ticket, outcome));
@@ -448,9 +468,9 @@ impl Engine {
     fn expire_pending(&mut self, now: Instant) {
         while let Some(at) = self.pending.iter().position(|p| p.deadline <= now) {
             let pending = self.pending.swap_remove(at);
-            let failure = Failure::Timeout(WaitingFor::Result);
-            self.events.push_back(Event::Completed(pending.ticket, Err(failure)));
-            if self.in_flight.is_none() && self.resync.is_none() {
+            let is_refused = pending.refused.is_some();
+            self.events.push_back(Event::Completed(pending.ticket, pending.end(None)));
+            if !is_refused && self.in_flight.is_none() && self.resync.is_none() {
                 self.lose_step(Cause::ResultTimeout, Answer::None, 0, now);
             }
             self.rearm(now);

@@ -217,6 +217,7 @@ pub struct Exchange {
     pub(crate) takes_effect: bool,
     pub(crate) result: Option<(ResultLine, Duration)>,
     pub(crate) cut_by: Vec<ResultLine>,
+    pub(crate) reason_within: Option<Duration>,
     pub(crate) lane: Option<&'static str>,
     pub(crate) timeout: Duration,
     pub(crate) max_answer: usize,
@@ -246,6 +247,7 @@ impl Exchange {
             takes_effect: false,
             result: None,
             cut_by: Vec::new(),
+            reason_within: None,
             lane: None,
             timeout,
             max_answer: DEFAULT_MAX_ANSWER,
@@ -286,6 +288,14 @@ impl Exchange {
     #[must_use]
     pub fn result(mut self, line: ResultLine, timeout: Duration) -> Self {
         self.result = Some((line, timeout));
+        self
+    }
+
+    /// A refusal that came without the result line is told so much later, or with that line: some firmware gives
+    /// the reason behind `ERROR`.
+    #[must_use]
+    pub fn reason_within(mut self, grace: Duration) -> Self {
+        self.reason_within = Some(grace);
         self
     }
 

@@ -343,6 +343,34 @@ fn a_prompt_that_comes_late_is_fed_before_the_question() {
     assert_eq!(line.told(), ["in step 861234567000003"]);
 }
 
+fn connect() -> Exchange {
+    let result = ResultLine { prefix: "+CMQTTCONNECT:", first: Some(0), ..ResultLine::BLANK };
+    let exchange = Exchange::new("AT+CMQTTCONNECT=0", Duration::from_secs(3)).unwrap();
+    exchange.result(result, Duration::from_secs(60)).reason_within(Duration::from_millis(500))
+}
+
+#[test]
+fn the_reason_of_a_refusal_may_stand_behind_it() {
+    let reason = ["refused ERROR [] Some(\"+CMQTTCONNECT: 0,3\")"];
+    for (said, rest, told) in [
+        ("\r\nERROR\r\n", "\r\n+CMQTTCONNECT: 0,3\r\n", &reason),
+        ("\r\n+CMQTTCONNECT: 0,3\r\n\r\nERROR\r\n", "", &reason),
+        ("\r\nERROR\r\n", "\r\n+CMQTTCONNECT: 1,3\r\n", &["urc +CMQTTCONNECT: 1,3"]),
+        ("\r\nERROR\r\n", "", &["refused ERROR [] None"]),
+    ] {
+        let mut line = Line::in_step();
+        line.send(connect());
+        line.modem(said);
+        line.wait(100);
+        line.modem(rest);
+        if told[0].starts_with("urc") || rest.is_empty() {
+            line.wait(SEC);
+        }
+        assert_eq!(line.told().first().map(String::as_str), Some(told[0]), "{said}{rest}");
+        assert!(line.engine.is_idle(), "in step, and nothing is awaited");
+    }
+}
+
 fn message() -> Exchange {
     let line = "AT+QMTPUBEX=0,1,1,0,\"t\",5";
     let result = ResultLine { prefix: "+QMTPUBEX:", first: Some(0), ..ResultLine::BLANK };

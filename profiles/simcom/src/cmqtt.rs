@@ -38,6 +38,9 @@ const AFTER_MODEM_TIMEOUT: Duration = Duration::from_secs(65);
 /// network. Giving up too soon does no harm: the engine gets in step, and the client is torn down.
 const ACCEPTANCE: Duration = Duration::from_secs(10);
 
+/// How long after an `ERROR` the result line may tell why, as the A76XX manual has it for CONNECT.
+const REASON: Duration = Duration::from_millis(500);
+
 /// START may answer with its result before `OK`, and the result takes an activation of the network:
 /// seconds. The manual's 120 s would be two minutes for a command that got lost.
 const START: Duration = Duration::from_secs(30);
@@ -430,6 +433,7 @@ async fn operation(
     let no_answer = ResultLine { prefix: "+CMQTTPING:", first: result.first, ..ResultLine::BLANK };
     let no_network = ResultLine { prefix: "+CMQTTNONET", first: None, ..ResultLine::BLANK };
     let exchange = exchange.result(result, timeout).cut_by([lost, no_answer, no_network]);
+    let exchange = exchange.reason_within(REASON);
     let ended = at.run(kind, exchange).await;
     let Ok(Reply { result: Some(line), .. }) = &ended else { return outcome(operation, ended) };
     // A line that is torn or unreadable says nothing of success.
