@@ -1,5 +1,7 @@
 //! The MQTT stack inside a modem: what every vendor's can do, and how it fails.
 
+pub mod command;
+
 use async_trait::async_trait;
 use secrecy::SecretString;
 

@@ -133,6 +133,19 @@ pub enum Notice {
     Warning(String),
 }
 
+impl Notice {
+    /// What a line of the standard's own means: a registration (27.007 §7.2 and its like), a SIM that is not ready
+    /// any more (§8.3).
+    pub fn standard(line: &str) -> Option<Self> {
+        let (name, rest) = line.split_once(':')?;
+        if name == "+CPIN" {
+            return (rest.trim() != "READY").then_some(Self::SimLost);
+        }
+        let domain = Domain::ALL.into_iter().find(|domain| domain.prefix() == name)?;
+        reply::unsolicited(domain, line).ok().map(Self::Registration)
+    }
+}
+
 /// Reads the URCs of one modem. It may hold state: SIMCom sends a message in pieces.
 pub trait Listener: Send {
     /// What this URC means; `None` for one that means nothing to us.
@@ -314,6 +327,27 @@ pub async fn operator(at: &At) -> Result<reply::Operator, StepError> {
     Ok(reply::operator(&lines)?)
 }
 
+/// Notes the name of the network in use.
+///
+/// # Errors
+/// [`StepError`].
+pub async fn note_operator(at: &At, status: &mut Status) -> Result<(), StepError> {
+    status.operator = operator(at).await?.operator;
+    Ok(())
+}
+
+/// For the parts of a status poll: what is not to be had is left out; a port that is gone ends the poll.
+///
+/// # Errors
+/// The error itself, where the port is gone.
+pub fn unless_gone(error: StepError) -> Result<(), StepError> {
+    if error.is_gone() {
+        return Err(error);
+    }
+    tracing::debug!("left out of the status: {}", crate::session::Chain(&error));
+    Ok(())
+}
+
 /// The code of a `+CME ERROR`, where that is how the modem refused.
 pub fn cme_code(error: &ExchangeError) -> Option<u16> {
     match error.refusal() {
@@ -321,5 +355,21 @@ pub fn cme_code(error: &ExchangeError) -> Option<u16> {
             reply::CmeError::of_line(&format!("+CME ERROR: {text}")).ok()?.code
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_standard_mean_the_same_for_every_family() {
+        for line in ["+CREG: 2", "+CGREG: 1", "+CEREG: 5", "+C5GREG: 1"] {
+            assert!(matches!(Notice::standard(line), Some(Notice::Registration(_))), "{line}");
+        }
+        assert_eq!(Notice::standard("+CPIN: SIM REMOVED"), Some(Notice::SimLost));
+        for nothing in ["+CPIN: READY", "+CREG: x", "+CREGX: 1", "+CSQ: 1,1", "RDY", ""] {
+            assert_eq!(Notice::standard(nothing), None, "{nothing}");
+        }
     }
 }

@@ -4,7 +4,6 @@ use at::Urc;
 use modem::mqtt::Client;
 use modem::observe::Received;
 use modem::profile::{Listener, Notice};
-use modem::reply::{self, Domain};
 
 /// The longest payload that is believed of a received message.
 pub(crate) const MAX_RECEIVED: usize = 10_240;
@@ -28,13 +27,8 @@ impl Listener for Ears {
             "+QMTRECV" => message(rest, data),
             "+QMTSTAT" => lost(rest),
             "+QIURC" if rest.contains("\"pdpdeact\",1") => Some(Notice::ServiceLost),
-            "+CREG" => registration(Domain::Cs, &line),
-            "+CGREG" => registration(Domain::Ps, &line),
-            "+CEREG" => registration(Domain::Eps, &line),
-            "+C5GREG" => registration(Domain::FiveGs, &line),
-            "+CPIN" if rest.trim() != "READY" => Some(Notice::SimLost),
             "+QIND" if rest.contains("vbatt") => Some(Notice::Warning(line)),
-            _ => None,
+            _ => Notice::standard(&line),
         }
     }
 }
@@ -45,11 +39,6 @@ fn bare(line: &str) -> Option<Notice> {
         _ if line.contains("POWER") => Some(Notice::Warning(line.to_owned())),
         _ => None,
     }
-}
-
-/// A registration report, where it is one and can be read.
-fn registration(domain: Domain, line: &str) -> Option<Notice> {
-    reply::unsolicited(domain, line).ok().map(Notice::Registration)
 }
 
 fn client(argument: &str) -> Option<Client> {

@@ -2,7 +2,7 @@
 
 use at::Answer;
 use modem::port::{At, Kind};
-use modem::profile::{self, Status, StepError};
+use modem::profile::{self, Status, StepError, unless_gone};
 
 use crate::qeng::{qeng, signals};
 use crate::status::{qcsq, qtemp};
@@ -16,20 +16,8 @@ pub(crate) async fn poll(at: &At, nr_sinr_in_db: bool) -> Result<Status, StepErr
     serving_cell(at, &mut status, nr_sinr_in_db).await.or_else(unless_gone)?;
     signal(at, &mut status).await.or_else(unless_gone)?;
     temperature(at, &mut status).await.or_else(unless_gone)?;
-    match profile::operator(at).await {
-        Ok(operator) => status.operator = operator.operator,
-        Err(error) => unless_gone(error)?,
-    }
+    profile::note_operator(at, &mut status).await.or_else(unless_gone)?;
     Ok(status)
-}
-
-/// A value that is not to be had is left out; a port that is gone ends the poll.
-fn unless_gone(error: StepError) -> Result<(), StepError> {
-    if error.is_gone() {
-        return Err(error);
-    }
-    tracing::debug!("left out of the status: {}", modem::session::Chain(&error));
-    Ok(())
 }
 
 async fn serving_cell(at: &At, status: &mut Status, nr_sinr_in_db: bool) -> Result<(), StepError> {

@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use at::{Answer, Exchange, Failure, Reply, ResultLine};
+use modem::mqtt::command::{quote, sequence, with_login};
 use modem::mqtt::{Client, Connection, Message, Mqtt, MqttError, Qos, ResultCode};
 use modem::port::{At, ExchangeError, Kind};
 use modem::profile::{self, PATIENCE};
-use secrecy::ExposeSecret;
-use zeroize::Zeroizing;
 
 use crate::code::{OCCUPIED, connack_code, granted_code, open_code, packet_code};
 
@@ -22,6 +21,9 @@ pub(crate) const MAX_PAYLOAD: usize = 1_500;
 
 /// All QMT commands share one lane. That clients may overlap no transcript proves.
 pub(crate) const LANE: &str = "qmt";
+
+/// The stack, in errors.
+const STACK: &str = "QMT";
 
 /// The longest keep-alive that `AT+QMTCFG="keepalive"` takes, in seconds.
 const MAX_KEEP_ALIVE_S: u16 = 3_600;
@@ -71,7 +73,7 @@ impl Qmt {
 impl Mqtt for Qmt {
     /// There is nothing to start. What an earlier run left open is signed out.
     async fn start(&self, at: &At) -> Result<(), MqttError> {
-        let _turn = sequence(at).await?;
+        let _turn = sequence(at, STACK).await?;
         let asked = exchange("QMTOPEN", "AT+QMTOPEN?", PATIENCE)?;
         let asked = asked.answer(Answer::Prefix("+QMTOPEN:"));
         match profile::persist(at, Kind::Setup, asked, TRIES).await {
@@ -96,7 +98,7 @@ impl Mqtt for Qmt {
         let sign_in = sign_in(client, connection)?;
         let settings = settings(client, connection)?;
         let host = quote("the broker's address", &connection.host)?;
-        let _turn = sequence(at).await?;
+        let _turn = sequence(at, STACK).await?;
         // Settings are taken by a closed client only.
         let opened = async || {
             for setting in &settings {
@@ -128,7 +130,7 @@ impl Mqtt for Qmt {
         client: Client,
         filters: &[(String, Qos)],
     ) -> Result<(), MqttError> {
-        let _turn = sequence(at).await?;
+        let _turn = sequence(at, STACK).await?;
         for (filter, qos) in filters {
             let (packet, filter) = (self.packet(), quote("the filter", filter)?);
             let command = format!("AT+QMTSUB={},{packet},{filter},{}", client.0, qos.number());
@@ -144,7 +146,7 @@ impl Mqtt for Qmt {
     }
 
     async fn unsubscribe(&self, at: &At, client: Client, filter: &str) -> Result<(), MqttError> {
-        let _turn = sequence(at).await?;
+        let _turn = sequence(at, STACK).await?;
         let (packet, filter) = (self.packet(), quote("the filter", filter)?);
         let command = format!("AT+QMTUNS={},{packet},{filter}", client.0);
         let exchange = exchange("QMTUNS", &command, ACCEPTANCE)?;
@@ -156,7 +158,7 @@ impl Mqtt for Qmt {
     /// PUBEX counts its data and takes one byte at least; an empty message is PUB's, whose data ends
     /// with a control character.
     async fn publish(&self, at: &At, client: Client, message: &Message) -> Result<(), MqttError> {
-        let _turn = sequence(at).await?;
+        let _turn = sequence(at, STACK).await?;
         let topic = quote("the topic", &message.topic)?;
         let packet = if message.qos == Qos::AtMostOnce { 0 } else { self.packet() };
         let (qos, retain) = (message.qos.number(), u8::from(message.retain));
@@ -176,7 +178,7 @@ impl Mqtt for Qmt {
 
     async fn close(&self, at: &At, client: Client) {
         // Another session's publish is not to be torn apart.
-        let turn = sequence(at).await;
+        let turn = sequence(at, STACK).await;
         sign_out(at, client).await;
         drop(turn);
     }
@@ -243,18 +245,7 @@ async fn set(at: &At, setting: &str) -> Result<(), MqttError> {
 
 fn sign_in(client: Client, connection: &Connection) -> Result<Exchange, MqttError> {
     let id = quote("the client id", &connection.client_id)?;
-    let mut command = Zeroizing::new(format!("AT+QMTCONN={},{id}", client.0));
-    let mut shown = command.to_string();
-    if let Some(username) = &connection.username {
-        let username = quote("the user name", username)?;
-        command = Zeroizing::new(format!("{},{username}", *command));
-        shown = format!("{shown},{username}");
-        if let Some(password) = &connection.password {
-            let password = Zeroizing::new(quote("the password", password.expose_secret())?);
-            command = Zeroizing::new(format!("{},{}", *command, *password));
-            shown = format!("{shown},***");
-        }
-    }
+    let (command, shown) = with_login(format!("AT+QMTCONN={},{id}", client.0), connection)?;
     Ok(exchange("QMTCONN", &command, ACCEPTANCE)?.shown_as(shown))
 }
 
@@ -269,10 +260,6 @@ fn numbered(prefix: &'static str, client: Client, packet: u16) -> ResultLine {
     ResultLine { second: Some(packet), interim: Some((2, "1")), ..line(prefix, client) }
 }
 
-fn quote(what: &'static str, value: &str) -> Result<String, MqttError> {
-    at::quote(value).map_err(|source| MqttError::Unsendable { what, source })
-}
-
 fn exchange(
     operation: &'static str,
     command: &str,
@@ -281,10 +268,6 @@ fn exchange(
     let exchange = Exchange::new(command, timeout)
         .map_err(|source| MqttError::Unsendable { what: operation, source })?;
     Ok(exchange.lane(LANE))
-}
-
-async fn sequence(at: &At) -> Result<impl Drop, MqttError> {
-    at.sequence().await.map_err(|source| MqttError::Exchange { operation: "QMT", source })
 }
 
 /// Runs a command that its result line ends, and gives that line. The loss of the connection means that

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use modem::reply::{
     Args, Decoder, PinTries, Quantity, Rat, ReplyError, Sieve, Signal, body, iccid, own_rows,
-    parse_decimal,
+    parse_decimal, value,
 };
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use crate::qeng::qeng;
 
@@ -298,15 +298,11 @@ pub(crate) fn cut(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(40).collect()
 }
 
-/// As in `modem::reply`: these types always become JSON, and if one ever did not, nothing is known.
-fn value(reply: impl Serialize) -> Result<Value, ReplyError> {
-    Ok(serde_json::to_value(reply).unwrap_or_else(|_| Value::Object(Map::new())))
-}
-
 #[cfg(test)]
 mod tests {
     use modem::reply::decoder;
     use proptest::prelude::*;
+    use serde_json::Value;
 
     use super::*;
 

@@ -4,13 +4,14 @@
 //! No transcript shows which client id it then sends, or with what it signs. The secret stays in the modem
 //! until the client is released.
 
+use modem::mqtt::command::quote;
 use modem::mqtt::{Client, MqttError, Triple};
 use modem::port::{At, Kind};
 use modem::profile::PATIENCE;
 use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
-use crate::cmqtt::{exchange, outcome, persist, quote};
+use crate::cmqtt::{exchange, outcome, persist};
 
 /// Tells the modem who it is, between ACCQ and CONNECT.
 pub(crate) async fn introduce(at: &At, client: Client, triple: &Triple) -> Result<(), MqttError> {

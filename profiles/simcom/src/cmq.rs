@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use at::{Answer, Exchange};
+use modem::mqtt::command::{quote, sequence};
 use modem::mqtt::{Client, Connection, Message, Mqtt, MqttError, Qos};
 use modem::port::{At, ExchangeError, Kind};
 use modem::profile::{PATIENCE, persist};
@@ -57,6 +58,9 @@ const DISCONNECT: Duration = Duration::from_secs(35);
 /// How often a query or setting is tried when its answer stays out.
 const TRIES: u32 = 3;
 
+/// The stack, in errors.
+const STACK: &str = "CMQ";
+
 /// The only client.
 const CLIENT: Client = Client(0);
 
@@ -68,7 +72,7 @@ pub(crate) struct Cmq;
 impl Mqtt for Cmq {
     /// There is nothing to start. What an earlier run left open is signed out.
     async fn start(&self, at: &At) -> Result<(), MqttError> {
-        let _turn = sequence(at).await?;
+        let _turn = sequence(at, STACK).await?;
         tear_down(at).await
     }
 
@@ -80,7 +84,7 @@ impl Mqtt for Cmq {
     ) -> Result<(), MqttError> {
         let sign_in = sign_in(client, connection)?;
         let new = new(connection)?;
-        let _turn = sequence(at).await?;
+        let _turn = sequence(at, STACK).await?;
         wait_for_the_broker(at).await?;
         print_digits(at).await?;
         tear_down(at).await?;
@@ -105,7 +109,7 @@ impl Mqtt for Cmq {
         client: Client,
         filters: &[(String, Qos)],
     ) -> Result<(), MqttError> {
-        let _turn = sequence(at).await?;
+        let _turn = sequence(at, STACK).await?;
         for (filter, qos) in filters {
             let filter = text("the filter", filter, (1, MAX_TOPIC))?;
             let command = format!("AT+CMQSUB={},{filter},{}", client.0, qos.number());
@@ -115,7 +119,7 @@ impl Mqtt for Cmq {
     }
 
     async fn unsubscribe(&self, at: &At, client: Client, filter: &str) -> Result<(), MqttError> {
-        let _turn = sequence(at).await?;
+        let _turn = sequence(at, STACK).await?;
         let filter = text("the filter", filter, (1, MAX_TOPIC))?;
         let command = format!("AT+CMQUNSUB={},{filter}", client.0);
         run(at, "CMQUNSUB", Kind::Setup, &command, OPERATION).await
@@ -131,13 +135,13 @@ impl Mqtt for Cmq {
             client.0,
             digits.len()
         );
-        let _turn = sequence(at).await?;
+        let _turn = sequence(at, STACK).await?;
         run(at, "CMQPUB", Kind::Publish, &command, OPERATION).await
     }
 
     async fn close(&self, at: &At, client: Client) {
         // Another session's publish is not to be torn apart.
-        let turn = sequence(at).await;
+        let turn = sequence(at, STACK).await;
         sign_out(at, client).await;
         drop(turn);
     }
@@ -253,7 +257,7 @@ fn text(what: &'static str, value: &str, range: (usize, usize)) -> Result<String
         let reason = "a backslash may give the character after it another meaning";
         return Err(MqttError::Inexpressible { what, reason });
     }
-    at::quote(value).map_err(|source| MqttError::Unsendable { what, source })
+    quote(what, value)
 }
 
 fn in_range(
@@ -276,10 +280,6 @@ fn exchange(
 ) -> Result<Exchange, MqttError> {
     Exchange::new(command, timeout)
         .map_err(|source| MqttError::Unsendable { what: operation, source })
-}
-
-async fn sequence(at: &At) -> Result<impl Drop, MqttError> {
-    at.sequence().await.map_err(|source| MqttError::Exchange { operation: "CMQ", source })
 }
 
 /// Runs a command that `OK` ends, once.

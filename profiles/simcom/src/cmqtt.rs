@@ -12,17 +12,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use at::{Answer, Exchange, Failure, Reply, ResultLine};
+use modem::mqtt::command::{quote, sequence, with_login};
 use modem::mqtt::{Client, Connection, Message, Mqtt, MqttError, Qos, ResultCode};
 use modem::port::{At, ExchangeError, Kind};
 use modem::profile::PATIENCE;
-use secrecy::ExposeSecret;
-use zeroize::Zeroizing;
 
 use crate::code::{CLIENT_USED, OK, result_code};
 use crate::{aliauth, tls};
 
 /// The lane of all CMQTT commands.
 pub(crate) const LANE: &str = "cmqtt";
+
+/// The stack, in errors.
+const STACK: &str = "CMQTT";
 
 /// Longest time from the acceptance of CONNECT, SUB and their like to their result (manual V3.00:
 /// 120 s), and a little more: the modem's own timer decides.
@@ -91,7 +93,7 @@ impl Mqtt for Cmqtt {
     /// that says it runs already holds clients, wills and half-filled topics of an earlier run, so all
     /// is torn down first.
     async fn start(&self, at: &At) -> Result<(), MqttError> {
-        let _turn = sequence(at).await?;
+        let _turn = sequence(at, STACK).await?;
         if start_service(at).await.is_ok() {
             return Ok(());
         }
@@ -120,7 +122,7 @@ impl Mqtt for Cmqtt {
         client: Client,
         connection: &Connection,
     ) -> Result<(), MqttError> {
-        let _turn = sequence(at).await?;
+        let _turn = sequence(at, STACK).await?;
         if let Some(tls) = &connection.tls {
             tls::prepare(at, client, tls, &connection.host).await?;
         }
@@ -154,7 +156,7 @@ impl Mqtt for Cmqtt {
         client: Client,
         filters: &[(String, Qos)],
     ) -> Result<(), MqttError> {
-        let _turn = sequence(at).await?;
+        let _turn = sequence(at, STACK).await?;
         let result = line("+CMQTTSUB:", client);
         if let [(filter, qos)] = filters {
             let command = format!("AT+CMQTTSUB={},{},{}", client.0, filter.len(), qos.number());
@@ -176,7 +178,7 @@ impl Mqtt for Cmqtt {
     }
 
     async fn unsubscribe(&self, at: &At, client: Client, filter: &str) -> Result<(), MqttError> {
-        let _turn = sequence(at).await?;
+        let _turn = sequence(at, STACK).await?;
         let command = format!("AT+CMQTTUNSUB={},{},0", client.0, filter.len());
         let exchange =
             exchange("CMQTTUNSUB", &command, ACCEPTANCE)?.prompt(filter.as_bytes()).takes_effect();
@@ -187,7 +189,7 @@ impl Mqtt for Cmqtt {
     /// Topic and payload are set anew for each message: PUB clears them, whether it succeeds or not.
     /// No PAYLOAD before PUB is an empty message (application note V3.00 p. 12).
     async fn publish(&self, at: &At, client: Client, message: &Message) -> Result<(), MqttError> {
-        let _turn = sequence(at).await?;
+        let _turn = sequence(at, STACK).await?;
         let topic = format!("AT+CMQTTTOPIC={},{}", client.0, message.topic.len());
         data(at, "CMQTTTOPIC", &topic, "+CMQTTTOPIC:", message.topic.as_bytes()).await?;
         if !message.payload.is_empty() {
@@ -204,7 +206,7 @@ impl Mqtt for Cmqtt {
 
     async fn close(&self, at: &At, client: Client) {
         // Another session's topic, payload and publish are not to be torn apart by a DISC.
-        let turn = sequence(at).await;
+        let turn = sequence(at, STACK).await;
         sign_out(at, client).await;
         drop(turn);
     }
@@ -338,17 +340,7 @@ async fn connect(
         quote("the broker's address", &format!("tcp://{}:{}", connection.host, connection.port))?;
     let clean = u8::from(connection.clean_session);
     let start = format!("AT+CMQTTCONNECT={},{url},{},{clean}", client.0, connection.keep_alive_s);
-    let (mut command, mut shown) = (Zeroizing::new(start.clone()), start);
-    if let Some(username) = &connection.username {
-        let username = quote("the user name", username)?;
-        command = Zeroizing::new(format!("{},{username}", *command));
-        shown = format!("{shown},{username}");
-        if let Some(password) = &connection.password {
-            let password = Zeroizing::new(quote("the password", password.expose_secret())?);
-            command = Zeroizing::new(format!("{},{}", *command, *password));
-            shown = format!("{shown},***");
-        }
-    }
+    let (command, shown) = with_login(start, connection)?;
     let exchange = exchange("CMQTTCONNECT", &command, acceptance)?.shown_as(shown);
     operation(at, "CMQTTCONNECT", Kind::Setup, exchange, line("+CMQTTCONNECT:", client), OPERATION)
         .await
@@ -360,10 +352,6 @@ fn line(prefix: &'static str, client: Client) -> ResultLine {
     ResultLine { prefix, first: Some(client.0), ..ResultLine::BLANK }
 }
 
-pub(crate) fn quote(what: &'static str, value: &str) -> Result<String, MqttError> {
-    at::quote(value).map_err(|source| MqttError::Unsendable { what, source })
-}
-
 pub(crate) fn exchange(
     operation: &'static str,
     command: &str,
@@ -372,10 +360,6 @@ pub(crate) fn exchange(
     let exchange = Exchange::new(command, timeout)
         .map_err(|source| MqttError::Unsendable { what: operation, source })?;
     Ok(exchange.lane(LANE))
-}
-
-async fn sequence(at: &At) -> Result<impl Drop, MqttError> {
-    at.sequence().await.map_err(|source| MqttError::Exchange { operation: "CMQTT", source })
 }
 
 /// A command that `OK` ends. An error code comes in a line before `ERROR` (or, oddly, before `OK`).

@@ -6,7 +6,6 @@ use at::Urc;
 use modem::mqtt::Client;
 use modem::observe::Received;
 use modem::profile::{Listener, Notice};
-use modem::reply::{self, Domain};
 
 use crate::cmqtt::loss_cause;
 
@@ -85,14 +84,9 @@ impl Listener for Ears {
             }
             "+CMQTTRXEND" => self.end(index?),
             "+CMQTTRECV" => in_one_line(index?, rest, urc.data),
-            "+CREG" => registration(Domain::Cs, line),
-            "+CGREG" => registration(Domain::Ps, line),
-            "+CEREG" => registration(Domain::Eps, line),
-            "+C5GREG" => registration(Domain::FiveGs, line),
             "+SIMCARD" => Some(Notice::Warning(line.to_owned())),
-            "+CPIN" if rest.trim() != "READY" => Some(Notice::SimLost),
             "*ATREADY" => Some(Notice::Booted),
-            _ => None,
+            _ => Notice::standard(line),
         }
     }
 }
@@ -119,11 +113,6 @@ fn in_one_line(index: u8, rest: &str, data: Option<Vec<u8>>) -> Option<Notice> {
     let (topic, _) = rest.trim().strip_prefix('"')?.rsplit_once("\",")?;
     let message = Received { topic: topic.to_owned(), payload };
     Some(Notice::Message { client: Client(index), message })
-}
-
-/// A registration report, where it is one and can be read.
-pub(crate) fn registration(domain: Domain, line: &str) -> Option<Notice> {
-    reply::unsolicited(domain, line).ok().map(Notice::Registration)
 }
 
 impl Ears {

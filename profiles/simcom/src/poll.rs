@@ -2,7 +2,7 @@
 
 use at::Answer;
 use modem::port::{At, Kind};
-use modem::profile::{self, Status, StepError};
+use modem::profile::{self, Status, StepError, unless_gone};
 use modem::reply::{self, Quantity, Rat, Sieve};
 
 use crate::cpsi::{cpsi, signals};
@@ -17,20 +17,8 @@ pub(crate) async fn poll(at: &At) -> Result<Status, StepError> {
     serving_cell(at, &mut status).await.or_else(unless_gone)?;
     received_power(at, &mut status).await.or_else(unless_gone)?;
     module_temperature(at, &mut status).await.or_else(unless_gone)?;
-    match profile::operator(at).await {
-        Ok(operator) => status.operator = operator.operator,
-        Err(error) => unless_gone(error)?,
-    }
+    profile::note_operator(at, &mut status).await.or_else(unless_gone)?;
     Ok(status)
-}
-
-/// A value that is not to be had is left out; a port that is gone ends the poll.
-pub(crate) fn unless_gone(error: StepError) -> Result<(), StepError> {
-    if error.is_gone() {
-        return Err(error);
-    }
-    tracing::debug!("left out of the status: {}", modem::session::Chain(&error));
-    Ok(())
 }
 
 async fn serving_cell(at: &At, status: &mut Status) -> Result<(), StepError> {

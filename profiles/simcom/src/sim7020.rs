@@ -4,14 +4,14 @@ use async_trait::async_trait;
 use at::{Answer, Framing};
 use modem::mqtt::Mqtt;
 use modem::port::{At, Kind};
-use modem::profile::{self, Listener, Profile, Status, StepError, run};
+use modem::profile::{Listener, Profile, Status, StepError, note_operator, run, unless_gone};
 use modem::reply::{self, iccid_digits};
 
 use crate::ceng::ceng;
 use crate::cmq::Cmq;
 use crate::cmq::ears::{BOOTS, Ears};
+use crate::commands;
 use crate::listener::BARE_URCS;
-use crate::{commands, poll};
 
 /// The most data that a prompt of this family asks for: `AT+CIPSEND`, which an earlier program may have left
 /// (SIM7020 manual V1.05 §7.2.3). MQTT has none.
@@ -58,11 +58,8 @@ impl Profile for Sim7020 {
     /// It has no thermometer that it tells of.
     async fn status(&self, at: &At) -> Result<Status, StepError> {
         let mut status = Status::default();
-        serving_cell(at, &mut status).await.or_else(poll::unless_gone)?;
-        match profile::operator(at).await {
-            Ok(operator) => status.operator = operator.operator,
-            Err(error) => poll::unless_gone(error)?,
-        }
+        serving_cell(at, &mut status).await.or_else(unless_gone)?;
+        note_operator(at, &mut status).await.or_else(unless_gone)?;
         Ok(status)
     }
 }

@@ -1,8 +1,8 @@
 //! SIMCom's own status queries as values: temperature, card number, network mode, supply voltage.
 
-use modem::reply::{Decoder, PinTries, Rat, ReplyError, body, iccid, own_rows};
+use modem::reply::{Decoder, PinTries, Rat, ReplyError, body, iccid, own_rows, value};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::ceng::ceng;
 use crate::cmq::replies as cmq;
@@ -179,11 +179,6 @@ pub fn supply<L: AsRef<str>>(lines: &[L]) -> Result<Supply, ReplyError> {
     let percent = at.checked_sub(1).map(|charge| args.uint(charge, "bcl", 100)).transpose()?;
     let volts = volts(at).ok_or_else(|| args.refuse(at, "voltage", "a supply voltage"))?;
     Ok(Supply { volts, percent })
-}
-
-/// As in `modem::reply`: these types always become JSON, and if one ever did not, nothing is known.
-fn value(reply: impl Serialize) -> Result<Value, ReplyError> {
-    Ok(serde_json::to_value(reply).unwrap_or_else(|_| Value::Object(Map::new())))
 }
 
 #[cfg(test)]

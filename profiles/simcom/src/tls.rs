@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use at::Answer;
+use modem::mqtt::command::quote;
 use modem::mqtt::{Client, MqttError};
 use modem::port::{At, Kind};
 use modem::profile::{self, StepError};
@@ -17,7 +18,7 @@ use modem::tls::Tls;
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
-use crate::cmqtt::{CLIENTS, exchange, outcome, persist, plain_command, quote};
+use crate::cmqtt::{CLIENTS, exchange, outcome, persist, plain_command};
 
 /// Writing a file to flash, with 10 KiB over a slow line before it.
 const DOWNLOAD: Duration = Duration::from_secs(10);

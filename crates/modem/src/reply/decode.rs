@@ -54,9 +54,9 @@ pub fn decoder(table: &[(&str, Decoder)], command: &str) -> Option<Decoder> {
     find(whole).or_else(|| find(name)).map(|(_, decoder)| *decoder)
 }
 
-/// Our types have string keys and finite numbers only, so this does not fail; were it ever to, an
+/// A reply as JSON. Our types have string keys and finite numbers only, so this does not fail; were it ever to, an
 /// empty object says "nothing known", which is the rule for values that are not.
-fn value(reply: impl Serialize) -> Result<Value, ReplyError> {
+pub fn value(reply: impl Serialize) -> Result<Value, ReplyError> {
     Ok(serde_json::to_value(reply).unwrap_or_else(|_| Value::Object(Map::new())))
 }
 

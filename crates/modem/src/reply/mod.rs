@@ -23,7 +23,7 @@ pub use clock::{Clock, clock, clock_setting};
 pub use context::{
     Activation, Context, PdpAddress, PdpType, context_addresses, contexts, contexts_active,
 };
-pub use decode::{DECODERS, Decoder, decoder};
+pub use decode::{DECODERS, Decoder, decoder, value};
 pub use identity::{Imei, Model, Serial, manufacturer, model, revision, serial};
 pub use network::{Operator, operator};
 pub use radio::{Cesq, Csq, cesq, csq};

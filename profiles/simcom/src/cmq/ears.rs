@@ -4,10 +4,9 @@ use at::Urc;
 use modem::mqtt::Client;
 use modem::observe::Received;
 use modem::profile::{Listener, Notice};
-use modem::reply::Domain;
 
 use super::replies::{self, Incoming};
-use crate::listener::{bare, registration};
+use crate::listener::bare;
 
 /// Lines without a `+` that a unit prints once it has booted: `RDY` with a fixed baud rate only.
 pub(crate) const BOOTS: [&str; 2] = ["RDY", "*MATREADY"];
@@ -36,12 +35,8 @@ impl Listener for Ears {
                 let client = Client(rest.trim().parse().ok()?);
                 Some(Notice::Lost { client, cause, by_broker: true })
             }
-            "+CREG" => registration(Domain::Cs, line),
-            "+CGREG" => registration(Domain::Ps, line),
-            "+CEREG" => registration(Domain::Eps, line),
-            "+CPIN" if rest.trim() != "READY" => Some(Notice::SimLost),
             "*MATREADY" => Some(Notice::Booted),
-            _ => None,
+            _ => Notice::standard(line),
         }
     }
 }
