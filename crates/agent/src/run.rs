@@ -58,6 +58,12 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     };
     let gateway = args.gateway.clone();
     let context = config::Context::named(&args.config, config::Secrets::Read, gateway);
+    let models = models(args, plugins);
+    let context = match &models {
+        Ok((_, models)) => context.with_models(&models.catalog),
+        // What is wrong with the fleet file is told first all the same.
+        Err(_) => context,
+    };
     let fleet = match config::load_in(&args.config, &context) {
         Ok(loaded) => {
             if !loaded.warnings.is_empty() {
@@ -70,7 +76,7 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
             return wrong();
         }
     };
-    let (library, models) = match models(args, plugins) {
+    let (library, models) = match models {
         Ok(models) => models,
         Err(error) => {
             crate::complain(&Chain(&error).to_string());

@@ -99,8 +99,8 @@ fn is_taken(text: &str) -> bool {
     let context = Context {
         folder: PathBuf::from("/etc/modemfleet"),
         host_name: Some("gw".to_owned()),
-        gateway: None,
         secrets: Secrets::Skip,
+        ..Context::default()
     };
     config::parse("fleet.yaml", text.as_bytes().to_vec(), &context).is_ok()
 }

@@ -36,7 +36,12 @@ routes:
 
 fn context(gateway: &str) -> Context {
     let host_name = Some(format!("{gateway}.example.com"));
-    Context { folder: "/etc/modemfleet".into(), host_name, secrets: Secrets::Read, gateway: None }
+    Context {
+        folder: "/etc/modemfleet".into(),
+        host_name,
+        secrets: Secrets::Read,
+        ..Context::default()
+    }
 }
 
 fn parse(text: &str, context: &Context) -> Result<Fleet, Problems> {

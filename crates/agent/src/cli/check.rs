@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::client::{Target, converse};
 use super::reload::{self, ReloadError};
 use crate::config::models::Folder;
-use crate::config::{self, Context, Fleet, Loaded, Problem, Problems, Secrets};
+use crate::config::{self, Ability, Context, Fleet, Loaded, Problem, Problems, Secrets};
 use crate::reload::{Line, Plan};
 
 const EXAMPLES: &str = "Examples:
@@ -80,11 +80,14 @@ pub fn run(
     stdout: &mut impl Write,
     stderr: &mut impl Write,
 ) -> io::Result<Verdict> {
-    let Err(error) = args.models.load(plugins) else {
-        return run_fleet(args, styled, stdout, stderr);
+    let error = match args.models.load(plugins) {
+        Ok(models) => {
+            return run_fleet(args, &Ability::all(&models.catalog), styled, stdout, stderr);
+        }
+        Err(error) => error,
     };
     // What is wrong with the fleet file is told all the same.
-    let (_, problems) = load(args, args.new.as_ref().unwrap_or(&args.file));
+    let (_, problems) = load(args, &[], args.new.as_ref().unwrap_or(&args.file));
     if args.json {
         let mut report = report(None, &problems);
         if let Some(object) = report.as_object_mut() {
@@ -100,6 +103,7 @@ pub fn run(
 
 fn run_fleet(
     args: &Args,
+    abilities: &[Ability],
     styled: bool,
     stdout: &mut impl Write,
     stderr: &mut impl Write,
@@ -108,13 +112,13 @@ fn run_fleet(
         let names = config::gateways(&args.file);
         // What is wrong with a file that names none is told below.
         if !names.is_empty() {
-            return all_gateways(args, names, styled, stdout, stderr);
+            return all_gateways(args, abilities, names, styled, stdout, stderr);
         }
     }
     let old = match &args.new {
         None => None,
         Some(_) => {
-            let (old, problems) = load(args, &args.file);
+            let (old, problems) = load(args, abilities, &args.file);
             if old.is_none() {
                 tell(args, styled, None, &problems, stdout, stderr)?;
                 return Ok(Verdict::Wrong);
@@ -123,7 +127,7 @@ fn run_fleet(
         }
     };
     let file = args.new.as_ref().unwrap_or(&args.file);
-    let (fleet, problems) = load(args, file);
+    let (fleet, problems) = load(args, abilities, file);
     let diff = match fleet.as_ref().filter(|_| args.diff) {
         None => None,
         Some(fleet) => match diff(args, old.as_ref(), fleet, file)? {
@@ -153,6 +157,7 @@ fn run_fleet(
 /// Checks for one gateway after the other. A problem that several have is told once, with the first of them.
 fn all_gateways(
     args: &Args,
+    abilities: &[Ability],
     names: Vec<String>,
     styled: bool,
     stdout: &mut impl Write,
@@ -161,6 +166,7 @@ fn all_gateways(
     let (mut told, mut reports, mut good) = (Vec::new(), Vec::new(), true);
     for name in names {
         let context = Context::named(&args.file, Secrets::Skip, Some(name.clone()));
+        let context = Context { abilities: abilities.to_vec(), ..context };
         let (fleet, problems) = split(config::load_in(&args.file, &context));
         good &= fleet.is_some();
         if args.json {
@@ -189,10 +195,11 @@ fn all_gateways(
     Ok(if good { Verdict::Good } else { Verdict::Wrong })
 }
 
-fn load(args: &Args, file: &Path) -> (Option<Fleet>, Problems) {
+fn load(args: &Args, abilities: &[Ability], file: &Path) -> (Option<Fleet>, Problems) {
     let skip = args.without_secrets || args.all_gateways;
     let secrets = if skip { Secrets::Skip } else { Secrets::Read };
-    split(config::load_in(file, &Context::named(file, secrets, args.gateway.clone())))
+    let context = Context::named(file, secrets, args.gateway.clone());
+    split(config::load_in(file, &Context { abilities: abilities.to_vec(), ..context }))
 }
 
 fn split(loaded: Result<Loaded, Problems>) -> (Option<Fleet>, Problems) {

@@ -14,6 +14,7 @@ use super::words::{self, Fault};
 use super::{Context, Secrets};
 use crate::secret::{self, Ref, Rule};
 
+mod ability;
 mod aliauth;
 mod batch;
 mod budget;
@@ -381,6 +382,7 @@ impl Build<'_> {
         }
         self.distinct(&modems, &place);
         self.client_ids(&modems, &place);
+        self.abilities(&modems, &place);
         modems
     }
 

@@ -5,6 +5,7 @@
 //! (`raw`) → every value at once (`build`) → the secrets. A file with one error is refused as
 //! a whole; what this version does not carry is refused at its place, never taken and ignored.
 
+mod ability;
 mod build;
 mod fleet;
 pub mod models;
@@ -23,6 +24,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use modem::Catalog;
+
+pub use ability::Ability;
 pub use fleet::{
     Access, Apn, Batch, BatchFormat, Budget, Fleet, Fsync, Http, Login, LoginError, Match, Modem,
     MqttListener, Name, PdpType, Policy, Qos, Queue, Recovery, Roaming, Route, Session, SessionId,
@@ -75,6 +79,8 @@ pub struct Context {
     pub gateway: Option<String>,
     /// Whether secrets are read.
     pub secrets: Secrets,
+    /// What the modems of each known model can do. None: what a file asks of them is not judged.
+    pub abilities: Vec<Ability>,
 }
 
 impl Context {
@@ -92,7 +98,14 @@ impl Context {
             host_name: host_name.map(|name| name.trim().to_owned()),
             gateway: std::env::var(GATEWAY).ok().filter(|name| !name.is_empty()),
             secrets,
+            abilities: Vec::new(),
         }
+    }
+
+    /// The same, where these models are known.
+    #[must_use]
+    pub fn with_models(self, catalog: &Catalog) -> Self {
+        Self { abilities: Ability::all(catalog), ..self }
     }
 }
 

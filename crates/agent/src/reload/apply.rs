@@ -83,10 +83,11 @@ impl Agent {
         let (file, gateway) = (self.file.clone(), self.gateway.clone());
         let library = self.library.clone();
         let read = move || {
-            let context = Context::named(&file, Secrets::Read, gateway);
+            let catalog = library.read().map(|models| models.catalog);
+            let context = knowing(Context::named(&file, Secrets::Read, gateway), &catalog);
             let loaded = config::load_in(&file, &context).map_err(Refused::File)?;
             let contents = Contents::of(&loaded.fleet);
-            Ok((loaded, contents, library.read()?.catalog))
+            Ok((loaded, contents, catalog?))
         };
         let (loaded, mut contents, catalog) = off_the_runtime(read).await?;
         if !loaded.warnings.is_empty() {
@@ -122,9 +123,10 @@ impl Agent {
         let gateway = self.gateway.clone();
         let read = move || {
             let context = Context::named(&folder, Secrets::Skip, gateway);
-            let context = Context { folder, ..context };
+            let catalog = library.read().map(|models| models.catalog);
+            let context = knowing(Context { folder, ..context }, &catalog);
             let loaded = config::parse(&name, text, &context).map_err(Refused::File)?;
-            Ok((loaded, Contents::of(&running.fleet), library.read()?.catalog))
+            Ok((loaded, Contents::of(&running.fleet), catalog?))
         };
         let (loaded, contents, catalog) = off_the_runtime(read).await?;
         let is_rotated = |secret: &_| self.contents.differ(&contents, secret);
@@ -272,6 +274,14 @@ impl Agent {
 
 async fn off_the_runtime(read: impl FnOnce() -> Read + Send + 'static) -> Read {
     tokio::task::spawn_blocking(read).await.unwrap_or(Err(Refused::Thread))
+}
+
+/// With what these models can do. Where they are wrong the fleet file is judged without.
+fn knowing<E>(context: Context, catalog: &Result<Catalog, E>) -> Context {
+    match catalog {
+        Ok(catalog) => context.with_models(catalog),
+        Err(_) => context,
+    }
 }
 
 /// Waits until a session has signed out and is gone.

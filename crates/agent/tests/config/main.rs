@@ -9,6 +9,7 @@
     reason = "a test ends at the first surprise; clippy.toml frees only the test functions"
 )]
 
+mod ability;
 mod budget;
 mod commands;
 mod hostile;
@@ -39,9 +40,12 @@ fn context() -> Context {
     Context {
         folder: PathBuf::from("/etc/modemfleet"),
         host_name: Some("gw-07.example.com".to_owned()),
-        gateway: None,
         secrets: Secrets::Skip,
+        ..Context::default()
     }
+    .with_models(
+        &modem::Catalog::new(&[&profile_simcom::PLUGIN, &profile_quectel::PLUGIN]).unwrap(),
+    )
 }
 
 fn parse(text: &str) -> Result<Loaded, Problems> {
