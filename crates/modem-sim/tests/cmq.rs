@@ -113,6 +113,8 @@ async fn who_it_is_and_what_it_receives() {
     let card = host.ask("AT+CCID", "OK\r\n").await;
     assert!(card.trim().starts_with("89"), "{card}");
     assert!(host.ask("AT+COPS?", "OK\r\n").await.contains(",9\r\n"));
+    host.ok("AT+CGAUTH=1,1,\"user\",\"password\"").await;
+    refused(&mut host, "AT+CGAUTH=1,2,\"user\",\"password\"").await;
     let cells = host.ask("AT+CENG?", "OK\r\n").await;
     assert_eq!(cells.matches("+CENG: ").count(), 2, "{cells}");
 }

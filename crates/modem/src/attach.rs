@@ -12,6 +12,10 @@ use crate::reply::{self, PdpType, Registration};
 /// The context that SIMCom's MQTT service activates, and that LTE attaches with.
 pub(crate) const CONTEXT: u32 = 1;
 
+/// Protocols of `AT+CGAUTH` (27.007 §10.1.31).
+const PAP: u8 = 1;
+const CHAP: u8 = 2;
+
 /// An access point.
 #[derive(Debug, Clone)]
 pub struct Apn {
@@ -71,7 +75,7 @@ pub fn is_same_name(told: &str, wanted: &str) -> bool {
     }
 }
 
-/// Sets user and password, by CHAP (27.007 §10.1.31: 2). It lives in RAM, so it is written each time.
+/// Sets user and password, by CHAP (27.007 §10.1.31: 2) where the modem knows it. It lives in RAM, so it is written each time.
 async fn log_in(
     at: &At,
     user: &str,
@@ -79,14 +83,15 @@ async fn log_in(
     order: ApnAuth,
 ) -> Result<(), StepError> {
     let (user, password) = (quoted(user)?, quoted(password.expose_secret())?);
-    let (first, second) = match order {
-        ApnAuth::UserFirst => (user, password),
-        ApnAuth::PasswordFirst => (password, user),
+    let (protocol, first, second) = match order {
+        ApnAuth::UserFirst => (CHAP, user, password),
+        ApnAuth::PasswordFirst => (CHAP, password, user),
+        ApnAuth::UserFirstPap => (PAP, user, password),
     };
-    let line = format!("AT+CGAUTH={CONTEXT},2,{},{}", *first, *second);
+    let line = format!("AT+CGAUTH={CONTEXT},{protocol},{},{}", *first, *second);
     let exchange = Exchange::new(line, PATIENCE)
         .map_err(|source| StepError::Unsendable { what: "the login of the access point", source })?
-        .shown_as(format!("AT+CGAUTH={CONTEXT},2,***"));
+        .shown_as(format!("AT+CGAUTH={CONTEXT},{protocol},***"));
     at.run(Kind::Basic, exchange).await?;
     Ok(())
 }

@@ -33,7 +33,7 @@ pub struct Model {
     /// Where its registration is looked for, in this order.
     #[serde(default = "Model::usual_registration")]
     pub registration: Vec<Domain>,
-    /// In which order `AT+CGAUTH` takes user name and password.
+    /// How `AT+CGAUTH` takes user name and password.
     #[serde(default)]
     pub apn_auth: ApnAuth,
     /// What each claim rests on.
@@ -73,7 +73,7 @@ pub(crate) fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
-/// Order of the strings of `AT+CGAUTH`.
+/// How `AT+CGAUTH` is told: the order of its strings, and the protocol, which is CHAP unless it knows none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ApnAuth {
@@ -82,6 +82,8 @@ pub enum ApnAuth {
     UserFirst,
     /// SIMCom.
     PasswordFirst,
+    /// 27.007's order, and no other protocol than PAP (SIM7020 manual V1.05 §3.2.45).
+    UserFirstPap,
 }
 
 /// What a claim rests on.

@@ -52,6 +52,12 @@ impl Firmware {
                     "+CPINR: \"SIM PUK2\",10,10".to_owned(),
                 ]))
             }
+            // <cid>,<auth>,<user>,<password>: none or PAP.
+            ("+CGAUTH", Form::Write(args)) => {
+                args.first()?.within(0..=10)?;
+                args.get(1)?.within(0..=1)?;
+                Some(Reply::ok())
+            }
             // 1 tells of data on its way instead of cells; nobody needs it here.
             ("+CENG", Form::Write(args)) => {
                 args.first()?.within(0..=0)?;

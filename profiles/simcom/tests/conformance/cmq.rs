@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use modem::mqtt::{MqttError, Qos, Scope};
+use modem::profile::Notice;
 use modem_sim::{Coverage, Model};
 
 use crate::bench::{Bench, FIRST, connection};
@@ -70,6 +71,21 @@ async fn a_refused_login_has_no_code() {
     let refused = bench.open(FIRST, &connection("m")).await.unwrap_err();
     assert!(matches!(refused, MqttError::NoCode { operation: "CMQCON" }), "{refused}");
     assert_eq!(refused.scope(), Scope::Session);
+}
+
+/// A broker closes the connection under a message that it will not have. There is no code, and no cause: that the
+/// connection went under the message is what counts against it.
+#[tokio::test]
+async fn a_broker_that_closes_under_a_message_accuses_it() {
+    let lines = "allow_anonymous true\nmax_packet_size 100\n";
+    let broker = Broker::start(tempfile::tempdir().unwrap(), lines).await;
+    let (mut bench, _handle) = Bench::opened(Model::Sim7020, &broker).await;
+    bench.publish(FIRST, "up/x", [b'x'; 20], Qos::AtLeastOnce).await.unwrap();
+    let refused = bench.publish(FIRST, "up/x", [b'x'; 200], Qos::AtLeastOnce).await.unwrap_err();
+    assert!(matches!(refused, MqttError::NoCode { operation: "CMQPUB" }), "{refused}");
+    assert!(refused.may_accuse_message() && refused.scope() == Scope::Session);
+    let lost = bench.notice().await;
+    assert!(matches!(lost, Notice::Lost { client: FIRST, by_broker: true, .. }), "{lost:?}");
 }
 
 /// Firmware that cannot be told to wait would lose messages in silence: it gets none.

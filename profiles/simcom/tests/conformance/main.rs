@@ -89,6 +89,7 @@ mod ladder;
 mod location;
 mod messages;
 mod recovery;
+mod sim7020;
 mod tls;
 mod unit;
 mod whole;

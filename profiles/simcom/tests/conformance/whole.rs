@@ -229,7 +229,7 @@ impl Running {
 }
 
 /// How a message ended; nothing where nobody was left to tell.
-async fn outcome(mut news: mpsc::Receiver<Progress>) -> Option<Outcome> {
+pub(crate) async fn outcome(mut news: mpsc::Receiver<Progress>) -> Option<Outcome> {
     loop {
         match timeout(PATIENCE, news.recv()).await.expect("the message ends") {
             Some(Progress::Stalled) => {}

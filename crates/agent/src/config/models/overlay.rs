@@ -44,8 +44,11 @@ static EVIDENCE: Keys = Keys {
     keys: &[("identification", Scalar), ("mqtt", Scalar), ("status", Scalar), ("tls", Scalar)],
 };
 
-const APN_AUTH: [(&str, ApnAuth); 2] =
-    [("user_first", ApnAuth::UserFirst), ("password_first", ApnAuth::PasswordFirst)];
+const APN_AUTH: [(&str, ApnAuth); 3] = [
+    ("user_first", ApnAuth::UserFirst),
+    ("password_first", ApnAuth::PasswordFirst),
+    ("user_first_pap", ApnAuth::UserFirstPap),
+];
 
 /// In the modem's own words, as a reply begins.
 const DOMAINS: [(&str, Domain); 4] = [
