@@ -43,11 +43,11 @@ impl From<Refusal> for Answer {
     }
 }
 
-type Outcome = Result<Answer, Refusal>;
+pub(super) type Outcome = Result<Answer, Refusal>;
 
 /// What a command needs of its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Needs {
+pub(super) enum Needs {
     /// That nothing is under way.
     Idle,
     Acquired,
@@ -58,7 +58,7 @@ fn number(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }
 
-fn refuse(word: &'static str, index: usize, code: u8) -> Refusal {
+pub(super) fn refuse(word: &'static str, index: usize, code: u8) -> Refusal {
     Refusal::Client(word, number(index), code)
 }
 
@@ -155,7 +155,7 @@ impl Firmware {
     }
 
     /// The client that the first argument names, if it fulfils what the command needs.
-    fn client(
+    pub(super) fn client(
         &mut self,
         word: &'static str,
         args: &[Arg],
@@ -362,47 +362,7 @@ impl Firmware {
         Ok(self.begin(port, index, "PUB"))
     }
 
-    fn subscribe_cached(&mut self, port: usize, args: &[Arg]) -> Outcome {
-        let (index, client) = self.client("SUB", args, Needs::Connected)?;
-        optional(args, 1, 0..=1, 0).ok_or_else(|| refuse("SUB", index, code::PARAMETER))?;
-        let filters = std::mem::take(&mut client.subscribe);
-        self.subscribe(port, index, filters)
-    }
-
-    fn subscribe(&mut self, port: usize, index: usize, filters: Vec<(Vec<u8>, u8)>) -> Outcome {
-        if filters.is_empty() {
-            return Err(refuse("SUB", index, code::NO_TOPIC));
-        }
-        let text = |(filter, qos)| String::from_utf8(filter).ok().map(|filter| (filter, qos));
-        let Some(filters) = filters.into_iter().map(text).collect() else {
-            return Ok(self.fails("SUB", index, code::PACKET));
-        };
-        let order = broker::Order::Subscribe { filters, timeout: self.operation_timeout(index) };
-        self.actions.push(Action::Order { client: index, order });
-        Ok(self.begin(port, index, "SUB"))
-    }
-
-    fn unsubscribe_cached(&mut self, port: usize, args: &[Arg]) -> Outcome {
-        let (index, client) = self.client("UNSUB", args, Needs::Connected)?;
-        optional(args, 1, 0..=1, 0).ok_or_else(|| refuse("UNSUB", index, code::PARAMETER))?;
-        let filters = std::mem::take(&mut client.unsubscribe);
-        self.unsubscribe(port, index, filters)
-    }
-
-    fn unsubscribe(&mut self, port: usize, index: usize, filters: Vec<Vec<u8>>) -> Outcome {
-        if filters.is_empty() {
-            return Err(refuse("UNSUB", index, code::NO_TOPIC));
-        }
-        let text = |filter| String::from_utf8(filter).ok();
-        let Some(filters) = filters.into_iter().map(text).collect() else {
-            return Ok(self.fails("UNSUB", index, code::PACKET));
-        };
-        let order = broker::Order::Unsubscribe { filters, timeout: self.operation_timeout(index) };
-        self.actions.push(Action::Order { client: index, order });
-        Ok(self.begin(port, index, "UNSUB"))
-    }
-
-    fn operation_timeout(&self, index: usize) -> Duration {
+    pub(super) fn operation_timeout(&self, index: usize) -> Duration {
         let seconds = self.service.clients.get(index).map_or(120, |c| c.operation_timeout);
         Duration::from_secs(seconds.into())
     }
@@ -476,7 +436,7 @@ impl Firmware {
     }
 
     /// An operation that fails at once.
-    fn fails(&mut self, word: &'static str, index: usize, code: u8) -> Answer {
+    pub(super) fn fails(&mut self, word: &'static str, index: usize, code: u8) -> Answer {
         let line = format!("+CMQTT{word}: {index},{code}");
         let usual = self.usual_telling(word);
         match self.telling(usual) {
@@ -497,7 +457,7 @@ impl Firmware {
     }
 
     /// Notes that an operation runs, and answers it as this unit does.
-    fn begin(&mut self, port: usize, index: usize, word: &'static str) -> Answer {
+    pub(super) fn begin(&mut self, port: usize, index: usize, word: &'static str) -> Answer {
         let usual = self.usual_telling(word);
         let telling = self.telling(usual);
         if let Some(client) = self.service.clients.get_mut(index) {
@@ -528,7 +488,7 @@ impl Client {
 }
 
 /// An argument that may be left out; `None` where it is given and wrong.
-fn optional(
+pub(super) fn optional(
     args: &[Arg],
     place: usize,
     range: std::ops::RangeInclusive<u32>,

@@ -1,0 +1,63 @@
+//! `AT+CMQTTSUB` and `AT+CMQTTUNSUB`.
+
+use super::{
+    code,
+    commands::{Needs, Outcome, optional, refuse},
+};
+use crate::{
+    broker,
+    command::Arg,
+    firmware::{Action, Firmware},
+};
+
+impl Firmware {
+    pub(super) fn subscribe_cached(&mut self, port: usize, args: &[Arg]) -> Outcome {
+        let (index, client) = self.client("SUB", args, Needs::Connected)?;
+        optional(args, 1, 0..=1, 0).ok_or_else(|| refuse("SUB", index, code::PARAMETER))?;
+        let filters = std::mem::take(&mut client.subscribe);
+        self.subscribe(port, index, filters)
+    }
+
+    pub(super) fn subscribe(
+        &mut self,
+        port: usize,
+        index: usize,
+        filters: Vec<(Vec<u8>, u8)>,
+    ) -> Outcome {
+        if filters.is_empty() {
+            return Err(refuse("SUB", index, code::NO_TOPIC));
+        }
+        let text = |(filter, qos)| String::from_utf8(filter).ok().map(|filter| (filter, qos));
+        let Some(filters) = filters.into_iter().map(text).collect() else {
+            return Ok(self.fails("SUB", index, code::PACKET));
+        };
+        let order = broker::Order::Subscribe { filters, timeout: self.operation_timeout(index) };
+        self.actions.push(Action::Order { client: index, order });
+        Ok(self.begin(port, index, "SUB"))
+    }
+
+    pub(super) fn unsubscribe_cached(&mut self, port: usize, args: &[Arg]) -> Outcome {
+        let (index, client) = self.client("UNSUB", args, Needs::Connected)?;
+        optional(args, 1, 0..=1, 0).ok_or_else(|| refuse("UNSUB", index, code::PARAMETER))?;
+        let filters = std::mem::take(&mut client.unsubscribe);
+        self.unsubscribe(port, index, filters)
+    }
+
+    pub(super) fn unsubscribe(
+        &mut self,
+        port: usize,
+        index: usize,
+        filters: Vec<Vec<u8>>,
+    ) -> Outcome {
+        if filters.is_empty() {
+            return Err(refuse("UNSUB", index, code::NO_TOPIC));
+        }
+        let text = |filter| String::from_utf8(filter).ok();
+        let Some(filters) = filters.into_iter().map(text).collect() else {
+            return Ok(self.fails("UNSUB", index, code::PACKET));
+        };
+        let order = broker::Order::Unsubscribe { filters, timeout: self.operation_timeout(index) };
+        self.actions.push(Action::Order { client: index, order });
+        Ok(self.begin(port, index, "UNSUB"))
+    }
+}
