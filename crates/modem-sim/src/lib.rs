@@ -18,6 +18,7 @@
 //! - TLS of CMQTT is real, TLS 1.2 alone; the name in the broker's certificate is not compared, encrypted
 //!   keys (`keypwd`) and `ciphersuites` are kept and shown only.
 //! - CMQ over TLS (`CMQTTSNEW`), the clouds' commands, and the quality of service of a message that came.
+//! - `"argtopic"` of an A76xx: of what it changes, received messages and SUB; not PUB and UNSUB.
 //! - QMT over TLS: `QMTCFG="ssl"` takes 0 only.
 //! - Several commands in one line, SMS, calls and data over PPP.
 //!

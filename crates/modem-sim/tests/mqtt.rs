@@ -372,12 +372,9 @@ async fn an_a7670_has_ways_of_its_own() {
         "\r\nERROR\r\n"
     );
     host.ask(CONNECT, "+CMQTTCONNECT: 0,0\r\n").await;
-    host.fill("AT+CMQTTSUB=0,1,1", "t").await;
-    host.until("+CMQTTSUB: 0,0\r\n").await;
-    host.fill("AT+CMQTTTOPIC=0,1", "t").await;
-    host.fill("AT+CMQTTPAYLOAD=0,2", "\"\"").await;
-    host.ok("AT+CMQTTPUB=0,1,1").await;
-    host.both("+CMQTTPUB: 0,0\r\n", "\r\n+CMQTTRECV: 0,\"t\",2,\"\"\"\"\r\n").await;
+    host.ask("AT+CMQTTSUB=0,\"t\",1", "\r\nOK\r\n\r\n+CMQTTSUB: 0,0\r\n").await;
+    Peer::new(&broker).await.publish("t", b"\"\"").await;
+    host.until("\r\n+CMQTTRECV: 0,\"t\",2,\"\"\"\"\r\n").await;
     drop(broker);
     host.until("+CMQTTCONNLOST: 0,1\r\n").await;
     assert_eq!(refused(&mut host, CONNECT).await, "+CMQTTCONNECT: 0,3");

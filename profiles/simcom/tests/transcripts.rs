@@ -16,7 +16,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use at::{Answer, Engine, Event, Exchange, Failure, FinalCode, ResultLine, Ticket, Urc};
+use at::{Answer, Engine, Event, Exchange, Failure, FinalCode, Quoted, ResultLine, Ticket, Urc};
 use modem::Catalog;
 use modem::catalog::{Basis, Evidence};
 use modem::profile::{Notice, Profile};
@@ -123,6 +123,7 @@ fn result(prefix: &'static str, first: Option<u8>) -> ResultLine {
 struct Replay<'a> {
     name: &'a str,
     engine: Engine,
+    quoted: Vec<Quoted>,
     now: Instant,
     chunk: usize,
     events: Vec<Event>,
@@ -134,7 +135,9 @@ impl<'a> Replay<'a> {
     fn new(name: &'a str, profile: &dyn Profile, chunk: usize) -> Self {
         let now = Instant::now();
         let engine = Engine::new(profile.framing(), now);
-        let mut replay = Self { name, engine, now, chunk, events: Vec::new(), written: Vec::new() };
+        let quoted = profile.framing().quoted;
+        let (events, written) = (Vec::new(), Vec::new());
+        let mut replay = Self { name, engine, quoted, now, chunk, events, written };
         replay.get_in_step();
         replay
     }
@@ -204,7 +207,10 @@ impl<'a> Replay<'a> {
                         _ => None,
                     };
                     self.feed(format!("\r\n{line}\r\n").as_bytes());
-                    expected.urcs.push(Urc { line: line.clone(), data });
+                    expected.urcs.push(match self.quoted(line) {
+                        Some(urc) => urc,
+                        None => Urc { line: line.clone(), data },
+                    });
                     if self.events.iter().any(|event| matches!(event, Event::Desync(_))) {
                         self.get_in_step();
                     }
@@ -212,6 +218,13 @@ impl<'a> Replay<'a> {
             }
         }
         self.check(expected, ticket)
+    }
+
+    /// A line whose last argument is data in quotation marks.
+    fn quoted(&self, line: &str) -> Option<Urc> {
+        self.quoted.iter().find(|quoted| line.starts_with(quoted.prefix))?;
+        let (line, data) = line.strip_suffix('"')?.split_at(line.rfind(",\"")?);
+        Some(Urc { line: line.to_owned(), data: Some(data.as_bytes()[2..].to_vec()) })
     }
 
     fn check(&mut self, expected: Expected, ticket: Option<Ticket>) -> Vec<Urc> {
@@ -366,6 +379,13 @@ fn what_came_unasked_means_what_happened() {
         let [Notice::Message { message, .. }] = heard.as_slice() else { panic!("{heard:?}") };
         assert_eq!((message.topic.len(), message.payload.len()), (topic, payload), "{name}");
     }
+    let heard = notices("a7670-in-one-line.txt");
+    let payload = |notice: &Notice| match notice {
+        Notice::Message { message, .. } => message.payload.clone(),
+        other => panic!("{other:?}"),
+    };
+    let payloads: Vec<_> = heard.iter().map(payload).collect();
+    assert_eq!(payloads, [&b"40"[..], b"GO", b"630", b""]);
 }
 
 #[test]

@@ -89,6 +89,9 @@ impl Firmware {
             "DISC" => self.disconnect(port, args),
             "PUB" => self.publish(port, args),
             "SUB" => match args {
+                [index, topic, level] if self.is_in_one_line(index) => {
+                    self.subscribe_in_one_line(port, args, topic, level)
+                }
                 [_] | [_, _] => self.subscribe_cached(port, args),
                 _ => self.field("SUB", args, 3..=4, |rest| Some(Field::Sub { qos: qos(rest)? })),
             },
@@ -498,7 +501,7 @@ pub(super) fn optional(
 }
 
 /// The quality of service that leads `rest`.
-fn qos(rest: &[Arg]) -> Option<u8> {
+pub(super) fn qos(rest: &[Arg]) -> Option<u8> {
     rest.first()?.within(0..=2).and_then(|qos| u8::try_from(qos).ok())
 }
 

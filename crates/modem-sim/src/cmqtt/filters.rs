@@ -2,7 +2,7 @@
 
 use super::{
     code,
-    commands::{Needs, Outcome, optional, refuse},
+    commands::{Needs, Outcome, Refusal, optional, qos, refuse},
 };
 use crate::{
     broker,
@@ -16,6 +16,26 @@ impl Firmware {
         optional(args, 1, 0..=1, 0).ok_or_else(|| refuse("SUB", index, code::PARAMETER))?;
         let filters = std::mem::take(&mut client.subscribe);
         self.subscribe(port, index, filters)
+    }
+
+    /// Whether "argtopic" has the client's topics in the command itself.
+    pub(super) fn is_in_one_line(&self, index: &Arg) -> bool {
+        let index = index.number().and_then(|index| usize::try_from(index).ok());
+        let client = index.and_then(|index| self.service.clients.get(index));
+        client.is_some_and(|client| client.one_line.is_some())
+    }
+
+    pub(super) fn subscribe_in_one_line(
+        &mut self,
+        port: usize,
+        args: &[Arg],
+        topic: &Arg,
+        level: &Arg,
+    ) -> Outcome {
+        let (index, _) = self.client("SUB", args, Needs::Connected)?;
+        let filter = topic.text().map(|topic| topic.as_bytes().to_vec()).ok_or(Refusal::Bare)?;
+        let qos = qos(std::slice::from_ref(level)).ok_or(Refusal::Bare)?;
+        self.subscribe(port, index, vec![(filter, qos)])
     }
 
     pub(super) fn subscribe(

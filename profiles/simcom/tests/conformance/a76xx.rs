@@ -66,7 +66,9 @@ async fn messages_in_one_line_are_cut_by_length() {
     let connect = Exchange::new("AT+CMQTTCONNECT=0,\"tcp://h:1\",60,1", patience).unwrap();
     bench.at.run(Kind::Setup, connect).await.unwrap();
     broker.logged("as old (p1, ").await;
-    bench.subscribe(FIRST, &["down/#"]).await.unwrap();
+    let subscribe = Exchange::new("AT+CMQTTSUB=0,\"down/#\",1", patience).unwrap();
+    bench.at.run(Kind::Setup, subscribe).await.unwrap();
+    broker.logged("down/# (QoS 1)").await;
     let tricky: &[u8] = b"\"\r\nOK\r\n+CMQTTRXEND: 0\r\n\",1,\"\xff";
     for payload in [tricky, b"", b"\""] {
         peer.publish("down/\"x\",2", payload).await;
