@@ -23,6 +23,9 @@ pub(crate) struct Arguments {
     /// Bytes of each payload.
     #[arg(long, default_value_t = 200)]
     bytes: usize,
+    /// `queue.fsync` of the fleet file.
+    #[arg(long, default_value = "always")]
+    fsync: String,
     /// A line of the table each so many minutes.
     #[arg(long, default_value_t = 10)]
     every: u64,
@@ -42,14 +45,14 @@ struct Look {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let lab = Lab::with_broker("sys_interval 5\n")?;
     let _sim = lab.sim(arguments.modems, &[])?;
-    let agent = agent(&lab, arguments.modems)?;
+    let agent = agent(&lab, arguments)?;
     let all = f64::from(u32::try_from(arguments.modems)?);
     wait_until("all sessions are up", Duration::from_secs(120), || {
         agent.metrics().is_ok_and(|metrics| metrics.get("modemfleet_mqtt_connected") == Some(&all))
     })?;
     println!(
-        "{} SIM7600, poll 10 s, a scrape each 15 s, {} messages of {} bytes a minute (QoS 1, by HTTP), fsync always, log at info",
-        arguments.modems, arguments.per_minute, arguments.bytes
+        "{} SIM7600, poll 10 s, a scrape each 15 s, {} messages of {} bytes a minute (QoS 1, by HTTP), fsync {}, log at info",
+        arguments.modems, arguments.per_minute, arguments.bytes, arguments.fsync
     );
     println!("| minute | resident memory | of one core | written to disk | published |");
     println!("|--:|--:|--:|--:|--:|");
@@ -70,11 +73,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As an operator has it: `fsync: always`, a log at `info`, and a budget, whose estimate is told beside what the broker saw.
-fn agent(lab: &Lab, modems: usize) -> anyhow::Result<Agent> {
+/// As an operator has it: a log at `info`, telemetry, and a budget, whose estimate is told beside what the broker saw.
+fn agent(lab: &Lab, arguments: &Arguments) -> anyhow::Result<Agent> {
     let http = free_port()?;
     let mut fleet = String::new();
-    for line in lab.fleet(http, modems, "10s", "").lines() {
+    let fsync = format!("max_bytes: 1GiB, fsync: {} }}", arguments.fsync);
+    let plain = lab.fleet(http, arguments.modems, "10s", "").replace("max_bytes: 1GiB }", &fsync);
+    for line in plain.lines() {
         fleet += line;
         fleet += "\n";
         if line.starts_with("    poll:") {

@@ -20,8 +20,15 @@ use super::period::Calendar;
 use crate::config::{self, Budget};
 use crate::json_file;
 
-/// How often the books are brought up to date and written down. A killed agent forgets as much at most.
+/// How often the books are brought up to date.
 const TICK: Duration = Duration::from_secs(5);
+
+/// Bytes that are written down with the next tick. A killed agent forgets as much at most, and what came
+/// within a tick.
+const WORTH_WRITING: u64 = 32 * 1024;
+
+/// How long less than that may wait: each write is two syncs, which wear a memory card.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A clock that shows less was not set yet: a gateway without a battery for it has just booted.
 const CLOCK_IS_SET: i64 = 1_735_689_600; // 2025
@@ -223,7 +230,8 @@ fn own_account(modem: &str) -> String {
 struct State {
     accounts: BTreeMap<String, Account>,
     modems: BTreeMap<String, Entry>,
-    unsaved: bool,
+    /// Bytes that were counted and not written down; all there are where a month began.
+    unsaved: u64,
 }
 
 impl State {
@@ -235,7 +243,7 @@ impl State {
         let account = self.accounts.entry(name.clone()).or_insert_with(|| Account::new(start));
         let rolled = account.roll(start, now);
         account.bytes = account.bytes.saturating_add(bytes);
-        self.unsaved |= rolled || bytes > 0;
+        self.unsaved = self.unsaved.saturating_add(if rolled { u64::MAX } else { bytes });
         self.assess(&name)
     }
 
@@ -358,7 +366,7 @@ impl Books {
             Err(error) => return Err(error),
         };
         let modems = modems.iter().map(|modem| (modem.name.to_string(), Entry::new(modem)));
-        let state = State { accounts, modems: modems.collect(), unsaved: false };
+        let state = State { accounts, modems: modems.collect(), unsaved: 0 };
         Ok(Arc::new(Self { path, state: Mutex::new(state), stage_changed: Notify::new() }))
     }
 
@@ -392,14 +400,23 @@ impl Books {
     /// Dropping the future leaves at most the last seconds unwritten.
     pub async fn keep(&self, stop: &CancellationToken) {
         let mut tick = tokio::time::interval(TICK);
-        // All arms are cancel safe, and none awaits in its body.
-        while tokio::select! {
-            _ = tick.tick() => true,
-            () = self.stage_changed.notified() => true,
-            () = stop.cancelled() => false,
-        } {
-            self.state().tick(Timestamp::now(), Instant::now());
-            self.save().await;
+        let mut written = Instant::now();
+        loop {
+            // All arms are cancel safe, and none awaits in its body.
+            let is_urgent = tokio::select! {
+                _ = tick.tick() => false,
+                () = self.stage_changed.notified() => true,
+                () = stop.cancelled() => return,
+            };
+            let unsaved = {
+                let mut state = self.state();
+                state.tick(Timestamp::now(), Instant::now());
+                state.unsaved
+            };
+            if is_urgent || unsaved >= WORTH_WRITING || written.elapsed() >= PATIENCE {
+                self.save().await;
+                written = Instant::now();
+            }
         }
     }
 
@@ -410,7 +427,7 @@ impl Books {
     pub async fn save(&self) {
         let accounts = {
             let mut state = self.state();
-            if !std::mem::take(&mut state.unsaved) {
+            if std::mem::take(&mut state.unsaved) == 0 {
                 return;
             }
             state.forget_oldest();
@@ -420,7 +437,7 @@ impl Books {
         let written = tokio::task::spawn_blocking(move || json_file::write(&path, &accounts)).await;
         if let Err(error) = written.unwrap_or_else(|error| Err(io::Error::other(error))) {
             tracing::error!(file = %self.path.display(), "could not write the budget's count: {error}");
-            self.state().unsaved = true;
+            self.state().unsaved = u64::MAX;
         }
     }
 }

@@ -178,6 +178,31 @@ async fn a_session_that_only_pings_costs_its_pings() {
     assert_eq!(used(&books, "a", now), of(60));
 }
 
+#[tokio::test(start_paused = true)]
+async fn little_is_written_down_each_minute_and_much_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("budget.json");
+    let books = books(dir.path(), 1_000_000);
+    let (kept, stop) = (Arc::clone(&books), CancellationToken::new());
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move { kept.keep(&stop).await });
+    let count = |bytes| {
+        books.state().sim("a", Some("89861"), Timestamp::now());
+        books.state().count("a", bytes, Timestamp::now());
+    };
+    count(WORTH_WRITING);
+    tokio::time::sleep(TICK * 2).await;
+    std::fs::remove_file(&path).unwrap();
+    count(1);
+    tokio::time::sleep(PATIENCE - TICK * 3).await;
+    assert!(!path.exists(), "a byte is not worth a write");
+    tokio::time::sleep(TICK * 4).await;
+    std::fs::remove_file(&path).unwrap();
+    count(WORTH_WRITING);
+    tokio::time::sleep(TICK * 2).await;
+    assert!(path.exists());
+}
+
 #[tokio::test]
 async fn a_damaged_file_is_kept_aside() {
     let dir = tempfile::tempdir().unwrap();
