@@ -17,12 +17,15 @@ pub(crate) struct Arguments {
     /// How long, in minutes.
     #[arg(long, default_value_t = 60)]
     minutes: u64,
-    /// Messages handed in each minute, over all modems, one by one.
+    /// Messages handed in each minute, over all modems, one by one; 0: what it costs to be there.
     #[arg(long, default_value_t = 48)]
     per_minute: usize,
     /// Bytes of each payload.
     #[arg(long, default_value_t = 200)]
     bytes: usize,
+    /// Each modem tells its state each minute.
+    #[arg(long)]
+    telemetry: bool,
     /// `queue.fsync` of the fleet file.
     #[arg(long, default_value = "always")]
     fsync: String,
@@ -69,11 +72,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         agent.publishes("ok").is_ok_and(|ok| ok >= count(handed))
     })?;
     thread_sleep(Duration::from_secs(6)); // the broker tells its own figures each 5 s
-    summary(&first, &look(&lab, &agent)?, arguments);
-    Ok(())
+    summary(&first, &look(&lab, &agent)?, arguments)
 }
 
-/// As an operator has it: a log at `info`, telemetry, and a budget, whose estimate is told beside what the broker saw.
+/// As an operator has it: a log at `info`, and a budget, whose estimate is told beside what the broker saw.
 fn agent(lab: &Lab, arguments: &Arguments) -> anyhow::Result<Agent> {
     let http = free_port()?;
     let mut fleet = String::new();
@@ -83,7 +85,8 @@ fn agent(lab: &Lab, arguments: &Arguments) -> anyhow::Result<Agent> {
         fleet += line;
         fleet += "\n";
         if line.starts_with("    poll:") {
-            fleet += "    budget: { bytes: 10GB }\n    telemetry: { every: 60s }\n";
+            fleet += "    budget: { bytes: 10GB }\n";
+            fleet += if arguments.telemetry { "    telemetry: { every: 60s }\n" } else { "" };
         }
     }
     lab.agent_of(http, &fleet, "info")
@@ -135,27 +138,27 @@ fn row(minute: u64, this: &Look, before: &Look, minutes: u64) -> Look {
     Look { ..*this }
 }
 
-fn summary(first: &Look, last: &Look, arguments: &Arguments) {
-    let messages = last.published - first.published;
-    let share = |of: fn(&Look) -> f64| (of(last) - of(first)) / messages;
+fn summary(first: &Look, last: &Look, arguments: &Arguments) -> anyhow::Result<()> {
     println!(
         "\nmemory: {:.1} MiB at the start, {:.1} MiB at the end",
         first.resident, last.resident
     );
-    println!(
-        "written to disk: {:.0} bytes a message of {} bytes",
-        share(|look| look.written),
-        arguments.bytes
-    );
-    println!(
-        "at the broker (MQTT alone, telemetry and pings in it): {:.0} bytes a message from the modems, {:.0} to them",
-        share(|look| look.from_modems),
-        share(|look| look.to_modems)
-    );
-    println!(
-        "the budget's estimate, with TCP/IP: {:.0} bytes a message",
-        share(|look| look.estimated)
-    );
+    let days = f64::from(u32::try_from(arguments.minutes)?) / (24.0 * 60.0);
+    let handed = count(arguments.per_minute) * f64::from(u32::try_from(arguments.minutes)?);
+    let modems = count(arguments.modems);
+    println!("| what | a day and modem | a message of {} bytes |", arguments.bytes);
+    println!("|---|--:|--:|");
+    let line = |name: &str, of: fn(&Look) -> f64| {
+        let all = of(last) - of(first);
+        // Without messages: what it costs to be there.
+        let each = if handed > 0.0 { format!("{:.0} B", all / handed) } else { "–".to_owned() };
+        println!("| {name} | {:.2} MB | {each} |", all / days / modems / 1e6);
+    };
+    line("written to disk", |look| look.written);
+    line("MQTT from the modems, at the broker", |look| look.from_modems);
+    line("MQTT to the modems, at the broker", |look| look.to_modems);
+    line("over the air by the budget's estimate, with TCP/IP, both ways", |look| look.estimated);
+    Ok(())
 }
 
 /// What the kernel was given to write for this process, by proc(5).
