@@ -61,6 +61,11 @@ fn a_budget_that_is_used_up_stops_its_sim_wherever_it_is_and_loses_nothing() {
     let fleet: Value = serde_json::from_slice(&agent.http.get("/api/v1/modems").body).unwrap();
     let shown = &fleet["modems"][0]["budget"];
     assert_eq!((&shown["stage"], &shown["left_bytes"]), (&"stopped".into(), &0.into()), "{shown}");
+    let doctor = agent.http.get("/api/v1/doctor?modem=m0").text();
+    assert!(
+        doctor.contains("\"check\":\"budget\"") && doctor.contains("its messages wait"),
+        "{doctor}"
+    );
     let status =
         run(Command::new(modemfleet()).arg("status").arg("--config").arg(lab.site.file()), b"");
     let words = String::from_utf8_lossy(&status.stdout).into_owned();

@@ -245,6 +245,25 @@ fn holds_what_it_should() {
     ] {
         assert_eq!(mode(there), 0o644, "{there}");
     }
+    documents_lead_to_one_another(&dir.path().join("usr/share/doc/modemfleet"));
+}
+
+/// Each link between the documents finds what it leads to, but those into the sources.
+fn documents_lead_to_one_another(root: &Path) {
+    let index = fs::read_to_string(root.join("docs/README.md")).unwrap();
+    assert!(index.contains("](first-modem.md)"), "{index}");
+    let listed = succeed(Command::new("find").arg(root).args(["-name", "*.md"]));
+    for page in listed.lines().map(Path::new) {
+        let text = fs::read_to_string(page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#', ' ']).next()) {
+            let is_source =
+                ["crates/", "78-modemfleet.rules", "power.d/", "models.yaml", "LICENSE"]
+                    .iter()
+                    .any(|part| link.contains(part));
+            let there = link.contains("://") || page.parent().unwrap().join(link).exists();
+            assert!(there || is_source, "{}: {link:?} is not in the package", page.display());
+        }
+    }
 }
 
 /// Overrides have their reasons beside them: deploy/debian/lintian-overrides.

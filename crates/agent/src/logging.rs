@@ -4,6 +4,7 @@
 //! while the agent runs.
 
 mod at_dialogue;
+mod leveled;
 mod recent;
 
 use std::io;
@@ -18,6 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_throttle::{Policy, TracingRateLimitLayer};
 
 use at_dialogue::{AtDialogue, SpanNames};
+use leveled::Leveled;
 
 pub use at_dialogue::Traced;
 pub use recent::Recent;
@@ -37,14 +39,15 @@ const SIGNATURES: usize = 1_000;
 /// How log lines look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// Into the journal where standard error leads there, else text.
+    /// For people; where standard error leads to systemd's journal, with the level as it wants it.
     #[default]
     Auto,
     /// For people.
     Text,
     /// For programs: an object a line.
     Json,
-    /// Into systemd's journal, with levels and fields (`journalctl -u modemfleet MODEM_NAME=north`).
+    /// Into systemd's journal, with modem and session as fields (`journalctl -u modemfleet MODEM_NAME=north`) and not in the
+    /// message.
     Journald,
 }
 
@@ -113,7 +116,8 @@ fn lines(format: Format) -> Result<Box<dyn Layer<Named> + Send + Sync>, String> 
     let text = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     Ok(match format {
         Format::Auto if !to_journal() => return lines(Format::Text),
-        Format::Auto | Format::Journald => {
+        Format::Auto => text.with_ansi(false).event_format(Leveled::new()).boxed(),
+        Format::Journald => {
             let journal = tracing_journald::layer()
                 .map_err(|error| format!("no journal to write to: {error}"))?;
             // Fields as they are called in the code: MODEM_NAME, SESSION, CODE.

@@ -308,7 +308,9 @@ impl Modem {
             let count = acknowledged.get(&key).copied().unwrap_or_default().to_string();
             let reason = match (own_reason.take(), session.reason.clone()) {
                 // Most often a session waits because of what its modem says already.
-                (Some(modem), Some(session)) if modem != session => format!("{modem}; {session}"),
+                (Some(modem), Some(session)) if !modem.ends_with(&session) => {
+                    format!("{modem}; {session}")
+                }
                 (modem, session) => modem.or(session).unwrap_or_default(),
             };
             row.extend([

@@ -104,11 +104,10 @@ fn has_tty(device: &Path) -> bool {
 /// Whose rights this process has.
 pub fn user() -> User {
     let uid = geteuid().as_raw();
-    let mut groups = getgroups().unwrap_or_default();
-    groups.insert(0, getegid());
-    groups.dedup();
-    let mut names: Vec<String> = groups.iter().map(|group| group_name(group.as_raw())).collect();
-    names.dedup();
+    let own = getegid();
+    let others = getgroups().unwrap_or_default().into_iter().filter(|group| *group != own);
+    let names =
+        std::iter::once(own).chain(others).map(|group| group_name(group.as_raw())).collect();
     User { uid, name: of_table("/etc/passwd", uid), groups: names }
 }
 

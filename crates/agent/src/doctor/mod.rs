@@ -5,6 +5,7 @@
 //! matters: of rights, secrets and its queue only the agent's own process knows (its user, its sandbox, its
 //! credentials), of ModemManager and who has a port open only one outside of that sandbox does.
 
+pub mod budget;
 pub mod gateway;
 pub mod host;
 pub mod modem;

@@ -118,7 +118,7 @@ impl Seen {
             GivenPin::Refused => Finding::fail(
                 check,
                 format!("refused the PIN of the fleet file{left}; it is not tried again"),
-                "correct the PIN's file and start the agent again: another PIN is tried once",
+                "correct the PIN's file, then `modemfleet reload` (for a credential start the agent again): another PIN is tried once",
             ),
             GivenPin::Untried if tries.pin == Some(1) => Finding::warn(
                 check,

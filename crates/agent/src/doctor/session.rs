@@ -206,7 +206,7 @@ pub fn unusable(secret: &Secret) -> Option<Finding> {
     let check = "credentials";
     if let Some(fault) = &secret.fault {
         let taken_up = match secret.key {
-            "pin" => "then start the agent again",
+            "pin" => "then `modemfleet reload`; for a credential start the agent again",
             _ => "it is read anew at each connect, so that the agent need not start again",
         };
         let advice = format!("put {} right; {taken_up}", secret.place);

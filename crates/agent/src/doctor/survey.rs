@@ -17,6 +17,7 @@ use super::port::Port;
 use super::service::User;
 use super::session::{Certificates, Reach, Secret};
 use super::{Finding, host, modem as judged, session, usb};
+use crate::budget::{Meter, Standing};
 use crate::config::{self, Access, Fleet, Session, SessionId};
 use crate::devices::{DeviceReport, Devices};
 use crate::discovery::Role;
@@ -68,6 +69,7 @@ struct Running {
     link: Option<Link>,
     busy: Option<Busy>,
     states: BTreeMap<SessionId, SessionState>,
+    budget: Option<Standing>,
 }
 
 impl Running {
@@ -80,6 +82,7 @@ impl Running {
             link: view.link.borrow().clone(),
             busy: metrics.activity(&view.name).busy,
             states: states.collect(),
+            budget: view.meter.as_ref().and_then(Meter::standing),
         }
     }
 }
@@ -139,7 +142,7 @@ async fn of_running(
     running: Running,
     user: &User,
 ) -> Vec<Finding> {
-    let Running { place, snapshot, link, busy, states, .. } = running;
+    let Running { place, snapshot, link, busy, states, budget, .. } = running;
     let reason = || snapshot.reason.clone().unwrap_or_else(|| "nothing is known of it".to_owned());
     let exam = match link {
         Some(link) => Ok(link.exam().await),
@@ -149,7 +152,7 @@ async fn of_running(
     let mut port = seen_port(place, tty).await;
     port.busy = port.busy.or(busy);
     let state = Some((snapshot.state, snapshot.reason.clone()));
-    judge(fleet, modem, port, exam, Told { state, states }, user).await
+    judge(fleet, modem, port, exam, Told { state, states, budget }, user).await
 }
 
 /// The tty of a modem that is not looked for on USB.
@@ -207,6 +210,7 @@ async fn seen_port(place: String, tty: Option<PathBuf>) -> Port {
 struct Told {
     state: Option<(State, Option<String>)>,
     states: BTreeMap<SessionId, SessionState>,
+    budget: Option<Standing>,
 }
 
 async fn judge(
@@ -228,6 +232,7 @@ async fn judge(
         findings.extend(seen.findings(modem));
     }
     findings.extend(pin_secret);
+    findings.extend(told.budget.as_ref().map(super::budget::finding));
     let mut findings: Vec<Finding> =
         findings.into_iter().map(|finding| finding.of(&modem.name)).collect();
     for session in &modem.sessions {

@@ -1,0 +1,46 @@
+//! The budget of a modem's SIM: messages wait beside a connected session where it is used up.
+
+use super::Finding;
+use crate::budget::{Stage, Standing};
+
+/// What is to be said of it.
+pub fn finding(standing: &Standing) -> Finding {
+    let check = "budget";
+    let Some(words) = standing.words() else {
+        return Finding::ok(check, "far from used up");
+    };
+    match standing.stage {
+        Stage::Normal | Stage::Warned => Finding::warn(
+            check,
+            words,
+            "see what uses it: `keep_alive`, `telemetry`, single messages instead of batches (docs/budget.md)",
+        ),
+        Stage::Shedding | Stage::Stopped => Finding::fail(
+            check,
+            words,
+            "raise `budget.bytes` and `modemfleet reload`, give its routes another path, or let it wait until then",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Level;
+    use super::*;
+
+    #[test]
+    fn a_budget_is_told_as_soon_as_somebody_should_know() {
+        let at = |stage, used| Standing { bytes: 1_000, used, stage, resets_at: None };
+        for (standing, level, words) in [
+            (at(Stage::Normal, Some(1)), Level::Ok, "far from"),
+            (at(Stage::Normal, None), Level::Ok, "far from"),
+            (at(Stage::Warned, Some(800)), Level::Warn, "nearly used up: 800 B of 1.0 kB"),
+            (at(Stage::Shedding, Some(900)), Level::Fail, "low priorities wait"),
+            (at(Stage::Stopped, Some(1_000)), Level::Fail, "its messages wait"),
+        ] {
+            let found = finding(&standing);
+            assert_eq!(found.level, level, "{found:?}");
+            assert!(found.message.contains(words), "{found:?}");
+        }
+    }
+}
