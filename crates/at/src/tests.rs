@@ -887,10 +887,10 @@ mod splits {
         fn any_split_gives_the_same_events(
             pieces in proptest::collection::vec(piece(), 0..20),
             cuts in proptest::collection::vec(any::<usize>(), 0..30),
-            which in 0..3usize,
+            which in 0..5usize,
         ) {
             let bytes: Vec<u8> = pieces.concat();
-            let exchange = [publish(), creg(), topic()][which].clone();
+            let exchange = [publish(), creg(), topic(), connect(), message()][which].clone();
             prop_assert_eq!(burst(&exchange, &bytes, &[]), burst(&exchange, &bytes, &cuts));
         }
 
@@ -901,8 +901,9 @@ mod splits {
         ) {
             let mut line = Line::in_step();
             for (piece, wait) in pieces.iter().zip(waits) {
-                if line.engine.ready_for(&topic()) {
-                    line.send(topic());
+                let exchange = [topic(), connect(), message()][piece.len() % 3].clone();
+                if line.engine.ready_for(&exchange) {
+                    line.send(exchange);
                 }
                 line.engine.receive(piece, line.now);
                 line.drain();
