@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use crate::exchange::Veil;
+use crate::exchange::{CONNECT, Prompt, Veil};
 use crate::framing::{Expect, Splitter, Token};
 use crate::resync::{Resync, Step};
 use crate::{
@@ -88,6 +88,13 @@ struct InFlight {
     deadline: Instant,
     /// The deadline was put off until a pending result is in.
     extended: bool,
+}
+
+impl InFlight {
+    /// With what the modem has still to ask for its data.
+    fn awaits(&self) -> Option<Prompt> {
+        (self.exchange.has_prompt() && !self.prompted).then_some(self.exchange.prompt)
+    }
 }
 
 #[derive(Debug)]
@@ -235,13 +242,13 @@ impl Engine {
             let expect = Expect {
                 // While out of step a late prompt must be seen too: it opens a data mode.
                 prompt: self.resync.is_some()
-                    || in_flight.is_some_and(|f| f.exchange.has_prompt() && !f.prompted),
+                    || in_flight.and_then(InFlight::awaits) == Some(Prompt::Mark),
                 echo: in_flight.map(|f| f.exchange.line()),
             };
             let Some(token) = self.splitter.next(&mut input, expect) else { break };
             match token {
                 Token::Line(line) => self.line(line, now),
-                Token::Prompt { echoed } => self.prompt(echoed, now),
+                Token::Prompt { echoed } => self.prompt(Prompt::Mark, echoed, now),
                 Token::Data { line, data } => {
                     self.events.push_back(Event::Urc(Urc { line, data: Some(data) }));
                 }
@@ -331,6 +338,8 @@ impl Engine {
         };
         if !in_flight.echoed && line == in_flight.exchange.line() {
             in_flight.echoed = true;
+        } else if line == CONNECT && in_flight.awaits() == Some(Prompt::Connect) {
+            self.prompt(Prompt::Connect, false, now);
         } else if let Some(code) = code {
             self.finish(code, now);
         } else if in_flight.exchange.result.is_some_and(|(result, _)| result.matches(&line)) {
@@ -380,6 +389,9 @@ impl Engine {
     }
 
     fn line_while_out_of_step(&mut self, line: String, now: Instant) {
+        if line == CONNECT {
+            return self.prompt(Prompt::Connect, false, now);
+        }
         let Some(resync) = &mut self.resync else { return };
         let code =
             if self.splitter.framing().declares(&line) { None } else { FinalCode::parse(&line) };
@@ -413,10 +425,10 @@ impl Engine {
         true
     }
 
-    fn prompt(&mut self, echoed: bool, now: Instant) {
+    fn prompt(&mut self, prompt: Prompt, echoed: bool, now: Instant) {
         if let Some(resync) = &mut self.resync {
             // The failed exchange's prompt came after all: the modem takes what follows as data.
-            if let Some(data) = resync.release(now) {
+            if let Some(data) = resync.release(prompt, now) {
                 self.transmit.push_back(data);
             } else if resync.may_ask() {
                 self.ask(now);
@@ -497,8 +509,7 @@ impl Engine {
             in_flight.extended = true;
             return;
         }
-        let awaits_prompt = in_flight.exchange.has_prompt() && !in_flight.prompted;
-        let waiting = if awaits_prompt { WaitingFor::Prompt } else { WaitingFor::FinalCode };
+        let waiting = in_flight.awaits().map_or(WaitingFor::FinalCode, |_| WaitingFor::Prompt);
         self.fail_in_flight(Failure::Timeout(waiting), Cause::Timeout, now);
     }
 
@@ -543,7 +554,7 @@ impl Engine {
 
     /// Loses step in this exchange: its prompt may still come, or its data be there in part.
     fn lose_step_in(&mut self, exchange: Exchange, prompted: bool, cause: Cause, now: Instant) {
-        let Exchange { answer, data, takes_effect, .. } = exchange;
+        let Exchange { answer, data, takes_effect, prompt, .. } = exchange;
         let padding = data.as_ref().map_or(0, |data| data.len());
         // A command that was written in part prompts for nothing.
         let may_prompt = takes_effect && !prompted && cause != Cause::WriteFailed;
@@ -552,7 +563,7 @@ impl Engine {
             Some(data) => {
                 self.events.push_back(Event::Desync(cause));
                 let mut resync = Resync::new(self.identity.clone(), answer, padding, now);
-                resync.hold(data, now);
+                resync.hold(data, prompt, now);
                 self.resync = Some(resync);
             }
         }

@@ -205,6 +205,18 @@ fn refuse_control(text: &str) -> Result<(), InvalidLine> {
     }
 }
 
+/// With what a modem asks for the data of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Prompt {
+    /// `>` as the first byte of a line.
+    Mark,
+    /// The line [`CONNECT`].
+    Connect,
+}
+
+/// The line that opens a data mode (V.250 §5.7.1). It ends no command, and answers none.
+pub(crate) const CONNECT: &str = "CONNECT";
+
 /// One exchange with a modem, submitted as one message and never interrupted half-way.
 #[derive(Clone)]
 pub struct Exchange {
@@ -215,6 +227,7 @@ pub struct Exchange {
     pub(crate) answer: Answer,
     pub(crate) data: Option<Zeroizing<Vec<u8>>>,
     pub(crate) takes_effect: bool,
+    pub(crate) prompt: Prompt,
     pub(crate) result: Option<(ResultLine, Duration)>,
     pub(crate) cut_by: Vec<ResultLine>,
     pub(crate) reason_within: Option<Duration>,
@@ -245,6 +258,7 @@ impl Exchange {
             answer: Answer::None,
             data: None,
             takes_effect: false,
+            prompt: Prompt::Mark,
             result: None,
             cut_by: Vec::new(),
             reason_within: None,
@@ -273,6 +287,13 @@ impl Exchange {
     #[must_use]
     pub fn takes_effect(mut self) -> Self {
         self.takes_effect = true;
+        self
+    }
+
+    /// The data waits for the line `CONNECT` (V.250 §5.7.1) in the place of `>`, as that of an upload does.
+    #[must_use]
+    pub fn after_connect(mut self) -> Self {
+        self.prompt = Prompt::Connect;
         self
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
+use crate::exchange::Prompt;
 use crate::{Answer, Framing};
 
 /// How long one question may stay unanswered before it is asked again.
@@ -83,7 +84,7 @@ pub(crate) struct Resync {
     /// CRs to send before each question: empty lines in command mode, padding in data mode.
     padding: usize,
     /// What a late prompt asks for.
-    held: Option<Zeroizing<Vec<u8>>>,
+    held: Option<(Prompt, Zeroizing<Vec<u8>>)>,
     asked: u32,
     open: u32,
     /// The line that fits, waiting for its `OK`.
@@ -113,14 +114,14 @@ impl Resync {
 
     /// Keeps silent for a while: a prompt may be on its way, and whatever is written before it, the question
     /// included, would be taken for this data.
-    pub(crate) fn hold(&mut self, data: Zeroizing<Vec<u8>>, now: Instant) {
+    pub(crate) fn hold(&mut self, data: Zeroizing<Vec<u8>>, prompt: Prompt, now: Instant) {
         self.deadline = now + LATE_PROMPT;
-        self.held = Some(data);
+        self.held = Some((prompt, data));
     }
 
-    /// The late prompt came: gives what is due there, once. The question comes after its answer, or a second.
-    pub(crate) fn release(&mut self, now: Instant) -> Option<Zeroizing<Vec<u8>>> {
-        let data = self.held.take()?;
+    /// A late prompt came: gives what is due where it is this one, once. The question comes after its answer, or a second.
+    pub(crate) fn release(&mut self, prompt: Prompt, now: Instant) -> Option<Zeroizing<Vec<u8>>> {
+        let (_, data) = self.held.take_if(|(awaited, _)| *awaited == prompt)?;
         self.padding = 0;
         self.deadline = now + PROBE_TIMEOUT;
         Some(data)

@@ -134,6 +134,10 @@ fn publish() -> Exchange {
     at("AT+CMQTTPUB=0,1,60").result(PUB, Duration::from_secs(65)).lane("cmqtt")
 }
 
+fn upload() -> Exchange {
+    at("AT+QFUPL=\"k\",5,10").prompt("a\r\nOK").after_connect().answer(Answer::Prefix("+QFUPL:"))
+}
+
 /// The answer that proves the step, as the modem gives it.
 const PROOF: &str = "\r\n861234567000003\r\n\r\nOK\r\n";
 
@@ -455,6 +459,84 @@ fn prompt_in_noise_is_no_prompt() {
     line.modem("\r\nOK\r\n");
     line.modem("\r\n>\r\n");
     assert_eq!(line.told().last().unwrap(), "urc >", "no prompt is awaited any more");
+}
+
+#[test]
+fn an_upload_waits_for_its_connect_and_for_nothing_else() {
+    let mut line = Line::in_step();
+    line.send(upload());
+    line.sent.clear();
+    line.modem("AT+QFUPL=\"k\",5,10\r\r\n>\r\nCONNECTED\r\n+CREG: 1\r\nCONN");
+    assert_eq!(line.sent(), "", "neither a prompt of another kind nor half a line");
+    line.modem("ECT\r\n");
+    assert_eq!(line.sent(), "a¶\nOK");
+    line.modem("\r\nCONNECT\r\n");
+    assert_eq!(line.sent(), "", "the data goes out once");
+    line.modem("+QFUPL: 5,1d4f\r\n\r\nOK\r\n");
+    let told = ["urc >", "urc CONNECTED", "urc +CREG: 1", "urc CONNECT", "ok [\"+QFUPL: 5,1d4f\"]"];
+    assert_eq!(line.told(), told);
+    // Where nothing or another prompt is awaited it opens nothing.
+    line.modem("\r\nCONNECT\r\n");
+    line.send(topic());
+    line.sent.clear();
+    line.modem("\r\nCONNECT\r\n");
+    assert_eq!(line.sent(), "");
+    assert_eq!(line.told(), ["urc CONNECT", "urc CONNECT"]);
+    line.modem("\r\n>");
+    assert_eq!(line.sent(), "a/b/c");
+}
+
+#[test]
+fn an_upload_that_is_refused_keeps_the_step_and_ok_is_no_connect() {
+    let mut line = Line::in_step();
+    line.send(upload());
+    line.modem("\r\n+CME ERROR: 407\r\n");
+    assert_eq!(line.told(), ["refused +CME ERROR: 407 [] None"]);
+    line.send(upload());
+    line.modem("\r\nOK\r\n");
+    let told = ["desync NoPrompt", "failed: the modem answered OK where a prompt was due"];
+    assert_eq!(line.told(), told);
+}
+
+#[test]
+fn a_connect_that_comes_late_is_fed_before_the_question() {
+    let mut line = Line::in_step();
+    line.send(upload());
+    line.sent.clear();
+    line.wait(3 * SEC);
+    assert_eq!(line.sent(), "\u{1b}¶¶¶¶¶¶AT+CGSN¶");
+    line.told.clear();
+    line.modem("\r\nCONNECT\r\n");
+    assert!(line.sent().starts_with("\u{1b}¶¶¶¶¶"), "the data mode that opened late is filled");
+    line.modem("\r\n+QFUPL: 5,0\r\n\r\nOK\r\n");
+    line.modem(PROOF);
+    line.wait(SEC);
+    assert_eq!(line.told(), ["in step 861234567000003"], "the late answer is dropped");
+    // What takes effect is given to a prompt of its own kind only.
+    for (prompt, given) in [("\r\nCONNECT\r\n", true), ("\r\n>", false)] {
+        let mut line = Line::in_step();
+        line.send(upload().takes_effect());
+        line.sent.clear();
+        line.wait(4 * SEC);
+        line.modem(prompt);
+        assert_eq!(line.sent() == "a¶\nOK", given, "{prompt}");
+    }
+}
+
+#[test]
+fn a_data_mode_of_an_earlier_program_is_no_model() {
+    let mut line = Line::opened();
+    line.modem("\r\nCONNECT\r\n");
+    assert!(line.sent().ends_with("AT+CGMM¶"), "what was asked before became data");
+    line.modem("\r\n+QFUPL: 20,0\r\n\r\nOK\r\n");
+    line.modem("\r\nEC25\r\n\r\nOK\r\n");
+    line.wait(SEC);
+    assert_eq!(line.told().last().unwrap(), "in step EC25");
+    for _ in 0..1_000 {
+        line.engine.doubt(line.now);
+        line.modem("\r\nCONNECT\r\n");
+    }
+    assert!(line.sent().matches("AT+CGMM").count() <= 7);
 }
 
 #[test]
@@ -847,6 +929,7 @@ mod splits {
             Just(b"\r\nOK\r\n".to_vec()),
             Just(b"\r\nERROR\r\n".to_vec()),
             Just(b"\r\n>".to_vec()),
+            Just(b"\r\nCONNECT\r\n".to_vec()),
             Just(b"\r\n+CREG: 0,1\r\n".to_vec()),
             Just(b"\r\n+CREG: 1\r\n".to_vec()),
             Just(b"\r\n+CMQTTPUB: 0,0\r\n".to_vec()),
@@ -887,10 +970,10 @@ mod splits {
         fn any_split_gives_the_same_events(
             pieces in proptest::collection::vec(piece(), 0..20),
             cuts in proptest::collection::vec(any::<usize>(), 0..30),
-            which in 0..5usize,
+            which in 0..6usize,
         ) {
             let bytes: Vec<u8> = pieces.concat();
-            let exchange = [publish(), creg(), topic(), connect(), message()][which].clone();
+            let exchange = [publish(), creg(), topic(), connect(), message(), upload()][which].clone();
             prop_assert_eq!(burst(&exchange, &bytes, &[]), burst(&exchange, &bytes, &cuts));
         }
 
@@ -901,7 +984,7 @@ mod splits {
         ) {
             let mut line = Line::in_step();
             for (piece, wait) in pieces.iter().zip(waits) {
-                let exchange = [topic(), connect(), message()][piece.len() % 3].clone();
+                let exchange = [topic(), connect(), message(), upload()][piece.len() % 4].clone();
                 if line.engine.ready_for(&exchange) {
                     line.send(exchange);
                 }
