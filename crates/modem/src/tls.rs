@@ -1,6 +1,22 @@
-//! What a modem's own TLS is told: whom to trust, and who it is.
+//! What a modem's own TLS is told: whom to trust, and who it is; what of it lies in the modem, and the clock by
+//! which it judges dates.
 
-use secrecy::SecretString;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use at::Answer;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use crate::mqtt::Client;
+use crate::port::{At, Kind};
+use crate::profile::{StepError, run};
+use crate::reply;
+
+/// A clock further off than this is set: zones that are not told and slow clocks are less.
+const FAR_OFF: u64 = 86_400;
+
+/// 2026-01-01: a clock that shows less was never set.
+const PLAUSIBLE: i64 = 1_767_225_600;
 
 /// TLS of a connection. Whether a modem compares the broker's host name with its certificate is the
 /// firmware's matter; of the families known here no manual says it.
@@ -20,4 +36,101 @@ pub struct Identity {
     pub cert: String,
     /// Its private key, as PEM, not encrypted.
     pub key: SecretString,
+}
+
+/// A file that a client needs in the modem. It is named by the hash of its content, so that one that is there
+/// need not be read, and a changed one is another. The names begin with our own word and the client's index:
+/// nothing else in the modem's flash is touched.
+pub struct File<'a> {
+    /// What it is for: `cacert`, `clientcert` or `clientkey`, the options of `AT+CSSLCFG` and `AT+QSSLCFG`.
+    pub option: &'static str,
+    /// Its name in the modem.
+    pub name: String,
+    /// PEM.
+    pub content: &'a str,
+}
+
+impl<'a> File<'a> {
+    fn new(client: Client, option: &'static str, word: &str, content: &'a str) -> Self {
+        let hash = Sha256::digest(content.as_bytes());
+        let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Self { option, name: format!("{}{word}-{hash}.pem", prefix(client)), content }
+    }
+}
+
+/// How the names of a client's files begin.
+fn prefix(client: Client) -> String {
+    format!("mf{}-", client.0)
+}
+
+/// The files that a connection of this client needs.
+pub fn files(client: Client, tls: &Tls) -> Vec<File<'_>> {
+    let mut files = Vec::new();
+    if let Some(ca) = &tls.ca {
+        files.push(File::new(client, "cacert", "ca", ca));
+    }
+    if let Some(identity) = &tls.identity {
+        files.push(File::new(client, "clientcert", "cert", &identity.cert));
+        files.push(File::new(client, "clientkey", "key", identity.key.expose_secret()));
+    }
+    files
+}
+
+/// Whether a file is ours, of this client, and none that it needs.
+pub fn is_unused(name: &str, client: Client, needed: &[File<'_>]) -> bool {
+    name.starts_with(&prefix(client)) && !needed.iter().any(|file| file.name == name)
+}
+
+/// Sets the modem's clock by the system's where it is far off: against it the modem judges from when
+/// until when a certificate is valid. One that cannot be set shows in the handshake.
+pub async fn set_clock(at: &At) {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let system = i64::try_from(since.as_secs()).unwrap_or(0);
+    let shown = match clock(at).await {
+        Ok(shown) => shown.filter(|shown| *shown >= PLAUSIBLE),
+        Err(error) => return tracing::warn!("the modem does not tell its clock: {error}"),
+    };
+    if system < PLAUSIBLE {
+        if shown.is_none() {
+            tracing::warn!(
+                "neither the modem's clock nor this gateway's is set: certificates will seem not yet valid"
+            );
+        }
+        return;
+    }
+    if shown.is_some_and(|shown| shown.abs_diff(system) <= FAR_OFF) {
+        return;
+    }
+    let command = format!("AT+CCLK=\"{}\"", reply::clock_setting(system));
+    match run(at, Kind::Setup, &command, Answer::None).await {
+        Ok(_) => tracing::info!("the modem's clock was far off and is set by this gateway's"),
+        Err(error) => tracing::warn!("the modem's clock is far off and cannot be set: {error}"),
+    }
+}
+
+/// What the clock shows, in seconds since 1970; none while it is not set.
+async fn clock(at: &At) -> Result<Option<i64>, StepError> {
+    let lines = run(at, Kind::Setup, "AT+CCLK?", Answer::Prefix("+CCLK:")).await?;
+    Ok(reply::clock(&lines)?.unix_seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_named_by_client_kind_and_content() {
+        let tls = Tls { ca: Some("a".to_owned()), identity: None };
+        let [file] = files(Client(1), &tls).try_into().unwrap_or_else(|_| panic!("one file"));
+        assert_eq!((file.option, file.name.as_str()), ("cacert", "mf1-ca-ca978112ca1bbdca.pem"));
+        for (name, unused) in [
+            ("mf1-ca-ca978112ca1bbdca.pem", false),
+            ("mf1-ca-0000000000000000.pem", true),
+            ("mf0-ca-0000000000000000.pem", false),
+            ("mf10-ca-000000000000000.pem", false),
+            ("server-ca.pem", false),
+        ] {
+            assert_eq!(is_unused(name, Client(1), std::slice::from_ref(&file)), unused, "{name}");
+        }
+    }
 }
