@@ -25,7 +25,7 @@ use tokio::{
     time::{Duration, Instant, sleep_until, timeout_at},
 };
 
-pub(crate) use order::{Connect, Event, Events, Order, Will};
+pub(crate) use order::{Connect, Dial, Event, Events, Order, Will};
 
 use crate::{cmqtt::code, handshake, port::Wire};
 
@@ -46,13 +46,9 @@ pub(crate) async fn run(connect: Connect, mut orders: mpsc::Receiver<Order>, eve
 }
 
 /// As [`run`], for modems that open TCP by one command and sign in by the next.
-pub(crate) async fn dial(
-    address: String,
-    timeout: Duration,
-    mut orders: mpsc::Receiver<Order>,
-    events: Events,
-) {
-    let mut stream = match reach(&address, Instant::now() + timeout).await {
+pub(crate) async fn dial(dial: Dial, mut orders: mpsc::Receiver<Order>, events: Events) {
+    let Dial { address, timeout, tls } = dial;
+    let mut stream = match secured(&address, tls.as_ref(), Instant::now() + timeout).await {
         Ok(stream) => stream,
         Err(code) => return events.send(Event::Refused(code)).await,
     };
@@ -88,15 +84,24 @@ async fn serve(
 /// Connects and waits for CONNACK; the error is the modem's result code.
 async fn open(connect: &Connect) -> Result<(Box<dyn Wire>, Session), u8> {
     let deadline = Instant::now() + connect.timeout;
-    let tcp = reach(&connect.address, deadline).await?;
-    let mut stream: Box<dyn Wire> = match &connect.tls {
-        Some(terms) => timeout_at(deadline, handshake::handshake(tcp, terms))
-            .await
-            .unwrap_or(Err(code::HANDSHAKE))?,
-        None => Box::new(tcp),
-    };
+    let mut stream = secured(&connect.address, connect.tls.as_ref(), deadline).await?;
     let session = sign_in(&mut stream, connect, deadline).await?;
     Ok((stream, session))
+}
+
+/// A connection, over TLS where there are terms for it.
+async fn secured(
+    address: &str,
+    tls: Option<&handshake::Terms>,
+    deadline: Instant,
+) -> Result<Box<dyn Wire>, u8> {
+    let tcp = reach(address, deadline).await?;
+    match tls {
+        Some(terms) => timeout_at(deadline, handshake::handshake(tcp, terms))
+            .await
+            .unwrap_or(Err(code::HANDSHAKE)),
+        None => Ok(Box::new(tcp)),
+    }
 }
 
 /// A TCP connection.

@@ -57,6 +57,18 @@ pub(crate) enum Purpose {
     Publish(Outgoing),
     /// A certificate file of this name.
     Certificate(String),
+    /// A file of this name on a Quectel modem.
+    Upload(String),
+}
+
+impl Purpose {
+    /// What asks for the data.
+    pub(crate) fn prompt(&self) -> &'static [u8] {
+        match self {
+            Self::Upload(_) => b"\r\nCONNECT\r\n",
+            Self::Field(..) | Self::Publish(_) | Self::Certificate(_) => b"\r\n>",
+        }
+    }
 }
 
 /// A field of a client that is filled at a prompt.

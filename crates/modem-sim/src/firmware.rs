@@ -33,7 +33,7 @@ pub(crate) enum Action {
     /// Open a connection for this client; events carry its number.
     Open { client: usize, connection: u64, order: Box<broker::Connect> },
     /// Open TCP for this client, to sign in over it later.
-    Dial { client: usize, connection: u64, address: String, timeout: Duration },
+    Dial { client: usize, connection: u64, order: Box<broker::Dial> },
     /// Pass an order to the connection of this client.
     Order { client: usize, order: broker::Order },
     /// Cut the connection of this client without a DISCONNECT.
@@ -267,10 +267,11 @@ impl Firmware {
         match answer {
             Answer::Reply(reply) => self.print_reply(port, &reply),
             Answer::Prompt(left, purpose) => {
-                self.prompt(port, Mode::Data { left, data: Vec::new(), purpose });
+                let prompt = purpose.prompt();
+                self.prompt(port, prompt, Mode::Data { left, data: Vec::new(), purpose });
             }
             Answer::TextPrompt(purpose) => {
-                self.prompt(port, Mode::Text { data: Vec::new(), purpose });
+                self.prompt(port, b"\r\n>", Mode::Text { data: Vec::new(), purpose });
             }
             Answer::Deferred => {
                 if let Some(state) = self.ports.get_mut(port) {
@@ -287,7 +288,7 @@ impl Firmware {
         }
     }
 
-    fn prompt(&mut self, port: usize, mode: Mode) {
+    fn prompt(&mut self, port: usize, prompt: &[u8], mode: Mode) {
         if self.dice.roll(Fault::NoPrompt) {
             return;
         }
@@ -296,7 +297,7 @@ impl Firmware {
             state.mode = mode;
         }
         let mut bytes = self.dice.garbage();
-        bytes.extend_from_slice(b"\r\n>");
+        bytes.extend_from_slice(prompt);
         self.print(port, &bytes, self.delay(late));
     }
 

@@ -15,11 +15,11 @@
 //! ```
 //!
 //! # What it does not do
-//! - TLS of CMQTT is real, TLS 1.2 alone; the name in the broker's certificate is not compared, encrypted
-//!   keys (`keypwd`) and `ciphersuites` are kept and shown only.
+//! - TLS of CMQTT and QMT is real, TLS 1.2 alone; the name in the broker's certificate is not compared, encrypted
+//!   keys (`keypwd`), `ciphersuites` and `negotiatetime` are kept and shown only.
 //! - CMQ over TLS (`CMQTTSNEW`), the clouds' commands, and the quality of service of a message that came.
 //! - `"argtopic"` of an A76xx: of what it changes, received messages and SUB; not PUB and UNSUB.
-//! - QMT over TLS: `QMTCFG="ssl"` takes 0 only.
+//! - The data mode of `QFUPL` waits for its data for ever; real units give it up.
 //! - Several commands in one line, SMS, calls and data over PPP.
 //!
 //! # Adding to it
@@ -51,6 +51,7 @@ mod quectel;
 mod reply;
 mod sim_card;
 mod tls;
+mod ufs;
 
 pub use crate::{
     fault::{Fault, FaultError, FaultRate, Faults},

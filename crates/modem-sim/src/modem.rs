@@ -323,9 +323,7 @@ impl Modem {
         for action in std::mem::take(&mut self.firmware.actions) {
             match action {
                 Action::Open { client, connection, order } => self.open(client, connection, *order),
-                Action::Dial { client, connection, address, timeout } => {
-                    self.dial(client, connection, address, timeout);
-                }
+                Action::Dial { client, connection, order } => self.dial(client, connection, *order),
                 Action::Order { client, order } => self.order(client, order),
                 Action::Cut { client } => {
                     if let Some(slot) = self.connections.get_mut(client)
@@ -351,10 +349,10 @@ impl Modem {
         }
     }
 
-    fn dial(&mut self, client: usize, number: u64, address: String, timeout: Duration) {
+    fn dial(&mut self, client: usize, number: u64, order: broker::Dial) {
         let (orders, receiver) = mpsc::channel(ORDER_DEPTH);
         let events = broker::Events { client, connection: number, sender: self.sender.clone() };
-        let task = self.tasks.spawn(broker::dial(address, timeout, receiver, events));
+        let task = self.tasks.spawn(broker::dial(order, receiver, events));
         if let Some(slot) = self.connections.get_mut(client) {
             *slot = Some(Connection { number, orders, task });
         }

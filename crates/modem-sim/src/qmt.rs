@@ -6,7 +6,7 @@
 mod commands;
 mod results;
 
-use crate::{broker, command::Arg};
+use crate::{broker, command::Arg, ufs::Storage};
 
 /// Clients of one modem.
 pub(crate) const CLIENTS: usize = 6;
@@ -48,6 +48,8 @@ struct Settings {
     packet_timeout: u32,
     buffered: bool,
     with_length: bool,
+    /// The TLS context, where it is to be over TLS.
+    tls: Option<u32>,
 }
 
 impl Default for Settings {
@@ -59,6 +61,7 @@ impl Default for Settings {
             packet_timeout: 5,
             buffered: false,
             with_length: false,
+            tls: None,
         }
     }
 }
@@ -91,12 +94,14 @@ pub(crate) struct Clients {
     clients: [Client; CLIENTS],
     /// Connections so far.
     connections: u64,
+    pub(crate) storage: Storage,
 }
 
 impl Clients {
-    /// What is left after a reset: the count that tells late events of old connections from new ones.
-    pub(crate) fn after_reset(&self) -> Self {
-        Self { connections: self.connections, ..Self::default() }
+    /// What is left after a reset: files, and the count that tells late events of old connections from new ones.
+    pub(crate) fn after_reset(&mut self) -> Self {
+        let storage = self.storage.after_reset();
+        Self { connections: self.connections, storage, ..Self::default() }
     }
 
     /// The clients that have a socket or are about to.

@@ -20,6 +20,9 @@ impl Firmware {
         if let Some(reply) = self.quectel_own(command) {
             return reply.into();
         }
+        if let Some(answer) = self.ufs_command(command) {
+            return answer;
+        }
         let shared = SHARED.contains(&command.name.as_str());
         let answer = if shared {
             self.basic(port, command)

@@ -11,7 +11,7 @@ pub(crate) enum Final {
     Cme(Cme),
 }
 
-/// The mobile equipment errors that the simulator gives (SIM7600 manual p.80).
+/// The mobile equipment errors that the simulator gives (SIM7600 manual p.80; those of files are Quectel's).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cme {
     NotAllowed,
@@ -20,6 +20,9 @@ pub(crate) enum Cme {
     SimPukRequired,
     SimBusy,
     IncorrectPassword,
+    FileNotFound,
+    FileExists,
+    FileNotDeleted,
 }
 
 impl Cme {
@@ -31,6 +34,9 @@ impl Cme {
             Self::SimPukRequired => 12,
             Self::SimBusy => 14,
             Self::IncorrectPassword => 16,
+            Self::FileNotFound => 405,
+            Self::FileExists => 407,
+            Self::FileNotDeleted => 418,
         }
     }
 
@@ -42,6 +48,9 @@ impl Cme {
             Self::SimPukRequired => "SIM PUK required",
             Self::SimBusy => "SIM busy",
             Self::IncorrectPassword => "incorrect password",
+            Self::FileNotFound => "File not found",
+            Self::FileExists => "File already existed",
+            Self::FileNotDeleted => "Delete the file failed",
         }
     }
 }

@@ -24,6 +24,17 @@ pub(crate) struct Connect {
     pub(crate) is_3_1: bool,
 }
 
+/// Where a connection leads that is signed in over later.
+#[derive(Debug, Clone)]
+pub(crate) struct Dial {
+    /// Host and port as for a name look-up.
+    pub(crate) address: String,
+    /// How long the whole may take.
+    pub(crate) timeout: Duration,
+    /// Over TLS, and with what.
+    pub(crate) tls: Option<handshake::Terms>,
+}
+
 /// The will of a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Will {

@@ -78,7 +78,8 @@ impl Firmware {
             ..self.cmq.after_reset()
         };
         let connection = self.cmq.connection;
-        self.actions.push(Action::Dial { client: CLIENT, connection, address, timeout });
+        let order = Box::new(broker::Dial { address, timeout, tls: None });
+        self.actions.push(Action::Dial { client: CLIENT, connection, order });
         // The number of the client is the answer, so it always waits.
         self.cmq.operation = Some(Operation { doing: Doing::New, port: Some(port) });
         Some(Answer::Deferred)

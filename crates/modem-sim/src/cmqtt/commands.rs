@@ -402,6 +402,7 @@ impl Firmware {
                 self.tls.store(name, data);
                 Reply::ok().into()
             }
+            Purpose::Upload(name) => self.qmt.storage.store(name, data).into(),
             Purpose::Field(index, field) => {
                 self.fill(port, index, field, data).unwrap_or_else(Answer::from)
             }

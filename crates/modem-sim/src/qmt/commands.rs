@@ -83,7 +83,12 @@ impl Firmware {
             "version" => drop(number(0, 3..=4)?),
             "keepalive" => settings.keep_alive = number(0, 0..=3_600)?,
             "session" => settings.clean = number(0, 0..=1)? == 1,
-            "ssl" => number(0, 0..=0).map(drop)?,
+            "ssl" => {
+                settings.tls = match number(0, 0..=1)? {
+                    0 => None,
+                    _ => Some(number(1, 0..=5)?),
+                }
+            }
             "timeout" => {
                 settings.packet_timeout = number(0, 1..=60)? * (number(1, 0..=10)? + 1);
                 number(2, 0..=1)?;
@@ -104,6 +109,7 @@ impl Firmware {
         let host = host.text().filter(|host| (1..=100).contains(&host.len()))?.to_owned();
         let tcp_port = tcp_port.within(1..=65_535)?;
         let address = self.options.broker.clone().unwrap_or_else(|| format!("{host}:{tcp_port}"));
+        let now = self.clock.unix(self.now);
         let offline = !self.has_address() || self.network.coverage != Coverage::Full;
         let client = self.qmt.clients.get_mut(index)?;
         if client.operation.is_some() || client.link != Link::Down {
@@ -115,10 +121,12 @@ impl Firmware {
         self.qmt.connections += 1;
         client.connection = self.qmt.connections;
         client.link = Link::Opening;
-        client.target = Some(Target { host, port: tcp_port });
+        client.target = Some(Target { host: host.clone(), port: tcp_port });
         client.operation = Some(Operation { word: "OPEN", port, packet: None });
-        let (connection, timeout) = (client.connection, OPEN_TIMEOUT);
-        self.actions.push(Action::Dial { client: index, connection, address, timeout });
+        let (connection, context) = (client.connection, client.settings.tls);
+        let tls = context.map(|context| self.qmt.storage.terms(context, &host, now));
+        let order = Box::new(broker::Dial { address, timeout: OPEN_TIMEOUT, tls });
+        self.actions.push(Action::Dial { client: index, connection, order });
         Some(Reply::ok().into())
     }
 

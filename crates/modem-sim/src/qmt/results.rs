@@ -48,6 +48,8 @@ impl Firmware {
         client.link = Link::Down;
         let result = match (opening, code) {
             (true, code::DNS) => "4",
+            // Seen on an EC25 for certificates that do not fit; no manual has it.
+            (true, code::HANDSHAKE | code::NO_CERTIFICATE | code::SSL_SESSION) => "-1",
             (true, _) => "5",
             (false, code::REFUSED_VERSION) => "0,1",
             (false, code::REFUSED_ID) => "0,2",
