@@ -268,7 +268,7 @@ fn data_length(line: &str) -> usize {
         "AT+CMQTTTOPIC" | "AT+CMQTTPAYLOAD" | "AT+CMQTTWILLTOPIC" | "AT+CMQTTWILLMSG"
         | "AT+CMQTTSUBTOPIC" => true,
         "AT+CMQTTSUB" | "AT+CMQTTUNSUB" => arguments.len() > 2,
-        "AT+CCERTDOWN" => true,
+        "AT+CCERTDOWN" | "AT+QFUPL" => true,
         "AT+QMTPUBEX" => return arguments.last().unwrap().parse().unwrap(),
         _ => false,
     };

@@ -1,14 +1,11 @@
 //! The eleven commands towards Alibaba Cloud, with the identity of a device as the broker sees it.
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
 use modem::mqtt::{Connection, Qos, Scope, Triple};
 use modem_sim::Model;
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::bench::{Bench, FIRST};
 use crate::broker::{Broker, Peer};
+use crate::trace::Lines;
 use crate::unit::{Unit, acquisition};
 
 scenarios!(
@@ -101,35 +98,6 @@ async fn a_triple_that_is_refused_once_is_taken_later(model: Model) {
         assert!(refused.to_string().contains("leave `aliauth` out"), "{refused}");
     }
     bench.open(FIRST, &device).await.unwrap();
-}
-
-/// Keeps every trace line.
-#[derive(Clone, Default)]
-pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Lines {
-    pub(crate) fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
 }
 
 /// A CONNECT that succeeds, one that is refused, and one whose echo comes back.

@@ -50,9 +50,14 @@ macro_rules! scenarios {
 mod bench;
 #[path = "../../../conformance/broker.rs"]
 mod broker;
+#[path = "../../../conformance/pki.rs"]
+#[allow(dead_code, reason = "another profile's own scenarios need more of it")]
+mod pki;
 /// What every profile has to do.
 #[path = "../../../conformance/scenarios.rs"]
 mod shared;
+#[path = "../../../conformance/trace.rs"]
+mod trace;
 
 use profile_simcom::PLUGIN;
 

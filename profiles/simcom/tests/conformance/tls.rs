@@ -2,13 +2,13 @@
 
 use modem::mqtt::{Client, Connection, MqttError, Qos};
 use modem::port::Kind;
-use modem::tls::{Identity, Tls};
+use modem::tls::Tls;
 use modem_sim::{Clock, Model, Options};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 
-use crate::aliyun::Lines;
-use crate::bench::{Bench, FIRST, SECOND, code, connection};
+use crate::bench::{Bench, FIRST, SECOND, code};
 use crate::broker::Broker;
+use crate::pki::{Pki, over};
+use crate::trace::Lines;
 use crate::unit::{Unit, acquisition};
 
 scenarios!(
@@ -20,54 +20,6 @@ scenarios!(
     firmware_without_sni_is_used_without,
     a_file_whose_prompt_stayed_out_is_not_believed_the_next_time,
 );
-
-/// A certificate authority, with a server and a client that it has signed.
-struct Pki {
-    ca: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Pki {
-    fn new() -> Self {
-        let (key, mut params) = (KeyPair::generate().unwrap(), CertificateParams::default());
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self { ca: params.self_signed(&key).unwrap().pem(), issuer: Issuer::new(params, key) }
-    }
-
-    fn sign(&self) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec!["broker.example.com".to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, "leaf");
-        params.not_before = date_time_ymd(2020, 1, 1);
-        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
-    }
-
-    async fn broker(&self, more: &str) -> Broker {
-        let folder = tempfile::tempdir().unwrap();
-        let (cert, key) = self.sign();
-        for (name, text) in [("ca", &self.ca), ("cert", &cert), ("key", &key)] {
-            std::fs::write(folder.path().join(name), text).unwrap();
-        }
-        let at = folder.path().display().to_string();
-        let lines = format!(
-            "allow_anonymous true\ncafile {at}/ca\ncertfile {at}/cert\nkeyfile {at}/key\n{more}"
-        );
-        Broker::start(folder, &lines).await
-    }
-
-    fn trusting(&self) -> Tls {
-        Tls { ca: Some(self.ca.clone()), identity: None }
-    }
-
-    fn mutual(&self) -> Tls {
-        let (cert, key) = self.sign();
-        Tls { identity: Some(Identity { cert, key: key.into() }), ..self.trusting() }
-    }
-}
-
-fn over(tls: &Tls) -> Connection {
-    Connection { port: 8883, tls: Some(tls.clone()), ..connection("m") }
-}
 
 async fn files(bench: &Bench) -> Vec<String> {
     let answer = at::Answer::Prefix("+CCERTLIST:");
