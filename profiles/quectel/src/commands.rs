@@ -93,7 +93,8 @@ pub(crate) const COMMANDS: &[CommandRule] = &[
     CommandRule::harms("+EGMR", IMEI),
     CommandRule::harms("+QSSLCFG", FILES).but_with(2).secret_from(2),
     CommandRule::harms("+QFDEL", FILES),
-    CommandRule::harms("+QFUPL", FILES),
+    CommandRule::harms("+QFUPL", FILES).connects_secret(1, 2),
+    CommandRule::harms("+QFLST", FILES).but_with(1).but_bare(),
     CommandRule::harms("+QFDWL", FILES).answers_secret(),
     CommandRule::harms("+QFOPEN", FILES),
     CommandRule::harms("+QFREAD", FILES).answers_secret(),
@@ -145,6 +146,17 @@ mod tests {
                 assert!(refusal.is_danger(), "{line}: {refusal}");
             }
         }
+    }
+
+    #[test]
+    fn files_are_listed_by_anybody_and_uploaded_by_who_insists() {
+        for line in ["AT+QFLST", "AT+QFLST=\"*\""] {
+            assert!(commands().order(wish(line, false), Ground::Shared).is_ok(), "{line}");
+        }
+        let upload = "AT+QFUPL=\"key.pem\",1700,10";
+        assert_eq!(commands().data_length(upload), Some(1_700));
+        assert!(commands().has_secret_data(upload));
+        assert!(commands().order(wish(upload, false), Ground::Shared).unwrap_err().is_danger());
     }
 
     #[test]

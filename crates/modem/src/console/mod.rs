@@ -246,6 +246,9 @@ impl Commands {
         if let Some(data) = data {
             // What a command does with its data is not known of all.
             exchange = exchange.prompt(data.as_slice()).takes_effect();
+            if rule.is_some_and(CommandRule::connects) {
+                exchange = exchange.after_connect();
+            }
             if rule.is_none_or(CommandRule::has_secret_data) {
                 exchange = exchange.secret();
             }

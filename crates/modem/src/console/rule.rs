@@ -64,6 +64,8 @@ struct DataRule {
     /// Commands of fewer arguments ask for none.
     arguments: usize,
     is_secret: bool,
+    /// The line `CONNECT` asks for it, and no `>`.
+    connects: bool,
 }
 
 impl CommandRule {
@@ -160,13 +162,24 @@ impl CommandRule {
     /// It asks for data, whose length is this argument, where it has so many arguments.
     #[must_use]
     pub const fn asks(self, length_at: usize, arguments: usize) -> Self {
-        Self { data: Some(DataRule { length_at, arguments, is_secret: false }), ..self }
+        Self {
+            data: Some(DataRule { length_at, arguments, is_secret: false, connects: false }),
+            ..self
+        }
     }
 
     /// The same for data that no log shows, and no history keeps.
     #[must_use]
     pub const fn asks_secret(self, length_at: usize, arguments: usize) -> Self {
-        Self { data: Some(DataRule { length_at, arguments, is_secret: true }), ..self }
+        let data = DataRule { length_at, arguments, is_secret: true, connects: false };
+        Self { data: Some(data), ..self }
+    }
+
+    /// The same where the line `CONNECT` asks for the data in the place of `>`.
+    #[must_use]
+    pub const fn connects_secret(self, length_at: usize, arguments: usize) -> Self {
+        let data = DataRule { length_at, arguments, is_secret: true, connects: true };
+        Self { data: Some(data), ..self }
     }
 
     /// Its answer begins with this name instead of its own.
@@ -225,6 +238,10 @@ impl CommandRule {
         })?;
         let length = command.arguments.get(data.length_at)?;
         Some(length.parse().map_err(|_| ()))
+    }
+
+    pub(super) fn connects(&self) -> bool {
+        self.data.is_some_and(|data| data.connects)
     }
 
     pub(super) fn has_secret_data(&self) -> bool {
