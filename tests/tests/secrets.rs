@@ -21,9 +21,10 @@ const SIGNED: &str = "D48150E8D550607B15C667E100635EE96EA7D512";
 /// All of them, the one that is made of another included.
 const SECRETS: [&str; 6] = [PASSWORD, APN_PASSWORD, PIN, TOKEN, DEVICE_SECRET, SIGNED];
 
-fn site(broker: &Mosquitto, authority: &Authority, own: &Pair) -> (Site, Sim) {
+fn site(broker: &Mosquitto, authority: &Authority, own: &Pair) -> (Site, [Sim; 2]) {
     let mut site = Site::new();
     let sim = Sim::start(&site.dir().join("sim"), 3, &broker.address(), &["--pin", PIN]);
+    let other = Sim::of_model("ec25", &site.dir().join("q"), 1, &broker.address(), &["--pin", PIN]);
     let secret = |name, text| site.secret(name, text).display().to_string();
     let (password, pin) = (secret("password", PASSWORD), secret("pin", PIN));
     let (apn, device) = (secret("apn", APN_PASSWORD), secret("device", DEVICE_SECRET));
@@ -31,6 +32,7 @@ fn site(broker: &Mosquitto, authority: &Authority, own: &Pair) -> (Site, Sim) {
     let (ca, cert, key) =
         (secret("ca", &authority.pem), secret("cert", &own.cert), secret("key", &own.key));
     let [first, second, third] = [0, 1, 2].map(|modem| sim.tty(modem).display().to_string());
+    let fourth = other.tty(0).display().to_string();
     site.http = format!(", token: {{ file: {token} }}");
     site.body = format!(
         "brokers:
@@ -56,10 +58,14 @@ modems:
     match: {{ port: {third} }}
     pin: {{ file: {pin} }}
     apn: {{ name: cmnet, user: u, password: {{ file: {apn} }} }}
+  q:
+    match: {{ port: {fourth} }}
+    pin: {{ file: {pin} }}
+    sessions: {{ lab: {{ broker: lab }} }}
 "
     );
     site.log = "trace".to_owned();
-    (site, sim)
+    (site, [sim, other])
 }
 
 /// What is looked for.
@@ -132,7 +138,19 @@ impl Secrets {
 
     /// What the console shows, and lets the agent log, of commands that hold a secret or ask for one.
     fn typed(&self, site: &Site, own: &Pair) -> Vec<String> {
-        let (url, token) = (format!("http://127.0.0.1:{}", site.port()), site.dir().join("token"));
+        let length = own.key.len();
+        let stored = format!("+QFUPL: {length},");
+        let upload = format!("AT+QFUPL=\"typed.pem\",{length},10");
+        let key = site.dir().join("key").display().to_string();
+        let args = ["--dangerous", &upload, "--data-file", &key];
+        let (code, text) = typed_at("q", &args, site);
+        assert!(code == Some(0) && text.contains(&stored), "{text}");
+        let mut found = self.leaks("the console of q", &text);
+        found.extend(self.typed_at_a(site, own));
+        found
+    }
+
+    fn typed_at_a(&self, site: &Site, own: &Pair) -> Vec<String> {
         let key = site.dir().join("key").display().to_string();
         let upload = format!("AT+CCERTDOWN=\"typed.pem\",{}", own.key.len());
         let mut found = Vec::new();
@@ -148,12 +166,8 @@ impl Secrets {
             (1, &["--dangerous", &broken]),
             (0, &["--dangerous", &upload, "--data-file", &key]),
         ] {
-            let mut command = Command::new(modemfleet());
-            command.args(["at", "a"]).args(args).args(["--url", &url]);
-            let output = run(command.arg("--token-file").arg(&token), b"");
-            let text = [output.stdout, output.stderr].concat();
-            let text = String::from_utf8_lossy(&text).into_owned();
-            assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+            let (ended, text) = typed_at("a", args, site);
+            assert_eq!(ended, Some(code), "{args:?}: {text}");
             found.extend(self.leaks(&format!("the console, {code}"), &text));
         }
         found
@@ -180,6 +194,16 @@ impl Secrets {
     }
 }
 
+/// Runs `at` on a modem: how it ended, and what was printed.
+fn typed_at(modem: &str, args: &[&str], site: &Site) -> (Option<i32>, String) {
+    let (url, token) = (format!("http://127.0.0.1:{}", site.port()), site.dir().join("token"));
+    let mut command = Command::new(modemfleet());
+    command.args(["at", modem]).args(args).args(["--url", &url]);
+    let output = run(command.arg("--token-file").arg(&token), b"");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
 #[test]
 fn no_secret_is_logged_or_served() {
     let users = [("gw", PASSWORD), ("7600&a1mQpKOF9hp", SIGNED), ("w", "w")];
@@ -188,9 +212,9 @@ fn no_secret_is_logged_or_served() {
     let secrets = Secrets::with_key(&own);
     let broker = Mosquitto::over_tls(&authority.sign("b"), None, &users);
     let watcher = Subscriber::with_login(broker.plain_port(), "w", "w");
-    let (site, sim) = site(&broker, &authority, &own);
+    let (site, sims) = site(&broker, &authority, &own);
     let mut agent = site.start();
-    for (modem, session) in [("a", "lab"), ("a", "ali"), ("b", "lab")] {
+    for (modem, session) in [("a", "lab"), ("a", "ali"), ("b", "lab"), ("q", "lab")] {
         agent.connected(modem, session);
     }
     let bearer = format!("Bearer {TOKEN}");
@@ -209,7 +233,7 @@ fn no_secret_is_logged_or_served() {
         (agent.sum("modemfleet_mqtt_connects_total", &[("result", "error")]) > 0.5).then_some(())
     });
     found.extend(secrets.served(&agent));
-    drop(sim);
+    drop(sims);
     until("the unplug", || {
         (agent.sum("modemfleet_hotplug_events_total", &[("action", "remove")]) > 1.5).then_some(())
     });
@@ -222,7 +246,9 @@ fn no_secret_is_logged_or_served() {
     found.extend(secrets.leaks("stdout", &agent.process.stdout().join("\n")));
     assert!(found.is_empty(), "{found:#?}");
     // The log was really that talkative: the dialogue is in it, up to where the secrets go.
-    for word in ["CMQTTCONNECT", "CPIN", "CGAUTH", "CCERTDOWN=\"mf0-key-", "TRACE"] {
+    for word in
+        ["CMQTTCONNECT", "CPIN", "CGAUTH", "CCERTDOWN=\"mf0-key-", "QFUPL=\"mf0-key-", "TRACE"]
+    {
         assert!(log.contains(word), "{word} is not in the log of level trace");
     }
 }
@@ -233,7 +259,7 @@ fn a_secret_that_is_refused_is_not_shown() {
     let authority = Authority::new();
     let own = authority.sign("gw");
     let (broker, secrets) = (Mosquitto::open(), Secrets::with_key(&own));
-    let (site, _sim) = site(&broker, &authority, &own);
+    let (site, _sims) = site(&broker, &authority, &own);
     for (name, text, want) in [
         ("password", format!("{PASSWORD}\""), "holds a quote"),
         ("pin", format!("{PIN}{PIN}"), "must be 4 to 8 digits"),

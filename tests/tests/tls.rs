@@ -95,6 +95,7 @@ fn what_works_and_how_the_rest_fails() {
     let both = |one: &str, two: &str| tls(&format!("{one}, {two}"));
     let to = Mosquitto::address;
     let handshake = "CMQTTCONNECT failed with code 32 (TLS handshake failed): check tls.ca against the broker's certificate and its dates, tls.cert and tls.key";
+    let without_reason = "QMTOPEN failed over TLS and gave no reason: check tls.ca against the broker's certificate and its dates";
     let cases = [
         case("one-way", to(&open), tls(&right), ""),
         case("mutual", to(&mutual), both(&right, &own), ""),
@@ -118,9 +119,13 @@ fn what_works_and_how_the_rest_fails() {
             tls(&right),
             "failed with code 3 (socket connect failed): check the broker's address and port",
         ),
+        Case { model: "ec25", ..case("q-mutual", to(&mutual), both(&right, &own), "") },
+        Case { model: "rm520n", ..case("q-insecure", to(&open), tls("insecure: true"), "") },
+        Case { model: "ec25", ..case("q-wrong-ca", to(&open), tls(&wrong), without_reason) },
+        Case { model: "ec200", ..case("q-expired", to(&expired), tls(&right), without_reason) },
         Case {
-            model: "ec25",
-            ..case("quectel", to(&open), tls(&right), "TLS is not supported on this modem")
+            model: "sim7020",
+            ..case("no-dialect", to(&open), tls(&right), "TLS is not supported on this modem")
         },
     ];
     let _sims = fleet(&mut site, &cases);
@@ -128,12 +133,15 @@ fn what_works_and_how_the_rest_fails() {
     all_stand_as_expected(&agent, &cases);
     agent.publish("topic=t&session=mutual/s", b"over TLS");
     mutual.logged("Received PUBLISH from gw-mutual-s");
+    agent.publish("topic=t&session=q-mutual/s", b"over TLS");
+    mutual.logged("Received PUBLISH from gw-q-mutual-s");
     agent.drained();
     the_insecure_one_shows(&agent, &site);
 
     // A certificate that is put right is taken up by the next try.
     let _ = site.secret("other.pem", &ours.pem);
     agent.connected("wrong-ca", "s");
+    agent.connected("q-wrong-ca", "s");
 }
 
 fn all_stand_as_expected(agent: &Agent, cases: &[Case]) {
@@ -145,7 +153,7 @@ fn all_stand_as_expected(agent: &Agent, cases: &[Case]) {
                 if reason.is_empty() { phase == "connected" } else { seen.contains(reason) };
             is_there.then_some((phase, seen))
         });
-        let failed = *name == "quectel";
+        let failed = *name == "no-dialect";
         assert_eq!(phase == "failed", failed, "{name}: {phase}");
         println!("| {name} | {phase} | {seen} |");
     }
@@ -153,18 +161,18 @@ fn all_stand_as_expected(agent: &Agent, cases: &[Case]) {
 
 fn the_insecure_one_shows(agent: &Agent, site: &Site) {
     let insecure = agent.scrape();
-    assert_eq!(
-        insecure.sum("modemfleet_tls_insecure", &[("modem", "insecure"), ("session", "s")]),
-        1.0
-    );
-    assert_eq!(insecure.sum("modemfleet_tls_insecure", &[]), 1.0, "of the others it has no series");
+    for modem in ["insecure", "q-insecure"] {
+        let labels = [("modem", modem), ("session", "s")];
+        assert_eq!(insecure.sum("modemfleet_tls_insecure", &labels), 1.0, "{modem}");
+    }
+    assert_eq!(insecure.sum("modemfleet_tls_insecure", &[]), 2.0, "of the others it has no series");
     let target = format!("http://127.0.0.1:{}", site.port());
     let status = std::process::Command::new(modemfleet())
         .args(["status", "--url", &target])
         .output()
         .unwrap();
     let status = String::from_utf8(status.stdout).unwrap();
-    assert_eq!(status.matches("connected, insecure").count(), 1, "{status}");
+    assert_eq!(status.matches("connected, insecure").count(), 2, "{status}");
     assert!(agent.log().contains("the broker's certificate is not checked"));
 }
 

@@ -198,6 +198,20 @@ pub enum MqttError {
         /// What the modem takes.
         limit: usize,
     },
+    /// A file came to the modem otherwise than it was sent.
+    #[error("the file for {option} did not come to the modem whole")]
+    FileTorn {
+        /// What it is for, in the words of the modem's setting.
+        option: &'static str,
+    },
+    /// The modem could not open a connection over TLS, and its stack tells no reason.
+    #[error(
+        "{operation} failed over TLS and gave no reason: check tls.ca against the broker's certificate and its dates, tls.cert and tls.key, and whether the port speaks TLS"
+    )]
+    TlsFailed {
+        /// The command's name without `AT+`.
+        operation: &'static str,
+    },
     /// There is nothing to sign in with just now.
     #[error("nothing to sign in with: {reason}")]
     NoCredentials {
@@ -249,6 +263,8 @@ impl MqttError {
         match self {
             Self::Refused { code, .. } => code.scope,
             Self::NoCode { .. }
+            | Self::FileTorn { .. }
+            | Self::TlsFailed { .. }
             | Self::NoCredentials { .. }
             | Self::AliauthRefused { .. }
             | Self::NoReceipts { .. }
@@ -268,6 +284,7 @@ impl MqttError {
         match self {
             Self::Refused { operation, .. }
             | Self::NoCode { operation }
+            | Self::TlsFailed { operation }
             | Self::AliauthRefused { operation }
             | Self::NoReceipts { operation }
             | Self::Exchange { operation, .. } => Some(operation),
@@ -275,6 +292,7 @@ impl MqttError {
             | Self::OutOfRange { .. }
             | Self::Inexpressible { .. }
             | Self::FileTooLong { .. }
+            | Self::FileTorn { .. }
             | Self::NoCredentials { .. }
             | Self::NoTls
             | Self::NoAliauth

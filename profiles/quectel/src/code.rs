@@ -16,7 +16,7 @@ const OPEN: &[ResultCode] = &[
     code(
         5,
         "network error",
-        "check the broker's address and port, the APN and DNS",
+        "check the broker's address and port, the APN and DNS; over TLS also tls.ca, tls.cert and tls.key",
         Scope::Session,
     ),
 ];

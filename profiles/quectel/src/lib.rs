@@ -14,6 +14,7 @@ mod poll;
 pub mod qeng;
 mod qmt;
 pub mod status;
+mod tls;
 
 use listener::{BARE_URCS, BOOTS, Ears, MAX_RECEIVED};
 
@@ -64,7 +65,8 @@ impl Profile for Quectel {
             announced: Vec::new(),
             urcs: BARE_URCS.to_vec(),
             boots: BOOTS.to_vec(),
-            max_prompt_data: qmt::MAX_PAYLOAD,
+            // That of a message is shorter.
+            max_prompt_data: tls::MAX_FILE,
             guarded: commands::GUARDED.to_vec(),
         }
     }

@@ -15,15 +15,13 @@ use modem::port::{At, ExchangeError, Kind};
 use modem::profile::{self, PATIENCE};
 
 use crate::code::{OCCUPIED, connack_code, granted_code, open_code, packet_code};
-
-/// The longest payload that `AT+QMTPUBEX` surely takes.
-pub(crate) const MAX_PAYLOAD: usize = 1_500;
+use crate::tls;
 
 /// All QMT commands share one lane. That clients may overlap no transcript proves.
 pub(crate) const LANE: &str = "qmt";
 
 /// The stack, in errors.
-const STACK: &str = "QMT";
+pub(crate) const STACK: &str = "QMT";
 
 /// The longest keep-alive that `AT+QMTCFG="keepalive"` takes, in seconds.
 const MAX_KEEP_ALIVE_S: u16 = 3_600;
@@ -44,7 +42,7 @@ const ACCEPTANCE: Duration = Duration::from_secs(10);
 const CLOSE: Duration = Duration::from_secs(15);
 
 /// How often a setting is tried when its answer stays out.
-const TRIES: u32 = 3;
+pub(crate) const TRIES: u32 = 3;
 
 /// Ends the data of `AT+QMTPUB`, whose length is not announced.
 const END_OF_DATA: &[u8] = b"\x1a";
@@ -71,6 +69,14 @@ impl Qmt {
 
 #[async_trait]
 impl Mqtt for Qmt {
+    fn speaks_tls(&self) -> bool {
+        true
+    }
+
+    async fn tidy(&self, at: &At, secured: &[Client]) {
+        tls::tidy(at, secured).await;
+    }
+
     /// There is nothing to start. What an earlier run left open is signed out.
     async fn start(&self, at: &At) -> Result<(), MqttError> {
         let _turn = sequence(at, STACK).await?;
@@ -102,12 +108,14 @@ impl Mqtt for Qmt {
         // Settings are taken by a closed client only.
         let opened = async || {
             for setting in &settings {
-                set(at, setting).await?;
+                set(at, "QMTCFG", setting).await?;
             }
+            tls::prepare(at, client, connection).await?;
             let command = format!("AT+QMTOPEN={},{host},{}", client.0, connection.port);
             let exchange = exchange("QMTOPEN", &command, ACCEPTANCE)?;
             let line = ended(at, "QMTOPEN", Kind::Setup, exchange, line("+QMTOPEN:", client), OPEN);
-            judge("QMTOPEN", &line.await?, 1, open_code)
+            let judged = judge("QMTOPEN", &line.await?, 1, open_code);
+            judged.map_err(|error| tls::blame(error, connection))
         };
         match opened().await {
             Err(MqttError::Refused { code: ResultCode { number: OCCUPIED, .. }, .. }) => {
@@ -235,11 +243,12 @@ fn settings(client: Client, connection: &Connection) -> Result<Vec<String>, Mqtt
     Ok(settings)
 }
 
-async fn set(at: &At, setting: &str) -> Result<(), MqttError> {
-    let exchange = exchange("QMTCFG", setting, PATIENCE)?;
+/// Runs a command that `OK` ends, and that may be given twice.
+pub(crate) async fn set(at: &At, operation: &'static str, command: &str) -> Result<(), MqttError> {
+    let exchange = exchange(operation, command, PATIENCE)?;
     match profile::persist(at, Kind::Setup, exchange, TRIES).await {
         Ok(_) => Ok(()),
-        Err(error) => Err(failed("QMTCFG", error)),
+        Err(error) => Err(failed(operation, error)),
     }
 }
 
@@ -260,7 +269,7 @@ fn numbered(prefix: &'static str, client: Client, packet: u16) -> ResultLine {
     ResultLine { second: Some(packet), interim: Some((2, "1")), ..line(prefix, client) }
 }
 
-fn exchange(
+pub(crate) fn exchange(
     operation: &'static str,
     command: &str,
     timeout: Duration,

@@ -32,10 +32,15 @@ mod bench;
 #[path = "../../../conformance/broker.rs"]
 #[allow(dead_code, reason = "another profile's own scenarios need more of it")]
 mod broker;
+#[path = "../../../conformance/pki.rs"]
+mod pki;
 /// What every profile has to do.
 #[path = "../../../conformance/scenarios.rs"]
 mod shared;
+#[path = "../../../conformance/trace.rs"]
+mod trace;
 
 use profile_quectel::PLUGIN;
 
 mod late_prompt;
+mod tls;

@@ -267,8 +267,8 @@ fn entries_are_held_against_each_other() {
             "usb acme: it has no USB layout",
         ),
         (
-            "models: [{ id: acme, like: ec25, cgmm: [ACME], evidence: { tls: manual } }]",
-            "evidence acme: it claims something for TLS, and the profile quectel-lte opens no",
+            "models: [{ id: acme, like: sim7020, cgmm: [ACME], usb: [{ id: \"1234:5678\", at: 0 }], evidence: { tls: manual } }]",
+            "evidence acme: it claims something for TLS, and the profile sim7020 opens no",
         ),
     ] {
         let found = found(text);

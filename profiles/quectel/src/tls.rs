@@ -1,0 +1,288 @@
+//! TLS on the modem: `AT+QSSLCFG`, `AT+QMTCFG="ssl"` and files by `AT+QF…`, from public logs of EC25, EG25, EC200
+//! and BG95 units; none was of ours.
+//!
+//! How the files in the modem are named: [`modem::tls`]. Each client has the TLS context of its own number. A
+//! file is told with its length, so that half of one is not taken for it.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use at::Answer;
+use modem::mqtt::command::{quote, sequence};
+use modem::mqtt::{Client, Connection, MqttError};
+use modem::port::{At, Kind};
+use modem::profile::{self, PATIENCE};
+use modem::tls::{File, Tls, files, is_unused, set_clock};
+
+use crate::qmt::{STACK, TRIES, exchange, set};
+
+/// Clients of a modem, and TLS contexts.
+const CLIENTS: [Client; 6] = [Client(0), Client(1), Client(2), Client(3), Client(4), Client(5)];
+
+/// How long the modem waits for bytes of a file, in seconds, before it is content with what it has.
+const PAUSE_S: u8 = 10;
+
+/// An upload, over a slow line to a slow flash.
+const UPLOAD: Duration = Duration::from_secs(15);
+
+/// The longest file that is put into a modem, in bytes; its flash takes more.
+pub(crate) const MAX_FILE: usize = 10_240;
+
+/// TLS 1.2; 4 would fall back as far as SSL 3.
+const TLS_1_2: u8 = 3;
+
+/// Makes the client's connection one over TLS, or one without: with the files in the modem, the clock and the
+/// context set. The client must be closed.
+pub(crate) async fn prepare(
+    at: &At,
+    client: Client,
+    connection: &Connection,
+) -> Result<(), MqttError> {
+    let index = client.0;
+    let Some(tls) = &connection.tls else {
+        // What an earlier run has set stays until the modem boots.
+        return match set(at, "QMTCFG", &format!("AT+QMTCFG=\"ssl\",{index},0")).await {
+            Err(MqttError::NoCode { .. }) => {
+                tracing::debug!("this firmware knows no MQTT over TLS, so none is on");
+                Ok(())
+            }
+            set => set,
+        };
+    };
+    if tls.ca.is_some() {
+        set_clock(at).await;
+    }
+    let files = files(client, tls);
+    store(at, client, &files).await?;
+    configure(at, client, tls, &connection.host, &files).await?;
+    set(at, "QMTCFG", &format!("AT+QMTCFG=\"ssl\",{index},1,{index}")).await
+}
+
+/// Removes our files of all clients that are not `secured`.
+pub(crate) async fn tidy(at: &At, secured: &[Client]) {
+    let Ok(_turn) = sequence(at, STACK).await else { return };
+    let Ok(there) = list(at).await else { return };
+    for client in CLIENTS.iter().filter(|client| !secured.contains(client)) {
+        remove(at, there.iter().filter(|file| is_unused(&file.name, *client, &[]))).await;
+    }
+}
+
+/// What OPEN failed of over TLS, as far as can be said: public logs show -1 for all that a handshake may fail of.
+pub(crate) fn blame(error: MqttError, connection: &Connection) -> MqttError {
+    match error {
+        MqttError::NoCode { operation } if connection.tls.is_some() => {
+            MqttError::TlsFailed { operation }
+        }
+        error => error,
+    }
+}
+
+// --- files -----------------------------------------------------------------------------------------
+
+/// A file in the modem.
+#[derive(Debug, PartialEq, Eq)]
+struct Stored {
+    name: String,
+    length: usize,
+}
+
+impl Stored {
+    /// From `+QFLST: "UFS:x.pem",1188`; some firmware leaves out the word for the flash.
+    fn parse(line: &str) -> Option<Self> {
+        let (name, length) = line.strip_prefix("+QFLST:")?.trim().rsplit_once(',')?;
+        let name = name.trim().trim_matches('"');
+        let name = name.strip_prefix("UFS:").unwrap_or(name).to_owned();
+        let length = length.trim().parse().ok()?;
+        (!name.is_empty()).then_some(Self { name, length })
+    }
+
+    /// Whether it is this one, and whole.
+    fn is(&self, file: &File<'_>) -> bool {
+        self.name == file.name && self.length == file.content.len()
+    }
+}
+
+/// Puts into the modem what is not there yet, and removes what the client needed before.
+async fn store(at: &At, client: Client, files: &[File<'_>]) -> Result<(), MqttError> {
+    let there = list(at).await?;
+    remove(at, there.iter().filter(|stored| is_unused(&stored.name, client, files))).await;
+    for file in files.iter().filter(|file| !there.iter().any(|stored| stored.is(file))) {
+        upload(at, file).await?;
+    }
+    Ok(())
+}
+
+/// The files that are in the modem. One that refuses to tell is taken to have none.
+async fn list(at: &At) -> Result<Vec<Stored>, MqttError> {
+    let asked = exchange("QFLST", "AT+QFLST=\"*\"", PATIENCE)?.answer(Answer::Prefix("+QFLST:"));
+    match profile::persist(at, Kind::Setup, asked, TRIES).await {
+        Ok(reply) => Ok(reply.lines.iter().filter_map(|line| Stored::parse(line)).collect()),
+        Err(error) if error.refusal().is_some() => Ok(Vec::new()),
+        Err(source) => Err(MqttError::Exchange { operation: "QFLST", source }),
+    }
+}
+
+async fn remove(at: &At, files: impl Iterator<Item = &Stored>) {
+    for Stored { name, .. } in files {
+        match delete(at, name).await {
+            Ok(()) => {
+                tracing::info!(name, "a file that is not used any more was removed from the modem");
+            }
+            Err(error) => {
+                tracing::warn!(name, "a file that is not used stays in the modem: {error}");
+            }
+        }
+    }
+}
+
+async fn delete(at: &At, name: &str) -> Result<(), MqttError> {
+    set(at, "QFDEL", &format!("AT+QFDEL={}", quote("the name of a file", name)?)).await
+}
+
+/// Uploads a file, and once more where that failed: one of this name may be there that is torn (407).
+async fn upload(at: &At, file: &File<'_>) -> Result<(), MqttError> {
+    for is_last in [false, true] {
+        let Err(error) = upload_once(at, file).await else {
+            let length = file.content.len();
+            tracing::info!(name = file.name, length, "a file was put into the modem");
+            return Ok(());
+        };
+        if error.is_hopeless() {
+            return Err(error);
+        }
+        // What is there now is not what was sent, if anything is; the next connect must not take it for that.
+        if let Err(error) = delete(at, &file.name).await {
+            tracing::debug!("{error}");
+        }
+        if is_last {
+            return Err(error);
+        }
+        tracing::debug!("{error}, and is tried once more");
+    }
+    Ok(())
+}
+
+async fn upload_once(at: &At, file: &File<'_>) -> Result<(), MqttError> {
+    let File { option, name, content } = file;
+    let length = content.len();
+    if length > MAX_FILE {
+        return Err(MqttError::FileTooLong { option, length, limit: MAX_FILE });
+    }
+    let name = quote("the name of a file", name)?;
+    let command = format!("AT+QFUPL={name},{length},{PAUSE_S}");
+    // Padding would be a file of this name and length with another content.
+    let exchange = exchange("QFUPL", &command, UPLOAD)?
+        .prompt(content.as_bytes())
+        .after_connect()
+        .takes_effect()
+        .secret()
+        .answer(Answer::Prefix("+QFUPL:"));
+    let reply = at.run(Kind::Prompt, exchange).await;
+    let reply = reply.map_err(|source| MqttError::Exchange { operation: "QFUPL", source })?;
+    let arrived =
+        reply.lines.iter().any(|line| uploaded(line) == Some((length, checksum(content))));
+    if arrived { Ok(()) } else { Err(MqttError::FileTorn { option }) }
+}
+
+/// The length and the check sum of `+QFUPL: 1188,2d13`, which have no leading zeros.
+fn uploaded(line: &str) -> Option<(usize, u16)> {
+    let (length, sum) = line.strip_prefix("+QFUPL:")?.split_once(',')?;
+    Some((length.trim().parse().ok()?, u16::from_str_radix(sum.trim(), 16).ok()?))
+}
+
+/// All pairs of bytes, the first the high one, laid over each other by XOR; a last one alone is a high one.
+fn checksum(content: &str) -> u16 {
+    content.as_bytes().chunks(2).fold(0, |sum, pair| match pair {
+        [high, low] => sum ^ u16::from_be_bytes([*high, *low]),
+        [high] => sum ^ u16::from_be_bytes([*high, 0]),
+        _ => sum,
+    })
+}
+
+// --- settings --------------------------------------------------------------------------------------
+
+async fn configure(
+    at: &At,
+    client: Client,
+    tls: &Tls,
+    host: &str,
+    files: &[File<'_>],
+) -> Result<(), MqttError> {
+    // 0 nobody is checked, 1 the server, 2 the server, which may ask for the client's certificate.
+    let level = match (&tls.ca, &tls.identity) {
+        (None, _) => 0,
+        (Some(_), None) => 1,
+        (Some(_), Some(_)) => 2,
+    };
+    if tls.ca.is_none() && tls.identity.is_some() {
+        tracing::warn!(
+            "this modem shows its certificate only where it checks the broker's: give tls.ca in the place of insecure"
+        );
+    }
+    option(at, client, "sslversion", TLS_1_2).await?;
+    option(at, client, "ciphersuite", "0XFFFF").await?;
+    option(at, client, "seclevel", level).await?;
+    option(at, client, "ignorelocaltime", u8::from(tls.ca.is_none())).await?;
+    for file in files {
+        let name = quote("the name of a file", &file.name)?;
+        option(at, client, file.option, name).await?;
+    }
+    // RFC 6066 §3: an address is no name. Old firmware does not know the option.
+    let sends_name = host.parse::<Ipv4Addr>().is_err();
+    match option(at, client, "sni", u8::from(sends_name)).await {
+        Err(MqttError::NoCode { .. }) if sends_name => {
+            tracing::warn!(
+                "this firmware cannot send the broker's name (SNI); shared hosts need it"
+            );
+            Ok(())
+        }
+        Err(MqttError::NoCode { .. }) => Ok(()),
+        set => set,
+    }
+}
+
+async fn option(
+    at: &At,
+    client: Client,
+    option: &str,
+    value: impl std::fmt::Display,
+) -> Result<(), MqttError> {
+    set(at, "QSSLCFG", &format!("AT+QSSLCFG=\"{option}\",{},{value}", client.0)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listed_file_has_a_name_and_a_length() {
+        let stored = |name: &str, length| Some(Stored { name: name.to_owned(), length });
+        for (line, want) in [
+            ("+QFLST: \"UFS:isrgx1.pem\",1939", stored("isrgx1.pem", 1_939)),
+            ("+QFLST: \"rootCA.pem\",1220", stored("rootCA.pem", 1_220)),
+            ("+QFLST: \"security/\",2", stored("security/", 2)),
+            ("+QFLST: \"UFS:a,b\",1", stored("a,b", 1)),
+            ("+QFLST: \"\",1", None),
+            ("+QFLST: \"x\"", None),
+            ("+QFLST:", None),
+        ] {
+            assert_eq!(Stored::parse(line), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_check_sum_is_told_without_leading_zeros() {
+        for (content, line) in [
+            ("\u{12}4", "+QFUPL: 2,1234"),
+            ("\u{12}4V", "+QFUPL: 3,4434"),
+            ("aa\u{1}a", "+QFUPL: 4,6000"),
+            ("aaaa", "+QFUPL: 4,0"),
+            ("\0W", "+QFUPL: 2,57"),
+        ] {
+            assert_eq!(uploaded(line), Some((content.len(), checksum(content))), "{line}");
+        }
+        for torn in ["+QFUPL: 2", "+QFUPL: 2,", "+QFUPL: 2,10000", "+QFUPL: -1,2", ""] {
+            assert_eq!(uploaded(torn), None, "{torn}");
+        }
+    }
+}

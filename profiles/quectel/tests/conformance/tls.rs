@@ -1,0 +1,376 @@
+//! TLS: what is put into the modem, when, and what is left there.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use modem::mqtt::{Connection, MqttError, Qos};
+use modem::port::Kind;
+use modem::tls::{Identity, Tls};
+use modem_sim::{Clock, Fault, Model, Options};
+use secrecy::ExposeSecret;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::task::JoinSet;
+use tokio::time::Duration;
+
+use crate::bench::{Bench, FIRST, SECOND, connection};
+use crate::broker::Broker;
+use crate::pki::{Pki, over};
+use crate::trace::Lines;
+
+scenarios!(the_dialogue_of_a_first_and_of_a_second_connect, the_failures_are_told);
+
+const IMEI: &str = "490154203237518";
+
+async fn files(bench: &Bench) -> Vec<String> {
+    let answer = at::Answer::Prefix("+QFLST:");
+    let lines = modem::profile::run(&bench.at, Kind::Status, "AT+QFLST=\"*\"", answer).await;
+    let name = |line: &String| line.split('"').nth(1).unwrap().replace("UFS:", "");
+    lines.unwrap().iter().map(name).collect()
+}
+
+/// Puts a file into the modem that is none of ours.
+async fn put(bench: &Bench, name: &str, content: &str) {
+    let line = format!("AT+QFUPL=\"{name}\",{}", content.len());
+    let upload = at::Exchange::new(line, modem::profile::PATIENCE).unwrap();
+    bench.at.run(Kind::Prompt, upload.prompt(content).after_connect()).await.unwrap();
+}
+
+async fn the_dialogue_of_a_first_and_of_a_second_connect(model: Model) {
+    let pki = Pki::new();
+    let broker = pki.broker("require_certificate true\n").await;
+    let (bench, _handle) = Bench::simulated(model, &broker).await;
+    let tls = pki.mutual();
+    bench.mqtt.start(&bench.at).await.unwrap();
+    bench.forget();
+    bench.open(FIRST, &over(&tls)).await.unwrap();
+    bench.publish(FIRST, "t", "x", Qos::AtLeastOnce).await.unwrap();
+    bench.mqtt.close(&bench.at, FIRST).await;
+    let first = bench.commands();
+    bench.forget();
+    bench.open(FIRST, &over(&tls)).await.unwrap();
+    let second = bench.commands();
+
+    let mut names = files(&bench).await;
+    names.sort();
+    let [ca, cert, key] = names.try_into().unwrap();
+    assert!(ca.starts_with("mf0-ca-") && cert.starts_with("mf0-cert-"), "{ca} {cert}");
+    assert!(key.starts_with("mf0-key-") && key.len() == "mf0-key-0123456789abcdef.pem".len());
+    let identity = tls.identity.unwrap();
+    let line = |line: String| (line, Vec::new());
+    let upload = |name: &str, data: &str| {
+        (format!("AT+QFUPL=\"{name}\",{},10", data.len()), data.as_bytes().to_vec())
+    };
+    let uploads = [
+        upload(&ca, &pki.ca),
+        upload(&cert, &identity.cert),
+        upload(&key, identity.key.expose_secret()),
+    ];
+    let before = ["AT+CCLK?", "AT+QFLST=\"*\""].map(|text| line(text.to_owned()));
+    let after = [
+        "AT+QSSLCFG=\"sslversion\",0,3".to_owned(),
+        "AT+QSSLCFG=\"ciphersuite\",0,0XFFFF".to_owned(),
+        "AT+QSSLCFG=\"seclevel\",0,2".to_owned(),
+        "AT+QSSLCFG=\"ignorelocaltime\",0,0".to_owned(),
+        format!("AT+QSSLCFG=\"cacert\",0,\"{ca}\""),
+        format!("AT+QSSLCFG=\"clientcert\",0,\"{cert}\""),
+        format!("AT+QSSLCFG=\"clientkey\",0,\"{key}\""),
+        "AT+QSSLCFG=\"sni\",0,1".to_owned(),
+        "AT+QMTCFG=\"ssl\",0,1,0".to_owned(),
+        "AT+QMTOPEN=0,\"broker.example.com\",8883".to_owned(),
+        "AT+QMTCONN=0,\"m\"".to_owned(),
+    ];
+    let after = after.map(line);
+    // After the settings of MQTT.
+    let settings = first.iter().position(|(line, _)| line == "AT+CCLK?").unwrap();
+    let whole = [&before[..], &uploads[..], &after[..]].concat();
+    assert_eq!(first[settings..settings + whole.len()], whole, "the first time");
+    assert_eq!(second[settings..], [&before[..], &after[..]].concat(), "the files are there");
+}
+
+async fn the_failures_are_told(model: Model) {
+    let (ours, other) = (Pki::new(), Pki::new());
+    let broker = ours.broker("").await;
+    let mutual = ours.broker("require_certificate true\n").await;
+    let expired = ours.broker_until(2021, "").await;
+    let plain = Broker::open().await;
+    let anyone = Tls { ca: None, identity: None };
+    for (what, broker, tls, works) in [
+        ("the right CA", &broker, ours.trusting(), true),
+        ("another CA", &broker, other.trusting(), false),
+        ("a CA that is none", &broker, Tls { ca: Some("-".to_owned()), identity: None }, false),
+        ("an expired certificate", &expired, ours.trusting(), false),
+        ("an expired one, but nobody looks", &expired, anyone.clone(), true),
+        ("a client certificate", &mutual, ours.mutual(), true),
+        ("no client certificate", &mutual, ours.trusting(), false),
+        ("another's", &mutual, Tls { ca: Some(ours.ca.clone()), ..other.mutual() }, false),
+        ("nobody is checked", &broker, anyone.clone(), true),
+        ("a port without TLS", &plain, anyone.clone(), false),
+    ] {
+        let (bench, _handle) = Bench::simulated(model, broker).await;
+        bench.mqtt.start(&bench.at).await.unwrap();
+        match bench.open(FIRST, &over(&tls)).await {
+            Ok(()) => assert!(works, "{what}"),
+            Err(MqttError::TlsFailed { operation: "QMTOPEN" }) => assert!(!works, "{what}"),
+            Err(error) => panic!("{what}: {error}"),
+        }
+    }
+    let (bench, _handle) = Bench::simulated(model, &broker).await;
+    let long = Tls { ca: Some("c".repeat(10_241)), identity: None };
+    let refused = bench.open(FIRST, &over(&long)).await.unwrap_err();
+    assert!(matches!(refused, MqttError::FileTooLong { length: 10_241, .. }), "{refused}");
+    assert!(refused.is_hopeless() && files(&bench).await.is_empty());
+}
+
+/// What an earlier run has set stays in the modem: each connection is what it is told to be.
+#[tokio::test]
+async fn a_client_is_over_tls_and_plain_by_turns() {
+    let pki = Pki::new();
+    let broker = pki.broker("").await;
+    let (bench, _handle) = Bench::simulated(Model::Ec25, &broker).await;
+    for _ in 0..2 {
+        bench.open(FIRST, &over(&pki.trusting())).await.unwrap();
+        bench.mqtt.close(&bench.at, FIRST).await;
+        let plain = bench.open(FIRST, &connection("m")).await;
+        assert!(plain.is_err(), "plain TCP to a port of TLS: {plain:?}");
+        bench.mqtt.close(&bench.at, FIRST).await;
+    }
+    let open = Broker::open().await;
+    let (bench, _handle) = Bench::simulated(Model::Ec25, &open).await;
+    bench.open(FIRST, &over(&pki.trusting())).await.unwrap_err();
+    bench.mqtt.close(&bench.at, FIRST).await;
+    bench.open(FIRST, &connection("m")).await.unwrap();
+}
+
+/// Two clients with authorities of their own, at once.
+#[tokio::test]
+async fn what_is_not_used_any_more_is_removed_and_nothing_else() {
+    let (ours, other) = (Pki::new(), Pki::new());
+    let broker = ours.broker("").await;
+    let (bench, _handle) = Bench::simulated(Model::Eg25, &broker).await;
+    put(&bench, "server.pem", "xx").await;
+    bench.mqtt.start(&bench.at).await.unwrap();
+    bench.open(FIRST, &over(&other.trusting())).await.unwrap_err();
+    bench.mqtt.close(&bench.at, FIRST).await;
+    let second = Connection { client_id: "n".to_owned(), ..over(&ours.mutual()) };
+    bench.open(SECOND, &second).await.unwrap();
+    assert_eq!(files(&bench).await.len(), 1 + 1 + 3);
+    bench.open(FIRST, &over(&ours.trusting())).await.unwrap();
+    bench.publish(SECOND, "t", "x", Qos::AtLeastOnce).await.unwrap();
+    let there = files(&bench).await;
+    assert_eq!(there.iter().filter(|name| name.starts_with("mf0-ca-")).count(), 1, "{there:?}");
+    assert_eq!(there.len(), 1 + 1 + 3, "{there:?}");
+    bench.mqtt.tidy(&bench.at, &[SECOND]).await;
+    assert_eq!(files(&bench).await.len(), 1 + 3, "the first client needs none any more");
+    bench.mqtt.tidy(&bench.at, &[]).await;
+    assert_eq!(files(&bench).await, ["server.pem"]);
+}
+
+/// Power was lost while it was written.
+#[tokio::test]
+async fn a_torn_file_is_not_believed() {
+    let pki = Pki::new();
+    let broker = pki.broker("").await;
+    let (bench, _handle) = Bench::simulated(Model::Ec200, &broker).await;
+    let connection = over(&pki.trusting());
+    bench.open(FIRST, &connection).await.unwrap();
+    let [ca] = files(&bench).await.try_into().unwrap();
+    let delete = format!("AT+QFDEL=\"{ca}\"");
+    modem::profile::run(&bench.at, Kind::Setup, &delete, at::Answer::None).await.unwrap();
+    put(&bench, &ca, &pki.ca[..100]).await;
+    bench.mqtt.close(&bench.at, FIRST).await;
+    bench.open(FIRST, &connection).await.unwrap();
+}
+
+/// What is written while the modem makes up its mind would be the file.
+#[tokio::test]
+async fn a_connect_that_comes_late_is_given_the_file() {
+    let pki = Pki::new();
+    let broker = pki.broker("").await;
+    let late = Duration::from_secs(16);
+    let options = Options { broker: Some(broker.address()), late, ..Options::new(Model::Ec25) };
+    let (bench, handle) = Bench::with_options(options).await;
+    handle.set(Fault::LatePrompt, 1.0).await.unwrap();
+    tokio::time::pause();
+    let given_up = bench.open(FIRST, &over(&pki.trusting())).await.unwrap_err();
+    tokio::time::resume();
+    assert!(given_up.is_timeout(), "{given_up}");
+    assert_eq!(files(&bench).await, [""; 0], "and it is not left there unseen");
+    handle.set(Fault::LatePrompt, 0.0).await.unwrap();
+    bench.open(FIRST, &over(&pki.trusting())).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_clock_that_is_not_set_is_set_before_it_is_checked() {
+    let pki = Pki::new();
+    let broker = pki.broker("").await;
+    let address = Some(broker.address());
+    let options = Options { broker: address, clock: Clock::Unset, ..Options::new(Model::Ec25) };
+    let (bench, _handle) = Bench::with_options(options).await;
+    bench.open(FIRST, &over(&pki.trusting())).await.unwrap();
+    bench.mqtt.close(&bench.at, FIRST).await;
+    bench.open(FIRST, &over(&pki.trusting())).await.unwrap();
+    let commands = bench.commands();
+    let set = commands.iter().filter(|(line, _)| line.starts_with("AT+CCLK=\"")).count();
+    assert_eq!(set, 1, "{commands:?}");
+}
+
+#[tokio::test]
+async fn messages_go_both_ways_over_tls() {
+    let pki = Pki::new();
+    let broker = pki.broker("").await;
+    let (mut bench, _handle) = Bench::simulated(Model::Rm520n, &broker).await;
+    bench.open(FIRST, &over(&pki.trusting())).await.unwrap();
+    bench.subscribe(FIRST, &["loop"]).await.unwrap();
+    for length in [1, 1_500] {
+        let payload: Vec<u8> =
+            (0..length).map(|at: usize| u8::try_from(at % 251).unwrap()).collect();
+        bench.publish(FIRST, "loop", payload.clone(), Qos::AtLeastOnce).await.unwrap();
+        assert_eq!(bench.received().await, (FIRST, "loop".to_owned(), payload));
+    }
+}
+
+// --- units that differ from the simulator ------------------------------------------------------------
+
+/// A unit that says `OK` to all but what its script begins with, each once. `|` stands for CR LF; after `CONNECT|`
+/// it takes the announced data, and goes on behind `~`.
+async fn unit(script: &[(&str, &str)]) -> (Bench, Arc<Mutex<Vec<String>>>) {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let owned = |(start, said): &(&str, &str)| ((*start).to_owned(), said.replace('|', "\r\n"));
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(play(theirs, script.iter().map(owned).collect(), Arc::clone(&heard)));
+    (Bench::on(ours, tasks).await, heard)
+}
+
+async fn play(
+    mut wire: DuplexStream,
+    mut script: VecDeque<(String, String)>,
+    heard: Arc<Mutex<Vec<String>>>,
+) {
+    let mut line = Vec::new();
+    while let Ok(byte) = wire.read_u8().await {
+        if byte != b'\r' {
+            line.push(byte);
+            continue;
+        }
+        let command = String::from_utf8(std::mem::take(&mut line)).unwrap();
+        if command.is_empty() {
+            continue;
+        }
+        let at = script.iter().position(|(start, _)| command.starts_with(start));
+        let said = at.and_then(|at| script.remove(at)).map(|(_, said)| said);
+        let said = said.unwrap_or_else(|| match command.as_str() {
+            "AT+CGMM" => "\r\nEC25\r\n\r\nOK\r\n".to_owned(),
+            "AT+CGSN" => format!("\r\n{IMEI}\r\n\r\nOK\r\n"),
+            _ => "\r\nOK\r\n".to_owned(),
+        });
+        let (now, then) = said.split_once('~').unwrap_or((&said, ""));
+        wire.write_all(now.as_bytes()).await.unwrap();
+        if now.ends_with("CONNECT\r\n") {
+            let length: usize = command.split(',').nth(1).unwrap().parse().unwrap();
+            wire.read_exact(&mut vec![0; length]).await.unwrap();
+            wire.write_all(then.as_bytes()).await.unwrap();
+        }
+        heard.lock().unwrap().push(command);
+    }
+}
+
+/// As the first client is opened and signed in.
+const OPENED: [(&str, &str); 2] =
+    [("AT+QMTOPEN=", "|OK||+QMTOPEN: 0,0|"), ("AT+QMTCONN=", "|OK||+QMTCONN: 0,0,0|")];
+
+#[tokio::test]
+async fn firmware_that_knows_less_is_used_without_but_never_without_tls() {
+    let anyone = over(&Tls { ca: None, identity: None });
+    let unknown = [("AT+QSSLCFG=\"sni\"", "|ERROR|")];
+    let (bench, _) = unit(&[&unknown[..], &OPENED].concat()).await;
+    bench.open(FIRST, &anyone).await.unwrap();
+    // A firmware without MQTT over TLS is plain already, and stays closed where TLS is wanted.
+    let unknown = [("AT+QMTCFG=\"ssl\"", "|ERROR|")];
+    let (bench, _) = unit(&[&unknown[..], &OPENED].concat()).await;
+    bench.open(FIRST, &connection("m")).await.unwrap();
+    let (bench, heard) = unit(&[&unknown[..], &OPENED].concat()).await;
+    let refused = bench.open(FIRST, &anyone).await.unwrap_err();
+    assert!(matches!(refused, MqttError::NoCode { operation: "QMTCFG" }), "{refused}");
+    assert!(!heard.lock().unwrap().iter().any(|line| line.starts_with("AT+QMTOPEN=")));
+}
+
+/// As an EC25 and a BG95 told it.
+#[tokio::test]
+async fn a_failure_without_a_reason_is_told_with_what_to_check() {
+    let anyone = over(&Tls { ca: None, identity: None });
+    for said in ["|OK||+QMTOPEN: 0,-1|", "|OK||+QMTOPEN: 0,-1||ERROR|"] {
+        let (bench, _) = unit(&[("AT+QMTOPEN=", said)]).await;
+        let failed = bench.open(FIRST, &anyone).await.unwrap_err();
+        assert!(matches!(failed, MqttError::TlsFailed { operation: "QMTOPEN" }), "{failed}");
+        assert!(failed.to_string().contains("check tls.ca"), "{failed}");
+        assert!(!failed.is_hopeless());
+    }
+    let (bench, _) = unit(&[("AT+QMTOPEN=", "|OK||+QMTOPEN: 0,-1|")]).await;
+    let failed = bench.open(FIRST, &connection("m")).await.unwrap_err();
+    assert!(matches!(failed, MqttError::NoCode { operation: "QMTOPEN" }), "{failed}");
+}
+
+/// `abc` has the check sum 6162 ^ 6300 = 0262.
+#[tokio::test]
+async fn a_file_is_there_only_once_its_check_sum_says_so() {
+    let tls = over(&Tls { ca: Some("abc".to_owned()), identity: None });
+    let whole = ("AT+QFUPL", "|CONNECT|~+QFUPL: 3,262||OK|");
+    for (first, tries) in [
+        (whole, 1),
+        (("AT+QFUPL", "|+CME ERROR: 407|"), 2),
+        (("AT+QFUPL", "|CONNECT|~+QFUPL: 3,263||OK|"), 2),
+        (("AT+QFUPL", "|CONNECT|~+QFUPL: 2,6162||OK|"), 2),
+        (("AT+QFUPL", "|CONNECT|~OK|"), 2),
+    ] {
+        let (bench, heard) = unit(&[&[first, whole], &OPENED[..]].concat()).await;
+        bench.open(FIRST, &tls).await.unwrap();
+        let count = |start: &str| {
+            heard.lock().unwrap().iter().filter(|line| line.starts_with(start)).count()
+        };
+        let deletions = count("AT+QFDEL=\"mf0-ca-");
+        assert_eq!((count("AT+QFUPL="), deletions), (tries, tries - 1), "{first:?}");
+    }
+    let torn = ("AT+QFUPL", "|CONNECT|~+QFUPL: 3,263||OK|");
+    let (bench, heard) = unit(&[&[torn, torn], &OPENED[..]].concat()).await;
+    let failed = bench.open(FIRST, &tls).await.unwrap_err();
+    assert!(matches!(failed, MqttError::FileTorn { option: "cacert" }), "{failed}");
+    assert!(heard.lock().unwrap().last().unwrap().starts_with("AT+QFDEL="), "not left there");
+    // Of a flash that is full the modem's own words are told.
+    let full = ("AT+QFUPL", "|+CME ERROR: 420|");
+    let (bench, _) = unit(&[full, full]).await;
+    let failed = bench.open(FIRST, &tls).await.unwrap_err();
+    let told = modem::session::Chain(&failed).to_string();
+    assert!(told.contains("QFUPL") && told.contains("420"), "{told}");
+}
+
+/// With an echo, and with an upload that fails and comes back late.
+#[tokio::test]
+async fn no_line_of_a_key_is_in_any_trace_line() {
+    let pki = Pki::new();
+    let broker = pki.broker("").await;
+    let tls = pki.mutual();
+    let secret = tls.identity.as_ref().unwrap().key.expose_secret().to_owned();
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_writer(lines.clone())
+        .finish();
+    let (bench, _handle) = Bench::simulated(Model::Ec25, &broker).await;
+    modem::profile::run(&bench.at, Kind::Basic, "ATE1", at::Answer::None).await.unwrap();
+    let late = format!("|CONNECT|~|ERROR||{}|", secret.replace('\n', "||"));
+    let _all = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
+    bench.open(FIRST, &over(&tls)).await.unwrap();
+    let cert = ("AT+QFUPL=\"mf0-cert-", "|CONNECT|~+QFUPL: 3,262||OK|");
+    let key = ("AT+QFUPL=\"mf0-key-", late.as_str());
+    let (unit, _) = unit(&[cert, key, key]).await;
+    let identity = Identity { cert: "abc".to_owned(), key: secret.clone().into() };
+    let refused = unit.open(FIRST, &over(&Tls { ca: None, identity: Some(identity) })).await;
+    let told = modem::session::Chain(&refused.unwrap_err()).to_string();
+    assert!(told.contains("ERROR"), "{told}");
+    let told = lines.text();
+    assert!(told.contains("AT+QFUPL=\"mf0-key-"), "{told}");
+    for line in secret.lines().filter(|line| !line.starts_with("-----")) {
+        assert!(!told.contains(line), "{line} in {told}");
+    }
+}
