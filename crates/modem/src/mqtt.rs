@@ -147,6 +147,14 @@ pub enum MqttError {
         /// The command's name without `AT+`.
         operation: &'static str,
     },
+    /// A stack that has no codes refused.
+    #[error("the modem refused {operation} (it tells no code): {advice}")]
+    Uncoded {
+        /// The command's name without `AT+`.
+        operation: &'static str,
+        /// What is behind it as a rule, and what to try.
+        advice: &'static str,
+    },
     /// The firmware takes shorter client ids only.
     #[error(
         "the client id has {length} bytes and this firmware takes at most {limit}; update the firmware or choose a shorter id"
@@ -265,6 +273,7 @@ impl MqttError {
             Self::NoCode { .. }
             | Self::FileTorn { .. }
             | Self::TlsFailed { .. }
+            | Self::Uncoded { .. }
             | Self::NoCredentials { .. }
             | Self::AliauthRefused { .. }
             | Self::NoReceipts { .. }
@@ -285,6 +294,7 @@ impl MqttError {
             Self::Refused { operation, .. }
             | Self::NoCode { operation }
             | Self::TlsFailed { operation }
+            | Self::Uncoded { operation, .. }
             | Self::AliauthRefused { operation }
             | Self::NoReceipts { operation }
             | Self::Exchange { operation, .. } => Some(operation),
@@ -313,7 +323,7 @@ impl MqttError {
         match self {
             Self::Refused { code, .. } => code.kick,
             // A stack without codes tells so that the connection went under the message.
-            Self::NoCode { .. } => true,
+            Self::Uncoded { .. } => true,
             other => other.is_timeout(),
         }
     }

@@ -95,7 +95,7 @@ impl Mqtt for Cmq {
                 if let Some(number) = number {
                     sign_out(at, Client(number)).await;
                 }
-                return Err(MqttError::NoCode { operation: "CMQNEW" });
+                return Err(refused("CMQNEW"));
             }
         }
         at.run(Kind::Setup, sign_in).await.map_err(|error| failed("CMQCON", error))?;
@@ -167,7 +167,7 @@ async fn wait_for_the_broker(at: &At) -> Result<(), MqttError> {
         return Ok(());
     }
     match set(at, "CMQTSYNC", "AT+CMQTSYNC=1").await {
-        Err(MqttError::NoCode { operation }) => Err(MqttError::NoReceipts { operation }),
+        Err(MqttError::Uncoded { operation, .. }) => Err(MqttError::NoReceipts { operation }),
         ended => ended,
     }
 }
@@ -181,7 +181,7 @@ async fn print_digits(at: &At) -> Result<(), MqttError> {
         return Ok(());
     }
     match set(at, "CREVHEX", "AT+CREVHEX=1").await {
-        Err(MqttError::NoCode { .. }) if !is_known => Ok(()),
+        Err(MqttError::Uncoded { .. }) if !is_known => Ok(()),
         ended => ended,
     }
 }
@@ -318,9 +318,23 @@ async fn set(at: &At, operation: &'static str, command: &str) -> Result<(), Mqtt
 
 fn failed(operation: &'static str, error: ExchangeError) -> MqttError {
     match error.refusal() {
-        Some(_) => MqttError::NoCode { operation },
+        Some(_) => refused(operation),
         None => MqttError::Exchange { operation, source: error },
     }
+}
+
+/// The modem says `ERROR` whatever the reason, so what is behind it as a rule is all that can be told.
+fn refused(operation: &'static str) -> MqttError {
+    let advice = match operation {
+        "CMQNEW" => "check the broker's address and port, the APN and the signal",
+        "CMQCON" => {
+            "check user name, password and client id at the broker, and that its port speaks MQTT without TLS"
+        }
+        "CMQSUB" => "the broker may forbid the filter, or the connection went",
+        "CMQPUB" => "the connection went, or the broker gave no answer; it may forbid the topic",
+        _ => "its firmware may not know it",
+    };
+    MqttError::Uncoded { operation, advice }
 }
 
 #[cfg(test)]

@@ -69,8 +69,9 @@ async fn a_refused_login_has_no_code() {
     let (bench, _handle) = Bench::simulated(Model::Sim7020, &broker).await;
     bench.mqtt.start(&bench.at).await.unwrap();
     let refused = bench.open(FIRST, &connection("m")).await.unwrap_err();
-    assert!(matches!(refused, MqttError::NoCode { operation: "CMQCON" }), "{refused}");
+    assert!(matches!(refused, MqttError::Uncoded { operation: "CMQCON", .. }), "{refused}");
     assert_eq!(refused.scope(), Scope::Session);
+    assert!(refused.to_string().contains("check user name, password"), "{refused}");
 }
 
 /// A broker closes the connection under a message that it will not have. There is no code, and no cause: that the
@@ -82,7 +83,7 @@ async fn a_broker_that_closes_under_a_message_accuses_it() {
     let (mut bench, _handle) = Bench::opened(Model::Sim7020, &broker).await;
     bench.publish(FIRST, "up/x", [b'x'; 20], Qos::AtLeastOnce).await.unwrap();
     let refused = bench.publish(FIRST, "up/x", [b'x'; 200], Qos::AtLeastOnce).await.unwrap_err();
-    assert!(matches!(refused, MqttError::NoCode { operation: "CMQPUB" }), "{refused}");
+    assert!(matches!(refused, MqttError::Uncoded { operation: "CMQPUB", .. }), "{refused}");
     assert!(refused.may_accuse_message() && refused.scope() == Scope::Session);
     let lost = bench.notice().await;
     assert!(matches!(lost, Notice::Lost { client: FIRST, by_broker: true, .. }), "{lost:?}");
@@ -120,7 +121,7 @@ async fn payloads_are_never_digits_by_mistake() {
     assert!(heard.iter().any(|line| line == "AT+CREVHEX=1"), "{heard:?}");
     let raw = [("AT+CREVHEX?", "|+CREVHEX: 0||OK|"), ("AT+CREVHEX=1", "|ERROR|")];
     let (refused, heard) = open(&raw).await;
-    assert!(matches!(refused, Err(MqttError::NoCode { operation: "CREVHEX" })), "{refused:?}");
+    assert!(matches!(refused, Err(MqttError::Uncoded { operation: "CREVHEX", .. })), "{refused:?}");
     assert!(!heard.iter().any(|line| line.starts_with("AT+CMQNEW=")), "{heard:?}");
     let old = [("AT+CREVHEX?", "|ERROR|"), ("AT+CREVHEX=1", "|ERROR|")];
     open(&old).await.0.unwrap();
@@ -141,7 +142,7 @@ async fn a_client_of_another_number_is_let_go() {
     let heard = unit.heard();
     let bench = Bench::scripted(unit).await;
     let refused = bench.open(FIRST, &connection("m")).await.unwrap_err();
-    assert!(matches!(refused, MqttError::NoCode { operation: "CMQNEW" }), "{refused}");
+    assert!(matches!(refused, MqttError::Uncoded { operation: "CMQNEW", .. }), "{refused}");
     let commands = heard.lock().unwrap();
     assert_eq!(commands.last().map(String::as_str), Some("AT+CMQDISCON=1"), "{commands:?}");
 }
