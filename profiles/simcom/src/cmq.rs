@@ -46,8 +46,12 @@ const BUFFER: u16 = 1_132;
 /// NB-IoT repeats a packet for ten seconds and more where the signal is poor.
 const MODEM_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A publish of QoS 2 waits for two answers, and a little more: the modem's own timer decides.
-const OPERATION: Duration = Duration::from_secs(75);
+/// One answer of the broker, and a little more: the modem's own timer decides. A command that got lost is known to be
+/// no sooner, since nothing comes before the end.
+const OPERATION: Duration = Duration::from_secs(35);
+
+/// A publish of QoS 2 waits for two answers.
+const TWO_ANSWERS: Duration = Duration::from_secs(65);
 
 /// NEW looks a name up and opens TCP. The manual gives no time; users wait for 153 s.
 const NEW: Duration = Duration::from_secs(155);
@@ -136,7 +140,8 @@ impl Mqtt for Cmq {
             digits.len()
         );
         let _turn = sequence(at, STACK).await?;
-        run(at, "CMQPUB", Kind::Publish, &command, OPERATION).await
+        let answers = if message.qos == Qos::ExactlyOnce { TWO_ANSWERS } else { OPERATION };
+        run(at, "CMQPUB", Kind::Publish, &command, answers).await
     }
 
     async fn close(&self, at: &At, client: Client) {
