@@ -56,8 +56,8 @@ fn nothing_is_refused_that_some_modem_that_may_be_meant_can_do() {
             "has 3 sessions, and its model, sim7600, holds 2 sessions",
         ),
         (
-            matched("model: EC25", "      a: { ¶broker: safe }\n"),
-            "TLS is not supported on this model, ec25",
+            matched("model: EC25", SIGNS),
+            "this model, ec25, cannot sign in at Alibaba Cloud by itself",
         ),
     ]);
 }
