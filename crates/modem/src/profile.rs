@@ -56,6 +56,8 @@ pub struct CodeTable {
     pub stack: &'static str,
     /// What a number means; `None` for one that no manual names.
     pub meaning: fn(u16) -> Option<ResultCode>,
+    /// What to try where a line tells -1, a failure without a reason; `None` where no line does.
+    pub unexplained: Option<&'static str>,
 }
 
 /// Why a step towards service failed.

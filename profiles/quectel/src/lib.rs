@@ -24,11 +24,17 @@ pub static PLUGIN: Plugin = Plugin {
     profiles: &[&LTE, &NR, &NR_IN_TENTHS],
     decoders: status::DECODERS,
     codes: &[
-        CodeTable { prefix: "+QMTOPEN", stack: "Quectel's AT+QMTOPEN", meaning: code::named_open },
+        CodeTable {
+            prefix: "+QMTOPEN",
+            stack: "Quectel's AT+QMTOPEN",
+            meaning: code::named_open,
+            unexplained: Some(code::OPEN_UNEXPLAINED),
+        },
         CodeTable {
             prefix: "+QMTCONN",
             stack: "Quectel's AT+QMTCONN, the broker's answer",
             meaning: code::named_connack,
+            unexplained: None,
         },
     ],
     commands: commands::COMMANDS,

@@ -36,6 +36,7 @@ pub static PLUGIN: Plugin = Plugin {
         prefix: "+CMQTT",
         stack: "SIMCom's MQTT stack (AT+CMQTT…)",
         meaning: code::named,
+        unexplained: None,
     }],
     commands: commands::COMMANDS,
 };

@@ -73,7 +73,7 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     }
 }
 
-fn print(number: u16, meanings: &[Meaning], out: &mut impl Write) -> io::Result<()> {
+fn print(number: i32, meanings: &[Meaning], out: &mut impl Write) -> io::Result<()> {
     for Meaning { source, name, advice } in meanings {
         writeln!(out, "{source}, {number}: {name}")?;
         if !advice.is_empty() {
@@ -96,23 +96,35 @@ pub(super) fn of_failure(line: &str, plugins: &[&Plugin]) -> Vec<String> {
 }
 
 /// The text before the code in capitals, and the code: the last number of the line.
-fn parse(asked: &str) -> Option<(String, u16)> {
+fn parse(asked: &str) -> Option<(String, i32)> {
     let last = asked.trim().rsplit(|c: char| !c.is_ascii_digit()).next()?;
-    let number = last.parse().ok()?;
+    let number = i32::from(last.parse::<u16>().ok()?);
     let before = asked.trim().strip_suffix(last)?;
-    Some((before.trim().to_ascii_uppercase(), number))
+    let text = |before: &str| before.trim().to_ascii_uppercase();
+    match before.strip_suffix('-') {
+        Some(before) if !before.ends_with(char::is_alphanumeric) => Some((text(before), -number)),
+        _ => Some((text(before), number)),
+    }
 }
 
 /// All that the code may mean. What stands before it says whose it is.
-fn meanings(line: &str, number: u16, plugins: &[&Plugin]) -> Vec<Meaning> {
+fn meanings(line: &str, number: i32, plugins: &[&Plugin]) -> Vec<Meaning> {
     let asked = |word: &str| line.is_empty() || line.contains(word);
+    let tables = plugins.iter().flat_map(|plugin| plugin.codes).filter(|table| asked(table.prefix));
     let mut all = Vec::new();
     let mut add = |source: &str, name: &str, advice: &str| {
         let [source, name, advice] = [source, name, advice].map(str::to_owned);
         all.push(Meaning { source, name, advice });
     };
-    for table in plugins.iter().flat_map(|plugin| plugin.codes).filter(|table| asked(table.prefix))
-    {
+    let Ok(number) = u16::try_from(number) else {
+        for table in tables.filter(|_| number == -1) {
+            if let Some(advice) = table.unexplained {
+                add(table.stack, "failed, and the modem tells no reason", advice);
+            }
+        }
+        return all;
+    };
+    for table in tables {
         if let Some(code) = (table.meaning)(number) {
             add(table.stack, code.name, code.advice);
         }
@@ -137,7 +149,7 @@ mod tests {
 
     fn sources(asked: &str) -> Vec<String> {
         let Some((line, number)) = parse(asked) else { return vec!["?".to_owned()] };
-        let all = meanings(&line, number, &[&profile_simcom::PLUGIN]);
+        let all = meanings(&line, number, &[&profile_simcom::PLUGIN, &profile_quectel::PLUGIN]);
         all.into_iter().map(|meaning| format!("{}: {}", meaning.source, meaning.name)).collect()
     }
 
@@ -152,7 +164,15 @@ mod tests {
             ["+CME ERROR (3GPP TS 27.007 §9.2): SIM not inserted"]
         );
         assert_eq!(sources("connack 5").len(), 1);
-        assert_eq!(sources("3").len(), 3);
+        assert_eq!(sources("3").len(), 5);
+        let unexplained = ["Quectel's AT+QMTOPEN: failed, and the modem tells no reason"];
+        for asked in ["+QMTOPEN: 0,-1", "-1"] {
+            assert_eq!(sources(asked), unexplained, "{asked}");
+        }
+        for asked in ["+QMTOPEN: 0,-2", "+CMQTTPUB: 0,-1", "+CME ERROR: -1"] {
+            assert_eq!(sources(asked), [""; 0], "{asked}");
+        }
+        assert_eq!(sources("connack-5").len(), 1);
         assert_eq!(sources("9999"), [""; 0]);
         for nothing in ["", "ERROR", "+CME ERROR: SIM busy", "99999999"] {
             assert_eq!(sources(nothing), ["?"], "{nothing}");
@@ -165,11 +185,13 @@ mod tests {
             "+CMQTTCONNECT: 0,3",
             "+CMQTTCONNECT: 0,30",
             "+CMQTTCONNECT: 0,32",
+            "+QMTOPEN: 0,-1",
             "+CME ERROR: 12",
             "CONNACK 4",
         ] {
             let (line, number) = parse(asked).unwrap_or_default();
-            let all = meanings(&line, number, &[&profile_simcom::PLUGIN]);
+            let all = meanings(&line, number, &[&profile_simcom::PLUGIN, &profile_quectel::PLUGIN]);
+            assert!(!all.is_empty());
             assert!(all.iter().all(|meaning| meaning.advice.len() > 10), "{asked}: {all:?}");
         }
     }
