@@ -187,39 +187,45 @@ fn the_clouds_sign_in_over_tls() {
     let files = Files(&site);
     let (ca, pair) = (files.ca("ca.pem", &ours), files.pair("thing", &ours.sign("thing")));
     let secret = site.secret("secret", "8f663b388dee796b931ebcb789b75a39");
-    let [first, second] = [&ali, &aws].map(|broker| {
-        let dir = site.dir().join(broker.port().to_string());
-        Sim::of_model("sim8200", &dir, 1, &broker.address(), &[])
+    let cases = [("sim8200", &ali), ("sim8200", &aws), ("eg25", &aws)];
+    let sims = cases.map(|(model, broker)| {
+        let dir = site.dir().join(format!("{model}-{}", broker.port()));
+        Sim::of_model(model, &dir, 1, &broker.address(), &[])
     });
+    let [first, second, third] = sims.each_ref().map(|sim| sim.tty(0).display().to_string());
     site.body = format!(
         "brokers:
   ali: {{ provider: aliyun, instance_id: iot-060a0abc, tls: {{ {ca} }} }}
   aws: {{ provider: aws, url: \"mqtts://a1b2-ats.iot.eu-central-1.amazonaws.com\", tls: {{ {ca} }} }}
 modems:
   ali:
-    match: {{ port: {} }}
+    match: {{ port: {first} }}
     sessions:
       s:
         broker: ali
         product_key: a1mQpKOF9hp
         device_name: \"7600\"
-        device_secret: {{ file: {} }}
+        device_secret: {{ file: {secret} }}
         securemode: 2
   aws:
-    match: {{ port: {} }}
+    match: {{ port: {second} }}
     sessions: {{ s: {{ broker: aws, client_id: thing, tls: {{ {pair} }} }} }}
+  q-aws:
+    match: {{ port: {third} }}
+    sessions: {{ s: {{ broker: aws, client_id: other, tls: {{ {pair} }} }} }}
 ",
-        first.tty(0).display(),
-        secret.display(),
-        second.tty(0).display()
+        secret = secret.display(),
     );
     site.log = "modemfleet::at=trace".to_owned();
     let agent = site.start();
     agent.connected("ali", "s");
     agent.connected("aws", "s");
+    agent.connected("q-aws", "s");
     ali.logged(" as 7600|securemode=2,signmethod=hmacsha1| (p2, c1, k60, u'7600&a1mQpKOF9hp')");
     aws.logged(" as thing (p2, c1, k60).");
+    aws.logged(" as other (p2, c1, k60).");
     let log = agent.log();
     assert!(log.contains("tcp://iot-060a0abc.mqtt.iothub.aliyuncs.com:8883"), "{log}");
+    assert!(log.contains("AT+QMTOPEN=0,\"a1b2-ats.iot.eu-central-1.amazonaws.com\",8883"), "{log}");
     assert!(log.contains("tcp://a1b2-ats.iot.eu-central-1.amazonaws.com:8883"), "{log}");
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use modem::mqtt::{Connection, MqttError, Qos};
 use modem::port::Kind;
 use modem::tls::{Identity, Tls};
-use modem_sim::{Clock, Fault, Model, Options};
+use modem_sim::{Clock, Fault, Faults, Model, Options};
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinSet;
@@ -197,6 +197,27 @@ async fn a_connect_that_comes_late_is_given_the_file() {
     assert_eq!(files(&bench).await, [""; 0], "and it is not left there unseen");
     handle.set(Fault::LatePrompt, 0.0).await.unwrap();
     bench.open(FIRST, &over(&pki.trusting())).await.unwrap();
+}
+
+/// The broker's judgement proves that the files came whole.
+#[tokio::test]
+async fn files_go_through_noise_and_torn_reads() {
+    let pki = Pki::new();
+    let broker = pki.broker("require_certificate true\n").await;
+    let noise = [Fault::Garbage, Fault::Urc, Fault::Late, Fault::LatePrompt];
+    for seed in 0..4 {
+        let faults = noise.iter().fold(Faults::none(), |faults, fault| faults.with(*fault, 0.4));
+        let options = Options {
+            broker: Some(broker.address()),
+            late: Duration::from_millis(20),
+            faults: faults.with(Fault::Split, 1.0),
+            seed,
+            ..Options::new(Model::Ec25)
+        };
+        let (bench, _handle) = Bench::with_options(options).await;
+        bench.open(FIRST, &over(&pki.mutual())).await.unwrap();
+        bench.publish(FIRST, "t", "x", Qos::AtLeastOnce).await.unwrap();
+    }
 }
 
 #[tokio::test]
