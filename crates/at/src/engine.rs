@@ -398,6 +398,8 @@ impl Engine {
         if let Some(code) = code {
             if resync.take_final(code == FinalCode::Ok, now) {
                 self.in_step();
+            } else if code != FinalCode::Ok && self.pending.is_empty() && resync.lets_go() {
+                self.ask(now);
             }
         } else if !resync.take_line(&line, self.splitter.framing()) {
             self.urc(line);
@@ -405,10 +407,13 @@ impl Engine {
     }
 
     /// A final result code with no command in flight: an error ends the one operation that is
-    /// pending; anything else is a late answer, and there may be more where it came from.
+    /// pending, unless it was refused already; anything else is a late answer, and there may be more where it
+    /// came from.
     fn final_while_idle(&mut self, code: FinalCode, now: Instant) {
-        if code != FinalCode::Ok && self.pending.len() == 1 {
-            let Some(pending) = self.pending.pop() else { return };
+        if code != FinalCode::Ok
+            && self.pending.len() == 1
+            && let Some(pending) = self.pending.pop_if(|pending| pending.refused.is_none())
+        {
             let failure = Failure::Refused { code, lines: pending.lines, result: None };
             self.events.push_back(Event::Completed(pending.ticket, Err(failure)));
             return;

@@ -119,6 +119,16 @@ impl Resync {
         self.held = Some((prompt, data));
     }
 
+    /// The modem refused, late, what was given up: it is in command mode, and no prompt is on its way. Tells
+    /// whether one was waited for; then the question is due at once.
+    pub(crate) fn lets_go(&mut self) -> bool {
+        let was_held = self.held.take().is_some();
+        if was_held {
+            self.padding = 0;
+        }
+        was_held
+    }
+
     /// A late prompt came: gives what is due where it is this one, once. The question comes after its answer, or a second.
     pub(crate) fn release(&mut self, prompt: Prompt, now: Instant) -> Option<Zeroizing<Vec<u8>>> {
         let (_, data) = self.held.take_if(|(awaited, _)| *awaited == prompt)?;

@@ -375,6 +375,20 @@ fn the_reason_of_a_refusal_may_stand_behind_it() {
     }
 }
 
+/// Whose error the second one is nobody knows.
+#[test]
+fn an_error_while_a_reason_is_awaited_is_not_swallowed() {
+    let mut line = Line::in_step();
+    line.send(connect());
+    line.modem("\r\nERROR\r\n");
+    line.modem("\r\nERROR\r\n");
+    assert_eq!(line.told(), ["desync StrayFinal"]);
+    line.modem("\r\n+CMQTTCONNECT: 0,3\r\n");
+    line.modem(PROOF);
+    let told = line.told();
+    assert_eq!(told, ["refused ERROR [] Some(\"+CMQTTCONNECT: 0,3\")", "in step 861234567000003"]);
+}
+
 fn message() -> Exchange {
     let line = "AT+QMTPUBEX=0,1,1,0,\"t\",5";
     let result = ResultLine { prefix: "+QMTPUBEX:", first: Some(0), ..ResultLine::BLANK };
@@ -414,6 +428,43 @@ fn a_prompt_that_stays_out_is_waited_for_and_then_given_up() {
     line.modem(PROOF);
     let told = line.told();
     assert_eq!(told.last().map(String::as_str), Some("in step 861234567000003"));
+}
+
+/// The modem was slow to refuse: it is asked at once, and what looks like a prompt later is given nothing.
+#[test]
+fn a_late_refusal_ends_the_wait_for_a_prompt() {
+    for refusal in ["\r\nERROR\r\n", "\r\n+CME ERROR: 3\r\n"] {
+        let mut line = Line::in_step();
+        line.send(message());
+        line.wait(3 * SEC + 200);
+        line.sent.clear();
+        line.modem(refusal);
+        assert_eq!(line.sent(), "¶AT+CGSN¶", "{refusal}");
+        line.modem("\r\n> ");
+        assert!(!line.sent().contains("hello"), "{refusal}");
+        line.modem(PROOF);
+        line.modem(PROOF);
+        assert_eq!(line.told().last().map(String::as_str), Some("in step 861234567000003"));
+    }
+}
+
+/// `OK` may come before the prompt, and an error be the end of the operation that is pending.
+#[test]
+fn what_may_not_be_its_refusal_does_not_end_the_wait_for_a_prompt() {
+    for is_pending in [false, true] {
+        let mut line = Line::in_step();
+        if is_pending {
+            line.send(publish());
+            line.modem("\r\nOK\r\n");
+        }
+        line.send(message());
+        line.modem("\r\nOK\r\n");
+        line.sent.clear();
+        line.modem(if is_pending { "\r\nERROR\r\n" } else { "\r\nOK\r\n" });
+        assert_eq!(line.sent(), "");
+        line.modem("\r\n>");
+        assert_eq!(line.sent(), "hello");
+    }
 }
 
 /// A boot ends the wait: whatever prompts after it asks for something else.
