@@ -18,6 +18,7 @@ use zeroize::Zeroize;
 use crate::console::Ears;
 use crate::foreign::{Foreign, Protocol};
 use crate::observe::{ExchangeResult, Observer, RecoveryAction, RecoveryOutcome};
+use crate::tls::Written;
 
 /// Exchanges waiting for their turn: two sessions, one poll and a person's console never come near it.
 const REQUESTS: usize = 32;
@@ -155,9 +156,15 @@ impl Drop for Turn {
 pub struct At {
     requests: mpsc::Sender<Request>,
     sequence: Arc<Semaphore>,
+    written: Written,
 }
 
 impl At {
+    /// The files that were put into the modem through this port.
+    pub fn written(&self) -> &Written {
+        &self.written
+    }
+
     /// Runs one exchange.
     ///
     /// # Errors
@@ -268,7 +275,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
         let (request_tx, requests) = mpsc::channel(REQUESTS);
         let (events, event_rx) = mpsc::channel(EVENTS);
         let sequence = Arc::new(Semaphore::new(1));
-        let at = At { requests: request_tx, sequence: Arc::clone(&sequence) };
+        let written = Written::default();
+        let at = At { requests: request_tx, sequence: Arc::clone(&sequence), written };
         let port = Self {
             read,
             write,

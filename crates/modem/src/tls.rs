@@ -1,6 +1,8 @@
 //! What a modem's own TLS is told: whom to trust, and who it is; what of it lies in the modem, and the clock by
 //! which it judges dates.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use at::Answer;
@@ -79,6 +81,30 @@ pub fn files(client: Client, tls: &Tls) -> Vec<File<'_>> {
 /// Whether a file is ours, of this client, and none that it needs.
 pub fn is_unused(name: &str, client: Client, needed: &[File<'_>]) -> bool {
     name.starts_with(&prefix(client)) && !needed.iter().any(|file| file.name == name)
+}
+
+/// The files that were put into a modem, whole, through one port since that was opened. Clones share it.
+///
+/// One that was there before has the right name and may have another content: an upload that was cut off is
+/// filled up by whatever is written next, the first question of the next run included. As long as a handshake
+/// works it is as good as any.
+#[derive(Debug, Clone, Default)]
+pub struct Written(Arc<Mutex<BTreeSet<String>>>);
+
+impl Written {
+    /// This one is whole.
+    pub fn note(&self, file: &File<'_>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(file.name.clone());
+    }
+
+    /// The names of those of a connection's files that nobody vouches for. After a handshake that failed they are
+    /// removed, so that the next connect puts them there again: each once, since then they are vouched for, and
+    /// what fails for another reason does not wear the modem's flash.
+    pub fn doubtful(&self, client: Client, tls: &Tls) -> Vec<String> {
+        let sound = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = files(client, tls).into_iter().map(|file| file.name);
+        names.filter(|name| !sound.contains(name)).collect()
+    }
 }
 
 /// Sets the modem's clock by the system's where it is far off: against it the modem judges from when

@@ -115,7 +115,11 @@ impl Mqtt for Qmt {
             let exchange = exchange("QMTOPEN", &command, ACCEPTANCE)?;
             let line = ended(at, "QMTOPEN", Kind::Setup, exchange, line("+QMTOPEN:", client), OPEN);
             let judged = judge("QMTOPEN", &line.await?, 1, open_code);
-            judged.map_err(|error| tls::blame(error, connection))
+            let judged = judged.map_err(|error| tls::blame(error, connection));
+            if matches!(judged, Err(MqttError::TlsFailed { .. })) {
+                tls::doubt(at, client, connection).await;
+            }
+            judged
         };
         match opened().await {
             Err(MqttError::Refused { code: ResultCode { number: OCCUPIED, .. }, .. }) => {

@@ -2,7 +2,8 @@
 //! and BG95 units; none was of ours.
 //!
 //! How the files in the modem are named: [`modem::tls`]. Each client has the TLS context of its own number. A
-//! file is told with its length, so that half of one is not taken for it.
+//! file is told with its length, so that half of one is not taken for it; one of the right length that an
+//! earlier run left is believed until a handshake fails.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -64,6 +65,20 @@ pub(crate) async fn tidy(at: &At, secured: &[Client]) {
     let Ok(there) = list(at).await else { return };
     for client in CLIENTS.iter().filter(|client| !secured.contains(client)) {
         remove(at, there.iter().filter(|file| is_unused(&file.name, *client, &[]))).await;
+    }
+}
+
+/// After an OPEN that failed: removes what it may have failed of, which is any file that was there before this run.
+pub(crate) async fn doubt(at: &At, client: Client, connection: &Connection) {
+    let Some(tls) = &connection.tls else { return };
+    for name in at.written().doubtful(client, tls) {
+        match delete(at, &name).await {
+            Ok(()) => tracing::warn!(
+                name,
+                "TLS failed, and this file was in the modem already: it is removed, and put there again"
+            ),
+            Err(error) => tracing::debug!(name, "a doubtful file stays in the modem: {error}"),
+        }
     }
 }
 
@@ -145,6 +160,7 @@ async fn upload(at: &At, file: &File<'_>) -> Result<(), MqttError> {
         let Err(error) = upload_once(at, file).await else {
             let length = file.content.len();
             tracing::info!(name = file.name, length, "a file was put into the modem");
+            at.written().note(file);
             return Ok(());
         };
         if error.is_hopeless() {

@@ -146,7 +146,11 @@ impl Mqtt for Cmqtt {
         if connection.tls.is_some() {
             tls::select(at, client).await?;
         }
-        connect(at, client, connection, self.connect_acceptance).await
+        let connected = connect(at, client, connection, self.connect_acceptance).await;
+        if let (Some(tls), Err(error)) = (&connection.tls, &connected) {
+            tls::doubt(at, client, tls, error).await;
+        }
+        connected
     }
 
     /// One filter goes with its command; several are collected first and then subscribed in one packet.

@@ -1,11 +1,16 @@
 //! The result codes of `AT+CMQTT…` (SIM7500/7600 manual V3.00 p. 365; SIM82xx manual V1.02 p. 341).
 
+use std::ops::RangeInclusive;
+
 use modem::mqtt::{ResultCode, Scope};
 
 /// Success.
 pub(crate) const OK: u16 = 0;
 /// The client index is in use, perhaps by an earlier run of ours.
 pub(crate) const CLIENT_USED: u16 = 19;
+
+/// What a handshake may fail with.
+pub(crate) const TLS_FAILED: RangeInclusive<u16> = 32..=34;
 
 /// What to try when the modem's own network does not come up.
 const NETWORK: &str = "check the APN, the SIM's data plan and the signal";

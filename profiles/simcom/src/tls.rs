@@ -1,7 +1,8 @@
 //! TLS on the modem: `AT+CSSLCFG`, `AT+CCERT…` and `AT+CCLK` (SIM7500/7600 manual V3.00 p. 261, SIM82xx
 //! manual V1.02 p. 247).
 //!
-//! How the files in the modem are named: [`modem::tls`]. Each client has the TLS context of its own number.
+//! How the files in the modem are named: [`modem::tls`]. Each client has the TLS context of its own number. The
+//! modem tells no length of a file: one that an earlier run left is believed until a handshake fails.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use modem::profile;
 use modem::tls::{File, Tls, files, is_unused, set_clock};
 
 use crate::cmqtt::{CLIENTS, exchange, outcome, persist, plain_command};
+use crate::code::TLS_FAILED;
 
 /// Writing a file to flash, with 10 KiB over a slow line before it.
 const DOWNLOAD: Duration = Duration::from_secs(10);
@@ -58,6 +60,23 @@ pub(crate) async fn select(at: &At, client: Client) -> Result<(), MqttError> {
     plain_command(at, "CMQTTSSLCFG", &command, "+CMQTTSSLCFG:").await
 }
 
+/// After a CONNECT that failed: removes what it may have failed of, which is any file that was there before this
+/// run, where the code is one of TLS.
+pub(crate) async fn doubt(at: &At, client: Client, tls: &Tls, error: &MqttError) {
+    if !matches!(error, MqttError::Refused { code, .. } if TLS_FAILED.contains(&code.number)) {
+        return;
+    }
+    for name in at.written().doubtful(client, tls) {
+        match delete(at, &name).await {
+            Ok(()) => tracing::warn!(
+                name,
+                "TLS failed, and this file was in the modem already: it is removed, and put there again"
+            ),
+            Err(error) => tracing::debug!(name, "a doubtful file stays in the modem: {error}"),
+        }
+    }
+}
+
 /// The files that are in the modem. One that refuses to tell is taken to have none.
 async fn list(at: &At) -> Result<Vec<String>, MqttError> {
     let asked = exchange("CCERTLIST", "AT+CCERTLIST", profile::PATIENCE)?;
@@ -76,14 +95,7 @@ fn listed(line: &str) -> Option<String> {
 
 async fn remove(at: &At, names: impl Iterator<Item = &String>) {
     for name in names {
-        let removed = match quote("the name of a file", name) {
-            Ok(quoted) => {
-                let command = format!("AT+CCERTDELE={quoted}");
-                plain_command(at, "CCERTDELE", &command, "+CCERTDELE:").await
-            }
-            Err(error) => Err(error),
-        };
-        match removed {
+        match delete(at, name).await {
             Ok(()) => {
                 tracing::info!(name, "a file that is not used any more was removed from the modem")
             }
@@ -92,6 +104,11 @@ async fn remove(at: &At, names: impl Iterator<Item = &String>) {
             }
         }
     }
+}
+
+async fn delete(at: &At, name: &str) -> Result<(), MqttError> {
+    let command = format!("AT+CCERTDELE={}", quote("the name of a file", name)?);
+    plain_command(at, "CCERTDELE", &command, "+CCERTDELE:").await
 }
 
 async fn download(at: &At, file: &File<'_>) -> Result<(), MqttError> {
@@ -104,11 +121,14 @@ async fn download(at: &At, file: &File<'_>) -> Result<(), MqttError> {
     let exchange = exchange("CCERTDOWN", &command, DOWNLOAD)?;
     let exchange = exchange.prompt(file.content.as_bytes()).secret().takes_effect();
     let downloaded = outcome("CCERTDOWN", persist(at, Kind::Prompt, exchange).await);
-    if downloaded.as_ref().is_err_and(MqttError::is_timeout) {
-        // What may be there under this name is padding.
-        remove(at, std::iter::once(&file.name)).await;
+    // What may be there under this name is padding, of this try or of the one before it.
+    if downloaded.is_err()
+        && let Err(error) = delete(at, &file.name).await
+    {
+        tracing::debug!("{error}");
     }
     downloaded?;
+    at.written().note(file);
     tracing::info!(name = file.name, length, "a file was put into the modem");
     Ok(())
 }

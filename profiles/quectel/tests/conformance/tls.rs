@@ -181,6 +181,31 @@ async fn a_torn_file_is_not_believed() {
     bench.open(FIRST, &connection).await.unwrap();
 }
 
+/// The agent died while it was written, and what the next one wrote at first made up the length.
+#[tokio::test]
+async fn a_file_that_was_filled_up_is_uploaded_anew_once_tls_fails_and_only_once() {
+    let (pki, other) = (Pki::new(), Pki::new());
+    let broker = pki.broker("").await;
+    let uploads = |bench: &Bench| {
+        bench.commands().iter().filter(|(line, _)| line.starts_with("AT+QFUPL=")).count()
+    };
+    // The right file, and one that fails whatever is done.
+    for (ca, works) in [(&pki.ca, true), (&other.ca, false)] {
+        let (bench, _handle) = Bench::simulated(Model::Ec25, &broker).await;
+        let tls = over(&Tls { ca: Some(ca.clone()), identity: None });
+        let [file] = modem::tls::files(FIRST, tls.tls.as_ref().unwrap()).try_into().ok().unwrap();
+        put(&bench, &file.name, &format!("{:\r<1$}", &ca[..100], ca.len())).await;
+        bench.forget();
+        bench.open(FIRST, &tls).await.unwrap_err();
+        assert_eq!(uploads(&bench), 0, "a file of this name and length is there");
+        for _ in 0..3 {
+            bench.mqtt.close(&bench.at, FIRST).await;
+            assert_eq!(bench.open(FIRST, &tls).await.is_ok(), works);
+        }
+        assert_eq!(uploads(&bench), 1);
+    }
+}
+
 /// What is written while the modem makes up its mind would be the file.
 #[tokio::test]
 async fn a_connect_that_comes_late_is_given_the_file() {

@@ -19,6 +19,7 @@ scenarios!(
     no_line_of_a_key_is_in_any_trace_line,
     firmware_without_sni_is_used_without,
     a_file_whose_prompt_stayed_out_is_not_believed_the_next_time,
+    a_file_that_was_filled_up_is_downloaded_anew_once_tls_fails_and_only_once,
 );
 
 async fn files(bench: &Bench) -> Vec<String> {
@@ -212,14 +213,46 @@ async fn messages_go_both_ways_over_tls() {
 /// Where the modem waited for the file all the same, what it stored is padding.
 async fn a_file_whose_prompt_stayed_out_is_not_believed_the_next_time(model: Model) {
     tokio::time::pause();
-    let unit = Unit::new(model, &[("AT+CCERTDOWN", ""); 3]);
-    let heard = unit.heard();
-    let bench = Bench::scripted(unit).await;
-    let failed = bench.open(FIRST, &over(&Pki::new().trusting())).await.unwrap_err();
-    assert!(failed.is_timeout(), "{failed}");
-    let heard = heard.lock().unwrap();
-    let name = |line: &str| line.split('"').nth(1).unwrap().to_owned();
-    let down = heard.iter().find(|line| line.starts_with("AT+CCERTDOWN")).unwrap();
-    let gone = heard.iter().find(|line| line.starts_with("AT+CCERTDELE")).unwrap();
-    assert_eq!(name(down), name(gone));
+    let (silence, refusal) = (("AT+CCERTDOWN", ""), ("AT+CCERTDOWN", "|ERROR|"));
+    // One that is there already may be refused.
+    for (script, is_timeout) in [([silence; 3], true), ([silence, refusal, silence], false)] {
+        let unit = Unit::new(model, &script);
+        let heard = unit.heard();
+        let bench = Bench::scripted(unit).await;
+        let failed = bench.open(FIRST, &over(&Pki::new().trusting())).await.unwrap_err();
+        assert_eq!(failed.is_timeout(), is_timeout, "{failed}");
+        let heard = heard.lock().unwrap();
+        let name = |line: &str| line.split('"').nth(1).unwrap().to_owned();
+        let down = heard.iter().find(|line| line.starts_with("AT+CCERTDOWN")).unwrap();
+        let gone = heard.iter().find(|line| line.starts_with("AT+CCERTDELE")).unwrap();
+        assert_eq!(name(down), name(gone));
+    }
+}
+
+/// The agent died while it was written, and what the next one wrote at first made up the length.
+async fn a_file_that_was_filled_up_is_downloaded_anew_once_tls_fails_and_only_once(model: Model) {
+    let (pki, other) = (Pki::new(), Pki::new());
+    let broker = pki.broker("").await;
+    let downloads = |bench: &Bench| {
+        bench.commands().iter().filter(|(line, _)| line.starts_with("AT+CCERTDOWN=")).count()
+    };
+    // The right file, and one that fails whatever is done.
+    for (ca, works) in [(&pki.ca, true), (&other.ca, false)] {
+        let (bench, _handle) = Bench::simulated(model, &broker).await;
+        let tls = over(&Tls { ca: Some(ca.clone()), identity: None });
+        let [file] = modem::tls::files(FIRST, tls.tls.as_ref().unwrap()).try_into().ok().unwrap();
+        let line = format!("AT+CCERTDOWN=\"{}\",{}", file.name, ca.len());
+        let filled = format!("{:\r<1$}", &ca[..100], ca.len());
+        let filled = at::Exchange::new(line, modem::profile::PATIENCE).unwrap().prompt(filled);
+        bench.at.run(Kind::Prompt, filled).await.unwrap();
+        bench.forget();
+        bench.mqtt.start(&bench.at).await.unwrap();
+        bench.open(FIRST, &tls).await.unwrap_err();
+        assert_eq!(downloads(&bench), 0, "a file of this name is there");
+        for _ in 0..3 {
+            bench.mqtt.close(&bench.at, FIRST).await;
+            assert_eq!(bench.open(FIRST, &tls).await.is_ok(), works);
+        }
+        assert_eq!(downloads(&bench), 1);
+    }
 }
