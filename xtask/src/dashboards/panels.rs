@@ -149,13 +149,13 @@ const FLEET: Dashboard = Dashboard {
         },
         Panel {
             title: "Messages waiting",
-            description: "Messages in all queues.",
+            description: "Messages in all queues, but for those that were set aside.",
             kind: Kind::Number,
             unit: "short",
             width: 3,
             height: 4,
             queries: &[Query {
-                expr: "sum(modemfleet_queue_messages{gateway=~\"$gateway\"})",
+                expr: "sum(modemfleet_queue_messages{gateway=~\"$gateway\"} - modemfleet_queue_set_aside_messages{gateway=~\"$gateway\"})",
                 legend: "",
             }],
         },

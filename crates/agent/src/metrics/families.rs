@@ -247,7 +247,7 @@ families! {
     BUDGET_LEFT = Gauge, "modemfleet_budget_left_bytes", [MODEM], "Bytes of the budget that are left.";
     BUDGET_RESET = Gauge, "modemfleet_budget_reset_timestamp_seconds", [MODEM], "When the count begins anew.";
     BUDGET_STAGE = Gauge, "modemfleet_budget_stage", [MODEM, STAGE], "How far the SIM is through its budget: 1 for one of them.";
-    QUEUE_MESSAGES = Gauge, "modemfleet_queue_messages", [], "Messages in the queue, those on their way included.";
+    QUEUE_MESSAGES = Gauge, "modemfleet_queue_messages", [], "Messages in the queue, those on their way and those set aside included.";
     QUEUE_BYTES = Gauge, "modemfleet_queue_bytes", [], "Accounted size of the messages in the queue.";
     QUEUE_LIMIT = Gauge, "modemfleet_queue_limit_bytes", [], "The most bytes the queue takes (queue.max_bytes).";
     QUEUE_ASIDE = Gauge, "modemfleet_queue_set_aside_messages", [], "Of the messages in the queue, those that were set aside until somebody requeues or purges them.";
