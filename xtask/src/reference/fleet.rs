@@ -17,7 +17,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "hand_in.mqtt",
-        "hand_in:\n  mqtt:\n    listen: 0.0.0.0:1883\n    users: { plc: { credential: plc }, meter: { file: /run/secrets/meter } }",
+        "hand_in:\n  mqtt:\n    listen: 0.0.0.0:1883\n    users: { plc: { credential: plc }, meter: { credential: meter } }",
     ),
     (
         "brokers.NAME",

@@ -352,7 +352,7 @@ impl Build<'_> {
         let open = listen.is_some_and(|listen| !listen.ip().is_loopback());
         if open && raw.token.is_none() {
             let message = "`listen` beyond loopback needs a `token`: the API can publish";
-            let help = "add `token: { file: /run/secrets/token }`, or listen on 127.0.0.1";
+            let help = "add `token: { credential: NAME }`, or listen on 127.0.0.1";
             self.error(&place.at("listen"), message, Some(help.to_owned()));
         }
         Some(Http { listen: listen?, token, socket })

@@ -351,8 +351,8 @@ impl Walk<'_> {
         let key = last(path);
         let message = format!("`{key}` must not stand in this file in plain text");
         let help = format!(
-            "put it into a file of its own and write `{key}: {{ file: /run/secrets/{key} }}`; \
-             `{{ env: NAME }}` and `{{ credential: NAME }}` work too"
+            "put it into a file of its own, with the package /etc/modemfleet/credentials/{key}, and write \
+             `{key}: {{ credential: {key} }}`; `{{ file: PATH }}` and `{{ env: NAME }}` work too"
         );
         self.report.error(self.source, node.span.clone(), path, message, Some(help));
     }

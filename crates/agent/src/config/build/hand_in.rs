@@ -24,7 +24,7 @@ impl Build<'_> {
         let open = listen.is_some_and(|listen| !listen.ip().is_loopback());
         if open && raw.users.0.is_empty() {
             let message = "`listen` beyond loopback needs `users`: who connects can publish";
-            let help = "add `users: { NAME: { file: /run/secrets/NAME } }`, or listen on 127.0.0.1";
+            let help = "add `users: { NAME: { credential: NAME } }`, or listen on 127.0.0.1";
             self.error(&place.at("listen"), message, Some(help.to_owned()));
         } else if open {
             let message = "passwords and messages cross the network unencrypted";

@@ -84,7 +84,7 @@ static FLEET: &[Fact] = &[
     may(
         "routes",
         Inner,
-        "Which sessions carry which topics; the first match wins. Default: `#` over all sessions in file order.",
+        "Which sessions carry which topics; the first match wins, and what none takes is refused: end with one of `#`. Default: `#` over all sessions in file order.",
     ),
 ];
 
@@ -92,7 +92,7 @@ static HTTP: &[Fact] = &[
     may(
         "listen",
         Form("^.+:[0-9]{1,5}$"),
-        "ADDRESS:PORT. Beyond loopback it needs a `token`. Default: 127.0.0.1:9810.",
+        "ADDRESS:PORT. Beyond loopback it needs a `token`, and the service `IPAddressAllow=`. Default: 127.0.0.1:9810.",
     ),
     may(
         "token",
@@ -116,7 +116,7 @@ static MQTT_LISTENER: &[Fact] = &[
     must(
         "listen",
         Form("^.+:[0-9]{1,5}$"),
-        "ADDRESS:PORT, such as 127.0.0.1:1883. Beyond loopback it needs `users`.",
+        "ADDRESS:PORT, such as 127.0.0.1:1883. Beyond loopback it needs `users`, and the service `IPAddressAllow=`.",
     ),
     may("users", Inner, "Who may connect: names with their passwords. Default: everyone."),
 ];
@@ -471,7 +471,7 @@ static SECRET: &[Fact] = &[
     may(
         "credential",
         Form("^[A-Za-z0-9_@:-][A-Za-z0-9_.@:-]*$"),
-        "A systemd credential, as `LoadCredential=` names it.",
+        "A systemd credential; with the package a file of /etc/modemfleet/credentials.",
     ),
 ];
 
