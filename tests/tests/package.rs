@@ -301,7 +301,9 @@ fn systemd_starts_it_and_starts_it_again_in_a_guest() {
     // An emulated processor, on which a package is unpacked twice.
     let said = succeed(boot.env("MODEMFLEET_BED_SECONDS", "1500"));
     eprintln!("{said}");
-    for what in ["first publish", "hot plug", "killed", "reload", "upgrade", "stop", "purge"] {
+    for what in
+        ["first publish", "hot plug", "killed", "reload", "upgrade", "stop", "wrong file", "purge"]
+    {
         assert!(
             said.lines().any(|line| line.starts_with(&format!("ok: {what}"))),
             "{what}: {said}"

@@ -282,10 +282,15 @@ fn a_file_with_errors_is_refused_and_the_old_fleet_runs_on() {
     let refusal = |line: &str| line.contains("the reload is refused") && line.contains("nobody");
     agent.process.line("the refusal in the log", refusal);
     assert!(!agent.log().contains("hunter2"), "a comment is in the log: {}", agent.log());
-    // Where the file itself would have to say where the agent is, it says what is wrong with it.
+    // The file still says where the agent is, so that it is asked, and counts.
     let refused = modemfleet_with(&["reload", "--config"], &file);
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("nobody"));
+    assert_eq!(agent.sum(RELOADS, &[("result", "refused")]), 2.0);
+    for command in [&["status", "--config"][..], &["queue", "stat", "--config"]] {
+        let asked = modemfleet_with(command, &file);
+        assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    }
     assert_eq!(modemfleet_with(&["check", "--diff"], &file).status.code(), Some(2));
     agent.publish("topic=a", b"x");
     lab.subscriber.wait(1);

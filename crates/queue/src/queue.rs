@@ -367,7 +367,7 @@ impl Queue {
 /// Opens the store; where it is damaged, what can be read of it.
 fn open_store(config: &Config) -> Result<(Store, Option<Salvage>), OpenError> {
     let prepare = |source| OpenError::Prepare { path: config.dir.clone(), source };
-    salvage::resume(&config.dir).map_err(prepare)?;
+    let ended = salvage::resume(&config.dir).map_err(prepare)?;
     let opened = if salvage::is_emptied(&config.dir) {
         None
     } else {
@@ -379,9 +379,10 @@ fn open_store(config: &Config) -> Result<(Store, Option<Salvage>), OpenError> {
         }
     };
     if let Some(store) = opened {
-        return Ok((store, None));
+        return Ok((store, ended));
     }
-    let salvage = salvage::salvage(&config.dir)?;
+    let mut salvage = salvage::salvage(&config.dir)?;
+    salvage.lost = salvage.lost.saturating_add(ended.map_or(0, |earlier| earlier.lost));
     Ok((Store::open(&config.dir, config.fsync)?, Some(salvage)))
 }
 

@@ -30,8 +30,9 @@ use crate::{
 /// Where the new file is built.
 const WORKSHOP: &str = "salvage";
 
-/// In the workshop, once the new file is whole: the name of the folder that the damaged one goes into. From
-/// then on the new one takes its place, however often that is cut short.
+/// In the workshop, once the new file is whole: the name of the folder that the damaged one goes into, how
+/// many messages were saved, and how many were not. From then on the new one takes its place, however often
+/// that is cut short.
 const DECIDED: &str = "goes-to";
 
 /// What belongs to the damaged file. The log goes first: it must never be found beside the new one.
@@ -67,18 +68,41 @@ pub(crate) fn is_emptied(dir: &Path) -> bool {
     length(file.clone()) == Some(0) && length(beside(&file, "-wal")).is_some_and(|log| log > 0)
 }
 
-/// Ends what an earlier salvage had decided; clears away what it had not.
-pub(crate) fn resume(dir: &Path) -> io::Result<()> {
+/// Ends what an earlier salvage had decided, and tells of it; clears away what it had not.
+pub(crate) fn resume(dir: &Path) -> io::Result<Option<Salvage>> {
     let workshop = dir.join(WORKSHOP);
-    match fs::read_to_string(workshop.join(DECIDED)) {
-        Ok(name) => put_in_place(dir, &dir.join(name))?,
+    let decided = match fs::read_to_string(workshop.join(DECIDED)) {
+        Ok(text) => Some(decision(dir, &text)?),
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Err(_) => {}
+        Err(_) => None,
+    };
+    if let Some(salvage) = &decided {
+        put_in_place(dir, &salvage.kept)?;
     }
     match fs::remove_dir_all(workshop) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
+    if let Some(Salvage { saved, lost, kept }) = &decided {
+        tracing::error!(
+            saved, lost, kept = %kept.display(),
+            "the queue's file was damaged; what could be read of it was saved"
+        );
+    }
+    Ok(decided)
+}
+
+/// What was written down of a salvage.
+fn decision(dir: &Path, text: &str) -> io::Result<Salvage> {
+    let mut words = text.split_whitespace();
+    let name = words.next().filter(|name| name.starts_with("damaged-"));
+    let mut number = || words.next()?.parse().ok();
+    let decided = name.zip(number().zip(number()));
+    let Some((name, (saved, lost))) = decided else {
+        let strange = format!("{}/{DECIDED} says {text:?}", dir.join(WORKSHOP).display());
+        return Err(io::Error::other(strange));
+    };
+    Ok(Salvage { saved, lost, kept: dir.join(name) })
 }
 
 /// Salvages the queue in `dir`, which nobody may have open, whether or not opening it would. An
@@ -96,7 +120,9 @@ pub fn repair(dir: &Path) -> Result<Salvage, OpenError> {
 pub(crate) fn salvage(dir: &Path) -> Result<Salvage, OpenError> {
     let prepare = |source| OpenError::Prepare { path: dir.to_owned(), source };
     let (file, workshop) = (dir.join(schema::FILE), dir.join(WORKSHOP));
-    resume(dir).map_err(prepare)?;
+    if let Some(ended) = resume(dir).map_err(prepare)? {
+        return Ok(ended);
+    }
     fs::create_dir(&workshop).map_err(prepare)?;
     // An emptied file is mended unopened: SQLite deletes the log of a file without pages.
     if is_emptied(dir) || Wreck::find(&file)?.is_none() {
@@ -110,20 +136,18 @@ pub(crate) fn salvage(dir: &Path) -> Result<Salvage, OpenError> {
     };
     let made_file = workshop.join(schema::FILE);
     let copied = copied.map_err(|error| failed(&made_file, error))?;
-    // Closing moves the log into the file and syncs it.
+    // Closing moves the log into the file; what cannot be synced must not take the old one's place.
     made.close().map_err(|error| failed(&made_file, error))?;
+    File::open(&made_file).and_then(|file| file.sync_all()).map_err(prepare)?;
     // Its name as well, before the old file gives up its own.
     sync_dir(&workshop).map_err(prepare)?;
-    let kept = decide(dir).and_then(|kept| resume(dir).map(|()| kept)).map_err(prepare)?;
-    tracing::error!(
-        saved = copied.saved, lost = copied.lost, kept = %kept.display(),
-        "the queue's file was damaged; what could be read of it was saved"
-    );
-    Ok(Salvage { saved: copied.saved, lost: copied.lost, kept })
+    decide(dir, copied).map_err(prepare)?;
+    let salvage = resume(dir).map_err(prepare)?;
+    salvage.ok_or_else(|| prepare(io::Error::other("what was decided is not there")))
 }
 
 /// Makes the folder for the damaged file, and writes down that the new one is whole.
-fn decide(dir: &Path) -> io::Result<PathBuf> {
+fn decide(dir: &Path, count: Count) -> io::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut number = 0;
     let name = loop {
@@ -141,23 +165,22 @@ fn decide(dir: &Path) -> io::Result<PathBuf> {
     // Whole from its first moment on: half a name would be a folder that is not there.
     let (workshop, draft) = (dir.join(WORKSHOP), dir.join(WORKSHOP).join("draft"));
     let mut file = File::create(&draft)?;
-    file.write_all(name.as_bytes())?;
+    write!(file, "{name} {} {}", count.saved, count.lost)?;
     file.sync_all()?;
     fs::rename(draft, workshop.join(DECIDED))?;
-    sync_dir(&workshop)?;
-    Ok(dir.join(name))
+    sync_dir(&workshop)
 }
 
 /// Moves what is left of the damaged file into the folder where it is kept, and the new one into its place;
 /// does nothing where the new one is there already.
 fn put_in_place(dir: &Path, kept: &Path) -> io::Result<()> {
     let (made, file) = (dir.join(WORKSHOP).join(schema::FILE), dir.join(schema::FILE));
-    if !made.exists() {
+    if !made.try_exists()? {
         return Ok(());
     }
     for suffix in PARTS {
         let from = beside(&file, suffix);
-        if from.exists() {
+        if from.try_exists()? {
             fs::rename(&from, kept.join(from.file_name().unwrap_or_default()))?;
         }
     }
@@ -431,7 +454,7 @@ mod tests {
         fs::create_dir(&workshop).unwrap();
         fs::create_dir(&kept).unwrap();
         fs::write(workshop.join(schema::FILE), "new").unwrap();
-        fs::write(workshop.join(DECIDED), "damaged-7").unwrap();
+        fs::write(workshop.join(DECIDED), "damaged-7 5 2").unwrap();
         let file = dir.path().join(schema::FILE);
         for suffix in PARTS {
             fs::write(beside(&file, suffix), format!("old{suffix}")).unwrap();
@@ -451,7 +474,8 @@ mod tests {
     fn a_salvage_that_was_decided_is_ended_wherever_it_was_cut_short() {
         for moves in 0..=PARTS.len() + 1 {
             let dir = cut_short(moves);
-            resume(dir.path()).unwrap();
+            let told = resume(dir.path()).unwrap().unwrap();
+            assert_eq!((told.saved, told.lost), (5, 2), "{moves}");
             let read = |path: &str| fs::read_to_string(dir.path().join(path)).ok();
             assert_eq!(read("queue.db").as_deref(), Some("new"), "{moves}");
             for suffix in PARTS {
@@ -468,8 +492,13 @@ mod tests {
     #[test]
     fn a_salvage_that_was_not_decided_leaves_the_file_where_it_is() {
         let dir = cut_short(0);
-        fs::remove_file(dir.path().join(WORKSHOP).join(DECIDED)).unwrap();
-        resume(dir.path()).unwrap();
+        let decided = dir.path().join(WORKSHOP).join(DECIDED);
+        for strange in ["", "damaged-7", "damaged-7 5", "/etc 5 2"] {
+            fs::write(&decided, strange).unwrap();
+            assert!(resume(dir.path()).is_err(), "{strange:?}");
+        }
+        fs::remove_file(decided).unwrap();
+        assert_eq!(resume(dir.path()).unwrap(), None);
         let file = dir.path().join(schema::FILE);
         assert_eq!(fs::read_to_string(&file).unwrap(), "old");
         assert_eq!(fs::read_to_string(beside(&file, "-wal")).unwrap(), "old-wal");

@@ -400,7 +400,8 @@ impl Books {
     /// Dropping the future leaves at most the last seconds unwritten.
     pub async fn keep(&self, stop: &CancellationToken) {
         let mut tick = tokio::time::interval(TICK);
-        let mut written = Instant::now();
+        // The first count after a start is written at once: a gateway may be awake for less than a minute.
+        let mut written = None;
         loop {
             // All arms are cancel safe, and none awaits in its body.
             let is_urgent = tokio::select! {
@@ -413,9 +414,10 @@ impl Books {
                 state.tick(Timestamp::now(), Instant::now());
                 state.unsaved
             };
-            if is_urgent || unsaved >= WORTH_WRITING || written.elapsed() >= PATIENCE {
+            let is_old = written.is_none_or(|at: Instant| at.elapsed() >= PATIENCE);
+            if unsaved > 0 && (is_urgent || is_old || unsaved >= WORTH_WRITING) {
                 self.save().await;
-                written = Instant::now();
+                written = Some(Instant::now());
             }
         }
     }

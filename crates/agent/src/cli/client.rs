@@ -4,11 +4,11 @@
 //! fail in the same words. A request that may have reached the agent is never sent a second time.
 
 mod events;
+mod target;
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
-use hyper::{Method, Request, Response, Uri};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use secrecy::ExposeSecret;
 use serde_json::Value;
@@ -25,16 +25,10 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::config::{self, Secrets};
-use crate::secret::{Ref, Rule, SecretError, Source};
+use crate::secret::{Ref, SecretError};
 
 pub use events::{Event, Events};
-
-/// The fleet file of an installed agent.
-pub const DEFAULT_CONFIG: &str = "/etc/modemfleet/fleet.yaml";
-
-/// Where an agent listens that is told nothing else.
-pub const DEFAULT_URL: &str = "http://127.0.0.1:9810";
+pub use target::{DEFAULT_CONFIG, DEFAULT_URL, Target, TargetError};
 
 /// A gateway's own agent answers at once; a remote one within a few round trips.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -47,41 +41,6 @@ const MAX_ANSWER: usize = 8 * 1024 * 1024;
 
 /// Exit code where no agent runs.
 const NO_AGENT: u8 = 3;
-
-/// Where the running agent is.
-#[derive(Debug, Clone, Default, clap::Args)]
-#[command(next_help_heading = "Where the agent is")]
-pub struct Target {
-    /// The agent's fleet file, which says where it listens and where its token lies [default:
-    /// /etc/modemfleet/fleet.yaml where it exists].
-    #[arg(long, value_name = "FILE", conflicts_with = "url")]
-    pub config: Option<PathBuf>,
-    /// The agent's address [default: http://127.0.0.1:9810 where there is no fleet file].
-    #[arg(long, value_name = "URL")]
-    pub url: Option<String>,
-    /// A file with the token that the agent asks for.
-    #[arg(long, value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-}
-
-/// Why it is not known where the agent is. All are wrong usage.
-#[derive(Debug, thiserror::Error)]
-pub enum TargetError {
-    /// The fleet file has errors.
-    #[error("{rendered}\nname the agent's address with `--url`, or another file with `--config`")]
-    Config {
-        /// Its problems with their places.
-        rendered: String,
-    },
-    /// The URL names no agent.
-    #[error("the URL {url:?} {fault}; write it like {DEFAULT_URL}")]
-    Url {
-        /// The URL as given.
-        url: String,
-        /// The end of a sentence.
-        fault: &'static str,
-    },
-}
 
 /// One address of an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +81,14 @@ pub enum ClientError {
     /// Nothing listens at any of its addresses.
     #[error("no agent runs: {0}; start one with `modemfleet run --config FILE`")]
     NotRunning(Attempts),
+    /// The same, and the fleet file that should have said where one is has errors.
+    #[error("{rendered}\nno agent runs by this file: {attempts}")]
+    Faulty {
+        /// Its problems with their places.
+        rendered: String,
+        /// Where one was looked for.
+        attempts: Attempts,
+    },
     /// It cannot be reached, and may run all the same.
     #[error("the agent cannot be reached: {0}")]
     Unreachable(Attempts),
@@ -174,7 +141,7 @@ impl ClientError {
     pub fn code(&self) -> ExitCode {
         match self {
             Self::NotRunning(_) => ExitCode::from(NO_AGENT),
-            Self::Token { .. } => crate::wrong(),
+            Self::Token { .. } | Self::Faulty { .. } => crate::wrong(),
             _ => ExitCode::FAILURE,
         }
     }
@@ -193,91 +160,6 @@ impl ClientError {
     pub fn is_in_doubt(&self) -> bool {
         matches!(self, Self::Broken { .. } | Self::Late { .. } | Self::Strange { .. })
     }
-}
-
-impl Target {
-    /// A client of the agent that is meant. It connects at the first request.
-    ///
-    /// # Errors
-    /// [`TargetError`] where the fleet file or the URL is wrong.
-    pub fn client(&self) -> Result<Client, TargetError> {
-        let default = Path::new(DEFAULT_CONFIG);
-        let file = self
-            .config
-            .as_deref()
-            .or_else(|| (self.url.is_none() && default.exists()).then_some(default));
-        let (addresses, token) = match file {
-            Some(file) => of_fleet(file)?,
-            None => (vec![of_url(self.url.as_deref().unwrap_or(DEFAULT_URL))?], None),
-        };
-        Ok(Client::at(addresses, self.token().or(token)))
-    }
-
-    /// The same where the fleet file cannot be used: at the URL, or where an agent listens by default.
-    ///
-    /// # Errors
-    /// [`TargetError`] where the URL is wrong.
-    pub fn client_without_file(&self) -> Result<Client, TargetError> {
-        let address = of_url(self.url.as_deref().unwrap_or(DEFAULT_URL))?;
-        Ok(Client::at(vec![address], self.token()))
-    }
-
-    fn token(&self) -> Option<Ref> {
-        let path = self.token_file.clone()?;
-        Some(Ref::new("token", Source::File(path)).with_rule(Rule::Token))
-    }
-}
-
-/// The socket first: it needs no token. The secrets of the modems are none of ours.
-fn of_fleet(file: &Path) -> Result<(Vec<Address>, Option<Ref>), TargetError> {
-    let loaded = config::load_with(file, Secrets::Skip)
-        .map_err(|problems| TargetError::Config { rendered: problems.render(false) })?;
-    let http = loaded.fleet.http;
-    let listen = reachable(http.listen);
-    let tcp = Address::Tcp(listen.ip().to_string(), listen.port());
-    let addresses = http.socket.map(Address::Unix).into_iter().chain([tcp]);
-    Ok((addresses.collect(), http.token))
-}
-
-/// Where to connect to reach what listens at `listen`: "any address" is none to connect to.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listen.port())
-}
-
-fn of_url(url: &str) -> Result<Address, TargetError> {
-    let wrong = |fault| TargetError::Url { url: url.to_owned(), fault };
-    let uri: Uri = url.parse().map_err(|_fault| wrong("is no URL"))?;
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => return Err(wrong("asks for TLS, which the agent does not speak")),
-        _ => return Err(wrong("does not begin with http://")),
-    }
-    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        // It would be seen by every user of the machine, and the agent knows no users.
-        return Err(TargetError::Url {
-            url: "…".to_owned(),
-            fault: "must not hold a user name or a password",
-        });
-    }
-    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-        return Err(wrong("holds a path"));
-    }
-    let (host, all) =
-        (uri.host().unwrap_or_default(), uri.authority().map_or("", |it| it.as_str()));
-    let port = match all.get(host.len()..).unwrap_or_default().trim_start_matches(':') {
-        "" => 80,
-        port => port.parse().map_err(|_fault| wrong("has a port beyond 65535"))?,
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    if host.is_empty() {
-        return Err(wrong("names no host"));
-    }
-    Ok(Address::Tcp(host.to_owned(), port))
 }
 
 /// What is asked of the agent.
@@ -305,6 +187,8 @@ impl<'a> Call<'a> {
 pub struct Client {
     addresses: Vec<Address>,
     token: Option<Ref>,
+    /// What is wrong with the file that names them.
+    faulty: Option<String>,
     /// What bodies are called, where the API asks for it.
     content_type: Option<HeaderValue>,
     /// How long an answer may take.
@@ -326,7 +210,7 @@ struct Link {
 
 impl Client {
     fn at(addresses: Vec<Address>, token: Option<Ref>) -> Self {
-        Self { addresses, token, content_type: None, patience: ANSWER, link: None }
+        Self { addresses, token, faulty: None, content_type: None, patience: ANSWER, link: None }
     }
 
     /// The same, whose bodies are called JSON, and which waits longer for an answer.
@@ -416,10 +300,10 @@ impl Client {
         };
         let nobody = attempts.iter().all(|(_, error)| absent(error));
         let attempts = Attempts(attempts);
-        Err(if nobody {
-            ClientError::NotRunning(attempts)
-        } else {
-            ClientError::Unreachable(attempts)
+        Err(match &self.faulty {
+            _ if !nobody => ClientError::Unreachable(attempts),
+            Some(rendered) => ClientError::Faulty { rendered: rendered.clone(), attempts },
+            None => ClientError::NotRunning(attempts),
         })
     }
 
@@ -601,35 +485,6 @@ pub(super) fn converse<T>(conversation: impl Future<Output = T>) -> io::Result<T
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn urls_name_an_address_or_are_refused() {
-        let tcp = |host: &str, port| Some(Address::Tcp(host.to_owned(), port));
-        for (url, expected) in [
-            ("http://127.0.0.1:9810", tcp("127.0.0.1", 9810)),
-            ("http://gw.example.com/", tcp("gw.example.com", 80)),
-            ("http://[::1]:9810", tcp("::1", 9810)),
-            ("https://gw:9810", None),
-            ("gw:9810", None),
-            ("http://u:p@gw:9810", None),
-            ("http://gw/api", None),
-            ("http://gw:99999", None),
-            ("", None),
-        ] {
-            assert_eq!(of_url(url).ok(), expected, "{url}");
-        }
-        let error = of_url("http://u:hunter2@gw").unwrap_err().to_string();
-        assert!(!error.contains("hunter2"), "{error}");
-        assert_eq!(Address::Tcp("::1".to_owned(), 1).to_string(), "http://[::1]:1");
-    }
-
-    #[test]
-    fn any_address_is_reached_at_loopback() {
-        let ask = |text: &str| reachable(text.parse().unwrap()).to_string();
-        assert_eq!(ask("0.0.0.0:9810"), "127.0.0.1:9810");
-        assert_eq!(ask("[::]:9810"), "[::1]:9810");
-        assert_eq!(ask("10.0.0.1:80"), "10.0.0.1:80");
-    }
 
     #[test]
     fn what_goes_into_a_query_is_encoded() {

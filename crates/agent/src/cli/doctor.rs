@@ -130,11 +130,11 @@ async fn look(args: &Args, plugins: &[&Plugin]) -> Result<Report, DoctorError> {
         known(name, fleet)?;
     }
     findings.splice(0..0, file.findings);
-    let mut client = match &file.fleet {
-        Some(_) => args.target.client()?,
-        // The agent that runs may still have the file of before.
-        None => args.target.client_without_file()?,
-    };
+    let client = args.target.client().or_else(|error| match file.fleet {
+        Some(_) => Err(error),
+        None => args.target.client_without_file(),
+    });
+    let mut client = client?;
     let told = ask(&mut client, only).await;
     let place = client.place();
     let by_agent = told.is_ok();
@@ -214,7 +214,7 @@ async fn ask(client: &mut Client, only: Option<&str>) -> Result<Value, ClientErr
 fn no_agent(error: &ClientError) -> Finding {
     let words = printable(&Chain(error).to_string());
     match error {
-        ClientError::NotRunning(_) => Finding::warn(
+        ClientError::NotRunning(_) | ClientError::Faulty { .. } => Finding::warn(
             "agent",
             "no agent runs; the modems are asked by this process",
             "`systemctl start modemfleet`, or `modemfleet run --config FILE`",

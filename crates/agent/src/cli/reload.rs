@@ -78,20 +78,8 @@ pub fn run(args: &Args) -> io::Result<ExitCode> {
 
 async fn reload(target: &Target) -> Result<Vec<Line>, ReloadError> {
     let call = Call { method: Method::POST, path: "/api/v1/reload", key: None, body: Bytes::new() };
-    match target.client() {
-        Ok(mut client) => lines(&client.json(&call).await?),
-        // A file with errors does not tell where the agent is. Asked at the usual place it says them too,
-        // and counts that it refused the file.
-        Err(error @ TargetError::Config { .. }) => {
-            let usual =
-                Target { url: Some(super::client::DEFAULT_URL.to_owned()), ..Target::default() };
-            match usual.client()?.json(&call).await {
-                Err(refused @ ClientError::Refused { .. }) => Err(refused.into()),
-                _ => Err(error.into()),
-            }
-        }
-        Err(error) => Err(error.into()),
-    }
+    // Where the file has errors the agent says them, and counts that it refused the file.
+    lines(&target.client()?.json(&call).await?)
 }
 
 /// What a reload of this file, checked before, would change in the running agent.

@@ -44,7 +44,7 @@ impl Writer {
         }
         let salvaged = salvage::salvage(&self.dir);
         // Where it failed between the two names: opening would make an empty file in the place.
-        salvage::resume(&self.dir)?;
+        let ended = salvage::resume(&self.dir)?;
         // Where that failed the old file is still in its place, and serves what it can.
         self.store = Store::open(&self.dir, self.fsync)?;
         self.tally = Tally::new(self.store.load_buckets()?);
@@ -52,7 +52,10 @@ impl Writer {
         self.places.keep(|id| matches!(store.find(id), Ok(Some(_))));
         self.next_seq = self.next_seq.max(self.store.last_seq()?.saturating_add(1));
         self.next_expiry = self.store.next_expiry(i64::MIN).map_err(StoreError::from)?;
-        let lost = salvaged?.lost;
+        let lost = match ended {
+            Some(salvage) => salvage.lost,
+            None => salvaged?.lost,
+        };
         self.dropped.damaged = self.dropped.damaged.saturating_add(lost);
         Ok(())
     }
