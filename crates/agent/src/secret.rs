@@ -132,7 +132,7 @@ pub enum SecretError {
     },
     /// The agent was started without credentials.
     #[error(
-        "`{key}`: no $CREDENTIALS_DIRECTORY for the credential {name}; add LoadCredential={name}:PATH to the agent's unit, or use `file:`"
+        "`{key}`: the credential {name} is there for the service alone: check with `--without-secrets`; the package's unit takes it from /etc/modemfleet/credentials/{name}, one of your own needs LoadCredential={name}:PATH"
     )]
     NoCredentials {
         /// The key of the configuration.
@@ -155,7 +155,7 @@ pub enum SecretError {
 /// What to do about an error of the file system.
 fn cure(kind: io::ErrorKind) -> &'static str {
     match kind {
-        io::ErrorKind::NotFound => "there is no such file; create it, with mode 0600",
+        io::ErrorKind::NotFound => "there is no such file; create it, readable by the agent's user",
         io::ErrorKind::PermissionDenied => "permission denied; make the agent's user its owner",
         _ => "the file system refused",
     }
@@ -338,7 +338,7 @@ mod tests {
     fn a_missing_file_a_folder_and_a_missing_variable_say_what_to_do() {
         let (folder, _) = file(b"x");
         let missing = Ref::new("pin", Source::File(folder.path().join("nothing")));
-        assert!(missing.read().unwrap_err().to_string().contains("create it, with mode 0600"));
+        assert!(missing.read().unwrap_err().to_string().contains("create it, readable by"));
         let directory = Ref::new("pin", Source::File(folder.path().to_owned()));
         assert!(matches!(directory.read(), Err(SecretError::NotAFile { .. })));
         let variable = Ref::new("pin", Source::Env("MODEMFLEET_TEST_UNSET".to_owned()));

@@ -278,7 +278,7 @@ impl State {
                 let (stage, bytes) = (allowance.stage.as_str(), budget.bytes);
                 if allowance.stage > before.stage {
                     tracing::warn!(modem, stage, used, bytes, "the budget of its SIM");
-                } else {
+                } else if entry.sim.is_some() {
                     tracing::info!(modem, stage, used, bytes, "the budget of its SIM");
                 }
             }
