@@ -155,6 +155,14 @@ pub enum MqttError {
         /// What is behind it as a rule, and what to try.
         advice: &'static str,
     },
+    /// A stack that has no codes refused so late that it may have been its own time-out.
+    #[error(
+        "the modem gave {operation} up (it tells no code): the broker gave no answer in time, or the connection went"
+    )]
+    Unanswered {
+        /// The command's name without `AT+`.
+        operation: &'static str,
+    },
     /// The firmware takes shorter client ids only.
     #[error(
         "the client id has {length} bytes and this firmware takes at most {limit}; update the firmware or choose a shorter id"
@@ -274,6 +282,7 @@ impl MqttError {
             | Self::FileTorn { .. }
             | Self::TlsFailed { .. }
             | Self::Uncoded { .. }
+            | Self::Unanswered { .. }
             | Self::NoCredentials { .. }
             | Self::AliauthRefused { .. }
             | Self::NoReceipts { .. }
@@ -295,6 +304,7 @@ impl MqttError {
             | Self::NoCode { operation }
             | Self::TlsFailed { operation }
             | Self::Uncoded { operation, .. }
+            | Self::Unanswered { operation }
             | Self::AliauthRefused { operation }
             | Self::NoReceipts { operation }
             | Self::Exchange { operation, .. } => Some(operation),
@@ -322,8 +332,10 @@ impl MqttError {
     pub fn may_accuse_message(&self) -> bool {
         match self {
             Self::Refused { code, .. } => code.kick,
-            // A stack without codes tells so that the connection went under the message.
+            // A stack without codes tells so that the connection went under the message; a late refusal may be bad
+            // radio.
             Self::Uncoded { .. } => true,
+            Self::Unanswered { .. } => false,
             other => other.is_timeout(),
         }
     }

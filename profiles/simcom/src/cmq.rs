@@ -18,6 +18,7 @@ use modem::mqtt::{Client, Connection, Message, Mqtt, MqttError, Qos};
 use modem::port::{At, ExchangeError, Kind};
 use modem::profile::{PATIENCE, persist};
 use secrecy::ExposeSecret;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 pub(crate) mod ears;
@@ -46,12 +47,17 @@ const BUFFER: u16 = 1_132;
 /// NB-IoT repeats a packet for ten seconds and more where the signal is poor.
 const MODEM_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// One answer of the broker, and a little more: the modem's own timer decides. A command that got lost is known to be
-/// no sooner, since nothing comes before the end.
-const OPERATION: Duration = Duration::from_secs(35);
+/// One answer of the broker. The modem's own timer decides, and may start once the packet is sent only, which a poor
+/// signal puts off by tens of seconds: to give up before the modem does would tear the port down under a healthy
+/// publish. A command that got lost is known to be no sooner, since nothing comes before the end.
+const OPERATION: Duration = Duration::from_secs(60);
 
 /// A publish of QoS 2 waits for two answers.
-const TWO_ANSWERS: Duration = Duration::from_secs(65);
+const TWO_ANSWERS: Duration = Duration::from_secs(90);
+
+/// An `ERROR` that comes so late may be the modem's own time-out; before, it is the connection that went. The modem's
+/// timer starts no sooner than the command.
+const OWN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// NEW looks a name up and opens TCP. The manual gives no time; users wait for 153 s.
 const NEW: Duration = Duration::from_secs(155);
@@ -141,7 +147,13 @@ impl Mqtt for Cmq {
         );
         let _turn = sequence(at, STACK).await?;
         let answers = if message.qos == Qos::ExactlyOnce { TWO_ANSWERS } else { OPERATION };
-        run(at, "CMQPUB", Kind::Publish, &command, answers).await
+        let started = Instant::now();
+        match run(at, "CMQPUB", Kind::Publish, &command, answers).await {
+            Err(MqttError::Uncoded { operation, .. }) if started.elapsed() >= OWN_TIMEOUT => {
+                Err(MqttError::Unanswered { operation })
+            }
+            ended => ended,
+        }
     }
 
     async fn close(&self, at: &At, client: Client) {
@@ -186,7 +198,12 @@ async fn print_digits(at: &At) -> Result<(), MqttError> {
         return Ok(());
     }
     match set(at, "CREVHEX", "AT+CREVHEX=1").await {
-        Err(MqttError::Uncoded { .. }) if !is_known => Ok(()),
+        Err(MqttError::Uncoded { .. }) if !is_known => {
+            tracing::warn!(
+                "this firmware knows no CREVHEX, so its payloads are taken to be hexadecimal digits: look at one at the broker"
+            );
+            Ok(())
+        }
         ended => ended,
     }
 }

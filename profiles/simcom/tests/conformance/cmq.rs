@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use modem::mqtt::{MqttError, Qos, Scope};
 use modem::profile::Notice;
-use modem_sim::{Coverage, Model};
+use modem_sim::{Coverage, Fault, Model, Options};
 
 use crate::bench::{Bench, FIRST, connection};
 use crate::broker::{Broker, Peer};
@@ -87,6 +87,34 @@ async fn a_broker_that_closes_under_a_message_accuses_it() {
     assert!(refused.may_accuse_message() && refused.scope() == Scope::Session);
     let lost = bench.notice().await;
     assert!(matches!(lost, Notice::Lost { client: FIRST, by_broker: true, .. }), "{lost:?}");
+}
+
+/// The modem gives up, and then its connection: that is how bad radio looks, and no message is to blame.
+#[tokio::test]
+async fn a_broker_that_says_nothing_accuses_no_message() {
+    let broker = Broker::open().await;
+    let (bench, handle) = Bench::opened(Model::Sim7020, &broker).await;
+    handle.network(Coverage::Silent).await.unwrap();
+    tokio::time::pause();
+    let given_up = bench.publish(FIRST, "up/x", "x", Qos::AtLeastOnce).await.unwrap_err();
+    tokio::time::resume();
+    assert!(matches!(given_up, MqttError::Unanswered { operation: "CMQPUB" }), "{given_up}");
+    assert!(!given_up.may_accuse_message() && given_up.scope() == Scope::Session);
+}
+
+/// Its timer may start once the packet is sent, which takes as long as the radio does.
+#[tokio::test]
+async fn a_modem_that_waits_for_its_radio_is_waited_for() {
+    let broker = Broker::open().await;
+    let late = Duration::from_secs(50);
+    let address = Some(broker.address());
+    let options = Options { broker: address, late, ..Options::new(Model::Sim7020) };
+    let (bench, handle) = Bench::with_options(options).await;
+    bench.mqtt.start(&bench.at).await.unwrap();
+    bench.open(FIRST, &connection("first")).await.unwrap();
+    handle.set(Fault::Late, 1.0).await.unwrap();
+    tokio::time::pause();
+    bench.publish(FIRST, "up/x", "x", Qos::AtMostOnce).await.unwrap();
 }
 
 /// Firmware that cannot be told to wait would lose messages in silence: it gets none.
