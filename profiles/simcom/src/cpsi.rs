@@ -173,7 +173,7 @@ pub fn cpsi<L: AsRef<str>>(lines: &[L]) -> Result<Cpsi, ReplyError> {
     Ok(seen.finish())
 }
 
-/// The levels of each radio. All have passed the ranges of [`Quantity`] already.
+/// The levels of each radio, none where its line has none. All have passed the ranges of [`Quantity`] already.
 pub fn signals(cpsi: &Cpsi) -> Vec<Signal> {
     let of = |rat: Rat, cell: &Cell| Signal {
         rat,
@@ -185,7 +185,7 @@ pub fn signals(cpsi: &Cpsi) -> Vec<Signal> {
     let single = cpsi.rat.zip(cpsi.cell.as_ref()).map(|(rat, cell)| of(rat, cell));
     let lte = cpsi.lte.as_ref().map(|cell| of(Rat::Lte, cell));
     let nr = cpsi.nr.as_ref().map(|nr| of(Rat::Nr, &nr.cell));
-    [single, lte, nr].into_iter().flatten().filter(|signal| !signal.is_empty()).collect()
+    [single, lte, nr].into_iter().flatten().collect()
 }
 
 /// A line that names one cell, or none.
@@ -480,7 +480,8 @@ fn wcdma_cell(args: &Args<'_>, cell: Cell, sieve: &mut Sieve) -> Cell {
 fn gsm_cell(args: &Args<'_>, cell: Cell, sieve: &mut Sieve) -> Cell {
     let channel = args.text(5).unwrap_or_default();
     let (arfcn, band) = channel.split_once(' ').unwrap_or((channel, ""));
-    let rssi = measured(args, 6);
+    // A7670 prints an index of which no manual that we know tells the unit; `AT+CSQ` has the power there.
+    let rssi = measured(args, 6).filter(|level| *level < 0.0);
     Cell {
         arfcn: parse_uint(arfcn).and_then(|arfcn| u32::try_from(arfcn).ok()),
         band_text: Some(cut(band.trim())).filter(|band| !band.is_empty()),
@@ -655,7 +656,8 @@ mod tests {
     #[test]
     fn a_positive_level_of_gsm_is_left_out() {
         let gsm = read(&["+CPSI: GSM,Online,222-01,0x46C2,43674,1021 PGSM 900,25,0,15-15"]);
-        assert_eq!(gsm.implausible, 1);
+        assert_eq!(gsm.implausible, 0, "it is an index, and no fault");
+        assert_eq!(signals(&gsm), [Signal::unknown(Rat::Gsm)]);
         let cell = gsm.cell.expect("a cell");
         assert_eq!((cell.arfcn, cell.rssi_dbm, cell.cell_id), (Some(1021), None, Some(43_674)));
     }

@@ -16,6 +16,7 @@ pub(crate) async fn poll(at: &At) -> Result<Status, StepError> {
     let mut status = Status::default();
     serving_cell(at, &mut status).await.or_else(unless_gone)?;
     received_power(at, &mut status).await.or_else(unless_gone)?;
+    status.signals.retain(|signal| !signal.is_empty());
     module_temperature(at, &mut status).await.or_else(unless_gone)?;
     profile::note_operator(at, &mut status).await.or_else(unless_gone)?;
     Ok(status)

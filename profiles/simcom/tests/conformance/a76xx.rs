@@ -3,14 +3,36 @@
 use std::time::Duration;
 
 use at::Exchange;
+use modem::Catalog;
 use modem::mqtt::{MqttError, Qos};
 use modem::port::Kind;
 use modem::profile::Notice;
+use modem::reply::{Rat, Signal};
 use modem_sim::{Model, Options};
+use profile_simcom::PLUGIN;
 
 use crate::bench::{Bench, FIRST, connection};
 use crate::broker::{Broker, Peer};
 use crate::unit::Unit;
+
+/// In GSM its cell's line has an index of no known unit, at each poll. The power is in `AT+CSQ`.
+#[tokio::test]
+async fn in_gsm_the_power_is_that_of_csq_and_nothing_is_implausible() {
+    let script = [
+        ("AT+CPSI?", "|+CPSI: GSM,Online,222-01,0x46C2,43674,1021 PGSM 900,25,0,15-15||OK|"),
+        ("AT+CSQ", "|+CSQ: 27,99||OK|"),
+    ];
+    let bench = Bench::scripted(Unit::new(Model::A7670, &script)).await;
+    let catalog = Catalog::new(&[&PLUGIN]).unwrap();
+    let (_, profile) = catalog.identify("A7670E-FASE").unwrap();
+    let status = profile.status(&bench.at).await.unwrap();
+    let power = Signal { rssi_dbm: Some(-59.0), ..Signal::unknown(Rat::Gsm) };
+    assert_eq!((status.signals, status.implausible), (vec![power], 0));
+    // What neither of the two tells is left out.
+    let script = [script[0], ("AT+CSQ", "|+CSQ: 99,99||OK|")];
+    let bench = Bench::scripted(Unit::new(Model::A7670, &script)).await;
+    assert_eq!(profile.status(&bench.at).await.unwrap().signals, []);
+}
 
 /// A CONNECT of an A7670E says nothing before the network has told: that is no mute port.
 #[tokio::test(start_paused = true)]
