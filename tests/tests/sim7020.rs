@@ -27,6 +27,8 @@ fn an_nb_iot_modem_carries_messages_both_ways_and_tells_its_signal() {
     for (topic, payload) in [("nb/x", &[0; 501][..]), ("nb/x", b""), (&"t".repeat(129), b"1")] {
         let refused = agent.http.publish(&format!("topic={topic}"), payload);
         assert_eq!(refused.status, 413, "{}", refused.text());
+        let room = "they take a topic of at most 128 and a payload of 1 to 500 bytes";
+        assert!(refused.text().contains(room), "{}", refused.text());
     }
     e2e::until("the signal", || {
         let sum = agent.scrape().sum("modemfleet_signal_rsrp_dbm", &[("rat", "nbiot")]);

@@ -3,6 +3,7 @@
 //! A message is checked, given its lane, and appended to the queue; the answer comes once it is on disk.
 //! HTTP and MQTT differ only in how they read a message and how they say what became of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -107,13 +108,17 @@ pub enum Refusal {
         /// Its length.
         bytes: usize,
     },
-    /// It is larger than the modem of any path takes.
-    #[error("no modem of its route takes a topic of {topic} and a payload of {payload} bytes")]
+    /// It is larger than the modem of any path takes, or empty where they take nothing empty.
+    #[error(
+        "no modem of its route takes a topic of {topic} and a payload of {payload} bytes; they take {room}"
+    )]
     TooLargeForPaths {
         /// Bytes of the topic.
         topic: usize,
         /// Bytes of the payload.
         payload: usize,
+        /// What they take, in words.
+        room: String,
     },
     /// The fleet has no such session.
     #[error("there is no session {session}; there are: {known}")]
@@ -403,8 +408,13 @@ fn large_enough(
         let modem = now.modem(id.modem.as_str());
         modem.is_none_or(|modem| modem.snapshot.borrow().may_take(topic, payload))
     };
-    let some = to.iter().any(takes);
-    if some { Ok(()) } else { Err(Refusal::TooLargeForPaths { topic, payload }) }
+    if to.iter().any(takes) {
+        return Ok(());
+    }
+    let modems = to.iter().filter_map(|id| now.modem(id.modem.as_str()));
+    let rooms: BTreeSet<_> = modems.filter_map(|modem| modem.snapshot.borrow().room()).collect();
+    let room = rooms.into_iter().collect::<Vec<_>>().join(", or ");
+    Err(Refusal::TooLargeForPaths { topic, payload, room })
 }
 
 /// What the route makes of a topic must be one on each of its paths.

@@ -126,6 +126,13 @@ impl Snapshot {
         self.identified.as_ref().is_none_or(fits)
     }
 
+    /// What it takes, in words; `None` while it is not identified.
+    pub fn room(&self) -> Option<String> {
+        let is = self.identified.as_ref()?;
+        let (topic, least, most) = (is.max_topic, is.min_payload, is.max_payload);
+        Some(format!("a topic of at most {topic} and a payload of {least} to {most} bytes"))
+    }
+
     /// Nothing is known.
     pub fn absent() -> Self {
         Self {

@@ -7,7 +7,13 @@ use crate::budget::{Stage, Standing};
 pub fn finding(standing: &Standing) -> Finding {
     let check = "budget";
     let Some(words) = standing.words() else {
-        return Finding::ok(check, "far from used up");
+        return Finding::ok(
+            check,
+            match standing.used {
+                Some(_) => "far from used up",
+                None => "not known yet which SIM it is, nor what that has carried",
+            },
+        );
     };
     match standing.stage {
         Stage::Normal | Stage::Warned => Finding::warn(
@@ -33,7 +39,7 @@ mod tests {
         let at = |stage, used| Standing { bytes: 1_000, used, stage, resets_at: None };
         for (standing, level, words) in [
             (at(Stage::Normal, Some(1)), Level::Ok, "far from"),
-            (at(Stage::Normal, None), Level::Ok, "far from"),
+            (at(Stage::Normal, None), Level::Ok, "not known yet which SIM"),
             (at(Stage::Warned, Some(800)), Level::Warn, "nearly used up: 800 B of 1.0 kB"),
             (at(Stage::Shedding, Some(900)), Level::Fail, "low priorities wait"),
             (at(Stage::Stopped, Some(1_000)), Level::Fail, "its messages wait"),

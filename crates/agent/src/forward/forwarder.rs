@@ -2,7 +2,7 @@
 
 mod setback;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -349,8 +349,13 @@ impl Forwarder {
             // Its path is down, or its SIM's budget used up: it waits, and holds up nobody.
             self.unfit.insert(parcel.order, parcel.first);
         } else {
-            let words = "it is too large for the modem of every path";
-            self.set_aside(&parcel.first, "refused", words);
+            let rooms: BTreeSet<_> = self.targets.iter().filter_map(Target::room).collect();
+            let rooms = rooms.into_iter().collect::<Vec<_>>().join(", or ");
+            let payload = parcel.payload().len();
+            let words = format!(
+                "its payload of {payload} bytes, or its topic, fits no path: they take {rooms}"
+            );
+            self.set_aside(&parcel.first, "refused", &words);
         }
     }
 

@@ -122,6 +122,11 @@ impl Target {
         self.modem.as_ref().is_none_or(takes)
     }
 
+    /// What the modem takes, in words, as far as that is known.
+    pub(super) fn room(&self) -> Option<String> {
+        self.modem.as_ref().and_then(|modem| modem.borrow().room())
+    }
+
     /// The longest payload that the modem takes, as far as that is known.
     pub(super) fn max_payload(&self) -> usize {
         let known = |modem: &watch::Receiver<Snapshot>| {
