@@ -37,7 +37,7 @@ const FAULTS: [Fault; 13] = [
 ];
 
 /// Those that a modem whose every command ends with a bare `OK` may be told apart by: what of its answers is the
-/// broker's is told by nothing else. Without what it has not (prompts, result lines), and what takes it half a minute.
+/// broker's is told by nothing else. Without what it has not (prompts, result lines), and what takes it a minute.
 const OF_BARE_ANSWERS: [&str; 7] =
     ["late", "garbage", "urc", "reset", "unplug", "pub-error", "split"];
 
