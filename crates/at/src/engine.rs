@@ -435,6 +435,8 @@ impl Engine {
             // The failed exchange's prompt came after all: the modem takes what follows as data.
             if let Some(data) = resync.release(prompt, now) {
                 self.transmit.push_back(data);
+            } else if resync.is_silent() {
+                // Another kind is nobody's here; the one that is waited for would take the question.
             } else if resync.may_ask() {
                 self.ask(now);
             }

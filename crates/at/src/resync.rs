@@ -119,6 +119,11 @@ impl Resync {
         self.held = Some((prompt, data));
     }
 
+    /// Whether a prompt is waited for still, so that nothing may be written before it.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// The modem refused, late, what was given up: it is in command mode, and no prompt is on its way. Tells
     /// whether one was waited for; then the question is due at once.
     pub(crate) fn lets_go(&mut self) -> bool {

@@ -563,15 +563,42 @@ fn a_connect_that_comes_late_is_fed_before_the_question() {
     line.modem(PROOF);
     line.wait(SEC);
     assert_eq!(line.told(), ["in step 861234567000003"], "the late answer is dropped");
-    // What takes effect is given to a prompt of its own kind only.
-    for (prompt, given) in [("\r\nCONNECT\r\n", true), ("\r\n>", false)] {
+}
+
+/// It is given to a prompt of its own kind only, and another one does not end the silence before it: what is
+/// written then would be taken for the data.
+#[test]
+fn a_prompt_of_another_kind_does_not_break_the_silence() {
+    let (mark, connect) = ("\r\n>", "\r\nCONNECT\r\n");
+    for (exchange, wrong, right, data) in
+        [(message(), connect, mark, "hello"), (upload().takes_effect(), mark, connect, "a¶\nOK")]
+    {
         let mut line = Line::in_step();
-        line.send(upload().takes_effect());
+        line.send(exchange);
         line.sent.clear();
         line.wait(4 * SEC);
-        line.modem(prompt);
-        assert_eq!(line.sent() == "a¶\nOK", given, "{prompt}");
+        for _ in 0..3 {
+            line.modem(wrong);
+            assert_eq!(line.sent(), "", "{wrong:?}");
+        }
+        line.wait(5 * SEC);
+        assert_eq!(line.sent(), "", "{wrong:?}");
+        line.modem(right);
+        assert_eq!(line.sent(), data, "{right:?}");
+        line.modem("\r\nOK\r\n");
+        line.wait(SEC);
+        assert_eq!(line.sent(), "¶AT+CGSN¶", "no padding: the data is complete");
+        line.modem(PROOF);
+        assert_eq!(line.told().last().unwrap(), "in step 861234567000003");
     }
+    // Where the right one stays out it is given up as ever.
+    let mut line = Line::in_step();
+    line.send(message());
+    line.sent.clear();
+    line.wait(4 * SEC);
+    line.modem(connect);
+    line.wait(9 * SEC);
+    assert_eq!(line.sent(), "\u{1b}¶¶¶¶¶¶AT+CGSN¶");
 }
 
 #[test]
