@@ -1,7 +1,7 @@
 //! TLS to the broker, with what was put into the modem: its files, its settings, its clock.
 //!
-//! Whether a real modem compares the name in the broker's certificate with the host is not known, so it
-//! is not compared here: what works against this modem must not rest on it.
+//! Whether a real modem compares the name in the broker's certificate with the host unasked is not known, so it
+//! is compared here only where a setting asks for it: what works against this modem must not rest on it.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -9,7 +9,7 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     client::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_cert_signed_by_trust_anchor,
+        verify_server_cert_signed_by_trust_anchor, verify_server_name,
     },
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
@@ -33,6 +33,8 @@ pub(crate) struct Terms {
     pub(crate) version: u32,
     /// Whether the broker has to show a certificate that the CA has signed (authmode 1 and 2).
     pub(crate) checks_server: bool,
+    /// Whether that certificate has to be the host's.
+    pub(crate) checks_name: bool,
     /// Whether the modem shows a certificate of its own (authmode 2 and 3).
     pub(crate) shows_client: bool,
     pub(crate) ignores_time: bool,
@@ -50,7 +52,7 @@ pub(crate) struct Terms {
 pub(crate) async fn handshake(stream: TcpStream, terms: &Terms) -> Result<Box<dyn Wire>, u8> {
     let config = config(terms)?;
     let name = ServerName::try_from(terms.host.clone());
-    // A name that TLS cannot carry is not sent, and nothing is compared with it.
+    // A name that TLS cannot carry is not sent, and no certificate is its own.
     let name = name.unwrap_or_else(|_| ServerName::IpAddress(IpAddr::from([0, 0, 0, 0]).into()));
     match TlsConnector::from(Arc::new(config)).connect(name, stream).await {
         Ok(stream) => Ok(Box::new(stream)),
@@ -72,6 +74,7 @@ fn config(terms: &Terms) -> Result<ClientConfig, u8> {
         now: UnixTime::since_unix_epoch(std::time::Duration::from_secs(
             u64::try_from(terms.now).unwrap_or(0),
         )),
+        checks_name: terms.checks_name,
         ignores_time: terms.ignores_time,
         provider: Arc::clone(&provider),
     };
@@ -110,6 +113,7 @@ fn roots(terms: &Terms) -> Result<RootCertStore, u8> {
 struct Verifier {
     /// None: any certificate will do.
     roots: Option<RootCertStore>,
+    checks_name: bool,
     now: UnixTime,
     ignores_time: bool,
     provider: Arc<CryptoProvider>,
@@ -120,12 +124,15 @@ impl ServerCertVerifier for Verifier {
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
+        name: &ServerName<'_>,
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Some(roots) = &self.roots else { return Ok(ServerCertVerified::assertion()) };
         let certificate = ParsedCertificate::try_from(end_entity)?;
+        if self.checks_name {
+            verify_server_name(&certificate, name)?;
+        }
+        let Some(roots) = &self.roots else { return Ok(ServerCertVerified::assertion()) };
         let algorithms = self.provider.signature_verification_algorithms.all;
         let mut now = self.now;
         for _ in 0..CHAIN {

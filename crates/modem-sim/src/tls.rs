@@ -57,6 +57,7 @@ impl Contexts {
             host: host.to_owned(),
             version: number("sslversion"),
             checks_server: matches!(authmode, 1 | 2),
+            checks_name: false,
             shows_client: matches!(authmode, 2 | 3),
             ignores_time: number("ignorelocaltime") == 1,
             sends_name: number("enableSNI") == 1,

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Options of `QSSLCFG` with what they are after a boot.
-const OPTIONS: [(&str, &str); 9] = [
+const OPTIONS: [(&str, &str); 13] = [
     ("sslversion", "4"),
     ("ciphersuite", "0XFFFF"),
     ("seclevel", "0"),
@@ -22,6 +22,12 @@ const OPTIONS: [(&str, &str); 9] = [
     // Seen on an EG800K: dates are not checked unless that is asked for.
     ("ignorelocaltime", "1"),
     ("sni", "0"),
+    // As an EG25-G lists them; what they leave out of the check is in their names.
+    ("ignoreinvalidcertsign", "0"),
+    ("ignoremulticertchainverify", "0"),
+    ("ignorecertitem", "0"),
+    // Some firmware only: a BG9x has it, that EG25-G has not.
+    ("checkhost", "0"),
     ("negotiatetime", "300"),
 ];
 
@@ -55,10 +61,13 @@ impl Storage {
         let number = |name| value(name).parse::<u32>().unwrap_or(0);
         let file = |name| self.files.get(in_flash(value(name).trim_matches('"'))).cloned();
         let level = number("seclevel");
+        let ignores = ["ignoreinvalidcertsign", "ignoremulticertchainverify", "ignorecertitem"];
         Terms {
             host: host.to_owned(),
             version: number("sslversion"),
-            checks_server: level >= 1,
+            // Each leaves out a part of the check, which is then none: what that part is no log shows.
+            checks_server: level >= 1 && ignores.iter().all(|name| number(name) == 0),
+            checks_name: number("checkhost") == 1,
             shows_client: level >= 2,
             ignores_time: number("ignorelocaltime") == 1,
             sends_name: number("sni") == 1,
@@ -84,7 +93,12 @@ impl Storage {
         let valid = match name {
             "sslversion" => value.within(0..=4).is_some(),
             "seclevel" => value.within(0..=2).is_some(),
-            "ignorelocaltime" | "sni" => value.within(0..=1).is_some(),
+            "ignorelocaltime"
+            | "sni"
+            | "ignoreinvalidcertsign"
+            | "ignoremulticertchainverify"
+            | "checkhost" => value.within(0..=1).is_some(),
+            "ignorecertitem" => value.within(0..=1_048_575).is_some(),
             "negotiatetime" => value.within(10..=300).is_some(),
             // In quotation marks it was seen to be refused.
             "ciphersuite" => {

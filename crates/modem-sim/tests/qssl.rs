@@ -82,12 +82,21 @@ async fn the_context_of_a_client_decides() {
     let (_bench, mut host) = in_memory(Options { broker: broker.options().broker, ..ec25() });
     quiet(&mut host).await;
     upload(&mut host, "ca.pem", &cert).await;
+    let other = params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem();
+    upload(&mut host, "other.pem", &other).await;
     for (ssl, settings, end) in [
         ("1,3", &["seclevel\",3,0"][..], "0"),
         ("1,3", &["seclevel\",3,1"], "-1"), // no file is named
         ("1,3", &["cacert\",3,\"UFS:ca.pem\""], "0"),
         ("1,3", &["sslversion\",3,1"], "-1"),
         ("1,4", &["seclevel\",4,0"], "0"),
+        ("1,5", &["seclevel\",5,1", "cacert\",5,\"other.pem\""], "-1"),
+        ("1,5", &["ignoreinvalidcertsign\",5,1"], "0"),
+        ("1,5", &["ignoreinvalidcertsign\",5,0"], "-1"),
+        ("1,5", &["ignoremulticertchainverify\",5,1"], "0"),
+        ("1,5", &["ignoremulticertchainverify\",5,0", "ignorecertitem\",5,1048575"], "0"),
+        ("1,5", &["ignorecertitem\",5,0"], "-1"),
+        ("1,5", &["seclevel\",5,0", "checkhost\",5,1"], "0"),
     ] {
         for setting in settings {
             host.ok(&format!("AT+QSSLCFG=\"{setting}")).await;
@@ -101,6 +110,9 @@ async fn the_context_of_a_client_decides() {
             host.ask("AT+QMTDISC=1", "+QMTDISC: 1,0\r\n").await;
         }
     }
+    host.ask("AT+QMTOPEN=1,\"other.example.com\",8883", "+QMTOPEN: 1,-1\r\n").await;
+    host.ok("AT+QSSLCFG=\"checkhost\",5,0").await;
+    host.ask("AT+QMTOPEN=1,\"other.example.com\",8883", "+QMTOPEN: 1,0\r\n").await;
     for refused in ["AT+QMTCFG=\"ssl\",1,1", "AT+QMTCFG=\"ssl\",1,1,6", "AT+QMTCFG=\"ssl\",1,2,0"] {
         host.ask(refused, "ERROR\r\n").await;
     }
