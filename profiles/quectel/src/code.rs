@@ -5,6 +5,9 @@ use modem::mqtt::{ResultCode, Scope};
 /// The client index is open, perhaps by an earlier run of ours.
 pub(crate) const OCCUPIED: u16 = 2;
 
+/// The connection could not be made.
+pub(crate) const NETWORK_ERROR: u16 = 5;
+
 const NETWORK: &str = "check the APN, the SIM's data plan and the signal";
 
 /// `+QMTOPEN: <client>,<result>`.
@@ -14,7 +17,7 @@ const OPEN: &[ResultCode] = &[
     code(3, "PDP context not activated", NETWORK, Scope::Service),
     code(4, "DNS error", "check the broker's host name and the APN", Scope::Session),
     code(
-        5,
+        NETWORK_ERROR,
         "network error",
         "check the broker's address and port, the APN and DNS; over TLS also tls.ca, tls.cert and tls.key",
         Scope::Session,

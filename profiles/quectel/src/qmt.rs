@@ -111,15 +111,11 @@ impl Mqtt for Qmt {
                 set(at, "QMTCFG", setting).await?;
             }
             tls::prepare(at, client, connection).await?;
-            let command = format!("AT+QMTOPEN={},{host},{}", client.0, connection.port);
-            let exchange = exchange("QMTOPEN", &command, ACCEPTANCE)?;
-            let line = ended(at, "QMTOPEN", Kind::Setup, exchange, line("+QMTOPEN:", client), OPEN);
-            let judged = judge("QMTOPEN", &line.await?, 1, open_code);
-            let judged = judged.map_err(|error| tls::blame(error, connection));
-            if matches!(judged, Err(MqttError::TlsFailed { .. })) {
+            let opened = dial(at, client, connection, &host).await;
+            if opened.as_ref().is_err_and(tls::is_suspect) {
                 tls::doubt(at, client, connection).await;
             }
-            judged
+            opened
         };
         match opened().await {
             Err(MqttError::Refused { code: ResultCode { number: OCCUPIED, .. }, .. }) => {
@@ -197,6 +193,21 @@ impl Mqtt for Qmt {
 
     /// There is nothing to stop: closed clients leave nothing.
     async fn stop(&self, _: &At) {}
+}
+
+/// OPEN alone, with all settings made.
+async fn dial(
+    at: &At,
+    client: Client,
+    connection: &Connection,
+    host: &str,
+) -> Result<(), MqttError> {
+    let command = format!("AT+QMTOPEN={},{host},{}", client.0, connection.port);
+    let exchange = exchange("QMTOPEN", &command, ACCEPTANCE)?;
+    let result = line("+QMTOPEN:", client);
+    let line = ended(at, "QMTOPEN", Kind::Setup, exchange, result, OPEN).await?;
+    judge("QMTOPEN", &line, 1, open_code)
+        .map_err(|error| tls::blame(error, argument(&line, 1), connection))
 }
 
 /// DISC and CLOSE, whatever state the client is in. DISC first: without it the broker publishes the will.

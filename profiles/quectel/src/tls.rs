@@ -5,16 +5,17 @@
 //! file is told with its length, so that half of one is not taken for it; one of the right length that an
 //! earlier run left is believed until a handshake fails.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use at::Answer;
+use at::{Answer, Failure, WaitingFor};
 use modem::mqtt::command::{quote, sequence};
 use modem::mqtt::{Client, Connection, MqttError};
-use modem::port::{At, Kind};
+use modem::port::{At, ExchangeError, Kind};
 use modem::profile::{self, PATIENCE};
 use modem::tls::{File, Tls, files, is_unused, set_clock};
 
+use crate::code::NETWORK_ERROR;
 use crate::qmt::{STACK, TRIES, exchange, set};
 
 /// Clients of a modem, and TLS contexts.
@@ -28,6 +29,10 @@ const UPLOAD: Duration = Duration::from_secs(15);
 
 /// The longest file that is put into a modem, in bytes; its flash takes more.
 pub(crate) const MAX_FILE: usize = 10_240;
+
+/// What leaves parts of the broker's certificate unchecked where it is on, which it is in much public code.
+const IGNORED: [&str; 3] =
+    ["ignoreinvalidcertsign", "ignoremulticertchainverify", "ignorecertitem"];
 
 /// TLS 1.2; 4 would fall back as far as SSL 3.
 const TLS_1_2: u8 = 3;
@@ -53,7 +58,7 @@ pub(crate) async fn prepare(
     if tls.ca.is_some() {
         set_clock(at).await;
     }
-    let files = files(client, tls);
+    let files = needed(client, tls);
     store(at, client, &files).await?;
     configure(at, client, tls, &connection.host, &files).await?;
     set(at, "QMTCFG", &format!("AT+QMTCFG=\"ssl\",{index},1,{index}")).await
@@ -68,24 +73,40 @@ pub(crate) async fn tidy(at: &At, secured: &[Client]) {
     }
 }
 
+/// Whether OPEN may have failed of TLS: it told so, or a network error, which some firmware tells for a handshake
+/// too, or nothing at all.
+pub(crate) fn is_suspect(error: &MqttError) -> bool {
+    match error {
+        MqttError::TlsFailed { .. } => true,
+        MqttError::Refused { code, .. } => code.number == NETWORK_ERROR,
+        MqttError::Exchange {
+            source: ExchangeError::Failed { failure: Failure::Timeout(WaitingFor::Result), .. },
+            ..
+        } => true,
+        _ => false,
+    }
+}
+
 /// After an OPEN that failed: removes what it may have failed of, which is any file that was there before this run.
+/// What was written by it stays, so that a network which is away costs the flash one upload at most.
 pub(crate) async fn doubt(at: &At, client: Client, connection: &Connection) {
-    let Some(tls) = &connection.tls else { return };
+    // Without a CA no file is there.
+    let Some(tls) = connection.tls.as_ref().filter(|tls| tls.ca.is_some()) else { return };
     for name in at.written().doubtful(client, tls) {
         match delete(at, &name).await {
             Ok(()) => tracing::warn!(
                 name,
-                "TLS failed, and this file was in the modem already: it is removed, and put there again"
+                "no connection over TLS, and this file was in the modem already: it is removed, and put there again"
             ),
             Err(error) => tracing::debug!(name, "a doubtful file stays in the modem: {error}"),
         }
     }
 }
 
-/// What OPEN failed of over TLS, as far as can be said: public logs show -1 for all that a handshake may fail of.
-pub(crate) fn blame(error: MqttError, connection: &Connection) -> MqttError {
+/// What a line without a code tells of an OPEN over TLS: public logs show -1 for all that a handshake may fail of.
+pub(crate) fn blame(error: MqttError, result: Option<&str>, connection: &Connection) -> MqttError {
     match error {
-        MqttError::NoCode { operation } if connection.tls.is_some() => {
+        MqttError::NoCode { operation } if result == Some("-1") && connection.tls.is_some() => {
             MqttError::TlsFailed { operation }
         }
         error => error,
@@ -115,6 +136,11 @@ impl Stored {
     fn is(&self, file: &File<'_>) -> bool {
         self.name == file.name && self.length == file.content.len()
     }
+}
+
+/// The files of a connection. Without a CA the modem shows no certificate: a private key has no business in it.
+fn needed(client: Client, tls: &Tls) -> Vec<File<'_>> {
+    if tls.ca.is_some() { files(client, tls) } else { Vec::new() }
 }
 
 /// Puts into the modem what is not there yet, and removes what the client needed before.
@@ -238,22 +264,42 @@ async fn configure(
     option(at, client, "sslversion", TLS_1_2).await?;
     option(at, client, "ciphersuite", "0XFFFF").await?;
     option(at, client, "seclevel", level).await?;
+    if tls.ca.is_some() {
+        // What an earlier program switched on would leave nothing of the check.
+        for part in IGNORED {
+            option_if_known(at, client, part, 0).await?;
+        }
+    }
     option(at, client, "ignorelocaltime", u8::from(tls.ca.is_none())).await?;
     for file in files {
         let name = quote("the name of a file", &file.name)?;
         option(at, client, file.option, name).await?;
     }
-    // RFC 6066 §3: an address is no name. Old firmware does not know the option.
-    let sends_name = host.parse::<Ipv4Addr>().is_err();
-    match option(at, client, "sni", u8::from(sends_name)).await {
-        Err(MqttError::NoCode { .. }) if sends_name => {
-            tracing::warn!(
-                "this firmware cannot send the broker's name (SNI); shared hosts need it"
-            );
-            Ok(())
-        }
-        Err(MqttError::NoCode { .. }) => Ok(()),
-        set => set,
+    // RFC 6066 §3: an address is no name.
+    let is_name = host.parse::<IpAddr>().is_err();
+    let checks_name = is_name && tls.ca.is_some();
+    if !option_if_known(at, client, "checkhost", u8::from(checks_name)).await? && checks_name {
+        tracing::debug!(
+            "this firmware knows no checkhost: whether it compares the broker's name is not known"
+        );
+    }
+    if !option_if_known(at, client, "sni", u8::from(is_name)).await? && is_name {
+        tracing::warn!("this firmware cannot send the broker's name (SNI); shared hosts need it");
+    }
+    Ok(())
+}
+
+/// Sets an option that not all firmware has; tells whether this one does.
+async fn option_if_known(
+    at: &At,
+    client: Client,
+    name: &str,
+    value: u8,
+) -> Result<bool, MqttError> {
+    match option(at, client, name, value).await {
+        Ok(()) => Ok(true),
+        Err(MqttError::NoCode { .. }) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

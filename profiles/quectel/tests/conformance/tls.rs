@@ -70,10 +70,14 @@ async fn the_dialogue_of_a_first_and_of_a_second_connect(model: Model) {
         "AT+QSSLCFG=\"sslversion\",0,3".to_owned(),
         "AT+QSSLCFG=\"ciphersuite\",0,0XFFFF".to_owned(),
         "AT+QSSLCFG=\"seclevel\",0,2".to_owned(),
+        "AT+QSSLCFG=\"ignoreinvalidcertsign\",0,0".to_owned(),
+        "AT+QSSLCFG=\"ignoremulticertchainverify\",0,0".to_owned(),
+        "AT+QSSLCFG=\"ignorecertitem\",0,0".to_owned(),
         "AT+QSSLCFG=\"ignorelocaltime\",0,0".to_owned(),
         format!("AT+QSSLCFG=\"cacert\",0,\"{ca}\""),
         format!("AT+QSSLCFG=\"clientcert\",0,\"{cert}\""),
         format!("AT+QSSLCFG=\"clientkey\",0,\"{key}\""),
+        "AT+QSSLCFG=\"checkhost\",0,1".to_owned(),
         "AT+QSSLCFG=\"sni\",0,1".to_owned(),
         "AT+QMTCFG=\"ssl\",0,1,0".to_owned(),
         "AT+QMTOPEN=0,\"broker.example.com\",8883".to_owned(),
@@ -119,6 +123,62 @@ async fn the_failures_are_told(model: Model) {
     let refused = bench.open(FIRST, &over(&long)).await.unwrap_err();
     assert!(matches!(refused, MqttError::FileTooLong { length: 10_241, .. }), "{refused}");
     assert!(refused.is_hopeless() && files(&bench).await.is_empty());
+}
+
+async fn set(bench: &Bench, setting: &str) {
+    let line = format!("AT+QSSLCFG=\"{setting}");
+    modem::profile::run(&bench.at, Kind::Setup, &line, at::Answer::None).await.unwrap();
+}
+
+/// Public code switches parts of the check off, and what it set stays until the modem boots.
+#[tokio::test]
+async fn what_an_earlier_program_left_unchecked_is_checked() {
+    let (ours, other) = (Pki::new(), Pki::new());
+    let broker = ours.broker("").await;
+    let (bench, _handle) = Bench::simulated(Model::Ec25, &broker).await;
+    for left in
+        ["ignoreinvalidcertsign\",0,1", "ignoremulticertchainverify\",0,1", "ignorecertitem\",0,8"]
+    {
+        set(&bench, left).await;
+        let failed = bench.open(FIRST, &over(&other.trusting())).await.unwrap_err();
+        assert!(matches!(failed, MqttError::TlsFailed { .. }), "{left}: {failed}");
+        bench.mqtt.close(&bench.at, FIRST).await;
+    }
+}
+
+/// The certificate is that of `broker.example.com`, and its authority is trusted.
+#[tokio::test]
+async fn a_certificate_of_another_host_is_refused() {
+    let pki = Pki::new();
+    let broker = pki.broker("").await;
+    let anyone = Tls { ca: None, identity: None };
+    let (bench, _handle) = Bench::simulated(Model::Ec25, &broker).await;
+    for (host, tls, works) in [
+        ("other.example.com", pki.trusting(), false),
+        ("broker.example.com", pki.trusting(), true),
+        // An address is no name: nothing is compared, though it was just before.
+        ("127.0.0.1", pki.trusting(), true),
+        ("broker.example.com", pki.trusting(), true),
+        ("other.example.com", anyone, true),
+    ] {
+        let connection = Connection { host: host.to_owned(), ..over(&tls) };
+        assert_eq!(bench.open(FIRST, &connection).await.is_ok(), works, "{host}");
+        bench.mqtt.close(&bench.at, FIRST).await;
+    }
+}
+
+/// Without `ca` the modem shows no certificate, so it has no need of a key.
+#[tokio::test]
+async fn a_key_that_is_not_shown_is_not_in_the_modem() {
+    let pki = Pki::new();
+    let broker = pki.broker("").await;
+    let (bench, _handle) = Bench::simulated(Model::Ec25, &broker).await;
+    let mutual = pki.mutual();
+    bench.open(FIRST, &over(&mutual)).await.unwrap();
+    assert_eq!(files(&bench).await.len(), 3);
+    bench.mqtt.close(&bench.at, FIRST).await;
+    bench.open(FIRST, &over(&Tls { ca: None, ..mutual })).await.unwrap();
+    assert_eq!(files(&bench).await, [""; 0]);
 }
 
 /// What an earlier run has set stays in the modem: each connection is what it is told to be.
@@ -328,9 +388,19 @@ const OPENED: [(&str, &str); 2] =
 #[tokio::test]
 async fn firmware_that_knows_less_is_used_without_but_never_without_tls() {
     let anyone = over(&Tls { ca: None, identity: None });
-    let unknown = [("AT+QSSLCFG=\"sni\"", "|ERROR|")];
-    let (bench, _) = unit(&[&unknown[..], &OPENED].concat()).await;
-    bench.open(FIRST, &anyone).await.unwrap();
+    let unknown = [
+        ("AT+QSSLCFG=\"sni\"", "|ERROR|"),
+        ("AT+QSSLCFG=\"checkhost\"", "|ERROR|"),
+        ("AT+QSSLCFG=\"ignoreinvalidcertsign\"", "|ERROR|"),
+        ("AT+QSSLCFG=\"ignoremulticertchainverify\"", "|ERROR|"),
+        ("AT+QSSLCFG=\"ignorecertitem\"", "|+CME ERROR: 3|"),
+        ("AT+QFUPL", "|CONNECT|~+QFUPL: 3,262||OK|"),
+    ];
+    let trusting = over(&Tls { ca: Some("abc".to_owned()), identity: None });
+    for connection in [&trusting, &anyone] {
+        let (bench, _) = unit(&[&unknown[..], &OPENED].concat()).await;
+        bench.open(FIRST, connection).await.unwrap();
+    }
     // A firmware without MQTT over TLS is plain already, and stays closed where TLS is wanted.
     let unknown = [("AT+QMTCFG=\"ssl\"", "|ERROR|")];
     let (bench, _) = unit(&[&unknown[..], &OPENED].concat()).await;
@@ -355,6 +425,32 @@ async fn a_failure_without_a_reason_is_told_with_what_to_check() {
     let (bench, _) = unit(&[("AT+QMTOPEN=", "|OK||+QMTOPEN: 0,-1|")]).await;
     let failed = bench.open(FIRST, &connection("m")).await.unwrap_err();
     assert!(matches!(failed, MqttError::NoCode { operation: "QMTOPEN" }), "{failed}");
+}
+
+/// The file was there before. What may be the handshake removes it; what cannot be leaves it.
+#[tokio::test]
+async fn a_file_is_doubted_for_what_may_be_tls_only() {
+    let tls = over(&Tls { ca: Some("abc".to_owned()), identity: None });
+    let [file] = modem::tls::files(FIRST, tls.tls.as_ref().unwrap()).try_into().ok().unwrap();
+    let there = format!("|+QFLST: \"UFS:{}\",3||OK|", file.name);
+    for (said, is_blamed, is_doubted) in [
+        ("|OK||+QMTOPEN: 0,-1|", true, true),
+        ("|OK||+QMTOPEN: 0,5|", false, true),
+        ("|OK|", false, true), // and its result stays out
+        ("|ERROR|", false, false),
+        ("|OK||+QMTOPEN: 0,|", false, false),
+        ("|OK||+QMTOPEN: 0,3|", false, false),
+        ("|OK||+QMTOPEN: 0,4|", false, false),
+    ] {
+        let (bench, heard) = unit(&[("AT+QFLST", &there), ("AT+QMTOPEN=", said)]).await;
+        tokio::time::pause();
+        let failed = bench.open(FIRST, &tls).await.unwrap_err();
+        tokio::time::resume();
+        assert_eq!(matches!(failed, MqttError::TlsFailed { .. }), is_blamed, "{said}: {failed}");
+        let heard = heard.lock().unwrap();
+        let deletions = heard.iter().filter(|line| line.starts_with("AT+QFDEL=")).count();
+        assert_eq!(deletions, usize::from(is_doubted), "{said}: {heard:?}");
+    }
 }
 
 /// `abc` has the check sum 6162 ^ 6300 = 0262.
@@ -407,11 +503,13 @@ async fn no_line_of_a_key_is_in_any_trace_line() {
     let late = format!("|CONNECT|~|ERROR||{}|", secret.replace('\n', "||"));
     let _all = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
     bench.open(FIRST, &over(&tls)).await.unwrap();
-    let cert = ("AT+QFUPL=\"mf0-cert-", "|CONNECT|~+QFUPL: 3,262||OK|");
+    let ca = ("AT+QFUPL=\"mf0-ca-", "|CONNECT|~+QFUPL: 3,262||OK|");
+    let cert = ("AT+QFUPL=\"mf0-cert-", ca.1);
     let key = ("AT+QFUPL=\"mf0-key-", late.as_str());
-    let (unit, _) = unit(&[cert, key, key]).await;
+    let (unit, _) = unit(&[ca, cert, key, key]).await;
     let identity = Identity { cert: "abc".to_owned(), key: secret.clone().into() };
-    let refused = unit.open(FIRST, &over(&Tls { ca: None, identity: Some(identity) })).await;
+    let tls = Tls { ca: Some("abc".to_owned()), identity: Some(identity) };
+    let refused = unit.open(FIRST, &over(&tls)).await;
     let told = modem::session::Chain(&refused.unwrap_err()).to_string();
     assert!(told.contains("ERROR"), "{told}");
     let told = lines.text();
