@@ -300,10 +300,20 @@ fn wrong_usage_ends_with_2_before_anything_is_sent() {
     let config = dir.path().join("fleet.yaml");
     fs::write(&config, "gatway: x\n").unwrap();
     let config = config.to_str().unwrap();
+    // No agent by a file that cannot be read as YAML, or whose `http` is wrong; certainly not the usual one.
+    let [torn, http, bomb] = ["torn", "http", "bomb"].map(|name| dir.path().join(name));
+    fs::write(&torn, "gateway: {\n").unwrap();
+    fs::write(&http, "http: { listen: nowhere }\n").unwrap();
+    let many = |what: &str| vec![what; 100_000].join(",");
+    fs::write(&bomb, format!("a: &x [{}]\nb: [{}]\n", many("0"), many("*x"))).unwrap();
+    let [torn, http, bomb] = [&torn, &http, &bomb].map(|path| path.to_str().unwrap());
     let publish = ["publish", "--topic", "t", "--url", "http://127.0.0.1:1"];
     for words in [
         &["status", "--config", config][..],
         &["status", "--config", "/none/fleet.yaml"],
+        &["status", "--config", torn],
+        &["status", "--config", http],
+        &["status", "--config", bomb],
         &["status", "--url", "https://gw"],
         &["status", "--url", "http://a", "--config", config],
         &[&publish[..], &[]].concat(),

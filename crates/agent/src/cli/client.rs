@@ -268,6 +268,11 @@ impl Client {
             answer.map_err(|(Failed::Unsent(error) | Failed::Sent(error))| error)?;
         let address = link.address.clone();
         self.link = Some(link);
+        if self.faulty.take().is_some() {
+            crate::complain(&format!(
+                "the fleet file has errors (`modemfleet check` says which); {address} has another one, or the one of before"
+            ));
+        }
         if (200..300).contains(&status) {
             return Ok((address, status, body));
         }

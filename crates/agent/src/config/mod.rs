@@ -167,8 +167,10 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// Where the agent of a fleet file with errors listens, as far as its `http` is good: a slip elsewhere in the
 /// file must not keep people from the agent that runs.
 pub fn http_of_faulty(path: &Path) -> Option<Http> {
-    let text = String::from_utf8(read(path).ok()?).ok()?;
-    let whole: serde_yaml::Mapping = serde_yaml::from_str(&text).ok()?;
+    let source = text("", read(path).ok()?).ok()?;
+    // What is hostile, an alias bomb for one, is refused by the tree.
+    tree::read(&source, &mut Report::default())?;
+    let whole: serde_yaml::Mapping = serde_yaml::from_str(&source.text).ok()?;
     let mut sound: serde_yaml::Mapping =
         serde_yaml::from_str("modems: { m: { match: { port: /dev/null } } }").ok()?;
     if let Some(http) = whole.get("http") {

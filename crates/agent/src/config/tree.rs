@@ -4,6 +4,7 @@
 //! is read into this tree first, and every later message points into it.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
@@ -11,7 +12,7 @@ use std::ops::Range;
 use saphyr::{
     AnnotatedMapping, LoadableYamlNode, MarkedYaml, Marker, Scalar, ScanError, Tag, Yaml, YamlData,
 };
-use serde::de::{Deserialize, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
 
 use super::problem::{Report, Source};
 use super::words::shorten;
@@ -78,8 +79,8 @@ pub(super) fn read(source: &Source, report: &mut Report) -> Option<Node> {
         return None;
     }
     let documents = Scan::load_from_str(text).and_then(|_sound| {
-        Ok(match serde_yaml::from_str::<Guard>(text) {
-            Ok(_) => Ok(MarkedYaml::load_from_str(text)?),
+        Ok(match Guard::all(text) {
+            Ok(()) => Ok(MarkedYaml::load_from_str(text)?),
             Err(error) => Err(error),
         })
     });
@@ -274,54 +275,77 @@ fn convert(from: &MarkedYaml<'_>, source: &Source) -> Node {
     Node { kind, span, text, items, entries }
 }
 
-/// Goes once through the file before a tree is built of it, and keeps nothing.
+/// More nodes, with what aliases stand for, than a file of the largest size holds without aliases: two bytes each.
+const MAX_NODES: usize = 1024 * 1024 / 2;
+
+/// Goes once through the file before a tree is built of it, and keeps nothing but how many nodes are left.
 ///
-/// serde_yaml bounds nesting (128) and the work of aliases; this adds what would defeat the
-/// tree's own bound: a list or a mapping as a key, whose aliases saphyr does not count.
-struct Guard;
+/// serde_yaml bounds nesting (128), and of aliases how many are followed, not what they hold: a long list
+/// that is named a hundred thousand times is ten thousand million nodes. Nor does the tree's own bound count the
+/// aliases of a list or a mapping as a key.
+#[derive(Clone, Copy)]
+struct Guard<'a>(&'a Cell<usize>);
 
 /// A key: a single value.
+#[derive(Clone, Copy)]
 struct GuardKey;
 
-impl<'de> Deserialize<'de> for Guard {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Self)
+impl Guard<'_> {
+    fn all(text: &str) -> Result<(), serde_yaml::Error> {
+        let left = Cell::new(MAX_NODES);
+        Guard(&left).deserialize(serde_yaml::Deserializer::from_str(text))
     }
 }
 
-impl<'de> Deserialize<'de> for GuardKey {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Self)
+impl<'de> DeserializeSeed<'de> for Guard<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        let Some(left) = self.0.get().checked_sub(1) else {
+            return Err(D::Error::custom(
+                "the file holds too many values, those behind aliases counted",
+            ));
+        };
+        self.0.set(left);
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for GuardKey {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
 /// The scalars that both guards let pass.
 macro_rules! pass_scalars {
     ($($method:ident: $kind:ty),*) => {
-        $(fn $method<E: Error>(self, _: $kind) -> Result<Self, E> {
-            Ok(self)
+        $(fn $method<E: Error>(self, _: $kind) -> Result<(), E> {
+            Ok(())
         })*
 
-        fn visit_unit<E: Error>(self) -> Result<Self, E> {
-            Ok(self)
+        fn visit_unit<E: Error>(self) -> Result<(), E> {
+            Ok(())
         }
 
-        fn visit_none<E: Error>(self) -> Result<Self, E> {
-            Ok(self)
+        fn visit_none<E: Error>(self) -> Result<(), E> {
+            Ok(())
         }
 
-        fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<Self, D::Error> {
-            Self::deserialize(inner)
+        fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<(), D::Error> {
+            self.deserialize(inner)
         }
 
-        fn visit_enum<A: EnumAccess<'de>>(self, _: A) -> Result<Self, A::Error> {
+        fn visit_enum<A: EnumAccess<'de>>(self, _: A) -> Result<(), A::Error> {
             Err(A::Error::custom("tags such as !name have no meaning in this file"))
         }
     };
 }
 
-impl<'de> Visitor<'de> for Guard {
-    type Value = Self;
+impl<'de> Visitor<'de> for Guard<'_> {
+    type Value = ();
 
     pass_scalars!(
         visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_i128: i128, visit_u128: u128,
@@ -332,19 +356,19 @@ impl<'de> Visitor<'de> for Guard {
         f.write_str("a value")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self, A::Error> {
-        while list.next_element::<Self>()?.is_some() {}
-        Ok(self)
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element_seed(self)?.is_some() {}
+        Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
-        while map.next_entry::<GuardKey, Self>()?.is_some() {}
-        Ok(self)
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while map.next_entry_seed(GuardKey, self)?.is_some() {}
+        Ok(())
     }
 }
 
 impl<'de> Visitor<'de> for GuardKey {
-    type Value = Self;
+    type Value = ();
 
     pass_scalars!(
         visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_i128: i128, visit_u128: u128,

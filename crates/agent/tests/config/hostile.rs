@@ -64,6 +64,12 @@ fn hostile_files_are_refused_in_words() {
         ),
         (format!("x-0: &a0 x\n{bomb}").into_bytes(), "error: "),
         (format!("x-0: &a0 x\n{key_bomb}").into_bytes(), "error: "),
+        // Each alias once, and ten thousand million values behind them.
+        (
+            format!("x-0: &a [{}]\nx-1: [{}]\n", "0,".repeat(100_000), "*a,".repeat(100_000))
+                .into_bytes(),
+            "too many values",
+        ),
         ("k: 1\n".repeat(100_000).into_bytes(), "duplicate key `k`"),
     ];
     for (bytes, phrase) in cases {

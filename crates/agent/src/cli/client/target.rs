@@ -37,7 +37,7 @@ pub struct Target {
 /// Why it is not known where the agent is. All are wrong usage.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// The fleet file cannot be read.
+    /// The fleet file does not say where: it cannot be read, or its `http` has errors.
     #[error("{rendered}\nname the agent's address with `--url`, or another file with `--config`")]
     Config {
         /// Its problems with their places.
@@ -95,12 +95,13 @@ fn of_fleet(file: &Path) -> Result<ByFile, TargetError> {
         }
         Err(problems) => problems.render(false),
     };
-    if config::read(file).is_err() {
-        return Err(TargetError::Config { rendered: problems });
-    }
     let (addresses, token) = match config::http_of_faulty(file) {
         Some(http) => of_http(http),
-        None => (vec![Address::Unix(USUAL_SOCKET.into()), of_url(DEFAULT_URL)?], None),
+        // Of the installed agent it is known all the same. Another file's is not to be mistaken for it.
+        None if file == Path::new(DEFAULT_CONFIG) && config::read(file).is_ok() => {
+            (vec![Address::Unix(USUAL_SOCKET.into()), of_url(DEFAULT_URL)?], None)
+        }
+        None => return Err(TargetError::Config { rendered: problems }),
     };
     Ok((addresses, token, Some(problems)))
 }
