@@ -95,7 +95,7 @@ fn what_works_and_how_the_rest_fails() {
     let both = |one: &str, two: &str| tls(&format!("{one}, {two}"));
     let to = Mosquitto::address;
     let handshake = "CMQTTCONNECT failed with code 32 (TLS handshake failed): check tls.ca against the broker's certificate and its dates, tls.cert and tls.key";
-    let without_reason = "QMTOPEN failed over TLS and gave no reason: check tls.ca against the broker's certificate and its dates";
+    let without_reason = "QMTOPEN failed over TLS and gave no reason: check tls.ca against the broker's certificate, its host name and its dates";
     let cases = [
         case("one-way", to(&open), tls(&right), ""),
         case("mutual", to(&mutual), both(&right, &own), ""),
@@ -181,8 +181,12 @@ fn the_insecure_one_shows(agent: &Agent, site: &Site) {
 fn the_clouds_sign_in_over_tls() {
     let ours = Authority::new();
     let user = ("7600&a1mQpKOF9hp", "D48150E8D550607B15C667E100635EE96EA7D512");
-    let ali = Mosquitto::over_tls(&ours.sign("ali"), None, &[user, ("watcher", "x")]);
-    let aws = Mosquitto::over_tls(&ours.sign("aws"), Some(&ours), &[]);
+    let ali = Mosquitto::over_tls(
+        &ours.sign("*.mqtt.iothub.aliyuncs.com"),
+        None,
+        &[user, ("watcher", "x")],
+    );
+    let aws = Mosquitto::over_tls(&ours.sign("*.iot.eu-central-1.amazonaws.com"), Some(&ours), &[]);
     let mut site = Site::new();
     let files = Files(&site);
     let (ca, pair) = (files.ca("ca.pem", &ours), files.pair("thing", &ours.sign("thing")));

@@ -222,7 +222,7 @@ pub enum MqttError {
     },
     /// The modem could not open a connection over TLS, and its stack tells no reason.
     #[error(
-        "{operation} failed over TLS and gave no reason: check tls.ca against the broker's certificate and its dates, tls.cert and tls.key, and whether the port speaks TLS"
+        "{operation} failed over TLS and gave no reason: check tls.ca against the broker's certificate, its host name and its dates, tls.cert and tls.key, and whether the port speaks TLS"
     )]
     TlsFailed {
         /// The command's name without `AT+`.

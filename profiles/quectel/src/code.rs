@@ -25,7 +25,7 @@ const OPEN: &[ResultCode] = &[
 ];
 
 /// What `+QMTOPEN: <client>,-1` may be. Units were seen to tell it of certificates that do not fit.
-pub(crate) const OPEN_UNEXPLAINED: &str = "over TLS it is mostly the handshake: check tls.ca against the broker's certificate and its dates, tls.cert and tls.key, and whether the port speaks TLS; else the address, the APN and the signal";
+pub(crate) const OPEN_UNEXPLAINED: &str = "over TLS it is mostly the handshake: check tls.ca against the broker's certificate, its host name and its dates, tls.cert and tls.key, and whether the port speaks TLS; else the address, the APN and the signal";
 
 /// `+QMTCONN: <client>,0,<code>`: the CONNACK codes of MQTT 3.1.1 §3.2.2.3.
 const CONNACK: &[ResultCode] = &[
