@@ -15,6 +15,13 @@ impl Firmware {
         }
     }
 
+    /// The answer to a command that modems have alike: the basic ones, the card's, the network's.
+    pub(crate) fn standard(&mut self, port: usize, command: &Command) -> Option<Answer> {
+        self.basic(port, command)
+            .or_else(|| self.sim_command(command))
+            .or_else(|| self.network_command(command))
+    }
+
     /// Gives an event of a connection to the stack of this model.
     pub(crate) fn event(
         &mut self,

@@ -255,9 +255,7 @@ impl Firmware {
         if let Some(answer) = self.by_dialect(port, command) {
             return answer;
         }
-        self.basic(port, command)
-            .or_else(|| self.sim_command(command))
-            .or_else(|| self.network_command(command))
+        self.standard(port, command)
             .or_else(|| self.tls_command(command))
             .or_else(|| self.cmqtt(port, command))
             .unwrap_or_else(|| Reply::error().into())

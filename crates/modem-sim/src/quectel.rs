@@ -23,11 +23,8 @@ impl Firmware {
         if let Some(answer) = self.ufs_command(command) {
             return answer;
         }
-        let shared = SHARED.contains(&command.name.as_str());
-        let answer = if shared {
-            self.basic(port, command)
-                .or_else(|| self.sim_command(command))
-                .or_else(|| self.network_command(command))
+        let answer = if SHARED.contains(&command.name.as_str()) {
+            self.standard(port, command)
         } else {
             self.qmt(port, command)
         };

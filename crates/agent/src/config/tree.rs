@@ -71,7 +71,7 @@ impl Node {
 ///
 /// Each pass makes the next one safe: indentation ([`deep_line`]); syntax and the depth of
 /// brackets, keeping nothing ([`Scan`]); nesting, aliases and keys ([`Guard`]); then the tree,
-/// which has at most some 100,000 nodes.
+/// which has at most [`MAX_NODES`].
 pub(super) fn read(source: &Source, report: &mut Report) -> Option<Node> {
     let text = source.text.as_str();
     if let Some(at) = deep_line(text) {

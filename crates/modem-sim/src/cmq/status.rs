@@ -19,11 +19,8 @@ impl Firmware {
         if let Some(reply) = self.sim7020_own(command) {
             return reply.into();
         }
-        let shared = SHARED.contains(&command.name.as_str());
-        let answer = if shared {
-            self.basic(port, command)
-                .or_else(|| self.sim_command(command))
-                .or_else(|| self.network_command(command))
+        let answer = if SHARED.contains(&command.name.as_str()) {
+            self.standard(port, command)
         } else {
             self.cmq_command(port, command)
         };
