@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::exchange::{CONNECT, Prompt, Veil};
 use crate::framing::{Expect, Splitter, Token};
-use crate::resync::{Resync, Step};
+use crate::resync::{Patience, Resync, Step};
 use crate::{
     Answer, Exchange, Failure, FinalCode, Framing, Identity, Reply, ResultLine, WaitingFor,
 };
@@ -72,6 +72,8 @@ pub enum Event {
         /// How often it was asked.
         questions: u32,
     },
+    /// The modem echoes commands again after it had stopped to. It booted, as a rule, and said nothing of it.
+    EchoBack,
     /// The modem answers nothing: the port is of no use until it is opened again.
     Mute,
 }
@@ -88,12 +90,21 @@ struct InFlight {
     deadline: Instant,
     /// The deadline was put off until a pending result is in.
     extended: bool,
+    /// When its command line was sent.
+    since: Instant,
+    /// It had no final result code within its time, and the modem was asked whether it is there.
+    overdue: bool,
 }
 
 impl InFlight {
     /// With what the modem has still to ask for its data.
     fn awaits(&self) -> Option<Prompt> {
         (self.exchange.has_prompt() && !self.prompted).then_some(self.exchange.prompt)
+    }
+
+    /// Until when the modem may take by its manual.
+    fn latest(&self) -> Instant {
+        self.since + self.exchange.maximum
     }
 }
 
@@ -135,6 +146,8 @@ pub struct Engine {
     identity: Identity,
     /// What the modem at this port called itself first.
     model: Option<String>,
+    /// A command was answered without its echo, and none with it since.
+    is_quiet: bool,
     transmit: VecDeque<Zeroizing<Vec<u8>>>,
     events: VecDeque<Event>,
     data_deadline: Option<Instant>,
@@ -156,6 +169,7 @@ impl Engine {
             resync: None,
             identity: Identity::Unknown,
             model: None,
+            is_quiet: false,
             transmit: VecDeque::new(),
             events: VecDeque::new(),
             data_deadline: None,
@@ -192,6 +206,14 @@ impl Engine {
         self.in_flight.is_none() && self.pending.is_empty() && self.resync.is_none()
     }
 
+    /// Whether the modem takes longer than usual for its answer: it is busy, or about to count as mute. Not while a
+    /// port was just opened, where it is not known whether a modem is there.
+    pub fn is_busy(&self) -> bool {
+        let is_known = self.identity != Identity::Unknown || self.model.is_some();
+        is_known && self.resync.as_ref().is_some_and(|resync| resync.asked() > 1)
+            || self.in_flight.as_ref().is_some_and(|in_flight| in_flight.overdue)
+    }
+
     /// Whether an operation was accepted whose result is still out.
     pub fn awaits_result(&self) -> bool {
         !self.pending.is_empty()
@@ -212,6 +234,8 @@ impl Engine {
         self.in_flight = Some(InFlight {
             ticket,
             deadline: now + exchange.timeout,
+            since: now,
+            overdue: false,
             prompted: false,
             echoed: false,
             lines: Vec::new(),
@@ -376,6 +400,7 @@ impl Engine {
             self.events.push_back(Event::Completed(ticket, Err(Failure::Booted)));
         }
         self.urc(line);
+        self.is_quiet = false;
         if !self.closed {
             // The IMEI may take its time after a boot; the model does not. Questions of before may lie
             // in the modem's buffer still: they are awaited, or given up after a quiet second.
@@ -395,15 +420,55 @@ impl Engine {
         let Some(resync) = &mut self.resync else { return };
         let code =
             if self.splitter.framing().declares(&line) { None } else { FinalCode::parse(&line) };
+        let has_line = resync.has_line();
+        let code = match (code, self.in_flight.is_some()) {
+            // Answers come in order: this one is the command's, late.
+            (Some(code), true) if !has_line => return self.finish(code, now),
+            (Some(code), true) if code == FinalCode::Ok => {
+                // The question was answered first, so the command was lost.
+                let late = Failure::Timeout(WaitingFor::FinalCode);
+                self.fail_in_flight(late, Cause::Timeout, now);
+                Some(code)
+            }
+            (code, _) => code,
+        };
+        let Some(resync) = &mut self.resync else { return };
         if let Some(code) = code {
             if resync.take_final(code == FinalCode::Ok, now) {
                 self.in_step();
             } else if code != FinalCode::Ok && self.pending.is_empty() && resync.lets_go() {
                 self.ask(now);
             }
-        } else if !resync.take_line(&line, self.splitter.framing()) {
+        } else if !self.take_late_line(&line) && !self.take_question_line(&line) {
             self.urc(line);
         }
+    }
+
+    /// Takes a line of the answer to the command in flight, whose time is over.
+    fn take_late_line(&mut self, line: &str) -> bool {
+        let framing = self.splitter.framing();
+        let (Some(in_flight), Some(resync)) = (&mut self.in_flight, &mut self.resync) else {
+            return false;
+        };
+        if resync.take_fitting(line, framing) {
+            return true;
+        }
+        if in_flight.exchange.result.is_some_and(|(result, _)| result.matches(line)) {
+            in_flight.result = Some(line.to_owned());
+            return true;
+        }
+        let takes = in_flight.exchange.answer.takes(line, framing.declares(line));
+        // What is more than it may be is dropped: the answer is of no use any more.
+        if takes && in_flight.bytes <= in_flight.exchange.max_answer {
+            in_flight.bytes += line.len();
+            in_flight.lines.push(line.to_owned());
+        }
+        takes
+    }
+
+    fn take_question_line(&mut self, line: &str) -> bool {
+        let framing = self.splitter.framing();
+        self.resync.as_mut().is_some_and(|resync| resync.take_line(line, framing))
     }
 
     /// A final result code with no command in flight: an error ends the one operation that is
@@ -445,8 +510,9 @@ impl Engine {
         let Some(in_flight) = &mut self.in_flight else { return };
         let Some(data) = &in_flight.exchange.data else { return };
         in_flight.prompted = true;
+        in_flight.echoed |= echoed;
         in_flight.deadline = now + in_flight.exchange.timeout;
-        if in_flight.echoed || echoed {
+        if in_flight.echoed {
             self.splitter.expect_data_echo(data);
         }
         if !data.is_empty() {
@@ -457,7 +523,8 @@ impl Engine {
     /// A final result code for the command in flight.
     fn finish(&mut self, code: FinalCode, now: Instant) {
         let Some(in_flight) = self.in_flight.take() else { return };
-        let InFlight { ticket, exchange, prompted, lines, result, .. } = in_flight;
+        let InFlight { ticket, exchange, prompted, lines, result, echoed, .. } = in_flight;
+        self.heard_echo(echoed);
         let outcome = match (code, exchange.result, result) {
             (FinalCode::Ok, _, _) if exchange.has_prompt() && !prompted => {
                 self.lose_step_in(exchange, prompted, Cause::NoPrompt, now);
@@ -480,6 +547,13 @@ impl Engine {
             (code, _, result) => Err(Failure::Refused { code, lines, result }),
         };
         self.events.push_back(Event::Completed(ticket, outcome));
+    }
+
+    /// Notes whether a command came back as an echo.
+    fn heard_echo(&mut self, echoed: bool) {
+        if std::mem::replace(&mut self.is_quiet, !echoed) && echoed {
+            self.events.push_back(Event::EchoBack);
+        }
     }
 
     // --- time --------------------------------------------------------------------------------------
@@ -516,13 +590,23 @@ impl Engine {
             in_flight.extended = true;
             return;
         }
+        // It may be slow: it is asked whether it is there, and waited for.
+        if self.resync.is_none() && in_flight.exchange.may_be_late() && now < in_flight.latest() {
+            let latest = in_flight.latest();
+            (in_flight.overdue, in_flight.deadline) = (true, latest);
+            let mut resync =
+                Resync::new(self.identity.clone(), Answer::None, 0, self.patience(), now);
+            resync.busy_until(latest);
+            self.resync = Some(resync);
+            return self.ask(now);
+        }
         let waiting = in_flight.awaits().map_or(WaitingFor::FinalCode, |_| WaitingFor::Prompt);
         self.fail_in_flight(Failure::Timeout(waiting), Cause::Timeout, now);
     }
 
     fn resync_overdue(&mut self, now: Instant) {
         let pending = !self.pending.is_empty();
-        match self.resync.as_ref().map(|resync| resync.overdue(pending)) {
+        match self.resync.as_ref().map(|resync| resync.overdue(pending, now)) {
             None => {}
             Some(Step::Ask) => self.ask(now),
             Some(Step::Done) => self.in_step(),
@@ -545,18 +629,31 @@ impl Engine {
         if let Some(in_flight) = &in_flight {
             self.events.push_back(Event::Completed(in_flight.ticket, Err(failure)));
         }
-        if self.resync.is_some() {
+        if let Some(resync) = &mut self.resync {
+            // The question is out already.
+            if let Some(in_flight) = in_flight {
+                resync.expect_late(in_flight.exchange.answer);
+                self.events.push_back(Event::Desync(cause));
+            }
             return;
         }
-        let Some(InFlight { exchange, prompted, .. }) = in_flight else {
+        let Some(in_flight) = in_flight else {
             return self.lose_step(cause, Answer::None, 0, now);
         };
+        let latest = in_flight.latest();
+        let InFlight { exchange, prompted, .. } = in_flight;
         // Its late answer may look like the answer to the question, however it was asked for.
         let same = u32::from(exchange.answer.takes_bare());
         self.lose_step_in(exchange, prompted, cause, now);
         if let Some(resync) = &mut self.resync {
             resync.expect_more(same);
+            resync.busy_until(latest);
         }
+    }
+
+    /// How long the modem is waited for while it answers no question.
+    fn patience(&self) -> Patience {
+        if self.model.is_some() { Patience::KNOWN } else { Patience::OPENED }
     }
 
     /// Loses step in this exchange: its prompt may still come, or its data be there in part.
@@ -569,7 +666,9 @@ impl Engine {
             None => self.lose_step(cause, answer, padding, now),
             Some(data) => {
                 self.events.push_back(Event::Desync(cause));
-                let mut resync = Resync::new(self.identity.clone(), answer, padding, now);
+                let patience = self.patience();
+                let mut resync =
+                    Resync::new(self.identity.clone(), answer, padding, patience, now);
                 resync.hold(data, prompt, now);
                 self.resync = Some(resync);
             }
@@ -578,7 +677,8 @@ impl Engine {
 
     fn lose_step(&mut self, cause: Cause, late: Answer, padding: usize, now: Instant) {
         self.events.push_back(Event::Desync(cause));
-        self.resync = Some(Resync::new(self.identity.clone(), late, padding, now));
+        let patience = self.patience();
+        self.resync = Some(Resync::new(self.identity.clone(), late, padding, patience, now));
         self.ask(now);
     }
 

@@ -13,6 +13,10 @@ const MAX_LINE: usize = 1_600;
 /// What an exchange may collect before it counts as a flood, unless it asks for more.
 const DEFAULT_MAX_ANSWER: usize = 64 * 1024;
 
+/// The longest that a modem may take for a command whose maximum nothing names. SIMCom's manuals give 9 s for most;
+/// in the field a status query took 20 s while the modem looked for a network.
+pub(crate) const MAXIMUM: Duration = Duration::from_secs(30);
+
 /// A final result code (V.250 §5.7, 27.007 §9.1): the line that ends a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FinalCode {
@@ -233,11 +237,14 @@ pub struct Exchange {
     pub(crate) reason_within: Option<Duration>,
     pub(crate) lane: Option<&'static str>,
     pub(crate) timeout: Duration,
+    pub(crate) maximum: Duration,
     pub(crate) max_answer: usize,
 }
 
 impl Exchange {
-    /// An exchange that ends with its final result code within `timeout`.
+    /// An exchange that ends with its final result code. After `timeout` without one the modem is asked whether it
+    /// is there; the exchange goes on until that question is answered first, or until its
+    /// [`at_most`](Self::at_most).
     ///
     /// # Errors
     /// [`InvalidLine`] where the line could not be sent as one command.
@@ -264,8 +271,17 @@ impl Exchange {
             reason_within: None,
             lane: None,
             timeout,
+            maximum: timeout.max(MAXIMUM),
             max_answer: DEFAULT_MAX_ANSWER,
         })
+    }
+
+    /// How long the modem's manual lets the command take until its final result code, where that is long. Until
+    /// then a modem that answers nothing is busy, and not mute.
+    #[must_use]
+    pub fn at_most(mut self, maximum: Duration) -> Self {
+        self.maximum = self.timeout.max(maximum);
+        self
     }
 
     /// Which lines belong to the answer.
@@ -361,9 +377,15 @@ impl Exchange {
     /// The longest it may take from its start on, by its own times: until the prompt, the final result
     /// code, and the line that ends it.
     pub fn longest(&self) -> Duration {
+        let code = if self.may_be_late() { self.maximum } else { self.timeout };
         let prompt = if self.has_prompt() { self.timeout } else { Duration::ZERO };
         let result = self.result.map_or(Duration::ZERO, |(_, timeout)| timeout);
-        self.timeout.saturating_add(prompt).saturating_add(result)
+        code.saturating_add(prompt).saturating_add(result)
+    }
+
+    /// Whether its answer can be told from that of the question who is there, so that a late one is still its own.
+    pub(crate) fn may_be_late(&self) -> bool {
+        !self.has_prompt() && !self.answer.takes_bare()
     }
 
     /// The command line as it goes to the modem, without CR.

@@ -9,11 +9,14 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use crate::exchange::Prompt;
+use crate::exchange::{MAXIMUM, Prompt};
 use crate::{Answer, Framing};
 
-/// How long one question may stay unanswered before it is asked again.
+/// How long a question may stay unanswered before it is asked again, at first.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The longest time between two questions. A modem that is busy answers each of them in the end.
+const PROBE_PAUSE: Duration = Duration::from_secs(10);
 
 /// After a right answer, how long the port must be quiet before questions still open count as lost.
 const QUIET: Duration = Duration::from_secs(1);
@@ -21,11 +24,33 @@ const QUIET: Duration = Duration::from_secs(1);
 /// How long a prompt may be late, after its exchange was given up, that asks for data which takes effect.
 const LATE_PROMPT: Duration = Duration::from_secs(10);
 
-/// How long chatter may put that off.
+/// After a right answer, how long chatter may put off the verdict that open questions count as lost.
 const MAX_QUIET_WAIT: Duration = Duration::from_secs(10);
 
-/// How often the question is asked before the port is given up as mute.
-const MAX_PROBES: u32 = 6;
+/// So many questions go out a second apart, and may be led by padding. Further ones are for a modem that is busy.
+const QUICK_PROBES: u32 = 6;
+
+/// When a port that answers no question counts as mute.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// After so long without a byte.
+    silence: Duration,
+    /// Bytes that are not answers put it off for so long at most.
+    longest: Duration,
+    /// Questions keep coming at their first pace, each led by padding: an earlier program may have left anything.
+    is_new: bool,
+}
+
+impl Patience {
+    /// A port that was just opened, and may be a port of something else.
+    pub(crate) const OPENED: Self =
+        Self { silence: Duration::from_secs(6), longest: Duration::from_secs(30), is_new: true };
+
+    /// A modem that answered at this port before. What it does by itself (a search for a network, a write to its
+    /// flash) may keep it from answering; modems were seen to take 20 s for a query.
+    pub(crate) const KNOWN: Self =
+        Self { silence: MAXIMUM, longest: Duration::from_secs(15 * 60), is_new: false };
+}
 
 /// Gives up a message at its prompt.
 const ESCAPE: u8 = 0x1b;
@@ -91,14 +116,31 @@ pub(crate) struct Resync {
     line: Option<String>,
     /// A whole right answer.
     answer: Option<String>,
+    patience: Patience,
+    /// When the port counts as mute, if no byte comes before.
+    mute_at: Instant,
+    /// When it counts as mute whatever is heard but an answer.
+    mute_at_last: Instant,
+    /// How long the next question may stay unanswered.
+    pause: Duration,
     /// When a right answer counts whatever else is heard.
     latest: Instant,
     pub(crate) deadline: Instant,
 }
 
 impl Resync {
-    pub(crate) fn new(identity: Identity, late: Answer, padding: usize, now: Instant) -> Self {
+    pub(crate) fn new(
+        identity: Identity,
+        late: Answer,
+        padding: usize,
+        patience: Patience,
+        now: Instant,
+    ) -> Self {
         Self {
+            patience,
+            mute_at: now + patience.silence,
+            mute_at_last: now + patience.longest,
+            pause: PROBE_TIMEOUT,
             identity,
             late,
             padding,
@@ -145,13 +187,20 @@ impl Resync {
     /// The bytes that ask once more. The CR before the question ends whatever half a line is left in
     /// the modem's buffer.
     pub(crate) fn ask(&mut self, framing: &Framing, now: Instant) -> Vec<u8> {
-        // A mute port may be in a data mode that an earlier program entered, with any length.
-        let padding =
-            if self.asked == 0 { self.padding } else { self.padding.max(framing.max_prompt_data) };
+        let padding = match self.asked {
+            0 => self.padding,
+            // A port that was just opened may be in a data mode that an earlier program entered, with any length.
+            1..QUICK_PROBES if self.patience.is_new => self.padding.max(framing.max_prompt_data),
+            1..QUICK_PROBES => self.padding,
+            _ => 0,
+        };
         self.held = None;
         self.asked += 1;
         self.open += 1;
-        self.deadline = now + PROBE_TIMEOUT;
+        self.deadline = (now + self.pause).min(self.mute_at.max(now + PROBE_TIMEOUT));
+        if !self.patience.is_new || self.asked >= QUICK_PROBES {
+            self.pause = self.pause.saturating_mul(2).min(PROBE_PAUSE);
+        }
         let mut bytes = vec![b'\r'; padding + 1];
         if padding > 0 {
             // ESC leaves a data mode that a control character ends (27.005 §3.5.1). In command mode it
@@ -206,8 +255,34 @@ impl Resync {
         self.open == 0
     }
 
-    /// Any byte from the modem puts off the verdict that open questions are lost.
+    /// The modem may take until then, by its manual, for what it was given before the step was lost.
+    pub(crate) fn busy_until(&mut self, until: Instant) {
+        self.mute_at = self.mute_at.max(until);
+        self.mute_at_last = self.mute_at_last.max(until);
+    }
+
+    /// Answers to this may still come, and are not URCs.
+    pub(crate) fn expect_late(&mut self, late: Answer) {
+        self.late = late;
+    }
+
+    /// Whether the line that fits was read, so that the next final result code is the question's.
+    pub(crate) fn has_line(&self) -> bool {
+        self.line.is_some()
+    }
+
+    /// Takes the line that fits the question, and no other.
+    pub(crate) fn take_fitting(&mut self, line: &str, framing: &Framing) -> bool {
+        let fits = self.identity.fits(line, framing);
+        if fits {
+            self.line = Some(line.to_owned());
+        }
+        fits
+    }
+
+    /// Any byte is a sign of life, and puts off the verdict that open questions are lost.
     pub(crate) fn heard(&mut self, now: Instant) {
+        self.mute_at = self.mute_at.max(self.mute_at_last.min(now + self.patience.silence));
         if self.answer.is_some() {
             self.deadline = (now + QUIET).min(self.latest);
         }
@@ -215,15 +290,15 @@ impl Resync {
 
     /// Whether a late prompt may cause one more question; a port that prints `>` for ever may not.
     pub(crate) fn may_ask(&self) -> bool {
-        self.asked < MAX_PROBES
+        self.asked < QUICK_PROBES
     }
 
     /// The deadline passed. While a result is `pending` the modem may be busy with it: that is no
     /// proof of a mute port.
-    pub(crate) fn overdue(&self, pending: bool) -> Step {
+    pub(crate) fn overdue(&self, pending: bool, now: Instant) -> Step {
         if self.answer.is_some() {
             Step::Done
-        } else if self.asked < MAX_PROBES || pending {
+        } else if now < self.mute_at || pending {
             Step::Ask
         } else {
             Step::Mute

@@ -113,6 +113,7 @@ fn words(event: &Event) -> String {
         },
         Event::Desync(cause) => format!("desync {cause:?}"),
         Event::InStep { answer, .. } => format!("in step {answer}"),
+        Event::EchoBack => "echo back".to_owned(),
         Event::Mute => "mute".to_owned(),
     }
 }
@@ -262,25 +263,83 @@ fn announced_data_is_cut_by_length_whatever_it_holds() {
 
 // --- each cause of a desync ------------------------------------------------------------------------
 
+const LATE: &str = "failed: no answer in time: the modem still owed its final result code";
+
 #[test]
-fn timeout_a_late_answer_is_never_credited_to_the_next_command() {
+fn a_late_answer_is_its_own_commands_and_never_the_next_ones() {
     let mut line = Line::in_step();
     line.send(at("AT+CSQ").answer(Answer::Prefix("+CSQ:")));
     line.wait(3 * SEC);
-    assert_eq!(
-        line.told(),
-        ["failed: no answer in time: the modem still owed its final result code", "desync Timeout"]
-    );
+    assert_eq!(line.told(), [""; 0], "it may be slow");
+    assert!(line.engine.is_busy());
     assert!(line.sent().ends_with("¶AT+CGSN¶"));
     assert!(!line.engine.ready_for(&creg()), "nothing starts out of step");
     // The late answer, its OK, then the proof.
     line.modem("\r\n+CSQ: 9,99\r\n\r\nOK\r\n");
-    assert_eq!(line.told(), [""; 0]);
+    assert_eq!(line.told(), ["ok [\"+CSQ: 9,99\"]"]);
+    assert!(!line.engine.ready_for(&creg()));
     line.modem(PROOF);
     assert_eq!(line.told(), ["in step 861234567000003"]);
+    assert!(!line.engine.is_busy());
     line.send(creg());
     line.modem("\r\n+CREG: 0,1\r\n\r\nOK\r\n");
     assert_eq!(line.told(), ["ok [\"+CREG: 0,1\"]"]);
+}
+
+#[test]
+fn a_command_is_lost_once_the_question_behind_it_was_answered() {
+    let mut line = Line::in_step();
+    line.send(at("AT+CSQ").answer(Answer::Prefix("+CSQ:")));
+    line.wait(3 * SEC);
+    line.modem(PROOF);
+    assert_eq!(line.told(), [LATE, "desync Timeout", "in step 861234567000003"]);
+}
+
+#[test]
+fn a_modem_is_waited_for_as_long_as_its_manual_allows() {
+    let start = ResultLine { prefix: "+CMQTTSTART:", ..ResultLine::BLANK };
+    for (took, whole) in [(60, true), (119, true), (130, false)] {
+        let mut line = Line::in_step();
+        let exchange = at("AT+CMQTTSTART").at_most(Duration::from_secs(120));
+        line.send(exchange.result(start, Duration::from_secs(125)));
+        line.wait(took * SEC);
+        line.modem("\r\n+CMQTTSTART: 0\r\n\r\nOK\r\n");
+        let questions = line.sent().matches("AT+CGSN").count();
+        assert!((8..20).contains(&questions), "{questions}");
+        line.modem(&PROOF.repeat(questions));
+        line.wait(2 * SEC);
+        let told = line.told();
+        if whole {
+            assert_eq!(told, ["ok [] result +CMQTTSTART: 0", "in step 861234567000003"], "{took}");
+        } else {
+            assert_eq!(told.first().unwrap(), LATE);
+            assert!(told.contains(&"mute".to_owned()), "{told:?}");
+        }
+    }
+}
+
+#[test]
+fn whatever_a_modem_prints_is_a_sign_of_life_for_a_while() {
+    let mut line = Line::in_step();
+    line.send(at("AT+CSQ").answer(Answer::Prefix("+CSQ:")));
+    for percent in 0..840 {
+        line.wait(SEC);
+        line.modem(&format!("\r\n+QIND: \"FOTA\",\"UPDATING\",{percent}\r\n"));
+    }
+    assert!(!line.told().contains(&"mute".to_owned()));
+    assert!(line.sent().len() < 4_000, "it is asked calmly");
+    for _ in 0..120 {
+        line.wait(SEC);
+        line.modem("\r\n+QIND: 1\r\n");
+    }
+    assert!(line.told().contains(&"mute".to_owned()), "not for ever");
+    // A port of which it is not known whether it speaks AT is given up sooner.
+    let mut line = Line::opened();
+    for _ in 0..40 {
+        line.wait(SEC);
+        line.modem("\r\nboot> \r\n");
+    }
+    assert!(line.told().contains(&"mute".to_owned()));
 }
 
 #[test]
@@ -300,10 +359,10 @@ fn timeout_a_bare_ok_proves_nothing() {
 fn late_answers_to_every_question_are_awaited() {
     let mut line = Line::in_step();
     line.send(creg());
-    line.wait(3 * SEC + 2_500); // three questions are out by now
+    line.wait(3 * SEC + 3_500); // three questions are out by now
     assert_eq!(line.sent().matches("AT+CGSN").count(), 3);
-    line.told.clear();
     line.modem("\r\n+CREG: 0,1\r\n\r\nOK\r\n");
+    assert_eq!(line.told(), ["ok [\"+CREG: 0,1\"]"]);
     line.modem(PROOF);
     line.modem(PROOF);
     assert_eq!(line.told(), [""; 0], "one answer is still to come");
@@ -316,8 +375,8 @@ fn questions_that_were_swallowed_are_given_up_after_a_quiet_second() {
     let mut line = Line::in_step();
     line.send(creg());
     line.wait(3 * SEC + 1_500);
-    line.told.clear();
     line.modem(PROOF);
+    line.told.clear();
     line.wait(900);
     assert_eq!(line.told(), [""; 0]);
     line.wait(200);
@@ -652,7 +711,7 @@ fn partial_line_at_the_timeout_is_completed_later_and_harms_nobody() {
     line.told.clear();
     line.modem(",1\r\n\r\nOK\r\n");
     line.modem(PROOF);
-    assert_eq!(line.told(), ["in step 861234567000003"]);
+    assert_eq!(line.told(), ["ok [\"+CREG: 0,1\"]", "in step 861234567000003"]);
 }
 
 #[test]
@@ -721,6 +780,28 @@ fn echo_on_is_seen_through_for_commands_and_for_data() {
 }
 
 #[test]
+fn an_echo_that_is_back_is_reported_once() {
+    let mut line = Line::in_step();
+    let ask = |line: &mut Line, echo: &str| {
+        line.send(at("AT+CSQ").answer(Answer::Prefix("+CSQ:")));
+        line.modem(&format!("{echo}\r\n+CSQ: 20,0\r\n\r\nOK\r\n"));
+        line.told()
+    };
+    for (echo, told) in [
+        ("AT+CSQ\r", &["ok [\"+CSQ: 20,0\"]"][..]),
+        ("", &["ok [\"+CSQ: 20,0\"]"]),
+        ("AT+CSQ\r", &["echo back", "ok [\"+CSQ: 20,0\"]"]),
+        ("AT+CSQ\r", &["ok [\"+CSQ: 20,0\"]"]),
+        ("", &["ok [\"+CSQ: 20,0\"]"]),
+    ] {
+        assert_eq!(ask(&mut line, echo), told, "{echo:?}");
+    }
+    line.modem("\r\nRDY\r\n\r\nSIMCOM_SIM7600G-H\r\n\r\nOK\r\n");
+    line.told();
+    assert_eq!(ask(&mut line, "AT+CSQ\r"), ["ok [\"+CSQ: 20,0\"]"], "of a boot that was announced");
+}
+
+#[test]
 fn a_secret_that_comes_back_is_no_urc() {
     let mut line = Line::in_step();
     let exchange = at("AT+CCERTDOWN=\"k.pem\",19").prompt("-BEGIN-\nMIIEvQ==\n-E").secret();
@@ -772,6 +853,7 @@ fn a_poll_that_waited_for_a_result_in_vain_is_given_up_soon_after() {
     line.modem("\r\n+CMQTTCONNLOST: 0,1\r\n");
     line.told.clear();
     line.wait(3 * SEC + 3 * SEC + 1);
+    line.modem(PROOF);
     assert!(line.told().contains(&"desync Timeout".to_owned()), "not a minute later");
 }
 
@@ -898,19 +980,26 @@ fn a_poll_delayed_by_a_pending_result_is_no_timeout() {
     line.modem("\r\n+CMQTTPUB: 0,0\r\n");
     line.told.clear();
     line.wait(3 * SEC);
-    assert_eq!(line.told().last().unwrap(), "desync Timeout");
+    line.modem(PROOF);
+    assert_eq!(line.told(), [LATE, "desync Timeout", "in step 861234567000003"]);
 }
 
 #[test]
 fn a_mute_port_is_given_up_after_a_bounded_number_of_questions() {
     let mut line = Line::in_step();
     line.send(creg());
-    line.wait(60 * SEC);
+    line.wait(29 * SEC);
+    assert_eq!(line.told(), [""; 0], "modems were seen to take 20 s");
+    line.wait(5 * SEC);
+    assert_eq!(line.told(), [LATE, "desync Timeout", "mute"]);
+    assert!(line.sent().matches("AT+CGSN").count() <= 6);
+    assert_eq!(line.engine.poll_timeout(), None);
+    let mut line = Line::opened();
+    line.wait(6 * SEC);
     assert_eq!(line.told().last().unwrap(), "mute");
     let sent = line.sent();
-    assert_eq!(sent.matches("AT+CGSN").count(), 6);
+    assert_eq!(sent.matches("AT+CGMM").count(), 6);
     assert!(sent.contains(&"¶".repeat(20)), "it tried to leave a data mode");
-    assert_eq!(line.engine.poll_timeout(), None);
 }
 
 #[test]
