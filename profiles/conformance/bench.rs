@@ -163,7 +163,7 @@ impl Bench {
         let cgmm = loop {
             match timeout(PATIENCE, events.recv()).await.unwrap().unwrap() {
                 PortEvent::InStep { answer } => break answer,
-                PortEvent::Urc(_) => {}
+                PortEvent::Urc(_) | PortEvent::EchoBack => {}
             }
         };
         let (model, profile) = catalog.identify(&cgmm).expect("a model of this profile");
@@ -287,6 +287,7 @@ pub(crate) fn connection(client_id: &str) -> Connection {
         clean_session: true,
         will: None,
         tls: None,
+        is_shared: false,
         triple: None,
     }
 }

@@ -237,6 +237,7 @@ fn session_config(modem: &config::Modem, session: &config::Session) -> SessionCo
             client_id: login.client_id,
             username: login.username,
             password: login.password,
+            is_shared: false,
             keep_alive_s: u16::try_from(keep_alive).unwrap_or(u16::MAX),
             clean_session: configured.clean_session,
             will: configured.will.as_ref().map(|will| Message {

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use modem::console::Access;
 use modem::exam::Link;
 use modem::session::{SessionState, Uplink};
-use modem::{Snapshot, State};
+use modem::{RecoveryCause, Snapshot, State};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{CounterVec, GaugeVec};
@@ -315,6 +315,11 @@ fn modem_families(families: &mut Families, modem: &ModemView) {
     families.gauge(&all::MODEM_UP, &[name], yes(snapshot.identified.is_some()));
     for state in State::ALL {
         families.gauge(&all::MODEM_STATE, &[name, state.as_str()], yes(state == snapshot.state));
+    }
+    families.gauge(&all::MODEM_BUSY, &[name], yes(snapshot.busy));
+    for cause in RecoveryCause::ALL {
+        let labels = [name, cause.as_str()];
+        families.gauge(&all::RECOVERY_CAUSE, &labels, yes(snapshot.causes.contains(&cause)));
     }
     if let Some(is) = &snapshot.identified {
         let firmware = is.firmware.as_deref().unwrap_or_default();

@@ -667,8 +667,7 @@ impl Engine {
             Some(data) => {
                 self.events.push_back(Event::Desync(cause));
                 let patience = self.patience();
-                let mut resync =
-                    Resync::new(self.identity.clone(), answer, padding, patience, now);
+                let mut resync = Resync::new(self.identity.clone(), answer, padding, patience, now);
                 resync.hold(data, prompt, now);
                 self.resync = Some(resync);
             }

@@ -82,6 +82,15 @@ impl Guarded {
     }
 }
 
+/// Lines that a modem prints while it updates its firmware.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Update {
+    /// How they begin.
+    pub prefix: &'static str,
+    /// What the last of them holds behind that.
+    pub end: &'static str,
+}
+
 /// What a vendor's lines mean to the splitter. Declared by profiles; those of all profiles together
 /// hold until the model is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -100,6 +109,8 @@ pub struct Framing {
     pub max_prompt_data: usize,
     /// Lines that hold a secret.
     pub guarded: Vec<Guarded>,
+    /// Lines of a firmware update.
+    pub updates: Vec<Update>,
 }
 
 impl Framing {
@@ -127,7 +138,15 @@ impl Framing {
         self.guarded.extend(
             other.guarded.iter().filter(|g| !self.guarded.contains(g)).copied().collect::<Vec<_>>(),
         );
+        let updates = other.updates.iter().filter(|update| !self.updates.contains(update));
+        self.updates.extend(updates.copied().collect::<Vec<_>>());
         self
+    }
+
+    /// Whether a line is of a firmware update; `true` for the last of them.
+    pub fn tells_update(&self, line: &str) -> Option<bool> {
+        let rest = |update: &Update| Some(line.strip_prefix(update.prefix)?.contains(update.end));
+        self.updates.iter().find_map(rest)
     }
 
     /// A line as logs and people may be shown it: from the place on where a secret begins, `***`.

@@ -29,7 +29,7 @@ pub use engine::{Cause, Engine, Event, Ticket, Urc};
 pub use exchange::{
     Answer, Exchange, Failure, FinalCode, InvalidLine, Reply, ResultLine, WaitingFor, quote,
 };
-pub use framing::{Announced, Framing, Guarded, Quoted};
+pub use framing::{Announced, Framing, Guarded, Quoted, Update};
 pub use resync::Identity;
 
 #[cfg(test)]

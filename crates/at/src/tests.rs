@@ -20,6 +20,7 @@ fn framing() -> Framing {
         boots: vec!["RDY"],
         max_prompt_data: 20,
         guarded: vec![Guarded { prefix: "+CMQTTCONNECT:", from: 5 }],
+        updates: Vec::new(),
     }
 }
 

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use crate::recovery::pace;
+
 /// Waits between attempts. Each wait is drawn between `base` and three times the one before it, at
 /// most `cap`, so that the sessions of a gateway drift apart instead of knocking together.
 #[derive(Debug, Clone)]
@@ -19,7 +23,12 @@ impl Backoff {
 
     /// How long to wait before the next attempt.
     pub fn next_wait(&mut self) -> Duration {
-        let top = self.last.saturating_mul(3).min(self.cap).max(self.base);
+        self.next_wait_within(self.cap)
+    }
+
+    /// The same, and no longer than this.
+    pub fn next_wait_within(&mut self, most: Duration) -> Duration {
+        let top = self.last.saturating_mul(3).min(self.cap.min(most)).max(self.base);
         let spread = top.saturating_sub(self.base);
         self.last = self.base + spread.mul_f64(fastrand::f64());
         self.last
@@ -29,6 +38,33 @@ impl Backoff {
     /// kicks a client right after CONNECT would else be stormed.
     pub fn reset(&mut self) {
         self.last = self.base;
+    }
+}
+
+/// Waits between attempts that never end, such as to start a service: ever longer, and never longer than
+/// the age of the trouble allows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Attempts {
+    since: Option<Instant>,
+    backoff: Option<Backoff>,
+}
+
+/// The first wait between attempts.
+const FIRST: Duration = Duration::from_secs(1);
+
+impl Attempts {
+    /// How long to wait before the next attempt.
+    pub(crate) fn next_wait(&mut self) -> Duration {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let most = pace(since.elapsed());
+        self.backoff
+            .get_or_insert_with(|| Backoff::new(FIRST, Duration::MAX))
+            .next_wait_within(most)
+    }
+
+    /// The trouble is over.
+    pub(crate) fn reset(&mut self) {
+        *self = Self::default();
     }
 }
 

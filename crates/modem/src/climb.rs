@@ -1,5 +1,6 @@
 //! What is done on each rung of the ladder, and what it is told in return.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::environment::PrivilegedError;
 use crate::modem::{Core, End};
-use crate::observe::{RecoveryAction as Action, RecoveryOutcome};
+use crate::observe::{RecoveryAction as Action, RecoveryCause, RecoveryOutcome};
 use crate::port::At;
 use crate::profile::{self, Profile, StepError};
 use crate::recovery::{Available, Cause, Ladder, Sign, Stage, Step};
@@ -19,19 +20,10 @@ use crate::snapshot::State;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Advice {
     Act(Action),
-    /// The last reset may still help until then.
+    /// Nothing but attempts until then.
     Wait(Instant),
-    /// Nothing is left until then.
+    /// Everything was tried: nothing but attempts until then.
     Failed(Instant),
-}
-
-/// What became of trouble at a port that answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Climbed {
-    /// Something was done, now or a moment ago: go on, and see.
-    Tried,
-    /// Nothing is left until then.
-    Over(Instant),
 }
 
 impl Core {
@@ -39,14 +31,31 @@ impl Core {
         self.ladder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the ladder about `cause` until it says what to do; what is news meanwhile is counted.
-    pub(crate) fn advice(&self, cause: Cause, commands: bool) -> Advice {
+    fn available(&self, commands: bool) -> Available {
         let policy = &self.config.recovery;
-        let available = Available {
+        Available {
             commands,
+            radio: true,
             usb_reset: policy.usb_reset,
             power: policy.power_script.is_some(),
-        };
+            all_fail: self.failing.is_plural(),
+        }
+    }
+
+    /// Whether the service is to be started again for sessions that fail.
+    pub(crate) fn is_restart_due(&self) -> bool {
+        let available = self.available(true);
+        self.vitals.update().is_none()
+            && self.ladder().is_due(Cause::Sessions, Instant::now(), available)
+    }
+
+    /// Asks the ladder about `cause` until it says what to do; what is news meanwhile is counted.
+    pub(crate) fn advice(&self, cause: Cause, commands: bool) -> Advice {
+        if let Some((until, _)) = self.vitals.update() {
+            // Its flash may be half written.
+            return Advice::Wait(until);
+        }
+        let available = self.available(commands);
         loop {
             let step = self.ladder().next(cause, Instant::now(), available);
             match step {
@@ -58,9 +67,10 @@ impl Core {
                 }
                 Step::Act(action) => {
                     let (spent, budget) = self.ladder().spent();
+                    let cause = cause.word().as_str();
                     tracing::warn!(
                         action = action.as_str(),
-                        ?cause,
+                        cause,
                         "recovery: {spent} of {budget} actions within an hour"
                     );
                     return Advice::Act(action);
@@ -68,8 +78,6 @@ impl Core {
                 Step::Wait(until) => return Advice::Wait(until),
                 Step::Failed(until) => {
                     self.end_turn();
-                    let left = until.saturating_duration_since(Instant::now()).as_secs();
-                    tracing::error!(?cause, "recovery is used up for {left} s");
                     return Advice::Failed(until);
                 }
             }
@@ -96,6 +104,7 @@ impl Core {
         if !self.ladder().is_resetting() {
             self.ladder().replugged();
         }
+        self.vitals.replugged();
     }
 
     async fn take_turn(&self, action: Action) {
@@ -109,30 +118,36 @@ impl Core {
         *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Does about trouble at a port that answers what the ladder says.
+    /// Does about trouble at a port that answers what the ladder says. Afterwards attempts go on.
     pub(crate) async fn climb(
         &self,
         at: &At,
         profile: &dyn Profile,
         cause: Cause,
         words: &str,
-    ) -> Result<Climbed, End> {
+    ) -> Result<(), End> {
         loop {
             let action = match self.advice(cause, true) {
                 Advice::Act(action) => action,
-                Advice::Failed(until) => {
+                Advice::Failed(_) => {
                     self.stand(State::Failed, Some(words.to_owned()));
-                    return Ok(Climbed::Over(until));
+                    return Ok(());
                 }
-                // What it is waited for is looked for meanwhile.
-                Advice::Wait(_) => return Ok(Climbed::Tried),
+                Advice::Wait(_) => return Ok(()),
             };
             self.stand(State::Recovering, Some(words.to_owned()));
+            self.vitals.interfering();
             let done = match action {
-                Action::ServiceRestart => return Ok(Climbed::Tried),
+                Action::ServiceRestart => return Ok(()),
                 Action::RadioCycle => {
                     self.turn_or_stop(action).await?;
-                    profile::radio_cycle(at).await
+                    self.switched();
+                    // A card is powered anew by minimum functionality alone.
+                    if cause == Cause::Sim {
+                        profile::card_cycle(at).await
+                    } else {
+                        profile::radio_cycle(at).await
+                    }
                 }
                 Action::ModemReset => {
                     self.turn_or_stop(action).await?;
@@ -143,7 +158,7 @@ impl Core {
             match done {
                 Ok(()) => {
                     self.ladder().done(Instant::now());
-                    return Ok(Climbed::Tried);
+                    return Ok(());
                 }
                 Err(error) if error.is_gone() || error.is_boot() => return Err(error.into()),
                 Err(error) => {
@@ -209,29 +224,52 @@ impl Core {
         Ok(false)
     }
 
-    /// Shows a modem that is being brought back, or was given up, as what it is: a step on its way to
+    /// Shows a modem that is being brought back, or that nothing brought back, as such: a step on its way to
     /// service is news only once it is over.
     pub(crate) fn stand(&self, state: State, reason: Option<String>) {
         let on_its_way = matches!(state, State::Identifying | State::Searching | State::Serving);
-        let (state, reason) = match self.ladder().stage() {
+        let stage = self.ladder().stage();
+        let (state, reason) = match stage {
             Stage::Trying(action) if on_its_way => {
                 let words = format!("being brought back by {}", action.as_str());
                 (State::Recovering, Some(with(words, reason)))
             }
             // A service that starts may still have no network: only a sign of life ends a failure.
-            Stage::Failed(_) => (State::Failed, Some(with(GIVEN_UP.to_owned(), reason))),
+            Stage::Failed(until) => (State::Failed, Some(with(waits_for(until), reason))),
             _ => (state, reason),
+        };
+        let reason = match self.vitals.update() {
+            Some((_, line)) => Some(with(updates_firmware(&line), reason)),
+            None => reason,
         };
         self.update(|s| (s.state, s.reason, s.present) = (state, reason, true));
     }
+
+    /// What is wrong with the modem now.
+    pub(crate) fn causes(&self) -> BTreeSet<RecoveryCause> {
+        let trouble = self.ladder().trouble().map(|(cause, _)| cause.word());
+        let update = self.vitals.update().map(|_| RecoveryCause::Update);
+        let boots = self.vitals.is_in_boot_loop().then_some(RecoveryCause::BootLoop);
+        [trouble, update, boots].into_iter().flatten().collect()
+    }
+}
+
+/// A modem that writes its firmware, in words.
+pub(crate) fn updates_firmware(line: &str) -> String {
+    format!("the modem updates its firmware ({line}); nothing is reset meanwhile")
 }
 
 /// What is done from outside takes no longer; a turn that outlasts it ends by itself.
 const OTHERS: Duration = Duration::from_secs(90);
 
-/// Why nothing more is tried.
-const GIVEN_UP: &str = "recovery is used up; it begins again an hour after its first action, or once \
-                        the modem is plugged in anew";
+/// What a modem waits for that everything was tried for.
+fn waits_for(until: Instant) -> String {
+    let minutes = until.saturating_duration_since(Instant::now()).as_secs().div_ceil(60);
+    format!(
+        "everything that may be done was done, and is done again in {minutes} min; until then the modem is tried at \
+         least every two minutes, and at once if it is plugged in anew"
+    )
+}
 
 fn with(words: String, reason: Option<String>) -> String {
     match reason {

@@ -48,7 +48,9 @@ pub struct Exam {
     pub tries: Reading<PinTries>,
     /// Where it is registered.
     pub registration: Reading<Registration>,
-    /// Signal, operator and their like.
+    /// The network in use.
+    pub operator: Reading<reply::Operator>,
+    /// Signal, temperature and their like.
     pub status: Reading<Status>,
     /// The access point of the context that its MQTT service uses; `None` where that is not defined.
     pub context: Reading<Option<reply::Context>>,
@@ -112,6 +114,7 @@ async fn exam(at: &At, profile: &dyn Profile, model: Model, identity: Identity) 
         iccid: read(until, profile.iccid(at)).await,
         tries: read(until, profile.pin_tries(at)).await,
         registration: read(until, profile::registration(at, &model.registration)).await,
+        operator: read(until, profile::operator(at)).await,
         status: read(until, profile.status(at)).await,
         context: read(until, context(at)).await,
         address: read(until, address(at)).await,

@@ -37,12 +37,13 @@ pub mod snapshot;
 pub mod tls;
 pub mod turns;
 mod veto;
+mod vitals;
 
 pub use catalog::Catalog;
 pub use environment::{Environment, Privileged};
 pub use location::Location;
 pub use modem::{Modem, ModemConfig};
-pub use observe::Observer;
+pub use observe::{Observer, RecoveryCause};
 pub use port::At;
 pub use profile::{Plugin, Profile};
 pub use recovery::Recovery;

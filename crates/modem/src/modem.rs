@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::attach::Apn;
-use crate::backoff::Backoff;
-use crate::climb::Advice;
+use crate::backoff::Attempts;
+use crate::climb::{Advice, updates_firmware};
 use crate::console::{Access, Ears, Open};
 use crate::environment::Environment;
 use crate::exam::Link;
@@ -23,13 +23,15 @@ use crate::location::{Introduction, Location};
 use crate::observe::{DisconnectReason, Observer, RecoveryAction};
 use crate::port::{At, Port, PortEnd, PortEvent};
 use crate::profile::StepError;
-use crate::recovery::{Cause, Ladder, Recovery, Sign};
+use crate::recovery::{Cause, Ladder, Recovery, Sign, Stage};
 use crate::roster::Roster;
 use crate::serial;
 use crate::service::Shared;
 use crate::session::{Chain, Session};
 use crate::snapshot::{Snapshot, State};
 use crate::turns::Turn;
+use crate::veto::Failing;
+use crate::vitals::Vitals;
 
 /// A fixed tty that is not there is looked for this often.
 const LOOK: Duration = Duration::from_secs(1);
@@ -37,14 +39,12 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long after the end of its data a tty's node may still be there, a fifth of it.
 const NODE_GOES: Duration = Duration::from_millis(20);
 
-/// Waits before a tty is opened again that could not be opened, or went mute.
-pub(crate) const REOPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-
 /// A modem that cannot be used as it is, is tried again this often.
 const UNUSABLE: Duration = Duration::from_secs(60);
 
 const MUTE: &str = "the modem answers nothing";
 const OVERDUE: &str = "the modem did not come back after its reset";
+pub(crate) const BOOTED: &str = "the modem booted";
 
 /// Inode, device number and time of making of a tty's node.
 type Node = (u64, u64, i64, i64);
@@ -86,8 +86,8 @@ pub(crate) enum End {
     Gone,
     /// It answers nothing.
     Mute,
-    /// It booted: begin again on the same port.
-    Booted,
+    /// It booted, or its SIM is another one now, in words: begin again on the same port.
+    Booted(&'static str),
     /// It is not what the fleet file says, or not a model we know.
     Unusable(String),
     /// A step failed in a way that a fresh start may cure.
@@ -105,7 +105,7 @@ impl From<StepError> for End {
         if error.is_gone() {
             Self::Gone
         } else if error.is_boot() {
-            Self::Booted
+            Self::Booted(BOOTED)
         } else {
             Self::Failed(Chain(&error).to_string())
         }
@@ -138,6 +138,12 @@ pub(crate) struct Core {
     pub(crate) snapshot: watch::Sender<Snapshot>,
     pub(crate) found: Instant,
     pub(crate) ladder: Mutex<Ladder>,
+    /// Signs that it is at something.
+    pub(crate) vitals: Arc<Vitals>,
+    /// Its sessions that fail again and again.
+    pub(crate) failing: Failing,
+    /// When its radio was switched last by the ladder.
+    pub(crate) switched: Mutex<Option<Instant>>,
     /// The right to reset, while a reset is on its way.
     pub(crate) turn: Mutex<Option<Turn>>,
     /// The way to the modem while it is identified, for those who ask it in passing.
@@ -164,6 +170,9 @@ impl Modem {
             snapshot,
             found: Instant::now(),
             ladder,
+            vitals: Arc::default(),
+            failing: Failing::default(),
+            switched: Mutex::default(),
             turn: Mutex::new(None),
             link: watch::Sender::new(None),
             count_detection: AtomicBool::new(false),
@@ -201,7 +210,7 @@ impl Modem {
 
     /// The modem's whole life: returns once told to stop, with every session signed out.
     pub async fn run(&mut self) {
-        let mut backoff = Backoff::new(REOPEN.0, REOPEN.1);
+        let mut attempts = Attempts::default();
         let stop = self.core.env.stop.clone();
         let mut brief = false;
         while !stop.is_cancelled() {
@@ -220,7 +229,7 @@ impl Modem {
                 Err(end) => end,
             };
             if self.core.snapshot.borrow().ready_seconds.is_some() {
-                backoff.reset();
+                attempts.reset();
             }
             self.left(&end);
             let again = matches!(end, End::Mute | End::Failed(_) | End::Unopened(_));
@@ -229,14 +238,14 @@ impl Modem {
                 End::Stopped => return,
                 // A tty that opens and fails at once is not there any more, or not yet.
                 End::Gone if brief => LOOK,
-                End::Gone | End::Booted => {
-                    backoff.reset();
+                End::Gone | End::Booted(_) => {
+                    attempts.reset();
                     Duration::ZERO
                 }
                 // What holds it lets it go some day; the modem is not asked for anything.
-                End::Unopened(_) => backoff.next_wait(),
+                End::Unopened(_) => attempts.next_wait(),
                 End::Unusable(_) => UNUSABLE,
-                end => match self.recover(end, &mut backoff).await {
+                end => match self.recover(end, &mut attempts).await {
                     Ok(wait) => wait,
                     Err(_) => return,
                 },
@@ -255,19 +264,21 @@ impl Modem {
     }
 
     /// Does about trouble at a closed port what the ladder says; how long to wait before it is opened.
-    async fn recover(&mut self, end: End, backoff: &mut Backoff) -> Result<Duration, End> {
+    async fn recover(&mut self, end: End, attempts: &mut Attempts) -> Result<Duration, End> {
         let (cause, words) = match end {
             End::Beyond(action, words) => {
                 if self.core.beyond(action, &self.tty).await? {
                     return Ok(Duration::ZERO);
                 }
-                // What it was due for is known to the ladder, which goes on from there.
-                (Cause::Service, words)
+                let trouble = self.core.ladder().trouble();
+                (trouble.map_or(Cause::Wedged, |(cause, _)| cause), words)
             }
             End::Overdue(cause) => (cause, OVERDUE.to_owned()),
             End::Failed(words) => (Cause::Failing, words),
             _ => (Cause::Mute, MUTE.to_owned()),
         };
+        // What fails on a port that answers is seen there; opening it harms nobody.
+        let answers = !matches!(cause, Cause::Mute | Cause::Failing);
         loop {
             match self.core.advice(cause, false) {
                 Advice::Act(action) if action > RecoveryAction::Reopen => {
@@ -275,26 +286,25 @@ impl Modem {
                         return Ok(Duration::ZERO);
                     }
                 }
-                Advice::Act(_) => return Ok(backoff.next_wait()),
-                Advice::Wait(_) => return Ok(LOOK),
-                // Its port answers: there is more to be seen of it than that it failed.
-                Advice::Failed(_) if matches!(cause, Cause::Service | Cause::Unregistered) => {
-                    return Ok(Duration::ZERO);
-                }
+                Advice::Wait(_) | Advice::Failed(_) if answers => return Ok(Duration::ZERO),
+                // It may be back at any moment.
+                Advice::Wait(_) if self.core.ladder().is_resetting() => return Ok(LOOK),
+                Advice::Act(_) | Advice::Wait(_) => return Ok(attempts.next_wait()),
                 // It is absent, and that is what there is to be seen.
                 Advice::Failed(_) if !exists(&self.tty).await => return Ok(Duration::ZERO),
-                Advice::Failed(until) => {
+                Advice::Failed(_) => {
                     self.core.stand(State::Failed, Some(words));
-                    self.replugged_or(until).await?;
+                    self.replugged_within(attempts.next_wait()).await?;
                     return Ok(Duration::ZERO);
                 }
             }
         }
     }
 
-    /// Waits until then, or until the device is another one, or the same one plugged in anew.
-    async fn replugged_or(&mut self, until: Instant) -> Result<(), End> {
+    /// Waits for so long, or until the device is another one, or the same one plugged in anew.
+    async fn replugged_within(&mut self, wait: Duration) -> Result<(), End> {
         let stop = self.core.env.stop.clone();
+        let until = Instant::now() + wait;
         let was = self.identity().await;
         while Instant::now() < until {
             // All arms are cancel safe, and none awaits in its body.
@@ -305,7 +315,7 @@ impl Modem {
                 () = stop.cancelled() => return Err(End::Stopped),
             }
             if self.identity().await != was {
-                self.core.ladder().replugged();
+                self.core.replugged();
                 break;
             }
         }
@@ -417,15 +427,16 @@ impl Modem {
         core.stand(State::Identifying, None);
         let framing = core.env.catalog.borrow().framing();
         let (port, at, mut events) = Port::new(stream, framing, Arc::clone(&core.observer));
-        let port = port.heard_by(Arc::clone(ears));
+        let port = port.heard_by(Arc::clone(ears)).noted_in(Arc::clone(&core.vitals));
         let port = if *is_guess { port.as_a_guess() } else { port };
         let _open = Open::new(opened, at.clone());
         let serve = async {
             loop {
                 match core.serve(&at, &mut events, roster).await {
-                    End::Booted => {
-                        tracing::info!("the modem booted; beginning again");
-                        roster.went(DisconnectReason::Network, "the modem booted");
+                    End::Booted(words) => {
+                        tracing::info!("{words}; beginning again");
+                        roster.went(DisconnectReason::Network, words);
+                        core.vitals.booted();
                         core.forget_readings();
                         // A SIM that was lost comes without a boot line: ask who is there all the same.
                         at.doubt().await;
@@ -435,8 +446,8 @@ impl Modem {
                 }
             }
         };
-        // Both arms end the stay on this port; what `serve` leaves half done ends with the port.
-        tokio::select! {
+        // All arms end the stay on this port; what `serve` leaves half done ends with the port.
+        let end = tokio::select! {
             end = port.run() => match end {
                 PortEnd::Gone(error) => {
                     tracing::info!("the port is gone: {error}");
@@ -447,7 +458,10 @@ impl Modem {
                 PortEnd::Released => End::Gone,
             },
             end = serve => end,
-        }
+            () = core.follow_vitals() => End::Gone,
+        };
+        core.vitals.set_busy(false);
+        end
     }
 
     /// Brings sessions and snapshot into the state after `end`.
@@ -456,7 +470,7 @@ impl Modem {
             End::Stopped => (DisconnectReason::Agent, "the agent ends".to_owned()),
             End::Gone => (DisconnectReason::Unplug, "the modem is gone".to_owned()),
             End::Mute => (DisconnectReason::Network, MUTE.to_owned()),
-            End::Booted => (DisconnectReason::Network, "the modem booted".to_owned()),
+            End::Booted(words) => (DisconnectReason::Network, (*words).to_owned()),
             End::Overdue(_) => (DisconnectReason::Network, OVERDUE.to_owned()),
             End::Unusable(words)
             | End::Failed(words)
@@ -465,17 +479,20 @@ impl Modem {
         };
         self.roster.went(reason, &words);
         let state = match end {
-            End::Stopped | End::Gone | End::Booted => State::Absent,
+            End::Stopped | End::Gone | End::Booted(_) => State::Absent,
             End::Mute | End::Failed(_) | End::Unopened(_) | End::Beyond(..) | End::Overdue(_) => {
                 State::Recovering
             }
             End::Unusable(_) => State::Failed,
         };
+        let has_failed = matches!(self.core.ladder().stage(), Stage::Failed(_));
+        let state = if has_failed && state == State::Recovering { State::Failed } else { state };
         if !matches!(end, End::Stopped | End::Gone) {
             tracing::warn!(state = state.as_str(), "{words}");
         }
         let present = !matches!(end, End::Gone | End::Stopped | End::Overdue(_));
         self.core.observer.sim(None);
+        self.core.vitals.set_busy(false);
         self.core.update(|s| {
             *s = Snapshot { state, present, reason: Some(words), ..Snapshot::absent() }
         });
@@ -497,11 +514,37 @@ async fn exists(path: &Path) -> bool {
 
 impl Core {
     pub(crate) fn update(&self, change: impl FnOnce(&mut Snapshot)) {
+        let (causes, busy) = (self.causes(), self.vitals.is_busy());
         self.snapshot.send_if_modified(|snapshot| {
             let before = snapshot.clone();
             change(snapshot);
+            (snapshot.causes, snapshot.busy) = (causes, busy);
             *snapshot != before
         });
+    }
+
+    /// Shows what the modem is seen to be at, for ever.
+    async fn follow_vitals(&self) {
+        let show = || {
+            let update = self.vitals.update().map(|(_, line)| updates_firmware(&line));
+            self.update(|s| {
+                if update.is_some() && s.state != State::Serving {
+                    s.reason = update;
+                }
+            });
+        };
+        self.vitals.follow(show).await;
+    }
+
+    /// The radio is switched now.
+    pub(crate) fn switched(&self) {
+        let mut switched = self.switched.lock().unwrap_or_else(PoisonError::into_inner);
+        *switched = Some(Instant::now());
+    }
+
+    /// When the radio was switched last.
+    pub(crate) fn last_switched(&self) -> Option<Instant> {
+        *self.switched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was read before a boot does not hold any more.
@@ -519,7 +562,7 @@ impl Core {
             Err(end) => return end,
         };
         self.shows(Sign::Identified);
-        let shared = Shared::default();
+        let shared = Shared::new();
         let _lent = self.lend(at, &known);
         // Both arms end the service; none awaits in its body.
         tokio::select! {

@@ -79,6 +79,8 @@ pub struct Connection {
     pub will: Option<Message>,
     /// How the connection is secured; none: plain TCP.
     pub tls: Option<Tls>,
+    /// Another session of the modem waits while this one holds its stack: what takes long is given up sooner.
+    pub is_shared: bool,
     /// What the modem makes user name and password of by itself, and the whole client id; those above are
     /// absent then, and [`Self::client_id`] is its bare part.
     pub triple: Option<Triple>,
@@ -121,6 +123,9 @@ pub struct ResultCode {
     pub scope: Scope,
     /// The broker ended the session while it had the message: it may have been the message's fault.
     pub kick: bool,
+    /// The stack's own trouble, and neither the broker's word nor the network's: a few in a row mean that the service
+    /// is to be started again.
+    pub own: bool,
 }
 
 impl std::fmt::Display for ResultCode {
@@ -336,6 +341,15 @@ impl MqttError {
             // radio.
             Self::Uncoded { .. } => true,
             Self::Unanswered { .. } => false,
+            other => other.is_timeout(),
+        }
+    }
+
+    /// Whether it is the stack's own trouble: no answer in time, no code, or a code that says so.
+    pub fn is_own(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => code.own,
+            Self::NoCode { .. } | Self::Uncoded { .. } | Self::Unanswered { .. } => true,
             other => other.is_timeout(),
         }
     }

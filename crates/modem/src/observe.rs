@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::holder::Busy;
 use crate::mqtt::Message;
 use crate::port::Kind;
@@ -60,6 +62,34 @@ pub enum RecoveryAction {
     UsbReset,
     /// The operator's script for the modem's supply was run.
     Power,
+}
+
+/// What is wrong with a modem, in the words of the metrics. Several may hold at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecoveryCause {
+    /// Its port answers nothing.
+    Mute,
+    /// The network gives its MQTT service no data, though it is registered.
+    Service,
+    /// It answers, and a step to service fails for a reason of its own.
+    Wedged,
+    /// It is not registered for too long.
+    Unregistered,
+    /// The network denies data to its SIM.
+    Denied,
+    /// Its SIM does not work, or is not there.
+    Sim,
+    /// It boots again and again when it starts its service or signs in.
+    BootLoop,
+    /// It writes its firmware.
+    Update,
+    /// Its sessions fail, and not by their brokers' word.
+    Sessions,
+    /// It is registered, and no traffic comes back.
+    Path,
+    /// It comes and goes.
+    Flapping,
 }
 
 /// What a means of recovery came to, in the words of the metrics.
@@ -139,6 +169,40 @@ impl RecoveryAction {
             Self::ModemReset => "modem_reset",
             Self::UsbReset => "usb_reset",
             Self::Power => "power",
+        }
+    }
+}
+
+impl RecoveryCause {
+    /// All causes, for metrics that show each as 0 or 1.
+    pub const ALL: [Self; 11] = [
+        Self::Mute,
+        Self::Service,
+        Self::Wedged,
+        Self::Unregistered,
+        Self::Denied,
+        Self::Sim,
+        Self::BootLoop,
+        Self::Update,
+        Self::Sessions,
+        Self::Path,
+        Self::Flapping,
+    ];
+
+    /// The cause in the words of the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mute => "mute",
+            Self::Service => "service",
+            Self::Wedged => "wedged",
+            Self::Unregistered => "unregistered",
+            Self::Denied => "denied",
+            Self::Sim => "sim",
+            Self::BootLoop => "boot_loop",
+            Self::Update => "update",
+            Self::Sessions => "sessions",
+            Self::Path => "path",
+            Self::Flapping => "flapping",
         }
     }
 }

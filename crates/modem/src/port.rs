@@ -19,6 +19,7 @@ use crate::console::Ears;
 use crate::foreign::{Foreign, Protocol};
 use crate::observe::{ExchangeResult, Observer, RecoveryAction, RecoveryOutcome};
 use crate::tls::Written;
+use crate::vitals::Vitals;
 
 /// Exchanges waiting for their turn: two sessions, one poll and a person's console never come near it.
 const REQUESTS: usize = 32;
@@ -109,6 +110,8 @@ pub enum PortEvent {
     },
     /// An unsolicited result code.
     Urc(Urc),
+    /// The modem echoes commands again, which it had stopped to.
+    EchoBack,
 }
 
 /// Why a port ended.
@@ -232,6 +235,8 @@ pub struct Port<S> {
     sequence: Arc<Semaphore>,
     events: mpsc::Sender<PortEvent>,
     observer: Arc<dyn Observer>,
+    /// Which notes whether the modem is busy.
+    vitals: Option<Arc<Vitals>>,
     /// Who hears the URCs beside the owner.
     ears: Option<Arc<Ears>>,
     /// The last exchange's answer is secret: until the next one, any line may be a piece of it.
@@ -285,6 +290,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
             sequence,
             events,
             observer,
+            vitals: None,
             ears: None,
             hides_lines: false,
             framing,
@@ -312,6 +318,12 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
     #[must_use]
     pub(crate) fn heard_by(self, ears: Arc<Ears>) -> Self {
         Self { ears: Some(ears), ..self }
+    }
+
+    /// The same, noted here while it is busy or updates its firmware.
+    #[must_use]
+    pub(crate) fn noted_in(self, vitals: Arc<Vitals>) -> Self {
+        Self { vitals: Some(vitals), ..self }
     }
 
     /// Owns the port until it ends.
@@ -413,8 +425,11 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
                 bytes.zeroize();
             }
             if !self.start_next() {
-                return;
+                break;
             }
+        }
+        if let Some(vitals) = &self.vitals {
+            vitals.set_busy(self.engine.is_busy());
         }
     }
 
@@ -461,6 +476,9 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
                 } else {
                     tracing::trace!(target: "modemfleet::at", "! {}", self.framing.shown(&urc.line));
                 }
+                if let Some(vitals) = &self.vitals {
+                    vitals.hear(&urc.line, &self.framing);
+                }
                 if let Some(ears) = &self.ears {
                     ears.tell(&urc, &self.framing);
                 }
@@ -482,6 +500,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
                 (self.foreign, self.patience) = (None, None);
                 self.tell(PortEvent::InStep { answer });
             }
+            Event::EchoBack => self.tell(PortEvent::EchoBack),
             Event::Mute => self.mute = true,
         }
     }

@@ -20,8 +20,29 @@ use crate::reply::{self, Decoder, Domain, PinTries, Registration, ReplyError, Si
 /// before the next command, and what may be repeated is.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long a change of functionality may take (27.007 §8.2 names no time; Quectel's manuals give 15 s).
+/// How long a change of functionality may take before the modem is asked whether it is there (27.007 §8.2 names no
+/// time; Quectel's manuals give 15 s).
 const SWITCH: Duration = Duration::from_secs(15);
+
+/// The longest that commands may take by the manuals. Those that ask the network take minutes.
+const LONGEST: [(&str, Duration); 5] = [
+    // u-blox gives 3 minutes: detaching waits for the network.
+    ("AT+CFUN=", Duration::from_secs(180)),
+    // Quectel EC2x manual §6.1.
+    ("AT+COPS", Duration::from_secs(180)),
+    // Quectel EC2x manual §10.1: 140 s.
+    ("AT+CGATT=", Duration::from_secs(140)),
+    // The same, §10.5: 150 s.
+    ("AT+CGACT=", Duration::from_secs(150)),
+    // SIMCom's manual gives 9 s for most others; `Exchange` has its own minimum for those.
+    ("AT+CPIN=", Duration::from_secs(60)),
+];
+
+/// The longest that this command may take by the manuals, where that is long.
+fn longest(line: &str) -> Duration {
+    let of = LONGEST.iter().find(|(start, _)| line.starts_with(start));
+    of.map_or(Duration::ZERO, |(_, longest)| *longest)
+}
 
 /// How often a query or setting is tried when its answer stays out.
 const TRIES: u32 = 3;
@@ -111,6 +132,8 @@ pub enum Notice {
     Booted,
     /// The SIM was removed, or asks for something: begin again with it.
     SimLost,
+    /// A line with which a boot ends, such as `PB DONE`. In mid-service it shows a boot that was not announced.
+    BootDone,
     /// A client's connection is gone. `by_broker` tells whether the broker closed it.
     Lost {
         /// Whose.
@@ -159,8 +182,6 @@ pub trait Listener: Send {
 pub struct Status {
     /// One entry per radio access technology in use.
     pub signals: Vec<Signal>,
-    /// The network's name or number.
-    pub operator: Option<String>,
     /// Of the module, in °C.
     pub temperature_celsius: Option<f64>,
     /// How many values were left out as implausible.
@@ -202,7 +223,8 @@ pub trait Profile: Send + Sync {
         slow(at, "AT+CFUN=1,1").await
     }
 
-    /// Signal, operator and their like, at low priority.
+    /// Signal, temperature and their like, at low priority. Not the operator's name, for which some modems ask the
+    /// network.
     async fn status(&self, at: &At) -> Result<Status, StepError> {
         let mut status = Status::default();
         let lines = run(at, Kind::Status, "AT+CSQ", Answer::Prefix("+CSQ:")).await?;
@@ -214,7 +236,6 @@ pub trait Profile: Send + Sync {
             status.signals.push(signal.plausible(&mut sieve));
             status.implausible = sieve.implausible();
         }
-        status.operator = operator.operator;
         Ok(status)
     }
 }
@@ -234,12 +255,52 @@ pub async fn prepare(at: &At) -> Result<(), StepError> {
 ///
 /// # Errors
 /// [`StepError`].
+///
+/// # Cancel safety
+/// The radio is switched on again whatever becomes of the caller.
 pub async fn radio_cycle(at: &At) -> Result<(), StepError> {
-    for command in ["AT+CFUN=4", "AT+CFUN=1"] {
-        slow(at, command).await?;
-    }
-    Ok(())
+    cycle(at, &["AT+CFUN=4"]).await
 }
+
+/// Takes the supply of the SIM card away and gives it back, by minimum functionality (27.007 §8.2). A modem that
+/// refuses that has its radio cycled.
+///
+/// # Errors
+/// [`StepError`].
+///
+/// # Cancel safety
+/// The card has its supply again whatever becomes of the caller.
+pub async fn card_cycle(at: &At) -> Result<(), StepError> {
+    cycle(at, &["AT+CFUN=0", "AT+CFUN=4"]).await
+}
+
+/// Switches off by the first of these commands that is not refused, and on again. Both are one step: a modem whose SIM
+/// goes with its radio says so between them, which ends what the caller is at.
+async fn cycle(at: &At, off: &'static [&'static str]) -> Result<(), StepError> {
+    let at = at.clone();
+    let cycle = tokio::spawn(async move {
+        let mut switched = Ok(());
+        for command in off {
+            switched = slow(&at, command).await;
+            if switched.is_ok() {
+                break;
+            }
+        }
+        // Also after an answer that stayed out: it may be off.
+        for _ in 1..TRIES {
+            match slow(&at, ON).await {
+                Ok(()) => return switched,
+                Err(error) if error.is_gone() => return Err(error),
+                Err(error) => tracing::warn!("{ON}: {}", crate::session::Chain(&error)),
+            }
+        }
+        slow(&at, ON).await.and(switched)
+    });
+    cycle.await.unwrap_or_else(|_| Err(StepError::Exchange(ExchangeError::Gone)))
+}
+
+/// Full functionality (27.007 §8.2).
+const ON: &str = "AT+CFUN=1";
 
 /// Runs one command with the default patience and gives the lines of its answer.
 ///
@@ -253,6 +314,7 @@ pub async fn run(
 ) -> Result<Vec<String>, StepError> {
     let exchange = Exchange::new(line, PATIENCE)
         .map_err(|source| StepError::Unsendable { what: "a command", source })?
+        .at_most(longest(line))
         .answer(answer);
     Ok(persist(at, kind, exchange, TRIES).await?.lines)
 }
@@ -263,7 +325,8 @@ pub async fn run(
 /// [`StepError`].
 pub async fn slow(at: &At, line: &str) -> Result<(), StepError> {
     let exchange = Exchange::new(line, SWITCH)
-        .map_err(|source| StepError::Unsendable { what: "a command", source })?;
+        .map_err(|source| StepError::Unsendable { what: "a command", source })?
+        .at_most(longest(line));
     at.run(Kind::Setup, exchange).await?;
     Ok(())
 }
@@ -327,15 +390,6 @@ pub async fn registration(at: &At, domains: &[Domain]) -> Result<Registration, S
 pub async fn operator(at: &At) -> Result<reply::Operator, StepError> {
     let lines = run(at, Kind::Status, "AT+COPS?", Answer::Prefix("+COPS:")).await?;
     Ok(reply::operator(&lines)?)
-}
-
-/// Notes the name of the network in use.
-///
-/// # Errors
-/// [`StepError`].
-pub async fn note_operator(at: &At, status: &mut Status) -> Result<(), StepError> {
-    status.operator = operator(at).await?.operator;
-    Ok(())
 }
 
 /// For the parts of a status poll: what is not to be had is left out; a port that is gone ends the poll.

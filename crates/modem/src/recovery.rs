@@ -1,19 +1,46 @@
-//! The recovery ladder: which means is due, how many there may be, and when to give up.
+//! The recovery ladder: which means is due for which cause, how long each is given, and what happens after the last.
 //!
 //! A value without clock and I/O. Whoever meets trouble asks it again and again until it says what to
-//! do; each case is a line of a table test.
+//! do; each case is a line of a table test. docs/recovery.md shows the same table.
+//!
+//! Only actions have a budget. Attempts (to start the service, to sign in, to open the port, to ask the SIM or the
+//! network) cost nothing and never end: [`pace`] says how often they are due at least.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::observe::RecoveryAction as Action;
+use crate::observe::{RecoveryAction as Action, RecoveryCause};
 
 /// The budget counts actions within so long from the first of them.
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// Trouble that comes back sooner was not cured: the ladder goes on above what seemed to cure it.
 const STABLE: Duration = Duration::from_secs(120);
+
+/// A port that answers nothing is opened again for so long before its device is reset. A modem that was just
+/// plugged in, or that boots, answers nothing either; the time that the fleet file gives a boot counts if shorter.
+const DEAF: Duration = Duration::from_secs(20);
+
+/// A SIM that failed is left alone for so long first: cards answer late after a boot.
+const CARD: Duration = Duration::from_secs(30);
+
+/// Trouble of one session leads to a modem reset once in so long at most.
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+/// The longest time between two attempts at what has been failing for `age`. Trying harms nobody, and most of what
+/// a network refuses it grants a minute later.
+pub(crate) fn pace(age: Duration) -> Duration {
+    if age < 2 * MINUTE {
+        Duration::from_secs(20)
+    } else if age < HOUR {
+        MINUTE
+    } else {
+        2 * MINUTE
+    }
+}
 
 /// What the fleet file says of a modem's recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +49,9 @@ pub struct Recovery {
     pub budget: u32,
     /// How long a modem may be without registration before that is trouble.
     pub registration_lost: Duration,
+    /// How long the network may refuse data, or the modem's MQTT service fail to start, before more is done than to
+    /// try again.
+    pub service_lost: Duration,
     /// How long it may take from a reset until it answers, or is registered again.
     pub boot: Duration,
     /// Whether its USB device may be reset.
@@ -34,37 +64,50 @@ impl Default for Recovery {
     fn default() -> Self {
         Self {
             budget: 6,
-            registration_lost: Duration::from_secs(300),
-            boot: Duration::from_secs(60),
+            registration_lost: 5 * MINUTE,
+            service_lost: 5 * MINUTE,
+            boot: MINUTE,
             usb_reset: true,
             power_script: None,
         }
     }
 }
 
-/// What is wrong. Nothing else climbs: a broker that refuses while the modem is registered is a matter
-/// of patience.
+/// The trouble that the ladder is climbed for. A broker that refuses while the modem is registered is a matter
+/// of patience, and is none of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
     /// The port answers nothing.
     Mute,
-    /// The port answers, and a step to service fails: worth a fresh start and no more.
+    /// The port answers, and a step before the SIM fails, such as an IMEI that cannot be read.
     Failing,
-    /// The modem's MQTT service has no network, or does not start, while the modem is registered.
-    Service,
+    /// The SIM does not work, or is not there.
+    Sim,
     /// Not registered for too long.
     Unregistered,
+    /// The network denies data to this SIM.
+    Denied,
+    /// The network gives the modem's MQTT service no data, while the modem is registered.
+    Service,
+    /// The modem's MQTT service does not start, for a reason of its own.
+    Wedged,
+    /// A session fails, and not by the broker's word, and no other session is sound.
+    Sessions,
 }
 
 /// What shows that a modem is back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sign {
-    /// It said who it is.
+    /// The modem identified itself.
     Identified,
+    /// Its SIM is ready.
+    Card,
     /// It is registered.
     Registered,
     /// Its MQTT service reached a network.
     Service,
+    /// A session heard its broker.
+    Broker,
 }
 
 /// Which means are to be had now.
@@ -72,10 +115,14 @@ pub(crate) enum Sign {
 pub(crate) struct Available {
     /// Commands are answered.
     pub(crate) commands: bool,
+    /// The radio is ours to switch.
+    pub(crate) radio: bool,
     /// The fleet file allows a reset of the USB device.
     pub(crate) usb_reset: bool,
     /// The fleet file names a script.
     pub(crate) power: bool,
+    /// Another session of the modem fails too, so that it is not one broker's fault.
+    pub(crate) all_fail: bool,
 }
 
 /// What to do next. After [`Skip`](Self::Skip) and [`NotCured`](Self::NotCured), which are news to be told,
@@ -88,9 +135,9 @@ pub(crate) enum Step {
     Skip(Action),
     /// This was done, and did not help.
     NotCured(Action),
-    /// The last reset may still help until then.
+    /// Nothing is due until then; attempts go on.
     Wait(Instant),
-    /// Nothing is left until then.
+    /// Everything was tried, or the budget is spent. Until then there are attempts only.
     Failed(Instant),
 }
 
@@ -101,14 +148,37 @@ pub(crate) enum Stage {
     Calm,
     /// This was done, and its outcome is open.
     Trying(Action),
-    /// Given up until then.
+    /// Nothing but attempts until then.
     Failed(Instant),
+}
+
+/// What can cure a cause, and in which time.
+struct Course {
+    /// What is done, and how long the trouble must have lasted before, since it began or since the action before.
+    rungs: Vec<(Action, Duration)>,
+    /// After the last rung, how long until the course is taken again: the first time, the second time and so on. The
+    /// last one repeats. Where there is none, attempts are all that follows.
+    again: &'static [Duration],
+    /// The rung with which it begins again.
+    from: usize,
+    /// Whether its actions count against the budget.
+    costs: bool,
+    /// Whether the modem counts as failed once everything was tried.
+    fails: bool,
 }
 
 /// The trouble that the ladder is climbed for.
 #[derive(Debug, Clone, Copy)]
 struct Climb {
     cause: Cause,
+    /// When it began.
+    since: Instant,
+    /// When the last action was done, or the course was through: rungs count their time from then.
+    last: Instant,
+    /// The next rung of the course.
+    next: usize,
+    /// How often the course was through.
+    rounds: usize,
     /// The highest rung that was tried or skipped.
     reached: Option<Action>,
     /// What was done last and when it should have helped.
@@ -117,158 +187,189 @@ struct Climb {
 
 #[derive(Debug, Clone, Copy)]
 struct Cure {
-    cause: Cause,
+    climb: Climb,
     action: Action,
     at: Instant,
 }
 
 /// The ladder of one modem.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Ladder {
-    budget: u32,
-    boot: Duration,
+    policy: Recovery,
     /// When the first of the counted actions was done.
     first: Option<Instant>,
     used: u32,
     climb: Option<Climb>,
     failed: Option<Instant>,
     cure: Option<Cure>,
+    /// When the modem was reset for trouble of its sessions.
+    sessions_reset: Option<Instant>,
 }
 
 impl Ladder {
     pub(crate) fn new(policy: &Recovery) -> Self {
         Self {
-            budget: policy.budget,
-            boot: policy.boot,
+            policy: policy.clone(),
             first: None,
             used: 0,
             climb: None,
             failed: None,
             cure: None,
+            sessions_reset: None,
         }
     }
 
     /// What to do about `cause`.
     pub(crate) fn next(&mut self, cause: Cause, now: Instant, available: Available) -> Step {
         self.roll(now);
-        if let Some(until) = self.failed {
-            return Step::Failed(until);
-        }
+        self.failed = None;
         let mut climb = match self.climb {
             Some(climb) => climb,
             None => self.begin(cause, now),
         };
         if let Some((action, until)) = climb.trial {
-            // A modem that boots says nothing, or nonsense, for a while, and then looks for a network. One
-            // that is registered and has no service has booted.
-            if now < until && cause != Cause::Service {
+            // A modem that boots says nothing, or nonsense, for a while, and then looks for a network.
+            if now < until {
+                self.climb = Some(climb);
                 return Step::Wait(until);
             }
             climb.trial = None;
             self.climb = Some(climb);
             return Step::NotCured(action);
         }
-        if !climb.cause.is_like(cause) {
-            climb = Climb { cause, reached: None, trial: None };
+        if climb.cause != cause {
+            climb.turn_to(cause, &self.course(cause), now);
         }
-        climb.cause = cause;
+        let step = self.step(&mut climb, now, available);
         self.climb = Some(climb);
-        self.step(climb, now, available)
+        step
     }
 
-    fn step(&mut self, climb: Climb, now: Instant, available: Available) -> Step {
-        let above = |rung: &&Action| climb.reached.is_none_or(|reached| **rung > reached);
-        let next = climb.cause.rungs().iter().find(above).copied();
-        match next {
-            // The engine has asked, again and again, before it called the port mute.
-            Some(Action::Resync) => {
-                self.reach(Action::Resync);
-                Step::NotCured(Action::Resync)
+    /// Whether something is due about `cause` that is to be had.
+    pub(crate) fn is_due(&self, cause: Cause, now: Instant, available: Available) -> bool {
+        let mut asked = self.clone();
+        loop {
+            match asked.next(cause, now, available) {
+                Step::Act(_) => return true,
+                Step::Wait(_) | Step::Failed(_) => return false,
+                Step::Skip(_) | Step::NotCured(_) => {}
             }
-            Some(action) if !available.has(action) => {
-                self.reach(action);
-                Step::Skip(action)
-            }
-            Some(action) => self.act(action, now),
-            // Opening a port once more harms nobody.
-            None if matches!(climb.cause, Cause::Mute | Cause::Failing) => {
-                self.act(Action::Reopen, now)
-            }
-            None => self.fail(now),
         }
     }
 
-    fn act(&mut self, action: Action, now: Instant) -> Step {
-        if self.used >= self.budget {
-            return self.fail(now);
+    fn step(&mut self, climb: &mut Climb, now: Instant, available: Available) -> Step {
+        let course = self.course(climb.cause);
+        let Some(&(action, after)) = course.rungs.get(climb.next) else {
+            return Step::Wait(now + MINUTE);
+        };
+        let is_again = climb.rounds > 0 && climb.next == course.from;
+        let again = course.again.get(climb.rounds.saturating_sub(1)).or(course.again.last());
+        let due = match (is_again, again) {
+            (false, _) => climb.last + after,
+            (true, Some(gap)) => climb.last + *gap,
+            // Opening a port once more is an attempt.
+            (true, None) => now + MINUTE,
+        };
+        if now < due {
+            return self.wait(due, climb.rounds > 0 && course.fails);
         }
-        self.used += 1;
-        self.first.get_or_insert(now);
-        self.reach(action);
-        let patience = if action.is_reset() { self.boot } else { Duration::ZERO };
-        if let Some(climb) = &mut self.climb {
-            climb.trial = Some((action, now + patience));
+        if action != Action::Resync && !self.has(action, climb.cause, available, now) {
+            climb.pass(action, &course, now);
+            return Step::Skip(action);
         }
+        if action == Action::Resync {
+            // The engine asked, again and again, before it called the port mute.
+            climb.pass(action, &course, climb.last);
+            return Step::NotCured(action);
+        }
+        self.act(climb, action, &course, now)
+    }
+
+    fn act(&mut self, climb: &mut Climb, action: Action, course: &Course, now: Instant) -> Step {
+        let costs = course.costs && action > Action::Reopen;
+        if costs && self.used >= self.policy.budget {
+            return self.wait(self.first.unwrap_or(now) + HOUR, true);
+        }
+        if costs {
+            self.used += 1;
+            self.first.get_or_insert(now);
+        }
+        if climb.cause == Cause::Sessions && action.is_reset() {
+            self.sessions_reset = Some(now);
+        }
+        let patience = if action.is_reset() { self.policy.boot } else { Duration::ZERO };
+        climb.pass(action, course, now);
+        climb.trial = Some((action, now + patience));
         Step::Act(action)
     }
 
-    fn reach(&mut self, action: Action) {
-        if let Some(climb) = &mut self.climb {
-            climb.reached = climb.reached.max(Some(action));
+    fn wait(&mut self, until: Instant, fails: bool) -> Step {
+        if fails {
+            self.failed = Some(until);
+            return Step::Failed(until);
         }
+        Step::Wait(until)
     }
 
-    fn fail(&mut self, now: Instant) -> Step {
-        let until = self.first.unwrap_or(now) + HOUR;
-        self.failed = Some(until);
-        Step::Failed(until)
-    }
-
-    /// The hour is over: all of it is forgotten.
+    /// The hour is over: its actions are forgotten.
     fn roll(&mut self, now: Instant) {
-        let over = self.first.is_some_and(|first| now >= first + HOUR);
-        if over || self.failed.is_some_and(|until| now >= until) {
+        if self.first.is_some_and(|first| now >= first + HOUR) {
             (self.first, self.used) = (None, 0);
-            if self.failed.take().is_some() {
-                self.climb = None;
-            }
         }
     }
 
     fn begin(&mut self, cause: Cause, now: Instant) -> Climb {
-        let mut reached = None;
-        if let Some(Cure { cause: cured, action, at }) = self.cure.take() {
-            if now < at + STABLE {
-                reached = cured.is_like(cause).then_some(action);
-            } else if action <= Action::ServiceRestart {
-                // What is gentle and did help is no loop: it costs nothing.
-                self.used = self.used.saturating_sub(1);
-                if self.used == 0 {
-                    self.first = None;
-                }
-            }
+        let fresh = Climb::new(cause, now);
+        let Some(Cure { climb, action, at }) = self.cure.take() else { return fresh };
+        if now < at + STABLE {
+            // It was not cured, and is the same trouble still.
+            return if climb.cause.is_like(cause) { Climb { trial: None, ..climb } } else { fresh };
         }
-        Climb { cause, reached, trial: None }
+        if action <= Action::ServiceRestart {
+            // What is gentle and did help is no loop: it costs nothing.
+            self.give_back();
+        }
+        fresh
+    }
+
+    fn give_back(&mut self) {
+        self.used = self.used.saturating_sub(1);
+        if self.used == 0 {
+            self.first = None;
+        }
+    }
+
+    fn has(&self, action: Action, cause: Cause, available: Available, now: Instant) -> bool {
+        let is_sessions = cause == Cause::Sessions;
+        match action {
+            Action::Resync | Action::Reopen => true,
+            Action::ServiceRestart => available.commands,
+            Action::RadioCycle => available.commands && available.radio,
+            Action::ModemReset if is_sessions => {
+                let lately = self.sessions_reset.is_some_and(|at| now < at + DAY);
+                available.commands && available.all_fail && !lately
+            }
+            Action::ModemReset => available.commands,
+            Action::UsbReset => available.usb_reset,
+            Action::Power => available.power,
+        }
     }
 
     /// The action that was asked for is not to be had after all, and was not done.
     pub(crate) fn unavailable(&mut self) {
-        if let Some(climb) = &mut self.climb
-            && climb.trial.take().is_some()
-        {
-            self.used = self.used.saturating_sub(1);
-            if self.used == 0 {
-                self.first = None;
-            }
+        let Some(climb) = &mut self.climb else { return };
+        if climb.trial.take().is_some() && climb.cause.costs() {
+            self.give_back();
         }
     }
 
     /// The action that was asked for is done: its time to help begins.
     pub(crate) fn done(&mut self, now: Instant) {
-        if let Some(Climb { trial: Some((action, until)), .. }) = &mut self.climb
+        let boot = self.policy.boot;
+        if let Some(Climb { trial: Some((action, until)), last, .. }) = &mut self.climb
             && action.is_reset()
         {
-            *until = now + self.boot;
+            (*until, *last) = (now + boot, now);
         }
     }
 
@@ -288,11 +389,11 @@ impl Ladder {
         self.climb = None;
         self.failed = None;
         let (action, _) = climb.trial?;
-        self.cure = Some(Cure { cause: climb.cause, action, at: now });
+        self.cure = Some(Cure { climb, action, at: now });
         Some(action)
     }
 
-    /// Somebody plugged it in anew: whatever was wrong, it is another life of the modem.
+    /// The device was plugged in anew: whatever was wrong, it is another life of the modem.
     pub(crate) fn replugged(&mut self) {
         (self.first, self.used) = (None, 0);
         (self.climb, self.failed, self.cure) = (None, None, None);
@@ -310,6 +411,11 @@ impl Ladder {
         climb.trial.map(|(_, until)| (climb.cause, until))
     }
 
+    /// The trouble that it is climbed for, and since when it lasts.
+    pub(crate) fn trouble(&self) -> Option<(Cause, Instant)> {
+        self.climb.map(|climb| (climb.cause, climb.since))
+    }
+
     /// Where it stands.
     pub(crate) fn stage(&self) -> Stage {
         match (self.failed, self.climb.and_then(|climb| climb.trial)) {
@@ -321,28 +427,143 @@ impl Ladder {
 
     /// Actions done within the hour, and how many there may be.
     pub(crate) fn spent(&self) -> (u32, u32) {
-        (self.used, self.budget)
+        (self.used, self.policy.budget)
+    }
+
+    /// The table of causes: what can cure each, in which order and time, and what happens after the last.
+    fn course(&self, cause: Cause) -> Course {
+        use Action::{ModemReset, Power, RadioCycle, Reopen, Resync, ServiceRestart, UsbReset};
+        const HOURS: &[Duration] = &[HOUR, Duration::from_secs(6 * 3_600)];
+        let policy = &self.policy;
+        let (lost, refused) = (policy.registration_lost, policy.service_lost);
+        let course = |rungs: &[(Action, Duration)], again| Course {
+            rungs: rungs.to_vec(),
+            again,
+            from: 0,
+            costs: cause.costs(),
+            fails: !matches!(cause, Cause::Denied | Cause::Sessions | Cause::Failing),
+        };
+        let now = Duration::ZERO;
+        match cause {
+            Cause::Mute => Course {
+                from: 2,
+                ..course(
+                    &[
+                        (Resync, now),
+                        (Reopen, now),
+                        (UsbReset, DEAF.min(policy.boot)),
+                        (Power, now),
+                    ],
+                    HOURS,
+                )
+            },
+            Cause::Failing => course(&[(Reopen, now)], &[]),
+            Cause::Sim => course(
+                &[(RadioCycle, CARD), (ModemReset, 2 * MINUTE)],
+                const {
+                    &[
+                        Duration::from_secs(600),
+                        Duration::from_secs(1_800),
+                        HOUR,
+                        Duration::from_secs(6 * 3_600),
+                    ]
+                },
+            ),
+            Cause::Unregistered => course(
+                &[(RadioCycle, now), (ModemReset, lost), (UsbReset, lost), (Power, lost)],
+                HOURS,
+            ),
+            // A modem keeps a refused SIM refused until its radio was off (24.301 §5.5.1.2.5); more cures nothing.
+            Cause::Denied => course(&[(RadioCycle, 30 * MINUTE)], HOURS),
+            // The SIM may have no data plan, which a reset does not cure either.
+            Cause::Service => Course {
+                from: 1,
+                ..course(
+                    &[(ServiceRestart, now), (RadioCycle, refused)],
+                    const { &[Duration::from_secs(1_800), HOUR, Duration::from_secs(6 * 3_600)] },
+                )
+            },
+            Cause::Wedged => Course {
+                from: 1,
+                ..course(
+                    &[
+                        (ServiceRestart, now),
+                        (RadioCycle, refused),
+                        (ModemReset, 2 * refused),
+                        (UsbReset, 3 * refused),
+                        (Power, 3 * refused),
+                    ],
+                    HOURS,
+                )
+            },
+            Cause::Sessions => course(
+                &[(ServiceRestart, now), (ServiceRestart, 5 * MINUTE), (ModemReset, 10 * MINUTE)],
+                const { &[Duration::from_secs(1_800), HOUR] },
+            ),
+        }
+    }
+}
+
+impl Climb {
+    fn new(cause: Cause, now: Instant) -> Self {
+        Self { cause, since: now, last: now, next: 0, rounds: 0, reached: None, trial: None }
+    }
+
+    /// This rung was tried or skipped.
+    fn pass(&mut self, action: Action, course: &Course, now: Instant) {
+        self.reached = self.reached.max(Some(action));
+        self.last = now;
+        self.next += 1;
+        if self.next >= course.rungs.len() {
+            self.next = course.from;
+            self.rounds += 1;
+        }
+    }
+
+    /// The trouble is another one now. What was tried for one that is like it need not be tried again.
+    fn turn_to(&mut self, cause: Cause, course: &Course, now: Instant) {
+        if !self.cause.is_like(cause) {
+            *self = Self::new(cause, now);
+            return;
+        }
+        self.cause = cause;
+        let above = |rung: &(Action, Duration)| self.reached.is_none_or(|reached| rung.0 > reached);
+        match course.rungs.iter().position(above) {
+            Some(next) => (self.next, self.rounds) = (next, 0),
+            None => (self.next, self.rounds) = (course.from, self.rounds.max(1)),
+        }
     }
 }
 
 impl Cause {
-    /// The rungs that may help, the lowest first.
-    fn rungs(self) -> &'static [Action] {
-        let all: &'static [Action] = const { &Action::ALL };
-        let from = match self {
-            Self::Failing => return const { &[Action::Reopen] },
-            Self::Mute => Action::Resync,
-            Self::Service => Action::ServiceRestart,
-            Self::Unregistered => Action::RadioCycle,
-        };
-        let start = all.iter().position(|rung| *rung == from).unwrap_or_default();
-        all.get(start..).unwrap_or_default()
-    }
-
     /// Whether what was tried for the one was tried for the other.
     fn is_like(self, other: Self) -> bool {
-        let heard = |cause| matches!(cause, Self::Service | Self::Unregistered);
+        let heard = |cause| {
+            matches!(
+                cause,
+                Self::Service | Self::Wedged | Self::Unregistered | Self::Denied | Self::Sessions
+            )
+        };
         self == other || (heard(self) && heard(other))
+    }
+
+    /// Whether its actions count against the budget. A radio that is cycled for a SIM that is denied comes at a pace
+    /// of its own.
+    fn costs(self) -> bool {
+        self != Self::Denied
+    }
+
+    /// Its word in the metrics.
+    pub(crate) fn word(self) -> RecoveryCause {
+        match self {
+            Self::Mute => RecoveryCause::Mute,
+            Self::Failing | Self::Wedged => RecoveryCause::Wedged,
+            Self::Sim => RecoveryCause::Sim,
+            Self::Unregistered => RecoveryCause::Unregistered,
+            Self::Denied => RecoveryCause::Denied,
+            Self::Service => RecoveryCause::Service,
+            Self::Sessions => RecoveryCause::Sessions,
+        }
     }
 }
 
@@ -350,8 +571,10 @@ impl Sign {
     fn ends(self, cause: Cause) -> bool {
         match self {
             Self::Identified => matches!(cause, Cause::Mute | Cause::Failing),
-            Self::Registered => cause == Cause::Unregistered,
-            Self::Service => true,
+            Self::Card => cause == Cause::Sim,
+            Self::Registered => matches!(cause, Cause::Unregistered | Cause::Denied),
+            Self::Service => cause != Cause::Sessions,
+            Self::Broker => true,
         }
     }
 }
@@ -360,17 +583,6 @@ impl Action {
     /// Whether the modem may need to boot or to register after it. One modem of a gateway at a time.
     pub(crate) fn is_reset(self) -> bool {
         self >= Self::RadioCycle
-    }
-}
-
-impl Available {
-    fn has(self, action: Action) -> bool {
-        match action {
-            Action::Resync | Action::Reopen => true,
-            Action::ServiceRestart | Action::RadioCycle | Action::ModemReset => self.commands,
-            Action::UsbReset => self.usb_reset,
-            Action::Power => self.power,
-        }
     }
 }
 

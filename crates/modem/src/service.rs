@@ -8,16 +8,15 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::attach;
-use crate::backoff::Backoff;
-use crate::climb::Climbed;
+use crate::backoff::Attempts;
 use crate::identify::Known;
-use crate::modem::{Core, End, REOPEN};
-use crate::mqtt::Client;
+use crate::modem::{BOOTED, Core, End};
+use crate::mqtt::{Client, MqttError, Scope};
 use crate::observe::DisconnectReason;
 use crate::port::{At, Kind, PortEvent};
 use crate::profile::{self, Listener, Notice, Status, StepError};
 use crate::recovery::{Cause, Sign};
-use crate::reply::{self, Registration};
+use crate::reply::{self, Act, Registration, Stat};
 use crate::roster::Roster;
 use crate::serving::Holders;
 use crate::session::{Chain, Lost, ServeEnd};
@@ -25,8 +24,14 @@ use crate::sim::{self, SimState};
 use crate::snapshot::State;
 use crate::veto::Acknowledged;
 
-/// How often the registration is asked for while there is none.
+/// How often the registration is asked for while there is none, for a minute.
 const SEARCH: Duration = Duration::from_secs(1);
+
+/// How often after that, where the status is polled less often.
+const SEARCH_LATER: Duration = Duration::from_secs(20);
+
+/// The operator's name is asked for this often, since some modems ask the network for it: 20 s were seen.
+const OPERATOR: Duration = Duration::from_secs(300);
 
 /// The status poll begins once a session is connected, or after this long without one.
 const POLL_AFTER: Duration = Duration::from_secs(3);
@@ -40,7 +45,18 @@ const BLOCKED: Duration = Duration::from_secs(30);
 /// How long the MQTT service must hold before earlier failures are forgotten.
 const STABLE: Duration = Duration::from_secs(120);
 
+/// A line that ends a boot says nothing so soon after the modem was identified, or its radio switched: it may be that
+/// of a boot that is known. A SIM7600 prints `PB DONE` 15 s after its boot.
+const SETTLED: Duration = Duration::from_secs(120);
+
+/// A card is asked for each second for so long, since a modem that boots finds it late.
+const CARD_COMES: Duration = Duration::from_secs(10);
+
 const LOST: &str = "not registered in a network for too long";
+const DENIED: &str = "the network denies data to this SIM";
+const SIM_LOST: &str = "the SIM is gone, or asks for something";
+const SESSIONS: &str = "its sessions fail one after the other, and not by their brokers' word";
+const QUIET_BOOT: &str = "the modem booted and did not say so";
 pub(crate) const NO_NETWORK: &str = "the modem's MQTT service lost its network";
 
 impl Core {
@@ -54,8 +70,13 @@ impl Core {
         while let Some(event) = events.recv().await {
             match event {
                 PortEvent::InStep { .. } => {}
+                PortEvent::EchoBack => return End::Booted(QUIET_BOOT),
                 PortEvent::Urc(urc) => match listener.hear(urc) {
-                    Some(Notice::Booted | Notice::SimLost) => return End::Booted,
+                    Some(Notice::Booted) => return End::Booted(BOOTED),
+                    Some(Notice::SimLost) => return End::Booted(SIM_LOST),
+                    Some(Notice::BootDone) if self.is_settled(shared) => {
+                        return End::Booted(QUIET_BOOT);
+                    }
                     Some(notice) => self.notice(notice, shared),
                     None => {}
                 },
@@ -85,8 +106,14 @@ impl Core {
             }
             Notice::Registration(registration) => self.registered(registration, shared),
             Notice::Warning(words) => tracing::warn!("the modem warns: {words}"),
-            Notice::Booted | Notice::SimLost => {}
+            Notice::Booted | Notice::SimLost | Notice::BootDone => {}
         }
+    }
+
+    /// Whether the modem was in service for so long that the lines of its boot, or of its radio, are long over.
+    fn is_settled(&self, shared: &Shared) -> bool {
+        let last = self.last_switched().max(Some(shared.since));
+        last.is_none_or(|last| last.elapsed() >= SETTLED)
     }
 
     /// Takes in a registration, and tells the sessions whether they may open.
@@ -138,29 +165,43 @@ impl Core {
             return end;
         }
         let secured = roster.secured(known.model.mqtt.clients);
-        // The poll ends with the port only; the sessions when they are told to.
+        // What is polled and tidied ends with the port only; the sessions when they are told to.
         tokio::select! {
             end = self.keep_service(at, known, roster, shared) => end,
-            end = self.poll(at, known, shared, &secured) => end,
+            end = self.poll(at, known, shared) => end,
+            end = self.tidy(at, known, shared, secured) => end,
         }
     }
 
     async fn unlock(&self, at: &At, known: &Known) -> Result<(), End> {
         let mut sim = sim::Unlock::new(self.config.pin.as_ref(), self.env.ledger.as_ref());
+        let (since, mut attempts, mut told) = (Instant::now(), Attempts::default(), String::new());
         loop {
             let state = match self.card(at, known).await? {
                 Ok(()) => sim.look(at, known.profile, &known.imei).await?,
                 Err(unread) => SimState::Wait(unread),
             };
-            let (wait, reason) = match state {
-                SimState::Ready => return Ok(()),
-                SimState::Wait(reason) => (sim::ASK_AGAIN, reason),
-                SimState::Blocked(reason) => (BLOCKED, reason),
+            let (waits, reason) = match state {
+                SimState::Ready => {
+                    self.shows(Sign::Card);
+                    return Ok(());
+                }
+                SimState::Wait(reason) => (true, reason),
+                SimState::Blocked(reason) => (false, reason),
             };
-            if self.snapshot.borrow().reason.as_deref() != Some(&reason) {
+            if told != reason {
                 tracing::warn!("{reason}");
+                told.clone_from(&reason);
             }
-            self.stand(State::Sim, Some(reason));
+            self.stand(State::Sim, Some(reason.clone()));
+            let wait = match (waits, since.elapsed() < CARD_COMES) {
+                (true, true) => sim::ASK_AGAIN,
+                (true, false) => {
+                    self.climb(at, known.profile, Cause::Sim, &reason).await?;
+                    attempts.next_wait()
+                }
+                (false, _) => BLOCKED,
+            };
             self.pause(wait).await?;
         }
     }
@@ -214,7 +255,7 @@ impl Core {
             since.get_or_insert_with(Instant::now);
             false
         });
-        let mut wait = SEARCH;
+        let since = Instant::now();
         loop {
             match profile::registration(at, &known.model.registration).await {
                 Ok(registration) => self.registered(registration, shared),
@@ -224,20 +265,26 @@ impl Core {
             if *shared.registered.borrow() {
                 return Ok(());
             }
-            // Somebody may be looking for the reason.
-            if let Ok(status) = known.profile.status(at).await {
-                self.learned(status);
+            // The reason may be seen there.
+            match known.profile.status(at).await {
+                Ok(status) => self.learned(status),
+                Err(error) => drop(unless_ended::<()>(error)?),
             }
-            if self.is_lost_too_long(shared) {
-                wait = match self.climb(at, known.profile, Cause::Unregistered, LOST).await? {
-                    Climbed::Tried => SEARCH,
-                    // Looking harms nobody: a network may come by itself.
-                    Climbed::Over(_) => self.config.poll.max(SEARCH),
-                };
-                shared.unregistered.send_replace(Some(Instant::now()));
+            if let Some((cause, words)) = self.lost_because(shared) {
+                self.climb(at, known.profile, cause, words).await?;
             }
-            self.pause(wait).await?;
+            let is_young = since.elapsed() < Duration::from_secs(60);
+            self.pause(if is_young { SEARCH } else { self.config.poll.min(SEARCH_LATER) }).await?;
         }
+    }
+
+    /// What a missing registration means for the ladder, once it is trouble.
+    fn lost_because(&self, shared: &Shared) -> Option<(Cause, &'static str)> {
+        let is_denied = |registration: &Registration| registration.stat == Stat::Denied;
+        if self.snapshot.borrow().registration.as_ref().is_some_and(is_denied) {
+            return Some((Cause::Denied, DENIED));
+        }
+        self.is_lost_too_long(shared).then_some((Cause::Unregistered, LOST))
     }
 
     /// Whether there was no registration for as long as may be.
@@ -264,8 +311,11 @@ impl Core {
 
     /// Keeps the MQTT service up, and on it the sessions.
     async fn keep_service(&self, at: &At, known: &Known, roster: &Roster, shared: &Shared) -> End {
-        let mut backoff = Backoff::new(REOPEN.0, REOPEN.1);
+        let mut attempts = Attempts::default();
         loop {
+            if let Err(end) = self.start_may_follow().await {
+                return end;
+            }
             let since = Instant::now();
             let (cause, words) = match self.service(at, known, roster, shared).await {
                 Ok(Some(trouble)) => trouble,
@@ -273,20 +323,22 @@ impl Core {
                 Err(end) => return end,
             };
             if since.elapsed() >= STABLE {
-                backoff.reset();
+                attempts.reset();
             }
             roster.went(DisconnectReason::Network, &words);
-            let wait = match self.climb(at, known.profile, cause, &words).await {
-                Ok(Climbed::Tried) => backoff.next_wait(),
-                // It is looked for all the same.
-                Ok(Climbed::Over(_)) if cause == Cause::Unregistered => Duration::ZERO,
-                // The poll goes on: what is known of it is shown.
-                Ok(Climbed::Over(until)) => until.saturating_duration_since(Instant::now()),
+            let climbed = self.climb(at, known.profile, cause, &words).await;
+            let wait = if cause == Cause::Sessions { Duration::ZERO } else { attempts.next_wait() };
+            let paused = match climbed {
+                Ok(()) => self.pause(wait).await,
                 Err(end) => return end,
             };
-            if let Err(end) = self.pause(wait).await {
+            if let Err(end) = paused {
                 known.profile.mqtt().stop(at).await;
                 return end;
+            }
+            if cause == Cause::Sessions {
+                // A stack of which clients are in use may say that it starts, and keep them.
+                self.tear_down(at, known).await;
             }
             // What was known before does not hold any more; without a network nothing starts.
             shared.registered.send_replace(false);
@@ -295,6 +347,29 @@ impl Core {
                 return end;
             }
         }
+    }
+
+    /// Waits until a START may follow boots that came right after earlier ones.
+    async fn start_may_follow(&self) -> Result<(), End> {
+        while let Some((until, boots)) = self.vitals.not_before() {
+            let words = format!(
+                "the modem booted {boots} times in a row right after it was to start its service or sign in: look at its \
+                 supply, which falls short when it transmits"
+            );
+            tracing::warn!("{words}");
+            self.stand(State::Recovering, Some(words));
+            self.pause(until.saturating_duration_since(Instant::now())).await?;
+        }
+        Ok(())
+    }
+
+    /// Signs out every client, whatever state it is in, and ends the service.
+    async fn tear_down(&self, at: &At, known: &Known) {
+        let mqtt = known.profile.mqtt();
+        for client in (0..known.model.mqtt.clients).map(Client) {
+            mqtt.close(at, client).await;
+        }
+        mqtt.stop(at).await;
     }
 
     /// One run of the MQTT service, and the trouble that ended it; `None` where it is needed now and was
@@ -310,6 +385,7 @@ impl Core {
         // Without sessions there is nothing to bring up: signal and registration are what it is here for.
         let is_needed = !roster.is_empty();
         if is_needed {
+            self.vitals.starting();
             // Stopping half-way leaves the service running; the next start tears it down.
             let started = tokio::select! {
                 started = mqtt.start(at) => started,
@@ -318,7 +394,7 @@ impl Core {
             if let Err(error) = started {
                 let reason = Chain(&error).to_string();
                 tracing::warn!("the MQTT service does not start: {reason}");
-                return Ok(Some((Cause::Service, reason)));
+                return Ok(Some((why_no_start(&error), reason)));
             }
         }
         self.stand(State::Serving, None);
@@ -327,7 +403,13 @@ impl Core {
         shared.service_up.send_replace(false);
         match end {
             ServeEnd::ServiceLost => return Ok(Some((Cause::Service, NO_NETWORK.to_owned()))),
-            ServeEnd::Unregistered => return Ok(Some((Cause::Unregistered, LOST.to_owned()))),
+            ServeEnd::Unregistered => {
+                let (cause, words) =
+                    self.lost_because(shared).unwrap_or((Cause::Unregistered, LOST));
+                return Ok(Some((cause, words.to_owned())));
+            }
+            ServeEnd::Failing => return Ok(Some((Cause::Sessions, SESSIONS.to_owned()))),
+            ServeEnd::Forgotten => return Err(End::Booted(QUIET_BOOT)),
             ServeEnd::Stopped | ServeEnd::Regrouped => {}
         }
         if is_needed {
@@ -336,21 +418,32 @@ impl Core {
         if end == ServeEnd::Stopped { Err(End::Stopped) } else { Ok(None) }
     }
 
+    /// Removes what earlier runs left in the modem, once sessions are on their way, and then nothing any more. It waits
+    /// for a session that signs in, and nothing waits for it.
+    async fn tidy(&self, at: &At, known: &Known, shared: &Shared, mut secured: Vec<Client>) -> End {
+        shared.settled.notified().await;
+        secured.extend(shared.holders.secured());
+        known.profile.mqtt().tidy(at, &secured).await;
+        std::future::pending().await
+    }
+
     /// Asks for what changes slowly, and for the registration, as long as the modem serves.
-    async fn poll(&self, at: &At, known: &Known, shared: &Shared, secured: &[Client]) -> End {
+    async fn poll(&self, at: &At, known: &Known, shared: &Shared) -> End {
         // Sessions first: a poll between two steps of a CONNECT delays the first message.
         let _ = tokio::time::timeout(POLL_AFTER, shared.connected.notified()).await;
         tokio::time::sleep(POLL_SETTLE).await;
         // A port that is gone or a boot end the service by other ways as well.
         let _ = self.learn(at, known).await;
-        let mut secured = secured.to_vec();
-        secured.extend(shared.holders.secured());
-        known.profile.mqtt().tidy(at, &secured).await;
+        shared.settled.notify_one();
+        let mut named = None;
         loop {
             match known.profile.status(at).await {
                 Ok(status) => self.learned(status),
                 Err(error) if error.is_gone() => return End::Gone,
                 Err(error) => tracing::debug!("status poll failed: {}", Chain(&error)),
+            }
+            if let Err(end) = self.name_operator(at, &mut named).await {
+                return end;
             }
             // Until the next poll, or until news of the registration want a look.
             let _ = tokio::time::timeout(self.config.poll, shared.look.notified()).await;
@@ -360,6 +453,27 @@ impl Core {
                 Err(error) => tracing::debug!("registration poll failed: {}", Chain(&error)),
             }
         }
+    }
+
+    /// Asks for the operator's name now and then, and when the registration is another one. `named` is when that was
+    /// done last, and for which registration.
+    async fn name_operator(
+        &self,
+        at: &At,
+        named: &mut Option<(Instant, (Stat, Option<Act>))>,
+    ) -> Result<(), End> {
+        let Some(registration) = self.snapshot.borrow().registration.clone() else { return Ok(()) };
+        let now = (registration.stat, registration.act);
+        let is_known = named.is_some_and(|(when, of)| when.elapsed() < OPERATOR && of == now);
+        if is_known || !registration.stat.is_registered() {
+            return Ok(());
+        }
+        *named = Some((Instant::now(), now));
+        match profile::operator(at).await {
+            Ok(operator) => self.update(|s| s.operator = operator.operator),
+            Err(error) => drop(unless_ended::<()>(error)?),
+        }
+        Ok(())
     }
 
     /// What is good to know but needed by nothing: asked for once the sessions are on their way.
@@ -393,15 +507,17 @@ impl Core {
     }
 
     fn learned(&self, status: Status) {
-        let Status { signals, operator, temperature_celsius, implausible } = status;
+        let Status { signals, temperature_celsius, implausible } = status;
         if implausible > 0 {
             self.observer.implausible(implausible);
         }
-        self.update(|s| {
-            (s.signals, s.operator, s.temperature_celsius) =
-                (signals, operator, temperature_celsius)
-        });
+        self.update(|s| (s.signals, s.temperature_celsius) = (signals, temperature_celsius));
     }
+}
+
+/// Whether it is the network that keeps the service from starting, or the modem.
+fn why_no_start(error: &MqttError) -> Cause {
+    if error.scope() == Scope::Service { Cause::Service } else { Cause::Wedged }
 }
 
 /// A value that is not to be had is left out; a port that is gone and a boot end the service.
@@ -415,8 +531,9 @@ fn is_revision(line: &str) -> bool {
 }
 
 /// What the sorting of URCs tells the rest.
-#[derive(Default)]
 pub(crate) struct Shared {
+    /// When the modem was identified.
+    since: Instant,
     pub(crate) registered: watch::Sender<bool>,
     /// The fleet file forbids to be connected as things are.
     pub(crate) forbidden: watch::Sender<bool>,
@@ -427,6 +544,8 @@ pub(crate) struct Shared {
     /// Counts the losses of the service's network.
     pub(crate) service_lost: watch::Sender<u64>,
     pub(crate) connected: Notify,
+    /// The first poll was made.
+    settled: Notify,
     /// The registration wants a look before the next poll.
     look: Notify,
     /// Who holds which client of the MQTT stack, by its index.
@@ -434,6 +553,23 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Of a modem that was identified just now.
+    pub(crate) fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            registered: watch::Sender::default(),
+            forbidden: watch::Sender::default(),
+            service_up: watch::Sender::default(),
+            unregistered: watch::Sender::default(),
+            acknowledged: Acknowledged::default(),
+            service_lost: watch::Sender::default(),
+            connected: Notify::new(),
+            settled: Notify::new(),
+            look: Notify::new(),
+            holders: Holders::default(),
+        }
+    }
+
     fn lose_service(&self) {
         self.service_lost.send_modify(|losses| *losses += 1);
     }

@@ -185,6 +185,11 @@ impl Holders {
         losses
     }
 
+    /// Whether more than one session is in service, or about to be.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.0.borrow().len() > 1
+    }
+
     fn let_go(&self, client: Client) {
         self.0.send_modify(|holders| drop(holders.remove(&client)));
     }

@@ -12,6 +12,7 @@ use crate::backoff::Backoff;
 use crate::mqtt::{Client, Connection, Message, Mqtt, MqttError, Qos, Scope};
 use crate::observe::{DisconnectReason, Observer, PublishResult};
 use crate::port::At;
+use crate::recovery::pace;
 
 mod job;
 mod presence;
@@ -36,6 +37,9 @@ const RECONNECT: Duration = Duration::from_secs(1);
 /// Code 14 "client is busy" passes by itself; asked again this often, this far apart.
 const BUSY_RETRIES: u32 = 20;
 const BUSY_WAIT: Duration = Duration::from_millis(250);
+
+/// So many failures in a row that were not the broker's word are the stack's.
+const OWN_FAILURES: u32 = 3;
 
 /// How soon after a failed publish the URC of the lost connection comes, where one comes.
 const LOST_FOLLOWS: Duration = Duration::from_millis(300);
@@ -160,6 +164,8 @@ pub(crate) struct Ground<'a> {
 
 /// Is told how a session fares, and knows how the others of its modem do. All of it returns at once.
 pub(crate) trait Witness: Sync {
+    /// Its CONNECT is about to be sent.
+    fn connecting(&self);
     /// It is connected.
     fn connected(&self);
     /// Its CONNECT was refused, but not for want of a network inside the modem.
@@ -168,6 +174,12 @@ pub(crate) trait Witness: Sync {
     fn acknowledged(&self);
     /// It is not connected any more.
     fn ended(&self);
+    /// Whether the modem has another session, which waits while this one holds the stack.
+    fn is_shared(&self) -> bool;
+    /// Whether it fails again and again, and not by its broker's word.
+    fn fails(&self, session: &str, fails: bool);
+    /// Whether the service is to be started again for sessions that fail so.
+    fn is_restart_due(&self) -> bool;
     /// Another session, still connected, had a publish acknowledged a moment ago, so the service is sound.
     fn others_are_sound(&self) -> bool;
 }
@@ -179,6 +191,10 @@ pub(crate) enum ServeEnd {
     Stopped,
     /// The stack's network is gone: the service must be started again.
     ServiceLost,
+    /// It fails again and again, and not by its broker's word: the service is to be started again.
+    Failing,
+    /// The stack knows nothing any more of a service that was good: the modem booted, as a rule.
+    Forgotten,
     /// The modem has not been registered for too long.
     Unregistered,
     /// There are sessions now and were none, or the other way round.
@@ -207,6 +223,16 @@ pub struct Session {
     pub(crate) leave: CancellationToken,
     /// Sessions in a row that the broker closed under their first word.
     kicked_greetings: u32,
+    /// Failures in a row that were not the broker's word.
+    own_failures: u32,
+    /// Since when it has not been connected for a stable time.
+    failing_since: Option<Instant>,
+    /// It was connected since the service was started.
+    was_good: bool,
+    /// The last CONNECT was refused as by a stack that knows no service, though there was one.
+    is_forgotten: bool,
+    /// What failed last kept the port from others until its time was over.
+    held_up: bool,
 }
 
 /// A session and the end that the agent keeps.
@@ -229,6 +255,11 @@ pub fn session(config: SessionConfig, observer: Arc<dyn Observer>) -> (Uplink, S
             open: false,
             leave,
             kicked_greetings: 0,
+            own_failures: 0,
+            failing_since: None,
+            was_good: false,
+            is_forgotten: false,
+            held_up: false,
         },
     )
 }
@@ -248,6 +279,7 @@ impl Session {
         if matches!(reason, DisconnectReason::Unplug) {
             // What comes next is another life of the modem: its first CONNECT waits for nothing.
             self.backoff.reset();
+            (self.own_failures, self.failing_since) = (0, None);
         }
         if self.state.borrow().phase != SessionPhase::Failed {
             self.stand(SessionPhase::Waiting, Some(words.to_owned()));
@@ -296,6 +328,7 @@ impl Session {
     /// Dropping the future leaves the modem's client open; the owner then calls [`Self::went`] and
     /// restarts the service or the modem.
     pub(crate) async fn serve(&mut self, mut ground: Ground<'_>) -> ServeEnd {
+        self.was_good = false;
         loop {
             self.stand(SessionPhase::Waiting, Some("not registered in a network".to_owned()));
             let mut registered = ground.registered.clone();
@@ -312,8 +345,12 @@ impl Session {
                 return ServeEnd::Stopped;
             }
             self.while_down(stagger.turn()).await;
+            let began = Instant::now();
             match self.once(&mut ground).await {
                 Ok(()) => return ServeEnd::Stopped,
+                Err(_) if self.is_forgotten && !ground.witness.others_are_sound() => {
+                    return ServeEnd::Forgotten;
+                }
                 // What another session of this modem was just acknowledged vetoes the restart of both.
                 Err(Scope::Service) if !ground.witness.others_are_sound() => {
                     return ServeEnd::ServiceLost;
@@ -325,7 +362,13 @@ impl Session {
                 }
                 Err(Scope::Service | Scope::Session | Scope::Busy) => {}
             }
-            let wait = self.backoff.next_wait();
+            let fails = self.own_failures >= OWN_FAILURES;
+            ground.witness.fails(&self.config.name, fails);
+            if fails && !ground.witness.others_are_sound() && ground.witness.is_restart_due() {
+                self.own_failures = 0;
+                return ServeEnd::Failing;
+            }
+            let wait = self.next_wait(&ground, began.elapsed());
             let stop = ground.stop.clone();
             let stopped = self
                 .while_down(async { tokio::time::timeout(wait, stop.cancelled()).await.is_ok() })
@@ -336,11 +379,38 @@ impl Session {
         }
     }
 
+    /// How long to wait before the next CONNECT, after one that took so long with all that followed. Trouble that is
+    /// young is tried soon. One that held up another session, which works, waits longer than it did.
+    fn next_wait(&mut self, ground: &Ground<'_>, took: Duration) -> Duration {
+        let since = *self.failing_since.get_or_insert_with(Instant::now);
+        let wait = self.backoff.next_wait_within(pace(since.elapsed()));
+        if self.held_up && ground.witness.others_are_sound() {
+            return wait.max(took + took / 5);
+        }
+        wait
+    }
+
+    /// The stack works for this session.
+    fn is_sound(&mut self, ground: &Ground<'_>) {
+        if std::mem::take(&mut self.own_failures) > 0 {
+            ground.witness.fails(&self.config.name, false);
+        }
+    }
+
+    /// Counts a failure that was not the broker's word, or ends the row of them.
+    fn count_failure(&mut self, error: &MqttError) {
+        self.own_failures = if error.is_own() { self.own_failures.saturating_add(1) } else { 0 };
+    }
+
     /// One connection, from CONNECT to its end. `Ok` when it was told to stop.
     async fn once(&mut self, ground: &mut Ground<'_>) -> Result<(), Scope> {
         while ground.lost.try_recv().is_ok() {} // of an earlier connection
         self.stand(SessionPhase::Connecting, None);
+        (self.is_forgotten, self.held_up) = (false, true);
+        ground.witness.connecting();
         if let Err(error) = self.open(ground).await {
+            self.count_failure(&error);
+            self.is_forgotten = self.was_good && matches!(error, MqttError::NoCode { .. });
             let scope = match error.scope() {
                 // A CONNECT that is refused while registered is no reason for more than patience.
                 Scope::Message if !error.is_hopeless() => Scope::Session,
@@ -373,7 +443,7 @@ impl Session {
             return Err(scope);
         }
         self.observer.connect(self.name(), true);
-        self.open = true;
+        (self.open, self.was_good, self.held_up) = (true, true, false);
         self.stand(SessionPhase::Connected, None);
         ground.witness.connected();
         tracing::info!(session = self.name(), "connected");
@@ -382,6 +452,8 @@ impl Session {
         ground.witness.ended();
         if since.elapsed() >= STABLE {
             self.backoff.reset();
+            self.failing_since = None;
+            self.is_sound(ground);
         }
         self.ended(ground, end).await
     }
@@ -414,6 +486,7 @@ impl Session {
             if connection.triple.is_some() && !ground.mqtt.signs_aliyun() {
                 return Err(MqttError::NoAliauth);
             }
+            let connection = Connection { is_shared: ground.witness.is_shared(), ..connection };
             ground.mqtt.open(ground.at, ground.client, &connection).await?;
             if subscriptions.is_empty() {
                 return Ok(());
@@ -485,6 +558,7 @@ impl Session {
             Ok(()) => {
                 tell(PublishResult::Ok);
                 ground.witness.acknowledged();
+                self.is_sound(ground);
                 job.done(Outcome::Acknowledged);
                 return Ok(());
             }
@@ -503,6 +577,8 @@ impl Session {
             job.done(Outcome::Refused(error));
             return Ok(());
         }
+        self.count_failure(&error);
+        self.held_up = error.is_timeout();
         // Down before its sender hears of it, so that the message is not handed over here again.
         let words = Chain(&error).to_string();
         self.stand(SessionPhase::BackingOff, Some(words.clone()));

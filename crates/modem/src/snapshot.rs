@@ -1,10 +1,12 @@
 //! What is known of a modem now, for those who watch it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
 use crate::catalog::is_zero;
+use crate::observe::RecoveryCause;
 use crate::reply::{Registration, Signal};
 
 /// Where a modem stands, in the words of the metrics.
@@ -89,6 +91,11 @@ pub struct Snapshot {
     /// Why it does not serve, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What is wrong with it; several may hold at a time.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub causes: BTreeSet<RecoveryCause>,
+    /// Whether it takes longer than usual for an answer, within the time that its manual allows.
+    pub busy: bool,
     /// Whether its tty is there.
     pub present: bool,
     /// The tty it is spoken to at.
@@ -138,6 +145,8 @@ impl Snapshot {
         Self {
             state: State::Absent,
             reason: None,
+            causes: BTreeSet::new(),
+            busy: false,
             present: false,
             tty: None,
             identified: None,

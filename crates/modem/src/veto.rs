@@ -1,6 +1,6 @@
 //! Who vetoes a recovery: a session that works, and would not after it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +42,29 @@ impl Acknowledged {
     }
 }
 
+/// Sessions of a modem that fail again and again, and not by their brokers' word.
+#[derive(Default)]
+pub(crate) struct Failing(Mutex<BTreeSet<String>>);
+
+impl Failing {
+    fn names(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, session: &str, fails: bool) {
+        if fails {
+            self.names().insert(session.to_owned());
+        } else {
+            self.names().remove(session);
+        }
+    }
+
+    /// Whether it is more than one, so that it is hardly one broker's fault.
+    pub(crate) fn is_plural(&self) -> bool {
+        self.names().len() > 1
+    }
+}
+
 /// What one session tells its modem.
 pub(crate) struct Told<'a> {
     pub(crate) core: &'a Core,
@@ -50,8 +73,12 @@ pub(crate) struct Told<'a> {
 }
 
 impl Witness for Told<'_> {
+    fn connecting(&self) {
+        self.core.vitals.starting();
+    }
+
     fn connected(&self) {
-        self.core.shows(Sign::Service);
+        self.core.shows(Sign::Broker);
         self.shared.connected.notify_one();
         self.core.ready();
     }
@@ -62,6 +89,18 @@ impl Witness for Told<'_> {
 
     fn acknowledged(&self) {
         self.shared.acknowledged.note(self.client);
+    }
+
+    fn fails(&self, session: &str, fails: bool) {
+        self.core.failing.note(session, fails);
+    }
+
+    fn is_shared(&self) -> bool {
+        self.shared.holders.is_shared()
+    }
+
+    fn is_restart_due(&self) -> bool {
+        self.core.is_restart_due()
     }
 
     fn ended(&self) {

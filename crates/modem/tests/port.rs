@@ -202,7 +202,7 @@ async fn a_sequence_keeps_what_belongs_together() {
 async fn a_peer_that_reads_nothing_stops_neither_reads_nor_deadlines() {
     let mut rig = Rig::new(64).await;
     let long = format!("AT+A={}", "x".repeat(1_000));
-    rig.call(Kind::Basic, command(&long).answer(Answer::None)).await;
+    rig.call(Kind::Basic, command(&long).answer(Answer::Bare)).await;
     rig.say("+NEWS: 1").await;
     let told = timeout(Duration::from_secs(1), rig.events.recv()).await.unwrap();
     assert!(matches!(told, Some(PortEvent::Urc(urc)) if urc.line == "+NEWS: 1"));
@@ -236,11 +236,13 @@ async fn the_end_of_the_port_is_told_to_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_modem_that_answers_nothing_is_mute_within_seconds() {
+async fn a_modem_that_answers_nothing_any_more_is_mute_after_half_a_minute() {
     let mut rig = Rig::new(64 * 1024).await;
     rig.call(Kind::Basic, command("AT+A")).await;
     rig.hear("AT+A").await;
-    let mute = timeout(Duration::from_secs(15), rig.port.join_next()).await.unwrap();
+    let early = timeout(Duration::from_secs(29), rig.port.join_next()).await;
+    assert!(early.is_err(), "it may be busy");
+    let mute = timeout(Duration::from_secs(10), rig.port.join_next()).await.unwrap();
     assert!(matches!(mute, Some(Ok(PortEnd::Mute))));
     assert!(rig.ended().await.is_err());
 }
@@ -387,7 +389,7 @@ async fn a_flood_starves_neither_writes_nor_deadlines() {
     let mut rig = Rig::on(Flood { wire, pours: Arc::clone(&pours) }, peer).await;
     pours.store(true, Ordering::Relaxed);
     rig.say("+WAKE: 1").await; // the wire was asleep
-    let short = Exchange::new("AT+A", Duration::from_millis(20)).unwrap();
+    let short = Exchange::new("AT+A", Duration::from_millis(20)).unwrap().answer(Answer::Any);
     rig.call(Kind::Basic, short).await;
     // On a busy machine the deadline may pass before we look: then the question of the engine, which
     // is out of step, stands behind the command already.

@@ -68,7 +68,6 @@ impl Profile for Acme {
                 .map(|rat| Signal { rssi_dbm, ..Signal::unknown(rat) })
                 .into_iter()
                 .collect(),
-            operator: network.operator,
             // A sensor that lies is no reason to know nothing else.
             temperature_celsius: temperature(&lines).ok(),
             implausible: sieve.implausible(),

@@ -13,7 +13,7 @@ const NETWORK: &str = "check the APN, the SIM's data plan and the signal";
 /// `+QMTOPEN: <client>,<result>`.
 const OPEN: &[ResultCode] = &[
     code(1, "wrong parameter", "check the broker's host name and port", Scope::Message),
-    code(2, "client index occupied", "", Scope::Session),
+    ResultCode { own: true, ..code(2, "client index occupied", "", Scope::Session) },
     code(3, "PDP context not activated", NETWORK, Scope::Service),
     code(4, "DNS error", "check the broker's host name and the APN", Scope::Session),
     code(
@@ -53,7 +53,7 @@ const GRANTED: &[ResultCode] =
     &[code(128, "the broker refused the filter", "it may forbid the topic", Scope::Session)];
 
 const fn code(number: u16, name: &'static str, advice: &'static str, scope: Scope) -> ResultCode {
-    ResultCode { number, name, advice, scope, kick: false }
+    ResultCode { number, name, advice, scope, kick: false, own: false }
 }
 
 fn find(table: &[ResultCode], number: u16) -> ResultCode {

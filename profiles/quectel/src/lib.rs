@@ -1,7 +1,7 @@
 //! Quectel modems: EC25, EG25, EC200, RM500Q, RM520N and their like, on the `AT+QMT…` dialect.
 
 use async_trait::async_trait;
-use at::{Answer, Framing, Quoted};
+use at::{Answer, Framing, Quoted, Update};
 use modem::mqtt::Mqtt;
 use modem::port::{At, Kind};
 use modem::profile::{CodeTable, Listener, Plugin, Profile, Status, StepError, run};
@@ -40,6 +40,9 @@ pub static PLUGIN: Plugin = Plugin {
     commands: commands::COMMANDS,
 };
 
+/// `+QIND: "FOTA","UPDATING",<percent>` and its like (Quectel's DFOTA guide; public logs). It ends with `"END",<err>`.
+const UPDATE: Update = Update { prefix: "+QIND: \"FOTA\"", end: "\"END\"" };
+
 /// EC25, EG25, EC200: LTE and below.
 pub static LTE: Quectel = Quectel { id: "quectel-lte", nr_sinr_in_db: true, mqtt: qmt::Qmt::new() };
 
@@ -74,6 +77,7 @@ impl Profile for Quectel {
             // That of a message is shorter.
             max_prompt_data: tls::MAX_FILE,
             guarded: commands::GUARDED.to_vec(),
+            updates: vec![UPDATE],
         }
     }
 

@@ -1,4 +1,4 @@
-//! The status poll: signal, serving cell, temperature, operator.
+//! The status poll: signal, serving cell, temperature.
 
 use at::Answer;
 use modem::port::{At, Kind};
@@ -16,7 +16,6 @@ pub(crate) async fn poll(at: &At, nr_sinr_in_db: bool) -> Result<Status, StepErr
     serving_cell(at, &mut status, nr_sinr_in_db).await.or_else(unless_gone)?;
     signal(at, &mut status).await.or_else(unless_gone)?;
     temperature(at, &mut status).await.or_else(unless_gone)?;
-    profile::note_operator(at, &mut status).await.or_else(unless_gone)?;
     Ok(status)
 }
 

@@ -385,6 +385,7 @@ mod tests {
                 retain: false,
             }),
             tls: None,
+            is_shared: false,
             triple: None,
         };
         let refused = settings(Client(0), &connection).unwrap_err().to_string();

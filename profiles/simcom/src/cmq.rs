@@ -374,6 +374,7 @@ mod tests {
             clean_session: true,
             will: None,
             tls: None,
+            is_shared: false,
             triple: None,
         }
     }

@@ -33,8 +33,15 @@ const OPERATION: Duration = Duration::from_secs(125);
 /// The `timeout` argument of PUB and DISC; 60 s is the smallest that a 7600 takes.
 const MODEM_TIMEOUT_S: u8 = 60;
 
-/// How long after that the modem must have told.
+/// So much later than its own time-out a modem must have told the end of an operation.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How long DISC, SUB and UNSUB may take after their acceptance.
 const AFTER_MODEM_TIMEOUT: Duration = Duration::from_secs(65);
+
+/// The stack's own time-out for CONNECT where another session waits meanwhile: the smallest that
+/// `AT+CMQTTCFG="optimeout"` takes (manual V3.00 p. 363), in seconds.
+const SHARED_TIMEOUT_S: u8 = 20;
 
 /// Acceptance of an operation. On success `OK` comes at once; the manual's early failures need no
 /// network. Giving up too soon does no harm: the engine gets in step, and the client is torn down.
@@ -43,8 +50,8 @@ const ACCEPTANCE: Duration = Duration::from_secs(10);
 /// How long after an `ERROR` the result line may tell why, as the A76XX manual has it for CONNECT.
 const REASON: Duration = Duration::from_millis(500);
 
-/// START may answer with its result before `OK`, and the result takes an activation of the network:
-/// seconds. The manual's 120 s would be two minutes for a command that got lost.
+/// START may answer with its result before `OK`, and the result takes an activation of the network: seconds, as a
+/// rule, and by the manual 120 s. After this long the modem is asked whether it is there, in case the command got lost.
 const START: Duration = Duration::from_secs(30);
 
 /// How often a command that may be repeated is tried when its answer stays out.
@@ -63,6 +70,8 @@ pub(crate) struct Cmqtt {
     version: Version,
     /// How long CONNECT may take to say `OK`.
     connect_acceptance: Duration,
+    /// The `timeout` argument of PUB, in seconds.
+    publish_timeout_s: u8,
     /// Whether `AT+CMQTTCFG="aliauth"` is known to be there.
     signs_aliyun: bool,
 }
@@ -78,23 +87,32 @@ enum Version {
 
 impl Cmqtt {
     /// SIM7500, SIM7600 and SIM82xx.
-    pub(crate) const SIM7600: Self =
-        Self { version: Version::Argument, connect_acceptance: ACCEPTANCE, signs_aliyun: true };
+    pub(crate) const SIM7600: Self = Self {
+        version: Version::Argument,
+        connect_acceptance: ACCEPTANCE,
+        publish_timeout_s: MODEM_TIMEOUT_S,
+        signs_aliyun: true,
+    };
 
     /// A76xx. A CONNECT that fails over the network says nothing before its result and `ERROR` (transcript of
     /// an A7670E), so that its `OK` may take as long as the network does. Its manual has no "aliauth".
-    pub(crate) const A76XX: Self =
-        Self { version: Version::Setting, connect_acceptance: OPERATION, signs_aliyun: false };
+    /// Its PUB takes 1 to 180 s.
+    pub(crate) const A76XX: Self = Self {
+        version: Version::Setting,
+        connect_acceptance: OPERATION,
+        publish_timeout_s: 30,
+        signs_aliyun: false,
+    };
 }
 
 #[async_trait]
 impl Mqtt for Cmqtt {
     /// A service that starts had nothing running: a client needs the service (manual V3.00 p. 346). One
     /// that says it runs already holds clients, wills and half-filled topics of an earlier run, so all
-    /// is torn down first.
+    /// is torn down first. So it is where a unit says that it started, and has clients all the same.
     async fn start(&self, at: &At) -> Result<(), MqttError> {
         let _turn = sequence(at, STACK).await?;
-        if start_service(at).await.is_ok() {
+        if start_service(at).await.is_ok() && !has_clients(at).await {
             return Ok(());
         }
         for client in CLIENTS {
@@ -146,6 +164,11 @@ impl Mqtt for Cmqtt {
         if connection.tls.is_some() {
             tls::select(at, client).await?;
         }
+        if connection.is_shared
+            && let Err(error) = set(at, client, "optimeout", SHARED_TIMEOUT_S).await
+        {
+            tracing::debug!("a broker that is away is given up by our own time: {error}");
+        }
         let connected = connect(at, client, connection, self.connect_acceptance).await;
         if let (Some(tls), Err(error)) = (&connection.tls, &connected) {
             tls::doubt(at, client, tls, error).await;
@@ -167,7 +190,8 @@ impl Mqtt for Cmqtt {
             let exchange = exchange("CMQTTSUB", &command, ACCEPTANCE)?
                 .prompt(filter.as_bytes())
                 .takes_effect();
-            return operation(at, "CMQTTSUB", Kind::Setup, exchange, result, OPERATION).await;
+            return operation(at, "CMQTTSUB", Kind::Setup, exchange, result, AFTER_MODEM_TIMEOUT)
+                .await;
         }
         for (filter, qos) in filters {
             let command =
@@ -178,7 +202,7 @@ impl Mqtt for Cmqtt {
             outcome("CMQTTSUBTOPIC", at.run(Kind::Prompt, exchange).await)?;
         }
         let exchange = exchange("CMQTTSUB", &format!("AT+CMQTTSUB={}", client.0), ACCEPTANCE)?;
-        operation(at, "CMQTTSUB", Kind::Setup, exchange, result, OPERATION).await
+        operation(at, "CMQTTSUB", Kind::Setup, exchange, result, AFTER_MODEM_TIMEOUT).await
     }
 
     async fn unsubscribe(&self, at: &At, client: Client, filter: &str) -> Result<(), MqttError> {
@@ -186,8 +210,8 @@ impl Mqtt for Cmqtt {
         let command = format!("AT+CMQTTUNSUB={},{},0", client.0, filter.len());
         let exchange =
             exchange("CMQTTUNSUB", &command, ACCEPTANCE)?.prompt(filter.as_bytes()).takes_effect();
-        operation(at, "CMQTTUNSUB", Kind::Setup, exchange, line("+CMQTTUNSUB:", client), OPERATION)
-            .await
+        let result = line("+CMQTTUNSUB:", client);
+        operation(at, "CMQTTUNSUB", Kind::Setup, exchange, result, AFTER_MODEM_TIMEOUT).await
     }
 
     /// Topic and payload are set anew for each message: PUB clears them, whether it succeeds or not.
@@ -201,11 +225,12 @@ impl Mqtt for Cmqtt {
             data(at, "CMQTTPAYLOAD", &payload, "+CMQTTPAYLOAD:", &message.payload).await?;
         }
         let retain = if message.retain { ",1" } else { "" };
-        let command =
-            format!("AT+CMQTTPUB={},{},{MODEM_TIMEOUT_S}{retain}", client.0, message.qos.number());
+        let (qos, wait) = (message.qos.number(), self.publish_timeout_s);
+        let command = format!("AT+CMQTTPUB={},{qos},{wait}{retain}", client.0);
         let exchange = exchange("CMQTTPUB", &command, ACCEPTANCE)?;
         let result = line("+CMQTTPUB:", client);
-        operation(at, "CMQTTPUB", Kind::Publish, exchange, result, AFTER_MODEM_TIMEOUT).await
+        let wait = Duration::from_secs(wait.into()) + GRACE;
+        operation(at, "CMQTTPUB", Kind::Publish, exchange, result, wait).await
     }
 
     async fn close(&self, at: &At, client: Client) {
@@ -231,8 +256,25 @@ impl Mqtt for Cmqtt {
 
 async fn start_service(at: &At) -> Result<(), MqttError> {
     let result = ResultLine { prefix: "+CMQTTSTART:", first: None, ..ResultLine::BLANK };
-    let exchange = exchange("CMQTTSTART", "AT+CMQTTSTART", START)?;
+    let exchange = exchange("CMQTTSTART", "AT+CMQTTSTART", START)?.at_most(OPERATION);
     operation(at, "CMQTTSTART", Kind::Setup, exchange, result, OPERATION).await
+}
+
+/// Whether a service that says it has just started holds clients all the same. Firmware that does not answer says
+/// nothing of it.
+async fn has_clients(at: &At) -> bool {
+    let Ok(asked) = exchange("CMQTTACCQ", "AT+CMQTTACCQ?", PATIENCE) else { return false };
+    let asked = asked.answer(Answer::Prefix("+CMQTTACCQ:"));
+    let Ok(reply) = at.run(Kind::Setup, asked).await else { return false };
+    let is_used = |line: &String| {
+        let id = line.split(',').nth(1).map_or("", str::trim);
+        !matches!(id, "" | "\"\"")
+    };
+    let has = reply.lines.iter().any(is_used);
+    if has {
+        tracing::warn!("the service says that it has just started, and holds clients of before");
+    }
+    has
 }
 
 /// DISC and REL, whatever state the client is in.
@@ -345,8 +387,13 @@ async fn connect(
     let clean = u8::from(connection.clean_session);
     let start = format!("AT+CMQTTCONNECT={},{url},{},{clean}", client.0, connection.keep_alive_s);
     let (command, shown) = with_login(start, connection)?;
-    let exchange = exchange("CMQTTCONNECT", &command, acceptance)?.shown_as(shown);
-    operation(at, "CMQTTCONNECT", Kind::Setup, exchange, line("+CMQTTCONNECT:", client), OPERATION)
+    let limit = match connection.is_shared {
+        true => Duration::from_secs(SHARED_TIMEOUT_S.into()) + GRACE,
+        false => OPERATION,
+    };
+    let exchange =
+        exchange("CMQTTCONNECT", &command, acceptance.min(limit))?.shown_as(shown).at_most(limit);
+    operation(at, "CMQTTCONNECT", Kind::Setup, exchange, line("+CMQTTCONNECT:", client), limit)
         .await
 }
 

@@ -92,7 +92,10 @@ const CODES: [ResultCode; 36] = {
 
 const fn code(number: u16, name: &'static str, advice: &'static str, scope: Scope) -> ResultCode {
     // 6, 26 and 31 are what a broker's kick looks like (transcripts of AWS policies).
-    ResultCode { number, name, advice, scope, kick: matches!(number, 6 | 26 | 31) }
+    let kick = matches!(number, 6 | 26 | 31);
+    // Clients in a state that the stack does not agree on with itself, and its sockets and packets.
+    let own = matches!(number, 1 | 5 | 8 | 10 | 13 | 14 | 18..=21 | 24);
+    ResultCode { number, name, advice, scope, kick, own }
 }
 
 /// What a code means; `None` for one that no manual names.

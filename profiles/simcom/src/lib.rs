@@ -1,7 +1,7 @@
 //! SIMCom modems: SIM7500, SIM7600, SIM8200, A76xx and their like on the `AT+CMQTT…` dialect, SIM7020 on `AT+CMQ…`.
 
 use async_trait::async_trait;
-use at::{Announced, Answer, Framing, Quoted};
+use at::{Announced, Answer, Framing, Quoted, Update};
 use modem::mqtt::Mqtt;
 use modem::port::{At, Kind};
 use modem::profile::{CodeTable, Listener, Plugin, Profile, Status, StepError, run, slow};
@@ -95,6 +95,11 @@ impl Profile for Simcom {
     }
 }
 
+/// Lines of `AT+CFOTA` and `AT+LFOTA`. No log of one was at hand: the last line is not known, so that an update is
+/// over once it prints nothing for a while.
+const UPDATES: [Update; 2] =
+    [Update { prefix: "+CFOTA:", end: "END" }, Update { prefix: "+LFOTA:", end: "END" }];
+
 /// What the family announces by length, and prints without a `+`.
 fn framing() -> Framing {
     Framing {
@@ -108,6 +113,7 @@ fn framing() -> Framing {
         boots: BOOTS.to_vec(),
         max_prompt_data: MAX_PAYLOAD,
         guarded: commands::GUARDED.to_vec(),
+        updates: UPDATES.to_vec(),
     }
 }
 

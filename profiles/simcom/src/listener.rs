@@ -95,6 +95,7 @@ pub(crate) fn bare(line: &str) -> Option<Notice> {
     match line {
         "RDY" => Some(Notice::Booted),
         "+CMQTTNONET" => Some(Notice::ServiceLost),
+        "SMS DONE" | "PB DONE" => Some(Notice::BootDone),
         _ if line.contains("VOLTAGE") || line.contains("POWER DOWN") => {
             Some(Notice::Warning(line.to_owned()))
         }
@@ -234,7 +235,7 @@ mod tests {
         assert_eq!(hear(&[("+CPIN: SIM REMOVED", b"")]), [Notice::SimLost]);
         assert_eq!(
             hear(&[("+CPIN: READY", b""), ("SMS DONE", b""), ("+CMQTTCONNLOST: x", b"")]),
-            []
+            [Notice::BootDone]
         );
         assert_eq!(hear(&[("+CMQTTCONNLOST: 300,1", b""), (":", b""), ("", b"")]), []);
     }

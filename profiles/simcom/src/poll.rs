@@ -1,4 +1,4 @@
-//! The status poll: signal, serving cell, temperature, operator.
+//! The status poll: signal, serving cell, temperature.
 
 use at::Answer;
 use modem::port::{At, Kind};
@@ -18,7 +18,6 @@ pub(crate) async fn poll(at: &At) -> Result<Status, StepError> {
     received_power(at, &mut status).await.or_else(unless_gone)?;
     status.signals.retain(|signal| !signal.is_empty());
     module_temperature(at, &mut status).await.or_else(unless_gone)?;
-    profile::note_operator(at, &mut status).await.or_else(unless_gone)?;
     Ok(status)
 }
 

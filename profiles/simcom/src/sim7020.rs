@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use at::{Answer, Framing};
 use modem::mqtt::Mqtt;
 use modem::port::{At, Kind};
-use modem::profile::{Listener, Profile, Status, StepError, note_operator, run, unless_gone};
+use modem::profile::{Listener, Profile, Status, StepError, run, unless_gone};
 use modem::reply::{self, iccid_digits};
 
 use crate::ceng::ceng;
@@ -37,6 +37,7 @@ impl Profile for Sim7020 {
             boots: BOOTS.to_vec(),
             max_prompt_data: MAX_PROMPT_DATA,
             guarded: commands::GUARDED.to_vec(),
+            updates: Vec::new(),
             ..Framing::default()
         }
     }
@@ -59,7 +60,6 @@ impl Profile for Sim7020 {
     async fn status(&self, at: &At) -> Result<Status, StepError> {
         let mut status = Status::default();
         serving_cell(at, &mut status).await.or_else(unless_gone)?;
-        note_operator(at, &mut status).await.or_else(unless_gone)?;
         Ok(status)
     }
 }

@@ -136,6 +136,7 @@ pub(super) struct RawShed {
 pub(super) struct RawRecovery {
     pub(super) budget: Option<String>,
     pub(super) registration_lost: Option<String>,
+    pub(super) service_lost: Option<String>,
     pub(super) boot: Option<String>,
     pub(super) usb_reset: Option<String>,
     pub(super) power_script: Option<String>,

@@ -145,6 +145,7 @@ pub(super) static RECOVERY: Keys = Keys {
     keys: &[
         ("budget", Scalar),
         ("registration_lost", Scalar),
+        ("service_lost", Scalar),
         ("boot", Scalar),
         ("usb_reset", Scalar),
         ("power_script", Scalar),

@@ -320,7 +320,7 @@ fn network(exam: &Exam, roaming: Roaming) -> Finding {
 
 fn registered(registration: &Registration, exam: &Exam) -> String {
     let how = if registration.stat.is_roaming() { "roaming" } else { "at home" };
-    let operator = exam.status.as_ref().ok().and_then(|status| status.operator.as_deref());
+    let operator = exam.operator.as_ref().ok().and_then(|network| network.operator.as_deref());
     let operator = operator.map(|name| format!(", {name}")).unwrap_or_default();
     let rat = registration.act.and_then(modem::reply::Act::rat).map(Rat::as_str);
     let rat = rat.map(|rat| format!(", {rat}")).unwrap_or_default();

@@ -3,12 +3,12 @@
 //! Nothing is counted or shown under a name that does not stand here, so that `modemfleet schema --metrics`,
 //! and with it docs/metrics.md, tells them all.
 
-use modem::State;
 use modem::observe::{
     DisconnectReason, ExchangeResult, PublishResult, RecoveryAction, RecoveryOutcome,
 };
 use modem::port::Kind as Exchange;
 use modem::reply::Rat;
+use modem::{RecoveryCause, State};
 use prometheus::Opts;
 use queue::Dropped;
 use serde_json::{Value, json};
@@ -181,6 +181,7 @@ labels! {
     DROP_REASON = "reason": Words(|| Dropped::default().by_reason().map(|(reason, _)| reason).to_vec());
     PLUG_ACTION = "action": Words(|| PLUG_ACTIONS.to_vec());
     RECOVERY_ACTION = "action": Words(|| RecoveryAction::ALL.map(RecoveryAction::as_str).to_vec());
+    RECOVERY_CAUSE_WORD = "cause": Words(|| RecoveryCause::ALL.map(RecoveryCause::as_str).to_vec());
     OUTCOME = "outcome": Words(|| RecoveryOutcome::ALL.map(RecoveryOutcome::as_str).to_vec());
     CAUSE = "cause": Words(|| SwitchCause::ALL.map(SwitchCause::as_str).to_vec());
     WAY = "way": Words(|| Way::ALL.map(Way::as_str).to_vec());
@@ -231,6 +232,8 @@ families! {
     MODEM_PRESENT = Gauge, "modemfleet_modem_present", [MODEM], "Whether the modem's port is there.";
     MODEM_UP = Gauge, "modemfleet_modem_up", [MODEM], "1 from profile loaded and IMEI read until the port goes.";
     MODEM_STATE = Gauge, "modemfleet_modem_state", [MODEM, STATE], "The state the modem is in: 1 for one of them.";
+    MODEM_BUSY = Gauge, "modemfleet_modem_busy", [MODEM], "Whether the modem takes longer than usual for an answer, within the time that its manual allows.";
+    RECOVERY_CAUSE = Gauge, "modemfleet_modem_recovery_cause", [MODEM, RECOVERY_CAUSE_WORD], "What is wrong with the modem: 1 for each cause that holds now. docs/recovery.md says what is done about it.";
     MODEM_INFO = Gauge, "modemfleet_modem_info", [MODEM, MANUFACTURER, MODEL, FIRMWARE, PROFILE], "What the modem is.";
     REGISTERED = Gauge, "modemfleet_registered", [MODEM], "Whether the modem is registered in a network.";
     RSSI = Gauge, "modemfleet_signal_rssi_dbm", [MODEM, RAT], "Received signal strength.";

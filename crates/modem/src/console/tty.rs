@@ -73,7 +73,7 @@ where
         End::Unusable(reason) | End::Failed(reason) | End::Unopened(reason) => {
             ProbeError::Unknown { path, reason }
         }
-        End::Mute | End::Booted | End::Overdue(_) | End::Beyond(..) => ProbeError::Mute { path },
+        End::Mute | End::Booted(_) | End::Overdue(_) | End::Beyond(..) => ProbeError::Mute { path },
     })
 }
 

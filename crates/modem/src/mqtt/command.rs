@@ -59,6 +59,7 @@ mod tests {
                 clean_session: true,
                 will: None,
                 tls: None,
+                is_shared: false,
                 triple: None,
             };
             with_login("AT+X=0".to_owned(), &connection)

@@ -53,8 +53,14 @@ impl Stack {
                 Ok(())
             }
             Turn::Fails(scope) => {
-                let code =
-                    ResultCode { number: 99, name: "told so", advice: "", scope, kick: true };
+                let code = ResultCode {
+                    number: 99,
+                    name: "told so",
+                    advice: "",
+                    scope,
+                    kick: true,
+                    own: false,
+                };
                 Err(MqttError::Refused { operation: "TEST", code })
             }
             Turn::TooLong => Err(MqttError::ClientIdTooLong { length: 38, limit: 23 }),
@@ -163,6 +169,7 @@ impl Rig {
             clean_session: true,
             will: None,
             tls,
+            is_shared: false,
             triple: None,
         };
         let config = SessionConfig {
@@ -445,6 +452,18 @@ async fn a_service_that_is_lost_ends_the_serving() {
 struct Alone;
 
 impl Witness for Alone {
+    fn connecting(&self) {}
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn fails(&self, _: &str, _: bool) {}
+
+    fn is_restart_due(&self) -> bool {
+        false
+    }
+
     fn connected(&self) {}
     fn refused(&self) {}
     fn acknowledged(&self) {}

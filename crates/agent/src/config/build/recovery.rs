@@ -29,12 +29,15 @@ impl Build<'_> {
         };
         let lost = raw.registration_lost.as_ref();
         let registration_lost = time("registration_lost", lost, MAX_LOST, usual.registration_lost);
+        let lost = raw.service_lost.as_ref();
+        let service_lost = time("service_lost", lost, MAX_LOST, usual.service_lost);
         let boot = time("boot", raw.boot.as_ref(), MAX_BOOT, usual.boot);
         Recovery {
             budget: self
                 .optional(place, "budget", raw.budget.as_ref(), budget)
                 .unwrap_or(usual.budget),
             registration_lost,
+            service_lost,
             boot,
             usb_reset: self
                 .optional(place, "usb_reset", raw.usb_reset.as_ref(), words::boolean)

@@ -285,12 +285,17 @@ static RECOVERY: &[Fact] = &[
     may(
         "budget",
         Digits("^[0-9]+$"),
-        "The most actions of recovery within an hour, 1 to 60; then it is given up until the hour is over. Default: 6.",
+        "The most actions of recovery within an hour, 1 to 60; then there are attempts only until the hour is over. Default: 6.",
     ),
     may(
         "registration_lost",
         Time,
         "How long it may be without registration before its radio is switched off and on, 1s to 1h. Default: 5m.",
+    ),
+    may(
+        "service_lost",
+        Time,
+        "How long the network may refuse it data, or its MQTT service fail to start, before more is done than to try again: 1s to 1h. Default: 5m.",
     ),
     may(
         "boot",
