@@ -21,6 +21,9 @@ enum Turn {
     Succeeds,
     SucceedsAfter(Duration),
     Fails(Scope),
+    /// With a code of the stack's own, after so long.
+    Wedged(Duration),
+    NoCode,
     TooLong,
     NoTriple,
 }
@@ -52,21 +55,21 @@ impl Stack {
                 tokio::time::sleep(time).await;
                 Ok(())
             }
-            Turn::Fails(scope) => {
-                let code = ResultCode {
-                    number: 99,
-                    name: "told so",
-                    advice: "",
-                    scope,
-                    kick: true,
-                    own: false,
-                };
-                Err(MqttError::Refused { operation: "TEST", code })
+            Turn::Fails(scope) => Err(refused(scope, false)),
+            Turn::Wedged(time) => {
+                tokio::time::sleep(time).await;
+                Err(refused(Scope::Session, true))
             }
+            Turn::NoCode => Err(MqttError::NoCode { operation: "TEST" }),
             Turn::TooLong => Err(MqttError::ClientIdTooLong { length: 38, limit: 23 }),
             Turn::NoTriple => Err(MqttError::AliauthRefused { operation: "CMQTTCFG" }),
         }
     }
+}
+
+fn refused(scope: Scope, own: bool) -> MqttError {
+    let code = ResultCode { number: 99, name: "told so", advice: "", scope, kick: true, own };
+    MqttError::Refused { operation: "TEST", code }
 }
 
 #[async_trait]
@@ -153,6 +156,16 @@ impl Rig {
         publishes: &[Turn],
         presence: Option<Presence>,
     ) -> Self {
+        Self::among(Others::default(), tls, opens, publishes, presence)
+    }
+
+    fn among(
+        others: Others,
+        tls: Option<Tls>,
+        opens: &[Turn],
+        publishes: &[Turn],
+        presence: Option<Presence>,
+    ) -> Self {
         fastrand::seed(7);
         let stack = Arc::new(Stack {
             opens: Mutex::new(opens.iter().copied().collect()),
@@ -199,7 +212,7 @@ impl Rig {
                 lost: losses,
                 stagger: &stagger,
                 stop: &asked,
-                witness: &Alone,
+                witness: &others,
             };
             session.serve(ground).await
         });
@@ -448,10 +461,14 @@ async fn a_service_that_is_lost_ends_the_serving() {
     assert_eq!(rig.tasks.join_next().await.unwrap().unwrap(), ServeEnd::ServiceLost);
 }
 
-/// Nobody listens, and there are no other sessions.
-struct Alone;
+/// The other sessions of the modem, and whether its service may be started again.
+#[derive(Default)]
+struct Others {
+    are_sound: bool,
+    may_restart: bool,
+}
 
-impl Witness for Alone {
+impl Witness for Others {
     fn connecting(&self) {}
 
     fn is_shared(&self) -> bool {
@@ -461,7 +478,7 @@ impl Witness for Alone {
     fn fails(&self, _: &str, _: bool) {}
 
     fn is_restart_due(&self) -> bool {
-        false
+        self.may_restart
     }
 
     fn connected(&self) {}
@@ -469,7 +486,69 @@ impl Witness for Alone {
     fn acknowledged(&self) {}
     fn ended(&self) {}
     fn others_are_sound(&self) -> bool {
-        false
+        self.are_sound
+    }
+}
+
+/// Three in a row, with which the stack and not the broker is meant.
+#[tokio::test(start_paused = true)]
+async fn failures_of_the_stacks_own_have_the_service_started_again() {
+    let own = Turn::Wedged(Duration::ZERO);
+    let broker = Turn::Fails(Scope::Session);
+    let restarted = async |others: Others, opens: &[Turn], publishes: &[Turn]| {
+        let mut rig = Rig::among(others, None, opens, publishes, None);
+        for _ in publishes {
+            rig.phase(SessionPhase::Connected).await;
+            rig.send().await.recv().await;
+        }
+        let ended = timeout(Duration::from_secs(600), rig.tasks.join_next()).await;
+        ended.ok().map(|ended| ended.unwrap().unwrap())
+    };
+    let may = || Others { may_restart: true, ..Others::default() };
+    assert_eq!(restarted(may(), &[own, own, own], &[]).await, Some(ServeEnd::Failing));
+    assert_eq!(restarted(may(), &[], &[own, own, own]).await, Some(ServeEnd::Failing));
+    assert_eq!(
+        restarted(may(), &[own, own, broker, own, own], &[]).await,
+        None,
+        "its word ends a row"
+    );
+    assert_eq!(restarted(Others::default(), &[own; 5], &[]).await, None, "not yet due");
+    let sound = Others { are_sound: true, may_restart: true };
+    assert_eq!(restarted(sound, &[own; 5], &[]).await, None, "another session works");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stack_that_knows_no_service_any_more_was_booted() {
+    let mut rig = Rig::new(&[Turn::Succeeds, Turn::NoCode], &[Turn::NoCode]);
+    rig.phase(SessionPhase::Connected).await;
+    rig.send().await.recv().await;
+    assert_eq!(rig.tasks.join_next().await.unwrap().unwrap(), ServeEnd::Forgotten);
+    // Before it was ever good it may be anything.
+    let mut rig = Rig::new(&[Turn::NoCode], &[]);
+    rig.phase(SessionPhase::BackingOff).await;
+    rig.phase(SessionPhase::Connected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_held_up_a_sound_one_waits_longer_than_it_did() {
+    let held = Duration::from_secs(25);
+    let sound = Others { are_sound: true, may_restart: true };
+    let rig = Rig::among(sound, None, &[Turn::Wedged(held); 6], &[], None);
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let opens = rig.stack.times("open");
+    assert!(gaps(&opens).iter().all(|gap| *gap >= 2 * held), "{:?}", gaps(&opens));
+    assert!(opens.len() >= 4, "and is tried all the same");
+}
+
+#[tokio::test(start_paused = true)]
+async fn trouble_that_is_young_is_tried_soon() {
+    let rig = Rig::new(&[Turn::Fails(Scope::Session); 200], &[]);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let opens = rig.stack.times("open");
+    let start = opens[0];
+    for pair in opens.windows(2) {
+        let most = if pair[0] < start + Duration::from_secs(120) { 20 } else { 60 };
+        assert!(pair[1] - pair[0] <= Duration::from_secs(most), "{:?}", gaps(&opens));
     }
 }
 
