@@ -18,6 +18,9 @@ const DATA_PAUSE: Duration = Duration::from_secs(2);
 /// After a URC that cuts an operation short, how long its result may still take.
 const CUT_GRACE: Duration = Duration::from_secs(3);
 
+/// After so many commands without an echo it is off. With echo on, some logs of real units lack one now and then.
+const QUIET: u32 = 4;
+
 /// Names one submitted exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(u64);
@@ -146,8 +149,8 @@ pub struct Engine {
     identity: Identity,
     /// What the modem at this port called itself first.
     model: Option<String>,
-    /// A command was answered without its echo, and none with it since.
-    is_quiet: bool,
+    /// So many commands in a row were answered without their echo.
+    quiet: u32,
     transmit: VecDeque<Zeroizing<Vec<u8>>>,
     events: VecDeque<Event>,
     data_deadline: Option<Instant>,
@@ -169,7 +172,7 @@ impl Engine {
             resync: None,
             identity: Identity::Unknown,
             model: None,
-            is_quiet: false,
+            quiet: 0,
             transmit: VecDeque::new(),
             events: VecDeque::new(),
             data_deadline: None,
@@ -400,7 +403,7 @@ impl Engine {
             self.events.push_back(Event::Completed(ticket, Err(Failure::Booted)));
         }
         self.urc(line);
-        self.is_quiet = false;
+        self.quiet = 0;
         if !self.closed {
             // The IMEI may take its time after a boot; the model does not. Questions of before may lie
             // in the modem's buffer still: they are awaited, or given up after a quiet second.
@@ -551,7 +554,9 @@ impl Engine {
 
     /// Notes whether a command came back as an echo.
     fn heard_echo(&mut self, echoed: bool) {
-        if std::mem::replace(&mut self.is_quiet, !echoed) && echoed {
+        let quiet = self.quiet;
+        self.quiet = if echoed { 0 } else { quiet.saturating_add(1) };
+        if echoed && quiet >= QUIET {
             self.events.push_back(Event::EchoBack);
         }
     }

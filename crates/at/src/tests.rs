@@ -788,14 +788,17 @@ fn an_echo_that_is_back_is_reported_once() {
         line.modem(&format!("{echo}\r\n+CSQ: 20,0\r\n\r\nOK\r\n"));
         line.told()
     };
-    for (echo, told) in [
-        ("AT+CSQ\r", &["ok [\"+CSQ: 20,0\"]"][..]),
-        ("", &["ok [\"+CSQ: 20,0\"]"]),
-        ("AT+CSQ\r", &["echo back", "ok [\"+CSQ: 20,0\"]"]),
-        ("AT+CSQ\r", &["ok [\"+CSQ: 20,0\"]"]),
-        ("", &["ok [\"+CSQ: 20,0\"]"]),
-    ] {
-        assert_eq!(ask(&mut line, echo), told, "{echo:?}");
+    let answered = ["ok [\"+CSQ: 20,0\"]"];
+    assert_eq!(ask(&mut line, "AT+CSQ\r"), answered);
+    assert_eq!(ask(&mut line, ""), answered);
+    assert_eq!(ask(&mut line, "AT+CSQ\r"), answered, "a single echo was missing");
+    for _ in 0..4 {
+        assert_eq!(ask(&mut line, ""), answered);
+    }
+    assert_eq!(ask(&mut line, "AT+CSQ\r"), ["echo back", answered[0]]);
+    assert_eq!(ask(&mut line, "AT+CSQ\r"), answered);
+    for _ in 0..4 {
+        assert_eq!(ask(&mut line, ""), answered);
     }
     line.modem("\r\nRDY\r\n\r\nSIMCOM_SIM7600G-H\r\n\r\nOK\r\n");
     line.told();

@@ -234,6 +234,10 @@ impl Core {
                 let words = format!("being brought back by {}", action.as_str());
                 (State::Recovering, Some(with(words, reason)))
             }
+            // It starts, and is refused, or goes again.
+            Stage::Calm if on_its_way && self.is_service_in_trouble() => {
+                (State::Recovering, reason)
+            }
             // A service that starts may still have no network: only a sign of life ends a failure.
             Stage::Failed(until) => (State::Failed, Some(with(waits_for(until), reason))),
             _ => (state, reason),
@@ -243,6 +247,11 @@ impl Core {
             None => reason,
         };
         self.update(|s| (s.state, s.reason, s.present) = (state, reason, true));
+    }
+
+    fn is_service_in_trouble(&self) -> bool {
+        let trouble = self.ladder().trouble();
+        trouble.is_some_and(|(cause, _)| matches!(cause, Cause::Service | Cause::Wedged))
     }
 
     /// What is wrong with the modem now.

@@ -109,10 +109,10 @@ impl Cmqtt {
 impl Mqtt for Cmqtt {
     /// A service that starts had nothing running: a client needs the service (manual V3.00 p. 346). One
     /// that says it runs already holds clients, wills and half-filled topics of an earlier run, so all
-    /// is torn down first. So it is where a unit says that it started, and has clients all the same.
+    /// is torn down first.
     async fn start(&self, at: &At) -> Result<(), MqttError> {
         let _turn = sequence(at, STACK).await?;
-        if start_service(at).await.is_ok() && !has_clients(at).await {
+        if start_service(at).await.is_ok() {
             return Ok(());
         }
         for client in CLIENTS {
@@ -144,7 +144,7 @@ impl Mqtt for Cmqtt {
         if let Some(tls) = &connection.tls {
             tls::prepare(at, client, tls, &connection.host).await?;
         }
-        acquire(at, client, &connection.client_id, connection.tls.is_some(), self.version).await?;
+        acquire(at, client, connection, self.version).await?;
         // Payloads are bytes; the default refuses those that are no UTF-8 with code 2. Firmware that
         // does not know the setting does not check.
         if let Err(error) = set(at, client, "checkUTF8", 0).await {
@@ -260,23 +260,6 @@ async fn start_service(at: &At) -> Result<(), MqttError> {
     operation(at, "CMQTTSTART", Kind::Setup, exchange, result, OPERATION).await
 }
 
-/// Whether a service that says it has just started holds clients all the same. Firmware that does not answer says
-/// nothing of it.
-async fn has_clients(at: &At) -> bool {
-    let Ok(asked) = exchange("CMQTTACCQ", "AT+CMQTTACCQ?", PATIENCE) else { return false };
-    let asked = asked.answer(Answer::Prefix("+CMQTTACCQ:"));
-    let Ok(reply) = at.run(Kind::Setup, asked).await else { return false };
-    let is_used = |line: &String| {
-        let id = line.split(',').nth(1).map_or("", str::trim);
-        !matches!(id, "" | "\"\"")
-    };
-    let has = reply.lines.iter().any(is_used);
-    if has {
-        tracing::warn!("the service says that it has just started, and holds clients of before");
-    }
-    has
-}
-
 /// DISC and REL, whatever state the client is in.
 async fn sign_out(at: &At, client: Client) {
     let command = format!("AT+CMQTTDISC={},{MODEM_TIMEOUT_S}", client.0);
@@ -298,14 +281,15 @@ async fn sign_out(at: &At, client: Client) {
 }
 
 /// Takes the client index. An index that is still used by an earlier run is torn down, not reused: its
-/// will and its subscriptions are unknown.
+/// will and its subscriptions are unknown. Units were seen whose START says 0 although clients are left over; so where
+/// no other session is in service, both indexes are torn down.
 async fn acquire(
     at: &At,
     client: Client,
-    id: &str,
-    secured: bool,
+    connection: &Connection,
     version: Version,
 ) -> Result<(), MqttError> {
+    let (id, secured) = (connection.client_id.as_str(), connection.tls.is_some());
     let server = u8::from(secured);
     // Version 4 is MQTT 3.1.1, which is not every firmware's default.
     let whole = match version {
@@ -315,7 +299,10 @@ async fn acquire(
     let Err(error) = acquire_once(at, client, id, &whole).await else { return Ok(()) };
     match code_of(&error) {
         Some(CLIENT_USED) => {
-            sign_out(at, client).await;
+            let is_ours = |other: &Client| *other == client || !connection.is_shared;
+            for left in CLIENTS.into_iter().filter(is_ours) {
+                sign_out(at, left).await;
+            }
             acquire_once(at, client, id, &whole).await
         }
         // Only a refusal says something of the firmware.

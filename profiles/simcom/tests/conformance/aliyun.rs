@@ -30,6 +30,11 @@ fn device(password: &str) -> Connection {
     }
 }
 
+/// The smallest that a SIM7600 takes, and less where the manual allows it.
+pub(crate) fn publish_timeout(model: Model) -> u8 {
+    if model == Model::A7670 { 30 } else { 60 }
+}
+
 async fn the_eleven_commands(model: Model) {
     let broker = Broker::with_login(USER, PASSWORD).await;
     let mut peer = Peer::login(&broker, "/a1mQpKOF9hp/#", Some((USER, PASSWORD))).await;
@@ -57,7 +62,7 @@ async fn the_eleven_commands(model: Model) {
         ("AT+CMQTTSUB=0,27,1".to_owned(), topic),
         ("AT+CMQTTTOPIC=0,27".to_owned(), topic),
         ("AT+CMQTTPAYLOAD=0,5".to_owned(), b"hello"),
-        ("AT+CMQTTPUB=0,1,60".to_owned(), b""),
+        (format!("AT+CMQTTPUB=0,1,{}", publish_timeout(model)), b""),
         ("AT+CMQTTUNSUB=0,27,0".to_owned(), topic),
         ("AT+CMQTTDISC=0,60".to_owned(), b""),
         ("AT+CMQTTREL=0".to_owned(), b""),

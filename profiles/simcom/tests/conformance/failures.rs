@@ -98,7 +98,8 @@ async fn a_stray_ok_after_a_failed_publish_is_credited_to_nothing(model: Model) 
     let heard = heard.lock().unwrap().clone();
     let after = heard.iter().skip_while(|line| !line.starts_with("AT+CMQTTPUB"));
     let after: Vec<_> = after.map(String::as_str).filter(|line| *line != "AT+CGSN").collect();
-    assert_eq!(after, ["AT+CMQTTPUB=0,1,60", "AT+CMQTTDISC=0,60", "AT+CMQTTREL=0"]);
+    let publish = format!("AT+CMQTTPUB=0,1,{}", crate::aliyun::publish_timeout(model));
+    assert_eq!(after, [publish.as_str(), "AT+CMQTTDISC=0,60", "AT+CMQTTREL=0"]);
 }
 
 /// The topic that was set for a message whose payload is refused is not the next message's.

@@ -13,6 +13,7 @@ scenarios!(
     leftovers_are_torn_down_and_never_reused,
     a_half_filled_data_mode_is_left,
     a_used_index_is_torn_down_alone,
+    a_used_index_of_an_only_session_means_that_both_are_left_over,
     a_lost_connection_is_told_and_opened_again,
     a_boot_ends_what_is_in_flight,
 );
@@ -109,12 +110,28 @@ async fn a_used_index_is_torn_down_alone(model: Model) {
     let (bench, _handle) = Bench::opened(model, &broker).await;
     bench.open(SECOND, &with_will("second")).await.unwrap();
     bench.forget();
-    bench.open(FIRST, &connection("again")).await.unwrap();
+    let shared = Connection { is_shared: true, ..connection("again") };
+    bench.open(FIRST, &shared).await.unwrap();
     let commands: Vec<_> = bench.commands().into_iter().map(|(line, _)| line).collect();
     assert_eq!(commands[1..3], ["AT+CMQTTDISC=0,60", "AT+CMQTTREL=0"]);
     assert!(commands.iter().all(|line| !line.contains("=1")), "{commands:?}");
     bench.publish(SECOND, "up/second", "stands", Qos::AtLeastOnce).await.unwrap();
     assert_eq!(peer.message().await.topic, "up/second", "no will: the client was left alone");
+}
+
+/// START said 0, and clients are there.
+async fn a_used_index_of_an_only_session_means_that_both_are_left_over(model: Model) {
+    let broker = Broker::open().await;
+    let (bench, _handle) = Bench::opened(model, &broker).await;
+    bench.open(SECOND, &with_will("second")).await.unwrap();
+    bench.forget();
+    bench.open(FIRST, &connection("again")).await.unwrap();
+    let commands: Vec<_> = bench.commands().into_iter().map(|(line, _)| line).collect();
+    assert_eq!(
+        commands[1..5],
+        ["AT+CMQTTDISC=0,60", "AT+CMQTTREL=0", "AT+CMQTTDISC=1,60", "AT+CMQTTREL=1"]
+    );
+    broker.logged("Client second disconnected.").await;
 }
 
 async fn a_lost_connection_is_told_and_opened_again(model: Model) {
