@@ -78,6 +78,44 @@ fn dark_and_narrow(browser: &Browser) {
     picture(browser, "page-phone.png");
 }
 
+/// Draws every form of a modem's last hour: the line has as many pieces as the values have, and a browser can draw
+/// each of them inside the picture.
+#[test]
+fn a_signal_is_drawn_wherever_its_values_stand() {
+    let lab = Lab::without_modems(1);
+    let _agent = lab.site.start();
+    let browser = Browser::start(1280, 900);
+    browser.open(&url(&lab));
+    let hour = "Array.from({ length: 60 }, (_, i) => -60 - i)";
+    let first = "[-75.5, ...Array(59).fill(null)]";
+    for (call, pieces) in [
+        ("sparkline([])", 0),
+        ("sparkline([null, null])", 0),
+        ("sparkline([], -94)", 1),
+        ("sparkline([null], -94.4)", 1),
+        ("sparkline([-94])", 1),
+        ("sparkline([-94], -95)", 1),
+        ("sparkline([-80, null, -90, null, null, -100, -101], -102)", 3),
+        (&format!("sparkline({first})"), 1),
+        (&format!("sparkline({first}, -80)"), 2),
+        (&format!("sparkline({hour}, -200)"), 1),
+    ] {
+        let lines = browser.script(&format!(
+            "const line = {call}; document.body.append(line); return [...line.querySelectorAll('polyline')]\
+             .map(e => e.getAttribute('points').split(' ').map(p => p.split(',').map(Number)))"
+        ));
+        let lines: Vec<Vec<[f64; 2]>> = serde_json::from_value(lines.clone())
+            .unwrap_or_else(|error| panic!("{call}: {error}: {lines}"));
+        assert_eq!(lines.len(), pieces, "{call}: {lines:?}");
+        for line in &lines {
+            assert!(line.len() > 1, "{call}: a point alone is not drawn: {line:?}");
+            assert!(line.iter().any(|[x, _]| (0.0..=60.0).contains(x)), "{call}: {line:?}");
+            assert!(line.iter().all(|[_, y]| (0.0..=20.0).contains(y)), "{call}: {line:?}");
+        }
+    }
+    assert_eq!(browser.console(), Vec::<String>::new());
+}
+
 #[test]
 fn a_browser_is_asked_for_the_token_and_the_page_loads_nothing_from_elsewhere() {
     let mut lab = Lab::without_modems(1);

@@ -49,10 +49,12 @@ function sparkline(values, latest) {
   const start = width - all.length + 1;
   let points = [];
   const end = () => {
-    if (points.length === 1) points.push([points[0][0] + 0.8, points[0][1]]);
+    // One value alone is a dash about its place, so that half of it is seen even at an edge.
+    if (points.length === 1) points = [-0.4, 0.4].map((aside) => [points[0][0] + aside, points[0][1]]);
     if (points.length) {
       const line = document.createElementNS(SVG, "polyline");
-      line.setAttribute("points", points.map((p) => p.join(",")).join(" "));
+      // Numbers become text here and not before: a text and a number are joined by `+`, not added.
+      line.setAttribute("points", points.map((p) => p.map((n) => n.toFixed(1)).join(",")).join(" "));
       svg.append(line);
     }
     points = [];
@@ -60,7 +62,7 @@ function sparkline(values, latest) {
   all.forEach((value, i) => {
     if (value === null) return end();
     const y = 20 - 20 * (Math.min(high, Math.max(low, value)) - low) / (high - low);
-    points.push([(start + i).toFixed(1), y.toFixed(1)]);
+    points.push([start + i, y]);
   });
   end();
   return svg;
