@@ -9,6 +9,7 @@ mod conformance;
 mod dashboards;
 mod demo;
 mod example;
+mod field;
 mod models;
 mod package;
 mod reference;

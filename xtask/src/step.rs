@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{self, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -71,6 +71,18 @@ impl Invocation {
         command.status().is_ok_and(|status| status.success())
     }
 
+    /// Runs the command and gives what it said, however it ended.
+    ///
+    /// # Errors
+    /// An I/O error where it could not be started.
+    pub(crate) fn said(&self) -> anyhow::Result<Said> {
+        let output = self.command().output().with_context(|| format!("cannot start `{self}`"))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (success, output, errors) =
+            (output.status.success(), text(&output.stdout), text(&output.stderr));
+        Ok(Said { success, output, errors })
+    }
+
     fn command(&self) -> process::Command {
         let mut command = process::Command::new(self.path());
         command
@@ -85,6 +97,17 @@ impl Invocation {
     fn path(&self) -> OsString {
         if self.program == "cargo" { cargo_path() } else { self.program.into() }
     }
+}
+
+/// The words of a command that ended.
+#[derive(Debug)]
+pub(crate) struct Said {
+    /// It ended well.
+    pub(crate) success: bool,
+    /// On its standard output.
+    pub(crate) output: String,
+    /// On its standard error.
+    pub(crate) errors: String,
 }
 
 /// The cargo that runs this program, for what is more than a step.
@@ -132,6 +155,11 @@ fn quoted(word: &str) -> String {
 pub(crate) fn root() -> &'static Path {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     xtask.parent().unwrap_or(xtask)
+}
+
+/// The folder that cargo builds in.
+pub(crate) fn target() -> PathBuf {
+    root().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
 /// Time since a start.

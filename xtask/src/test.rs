@@ -1,9 +1,12 @@
 //! `cargo xtask test`: all that must hold before a change is accepted, step by step.
 
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
 
-use crate::setup;
-use crate::step::{Invocation, Stopwatch};
+use crate::step::{Invocation, Stopwatch, target};
+use crate::{field, setup};
 
 /// What to run.
 #[derive(Args)]
@@ -11,6 +14,10 @@ pub(crate) struct Arguments {
     /// Run only this step; may be given more than once.
     #[arg(long, value_name = "STEP")]
     only: Vec<Step>,
+    /// Run the cases of this folder too, as the step `field`: it holds `field` and `cases`, and perhaps `usbfield` and
+    /// `usb`. Those of more than a minute run in `cargo xtask bench field`.
+    #[arg(long, value_name = "DIR")]
+    field: Option<PathBuf>,
 }
 
 /// The steps, in the order in which they run: what fails fastest comes first.
@@ -37,6 +44,8 @@ enum Step {
     Example,
     /// Unit, integration and end-to-end tests.
     Tests,
+    /// The cases of the folder that `--field` names, with no other test beside them: they are timed.
+    Field,
     /// The examples in the documentation.
     Doctests,
     /// The documentation builds and its links lead somewhere.
@@ -57,15 +66,24 @@ impl Step {
             Self::Reference => "reference",
             Self::Example => "example",
             Self::Tests => "tests",
+            Self::Field => "field",
             Self::Doctests => "doctests",
             Self::Doc => "doc",
+        }
+    }
+
+    /// The arguments of `--only` that run it alone.
+    fn arguments(self, field: Option<&Path>) -> String {
+        match field {
+            Some(folder) if self == Self::Field => format!("field --field {}", folder.display()),
+            _ => self.name().to_owned(),
         }
     }
 
     /// The command of the step; none for what this program does itself.
     fn command(self) -> Option<Invocation> {
         Some(match self {
-            Self::Setup => return None,
+            Self::Setup | Self::Field => return None,
             Self::Fmt => Invocation::cargo(&["fmt", "--all", "--", "--check"]),
             Self::Deny => Invocation::cargo(&[
                 "deny",
@@ -97,13 +115,16 @@ impl Step {
         })
     }
 
-    fn perform(self) -> anyhow::Result<()> {
-        let command = self.command();
-        match &command {
-            Some(command) => println!("==> {}: {command}", self.name()),
-            None => println!("==> {}", self.name()),
+    fn perform(self, field: Option<&Path>) -> anyhow::Result<()> {
+        if let Some(command) = self.command() {
+            println!("==> {}: {command}", self.name());
+            return command.run();
         }
-        command.map_or_else(setup::run, |command| command.run())
+        println!("==> {}", self.name());
+        match self {
+            Self::Field => cases(field.context(NO_FIELD)?),
+            _ => setup::run(),
+        }
     }
 }
 
@@ -117,10 +138,30 @@ fn tests(nextest: bool) -> Invocation {
     }
 }
 
+/// Runs the field cases against the debug build that the step `build` has made. A release build would take longer
+/// than they do, and they judge seconds of a modem's time, none of the program's.
+fn cases(folder: &Path) -> anyhow::Result<()> {
+    // As that step does it, so that nothing is built where it ran.
+    Invocation::cargo(&["build", "--quiet", "--workspace", "--bins"]).run()?;
+    field::run(folder, &target().join("debug/modemfleet"), field::A_MINUTE)
+}
+
+/// The error of the step `field` without its folder.
+const NO_FIELD: &str = "the step `field` runs the cases of a folder: --only field --field DIR";
+
+/// All steps; that of the field cases only with their folder.
+fn all(field: Option<&Path>) -> impl Iterator<Item = Step> {
+    let is_there = move |step: &Step| *step != Step::Field || field.is_some();
+    Step::value_variants().iter().copied().filter(is_there)
+}
+
 /// The steps that were asked for, each once and in running order; all of them where none was named.
-fn selected(only: &[Step]) -> Vec<Step> {
-    let asked = |step: &Step| only.is_empty() || only.contains(step);
-    Step::value_variants().iter().copied().filter(asked).collect()
+///
+/// # Errors
+/// The step `field` was named, and no folder.
+fn selected(only: &[Step], field: Option<&Path>) -> anyhow::Result<Vec<Step>> {
+    ensure!(field.is_some() || !only.contains(&Step::Field), NO_FIELD);
+    Ok(all(field).filter(|step| only.is_empty() || only.contains(step)).collect())
 }
 
 /// Runs the steps up to the first that fails.
@@ -129,22 +170,18 @@ fn selected(only: &[Step]) -> Vec<Step> {
 /// What the failed step says, after a line that says how to run just that step.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let total = Stopwatch::start();
-    let steps = selected(&arguments.only);
+    let field = arguments.field.as_deref();
+    let steps = selected(&arguments.only, field)?;
     for step in &steps {
         let watch = Stopwatch::start();
-        if let Err(failure) = step.perform() {
+        if let Err(failure) = step.perform(field) {
             println!("<== {}: FAILED after {}", step.name(), watch.shown());
-            println!("    just this step: cargo xtask test --only {}", step.name());
+            println!("    just this step: cargo xtask test --only {}", step.arguments(field));
             return Err(failure);
         }
         println!("<== {}: ok, {}", step.name(), watch.shown());
     }
-    println!(
-        "all ok: {} of {} steps, {}",
-        steps.len(),
-        Step::value_variants().len(),
-        total.shown()
-    );
+    println!("all ok: {} of {} steps, {}", steps.len(), all(field).count(), total.shown());
     Ok(())
 }
 
@@ -154,8 +191,24 @@ mod tests {
 
     #[test]
     fn steps_run_once_and_in_their_order_whatever_the_order_asked() {
-        assert_eq!(selected(&[Step::Doc, Step::Fmt, Step::Doc]), [Step::Fmt, Step::Doc]);
-        assert_eq!(selected(&[]), Step::value_variants());
+        let asked = [Step::Doc, Step::Fmt, Step::Doc];
+        assert_eq!(selected(&asked, None).unwrap(), [Step::Fmt, Step::Doc]);
+        let folder = Some(Path::new("/x"));
+        assert_eq!(selected(&[], folder).unwrap(), Step::value_variants());
+    }
+
+    #[test]
+    fn field_cases_run_where_their_folder_is_named_and_after_all_other_tests() {
+        let without = selected(&[], None).unwrap();
+        assert!(!without.contains(&Step::Field));
+        assert_eq!(without.len() + 1, Step::value_variants().len());
+        let failure = selected(&[Step::Field], None).unwrap_err().to_string();
+        assert!(failure.contains("--field DIR"), "{failure}");
+        let folder = Some(Path::new("/x"));
+        assert_eq!(selected(&[Step::Field], folder).unwrap(), [Step::Field]);
+        let all = selected(&[], folder).unwrap();
+        assert!(all.windows(2).any(|two| two == [Step::Tests, Step::Field]), "{all:?}");
+        assert_eq!(Step::Field.arguments(folder), "field --field /x");
     }
 
     #[test]

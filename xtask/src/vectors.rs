@@ -2,7 +2,6 @@
 //! `modemfleet profiles decode`; the pass rate by command, and what is wrong with each that failed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -13,7 +12,7 @@ use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::step::{Invocation, root};
+use crate::step::{Invocation, target};
 
 /// Keys of an expectation that are words for its reader.
 const PROSE: [&str; 3] = ["note", "convention", "order"];
@@ -93,11 +92,6 @@ fn read(file: &Path) -> anyhow::Result<Vec<Vector>> {
                 .with_context(|| format!("{}:{number} is no vector", file.display()))
         })
         .collect()
-}
-
-/// Where cargo builds.
-fn target() -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
 /// The first model of each maker: its replies are read as all of that maker's are.

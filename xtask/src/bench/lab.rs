@@ -44,9 +44,7 @@ impl Process {
 
 /// Runs the queue's own measurement; answers the two numbers that it prints, as soon as it does.
 pub(crate) fn queue_bench(words: &[&str]) -> anyhow::Result<((u64, u64), Process)> {
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| crate::step::root().join("target"), PathBuf::from);
-    let program = target.join("release/examples/bench");
+    let program = crate::step::target().join("release/examples/bench");
     let mut process = Process::start(Command::new(program).args(words).stdout(Stdio::piped()))?;
     let out = process.0.stdout.take().context("the measurement has no output")?;
     let line = BufReader::new(out).lines().next().context("the measurement said nothing")??;
@@ -405,9 +403,7 @@ pub(crate) fn request(
 
 /// The release binary.
 pub(super) fn binary() -> Command {
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| crate::step::root().join("target"), PathBuf::from);
-    Command::new(target.join("release/modemfleet"))
+    Command::new(crate::step::target().join("release/modemfleet"))
 }
 
 /// A port that nobody has.

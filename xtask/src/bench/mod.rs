@@ -2,6 +2,7 @@
 
 mod endurance;
 mod failover;
+mod field;
 mod first_publish;
 mod hand_in;
 mod hotplug;
@@ -23,6 +24,8 @@ pub(crate) enum Bench {
     Endurance(endurance::Arguments),
     /// Two modems under load, one unplugged, one whose network goes silent: gaps, losses, duplicates.
     Failover(failover::Arguments),
+    /// Cases of modems in the field, those of more than a minute too: each judges what must hold.
+    Field(field::Arguments),
     /// From the tty opened to the first publish acknowledged, beside a script with fixed sleeps.
     FirstPublish(first_publish::Arguments),
     /// From a modem plugged in to a modem known, beside ModemManager, on a real kernel in a guest.
@@ -59,6 +62,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Endurance(arguments) => endurance::run(arguments),
         Bench::Failover(arguments) => failover::run(arguments),
+        Bench::Field(arguments) => field::run(arguments),
         Bench::FirstPublish(arguments) => first_publish::run(arguments),
         Bench::Hotplug(arguments) => hotplug::run(arguments),
         Bench::HandIn(arguments) => hand_in::run(arguments),

@@ -120,7 +120,6 @@ fn built(arch: Arch) -> anyhow::Result<Program> {
     };
     println!("    {build}");
     build.run().context("the program is not built")?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    let path = step::root().join(target).join(place).join("modemfleet");
+    let path = step::target().join(place).join("modemfleet");
     Ok(Program { path, target: arch.target(), tools })
 }
