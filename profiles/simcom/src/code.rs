@@ -113,12 +113,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_stands_at_its_number_and_has_a_name() {
-        for (number, code) in (0..).zip(CODES) {
-            assert_eq!(code.number, number);
-            assert!(!code.name.is_empty());
-        }
-        assert_eq!(result_code(99).scope, Scope::Session);
+    fn what_is_lost_with_a_code_is_the_session_but_for_these() {
+        let of = |scope: Scope| {
+            (0..=u16::from(u8::MAX))
+                .filter(|number| result_code(*number).scope == scope)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(Scope::Message), [OK, 2, 12, 22]);
+        assert_eq!(of(Scope::Busy), [14, 18]);
+        assert_eq!(of(Scope::Service), [7, 9]);
+        let kicks: Vec<_> = (0..100).filter(|number| result_code(*number).kick).collect();
+        assert_eq!(kicks, [6, 26, 31]);
+    }
+
+    /// Two of one number would leave one of the manual's without its name.
+    #[test]
+    fn the_manuals_numbers_have_names_and_no_others_do() {
+        let known: Vec<_> = (0..100).filter(|number| named(*number).is_some()).collect();
+        assert_eq!(known, (0..=35).collect::<Vec<_>>());
         assert_eq!(
             result_code(30).to_string(),
             "30 (refused: bad user name or password): check user name and password"

@@ -116,21 +116,3 @@ fn framing() -> Framing {
         updates: UPDATES.to_vec(),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use modem::Catalog;
-
-    /// 1e0e:9011 is the RNDIS mode of two families. While they agree, no port is asked in vain.
-    #[test]
-    fn models_that_share_a_usb_id_put_their_ports_at_the_same_interfaces() {
-        let catalog = Catalog::new(&[&super::PLUGIN]).unwrap();
-        let layouts: Vec<_> = catalog.models().flat_map(|model| &model.usb).collect();
-        let of_9011 = layouts.iter().filter(|layout| layout.id == "1e0e:9011").count();
-        assert!(of_9011 > 1, "SIM7600 and A76xx");
-        for one in &layouts {
-            let others = layouts.iter().filter(|other| other.id == one.id);
-            assert!(others.into_iter().all(|other| other == one), "{}", one.id);
-        }
-    }
-}
