@@ -6,9 +6,8 @@
 
 use std::fs;
 use std::process::{Command, Output};
-use std::time::Duration;
 
-use e2e::{Port, Process, Signal, Site, modemfleet, run};
+use e2e::{PATIENCE, Port, Process, Signal, Site, modemfleet, run};
 
 const SECRET: &str = "8f663b388dee796b931ebcb789b75a39";
 
@@ -189,14 +188,14 @@ fn run_ends_with_2_for_a_bad_file_and_with_1_where_it_cannot_work() {
     site.body = "modems: { m: { match: { port: /dev/ttyS9 } } }\n".to_owned();
     site.log = "info,==".to_owned();
     let mut agent = site.spawn();
-    let end = agent.process.end_within(Duration::from_secs(5)).and_then(|end| end.code());
+    let end = agent.process.end_within(PATIENCE).and_then(|end| end.code());
     assert_eq!(end, Some(2), "a wrong filter is wrong usage: {}", agent.log());
 
     // Somebody else has the port.
     site.log = "info".to_owned();
     let _other = std::net::TcpListener::bind(("127.0.0.1", site.port())).unwrap();
     let mut agent = site.spawn();
-    let end = agent.process.end_within(Duration::from_secs(5)).and_then(|end| end.code());
+    let end = agent.process.end_within(PATIENCE).and_then(|end| end.code());
     assert_eq!(end, Some(1), "{}", agent.log());
     assert!(agent.log().contains(&site.port().to_string()), "{}", agent.log());
 }
@@ -277,7 +276,7 @@ fn sim_prints_a_name_and_a_tty_for_each_modem() {
             }
         }
         sim.signal(Signal::TERM);
-        let end = sim.end_within(Duration::from_secs(5)).and_then(|end| end.code());
+        let end = sim.end_within(PATIENCE).and_then(|end| end.code());
         assert_eq!(end, Some(0));
     }
     let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();

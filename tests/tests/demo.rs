@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use e2e::{Process, Signal, modemfleet, within};
+use e2e::{PATIENCE, Process, Signal, modemfleet, within};
 use tempfile::TempDir;
 
 /// Its load, its faults, and several times what is left after them.
@@ -50,8 +50,7 @@ fn processes_of(folder: &Path) -> Vec<String> {
 #[track_caller]
 fn nothing_is_left(folder: &TempDir) {
     // A process that was killed is gone a moment later.
-    let gone =
-        within(Duration::from_secs(2), || processes_of(folder.path()).is_empty().then_some(()));
+    let gone = within(PATIENCE, || processes_of(folder.path()).is_empty().then_some(()));
     assert!(gone.is_some(), "still there: {:?}", processes_of(folder.path()));
     let files: Vec<_> =
         fs::read_dir(folder.path()).unwrap().flatten().map(|it| it.path()).collect();

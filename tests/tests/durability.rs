@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use e2e::{Http, Lab, pause, until};
+use e2e::{Http, Lab, PATIENCE, pause, until};
 
 /// How often the agent is killed. `cargo xtask bench` does more.
 const KILLS: u64 = 20;
@@ -52,8 +52,8 @@ fn a_killed_agent_loses_nothing_that_it_took() {
         applications.join().unwrap()
     });
     assert!(taken.len() > 20, "there was load: {}", taken.len());
-    assert!(agent.drained_within(Duration::from_secs(30)), "{} are queued", agent.queued());
-    assert!(lab.subscriber.has_within(taken.len(), Duration::from_secs(5)));
+    assert!(agent.drained_within(PATIENCE), "{} are queued", agent.queued());
+    assert!(lab.subscriber.has_within(taken.len(), PATIENCE));
     let (arrived, count) = (lab.subscriber.distinct(), lab.subscriber.count());
     let lost: Vec<_> = taken.difference(&arrived).collect();
     assert!(lost.is_empty(), "answered 202 and lost: {lost:?}");
@@ -68,7 +68,7 @@ fn a_second_agent_on_one_queue_ends_and_names_the_first() {
     let lab = Lab::new(1);
     let first = lab.start();
     let mut second = lab.site.spawn();
-    let end = second.process.end_within(Duration::from_secs(5)).expect("it ends");
+    let end = second.process.end_within(PATIENCE).expect("it ends");
     assert_eq!(end.code(), Some(1));
     assert!(second.log().contains(&first.process.pid().to_string()), "{}", second.log());
     // The first was not disturbed.
@@ -111,7 +111,7 @@ fn messages_of_routes_that_are_gone_take_those_that_are_there() {
     lab.site.body = modems;
     let agent = lab.site.start();
     let first = lab.plug_in(0, &[]);
-    assert!(lab.subscriber.has_within(12, Duration::from_secs(10)));
+    assert!(lab.subscriber.has_within(12, PATIENCE));
     agent.drained();
     drop((sim, first));
 }

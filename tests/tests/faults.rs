@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::thread;
 use std::time::Duration;
 
-use e2e::{Agent, Mosquitto, Sim, Site, Stopwatch, Subscriber, within};
+use e2e::{Agent, Mosquitto, PATIENCE, Sim, Site, Stopwatch, Subscriber, within};
 
 /// A fault, the options that it needs beside its own, and the counter that shows that it happened.
 type Fault = (&'static str, &'static [&'static str], Option<Trace>);
@@ -131,10 +131,9 @@ impl Course {
         self.counts(end)
     }
 
-    /// Whether so many different messages are at the broker, or are within the time a message takes
-    /// from there to us.
+    /// Waits until so many different messages are at the broker: they are, and take their time from there to us.
     fn arrives(&self, count: usize) -> bool {
-        self.subscriber.has_within(count, Duration::from_secs(2))
+        self.subscriber.has_within(count, PATIENCE)
     }
 
     fn arrived(&self) -> BTreeSet<(String, String)> {

@@ -47,7 +47,5 @@ fn a_gateway_runs_its_part_of_the_file_and_reloads_it_under_its_told_name() {
     let refused = run(Command::new(modemfleet()).args(["run", "--config"]).arg(&file), b"");
     assert_eq!(refused.status.code(), Some(2), "{}", String::from_utf8_lossy(&refused.stderr));
     agent.signal(Signal::TERM);
-    assert!(
-        agent.end_within(std::time::Duration::from_secs(20)).is_some_and(|status| status.success())
-    );
+    assert!(agent.end_within(e2e::PATIENCE).is_some_and(|status| status.success()));
 }

@@ -15,6 +15,9 @@ use std::time::Duration;
 
 use e2e::{Agent, Answer, Lab, Sim, Site, Stopwatch, read_answer, until};
 
+/// Well below the 30 s after which the server gives a request up: it waited for none of those, on a busy machine too.
+const AT_ONCE: Duration = Duration::from_secs(15);
+
 /// Checks the shape of an error, and returns its word.
 fn word(answer: &Answer) -> String {
     let json: serde_json::Value = serde_json::from_slice(&answer.body)
@@ -122,7 +125,7 @@ fn a_payload_has_10240_bytes_and_not_one_more() {
     }
     let answer = read_answer(&mut stream).expect("an answer");
     assert_eq!((answer.status, word(&answer).as_str()), (413, "too_large"));
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
     assert_eq!(agent.queued(), 1);
 }
 
@@ -141,7 +144,7 @@ fn what_is_announced_as_too_large_is_refused_at_once() {
     let start = Stopwatch::start();
     let answer = claim(&agent, 1 << 30);
     assert_eq!((answer.status, word(&answer).as_str()), (413, "too_large"));
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
 }
 
 #[test]
@@ -255,7 +258,7 @@ fn a_slow_client_holds_up_nobody() {
         agent.publish("topic=t", b"x");
         assert_eq!(agent.http.get("/metrics").status, 200);
     }
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
     assert_eq!(agent.queued(), 10, "half a body is no message");
     drop(slow);
     assert_eq!(agent.http.get("/healthz").status, 200);

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use e2e::{Lab, Signal, Sim, Site, modemfleet, run, until, within};
+use e2e::{Lab, PATIENCE, Signal, Sim, Site, modemfleet, run, until, within};
 use serde_json::Value;
 
 fn queue(words: &[&str]) -> Output {
@@ -244,7 +244,7 @@ fn a_session_that_is_down_holds_up_nobody_else() {
         agent.publish("topic=up", format!("routed {n}").as_bytes());
         agent.publish("topic=up&session=m0/s", format!("pinned to the other {n}").as_bytes());
     }
-    assert!(lab.subscriber.has_within(40, Duration::from_secs(20)));
+    assert!(lab.subscriber.has_within(40, PATIENCE));
     until("the pinned ones alone to be left", || (agent.queued() == 20).then_some(()));
     assert!(lab.subscriber.messages().iter().all(|message| message.topic == "up"));
     lab.sims.push(lab.plug_in(1, &[]));
@@ -260,7 +260,7 @@ fn a_damaged_queue_is_found_by_fsck_and_survived_by_the_agent() {
         agent.publish(&format!("topic=t/{n}"), &[b'x'; 3_000]);
     }
     agent.process.signal(Signal::TERM);
-    assert!(agent.process.end_within(Duration::from_secs(10)).is_some());
+    assert!(agent.process.end_within(PATIENCE).is_some());
     let file = store(&lab.site).join("queue.db");
     let length = file.metadata().unwrap().len();
     File::options()

@@ -123,7 +123,8 @@ fn a_route_publishes_on_another_topic() {
 
 #[test]
 fn a_path_that_came_back_is_preferred_once_it_held() {
-    let mut lab = lab("routes: [ { topic: \"#\", to: [m0/s, m1/s], hold_down: 2s } ]\n");
+    // Longer than it takes, on a busy machine, to see that the first path is back and to send a message.
+    let mut lab = lab("routes: [ { topic: \"#\", to: [m0/s, m1/s], hold_down: 8s } ]\n");
     let agent = lab.start();
     let active = |modem: &str| {
         agent.sum("modemfleet_route_active", &[("route", "#"), ("modem", modem)]) > 0.5

@@ -5,11 +5,11 @@
     reason = "what serves the tests ends at the first surprise, as they do"
 )]
 
-use std::time::Duration;
-
 use std::process::Command;
 
-use e2e::{Agent, Authority, Mosquitto, Pair, Sim, Site, Subscriber, modemfleet, run, until};
+use e2e::{
+    Agent, Authority, Mosquitto, PATIENCE, Pair, Sim, Site, Subscriber, modemfleet, run, until,
+};
 
 const PASSWORD: &str = "Tr0ub4dor-3xyzzy";
 const APN_PASSWORD: &str = "apn-Sesame-77";
@@ -239,7 +239,7 @@ fn no_secret_is_logged_or_served() {
     });
     found.extend(secrets.served(&agent));
     agent.process.signal(e2e::Signal::TERM);
-    assert!(agent.process.end_within(Duration::from_secs(15)).is_some());
+    assert!(agent.process.end_within(PATIENCE).is_some());
     found.extend(secrets.bundled(&site, false));
     let log = agent.log();
     found.extend(secrets.leaks("stderr", &log));

@@ -137,7 +137,7 @@ fn the_watchdog_is_fed_while_the_loops_move_and_no_longer() {
     assert_eq!(http.get("/healthz").status, 200);
     agent.signal(Signal::TERM);
     manager.wait("STOPPING=1");
-    assert!(agent.end_within(Duration::from_secs(20)).is_some_and(|status| status.success()));
+    assert!(agent.end_within(e2e::PATIENCE).is_some_and(|status| status.success()));
 }
 
 /// What a unit of `Type=notify-reload` waits for.
