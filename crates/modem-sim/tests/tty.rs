@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use common::{Broker, Host, sim7600};
+use common::{Broker, Host, PATIENCE, sim7600};
 use modem_sim::{Fault, Fleet, FleetOptions, Modem, Options, PortError};
 use rustix::{
     fs::{Mode, OFlags},
@@ -49,7 +49,7 @@ fn cable(link: &Path) -> Host<Wire> {
 async fn eventually(mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(5), "it did not happen");
+        assert!(start.elapsed() < PATIENCE, "it did not happen");
         sleep(Duration::from_millis(1)).await;
     }
 }
@@ -204,6 +204,6 @@ async fn thousands_of_exchanges_a_second() {
     }
     let taken = start.elapsed();
     println!("1000 exchanges over a pty: {taken:?}");
-    // Far from what it takes, so that a busy machine does not fail it; polling would.
-    assert!(taken < Duration::from_secs(2), "{taken:?}");
+    // Far from what it takes, so that a busy machine does not fail it; a poll each 10 ms would.
+    assert!(taken < Duration::from_secs(8), "{taken:?}");
 }

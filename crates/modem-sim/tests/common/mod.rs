@@ -25,7 +25,7 @@ use tokio::{
 };
 
 /// Longer than anything here takes, unless it is broken.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(50);
 
 /// Longer than any time-out of the modem, on a paused clock.
 const LONG: Duration = Duration::from_secs(200);
