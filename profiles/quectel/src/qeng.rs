@@ -18,22 +18,16 @@ const MAX_NR_ARFCN: u32 = 3_279_165;
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Qeng {
     /// `SEARCH`, `LIMSRV`, `NOCONN`, `CONNECT`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ue_state: Option<String>,
     /// The radio that the modem is registered on, in the metrics' words; in EN-DC the anchor's.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rat: Option<Rat>,
     /// The LTE cell.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub lte: Option<Cell>,
     /// The NR cell, alone or beside LTE.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub nr: Option<Cell>,
     /// The WCDMA cell.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub wcdma: Option<Cell>,
     /// The GSM cell.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub gsm: Option<Cell>,
     /// How many levels were impossible and left out.
     #[serde(skip)]
@@ -44,70 +38,48 @@ pub struct Qeng {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Cell {
     /// `sa` or `nsa`, of NR.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<&'static str>,
     /// `FDD` or `TDD`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub duplex: Option<String>,
     /// Mobile country code, three digits.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mcc: Option<String>,
     /// Mobile network code, two or three digits.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mnc: Option<String>,
     /// Cell identity as sent, hexadecimal.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cell_id_hex: Option<String>,
     /// Cell identity; up to 28 bits in LTE, 36 in NR.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cell_id: Option<u64>,
     /// Physical cell identity.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pci: Option<u32>,
     /// Tracking area as sent, hexadecimal.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tac_hex: Option<String>,
     /// Tracking area.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tac: Option<u64>,
     /// Location area, in GSM and WCDMA.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub lac: Option<u64>,
     /// LTE channel number.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub earfcn: Option<u32>,
     /// GSM or NR channel number.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub arfcn: Option<u32>,
     /// WCDMA channel number.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub uarfcn: Option<u32>,
     /// Band number, in LTE and NR.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub band: Option<u32>,
     /// Bandwidth as sent, a code.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub bandwidth_raw: Option<u32>,
     /// Subcarrier spacing as sent, a code.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub scs_raw: Option<u32>,
     /// Reference signal received power, dBm.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rsrp_dbm: Option<f64>,
     /// Reference signal received quality, dB.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rsrq_db: Option<f64>,
     /// Received power over the whole channel, dBm.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rssi_dbm: Option<f64>,
     /// WCDMA received code power, dBm.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rscp_dbm: Option<f64>,
     /// WCDMA Ec/Io, dB.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ecio_db: Option<f64>,
     /// SINR as sent: firmware differs in its unit.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub sinr_raw: Option<i64>,
 }
 

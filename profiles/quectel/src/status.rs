@@ -42,25 +42,18 @@ pub struct Qcsq {
     /// The radio: `lte`, `nr`, `cat-m` …; `none` without service.
     pub rat: &'static str,
     /// Received power over the whole channel, dBm.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rssi_dbm: Option<f64>,
     /// Reference signal received power, dBm.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rsrp_dbm: Option<f64>,
     /// WCDMA received code power, dBm.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rscp_dbm: Option<f64>,
     /// WCDMA Ec/Io, dB.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ecio_db: Option<f64>,
     /// SINR as sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub sinr_raw: Option<f64>,
     /// SINR, dB.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub sinr_db: Option<f64>,
     /// Reference signal received quality, dB.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rsrq_db: Option<f64>,
     /// How many levels were impossible and left out.
     #[serde(skip)]
@@ -189,16 +182,12 @@ pub struct NetworkInfo {
     /// The access technology in the vendor's words.
     pub act_text: String,
     /// The network's number.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub operator: Option<String>,
     /// The band in the vendor's words.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub band_text: Option<String>,
     /// The channel's number.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<u32>,
     /// `2g`, `3g`, `4g` or `5g`; absent without service, and where there are two.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<&'static str>,
 }
 

@@ -32,35 +32,26 @@ pub struct Ceng {
     /// Always NB-IoT.
     pub rat: Rat,
     /// Channel number.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub earfcn: Option<u32>,
     /// Physical cell identity.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pci: Option<u32>,
     /// Cell identity, 28 bits.
     pub cell_id: u64,
     /// Tracking area.
     pub tac: u32,
     /// Band number.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub band: Option<u32>,
     /// Reference signal received power, dBm.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rsrp_dbm: Option<f64>,
     /// Reference signal received quality, dB.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rsrq_db: Option<f64>,
     /// Received power over the whole channel, dBm.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rssi_dbm: Option<f64>,
     /// Signal to noise, dB.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub sinr_db: Option<f64>,
     /// Coverage enhancement level, 0 to 2: how often each packet is repeated.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub coverage_level: Option<u32>,
     /// What the modem sends with, dBm.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tx_power_dbm: Option<f64>,
     /// How many values were impossible and left out.
     #[serde(skip)]

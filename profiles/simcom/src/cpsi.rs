@@ -32,25 +32,19 @@ const INDEX_RSSI: RangeInclusive<f64> = 0.0..=90.0;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Cpsi {
     /// The system as the modem names it, `EN-DC` for LTE with NR; absent for an NR cell without its anchor.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
     /// `Online`, `Low Power Mode`, `Offline` ….
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub oper_mode: Option<String>,
     /// The radio in the metrics' words; absent without service.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rat: Option<Rat>,
     /// The cell, where there is one only.
     #[serde(flatten)]
     pub cell: Option<Cell>,
     /// The LTE anchor of EN-DC.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub lte: Option<Cell>,
     /// The NR cell of EN-DC.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub nr: Option<NrCell>,
     /// False where an LTE line came that was garbage, and no good one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub lte_valid: Option<bool>,
     /// How many levels were impossible and left out.
     #[serde(skip)]
@@ -61,70 +55,48 @@ pub struct Cpsi {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Cell {
     /// Mobile country code, three digits.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mcc: Option<String>,
     /// Mobile network code, two or three digits.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mnc: Option<String>,
     /// Tracking area, in LTE and NR.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tac: Option<u32>,
     /// Location area, in GSM and WCDMA.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub lac: Option<u32>,
     /// Cell identity; up to 36 bits.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cell_id: Option<u64>,
     /// Physical cell identity, in LTE and NR.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pci: Option<u32>,
     /// Primary scrambling code, in WCDMA.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub psc: Option<u32>,
     /// Band number, in LTE and NR.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub band: Option<u32>,
     /// Band as the modem writes it, in GSM and WCDMA.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub band_text: Option<String>,
     /// LTE channel number.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub earfcn: Option<u32>,
     /// WCDMA channel number.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub uarfcn: Option<u32>,
     /// GSM or NR channel number.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub arfcn: Option<u32>,
     /// Reference signal received quality, dB.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rsrq_db: Option<f64>,
     /// Reference signal received power, dBm.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rsrp_dbm: Option<f64>,
     /// Received power over the whole channel, dBm.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rssi_dbm: Option<f64>,
     /// WCDMA received code power, dBm.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rscp_dbm: Option<f64>,
     /// WCDMA Ec/Io, dB.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ecio_db: Option<f64>,
     /// LTE `RSSNR` as sent: its unit differs by firmware and is not known (0 to 30 in the manuals).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub sinr_raw: Option<i64>,
     /// Signal to noise, dB; where the unit is known (CAT-M, NB-IoT).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub sinr_db: Option<f64>,
     /// NR `SNR` as sent, where its unit cannot be told.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub snr_raw: Option<i64>,
     /// NR signal to noise, dB.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub snr_db: Option<f64>,
     /// The scale that the levels came in.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<Scale>,
 }
 
@@ -137,10 +109,8 @@ pub struct NrCell {
     #[serde(flatten)]
     pub cell: Cell,
     /// Subcarrier spacing as sent: 0…3 for 15, 30, 60, 120 kHz.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub scs_raw: Option<u32>,
     /// Bandwidth as sent; the manual's list of meanings is a misprint.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub bw_raw: Option<u32>,
 }
 
@@ -536,6 +506,7 @@ fn cut(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use modem::reply::value;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -554,7 +525,7 @@ mod tests {
     /// Whether the JSON of `lines` is exactly `wanted`.
     #[track_caller]
     fn check(lines: &[&str], wanted: Value) {
-        assert_eq!(serde_json::to_value(read(lines)).expect("JSON"), wanted);
+        assert_eq!(value(read(lines)), Ok(wanted));
     }
 
     fn lte_with(levels: &str) -> String {
@@ -680,7 +651,7 @@ mod tests {
     #[test]
     fn en_dc_has_an_anchor_and_an_nr_cell() {
         let cpsi = read(&[LTE, NSA]);
-        let value = serde_json::to_value(&cpsi).expect("JSON");
+        let value = value(&cpsi).expect("JSON");
         assert_eq!(value["mode"], "EN-DC");
         assert_eq!(value["lte"]["rsrp_dbm"], -85.0);
         assert_eq!(value.get("rsrp_dbm"), None);

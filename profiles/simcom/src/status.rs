@@ -96,10 +96,8 @@ pub struct NetworkMode {
     /// The mode's code.
     pub stat: u32,
     /// The mode's name; absent for codes that no manual lists.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<&'static str>,
     /// The radio in the metrics' words; absent without service and for CDMA.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rat: Option<Rat>,
 }
 
@@ -155,7 +153,6 @@ pub struct Supply {
     /// Volts at the modem's supply pins.
     pub volts: f64,
     /// Charge in percent, where the module measures a battery.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub percent: Option<u32>,
 }
 

@@ -14,10 +14,8 @@ const COMMAND: &str = "AT+CCLK?";
 pub struct Clock {
     /// Local time with its offset, if that was sent: `2015-02-28T20:30:40-08`, minutes only where
     /// the offset is no whole hour. Absent while the clock is not set.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub iso8601: Option<String>,
     /// Minutes that local time is ahead of UTC.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub utc_offset_minutes: Option<i32>,
     /// False while the network has not yet given the time.
     pub clock_set: bool,

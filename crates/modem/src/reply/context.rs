@@ -54,10 +54,8 @@ pub struct Context {
     /// Its number.
     pub cid: u32,
     /// What it carries; `None` for a type that is not known here.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pdp_type: Option<PdpType>,
     /// Its access point name; `None` where it is empty.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub apn: Option<String>,
 }
 
@@ -101,10 +99,8 @@ pub struct PdpAddress {
     /// Its number.
     pub cid: u32,
     /// The first address that is set.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
     /// The second one of a context with two families.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub address_2: Option<IpAddr>,
 }
 

@@ -54,10 +54,24 @@ pub fn decoder(table: &[(&str, Decoder)], command: &str) -> Option<Decoder> {
     find(whole).or_else(|| find(name)).map(|(_, decoder)| *decoder)
 }
 
-/// A reply as JSON. Our types have string keys and finite numbers only, so this does not fail; were it ever to, an
-/// empty object says "nothing known", which is the rule for values that are not.
+/// A reply as JSON, in which a value that is not known is absent. Our types have string keys and finite numbers
+/// only, so this does not fail; were it ever to, an empty object says "nothing known".
 pub fn value(reply: impl Serialize) -> Result<Value, ReplyError> {
-    Ok(serde_json::to_value(reply).unwrap_or_else(|_| Value::Object(Map::new())))
+    let mut value = serde_json::to_value(reply).unwrap_or_else(|_| Value::Object(Map::new()));
+    drop_unknown(&mut value);
+    Ok(value)
+}
+
+/// Takes out every key whose value is null. The depth is that of our types, which no modem chooses.
+fn drop_unknown(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            object.retain(|_, value| !value.is_null());
+            object.values_mut().for_each(drop_unknown);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_unknown),
+        _ => {}
+    }
 }
 
 fn list(rows: impl Serialize) -> Result<Value, ReplyError> {

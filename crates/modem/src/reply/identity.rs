@@ -133,7 +133,6 @@ fn luhn_ok(digits: &str) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Serial {
     /// The IMEI; absent where the modem has another serial number, such as a CDMA ESN.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub imei: Option<Imei>,
     /// The answer as sent, without the prefix.
     pub raw: String,

@@ -12,16 +12,12 @@ pub struct Operator {
     /// How it was chosen: 0 automatic, 1 manual, 2 deregistered, 3 format only, 4 manual, else automatic.
     pub mode: u32,
     /// What `operator` is: 0 long name, 1 short name, 2 the digits of country and network.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<u32>,
     /// The operator's name or digits as sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub operator: Option<String>,
     /// Mobile country code, three digits; known in format 2.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mcc: Option<String>,
     /// Mobile network code, two or three digits as sent; known in format 2.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mnc: Option<String>,
     /// Access technology.
     #[serde(flatten)]

@@ -13,10 +13,8 @@ pub struct Csq {
     /// Channel bit error rate class 0…7, 99 unknown.
     pub ber_raw: u32,
     /// Received signal strength, dBm.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rssi_dbm: Option<f64>,
     /// Received code power, dBm; only in TD-SCDMA.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rscp_dbm: Option<f64>,
 }
 
@@ -56,28 +54,20 @@ pub struct Cesq {
     /// LTE power index 0…97, 255 unknown.
     pub rsrp: u32,
     /// GSM received strength, dBm.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rssi_dbm: Option<f64>,
     /// UTRA received code power, dBm.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rscp_dbm: Option<f64>,
     /// UTRA Ec/Io, dB.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ecio_db: Option<f64>,
     /// LTE reference signal quality, dB.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rsrq_db: Option<f64>,
     /// LTE reference signal power, dBm.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rsrp_dbm: Option<f64>,
     /// NR synchronisation signal quality, dB.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ss_rsrq_db: Option<f64>,
     /// NR synchronisation signal power, dBm.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ss_rsrp_dbm: Option<f64>,
     /// NR synchronisation signal to noise and interference, dB.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ss_sinr_db: Option<f64>,
 }
 

@@ -51,19 +51,14 @@ pub struct Pin {
     /// What the SIM waits for.
     pub lock: Lock,
     /// Whether it is ready; absent where the modem answered with an error.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ready: Option<bool>,
     /// `cme` where the modem answered with an error.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<&'static str>,
     /// The error's code, also where the modem sent text.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<u16>,
     /// The error's text: as sent, or what the code means.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// False where the error says that there is no SIM; true where it says that there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub sim_present: Option<bool>,
 }
 
@@ -124,10 +119,8 @@ pub fn pin_refused(error: &CmeError) -> Pin {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct PinTries {
     /// The PIN: 3 on a card that never heard a wrong one; at 0 it wants its PUK.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pin: Option<u32>,
     /// The PUK: 10 at first; at 0 the card is lost.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub puk: Option<u32>,
 }
 
