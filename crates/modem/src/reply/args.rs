@@ -60,9 +60,10 @@ impl<'a> Args<'a> {
         self.items.get(index).copied()
     }
 
-    /// The text of argument `index`; `None` where it is missing or empty.
+    /// The text of argument `index`; `None` where it is missing, empty, or the dashes that modems write for
+    /// "not known".
     pub fn text(&self, index: usize) -> Option<&'a str> {
-        self.arg(index).map(|arg| arg.text).filter(|text| !text.is_empty())
+        self.arg(index).map(|arg| arg.text).filter(|text| !text.bytes().all(|byte| byte == b'-'))
     }
 
     /// Argument `index` as a decimal number of at most `max`, leading zeros allowed.
@@ -88,41 +89,67 @@ impl<'a> Args<'a> {
     }
 }
 
-/// The rest of `line` behind `prefix` and its colon, if that is how the line starts.
+/// The rest of `line` behind `prefix` and its colon, if that is how the line starts, in whatever case.
 pub(super) fn after_prefix<'a>(prefix: &str, line: &'a str) -> Option<&'a str> {
-    line.trim().strip_prefix(prefix)?.trim_start().strip_prefix(':').map(str::trim)
+    behind(prefix, trim(line)).map(trim)
 }
 
-/// The arguments of every line that has `prefix`, in order.
+fn behind<'a>(prefix: &str, text: &'a str) -> Option<&'a str> {
+    let (head, rest) = text.split_at_checked(prefix.len())?;
+    let rest = rest.trim_start().strip_prefix(':')?;
+    head.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+/// A text without spaces and control characters around it: a NUL in front of a line is what a modem sends
+/// while its UART starts.
+fn trim(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || c.is_control())
+}
+
+/// The arguments of every line that has `prefix`, in order. Rows between which the line break was lost, as in
+/// iamromulan/quectel-rgmii-toolkit issue 142, are as many rows.
 pub fn own_rows<'a, L: AsRef<str>>(
     command: &'static str,
     prefix: &str,
     lines: &'a [L],
 ) -> Vec<Args<'a>> {
-    lines.iter().filter_map(|line| Args::of_line(command, prefix, line.as_ref())).collect()
+    let mut rows = Vec::new();
+    for line in lines {
+        let mut rest = after_prefix(prefix, line.as_ref());
+        while let Some(text) = rest {
+            let next = text.match_indices(prefix).find_map(|(at, _)| {
+                let (row, tail) = text.split_at_checked(at)?;
+                Some((row, behind(prefix, tail)?))
+            });
+            let (row, tail) = next.map_or((text, None), |(row, tail)| (row, Some(tail)));
+            rows.push(Args::of_text(command, trim(row)));
+            rest = tail;
+        }
+    }
+    rows
 }
 
 /// Splits off the first argument; the second value is what follows its comma.
 fn take_arg(text: &str) -> (Arg<'_>, Option<&str>) {
-    let text = text.trim_start();
+    let text = text.trim_start_matches(|c: char| c.is_whitespace() || c.is_control());
     if let Some(inner) = text.strip_prefix('"')
         && let Some((inside, tail)) = split_at_closing_quote(inner)
     {
-        return (Arg { text: inside.trim(), quoted: true }, tail);
+        return (Arg { text: trim(inside), quoted: true }, tail);
     }
     let (field, tail) = match text.split_once(',') {
         Some((field, tail)) => (field, Some(tail)),
         None => (text, None),
     };
     // A quote that never closes (seen in COPS) is noise, not a reason to lose the other arguments.
-    let field = field.trim();
-    (Arg { text: field.trim_matches('"').trim(), quoted: field.contains('"') }, tail)
+    let field = trim(field);
+    (Arg { text: trim(field.trim_matches('"')), quoted: field.contains('"') }, tail)
 }
 
 /// Splits at the first quote that a comma or the end follows; quotes inside a name stay in it.
 fn split_at_closing_quote(inner: &str) -> Option<(&str, Option<&str>)> {
     for (at, _) in inner.match_indices('"') {
-        let (inside, after) = (inner.get(..at)?, inner.get(at + 1..)?.trim_start());
+        let (inside, after) = (inner.get(..at)?, trim(inner.get(at + 1..)?));
         if after.is_empty() {
             return Some((inside, None));
         }
@@ -133,10 +160,12 @@ fn split_at_closing_quote(inner: &str) -> Option<(&str, Option<&str>)> {
     None
 }
 
-/// A name from a modem, without control characters and of bounded length: the longest that the
+/// A name from a modem in one line, without control characters and of bounded length: the longest that the
 /// standards allow is an access point name of 100 bytes (23.003 §9.1).
 pub(super) fn name(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(128).collect()
+    let words = text.split(['\r', '\n']).map(trim).filter(|part| !part.is_empty());
+    let line = words.collect::<Vec<_>>().join(" ");
+    line.chars().filter(|c| !c.is_control()).take(128).collect()
 }
 
 /// A decimal number of ASCII digits only: no sign, no spaces.
@@ -170,7 +199,9 @@ pub fn parse_decimal(text: &str) -> Option<f64> {
 /// [`ReplyError::Refused`] where the reply ends with `ERROR`, `+CME ERROR:` or `+CMS ERROR:`.
 pub fn body<'a>(command: &'static str, raw: &'a str) -> Result<Vec<&'a str>, ReplyError> {
     let mut lines = Vec::new();
-    for line in raw.split(['\r', '\n']).map(str::trim).filter(|line| !line.is_empty()) {
+    let mut rest = raw;
+    while let Some((line, tail)) = take_line(rest) {
+        rest = tail;
         if line == "OK" || lines.len() == MAX_LINES {
             break;
         }
@@ -182,6 +213,24 @@ pub fn body<'a>(command: &'static str, raw: &'a str) -> Result<Vec<&'a str>, Rep
         }
     }
     Ok(lines)
+}
+
+/// The next line that is not blank, and what follows it. A name whose quotes hold a line break (an operator's
+/// in 4IceG/luci-app-3ginfo-lite PR 120) is part of its line.
+fn take_line(text: &str) -> Option<(&str, &str)> {
+    let is_break = |c: char| c.is_whitespace() || c.is_control();
+    let text = text.trim_start_matches(is_break);
+    let end = |from: &str| from.find(['\r', '\n']).unwrap_or(from.len());
+    let open = |line: &str| line.matches('"').count() % 2 == 1;
+    let mut line = text.split_at_checked(end(text)).filter(|(line, _)| !line.is_empty())?;
+    if line.0.starts_with('+') && open(line.0) {
+        let next = line.1.trim_start_matches(is_break);
+        let (ending, after) = next.split_at_checked(end(next))?;
+        if open(ending) && !ending.starts_with('+') {
+            line = (text.split_at_checked(text.len() - after.len())?.0, after);
+        }
+    }
+    Some((trim(line.0), line.1))
 }
 
 /// Whether a line is a command line coming back: this one, or one that was sent before it.

@@ -1,4 +1,5 @@
-//! Packet data contexts, `+CGDCONT?`, `+CGACT?` and `+CGPADDR`: 27.007 §10.1.1, §10.1.10, §10.1.14.
+//! Packet data contexts, `+CGDCONT?`, `+CGACT?`, `+CGPADDR` and `+CGCONTRDP`: 27.007 §10.1.1, §10.1.10, §10.1.14
+//! and §10.1.23. Of several contexts the readable ones are kept.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -48,6 +49,15 @@ impl PdpType {
     }
 }
 
+/// The type of a definition; some firmware has words of its own.
+fn pdp_type(word: &str) -> Option<PdpType> {
+    match word.to_ascii_uppercase().as_str() {
+        "IPV4" => Some(PdpType::Ipv4),
+        "NONIP" | "NON IP" => Some(PdpType::NonIp),
+        _ => PdpType::from_word(word),
+    }
+}
+
 /// One context definition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Context {
@@ -62,12 +72,12 @@ pub struct Context {
 /// Reads the lines `+CGDCONT: <cid>,<type>,<apn>,…`; no line at all is an empty list.
 ///
 /// # Errors
-/// [`ReplyError`] where a line's context number is unreadable, or nothing but foreign text came.
+/// [`ReplyError`] where no line's context number is readable, or nothing but foreign text came.
 pub fn contexts<L: AsRef<str>>(lines: &[L]) -> Result<Vec<Context>, ReplyError> {
     list("AT+CGDCONT?", "+CGDCONT", lines, |args| {
         Ok(Context {
             cid: args.uint(0, "cid", MAX_CID)?,
-            pdp_type: args.text(1).and_then(PdpType::from_word),
+            pdp_type: args.text(1).and_then(pdp_type),
             apn: args.text(2).map(name),
         })
     })
@@ -85,7 +95,7 @@ pub struct Activation {
 /// Reads the lines `+CGACT: <cid>,<state>`; no line at all is an empty list.
 ///
 /// # Errors
-/// [`ReplyError`] where a line is unreadable, or nothing but foreign text came.
+/// [`ReplyError`] where no line is readable, or nothing but foreign text came.
 pub fn contexts_active<L: AsRef<str>>(lines: &[L]) -> Result<Vec<Activation>, ReplyError> {
     list("AT+CGACT?", "+CGACT", lines, |args| {
         let cid = args.uint(0, "cid", MAX_CID)?;
@@ -107,19 +117,112 @@ pub struct PdpAddress {
 /// Reads the lines `+CGPADDR: <cid>[,<address>[,<address>]]`, quoted or not.
 ///
 /// # Errors
-/// [`ReplyError`] where a line's number or address is unreadable, or nothing but foreign text came.
+/// [`ReplyError`] where no line's number is readable, or nothing but foreign text came.
 pub fn context_addresses<L: AsRef<str>>(lines: &[L]) -> Result<Vec<PdpAddress>, ReplyError> {
     list("AT+CGPADDR", "+CGPADDR", lines, |args| {
         let cid = args.uint(0, "cid", MAX_CID)?;
-        let mut set = Vec::new();
-        for index in 1..args.len().min(3) {
-            let Some(text) = args.text(index) else { continue };
-            let address = parse_address(text)
-                .ok_or_else(|| args.refuse(index, "PDP_addr", "an IP address"))?;
-            set.extend(Some(address).filter(|address| !address.is_unspecified()));
-        }
-        Ok(PdpAddress { cid, address: set.first().copied(), address_2: set.get(1).copied() })
+        // EC200U and RM500U put both between one pair of quotes.
+        let texts = (1..args.len().min(3)).filter_map(|at| args.text(at));
+        let mut set = texts.flat_map(|text| text.split(',')).filter_map(address);
+        Ok(PdpAddress { cid, address: set.next(), address_2: set.next() })
     })
+}
+
+/// What the network gave a context.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Dynamic {
+    /// Its number.
+    pub cid: u32,
+    /// The bearer's number in the network.
+    pub bearer_id: Option<u32>,
+    /// Its access point name, often with that of the network behind it.
+    pub apn: Option<String>,
+    /// The modem's address.
+    pub local_address: Option<IpAddr>,
+    /// The modem's address of the other family, where one line has both.
+    pub local_address_2: Option<IpAddr>,
+    /// The local network's mask.
+    pub subnet: Option<IpAddr>,
+    /// The gateway.
+    pub gateway_address: Option<IpAddr>,
+    /// The first name server.
+    pub dns_primary_address: Option<IpAddr>,
+    /// The second one.
+    pub dns_secondary_address: Option<IpAddr>,
+}
+
+/// Reads the lines `+CGCONTRDP: <cid>,<bearer>,<apn>,<address and mask>,<gateway>,<dns>,<dns>`. Before release 10
+/// the mask was an argument of its own, and Quectel's 5G modules put the address of the other family there.
+///
+/// # Errors
+/// [`ReplyError`] where no line's number is readable, or nothing but foreign text came.
+pub fn contexts_dynamic<L: AsRef<str>>(lines: &[L]) -> Result<Vec<Dynamic>, ReplyError> {
+    list("AT+CGCONTRDP", "+CGCONTRDP", lines, |args| {
+        let mut context = Dynamic {
+            cid: args.uint(0, "cid", MAX_CID)?,
+            bearer_id: args.uint(1, "bearer_id", 255).ok(),
+            apn: args.text(2).map(name),
+            ..Dynamic::default()
+        };
+        let (local, mask) = args.text(3).map_or((None, None), address_and_mask);
+        (context.local_address, context.subnet) = (local, mask);
+        let mut next = 4;
+        if let Some(second) = args.text(4).and_then(parse_address) {
+            let of_other_family = local.is_some_and(|own| own.is_ipv4() != second.is_ipv4());
+            if of_other_family {
+                context.local_address_2 = Some(second);
+                next = 5;
+            } else if mask.is_none() && is_mask(second) {
+                context.subnet = Some(second);
+                next = 5;
+            }
+        }
+        let given = |at| args.text(at).and_then(address);
+        context.gateway_address = given(next);
+        context.dns_primary_address = given(next + 1);
+        context.dns_secondary_address = given(next + 2);
+        Ok(context)
+    })
+}
+
+/// Whether an address is a mask: ones, then zeros. A gateway of IPv4 never begins with all ones.
+fn is_mask(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let bits = u32::from(address);
+            bits.leading_ones() >= 8 && bits.leading_ones() + bits.trailing_zeros() == 32
+        }
+        IpAddr::V6(address) => {
+            let bits = u128::from(address);
+            bits.leading_ones() >= 16 && bits.leading_ones() + bits.trailing_zeros() == 128
+        }
+    }
+}
+
+/// An address that is one: all zeros stand for none.
+fn address(text: &str) -> Option<IpAddr> {
+    address_and_mask(text).0
+}
+
+/// An address, and behind it the mask that newer firmware writes together with it.
+fn address_and_mask(text: &str) -> (Option<IpAddr>, Option<IpAddr>) {
+    let text = text.trim();
+    let set = |address: IpAddr| Some(address).filter(|address| !address.is_unspecified());
+    if let Some(address) = parse_address(text) {
+        return (set(address), None);
+    }
+    // `10.1.2.3/30`: the length of the network's part.
+    if let Some((text, _)) = text.split_once('/') {
+        return (parse_address(text).and_then(set), None);
+    }
+    // As many octets of mask as of address, all joined by dots.
+    let dots: Vec<_> = text.match_indices('.').map(|(at, _)| at).take(32).collect();
+    let middle = dots.get(dots.len() / 2).and_then(|at| text.split_at_checked(*at));
+    let Some((own, mask)) = middle.filter(|_| [7, 31].contains(&dots.len())) else {
+        return (None, None);
+    };
+    let mask = parse_address(mask.trim_start_matches('.')).filter(|mask| is_mask(*mask));
+    (parse_address(own).and_then(set), mask)
 }
 
 /// An address in the usual notations, or IPv6 as sixteen decimals with dots (27.007 §10.1.0).
@@ -151,5 +254,16 @@ fn list<L: AsRef<str>, T>(
         return Err(ReplyError::Missing { command, wanted: "line of its own" });
     }
     // A bare `+CGDCONT:` stands for "none defined".
-    rows.iter().filter(|args| !args.is_empty()).map(row).collect()
+    let mut found = Vec::new();
+    let mut refused = None;
+    for args in rows.iter().filter(|args| !args.is_empty()) {
+        match row(args) {
+            Ok(one) => found.push(one),
+            Err(error) => refused = Some(error),
+        }
+    }
+    match refused {
+        Some(error) if found.is_empty() => Err(error),
+        _ => Ok(found),
+    }
 }

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::{
     CmeError, CmsError, Domain, Registration, ReplyError, body, cesq, clock, context_addresses,
-    contexts, contexts_active, csq, iccid, imsi, manufacturer, model, operator, pin, pin_refused,
-    revision, serial, solicited, unsolicited,
+    contexts, contexts_active, contexts_dynamic, csq, iccid, imsi, manufacturer, model, operator,
+    pin, pin_refused, revision, serial, solicited, unsolicited,
 };
 
 /// Turns the raw text of a reply (echo, blank lines, URCs and final result code included) into JSON.
@@ -29,7 +29,8 @@ pub const DECODERS: &[(&str, Decoder)] = &[
     ("+CPIN", pin_urc),
     ("AT+CGDCONT?", |raw| list(contexts(&body("AT+CGDCONT?", raw)?)?)),
     ("AT+CGACT?", |raw| list(contexts_active(&body("AT+CGACT?", raw)?)?)),
-    ("AT+CGPADDR", addresses),
+    ("AT+CGPADDR", |raw| one_or_list(&context_addresses(&body("AT+CGPADDR", raw)?)?)),
+    ("AT+CGCONTRDP", |raw| one_or_list(&contexts_dynamic(&body("AT+CGCONTRDP", raw)?)?)),
     ("AT+CCLK?", |raw| value(clock(&body("AT+CCLK?", raw)?)?)),
     ("AT+CGSN", serial_value),
     ("AT+GSN", serial_value),
@@ -120,9 +121,8 @@ fn pin_urc(raw: &str) -> Result<Value, ReplyError> {
 }
 
 /// One context as an object of its own, several as a list.
-fn addresses(raw: &str) -> Result<Value, ReplyError> {
-    let rows = context_addresses(&body("AT+CGPADDR", raw)?)?;
-    match rows.as_slice() {
+fn one_or_list<T: Serialize>(rows: &[T]) -> Result<Value, ReplyError> {
+    match rows {
         [row] => value(row),
         rows => list(rows),
     }

@@ -21,15 +21,18 @@ use std::fmt;
 pub use args::{Arg, Args, body, own_rows, parse_decimal, parse_hex, parse_uint};
 pub use clock::{Clock, clock, clock_setting};
 pub use context::{
-    Activation, Context, PdpAddress, PdpType, context_addresses, contexts, contexts_active,
+    Activation, Context, Dynamic, PdpAddress, PdpType, context_addresses, contexts,
+    contexts_active, contexts_dynamic,
 };
 pub use decode::{DECODERS, Decoder, decoder, value};
 pub use identity::{Imei, Model, Serial, manufacturer, model, revision, serial};
 pub use network::{Operator, operator};
 pub use radio::{Cesq, Csq, cesq, csq};
-pub use registration::{Domain, Registration, Stat, is_solicited, solicited, unsolicited};
+pub use registration::{
+    Domain, Registration, Stat, is_area, is_cell, is_solicited, solicited, unsolicited,
+};
 pub use result_code::{CmeError, CmsError, cme_advice, cme_meaning, cms_meaning};
-pub use signal::{Act, Quantity, Rat, Sieve, Signal};
+pub use signal::{Act, MAX_EARFCN, MAX_NR_ARFCN, Quantity, Rat, Sieve, Signal};
 pub use sim::{Lock, Pin, PinTries, iccid, iccid_digits, imsi, pin, pin_refused, pin_tries};
 
 /// Why a reply was not understood. The text of the modem is kept, cut to [`Excerpt::MAX`] characters.

@@ -10,10 +10,11 @@ use super::{ReplyError, own_rows, parse_uint};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Operator {
     /// How it was chosen: 0 automatic, 1 manual, 2 deregistered, 3 format only, 4 manual, else automatic.
-    pub mode: u32,
+    pub mode: Option<u32>,
     /// What `operator` is: 0 long name, 1 short name, 2 the digits of country and network.
     pub format: Option<u32>,
-    /// The operator's name or digits as sent.
+    /// The operator's name, in letters also where the modem's character set sends it in hexadecimal digits, or
+    /// its digits.
     pub operator: Option<String>,
     /// Mobile country code, three digits; known in format 2.
     pub mcc: Option<String>,
@@ -27,25 +28,46 @@ pub struct Operator {
 /// Reads `+COPS: <mode>[,<format>,<oper>[,<AcT>]]`.
 ///
 /// # Errors
-/// [`ReplyError`] where there is no such line or its mode is no number up to 4.
+/// [`ReplyError`] where there is no such line or its mode is no number, as in the list that `AT+COPS=?` gives.
 pub fn operator<L: AsRef<str>>(lines: &[L]) -> Result<Operator, ReplyError> {
     let rows = own_rows("AT+COPS?", "+COPS", lines);
     let args =
         rows.last().ok_or(ReplyError::Missing { command: "AT+COPS?", wanted: "+COPS: line" })?;
-    let mode = args.uint(0, "mode", 4)?;
+    let mode = args.text(0).map(|_| args.uint(0, "mode", u32::MAX)).transpose()?;
     // Format 255 with an empty name is what some modems say for "none".
     let format = args.text(1).and_then(parse_uint).and_then(|format| u32::try_from(format).ok());
     let operator = args.text(2);
     let digits = operator.filter(|_| format == Some(2)).and_then(split_plmn);
     let act = args.text(3).and_then(parse_uint).and_then(|code| u32::try_from(code).ok());
     Ok(Operator {
-        mode,
+        mode: mode.filter(|mode| *mode <= 4),
         format: format.filter(|format| *format <= 2),
-        operator: operator.map(name),
+        operator: operator.map(|text| from_hex(text).unwrap_or_else(|| name(text))),
         mcc: digits.map(|(mcc, _)| mcc.to_owned()),
         mnc: digits.map(|(_, mnc)| mnc.to_owned()),
         act: act.and_then(Act::from_code),
     })
+}
+
+/// A name that a modem wrote in hexadecimal digits, since another program left it in the character set `UCS2` or
+/// `HEX` (27.007 §5.5; SIMCom modules turn to it for a USSD answer): as UTF-16 or as ASCII. `None` where the text is
+/// no such name: eight digits at least, since a network's number has six at most.
+fn from_hex(text: &str) -> Option<String> {
+    if text.len() < 8 || !text.len().is_multiple_of(2) {
+        return None;
+    }
+    let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
+    let bytes = text.as_bytes().chunks(2).map(byte).collect::<Option<Vec<u8>>>()?;
+    // Of names in other letters than Latin, some byte is none of ASCII's.
+    let text = if bytes.iter().all(|byte| (b' '..=b'~').contains(byte)) {
+        String::from_utf8(bytes).ok()?
+    } else {
+        let units = bytes.chunks(2).map(|unit| Some(u16::from_be_bytes(unit.try_into().ok()?)));
+        String::from_utf16(&units.collect::<Option<Vec<u16>>>()?).ok()?
+    };
+    let text = text.trim_matches(['\0', '\u{ffff}', ' ']);
+    let readable = |c: char| c.is_alphanumeric() || c.is_ascii_punctuation() || c == ' ';
+    (!text.is_empty() && text.chars().all(readable)).then(|| name(text))
 }
 
 /// Splits five or six digits into country and network; the network's leading zeros count.

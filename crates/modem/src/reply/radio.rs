@@ -3,31 +3,31 @@
 use serde::Serialize;
 
 use super::signal::{Rat, Sieve, Signal};
-use super::{Args, ReplyError, own_rows};
+use super::{Args, ReplyError, own_rows, parse_uint};
 
 /// The answer to `AT+CSQ`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Csq {
     /// The index as sent: 0…31, 99 unknown, 100…199 for TD-SCDMA.
     pub rssi_raw: u32,
-    /// Channel bit error rate class 0…7, 99 unknown.
-    pub ber_raw: u32,
+    /// Channel bit error rate class 0…7, 99 unknown; some firmware leaves it out.
+    pub ber_raw: Option<u32>,
     /// Received signal strength, dBm.
     pub rssi_dbm: Option<f64>,
     /// Received code power, dBm; only in TD-SCDMA.
     pub rscp_dbm: Option<f64>,
 }
 
-/// Reads `+CSQ: <rssi>,<ber>`; the last such line counts.
+/// Reads `+CSQ: <rssi>[,<ber>]`; the last such line counts.
 ///
 /// # Errors
-/// [`ReplyError`] where there is none or an argument is no number up to 255.
+/// [`ReplyError`] where there is none or its strength is no number up to 255.
 pub fn csq<L: AsRef<str>>(lines: &[L]) -> Result<Csq, ReplyError> {
     let rows = own_rows("AT+CSQ", "+CSQ", lines);
     let args =
         rows.last().ok_or(ReplyError::Missing { command: "AT+CSQ", wanted: "+CSQ: line" })?;
     let rssi_raw = args.uint(0, "rssi", 255)?;
-    let ber_raw = args.uint(1, "ber", 255)?;
+    let ber_raw = index(args, 1);
     // 27.007 §8.5: -113 dBm or less, then steps of 2 dB.
     let rssi_dbm = (rssi_raw <= 31).then(|| f64::from(rssi_raw).mul_add(2.0, -113.0));
     // SIM7500_SIM7600 manual V3.00 p.65: 100…191 is RSCP from -116 dBm in steps of 1 dB. It is not
@@ -42,17 +42,17 @@ pub fn csq<L: AsRef<str>>(lines: &[L]) -> Result<Csq, ReplyError> {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Cesq {
     /// GSM strength index 0…63, 99 unknown.
-    pub rxlev: u32,
+    pub rxlev: Option<u32>,
     /// Channel bit error rate class 0…7, 99 unknown.
-    pub ber: u32,
+    pub ber: Option<u32>,
     /// UTRA code power index 0…96, 255 unknown.
-    pub rscp: u32,
+    pub rscp: Option<u32>,
     /// UTRA quality index 0…49, 255 unknown.
-    pub ecn0: u32,
+    pub ecn0: Option<u32>,
     /// LTE quality index 0…34, 255 unknown.
-    pub rsrq: u32,
+    pub rsrq: Option<u32>,
     /// LTE power index 0…97, 255 unknown.
-    pub rsrp: u32,
+    pub rsrp: Option<u32>,
     /// GSM received strength, dBm.
     pub rssi_dbm: Option<f64>,
     /// UTRA received code power, dBm.
@@ -98,22 +98,20 @@ impl Cesq {
     }
 }
 
-/// Reads `+CESQ:` with six arguments (before Release 15) or nine (with NR).
+/// Reads `+CESQ:` with six arguments (before Release 15) or nine (with NR). One that is no number up to 255 is
+/// left out.
 ///
 /// # Errors
-/// [`ReplyError`] where there is no such line or one of the arguments is no number up to 255.
+/// [`ReplyError`] where there is no such line or none of its arguments is such a number.
 pub fn cesq<L: AsRef<str>>(lines: &[L]) -> Result<Cesq, ReplyError> {
     let rows = own_rows("AT+CESQ", "+CESQ", lines);
     let args =
         rows.last().ok_or(ReplyError::Missing { command: "AT+CESQ", wanted: "+CESQ: line" })?;
-    let rxlev = args.uint(0, "rxlev", 255)?;
-    let ber = args.uint(1, "ber", 255)?;
-    let rscp = args.uint(2, "rscp", 255)?;
-    let ecn0 = args.uint(3, "ecno", 255)?;
-    let rsrq = args.uint(4, "rsrq", 255)?;
-    let rsrp = args.uint(5, "rsrp", 255)?;
-    let (ss_rsrq, ss_rsrp, ss_sinr) =
-        if args.len() > 6 { nr_indexes(args)? } else { (255, 255, 255) };
+    let [rxlev, ber, rscp, ecn0, rsrq, rsrp, ss_rsrq, ss_rsrp, ss_sinr] =
+        [0, 1, 2, 3, 4, 5, 6, 7, 8].map(|at| index(args, at));
+    if [rxlev, ber, rscp, ecn0, rsrq, rsrp].iter().all(Option::is_none) {
+        return Err(args.refuse(0, "rxlev", "a report index"));
+    }
     Ok(Cesq {
         rxlev,
         ber,
@@ -132,15 +130,13 @@ pub fn cesq<L: AsRef<str>>(lines: &[L]) -> Result<Cesq, ReplyError> {
     })
 }
 
-fn nr_indexes(args: &Args<'_>) -> Result<(u32, u32, u32), ReplyError> {
-    Ok((
-        args.uint(6, "ss_rsrq", 255)?,
-        args.uint(7, "ss_rsrp", 255)?,
-        args.uint(8, "ss_sinr", 255)?,
-    ))
+/// A report index, which has eight bits.
+fn index(args: &Args<'_>, at: usize) -> Option<u32> {
+    let number = args.text(at).and_then(parse_uint)?;
+    u8::try_from(number).ok().map(u32::from)
 }
 
 /// The lower edge of bin `index`; nothing beyond the scale's last bin, where 99 and 255 are.
-fn level(index: u32, last: u32, step: f64, base: f64) -> Option<f64> {
-    (index <= last).then(|| f64::from(index).mul_add(step, base))
+fn level(index: Option<u32>, last: u32, step: f64, base: f64) -> Option<f64> {
+    index.filter(|index| *index <= last).map(|index| f64::from(index).mul_add(step, base))
 }

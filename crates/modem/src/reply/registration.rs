@@ -16,8 +16,22 @@ const AREA_BITS: u32 = 24;
 /// line: its radio may be left out.
 const CELL_BITS: u32 = 36;
 
-/// An unsigned -1 of 32 bits, which modems send for "no cell".
-const NO_CELL: u64 = 0xFFFF_FFFF;
+/// An unsigned -1 of 32 and of 28 bits, which modems send for "no cell".
+const NO_CELL: [u64; 2] = [0xFFFF_FFFF, 0xFFF_FFFF];
+
+/// 23.003 §4.1, §19.4.2.3 and §28.6: what stands for an area where none is known; and an unsigned -1, which modems
+/// send.
+const NO_AREA: [u64; 5] = [0, 0xFFFE, 0xFFFF, 0xFF_FFFE, 0xFF_FFFF];
+
+/// Whether a number stands for an area, and not for none that is known.
+pub fn is_area(number: u64) -> bool {
+    !NO_AREA.contains(&number)
+}
+
+/// Whether a number stands for a cell, and not for none that is known.
+pub fn is_cell(number: u64) -> bool {
+    !NO_CELL.contains(&number)
+}
 
 /// Which registration is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -175,10 +189,10 @@ pub struct Registration {
     /// Access technology.
     #[serde(flatten)]
     pub act: Option<Act>,
-    /// The area as sent, where it is no hexadecimal number; cut to 40 characters.
+    /// The area as sent, where it is no hexadecimal number or stands for none; cut to 40 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lac_raw: Option<String>,
-    /// The cell as sent, where it or the area is no hexadecimal number; cut to 40 characters.
+    /// The cell as sent, where it or the area is no such number; cut to 40 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ci_raw: Option<String>,
 }
@@ -236,8 +250,8 @@ fn parse(domain: Domain, line: &str, at: usize) -> Result<Registration, ReplyErr
     let stat = args.uint(at, "stat", 11)?;
     let stat = Stat::from_code(stat).ok_or_else(|| args.refuse(at, "stat", "0 to 11"))?;
     let cell = at + 2 + usize::from(has_rac_before_cell(domain, &args, at));
-    let (lac_or_tac, lac_raw) = hex_or_raw(args.text(at + 1), AREA_BITS);
-    let (ci, unreadable_ci) = hex_or_raw(args.text(cell), CELL_BITS);
+    let (lac_or_tac, lac_raw) = hex_or_raw(args.text(at + 1), AREA_BITS, is_area);
+    let (ci, unreadable_ci) = hex_or_raw(args.text(cell), CELL_BITS, is_cell);
     // Next to an area that is no number a cell that looks like one is not to be trusted blindly.
     let ci_raw = unreadable_ci.or_else(|| lac_raw.as_ref().and(args.text(cell)).map(cut));
     let act = args.text(cell + 1).and_then(parse_uint).and_then(|code| u32::try_from(code).ok());
@@ -259,11 +273,15 @@ fn has_rac_before_cell(domain: Domain, args: &Args<'_>, at: usize) -> bool {
     domain == Domain::Eps && len(at + 2) <= 2 && len(at + 3) > 2
 }
 
-/// A number of at most `bits` bits that is not the pattern for "none known", else the text as sent: the
+/// A number of at most `bits` bits that is none of those for "not known", else the text as sent: the
 /// state must survive an area that is not readable.
-fn hex_or_raw(text: Option<&str>, bits: u32) -> (Option<u64>, Option<String>) {
+fn hex_or_raw(
+    text: Option<&str>,
+    bits: u32,
+    is_known: fn(u64) -> bool,
+) -> (Option<u64>, Option<String>) {
     let Some(text) = text else { return (None, None) };
-    match parse_hex(text).filter(|number| *number < 1 << bits && *number != NO_CELL) {
+    match parse_hex(text).filter(|number| *number < 1 << bits && is_known(*number)) {
         Some(number) => (Some(number), None),
         None => (None, Some(cut(text))),
     }

@@ -5,6 +5,12 @@ use std::ops::RangeInclusive;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+/// The highest E-UTRA channel number (36.101 §5.7.3); firmware sends 4294967295 between two cells.
+pub const MAX_EARFCN: u32 = 262_143;
+
+/// The highest NR channel number (38.104 §5.4.2.1).
+pub const MAX_NR_ARFCN: u32 = 3_279_165;
+
 /// A radio access technology in the words of the metrics' label `rat`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -161,10 +167,12 @@ impl Sieve {
     }
 
     /// Whether a level in dBm or dB is one of the numbers modems send for "not measured": -32768
-    /// (also in tenths), an unsigned -1, and the 99 and 255 of the 27.007 report indexes. For
+    /// (also in tenths, and cut to a whole number: `…,-95,-12,-3276` of an RM500Q in limited service), an unsigned
+    /// -1, and the 99 and 255 of the 27.007 report indexes. For
     /// levels only: a raw field of 99 tenths is a good signal to noise ratio.
     pub fn is_sentinel(value: f64) -> bool {
-        [-32768.0, -3276.8, 4_294_967_295.0, 99.0, 255.0].contains(&value)
+        [-32768.0, -3276.8, -3276.0, 32767.0, 65535.0, 4_294_967_295.0, 99.0, 255.0]
+            .contains(&value)
     }
 }
 

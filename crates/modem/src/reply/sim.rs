@@ -85,7 +85,9 @@ pub fn pin<L: AsRef<str>>(lines: &[L]) -> Result<Pin, ReplyError> {
         got: Excerpt::new(text),
     })?;
     let ready = Some(lock == Lock::None);
-    let gone = ["SIM REMOVED", "NOT INSERTED"].iter().any(|word| text.eq_ignore_ascii_case(word));
+    let gone = ["SIM REMOVED", "NOT INSERTED", "SIM NOT INSERTED"]
+        .iter()
+        .any(|word| text.trim_matches('"').eq_ignore_ascii_case(word));
     let sim_present = gone.then_some(false);
     Ok(Pin { lock, ready, error: None, code: None, text: None, sim_present })
 }
@@ -166,7 +168,9 @@ impl Lock {
             "PH-SP PUK" => Self::PhSpPuk,
             "PH-CORP PIN" => Self::PhCorpPin,
             "PH-CORP PUK" => Self::PhCorpPuk,
-            "NOT READY" | "NOT INSERTED" | "SIM REMOVED" => Self::Unknown,
+            // SIMCom's words for a card that is gone, starting, or does not answer.
+            "NOT READY" | "NOT INSERTED" | "SIM NOT INSERTED" | "SIM REMOVED" | "SIM DROP"
+            | "SIM BUSY" | "SIM FAILURE" | "SIM FAIL" | "SIM CRASH" => Self::Unknown,
             _ => return None,
         })
     }

@@ -180,7 +180,8 @@ fn csq_scales_and_unknowns() {
     check("AT+CSQ", "+CSQ: 100,0", json!({"rssi_dbm": null, "rscp_dbm": -116.0}));
     check("AT+CSQ", "+CSQ: 191,0", json!({"rscp_dbm": -25.0}));
     check("AT+CSQ", "+CSQ: 199,0", json!({"rscp_dbm": null}));
-    assert!(decode("AT+CSQ", "+CSQ: 18\r\nOK").is_err());
+    check("AT+CSQ", "+CSQ: 18\r\nOK", json!({"rssi_dbm": -77.0, "ber_raw": null}));
+    assert!(decode("AT+CSQ", "+CSQ: ,99\r\nOK").is_err());
     assert!(decode("AT+CSQ", "\r\nOK\r\n").is_err());
 }
 
@@ -189,7 +190,11 @@ fn cesq_has_six_or_nine_fields() {
     check("AT+CESQ", "+CESQ: 99,99,255,255,20,80", json!({"rsrq_db": -10.0, "rsrp_dbm": -61.0}));
     let nr = "+CESQ: 99,99,255,255,255,255,65,70,77";
     check("AT+CESQ", nr, json!({"rsrp_dbm": null, "ss_rsrp_dbm": -87.0, "ss_sinr_db": 15.0}));
-    assert!(decode("AT+CESQ", "+CESQ: 99,99,255,255,20").is_err());
+    let short = json!({"rxlev": 99, "rsrq_db": -10.0, "rsrp": null, "rsrp_dbm": null});
+    check("AT+CESQ", "+CESQ: 99,99,255,255,20", short);
+    let damaged = json!({"rxlev": null, "rscp": null, "rsrp_dbm": -61.0, "ss_rsrp_dbm": -87.0});
+    check("AT+CESQ", "+CESQ: x,99,999,255,20,80,-,70,\0", damaged);
+    assert!(decode("AT+CESQ", "+CESQ: x,,256,-,,").is_err());
     let lte = cesq(&["+CESQ: 27,99,255,255,16,44,255,255,255"]).expect("nine fields");
     let signals = lte.signals();
     assert_eq!(signals.len(), 1, "GSM's index beside LTE is no GSM signal: {signals:?}");
@@ -205,8 +210,41 @@ fn operators() {
     check("AT+COPS?", "+COPS: 0,0,\"A, B\",13", json!({"operator": "A, B", "mcc": null}));
     check("AT+COPS?", "+COPS: 0", json!({"mode": 0, "operator": null, "act": null}));
     check("AT+COPS?", "+COPS: 0,255,\"\"", json!({"format": null, "operator": null}));
+    let broken = "AT+COPS=3,0;+COPS?\r\r\n+COPS: 0,0,\"Mobile Field\r\r\n\",7\r\n\r\nOK\r\n";
+    check("AT+COPS?", broken, json!({"operator": "Mobile Field", "act": "lte"}));
+    let broken = "+COPS: 0,0,\"Mobile\r\nField\",7\r\n\r\nOK\r\n";
+    check("AT+COPS?", broken, json!({"operator": "Mobile Field", "act": "lte"}));
+    // The line break ends the line where it is none of the name.
+    check("AT+COPS?", "+COPS: 0,0,\"TELE2,0\r\nOK\r\n", json!({"operator": "TELE2", "act": "gsm"}));
+    check("AT+COPS?", "+COPS: 7,2,\"00101\",7", json!({"mode": null, "mnc": "01", "act": "lte"}));
+    check("AT+COPS?", "+COPS: ,2,\"00101\"", json!({"mode": null, "mcc": "001"}));
     check("AT+COPS?", "+COPS: 0,0,\"X\",8", json!({"act": "ec-gsm-iot", "rat": null}));
     assert!(decode("AT+COPS?", "+COPS: (1,\"a\",\"b\",\"46000\",7)\r\nOK").is_err());
+}
+
+/// The name in the character set that another program left (TinyGSM issue 493 for `HEX`; lower case by HL8518).
+#[test]
+fn a_name_in_hexadecimal_digits_is_read() {
+    for (text, name) in [
+        ("00460049004500430044 ", "FIECD"),
+        ("004d0065006700610046006f006e", "MegaFon"),
+        ("4E2D56FD79FB52A8", "中国移动"),
+        ("041C0422042100200052", "МТС R"),
+        ("4649454C44204D4F42494C45", "FIELD MOBILE"),
+        ("5450204669656C64", "TP Field"),
+        ("00410042", "AB"),
+        // None of these is a name in digits.
+        ("CAFE", "CAFE"),
+        ("0041", "0041"),
+        ("310260", "310260"),
+        ("00000000", "00000000"),
+        ("D8000041", "D8000041"),
+        ("FACE 2000", "FACE 2000"),
+        ("0041004", "0041004"),
+    ] {
+        let line = format!("+COPS: 0,0,\"{text}\",7");
+        check("AT+COPS?", &line, json!({"operator": name, "act": "lte"}));
+    }
 }
 
 #[test]
@@ -250,6 +288,13 @@ fn context_lists() {
     assert!(decode("AT+CGACT?", "+CGACT: 4,2").is_err());
     assert!(decode("AT+CGACT?", "SMS DONE\r\nOK").is_err());
     assert!(decode("AT+CGDCONT?", "+CGDCONT: ,\"IP\"").is_err());
+    let damaged = "+CGDCONT: ,\"IP\"\r\n+CGDCONT: 1,\"IPV4\",\"a\"+CGDCONT: 2,\"NONIP\",\"b\"";
+    let wanted = json!([
+        {"cid": 1, "pdp_type": "ipv4", "apn": "a"}, {"cid": 2, "pdp_type": "non-ip", "apn": "b"}
+    ]);
+    check("AT+CGDCONT?", damaged, json!({"contexts": wanted}));
+    let wanted = json!([{"cid": 5, "active": true}]);
+    check("AT+CGACT?", "+CGACT: 4,2\r\n+CGACT: 5,1", json!({"contexts": wanted}));
 }
 
 #[test]
@@ -265,7 +310,74 @@ fn context_addresses_of_both_families() {
     check("AT+CGPADDR", dual, json!({"address": "fe80::1", "address_2": null}));
     let many = "+CGPADDR: 1,10.0.0.1\r\n+CGPADDR: 2,0.0.0.0\r\nOK";
     check("AT+CGPADDR", many, json!({"contexts": [{"cid": 1, "address": "10.0.0.1"}, {"cid": 2}]}));
-    assert!(decode("AT+CGPADDR", "+CGPADDR: 1,10.0.0.256").is_err());
+    for (rest, first, second) in [
+        // A modem with 17 octets, which are no address, beside a good one.
+        ("\"10.36.130.148\",\"0.0.0.0.0.0.0.0.0.0.0.0.1.2.3.4.5\"", Some("10.36.130.148"), None),
+        ("\"0.0.0.0.0.0.0.0.0.0.0.0.1.2.3.4.5\",\"10.36.130.148\"", Some("10.36.130.148"), None),
+        ("10.0.0.256", None, None),
+        (
+            "\"10.36.130.148,32.1.13.184.0.0.0.0.0.0.0.0.0.0.0.1\"",
+            Some("10.36.130.148"),
+            Some("2001:db8::1"),
+        ),
+        ("\"0.0.0.0,0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0\"", None, None),
+        ("\"2001:DB8:0:0:0:0:0:1\",\"10.36.130.148\"", Some("2001:db8::1"), Some("10.36.130.148")),
+        ("\"10.36.130.148.255.255.255.252\"", Some("10.36.130.148"), None),
+        ("-,\"\"", None, None),
+    ] {
+        let line = format!("+CGPADDR: 1,{rest}\r\nOK");
+        check("AT+CGPADDR", &line, json!({"cid": 1, "address": first, "address_2": second}));
+    }
+}
+
+#[test]
+fn what_the_network_gave_a_context() {
+    for (rest, wanted) in [
+        (
+            "5,\"net.mnc001.mcc001.gprs\",\"10.1.2.3.255.255.255.252\",\"10.1.2.1\",\"10.9.9.1\",\"10.9.9.2\",\"0.0.0.0\",\"0.0.0.0\",0",
+            json!({"bearer_id": 5, "local_address": "10.1.2.3", "subnet": "255.255.255.252",
+                "gateway_address": "10.1.2.1", "dns_primary_address": "10.9.9.1",
+                "dns_secondary_address": "10.9.9.2"}),
+        ),
+        (
+            "5,\"net\",\"10.1.2.3\",\"255.255.255.0\",\"10.1.2.1\",\"10.9.9.1\"",
+            json!({"local_address": "10.1.2.3", "subnet": "255.255.255.0",
+                "gateway_address": "10.1.2.1", "dns_primary_address": "10.9.9.1",
+                "dns_secondary_address": null}),
+        ),
+        (
+            "5,ims,10.1.2.3,,,,10.9.9.1,10.9.9.2",
+            json!({"apn": "ims", "local_address": "10.1.2.3", "gateway_address": null}),
+        ),
+        // One address that is none leaves the others.
+        (
+            "5,\"net\",\"10.1.2.999\",\"10.1.2.1\",\"0.0.0.0\",\"10.9.9.2\"",
+            json!({"local_address": null, "gateway_address": "10.1.2.1",
+                "dns_primary_address": null, "dns_secondary_address": "10.9.9.2"}),
+        ),
+        // RM520N: both families in one line (iamromulan/quectel-rgmii-toolkit).
+        (
+            "0,\"net\",\"10.1.2.3\",\"32.1.13.184.0.0.0.0.0.0.0.0.0.0.0.7\", \"254.128.0.0.0.0.0.0.0.0.0.0.0.0.0.1\",\"10.9.9.1\",\"10.9.9.2\"",
+            json!({"local_address": "10.1.2.3", "local_address_2": "2001:db8::7",
+                "gateway_address": "fe80::1", "dns_primary_address": "10.9.9.1",
+                "dns_secondary_address": "10.9.9.2"}),
+        ),
+        (
+            "0,\"net\",\"2001:DB8::7\",\"FE80::1\",\"2001:DB8::53\"",
+            json!({"local_address": "2001:db8::7", "local_address_2": null,
+                "gateway_address": "fe80::1", "dns_primary_address": "2001:db8::53"}),
+        ),
+        ("x,,,,", json!({"cid": 1, "bearer_id": null, "apn": null})),
+    ] {
+        check("AT+CGCONTRDP", &format!("+CGCONTRDP: 1,{rest}\r\nOK"), wanted);
+    }
+    let two = "+CGCONTRDP: 1,5,\"a\",\"10.1.2.3\"\r\n+CGCONTRDP: x\r\n+CGCONTRDP: 2,6,\"b\"";
+    let wanted = json!([
+        {"cid": 1, "bearer_id": 5, "apn": "a", "local_address": "10.1.2.3"},
+        {"cid": 2, "bearer_id": 6, "apn": "b"},
+    ]);
+    check("AT+CGCONTRDP", two, json!({"contexts": wanted}));
+    assert!(decode("AT+CGCONTRDP", "+CGCONTRDP: x").is_err());
 }
 
 #[test]
