@@ -2,14 +2,12 @@
 //! `AT+CSQ` is on a scale of its own (§3.2.16), so it is not read.
 
 use modem::reply::{
-    Args, Quantity, Rat, ReplyError, Sieve, Signal, own_rows, parse_decimal, parse_hex,
+    Args, MAX_EARFCN, Quantity, Rat, ReplyError, Sieve, Signal, is_area, is_cell, own_rows,
+    parse_decimal, parse_hex,
 };
 use serde::Serialize;
 
 const COMMAND: &str = "AT+CENG?";
-
-/// The highest E-UTRA channel number (36.101 §5.7.3).
-const MAX_EARFCN: u32 = 262_143;
 
 /// Where the arguments stand.
 mod place {
@@ -36,9 +34,9 @@ pub struct Ceng {
     /// Physical cell identity.
     pub pci: Option<u32>,
     /// Cell identity, 28 bits.
-    pub cell_id: u64,
+    pub cell_id: Option<u64>,
     /// Tracking area.
-    pub tac: u32,
+    pub tac: Option<u32>,
     /// Band number.
     pub band: Option<u32>,
     /// Reference signal received power, dBm.
@@ -82,9 +80,10 @@ pub fn ceng<L: AsRef<str>>(lines: &[L]) -> Result<Ceng, ReplyError> {
         .iter()
         .find(|args| args.len() > place::TAC)
         .ok_or(ReplyError::Missing { command: COMMAND, wanted: "+CENG: line of a serving cell" })?;
-    let cell_id = identity(args, place::CELL, "sc_cellid", 0xfff_ffff)?;
-    let tac = identity(args, place::TAC, "sc_tac", 0xffff)?;
-    let tac = u32::try_from(tac).map_err(|_| args.refuse(place::TAC, "sc_tac", "16 bits"))?;
+    let cell_id = identity(args, place::CELL, "sc_cellid")?;
+    let tac = identity(args, place::TAC, "sc_tac")?;
+    let cell_id = Some(cell_id).filter(|number| *number <= 0xfff_ffff && is_cell(*number));
+    let tac = u16::try_from(tac).ok().filter(|number| is_area(u64::from(*number)));
     let mut sieve = Sieve::default();
     let mut level = |at, quantity| {
         let text = args.text(at)?;
@@ -115,7 +114,7 @@ pub fn ceng<L: AsRef<str>>(lines: &[L]) -> Result<Ceng, ReplyError> {
         earfcn: small(place::EARFCN, "sc_earfcn", MAX_EARFCN),
         pci: small(place::PCI, "sc_pci", 503),
         cell_id,
-        tac,
+        tac: tac.map(u32::from),
         band: small(place::BAND, "sc_band", 256),
         rsrp_dbm,
         rsrq_db,
@@ -128,11 +127,10 @@ pub fn ceng<L: AsRef<str>>(lines: &[L]) -> Result<Ceng, ReplyError> {
 }
 
 /// A number in hexadecimal digits between quotation marks.
-fn identity(args: &Args<'_>, at: usize, name: &'static str, most: u64) -> Result<u64, ReplyError> {
+fn identity(args: &Args<'_>, at: usize, name: &'static str) -> Result<u64, ReplyError> {
     args.arg(at)
         .filter(|arg| arg.quoted)
         .and_then(|arg| parse_hex(arg.text))
-        .filter(|number| *number <= most)
         .ok_or_else(|| args.refuse(at, name, "hexadecimal digits between quotation marks"))
 }
 
@@ -150,7 +148,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!((cell.earfcn, cell.pci, cell.band), (Some(3_738), Some(28), Some(8)));
-        assert_eq!((cell.cell_id, cell.tac), (0x000a_4b0c, 0x5a1e));
+        assert_eq!((cell.cell_id, cell.tac), (Some(0x000a_4b0c), Some(0x5a1e)));
         assert_eq!((cell.rsrp_dbm, cell.rsrq_db), (Some(-78.0), Some(-9.0)));
         assert_eq!((cell.rssi_dbm, cell.sinr_db), (Some(-69.0), Some(12.0)));
         assert_eq!((cell.coverage_level, cell.tx_power_dbm), (Some(0), Some(-6.0)));
@@ -173,12 +171,22 @@ mod tests {
     }
 
     #[test]
+    fn an_identity_that_cannot_be_costs_only_itself() {
+        for (cell, tac) in [("0A4B0C", "1005A1E"), ("1000000A", "FFFE"), ("FFFFFFFF", "5a1e")] {
+            let line = format!("+CENG: 3738,2,28,\"{cell}\",-78,-9,-69,12,8,\"{tac}\"");
+            let read = ceng(&[line]).unwrap();
+            assert_eq!(read.cell_id, Some(0x000a_4b0c).filter(|_| cell == "0A4B0C"), "{cell}");
+            assert_eq!(read.tac, Some(0x5a1e).filter(|_| tac == "5a1e"), "{tac}");
+            assert_eq!((read.rsrp_dbm, read.sinr_db), (Some(-78.0), Some(12.0)));
+        }
+    }
+
+    #[test]
     fn a_line_in_another_order_is_not_read() {
         for line in [
             "+CENG: 3738,2,28,-78",
             "+CENG: 3738,2,28,1002,-78,-9,-69,12,8,\"5A1E\"",
             "+CENG: 3738,2,28,\"0A4B0C\",-78,-9,-69,12,\"5A1E\",8",
-            "+CENG: 3738,2,28,\"0A4B0C\",-78,-9,-69,12,8,\"1005A1E\"",
             "+CENG: 0,0,0,0,100,100,2,2,0,0,1,1,1,1",
             "OK",
         ] {

@@ -6,18 +6,12 @@
 use std::ops::RangeInclusive;
 
 use modem::reply::{
-    Args, Excerpt, Quantity, Rat, ReplyError, Sieve, Signal, own_rows, parse_decimal, parse_hex,
-    parse_uint,
+    Args, Excerpt, MAX_EARFCN, MAX_NR_ARFCN, Quantity, Rat, ReplyError, Sieve, Signal, is_area,
+    is_cell, own_rows, parse_decimal, parse_hex, parse_uint,
 };
 use serde::Serialize;
 
 const COMMAND: &str = "AT+CPSI?";
-
-/// The highest E-UTRA channel number (36.101 §5.7.3); firmware sends 4294967295 between two cells.
-const MAX_EARFCN: u32 = 262_143;
-
-/// The highest NR channel number (38.104 §5.4.2.1).
-const MAX_NR_ARFCN: u32 = 3_279_165;
 
 /// What the report indexes of the A76xx say for "unknown".
 const INDEX_UNKNOWN: [f64; 2] = [99.0, 255.0];
@@ -130,17 +124,19 @@ pub enum Scale {
 /// `AT+CPSI=<s>` on, the same line also comes unasked for, and may come twice.
 ///
 /// # Errors
-/// [`ReplyError`] where there is no `+CPSI:` line, or one that holds no system.
+/// [`ReplyError`] where there is no `+CPSI:` line that names a system.
 pub fn cpsi<L: AsRef<str>>(lines: &[L]) -> Result<Cpsi, ReplyError> {
     let rows = own_rows(COMMAND, "+CPSI", lines);
     if rows.is_empty() {
         return Err(ReplyError::Missing { command: COMMAND, wanted: "+CPSI: line" });
     }
     let mut seen = Seen::default();
-    for args in &rows {
-        seen.take(args)?;
+    let named = rows.iter().filter(|args| args.text(0).is_some());
+    let count = named.map(|args| seen.take(args)).count();
+    match rows.last() {
+        Some(args) if count == 0 => Err(args.refuse(0, "System Mode", "a system's name")),
+        _ => Ok(seen.finish()),
     }
-    Ok(seen.finish())
 }
 
 /// The levels of each radio, none where its line has none. All have passed the ranges of [`Quantity`] already.
@@ -181,19 +177,21 @@ struct Seen {
 }
 
 impl Seen {
-    fn take(&mut self, args: &Args<'_>) -> Result<(), ReplyError> {
-        let mode = args.text(0).ok_or_else(|| args.refuse(0, "System Mode", "a system's name"))?;
-        if mode == "NO SERVICE" {
+    fn take(&mut self, args: &Args<'_>) {
+        let mode = args.text(0).unwrap_or_default();
+        let words = mode.to_ascii_uppercase().replace(['-', '_'], " ");
+        if words == "NO SERVICE" {
             // What came before it is over.
             (self.serving, self.lte, self.nr) = (None, None, None);
         }
         // Without an operation mode behind it `NR5G` is the secondary cell's line, in old firmware.
-        let secondary = mode == "NR5G_NSA" || (mode == "NR5G" && args.text(1).is_some_and(is_uint));
+        let secondary =
+            words == "NR5G NSA" || (words == "NR5G" && args.text(1).is_some_and(is_uint));
         if secondary {
             self.nr = nsa_cell(args, &mut self.sieve).or(self.nr.take());
-            return Ok(());
+            return;
         }
-        let rat = rat_of(mode);
+        let rat = rat_of(&words);
         let cell = rat.and_then(|rat| serving_cell(rat, args, &mut self.sieve));
         if rat == Some(Rat::Lte) {
             self.lte_garbage |= cell.is_none();
@@ -203,7 +201,6 @@ impl Seen {
         let oper_mode = args.text(1).map(cut);
         let row = Row { mode: cut(mode), oper_mode, rat: rat.filter(|_| found), cell };
         *(if found { &mut self.serving } else { &mut self.idle }) = Some(row);
-        Ok(())
     }
 
     fn finish(self) -> Cpsi {
@@ -235,12 +232,13 @@ impl Seen {
     }
 }
 
-fn rat_of(mode: &str) -> Option<Rat> {
-    match mode.to_ascii_uppercase().as_str() {
+/// The radio of a system's name in capitals, its hyphens and underscores as spaces.
+fn rat_of(words: &str) -> Option<Rat> {
+    match words {
         "LTE" => Some(Rat::Lte),
-        "LTE CAT-M1" | "LTE-CAT-M1" => Some(Rat::CatM),
-        "LTE NB-IOT" | "LTE-NB-IOT" => Some(Rat::NbIot),
-        "NR5G_SA" | "NR5G" => Some(Rat::Nr),
+        "LTE CAT M1" | "LTE CAT M" | "LTE M1" | "CAT M1" | "EMTC" => Some(Rat::CatM),
+        "LTE NB IOT" | "LTE CAT NB" | "LTE NB1" | "NB IOT" | "NBIOT" => Some(Rat::NbIot),
+        "NR5G SA" | "NR5G" => Some(Rat::Nr),
         // TDS-CDMA has other columns, so it stays a mode without a cell, as CDMA and EVDO do.
         "WCDMA" => Some(Rat::Wcdma),
         "GSM" => Some(Rat::Gsm),
@@ -248,9 +246,9 @@ fn rat_of(mode: &str) -> Option<Rat> {
     }
 }
 
-/// The cell of a line that names its network; `None` where the line is none or between two cells.
+/// The cell of a line that has its network or a level; `None` where the line has neither or is between two cells.
 fn serving_cell(rat: Rat, args: &Args<'_>, sieve: &mut Sieve) -> Option<Cell> {
-    let (mcc, mnc) = plmn(args.text(2)?)?;
+    let (mcc, mnc) = args.text(2).and_then(plmn).unzip();
     // 23.003: an area has 16 bits, in NR 24; a cell 16 in GSM, 28 in UTRAN and E-UTRAN, 36 in NR. More is an
     // overflow.
     let (area_bits, bits) = match rat {
@@ -258,21 +256,27 @@ fn serving_cell(rat: Rat, args: &Args<'_>, sieve: &mut Sieve) -> Option<Cell> {
         Rat::Wcdma | Rat::Lte | Rat::CatM | Rat::NbIot => (16, 28),
         Rat::Nr => (24, 36),
     };
-    let area = args.text(3).and_then(parse_hex).filter(|area| *area < 1 << area_bits);
+    let area = args.text(3).and_then(parse_hex);
+    let area = area.filter(|area| *area < 1 << area_bits && is_area(*area));
     let area = area.and_then(|area| u32::try_from(area).ok());
-    let cell_id = args.text(4).and_then(parse_uint).filter(|id| *id < 1 << bits);
-    let cell = Cell { mcc: Some(mcc), mnc: Some(mnc), cell_id, ..Cell::default() };
-    match rat {
+    let cell_id = args.text(4).and_then(parse_uint);
+    let cell_id = cell_id.filter(|id| *id < 1 << bits && is_cell(*id));
+    let cell = Cell { mcc, mnc, cell_id, ..Cell::default() };
+    let cell = match rat {
         Rat::Lte | Rat::CatM | Rat::NbIot => lte_cell(rat, args, Cell { tac: area, ..cell }, sieve),
         Rat::Nr => sa_cell(args, Cell { tac: area, ..cell }, sieve),
         Rat::Wcdma => Some(wcdma_cell(args, Cell { lac: area, ..cell }, sieve)),
         Rat::Gsm => Some(gsm_cell(args, Cell { lac: area, ..cell }, sieve)),
-    }
+    };
+    cell.filter(|cell| {
+        let levels = [cell.rsrp_dbm, cell.rscp_dbm, cell.rssi_dbm];
+        cell.mcc.is_some() || levels.iter().any(Option::is_some)
+    })
 }
 
 /// `LTE,<op>,<mcc>-<mnc>,<tac>,<cell>,<pci>,<band>,<earfcn>,<dl>,<ul>,<RSRQ>,<RSRP>,<RSSI>,<RSSNR>`
 fn lte_cell(rat: Rat, args: &Args<'_>, cell: Cell, sieve: &mut Sieve) -> Option<Cell> {
-    let earfcn = uint(args, 7).filter(|earfcn| *earfcn <= MAX_EARFCN)?;
+    let earfcn = channel(args, 7, MAX_EARFCN)?;
     let [rsrq, rsrp, rssi] = [10, 11, 12].map(|at| measured(args, at));
     // Between two cells all levels are 0, which no scale can mean at once.
     if [rsrq, rsrp, rssi].iter().all(|level| *level == Some(0.0)) {
@@ -291,7 +295,7 @@ fn lte_cell(rat: Rat, args: &Args<'_>, cell: Cell, sieve: &mut Sieve) -> Option<
     Some(Cell {
         pci: uint(args, 5).filter(|pci| *pci <= 503),
         band: args.text(6).and_then(trailing_number),
-        earfcn: Some(earfcn),
+        earfcn,
         rsrq_db: level(Quantity::Rsrq, rsrq),
         rsrp_dbm: level(Quantity::Rsrp, rsrp),
         rssi_dbm: level(Quantity::Rssi, rssi),
@@ -345,26 +349,39 @@ fn indexed(quantity: Quantity, index: f64, sieve: &mut Sieve) -> Option<f64> {
     sieve.keep(quantity, level)
 }
 
-/// `NR5G_SA,<op>,<mcc>-<mnc>,<tac>,<cell>,<pci>,<band>,<arfcn>,<RSRP>,<RSRQ>,<SNR>`
+/// `NR5G_SA,<op>,<mcc>-<mnc>,<tac>,<cell>,<pci>,<band>,<arfcn>,<RSRP>,<RSRQ>,<SNR>`; the oldest firmware has no
+/// band.
 fn sa_cell(args: &Args<'_>, cell: Cell, sieve: &mut Sieve) -> Option<Cell> {
-    let cell = Cell { pci: nr_pci(args, 5), band: args.text(6).and_then(trailing_number), ..cell };
-    nr_levels(cell, args, NrColumns { arfcn: 7, rsrp: 8, rsrq: 9, snr: 10 }, sieve)
+    let (band, columns) = if has_no_band(args, 6) {
+        (None, NrColumns { arfcn: 6, rsrp: 7, rsrq: 8, snr: 9 })
+    } else {
+        let band = args.text(6).and_then(trailing_number);
+        (band, NrColumns { arfcn: 7, rsrp: 8, rsrq: 9, snr: 10 })
+    };
+    nr_levels(Cell { pci: nr_pci(args, 5), band, ..cell }, args, columns, sieve)
 }
 
 /// `NR5G_NSA,<pci>,<band>,<arfcn>,<RSRP>,<RSRQ>,<SNR>[,<scs>,<bw>]`; the oldest firmware has no band
 /// and RSRQ before RSRP.
 fn nsa_cell(args: &Args<'_>, sieve: &mut Sieve) -> Option<NrCell> {
-    let cell = Cell { pci: nr_pci(args, 1), ..Cell::default() };
-    let oldest = args.text(2).is_some_and(is_uint);
-    let (cell, columns) = if oldest {
-        (cell, NrColumns { arfcn: 2, rsrq: 3, rsrp: 4, snr: 5 })
+    let (band, columns) = if has_no_band(args, 2) {
+        (None, NrColumns { arfcn: 2, rsrq: 3, rsrp: 4, snr: 5 })
     } else {
         let band = args.text(2).and_then(trailing_number);
-        (Cell { band, ..cell }, NrColumns { arfcn: 3, rsrp: 4, rsrq: 5, snr: 6 })
+        (band, NrColumns { arfcn: 3, rsrp: 4, rsrq: 5, snr: 6 })
     };
+    let cell = Cell { pci: nr_pci(args, 1), band, ..Cell::default() };
     let cell = nr_levels(cell, args, columns, sieve)?;
+    if cell.arfcn.is_none() && cell.rsrp_dbm.is_none() {
+        return None;
+    }
     let (scs_raw, bw_raw) = (uint(args, 7).filter(|scs| *scs <= 4), uint(args, 8));
     Some(NrCell { mode: "nsa", cell, scs_raw, bw_raw })
+}
+
+/// Whether a channel stands where newer firmware has the band: a number, and behind it none.
+fn has_no_band(args: &Args<'_>, band: usize) -> bool {
+    args.text(band).is_some_and(is_uint) && !args.text(band + 1).is_some_and(is_uint)
 }
 
 /// Where the levels stand in an NR line.
@@ -376,7 +393,10 @@ struct NrColumns {
 }
 
 fn nr_levels(cell: Cell, args: &Args<'_>, at: NrColumns, sieve: &mut Sieve) -> Option<Cell> {
-    let arfcn = uint(args, at.arfcn).filter(|arfcn| (1..=MAX_NR_ARFCN).contains(arfcn))?;
+    let arfcn = channel(args, at.arfcn, MAX_NR_ARFCN)?;
+    if arfcn == Some(0) {
+        return None;
+    }
     let (mut rsrp, mut rsrq) = (measured(args, at.rsrp), measured(args, at.rsrq));
     // Firmware differs in the order, too. Only where one of the two makes both levels possible is it known.
     if !nr_order_fits(rsrp, rsrq) && nr_order_fits(rsrq, rsrp) {
@@ -396,7 +416,7 @@ fn nr_levels(cell: Cell, args: &Args<'_>, at: NrColumns, sieve: &mut Sieve) -> O
     let (rsrp_dbm, rsrq_db) = (level(Quantity::Rsrp, rsrp), level(Quantity::Rsrq, rsrq));
     let snr_db = snr_db(scale, args, at.snr, sieve);
     let snr_raw = raw_number(args, at.snr).filter(|_| snr_db.is_none());
-    Some(Cell { arfcn: Some(arfcn), rsrp_dbm, rsrq_db, snr_db, snr_raw, scale, ..cell })
+    Some(Cell { arfcn, rsrp_dbm, rsrq_db, snr_db, snr_raw, scale, ..cell })
 }
 
 /// Whether these two can be power and quality, on one scale; unless both are there nothing tells.
@@ -412,15 +432,17 @@ fn nr_order_fits(rsrp: Option<f64>, rsrq: Option<f64>) -> bool {
 /// The signal to noise ratio, whose scale differs by firmware independently of the powers': the
 /// SIM82XX manual says tenths, -230…400, and some firmware sends whole dB (`…,-800,-110,14`).
 ///
-/// A fraction, or powers in whole units, mean dB. A number beyond -23…40 can only be tenths. What
+/// A fraction means dB, and so do powers in whole units. A number beyond -23…40 can only be tenths, beside whole
+/// powers too (`NR5G,257,629952,-11,-92,153` in the SIM8200's manual). What
 /// lies between is -2.3…4.0 dB or -23…40 dB, and nothing in the line tells which: left out.
 fn snr_db(scale: Option<Scale>, args: &Args<'_>, at: usize, sieve: &mut Sieve) -> Option<f64> {
     let raw = measured(args, at)?;
-    if args.text(at)?.contains('.') || scale? == Scale::Whole {
+    let possible = Quantity::Sinr.range().contains(&raw);
+    if args.text(at)?.contains('.') || (scale? == Scale::Whole && possible) {
         return sieve.keep(Quantity::Sinr, raw);
     }
     // 0 is 0 on either scale.
-    if raw != 0.0 && Quantity::Sinr.range().contains(&raw) {
+    if raw != 0.0 && possible {
         return None;
     }
     sieve.keep(Quantity::Sinr, raw / 10.0)
@@ -464,9 +486,16 @@ fn gsm_cell(args: &Args<'_>, cell: Cell, sieve: &mut Sieve) -> Cell {
 fn plmn(text: &str) -> Option<(String, String)> {
     let (mcc, mnc) = text.split_once('-')?;
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    let fits = mcc.len() == 3 && (2..=3).contains(&mnc.len()) && digits(mcc) && digits(mnc);
+    let fits = mcc.len() == 3 && (1..=3).contains(&mnc.len()) && digits(mcc) && digits(mnc);
     // 000 is no country: the cell is not known yet.
-    (fits && mcc != "000").then(|| (mcc.to_owned(), mnc.to_owned()))
+    (fits && mcc != "000").then(|| (mcc.to_owned(), format!("{mnc:0>2}")))
+}
+
+/// A channel's number; `None` in the outer sense where it is one that cannot be, which is what stands there
+/// between two cells.
+fn channel(args: &Args<'_>, at: usize, max: u32) -> Option<Option<u32>> {
+    let channel = uint(args, at).filter(|channel| *channel <= max);
+    (args.text(at).is_none() || channel.is_some()).then_some(channel)
 }
 
 /// `EUTRAN-BAND3`, `LTE BAND 2`, `NR5G_BAND78` → the number; band 0 is none.
@@ -674,6 +703,114 @@ mod tests {
                 "snr_db": 8.5, "scale": "whole",
             });
             check(&[&line], json!({"rat": "nr", "nr": nr}));
+        }
+    }
+
+    /// Of a SIM8200 without the band's column (its manual §4.2.14), and what is near to that form.
+    #[test]
+    fn an_nr_cell_needs_no_band() {
+        for (rest, band, rsrp, snr) in [
+            ("NR5G,Online,001-01,0x2D18,50896642,257,629952,-92,-11,15", None, -92.0, Some(15.0)),
+            (
+                "NR5G_SA,Online,001-01,0x2D18,50896642,257,629952,-920,-110,150",
+                None,
+                -92.0,
+                Some(15.0),
+            ),
+            (
+                "NR5G-SA,Online,001-01,0x2D18,50896642,257,NR5G_BAND78,629952,-92,-11,15",
+                Some(78),
+                -92.0,
+                Some(15.0),
+            ),
+            (
+                "NR5G_SA,Online,001-01,0x2D18,50896642,257,78,629952,-920,-110,150",
+                Some(78),
+                -92.0,
+                Some(15.0),
+            ),
+            (
+                "NR5G_SA,Online,001-01,0x2D18,50896642,257,,629952,-920,-110,150",
+                None,
+                -92.0,
+                Some(15.0),
+            ),
+            (
+                "nr5g_sa,online,001-01,0x2d18,50896642,257,nr5g_band78,629952,-920,-110,-",
+                Some(78),
+                -92.0,
+                None,
+            ),
+            // Whole powers beside a ratio in tenths, as the manual has it.
+            ("NR5G,Online,001-01,0x2D18,50896642,257,629952,-11,-92,153", None, -92.0, Some(15.3)),
+        ] {
+            let cpsi = read(&[&format!("+CPSI: {rest}")]);
+            assert_eq!((cpsi.rat, cpsi.implausible), (Some(Rat::Nr), 0), "{rest}");
+            let cell = cpsi.cell.expect("a cell");
+            assert_eq!((cell.band, cell.arfcn), (band, Some(629_952)), "{rest}");
+            assert_eq!((cell.rsrp_dbm, cell.rsrq_db), (Some(rsrp), Some(-11.0)), "{rest}");
+            assert_eq!((cell.snr_db, cell.pci), (snr, Some(257)), "{rest}");
+        }
+        let beside = read(&["+CPSI: NR5G,257,629952,-11,-92,153"]).nr.expect("a cell").cell;
+        assert_eq!((beside.rsrp_dbm, beside.snr_db), (Some(-92.0), Some(15.3)));
+        let bare_band = read(&["+CPSI: NR5G_NSA,257,78,629952,-920,-110,150"]).nr.expect("a cell");
+        assert_eq!((bare_band.cell.band, bare_band.cell.arfcn), (Some(78), Some(629_952)));
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_cell_leaves_the_rest() {
+        for (rest, mnc, tac, rsrp) in [
+            (
+                "001-01,0x5A1E,187214780,257,EUTRAN-BAND3,1850,5,5,-94,-850,-545,15",
+                Some("01"),
+                Some(0x5A1E),
+                Some(-85.0),
+            ),
+            (
+                "001-1,0x5a1e,187214780,257,EUTRAN-BAND3,1850,5,5,-94,-850,-545,15",
+                Some("01"),
+                Some(0x5A1E),
+                Some(-85.0),
+            ),
+            (
+                "---,0xFFFE,268435455,257,EUTRAN-BAND3,1850,5,5,-94,-850,-545,15",
+                None,
+                None,
+                Some(-85.0),
+            ),
+            (",,,,EUTRAN-BAND3,1850,,,-94,-850,,", None, None, Some(-85.0)),
+            (
+                "001-01,0x5A1E,187214780,257,LTE BAND 255X,-,5,5,-94,-850,-545,15,77",
+                Some("01"),
+                Some(0x5A1E),
+                Some(-85.0),
+            ),
+            ("001-01,0x5A1E,187214780", Some("01"), Some(0x5A1E), None),
+            ("001-01,FFFF,187214780,257,EUTRAN-BAND3,1850,5,5,,,,", Some("01"), None, None),
+        ] {
+            let cpsi = read(&[&format!("+CPSI: LTE,Online,{rest}")]);
+            assert_eq!((cpsi.rat, cpsi.lte_valid), (Some(Rat::Lte), None), "{rest}");
+            let cell = cpsi.cell.expect("a cell");
+            assert_eq!((cell.mnc.as_deref(), cell.tac, cell.rsrp_dbm), (mnc, tac, rsrp), "{rest}");
+            assert_ne!(cell.cell_id, Some(0xFFF_FFFF), "{rest}");
+        }
+        // Nothing at all is no cell.
+        for rest in [
+            "LTE,Online",
+            "LTE,Online,---,,,,,,,,,,,",
+            "GSM,Online,00101 0x25b1,22273,124 EGSM 900,-77,0",
+        ] {
+            assert_eq!(read(&[&format!("+CPSI: {rest}")]).cell, None, "{rest}");
+        }
+        // A line without a system leaves the others.
+        assert_eq!(read(&["+CPSI: ,", LTE]).cell, read(&[LTE]).cell);
+        let joined = format!("{LTE}{NSA}");
+        assert_eq!(read(&[&joined]), read(&[LTE, NSA]));
+        assert_eq!(read(&[&format!("\0{LTE}\0")]), read(&[LTE]));
+        for (name, rat) in
+            [("LTE-NB-IOT", Rat::NbIot), ("lte cat-m1", Rat::CatM), ("CAT-M1", Rat::CatM)]
+        {
+            assert_eq!(read(&[&LTE.replace("LTE,", &format!("{name},"))]).rat, Some(rat), "{name}");
         }
     }
 

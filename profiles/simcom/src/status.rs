@@ -73,8 +73,9 @@ pub fn pin_tries<L: AsRef<str>>(lines: &[L]) -> Result<PinTries, ReplyError> {
     let command = "AT+SPIC";
     let rows = own_rows(command, "+SPIC", lines);
     let args = rows.last().ok_or(ReplyError::Missing { command, wanted: "+SPIC: line" })?;
-    let of = |at, name| args.uint(at, name, 99).map(Some);
-    Ok(PinTries { pin: of(0, "chv1")?, puk: of(1, "puk1")? })
+    // The PIN's counter decides whether one is tried; that of the PUK is for a person.
+    let pin = Some(args.uint(0, "chv1", 99)?);
+    Ok(PinTries { pin, puk: args.uint(1, "puk1", 99).ok() })
 }
 
 /// All four numbers of that line; the card's second PIN is of no use to the agent.
@@ -92,7 +93,7 @@ fn all_tries(lines: &[&str]) -> Result<Value, ReplyError> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct NetworkMode {
     /// Whether changes are reported unasked for.
-    pub n: u32,
+    pub n: Option<u32>,
     /// The mode's code.
     pub stat: u32,
     /// The mode's name; absent for codes that no manual lists.
@@ -104,7 +105,7 @@ pub struct NetworkMode {
 /// Reads `+CNSMOD: <n>,<stat>`. The unsolicited `+CNSMOD: <stat>` is passed over.
 ///
 /// # Errors
-/// [`ReplyError`] where there is no such line or an argument is no number.
+/// [`ReplyError`] where there is no such line or its mode is no number.
 pub fn network_mode<L: AsRef<str>>(lines: &[L]) -> Result<NetworkMode, ReplyError> {
     let command = "AT+CNSMOD?";
     let rows = own_rows(command, "+CNSMOD", lines);
@@ -112,7 +113,7 @@ pub fn network_mode<L: AsRef<str>>(lines: &[L]) -> Result<NetworkMode, ReplyErro
         .iter()
         .find(|args| args.len() == 2)
         .ok_or(ReplyError::Missing { command, wanted: "+CNSMOD: line with <n>,<stat>" })?;
-    let n = args.uint(0, "n", 1)?;
+    let n = args.uint(0, "n", 1).ok();
     let stat = args.uint(1, "stat", 255)?;
     let known = NETWORK_MODES.iter().find(|(code, ..)| *code == stat);
     Ok(NetworkMode {
@@ -165,15 +166,15 @@ pub fn supply<L: AsRef<str>>(lines: &[L]) -> Result<Supply, ReplyError> {
     let rows = own_rows(command, "+CBC", lines);
     let args = rows.last().ok_or(ReplyError::Missing { command, wanted: "+CBC: line" })?;
     let volts = |at: usize| {
-        let text = args.text(at)?.trim_end_matches(['V', 'v']).trim_end();
-        let number = modem::reply::parse_decimal(text)?;
-        let volts = if at > 0 { number / 1000.0 } else { number };
+        let text = args.text(at)?.trim_end_matches(['V', 'v']).trim_end_matches(['m', 'M']);
+        let number = modem::reply::parse_decimal(text.trim_end())?;
+        let volts = if number >= 100.0 { number / 1000.0 } else { number };
         // A module works from about 3.3 to 4.4 V, some boards give it 5 V.
         (0.5..=6.0).contains(&volts).then_some(volts)
     };
     // The voltage is the last of at most three, and the charge stands before it.
     let at = args.len().saturating_sub(1).min(2);
-    let percent = at.checked_sub(1).map(|charge| args.uint(charge, "bcl", 100)).transpose()?;
+    let percent = at.checked_sub(1).and_then(|charge| args.uint(charge, "bcl", 100).ok());
     let volts = volts(at).ok_or_else(|| args.refuse(at, "voltage", "a supply voltage"))?;
     Ok(Supply { volts, percent })
 }
@@ -215,6 +216,11 @@ mod tests {
             ("AT+CBC", "+CBC: 3.591V\r\nOK", json!({"volts": 3.591})),
             ("AT+CBC", "+CBC: 0,95,4012\r\nOK", json!({"volts": 4.012, "percent": 95})),
             ("AT+CBC", "+CBC: 88,3418\r\nOK", json!({"volts": 3.418, "percent": 88})),
+            ("AT+CBC", "+CBC: 0,101,4012", json!({"volts": 4.012})),
+            ("AT+CBC", "+CBC: 3791mV", json!({"volts": 3.791})),
+            ("AT+SPIC", "+SPIC: 3", json!({"pin1": 3})),
+            ("AT+SPIC", "+SPIC: 3,x,2,10", json!({"pin1": 3, "pin2": 2, "puk2": 10})),
+            ("AT+CNSMOD?", "+CNSMOD: -,8", json!({"stat": 8, "mode": "lte", "rat": "lte"})),
             ("AT+CREVHEX?", "+CREVHEX: 1\r\nOK", json!({"on": true})),
             ("AT+CMQNEW", "+CMQNEW: 0\r\n\r\nOK", json!({"client": 0})),
             ("+CMQDISCON", "+CMQDISCON: 0", json!({"kind": "connection_lost", "client": 0})),
@@ -252,12 +258,11 @@ mod tests {
             ("AT+CPMUTEMP", "OK"),
             ("AT+CICCID", "+ICCID: 123"),
             ("AT+CICCID", "+CME ERROR: SIM not inserted"),
-            ("AT+SPIC", "+SPIC: 3"),
             ("AT+SPIC", "+SPIC: x,10,0,10"),
             ("AT+CNSMOD?", "+CNSMOD: 8"),
             ("AT+CBC", "+CBC: 0.0V"),
             ("AT+CBC", "+CBC: V"),
-            ("AT+CBC", "+CBC: 0,101,4012"),
+            ("AT+CBC", "+CBC: 0,95,40120"),
             ("AT+CPSI?", "ERROR"),
             ("+CMQTTSTART", "OK"),
             ("+CMQTTCONNECT", "+CMQTTCONNECT: 0"),
