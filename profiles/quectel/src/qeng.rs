@@ -1,18 +1,14 @@
 //! `AT+QENG="servingcell"`: LTE, NR standalone, EN-DC in three lines, WCDMA, GSM.
 
 use modem::reply::{
-    Arg, Args, Quantity, Rat, ReplyError, Sieve, Signal, own_rows, parse_decimal, parse_hex,
-    parse_uint,
+    Args, MAX_EARFCN, MAX_NR_ARFCN, Quantity, Rat, ReplyError, Sieve, Signal, is_area, is_cell,
+    own_rows, parse_decimal, parse_hex, parse_uint,
 };
 use serde::Serialize;
 
-use crate::status::cut;
+use crate::status::{cut, radio};
 
 const COMMAND: &str = "AT+QENG=\"servingcell\"";
-
-/// 36.101 §5.7.3 and 38.104 §5.4.2.1.
-const MAX_EARFCN: u32 = 262_143;
-const MAX_NR_ARFCN: u32 = 3_279_165;
 
 /// The answer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -21,7 +17,7 @@ pub struct Qeng {
     pub ue_state: Option<String>,
     /// The radio that the modem is registered on, in the metrics' words; in EN-DC the anchor's.
     pub rat: Option<Rat>,
-    /// The LTE cell.
+    /// The LTE cell, also of category M and NB-IoT.
     pub lte: Option<Cell>,
     /// The NR cell, alone or beside LTE.
     pub nr: Option<Cell>,
@@ -29,6 +25,9 @@ pub struct Qeng {
     pub wcdma: Option<Cell>,
     /// The GSM cell.
     pub gsm: Option<Cell>,
+    /// Which radio `lte` is: LTE, category M or NB-IoT.
+    #[serde(skip)]
+    pub lte_rat: Option<Rat>,
     /// How many levels were impossible and left out.
     #[serde(skip)]
     pub implausible: u32,
@@ -93,10 +92,12 @@ pub fn qeng<L: AsRef<str>>(lines: &[L]) -> Result<Qeng, ReplyError> {
     let mut known = false;
     for args in own_rows(COMMAND, "+QENG", lines) {
         let mut fields = Fields { args: &args, at: 0 };
-        if fields.word() == Some("servingcell") {
+        if fields.text(0).is_some_and(|word| word.eq_ignore_ascii_case("servingcell")) {
             known = true;
-            qeng.ue_state = args.text(1).map(cut);
-            fields.at = 2;
+            // The state may be left out; the radio's name is next then.
+            let state = args.text(1).filter(|word| radio(word).is_none());
+            qeng.ue_state = state.map(cut).or(qeng.ue_state.take());
+            fields.at = 1 + usize::from(state.is_some() || args.text(1).is_none());
         }
         known |= take_cell(&mut qeng, fields, &mut sieve);
     }
@@ -106,30 +107,32 @@ pub fn qeng<L: AsRef<str>>(lines: &[L]) -> Result<Qeng, ReplyError> {
             wanted: "+QENG: line of a serving cell",
         });
     }
-    let anchor = [
-        (&qeng.lte, Rat::Lte),
-        (&qeng.nr, Rat::Nr),
-        (&qeng.wcdma, Rat::Wcdma),
-        (&qeng.gsm, Rat::Gsm),
-    ];
-    qeng.rat = anchor.into_iter().find(|(cell, _)| cell.is_some()).map(|(_, rat)| rat);
+    let others = [(&qeng.nr, Rat::Nr), (&qeng.wcdma, Rat::Wcdma), (&qeng.gsm, Rat::Gsm)];
+    let other = others.into_iter().find(|(cell, _)| cell.is_some()).map(|(_, rat)| rat);
+    qeng.rat = qeng.lte_rat.or(other);
     qeng.implausible = sieve.implausible();
     Ok(qeng)
 }
 
 /// Takes the cell of a line whose radio's name is next; whether it names one.
 fn take_cell(qeng: &mut Qeng, mut fields: Fields<'_, '_>, sieve: &mut Sieve) -> bool {
-    let Some(radio) = fields.word() else { return false };
+    let Some(word) = fields.text(0) else { return false };
+    let Some((Some(rat), _)) = radio(word) else { return false };
     fields.at += 1;
-    match radio {
-        "LTE" | "CAT-M" | "CAT-NB" | "eMTC" | "NBIoT" => {
-            qeng.lte = lte(fields, sieve).or(qeng.lte.take())
+    match rat {
+        Rat::Lte | Rat::CatM | Rat::NbIot => {
+            if let Some(cell) = lte(fields, sieve) {
+                (qeng.lte, qeng.lte_rat) = (Some(cell), Some(rat));
+            }
         }
-        "NR5G-SA" => qeng.nr = standalone(fields, sieve).or(qeng.nr.take()),
-        "NR5G-NSA" => qeng.nr = beside_lte(fields, sieve).or(qeng.nr.take()),
-        "WCDMA" => qeng.wcdma = wcdma(fields, sieve).or(qeng.wcdma.take()),
-        "GSM" => qeng.gsm = gsm(fields, sieve).or(qeng.gsm.take()),
-        _ => return false,
+        Rat::Nr if word.eq_ignore_ascii_case("NR5G-NSA") => {
+            qeng.nr = beside_lte(fields, sieve).or(qeng.nr.take());
+        }
+        Rat::Nr => qeng.nr = standalone(fields, sieve).or(qeng.nr.take()),
+        // TD-SCDMA has other columns.
+        Rat::Wcdma if !word.eq_ignore_ascii_case("WCDMA") => {}
+        Rat::Wcdma => qeng.wcdma = wcdma(fields, sieve).or(qeng.wcdma.take()),
+        Rat::Gsm => qeng.gsm = gsm(fields, sieve).or(qeng.gsm.take()),
     }
     true
 }
@@ -142,13 +145,15 @@ struct Fields<'a, 't> {
 }
 
 impl<'t> Fields<'_, 't> {
-    fn word(&self) -> Option<&'t str> {
-        self.text(0)
+    fn text(&self, at: usize) -> Option<&'t str> {
+        self.args.text(self.at + at)
     }
 
-    fn text(&self, at: usize) -> Option<&'t str> {
-        let Arg { text, .. } = self.args.arg(self.at + at)?;
-        (!text.is_empty() && text != "-").then_some(text)
+    /// A channel's number; `None` in the outer sense where it is one that cannot be, which is what stands there
+    /// between two cells.
+    fn channel(&self, at: usize, max: u32) -> Option<Option<u32>> {
+        let channel = self.uint(at, max);
+        (self.text(at).is_none() || channel.is_some()).then_some(channel)
     }
 
     fn uint(&self, at: usize, max: u32) -> Option<u32> {
@@ -156,9 +161,11 @@ impl<'t> Fields<'_, 't> {
         u32::try_from(number).ok().filter(|number| *number <= max)
     }
 
-    fn hex(&self, at: usize, bits: u32) -> Option<(String, u64)> {
+    /// An area or a cell of so many bits, as sent and as a number.
+    fn hex(&self, at: usize, bits: u32, is_known: fn(u64) -> bool) -> Option<(String, u64)> {
         let text = self.text(at)?;
-        parse_hex(text).filter(|number| *number < 1 << bits).map(|number| (text.to_owned(), number))
+        let number = parse_hex(text).filter(|number| *number < 1 << bits && is_known(*number))?;
+        Some((text.to_owned(), number))
     }
 
     fn level(&self, sieve: &mut Sieve, quantity: Quantity, at: usize) -> Option<f64> {
@@ -181,95 +188,105 @@ impl<'t> Fields<'_, 't> {
     }
 }
 
-fn identity(fields: Fields<'_, '_>, plmn: usize, cell: usize, bits: u32) -> Option<Cell> {
-    let (mcc, mnc) = fields.plmn(plmn)?;
-    let (cell_id_hex, cell_id) = fields.hex(cell, bits).unzip();
-    Some(Cell { mcc: Some(mcc), mnc: Some(mnc), cell_id_hex, cell_id, ..Cell::default() })
+fn identity(fields: Fields<'_, '_>, plmn: usize, cell: usize, bits: u32) -> Cell {
+    let (mcc, mnc) = fields.plmn(plmn).unzip();
+    let (cell_id_hex, cell_id) = fields.hex(cell, bits, is_cell).unzip();
+    Cell { mcc, mnc, cell_id_hex, cell_id, ..Cell::default() }
+}
+
+impl Cell {
+    /// The cell, if anything says that there is one: its network, or its strength.
+    fn if_known(self) -> Option<Self> {
+        let levels = [self.rsrp_dbm, self.rscp_dbm, self.rssi_dbm];
+        (self.mcc.is_some() || levels.iter().any(Option::is_some)).then_some(self)
+    }
 }
 
 /// `<duplex>,<mcc>,<mnc>,<cell>,<pci>,<earfcn>,<band>,<ul>,<dl>,<tac>,<RSRP>,<RSRQ>,<RSSI>,<SINR>…`
 fn lte(fields: Fields<'_, '_>, sieve: &mut Sieve) -> Option<Cell> {
-    let earfcn = fields.uint(5, MAX_EARFCN)?;
-    let (tac_hex, tac) = fields.hex(9, 16).unzip();
-    Some(Cell {
+    let earfcn = fields.channel(5, MAX_EARFCN)?;
+    let (tac_hex, tac) = fields.hex(9, 16, is_area).unzip();
+    Cell {
         duplex: fields.text(0).map(cut),
         pci: fields.uint(4, 503),
-        earfcn: Some(earfcn),
-        band: fields.uint(6, 256),
+        earfcn,
+        band: fields.uint(6, 256).filter(|band| *band > 0),
         tac_hex,
         tac,
         rsrp_dbm: fields.level(sieve, Quantity::Rsrp, 10),
         rsrq_db: fields.level(sieve, Quantity::Rsrq, 11),
         rssi_dbm: fields.level(sieve, Quantity::Rssi, 12),
         sinr_raw: fields.raw(13),
-        ..identity(fields, 1, 3, 28)?
-    })
+        ..identity(fields, 1, 3, 28)
+    }
+    .if_known()
 }
 
 /// `<duplex>,<mcc>,<mnc>,<cell>,<pci>,<tac>,<arfcn>,<band>,<bandwidth>,<RSRP>,<RSRQ>,<SINR>,<scs>…`
 fn standalone(fields: Fields<'_, '_>, sieve: &mut Sieve) -> Option<Cell> {
-    let arfcn = fields.uint(6, MAX_NR_ARFCN)?;
-    let (tac_hex, tac) = fields.hex(5, 24).unzip();
-    Some(Cell {
+    let arfcn = fields.channel(6, MAX_NR_ARFCN)?;
+    let (tac_hex, tac) = fields.hex(5, 24, is_area).unzip();
+    Cell {
         mode: Some("sa"),
         duplex: fields.text(0).map(cut),
         pci: fields.uint(4, 1_007),
         tac_hex,
         tac,
-        arfcn: Some(arfcn),
-        band: fields.uint(7, 1_024),
+        arfcn,
+        band: fields.uint(7, 1_024).filter(|band| *band > 0),
         bandwidth_raw: fields.uint(8, 255),
         rsrp_dbm: fields.level(sieve, Quantity::Rsrp, 9),
         rsrq_db: fields.level(sieve, Quantity::Rsrq, 10),
         sinr_raw: fields.raw(11),
         scs_raw: fields.uint(12, 4),
-        ..identity(fields, 1, 3, 36)?
-    })
+        ..identity(fields, 1, 3, 36)
+    }
+    .if_known()
 }
 
 /// `<mcc>,<mnc>,<pci>,<RSRP>,<SINR>,<RSRQ>[,<arfcn>,<band>[,<bandwidth>,<scs>]]`: another order. The
 /// oldest firmware ends after the levels; a channel that is there and impossible is garbage.
 fn beside_lte(fields: Fields<'_, '_>, sieve: &mut Sieve) -> Option<Cell> {
-    let (mcc, mnc) = fields.plmn(0)?;
-    let arfcn = fields.uint(6, MAX_NR_ARFCN);
-    if fields.text(6).is_some() && arfcn.is_none() {
-        return None;
-    }
-    Some(Cell {
+    let (mcc, mnc) = fields.plmn(0).unzip();
+    let arfcn = fields.channel(6, MAX_NR_ARFCN)?;
+    Cell {
         mode: Some("nsa"),
-        mcc: Some(mcc),
-        mnc: Some(mnc),
+        mcc,
+        mnc,
         pci: fields.uint(2, 1_007),
         rsrp_dbm: fields.level(sieve, Quantity::Rsrp, 3),
         sinr_raw: fields.raw(4),
         rsrq_db: fields.level(sieve, Quantity::Rsrq, 5),
         arfcn,
-        band: fields.uint(7, 1_024),
+        band: fields.uint(7, 1_024).filter(|band| *band > 0),
         bandwidth_raw: fields.uint(8, 255),
         scs_raw: fields.uint(9, 4),
         ..Cell::default()
-    })
+    }
+    .if_known()
 }
 
 /// `<mcc>,<mnc>,<lac>,<cell>,<uarfcn>,<psc>,<rac>,<RSCP>,<Ec/Io>…`
 fn wcdma(fields: Fields<'_, '_>, sieve: &mut Sieve) -> Option<Cell> {
-    Some(Cell {
-        lac: fields.hex(2, 16).map(|(_, lac)| lac),
+    Cell {
+        lac: fields.hex(2, 16, is_area).map(|(_, lac)| lac),
         uarfcn: fields.uint(4, 16_383),
         rscp_dbm: fields.level(sieve, Quantity::Rsrp, 7),
         ecio_db: fields.text(8).and_then(parse_decimal).filter(|ecio| (-40.0..=0.0).contains(ecio)),
-        ..identity(fields, 0, 3, 28)?
-    })
+        ..identity(fields, 0, 3, 28)
+    }
+    .if_known()
 }
 
 /// `<mcc>,<mnc>,<lac>,<cell>,<bsic>,<arfcn>,<band>,<rxlev>…`
 fn gsm(fields: Fields<'_, '_>, sieve: &mut Sieve) -> Option<Cell> {
-    Some(Cell {
-        lac: fields.hex(2, 16).map(|(_, lac)| lac),
+    Cell {
+        lac: fields.hex(2, 16, is_area).map(|(_, lac)| lac),
         arfcn: fields.uint(5, 1_023),
         rssi_dbm: fields.level(sieve, Quantity::Rssi, 7),
-        ..identity(fields, 0, 3, 16)?
-    })
+        ..identity(fields, 0, 3, 16)
+    }
+    .if_known()
 }
 
 /// The levels of each radio. `nr_sinr_in_db` tells that this firmware's SINR of NR is in dB; LTE's comes
@@ -286,7 +303,8 @@ pub fn signals(qeng: &Qeng, nr_sinr_in_db: bool) -> Vec<Signal> {
         (nr_sinr_in_db && Quantity::Sinr.range().contains(&raw)).then_some(raw)
     };
     let nr = qeng.nr.as_ref().map(|cell| Signal { sinr_db: sinr(cell), ..of(Rat::Nr, cell) });
-    let others = [(&qeng.lte, Rat::Lte), (&qeng.wcdma, Rat::Wcdma), (&qeng.gsm, Rat::Gsm)];
+    let anchor = qeng.lte_rat.unwrap_or(Rat::Lte);
+    let others = [(&qeng.lte, anchor), (&qeng.wcdma, Rat::Wcdma), (&qeng.gsm, Rat::Gsm)];
     let others = others.into_iter().filter_map(|(cell, rat)| Some(of(rat, cell.as_ref()?)));
     others.chain(nr).filter(|signal| !signal.is_empty()).collect()
 }
@@ -309,6 +327,125 @@ mod tests {
         assert_eq!((nr.arfcn, nr.band, nr.pci), (Some(627_264), Some(78), Some(747)));
         let sinr = |known| signals(&read, known).last().unwrap().sinr_db;
         assert_eq!((sinr(true), sinr(false)), (Some(13.0), None));
+    }
+
+    /// Which radio a line is of, and what its cell is known by. Forms of public reports, with other numbers.
+    #[test]
+    fn each_radio_is_named_for_what_it_is() {
+        for (rest, rat, rsrp) in [
+            (
+                "\"NOCONN\",\"LTE\",\"FDD\",001,01,1A2B3C,87,2050,4,3,3,5B10,-88,-11,-62,11,41",
+                Rat::Lte,
+                -88.0,
+            ),
+            // BG96, BG95, BG77 and a satellite's cell.
+            (
+                "\"CONNECT\",\"CAT-M\",\"FDD\",001,01,2FAA03,87,6200,20,3,3,2AFB,-105,-11,-76,10,-",
+                Rat::CatM,
+                -105.0,
+            ),
+            (
+                "\"NOCONN\",\"eMTC\",\"FDD\",001,010,B0DD81,52,5110,12,3,3,5003,-88,-11,-62,11,41",
+                Rat::CatM,
+                -88.0,
+            ),
+            (
+                "\"NOCONN\",\"CAT-M1\",\"FDD\",001,01,B0DD81,52,5110,12,3,3,5003,-88,-11,-62",
+                Rat::CatM,
+                -88.0,
+            ),
+            (
+                "\"NOCONN\",\"CAT-NB\",\"FDD\",001,01,DDA145,80,2506,5,0,0,69C9,-84,-17,-67,8,44",
+                Rat::NbIot,
+                -84.0,
+            ),
+            (
+                "\"NOCONN\",\"NBIoT\",\"FDD\",001,01,DDA145,80,2506,5,0,0,69C9,-84,-17,-67",
+                Rat::NbIot,
+                -84.0,
+            ),
+            (
+                "\"LIMSRV\",\"NTN NBIoT\",\"FDD\",901,98,DC379,9,7685,23,0,0,7D9,-123,-14,-108,85,",
+                Rat::NbIot,
+                -123.0,
+            ),
+            // The state may be missing, and letters be small.
+            ("\"LTE\",\"FDD\",001,01,1A2B3C,87,2050,4,3,3,5b10,-88,-11,-62,11,41", Rat::Lte, -88.0),
+            (
+                "\"noconn\",\"lte\",\"fdd\",001,01,1a2b3c,87,2050,4,3,3,5b10,-88,-11,-62,11,41",
+                Rat::Lte,
+                -88.0,
+            ),
+            // Of a unit that knows its strength and not yet its network.
+            ("\"LIMSRV\",\"LTE\",\"FDD\",-,-,-,87,2050,4,3,3,-,-119,-18,-,-,-", Rat::Lte, -119.0),
+            (
+                "\"LIMSRV\",\"LTE\",\"FDD\",001,01,FFFFFFF,87,-,0,3,3,FFFE,-119,-18,-,-,-",
+                Rat::Lte,
+                -119.0,
+            ),
+            (
+                "\"NOCONN\",\"NR5G-SA\",\"TDD\", 001,01,A0117F003,287,1000D7,504990,41,12,-99,-13,0,1,20",
+                Rat::Nr,
+                -99.0,
+            ),
+            (
+                "\"LIMSRV\",\"NR5G-SA\",\"TDD\",001,01,000000E00,0,1,641280,78,3,-95,-12,-3276,1,-",
+                Rat::Nr,
+                -95.0,
+            ),
+        ] {
+            let read = qeng(&[format!("+QENG: \"servingcell\",{rest}")]).unwrap();
+            assert_eq!(read.rat, Some(rat), "{rest}");
+            assert_eq!(read.implausible, 0, "{rest}");
+            let [signal] = signals(&read, true).try_into().unwrap();
+            assert_eq!((signal.rat, signal.rsrp_dbm), (rat, Some(rsrp)), "{rest}");
+            let cell = read.lte.or(read.nr).unwrap();
+            assert_eq!(cell.tac_hex.is_none(), cell.tac.is_none());
+            assert_ne!(cell.cell_id, Some(0xFFF_FFFF));
+            assert_ne!(cell.band, Some(0));
+        }
+    }
+
+    #[test]
+    fn older_radios_are_named_too() {
+        for (rest, rat, rscp, rssi) in [
+            (
+                "\"NOCONN\",\"WCDMA\",001,01,75,6FE0090,10736,58,0,-78,-3,-,-,-,-,-",
+                Rat::Wcdma,
+                Some(-78.0),
+                None,
+            ),
+            ("\"LIMSRV\",\"WCDMA\",-,-,-,-,10736,58,-,-106,-13", Rat::Wcdma, Some(-106.0), None),
+            (
+                "\"LIMSRV\",\"GSM\",001,01,5504,2B55,52,123,0,-67,5,14,64",
+                Rat::Gsm,
+                None,
+                Some(-67.0),
+            ),
+        ] {
+            let read = qeng(&[format!("+QENG: \"servingcell\",{rest}")]).unwrap();
+            assert_eq!(read.rat, Some(rat), "{rest}");
+            let cell = read.wcdma.or(read.gsm).unwrap();
+            assert_eq!((cell.rscp_dbm, cell.rssi_dbm), (rscp, rssi), "{rest}");
+        }
+    }
+
+    /// A cell of which nothing is told is none, whatever stands around it.
+    #[test]
+    fn nothing_is_made_of_nothing() {
+        for rest in [
+            "\"SEARCH\"",
+            "\"LIMSRV\",\"LTE\"",
+            "\"LIMSRV\",\"LTE\",\"FDD\",-,-,-,-,-,-,-,-,-,-,-,-,-,-",
+            "\"NOCONN\",\"TDSCDMA\",001,01,1234,5678,10,20,30,-80",
+            "\"NOCONN\",\"6G\",\"TDD\",001,01,1A2B3C,87,2050,4",
+            "",
+        ] {
+            let read = qeng(&[format!("+QENG: \"servingcell\",{rest}")]).unwrap();
+            let cells = [&read.lte, &read.nr, &read.wcdma, &read.gsm];
+            assert!(cells.iter().all(|cell| cell.is_none()) && read.rat.is_none(), "{rest}");
+        }
+        assert!(qeng(&["+QENG: \"NR5G-NSA\","]).unwrap().nr.is_none());
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use modem::reply::{
-    Args, Decoder, PinTries, Quantity, Rat, ReplyError, Sieve, Signal, body, iccid, own_rows,
-    parse_decimal, value,
+    Args, Decoder, MAX_NR_ARFCN, PinTries, Quantity, Rat, ReplyError, Sieve, Signal, body, iccid,
+    own_rows, parse_decimal, value,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -79,30 +79,52 @@ fn one_or_rows<T>(mut rows: Vec<T>) -> OneOrRows<T> {
 }
 
 /// The radio of a mode's word, and the vendor's word for it in replies.
-fn radio(mode: &str) -> Option<(Option<Rat>, &'static str)> {
+pub(crate) fn radio(mode: &str) -> Option<(Option<Rat>, &'static str)> {
     Some(match mode.to_ascii_uppercase().as_str() {
         "NOSERVICE" => (None, "none"),
         "GSM" => (Some(Rat::Gsm), "gsm"),
         "WCDMA" | "TDSCDMA" | "HSPA" => (Some(Rat::Wcdma), "wcdma"),
         "LTE" => (Some(Rat::Lte), "lte"),
         "CAT-M1" | "CAT-M" | "EMTC" => (Some(Rat::CatM), "cat-m"),
-        "CAT-NB1" | "CAT-NB" | "NBIOT" => (Some(Rat::NbIot), "nb-iot"),
+        // The last of the BG95-S5, by satellite.
+        "CAT-NB1" | "CAT-NB2" | "CAT-NB" | "NBIOT" | "NB-IOT" | "NTN NBIOT" => {
+            (Some(Rat::NbIot), "nb-iot")
+        }
         "NR5G" | "NR5G-SA" | "NR5G-NSA" => (Some(Rat::Nr), "nr"),
         _ => return None,
     })
 }
 
-/// Reads `+QCSQ: <mode>[,<levels>]`; one row for each radio.
+/// Reads `+QCSQ: <mode>[,<levels>]`; one row for each radio. A row of a mode that is not known here is passed over.
 ///
 /// # Errors
-/// [`ReplyError`] where there is no such line or its mode is none.
+/// [`ReplyError`] where there is no such line or none of a known mode.
 pub fn qcsq<L: AsRef<str>>(lines: &[L]) -> Result<Vec<Qcsq>, ReplyError> {
     let command = "AT+QCSQ";
     let rows = own_rows(command, "+QCSQ", lines);
     if rows.is_empty() {
         return Err(ReplyError::Missing { command, wanted: "+QCSQ: line" });
     }
-    rows.iter().map(qcsq_row).collect()
+    readable(rows.iter().map(qcsq_row))
+}
+
+/// The rows that can be read.
+///
+/// # Errors
+/// That of the last row, where none can be.
+fn readable<T>(rows: impl Iterator<Item = Result<T, ReplyError>>) -> Result<Vec<T>, ReplyError> {
+    let mut found = Vec::new();
+    let mut refused = None;
+    for row in rows {
+        match row {
+            Ok(row) => found.push(row),
+            Err(error) => refused = Some(error),
+        }
+    }
+    match refused {
+        Some(error) if found.is_empty() => Err(error),
+        _ => Ok(found),
+    }
 }
 
 fn qcsq_row(args: &Args<'_>) -> Result<Qcsq, ReplyError> {
@@ -133,12 +155,15 @@ fn qcsq_row(args: &Args<'_>) -> Result<Qcsq, ReplyError> {
             row.rscp_dbm = level(&mut sieve, Quantity::Rsrp, 2);
             row.ecio_db = raw(3).filter(|ecio| (-40.0..=0.0).contains(ecio));
         }
-        // NR has no RSSI, and its SINR is in dB.
+        // The SINR of NR is in dB. Of the modules with four levels the first is the power of the channel.
         Some(Rat::Nr) => {
-            row.rsrp_dbm = level(&mut sieve, Quantity::Rsrp, 1);
-            row.sinr_raw = raw(2);
-            row.sinr_db = level(&mut sieve, Quantity::Sinr, 2);
-            row.rsrq_db = level(&mut sieve, Quantity::Rsrq, 3);
+            let four = (1..=4).all(|at| args.text(at).and_then(parse_decimal).is_some());
+            let at = usize::from(four);
+            row.rssi_dbm = four.then(|| level(&mut sieve, Quantity::Rssi, 1)).flatten();
+            row.rsrp_dbm = level(&mut sieve, Quantity::Rsrp, at + 1);
+            row.sinr_raw = raw(at + 2);
+            row.sinr_db = level(&mut sieve, Quantity::Sinr, at + 2);
+            row.rsrq_db = level(&mut sieve, Quantity::Rsrq, at + 3);
         }
         // A code 0…250 in fifths of a dB from -20 dB.
         Some(Rat::Lte | Rat::CatM | Rat::NbIot) => {
@@ -203,21 +228,19 @@ pub fn qnwinfo<L: AsRef<str>>(lines: &[L]) -> Result<Vec<NetworkInfo>, ReplyErro
     }
     // Which of two is meant as the generation nobody can say.
     let single = rows.len() == 1;
-    rows.iter()
-        .map(|args| {
-            let act = args.text(0).ok_or_else(|| args.refuse(0, "act", "a technology's name"))?;
-            let number = |text: &&str| {
-                (5..=6).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
-            };
-            Ok(NetworkInfo {
-                act_text: cut(act),
-                operator: args.text(1).filter(number).map(str::to_owned),
-                band_text: args.text(2).map(cut),
-                channel: args.uint(3, "channel", 3_279_165).ok(),
-                generation: generation(act).filter(|_| single),
-            })
+    readable(rows.iter().map(|args| {
+        let act = args.text(0).ok_or_else(|| args.refuse(0, "act", "a technology's name"))?;
+        let number = |text: &&str| {
+            (5..=6).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        Ok(NetworkInfo {
+            act_text: cut(act),
+            operator: args.text(1).filter(number).map(str::to_owned),
+            band_text: args.text(2).map(cut),
+            channel: args.uint(3, "channel", MAX_NR_ARFCN).ok(),
+            generation: generation(act).filter(|_| single),
         })
-        .collect()
+    }))
 }
 
 fn generation(act: &str) -> Option<&'static str> {
@@ -278,8 +301,9 @@ pub fn pin_tries<L: AsRef<str>>(lines: &[L]) -> Result<PinTries, ReplyError> {
     let rows = own_rows(command, "+QPINC", lines);
     let own = rows.iter().find(|args| args.text(0) == Some("SC"));
     let args = own.ok_or(ReplyError::Missing { command, wanted: "+QPINC: line of the card" })?;
-    let of = |at, name| args.uint(at, name, 99).map(Some);
-    Ok(PinTries { pin: of(1, "PIN_counter")?, puk: of(2, "PUK_counter")? })
+    // The PIN's counter decides whether one is tried; that of the PUK is for a person.
+    let pin = Some(args.uint(1, "PIN_counter", 99)?);
+    Ok(PinTries { pin, puk: args.uint(2, "PUK_counter", 99).ok() })
 }
 
 /// A word of the modem, short and printable.
@@ -325,6 +349,31 @@ mod tests {
                 json!({"rat": "nb-iot", "rssi_dbm": -62.0, "rsrp_dbm": -92.0, "sinr_raw": 93.0,
                     "sinr_db": -1.4, "rsrq_db": -14.0}),
             ),
+            // A row that is not known leaves the other; a form of NR with four levels has the channel's power first.
+            (
+                "AT+QCSQ",
+                "+QCSQ: \"FOO\",-1\r\n+QCSQ: \"GSM\",-71",
+                json!({"rat": "gsm", "rssi_dbm": -71.0}),
+            ),
+            (
+                "AT+QCSQ",
+                "+QCSQ: \"NR5G-SA\",-51,-80,2,-11",
+                json!({"rat": "nr", "rssi_dbm": -51.0, "rsrp_dbm": -80.0, "sinr_raw": 2.0,
+                    "sinr_db": 2.0, "rsrq_db": -11.0}),
+            ),
+            (
+                "AT+QCSQ",
+                "+QCSQ: \"NR5G\",-85,12,-11,-",
+                json!({"rat": "nr", "rsrp_dbm": -85.0, "sinr_raw": 12.0, "sinr_db": 12.0, "rsrq_db": -11.0}),
+            ),
+            ("AT+QCSQ", "+QCSQ: \"GSM\",125", json!({"rat": "gsm"})),
+            (
+                "AT+QNWINFO",
+                "+QNWINFO: \"FDD LTE\",\"00101\",\"LTE BAND 3\",1650+QNWINFO: \"-\",,",
+                json!({"act_text": "FDD LTE", "operator": "00101", "band_text": "LTE BAND 3", "channel": 1650}),
+            ),
+            ("AT+QTEMP", "+QTEMP: 38,255,255", json!({"celsius": {"pmic": 38.0}})),
+            ("AT+QPINC=\"SC\"", "+QPINC: \"SC\",3,-", json!({"facility": "SC", "pin": 3})),
             (
                 "AT+QCSQ",
                 "+QCSQ: \"LTE\",-32768,-300,-,-10",
