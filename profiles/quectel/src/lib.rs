@@ -11,6 +11,7 @@ mod code;
 mod commands;
 mod listener;
 mod poll;
+pub mod qcainfo;
 pub mod qeng;
 mod qmt;
 pub mod status;

@@ -9,11 +9,13 @@ use modem::reply::{
 use serde::Serialize;
 use serde_json::json;
 
+use crate::qcainfo::qcainfo;
 use crate::qeng::qeng;
 
 /// The vendor's commands; the standard's are in [`modem::reply::DECODERS`].
 pub const DECODERS: &[(&str, Decoder)] = &[
     ("AT+QENG=\"servingcell\"", |raw| value(qeng(&body("AT+QENG=\"servingcell\"", raw)?)?)),
+    ("AT+QCAINFO", |raw| value(qcainfo(&body("AT+QCAINFO", raw)?)?)),
     ("AT+QCSQ", |raw| value(one_or_rows(qcsq(&body("AT+QCSQ", raw)?)?))),
     ("AT+QNWINFO", |raw| value(one_or_rows(qnwinfo(&body("AT+QNWINFO", raw)?)?))),
     ("AT+QTEMP", |raw| Ok(json!({ "celsius": qtemp(&body("AT+QTEMP", raw)?)? }))),

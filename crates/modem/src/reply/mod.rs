@@ -5,6 +5,7 @@
 //! did not report, or reported as its "unknown" code, is `None` and is absent from the JSON.
 
 mod args;
+mod carrier;
 mod clock;
 mod context;
 mod decode;
@@ -19,6 +20,7 @@ mod sim;
 use std::fmt;
 
 pub use args::{Arg, Args, body, own_rows, parse_decimal, parse_hex, parse_uint};
+pub use carrier::{Carrier, Role};
 pub use clock::{Clock, clock, clock_setting};
 pub use context::{
     Activation, Context, Dynamic, PdpAddress, PdpType, context_addresses, contexts,
