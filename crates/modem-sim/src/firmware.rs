@@ -7,25 +7,20 @@ use crate::{
     broker,
     clock::OwnClock,
     cmq,
-    cmqtt::{Purpose, Service},
+    cmqtt::Service,
     command::Command,
     fault::{Dice, Fault, Pulls},
     illness::{Cure, Illness, Symptom},
     model::Identity,
     network::Network,
     options::Options,
-    output::Output,
+    port_state::{Mode, PortState, Step},
+    power::Power,
     qmt,
     reply::{Answer, Cme, Reply, framed},
     sim_card::SimCard,
     tls::Contexts,
 };
-
-/// A longer command line is garbage. The longest real one, CONNECT, takes under 900 bytes.
-const MAX_LINE: usize = 2_048;
-
-/// A port with so much unread input is not read further.
-const MAX_INPUT: usize = 64 * 1024;
 
 /// What the firmware wants of the world outside.
 #[derive(Debug)]
@@ -40,71 +35,6 @@ pub(crate) enum Action {
     Cut { client: usize },
     /// Pull the plug.
     Unplug,
-}
-
-/// How far the modem is up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Power {
-    /// No power.
-    Off,
-    /// Booting; the port is mute.
-    Dark,
-    /// The port answers, the SIM does not yet.
-    SimBusy,
-    /// Everything but the message store, whose lines are still to come.
-    Ready,
-    /// Booted.
-    On,
-}
-
-/// What the input of a port is taken for.
-#[derive(Debug, Default)]
-enum Mode {
-    /// Command lines.
-    #[default]
-    Command,
-    /// The rest of a line that was too long.
-    Overlong,
-    /// Prompt data, counted.
-    Data { left: usize, data: Vec<u8>, purpose: Purpose },
-    /// Prompt data up to a control character.
-    Text { data: Vec<u8>, purpose: Purpose },
-}
-
-/// One AT port.
-#[derive(Debug)]
-pub(crate) struct PortState {
-    input: Vec<u8>,
-    line: Vec<u8>,
-    mode: Mode,
-    echo: bool,
-    /// A deferred answer is still to come.
-    pub(crate) blocked: bool,
-    pub(crate) output: Output,
-}
-
-impl PortState {
-    fn new() -> Self {
-        Self {
-            input: Vec::new(),
-            line: Vec::new(),
-            mode: Mode::Command,
-            echo: true,
-            blocked: false,
-            output: Output::default(),
-        }
-    }
-
-    /// Whether more input is welcome.
-    pub(crate) fn wants_input(&self) -> bool {
-        self.input.len() < MAX_INPUT
-    }
-
-    /// What a loss of power leaves: the output that is already on its way.
-    fn reset(&mut self) {
-        let output = std::mem::take(&mut self.output);
-        *self = Self { output, ..Self::new() };
-    }
 }
 
 /// Settings that a reboot brings back to the factory's.
@@ -147,9 +77,9 @@ pub(crate) struct Firmware {
     pub(crate) actions: Vec<Action>,
     pub(crate) now: Instant,
     pub(crate) illness: Option<Illness>,
-    power: Power,
+    pub(crate) power: Power,
     /// The next step of the boot.
-    boot: Option<(Instant, Power)>,
+    pub(crate) boot: Option<(Instant, Power)>,
 }
 
 impl Firmware {
@@ -402,91 +332,9 @@ impl Firmware {
         self.periodic_report();
     }
 
-    /// Applies power, at the plug.
-    pub(crate) fn power_on(&mut self, now: Instant) {
-        self.now = now;
-        self.start_boot();
-    }
-
-    /// Takes power away: every state that is not in flash is gone.
-    pub(crate) fn power_off(&mut self) {
-        self.cut_connections();
-        self.power = Power::Off;
-        self.boot = None;
-        self.settings = factory_settings();
-        self.sim.power_off();
-        self.network.power_off();
-        self.service = self.service.after_reset();
-        self.cmq = self.cmq.after_reset();
-        self.qmt = self.qmt.after_reset();
-        self.clock = OwnClock::new(self.options.clock, self.now);
-        self.ports.iter_mut().for_each(PortState::reset);
-    }
-
-    /// Reboots without a word before it. A modem without power stays so.
-    pub(crate) fn reset(&mut self) {
-        if self.power != Power::Off {
-            self.power_off();
-            self.start_boot();
-        }
-    }
-
     /// Forgets what was still to be printed: the wires are gone.
     pub(crate) fn cut_wires(&mut self) {
         self.ports.iter_mut().for_each(|port| port.output.clear());
-    }
-
-    /// What is printed before a reset that was asked for (as seen on a SIM7600EI).
-    fn announce_reset(&mut self) {
-        if self.service.is_started() {
-            self.urc("+CIPEVENT: NETWORK CLOSED UNEXPECTEDLY");
-            for client in self.service.connected() {
-                self.urc(&format!("+CMQTTCONNLOST: {client},3"));
-            }
-            self.urc("+CMQTTNONET");
-        }
-    }
-
-    fn start_boot(&mut self) {
-        self.power = Power::Dark;
-        if self.options.boot_time.is_zero() {
-            for stage in [Power::SimBusy, Power::Ready, Power::On] {
-                self.power_stage(stage);
-            }
-        } else {
-            self.boot = Some((self.now + self.options.boot_time / 2, Power::SimBusy));
-        }
-    }
-
-    fn enter(&mut self, stage: Power, due: Instant) {
-        let quarter = self.options.boot_time / 4;
-        self.boot = match stage {
-            Power::SimBusy => Some((due + quarter, Power::Ready)),
-            Power::Ready => Some((due + quarter, Power::On)),
-            Power::Off | Power::Dark | Power::On => None,
-        };
-        self.power_stage(stage);
-    }
-
-    fn power_stage(&mut self, stage: Power) {
-        self.power = stage;
-        match stage {
-            Power::Off | Power::Dark => {}
-            Power::SimBusy => self.urc(self.options.model.ready_urc()),
-            Power::Ready => self.urc(&format!("+CPIN: {}", self.sim.state())),
-            Power::On => {
-                if self.sim.is_open() {
-                    for line in self.options.model.boot_urcs() {
-                        self.urc(line);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Whether the modem has finished booting, and with it registering.
-    pub(crate) fn is_up(&self) -> bool {
-        self.power == Power::On
     }
 
     /// Switches the echo of a port.
@@ -497,102 +345,6 @@ impl Firmware {
     }
 }
 
-fn factory_settings() -> Settings {
+pub(crate) fn factory_settings() -> Settings {
     Settings { cmee: 2, cfun: 1 }
-}
-
-/// One step through the input of a port.
-enum Step {
-    /// Bytes were taken, nothing is complete.
-    More,
-    Line(Vec<u8>),
-    Data(Purpose, Vec<u8>),
-}
-
-impl PortState {
-    /// Takes the next piece of input; `None` where there is none or it has to wait.
-    fn step(&mut self, now: Instant) -> Option<Step> {
-        if self.input.is_empty() || self.blocked || self.output.is_full() {
-            return None;
-        }
-        match &mut self.mode {
-            Mode::Data { left, .. } => {
-                let count = (*left).min(self.input.len());
-                let taken: Vec<u8> = self.input.drain(..count).collect();
-                self.echo(now, &taken);
-                self.take_data(&taken)
-            }
-            Mode::Text { .. } => {
-                let end = self.input.iter().position(|byte| matches!(byte, 0x1a | 0x1b));
-                let count = end.map_or(self.input.len(), |end| end + 1);
-                let taken: Vec<u8> = self.input.drain(..count).collect();
-                self.echo(now, &taken);
-                Some(self.take_text(taken))
-            }
-            Mode::Command | Mode::Overlong => {
-                let end = self.input.iter().position(|byte| *byte == b'\r');
-                let count = end.map_or(self.input.len(), |end| end + 1);
-                let taken: Vec<u8> = self.input.drain(..count).collect();
-                self.echo(now, &taken);
-                Some(self.take_line(&taken, end.is_some()))
-            }
-        }
-    }
-
-    fn take_data(&mut self, taken: &[u8]) -> Option<Step> {
-        let Mode::Data { left, data, .. } = &mut self.mode else { return None };
-        data.extend_from_slice(taken);
-        *left -= taken.len().min(*left);
-        if *left > 0 {
-            return Some(Step::More);
-        }
-        match std::mem::take(&mut self.mode) {
-            Mode::Data { data, purpose, .. } => Some(Step::Data(purpose, data)),
-            Mode::Command | Mode::Overlong | Mode::Text { .. } => None,
-        }
-    }
-
-    fn take_text(&mut self, mut taken: Vec<u8>) -> Step {
-        let Mode::Text { data, .. } = &mut self.mode else { return Step::More };
-        let end = taken.pop_if(|last| matches!(last, 0x1a | 0x1b));
-        data.extend(taken);
-        // More than any message: nobody is going to end it.
-        let overflows = data.len() > MAX_INPUT;
-        match (end, std::mem::take(&mut self.mode)) {
-            (Some(0x1a), Mode::Text { data, purpose }) => Step::Data(purpose, data),
-            (None, mode) if !overflows => {
-                self.mode = mode;
-                Step::More
-            }
-            _ => Step::Line(b"?".to_vec()),
-        }
-    }
-
-    /// V.250 §5.2.2: control characters in a line are ignored, and backspace takes one back.
-    fn take_line(&mut self, taken: &[u8], complete: bool) -> Step {
-        for byte in taken {
-            match byte {
-                0x08 => drop(self.line.pop()),
-                0..0x20 => {}
-                _ if self.line.len() < MAX_LINE => self.line.push(*byte),
-                _ => self.mode = Mode::Overlong,
-            }
-        }
-        if !complete {
-            return Step::More;
-        }
-        let line = std::mem::take(&mut self.line);
-        match std::mem::take(&mut self.mode) {
-            // What is too long is no command, whatever it begins with.
-            Mode::Overlong => Step::Line(b"?".to_vec()),
-            Mode::Command | Mode::Data { .. } | Mode::Text { .. } => Step::Line(line),
-        }
-    }
-
-    fn echo(&mut self, now: Instant, bytes: &[u8]) {
-        if self.echo {
-            // Echo is part of the input's hardware path: it waits for nothing but earlier output.
-            self.output.push(now, Duration::ZERO, bytes);
-        }
-    }
 }

@@ -46,6 +46,8 @@ mod network;
 mod options;
 mod output;
 mod port;
+mod port_state;
+mod power;
 mod qmt;
 mod quectel;
 mod reply;

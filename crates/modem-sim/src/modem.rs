@@ -17,11 +17,12 @@ use tokio::{
 
 use crate::{
     broker,
-    firmware::{Action, Firmware, PortState},
+    firmware::{Action, Firmware},
     handle::{Control, Deed, Handle, Shared},
     illness::{Cure, Symptom},
     options::Options,
     port::{Closes, Link, Port, PortError, Source, Wire},
+    port_state::PortState,
     qmt,
 };
 
