@@ -1,10 +1,11 @@
 //! The MQTT service on board: what `AT+CMQTT…` keeps for its two clients.
 //!
-//! The commands are in [`commands`] and [`filters`], the ends of operations and what comes from the broker in
+//! The commands are in [`commands`], [`fields`] and [`filters`], the ends of operations and what comes from the broker in
 //! [`results`].
 
 mod aliauth;
 mod commands;
+mod fields;
 mod filters;
 mod queries;
 mod results;

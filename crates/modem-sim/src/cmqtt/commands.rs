@@ -2,9 +2,7 @@
 
 use tokio::time::Duration;
 
-use super::{
-    Acquired, Client, Field, Link, Operation, Purpose, Target, Telling, Triple, code, will,
-};
+use super::{Acquired, Client, Field, Link, Operation, Target, Telling, Triple, code, will};
 use crate::{
     broker,
     command::{Arg, Command, Form},
@@ -15,9 +13,6 @@ use crate::{
     options::Coverage,
     reply::{Answer, Reply},
 };
-
-/// Topics that are cached for one SUB or UNSUB fit into so many bytes together.
-const MAX_CACHED: usize = 5_120;
 
 /// Why a command is refused.
 #[derive(Debug)]
@@ -370,75 +365,6 @@ impl Firmware {
         Duration::from_secs(seconds.into())
     }
 
-    /// Prompts for a field of a client.
-    fn field(
-        &mut self,
-        word: &'static str,
-        args: &[Arg],
-        count: std::ops::RangeInclusive<usize>,
-        field: impl FnOnce(&[Arg]) -> Option<Field>,
-    ) -> Outcome {
-        if !count.contains(&args.len()) {
-            return Err(Refusal::Bare);
-        }
-        let needs = if word.starts_with("WILL") { Needs::Acquired } else { Needs::Connected };
-        let (index, client) = self.client(word, args, needs)?;
-        let rest = args.get(2..).unwrap_or(&[]);
-        let field = field(rest).ok_or_else(|| refuse(word, index, code::PARAMETER))?;
-        let most = if matches!(field, Field::Payload) { 10_240 } else { 1_024 };
-        let length = args.get(1).and_then(Arg::number).ok_or(Refusal::Bare)?;
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
-        if !(1..=most).contains(&length) || !client.has_room(field, length) {
-            return Err(refuse(word, index, code::LENGTH));
-        }
-        Ok(Answer::Prompt(length, Purpose::Field(index, field)))
-    }
-
-    /// Takes the data of a prompt.
-    pub(crate) fn take_data(&mut self, port: usize, purpose: Purpose, data: Vec<u8>) -> Answer {
-        match purpose {
-            Purpose::Publish(outgoing) => self.qmt_data(port, outgoing, data),
-            Purpose::Certificate(name) => {
-                self.tls.store(name, data);
-                Reply::ok().into()
-            }
-            Purpose::Upload(name) => self.qmt.storage.store(name, data).into(),
-            Purpose::Field(index, field) => {
-                self.fill(port, index, field, data).unwrap_or_else(Answer::from)
-            }
-        }
-    }
-
-    fn fill(&mut self, port: usize, index: usize, field: Field, data: Vec<u8>) -> Outcome {
-        let word = field.word();
-        let refuse = |code| refuse(word, index, code);
-        let client = self.service.clients.get_mut(index).ok_or(Refusal::Bare)?;
-        // Much may have happened since the prompt.
-        if client.acquired.is_none() {
-            return Err(refuse(code::NOT_ACQUIRED));
-        }
-        if client.check_utf8 && std::str::from_utf8(&data).is_err() {
-            return Err(refuse(code::BAD_UTF8));
-        }
-        match field {
-            Field::Topic => client.topic = Some(data),
-            Field::Payload => client.payload = Some(data),
-            Field::WillTopic => client.will_topic = Some(data),
-            Field::WillMessage { qos } => client.will_message = Some((data, qos)),
-            Field::SubTopic { qos } => client.subscribe.push((data, qos)),
-            Field::UnsubTopic => client.unsubscribe.push(data),
-            Field::Sub { .. } | Field::Unsub if client.operation.is_some() => {
-                return Err(refuse(code::BUSY));
-            }
-            Field::Sub { .. } | Field::Unsub if client.link != Link::Up => {
-                return Err(refuse(code::NO_CONNECTION));
-            }
-            Field::Sub { qos } => return self.subscribe(port, index, vec![(data, qos)]),
-            Field::Unsub => return self.unsubscribe(port, index, vec![data]),
-        }
-        Ok(Reply::ok().into())
-    }
-
     /// An operation that fails at once.
     pub(super) fn fails(&mut self, word: &'static str, index: usize, code: u8) -> Answer {
         let line = format!("+CMQTT{word}: {index},{code}");
@@ -478,16 +404,6 @@ impl Client {
     /// A client as it is before ACCQ. Its TLS context stays: real hosts set it before REL and ACCQ.
     fn fresh(&self) -> Self {
         Self { connection: self.connection, tls_context: self.tls_context, ..Self::default() }
-    }
-
-    /// Whether the cache of topics has room for one more.
-    fn has_room(&self, field: Field, length: usize) -> bool {
-        let cached: usize = match field {
-            Field::SubTopic { .. } => self.subscribe.iter().map(|(topic, _)| topic.len()).sum(),
-            Field::UnsubTopic => self.unsubscribe.iter().map(Vec::len).sum(),
-            _ => 0,
-        };
-        cached + length <= MAX_CACHED.max(length)
     }
 }
 
