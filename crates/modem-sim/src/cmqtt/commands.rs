@@ -58,9 +58,14 @@ pub(super) fn refuse(word: &'static str, index: usize, code: u8) -> Refusal {
 }
 
 impl Firmware {
-    /// Commands of the MQTT service.
+    /// Commands of the MQTT service. Without the service all but START and STOP are a bare `ERROR`, as units were
+    /// seen to answer; no manual has a code for it (the A76XX manual has `ERROR` for `REL?`).
     pub(crate) fn cmqtt(&mut self, port: usize, command: &Command) -> Option<Answer> {
         let word = command.name.strip_prefix("+CMQTT")?;
+        let needs_service = !matches!(word, "START" | "STOP") && command.form != Form::Test;
+        if needs_service && !self.service.started {
+            return Some(Reply::error().into());
+        }
         let outcome = match &command.form {
             Form::Test => return self.cmqtt_test(word).map(Answer::from),
             Form::Read => return self.cmqtt_read(word).map(Answer::from),
@@ -160,13 +165,10 @@ impl Firmware {
         needs: Needs,
     ) -> Result<(usize, &mut Client), Refusal> {
         let given = args.first().and_then(Arg::number).ok_or(Refusal::Bare)?;
-        let started = self.service.started;
         let index = usize::try_from(given).unwrap_or(usize::MAX);
         let refuse = |code| Refusal::Client(word, given, code);
         let client = self.service.clients.get_mut(index).ok_or(refuse(code::INDEX))?;
-        let missing = if !started {
-            Some(code::NOT_OPENED)
-        } else if client.operation.is_some() {
+        let missing = if client.operation.is_some() {
             Some(code::BUSY)
         } else if needs == Needs::Idle {
             None
@@ -216,7 +218,7 @@ impl Firmware {
                 *client = client.fresh();
                 Ok(Reply::ok().into())
             }
-            ([_], _) => Err(refuse("REL", index, code::USED)),
+            ([_], _) => Err(refuse("REL", index, code::BUSY)),
             _ => Err(Refusal::Bare),
         }
     }
