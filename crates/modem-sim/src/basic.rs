@@ -3,7 +3,7 @@
 use crate::{
     command::{Command, Form},
     firmware::Firmware,
-    illness::Cure,
+    illness::{Cure, Symptom},
     reply::{Answer, Reply},
 };
 
@@ -74,27 +74,44 @@ impl Firmware {
             // 7 is left by 6 only, which restarts (SIM7600 manual p.55).
             ("+CFUN", [6] | [1, 1]) => return Some(Answer::Reboot),
             ("+CFUN", [mode @ (0 | 1 | 4 | 5 | 7)] | [mode @ (0 | 1 | 4 | 5 | 7), 0]) => {
-                self.set_functionality(*mode);
-                Reply::ok()
+                let after = self.set_functionality(*mode);
+                Reply { after, ..Reply::ok() }
             }
             _ => return None,
         };
         Some(reply.into())
     }
 
-    fn set_functionality(&mut self, mode: u32) {
-        if self.settings.cfun == 7 {
-            return;
+    /// Sets the functionality; the lines that follow `OK`.
+    fn set_functionality(&mut self, mode: u32) -> Vec<String> {
+        let was = self.settings.cfun;
+        if was == 7 {
+            return Vec::new();
         }
-        let (before, was) = (self.registration(), self.settings.cfun);
+        let before = self.registration();
+        self.switch_radio(mode);
+        match (was, mode) {
+            // Only 0 takes the card's supply.
+            (0, 1) => self.treat(Cure::CardPower),
+            (4.., 1) => self.treat(Cure::RadioCycle),
+            _ => {}
+        }
+        self.report_registration(before);
+        let tells = mode != was && self.suffers(Symptom::KeepsFlightMode);
+        let line = match mode {
+            1 => self.card_state().map(|state| format!("+CPIN: {state}")),
+            _ => Some("+CPIN: NOT READY".to_owned()),
+        };
+        line.filter(|_| tells).into_iter().collect()
+    }
+
+    /// Switches the radio on or off.
+    pub(crate) fn switch_radio(&mut self, mode: u32) {
         self.settings.cfun = mode;
-        if mode == 1 && was != 1 {
-            self.treat(Cure::RadioCycle);
-        }
+        self.network.attach();
         if mode != 1 {
             self.lose_network();
         }
-        self.report_registration(before);
     }
 
     /// The answer to `ATI`; `AT+SIMCOMATI` has two lines more.

@@ -192,6 +192,8 @@ struct Client {
     all_ports: bool,
     /// Messages come in one line, with their length or without (A76xx, "argtopic").
     one_line: Option<bool>,
+    /// It is in use for ever, whatever is done to it.
+    stuck: bool,
 }
 
 impl Default for Client {
@@ -214,6 +216,7 @@ impl Default for Client {
             triple: None,
             all_ports: false,
             one_line: None,
+            stuck: false,
         }
     }
 }
@@ -229,9 +232,24 @@ pub(crate) struct Service {
 
 impl Service {
     /// What is left after a reset or a loss of the network: nothing but the count that tells late
-    /// events of old connections from those of new ones.
-    pub(crate) fn after_reset(&self) -> Self {
-        Self { connections: self.connections, ..Self::default() }
+    /// events of old connections from those of new ones; where clients are left over, they too.
+    pub(crate) fn after_reset(&mut self, leaves_clients: bool) -> Self {
+        let mut service = Self { connections: self.connections, ..Self::default() };
+        if leaves_clients {
+            for (left, client) in service.clients.iter_mut().zip(&mut self.clients) {
+                left.acquired = client.acquired.take();
+                left.connection = client.connection;
+            }
+        }
+        service
+    }
+
+    /// Both clients are there, as of an earlier program.
+    pub(crate) fn leave_clients(&mut self) {
+        for client in self.clients.iter_mut().filter(|client| client.acquired.is_none()) {
+            let id = "earlier".to_owned();
+            client.acquired = Some(Acquired { id, tls: false, version: 4, shows_version: true });
+        }
     }
 
     pub(crate) fn is_started(&self) -> bool {

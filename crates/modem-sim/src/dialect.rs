@@ -15,11 +15,31 @@ impl Firmware {
         }
     }
 
-    /// The answer to a command that modems have alike: the basic ones, the card's, the network's.
+    /// The answer to a command that modems have alike: the basic ones, the card's, the messages', the network's.
     pub(crate) fn standard(&mut self, port: usize, command: &Command) -> Option<Answer> {
         self.basic(port, command)
             .or_else(|| self.sim_command(command))
+            .or_else(|| self.message_command(command).map(Answer::from))
             .or_else(|| self.network_command(command))
+    }
+
+    /// Ends an operation that no broker answers.
+    pub(crate) fn end_unanswered(&mut self, client: usize, connection: u64, code: u8) {
+        match self.options.model.dialect() {
+            Dialect::Cmqtt => self.end_cmqtt(client, connection, code),
+            Dialect::Qmt => self.end_qmt(client, connection, code),
+            // Its one client has no broker of this kind.
+            Dialect::Cmq => {}
+        }
+    }
+
+    /// A message of the broker that is announced whole, with a topic of its own.
+    pub(crate) fn download(&mut self, payload: &[u8]) {
+        match self.options.model.dialect() {
+            Dialect::Cmqtt => self.whole_message(0, b"down", payload),
+            Dialect::Qmt => self.qmt_message(0, "down", payload),
+            Dialect::Cmq => {}
+        }
     }
 
     /// Gives an event of a connection to the stack of this model.

@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
 };
 
-/// Something that can go wrong. All but `split` are decided once for each command.
+/// Something that can go wrong. All but `split` and `lost-bytes` are decided once for each command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
     /// A command is swallowed: neither carried out nor answered.
@@ -37,6 +37,9 @@ pub enum Fault {
     PubError,
     /// Output is written in small pieces.
     Split,
+    /// A message that comes down loses one byte or three in a row, as on a serial line without flow control. Two, the
+    /// length of a line end, could not be noticed.
+    LostBytes,
 }
 
 /// Why `NAME=PROBABILITY` was refused.
@@ -58,7 +61,7 @@ pub enum FaultError {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Silence,
         Self::Late,
         Self::Garbage,
@@ -72,6 +75,7 @@ impl Fault {
         Self::Lost,
         Self::PubError,
         Self::Split,
+        Self::LostBytes,
     ];
 
     /// The name on the command line.
@@ -91,6 +95,7 @@ impl Fault {
             Self::Lost => "lost",
             Self::PubError => "pub-error",
             Self::Split => "split",
+            Self::LostBytes => "lost-bytes",
         }
     }
 
@@ -240,6 +245,17 @@ impl Dice {
     /// The noise before an answer, where there is any.
     pub(crate) fn garbage(&mut self) -> Vec<u8> {
         if self.roll(Fault::Garbage) { self.noise() } else { Vec::new() }
+    }
+
+    /// Takes bytes out of those from `start` on, where the fault happens.
+    pub(crate) fn lose_bytes(&mut self, bytes: &mut Vec<u8>, start: usize) {
+        let length = bytes.len().saturating_sub(start);
+        if length == 0 || !self.roll(Fault::LostBytes) {
+            return;
+        }
+        let count = if length >= 3 && self.coin() { 3 } else { 1 };
+        let first = start + self.below(length - count + 1);
+        bytes.drain(first..first + count);
     }
 
     /// 1 to 40 bytes of line noise, sometimes with line ends.

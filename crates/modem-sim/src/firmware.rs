@@ -9,8 +9,10 @@ use crate::{
     cmq,
     cmqtt::Service,
     command::Command,
+    course::Course,
     fault::{Dice, Fault, Pulls},
-    illness::{Cure, Illness, Symptom},
+    illness::{Cure, Illness, Onset},
+    later::{Agenda, Later},
     model::Identity,
     network::Network,
     options::Options,
@@ -19,6 +21,7 @@ use crate::{
     qmt,
     reply::{Answer, Cme, Reply, framed},
     sim_card::SimCard,
+    sms::Messages,
     tls::Contexts,
 };
 
@@ -68,6 +71,7 @@ pub(crate) struct Firmware {
     pub(crate) settings: Settings,
     pub(crate) sim: SimCard,
     pub(crate) network: Network,
+    pub(crate) messages: Messages,
     pub(crate) service: Service,
     pub(crate) cmq: cmq::Client,
     pub(crate) qmt: qmt::Clients,
@@ -76,7 +80,8 @@ pub(crate) struct Firmware {
     pub(crate) counts: Counts,
     pub(crate) actions: Vec<Action>,
     pub(crate) now: Instant,
-    pub(crate) illness: Option<Illness>,
+    pub(crate) course: Course,
+    pub(crate) agenda: Agenda,
     pub(crate) power: Power,
     /// The next step of the boot.
     pub(crate) boot: Option<(Instant, Power)>,
@@ -86,7 +91,10 @@ impl Firmware {
     /// A booted modem with one port.
     pub(crate) fn new(options: Options, now: Instant) -> Self {
         let seed = options.seed.wrapping_add(u64::from(options.index));
-        Self {
+        let at_once = |illness: Illness| Onset { illness, after: Duration::ZERO };
+        let onsets: Vec<Onset> =
+            options.illness.map(at_once).into_iter().chain(options.onsets.clone()).collect();
+        let mut firmware = Self {
             identity: Identity::new(options.index),
             dice: Dice::new(options.faults.clone(), seed),
             pulls: Pulls::new(&options.unplug_at),
@@ -94,6 +102,7 @@ impl Firmware {
             settings: factory_settings(),
             sim: SimCard::new(options.pin.clone(), options.pin_tries),
             network: Network::new(options.radio.clone()),
+            messages: Messages::default(),
             service: Service::default(),
             cmq: cmq::Client::default(),
             qmt: qmt::Clients::default(),
@@ -102,11 +111,14 @@ impl Firmware {
             counts: Counts::default(),
             actions: Vec::new(),
             now,
-            illness: options.illness,
+            course: Course::new(&onsets, now),
+            agenda: Agenda::default(),
             power: Power::On,
             boot: None,
             options,
-        }
+        };
+        firmware.go_through_illnesses();
+        firmware
     }
 
     /// Gives the modem so many AT ports, one at least.
@@ -117,7 +129,7 @@ impl Firmware {
     /// Takes bytes from a port.
     pub(crate) fn receive(&mut self, port: usize, bytes: &[u8], now: Instant) {
         self.now = now;
-        if self.power <= Power::Dark {
+        if self.power <= Power::Dark || self.is_updating() {
             return;
         }
         if let Some(state) = self.ports.get_mut(port) {
@@ -149,10 +161,14 @@ impl Firmware {
         if self.strike() {
             return;
         }
-        let answer = match std::str::from_utf8(line).ok().and_then(Command::parse) {
-            Some(command) => self.dispatch(port, &command),
-            None => Reply::error().into(),
+        let Some(command) = std::str::from_utf8(line).ok().and_then(Command::parse) else {
+            return self.answer(port, Reply::error().into());
         };
+        if let Some(time) = self.slowness(&command.name) {
+            self.block(port);
+            return self.agenda.add(self.now + time, Later::Execute(port, command));
+        }
+        let answer = self.dispatch(port, &command);
         self.answer(port, answer);
     }
 
@@ -178,7 +194,7 @@ impl Firmware {
     }
 
     /// Asks each group of commands in turn.
-    fn dispatch(&mut self, port: usize, command: &Command) -> Answer {
+    pub(crate) fn dispatch(&mut self, port: usize, command: &Command) -> Answer {
         if self.power == Power::SimBusy && command.name.starts_with("+CPIN") {
             return Reply::cme(Cme::SimBusy).into();
         }
@@ -191,7 +207,7 @@ impl Firmware {
             .unwrap_or_else(|| Reply::error().into())
     }
 
-    fn answer(&mut self, port: usize, answer: Answer) {
+    pub(crate) fn answer(&mut self, port: usize, answer: Answer) {
         match answer {
             Answer::Reply(reply) => self.print_reply(port, &reply),
             Answer::Prompt(left, purpose) => {
@@ -201,18 +217,21 @@ impl Firmware {
             Answer::TextPrompt(purpose) => {
                 self.prompt(port, b"\r\n>", Mode::Text { data: Vec::new(), purpose });
             }
-            Answer::Deferred => {
-                if let Some(state) = self.ports.get_mut(port) {
-                    state.blocked = true;
-                }
-            }
+            Answer::Deferred => self.block(port),
             Answer::Reboot => {
                 self.print_reply(port, &Reply::ok());
                 self.announce_reset();
-                self.treat(Cure::ModemReset);
                 self.power_off();
+                self.treat(Cure::ModemReset);
                 self.start_boot();
             }
+        }
+    }
+
+    /// Takes no command of a port until something ends.
+    fn block(&mut self, port: usize) {
+        if let Some(state) = self.ports.get_mut(port) {
+            state.blocked = true;
         }
     }
 
@@ -257,11 +276,11 @@ impl Firmware {
         }
     }
 
-    fn delay(&self, late: bool) -> Duration {
+    pub(crate) fn delay(&self, late: bool) -> Duration {
         if late { self.options.latency + self.options.late } else { self.options.latency }
     }
 
-    fn print(&mut self, port: usize, bytes: &[u8], delay: Duration) {
+    pub(crate) fn print(&mut self, port: usize, bytes: &[u8], delay: Duration) {
         let Some(state) = self.ports.get_mut(port) else { return };
         if self.dice.roll(Fault::Split) {
             let dice = &mut self.dice;
@@ -299,27 +318,11 @@ impl Firmware {
         self.ports.first().is_none_or(|port| !port.output.is_full())
     }
 
-    /// Makes it fall ill. Connections that stand go on.
-    pub(crate) fn fall_ill(&mut self, illness: Illness) {
-        let before = self.registration();
-        self.illness = Some(illness);
-        self.report_registration(before);
-    }
-
-    /// Something is done about an illness, if there is one.
-    pub(crate) fn treat(&mut self, cure: Cure) {
-        self.illness = self.illness.filter(|illness| cure < illness.cure);
-    }
-
-    /// Whether it suffers from this.
-    pub(crate) fn suffers(&self, symptom: Symptom) -> bool {
-        self.illness.is_some_and(|illness| illness.symptom == symptom)
-    }
-
     /// When the firmware wants to be woken: [`Self::wake`].
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         let boot = self.boot.map(|(due, _)| due);
-        [boot, self.network.next_report()].into_iter().flatten().min()
+        let others = [self.network.next_report(), self.agenda.next(), self.course.next()];
+        others.into_iter().chain([boot]).flatten().min()
     }
 
     /// Does what has come due.
@@ -329,6 +332,8 @@ impl Firmware {
             self.boot = None;
             self.enter(stage, due);
         }
+        self.go_through_illnesses();
+        self.work_off_agenda();
         self.periodic_report();
     }
 

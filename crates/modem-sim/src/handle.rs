@@ -45,6 +45,7 @@ pub(crate) enum Deed {
     Reset,
     UsbReset,
     FallIll(Illness),
+    TextMessage(String),
 }
 
 impl fmt::Debug for Deed {
@@ -200,7 +201,17 @@ impl Handle {
         self.request(Deed::UsbReset).await
     }
 
-    /// Makes it fall ill, until it is cured. Connections that stand go on.
+    /// Sends it a text message, which goes where `AT+CNMI` says. Characters beyond the default alphabet come as `?` in
+    /// PDU mode.
+    ///
+    /// # Errors
+    /// [`HandleError::NotRunning`]
+    pub async fn text_message(&self, text: &str) -> Result<(), HandleError> {
+        self.request(Deed::TextMessage(text.to_owned())).await
+    }
+
+    /// Makes it fall ill, until it is cured; of one symptom it has one illness, the last. Connections that stand go on,
+    /// unless the card or the radio is gone.
     ///
     /// # Errors
     /// [`HandleError::NotRunning`]

@@ -1,19 +1,14 @@
-//! Illnesses: a modem that does not work until something is done about it, and nothing less.
+//! Illnesses: what is wrong with a modem, and what ends it.
+
+mod symptom;
 
 use std::{fmt, str::FromStr};
 
-/// What is wrong with a modem.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Symptom {
-    /// It takes what is written and answers nothing.
-    Mute,
-    /// Its MQTT service starts, and CONNECT fails with code 9, "network not opened".
-    Service,
-    /// It finds no network.
-    Registration,
-}
+use tokio::time::Duration;
 
-/// What cures it; so does everything that comes after it here.
+pub use symptom::{Forgery, Symptom};
+
+/// What ends an illness; so does everything that comes after it here, up to [`Self::Power`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cure {
     /// The tty is closed by whoever has it open; seen at ptys only.
@@ -22,6 +17,8 @@ pub enum Cure {
     ServiceRestart,
     /// The radio is switched off and on.
     RadioCycle,
+    /// The card's supply is switched off and on: `AT+CFUN=0` and then 1. `AT+CFUN=4` leaves the card its supply.
+    CardPower,
     /// The modem is told to boot.
     ModemReset,
     /// The USB device is reset: [`crate::Handle::usb_reset`].
@@ -30,6 +27,8 @@ pub enum Cure {
     Power,
     /// Nothing does.
     Never,
+    /// It ends by itself after so long, and nothing ends it before.
+    After(Duration),
 }
 
 /// A symptom and its cure.
@@ -37,44 +36,88 @@ pub enum Cure {
 pub struct Illness {
     /// What is wrong.
     pub symptom: Symptom,
-    /// What cures it.
+    /// What ends it.
     pub cure: Cure,
+}
+
+/// An illness that begins some time after the modem was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Onset {
+    /// What is wrong, and what ends it.
+    pub illness: Illness,
+    /// When it begins.
+    pub after: Duration,
 }
 
 /// Why `SYMPTOM=CURE` was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{given}` is not SYMPTOM=CURE: symptoms are {}; cures are {}",
-    names(&SYMPTOMS),
+    "`{given}` is not SYMPTOM=CURE[@TIME]: symptoms are {}; cures are {}, and a time such as 40s",
+    Symptom::names(),
     names(&CURES)
 )]
 pub struct IllnessError {
     given: String,
 }
 
-const SYMPTOMS: [(&str, Symptom); 3] = [
-    ("mute", Symptom::Mute),
-    ("service", Symptom::Service),
-    ("registration", Symptom::Registration),
-];
-
-const CURES: [(&str, Cure); 7] = [
+const CURES: [(&str, Cure); 8] = [
     ("reopen", Cure::Reopen),
     ("service-restart", Cure::ServiceRestart),
     ("radio-cycle", Cure::RadioCycle),
+    ("card-power", Cure::CardPower),
     ("modem-reset", Cure::ModemReset),
     ("usb-reset", Cure::UsbReset),
     ("power", Cure::Power),
     ("never", Cure::Never),
 ];
 
-fn names<T>(all: &[(&str, T)]) -> String {
+fn names<T>(all: &[(&'static str, T)]) -> String {
     let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
     names.join(", ")
 }
 
-fn of_name<T: Copy>(all: &[(&str, T)], name: &str) -> Option<T> {
-    all.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+/// Reads `500ms`, `40s`, `10min` or `2h`.
+fn time(text: &str) -> Option<Duration> {
+    let unit = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at_checked(unit)?;
+    let number: u64 = number.parse().ok()?;
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "min" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    // A modem that is ill for longer than a hundred years is ill for ever.
+    let limit = 100 * 366 * 24 * 3_600_000;
+    number.checked_mul(milliseconds).filter(|time| *time <= limit).map(Duration::from_millis)
+}
+
+/// Writes a time so that [`time`] reads it.
+struct Time(Duration);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.subsec_millis() {
+            0 => write!(f, "{}s", self.0.as_secs()),
+            _ => write!(f, "{}ms", self.0.as_millis()),
+        }
+    }
+}
+
+impl Cure {
+    fn parse(text: &str) -> Option<Self> {
+        let named = CURES.iter().find(|(name, _)| *name == text).map(|(_, cure)| *cure);
+        named.or_else(|| time(text).map(Self::After))
+    }
+
+    /// How long the illness lasts where it ends by itself.
+    pub(crate) fn time(self) -> Option<Duration> {
+        match self {
+            Self::After(time) => Some(time),
+            _ => None,
+        }
+    }
 }
 
 impl FromStr for Illness {
@@ -83,7 +126,7 @@ impl FromStr for Illness {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let read = || {
             let (symptom, cure) = text.split_once('=')?;
-            Some(Self { symptom: of_name(&SYMPTOMS, symptom)?, cure: of_name(&CURES, cure)? })
+            Some(Self { symptom: Symptom::parse(symptom)?, cure: Cure::parse(cure)? })
         };
         read().ok_or_else(|| IllnessError { given: text.to_owned() })
     }
@@ -91,10 +134,25 @@ impl FromStr for Illness {
 
 impl fmt::Display for Illness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let symptom = SYMPTOMS.iter().find(|(_, known)| *known == self.symptom);
-        let cure = CURES.iter().find(|(_, known)| *known == self.cure);
-        let name = |found: Option<&str>| found.unwrap_or_default().to_owned();
-        write!(f, "{}={}", name(symptom.map(|(n, _)| *n)), name(cure.map(|(n, _)| *n)))
+        write!(f, "{}=", self.symptom)?;
+        match CURES.iter().find(|(_, known)| *known == self.cure) {
+            Some((name, _)) => f.write_str(name),
+            None => write!(f, "{}", Time(self.cure.time().unwrap_or_default())),
+        }
+    }
+}
+
+impl FromStr for Onset {
+    type Err = IllnessError;
+
+    /// Reads `SYMPTOM=CURE` or `SYMPTOM=CURE@TIME`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refused = || IllnessError { given: text.to_owned() };
+        let (illness, after) = match text.split_once('@') {
+            Some((illness, after)) => (illness, time(after).ok_or_else(refused)?),
+            None => (text, Duration::ZERO),
+        };
+        Ok(Self { illness: illness.parse().map_err(|_| refused())?, after })
     }
 }
 
@@ -104,15 +162,47 @@ mod tests {
 
     #[test]
     fn an_illness_is_read_and_refused_by_name() {
-        for (symptom, _) in SYMPTOMS {
-            for (cure, _) in CURES {
+        for symptom in Symptom::names().split(", ").filter(|name| !name.contains('<')) {
+            let cures = CURES.iter().map(|(name, _)| *name);
+            for cure in cures.chain(["40s", "1500ms"]) {
                 let text = format!("{symptom}={cure}");
                 assert_eq!(text.parse::<Illness>().unwrap().to_string(), text);
             }
         }
-        for bad in ["mute", "mute=", "=reopen", "deaf=reopen", "mute=prayer"] {
+        for bad in ["mute", "mute=", "=reopen", "deaf=reopen", "mute=prayer", "mute=5", "mute=s"] {
             let words = bad.parse::<Illness>().unwrap_err().to_string();
             assert!(words.contains(bad) && words.contains("usb-reset"), "{words}");
         }
+    }
+
+    #[test]
+    fn a_slow_command_has_its_name_and_its_time() {
+        for text in ["slow:+COPS:20s=never", "slow:any:250ms=radio-cycle"] {
+            assert_eq!(text.parse::<Illness>().unwrap().to_string(), text);
+        }
+        let minute: Illness = "slow:+CMQTTSTART:1min=2h".parse().unwrap();
+        assert_eq!(minute.to_string(), "slow:+CMQTTSTART:60s=7200s");
+        for bad in ["slow=never", "slow:+COPS=never", "slow:+NOSUCH:1s=never", "slow:+COPS:1=never"]
+        {
+            assert!(bad.parse::<Illness>().is_err(), "{bad}");
+        }
+        let endless = format!("mute={}h", u64::MAX);
+        assert!(endless.parse::<Illness>().is_err());
+    }
+
+    #[test]
+    fn an_onset_may_be_later() {
+        let at_once: Onset = "mute=power".parse().unwrap();
+        assert_eq!(at_once.after, Duration::ZERO);
+        let later: Onset = "update=50s@8s".parse().unwrap();
+        assert_eq!(later.after, Duration::from_secs(8));
+        assert_eq!(later.illness.to_string(), "update=50s");
+        assert!("update=50s@".parse::<Onset>().is_err());
+    }
+
+    #[test]
+    fn a_stronger_means_cures_too_and_time_heals_what_nothing_else_does() {
+        assert!(Cure::RadioCycle < Cure::CardPower && Cure::CardPower < Cure::ModemReset);
+        assert!(Cure::Power < Cure::Never && Cure::Power < Cure::After(Duration::ZERO));
     }
 }

@@ -33,6 +33,7 @@ mod clock;
 mod cmq;
 mod cmqtt;
 mod command;
+mod course;
 mod dialect;
 mod fault;
 mod firmware;
@@ -40,6 +41,7 @@ mod fleet;
 mod handle;
 mod handshake;
 mod illness;
+mod later;
 mod model;
 mod modem;
 mod network;
@@ -52,6 +54,7 @@ mod qmt;
 mod quectel;
 mod reply;
 mod sim_card;
+mod sms;
 mod tls;
 mod ufs;
 
@@ -59,7 +62,7 @@ pub use crate::{
     fault::{Fault, FaultError, FaultRate, Faults},
     fleet::{Fleet, FleetOptions, Member, run},
     handle::{Handle, HandleError},
-    illness::{Cure, Illness, IllnessError, Symptom},
+    illness::{Cure, Forgery, Illness, IllnessError, Onset, Symptom},
     model::{Model, Order, UnknownModel},
     modem::Modem,
     options::{

@@ -263,6 +263,7 @@ impl Modem {
             }
             Deed::LoseConnections => self.firmware.lose_connections(),
             Deed::Reset => self.firmware.reset(),
+            Deed::TextMessage(text) => self.firmware.text_message(&text),
             Deed::UsbReset => return self.usb_reset(),
             Deed::FallIll(illness) => self.firmware.fall_ill(illness),
         }
@@ -274,11 +275,11 @@ impl Modem {
         self.plugged = false;
         self.plug_at = None;
         self.hung = false;
-        self.firmware.treat(Cure::Power);
         self.link = None;
         self.ports.iter_mut().for_each(Port::close);
         self.tty.send_replace(None);
         self.firmware.power_off();
+        self.firmware.treat(Cure::Power);
         self.firmware.cut_wires();
     }
 
@@ -307,7 +308,9 @@ impl Modem {
     }
 
     fn watch_closes(&mut self) -> Option<Closes> {
-        self.firmware.illness.filter(|illness| illness.cure == Cure::Reopen)?;
+        if !self.firmware.course.waits_for(Cure::Reopen) {
+            return None;
+        }
         let port = self.ports.first().filter(|port| port.source == Source::Pty)?;
         let path = port.path.as_ref()?;
         let watch = || Closes::of(path).inspect_err(|error| tracing::warn!(%error, "no watch"));

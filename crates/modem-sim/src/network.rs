@@ -8,7 +8,7 @@ use crate::{
     command::{Arg, Command, Form},
     firmware::Firmware,
     illness::Symptom,
-    model::Model,
+    model::{Dialect, Model},
     options::{Access, Coverage, Radio, Registration},
     reply::{Answer, Reply},
 };
@@ -22,6 +22,15 @@ struct Context {
     kind: String,
     apn: String,
     active: bool,
+    login: Option<Login>,
+}
+
+/// What `CGAUTH` has set for a context: 1 PAP, 2 CHAP, 3 either.
+#[derive(Debug, Clone)]
+struct Login {
+    kind: u32,
+    user: String,
+    password: String,
 }
 
 /// What is on in reports; gone with the power.
@@ -42,6 +51,8 @@ pub(crate) struct Network {
     pub(crate) radio: Radio,
     /// Whether there is a network to be seen, and reached.
     pub(crate) coverage: Coverage,
+    /// Whether it is attached for data: `CGATT`.
+    attached: bool,
     contexts: BTreeMap<u32, Context>,
     mode: u32,
     catr: u32,
@@ -54,16 +65,24 @@ impl Network {
             kind: kind.to_owned(),
             apn: apn.to_owned(),
             active,
+            login: None,
         };
         let contexts =
             [(1, context("IP", "cmnet", true)), (2, context("IPV4V6", "ims", true))].into();
         let reports = Reports::default();
-        Self { radio, coverage: Coverage::Full, contexts, mode: 2, catr: 0, reports }
+        let coverage = Coverage::Full;
+        Self { radio, coverage, attached: true, contexts, mode: 2, catr: 0, reports }
     }
 
     /// Contexts, mode and URC port are in flash; reports are not.
     pub(crate) fn power_off(&mut self) {
         self.reports = Reports::default();
+        self.attach();
+    }
+
+    /// Attaches for data, as the modem does by itself once its radio is on.
+    pub(crate) fn attach(&mut self) {
+        self.attached = true;
     }
 
     /// `CATR`: 0 all ports, 1 UART, 2 MODEM, 3 ATCOM (SIM7600 manual p.68). The first port is
@@ -115,8 +134,10 @@ impl Network {
                     return Reply::error();
                 };
                 let apn = rest.first().map_or("", Arg::value).to_owned();
-                let active = self.contexts.get(&cid).is_some_and(|old| old.active);
-                self.contexts.insert(cid, Context { kind: kind.to_owned(), apn, active });
+                let old = self.contexts.get(&cid);
+                let active = old.is_some_and(|old| old.active);
+                let login = old.and_then(|old| old.login.clone());
+                self.contexts.insert(cid, Context { kind: kind.to_owned(), apn, active, login });
                 Reply::ok()
             }
             _ => Reply::error(),
@@ -141,23 +162,40 @@ impl Network {
 }
 
 impl Firmware {
-    /// The registration that the modem reports.
+    /// The registration for data.
     pub(crate) fn registration(&self) -> Registration {
-        if self.settings.cfun != 1 || !self.sim.is_open() {
+        match self.voice_registration() {
+            registered if !registered.has_service() => registered,
+            _ if self.suffers(Symptom::VoiceOnly) => Registration::Denied,
+            _ if !self.network.attached => Registration::Idle,
+            registered => registered,
+        }
+    }
+
+    /// The registration for voice, which `+CREG:` tells; without it there is none for data.
+    fn voice_registration(&self) -> Registration {
+        if self.settings.cfun != 1 || !self.has_open_card() {
             Registration::Idle
         } else if !self.is_up()
             || self.network.coverage == Coverage::None
             || self.suffers(Symptom::Registration)
         {
             Registration::Searching
+        } else if self.suffers(Symptom::Denied) {
+            Registration::Denied
         } else {
             self.network.radio.registration
         }
     }
 
+    /// Whether the network gives a context where it is asked for one.
+    pub(crate) fn has_data(&self) -> bool {
+        self.registration().has_service() && !self.suffers(Symptom::NoData)
+    }
+
     /// Whether the first context has an address, without which nothing gets anywhere.
     pub(crate) fn has_address(&self) -> bool {
-        self.registration().has_service() && self.network.radio.address
+        self.has_data() && self.network.radio.address
     }
 
     /// Commands about the network.
@@ -195,7 +233,7 @@ impl Firmware {
                 let level = self.report_level(name)?;
                 format!("{name}: {level},{}", self.registration_fields(name, level))
             }
-            "+COPS" if self.registration().has_service() => {
+            "+COPS" if self.voice_registration().has_service() => {
                 format!("+COPS: 0,0,\"{OPERATOR}\",{}", self.access_number())
             }
             "+COPS" => "+COPS: 0".to_owned(),
@@ -207,11 +245,13 @@ impl Firmware {
                 return Some(Reply::lines(network.context_lines(operator)));
             }
             "+CGACT" => {
+                let refused = self.suffers(Symptom::NoData);
                 let line = |(cid, context): (&u32, &Context)| {
-                    format!("+CGACT: {cid},{}", u8::from(context.active))
+                    format!("+CGACT: {cid},{}", u8::from(context.active && !refused))
                 };
                 return Some(Reply::lines(network.contexts.iter().map(line).collect()));
             }
+            "+CGAUTH" => return Some(Reply::lines(self.login_lines())),
             "+CGATT" => format!("+CGATT: {}", u8::from(self.registration().has_service())),
             "+CNMP" => format!("+CNMP: {}", network.mode),
             "+CATR" => format!("+CATR: {}", network.catr),
@@ -242,6 +282,13 @@ impl Firmware {
 
     fn network_write(&mut self, name: &str, args: &[Arg]) -> Option<Reply> {
         let first = args.first().and_then(Arg::number);
+        match name {
+            "+CGATT" => return Some(self.attach_or_detach(first)),
+            "+CGAUTH" => {
+                return Some(self.set_login(args).map_or_else(Reply::error, |()| Reply::ok()));
+            }
+            _ => {}
+        }
         let network = &mut self.network;
         let done = match name {
             "+CREG" | "+CGREG" | "+CEREG" | "+C5GREG" => {
@@ -250,18 +297,12 @@ impl Firmware {
             }
             "+CGDCONT" => return Some(network.define(args)),
             "+CGACT" => return Some(network.activate(args)),
-            // <cid>,<auth>[,<password>,<user>]: taken for contexts that can be; nobody checks them here.
-            "+CGAUTH" => {
-                let kind = args.get(1).and_then(|kind| kind.within(0..=3));
-                first.is_some_and(|cid| (1..=24).contains(&cid)) && kind.is_some()
-            }
             "+CNMP" => {
                 let modes = self.options.model.network_modes();
                 set(&mut network.mode, first.filter(|mode| modes.contains(mode)))
             }
             "+CATR" => set(&mut network.catr, first.filter(|port| *port <= 3)),
             "+CNSMOD" => set(&mut network.reports.cnsmod, first.filter(|on| *on <= 1)),
-            "+CGATT" => first.is_some_and(|state| state <= 1),
             "+COPS" => first == Some(0),
             "+CPSI" => match first {
                 Some(0) => set(&mut network.reports.cpsi, Some(None)),
@@ -279,6 +320,51 @@ impl Firmware {
             _ => return None,
         };
         Some(if done { Reply::ok() } else { Reply::error() })
+    }
+
+    /// `AT+CGATT=0` ends all data, and the registration for it; voice stays.
+    fn attach_or_detach(&mut self, state: Option<u32>) -> Reply {
+        let before = self.registration();
+        match state {
+            Some(0) => {
+                self.network.attached = false;
+                self.lose_network();
+            }
+            Some(1) => self.network.attach(),
+            _ => return Reply::error(),
+        }
+        self.report_registration(before);
+        Reply::ok()
+    }
+
+    /// `<cid>,<auth>[,<password>[,<user>]]` of SIMCom's LTE modems, the user first elsewhere (27.007 §10.1.31). Nobody
+    /// checks them here.
+    fn set_login(&mut self, args: &[Arg]) -> Option<()> {
+        let cid = args.first()?.within(1..=24)?;
+        let kind = args.get(1)?.within(0..=3)?;
+        let text = |at: usize| args.get(at).map_or("", Arg::value).to_owned();
+        let (user, password) = match self.options.model.dialect() {
+            Dialect::Cmqtt => (text(3), text(2)),
+            Dialect::Cmq | Dialect::Qmt => (text(2), text(3)),
+        };
+        let context = self.network.contexts.get_mut(&cid)?;
+        context.login = (kind != 0).then_some(Login { kind, user, password });
+        Some(())
+    }
+
+    /// A SIM7600 shows the user alone, a SIM7672, a sibling of the A7670, the password too.
+    fn login_lines(&self) -> Vec<String> {
+        let shows_all =
+            self.options.model.is_a76xx() || self.options.model.dialect() == Dialect::Qmt;
+        let contexts = self.network.contexts.iter();
+        let line = |(cid, context): (&u32, &Context)| match &context.login {
+            None => format!("+CGAUTH: {cid},0"),
+            Some(Login { kind, user, password }) if shows_all => {
+                format!("+CGAUTH: {cid},{kind},\"{user}\",\"{password}\"")
+            }
+            Some(Login { kind, user, .. }) => format!("+CGAUTH: {cid},{kind},\"{user}\""),
+        };
+        contexts.map(line).collect()
     }
 
     /// The `<n>` of a registration command; `None` where the model lacks the command.
@@ -306,7 +392,13 @@ impl Firmware {
 
     /// `<stat>` and, at level 2 with service, area, cell and access technology.
     fn registration_fields(&self, name: &str, level: u32) -> String {
-        let registration = self.registration();
+        let registration = match name {
+            "+CREG" => self.voice_registration(),
+            "+CGREG" => self.registration(),
+            // Refused for data by a network that has it for voice, a unit tells so of one domain.
+            _ if self.suffers(Symptom::VoiceOnly) => return "0".to_owned(),
+            _ => self.registration(),
+        };
         let here = match (name, self.network.radio.access) {
             ("+C5GREG", Access::Sa) => true,
             ("+C5GREG", _) => false,

@@ -6,7 +6,7 @@ use tokio::time::Duration;
 
 use crate::{
     fault::Faults,
-    illness::Illness,
+    illness::{Illness, Onset},
     model::{Model, Order},
     sim_card::PIN_TRIES,
 };
@@ -29,6 +29,8 @@ pub struct Options {
     pub faults: Faults,
     /// What is wrong with it from the beginning, until it is cured.
     pub illness: Option<Illness>,
+    /// What else befalls it, and when.
+    pub onsets: Vec<Onset>,
     /// Seed of the dice that decide the faults. The index is added to it.
     pub seed: u64,
     /// The PIN of the SIM card; `None`: a card without one. Three wrong ones make it ask for the
@@ -80,6 +82,7 @@ impl Options {
             latency: Duration::ZERO,
             faults: Faults::none(),
             illness: None,
+            onsets: Vec::new(),
             seed: 0,
             pin: None,
             pin_tries: PIN_TRIES,

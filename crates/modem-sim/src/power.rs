@@ -5,6 +5,7 @@ use tokio::time::Instant;
 use crate::{
     clock::OwnClock,
     firmware::{Firmware, factory_settings},
+    illness::Symptom,
     port_state::PortState,
 };
 
@@ -32,22 +33,33 @@ impl Firmware {
 
     /// Takes power away: every state that is not in flash is gone.
     pub(crate) fn power_off(&mut self) {
-        self.cut_connections();
         self.power = Power::Off;
         self.boot = None;
+        self.agenda.clear();
+        let cfun = self.settings.cfun;
         self.settings = factory_settings();
+        if self.suffers(Symptom::KeepsFlightMode) {
+            self.settings.cfun = cfun;
+        }
         self.sim.power_off();
         self.network.power_off();
-        self.service = self.service.after_reset();
-        self.cmq = self.cmq.after_reset();
-        self.qmt = self.qmt.after_reset();
+        self.messages = self.messages.after_reset();
+        self.forget_sessions();
         self.clock = OwnClock::new(self.options.clock, self.now);
         self.ports.iter_mut().for_each(PortState::reset);
     }
 
-    /// Reboots without a word before it. A modem without power stays so.
+    /// Breaks every connection and forgets what the MQTT stacks hold.
+    pub(crate) fn forget_sessions(&mut self) {
+        self.cut_connections();
+        self.service = self.service.after_reset(self.suffers(Symptom::LeftClients));
+        self.cmq = self.cmq.after_reset();
+        self.qmt = self.qmt.after_reset();
+    }
+
+    /// Reboots without a word before it. A modem without power stays so, and one that writes its firmware goes on.
     pub(crate) fn reset(&mut self) {
-        if self.power != Power::Off {
+        if self.power != Power::Off && !self.is_updating() {
             self.power_off();
             self.start_boot();
         }
@@ -89,10 +101,15 @@ impl Firmware {
         self.power = stage;
         match stage {
             Power::Off | Power::Dark => {}
+            Power::SimBusy | Power::Ready if self.suffers(Symptom::SilentBoot) => {}
             Power::SimBusy => self.urc(self.options.model.ready_urc()),
-            Power::Ready => self.urc(&format!("+CPIN: {}", self.sim.state())),
+            Power::Ready => {
+                if let Some(state) = self.card_state() {
+                    self.urc(&format!("+CPIN: {state}"));
+                }
+            }
             Power::On => {
-                if self.sim.is_open() {
+                if self.has_open_card() {
                     for line in self.options.model.boot_urcs() {
                         self.urc(line);
                     }

@@ -3,8 +3,11 @@
 //! From public logs and third-party drivers, not from Quectel's manual: operations are accepted by `OK` and end with
 //! their line; settings outlive a connection; what is not open is refused with `ERROR`.
 
+mod buffer;
 mod commands;
 mod results;
+
+use buffer::Buffer;
 
 use crate::{broker, command::Arg, ufs::Storage};
 
@@ -48,6 +51,8 @@ struct Settings {
     packet_timeout: u32,
     buffered: bool,
     with_length: bool,
+    /// `"dataformat"`: whether payloads are hexadecimal digits, on their way up and down.
+    hex: (bool, bool),
     /// The TLS context, where it is to be over TLS.
     tls: Option<u32>,
 }
@@ -61,6 +66,7 @@ impl Default for Settings {
             packet_timeout: 5,
             buffered: false,
             with_length: false,
+            hex: (false, false),
             tls: None,
         }
     }
@@ -75,6 +81,8 @@ struct Client {
     operation: Option<Operation>,
     target: Option<Target>,
     settings: Settings,
+    /// Messages that were announced and not yet read.
+    buffer: Buffer,
 }
 
 /// A message that waits at its prompt.
@@ -102,6 +110,16 @@ impl Clients {
     pub(crate) fn after_reset(&mut self) -> Self {
         let storage = self.storage.after_reset();
         Self { connections: self.connections, storage, ..Self::default() }
+    }
+
+    /// The settings of an earlier program that read its messages.
+    pub(crate) fn leave_buffered(&mut self) {
+        self.clients.iter_mut().for_each(|client| client.settings.buffered = true);
+    }
+
+    /// The settings of an earlier program that wrote digits.
+    pub(crate) fn leave_hex(&mut self) {
+        self.clients.iter_mut().for_each(|client| client.settings.hex = (true, true));
     }
 
     /// The clients that have a socket or are about to.

@@ -12,6 +12,7 @@ const SHARED: &[&str] = &[
     "", "Q0", "V1", "X4", "&C1", "&D0", "&D1", "&W", "H", "E", "E0", "E1", "Z", "&F", "+CGMM",
     "+GMM", "+CGSN", "+GSN", "+CMEE", "+CFUN", "+CCLK", "+CSCS", "+CPIN", "+CIMI", "+CSQ", "+CREG",
     "+CGREG", "+CEREG", "+C5GREG", "+COPS", "+CGDCONT", "+CGACT", "+CGATT", "+CGPADDR", "+CGAUTH",
+    "+CNMI", "+CMGF",
 ];
 
 impl Firmware {
@@ -44,10 +45,15 @@ impl Firmware {
             ("+QCCID", Form::Execute) => {
                 Some(Reply::line(format!("+QCCID: {}", self.identity.iccid)))
             }
+            ("+QPINC", Form::Read | Form::Write(_)) if self.card_error().is_some() => {
+                self.card_error().map(Reply::cme)
+            }
+            ("+QPINC", Form::Read) => {
+                let second = "+QPINC: \"P2\",3,10".to_owned();
+                Some(Reply::lines(vec![self.tries_line(), second]))
+            }
             ("+QPINC", Form::Write(args)) => {
-                let (pin, puk) = self.sim.tries();
-                (args.first()?.text()? == "SC" && self.options.card)
-                    .then(|| Reply::line(format!("+QPINC: \"SC\",{pin},{puk}")))
+                (args.first()?.text()? == "SC").then(|| Reply::line(self.tries_line()))
             }
             ("+QENG", Form::Write(args)) => (args.first()?.text()? == "servingcell")
                 .then(|| Reply::lines(self.serving_cell_lines())),
@@ -62,6 +68,11 @@ impl Firmware {
             }
             _ => None,
         }
+    }
+
+    fn tries_line(&self) -> String {
+        let (pin, puk) = self.sim.tries();
+        format!("+QPINC: \"SC\",{pin},{puk}")
     }
 
     fn serving_cell_lines(&self) -> Vec<String> {

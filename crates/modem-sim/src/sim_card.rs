@@ -3,6 +3,7 @@
 use crate::{
     command::{Command, Form},
     firmware::Firmware,
+    illness::Symptom,
     options::PUK,
     reply::{Answer, Cme, Reply},
 };
@@ -87,11 +88,15 @@ impl Firmware {
     /// Commands of the SIM card.
     pub(crate) fn sim_command(&mut self, command: &Command) -> Option<Answer> {
         const OF_THE_CARD: [&str; 5] = ["+CPIN", "+SPIC", "+CIMI", "+CICCID", "+ICCID"];
-        if !self.options.card && OF_THE_CARD.contains(&command.name.as_str()) {
-            return Some(Reply::cme(Cme::SimNotInserted).into());
+        if let Some(error) = self.card_error()
+            && OF_THE_CARD.contains(&command.name.as_str())
+        {
+            return Some(Reply::cme(error).into());
         }
         let reply = match (command.name.as_str(), &command.form) {
-            ("+CPIN", Form::Read) => Reply::line(format!("+CPIN: {}", self.sim.state())),
+            ("+CPIN", Form::Read) => {
+                Reply::line(format!("+CPIN: {}", self.card_state().unwrap_or("NOT READY")))
+            }
             ("+CPIN", Form::Test) => Reply::ok(),
             ("+CPIN", Form::Write(args)) => {
                 let before = self.registration();
@@ -116,6 +121,31 @@ impl Firmware {
             _ => return None,
         };
         Some(reply.into())
+    }
+
+    /// Why nothing is to be had of the card, whatever its PIN.
+    pub(crate) fn card_error(&self) -> Option<Cme> {
+        if !self.options.card || self.suffers(Symptom::SimAbsent) {
+            Some(Cme::SimNotInserted)
+        } else {
+            self.suffers(Symptom::SimFailure).then_some(Cme::SimFailure)
+        }
+    }
+
+    /// What `+CPIN:` says; `None` where the card says nothing.
+    pub(crate) fn card_state(&self) -> Option<&'static str> {
+        if self.card_error().is_some() {
+            None
+        } else if self.sim.is_open() && self.suffers(Symptom::SimPin2) {
+            Some("SIM PIN2")
+        } else {
+            Some(self.sim.state())
+        }
+    }
+
+    /// Whether there is a card that asks for nothing.
+    pub(crate) fn has_open_card(&self) -> bool {
+        self.card_error().is_none() && self.sim.is_open()
     }
 
     fn with_card(&self, line: impl FnOnce(&Self) -> String) -> Reply {

@@ -3,14 +3,15 @@
 use crate::{
     command::{Command, Form},
     firmware::Firmware,
-    reply::{Answer, Cme, Reply},
+    reply::{Answer, Reply},
 };
 
 /// Commands of the standard; all others of SIMCom's LTE modems are `ERROR` here.
 const SHARED: &[&str] = &[
     "", "Q0", "V1", "X4", "&C1", "&D0", "&D1", "&W", "H", "E", "E0", "E1", "Z", "&F", "+CGMM",
     "+GMM", "+CGSN", "+GSN", "+CMEE", "+CFUN", "+CCLK", "+CSCS", "+CPIN", "+CIMI", "+CSQ", "+CREG",
-    "+CGREG", "+CEREG", "+COPS", "+CGDCONT", "+CGACT", "+CGATT", "+CGPADDR", "+CRESET",
+    "+CGREG", "+CEREG", "+COPS", "+CGDCONT", "+CGACT", "+CGATT", "+CGPADDR", "+CRESET", "+CNMI",
+    "+CMGF",
 ];
 
 impl Firmware {
@@ -36,8 +37,8 @@ impl Firmware {
                 Some(Reply::line(format!("{} R{revision}", self.options.cgmm())))
             }
             ("+CBC", Form::Execute) => Some(Reply::line("+CBC: 88,3418")),
-            ("+CCID" | "+ICCID" | "+CPINR", Form::Execute) if !self.options.card => {
-                Some(Reply::cme(Cme::SimNotInserted))
+            ("+CCID" | "+ICCID" | "+CPINR", Form::Execute) if self.card_error().is_some() => {
+                self.card_error().map(Reply::cme)
             }
             ("+CCID" | "+ICCID", Form::Execute) => Some(Reply::line(self.identity.iccid.as_str())),
             ("+CPINR", Form::Execute) => {

@@ -9,6 +9,7 @@ use crate::{
     fault::Fault,
     firmware::{Action, Firmware},
     illness::{Cure, Symptom},
+    later::Later,
     model::Order,
     options::Coverage,
     reply::{Answer, Reply},
@@ -117,10 +118,11 @@ impl Firmware {
             let refusal = Refusal::Service("START", code::OPENED);
             return Err(if silent { Refusal::Bare } else { refusal });
         }
-        if !self.registration().has_service() {
+        if !self.has_data() {
             return Err(Refusal::Service("START", code::NETWORK_OPEN));
         }
         self.service.started = true;
+        self.strain(Symptom::BrownOutAtStart);
         Ok(self.service_result("+CMQTTSTART: 0"))
     }
 
@@ -128,10 +130,14 @@ impl Firmware {
         if !self.service.started {
             return Err(Refusal::Service("STOP", code::NOT_OPENED));
         }
-        if self.service.clients.iter().any(|client| client.acquired.is_some()) {
+        // Of a client that nothing releases STOP asks no release: it is the cure.
+        let holds = |client: &Client| client.acquired.is_some() && !client.stuck;
+        if self.service.clients.iter().any(holds) && !self.suffers(Symptom::Wedged) {
             return Err(Refusal::Service("STOP", code::NOT_RELEASED));
         }
+        self.cut_connections();
         self.service.started = false;
+        self.service.clients.iter_mut().for_each(|client| *client = client.fresh());
         self.treat(Cure::ServiceRestart);
         Ok(self.service_result("+CMQTTSTOP: 0"))
     }
@@ -168,7 +174,9 @@ impl Firmware {
         let index = usize::try_from(given).unwrap_or(usize::MAX);
         let refuse = |code| Refusal::Client(word, given, code);
         let client = self.service.clients.get_mut(index).ok_or(refuse(code::INDEX))?;
-        let missing = if client.operation.is_some() {
+        let missing = if client.stuck && word == "ACCQ" {
+            Some(code::USED)
+        } else if client.operation.is_some() || client.stuck {
             Some(code::BUSY)
         } else if needs == Needs::Idle {
             None
@@ -267,7 +275,7 @@ impl Firmware {
         let offline = !self.has_address() || self.network.coverage != Coverage::Full;
         let closed = self.suffers(Symptom::Service);
         let via = self.options.broker.clone();
-        let connection = self.service.connections + 1;
+        let sticks = self.suffers(Symptom::StuckClient);
         let now = self.clock.unix(self.now);
         let (index, client) = self.client("CONNECT", args, Needs::Acquired)?;
         // Without SSLCFG it is the context of the client's own number.
@@ -297,18 +305,33 @@ impl Firmware {
         if closed {
             return Ok(self.fails("CONNECT", index, code::NOT_OPENED));
         }
-        if offline {
+        if offline || sticks {
             client.tls_context = None;
+            client.stuck = sticks;
             return Ok(self.fails("CONNECT", index, code::SOCKET_CONNECT));
         }
         client.link = Link::Connecting;
-        client.connection = connection;
         let host = host(&target.url).to_owned();
         client.target = Some(target);
-        self.service.connections = connection;
         order.tls = secure.then(|| self.tls.terms(context, &host, now));
-        self.actions.push(Action::Open { client: index, connection, order: Box::new(order) });
+        self.set_out(index, order);
         Ok(self.begin(port, index, "CONNECT"))
+    }
+
+    /// Opens the connection of a client, or lets it come to nothing.
+    fn set_out(&mut self, client: usize, order: broker::Connect) {
+        self.service.connections += 1;
+        let connection = self.service.connections;
+        if let Some(client) = self.service.clients.get_mut(client) {
+            client.connection = connection;
+        }
+        self.strain(Symptom::BrownOutAtConnect);
+        if let Some(time) = self.black_hole(client, order.timeout) {
+            let code = code::SOCKET_CONNECT;
+            self.agenda.add(self.now + time, Later::End { client, connection, code });
+        } else if !self.suffers(Symptom::Wedged) {
+            self.actions.push(Action::Open { client, connection, order: Box::new(order) });
+        }
     }
 
     fn disconnect(&mut self, port: usize, args: &[Arg]) -> Outcome {
@@ -350,16 +373,23 @@ impl Firmware {
         let Ok(topic) = String::from_utf8(topic) else {
             return Ok(self.fails("PUB", index, code::PACKET));
         };
-        let order = broker::Order::Publish {
-            topic,
-            payload: payload.unwrap_or_default(),
-            qos,
-            retain,
-            dup,
-            timeout: Duration::from_secs(wait.into()),
-        };
-        self.actions.push(Action::Order { client: index, order });
+        let timeout = Duration::from_secs(wait.into());
+        let payload = payload.unwrap_or_default();
+        let order = broker::Order::Publish { topic, payload, qos, retain, dup, timeout };
+        self.hand_over(index, order, timeout);
         Ok(self.begin(port, index, "PUB"))
+    }
+
+    /// Hands a publish to the connection of a client, or lets it wait for an acknowledgement that does not come.
+    fn hand_over(&mut self, client: usize, order: broker::Order, timeout: Duration) {
+        let connection = self.service.clients.get(client).map_or(0, |client| client.connection);
+        self.forge_soon(format!("+CMQTTPUB: {client},{}", code::OK));
+        if self.is_unacknowledged(client) {
+            let code = code::TIMEOUT;
+            self.agenda.add(self.now + timeout, Later::End { client, connection, code });
+        } else {
+            self.actions.push(Action::Order { client, order });
+        }
     }
 
     pub(super) fn operation_timeout(&self, index: usize) -> Duration {

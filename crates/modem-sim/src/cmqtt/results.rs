@@ -6,7 +6,8 @@ use super::{Link, Operation, Telling, code};
 use crate::{
     broker::{self, Event},
     firmware::{Action, Firmware},
-    reply::Reply,
+    illness::Symptom,
+    reply::{Reply, framed},
 };
 
 /// The longest piece in which a received topic or payload is printed (SIM7600 manual p.367).
@@ -56,6 +57,16 @@ impl Firmware {
         }
     }
 
+    /// An operation ends that no broker answers.
+    pub(crate) fn end_cmqtt(&mut self, index: usize, connection: u64, code: u8) {
+        let Some(client) = self.service.by_connection(index, connection) else { return };
+        if client.link == Link::Connecting {
+            client.link = Link::Down;
+            client.tls_context = None;
+        }
+        self.finish(index, code);
+    }
+
     /// A connection is gone: what was in flight has failed, and the host is told.
     fn lost(&mut self, index: usize, cause: u8) {
         let Some(client) = self.service.clients.get_mut(index) else { return };
@@ -99,7 +110,7 @@ impl Firmware {
             self.lost(index, 3);
         }
         if self.service.is_started() {
-            self.service = self.service.after_reset();
+            self.service = self.service.after_reset(self.suffers(Symptom::LeftClients));
             self.urc("+CMQTTNONET");
         }
     }
@@ -165,22 +176,29 @@ impl Firmware {
         if let Some(with_length) = self.service.clients.get(index).and_then(|c| c.one_line) {
             return self.message_in_one_line(index, topic, payload, with_length);
         }
+        self.message_in_pieces(index, topic, payload, PIECE);
+    }
+
+    /// A message whose payload is announced in one piece, whatever its length.
+    pub(crate) fn whole_message(&mut self, index: usize, topic: &[u8], payload: &[u8]) {
+        self.message_in_pieces(index, topic, payload, payload.len().max(PIECE));
+    }
+
+    fn message_in_pieces(&mut self, index: usize, topic: &[u8], payload: &[u8], longest: usize) {
         let (topic_length, payload_length) = (topic.len(), payload.len());
-        let mut bytes = Vec::with_capacity(topic_length + payload_length + 200);
-        let line = |bytes: &mut Vec<u8>, text: String| {
-            bytes.extend_from_slice(b"\r\n");
-            bytes.extend_from_slice(text.as_bytes());
-            bytes.extend_from_slice(b"\r\n");
-        };
-        line(&mut bytes, format!("+CMQTTRXSTART: {index},{topic_length},{payload_length}"));
+        let mut bytes = framed(&format!("+CMQTTRXSTART: {index},{topic_length},{payload_length}"));
         for (word, whole) in [("RXTOPIC", topic), ("RXPAYLOAD", payload)] {
-            for piece in whole.chunks(PIECE) {
-                line(&mut bytes, format!("+CMQTT{word}: {index},{}", piece.len()));
+            for piece in whole.chunks(longest) {
+                bytes.extend(framed(&format!("+CMQTT{word}: {index},{}", piece.len())));
+                let start = bytes.len();
                 bytes.extend_from_slice(piece);
+                if word == "RXPAYLOAD" {
+                    self.dice.lose_bytes(&mut bytes, start);
+                }
                 bytes.extend_from_slice(b"\r\n");
             }
         }
-        line(&mut bytes, format!("+CMQTTRXEND: {index}"));
+        bytes.extend(framed(&format!("+CMQTTRXEND: {index}")));
         self.urc_bytes(&bytes);
     }
 

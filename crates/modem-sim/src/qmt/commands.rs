@@ -2,13 +2,15 @@
 
 use tokio::time::Duration;
 
-use super::{Client, Link, Operation, Outgoing, Settings, Target, index};
+use super::{Buffer, Client, Link, Operation, Outgoing, Settings, Target, index};
 use crate::{
     broker,
-    cmqtt::Purpose,
+    cmqtt::{Purpose, code},
     command::{Arg, Command, Form},
     fault::Fault,
     firmware::{Action, Firmware},
+    illness::Symptom,
+    later::Later,
     options::Coverage,
     reply::{Answer, Reply},
 };
@@ -35,7 +37,9 @@ impl Firmware {
                 "CONN" => self.qmt_connect(port, args),
                 "SUB" => self.qmt_subscribe(port, args),
                 "UNS" => self.qmt_unsubscribe(port, args),
+                "PUBEX" if self.suffers(Symptom::OldFirmware) => None,
                 "PUBEX" => self.qmt_publish("PUBEX", args),
+                "RECV" => self.qmt_read_message(port, args),
                 "PUB" => self.qmt_publish("PUB", args),
                 "DISC" => self.qmt_disconnect(port, args),
                 "CLOSE" => self.qmt_close(port, args),
@@ -68,6 +72,10 @@ impl Firmware {
                     Some(format!("+QMTCONN: {index},{state}"))
                 })
                 .collect(),
+            "RECV" => clients
+                .filter(|(_, client)| client.link == Link::Up)
+                .map(|(index, client)| format!("+QMTRECV: {index},{}", client.buffer.states()))
+                .collect(),
             _ => return None,
         };
         Some(Reply::lines(lines))
@@ -75,6 +83,7 @@ impl Firmware {
 
     fn qmt_configure(&mut self, args: &[Arg]) -> Option<Reply> {
         let (key, rest) = args.split_first()?;
+        let is_old = self.suffers(Symptom::OldFirmware);
         let client = self.qmt.clients.get_mut(index(rest)?)?;
         let settings = &mut client.settings;
         let values = rest.get(1..)?;
@@ -93,6 +102,10 @@ impl Firmware {
                 settings.packet_timeout = number(0, 1..=60)? * (number(1, 0..=10)? + 1);
                 number(2, 0..=1)?;
             }
+            "dataformat" => {
+                settings.hex = (number(0, 0..=1)? == 1, number(1, 0..=1)? == 1);
+            }
+            "recv/mode" if is_old => return None,
             "recv/mode" => {
                 (settings.buffered, settings.with_length) =
                     (number(0, 0..=1)? == 1, number(1, 0..=1)? == 1);
@@ -120,10 +133,18 @@ impl Firmware {
         }
         self.qmt.connections += 1;
         client.connection = self.qmt.connections;
+        client.buffer = Buffer::default();
         client.link = Link::Opening;
         client.target = Some(Target { host: host.clone(), port: tcp_port });
         client.operation = Some(Operation { word: "OPEN", port, packet: None });
         let (connection, context) = (client.connection, client.settings.tls);
+        self.strain(Symptom::BrownOutAtStart);
+        // This stack has no setting for how long that takes.
+        if let Some(time) = self.black_hole(index, OPEN_TIMEOUT) {
+            let later = Later::End { client: index, connection, code: code::SOCKET_CONNECT };
+            self.agenda.add(self.now + time, later);
+            return Some(Reply::ok().into());
+        }
         let tls = context.map(|context| self.qmt.storage.terms(context, &host, now));
         let order = Box::new(broker::Dial { address, timeout: OPEN_TIMEOUT, tls });
         self.actions.push(Action::Dial { client: index, connection, order });
@@ -159,8 +180,11 @@ impl Firmware {
         };
         client.link = Link::Connecting;
         client.operation = Some(Operation { word: "CONN", port, packet: None });
-        let order = broker::Order::SignIn(Box::new(order));
-        self.actions.push(Action::Order { client: index, order });
+        self.strain(Symptom::BrownOutAtConnect);
+        if !self.suffers(Symptom::Wedged) {
+            let order = broker::Order::SignIn(Box::new(order));
+            self.actions.push(Action::Order { client: index, order });
+        }
         Some(Reply::ok().into())
     }
 
@@ -234,19 +258,34 @@ impl Firmware {
         if ready.is_none_or(|client| client.operation.is_some() || client.link != Link::Up) {
             return Reply::error().into();
         }
+        let is_hex = ready.is_some_and(|client| client.settings.hex.0);
         if self.dice.roll(Fault::PubError) {
             return at_once(format!("+QMT{word}: {index},{packet},2"));
         }
         let operation = Operation { word, port, packet: Some(packet) };
-        let begun = self.qmt_begin(index, operation, |timeout| broker::Order::Publish {
-            topic,
-            payload,
-            qos,
-            retain,
-            dup: false,
-            timeout,
-        });
+        let Some(payload) = (if is_hex { octets(&payload) } else { Some(payload) }) else {
+            return at_once(format!("+QMT{word}: {index},{packet},2"));
+        };
+        self.forge_soon(format!("+QMT{word}: {index},{packet},0"));
+        let order =
+            |timeout| broker::Order::Publish { topic, payload, qos, retain, dup: false, timeout };
+        let begun = if self.is_unacknowledged(index) {
+            self.qmt_wait(index, operation)
+        } else {
+            self.qmt_begin(index, operation, order)
+        };
         begun.unwrap_or_else(|| Reply::error().into())
+    }
+
+    /// Waits for an acknowledgement that does not come.
+    fn qmt_wait(&mut self, index: usize, operation: Operation) -> Option<Answer> {
+        let client = self.qmt.clients.get_mut(index)?;
+        client.operation = Some(operation);
+        let time = Duration::from_secs(client.settings.packet_timeout.into());
+        let later =
+            Later::End { client: index, connection: client.connection, code: code::TIMEOUT };
+        self.agenda.add(self.now + time, later);
+        Some(Reply::ok().into())
     }
 
     fn qmt_disconnect(&mut self, port: usize, args: &[Arg]) -> Option<Answer> {
@@ -267,6 +306,17 @@ impl Firmware {
         (client.link, client.operation) = (Link::Down, None);
         Some(at_once(format!("+QMTCLOSE: {index},0")))
     }
+}
+
+/// The octets that hexadecimal digits say; `None` where they are no such digits.
+fn octets(digits: &[u8]) -> Option<Vec<u8>> {
+    let value =
+        |digit: &u8| char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    let pair = |pair: &[u8]| match pair {
+        [high, low] => Some(value(high)? << 4 | value(low)?),
+        _ => None,
+    };
+    digits.chunks(2).map(pair).collect()
 }
 
 /// `OK`, and the end right behind it.

@@ -7,6 +7,7 @@ use crate::{
     broker::{self, Event},
     cmqtt::code,
     firmware::{Action, Firmware},
+    illness::Symptom,
 };
 
 impl Firmware {
@@ -118,16 +119,49 @@ impl Firmware {
     }
 
     /// Prints a received message as the client's `recv/mode` says.
-    fn qmt_message(&mut self, index: usize, topic: &str, payload: &[u8]) {
-        let Some(client) = self.qmt.clients.get(index) else { return };
-        if client.settings.buffered {
-            return self.urc(&format!("+QMTRECV: {index},0"));
+    pub(crate) fn qmt_message(&mut self, index: usize, topic: &str, payload: &[u8]) {
+        let Some(client) = self.qmt.clients.get_mut(index) else { return };
+        if !client.settings.buffered {
+            let bytes = self.qmt_message_line(index, topic, payload);
+            return self.urc_bytes(&bytes);
         }
+        match client.buffer.keep(topic, payload) {
+            Some(number) => self.urc(&format!("+QMTRECV: {index},{number}")),
+            None => tracing::debug!(index, "no room for a message that nobody reads"),
+        }
+    }
+
+    /// A received message as it is printed.
+    pub(super) fn qmt_message_line(
+        &mut self,
+        index: usize,
+        topic: &str,
+        payload: &[u8],
+    ) -> Vec<u8> {
+        let settings = self.qmt.clients.get(index).map(|client| &client.settings);
+        let is_hex = settings.is_some_and(|settings| settings.hex.1);
+        let digits: String = payload.iter().map(|octet| format!("{octet:02X}")).collect();
+        let payload = if is_hex { digits.as_bytes() } else { payload };
+        let with_length = settings.is_some_and(|settings| settings.with_length);
         let length = payload.len();
-        let length = if client.settings.with_length { format!("{length},") } else { String::new() };
+        let length = match with_length && !self.suffers(Symptom::NoLength) {
+            true => format!("{length},"),
+            false => String::new(),
+        };
         let mut bytes = format!("\r\n+QMTRECV: {index},0,\"{topic}\",{length}\"").into_bytes();
+        let start = bytes.len();
         bytes.extend_from_slice(payload);
+        self.dice.lose_bytes(&mut bytes, start);
         bytes.extend_from_slice(b"\"\r\n");
-        self.urc_bytes(&bytes);
+        bytes
+    }
+
+    /// An operation ends that no broker answers.
+    pub(crate) fn end_qmt(&mut self, index: usize, connection: u64, code: u8) {
+        let Some(client) = self.qmt.by_connection(index, connection) else { return };
+        match client.link {
+            Link::Opening | Link::Connecting => self.qmt_refused(index, code),
+            _ => self.qmt_finish(index, "2"),
+        }
     }
 }
