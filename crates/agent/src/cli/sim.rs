@@ -8,7 +8,7 @@ use std::time::Duration;
 use modem::Plugin;
 use modem::session::Chain;
 use modem_sim::{
-    Clock, FaultRate, FleetOptions, Illness, Model, Options, Radio, Registration, UnknownModel,
+    Clock, FaultRate, FleetOptions, Model, Onset, Options, Radio, Registration, UnknownModel,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -43,10 +43,10 @@ pub struct Args {
     /// A fault and its probability for each command, such as `silence=0.05`.
     #[arg(long, value_name = "NAME=PROBABILITY")]
     fault: Vec<FaultRate>,
-    /// What is wrong from the beginning, until it is cured: `mute=reopen`, `service=radio-cycle`,
-    /// `registration=power`, `mute=never` …
-    #[arg(long, value_name = "SYMPTOM=CURE")]
-    ill: Option<Illness>,
+    /// What is wrong, until it is cured: `mute=reopen`, `no-data=40s`, `slow:+COPS:20s=never`, or from a time
+    /// on: `update=50s@8s`. A wrong one lists all there are; docs/without-hardware.md describes them.
+    #[arg(long, value_name = "SYMPTOM=CURE[@TIME]")]
+    ill: Vec<Onset>,
     /// How late the faults `late` and `late-prompt` are, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 5_000)]
     late: u64,
@@ -160,7 +160,7 @@ async fn simulate(args: &Args, modem: Options) -> Result<(), Box<dyn std::error:
             broker: Some(args.broker.clone()),
             latency: Duration::from_millis(args.latency),
             faults: args.fault.iter().copied().collect(),
-            illness: args.ill,
+            onsets: args.ill.clone(),
             late: Duration::from_millis(args.late),
             unplug_at: args.unplug_at.clone(),
             unplugged: Duration::from_millis(args.unplugged),
