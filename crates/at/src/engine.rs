@@ -1,16 +1,20 @@
 //! The engine: which exchange is in flight, whose line this is, and what is due when.
 
+mod loose;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
 use crate::exchange::{CONNECT, Prompt, Veil};
-use crate::framing::{Expect, Splitter, Token};
+use crate::framing::{Expect, Splitter};
 use crate::resync::{Patience, Resync, Step};
 use crate::{
     Answer, Exchange, Failure, FinalCode, Framing, Identity, Reply, ResultLine, WaitingFor,
 };
+
+use loose::Loose;
 
 /// How long announced data may pause before it counts as torn. A modem prints a piece in one go.
 const DATA_PAUSE: Duration = Duration::from_secs(2);
@@ -154,6 +158,8 @@ pub struct Engine {
     transmit: VecDeque<Zeroizing<Vec<u8>>>,
     events: VecDeque<Event>,
     data_deadline: Option<Instant>,
+    /// A message whose end is not known yet, and what came behind it.
+    loose: Option<Loose>,
     /// The last exchange's secrets, until the next one: a late echo of them is no URC.
     veil: Option<Veil>,
     tickets: u64,
@@ -176,6 +182,7 @@ impl Engine {
             transmit: VecDeque::new(),
             events: VecDeque::new(),
             data_deadline: None,
+            loose: None,
             veil: None,
             tickets: 0,
             closed: false,
@@ -261,9 +268,9 @@ impl Engine {
     /// Takes bytes as they were read, cut anywhere.
     pub fn receive(&mut self, bytes: &[u8], now: Instant) {
         let mut input = bytes;
-        if let Some(resync) = &mut self.resync {
-            resync.heard(now);
-        }
+        self.release_due(now);
+        self.resync.iter_mut().for_each(|resync| resync.heard(now));
+        self.loose.iter_mut().for_each(|loose| loose.heard(now));
         loop {
             let in_flight = self.in_flight.as_ref();
             let expect = Expect {
@@ -273,14 +280,7 @@ impl Engine {
                 echo: in_flight.map(|f| f.exchange.line()),
             };
             let Some(token) = self.splitter.next(&mut input, expect) else { break };
-            match token {
-                Token::Line(line) => self.line(line, now),
-                Token::Prompt { echoed } => self.prompt(Prompt::Mark, echoed, now),
-                Token::Data { line, data } => {
-                    self.events.push_back(Event::Urc(Urc { line, data: Some(data) }));
-                }
-                Token::Overlong => self.fail_in_flight(Failure::Flood, Cause::Flood, now),
-            }
+            self.token(token, now);
         }
         self.data_deadline = self.splitter.in_data().then(|| now + DATA_PAUSE);
     }
@@ -304,11 +304,13 @@ impl Engine {
         let in_flight = self.in_flight.as_ref().map(|f| f.deadline);
         let resync = self.resync.as_ref().map(|r| r.deadline);
         let pending = self.pending.iter().map(|p| p.deadline).min();
-        [in_flight, resync, pending, self.data_deadline].into_iter().flatten().min()
+        let loose = self.loose.as_ref().map(|loose| loose.deadline);
+        [in_flight, resync, pending, self.data_deadline, loose].into_iter().flatten().min()
     }
 
     /// Time passed. Does nothing where nothing is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.release_due(now);
         if self.data_deadline.is_some_and(|due| due <= now) {
             self.data_deadline = None;
             self.splitter.abandon_data();
@@ -331,8 +333,7 @@ impl Engine {
     pub fn close(&mut self) {
         self.closed = true;
         self.transmit.clear();
-        self.resync = None;
-        self.data_deadline = None;
+        (self.resync, self.loose, self.data_deadline) = (None, None, None);
         let in_flight = self.in_flight.take().map(|f| f.ticket);
         for ticket in in_flight.into_iter().chain(self.pending.drain(..).map(|p| p.ticket)) {
             self.events.push_back(Event::Completed(ticket, Err(Failure::Closed)));
@@ -420,9 +421,8 @@ impl Engine {
         if line == CONNECT {
             return self.prompt(Prompt::Connect, false, now);
         }
+        let code = self.final_code(&line);
         let Some(resync) = &mut self.resync else { return };
-        let code =
-            if self.splitter.framing().declares(&line) { None } else { FinalCode::parse(&line) };
         let has_line = resync.has_line();
         let code = match (code, self.in_flight.is_some()) {
             // Answers come in order: this one is the command's, late.
@@ -503,9 +503,8 @@ impl Engine {
             // The failed exchange's prompt came after all: the modem takes what follows as data.
             if let Some(data) = resync.release(prompt, now) {
                 self.transmit.push_back(data);
-            } else if resync.is_silent() {
-                // Another kind is nobody's here; the one that is waited for would take the question.
-            } else if resync.may_ask() {
+            } else if !resync.is_silent() && resync.may_ask() {
+                // While another kind of prompt is waited for, that one would take the question.
                 self.ask(now);
             }
             return;

@@ -1217,3 +1217,95 @@ fn a_secret_is_hidden_by_its_place() {
         assert_eq!(framing.shown(line), shown);
     }
 }
+
+// --- messages without their length -----------------------------------------------------------------
+
+/// A publish whose result is out, on a firmware that gives no lengths.
+fn published() -> Line {
+    let mut line = Line::in_step();
+    line.send(publish());
+    line.modem("\r\nOK\r\n");
+    line.told();
+    line
+}
+
+const OLD: &str = "\r\n+QMTRECV: 0,1,\"t\",\"one\"\r\n";
+const ACKNOWLEDGED: &str = "ok [] result +CMQTTPUB: 0,0";
+const UNKNOWN: &str = "failed: no answer in time: the modem still owed its result line";
+
+#[test]
+fn a_message_without_a_length_is_told_once_the_modem_pauses() {
+    let mut line = Line::in_step();
+    line.modem(OLD);
+    assert_eq!(line.told(), [""; 0]);
+    line.wait(250);
+    assert_eq!(line.told(), ["urc +QMTRECV: 0,1,\"t\",\"one\""]);
+    // The place of a message that the modem keeps is no message.
+    line.modem("\r\n+QMTRECV: 0,1\r\n");
+    assert_eq!(line.told(), ["urc +QMTRECV: 0,1"]);
+}
+
+#[test]
+fn a_result_behind_such_a_message_counts_where_the_message_cannot_go_on() {
+    let mut line = published();
+    line.modem(&format!("{OLD}\r\n+CMQTTPUB: 0,0\r\n"));
+    line.wait(250);
+    assert_eq!(line.told(), ["urc +QMTRECV: 0,1,\"t\",\"one\"", ACKNOWLEDGED]);
+    // Or where the modem paused before it.
+    let mut line = published();
+    line.modem(OLD);
+    line.wait(250);
+    line.modem("\r\n+CMQTTPUB: 0,0\r\n");
+    assert_eq!(line.told(), ["urc +QMTRECV: 0,1,\"t\",\"one\"", ACKNOWLEDGED]);
+}
+
+#[test]
+fn a_result_that_may_be_a_piece_of_such_a_message_is_unknown() {
+    for (message, told) in [
+        (
+            "\r\n+QMTRECV: 0,1,\"t\",\"one\r\n+CMQTTPUB: 0,0\r\n\"\r\n",
+            vec!["urc +QMTRECV: 0,1,\"t\",\"one"],
+        ),
+        (
+            "\r\n+QMTRECV: 0,1,\"t\",\"one\"\r\n+CMQTTPUB: 0,0\r\nx\"\r\n",
+            vec!["urc +QMTRECV: 0,1,\"t\",\"one"],
+        ),
+        // It never ended.
+        (
+            "\r\n+QMTRECV: 0,1,\"t\",\"one\r\n+CMQTTPUB: 0,0\r\n",
+            vec!["urc +QMTRECV: 0,1,\"t\",\"one"],
+        ),
+        (
+            "\r\n+QMTRECV: 0,1,\"t\",\"one\"\r\n\r\n+CMQTTPUB: 0,0\r\n\r\n+QMTRECV: 0,2,\"t\",\"two\"\r\n",
+            vec!["urc +QMTRECV: 0,1,\"t\",\"one\"", "urc +QMTRECV: 0,2,\"t\",\"two\""],
+        ),
+    ] {
+        for split in 1..message.len() {
+            let mut line = published();
+            let (first, second) = message.split_at(split);
+            line.modem(first);
+            line.wait(50);
+            line.modem(second);
+            line.wait(250);
+            assert_eq!(line.told(), told, "{message:?} at {split}");
+            line.wait(3_000);
+            assert_eq!(line.told(), [UNKNOWN, "desync ResultTimeout"], "{message:?} at {split}");
+        }
+    }
+}
+
+/// Nor is a command in flight ended by its bytes, and chatter does not put the verdict off for ever.
+#[test]
+fn no_piece_of_such_a_message_ends_a_command_and_no_chatter_holds_it_back() {
+    let mut line = Line::in_step();
+    line.send(at("AT+CSQ").answer(Answer::Prefix("+CSQ:")));
+    line.modem("\r\n+QMTRECV: 0,1,\"t\",\"a\r\nOK\r\nb\"\r\n\r\n+CSQ: 9,99\r\n\r\nOK\r\n");
+    line.wait(250);
+    assert_eq!(line.told(), ["urc +QMTRECV: 0,1,\"t\",\"a", "ok [\"+CSQ: 9,99\"]"]);
+    line.modem(OLD);
+    for _ in 0..25 {
+        line.modem("\r\n+CGEV: x\r\n");
+        line.wait(100);
+    }
+    assert!(line.told().contains(&"urc +QMTRECV: 0,1,\"t\",\"one\"".to_owned()));
+}
