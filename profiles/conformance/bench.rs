@@ -297,7 +297,7 @@ pub(crate) fn message(topic: &str, payload: impl Into<Vec<u8>>, qos: Qos) -> Mes
 }
 
 /// The code with which the stack refused.
-pub(crate) fn code(result: Result<(), MqttError>) -> u16 {
+pub(crate) fn code(result: Result<(), MqttError>) -> i32 {
     match result {
         Err(MqttError::Refused { code, .. }) => code.number,
         other => panic!("{other:?} instead of a result code"),

@@ -49,9 +49,7 @@ static BUGGY: Plugin = Plugin {
              mqtt: { clients: 1, topic: 64, payload: 64 }\n    \
              evidence: { identification: manual, mqtt: manual, status: manual }\n",
     profiles: &[&Buggy],
-    decoders: &[],
-    codes: &[],
-    commands: &[],
+    ..Plugin::NONE
 };
 
 static SOUND: Plugin = Plugin {
@@ -59,9 +57,7 @@ static SOUND: Plugin = Plugin {
              mqtt: { clients: 2, topic: 1024, payload: 10240 }\n    \
              evidence: { identification: manual, mqtt: manual, status: manual }\n",
     profiles: &[&profile_simcom::SIM7600],
-    decoders: &[],
-    codes: &[],
-    commands: &[],
+    ..Plugin::NONE
 };
 
 fn config(name: &str, port: PathBuf) -> ModemConfig {

@@ -18,6 +18,7 @@ pub mod exam;
 pub mod foreign;
 pub mod holder;
 mod identify;
+mod kept;
 pub mod location;
 pub mod modem;
 pub mod mqtt;

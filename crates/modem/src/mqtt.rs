@@ -3,9 +3,11 @@
 pub mod command;
 
 use async_trait::async_trait;
+use at::FinalCode;
 use secrecy::SecretString;
 
 use crate::port::{At, ExchangeError};
+use crate::reply::{CmeError, cme_advice};
 use crate::tls::Tls;
 
 /// The index of one MQTT client inside the modem, from 0.
@@ -113,8 +115,8 @@ pub enum Scope {
 /// A result code of the modem's MQTT stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResultCode {
-    /// As the modem prints it.
-    pub number: u16,
+    /// As the modem prints it. -1 is a code as well: a failure of which the modem knows no more.
+    pub number: i32,
     /// Its name in the vendor's manual.
     pub name: &'static str,
     /// What to try; empty where there is nothing better than to try again.
@@ -146,11 +148,15 @@ pub enum MqttError {
         /// What the stack said.
         code: ResultCode,
     },
-    /// The modem answered `ERROR` and gave no code.
-    #[error("the modem refused {operation} and gave no code")]
+    /// The modem refused and gave no code of its MQTT stack.
+    #[error("the modem refused {operation} ({said}){}{advice}", if advice.is_empty() { "" } else { ": " })]
     NoCode {
-        /// The command's name without `AT+`.
+        /// The command's name without `AT+`, and the setting where there are several.
         operation: &'static str,
+        /// What the modem gave in the place of a code, in words.
+        said: String,
+        /// What is usually behind it, and what to try; empty where nothing is known.
+        advice: &'static str,
     },
     /// A stack that has no codes refused.
     #[error("the modem refused {operation} (it tells no code): {advice}")]
@@ -225,14 +231,6 @@ pub enum MqttError {
         /// What it is for, in the words of the modem's setting.
         option: &'static str,
     },
-    /// The modem could not open a connection over TLS, and its stack tells no reason.
-    #[error(
-        "{operation} failed over TLS and gave no reason: check tls.ca against the broker's certificate, its host name and its dates, tls.cert and tls.key, and whether the port speaks TLS"
-    )]
-    TlsFailed {
-        /// The command's name without `AT+`.
-        operation: &'static str,
-    },
     /// There is nothing to sign in with just now.
     #[error("nothing to sign in with: {reason}")]
     NoCredentials {
@@ -279,13 +277,35 @@ pub enum MqttError {
 }
 
 impl MqttError {
+    /// A refusal without a code of the stack's own. `refusal` is the final result code that came in its place, and
+    /// `advice` says what is usually behind it; what the standard says of a `+CME ERROR` comes first.
+    pub fn without_code(
+        operation: &'static str,
+        refusal: Option<&FinalCode>,
+        advice: &'static str,
+    ) -> Self {
+        let Some(FinalCode::Cme(_)) = refusal else {
+            return Self::NoCode { operation, said: "it gave no code".to_owned(), advice };
+        };
+        let line = refusal.map(ToString::to_string).unwrap_or_default();
+        let told = CmeError::of_line(&line).ok();
+        let code = told.as_ref().and_then(|told| told.code);
+        let said = match (code, told.map(|told| told.text).filter(|text| !text.is_empty())) {
+            (Some(code), Some(text)) => format!("+CME ERROR: {code}, {text}"),
+            (None, Some(text)) => format!("+CME ERROR: {text}"),
+            (_, None) => line,
+        };
+        // 3, "not allowed", is of any command: what is known of this one says more.
+        let code = code.filter(|code| *code != 3 || advice.is_empty());
+        Self::NoCode { operation, said, advice: code.and_then(cme_advice).unwrap_or(advice) }
+    }
+
     /// What is lost with it.
     pub fn scope(&self) -> Scope {
         match self {
             Self::Refused { code, .. } => code.scope,
             Self::NoCode { .. }
             | Self::FileTorn { .. }
-            | Self::TlsFailed { .. }
             | Self::Uncoded { .. }
             | Self::Unanswered { .. }
             | Self::NoCredentials { .. }
@@ -306,8 +326,7 @@ impl MqttError {
     pub fn command(&self) -> Option<&'static str> {
         match self {
             Self::Refused { operation, .. }
-            | Self::NoCode { operation }
-            | Self::TlsFailed { operation }
+            | Self::NoCode { operation, .. }
             | Self::Uncoded { operation, .. }
             | Self::Unanswered { operation }
             | Self::AliauthRefused { operation }
@@ -326,7 +345,7 @@ impl MqttError {
     }
 
     /// The stack's result code, where it gave one.
-    pub fn code(&self) -> Option<u16> {
+    pub fn code(&self) -> Option<i32> {
         match self {
             Self::Refused { code, .. } => Some(code.number),
             _ => None,
@@ -404,6 +423,12 @@ pub trait Mqtt: Send + Sync {
     /// Where it cannot, such a connection is refused before.
     fn signs_aliyun(&self) -> bool {
         false
+    }
+
+    /// Has the modem print a received message that it keeps ([`Notice::Pending`](crate::profile::Notice)). The
+    /// message comes as a URC, as if it had not been kept. A stack that keeps none has nothing to print.
+    async fn fetch(&self, _at: &At, _client: Client, _slot: u8) -> Result<(), MqttError> {
+        Ok(())
     }
 
     /// Removes what earlier runs left in the modem for clients that are not `secured` now, such as keys.

@@ -4,9 +4,10 @@
 //! place its answer goes to; URCs go out by a bounded channel to the one owner, the modem. Reads come
 //! before writes before new exchanges, so a flood of URCs cannot reorder exchanges.
 
+use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use at::{Engine, Event, Exchange, Failure, Framing, Identity, Reply, Ticket, Urc};
@@ -160,9 +161,17 @@ pub struct At {
     requests: mpsc::Sender<Request>,
     sequence: Arc<Semaphore>,
     written: Written,
+    memory: Arc<OnceLock<Arc<dyn Any + Send + Sync>>>,
 }
 
 impl At {
+    /// What a dialect remembers of the modem at this port. It ends with the port, so that nothing of one modem is
+    /// believed of another. There is one value: who asks for a second type is given an empty one each time.
+    pub fn memory<T: Any + Default + Send + Sync>(&self) -> Arc<T> {
+        let memory = self.memory.get_or_init(|| Arc::<T>::default());
+        Arc::clone(memory).downcast().unwrap_or_default()
+    }
+
     /// The files that were put into the modem through this port.
     pub fn written(&self) -> &Written {
         &self.written
@@ -281,7 +290,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
         let (events, event_rx) = mpsc::channel(EVENTS);
         let sequence = Arc::new(Semaphore::new(1));
         let written = Written::default();
-        let at = At { requests: request_tx, sequence: Arc::clone(&sequence), written };
+        let memory = Arc::default();
+        let at = At { requests: request_tx, sequence: Arc::clone(&sequence), written, memory };
         let port = Self {
             read,
             write,

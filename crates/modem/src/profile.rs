@@ -56,29 +56,48 @@ pub struct Plugin {
     pub profiles: &'static [&'static dyn Profile],
     /// The vendor's own replies as JSON, by command, for `profiles decode`.
     pub decoders: &'static [(&'static str, Decoder)],
-    /// The result codes of the vendor's MQTT stacks, for `explain`.
+    /// Where the vendor's lines tell codes, for `explain`.
     pub codes: &'static [CodeTable],
+    /// The vendor's lines that mean something without a code, for `explain`.
+    pub lines: &'static [LineMeaning],
     /// The vendor's own commands by what they do, for the console.
     pub commands: &'static [CommandRule],
 }
 
 impl Plugin {
     /// Nothing. A plugin that names what it has and takes the rest from here goes on where there is more to have.
-    pub const NONE: Self =
-        Self { models: "models: []", profiles: &[], decoders: &[], codes: &[], commands: &[] };
+    pub const NONE: Self = Self {
+        models: "models: []",
+        profiles: &[],
+        decoders: &[],
+        codes: &[],
+        lines: &[],
+        commands: &[],
+    };
 }
 
-/// The result codes of one MQTT stack.
+/// Where some lines tell a code, and what it means there.
 #[derive(Clone, Copy)]
 pub struct CodeTable {
-    /// How its result lines begin: `+CMQTT`.
-    pub prefix: &'static str,
-    /// Whose it is, in words.
-    pub stack: &'static str,
-    /// What a number means; `None` for one that no manual names.
-    pub meaning: fn(u16) -> Option<ResultCode>,
-    /// What to try where a line tells -1, a failure without a reason; `None` where no line does.
-    pub unexplained: Option<&'static str>,
+    /// The names of the lines, without their colon: `+CMQTTPUB`.
+    pub lines: &'static [&'static str],
+    /// Whose codes they are, in words.
+    pub whose: &'static str,
+    /// The place of the code among the arguments, from 0.
+    pub at: usize,
+    /// What a number means in the line of this name, which has no `+` here; `None` for one that no manual names.
+    pub meaning: fn(&str, i32) -> Option<ResultCode>,
+}
+
+/// A line that means something by itself, whatever its arguments are.
+#[derive(Clone, Copy)]
+pub struct LineMeaning {
+    /// Its name, without its colon: `+CMQTTNONET`.
+    pub line: &'static str,
+    /// What it says.
+    pub says: &'static str,
+    /// What to try; empty where there is nothing to do.
+    pub advice: &'static str,
 }
 
 /// Why a step towards service failed.
@@ -151,6 +170,13 @@ pub enum Notice {
         client: Client,
         /// The message.
         message: Received,
+    },
+    /// A message came down, and the modem keeps it until it is asked: [`Mqtt::fetch`].
+    Pending {
+        /// Whose subscription it came by.
+        client: Client,
+        /// Where the modem keeps it.
+        slot: u8,
     },
     /// The registration changed.
     Registration(Registration),

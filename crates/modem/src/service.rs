@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::attach;
 use crate::backoff::Attempts;
 use crate::identify::Known;
+use crate::kept::Kept;
 use crate::modem::{BOOTED, Core, End};
 use crate::mqtt::{Client, MqttError, Scope};
 use crate::observe::DisconnectReason;
@@ -100,6 +101,9 @@ impl Core {
                     .holders
                     .with(client, |holder| self.observer.received(&holder.session, message));
             }
+            Notice::Pending { client, slot } => {
+                shared.holders.with(client, |_| shared.kept.note(client, slot));
+            }
             // One domain's loss is not the modem's: what holds is asked for.
             Notice::Registration(registration) if !registration.stat.is_registered() => {
                 shared.look.notify_one();
@@ -170,6 +174,7 @@ impl Core {
             end = self.keep_service(at, known, roster, shared) => end,
             end = self.poll(at, known, shared) => end,
             end = self.tidy(at, known, shared, secured) => end,
+            () = self.fetch_kept(at, known.profile.mqtt(), &shared.kept) => End::Gone,
         }
     }
 
@@ -550,6 +555,8 @@ pub(crate) struct Shared {
     look: Notify,
     /// Who holds which client of the MQTT stack, by its index.
     pub(crate) holders: Holders,
+    /// Messages that the modem keeps until it is asked.
+    kept: Kept,
 }
 
 impl Shared {
@@ -567,6 +574,7 @@ impl Shared {
             settled: Notify::new(),
             look: Notify::new(),
             holders: Holders::default(),
+            kept: Kept::default(),
         }
     }
 

@@ -1,19 +1,31 @@
-//! What the results of `AT+QMT…` mean. Each operation has numbers of its own.
+//! What the numbers in lines of `AT+QMT…` mean. Each operation has numbers of its own.
 
-use modem::mqtt::{ResultCode, Scope};
+use at::FinalCode;
+use modem::mqtt::{MqttError, ResultCode, Scope};
+use modem::profile::{CodeTable, LineMeaning};
 
 /// The client index is open, perhaps by an earlier run of ours.
-pub(crate) const OCCUPIED: u16 = 2;
+pub(crate) const OCCUPIED: i32 = 2;
 
 /// The connection could not be made.
-pub(crate) const NETWORK_ERROR: u16 = 5;
+pub(crate) const NETWORK_ERROR: i32 = 5;
+
+/// A failure of which the modem knows no more. Units were seen to tell it of certificates that do not fit.
+pub(crate) const FAILED: i32 = -1;
 
 const NETWORK: &str = "check the APN, the SIM's data plan and the signal";
 
 /// `+QMTOPEN: <client>,<result>`.
-const OPEN: &[ResultCode] = &[
+pub(crate) const OPEN: &[ResultCode] = &[
+    code(
+        FAILED,
+        "failed to open the network",
+        "over TLS it is mostly the handshake: check tls.ca against the broker's certificate, its host name and its dates, tls.cert and tls.key, and whether the port speaks TLS; else the address, the APN and the signal",
+        Scope::Session,
+    ),
+    code(0, "opened", "", Scope::Message),
     code(1, "wrong parameter", "check the broker's host name and port", Scope::Message),
-    ResultCode { own: true, ..code(2, "client index occupied", "", Scope::Session) },
+    ResultCode { own: true, ..code(OCCUPIED, "client index occupied", "", Scope::Session) },
     code(3, "PDP context not activated", NETWORK, Scope::Service),
     code(4, "DNS error", "check the broker's host name and the APN", Scope::Session),
     code(
@@ -24,11 +36,9 @@ const OPEN: &[ResultCode] = &[
     ),
 ];
 
-/// What `+QMTOPEN: <client>,-1` may be. Units were seen to tell it of certificates that do not fit.
-pub(crate) const OPEN_UNEXPLAINED: &str = "over TLS it is mostly the handshake: check tls.ca against the broker's certificate, its host name and its dates, tls.cert and tls.key, and whether the port speaks TLS; else the address, the APN and the signal";
-
 /// `+QMTCONN: <client>,0,<code>`: the CONNACK codes of MQTT 3.1.1 §3.2.2.3.
-const CONNACK: &[ResultCode] = &[
+pub(crate) const CONNACK: &[ResultCode] = &[
+    code(0, "accepted", "", Scope::Message),
     code(1, "refused: protocol version", "the broker does not speak MQTT 3.1.1", Scope::Session),
     code(2, "refused: client id rejected", "choose another client id", Scope::Session),
     code(3, "refused: server unavailable", "", Scope::Session),
@@ -44,55 +54,195 @@ const CONNACK: &[ResultCode] = &[
     },
 ];
 
-/// The other operations: 1 is no end, 2 is.
-const PACKET: &[ResultCode] =
-    &[code(2, "packet not sent or not answered", NETWORK, Scope::Session)];
+/// `+QMTCONN: <client>,<state>` as the answer to `AT+QMTCONN?`.
+const STATES: &[ResultCode] = &[
+    code(1, "begins", "", Scope::Message),
+    code(2, "connecting", "", Scope::Message),
+    code(3, "connected", "", Scope::Message),
+    code(4, "disconnecting", "", Scope::Message),
+];
 
-/// The broker's refusal of a filter (MQTT 3.1.1 §3.9.3).
-const GRANTED: &[ResultCode] =
-    &[code(128, "the broker refused the filter", "it may forbid the topic", Scope::Session)];
+/// The operations with a packet: 1 is no end, 2 is.
+pub(crate) const PACKET: &[ResultCode] = &[
+    code(FAILED, "failed", NETWORK, Scope::Session),
+    code(0, "sent, and answered by the broker", "", Scope::Message),
+    code(1, "sent again, since no answer came: this is no end", "", Scope::Session),
+    code(2, "packet not sent or not answered", NETWORK, Scope::Session),
+];
 
-const fn code(number: u16, name: &'static str, advice: &'static str, scope: Scope) -> ResultCode {
+/// `+QMTDISC: <client>,<result>` and `+QMTCLOSE: <client>,<result>`.
+const ENDED: &[ResultCode] = &[
+    code(FAILED, "failed", "the client may be closed already", Scope::Session),
+    code(0, "closed", "", Scope::Message),
+];
+
+/// `+QMTSUB: <client>,<packet>,0,<granted>` (MQTT 3.1.1 §3.9.3).
+pub(crate) const GRANTED: &[ResultCode] = &[
+    code(0, "granted at QoS 0", "", Scope::Message),
+    code(1, "granted at QoS 1", "", Scope::Message),
+    code(2, "granted at QoS 2", "", Scope::Message),
+    code(128, "the broker refused the filter", "it may forbid the topic", Scope::Session),
+];
+
+/// Causes of `+QMTSTAT: <client>,<cause>`. `kick`: the broker closed the connection.
+const LOSSES: &[ResultCode] = &[
+    ResultCode {
+        kick: true,
+        ..code(
+            1,
+            "the broker closed or reset the connection (cause 1)",
+            "look at its log: another client may have the same client id, or it forbids the topic; some close a connection on which CONNECT comes late",
+            Scope::Session,
+        )
+    },
+    code(2, "the broker did not answer the modem's keep-alive (cause 2)", SILENCE, Scope::Session),
+    code(3, "CONNECT could not be sent (cause 3)", NETWORK, Scope::Session),
+    code(
+        4,
+        "the broker did not answer CONNECT (cause 4)",
+        "check that its port speaks MQTT, and whether it wants TLS",
+        Scope::Session,
+    ),
+    code(ASKED_FOR[0], "the broker closed after our DISCONNECT (cause 5)", "", Scope::Message),
+    code(6, "packets could not be sent (cause 6)", NETWORK, Scope::Session),
+    code(7, "the network closed (cause 7)", NETWORK, Scope::Session),
+    code(ASKED_FOR[1], "this client closed the connection (cause 8)", "", Scope::Message),
+];
+
+/// Causes that are ends which we asked for.
+const ASKED_FOR: [i32; 2] = [5, 8];
+
+/// `+QMTPING: <client>,<result>`.
+const PING: &[ResultCode] =
+    &[code(1, "the broker did not answer the modem's keep-alive", SILENCE, Scope::Session)];
+
+const SILENCE: &str =
+    "check the signal; a firewall may drop silent connections: lower `keep_alive`";
+
+const fn code(number: i32, name: &'static str, advice: &'static str, scope: Scope) -> ResultCode {
     ResultCode { number, name, advice, scope, kick: false, own: false }
 }
 
-fn find(table: &[ResultCode], number: u16) -> ResultCode {
-    named(table, number).unwrap_or(code(number, "not in any manual", "", Scope::Session))
-}
-
-fn named(table: &[ResultCode], number: u16) -> Option<ResultCode> {
+fn named(table: &[ResultCode], number: i32) -> Option<ResultCode> {
     table.iter().find(|code| code.number == number).copied()
 }
 
-/// A result of QMTOPEN, where there is one of this number.
-pub(crate) fn named_open(number: u16) -> Option<ResultCode> {
-    named(OPEN, number)
+/// What a number means in a table; one that no manual names ends the session.
+pub(crate) fn of(table: &[ResultCode], number: i32) -> ResultCode {
+    named(table, number).unwrap_or(code(number, "not in any manual", "", Scope::Session))
 }
 
-/// An answer of the broker to CONNECT, where there is one of this number.
-pub(crate) fn named_connack(number: u16) -> Option<ResultCode> {
-    named(CONNACK, number)
+/// The cause of a lost connection in words, and whether the broker closed it; `None` for an end that we asked for.
+pub(crate) fn loss_cause(cause: Option<i32>) -> Option<(&'static str, bool)> {
+    let known = cause.and_then(|cause| named(LOSSES, cause));
+    match known {
+        Some(loss) if ASKED_FOR.contains(&loss.number) => None,
+        Some(loss) => Some((loss.name, loss.kick)),
+        None => Some(("the connection was lost for a cause that no manual names", false)),
+    }
 }
 
-/// Why QMTOPEN failed.
-pub(crate) fn open_code(number: u16) -> ResultCode {
-    find(OPEN, number)
+/// A refusal of this operation for which the modem gives no code.
+pub(crate) fn without_code(operation: &'static str, refusal: Option<&FinalCode>) -> MqttError {
+    MqttError::without_code(operation, refusal, behind(operation))
 }
 
-/// Why the broker refused to sign the client in.
-pub(crate) fn connack_code(number: u16) -> ResultCode {
-    find(CONNACK, number)
+/// What is usually behind a refusal for which the modem gives no code.
+fn behind(operation: &str) -> &'static str {
+    match operation {
+        "QMTOPEN" => {
+            "as a rule the client is open or opening already, or the host is longer than 100 bytes"
+        }
+        "QMTCONN" => {
+            "as a rule the connection that QMTOPEN made is gone again, or a value is longer than it takes (client id 256 bytes; user name and password about as many)"
+        }
+        "QMTSUB" | "QMTUNS" => {
+            "as a rule the filter is empty or longer than 255 bytes, or the client is not connected"
+        }
+        "QMTPUB" | "QMTPUBEX" => {
+            "as a rule the topic is empty or longer than 255 bytes, the payload longer than 1500 bytes (4096 on some firmware), or the client is not connected"
+        }
+        "QMTDISC" | "QMTCLOSE" => "as a rule the client was not open",
+        "QMTRECV" => "as a rule nothing is kept there any more",
+        "QFUPL" => "as a rule the modem's flash is full, or a file of this name is there",
+        _ if operation.starts_with("QMTCFG") || operation == "QSSLCFG" => {
+            "as a rule this firmware does not know the setting; an update may bring it"
+        }
+        _ => "",
+    }
 }
 
-/// Why a packet came to nothing.
-pub(crate) fn packet_code(number: u16) -> ResultCode {
-    find(PACKET, number)
-}
+/// Where lines of this vendor tell codes.
+pub(crate) const TABLES: &[CodeTable] = &[
+    CodeTable {
+        lines: &["+QMTOPEN"],
+        whose: "Quectel's AT+QMTOPEN",
+        at: 1,
+        meaning: |_, number| named(OPEN, number),
+    },
+    CodeTable {
+        lines: &["+QMTCONN"],
+        whose: "Quectel's AT+QMTCONN, the packet",
+        at: 1,
+        meaning: |_, number| named(PACKET, number),
+    },
+    CodeTable {
+        lines: &["+QMTCONN"],
+        whose: "Quectel's AT+QMTCONN, the broker's answer",
+        at: 2,
+        meaning: |_, number| named(CONNACK, number),
+    },
+    CodeTable {
+        lines: &["+QMTCONN"],
+        whose: "as the answer to AT+QMTCONN?",
+        at: 1,
+        meaning: |_, number| named(STATES, number),
+    },
+    CodeTable {
+        lines: &["+QMTSUB", "+QMTUNS", "+QMTPUB", "+QMTPUBEX"],
+        whose: "Quectel's AT+QMTPUBEX, AT+QMTPUB, AT+QMTSUB and AT+QMTUNS",
+        at: 2,
+        meaning: |_, number| named(PACKET, number),
+    },
+    CodeTable {
+        lines: &["+QMTSUB"],
+        whose: "Quectel's AT+QMTSUB, the broker's answer",
+        at: 3,
+        meaning: |_, number| named(GRANTED, number),
+    },
+    CodeTable {
+        lines: &["+QMTDISC", "+QMTCLOSE"],
+        whose: "Quectel's AT+QMTDISC and AT+QMTCLOSE",
+        at: 1,
+        meaning: |_, number| named(ENDED, number),
+    },
+    CodeTable {
+        lines: &["+QMTSTAT"],
+        whose: "the cause of Quectel's +QMTSTAT",
+        at: 1,
+        meaning: |_, number| named(LOSSES, number),
+    },
+    CodeTable {
+        lines: &["+QMTPING"],
+        whose: "Quectel's +QMTPING",
+        at: 1,
+        meaning: |_, number| named(PING, number),
+    },
+];
 
-/// Why a subscription was not granted.
-pub(crate) fn granted_code(number: u16) -> ResultCode {
-    find(GRANTED, number)
-}
+/// Lines of this vendor that mean something without a code.
+pub(crate) const LINES: &[LineMeaning] = &[
+    LineMeaning {
+        line: "+QMTSTAT",
+        says: "a client's connection to its broker is lost, or was ended; its session connects again",
+        advice: "",
+    },
+    LineMeaning {
+        line: "+QMTRECV",
+        says: "a received message: client, packet, topic, length, payload; with two numbers alone the modem keeps it until AT+QMTRECV asks",
+        advice: "",
+    },
+];
 
 #[cfg(test)]
 mod tests {
@@ -100,9 +250,25 @@ mod tests {
 
     #[test]
     fn the_same_number_means_different_things() {
-        assert_eq!(open_code(2).name, "client index occupied");
-        assert_eq!(connack_code(2).name, "refused: client id rejected");
-        assert_eq!(packet_code(2).scope, Scope::Session);
-        assert_eq!(open_code(77).name, "not in any manual");
+        assert_eq!(of(OPEN, 2).name, "client index occupied");
+        assert_eq!(of(CONNACK, 2).name, "refused: client id rejected");
+        assert_eq!(of(PACKET, 2).scope, Scope::Session);
+        assert_eq!(of(OPEN, -1).name, "failed to open the network");
+        assert_eq!(of(OPEN, 77).name, "not in any manual");
+    }
+
+    #[test]
+    fn ends_that_were_asked_for_are_no_losses() {
+        assert_eq!([loss_cause(Some(5)), loss_cause(Some(8))], [None, None]);
+        assert!(loss_cause(Some(1)).unwrap().1);
+        for cause in [Some(2), Some(7), Some(9), None] {
+            assert!(!loss_cause(cause).unwrap().1, "{cause:?}");
+        }
+    }
+
+    #[test]
+    fn a_setting_that_is_refused_has_a_name() {
+        let said = without_code("QMTCFG \"recv/mode\"", None).to_string();
+        assert!(said.starts_with("the modem refused QMTCFG \"recv/mode\" (it gave no code): as a rule this firmware does not know"), "{said}");
     }
 }

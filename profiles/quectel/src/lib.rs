@@ -4,16 +4,18 @@ use async_trait::async_trait;
 use at::{Answer, Framing, Quoted, Update};
 use modem::mqtt::Mqtt;
 use modem::port::{At, Kind};
-use modem::profile::{CodeTable, Listener, Plugin, Profile, Status, StepError, run};
+use modem::profile::{Listener, Plugin, Profile, Status, StepError, run};
 use modem::reply::PinTries;
 
 mod code;
 mod commands;
 mod listener;
+mod memory;
 mod poll;
 pub mod qcainfo;
 pub mod qeng;
 mod qmt;
+mod settings;
 pub mod status;
 mod tls;
 
@@ -24,20 +26,8 @@ pub static PLUGIN: Plugin = Plugin {
     models: include_str!("../models.yaml"),
     profiles: &[&LTE, &NR, &NR_IN_TENTHS],
     decoders: status::DECODERS,
-    codes: &[
-        CodeTable {
-            prefix: "+QMTOPEN",
-            stack: "Quectel's AT+QMTOPEN",
-            meaning: code::named_open,
-            unexplained: Some(code::OPEN_UNEXPLAINED),
-        },
-        CodeTable {
-            prefix: "+QMTCONN",
-            stack: "Quectel's AT+QMTCONN, the broker's answer",
-            meaning: code::named_connack,
-            unexplained: None,
-        },
-    ],
+    codes: code::TABLES,
+    lines: code::LINES,
     commands: commands::COMMANDS,
 };
 
@@ -45,14 +35,13 @@ pub static PLUGIN: Plugin = Plugin {
 const UPDATE: Update = Update { prefix: "+QIND: \"FOTA\"", end: "\"END\"" };
 
 /// EC25, EG25, EC200: LTE and below.
-pub static LTE: Quectel = Quectel { id: "quectel-lte", nr_sinr_in_db: true, mqtt: qmt::Qmt::new() };
+pub static LTE: Quectel = Quectel { id: "quectel-lte", nr_sinr_in_db: true };
 
 /// RM520N and its like: 5G as well.
-pub static NR: Quectel = Quectel { id: "quectel-5g", nr_sinr_in_db: true, mqtt: qmt::Qmt::new() };
+pub static NR: Quectel = Quectel { id: "quectel-5g", nr_sinr_in_db: true };
 
 /// RM500Q, whose firmware does not agree with itself on the unit of NR's SINR.
-pub static NR_IN_TENTHS: Quectel =
-    Quectel { id: "quectel-5g-tenths", nr_sinr_in_db: false, mqtt: qmt::Qmt::new() };
+pub static NR_IN_TENTHS: Quectel = Quectel { id: "quectel-5g-tenths", nr_sinr_in_db: false };
 
 /// A family on the QMT dialect.
 #[derive(Debug)]
@@ -60,7 +49,6 @@ pub struct Quectel {
     id: &'static str,
     /// Whether the SINR of an NR cell is known to be in dB.
     nr_sinr_in_db: bool,
-    mqtt: qmt::Qmt,
 }
 
 #[async_trait]
@@ -87,7 +75,7 @@ impl Profile for Quectel {
     }
 
     fn mqtt(&self) -> &dyn Mqtt {
-        &self.mqtt
+        &qmt::Qmt
     }
 
     async fn iccid(&self, at: &At) -> Result<String, StepError> {

@@ -5,6 +5,8 @@ use modem::mqtt::Client;
 use modem::observe::Received;
 use modem::profile::{Listener, Notice};
 
+use crate::code::loss_cause;
+
 /// The longest payload that is believed of a received message.
 pub(crate) const MAX_RECEIVED: usize = 10_240;
 
@@ -45,32 +47,46 @@ fn client(argument: &str) -> Option<Client> {
     argument.trim().parse().ok().map(Client)
 }
 
-/// `<client>,<msgid>,"<topic>",<length>` and the payload that was cut by that length.
+/// `<client>,<msgid>,"<topic>",<length>` and the payload that was cut by that length. Without the length the payload
+/// stands in the line; `<client>,<slot>` tells that the modem keeps the message.
 fn message(rest: &str, data: Option<Vec<u8>>) -> Option<Notice> {
-    let Some(payload) = data else {
-        tracing::warn!("a message came down without its length, and is lost");
-        return None;
-    };
     let (index, rest) = rest.split_once(',')?;
+    let client = client(index)?;
+    if let Ok(slot) = rest.trim().parse()
+        && data.is_none()
+    {
+        return Some(Notice::Pending { client, slot });
+    }
     let (_, rest) = rest.split_once(',')?;
-    let (topic, _) = rest.trim().strip_prefix('"')?.rsplit_once("\",")?;
+    let quoted = rest.trim().strip_prefix('"')?;
+    let (topic, payload) = match data {
+        Some(payload) => (quoted.rsplit_once("\",")?.0, payload),
+        None => match bare_message(quoted) {
+            Some(message) => message,
+            None => {
+                tracing::warn!(
+                    "a message came down without its length, and is lost: its end is not known"
+                );
+                return None;
+            }
+        },
+    };
     let message = Received { topic: topic.to_owned(), payload };
-    Some(Notice::Message { client: client(index)?, message })
+    Some(Notice::Message { client, message })
 }
 
-/// `<client>,<cause>`. Causes 5 and 8 are ends that we asked for.
+/// The topic and the payload of `<topic>","<payload>"`. The topic is taken to hold no quotation mark, as no filter of
+/// ours does. What was no text did not come through as it was sent, and what goes on in another line does not end
+/// with the mark.
+fn bare_message(quoted: &str) -> Option<(&str, Vec<u8>)> {
+    let (topic, payload) = quoted.strip_suffix('"')?.split_once("\",\"")?;
+    (!payload.contains('\u{fffd}')).then(|| (topic, payload.as_bytes().to_vec()))
+}
+
+/// `<client>,<cause>`.
 fn lost(rest: &str) -> Option<Notice> {
     let (index, cause) = rest.split_once(',')?;
-    let (cause, by_broker) = match cause.trim() {
-        "1" => ("the broker closed or reset the connection (cause 1)", true),
-        "2" => ("the broker did not answer the modem's keep-alive (cause 2)", false),
-        "3" => ("CONNECT could not be sent (cause 3)", false),
-        "4" => ("the broker did not answer CONNECT (cause 4)", false),
-        "5" | "8" => return None,
-        "6" => ("packets could not be sent (cause 6)", false),
-        "7" => ("the network closed (cause 7)", false),
-        _ => ("the connection was lost for a cause that no manual names", false),
-    };
+    let (cause, by_broker) = loss_cause(cause.trim().parse().ok())?;
     Some(Notice::Lost { client: client(index)?, cause, by_broker })
 }
 
@@ -90,7 +106,38 @@ mod tests {
         for torn in ["+QMTRECV: 0", "+QMTRECV: 0,1", "+QMTRECV: x,1,\"t\",1", "+QMTRECV:"] {
             assert_eq!(hear(torn, Some(b"x")), None, "{torn}");
         }
-        assert_eq!(hear("+QMTRECV: 0,1", None), None);
+    }
+
+    #[test]
+    fn a_message_without_its_length_is_taken_where_its_end_is_known() {
+        for (line, topic, payload) in [
+            ("+QMTRECV: 0,1,\"topic\",\"payload\"", "topic", "payload"),
+            ("+QMTRECV: 0,0,\"t\",\"{\"a\":\"b\",\"c\":1}\"", "t", "{\"a\":\"b\",\"c\":1}"),
+            ("+QMTRECV: 0,0,\"t\",\"\"", "t", ""),
+        ] {
+            let (topic, payload) = (topic.to_owned(), payload.as_bytes().to_vec());
+            let message = Received { topic, payload };
+            let client = Client(0);
+            assert_eq!(hear(line, None), Some(Notice::Message { client, message }), "{line}");
+        }
+        for lost in [
+            "+QMTRECV: 0,1,\"topic\",\"{",
+            "+QMTRECV: 0,1,\"topic\",bare",
+            "+QMTRECV: 0,1,\"topic\",23",
+            "+QMTRECV: 0,1,\"topic\"",
+            "+QMTRECV: 0,1,\"topic\",\"\u{fffd}\"",
+        ] {
+            assert_eq!(hear(lost, None), None, "{lost}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_the_modem_keeps_is_told_with_its_place() {
+        let kept = Some(Notice::Pending { client: Client(1), slot: 4 });
+        assert_eq!(hear("+QMTRECV: 1,4", None), kept);
+        for nothing in ["+QMTRECV: 1,-1", "+QMTRECV: 1,300", "+QMTRECV: 1,", "+QMTRECV: x,1"] {
+            assert_eq!(hear(nothing, None), None, "{nothing}");
+        }
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! `+QMTx:` line. Packets are numbered, so that a late result is no other packet's. There is no service
 //! to start: each client has a TCP connection of its own.
 
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,7 +13,9 @@ use modem::mqtt::{Client, Connection, Message, Mqtt, MqttError, Qos, ResultCode}
 use modem::port::{At, ExchangeError, Kind};
 use modem::profile::{self, PATIENCE};
 
-use crate::code::{OCCUPIED, connack_code, granted_code, open_code, packet_code};
+use crate::code::{self, CONNACK, GRANTED, OCCUPIED, OPEN, PACKET, without_code};
+use crate::memory::{self, Counted};
+use crate::settings::Settings;
 use crate::tls;
 
 /// All QMT commands share one lane. That clients may overlap no transcript proves.
@@ -23,17 +24,11 @@ pub(crate) const LANE: &str = "qmt";
 /// The stack, in errors.
 pub(crate) const STACK: &str = "QMT";
 
-/// The longest keep-alive that `AT+QMTCFG="keepalive"` takes, in seconds.
-const MAX_KEEP_ALIVE_S: u16 = 3_600;
-
-/// How long the modem waits for a packet's acknowledgement, in seconds, and how often it sends again.
-const PACKET_TIMEOUT: (u8, u8) = (30, 1);
-
 /// The modem tells the end of a packet within its time-outs (2 × 30 s), and a little more.
-const PACKET: Duration = Duration::from_secs(65);
+const PACKET_END: Duration = Duration::from_secs(65);
 
 /// The result of OPEN takes a name look-up and a TCP connection: 75 s (not verified).
-const OPEN: Duration = Duration::from_secs(80);
+const OPEN_END: Duration = Duration::from_secs(80);
 
 /// Acceptance of an operation.
 const ACCEPTANCE: Duration = Duration::from_secs(10);
@@ -45,27 +40,14 @@ const CLOSE: Duration = Duration::from_secs(15);
 pub(crate) const TRIES: u32 = 3;
 
 /// Ends the data of `AT+QMTPUB`, whose length is not announced.
-const END_OF_DATA: &[u8] = b"\x1a";
+const END_OF_DATA: u8 = 0x1a;
 
-/// The dialect. What it holds is the number of the last packet.
+/// Gives the data of `AT+QMTPUB` up.
+const ESCAPE: u8 = 0x1b;
+
+/// The dialect. What is known of one modem is in [`memory`].
 #[derive(Debug)]
-pub(crate) struct Qmt {
-    packet: AtomicU16,
-}
-
-impl Qmt {
-    pub(crate) const fn new() -> Self {
-        Self { packet: AtomicU16::new(0) }
-    }
-
-    /// 1 to 65,535, and then from 1 again.
-    fn packet(&self) -> u16 {
-        let taken = self.packet.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
-            Some(last.checked_add(1).unwrap_or(1))
-        });
-        taken.unwrap_or(0).checked_add(1).unwrap_or(1)
-    }
-}
+pub(crate) struct Qmt;
 
 #[async_trait]
 impl Mqtt for Qmt {
@@ -102,14 +84,12 @@ impl Mqtt for Qmt {
         connection: &Connection,
     ) -> Result<(), MqttError> {
         let sign_in = sign_in(client, connection)?;
-        let settings = settings(client, connection)?;
+        let settings = Settings::of(client, connection)?;
         let host = quote("the broker's address", &connection.host)?;
         let _turn = sequence(at, STACK).await?;
         // Settings are taken by a closed client only.
         let opened = async || {
-            for setting in &settings {
-                set(at, "QMTCFG", setting).await?;
-            }
+            settings.write(at).await?;
             tls::prepare(at, client, connection).await?;
             let opened = dial(at, client, connection, &host).await;
             if opened.as_ref().is_err_and(tls::is_suspect) {
@@ -125,10 +105,10 @@ impl Mqtt for Qmt {
             result => result?,
         }
         let result = ResultLine { interim: Some((1, "1")), ..line("+QMTCONN:", client) };
-        let line = ended(at, "QMTCONN", Kind::Setup, sign_in, result, PACKET).await?;
-        judge("QMTCONN", &line, 1, packet_code)?;
+        let line = ended(at, "QMTCONN", Kind::Setup, sign_in, result, PACKET_END).await?;
+        judge("QMTCONN", &line, 1, PACKET)?;
         // Without a third argument the broker has said yes.
-        if argument(&line, 2).is_some() { judge("QMTCONN", &line, 2, connack_code) } else { Ok(()) }
+        if argument(&line, 2).is_some() { judge("QMTCONN", &line, 2, CONNACK) } else { Ok(()) }
     }
 
     /// One filter with each command, so that the one that is refused has a name.
@@ -139,15 +119,22 @@ impl Mqtt for Qmt {
         filters: &[(String, Qos)],
     ) -> Result<(), MqttError> {
         let _turn = sequence(at, STACK).await?;
+        let memory = memory::of(at);
+        if memory.has_no_length() {
+            tracing::warn!(
+                "this firmware gives received messages without their length (it refuses QMTCFG \"recv/mode\"): one that holds a line end is lost"
+            );
+        }
         for (filter, qos) in filters {
-            let (packet, filter) = (self.packet(), quote("the filter", filter)?);
+            let (packet, filter) = (memory.packet(), quote("the filter", filter)?);
             let command = format!("AT+QMTSUB={},{packet},{filter},{}", client.0, qos.number());
             let exchange = exchange("QMTSUB", &command, ACCEPTANCE)?;
             let result = numbered("+QMTSUB:", client, packet);
-            let line = ended(at, "QMTSUB", Kind::Setup, exchange, result, PACKET).await?;
-            judge("QMTSUB", &line, 2, packet_code)?;
+            let line = ended(at, "QMTSUB", Kind::Setup, exchange, result, PACKET_END).await?;
+            judge("QMTSUB", &line, 2, PACKET)?;
             if argument(&line, 3) == Some("128") {
-                return Err(MqttError::Refused { operation: "QMTSUB", code: granted_code(128) });
+                let code = code::of(GRANTED, 128);
+                return Err(MqttError::Refused { operation: "QMTSUB", code });
             }
         }
         Ok(())
@@ -155,33 +142,53 @@ impl Mqtt for Qmt {
 
     async fn unsubscribe(&self, at: &At, client: Client, filter: &str) -> Result<(), MqttError> {
         let _turn = sequence(at, STACK).await?;
-        let (packet, filter) = (self.packet(), quote("the filter", filter)?);
+        let (packet, filter) = (memory::of(at).packet(), quote("the filter", filter)?);
         let command = format!("AT+QMTUNS={},{packet},{filter}", client.0);
         let exchange = exchange("QMTUNS", &command, ACCEPTANCE)?;
         let result = numbered("+QMTUNS:", client, packet);
-        let line = ended(at, "QMTUNS", Kind::Setup, exchange, result, PACKET).await?;
-        judge("QMTUNS", &line, 2, packet_code)
+        let line = ended(at, "QMTUNS", Kind::Setup, exchange, result, PACKET_END).await?;
+        judge("QMTUNS", &line, 2, PACKET)
     }
 
     /// PUBEX counts its data and takes one byte at least; an empty message is PUB's, whose data ends
-    /// with a control character.
+    /// with a control character. Older firmware has PUB alone.
     async fn publish(&self, at: &At, client: Client, message: &Message) -> Result<(), MqttError> {
         let _turn = sequence(at, STACK).await?;
-        let topic = quote("the topic", &message.topic)?;
-        let packet = if message.qos == Qos::AtMostOnce { 0 } else { self.packet() };
-        let (qos, retain) = (message.qos.number(), u8::from(message.retain));
-        let arguments = format!("{},{packet},{qos},{retain},{topic}", client.0);
-        let (operation, prefix, command, data) = if message.payload.is_empty() {
-            ("QMTPUB", "+QMTPUB:", format!("AT+QMTPUB={arguments}"), END_OF_DATA)
-        } else {
-            let length = message.payload.len();
-            let command = format!("AT+QMTPUBEX={arguments},{length}");
-            ("QMTPUBEX", "+QMTPUBEX:", command, message.payload.as_slice())
-        };
-        let exchange = exchange(operation, &command, ACCEPTANCE)?.prompt(data).takes_effect();
-        let result = numbered(prefix, client, packet);
-        let line = ended(at, operation, Kind::Publish, exchange, result, PACKET).await?;
-        judge(operation, &line, 2, packet_code)
+        let memory = memory::of(at);
+        if message.payload.is_empty() {
+            return publish_to_its_end(at, client, message).await;
+        }
+        if memory.counted() != Counted::Missing {
+            let published = publish_counted(at, client, message).await;
+            let is_unknown = match &published {
+                Err(MqttError::NoCode { .. }) if memory.counted() == Counted::Unknown => {
+                    !knows(at, "QMTPUBEX", "AT+QMTPUBEX=?", "+QMTPUBEX:").await
+                }
+                Err(_) => false,
+                Ok(()) => {
+                    memory.note_counted(Counted::Known);
+                    false
+                }
+            };
+            if !is_unknown {
+                return published;
+            }
+            tracing::warn!("this firmware does not know QMTPUBEX, so QMTPUB is used");
+            memory.note_counted(Counted::Missing);
+        }
+        let published = publish_to_its_end(at, client, message).await;
+        if matches!(published, Err(MqttError::NoCode { .. })) {
+            // It may be the message; else the next one shows what the firmware has.
+            memory.note_counted(Counted::Unknown);
+        }
+        published
+    }
+
+    /// The message is in the answer, and heard like one that comes by itself.
+    async fn fetch(&self, at: &At, client: Client, slot: u8) -> Result<(), MqttError> {
+        let command = format!("AT+QMTRECV={},{slot}", client.0);
+        let exchange = exchange("QMTRECV", &command, PATIENCE)?;
+        at.run(Kind::Setup, exchange).await.map(drop).map_err(|error| failed("QMTRECV", error))
     }
 
     async fn close(&self, at: &At, client: Client) {
@@ -195,6 +202,57 @@ impl Mqtt for Qmt {
     async fn stop(&self, _: &At) {}
 }
 
+/// Publishes with PUBEX, which counts its data.
+async fn publish_counted(at: &At, client: Client, message: &Message) -> Result<(), MqttError> {
+    let (packet, arguments) = arguments(at, client, message)?;
+    let command = format!("AT+QMTPUBEX={arguments},{}", message.payload.len());
+    let data = message.payload.as_slice();
+    sent(at, client, packet, ("QMTPUBEX", "+QMTPUBEX:"), &command, data).await
+}
+
+/// Publishes with PUB, whose data ends with a control character and cannot hold one.
+async fn publish_to_its_end(at: &At, client: Client, message: &Message) -> Result<(), MqttError> {
+    if message.payload.iter().any(|byte| [END_OF_DATA, ESCAPE].contains(byte)) {
+        return Err(MqttError::Inexpressible {
+            what: "the payload",
+            reason: "this firmware has no QMTPUBEX, and the bytes 0x1A and 0x1B would end the data of QMTPUB",
+        });
+    }
+    let (packet, arguments) = arguments(at, client, message)?;
+    let data = [message.payload.as_slice(), &[END_OF_DATA]].concat();
+    let command = format!("AT+QMTPUB={arguments}");
+    sent(at, client, packet, ("QMTPUB", "+QMTPUB:"), &command, &data).await
+}
+
+/// The number of a message's packet, and what both commands begin with.
+fn arguments(at: &At, client: Client, message: &Message) -> Result<(u16, String), MqttError> {
+    let topic = quote("the topic", &message.topic)?;
+    let packet = if message.qos == Qos::AtMostOnce { 0 } else { memory::of(at).packet() };
+    let (qos, retain) = (message.qos.number(), u8::from(message.retain));
+    Ok((packet, format!("{},{packet},{qos},{retain},{topic}", client.0)))
+}
+
+async fn sent(
+    at: &At,
+    client: Client,
+    packet: u16,
+    (operation, prefix): (&'static str, &'static str),
+    command: &str,
+    data: &[u8],
+) -> Result<(), MqttError> {
+    let exchange = exchange(operation, command, ACCEPTANCE)?.prompt(data).takes_effect();
+    let result = numbered(prefix, client, packet);
+    let line = ended(at, operation, Kind::Publish, exchange, result, PACKET_END).await?;
+    judge(operation, &line, 2, PACKET)
+}
+
+/// Whether the firmware knows a command; where it does not answer it is taken to.
+async fn knows(at: &At, operation: &'static str, test: &str, prefix: &'static str) -> bool {
+    let Ok(asked) = exchange(operation, test, PATIENCE) else { return true };
+    let told = profile::persist(at, Kind::Setup, asked.answer(Answer::Prefix(prefix)), TRIES).await;
+    !told.is_err_and(|error| error.refusal().is_some())
+}
+
 /// OPEN alone, with all settings made.
 async fn dial(
     at: &At,
@@ -205,9 +263,8 @@ async fn dial(
     let command = format!("AT+QMTOPEN={},{host},{}", client.0, connection.port);
     let exchange = exchange("QMTOPEN", &command, ACCEPTANCE)?;
     let result = line("+QMTOPEN:", client);
-    let line = ended(at, "QMTOPEN", Kind::Setup, exchange, result, OPEN).await?;
-    judge("QMTOPEN", &line, 1, open_code)
-        .map_err(|error| tls::blame(error, argument(&line, 1), connection))
+    let line = ended(at, "QMTOPEN", Kind::Setup, exchange, result, OPEN_END).await?;
+    judge("QMTOPEN", &line, 1, OPEN)
 }
 
 /// DISC and CLOSE, whatever state the client is in. DISC first: without it the broker publishes the will.
@@ -225,37 +282,6 @@ async fn sign_out(at: &At, client: Client) {
             tracing::debug!("{operation}: {error}");
         }
     }
-}
-
-/// All settings, since the modem keeps those of an earlier run until it boots.
-fn settings(client: Client, connection: &Connection) -> Result<Vec<String>, MqttError> {
-    let index = client.0;
-    let keep_alive = connection.keep_alive_s.min(MAX_KEEP_ALIVE_S);
-    if keep_alive < connection.keep_alive_s {
-        tracing::warn!("this modem's stack takes a keep-alive of {MAX_KEEP_ALIVE_S} s at most");
-    }
-    let (wait, again) = PACKET_TIMEOUT;
-    let mut settings = vec![
-        // 4 is MQTT 3.1.1; many firmwares begin with 3.1.
-        format!("AT+QMTCFG=\"version\",{index},4"),
-        format!("AT+QMTCFG=\"keepalive\",{index},{keep_alive}"),
-        format!("AT+QMTCFG=\"session\",{index},{}", u8::from(connection.clean_session)),
-        format!("AT+QMTCFG=\"timeout\",{index},{wait},{again},0"),
-        // Messages come down as URCs, with their length.
-        format!("AT+QMTCFG=\"recv/mode\",{index},0,1"),
-    ];
-    settings.push(match &connection.will {
-        None => format!("AT+QMTCFG=\"will\",{index},0"),
-        Some(will) => {
-            let topic = quote("the will's topic", &will.topic)?;
-            let (qos, retain) = (will.qos.number(), u8::from(will.retain));
-            // The will is an argument: bytes that are no text cannot be sent.
-            let payload = String::from_utf8_lossy(&will.payload);
-            let payload = quote("the will's payload", &payload.replace('\u{fffd}', "\0"))?;
-            format!("AT+QMTCFG=\"will\",{index},1,{qos},{retain},{topic},{payload}")
-        }
-    });
-    Ok(settings)
 }
 
 /// Runs a command that `OK` ends, and that may be given twice.
@@ -308,32 +334,31 @@ async fn ended(
     let exchange = exchange.result(result, timeout).cut_by([lost]);
     match at.run(kind, exchange).await {
         Ok(Reply { result: Some(line), .. }) => Ok(line),
-        Ok(_) => Err(MqttError::NoCode { operation }),
+        Ok(_) => Err(without_code(operation, None)),
         Err(error) => Err(failed(operation, error)),
     }
 }
 
 fn failed(operation: &'static str, error: ExchangeError) -> MqttError {
     match error {
-        ExchangeError::Failed { failure: Failure::Refused { .. }, .. } => {
-            MqttError::NoCode { operation }
+        ExchangeError::Failed { failure: Failure::Refused { code, .. }, .. } => {
+            without_code(operation, Some(&code))
         }
         source => MqttError::Exchange { operation, source },
     }
 }
 
-/// What a result line says: 0 is success. A line that is torn, or has the -1 of a failure without a
-/// reason, says nothing of success.
+/// What a result line says: 0 is success. A line that is torn says nothing of it.
 fn judge(
     operation: &'static str,
     line: &str,
     at: usize,
-    code: fn(u16) -> ResultCode,
+    table: &[ResultCode],
 ) -> Result<(), MqttError> {
     match argument(line, at).and_then(|text| text.parse().ok()) {
         Some(0) => Ok(()),
-        Some(number) => Err(MqttError::Refused { operation, code: code(number) }),
-        None => Err(MqttError::NoCode { operation }),
+        Some(number) => Err(MqttError::Refused { operation, code: code::of(table, number) }),
+        None => Err(without_code(operation, None)),
     }
 }
 
@@ -352,43 +377,13 @@ mod tests {
 
     #[test]
     fn a_torn_result_is_no_success() {
-        let judge = |line: &str| judge("QMTPUBEX", line, 2, packet_code);
+        let judge = |line: &str| judge("QMTPUBEX", line, 2, PACKET);
         assert!(judge("+QMTPUBEX: 0,7,0").is_ok());
-        for torn in
-            ["+QMTPUBEX: 0,7", "+QMTPUBEX: 0,7,", "+QMTPUBEX: 0,7,x", "+QMTPUBEX: 0,7,-1", ""]
-        {
+        for torn in ["+QMTPUBEX: 0,7", "+QMTPUBEX: 0,7,", "+QMTPUBEX: 0,7,x", ""] {
             assert!(matches!(judge(torn), Err(MqttError::NoCode { .. })), "{torn}");
         }
-        assert!(matches!(judge("+QMTPUBEX: 0,7,2"), Err(MqttError::Refused { .. })));
-    }
-
-    #[test]
-    fn packets_are_numbered_from_1_and_never_0() {
-        let qmt = Qmt { packet: AtomicU16::new(u16::MAX - 1) };
-        assert_eq!([qmt.packet(), qmt.packet(), qmt.packet()], [u16::MAX, 1, 2]);
-    }
-
-    #[test]
-    fn a_will_that_is_no_text_is_refused_by_name() {
-        let connection = Connection {
-            host: "h".to_owned(),
-            port: 1883,
-            client_id: "c".to_owned(),
-            username: None,
-            password: None,
-            keep_alive_s: 60,
-            clean_session: true,
-            will: Some(Message {
-                topic: "t".to_owned(),
-                payload: vec![0xff],
-                qos: Qos::AtMostOnce,
-                retain: false,
-            }),
-            tls: None,
-            is_shared: false,
-            triple: None,
-        };
-        let refused = settings(Client(0), &connection).unwrap_err().to_string();
-        assert!(refused.contains("the will's payload"), "{refused}");
+        for (line, number) in [("+QMTPUBEX: 0,7,2", 2), ("+QMTPUBEX: 0,7,-1", -1)] {
+            assert_eq!(judge(line).unwrap_err().code(), Some(number), "{line}");
+        }
     }
 }

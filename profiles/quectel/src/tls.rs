@@ -15,7 +15,7 @@ use modem::port::{At, ExchangeError, Kind};
 use modem::profile::{self, PATIENCE};
 use modem::tls::{File, Tls, files, is_unused, set_clock};
 
-use crate::code::NETWORK_ERROR;
+use crate::code::{FAILED, NETWORK_ERROR};
 use crate::qmt::{STACK, TRIES, exchange, set};
 
 /// Clients of a modem, and TLS contexts.
@@ -34,6 +34,9 @@ pub(crate) const MAX_FILE: usize = 10_240;
 const IGNORED: [&str; 3] =
     ["ignoreinvalidcertsign", "ignoremulticertchainverify", "ignorecertitem"];
 
+/// What makes a client's connection one over TLS, in errors.
+const SSL: &str = "QMTCFG \"ssl\"";
+
 /// TLS 1.2; 4 would fall back as far as SSL 3.
 const TLS_1_2: u8 = 3;
 
@@ -47,7 +50,7 @@ pub(crate) async fn prepare(
     let index = client.0;
     let Some(tls) = &connection.tls else {
         // What an earlier run has set stays until the modem boots.
-        return match set(at, "QMTCFG", &format!("AT+QMTCFG=\"ssl\",{index},0")).await {
+        return match set(at, SSL, &format!("AT+QMTCFG=\"ssl\",{index},0")).await {
             Err(MqttError::NoCode { .. }) => {
                 tracing::debug!("this firmware knows no MQTT over TLS, so none is on");
                 Ok(())
@@ -61,7 +64,7 @@ pub(crate) async fn prepare(
     let files = needed(client, tls);
     store(at, client, &files).await?;
     configure(at, client, tls, &connection.host, &files).await?;
-    set(at, "QMTCFG", &format!("AT+QMTCFG=\"ssl\",{index},1,{index}")).await
+    set(at, SSL, &format!("AT+QMTCFG=\"ssl\",{index},1,{index}")).await
 }
 
 /// Removes our files of all clients that are not `secured`.
@@ -73,12 +76,11 @@ pub(crate) async fn tidy(at: &At, secured: &[Client]) {
     }
 }
 
-/// Whether OPEN may have failed of TLS: it told so, or a network error, which some firmware tells for a handshake
-/// too, or nothing at all.
+/// Whether OPEN may have failed of TLS: public logs show -1 for all that a handshake may fail of, and a network error;
+/// or nothing at all.
 pub(crate) fn is_suspect(error: &MqttError) -> bool {
     match error {
-        MqttError::TlsFailed { .. } => true,
-        MqttError::Refused { code, .. } => code.number == NETWORK_ERROR,
+        MqttError::Refused { code, .. } => [FAILED, NETWORK_ERROR].contains(&code.number),
         MqttError::Exchange {
             source: ExchangeError::Failed { failure: Failure::Timeout(WaitingFor::Result), .. },
             ..
@@ -100,16 +102,6 @@ pub(crate) async fn doubt(at: &At, client: Client, connection: &Connection) {
             ),
             Err(error) => tracing::debug!(name, "a doubtful file stays in the modem: {error}"),
         }
-    }
-}
-
-/// What a line without a code tells of an OPEN over TLS: public logs show -1 for all that a handshake may fail of.
-pub(crate) fn blame(error: MqttError, result: Option<&str>, connection: &Connection) -> MqttError {
-    match error {
-        MqttError::NoCode { operation } if result == Some("-1") && connection.tls.is_some() => {
-            MqttError::TlsFailed { operation }
-        }
-        error => error,
     }
 }
 

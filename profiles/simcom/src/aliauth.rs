@@ -27,7 +27,7 @@ pub(crate) async fn introduce(at: &At, client: Client, triple: &Triple) -> Resul
     let exchange = exchange("CMQTTCFG", &command, PATIENCE)?.shown_as(format!("{shown},***"));
     match outcome("CMQTTCFG", persist(at, Kind::Setup, exchange).await) {
         // What a firmware does not know it refuses without a code; and what it cannot do just now too.
-        Err(MqttError::NoCode { operation }) => Err(MqttError::AliauthRefused { operation }),
+        Err(MqttError::NoCode { operation, .. }) => Err(MqttError::AliauthRefused { operation }),
         ended => ended,
     }
 }

@@ -17,7 +17,7 @@ use modem::mqtt::{Client, Connection, Message, Mqtt, MqttError, Qos, ResultCode}
 use modem::port::{At, ExchangeError, Kind};
 use modem::profile::PATIENCE;
 
-use crate::code::{CLIENT_USED, OK, result_code};
+use crate::code::{CLIENT_USED, OK, result_code, without_code};
 use crate::{aliauth, tls};
 
 /// The lane of all CMQTT commands.
@@ -461,9 +461,13 @@ async fn operation(
     // A line that is torn or unreadable says nothing of success.
     match result_in(line, result.first.is_some()) {
         Some(OK) => Ok(()),
-        Some(number) => Err(MqttError::Refused { operation, code: result_code(number) }),
-        None => Err(MqttError::NoCode { operation }),
+        Some(number) => Err(refused(operation, number)),
+        None => Err(without_code(operation, None)),
     }
+}
+
+fn refused(operation: &'static str, number: i32) -> MqttError {
+    MqttError::Refused { operation, code: result_code(operation, number) }
 }
 
 /// What the end of an exchange means: the code in its result line, else in its answer, else `OK`.
@@ -474,13 +478,15 @@ pub(crate) fn outcome(
     match ended {
         Ok(reply) => match code_in(reply.result.iter().chain(&reply.lines)) {
             Some(OK) | None => Ok(()),
-            Some(number) => Err(MqttError::Refused { operation, code: result_code(number) }),
+            Some(number) => Err(refused(operation, number)),
         },
-        Err(ExchangeError::Failed { failure: Failure::Refused { result, lines, .. }, .. }) => {
+        Err(ExchangeError::Failed {
+            failure: Failure::Refused { code, lines, result }, ..
+        }) => {
             match code_in(result.iter().chain(&lines)) {
                 // `ERROR` after a result of 0 is still a refusal, of which nothing is known.
-                Some(OK) | None => Err(MqttError::NoCode { operation }),
-                Some(number) => Err(MqttError::Refused { operation, code: result_code(number) }),
+                Some(OK) | None => Err(without_code(operation, Some(&code))),
+                Some(number) => Err(refused(operation, number)),
             }
         }
         Err(source) => Err(MqttError::Exchange { operation, source }),
@@ -488,7 +494,7 @@ pub(crate) fn outcome(
 }
 
 /// The code of a whole result line: `+CMQTTPUB: 0,6`, or `+CMQTTSTART: 23` where no client is named.
-fn result_in(line: &str, with_client: bool) -> Option<u16> {
+fn result_in(line: &str, with_client: bool) -> Option<i32> {
     let arguments: Vec<&str> = line.split_once(':')?.1.split(',').map(str::trim).collect();
     match (arguments.as_slice(), with_client) {
         ([code], false) | ([_, code], true) => code.parse().ok(),
@@ -497,27 +503,17 @@ fn result_in(line: &str, with_client: bool) -> Option<u16> {
 }
 
 /// The last argument of the first line that has a number there: `+CMQTTPUB: 0,6`, `+CMQTTSTART: 23`.
-fn code_in<'a>(mut lines: impl Iterator<Item = &'a String>) -> Option<u16> {
+fn code_in<'a>(mut lines: impl Iterator<Item = &'a String>) -> Option<i32> {
     lines.find_map(|line| {
         let arguments = line.split_once(':')?.1;
         arguments.rsplit(',').next()?.trim().parse().ok()
     })
 }
 
-fn code_of(error: &MqttError) -> Option<u16> {
+fn code_of(error: &MqttError) -> Option<i32> {
     match error {
         MqttError::Refused { code: ResultCode { number, .. }, .. } => Some(*number),
         _ => None,
-    }
-}
-
-/// What a URC of a lost connection tells (manual V3.00 p. 366).
-pub(crate) fn loss_cause(cause: Option<u8>) -> (&'static str, bool) {
-    match cause {
-        Some(1) => ("the broker closed the connection (cause 1)", true),
-        Some(2) => ("the connection was reset (cause 2)", false),
-        Some(3) => ("the network closed (cause 3)", false),
-        _ => ("the connection was lost for a cause that no manual names", false),
     }
 }
 

@@ -1,16 +1,19 @@
-//! The result codes of `AT+CMQTT…` (SIM7500/7600 manual V3.00 p. 365; SIM82xx manual V1.02 p. 341).
+//! The result codes of `AT+CMQTT…` (SIM7500/7600 manual V3.00 p. 365; SIM82xx manual V1.02 p. 341), and what else
+//! the stack tells by a number (V3.00 p. 366).
 
 use std::ops::RangeInclusive;
 
-use modem::mqtt::{ResultCode, Scope};
+use at::FinalCode;
+use modem::mqtt::{MqttError, ResultCode, Scope};
+use modem::profile::{CodeTable, LineMeaning};
 
 /// Success.
-pub(crate) const OK: u16 = 0;
+pub(crate) const OK: i32 = 0;
 /// The client index is in use, perhaps by an earlier run of ours.
-pub(crate) const CLIENT_USED: u16 = 19;
+pub(crate) const CLIENT_USED: i32 = 19;
 
 /// What a handshake may fail with.
-pub(crate) const TLS_FAILED: RangeInclusive<u16> = 32..=34;
+pub(crate) const TLS_FAILED: RangeInclusive<i32> = 32..=34;
 
 /// What to try when the modem's own network does not come up.
 const NETWORK: &str = "check the APN, the SIM's data plan and the signal";
@@ -90,7 +93,41 @@ const CODES: [ResultCode; 36] = {
     ]
 };
 
-const fn code(number: u16, name: &'static str, advice: &'static str, scope: Scope) -> ResultCode {
+/// Some units tell -1 where they know no more.
+const UNEXPLAINED: ResultCode = ResultCode {
+    own: true,
+    ..plain(
+        -1,
+        "failed without a reason",
+        "the modem knows no more; if it stays so, restart the service or the modem",
+        Scope::Session,
+    )
+};
+
+/// Causes of `+CMQTTCONNLOST: <client>,<cause>` (V3.00 p. 366). `kick`: the broker closed the connection.
+const LOSSES: [ResultCode; 3] = [
+    ResultCode {
+        kick: true,
+        ..plain(
+            1,
+            "the broker closed the connection (cause 1)",
+            "look at its log: another client may have the same client id, or it forbids the topic",
+            Scope::Session,
+        )
+    },
+    plain(2, "the connection was reset (cause 2)", NETWORK, Scope::Session),
+    plain(3, "the network closed (cause 3)", NETWORK, Scope::Session),
+];
+
+/// `AT+CMQTTDISC?` answers so for each client (V3.00 ch. 16).
+const STATES: [ResultCode; 2] =
+    [plain(0, "connected", "", Scope::Message), plain(1, "not connected", "", Scope::Message)];
+
+const fn plain(number: i32, name: &'static str, advice: &'static str, scope: Scope) -> ResultCode {
+    ResultCode { number, name, advice, scope, kick: false, own: false }
+}
+
+const fn code(number: i32, name: &'static str, advice: &'static str, scope: Scope) -> ResultCode {
     // 6, 26 and 31 are what a broker's kick looks like (transcripts of AWS policies).
     let kick = matches!(number, 6 | 26 | 31);
     // Clients in a state that the stack does not agree on with itself, and its sockets and packets.
@@ -99,41 +136,239 @@ const fn code(number: u16, name: &'static str, advice: &'static str, scope: Scop
 }
 
 /// What a code means; `None` for one that no manual names.
-pub(crate) fn named(number: u16) -> Option<ResultCode> {
-    CODES.iter().find(|code| code.number == number).copied()
+pub(crate) fn named(number: i32) -> Option<ResultCode> {
+    CODES.iter().chain([&UNEXPLAINED]).find(|code| code.number == number).copied()
 }
 
-/// What a code means. Codes that no manual names end the session: that is what cures most.
-pub fn result_code(number: u16) -> ResultCode {
-    named(number).unwrap_or(code(number, "not in any manual", "", Scope::Session))
+/// What a code means in the line of this operation, where one of the manual's says something of it.
+fn named_of(operation: &str, number: i32) -> Option<ResultCode> {
+    let code = named(number)?;
+    let takes = takes(operation);
+    let advice = match number {
+        12 if !takes.is_empty() => takes,
+        22 if takes.contains("bytes") => takes,
+        _ => code.advice,
+    };
+    Some(ResultCode { advice, ..code })
 }
+
+/// What a code of this operation means. Codes that no manual names end the session: that is what cures most.
+pub fn result_code(operation: &str, number: i32) -> ResultCode {
+    named_of(operation, number).unwrap_or(code(number, "not in any manual", "", Scope::Session))
+}
+
+/// The cause of a lost connection in words, and whether the broker closed it.
+pub(crate) fn loss_cause(cause: Option<i32>) -> (&'static str, bool) {
+    let known = LOSSES.iter().find(|loss| Some(loss.number) == cause);
+    known.map_or(("the connection was lost for a cause that no manual names", false), |loss| {
+        (loss.name, loss.kick)
+    })
+}
+
+/// The arguments that an operation takes (V3.00 ch. 16; what differs is A76XX's V1.09 or the note of 2018).
+fn takes(operation: &str) -> &'static str {
+    match operation {
+        "CMQTTACCQ" => {
+            "it takes a client id of 1 to 128 bytes, on firmware of 2018 of 23 at most (AT+CMQTTACCQ=? says)"
+        }
+        "CMQTTCONNECT" => {
+            "it takes an address of 9 to 256 bytes with its tcp://, a keep-alive of 1 to 64800 s (60 and more on firmware of 2018), and user name and password of 1 to 256 bytes each"
+        }
+        "CMQTTTOPIC" => "it takes a topic of 1 to 1024 bytes",
+        "CMQTTPAYLOAD" => "it takes a payload of 1 to 10240 bytes",
+        "CMQTTWILLTOPIC" => "it takes a topic of 1 to 1024 bytes",
+        "CMQTTWILLMSG" => "it takes a will of 1 to 1024 bytes: an empty one cannot be set",
+        "CMQTTSUB" | "CMQTTSUBTOPIC" | "CMQTTUNSUB" | "CMQTTUNSUBTOPIC" => {
+            "it takes a filter of 1 to 1024 bytes and QoS 0 to 2, and all filters of one SUB together 5120 bytes"
+        }
+        "CMQTTPUB" | "CMQTTDISC" => "it takes a time-out of 60 to 180 s, on an A76xx of 1 to 180 s",
+        "CMQTTCFG" => "this firmware may not know the setting, or not this value",
+        _ => "",
+    }
+}
+
+/// What is usually behind a refusal of this operation for which the modem gives no code.
+fn behind(operation: &str) -> &'static str {
+    match operation {
+        "CMQTTSTART" => {
+            "as a rule the service runs already, or the modem has no network yet; check the APN, the SIM's data plan and the signal"
+        }
+        "CMQTTSTOP" => "as a rule the service is not started, or a client is not released yet",
+        "CMQTTACCQ" => {
+            "as a rule the service is not started (CMQTTSTART), or the client id is longer than this firmware takes (23 bytes in 2018)"
+        }
+        "CMQTTREL" => "as a rule the client was not acquired, or is connected still",
+        "CMQTTCONNECT" => {
+            "an A76xx wants a password beside a user name; else a value is longer or larger than it takes, or the client was not acquired"
+        }
+        "CMQTTTOPIC" => {
+            "as a rule the topic is empty or longer than 1024 bytes, or the client is not acquired"
+        }
+        "CMQTTPAYLOAD" => {
+            "as a rule the payload is longer than 10240 bytes, or the client is not acquired"
+        }
+        "CMQTTPUB" => {
+            "as a rule no topic is set, since an empty one cannot be, or the client is not connected"
+        }
+        "CMQTTSUB" | "CMQTTSUBTOPIC" | "CMQTTUNSUB" => {
+            "as a rule the filter is empty or longer than 1024 bytes, or the client is not connected; some A7670 firmware (B05) does not know SUBTOPIC"
+        }
+        "CMQTTWILLTOPIC" | "CMQTTWILLMSG" => {
+            "as a rule it is empty or longer than 1024 bytes, or the service is not started"
+        }
+        "CMQTTDISC" => "as a rule the client was not connected",
+        "CMQTTCFG" | "CMQTTSSLCFG" | "CSSLCFG" => {
+            "as a rule this firmware does not know the setting"
+        }
+        "CCERTDOWN" => "as a rule the modem's flash is full, or a file of this name is there",
+        _ => "",
+    }
+}
+
+/// A refusal of this operation in which no code was.
+pub(crate) fn without_code(operation: &'static str, refusal: Option<&FinalCode>) -> MqttError {
+    MqttError::without_code(operation, refusal, behind(operation))
+}
+
+/// Where lines of this vendor tell codes.
+pub(crate) const TABLES: &[CodeTable] = &[
+    CodeTable {
+        lines: &["+CMQTTSTART", "+CMQTTSTOP"],
+        whose: "SIMCom's MQTT service",
+        at: 0,
+        meaning: named_of,
+    },
+    CodeTable {
+        lines: &[
+            "+CMQTTACCQ",
+            "+CMQTTREL",
+            "+CMQTTSSLCFG",
+            "+CMQTTWILLTOPIC",
+            "+CMQTTWILLMSG",
+            "+CMQTTCONNECT",
+            "+CMQTTDISC",
+            "+CMQTTTOPIC",
+            "+CMQTTPAYLOAD",
+            "+CMQTTPUB",
+            "+CMQTTSUBTOPIC",
+            "+CMQTTSUB",
+            "+CMQTTUNSUBTOPIC",
+            "+CMQTTUNSUB",
+            "+CMQTTCFG",
+        ],
+        whose: "SIMCom's MQTT stack (AT+CMQTT…)",
+        at: 1,
+        meaning: named_of,
+    },
+    CodeTable {
+        lines: &["+CMQTTDISC"],
+        whose: "as the answer to AT+CMQTTDISC?",
+        at: 1,
+        meaning: |_, number| STATES.iter().find(|state| state.number == number).copied(),
+    },
+    CodeTable {
+        lines: &["+CMQTTCONNLOST"],
+        whose: "the cause of SIMCom's +CMQTTCONNLOST",
+        at: 1,
+        meaning: |_, number| LOSSES.iter().find(|loss| loss.number == number).copied(),
+    },
+];
+
+/// Lines of this vendor that mean something without a code.
+pub(crate) const LINES: &[LineMeaning] = &[
+    LineMeaning {
+        line: "+CMQTTCONNLOST",
+        says: "a client's connection to its broker is lost; its session connects again",
+        advice: "",
+    },
+    LineMeaning {
+        line: "+CMQTTNONET",
+        says: "the modem's MQTT service lost its network; the agent starts the service again",
+        advice: NETWORK,
+    },
+    LineMeaning {
+        line: "+CMQTTPING",
+        says: NO_PING,
+        advice: "its number means nothing that a manual names; check the signal, and a firewall that drops silent connections: lower `keep_alive`",
+    },
+    LineMeaning {
+        line: "+CMQTTRXSTART",
+        says: "a message comes down: client, bytes of its topic, bytes of its payload",
+        advice: "",
+    },
+    LineMeaning {
+        line: "+CMQTTRXTOPIC",
+        says: "a piece of a received topic: client, bytes that follow",
+        advice: "",
+    },
+    LineMeaning {
+        line: "+CMQTTRXPAYLOAD",
+        says: "a piece of a received payload: client, bytes that follow",
+        advice: "",
+    },
+    LineMeaning { line: "+CMQTTRXEND", says: "a received message is whole", advice: "" },
+    LineMeaning {
+        line: "+CMQTTRECV",
+        says: "a received message in one line, as an A76xx prints it: client, topic, length, payload",
+        advice: "",
+    },
+    LineMeaning {
+        line: "+CMQDISCON",
+        says: "a SIM7020's connection to its broker is lost",
+        advice: "look at the broker's log, and at the signal",
+    },
+];
+
+/// What `+CMQTTPING` says (V3.00 p. 366).
+pub(crate) const NO_PING: &str = "the broker did not answer the modem's keep-alive";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_is_lost_with_a_code_is_the_session_but_for_these() {
-        let of = |scope: Scope| {
-            (0..=u16::from(u8::MAX))
-                .filter(|number| result_code(*number).scope == scope)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(of(Scope::Message), [OK, 2, 12, 22]);
-        assert_eq!(of(Scope::Busy), [14, 18]);
-        assert_eq!(of(Scope::Service), [7, 9]);
-        let kicks: Vec<_> = (0..100).filter(|number| result_code(*number).kick).collect();
-        assert_eq!(kicks, [6, 26, 31]);
-    }
-
-    /// Two of one number would leave one of the manual's without its name.
-    #[test]
-    fn the_manuals_numbers_have_names_and_no_others_do() {
-        let known: Vec<_> = (0..100).filter(|number| named(*number).is_some()).collect();
-        assert_eq!(known, (0..=35).collect::<Vec<_>>());
+    fn every_code_stands_at_its_number_and_has_a_name() {
+        for (number, code) in (0..).zip(CODES) {
+            assert_eq!(code.number, number);
+            assert!(!code.name.is_empty());
+        }
+        assert_eq!(result_code("CMQTTPUB", 99).scope, Scope::Session);
         assert_eq!(
-            result_code(30).to_string(),
+            result_code("CMQTTCONNECT", 30).to_string(),
             "30 (refused: bad user name or password): check user name and password"
         );
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_said_by_the_operation() {
+        let said = |operation, number| result_code(operation, number).to_string();
+        assert!(said("CMQTTCONNECT", 12).contains("keep-alive of 1 to 64800 s"));
+        assert!(said("CMQTTPUB", 12).contains("time-out of 60 to 180 s"));
+        assert!(said("CMQTTTOPIC", 22).contains("1 to 1024 bytes"));
+        assert_eq!(result_code("CMQTTPUB", -1).name, "failed without a reason");
+        assert_eq!(result_code("CMQTTPUB", -2).name, "not in any manual");
+    }
+
+    #[test]
+    fn a_cause_is_no_result_code() {
+        assert_eq!(loss_cause(Some(1)), ("the broker closed the connection (cause 1)", true));
+        assert!(!loss_cause(Some(2)).1 && !loss_cause(None).1 && !loss_cause(Some(32)).1);
+    }
+
+    #[test]
+    fn a_refusal_without_a_code_says_what_is_usually_behind_it() {
+        for (operation, words) in [
+            ("CMQTTCONNECT", "an A76xx wants a password beside a user name"),
+            ("CMQTTACCQ", "the service is not started"),
+            ("CMQTTSUB", "the filter is empty"),
+            ("CMQTTPUB", "no topic is set"),
+        ] {
+            let said = without_code(operation, None).to_string();
+            let start = format!("the modem refused {operation} (it gave no code): ");
+            assert!(said.starts_with(&start) && said.contains(words), "{said}");
+        }
+        let busy = FinalCode::Cme("14".to_owned());
+        let said = without_code("CMQTTSTART", Some(&busy)).to_string();
+        assert!(said.contains("(+CME ERROR: 14, SIM busy): wait"), "{said}");
     }
 }

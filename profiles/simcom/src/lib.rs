@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use at::{Announced, Answer, Framing, Quoted, Update};
 use modem::mqtt::Mqtt;
 use modem::port::{At, Kind};
-use modem::profile::{CodeTable, Listener, Plugin, Profile, Status, StepError, run, slow};
+use modem::profile::{Listener, Plugin, Profile, Status, StepError, run, slow};
 use modem::reply::PinTries;
 
 mod aliauth;
@@ -32,12 +32,8 @@ pub static PLUGIN: Plugin = Plugin {
     models: include_str!("../models.yaml"),
     profiles: &[&SIM7600, &SIM8200, &A76XX, &SIM7020],
     decoders: status::DECODERS,
-    codes: &[CodeTable {
-        prefix: "+CMQTT",
-        stack: "SIMCom's MQTT stack (AT+CMQTT…)",
-        meaning: code::named,
-        unexplained: None,
-    }],
+    codes: code::TABLES,
+    lines: code::LINES,
     commands: commands::COMMANDS,
 };
 

@@ -7,7 +7,7 @@ use modem::mqtt::Client;
 use modem::observe::Received;
 use modem::profile::{Listener, Notice};
 
-use crate::cmqtt::loss_cause;
+use crate::code::{NO_PING, loss_cause};
 
 /// The longest topic and payload that a stack announces (manual V3.00 p. 367).
 pub(crate) const MAX_TOPIC: usize = 1_024;
@@ -55,12 +55,11 @@ impl Listener for Ears {
         match name {
             "+CMQTTCONNLOST" => {
                 let (cause, by_broker) =
-                    loss_cause(number(1).and_then(|cause| u8::try_from(cause).ok()));
+                    loss_cause(number(1).and_then(|cause| i32::try_from(cause).ok()));
                 Some(Notice::Lost { client: Client(index?), cause, by_broker })
             }
             "+CMQTTPING" => {
-                let cause = "the broker did not answer the modem's keep-alive";
-                Some(Notice::Lost { client: Client(index?), cause, by_broker: false })
+                Some(Notice::Lost { client: Client(index?), cause: NO_PING, by_broker: false })
             }
             "+CMQTTRXSTART" => {
                 self.begin(index?, number(1), number(2));

@@ -34,7 +34,7 @@ fn meaning(err: u32) -> Map<String, Value> {
     let mut object = Map::new();
     object.insert("kind".to_owned(), json!("result_urc"));
     object.insert("err".to_owned(), json!(err));
-    let known = u16::try_from(err).ok().and_then(code::named);
+    let known = i32::try_from(err).ok().and_then(code::named);
     object.extend(known.map(|code| ("meaning".to_owned(), json!(code.name))));
     object
 }

@@ -541,7 +541,7 @@ async fn a_batch_that_is_refused_is_taken_apart_and_only_the_culprit_set_aside()
     let (rig, mut fakes) = rig_of_batches(&[9]);
     rig.append_lines(&["a", "bad", "c"]).await;
     fakes[0].connected(true);
-    let refused = || Progress::Done(Outcome::Refused(MqttError::NoCode { operation: "PUB" }));
+    let refused = || Progress::Done(Outcome::Refused(MqttError::without_code("PUB", None, "")));
     let job = fakes[0].job().await;
     assert_eq!(text(&job), "a\nbad\nc");
     tell(&job, refused());

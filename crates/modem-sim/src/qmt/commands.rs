@@ -45,6 +45,10 @@ impl Firmware {
                 "CLOSE" => self.qmt_close(port, args),
                 _ => None,
             },
+            Form::Test if word == "PUBEX" => {
+                let ranges = "+QMTPUBEX: (0-5),(0-65535),(0-2),(0,1),<topic>,<length>";
+                Some(Reply::lines(vec![ranges.to_owned()]).into())
+            }
             Form::Execute | Form::Test => None,
         };
         Some(answer.unwrap_or_else(|| Reply::error().into()))

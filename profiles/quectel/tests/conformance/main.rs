@@ -43,4 +43,6 @@ mod trace;
 use profile_quectel::PLUGIN;
 
 mod late_prompt;
+mod old;
 mod tls;
+mod unit;

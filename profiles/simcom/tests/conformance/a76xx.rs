@@ -65,7 +65,7 @@ async fn a_version_that_is_refused_leaves_the_old_one() {
     let bench = Bench::scripted(unit).await;
     assert!(matches!(
         bench.open(FIRST, &connection("m")).await,
-        Err(MqttError::NoCode { operation: "CMQTTACCQ" })
+        Err(MqttError::NoCode { operation: "CMQTTACCQ", .. })
     ));
     bench.open(FIRST, &connection("m")).await.unwrap();
     let heard = heard.lock().unwrap().clone();

@@ -179,7 +179,10 @@ async fn no_line_of_a_key_is_in_any_trace_line(model: Model) {
     let unit = Bench::scripted(Unit::new(model, &script)).await;
     let bare = Tls { ca: None, ..tls };
     let refused = unit.open(Client(0), &over(&bare)).await;
-    assert!(matches!(refused, Err(MqttError::NoCode { operation: "CCERTDOWN" })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(MqttError::NoCode { operation: "CCERTDOWN", .. })),
+        "{refused:?}"
+    );
     let told = lines.text();
     assert!(told.contains("AT+CCERTDOWN=\"mf0-key-"), "{told}");
     for line in secret.lines().filter(|line| !line.starts_with("-----")) {

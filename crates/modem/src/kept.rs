@@ -1,0 +1,76 @@
+//! Received messages that a modem keeps until it is asked for them, as some stacks do.
+
+use std::collections::BTreeSet;
+
+use tokio::sync::watch;
+
+use crate::modem::Core;
+use crate::mqtt::{Client, Mqtt, MqttError};
+use crate::port::{At, ExchangeError};
+use crate::session::Chain;
+
+/// Where messages are kept that nobody has asked for yet. Each place stands here once, so that a modem which tells
+/// of one again and again costs no more.
+#[derive(Default)]
+pub(crate) struct Kept(watch::Sender<BTreeSet<(Client, u8)>>);
+
+impl Kept {
+    pub(crate) fn note(&self, client: Client, slot: u8) {
+        self.0.send_if_modified(|kept| kept.insert((client, slot)));
+    }
+
+    /// The next one, in the order of clients and places, once there is one.
+    async fn next(&self) -> (Client, u8) {
+        let mut kept = self.0.subscribe();
+        loop {
+            let mut next = None;
+            self.0.send_if_modified(|kept| {
+                next = kept.pop_first();
+                false
+            });
+            match next {
+                Some(next) => return next,
+                // The sender is this value: it is not gone.
+                None => drop(kept.wait_for(|kept| !kept.is_empty()).await),
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Asks for what the modem keeps, until the port goes. The messages themselves come as URCs.
+    pub(crate) async fn fetch_kept(&self, at: &At, mqtt: &dyn Mqtt, kept: &Kept) {
+        loop {
+            let (client, slot) = kept.next().await;
+            match mqtt.fetch(at, client, slot).await {
+                Ok(()) => {}
+                Err(MqttError::Exchange { source: ExchangeError::Gone, .. }) => return,
+                Err(error) => {
+                    tracing::warn!(slot, "a message stays in the modem: {}", Chain(&error));
+                    // Where it did not answer it may be asked again; a refusal says that there is nothing.
+                    if matches!(error, MqttError::Exchange { .. }) {
+                        kept.note(client, slot);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn each_place_is_asked_for_once_and_again_when_it_is_told_again() {
+        let kept = Kept::default();
+        for (client, slot) in [(1, 0), (0, 3), (0, 3), (0, 1)] {
+            kept.note(Client(client), slot);
+        }
+        for want in [(0, 1), (0, 3), (1, 0)] {
+            assert_eq!(kept.next().await, (Client(want.0), want.1));
+        }
+        let (next, ()) = tokio::join!(kept.next(), async { kept.note(Client(0), 3) });
+        assert_eq!(next, (Client(0), 3));
+    }
+}

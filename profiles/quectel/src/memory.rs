@@ -1,0 +1,78 @@
+//! What is remembered of the modem at one port, until the port closes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
+
+use modem::port::At;
+
+/// What the dialect knows of one modem, and the number of its last packet.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    packet: AtomicU16,
+    counted: AtomicU8,
+    no_length: AtomicBool,
+}
+
+/// Whether a firmware has `AT+QMTPUBEX`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// Nothing speaks for or against it.
+    Unknown,
+    /// It was taken.
+    Known,
+    /// The firmware does not know it.
+    Missing,
+}
+
+/// What is remembered of the modem behind `at`.
+pub(crate) fn of(at: &At) -> Arc<Memory> {
+    at.memory()
+}
+
+impl Memory {
+    /// The number of the next packet: 1 to 65,535, and then from 1 again.
+    pub(crate) fn packet(&self) -> u16 {
+        let taken = self.packet.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
+            Some(last.checked_add(1).unwrap_or(1))
+        });
+        taken.unwrap_or(0).checked_add(1).unwrap_or(1)
+    }
+
+    /// Whether a message can be published with its length.
+    pub(crate) fn counted(&self) -> Counted {
+        match self.counted.load(Ordering::Relaxed) {
+            1 => Counted::Known,
+            2 => Counted::Missing,
+            _ => Counted::Unknown,
+        }
+    }
+
+    pub(crate) fn note_counted(&self, counted: Counted) {
+        let number = match counted {
+            Counted::Unknown => 0,
+            Counted::Known => 1,
+            Counted::Missing => 2,
+        };
+        self.counted.store(number, Ordering::Relaxed);
+    }
+
+    /// Whether received messages come without their length.
+    pub(crate) fn has_no_length(&self) -> bool {
+        self.no_length.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_no_length(&self, it: bool) {
+        self.no_length.store(it, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_are_numbered_from_1_and_never_0() {
+        let memory = Memory { packet: AtomicU16::new(u16::MAX - 1), ..Memory::default() };
+        assert_eq!([memory.packet(), memory.packet(), memory.packet()], [u16::MAX, 1, 2]);
+    }
+}

@@ -1,0 +1,225 @@
+//! The settings of a client, `AT+QMTCFG`. The modem keeps those of an earlier program until it boots, so all that
+//! could do harm are written before each OPEN. Their names and ranges are those that EC25 and EG25 units list
+//! (`AT+QMTCFG=?` in public logs); older firmware knows fewer of them.
+
+use at::Answer;
+use modem::mqtt::command::quote;
+use modem::mqtt::{Client, Connection, MqttError};
+use modem::port::{At, Kind};
+use modem::profile::{self, PATIENCE};
+
+use crate::memory;
+use crate::qmt::{TRIES, exchange, set};
+
+/// The longest keep-alive that `"keepalive"` takes, in seconds.
+const MAX_KEEP_ALIVE_S: u16 = 3_600;
+
+/// How long the modem waits for a packet's acknowledgement, in seconds, and how often it sends again.
+const PACKET_TIMEOUT: (u8, u8) = (30, 1);
+
+/// The PDP context that a client's connection runs over: the one whose access point the agent sets.
+const CONTEXT: u8 = 1;
+
+const RECEIVE: &str = "QMTCFG \"recv/mode\"";
+
+/// What a session is on a firmware that refuses a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Without {
+    /// The same: a firmware that does not know the setting behaves so by itself.
+    Same,
+    /// The session works, and not quite as it was asked for.
+    Less(&'static str),
+    /// The session would not be what it was asked for.
+    Nothing,
+}
+
+/// One setting.
+#[derive(Debug)]
+struct Setting {
+    /// The command and the setting, for errors.
+    name: &'static str,
+    /// The setting as the command has it, with the client and its values.
+    value: String,
+    without: Without,
+}
+
+/// All settings of a client, made before anything is sent: what cannot be said is refused by name.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    client: Client,
+    settings: Vec<Setting>,
+}
+
+impl Settings {
+    pub(crate) fn of(client: Client, connection: &Connection) -> Result<Self, MqttError> {
+        let index = client.0;
+        let keep_alive = connection.keep_alive_s.min(MAX_KEEP_ALIVE_S);
+        if keep_alive < connection.keep_alive_s {
+            tracing::warn!("this modem's stack takes a keep-alive of {MAX_KEEP_ALIVE_S} s at most");
+        }
+        let (wait, again) = PACKET_TIMEOUT;
+        let clean = u8::from(connection.clean_session);
+        let setting = |name, value, without| Setting { name, value, without };
+        let same = |name, value| setting(name, value, Without::Same);
+        let mut settings = vec![
+            // 4 is MQTT 3.1.1; many firmwares begin with 3.1.
+            setting(
+                "QMTCFG \"version\"",
+                format!("\"version\",{index},4"),
+                Without::Less("it speaks the version of MQTT that it begins with"),
+            ),
+            setting(
+                "QMTCFG \"keepalive\"",
+                format!("\"keepalive\",{index},{keep_alive}"),
+                Without::Less("its own keep-alive holds"),
+            ),
+            setting(
+                "QMTCFG \"session\"",
+                format!("\"session\",{index},{clean}"),
+                // Without the setting each session is a clean one.
+                if connection.clean_session { Without::Same } else { Without::Nothing },
+            ),
+            same("QMTCFG \"timeout\"", format!("\"timeout\",{index},{wait},{again},0")),
+            same("QMTCFG \"pdpcid\"", format!("\"pdpcid\",{index},{CONTEXT}")),
+            // Messages come down as URCs, with their length.
+            same(RECEIVE, format!("\"recv/mode\",{index},0,1")),
+            // 1 would take a payload for hexadecimal digits, and publish other bytes. One firmware has this name,
+            // another that.
+            same("QMTCFG \"dataformat\"", format!("\"dataformat\",{index},0,0")),
+            same("QMTCFG \"send/mode\"", format!("\"send/mode\",{index},0")),
+            // No echo of a payload, and no end of its prompt before it is whole.
+            same("QMTCFG \"view/mode\"", format!("\"view/mode\",{index},0")),
+            same("QMTCFG \"edit/timeout\"", format!("\"edit/timeout\",{index},0,1")),
+            // How long an answer to the keep-alive may take, in seconds: the shortest, as from the factory.
+            same("QMTCFG \"qmtping\"", format!("\"qmtping\",{index},5")),
+        ];
+        settings.push(will(index, connection)?);
+        Ok(Self { client, settings })
+    }
+
+    /// Writes them. The client must be closed.
+    pub(crate) async fn write(&self, at: &At) -> Result<(), MqttError> {
+        for Setting { name, value, without } in &self.settings {
+            let written = set(at, name, &format!("AT+QMTCFG={value}")).await;
+            if *name == RECEIVE {
+                memory::of(at).note_no_length(written.is_err());
+            }
+            match (written, without) {
+                (Err(error @ MqttError::NoCode { .. }), Without::Same) => {
+                    tracing::debug!("not needed: {error}");
+                }
+                (Err(MqttError::NoCode { .. }), Without::Less(how)) => {
+                    tracing::warn!("this firmware refuses {name}: {how}");
+                }
+                (written, _) => written?,
+            }
+        }
+        forget_device(at, self.client).await
+    }
+}
+
+fn will(index: u8, connection: &Connection) -> Result<Setting, MqttError> {
+    let name = "QMTCFG \"will\"";
+    let Some(will) = &connection.will else {
+        let value = format!("\"will\",{index},0");
+        return Ok(Setting { name, value, without: Without::Same });
+    };
+    let topic = quote("the will's topic", &will.topic)?;
+    let (qos, retain) = (will.qos.number(), u8::from(will.retain));
+    // The will is an argument: bytes that are no text cannot be sent.
+    let payload = String::from_utf8_lossy(&will.payload);
+    let payload = quote("the will's payload", &payload.replace('\u{fffd}', "\0"))?;
+    let value = format!("\"will\",{index},1,{qos},{retain},{topic},{payload}");
+    Ok(Setting { name, value, without: Without::Nothing })
+}
+
+/// Takes away a device of Alibaba Cloud that an earlier program told the modem: it would sign in with that in the place
+/// of the session's own login. It is asked for first, since an empty one might switch the way of signing in on.
+async fn forget_device(at: &At, client: Client) -> Result<(), MqttError> {
+    if !has_device(at, client).await? {
+        return Ok(());
+    }
+    let empty = format!("AT+QMTCFG=\"aliauth\",{},\"\",\"\",\"\"", client.0);
+    let emptied = set(at, "QMTCFG \"aliauth\"", &empty).await;
+    if matches!(emptied, Ok(()) | Err(MqttError::NoCode { .. })) && has_device(at, client).await? {
+        tracing::warn!(
+            "an earlier program told this modem a device of Alibaba Cloud (QMTCFG \"aliauth\"), and it does not let go of it: it may sign in with that; a reset of the modem removes it"
+        );
+    }
+    Ok(())
+}
+
+/// Whether the modem has a device of Alibaba Cloud for this client. A firmware that does not know the setting has none.
+async fn has_device(at: &At, client: Client) -> Result<bool, MqttError> {
+    let operation = "QMTCFG \"aliauth\"";
+    let asked = exchange(operation, &format!("AT+QMTCFG=\"aliauth\",{}", client.0), PATIENCE)?;
+    let asked = asked.answer(Answer::Prefix("+QMTCFG:")).secret_answer();
+    match profile::persist(at, Kind::Setup, asked, TRIES).await {
+        Ok(reply) => Ok(reply.lines.iter().any(|line| names_device(line))),
+        Err(error) if error.refusal().is_some() => Ok(false),
+        Err(source) => Err(MqttError::Exchange { operation, source }),
+    }
+}
+
+/// Whether `+QMTCFG: "aliauth",…` has a string that is not empty, beside the setting's name.
+fn names_device(line: &str) -> bool {
+    let strings = line.split('"').skip(1).step_by(2);
+    strings.into_iter().any(|text| !text.is_empty() && !text.eq_ignore_ascii_case("aliauth"))
+}
+
+#[cfg(test)]
+mod tests {
+    use modem::mqtt::{Message, Qos};
+
+    use super::*;
+
+    fn connection(will: Option<Message>) -> Connection {
+        Connection {
+            host: "h".to_owned(),
+            port: 1883,
+            client_id: "c".to_owned(),
+            username: None,
+            password: None,
+            keep_alive_s: 60,
+            clean_session: true,
+            will,
+            tls: None,
+            triple: None,
+        }
+    }
+
+    fn will(payload: &[u8]) -> Option<Message> {
+        let (topic, payload) = ("t".to_owned(), payload.to_vec());
+        Some(Message { topic, payload, qos: Qos::AtMostOnce, retain: false })
+    }
+
+    #[test]
+    fn a_will_that_is_no_text_is_refused_by_name() {
+        let refused = Settings::of(Client(0), &connection(will(&[0xff]))).unwrap_err().to_string();
+        assert!(refused.contains("the will's payload"), "{refused}");
+    }
+
+    /// Only what the session asks for, and does not have without the setting, is needed.
+    #[test]
+    fn a_session_needs_no_setting_but_what_it_asks_for() {
+        let needed = |connection: &Connection| {
+            let settings = Settings::of(Client(0), connection).unwrap().settings;
+            let needed = settings.into_iter().filter(|it| it.without == Without::Nothing);
+            needed.map(|it| it.name).collect::<Vec<_>>()
+        };
+        assert_eq!(needed(&connection(None)), [""; 0]);
+        let persistent = Connection { clean_session: false, ..connection(will(b"gone")) };
+        assert_eq!(needed(&persistent), ["QMTCFG \"session\"", "QMTCFG \"will\""]);
+    }
+
+    #[test]
+    fn a_device_is_there_where_a_string_is() {
+        for line in ["+QMTCFG: \"aliauth\",\"a1\",\"d\",\"s\"", "+QMTCFG: \"a1\",\"d\",\"s\""] {
+            assert!(names_device(line), "{line}");
+        }
+        for line in ["+QMTCFG: \"aliauth\",\"\",\"\",\"\"", "+QMTCFG: \"aliauth\"", "+QMTCFG:", ""]
+        {
+            assert!(!names_device(line), "{line}");
+        }
+    }
+}
