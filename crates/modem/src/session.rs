@@ -16,9 +16,12 @@ use crate::recovery::pace;
 
 mod job;
 mod presence;
+mod words;
 
 pub use job::{Job, Outcome, Progress};
 pub use presence::Presence;
+pub use words::Chain;
+use words::with_cause;
 
 /// Messages handed over before their turn: one on its way and one behind it, so that the modem never
 /// waits for us. More would only be stuck when the session ends.
@@ -416,9 +419,13 @@ impl Session {
                 Scope::Message if !error.is_hopeless() => Scope::Session,
                 scope => scope,
             };
-            let reason = Chain(&error).to_string();
+            // The cause of a loss came meanwhile, or follows.
+            let lost = tokio::time::timeout(LOST_FOLLOWS, ground.lost.recv());
+            let lost = self.while_down(lost).await.ok().flatten();
+            let reason = with_cause(lost.map(|lost| lost.cause), &error);
             self.observer.connect(self.name(), false);
-            if scope != Scope::Service && error.code().is_some() {
+            // -1 is of the modem's own: it is no word of the network or the broker.
+            if scope != Scope::Service && error.code().is_some_and(|code| code >= 0) {
                 ground.witness.refused();
             }
             tracing::warn!(
@@ -530,19 +537,19 @@ impl Session {
         &mut self,
         ground: &mut Ground<'_>,
         error: &MqttError,
-    ) -> (DisconnectReason, bool) {
+    ) -> (DisconnectReason, bool, String) {
         let lost = tokio::time::timeout(LOST_FOLLOWS, ground.lost.recv());
-        let (reason, accused) = match self.while_down(lost).await {
-            Ok(Some(Lost { by_broker: true, .. })) => {
-                (DisconnectReason::Broker, error.may_accuse_message())
+        let (reason, accused, cause) = match self.while_down(lost).await {
+            Ok(Some(Lost { by_broker: true, cause })) => {
+                (DisconnectReason::Broker, error.may_accuse_message(), Some(cause))
             }
             // Another cause, or the modem is going: it was not the message.
-            Ok(_) => (DisconnectReason::Network, false),
+            Ok(lost) => (DisconnectReason::Network, false, lost.map(|lost| lost.cause)),
             // No URC came: the code of the failed publish is all there is.
-            Err(_) => (DisconnectReason::Network, error.is_kick()),
+            Err(_) => (DisconnectReason::Network, error.is_kick(), None),
         };
         // A modem that has lost its network tells causes that mean nothing.
-        (reason, accused && *ground.registered.borrow())
+        (reason, accused && *ground.registered.borrow(), with_cause(cause, error))
     }
 
     /// Publishes one message and tells its sender.
@@ -580,9 +587,8 @@ impl Session {
         self.count_failure(&error);
         self.held_up = error.is_timeout();
         // Down before its sender hears of it, so that the message is not handed over here again.
-        let words = Chain(&error).to_string();
-        self.stand(SessionPhase::BackingOff, Some(words.clone()));
-        let (reason, by_broker) = self.who_broke_it(ground, &error).await;
+        self.stand(SessionPhase::BackingOff, Some(Chain(&error).to_string()));
+        let (reason, by_broker, words) = self.who_broke_it(ground, &error).await;
         job.done(Outcome::Lost { by_broker });
         // Some firmware sends one more OK after an operation that failed this way.
         ground.at.doubt().await;
@@ -646,21 +652,6 @@ impl From<Lost> for Broken {
         let reason =
             if lost.by_broker { DisconnectReason::Broker } else { DisconnectReason::Network };
         Self { reason, words: lost.cause.to_owned(), scope: Scope::Session }
-    }
-}
-
-/// An error with its causes, as one sentence for a log line.
-pub struct Chain<'a>(pub &'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
     }
 }
 

@@ -24,6 +24,7 @@ enum Turn {
     /// With a code of the stack's own, after so long.
     Wedged(Duration),
     NoCode,
+    FailsAfter(Duration, Scope),
     TooLong,
     NoTriple,
 }
@@ -60,7 +61,11 @@ impl Stack {
                 tokio::time::sleep(time).await;
                 Err(refused(Scope::Session, true))
             }
-            Turn::NoCode => Err(MqttError::NoCode { operation: "TEST" }),
+            Turn::NoCode => Err(MqttError::NoCode { operation: "TEST", said: "ERROR".to_owned(), advice: "" }),
+            Turn::FailsAfter(time, scope) => {
+                tokio::time::sleep(time).await;
+                Err(refused(scope, false))
+            }
             Turn::TooLong => Err(MqttError::ClientIdTooLong { length: 38, limit: 23 }),
             Turn::NoTriple => Err(MqttError::AliauthRefused { operation: "CMQTTCFG" }),
         }
@@ -631,4 +636,27 @@ async fn each_message_has_its_own_time_to_stall_and_those_behind_are_told() {
     rig.uplink.stalled.wait_for(|stalled| *stalled).await.unwrap();
     assert!(matches!(news.recv().await, Some(Progress::Done(Outcome::Acknowledged))));
     assert!(!*rig.uplink.stalled.borrow());
+}
+
+/// What the modem tells of the connection under an operation is a part of the reason.
+#[tokio::test(start_paused = true)]
+async fn the_cause_of_a_loss_under_an_operation_is_not_dropped() {
+    let refused = "TEST failed with code 99 (told so)";
+    let mut rig = Rig::new(&[], &[Turn::Fails(Scope::Session)]);
+    rig.phase(SessionPhase::Connected).await;
+    let mut news = rig.send().await;
+    rig.phase(SessionPhase::BackingOff).await;
+    rig.lost.send(Lost { cause: "kicked (cause 1)", by_broker: true }).await.unwrap();
+    assert!(matches!(news.recv().await, Some(Progress::Done(Outcome::Lost { .. }))));
+    let told = |state: &SessionState| {
+        state.reason.as_deref() == Some(&format!("kicked (cause 1); {refused}"))
+    };
+    timeout(Duration::from_secs(1), rig.uplink.state.wait_for(told)).await.unwrap().unwrap();
+
+    let slow = Turn::FailsAfter(Duration::from_secs(1), Scope::Session);
+    let mut rig = Rig::new(&[slow], &[]);
+    rig.phase(SessionPhase::Connecting).await;
+    rig.lost.send(Lost { cause: "kicked (cause 1)", by_broker: true }).await.unwrap();
+    let down = rig.phase(SessionPhase::BackingOff).await;
+    assert_eq!(down.reason, Some(format!("kicked (cause 1); {refused}")));
 }
