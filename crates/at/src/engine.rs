@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use crate::exchange::{CONNECT, Prompt, Veil};
-use crate::framing::{Expect, Splitter};
 use crate::resync::{Patience, Resync, Step};
+use crate::splitter::{Expect, Splitter};
 use crate::{
     Answer, Exchange, Failure, FinalCode, Framing, Identity, Reply, ResultLine, WaitingFor,
 };

@@ -24,6 +24,7 @@ mod engine;
 mod exchange;
 mod framing;
 mod resync;
+mod splitter;
 
 pub use engine::{Cause, Engine, Event, Ticket, Urc};
 pub use exchange::{

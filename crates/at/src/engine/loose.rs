@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::{CUT_GRACE, Cause, Engine, Event, Urc};
 use crate::exchange::Prompt;
-use crate::framing::Token;
+use crate::splitter::Token;
 use crate::{Failure, Framing};
 
 /// How long the modem must be silent before what comes next is no piece of the message. It prints one in one go; at
