@@ -1,7 +1,5 @@
 //! The engine: which exchange is in flight, whose line this is, and what is due when.
 
-mod loose;
-
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -14,10 +12,9 @@ use crate::{
     Answer, Exchange, Failure, FinalCode, Framing, Identity, Reply, ResultLine, WaitingFor,
 };
 
-use loose::Loose;
-
-/// How long announced data may pause before it counts as torn. A modem prints a piece in one go.
-const DATA_PAUSE: Duration = Duration::from_secs(2);
+mod data;
+mod questions;
+use data::{Doubt, Due};
 
 /// After a URC that cuts an operation short, how long its result may still take.
 const CUT_GRACE: Duration = Duration::from_secs(3);
@@ -157,13 +154,16 @@ pub struct Engine {
     quiet: u32,
     transmit: VecDeque<Zeroizing<Vec<u8>>>,
     events: VecDeque<Event>,
-    data_deadline: Option<Instant>,
-    /// A message whose end is not known yet, and what came behind it.
-    loose: Option<Loose>,
+    /// Announced data or a text that is awaited.
+    due: Option<Due>,
+    /// Why what is heard now may not be what it looks like.
+    doubt: Option<Doubt>,
     /// The last exchange's secrets, until the next one: a late echo of them is no URC.
     veil: Option<Veil>,
     tickets: u64,
     closed: bool,
+    /// Questions that were open when it was closed.
+    left_open: u32,
 }
 
 impl Engine {
@@ -181,11 +181,12 @@ impl Engine {
             quiet: 0,
             transmit: VecDeque::new(),
             events: VecDeque::new(),
-            data_deadline: None,
-            loose: None,
+            due: None,
+            doubt: None,
             veil: None,
             tickets: 0,
             closed: false,
+            left_open: 0,
         };
         engine.lose_step(Cause::Opened, Answer::None, 0, now);
         engine
@@ -268,9 +269,10 @@ impl Engine {
     /// Takes bytes as they were read, cut anywhere.
     pub fn receive(&mut self, bytes: &[u8], now: Instant) {
         let mut input = bytes;
-        self.release_due(now);
-        self.resync.iter_mut().for_each(|resync| resync.heard(now));
-        self.loose.iter_mut().for_each(|loose| loose.heard(now));
+        if let Some(resync) = &mut self.resync {
+            resync.heard(now);
+        }
+        self.doubt = self.doubt.and_then(|doubt| doubt.heard(now));
         loop {
             let in_flight = self.in_flight.as_ref();
             let expect = Expect {
@@ -282,7 +284,7 @@ impl Engine {
             let Some(token) = self.splitter.next(&mut input, expect) else { break };
             self.token(token, now);
         }
-        self.data_deadline = self.splitter.in_data().then(|| now + DATA_PAUSE);
+        self.due = Due::after(self.due.take(), self.splitter.pause(), now);
     }
 
     /// The next bytes to write, whole and in this order. They may hold a secret: who has written them wipes
@@ -304,18 +306,13 @@ impl Engine {
         let in_flight = self.in_flight.as_ref().map(|f| f.deadline);
         let resync = self.resync.as_ref().map(|r| r.deadline);
         let pending = self.pending.iter().map(|p| p.deadline).min();
-        let loose = self.loose.as_ref().map(|loose| loose.deadline);
-        [in_flight, resync, pending, self.data_deadline, loose].into_iter().flatten().min()
+        let due = self.due.as_ref().map(Due::deadline);
+        [in_flight, resync, pending, due].into_iter().flatten().min()
     }
 
     /// Time passed. Does nothing where nothing is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.release_due(now);
-        if self.data_deadline.is_some_and(|due| due <= now) {
-            self.data_deadline = None;
-            self.splitter.abandon_data();
-            self.fail_in_flight(Failure::Timeout(WaitingFor::FinalCode), Cause::TornData, now);
-        }
+        self.expire_due(now);
         self.expire_pending(now);
         self.expire_in_flight(now);
         if self.resync.as_ref().is_some_and(|r| r.deadline <= now) {
@@ -331,9 +328,11 @@ impl Engine {
 
     /// The port is at its end. Whatever was under way fails; nothing starts any more.
     pub fn close(&mut self) {
+        self.left_open = self.open_questions();
         self.closed = true;
         self.transmit.clear();
-        (self.resync, self.loose, self.data_deadline) = (None, None, None);
+        self.resync = None;
+        self.due = None;
         let in_flight = self.in_flight.take().map(|f| f.ticket);
         for ticket in in_flight.into_iter().chain(self.pending.drain(..).map(|p| p.ticket)) {
             self.events.push_back(Event::Completed(ticket, Err(Failure::Closed)));
@@ -343,7 +342,7 @@ impl Engine {
     // --- lines -------------------------------------------------------------------------------------
 
     fn line(&mut self, line: String, now: Instant) {
-        if self.take_pending_result(&line, now) {
+        if self.disbelieves(&line, now) || self.take_pending_result(&line, now) {
             return;
         }
         for pending in &mut self.pending {
@@ -387,13 +386,6 @@ impl Engine {
     /// not used for calls (`NO CARRIER`) would else take the answer of the command in flight.
     fn final_code(&self, line: &str) -> Option<FinalCode> {
         if self.splitter.framing().declares(line) { None } else { FinalCode::parse(line) }
-    }
-
-    fn urc(&mut self, line: String) {
-        if self.veil.as_ref().is_some_and(|veil| veil.covers(&line)) {
-            return;
-        }
-        self.events.push_back(Event::Urc(Urc { line, data: None }));
     }
 
     /// The modem booted: nothing of before will be answered. A question that was asked just before is
@@ -499,6 +491,9 @@ impl Engine {
     }
 
     fn prompt(&mut self, prompt: Prompt, echoed: bool, now: Instant) {
+        if self.is_damaged() {
+            return;
+        }
         if let Some(resync) = &mut self.resync {
             // The failed exchange's prompt came after all: the modem takes what follows as data.
             if let Some(data) = resync.release(prompt, now) {
@@ -693,6 +688,7 @@ impl Engine {
 
     fn in_step(&mut self) {
         let Some(resync) = self.resync.take() else { return };
+        self.doubt = None;
         let questions = resync.asked();
         let Some(answer) = resync.into_answer() else { return };
         if self.identity == Identity::Unknown {

@@ -4,49 +4,47 @@ use std::borrow::Cow;
 
 /// A line that announces raw bytes after its CR LF, such as `+CMQTTRXPAYLOAD: 0,1500`.
 ///
-/// The announced bytes are data whatever they hold. The CR LF that modems print after them is not
-/// counted in the length, and is nothing but an empty line to the splitter.
+/// The announced bytes are data whatever they hold. CR LF comes after them, which is not counted in the length;
+/// where it does not, bytes were lost, and the data is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Announced {
     /// How the line begins, colon included.
     pub prefix: &'static str,
     /// Which argument, counted from 0, is the length in bytes.
     pub length_at: usize,
-    /// The largest length that is believed.
-    pub max: usize,
 }
 
 impl Announced {
+    /// The length that a line tells; `None` where it is not a number.
     pub(crate) fn length(&self, line: &str) -> Option<usize> {
         let argument = line.strip_prefix(self.prefix)?.split(',').nth(self.length_at)?;
-        argument.trim().parse().ok().filter(|length| *length <= self.max)
+        argument.trim().parse().ok()
     }
 }
 
 /// A line whose last argument is a string of announced length in quotation marks, such as
 /// `+QMTRECV: 0,1,"topic",5,"hello"`: the length stands between the string before it and the data.
 ///
-/// Quotation marks inside are not escaped, so only the length tells where the data ends. Some firmware
-/// begins a new line before the data.
+/// Quotation marks inside are not escaped, so only the length tells where the data ends; where it does not end with a
+/// quotation mark and its line, bytes were lost, and the data is damaged. Some firmware begins a new line before
+/// the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quoted {
     /// How the line begins, colon included.
     pub prefix: &'static str,
-    /// The largest length that is believed.
-    pub max: usize,
 }
 
 impl Quoted {
-    /// The length in a line that goes up to the comma before the data; `None` where it is not there yet.
-    pub(crate) fn length(&self, line: &[u8]) -> Option<Result<usize, ()>> {
+    /// The length in a line that goes up to the comma before the data, and `None` within where it is beyond all
+    /// numbers; `None` where it is not there yet.
+    pub(crate) fn length(&self, line: &[u8]) -> Option<Option<usize>> {
         let rest = line.strip_prefix(self.prefix.as_bytes())?.strip_suffix(b",")?;
         let digits = rest.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
         let (before, digits) = rest.split_at_checked(rest.len() - digits)?;
         if digits.is_empty() || !before.ends_with(b"\",") {
             return None;
         }
-        let length = std::str::from_utf8(digits).ok()?.parse().map_err(|_| ());
-        Some(length.and_then(|length| if length <= self.max { Ok(length) } else { Err(()) }))
+        Some(std::str::from_utf8(digits).ok()?.parse().ok())
     }
 }
 
@@ -108,35 +106,23 @@ pub struct Framing {
     pub guarded: Vec<Guarded>,
     /// Lines of a firmware update.
     pub updates: Vec<Update>,
+    /// Beginnings of lines that belong to a message which comes in pieces, such as `+CMQTTRXSTART:`. Of what
+    /// follows a damaged piece, nothing else is believed for a while.
+    pub parts: Vec<&'static str>,
 }
 
 impl Framing {
     /// Both together.
     #[must_use]
     pub fn union(mut self, other: &Self) -> Self {
-        self.announced.extend(
-            other
-                .announced
-                .iter()
-                .filter(|a| !self.announced.contains(a))
-                .copied()
-                .collect::<Vec<_>>(),
-        );
-        self.quoted.extend(
-            other.quoted.iter().filter(|q| !self.quoted.contains(q)).copied().collect::<Vec<_>>(),
-        );
-        self.urcs.extend(
-            other.urcs.iter().filter(|u| !self.urcs.contains(u)).copied().collect::<Vec<_>>(),
-        );
-        self.boots.extend(
-            other.boots.iter().filter(|b| !self.boots.contains(b)).copied().collect::<Vec<_>>(),
-        );
+        join(&mut self.announced, &other.announced);
+        join(&mut self.quoted, &other.quoted);
+        join(&mut self.urcs, &other.urcs);
+        join(&mut self.boots, &other.boots);
         self.max_prompt_data = self.max_prompt_data.max(other.max_prompt_data);
-        self.guarded.extend(
-            other.guarded.iter().filter(|g| !self.guarded.contains(g)).copied().collect::<Vec<_>>(),
-        );
-        let updates = other.updates.iter().filter(|update| !self.updates.contains(update));
-        self.updates.extend(updates.copied().collect::<Vec<_>>());
+        join(&mut self.updates, &other.updates);
+        join(&mut self.guarded, &other.guarded);
+        join(&mut self.parts, &other.parts);
         self
     }
 
@@ -163,5 +149,26 @@ impl Framing {
     /// Whether `line` tells that the modem has booted.
     pub(crate) fn tells_boot(&self, line: &str) -> bool {
         self.boots.iter().any(|start| line.starts_with(start))
+    }
+
+    /// Whether `line` is a piece of a message.
+    pub(crate) fn is_part(&self, line: &str) -> bool {
+        let announced = self.announced.iter().map(|announced| &announced.prefix);
+        let quoted = self.quoted.iter().map(|quoted| &quoted.prefix);
+        self.parts.iter().chain(announced).chain(quoted).any(|start| line.starts_with(start))
+    }
+
+    /// Whether `line` holds quoted data without its length: nothing tells where the data ends.
+    pub(crate) fn is_unmeasured(&self, line: &str) -> bool {
+        self.quoted.iter().any(|quoted| line.starts_with(quoted.prefix)) && line.contains('"')
+    }
+}
+
+/// Adds what is not there yet.
+fn join<T: Copy + PartialEq>(all: &mut Vec<T>, others: &[T]) {
+    for other in others {
+        if !all.contains(other) {
+            all.push(*other);
+        }
     }
 }

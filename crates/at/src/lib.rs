@@ -15,7 +15,8 @@
 //!   `OK` the engine asks a question that only one answer fits, and is *in step* again only when that
 //!   answer and its `OK` came in order. A late answer is never credited to the wrong command.
 //! * **Lengths are obeyed.** What a vendor's line announces ([`Framing`]) is cut by length, so a
-//!   payload may hold `OK`, `>` or a whole URC.
+//!   payload may hold `OK`, `>` or a whole URC. So is the text of a text message (3GPP TS 27.005). Where
+//!   bytes were lost, what follows is not believed until the modem is in step again.
 //!
 //! The crate knows ITU-T V.250 and the line grammar of 3GPP TS 27.007. It knows no modem model and
 //! nothing of MQTT.
@@ -25,6 +26,7 @@ mod exchange;
 mod framing;
 mod resync;
 mod splitter;
+mod text_message;
 
 pub use engine::{Cause, Engine, Event, Ticket, Urc};
 pub use exchange::{

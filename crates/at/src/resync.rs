@@ -224,7 +224,7 @@ impl Resync {
 
     /// So many questions of an earlier attempt may be answered too.
     pub(crate) fn expect_more(&mut self, open: u32) {
-        self.open += open;
+        self.open = self.open.saturating_add(open);
     }
 
     /// Takes a line that is no final result code; tells whether it belongs here (else it is a URC).

@@ -1,21 +1,47 @@
-//! Bytes into tokens: lines, prompts, and data cut by an announced length.
+//! Bytes into tokens: lines, prompts, text messages, and data cut by an announced length.
+
+use std::time::Duration;
 
 use crate::Framing;
+use crate::text_message::{Form, characters};
 
 /// Longest line that is kept. `AT&V` and `AT+COPS=?` print long lines; 8 KiB is several times theirs.
 const MAX_LINE: usize = 8 * 1024;
+
+/// The longest data that is kept. No manual at hand names more than 10,240 bytes (SIMCom V3.00 p. 367), but a unit that
+/// announces more, and delivers it, has damaged nothing.
+const MAX_DATA: usize = 64 * 1024;
+
+/// A longer length is still counted down, so that what comes after the data is known; one beyond this is not
+/// believed to be a length.
+const MAX_COUNTED: usize = 1024 * 1024;
+
+/// How long announced data or a text message may pause. A modem prints a piece in one go.
+pub(crate) const DATA_PAUSE: Duration = Duration::from_secs(2);
+
+/// A pause after which what comes is not of the text before it any more. A text is printed in one go: at
+/// 9,600 baud there is a byte each millisecond.
+pub(crate) const TEXT_PAUSE: Duration = Duration::from_millis(200);
 
 /// One token of the modem's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Token {
     /// A line, trimmed, never empty. Bytes that are no UTF-8 are replaced.
     Line(String),
+    /// A line of a stored text message: whatever it says, it is text.
+    Text(String),
     /// `>` at the beginning of a line, while one is awaited; `echoed` where the echo of the command
     /// stood before it with no LF between.
     Prompt { echoed: bool },
     /// An announcing line and its data.
     Data { line: String, data: Vec<u8> },
-    /// A line that grew past the bound, or announced more than is believed; its rest is skipped.
+    /// A text message that was printed as it came, and its text. Where the text is not `measured`, more of it may
+    /// look like lines.
+    Message { line: String, text: Vec<u8>, measured: bool },
+    /// An announcing line whose data did not end as it must, or is too long to be kept. `counted` tells that what comes next
+    /// is known to be outside of it.
+    Damaged { line: String, counted: bool },
+    /// A line that grew past the bound; its rest is skipped.
     Overlong,
 }
 
@@ -32,12 +58,48 @@ pub(crate) struct Expect<'a> {
 enum State {
     #[default]
     Line,
-    /// Collecting `left` more bytes for `line`; where they are `quoted`, the last is the closing mark.
-    Data { line: String, data: Vec<u8>, left: usize, quoted: bool },
+    Data(Data),
+    Text(Text),
+    /// After a text that nobody has measured: a line that follows at once belongs to it. Whatever else comes has CR LF
+    /// before it (V.250 §5.7.1).
+    Rest {
+        is_stored: bool,
+    },
     /// The echo of prompt data: `matched` bytes of `data` came back so far.
-    DataEcho { data: Vec<u8>, matched: usize },
+    DataEcho {
+        data: Vec<u8>,
+        matched: usize,
+    },
     /// Skipping to the next LF.
     Skip,
+}
+
+/// Announced data on its way.
+#[derive(Debug)]
+struct Data {
+    line: String,
+    data: Vec<u8>,
+    /// So many bytes are due.
+    left: usize,
+    /// It is in quotation marks.
+    is_quoted: bool,
+    /// Longer than what is kept, or of no known length: it is counted down and dropped.
+    is_dropped: bool,
+    /// The length is known.
+    is_counted: bool,
+    /// The first byte of its end, once that is there.
+    ending: Option<u8>,
+}
+
+/// The text of a message on its way.
+#[derive(Debug)]
+struct Text {
+    line: String,
+    form: Form,
+    text: Vec<u8>,
+    /// Where the line of text that is on its way begins, and the characters before that.
+    begins: usize,
+    characters: usize,
 }
 
 /// The splitter. It is fed byte by byte where lines are concerned, so where a read ends cannot matter.
@@ -46,8 +108,10 @@ pub(crate) struct Splitter {
     framing: Framing,
     state: State,
     line: Vec<u8>,
-    /// Bytes taken for an echo that turned out to be none; they come before all further input.
+    /// Bytes taken for an echo or the end of data that turned out to be none; they come before all further input.
     replay: Vec<u8>,
+    /// How many texts and announced data have begun.
+    begun: u64,
 }
 
 impl Splitter {
@@ -59,15 +123,25 @@ impl Splitter {
         &self.framing
     }
 
-    /// Whether announced data is awaited.
-    pub(crate) fn in_data(&self) -> bool {
-        matches!(self.state, State::Data { .. })
+    /// How long the modem may pause here, where what comes is data or text; and its number, by which one is told from
+    /// the next.
+    pub(crate) fn pause(&self) -> Option<(Duration, u64)> {
+        let pause = match &self.state {
+            State::Data(_) => DATA_PAUSE,
+            State::Text(text) if text.begins == 0 => DATA_PAUSE,
+            State::Text(_) | State::Rest { .. } => TEXT_PAUSE,
+            State::Line | State::DataEcho { .. } | State::Skip => return None,
+        };
+        Some((pause, self.begun))
     }
 
-    /// Gives up announced data that stays out.
-    pub(crate) fn abandon_data(&mut self) {
-        if self.in_data() {
-            self.state = State::Line;
+    /// Gives up what stays out.
+    pub(crate) fn abandon(&mut self) -> Option<Token> {
+        self.pause()?;
+        match std::mem::take(&mut self.state) {
+            State::Data(Data { line, .. }) => Some(Token::Damaged { line, counted: true }),
+            State::Text(mut text) => Some(text.end()),
+            _ => None,
         }
     }
 
@@ -85,8 +159,7 @@ impl Splitter {
                 let replayed = std::mem::take(&mut self.replay);
                 let mut rest = replayed.as_slice();
                 let token = self.from(&mut rest, expect);
-                // A second mismatch cannot happen while replaying: the state is `Line` by then.
-                self.replay = rest.to_vec();
+                self.replay.extend_from_slice(rest);
                 if token.is_some() {
                     return token;
                 }
@@ -101,20 +174,10 @@ impl Splitter {
 
     fn from(&mut self, input: &mut &[u8], expect: Expect<'_>) -> Option<Token> {
         while let Some((&byte, rest)) = input.split_first() {
-            if let State::Data { line, data, left, quoted } = &mut self.state {
-                let (now, later) = input.split_at((*left).min(input.len()));
-                data.extend_from_slice(now);
-                *left -= now.len();
-                *input = later;
-                if *left == 0 {
-                    if *quoted {
-                        data.pop();
-                    }
-                    let token =
-                        Token::Data { line: std::mem::take(line), data: std::mem::take(data) };
-                    self.state = State::Line;
-                    return Some(token);
-                }
+            if let State::Data(data) = &mut self.state
+                && data.left > 0
+            {
+                data.take(input);
                 continue;
             }
             *input = rest;
@@ -153,7 +216,23 @@ impl Splitter {
                 }
                 None
             }
-            State::Line | State::Data { .. } => self.line_byte(byte, expect),
+            State::Data(_) => self.end_byte(byte),
+            State::Text(text) => {
+                if !text.takes(byte) {
+                    return None;
+                }
+                let token = text.end();
+                let is_stored = text.form.is_stored;
+                // An empty text is also the empty line before whatever comes next.
+                let is_over = text.form.is_one_line || text.characters == 0;
+                self.state = if is_over { State::Line } else { State::Rest { is_stored } };
+                Some(token)
+            }
+            State::Rest { is_stored } => {
+                let is_stored = *is_stored;
+                self.rest_byte(byte, is_stored, expect)
+            }
+            State::Line => self.line_byte(byte, expect),
         }
     }
 
@@ -165,7 +244,13 @@ impl Splitter {
         }
         if let Some(length) = self.quoted_length() {
             match byte {
-                b'"' => return self.begin_quoted(length),
+                b'"' => {
+                    let line = String::from_utf8_lossy(self.line.trim_ascii());
+                    let line = line.trim_end_matches(',').to_owned();
+                    self.line.clear();
+                    self.begin_data(line, length, true);
+                    return None;
+                }
                 b'\r' | b'\n' | b' ' => return None,
                 // No data after all: the line stands for itself.
                 _ => {
@@ -177,51 +262,125 @@ impl Splitter {
             }
         }
         if byte != b'\n' {
-            self.line.push(byte);
-            if self.line.len() > MAX_LINE {
-                self.line.clear();
-                self.state = State::Skip;
-                return Some(Token::Overlong);
-            }
-            return None;
+            return self.push(byte);
         }
-        let line = std::mem::take(&mut self.line);
-        let line = String::from_utf8_lossy(&line);
-        // Some units print NULs while they boot.
-        let line = line.trim_matches(|c: char| c.is_whitespace() || c == '\0').to_owned();
+        let line = self.take_line();
         if line.is_empty() {
             return None;
         }
-        let announced = self.framing.announced.iter().find(|a| line.starts_with(a.prefix));
-        match announced.map(|a| a.length(&line)) {
-            None => Some(Token::Line(line)),
-            Some(Some(0)) => Some(Token::Data { line, data: Vec::new() }),
-            Some(Some(left)) => {
-                let data = Vec::with_capacity(left);
-                self.state = State::Data { line, data, left, quoted: false };
-                None
+        if let Some(announced) = self.framing.announced.iter().find(|a| line.starts_with(a.prefix))
+        {
+            let length = announced.length(&line);
+            if length == Some(0) {
+                return Some(Token::Data { line, data: Vec::new() });
             }
-            Some(None) => Some(Token::Overlong),
+            self.begin_data(line, length, false);
+            return None;
         }
+        self.whole_line(line)
+    }
+
+    /// A line that announces no data.
+    fn whole_line(&mut self, line: String) -> Option<Token> {
+        let Some(form) = Form::of(&line) else {
+            if self.framing.is_unmeasured(&line) {
+                self.begun += 1;
+                self.state = State::Rest { is_stored: false };
+            }
+            return Some(Token::Line(line));
+        };
+        let header = form.is_stored.then(|| Token::Line(line.clone()));
+        self.begun += 1;
+        self.state = State::Text(Text { line, form, text: Vec::new(), begins: 0, characters: 0 });
+        header
+    }
+
+    /// A byte where the text of a message may go on.
+    fn rest_byte(&mut self, byte: u8, is_stored: bool, expect: Expect<'_>) -> Option<Token> {
+        if self.line.is_empty() && matches!(byte, b'\r' | b'\n') {
+            self.state = State::Line;
+            return self.line_byte(byte, expect);
+        }
+        if byte != b'\n' {
+            return self.push(byte);
+        }
+        // Between an echo and the answer there is an empty line, whose CR ends the echo.
+        let is_over = self.line.ends_with(b"\r\r");
+        let line = self.take_line();
+        let is_echo = expect.echo == Some(line.as_str());
+        if (is_over && is_echo) || (is_stored && Form::of(&line).is_some_and(|form| form.is_stored))
+        {
+            self.state = State::Line;
+            return self.whole_line(line);
+        }
+        is_stored.then_some(Token::Text(line))
+    }
+
+    fn push(&mut self, byte: u8) -> Option<Token> {
+        self.line.push(byte);
+        if self.line.len() <= MAX_LINE {
+            return None;
+        }
+        self.line.clear();
+        self.state = State::Skip;
+        Some(Token::Overlong)
+    }
+
+    fn take_line(&mut self) -> String {
+        let line = std::mem::take(&mut self.line);
+        let line = String::from_utf8_lossy(&line);
+        // Some units print NULs while they boot.
+        line.trim_matches(|c: char| c.is_whitespace() || c == '\0').to_owned()
     }
 
     /// The length of the quoted data that is due next, where it is.
-    fn quoted_length(&self) -> Option<Result<usize, ()>> {
+    fn quoted_length(&self) -> Option<Option<usize>> {
         let line = self.line.trim_ascii_start();
         self.framing.quoted.iter().find_map(|quoted| quoted.length(line))
     }
 
-    fn begin_quoted(&mut self, length: Result<usize, ()>) -> Option<Token> {
-        let line = std::mem::take(&mut self.line);
-        let Ok(length) = length else {
-            self.state = State::Skip;
-            return Some(Token::Overlong);
+    /// Data follows. Where its length is unknown, or nothing that can be believed, all is skipped until the modem pauses.
+    fn begin_data(&mut self, line: String, length: Option<usize>, is_quoted: bool) {
+        let counted = length.filter(|length| *length <= MAX_COUNTED);
+        let left = counted.unwrap_or(MAX_DATA);
+        self.begun += 1;
+        self.state = State::Data(Data {
+            line,
+            data: Vec::new(),
+            left,
+            is_quoted,
+            is_dropped: counted.is_none_or(|length| length > MAX_DATA),
+            is_counted: counted.is_some(),
+            ending: None,
+        });
+    }
+
+    /// A byte where announced data must end: with CR LF, or with its quotation mark and a line end. What is there in its
+    /// place may be of the next line.
+    fn end_byte(&mut self, byte: u8) -> Option<Token> {
+        let State::Data(data) = &mut self.state else { return None };
+        let fits = match (data.is_quoted, data.ending) {
+            (false, None) => byte == b'\r',
+            (false, Some(_)) => byte == b'\n',
+            (true, None) => byte == b'"',
+            (true, Some(_)) => matches!(byte, b'\r' | b'\n'),
         };
-        let line = String::from_utf8_lossy(line.trim_ascii());
-        let line = line.trim_end_matches(',').to_owned();
-        let data = Vec::with_capacity(length + 1);
-        self.state = State::Data { line, data, left: length + 1, quoted: true };
-        None
+        let first = data.ending.replace(byte);
+        if fits && first.is_none() {
+            return None;
+        }
+        let is_whole = fits && data.is_counted;
+        let (line, data, is_dropped) =
+            (std::mem::take(&mut data.line), std::mem::take(&mut data.data), data.is_dropped);
+        self.state = State::Line;
+        if is_whole && !is_dropped {
+            return Some(Token::Data { line, data });
+        }
+        if !is_whole {
+            self.replay.extend(first);
+            self.replay.push(byte);
+        }
+        Some(Token::Damaged { line, counted: is_whole })
     }
 
     /// Whether the next byte is the first of a line. The echo of a command ends with CR alone, so a
@@ -231,4 +390,56 @@ impl Splitter {
         text.is_empty()
             || (self.line.ends_with(b"\r") && echo.is_some_and(|echo| echo.as_bytes() == text))
     }
+}
+
+impl Data {
+    /// Takes what is due of it, and there.
+    fn take(&mut self, input: &mut &[u8]) {
+        let (now, later) = input.split_at(self.left.min(input.len()));
+        if !self.is_dropped {
+            self.data.extend_from_slice(now);
+        }
+        self.left -= now.len();
+        *input = later;
+    }
+}
+
+impl Text {
+    /// Takes a byte; tells whether the text is over with it. An empty line is a text too.
+    fn takes(&mut self, byte: u8) -> bool {
+        if self.text.len() >= MAX_DATA && byte != b'\n' {
+            return false;
+        }
+        self.text.push(byte);
+        if byte != b'\n' {
+            return false;
+        }
+        let line = self.text.get(self.begins..).unwrap_or_default();
+        let text = self.characters + characters(without_end(line));
+        self.characters += characters(line);
+        self.begins = self.text.len();
+        let is_over =
+            self.form.is_one_line || text >= self.form.length || self.text.len() >= MAX_DATA;
+        if is_over {
+            self.characters = text;
+        }
+        is_over
+    }
+
+    fn end(&mut self) -> Token {
+        let measured = self.form.is_whole(self.characters);
+        let (line, text) = (std::mem::take(&mut self.line), std::mem::take(&mut self.text));
+        let text = without_end(&text);
+        if self.form.is_stored {
+            Token::Text(String::from_utf8_lossy(text).into_owned())
+        } else {
+            Token::Message { line, text: text.to_vec(), measured }
+        }
+    }
+}
+
+/// A text without the end of its last line.
+fn without_end(text: &[u8]) -> &[u8] {
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    text.strip_suffix(b"\r").unwrap_or(text)
 }

@@ -19,7 +19,7 @@ mod settings;
 pub mod status;
 mod tls;
 
-use listener::{BARE_URCS, BOOTS, Ears, MAX_RECEIVED};
+use listener::{BARE_URCS, BOOTS, Ears};
 
 /// What the agent is handed.
 pub static PLUGIN: Plugin = Plugin {
@@ -59,7 +59,7 @@ impl Profile for Quectel {
 
     fn framing(&self) -> Framing {
         Framing {
-            quoted: vec![Quoted { prefix: "+QMTRECV:", max: MAX_RECEIVED }],
+            quoted: vec![Quoted { prefix: "+QMTRECV:" }],
             announced: Vec::new(),
             urcs: BARE_URCS.to_vec(),
             boots: BOOTS.to_vec(),
@@ -67,6 +67,7 @@ impl Profile for Quectel {
             max_prompt_data: tls::MAX_FILE,
             guarded: commands::GUARDED.to_vec(),
             updates: vec![UPDATE],
+            parts: Vec::new(),
         }
     }
 

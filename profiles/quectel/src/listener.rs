@@ -7,9 +7,6 @@ use modem::profile::{Listener, Notice};
 
 use crate::code::loss_cause;
 
-/// The longest payload that is believed of a received message.
-pub(crate) const MAX_RECEIVED: usize = 10_240;
-
 /// Lines without a `+` that a unit prints unasked.
 pub(crate) const BARE_URCS: [&str; 5] =
     ["NORMAL POWER DOWN", "POWERED DOWN", "NO CARRIER", "BUSY", "NO ANSWER"];

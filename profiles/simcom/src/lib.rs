@@ -25,7 +25,7 @@ pub use code::result_code;
 pub use sim7020::{SIM7020, Sim7020};
 
 use cmqtt::Cmqtt;
-use listener::{BARE_URCS, BOOTS, Ears, MAX_PAYLOAD, MAX_TOPIC};
+use listener::{BARE_URCS, BOOTS, Ears, MAX_PAYLOAD};
 
 /// What the agent is handed.
 pub static PLUGIN: Plugin = Plugin {
@@ -100,15 +100,16 @@ const UPDATES: [Update; 2] =
 fn framing() -> Framing {
     Framing {
         // A76xx, for a client that an earlier program told to (`AT+CMQTTCFG="argtopic"`).
-        quoted: vec![Quoted { prefix: "+CMQTTRECV:", max: MAX_PAYLOAD }],
+        quoted: vec![Quoted { prefix: "+CMQTTRECV:" }],
         announced: vec![
-            Announced { prefix: "+CMQTTRXTOPIC:", length_at: 1, max: MAX_TOPIC },
-            Announced { prefix: "+CMQTTRXPAYLOAD:", length_at: 1, max: MAX_PAYLOAD },
+            Announced { prefix: "+CMQTTRXTOPIC:", length_at: 1 },
+            Announced { prefix: "+CMQTTRXPAYLOAD:", length_at: 1 },
         ],
         urcs: BARE_URCS.to_vec(),
         boots: BOOTS.to_vec(),
         max_prompt_data: MAX_PAYLOAD,
         guarded: commands::GUARDED.to_vec(),
         updates: UPDATES.to_vec(),
+        parts: vec!["+CMQTTRXSTART:", "+CMQTTRXEND:"],
     }
 }

@@ -10,7 +10,7 @@ use modem::profile::{Listener, Notice};
 use crate::code::{NO_PING, loss_cause};
 
 /// The longest topic and payload that a stack announces (manual V3.00 p. 367).
-pub(crate) const MAX_TOPIC: usize = 1_024;
+const MAX_TOPIC: usize = 1_024;
 pub(crate) const MAX_PAYLOAD: usize = 10_240;
 
 /// Lines without a `+` that a unit prints unasked.

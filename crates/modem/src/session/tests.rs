@@ -61,7 +61,9 @@ impl Stack {
                 tokio::time::sleep(time).await;
                 Err(refused(Scope::Session, true))
             }
-            Turn::NoCode => Err(MqttError::NoCode { operation: "TEST", said: "ERROR".to_owned(), advice: "" }),
+            Turn::NoCode => {
+                Err(MqttError::NoCode { operation: "TEST", said: "ERROR".to_owned(), advice: "" })
+            }
             Turn::FailsAfter(time, scope) => {
                 tokio::time::sleep(time).await;
                 Err(refused(scope, false))

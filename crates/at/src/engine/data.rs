@@ -1,0 +1,181 @@
+//! Announced data and text messages: how long they may take, and what is believed after they were damaged.
+
+use std::time::{Duration, Instant};
+
+use super::{CUT_GRACE, Cause, Engine, Event, Urc};
+use crate::exchange::Prompt;
+use crate::splitter::{DATA_PAUSE, TEXT_PAUSE, Token};
+use crate::{Answer, Failure, FinalCode, ResultLine, WaitingFor};
+
+/// The longest that one piece of data may take, however often a byte comes: 64 KiB at 9,600 baud and a third more.
+/// What prints a line each second all day must not pass for data all day.
+const DATA_TIME: Duration = Duration::from_secs(90);
+
+/// So long what follows damaged data is doubted at most: as long as it takes to be in step among chatter.
+const DAMAGE_TIME: Duration = Duration::from_secs(10);
+
+/// So long what follows a text of unknown length is doubted at most: 160 characters take a fraction of it at 9,600 baud.
+const TEXT_TIME: Duration = Duration::from_secs(2);
+
+/// Data or a text that is awaited.
+#[derive(Debug)]
+pub(super) struct Due {
+    /// Which.
+    number: u64,
+    /// It is given up then, whatever is heard.
+    latest: Instant,
+    /// It is given up then, if nothing is heard.
+    quiet: Instant,
+}
+
+impl Due {
+    /// What is awaited after bytes came: what was before, or what has begun.
+    pub(super) fn after(
+        before: Option<Self>,
+        pause: Option<(Duration, u64)>,
+        now: Instant,
+    ) -> Option<Self> {
+        let (pause, number) = pause?;
+        let latest = before.filter(|before| before.number == number).map(|before| before.latest);
+        Some(Self { number, latest: latest.unwrap_or(now + DATA_TIME), quiet: now + pause })
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        self.quiet.min(self.latest)
+    }
+}
+
+/// A time in which a line may be part of something else, and is not believed to be a result or a boot.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Doubt {
+    /// Bytes were lost: nothing is known of what is heard, and no news is believed either.
+    is_damage: bool,
+    /// It ends after a pause of so long.
+    pause: Duration,
+    until: Instant,
+    /// It ends then, however much is heard.
+    latest: Instant,
+}
+
+impl Doubt {
+    /// Bytes were lost. It ends when the modem is in step again, or pauses as long as data may not.
+    fn of_damage(now: Instant) -> Self {
+        let (pause, latest) = (DATA_PAUSE, now + DAMAGE_TIME);
+        Self { is_damage: true, pause, until: now + pause, latest }
+    }
+
+    /// A text came whose length is not known: what is printed in the same go may be more of it.
+    fn of_text(now: Instant) -> Self {
+        let (pause, latest) = (TEXT_PAUSE, now + TEXT_TIME);
+        Self { is_damage: false, pause, until: now + pause, latest }
+    }
+
+    /// What is left of it now that bytes came.
+    pub(super) fn heard(self, now: Instant) -> Option<Self> {
+        let until = (now + self.pause).min(self.latest);
+        (now < self.until).then_some(Self { until, ..self })
+    }
+}
+
+impl Engine {
+    /// Takes one token of what the modem said.
+    pub(super) fn token(&mut self, token: Token, now: Instant) {
+        match token {
+            Token::Line(line) => {
+                let is_unmeasured = self.splitter.framing().is_unmeasured(&line);
+                self.line(line, now);
+                if is_unmeasured {
+                    self.doubt.get_or_insert(Doubt::of_text(now));
+                }
+            }
+            Token::Text(text) => self.text(&text, now),
+            Token::Prompt { echoed } => self.prompt(Prompt::Mark, echoed, now),
+            Token::Data { line, data } => {
+                self.events.push_back(Event::Urc(Urc { line, data: Some(data) }));
+            }
+            Token::Message { line, text, measured } => {
+                self.events.push_back(Event::Urc(Urc { line, data: Some(text) }));
+                if !measured {
+                    self.doubt.get_or_insert(Doubt::of_text(now));
+                }
+            }
+            Token::Damaged { line, counted } => self.damaged(line, counted, now),
+            Token::Overlong => self.fail_in_flight(Failure::Flood, Cause::Flood, now),
+        }
+    }
+
+    /// Lines of a stored text message. They are of the answer where its header is.
+    fn text(&mut self, text: &str, now: Instant) {
+        let asks = |answer: &Answer| ["+CMGL:", "+CMGR:"].iter().any(|it| answer.takes(it, false));
+        let in_flight = self.in_flight.as_mut().filter(|_| self.resync.is_none());
+        let in_flight = in_flight.filter(|in_flight| asks(&in_flight.exchange.answer));
+        let Some(in_flight) = in_flight else { return };
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            in_flight.bytes += line.len();
+            in_flight.lines.push(line.to_owned());
+        }
+        if in_flight.bytes > in_flight.exchange.max_answer {
+            self.fail_in_flight(Failure::Flood, Cause::Flood, now);
+        }
+    }
+
+    /// Announced data did not come as announced; its line is told without data. What is heard from now on is
+    /// outside of it where that is `counted`.
+    fn damaged(&mut self, line: String, counted: bool, now: Instant) {
+        self.events.push_back(Event::Urc(Urc { line, data: None }));
+        self.fail_in_flight(Failure::Timeout(WaitingFor::FinalCode), Cause::TornData, now);
+        if let Some(resync) = self.resync.as_mut().filter(|_| !counted) {
+            // Its bytes may hold an answer to the question, so the modem must be quiet after it.
+            resync.expect_more(1);
+            self.doubt = Some(Doubt::of_damage(now));
+        }
+    }
+
+    /// Gives up data or a text that stays out.
+    pub(super) fn expire_due(&mut self, now: Instant) {
+        let Some(due) = self.due.take_if(|due| due.deadline() <= now) else { return };
+        match self.splitter.abandon() {
+            // Where bytes still come, they may be of it.
+            Some(Token::Damaged { line, .. }) => self.damaged(line, due.quiet <= now, now),
+            Some(token) => self.token(token, now),
+            None => {}
+        }
+    }
+
+    /// Whether a line is not believed, since it may be part of a damaged message or of a text. An operation whose
+    /// result it looks like may have ended: of that it is unknown soon.
+    pub(super) fn disbelieves(&mut self, line: &str, now: Instant) -> bool {
+        if self.doubt.is_none() {
+            return false;
+        }
+        let mut is_result = false;
+        for pending in self.pending.iter_mut().filter(|pending| pending.line.matches(line)) {
+            pending.deadline = pending.deadline.min(now + CUT_GRACE);
+            is_result = true;
+        }
+        // It would cut the wait for a result short.
+        let cuts = |cut: &ResultLine| cut.matches(line);
+        let is_cut = self.pending.iter().any(|pending| pending.cut_by.iter().any(cuts));
+        let own = self.in_flight.as_ref().and_then(|in_flight| in_flight.exchange.result);
+        // An error would end the operation that is pending, or the wait for a prompt.
+        let is_error = self.final_code(line).is_some_and(|code| code != FinalCode::Ok);
+        is_result
+            || (is_error && (self.is_damaged() || self.in_flight.is_none()))
+            || (is_cut && self.is_damaged())
+            || own.is_some_and(|(result, _)| result.matches(line))
+            || self.splitter.framing().tells_boot(line)
+    }
+
+    /// Whether bytes were lost a moment ago.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.doubt.is_some_and(|doubt| doubt.is_damage)
+    }
+
+    pub(super) fn urc(&mut self, line: String) {
+        let is_doubtful = self.is_damaged() && !self.splitter.framing().is_part(&line);
+        if is_doubtful || self.veil.as_ref().is_some_and(|veil| veil.covers(&line)) {
+            return;
+        }
+        self.events.push_back(Event::Urc(Urc { line, data: None }));
+    }
+}
