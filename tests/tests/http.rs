@@ -316,6 +316,7 @@ const AT_START: &[(&str, &str)] = &[
     ("mqtt_connects_total", "counter"),
     ("mqtt_disconnects_total", "counter"),
     ("mqtt_received_total", "counter"),
+    ("received_damaged_total", "counter"),
     ("queue_messages", "gauge"),
     ("queue_bytes", "gauge"),
     ("queue_dropped_total", "counter"),

@@ -82,6 +82,7 @@ pub struct Metrics {
     at_seconds: HistogramVec,
     at_urcs: IntCounterVec,
     at_desyncs: IntCounterVec,
+    damaged: IntCounterVec,
     implausible: IntCounterVec,
     connects: IntCounterVec,
     disconnects: IntCounterVec,
@@ -156,6 +157,7 @@ impl Metrics {
             at_seconds: make.histogram(&families::AT_SECONDS)?,
             at_urcs: make.counter(&families::AT_URCS)?,
             at_desyncs: make.counter(&families::AT_DESYNCS)?,
+            damaged: make.counter(&families::DAMAGED)?,
             implausible: make.counter(&families::IMPLAUSIBLE)?,
             connects: make.counter(&families::CONNECTS)?,
             disconnects: make.counter(&families::DISCONNECTS)?,
@@ -311,7 +313,7 @@ impl Metrics {
     ) -> Arc<dyn Observer> {
         bump(&self.panics, &[modem], 0);
         self.set_busy(modem, None);
-        for family in [&self.at_urcs, &self.at_desyncs, &self.implausible] {
+        for family in [&self.at_urcs, &self.at_desyncs, &self.damaged, &self.implausible] {
             bump(family, &[modem], 0);
         }
         for kind in Kind::ALL {
@@ -348,6 +350,7 @@ impl Metrics {
             &self.at_commands,
             &self.at_urcs,
             &self.at_desyncs,
+            &self.damaged,
             &self.implausible,
             &self.connects,
             &self.disconnects,
@@ -492,6 +495,10 @@ impl Observer for ModemMetrics {
             meter.received(session, &message);
         }
         (self.hear)(session, message);
+    }
+
+    fn damaged(&self) {
+        bump(&self.metrics.damaged, &[&self.modem], 1);
     }
 
     fn appeared(&self) {

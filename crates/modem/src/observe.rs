@@ -251,6 +251,8 @@ pub trait Observer: Send + Sync {
     fn publish(&self, _session: &str, _qos: u8, _result: PublishResult, _took: Duration) {}
     /// A message came down. The modem has acknowledged it to the broker before we see it.
     fn received(&self, _session: &str, _message: Received) {}
+    /// A message came down damaged, and is lost.
+    fn damaged(&self) {}
     /// The tty is there.
     fn appeared(&self) {}
     /// The tty was opened, or could not be; `busy` where another process has it.

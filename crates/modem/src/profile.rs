@@ -178,6 +178,8 @@ pub enum Notice {
         /// Where the modem keeps it.
         slot: u8,
     },
+    /// A message came down damaged or in part, and is lost: how, in words.
+    Damaged(&'static str),
     /// The registration changed.
     Registration(Registration),
     /// The modem warns of something that an operator should read, such as its supply voltage.

@@ -104,6 +104,10 @@ impl Core {
             Notice::Pending { client, slot } => {
                 shared.holders.with(client, |_| shared.kept.note(client, slot));
             }
+            Notice::Damaged(how) => {
+                self.observer.damaged();
+                tracing::warn!("{how}");
+            }
             // One domain's loss is not the modem's: what holds is asked for.
             Notice::Registration(registration) if !registration.stat.is_registered() => {
                 shared.look.notify_one();

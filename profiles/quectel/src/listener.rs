@@ -60,17 +60,15 @@ fn message(rest: &str, data: Option<Vec<u8>>) -> Option<Notice> {
         Some(payload) => (quoted.rsplit_once("\",")?.0, payload),
         None => match bare_message(quoted) {
             Some(message) => message,
-            None => {
-                tracing::warn!(
-                    "a message came down without its length, and is lost: its end is not known"
-                );
-                return None;
-            }
+            None => return Some(Notice::Damaged(LOST)),
         },
     };
     let message = Received { topic: topic.to_owned(), payload };
     Some(Notice::Message { client, message })
 }
+
+/// Its length was wrong, or its end is not known for want of one.
+const LOST: &str = "a message came down other than announced, or without its length, and is lost";
 
 /// The topic and the payload of `<topic>","<payload>"`. The topic is taken to hold no quotation mark, as no filter of
 /// ours does. What was no text did not come through as it was sent, and what goes on in another line does not end
@@ -117,14 +115,15 @@ mod tests {
             let client = Client(0);
             assert_eq!(hear(line, None), Some(Notice::Message { client, message }), "{line}");
         }
-        for lost in [
+        for damaged in [
+            "+QMTRECV: 0,1,\"t\",5",
             "+QMTRECV: 0,1,\"topic\",\"{",
             "+QMTRECV: 0,1,\"topic\",bare",
             "+QMTRECV: 0,1,\"topic\",23",
             "+QMTRECV: 0,1,\"topic\"",
             "+QMTRECV: 0,1,\"topic\",\"\u{fffd}\"",
         ] {
-            assert_eq!(hear(lost, None), None, "{lost}");
+            assert_eq!(hear(damaged, None), Some(Notice::Damaged(LOST)), "{damaged}");
         }
     }
 

@@ -184,6 +184,7 @@ mod tests {
             clean_session: true,
             will,
             tls: None,
+            is_shared: false,
             triple: None,
         }
     }

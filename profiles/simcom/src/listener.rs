@@ -9,9 +9,16 @@ use modem::profile::{Listener, Notice};
 
 use crate::code::{NO_PING, loss_cause};
 
-/// The longest topic and payload that a stack announces (manual V3.00 p. 367).
-const MAX_TOPIC: usize = 1_024;
+/// The longest payload that a stack asks for at a prompt (manual V3.00 p. 357).
 pub(crate) const MAX_PAYLOAD: usize = 10_240;
+
+/// The longest topic and payload that are kept of a message that comes down. The manual names 1,024 and 10,240 bytes
+/// (V3.00 p. 367); a unit that announces more and delivers it is believed.
+const LONGEST: usize = 64 * 1024;
+
+const DAMAGED: &str = "a message came down other than announced, and is lost";
+const IN_PART: &str = "a message came down in part, and is lost";
+const TOO_LONG: &str = "a message came down that is longer than any, and is lost";
 
 /// Lines without a `+` that a unit prints unasked.
 pub(crate) const BARE_URCS: [&str; 9] = [
@@ -36,8 +43,10 @@ pub(crate) struct Ears {
 }
 
 /// A message that is still coming in.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Incoming {
+    /// It is lost, and that was told: its pieces pass by.
+    is_lost: bool,
     topic_total: usize,
     payload_total: usize,
     topic: Vec<u8>,
@@ -61,27 +70,11 @@ impl Listener for Ears {
             "+CMQTTPING" => {
                 Some(Notice::Lost { client: Client(index?), cause: NO_PING, by_broker: false })
             }
-            "+CMQTTRXSTART" => {
-                self.begin(index?, number(1), number(2));
-                None
-            }
+            "+CMQTTRXSTART" => self.begin(index?, number(1), number(2)),
             "+CMQTTRXTOPIC" | "+CMQTTRXPAYLOAD" => {
-                let incoming = self.incoming.get_mut(&index?)?;
-                let part = if name == "+CMQTTRXTOPIC" {
-                    &mut incoming.topic
-                } else {
-                    &mut incoming.payload
-                };
-                part.extend(urc.data.unwrap_or_default());
-                if incoming.topic.len() > incoming.topic_total
-                    || incoming.payload.len() > incoming.payload_total
-                {
-                    tracing::warn!("a message came down longer than it was announced, and is lost");
-                    self.incoming.remove(&index?);
-                }
-                None
+                self.piece(index?, name == "+CMQTTRXTOPIC", urc.data)
             }
-            "+CMQTTRXEND" => self.end(index?),
+            "+CMQTTRXEND" => self.incoming.remove(&index?)?.end(index?),
             "+CMQTTRECV" => in_one_line(index?, rest, urc.data),
             "+SIMCARD" => Some(Notice::Warning(line.to_owned())),
             "*ATREADY" => Some(Notice::Booted),
@@ -105,10 +98,7 @@ pub(crate) fn bare(line: &str) -> Option<Notice> {
 /// `<client>,"<topic>",<length>,"<payload>"`, whose payload was cut by that length (A76xx, "argtopic"). Without
 /// the length nothing tells where a payload ends that holds a quotation mark.
 fn in_one_line(index: u8, rest: &str, data: Option<Vec<u8>>) -> Option<Notice> {
-    let Some(payload) = data else {
-        tracing::warn!("a message came down without its length, and is lost");
-        return None;
-    };
+    let Some(payload) = data else { return Some(Notice::Damaged(DAMAGED)) };
     let (_, rest) = rest.split_once(',')?;
     let (topic, _) = rest.trim().strip_prefix('"')?.rsplit_once("\",")?;
     let message = Received { topic: topic.to_owned(), payload };
@@ -116,34 +106,61 @@ fn in_one_line(index: u8, rest: &str, data: Option<Vec<u8>>) -> Option<Notice> {
 }
 
 impl Ears {
-    /// A message begins. One that was not ended is dropped: its end will not come any more.
-    fn begin(&mut self, index: u8, topic_total: Option<usize>, payload_total: Option<usize>) {
-        let (Some(topic_total), Some(payload_total)) = (topic_total, payload_total) else { return };
-        if topic_total > MAX_TOPIC || payload_total > MAX_PAYLOAD {
-            tracing::warn!(
-                topic_total,
-                payload_total,
-                "the modem announces a message beyond its own limits"
-            );
-            return;
-        }
-        let incoming =
-            Incoming { topic_total, payload_total, topic: Vec::new(), payload: Vec::new() };
-        if self.incoming.insert(index, incoming).is_some() {
-            tracing::warn!("a message came down in part and is lost");
-        }
+    /// A message begins. The end of the one before it will not come any more.
+    fn begin(&mut self, index: u8, topic: Option<usize>, payload: Option<usize>) -> Option<Notice> {
+        let is_known = |total: Option<usize>| total.is_some_and(|total| total <= LONGEST);
+        let is_lost = !is_known(topic) || !is_known(payload);
+        let incoming = Incoming {
+            is_lost,
+            topic_total: topic.unwrap_or_default(),
+            payload_total: payload.unwrap_or_default(),
+            ..Incoming::default()
+        };
+        let before = self.incoming.insert(index, incoming).and_then(|before| before.end(index));
+        before.or_else(|| is_lost.then_some(Notice::Damaged(TOO_LONG)))
     }
 
-    fn end(&mut self, index: u8) -> Option<Notice> {
-        let Incoming { topic_total, payload_total, topic, payload } =
-            self.incoming.remove(&index)?;
-        if topic.len() != topic_total || payload.len() != payload_total {
-            tracing::warn!(
-                announced = payload_total,
-                came = payload.len(),
-                "a message came down in part and is lost"
-            );
+    /// A piece; one without data was damaged. One of which no beginning was heard is of a message that is lost.
+    fn piece(&mut self, index: u8, is_topic: bool, data: Option<Vec<u8>>) -> Option<Notice> {
+        let Some(incoming) = self.incoming.get_mut(&index) else {
+            self.incoming.insert(index, Incoming::lost());
+            return Some(Notice::Damaged(IN_PART));
+        };
+        if incoming.is_lost {
             return None;
+        }
+        let (part, total) = if is_topic {
+            (&mut incoming.topic, incoming.topic_total)
+        } else {
+            (&mut incoming.payload, incoming.payload_total)
+        };
+        match data {
+            Some(data) if part.len() + data.len() <= total => {
+                part.extend(data);
+                None
+            }
+            Some(_) | None => {
+                *incoming = Incoming::lost();
+                Some(Notice::Damaged(DAMAGED))
+            }
+        }
+    }
+}
+
+impl Incoming {
+    /// What is left of a message of which it was told already that it is lost.
+    fn lost() -> Self {
+        Self { is_lost: true, ..Self::default() }
+    }
+
+    /// What came of it, now that nothing more comes.
+    fn end(self, index: u8) -> Option<Notice> {
+        let Self { is_lost, topic_total, payload_total, topic, payload } = self;
+        if is_lost {
+            return None;
+        }
+        if topic.len() != topic_total || payload.len() != payload_total {
+            return Some(Notice::Damaged(IN_PART));
         }
         let topic = String::from_utf8_lossy(&topic).into_owned();
         Some(Notice::Message { client: Client(index), message: Received { topic, payload } })
@@ -199,7 +216,54 @@ mod tests {
             ("+CMQTTRXSTART: 0,1,99999999", b""),
             ("+CMQTTRXEND: 0", b""),
         ]);
-        assert_eq!(heard, [message("t", b"ok")]);
+        let (in_part, too_long) = (Notice::Damaged(IN_PART), Notice::Damaged(TOO_LONG));
+        assert_eq!(heard, [in_part, message("t", b"ok"), too_long]);
+    }
+
+    #[test]
+    fn one_damaged_piece_damages_its_message_once_and_no_other() {
+        const START: &str = "+CMQTTRXSTART: 0,1,6";
+        let whole = [(START, Some("")), ("+CMQTTRXTOPIC: 0,1", Some("t"))];
+        let pieces = [("+CMQTTRXPAYLOAD: 0,3", Some("abc")), ("+CMQTTRXPAYLOAD: 0,3", Some("def"))];
+        let end = ("+CMQTTRXEND: 0", Some(""));
+        let of = |parts: &[(&str, Option<&str>)]| {
+            let mut ears = Ears::default();
+            let all = parts.iter().chain(&whole).chain(&pieces).chain([&end]);
+            let heard = all.filter_map(|(line, data)| {
+                let data = data.map(|data| data.as_bytes().to_vec());
+                ears.hear(Urc { line: (*line).to_owned(), data })
+            });
+            heard.collect::<Vec<_>>()
+        };
+        let ([first, second], [start, topic]) = (pieces, whole);
+        let (torn_topic, torn) = ((topic.0, None), (first.0, None));
+        let next = || message("t", b"abcdef");
+        for (case, parts, how) in [
+            ("its topic", vec![start, torn_topic, first, second, end], DAMAGED),
+            ("its first piece", vec![start, topic, torn, second, end], DAMAGED),
+            ("its last piece, without an end", vec![start, topic, first, torn], DAMAGED),
+            ("two pieces", vec![start, topic, torn, torn, end], DAMAGED),
+            ("a piece too many", vec![start, topic, first, second, second, end], DAMAGED),
+            ("a piece that is missing", vec![start, topic, second, end], IN_PART),
+            ("its beginning", vec![topic, first, second, end], IN_PART),
+        ] {
+            assert_eq!(of(&parts), [Notice::Damaged(how), next()], "{case}");
+        }
+        // All that was announced is there, but for the line that says so.
+        assert_eq!(of(&[start, topic, first, second]), [next(), next()]);
+    }
+
+    /// The manual's maximum is the manual's.
+    #[test]
+    fn a_message_longer_than_the_manual_allows_is_delivered() {
+        let long = vec![7; 12_000];
+        let heard = hear(&[
+            ("+CMQTTRXSTART: 0,1,12000", b""),
+            ("+CMQTTRXTOPIC: 0,1", b"t"),
+            ("+CMQTTRXPAYLOAD: 0,12000", &long),
+            ("+CMQTTRXEND: 0", b""),
+        ]);
+        assert_eq!(heard, [message("t", &long)]);
     }
 
     #[test]
@@ -212,7 +276,7 @@ mod tests {
         ]);
         assert_eq!(heard, [message("t,\"a\",1", b"\",\""), message("t", b"")]);
         let bare = Urc { line: "+CMQTTRECV: 0,\"t\",\"hi\"".to_owned(), data: None };
-        assert_eq!(Ears::default().hear(bare), None);
+        assert_eq!(Ears::default().hear(bare), Some(Notice::Damaged(DAMAGED)));
     }
 
     #[test]

@@ -215,6 +215,7 @@ families! {
     PUBLISHES = Counter, "modemfleet_mqtt_publishes_total", [MODEM, SESSION, QOS, PUBLISH_RESULT], "Publishes by how they ended; unknown counts a result that stayed out, which may still come.";
     PUBLISH_SECONDS = Histogram(PUBLISH_BUCKETS), "modemfleet_mqtt_publish_duration_seconds", [MODEM, SESSION], "Time of a successful publish from its topic to the broker's acknowledgement.";
     RECEIVED = Counter, "modemfleet_mqtt_received_total", [MODEM, SESSION], "Messages received.";
+    DAMAGED = Counter, "modemfleet_received_damaged_total", [MODEM], "Messages that came down damaged or in part on the way from the modem to the agent, and are lost.";
     LAST_ACK = Gauge, "modemfleet_mqtt_last_ack_timestamp_seconds", [MODEM, SESSION], "When the broker last acknowledged a publish of this session.";
     RECOVERY = Counter, "modemfleet_recovery_actions_total", [MODEM, RECOVERY_ACTION, OUTCOME], "Means of recovery by what they came to: cured, failed, or skipped as of no use or not to be had.";
     SET_ASIDE = Counter, "modemfleet_messages_set_aside_total", [ASIDE_REASON], "Messages taken out of the way; they stay on disk until they are brought back or purged.";
