@@ -1,8 +1,9 @@
 //! One modem: open its tty, identify it, attach, serve its sessions; when it goes, wait for it.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -124,6 +125,8 @@ pub struct Modem {
     turn: usize,
     /// No layout says that the tty speaks AT.
     is_guess: bool,
+    /// How many questions were not answered when the ttys of the device that is there were closed.
+    asked: BTreeMap<PathBuf, Arc<AtomicU32>>,
     /// The way to the port for a person's own commands, and the ends by which it is one.
     access: Access,
     opened: watch::Sender<Option<At>>,
@@ -186,6 +189,7 @@ impl Modem {
             tty: PathBuf::new(),
             turn: 0,
             is_guess: false,
+            asked: BTreeMap::new(),
             access,
             opened,
             ears,
@@ -396,6 +400,7 @@ impl Modem {
             let since = place.since.filter(|since| *since > self.core.found);
             self.core.found = since.unwrap_or_else(Instant::now);
             self.core.observer.appeared();
+            self.asked.clear();
             self.core.replugged();
             self.core.count_detection.store(true, Ordering::Relaxed);
             self.core.count_ready.store(true, Ordering::Relaxed);
@@ -423,11 +428,12 @@ impl Modem {
 
     /// Serves on a byte stream that was just opened.
     async fn on_port<S: AsyncRead + AsyncWrite + Send>(&mut self, stream: S) -> End {
-        let Self { core, roster, tty, is_guess, opened, ears, .. } = self;
+        let Self { core, roster, tty, is_guess, asked, opened, ears, .. } = self;
         core.stand(State::Identifying, None);
         let framing = core.env.catalog.borrow().framing();
         let (port, at, mut events) = Port::new(stream, framing, Arc::clone(&core.observer));
-        let port = port.heard_by(Arc::clone(ears)).noted_in(Arc::clone(&core.vitals));
+        let asked = Arc::clone(asked.entry(tty.clone()).or_default());
+        let port = port.heard_by(Arc::clone(ears)).owed(asked).noted_in(Arc::clone(&core.vitals));
         let port = if *is_guess { port.as_a_guess() } else { port };
         let _open = Open::new(opened, at.clone());
         let serve = async {

@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -263,6 +264,8 @@ pub struct Port<S> {
     foreign: Option<Foreign>,
     /// A port that no layout names is given up then, if it has answered nothing.
     patience: Option<Instant>,
+    /// How many questions are not answered yet, for whoever opens the port next.
+    questions: Arc<AtomicU32>,
     reads_in_a_row: u32,
     /// The last read took all that was there, by all appearance.
     read_all: bool,
@@ -312,6 +315,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
             lost_step: false,
             foreign: Some(Foreign::new(Instant::now())),
             patience: None,
+            questions: Arc::default(),
             reads_in_a_row: 0,
             read_all: false,
         };
@@ -334,6 +338,14 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
     #[must_use]
     pub(crate) fn noted_in(self, vitals: Arc<Vitals>) -> Self {
         Self { vitals: Some(vitals), ..self }
+    }
+
+    /// The same, where so many questions of earlier stays may still be answered. It leaves there how many are open.
+    #[must_use]
+    pub fn owed(mut self, questions: Arc<AtomicU32>) -> Self {
+        self.engine.expect_answers(questions.load(Ordering::Relaxed));
+        self.questions = questions;
+        self
     }
 
     /// Owns the port until it ends.
@@ -438,6 +450,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
                 break;
             }
         }
+        self.questions.store(self.engine.open_questions(), Ordering::Relaxed);
         if let Some(vitals) = &self.vitals {
             vitals.set_busy(self.engine.is_busy());
         }

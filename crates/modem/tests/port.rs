@@ -10,7 +10,7 @@ mod common;
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -473,4 +473,59 @@ async fn no_secret_is_in_any_trace_line() {
     assert!(lines.contains("< AT+CFTRANTX=\"c:/key.pem\": OK"), "{lines}");
     assert!(lines.contains("AT+CPIN=***") && lines.contains("AT+CGAUTH=1,2,***"), "{lines}");
     assert!(!lines.contains("4711"), "{lines}");
+}
+
+/// A slow modem answers the questions of an earlier stay on the port too; the last of these answers is not the next
+/// command's.
+#[tokio::test(start_paused = true)]
+async fn questions_of_an_earlier_stay_are_awaited() {
+    let questions = Arc::new(AtomicU32::new(0));
+    let port = |ours| {
+        let observer: Arc<dyn Observer> = Arc::new(Counts::default());
+        let (port, at, events) = Port::new(ours, Framing::default(), observer);
+        (port.owed(Arc::clone(&questions)), at, events)
+    };
+    let (ours, _silent) = duplex(1024);
+    let (first, _at, _events) = port(ours);
+    assert!(matches!(first.run().await, PortEnd::Mute));
+    let open = questions.load(Ordering::Relaxed);
+    assert!(open > 1, "it was asked more than once");
+
+    let (ours, peer) = duplex(1024);
+    let (second, at, events) = port(ours);
+    let mut task = JoinSet::new();
+    task.spawn(second.run());
+    let mut rig = Rig { at, peer, events, port: task, callers: JoinSet::new() };
+    rig.hear("AT+CGMM").await;
+    rig.call(Kind::Basic, command("AT+A")).await;
+    for _ in 0..open {
+        rig.say("UNIT||OK").await;
+        settle().await;
+        assert!(rig.events.try_recv().is_err(), "one answer is still to come");
+    }
+    rig.say("UNIT||OK").await;
+    rig.hear("AT+A").await;
+    rig.say("+A: ours||OK").await;
+    assert_eq!(rig.ended().await.unwrap().lines, ["+A: ours"]);
+    assert_eq!(questions.load(Ordering::Relaxed), 0);
+}
+
+/// The text of a text message opens no data mode, and what it says goes nowhere.
+#[tokio::test(start_paused = true)]
+async fn a_text_message_at_a_prompt_is_no_prompt() {
+    let mut rig = Rig::new(1024).await;
+    rig.call(Kind::Prompt, command("AT+A=4").prompt("data")).await;
+    rig.hear("AT+A=4").await;
+    rig.say("+CMT: \"+8613\",,\"26/11/29,09:00:00+32\"|>").await;
+    settle().await;
+    let early = timeout(Duration::from_millis(1), rig.peer.read_u8()).await;
+    assert!(early.is_err(), "no data before the prompt");
+    let told = rig.events.recv().await;
+    assert!(matches!(told, Some(PortEvent::Urc(urc)) if urc.data.as_deref() == Some(b">")));
+    rig.peer.write_all(b"\r\n>").await.unwrap();
+    let mut data = [0; 4];
+    rig.peer.read_exact(&mut data).await.unwrap();
+    assert_eq!(&data, b"data");
+    rig.say("+CMT: ,24|ERROR||OK").await;
+    assert!(rig.ended().await.is_ok());
 }
