@@ -196,6 +196,7 @@ fn modem_config(
         pin: modem.pin.as_ref().map(crate::secret::Ref::read).transpose()?,
         roaming: modem.roaming == config::Roaming::Allow,
         poll: modem.poll,
+        stores_messages: modem.sms == config::Owner::Ours,
         recovery: modem.recovery.clone(),
     })
 }

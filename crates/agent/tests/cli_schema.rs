@@ -235,6 +235,7 @@ fn files_of_the_wrong_shape_are_bad_to_both() {
         modem("budget: { bytes: 1MB, urgent: 10 }"),
         modem("roaming: dney"),
         modem("poll: 10"),
+        modem("sms: mine"),
         modem("recovery: 3"),
         modem("recovery: { budget: [3] }"),
         modem("recovery: { usb_reset: off }"),

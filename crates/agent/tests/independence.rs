@@ -72,6 +72,7 @@ fn config(name: &str, port: PathBuf) -> ModemConfig {
         pin: None,
         roaming: false,
         poll: Duration::from_secs(10),
+        stores_messages: true,
         recovery: modem::Recovery::default(),
     }
 }

@@ -35,6 +35,7 @@ mod serving;
 pub mod session;
 pub mod sim;
 pub mod snapshot;
+mod text_messages;
 pub mod tls;
 pub mod turns;
 mod veto;

@@ -74,6 +74,8 @@ pub struct ModemConfig {
     pub roaming: bool,
     /// Time between two status polls.
     pub poll: Duration,
+    /// Whether text messages are kept off the port, once the modem has printed one.
+    pub stores_messages: bool,
     /// What may be done to bring it back.
     pub recovery: Recovery,
 }

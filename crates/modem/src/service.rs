@@ -23,6 +23,7 @@ use crate::serving::Holders;
 use crate::session::{Chain, Lost, ServeEnd};
 use crate::sim::{self, SimState};
 use crate::snapshot::State;
+use crate::text_messages::is_printed;
 use crate::veto::Acknowledged;
 
 /// How often the registration is asked for while there is none, for a minute.
@@ -72,6 +73,7 @@ impl Core {
             match event {
                 PortEvent::InStep { .. } => {}
                 PortEvent::EchoBack => return End::Booted(QUIET_BOOT),
+                PortEvent::Urc(urc) if is_printed(&urc.line) => shared.printed.notify_one(),
                 PortEvent::Urc(urc) => match listener.hear(urc) {
                     Some(Notice::Booted) => return End::Booted(BOOTED),
                     Some(Notice::SimLost) => return End::Booted(SIM_LOST),
@@ -179,6 +181,7 @@ impl Core {
             end = self.poll(at, known, shared) => end,
             end = self.tidy(at, known, shared, secured) => end,
             () = self.fetch_kept(at, known.profile.mqtt(), &shared.kept) => End::Gone,
+            end = self.store_messages(at, shared), if self.config.stores_messages => end,
         }
     }
 
@@ -557,6 +560,8 @@ pub(crate) struct Shared {
     settled: Notify,
     /// The registration wants a look before the next poll.
     look: Notify,
+    /// A text message was printed.
+    pub(crate) printed: Notify,
     /// Who holds which client of the MQTT stack, by its index.
     pub(crate) holders: Holders,
     /// Messages that the modem keeps until it is asked.
@@ -577,6 +582,7 @@ impl Shared {
             connected: Notify::new(),
             settled: Notify::new(),
             look: Notify::new(),
+            printed: Notify::new(),
             holders: Holders::default(),
             kept: Kept::default(),
         }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::fleet::{Apn, Fleet, Http, Match, Modem, Name, PdpType, Qos, Roaming, SessionId};
+use super::fleet::{Apn, Fleet, Http, Match, Modem, Name, Owner, PdpType, Qos, Roaming, SessionId};
 use super::problem::{Report, Source};
 use super::raw::{RawApn, RawFleet, RawHttp, RawMatch, RawModem, RawSecret};
 use super::shape::{join, last};
@@ -45,6 +45,7 @@ pub(super) const PDP_TYPES: [(&str, PdpType); 3] =
     [("ip", PdpType::Ipv4), ("ipv6", PdpType::Ipv6), ("ipv4v6", PdpType::Ipv4v6)];
 pub(super) const QOS: [(&str, Qos); 3] =
     [("0", Qos::AtMostOnce), ("1", Qos::AtLeastOnce), ("2", Qos::ExactlyOnce)];
+pub(super) const OWNERS: [(&str, Owner); 2] = [("ours", Owner::Ours), ("leave", Owner::Leave)];
 pub(super) use gateways::named;
 pub(super) use queue::{FSYNC, WHEN_FULL};
 pub(super) use session::PROVIDERS;
@@ -426,6 +427,8 @@ impl Build<'_> {
                 words::duration(text, Duration::from_secs(1), MAX_POLL)
             })
             .unwrap_or(DEFAULT_POLL);
+        let owner = |text: &str| words::one_of(text, &OWNERS);
+        let sms = self.optional(place, "sms", raw.sms.as_ref(), owner).unwrap_or_default();
         let budget = raw.budget.as_ref().map(|raw| self.budget(raw, &place.at("budget")));
         let recovery = self.recovery(&raw.recovery, &place.at("recovery"));
         // With a stand-in where the name is bad, so that its sessions' faults are told as well.
@@ -449,6 +452,7 @@ impl Build<'_> {
             pin,
             roaming,
             poll,
+            sms,
             budget,
             recovery,
             telemetry,

@@ -167,6 +167,8 @@ pub struct Modem {
     pub roaming: Roaming,
     /// The time between two readings of signal and registration.
     pub poll: Duration,
+    /// Who has its text messages.
+    pub sms: Owner,
     /// What its SIM may cost.
     pub budget: Option<Budget>,
     /// What may be done to bring it back.
@@ -258,6 +260,16 @@ pub enum Roaming {
     Deny,
     /// It is used like home.
     Allow,
+}
+
+/// Who may change something of the modem.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Owner {
+    /// The agent, where it has to.
+    #[default]
+    Ours,
+    /// Another program: the agent leaves it as it is.
+    Leave,
 }
 
 /// One MQTT session inside a modem.

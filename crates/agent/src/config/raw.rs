@@ -96,6 +96,7 @@ pub(super) struct RawModem {
     pub(super) pin: Option<RawSecret>,
     pub(super) roaming: Option<String>,
     pub(super) poll: Option<String>,
+    pub(super) sms: Option<String>,
     pub(super) budget: Option<RawBudget>,
     pub(super) telemetry: Option<RawTelemetry>,
     pub(super) gateways: Option<Vec<String>>,

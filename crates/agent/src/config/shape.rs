@@ -104,6 +104,7 @@ pub(super) static MODEM: Keys = Keys {
         ("pin", Secret),
         ("roaming", Scalar),
         ("poll", Scalar),
+        ("sms", Scalar),
         ("budget", Map(&BUDGET)),
         ("recovery", Map(&RECOVERY)),
         ("telemetry", Map(&TELEMETRY)),

@@ -262,6 +262,7 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
             ("pin", old.pin != new.pin),
             ("roaming", old.roaming != new.roaming),
             ("poll", old.poll != new.poll),
+            ("sms", old.sms != new.sms),
             ("recovery", old.recovery != new.recovery),
             ("the content of a secret", new.secrets().into_iter().any(self.rotated)),
         ]);

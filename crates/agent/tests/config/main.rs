@@ -28,7 +28,8 @@ use std::time::Duration;
 
 use agent::cli::{check, sign};
 use agent::config::{
-    self, Access, Context, Loaded, Name, Problems, Qos, Recovery, Secrets, Severity, WhenFull,
+    self, Access, Context, Loaded, Name, Owner, Problems, Qos, Recovery, Secrets, Severity,
+    WhenFull,
 };
 use clap::Parser;
 use secrecy::ExposeSecret;

@@ -46,6 +46,7 @@ fn a_small_file_gets_the_defaults() {
     assert_eq!(fleet.shutdown_grace, Duration::from_secs(10));
     assert_eq!(fleet.modems[0].poll, Duration::from_secs(10));
     assert_eq!(fleet.modems[0].recovery, Recovery::default());
+    assert_eq!(fleet.modems[0].sms, Owner::Ours);
     assert_eq!(fleet.modems[0].recovery.budget, 6);
     assert_eq!(fleet.privileged, Path::new("/run/modemfleet-recover.sock"));
     let session = &fleet.modems[0].sessions[0];

@@ -120,6 +120,7 @@ fn values_of_brokers_and_modems() {
         (north("    pin: ¶1234\n"), "`pin` must not stand in this file"),
         (north("    roaming: ¶dney\n"), "did you mean `deny`"),
         (north("    poll: ¶10\n"), "write `10s`"),
+        (north("    sms: ¶leav\n"), "did you mean `leave`"),
         (north("    recovery: { budget: ¶0 }\n"), "must be a number of 1 to 60"),
         (north("    recovery: { budget: ¶many }\n"), "must be a number of 1 to 60"),
         (north("    recovery: { boot: ¶11m }\n"), "must be 1s to 10m"),

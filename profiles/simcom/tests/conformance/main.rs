@@ -95,6 +95,7 @@ mod location;
 mod messages;
 mod recovery;
 mod sim7020;
+mod text_messages;
 mod tls;
 mod unit;
 mod whole;

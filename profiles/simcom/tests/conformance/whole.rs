@@ -110,6 +110,7 @@ pub(crate) fn config(port: &Path) -> ModemConfig {
         pin: None,
         roaming: false,
         poll: Duration::from_millis(200),
+        stores_messages: true,
         recovery: Recovery::default(),
     }
 }

@@ -35,6 +35,7 @@ fn modem(name: &str, budget: Option<Budget>) -> config::Modem {
         pin: None,
         roaming: config::Roaming::Deny,
         poll: Duration::from_secs(10),
+        sms: config::Owner::Ours,
         recovery: config::Recovery::default(),
         budget,
         telemetry: None,

@@ -2,7 +2,7 @@
 
 use queue::MAX_PRIORITY;
 
-use super::super::build::{FSYNC, PDP_TYPES, PROVIDERS, ROAMING, WHEN_FULL};
+use super::super::build::{FSYNC, OWNERS, PDP_TYPES, PROVIDERS, ROAMING, WHEN_FULL};
 use super::super::shape::{self, Keys};
 use super::super::{BatchFormat, Policy};
 use super::words;
@@ -214,6 +214,11 @@ static MODEM: &[Fact] = &[
         "poll",
         Time,
         "The time between two readings of signal and registration, 1s to 1h. Default: 10s.",
+    ),
+    may(
+        "sms",
+        Word(|| words(&OWNERS)),
+        "Whose text messages are: of a modem that prints one at its port the agent sets AT+CNMI, so that they stay in its store; leave: another program reads them from the port. Default: ours.",
     ),
     may(
         "budget",

@@ -1,0 +1,99 @@
+//! Text messages that the modem prints as they come: it is told to keep them in its store.
+//!
+//! An earlier program may have left `AT+CNMI=2,2`, or saved it in the modem. What such a message says is never taken for
+//! an answer (`at`), but where a text of unknown length ends is not known, so a result in one go with it is not
+//! believed. A port that prints none is left as it is.
+
+use at::Answer;
+
+use crate::modem::{Core, End};
+use crate::port::{At, Kind};
+use crate::profile::{StepError, run};
+use crate::service::Shared;
+use crate::session::Chain;
+
+/// What is printed with its text (3GPP TS 27.005 §3.4.1).
+const PRINTED: [&str; 3] = ["+CMT:", "+CBM:", "+CDS:"];
+
+/// Whether a URC is a text message with its text.
+pub(crate) fn is_printed(line: &str) -> bool {
+    PRINTED.iter().any(|start| line.starts_with(start))
+}
+
+impl Core {
+    /// Waits until a message was printed, and has the next ones stored. Once for each start of the modem: what sets
+    /// it back is another program, with which there is no arguing.
+    pub(crate) async fn store_messages(&self, at: &At, shared: &Shared) -> End {
+        shared.printed.notified().await;
+        match store(at).await {
+            Ok(command) => tracing::info!(
+                "the modem printed a text message at this port; with {command} it keeps them in its store (`sms: leave` leaves that alone)"
+            ),
+            Err(error) if error.is_gone() || error.is_boot() => {}
+            Err(error) => tracing::warn!(
+                "the modem prints text messages at this port and refuses to keep them in its store: {}",
+                Chain(&error)
+            ),
+        }
+        std::future::pending().await
+    }
+}
+
+/// Has messages stored. Gives the command that did it.
+async fn store(at: &At) -> Result<String, StepError> {
+    let set = run(at, Kind::Status, "AT+CNMI?", Answer::Prefix("+CNMI:")).await;
+    let command = match set {
+        Ok(lines) => command(lines.first().map_or("", String::as_str)),
+        Err(error) if error.is_gone() || error.is_boot() => return Err(error),
+        Err(_) => command(""),
+    };
+    run(at, Kind::Status, &command, Answer::None).await?;
+    Ok(command)
+}
+
+/// The command that stores what is printed now, given what is set. `<mode>` and `<bfr>` stay, since modems
+/// differ in which they take; so does what prints no text. `<mt>` 1 stores a message and announces its place (`+CMTI`), as
+/// modems do when they leave the factory; `<bm>` 0 and `<ds>` 0 print neither broadcasts nor reports.
+fn command(set: &str) -> String {
+    let set: Vec<u8> = set
+        .trim_start_matches("+CNMI:")
+        .split(',')
+        .map_while(|number| number.trim().parse().ok())
+        .collect();
+    let [mode, mt, bm, ds, rest @ ..] = set.as_slice() else {
+        return "AT+CNMI=2,1,0,0".to_owned();
+    };
+    let (mt, bm, ds) = ((*mt).min(1), if *bm == 1 { 1 } else { 0 }, if *ds == 2 { 2 } else { 0 });
+    let bfr = rest.first().map(|bfr| format!(",{bfr}")).unwrap_or_default();
+    format!("AT+CNMI={mode},{mt},{bm},{ds}{bfr}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_prints_texts_is_switched_off_and_nothing_else() {
+        for (set, wanted) in [
+            ("+CNMI: 2,2,0,1,0", "AT+CNMI=2,1,0,0,0"),
+            ("+CNMI: 1,3,2,2,1", "AT+CNMI=1,1,0,2,1"),
+            ("+CNMI: 2,0,3,1,1", "AT+CNMI=2,0,0,0,1"),
+            ("+CNMI:3,2,1,0", "AT+CNMI=3,1,1,0"),
+            ("+CNMI: 2,2", "AT+CNMI=2,1,0,0"),
+            ("+CNMI: (0-2),(0-3)", "AT+CNMI=2,1,0,0"),
+            ("", "AT+CNMI=2,1,0,0"),
+        ] {
+            assert_eq!(command(set), wanted, "{set}");
+        }
+    }
+
+    #[test]
+    fn only_messages_with_their_text_are_printed() {
+        for line in ["+CMT: ,24", "+CBM: 88", "+CDS: 25"] {
+            assert!(is_printed(line), "{line}");
+        }
+        for line in ["+CMTI: \"SM\",1", "+CDSI: \"SM\",1", "+CMT", "RDY"] {
+            assert!(!is_printed(line), "{line}");
+        }
+    }
+}
