@@ -58,6 +58,9 @@ impl Observer for Book {
     fn desync(&self) {
         self.note("desync".to_owned());
     }
+    fn precaution(&self) {
+        self.note("precaution".to_owned());
+    }
     fn connect(&self, session: &str, ok: bool) {
         self.note(format!("connect {session} {ok}"));
     }

@@ -83,6 +83,7 @@ pub struct Metrics {
     at_urcs: IntCounterVec,
     at_desyncs: IntCounterVec,
     damaged: IntCounterVec,
+    at_precautions: IntCounterVec,
     implausible: IntCounterVec,
     connects: IntCounterVec,
     disconnects: IntCounterVec,
@@ -158,6 +159,7 @@ impl Metrics {
             at_urcs: make.counter(&families::AT_URCS)?,
             at_desyncs: make.counter(&families::AT_DESYNCS)?,
             damaged: make.counter(&families::DAMAGED)?,
+            at_precautions: make.counter(&families::AT_PRECAUTIONS)?,
             implausible: make.counter(&families::IMPLAUSIBLE)?,
             connects: make.counter(&families::CONNECTS)?,
             disconnects: make.counter(&families::DISCONNECTS)?,
@@ -313,7 +315,13 @@ impl Metrics {
     ) -> Arc<dyn Observer> {
         bump(&self.panics, &[modem], 0);
         self.set_busy(modem, None);
-        for family in [&self.at_urcs, &self.at_desyncs, &self.damaged, &self.implausible] {
+        for family in [
+            &self.at_urcs,
+            &self.at_desyncs,
+            &self.at_precautions,
+            &self.damaged,
+            &self.implausible,
+        ] {
             bump(family, &[modem], 0);
         }
         for kind in Kind::ALL {
@@ -351,6 +359,7 @@ impl Metrics {
             &self.at_urcs,
             &self.at_desyncs,
             &self.damaged,
+            &self.at_precautions,
             &self.implausible,
             &self.connects,
             &self.disconnects,
@@ -442,6 +451,10 @@ impl Observer for ModemMetrics {
 
     fn desync(&self) {
         bump(&self.metrics.at_desyncs, &[&self.modem], 1);
+    }
+
+    fn precaution(&self) {
+        bump(&self.metrics.at_precautions, &[&self.modem], 1);
     }
 
     fn connect(&self, session: &str, ok: bool) {

@@ -237,8 +237,11 @@ pub trait Observer: Send + Sync {
     fn exchange(&self, _kind: Kind, _result: ExchangeResult, _took: Duration) {}
     /// The modem sent an unsolicited result code.
     fn urc(&self) {}
-    /// The engine lost its step.
+    /// The engine lost its step: a line was late, torn or missing.
     fn desync(&self) {}
+    /// The engine asks the modem whether it is in step, though nothing shows that it is not: after a refusal that some
+    /// firmware follows up with one more `OK`, a result that stayed out, or a boot.
+    fn precaution(&self) {}
     /// A CONNECT ended; `ok` tells how.
     fn connect(&self, _session: &str, _ok: bool) {}
     /// A connected session ended.

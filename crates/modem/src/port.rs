@@ -510,13 +510,21 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
             Event::Desync(cause) => {
                 // A modem that boots is silent for a while, and that is no trouble.
                 self.lost_step = !matches!(cause, at::Cause::Opened | at::Cause::Booted);
-                if cause != at::Cause::Opened {
-                    self.observer.desync();
-                    tracing::debug!(?cause, "out of step with the modem; resynchronising");
+                match cause {
+                    at::Cause::Opened => {}
+                    // What was said still fits: the modem is only asked to make sure.
+                    at::Cause::Doubt | at::Cause::Booted | at::Cause::ResultTimeout => {
+                        self.observer.precaution();
+                        tracing::debug!(?cause, "the modem is asked whether it is in step");
+                    }
+                    _ => {
+                        self.observer.desync();
+                        tracing::debug!(?cause, "out of step with the modem; resynchronising");
+                    }
                 }
             }
             Event::InStep { answer, questions } => {
-                // One question that is answered at once is routine, and counted as a desync.
+                // One question that is answered at once is routine.
                 if std::mem::take(&mut self.lost_step) && questions > 1 {
                     self.observer.recovery(RecoveryAction::Resync, RecoveryOutcome::Cured);
                 }

@@ -42,6 +42,7 @@ struct Rig {
     events: mpsc::Receiver<PortEvent>,
     port: JoinSet<PortEnd>,
     callers: JoinSet<Outcome>,
+    counts: Arc<Counts>,
 }
 
 impl Rig {
@@ -51,12 +52,13 @@ impl Rig {
     }
 
     async fn on(ours: impl AsyncRead + AsyncWrite + Send + 'static, peer: DuplexStream) -> Self {
-        let observer: Arc<dyn Observer> = Arc::new(Counts::default());
+        let counts = Arc::new(Counts::default());
+        let observer: Arc<dyn Observer> = Arc::<Counts>::clone(&counts);
         let (task, at, events) = Port::new(ours, Framing::default(), observer);
         let mut port = JoinSet::new();
         port.spawn(task.run());
         let callers = JoinSet::new();
-        let mut rig = Self { at, peer, events, port, callers };
+        let mut rig = Self { at, peer, events, port, callers, counts };
         rig.hear("AT+CGMM").await;
         rig.say("UNIT||OK").await;
         let told = rig.events.recv().await;
@@ -245,6 +247,44 @@ async fn a_modem_that_answers_nothing_any_more_is_mute_after_half_a_minute() {
     let mute = timeout(Duration::from_secs(10), rig.port.join_next()).await.unwrap();
     assert!(matches!(mute, Some(Ok(PortEnd::Mute))));
     assert!(rig.ended().await.is_err());
+}
+
+/// The alert on desyncs means a cable: a question that was asked to make sure is counted apart.
+#[tokio::test(start_paused = true)]
+async fn a_precaution_is_no_desync() {
+    let mut rig = Rig::new(64 * 1024).await;
+    let counts = Arc::clone(&rig.counts);
+    let counted = move || {
+        (counts.desyncs.load(Ordering::Relaxed), counts.precautions.load(Ordering::Relaxed))
+    };
+    rig.at.doubt().await;
+    rig.hear("AT+CGMM").await;
+    rig.say("UNIT||OK").await;
+    settle().await;
+    assert_eq!(counted(), (0, 1), "doubted, as after a refused CONNECT");
+
+    rig.call(Kind::Publish, publish("AT+PUB")).await;
+    rig.hear("AT+PUB").await;
+    rig.say("OK").await;
+    assert!(rig.ended().await.is_err());
+    rig.hear("AT+CGMM").await;
+    rig.say("UNIT||OK").await;
+    settle().await;
+    assert_eq!(counted(), (0, 2), "its result stayed out");
+
+    rig.say("OK").await;
+    rig.hear("AT+CGMM").await;
+    settle().await;
+    assert_eq!(counted(), (1, 2), "a stray OK is one");
+}
+
+/// What a dialect remembers of a modem is there as long as its port is open.
+#[tokio::test(start_paused = true)]
+async fn a_port_has_one_memory_and_another_port_another() {
+    let (one, other) = (Rig::new(64).await, Rig::new(64).await);
+    one.at.memory::<AtomicBool>().store(true, Ordering::Relaxed);
+    assert!(one.at.clone().memory::<AtomicBool>().load(Ordering::Relaxed));
+    assert!(!other.at.memory::<AtomicBool>().load(Ordering::Relaxed));
 }
 
 /// A port that was just opened, and the other end of its wire.

@@ -455,7 +455,7 @@ const MODEM: Dashboard = Dashboard {
         },
         Panel {
             title: "Recovery and desyncs",
-            description: "Means of recovery by what they came to, and times the agent had to get back in step, an hour.",
+            description: "Means of recovery by what they came to, and answers that were late, torn or missing, an hour.",
             kind: Kind::Lines,
             unit: "none",
             width: 12,

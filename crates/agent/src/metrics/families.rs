@@ -208,7 +208,8 @@ families! {
     AT_COMMANDS = Counter, "modemfleet_at_commands_total", [MODEM, COMMAND, EXCHANGE_RESULT], "AT exchanges by what they were for and how they ended.";
     AT_SECONDS = Histogram(COMMAND_BUCKETS), "modemfleet_at_command_duration_seconds", [MODEM, COMMAND], "Time of an AT exchange from its start on the port to its end.";
     AT_URCS = Counter, "modemfleet_at_urcs_total", [MODEM], "Unsolicited result codes received.";
-    AT_DESYNCS = Counter, "modemfleet_at_desyncs_total", [MODEM], "Times the agent had to get back in step with the modem.";
+    AT_DESYNCS = Counter, "modemfleet_at_desyncs_total", [MODEM], "Times the agent had to get back in step with the modem: an answer was late, torn or missing.";
+    AT_PRECAUTIONS = Counter, "modemfleet_at_precautions_total", [MODEM], "Times the modem was asked whether it is in step although nothing was lost: after a refused CONNECT or publish, a result that stayed out, or a boot.";
     IMPLAUSIBLE = Counter, "modemfleet_implausible_values_total", [MODEM], "Values of replies that were left out as impossible.";
     CONNECTS = Counter, "modemfleet_mqtt_connects_total", [MODEM, SESSION, CONNECT_RESULT], "CONNECTs by how they ended.";
     DISCONNECTS = Counter, "modemfleet_mqtt_disconnects_total", [MODEM, SESSION, DISCONNECT_REASON], "Ends of connected sessions by reason.";

@@ -21,6 +21,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 pub struct Counts {
     pub lost: AtomicU64,
     pub desyncs: AtomicU64,
+    pub precautions: AtomicU64,
     pub urcs: AtomicU64,
 }
 
@@ -36,6 +37,9 @@ impl Observer for Counts {
     }
     fn desync(&self) {
         self.desyncs.fetch_add(1, Ordering::Relaxed);
+    }
+    fn precaution(&self) {
+        self.precautions.fetch_add(1, Ordering::Relaxed);
     }
 }
 
