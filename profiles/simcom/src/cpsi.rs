@@ -277,7 +277,11 @@ fn serving_cell(rat: Rat, args: &Args<'_>, sieve: &mut Sieve) -> Option<Cell> {
 /// `LTE,<op>,<mcc>-<mnc>,<tac>,<cell>,<pci>,<band>,<earfcn>,<dl>,<ul>,<RSRQ>,<RSRP>,<RSSI>,<RSSNR>`
 fn lte_cell(rat: Rat, args: &Args<'_>, cell: Cell, sieve: &mut Sieve) -> Option<Cell> {
     let earfcn = channel(args, 7, MAX_EARFCN)?;
-    let [rsrq, rsrp, rssi] = [10, 11, 12].map(|at| measured(args, at));
+    let [mut rsrq, mut rsrp, rssi] = [10, 11, 12].map(|at| measured(args, at));
+    // Seen of one unit (`…,-930,-110,-640,5`): power before quality.
+    if !order_fits(rsrp, rsrq) && order_fits(rsrq, rsrp) {
+        (rsrp, rsrq) = (rsrq, rsrp);
+    }
     // Between two cells all levels are 0, which no scale can mean at once.
     if [rsrq, rsrp, rssi].iter().all(|level| *level == Some(0.0)) {
         return None;
@@ -399,7 +403,7 @@ fn nr_levels(cell: Cell, args: &Args<'_>, at: NrColumns, sieve: &mut Sieve) -> O
     }
     let (mut rsrp, mut rsrq) = (measured(args, at.rsrp), measured(args, at.rsrq));
     // Firmware differs in the order, too. Only where one of the two makes both levels possible is it known.
-    if !nr_order_fits(rsrp, rsrq) && nr_order_fits(rsrq, rsrp) {
+    if !order_fits(rsrp, rsrq) && order_fits(rsrq, rsrp) {
         (rsrp, rsrq) = (rsrq, rsrp);
     }
     let range = Quantity::Rsrp.range();
@@ -420,7 +424,7 @@ fn nr_levels(cell: Cell, args: &Args<'_>, at: NrColumns, sieve: &mut Sieve) -> O
 }
 
 /// Whether these two can be power and quality, on one scale; unless both are there nothing tells.
-fn nr_order_fits(rsrp: Option<f64>, rsrq: Option<f64>) -> bool {
+fn order_fits(rsrp: Option<f64>, rsrq: Option<f64>) -> bool {
     let Some((rsrp, rsrq)) = rsrp.zip(rsrq) else { return false };
     let possible = |scale| {
         Quantity::Rsrp.range().contains(&(rsrp / scale))
@@ -475,7 +479,10 @@ fn gsm_cell(args: &Args<'_>, cell: Cell, sieve: &mut Sieve) -> Cell {
     // A7670 prints an index of which no manual that we know tells the unit; `AT+CSQ` has the power there.
     let rssi = measured(args, 6).filter(|level| *level < 0.0);
     Cell {
-        arfcn: parse_uint(arfcn).and_then(|arfcn| u32::try_from(arfcn).ok()),
+        // 45.005 §2: ten bits.
+        arfcn: parse_uint(arfcn)
+            .and_then(|arfcn| u32::try_from(arfcn).ok())
+            .filter(|n| *n <= 1_023),
         band_text: Some(cut(band.trim())).filter(|band| !band.is_empty()),
         rssi_dbm: rssi.and_then(|rssi| sieve.keep(Quantity::Rssi, rssi)),
         ..cell
@@ -588,6 +595,8 @@ mod tests {
             ("0,0,1,3", Scale::ReportIndex, Some(-20.0), Some(-140.0), Some(-109.0)),
             ("34,97,90,3", Scale::ReportIndex, Some(-3.0), Some(-43.0), Some(-20.0)),
             ("-16,-97,-67,0", Scale::Whole, Some(-16.0), Some(-97.0), Some(-67.0)),
+            // Power and quality the other way round.
+            ("-940,-120,-650,5", Scale::Tenths, Some(-12.0), Some(-94.0), Some(-65.0)),
         ] {
             let cell = read(&[&lte_with(levels)]).cell.expect("a cell");
             assert_eq!(cell.scale, Some(scale), "{levels}");
