@@ -132,29 +132,189 @@ fn has(wanted: &Value, got: &Value) -> bool {
     }
 }
 
+/// The replies that trap a reader, and what reads them.
+struct Traps {
+    models: Models,
+    vectors: Vec<Value>,
+}
+
+const PLUGINS: [&modem::profile::Plugin; 2] = [&profile_simcom::PLUGIN, &profile_quectel::PLUGIN];
+
+impl Traps {
+    fn new() -> Self {
+        let lines = include_str!("../../../tests/vectors/traps.jsonl").lines();
+        let vectors = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+        Self { models: Models::built_in(&PLUGINS).unwrap(), vectors }
+    }
+
+    /// The meaning of a reply; `None` where it is refused.
+    fn read(&self, command: &str, raw: &str) -> Option<Value> {
+        let model = if command.starts_with("AT+Q") { "rm520n" } else { "sim8200" };
+        let (mut input, mut told) = (raw.as_bytes(), Vec::new());
+        let decode = agent::cli::profiles::decode;
+        decode(&PLUGINS, &self.models, model, command, &mut input, &mut told).ok()?;
+        Some(serde_json::from_slice(&told).unwrap())
+    }
+
+    /// Command and reply of each vector.
+    fn replies(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.vectors
+            .iter()
+            .map(|vector| (vector["cmd"].as_str().unwrap(), vector["input"].as_str().unwrap()))
+    }
+}
+
 #[test]
 fn what_modems_trap_a_reader_with_is_read() {
-    let plugins = [&profile_simcom::PLUGIN, &profile_quectel::PLUGIN];
-    let models = Models::built_in(&plugins).unwrap();
-    let vectors = include_str!("../../../tests/vectors/traps.jsonl");
-    assert!(vectors.lines().count() > 50);
-    for line in vectors.lines() {
-        let vector: Value = serde_json::from_str(line).unwrap();
-        let command = vector["cmd"].as_str().unwrap();
-        let model = if command.starts_with("AT+Q") { "rm520n" } else { "sim8200" };
-        let mut raw = vector["input"].as_str().unwrap().as_bytes();
-        let mut told = Vec::new();
-        let read =
-            agent::cli::profiles::decode(&plugins, &models, model, command, &mut raw, &mut told);
-        let wanted = &vector["expect"];
+    let traps = Traps::new();
+    assert!(traps.vectors.len() > 100);
+    for vector in &traps.vectors {
+        let (command, raw) = (vector["cmd"].as_str().unwrap(), vector["input"].as_str().unwrap());
+        let (told, wanted) = (traps.read(command, raw), &vector["expect"]);
         if wanted.get("error") == Some(&Value::Bool(true)) {
-            assert!(read.is_err(), "{line} gave {}", String::from_utf8_lossy(&told));
+            assert_eq!(told, None, "{vector}");
             continue;
         }
-        assert!(read.is_ok(), "{line}: {read:?}");
-        let told: Value = serde_json::from_slice(&told).unwrap();
-        assert!(has(wanted, &told), "{line} gave {told}");
+        let told = told.unwrap_or_else(|| panic!("{vector} is refused"));
+        assert!(has(wanted, &told), "{vector} gave {told}");
     }
+}
+
+/// What a value of a reply can be, by the end of its key.
+fn is_possible(key: &str, value: &Value) -> bool {
+    let within = |least: f64, most: f64| {
+        value.as_f64().is_some_and(|number| (least..=most).contains(&number))
+    };
+    match key {
+        "pci" => within(0.0, 1_007.0),
+        "band" => within(1.0, 1_024.0),
+        "arfcn" | "ul_arfcn" => within(0.0, 3_279_165.0),
+        "earfcn" | "ul_earfcn" => within(0.0, 262_143.0),
+        "cell_id" | "ci" => within(0.0, 68_719_476_735.0),
+        "tac" | "lac" | "lac_or_tac" => within(1.0, 16_777_215.0),
+        "mcc" => value.as_str().is_some_and(|text| text.len() == 3),
+        _ if key.ends_with("_dbm") => within(-157.0, 30.0),
+        _ if key.ends_with("_db") => within(-44.0, 41.0),
+        _ => !value.is_null(),
+    }
+}
+
+/// The first thing in a reply's meaning that cannot be.
+fn impossible(value: &Value) -> Option<String> {
+    match value {
+        Value::Object(object) => object.iter().find_map(|(key, value)| {
+            let odd = !value.is_object() && !value.is_array() && !is_possible(key, value);
+            if odd { Some(format!("{key}: {value}")) } else { impossible(value) }
+        }),
+        Value::Array(items) => items.iter().find_map(impossible),
+        _ => None,
+    }
+}
+
+/// What stands in a field that a modem does not know, or that was damaged on its way.
+const DAMAGE: [&str; 16] = [
+    "",
+    "-",
+    " ",
+    "x",
+    "\0",
+    "\"",
+    "\"\"",
+    "99",
+    "255",
+    "65535",
+    "0xFFFF",
+    "FFFE",
+    "-32768",
+    "4294967295",
+    "-1",
+    "\u{fffd}7",
+];
+
+/// Of each answer the first arguments say what it is; behind them one that is damaged costs only itself.
+#[test]
+fn a_damaged_field_refuses_no_reply_and_makes_nothing_up() {
+    let leading = |command: &str| match command {
+        "AT+CREG?" | "AT+CGREG?" | "AT+CEREG?" | "AT+C5GREG?" | "+CREG" => Some(2),
+        "AT+CSQ"
+        | "AT+CPSI?"
+        | "AT+QENG=\"servingcell\""
+        | "AT+QCSQ"
+        | "AT+COPS?"
+        | "AT+CGDCONT?"
+        | "AT+CGPADDR=1"
+        | "AT+CGCONTRDP=1"
+        | "AT+QCAINFO"
+        | "AT+SPIC" => Some(1),
+        "AT+CESQ" => Some(0),
+        _ => None,
+    };
+    let traps = Traps::new();
+    let (mut tried, mut faults) = (0, Vec::new());
+    for (command, raw) in traps.replies() {
+        let Some(first) = leading(command).filter(|_| traps.read(command, raw).is_some()) else {
+            continue;
+        };
+        let fields: Vec<&str> = raw.split(',').collect();
+        // The last holds the end of the reply too.
+        for at in 0..fields.len().saturating_sub(1) {
+            // Where a row begins, its name is in the field, with its first argument.
+            let begins = |field: &&str| field.contains(['+', '\n']);
+            let row = fields[..=at].iter().rposition(begins).unwrap_or(0);
+            if at == row || at - row < first {
+                continue;
+            }
+            for damage in DAMAGE {
+                let mut damaged = fields.clone();
+                damaged[at] = damage;
+                let damaged = damaged.join(",");
+                let odd = match traps.read(command, &damaged) {
+                    Some(told) => impossible(&told),
+                    None => Some("refused".to_owned()),
+                };
+                faults.extend(odd.map(|odd| format!("{command} {damaged:?}: {odd}")));
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 5_000, "{tried}");
+    assert!(faults.is_empty(), "{} of {tried}:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// Bytes that are lost, doubled, changed or put in anywhere: no panic, and nothing that cannot be.
+#[test]
+fn no_damage_makes_a_reply_say_what_cannot_be() {
+    let traps = Traps::new();
+    let mut faults = Vec::new();
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    let mut below = |most: usize| {
+        // xorshift64*: the same sequence in every run.
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        let number = state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
+        usize::try_from(number).unwrap() % most.max(1)
+    };
+    for (command, raw) in traps.replies() {
+        for _ in 0..120 {
+            let mut chars: Vec<char> = raw.chars().collect();
+            for _ in 0..=below(4) {
+                let (at, with) = (below(chars.len()), below(DAMAGE.len()));
+                match below(5) {
+                    0 => drop(chars.splice(at..(at + 1).min(chars.len()), [])),
+                    1 => chars.insert(at, chars.get(at).copied().unwrap_or('+')),
+                    2 => chars
+                        .insert(at, ",\"\0\r\n+:-9F\u{7f}ß"[..].chars().nth(below(11)).unwrap()),
+                    3 => drop(chars.splice(at..at, DAMAGE[with].chars())),
+                    _ => chars.truncate(at.max(1)),
+                }
+            }
+            let damaged: String = chars.into_iter().collect();
+            let odd = traps.read(command, &damaged).as_ref().and_then(impossible);
+            faults.extend(odd.map(|odd| format!("{command} {damaged:?}: {odd}")));
+        }
+    }
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }
 
 /// The words and exit code of `profiles …` with a folder of models that has these files.
