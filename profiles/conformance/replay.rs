@@ -232,6 +232,7 @@ impl Login {
             clean_session: true,
             will: self.will.map(|(topic, payload)| message(topic, payload)),
             tls: self.tls.then_some(Tls { ca: None, identity: None }),
+            is_shared: false,
             triple: None,
         }
     }

@@ -275,8 +275,8 @@ const OTHERS: Duration = Duration::from_secs(90);
 fn waits_for(until: Instant) -> String {
     let minutes = until.saturating_duration_since(Instant::now()).as_secs().div_ceil(60);
     format!(
-        "everything that may be done was done, and is done again in {minutes} min; until then the modem is tried at \
-         least every two minutes, and at once if it is plugged in anew"
+        "everything that may be done now was done; more is done in {minutes} min, until then it is tried at least every \
+         two minutes, and at once if it is plugged in anew"
     )
 }
 

@@ -125,7 +125,7 @@ const FLEET: Dashboard = Dashboard {
         },
         Panel {
             title: "Modems failed",
-            description: "Modems that cannot be used as configured, or whose recovery is used up.",
+            description: "Modems that cannot be used as configured, or that nothing brought back.",
             kind: Kind::Alarm,
             unit: "none",
             width: 3,

@@ -45,6 +45,7 @@ impl Privileged for Root {
 fn quick(port: &Path) -> ModemConfig {
     let recovery = Recovery {
         registration_lost: Duration::from_millis(500),
+        service_lost: Duration::from_millis(500),
         boot: Duration::from_secs(2),
         power_script: Some("north".to_owned()),
         ..Recovery::default()
@@ -93,30 +94,12 @@ async fn cured(symptom: Symptom, cure: Cure, boot_time: Duration) -> String {
 /// All at once: most of it is waiting for a modem that says nothing.
 #[tokio::test]
 async fn each_modem_comes_back_by_the_lowest_rung_that_cures_it() {
-    const ASKED: &str = "resync failed, reopen failed, service_restart skipped, radio_cycle skipped, modem_reset skipped";
-    let mute_usb = format!("{ASKED}, usb_reset cured");
-    let mute_power = format!("{ASKED}, usb_reset failed, power cured");
-    let cases: [(Symptom, Cure, &str); 11] = [
+    let cases: [(Symptom, Cure, &str); 8] = [
         (Symptom::Mute, Cure::Reopen, "resync failed, reopen cured"),
-        (Symptom::Mute, Cure::UsbReset, &mute_usb),
-        (Symptom::Mute, Cure::Power, &mute_power),
+        (Symptom::Mute, Cure::UsbReset, "resync failed, reopen failed, usb_reset cured"),
+        (Symptom::Mute, Cure::Power, "resync failed, reopen failed, usb_reset failed, power cured"),
         (Symptom::Service, Cure::ServiceRestart, "service_restart cured"),
         (Symptom::Service, Cure::RadioCycle, "service_restart failed, radio_cycle cured"),
-        (
-            Symptom::Service,
-            Cure::ModemReset,
-            "service_restart failed, radio_cycle failed, modem_reset cured",
-        ),
-        (
-            Symptom::Service,
-            Cure::UsbReset,
-            "service_restart failed, radio_cycle failed, modem_reset failed, usb_reset cured",
-        ),
-        (
-            Symptom::Service,
-            Cure::Power,
-            "service_restart failed, radio_cycle failed, modem_reset failed, usb_reset failed, power cured",
-        ),
         // Sessions stay up at first; a modem that does not know its network any more is in trouble all the same.
         (Symptom::Registration, Cure::RadioCycle, "radio_cycle cured"),
         (Symptom::Registration, Cure::ModemReset, "radio_cycle failed, modem_reset cured"),
@@ -128,11 +111,41 @@ async fn each_modem_comes_back_by_the_lowest_rung_that_cures_it() {
     ];
     let all = cases.iter().map(|(symptom, cure, _)| cured(*symptom, *cure, Duration::ZERO));
     // Its port is dark for eight seconds, longer than one is taken for mute: that is no failure of the reset.
-    let slow = cured(Symptom::Service, Cure::ModemReset, Duration::from_secs(16));
+    let slow = cured(Symptom::Registration, Cure::ModemReset, Duration::from_secs(16));
     let (done, slow) = tokio::join!(futures_util::future::join_all(all), slow);
-    assert_eq!(slow, "service_restart failed, radio_cycle failed, modem_reset cured");
+    assert_eq!(slow, "radio_cycle failed, modem_reset cured");
     for ((symptom, cure, wanted), done) in cases.iter().zip(done) {
         assert_eq!(done, *wanted, "{symptom:?} until {cure:?}");
+    }
+}
+
+/// A modem that is ill from the start; what was done until it was in service.
+async fn served_at_last(symptom: Symptom, cure: Cure) -> String {
+    let broker = Broker::open().await;
+    let illness = Some(Illness { symptom, cure });
+    let sim = Sim::new(Options { broker: Some(broker.address()), illness, ..Options::new(MODEL) });
+    let mut running = start(&sim, quick(&sim.port), &["first"]);
+    assert!(timeout(CLIMB, running.uplinks[0].state.wait_for(|s| s.is_connected())).await.is_ok());
+    running.book.all("recovery ").join(", ")
+}
+
+/// What the field showed: see docs/recovery.md.
+#[tokio::test]
+async fn each_cause_has_its_own_cure() {
+    let cases: [(Symptom, Cure, &str); 6] = [
+        (Symptom::SimFailure, Cure::CardPower, "radio_cycle cured"),
+        (Symptom::StuckClient, Cure::ServiceRestart, "service_restart cured"),
+        (Symptom::NoData, Cure::After(Duration::from_millis(400)), ""),
+        (Symptom::BrownOutAtConnect, Cure::After(Duration::from_secs(5)), ""),
+        (Symptom::SilentBoot, Cure::After(Duration::from_secs(5)), ""),
+        (Symptom::RadioOff, Cure::Never, ""),
+    ];
+    let all = cases.iter().map(|(symptom, cure, _)| served_at_last(*symptom, *cure));
+    for ((symptom, cure, wanted), done) in
+        cases.iter().zip(futures_util::future::join_all(all).await)
+    {
+        assert!(done.ends_with(wanted), "{symptom:?} until {cure:?}: {done}");
+        assert!(!done.contains("_reset") && !done.contains("power"), "{symptom:?}: {done}");
     }
 }
 
@@ -178,10 +191,7 @@ async fn a_modem_that_is_only_slow_comes_back_by_being_asked() {
     let mut running = start(&sim, quick(&sim.port), &["first"]);
     running.connected(0).await;
     sim.handle.hang().await.unwrap();
-    let before = running.book.count("desync");
-    while running.book.count("desync") == before {
-        sleep(Duration::from_millis(20)).await;
-    }
+    within(&mut running, "patience", |s| s.busy && s.state == State::Serving).await;
     // One question is swallowed; the next one is answered.
     sleep(Duration::from_millis(1_200)).await;
     sim.handle.resume().await.unwrap();
@@ -199,24 +209,22 @@ async fn a_modem_that_nothing_cures_fails_until_it_is_plugged_in_anew() {
     let illness = Some(Illness { symptom: Symptom::Mute, cure: Cure::Never });
     let sim = Sim::new(Options { broker: Some(broker.address()), illness, ..Options::new(MODEL) });
     let mut ill = quick(&sim.port);
-    ill.recovery.budget = 2;
+    ill.recovery.budget = 1;
     let mut running = start(&sim, ill, &["first"]);
     let failed = within(&mut running, "failure", |s| s.state == State::Failed).await;
     let reason = failed.reason.unwrap();
     assert!(
-        reason.contains("recovery is used up") && reason.contains("answers nothing"),
+        reason.contains("more is done in 60 min") && reason.contains("answers nothing"),
         "{reason}"
     );
     let done = running.book.all("recovery ");
     let tried = |done: &[String]| {
-        let costs = |line: &&String| !line.contains("skipped") && !line.contains("resync");
+        let costs = |line: &&String| line.contains("_reset") || line.contains("power");
         done.iter().filter(costs).count()
     };
-    assert_eq!(tried(&done), 2, "{done:?}");
-    let commands = sim.handle.command_count();
+    assert_eq!(tried(&done), 1, "{done:?}");
     sleep(Duration::from_secs(3)).await;
-    assert_eq!(running.book.all("recovery "), done, "nothing more is tried");
-    assert_eq!(sim.handle.command_count(), commands);
+    assert_eq!(running.book.all("recovery "), done, "nothing more is done");
     // Another life of it, and a sound one.
     sim.handle.unplug().await.unwrap();
     sim.handle.fall_ill(Illness { symptom: Symptom::Mute, cure: Cure::Power }).await.unwrap();
@@ -236,13 +244,8 @@ async fn a_service_that_nothing_cures_fails() {
     let mut running = start(&sim, ill, &["first"]);
     within(&mut running, "failure", |s| s.state == State::Failed).await;
     let done = running.book.all("recovery ");
-    let wanted = [
-        "service_restart failed",
-        "radio_cycle failed",
-        "modem_reset failed",
-        "usb_reset skipped",
-        "power skipped",
-    ];
+    // A network that gives no data is no reason to reset a modem: its SIM may have no data plan.
+    let wanted = ["service_restart failed", "radio_cycle failed"];
     assert_eq!(done, wanted);
     // It answers still, and what it says of its signal is shown.
     let shown = |s: &Snapshot| s.state == State::Failed && !s.signals.is_empty();

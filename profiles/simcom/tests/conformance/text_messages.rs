@@ -7,7 +7,7 @@ use modem::profile::Notice;
 use modem::{ModemConfig, State};
 use modem_sim::Model;
 
-use crate::bench::{Bench, FIRST, code};
+use crate::bench::{Bench, FIRST};
 use crate::unit::Unit;
 use crate::whole::{Running, config};
 

@@ -297,7 +297,7 @@ async fn is_known(running: &mut Running, model: Model) {
     assert_eq!((id, profile), (model.name(), speaks));
     assert_eq!((identified.max_topic, identified.max_payload), (1_024, 10_240));
     assert!(identified.firmware.is_some());
-    let is_polled = |s: &modem::Snapshot| {
+    let is_polled = |s: &Snapshot| {
         s.temperature_celsius.is_some() && !s.signals.is_empty() && s.operator.is_some()
     };
     let polled = running.until(is_polled).await;
