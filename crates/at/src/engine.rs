@@ -14,6 +14,7 @@ use crate::{
 
 mod data;
 mod questions;
+pub use data::Urc;
 use data::{Doubt, Due};
 
 /// After a URC that cuts an operation short, how long its result may still take.
@@ -25,15 +26,6 @@ const QUIET: u32 = 4;
 /// Names one submitted exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(u64);
-
-/// An unsolicited result code, with the data it announced.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Urc {
-    /// The line, trimmed.
-    pub line: String,
-    /// What the line announced, cut by length.
-    pub data: Option<Vec<u8>>,
-}
 
 /// Why the engine is not sure what the modem will answer next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +109,7 @@ struct Pending {
     ticket: Ticket,
     line: ResultLine,
     cut_by: Vec<ResultLine>,
+    is_irrevocable: bool,
     lane: Option<&'static str>,
     lines: Vec<String>,
     deadline: Instant,
@@ -125,6 +118,17 @@ struct Pending {
 }
 
 impl Pending {
+    fn of(
+        ticket: Ticket,
+        line: ResultLine,
+        of: Exchange,
+        lines: Vec<String>,
+        deadline: Instant,
+    ) -> Self {
+        let Exchange { lane, cut_by, is_irrevocable, .. } = of;
+        Self { ticket, line, cut_by, is_irrevocable, lane, lines, deadline, refused: None }
+    }
+
     /// What it ended with, given its line or none.
     fn end(self, result: Option<String>) -> Result<Reply, Failure> {
         match (self.refused, result) {
@@ -506,6 +510,7 @@ impl Engine {
         }
         let Some(in_flight) = &mut self.in_flight else { return };
         let Some(data) = &in_flight.exchange.data else { return };
+        let ticket = in_flight.ticket;
         in_flight.prompted = true;
         in_flight.echoed |= echoed;
         in_flight.deadline = now + in_flight.exchange.timeout;
@@ -515,6 +520,7 @@ impl Engine {
         if !data.is_empty() {
             self.transmit.push_back(data.clone());
         }
+        self.answered(ticket);
     }
 
     /// A final result code for the command in flight.
@@ -522,24 +528,21 @@ impl Engine {
         let Some(in_flight) = self.in_flight.take() else { return };
         let InFlight { ticket, exchange, prompted, lines, result, echoed, .. } = in_flight;
         self.heard_echo(echoed);
+        self.answered(ticket);
         let outcome = match (code, exchange.result, result) {
             (FinalCode::Ok, _, _) if exchange.has_prompt() && !prompted => {
                 self.lose_step_in(exchange, prompted, Cause::NoPrompt, now);
                 Err(Failure::NoPrompt)
             }
             (FinalCode::Ok, Some((line, timeout)), None) => {
-                let deadline = now + timeout;
-                let Exchange { lane, cut_by, .. } = exchange;
-                let refused = None;
-                self.pending.push(Pending { ticket, line, cut_by, lane, lines, deadline, refused });
-                return;
+                let pending = Pending::of(ticket, line, exchange, lines, now + timeout);
+                return self.pending.push(pending);
             }
             (FinalCode::Ok, _, result) => Ok(Reply { lines, result }),
             (code, Some((line, _)), None) if exchange.reason_within.is_some() => {
                 let deadline = now + exchange.reason_within.unwrap_or_default();
-                let (lane, cut_by, refused) = (exchange.lane, Vec::new(), Some(code));
-                self.pending.push(Pending { ticket, line, cut_by, lane, lines, deadline, refused });
-                return;
+                let pending = Pending::of(ticket, line, exchange, lines, deadline);
+                return self.pending.push(Pending { refused: Some(code), ..pending });
             }
             (code, _, result) => Err(Failure::Refused { code, lines, result }),
         };

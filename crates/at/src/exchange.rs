@@ -234,6 +234,7 @@ pub struct Exchange {
     pub(crate) prompt: Prompt,
     pub(crate) result: Option<(ResultLine, Duration)>,
     pub(crate) cut_by: Vec<ResultLine>,
+    pub(crate) is_irrevocable: bool,
     pub(crate) reason_within: Option<Duration>,
     pub(crate) lane: Option<&'static str>,
     pub(crate) timeout: Duration,
@@ -268,6 +269,7 @@ impl Exchange {
             prompt: Prompt::Mark,
             result: None,
             cut_by: Vec::new(),
+            is_irrevocable: false,
             reason_within: None,
             lane: None,
             timeout,
@@ -341,6 +343,14 @@ impl Exchange {
     #[must_use]
     pub fn cut_by(mut self, lines: impl Into<Vec<ResultLine>>) -> Self {
         self.cut_by = lines.into();
+        self
+    }
+
+    /// What its result says cannot be taken back, such as that a message was acknowledged, which is then given up.
+    /// A line that may be part of a text is not believed to be such a result.
+    #[must_use]
+    pub fn irrevocable(mut self) -> Self {
+        self.is_irrevocable = true;
         self
     }
 

@@ -20,8 +20,8 @@ const MAX_COUNTED: usize = 1024 * 1024;
 pub(crate) const DATA_PAUSE: Duration = Duration::from_secs(2);
 
 /// A pause after which what comes is not of the text before it any more. A text is printed in one go: at
-/// 9,600 baud there is a byte each millisecond.
-pub(crate) const TEXT_PAUSE: Duration = Duration::from_millis(200);
+/// 9,600 baud there is a byte each millisecond, and a USB adapter holds bytes back for 16 ms.
+pub(crate) const TEXT_PAUSE: Duration = Duration::from_millis(50);
 
 /// One token of the modem's output.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -137,7 +137,7 @@ fn topic() -> Exchange {
 }
 
 fn publish() -> Exchange {
-    at("AT+CMQTTPUB=0,1,60").result(PUB, Duration::from_secs(65)).lane("cmqtt")
+    at("AT+CMQTTPUB=0,1,60").result(PUB, Duration::from_secs(65)).lane("cmqtt").irrevocable()
 }
 
 fn upload() -> Exchange {

@@ -188,6 +188,7 @@ impl At {
     /// throws the answer away: the modem is never left at a prompt.
     pub async fn run(&self, kind: Kind, exchange: Exchange) -> Result<Reply, ExchangeError> {
         let (answer, answered) = oneshot::channel();
+        let exchange = if kind == Kind::Publish { exchange.irrevocable() } else { exchange };
         let request = Request::Run { kind, exchange: Box::new(exchange), answer };
         self.requests.send(request).await.map_err(|_| ExchangeError::Gone)?;
         answered.await.unwrap_or(Err(ExchangeError::Gone))

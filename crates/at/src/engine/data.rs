@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{CUT_GRACE, Cause, Engine, Event, Urc};
+use super::{CUT_GRACE, Cause, Engine, Event, Ticket};
 use crate::exchange::Prompt;
 use crate::splitter::{DATA_PAUSE, TEXT_PAUSE, Token};
 use crate::{Answer, Failure, FinalCode, ResultLine, WaitingFor};
@@ -16,6 +16,15 @@ const DAMAGE_TIME: Duration = Duration::from_secs(10);
 
 /// So long what follows a text of unknown length is doubted at most: 160 characters take a fraction of it at 9,600 baud.
 const TEXT_TIME: Duration = Duration::from_secs(2);
+
+/// An unsolicited result code, with the data it announced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Urc {
+    /// The line, trimmed.
+    pub line: String,
+    /// What the line announced, cut by length.
+    pub data: Option<Vec<u8>>,
+}
 
 /// Data or a text that is awaited.
 #[derive(Debug)]
@@ -50,6 +59,8 @@ impl Due {
 pub(super) struct Doubt {
     /// Bytes were lost: nothing is known of what is heard, and no news is believed either.
     is_damage: bool,
+    /// The last command that was sent before: an answer to a later one is outside of a text.
+    before: Ticket,
     /// It ends after a pause of so long.
     pause: Duration,
     until: Instant,
@@ -59,15 +70,15 @@ pub(super) struct Doubt {
 
 impl Doubt {
     /// Bytes were lost. It ends when the modem is in step again, or pauses as long as data may not.
-    fn of_damage(now: Instant) -> Self {
+    fn of_damage(before: Ticket, now: Instant) -> Self {
         let (pause, latest) = (DATA_PAUSE, now + DAMAGE_TIME);
-        Self { is_damage: true, pause, until: now + pause, latest }
+        Self { is_damage: true, before, pause, until: now + pause, latest }
     }
 
     /// A text came whose length is not known: what is printed in the same go may be more of it.
-    fn of_text(now: Instant) -> Self {
+    fn of_text(before: Ticket, now: Instant) -> Self {
         let (pause, latest) = (TEXT_PAUSE, now + TEXT_TIME);
-        Self { is_damage: false, pause, until: now + pause, latest }
+        Self { is_damage: false, before, pause, until: now + pause, latest }
     }
 
     /// What is left of it now that bytes came.
@@ -85,7 +96,7 @@ impl Engine {
                 let is_unmeasured = self.splitter.framing().is_unmeasured(&line);
                 self.line(line, now);
                 if is_unmeasured {
-                    self.doubt.get_or_insert(Doubt::of_text(now));
+                    self.doubts_more(now);
                 }
             }
             Token::Text(text) => self.text(&text, now),
@@ -96,12 +107,24 @@ impl Engine {
             Token::Message { line, text, measured } => {
                 self.events.push_back(Event::Urc(Urc { line, data: Some(text) }));
                 if !measured {
-                    self.doubt.get_or_insert(Doubt::of_text(now));
+                    self.doubts_more(now);
                 }
             }
             Token::Damaged { line, counted } => self.damaged(line, counted, now),
             Token::Overlong => self.fail_in_flight(Failure::Flood, Cause::Flood, now),
         }
+    }
+
+    /// A text came whose end is not known.
+    fn doubts_more(&mut self, now: Instant) {
+        if !self.is_damaged() {
+            self.doubt = Some(Doubt::of_text(Ticket(self.tickets), now));
+        }
+    }
+
+    /// The modem answered a command. One that was sent after a text proves that the text is over.
+    pub(super) fn answered(&mut self, ticket: Ticket) {
+        self.doubt.take_if(|doubt| !doubt.is_damage && ticket > doubt.before);
     }
 
     /// Lines of a stored text message. They are of the answer where its header is.
@@ -127,7 +150,7 @@ impl Engine {
         if let Some(resync) = self.resync.as_mut().filter(|_| !counted) {
             // Its bytes may hold an answer to the question, so the modem must be quiet after it.
             resync.expect_more(1);
-            self.doubt = Some(Doubt::of_damage(now));
+            self.doubt = Some(Doubt::of_damage(Ticket(self.tickets), now));
         }
     }
 
@@ -142,28 +165,30 @@ impl Engine {
         }
     }
 
-    /// Whether a line is not believed, since it may be part of a damaged message or of a text. An operation whose
-    /// result it looks like may have ended: of that it is unknown soon.
+    /// Whether a line is not believed, since it may be part of a damaged message or of a text. Of a text only what could
+    /// not be taken back is not: a result by which a message is given up, a boot, a refusal out of nowhere. An operation
+    /// whose result the line looks like may have ended: of that it is unknown soon.
     pub(super) fn disbelieves(&mut self, line: &str, now: Instant) -> bool {
-        if self.doubt.is_none() {
-            return false;
-        }
+        let Some(Doubt { is_damage, before, .. }) = self.doubt else { return false };
         let mut is_result = false;
         for pending in self.pending.iter_mut().filter(|pending| pending.line.matches(line)) {
-            pending.deadline = pending.deadline.min(now + CUT_GRACE);
-            is_result = true;
+            if is_damage || pending.is_irrevocable {
+                pending.deadline = pending.deadline.min(now + CUT_GRACE);
+                is_result = true;
+            }
         }
+        let is_own = self.in_flight.as_ref().is_some_and(|in_flight| {
+            let doubted = in_flight.exchange.is_irrevocable && in_flight.ticket <= before;
+            let result = in_flight.exchange.result;
+            (is_damage || doubted) && result.is_some_and(|(result, _)| result.matches(line))
+        });
         // It would cut the wait for a result short.
-        let cuts = |cut: &ResultLine| cut.matches(line);
+        let cuts = |cut: &ResultLine| is_damage && cut.matches(line);
         let is_cut = self.pending.iter().any(|pending| pending.cut_by.iter().any(cuts));
-        let own = self.in_flight.as_ref().and_then(|in_flight| in_flight.exchange.result);
         // An error would end the operation that is pending, or the wait for a prompt.
-        let is_error = self.final_code(line).is_some_and(|code| code != FinalCode::Ok);
-        is_result
-            || (is_error && (self.is_damaged() || self.in_flight.is_none()))
-            || (is_cut && self.is_damaged())
-            || own.is_some_and(|(result, _)| result.matches(line))
-            || self.splitter.framing().tells_boot(line)
+        let is_error = self.final_code(line).is_some_and(|code| code != FinalCode::Ok)
+            && (is_damage || self.in_flight.is_none());
+        is_result || is_own || is_cut || is_error || self.splitter.framing().tells_boot(line)
     }
 
     /// Whether bytes were lost a moment ago.

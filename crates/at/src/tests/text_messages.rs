@@ -213,6 +213,28 @@ fn an_echo_right_after_a_text_is_no_text() {
     assert_eq!(line.told(), ["ok [\"+CREG: 0,1\"]"]);
 }
 
+/// What the modem answers to a command that was sent after a text is outside of the text; so are results by which nothing
+/// is given up.
+#[test]
+fn an_answer_to_a_later_command_ends_the_doubt() {
+    let mut line = Line::in_step();
+    line.modem(&format!("\r\n{FROM}\r\nhello\r\n"));
+    line.send(topic());
+    line.modem("\r\n>");
+    line.modem("\r\nOK\r\n");
+    line.send(publish());
+    line.modem("\r\nOK\r\n\r\n+CMQTTPUB: 0,0\r\n");
+    assert_eq!(line.told()[1..], ["ok []", "ok [] result +CMQTTPUB: 0,0"]);
+    line.modem(&format!("\r\n{FROM}\r\nhello\r\n"));
+    line.send(publish());
+    line.modem("\r\n+CMQTTPUB: 0,0\r\n\r\nOK\r\n");
+    assert_eq!(line.told()[1..], ["ok [] result +CMQTTPUB: 0,0"]);
+    let result = ResultLine { prefix: "+CMQTTSUB:", first: Some(0), ..ResultLine::BLANK };
+    line.send(at("AT+CMQTTSUB=0").result(result, Duration::from_secs(60)));
+    line.modem(&format!("\r\nOK\r\n\r\n{FROM}\r\nhello\r\n\r\n+CMQTTSUB: 0,0\r\n"));
+    assert_eq!(line.told()[1..], ["ok [] result +CMQTTSUB: 0,0"]);
+}
+
 /// Old Quectel firmware gives no length: such a message may be followed by anything that its payload says.
 #[test]
 fn a_result_in_one_go_with_a_message_of_unknown_length_is_unknown() {

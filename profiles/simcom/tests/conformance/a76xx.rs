@@ -115,5 +115,6 @@ async fn a_message_in_one_line_without_its_length_is_lost() {
     )];
     let mut bench = Bench::scripted(Unit::new(Model::A7670, &script)).await;
     bench.subscribe(FIRST, &["t"]).await.unwrap();
+    assert!(matches!(bench.notice().await, Notice::Damaged(_)));
     assert!(matches!(bench.notice().await, Notice::Lost { .. }));
 }
