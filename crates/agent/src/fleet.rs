@@ -197,6 +197,7 @@ fn modem_config(
         roaming: modem.roaming == config::Roaming::Allow,
         poll: modem.poll,
         stores_messages: modem.sms == config::Owner::Ours,
+        line: modem.line,
         recovery: modem.recovery.clone(),
     })
 }

@@ -236,6 +236,8 @@ fn files_of_the_wrong_shape_are_bad_to_both() {
         modem("roaming: dney"),
         modem("poll: 10"),
         modem("sms: mine"),
+        modem("baud: 12345"),
+        modem("flow_control: rts"),
         modem("recovery: 3"),
         modem("recovery: { budget: [3] }"),
         modem("recovery: { usb_reset: off }"),

@@ -73,6 +73,7 @@ fn config(name: &str, port: PathBuf) -> ModemConfig {
         roaming: false,
         poll: Duration::from_secs(10),
         stores_messages: true,
+        line: modem::serial::Line::DEFAULT,
         recovery: modem::Recovery::default(),
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::probe::Identity;
-use crate::serial::Open;
+use crate::serial::{Line, Open};
 
 /// A device is new for so long: programs that answer to its coming open it later.
 const NEW: Duration = Duration::from_secs(1);
@@ -67,6 +67,8 @@ pub struct Place {
     pub came: bool,
     /// Whether no layout says that it speaks AT.
     pub is_guess: bool,
+    /// How the tty is set, which matters where it is a UART.
+    pub line: Line,
 }
 
 impl Handover {
@@ -95,7 +97,7 @@ impl Place {
 impl From<PathBuf> for Place {
     /// A tty of a fixed name.
     fn from(tty: PathBuf) -> Self {
-        Self { tty, since: None, came: false, is_guess: false }
+        Self { tty, since: None, came: false, is_guess: false, line: Line::DEFAULT }
     }
 }
 
@@ -110,7 +112,8 @@ impl Ports {
         let known = self.ttys.iter().chain(&self.ttys).map(|tty| (tty, false));
         let mut all = known.chain(self.others.iter().map(|tty| (tty, true)));
         let (tty, is_guess) = all.nth(turn.checked_rem(self.places())?)?;
-        Some(Place { tty: tty.clone(), since: Some(self.since), came: self.came, is_guess })
+        let since = Some(self.since);
+        Some(Place { since, came: self.came, is_guess, ..tty.clone().into() })
     }
 }
 

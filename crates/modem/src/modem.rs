@@ -20,7 +20,7 @@ use crate::console::{Access, Ears, Open};
 use crate::environment::Environment;
 use crate::exam::Link;
 use crate::holder::{Busy, Holder};
-use crate::location::{Introduction, Location};
+use crate::location::{Introduction, Location, Place};
 use crate::observe::{DisconnectReason, Observer, RecoveryAction};
 use crate::port::{At, Port, PortEnd, PortEvent};
 use crate::profile::StepError;
@@ -76,6 +76,8 @@ pub struct ModemConfig {
     pub poll: Duration,
     /// Whether text messages are kept off the port, once the modem has printed one.
     pub stores_messages: bool,
+    /// How a tty of a fixed name is set.
+    pub line: serial::Line,
     /// What may be done to bring it back.
     pub recovery: Recovery,
 }
@@ -412,7 +414,7 @@ impl Modem {
                 self.core.introduced(identity);
                 Ok(open)
             }
-            None => serial::open(place, 115_200).await,
+            None => serial::open(Place { line: self.core.config.line, ..place }).await,
         };
         self.core.observer.opened(opened.as_ref().err().and_then(serial::OpenError::busy));
         match opened {

@@ -130,7 +130,7 @@ async fn at_port<T>(
     work: impl AsyncFnOnce(At, mpsc::Receiver<PortEvent>) -> Result<T, End>,
 ) -> Result<(T, Open), ProbeError> {
     let is_guess = place.is_guess;
-    let mut open = serial::open(place, 115_200).await?;
+    let mut open = serial::open(place).await?;
     let (mut foreign, mut holder) = (None, None);
     let (port, at, events) = Port::new(&mut open.tty, catalog.framing(), Arc::new(Nobody));
     let port = if is_guess { port.as_a_guess() } else { port };

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
+pub use tokio_serial::FlowControl;
 use tokio_serial::{ClearBuffer, SerialPort as _, SerialPortBuilderExt, SerialStream};
 
 use crate::holder::{self, Busy, Holder};
@@ -20,6 +21,27 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// So long after a new tty was opened it is looked who has it too: udevd has its hands full with it before.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// The speeds that termios has, from the slowest that a modem is used at, in bits per second.
+pub const RATES: [u32; 21] = [
+    1_200, 2_400, 4_800, 9_600, 19_200, 38_400, 57_600, 115_200, 230_400, 460_800, 500_000,
+    576_000, 921_600, 1_000_000, 1_152_000, 1_500_000, 2_000_000, 2_500_000, 3_000_000, 3_500_000,
+    4_000_000,
+];
+
+/// How a UART is set. The tty of a USB device heeds nothing of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line {
+    /// Its speed, one of [`RATES`].
+    pub baud: u32,
+    /// How each end holds the other back.
+    pub flow_control: FlowControl,
+}
+
+impl Line {
+    /// 115,200 baud without flow control: what modems are shipped with.
+    pub const DEFAULT: Self = Self { baud: 115_200, flow_control: FlowControl::None };
+}
 
 /// Why a tty could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -78,8 +100,7 @@ pub struct Open {
 #[derive(Debug)]
 pub struct Stranger(Option<Instant>, PathBuf);
 
-/// Opens the tty of a place at `baud` (USB modems ignore it), raw, locked against others (`TIOCEXCL` and
-/// `flock`).
+/// Opens the tty of a place as its line is set, raw, locked against others (`TIOCEXCL` and `flock`).
 ///
 /// Who opens a port that another program talks at takes some of its answers, so it is looked first who has
 /// it. At a tty that has just come nobody is likely to be, and the look takes longer than the modem's
@@ -90,8 +111,8 @@ pub struct Stranger(Option<Instant>, PathBuf);
 ///
 /// # Cancel safety
 /// Dropping the future abandons the opening thread; a tty that opens after that is closed again.
-pub async fn open(place: Place, baud: u32) -> Result<Open, OpenError> {
-    let (path, is_new) = (&place.tty, place.is_new());
+pub async fn open(place: Place) -> Result<Open, OpenError> {
+    let (path, line, is_new) = (&place.tty, place.line, place.is_new());
     let asked = path.to_owned();
     // The thread that waits for a wedged driver is there until the driver is done: one is enough.
     let Some(attempt) = Attempt::begin(path) else {
@@ -99,7 +120,7 @@ pub async fn open(place: Place, baud: u32) -> Result<Open, OpenError> {
     };
     let opening = tokio::task::spawn_blocking(move || {
         let _attempt = attempt;
-        open_now(&asked, baud, is_new)
+        open_now(&asked, line, is_new)
     });
     match tokio::time::timeout(OPEN_TIMEOUT, opening).await {
         Ok(Ok(Ok(port))) => {
@@ -113,11 +134,12 @@ pub async fn open(place: Place, baud: u32) -> Result<Open, OpenError> {
 }
 
 /// Opens a tty on this thread, for as long as that takes.
-fn open_now(path: &Path, baud: u32, is_new: bool) -> Result<SerialStream, OpenError> {
+fn open_now(path: &Path, line: Line, is_new: bool) -> Result<SerialStream, OpenError> {
     if !is_new && let Some(holder) = holder::stranger(path) {
         return Err(OpenError::Busy(Busy { tty: path.to_owned(), holder: Some(holder) }));
     }
-    let port = tokio_serial::new(path.to_string_lossy(), baud).open_native_async();
+    let port = tokio_serial::new(path.to_string_lossy(), line.baud).flow_control(line.flow_control);
+    let port = port.open_native_async();
     let port = port.map_err(|error| explain(path, error))?;
     // What an earlier program left unread is no answer to us. Not every tty can do it.
     let _ = port.clear(ClearBuffer::All);
@@ -265,8 +287,8 @@ mod tests {
         let place = Place::from(PathBuf::from("/dev/no-such-tty-either"));
         let hanging = Attempt::begin(&place.tty);
         assert!(hanging.is_some() && Attempt::begin(&place.tty).is_none());
-        assert!(matches!(open(place.clone(), 115_200).await, Err(OpenError::Wedged { .. })));
+        assert!(matches!(open(place.clone()).await, Err(OpenError::Wedged { .. })));
         drop(hanging);
-        assert!(matches!(open(place, 115_200).await, Err(OpenError::Absent { .. })));
+        assert!(matches!(open(place).await, Err(OpenError::Absent { .. })));
     }
 }

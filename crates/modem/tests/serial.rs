@@ -9,14 +9,17 @@ use std::time::Duration;
 
 use common::pty;
 use modem::holder::Busy;
-use modem::serial::{self, OpenError, Tty};
+use modem::location::Place;
+use modem::serial::{self, FlowControl, Line, OpenError, RATES, Tty};
+use rustix::termios::{ControlModes, InputModes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
 const SOON: Duration = Duration::from_secs(50);
 
 async fn open(path: &Path, baud: u32) -> Result<Tty, OpenError> {
-    Ok(serial::open(path.to_owned().into(), baud).await?.tty)
+    let line = Line { baud, ..Line::DEFAULT };
+    Ok(serial::open(Place { line, ..path.to_owned().into() }).await?.tty)
 }
 
 #[tokio::test]
@@ -115,4 +118,21 @@ async fn dropping_a_tty_nobody_reads_blocks_nobody() {
     drop(tty);
     // The kernel waits for 30 s at the close of a tty whose bytes nobody reads (closing_wait of setserial(8)).
     assert!(before.elapsed() < Duration::from_secs(10), "{:?}", before.elapsed());
+}
+
+#[tokio::test]
+async fn a_uart_is_set_as_it_is_told() {
+    let rates = RATES.map(|baud| (baud, FlowControl::None));
+    let flows = [FlowControl::Hardware, FlowControl::Software].map(|flow| (9_600, flow));
+    for (baud, flow_control) in rates.into_iter().chain(flows) {
+        let (master, path) = pty();
+        let line = Line { baud, flow_control };
+        let _open = serial::open(Place { line, ..path.into() }).await.unwrap();
+        let set = rustix::termios::tcgetattr(&master).unwrap();
+        assert_eq!((set.input_speed(), set.output_speed()), (baud, baud));
+        let is_hardware = set.control_modes.contains(ControlModes::CRTSCTS);
+        assert_eq!(is_hardware, flow_control == FlowControl::Hardware, "{line:?}");
+        let is_software = set.input_modes.contains(InputModes::IXON | InputModes::IXOFF);
+        assert_eq!(is_software, flow_control == FlowControl::Software, "{line:?}");
+    }
 }

@@ -20,6 +20,7 @@ mod batch;
 mod budget;
 mod gateways;
 mod hand_in;
+mod line;
 mod queue;
 mod recovery;
 mod route;
@@ -47,6 +48,7 @@ pub(super) const QOS: [(&str, Qos); 3] =
     [("0", Qos::AtMostOnce), ("1", Qos::AtLeastOnce), ("2", Qos::ExactlyOnce)];
 pub(super) const OWNERS: [(&str, Owner); 2] = [("ours", Owner::Ours), ("leave", Owner::Leave)];
 pub(super) use gateways::named;
+pub(super) use line::FLOW_CONTROL;
 pub(super) use queue::{FSYNC, WHEN_FULL};
 pub(super) use session::PROVIDERS;
 
@@ -429,6 +431,7 @@ impl Build<'_> {
             .unwrap_or(DEFAULT_POLL);
         let owner = |text: &str| words::one_of(text, &OWNERS);
         let sms = self.optional(place, "sms", raw.sms.as_ref(), owner).unwrap_or_default();
+        let line = self.line(raw, place);
         let budget = raw.budget.as_ref().map(|raw| self.budget(raw, &place.at("budget")));
         let recovery = self.recovery(&raw.recovery, &place.at("recovery"));
         // With a stand-in where the name is bad, so that its sessions' faults are told as well.
@@ -453,6 +456,7 @@ impl Build<'_> {
             roaming,
             poll,
             sms,
+            line,
             budget,
             recovery,
             telemetry,

@@ -11,6 +11,7 @@ pub use modem::Recovery;
 pub use modem::mqtt::Qos;
 use modem::mqtt::Triple;
 pub use modem::reply::PdpType;
+use modem::serial::Line;
 pub use queue::{Fsync, WhenFull};
 use secrecy::SecretString;
 
@@ -169,6 +170,8 @@ pub struct Modem {
     pub poll: Duration,
     /// Who has its text messages.
     pub sms: Owner,
+    /// How its tty is set, where that is a UART.
+    pub line: Line,
     /// What its SIM may cost.
     pub budget: Option<Budget>,
     /// What may be done to bring it back.

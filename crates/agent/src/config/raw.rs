@@ -97,6 +97,8 @@ pub(super) struct RawModem {
     pub(super) roaming: Option<String>,
     pub(super) poll: Option<String>,
     pub(super) sms: Option<String>,
+    pub(super) baud: Option<String>,
+    pub(super) flow_control: Option<String>,
     pub(super) budget: Option<RawBudget>,
     pub(super) telemetry: Option<RawTelemetry>,
     pub(super) gateways: Option<Vec<String>>,

@@ -9,11 +9,14 @@ mod facts;
 
 use std::time::Duration;
 
+use modem::serial::RATES;
 use serde_json::{Map, Value, json};
 
 use super::build::QOS;
 use super::shape::{self, Keys, Shape};
-use facts::Leaf::{self, Boolean, Digits, Form, Inner, Name, Number, Qos, Size, Text, Time, Word};
+use facts::Leaf::{
+    self, Boolean, Digits, Form, Inner, Name, Number, Qos, Rate, Size, Text, Time, Word,
+};
 use facts::{NAME, facts};
 
 /// The schema's dialect.
@@ -113,6 +116,7 @@ fn of_leaf(leaf: &Leaf) -> Value {
         Number(min, max) => json!({ "enum": (*min..=*max).collect::<Vec<_>>() }),
         Boolean => json!({ "type": "boolean" }),
         Qos => json!({ "enum": words(&QOS).iter().map(|word| number(word)).collect::<Vec<_>>() }),
+        Rate => json!({ "enum": RATES }),
         Time => {
             let example = humantime::format_duration(Duration::from_secs(90)).to_string();
             let examples = ["10s", &example];

@@ -105,6 +105,8 @@ pub(super) static MODEM: Keys = Keys {
         ("roaming", Scalar),
         ("poll", Scalar),
         ("sms", Scalar),
+        ("baud", Scalar),
+        ("flow_control", Scalar),
         ("budget", Map(&BUDGET)),
         ("recovery", Map(&RECOVERY)),
         ("telemetry", Map(&TELEMETRY)),

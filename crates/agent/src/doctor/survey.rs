@@ -178,7 +178,7 @@ async fn of_asked(
     let may_open = port.busy.is_none() && port.node.as_ref().is_some_and(|node| node.may_open);
     let exam = match tty.filter(|_| may_open) {
         Some(tty) => {
-            let place = Place::from(tty);
+            let place = Place { line: modem.line, ..tty.into() };
             modem::exam::examine(&place, catalog).await
         }
         None => return judge(fleet, modem, port, Err(String::new()), Told::default(), user).await,

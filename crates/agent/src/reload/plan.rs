@@ -263,6 +263,8 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
             ("roaming", old.roaming != new.roaming),
             ("poll", old.poll != new.poll),
             ("sms", old.sms != new.sms),
+            ("baud", old.line.baud != new.line.baud),
+            ("flow_control", old.line.flow_control != new.line.flow_control),
             ("recovery", old.recovery != new.recovery),
             ("the content of a secret", new.secrets().into_iter().any(self.rotated)),
         ]);

@@ -32,6 +32,7 @@ use agent::config::{
     WhenFull,
 };
 use clap::Parser;
+use modem::serial::{FlowControl, Line};
 use secrecy::ExposeSecret;
 
 /// Where a bad file's text carries its fault: the mark is taken out before it is read.

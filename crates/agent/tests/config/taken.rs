@@ -46,7 +46,7 @@ fn a_small_file_gets_the_defaults() {
     assert_eq!(fleet.shutdown_grace, Duration::from_secs(10));
     assert_eq!(fleet.modems[0].poll, Duration::from_secs(10));
     assert_eq!(fleet.modems[0].recovery, Recovery::default());
-    assert_eq!(fleet.modems[0].sms, Owner::Ours);
+    assert_eq!((fleet.modems[0].sms, fleet.modems[0].line), (Owner::Ours, Line::DEFAULT));
     assert_eq!(fleet.modems[0].recovery.budget, 6);
     assert_eq!(fleet.privileged, Path::new("/run/modemfleet-recover.sock"));
     let session = &fleet.modems[0].sessions[0];
@@ -54,6 +54,15 @@ fn a_small_file_gets_the_defaults() {
     assert!(matches!(&session.access, Access::Plain { port: 1883, .. }));
     let all: Vec<String> = fleet.routes()[0].to.iter().map(ToString::to_string).collect();
     assert_eq!((fleet.routes().len(), all), (1, vec!["north/s".to_owned(), "north/t".to_owned()]));
+}
+
+#[test]
+fn a_uart_has_a_speed_and_text_messages_an_owner() {
+    let text = north("    sms: leave\n    baud: 921600\n    flow_control: hardware\n");
+    let fleet = parse(&text).unwrap().fleet;
+    let line = Line { baud: 921_600, flow_control: FlowControl::Hardware };
+    assert_eq!((fleet.modems[0].sms, fleet.modems[0].line), (Owner::Leave, line));
+    assert_eq!(fleet.modems[0].sessions.len(), 0);
 }
 
 #[test]

@@ -121,6 +121,17 @@ fn values_of_brokers_and_modems() {
         (north("    roaming: ¶dney\n"), "did you mean `deny`"),
         (north("    poll: ¶10\n"), "write `10s`"),
         (north("    sms: ¶leav\n"), "did you mean `leave`"),
+        (north("    baud: ¶12345\n"), "`baud` must be one of 1200, 2400"),
+        (north("    baud: ¶fast\n"), "`baud` must be one of 1200, 2400"),
+        (north("    flow_control: ¶rts\n"), "must be `none`, `hardware` or `software`, not `rts`"),
+        (
+            "modems:\n  m:\n    match: { model: SIM7600 }\n    ¶baud: 9600\n".to_owned(),
+            "`baud` needs `port` in `match`",
+        ),
+        (
+            "modems:\n  m:\n    match: { usb_path: 1-1 }\n    ¶flow_control: none\n".to_owned(),
+            "`flow_control` needs `port` in `match`",
+        ),
         (north("    recovery: { budget: ¶0 }\n"), "must be a number of 1 to 60"),
         (north("    recovery: { budget: ¶many }\n"), "must be a number of 1 to 60"),
         (north("    recovery: { boot: ¶11m }\n"), "must be 1s to 10m"),

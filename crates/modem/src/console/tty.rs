@@ -7,11 +7,12 @@ use std::time::Duration;
 use super::{Access, Hearing};
 use crate::catalog::Catalog;
 use crate::identify;
+use crate::location::Place;
 use crate::modem::End;
 use crate::observe::Observer;
 use crate::port::{At, Port, PortEnd};
 use crate::probe::ProbeError;
-use crate::serial;
+use crate::serial::{self, Line};
 
 /// What is in flight when a person leaves is finished, for so long.
 const FINISH: Duration = Duration::from_secs(10);
@@ -34,7 +35,8 @@ pub async fn on_tty<T, F>(
 where
     F: Future<Output = T>,
 {
-    let mut tty = serial::open(path.to_owned().into(), baud).await?.tty;
+    let line = Line { baud, ..Line::DEFAULT };
+    let mut tty = serial::open(Place { line, ..path.to_owned().into() }).await?.tty;
     let (port, at, mut events) = Port::new(&mut tty, catalog.framing(), Arc::new(Nobody));
     let (_, _, ears) = Access::new();
     let Some(hearing) = ears.listen() else {

@@ -39,7 +39,7 @@ fn with_pin(port: &std::path::Path, pin: &str) -> ModemConfig {
 async fn ask(port: &std::path::Path, command: &str) -> Vec<String> {
     let tty = loop {
         // A tty is closed on a thread of its own.
-        match modem::serial::open(port.to_owned().into(), 115_200).await {
+        match modem::serial::open(port.to_owned().into()).await {
             Ok(open) => break open.tty,
             Err(modem::serial::OpenError::Busy { .. }) => tokio::task::yield_now().await,
             Err(error) => panic!("{error}"),
@@ -87,7 +87,7 @@ async fn a_wrong_pin_is_tried_once_over_three_restarts(model: Model) {
 async fn a_sim_that_wants_its_puk_is_left_alone(model: Model) {
     let sim = Sim::new(Options { pin: Some("1234".to_owned()), ..Options::new(model) });
     let (port, at, events) = Port::new(
-        modem::serial::open(sim.port.clone().into(), 115_200).await.unwrap().tty,
+        modem::serial::open(sim.port.clone().into()).await.unwrap().tty,
         at::Framing::default(),
         Arc::new(Book::default()),
     );

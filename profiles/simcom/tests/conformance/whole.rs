@@ -111,6 +111,7 @@ pub(crate) fn config(port: &Path) -> ModemConfig {
         roaming: false,
         poll: Duration::from_millis(200),
         stores_messages: true,
+        line: modem::serial::Line::DEFAULT,
         recovery: Recovery::default(),
     }
 }

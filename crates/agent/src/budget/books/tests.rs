@@ -36,6 +36,7 @@ fn modem(name: &str, budget: Option<Budget>) -> config::Modem {
         roaming: config::Roaming::Deny,
         poll: Duration::from_secs(10),
         sms: config::Owner::Ours,
+        line: modem::serial::Line::DEFAULT,
         recovery: config::Recovery::default(),
         budget,
         telemetry: None,

@@ -2,7 +2,7 @@
 
 use queue::MAX_PRIORITY;
 
-use super::super::build::{FSYNC, OWNERS, PDP_TYPES, PROVIDERS, ROAMING, WHEN_FULL};
+use super::super::build::{FLOW_CONTROL, FSYNC, OWNERS, PDP_TYPES, PROVIDERS, ROAMING, WHEN_FULL};
 use super::super::shape::{self, Keys};
 use super::super::{BatchFormat, Policy};
 use super::words;
@@ -24,6 +24,8 @@ pub(super) enum Leaf {
     Boolean,
     /// 0, 1 or 2.
     Qos,
+    /// A speed of a UART, in bits per second.
+    Rate,
     /// A number and its unit.
     Time,
     /// Bytes, with or without a unit.
@@ -51,7 +53,7 @@ const fn must(key: &'static str, leaf: Leaf, text: &'static str) -> Fact {
     Fact { key, leaf, is_required: true, text }
 }
 
-use Leaf::{Boolean, Digits, Form, Inner, Name, Number, Qos, Size, Text, Time, Word};
+use Leaf::{Boolean, Digits, Form, Inner, Name, Number, Qos, Rate, Size, Text, Time, Word};
 
 /// A share of a budget.
 const PERCENT: &str = "^([1-9][0-9]?|100)%$";
@@ -219,6 +221,16 @@ static MODEM: &[Fact] = &[
         "sms",
         Word(|| words(&OWNERS)),
         "Whose text messages are: of a modem that prints one at its port the agent sets AT+CNMI, so that they stay in its store; leave: another program reads them from the port. Default: ours.",
+    ),
+    may(
+        "baud",
+        Rate,
+        "The speed of a UART, as set in the modem (AT+IPR); with `port` in `match`. The tty of a USB modem heeds no speed. Default: 115200.",
+    ),
+    may(
+        "flow_control",
+        Word(|| words(&FLOW_CONTROL)),
+        "How the ends of a UART hold each other back, as set in the modem (AT+IFC): none, hardware (RTS and CTS, which must be wired), or software (XON and XOFF, which take the bytes 17 and 19 from messages); with `port` in `match`. Without it bytes are lost when the gateway is busy. A USB modem heeds nothing of it. Default: none.",
     ),
     may(
         "budget",
