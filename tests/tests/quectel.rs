@@ -1,6 +1,7 @@
 //! Other dialects from outside: the same agent, the same fleet file, another modem.
 
 use e2e::Lab;
+use serde_json::Value;
 
 #[test]
 fn a_modem_of_another_dialect_carries_messages_and_tells_its_signal() {
@@ -20,5 +21,15 @@ fn a_modem_of_another_dialect_carries_messages_and_tells_its_signal() {
             let sum = agent.scrape().sum("modemfleet_signal_rsrp_dbm", &[("rat", rat)]);
             (sum < 0.0).then_some(())
         });
+        // Of 5G modules the carriers are asked for; those of category 4 have one.
+        let fleet: Value = serde_json::from_slice(&agent.http.get("/api/v1/modems").body).unwrap();
+        let carriers = &fleet["modems"][0]["carriers"];
+        if model == "rm520n" {
+            assert_eq!((&carriers[0]["role"], &carriers[0]["band"]), (&"pcc".into(), &3.into()));
+            let nr = (&carriers[1]["rat"], &carriers[1]["bandwidth_mhz"]);
+            assert_eq!(nr, (&"nr".into(), &100.0.into()), "{carriers}");
+        } else {
+            assert!(carriers.is_null(), "{model}: {carriers}");
+        }
     }
 }

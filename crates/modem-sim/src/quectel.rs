@@ -57,6 +57,10 @@ impl Firmware {
             }
             ("+QENG", Form::Write(args)) => (args.first()?.text()? == "servingcell")
                 .then(|| Reply::lines(self.serving_cell_lines())),
+            // Those of category 4 aggregate no carriers and do not know the question.
+            ("+QCAINFO", Form::Execute) if self.options.model.has_nr() => {
+                Some(Reply::lines(self.carrier_lines()))
+            }
             ("+QCSQ", Form::Execute) => Some(Reply::lines(self.quality_lines())),
             ("+QNWINFO", Form::Execute) => Some(Reply::lines(self.network_lines())),
             ("+QTEMP", Form::Execute) => {
@@ -103,6 +107,27 @@ impl Firmware {
                 "{state},\"NR5G-SA\",\"TDD\",460,00,{:09X},644,{:06X},640704,78,12,{nr_rsrp},{nr_rsrq},{nr_sinr},1,-",
                 id.cell, id.tac
             )],
+        }
+    }
+
+    fn carrier_lines(&self) -> Vec<String> {
+        if !self.registration().has_service() {
+            return Vec::new();
+        }
+        let signal = &self.network.radio.signal;
+        let lte = format!(
+            "+QCAINFO: \"PCC\",1850,100,\"LTE BAND 3\",1,257,{},{},{},12",
+            signal.rsrp_tenths / 10,
+            signal.rsrq_tenths / 10,
+            signal.rssi_tenths / 10
+        );
+        match self.radio() {
+            Access::Lte => vec![lte],
+            // The shortest form: no state, and no levels.
+            Access::Nsa => {
+                vec![lte, "+QCAINFO: \"SCC\",627264,12,\"NR5G BAND 78\",644".to_owned()]
+            }
+            Access::Sa => vec!["+QCAINFO: \"PCC\",640704,12,\"NR5G BAND 78\",644".to_owned()],
         }
     }
 

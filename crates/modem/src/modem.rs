@@ -562,6 +562,7 @@ impl Core {
         self.update(|s| {
             (s.registration, s.operator, s.temperature_celsius) = (None, None, None);
             s.signals.clear();
+            s.carriers.clear();
         });
     }
 

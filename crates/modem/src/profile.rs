@@ -13,7 +13,9 @@ use crate::console::CommandRule;
 use crate::mqtt::{Client, Mqtt, ResultCode};
 use crate::observe::Received;
 use crate::port::{At, ExchangeError, Kind};
-use crate::reply::{self, Decoder, Domain, PinTries, Registration, ReplyError, Sieve, Signal};
+use crate::reply::{
+    self, Carrier, Decoder, Domain, PinTries, Registration, ReplyError, Sieve, Signal,
+};
 
 /// How long a command that needs no network may take. Modems answer in milliseconds; 27.007 names no
 /// time, and SIMCom's manuals give 9 s for most. Giving up sooner does no harm: the engine gets in step
@@ -210,6 +212,8 @@ pub trait Listener: Send {
 pub struct Status {
     /// One entry per radio access technology in use.
     pub signals: Vec<Signal>,
+    /// The carriers that are aggregated, where the module tells; of one alone, that one.
+    pub carriers: Vec<Carrier>,
     /// Of the module, in °C.
     pub temperature_celsius: Option<f64>,
     /// How many values were left out as implausible.

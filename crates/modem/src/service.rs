@@ -519,11 +519,14 @@ impl Core {
     }
 
     fn learned(&self, status: Status) {
-        let Status { signals, temperature_celsius, implausible } = status;
+        let Status { signals, carriers, temperature_celsius, implausible } = status;
         if implausible > 0 {
             self.observer.implausible(implausible);
         }
-        self.update(|s| (s.signals, s.temperature_celsius) = (signals, temperature_celsius));
+        self.update(|s| {
+            (s.signals, s.carriers, s.temperature_celsius) =
+                (signals, carriers, temperature_celsius);
+        });
     }
 }
 

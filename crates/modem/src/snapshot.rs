@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::catalog::is_zero;
 use crate::observe::RecoveryCause;
-use crate::reply::{Registration, Signal};
+use crate::reply::{Carrier, Registration, Signal};
 
 /// Where a modem stands, in the words of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -109,6 +109,9 @@ pub struct Snapshot {
     pub registration: Option<Registration>,
     /// One entry per radio access technology in use.
     pub signals: Vec<Signal>,
+    /// The carriers that are aggregated, where the module tells.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub carriers: Vec<Carrier>,
     /// The network's name or number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operator: Option<String>,
@@ -152,6 +155,7 @@ impl Snapshot {
             identified: None,
             registration: None,
             signals: Vec::new(),
+            carriers: Vec::new(),
             operator: None,
             temperature_celsius: None,
             detection_seconds: None,

@@ -71,6 +71,7 @@ impl Profile for Acme {
             // A sensor that lies is no reason to know nothing else.
             temperature_celsius: temperature(&lines).ok(),
             implausible: sieve.implausible(),
+            ..Status::default()
         })
     }
 }

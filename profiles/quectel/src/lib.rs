@@ -20,6 +20,7 @@ pub mod status;
 mod tls;
 
 use listener::{BARE_URCS, BOOTS, Ears};
+use poll::Asked;
 
 /// What the agent is handed.
 pub static PLUGIN: Plugin = Plugin {
@@ -35,20 +36,22 @@ pub static PLUGIN: Plugin = Plugin {
 const UPDATE: Update = Update { prefix: "+QIND: \"FOTA\"", end: "\"END\"" };
 
 /// EC25, EG25, EC200: LTE and below.
-pub static LTE: Quectel = Quectel { id: "quectel-lte", nr_sinr_in_db: true };
+pub static LTE: Quectel =
+    Quectel { id: "quectel-lte", asked: Asked { nr_sinr_in_db: true, carriers: false } };
 
 /// RM520N and its like: 5G as well.
-pub static NR: Quectel = Quectel { id: "quectel-5g", nr_sinr_in_db: true };
+pub static NR: Quectel =
+    Quectel { id: "quectel-5g", asked: Asked { nr_sinr_in_db: true, carriers: true } };
 
 /// RM500Q, whose firmware does not agree with itself on the unit of NR's SINR.
-pub static NR_IN_TENTHS: Quectel = Quectel { id: "quectel-5g-tenths", nr_sinr_in_db: false };
+pub static NR_IN_TENTHS: Quectel =
+    Quectel { id: "quectel-5g-tenths", asked: Asked { nr_sinr_in_db: false, carriers: true } };
 
 /// A family on the QMT dialect.
 #[derive(Debug)]
 pub struct Quectel {
     id: &'static str,
-    /// Whether the SINR of an NR cell is known to be in dB.
-    nr_sinr_in_db: bool,
+    asked: Asked,
 }
 
 #[async_trait]
@@ -91,6 +94,6 @@ impl Profile for Quectel {
     }
 
     async fn status(&self, at: &At) -> Result<Status, StepError> {
-        poll::poll(at, self.nr_sinr_in_db).await
+        poll::poll(at, self.asked).await
     }
 }

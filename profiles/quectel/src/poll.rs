@@ -1,20 +1,33 @@
-//! The status poll: signal, serving cell, temperature.
+//! The status poll: signal, serving cell, carriers, temperature.
 
 use at::Answer;
 use modem::port::{At, Kind};
 use modem::profile::{self, Status, StepError, unless_gone};
 
+use crate::qcainfo::qcainfo;
 use crate::qeng::{qeng, signals};
 use crate::status::{qcsq, qtemp};
+
+/// In what families differ.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    /// Whether the SINR of an NR cell is known to be in dB.
+    pub(crate) nr_sinr_in_db: bool,
+    /// Whether the family aggregates carriers: those of category 4 and below do not know the question.
+    pub(crate) carriers: bool,
+}
 
 /// Asks for all of it. A module that does not know one of the commands still gives the others.
 ///
 /// # Errors
 /// [`StepError`] where the port is gone.
-pub(crate) async fn poll(at: &At, nr_sinr_in_db: bool) -> Result<Status, StepError> {
+pub(crate) async fn poll(at: &At, of: Asked) -> Result<Status, StepError> {
     let mut status = Status::default();
-    serving_cell(at, &mut status, nr_sinr_in_db).await.or_else(unless_gone)?;
+    serving_cell(at, &mut status, of.nr_sinr_in_db).await.or_else(unless_gone)?;
     signal(at, &mut status).await.or_else(unless_gone)?;
+    if of.carriers {
+        carriers(at, &mut status).await.or_else(unless_gone)?;
+    }
     temperature(at, &mut status).await.or_else(unless_gone)?;
     Ok(status)
 }
@@ -45,6 +58,14 @@ async fn signal(at: &At, status: &mut Status) -> Result<(), StepError> {
             None => {}
         }
     }
+    Ok(())
+}
+
+async fn carriers(at: &At, status: &mut Status) -> Result<(), StepError> {
+    let lines = profile::run(at, Kind::Status, "AT+QCAINFO", Answer::Prefix("+QCAINFO:")).await?;
+    let read = qcainfo(&lines)?;
+    status.carriers = read.carriers.into_iter().map(|component| component.carrier).collect();
+    status.implausible += read.implausible;
     Ok(())
 }
 
