@@ -147,7 +147,7 @@ impl Traps {
         Self { models: Models::built_in(&PLUGINS).unwrap(), vectors }
     }
 
-    /// The meaning of a reply; `None` where it is refused.
+    /// The meaning of a reply; `None` if it is refused.
     fn read(&self, command: &str, raw: &str) -> Option<Value> {
         let model = if command.starts_with("AT+Q") { "rm520n" } else { "sim8200" };
         let (mut input, mut told) = (raw.as_bytes(), Vec::new());
@@ -180,7 +180,7 @@ fn what_modems_trap_a_reader_with_is_read() {
     }
 }
 
-/// What a value of a reply can be, by the end of its key.
+/// Judges by the end of its key if a value of a reply can be.
 fn is_possible(key: &str, value: &Value) -> bool {
     let within = |least: f64, most: f64| {
         value.as_f64().is_some_and(|number| (least..=most).contains(&number))
@@ -211,7 +211,7 @@ fn impossible(value: &Value) -> Option<String> {
     }
 }
 
-/// What stands in a field that a modem does not know, or that was damaged on its way.
+/// Texts that stand in a field if the modem does not know it, or if it was damaged on its way.
 const DAMAGE: [&str; 16] = [
     "",
     "-",

@@ -212,7 +212,7 @@ pub trait Listener: Send {
 pub struct Status {
     /// One entry per radio access technology in use.
     pub signals: Vec<Signal>,
-    /// The carriers that are aggregated, where the module tells; of one alone, that one.
+    /// The carriers that are aggregated, if the module reports them; one alone is that one.
     pub carriers: Vec<Carrier>,
     /// Of the module, in °C.
     pub temperature_celsius: Option<f64>,

@@ -109,7 +109,7 @@ pub struct Snapshot {
     pub registration: Option<Registration>,
     /// One entry per radio access technology in use.
     pub signals: Vec<Signal>,
-    /// The carriers that are aggregated, where the module tells.
+    /// The carriers that are aggregated, if the module reports them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub carriers: Vec<Carrier>,
     /// The network's name or number.

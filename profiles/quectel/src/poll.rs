@@ -8,12 +8,12 @@ use crate::qcainfo::qcainfo;
 use crate::qeng::{qeng, signals};
 use crate::status::{qcsq, qtemp};
 
-/// In what families differ.
+/// Differences between the families.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked {
-    /// Whether the SINR of an NR cell is known to be in dB.
+    /// True if the SINR of an NR cell is known to be in dB.
     pub(crate) nr_sinr_in_db: bool,
-    /// Whether the family aggregates carriers: those of category 4 and below do not know the question.
+    /// True if the family aggregates carriers: those of category 4 and below do not know the question.
     pub(crate) carriers: bool,
 }
 

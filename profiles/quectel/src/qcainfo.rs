@@ -20,7 +20,7 @@ const MAX_CARRIERS: usize = 32;
 pub struct Qcainfo {
     /// The carriers in the order of their lines, the primary one first.
     pub carriers: Vec<Component>,
-    /// How many levels were impossible and left out.
+    /// Number of levels that were impossible and left out.
     #[serde(skip)]
     pub implausible: u32,
 }
@@ -28,7 +28,7 @@ pub struct Qcainfo {
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Component {
-    /// What is the same of all vendors.
+    /// The part that all vendors share.
     #[serde(flatten)]
     pub carrier: Carrier,
     /// The width as sent: resource blocks of LTE, a code of NR.
@@ -36,9 +36,9 @@ pub struct Component {
     /// Its state as sent. Of a secondary carrier: 0 not configured, 1 configured, 2 active; of the primary: 1
     /// registered.
     pub state: Option<u32>,
-    /// Whether it is configured for sending, as sent.
+    /// 1 if it is configured for sending.
     pub ul_configured: Option<u32>,
-    /// The band in which it sends, where that is told by a word.
+    /// The band in which it sends, if firmware names it by a word.
     pub ul_band: Option<String>,
     /// The width in which it sends as sent, a code.
     pub ul_bw_raw: Option<u32>,
@@ -50,10 +50,10 @@ pub struct Component {
     pub rssnr: Option<i64>,
 }
 
-/// Reads the lines `+QCAINFO: "PCC"|"SCC",<channel>,<width>,<band>,…`; no line at all is no carrier: nothing serves.
+/// Reads the lines `+QCAINFO: "PCC"|"SCC",<channel>,<width>,<band>,…`; without any line there is no carrier.
 ///
 /// # Errors
-/// [`ReplyError`] where nothing but foreign text came, or no line names a part.
+/// [`ReplyError`] if nothing but foreign text came, or if no line names a part.
 pub fn qcainfo<L: AsRef<str>>(lines: &[L]) -> Result<Qcainfo, ReplyError> {
     let rows = own_rows(COMMAND, "+QCAINFO", lines);
     let mut sieve = Sieve::default();
@@ -65,7 +65,7 @@ pub fn qcainfo<L: AsRef<str>>(lines: &[L]) -> Result<Qcainfo, ReplyError> {
     Ok(Qcainfo { carriers, implausible: sieve.implausible() })
 }
 
-/// Where the columns behind the band stand.
+/// Places of the columns behind the band.
 struct Columns {
     state: Option<usize>,
     pci: usize,
@@ -78,13 +78,13 @@ struct Columns {
 }
 
 impl Columns {
-    /// NR's shortest lines have the cell at once, and levels behind it. All others have a state and the cell, and
-    /// then either levels and what concerns the uplink, or the uplink and then levels, without RSSI. Which it is
-    /// shows by the number of arguments, and where that is none of a known form by what stands there.
+    /// NR's shortest lines have the cell at once, and levels behind it. All others have a state and the cell. Behind
+    /// these come either levels and the uplink, or the uplink and levels without RSSI: the number of arguments
+    /// decides, and in lines of another length the argument itself.
     fn of(args: &Args<'_>, rat: Option<Rat>, role: Role) -> Self {
         let number = |at| args.text(at).and_then(parse_decimal);
         let is_uint = |at| args.text(at).and_then(parse_uint).is_some();
-        if rat == Some(Rat::Nr) && !is_uint(5) {
+        if rat == Some(Rat::Nr) && args.len() <= 8 && !is_uint(5) {
             let (state, rssi, uplink) = (None, None, None);
             return Self { state, pci: 4, rsrp: 5, rsrq: 6, rssi, rssnr: 7, uplink };
         }
@@ -266,6 +266,8 @@ mod tests {
                 "+QCAINFO: \"SCC\",393850,3,\"NR5G BAND 25\",1,354,1,3,378000",
                 "+QCAINFO: \"SCC\",393850,3,\"NR5G BAND 25\",1,696,0,-,-,0,0,-32768",
                 "+QCAINFO: \"SCC\",648768,10,\"NR5G BAND 78\",920",
+                // Of a long line without its cell, the state is not taken for it.
+                "+QCAINFO: \"SCC\",648768,10,\"NR5G BAND 78\",2,-,0,-,-",
             ],
             json!([
                 {"role": "pcc", "rat": "nr", "arfcn": 501_390, "band": 41, "bandwidth_mhz": 100.0,
@@ -282,6 +284,8 @@ mod tests {
                  "pci": 696, "bw_raw": 3, "state": 1, "ul_configured": 0},
                 {"role": "scc", "rat": "nr", "arfcn": 648_768, "band": 78, "bandwidth_mhz": 80.0,
                  "pci": 920, "bw_raw": 10},
+                {"role": "scc", "rat": "nr", "arfcn": 648_768, "band": 78, "bandwidth_mhz": 80.0,
+                 "bw_raw": 10, "state": 2, "ul_configured": 0},
             ]),
         );
     }

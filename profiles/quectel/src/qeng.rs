@@ -25,7 +25,7 @@ pub struct Qeng {
     pub wcdma: Option<Cell>,
     /// The GSM cell.
     pub gsm: Option<Cell>,
-    /// Which radio `lte` is: LTE, category M or NB-IoT.
+    /// The radio of `lte`: LTE, category M or NB-IoT.
     #[serde(skip)]
     pub lte_rat: Option<Rat>,
     /// How many levels were impossible and left out.
@@ -149,9 +149,8 @@ impl<'t> Fields<'_, 't> {
         self.args.text(self.at + at)
     }
 
-    /// A channel's number; `None` in the outer sense where it is one that cannot be, which is what stands there
-    /// between two cells.
-    fn channel(&self, at: usize, max: u32) -> Option<Option<u32>> {
+    /// A channel's number; `None` in the outer sense if it is one that cannot be, as between two cells.
+    fn arfcn(&self, at: usize, max: u32) -> Option<Option<u32>> {
         let channel = self.uint(at, max);
         (self.text(at).is_none() || channel.is_some()).then_some(channel)
     }
@@ -204,7 +203,7 @@ impl Cell {
 
 /// `<duplex>,<mcc>,<mnc>,<cell>,<pci>,<earfcn>,<band>,<ul>,<dl>,<tac>,<RSRP>,<RSRQ>,<RSSI>,<SINR>…`
 fn lte(fields: Fields<'_, '_>, sieve: &mut Sieve) -> Option<Cell> {
-    let earfcn = fields.channel(5, MAX_EARFCN)?;
+    let earfcn = fields.arfcn(5, MAX_EARFCN)?;
     let (tac_hex, tac) = fields.hex(9, 16, is_area).unzip();
     Cell {
         duplex: fields.text(0).map(cut),
@@ -224,7 +223,7 @@ fn lte(fields: Fields<'_, '_>, sieve: &mut Sieve) -> Option<Cell> {
 
 /// `<duplex>,<mcc>,<mnc>,<cell>,<pci>,<tac>,<arfcn>,<band>,<bandwidth>,<RSRP>,<RSRQ>,<SINR>,<scs>…`
 fn standalone(fields: Fields<'_, '_>, sieve: &mut Sieve) -> Option<Cell> {
-    let arfcn = fields.channel(6, MAX_NR_ARFCN)?;
+    let arfcn = fields.arfcn(6, MAX_NR_ARFCN)?;
     let (tac_hex, tac) = fields.hex(5, 24, is_area).unzip();
     Cell {
         mode: Some("sa"),
@@ -248,7 +247,7 @@ fn standalone(fields: Fields<'_, '_>, sieve: &mut Sieve) -> Option<Cell> {
 /// oldest firmware ends after the levels; a channel that is there and impossible is garbage.
 fn beside_lte(fields: Fields<'_, '_>, sieve: &mut Sieve) -> Option<Cell> {
     let (mcc, mnc) = fields.plmn(0).unzip();
-    let arfcn = fields.channel(6, MAX_NR_ARFCN)?;
+    let arfcn = fields.arfcn(6, MAX_NR_ARFCN)?;
     Cell {
         mode: Some("nsa"),
         mcc,
@@ -329,7 +328,7 @@ mod tests {
         assert_eq!((sinr(true), sinr(false)), (Some(13.0), None));
     }
 
-    /// Which radio a line is of, and what its cell is known by. Forms of public reports, with other numbers.
+    /// Forms of public reports, with other numbers.
     #[test]
     fn each_radio_is_named_for_what_it_is() {
         for (rest, rat, rsrp) in [
@@ -430,7 +429,7 @@ mod tests {
         }
     }
 
-    /// A cell of which nothing is told is none, whatever stands around it.
+    /// A cell of which nothing is known is left out.
     #[test]
     fn nothing_is_made_of_nothing() {
         for rest in [

@@ -100,7 +100,7 @@ pub(crate) fn radio(mode: &str) -> Option<(Option<Rat>, &'static str)> {
 /// Reads `+QCSQ: <mode>[,<levels>]`; one row for each radio. A row of a mode that is not known here is passed over.
 ///
 /// # Errors
-/// [`ReplyError`] where there is no such line or none of a known mode.
+/// [`ReplyError`] if there is no such line, or none of a known mode.
 pub fn qcsq<L: AsRef<str>>(lines: &[L]) -> Result<Vec<Qcsq>, ReplyError> {
     let command = "AT+QCSQ";
     let rows = own_rows(command, "+QCSQ", lines);
@@ -113,7 +113,7 @@ pub fn qcsq<L: AsRef<str>>(lines: &[L]) -> Result<Vec<Qcsq>, ReplyError> {
 /// The rows that can be read.
 ///
 /// # Errors
-/// That of the last row, where none can be.
+/// That of the last row, if none can be read.
 fn readable<T>(rows: impl Iterator<Item = Result<T, ReplyError>>) -> Result<Vec<T>, ReplyError> {
     let mut found = Vec::new();
     let mut refused = None;

@@ -246,7 +246,7 @@ fn rat_of(words: &str) -> Option<Rat> {
     }
 }
 
-/// The cell of a line that has its network or a level; `None` where the line has neither or is between two cells.
+/// The cell of a line that has its network or a level; `None` if the line has neither or is between two cells.
 fn serving_cell(rat: Rat, args: &Args<'_>, sieve: &mut Sieve) -> Option<Cell> {
     let (mcc, mnc) = args.text(2).and_then(plmn).unzip();
     // 23.003: an area has 16 bits, in NR 24; a cell 16 in GSM, 28 in UTRAN and E-UTRAN, 36 in NR. More is an
@@ -276,7 +276,7 @@ fn serving_cell(rat: Rat, args: &Args<'_>, sieve: &mut Sieve) -> Option<Cell> {
 
 /// `LTE,<op>,<mcc>-<mnc>,<tac>,<cell>,<pci>,<band>,<earfcn>,<dl>,<ul>,<RSRQ>,<RSRP>,<RSSI>,<RSSNR>`
 fn lte_cell(rat: Rat, args: &Args<'_>, cell: Cell, sieve: &mut Sieve) -> Option<Cell> {
-    let earfcn = channel(args, 7, MAX_EARFCN)?;
+    let earfcn = arfcn(args, 7, MAX_EARFCN)?;
     let [mut rsrq, mut rsrp, rssi] = [10, 11, 12].map(|at| measured(args, at));
     // Seen of one unit (`…,-930,-110,-640,5`): power before quality.
     if !order_fits(rsrp, rsrq) && order_fits(rsrq, rsrp) {
@@ -383,7 +383,7 @@ fn nsa_cell(args: &Args<'_>, sieve: &mut Sieve) -> Option<NrCell> {
     Some(NrCell { mode: "nsa", cell, scs_raw, bw_raw })
 }
 
-/// Whether a channel stands where newer firmware has the band: a number, and behind it none.
+/// Recognises a channel in the place that newer firmware gives the band: a number, and behind it none.
 fn has_no_band(args: &Args<'_>, band: usize) -> bool {
     args.text(band).is_some_and(is_uint) && !args.text(band + 1).is_some_and(is_uint)
 }
@@ -397,7 +397,7 @@ struct NrColumns {
 }
 
 fn nr_levels(cell: Cell, args: &Args<'_>, at: NrColumns, sieve: &mut Sieve) -> Option<Cell> {
-    let arfcn = channel(args, at.arfcn, MAX_NR_ARFCN)?;
+    let arfcn = arfcn(args, at.arfcn, MAX_NR_ARFCN)?;
     if arfcn == Some(0) {
         return None;
     }
@@ -498,9 +498,8 @@ fn plmn(text: &str) -> Option<(String, String)> {
     (fits && mcc != "000").then(|| (mcc.to_owned(), format!("{mnc:0>2}")))
 }
 
-/// A channel's number; `None` in the outer sense where it is one that cannot be, which is what stands there
-/// between two cells.
-fn channel(args: &Args<'_>, at: usize, max: u32) -> Option<Option<u32>> {
+/// A channel's number; `None` in the outer sense if it is one that cannot be, as between two cells.
+fn arfcn(args: &Args<'_>, at: usize, max: u32) -> Option<Option<u32>> {
     let channel = uint(args, at).filter(|channel| *channel <= max);
     (args.text(at).is_none() || channel.is_some()).then_some(channel)
 }
@@ -803,7 +802,7 @@ mod tests {
             assert_eq!((cell.mnc.as_deref(), cell.tac, cell.rsrp_dbm), (mnc, tac, rsrp), "{rest}");
             assert_ne!(cell.cell_id, Some(0xFFF_FFFF), "{rest}");
         }
-        // Nothing at all is no cell.
+        // A line without anything known has no cell.
         for rest in [
             "LTE,Online",
             "LTE,Online,---,,,,,,,,,,,",

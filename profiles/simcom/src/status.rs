@@ -105,7 +105,7 @@ pub struct NetworkMode {
 /// Reads `+CNSMOD: <n>,<stat>`. The unsolicited `+CNSMOD: <stat>` is passed over.
 ///
 /// # Errors
-/// [`ReplyError`] where there is no such line or its mode is no number.
+/// [`ReplyError`] if there is no such line, or if its mode is not a number.
 pub fn network_mode<L: AsRef<str>>(lines: &[L]) -> Result<NetworkMode, ReplyError> {
     let command = "AT+CNSMOD?";
     let rows = own_rows(command, "+CNSMOD", lines);

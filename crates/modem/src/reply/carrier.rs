@@ -1,10 +1,10 @@
-//! Carriers that are aggregated: what a modem says of each beside its serving cell's line.
+//! Carriers that are aggregated, which a modem reports beside its serving cell.
 
 use serde::Serialize;
 
 use super::signal::Rat;
 
-/// Which part a carrier has.
+/// The part of a carrier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {

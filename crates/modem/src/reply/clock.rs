@@ -183,7 +183,7 @@ fn days_in(year: u16, month: u8) -> u8 {
 mod tests {
     use super::*;
 
-    /// What nothing has set, of whatever firmware, and what is near to it and was set.
+    /// Defaults of many firmwares, and times near to them that were set.
     #[test]
     fn a_clock_that_counts_from_a_default_was_never_set() {
         for text in [

@@ -128,7 +128,7 @@ pub fn context_addresses<L: AsRef<str>>(lines: &[L]) -> Result<Vec<PdpAddress>, 
     })
 }
 
-/// What the network gave a context.
+/// Parameters that the network gave a context.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Dynamic {
     /// Its number.
@@ -139,7 +139,7 @@ pub struct Dynamic {
     pub apn: Option<String>,
     /// The modem's address.
     pub local_address: Option<IpAddr>,
-    /// The modem's address of the other family, where one line has both.
+    /// The modem's address of the other family, if one line has both.
     pub local_address_2: Option<IpAddr>,
     /// The local network's mask.
     pub subnet: Option<IpAddr>,
@@ -185,7 +185,7 @@ pub fn contexts_dynamic<L: AsRef<str>>(lines: &[L]) -> Result<Vec<Dynamic>, Repl
     })
 }
 
-/// Whether an address is a mask: ones, then zeros. A gateway of IPv4 never begins with all ones.
+/// Recognises a mask: ones, then zeros. A gateway of IPv4 never begins with all ones.
 fn is_mask(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {

@@ -28,7 +28,7 @@ pub struct Operator {
 /// Reads `+COPS: <mode>[,<format>,<oper>[,<AcT>]]`.
 ///
 /// # Errors
-/// [`ReplyError`] where there is no such line or its mode is no number, as in the list that `AT+COPS=?` gives.
+/// [`ReplyError`] if there is no such line, or if its mode is not a number, as in the list that `AT+COPS=?` returns.
 pub fn operator<L: AsRef<str>>(lines: &[L]) -> Result<Operator, ReplyError> {
     let rows = own_rows("AT+COPS?", "+COPS", lines);
     let args =
@@ -50,15 +50,15 @@ pub fn operator<L: AsRef<str>>(lines: &[L]) -> Result<Operator, ReplyError> {
 }
 
 /// A name that a modem wrote in hexadecimal digits, since another program left it in the character set `UCS2` or
-/// `HEX` (27.007 §5.5; SIMCom modules turn to it for a USSD answer): as UTF-16 or as ASCII. `None` where the text is
-/// no such name: eight digits at least, since a network's number has six at most.
+/// `HEX` (27.007 §5.5; SIMCom modules turn to it for a USSD answer): as UTF-16 or as ASCII. `None` if the text is
+/// not such a name: eight digits at least, since a network's number has six at most.
 fn from_hex(text: &str) -> Option<String> {
     if text.len() < 8 || !text.len().is_multiple_of(2) {
         return None;
     }
     let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
     let bytes = text.as_bytes().chunks(2).map(byte).collect::<Option<Vec<u8>>>()?;
-    // Of names in other letters than Latin, some byte is none of ASCII's.
+    // A name in other letters than Latin has a byte beyond ASCII.
     let text = if bytes.iter().all(|byte| (b' '..=b'~').contains(byte)) {
         String::from_utf8(bytes).ok()?
     } else {

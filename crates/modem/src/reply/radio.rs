@@ -21,7 +21,7 @@ pub struct Csq {
 /// Reads `+CSQ: <rssi>[,<ber>]`; the last such line counts.
 ///
 /// # Errors
-/// [`ReplyError`] where there is none or its strength is no number up to 255.
+/// [`ReplyError`] if there is none, or if its strength is not a number up to 255.
 pub fn csq<L: AsRef<str>>(lines: &[L]) -> Result<Csq, ReplyError> {
     let rows = own_rows("AT+CSQ", "+CSQ", lines);
     let args =
@@ -98,11 +98,11 @@ impl Cesq {
     }
 }
 
-/// Reads `+CESQ:` with six arguments (before Release 15) or nine (with NR). One that is no number up to 255 is
-/// left out.
+/// Reads `+CESQ:` with six arguments (before Release 15) or nine (with NR). One that is not a number up to 255
+/// is left out.
 ///
 /// # Errors
-/// [`ReplyError`] where there is no such line or none of its arguments is such a number.
+/// [`ReplyError`] if there is no such line, or if none of its arguments is such a number.
 pub fn cesq<L: AsRef<str>>(lines: &[L]) -> Result<Cesq, ReplyError> {
     let rows = own_rows("AT+CESQ", "+CESQ", lines);
     let args =

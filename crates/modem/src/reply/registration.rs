@@ -19,16 +19,16 @@ const CELL_BITS: u32 = 36;
 /// An unsigned -1 of 32 and of 28 bits, which modems send for "no cell".
 const NO_CELL: [u64; 2] = [0xFFFF_FFFF, 0xFFF_FFFF];
 
-/// 23.003 §4.1, §19.4.2.3 and §28.6: what stands for an area where none is known; and an unsigned -1, which modems
-/// send.
+/// Numbers that stand for an area that is not known (23.003 §4.1, §19.4.2.3 and §28.6), and an unsigned -1, which
+/// modems send.
 const NO_AREA: [u64; 5] = [0, 0xFFFE, 0xFFFF, 0xFF_FFFE, 0xFF_FFFF];
 
-/// Whether a number stands for an area, and not for none that is known.
+/// Returns false for the numbers that stand for an area that is not known.
 pub fn is_area(number: u64) -> bool {
     !NO_AREA.contains(&number)
 }
 
-/// Whether a number stands for a cell, and not for none that is known.
+/// Returns false for the numbers that stand for a cell that is not known.
 pub fn is_cell(number: u64) -> bool {
     !NO_CELL.contains(&number)
 }
@@ -189,10 +189,10 @@ pub struct Registration {
     /// Access technology.
     #[serde(flatten)]
     pub act: Option<Act>,
-    /// The area as sent, where it is no hexadecimal number or stands for none; cut to 40 characters.
+    /// The area as sent, if it is not a hexadecimal number or stands for none; cut to 40 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lac_raw: Option<String>,
-    /// The cell as sent, where it or the area is no such number; cut to 40 characters.
+    /// The cell as sent, if it or the area is not such a number; cut to 40 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ci_raw: Option<String>,
 }
@@ -273,7 +273,7 @@ fn has_rac_before_cell(domain: Domain, args: &Args<'_>, at: usize) -> bool {
     domain == Domain::Eps && len(at + 2) <= 2 && len(at + 3) > 2
 }
 
-/// A number of at most `bits` bits that is none of those for "not known", else the text as sent: the
+/// A number of at most `bits` bits that is known, else the text as sent: the
 /// state must survive an area that is not readable.
 fn hex_or_raw(
     text: Option<&str>,

@@ -214,7 +214,7 @@ fn operators() {
     check("AT+COPS?", broken, json!({"operator": "Mobile Field", "act": "lte"}));
     let broken = "+COPS: 0,0,\"Mobile\r\nField\",7\r\n\r\nOK\r\n";
     check("AT+COPS?", broken, json!({"operator": "Mobile Field", "act": "lte"}));
-    // The line break ends the line where it is none of the name.
+    // A line break after a stray quotation mark ends the line.
     check("AT+COPS?", "+COPS: 0,0,\"TELE2,0\r\nOK\r\n", json!({"operator": "TELE2", "act": "gsm"}));
     check("AT+COPS?", "+COPS: 7,2,\"00101\",7", json!({"mode": null, "mnc": "01", "act": "lte"}));
     check("AT+COPS?", "+COPS: ,2,\"00101\"", json!({"mode": null, "mcc": "001"}));
@@ -233,7 +233,7 @@ fn a_name_in_hexadecimal_digits_is_read() {
         ("4649454C44204D4F42494C45", "FIELD MOBILE"),
         ("5450204669656C64", "TP Field"),
         ("00410042", "AB"),
-        // None of these is a name in digits.
+        // These are names as they stand.
         ("CAFE", "CAFE"),
         ("0041", "0041"),
         ("310260", "310260"),
@@ -311,7 +311,7 @@ fn context_addresses_of_both_families() {
     let many = "+CGPADDR: 1,10.0.0.1\r\n+CGPADDR: 2,0.0.0.0\r\nOK";
     check("AT+CGPADDR", many, json!({"contexts": [{"cid": 1, "address": "10.0.0.1"}, {"cid": 2}]}));
     for (rest, first, second) in [
-        // A modem with 17 octets, which are no address, beside a good one.
+        // 17 octets, which are not an address, beside a good one.
         ("\"10.36.130.148\",\"0.0.0.0.0.0.0.0.0.0.0.0.1.2.3.4.5\"", Some("10.36.130.148"), None),
         ("\"0.0.0.0.0.0.0.0.0.0.0.0.1.2.3.4.5\",\"10.36.130.148\"", Some("10.36.130.148"), None),
         ("10.0.0.256", None, None),
@@ -349,7 +349,7 @@ fn what_the_network_gave_a_context() {
             "5,ims,10.1.2.3,,,,10.9.9.1,10.9.9.2",
             json!({"apn": "ims", "local_address": "10.1.2.3", "gateway_address": null}),
         ),
-        // One address that is none leaves the others.
+        // An address that cannot be leaves the others.
         (
             "5,\"net\",\"10.1.2.999\",\"10.1.2.1\",\"0.0.0.0\",\"10.9.9.2\"",
             json!({"local_address": null, "gateway_address": "10.1.2.1",
