@@ -36,15 +36,16 @@ pub fn operator<L: AsRef<str>>(lines: &[L]) -> Result<Operator, ReplyError> {
     let mode = args.text(0).map(|_| args.uint(0, "mode", u32::MAX)).transpose()?;
     // Format 255 with an empty name is what some modems say for "none".
     let format = args.text(1).and_then(parse_uint).and_then(|format| u32::try_from(format).ok());
-    let operator = args.text(2);
-    let digits = operator.filter(|_| format == Some(2)).and_then(split_plmn);
+    let operator = args.text(2).map(|text| from_hex(text).unwrap_or_else(|| name(text)));
+    let digits = operator.as_deref().filter(|_| format == Some(2)).and_then(split_plmn);
     let act = args.text(3).and_then(parse_uint).and_then(|code| u32::try_from(code).ok());
+    let (mcc, mnc) = digits.map(|(mcc, mnc)| (mcc.to_owned(), mnc.to_owned())).unzip();
     Ok(Operator {
         mode: mode.filter(|mode| *mode <= 4),
         format: format.filter(|format| *format <= 2),
-        operator: operator.map(|text| from_hex(text).unwrap_or_else(|| name(text))),
-        mcc: digits.map(|(mcc, _)| mcc.to_owned()),
-        mnc: digits.map(|(_, mnc)| mnc.to_owned()),
+        operator,
+        mcc,
+        mnc,
         act: act.and_then(Act::from_code),
     })
 }

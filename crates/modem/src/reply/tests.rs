@@ -216,6 +216,8 @@ fn operators() {
     check("AT+COPS?", broken, json!({"operator": "Mobile Field", "act": "lte"}));
     // A line break after a stray quotation mark ends the line.
     check("AT+COPS?", "+COPS: 0,0,\"TELE2,0\r\nOK\r\n", json!({"operator": "TELE2", "act": "gsm"}));
+    let digits = "+COPS: 0,2,\"003000300031003000310030\",7";
+    check("AT+COPS?", digits, json!({"operator": "001010", "mcc": "001", "mnc": "010"}));
     check("AT+COPS?", "+COPS: 7,2,\"00101\",7", json!({"mode": null, "mnc": "01", "act": "lte"}));
     check("AT+COPS?", "+COPS: ,2,\"00101\"", json!({"mode": null, "mcc": "001"}));
     check("AT+COPS?", "+COPS: 0,0,\"X\",8", json!({"act": "ec-gsm-iot", "rat": null}));
