@@ -9,6 +9,7 @@ use modem::reply::PinTries;
 
 mod aliauth;
 pub mod ceng;
+pub mod cmgrmi;
 mod cmq;
 mod cmqtt;
 mod code;

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::ceng::ceng;
+use crate::cmgrmi::cmgrmi;
 use crate::cmq::replies as cmq;
 use crate::cpsi::cpsi;
 use crate::results;
@@ -12,6 +13,7 @@ use crate::results;
 /// The vendor's commands; the standard's are in [`modem::reply::DECODERS`].
 pub const DECODERS: &[(&str, Decoder)] = &[
     ("AT+CPSI?", |raw| value(cpsi(&body("AT+CPSI?", raw)?)?)),
+    ("AT+CMGRMI", |raw| value(cmgrmi(&body("AT+CMGRMI", raw)?)?)),
     ("AT+CPMUTEMP", |raw| Ok(json!({ "celsius": temperature(&body("AT+CPMUTEMP", raw)?)? }))),
     ("AT+CICCID", |raw| Ok(json!({ "iccid": card(&body("AT+CICCID", raw)?)? }))),
     ("AT+SPIC", |raw| all_tries(&body("AT+SPIC", raw)?)),
