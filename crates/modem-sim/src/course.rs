@@ -75,6 +75,13 @@ impl Firmware {
         }
     }
 
+    /// Ends an illness.
+    pub(crate) fn heal(&mut self, symptom: Symptom) {
+        let before = self.registration();
+        self.end_illnesses(|case| case.illness.symptom == symptom);
+        self.report_registration(before);
+    }
+
     /// Begins and ends what is due.
     pub(crate) fn go_through_illnesses(&mut self) {
         let now = self.now;

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     fault::Fault,
     firmware::Counts,
-    illness::Illness,
+    illness::{Illness, Symptom},
     options::{Access, Coverage, Registration, Signal},
     port::{PortError, Wire},
 };
@@ -45,6 +45,7 @@ pub(crate) enum Deed {
     Reset,
     UsbReset,
     FallIll(Illness),
+    Heal(Symptom),
     TextMessage(String),
 }
 
@@ -217,6 +218,14 @@ impl Handle {
     /// [`HandleError::NotRunning`]
     pub async fn fall_ill(&self, illness: Illness) -> Result<(), HandleError> {
         self.request(Deed::FallIll(illness)).await
+    }
+
+    /// Ends its illness of this symptom, whatever would cure it.
+    ///
+    /// # Errors
+    /// [`HandleError::NotRunning`]
+    pub async fn heal(&self, symptom: Symptom) -> Result<(), HandleError> {
+        self.request(Deed::Heal(symptom)).await
     }
 
     /// The tty to open: that of the first port, and the link where there is one. `None` while the

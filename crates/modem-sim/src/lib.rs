@@ -20,7 +20,9 @@
 //! - CMQ over TLS (`CMQTTSNEW`), the clouds' commands, and the quality of service of a message that came.
 //! - `"argtopic"` of an A76xx: of what it changes, received messages and SUB; not PUB and UNSUB.
 //! - The data mode of `QFUPL` waits for its data for ever; real units give it up.
-//! - Several commands in one line, SMS, calls and data over PPP.
+//! - Text messages come down only, and none can be read from the store.
+//! - Of the illnesses of an MQTT stack the SIM7020's has `no-data` alone.
+//! - Several commands in one line, calls and data over PPP.
 //!
 //! # Adding to it
 //! A model of a known dialect is a variant of [`Model`] and its answers there. Another dialect

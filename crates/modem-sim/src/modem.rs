@@ -266,6 +266,7 @@ impl Modem {
             Deed::TextMessage(text) => self.firmware.text_message(&text),
             Deed::UsbReset => return self.usb_reset(),
             Deed::FallIll(illness) => self.firmware.fall_ill(illness),
+            Deed::Heal(symptom) => self.firmware.heal(symptom),
         }
         Ok(())
     }

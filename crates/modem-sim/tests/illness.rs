@@ -353,6 +353,8 @@ async fn an_illness_of_one_symptom_takes_the_place_of_the_one_before() {
     host.ok("AT+CFUN=1").await;
     assert_eq!(domains(&mut host).await, "111");
     assert_eq!(said(&mut host, "AT+CPIN?", "OK").await, "+CPIN: SIM PIN2|OK");
+    bench.handle.heal(Symptom::SimPin2).await.unwrap();
+    assert_eq!(said(&mut host, "AT+CPIN?", "OK").await, "+CPIN: READY|OK");
 }
 
 /// The page for people names each illness that there is.

@@ -410,6 +410,8 @@ impl Firmware {
     /// A connection that an A76xx cannot open has no `OK` before its result (seen on an A7670E).
     fn usual_telling(&self, word: &str) -> Telling {
         let waits = self.options.model.is_a76xx() && word == "CONNECT";
+        // One that waited so for a result that never comes would answer nothing any more.
+        let waits = waits && !self.suffers(Symptom::Wedged);
         if self.options.early_failures || waits { Telling::Early } else { Telling::OkFirst }
     }
 

@@ -143,10 +143,10 @@ impl Firmware {
         client.operation = Some(Operation { word: "OPEN", port, packet: None });
         let (connection, context) = (client.connection, client.settings.tls);
         self.strain(Symptom::BrownOutAtStart);
-        // This stack has no setting for how long that takes.
-        if let Some(time) = self.black_hole(index, OPEN_TIMEOUT) {
+        if self.black_hole(index, OPEN_TIMEOUT).is_some() {
+            // This stack has no setting for how long that takes.
             let later = Later::End { client: index, connection, code: code::SOCKET_CONNECT };
-            self.agenda.add(self.now + time, later);
+            self.agenda.add(self.now + OPEN_TIMEOUT, later);
             return Some(Reply::ok().into());
         }
         let tls = context.map(|context| self.qmt.storage.terms(context, &host, now));
