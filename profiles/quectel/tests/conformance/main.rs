@@ -32,6 +32,9 @@ mod bench;
 #[path = "../../../conformance/broker.rs"]
 #[allow(dead_code, reason = "another profile's own scenarios need more of it")]
 mod broker;
+/// What modems do in the field.
+#[path = "../../../conformance/field.rs"]
+mod field;
 #[path = "../../../conformance/pki.rs"]
 mod pki;
 /// What every profile has to do.

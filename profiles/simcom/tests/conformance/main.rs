@@ -89,11 +89,15 @@ mod a76xx;
 mod aliyun;
 mod cmq;
 mod failures;
+/// What modems do in the field.
+#[path = "../../../conformance/field.rs"]
+mod field;
 mod identity;
 mod ladder;
 mod location;
 mod messages;
 mod recovery;
+mod service;
 mod sim7020;
 mod text_messages;
 mod tls;
