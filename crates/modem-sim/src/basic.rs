@@ -97,18 +97,20 @@ impl Firmware {
             _ => {}
         }
         self.report_registration(before);
-        let tells = mode != was && self.suffers(Symptom::KeepsFlightMode);
+        let prints = mode != was && self.suffers(Symptom::KeepsFlightMode);
         let line = match mode {
             1 => self.card_state().map(|state| format!("+CPIN: {state}")),
             _ => Some("+CPIN: NOT READY".to_owned()),
         };
-        line.filter(|_| tells).into_iter().collect()
+        line.filter(|_| prints).into_iter().collect()
     }
 
     /// Switches the radio on or off.
     pub(crate) fn switch_radio(&mut self, mode: u32) {
-        self.settings.cfun = mode;
-        self.network.attach();
+        let was = std::mem::replace(&mut self.settings.cfun, mode);
+        if mode == 1 && was != 1 {
+            self.network.attach();
+        }
         if mode != 1 {
             self.lose_network();
         }

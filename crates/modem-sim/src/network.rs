@@ -53,6 +53,9 @@ pub(crate) struct Network {
     pub(crate) coverage: Coverage,
     /// Whether it is attached for data: `CGATT`.
     attached: bool,
+    /// The access point of the first context when the modem attached; what is written later waits for the next time,
+    /// since the network's answer to the attach gives the bearer (24.301 §6.5.1).
+    in_force: String,
     contexts: BTreeMap<u32, Context>,
     mode: u32,
     catr: u32,
@@ -71,7 +74,18 @@ impl Network {
             [(1, context("IP", "cmnet", true)), (2, context("IPV4V6", "ims", true))].into();
         let reports = Reports::default();
         let coverage = Coverage::Full;
-        Self { radio, coverage, attached: true, contexts, mode: 2, catr: 0, reports }
+        let mut network = Self {
+            radio,
+            coverage,
+            attached: false,
+            in_force: String::new(),
+            contexts,
+            mode: 2,
+            catr: 0,
+            reports,
+        };
+        network.attach();
+        network
     }
 
     /// Contexts, mode and URC port are in flash; reports are not.
@@ -83,6 +97,12 @@ impl Network {
     /// Attaches for data, as the modem does by itself once its radio is on.
     pub(crate) fn attach(&mut self) {
         self.attached = true;
+        self.in_force = self.contexts.get(&1).map_or_else(String::new, |first| first.apn.clone());
+    }
+
+    /// Whether the network has data at the access point that is in force. Case counts for nothing in it (23.003 §9.1).
+    fn is_at_its_access_point(&self) -> bool {
+        self.radio.apn.as_ref().is_none_or(|apn| apn.eq_ignore_ascii_case(&self.in_force))
     }
 
     /// `CATR`: 0 all ports, 1 UART, 2 MODEM, 3 ATCOM (SIM7600 manual p.68). The first port is
@@ -172,7 +192,7 @@ impl Firmware {
         }
     }
 
-    /// The registration for voice, which `+CREG:` tells; without it there is none for data.
+    /// The registration for voice, which `+CREG:` reports; without it there is none for data.
     fn voice_registration(&self) -> Registration {
         if self.settings.cfun != 1 || !self.has_open_card() {
             Registration::Idle
@@ -190,7 +210,8 @@ impl Firmware {
 
     /// Whether the network gives a context where it is asked for one.
     pub(crate) fn has_data(&self) -> bool {
-        self.registration().has_service() && !self.suffers(Symptom::NoData)
+        let refuses = self.suffers(Symptom::NoData) || !self.network.is_at_its_access_point();
+        self.registration().has_service() && !refuses
     }
 
     /// Whether the first context has an address, without which nothing gets anywhere.
@@ -245,7 +266,7 @@ impl Firmware {
                 return Some(Reply::lines(network.context_lines(operator)));
             }
             "+CGACT" => {
-                let refused = self.suffers(Symptom::NoData);
+                let refused = self.registration().has_service() && !self.has_data();
                 let line = |(cid, context): (&u32, &Context)| {
                     format!("+CGACT: {cid},{}", u8::from(context.active && !refused))
                 };
@@ -330,6 +351,7 @@ impl Firmware {
                 self.network.attached = false;
                 self.lose_network();
             }
+            Some(1) if self.network.attached => {}
             Some(1) => self.network.attach(),
             _ => return Reply::error(),
         }
@@ -337,8 +359,8 @@ impl Firmware {
         Reply::ok()
     }
 
-    /// `<cid>,<auth>[,<password>[,<user>]]` of SIMCom's LTE modems, the user first elsewhere (27.007 §10.1.31). Nobody
-    /// checks them here.
+    /// `<cid>,<auth>[,<password>[,<user>]]` of SIMCom's LTE modems, the user first elsewhere (27.007 §10.1.31). They are
+    /// kept and shown, and not checked.
     fn set_login(&mut self, args: &[Arg]) -> Option<()> {
         let cid = args.first()?.within(1..=24)?;
         let kind = args.get(1)?.within(0..=3)?;
@@ -395,7 +417,7 @@ impl Firmware {
         let registration = match name {
             "+CREG" => self.voice_registration(),
             "+CGREG" => self.registration(),
-            // Refused for data by a network that has it for voice, a unit tells so of one domain.
+            // A unit that is refused data and has voice reports the refusal in one domain only.
             _ if self.suffers(Symptom::VoiceOnly) => return "0".to_owned(),
             _ => self.registration(),
         };

@@ -116,6 +116,8 @@ pub struct Radio {
     /// Whether the network gives the first context an address once registered; a wrong access point or
     /// a card without data gets none.
     pub address: bool,
+    /// The access point at which the network has data, as it was written when the modem attached. `None`: at any.
+    pub apn: Option<String>,
     /// Over what the modem is attached. `Nsa` and `Sa` need a SIM8200.
     pub access: Access,
     /// Strengths and temperature.
@@ -125,7 +127,8 @@ pub struct Radio {
 impl Radio {
     fn new(model: Model) -> Self {
         let access = if model.has_nr() { Access::Nsa } else { Access::Lte };
-        Self { registration: Registration::Home, address: true, access, signal: Signal::default() }
+        let signal = Signal::default();
+        Self { registration: Registration::Home, address: true, apn: None, access, signal }
     }
 }
 

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Bench, Host, in_memory, sim7600};
-use modem_sim::{Model, Onset, Options, Symptom};
+use modem_sim::{Model, Onset, Options, Radio, Symptom};
 use tokio::time::{Duration, Instant, sleep};
 
 /// A modem with these illnesses and no echo.
@@ -25,7 +25,7 @@ async fn seconds(count: u64) {
     sleep(Duration::from_secs(count)).await;
 }
 
-/// The stats that the domains tell: CREG, CGREG, CEREG.
+/// The registration of each domain: CREG, CGREG, CEREG.
 async fn domains(host: &mut Host) -> String {
     let mut stats = String::new();
     for name in ["+CREG", "+CGREG", "+CEREG"] {
@@ -267,6 +267,30 @@ async fn detached_is_not_registered_for_data() {
     host.ok("AT+CGATT=1").await;
     assert_eq!(domains(&mut host).await, "111");
     assert_eq!(said(&mut host, "AT+CGATT=2", "ERROR").await, "ERROR");
+}
+
+#[tokio::test]
+async fn an_access_point_comes_into_force_with_the_next_attach() {
+    let detach: [&[&str]; 3] =
+        [&["AT+CGATT=0", "AT+CGATT=1"], &["AT+CFUN=4", "AT+CFUN=1"], &["AT+CFUN=0", "AT+CFUN=1"]];
+    for steps in detach {
+        let radio = Radio { apn: Some("Private.apn".to_owned()), ..sim7600().radio };
+        let (bench, mut host) = ill(Options { radio, ..sim7600() }, &[]).await;
+        assert_eq!(domains(&mut host).await, "111");
+        assert_eq!(said(&mut host, "AT+CMQTTSTART", "ERROR").await, "+CMQTTSTART: 7|ERROR");
+        host.ok("AT+CGDCONT=1,\"IP\",\"private.apn\"").await;
+        host.ok("AT+CGATT=1").await;
+        host.ok("AT+CFUN=1").await;
+        let early = said(&mut host, "AT+CMQTTSTART", "ERROR").await;
+        assert_eq!(early, "+CMQTTSTART: 7|ERROR", "it was attached all the time");
+        for step in steps {
+            host.ok(step).await;
+        }
+        assert_eq!(said(&mut host, "AT+CMQTTSTART", "OK").await, "+CMQTTSTART: 0|OK", "{steps:?}");
+        bench.handle.reset().await.unwrap();
+        host.until("PB DONE\r\n").await;
+        host.ask("AT+CMQTTSTART", "+CMQTTSTART: 0\r\n").await;
+    }
 }
 
 #[tokio::test]

@@ -76,6 +76,10 @@ pub struct Args {
     /// How well they hear the network: the reference signal's power in dBm.
     #[arg(long, value_name = "DBM", default_value_t = -85, allow_hyphen_values = true, value_parser = clap::value_parser!(i16).range(-140..=-40))]
     rsrp: i16,
+    /// The access point at which the network has data. What is written to a context counts once the modem attaches
+    /// again; before that it is `cmnet`.
+    #[arg(long, value_name = "NAME")]
+    apn: Option<String>,
     /// What the modems lack: a SIM card, an address from the network, the time.
     #[arg(long, value_enum, value_delimiter = ',')]
     without: Vec<Lack>,
@@ -100,6 +104,7 @@ impl Args {
     fn radio(&self, mut radio: Radio) -> Radio {
         radio.registration = self.registration;
         radio.address = !self.lacks(Lack::Address);
+        radio.apn.clone_from(&self.apn);
         radio.signal.rsrp_tenths = self.rsrp.saturating_mul(10);
         radio
     }
