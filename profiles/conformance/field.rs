@@ -36,7 +36,7 @@ async fn signed_in(model: Model, broker: &Broker) -> (Bench, Handle) {
     (bench, handle)
 }
 
-/// The modem tells it in its own time, up to two minutes, and by a code.
+/// The modem gives the code in its own time, up to two minutes.
 async fn a_broker_that_is_not_there_is_given_up_and_the_other_one_is_reached(model: Model) {
     let broker = Broker::open().await;
     let (bench, handle) = Bench::simulated(model, &broker).await;

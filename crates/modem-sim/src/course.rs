@@ -12,7 +12,7 @@ use crate::{
 /// How long after START or CONNECT was accepted the supply fails: the transmitter draws its full current then.
 const BROWN_OUT: Duration = Duration::from_millis(500);
 
-/// How often an update tells how far it is.
+/// How often an update reports how far it is.
 const PROGRESS: Duration = Duration::from_secs(1);
 
 /// An illness and when it ends by itself.
@@ -164,6 +164,7 @@ impl Firmware {
             Symptom::Forged(Forgery::Text) => self.messages.leave(true),
             Symptom::Forged(Forgery::Pdu) => self.messages.leave(false),
             Symptom::Update { .. } => {
+                self.agenda.clear();
                 self.forget_sessions();
                 self.ports.iter_mut().for_each(PortState::reset);
                 self.progress(self.now);
@@ -190,7 +191,7 @@ impl Firmware {
         }
     }
 
-    /// Tells how far the update is that began at `since`; one without an end stays at 99 %.
+    /// Prints how far the update is that began at `since`; one without an end stays at 99 %.
     pub(crate) fn progress(&mut self, since: Instant) {
         let is_update = |case: &&Case| matches!(case.illness.symptom, Symptom::Update { .. });
         let Some(case) = self.course.cases.iter().find(is_update) else { return };

@@ -13,7 +13,7 @@ pub(crate) enum Later {
     End { client: usize, connection: u64, code: u8 },
     /// The supply fails for a moment.
     BrownOut,
-    /// Tell how far the update is that began then.
+    /// Print how far the update is that began then.
     Progress { since: Instant },
     /// Let something come that holds this line.
     Forge(String),

@@ -323,7 +323,7 @@ async fn refusals_by_order_and_range() {
     assert!(test.contains("+CMQTTPUB: (0-1),(0-2),(60-180),(0-1),(0-1)"), "{test}");
 }
 
-/// Without the service there is no code, whatever the command's arguments are worth.
+/// Without the service no code comes, whatever the arguments are.
 #[tokio::test]
 async fn without_the_service_all_commands_are_a_bare_error() {
     for model in [Model::Sim7600, Model::Sim8200, Model::A7670] {

@@ -50,7 +50,7 @@ pub enum Symptom {
     SimFailure,
     /// The card has lost contact: `+CME ERROR: 10`.
     SimAbsent,
-    /// `AT+CPIN?` tells `SIM PIN2`, and all else works.
+    /// `AT+CPIN?` is answered by `SIM PIN2`, and all else works.
     SimPin2,
 
     /// Its MQTT service starts, and CONNECT fails with code 9, "network not opened".

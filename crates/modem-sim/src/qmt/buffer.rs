@@ -23,7 +23,7 @@ struct Kept {
 pub(super) struct Buffer([Option<Kept>; ROOM]);
 
 impl Buffer {
-    /// Keeps a message; its number, or `None` where there is no room.
+    /// Keeps a message; returns its number, or `None` if there is no room.
     pub(super) fn keep(&mut self, topic: &str, payload: &[u8]) -> Option<usize> {
         let free = self.0.iter().position(Option::is_none)?;
         let kept = Kept { topic: topic.to_owned(), payload: payload.to_vec() };

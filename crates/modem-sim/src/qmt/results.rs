@@ -127,7 +127,7 @@ impl Firmware {
         }
         match client.buffer.keep(topic, payload) {
             Some(number) => self.urc(&format!("+QMTRECV: {index},{number}")),
-            None => tracing::debug!(index, "no room for a message that nobody reads"),
+            None => tracing::debug!(index, "no room for one more message until one is read"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The service on board when it is not as the manual has it: wedged, or with clients that nobody has released.
+//! The service on board when it is not as the manual has it: wedged, or with clients that were not released.
 
 use modem::mqtt::{MqttError, Qos};
 use modem_sim::{Cure, Illness, Model, Symptom};
@@ -63,7 +63,7 @@ async fn clients_that_are_left_over_are_torn_down(model: Model) {
     }
 }
 
-/// A boot that nobody noticed has taken the service: all that is known is `ERROR`.
+/// A boot that was not noticed has ended the service: all that comes is `ERROR`.
 async fn without_the_service_nothing_is_a_code(model: Model) {
     let broker = Broker::open().await;
     let (bench, _handle) = Bench::simulated(model, &broker).await;
