@@ -5,15 +5,26 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use e2e::{Process, modemfleet, run, within};
+use e2e::{Process, modemfleet, pause, run, within};
 
 /// The guest's processor is emulated, and so is the host's at times.
 pub(crate) const LONG: Duration = Duration::from_secs(90);
 
+/// The time between two looks. Each asks the agent, or starts a program, which takes its time from what is waited for
+/// on a processor that is emulated.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// Waits for something in the guest.
 #[track_caller]
-pub(crate) fn wait<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
-    within(LONG, ask).unwrap_or_else(|| panic!("waited {LONG:?} in vain for {what}"))
+pub(crate) fn wait<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let mut is_first = true;
+    let look = || {
+        if !std::mem::take(&mut is_first) {
+            pause(LOOK);
+        }
+        ask()
+    };
+    within(LONG, look).unwrap_or_else(|| panic!("waited {LONG:?} in vain for {what}"))
 }
 
 /// The tests of the guest plug devices and start daemons: nothing for a machine that is used.
