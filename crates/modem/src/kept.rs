@@ -1,4 +1,4 @@
-//! Received messages that a modem keeps until it is asked for them, as some stacks do.
+//! Received messages that a modem keeps until it is asked for them.
 
 use std::collections::BTreeSet;
 
@@ -9,8 +9,8 @@ use crate::mqtt::{Client, Mqtt, MqttError};
 use crate::port::{At, ExchangeError};
 use crate::session::Chain;
 
-/// Where messages are kept that nobody has asked for yet. Each place stands here once, so that a modem which tells
-/// of one again and again costs no more.
+/// The places of messages that were not asked for yet. Each place stands here once, so that a modem which announces one
+/// again and again costs no more.
 #[derive(Default)]
 pub(crate) struct Kept(watch::Sender<BTreeSet<(Client, u8)>>);
 

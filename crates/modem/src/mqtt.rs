@@ -153,9 +153,9 @@ pub enum MqttError {
     NoCode {
         /// The command's name without `AT+`, and the setting where there are several.
         operation: &'static str,
-        /// What the modem gave in the place of a code, in words.
+        /// The modem's answer in the place of a code, in words.
         said: String,
-        /// What is usually behind it, and what to try; empty where nothing is known.
+        /// The usual cause, and what to try; empty if none is known.
         advice: &'static str,
     },
     /// A stack that has no codes refused.

@@ -58,7 +58,7 @@ pub struct Plugin {
     pub profiles: &'static [&'static dyn Profile],
     /// The vendor's own replies as JSON, by command, for `profiles decode`.
     pub decoders: &'static [(&'static str, Decoder)],
-    /// Where the vendor's lines tell codes, for `explain`.
+    /// The vendor's lines that hold a code, for `explain`.
     pub codes: &'static [CodeTable],
     /// The vendor's lines that mean something without a code, for `explain`.
     pub lines: &'static [LineMeaning],
@@ -78,7 +78,7 @@ impl Plugin {
     };
 }
 
-/// Where some lines tell a code, and what it means there.
+/// Some lines that hold a code, its place in them, and its meaning there.
 #[derive(Clone, Copy)]
 pub struct CodeTable {
     /// The names of the lines, without their colon: `+CMQTTPUB`.
@@ -87,7 +87,7 @@ pub struct CodeTable {
     pub whose: &'static str,
     /// The place of the code among the arguments, from 0.
     pub at: usize,
-    /// What a number means in the line of this name, which has no `+` here; `None` for one that no manual names.
+    /// Gives the meaning of a number in the line of this name, which has no `+` here; `None` if no manual has it.
     pub meaning: fn(&str, i32) -> Option<ResultCode>,
 }
 
@@ -96,9 +96,9 @@ pub struct CodeTable {
 pub struct LineMeaning {
     /// Its name, without its colon: `+CMQTTNONET`.
     pub line: &'static str,
-    /// What it says.
+    /// Its meaning.
     pub says: &'static str,
-    /// What to try; empty where there is nothing to do.
+    /// An advice; empty if there is nothing to do.
     pub advice: &'static str,
 }
 
@@ -177,7 +177,7 @@ pub enum Notice {
     Pending {
         /// Whose subscription it came by.
         client: Client,
-        /// Where the modem keeps it.
+        /// The modem's place for it.
         slot: u8,
     },
     /// A message came down damaged or in part, and is lost: how, in words.

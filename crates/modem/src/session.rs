@@ -424,7 +424,7 @@ impl Session {
             let lost = self.while_down(lost).await.ok().flatten();
             let reason = with_cause(lost.map(|lost| lost.cause), &error);
             self.observer.connect(self.name(), false);
-            // -1 is of the modem's own: it is no word of the network or the broker.
+            // -1 is the modem's own: neither the network nor the broker has said it.
             if scope != Scope::Service && error.code().is_some_and(|code| code >= 0) {
                 ground.witness.refused();
             }

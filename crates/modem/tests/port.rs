@@ -278,7 +278,7 @@ async fn a_precaution_is_no_desync() {
     assert_eq!(counted(), (1, 2), "a stray OK is one");
 }
 
-/// What a dialect remembers of a modem is there as long as its port is open.
+/// A dialect remembers facts of a modem as long as its port is open.
 #[tokio::test(start_paused = true)]
 async fn a_port_has_one_memory_and_another_port_another() {
     let (one, other) = (Rig::new(64).await, Rig::new(64).await);

@@ -1,4 +1,4 @@
-//! What the numbers in lines of `AT+QMT…` mean. Each operation has numbers of its own.
+//! The meaning of numbers in lines of `AT+QMT…`. Each operation has numbers of its own.
 
 use at::FinalCode;
 use modem::mqtt::{MqttError, ResultCode, Scope};
@@ -10,7 +10,7 @@ pub(crate) const OCCUPIED: i32 = 2;
 /// The connection could not be made.
 pub(crate) const NETWORK_ERROR: i32 = 5;
 
-/// A failure of which the modem knows no more. Units were seen to tell it of certificates that do not fit.
+/// A failure without a reason. Units were seen to give it for certificates that do not fit.
 pub(crate) const FAILED: i32 = -1;
 
 const NETWORK: &str = "check the APN, the SIM's data plan and the signal";
@@ -62,11 +62,11 @@ const STATES: &[ResultCode] = &[
     code(4, "disconnecting", "", Scope::Message),
 ];
 
-/// The operations with a packet: 1 is no end, 2 is.
+/// The operations with a packet. 1 does not end one, 2 does.
 pub(crate) const PACKET: &[ResultCode] = &[
     code(FAILED, "failed", NETWORK, Scope::Session),
     code(0, "sent, and answered by the broker", "", Scope::Message),
-    code(1, "sent again, since no answer came: this is no end", "", Scope::Session),
+    code(1, "sent again, since no answer came: it goes on", "", Scope::Session),
     code(2, "packet not sent or not answered", NETWORK, Scope::Session),
 ];
 
@@ -127,7 +127,7 @@ fn named(table: &[ResultCode], number: i32) -> Option<ResultCode> {
     table.iter().find(|code| code.number == number).copied()
 }
 
-/// What a number means in a table; one that no manual names ends the session.
+/// Looks a number up in a table; one that no manual names ends the session.
 pub(crate) fn of(table: &[ResultCode], number: i32) -> ResultCode {
     named(table, number).unwrap_or(code(number, "not in any manual", "", Scope::Session))
 }
@@ -147,7 +147,7 @@ pub(crate) fn without_code(operation: &'static str, refusal: Option<&FinalCode>)
     MqttError::without_code(operation, refusal, behind(operation))
 }
 
-/// What is usually behind a refusal for which the modem gives no code.
+/// The usual cause of a refusal for which the modem gives no code.
 fn behind(operation: &str) -> &'static str {
     match operation {
         "QMTOPEN" => {
@@ -172,7 +172,7 @@ fn behind(operation: &str) -> &'static str {
     }
 }
 
-/// Where lines of this vendor tell codes.
+/// This vendor's lines that hold a code.
 pub(crate) const TABLES: &[CodeTable] = &[
     CodeTable {
         lines: &["+QMTOPEN"],

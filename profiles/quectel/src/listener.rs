@@ -45,7 +45,7 @@ fn client(argument: &str) -> Option<Client> {
 }
 
 /// `<client>,<msgid>,"<topic>",<length>` and the payload that was cut by that length. Without the length the payload
-/// stands in the line; `<client>,<slot>` tells that the modem keeps the message.
+/// stands in the line. With `<client>,<slot>` alone the modem keeps the message.
 fn message(rest: &str, data: Option<Vec<u8>>) -> Option<Notice> {
     let (index, rest) = rest.split_once(',')?;
     let client = client(index)?;

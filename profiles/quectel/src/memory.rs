@@ -1,11 +1,11 @@
-//! What is remembered of the modem at one port, until the port closes.
+//! Facts of the modem at one port, remembered until the port closes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
 
 use modem::port::At;
 
-/// What the dialect knows of one modem, and the number of its last packet.
+/// Facts of one modem, and the number of its last packet.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     packet: AtomicU16,
@@ -13,7 +13,7 @@ pub(crate) struct Memory {
     no_length: AtomicBool,
 }
 
-/// Whether a firmware has `AT+QMTPUBEX`.
+/// A firmware's knowledge of `AT+QMTPUBEX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Counted {
     /// Nothing speaks for or against it.
@@ -24,7 +24,7 @@ pub(crate) enum Counted {
     Missing,
 }
 
-/// What is remembered of the modem behind `at`.
+/// Gives the facts of the modem behind `at`.
 pub(crate) fn of(at: &At) -> Arc<Memory> {
     at.memory()
 }
@@ -38,7 +38,7 @@ impl Memory {
         taken.unwrap_or(0).checked_add(1).unwrap_or(1)
     }
 
-    /// Whether a message can be published with its length.
+    /// Says if a message can be published with its length.
     pub(crate) fn counted(&self) -> Counted {
         match self.counted.load(Ordering::Relaxed) {
             1 => Counted::Known,
@@ -56,7 +56,7 @@ impl Memory {
         self.counted.store(number, Ordering::Relaxed);
     }
 
-    /// Whether received messages come without their length.
+    /// Says if received messages come without their length.
     pub(crate) fn has_no_length(&self) -> bool {
         self.no_length.load(Ordering::Relaxed)
     }

@@ -45,7 +45,7 @@ const END_OF_DATA: u8 = 0x1a;
 /// Gives the data of `AT+QMTPUB` up.
 const ESCAPE: u8 = 0x1b;
 
-/// The dialect. What is known of one modem is in [`memory`].
+/// The dialect. Facts of one modem are in [`memory`].
 #[derive(Debug)]
 pub(crate) struct Qmt;
 
@@ -84,7 +84,7 @@ impl Mqtt for Qmt {
         connection: &Connection,
     ) -> Result<(), MqttError> {
         let sign_in = sign_in(client, connection)?;
-        let settings = Settings::of(client, connection)?;
+        let settings = Settings::of(client, connection, at.context())?;
         let host = quote("the broker's address", &connection.host)?;
         let _turn = sequence(at, STACK).await?;
         // Settings are taken by a closed client only.
@@ -246,7 +246,7 @@ async fn sent(
     judge(operation, &line, 2, PACKET)
 }
 
-/// Whether the firmware knows a command; where it does not answer it is taken to.
+/// Asks if the firmware knows a command. One that does not answer is taken to know it.
 async fn knows(at: &At, operation: &'static str, test: &str, prefix: &'static str) -> bool {
     let Ok(asked) = exchange(operation, test, PATIENCE) else { return true };
     let told = profile::persist(at, Kind::Setup, asked.answer(Answer::Prefix(prefix)), TRIES).await;
@@ -348,7 +348,7 @@ fn failed(operation: &'static str, error: ExchangeError) -> MqttError {
     }
 }
 
-/// What a result line says: 0 is success. A line that is torn says nothing of it.
+/// Judges a result line: 0 is success. A torn line does not count as one.
 fn judge(
     operation: &'static str,
     line: &str,

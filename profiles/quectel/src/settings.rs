@@ -14,15 +14,12 @@ use crate::qmt::{TRIES, exchange, set};
 /// The longest keep-alive that `"keepalive"` takes, in seconds.
 const MAX_KEEP_ALIVE_S: u16 = 3_600;
 
-/// How long the modem waits for a packet's acknowledgement, in seconds, and how often it sends again.
+/// The modem's wait for a packet's acknowledgement, in seconds, and how often it sends again.
 const PACKET_TIMEOUT: (u8, u8) = (30, 1);
-
-/// The PDP context that a client's connection runs over: the one whose access point the agent sets.
-const CONTEXT: u8 = 1;
 
 const RECEIVE: &str = "QMTCFG \"recv/mode\"";
 
-/// What a session is on a firmware that refuses a setting.
+/// A session on a firmware that refuses a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Without {
     /// The same: a firmware that does not know the setting behaves so by itself.
@@ -51,7 +48,12 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) fn of(client: Client, connection: &Connection) -> Result<Self, MqttError> {
+    /// `context` is the PDP context whose access point the agent sets.
+    pub(crate) fn of(
+        client: Client,
+        connection: &Connection,
+        context: u8,
+    ) -> Result<Self, MqttError> {
         let index = client.0;
         let keep_alive = connection.keep_alive_s.min(MAX_KEEP_ALIVE_S);
         if keep_alive < connection.keep_alive_s {
@@ -80,7 +82,7 @@ impl Settings {
                 if connection.clean_session { Without::Same } else { Without::Nothing },
             ),
             same("QMTCFG \"timeout\"", format!("\"timeout\",{index},{wait},{again},0")),
-            same("QMTCFG \"pdpcid\"", format!("\"pdpcid\",{index},{CONTEXT}")),
+            same("QMTCFG \"pdpcid\"", format!("\"pdpcid\",{index},{context}")),
             // Messages come down as URCs, with their length.
             same(RECEIVE, format!("\"recv/mode\",{index},0,1")),
             // 1 would take a payload for hexadecimal digits, and publish other bytes. One firmware has this name,
@@ -126,14 +128,14 @@ fn will(index: u8, connection: &Connection) -> Result<Setting, MqttError> {
     };
     let topic = quote("the will's topic", &will.topic)?;
     let (qos, retain) = (will.qos.number(), u8::from(will.retain));
-    // The will is an argument: bytes that are no text cannot be sent.
+    // The will is an argument, so that it has to be text.
     let payload = String::from_utf8_lossy(&will.payload);
     let payload = quote("the will's payload", &payload.replace('\u{fffd}', "\0"))?;
     let value = format!("\"will\",{index},1,{qos},{retain},{topic},{payload}");
     Ok(Setting { name, value, without: Without::Nothing })
 }
 
-/// Takes away a device of Alibaba Cloud that an earlier program told the modem: it would sign in with that in the place
+/// Takes away a device of Alibaba Cloud that an earlier program left: the modem would sign in with it in the place
 /// of the session's own login. It is asked for first, since an empty one might switch the way of signing in on.
 async fn forget_device(at: &At, client: Client) -> Result<(), MqttError> {
     if !has_device(at, client).await? {
@@ -143,13 +145,13 @@ async fn forget_device(at: &At, client: Client) -> Result<(), MqttError> {
     let emptied = set(at, "QMTCFG \"aliauth\"", &empty).await;
     if matches!(emptied, Ok(()) | Err(MqttError::NoCode { .. })) && has_device(at, client).await? {
         tracing::warn!(
-            "an earlier program told this modem a device of Alibaba Cloud (QMTCFG \"aliauth\"), and it does not let go of it: it may sign in with that; a reset of the modem removes it"
+            "an earlier program left a device of Alibaba Cloud in this modem (QMTCFG \"aliauth\"), which does not let go of it and may sign in with it; a reset of the modem removes it"
         );
     }
     Ok(())
 }
 
-/// Whether the modem has a device of Alibaba Cloud for this client. A firmware that does not know the setting has none.
+/// Asks if the modem has a device of Alibaba Cloud for this client. A firmware that does not know the setting has none.
 async fn has_device(at: &At, client: Client) -> Result<bool, MqttError> {
     let operation = "QMTCFG \"aliauth\"";
     let asked = exchange(operation, &format!("AT+QMTCFG=\"aliauth\",{}", client.0), PATIENCE)?;
@@ -161,7 +163,7 @@ async fn has_device(at: &At, client: Client) -> Result<bool, MqttError> {
     }
 }
 
-/// Whether `+QMTCFG: "aliauth",…` has a string that is not empty, beside the setting's name.
+/// Looks in `+QMTCFG: "aliauth",…` for a string that is not empty, beside the setting's name.
 fn names_device(line: &str) -> bool {
     let strings = line.split('"').skip(1).step_by(2);
     strings.into_iter().any(|text| !text.is_empty() && !text.eq_ignore_ascii_case("aliauth"))
@@ -196,7 +198,8 @@ mod tests {
 
     #[test]
     fn a_will_that_is_no_text_is_refused_by_name() {
-        let refused = Settings::of(Client(0), &connection(will(&[0xff]))).unwrap_err().to_string();
+        let refused =
+            Settings::of(Client(0), &connection(will(&[0xff])), 1).unwrap_err().to_string();
         assert!(refused.contains("the will's payload"), "{refused}");
     }
 
@@ -204,7 +207,7 @@ mod tests {
     #[test]
     fn a_session_needs_no_setting_but_what_it_asks_for() {
         let needed = |connection: &Connection| {
-            let settings = Settings::of(Client(0), connection).unwrap().settings;
+            let settings = Settings::of(Client(0), connection, 1).unwrap().settings;
             let needed = settings.into_iter().filter(|it| it.without == Without::Nothing);
             needed.map(|it| it.name).collect::<Vec<_>>()
         };

@@ -34,7 +34,7 @@ pub(crate) const MAX_FILE: usize = 10_240;
 const IGNORED: [&str; 3] =
     ["ignoreinvalidcertsign", "ignoremulticertchainverify", "ignorecertitem"];
 
-/// What makes a client's connection one over TLS, in errors.
+/// The setting that makes a client's connection one over TLS, in errors.
 const SSL: &str = "QMTCFG \"ssl\"";
 
 /// TLS 1.2; 4 would fall back as far as SSL 3.

@@ -1,5 +1,5 @@
-//! The result codes of `AT+CMQTT…` (SIM7500/7600 manual V3.00 p. 365; SIM82xx manual V1.02 p. 341), and what else
-//! the stack tells by a number (V3.00 p. 366).
+//! The result codes of `AT+CMQTT…` (SIM7500/7600 manual V3.00 p. 365; SIM82xx manual V1.02 p. 341), and the
+//! stack's other numbers (V3.00 p. 366).
 
 use std::ops::RangeInclusive;
 
@@ -140,7 +140,7 @@ pub(crate) fn named(number: i32) -> Option<ResultCode> {
     CODES.iter().chain([&UNEXPLAINED]).find(|code| code.number == number).copied()
 }
 
-/// What a code means in the line of this operation, where one of the manual's says something of it.
+/// Gives the meaning of a code in the line of this operation; `None` if no manual names it.
 fn named_of(operation: &str, number: i32) -> Option<ResultCode> {
     let code = named(number)?;
     let takes = takes(operation);
@@ -152,7 +152,7 @@ fn named_of(operation: &str, number: i32) -> Option<ResultCode> {
     Some(ResultCode { advice, ..code })
 }
 
-/// What a code of this operation means. Codes that no manual names end the session: that is what cures most.
+/// Gives the meaning of a code of this operation. Codes that no manual names end the session: that cures most.
 pub fn result_code(operation: &str, number: i32) -> ResultCode {
     named_of(operation, number).unwrap_or(code(number, "not in any manual", "", Scope::Session))
 }
@@ -187,7 +187,7 @@ fn takes(operation: &str) -> &'static str {
     }
 }
 
-/// What is usually behind a refusal of this operation for which the modem gives no code.
+/// The usual cause of a refusal of this operation for which the modem gives no code.
 fn behind(operation: &str) -> &'static str {
     match operation {
         "CMQTTSTART" => {
@@ -230,7 +230,7 @@ pub(crate) fn without_code(operation: &'static str, refusal: Option<&FinalCode>)
     MqttError::without_code(operation, refusal, behind(operation))
 }
 
-/// Where lines of this vendor tell codes.
+/// This vendor's lines that hold a code.
 pub(crate) const TABLES: &[CodeTable] = &[
     CodeTable {
         lines: &["+CMQTTSTART", "+CMQTTSTOP"],
@@ -319,7 +319,7 @@ pub(crate) const LINES: &[LineMeaning] = &[
     },
 ];
 
-/// What `+CMQTTPING` says (V3.00 p. 366).
+/// The meaning of `+CMQTTPING` (V3.00 p. 366).
 pub(crate) const NO_PING: &str = "the broker did not answer the modem's keep-alive";
 
 #[cfg(test)]

@@ -640,7 +640,7 @@ async fn each_message_has_its_own_time_to_stall_and_those_behind_are_told() {
     assert!(!*rig.uplink.stalled.borrow());
 }
 
-/// What the modem tells of the connection under an operation is a part of the reason.
+/// The cause that the modem gives under an operation is a part of the reason.
 #[tokio::test(start_paused = true)]
 async fn the_cause_of_a_loss_under_an_operation_is_not_dropped() {
     let refused = "TEST failed with code 99 (told so)";

@@ -1,8 +1,9 @@
-//! Why a session is down, in words.
+//! The reason of a session's end, in words.
 
 use crate::mqtt::MqttError;
 
-/// Why a session is down: the cause of the loss that came under an operation first, then how the operation failed.
+/// Gives the reason of a session's end: first the cause of a loss that came under an operation, then the operation's
+/// own failure.
 pub(super) fn with_cause(cause: Option<&'static str>, error: &MqttError) -> String {
     match cause {
         Some(cause) => format!("{cause}; {}", Chain(error)),

@@ -44,7 +44,7 @@ async fn a_setting_that_the_session_does_not_need_stops_nothing_and_one_that_it_
     }
 }
 
-/// What is there is asked for: to tell the modem an empty device might switch the way of signing in on.
+/// The modem is asked first: an empty device might switch the way of signing in on.
 #[tokio::test]
 async fn a_device_that_an_earlier_program_left_is_taken_away() {
     let empty = "AT+QMTCFG=\"aliauth\",0,\"\",\"\",\"\"";
@@ -152,5 +152,17 @@ async fn a_message_without_a_length_acknowledges_nothing() {
         if is_acknowledged {
             assert_eq!(bench.received().await, (FIRST, "t".to_owned(), b"x".to_vec()));
         }
+    }
+}
+
+/// The session runs over the context whose access point the agent has set.
+#[tokio::test]
+async fn the_context_of_the_access_point_is_the_sessions() {
+    for cid in [1, 3] {
+        let (bench, heard) = unit(&OPENED).await;
+        bench.at.set_context(cid);
+        bench.open(FIRST, &connection("m")).await.unwrap();
+        let line = format!("AT+QMTCFG=\"pdpcid\",0,{cid}");
+        assert!(heard.lock().unwrap().contains(&line), "{line}");
     }
 }
