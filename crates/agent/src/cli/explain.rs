@@ -18,7 +18,7 @@ const EXAMPLES: &str = "Examples:
   modemfleet explain '+CME ERROR: SIM busy'
   modemfleet explain 'CONNACK 5'
 
-A line is read by what it is: a cause is no result code. A bare number is looked up everywhere.
+A line is read by its own table: a cause is not a result code. A bare number is looked up everywhere.
 Exit codes: 0 explained, 1 no such code, 2 wrong usage.";
 
 /// Explains a code that a modem or a broker gave, or a line of a modem's MQTT stack.
@@ -105,7 +105,7 @@ fn print(meanings: &[Meaning], out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// What a line means by which a modem refused, in sentences; nothing for a line that tells no failure.
+/// Explains a line by which a modem refused, in sentences. A line without a failure gives none.
 pub(super) fn of_failure(line: &str, plugins: &[&Plugin]) -> Vec<String> {
     let Asked::Line { name, arguments } = Asked::read(line) else { return Vec::new() };
     let mut meanings = of_line(&name, arguments, plugins);
@@ -116,16 +116,16 @@ pub(super) fn of_failure(line: &str, plugins: &[&Plugin]) -> Vec<String> {
     String::from_utf8_lossy(&told).lines().map(str::to_owned).collect()
 }
 
-/// Why nothing is explained.
+/// The reason why nothing is explained.
 #[derive(Debug, PartialEq, Eq)]
 enum Unexplained {
-    /// There is no code in what was asked.
+    /// The question holds no code.
     NoCode,
     /// The code is in no table.
     Unknown(i32),
 }
 
-/// What is asked for.
+/// A question.
 #[derive(Debug, PartialEq, Eq)]
 enum Asked<'a> {
     /// A number alone.
@@ -166,7 +166,7 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// All that is meant. What stands before a code says whose it is.
+/// Gives all that is meant. The name before a code says whose it is.
 fn meanings(asked: &str, plugins: &[&Plugin]) -> Result<Vec<Meaning>, Unexplained> {
     let (all, number) = match Asked::read(asked) {
         Asked::Number(number) => (of_number("", number, plugins), Some(number)),
@@ -186,12 +186,12 @@ fn last_number(arguments: &str) -> Option<i32> {
     arguments.rsplit(',').next()?.trim().parse().ok()
 }
 
-/// Whether two names of a line are the same, with or without the `+`.
+/// Compares two names of a line, with or without the `+`.
 fn same_name(one: &str, other: &str) -> bool {
     one.trim_start_matches('+') == other.trim_start_matches('+')
 }
 
-/// What a line says: by itself, and by each code in it, in the order of their places.
+/// Explains a line: by itself, and by each code in it, in the order of the tables.
 fn of_line(name: &str, arguments: &str, plugins: &[&Plugin]) -> Vec<Meaning> {
     let line = format!("{name}: {}", arguments.trim());
     if same_name(name, "CME ERROR") || same_name(name, "CMS ERROR") {
@@ -214,7 +214,7 @@ fn of_line(name: &str, arguments: &str, plugins: &[&Plugin]) -> Vec<Meaning> {
     alone.chain(coded).collect()
 }
 
-/// What a number means everywhere, or where `name` says that it is from.
+/// Explains a number by all tables, or by those that `name` leaves.
 fn of_number(name: &str, number: i32, plugins: &[&Plugin]) -> Vec<Meaning> {
     let is_asked = |line: &str| name.is_empty() || same_name(line, name);
     let tables = plugins.iter().flat_map(|plugin| plugin.codes);
@@ -234,7 +234,7 @@ fn of_number(name: &str, number: i32, plugins: &[&Plugin]) -> Vec<Meaning> {
     if is_asked("CONNACK") {
         all.extend(of_connack(number));
     }
-    // One stack may tell the same in lines of several tables.
+    // One stack may have the same code in several tables.
     let mut seen = Vec::new();
     all.retain(|meaning| {
         let is_new = !seen.contains(&(meaning.source.clone(), meaning.name.clone()));

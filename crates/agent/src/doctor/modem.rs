@@ -385,7 +385,7 @@ fn state((state, reason): &(State, Option<String>)) -> Option<Finding> {
         State::Failed => Some(Finding::fail(
             "state",
             words,
-            "`modemfleet status` and the log say more; unplug it and plug it in again for a new start",
+            "the reason says what it waits for, and the log what was tried; a replug is a new start at once",
         )),
         State::Recovering => Some(Finding::warn(
             "state",

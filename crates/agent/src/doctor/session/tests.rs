@@ -148,6 +148,22 @@ fn where_a_session_stands_is_told_with_what_to_try() {
             "check APN and DNS"
         )
     );
+    // A refusal without a code, and a loss under a publish, are taken apart in the same way.
+    for (reason, what, advice) in [
+        (
+            "the modem refused CMQTTCONNECT (it gave no code): an A76xx wants a password",
+            "not connected: the modem refused CMQTTCONNECT (it gave no code)",
+            "an A76xx wants a password",
+        ),
+        (
+            "kicked (cause 1); CMQTTPUB failed with code 6 (receive failed): look at the broker",
+            "not connected: kicked (cause 1); CMQTTPUB failed with code 6 (receive failed)",
+            "look at the broker",
+        ),
+    ] {
+        let found = of(SessionPhase::BackingOff, Some(reason));
+        assert_eq!(found, Finding::fail("session", what, advice));
+    }
     assert_eq!(of(SessionPhase::Waiting, None).message, "waits for its modem");
     assert_eq!(of(SessionPhase::Failed, Some("no free client")).level, Level::Fail);
 }
