@@ -92,7 +92,7 @@ fn modems() -> Vec<Case> {
             "denied",
             &["--registration", "denied"],
             ("network", FAIL),
-            "the network refuses this SIM or this modem",
+            "the network denies data to this SIM or this modem",
             "ask the operator",
         ),
         Case::new(

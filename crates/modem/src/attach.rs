@@ -109,7 +109,7 @@ fn quoted(value: &str) -> Result<Zeroizing<String>, StepError> {
 pub fn may_serve(registration: &Registration, roaming_allowed: bool) -> Result<(), String> {
     let stat = registration.stat;
     if !stat.is_registered() {
-        return Err(format!("not registered in a network: {}", stat.as_str()));
+        return Err(registration.in_words());
     }
     if stat.is_roaming() && !roaming_allowed {
         return Err("registered, but roaming, which `roaming: deny` forbids".to_owned());

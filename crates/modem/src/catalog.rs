@@ -30,7 +30,8 @@ pub struct Model {
     pub usb: Vec<UsbLayout>,
     /// What its MQTT stack takes.
     pub mqtt: MqttLimits,
-    /// Where its registration is looked for, in this order.
+    /// Where its registration is looked for, in this order; `+CREG`, which is about speech, counts only where the
+    /// modem knows none of the others.
     #[serde(default = "Model::usual_registration")]
     pub registration: Vec<Domain>,
     /// How `AT+CGAUTH` takes user name and password.
@@ -309,7 +310,7 @@ impl Catalog {
 impl Model {
     /// Where the registration of a modem for LTE and below is looked for.
     pub fn usual_registration() -> Vec<Domain> {
-        vec![Domain::Eps, Domain::Ps, Domain::Cs]
+        vec![Domain::Eps, Domain::Ps]
     }
 
     /// Whether one of its beginnings is this one, as modems are told apart.

@@ -385,34 +385,61 @@ pub async fn persist(
     at.run(kind, exchange).await
 }
 
-/// Where the modem is registered (27.007 §7.2, §10.1.20, §10.1.22, §10.1.47): the first registration found in the
-/// given order of domains; where there is none, the state in the first domain that the modem knows.
+/// Where the modem is registered for data (27.007 §10.1.20, §10.1.22, §10.1.47): the first registration found in the
+/// given order of domains; where there is none, the state that says most, and whether there is speech at least
+/// (§7.2). Of a modem that knows no domain with data, that of speech counts.
 ///
 /// # Errors
 /// [`StepError`] where no domain gave an answer.
 pub async fn registration(at: &At, domains: &[Domain]) -> Result<Registration, StepError> {
-    let mut first: Result<Option<Registration>, StepError> = Ok(None);
-    for domain in domains {
-        let found = match run(
-            at,
-            Kind::Status,
-            domain.query(),
-            Answer::Matching(reply::is_solicited),
-        )
-        .await
-        {
-            Ok(lines) => reply::solicited(*domain, &lines).map_err(StepError::from),
-            Err(error) => Err(error),
-        };
-        match (found, &first) {
-            (Ok(registration), _) if registration.stat.is_registered() => return Ok(registration),
-            (Ok(registration), Ok(None) | Err(_)) => first = Ok(Some(registration)),
-            (Err(error), Ok(None)) => first = Err(error),
-            (Ok(_) | Err(_), _) => {}
+    let mut told: Option<Registration> = None;
+    let mut failed: Option<StepError> = None;
+    let mut knows_none = true;
+    let others = [Domain::Eps, Domain::Ps].into_iter().filter(|domain| !domains.contains(domain));
+    for domain in domains.iter().copied().filter(|domain| domain.carries_data()).chain(others) {
+        if !knows_none && !domains.contains(&domain) {
+            continue;
+        }
+        match state_in(at, domain).await {
+            Ok(found) if found.stat.is_registered() => return Ok(found),
+            Ok(found) => {
+                knows_none = false;
+                if told.as_ref().is_none_or(|told| told.stat.weight() < found.stat.weight()) {
+                    told = Some(found);
+                }
+            }
+            Err(error) if error.is_gone() => return Err(error),
+            Err(error) => {
+                knows_none &= is_unknown(&error);
+                failed.get_or_insert(error);
+            }
         }
     }
-    first?
-        .ok_or(StepError::Reply(ReplyError::Missing { command: "AT+CREG?", wanted: "+CREG: line" }))
+    match (told, failed) {
+        (Some(told), _) => {
+            let speech = state_in(at, Domain::Cs).await;
+            let voice_only = speech.is_ok_and(|speech| speech.stat.is_registered());
+            Ok(Registration { voice_only, ..told })
+        }
+        (None, Some(error)) if !knows_none => Err(error),
+        (None, _) => state_in(at, Domain::Cs).await,
+    }
+}
+
+async fn state_in(at: &At, domain: Domain) -> Result<Registration, StepError> {
+    let answer = Answer::Matching(reply::is_solicited);
+    let lines = run(at, Kind::Status, domain.query(), answer).await?;
+    Ok(reply::solicited(domain, &lines)?)
+}
+
+/// Whether the modem refused a command as one that it does not know: without a reason, or as not supported or unknown
+/// (27.007 §9.2: 4, 100).
+pub(crate) fn is_unknown(error: &StepError) -> bool {
+    let StepError::Exchange(error) = error else { return false };
+    match error.refusal() {
+        Some(Failure::Refused { code: FinalCode::Error(_), .. }) => true,
+        _ => matches!(cme_code(error), Some(4 | 100)),
+    }
 }
 
 /// The network in use (27.007 §7.3).

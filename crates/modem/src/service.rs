@@ -110,8 +110,10 @@ impl Core {
                 self.observer.damaged();
                 tracing::warn!("{how}");
             }
-            // One domain's loss is not the modem's: what holds is asked for.
-            Notice::Registration(registration) if !registration.stat.is_registered() => {
+            // One domain's loss is not the modem's, and speech is not data: what holds is asked for.
+            Notice::Registration(registration)
+                if !registration.stat.is_registered() || !registration.domain.carries_data() =>
+            {
                 shared.look.notify_one();
             }
             Notice::Registration(registration) => self.registered(registration, shared),
@@ -149,7 +151,13 @@ impl Core {
         match may {
             Ok(()) if !serving && *shared.service_up.borrow() => self.stand(State::Serving, None),
             Ok(()) => {}
-            Err(reason) => self.stand(State::Searching, Some(reason)),
+            Err(reason) => {
+                if !self.snapshot.borrow().reason.as_ref().is_some_and(|was| was.ends_with(&reason))
+                {
+                    tracing::info!("{reason}");
+                }
+                self.stand(State::Searching, Some(reason));
+            }
         }
     }
 

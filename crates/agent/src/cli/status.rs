@@ -245,6 +245,15 @@ struct Signals {
 #[derive(Debug, Deserialize)]
 struct Registration {
     state: Option<String>,
+    #[serde(default)]
+    voice_only: bool,
+}
+
+impl Registration {
+    fn words(&self) -> String {
+        let voice = if self.voice_only { ", voice only" } else { "" };
+        format!("{}{voice}", self.state.as_deref().unwrap_or_default())
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -337,7 +346,7 @@ impl Modem {
 
     fn cells(&self) -> Vec<Cell> {
         let model = self.identified.as_ref().map(|is| is.model.as_str());
-        let network = self.registration.as_ref().and_then(|is| is.state.as_deref());
+        let network = self.registration.as_ref().map(Registration::words);
         let warmth = self.temperature_celsius.map(|celsius| format!("{celsius:.0} °C"));
         let signals: Vec<String> = self.signals.iter().map(Signals::words).collect();
         vec![
@@ -346,7 +355,7 @@ impl Modem {
             Cell::new(model.unwrap_or_default()),
             Cell::new(self.operator.as_deref().unwrap_or_default()),
             Cell::new(&signals.join(", ")),
-            Cell::new(network.unwrap_or_default()),
+            Cell::new(network.as_deref().unwrap_or_default()),
             Cell::new(warmth.as_deref().unwrap_or_default()),
         ]
     }
@@ -435,7 +444,10 @@ mod tests {
                         { "name": "lab", "phase": "backing_off", "tls": "insecure", "reason": "refused\u{1b}[31m with 26" },
                     ],
                 },
-                { "name": "bench", "state": "absent", "reason": "no tty", "sessions": [] },
+                {
+                    "name": "bench", "state": "absent", "reason": "no tty", "sessions": [],
+                    "registration": { "stat": 3, "state": "denied", "voice_only": true },
+                },
             ],
             "queue": { "messages": 3, "bytes": 4096, "oldest_age_seconds": 65, "dropped": { "full": 2, "expired": 1 } },
         }))
@@ -454,10 +466,10 @@ mod tests {
         assert_eq!(
             picture(false),
             "\
-MODEM  STATE    MODEL                OPERATOR  SIGNAL            NETWORK  TEMP   SESSION  PHASE                  ACKED  REASON
-north  serving  SIMCOM_SIM8200EA-M2  中国移动  lte rsrp -96, nr  home     38 °C  cloud    connected              12     used up
-                                                                                 lab      backing_off, insecure  0      refused\u{fffd}[31m with 26
-bench  absent                                                                                                           no tty
+MODEM  STATE    MODEL                OPERATOR  SIGNAL            NETWORK             TEMP   SESSION  PHASE                  ACKED  REASON
+north  serving  SIMCOM_SIM8200EA-M2  中国移动  lte rsrp -96, nr  home                38 °C  cloud    connected              12     used up
+                                                                                            lab      backing_off, insecure  0      refused\u{fffd}[31m with 26
+bench  absent                                                    denied, voice only                                                no tty
 
 queue: 3 messages, 4.0 KiB, the oldest waits 1m 5s, 3 dropped
 "

@@ -296,7 +296,7 @@ fn network(exam: &Exam, roaming: Roaming) -> Finding {
     }
     let (words, advice) = match stat {
         Stat::Denied => (
-            "the network refuses this SIM or this modem",
+            "the network denies data to this SIM or this modem",
             "ask the operator whether the SIM is active and data are booked, and whether the IMEI is blocked; try the SIM in a phone",
         ),
         Stat::NotRegistered => (
@@ -310,12 +310,10 @@ fn network(exam: &Exam, roaming: Roaming) -> Finding {
         Stat::Unknown => {
             ("out of coverage", "look at antenna, its cable and place, and the operator's bands")
         }
-        _ => (
-            "registered for something else than data",
-            "ask the operator whether data are booked for this SIM",
-        ),
+        other => (other.in_words(), "ask the operator whether data are booked for this SIM"),
     };
-    Finding::fail(check, format!("{words} ({})", stat.as_str()), advice)
+    let voice = if registration.voice_only { "; it is registered for voice only" } else { "" };
+    Finding::fail(check, format!("{words} ({}){voice}", stat.as_str()), advice)
 }
 
 fn registered(registration: &Registration, exam: &Exam) -> String {

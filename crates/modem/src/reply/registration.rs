@@ -64,6 +64,12 @@ impl Domain {
         }
     }
 
+    /// Whether who is registered there may send data. In circuits there is speech only: a SIM without a data plan is
+    /// registered there too.
+    pub const fn carries_data(self) -> bool {
+        !matches!(self, Self::Cs)
+    }
+
     /// The query.
     pub const fn query(self) -> &'static str {
         match self {
@@ -148,6 +154,34 @@ impl Stat {
         }
     }
 
+    /// The state as the end of a sentence about a modem that has no data.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::NotRegistered => "not registered in a network, and not looking for one",
+            Self::Home | Self::HomeCsfbNotPreferred => "registered at home",
+            Self::Searching => "not registered in a network: it is searching",
+            Self::Denied => "the network denies data to this SIM or this modem",
+            Self::Unknown => "not registered in a network: out of coverage",
+            Self::Roaming | Self::RoamingCsfbNotPreferred => "registered in a foreign network",
+            Self::HomeSmsOnly | Self::RoamingSmsOnly => "registered for short messages only",
+            Self::Emergency => "registered for emergency calls only",
+            Self::AttachedRlos => "registered for local services of the operator only",
+        }
+    }
+
+    /// Which of two domains' states says more of a modem that has no data in either: the greater one. A refusal is
+    /// the network's own word, and explains why another domain is still searched: it comes before the search.
+    pub const fn weight(self) -> u8 {
+        match self {
+            Self::NotRegistered => 0,
+            Self::Unknown => 1,
+            Self::Searching => 2,
+            Self::HomeSmsOnly | Self::RoamingSmsOnly | Self::Emergency | Self::AttachedRlos => 3,
+            Self::Denied => 4,
+            _ => 5,
+        }
+    }
+
     /// Whether data can flow: at home or roaming, with or without preference for voice fall-back.
     pub const fn is_registered(self) -> bool {
         matches!(self, Self::Home | Self::HomeCsfbNotPreferred) || self.is_roaming_for_data()
@@ -195,6 +229,17 @@ pub struct Registration {
     /// The cell as sent, if it or the area is not such a number; cut to 40 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ci_raw: Option<String>,
+    /// Whether the modem is registered for speech while it is not for data. One line does not tell.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub voice_only: bool,
+}
+
+impl Registration {
+    /// Why there is no data, in words.
+    pub fn in_words(&self) -> String {
+        let voice = if self.voice_only { "; it is registered for voice only" } else { "" };
+        format!("{} ({}){voice}", self.stat.in_words(), self.stat.as_str())
+    }
 }
 
 /// Reads the answer to a query, `+CREG: <n>,<stat>[,…]`, from the lines of the reply. An unsolicited
@@ -263,6 +308,7 @@ fn parse(domain: Domain, line: &str, at: usize) -> Result<Registration, ReplyErr
         act: act.and_then(Act::from_code),
         lac_raw,
         ci_raw,
+        voice_only: false,
     })
 }
 

@@ -137,7 +137,7 @@ fn faults_of_networks() -> Vec<Fault> {
             with(|e| e.registration = registration("+CEREG: 0,3")),
             "network",
             Level::Fail,
-            "refuses this SIM or this modem (denied)",
+            "denies data to this SIM or this modem (denied)",
             "ask the operator",
         ),
         (
@@ -165,8 +165,18 @@ fn faults_of_networks() -> Vec<Fault> {
             with(|e| e.registration = registration("+CEREG: 0,8")),
             "network",
             Level::Fail,
-            "else",
+            "emergency calls only (emergency)",
             "",
+        ),
+        (
+            with(|e| {
+                let denied = registration("+CEREG: 0,3");
+                e.registration = denied.map(|it| Registration { voice_only: true, ..it });
+            }),
+            "network",
+            Level::Fail,
+            "(denied); it is registered for voice only",
+            "data are booked",
         ),
         (
             with(|e| e.registration = registration("+CEREG: 0,5")),
