@@ -291,6 +291,7 @@ pub(crate) fn connection(client_id: &str) -> Connection {
         will: None,
         tls: None,
         is_shared: false,
+        context: 1,
         triple: None,
     }
 }

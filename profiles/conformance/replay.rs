@@ -233,6 +233,7 @@ impl Login {
             will: self.will.map(|(topic, payload)| message(topic, payload)),
             tls: self.tls.then_some(Tls { ca: None, identity: None }),
             is_shared: false,
+            context: 1,
             triple: None,
         }
     }

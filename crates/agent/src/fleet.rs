@@ -195,6 +195,7 @@ fn modem_config(
         apn: modem.apn.as_ref().map(apn).transpose()?,
         pin: modem.pin.as_ref().map(crate::secret::Ref::read).transpose()?,
         roaming: modem.roaming == config::Roaming::Allow,
+        radio_is_ours: modem.radio == config::Owner::Ours,
         poll: modem.poll,
         stores_messages: modem.sms == config::Owner::Ours,
         line: modem.line,
@@ -206,7 +207,9 @@ fn apn(apn: &config::Apn) -> Result<Apn, SecretError> {
     let password = apn.password.as_ref().map(crate::secret::Ref::read).transpose()?;
     Ok(Apn {
         name: apn.name.clone(),
+        cid: apn.cid,
         pdp_type: apn.kind,
+        auth: apn.auth,
         login: apn
             .user
             .clone()
@@ -230,6 +233,7 @@ fn presence(modem: &config::Modem, session: &config::Session) -> Option<Presence
 
 fn session_config(modem: &config::Modem, session: &config::Session) -> SessionConfig {
     let configured = session.clone();
+    let context = modem.apn.as_ref().map_or(modem::attach::CONTEXT, |apn| apn.cid);
     let connection = move || {
         let login = configured.login().map_err(|error| error.to_string())?;
         let keep_alive = configured.keep_alive.as_secs();
@@ -249,6 +253,7 @@ fn session_config(modem: &config::Modem, session: &config::Session) -> SessionCo
                 retain: will.retain,
             }),
             tls: login.tls,
+            context,
             triple: login.triple,
         })
     };

@@ -1,4 +1,4 @@
-//! Which PIN was tried on which SIM: one small file that survives every restart.
+//! Which PIN was tried on which SIM, and which access point is in force: two small files that survive every restart.
 //!
 //! Each SIM has a line: its identity, a random salt, and the salted hash of the PIN tried last. A
 //! line is written before the try and taken away when the SIM accepts, so that a crash in between
@@ -27,25 +27,31 @@ struct Tried {
 
 type Lines = BTreeMap<String, Tried>;
 
-/// The ledger in one file.
+/// The ledger in its files.
 #[derive(Debug, Clone)]
 pub struct FileLedger {
-    path: Arc<PathBuf>,
-    /// Held while the file is read and written: modems unlock at the same time.
+    pins: Arc<PathBuf>,
+    access_points: Arc<PathBuf>,
+    /// Held while a file is read and written: modems unlock at the same time.
     turn: Arc<Mutex<()>>,
 }
 
 impl FileLedger {
     /// The ledger in `dir`, which must be there.
     pub fn new(dir: &Path) -> Self {
-        Self { path: Arc::new(dir.join("pins.json")), turn: Arc::new(Mutex::new(())) }
+        Self {
+            pins: Arc::new(dir.join("pins.json")),
+            access_points: Arc::new(dir.join("access-points.json")),
+            turn: Arc::new(Mutex::new(())),
+        }
     }
 
     async fn with<T: Send + 'static>(
         &self,
+        path: &Arc<PathBuf>,
         work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let (path, turn) = (Arc::clone(&self.path), Arc::clone(&self.turn));
+        let (path, turn) = (Arc::clone(path), Arc::clone(&self.turn));
         let done = tokio::task::spawn_blocking(move || {
             let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
             work(&path)
@@ -59,38 +65,60 @@ fn lines(path: &Path) -> io::Result<Lines> {
     json_file::read(path)
 }
 
-fn hash(salt: &str, pin: &SecretString) -> String {
+impl Tried {
+    fn new(secret: &SecretString) -> Self {
+        let salt = uuid::Uuid::now_v7().to_string();
+        Self { hash: hash(&salt, secret), salt }
+    }
+
+    fn is(&self, secret: &SecretString) -> bool {
+        self.hash == hash(&self.salt, secret)
+    }
+}
+
+fn hash(salt: &str, secret: &SecretString) -> String {
     let mut hasher = Sha256::new();
     hasher.update(salt);
-    hasher.update(pin.expose_secret());
+    hasher.update(secret.expose_secret());
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl FileLedger {
+    async fn holds(
+        &self,
+        path: &Arc<PathBuf>,
+        key: &str,
+        secret: &SecretString,
+    ) -> io::Result<bool> {
+        let (key, secret) = (key.to_owned(), secret.clone());
+        self.with(path, move |path| Ok(lines(path)?.get(&key).is_some_and(|it| it.is(&secret))))
+            .await
+    }
+
+    async fn note(&self, path: &Arc<PathBuf>, key: &str, secret: &SecretString) -> io::Result<()> {
+        let (key, tried) = (key.to_owned(), Tried::new(secret));
+        self.with(path, move |path| {
+            let mut lines = lines(path)?;
+            lines.insert(key, tried);
+            json_file::write(path, &lines)
+        })
+        .await
+    }
 }
 
 #[async_trait]
 impl PinLedger for FileLedger {
     async fn was_refused(&self, sim: &str, pin: &SecretString) -> io::Result<bool> {
-        let (sim, pin) = (sim.to_owned(), pin.clone());
-        self.with(move |path| {
-            Ok(lines(path)?.get(&sim).is_some_and(|tried| tried.hash == hash(&tried.salt, &pin)))
-        })
-        .await
+        self.holds(&self.pins, sim, pin).await
     }
 
     async fn trying(&self, sim: &str, pin: &SecretString) -> io::Result<()> {
-        let salt = uuid::Uuid::now_v7().to_string();
-        let tried = Tried { hash: hash(&salt, pin), salt };
-        let sim = sim.to_owned();
-        self.with(move |path| {
-            let mut lines = lines(path)?;
-            lines.insert(sim, tried);
-            json_file::write(path, &lines)
-        })
-        .await
+        self.note(&self.pins, sim, pin).await
     }
 
     async fn accepted(&self, sim: &str) -> io::Result<()> {
         let sim = sim.to_owned();
-        self.with(move |path| {
+        self.with(&self.pins, move |path| {
             let mut lines = lines(path)?;
             match lines.remove(&sim) {
                 Some(_) => json_file::write(path, &lines),
@@ -98,6 +126,14 @@ impl PinLedger for FileLedger {
             }
         })
         .await
+    }
+
+    async fn is_attached_with(&self, place: &str, wanted: &SecretString) -> io::Result<bool> {
+        self.holds(&self.access_points, place, wanted).await
+    }
+
+    async fn attached_with(&self, place: &str, wanted: &SecretString) -> io::Result<()> {
+        self.note(&self.access_points, place, wanted).await
     }
 }
 
@@ -124,6 +160,25 @@ mod tests {
         assert!(!ledger.was_refused("8986", &right).await.unwrap());
         let text = fs::read_to_string(dir.path().join("pins.json")).unwrap();
         assert!(!text.contains("1234") && !text.contains("4321"));
+    }
+
+    #[tokio::test]
+    async fn an_access_point_is_known_again_after_a_restart_and_gives_no_password_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) =
+            (SecretString::from("apn\nu\nsecret1"), SecretString::from("apn\nu\nsecret2"));
+        let ledger = FileLedger::new(dir.path());
+        assert!(!ledger.is_attached_with("8986 in 49", &old).await.unwrap());
+        ledger.attached_with("8986 in 49", &old).await.unwrap();
+        let ledger = FileLedger::new(dir.path());
+        assert!(ledger.is_attached_with("8986 in 49", &old).await.unwrap());
+        assert!(!ledger.is_attached_with("8986 in 49", &new).await.unwrap(), "another password");
+        assert!(!ledger.is_attached_with("8987 in 49", &old).await.unwrap(), "another card");
+        let text = fs::read_to_string(dir.path().join("access-points.json")).unwrap();
+        assert!(!text.contains("secret"), "{text}");
+        // A PIN's ledger that is damaged says nothing of access points.
+        fs::write(dir.path().join("pins.json"), "{ half").unwrap();
+        assert!(ledger.is_attached_with("8986 in 49", &old).await.unwrap());
     }
 
     #[tokio::test]

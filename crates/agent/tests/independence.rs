@@ -71,6 +71,7 @@ fn config(name: &str, port: PathBuf) -> ModemConfig {
         apn: None,
         pin: None,
         roaming: false,
+        radio_is_ours: true,
         poll: Duration::from_secs(10),
         stores_messages: true,
         line: modem::serial::Line::DEFAULT,

@@ -1,57 +1,395 @@
 //! The network: an APN that is written only where it differs, and what the registration means.
 
+use std::sync::PoisonError;
+use std::time::Duration;
+
 use at::{Answer, Exchange};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::catalog::ApnAuth;
+use crate::identify::Known;
+use crate::modem::{Core, End};
 use crate::port::{At, Kind};
-use crate::profile::{self, PATIENCE, StepError};
-use crate::reply::{self, PdpType, Registration};
+use crate::profile::{self, PATIENCE, Profile, StepError};
+use crate::reply::{self, Context, ContextLogin, PdpType, Registration};
+use crate::session::Chain;
 
 /// The context that SIMCom's MQTT service activates, and that LTE attaches with.
-pub(crate) const CONTEXT: u32 = 1;
+pub const CONTEXT: u8 = 1;
 
-/// Protocols of `AT+CGAUTH` (27.007 §10.1.31).
-const PAP: u8 = 1;
-const CHAP: u8 = 2;
+/// Detaching and attaching ask the network: a Quectel's manual allows 140 s (EC2x AT manual, `AT+CGATT`).
+const ATTACH: Duration = Duration::from_secs(140);
+
+/// A modem that makes us begin anew within this time of an attach is not attached anew for it: what it shows then may
+/// never be what was written.
+const SETTLED: Duration = Duration::from_secs(120);
 
 /// An access point.
 #[derive(Debug, Clone)]
 pub struct Apn {
     /// Its name.
     pub name: String,
-    /// Address family.
-    pub pdp_type: PdpType,
+    /// The number of its context, 1 to 15.
+    pub cid: u8,
+    /// Address family; none keeps that of a context of this name, and is IPv4 for a new one.
+    pub pdp_type: Option<PdpType>,
     /// User and password, for operators that ask for them.
     pub login: Option<(String, SecretString)>,
+    /// How they are told; none leaves a context without login as it is.
+    pub auth: Option<ApnProtocol>,
 }
 
-/// Sets the access point of context 1 where it is another one now (27.007 §10.1.1). Writing it anew
-/// would drop the session of a network that is up.
+/// Protocols of `AT+CGAUTH` (27.007 §10.1.31).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApnProtocol {
+    /// There is no login.
+    None,
+    /// The password is told as it is.
+    Pap,
+    /// The password is proved.
+    Chap,
+}
+
+impl ApnProtocol {
+    /// Its number in `AT+CGAUTH` and in most vendors' commands.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Pap => 1,
+            Self::Chap => 2,
+        }
+    }
+}
+
+/// A login of an access point, as a profile writes it.
+#[derive(Debug)]
+pub struct ApnLogin<'a> {
+    /// The number of its context.
+    pub cid: u8,
+    /// The access point's name.
+    pub apn: &'a str,
+    /// Its address family.
+    pub pdp_type: PdpType,
+    /// How it is told.
+    pub protocol: ApnProtocol,
+    /// User and password; none where the protocol is none.
+    pub login: Option<(&'a str, &'a SecretString)>,
+    /// How `AT+CGAUTH` takes it on this model.
+    pub order: ApnAuth,
+}
+
+/// What became of one part of an access point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// It is as wanted, or the modem does not take it.
+    Not,
+    /// The modem had another one.
+    Changed,
+    /// The modem does not show what it had.
+    Unseen,
+}
+
+/// Writes the access point where it is another one now (27.007 §10.1.1): the context, then its login. What is refused is
+/// warned of and left, since the network may serve all the same.
+///
+/// # Errors
+/// [`StepError`] where the modem booted or is gone.
+pub async fn write(
+    at: &At,
+    apn: &Apn,
+    profile: &dyn Profile,
+    order: ApnAuth,
+) -> Result<[Written; 2], StepError> {
+    let (context, pdp_type) = unless_refused("access point", write_context(at, apn).await)?
+        .unwrap_or((Written::Not, apn.pdp_type.unwrap_or_default()));
+    let login = match login_of(apn, pdp_type, order) {
+        Some(login) => unless_refused("login", write_login(at, &login, profile).await)?,
+        None => None,
+    };
+    Ok([context, login.unwrap_or(Written::Not)])
+}
+
+/// What the modem refuses is a warning; a port that is gone and a boot are errors.
+fn unless_refused<T>(what: &str, done: Result<T, StepError>) -> Result<Option<T>, StepError> {
+    match done {
+        Ok(done) => Ok(Some(done)),
+        Err(error) if error.is_gone() || error.is_boot() => Err(error),
+        Err(error) => {
+            tracing::warn!(
+                "the {what} of the fleet file could not be written, and the modem goes on with what it has: {}",
+                Chain(&error)
+            );
+            Ok(None)
+        }
+    }
+}
+
+/// Writes the context; what became of it, and its address family.
+async fn write_context(at: &At, apn: &Apn) -> Result<(Written, PdpType), StepError> {
+    let cid = u32::from(apn.cid);
+    let asked = profile::run(at, Kind::Basic, "AT+CGDCONT?", Answer::Prefix("+CGDCONT:")).await;
+    let contexts = asked.and_then(|lines| reply::contexts(&lines).map_err(StepError::from));
+    let shown = match contexts {
+        Ok(contexts) => contexts,
+        Err(error) if error.is_gone() || error.is_boot() => return Err(error),
+        Err(error) => {
+            tracing::info!("the modem does not show its access points: {}", Chain(&error));
+            Vec::new()
+        }
+    };
+    // One that shows none at all may have ours all the same.
+    let written = if shown.is_empty() { Written::Unseen } else { Written::Changed };
+    let current = shown.into_iter().find(|context| context.cid == cid);
+    if let Some(kept) = current.and_then(|current| kept(&current, apn)) {
+        return Ok((Written::Not, kept));
+    }
+    let pdp_type = apn.pdp_type.unwrap_or_default();
+    let (kind, name) = (quoted(pdp_type.as_str())?, quoted(&apn.name)?);
+    let line = format!("AT+CGDCONT={cid},{},{}", *kind, *name);
+    profile::run(at, Kind::Basic, &line, Answer::None).await?;
+    tracing::info!(apn = apn.name, cid, "access point written");
+    Ok((written, pdp_type))
+}
+
+/// The address family of a context that is as wanted; `None` for another one.
+fn kept(current: &Context, apn: &Apn) -> Option<PdpType> {
+    let name = current.apn.as_deref().unwrap_or_default();
+    let is_ip = |kind| matches!(kind, PdpType::Ipv4 | PdpType::Ipv6 | PdpType::Ipv4v6);
+    let fits = |kind: PdpType| apn.pdp_type.map_or_else(|| is_ip(kind), |wanted| wanted == kind);
+    current.pdp_type.filter(|kind| is_same_name(name, &apn.name) && fits(*kind))
+}
+
+/// The login that is wanted; `None` where nothing is to be said of it.
+fn login_of(apn: &Apn, pdp_type: PdpType, order: ApnAuth) -> Option<ApnLogin<'_>> {
+    let wanted = apn.auth.or(apn.login.as_ref().map(|_| ApnProtocol::Chap))?;
+    let protocol = match (wanted, order) {
+        (ApnProtocol::Chap, ApnAuth::UserFirstPap) => {
+            if apn.auth.is_some() {
+                tracing::warn!("this modem knows no CHAP: the login is told by PAP");
+            }
+            ApnProtocol::Pap
+        }
+        (wanted, _) => wanted,
+    };
+    let login = apn.login.as_ref().filter(|_| protocol != ApnProtocol::None);
+    let login = login.map(|(user, password)| (user.as_str(), password));
+    Some(ApnLogin { cid: apn.cid, apn: &apn.name, pdp_type, protocol, login, order })
+}
+
+/// Writes the login, unless the modem shows that it has it.
+async fn write_login(
+    at: &At,
+    login: &ApnLogin<'_>,
+    profile: &dyn Profile,
+) -> Result<Written, StepError> {
+    let written = match shown_logins(at).await? {
+        Some(shown) => compare(&shown, login),
+        None => Written::Unseen,
+    };
+    if written != Written::Not {
+        profile.log_in(at, login).await?;
+    }
+    Ok(written)
+}
+
+/// The logins that the modem shows; `None` where it shows none.
+async fn shown_logins(at: &At) -> Result<Option<Vec<ContextLogin>>, StepError> {
+    let exchange = Exchange::new("AT+CGAUTH?", PATIENCE)
+        .map_err(|source| StepError::Unsendable { what: "a command", source })?
+        .answer(Answer::Prefix("+CGAUTH:"))
+        .secret_answer();
+    let asked = at.run(Kind::Basic, exchange).await.map_err(StepError::from);
+    let shown = asked.and_then(|reply| Ok(reply::context_logins(&reply.lines)?));
+    match shown {
+        Ok(shown) if shown.is_empty() => Ok(None),
+        Ok(shown) => Ok(Some(shown)),
+        Err(error) if error.is_gone() || error.is_boot() => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// What the modem shows beside what is wanted.
+fn compare(shown: &[ContextLogin], wanted: &ApnLogin<'_>) -> Written {
+    let protocol = wanted.protocol.number();
+    let shown = shown.iter().find(|shown| shown.cid == u32::from(wanted.cid));
+    let Some(shown) = shown.filter(|shown| shown.protocol != ApnProtocol::None.number()) else {
+        let is_same = protocol == ApnProtocol::None.number();
+        return if is_same { Written::Not } else { Written::Changed };
+    };
+    let Some((user, password)) = wanted.login else { return Written::Changed };
+    let password = password.expose_secret();
+    // In which order they are shown is as different as how they are told.
+    let others = || shown.texts.iter().filter(|text| text.as_str() != user);
+    let shows_user = shown.texts.iter().any(|text| text.as_str() == user);
+    let shows_password = shown.texts.iter().any(|text| text.as_str() == password);
+    let hides_password = others().all(|text| text.bytes().all(|byte| byte == b'*'));
+    match (shows_user, shows_password || password.is_empty() && hides_password) {
+        (true, true) if shown.protocol == protocol => Written::Not,
+        // It may tell what it takes, such as either protocol, instead of what was written.
+        (true, true) => Written::Unseen,
+        (true, false) if hides_password => Written::Unseen,
+        (false, _) if shown.texts.is_empty() => Written::Unseen,
+        _ => Written::Changed,
+    }
+}
+
+impl ApnLogin<'_> {
+    /// User and password in quotation marks, both empty where there is none.
+    ///
+    /// # Errors
+    /// [`StepError::Unsendable`].
+    pub fn quoted(&self) -> Result<[Zeroizing<String>; 2], StepError> {
+        let (user, password) =
+            self.login.map_or(("", ""), |(user, password)| (user, password.expose_secret()));
+        Ok([quoted(user)?, quoted(password)?])
+    }
+}
+
+/// Writes a login as 27.007 §10.1.31 has it, in the order of the model.
 ///
 /// # Errors
 /// [`StepError`].
-pub async fn set_apn(at: &At, apn: &Apn, order: ApnAuth) -> Result<(), StepError> {
-    let lines = profile::run(at, Kind::Basic, "AT+CGDCONT?", Answer::Prefix("+CGDCONT:")).await?;
-    let current = reply::contexts(&lines)?.into_iter().find(|context| context.cid == CONTEXT);
-    let same = current.is_some_and(|context| {
-        let name = context.apn.unwrap_or_default();
-        is_same_name(&name, &apn.name) && context.pdp_type == Some(apn.pdp_type)
-    });
-    if !same {
-        let line = format!(
-            "AT+CGDCONT={CONTEXT},{},{}",
-            *quoted(apn.pdp_type.as_str())?,
-            *quoted(&apn.name)?
-        );
-        profile::run(at, Kind::Basic, &line, Answer::None).await?;
-        tracing::info!(apn = apn.name, "access point written");
+pub async fn authenticate(at: &At, login: &ApnLogin<'_>) -> Result<(), StepError> {
+    let head = format!("AT+CGAUTH={},{}", login.cid, login.protocol.number());
+    if login.login.is_none() {
+        profile::run(at, Kind::Basic, &head, Answer::None).await?;
+        return Ok(());
     }
-    match &apn.login {
-        Some((user, password)) => log_in(at, user, password, order).await,
-        None => Ok(()),
+    let [user, password] = login.quoted()?;
+    match login.order {
+        ApnAuth::PasswordFirst => secretly(at, &head, [&password, &user]).await,
+        ApnAuth::UserFirst | ApnAuth::UserFirstPap => secretly(at, &head, [&user, &password]).await,
     }
+}
+
+/// Sends a command whose last arguments are secret: logs show stars for them.
+///
+/// # Errors
+/// [`StepError`].
+pub async fn secretly<'a>(
+    at: &At,
+    head: &str,
+    secrets: impl IntoIterator<Item = &'a Zeroizing<String>> + Send,
+) -> Result<(), StepError> {
+    let mut line = Zeroizing::new(head.to_owned());
+    for secret in secrets {
+        line.push(',');
+        line.push_str(secret);
+    }
+    let exchange = Exchange::new(line.as_str(), PATIENCE)
+        .map_err(|source| StepError::Unsendable { what: "the login of the access point", source })?
+        .shown_as(format!("{head},***"));
+    at.run(Kind::Basic, exchange).await?;
+    Ok(())
+}
+
+impl Core {
+    /// Writes the access point of the fleet file, and brings it into force where that changed something: the network
+    /// has been told the old one when the modem attached (24.301 §5.5.1.2; in LTE the default bearer comes with the
+    /// attach).
+    pub(crate) async fn access_point(&self, at: &At, known: &Known) -> Result<(), End> {
+        let Some(apn) = self.config.apn.as_ref().filter(|_| self.config.radio_is_ours) else {
+            return Ok(());
+        };
+        let written = write(at, apn, known.profile, known.model.apn_auth).await?;
+        if written == [Written::Not; 2] {
+            return Ok(());
+        }
+        let place = self.place(at, known).await?;
+        let wanted = fingerprint(apn);
+        if !written.contains(&Written::Changed) && self.is_in_force(&place, &wanted).await {
+            return Ok(());
+        }
+        if !self.may_attach_anew() {
+            tracing::warn!("the modem does not keep the access point that was written");
+            return Ok(());
+        }
+        tracing::info!(apn = apn.name, "attaching anew with the access point that was written");
+        {
+            let _step = self.radio.step();
+            if attach_anew(at).await?
+                && let Err(error) = self.env.ledger.attached_with(&place, &wanted).await
+            {
+                tracing::warn!("could not note which access point is in force: {error}");
+            }
+        }
+        // Some firmware powers the card anew.
+        self.unlock(at, known).await
+    }
+
+    /// The modem and its card, as the ledger knows them.
+    async fn place(&self, at: &At, known: &Known) -> Result<String, End> {
+        let iccid = match known.profile.iccid(at).await {
+            Ok(iccid) => iccid,
+            Err(error) if error.is_gone() || error.is_boot() => return Err(error.into()),
+            Err(_) => "untold".to_owned(),
+        };
+        Ok(format!("{iccid} in {}", known.imei))
+    }
+
+    /// Whether it was this one that came into force last. Where nobody can note it, it is taken for so: else the modem
+    /// would be attached anew at each start.
+    async fn is_in_force(&self, place: &str, wanted: &SecretString) -> bool {
+        match self.env.ledger.is_attached_with(place, wanted).await {
+            Ok(is_in_force) => is_in_force,
+            Err(error) => {
+                tracing::warn!("which access point is in force was not noted: {error}");
+                true
+            }
+        }
+    }
+
+    fn may_attach_anew(&self) -> bool {
+        let mut last = self.radio.attached.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = last.is_none_or(|last| last.elapsed() >= SETTLED);
+        if may {
+            *last = Some(Instant::now());
+        }
+        may
+    }
+}
+
+/// All that an access point says, as one text.
+fn fingerprint(apn: &Apn) -> SecretString {
+    let Apn { name, cid, pdp_type, login, auth } = apn;
+    let (user, password) = login
+        .as_ref()
+        .map_or(("", ""), |(user, password)| (user.as_str(), password.expose_secret()));
+    let kind = pdp_type.map_or("", PdpType::as_str);
+    let auth = auth.map_or(9, ApnProtocol::number);
+    // None of them holds a line feed.
+    SecretString::from([&cid.to_string(), name, kind, &auth.to_string(), user, password].join("\n"))
+}
+
+/// Detaches and attaches; whether that was done. By the radio, which in LTE has the network told the access point anew,
+/// and which blocks no port while there is no network; where the modem has no flight mode, by the packet domain
+/// (27.007 §10.1.9).
+async fn attach_anew(at: &At) -> Result<bool, StepError> {
+    match profile::radio_cycle(at).await {
+        Ok(()) => return Ok(true),
+        Err(error) if error.is_refused() => tracing::info!("no flight mode: {}", Chain(&error)),
+        Err(error) => return or_gone(error),
+    }
+    for state in [0, 1] {
+        let exchange = Exchange::new(format!("AT+CGATT={state}"), ATTACH)
+            .map_err(|source| StepError::Unsendable { what: "a command", source })?;
+        match at.run(Kind::Setup, exchange).await {
+            // An answer that stays out does not say that it stayed attached.
+            Err(error) if state == 1 || error.refusal().is_some() => return or_gone(error.into()),
+            _ => {}
+        }
+    }
+    Ok(true)
+}
+
+fn or_gone(error: StepError) -> Result<bool, StepError> {
+    if error.is_gone() {
+        return Err(error);
+    }
+    tracing::warn!("the access point that was written may not be in force: {}", Chain(&error));
+    Ok(false)
 }
 
 /// Whether a modem means this access point. While a context is up, some firmware (A76xx) tells its name with
@@ -73,27 +411,6 @@ pub fn is_same_name(told: &str, wanted: &str) -> bool {
         Some(rest) => !wanted.is_empty() && rest.strip_prefix('.').is_some_and(is_operator),
         None => false,
     }
-}
-
-/// Sets user and password, by CHAP (27.007 §10.1.31: 2) where the modem knows it. It lives in RAM, so it is written each time.
-async fn log_in(
-    at: &At,
-    user: &str,
-    password: &SecretString,
-    order: ApnAuth,
-) -> Result<(), StepError> {
-    let (user, password) = (quoted(user)?, quoted(password.expose_secret())?);
-    let (protocol, first, second) = match order {
-        ApnAuth::UserFirst => (CHAP, user, password),
-        ApnAuth::PasswordFirst => (CHAP, password, user),
-        ApnAuth::UserFirstPap => (PAP, user, password),
-    };
-    let line = format!("AT+CGAUTH={CONTEXT},{protocol},{},{}", *first, *second);
-    let exchange = Exchange::new(line, PATIENCE)
-        .map_err(|source| StepError::Unsendable { what: "the login of the access point", source })?
-        .shown_as(format!("AT+CGAUTH={CONTEXT},{protocol},***"));
-    at.run(Kind::Basic, exchange).await?;
-    Ok(())
 }
 
 fn quoted(value: &str) -> Result<Zeroizing<String>, StepError> {

@@ -35,7 +35,7 @@ impl Core {
         let policy = &self.config.recovery;
         Available {
             commands,
-            radio: true,
+            radio: self.config.radio_is_ours,
             usb_reset: policy.usb_reset,
             power: policy.power_script.is_some(),
             all_fail: self.failing.is_plural(),
@@ -141,7 +141,7 @@ impl Core {
                 Action::ServiceRestart => return Ok(()),
                 Action::RadioCycle => {
                     self.turn_or_stop(action).await?;
-                    self.switched();
+                    let _step = self.radio.step();
                     // A card is powered anew by minimum functionality alone.
                     if cause == Cause::Sim {
                         profile::card_cycle(at).await

@@ -67,6 +67,8 @@ pub struct Link {
     profile: &'static dyn Profile,
     model: Model,
     identity: Identity,
+    /// The number of the context that it uses.
+    cid: u8,
 }
 
 impl Link {
@@ -75,26 +77,27 @@ impl Link {
     /// # Cancel safety
     /// Dropping the future withdraws the questions that were not asked yet.
     pub async fn exam(&self) -> Exam {
-        exam(&self.at, self.profile, self.model.clone(), self.identity.clone()).await
+        exam(&self.at, self.profile, self.model.clone(), self.identity.clone(), self.cid).await
     }
 }
 
 /// Opens a tty that nobody has, asks who is there and everything else, and closes it. Echo and the form of
-/// errors are set there as for service, which nobody but its next user sees.
+/// errors are set there as for service, which nobody but its next user sees. `cid` is the number of the context that
+/// its sessions use.
 ///
 /// # Errors
 /// [`ProbeError`] where nobody is identified; the port is closed again in any case.
 ///
 /// # Cancel safety
 /// Dropping the future closes the port a moment later, on a thread of its own.
-pub async fn examine(place: &Place, catalog: &Catalog) -> Result<Exam, ProbeError> {
+pub async fn examine(place: &Place, catalog: &Catalog, cid: u8) -> Result<Exam, ProbeError> {
     let whole = probe::PATIENCE + WHOLE;
     probe::pass(place, catalog, whole, async |at, mut events| {
         let (model, profile, identity) =
             identify::with_profile(catalog, &at, &mut events, false).await?;
         let asking = async {
             profile::prepare(&at).await?;
-            Ok(exam(&at, profile, model, identity).await)
+            Ok(exam(&at, profile, model, identity, cid).await)
         };
         // URCs mean nothing here, but must be read.
         tokio::select! {
@@ -105,7 +108,7 @@ pub async fn examine(place: &Place, catalog: &Catalog) -> Result<Exam, ProbeErro
     .await
 }
 
-async fn exam(at: &At, profile: &dyn Profile, model: Model, identity: Identity) -> Exam {
+async fn exam(at: &At, profile: &dyn Profile, model: Model, identity: Identity, cid: u8) -> Exam {
     let until = Instant::now() + WHOLE;
     Exam {
         speaks_tls: profile.mqtt().speaks_tls(),
@@ -116,8 +119,8 @@ async fn exam(at: &At, profile: &dyn Profile, model: Model, identity: Identity) 
         registration: read(until, profile::registration(at, &model.registration)).await,
         operator: read(until, profile::operator(at)).await,
         status: read(until, profile.status(at)).await,
-        context: read(until, context(at)).await,
-        address: read(until, address(at)).await,
+        context: read(until, context(at, cid)).await,
+        address: read(until, address(at, cid)).await,
         clock: read(until, clock(at)).await,
         identity,
         model,
@@ -160,15 +163,15 @@ async fn card(at: &At) -> Result<Pin, StepError> {
     }
 }
 
-async fn context(at: &At) -> Result<Option<reply::Context>, StepError> {
+async fn context(at: &At, cid: u8) -> Result<Option<reply::Context>, StepError> {
     let lines = ask(at, "AT+CGDCONT?", "+CGDCONT:").await?;
-    Ok(reply::contexts(&lines)?.into_iter().find(|context| context.cid == CONTEXT))
+    Ok(reply::contexts(&lines)?.into_iter().find(|context| context.cid == u32::from(cid)))
 }
 
-async fn address(at: &At) -> Result<Option<std::net::IpAddr>, StepError> {
+async fn address(at: &At, cid: u8) -> Result<Option<std::net::IpAddr>, StepError> {
     let lines = ask(at, "AT+CGPADDR", "+CGPADDR:").await?;
     let all = reply::context_addresses(&lines)?;
-    let own = all.into_iter().find(|context| context.cid == CONTEXT);
+    let own = all.into_iter().find(|context| context.cid == u32::from(cid));
     Ok(own.and_then(|own| own.address.or(own.address_2)))
 }
 
@@ -199,6 +202,7 @@ impl Core {
             profile: known.profile,
             model: known.model.clone(),
             identity: Identity { model: is.model, imei: is.imei, iccid: None },
+            cid: self.config.apn.as_ref().map_or(CONTEXT, |apn| apn.cid),
         });
         self.link.send_replace(link);
         Lent(self)

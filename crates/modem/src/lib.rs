@@ -26,6 +26,7 @@ pub mod observe;
 pub mod port;
 pub mod probe;
 pub mod profile;
+mod radio;
 pub mod recovery;
 pub mod reply;
 mod roster;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -24,6 +24,7 @@ use crate::location::{Introduction, Location, Place};
 use crate::observe::{DisconnectReason, Observer, RecoveryAction};
 use crate::port::{At, Port, PortEnd, PortEvent};
 use crate::profile::StepError;
+use crate::radio::Radio;
 use crate::recovery::{Cause, Ladder, Recovery, Sign, Stage};
 use crate::roster::Roster;
 use crate::serial;
@@ -72,6 +73,8 @@ pub struct ModemConfig {
     pub pin: Option<SecretString>,
     /// Whether sessions may open while roaming.
     pub roaming: bool,
+    /// Whether radio and access point are ours to change. Where another program has them they are looked at only.
+    pub radio_is_ours: bool,
     /// Time between two status polls.
     pub poll: Duration,
     /// Whether text messages are kept off the port, once the modem has printed one.
@@ -149,10 +152,9 @@ pub(crate) struct Core {
     pub(crate) vitals: Arc<Vitals>,
     /// Its sessions that fail again and again.
     pub(crate) failing: Failing,
-    /// When its radio was switched last by the ladder.
-    pub(crate) switched: Mutex<Option<Instant>>,
     /// The right to reset, while a reset is on its way.
     pub(crate) turn: Mutex<Option<Turn>>,
+    pub(crate) radio: Radio,
     /// The way to the modem while it is identified, for those who ask it in passing.
     pub(crate) link: watch::Sender<Option<Link>>,
     /// Detection and readiness are counted once for each time the tty appears.
@@ -179,8 +181,8 @@ impl Modem {
             ladder,
             vitals: Arc::default(),
             failing: Failing::default(),
-            switched: Mutex::default(),
             turn: Mutex::new(None),
+            radio: Radio::default(),
             link: watch::Sender::new(None),
             count_detection: AtomicBool::new(false),
             count_ready: AtomicBool::new(false),
@@ -544,17 +546,6 @@ impl Core {
             });
         };
         self.vitals.follow(show).await;
-    }
-
-    /// The radio is switched now.
-    pub(crate) fn switched(&self) {
-        let mut switched = self.switched.lock().unwrap_or_else(PoisonError::into_inner);
-        *switched = Some(Instant::now());
-    }
-
-    /// When the radio was switched last.
-    pub(crate) fn last_switched(&self) -> Option<Instant> {
-        *self.switched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was read before a boot does not hold any more.

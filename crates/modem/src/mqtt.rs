@@ -83,6 +83,8 @@ pub struct Connection {
     pub tls: Option<Tls>,
     /// Another session of the modem waits while this one holds its stack: what takes long is given up sooner.
     pub is_shared: bool,
+    /// The number of the packet data context that it runs over, for stacks that can be told.
+    pub context: u8,
     /// What the modem makes user name and password of by itself, and the whole client id; those above are
     /// absent then, and [`Self::client_id`] is its bare part.
     pub triple: Option<Triple>,

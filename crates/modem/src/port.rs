@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -42,9 +42,6 @@ const READS_IN_A_ROW: u32 = 64;
 
 /// A port that no layout names is asked for as long: the question, and once more.
 const GUESS: Duration = Duration::from_millis(2_500);
-
-/// The PDP context that modems attach with, unless the agent is told another one.
-const CONTEXT: u8 = 1;
 
 /// What an exchange is for: by this it is queued (status last) and counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -166,20 +163,9 @@ pub struct At {
     sequence: Arc<Semaphore>,
     written: Written,
     memory: Arc<OnceLock<Arc<dyn Any + Send + Sync>>>,
-    context: Arc<AtomicU8>,
 }
 
 impl At {
-    /// Notes the PDP context whose access point the agent has set, for dialects that choose one.
-    pub fn set_context(&self, cid: u8) {
-        self.context.store(cid, Ordering::Relaxed);
-    }
-
-    /// The PDP context that sessions run over; 1 unless another one was noted.
-    pub fn context(&self) -> u8 {
-        self.context.load(Ordering::Relaxed)
-    }
-
     /// The value in which a dialect remembers facts of the modem at this port. It ends with the port, so that no fact of
     /// one modem is believed of another. There is one value: a second type gets an empty one each time.
     pub fn memory<T: Any + Default + Send + Sync>(&self) -> Arc<T> {
@@ -308,9 +294,9 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
         let (events, event_rx) = mpsc::channel(EVENTS);
         let sequence = Arc::new(Semaphore::new(1));
         let written = Written::default();
-        let (memory, context) = (Arc::default(), Arc::new(AtomicU8::new(CONTEXT)));
+        let memory = Arc::default();
         let sequence_of_at = Arc::clone(&sequence);
-        let at = At { requests: request_tx, sequence: sequence_of_at, written, memory, context };
+        let at = At { requests: request_tx, sequence: sequence_of_at, written, memory };
         let port = Self {
             read,
             write,

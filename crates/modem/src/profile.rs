@@ -9,6 +9,7 @@ use async_trait::async_trait;
 pub use at::Framing;
 use at::{Answer, Exchange, Failure, FinalCode, Reply, Urc};
 
+use crate::attach::{self, ApnLogin};
 use crate::console::CommandRule;
 use crate::mqtt::{Client, Mqtt, ResultCode};
 use crate::observe::Received;
@@ -140,6 +141,11 @@ impl StepError {
         matches!(self, Self::Exchange(ExchangeError::Failed { failure: Failure::Booted, .. }))
     }
 
+    /// Whether the modem said no.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::Exchange(error) if error.refusal().is_some())
+    }
+
     /// Whether the port itself is gone.
     pub fn is_gone(&self) -> bool {
         matches!(self, Self::Exchange(ExchangeError::Gone))
@@ -246,8 +252,13 @@ pub trait Profile: Send + Sync {
     /// How often PIN and PUK of the SIM card may still be tried (27.007 §8.65). Vendors have older commands
     /// of their own.
     async fn pin_tries(&self, at: &At) -> Result<PinTries, StepError> {
-        let lines = run(at, Kind::Status, "AT+CPINR", Answer::Prefix("+CPINR:")).await?;
-        Ok(reply::pin_tries(&lines)?)
+        pin_tries(at).await
+    }
+
+    /// Writes the login of an access point (27.007 §10.1.31), before the modem attaches with it. Vendors have older
+    /// commands of their own.
+    async fn log_in(&self, at: &At, login: &ApnLogin<'_>) -> Result<(), StepError> {
+        attach::authenticate(at, login).await
     }
 
     /// Has the modem boot (27.007 §8.2). `Ok` once it has said that it will.
@@ -283,13 +294,14 @@ pub async fn prepare(at: &At) -> Result<(), StepError> {
 }
 
 /// Switches the radio off and on (27.007 §8.2). Not to minimum functionality (0), which takes the SIM
-/// away: it would ask for its PIN again.
+/// away: it would ask for its PIN again. Once it is off it is switched on again whatever comes between: some firmware
+/// says that the SIM is not ready, or boots.
 ///
 /// # Errors
 /// [`StepError`].
 ///
 /// # Cancel safety
-/// The radio is switched on again whatever becomes of the caller.
+/// None: half of it leaves the radio off. The caller holds a step of [`Radio`](crate::radio::Radio).
 pub async fn radio_cycle(at: &At) -> Result<(), StepError> {
     cycle(at, &["AT+CFUN=4"]).await
 }
@@ -301,34 +313,38 @@ pub async fn radio_cycle(at: &At) -> Result<(), StepError> {
 /// [`StepError`].
 ///
 /// # Cancel safety
-/// The card has its supply again whatever becomes of the caller.
+/// None, as of [`radio_cycle`].
 pub async fn card_cycle(at: &At) -> Result<(), StepError> {
     cycle(at, &["AT+CFUN=0", "AT+CFUN=4"]).await
 }
 
-/// Switches off by the first of these commands that is not refused, and on again. Both are one step: a modem whose SIM
-/// goes with its radio says so between them, which ends what the caller is at.
-async fn cycle(at: &At, off: &'static [&'static str]) -> Result<(), StepError> {
-    let at = at.clone();
-    let cycle = tokio::spawn(async move {
-        let mut switched = Ok(());
-        for command in off {
-            switched = slow(&at, command).await;
-            if switched.is_ok() {
-                break;
-            }
+/// Switches off by the first of these commands that is not refused, and on again. Both are one step, also after an
+/// answer that stayed out: it may be off.
+async fn cycle(at: &At, off: &[&str]) -> Result<(), StepError> {
+    let mut switched = Ok(());
+    for command in off {
+        switched = slow(at, command).await;
+        if !switched.as_ref().is_err_and(StepError::is_refused) {
+            break;
         }
-        // Also after an answer that stayed out: it may be off.
-        for _ in 1..TRIES {
-            match slow(&at, ON).await {
-                Ok(()) => return switched,
-                Err(error) if error.is_gone() => return Err(error),
-                Err(error) => tracing::warn!("{ON}: {}", crate::session::Chain(&error)),
-            }
+    }
+    for _ in 1..TRIES {
+        match slow(at, ON).await {
+            Ok(()) => return switched,
+            Err(error) if error.is_gone() => return Err(error),
+            Err(error) => tracing::warn!("{ON}: {}", crate::session::Chain(&error)),
         }
-        slow(&at, ON).await.and(switched)
-    });
-    cycle.await.unwrap_or_else(|_| Err(StepError::Exchange(ExchangeError::Gone)))
+    }
+    slow(at, ON).await.and(switched)
+}
+
+/// How often PIN and PUK may still be tried (27.007 §8.65).
+///
+/// # Errors
+/// [`StepError`].
+pub async fn pin_tries(at: &At) -> Result<PinTries, StepError> {
+    let lines = run(at, Kind::Status, "AT+CPINR", Answer::Prefix("+CPINR:")).await?;
+    Ok(reply::pin_tries(&lines)?)
 }
 
 /// Full functionality (27.007 §8.2).

@@ -347,9 +347,10 @@ impl Ladder {
             Action::RadioCycle => available.commands && available.radio,
             Action::ModemReset if is_sessions => {
                 let lately = self.sessions_reset.is_some_and(|at| now < at + DAY);
-                available.commands && available.all_fail && !lately
+                available.commands && available.radio && available.all_fail && !lately
             }
-            Action::ModemReset => available.commands,
+            // It takes the radio from who has it.
+            Action::ModemReset => available.commands && available.radio,
             Action::UsbReset => available.usb_reset,
             Action::Power => available.power,
         }

@@ -69,23 +69,33 @@ impl Core {
         mut listener: Box<dyn Listener>,
         shared: &Shared,
     ) -> End {
-        while let Some(event) = events.recv().await {
+        let mut begins_anew = None;
+        loop {
+            // Both arms are cancel safe, and none awaits in its body.
+            let event = tokio::select! {
+                biased;
+                // What a step of ours makes the modem print does not end it half-way.
+                () = self.radio.at_rest(), if begins_anew.is_some() => {
+                    return End::Booted(begins_anew.unwrap_or(BOOTED));
+                }
+                event = events.recv() => event,
+            };
             match event {
-                PortEvent::InStep { .. } => {}
-                PortEvent::EchoBack => return End::Booted(QUIET_BOOT),
-                PortEvent::Urc(urc) if is_printed(&urc.line) => shared.printed.notify_one(),
-                PortEvent::Urc(urc) => match listener.hear(urc) {
-                    Some(Notice::Booted) => return End::Booted(BOOTED),
-                    Some(Notice::SimLost) => return End::Booted(SIM_LOST),
+                None => return End::Gone,
+                Some(PortEvent::InStep { .. }) => {}
+                Some(PortEvent::EchoBack) => begins_anew = Some(QUIET_BOOT),
+                Some(PortEvent::Urc(urc)) if is_printed(&urc.line) => shared.printed.notify_one(),
+                Some(PortEvent::Urc(urc)) => match listener.hear(urc) {
+                    Some(Notice::Booted) => begins_anew = Some(BOOTED),
+                    Some(Notice::SimLost) => begins_anew = Some(SIM_LOST),
                     Some(Notice::BootDone) if self.is_settled(shared) => {
-                        return End::Booted(QUIET_BOOT);
+                        begins_anew = Some(QUIET_BOOT);
                     }
                     Some(notice) => self.notice(notice, shared),
                     None => {}
                 },
             }
         }
-        End::Gone
     }
 
     fn notice(&self, notice: Notice, shared: &Shared) {
@@ -124,7 +134,7 @@ impl Core {
 
     /// Whether the modem was in service for so long that the lines of its boot, or of its radio, are long over.
     fn is_settled(&self, shared: &Shared) -> bool {
-        let last = self.last_switched().max(Some(shared.since));
+        let last = self.radio.last_step().max(Some(shared.since));
         last.is_none_or(|last| last.elapsed() >= SETTLED)
     }
 
@@ -171,15 +181,13 @@ impl Core {
         roster: &Roster,
         shared: &Shared,
     ) -> End {
-        if let Err(end) = self.unlock(at, known).await {
-            return end;
-        }
-        if let Some(apn) = &self.config.apn
-            && let Err(error) = attach::set_apn(at, apn, known.model.apn_auth).await
-        {
-            return error.into();
-        }
-        if let Err(end) = self.search(at, known, shared).await {
+        let attached = async {
+            self.radio_on(at).await?;
+            self.unlock(at, known).await?;
+            self.access_point(at, known).await?;
+            self.search(at, known, shared).await
+        };
+        if let Err(end) = attached.await {
             return end;
         }
         let secured = roster.secured(known.model.mqtt.clients);
@@ -193,7 +201,7 @@ impl Core {
         }
     }
 
-    async fn unlock(&self, at: &At, known: &Known) -> Result<(), End> {
+    pub(crate) async fn unlock(&self, at: &At, known: &Known) -> Result<(), End> {
         let mut sim = sim::Unlock::new(self.config.pin.as_ref(), self.env.ledger.as_ref());
         let (since, mut attempts, mut told) = (Instant::now(), Attempts::default(), String::new());
         loop {
@@ -285,6 +293,7 @@ impl Core {
             if *shared.registered.borrow() {
                 return Ok(());
             }
+            self.mind_radio(at, shared).await?;
             // The reason may be seen there.
             match known.profile.status(at).await {
                 Ok(status) => self.learned(status),
@@ -472,6 +481,9 @@ impl Core {
                 Err(error) if error.is_gone() => return End::Gone,
                 Err(error) => tracing::debug!("registration poll failed: {}", Chain(&error)),
             }
+            if let Err(end) = self.mind_radio(at, shared).await {
+                return end;
+            }
         }
     }
 
@@ -597,6 +609,11 @@ impl Shared {
             holders: Holders::default(),
             kept: Kept::default(),
         }
+    }
+
+    /// How long there has been no registration.
+    pub(crate) fn searched_for(&self) -> Option<Duration> {
+        self.unregistered.borrow().map(|since| since.elapsed())
     }
 
     fn lose_service(&self) {

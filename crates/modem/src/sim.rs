@@ -35,6 +35,10 @@ pub trait PinLedger: Send + Sync {
     async fn trying(&self, sim: &str, pin: &SecretString) -> io::Result<()>;
     /// The PIN was accepted.
     async fn accepted(&self, sim: &str) -> io::Result<()>;
+    /// Whether this is the access point, login included, with which the modem and card of this name attached last.
+    async fn is_attached_with(&self, place: &str, wanted: &SecretString) -> io::Result<bool>;
+    /// They attached with it; durable when it returns.
+    async fn attached_with(&self, place: &str, wanted: &SecretString) -> io::Result<()>;
 }
 
 /// What the SIM lets us do.

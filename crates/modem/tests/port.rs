@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use at::{Answer, Exchange, Failure, Framing, Reply, ResultLine, WaitingFor};
 use common::Counts;
-use modem::attach::{Apn, set_apn};
+use modem::attach::{ApnLogin, ApnProtocol, authenticate};
 use modem::catalog::ApnAuth;
 use modem::foreign::Protocol;
 use modem::observe::Observer;
@@ -486,16 +486,18 @@ async fn no_secret_is_in_any_trace_line() {
         rig.hear("AT+CPIN=\"47110815\"").await;
         rig.say(&format!("AT+CPIN=\"47110815\"|{answer}")).await;
         assert_eq!(rig.ended().await.is_ok(), sent);
-        let apn = Apn {
-            name: "internet".to_owned(),
+        let password = "4711-secret".into();
+        let login = ApnLogin {
+            cid: 1,
+            apn: "internet",
             pdp_type: PdpType::Ipv4,
-            login: Some(("user".to_owned(), "4711-secret".into())),
+            protocol: ApnProtocol::Chap,
+            login: Some(("user", &password)),
+            order: ApnAuth::PasswordFirst,
         };
         let at = rig.at.clone();
-        let setting = async { set_apn(&at, &apn, ApnAuth::PasswordFirst).await.is_ok() };
+        let setting = async { authenticate(&at, &login).await.is_ok() };
         let peer = async {
-            rig.hear("AT+CGDCONT?").await;
-            rig.say("+CGDCONT: 1,\"IP\",\"internet\",\"0.0.0.0\",0,0||OK").await;
             let login = "AT+CGAUTH=1,2,\"4711-secret\",\"user\"";
             rig.hear(login).await;
             rig.say(&format!("{login}||{answer}")).await;
@@ -535,7 +537,8 @@ async fn questions_of_an_earlier_stay_are_awaited() {
     let (second, at, events) = port(ours);
     let mut task = JoinSet::new();
     task.spawn(second.run());
-    let mut rig = Rig { at, peer, events, port: task, callers: JoinSet::new() };
+    let counts = Arc::default();
+    let mut rig = Rig { at, peer, events, port: task, callers: JoinSet::new(), counts };
     rig.hear("AT+CGMM").await;
     rig.call(Kind::Basic, command("AT+A")).await;
     for _ in 0..open {

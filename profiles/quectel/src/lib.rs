@@ -2,11 +2,13 @@
 
 use async_trait::async_trait;
 use at::{Answer, Framing, Quoted, Update};
+use modem::attach::{self, ApnLogin};
 use modem::mqtt::Mqtt;
 use modem::port::{At, Kind};
 use modem::profile::{Listener, Plugin, Profile, Status, StepError, run};
 use modem::reply::PinTries;
 
+mod access;
 mod code;
 mod commands;
 mod listener;
@@ -91,6 +93,14 @@ impl Profile for Quectel {
         let line = "AT+QPINC=\"SC\"";
         let lines = run(at, Kind::Status, line, Answer::Prefix("+QPINC:")).await?;
         Ok(status::pin_tries(&lines)?)
+    }
+
+    /// Some firmware has no `AT+CGAUTH`; all have the command of their TCP/IP stack, over which MQTT goes.
+    async fn log_in(&self, at: &At, login: &ApnLogin<'_>) -> Result<(), StepError> {
+        match attach::authenticate(at, login).await {
+            Err(error) if error.is_refused() => access::log_in(at, login).await,
+            done => done,
+        }
     }
 
     async fn status(&self, at: &At) -> Result<Status, StepError> {

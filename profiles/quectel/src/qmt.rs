@@ -84,7 +84,7 @@ impl Mqtt for Qmt {
         connection: &Connection,
     ) -> Result<(), MqttError> {
         let sign_in = sign_in(client, connection)?;
-        let settings = Settings::of(client, connection, at.context())?;
+        let settings = Settings::of(client, connection)?;
         let host = quote("the broker's address", &connection.host)?;
         let _turn = sequence(at, STACK).await?;
         // Settings are taken by a closed client only.

@@ -48,13 +48,9 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// `context` is the PDP context whose access point the agent sets.
-    pub(crate) fn of(
-        client: Client,
-        connection: &Connection,
-        context: u8,
-    ) -> Result<Self, MqttError> {
-        let index = client.0;
+    /// All of them, whatever an earlier program left.
+    pub(crate) fn of(client: Client, connection: &Connection) -> Result<Self, MqttError> {
+        let (index, context) = (client.0, connection.context);
         let keep_alive = connection.keep_alive_s.min(MAX_KEEP_ALIVE_S);
         if keep_alive < connection.keep_alive_s {
             tracing::warn!("this modem's stack takes a keep-alive of {MAX_KEEP_ALIVE_S} s at most");
@@ -187,6 +183,7 @@ mod tests {
             will,
             tls: None,
             is_shared: false,
+            context: 1,
             triple: None,
         }
     }
@@ -198,8 +195,7 @@ mod tests {
 
     #[test]
     fn a_will_that_is_no_text_is_refused_by_name() {
-        let refused =
-            Settings::of(Client(0), &connection(will(&[0xff])), 1).unwrap_err().to_string();
+        let refused = Settings::of(Client(0), &connection(will(&[0xff]))).unwrap_err().to_string();
         assert!(refused.contains("the will's payload"), "{refused}");
     }
 
@@ -207,7 +203,7 @@ mod tests {
     #[test]
     fn a_session_needs_no_setting_but_what_it_asks_for() {
         let needed = |connection: &Connection| {
-            let settings = Settings::of(Client(0), connection, 1).unwrap().settings;
+            let settings = Settings::of(Client(0), connection).unwrap().settings;
             let needed = settings.into_iter().filter(|it| it.without == Without::Nothing);
             needed.map(|it| it.name).collect::<Vec<_>>()
         };

@@ -375,6 +375,7 @@ mod tests {
             will: None,
             tls: None,
             is_shared: false,
+            context: 1,
             triple: None,
         }
     }

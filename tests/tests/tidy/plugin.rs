@@ -9,7 +9,7 @@ use crate::{Breach, verdict};
 const TRAIT: &str = "crates/modem/src/profile.rs";
 
 /// More than this nobody keeps in mind who writes a profile.
-const MOST: usize = 8;
+const MOST: usize = 9;
 
 /// The methods of the trait, and whether each has a default.
 fn methods(text: &str) -> Vec<(&str, bool)> {
@@ -75,8 +75,8 @@ fn a_method_too_many_is_seen() {
     assert_eq!(breaches(text, &["    async fn reset(&self) {}"]), Vec::<Breach>::new());
     let found = breaches(text, &["    fn id(&self) {}"]);
     assert!(matches!(&found[..], [one] if one.contains("`reset`")), "{found:?}");
-    let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
     let many: String = names.map(|name| format!("    fn {name}(&self);\n")).concat();
     let found = breaches(&format!("pub trait Profile {{\n{many}}}\n"), &[]);
-    assert!(matches!(&found[..], [one] if one.contains("9 methods")), "{found:?}");
+    assert!(matches!(&found[..], [one] if one.contains("10 methods")), "{found:?}");
 }

@@ -5,7 +5,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::fleet::{Apn, Fleet, Http, Match, Modem, Name, Owner, PdpType, Qos, Roaming, SessionId};
+use super::fleet::{
+    Apn, ApnProtocol, Fleet, Http, Match, Modem, Name, Owner, PdpType, Qos, Roaming, SessionId,
+};
 use super::problem::{Report, Source};
 use super::raw::{RawApn, RawFleet, RawHttp, RawMatch, RawModem, RawSecret};
 use super::shape::{join, last};
@@ -40,8 +42,13 @@ const MAX_APN: usize = 100;
 /// AT+CGAUTH of SIMCom's manuals: user and password of at most 127 bytes.
 const MAX_APN_AUTH: usize = 127;
 
+/// 27.007 leaves the range to the modem; Quectel's end at 15 or 16, SIMCom's far above.
+const MAX_CID: u8 = 15;
+
 pub(super) const ROAMING: [(&str, Roaming); 2] =
     [("deny", Roaming::Deny), ("allow", Roaming::Allow)];
+pub(super) const APN_PROTOCOLS: [(&str, ApnProtocol); 3] =
+    [("pap", ApnProtocol::Pap), ("chap", ApnProtocol::Chap), ("none", ApnProtocol::None)];
 pub(super) const PDP_TYPES: [(&str, PdpType); 3] =
     [("ip", PdpType::Ipv4), ("ipv6", PdpType::Ipv6), ("ipv4v6", PdpType::Ipv4v6)];
 pub(super) const QOS: [(&str, Qos); 3] =
@@ -424,6 +431,7 @@ impl Build<'_> {
         let word = |text: &str| words::one_of(text, &ROAMING);
         let roaming =
             self.optional(place, "roaming", raw.roaming.as_ref(), word).unwrap_or_default();
+        let radio = self.radio(raw, place);
         let poll = self
             .optional(place, "poll", raw.poll.as_ref(), |text| {
                 words::duration(text, Duration::from_secs(1), MAX_POLL)
@@ -454,6 +462,7 @@ impl Build<'_> {
             apn,
             pin,
             roaming,
+            radio,
             poll,
             sms,
             line,
@@ -526,8 +535,40 @@ impl Build<'_> {
             self.error_at_name(&place.at("password"), "`password` needs `user`".to_owned(), None);
         }
         let kind = self
-            .optional(place, "type", long.kind.as_ref(), |text| words::one_of(text, &PDP_TYPES))
-            .unwrap_or_default();
-        Some(Apn { name: name?, user, password, kind })
+            .optional(place, "type", long.kind.as_ref(), |text| words::one_of(text, &PDP_TYPES));
+        let auth = self.optional(place, "auth", long.auth.as_ref(), |text| {
+            words::one_of(text, &APN_PROTOCOLS)
+        });
+        match (auth, &long.user) {
+            (Some(ApnProtocol::None), Some(_)) => {
+                let help = "leave out `auth`, or `user` and `password`".to_owned();
+                self.error(
+                    &place.at("auth"),
+                    "`auth: none` says that there is no `user`",
+                    Some(help),
+                );
+            }
+            (Some(ApnProtocol::Pap | ApnProtocol::Chap), None) => {
+                self.error_at_name(&place.at("auth"), "`auth` needs `user`".to_owned(), None);
+            }
+            _ => {}
+        }
+        let cid = self.optional(place, "cid", long.cid.as_ref(), |text| {
+            let cid = text.parse().ok().filter(|cid| (1..=MAX_CID).contains(cid));
+            cid.ok_or_else(|| Fault::new(format!("must be a number of 1 to {MAX_CID}")))
+        });
+        let cid = cid.unwrap_or(modem::attach::CONTEXT);
+        Some(Apn { name: name?, user, password, kind, auth, cid })
+    }
+
+    fn radio(&mut self, raw: &RawModem, place: &Place<'_>) -> Owner {
+        let word = |text: &str| words::one_of(text, &OWNERS);
+        let radio = self.optional(place, "radio", raw.radio.as_ref(), word).unwrap_or_default();
+        if radio == Owner::Leave && raw.apn.is_some() {
+            let message = "`apn` has no effect beside `radio: leave`: another program writes it";
+            let help = "set the access point in that program, or leave out `radio`".to_owned();
+            self.warn(&place.at("apn"), message, Some(help));
+        }
+        radio
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 pub use modem::Recovery;
+pub use modem::attach::ApnProtocol;
 pub use modem::mqtt::Qos;
 use modem::mqtt::Triple;
 pub use modem::reply::PdpType;
@@ -166,6 +167,8 @@ pub struct Modem {
     pub pin: Option<Ref>,
     /// Whether it may register in a foreign network.
     pub roaming: Roaming,
+    /// Whose its radio and its access point are.
+    pub radio: Owner,
     /// The time between two readings of signal and registration.
     pub poll: Duration,
     /// Who has its text messages.
@@ -251,8 +254,12 @@ pub struct Apn {
     pub user: Option<String>,
     /// The password of that user.
     pub password: Option<Ref>,
-    /// The kind of addresses.
-    pub kind: PdpType,
+    /// The kind of addresses; none keeps that of a context of this name.
+    pub kind: Option<PdpType>,
+    /// How user and password are told; none: CHAP where there is a user, and nothing is said where there is none.
+    pub auth: Option<ApnProtocol>,
+    /// The number of its context, 1 to 15.
+    pub cid: u8,
 }
 
 /// Whether a modem may roam.

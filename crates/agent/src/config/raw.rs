@@ -95,6 +95,7 @@ pub(super) struct RawModem {
     pub(super) apn: Option<RawApn>,
     pub(super) pin: Option<RawSecret>,
     pub(super) roaming: Option<String>,
+    pub(super) radio: Option<String>,
     pub(super) poll: Option<String>,
     pub(super) sms: Option<String>,
     pub(super) baud: Option<String>,
@@ -174,6 +175,8 @@ pub(super) struct RawApnKeys {
     pub(super) password: Option<RawSecret>,
     #[serde(rename = "type")]
     pub(super) kind: Option<String>,
+    pub(super) auth: Option<String>,
+    pub(super) cid: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

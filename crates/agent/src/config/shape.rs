@@ -103,6 +103,7 @@ pub(super) static MODEM: Keys = Keys {
         ("apn", ScalarOr(&APN)),
         ("pin", Secret),
         ("roaming", Scalar),
+        ("radio", Scalar),
         ("poll", Scalar),
         ("sms", Scalar),
         ("baud", Scalar),
@@ -168,7 +169,14 @@ pub(super) static MATCH: Keys = Keys {
 
 pub(super) static APN: Keys = Keys {
     of: "`apn`",
-    keys: &[("name", Scalar), ("user", Scalar), ("password", Secret), ("type", Scalar)],
+    keys: &[
+        ("name", Scalar),
+        ("user", Scalar),
+        ("password", Secret),
+        ("type", Scalar),
+        ("auth", Scalar),
+        ("cid", Scalar),
+    ],
 };
 
 pub(super) static SESSION: Keys = Keys {

@@ -8,7 +8,7 @@ use modem::exam::Exam;
 use modem::reply::{Lock, Pin, PinTries, Rat, Registration, Signal, Stat, cme_advice};
 
 use super::Finding;
-use crate::config::{self, Roaming};
+use crate::config::{self, Owner, Roaming};
 
 /// Below this a connection breaks off now and then (LTE, NR: reference signal; 3GPP 36.133 measures to -140).
 const WEAK_RSRP_DBM: f64 = -110.0;
@@ -155,17 +155,21 @@ impl Seen {
                 (Some(_), shown) => Finding::ok(check, format!("{shown}, the modem's own setting")),
             };
         };
-        let has_kind = context.is_some_and(|context| context.pdp_type == Some(wanted.kind));
+        let has_kind = context.is_some_and(|context| {
+            wanted.kind.map_or(context.pdp_type.is_some(), |kind| context.pdp_type == Some(kind))
+        });
         if has_kind && is_same_name(shown, &wanted.name) {
             return Finding::ok(check, format!("{shown}, as the fleet file says"));
         }
-        let message = format!(
-            "the modem has {:?}, and the fleet file says {:?} ({})",
-            shown,
-            wanted.name,
-            wanted.kind.as_str()
-        );
+        let kind = wanted.kind.map(|kind| format!(" ({})", kind.as_str())).unwrap_or_default();
+        let message =
+            format!("the modem has {shown:?}, and the fleet file says {:?}{kind}", wanted.name);
         match self.state {
+            _ if modem.radio == Owner::Leave => Finding::warn(
+                check,
+                format!("{message}; `radio: leave` has the agent write none"),
+                "set it in the program that owns the radio, and leave `apn` out",
+            ),
             None => Finding::ok(check, format!("{message}: the agent writes it when it starts")),
             Some(_) => Finding::warn(
                 check,

@@ -179,7 +179,8 @@ async fn of_asked(
     let exam = match tty.filter(|_| may_open) {
         Some(tty) => {
             let place = Place { line: modem.line, ..tty.into() };
-            modem::exam::examine(&place, catalog).await
+            let cid = modem.apn.as_ref().map_or(modem::attach::CONTEXT, |apn| apn.cid);
+            modem::exam::examine(&place, catalog, cid).await
         }
         None => return judge(fleet, modem, port, Err(String::new()), Told::default(), user).await,
     };

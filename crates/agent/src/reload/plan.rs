@@ -261,6 +261,7 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
             ("apn", old.apn != new.apn),
             ("pin", old.pin != new.pin),
             ("roaming", old.roaming != new.roaming),
+            ("radio", old.radio != new.radio),
             ("poll", old.poll != new.poll),
             ("sms", old.sms != new.sms),
             ("baud", old.line.baud != new.line.baud),

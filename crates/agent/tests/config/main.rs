@@ -28,8 +28,8 @@ use std::time::Duration;
 
 use agent::cli::{check, sign};
 use agent::config::{
-    self, Access, Context, Loaded, Name, Owner, Problems, Qos, Recovery, Secrets, Severity,
-    WhenFull,
+    self, Access, ApnProtocol, Context, Loaded, Name, Owner, Problems, Qos, Recovery, Secrets,
+    Severity, WhenFull,
 };
 use clap::Parser;
 use modem::serial::{FlowControl, Line};

@@ -15,6 +15,7 @@ fn what_is_taken_with_a_warning() {
             routes("  - { topic: \"#\", to: [bench/lab] }\n  - { topic: ¶a, to: [bench/lab] }\n"),
             "never taken",
         ),
+        (north("    radio: leave\n    apn: ¶a\n"), "has no effect beside `radio: leave`"),
     ] {
         assert!(parse(&marked.replace(MARK, "")).is_ok(), "{marked}");
         expect(&marked, Severity::Warning, phrase);

@@ -15,7 +15,8 @@ fn the_contracts_example_is_taken_in_whole() {
     let [north, bench] = fleet.modems.as_slice() else { panic!("{fleet:?}") };
     assert_eq!((north.name.as_str(), bench.name.as_str()), ("north", "bench"));
     assert_eq!(north.pin.as_ref().unwrap().read().unwrap().expose_secret(), "1234");
-    assert_eq!(bench.apn.as_ref().unwrap().kind.as_str(), "IPV4V6");
+    assert_eq!(bench.apn.as_ref().unwrap().kind.unwrap().as_str(), "IPV4V6");
+    assert_eq!(north.apn.as_ref().unwrap().kind, None, "the modem's own is kept");
     let cloud = &north.sessions[0];
     assert_eq!(cloud.keep_alive, Duration::from_secs(60));
     assert_eq!(cloud.subscribe[0].qos, Qos::AtLeastOnce);
@@ -63,6 +64,20 @@ fn a_uart_has_a_speed_and_text_messages_an_owner() {
     let line = Line { baud: 921_600, flow_control: FlowControl::Hardware };
     assert_eq!((fleet.modems[0].sms, fleet.modems[0].line), (Owner::Leave, line));
     assert_eq!(fleet.modems[0].sessions.len(), 0);
+}
+
+#[test]
+fn an_access_point_has_its_number_and_its_protocol_and_may_be_anothers() {
+    let keys =
+        "    radio: ours\n    apn: { name: a, user: u, password: { env: P }, auth: pap, cid: 3 }\n";
+    let modem = parse(&north(keys)).unwrap().fleet.modems.remove(0);
+    let apn = modem.apn.unwrap();
+    assert_eq!((apn.auth, apn.cid), (Some(ApnProtocol::Pap), 3));
+    let short = parse(&north("    apn: a\n")).unwrap().fleet.modems.remove(0).apn.unwrap();
+    assert_eq!((short.auth, short.cid), (None, 1));
+    let left = parse(&north("    radio: leave\n")).unwrap();
+    assert!(left.warnings.is_empty(), "{}", left.warnings);
+    assert_eq!((modem.radio, left.fleet.modems[0].radio), (Owner::Ours, Owner::Leave));
 }
 
 #[test]

@@ -60,6 +60,7 @@ mod tests {
                 will: None,
                 tls: None,
                 is_shared: false,
+                context: 1,
                 triple: None,
             };
             with_login("AT+X=0".to_owned(), &connection)

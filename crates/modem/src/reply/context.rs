@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use super::args::name;
 use super::{Args, ReplyError, own_rows, parse_uint};
@@ -79,6 +80,33 @@ pub fn contexts<L: AsRef<str>>(lines: &[L]) -> Result<Vec<Context>, ReplyError> 
             cid: args.uint(0, "cid", MAX_CID)?,
             pdp_type: args.text(1).and_then(pdp_type),
             apn: args.text(2).map(name),
+        })
+    })
+}
+
+/// The login of one context, as far as the modem shows it. No `Debug`: it may hold a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ContextLogin {
+    /// Its number.
+    pub cid: u32,
+    /// Its protocol: 0 none, 1 PAP, 2 CHAP; some modems have more.
+    pub protocol: u8,
+    /// User and password in the modem's order, as far as they are shown.
+    pub texts: Vec<Zeroizing<String>>,
+}
+
+/// Reads the lines `+CGAUTH: <cid>,<protocol>[,<text>[,<text>]]` (27.007 §10.1.31); no line at all is an empty list.
+///
+/// # Errors
+/// [`ReplyError`] where a line's numbers are unreadable, or nothing but foreign text came.
+pub fn context_logins<L: AsRef<str>>(lines: &[L]) -> Result<Vec<ContextLogin>, ReplyError> {
+    list("AT+CGAUTH?", "+CGAUTH", lines, |args| {
+        let protocol = args.uint(1, "auth_prot", 255)?;
+        let texts = (2..args.len()).filter_map(|index| args.text(index));
+        Ok(ContextLogin {
+            cid: args.uint(0, "cid", MAX_CID)?,
+            protocol: u8::try_from(protocol).unwrap_or(u8::MAX),
+            texts: texts.map(|text| Zeroizing::new(text.to_owned())).collect(),
         })
     })
 }

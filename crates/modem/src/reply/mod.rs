@@ -9,6 +9,7 @@ mod carrier;
 mod clock;
 mod context;
 mod decode;
+mod functionality;
 mod identity;
 mod network;
 mod radio;
@@ -23,10 +24,11 @@ pub use args::{Arg, Args, body, own_rows, parse_decimal, parse_hex, parse_uint};
 pub use carrier::{Carrier, Role};
 pub use clock::{Clock, clock, clock_setting};
 pub use context::{
-    Activation, Context, Dynamic, PdpAddress, PdpType, context_addresses, contexts,
-    contexts_active, contexts_dynamic,
+    Activation, Context, ContextLogin, Dynamic, PdpAddress, PdpType, context_addresses,
+    context_logins, contexts, contexts_active, contexts_dynamic,
 };
 pub use decode::{DECODERS, Decoder, decoder, value};
+pub use functionality::{Functionality, functionality};
 pub use identity::{Imei, Model, Serial, manufacturer, model, revision, serial};
 pub use network::{Operator, operator};
 pub use radio::{Cesq, Csq, cesq, csq};

@@ -190,6 +190,7 @@ impl Rig {
             will: None,
             tls,
             is_shared: false,
+            context: 1,
             triple: None,
         };
         let config = SessionConfig {

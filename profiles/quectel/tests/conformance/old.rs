@@ -160,8 +160,8 @@ async fn a_message_without_a_length_acknowledges_nothing() {
 async fn the_context_of_the_access_point_is_the_sessions() {
     for cid in [1, 3] {
         let (bench, heard) = unit(&OPENED).await;
-        bench.at.set_context(cid);
-        bench.open(FIRST, &connection("m")).await.unwrap();
+        let connection = Connection { context: cid, ..connection("m") };
+        bench.open(FIRST, &connection).await.unwrap();
         let line = format!("AT+QMTCFG=\"pdpcid\",0,{cid}");
         assert!(heard.lock().unwrap().contains(&line), "{line}");
     }

@@ -119,7 +119,7 @@ async fn a_sim_that_wants_a_pin_nobody_gave(model: Model) {
 async fn an_apn_is_written_only_where_it_differs(model: Model) {
     let apn = |name: &str| {
         let name = name.to_owned();
-        Some(Apn { name, pdp_type: PdpType::Ipv4, login: None })
+        Some(Apn { name, cid: 1, pdp_type: Some(PdpType::Ipv4), login: None, auth: None })
     };
     for (wanted, written) in [("cmnet", 0), ("CMNET", 0), ("internet", 1)] {
         let script = [

@@ -120,8 +120,10 @@ async fn a_login_of_an_access_point_is_told_by_pap() {
     let sim = Sim::at(Model::Sim7020, &broker);
     let apn = modem::attach::Apn {
         name: "cmnbiot".to_owned(),
-        pdp_type: modem::reply::PdpType::Ipv4,
+        cid: 1,
+        pdp_type: None,
         login: Some(("user".to_owned(), "password".into())),
+        auth: None,
     };
     let config = modem::ModemConfig { apn: Some(apn), ..config(&sim.port) };
     let mut running = Running::start(config, &["first"]);

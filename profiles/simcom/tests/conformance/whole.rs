@@ -42,7 +42,7 @@ scenarios!(
     a_refused_subscription_is_a_failed_connect,
 );
 
-/// PINs that were tried, by SIM, for as many restarts as a test makes.
+/// PINs that were tried, by SIM, and access points in force, for as many restarts as a test makes.
 #[derive(Default)]
 pub(crate) struct Ledger(Mutex<HashMap<String, String>>);
 
@@ -60,6 +60,14 @@ impl PinLedger for Ledger {
     async fn accepted(&self, sim: &str) -> io::Result<()> {
         self.0.lock().unwrap().remove(sim);
         Ok(())
+    }
+
+    async fn is_attached_with(&self, place: &str, wanted: &SecretString) -> io::Result<bool> {
+        self.was_refused(place, wanted).await
+    }
+
+    async fn attached_with(&self, place: &str, wanted: &SecretString) -> io::Result<()> {
+        self.trying(place, wanted).await
     }
 }
 
@@ -109,6 +117,7 @@ pub(crate) fn config(port: &Path) -> ModemConfig {
         apn: None,
         pin: None,
         roaming: false,
+        radio_is_ours: true,
         poll: Duration::from_millis(200),
         stores_messages: true,
         line: modem::serial::Line::DEFAULT,

@@ -34,6 +34,7 @@ fn modem(name: &str, budget: Option<Budget>) -> config::Modem {
         apn: None,
         pin: None,
         roaming: config::Roaming::Deny,
+        radio: config::Owner::Ours,
         poll: Duration::from_secs(10),
         sms: config::Owner::Ours,
         line: modem::serial::Line::DEFAULT,

@@ -2,7 +2,9 @@
 
 use queue::MAX_PRIORITY;
 
-use super::super::build::{FLOW_CONTROL, FSYNC, OWNERS, PDP_TYPES, PROVIDERS, ROAMING, WHEN_FULL};
+use super::super::build::{
+    APN_PROTOCOLS, FLOW_CONTROL, FSYNC, OWNERS, PDP_TYPES, PROVIDERS, ROAMING, WHEN_FULL,
+};
 use super::super::shape::{self, Keys};
 use super::super::{BatchFormat, Policy};
 use super::words;
@@ -213,6 +215,11 @@ static MODEM: &[Fact] = &[
         "Whether the modem may serve in a foreign network. Default: deny.",
     ),
     may(
+        "radio",
+        Word(|| words(&OWNERS)),
+        "Whose the radio is: `leave` where another program, such as ModemManager, switches it and writes the access point (AT+CFUN, CGATT, CGDCONT, CGAUTH). Default: ours.",
+    ),
+    may(
         "poll",
         Time,
         "The time between two readings of signal and registration, 1s to 1h. Default: 10s.",
@@ -357,7 +364,21 @@ static APN: &[Fact] = &[
     must("name", Text, "The access point's name."),
     may("user", Text, "The user, where the network asks for one. Default: none."),
     may("password", Inner, "The password of that user; with `user`. Default: none."),
-    may("type", Word(|| words(&PDP_TYPES)), "The kind of addresses. Default: ip."),
+    may(
+        "type",
+        Word(|| words(&PDP_TYPES)),
+        "The kind of addresses. Default: that of a context of this name, else ip.",
+    ),
+    may(
+        "auth",
+        Word(|| words(&APN_PROTOCOLS)),
+        "How user and password are told; `none` takes away a login that the modem has. Default: chap with `user` (pap on a SIM7020, which knows no other), else the modem's login is left.",
+    ),
+    may(
+        "cid",
+        Number(1, 15),
+        "The number of the context, such as 3 for Verizon. Quectel's MQTT then runs over it; SIMCom's runs over context 1 whatever is written here. Default: 1.",
+    ),
 ];
 
 static SESSION: &[Fact] = &[

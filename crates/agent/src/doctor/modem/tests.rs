@@ -29,9 +29,10 @@ fn exam() -> Exam {
         iccid: Ok("8986001420000000001".to_owned()),
         tries: Ok(PinTries { pin: Some(3), puk: Some(10) }),
         registration: registration("+CEREG: 0,1"),
+        operator: reply::operator(&["+COPS: 0,0,\"CHINA MOBILE\",7"])
+            .map_err(|error| error.to_string()),
         status: Ok(Status {
             signals: vec![Signal { rsrp_dbm: Some(-85.0), ..Signal::unknown(Rat::Lte) }],
-            operator: Some("CHINA MOBILE".to_owned()),
             ..Status::default()
         }),
         context: Ok(Some(Context {
@@ -266,6 +267,24 @@ fn another_access_point_matters_only_once_the_agent_should_have_written_it() {
     assert!(before.findings(&modem).iter().all(|finding| finding.level == Level::Ok));
     let after = Seen { state: Some((State::Serving, None)), ..before };
     assert_eq!(fault(&after, &modem).check, "apn");
+    let left = Seen { state: None, ..after };
+    let found = fault(&left, &plain("apn: iot.example, radio: leave,"));
+    assert!(found.message.contains("`radio: leave`"), "{found:?}");
+}
+
+#[test]
+fn an_address_family_matters_where_the_file_names_one() {
+    let both = || {
+        let context =
+            Context { cid: 1, pdp_type: Some(PdpType::Ipv4v6), apn: Some("cmnet".into()) };
+        Seen {
+            state: Some((State::Serving, None)),
+            ..seen(Exam { context: Ok(Some(context)), ..exam() })
+        }
+    };
+    let findings = both().findings(&plain("apn: cmnet,"));
+    assert!(findings.iter().all(|finding| finding.level == Level::Ok), "{findings:?}");
+    assert_eq!(fault(&both(), &plain("apn: { name: cmnet, type: ip },")).check, "apn");
 }
 
 #[test]
