@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::port::{At, ExchangeError, Kind};
 use crate::profile::{self, PATIENCE, Profile, StepError};
-use crate::reply::{self, Lock};
+use crate::reply::{self, CmeError, Lock};
 
 /// How long to wait before a SIM that is busy or absent is asked again. During its boot a SIM7600
 /// says `SIM busy` for a second or two.
@@ -26,7 +26,12 @@ const TRIES: u32 = 3;
 /// How long a SIM may take to verify a PIN: giving up too soon would count as a refusal.
 const VERIFICATION: Duration = Duration::from_secs(30);
 
-/// Remembers on disk which PIN was tried on which SIM. Nothing that gives the PIN away is stored.
+/// Said of a card whose other tries somebody else has spent.
+const LAST_TRY: &str = "the SIM has one try of its PIN left, which is not spent here: a wrong PIN would lock it; enter the \
+                        PIN in a phone or by hand, which gives the other tries back";
+
+/// Remembers on disk which PIN was tried on which SIM, and which access point is in force. Nothing that gives a secret
+/// away is stored.
 #[async_trait]
 pub trait PinLedger: Send + Sync {
     /// Whether this PIN was tried on this SIM before and not accepted.
@@ -77,8 +82,14 @@ impl<'a> Unlock<'a> {
         imei: &str,
     ) -> Result<SimState, StepError> {
         let blocked = |words: String| Ok(SimState::Blocked(words));
-        match lock(at).await? {
-            Lock::None => {
+        let lock = lock(at).await?;
+        match lock {
+            Lock::None | Lock::SimPin2 | Lock::SimPuk2 => {
+                if lock != Lock::None {
+                    tracing::info!(
+                        "the SIM asks for its second PIN or PUK, which data does not need"
+                    );
+                }
                 if let Some(card) = self.unsure.take() {
                     // Ready after our own try, whose answer got lost: it was accepted.
                     card.accepted(self.ledger).await;
@@ -90,7 +101,7 @@ impl<'a> Unlock<'a> {
                     blocked("the SIM wants a PIN; give `pin: {file: …}` for this modem".to_owned())
                 }
                 Some(pin) => match card(at, profile, imei).await? {
-                    Some(card) => self.try_once(at, card, pin).await,
+                    Some(card) => self.try_once(at, profile, card, pin).await,
                     None => Ok(SimState::Wait(
                         "the SIM wants its PIN, but does not tell its ICCID yet".to_owned(),
                     )),
@@ -99,14 +110,19 @@ impl<'a> Unlock<'a> {
             Lock::SimPuk => {
                 blocked("the SIM is locked and wants its PUK; enter it by hand".to_owned())
             }
-            Lock::Unknown => Ok(SimState::Wait("no SIM, or it is not ready yet".to_owned())),
-            other => blocked(format!("the SIM asks for {other:?}; enter it by hand")),
+            lock => match lock.bond() {
+                Some(bond) => blocked(format!(
+                    "{bond}; use a SIM that it accepts, or have its seller remove the lock"
+                )),
+                None => Ok(SimState::Wait("no SIM, or it is not ready yet".to_owned())),
+            },
         }
     }
 
     async fn try_once(
         &mut self,
         at: &At,
+        profile: &dyn Profile,
         card: Card,
         pin: &SecretString,
     ) -> Result<SimState, StepError> {
@@ -123,6 +139,9 @@ impl<'a> Unlock<'a> {
             }
             Err(error) => return Ok(unwritable(error)),
         }
+        if matches!(pin_tries(at, profile).await?, Some(0 | 1)) {
+            return Ok(SimState::Blocked(LAST_TRY.to_owned()));
+        }
         if let Err(error) = card.trying(self.ledger, pin).await {
             return Ok(unwritable(error));
         }
@@ -138,7 +157,7 @@ impl<'a> Unlock<'a> {
                 card.accepted(self.ledger).await;
                 Ok(SimState::Ready)
             }
-            Err(error) if error.refusal().is_some() && lock(at).await? != Lock::None => {
+            Err(error) if error.refusal().is_some() && !lock(at).await?.lets_data_through() => {
                 Ok(SimState::Blocked("the SIM refused the PIN; it is not tried again".to_owned()))
             }
             // The SIM's state will tell whether it was accepted; the ledger keeps it from a second try.
@@ -208,6 +227,26 @@ async fn card(at: &At, profile: &dyn Profile, imei: &str) -> Result<Option<Card>
     }
 }
 
+/// How often the PIN may still be tried; `None` where the card or the modem does not tell. Firmware that lacks its
+/// vendor's command may know the standard's (27.007 §8.65).
+async fn pin_tries(at: &At, profile: &dyn Profile) -> Result<Option<u32>, StepError> {
+    let told = match profile.pin_tries(at).await {
+        Err(StepError::Exchange(error)) if error.refusal().is_some() => {
+            profile::pin_tries(at).await
+        }
+        told => told,
+    };
+    match told {
+        Ok(tries) => Ok(tries.pin),
+        Err(error) if error.is_gone() || error.is_boot() => Err(error),
+        Err(error) => {
+            let error = crate::session::Chain(&error);
+            tracing::info!("the modem does not tell how often the PIN may be tried: {error}");
+            Ok(None)
+        }
+    }
+}
+
 async fn lock(at: &At) -> Result<Lock, StepError> {
     let exchange = command("AT+CPIN?")?.answer(Answer::Prefix("+CPIN:"));
     // One answer that stays out is no reason to begin anew; whether the port is mute the engine finds out.
@@ -216,7 +255,8 @@ async fn lock(at: &At) -> Result<Lock, StepError> {
         // Error texts instead of numbers (CMEE 2) and SIM states told by errors both end here.
         Err(error @ ExchangeError::Failed { failure: at::Failure::Refused { .. }, .. }) => {
             tracing::debug!("AT+CPIN? was refused: {}", crate::session::Chain(&error));
-            Ok(Lock::Unknown)
+            let code = profile::cme_code(&error);
+            Ok(reply::pin_refused(&CmeError { code, text: String::new() }).lock)
         }
         Err(error) => Err(error.into()),
     }

@@ -33,6 +33,64 @@ fn running(config: ModemConfig, of: &[(&str, &str)]) -> Running {
     Running::new(config, &Arc::default(), rules(of))
 }
 
+// --- the card --------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_second_pin_stops_nothing() {
+    for said in ["+CPIN: SIM PIN2||OK", "+CPIN: SIM PUK2||OK", "+CME ERROR: 17", "+CME ERROR: 18"] {
+        running(config(), &[("AT+CPIN?", said)]).serves().await;
+    }
+}
+
+#[tokio::test]
+async fn each_lock_of_a_modem_has_its_words() {
+    for (said, words) in [
+        ("+CPIN: PH-SIM PIN||OK", "another SIM (PH-SIM PIN)"),
+        ("+CPIN: PH-NET PIN||OK", "another operator's SIMs (PH-NET PIN)"),
+        ("+CPIN: PH-NET PUK||OK", "unblocking key (PH-NET PUK)"),
+        ("+CPIN: PH-CORP PIN||OK", "one company's SIMs"),
+        ("+CME ERROR: 44", "another provider's SIMs"),
+    ] {
+        let reason = running(config(), &[("AT+CPIN?", said)]).reason(State::Sim).await;
+        assert!(reason.contains(words) && reason.contains("seller"), "{said}: {reason}");
+    }
+}
+
+#[tokio::test]
+async fn the_last_try_of_a_pin_is_not_spent() {
+    for (tries, spent) in [
+        ("+CPINR: SIM PIN,1||OK", false),
+        ("+CPINR: SIM PIN,0||OK", false),
+        ("+CPINR: SIM PIN,2||OK", true),
+        ("ERROR", true),
+        ("OK", true),
+    ] {
+        let mut is_open = false;
+        let of: Rules = Box::new(move |heard| match heard {
+            "AT+CPIN?" if !is_open => Some("+CPIN: SIM PIN||OK".to_owned()),
+            "AT+CPINR" => Some(tries.to_owned()),
+            "AT+CPIN=\"1234\"" => {
+                is_open = true;
+                Some("OK".to_owned())
+            }
+            _ => None,
+        });
+        let with_pin = ModemConfig { pin: Some("1234".into()), ..config() };
+        let mut running = Running::new(with_pin, &Arc::default(), of);
+        if spent {
+            running.serves().await;
+        } else {
+            let reason = running.reason(State::Sim).await;
+            assert!(reason.contains("one try") && reason.contains("phone"), "{reason}");
+        }
+        assert_eq!(running.sent(&["AT+CPIN="]).len(), usize::from(spent), "{tries}");
+    }
+    // Nobody is asked for tries where none is to be made.
+    let mut ready = running(ModemConfig { pin: Some("1234".into()), ..config() }, &[]);
+    ready.serves().await;
+    assert!(ready.sent(&["AT+CPINR"]).is_empty());
+}
+
 // --- the radio -------------------------------------------------------------------------------------
 
 #[tokio::test]

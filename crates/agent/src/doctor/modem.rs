@@ -52,7 +52,7 @@ impl Seen {
         };
         let mut findings = vec![identity(exam, &modem.matching)];
         let card = self.card(exam);
-        let is_ready = matches!(&exam.card, Ok(pin) if pin.lock == Lock::None);
+        let is_ready = matches!(&exam.card, Ok(pin) if pin.lock.lets_data_through());
         findings.push(card);
         if is_ready {
             findings.push(network(exam, modem.roaming));
@@ -92,18 +92,24 @@ impl Seen {
         let tries = exam.tries.as_ref().copied().unwrap_or_default();
         match pin.lock {
             Lock::None => Finding::ok(check, "ready"),
+            Lock::SimPin2 | Lock::SimPuk2 => Finding::ok(
+                check,
+                "ready; it asks for its second PIN or PUK, which data does not need",
+            ),
             Lock::SimPin => self.wants_pin(tries),
             Lock::SimPuk => Finding::fail(
                 check,
                 format!("locked after wrong PINs, and wants its PUK{}", left(tries.puk)),
                 "ask the operator for the PUK and enter it in a phone; after ten wrong ones the SIM is lost",
             ),
-            Lock::Unknown => unknown_card(pin),
-            other => Finding::fail(
-                check,
-                format!("asks for {other:?}: the modem or the SIM is bound to another"),
-                "use the SIM that this modem is bound to, or have its seller remove the lock",
-            ),
+            lock => match lock.bond() {
+                Some(bond) => Finding::fail(
+                    check,
+                    bond,
+                    "use a SIM that the modem accepts, or have its seller remove the lock",
+                ),
+                None => unknown_card(pin),
+            },
         }
     }
 
@@ -120,10 +126,10 @@ impl Seen {
                 format!("refused the PIN of the fleet file{left}; it is not tried again"),
                 "correct the PIN's file, then `modemfleet reload` (for a credential start the agent again): another PIN is tried once",
             ),
-            GivenPin::Untried if tries.pin == Some(1) => Finding::warn(
+            GivenPin::Untried if tries.pin == Some(1) => Finding::fail(
                 check,
-                "wants its PIN, and has one try left",
-                "make sure of the PIN in a phone first: a wrong one locks the SIM",
+                "wants its PIN, and has one try left, which the agent does not spend",
+                "enter the PIN in a phone or by hand: a right one gives the other tries back, a wrong one locks the SIM",
             ),
             GivenPin::Untried => {
                 Finding::ok(check, format!("wants its PIN{left}, which the fleet file gives"))

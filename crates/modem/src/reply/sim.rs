@@ -97,7 +97,7 @@ pub fn pin_refused(error: &CmeError) -> Pin {
     let sim_present = match error.code {
         Some(10) => Some(false),
         // Locked, wrong or busy, but there.
-        Some(11 | 12 | 14 | 15 | 17 | 18) => Some(true),
+        Some(5..=7 | 11 | 12 | 14 | 15 | 17 | 18 | 40..=47) => Some(true),
         _ => None,
     };
     let lock = match error.code {
@@ -105,6 +105,17 @@ pub fn pin_refused(error: &CmeError) -> Pin {
         Some(12) => Lock::SimPuk,
         Some(17) => Lock::SimPin2,
         Some(18) => Lock::SimPuk2,
+        Some(5) => Lock::PhSimPin,
+        Some(6) => Lock::PhFsimPin,
+        Some(7) => Lock::PhFsimPuk,
+        Some(40) => Lock::PhNetPin,
+        Some(41) => Lock::PhNetPuk,
+        Some(42) => Lock::PhNetsubPin,
+        Some(43) => Lock::PhNetsubPuk,
+        Some(44) => Lock::PhSpPin,
+        Some(45) => Lock::PhSpPuk,
+        Some(46) => Lock::PhCorpPin,
+        Some(47) => Lock::PhCorpPuk,
         _ => Lock::Unknown,
     };
     Pin {
@@ -148,6 +159,44 @@ pub fn pin_tries<L: AsRef<str>>(lines: &[L]) -> Result<PinTries, ReplyError> {
 }
 
 impl Lock {
+    /// Whether a modem with it has data. The second PIN and its PUK guard fixed dialling and the like (27.007 §8.3,
+    /// TS 22.101 §A.22): networks don't ask for them.
+    pub const fn lets_data_through(self) -> bool {
+        matches!(self, Self::None | Self::SimPin2 | Self::SimPuk2)
+    }
+
+    /// What is locked to what, for the locks that personalise a modem (TS 22.022); `None` for all others.
+    pub const fn bond(self) -> Option<&'static str> {
+        Some(match self {
+            Self::PhSimPin => "the modem is locked to another SIM (PH-SIM PIN)",
+            Self::PhFsimPin => {
+                "the modem is locked to the first SIM that it ever had (PH-FSIM PIN)"
+            }
+            Self::PhFsimPuk => {
+                "the modem is locked to the first SIM that it ever had, and after wrong codes wants its unblocking key (PH-FSIM PUK)"
+            }
+            Self::PhNetPin => "the modem is locked to another operator's SIMs (PH-NET PIN)",
+            Self::PhNetPuk => {
+                "the modem is locked to another operator's SIMs, and after wrong codes wants its unblocking key (PH-NET PUK)"
+            }
+            Self::PhNetsubPin => {
+                "the modem is locked to SIMs of a part of a network (PH-NETSUB PIN)"
+            }
+            Self::PhNetsubPuk => {
+                "the modem is locked to SIMs of a part of a network, and after wrong codes wants its unblocking key (PH-NETSUB PUK)"
+            }
+            Self::PhSpPin => "the modem is locked to another provider's SIMs (PH-SP PIN)",
+            Self::PhSpPuk => {
+                "the modem is locked to another provider's SIMs, and after wrong codes wants its unblocking key (PH-SP PUK)"
+            }
+            Self::PhCorpPin => "the modem is locked to one company's SIMs (PH-CORP PIN)",
+            Self::PhCorpPuk => {
+                "the modem is locked to one company's SIMs, and after wrong codes wants its unblocking key (PH-CORP PUK)"
+            }
+            _ => return None,
+        })
+    }
+
     fn from_code(code: &str) -> Option<Self> {
         // SIM800 and its kin write `PH_SIM PIN`.
         let code = code.trim().trim_matches('"').to_ascii_uppercase().replace('_', "-");

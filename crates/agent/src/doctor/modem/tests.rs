@@ -126,7 +126,20 @@ fn faults_of_cards() -> Vec<Fault> {
             "wants its PUK",
             "operator",
         ),
-        (with(|e| e.card = lock("+CPIN: PH-SIM PIN")), "sim", Level::Fail, "PhSimPin", "bound to"),
+        (
+            with(|e| e.card = lock("+CPIN: PH-SIM PIN")),
+            "sim",
+            Level::Fail,
+            "another SIM (PH-SIM PIN)",
+            "seller",
+        ),
+        (
+            with(|e| e.card = refused(40)),
+            "sim",
+            Level::Fail,
+            "operator's SIMs (PH-NET PIN)",
+            "seller",
+        ),
         (with(|e| e.card = refused(13)), "sim", Level::Fail, "SIM failure", ""),
         (with(|e| e.card = Err("no answer".to_owned())), "sim", Level::Warn, "no answer", "again"),
     ]
@@ -236,9 +249,19 @@ fn a_pin_of_the_fleet_file_is_judged_by_its_tries_and_by_what_came_of_it() {
     assert_eq!(refused.level, Level::Fail);
     assert!(refused.message.contains("refused the PIN of the fleet file, with 2 tries left"));
     let last = fault(&of(GivenPin::Untried, 1), &home);
-    assert_eq!(last.level, Level::Warn, "{last:?}");
+    assert_eq!(last.level, Level::Fail, "{last:?}");
+    assert!(last.message.contains("one try left, which the agent does not spend"), "{last:?}");
     let good = of(GivenPin::Untried, 3).findings(&home);
     assert!(good.iter().all(|finding| finding.level == Level::Ok), "{good:?}");
+}
+
+#[test]
+fn a_second_pin_is_no_fault() {
+    for line in ["+CPIN: SIM PIN2", "+CPIN: SIM PUK2"] {
+        let findings = seen(Exam { card: lock(line), ..exam() }).findings(&plain(""));
+        assert!(findings.iter().all(|finding| finding.level == Level::Ok), "{findings:?}");
+        assert!(findings.iter().any(|finding| finding.check == "network"), "{findings:?}");
+    }
 }
 
 #[test]
