@@ -22,9 +22,9 @@ pub const CONTEXT: u8 = 1;
 /// Detaching and attaching ask the network: a Quectel's manual allows 140 s (EC2x AT manual, `AT+CGATT`).
 const ATTACH: Duration = Duration::from_secs(140);
 
-/// A modem that makes us begin anew within this time of an attach is not attached anew for it: what it shows then may
-/// never be what was written.
-const SETTLED: Duration = Duration::from_secs(120);
+/// A modem that makes us begin anew within this time of an attach is not attached anew with the same card: it was the
+/// attach that did, and what the modem shows may never be what was written. The slowest boot takes most of a minute.
+const SETTLED: Duration = Duration::from_secs(60);
 
 /// An access point.
 #[derive(Debug, Clone)]
@@ -302,7 +302,7 @@ impl Core {
         if !written.contains(&Written::Changed) && self.is_in_force(&place, &wanted).await {
             return Ok(());
         }
-        if !self.may_attach_anew() {
+        if !self.may_attach_anew(&place) {
             tracing::warn!("the modem does not keep the access point that was written");
             return Ok(());
         }
@@ -341,11 +341,11 @@ impl Core {
         }
     }
 
-    fn may_attach_anew(&self) -> bool {
+    fn may_attach_anew(&self, place: &str) -> bool {
         let mut last = self.radio.attached.lock().unwrap_or_else(PoisonError::into_inner);
-        let may = last.is_none_or(|last| last.elapsed() >= SETTLED);
+        let may = last.as_ref().is_none_or(|(was, at)| was != place || at.elapsed() >= SETTLED);
         if may {
-            *last = Some(Instant::now());
+            *last = Some((place.to_owned(), Instant::now()));
         }
         may
     }

@@ -28,8 +28,8 @@ pub(crate) struct Radio {
     looked: Mutex<Option<Instant>>,
     /// When the last step began.
     stepped: Mutex<Option<Instant>>,
-    /// When the access point was brought into force last.
-    pub(crate) attached: Mutex<Option<Instant>>,
+    /// With which card the access point was brought into force last, and when.
+    pub(crate) attached: Mutex<Option<(String, Instant)>>,
 }
 
 /// A step of several commands, which is finished whatever the modem prints meanwhile; over once it is dropped.
