@@ -29,7 +29,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "modems.NAME.apn",
-        "modems:\n  north:\n    match: { model: sim7600 }\n    apn: { name: private.example, user: gw, password: { credential: apn }, type: ipv4v6 }",
+        "modems:\n  north:\n    match: { model: sim7600 }\n    apn: { name: private.example, user: gw, password: { credential: apn }, auth: pap, type: ipv4v6 }",
     ),
     (
         "modems.NAME.sessions.NAME",
