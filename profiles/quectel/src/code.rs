@@ -194,7 +194,7 @@ pub(crate) const TABLES: &[CodeTable] = &[
     },
     CodeTable {
         lines: &["+QMTCONN"],
-        whose: "as the answer to AT+QMTCONN?",
+        whose: "the answer to Quectel's AT+QMTCONN?",
         at: 1,
         meaning: |_, number| named(STATES, number),
     },

@@ -53,24 +53,44 @@ const fn mqtt(name: &'static str) -> CommandRule {
 
 /// An operation of one client, whose code is this argument of its result.
 const fn operation(name: &'static str, prefix: &'static str, code_at: usize) -> CommandRule {
-    mqtt(name).ends_with(OperationResult { prefix, is_indexed: true, code_at, interim: None })
+    let blank = OperationResult::BLANK;
+    mqtt(name).ends_with(OperationResult { prefix, is_indexed: true, code_at, ..blank })
 }
 
 /// A packet with an identifier: 1 in the place of the code tells that it is sent once more.
 const fn packet(name: &'static str, prefix: &'static str) -> CommandRule {
     let interim = Some((2, "1"));
-    mqtt(name).ends_with(OperationResult { prefix, is_indexed: true, code_at: 2, interim })
+    let blank = OperationResult::BLANK;
+    mqtt(name).ends_with(OperationResult { prefix, is_indexed: true, code_at: 2, interim, ..blank })
 }
+
+/// Behind the packet's code stands the broker's: 0 accepts.
+const CONNECT: CommandRule = mqtt("+QMTCONN").ends_with(OperationResult {
+    prefix: "+QMTCONN:",
+    is_indexed: true,
+    code_at: 1,
+    interim: Some((1, "1")),
+    answer: Some((2, 0)),
+});
+
+/// The same: 0 to 2 is the QoS that was granted.
+const SUBSCRIBE: CommandRule = mqtt("+QMTSUB").ends_with(OperationResult {
+    prefix: "+QMTSUB:",
+    is_indexed: true,
+    code_at: 2,
+    interim: Some((2, "1")),
+    answer: Some((3, 2)),
+});
 
 pub(crate) const COMMANDS: &[CommandRule] = &[
     mqtt("+QMTCFG").but_with(2).secret_from(4),
     operation("+QMTOPEN", "+QMTOPEN:", 1),
     operation("+QMTCLOSE", "+QMTCLOSE:", 1),
-    operation("+QMTCONN", "+QMTCONN:", 1).secret_from(3),
+    CONNECT.secret_from(3),
     operation("+QMTDISC", "+QMTDISC:", 1),
     packet("+QMTPUBEX", "+QMTPUBEX:").asks(5, 6),
     packet("+QMTPUB", "+QMTPUB:").asks(5, 6),
-    packet("+QMTSUB", "+QMTSUB:"),
+    SUBSCRIBE,
     packet("+QMTUNS", "+QMTUNS:"),
     CommandRule::unasked("+QMTSTAT"),
     CommandRule::unasked("+QIURC"),

@@ -99,7 +99,7 @@ const UNEXPLAINED: ResultCode = ResultCode {
     ..plain(
         -1,
         "failed without a reason",
-        "the modem knows no more; if it stays so, restart the service or the modem",
+        "restart the MQTT service, or the modem, if it stays so",
         Scope::Session,
     )
 };
@@ -234,7 +234,7 @@ pub(crate) fn without_code(operation: &'static str, refusal: Option<&FinalCode>)
 pub(crate) const TABLES: &[CodeTable] = &[
     CodeTable {
         lines: &["+CMQTTSTART", "+CMQTTSTOP"],
-        whose: "SIMCom's MQTT service",
+        whose: "SIMCom's MQTT stack (AT+CMQTT…)",
         at: 0,
         meaning: named_of,
     },
@@ -262,7 +262,7 @@ pub(crate) const TABLES: &[CodeTable] = &[
     },
     CodeTable {
         lines: &["+CMQTTDISC"],
-        whose: "as the answer to AT+CMQTTDISC?",
+        whose: "the answer to SIMCom's AT+CMQTTDISC?",
         at: 1,
         meaning: |_, number| STATES.iter().find(|state| state.number == number).copied(),
     },

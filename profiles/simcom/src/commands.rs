@@ -38,13 +38,13 @@ const fn mqtt(name: &'static str) -> CommandRule {
 
 /// An operation of the whole service.
 const fn service(name: &'static str, prefix: &'static str) -> CommandRule {
-    let result = OperationResult { prefix, is_indexed: false, code_at: 0, interim: None };
+    let result = OperationResult { prefix, ..OperationResult::BLANK };
     mqtt(name).ends_with(result)
 }
 
 /// An operation of one client.
 const fn operation(name: &'static str, prefix: &'static str) -> CommandRule {
-    let result = OperationResult { prefix, is_indexed: true, code_at: 1, interim: None };
+    let result = OperationResult { prefix, is_indexed: true, code_at: 1, ..OperationResult::BLANK };
     mqtt(name).ends_with(result)
 }
 

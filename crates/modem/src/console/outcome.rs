@@ -63,7 +63,7 @@ impl Commands {
     fn replied(&self, reply: Reply, result: Option<&OperationResult>) -> Outcome {
         let line = reply.result.as_deref();
         let ok = match (result, line) {
-            (Some(result), Some(line)) => code(line, result.code_at) == Some(0),
+            (Some(result), Some(line)) => is_success(line, result),
             _ => true,
         };
         Outcome {
@@ -100,8 +100,38 @@ impl Commands {
     }
 }
 
+/// Judges a result: the operation went well, and the broker did not refuse in it.
+fn is_success(line: &str, result: &OperationResult) -> bool {
+    let agrees = |(at, most)| code(line, at).is_none_or(|answer| answer <= most);
+    code(line, result.code_at) == Some(0) && result.answer.is_none_or(agrees)
+}
+
 /// The number at this place of a line's arguments.
 fn code(line: &str, at: usize) -> Option<u32> {
     let (_, arguments) = line.split_once(':')?;
     arguments.split(',').nth(at)?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_that_was_answered_with_a_refusal_is_no_success() {
+        let connect =
+            OperationResult { code_at: 1, answer: Some((2, 0)), ..OperationResult::BLANK };
+        let subscribe =
+            OperationResult { code_at: 2, answer: Some((3, 2)), ..OperationResult::BLANK };
+        for (line, result, good) in [
+            ("+QMTCONN: 0,0", connect, true),
+            ("+QMTCONN: 0,0,0", connect, true),
+            ("+QMTCONN: 0,0,5", connect, false),
+            ("+QMTCONN: 0,2", connect, false),
+            ("+QMTSUB: 0,1,0,2", subscribe, true),
+            ("+QMTSUB: 0,1,0,128", subscribe, false),
+            ("+QMTSUB: 0,1,-1", subscribe, false),
+        ] {
+            assert_eq!(is_success(line, &result), good, "{line}");
+        }
+    }
 }

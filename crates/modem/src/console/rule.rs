@@ -26,6 +26,15 @@ pub struct OperationResult {
     pub code_at: usize,
     /// As of `ResultLine::interim`.
     pub interim: Option<(usize, &'static str)>,
+    /// The place of the broker's own answer in a line that may have one behind its code, and the greatest number there
+    /// that does not refuse.
+    pub answer: Option<(usize, u32)>,
+}
+
+impl OperationResult {
+    /// A line of no prefix with its code first: the fields of which nothing is said.
+    pub const BLANK: Self =
+        Self { prefix: "", is_indexed: false, code_at: 0, interim: None, answer: None };
 }
 
 /// What is known of one command.

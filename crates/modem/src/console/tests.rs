@@ -3,7 +3,7 @@
 use super::*;
 
 const TEST: OperationResult =
-    OperationResult { prefix: "+XPUB:", is_indexed: true, code_at: 1, interim: None };
+    OperationResult { prefix: "+XPUB:", is_indexed: true, code_at: 1, ..OperationResult::BLANK };
 
 fn commands() -> Commands {
     let vendors = [

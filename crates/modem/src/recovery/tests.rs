@@ -28,7 +28,11 @@ impl Story {
         let available = Available { commands: self.available.commands && !mute, ..self.available };
         let seconds = |until: Instant| {
             let seconds = until.duration_since(self.start).as_secs();
-            if seconds % 60 == 0 { format!("{}m", seconds / 60) } else { format!("{seconds}s") }
+            if seconds.is_multiple_of(60) {
+                format!("{}m", seconds / 60)
+            } else {
+                format!("{seconds}s")
+            }
         };
         match self.ladder.next(cause, self.now, available) {
             Step::Act(action) => (action.as_str().to_owned(), true),
