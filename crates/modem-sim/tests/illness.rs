@@ -111,6 +111,17 @@ async fn an_update_prints_and_answers_nothing_until_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_update_forgets_a_command_that_was_under_way() {
+    let illnesses = ["slow:+CSQ:5s=never", "update=20s@3s"];
+    let (_bench, mut host) = ill(Options::new(Model::Ec25), &illnesses).await;
+    host.write("AT+CSQ\r").await;
+    let all = String::from_utf8(host.until_timed_out("\"END\",0\r\n").await).unwrap();
+    assert!(!all.contains("+CSQ") && !all.contains("OK"), "{all}");
+    host.silent(Duration::from_secs(10)).await;
+    host.ask("AT", "OK\r\n").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_update_that_loses_its_supply_is_the_end_of_the_modem() {
     let (bench, mut host) = ill(Options::new(Model::Ec25), &["update=50s@1s"]).await;
     host.until("\"UPDATING\",0%\r\n").await;
