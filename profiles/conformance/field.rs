@@ -5,7 +5,7 @@
 use modem::mqtt::{Connection, MqttError, Qos};
 use modem::port::Kind;
 use modem::profile;
-use modem_sim::{Cure, Handle, Illness, Model, Symptom};
+use modem_sim::{Cure, Fault, Forgery, Handle, Illness, Model, Symptom};
 
 use crate::bench::{Bench, FIRST, SECOND, connection};
 use crate::broker::{Broker, Peer};
@@ -14,6 +14,8 @@ scenarios!(
     a_broker_that_is_not_there_is_given_up_and_the_other_one_is_reached,
     a_publish_without_acknowledgement_fails_and_the_next_one_goes_through,
     a_slow_answer_is_waited_for,
+    nothing_that_holds_a_result_acknowledges_a_publish,
+    a_message_that_lost_bytes_is_not_delivered,
 );
 
 const FIRST_HOLE: Symptom = Symptom::BlackHole { client: FIRST.0, is_heeded: false };
@@ -80,4 +82,42 @@ async fn a_slow_answer_is_waited_for(model: Model) {
     assert_eq!(strength.unwrap(), ["+CSQ: 22,99"]);
     published.unwrap();
     assert_eq!(peer.message().await.payload, "x");
+}
+
+/// Text messages and downloads with the line of a good result, while the broker acknowledges nothing.
+async fn nothing_that_holds_a_result_acknowledges_a_publish(model: Model) {
+    for forgery in [Forgery::Text, Forgery::Pdu, Forgery::Download] {
+        let broker = Broker::open().await;
+        let mut peer = Peer::new(&broker).await;
+        let (bench, handle) = signed_in(model, &broker).await;
+        fall_ill(&handle, FIRST_SILENT).await;
+        fall_ill(&handle, Symptom::Forged(forgery)).await;
+        tokio::time::pause();
+        let lost = bench.publish(FIRST, "up/x", "lost", Qos::AtLeastOnce).await;
+        assert!(lost.is_err(), "{forgery:?}");
+        tokio::time::resume();
+        handle.heal(FIRST_SILENT).await.unwrap();
+        handle.heal(Symptom::Forged(forgery)).await.unwrap();
+        bench.publish(FIRST, "up/x", "next", Qos::AtLeastOnce).await.unwrap();
+        assert_eq!(peer.message().await.payload, "next");
+    }
+}
+
+async fn a_message_that_lost_bytes_is_not_delivered(model: Model) {
+    let broker = Broker::open().await;
+    let mut peer = Peer::new(&broker).await;
+    let (mut bench, handle) = signed_in(model, &broker).await;
+    bench.subscribe(FIRST, &["down/#"]).await.unwrap();
+    for round in 0..2 {
+        handle.set(Fault::LostBytes, 1.0).await.unwrap();
+        peer.publish("down/x", "0123456789").await;
+        while handle.received_count() == 2 * round {
+            tokio::task::yield_now().await;
+        }
+        handle.set(Fault::LostBytes, 0.0).await.unwrap();
+        // The end of a torn message may only show in that nothing more comes.
+        tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
+        peer.publish("down/x", "whole").await;
+        assert_eq!(bench.received().await.2, b"whole");
+    }
 }

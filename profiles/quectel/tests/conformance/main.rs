@@ -49,3 +49,4 @@ mod late_prompt;
 mod old;
 mod tls;
 mod unit;
+mod used;

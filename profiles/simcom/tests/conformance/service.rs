@@ -11,6 +11,7 @@ scenarios!(
     a_stuck_client_is_told_and_a_restart_cures_it,
     clients_that_are_left_over_are_torn_down,
     without_the_service_nothing_is_a_code,
+    a_start_may_take_a_minute,
 );
 
 async fn restart(bench: &Bench) {
@@ -73,5 +74,19 @@ async fn without_the_service_nothing_is_a_code(model: Model) {
     assert!(matches!(published, Err(MqttError::NoCode { .. })), "{published:?}");
     bench.mqtt.close(&bench.at, FIRST).await;
     bench.mqtt.start(&bench.at).await.unwrap();
+    bench.open(FIRST, &connection("first")).await.unwrap();
+}
+
+/// Its maximum is 120 s (SIM7600 manual V3.00 p. 346); what is sent meanwhile waits.
+async fn a_start_may_take_a_minute(model: Model) {
+    let broker = Broker::open().await;
+    let (bench, handle) = Bench::simulated(model, &broker).await;
+    let slow = Symptom::Slow { command: "+CMQTTSTART", time: std::time::Duration::from_secs(60) };
+    handle.fall_ill(Illness { symptom: slow, cure: Cure::Never }).await.unwrap();
+    tokio::time::pause();
+    bench.mqtt.start(&bench.at).await.unwrap();
+    let starts = bench.commands().into_iter().filter(|(line, _)| line == "AT+CMQTTSTART").count();
+    assert_eq!(starts, 1);
+    tokio::time::resume();
     bench.open(FIRST, &connection("first")).await.unwrap();
 }
