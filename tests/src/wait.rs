@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(50);
 
 /// How often another process is asked again.
-const STEP: Duration = Duration::from_millis(10);
+const STEP: Duration = Duration::from_millis(30);
 
 /// Asks until there is a value, for at most [`PATIENCE`].
 ///
