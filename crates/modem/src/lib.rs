@@ -30,6 +30,7 @@ mod radio;
 pub mod recovery;
 pub mod reply;
 mod roster;
+mod search;
 pub mod serial;
 mod service;
 mod serving;

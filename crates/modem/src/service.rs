@@ -19,18 +19,13 @@ use crate::profile::{self, Listener, Notice, Status, StepError};
 use crate::recovery::{Cause, Sign};
 use crate::reply::{self, Act, Registration, Stat};
 use crate::roster::Roster;
+use crate::search::LOST;
 use crate::serving::Holders;
 use crate::session::{Chain, Lost, ServeEnd};
 use crate::sim::{self, SimState};
 use crate::snapshot::State;
 use crate::text_messages::is_printed;
 use crate::veto::Acknowledged;
-
-/// How often the registration is asked for while there is none, for a minute.
-const SEARCH: Duration = Duration::from_secs(1);
-
-/// How often after that, where the status is polled less often.
-const SEARCH_LATER: Duration = Duration::from_secs(20);
 
 /// The operator's name is asked for this often, since some modems ask the network for it: 20 s were seen.
 const OPERATOR: Duration = Duration::from_secs(300);
@@ -54,8 +49,6 @@ const SETTLED: Duration = Duration::from_secs(120);
 /// A card is asked for each second for so long, since a modem that boots finds it late.
 const CARD_COMES: Duration = Duration::from_secs(10);
 
-const LOST: &str = "not registered in a network for too long";
-const DENIED: &str = "the network denies data to this SIM";
 const SIM_LOST: &str = "the SIM is gone, or asks for something";
 const SESSIONS: &str = "its sessions fail one after the other, and not by their brokers' word";
 const QUIET_BOOT: &str = "the modem booted and did not say so";
@@ -139,7 +132,7 @@ impl Core {
     }
 
     /// Takes in a registration, and tells the sessions whether they may open.
-    fn registered(&self, registration: Registration, shared: &Shared) {
+    pub(crate) fn registered(&self, registration: Registration, shared: &Shared) {
         let may = attach::may_serve(&registration, self.config.roaming);
         shared
             .registered
@@ -274,67 +267,6 @@ impl Core {
         match tokio::time::timeout(wait, self.env.stop.cancelled()).await {
             Ok(()) => Err(End::Stopped),
             Err(_) => Ok(()),
-        }
-    }
-
-    /// Waits for a registration that the sessions may use.
-    async fn search(&self, at: &At, known: &Known, shared: &Shared) -> Result<(), End> {
-        shared.unregistered.send_if_modified(|since| {
-            since.get_or_insert_with(Instant::now);
-            false
-        });
-        let since = Instant::now();
-        loop {
-            match profile::registration(at, &known.model.registration).await {
-                Ok(registration) => self.registered(registration, shared),
-                Err(error) if error.is_gone() => return Err(End::Gone),
-                Err(error) => self.stand(State::Searching, Some(Chain(&error).to_string())),
-            }
-            if *shared.registered.borrow() {
-                return Ok(());
-            }
-            self.mind_radio(at, shared).await?;
-            // The reason may be seen there.
-            match known.profile.status(at).await {
-                Ok(status) => self.learned(status),
-                Err(error) => drop(unless_ended::<()>(error)?),
-            }
-            if let Some((cause, words)) = self.lost_because(shared) {
-                self.climb(at, known.profile, cause, words).await?;
-            }
-            let is_young = since.elapsed() < Duration::from_secs(60);
-            self.pause(if is_young { SEARCH } else { self.config.poll.min(SEARCH_LATER) }).await?;
-        }
-    }
-
-    /// What a missing registration means for the ladder, once it is trouble.
-    fn lost_because(&self, shared: &Shared) -> Option<(Cause, &'static str)> {
-        let is_denied = |registration: &Registration| registration.stat == Stat::Denied;
-        if self.snapshot.borrow().registration.as_ref().is_some_and(is_denied) {
-            return Some((Cause::Denied, DENIED));
-        }
-        self.is_lost_too_long(shared).then_some((Cause::Unregistered, LOST))
-    }
-
-    /// Whether there was no registration for as long as may be.
-    fn is_lost_too_long(&self, shared: &Shared) -> bool {
-        let since = *shared.unregistered.borrow();
-        since.is_some_and(|since| since.elapsed() >= self.config.recovery.registration_lost)
-    }
-
-    /// Waits until there was no registration for as long as may be.
-    pub(crate) async fn lost_too_long(&self, shared: &Shared) {
-        let mut unregistered = shared.unregistered.subscribe();
-        loop {
-            let since = *unregistered.borrow_and_update();
-            let Some(since) = since else {
-                let _ = unregistered.changed().await;
-                continue;
-            };
-            let until = since + self.config.recovery.registration_lost;
-            if tokio::time::timeout_at(until, unregistered.changed()).await.is_err() {
-                return;
-            }
         }
     }
 
@@ -538,7 +470,7 @@ impl Core {
         }
     }
 
-    fn learned(&self, status: Status) {
+    pub(crate) fn learned(&self, status: Status) {
         let Status { signals, carriers, temperature_celsius, implausible } = status;
         if implausible > 0 {
             self.observer.implausible(implausible);
@@ -556,7 +488,7 @@ fn why_no_start(error: &MqttError) -> Cause {
 }
 
 /// A value that is not to be had is left out; a port that is gone and a boot end the service.
-fn unless_ended<T>(error: StepError) -> Result<Option<T>, End> {
+pub(crate) fn unless_ended<T>(error: StepError) -> Result<Option<T>, End> {
     if error.is_gone() || error.is_boot() { Err(error.into()) } else { Ok(None) }
 }
 
@@ -574,7 +506,7 @@ pub(crate) struct Shared {
     pub(crate) forbidden: watch::Sender<bool>,
     service_up: watch::Sender<bool>,
     /// Since when there has been no registration.
-    unregistered: watch::Sender<Option<Instant>>,
+    pub(crate) unregistered: watch::Sender<Option<Instant>>,
     pub(crate) acknowledged: Acknowledged,
     /// Counts the losses of the service's network.
     pub(crate) service_lost: watch::Sender<u64>,

@@ -9,15 +9,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::mqtt::{Client, Connection, Message, Mqtt, MqttError, Qos, Scope};
+use crate::mqtt::{Connection, Message, MqttError, Qos, Scope};
 use crate::observe::{DisconnectReason, Observer, PublishResult};
-use crate::port::At;
-use crate::recovery::pace;
 
+mod failures;
+mod ground;
 mod job;
 mod presence;
 mod words;
 
+use failures::Failures;
+pub(crate) use ground::{Ground, ServeEnd, Witness};
 pub use job::{Job, Outcome, Progress};
 pub use presence::Presence;
 pub use words::Chain;
@@ -40,9 +42,6 @@ const RECONNECT: Duration = Duration::from_secs(1);
 /// Code 14 "client is busy" passes by itself; asked again this often, this far apart.
 const BUSY_RETRIES: u32 = 20;
 const BUSY_WAIT: Duration = Duration::from_millis(250);
-
-/// So many failures in a row that were not the broker's word are the stack's.
-const OWN_FAILURES: u32 = 3;
 
 /// How soon after a failed publish the URC of the lost connection comes, where one comes.
 const LOST_FOLLOWS: Duration = Duration::from_millis(300);
@@ -150,60 +149,6 @@ impl Stagger {
     }
 }
 
-/// What a session needs of its modem while the service is up.
-pub(crate) struct Ground<'a> {
-    pub at: &'a At,
-    pub mqtt: &'a dyn Mqtt,
-    pub client: Client,
-    pub registered: watch::Receiver<bool>,
-    /// The fleet file forbids to be connected as things are: roaming.
-    pub forbidden: watch::Receiver<bool>,
-    pub lost: mpsc::Receiver<Lost>,
-    pub stagger: &'a Stagger,
-    pub stop: &'a CancellationToken,
-    /// Who is told how the session fares.
-    pub witness: &'a dyn Witness,
-}
-
-/// Is told how a session fares, and knows how the others of its modem do. All of it returns at once.
-pub(crate) trait Witness: Sync {
-    /// Its CONNECT is about to be sent.
-    fn connecting(&self);
-    /// It is connected.
-    fn connected(&self);
-    /// Its CONNECT was refused, but not for want of a network inside the modem.
-    fn refused(&self);
-    /// A publish was acknowledged.
-    fn acknowledged(&self);
-    /// It is not connected any more.
-    fn ended(&self);
-    /// Whether the modem has another session, which waits while this one holds the stack.
-    fn is_shared(&self) -> bool;
-    /// Whether it fails again and again, and not by its broker's word.
-    fn fails(&self, session: &str, fails: bool);
-    /// Whether the service is to be started again for sessions that fail so.
-    fn is_restart_due(&self) -> bool;
-    /// Another session, still connected, had a publish acknowledged a moment ago, so the service is sound.
-    fn others_are_sound(&self) -> bool;
-}
-
-/// Why a session stopped serving.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ServeEnd {
-    /// It was told to, and signed out.
-    Stopped,
-    /// The stack's network is gone: the service must be started again.
-    ServiceLost,
-    /// It fails again and again, and not by its broker's word: the service is to be started again.
-    Failing,
-    /// The stack knows nothing any more of a service that was good: the modem booted, as a rule.
-    Forgotten,
-    /// The modem has not been registered for too long.
-    Unregistered,
-    /// There are sessions now and were none, or the other way round.
-    Regrouped,
-}
-
 enum Next {
     Stop,
     Forbidden,
@@ -226,16 +171,8 @@ pub struct Session {
     pub(crate) leave: CancellationToken,
     /// Sessions in a row that the broker closed under their first word.
     kicked_greetings: u32,
-    /// Failures in a row that were not the broker's word.
-    own_failures: u32,
-    /// Since when it has not been connected for a stable time.
-    failing_since: Option<Instant>,
-    /// It was connected since the service was started.
-    was_good: bool,
-    /// The last CONNECT was refused as by a stack that knows no service, though there was one.
-    is_forgotten: bool,
-    /// What failed last kept the port from others until its time was over.
-    held_up: bool,
+    /// How it has failed lately.
+    failures: Failures,
 }
 
 /// A session and the end that the agent keeps.
@@ -258,11 +195,7 @@ pub fn session(config: SessionConfig, observer: Arc<dyn Observer>) -> (Uplink, S
             open: false,
             leave,
             kicked_greetings: 0,
-            own_failures: 0,
-            failing_since: None,
-            was_good: false,
-            is_forgotten: false,
-            held_up: false,
+            failures: Failures::default(),
         },
     )
 }
@@ -282,7 +215,7 @@ impl Session {
         if matches!(reason, DisconnectReason::Unplug) {
             // What comes next is another life of the modem: its first CONNECT waits for nothing.
             self.backoff.reset();
-            (self.own_failures, self.failing_since) = (0, None);
+            self.failures = Failures::default();
         }
         if self.state.borrow().phase != SessionPhase::Failed {
             self.stand(SessionPhase::Waiting, Some(words.to_owned()));
@@ -331,7 +264,7 @@ impl Session {
     /// Dropping the future leaves the modem's client open; the owner then calls [`Self::went`] and
     /// restarts the service or the modem.
     pub(crate) async fn serve(&mut self, mut ground: Ground<'_>) -> ServeEnd {
-        self.was_good = false;
+        self.failures.service_started();
         loop {
             self.stand(SessionPhase::Waiting, Some("not registered in a network".to_owned()));
             let mut registered = ground.registered.clone();
@@ -351,7 +284,7 @@ impl Session {
             let began = Instant::now();
             match self.once(&mut ground).await {
                 Ok(()) => return ServeEnd::Stopped,
-                Err(_) if self.is_forgotten && !ground.witness.others_are_sound() => {
+                Err(_) if self.failures.is_forgotten && !ground.witness.others_are_sound() => {
                     return ServeEnd::Forgotten;
                 }
                 // What another session of this modem was just acknowledged vetoes the restart of both.
@@ -365,13 +298,13 @@ impl Session {
                 }
                 Err(Scope::Service | Scope::Session | Scope::Busy) => {}
             }
-            let fails = self.own_failures >= OWN_FAILURES;
+            let (fails, sound) = (self.failures.is_row(), ground.witness.others_are_sound());
             ground.witness.fails(&self.config.name, fails);
-            if fails && !ground.witness.others_are_sound() && ground.witness.is_restart_due() {
-                self.own_failures = 0;
+            if fails && !sound && ground.witness.is_restart_due() {
+                self.failures.forgive();
                 return ServeEnd::Failing;
             }
-            let wait = self.next_wait(&ground, began.elapsed());
+            let wait = self.failures.next_wait(&mut self.backoff, began.elapsed(), sound);
             let stop = ground.stop.clone();
             let stopped = self
                 .while_down(async { tokio::time::timeout(wait, stop.cancelled()).await.is_ok() })
@@ -382,38 +315,20 @@ impl Session {
         }
     }
 
-    /// How long to wait before the next CONNECT, after one that took so long with all that followed. Trouble that is
-    /// young is tried soon. One that held up another session, which works, waits longer than it did.
-    fn next_wait(&mut self, ground: &Ground<'_>, took: Duration) -> Duration {
-        let since = *self.failing_since.get_or_insert_with(Instant::now);
-        let wait = self.backoff.next_wait_within(pace(since.elapsed()));
-        if self.held_up && ground.witness.others_are_sound() {
-            return wait.max(took + took / 5);
-        }
-        wait
-    }
-
     /// The stack works for this session.
     fn is_sound(&mut self, ground: &Ground<'_>) {
-        if std::mem::take(&mut self.own_failures) > 0 {
+        if self.failures.forgive() {
             ground.witness.fails(&self.config.name, false);
         }
-    }
-
-    /// Counts a failure that was not the broker's word, or ends the row of them.
-    fn count_failure(&mut self, error: &MqttError) {
-        self.own_failures = if error.is_own() { self.own_failures.saturating_add(1) } else { 0 };
     }
 
     /// One connection, from CONNECT to its end. `Ok` when it was told to stop.
     async fn once(&mut self, ground: &mut Ground<'_>) -> Result<(), Scope> {
         while ground.lost.try_recv().is_ok() {} // of an earlier connection
         self.stand(SessionPhase::Connecting, None);
-        (self.is_forgotten, self.held_up) = (false, true);
         ground.witness.connecting();
         if let Err(error) = self.open(ground).await {
-            self.count_failure(&error);
-            self.is_forgotten = self.was_good && matches!(error, MqttError::NoCode { .. });
+            self.failures.of_connect(&error);
             let scope = match error.scope() {
                 // A CONNECT that is refused while registered is no reason for more than patience.
                 Scope::Message if !error.is_hopeless() => Scope::Session,
@@ -450,7 +365,8 @@ impl Session {
             return Err(scope);
         }
         self.observer.connect(self.name(), true);
-        (self.open, self.was_good, self.held_up) = (true, true, false);
+        self.open = true;
+        self.failures.connected();
         self.stand(SessionPhase::Connected, None);
         ground.witness.connected();
         tracing::info!(session = self.name(), "connected");
@@ -459,7 +375,7 @@ impl Session {
         ground.witness.ended();
         if since.elapsed() >= STABLE {
             self.backoff.reset();
-            self.failing_since = None;
+            self.failures.stable();
             self.is_sound(ground);
         }
         self.ended(ground, end).await
@@ -584,8 +500,7 @@ impl Session {
             job.done(Outcome::Refused(error));
             return Ok(());
         }
-        self.count_failure(&error);
-        self.held_up = error.is_timeout();
+        self.failures.of_publish(&error);
         // Down before its sender hears of it, so that the message is not handed over here again.
         self.stand(SessionPhase::BackingOff, Some(Chain(&error).to_string()));
         let (reason, by_broker, words) = self.who_broke_it(ground, &error).await;

@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::*;
-use crate::mqtt::ResultCode;
-use crate::port::Port;
+use crate::mqtt::{Client, Mqtt, ResultCode};
+use crate::port::{At, Port};
 use crate::tls::Tls;
 
 /// What these sessions are configured with.
