@@ -1231,7 +1231,7 @@ fn a_result_that_may_be_a_piece_of_a_message_acknowledges_nothing() {
             line.modem("\r\nOK\r\n");
             let (first, second) = message.split_at(split);
             line.modem(first);
-            line.wait(50);
+            line.wait(20);
             line.modem(second);
             line.wait(70 * SEC);
             assert!(

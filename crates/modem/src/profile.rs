@@ -328,6 +328,9 @@ async fn cycle(at: &At, off: &[&str]) -> Result<(), StepError> {
             break;
         }
     }
+    if switched.as_ref().is_err_and(|error| error.is_refused() || error.is_gone()) {
+        return switched;
+    }
     for _ in 1..TRIES {
         match slow(at, ON).await {
             Ok(()) => return switched,

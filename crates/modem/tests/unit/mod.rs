@@ -130,6 +130,8 @@ pub fn config() -> ModemConfig {
         roaming: false,
         radio_is_ours: true,
         poll: Duration::from_millis(50),
+        stores_messages: true,
+        line: modem::serial::Line::DEFAULT,
         recovery: Recovery::default(),
     }
 }
