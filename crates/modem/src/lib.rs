@@ -15,6 +15,7 @@ mod climb;
 pub mod console;
 pub mod environment;
 pub mod exam;
+pub mod flapping;
 pub mod foreign;
 pub mod holder;
 mod identify;
