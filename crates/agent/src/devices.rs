@@ -3,12 +3,14 @@
 //! What discovery sees and what the fleet's modems tell are put together here, for the API and for
 //! `modemfleet scan` without an agent.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use modem::State;
+use modem::flapping;
 use modem::holder::{self, Busy, Holder};
+use modem::{RecoveryCause, State};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -72,6 +74,12 @@ pub struct DeviceReport {
     pub iccid: Option<String>,
     /// Whether another device has the same IMEI.
     pub duplicate_imei: bool,
+    /// Whether it came and went so often within ten minutes that its supply or cable is suspected.
+    #[serde(default)]
+    pub flapping: bool,
+    /// How often it came back within ten minutes. Resets of a modem of the fleet are left out.
+    #[serde(default)]
+    pub returns: usize,
     /// Why it is not known who it is, or why it does not serve.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
@@ -120,6 +128,8 @@ impl From<Sighting> for DeviceReport {
             imei,
             iccid,
             duplicate_imei: false,
+            flapping: seen.returns >= flapping::MANY,
+            returns: seen.returns,
             reason: seen.note,
         }
     }
@@ -168,6 +178,23 @@ impl Devices {
         drop(tokio::time::timeout(LOOK, told).await);
     }
 
+    /// Counts the IMEIs that more than one modem told, on USB or at a fixed port.
+    pub fn count_duplicates(&self) {
+        let mut told: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for device in &self.sightings.borrow().devices {
+            let Some(identity) = &device.identity else { continue };
+            let who = device.entry.as_ref().unwrap_or(&device.usb_path);
+            told.entry(identity.imei.clone()).or_default().insert(who.clone());
+        }
+        for modem in &self.view.now().modems {
+            let Some(is) = modem.snapshot.borrow().identified.clone() else { continue };
+            told.entry(is.imei).or_default().insert(modem.name.clone());
+        }
+        let twins = told.iter().filter(|(imei, who)| is_identity(imei) && who.len() > 1);
+        let count = i64::try_from(twins.count()).unwrap_or(i64::MAX);
+        self.metrics.duplicate_imeis().set(count);
+    }
+
     /// A modem that is served tells more, and later, than one that was asked in passing.
     fn add_what_the_modem_told(&self, device: &mut DeviceReport) {
         let name = device.modem.as_ref();
@@ -179,6 +206,9 @@ impl Devices {
             device.imei = Some(identified.imei.clone());
             device.iccid = identified.iccid.clone().or(device.iccid.take());
         }
+        // What it did itself is no fault of the supply.
+        device.flapping = snapshot.causes.contains(&RecoveryCause::Flapping);
+        device.returns = snapshot.returns;
         if snapshot.state != State::Serving {
             device.reason = snapshot.reason.clone().or(device.reason.take());
         }
@@ -213,9 +243,16 @@ pub async fn complete(mut devices: Vec<DeviceReport>) -> Vec<DeviceReport> {
 fn mark_duplicates(devices: &mut [DeviceReport]) {
     let all: Vec<Option<String>> = devices.iter().map(|device| device.imei.clone()).collect();
     for device in devices {
-        let same = |imei: &&Option<String>| imei.is_some() && **imei == device.imei;
+        let same = |imei: &&Option<String>| {
+            imei.as_deref().is_some_and(is_identity) && **imei == device.imei
+        };
         device.duplicate_imei = all.iter().filter(same).count() > 1;
     }
+}
+
+/// Whether an IMEI is one: a module that lost its own tells zeros.
+pub fn is_identity(imei: &str) -> bool {
+    imei.bytes().any(|digit| digit != b'0')
 }
 
 #[cfg(test)]
@@ -239,6 +276,7 @@ mod tests {
             identity,
             note: None,
             busy: None,
+            returns: 0,
             ports: vec![
                 Port { tty: "/dev/no-such-tty1".into(), interface: 1, role: Role::Other },
                 Port { tty: "/dev/no-such-tty2".into(), interface: 2, role: Role::At },
@@ -268,10 +306,12 @@ mod tests {
             Sighting { busy: Some(busy.clone()), ..seen("1-2", None) },
             seen("1-3", Some("8")),
             seen("1-4", Some("9")),
+            seen("1-5", Some("000000000000000")),
+            seen("1-6", Some("000000000000000")),
         ];
         let devices = complete(devices.map(DeviceReport::from).to_vec()).await;
         let duplicates: Vec<bool> = devices.iter().map(|device| device.duplicate_imei).collect();
-        assert_eq!(duplicates, [true, false, true, false]);
+        assert_eq!(duplicates, [true, false, true, false, false, false]);
         let all: Vec<Busy> = devices.iter().flat_map(DeviceReport::busy).collect();
         assert_eq!(all, [busy]);
     }

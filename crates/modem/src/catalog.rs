@@ -1,5 +1,7 @@
 //! Which models there are: the vendors' `models.yaml`, and the profile each model speaks.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::console::{CommandRule, Commands};
@@ -12,6 +14,21 @@ use at::Framing;
 #[serde(deny_unknown_fields)]
 struct ModelsFile {
     models: Vec<Model>,
+    #[serde(default)]
+    unsupported: Vec<Unsupported>,
+}
+
+/// Models that are known by name and USB id, and that no profile speaks to: they are found and named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unsupported {
+    /// The name of each: how its `AT+CGMM` begins, without regard to case and to `SIMCOM_`.
+    pub names: Vec<String>,
+    /// How they show on USB.
+    pub usb: Vec<UsbLayout>,
+    /// The known model that they speak like, as far as their manuals say: a file of models may try it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub like: Option<String>,
 }
 
 /// One model: facts about hardware, never wishes of an operator.
@@ -51,6 +68,78 @@ pub struct UsbLayout {
     pub at: u8,
     /// Number of the secondary AT interface.
     pub secondary: Option<u8>,
+    /// In which composition it holds, where one id has several; none is any of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<When>,
+}
+
+/// What tells a composition of USB interfaces from others of one id. All of it must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct When {
+    /// Interfaces that have no tty: where RNDIS takes 0 and 1, the serial ones follow it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub no_tty: Vec<u8>,
+    /// Interfaces that have one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tty: Vec<u8>,
+}
+
+impl UsbLayout {
+    /// Whether it is a layout of this `vendor:product`.
+    pub fn is_of(&self, id: &str) -> bool {
+        self.id.eq_ignore_ascii_case(id)
+    }
+
+    /// The layouts that hold for a device of this id, of those of one model: the first whose condition
+    /// does, else all that have no condition, in their order. `has_tty` says which interfaces of the device do.
+    pub fn holding<'a>(all: &'a [Self], id: &str, has_tty: impl Fn(u8) -> bool) -> Vec<&'a Self> {
+        let own = || all.iter().filter(|layout| layout.is_of(id));
+        let holds = |when: &When| {
+            when.tty.iter().all(|number| has_tty(*number))
+                && !when.no_tty.iter().any(|number| has_tty(*number))
+        };
+        match own().find(|layout| layout.when.as_ref().is_some_and(holds)) {
+            Some(first) => vec![first],
+            None => own().filter(|layout| layout.when.is_none()).collect(),
+        }
+    }
+}
+
+impl fmt::Display for When {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let each = [(&self.no_tty, "no tty"), (&self.tty, "a tty")];
+        let each = each.into_iter().filter(|(numbers, _)| !numbers.is_empty());
+        let words = each.map(|(numbers, what)| {
+            let all: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+            match &*all {
+                [one] => format!("interface {one} has {what}"),
+                all => format!("interfaces {} have {what}", all.join(" and ")),
+            }
+        });
+        write!(f, "where {}", words.collect::<Vec<_>>().join(" and "))
+    }
+}
+
+impl Unsupported {
+    /// Which of these calls itself so.
+    pub fn named(&self, cgmm: &str) -> Option<&str> {
+        let name = normalised(cgmm);
+        let mut all = self.names.iter().map(String::as_str);
+        all.find(|start| name.starts_with(&normalised(start)))
+    }
+
+    /// That it is known, and what may be done.
+    pub fn words(&self, name: &str) -> String {
+        let hint = self.like.as_ref().map(|like| {
+            format!(
+                "; by its manual it is like {like}: a file of models can try that (`like: {like}`)"
+            )
+        });
+        let hint = hint.unwrap_or_default();
+        let article = if name.starts_with('E') { "an" } else { "a" };
+        format!("{article} {name} is known, and no profile speaks its dialect{hint}")
+    }
 }
 
 /// What the MQTT stack of a model takes.
@@ -164,6 +253,7 @@ pub enum CatalogError {
 #[derive(Clone)]
 pub struct Catalog {
     entries: Vec<(Model, &'static dyn Profile)>,
+    unsupported: Vec<Unsupported>,
     profiles: Vec<&'static dyn Profile>,
     decoders: Vec<(&'static str, Decoder)>,
     commands: Vec<CommandRule>,
@@ -188,6 +278,7 @@ impl Catalog {
     pub fn new(plugins: &[&Plugin]) -> Result<Self, CatalogError> {
         let mut catalog = Self {
             entries: Vec::new(),
+            unsupported: Vec::new(),
             profiles: Vec::new(),
             decoders: Vec::new(),
             commands: Vec::new(),
@@ -213,6 +304,7 @@ impl Catalog {
                 }
                 catalog.put(model)?;
             }
+            catalog.unsupported.extend(file.unsupported);
             catalog.decoders.extend(plugin.decoders);
             catalog.commands.extend(plugin.commands);
         }
@@ -247,6 +339,32 @@ impl Catalog {
     /// All models, in the order of their files.
     pub fn models(&self) -> impl Iterator<Item = &Model> {
         self.entries.iter().map(|(model, _)| model)
+    }
+
+    /// Models that are known and that no profile speaks to, in the order of their files.
+    pub fn unsupported(&self) -> impl Iterator<Item = &Unsupported> {
+        self.unsupported.iter()
+    }
+
+    /// The USB layouts of each model, those that a profile speaks to in front.
+    pub fn layouts(&self) -> impl Iterator<Item = &[UsbLayout]> {
+        let known = self.models().map(|model| &*model.usb);
+        known.chain(self.unsupported().map(|model| &*model.usb))
+    }
+
+    /// Of a USB id that only models without a profile have: that, in words.
+    pub fn unsupported_id(&self, id: &str) -> Option<String> {
+        let is_of = |usb: &[UsbLayout]| usb.iter().any(|layout| layout.is_of(id));
+        if self.models().any(|model| is_of(&model.usb)) {
+            return None;
+        }
+        let model = self.unsupported().find(|model| is_of(&model.usb))?;
+        Some(model.words(&model.names.join(" or ")))
+    }
+
+    /// Of a model that is known and that no profile speaks to: that, in words.
+    pub fn without_profile(&self, cgmm: &str) -> Option<String> {
+        self.unsupported().find_map(|model| Some(model.words(model.named(cgmm)?)))
     }
 
     /// All profiles, in the order of their plugins.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::environment::PrivilegedError;
+use crate::holder::{self, Busy};
 use crate::modem::{Core, End};
 use crate::observe::{RecoveryAction as Action, RecoveryCause, RecoveryOutcome};
 use crate::port::At;
@@ -150,6 +151,11 @@ impl Core {
                     }
                 }
                 Action::ModemReset => {
+                    let tty = self.snapshot.borrow().tty.clone().unwrap_or_default();
+                    if let Some(busy) = self.held(&tty).await {
+                        self.refuse(action, &busy);
+                        continue;
+                    }
                     self.turn_or_stop(action).await?;
                     self.reset(at, profile).await?
                 }
@@ -190,6 +196,10 @@ impl Core {
 
     /// Has somebody with more rights reset the device or its supply; whether that was done.
     pub(crate) async fn beyond(&self, action: Action, tty: &Path) -> Result<bool, End> {
+        if let Some(busy) = self.held(tty).await {
+            self.refuse(action, &busy);
+            return Ok(false);
+        }
         self.turn_or_stop(action).await?;
         let policy = &self.config.recovery;
         let means = &self.env.privileged;
@@ -222,6 +232,22 @@ impl Core {
         }
         self.end_turn();
         Ok(false)
+    }
+
+    /// Another program that has a node of the device open. It may be writing the modem's firmware: the
+    /// device is neither reset nor cut from its supply meanwhile.
+    pub(crate) async fn held(&self, tty: &Path) -> Option<Busy> {
+        let tty = tty.to_owned();
+        // It walks through /proc, on a thread of its own.
+        let found = tokio::task::spawn_blocking(move || holder::stranger_of_device(&tty));
+        found.await.ok().flatten()
+    }
+
+    /// Does not do what was due, since another program has the device.
+    fn refuse(&self, action: Action, busy: &Busy) {
+        tracing::warn!(action = action.as_str(), "not done: {busy}");
+        self.ladder().unavailable();
+        self.observer.recovery(action, RecoveryOutcome::Skipped);
     }
 
     /// Shows a modem that is being brought back, or that nothing brought back, as such: a step on its way to
@@ -259,7 +285,8 @@ impl Core {
         let trouble = self.ladder().trouble().map(|(cause, _)| cause.word());
         let update = self.vitals.update().map(|_| RecoveryCause::Update);
         let boots = self.vitals.is_in_boot_loop().then_some(RecoveryCause::BootLoop);
-        [trouble, update, boots].into_iter().flatten().collect()
+        let flaps = self.flaps().is_flapping(Instant::now()).then_some(RecoveryCause::Flapping);
+        [trouble, update, boots, flaps].into_iter().flatten().collect()
     }
 }
 

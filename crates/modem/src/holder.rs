@@ -89,12 +89,65 @@ pub fn holder(tty: &Path) -> Option<Holder> {
 /// every program takes it. Pseudo-terminals have no place in /sys, and no strangers: who made one keeps
 /// it open, so that it does not hang up.
 pub fn stranger(tty: &Path) -> Option<Holder> {
-    let (major, minor) = numbers(device(tty)?);
-    let subsystem = fs::read_link(format!("/sys/dev/char/{major}:{minor}/subsystem")).ok()?;
-    if subsystem.file_name() != Some(OsStr::new("tty")) {
+    if subsystem(tty)? != "tty" {
         return None;
     }
     holder(tty).filter(|holder| !holder.is_self())
+}
+
+/// The kernel's word for what a node is of, such as `tty`, or `wwan` for a port of a modem on PCIe.
+pub fn subsystem(node: &Path) -> Option<String> {
+    let (major, minor) = numbers(device(node)?);
+    let subsystem = fs::read_link(format!("/sys/dev/char/{major}:{minor}/subsystem")).ok()?;
+    Some(subsystem.file_name()?.to_str()?.to_owned())
+}
+
+/// Another process that has one of the nodes of the USB device open whose tty this is. What is no tty of a
+/// USB device has none.
+pub fn stranger_of_device(tty: &Path) -> Option<Busy> {
+    let nodes = usb_device(tty).map(|device| nodes(&device)).unwrap_or_default();
+    let holders = holders(&nodes);
+    nodes.into_iter().zip(holders).find_map(|(tty, holder)| {
+        let holder = holder.filter(|holder| !holder.is_self())?;
+        Some(Busy { tty, holder: Some(holder) })
+    })
+}
+
+/// The folder in /sys of the USB device whose tty this is; links to ttys are followed.
+pub fn usb_device(tty: &Path) -> Option<PathBuf> {
+    let real = fs::canonicalize(tty).ok();
+    let names = [Some(tty), real.as_deref()].into_iter().flatten().filter_map(Path::file_name);
+    let folder = |name: &OsStr| fs::canonicalize(Path::new("/sys/class/tty").join(name)).ok();
+    let folder = names.filter_map(folder).next()?;
+    folder.ancestors().find(|above| above.join("idVendor").is_file()).map(Path::to_owned)
+}
+
+/// The nodes of a USB device that is in this folder of /sys: its ttys, its control ports (`cdc-wdm0`), and
+/// the one by which a program reaches the device past the kernel's drivers.
+pub fn nodes(device: &Path) -> Vec<PathBuf> {
+    let inside = |folder: &Path| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let named =
+        |path: &Path| path.file_name().and_then(OsStr::to_str).unwrap_or_default().to_owned();
+    let mut names = Vec::new();
+    for interface in inside(device).iter().filter(|path| named(path).contains(':')) {
+        for entry in inside(interface) {
+            match &*named(&entry) {
+                "tty" | "usbmisc" => names.extend(inside(&entry).iter().map(|node| named(node))),
+                port if port.starts_with("tty") => names.push(port.to_owned()),
+                _ => {}
+            }
+        }
+    }
+    let number =
+        |name: &str| fs::read_to_string(device.join(name)).ok()?.trim().parse::<u16>().ok();
+    if let (Some(bus), Some(device)) = (number("busnum"), number("devnum")) {
+        names.push(format!("bus/usb/{bus:03}/{device:03}"));
+    }
+    names.sort_unstable();
+    names.into_iter().map(|name| Path::new("/dev").join(name)).collect()
 }
 
 /// The number of a device; none for what is no device.
@@ -129,5 +182,30 @@ mod tests {
         assert_eq!(busy(Some(holder)), "/dev/ttyUSB2 is in use by ModemManager (pid 812)");
         assert!(busy(None).contains("`fuser -v /dev/ttyUSB2`"), "{}", busy(None));
         assert_eq!(device(Path::new("/dev/full")).map(numbers), Some((1, 7)));
+    }
+
+    #[test]
+    fn the_nodes_of_a_device_are_all_by_which_a_program_may_have_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let device = folder.path();
+        for path in [
+            "1-1:1.0/ttyUSB0/tty/ttyUSB0",
+            "1-1:1.2/ttyUSB1",
+            "1-1:1.3/tty/ttyACM0",
+            "1-1:1.4/usbmisc/cdc-wdm0",
+            "1-1:1.4/net/wwan0",
+            "1-1.2/1-1.2:1.0/ttyUSB7",
+        ] {
+            fs::create_dir_all(device.join(path)).unwrap();
+        }
+        for (name, value) in [("busnum", "1\n"), ("devnum", "12\n"), ("idVendor", "2c7c\n")] {
+            fs::write(device.join(name), value).unwrap();
+        }
+        let expected = ["bus/usb/001/012", "cdc-wdm0", "ttyACM0", "ttyUSB0", "ttyUSB1"];
+        let expected = expected.map(|name| Path::new("/dev").join(name));
+        assert_eq!(nodes(device), expected);
+        // A pseudo-terminal is of no device, and whoever made it keeps it open.
+        assert_eq!(usb_device(Path::new("/dev/pts/0")), None);
+        assert_eq!(stranger_of_device(Path::new("/dev/full")), None);
     }
 }

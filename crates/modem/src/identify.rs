@@ -54,6 +54,7 @@ impl Core {
         let imei = imei(at).await?;
         at.set_identity(Identity::Imei(imei.clone())).await;
         let (model, cgmm) = model;
+        self.config.port.tell(&cgmm, &imei, None);
         self.must_be("imei", self.config.imei.as_deref(), |wanted| wanted == imei, &imei)?;
         self.must_be(
             "model",
@@ -140,9 +141,11 @@ async fn model(
     let cgmm = reply::model(&lines).map_err(StepError::from)?.raw;
     match catalog.identify(&cgmm) {
         Some((model, profile)) => Ok(((model.clone(), cgmm), profile)),
-        None => Err(End::Unusable(format!(
-            "no profile knows the model {cgmm:?}; `modemfleet profiles explain --model NAME` says what to do"
-        ))),
+        None => Err(End::Unusable(catalog.without_profile(&cgmm).unwrap_or_else(|| {
+            format!(
+                "no profile knows the model {cgmm:?}; `modemfleet profiles explain --model NAME` says what to do"
+            )
+        }))),
     }
 }
 

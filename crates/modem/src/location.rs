@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::probe::Identity;
@@ -30,9 +30,40 @@ pub enum Location {
     },
 }
 
-/// Where one who asked a device who it is leaves the open port for the one whose device it is.
+/// What discovery and the modem to which it gives devices leave for each other: discovery the port at which
+/// it asked a device who it is, still open; the modem what it heard at its port of who is there.
 #[derive(Debug, Clone, Default)]
-pub struct Handover(Arc<Mutex<Option<Introduction>>>);
+pub struct Handover(Arc<Mutex<Left>>);
+
+#[derive(Debug, Default)]
+struct Left {
+    asked: Option<Introduction>,
+    heard: Option<Heard>,
+    /// Wakes discovery.
+    waker: Option<Arc<Notify>>,
+}
+
+/// Who a modem's own task heard at its port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// Since when that device is there.
+    pub since: Instant,
+    /// What it calls itself.
+    pub model: String,
+    /// Its IMEI.
+    pub imei: String,
+    /// Its card; `None` where that was not asked.
+    pub card: Option<Card>,
+}
+
+/// What a modem said of its card.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Card {
+    /// The number of the one that is in.
+    Iccid(String),
+    /// None is in, or it does not tell.
+    Unread,
+}
 
 /// A port that was asked who is there, and is still open.
 #[derive(Debug)]
@@ -48,7 +79,7 @@ pub struct Introduction {
 pub struct Ports {
     /// The ttys of which a layout says that they speak AT, the one to try first in front.
     pub ttys: Vec<PathBuf>,
-    /// The device's other ttys: tried where those were of no use twice. Never empty together with those.
+    /// The device's other ttys: tried where those were of no use. Never empty together with those.
     pub others: Vec<PathBuf>,
     /// Receipt of the device's first event.
     pub since: Instant,
@@ -74,15 +105,34 @@ pub struct Place {
 impl Handover {
     /// Leaves a port; one that was left before is closed.
     pub fn leave(&self, asked: Introduction) {
-        drop(self.lock().replace(asked));
+        drop(self.lock().asked.replace(asked));
     }
 
-    /// Takes what was left.
+    /// Takes the port that was left.
     pub fn take(&self) -> Option<Introduction> {
-        self.lock().take()
+        self.lock().asked.take()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Introduction>> {
+    /// Wakes this one when a modem heard who is at its port.
+    pub fn wakes(&self, waker: &Arc<Notify>) {
+        self.lock().waker = Some(Arc::clone(waker));
+    }
+
+    /// Says who is at the modem's port.
+    pub fn tell(&self, heard: Heard) {
+        let mut left = self.lock();
+        left.heard = Some(heard);
+        if let Some(waker) = &left.waker {
+            waker.notify_one();
+        }
+    }
+
+    /// Takes what the modem said last.
+    pub fn heard(&self) -> Option<Heard> {
+        self.lock().heard.take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Left> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -104,16 +154,68 @@ impl From<PathBuf> for Place {
 impl Ports {
     /// After so many turns the first tty is tried again.
     pub fn places(&self) -> usize {
-        self.ttys.len().saturating_mul(2).saturating_add(self.others.len())
+        self.ttys.len().saturating_add(self.others.len())
     }
 
-    /// The tty to try at the `turn`th attempt: those that are known twice round, then each of the others.
+    /// The tty to try at the `turn`th attempt: those that are known, then each of the others.
     pub fn place(&self, turn: usize) -> Option<Place> {
-        let known = self.ttys.iter().chain(&self.ttys).map(|tty| (tty, false));
+        let known = self.ttys.iter().map(|tty| (tty, false));
         let mut all = known.chain(self.others.iter().map(|tty| (tty, true)));
         let (tty, is_guess) = all.nth(turn.checked_rem(self.places())?)?;
         let since = Some(self.since);
         Some(Place { since, came: self.came, is_guess, ..tty.clone().into() })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &PathBuf> {
+        self.ttys.iter().chain(&self.others)
+    }
+}
+
+/// Which ports of a device were asked in vain, one after the other: only a device none of whose ports
+/// answers is mute. A value: each case is a line of a table.
+#[derive(Debug, Default)]
+pub(crate) struct Round {
+    /// Of this stay of the device.
+    since: Option<Instant>,
+    silent: Vec<PathBuf>,
+    held: Vec<PathBuf>,
+}
+
+impl Round {
+    /// Takes in that no AT command was answered at this port of a device that has these; whether that
+    /// holds now for all of them, but for those that another program has. Then another round begins.
+    pub(crate) fn silent(&mut self, tty: &Path, ports: Option<&Ports>) -> bool {
+        let Some(ports) = ports else {
+            // At a fixed tty there is no other.
+            return true;
+        };
+        self.of(ports);
+        self.silent.push(tty.to_owned());
+        let is_complete =
+            ports.all().all(|tty| self.silent.contains(tty) || self.held.contains(tty));
+        if is_complete {
+            self.clear();
+        }
+        is_complete
+    }
+
+    /// Takes in that another program has this port. Alone that says nothing of the device.
+    pub(crate) fn held(&mut self, tty: &Path, ports: Option<&Ports>) {
+        if let Some(ports) = ports {
+            self.of(ports);
+            self.held.push(tty.to_owned());
+        }
+    }
+
+    /// Takes in that a port answered, or that the device went.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn of(&mut self, ports: &Ports) {
+        if self.since != Some(ports.since) {
+            *self = Self { since: Some(ports.since), ..Self::default() };
+        }
     }
 }
 
@@ -126,12 +228,60 @@ impl Location {
         }
     }
 
+    /// The ports that are there now; none at a fixed tty.
+    pub(crate) fn ports(&self) -> Option<Ports> {
+        match self {
+            Self::Fixed(_) => None,
+            Self::Usb { ports, .. } => ports.borrow().clone(),
+        }
+    }
+
+    /// Whether discovery may give its device to another, or another device to it.
+    pub(crate) fn is_found(&self) -> bool {
+        matches!(self, Self::Usb { .. })
+    }
+
+    /// Tells discovery who is at the port of the device that is there.
+    pub(crate) fn tell(&self, model: &str, imei: &str, card: Option<Card>) {
+        let Self::Usb { ports, handover, .. } = self else { return };
+        let Some(since) = ports.borrow().as_ref().map(|ports| ports.since) else { return };
+        handover.tell(Heard { since, model: model.to_owned(), imei: imei.to_owned(), card });
+    }
+
     /// The port that discovery left open, if it is of the device that is there now.
     pub(crate) fn take_open(&self) -> Option<Introduction> {
         let Self::Usb { ports, handover, .. } = self else { return None };
         // Before it is told which ports there are, what was left is for later.
         let since = ports.borrow().as_ref()?.since;
         handover.take().filter(|asked| asked.open.place.since == Some(since))
+    }
+
+    /// Since when the device is there, as discovery tells it.
+    pub(crate) fn since(&self) -> Option<Instant> {
+        self.ports().map(|ports| ports.since)
+    }
+
+    /// Waits until other ports are there than these: another device, the same one anew, or none; for ever at
+    /// a fixed tty.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(crate) async fn replaced(&mut self, was: Option<Ports>) {
+        while self.ports() == was {
+            self.changed().await;
+        }
+    }
+
+    /// Waits until discovery gave another device than the one that has this tty. One that is unplugged its port
+    /// tells.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(crate) async fn given_another(&mut self, tty: &Path) {
+        let is_other = |ports: &Ports| !ports.all().any(|other| other == tty);
+        while !self.ports().as_ref().is_some_and(is_other) {
+            self.changed().await;
+        }
     }
 
     /// Waits until discovery tells something new; for ever at a fixed tty.
@@ -196,9 +346,47 @@ mod tests {
             places.iter().map(name).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(tried(&["a", "b"], &[], 3), "a b a");
-        assert_eq!(tried(&["a", "b"], &["c", "d"], 8), "a b a b c? d? a b");
-        assert_eq!(tried(&["a"], &["c"], 4), "a a c? a");
+        assert_eq!(tried(&["a", "b"], &["c", "d"], 6), "a b c? d? a b");
+        assert_eq!(tried(&["a"], &["c"], 4), "a c? a c?");
         assert_eq!(tried(&[], &["c", "d"], 3), "c? d? c?");
         assert_eq!(tried(&[], &[], 3), "");
+    }
+
+    #[test]
+    fn a_device_is_mute_once_each_of_its_ports_was_asked_in_vain() {
+        let now = Instant::now();
+        let ports = |since| Ports {
+            ttys: vec!["b".into()],
+            others: vec!["a".into(), "c".into()],
+            since,
+            came: false,
+        };
+        let (first, later) = (ports(now), ports(now + Duration::from_secs(9)));
+        // `b!` another program has it, `>` the device came again, `*` a port answered, `=` all were in vain.
+        for steps in [
+            "b a c= b a c=",
+            "b b a a c=",
+            "a c b= b",
+            "b * a c b=",
+            "b a > c a b=",
+            "b! a c= a c b=",
+            "b! a! c! b! a! c!",
+            "b! a! c=",
+        ] {
+            let (mut round, mut there) = (Round::default(), &first);
+            for step in steps.split(' ') {
+                let tty = Path::new(step.trim_end_matches(['!', '=']));
+                match step {
+                    "*" => round.clear(),
+                    ">" => there = &later,
+                    _ if step.ends_with('!') => round.held(tty, Some(there)),
+                    _ => {
+                        let is_mute = round.silent(tty, Some(there));
+                        assert_eq!(is_mute, step.ends_with('='), "{step} of {steps}");
+                    }
+                }
+            }
+        }
+        assert!(Round::default().silent(Path::new("x"), None), "a fixed tty is all there is");
     }
 }

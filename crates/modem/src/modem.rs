@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -19,8 +19,9 @@ use crate::climb::{Advice, updates_firmware};
 use crate::console::{Access, Ears, Open};
 use crate::environment::Environment;
 use crate::exam::Link;
+use crate::flapping::Flapping;
 use crate::holder::{Busy, Holder};
-use crate::location::{Introduction, Location, Place};
+use crate::location::{Introduction, Location, Place, Round};
 use crate::observe::{DisconnectReason, Observer, RecoveryAction};
 use crate::port::{At, Port, PortEnd, PortEvent};
 use crate::profile::StepError;
@@ -43,6 +44,10 @@ const NODE_GOES: Duration = Duration::from_millis(20);
 
 /// A modem that cannot be used as it is, is tried again this often.
 const UNUSABLE: Duration = Duration::from_secs(60);
+
+/// So long after a device came it may still boot (EC25 hardware design §3.7.1: its ports answer 13 s after
+/// the power key, the USB ones too).
+const COMES_UP: Duration = Duration::from_secs(20);
 
 const MUTE: &str = "the modem answers nothing";
 const OVERDUE: &str = "the modem did not come back after its reset";
@@ -100,8 +105,10 @@ pub(crate) enum End {
     Unusable(String),
     /// A step failed in a way that a fresh start may cure.
     Failed(String),
-    /// The tty could not be opened, or is none that speaks AT: of the modem that says nothing.
+    /// The tty could not be opened: of the modem that says nothing.
     Unopened(String),
+    /// The tty is none that speaks AT: another of the device may.
+    Foreign(String),
     /// What is due next can only be done from outside.
     Beyond(RecoveryAction, String),
     /// A reset should have brought it back by now, and its port is not there.
@@ -134,6 +141,10 @@ pub struct Modem {
     is_guess: bool,
     /// How many questions were not answered when the ttys of the device that is there were closed.
     asked: BTreeMap<PathBuf, Arc<AtomicU32>>,
+    /// Which of the device's ports did not answer.
+    round: Round,
+    /// Whether it was there before, since the agent started.
+    was_there: bool,
     /// The way to the port for a person's own commands, and the ends by which it is one.
     access: Access,
     opened: watch::Sender<Option<At>>,
@@ -155,6 +166,8 @@ pub(crate) struct Core {
     /// The right to reset, while a reset is on its way.
     pub(crate) turn: Mutex<Option<Turn>>,
     pub(crate) radio: Radio,
+    /// How often the device came back, but for our own resets.
+    flapping: Mutex<Flapping>,
     /// The way to the modem while it is identified, for those who ask it in passing.
     pub(crate) link: watch::Sender<Option<Link>>,
     /// Detection and readiness are counted once for each time the tty appears.
@@ -183,6 +196,7 @@ impl Modem {
             failing: Failing::default(),
             turn: Mutex::new(None),
             radio: Radio::default(),
+            flapping: Mutex::default(),
             link: watch::Sender::new(None),
             count_detection: AtomicBool::new(false),
             count_ready: AtomicBool::new(false),
@@ -196,6 +210,8 @@ impl Modem {
             turn: 0,
             is_guess: false,
             asked: BTreeMap::new(),
+            round: Round::default(),
+            was_there: false,
             access,
             opened,
             ears,
@@ -227,9 +243,11 @@ impl Modem {
             let end = match self.open(&stop).await {
                 Ok(mut open) => {
                     let since = Instant::now();
-                    // Both arms end the stay on this port.
+                    let (mut given, tty) = (self.core.config.port.clone(), self.tty.clone());
+                    // All arms end the stay on this port.
                     let end = tokio::select! {
                         end = self.on_port(open.tty) => end,
+                        () = given.given_another(&tty) => End::Gone,
                         holder = open.stranger.seen() => self.shared_with(holder),
                     };
                     let gone = self.vanished(&end).await;
@@ -242,8 +260,10 @@ impl Modem {
                 attempts.reset();
             }
             self.left(&end);
-            let again = matches!(end, End::Mute | End::Failed(_) | End::Unopened(_));
+            let again =
+                matches!(end, End::Mute | End::Failed(_) | End::Unopened(_) | End::Foreign(_));
             self.turn = if again { self.turn.wrapping_add(1) } else { 0 };
+            let is_mute = self.sum_up(&end);
             let wait = match end {
                 End::Stopped => return,
                 // A tty that opens and fails at once is not there any more, or not yet.
@@ -255,17 +275,52 @@ impl Modem {
                 // What holds it lets it go some day; the modem is not asked for anything.
                 End::Unopened(_) => attempts.next_wait(),
                 End::Unusable(_) => UNUSABLE,
+                // Another port of the device may answer: all are asked before anything is done to it.
+                End::Mute | End::Foreign(_) if !is_mute => Duration::ZERO,
+                End::Mute | End::Foreign(_) if self.may_still_boot() => LOOK,
                 end => match self.recover(end, &mut attempts).await {
                     Ok(wait) => wait,
                     Err(_) => return,
                 },
             };
-            // A sleep in `select!` is cancel safe, and no arm awaits in its body.
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = stop.cancelled() => {}
+            self.rest(wait).await;
+        }
+    }
+
+    /// Waits so long, or until told to stop. What was plugged in anew, or given by discovery, is served at once.
+    async fn rest(&mut self, wait: Duration) {
+        let ports = self.core.config.port.ports();
+        let stop = self.core.env.stop.clone();
+        // All arms are cancel safe, and none awaits in its body.
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = self.core.config.port.replaced(ports) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    /// Whether no port of the device answers, now that this one was left.
+    fn sum_up(&mut self, end: &End) -> bool {
+        let ports = self.core.config.port.ports();
+        match end {
+            End::Mute | End::Foreign(_) if ports.is_some() || !self.core.config.port.is_found() => {
+                self.round.silent(&self.tty, ports.as_ref())
+            }
+            End::Unopened(_) => {
+                self.round.held(&self.tty, ports.as_ref());
+                false
+            }
+            _ => {
+                self.round.clear();
+                false
             }
         }
+    }
+
+    /// Whether the device came a moment ago: one that boots answers nothing, either.
+    fn may_still_boot(&self) -> bool {
+        let patience = self.core.config.recovery.boot.min(COMES_UP);
+        self.core.config.port.since().is_some_and(|since| since.elapsed() < patience)
     }
 
     /// Brings sessions and snapshot into a known state after a panic of [`run`](Self::run).
@@ -287,6 +342,12 @@ impl Modem {
             End::Failed(words) => (Cause::Failing, words),
             _ => (Cause::Mute, MUTE.to_owned()),
         };
+        // Whoever has one of its ports open may be writing its firmware: nothing is done meanwhile.
+        if let Some(busy) = self.core.held(&self.tty).await {
+            tracing::warn!("{words}, and nothing is done about it: {busy}");
+            self.core.stand(State::Recovering, Some(format!("{words}; {busy}")));
+            return Ok(attempts.next_wait());
+        }
         // What fails on a port that answers is seen there; opening it harms nobody.
         let answers = !matches!(cause, Cause::Mute | Cause::Failing);
         loop {
@@ -402,6 +463,9 @@ impl Modem {
         self.tty.clone_from(&place.tty);
         self.is_guess = place.is_guess;
         if !std::mem::replace(&mut self.present, true) {
+            if std::mem::replace(&mut self.was_there, true) && !self.core.ladder().is_resetting() {
+                self.core.flaps().returned(Instant::now());
+            }
             // A device that came back without an event is found now, not when it first came.
             let since = place.since.filter(|since| *since > self.core.found);
             self.core.found = since.unwrap_or_else(Instant::now);
@@ -466,7 +530,7 @@ impl Modem {
                     End::Gone
                 }
                 PortEnd::Mute => End::Mute,
-                PortEnd::Foreign(it) => End::Unopened(format!("{} {}", tty.display(), it.as_str())),
+                PortEnd::Foreign(it) => End::Foreign(format!("{} {}", tty.display(), it.as_str())),
                 PortEnd::Released => End::Gone,
             },
             end = serve => end,
@@ -487,14 +551,18 @@ impl Modem {
             End::Unusable(words)
             | End::Failed(words)
             | End::Unopened(words)
+            | End::Foreign(words)
             | End::Beyond(_, words) => (DisconnectReason::Network, words.clone()),
         };
         self.roster.went(reason, &words);
         let state = match end {
             End::Stopped | End::Gone | End::Booted(_) => State::Absent,
-            End::Mute | End::Failed(_) | End::Unopened(_) | End::Beyond(..) | End::Overdue(_) => {
-                State::Recovering
-            }
+            End::Mute
+            | End::Failed(_)
+            | End::Unopened(_)
+            | End::Foreign(_)
+            | End::Beyond(..)
+            | End::Overdue(_) => State::Recovering,
             End::Unusable(_) => State::Failed,
         };
         let has_failed = matches!(self.core.ladder().stage(), Stage::Failed(_));
@@ -531,6 +599,7 @@ impl Core {
             let before = snapshot.clone();
             change(snapshot);
             (snapshot.causes, snapshot.busy) = (causes, busy);
+            snapshot.returns = self.flaps().count(Instant::now());
             *snapshot != before
         });
     }
@@ -546,6 +615,11 @@ impl Core {
             });
         };
         self.vitals.follow(show).await;
+    }
+
+    /// How often its device came back.
+    pub(crate) fn flaps(&self) -> MutexGuard<'_, Flapping> {
+        self.flapping.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was read before a boot does not hold any more.

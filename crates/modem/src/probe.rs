@@ -169,6 +169,7 @@ async fn at_port<T>(
         End::Unusable(reason)
         | End::Failed(reason)
         | End::Unopened(reason)
+        | End::Foreign(reason)
         | End::Beyond(_, reason) => ProbeError::Unknown { path, reason },
     })
 }

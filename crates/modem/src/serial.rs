@@ -67,6 +67,12 @@ pub enum OpenError {
         /// The tty.
         path: PathBuf,
     },
+    /// It is a port of a modem on PCIe, which the kernel gives without what a serial port can do.
+    #[error("{} is a port of a modem on PCIe and not a tty: modems on PCIe are not supported", path.display())]
+    Pcie {
+        /// The node.
+        path: PathBuf,
+    },
     /// Anything else the system said.
     #[error("could not open {} as a serial port", path.display())]
     Failed {
@@ -178,8 +184,17 @@ fn explain(path: &Path, error: tokio_serial::Error) -> OpenError {
             let holder = holder::holder(&path);
             OpenError::Busy(Busy { tty: path, holder })
         }
+        _ if is_of_pcie(&path) => OpenError::Pcie { path },
         _ => OpenError::Failed { path, source: error },
     }
+}
+
+/// Whether a node is one of the kernel's WWAN framework (`/dev/wwan0at0`) or of a vendor's MHI driver (`/dev/mhi_DUN`).
+fn is_of_pcie(path: &Path) -> bool {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let name = real.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let subsystem = holder::subsystem(&real).unwrap_or_default();
+    [name, subsystem].iter().any(|word| word.starts_with("wwan") || word.starts_with("mhi"))
 }
 
 impl OpenError {

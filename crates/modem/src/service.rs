@@ -11,6 +11,7 @@ use crate::attach;
 use crate::backoff::Attempts;
 use crate::identify::Known;
 use crate::kept::Kept;
+use crate::location::Card;
 use crate::modem::{BOOTED, Core, End};
 use crate::mqtt::{Client, MqttError, Scope};
 use crate::observe::DisconnectReason;
@@ -234,22 +235,43 @@ impl Core {
             return Ok(Ok(()));
         }
         match known.profile.iccid(at).await {
-            Ok(iccid) => {
-                self.must_be(
-                    "iccid",
-                    self.config.iccid.as_deref(),
-                    |wanted| wanted == iccid,
-                    &iccid,
-                )?;
-                self.sim_known(iccid);
-                Ok(Ok(()))
-            }
+            Ok(iccid) => self.must_be_card(iccid).map(Ok),
             Err(error) if error.is_gone() || error.is_boot() => Err(error.into()),
             Err(error) if self.config.iccid.is_none() => {
                 tracing::warn!("the SIM does not tell its ICCID: {}", Chain(&error));
                 Ok(Ok(()))
             }
-            Err(error) => Ok(Err(format!("the SIM does not tell its ICCID: {}", Chain(&error)))),
+            Err(error) => {
+                self.tell_card(Card::Unread);
+                Ok(Err(format!("the SIM does not tell its ICCID: {}", Chain(&error))))
+            }
+        }
+    }
+
+    /// Whether the card that is in is the one that the fleet file names.
+    fn must_be_card(&self, iccid: String) -> Result<(), End> {
+        self.tell_card(Card::Iccid(iccid.clone()));
+        self.must_be("iccid", self.config.iccid.as_deref(), |wanted| wanted == iccid, &iccid)?;
+        self.sim_known(iccid);
+        Ok(())
+    }
+
+    /// Looks whether the card is still the one that the fleet file names: not each modem reports a change.
+    async fn same_card(&self, at: &At, known: &Known) -> Result<(), End> {
+        if self.config.iccid.is_none() {
+            return Ok(());
+        }
+        match known.profile.iccid(at).await {
+            Ok(iccid) => self.must_be_card(iccid),
+            Err(error) => unless_ended(error).map(|_: Option<()>| ()),
+        }
+    }
+
+    /// Tells discovery which card is in: another entry of the fleet file may want it.
+    fn tell_card(&self, card: Card) {
+        let identified = self.snapshot.borrow().identified.clone();
+        if let Some(is) = identified {
+            self.config.port.tell(&is.model, &is.imei, Some(card));
         }
     }
 
@@ -413,7 +435,8 @@ impl Core {
                 Err(error) if error.is_gone() => return End::Gone,
                 Err(error) => tracing::debug!("registration poll failed: {}", Chain(&error)),
             }
-            if let Err(end) = self.mind_radio(at, shared).await {
+            let looked = self.mind_radio(at, shared).await;
+            if let Err(end) = looked.and(self.same_card(at, known).await) {
                 return end;
             }
         }
@@ -453,7 +476,10 @@ impl Core {
             }
         });
         match known.profile.iccid(at).await {
-            Ok(iccid) => self.sim_known(iccid),
+            Ok(iccid) => {
+                self.tell_card(Card::Iccid(iccid.clone()));
+                self.sim_known(iccid);
+            }
             Err(error) => drop(unless_ended::<()>(error)?),
         }
         Ok(())

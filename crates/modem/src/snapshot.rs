@@ -124,6 +124,8 @@ pub struct Snapshot {
     /// From the tty found to the first session up, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_seconds: Option<f64>,
+    /// How often it came back within the last ten minutes.
+    pub returns: usize,
 }
 
 impl Snapshot {
@@ -160,6 +162,7 @@ impl Snapshot {
             temperature_celsius: None,
             detection_seconds: None,
             ready_seconds: None,
+            returns: 0,
         }
     }
 }

@@ -87,6 +87,12 @@ async fn what_is_not_there_and_what_is_no_tty() {
     let error = open(Path::new("/dev/null"), 115_200).await.unwrap_err();
     assert!(matches!(error, OpenError::Failed { .. }), "{error:?}");
     assert!(error.to_string().contains("as a serial port"), "{error}");
+    // A modem on PCIe has character devices that are no ttys.
+    let folder = tempfile::tempdir().unwrap();
+    let node = folder.path().join("wwan0at0");
+    std::fs::write(&node, "").unwrap();
+    let error = open(&node, 115_200).await.unwrap_err();
+    assert!(error.to_string().ends_with("modems on PCIe are not supported"), "{error}");
 }
 
 /// The kernel reports an unplug as a read of no bytes, again and again: that must be an error.

@@ -187,7 +187,8 @@ pub fn list(models: &Models, json: bool, stdout: &mut impl Write) -> Result<(), 
 fn rows(model: &Model, table: &mut Table) {
     let mut layouts = model.usb.iter().map(|layout| {
         let secondary = layout.secondary.map(|port| format!(", {port}")).unwrap_or_default();
-        format!("{}: {}{secondary}", layout.id, layout.at)
+        let when = layout.when.as_ref().map(|when| format!(" {when}")).unwrap_or_default();
+        format!("{}: {}{secondary}{when}", layout.id, layout.at)
     });
     let basis = |basis| Cell::new(basis_word(basis));
     let (mqtt, evidence) = (model.mqtt, model.evidence);

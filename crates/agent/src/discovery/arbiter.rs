@@ -1,7 +1,9 @@
 //! Which device is whose: the entries of the fleet file against what is plugged in.
 //!
 //! All keys of an entry must hold; more keys win, then the order of the file; of two devices the lower
-//! USB path. Who has a device keeps it while it is plugged in. A value: each case is a line of a table.
+//! USB path. Who has a device keeps it while it is plugged in, unless it turns out to be another entry's.
+//! A device that tells nothing is its entry's again where it was that entry's a while ago: a boot loader has
+//! no IMEI. A value: each case is a line of a table.
 
 use std::cmp::Reverse;
 
@@ -29,6 +31,8 @@ pub(super) struct Device {
     pub(super) known: Known,
     /// The entry that has it since it was plugged in, by its index.
     pub(super) holder: Option<usize>,
+    /// The entry whose device was plugged in here a while ago, by its index.
+    pub(super) was: Option<usize>,
 }
 
 /// What follows. Numbers are indices of entries and devices.
@@ -48,36 +52,102 @@ enum Fit {
     No,
     /// It depends on who it is.
     Open,
+    /// It tells nothing, and is where the entry's device was.
+    Remembered,
 }
 
 /// Decides, for entries in the order of the file.
 pub(super) fn decide(entries: &[&Match], devices: &[Device]) -> Verdict {
     let mut given: Vec<Option<usize>> = (0..entries.len())
-        .map(|entry| devices.iter().position(|d| d.holder == Some(entry)))
+        .map(|entry| held(entry, devices).filter(|device| keeps(entry, *device, entries, devices)))
         .collect();
     let mut free: Vec<usize> = (0..devices.len()).filter(|d| !given.contains(&Some(*d))).collect();
     free.sort_by_key(|device| devices.get(*device).map(|device| place(&device.usb_path)));
     let mut ask = Vec::new();
     let mut ranked: Vec<(usize, &&Match)> = entries.iter().enumerate().collect();
     ranked.sort_by_key(|(_, entry)| Reverse(keys(entry)));
-    for (index, entry) in ranked {
+    let mut resigned = Vec::new();
+    for (index, _) in ranked {
         let Some(slot) = given.get_mut(index).filter(|slot| slot.is_none()) else { continue };
-        let fits = |wanted: Fit| {
-            move |number: &usize| {
-                devices.get(*number).is_some_and(|device| fit(entry, device, entries) == wanted)
-            }
-        };
+        let fits = |wanted| move |device: &usize| fit(index, *device, entries, devices) == wanted;
         if let Some(found) = free.iter().copied().find(fits(Fit::Yes)) {
             *slot = Some(found);
             free.retain(|device| *device != found);
-        } else {
+        } else if free.iter().any(fits(Fit::Open)) {
             // Whoever comes after in rank has to wait: it may be this entry's.
-            let (open, rest) = free.into_iter().partition(fits(Fit::Open));
+            let (open, rest): (Vec<usize>, _) = free.into_iter().partition(fits(Fit::Open));
             free = rest;
-            ask.extend::<Vec<usize>>(open);
+            ask.extend(open);
+        } else {
+            resigned.push(index);
+        }
+    }
+    // What is only remembered comes behind what is known.
+    for index in resigned {
+        let is_it = |device: &usize| fit(index, *device, entries, devices) == Fit::Remembered;
+        let Some(found) = free.iter().copied().find(is_it) else { continue };
+        free.retain(|device| *device != found);
+        if let Some(slot) = given.get_mut(index) {
+            *slot = Some(found);
         }
     }
     Verdict { given, ask, unclaimed: free }
+}
+
+/// The device that an entry has.
+fn held(entry: usize, devices: &[Device]) -> Option<usize> {
+    devices.iter().position(|device| device.holder == Some(entry))
+}
+
+/// Whether an entry keeps the device that it has.
+fn keeps(entry: usize, device: usize, entries: &[&Match], devices: &[Device]) -> bool {
+    let fits = |entry, device| fit(entry, device, entries, devices);
+    if matches!(fits(entry, device), Fit::Yes | Fit::Open) {
+        return true;
+    }
+    // One that fits, and that nobody has by right.
+    let is_better = |other: usize| {
+        let holder = devices.get(other).and_then(|device| device.holder);
+        fits(entry, other) == Fit::Yes
+            && holder.is_none_or(|holder| fits(holder, other) != Fit::Yes)
+    };
+    if (0..devices.len()).any(is_better) {
+        return false;
+    }
+    let (Some(wanted), Some(Known::Identity(is))) =
+        (entries.get(entry), devices.get(device).map(|device| &device.known))
+    else {
+        return true;
+    };
+    // A card may be read again, or put in again; an IMEI is another modem's.
+    if wanted.usb_path.is_none() && wanted.imei.as_ref().is_some_and(|imei| *imei != is.imei) {
+        return false;
+    }
+    let wants = |other: usize| {
+        let has_its_own = held(other, devices).is_some_and(|own| fits(other, own) == Fit::Yes);
+        other != entry && fits(other, device) == Fit::Yes && !has_its_own
+    };
+    !(contradicts(wanted, is) && (0..entries.len()).any(wants))
+}
+
+/// Whether a device said that it is not the entry's. One that does not tell its card did not.
+fn contradicts(entry: &Match, is: &Identity) -> bool {
+    let other_card = || entry.iccid.as_ref().zip(is.iccid.as_ref()).is_some_and(|(a, b)| a != b);
+    entry.imei.as_ref().is_some_and(|imei| *imei != is.imei)
+        || entry.model.as_ref().is_some_and(|model| !is.is_model(model))
+        || other_card()
+}
+
+/// Whether an entry that names a card has no device that has it: then devices are asked for theirs again.
+pub(super) fn misses_a_card(
+    entries: &[&Match],
+    devices: &[Device],
+    given: &[Option<usize>],
+) -> bool {
+    entries.iter().enumerate().filter(|(_, entry)| entry.iccid.is_some()).any(|(index, _)| {
+        let device = given.get(index).copied().flatten();
+        device.is_none_or(|device| fit(index, device, entries, devices) == Fit::No)
+    })
 }
 
 fn keys(entry: &Match) -> usize {
@@ -87,7 +157,10 @@ fn keys(entry: &Match) -> usize {
 }
 
 /// Whether an entry's keys hold for a device, as far as that is known.
-fn fit(entry: &Match, device: &Device, all: &[&Match]) -> Fit {
+fn fit(index: usize, device: usize, all: &[&Match], devices: &[Device]) -> Fit {
+    let (Some(entry), Some(device)) = (all.get(index), devices.get(device)) else {
+        return Fit::No;
+    };
     let near = |entry: &Match| entry.usb_path.as_ref().is_none_or(|path| *path == device.usb_path);
     if !near(entry) {
         return Fit::No;
@@ -99,6 +172,7 @@ fn fit(entry: &Match, device: &Device, all: &[&Match]) -> Fit {
     match &device.known {
         // The modem itself says what differs there.
         Known::Mute if is_here => Fit::Yes,
+        Known::Mute if device.was == Some(index) => Fit::Remembered,
         Known::Mute => Fit::No,
         // Nobody else could want it: it need not be asked twice.
         Known::NotYet if is_here && all.iter().filter(|other| near(other)).count() == 1 => Fit::Yes,
@@ -134,11 +208,14 @@ mod tests {
         }
     }
 
-    /// `1-1 imei/iccid`, `1-1 ?`, `1-1 mute`; `<2` behind it says who has it.
+    /// `1-1 imei/iccid`, `1-1 ?`, `1-1 mute`; behind it `~1` says whose was there, `<2` who has it.
     fn device(text: &str) -> Device {
-        let (text, holder) = text
-            .split_once(" <")
-            .map_or((text, None), |(text, holder)| (text, Some(holder.parse().unwrap())));
+        fn behind<'a>(text: &'a str, mark: &str) -> (&'a str, Option<usize>) {
+            let split = text.split_once(mark);
+            split.map_or((text, None), |(text, number)| (text, Some(number.parse().unwrap())))
+        }
+        let (text, holder) = behind(text, " <");
+        let (text, was) = behind(text, " ~");
         let (usb_path, known) = text.split_once(' ').unwrap();
         let known = match known {
             "?" => Known::NotYet,
@@ -150,7 +227,7 @@ mod tests {
                 Known::Identity(Identity { model, imei: imei.to_owned(), iccid })
             }
         };
-        Device { usb_path: usb_path.to_owned(), known, holder }
+        Device { was, usb_path: usb_path.to_owned(), known, holder }
     }
 
     #[test]
@@ -183,6 +260,30 @@ mod tests {
             ("until they have theirs", "imei=8, usb=1-1", "1-1 ?, 1-2 8/ <0", "1 0", "", ""),
             ("a mute one is its place's", "imei=8, usb=1-1", "1-1 mute", "- 0", "", ""),
             ("one that is held is not asked", "imei=8, usb=1-1", "1-1 ? <1", "- 0", "", ""),
+            ("a mute one is nobody's by its IMEI", "imei=8", "1-1 mute", "-", "", "0"),
+            ("but where its device was", "imei=8", "1-1 mute ~0", "0", "", ""),
+            ("of two entries that one's", "imei=7, imei=8", "1-1 mute ~1", "- 0", "", ""),
+            ("once all others were asked", "imei=8", "1-1 mute ~0, 1-2 ?", "-", "1", "0"),
+            ("not where another is it", "imei=8", "1-1 mute ~0, 1-2 8/", "1", "", "0"),
+            ("it is kept", "imei=8", "1-1 mute ~0 <0, 1-2 7/", "0", "", "1"),
+            ("until the right one comes", "imei=8", "1-1 mute ~0 <0, 1-2 8/", "1", "", "0"),
+            ("or it turns out to be another", "imei=8", "1-1 7/ ~0 <0", "-", "", "0"),
+            ("a place first", "imei=8, usb=1-1", "1-1 mute ~0", "- 0", "", ""),
+            ("another IMEI at its place", "usb=1-1 imei=8", "1-1 7/ <0", "0", "", ""),
+            ("which another wants", "usb=1-1 imei=8, imei=7", "1-1 7/ <0", "- 0", "", ""),
+            ("and has already", "usb=1-1 imei=8, imei=7", "1-1 7/ <0, 1-2 7/ <1", "0 1", "", ""),
+            ("another card in service", "iccid=5, iccid=6", "1-1 8/6 <0", "- 0", "", ""),
+            (
+                "two that were exchanged",
+                "iccid=5, iccid=6",
+                "1-1 8/6 <0, 1-2 7/5 <1",
+                "1 0",
+                "",
+                "",
+            ),
+            ("a card that nobody wants", "iccid=5", "1-1 8/6 <0", "0", "", ""),
+            ("a card that is out for now", "iccid=5, model=sim7600", "1-1 8/ <0", "0 -", "", ""),
+            ("a card that is in another", "iccid=5", "1-1 8/ <0, 1-2 7/5", "1", "", "0"),
         ];
         let numbers = |numbers: &[usize]| {
             numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")

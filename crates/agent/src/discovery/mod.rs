@@ -4,11 +4,13 @@
 //! A scan every half minute finds what an event missed (a full socket buffer loses them in silence).
 
 mod arbiter;
+pub(crate) mod interfaces;
 mod probing;
 mod sighting;
 mod source;
 mod table;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use modem::catalog::UsbLayout;
 use modem::location::{Handover, Introduction, Ports};
 use serde::Serialize;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +41,10 @@ const RECONCILE: Duration = Duration::from_secs(30);
 
 /// Between two scans where nobody sends events.
 const SCAN: Duration = Duration::from_secs(1);
+
+/// So long after a modem's device went, one that tells nothing at the same place is taken for it: a boot
+/// loader comes within seconds of a crash, and a modem within two minutes of a power script.
+const REMEMBERED: Duration = Duration::from_secs(600);
 
 /// A modem that is looked for on USB.
 #[derive(Debug, Clone)]
@@ -124,8 +130,8 @@ pub async fn run(search: Search, stop: CancellationToken) -> anyhow::Result<()> 
     thread.await.map_err(|error| anyhow!(error).context("the discovery of USB modems panicked"))?
 }
 
-fn layouts(catalog: &Catalog) -> Vec<UsbLayout> {
-    catalog.models().flat_map(|model| model.usb.clone()).collect()
+fn layouts(catalog: &Catalog) -> Vec<Vec<UsbLayout>> {
+    catalog.layouts().map(<[UsbLayout]>::to_vec).collect()
 }
 
 struct Bus {
@@ -136,6 +142,10 @@ struct Bus {
     roll: Roll,
     /// The place whose device each wanted modem has, and since when that is there.
     held: Vec<Option<(String, Instant)>>,
+    /// Whose device was where, and when it went.
+    was: BTreeMap<String, (String, Instant)>,
+    /// A modem heard at its port who is there.
+    news: Arc<Notify>,
     duplicates: usize,
     /// When somebody who did not tell may be asked again.
     again: Option<Instant>,
@@ -150,7 +160,17 @@ impl Bus {
         let table = Table::new(layouts(&catalog));
         let probing = Probing::new(catalog, roll.names_a_sim(), modems);
         let held = roll.wanted.iter().map(|_| None).collect();
-        Self { table, probing, search, roll, held, duplicates: 0, again: None, has_looked: false }
+        let (was, news) = (BTreeMap::new(), Arc::default());
+        let (duplicates, again, has_looked) = (0, None, false);
+        let bus =
+            Self { table, probing, search, roll, held, was, news, duplicates, again, has_looked };
+        bus.listen();
+        bus
+    }
+
+    /// Hears from now on what the modems tell.
+    fn listen(&self) {
+        self.roll.wanted.iter().for_each(|wanted| wanted.handover.wakes(&self.news));
     }
 
     /// Knows other models from now on.
@@ -171,6 +191,7 @@ impl Bus {
         self.held = roll.wanted.iter().map(held).collect();
         self.probing.ask_for_sims(roll.names_a_sim());
         self.roll = roll;
+        self.listen();
     }
 
     /// How often it is looked what is there. Where nobody waits for a modem, now and then is enough.
@@ -231,6 +252,7 @@ impl Bus {
                     }
                 }
                 () = until(self.again) => {}
+                () = self.news.notified() => {}
                 _ = ticks.tick() => {
                     let told_all = events.is_none() || !self.has_looked;
                     self.has_looked |= self.rescan(told_all);
@@ -261,16 +283,13 @@ impl Bus {
         let late = self.table.tick(now);
         let there: Vec<(String, Ports)> = self.free().collect();
         self.probing.keep(|usb_path| there.iter().any(|(path, _)| path == usb_path));
-        for held in &mut self.held {
-            let stays = |(path, since): &(String, Instant)| {
-                there.iter().any(|(other, ports)| other == path && ports.since == *since)
-            };
-            *held = held.take().filter(stays);
-        }
+        self.hear(now);
+        self.let_go(&there, now);
         let devices: Vec<Device> =
             there.iter().map(|(path, ports)| self.device(path, ports)).collect();
         let entries: Vec<&Match> = self.roll.wanted.iter().map(|wanted| &wanted.matching).collect();
         let verdict = arbiter::decide(&entries, &devices);
+        let misses_a_card = arbiter::misses_a_card(&entries, &devices, &verdict.given);
         for (held, device) in self.held.iter_mut().zip(&verdict.given) {
             let given = device.and_then(|device| there.get(device));
             // Its port is in use while it is asked; the end of that leads here again.
@@ -278,22 +297,52 @@ impl Bus {
             *held = given.map(|(path, ports)| (path.clone(), ports.since));
         }
         self.hand_over();
-        let ask = self.questions(&verdict, &devices);
+        let ask = self.questions(&verdict, &devices, misses_a_card);
         let ask = ask.into_iter().filter_map(|(device, more)| Some((there.get(device)?, more)));
         let again =
             ask.filter_map(|((path, ports), more)| self.probing.ask(path, ports, more, now));
         self.again = again.chain(late).min();
-        let unclaimed = verdict.unclaimed.len();
-        self.search.metrics.unclaimed().set(i64::try_from(unclaimed).unwrap_or(i64::MAX));
         self.report_duplicates();
         self.tell();
-        let nobodys: Vec<&str> = verdict
-            .unclaimed
-            .iter()
-            .filter_map(|device| there.get(*device))
+        let unclaimed = verdict.unclaimed.iter().filter_map(|device| there.get(*device));
+        let nobodys: Vec<&str> = unclaimed
             .map(|(path, _)| path.as_str())
+            .filter(|path| self.is_supported(path))
             .collect();
+        let count = i64::try_from(nobodys.len()).unwrap_or(i64::MAX);
+        self.search.metrics.unclaimed().set(count);
         self.publish(&nobodys);
+    }
+
+    /// Takes in what modems heard at their own ports.
+    fn hear(&mut self, now: Instant) {
+        for (wanted, held) in self.roll.wanted.iter().zip(&self.held) {
+            let Some(heard) = wanted.handover.heard() else { continue };
+            if let Some((path, _)) = held.as_ref().filter(|(_, since)| *since == heard.since) {
+                self.probing.heard(path, heard, now);
+            }
+        }
+    }
+
+    /// Remembers where the devices were that went.
+    fn let_go(&mut self, there: &[(String, Ports)], now: Instant) {
+        let Self { held, roll, was, .. } = self;
+        was.retain(|_, (_, went)| now.saturating_duration_since(*went) < REMEMBERED);
+        for (held, wanted) in held.iter_mut().zip(&roll.wanted) {
+            let stays = |(path, since): &(String, Instant)| {
+                there.iter().any(|(other, ports)| other == path && ports.since == *since)
+            };
+            if let Some((path, _)) = held.take_if(|held| !stays(held)) {
+                was.insert(path, (wanted.name.clone(), now));
+            }
+        }
+    }
+
+    /// Whether a profile speaks to a model with the id of the device that is plugged in there.
+    fn is_supported(&self, usb_path: &str) -> bool {
+        let catalog = self.search.catalog.borrow();
+        let id = self.table.id(usb_path);
+        catalog.models().flat_map(|model| &model.usb).any(|layout| layout.is_of(id))
     }
 
     /// Leaves the ports that are still open for those who were given them; the others are closed.
@@ -313,18 +362,26 @@ impl Bus {
     }
 
     /// Which devices to ask who they are; with each whether its SIM matters too.
-    fn questions(&self, verdict: &Verdict, devices: &[Device]) -> Vec<(usize, bool)> {
+    fn questions(
+        &self,
+        verdict: &Verdict,
+        devices: &[Device],
+        misses_a_card: bool,
+    ) -> Vec<(usize, bool)> {
         let known = |device: &usize| devices.get(*device).map(|device| &device.known);
+        // What no profile speaks to is left alone, unless an entry may want it.
         let unclear = |device: &&usize| {
-            devices
-                .get(**device)
-                .is_some_and(|device| self.probing.is_unclear(&device.usb_path, &device.known))
+            devices.get(**device).is_some_and(|Device { usb_path, known, .. }| {
+                self.is_supported(usb_path)
+                    && (misses_a_card || self.probing.is_unclear(usb_path, known))
+            })
         };
         let mut ask: Vec<(usize, bool)> = verdict.ask.iter().map(|d| (*d, false)).collect();
         ask.extend(verdict.unclaimed.iter().filter(unclear).map(|device| (*device, true)));
         if self.search.is_thorough {
             ask = (0..devices.len())
                 .filter(|device| !matches!(known(device), Some(Known::Identity(_))))
+                .filter(|at| devices.get(*at).is_some_and(|d| self.is_supported(&d.usb_path)))
                 .map(|device| (device, true))
                 .collect();
         }
@@ -360,10 +417,20 @@ impl Bus {
         let ttys: Vec<PathBuf> = device.ports.iter().map(|port| port.tty.clone()).collect();
         let fixed = probing::fixed(&ttys, &self.roll.fixed);
         let (identity, note, busy) = self.probing.told(usb_path);
+        let is_supported = self.is_supported(usb_path);
+        let note = note.or_else(|| {
+            let catalog = self.search.catalog.borrow();
+            let id = device.usb_id;
+            catalog
+                .unsupported_id(id)
+                .filter(|_| !is_supported)
+                .map(|words| format!("{id}: {words}"))
+        });
         Sighting {
             usb_path: usb_path.to_owned(),
             usb_id: device.usb_id.to_owned(),
-            is_known: device.is_known,
+            is_known: device.is_known && is_supported,
+            returns: device.returns,
             entry: wanted.map(|wanted| wanted.name.as_str()).or(fixed).map(str::to_owned),
             is_unclaimed: nobodys.contains(&usb_path),
             identity,
@@ -394,6 +461,9 @@ impl Bus {
             usb_path: path.to_owned(),
             known: self.probing.known(path, ports.since),
             holder: self.held.iter().position(holds),
+            was: self.was.get(path).and_then(|(name, _)| {
+                self.roll.wanted.iter().position(|wanted| wanted.name == *name)
+            }),
         }
     }
 
@@ -406,8 +476,6 @@ impl Bus {
             );
         }
         self.duplicates = duplicates.len();
-        let count = i64::try_from(self.duplicates).unwrap_or(i64::MAX);
-        self.search.metrics.duplicate_imeis().set(count);
     }
 
     /// Tells each modem its ports, where they are others than before.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use modem::Catalog;
 use modem::backoff::Backoff;
 use modem::holder::Busy;
-use modem::location::{Introduction, Ports};
+use modem::location::{Card, Heard, Introduction, Ports};
 use modem::probe::{Identity, ProbeError, probe};
 use modem::session::Chain;
 use tokio::runtime::Handle;
@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::arbiter::Known;
+use crate::devices::is_identity;
 
 /// Waits before a device that did not tell is asked again; a port that another program holds is no
 /// reason to hurry.
@@ -40,6 +41,8 @@ struct Stay {
     attempts: usize,
     /// After so many the first port is tried again.
     places: usize,
+    /// Whether a port was asked in vain since the first was.
+    is_silent: bool,
     is_asked: bool,
     next: Instant,
     backoff: Backoff,
@@ -49,6 +52,30 @@ struct Stay {
     open: Option<Introduction>,
     /// Whether its SIM was asked for, too.
     sim_asked: bool,
+}
+
+impl Stay {
+    fn new(since: Instant, now: Instant) -> Self {
+        Self {
+            since,
+            known: Known::NotYet,
+            attempts: 0,
+            places: 0,
+            is_silent: false,
+            is_asked: false,
+            next: now,
+            backoff: Backoff::new(AGAIN.0, AGAIN.1),
+            last_words: String::new(),
+            busy: None,
+            open: None,
+            sim_asked: false,
+        }
+    }
+
+    /// Whether each of its ports was asked.
+    fn is_round(&self) -> bool {
+        self.attempts.checked_rem(self.places).unwrap_or(0) == 0
+    }
 }
 
 /// All devices that were asked, or are to be.
@@ -85,6 +112,22 @@ impl Probing {
         stay.map_or(Known::NotYet, |stay| stay.known.clone())
     }
 
+    /// Takes in what a modem's own task heard of the device that is there since then.
+    pub(super) fn heard(&mut self, usb_path: &str, heard: Heard, now: Instant) {
+        let Heard { since, model, imei, card } = heard;
+        let stay = self.stays.entry(usb_path.to_owned()).or_insert_with(|| Stay::new(since, now));
+        if stay.since != since {
+            return;
+        }
+        stay.sim_asked |= card.is_some();
+        let iccid = match (card, &stay.known) {
+            (Some(Card::Iccid(iccid)), _) => Some(iccid),
+            (None, Known::Identity(was)) if was.imei == imei => was.iccid.clone(),
+            _ => None,
+        };
+        stay.known = Known::Identity(Identity { model, imei, iccid });
+    }
+
     /// Whether it is being asked now, and its port in use for that.
     pub(super) fn is_asked(&self, usb_path: &str) -> bool {
         self.stays.get(usb_path).is_some_and(|stay| stay.is_asked)
@@ -99,19 +142,7 @@ impl Probing {
         iccid: bool,
         now: Instant,
     ) -> Option<Instant> {
-        let fresh = || Stay {
-            since: ports.since,
-            known: Known::NotYet,
-            attempts: 0,
-            places: 0,
-            is_asked: false,
-            next: now,
-            backoff: Backoff::new(AGAIN.0, AGAIN.1),
-            last_words: String::new(),
-            busy: None,
-            open: None,
-            sim_asked: false,
-        };
+        let fresh = || Stay::new(ports.since, now);
         let stay = self.stays.entry(usb_path.to_owned()).or_insert_with(fresh);
         // The question of an earlier stay ends by itself: its port is gone.
         if stay.since != ports.since && !stay.is_asked {
@@ -180,14 +211,13 @@ impl Probing {
         }
     }
 
-    /// Whether a device told who it is, or was asked at each port that should speak AT and did not.
+    /// Whether a device told who it is, or was asked at each of its ports and did not.
     pub(super) fn is_through(&self, usb_path: &str, ports: &Ports) -> bool {
         let Some(stay) = self.stays.get(usb_path).filter(|stay| stay.since == ports.since) else {
             return false;
         };
         let is_told = matches!(stay.known, Known::Identity(_));
-        let known = if ports.ttys.is_empty() { &ports.others } else { &ports.ttys };
-        !stay.is_asked && (is_told || stay.attempts >= known.len())
+        !stay.is_asked && (is_told || stay.attempts >= ports.places())
     }
 
     /// Waits for the end of a question; for ever where none is open.
@@ -210,9 +240,10 @@ impl Probing {
         stay.is_asked = false;
         let End::Answered(result) = end else { return };
         // Another port may answer at once.
-        let is_foreign = matches!(*result, Err(ProbeError::Foreign { .. }));
-        let is_round = stay.attempts.checked_rem(stay.places).unwrap_or(0) == 0;
-        let goes_on = is_foreign && !is_round;
+        let is_silent =
+            matches!(*result, Err(ProbeError::Foreign { .. } | ProbeError::Mute { .. }));
+        let goes_on = is_silent && !stay.is_round();
+        stay.is_silent |= is_silent;
         stay.next = now + if goes_on { Duration::ZERO } else { stay.backoff.next_wait() };
         stay.busy = match &*result {
             Err(ProbeError::Open(error)) => error.busy().cloned(),
@@ -229,8 +260,10 @@ impl Probing {
                 stay.known = Known::Identity(identity);
             }
             Err(error) => {
-                // Somebody else may let it go; it is not the modem's fault.
-                if stay.known == Known::NotYet && stay.busy.is_none() {
+                // Somebody else may let a port go; it is not the modem's fault. Another port may answer.
+                let is_in_vain =
+                    (stay.is_round() && stay.is_silent) || (!is_silent && stay.busy.is_none());
+                if stay.known == Known::NotYet && is_in_vain {
                     stay.known = Known::Mute;
                 }
                 let words = Chain(&error).to_string();
@@ -255,7 +288,7 @@ impl Probing {
                 all.entry(&identity.imei).or_default().push(usb_path);
             }
         }
-        all.retain(|_, places| places.len() > 1);
+        all.retain(|imei, places| places.len() > 1 && is_identity(imei));
         all
     }
 }

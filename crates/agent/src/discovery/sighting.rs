@@ -50,6 +50,8 @@ pub struct Sighting {
     pub busy: Option<Busy>,
     /// Its ports, by interface.
     pub ports: Vec<Port>,
+    /// How often it came back within the last ten minutes.
+    pub returns: usize,
 }
 
 /// All that is seen now.

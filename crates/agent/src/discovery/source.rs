@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 use rustix::fs::{Access, access};
 use tokio_udev::{AsyncMonitorSocket, Device, Enumerator, Event, EventType, MonitorBuilder};
 
+use super::interfaces;
 use super::table::{Change, Number, Tty};
 
 /// More ttys than come at once; udevd may lose an event.
@@ -173,7 +174,14 @@ fn tty(device: &Device) -> Option<Tty> {
         usb_path: text(usb.sysname())?,
         id: format!("{vendor}:{product}"),
         interface: u8::from_str_radix(number.trim(), 16).ok()?,
+        with_tty: with_tty(usb.syspath()),
     })
+}
+
+/// The interfaces of the device in this folder that have a tty now.
+fn with_tty(device: &Path) -> Vec<u8> {
+    let found = interfaces::of(device).into_iter().filter(|interface| interface.has_tty);
+    found.map(|interface| interface.number).collect()
 }
 
 fn text(words: &OsStr) -> Option<String> {

@@ -2,11 +2,12 @@
 //!
 //! A value without clock and system: each case is a line of a table test.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use modem::catalog::UsbLayout;
+use modem::flapping::Flapping;
 use modem::location::Ports;
 use tokio::time::Instant;
 
@@ -26,13 +27,8 @@ pub(super) struct Tty {
     pub(super) id: String,
     /// Number of its USB interface.
     pub(super) interface: u8,
-}
-
-impl Tty {
-    /// Whether a layout is that of its device.
-    fn has(&self, layout: &UsbLayout) -> bool {
-        layout.id.eq_ignore_ascii_case(&self.id)
-    }
+    /// The interfaces of its device that had a tty when this one was seen.
+    pub(super) with_tty: Vec<u8>,
 }
 
 /// Something that came or went.
@@ -61,6 +57,11 @@ struct Device {
     /// The kernel told that it went; udevd has yet to, and may do so after it came again.
     is_over: bool,
     ttys: Vec<Tty>,
+    /// The interfaces that had a tty when one of its ttys was seen last. The events of several ttys may come in
+    /// another order, and the first of them without those of the others.
+    with_tty: Vec<u8>,
+    /// That it came was counted.
+    is_counted: bool,
 }
 
 /// A device that is plugged in, for those who want to know what there is.
@@ -74,36 +75,72 @@ pub(super) struct Plugged<'a> {
     pub(super) is_known: bool,
     /// Its ports, by interface.
     pub(super) ports: Vec<Port>,
+    /// How often it came back within the last minutes.
+    pub(super) returns: usize,
 }
 
 /// All USB devices that were seen.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    layouts: Vec<UsbLayout>,
+    /// Of each model, those without a profile behind the others.
+    layouts: Vec<Vec<UsbLayout>>,
     devices: BTreeMap<String, Device>,
     /// When the kernel told of the devices that are there.
     announced: BTreeMap<String, Instant>,
     /// By which event each node came, 0 where a scan found it. The kernel tells sooner than udevd: what udevd tells of an earlier stay
     /// of a node may follow.
     came: BTreeMap<PathBuf, Number>,
+    /// Where something was plugged in, and how often something came back there.
+    seen: BTreeSet<String>,
+    returns: BTreeMap<String, Flapping>,
     /// The present, as far as it was told.
     now: Option<Instant>,
 }
 
 impl Device {
     fn new(since: Instant) -> Self {
-        Self { since, is_over: false, ttys: Vec::new() }
+        Self { since, is_over: false, ttys: Vec::new(), with_tty: Vec::new(), is_counted: false }
+    }
+
+    fn id(&self) -> &str {
+        self.ttys.first().map_or("", |tty| &tty.id)
+    }
+
+    fn at(&self, interface: u8) -> Option<&Tty> {
+        self.ttys.iter().find(|tty| tty.interface == interface)
+    }
+
+    /// The layouts that hold for it as it is plugged in, in the order of the catalog.
+    fn holding<'a>(&self, layouts: &'a [Vec<UsbLayout>]) -> Vec<&'a UsbLayout> {
+        let has_tty = |number| self.with_tty.contains(&number) || self.at(number).is_some();
+        let of_model = |all: &'a Vec<UsbLayout>| UsbLayout::holding(all, self.id(), has_tty);
+        layouts.iter().flat_map(of_model).collect()
+    }
+
+    /// Its ttys at which these layouts have AT, without any twice.
+    fn at_ports<'a>(&self, layouts: impl Iterator<Item = &'a UsbLayout>) -> Vec<PathBuf> {
+        let mut ttys: Vec<PathBuf> = Vec::new();
+        for layout in layouts {
+            let Some(primary) = self.at(layout.at) else { continue };
+            let secondary = layout.secondary.and_then(|number| self.at(number));
+            for tty in [Some(primary), secondary].into_iter().flatten() {
+                if !ttys.contains(&tty.node) {
+                    ttys.push(tty.node.clone());
+                }
+            }
+        }
+        ttys
     }
 }
 
 impl Table {
     /// Nothing is plugged in yet; the layouts come from the catalog, in its order.
-    pub(super) fn new(layouts: Vec<UsbLayout>) -> Self {
+    pub(super) fn new(layouts: Vec<Vec<UsbLayout>>) -> Self {
         Self { layouts, ..Self::default() }
     }
 
     /// Knows these layouts from now on, and no others.
-    pub(super) fn learn(&mut self, layouts: Vec<UsbLayout>) {
+    pub(super) fn learn(&mut self, layouts: Vec<Vec<UsbLayout>>) {
         self.layouts = layouts;
     }
 
@@ -145,11 +182,16 @@ impl Table {
                 self.forget(&tty.node);
                 let path = tty.usb_path.clone();
                 let since = self.announced.get(&path).copied().unwrap_or(now);
-                let device = self.devices.entry(path).or_insert_with(|| Device::new(since));
+                let device = self.devices.entry(path.clone()).or_insert_with(|| Device::new(since));
                 if device.is_over {
                     *device = Device::new(since);
                 }
+                let is_new = !std::mem::replace(&mut device.is_counted, true);
+                device.with_tty.clone_from(&tty.with_tty);
                 device.ttys.push(tty);
+                if is_new {
+                    self.arrived(path, now);
+                }
             }
             Change::Went(node, number) => {
                 if !self.is_before(&node, number) {
@@ -186,30 +228,33 @@ impl Table {
     pub(super) fn devices(&self) -> impl Iterator<Item = Plugged<'_>> {
         self.devices.iter().filter_map(|(usb_path, device)| {
             let usb_id = device.ttys.first()?.id.as_str();
+            let layouts = device.holding(&self.layouts);
             let port = |tty: &Tty| Port {
                 tty: tty.node.clone(),
                 interface: tty.interface,
-                role: self.role(tty),
+                role: role(tty, &layouts),
             };
             let mut ports: Vec<Port> = device.ttys.iter().map(port).collect();
             ports.sort_by_key(|port| port.interface);
-            let is_known = device.ttys.iter().any(|tty| self.layouts.iter().any(|l| tty.has(l)));
-            Some(Plugged { usb_path, usb_id, is_known, ports })
+            let is_known = self.is_known(usb_id);
+            let returns = self.returns(usb_path);
+            Some(Plugged { usb_path, usb_id, is_known, ports, returns })
         })
     }
 
-    fn role(&self, tty: &Tty) -> Role {
-        let of_id = |layout: &&UsbLayout| tty.has(layout);
-        let roles = self.layouts.iter().filter(of_id).map(|layout| {
-            if layout.at == tty.interface {
-                Role::At
-            } else if layout.secondary == Some(tty.interface) {
-                Role::Secondary
-            } else {
-                Role::Other
-            }
-        });
-        roles.min().unwrap_or(Role::Other)
+    /// `vendor:product` of the device that is plugged in there.
+    pub(super) fn id(&self, usb_path: &str) -> &str {
+        self.devices.get(usb_path).map_or("", Device::id)
+    }
+
+    fn is_known(&self, id: &str) -> bool {
+        self.layouts.iter().flatten().any(|layout| layout.is_of(id))
+    }
+
+    /// How often what is plugged in there came back within the last minutes.
+    pub(super) fn returns(&self, usb_path: &str) -> usize {
+        let returns = self.returns.get(usb_path).zip(self.now);
+        returns.map_or(0, |(flapping, now)| flapping.count(now))
     }
 
     /// The ports of the device at this place to try, those that should speak AT in front. Nothing before the
@@ -225,40 +270,47 @@ impl Table {
             let ttys = vec![only.to_owned()];
             return is_there.then_some(Ports { ttys, others: Vec::new(), since, came });
         }
-        let is_known = |tty: &&Tty| self.layouts.iter().any(|layout| tty.has(layout));
-        let mut all: Vec<&Tty> = device.ttys.iter().filter(is_known).collect();
-        all.sort_by_key(|tty| tty.interface);
-        let mut ttys: Vec<PathBuf> = Vec::new();
-        for layout in &self.layouts {
-            let at = |number: u8| {
-                let fits = |tty: &&&Tty| tty.interface == number && tty.has(layout);
-                all.iter().find(fits).map(|tty| tty.node.clone())
-            };
-            let Some(primary) = at(layout.at) else { continue };
-            let secondary = layout.secondary.and_then(at);
-            for node in [Some(primary), secondary].into_iter().flatten() {
-                if !ttys.contains(&node) {
-                    ttys.push(node);
-                }
-            }
-        }
-        if ttys.is_empty() && self.now.is_none_or(|now| now < since + LAYOUT) {
+        if !self.is_known(device.id()) {
             return None;
         }
-        let others = all.iter().map(|tty| tty.node.clone()).filter(|node| !ttys.contains(node));
-        let others: Vec<PathBuf> = others.collect();
-        (!all.is_empty()).then_some(Ports { ttys, others, since, came })
+        let mut ttys = device.at_ports(device.holding(&self.layouts).into_iter());
+        if ttys.is_empty() {
+            if self.now.is_none_or(|now| now < since + LAYOUT) {
+                return None;
+            }
+            // Where a driver leaves ports out, a condition may hold in the wrong composition.
+            let own = self.layouts.iter().flatten().filter(|layout| layout.is_of(device.id()));
+            ttys = device.at_ports(own);
+        }
+        let mut others: Vec<&Tty> =
+            device.ttys.iter().filter(|tty| !ttys.contains(&tty.node)).collect();
+        others.sort_by_key(|tty| tty.interface);
+        let others: Vec<PathBuf> = others.into_iter().map(|tty| tty.node.clone()).collect();
+        (!device.ttys.is_empty()).then_some(Ports { ttys, others, since, came })
     }
 
     /// Tells the present; returns when a device without its primary port is to be tried all the same.
     pub(super) fn tick(&mut self, now: Instant) -> Option<Instant> {
         self.now = Some(now);
+        self.returns.retain(|_, flapping| !flapping.forget(now));
         let all = self.devices.values().filter(|device| !device.ttys.is_empty());
         all.map(|device| device.since + LAYOUT).filter(|late| *late > now).min()
     }
 
     fn knows(&self, tty: &Tty) -> bool {
-        self.devices.get(&tty.usb_path).is_some_and(|device| device.ttys.contains(tty))
+        let is_it = |known: &Tty| {
+            known.node == tty.node && known.interface == tty.interface && known.id == tty.id
+        };
+        let device = self.devices.get(&tty.usb_path);
+        device
+            .is_some_and(|device| device.ttys.iter().any(is_it) && device.with_tty == tty.with_tty)
+    }
+
+    /// Counts that something came at this place.
+    fn arrived(&mut self, usb_path: String, now: Instant) {
+        if !self.seen.insert(usb_path.clone()) {
+            self.returns.entry(usb_path).or_default().returned(now);
+        }
     }
 
     /// Whether an event is of an earlier stay of this node.
@@ -273,22 +325,44 @@ impl Table {
     }
 }
 
+fn role(tty: &Tty, layouts: &[&UsbLayout]) -> Role {
+    let roles = layouts.iter().map(|layout| {
+        if layout.at == tty.interface {
+            Role::At
+        } else if layout.secondary == Some(tty.interface) {
+            Role::Secondary
+        } else {
+            Role::Other
+        }
+    });
+    roles.min().unwrap_or(Role::Other)
+}
+
 #[cfg(test)]
 mod tests {
+    use modem::catalog::When;
+
     use super::*;
 
     fn layout(id: &str, at: u8, secondary: u8) -> UsbLayout {
-        UsbLayout { id: id.to_owned(), at, secondary: Some(secondary) }
+        UsbLayout { id: id.to_owned(), at, secondary: Some(secondary), when: None }
     }
 
     fn table() -> Table {
         let twice = layout("1e0e:9001", 2, 3);
-        Table::new(vec![twice.clone(), layout("1e0e:9011", 4, 5), twice, layout("1e0e:9011", 2, 3)])
+        let behind_network = When { no_tty: vec![0, 1], tty: Vec::new() };
+        let rndis = UsbLayout { when: Some(behind_network), ..layout("2c7c:0125", 4, 5) };
+        Table::new(vec![
+            vec![twice.clone(), layout("1e0e:9011", 4, 5)],
+            vec![twice, layout("1e0e:9011", 2, 3)],
+            vec![rndis, layout("2c7c:0125", 2, 3)],
+        ])
     }
 
     fn tty(number: u32, usb_path: &str, id: &str, interface: u8) -> Tty {
         let node = PathBuf::from(format!("/dev/ttyUSB{number}"));
-        Tty { node, usb_path: usb_path.to_owned(), id: id.to_owned(), interface }
+        let (usb_path, id) = (usb_path.to_owned(), id.to_owned());
+        Tty { node, usb_path, id, interface, with_tty: Vec::new() }
     }
 
     fn came(number: u32, usb_path: &str, interface: u8) -> Change {
@@ -506,5 +580,82 @@ mod tests {
         let since = |path: &str| table.ports(path, None).map(|ports| ports.since);
         assert_eq!((since("1-1"), since("1-2"), since("1-3")), (Some(now), Some(later), None));
         assert!(!table.rescan(there(), later), "a second scan finds nothing new");
+    }
+
+    /// Plugs in an EC25 of which these interfaces have a tty; each event tells of those that came so far,
+    /// or of all at once.
+    fn ec25(table: &mut Table, usb_path: &str, interfaces: &[u8], at_once: bool, now: Instant) {
+        for (at, interface) in interfaces.iter().enumerate() {
+            let so_far = if at_once { interfaces } else { &interfaces[..=at] };
+            let number = u32::from(*interface) + 10;
+            let tty = tty(number, usb_path, "2c7c:0125", *interface);
+            table.apply(Change::Came(Tty { with_tty: so_far.to_vec(), ..tty }, 0), now);
+        }
+    }
+
+    #[test]
+    fn the_layout_is_that_of_the_composition_which_is_plugged_in() {
+        let now = Instant::now();
+        let names = |numbers: &[u8]| -> Vec<String> {
+            numbers.iter().map(|number| format!("/dev/ttyUSB{}", number + 10)).collect()
+        };
+        // Interfaces with a tty, in the order of their events; where AT is once all came, and later.
+        for (interfaces, at_once, soon, late) in [
+            (&[0, 1, 2, 3][..], false, &[2, 3][..], &[2, 3][..]),
+            // RNDIS takes 0 and 1: DM 2, positions 3, AT 4, data 5.
+            (&[2, 3, 4, 5], false, &[4, 5], &[4, 5]),
+            (&[4, 2, 5, 3], true, &[4, 5], &[4, 5]),
+            // udevd may be through with the AT port first.
+            (&[2, 0, 3, 1], true, &[2, 3], &[2, 3]),
+            // A kernel that knows the two ports of the other composition only: nothing is at 4 ever.
+            (&[2, 3], false, &[], &[2, 3]),
+            (&[2], false, &[], &[2]),
+            // The boot loader.
+            (&[0], false, &[], &[]),
+        ] {
+            let mut table = table();
+            ec25(&mut table, "1-1", interfaces, at_once, now);
+            assert_eq!(ttys(&table, "1-1"), names(soon), "{interfaces:?}");
+            table.tick(now + LAYOUT);
+            assert_eq!(ttys(&table, "1-1"), names(late), "{interfaces:?}, later");
+            let ports = table.ports("1-1", None).unwrap();
+            assert_eq!(ports.places(), interfaces.len(), "all are tried: {interfaces:?}");
+        }
+    }
+
+    #[test]
+    fn two_modems_of_one_id_may_be_in_two_compositions() {
+        let (mut table, now) = (table(), Instant::now());
+        ec25(&mut table, "1-1", &[0, 1, 2, 3], false, now);
+        for interface in 2..6_u8 {
+            let tty = tty(u32::from(interface) + 20, "1-2", "2C7C:0125", interface);
+            let with_tty = (2..=interface).collect();
+            table.apply(Change::Came(Tty { with_tty, ..tty }, 0), now);
+        }
+        assert_eq!(ttys(&table, "1-1"), ["/dev/ttyUSB12", "/dev/ttyUSB13"]);
+        assert_eq!(ttys(&table, "1-2"), ["/dev/ttyUSB24", "/dev/ttyUSB25"]);
+        let roles: Vec<Role> =
+            table.devices().flat_map(|device| device.ports).map(|port| port.role).collect();
+        let expected = [Role::Other, Role::Other, Role::At, Role::Secondary];
+        assert_eq!(roles, [expected, expected].concat());
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_counted_by_its_place_and_what_stays_is_not() {
+        let (mut table, now) = (table(), Instant::now());
+        let after = |seconds| now + Duration::from_secs(seconds);
+        table.rescan(vec![tty(2, "1-1", "1e0e:9001", 2), tty(6, "1-2", "1e0e:9001", 2)], now);
+        for stay in 1..5_u64 {
+            table.rescan(vec![tty(6, "1-2", "1e0e:9001", 2)], after(10 * stay));
+            let both = vec![tty(2, "1-1", "1e0e:9001", 2), tty(6, "1-2", "1e0e:9001", 2)];
+            table.rescan(both, after(10 * stay + 5));
+            table.tick(after(10 * stay + 5));
+            assert_eq!(
+                (table.returns("1-1"), table.returns("1-2")),
+                (usize::try_from(stay).unwrap(), 0)
+            );
+        }
+        table.tick(after(1_000));
+        assert_eq!(table.returns("1-1"), 0);
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use modem::holder::{self, Busy};
 use nusb::MaybeFuture;
 use rustix::process::{Pid, Signal, geteuid, kill_process_group};
 use tokio::process::Command;
@@ -57,6 +58,9 @@ impl Means {
         }
         if !has_tty(&device, place) {
             return Answer::Unavailable(format!("the USB device at {} has no tty", place.as_str()));
+        }
+        if let Some(busy) = stranger(&device) {
+            return Answer::Unavailable(busy.to_string());
         }
         match self.reset_port(&device) {
             Ok(()) => return Answer::Done,
@@ -146,6 +150,17 @@ fn has_tty(device: &Path, place: &UsbPath) -> bool {
     let is_tty = |name: &String| name == "tty" || name.starts_with("ttyUSB");
     let interfaces = names(device).into_iter().filter(|name| name.starts_with(&interface));
     interfaces.into_iter().any(|name| names(&device.join(name)).iter().any(is_tty))
+}
+
+/// Another program than the agent that has a node of the device open, and may be writing its firmware. The agent
+/// looks before it asks, but sees the files of other users only as root does.
+fn stranger(device: &Path) -> Option<Busy> {
+    let nodes = holder::nodes(device);
+    let holders = holder::holders(&nodes);
+    nodes.into_iter().zip(holders).find_map(|(tty, holder)| {
+        let holder = holder.filter(|holder| !holder.is_self() && holder.name != "modemfleet")?;
+        Some(Busy { tty, holder: Some(holder) })
+    })
 }
 
 #[cfg(test)]

@@ -72,9 +72,10 @@ where
     let path = path.to_owned();
     done.map_err(|end| match end {
         End::Gone | End::Stopped => ProbeError::Gone { path },
-        End::Unusable(reason) | End::Failed(reason) | End::Unopened(reason) => {
-            ProbeError::Unknown { path, reason }
-        }
+        End::Unusable(reason)
+        | End::Failed(reason)
+        | End::Unopened(reason)
+        | End::Foreign(reason) => ProbeError::Unknown { path, reason },
         End::Mute | End::Booted(_) | End::Overdue(_) | End::Beyond(..) => ProbeError::Mute { path },
     })
 }
@@ -83,7 +84,7 @@ fn end_of(end: PortEnd) -> End {
     match end {
         PortEnd::Mute => End::Mute,
         PortEnd::Gone(_) | PortEnd::Released => End::Gone,
-        PortEnd::Foreign(protocol) => End::Unopened(protocol.as_str().to_owned()),
+        PortEnd::Foreign(protocol) => End::Foreign(protocol.as_str().to_owned()),
     }
 }
 

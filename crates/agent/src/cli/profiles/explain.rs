@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use modem::Plugin;
-use modem::catalog::normalised;
+use modem::catalog::{UsbLayout, When, normalised};
+use modem::holder::usb_device;
 use modem::location::Place;
 use modem::probe::{self, ProbeError};
 use modem::session::Chain;
@@ -16,6 +17,7 @@ use crate::cli::client::{converse, printable};
 use crate::cli::output_failed;
 use crate::config::did_you_mean;
 use crate::config::models::{Folder, Models, ModelsError};
+use crate::discovery::interfaces::{self, Interface};
 use crate::discovery::{self, UsbTty};
 use crate::{complain, wrong};
 
@@ -26,6 +28,9 @@ const EXAMPLES: &str = "Examples:
 
 The USB id picks the port, AT+CGMM the entry: the longest beginning wins. A TTY is opened and asked.
 Exit codes: 0 an entry fits, 1 none does, or the modem did not tell, 2 wrong usage or models.";
+
+/// Where a layout is from that no profile speaks to.
+const WITHOUT_PROFILE: &str = "built in, without a profile";
 
 /// Says which entry of the models a modem is, and why.
 #[derive(Debug, clap::Args)]
@@ -78,6 +83,11 @@ struct Layout {
     at: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     secondary: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    when: Option<When>,
+    /// Whether it holds for the device as it is plugged in, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    holds: Option<bool>,
     origin: String,
 }
 
@@ -155,13 +165,30 @@ impl Explained {
 
     fn look_up(&mut self, models: &Models) {
         if let Some(id) = &self.usb_id {
-            for model in models.catalog.models() {
-                let own = model.usb.iter().filter(|layout| layout.id.eq_ignore_ascii_case(id));
-                self.layouts.extend(own.map(|layout| Layout {
-                    model: model.id.clone(),
-                    at: layout.at,
-                    secondary: layout.secondary,
-                    origin: models.origin_words(&model.id),
+            let device = self.tty.as_deref().and_then(usb_device);
+            let there = device.map(|device| interfaces::of(&device));
+            let has_tty = |there: &[Interface], number| {
+                there.iter().any(|interface| interface.number == number && interface.has_tty)
+            };
+            let known = models.catalog.models().map(|model| {
+                (model.id.clone(), models.origin_words(&model.id), model.usb.as_slice())
+            });
+            let others = models.catalog.unsupported().map(|model| {
+                (model.names.join(", "), WITHOUT_PROFILE.to_owned(), model.usb.as_slice())
+            });
+            for (model, origin, usb) in known.chain(others) {
+                let holding = there
+                    .as_ref()
+                    .map(|there| UsbLayout::holding(usb, id, |number| has_tty(there, number)));
+                self.layouts.extend(usb.iter().filter(|layout| layout.is_of(id)).map(|layout| {
+                    Layout {
+                        model: model.clone(),
+                        at: layout.at,
+                        secondary: layout.secondary,
+                        when: layout.when.clone(),
+                        holds: holding.as_ref().map(|holding| holding.contains(&layout)),
+                        origin: origin.clone(),
+                    }
                 }));
             }
         }
@@ -179,6 +206,9 @@ impl Explained {
     /// What to do where an id or a name is nobody's.
     fn cure(&self, models: &Models) -> Option<String> {
         if let Some(cgmm) = self.cgmm.as_ref().filter(|_| self.entries.is_empty()) {
+            if let Some(words) = models.catalog.without_profile(cgmm) {
+                return Some(words);
+            }
             let name = normalised(cgmm).to_ascii_lowercase();
             let known: Vec<&str> = models.catalog.models().map(|model| model.id.as_str()).collect();
             let hint = did_you_mean(&name, &known).map(|hint| format!(" ({hint})"));
@@ -188,6 +218,9 @@ impl Explained {
                 hint.unwrap_or_default(),
                 quoted(cgmm)
             ));
+        }
+        if let Some(words) = self.usb_id.as_ref().and_then(|id| models.catalog.unsupported_id(id)) {
+            return Some(words);
         }
         let id = self.usb_id.as_ref().filter(|_| self.layouts.is_empty())?;
         Some(format!(
@@ -211,11 +244,13 @@ impl Explained {
         } else if self.tty.is_some() {
             say("USB id   none: it is no port of a USB device".to_owned());
         }
-        for Layout { model, at, secondary, origin } in &self.layouts {
+        for Layout { model, at, secondary, when, holds, origin } in &self.layouts {
             let secondary = secondary.map(|number| format!(", secondary {number}"));
             let secondary = secondary.unwrap_or_default();
             say(format!(
-                "         {model}: AT on interface {at}{secondary} ({})",
+                "         {model}: AT on interface {at}{secondary}{}{} ({})",
+                when.as_ref().map(|when| format!(", {when}")).unwrap_or_default(),
+                if *holds == Some(false) { "; not as it is plugged in" } else { "" },
                 printable(origin)
             ));
         }

@@ -69,6 +69,16 @@ fn within(models: &Models, model: &Model, find: &mut impl FnMut(&'static str, St
             find("unreachable", message);
         }
     }
+    for (at, layout) in model.usb.iter().enumerate() {
+        let mut before = model.usb.iter().take(at).filter(|other| other.is_of(&layout.id));
+        if layout.when.is_some() && before.any(|other| other.when == layout.when) {
+            let message = format!(
+                "{} with AT on interface {} never holds: an earlier layout of the entry has the same condition",
+                layout.id, layout.at
+            );
+            find("usb", message);
+        }
+    }
     // Of a family that this build knows on a UART nobody expects one.
     let mut siblings = models.siblings(model).filter_map(|id| models.catalog.model(id));
     if model.usb.is_empty() && !siblings.any(|known| known.usb.is_empty()) {
@@ -102,10 +112,11 @@ fn usb_clash<'a>(
     others: impl Iterator<Item = &'a Model> + Clone,
     find: &mut impl FnMut(&'static str, String),
 ) {
-    for UsbLayout { id, at, .. } in &model.usb {
+    for UsbLayout { id, at, when, .. } in &model.usb {
         let mut told = Vec::new();
         for other in others.clone() {
-            let of_id = || other.usb.iter().filter(|layout| layout.id.eq_ignore_ascii_case(id));
+            // Layouts of different compositions do not meet.
+            let of_id = || other.usb.iter().filter(|it| it.is_of(id) && it.when == *when);
             if of_id().any(|layout| layout.at == *at) {
                 continue;
             }

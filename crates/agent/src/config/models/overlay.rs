@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use modem::catalog::{
-    ApnAuth, Basis, CatalogError, Evidence, Model, MqttLimits, UsbLayout, normalised,
+    ApnAuth, Basis, CatalogError, Evidence, Model, MqttLimits, UsbLayout, When, normalised,
 };
 use modem::reply::Domain;
 
@@ -33,8 +33,13 @@ static ENTRY: Keys = Keys {
     ],
 };
 
-static LAYOUT: Keys =
-    Keys { of: "a USB layout", keys: &[("id", Scalar), ("at", Scalar), ("secondary", Scalar)] };
+static LAYOUT: Keys = Keys {
+    of: "a USB layout",
+    keys: &[("id", Scalar), ("at", Scalar), ("secondary", Scalar), ("when", Map(&WHEN))],
+};
+
+static WHEN: Keys =
+    Keys { of: "`when`", keys: &[("no_tty", List(&Scalar)), ("tty", List(&Scalar))] };
 
 static LIMITS: Keys =
     Keys { of: "`mqtt`", keys: &[("clients", Scalar), ("topic", Scalar), ("payload", Scalar)] };
@@ -257,7 +262,10 @@ impl Entry<'_> {
         let maps = list.items.iter().enumerate().filter(|(_, node)| node.kind == Kind::Map);
         for (at, node) in maps {
             let Some(layout) = self.layout(node, &format!("usb[{at}]")) else { continue };
-            if layouts.iter().any(|other| other.id == layout.id && other.at == layout.at) {
+            let is_same = |other: &UsbLayout| {
+                (&other.id, other.at, &other.when) == (&layout.id, layout.at, &layout.when)
+            };
+            if layouts.iter().any(is_same) {
                 let message = format!("`{}` with AT on {} stands twice", layout.id, layout.at);
                 let path = self.at(&format!("usb[{at}]"));
                 self.report.error(self.source, node.span.clone(), &path, message, None);
@@ -296,7 +304,29 @@ impl Entry<'_> {
             let span = span_of(node, "secondary");
             self.report.error(self.source, span, &path, message, Some("leave it out".to_owned()));
         }
-        Some(UsbLayout { id: id?, at: at?, secondary })
+        let when = self.when(node, below);
+        Some(UsbLayout { id: id?, at: at?, secondary, when })
+    }
+
+    /// In which composition a layout holds.
+    fn when(&mut self, node: &Node, below: &str) -> Option<When> {
+        let (key, when) = node.entry("when").filter(|(_, when)| when.kind == Kind::Map)?;
+        let below = join(below, "when");
+        let mut numbers = |key: &str| {
+            let found = when.entry(key)?;
+            self.values(found, &join(&below, key), key, interface)
+        };
+        let when = When {
+            no_tty: numbers("no_tty").unwrap_or_default(),
+            tty: numbers("tty").unwrap_or_default(),
+        };
+        if when == When::default() {
+            let help = "write `when: { no_tty: [0, 1] }`: where these interfaces have no tty";
+            let message = "`when` has no condition".to_owned();
+            let path = self.at(&below);
+            self.report.error(self.source, key.span.clone(), &path, message, Some(help.to_owned()));
+        }
+        Some(when)
     }
 
     fn limits(&mut self, base: Option<&Model>, profile: Option<&str>) -> Option<MqttLimits> {
@@ -395,18 +425,29 @@ impl Entry<'_> {
 
     /// A list of single values, each judged.
     fn list<T>(&mut self, key: &str, read: impl Fn(&str) -> Result<T, Fault>) -> Option<Vec<T>> {
-        let (name, list) = self.node.entry(key)?;
+        let found = self.node.entry(key)?;
+        self.values(found, key, key, read)
+    }
+
+    /// The values of a list below a key.
+    fn values<T>(
+        &mut self,
+        (name, list): &(Node, Node),
+        below: &str,
+        key: &str,
+        read: impl Fn(&str) -> Result<T, Fault>,
+    ) -> Option<Vec<T>> {
         if list.kind != Kind::List {
             return None;
         }
         if list.items.is_empty() || list.items.len() > MAX_VALUES {
             let message = format!("`{key}` must have 1 to {MAX_VALUES} values");
-            self.report.error(self.source, name.span.clone(), &self.at(key), message, None);
+            self.report.error(self.source, name.span.clone(), &self.at(below), message, None);
             return None;
         }
         let mut values = Vec::new();
         for (at, item) in list.items.iter().enumerate().filter(|(_, i)| i.kind == Kind::Scalar) {
-            let path = format!("{}[{at}]", self.at(key));
+            let path = format!("{}[{at}]", self.at(below));
             values.extend(self.judged(item, &path, key, &read));
         }
         Some(values)

@@ -37,7 +37,15 @@ fn a_rebadged_modem_is_three_lines() {
         with("models:\n  - id: sim7600\n    usb: [{ id: \"05C6:9001\", at: 2 }]\n").unwrap();
     let usb = &models.catalog.model("sim7600").unwrap().usb;
     let ids: Vec<&str> = usb.iter().map(|layout| layout.id.as_str()).collect();
-    assert_eq!(ids, ["05c6:9001", "1e0e:9001", "1e0e:9011"]);
+    assert_eq!(ids[..3], ["05c6:9001", "1e0e:9001", "1e0e:9011"]);
+    // In another composition, too.
+    let text = "models:\n  - { id: ec25, usb: [{ id: \"2c7c:0125\", at: 5, when: { no_tty: [0], tty: [6] } }] }\n";
+    let other = with(text).unwrap();
+    let usb = &other.catalog.model("ec25").unwrap().usb;
+    let of_id = usb.iter().filter(|layout| layout.is_of("2C7C:0125"));
+    let words: Vec<String> =
+        of_id.filter_map(|layout| Some(layout.when.as_ref()?.to_string())).collect();
+    assert_eq!(words, ["where interface 0 has no tty and interface 6 has a tty"]);
     assert_eq!(models.catalog.models().count(), built_in().catalog.models().count());
     assert_eq!(models.origin_words("sim7600"), "built in, amended by acme.yaml:2");
 }
@@ -60,7 +68,7 @@ fn an_entry_is_amended_key_by_key() {
     assert_eq!((model.mqtt.clients, model.mqtt.topic, model.mqtt.payload), (2, 1024, 4096));
     assert_eq!(
         model.usb.iter().map(|l| (l.id.as_str(), l.at)).collect::<Vec<_>>(),
-        [("1e0e:9011", 2), ("1e0e:9001", 2)]
+        [("1e0e:9011", 2), ("1e0e:9001", 2), ("1e0e:9001", 4), ("1e0e:9003", 2)]
     );
     assert_eq!(model.evidence.mqtt, modem::catalog::Basis::Hardware);
     assert_eq!(model.evidence.status, modem::catalog::Basis::Transcript);
@@ -126,6 +134,18 @@ const WRONG: &[(&str, &str)] = &[
     (
         "models:\n  - { like: sim7600, cgmm: [ACME], usb: [{ id: 1e0e, at: 2 }] }",
         "models[0].usb[0].id: `id` must be VENDOR:PRODUCT",
+    ),
+    (
+        "models:\n  - { like: sim7600, cgmm: [ACME], usb: [{ id: \"1e0e:0001\", at: 2, when: {} }] }",
+        "models[0].usb[0].when: `when` has no condition | write `when: { no_tty: [0, 1] }`",
+    ),
+    (
+        "models:\n  - { like: sim7600, cgmm: [ACME], usb: [{ id: \"1e0e:0001\", at: 2, when: { no_tty: [99] } }] }",
+        "models[0].usb[0].when.no_tty[0]: `no_tty` must be the number of a USB interface",
+    ),
+    (
+        "models:\n  - { like: sim7600, cgmm: [ACME], usb: [{ id: \"1e0e:0001\", at: 2, when: { class: [2] } }] }",
+        "models[0].usb[0].when.class",
     ),
     (
         "models:\n  - { like: sim7600, cgmm: [ACME], usb: [{ id: 1e0e:1 }] }",
@@ -265,6 +285,10 @@ fn entries_are_held_against_each_other() {
         (
             "models: [{ id: acme, like: ec25, cgmm: [ACME], usb: [] }]",
             "usb acme: it has no USB layout",
+        ),
+        (
+            "models: [{ id: acme, like: ec25, cgmm: [ACME], usb: [{ id: \"1234:5678\", at: 2, when: { tty: [0] } }, { id: \"1234:5678\", at: 3, when: { tty: [0] } }] }]",
+            "usb acme: 1234:5678 with AT on interface 3 never holds",
         ),
         (
             "models: [{ id: acme, like: sim7020, cgmm: [ACME], usb: [{ id: \"1234:5678\", at: 0 }], evidence: { tls: manual } }]",
