@@ -95,10 +95,15 @@ pub fn stranger(tty: &Path) -> Option<Holder> {
     holder(tty).filter(|holder| !holder.is_self())
 }
 
-/// The kernel's word for what a node is of, such as `tty`, or `wwan` for a port of a modem on PCIe.
-pub fn subsystem(node: &Path) -> Option<String> {
+/// The folder in /sys of a node.
+pub fn sys_folder(node: &Path) -> Option<PathBuf> {
     let (major, minor) = numbers(device(node)?);
-    let subsystem = fs::read_link(format!("/sys/dev/char/{major}:{minor}/subsystem")).ok()?;
+    fs::canonicalize(format!("/sys/dev/char/{major}:{minor}")).ok()
+}
+
+/// The kernel's word for what a node is of, such as `tty`.
+pub fn subsystem(node: &Path) -> Option<String> {
+    let subsystem = fs::read_link(sys_folder(node)?.join("subsystem")).ok()?;
     Some(subsystem.file_name()?.to_str()?.to_owned())
 }
 

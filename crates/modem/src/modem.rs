@@ -21,7 +21,7 @@ use crate::environment::Environment;
 use crate::exam::Link;
 use crate::flapping::Flapping;
 use crate::holder::{Busy, Holder};
-use crate::location::{Introduction, Location, Place, Round};
+use crate::location::{Introduction, Location, Place, Ports, Round};
 use crate::observe::{DisconnectReason, Observer, RecoveryAction};
 use crate::port::{At, Port, PortEnd, PortEvent};
 use crate::profile::StepError;
@@ -143,7 +143,9 @@ pub struct Modem {
     asked: BTreeMap<PathBuf, Arc<AtomicU32>>,
     /// Which of the device's ports did not answer.
     round: Round,
-    /// Whether it was there before, since the agent started.
+    /// The device's ports when one of them was looked for last.
+    ports: Option<Ports>,
+    /// Whether it was there before.
     was_there: bool,
     /// The way to the port for a person's own commands, and the ends by which it is one.
     access: Access,
@@ -211,6 +213,7 @@ impl Modem {
             is_guess: false,
             asked: BTreeMap::new(),
             round: Round::default(),
+            ports: None,
             was_there: false,
             access,
             opened,
@@ -289,8 +292,7 @@ impl Modem {
 
     /// Waits so long, or until told to stop. What was plugged in anew, or given by discovery, is served at once.
     async fn rest(&mut self, wait: Duration) {
-        let ports = self.core.config.port.ports();
-        let stop = self.core.env.stop.clone();
+        let (ports, stop) = (self.ports.take(), self.core.env.stop.clone());
         // All arms are cancel safe, and none awaits in its body.
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
@@ -301,20 +303,16 @@ impl Modem {
 
     /// Whether no port of the device answers, now that this one was left.
     fn sum_up(&mut self, end: &End) -> bool {
-        let ports = self.core.config.port.ports();
+        let port = &self.core.config.port;
+        let ports = port.ports();
         match end {
-            End::Mute | End::Foreign(_) if ports.is_some() || !self.core.config.port.is_found() => {
-                self.round.silent(&self.tty, ports.as_ref())
+            End::Mute | End::Foreign(_) if ports.is_some() || !port.is_found() => {
+                return self.round.silent(&self.tty, ports.as_ref());
             }
-            End::Unopened(_) => {
-                self.round.held(&self.tty, ports.as_ref());
-                false
-            }
-            _ => {
-                self.round.clear();
-                false
-            }
+            End::Unopened(_) => self.round.held(&self.tty, ports.as_ref()),
+            _ => self.round.clear(),
         }
+        false
     }
 
     /// Whether the device came a moment ago: one that boots answers nothing, either.
@@ -437,6 +435,7 @@ impl Modem {
     /// Waits for the tty and opens it, unless discovery left it open.
     async fn open(&mut self, stop: &CancellationToken) -> Result<serial::Open, End> {
         let (place, asked) = loop {
+            self.ports = self.core.config.port.ports();
             if let Some(asked) = self.core.config.port.take_open() {
                 break (asked.open.place.clone(), Some(asked));
             }
@@ -557,13 +556,8 @@ impl Modem {
         self.roster.went(reason, &words);
         let state = match end {
             End::Stopped | End::Gone | End::Booted(_) => State::Absent,
-            End::Mute
-            | End::Failed(_)
-            | End::Unopened(_)
-            | End::Foreign(_)
-            | End::Beyond(..)
-            | End::Overdue(_) => State::Recovering,
             End::Unusable(_) => State::Failed,
+            _ => State::Recovering,
         };
         let has_failed = matches!(self.core.ladder().stage(), Stage::Failed(_));
         let state = if has_failed && state == State::Recovering { State::Failed } else { state };

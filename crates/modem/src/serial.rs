@@ -194,6 +194,11 @@ fn is_of_pcie(path: &Path) -> bool {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let name = real.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let subsystem = holder::subsystem(&real).unwrap_or_default();
+    // The kernel shows control ports of USB modems there, too.
+    let folder = holder::sys_folder(&real);
+    if folder.is_some_and(|folder| folder.to_string_lossy().contains("/usb")) {
+        return false;
+    }
     [name, subsystem].iter().any(|word| word.starts_with("wwan") || word.starts_with("mhi"))
 }
 

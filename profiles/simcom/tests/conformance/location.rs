@@ -3,13 +3,18 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use modem::environment::PrivilegedError;
 use modem::holder::Busy;
-use modem::location::{Handover, Introduction, Location, Place, Ports};
+use modem::location::{Card, Handover, Introduction, Location, Place, Ports};
 use modem::probe::{ProbeError, probe};
 use modem::serial::OpenError;
-use modem::{Catalog, ModemConfig, State};
+use modem::turns::Turns;
+use modem::{Catalog, ModemConfig, Privileged, Recovery, State};
 use modem_sim::{Model, Options};
 use profile_simcom::PLUGIN;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -17,8 +22,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::bench::connection;
 use crate::broker::Broker;
-use crate::whole::{Running, Sim, config};
+use crate::whole::{Ledger, Running, Sim, config, to};
 
 scenarios![
     a_modem_that_comes_back_under_another_tty_keeps_its_session_and_counters,
@@ -26,6 +32,8 @@ scenarios![
     where_the_first_port_speaks_no_at_one_that_no_layout_names_is_found,
     a_port_is_asked_who_is_there_and_left_open,
     a_modem_goes_on_at_the_port_that_was_left_open,
+    a_device_of_which_no_port_answers_is_cut_from_its_supply_once_all_were_asked,
+    a_modem_says_whom_it_heard_and_goes_where_discovery_sends_it,
 ];
 
 /// A modem at a place on USB where nothing is plugged in yet.
@@ -167,4 +175,76 @@ async fn a_modem_goes_on_at_the_port_that_was_left_open(model: Model) {
     assert_eq!(here.tty.as_ref(), Some(&sim.port));
     assert!(handover.take().is_none());
     assert_eq!(running.book.count("appeared"), 1);
+}
+
+/// A boot loader gives way to the modem once its power was cut.
+struct Supply {
+    told: watch::Sender<Option<Ports>>,
+    port: PathBuf,
+    cuts: AtomicUsize,
+}
+
+#[async_trait]
+impl Privileged for Supply {
+    async fn usb_reset(&self, _: &Path) -> Result<(), PrivilegedError> {
+        Err(PrivilegedError::Unavailable { reason: "not here".to_owned() })
+    }
+
+    async fn power(&self, _: &str) -> Result<(), PrivilegedError> {
+        self.cuts.fetch_add(1, Ordering::Relaxed);
+        self.told.send_replace(None);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        plug(&self.told, &[&self.port]);
+        Ok(())
+    }
+}
+
+async fn a_device_of_which_no_port_answers_is_cut_from_its_supply_once_all_were_asked(
+    model: Model,
+) {
+    let broker = Broker::open().await;
+    let sim = Sim::at(model, &broker);
+    let ((_first, first), (_last, last)) = (pty(), pty());
+    let (told, config) = on_usb();
+    // None of them is one that a layout names.
+    plug_with(&told, &[], &[&first, &last]);
+    let recovery = Recovery {
+        boot: Duration::from_secs(1),
+        power_script: Some("north".to_owned()),
+        ..Recovery::default()
+    };
+    let config = ModemConfig { recovery, ..config };
+    let cuts = AtomicUsize::new(0);
+    let supply = Arc::new(Supply { told, port: sim.port.clone(), cuts });
+    let sessions = vec![to(connection("first"))];
+    let means = Arc::clone(&supply);
+    let mut running =
+        Running::among(config, sessions, Arc::new(Ledger::default()), means, Turns::new());
+    for tty in [&first, &last] {
+        running.until(|s| s.tty.as_ref() == Some(tty)).await;
+        assert_eq!(supply.cuts.load(Ordering::Relaxed), 0, "before all were asked");
+    }
+    running.connected(0).await;
+    assert_eq!(supply.cuts.load(Ordering::Relaxed), 1);
+    let now = running.until(|s| s.state == State::Serving).await;
+    assert_eq!((now.returns, now.flapping), (0, false), "its own resets are no flapping");
+}
+
+async fn a_modem_says_whom_it_heard_and_goes_where_discovery_sends_it(model: Model) {
+    let broker = Broker::open().await;
+    let (here, there) = (Sim::at(model, &broker), Sim::at(model, &broker));
+    let (told, handover, config) = on_usb_and_asked();
+    plug(&told, &[&here.port]);
+    let since = told.borrow().as_ref().map(|ports| ports.since);
+    let mut running = Running::start(config, &["first"]);
+    running.connected(0).await;
+    let read = |s: &modem::Snapshot| s.identified.as_ref().is_some_and(|is| is.iccid.is_some());
+    running.until(read).await;
+    let heard = handover.heard().unwrap();
+    assert_eq!((Some(heard.since), &*heard.imei), (since, "861234560000005"));
+    assert!(matches!(&heard.card, Some(Card::Iccid(iccid)) if iccid.starts_with("8986001")));
+    // Another entry wants that device: the modem is to leave a port that answers.
+    plug(&told, &[&there.port]);
+    running.until(|s| s.tty.as_ref() == Some(&there.port) && s.state == State::Serving).await;
+    running.connected(0).await;
 }
