@@ -26,6 +26,7 @@ pub mod logging;
 pub mod metrics;
 pub mod mqtt;
 pub mod pem;
+pub mod plugged;
 pub mod process;
 pub mod reconcile;
 pub mod recover;

@@ -23,6 +23,7 @@ use crate::config::models::{Folder, Models, ModelsError};
 use crate::config::{self, Fleet, Problems, Secrets, Severity};
 use crate::devices::DeviceReport;
 use crate::doctor::{Finding, Level, host, survey, worst};
+use crate::plugged::Plugged;
 use crate::{complain, wrong};
 
 /// Where the agent tells.
@@ -237,8 +238,17 @@ async fn of_machine(catalog: &Catalog, fleet: Option<&Fleet>) -> Vec<Finding> {
     let known: Vec<String> = layouts.map(|layout| layout.id.to_ascii_lowercase()).collect();
     let wants_usb = fleet
         .is_some_and(|fleet| fleet.modems.iter().any(|modem| host::is_on_usb(&modem.matching)));
-    let seen = tokio::task::spawn_blocking(move || host::gateway(&known, wants_usb)).await;
-    seen.map(|gateway| gateway.findings()).unwrap_or_default()
+    let places = fleet.into_iter().flat_map(|fleet| &fleet.modems);
+    let places: Vec<String> = places.filter_map(|modem| modem.matching.usb_path.clone()).collect();
+    let catalog = catalog.clone();
+    let seen = tokio::task::spawn_blocking(move || {
+        let remarks = Plugged::look(&catalog, &places).remarks(&catalog).into_iter();
+        // `driver` says that of the modems that a profile speaks to.
+        let remarks = remarks.filter(|it| !it.is_portless);
+        let remarks = remarks.map(|it| Finding::warn("usb", it.message, it.advice));
+        host::gateway(&known, wants_usb).findings().into_iter().chain(remarks).collect()
+    });
+    seen.await.unwrap_or_default()
 }
 
 async fn without_agent(

@@ -21,9 +21,11 @@ use super::table::{Cell, Table, Tone};
 use crate::config::models::{Folder, ModelsError};
 use crate::devices::{Claim, DeviceReport};
 use crate::discovery::Role;
+use crate::plugged::{Plugged, Remark};
 use crate::{complain, wrong};
 
 pub(super) use around::Around;
+use around::places;
 use news::News;
 
 /// Where the agent tells.
@@ -94,14 +96,22 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
 async fn show(args: &Args, plugins: &[&Plugin]) -> Result<(), ScanError> {
     let mut agent = Agent { client: args.target.client()?, version: None };
     let mut source = match agent.devices().await {
-        Ok(devices) => return agent_shows(args, agent, devices).await,
+        Ok(devices) => {
+            // What /sys shows is of this machine.
+            let remarks = match args.target.url {
+                None => remarks(args, plugins).await,
+                Some(_) => Vec::new(),
+            };
+            return agent_shows(args, agent, devices, &remarks).await;
+        }
         Err(ScanError::Client(ClientError::NotRunning(_))) if args.target.url.is_none() => {
             Around::start(&args.target, args.models.load(plugins)?)?
         }
         Err(error) => return Err(error),
     };
     if !args.watch {
-        return print_once(args.json, "this process", &source.settled().await?);
+        let devices = source.settled().await?;
+        return print_once(args.json, "this process", &devices, &remarks(args, plugins).await);
     }
     let mut news = News::new(args.json);
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -140,9 +150,10 @@ async fn agent_shows(
     args: &Args,
     mut agent: Agent,
     mut devices: Vec<DeviceReport>,
+    remarks: &[Remark],
 ) -> Result<(), ScanError> {
     if !args.watch {
-        return print_once(args.json, "agent", &devices);
+        return print_once(args.json, "agent", &devices, remarks);
     }
     let mut news = News::new(args.json);
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -206,15 +217,32 @@ impl Agent {
     }
 }
 
-fn print_once(json: bool, source: &str, devices: &[DeviceReport]) -> Result<(), ScanError> {
+fn print_once(
+    json: bool,
+    source: &str,
+    devices: &[DeviceReport],
+    remarks: &[Remark],
+) -> Result<(), ScanError> {
     let mut out = io::stdout().lock();
     if json {
-        let document = json!({ "source": source, "devices": devices });
+        let document = json!({ "source": source, "devices": devices, "remarks": remarks });
         writeln!(out, "{}", serde_json::to_string_pretty(&document)?)?;
     } else {
         write!(out, "{}", picture(devices))?;
+        for Remark { message, advice, .. } in remarks {
+            writeln!(out, "{}: {}", printable(message), printable(advice))?;
+        }
     }
     Ok(())
+}
+
+/// What /sys shows of the modems that are plugged in here, and at the places of the fleet file.
+async fn remarks(args: &Args, plugins: &[&Plugin]) -> Vec<Remark> {
+    // Where the models cannot be read another command says why.
+    let Ok(models) = args.models.load(plugins) else { return Vec::new() };
+    let places = places(&args.target);
+    let look = move || Plugged::look(&models.catalog, &places).remarks(&models.catalog);
+    tokio::task::spawn_blocking(look).await.unwrap_or_default()
 }
 
 const HEAD: [&str; 7] = ["USB", "ID", "MODEM", "MODEL", "IMEI", "ICCID", "PORTS"];
@@ -275,6 +303,12 @@ fn notes(device: &DeviceReport) -> Vec<String> {
     if device.duplicate_imei {
         notes.push("another modem here tells the same IMEI".to_owned());
     }
+    if device.flapping {
+        let returns = device.returns;
+        notes.push(format!(
+            "came and went {returns} times within ten minutes: look at the supply and the cable"
+        ));
+    }
     // What is busy is told as the reason, too.
     let reason = device.reason.clone().filter(|reason| !notes.contains(reason));
     notes.extend(reason);
@@ -306,6 +340,8 @@ mod tests {
             imei: Some("861234560000005".to_owned()),
             iccid: Some("89860012345678900000".to_owned()),
             duplicate_imei: true,
+            flapping: false,
+            returns: 0,
             reason: None,
             ports: vec![port(1, Role::Other), port(2, Role::At), port(3, Role::Secondary)],
         };

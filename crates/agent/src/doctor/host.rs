@@ -125,14 +125,15 @@ fn group_name(gid: u32) -> String {
     of_table("/etc/group", gid).unwrap_or_else(|| gid.to_string())
 }
 
-/// The tty at which a modem is looked for.
-pub fn port(place: String, tty: Option<PathBuf>) -> Port {
+/// The tty at which a modem is looked for, and the place on USB where it is.
+pub fn port(place: String, tty: Option<PathBuf>, usb_path: Option<&str>) -> Port {
     let node = tty.as_deref().and_then(node);
     let busy = tty
         .as_deref()
         .and_then(holder::stranger)
         .map(|holder| holder::Busy { tty: tty.clone().unwrap_or_default(), holder: Some(holder) });
-    Port { place, tty, node, busy }
+    let is_plugged = usb_path.is_some_and(|usb_path| Path::new(USB).join(usb_path).exists());
+    Port { place, tty, node, busy, is_plugged }
 }
 
 fn node(tty: &Path) -> Option<Node> {

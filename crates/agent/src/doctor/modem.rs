@@ -8,7 +8,9 @@ use modem::exam::Exam;
 use modem::reply::{Lock, Pin, PinTries, Rat, Registration, Signal, Stat, cme_advice};
 
 use super::Finding;
+use super::usb::LOST_IMEI;
 use crate::config::{self, Owner, Roaming};
+use crate::devices::is_identity;
 
 /// Below this a connection breaks off now and then (LTE, NR: reference signal; 3GPP 36.133 measures to -140).
 const WEAK_RSRP_DBM: f64 = -110.0;
@@ -67,6 +69,13 @@ impl Seen {
 
     fn unasked(&self, why: &str) -> Finding {
         let advice = match &self.state {
+            _ if has_lost_imei(why) => LOST_IMEI,
+            _ if why.contains("no profile speaks its dialect") => {
+                "docs/models.md says how a file of models makes it one that speaks like a known model, if it does"
+            }
+            _ if why.contains("on PCIe") => {
+                "give it a carrier for USB, or set it to its USB mode; `modemfleet scan` shows the ports that it has then"
+            }
             Some((State::Failed, _)) => {
                 "correct `match` where another modem is meant; else `modemfleet log --trace MODEM` shows the dialogue, and without power for a moment it may come back"
             }
@@ -243,6 +252,11 @@ fn left(tries: Option<u32>) -> String {
     }
 }
 
+/// Whether a modem answers, and has no IMEI to answer with.
+fn has_lost_imei(why: &str) -> bool {
+    why.contains("AT+CGSN") && (why.contains("gave no IMEI") || why.contains("ERROR"))
+}
+
 fn identity(exam: &Exam, matching: &config::Match) -> Finding {
     let is = &exam.identity;
     let iccid = exam.iccid.as_deref().ok();
@@ -261,6 +275,10 @@ fn identity(exam: &Exam, matching: &config::Match) -> Finding {
                 "correct `match`, or plug in the modem that is meant; `modemfleet scan` shows all",
             );
         }
+    }
+    if !is_identity(&is.imei) {
+        let message = format!("{} answers, and its IMEI is all zeros", is.model);
+        return Finding::warn("modem", message, LOST_IMEI);
     }
     Finding::ok("modem", format!("{} answers, with the profile {}", is.model, exam.model.profile))
 }

@@ -18,6 +18,8 @@ pub struct Port {
     pub node: Option<Node>,
     /// Another process that has it.
     pub busy: Option<Busy>,
+    /// Whether something is plugged in at its place.
+    pub is_plugged: bool,
 }
 
 /// A node of the file system.
@@ -40,6 +42,13 @@ impl Port {
     pub fn finding(&self, user: &User) -> Finding {
         let check = "port";
         let Some(tty) = self.tty.as_ref().map(|tty| tty.display()) else {
+            if self.is_plugged {
+                return Finding::fail(
+                    check,
+                    format!("what is plugged in at {} has no serial port", self.place),
+                    "the lines on `usb` and `driver` say what is there, and what to do",
+                );
+            }
             return Finding::fail(
                 check,
                 format!("{} is not plugged in", self.place),
@@ -116,6 +125,7 @@ mod tests {
             tty: Some("/dev/ttyUSB2".into()),
             node: Some(node.clone()),
             busy: None,
+            is_plugged: true,
         };
         assert_eq!(good.finding(&user).level, Level::Ok);
         let busy = |name: &str| {
@@ -124,7 +134,16 @@ mod tests {
         };
         let with = |node| Port { node: Some(node), ..good.clone() };
         for (port, message, advice) in [
-            (Port { tty: None, ..good.clone() }, "USB 1-1 is not plugged in", "modemfleet scan"),
+            (
+                Port { tty: None, is_plugged: false, ..good.clone() },
+                "USB 1-1 is not plugged in",
+                "modemfleet scan",
+            ),
+            (
+                Port { tty: None, ..good.clone() },
+                "what is plugged in at USB 1-1 has no serial port",
+                "`usb` and `driver`",
+            ),
             (Port { node: None, ..good.clone() }, "/dev/ttyUSB2 is not there", "match.port"),
             (with(Node { is_device: false, ..node.clone() }), "is no device", "AT port"),
             (

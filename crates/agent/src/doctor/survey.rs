@@ -20,7 +20,6 @@ use super::{Finding, host, modem as judged, session, usb};
 use crate::budget::{Meter, Standing};
 use crate::config::{self, Access, Fleet, Session, SessionId};
 use crate::devices::{DeviceReport, Devices};
-use crate::discovery::Role;
 use crate::ledger::FileLedger;
 use crate::metrics::Metrics;
 use crate::pem;
@@ -47,15 +46,21 @@ pub async fn by_agent(
         (now.fleet.clone(), now.modems.iter().map(of).collect::<Vec<_>>())
     };
     let (user, mut findings) = ground(&fleet, true).await;
+    let devices = &devices.report().await;
     if only.is_none() {
-        findings.extend(usb::findings(&devices.report().await));
+        findings.extend(usb::findings(devices));
+        let imei = |it: &Running| it.snapshot.identified.as_ref().map(|is| is.imei.clone());
+        let told: Vec<(&str, String)> =
+            running.iter().filter_map(|it| Some((it.name.as_str(), imei(it)?))).collect();
+        let told: Vec<(&str, &str)> = told.iter().map(|(name, imei)| (*name, &**imei)).collect();
+        findings.extend(usb::twins(&told));
     }
     let (fleet, user) = (&fleet, &user);
     let with = |modem: &config::Modem| {
         running.iter().find(|running| running.name == modem.name.as_str()).cloned()
     };
     let modems = meant(fleet, only).filter_map(|modem| Some((modem, with(modem)?)));
-    let modems = modems.map(|(modem, running)| of_running(fleet, modem, running, user));
+    let modems = modems.map(|(modem, running)| of_running(fleet, modem, running, devices, user));
     findings.extend(join_all(modems).await.into_iter().flatten());
     findings
 }
@@ -140,6 +145,7 @@ async fn of_running(
     fleet: &Fleet,
     modem: &config::Modem,
     running: Running,
+    devices: &[DeviceReport],
     user: &User,
 ) -> Vec<Finding> {
     let Running { place, snapshot, link, busy, states, budget, .. } = running;
@@ -148,11 +154,15 @@ async fn of_running(
         Some(link) => Ok(link.exam().await),
         None => Err(reason()),
     };
-    let tty = snapshot.tty.clone().or_else(|| fixed(modem));
-    let mut port = seen_port(place, tty).await;
+    let tty = snapshot.tty.clone().or_else(|| fixed(modem)).or_else(|| at_port(devices, modem));
+    let mut port = seen_port(place, tty, modem).await;
     port.busy = port.busy.or(busy);
     let state = Some((snapshot.state, snapshot.reason.clone()));
-    judge(fleet, modem, port, exam, Told { state, states, budget }, user).await
+    let flapping = snapshot.flapping.then(|| usb::flapping("port", "it", snapshot.returns));
+    let told = Told { state, states, budget };
+    let mut findings = judge(fleet, modem, port, exam, told, user).await;
+    findings.extend(flapping.map(|finding| finding.of(modem.name.as_str())));
+    findings
 }
 
 /// The tty of a modem that is not looked for on USB.
@@ -174,7 +184,7 @@ async fn of_asked(
         (None, None) => "a modem that fits `match`".to_owned(),
     };
     let tty = fixed.or_else(|| at_port(devices, modem));
-    let mut port = seen_port(place, tty.clone()).await;
+    let mut port = seen_port(place, tty.clone(), modem).await;
     let may_open = port.busy.is_none() && port.node.as_ref().is_some_and(|node| node.may_open);
     let exam = match tty.filter(|_| may_open) {
         Some(tty) => {
@@ -193,17 +203,16 @@ async fn of_asked(
     judge(fleet, modem, port, exam, Told::default(), user).await
 }
 
-/// The AT port of the device that discovery gave to a modem.
+/// The AT port of the device that discovery gave to a modem, else any of its ports.
 fn at_port(devices: &[DeviceReport], modem: &config::Modem) -> Option<PathBuf> {
     let own = devices.iter().find(|device| device.modem.as_deref() == Some(modem.name.as_str()))?;
-    let port = own.ports.iter().min_by_key(|port| port.role)?;
-    (port.role != Role::Other).then(|| port.tty.clone())
+    own.ports.iter().min_by_key(|port| port.role).map(|port| port.tty.clone())
 }
 
-async fn seen_port(place: String, tty: Option<PathBuf>) -> Port {
-    let known = place.clone();
-    let seen = aside(move || host::port(place, tty)).await;
-    seen.unwrap_or(Port { place: known, tty: None, node: None, busy: None })
+async fn seen_port(place: String, tty: Option<PathBuf>, modem: &config::Modem) -> Port {
+    let (known, usb_path) = (place.clone(), modem.matching.usb_path.clone());
+    let seen = aside(move || host::port(place, tty, usb_path.as_deref())).await;
+    seen.unwrap_or(Port { place: known, tty: None, node: None, busy: None, is_plugged: false })
 }
 
 /// What only a running agent tells.

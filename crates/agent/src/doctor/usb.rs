@@ -1,7 +1,7 @@
 //! USB modems that are there and that no modem of the fleet has, twins, and ports that others have.
 
 use super::{Finding, port};
-use crate::devices::{Claim, DeviceReport};
+use crate::devices::{Claim, DeviceReport, is_identity};
 
 /// What is to be said of all that is plugged in; one line where that is nothing.
 pub fn findings(devices: &[DeviceReport]) -> Vec<Finding> {
@@ -27,6 +27,17 @@ fn of_device(device: &DeviceReport) -> Vec<Finding> {
             "match both by `usb_path`: an IMEI that is there twice tells nothing",
         ));
     }
+    if device.imei.as_deref().is_some_and(|imei| !is_identity(imei)) {
+        findings.push(Finding::warn(
+            check,
+            format!("USB {place}: its IMEI is all zeros"),
+            LOST_IMEI,
+        ));
+    }
+    // Of a modem of the fleet that is told with it.
+    if device.flapping && device.modem.is_none() {
+        findings.push(flapping(check, &format!("USB {place}"), device.returns));
+    }
     let model = device.model.as_deref().unwrap_or("a modem that did not say who it is");
     match device.claim {
         Claim::Unclaimed => {
@@ -48,6 +59,38 @@ fn of_device(device: &DeviceReport) -> Vec<Finding> {
         Claim::Claimed | Claim::Undecided | Claim::Unsupported => {}
     }
     findings
+}
+
+/// What to do about a module without an IMEI of its own.
+pub(super) const LOST_IMEI: &str = "the module has lost its IMEI, as a firmware that was written wrongly does; no reset brings it \
+     back: have its seller restore or replace it, and match it by `usb_path` or `port` meanwhile";
+
+/// Modems of which several tell the same IMEI, by their names: those at fixed ports are no USB devices here.
+pub(super) fn twins(told: &[(&str, &str)]) -> Vec<Finding> {
+    let same = |imei: &str| -> Vec<&str> {
+        told.iter().filter(|(_, other)| *other == imei).map(|(name, _)| *name).collect()
+    };
+    let first = |at: &usize| {
+        let imei = told.get(*at).map_or("", |(_, imei)| imei);
+        is_identity(imei) && !told.iter().take(*at).any(|(_, before)| *before == imei)
+    };
+    let groups = (0..told.len()).filter(first).filter_map(|at| Some(same(told.get(at)?.1)));
+    groups.filter(|names| names.len() > 1).map(|names| {
+        Finding::warn(
+            "modem",
+            format!("{} tell the same IMEI", names.join(" and ")),
+            "a network may refuse one of them; an IMEI that is there twice tells nothing: match them by `usb_path` or `port`",
+        )
+    }).collect()
+}
+
+/// A modem that comes and goes.
+pub(super) fn flapping(check: &str, what: &str, returns: usize) -> Finding {
+    Finding::warn(
+        check,
+        format!("{what} came and went {returns} times within ten minutes"),
+        "look at the supply and the cable: a modem draws 2 A for moments when it sends, which few USB ports give",
+    )
 }
 
 #[cfg(test)]
@@ -77,6 +120,8 @@ mod tests {
             imei: Some("861234560000005".to_owned()),
             iccid: None,
             duplicate_imei: false,
+            flapping: false,
+            returns: 0,
             reason: None,
             ports: vec![port.clone()],
         };
@@ -88,6 +133,21 @@ mod tests {
         let undecided = DeviceReport { claim: Claim::Undecided, ..nobodys.clone() };
         for (device, level, words) in [
             (nobodys.clone(), Level::Warn, "USB 1-1: SIM7600, IMEI 861234560000005 has no entry"),
+            (
+                DeviceReport {
+                    flapping: true,
+                    returns: 7,
+                    claim: Claim::Unsupported,
+                    ..nobodys.clone()
+                },
+                Level::Warn,
+                "USB 1-1 came and went 7 times within ten minutes",
+            ),
+            (
+                DeviceReport { imei: Some("000000000000000".to_owned()), ..good.clone() },
+                Level::Warn,
+                "its IMEI is all zeros",
+            ),
             (DeviceReport { duplicate_imei: true, ..good }, Level::Warn, "the same IMEI"),
             (undecided.clone(), Level::Warn, "not known whose it is"),
             (
@@ -101,5 +161,12 @@ mod tests {
             assert_eq!(found[0].level, level);
             assert!(found[0].message.contains(words) && found[0].advice.is_some(), "{found:?}");
         }
+    }
+
+    #[test]
+    fn twins_are_told_once_and_zeros_are_no_identity() {
+        let found = twins(&[("a", "8"), ("b", "9"), ("c", "8"), ("d", "000"), ("e", "000")]);
+        let words: Vec<&str> = found.iter().map(|finding| finding.message.as_str()).collect();
+        assert_eq!(words, ["a and c tell the same IMEI"]);
     }
 }

@@ -223,6 +223,7 @@ async fn modems(State(app): State<Arc<App>>) -> axum::Json<Value> {
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     let encoder = TextEncoder::new();
     let mut text = Vec::new();
+    app.devices.count_duplicates();
     match encoder.encode(&app.metrics.registry().gather(), &mut text) {
         Ok(()) => {
             let kind = HeaderValue::from_static(prometheus::TEXT_FORMAT);

@@ -227,7 +227,7 @@ families! {
     DOWNLINK_DROPPED = Counter, "modemfleet_downlink_dropped_total", [CONSUMER], "Received messages that a local consumer missed because it fell behind.";
     CLIENTS = Gauge, "modemfleet_hand_in_connections", [], "Connections of local applications to the MQTT listener.";
     UNCLAIMED = Gauge, "modemfleet_unclaimed_modems", [], "USB modems of a known layout that no entry of the fleet file claims.";
-    DUPLICATE_IMEIS = Gauge, "modemfleet_duplicate_imeis", [], "IMEIs that more than one USB modem told.";
+    DUPLICATE_IMEIS = Gauge, "modemfleet_duplicate_imeis", [], "IMEIs that more than one modem told.";
     PORTS_BUSY = Gauge, "modemfleet_ports_busy", [MODEM], "AT ports of the modem that another process was found to have.";
     UNCLAIMED_PORTS_BUSY = Gauge, "modemfleet_unclaimed_ports_busy", [], "AT ports of USB modems that no entry has (yet) which another process was found to have.";
 

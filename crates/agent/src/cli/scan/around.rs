@@ -17,6 +17,15 @@ use crate::discovery::{self, Search, Sightings};
 use crate::fleet;
 use crate::metrics::Metrics;
 
+/// The places where the fleet file looks for modems; none where it cannot be read.
+pub(super) fn places(target: &Target) -> Vec<String> {
+    let default = Path::new(DEFAULT_CONFIG);
+    let file = target.config.as_deref().or_else(|| default.exists().then_some(default));
+    let loaded = file.and_then(|file| config::load_with(file, Secrets::Skip).ok());
+    let modems = loaded.iter().flat_map(|loaded| &loaded.fleet.modems);
+    modems.filter_map(|modem| modem.matching.usb_path.clone()).collect()
+}
+
 /// Discovery that runs.
 pub(in crate::cli) struct Around {
     sightings: watch::Receiver<Sightings>,
