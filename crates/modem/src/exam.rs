@@ -208,3 +208,22 @@ impl Core {
         Lent(self)
     }
 }
+
+/// Whether a modem that was not identified answers, and has no IMEI to answer with; `why` is the reason that was given.
+pub fn has_lost_imei(why: &str) -> bool {
+    why.contains("AT+CGSN") && (why.contains("gave no IMEI") || why.contains("ERROR"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_without_an_imei_is_told_from_one_that_does_not_answer() {
+        assert!(has_lost_imei(
+            "no usable answer: AT+CGSN failed: the modem answered +CME ERROR: memory failure"
+        ));
+        assert!(has_lost_imei("AT+CGSN gave no IMEI but \"\""));
+        assert!(!has_lost_imei("no usable answer: AT+CGSN failed: no answer within 3s"));
+    }
+}

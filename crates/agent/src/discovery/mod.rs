@@ -423,7 +423,7 @@ impl Bus {
             let id = device.usb_id;
             catalog
                 .unsupported_id(id)
-                .filter(|_| !is_supported)
+                .filter(|_| identity.is_none())
                 .map(|words| format!("{id}: {words}"))
         });
         Sighting {

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use modem::State;
 use modem::attach::is_same_name;
-use modem::exam::Exam;
+use modem::exam::{Exam, has_lost_imei};
 use modem::reply::{Lock, Pin, PinTries, Rat, Registration, Signal, Stat, cme_advice};
 
 use super::Finding;
@@ -250,11 +250,6 @@ fn left(tries: Option<u32>) -> String {
         Some(tries) => format!(", with {tries} tries left"),
         None => String::new(),
     }
-}
-
-/// Whether a modem answers, and has no IMEI to answer with.
-fn has_lost_imei(why: &str) -> bool {
-    why.contains("AT+CGSN") && (why.contains("gave no IMEI") || why.contains("ERROR"))
 }
 
 fn identity(exam: &Exam, matching: &config::Match) -> Finding {
