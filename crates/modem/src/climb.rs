@@ -244,7 +244,7 @@ impl Core {
     }
 
     /// Does not do what was due, since another program has the device.
-    fn refuse(&self, action: Action, busy: &Busy) {
+    pub(crate) fn refuse(&self, action: Action, busy: &Busy) {
         tracing::warn!(action = action.as_str(), "not done: {busy}");
         self.ladder().unavailable();
         self.observer.recovery(action, RecoveryOutcome::Skipped);

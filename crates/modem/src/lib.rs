@@ -12,6 +12,7 @@ pub mod attach;
 pub mod backoff;
 pub mod catalog;
 mod climb;
+mod closed;
 pub mod console;
 pub mod environment;
 pub mod exam;

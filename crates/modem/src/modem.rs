@@ -1,7 +1,6 @@
 //! One modem: open its tty, identify it, attach, serve its sessions; when it goes, wait for it.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attach::Apn;
 use crate::backoff::Attempts;
-use crate::climb::{Advice, updates_firmware};
+use crate::climb::updates_firmware;
 use crate::console::{Access, Ears, Open};
 use crate::environment::Environment;
 use crate::exam::Link;
@@ -37,7 +36,7 @@ use crate::veto::Failing;
 use crate::vitals::Vitals;
 
 /// A fixed tty that is not there is looked for this often.
-const LOOK: Duration = Duration::from_secs(1);
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
 /// How long after the end of its data a tty's node may still be there, a fifth of it.
 const NODE_GOES: Duration = Duration::from_millis(20);
@@ -45,16 +44,9 @@ const NODE_GOES: Duration = Duration::from_millis(20);
 /// A modem that cannot be used as it is, is tried again this often.
 const UNUSABLE: Duration = Duration::from_secs(60);
 
-/// So long after a device came it may still boot (EC25 hardware design §3.7.1: its ports answer 13 s after
-/// the power key, the USB ones too).
-const COMES_UP: Duration = Duration::from_secs(20);
-
-const MUTE: &str = "the modem answers nothing";
-const OVERDUE: &str = "the modem did not come back after its reset";
+pub(crate) const MUTE: &str = "the modem answers nothing";
+pub(crate) const OVERDUE: &str = "the modem did not come back after its reset";
 pub(crate) const BOOTED: &str = "the modem booted";
-
-/// Inode, device number and time of making of a tty's node.
-type Node = (u64, u64, i64, i64);
 
 /// What a modem of the fleet is to be.
 #[derive(Debug, Clone)]
@@ -129,12 +121,12 @@ impl From<StepError> for End {
 
 /// One modem of the fleet.
 pub struct Modem {
-    core: Core,
+    pub(crate) core: Core,
     roster: Arc<Roster>,
     /// Whether the tty was there when it was looked for last.
     present: bool,
     /// The tty that was looked for last.
-    tty: PathBuf,
+    pub(crate) tty: PathBuf,
     /// Which of the device's ports is tried: the next one after each that was of no use.
     turn: usize,
     /// No layout says that the tty speaks AT.
@@ -142,9 +134,9 @@ pub struct Modem {
     /// How many questions were not answered when the ttys of the device that is there were closed.
     asked: BTreeMap<PathBuf, Arc<AtomicU32>>,
     /// Which of the device's ports did not answer.
-    round: Round,
+    pub(crate) round: Round,
     /// The device's ports when one of them was looked for last.
-    ports: Option<Ports>,
+    pub(crate) ports: Option<Ports>,
     /// Whether it was there before.
     was_there: bool,
     /// The way to the port for a person's own commands, and the ends by which it is one.
@@ -290,117 +282,9 @@ impl Modem {
         }
     }
 
-    /// Waits so long, or until told to stop. What was plugged in anew, or given by discovery, is served at once.
-    async fn rest(&mut self, wait: Duration) {
-        let (ports, stop) = (self.ports.take(), self.core.env.stop.clone());
-        // All arms are cancel safe, and none awaits in its body.
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = self.core.config.port.replaced(ports) => {}
-            () = stop.cancelled() => {}
-        }
-    }
-
-    /// Whether no port of the device answers, now that this one was left.
-    fn sum_up(&mut self, end: &End) -> bool {
-        let port = &self.core.config.port;
-        let ports = port.ports();
-        match end {
-            End::Mute | End::Foreign(_) if ports.is_some() || !port.is_found() => {
-                return self.round.silent(&self.tty, ports.as_ref());
-            }
-            End::Unopened(_) => self.round.held(&self.tty, ports.as_ref()),
-            _ => self.round.clear(),
-        }
-        false
-    }
-
-    /// Whether the device came a moment ago: one that boots answers nothing, either.
-    fn may_still_boot(&self) -> bool {
-        let patience = self.core.config.recovery.boot.min(COMES_UP);
-        self.core.config.port.since().is_some_and(|since| since.elapsed() < patience)
-    }
-
     /// Brings sessions and snapshot into a known state after a panic of [`run`](Self::run).
     pub fn panicked(&mut self, words: &str) {
         self.left(&End::Failed(words.to_owned()));
-    }
-
-    /// Does about trouble at a closed port what the ladder says; how long to wait before it is opened.
-    async fn recover(&mut self, end: End, attempts: &mut Attempts) -> Result<Duration, End> {
-        let (cause, words) = match end {
-            End::Beyond(action, words) => {
-                if self.core.beyond(action, &self.tty).await? {
-                    return Ok(Duration::ZERO);
-                }
-                let trouble = self.core.ladder().trouble();
-                (trouble.map_or(Cause::Wedged, |(cause, _)| cause), words)
-            }
-            End::Overdue(cause) => (cause, OVERDUE.to_owned()),
-            End::Failed(words) => (Cause::Failing, words),
-            _ => (Cause::Mute, MUTE.to_owned()),
-        };
-        // Whoever has one of its ports open may be writing its firmware: nothing is done meanwhile.
-        if let Some(busy) = self.core.held(&self.tty).await {
-            tracing::warn!("{words}, and nothing is done about it: {busy}");
-            self.core.stand(State::Recovering, Some(format!("{words}; {busy}")));
-            return Ok(attempts.next_wait());
-        }
-        // What fails on a port that answers is seen there; opening it harms nobody.
-        let answers = !matches!(cause, Cause::Mute | Cause::Failing);
-        loop {
-            match self.core.advice(cause, false) {
-                Advice::Act(action) if action > RecoveryAction::Reopen => {
-                    if self.core.beyond(action, &self.tty).await? {
-                        return Ok(Duration::ZERO);
-                    }
-                }
-                Advice::Wait(_) | Advice::Failed(_) if answers => return Ok(Duration::ZERO),
-                // It may be back at any moment.
-                Advice::Wait(_) if self.core.ladder().is_resetting() => return Ok(LOOK),
-                Advice::Act(_) | Advice::Wait(_) => return Ok(attempts.next_wait()),
-                // It is absent, and that is what there is to be seen.
-                Advice::Failed(_) if !exists(&self.tty).await => return Ok(Duration::ZERO),
-                Advice::Failed(_) => {
-                    self.core.stand(State::Failed, Some(words));
-                    self.replugged_within(attempts.next_wait()).await?;
-                    return Ok(Duration::ZERO);
-                }
-            }
-        }
-    }
-
-    /// Waits for so long, or until the device is another one, or the same one plugged in anew.
-    async fn replugged_within(&mut self, wait: Duration) -> Result<(), End> {
-        let stop = self.core.env.stop.clone();
-        let until = Instant::now() + wait;
-        let was = self.identity().await;
-        while Instant::now() < until {
-            // All arms are cancel safe, and none awaits in its body.
-            tokio::select! {
-                () = self.core.config.port.changed() => {}
-                () = tokio::time::sleep(LOOK) => {}
-                () = tokio::time::sleep_until(until) => {}
-                () = stop.cancelled() => return Err(End::Stopped),
-            }
-            if self.identity().await != was {
-                self.core.replugged();
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// What is another one once the device was plugged in anew: its node, and since when it is there.
-    async fn identity(&self) -> (Option<Node>, Option<Instant>) {
-        let place = self.core.config.port.place(0);
-        let since = place.as_ref().and_then(|place| place.since);
-        let path = place.map_or_else(|| self.tty.clone(), |place| place.tty);
-        let node = tokio::task::spawn_blocking(move || {
-            let of = std::fs::metadata(path).ok()?;
-            Some((of.ino(), of.rdev(), of.ctime(), of.ctime_nsec()))
-        });
-        (node.await.ok().flatten(), since)
     }
 
     /// Marks the modem as one that nobody runs any more.
@@ -580,7 +464,7 @@ async fn overdue(trial: Option<(Cause, Instant)>) -> Cause {
     cause
 }
 
-async fn exists(path: &Path) -> bool {
+pub(crate) async fn exists(path: &Path) -> bool {
     let path = path.to_owned();
     // Off the runtime: a path may lie on anything.
     tokio::task::spawn_blocking(move || path.exists()).await.unwrap_or(false)

@@ -1,0 +1,136 @@
+//! A modem whose port was closed: whether its device is mute, what is done about it, and how long it is left alone.
+
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::backoff::Attempts;
+use crate::climb::Advice;
+use crate::modem::{End, LOOK, MUTE, Modem, OVERDUE, exists};
+use crate::observe::RecoveryAction;
+use crate::recovery::Cause;
+use crate::snapshot::State;
+
+/// So long after a device came it may still boot (EC25 hardware design §3.7.1: its ports answer 13 s after
+/// the power key, the USB ones too).
+const COMES_UP: Duration = Duration::from_secs(20);
+
+/// Inode, device number and time of making of a tty's node.
+type Node = (u64, u64, i64, i64);
+
+impl Modem {
+    /// Waits so long, or until told to stop. What was plugged in anew, or given by discovery, is served at once.
+    pub(crate) async fn rest(&mut self, wait: Duration) {
+        let (ports, stop) = (self.ports.take(), self.core.env.stop.clone());
+        // All arms are cancel safe, and none awaits in its body.
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = self.core.config.port.replaced(ports) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    /// Whether no port of the device answers, now that this one was left.
+    pub(crate) fn sum_up(&mut self, end: &End) -> bool {
+        let port = &self.core.config.port;
+        let ports = port.ports();
+        match end {
+            End::Mute | End::Foreign(_) if ports.is_some() || !port.is_found() => {
+                return self.round.silent(&self.tty, ports.as_ref());
+            }
+            End::Unopened(_) => self.round.held(&self.tty, ports.as_ref()),
+            _ => self.round.clear(),
+        }
+        false
+    }
+
+    /// Whether the device came a moment ago: one that boots answers nothing, either.
+    pub(crate) fn may_still_boot(&self) -> bool {
+        let patience = self.core.config.recovery.boot.min(COMES_UP);
+        self.core.config.port.since().is_some_and(|since| since.elapsed() < patience)
+    }
+
+    /// Does about trouble at a closed port what the ladder says; how long to wait before it is opened.
+    pub(crate) async fn recover(
+        &mut self,
+        end: End,
+        attempts: &mut Attempts,
+    ) -> Result<Duration, End> {
+        // Whoever has one of its ports open may be writing its firmware: nothing is done meanwhile.
+        if let Some(busy) = self.core.held(&self.tty).await {
+            if let End::Beyond(action, _) = &end {
+                self.core.refuse(*action, &busy);
+            }
+            self.core.stand(State::Recovering, Some(busy.to_string()));
+            return Ok(attempts.next_wait());
+        }
+        let (cause, words) = match end {
+            End::Beyond(action, words) => {
+                if self.core.beyond(action, &self.tty).await? {
+                    return Ok(Duration::ZERO);
+                }
+                let trouble = self.core.ladder().trouble();
+                (trouble.map_or(Cause::Wedged, |(cause, _)| cause), words)
+            }
+            End::Overdue(cause) => (cause, OVERDUE.to_owned()),
+            End::Failed(words) => (Cause::Failing, words),
+            _ => (Cause::Mute, MUTE.to_owned()),
+        };
+        // What fails on a port that answers is seen there; opening it harms nobody.
+        let answers = !matches!(cause, Cause::Mute | Cause::Failing);
+        loop {
+            match self.core.advice(cause, false) {
+                Advice::Act(action) if action > RecoveryAction::Reopen => {
+                    if self.core.beyond(action, &self.tty).await? {
+                        return Ok(Duration::ZERO);
+                    }
+                }
+                Advice::Wait(_) | Advice::Failed(_) if answers => return Ok(Duration::ZERO),
+                // It may be back at any moment.
+                Advice::Wait(_) if self.core.ladder().is_resetting() => return Ok(LOOK),
+                Advice::Act(_) | Advice::Wait(_) => return Ok(attempts.next_wait()),
+                // It is absent, and that is what there is to be seen.
+                Advice::Failed(_) if !exists(&self.tty).await => return Ok(Duration::ZERO),
+                Advice::Failed(_) => {
+                    self.core.stand(State::Failed, Some(words));
+                    self.replugged_within(attempts.next_wait()).await?;
+                    return Ok(Duration::ZERO);
+                }
+            }
+        }
+    }
+
+    /// Waits for so long, or until the device is another one, or the same one plugged in anew.
+    async fn replugged_within(&mut self, wait: Duration) -> Result<(), End> {
+        let stop = self.core.env.stop.clone();
+        let until = Instant::now() + wait;
+        let was = self.identity().await;
+        while Instant::now() < until {
+            // All arms are cancel safe, and none awaits in its body.
+            tokio::select! {
+                () = self.core.config.port.changed() => {}
+                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep_until(until) => {}
+                () = stop.cancelled() => return Err(End::Stopped),
+            }
+            if self.identity().await != was {
+                self.core.replugged();
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is another one once the device was plugged in anew: its node, and since when it is there.
+    async fn identity(&self) -> (Option<Node>, Option<Instant>) {
+        let place = self.core.config.port.place(0);
+        let since = place.as_ref().and_then(|place| place.since);
+        let path = place.map_or_else(|| self.tty.clone(), |place| place.tty);
+        let node = tokio::task::spawn_blocking(move || {
+            let of = std::fs::metadata(path).ok()?;
+            Some((of.ino(), of.rdev(), of.ctime(), of.ctime_nsec()))
+        });
+        (node.await.ok().flatten(), since)
+    }
+}
