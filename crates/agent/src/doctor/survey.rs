@@ -9,7 +9,7 @@ use modem::exam::Link;
 use modem::holder::Busy;
 use modem::location::Place;
 use modem::sim::PinLedger;
-use modem::{Catalog, SessionState, Snapshot, State};
+use modem::{Catalog, RecoveryCause, SessionState, Snapshot, State};
 use secrecy::ExposeSecret;
 
 use super::modem::GivenPin;
@@ -158,7 +158,8 @@ async fn of_running(
     let mut port = seen_port(place, tty, modem).await;
     port.busy = port.busy.or(busy);
     let state = Some((snapshot.state, snapshot.reason.clone()));
-    let flapping = snapshot.flapping.then(|| usb::flapping("port", "it", snapshot.returns));
+    let flaps = snapshot.causes.contains(&RecoveryCause::Flapping);
+    let flapping = flaps.then(|| usb::flapping("port", "it", snapshot.returns));
     let told = Told { state, states, budget };
     let mut findings = judge(fleet, modem, port, exam, told, user).await;
     findings.extend(flapping.map(|finding| finding.of(modem.name.as_str())));
