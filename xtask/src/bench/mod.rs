@@ -11,6 +11,7 @@ mod lab;
 mod power_cut;
 mod publish_rate;
 mod queue_start;
+mod recovery;
 mod remote_write;
 mod scale;
 mod soak;
@@ -40,6 +41,8 @@ pub(crate) enum Bench {
     QueueStart(queue_start::Arguments),
     /// Publishes a second with a full queue, beside a bare loop on the same pty.
     PublishRate(publish_rate::Arguments),
+    /// Modems that are ill for 10 s, 2 min and 30 min: how long after that each is in service.
+    Recovery(recovery::Arguments),
     /// What a Prometheus in agent mode sends over a metered link: series a modem, bytes a day.
     RemoteWrite(remote_write::Arguments),
     /// Many modems in one agent: memory, processor time, time of a scrape.
@@ -70,6 +73,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::PowerCut(arguments) => power_cut::run(arguments),
         Bench::QueueStart(arguments) => queue_start::run(arguments),
         Bench::PublishRate(arguments) => publish_rate::run(arguments),
+        Bench::Recovery(arguments) => recovery::run(arguments),
         Bench::RemoteWrite(arguments) => remote_write::run(arguments),
         Bench::Scale(arguments) => scale::run(arguments),
         Bench::Soak(arguments) => soak::run(arguments),

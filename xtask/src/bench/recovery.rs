@@ -1,0 +1,109 @@
+//! Modems that are ill for a while and recover by themselves: how long after that each is in service, and what was done to
+//! it first. One agent has them all, so that one waits for another's reset as it would on a gateway.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::symlink;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use super::lab::{Agent, Lab, Process, free_port, now, thread_sleep};
+
+/// Arguments of `bench recovery`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// How long they are ill, in seconds.
+    #[arg(long, value_delimiter = ',', default_values_t = [10_u64, 120, 1_800])]
+    seconds: Vec<u64>,
+}
+
+/// The causes of docs/recovery.md, each with an illness of the simulator that shows it.
+const CAUSES: [(&str, &str); 10] = [
+    ("mute", "mute"),
+    ("wedged (START without answer)", "slow:+CMQTTSTART:600s"),
+    ("service (data refused)", "no-data"),
+    ("unregistered", "registration"),
+    ("denied", "denied"),
+    ("denied (voice only)", "voice-only"),
+    ("sim", "sim-failure"),
+    ("sessions (client in use)", "stuck-client"),
+    ("boot_loop", "brown-out:connect"),
+    ("update", "update"),
+];
+
+/// So long after its recovery a modem is waited for.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// One modem.
+struct Patient {
+    cause: &'static str,
+    seconds: u64,
+    cured: Instant,
+    /// When it was seen connected, since its cure.
+    took: Option<f64>,
+    _sim: Process,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    std::fs::create_dir_all(lab.path("sim"))?;
+    let mut patients = Vec::new();
+    for seconds in &arguments.seconds {
+        for (cause, illness) in CAUSES {
+            let folder = format!("sim{}", patients.len());
+            let there = lab.path(&folder).join("modem0");
+            symlink(there, lab.path("sim").join(format!("modem{}", patients.len())))?;
+            let (illness, index) = (format!("{illness}={seconds}s"), patients.len().to_string());
+            let sim = lab.sim_in(&folder, lab.broker(), &["--ill", &illness, "--index", &index])?;
+            let cured = now() + Duration::from_secs(*seconds);
+            patients.push(Patient { cause, seconds: *seconds, cured, took: None, _sim: sim });
+        }
+    }
+    let http = free_port()?;
+    let agent = lab.agent_of(http, &lab.fleet(http, patients.len(), "10s", ""), "info")?;
+    watch(&agent, &mut patients)?;
+    report(&agent, &patients)
+}
+
+fn watch(agent: &Agent, patients: &mut [Patient]) -> anyhow::Result<()> {
+    while patients.iter().any(|it| it.took.is_none() && now() < it.cured + LIMIT) {
+        let metrics = agent.metrics()?;
+        for (index, it) in patients.iter_mut().enumerate().filter(|(_, it)| it.took.is_none()) {
+            let labels = format!("{{modem=\"m{index}\",session=\"lab\"}}");
+            let is_up = metrics.get(&format!("modemfleet_mqtt_connected{labels}"));
+            if is_up.is_some_and(|up| *up > 0.5) && now() >= it.cured {
+                it.took = Some(now().duration_since(it.cured).as_secs_f64());
+            }
+        }
+        thread_sleep(Duration::from_millis(250));
+    }
+    Ok(())
+}
+
+/// The first action for each modem, from the log.
+fn first_actions(agent: &Agent) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut first = BTreeMap::new();
+    for line in agent.log()?.lines() {
+        let entry: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+        let text = |at: &str| entry.pointer(at).and_then(|value| value.as_str()).map(str::to_owned);
+        let action = text("/action").or_else(|| text("/fields/action"));
+        let modem = text("/modem").or_else(|| text("/span/name")).or_else(|| text("/span/modem"));
+        if let (Some(action), Some(modem)) = (action, modem) {
+            first.entry(modem).or_insert(action);
+        }
+    }
+    Ok(first)
+}
+
+fn report(agent: &Agent, patients: &[Patient]) -> anyhow::Result<()> {
+    let first = first_actions(agent)?;
+    println!("{:<32} {:>6}  {:<16} {:>12}", "cause", "ill", "first action", "in service");
+    for (index, it) in patients.iter().enumerate() {
+        let action = first.get(&format!("m{index}")).map_or("none", String::as_str);
+        let took = it.took.map_or("not yet".to_owned(), |took| format!("{took:.1} s later"));
+        println!("{:<32} {:>4} s  {action:<16} {took:>12}", it.cause, it.seconds);
+    }
+    let late = patients.iter().find(|it| it.took.is_none());
+    late.map_or(Ok(()), |it| Err(anyhow::anyhow!("{} did not come back", it.cause)))
+        .context("a modem that recovered is not in service")
+}
