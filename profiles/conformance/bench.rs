@@ -227,11 +227,16 @@ impl Bench {
         timeout(PATIENCE, self.notices.recv()).await.expect("the modem tells something").unwrap()
     }
 
-    /// The next message that came down.
+    /// The next message that came down whole.
     pub(crate) async fn received(&mut self) -> (Client, String, Vec<u8>) {
-        match self.notice().await {
-            Notice::Message { client, message } => (client, message.topic, message.payload),
-            other => panic!("{other:?} instead of a message"),
+        loop {
+            match self.notice().await {
+                Notice::Message { client, message } => {
+                    return (client, message.topic, message.payload);
+                }
+                Notice::Damaged(_) => {}
+                other => panic!("{other:?} instead of a message"),
+            }
         }
     }
 

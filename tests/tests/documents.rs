@@ -347,7 +347,7 @@ brokers:
   ali: { provider: aliyun, region: cn-shanghai }
 modems:
   m:
-    match: { model: sim7600 }
+    match: { model: sim7600, port: /dev/ttyAMA0 }
     apn: { name: internet }
     budget: { bytes: 1GB }
     recovery: {}

@@ -19,6 +19,9 @@ const COMES_UP: Duration = Duration::from_secs(20);
 /// Inode, device number and time of making of a tty's node.
 type Node = (u64, u64, i64, i64);
 
+/// What is due so soon is waited for.
+const SOON: Duration = Duration::from_secs(5);
+
 impl Modem {
     /// Waits so long, or until told to stop. What was plugged in anew, or given by discovery, is served at once.
     pub(crate) async fn rest(&mut self, wait: Duration) {
@@ -87,6 +90,10 @@ impl Modem {
                     }
                 }
                 Advice::Wait(_) | Advice::Failed(_) if answers => return Ok(Duration::ZERO),
+                // One more round over its ports would take longer.
+                Advice::Wait(until) if !answers && until < Instant::now() + SOON => {
+                    self.core.pause(until.saturating_duration_since(Instant::now())).await?;
+                }
                 // It may be back at any moment.
                 Advice::Wait(_) if self.core.ladder().is_resetting() => return Ok(LOOK),
                 Advice::Act(_) | Advice::Wait(_) => return Ok(attempts.next_wait()),

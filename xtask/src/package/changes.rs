@@ -55,7 +55,9 @@ pub(crate) fn of_the_newest_release() -> anyhow::Result<Changes> {
 }
 
 fn newest(text: &str) -> Option<Changes> {
-    let heading = text.lines().find_map(|line| line.strip_prefix("## "))?;
+    let mut headings = text.lines().filter_map(|line| line.strip_prefix("## "));
+    // What is not released yet stands in front.
+    let heading = headings.find(|heading| *heading != "Next")?;
     let (version, day) = heading.strip_suffix(')')?.split_once(" (")?;
     Some(Changes { version: version.to_owned(), day: day.parse().ok()? })
 }
@@ -66,7 +68,7 @@ mod tests {
 
     #[test]
     fn the_first_heading_is_the_newest_release() {
-        let text = "# Changes\n\nWords.\n\n## 0.2.0 (2024-02-29)\n\n* a\n\n## 0.1.0 (2023-01-01)\n";
+        let text = "# Changes\n\nWords.\n\n## Next\n\n* b\n\n## 0.2.0 (2024-02-29)\n\n* a\n\n## 0.1.0 (2023-01-01)\n";
         let changes = newest(text).unwrap();
         assert_eq!(changes.version, "0.2.0");
         assert_eq!(changes.seconds().unwrap(), 1_709_164_800);

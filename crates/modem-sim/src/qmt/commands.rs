@@ -45,7 +45,7 @@ impl Firmware {
                 "CLOSE" => self.qmt_close(port, args),
                 _ => None,
             },
-            Form::Test if word == "PUBEX" => {
+            Form::Test if word == "PUBEX" && !self.suffers(Symptom::OldFirmware) => {
                 let ranges = "+QMTPUBEX: (0-5),(0-65535),(0-2),(0,1),<topic>,<length>";
                 Some(Reply::lines(vec![ranges.to_owned()]).into())
             }

@@ -131,7 +131,8 @@ async fn a_message_without_a_length_acknowledges_nothing() {
     for (said, is_acknowledged) in [
         ("|OK||+QMTRECV: 0,7,\"t\",\"x|+QMTPUBEX: 0,#,0|y\"|", false),
         ("|OK||+QMTRECV: 0,7,\"t\",\"x\"|+QMTPUBEX: 0,#,0|\"|", false),
-        ("|OK||+QMTRECV: 0,7,\"t\",\"x\"||+QMTPUBEX: 0,#,0|", true),
+        // In the same breath it may be a piece of the message: unknown.
+        ("|OK||+QMTRECV: 0,7,\"t\",\"x\"||+QMTPUBEX: 0,#,0|", false),
         ("|OK||+QMTPUBEX: 0,#,0||+QMTRECV: 0,7,\"t\",\"x\"|", true),
     ] {
         let said = format!("|>~{said}");

@@ -42,6 +42,7 @@ async fn a_text_message_acknowledges_nothing(model: Model) {
     let script =
         [("AT+CMQTTTOPIC", ">~|OK|"), ("AT+CMQTTPAYLOAD", ">~|OK|"), ("AT+CMQTTPUB", TEXT)];
     let bench = Bench::scripted(Unit::new(model, &script)).await;
+    tokio::time::pause();
     let published = bench.publish(FIRST, "topic", "payload", Qos::AtLeastOnce).await;
     assert!(published.unwrap_err().is_timeout(), "it is unknown");
 }
@@ -57,29 +58,30 @@ async fn a_damaged_message_acknowledges_nothing(model: Model) {
         ("AT+CGSN", "|490154203237518||OK||+CMQTTPUB: 0,6|"),
     ];
     let mut bench = Bench::scripted(Unit::new(model, &script)).await;
+    tokio::time::pause();
     let published = bench.publish(FIRST, "topic", "payload", Qos::AtLeastOnce).await;
     assert!(published.unwrap_err().is_timeout(), "it is unknown");
     assert!(matches!(bench.notice().await, Notice::Damaged(_)));
     assert_eq!(bench.received().await.1, "u");
 }
 
-/// A unit with a session, that says this after its first question for the operator.
+/// A unit with a session, that says this after its first question for the temperature.
 async fn heard(model: Model, says: &'static str, stores_messages: bool) -> Vec<String> {
     let script = [
         ("AT+CMQTTSTART", "|OK||+CMQTTSTART: 0|"),
         ("AT+CMQTTCONNECT", "|OK||+CMQTTCONNECT: 0,0|"),
         ("AT+CMQTTSUB", ">~|OK||+CMQTTSUB: 0,0|"),
-        ("AT+COPS?", says),
+        ("AT+CPMUTEMP", says),
         ("AT+CNMI?", "|+CNMI: 2,2,0,1,1||OK|"),
-        ("AT+COPS?", says),
-        ("AT+COPS?", says),
+        ("AT+CPMUTEMP", says),
+        ("AT+CPMUTEMP", says),
     ];
     let unit = Unit::new(model, &script);
     let heard = unit.heard();
     let wanted = ModemConfig { stores_messages, ..config(&unit.on_pty()) };
     let mut running = Running::start(wanted, &["first"]);
     running.connected(0).await;
-    let polls = |heard: &[String]| heard.iter().filter(|line| *line == "AT+COPS?").count();
+    let polls = |heard: &[String]| heard.iter().filter(|line| *line == "AT+CPMUTEMP").count();
     while polls(&heard.lock().unwrap()) < 5 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -89,7 +91,7 @@ async fn heard(model: Model, says: &'static str, stores_messages: bool) -> Vec<S
     heard.into_iter().filter(|line| line.starts_with("AT+CNMI")).collect()
 }
 
-const PRINTS: &str = "|+COPS: 0,0,\"NET\",7||OK||+CMT: \"+8613\",,\"26/11/29,09:00:00+32\"|RDY|";
+const PRINTS: &str = "|+CPMUTEMP: 29||OK||+CMT: \"+8613\",,\"26/11/29,09:00:00+32\"|RDY|";
 
 async fn a_port_that_prints_messages_is_told_to_store_them(model: Model) {
     let heard = heard(model, PRINTS, true).await;
@@ -101,6 +103,6 @@ async fn a_port_that_prints_messages_is_left_alone_if_they_are_not_ours(model: M
 }
 
 async fn a_port_that_prints_no_messages_is_left_alone(model: Model) {
-    let says = "|+COPS: 0,0,\"NET\",7||OK||+CMTI: \"SM\",3|";
+    let says = "|+CPMUTEMP: 29||OK||+CMTI: \"SM\",3|";
     assert_eq!(heard(model, says, true).await, [""; 0]);
 }
