@@ -99,9 +99,14 @@ impl InFlight {
         (self.exchange.has_prompt() && !self.prompted).then_some(self.exchange.prompt)
     }
 
-    /// Until when the modem may take by its manual.
+    /// When it is given up.
     fn latest(&self) -> Instant {
         self.since + self.exchange.maximum
+    }
+
+    /// Until when the modem may be busy with it.
+    fn busy_until(&self) -> Instant {
+        self.since + self.exchange.maximum.max(self.exchange.busy)
     }
 }
 
@@ -249,7 +254,7 @@ impl Engine {
         self.veil = exchange.veil();
         self.in_flight = Some(InFlight {
             ticket,
-            deadline: now + exchange.timeout,
+            deadline: now + exchange.patience(),
             since: now,
             overdue: false,
             prompted: false,
@@ -520,7 +525,7 @@ impl Engine {
     fn rearm(&mut self, now: Instant) {
         if let Some(in_flight) = self.in_flight.as_mut().filter(|f| f.extended) {
             in_flight.extended = false;
-            in_flight.deadline = now + in_flight.exchange.timeout;
+            in_flight.deadline = now + in_flight.exchange.patience();
         }
     }
 
@@ -532,17 +537,17 @@ impl Engine {
         }
         // Some firmware answers nothing until the operation under way has its result.
         if let Some(last_result) = last_result {
-            in_flight.deadline = last_result + in_flight.exchange.timeout;
+            in_flight.deadline = last_result + in_flight.exchange.patience();
             in_flight.extended = true;
             return;
         }
         // It may be slow: it is asked whether it is there, and waited for.
         if self.resync.is_none() && in_flight.exchange.may_be_late() && now < in_flight.latest() {
-            let latest = in_flight.latest();
+            let (latest, busy) = (in_flight.latest(), in_flight.busy_until());
             (in_flight.overdue, in_flight.deadline) = (true, latest);
-            let mut resync =
-                Resync::new(self.identity.clone(), Answer::None, 0, self.patience(), now);
-            resync.busy_until(latest);
+            let identity = self.known_identity();
+            let mut resync = Resync::new(identity, Answer::None, 0, self.patience(), now);
+            resync.busy_until(busy);
             self.resync = Some(resync);
             return self.ask(now);
         }

@@ -15,7 +15,7 @@ const DEFAULT_MAX_ANSWER: usize = 64 * 1024;
 
 /// The longest that a modem may take for a command whose maximum nothing names. SIMCom's manuals give 9 s for most;
 /// in the field a status query took 20 s while the modem looked for a network.
-pub(crate) const MAXIMUM: Duration = Duration::from_secs(30);
+pub const MAXIMUM: Duration = Duration::from_secs(30);
 
 /// A final result code (V.250 §5.7, 27.007 §9.1): the line that ends a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -239,6 +239,8 @@ pub struct Exchange {
     pub(crate) lane: Option<&'static str>,
     pub(crate) timeout: Duration,
     pub(crate) maximum: Duration,
+    pub(crate) busy: Duration,
+    undisturbed: Duration,
     pub(crate) max_answer: usize,
 }
 
@@ -274,6 +276,8 @@ impl Exchange {
             lane: None,
             timeout,
             maximum: timeout.max(MAXIMUM),
+            busy: Duration::ZERO,
+            undisturbed: Duration::ZERO,
             max_answer: DEFAULT_MAX_ANSWER,
         })
     }
@@ -283,6 +287,21 @@ impl Exchange {
     #[must_use]
     pub fn at_most(mut self, maximum: Duration) -> Self {
         self.maximum = self.timeout.max(maximum);
+        self
+    }
+
+    /// How long the modem may be busy with it, though its caller gives it up before: so long it does not count as mute.
+    #[must_use]
+    pub fn busy_for(mut self, busy: Duration) -> Self {
+        self.busy = busy;
+        self
+    }
+
+    /// How long at least its answer or its prompt is waited for before the modem is asked whether it is there: the
+    /// question would be taken for data after a late prompt, and its answer for a bare line that is late.
+    #[must_use]
+    pub fn undisturbed_for(mut self, undisturbed: Duration) -> Self {
+        self.undisturbed = undisturbed;
         self
     }
 
@@ -387,10 +406,15 @@ impl Exchange {
     /// The longest it may take from its start on, by its own times: until the prompt, the final result
     /// code, and the line that ends it.
     pub fn longest(&self) -> Duration {
-        let code = if self.may_be_late() { self.maximum } else { self.timeout };
+        let code = if self.may_be_late() { self.maximum } else { self.patience() };
         let prompt = if self.has_prompt() { self.timeout } else { Duration::ZERO };
         let result = self.result.map_or(Duration::ZERO, |(_, timeout)| timeout);
         code.saturating_add(prompt).saturating_add(result)
+    }
+
+    /// How long its answer, or its prompt, is waited for before anything else is sent.
+    pub(crate) fn patience(&self) -> Duration {
+        self.timeout.max(self.undisturbed)
     }
 
     /// Whether its answer can be told from that of the question who is there, so that a late one is still its own.

@@ -158,9 +158,12 @@ impl Framing {
         self.parts.iter().chain(announced).chain(quoted).any(|start| line.starts_with(start))
     }
 
-    /// Whether `line` holds quoted data without its length: nothing tells where the data ends.
+    /// Whether `line` holds quoted data without its length: nothing tells where the data ends. The text of a USSD
+    /// message may have line ends (27.007 §7.15).
     pub(crate) fn is_unmeasured(&self, line: &str) -> bool {
-        self.quoted.iter().any(|quoted| line.starts_with(quoted.prefix)) && line.contains('"')
+        let is_open = || line.matches('"').count() == 1;
+        (self.quoted.iter().any(|quoted| line.starts_with(quoted.prefix)) && line.contains('"'))
+            || (line.starts_with("+CUSD:") && is_open())
     }
 }
 

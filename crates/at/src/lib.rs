@@ -30,7 +30,8 @@ mod text_message;
 
 pub use engine::{Cause, Engine, Event, Ticket, Urc};
 pub use exchange::{
-    Answer, Exchange, Failure, FinalCode, InvalidLine, Reply, ResultLine, WaitingFor, quote,
+    Answer, Exchange, Failure, FinalCode, InvalidLine, MAXIMUM, Reply, ResultLine, WaitingFor,
+    quote,
 };
 pub use framing::{Announced, Framing, Guarded, Quoted, Update};
 pub use resync::Identity;

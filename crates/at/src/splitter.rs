@@ -23,6 +23,9 @@ pub(crate) const DATA_PAUSE: Duration = Duration::from_secs(2);
 /// 9,600 baud there is a byte each millisecond, and a USB adapter holds bytes back for 16 ms.
 pub(crate) const TEXT_PAUSE: Duration = Duration::from_millis(50);
 
+/// The same inside of a text whose length is known: there a pause means less.
+const COUNTED_PAUSE: Duration = Duration::from_millis(250);
+
 /// One token of the modem's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Token {
@@ -129,6 +132,7 @@ impl Splitter {
         let pause = match &self.state {
             State::Data(_) => DATA_PAUSE,
             State::Text(text) if text.begins == 0 => DATA_PAUSE,
+            State::Text(text) if text.is_counted() => COUNTED_PAUSE,
             State::Text(_) | State::Rest { .. } => TEXT_PAUSE,
             State::Line | State::DataEcho { .. } | State::Skip => return None,
         };
@@ -405,6 +409,11 @@ impl Data {
 }
 
 impl Text {
+    /// Whether more of it is due by the length that the line named.
+    fn is_counted(&self) -> bool {
+        self.characters < self.form.length
+    }
+
     /// Takes a byte; tells whether the text is over with it. An empty line is a text too.
     fn takes(&mut self, byte: u8) -> bool {
         if self.text.len() >= MAX_DATA && byte != b'\n' {

@@ -27,6 +27,17 @@ pub(crate) enum Advice {
     Failed(Instant),
 }
 
+/// What became of an action that others are to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beyond {
+    /// It was done.
+    Done,
+    /// It is not to be had, or went wrong.
+    Not,
+    /// It is due again later.
+    Later,
+}
+
 impl Core {
     pub(crate) fn ladder(&self) -> std::sync::MutexGuard<'_, Ladder> {
         self.ladder.lock().unwrap_or_else(PoisonError::into_inner)
@@ -108,11 +119,19 @@ impl Core {
         self.vitals.replugged();
     }
 
-    async fn take_turn(&self, action: Action) {
+    /// Takes the turn to reset, unless another modem of the gateway has it: then the action is due again later.
+    fn takes_turn(&self, action: Action) -> bool {
         // What is done by others takes its time, too.
         let doing = if action >= Action::UsbReset { OTHERS } else { Duration::ZERO };
-        let turn = self.env.turns.take(doing + self.config.recovery.boot).await;
-        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = Some(turn);
+        let turn = self.env.turns.try_take(doing + self.config.recovery.boot);
+        let has = turn.is_some();
+        if has {
+            *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = turn;
+        } else {
+            tracing::info!(action = action.as_str(), "put off: another modem is being reset");
+            self.ladder().postpone();
+        }
+        has
     }
 
     fn end_turn(&self) {
@@ -141,7 +160,9 @@ impl Core {
             let done = match action {
                 Action::ServiceRestart => return Ok(()),
                 Action::RadioCycle => {
-                    self.turn_or_stop(action).await?;
+                    if !self.takes_turn(action) {
+                        return Ok(());
+                    }
                     let _step = self.radio.step();
                     // A card is powered anew by minimum functionality alone.
                     if cause == Cause::Sim {
@@ -154,9 +175,11 @@ impl Core {
                     let tty = self.snapshot.borrow().tty.clone().unwrap_or_default();
                     if let Some(busy) = self.held(&tty).await {
                         self.refuse(action, &busy);
-                        continue;
+                        return Ok(());
                     }
-                    self.turn_or_stop(action).await?;
+                    if !self.takes_turn(action) {
+                        return Ok(());
+                    }
                     self.reset(at, profile).await?
                 }
                 action => return Err(End::Beyond(action, words.to_owned())),
@@ -185,22 +208,15 @@ impl Core {
         Ok(Ok(()))
     }
 
-    /// Waits for the turn to reset, unless told to stop.
-    async fn turn_or_stop(&self, action: Action) -> Result<(), End> {
-        // Both arms are cancel safe, and none awaits in its body.
-        tokio::select! {
-            () = self.take_turn(action) => Ok(()),
-            () = self.env.stop.cancelled() => Err(End::Stopped),
-        }
-    }
-
-    /// Has somebody with more rights reset the device or its supply; whether that was done.
-    pub(crate) async fn beyond(&self, action: Action, tty: &Path) -> Result<bool, End> {
+    /// Has somebody with more rights reset the device or its supply.
+    pub(crate) async fn beyond(&self, action: Action, tty: &Path) -> Result<Beyond, End> {
         if let Some(busy) = self.held(tty).await {
             self.refuse(action, &busy);
-            return Ok(false);
+            return Ok(Beyond::Later);
         }
-        self.turn_or_stop(action).await?;
+        if !self.takes_turn(action) {
+            return Ok(Beyond::Later);
+        }
         let policy = &self.config.recovery;
         let means = &self.env.privileged;
         let done = async {
@@ -218,7 +234,13 @@ impl Core {
         match done {
             Ok(()) => {
                 self.ladder().done(Instant::now());
-                return Ok(true);
+                return Ok(Beyond::Done);
+            }
+            Err(PrivilegedError::Busy { reason }) => {
+                tracing::warn!(action = action.as_str(), "not done: {reason}");
+                self.ladder().postpone();
+                self.end_turn();
+                return Ok(Beyond::Later);
             }
             Err(error @ PrivilegedError::Unavailable { .. }) => {
                 tracing::warn!(action = action.as_str(), "{}", Chain(&error));
@@ -231,7 +253,7 @@ impl Core {
             }
         }
         self.end_turn();
-        Ok(false)
+        Ok(Beyond::Not)
     }
 
     /// Another program that has a node of the device open. It may be writing the modem's firmware: the
@@ -239,15 +261,17 @@ impl Core {
     pub(crate) async fn held(&self, tty: &Path) -> Option<Busy> {
         let tty = tty.to_owned();
         // It walks through /proc, on a thread of its own.
-        let found = tokio::task::spawn_blocking(move || holder::stranger_of_device(&tty));
+        let found = tokio::task::spawn_blocking(move || {
+            let of_uart = || Some(Busy { tty: tty.clone(), holder: Some(holder::stranger(&tty)?) });
+            holder::stranger_of_device(&tty).or_else(of_uart)
+        });
         found.await.ok().flatten()
     }
 
     /// Does not do what was due, since another program has the device.
     pub(crate) fn refuse(&self, action: Action, busy: &Busy) {
         tracing::warn!(action = action.as_str(), "not done: {busy}");
-        self.ladder().unavailable();
-        self.observer.recovery(action, RecoveryOutcome::Skipped);
+        self.ladder().postpone();
     }
 
     /// Shows a modem that is being brought back, or that nothing brought back, as such: a step on its way to

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::backoff::Attempts;
-use crate::climb::Advice;
+use crate::climb::{Advice, Beyond};
 use crate::modem::{End, LOOK, MUTE, Modem, OVERDUE, exists};
 use crate::observe::RecoveryAction;
 use crate::recovery::Cause;
@@ -70,23 +70,36 @@ impl Modem {
         }
         let (cause, words) = match end {
             End::Beyond(action, words) => {
-                if self.core.beyond(action, &self.tty).await? {
-                    return Ok(Duration::ZERO);
+                match self.core.beyond(action, &self.tty).await? {
+                    Beyond::Done => return Ok(Duration::ZERO),
+                    Beyond::Later => return Ok(attempts.next_wait()),
+                    Beyond::Not => {}
                 }
                 let trouble = self.core.ladder().trouble();
                 (trouble.map_or(Cause::Wedged, |(cause, _)| cause), words)
             }
-            End::Overdue(cause) => (cause, OVERDUE.to_owned()),
+            // It did not come back from a reset: whatever that was for, it is mute now.
+            End::Overdue => (Cause::Mute, OVERDUE.to_owned()),
             End::Failed(words) => (Cause::Failing, words),
             _ => (Cause::Mute, MUTE.to_owned()),
         };
         // What fails on a port that answers is seen there; opening it harms nobody.
         let answers = !matches!(cause, Cause::Mute | Cause::Failing);
+        self.due = None;
         loop {
-            match self.core.advice(cause, false) {
+            let advice = self.core.advice(cause, false);
+            if let Advice::Wait(until) | Advice::Failed(until) = advice
+                && !answers
+            {
+                // A device that is absent is looked at then, too.
+                self.due = Some(until);
+            }
+            match advice {
                 Advice::Act(action) if action > RecoveryAction::Reopen => {
-                    if self.core.beyond(action, &self.tty).await? {
-                        return Ok(Duration::ZERO);
+                    match self.core.beyond(action, &self.tty).await? {
+                        Beyond::Done => return Ok(Duration::ZERO),
+                        Beyond::Later => return Ok(attempts.next_wait()),
+                        Beyond::Not => {}
                     }
                 }
                 Advice::Wait(_) | Advice::Failed(_) if answers => return Ok(Duration::ZERO),
@@ -108,6 +121,14 @@ impl Modem {
         }
     }
 
+    /// The device was plugged out or in, by us or by somebody else.
+    pub(crate) fn replugged(&mut self) {
+        self.core.replugged();
+        if self.core.ladder().trouble().is_none() {
+            self.due = None;
+        }
+    }
+
     /// Waits for so long, or until the device is another one, or the same one plugged in anew.
     async fn replugged_within(&mut self, wait: Duration) -> Result<(), End> {
         let stop = self.core.env.stop.clone();
@@ -122,7 +143,7 @@ impl Modem {
                 () = stop.cancelled() => return Err(End::Stopped),
             }
             if self.identity().await != was {
-                self.core.replugged();
+                self.replugged();
                 break;
             }
         }

@@ -38,6 +38,12 @@ pub enum PrivilegedError {
         /// Why, in words.
         reason: String,
     },
+    /// Another program has the device: not now.
+    #[error("not now: {reason}")]
+    Busy {
+        /// Who, in words.
+        reason: String,
+    },
     /// It was tried and went wrong.
     #[error("went wrong: {reason}")]
     Failed {

@@ -15,7 +15,7 @@ use crate::profile::{self, Profile, StepError};
 use crate::reply;
 use crate::snapshot::Identified;
 
-/// The engine gives a port up as mute sooner than this.
+/// The engine is in step sooner than this, unless the modem is busy: then it is asked for once more.
 const IN_STEP: Duration = Duration::from_secs(8);
 
 /// A modem that is known and in step.

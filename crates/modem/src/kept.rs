@@ -1,6 +1,6 @@
 //! Received messages that a modem keeps until it is asked for them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::watch;
 
@@ -8,6 +8,9 @@ use crate::modem::Core;
 use crate::mqtt::{Client, Mqtt, MqttError};
 use crate::port::{At, ExchangeError};
 use crate::session::Chain;
+
+/// So often a message is asked for whose answer does not come, or comes damaged.
+const TRIES: u32 = 3;
 
 /// The places of messages that were not asked for yet. Each place stands here once, so that a modem which announces one
 /// again and again costs no more.
@@ -40,16 +43,21 @@ impl Kept {
 impl Core {
     /// Asks for what the modem keeps, until the port goes. The messages themselves come as URCs.
     pub(crate) async fn fetch_kept(&self, at: &At, mqtt: &dyn Mqtt, kept: &Kept) {
+        let mut tries = BTreeMap::new();
         loop {
             let (client, slot) = kept.next().await;
             match mqtt.fetch(at, client, slot).await {
-                Ok(()) => {}
+                Ok(()) => drop(tries.remove(&(client, slot))),
                 Err(MqttError::Exchange { source: ExchangeError::Gone, .. }) => return,
                 Err(error) => {
                     tracing::warn!(slot, "a message stays in the modem: {}", Chain(&error));
                     // Where it did not answer it may be asked again; a refusal says that there is nothing.
-                    if matches!(error, MqttError::Exchange { .. }) {
+                    let tried = tries.entry((client, slot)).or_insert(0_u32);
+                    *tried += 1;
+                    if matches!(error, MqttError::Exchange { .. }) && *tried < TRIES {
                         kept.note(client, slot);
+                    } else {
+                        tries.remove(&(client, slot));
                     }
                 }
             }

@@ -25,7 +25,7 @@ use crate::observe::{DisconnectReason, Observer, RecoveryAction};
 use crate::port::{At, Port, PortEnd, PortEvent};
 use crate::profile::StepError;
 use crate::radio::Radio;
-use crate::recovery::{Cause, Ladder, Recovery, Sign, Stage};
+use crate::recovery::{Ladder, Recovery, Sign, Stage};
 use crate::roster::Roster;
 use crate::serial;
 use crate::service::Shared;
@@ -104,7 +104,7 @@ pub(crate) enum End {
     /// What is due next can only be done from outside.
     Beyond(RecoveryAction, String),
     /// A reset should have brought it back by now, and its port is not there.
-    Overdue(Cause),
+    Overdue,
 }
 
 impl From<StepError> for End {
@@ -139,6 +139,8 @@ pub struct Modem {
     pub(crate) ports: Option<Ports>,
     /// Whether it was there before.
     was_there: bool,
+    /// When more is due for a device that is absent after a reset.
+    pub(crate) due: Option<Instant>,
     /// The way to the port for a person's own commands, and the ends by which it is one.
     access: Access,
     opened: watch::Sender<Option<At>>,
@@ -207,6 +209,7 @@ impl Modem {
             round: Round::default(),
             ports: None,
             was_there: false,
+            due: None,
             access,
             opened,
             ears,
@@ -301,7 +304,7 @@ impl Modem {
             if !exists(&self.tty).await {
                 self.present = false;
                 self.core.observer.vanished();
-                self.core.replugged();
+                self.replugged();
                 return true;
             }
             tokio::time::sleep(NODE_GOES).await;
@@ -330,14 +333,14 @@ impl Modem {
             }
             if std::mem::replace(&mut self.present, false) {
                 self.core.observer.vanished();
-                self.core.replugged();
+                self.replugged();
             }
             let reason = Some(format!("{} is not there", self.core.config.port));
             self.core.update(|s| *s = Snapshot { reason, ..Snapshot::absent() });
-            let trial = self.core.ladder().trial();
+            let due = self.core.ladder().trial().or(self.due);
             // All arms are cancel safe, and none awaits in its body.
             tokio::select! {
-                cause = overdue(trial) => return Err(End::Overdue(cause)),
+                () = overdue(due) => return Err(End::Overdue),
                 () = self.core.config.port.changed() => {}
                 () = tokio::time::sleep(LOOK) => {}
                 () = stop.cancelled() => return Err(End::Stopped),
@@ -354,7 +357,7 @@ impl Modem {
             self.core.found = since.unwrap_or_else(Instant::now);
             self.core.observer.appeared();
             self.asked.clear();
-            self.core.replugged();
+            self.replugged();
             self.core.count_detection.store(true, Ordering::Relaxed);
             self.core.count_ready.store(true, Ordering::Relaxed);
         }
@@ -430,7 +433,7 @@ impl Modem {
             End::Gone => (DisconnectReason::Unplug, "the modem is gone".to_owned()),
             End::Mute => (DisconnectReason::Network, MUTE.to_owned()),
             End::Booted(words) => (DisconnectReason::Network, (*words).to_owned()),
-            End::Overdue(_) => (DisconnectReason::Network, OVERDUE.to_owned()),
+            End::Overdue => (DisconnectReason::Network, OVERDUE.to_owned()),
             End::Unusable(words)
             | End::Failed(words)
             | End::Unopened(words)
@@ -448,7 +451,7 @@ impl Modem {
         if !matches!(end, End::Stopped | End::Gone) {
             tracing::warn!(state = state.as_str(), "{words}");
         }
-        let present = !matches!(end, End::Gone | End::Stopped | End::Overdue(_));
+        let present = !matches!(end, End::Gone | End::Stopped | End::Overdue);
         self.core.observer.sim(None);
         self.core.vitals.set_busy(false);
         self.core.update(|s| {
@@ -457,11 +460,12 @@ impl Modem {
     }
 }
 
-/// Waits until a reset should have helped, and gives the trouble that it was for.
-async fn overdue(trial: Option<(Cause, Instant)>) -> Cause {
-    let Some((cause, until)) = trial else { return std::future::pending().await };
-    tokio::time::sleep_until(until).await;
-    cause
+/// Waits until a reset should have helped, or more is due.
+async fn overdue(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
 }
 
 pub(crate) async fn exists(path: &Path) -> bool {
@@ -487,7 +491,7 @@ impl Core {
         let show = || {
             let update = self.vitals.update().map(|(_, line)| updates_firmware(&line));
             self.update(|s| {
-                if update.is_some() && s.state != State::Serving {
+                if update.is_some() || s.state == State::Serving {
                     s.reason = update;
                 }
             });

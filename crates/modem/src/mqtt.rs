@@ -415,6 +415,12 @@ pub trait Mqtt: Send + Sync {
     /// Brings the service up with nothing left over from an earlier run.
     async fn start(&self, at: &At) -> Result<(), MqttError>;
 
+    /// Whether clients need a service that is started once for all of them, and are refused without a code where it is
+    /// not.
+    fn has_service(&self) -> bool {
+        true
+    }
+
     /// Whether [`open`](Self::open) secures a connection that asks for it. Where it does not, such a
     /// connection is refused before: it must never become a plain one.
     fn speaks_tls(&self) -> bool {

@@ -165,7 +165,7 @@ async fn at_port<T>(
     }
     Err(match end {
         End::Gone | End::Stopped => ProbeError::Gone { path },
-        End::Mute | End::Booted(_) | End::Overdue(_) => ProbeError::Mute { path },
+        End::Mute | End::Booted(_) | End::Overdue => ProbeError::Mute { path },
         End::Unusable(reason)
         | End::Failed(reason)
         | End::Unopened(reason)

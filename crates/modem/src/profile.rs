@@ -28,24 +28,25 @@ pub const PATIENCE: Duration = Duration::from_secs(3);
 const SWITCH: Duration = Duration::from_secs(15);
 
 /// The longest that commands may take by the manuals. Those that ask the network take minutes.
-const LONGEST: [(&str, Duration); 5] = [
+const LONGEST: [(&str, Duration); 2] = [
     // u-blox gives 3 minutes: detaching waits for the network.
     ("AT+CFUN=", Duration::from_secs(180)),
     // Quectel EC2x manual §6.1.
     ("AT+COPS", Duration::from_secs(180)),
-    // Quectel EC2x manual §10.1: 140 s.
-    ("AT+CGATT=", Duration::from_secs(140)),
-    // The same, §10.5: 150 s.
-    ("AT+CGACT=", Duration::from_secs(150)),
-    // SIMCom's manual gives 9 s for most others; `Exchange` has its own minimum for those.
-    ("AT+CPIN=", Duration::from_secs(60)),
 ];
 
-/// The longest that this command may take by the manuals, where that is long.
+/// The longest that this command may take by the manuals.
 fn longest(line: &str) -> Duration {
     let of = LONGEST.iter().find(|(start, _)| line.starts_with(start));
-    of.map_or(Duration::ZERO, |(_, longest)| *longest)
+    of.map_or(at::MAXIMUM, |(_, longest)| *longest)
 }
+
+/// How long a line without a name is waited for: once the modem was asked who it is, it could be the answer to that.
+const BARE: Duration = Duration::from_secs(10);
+
+/// How often a line setting is tried that is refused, a [`SETTLE`] apart.
+const PREPARATIONS: u32 = 3;
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// How often a query or setting is tried when its answer stays out.
 const TRIES: u32 = 3;
@@ -200,7 +201,9 @@ impl Notice {
     pub fn standard(line: &str) -> Option<Self> {
         let (name, rest) = line.split_once(':')?;
         if name == "+CPIN" {
-            return (rest.trim() != "READY").then_some(Self::SimLost);
+            // The second PIN is asked for by what networks do not need.
+            let is_ready = matches!(rest.trim(), "READY" | "SIM PIN2" | "SIM PUK2");
+            return (!is_ready).then_some(Self::SimLost);
         }
         let domain = Domain::ALL.into_iter().find(|domain| domain.prefix() == name)?;
         reply::unsolicited(domain, line).ok().map(Self::Registration)
@@ -283,13 +286,27 @@ pub trait Profile: Send + Sync {
     }
 }
 
-/// Line settings, after each boot: echo off (V.250 §6.2.4), numeric errors (27.007 §9.1).
+/// Line settings, after each boot: echo off (V.250 §6.2.4), numeric errors (27.007 §9.1). A modem that refuses them is
+/// served all the same: an echo is known as such, and errors are read in words too.
 ///
 /// # Errors
-/// [`StepError`].
+/// [`StepError`] where the modem does not answer.
 pub async fn prepare(at: &At) -> Result<(), StepError> {
-    run(at, Kind::Basic, "ATE0", Answer::None).await?;
-    run(at, Kind::Basic, "AT+CMEE=1", Answer::None).await?;
+    for line in ["ATE0", "AT+CMEE=1"] {
+        for left in (0..PREPARATIONS).rev() {
+            match run(at, Kind::Basic, line, Answer::None).await {
+                // One that boots may refuse it, and take it a moment later.
+                Err(error) if error.is_refused() && left > 0 => tokio::time::sleep(SETTLE).await,
+                Err(error) if error.is_refused() => {
+                    tracing::warn!("{}", crate::session::Chain(&error))
+                }
+                set => {
+                    set?;
+                    break;
+                }
+            }
+        }
+    }
     Ok(())
 }
 
@@ -366,6 +383,7 @@ pub async fn run(
     let exchange = Exchange::new(line, PATIENCE)
         .map_err(|source| StepError::Unsendable { what: "a command", source })?
         .at_most(longest(line))
+        .undisturbed_for(if matches!(answer, Answer::Bare) { BARE } else { PATIENCE })
         .answer(answer);
     Ok(persist(at, kind, exchange, TRIES).await?.lines)
 }
@@ -502,7 +520,9 @@ mod tests {
             assert!(matches!(Notice::standard(line), Some(Notice::Registration(_))), "{line}");
         }
         assert_eq!(Notice::standard("+CPIN: SIM REMOVED"), Some(Notice::SimLost));
-        for nothing in ["+CPIN: READY", "+CREG: x", "+CREGX: 1", "+CSQ: 1,1", "RDY", ""] {
+        for nothing in
+            ["+CPIN: READY", "+CPIN: SIM PIN2", "+CREG: x", "+CREGX: 1", "+CSQ: 1,1", "RDY", ""]
+        {
             assert_eq!(Notice::standard(nothing), None, "{nothing}");
         }
     }

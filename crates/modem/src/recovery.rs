@@ -108,6 +108,8 @@ pub(crate) enum Sign {
     Service,
     /// A session heard its broker.
     Broker,
+    /// No session fails any more but by its broker's word.
+    Sessions,
 }
 
 /// Which means are to be had now.
@@ -200,8 +202,12 @@ pub(crate) struct Ladder {
     first: Option<Instant>,
     used: u32,
     climb: Option<Climb>,
+    /// As it was before the last action was asked for.
+    before: Option<Climb>,
     failed: Option<Instant>,
     cure: Option<Cure>,
+    /// The modem identified itself since it was plugged in.
+    has_answered: bool,
     /// When the modem was reset for trouble of its sessions.
     sessions_reset: Option<Instant>,
 }
@@ -213,8 +219,10 @@ impl Ladder {
             first: None,
             used: 0,
             climb: None,
+            before: None,
             failed: None,
             cure: None,
+            has_answered: false,
             sessions_reset: None,
         }
     }
@@ -298,6 +306,7 @@ impl Ladder {
             self.sessions_reset = Some(now);
         }
         let patience = if action.is_reset() { self.policy.boot } else { Duration::ZERO };
+        self.before = Some(*climb);
         climb.pass(action, course, now);
         climb.trial = Some((action, now + patience));
         Step::Act(action)
@@ -364,6 +373,16 @@ impl Ladder {
         }
     }
 
+    /// The action that was asked for cannot be done now, and is due again at once: another modem is being reset, or
+    /// another program has the device.
+    pub(crate) fn postpone(&mut self) {
+        let Some(before) = self.before.take() else { return };
+        if self.climb.as_ref().is_some_and(|climb| climb.trial.is_some()) {
+            self.unavailable();
+            self.climb = Some(before);
+        }
+    }
+
     /// The action that was asked for is done: its time to help begins.
     pub(crate) fn done(&mut self, now: Instant) {
         let boot = self.policy.boot;
@@ -383,6 +402,7 @@ impl Ladder {
 
     /// Takes in a sign of life; what cured it, where that was one of ours.
     pub(crate) fn shows(&mut self, sign: Sign, now: Instant) -> Option<Action> {
+        self.has_answered |= sign == Sign::Identified;
         let climb = self.climb?;
         if !sign.ends(climb.cause) {
             return None;
@@ -398,6 +418,7 @@ impl Ladder {
     pub(crate) fn replugged(&mut self) {
         (self.first, self.used) = (None, 0);
         (self.climb, self.failed, self.cure) = (None, None, None);
+        self.has_answered = false;
     }
 
     /// The port may go by our own doing.
@@ -406,10 +427,9 @@ impl Ladder {
         climb.is_some_and(|(action, _)| action >= Action::ModemReset)
     }
 
-    /// The trouble whose last remedy should have helped by now, and when that is or was.
-    pub(crate) fn trial(&self) -> Option<(Cause, Instant)> {
-        let climb = self.climb?;
-        climb.trial.map(|(_, until)| (climb.cause, until))
+    /// When the last remedy should have helped.
+    pub(crate) fn trial(&self) -> Option<Instant> {
+        self.climb?.trial.map(|(_, until)| until)
     }
 
     /// The trouble that it is climbed for, and since when it lasts.
@@ -445,16 +465,13 @@ impl Ladder {
             fails: !matches!(cause, Cause::Denied | Cause::Sessions | Cause::Failing),
         };
         let now = Duration::ZERO;
+        // One that never answered may be busy with what an earlier run asked, or boot.
+        let deaf = if self.has_answered { DEAF.min(policy.boot) } else { policy.boot };
         match cause {
             Cause::Mute => Course {
                 from: 2,
                 ..course(
-                    &[
-                        (Resync, now),
-                        (Reopen, now),
-                        (UsbReset, DEAF.min(policy.boot)),
-                        (Power, now),
-                    ],
+                    &[(Resync, now), (Reopen, now), (UsbReset, deaf), (Power, policy.boot - deaf)],
                     HOURS,
                 )
             },
@@ -527,6 +544,10 @@ impl Climb {
             *self = Self::new(cause, now);
             return;
         }
+        if matches!(self.cause, Cause::Denied | Cause::Service) {
+            // A single word to another effect between refusals resets nothing: the new trouble has to last.
+            self.last = now;
+        }
         self.cause = cause;
         let above = |rung: &(Action, Duration)| self.reached.is_none_or(|reached| rung.0 > reached);
         match course.rungs.iter().position(above) {
@@ -576,6 +597,7 @@ impl Sign {
             Self::Registered => matches!(cause, Cause::Unregistered | Cause::Denied),
             Self::Service => cause != Cause::Sessions,
             Self::Broker => true,
+            Self::Sessions => cause == Cause::Sessions,
         }
     }
 }

@@ -20,6 +20,9 @@ const SEARCH: Duration = Duration::from_secs(1);
 /// How often after that, where the status is polled less often.
 const SEARCH_LATER: Duration = Duration::from_secs(20);
 
+/// So long a refusal counts at least: modems try other networks for minutes before they ask the same one again.
+const DENIED_FOR: Duration = Duration::from_secs(300);
+
 pub(crate) const LOST: &str = "not registered in a network for too long";
 const DENIED: &str = "the network denies data to this SIM";
 
@@ -56,8 +59,9 @@ impl Core {
 
     /// What a missing registration means for the ladder, once it is trouble.
     pub(crate) fn lost_because(&self, shared: &Shared) -> Option<(Cause, &'static str)> {
-        let is_denied = |registration: &Registration| registration.stat == Stat::Denied;
-        if self.snapshot.borrow().registration.as_ref().is_some_and(is_denied) {
+        // A modem that is denied looks again now and then: in between it is not denied, and has no data all the same.
+        let lately = self.config.recovery.registration_lost.max(DENIED_FOR);
+        if shared.denied.borrow().is_some_and(|at| at.elapsed() < lately) {
             return Some((Cause::Denied, DENIED));
         }
         self.is_lost_too_long(shared).then_some((Cause::Unregistered, LOST))
@@ -84,4 +88,13 @@ impl Core {
             }
         }
     }
+}
+
+/// Whether the network knows the SIM, and gives it no data: denied, registered for short messages or emergencies only
+/// (27.007 §7.2), or for speech only.
+pub(crate) fn is_denied(registration: &Registration) -> bool {
+    use Stat::{Denied, Emergency, HomeSmsOnly, RoamingSmsOnly};
+    let stats = [Denied, Emergency, HomeSmsOnly, RoamingSmsOnly];
+    stats.contains(&registration.stat)
+        || (registration.voice_only && !registration.stat.is_registered())
 }

@@ -20,13 +20,13 @@ use crate::profile::{self, Listener, Notice, Status, StepError};
 use crate::recovery::{Cause, Sign};
 use crate::reply::{self, Act, Registration, Stat};
 use crate::roster::Roster;
-use crate::search::LOST;
+use crate::search::{LOST, is_denied};
 use crate::serving::Holders;
 use crate::session::{Chain, Lost, ServeEnd};
 use crate::sim::{self, SimState};
 use crate::snapshot::State;
 use crate::text_messages::is_printed;
-use crate::veto::Acknowledged;
+use crate::veto::Heard;
 
 /// The operator's name is asked for this often, since some modems ask the network for it: 20 s were seen.
 const OPERATOR: Duration = Duration::from_secs(300);
@@ -37,8 +37,11 @@ const POLL_AFTER: Duration = Duration::from_secs(3);
 /// What waited for the session goes out before the first poll.
 const POLL_SETTLE: Duration = Duration::from_millis(250);
 
+/// Between two polls so many times as long as one takes: on a modem that answers slowly the channel is the sessions'.
+const SHARE: u32 = 4;
+
 /// A SIM that waits for somebody is looked at this often: it may be changed, or unlocked by hand.
-const BLOCKED: Duration = Duration::from_secs(30);
+const BLOCKED: Duration = Duration::from_secs(20);
 
 /// How long the MQTT service must hold before earlier failures are forgotten.
 const STABLE: Duration = Duration::from_secs(120);
@@ -95,7 +98,7 @@ impl Core {
     fn notice(&self, notice: Notice, shared: &Shared) {
         match notice {
             Notice::Lost { client, cause, by_broker } => {
-                shared.acknowledged.forget(client);
+                shared.heard.forget(client);
                 // Full only where the session is past caring.
                 shared.holders.with(client, |holder| {
                     let _ = holder.lost.try_send(Lost { cause, by_broker });
@@ -103,6 +106,7 @@ impl Core {
             }
             Notice::ServiceLost => shared.lose_service(),
             Notice::Message { client, message } => {
+                shared.holders.with(client, |_| shared.heard.note(client));
                 shared
                     .holders
                     .with(client, |holder| self.observer.received(&holder.session, message));
@@ -140,7 +144,11 @@ impl Core {
             .send_if_modified(|now| std::mem::replace(now, may.is_ok()) != may.is_ok());
         let forbidden = registration.stat.is_roaming() && !self.config.roaming;
         shared.forbidden.send_if_modified(|now| std::mem::replace(now, forbidden) != forbidden);
+        if is_denied(&registration) {
+            shared.denied.send_replace(Some(Instant::now()));
+        }
         if registration.stat.is_registered() {
+            shared.denied.send_replace(None);
             shared.unregistered.send_if_modified(|since| since.take().is_some());
             self.shows(Sign::Registered);
         } else {
@@ -419,7 +427,9 @@ impl Core {
         let _ = self.learn(at, known).await;
         shared.settled.notify_one();
         let mut named = None;
+        let mut asked = Duration::ZERO;
         loop {
+            let begun = Instant::now();
             match known.profile.status(at).await {
                 Ok(status) => self.learned(status),
                 Err(error) if error.is_gone() => return End::Gone,
@@ -429,7 +439,9 @@ impl Core {
                 return end;
             }
             // Until the next poll, or until news of the registration want a look.
-            let _ = tokio::time::timeout(self.config.poll, shared.look.notified()).await;
+            let pause = self.config.poll.max(SHARE * (asked + begun.elapsed()));
+            let _ = tokio::time::timeout(pause, shared.look.notified()).await;
+            let begun = Instant::now();
             match profile::registration(at, &known.model.registration).await {
                 Ok(registration) => self.registered(registration, shared),
                 Err(error) if error.is_gone() => return End::Gone,
@@ -439,6 +451,7 @@ impl Core {
             if let Err(end) = looked.and(self.same_card(at, known).await) {
                 return end;
             }
+            asked = begun.elapsed();
         }
     }
 
@@ -533,7 +546,9 @@ pub(crate) struct Shared {
     service_up: watch::Sender<bool>,
     /// Since when there has been no registration.
     pub(crate) unregistered: watch::Sender<Option<Instant>>,
-    pub(crate) acknowledged: Acknowledged,
+    /// When the network was seen to deny data last; none since it gave some.
+    pub(crate) denied: watch::Sender<Option<Instant>>,
+    pub(crate) heard: Heard,
     /// Counts the losses of the service's network.
     pub(crate) service_lost: watch::Sender<u64>,
     pub(crate) connected: Notify,
@@ -558,7 +573,8 @@ impl Shared {
             forbidden: watch::Sender::default(),
             service_up: watch::Sender::default(),
             unregistered: watch::Sender::default(),
-            acknowledged: Acknowledged::default(),
+            denied: watch::Sender::default(),
+            heard: Heard::default(),
             service_lost: watch::Sender::default(),
             connected: Notify::new(),
             settled: Notify::new(),

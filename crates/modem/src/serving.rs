@@ -46,7 +46,7 @@ impl Core {
         shared.holders.0.send_modify(BTreeMap::clear);
         // What was lost before is over: the service was just started.
         let mut service_lost = shared.service_lost.subscribe();
-        shared.acknowledged.clear();
+        shared.heard.clear();
         let all = async {
             if is_up {
                 self.serve_all(at, known, roster, shared).await
@@ -56,13 +56,13 @@ impl Core {
         };
         // A session that works knows better than what the modem says of itself.
         let no_network = async {
-            while service_lost.changed().await.is_ok() && shared.acknowledged.is_sound(None) {
+            while service_lost.changed().await.is_ok() && shared.heard.is_sound() {
                 tracing::warn!("{NO_NETWORK}, it says; but a session works");
             }
         };
         let no_registration = async {
             self.lost_too_long(shared).await;
-            while shared.acknowledged.is_sound(None) {
+            while shared.heard.is_sound() {
                 tokio::time::sleep(VETO).await;
                 self.lost_too_long(shared).await;
             }

@@ -281,7 +281,6 @@ impl Session {
                 return ServeEnd::Stopped;
             }
             self.while_down(stagger.turn()).await;
-            let began = Instant::now();
             match self.once(&mut ground).await {
                 Ok(()) => return ServeEnd::Stopped,
                 Err(_) if self.failures.is_forgotten && !ground.witness.others_are_sound() => {
@@ -304,7 +303,7 @@ impl Session {
                 self.failures.forgive();
                 return ServeEnd::Failing;
             }
-            let wait = self.failures.next_wait(&mut self.backoff, began.elapsed(), sound);
+            let wait = self.failures.next_wait(&mut self.backoff, sound);
             let stop = ground.stop.clone();
             let stopped = self
                 .while_down(async { tokio::time::timeout(wait, stop.cancelled()).await.is_ok() })
@@ -317,9 +316,8 @@ impl Session {
 
     /// The stack works for this session.
     fn is_sound(&mut self, ground: &Ground<'_>) {
-        if self.failures.forgive() {
-            ground.witness.fails(&self.config.name, false);
-        }
+        self.failures.forgive();
+        ground.witness.fails(&self.config.name, false);
     }
 
     /// One connection, from CONNECT to its end. `Ok` when it was told to stop.
@@ -327,8 +325,10 @@ impl Session {
         while ground.lost.try_recv().is_ok() {} // of an earlier connection
         self.stand(SessionPhase::Connecting, None);
         ground.witness.connecting();
+        let began = Instant::now();
         if let Err(error) = self.open(ground).await {
-            self.failures.of_connect(&error);
+            let has_service = ground.mqtt.has_service();
+            self.failures.of_connect(&error, began.elapsed(), has_service);
             let scope = match error.scope() {
                 // A CONNECT that is refused while registered is no reason for more than patience.
                 Scope::Message if !error.is_hopeless() => Scope::Session,
@@ -500,7 +500,7 @@ impl Session {
             job.done(Outcome::Refused(error));
             return Ok(());
         }
-        self.failures.of_publish(&error);
+        self.failures.of_publish(&error, started.elapsed());
         // Down before its sender hears of it, so that the message is not handed over here again.
         self.stand(SessionPhase::BackingOff, Some(Chain(&error).to_string()));
         let (reason, by_broker, words) = self.who_broke_it(ground, &error).await;

@@ -34,30 +34,19 @@ impl Turns {
         Arc::new(Self { taken: watch::channel(Taken::default()).0 })
     }
 
-    /// Waits for the turn, and takes it for so long.
-    ///
-    /// # Cancel safety
-    /// Cancel safe. Turns come in no particular order.
-    pub(crate) async fn take(self: &Arc<Self>, span: Duration) -> Turn {
-        let mut watched = self.taken.subscribe();
-        loop {
-            let now = Instant::now();
-            let mut number = None;
-            self.taken.send_if_modified(|taken| {
-                if taken.until.is_some_and(|until| now < until) {
-                    return false;
-                }
-                *taken = Taken { number: taken.number.wrapping_add(1), until: Some(now + span) };
-                number = Some(taken.number);
-                true
-            });
-            if let Some(number) = number {
-                return Turn { turns: Arc::clone(self), number };
+    /// Takes the turn for so long, unless another modem has it.
+    pub(crate) fn try_take(self: &Arc<Self>, span: Duration) -> Option<Turn> {
+        let now = Instant::now();
+        let mut number = None;
+        self.taken.send_if_modified(|taken| {
+            if taken.until.is_some_and(|until| now < until) {
+                return false;
             }
-            let until = watched.borrow_and_update().until.unwrap_or(now);
-            // Either way it is looked at again.
-            let _ = tokio::time::timeout_at(until, watched.changed()).await;
-        }
+            *taken = Taken { number: taken.number.wrapping_add(1), until: Some(now + span) };
+            number = Some(taken.number);
+            true
+        });
+        number.map(|number| Turn { turns: Arc::clone(self), number })
     }
 }
 
@@ -78,21 +67,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_turn_ends_when_it_is_given_back_or_has_run_out() {
         let turns = Turns::new();
-        let start = Instant::now();
-        let first = turns.take(SPAN).await;
-        let (second, ()) = tokio::join!(turns.take(SPAN), async {
-            tokio::time::sleep(Duration::from_secs(5)).await;
-            drop(first);
-        });
-        assert_eq!(start.elapsed(), Duration::from_secs(5));
-        let third = turns.take(SPAN).await;
-        assert_eq!(start.elapsed(), Duration::from_secs(65), "the second was kept");
+        let first = turns.try_take(SPAN).unwrap();
+        assert!(turns.try_take(SPAN).is_none());
+        drop(first);
+        let second = turns.try_take(SPAN).unwrap();
+        tokio::time::advance(SPAN).await;
+        let third = turns.try_take(SPAN).unwrap();
         // One that has run out ends nobody else's.
         drop(second);
-        let waits = tokio::time::timeout(Duration::from_secs(1), turns.take(SPAN)).await;
-        assert!(waits.is_err());
+        assert!(turns.try_take(SPAN).is_none());
         drop(third);
-        drop(turns.take(SPAN).await);
-        assert_eq!(start.elapsed(), Duration::from_secs(66));
+        assert!(turns.try_take(SPAN).is_some());
     }
 }

@@ -12,33 +12,59 @@ use crate::recovery::Sign;
 use crate::service::Shared;
 use crate::session::Witness;
 
-/// A connected session that was acknowledged so recently vetoes whatever would end it.
+/// A connected session that heard its broker so recently vetoes whatever would end it.
 const SOUND: Duration = Duration::from_secs(60);
 
-/// When each connected session had its last acknowledgement, by its client: the veto.
+/// When each connected session heard its broker last: the veto.
 #[derive(Default)]
-pub(crate) struct Acknowledged(Mutex<BTreeMap<Client, Instant>>);
+pub(crate) struct Heard(Mutex<Times>);
 
-impl Acknowledged {
-    fn times(&self) -> MutexGuard<'_, BTreeMap<Client, Instant>> {
+#[derive(Default)]
+struct Times {
+    /// The last acknowledgement or message, by its client.
+    last: BTreeMap<Client, Instant>,
+    /// The first CONNECT in this run of the service, until that connection is lost. Later ones do not count: a
+    /// session that is connected again and again works for nobody.
+    greeted: BTreeMap<Client, Option<Instant>>,
+}
+
+impl Heard {
+    fn times(&self) -> MutexGuard<'_, Times> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, client: Client) {
-        self.times().insert(client, Instant::now());
+    /// The broker acknowledged a publish, or sent a message.
+    pub(crate) fn note(&self, client: Client) {
+        self.times().last.insert(client, Instant::now());
+    }
+
+    fn note_connected(&self, client: Client) {
+        self.times().greeted.entry(client).or_insert(Some(Instant::now()));
     }
 
     pub(crate) fn forget(&self, client: Client) {
-        self.times().remove(&client);
+        let mut times = self.times();
+        times.last.remove(&client);
+        if let Some(greeted) = times.greeted.get_mut(&client) {
+            *greeted = None;
+        }
     }
 
     pub(crate) fn clear(&self) {
-        self.times().clear();
+        *self.times() = Times::default();
     }
 
-    /// Whether one of them, `but` for this, works.
-    pub(crate) fn is_sound(&self, but: Option<Client>) -> bool {
-        self.times().iter().any(|(client, when)| Some(*client) != but && when.elapsed() < SOUND)
+    /// Whether one of them works.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.times().last.values().any(|when| when.elapsed() < SOUND)
+    }
+
+    /// Whether another one works, or was just connected.
+    fn is_sound_beside(&self, client: Client) -> bool {
+        let times = self.times();
+        let greeted = times.greeted.iter().filter_map(|(of, when)| Some((of, when.as_ref()?)));
+        let mut heard = times.last.iter().chain(greeted);
+        heard.any(|(of, when)| *of != client && when.elapsed() < SOUND)
     }
 }
 
@@ -57,6 +83,10 @@ impl Failing {
         } else {
             self.names().remove(session);
         }
+    }
+
+    fn is_none(&self) -> bool {
+        self.names().is_empty()
     }
 
     /// Whether it is more than one, so that it is hardly one broker's fault.
@@ -78,6 +108,7 @@ impl Witness for Told<'_> {
     }
 
     fn connected(&self) {
+        self.shared.heard.note_connected(self.client);
         self.core.shows(Sign::Broker);
         self.shared.connected.notify_one();
         self.core.ready();
@@ -88,11 +119,14 @@ impl Witness for Told<'_> {
     }
 
     fn acknowledged(&self) {
-        self.shared.acknowledged.note(self.client);
+        self.shared.heard.note(self.client);
     }
 
     fn fails(&self, session: &str, fails: bool) {
         self.core.failing.note(session, fails);
+        if self.core.failing.is_none() {
+            self.core.shows(Sign::Sessions);
+        }
     }
 
     fn is_shared(&self) -> bool {
@@ -104,10 +138,10 @@ impl Witness for Told<'_> {
     }
 
     fn ended(&self) {
-        self.shared.acknowledged.forget(self.client);
+        self.shared.heard.forget(self.client);
     }
 
     fn others_are_sound(&self) -> bool {
-        self.shared.acknowledged.is_sound(Some(self.client))
+        self.shared.heard.is_sound_beside(self.client)
     }
 }

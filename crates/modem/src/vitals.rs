@@ -16,6 +16,9 @@ const UPDATE: Duration = Duration::from_secs(15 * 60);
 /// A boot so soon after a START or CONNECT of ours may be its doing: a transmission is what takes most current.
 const BROWN_OUT: Duration = Duration::from_secs(60);
 
+/// A boot so long ago belongs to no loop of now.
+const FORGOTTEN: Duration = Duration::from_secs(600);
+
 /// So many such boots in a row are a boot loop.
 const LOOP: u32 = 2;
 
@@ -40,8 +43,12 @@ pub(crate) struct Update {
 #[derive(Default)]
 struct Starts {
     last: Option<Instant>,
+    /// When the last such boot was.
+    booted: Option<Instant>,
     boots: u32,
     attempts: Attempts,
+    /// The longest wait so far. The next one is no shorter.
+    wait: Duration,
     not_before: Option<Instant>,
 }
 
@@ -113,8 +120,13 @@ impl Vitals {
             *starts = Starts::default();
             return;
         }
+        if starts.booted.is_some_and(|booted| now >= booted + FORGOTTEN) {
+            *starts = Starts::default();
+        }
         starts.boots += 1;
-        starts.not_before = Some(now + starts.attempts.next_wait());
+        starts.booted = Some(now);
+        starts.wait = starts.wait.max(starts.attempts.next_wait());
+        starts.not_before = Some(now + starts.wait);
     }
 
     /// Until when no START is to be sent, after boots that followed one.
@@ -127,8 +139,10 @@ impl Vitals {
     /// Whether the modem boots again and again when it is to transmit.
     pub(crate) fn is_in_boot_loop(&self) -> bool {
         let starts = self.starts();
-        let is_young = |last: Instant| Instant::now() < last + BROWN_OUT;
-        starts.boots >= LOOP && starts.last.is_none_or(is_young)
+        let now = Instant::now();
+        starts.boots >= LOOP
+            && starts.last.is_none_or(|last| now < last + BROWN_OUT)
+            && starts.booted.is_some_and(|booted| now < booted + FORGOTTEN)
     }
 
     /// The device was plugged in anew: it is served at once.

@@ -26,6 +26,7 @@ impl Listener for Ears {
             "+QMTRECV" => message(rest, data),
             "+QMTSTAT" => lost(rest),
             "+QIURC" if rest.contains("\"pdpdeact\",1") => Some(Notice::ServiceLost),
+            "+QIND" if matches!(rest.trim(), "SMS DONE" | "PB DONE") => Some(Notice::BootDone),
             "+QIND" if rest.contains("vbatt") => Some(Notice::Warning(line)),
             _ => Notice::standard(&line),
         }

@@ -36,6 +36,9 @@ const ACCEPTANCE: Duration = Duration::from_secs(10);
 /// The end of DISC and CLOSE needs no answer of the broker.
 const CLOSE: Duration = Duration::from_secs(15);
 
+/// The same, and that of CONN, where another session of the modem waits meanwhile.
+const SHARED_END: Duration = Duration::from_secs(25);
+
 /// How often a setting is tried when its answer stays out.
 pub(crate) const TRIES: u32 = 3;
 
@@ -51,6 +54,10 @@ pub(crate) struct Qmt;
 
 #[async_trait]
 impl Mqtt for Qmt {
+    fn has_service(&self) -> bool {
+        false
+    }
+
     fn speaks_tls(&self) -> bool {
         true
     }
@@ -105,7 +112,8 @@ impl Mqtt for Qmt {
             result => result?,
         }
         let result = ResultLine { interim: Some((1, "1")), ..line("+QMTCONN:", client) };
-        let line = ended(at, "QMTCONN", Kind::Setup, sign_in, result, PACKET_END).await?;
+        let end = if connection.is_shared { SHARED_END } else { PACKET_END };
+        let line = ended(at, "QMTCONN", Kind::Setup, sign_in, result, end).await?;
         judge("QMTCONN", &line, 1, PACKET)?;
         // Without a third argument the broker has said yes.
         if argument(&line, 2).is_some() { judge("QMTCONN", &line, 2, CONNACK) } else { Ok(()) }
@@ -263,7 +271,8 @@ async fn dial(
     let command = format!("AT+QMTOPEN={},{host},{}", client.0, connection.port);
     let exchange = exchange("QMTOPEN", &command, ACCEPTANCE)?;
     let result = line("+QMTOPEN:", client);
-    let line = ended(at, "QMTOPEN", Kind::Setup, exchange, result, OPEN_END).await?;
+    let end = if connection.is_shared { SHARED_END } else { OPEN_END };
+    let line = ended(at, "QMTOPEN", Kind::Setup, exchange, result, end).await?;
     judge("QMTOPEN", &line, 1, OPEN)
 }
 

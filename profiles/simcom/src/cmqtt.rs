@@ -47,6 +47,10 @@ const SHARED_TIMEOUT_S: u8 = 20;
 /// network. Giving up too soon does no harm: the engine gets in step, and the client is torn down.
 const ACCEPTANCE: Duration = Duration::from_secs(10);
 
+/// How long a prompt may take: whatever is sent before it would be taken for data. A SIM7600 that looked for a network
+/// took 20 s for queries.
+const PROMPT: Duration = Duration::from_secs(20);
+
 /// How long after an `ERROR` the result line may tell why, as the A76XX manual has it for CONNECT.
 const REASON: Duration = Duration::from_millis(500);
 
@@ -438,7 +442,8 @@ fn data_exchange(
     prefix: &'static str,
     data: &[u8],
 ) -> Result<Exchange, MqttError> {
-    Ok(exchange(operation, command, PATIENCE)?.answer(Answer::Prefix(prefix)).prompt(data))
+    let exchange = exchange(operation, command, PATIENCE)?.undisturbed_for(PROMPT);
+    Ok(exchange.answer(Answer::Prefix(prefix)).prompt(data))
 }
 
 /// A command that its result line ends. The loss of the connection means that the result is due at once
@@ -454,6 +459,8 @@ async fn operation(
     let lost = ResultLine { prefix: "+CMQTTCONNLOST:", first: result.first, ..ResultLine::BLANK };
     let no_answer = ResultLine { prefix: "+CMQTTPING:", first: result.first, ..ResultLine::BLANK };
     let no_network = ResultLine { prefix: "+CMQTTNONET", first: None, ..ResultLine::BLANK };
+    // Some units print the result before `OK`, and take nothing until then.
+    let exchange = exchange.busy_for(timeout.max(OPERATION));
     let exchange = exchange.result(result, timeout).cut_by([lost, no_answer, no_network]);
     let exchange = exchange.reason_within(REASON);
     let ended = at.run(kind, exchange).await;

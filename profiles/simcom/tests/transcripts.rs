@@ -61,7 +61,12 @@ fn default(command: &str) -> Vec<Entry> {
 }
 
 const STORIES: &[Story] = &[
-    Story { file: "a7600-boot-lines.txt", steps: &[Hear], outcome: &["Booted"], leaves: &[] },
+    Story {
+        file: "a7600-boot-lines.txt",
+        steps: &[Hear],
+        outcome: &["Booted", "BootDone", "BootDone"],
+        leaves: &[],
+    },
     Story {
         file: "a7600-cpsi-lte.txt",
         steps: &[Status, Say("AT+CGDCONT?")],
@@ -98,6 +103,7 @@ const STORIES: &[Story] = &[
             "Booted",
             "say: +CME ERROR: SIM failure",
             "say: +CME ERROR: SIM busy",
+            "BootDone",
             "registration: registered",
             "status: lte rssi -73 rsrp -102 rsrq -13",
         ],
@@ -161,7 +167,7 @@ const STORIES: &[Story] = &[
             Close,
             Open(Login { tls: true, ..Login::new("Sim7600_fa7d2288", "broker.emqx.io", 8883) }),
         ],
-        outcome: &["Booted", "open: ok"],
+        outcome: &["Booted", "BootDone", "BootDone", "open: ok"],
         leaves: &["AT+CSSLCFG=\"sslversion\",0,4"],
     },
     Story {
@@ -228,7 +234,7 @@ const STORIES: &[Story] = &[
     Story {
         file: "sim7600-reset-while-connected.txt",
         steps: &[Reset],
-        outcome: &["reset: ok", "lost", "ServiceLost", "Booted"],
+        outcome: &["reset: ok", "lost", "ServiceLost", "Booted", "BootDone", "BootDone"],
         leaves: &[],
     },
     Story {
@@ -265,7 +271,7 @@ const STORIES: &[Story] = &[
     Story {
         file: "sim7600-urc-inside-an-answer.txt",
         steps: &[Status, Registration(Domain::Ps), Start],
-        outcome: &["registration: registered", "start: ok"],
+        outcome: &["registration: registered", "start: ok", "BootDone"],
         leaves: &[],
     },
     Story {

@@ -36,6 +36,7 @@ impl Recoverer {
         match asked {
             Ok(Ok(Some(Answer::Done))) => Ok(()),
             Ok(Ok(Some(Answer::Failed(reason)))) => failed(reason),
+            Ok(Ok(Some(Answer::Busy(reason)))) => Err(PrivilegedError::Busy { reason }),
             Ok(Ok(Some(Answer::Unavailable(reason)))) => {
                 Err(PrivilegedError::Unavailable { reason })
             }

@@ -60,7 +60,7 @@ impl Means {
             return Answer::Unavailable(format!("the USB device at {} has no tty", place.as_str()));
         }
         if let Some(busy) = stranger(&device) {
-            return Answer::Unavailable(busy.to_string());
+            return Answer::Busy(busy.to_string());
         }
         match self.reset_port(&device) {
             Ok(()) => return Answer::Done,

@@ -44,6 +44,8 @@ pub enum Answer {
     Done,
     /// It is not to be had here; nothing was done.
     Unavailable(String),
+    /// Another program has the device: not now.
+    Busy(String),
     /// It went wrong.
     Failed(String),
 }
@@ -91,6 +93,7 @@ impl Answer {
         match word {
             "done" => Some(Self::Done),
             "unavailable" => Some(Self::Unavailable(words)),
+            "busy" => Some(Self::Busy(words)),
             "failed" => Some(Self::Failed(words)),
             _ => None,
         }
@@ -102,6 +105,7 @@ impl fmt::Display for Answer {
         match self {
             Self::Done => f.write_str("done"),
             Self::Unavailable(words) => write!(f, "unavailable: {words}"),
+            Self::Busy(words) => write!(f, "busy: {words}"),
             Self::Failed(words) => write!(f, "failed: {words}"),
         }
     }
@@ -158,7 +162,9 @@ mod tests {
     #[test]
     fn an_answer_is_read_as_it_was_written() {
         let failed = Answer::Failed("exit status: 3".to_owned());
-        for answer in [Answer::Done, failed, Answer::Unavailable("no such script".to_owned())] {
+        let busy = Answer::Busy("held by qfirehose".to_owned());
+        let unavailable = Answer::Unavailable("no such script".to_owned());
+        for answer in [Answer::Done, failed, busy, unavailable] {
             assert_eq!(Answer::of_line(&format!("{answer}\n")), Some(answer));
         }
         assert_eq!(

@@ -99,14 +99,22 @@ impl Engine {
         let Some(in_flight) = in_flight else {
             return self.lose_step(cause, Answer::None, 0, now);
         };
-        let latest = in_flight.latest();
+        let busy = in_flight.busy_until();
         let InFlight { exchange, prompted, .. } = in_flight;
         // Its late answer may look like the answer to the question, however it was asked for.
         let same = u32::from(exchange.answer.takes_bare());
         self.lose_step_in(exchange, prompted, cause, now);
         if let Some(resync) = &mut self.resync {
             resync.expect_more(same);
-            resync.busy_until(latest);
+            resync.busy_until(busy);
+        }
+    }
+
+    /// What only this modem answers: before its IMEI is known, the model that it called itself at this port.
+    pub(super) fn known_identity(&self) -> Identity {
+        match (&self.identity, &self.model) {
+            (Identity::Unknown, Some(model)) => Identity::Model(model.clone()),
+            (identity, _) => identity.clone(),
         }
     }
 
@@ -132,7 +140,7 @@ impl Engine {
             Some(data) => {
                 self.events.push_back(Event::Desync(cause));
                 let patience = self.patience();
-                let mut resync = Resync::new(self.identity.clone(), answer, padding, patience, now);
+                let mut resync = Resync::new(self.known_identity(), answer, padding, patience, now);
                 resync.hold(data, prompt, now);
                 self.resync = Some(resync);
             }
@@ -142,7 +150,7 @@ impl Engine {
     pub(super) fn lose_step(&mut self, cause: Cause, late: Answer, padding: usize, now: Instant) {
         self.events.push_back(Event::Desync(cause));
         let patience = self.patience();
-        self.resync = Some(Resync::new(self.identity.clone(), late, padding, patience, now));
+        self.resync = Some(Resync::new(self.known_identity(), late, padding, patience, now));
         self.ask(now);
     }
 

@@ -18,7 +18,9 @@ fn publishing() -> Line {
 
 /// Whether anything in the log says that the publish ended or that the modem booted.
 fn credits(told: &[String]) -> bool {
-    told.iter().any(|told| told.starts_with("ok") || told.contains("boot") || told.contains("RDY"))
+    // A message that arrived whole may hold such lines.
+    let urc_of_boot = |told: &str| told.contains("RDY") && !told.contains(" data ");
+    told.iter().any(|told| told.starts_with("ok") || told.contains("boot") || urc_of_boot(told))
 }
 
 #[test]

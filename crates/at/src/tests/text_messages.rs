@@ -149,10 +149,40 @@ fn a_text_of_known_length_is_cut_by_it() {
 }
 
 #[test]
+fn a_text_of_known_length_may_come_in_pieces() {
+    const TEXT: &str = "hello\r\n+CMQTTPUB: 0,0\r\nRDY\r\nbye";
+    let mut line = Line::in_step();
+    line.send(publish());
+    line.modem("\r\nOK\r\n");
+    let length = TEXT.len();
+    line.modem(&format!("\r\n{FROM},145,4,0,0,\"+8614\",145,{length}\r\n"));
+    for piece in TEXT.as_bytes().chunks(7) {
+        line.wait(100);
+        line.modem(std::str::from_utf8(piece).unwrap());
+    }
+    line.modem("\r\n");
+    let told = line.told();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].ends_with("bye"), "{told:?}");
+}
+
+/// The string of a USSD message may hold line ends (27.007 §7.15).
+#[test]
+fn the_lines_of_a_ussd_message_are_no_results() {
+    let mut line = Line::in_step();
+    line.send(publish());
+    line.modem("\r\nOK\r\n\r\n+CUSD: 0,\"Balance 5\r\n+CMQTTPUB: 0,0\r\nRDY\r\nbye\",15\r\n");
+    assert_eq!(line.told(), ["urc +CUSD: 0,\"Balance 5"]);
+    line.wait(SEC);
+    line.modem("\r\n+CMQTTPUB: 0,0\r\n");
+    assert_eq!(line.told(), ["ok [] result +CMQTTPUB: 0,0"]);
+}
+
+#[test]
 fn a_text_shorter_than_its_length_swallows_what_comes_at_once_and_no_more() {
     let mut line = Line::in_step();
     line.modem(&format!("\r\n{FROM},145,4,0,0,\"+8614\",145,30\r\nhi\r\n"));
-    line.wait(200);
+    line.wait(300);
     assert_eq!(line.told(), [format!("urc {FROM},145,4,0,0,\"+8614\",145,30 data hi")]);
     line.send(creg());
     line.modem("\r\n+CREG: 0,1\r\n\r\nOK\r\n");

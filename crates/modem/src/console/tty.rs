@@ -76,7 +76,7 @@ where
         | End::Failed(reason)
         | End::Unopened(reason)
         | End::Foreign(reason) => ProbeError::Unknown { path, reason },
-        End::Mute | End::Booted(_) | End::Overdue(_) | End::Beyond(..) => ProbeError::Mute { path },
+        End::Mute | End::Booted(_) | End::Overdue | End::Beyond(..) => ProbeError::Mute { path },
     })
 }
 

@@ -118,45 +118,51 @@ const CASES: &[(&str, Available, &str, &str)] = &[
     (
         "a mute port is opened for a while before its device is reset",
         ALL,
-        "mute mute +19s mute +1s mute",
+        "identified mute mute +19s mute +1s mute",
         "-resync reopen -reopen wait:20s wait:20s usb_reset",
     ),
     (
         "a mute modem, to the end: each reset has its time, then hourly, then every six hours",
         ALL,
-        "mute +20s mute +59s mute +1s mute +1m mute +59m mute +1m mute +1m mute +1m mute +5h mute +1h mute",
+        "identified mute +20s mute +59s mute +1s mute +1m mute +59m mute +1m mute +1m mute +1m mute +5h mute +1h mute",
         "-resync reopen -reopen usb_reset wait:80s -usb_reset power -power failed:3680s usb_reset \
             -usb_reset power -power failed:25340s failed:25340s failed:25340s usb_reset",
     ),
     (
         "what is not to be had costs nothing",
         ALL,
-        "mute +20s mute no mute",
-        "-resync reopen -reopen usb_reset power",
+        "identified mute +20s mute no mute",
+        "-resync reopen -reopen usb_reset wait:1m",
     ),
     (
         "what goes wrong needs no patience",
         ALL,
-        "mute +20s mute wrong mute",
-        "-resync reopen -reopen usb_reset -usb_reset power",
+        "identified mute +20s mute wrong mute",
+        "-resync reopen -reopen usb_reset -usb_reset wait:1m",
     ),
     (
         "the time of a reset begins when it is done",
         ALL,
-        "mute +20s mute +30s done +59s mute +1s mute",
+        "identified mute +20s mute +30s done +59s mute +1s mute",
         "-resync reopen -reopen usb_reset wait:110s -usb_reset power",
     ),
     (
         "nothing to be had for a mute port: attempts",
         NOTHING,
-        "mute +20s mute +1m mute",
-        "-resync reopen -reopen (usb_reset) (power) failed:3620s failed:3620s",
+        "identified mute +20s mute +40s mute +1m mute",
+        "-resync reopen -reopen (usb_reset) wait:1m (power) failed:61m failed:61m",
     ),
     (
         "a step that fails is begun again, and no more",
         ALL,
         "failing failing +1m failing",
         "reopen -reopen wait:1m wait:2m",
+    ),
+    (
+        "a port that never answered may boot still",
+        ALL,
+        "mute +20s mute +39s mute +1s mute",
+        "-resync reopen -reopen wait:1m wait:1m usb_reset",
     ),
     // --- the SIM
     ("a card that comes late is left alone", ALL, "card +29s card ready", "wait:30s wait:30s"),
@@ -200,6 +206,12 @@ const CASES: &[(&str, Available, &str, &str)] = &[
         "wait:30m radio_cycle radio_cycle! radio_cycle",
     ),
     (
+        "a word to another effect between refusals resets nothing",
+        ALL,
+        "denied +30m denied +6m denied lost +4m denied lost +4m denied +1h lost",
+        "wait:30m radio_cycle -radio_cycle wait:90m wait:41m wait:96m wait:45m wait:100m wait:109m",
+    ),
+    (
         "a radio of somebody else is left alone",
         FOREIGN_RADIO,
         "denied +30m denied +1h denied",
@@ -234,6 +246,12 @@ const CASES: &[(&str, Available, &str, &str)] = &[
             power -power failed:105m",
     ),
     (
+        "one START that fails otherwise between refusals resets nothing",
+        ALL,
+        "service +5m service +15m service wedged +1m service wedged +9m wedged +1m wedged",
+        "service_restart -service_restart radio_cycle -radio_cycle failed:35m wait:30m failed:50m wait:31m wait:31m modem_reset",
+    ),
+    (
         "trouble that is back at once was not cured",
         ALL,
         "service works +100s service +200s service",
@@ -254,8 +272,8 @@ const CASES: &[(&str, Available, &str, &str)] = &[
     (
         "a lost registration goes on where the service stood",
         ALL,
-        "service +5m service +5m lost",
-        "service_restart -service_restart radio_cycle -radio_cycle modem_reset",
+        "service +5m service +5m lost +5m lost",
+        "service_restart -service_restart radio_cycle -radio_cycle wait:15m modem_reset",
     ),
     (
         "a mute port after a service's trouble",

@@ -22,19 +22,23 @@ pub(super) struct Failures {
     was_good: bool,
     /// The last CONNECT was refused as by a stack that knows no service, though there was one.
     pub(super) is_forgotten: bool,
-    /// What failed last kept the stack from others until its time was over.
-    held_up: bool,
+    /// For how long what failed last kept the stack from others.
+    held: Duration,
 }
+
+/// The longest wait for another session's sake. Nothing keeps the stack longer than CONNECT.
+const LONGEST: Duration = Duration::from_secs(150);
 
 impl Failures {
     /// The service was started just now.
     pub(super) fn service_started(&mut self) {
-        self.was_good = false;
+        (self.was_good, self.is_forgotten) = (false, false);
     }
 
     /// It is connected.
     pub(super) fn connected(&mut self) {
-        (self.was_good, self.held_up) = (true, false);
+        (self.was_good, self.is_forgotten) = (true, false);
+        self.held = Duration::ZERO;
     }
 
     /// It was connected for a stable time.
@@ -42,17 +46,20 @@ impl Failures {
         self.since = None;
     }
 
-    /// A CONNECT, or what follows it, failed.
-    pub(super) fn of_connect(&mut self, error: &MqttError) {
+    /// A CONNECT, or what follows it, failed after so long. `has_service`: the stack refuses without a code where its
+    /// service is not started.
+    pub(super) fn of_connect(&mut self, error: &MqttError, took: Duration, has_service: bool) {
         self.count(error);
-        self.held_up = true;
-        self.is_forgotten = self.was_good && matches!(error, MqttError::NoCode { .. });
+        self.held = took;
+        let is_bare = has_service && matches!(error, MqttError::NoCode { .. });
+        self.is_forgotten = self.was_good && is_bare;
     }
 
-    /// A publish failed, and the session with it.
-    pub(super) fn of_publish(&mut self, error: &MqttError) {
+    /// A publish failed after so long, and the session with it.
+    pub(super) fn of_publish(&mut self, error: &MqttError, took: Duration) {
         self.count(error);
-        (self.held_up, self.is_forgotten) = (error.is_timeout(), false);
+        self.is_forgotten = false;
+        self.held = took;
     }
 
     /// A row of failures is ended by the broker's word.
@@ -65,21 +72,17 @@ impl Failures {
         self.own >= ROW
     }
 
-    /// Ends the row; whether there was one.
-    pub(super) fn forgive(&mut self) -> bool {
-        std::mem::take(&mut self.own) > 0
+    /// Ends the row.
+    pub(super) fn forgive(&mut self) {
+        self.own = 0;
     }
 
-    /// How long to wait before the next CONNECT, after one that took so long with all that followed. Trouble that is
-    /// young is tried soon. One that held up another session, which works, waits longer than it did.
-    pub(super) fn next_wait(
-        &mut self,
-        backoff: &mut Backoff,
-        took: Duration,
-        others_are_sound: bool,
-    ) -> Duration {
+    /// How long to wait before the next CONNECT. Trouble that is young is tried soon. One that held up another session,
+    /// which works, waits longer than it did.
+    pub(super) fn next_wait(&mut self, backoff: &mut Backoff, others_are_sound: bool) -> Duration {
         let since = *self.since.get_or_insert_with(Instant::now);
         let wait = backoff.next_wait_within(pace(since.elapsed()));
-        if self.held_up && others_are_sound { wait.max(took + took / 5) } else { wait }
+        let held = (self.held + self.held / 5).min(LONGEST);
+        if others_are_sound { wait.max(held) } else { wait }
     }
 }

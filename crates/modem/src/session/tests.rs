@@ -548,6 +548,20 @@ async fn a_session_that_held_up_a_sound_one_waits_longer_than_it_did() {
     assert!(opens.len() >= 4, "and is tried all the same");
 }
 
+/// A day of service is nothing that it held up.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_was_connected_for_long_is_opened_again_soon() {
+    let sound = Others { are_sound: true, may_restart: true };
+    let mut rig = Rig::among(sound, None, &[], &[Turn::Wedged(Duration::from_secs(3))], None);
+    rig.phase(SessionPhase::Connected).await;
+    tokio::time::sleep(Duration::from_secs(24 * 3_600)).await;
+    let ended = Instant::now();
+    rig.send().await.recv().await;
+    rig.phase(SessionPhase::BackingOff).await;
+    rig.phase(SessionPhase::Connected).await;
+    assert!(ended.elapsed() < RECONNECT_MAX, "{:?}", ended.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn trouble_that_is_young_is_tried_soon() {
     let rig = Rig::new(&[Turn::Fails(Scope::Session); 200], &[]);
