@@ -162,8 +162,9 @@ impl Bus {
         let held = roll.wanted.iter().map(|_| None).collect();
         let (was, news) = (BTreeMap::new(), Arc::default());
         let (duplicates, again, has_looked) = (0, None, false);
-        let bus =
+        let mut bus =
             Self { table, probing, search, roll, held, was, news, duplicates, again, has_looked };
+        bus.name_places();
         bus.listen();
         bus
     }
@@ -191,7 +192,13 @@ impl Bus {
         self.held = roll.wanted.iter().map(held).collect();
         self.probing.ask_for_sims(roll.names_a_sim());
         self.roll = roll;
+        self.name_places();
         self.listen();
+    }
+
+    fn name_places(&mut self) {
+        let places = self.roll.wanted.iter().filter_map(|wanted| wanted.matching.usb_path.clone());
+        self.table.name(places);
     }
 
     /// How often it is looked what is there. Where nobody waits for a modem, now and then is enough.

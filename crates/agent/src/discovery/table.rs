@@ -84,6 +84,8 @@ pub(super) struct Plugged<'a> {
 pub(super) struct Table {
     /// Of each model, those without a profile behind the others.
     layouts: Vec<Vec<UsbLayout>>,
+    /// The places that fleet entries name: what is plugged in there is theirs, whatever its id.
+    named: BTreeSet<String>,
     devices: BTreeMap<String, Device>,
     /// When the kernel told of the devices that are there.
     announced: BTreeMap<String, Instant>,
@@ -142,6 +144,11 @@ impl Table {
     /// Knows these layouts from now on, and no others.
     pub(super) fn learn(&mut self, layouts: Vec<Vec<UsbLayout>>) {
         self.layouts = layouts;
+    }
+
+    /// Fleet entries name these places, and no others.
+    pub(super) fn name(&mut self, places: impl Iterator<Item = String>) {
+        self.named = places.collect();
     }
 
     /// Takes in what came or went; `now` is when that was received.
@@ -270,7 +277,9 @@ impl Table {
             let ttys = vec![only.to_owned()];
             return is_there.then_some(Ports { ttys, others: Vec::new(), since, came });
         }
-        if !self.is_known(device.id()) {
+        // A modem may show an id of its boot loader, or of a composition that no layout has.
+        let is_known = self.is_known(device.id());
+        if !is_known && !self.named.contains(usb_path) {
             return None;
         }
         let mut ttys = device.at_ports(device.holding(&self.layouts).into_iter());
@@ -285,7 +294,10 @@ impl Table {
         let mut others: Vec<&Tty> =
             device.ttys.iter().filter(|tty| !ttys.contains(&tty.node)).collect();
         others.sort_by_key(|tty| tty.interface);
-        let others: Vec<PathBuf> = others.into_iter().map(|tty| tty.node.clone()).collect();
+        let mut others: Vec<PathBuf> = others.into_iter().map(|tty| tty.node.clone()).collect();
+        if ttys.is_empty() && !is_known {
+            ttys = std::mem::take(&mut others);
+        }
         (!device.ttys.is_empty()).then_some(Ports { ttys, others, since, came })
     }
 
@@ -479,6 +491,9 @@ mod tests {
         let ports = Ports { ttys: Vec::new(), others, since: now, came: false };
         assert_eq!(table.ports("1-1", None), Some(ports));
         assert_eq!(table.ports("3-1", None), None, "no layout has its id");
+        table.name(["3-1".to_owned()].into_iter());
+        let named = table.ports("3-1", None).map(|ports| (ports.ttys.len(), ports.others.len()));
+        assert_eq!(named, Some((1, 0)), "an entry names its place");
         // What is of no known use stays behind what is.
         table.apply(came(2, "1-1", 2), now + 2 * LAYOUT);
         let (ttys, others) =

@@ -45,7 +45,10 @@ impl Port {
             if self.is_plugged {
                 return Finding::fail(
                     check,
-                    format!("what is plugged in at {} has no serial port", self.place),
+                    format!(
+                        "what is plugged in at {} has no serial port that can be used",
+                        self.place
+                    ),
                     "the lines on `usb` and `driver` say what is there, and what to do",
                 );
             }
@@ -141,7 +144,7 @@ mod tests {
             ),
             (
                 Port { tty: None, ..good.clone() },
-                "what is plugged in at USB 1-1 has no serial port",
+                "what is plugged in at USB 1-1 has no serial port that can be used",
                 "`usb` and `driver`",
             ),
             (Port { node: None, ..good.clone() }, "/dev/ttyUSB2 is not there", "match.port"),

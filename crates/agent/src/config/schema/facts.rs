@@ -350,7 +350,7 @@ static MATCH: &[Fact] = &[
     may(
         "usb_path",
         Form(r"^[0-9]+-[0-9]+(\.[0-9]+)*$"),
-        "Where it is plugged in, such as 1-1.2: bus and ports.",
+        "Where it is plugged in, such as 1-1.2: bus and ports. Whatever has a tty there is asked, also under an id that no profile knows.",
     ),
     may(
         "port",
