@@ -494,6 +494,22 @@ fn a_prompt_that_stays_out_is_waited_for_and_then_given_up() {
     assert_eq!(told.last().map(String::as_str), Some("in step 861234567000003"));
 }
 
+/// The question would be taken for data, or its answer for that of the command.
+#[test]
+fn what_may_not_be_disturbed_has_longer() {
+    let mut line = Line::in_step();
+    line.send(at("AT+CMQTTTOPIC=0,5").undisturbed_for(Duration::from_secs(20)).prompt("hello"));
+    line.sent.clear();
+    line.wait(18 * SEC);
+    assert_eq!(line.sent(), "", "nothing is sent before the prompt");
+    line.modem("\r\n>");
+    assert_eq!(line.sent(), "hello");
+    line.sent.clear();
+    line.wait(9 * SEC);
+    line.modem("\r\nOK\r\n");
+    assert_eq!((line.sent().as_str(), line.told()), ("", vec!["ok []".to_owned()]));
+}
+
 /// The modem was slow to refuse: it is asked at once, and what looks like a prompt later is given nothing.
 #[test]
 fn a_late_refusal_ends_the_wait_for_a_prompt() {
