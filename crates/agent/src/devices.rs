@@ -250,7 +250,7 @@ fn mark_duplicates(devices: &mut [DeviceReport]) {
     }
 }
 
-/// Whether an IMEI is one: a module that lost its own tells zeros.
+/// Reports whether an IMEI is one: a module that lost its own tells zeros.
 pub fn is_identity(imei: &str) -> bool {
     imei.bytes().any(|digit| digit != b'0')
 }

@@ -126,7 +126,7 @@ impl Framing {
         self
     }
 
-    /// Whether a line is of a firmware update; `true` for the last of them.
+    /// Reports whether a line is of a firmware update; `true` for the last of them.
     pub fn tells_update(&self, line: &str) -> Option<bool> {
         let rest = |update: &Update| Some(line.strip_prefix(update.prefix)?.contains(update.end));
         self.updates.iter().find_map(rest)
@@ -151,7 +151,7 @@ impl Framing {
         self.boots.iter().any(|start| line.starts_with(start))
     }
 
-    /// Whether `line` is a piece of a message.
+    /// Reports whether `line` is a piece of a message.
     pub(crate) fn is_part(&self, line: &str) -> bool {
         let announced = self.announced.iter().map(|announced| &announced.prefix);
         let quoted = self.quoted.iter().map(|quoted| &quoted.prefix);

@@ -266,7 +266,7 @@ impl Resync {
         self.late = late;
     }
 
-    /// Whether the line that fits was read, so that the next final result code is the question's.
+    /// Reports whether the line that fits was read, so that the next final result code is the question's.
     pub(crate) fn has_line(&self) -> bool {
         self.line.is_some()
     }

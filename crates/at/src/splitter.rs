@@ -387,7 +387,7 @@ impl Splitter {
         Some(Token::Damaged { line, counted: is_whole })
     }
 
-    /// Whether the next byte is the first of a line. The echo of a command ends with CR alone, so a
+    /// Reports whether the next byte is the first of a line. The echo of a command ends with CR alone, so a
     /// line that holds just that echo is over.
     fn at_line_start(&self, echo: Option<&str>) -> bool {
         let text = self.line.trim_ascii();
@@ -409,7 +409,7 @@ impl Data {
 }
 
 impl Text {
-    /// Whether more of it is due by the length that the line named.
+    /// Reports whether more of it is due by the length that the line named.
     fn is_counted(&self) -> bool {
         self.characters < self.form.length
     }

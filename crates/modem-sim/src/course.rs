@@ -41,7 +41,7 @@ impl Course {
         begins.chain(self.cases.iter().filter_map(|case| case.ends)).min()
     }
 
-    /// Whether one of them waits for this.
+    /// Reports whether one of them waits for this.
     pub(crate) fn waits_for(&self, cure: Cure) -> bool {
         self.cases.iter().any(|case| case.illness.cure == cure)
     }
@@ -103,12 +103,12 @@ impl Firmware {
         }
     }
 
-    /// Whether it suffers from this.
+    /// Reports whether it suffers from this.
     pub(crate) fn suffers(&self, symptom: Symptom) -> bool {
         self.course.symptoms().any(|known| known == symptom)
     }
 
-    /// Whether it writes new firmware.
+    /// Reports whether it writes new firmware.
     pub(crate) fn is_updating(&self) -> bool {
         self.course.symptoms().any(|known| matches!(known, Symptom::Update { .. }))
     }
@@ -141,7 +141,7 @@ impl Firmware {
         })
     }
 
-    /// Whether the broker of this client acknowledges nothing.
+    /// Reports whether the broker of this client acknowledges nothing.
     pub(crate) fn is_unacknowledged(&self, client: usize) -> bool {
         let client = u8::try_from(client).unwrap_or(u8::MAX);
         self.suffers(Symptom::NoAcknowledgement { client })

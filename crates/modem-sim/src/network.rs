@@ -208,7 +208,7 @@ impl Firmware {
         }
     }
 
-    /// Whether the network gives a context where it is asked for one.
+    /// Reports whether the network gives a context where it is asked for one.
     pub(crate) fn has_data(&self) -> bool {
         let refuses = self.suffers(Symptom::NoData) || !self.network.is_at_its_access_point();
         self.registration().has_service() && !refuses

@@ -48,7 +48,7 @@ impl PortState {
         }
     }
 
-    /// Whether more input is welcome.
+    /// Reports whether more input is welcome.
     pub(crate) fn wants_input(&self) -> bool {
         self.input.len() < MAX_INPUT
     }

@@ -118,7 +118,7 @@ impl Firmware {
         }
     }
 
-    /// Whether the modem has finished booting, and with it registering.
+    /// Reports whether the modem has finished booting, and with it registering.
     pub(crate) fn is_up(&self) -> bool {
         self.power == Power::On
     }

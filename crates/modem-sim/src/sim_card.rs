@@ -143,7 +143,7 @@ impl Firmware {
         }
     }
 
-    /// Whether there is a card that asks for nothing.
+    /// Reports whether there is a card that asks for nothing.
     pub(crate) fn has_open_card(&self) -> bool {
         self.card_error().is_none() && self.sim.is_open()
     }

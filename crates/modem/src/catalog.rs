@@ -86,7 +86,7 @@ pub struct When {
 }
 
 impl UsbLayout {
-    /// Whether it is a layout of this `vendor:product`.
+    /// Reports whether it is a layout of this `vendor:product`.
     pub fn is_of(&self, id: &str) -> bool {
         self.id.eq_ignore_ascii_case(id)
     }

@@ -54,7 +54,7 @@ impl Core {
         }
     }
 
-    /// Whether the service is to be started again for sessions that fail.
+    /// Reports whether the service is to be started again for sessions that fail.
     pub(crate) fn is_restart_due(&self) -> bool {
         let available = self.available(true);
         self.vitals.update().is_none()

@@ -34,7 +34,7 @@ impl Modem {
         }
     }
 
-    /// Whether no port of the device answers, now that this one was left.
+    /// Reports whether no port of the device answers, now that this one was left.
     pub(crate) fn sum_up(&mut self, end: &End) -> bool {
         let port = &self.core.config.port;
         let ports = port.ports();
@@ -48,7 +48,7 @@ impl Modem {
         false
     }
 
-    /// Whether the device came a moment ago: one that boots answers nothing, either.
+    /// Reports whether the device came a moment ago: one that boots answers nothing, either.
     pub(crate) fn may_still_boot(&self) -> bool {
         let patience = self.core.config.recovery.boot.min(COMES_UP);
         self.core.config.port.since().is_some_and(|since| since.elapsed() < patience)

@@ -37,7 +37,7 @@ impl Flapping {
         self.returns.iter().filter(|at| now.saturating_duration_since(**at) < WINDOW).count()
     }
 
-    /// Whether that is often enough to look at its supply.
+    /// Reports whether that is often enough to look at its supply.
     pub fn is_flapping(&self, now: Instant) -> bool {
         self.count(now) >= MANY
     }

@@ -236,7 +236,7 @@ impl Location {
         }
     }
 
-    /// Whether discovery may give its device to another, or another device to it.
+    /// Reports whether discovery may give its device to another, or another device to it.
     pub(crate) fn is_found(&self) -> bool {
         matches!(self, Self::Usb { .. })
     }

@@ -366,7 +366,7 @@ impl MqttError {
         }
     }
 
-    /// Whether it is the stack's own trouble: no answer in time, no code, or a code that says so.
+    /// Reports whether it is the stack's own trouble: no answer in time, no code, or a code that says so.
     pub fn is_own(&self) -> bool {
         match self {
             Self::Refused { code, .. } => code.own,

@@ -142,7 +142,7 @@ impl StepError {
         matches!(self, Self::Exchange(ExchangeError::Failed { failure: Failure::Booted, .. }))
     }
 
-    /// Whether the modem said no.
+    /// Reports whether the modem said no.
     pub fn is_refused(&self) -> bool {
         matches!(self, Self::Exchange(error) if error.refusal().is_some())
     }

@@ -253,7 +253,7 @@ impl Ladder {
         step
     }
 
-    /// Whether something is due about `cause` that is to be had.
+    /// Reports whether something is due about `cause` that is to be had.
     pub(crate) fn is_due(&self, cause: Cause, now: Instant, available: Available) -> bool {
         let mut asked = self.clone();
         loop {

@@ -67,7 +67,7 @@ impl Core {
         self.is_lost_too_long(shared).then_some((Cause::Unregistered, LOST))
     }
 
-    /// Whether there was no registration for as long as may be.
+    /// Reports whether there was no registration for as long as may be.
     fn is_lost_too_long(&self, shared: &Shared) -> bool {
         let since = *shared.unregistered.borrow();
         since.is_some_and(|since| since.elapsed() >= self.config.recovery.registration_lost)

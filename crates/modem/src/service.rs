@@ -130,7 +130,7 @@ impl Core {
         }
     }
 
-    /// Whether the modem was in service for so long that the lines of its boot, or of its radio, are long over.
+    /// Reports whether the modem was in service for so long that the lines of its boot, or of its radio, are long over.
     fn is_settled(&self, shared: &Shared) -> bool {
         let last = self.radio.last_step().max(Some(shared.since));
         last.is_none_or(|last| last.elapsed() >= SETTLED)
@@ -256,7 +256,7 @@ impl Core {
         }
     }
 
-    /// Whether the card that is in is the one that the fleet file names.
+    /// Reports whether the card that is in is the one that the fleet file names.
     fn must_be_card(&self, iccid: String) -> Result<(), End> {
         self.tell_card(Card::Iccid(iccid.clone()));
         self.must_be("iccid", self.config.iccid.as_deref(), |wanted| wanted == iccid, &iccid)?;
@@ -521,7 +521,7 @@ impl Core {
     }
 }
 
-/// Whether it is the network that keeps the service from starting, or the modem.
+/// Reports whether it is the network that keeps the service from starting, or the modem.
 fn why_no_start(error: &MqttError) -> Cause {
     if error.scope() == Scope::Service { Cause::Service } else { Cause::Wedged }
 }

@@ -185,7 +185,7 @@ impl Holders {
         losses
     }
 
-    /// Whether more than one session is in service, or about to be.
+    /// Reports whether more than one session is in service, or about to be.
     pub(crate) fn is_shared(&self) -> bool {
         self.0.borrow().len() > 1
     }

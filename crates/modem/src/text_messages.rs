@@ -15,7 +15,7 @@ use crate::session::Chain;
 /// What is printed with its text (3GPP TS 27.005 §3.4.1).
 const PRINTED: [&str; 3] = ["+CMT:", "+CBM:", "+CDS:"];
 
-/// Whether a URC is a text message with its text.
+/// Reports whether a URC is a text message with its text.
 pub(crate) fn is_printed(line: &str) -> bool {
     PRINTED.iter().any(|start| line.starts_with(start))
 }

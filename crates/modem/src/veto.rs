@@ -54,12 +54,12 @@ impl Heard {
         *self.times() = Times::default();
     }
 
-    /// Whether one of them works.
+    /// Reports whether one of them works.
     pub(crate) fn is_sound(&self) -> bool {
         self.times().last.values().any(|when| when.elapsed() < SOUND)
     }
 
-    /// Whether another one works, or was just connected.
+    /// Reports whether another one works, or was just connected.
     fn is_sound_beside(&self, client: Client) -> bool {
         let times = self.times();
         let greeted = times.greeted.iter().filter_map(|(of, when)| Some((of, when.as_ref()?)));
@@ -89,7 +89,7 @@ impl Failing {
         self.names().is_empty()
     }
 
-    /// Whether it is more than one, so that it is hardly one broker's fault.
+    /// Reports whether it is more than one, so that it is hardly one broker's fault.
     pub(crate) fn is_plural(&self) -> bool {
         self.names().len() > 1
     }

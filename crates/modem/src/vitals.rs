@@ -58,7 +58,7 @@ impl Vitals {
         self.starts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the modem takes longer than usual for an answer.
+    /// Reports whether the modem takes longer than usual for an answer.
     pub(crate) fn set_busy(&self, busy: bool) {
         self.busy.send_if_modified(|now| std::mem::replace(now, busy) != busy);
     }
@@ -136,7 +136,7 @@ impl Vitals {
         Some((until, starts.boots))
     }
 
-    /// Whether the modem boots again and again when it is to transmit.
+    /// Reports whether the modem boots again and again when it is to transmit.
     pub(crate) fn is_in_boot_loop(&self) -> bool {
         let starts = self.starts();
         let now = Instant::now();

@@ -99,7 +99,7 @@ fn held(entry: usize, devices: &[Device]) -> Option<usize> {
     devices.iter().position(|device| device.holder == Some(entry))
 }
 
-/// Whether an entry keeps the device that it has.
+/// Reports whether an entry keeps the device that it has.
 fn keeps(entry: usize, device: usize, entries: &[&Match], devices: &[Device]) -> bool {
     let fits = |entry, device| fit(entry, device, entries, devices);
     if matches!(fits(entry, device), Fit::Yes | Fit::Open) {
@@ -130,7 +130,7 @@ fn keeps(entry: usize, device: usize, entries: &[&Match], devices: &[Device]) ->
     !(contradicts(wanted, is) && (0..entries.len()).any(wants))
 }
 
-/// Whether a device said that it is not the entry's. One that does not tell its card did not.
+/// Reports whether a device said that it is not the entry's. One that does not tell its card did not.
 fn contradicts(entry: &Match, is: &Identity) -> bool {
     let other_card = || entry.iccid.as_ref().zip(is.iccid.as_ref()).is_some_and(|(a, b)| a != b);
     entry.imei.as_ref().is_some_and(|imei| *imei != is.imei)
@@ -138,7 +138,7 @@ fn contradicts(entry: &Match, is: &Identity) -> bool {
         || other_card()
 }
 
-/// Whether an entry that names a card has no device that has it: then devices are asked for theirs again.
+/// Reports whether an entry that names a card has no device that has it: then devices are asked for theirs again.
 pub(super) fn misses_a_card(
     entries: &[&Match],
     devices: &[Device],

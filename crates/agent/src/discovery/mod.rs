@@ -345,7 +345,7 @@ impl Bus {
         }
     }
 
-    /// Whether a profile speaks to a model with the id of the device that is plugged in there.
+    /// Reports whether a profile speaks to a model with the id of the device that is plugged in there.
     fn is_supported(&self, usb_path: &str) -> bool {
         let catalog = self.search.catalog.borrow();
         let id = self.table.id(usb_path);

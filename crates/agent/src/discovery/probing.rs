@@ -72,7 +72,7 @@ impl Stay {
         }
     }
 
-    /// Whether each of its ports was asked.
+    /// Reports whether each of its ports was asked.
     fn is_round(&self) -> bool {
         self.attempts.checked_rem(self.places).unwrap_or(0) == 0
     }
@@ -211,7 +211,7 @@ impl Probing {
         }
     }
 
-    /// Whether a device told who it is, or was asked at each of its ports and did not.
+    /// Reports whether a device told who it is, or was asked at each of its ports and did not.
     pub(super) fn is_through(&self, usb_path: &str, ports: &Ports) -> bool {
         let Some(stay) = self.stays.get(usb_path).filter(|stay| stay.since == ports.since) else {
             return false;

@@ -191,7 +191,7 @@ impl Engine {
         is_result || is_own || is_cut || is_error || self.splitter.framing().tells_boot(line)
     }
 
-    /// Whether bytes were lost a moment ago.
+    /// Reports whether bytes were lost a moment ago.
     pub(super) fn is_damaged(&self) -> bool {
         self.doubt.is_some_and(|doubt| doubt.is_damage)
     }

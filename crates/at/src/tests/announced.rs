@@ -16,7 +16,7 @@ fn publishing() -> Line {
     line
 }
 
-/// Whether anything in the log says that the publish ended or that the modem booted.
+/// Reports whether anything in the log says that the publish ended or that the modem booted.
 fn credits(told: &[String]) -> bool {
     // A message that arrived whole may hold such lines.
     let urc_of_boot = |told: &str| told.contains("RDY") && !told.contains(" data ");

@@ -85,7 +85,7 @@ impl Firmware {
 }
 
 impl Client {
-    /// Whether the cache of topics has room for one more.
+    /// Reports whether the cache of topics has room for one more.
     fn has_room(&self, field: Field, length: usize) -> bool {
         let cached: usize = match field {
             Field::SubTopic { .. } => self.subscribe.iter().map(|(topic, _)| topic.len()).sum(),

@@ -67,7 +67,7 @@ impl Failures {
         self.own = if error.is_own() { self.own.saturating_add(1) } else { 0 };
     }
 
-    /// Whether there were so many that the stack is to blame.
+    /// Reports whether there were so many that the stack is to blame.
     pub(super) fn is_row(&self) -> bool {
         self.own >= ROW
     }

@@ -34,11 +34,11 @@ pub(crate) trait Witness: Sync {
     fn acknowledged(&self);
     /// It is not connected any more.
     fn ended(&self);
-    /// Whether the modem has another session, which waits while this one holds the stack.
+    /// Reports whether the modem has another session, which waits while this one holds the stack.
     fn is_shared(&self) -> bool;
-    /// Whether it fails again and again, and not by its broker's word.
+    /// Reports whether it fails again and again, and not by its broker's word.
     fn fails(&self, session: &str, fails: bool);
-    /// Whether the service is to be started again for sessions that fail so.
+    /// Reports whether the service is to be started again for sessions that fail so.
     fn is_restart_due(&self) -> bool;
     /// Another session, still connected, had a publish acknowledged a moment ago, so the service is sound.
     fn others_are_sound(&self) -> bool;
