@@ -51,8 +51,8 @@ const ROUND: usize = 20;
 /// they come and take numbers from the dice, so that no seed makes it sure.
 const ROUNDS: usize = 10;
 
-/// How long a fleet may take for one round.
-const LIMIT: Duration = Duration::from_secs(60);
+/// How long a fleet may take for one round. A prompt that stays out costs ten seconds.
+const LIMIT: Duration = Duration::from_secs(120);
 
 struct Course {
     broker: Mosquitto,

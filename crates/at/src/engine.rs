@@ -462,7 +462,7 @@ impl Engine {
         let ticket = in_flight.ticket;
         in_flight.prompted = true;
         in_flight.echoed |= echoed;
-        in_flight.deadline = now + in_flight.exchange.patience_after_prompt();
+        in_flight.deadline = now + in_flight.exchange.patience();
         if in_flight.echoed {
             self.splitter.expect_data_echo(data);
         }

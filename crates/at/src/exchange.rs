@@ -407,20 +407,14 @@ impl Exchange {
     /// code, and the line that ends it.
     pub fn longest(&self) -> Duration {
         let code = if self.may_be_late() { self.maximum } else { self.patience() };
-        let prompt = if self.has_prompt() { self.patience_after_prompt() } else { Duration::ZERO };
+        let prompt = if self.has_prompt() { self.patience() } else { Duration::ZERO };
         let result = self.result.map_or(Duration::ZERO, |(_, timeout)| timeout);
         code.saturating_add(prompt).saturating_add(result)
     }
 
-    /// How long its answer, or its prompt, is waited for before anything else is sent.
+    /// How long its prompt, and then its answer, is waited for before anything else is sent.
     pub(crate) fn patience(&self) -> Duration {
         self.timeout.max(self.undisturbed)
-    }
-
-    /// The same once its data was sent. It is shorter: where a byte of the data was lost, the modem waits for one more,
-    /// and the question is what it gets.
-    pub(crate) fn patience_after_prompt(&self) -> Duration {
-        self.timeout.max(self.undisturbed / 2)
     }
 
     /// Whether its answer can be told from that of the question who is there, so that a late one is still its own.

@@ -47,9 +47,9 @@ const SHARED_TIMEOUT_S: u8 = 20;
 /// network. Giving up too soon does no harm: the engine gets in step, and the client is torn down.
 const ACCEPTANCE: Duration = Duration::from_secs(10);
 
-/// How long a prompt may take: whatever is sent before it would be taken for data. A SIM7600 that looked for a network
-/// took 20 s for queries.
-const PROMPT: Duration = Duration::from_secs(20);
+/// How long a prompt may take: whatever is sent before it would be taken for data. SIMCom's manuals give 9 s for most
+/// commands. Where the prompt or a byte of the data is lost, so long nothing is published.
+const PROMPT: Duration = Duration::from_secs(10);
 
 /// How long after an `ERROR` the result line may tell why, as the A76XX manual has it for CONNECT.
 const REASON: Duration = Duration::from_millis(500);
