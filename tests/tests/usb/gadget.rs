@@ -8,7 +8,7 @@ use std::time::Duration;
 use e2e::{Process, modemfleet, pause, run, within};
 
 /// The guest's processor is emulated, and so is the host's at times.
-pub(crate) const LONG: Duration = Duration::from_secs(90);
+pub(crate) const LONG: Duration = Duration::from_secs(180);
 
 /// The time between two looks. Each asks the agent, or starts a program, which takes its time from what is waited for
 /// on a processor that is emulated.

@@ -460,6 +460,8 @@ fn the_usb_device_of_a_modem_that_answers_nothing_is_reset() {
     tty(0);
     let _sim = simulate_with(1, &broker.address(), &["--ill", "mute=usb-reset"]);
     let mut site = site([format!("usb_path: {}", usb_path(0)), by_imei(1)]);
+    // A port that never answered is given the time of a boot.
+    site.body = site.body.replace("m0: { match", "m0: { recovery: { boot: 20s }, match");
     let _root = listen_as_root(&mut site);
     let agent = site.start();
     wait("m0 to connect", || agent.is_connected("m0", "s").then_some(()));
