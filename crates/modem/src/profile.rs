@@ -318,7 +318,7 @@ pub async fn prepare(at: &At) -> Result<(), StepError> {
 /// [`StepError`].
 ///
 /// # Cancel safety
-/// None: half of it leaves the radio off. The caller holds a step of [`Radio`](crate::radio::Radio).
+/// None: half of it leaves the radio off. The caller holds a step of `Radio`.
 pub async fn radio_cycle(at: &At) -> Result<(), StepError> {
     cycle(at, &["AT+CFUN=4"]).await
 }

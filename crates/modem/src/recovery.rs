@@ -4,7 +4,7 @@
 //! do; each case is a line of a table test. docs/recovery.md shows the same table.
 //!
 //! Only actions have a budget. Attempts (to start the service, to sign in, to open the port, to ask the SIM or the
-//! network) cost nothing and never end: [`pace`] says how often they are due at least.
+//! network) cost nothing and never end: `pace` says how often they are due at least.
 
 mod cause;
 

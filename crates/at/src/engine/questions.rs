@@ -11,7 +11,7 @@ impl Engine {
         }
     }
 
-    /// How many questions are not answered yet that [`Identity`] asks, or a command that is answered like them.
+    /// How many questions are not answered yet that [`Identity`](crate::Identity) asks, or a command that is answered like them.
     pub fn open_questions(&self) -> u32 {
         let bare = self.in_flight.as_ref().is_some_and(|f| f.exchange.answer.takes_bare());
         let asked = self.resync.as_ref().map_or(0, Resync::open);
