@@ -145,3 +145,38 @@ impl Witness for Told<'_> {
         self.shared.heard.is_sound_beside(self.client)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: Client = Client(0);
+    const OTHER: Client = Client(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_is_sound_for_a_minute_after_it_heard_its_broker() {
+        let heard = Heard::default();
+        heard.note(ONE);
+        assert!(heard.is_sound() && heard.is_sound_beside(OTHER));
+        assert!(!heard.is_sound_beside(ONE), "it does not speak for itself");
+        tokio::time::advance(SOUND).await;
+        assert!(!heard.is_sound() && !heard.is_sound_beside(OTHER));
+        heard.note(ONE);
+        heard.forget(ONE);
+        assert!(!heard.is_sound());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_first_connect_of_a_run_counts_and_vetoes_no_loss() {
+        let heard = Heard::default();
+        heard.note_connected(ONE);
+        assert!(heard.is_sound_beside(OTHER));
+        assert!(!heard.is_sound(), "a lost network is not put off for it");
+        heard.forget(ONE);
+        heard.note_connected(ONE);
+        assert!(!heard.is_sound_beside(OTHER), "it is connected again and again");
+        heard.clear();
+        heard.note_connected(ONE);
+        assert!(heard.is_sound_beside(OTHER), "the service was started anew");
+    }
+}

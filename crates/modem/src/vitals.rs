@@ -163,6 +163,7 @@ mod tests {
         assert_eq!(vitals.not_before(), None, "nothing of ours came before it");
         let start = Instant::now();
         let mut starts = 0;
+        let mut longest = Duration::ZERO;
         while start.elapsed() < Duration::from_secs(45) {
             vitals.starting();
             starts += 1;
@@ -170,6 +171,9 @@ mod tests {
             vitals.booted();
             let (until, boots) = vitals.not_before().unwrap();
             assert_eq!(boots, starts);
+            let wait = until - Instant::now();
+            assert!(wait >= longest, "{wait:?} after {longest:?}");
+            longest = wait;
             assert!(
                 until <= Instant::now() + Duration::from_secs(20),
                 "trouble that young is tried"
