@@ -354,7 +354,7 @@ impl HandIn {
             let taken_back = if goes_back { stored } else { Vec::new() };
             for id in taken_back {
                 // A disk that fails now keeps it; it is published once more than it should be.
-                let _ = self.view.queue.ack(id).await;
+                let _ = self.view.queue.ack(id, &"".into()).await;
             }
             return Err(refusal);
         }

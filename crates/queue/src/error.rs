@@ -4,7 +4,7 @@ use std::{fmt, io, path::PathBuf, sync::Arc};
 
 use rusqlite::ErrorCode;
 
-use crate::MessageId;
+use crate::{MessageId, stat::Failing};
 
 /// The storage engine's own words about a failure; the source of [`StoreError`] and [`OpenError`].
 #[derive(Clone, Debug)]
@@ -30,6 +30,9 @@ pub enum StoreError {
     /// The file system has no room left. Acks still go through as a rule, and make room.
     #[error("could not write the queue: the disk is full")]
     DiskFull(#[source] Cause),
+    /// The file system can only be read: it was mounted so, or became so after an error.
+    #[error("could not write the queue: its file system is read-only")]
+    ReadOnly(#[source] Cause),
     /// The operating system refused a read, a write or a sync.
     #[error("could not write the queue: input/output error")]
     Io(#[source] Cause),
@@ -44,17 +47,27 @@ pub enum StoreError {
     Closed,
 }
 
+impl StoreError {
+    /// The failure in the words of the figures.
+    pub(crate) fn failing(&self) -> Failing {
+        match self {
+            Self::DiskFull(_) => Failing::DiskFull,
+            Self::ReadOnly(_) => Failing::ReadOnly,
+            Self::Io(_) => Failing::Io,
+            Self::Corrupt(_) | Self::Engine(_) | Self::Closed => Failing::Other,
+        }
+    }
+}
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         let code = error.sqlite_error_code();
         let cause = Cause::from(error);
         match code {
+            Some(ErrorCode::ReadOnly) => Self::ReadOnly(cause),
             Some(ErrorCode::DiskFull) => Self::DiskFull(cause),
             Some(
-                ErrorCode::SystemIoFailure
-                | ErrorCode::ReadOnly
-                | ErrorCode::CannotOpen
-                | ErrorCode::PermissionDenied,
+                ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::PermissionDenied,
             ) => Self::Io(cause),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(cause),
             Some(_) | None => Self::Engine(cause),

@@ -105,7 +105,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         priority: row.get(12)?,
         topic: stored.topic,
         payload: stored.payload,
-        qos: stored.qos,
+        qos: stored.at.qos,
         retain: stored.retain,
         appended_at: writer::time(stored.appended_at),
         expires_at: stored.at.expires_at.map(writer::time),
@@ -169,7 +169,7 @@ impl Inspector {
         filter: &Filter,
     ) -> Result<Vec<Record>, StoreError> {
         let mut statement = self.conn.prepare_cached(
-            "select message.seq, bucket, size, expires_at, message.id, topic, payload, qos, retain,
+            "select message.seq, bucket, size, expires_at, message.id, qos, topic, payload, retain,
                 appended_at, crc, coalesce(aside.lane, bucket.lane), priority,
                 aside.reason, aside.words, aside.at
              from message join bucket on bucket.id = message.bucket

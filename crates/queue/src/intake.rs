@@ -5,7 +5,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -15,6 +15,7 @@ use crate::{
     error::{AppendError, StoreError},
     message::{Lease, MessageId, NewMessage, Receipt},
     queue::Handout,
+    trace::Trace,
 };
 
 /// How many appends and leases may wait in the line. Deep enough to fill a commit while another
@@ -33,6 +34,8 @@ pub(crate) enum Command {
         floor: u8,
         answer: oneshot::Sender<Result<Handout, StoreError>>,
     },
+    /// Where the message of this id stands.
+    Trace { id: MessageId, answer: oneshot::Sender<Result<Option<Trace>, StoreError>> },
     /// The file was found to be damaged, after so many salvages.
     Salvage { after: u64 },
     /// Take a lease back; the answer says whether there was one.
@@ -60,7 +63,7 @@ pub(crate) enum Write {
 #[derive(Debug)]
 pub(crate) enum Change {
     /// Somebody else is responsible for it: it leaves.
-    Ack,
+    Ack { path: Arc<str> },
     /// It goes to another lane.
     Transfer { lane: String },
     /// It is taken out of the way.
@@ -74,14 +77,14 @@ pub(crate) enum Change {
 impl Change {
     /// Whether it makes room on a full disk.
     pub(crate) fn makes_room(&self) -> bool {
-        matches!(self, Self::Ack | Self::Purge)
+        matches!(self, Self::Ack { .. } | Self::Purge)
     }
 }
 
 impl Write {
     /// Whether a power loss may undo it for a while: the message then comes once more, and that is all.
     pub(crate) fn may_come_undone(&self) -> bool {
-        matches!(self, Self::Change { change: Change::Ack, .. })
+        matches!(self, Self::Change { change: Change::Ack { .. }, .. })
     }
 
     /// Answers with what the transaction found. A caller who went away is no error.

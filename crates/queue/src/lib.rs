@@ -12,7 +12,7 @@
 //! queue.append(NewMessage::new("north", "sensors/door", "open")).await?;
 //! for lease in queue.lease("north", 16).await? {
 //!     // … send it; then:
-//!     queue.ack(lease.id).await?;
+//!     queue.ack(lease.id, &"north/cloud".into()).await?;
 //! }
 //! queue.close().await;
 //! # Ok(())
@@ -45,6 +45,7 @@ mod schema;
 mod stat;
 mod store;
 mod tally;
+mod trace;
 mod writer;
 
 pub use error::{AppendError, Cause, Holder, InvalidMessage, OpenError, StoreError};
@@ -55,7 +56,8 @@ pub use message::{
 };
 pub use queue::{Config, Fsync, Queue, WhenFull};
 pub use salvage::{Salvage, repair};
-pub use stat::{Dropped, LaneStat, Stat};
+pub use stat::{Dropped, Failing, LaneStat, Stat};
+pub use trace::{Reason, State, Trace};
 pub use uuid::Error as InvalidId;
 pub use writer::{MAX_LEASES, REMEMBERED_KEYS};
 

@@ -164,7 +164,7 @@ mod tests {
 
     fn at(seq: Seq) -> Located {
         let (bucket, id) = (BucketId(1), MessageId::fresh());
-        Located { seq, bucket, id, size: 10, expires_at: Some(seq) }
+        Located { seq, bucket, id, size: 10, qos: 1, expires_at: Some(seq) }
     }
 
     #[test]

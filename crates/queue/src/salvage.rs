@@ -346,7 +346,7 @@ impl Wreck {
         let size = length(stored.topic.len())
             .saturating_add(length(stored.payload.len()))
             .saturating_add(OVERHEAD);
-        (stored.intact && stored.at.size == size && stored.qos <= 2 && stored.at.seq > 0)
+        (stored.intact && stored.at.size == size && stored.at.qos <= 2 && stored.at.seq > 0)
             .then_some(stored)
     }
 }

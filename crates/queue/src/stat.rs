@@ -20,6 +20,10 @@ pub struct Stat {
     pub aside: LaneStat,
     /// Transactions committed since the queue was opened.
     pub commits: u64,
+    /// Transactions that failed since the queue was opened: nothing of them was taken.
+    pub failed_commits: u64,
+    /// Why the last transaction failed, if the last one did: nothing can be stored or removed now.
+    pub failing: Option<Failing>,
     /// Syncs that the system refused since the queue was opened, under [`Fsync::Interval`](crate::Fsync::Interval).
     pub failed_syncs: u64,
     /// Times that the file was found damaged, and replaced by what could be read of it, since the queue
@@ -27,6 +31,35 @@ pub struct Stat {
     pub salvages: u64,
     /// What each lane holds, without what was set aside; lanes that ran empty stay until the queue is opened anew.
     pub lanes: BTreeMap<Arc<str>, LaneStat>,
+}
+
+/// Why nothing can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failing {
+    /// The file system is full.
+    DiskFull,
+    /// The file system can only be read.
+    ReadOnly,
+    /// The system refuses reads, writes or syncs.
+    Io,
+    /// The folder or its file was removed or replaced under the agent: what is stored now would be gone
+    /// at its end.
+    Removed,
+    /// The storage engine says something else.
+    Other,
+}
+
+impl Failing {
+    /// The word for it, as an API wants it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DiskFull => "disk_full",
+            Self::ReadOnly => "read_only",
+            Self::Io => "io",
+            Self::Removed => "removed",
+            Self::Other => "other",
+        }
+    }
 }
 
 /// What one lane holds.

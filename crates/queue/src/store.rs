@@ -39,6 +39,7 @@ pub(crate) struct Located {
     pub(crate) bucket: BucketId,
     pub(crate) id: MessageId,
     pub(crate) size: u64,
+    pub(crate) qos: u8,
     /// Milliseconds of the Unix epoch.
     pub(crate) expires_at: Option<i64>,
 }
@@ -49,7 +50,6 @@ pub(crate) struct Stored {
     pub(crate) at: Located,
     pub(crate) topic: String,
     pub(crate) payload: Vec<u8>,
-    pub(crate) qos: u8,
     pub(crate) retain: bool,
     /// Milliseconds of the Unix epoch.
     pub(crate) appended_at: i64,
@@ -65,10 +65,10 @@ pub(crate) struct Seen {
 }
 
 /// The columns of [`Located`], in the order of [`located`].
-const LOCATED: &str = "seq, bucket, size, expires_at, id";
+const LOCATED: &str = "seq, bucket, size, expires_at, id, qos";
 /// The columns of [`Stored`], in the order of [`stored`].
 pub(crate) const STORED: &str =
-    "seq, bucket, size, expires_at, id, topic, payload, qos, retain, appended_at, crc";
+    "seq, bucket, size, expires_at, id, qos, topic, payload, retain, appended_at, crc";
 
 impl Store {
     pub(crate) fn open(dir: &Path, fsync: Fsync) -> Result<Self, OpenError> {
@@ -144,7 +144,7 @@ impl Store {
                 to_i64(at.size),
                 at.expires_at,
                 now,
-                message.qos,
+                at.qos,
                 message.retain,
                 at.id.as_bytes(),
                 message.topic,
@@ -169,7 +169,7 @@ impl Store {
                 to_i64(at.size),
                 at.expires_at,
                 stored.appended_at,
-                stored.qos,
+                at.qos,
                 stored.retain,
                 at.id.as_bytes(),
                 stored.topic,
@@ -291,7 +291,7 @@ impl Store {
             .prepare_cached(&format!(
                 "select {LOCATED}, appended_at from message order by seq limit ?"
             ))?
-            .query_map([to_i64(most)], |row| Ok((located(row)?, row.get(5)?)))?
+            .query_map([to_i64(most)], |row| Ok((located(row)?, row.get(6)?)))?
             .collect()
     }
 
@@ -437,20 +437,20 @@ fn located(row: &Row<'_>) -> rusqlite::Result<Located> {
         size: to_u64(row.get(2)?),
         expires_at: row.get(3)?,
         id: message_id(row, 4)?,
+        qos: row.get(5)?,
     })
 }
 
 /// Reads a row of the columns [`STORED`].
 pub(crate) fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
-    let (at, topic): (_, String) = (located(row)?, row.get(5)?);
-    let payload: Vec<u8> = row.get(6)?;
+    let (at, topic): (_, String) = (located(row)?, row.get(6)?);
+    let payload: Vec<u8> = row.get(7)?;
     let sum: Option<u32> = row.get(10)?;
     Ok(Stored {
         intact: sum.is_none_or(|sum| sum == crc(at.id, &topic, &payload)),
         at,
         topic,
         payload,
-        qos: row.get(7)?,
         retain: row.get(8)?,
         appended_at: row.get(9)?,
     })

@@ -5,13 +5,13 @@
 //! change memory only and so see only what is durable.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::{
     check::Watch,
@@ -23,9 +23,10 @@ use crate::{
     queue::{Clock, Config, Fsync, Handout, WhenFull},
     salvage::Salvage,
     schema,
-    stat::{Dropped, LaneStat, Stat},
+    stat::{Dropped, Failing, LaneStat, Stat},
     store::{Located, Seq, Store},
     tally::Tally,
+    trace::{Reason, State, Trace},
 };
 
 mod change;
@@ -52,6 +53,9 @@ pub const REMEMBERED_KEYS: u32 = 10_000;
 /// time of a million of them neither holds up the callers nor swells the log.
 const SWEEP: u64 = 512;
 
+/// How many outcomes a slow reader may fall behind.
+const OUTCOMES: usize = 1024;
+
 /// The longest wait for the next expiry. The wall clock may be set while we wait for it.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
@@ -62,6 +66,7 @@ pub(crate) struct Shared {
     pub(crate) watch: Watch,
     pub(crate) leasable: watch::Sender<u64>,
     pub(crate) ended: watch::Sender<bool>,
+    pub(crate) outcomes: broadcast::Sender<Trace>,
     stat: Mutex<Stat>,
 }
 
@@ -72,6 +77,7 @@ impl Default for Shared {
             watch: Watch::default(),
             leasable: watch::Sender::new(0),
             ended: watch::Sender::new(false),
+            outcomes: broadcast::Sender::new(OUTCOMES),
             stat: Mutex::default(),
         }
     }
@@ -131,7 +137,11 @@ pub(crate) struct Writer {
     sweep_failed: bool,
     dropped: Dropped,
     commits: u64,
+    failed_commits: u64,
+    failing: Option<Failing>,
     salvages: Salvages,
+    /// What became of messages that left lately.
+    traces: HashMap<MessageId, Trace>,
     /// Something may have become leasable that the watchers have not been told.
     leasable: bool,
 }
@@ -141,6 +151,8 @@ pub(crate) struct Writer {
 struct Draft {
     undo: Vec<Undo>,
     arrivals: Vec<Located>,
+    /// What became of messages.
+    ended: Vec<Trace>,
     dropped: Dropped,
     next_expiry: Option<i64>,
     next_age: Option<i64>,
@@ -179,7 +191,10 @@ impl Writer {
             dir: config.dir.clone(),
             fsync: config.fsync,
             commits: 0,
+            failed_commits: 0,
+            failing: None,
             leasable: false,
+            traces: HashMap::new(),
             bounds,
             when_full: config.when_full,
             store,
@@ -234,7 +249,9 @@ impl Writer {
         for command in batch {
             match command {
                 Command::Write(write) => writes.push(write),
-                Command::Lease { .. } | Command::Release { .. } => reads.push(command),
+                Command::Lease { .. } | Command::Release { .. } | Command::Trace { .. } => {
+                    reads.push(command);
+                }
                 // Found by the check: what the file still answers is not worth waiting for.
                 // Unless it was replaced while the check still read the old one.
                 Command::Salvage { after } if after == self.salvages.done => drop(self.salvage()),
@@ -309,6 +326,7 @@ impl Writer {
         match done {
             Ok(()) => {
                 self.keep(draft);
+                self.failing = None;
                 if sync && self.fsync == Fsync::Always {
                     self.syncs.synced(self.commits);
                 }
@@ -320,7 +338,10 @@ impl Writer {
                 }
                 self.tally = before;
                 self.places.undo(draft.undo);
-                Err((writes, error.into()))
+                let error = StoreError::from(error);
+                self.failed_commits = self.failed_commits.saturating_add(1);
+                self.failing = Some(error.failing());
+                Err((writes, error))
             }
         }
     }
@@ -354,6 +375,11 @@ impl Writer {
     /// The transaction is on disk: what it did in memory stays.
     fn keep(&mut self, draft: Draft) {
         draft.arrivals.into_iter().for_each(|at| self.places.arrive(at));
+        for trace in draft.ended {
+            self.traces.insert(trace.id, trace.clone());
+            // Nobody may listen.
+            drop(self.shared.outcomes.send(trace));
+        }
         self.dropped.add(draft.dropped);
         self.next_expiry = draft.next_expiry;
         self.next_age = draft.next_age;
@@ -382,7 +408,7 @@ impl Writer {
             return Ok(Ok(Receipt { id, outcome: Outcome::Dropped }));
         }
         let size = message.size();
-        match self.make_room(size, message.priority, draft)? {
+        match self.make_room(size, message.priority, now, draft)? {
             Room::Made => {}
             Room::GiveUpNew => {
                 draft.dropped.full = draft.dropped.full.saturating_add(1);
@@ -394,7 +420,7 @@ impl Writer {
             }
         }
         let bucket = self.tally.find_or_make(&Arc::from(&*message.lane), message.priority);
-        let at = Located { seq: self.next_seq, bucket, id, size, expires_at };
+        let at = Located { seq: self.next_seq, bucket, id, size, qos: message.qos, expires_at };
         self.store.insert(&at, message, now)?;
         // A failed batch leaves a gap in the order, which is as good as none.
         self.next_seq = self.next_seq.saturating_add(1);
@@ -423,8 +449,19 @@ impl Writer {
                 Some(Reply::Lease(leased, answer))
             }
             Command::Release { id, answer } => Some(Reply::Release(self.release(id, now), answer)),
+            Command::Trace { id, answer } => Some(Reply::Trace(self.trace(id), answer)),
             Command::Write(_) | Command::Salvage { .. } => None,
         }
+    }
+
+    fn trace(&self, id: MessageId) -> Result<Option<Trace>, StoreError> {
+        if let Some(trace) = self.traces.get(&id) {
+            return Ok(Some(trace.clone()));
+        }
+        let Some(at) = self.store.find(id)? else { return Ok(None) };
+        let since = self.store.appended_at(at.seq)?.unwrap_or_default();
+        let state = if self.places.is_leased(id) { State::Leased } else { State::Waiting };
+        Ok(Some(Trace { id, qos: at.qos, state, at: time(since) }))
     }
 
     fn release(&mut self, id: MessageId, now: i64) -> bool {
@@ -479,6 +516,8 @@ impl Writer {
             aside: LaneStat { messages: aside.messages, bytes: aside.bytes },
             commits: self.commits,
             salvages: self.salvages.done,
+            failed_commits: self.failed_commits,
+            failing: self.failing,
             failed_syncs: self.syncs.failed,
             lanes,
         };
@@ -491,6 +530,24 @@ impl Writer {
 }
 
 impl Draft {
+    /// A message left, or was set aside.
+    fn end(&mut self, at: Located, state: State, now: i64) {
+        self.ended.push(Trace { id: at.id, qos: at.qos, state, at: time(now) });
+    }
+
+    /// Counts a message that is given up.
+    fn drop(&mut self, at: Located, reason: Reason, now: i64) {
+        let count = match reason {
+            Reason::Full => &mut self.dropped.full,
+            Reason::Expired => &mut self.dropped.expired,
+            Reason::Age => &mut self.dropped.age,
+            Reason::Purged => &mut self.dropped.purged,
+            Reason::Damaged => &mut self.dropped.damaged,
+        };
+        *count = count.saturating_add(1);
+        self.end(at, State::Dropped { reason }, now);
+    }
+
     /// A message that expires at this moment is there.
     fn expect(&mut self, expires_at: Option<i64>) {
         self.next_expiry = earlier(self.next_expiry, expires_at);
@@ -500,6 +557,7 @@ impl Draft {
 /// The answer to a command that changed memory only, held back until the figures show it.
 enum Reply {
     Lease(Result<Handout, StoreError>, oneshot::Sender<Result<Handout, StoreError>>),
+    Trace(Result<Option<Trace>, StoreError>, oneshot::Sender<Result<Option<Trace>, StoreError>>),
     Release(bool, oneshot::Sender<Result<bool, StoreError>>),
 }
 
@@ -508,6 +566,7 @@ impl Reply {
         match self {
             // If the caller is gone, the handout's drop releases what is in it.
             Self::Lease(handout, answer) => drop(answer.send(handout)),
+            Self::Trace(found, answer) => drop(answer.send(found)),
             Self::Release(found, answer) => drop(answer.send(Ok(found))),
         }
     }

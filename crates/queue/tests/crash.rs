@@ -71,7 +71,7 @@ fn child() {
                 for lease in queue.lease("l", 3).await.unwrap() {
                     let name = name(&lease);
                     say("acking", &name);
-                    assert!(queue.ack(lease.id).await.unwrap());
+                    assert!(queue.ack(lease.id, &"p".into()).await.unwrap());
                     say("acked", &name);
                 }
                 tokio::task::yield_now().await;

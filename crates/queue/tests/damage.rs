@@ -76,7 +76,7 @@ fn filled() -> TempDir {
         append(&queue, COUNT..COUNT + 100).await;
         for lane in ["lane 0", "lane 1", "lane 2"] {
             for lease in queue.lease(lane, 100).await.unwrap() {
-                queue.ack(lease.id).await.unwrap();
+                queue.ack(lease.id, &"p".into()).await.unwrap();
             }
         }
         assert_eq!(queue.stat().messages, 0);

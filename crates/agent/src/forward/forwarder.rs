@@ -199,7 +199,7 @@ impl Forwarder {
             }
         }
         for id in std::mem::take(&mut self.unacked) {
-            drop(self.queue.ack(id));
+            drop(self.queue.ack(id, &"".into()));
         }
     }
 
@@ -508,7 +508,7 @@ impl Forwarder {
     /// Sends an ack on its way to the disk; if the agent dies before it is there, the message is
     /// published once more.
     fn ack(&mut self, id: MessageId) {
-        let ack = self.queue.ack(id);
+        let ack = self.queue.ack(id, &"".into());
         self.acks.push(Box::pin(async move { (id, ack.await) }));
     }
 

@@ -29,7 +29,7 @@ async fn what_is_set_aside_blocks_nothing_survives_and_comes_back_in_its_place()
     assert_eq!(queue.stat().aside.messages, 0);
     // The other one was leased meanwhile; this one is before it all the same.
     assert_eq!(payloads(&queue.lease("l", 9).await.unwrap()), ["bad"]);
-    assert!(queue.ack(bad).await.unwrap());
+    assert!(queue.ack(bad, &"p".into()).await.unwrap());
     drop(queue);
     assert_eq!(Inspector::open(dir.path()).unwrap().check().unwrap(), Vec::<String>::new());
 }

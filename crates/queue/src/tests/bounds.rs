@@ -20,7 +20,7 @@ async fn reject_says_full_until_something_is_acked() {
         "{error:?}"
     );
     assert_eq!(queue.stat().dropped.full, 0, "a refusal is no loss");
-    queue.ack(first).await.unwrap();
+    queue.ack(first, &"p".into()).await.unwrap();
     store(&queue, sized(4, 600)).await;
 }
 
@@ -49,11 +49,11 @@ async fn drop_oldest_evicts_the_lowest_priority_first_then_the_oldest_of_all_lan
     let newer = store(&queue, sized(4, 250)).await;
     let low = store(&queue, sized(1, 250)).await;
     store(&queue, sized(4, 200)).await;
-    assert!(!queue.ack(low).await.unwrap(), "lowest priority goes first");
+    assert!(!queue.ack(low, &"p".into()).await.unwrap(), "lowest priority goes first");
     store(&queue, sized(4, 200)).await;
-    assert!(!queue.ack(oldest).await.unwrap(), "then the oldest, whatever its lane");
-    assert!(queue.ack(newer).await.unwrap());
-    assert!(queue.ack(high).await.unwrap());
+    assert!(!queue.ack(oldest, &"p".into()).await.unwrap(), "then the oldest, whatever its lane");
+    assert!(queue.ack(newer, &"p".into()).await.unwrap());
+    assert!(queue.ack(high, &"p".into()).await.unwrap());
     assert_eq!(queue.stat().dropped.full, 2);
 }
 
@@ -65,7 +65,7 @@ async fn drop_oldest_spares_leased_and_higher_ones() {
     store(&queue, sized(4, 400)).await;
     let leases = queue.lease("l", 1).await.unwrap();
     store(&queue, sized(4, 600)).await;
-    assert!(queue.ack(leases[0].id).await.unwrap(), "the leased one was spared");
+    assert!(queue.ack(leases[0].id, &"p".into()).await.unwrap(), "the leased one was spared");
     let receipt = queue.append(sized(3, 600)).await.unwrap();
     assert_eq!(receipt.outcome, Outcome::Dropped, "a lower one evicts no higher one");
     let held = queue.lease("l", 9).await.unwrap();
@@ -74,7 +74,7 @@ async fn drop_oldest_spares_leased_and_higher_ones() {
     assert!(matches!(error, AppendError::Full { .. }), "all is leased: {error:?}");
     queue.release(held[0].id).await.unwrap();
     store(&queue, sized(9, 600)).await;
-    assert!(!queue.ack(held[0].id).await.unwrap(), "a released one is evicted");
+    assert!(!queue.ack(held[0].id, &"p".into()).await.unwrap(), "a released one is evicted");
     assert_eq!(queue.stat().dropped.full, 3);
 }
 
@@ -87,8 +87,8 @@ async fn nothing_is_evicted_in_vain() {
     let small = store(&queue, sized(4, 200)).await;
     let error = queue.append(sized(4, 900)).await.unwrap_err();
     assert!(matches!(error, AppendError::Full { .. }), "{error:?}");
-    assert!(queue.ack(small).await.unwrap());
-    assert!(queue.ack(leased[0].id).await.unwrap());
+    assert!(queue.ack(small, &"p".into()).await.unwrap());
+    assert!(queue.ack(leased[0].id, &"p".into()).await.unwrap());
 }
 
 #[tokio::test]
@@ -141,7 +141,9 @@ async fn a_bound_by_count_holds_under_each_policy() {
                 assert!(error.to_string().ends_with(" and 2 messages"), "{error}");
             }
             WhenFull::DropNewest => assert_eq!(third.unwrap().outcome, Outcome::Dropped),
-            WhenFull::DropOldest => assert!(!queue.ack(first).await.unwrap(), "it gave way"),
+            WhenFull::DropOldest => {
+                assert!(!queue.ack(first, &"p".into()).await.unwrap(), "it gave way")
+            }
         }
     }
 }

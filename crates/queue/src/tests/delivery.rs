@@ -63,11 +63,14 @@ async fn an_ack_is_for_good_and_idempotent() {
     let waiting = store(&queue, message("b")).await;
     let kept = store(&queue, message("c")).await;
     queue.lease("l", 1).await.unwrap();
-    assert!(queue.ack(leased).await.unwrap());
-    assert!(!queue.ack(leased).await.unwrap());
+    assert!(queue.ack(leased, &"p".into()).await.unwrap());
+    assert!(!queue.ack(leased, &"p".into()).await.unwrap());
     assert!(!queue.release(leased).await.unwrap());
-    assert!(queue.ack(waiting).await.unwrap(), "an ack may come late, after the release");
-    assert!(!queue.ack(MessageId::fresh()).await.unwrap());
+    assert!(
+        queue.ack(waiting, &"p".into()).await.unwrap(),
+        "an ack may come late, after the release"
+    );
+    assert!(!queue.ack(MessageId::fresh(), &"p".into()).await.unwrap());
     queue.close().await;
     drop(queue);
     let queue = open(dir.path());
@@ -80,7 +83,7 @@ async fn a_dropped_ack_is_an_ack() {
     let dir = tempfile::tempdir().unwrap();
     let queue = open(dir.path());
     let id = store(&queue, message("a")).await;
-    drop(queue.ack(id));
+    drop(queue.ack(id, &"p".into()));
     queue.close().await;
     drop(queue);
     assert_eq!(open(dir.path()).stat().messages, 0);
@@ -114,7 +117,7 @@ async fn a_restart_frees_all_leases_and_keeps_the_order() {
         store(&queue, message(payload)).await;
     }
     let leases = queue.lease("l", 2).await.unwrap();
-    queue.ack(leases[1].id).await.unwrap();
+    queue.ack(leases[1].id, &"p".into()).await.unwrap();
     let before = queue.stat();
     assert_eq!((before.messages, before.leased), (2, 1));
     drop(queue);
@@ -136,7 +139,7 @@ async fn a_key_answers_the_first_id_also_after_ack_and_restart() {
     assert_eq!((one.outcome, two.outcome), (Outcome::Stored, Outcome::Duplicate));
     assert_eq!(one.id, two.id);
     assert_eq!(queue.stat().messages, 1);
-    assert!(queue.ack(one.id).await.unwrap());
+    assert!(queue.ack(one.id, &"p".into()).await.unwrap());
     drop(queue);
     let queue = open(dir.path());
     let again = queue.append(keyed("k")).await.unwrap();
@@ -264,7 +267,7 @@ async fn after_close_everything_says_closed() {
     let id = store(&queue, message("a")).await;
     queue.close().await;
     queue.close().await;
-    assert!(matches!(other.ack(id).await, Err(StoreError::Closed)));
+    assert!(matches!(other.ack(id, &"p".into()).await, Err(StoreError::Closed)));
     assert!(matches!(other.release(id).await, Err(StoreError::Closed)));
     assert!(matches!(other.lease("l", 1).await, Err(StoreError::Closed)));
     let closed = other.append(message("b")).await.unwrap_err();

@@ -46,7 +46,7 @@ async fn a_leased_message_does_not_expire_until_it_is_released() {
     clock.advance(60_000);
     settle(&queue).await;
     assert_eq!(queue.stat().messages, 2);
-    assert!(queue.ack(acked).await.unwrap());
+    assert!(queue.ack(acked, &"p".into()).await.unwrap());
     assert!(queue.release(released).await.unwrap());
     assert!(queue.lease("l", 9).await.unwrap().is_empty());
     assert_eq!((queue.stat().messages, queue.stat().dropped.expired), (0, 1));

@@ -154,7 +154,7 @@ impl Run {
             }
             Op::Ack(nth) => {
                 let Some(id) = self.model.nth(nth) else { return };
-                let found = self.open().ack(id).await.unwrap();
+                let found = self.open().ack(id, &"p".into()).await.unwrap();
                 let before = self.model.held.len();
                 self.model.held.retain(|held| held.id != id);
                 assert_eq!(found, self.model.held.len() < before);

@@ -7,6 +7,7 @@ use crate::{
     intake::Change,
     message::{ASIDE, DEFAULT_PRIORITY, MessageId},
     store::Located,
+    trace::{Reason, State},
 };
 
 impl Writer {
@@ -21,11 +22,14 @@ impl Writer {
         let Some(at) = self.store.find(id)? else { return Ok(false) };
         let aside = self.tally.is_aside(at.bucket);
         match change {
-            Change::Ack => self.remove(at, draft)?,
+            Change::Ack { path } => {
+                self.remove(at, draft)?;
+                draft.end(at, State::Acknowledged { path: Arc::clone(path) }, now);
+            }
             Change::Purge if self.places.is_leased(id) => return Ok(false),
             Change::Purge => {
                 self.remove(at, draft)?;
-                draft.dropped.purged = draft.dropped.purged.saturating_add(1);
+                draft.drop(at, Reason::Purged, now);
             }
             Change::Transfer { lane } => {
                 if aside {
@@ -40,6 +44,8 @@ impl Writer {
                 };
                 self.store.put_aside(at.seq, &lane, reason, words, now)?;
                 self.move_to(at, ASIDE, draft)?;
+                let (reason, words) = (reason.clone(), words.clone());
+                draft.end(at, State::DeadLetter { reason, words }, now);
             }
             Change::Requeue if !aside => return Ok(false),
             Change::Requeue => {

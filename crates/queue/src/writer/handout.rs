@@ -92,7 +92,7 @@ impl Taking<'_> {
             lane: self.lane.to_owned(),
             topic: stored.topic,
             payload: stored.payload,
-            qos: stored.qos,
+            qos: stored.at.qos,
             retain: stored.retain,
             priority: self.priority,
             appended_at: time(stored.appended_at),

@@ -6,6 +6,7 @@ use crate::{
     queue::WhenFull,
     store::Located,
     tally::{Amount, BucketId},
+    trace::Reason,
 };
 
 /// Whether a new message fits.
@@ -21,6 +22,7 @@ impl Writer {
         &mut self,
         size: u64,
         priority: u8,
+        now: i64,
         draft: &mut Draft,
     ) -> rusqlite::Result<Room> {
         let missing = self.missing(size);
@@ -45,7 +47,7 @@ impl Writer {
         while self.missing(size) != Amount::default() {
             let Some(victim) = self.victim(priority)? else { return Ok(Room::None) };
             self.remove(victim, draft)?;
-            draft.dropped.full = draft.dropped.full.saturating_add(1);
+            draft.drop(victim, Reason::Full, now);
         }
         Ok(Room::Made)
     }

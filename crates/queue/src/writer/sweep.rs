@@ -1,6 +1,7 @@
 //! Messages whose time is over, by their own time to live or by the age that the queue allows.
 
 use super::{Draft, SWEEP, Writer};
+use crate::trace::Reason;
 
 impl Writer {
     /// Removes messages that expired or are too old and that nobody has leased, and finds out when to
@@ -14,7 +15,7 @@ impl Writer {
         for at in expired {
             if !self.places.is_leased(at.id) {
                 self.remove(at, draft)?;
-                draft.dropped.expired = draft.dropped.expired.saturating_add(1);
+                draft.drop(at, Reason::Expired, now);
             }
         }
         draft.next_expiry = if more { Some(now) } else { self.store.next_expiry(now)? };
@@ -41,7 +42,7 @@ impl Writer {
                 break;
             }
             self.remove(at, draft)?;
-            draft.dropped.age = draft.dropped.age.saturating_add(1);
+            draft.drop(at, Reason::Age, now);
         }
         Ok(())
     }
