@@ -6,6 +6,7 @@ use modem::mqtt::{Message, Qos};
 use modem::session::{Job, Outcome, Progress, Uplink};
 use tokio::sync::{mpsc, watch};
 
+use super::given::Holding;
 use super::parcel::Parcel;
 
 /// How long after a session went down the news of the message it was publishing may still come.
@@ -25,6 +26,8 @@ pub(super) struct Delivery {
     pub(super) parcel: Parcel,
     /// Which session of the lane has it.
     pub(super) target: usize,
+    /// Notes that the session has it.
+    pub(super) given: Holding,
     /// What is new of it.
     pub(super) news: News,
 }
@@ -37,10 +40,11 @@ pub(super) async fn deliver(
     uplink: Uplink,
     stall: Duration,
     mut moved: watch::Receiver<bool>,
+    given: Holding,
 ) -> Delivery {
     let (job, mut news) = Job::new(message(&parcel, topic), stall);
     let (mut state, mut stalled) = (uplink.state.clone(), uplink.stalled.clone());
-    let given = async {
+    let handed = async {
         if uplink.jobs.send(job).await.is_err() {
             return Some(Progress::Done(Outcome::NotSent));
         }
@@ -56,7 +60,7 @@ pub(super) async fn deliver(
     // safe, and none awaits in its body.
     let told = tokio::select! {
         biased;
-        told = given => told.unwrap_or(Progress::Done(Outcome::Lost { by_broker: false })),
+        told = handed => told.unwrap_or(Progress::Done(Outcome::Lost { by_broker: false })),
         () = down => Progress::Done(Outcome::NotSent),
         _ = moved.wait_for(|moved| *moved) => Progress::Done(Outcome::NotSent),
         _ = stalled.wait_for(|stalled| *stalled) => Progress::Done(Outcome::NotSent),
@@ -67,7 +71,7 @@ pub(super) async fn deliver(
         Progress::Stalled => News::Stalled(news),
         Progress::Done(outcome) => News::Done(outcome),
     };
-    Delivery { parcel, target, news }
+    Delivery { parcel, target, given, news }
 }
 
 /// Waits for the end of a message whose result stayed out.
@@ -75,6 +79,7 @@ pub(super) async fn await_end(
     parcel: Parcel,
     target: usize,
     mut rest: mpsc::Receiver<Progress>,
+    given: Holding,
 ) -> Delivery {
     let outcome = loop {
         match rest.recv().await {
@@ -83,7 +88,7 @@ pub(super) async fn await_end(
             None => break Outcome::Lost { by_broker: false },
         }
     };
-    Delivery { parcel, target, news: News::Done(outcome) }
+    Delivery { parcel, target, given, news: News::Done(outcome) }
 }
 
 fn message(parcel: &Parcel, topic: String) -> Message {

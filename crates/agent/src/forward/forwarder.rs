@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch::{Gathered, flaw, gather};
 use super::delivery::{Delivery, News, deliver};
+use super::given::{Given, Holding};
 use super::parcel::Parcel;
 use super::routing::{Choice, Path, Routing};
 use super::target::Target;
@@ -53,8 +54,17 @@ struct Suspicion {
     seen: HashMap<usize, u64>,
 }
 
+/// A message that a broker has, and that is still in the queue.
+struct Taken {
+    id: MessageId,
+    /// The session whose broker has it.
+    path: Arc<str>,
+    /// It is known to be there until its end is recorded.
+    _given: Arc<Holding>,
+}
+
 type Acks =
-    FuturesUnordered<Pin<Box<dyn Future<Output = (MessageId, Result<bool, StoreError>)> + Send>>>;
+    FuturesUnordered<Pin<Box<dyn Future<Output = (Taken, Result<bool, StoreError>)> + Send>>>;
 
 type InFlight = FuturesUnordered<Pin<Box<dyn Future<Output = Delivery> + Send>>>;
 
@@ -69,6 +79,8 @@ pub(super) struct Forwarder {
     choose_at: Option<Instant>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
+    /// The session that has each message.
+    given: Given,
     /// Leased and not given out, by the order of their lease.
     ready: BTreeMap<u64, Lease>,
     /// Suspected messages wait here until another one was acknowledged.
@@ -89,7 +101,7 @@ pub(super) struct Forwarder {
     in_flight: InFlight,
     /// Acks on their way to the disk, and those that the disk refused.
     acks: Acks,
-    unacked: Vec<MessageId>,
+    unacked: Vec<Taken>,
     /// Those in flight and when they were handed in, by their order.
     under_way: BTreeMap<u64, (Vec<MessageId>, SystemTime)>,
     /// Messages whose result stays out and that no other path could take, by their order.
@@ -105,7 +117,7 @@ pub(super) struct Forwarder {
 enum Wake {
     Stop,
     News(Box<Delivery>),
-    Acked(MessageId, Result<bool, StoreError>),
+    Acked(Taken, Result<bool, StoreError>),
     Look,
 }
 
@@ -117,6 +129,7 @@ impl Forwarder {
         routing: Routing,
         metrics: Arc<Metrics>,
         stop: CancellationToken,
+        given: Given,
     ) -> Self {
         if let Some(route) = &routing.label {
             let paths: Vec<&SessionId> = targets.iter().map(|target| &target.id).collect();
@@ -131,6 +144,7 @@ impl Forwarder {
             choose_at: None,
             metrics,
             stop,
+            given,
             ready: BTreeMap::new(),
             suspects: BTreeMap::new(),
             suspicions: HashMap::new(),
@@ -174,7 +188,7 @@ impl Forwarder {
                         self.news(delivery);
                     }
                 }
-                Wake::Acked(id, done) => self.ack_ended(id, done),
+                Wake::Acked(taken, done) => self.ack_ended(taken, done),
                 Wake::Look => {}
             }
         }
@@ -198,8 +212,8 @@ impl Forwarder {
                 drop(self.queue.release(id));
             }
         }
-        for id in std::mem::take(&mut self.unacked) {
-            drop(self.queue.ack(id, &"".into()));
+        for Taken { id, path, .. } in std::mem::take(&mut self.unacked) {
+            drop(self.queue.ack(id, &path));
         }
     }
 
@@ -214,7 +228,7 @@ impl Forwarder {
             biased;
             () = self.stop.cancelled() => Wake::Stop,
             Some(delivery) = self.in_flight.next() => Wake::News(Box::new(delivery)),
-            Some((id, done)) = self.acks.next() => Wake::Acked(id, done),
+            Some((taken, done)) = self.acks.next() => Wake::Acked(taken, done),
             _ = select_all(changes) => Wake::Look,
             () = until(retry_at) => Wake::Look,
             () = until(choose_at) => Wake::Look,
@@ -230,8 +244,8 @@ impl Forwarder {
     async fn fill(&mut self) {
         if self.retry_at.is_some_and(|at| at <= Instant::now()) {
             self.retry_at = None;
-            for id in std::mem::take(&mut self.unacked) {
-                self.ack(id);
+            for taken in std::mem::take(&mut self.unacked) {
+                self.ack(taken);
             }
         }
         self.move_stuck();
@@ -315,7 +329,7 @@ impl Forwarder {
         let Some(target) = std::iter::once(preferred).chain(others).find(takes) else {
             return self.not_given(parcel, preferred);
         };
-        let Some(Target { id, uplink, stalled, vars, .. }) = self.targets.get(target) else {
+        let Some(Target { id, path, uplink, stalled, vars, .. }) = self.targets.get(target) else {
             return;
         };
         let topic = self.routing.topic_of(&parcel.first, id, vars);
@@ -326,9 +340,10 @@ impl Forwarder {
         }
         let (uplink, stalled) = (uplink.clone(), stalled.subscribe());
         self.window += 1;
-        let ids = parcel.leases().map(|lease| lease.id).collect();
+        let ids: Vec<MessageId> = parcel.leases().map(|lease| lease.id).collect();
+        let given = self.given.note(ids.iter().copied(), path);
         self.under_way.insert(parcel.order, (ids, parcel.first.appended_at));
-        let delivery = deliver(parcel, topic, target, uplink, self.routing.stall, stalled);
+        let delivery = deliver(parcel, topic, target, uplink, self.routing.stall, stalled, given);
         self.in_flight.push(Box::pin(delivery));
     }
 
@@ -466,9 +481,9 @@ impl Forwarder {
     }
 
     fn news(&mut self, delivery: Delivery) {
-        let Delivery { parcel, target, news } = delivery;
+        let Delivery { parcel, target, given, news } = delivery;
         let outcome = match news {
-            News::Stalled(rest) => return self.stalled(parcel, target, rest),
+            News::Stalled(rest) => return self.stalled(parcel, target, rest, given),
             News::Done(outcome) => outcome,
         };
         let order = parcel.order;
@@ -485,16 +500,17 @@ impl Forwarder {
             self.window = self.window.saturating_sub(1);
         }
         if let Outcome::Acknowledged = outcome {
-            parcel.leases().for_each(|lease| self.acknowledged(lease, target));
+            let given = Arc::new(given);
+            parcel.leases().for_each(|lease| self.acknowledged(lease, target, &given));
         } else if moved.is_none() {
             self.failed(parcel, target, outcome);
         }
     }
 
-    fn acknowledged(&mut self, lease: &Lease, target: usize) {
-        if let Some(target) = self.targets.get_mut(target) {
-            target.acknowledged += 1;
-        }
+    fn acknowledged(&mut self, lease: &Lease, target: usize, given: &Arc<Holding>) {
+        let Some(target) = self.targets.get_mut(target) else { return };
+        target.acknowledged += 1;
+        let (path, given) = (Arc::clone(&target.path), Arc::clone(given));
         self.suspicions.remove(&lease.id);
         self.alone.remove(&lease.id);
         self.ready.append(&mut self.suspects);
@@ -502,23 +518,23 @@ impl Forwarder {
         for waiting in [&mut self.ready, &mut self.unfit] {
             waiting.retain(|_, waiting| waiting.id != lease.id);
         }
-        self.ack(lease.id);
+        self.ack(Taken { id: lease.id, path, _given: given });
     }
 
     /// Sends an ack on its way to the disk; if the agent dies before it is there, the message is
     /// published once more.
-    fn ack(&mut self, id: MessageId) {
-        let ack = self.queue.ack(id, &"".into());
-        self.acks.push(Box::pin(async move { (id, ack.await) }));
+    fn ack(&mut self, taken: Taken) {
+        let ack = self.queue.ack(taken.id, &taken.path);
+        self.acks.push(Box::pin(async move { (taken, ack.await) }));
     }
 
     /// An ack that the disk refused is tried again: the broker has the message.
-    fn ack_ended(&mut self, id: MessageId, done: Result<bool, StoreError>) {
+    fn ack_ended(&mut self, taken: Taken, done: Result<bool, StoreError>) {
         if let Err(error) = done
             && !matches!(error, StoreError::Closed)
         {
-            tracing::error!(%id, "could not remove a delivered message; trying again: {}", Chain(&error));
-            self.unacked.push(id);
+            tracing::error!(id = %taken.id, "could not remove a delivered message; trying again: {}", Chain(&error));
+            self.unacked.push(taken);
             self.retry_at = Some(Instant::now() + STORE_RETRY);
         }
     }

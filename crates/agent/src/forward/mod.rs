@@ -7,6 +7,7 @@
 pub(crate) mod batch;
 mod delivery;
 mod forwarder;
+mod given;
 pub mod lanes;
 mod parcel;
 mod plan;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Fleet, SessionId};
 use crate::view::View;
 
+pub use given::Given;
 pub use plan::{LanePlan, plan};
 pub use routing::Routing;
 pub use running::Forwarding;

@@ -11,6 +11,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::forwarder::Forwarder;
+use super::given::Given;
 use super::plan::LanePlan;
 use crate::metrics::Metrics;
 
@@ -18,6 +19,7 @@ use crate::metrics::Metrics;
 pub struct Forwarding {
     queue: Queue,
     metrics: Arc<Metrics>,
+    given: Given,
     stop: CancellationToken,
     running: BTreeMap<String, Running>,
     /// Each gives its lane's name at its end.
@@ -35,7 +37,13 @@ impl Forwarding {
     /// None runs yet; `stop` ends all of them.
     pub fn new(queue: Queue, metrics: Arc<Metrics>, stop: CancellationToken) -> Self {
         let (running, tasks) = (BTreeMap::new(), JoinSet::new());
-        Self { queue, metrics, stop, running, tasks }
+        let given = Given::default();
+        Self { queue, metrics, given, stop, running, tasks }
+    }
+
+    /// The session that has each message.
+    pub fn given(&self) -> Given {
+        self.given.clone()
     }
 
     /// Tells those to end whose lane is not wanted, or not so. What they gave out they see to its end,
@@ -76,6 +84,7 @@ impl Forwarding {
                 plan.routing.clone(),
                 Arc::clone(&self.metrics),
                 stop.clone(),
+                self.given.clone(),
             );
             let (waiting, name) = (forwarder.waiting(), lane.clone());
             let task = self.tasks.spawn(async move {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 
 use modem::Snapshot;
 use modem::session::Uplink;
@@ -16,6 +17,8 @@ use crate::config::SessionId;
 /// One session of a lane.
 pub(super) struct Target {
     pub(super) id: SessionId,
+    /// The same in words: who took a message.
+    pub(super) path: Arc<str>,
     pub(super) uplink: Uplink,
     /// The session's variables for the topics of routes.
     pub(super) vars: BTreeMap<String, String>,
@@ -47,6 +50,7 @@ struct Seen {
 impl Target {
     pub(super) fn new(id: SessionId, uplink: Uplink) -> Self {
         Self {
+            path: id.to_string().into(),
             id,
             uplink,
             vars: BTreeMap::new(),

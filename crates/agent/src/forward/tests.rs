@@ -7,13 +7,14 @@ use modem::Snapshot;
 use modem::mqtt::MqttError;
 use modem::session::{Job, Outcome, Progress, STALL, SessionPhase, SessionState, Uplink};
 use modem::snapshot::Identified;
-use queue::{Config, NewMessage, Queue};
+use queue::{Config, NewMessage, Queue, State};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::forwarder::Forwarder;
+use super::given::Given;
 use super::target::Target;
 use crate::budget::Allowance;
 use crate::config::{Batch, BatchFormat, Name, Policy, Route, SessionId};
@@ -49,6 +50,7 @@ impl Fake {
 struct Rig {
     queue: Queue,
     metrics: Arc<Metrics>,
+    given: Given,
     stop: CancellationToken,
     tasks: JoinSet<()>,
     _dir: tempfile::TempDir,
@@ -94,6 +96,7 @@ fn rig_with(topics: &[usize], routing: super::Routing) -> (Rig, Vec<Fake>) {
     let dir = tempfile::tempdir().unwrap();
     let queue = Queue::open(Config::new(dir.path())).unwrap();
     let (metrics, stop) = (Metrics::new().unwrap(), CancellationToken::new());
+    let given = Given::default();
     let (mut targets, mut fakes) = (Vec::new(), Vec::new());
     for (number, max_topic) in topics.iter().enumerate() {
         let (job_tx, jobs) = mpsc::channel(2);
@@ -118,9 +121,10 @@ fn rig_with(topics: &[usize], routing: super::Routing) -> (Rig, Vec<Fake>) {
         routing,
         Arc::clone(&metrics),
         stop.clone(),
+        given.clone(),
     );
     tasks.spawn(forwarder.run());
-    (Rig { queue, metrics, stop, tasks, _dir: dir }, fakes)
+    (Rig { queue, metrics, given, stop, tasks, _dir: dir }, fakes)
 }
 
 fn snapshot(max_topic: usize) -> Snapshot {
@@ -623,4 +627,31 @@ async fn a_batch_whose_time_comes_while_no_path_is_free_leaves_its_lane_at_rest(
     tokio::time::resume();
     fakes[0].connected(true);
     assert_eq!(text(&fakes[0].job().await), "a");
+}
+
+#[tokio::test]
+async fn a_message_is_known_to_be_where_it_was_given_until_its_end_is_recorded() {
+    let (rig, mut fakes) = rig(2);
+    let mut outcomes = rig.queue.outcomes();
+    let id = rig.queue.append(NewMessage::new("lane", "t", "x")).await.unwrap().id;
+    assert_eq!(rig.given.at(id), None, "no session is there");
+    fakes[0].connected(true);
+    let first = fakes[0].job().await;
+    assert_eq!(rig.given.at(id).as_deref(), Some("m0/s"));
+    // Its result stays out, and the other path comes up.
+    fakes[0].stalled.send_replace(true);
+    tell(&first, Progress::Stalled);
+    fakes[1].connected(true);
+    let second = fakes[1].job().await;
+    assert_eq!(rig.given.at(id).as_deref(), Some("m1/s"), "the newest counts");
+    tell(&second, Progress::Done(Outcome::Acknowledged));
+    let ended = timeout(Duration::from_secs(5), outcomes.recv()).await.unwrap().unwrap();
+    assert_eq!((ended.id, ended.state), (id, State::Acknowledged { path: "m1/s".into() }));
+    tell(&first, Progress::Done(Outcome::Acknowledged));
+    let forgotten = async {
+        while rig.given.at(id).is_some() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), forgotten).await.expect("nothing is kept of what is over");
 }

@@ -5,6 +5,7 @@ use queue::Lease;
 use tokio::sync::mpsc;
 
 use super::super::delivery::await_end;
+use super::super::given::Holding;
 use super::super::parcel::Parcel;
 use super::Forwarder;
 
@@ -69,9 +70,10 @@ impl Forwarder {
         parcel: Parcel,
         target: usize,
         rest: mpsc::Receiver<Progress>,
+        given: Holding,
     ) {
         self.stuck.insert(parcel.order, (target, parcel.clone()));
-        self.in_flight.push(Box::pin(await_end(parcel, target, rest)));
+        self.in_flight.push(Box::pin(await_end(parcel, target, rest, given)));
         self.move_stuck();
     }
 
