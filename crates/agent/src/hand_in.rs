@@ -3,6 +3,8 @@
 //! A message is checked, given its lane, and appended to the queue; the answer comes once it is on disk.
 //! HTTP and MQTT differ only in how they read a message and how they say what became of it.
 
+mod identity;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,8 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use queue::{
-    AppendError, DEFAULT_PRIORITY, InvalidMessage, NewMessage, Outcome, Receipt, StoreError,
-    WhenFull,
+    AppendError, DEFAULT_PRIORITY, InvalidMessage, MessageId, NewMessage, Outcome, Receipt,
+    StoreError, WhenFull,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +21,8 @@ use crate::config::{self, Policy, Route, SessionId};
 use crate::forward::{Routing, batch, lanes, session_lane};
 use crate::metrics::Metrics;
 use crate::view::{Now, View, find_session};
+
+pub use identity::identity;
 
 /// The largest payload of a message (the modems' limit), in bytes.
 pub const MAX_PAYLOAD: usize = 10_240;
@@ -186,6 +190,22 @@ impl Refusal {
     }
 }
 
+/// The answer to a message that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Of the message, or of its first copy.
+    pub first: Receipt,
+    /// The ids of all its copies with the first, in the order of the route's paths; empty where there is one
+    /// message only.
+    pub copies: Vec<MessageId>,
+}
+
+impl From<Receipt> for Taken {
+    fn from(first: Receipt) -> Self {
+        Self { first, copies: Vec::new() }
+    }
+}
+
 /// Where messages are handed in; a cheap handle, to be cloned.
 #[derive(Clone)]
 pub struct HandIn {
@@ -212,10 +232,21 @@ impl HandIn {
     /// # Cancel safety
     /// A dropped call may or may not have taken the message.
     pub async fn take(&self, way: Way, submission: Submission) -> Result<Receipt, Refusal> {
+        self.take_copies(way, submission).await.map(|taken| taken.first)
+    }
+
+    /// [`Self::take`], which names the copies as well that a route of the policy `all` makes.
+    ///
+    /// # Errors
+    /// [`Refusal`]; nothing was then taken.
+    ///
+    /// # Cancel safety
+    /// As for [`Self::take`].
+    pub async fn take_copies(&self, way: Way, submission: Submission) -> Result<Taken, Refusal> {
         let taken = self.append(submission).await;
-        let result = match &taken {
-            Ok(Receipt { outcome: Outcome::Stored | Outcome::Duplicate, .. }) => "accepted",
-            Ok(Receipt { outcome: Outcome::Dropped, .. }) => "dropped",
+        let result = match taken.as_ref().map(|taken| taken.first.outcome) {
+            Ok(Outcome::Stored | Outcome::Duplicate) => "accepted",
+            Ok(Outcome::Dropped) => "dropped",
             Err(refusal) if refusal.is_disk() => "failed",
             Err(_) => "refused",
         };
@@ -270,7 +301,7 @@ impl HandIn {
             && stat.messages.saturating_add(copies) <= count
     }
 
-    async fn append(&self, submission: Submission) -> Result<Receipt, Refusal> {
+    async fn append(&self, submission: Submission) -> Result<Taken, Refusal> {
         if self.stop.is_cancelled() {
             return Err(Refusal::Ending);
         }
@@ -278,7 +309,10 @@ impl HandIn {
         let now = self.view.now();
         let lanes = lanes(&now, &submission)?;
         let receipt = match lanes.as_slice() {
-            [lane] => self.append_to(&submission, lane.clone(), submission.key.clone()).await,
+            [lane] => {
+                let key = submission.key.clone();
+                self.append_to(&submission, lane.clone(), key).await.map(Taken::from)
+            }
             lanes => self.append_copies(&submission, lanes).await,
         };
         // A reload came in between: its lane may be one that nobody forwards any more.
@@ -315,7 +349,7 @@ impl HandIn {
         &self,
         submission: &Submission,
         lanes: &[String],
-    ) -> Result<Receipt, Refusal> {
+    ) -> Result<Taken, Refusal> {
         // A copy that is taken back may have been published by then, and would be with each new try.
         if submission.key.is_none() && !self.has_room_for(submission, lanes.len()) {
             let now = self.view.now();
@@ -329,7 +363,7 @@ impl HandIn {
             self.append_to(submission, lane.clone(), key)
         });
         // Asked for together they share one commit.
-        let mut first = None;
+        let mut taken: Option<Taken> = None;
         let mut stored = Vec::new();
         let mut refused = None;
         let mut is_reused = false;
@@ -339,7 +373,7 @@ impl HandIn {
                     if receipt.outcome == Outcome::Stored {
                         stored.push(receipt.id);
                     }
-                    first.get_or_insert(receipt);
+                    taken.get_or_insert_with(|| receipt.into()).copies.push(receipt.id);
                 }
                 Err(refusal) => {
                     is_reused |=
@@ -358,7 +392,7 @@ impl HandIn {
             }
             return Err(refusal);
         }
-        first.ok_or_else(|| Refusal::NoRoute { topic: submission.topic.clone() })
+        taken.ok_or_else(|| Refusal::NoRoute { topic: submission.topic.clone() })
     }
 
     fn checked(&self, submission: &Submission) -> Result<(), Refusal> {

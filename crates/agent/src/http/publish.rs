@@ -8,11 +8,11 @@ use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use queue::{AppendError, DEFAULT_PRIORITY, MAX_NAME, MAX_PRIORITY, Outcome};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{ApiError, App};
 use crate::config::{self, Name, SessionId};
-use crate::hand_in::{MAX_TOPIC, Refusal, Submission, Way};
+use crate::hand_in::{MAX_TOPIC, Refusal, Submission, Taken, Way};
 
 /// A request's parameters, checked.
 struct Params {
@@ -44,13 +44,22 @@ pub(super) async fn publish(
         key: idempotency_key(&headers)?,
         ..Submission::new(params.topic, body)
     };
-    let receipt = app.hand_in.take(Way::Http, submission).await.map_err(refused)?;
-    let id = receipt.id.to_string();
-    let answer = match receipt.outcome {
-        Outcome::Stored | Outcome::Duplicate => json!({ "id": id }),
-        Outcome::Dropped => json!({ "id": id, "dropped": true }),
-    };
-    Ok((StatusCode::ACCEPTED, Json(answer)))
+    let taken = app.hand_in.take_copies(Way::Http, submission).await.map_err(refused)?;
+    Ok((StatusCode::ACCEPTED, Json(answer(&taken))))
+}
+
+/// `copies` has all ids where there are several, `id` the first of them.
+fn answer(taken: &Taken) -> Value {
+    let mut answer = Map::new();
+    answer.insert("id".to_owned(), json!(taken.first.id.to_string()));
+    if taken.first.outcome == Outcome::Dropped {
+        answer.insert("dropped".to_owned(), json!(true));
+    }
+    if taken.copies.len() > 1 {
+        let copies: Vec<String> = taken.copies.iter().map(ToString::to_string).collect();
+        answer.insert("copies".to_owned(), json!(copies));
+    }
+    Value::Object(answer)
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
