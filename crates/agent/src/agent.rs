@@ -202,6 +202,7 @@ impl Agent {
         App {
             hand_in: HandIn::new(view.clone(), Arc::clone(&metrics), self.stop.clone()),
             downlink: downlink.clone(),
+            given: self.forwarding.given(),
             devices: Devices::new(sighted, &view, &metrics),
             view,
             metrics,

@@ -28,6 +28,7 @@ pub mod mqtt;
 pub mod pem;
 pub mod plugged;
 pub mod process;
+pub mod receipt;
 pub mod reconcile;
 pub mod recover;
 pub mod reload;

@@ -8,6 +8,7 @@ mod messages;
 mod page;
 mod publish;
 mod queue;
+mod receipts;
 mod reload;
 mod stream;
 mod token;
@@ -34,6 +35,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::devices::Devices;
 use crate::downlink::Downlink;
+use crate::forward::Given;
 use crate::hand_in::{HandIn, MAX_PAYLOAD};
 use crate::health;
 use crate::history::History;
@@ -61,6 +63,8 @@ pub struct App {
     pub hand_in: HandIn,
     /// What sessions receive.
     pub downlink: Downlink,
+    /// The session that has each message.
+    pub given: Given,
     /// What is true now.
     pub view: View,
     /// What is plugged in.
@@ -143,7 +147,9 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/log", get(log::read).put(log::change))
         .route("/api/v1/log/recent", get(log::recent))
         .route("/api/v1/messages", get(messages::messages))
+        .route("/api/v1/messages/{id}", get(receipts::receipt))
         .route("/api/v1/modems", get(modems))
+        .route("/api/v1/outcomes", get(receipts::outcomes))
         .route("/api/v1/publish", post(publish::publish))
         .route("/api/v1/queue", get(queue::stat))
         .route("/api/v1/queue/messages", get(queue::messages))

@@ -1,0 +1,192 @@
+//! `GET /api/v1/messages/ID`: the receipt of a message; `GET /api/v1/outcomes`: of each that ends, at once.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::response::sse::Event;
+use futures_util::stream;
+use modem::session::Chain;
+use queue::{MessageId, StoreError, Trace};
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio_util::sync::CancellationToken;
+
+use super::stream::gapped;
+use super::{ApiError, App};
+use crate::downlink::{Kind, Subscription};
+use crate::receipt::Receipt;
+
+/// Characters of an id as it is written: a UUID with its hyphens (RFC 9562 §4).
+const ID: usize = 36;
+
+/// Answers the receipt of the message of this id.
+///
+/// # Errors
+/// [`ApiError`]: 400 for what is not an id or any parameter, 404 where it is not known or no longer, 500.
+pub(super) async fn receipt(
+    State(app): State<Arc<App>>,
+    id: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Receipt>, ApiError> {
+    takes_none(query)?;
+    let id = id.ok().and_then(|Path(text)| read(&text)).ok_or_else(|| {
+        let words = "an id of a message is a UUID, as the answer of a hand-in names it";
+        ApiError::new(StatusCode::BAD_REQUEST, "id", words)
+    })?;
+    // Asked before the queue: one that is given out only afterwards was waiting.
+    let given = app.given.at(id);
+    let trace = app.view.queue.trace(id).await.map_err(failed)?.ok_or_else(|| {
+        let words = "no such message is known, or no longer";
+        ApiError::new(StatusCode::NOT_FOUND, "unknown_message", words)
+    })?;
+    Ok(Json(Receipt::of(&trace, given.as_deref())))
+}
+
+fn takes_none(query: Option<String>) -> Result<(), ApiError> {
+    match query.is_none_or(|query| query.is_empty()) {
+        true => Ok(()),
+        false => {
+            let words = "this path takes no parameter";
+            Err(ApiError::new(StatusCode::BAD_REQUEST, "parameter", words))
+        }
+    }
+}
+
+fn read(text: &str) -> Option<MessageId> {
+    (text.len() == ID).then(|| text.parse().ok()).flatten()
+}
+
+fn failed(error: StoreError) -> ApiError {
+    let words = Chain(&error).to_string();
+    match error {
+        StoreError::Closed => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "ending", words),
+        _ => {
+            tracing::error!("the queue could not be read for a receipt: {words}");
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "queue", words)
+        }
+    }
+}
+
+/// One reader.
+struct Reader {
+    outcomes: broadcast::Receiver<Trace>,
+    /// Its place among the local consumers.
+    _place: Subscription,
+    stop: CancellationToken,
+}
+
+impl Reader {
+    /// The next event, and how many were missed before it; `None` when the agent ends.
+    async fn next(&mut self) -> Option<(Event, u64)> {
+        let mut missed = 0_u64;
+        loop {
+            // Both arms are cancel safe, and none awaits in its body.
+            let outcome = tokio::select! {
+                outcome = self.outcomes.recv() => outcome,
+                () = self.stop.cancelled() => return None,
+            };
+            match outcome {
+                Ok(trace) => match event(&trace) {
+                    Some(event) => return Some((event, missed)),
+                    None => continue,
+                },
+                // At least one is still there, and comes next.
+                Err(RecvError::Lagged(some)) => missed = missed.saturating_add(some),
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+/// An outcome as an event. A copy that hand-in took back has none: its id was never given out.
+fn event(trace: &Trace) -> Option<Event> {
+    let taken_back = matches!(&trace.state, queue::State::Acknowledged { path } if path.is_empty());
+    let text = serde_json::to_string(&Receipt::of(trace, None)).ok().filter(|_| !taken_back)?;
+    Some(Event::default().event("outcome").data(text))
+}
+
+/// Streams the receipt of each message that is acknowledged, set aside or dropped from now on, until the
+/// reader or the agent goes.
+///
+/// # Errors
+/// [`ApiError`]: 400 for any parameter, 503 where too many consumers are there.
+pub(super) async fn outcomes(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    takes_none(query)?;
+    // Without a filter nothing comes down to it: it is a place and nothing else.
+    let place = app.downlink.subscribe(Kind::Sse).ok_or_else(|| {
+        let words = "too many local consumers; close one";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", words)
+    })?;
+    let (outcomes, stop) = (app.view.queue.outcomes(), app.stop.clone());
+    let reader = Reader { outcomes, _place: place, stop };
+    Ok(gapped(stream::unfold(reader, |mut reader| async move {
+        let event = reader.next().await?;
+        Some((event, reader))
+    })))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use futures_util::StreamExt;
+    use queue::State;
+
+    use super::*;
+    use crate::downlink::Downlink;
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn only_a_uuid_as_it_is_written_is_an_id() {
+        let id = "01a203c3-b7b7-7337-b698-ea9e58c7533e";
+        assert_eq!(read(id).unwrap().to_string(), id);
+        assert_eq!(read(&id.to_uppercase()), read(id));
+        for wrong in [
+            "",
+            "1",
+            "01a203c3b7b77337b698ea9e58c7533e",
+            "{01a203c3-b7b7-7337-b698-ea9e58c7533e}",
+            "urn:uuid:01a203c3-b7b7-7337-b698-ea9e58c7533e",
+            "01a203c3-b7b7-7337-b698-ea9e58c7533g",
+            "01a203c3-b7b7-7337-b698-ea9e58c7533\0",
+            "éééééééééééééééééé",
+        ] {
+            assert_eq!(read(wrong), None, "{wrong:?}");
+        }
+        assert_eq!(read(&"0".repeat(100_000)), None);
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_hears_how_many_it_missed_and_nothing_of_what_was_taken_back() {
+        let (sender, outcomes) = broadcast::channel(2);
+        let downlink = Downlink::new(Metrics::new().unwrap());
+        let place = downlink.subscribe(Kind::Sse).unwrap();
+        let stop = CancellationToken::new();
+        let reader = Reader { outcomes, _place: place, stop: stop.clone() };
+        let trace = |path: &str| Trace {
+            id: MessageId::nil(),
+            qos: 1,
+            state: State::Acknowledged { path: path.into() },
+            at: SystemTime::UNIX_EPOCH,
+        };
+        for path in ["1", "2", "3", "", "5"] {
+            sender.send(trace(path)).unwrap();
+        }
+        let events = stream::unfold(reader, |mut reader| async move {
+            let (_, missed) = reader.next().await?;
+            Some((missed, reader))
+        });
+        let mut events = Box::pin(events);
+        assert_eq!(events.next().await, Some(3), "the fourth says nothing");
+        sender.send(trace("6")).unwrap();
+        assert_eq!(events.next().await, Some(0));
+        stop.cancel();
+        assert_eq!(events.next().await, None);
+    }
+}
