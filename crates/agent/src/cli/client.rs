@@ -19,6 +19,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use secrecy::ExposeSecret;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -213,6 +214,15 @@ impl Client {
         Self { addresses, token, faulty: None, content_type: None, patience: ANSWER, link: None }
     }
 
+    /// Another one of the same agent, with a connection of its own.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        let (addresses, token) = (self.addresses.clone(), self.token.clone());
+        let (content_type, patience) = (self.content_type.clone(), self.patience);
+        // What is wrong with the file is said once.
+        Self { addresses, token, faulty: None, content_type, patience, link: None }
+    }
+
     /// The same, whose bodies are called JSON, and which waits longer for an answer.
     #[must_use]
     pub fn with_json(self, patience: Duration) -> Self {
@@ -228,11 +238,22 @@ impl Client {
     /// # Cancel safety
     /// Dropped, it leaves open whether the agent did what was asked.
     pub async fn json(&mut self, call: &Call<'_>) -> Result<Value, ClientError> {
+        self.read(call).await
+    }
+
+    /// Asks, and reads a good answer as what it is to be.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::json`].
+    pub async fn read<T: DeserializeOwned>(&mut self, call: &Call<'_>) -> Result<T, ClientError> {
         let (address, status, body) = self.ask(call).await?;
         serde_json::from_slice(&body).map_err(|_fault| ClientError::Strange {
             address,
             status,
-            what: "something that is no JSON",
+            what: "something that cannot be read",
         })
     }
 

@@ -1,11 +1,15 @@
 //! `modemfleet publish`: messages through the running agent's API.
 
+mod wait;
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::builder::RangedU64ValueParser;
@@ -14,7 +18,10 @@ use hyper::header::HeaderValue;
 use modem::session::Chain;
 use queue::{MAX_NAME, MAX_PRIORITY};
 use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 
+use self::wait::{HANDED, Handed, Watch};
 use super::client::{Call, Client, ClientError, Target, TargetError, converse, encode};
 use crate::config::Name;
 use crate::hand_in::MAX_PAYLOAD;
@@ -28,9 +35,12 @@ const EXAMPLES: &str = "Examples:
   modemfleet publish --topic images/door --qos 2 --file door.jpg
   sensor | modemfleet publish --topic sensors/t1 --lines
   modemfleet publish --topic alarm --session north/cloud --ttl 10m --priority 9 open
+  modemfleet publish --topic alarm --wait=30s open && echo the broker has it
 
-The id is printed once the message is on the agent's disk; from then on it is the agent's to deliver.
-Exit codes: 0 handed in, 1 refused, 2 wrong usage or configuration, 3 no agent runs.";
+The id is printed once the message is on the agent's disk; from then on it is the agent's to deliver, also
+when `--wait` ends without an acknowledgement.
+Exit codes: 0 handed in (with `--wait`: acknowledged), 1 refused (with `--wait`: or not acknowledged in time,
+set aside or dropped), 2 wrong usage or configuration, 3 no agent runs.";
 
 /// Hands messages to the running agent.
 #[derive(Debug, clap::Args)]
@@ -61,6 +71,11 @@ pub struct Args {
     /// Each line is a message, handed in before the next one is read. It stops at the first refusal.
     #[arg(long, group = "what")]
     pub lines: bool,
+    /// Wait until the broker has acknowledged each message and each of its copies, at most so long after the last
+    /// one was handed in, such as 30s or 5m; without a time for as long as it takes. At QoS 0, which no broker
+    /// acknowledges, until a modem has accepted it.
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, value_parser = patience)]
+    pub wait: Option<Option<Duration>>,
     /// Read from this file instead of standard input.
     #[arg(long, value_name = "FILE", group = "what")]
     pub file: Option<PathBuf>,
@@ -100,6 +115,17 @@ pub enum PublishError {
     /// No modem would take it.
     #[error("the payload has more than {MAX_PAYLOAD} bytes")]
     TooLarge,
+    /// It was handed in, and its broker did not acknowledge it, or not in time. Each was named.
+    #[error("{acknowledged} of {all} acknowledged")]
+    Unacknowledged {
+        /// How many it did.
+        acknowledged: u64,
+        /// All, each copy by itself.
+        all: u64,
+    },
+    /// The agent knows no receipts.
+    #[error("this agent is too old for `--wait`; nothing was handed in")]
+    NoReceipts,
     /// A line was not handed in; those before it were.
     #[error("stopped at line {number} ({before} handed in)", before = number.saturating_sub(1))]
     Line {
@@ -115,9 +141,18 @@ impl PublishError {
         match self {
             Self::Target(_) | Self::Payload { .. } => wrong(),
             Self::Client(error) => error.code(),
-            Self::Dropped | Self::Stranger | Self::TooLarge => ExitCode::FAILURE,
+            Self::Dropped
+            | Self::Stranger
+            | Self::TooLarge
+            | Self::Unacknowledged { .. }
+            | Self::NoReceipts => ExitCode::FAILURE,
             Self::Line { source, .. } => source.code(),
         }
+    }
+
+    /// Returns true if all was said already: one message needs no sum.
+    fn is_said(&self) -> bool {
+        matches!(self, Self::Unacknowledged { all: 1, .. })
     }
 
     fn is_in_doubt(&self) -> bool {
@@ -139,7 +174,9 @@ pub fn run(args: &Args) -> ExitCode {
         }
     };
     let Err(error) = done else { return ExitCode::SUCCESS };
-    complain(&Chain(&error).to_string());
+    if !error.is_said() {
+        complain(&Chain(&error).to_string());
+    }
     if error.is_in_doubt() {
         complain(
             "whether the message was taken is not known; with `--key` it can be sent again safely",
@@ -149,14 +186,71 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 async fn hand_in(args: &Args) -> Result<(), PublishError> {
-    let mut sender =
-        Sender { client: args.target.client()?, path: path(args), key: args.key.as_ref() };
+    let client = args.target.client()?;
+    match args.wait {
+        Some(patience) => send_and_wait(args, client, patience).await,
+        None => send(args, client, None).await,
+    }
+}
+
+/// Hands in, and tells of each message that was, if somebody waits for its end.
+async fn send(
+    args: &Args,
+    client: Client,
+    told: Option<mpsc::Sender<Handed>>,
+) -> Result<(), PublishError> {
+    let mut sender = Sender { client, path: path(args), key: args.key.as_ref(), told };
     if args.lines {
         return lines(args.file.as_deref(), &mut sender).await;
     }
-    let id = sender.send(payload(args)?).await?;
-    print_id(&id);
+    print_id(&sender.send(payload(args)?, None).await?);
     Ok(())
+}
+
+/// Hands in and waits for the acknowledgements, at most so long after the last message was handed in.
+async fn send_and_wait(
+    args: &Args,
+    client: Client,
+    patience: Option<Duration>,
+) -> Result<(), PublishError> {
+    // On another connection, since receipts are asked for while lines are read and handed in.
+    let sending = client.another();
+    let mut watch = Watch::open(client).await.map_err(|error| match error {
+        error if error.is_refusal_of("not_found") => PublishError::NoReceipts,
+        error => error.into(),
+    })?;
+    let (told, handed) = mpsc::channel(HANDED);
+    let late = {
+        let mut ended = pin!(watch.follow(handed));
+        // The second arm goes on with what it follows, and does not end before the first: it loses nothing.
+        let is_over = tokio::select! {
+            sent = send(args, sending, Some(told)) => sent.map(|()| false)?,
+            () = &mut ended => true,
+        };
+        match patience {
+            _ if is_over => None,
+            Some(patience) => timeout(patience, ended).await.err().map(|_| patience),
+            None => {
+                ended.await;
+                None
+            }
+        }
+    };
+    if let Some(patience) = late {
+        watch.give_up(&humantime::format_duration(patience).to_string()).await;
+    }
+    let (acknowledged, all) = watch.tally();
+    if acknowledged < all {
+        return Err(PublishError::Unacknowledged { acknowledged, all });
+    }
+    if args.lines {
+        complain(&format!("{} acknowledged", count(all)));
+    }
+    Ok(())
+}
+
+fn count(messages: u64) -> String {
+    format!("{messages} message{}", if messages == 1 { "" } else { "s" })
 }
 
 /// Hands in line by line. A reader of the ids that goes away stops nothing: the messages count.
@@ -179,10 +273,9 @@ async fn lines(file: Option<&Path>, sender: &mut Sender<'_>) -> Result<(), Publi
         let failed = |source| PublishError::Payload { from: from.clone(), source };
         let Some(line) = line.map_err(|error| at_line(failed(error)))? else { break };
         let line = checked(line).map_err(at_line)?;
-        print_id(&sender.send(line).await.map_err(at_line)?);
+        print_id(&sender.send(line, Some(number)).await.map_err(at_line)?);
     }
-    let count = number.saturating_sub(1);
-    complain(&format!("{count} message{} handed in", if count == 1 { "" } else { "s" }));
+    complain(&format!("{} handed in", count(number.saturating_sub(1))));
     Ok(())
 }
 
@@ -238,11 +331,13 @@ struct Sender<'a> {
     client: Client,
     path: String,
     key: Option<&'a HeaderValue>,
+    /// The one that waits for the end of each message.
+    told: Option<mpsc::Sender<Handed>>,
 }
 
 impl Sender<'_> {
     /// Hands one message in, and returns its id once it is on disk.
-    async fn send(&mut self, payload: Vec<u8>) -> Result<String, PublishError> {
+    async fn send(&mut self, payload: Vec<u8>, line: Option<u64>) -> Result<String, PublishError> {
         let body = Bytes::from(payload);
         let call = Call { method: Method::POST, path: &self.path, key: self.key, body };
         let answer = self.client.json(&call).await?;
@@ -250,8 +345,21 @@ impl Sender<'_> {
             return Err(PublishError::Dropped);
         }
         let id = answer.get("id").and_then(Value::as_str).filter(|id| !id.is_empty());
-        id.map(super::client::printable).ok_or(PublishError::Stranger)
+        let id = id.map(super::client::printable).ok_or(PublishError::Stranger)?;
+        if let Some(told) = &self.told {
+            for id in copies(&answer).unwrap_or_else(|| vec![id.clone()]) {
+                // It is there for as long as this is.
+                drop(told.send(Handed { id, line }).await);
+            }
+        }
+        Ok(id)
     }
+}
+
+/// The ids of the copies, where a route made several.
+fn copies(answer: &Value) -> Option<Vec<String>> {
+    let copies = answer.get("copies")?.as_array()?.iter().filter_map(Value::as_str);
+    Some(copies.map(super::client::printable).collect())
 }
 
 fn path(args: &Args) -> String {
@@ -297,6 +405,11 @@ fn session(text: &str) -> Result<String, &'static str> {
 fn ttl(text: &str) -> Result<String, &'static str> {
     let time = humantime::parse_duration(text).ok().filter(|time| !time.is_zero());
     time.map(|_| text.to_owned()).ok_or("it is a time with its unit, such as 90s or 2h")
+}
+
+fn patience(text: &str) -> Result<Duration, &'static str> {
+    let time = humantime::parse_duration(text).ok().filter(|time| !time.is_zero());
+    time.ok_or("it is a time with its unit, such as 30s or 5m")
 }
 
 fn key(text: &str) -> Result<HeaderValue, String> {

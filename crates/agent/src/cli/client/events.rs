@@ -1,13 +1,18 @@
 //! A stream of server-sent events from the agent (WHATWG HTML §9.2), as far as the agent uses them.
 
+use std::time::Duration;
+
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{ANSWER, Call, Client, ClientError, Link, MAX_ANSWER, body, refusal};
 
 /// The longest line of an event: a URC with 10 KiB of data in Base64 has a quarter of it.
 const MAX_LINE: usize = 64 * 1024;
+
+/// An agent says every 15 s that it is still there: a stream that is silent for so long is broken.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -22,6 +27,8 @@ pub struct Event {
 #[derive(Debug)]
 pub struct Events {
     body: Incoming,
+    /// When something came last.
+    heard: Instant,
     _link: Link,
     parser: Parser,
 }
@@ -55,7 +62,7 @@ impl Client {
             return Err(refusal(address, status, &body));
         }
         let body = response.into_body();
-        Ok(Events { body, _link: link, parser: Parser::default() })
+        Ok(Events { body, heard: Instant::now(), _link: link, parser: Parser::default() })
     }
 }
 
@@ -69,7 +76,8 @@ impl Events {
             if let Some(event) = self.parser.next() {
                 return Some(event);
             }
-            let frame = self.body.frame().await?.ok()?;
+            let frame = timeout_at(self.heard + SILENCE, self.body.frame()).await.ok()??.ok()?;
+            self.heard = Instant::now();
             let Ok(data) = frame.into_data() else { continue };
             self.parser.bytes.extend_from_slice(&data);
             if self.parser.bytes.len() > MAX_ANSWER {
