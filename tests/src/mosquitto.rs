@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::pki::{Authority, Pair};
@@ -145,6 +146,11 @@ impl Mosquitto {
     #[track_caller]
     pub fn logged(&self, text: &str) -> String {
         self.process.line(&format!("the broker to log {text:?}"), |line| line.contains(text))
+    }
+
+    /// Sends it a signal: under SIGSTOP it answers nothing, and under SIGCONT all of it.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
     }
 
     /// Its folder.
