@@ -7,7 +7,6 @@ mod identity;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
@@ -15,6 +14,7 @@ use queue::{
     AppendError, DEFAULT_PRIORITY, InvalidMessage, MessageId, NewMessage, Outcome, Receipt,
     StoreError, WhenFull,
 };
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Policy, Route, SessionId};
@@ -212,19 +212,19 @@ pub struct HandIn {
     view: View,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
-    /// Accounted bytes of the messages that are on their way to the disk.
-    on_their_way: Arc<AtomicU64>,
+    /// What is on its way to the disk, and will be in the queue's figures.
+    on_its_way: watch::Sender<Amount>,
 }
 
 impl HandIn {
     /// Hand-in by the routes and into the queue of `view`, until `stop`.
     pub fn new(view: View, metrics: Arc<Metrics>, stop: CancellationToken) -> Self {
-        Self { view, metrics, stop, on_their_way: Arc::default() }
+        Self { view, metrics, stop, on_its_way: watch::Sender::default() }
     }
 
     /// Takes a message; when this answers, it is on disk or was given up by the queue's policy
     /// ([`Outcome::Dropped`]). Calls that are polled for the first time in some order are appended in
-    /// that order.
+    /// that order, as long as none of them has to wait for tokio's budget or for a place in the queue's line.
     ///
     /// # Errors
     /// [`Refusal`]; the message was then not taken.
@@ -243,7 +243,32 @@ impl HandIn {
     /// # Cancel safety
     /// As for [`Self::take`].
     pub async fn take_copies(&self, way: Way, submission: Submission) -> Result<Taken, Refusal> {
-        let taken = self.append(submission).await;
+        self.take_into(way, submission, None).await
+    }
+
+    /// As [`Self::take`], into the room that was reserved for this message.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    ///
+    /// # Cancel safety
+    /// As for [`Self::take`]; the room is free again.
+    pub async fn take_reserved(
+        &self,
+        way: Way,
+        submission: Submission,
+        room: Room,
+    ) -> Result<Receipt, Refusal> {
+        self.take_into(way, submission, Some(room)).await.map(|taken| taken.first)
+    }
+
+    async fn take_into(
+        &self,
+        way: Way,
+        submission: Submission,
+        room: Option<Room>,
+    ) -> Result<Taken, Refusal> {
+        let taken = self.append(submission, room).await;
         let result = match taken.as_ref().map(|taken| taken.first.outcome) {
             Ok(Outcome::Stored | Outcome::Duplicate) => "accepted",
             Ok(Outcome::Dropped) => "dropped",
@@ -274,40 +299,85 @@ impl HandIn {
         lanes(&self.view.now(), submission).map(drop)
     }
 
-    /// Whether a message of this size fits surely, in all its copies and with all that is on its way. A
-    /// queue that drops instead of refusing always has room.
-    pub fn has_room(&self, submission: &Submission) -> bool {
-        let now = self.view.now();
-        let route = now.fleet.route(&submission.topic);
-        let copied = route
-            .filter(|route| route.policy == Policy::All && submission.session.is_none())
-            .map_or(1, |route| route.to.len());
-        self.has_room_for(submission, copied)
+    /// Room for a message in all its copies, beside all that is on its way. `None` where it does not fit surely.
+    /// A queue that drops instead of refusing always has room.
+    pub fn reserve(&self, submission: &Submission) -> Option<Room> {
+        self.reserve_where(submission, |fits, _| fits)
     }
 
-    fn has_room_for(&self, submission: &Submission, copies: usize) -> bool {
-        let copies = u64::try_from(copies).unwrap_or(u64::MAX);
+    /// Reserves room where `may` allows it, who is told whether the message fits, and what is on its way.
+    fn reserve_where(
+        &self,
+        submission: &Submission,
+        may: impl Fn(bool, Amount) -> bool,
+    ) -> Option<Room> {
+        let amount = self.amount(submission);
+        let reserved = self.on_its_way.send_if_modified(|on_its_way| {
+            let yes = may(self.has_room(amount, *on_its_way), *on_its_way);
+            if yes {
+                on_its_way.add(amount);
+            }
+            yes
+        });
+        reserved.then(|| Room { of: self.on_its_way.clone(), amount })
+    }
+
+    fn has_room(&self, amount: Amount, on_its_way: Amount) -> bool {
         let now = self.view.now();
         let config = &now.fleet.queue;
         if config.when_full != WhenFull::Reject {
             return true;
         }
-        let size = size(submission)
-            .saturating_mul(copies)
-            .saturating_add(self.on_their_way.load(Ordering::Relaxed));
         let stat = self.view.queue.stat();
-        let count = config.max_messages.unwrap_or(u64::MAX);
-        stat.bytes.saturating_add(size) <= config.max_bytes
-            && stat.messages.saturating_add(copies) <= count
+        let mut held = Amount { messages: stat.messages, bytes: stat.bytes };
+        held.add(on_its_way);
+        held.add(amount);
+        held.bytes <= config.max_bytes && held.messages <= config.max_messages.unwrap_or(u64::MAX)
     }
 
-    async fn append(&self, submission: Submission) -> Result<Taken, Refusal> {
+    /// What a submission costs against the queue's bounds.
+    fn amount(&self, submission: &Submission) -> Amount {
+        let now = self.view.now();
+        let route = now.fleet.route(&submission.topic);
+        let copies = route
+            .filter(|route| route.policy == Policy::All && submission.session.is_none())
+            .map_or(1, |route| route.to.len());
+        let copies = u64::try_from(copies).unwrap_or(u64::MAX);
+        Amount { messages: copies, bytes: size(submission).saturating_mul(copies) }
+    }
+
+    /// Room for a message that nobody holds back. The queue may know its key; it is asked even if it is full,
+    /// but only once nothing is on its way: what was reserved is not taken from others.
+    async fn room(&self, submission: &Submission) -> Result<Room, Refusal> {
+        let has_key = submission.key.is_some();
+        let mut on_its_way = self.on_its_way.subscribe();
+        loop {
+            let may = |fits, others: Amount| fits || (has_key && others == Amount::default());
+            if let Some(room) = self.reserve_where(submission, may) {
+                return Ok(room);
+            }
+            if !has_key {
+                let now = self.view.now();
+                let config = &now.fleet.queue;
+                let (max_bytes, max_messages) = (config.max_bytes, config.max_messages);
+                return Err(AppendError::Full { max_bytes, max_messages }.into());
+            }
+            // An error is the end of what this borrows.
+            drop(on_its_way.changed().await);
+        }
+    }
+
+    async fn append(&self, submission: Submission, room: Option<Room>) -> Result<Taken, Refusal> {
         if self.stop.is_cancelled() {
             return Err(Refusal::Ending);
         }
         self.checked(&submission)?;
         let now = self.view.now();
         let lanes = lanes(&now, &submission)?;
+        let _room = match room {
+            Some(room) => room,
+            None => self.room(&submission).await?,
+        };
         let receipt = match lanes.as_slice() {
             [lane] => {
                 let key = submission.key.clone();
@@ -337,7 +407,6 @@ impl HandIn {
             key,
             ..NewMessage::new("", submission.topic.clone(), submission.payload.clone())
         };
-        let _on_its_way = OnItsWay::new(&self.on_their_way, message.size());
         Ok(self.view.queue.append(message).await?)
     }
 
@@ -349,6 +418,7 @@ impl HandIn {
         &self,
         submission: &Submission,
         lanes: &[String],
+<<<<<<< HEAD
     ) -> Result<Taken, Refusal> {
         // A copy that is taken back may have been published by then, and would be with each new try.
         if submission.key.is_none() && !self.has_room_for(submission, lanes.len()) {
@@ -357,6 +427,9 @@ impl HandIn {
             let (max_bytes, max_messages) = (config.max_bytes, config.max_messages);
             return Err(AppendError::Full { max_bytes, max_messages }.into());
         }
+=======
+    ) -> Result<Receipt, Refusal> {
+>>>>>>> 8999f35 (hand_in, mqtt: nothing of one client overtakes, and who is gone is noticed at a full queue)
         let copies = lanes.iter().map(|lane| {
             // Each copy is remembered by itself.
             let key = submission.key.as_ref().map(|key| lanes::label(&format!("{key}\n{lane}"), 0));
@@ -481,21 +554,34 @@ fn size(submission: &Submission) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(queue::OVERHEAD)
 }
 
-/// Counts a message's bytes while it is on its way to the disk.
-struct OnItsWay<'a> {
-    all: &'a AtomicU64,
+/// So many messages of so many accounted bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Amount {
+    messages: u64,
     bytes: u64,
 }
 
-impl<'a> OnItsWay<'a> {
-    fn new(all: &'a AtomicU64, bytes: u64) -> Self {
-        all.fetch_add(bytes, Ordering::Relaxed);
-        Self { all, bytes }
+impl Amount {
+    fn add(&mut self, other: Self) {
+        self.messages = self.messages.saturating_add(other.messages);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+
+    fn take(&mut self, other: Self) {
+        self.messages = self.messages.saturating_sub(other.messages);
+        self.bytes = self.bytes.saturating_sub(other.bytes);
     }
 }
 
-impl Drop for OnItsWay<'_> {
+/// Room in the queue that nobody else is given, until this is dropped.
+#[derive(Debug)]
+pub struct Room {
+    of: watch::Sender<Amount>,
+    amount: Amount,
+}
+
+impl Drop for Room {
     fn drop(&mut self) {
-        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.of.send_modify(|on_its_way| on_its_way.take(self.amount));
     }
 }

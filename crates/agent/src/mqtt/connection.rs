@@ -9,20 +9,25 @@ use bytes::BytesMut;
 use futures_util::FutureExt;
 use queue::Outcome;
 use rmqtt_codec::v5::ToReasonCode;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::listener::Serving;
+mod leaving;
+
+use super::link::Link;
+use super::listener::{Serving, SignedIn};
 use super::published::{Held, InHand, Known, Settled, submission};
 use super::wire::{
     AckReason, Connect, ConnectReason, Grant, Id, Incoming, Malformed, Message, Outgoing, Reason,
     Wire,
 };
-use super::{CONNECT, FILTERS, FOREVER, IN_FLIGHT, LAST_APPENDS, LINGER, WRITE};
+use super::{CONNECT, DEAF, FILTERS, FOREVER, IN_FLIGHT, LOOK, WRITE};
 use crate::config;
 use crate::downlink::{self, Kind, Subscription};
-use crate::hand_in::{MAX_PAYLOAD, Refusal, Way};
+use crate::hand_in::{MAX_PAYLOAD, Refusal};
 
 /// Room for what one read may bring.
 const READ: usize = 4 * 1024;
@@ -54,12 +59,22 @@ fn fault(reason: Reason, words: impl Into<String>) -> End {
     End::Fault(reason, words.into())
 }
 
+fn taken_over() -> End {
+    fault(Reason::SessionTakenOver, "another client came with its client id")
+}
+
+/// Why a client is given up that says nothing.
+const SILENT: &str = "nothing came within 1.5 times the keep-alive";
+
 /// What ends a wait.
 enum Woken {
     Read(io::Result<usize>),
-    Settled(Box<Settled>),
+    /// `None` where the queue was full after all.
+    Settled(Option<Box<Settled>>),
     Delivery(Arc<downlink::Message>, u8),
     Again,
+    /// It is not read from; whether it is still there is to be looked at.
+    Look,
     Silent,
     ThrownOut,
     Stop,
@@ -78,7 +93,13 @@ pub(super) struct Connection<S> {
     will: Option<Message>,
     /// Whether CONNACK said yes.
     connected: bool,
+    signed_in: Option<SignedIn>,
     heard: Instant,
+    /// When it was looked at, or is to be, while it is not read from; and what it had sent by then.
+    looked: Instant,
+    unread: usize,
+    /// It has closed, or fell silent, while it was not read from: what it had sent is still read.
+    has_gone: bool,
     /// How long the client may stay silent (MQTT 3.1.1 §3.1.2.10).
     silence: Duration,
     /// How many messages the client takes without acknowledging one.
@@ -87,7 +108,7 @@ pub(super) struct Connection<S> {
     last_id: u16,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+impl<S: Link> Connection<S> {
     pub(super) fn new(stream: S, serving: Arc<Serving>, peer: String) -> Self {
         Self {
             stream,
@@ -99,7 +120,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             outbound: BytesMut::new(),
             will: None,
             connected: false,
+            signed_in: None,
             heard: Instant::now(),
+            looked: Instant::now(),
+            unread: 0,
+            has_gone: false,
             silence: FOREVER,
             window: usize::from(IN_FLIGHT),
             in_flight: HashSet::new(),
@@ -107,16 +132,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Serves the client until it leaves, breaks the protocol, falls silent, or the agent ends.
+    /// Serves the client until it leaves, breaks the protocol, falls silent, or the agent ends; then sees to
+    /// what it left behind. Its `place` among the connections is free once the connection is closed.
     ///
     /// # Cancel safety
     /// Dropping it closes the connection; what is not acknowledged may or may not have been taken.
-    pub(super) async fn serve(mut self) {
+    pub(super) async fn serve(mut self, place: OwnedSemaphorePermit) {
         let end = match self.talk().await {
             Ok(never) => match never {},
             Err(end) => end,
         };
-        self.finish(end).await;
+        self.finish(&end).await;
+        let Self { stream, serving, peer, in_hand, signed_in, .. } = self;
+        drop((stream, place));
+        leaving::Left { serving, peer, in_hand, signed_in }
+            .store(matches!(end, End::Stopping))
+            .await;
     }
 
     async fn talk(&mut self) -> Result<std::convert::Infallible, End> {
@@ -131,6 +162,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Err(End::Refused(ConnectReason::ServerBusy));
         };
         let signed_in = self.serving.sign_in(&name);
+        let out = signed_in.out.clone();
+        self.in_hand.hold_back(!signed_in.is_first());
+        self.signed_in = Some(signed_in);
         self.peer = format!("{} ({:?})", self.peer, name.chars().take(64).collect::<String>());
         self.window = self.window.min(usize::from(connect.receive_max));
         if connect.keep_alive > 0 {
@@ -142,10 +176,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         tracing::debug!(peer = self.peer, "a local MQTT client connected");
         loop {
             self.read_packets(&subscription)?;
-            self.in_hand.start();
-            self.flush().await?;
-            let woken = self.wait(&mut subscription, &signed_in.out).await;
-            self.woken(woken).await?;
+            leaving::start(&mut self.in_hand, self.signed_in.as_ref());
+            // Who is thrown out is not waited for: what it left behind goes before its follower's.
+            tokio::select! {
+                flushed = self.flush() => flushed?,
+                () = out.cancelled() => return Err(taken_over()),
+            }
+            let woken = self.wait(&mut subscription, &out).await;
+            self.woken(woken)?;
         }
     }
 
@@ -177,7 +215,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn admit(&self, connect: &Connect) -> Result<(), End> {
         let refused = |reason| Err(End::Refused(reason));
-        if connect.nameless || connect.client_id.len() > config::Name::MAX_BYTES * 8 {
+        // NUL is in no string of MQTT (MQTT 5.0 §1.5.4).
+        let has_nul = connect.client_id.contains('\0');
+        if connect.nameless || has_nul || connect.client_id.len() > config::Name::MAX_BYTES * 8 {
             return refused(ConnectReason::ClientIdentifierNotValid);
         }
         if connect.wants_authentication {
@@ -227,83 +267,80 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let may_read = self.in_hand.has_place();
         if may_read {
             self.inbound.reserve(READ);
-        } else {
-            // Who is not listened to is not silent.
-            self.heard = Instant::now();
         }
         let room = self.in_flight.len() < self.window;
         let pause = self.in_hand.pause();
         // All arms are cancel safe: what is not taken now is there the next time.
         tokio::select! {
             read = self.stream.read_buf(&mut self.inbound), if may_read => Woken::Read(read),
-            settled = self.in_hand.next() => Woken::Settled(Box::new(settled)),
+            settled = self.in_hand.next() => Woken::Settled(settled.map(Box::new)),
             (message, qos) = downlink.next(), if room => Woken::Delivery(message, qos),
             () = sleep(pause.unwrap_or(FOREVER)), if pause.is_some() => Woken::Again,
+            () = sleep_until(self.looked + LOOK), if !may_read => Woken::Look,
             () = sleep_until(self.heard + self.silence), if may_read => Woken::Silent,
             () = out.cancelled() => Woken::ThrownOut,
             () = self.serving.stop.cancelled() => Woken::Stop,
         }
     }
 
-    async fn woken(&mut self, woken: Woken) -> Result<(), End> {
+    fn woken(&mut self, woken: Woken) -> Result<(), End> {
         match woken {
-            Woken::Read(read) => {
-                if read? == 0 {
-                    return Err(End::Broken);
-                }
-                self.heard = Instant::now();
-            }
+            Woken::Read(read) => self.read(read)?,
             Woken::Settled(settled) => {
-                self.settled(*settled)?;
+                if let Some(settled) = settled {
+                    self.settled(*settled)?;
+                }
                 // What one sync made durable is answered in one write.
-                while let Some(settled) = self.in_hand.next().now_or_never() {
+                while let Some(Some(settled)) = self.in_hand.next().now_or_never() {
                     self.settled(settled)?;
                 }
             }
             Woken::Delivery(message, qos) => self.deliver(&message, qos),
             Woken::Again => {}
+            Woken::Look => self.look(),
             Woken::Silent => {
-                return Err(fault(
-                    Reason::KeepAliveTimeout,
-                    "nothing came within 1.5 times the keep-alive",
-                ));
+                // After a pause of the agent itself, the sign of life is there and was not read yet.
+                let read = self.stream.read_buf(&mut self.inbound);
+                match unconstrained(read).now_or_never() {
+                    Some(read) => self.read(read)?,
+                    None => return Err(fault(Reason::KeepAliveTimeout, SILENT)),
+                }
             }
-            Woken::ThrownOut => {
-                return Err(fault(
-                    Reason::SessionTakenOver,
-                    "another client came with its client id",
-                ));
-            }
+            Woken::ThrownOut => return Err(taken_over()),
             Woken::Stop => return Err(End::Stopping),
         }
         Ok(())
     }
 
-    /// What was read is still stored and answered, as far as nobody would send it again.
-    async fn last_appends(&mut self, stopping: bool) {
-        let until = Instant::now() + if stopping { LAST_APPENDS } else { LINGER };
-        self.in_hand.give_back();
-        loop {
-            self.in_hand.start();
-            let pause = self.in_hand.pause();
-            if pause.is_none() && self.in_hand.is_idle() {
-                return;
-            }
-            // All arms are cancel safe.
-            let settled = tokio::select! {
-                settled = self.in_hand.next() => settled,
-                () = sleep(pause.unwrap_or(FOREVER)), if pause.is_some() => continue,
-                () = sleep_until(until) => break,
-                () = self.serving.stop.cancelled(), if !stopping => break,
-            };
-            // The connection ends either way.
-            let _ = self.settled(settled);
+    fn read(&mut self, read: io::Result<usize>) -> Result<(), End> {
+        if read? == 0 {
+            return Err(End::Broken);
         }
-        let lost = self.in_hand.waiting_of_qos_0();
-        if lost > 0 {
-            tracing::warn!(peer = self.peer, lost, "messages of QoS 0 found no room and are lost");
-            (0..lost).for_each(|_| self.serving.hand_in.refused(Way::Mqtt));
+        if !self.has_gone {
+            self.heard = Instant::now();
         }
+        Ok(())
+    }
+
+    /// Looks at a client that is not read from. What has come counts as a sign of life, as if it were read.
+    fn look(&mut self) {
+        let now = Instant::now();
+        let unread = self.stream.unread();
+        let paused = now - self.looked > 2 * LOOK;
+        self.looked = now;
+        // Once the window is shut it may have no way to give one; the system asks whether it is there.
+        if unread != self.unread || unread >= DEAF || paused {
+            (self.unread, self.heard) = (unread, now);
+        }
+        if self.stream.is_ended() || now - self.heard >= self.silence {
+            self.lose();
+        }
+    }
+
+    /// The client has gone. It is read to the end all the same, for what nobody would send once more.
+    fn lose(&mut self) {
+        self.has_gone = true;
+        self.in_hand.leave(&self.serving.left);
     }
 
     fn take(&mut self, packet: Incoming, subscription: &Subscription) -> Result<(), End> {
@@ -376,20 +413,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Answers a message whose fate is known.
     fn settled(&mut self, settled: Settled) -> Result<(), End> {
-        let Some(Settled { held, result }) = self.in_hand.settled(settled) else { return Ok(()) };
+        let Settled { held, result } = settled;
         let refusal = match result {
-            Ok(receipt) if receipt.outcome == Outcome::Dropped => {
+            // A message whose time was over when it came was taken all the same, and is dropped by it.
+            Ok(receipt) if receipt.outcome == Outcome::Dropped && !held.has_expired() => {
                 if let Some(id) = held.id.filter(|_| self.wire.tells_reasons()) {
                     // A PUBREC with an error frees the number: no PUBREL comes (MQTT 5.0 §4.3.3).
                     self.in_hand.release(id);
                 }
-                let words = Some("dropped: the queue is full, or it had expired".to_owned());
+                let words = Some("dropped: the queue is full".to_owned());
                 return self.acknowledge(&held, AckReason::QuotaExceeded, words);
             }
             Ok(_) => return self.acknowledge(&held, AckReason::Success, None),
             Err(refusal) => refusal,
         };
         let words = modem::session::Chain(&refusal).to_string();
+        if held.is_will {
+            tracing::warn!(peer = self.peer, "a local MQTT client's will is lost: {words}");
+            return Ok(());
+        }
         let reason = match refusal {
             Refusal::Ending => return Err(End::Stopping),
             Refusal::TooLarge { .. } | Refusal::TooLargeForPaths { .. } => {
@@ -467,55 +509,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn flush(&mut self) -> Result<(), End> {
+        if self.has_gone {
+            self.outbound.clear();
+        }
         if self.outbound.is_empty() {
             return Ok(());
         }
         let written = timeout(WRITE, self.stream.write_all_buf(&mut self.outbound)).await;
-        written.map_err(|_| End::Broken)?.map_err(End::from)
-    }
-
-    /// Says why, where that can be said, and publishes the will of who left without a word.
-    async fn finish(&mut self, end: End) {
-        tracing::debug!(peer = self.peer, "a local MQTT client's connection ends: {end:?}");
-        if self.connected {
-            self.last_appends(matches!(end, End::Stopping)).await;
+        if written.map_err(|_| End::Broken)?.is_err() {
+            self.lose();
         }
-        let last = match &end {
-            End::Left | End::LeftWithWill | End::Broken => None,
-            End::Refused(reason) => Some(Outgoing::Refused(*reason)),
-            End::Stopping if self.connected => {
-                Some(Outgoing::Disconnect(Reason::ServerShuttingDown))
-            }
-            End::Fault(reason, _) if self.connected => Some(Outgoing::Disconnect(*reason)),
-            // To what is no MQTT nothing is said.
-            End::Fault(..) | End::Stopping => None,
-        };
-        if let Some(last) = last {
-            self.wire.encode(last, &mut self.outbound);
-            // The connection ends either way.
-            let _ = self.flush().await;
-        }
-        let _ = timeout(WRITE, self.stream.shutdown()).await;
-        if let End::Fault(_, words) = &end
-            && self.connected
-        {
-            tracing::info!(peer = self.peer, "a local MQTT client is disconnected: {words}");
-        }
-        if let End::LeftWithWill | End::Broken | End::Fault(..) = end
-            && let Some(will) = self.will.take()
-        {
-            self.publish_will(will).await;
-        }
-    }
-
-    async fn publish_will(&mut self, will: Message) {
-        let taken = match submission(will) {
-            Ok(will) => self.serving.hand_in.take(Way::Mqtt, will).await.map(drop),
-            Err(refusal) => Err(refusal),
-        };
-        if let Err(refusal) = taken {
-            tracing::warn!(peer = self.peer, "a local MQTT client's will is lost: {refusal}");
-        }
+        Ok(())
     }
 }
 

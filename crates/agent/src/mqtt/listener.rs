@@ -1,16 +1,16 @@
 //! Accepting clients: how many there may be, and who of two namesakes stays.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Connection;
-use super::{CONNECTIONS, Users};
+use super::{CONNECTIONS, LEFT, Users, link};
 use crate::downlink::Downlink;
 use crate::hand_in::HandIn;
 use crate::metrics::Metrics;
@@ -25,7 +25,18 @@ pub struct Serving {
     pub(super) users: watch::Receiver<Users>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) stop: CancellationToken,
-    names: Mutex<HashMap<String, CancellationToken>>,
+    /// Memory for what clients that have gone leave behind, in bytes.
+    pub(super) left: Arc<Semaphore>,
+    names: Mutex<HashMap<String, Namesakes>>,
+}
+
+/// The clients of a name: the one that is connected, and those that left something behind.
+#[derive(Default)]
+struct Namesakes {
+    /// Throws out the last that came.
+    out: CancellationToken,
+    /// Their numbers, in the order they came.
+    turns: BTreeSet<u64>,
 }
 
 impl Serving {
@@ -37,10 +48,11 @@ impl Serving {
         metrics: Arc<Metrics>,
         stop: CancellationToken,
     ) -> Arc<Self> {
-        Arc::new(Self { hand_in, downlink, users, metrics, stop, names: Mutex::default() })
+        let (left, names) = (Arc::new(Semaphore::new(LEFT)), Mutex::default());
+        Arc::new(Self { hand_in, downlink, users, metrics, stop, left, names })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, CancellationToken>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Namesakes>> {
         // No code that holds the lock leaves it half changed.
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -48,28 +60,52 @@ impl Serving {
     /// Signs a client in; who had its name is thrown out (MQTT 3.1.1 §3.1.4).
     pub(super) fn sign_in(self: &Arc<Self>, name: &str) -> SignedIn {
         let out = CancellationToken::new();
-        if let Some(earlier) = self.lock().insert(name.to_owned(), out.clone()) {
-            earlier.cancel();
-        }
+        let turn = {
+            let mut names = self.lock();
+            let namesakes = names.entry(name.to_owned()).or_default();
+            std::mem::replace(&mut namesakes.out, out.clone()).cancel();
+            let turn = namesakes.turns.last().map_or(0, |last| last + 1);
+            namesakes.turns.insert(turn);
+            turn
+        };
         self.metrics.clients().inc();
-        SignedIn { serving: Arc::clone(self), name: name.to_owned(), out }
+        let name = name.to_owned();
+        SignedIn { serving: Arc::clone(self), name, turn, out, is_connected: true }
     }
 }
 
-/// A client's name, its own until this is dropped or somebody else takes it.
+/// A client's name, until nothing that it left behind waits.
 pub(super) struct SignedIn {
     serving: Arc<Serving>,
     name: String,
+    turn: u64,
     /// Cancelled when another client comes with the same name.
     pub(super) out: CancellationToken,
+    is_connected: bool,
+}
+
+impl SignedIn {
+    /// Whether nothing waits that an earlier client of this name left behind.
+    pub(super) fn is_first(&self) -> bool {
+        let names = self.serving.lock();
+        names.get(&self.name).is_none_or(|of| of.turns.first().is_none_or(|it| *it >= self.turn))
+    }
+
+    /// Its connection is closed; what it left behind may wait on.
+    pub(super) fn close(&mut self) {
+        if std::mem::take(&mut self.is_connected) {
+            self.serving.metrics.clients().dec();
+        }
+    }
 }
 
 impl Drop for SignedIn {
     fn drop(&mut self) {
-        self.serving.metrics.clients().dec();
-        // Once thrown out, the name is somebody else's. Who throws out holds the lock.
+        self.close();
         let mut names = self.serving.lock();
-        if !self.out.is_cancelled() {
+        let Some(namesakes) = names.get_mut(&self.name) else { return };
+        namesakes.turns.remove(&self.turn);
+        if namesakes.turns.is_empty() {
             names.remove(&self.name);
         }
     }
@@ -80,6 +116,8 @@ impl Drop for SignedIn {
 /// # Cancel safety
 /// Dropping it closes every connection; what is not acknowledged may or may not have been taken.
 pub async fn listen(listener: TcpListener, serving: Arc<Serving>) {
+    // A client that has gone gives back its place, though its task may go on with what it left behind.
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut clients = JoinSet::new();
     loop {
         // All arms are cancel safe: a connection or an end that is not taken now is taken the next time.
@@ -93,17 +131,19 @@ pub async fn listen(listener: TcpListener, serving: Arc<Serving>) {
             }
             () = serving.stop.cancelled() => break,
         };
-        match accepted {
-            Ok((_, peer)) if clients.len() >= CONNECTIONS => {
+        let place = Arc::clone(&places).try_acquire_owned();
+        match (accepted, place) {
+            (Ok((_, peer)), Err(_)) => {
                 tracing::warn!(%peer, "{CONNECTIONS} local MQTT clients are connected: one more is closed");
             }
-            Ok((stream, peer)) => {
+            (Ok((stream, peer)), Ok(place)) => {
                 // Best effort: it only makes small packets leave sooner.
                 let _ = stream.set_nodelay(true);
-                clients
-                    .spawn(Connection::new(stream, Arc::clone(&serving), peer.to_string()).serve());
+                link::watch(&stream);
+                let (serving, peer) = (Arc::clone(&serving), peer.to_string());
+                clients.spawn(Connection::new(stream, serving, peer).serve(place));
             }
-            Err(error) => {
+            (Err(error), _) => {
                 tracing::warn!("could not accept a local MQTT client: {error}");
                 tokio::time::sleep(ACCEPT_AGAIN).await;
             }

@@ -6,9 +6,12 @@
 //!
 //! When the queue is full under `reject`, a connection keeps what it has read (at most `IN_HAND`
 //! messages), acknowledges nothing and stops reading, so that TCP holds the client back; nothing is lost.
+//! A client that goes meanwhile is noticed, and leaves what nobody would send again: its messages of QoS 0 and
+//! its will. They wait on, bounded in memory, before those of the next client of that name.
 
 mod access;
 mod connection;
+mod link;
 mod listener;
 mod published;
 mod wire;
@@ -46,8 +49,24 @@ const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a full queue is asked for room while a message waits for it.
 const ROOM_AGAIN: Duration = Duration::from_millis(50);
 
-/// How long messages of QoS 0 wait for a full queue once their client has gone: nobody will send them again.
-const LINGER: Duration = Duration::from_secs(10);
+/// How long the last answers to a client are waited for before its connection is closed.
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
+
+/// Memory in bytes for what clients that have gone leave behind and nobody would send again: their messages
+/// of QoS 0 and their wills, which wait for room in the queue.
+const LEFT: usize = 4 * 1024 * 1024;
+
+/// What each of these costs beside its topic and payload, in bytes.
+const LEFT_COST: u32 = 1024;
+
+/// How often the queue is asked for room for them.
+const LEFT_AGAIN: Duration = Duration::from_millis(500);
+
+/// How often a client that is not read from is looked at: whether it is still there.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// With so many bytes unread the window may be shut: the client cannot send a ping then.
+const DEAF: usize = 32 * 1024;
 
 /// How long the messages in hand may take to reach the disk once the agent ends.
 const LAST_APPENDS: Duration = Duration::from_millis(500);

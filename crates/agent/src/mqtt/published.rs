@@ -1,28 +1,37 @@
 //! What a client published and is not on disk yet: in order, bounded, and held back while the queue is full.
 
 use std::collections::{HashSet, VecDeque};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
-use futures_util::stream::{FuturesOrdered, StreamExt};
 use queue::{MAX_NAME, MAX_PRIORITY, Receipt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use super::wire::{Id, Message};
-use super::{IN_HAND, ROOM_AGAIN};
+use super::{IN_HAND, LEFT_COST, ROOM_AGAIN};
 use crate::config::{Name, SessionId};
 use crate::hand_in::{HandIn, Refusal, Submission, Way};
 
 /// A message of the client that is not answered yet.
 #[derive(Debug)]
 pub(super) struct Held {
-    /// Its packet's number where its QoS is 1 or 2.
+    /// Its packet's number where its QoS is 1 or 2; a will has none.
     pub(super) id: Option<Id>,
+    /// Whether it is the client's will.
+    pub(super) is_will: bool,
     submission: Submission,
     /// Why it is refused whatever the queue says; it is answered in its turn all the same.
     flaw: Option<Refusal>,
-    /// Whether the full queue refused it: from then on it is alone on its way.
-    refused: bool,
+    came: Instant,
+    /// Whether the queue was full after all: from then on it is alone on its way.
+    was_refused: bool,
+    /// Room in memory, once its client has gone.
+    kept: Option<OwnedSemaphorePermit>,
 }
 
 impl Held {
@@ -30,29 +39,43 @@ impl Held {
     pub(super) fn new(id: Option<Id>, message: Message) -> Self {
         let reserved = message.topic.split('/').next() == Some("$SYS");
         let topic = message.topic.clone();
-        match submission(message) {
+        let (submission, flaw) = match submission(message) {
             Ok(submission) if reserved => {
                 let reason = "must not begin with $SYS: that is the broker's own";
-                Self {
-                    id,
-                    submission,
-                    flaw: Some(Refusal::Topic { topic, reason }),
-                    refused: false,
-                }
+                (submission, Some(Refusal::Topic { topic, reason }))
             }
-            Ok(submission) => Self { id, submission, flaw: None, refused: false },
-            Err(flaw) => Self {
-                id,
-                submission: Submission::new(topic, Vec::new()),
-                flaw: Some(flaw),
-                refused: false,
-            },
-        }
+            Ok(submission) => (submission, None),
+            Err(flaw) => (Submission::new(topic, Vec::new()), Some(flaw)),
+        };
+        let came = Instant::now();
+        Self { id, is_will: false, submission, flaw, came, was_refused: false, kept: None }
+    }
+
+    /// The client's will.
+    pub(super) fn will(message: Message) -> Self {
+        Self { is_will: true, ..Self::new(None, message) }
     }
 
     /// 0, 1 or 2.
     pub(super) fn qos(&self) -> u8 {
         self.submission.qos
+    }
+
+    /// Whether the client gave it so little time that it is over.
+    pub(super) fn has_expired(&self) -> bool {
+        self.submission.ttl.is_some_and(|ttl| ttl <= self.came.elapsed())
+    }
+
+    /// As it is handed in now: what it waited for here is a part of its time.
+    fn now(&self) -> Submission {
+        let ttl = self.submission.ttl.map(|ttl| ttl.saturating_sub(self.came.elapsed()));
+        Submission { ttl, ..self.submission.clone() }
+    }
+
+    /// Bytes of memory, about.
+    fn cost(&self) -> u32 {
+        let bytes = self.submission.topic.len() + self.submission.payload.len();
+        u32::try_from(bytes).unwrap_or(u32::MAX).saturating_add(LEFT_COST)
     }
 }
 
@@ -119,40 +142,65 @@ pub(super) enum Known {
 /// The messages of one client between PUBLISH and its answer.
 pub(super) struct InHand {
     hand_in: HandIn,
-    /// On their way to the disk, answered in the order they came.
-    running: FuturesOrdered<BoxFuture<'static, Settled>>,
-    /// Those that the full queue refused, in order; they go before all that came after them.
-    again: VecDeque<Held>,
-    waiting: VecDeque<Held>,
+    /// In the order they came, in which they are started and answered too.
+    line: VecDeque<Entry>,
     refused_at: Option<Instant>,
-    storing: HashSet<Id>,
     unreleased: HashSet<Id>,
+    /// Nothing is started: what an earlier client of the same name left behind goes first.
+    is_held_back: bool,
+    /// Where what is kept for clients that have gone takes its room, once this one has.
+    left: Option<Arc<Semaphore>>,
+    lost: usize,
+}
+
+struct Entry {
+    held: Held,
+    stage: Stage,
+}
+
+enum Stage {
+    /// For its turn, or for room in the queue.
+    Waiting,
+    /// On its way to the disk.
+    Running(BoxFuture<'static, Result<Receipt, Refusal>>),
+    /// Its fate is known, and told after those before it.
+    Done(Result<Receipt, Refusal>),
 }
 
 impl InHand {
     pub(super) fn new(hand_in: HandIn) -> Self {
         Self {
             hand_in,
-            running: FuturesOrdered::new(),
-            again: VecDeque::new(),
-            waiting: VecDeque::new(),
+            line: VecDeque::new(),
             refused_at: None,
-            storing: HashSet::new(),
             unreleased: HashSet::new(),
+            is_held_back: false,
+            left: None,
+            lost: 0,
         }
+    }
+
+    /// Starts nothing as long as this says so.
+    pub(super) fn hold_back(&mut self, yes: bool) {
+        self.is_held_back = yes;
+    }
+
+    /// Whether nothing may be started.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.is_held_back
     }
 
     /// Whether one more may be read.
     pub(super) fn has_place(&self) -> bool {
-        let held = self.running.len() + self.again.len() + self.waiting.len();
-        held < usize::from(IN_HAND)
+        self.left.is_some() || self.line.len() < usize::from(IN_HAND)
     }
 
     /// Whether a message of QoS 2 with this number was seen.
     pub(super) fn known(&self, id: Id) -> Known {
+        let is_it = |entry: &Entry| entry.held.id == Some(id) && entry.held.qos() == 2;
         if self.unreleased.contains(&id) {
             Known::Stored
-        } else if self.storing.contains(&id) {
+        } else if self.line.iter().any(is_it) {
             Known::Storing
         } else {
             Known::New
@@ -164,104 +212,152 @@ impl InHand {
         self.unreleased.remove(&id)
     }
 
-    /// Takes a message to be stored.
-    pub(super) fn push(&mut self, held: Held) {
-        if let (2, Some(id)) = (held.qos(), held.id) {
-            self.storing.insert(id);
+    /// Takes a message to be stored. Of a client that has gone, only what it would not send again.
+    pub(super) fn push(&mut self, mut held: Held) {
+        if self.left.is_some() && !self.keep(&mut held) {
+            return;
         }
-        self.waiting.push_back(held);
+        self.line.push_back(Entry { held, stage: Stage::Waiting });
         self.start();
     }
 
     /// Starts what may be started: all of it while it fits surely, since what is appended together shares
-    /// one sync; one at a time once the queue is full, so that none overtakes another.
+    /// one sync; one at a time once the queue was full after all. What is started has its room, so that
+    /// none behind it is stored in its stead.
     pub(super) fn start(&mut self) {
-        while let Some(next) = self.again.front().or(self.waiting.front()) {
-            if next.flaw.is_none() && !self.may_start(&next.submission) {
+        if self.is_held_back {
+            return;
+        }
+        let mut is_alone = !self.line.iter().any(Entry::is_running);
+        for Entry { held, stage } in &mut self.line {
+            if !matches!(stage, Stage::Waiting) {
+                continue;
+            }
+            if let Some(flaw) = held.flaw.take() {
+                self.hand_in.refused(Way::Mqtt);
+                *stage = Stage::Done(Err(flaw));
+                continue;
+            }
+            if self.refused_at.is_some_and(|at| !is_alone || at.elapsed() < ROOM_AGAIN) {
                 break;
             }
-            let next = self.again.pop_front().or_else(|| self.waiting.pop_front());
-            let Some(held) = next else { break };
-            self.running.push_back(settle(self.hand_in.clone(), held).boxed());
-        }
-    }
-
-    fn may_start(&self, submission: &Submission) -> bool {
-        let pause = |at: Instant| at.elapsed() >= ROOM_AGAIN;
-        match self.refused_at {
-            Some(at) => self.running.is_empty() && pause(at) && self.hand_in.has_room(submission),
-            None => self.hand_in.has_room(submission),
+            let submission = held.now();
+            let Some(room) = self.hand_in.reserve(&submission) else { break };
+            let hand_in = self.hand_in.clone();
+            let taken =
+                async move { hand_in.take_reserved(Way::Mqtt, submission, room).await }.boxed();
+            *stage = Stage::Running(taken);
+            is_alone = false;
         }
     }
 
     /// How long until the queue is asked again, where a message waits for that.
     pub(super) fn pause(&self) -> Option<Duration> {
-        let waits = !self.again.is_empty() || !self.waiting.is_empty();
-        waits.then_some(ROOM_AGAIN)
+        self.line.iter().any(Entry::is_waiting).then_some(ROOM_AGAIN)
     }
 
-    /// The next message whose fate is known, in the order they came.
+    /// The next message whose fate is known, in the order they came. `None` where the queue was full after
+    /// all, so that one waits again.
     ///
     /// # Cancel safety
     /// A dropped call takes nothing.
-    pub(super) async fn next(&mut self) -> Settled {
-        match self.running.next().await {
-            Some(settled) => settled,
-            None => std::future::pending().await,
+    pub(super) async fn next(&mut self) -> Option<Settled> {
+        // Not within tokio's budget: messages that it puts off would be woken, and stored, in the reverse order.
+        unconstrained(poll_fn(|cx| self.poll_next(cx))).await
+    }
+
+    /// Whoever was woken, all are asked in their order: the queue takes them as they ask for the first time.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Settled>> {
+        if let Some(settled) = self.first() {
+            return Poll::Ready(Some(settled));
         }
-    }
-
-    /// Forgets the messages that the client sends again since they are not answered.
-    pub(super) fn give_back(&mut self) {
-        for held in [&mut self.again, &mut self.waiting] {
-            held.retain(|held| held.qos() == 0);
-        }
-    }
-
-    /// How many messages of QoS 0 wait for room.
-    pub(super) fn waiting_of_qos_0(&self) -> usize {
-        self.again.iter().chain(&self.waiting).filter(|held| held.qos() == 0).count()
-    }
-
-    /// Whether none is on its way to the disk.
-    pub(super) fn is_idle(&self) -> bool {
-        self.running.is_empty()
-    }
-
-    /// Notes what became of a message and hands it on; a full queue is tried again instead.
-    pub(super) fn settled(&mut self, settled: Settled) -> Option<Settled> {
-        let Settled { mut held, result } = settled;
-        if result.as_ref().is_err_and(Refusal::is_full) {
-            self.refused_at = Some(Instant::now());
-            // Others that came after it may have been refused with it the first time.
-            if std::mem::replace(&mut held.refused, true) {
-                self.again.push_front(held);
+        let mut was_full = false;
+        for Entry { held, stage } in &mut self.line {
+            let Stage::Running(taken) = stage else { continue };
+            let Poll::Ready(result) = taken.poll_unpin(cx) else { continue };
+            if result.as_ref().is_err_and(Refusal::is_full) {
+                (held.was_refused, was_full) = (true, true);
+                self.refused_at = Some(Instant::now());
+                *stage = Stage::Waiting;
             } else {
-                self.again.push_back(held);
+                *stage = Stage::Done(result);
             }
-            return None;
         }
-        if self.again.is_empty() {
+        match self.first() {
+            Some(settled) => Poll::Ready(Some(settled)),
+            None if was_full => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
+
+    /// The first message, once its fate is known.
+    fn first(&mut self) -> Option<Settled> {
+        let entry = self.line.pop_front()?;
+        let (held, result) = match entry {
+            Entry { held, stage: Stage::Done(result) } => (held, result),
+            entry => {
+                self.line.push_front(entry);
+                return None;
+            }
+        };
+        if !self.line.iter().any(|entry| entry.held.was_refused && entry.is_waiting()) {
             self.refused_at = None;
         }
-        if let (2, Some(id)) = (held.qos(), held.id) {
-            self.storing.remove(&id);
-            if result.is_ok() {
-                self.unreleased.insert(id);
-            }
+        if let (2, Some(id), Ok(_)) = (held.qos(), held.id, &result) {
+            self.unreleased.insert(id);
         }
         Some(Settled { held, result })
     }
+
+    /// The client has gone. What it sends again since it is not answered is forgotten; the rest waits for room
+    /// in the queue as long as `memory` has room for it.
+    pub(super) fn leave(&mut self, memory: &Arc<Semaphore>) {
+        if self.left.replace(Arc::clone(memory)).is_some() {
+            return;
+        }
+        for mut entry in std::mem::take(&mut self.line) {
+            if !entry.is_waiting() || self.keep(&mut entry.held) {
+                self.line.push_back(entry);
+            }
+        }
+    }
+
+    /// Makes room in memory for a message of a client that has gone. `false` where it is not kept.
+    fn keep(&mut self, held: &mut Held) -> bool {
+        let Some(memory) = self.left.as_ref().filter(|_| held.id.is_none()) else { return false };
+        match Arc::clone(memory).try_acquire_many_owned(held.cost()) {
+            Ok(permit) => held.kept = Some(permit),
+            Err(_) => self.lost += 1,
+        }
+        held.kept.is_some()
+    }
+
+    /// Whether none is on its way to the disk, or would be if there were room.
+    pub(super) fn is_empty(&self) -> bool {
+        self.line.is_empty()
+    }
+
+    /// Whether some are on their way to the disk, or not told yet.
+    pub(super) fn is_busy(&self) -> bool {
+        self.line.iter().any(|entry| !entry.is_waiting())
+    }
+
+    /// How many messages are lost if the line is dropped now: no client sends them again.
+    pub(super) fn lost(&self) -> usize {
+        let lost = self.line.iter().filter(|entry| entry.is_waiting() && entry.held.id.is_none());
+        self.lost + lost.count()
+    }
 }
 
-async fn settle(hand_in: HandIn, mut held: Held) -> Settled {
-    let result = match held.flaw.take() {
-        Some(flaw) => {
-            hand_in.refused(Way::Mqtt);
-            Err(flaw)
-        }
-        // A copy stays here: a full queue is tried again.
-        None => hand_in.take(Way::Mqtt, held.submission.clone()).await,
-    };
-    Settled { held, result }
+impl Entry {
+    fn is_waiting(&self) -> bool {
+        matches!(self.stage, Stage::Waiting)
+    }
+
+    fn is_running(&self) -> bool {
+        matches!(self.stage, Stage::Running(_))
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,8 @@ use rmqtt_codec::version::{ProtocolVersion, VersionCodec};
 use rmqtt_codec::{MqttCodec, MqttPacket, v3, v5};
 use tokio_util::codec::{Decoder, Encoder};
 
+mod expiry;
+
 use super::{IN_HAND, MAX_PACKET};
 
 pub(super) use rmqtt_codec::v5::{
@@ -176,6 +178,10 @@ impl Wire {
     /// [`Malformed`]; the connection cannot go on.
     pub(super) fn decode(&mut self, inbound: &mut BytesMut) -> Result<Option<Incoming>, Malformed> {
         loop {
+            let has_expired = match &self.0 {
+                MqttCodec::V5(_) => expiry::lift_zero(inbound),
+                MqttCodec::Version(_) | MqttCodec::V3(_) => false,
+            };
             let Some((packet, _)) = self.0.decode(inbound)? else { return Ok(None) };
             match packet {
                 MqttPacket::Version(ProtocolVersion::MQTT3) => {
@@ -192,7 +198,11 @@ impl Wire {
                     {
                         codec.set_max_outbound_size(most.get().max(64));
                     }
-                    return Ok(Some(of_v5(packet)));
+                    let mut packet = of_v5(packet);
+                    if let (true, Incoming::Publish { message, .. }) = (has_expired, &mut packet) {
+                        message.expiry = Some(Duration::ZERO);
+                    }
+                    return Ok(Some(packet));
                 }
             }
         }
