@@ -9,15 +9,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures_util::future::join_all;
 use queue::{
-    AppendError, DEFAULT_PRIORITY, InvalidMessage, MessageId, NewMessage, Outcome, Receipt,
-    StoreError, WhenFull,
+    AppendError, DEFAULT_PRIORITY, InvalidMessage, Key, LaneStat, MessageId, NewMessage, Outcome,
+    Receipt, StoreError,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Policy, Route, SessionId};
+use crate::config::{self, Route, SessionId};
 use crate::forward::{Routing, batch, lanes, session_lane};
 use crate::metrics::Metrics;
 use crate::view::{Now, View, find_session};
@@ -200,9 +199,15 @@ pub struct Taken {
     pub copies: Vec<MessageId>,
 }
 
-impl From<Receipt> for Taken {
-    fn from(first: Receipt) -> Self {
-        Self { first, copies: Vec::new() }
+impl Taken {
+    /// Of the receipts of all copies.
+    fn of(receipts: Vec<Receipt>) -> Result<Self, AppendError> {
+        let first = *receipts.first().ok_or(AppendError::Store(StoreError::Closed))?;
+        let copies = match receipts.as_slice() {
+            [_] => Vec::new(),
+            all => all.iter().map(|receipt| receipt.id).collect(),
+        };
+        Ok(Self { first, copies })
     }
 }
 
@@ -311,9 +316,13 @@ impl HandIn {
         submission: &Submission,
         may: impl Fn(bool, Amount) -> bool,
     ) -> Option<Room> {
-        let amount = self.amount(submission);
+        // What cannot be taken needs no room: it is refused for that.
+        let lanes = lanes(&self.view.now(), submission).unwrap_or_default();
+        let (size, amount) = (size(submission), Self::amount(submission, &lanes));
         let reserved = self.on_its_way.send_if_modified(|on_its_way| {
-            let yes = may(self.has_room(amount, *on_its_way), *on_its_way);
+            let Amount { messages, bytes } = *on_its_way;
+            let beside = LaneStat { messages, bytes };
+            let yes = may(self.view.queue.has_room(&lanes, size, beside), *on_its_way);
             if yes {
                 on_its_way.add(amount);
             }
@@ -322,27 +331,9 @@ impl HandIn {
         reserved.then(|| Room { of: self.on_its_way.clone(), amount })
     }
 
-    fn has_room(&self, amount: Amount, on_its_way: Amount) -> bool {
-        let now = self.view.now();
-        let config = &now.fleet.queue;
-        if config.when_full != WhenFull::Reject {
-            return true;
-        }
-        let stat = self.view.queue.stat();
-        let mut held = Amount { messages: stat.messages, bytes: stat.bytes };
-        held.add(on_its_way);
-        held.add(amount);
-        held.bytes <= config.max_bytes && held.messages <= config.max_messages.unwrap_or(u64::MAX)
-    }
-
-    /// What a submission costs against the queue's bounds.
-    fn amount(&self, submission: &Submission) -> Amount {
-        let now = self.view.now();
-        let route = now.fleet.route(&submission.topic);
-        let copies = route
-            .filter(|route| route.policy == Policy::All && submission.session.is_none())
-            .map_or(1, |route| route.to.len());
-        let copies = u64::try_from(copies).unwrap_or(u64::MAX);
+    /// What a submission costs against the queue's bounds, in all its copies.
+    fn amount(submission: &Submission, lanes: &[String]) -> Amount {
+        let copies = u64::try_from(lanes.len()).unwrap_or(u64::MAX);
         Amount { messages: copies, bytes: size(submission).saturating_mul(copies) }
     }
 
@@ -378,94 +369,12 @@ impl HandIn {
             Some(room) => room,
             None => self.room(&submission).await?,
         };
-        let receipt = match lanes.as_slice() {
-            [lane] => {
-                let key = submission.key.clone();
-                self.append_to(&submission, lane.clone(), key).await.map(Taken::from)
-            }
-            lanes => self.append_copies(&submission, lanes).await,
-        };
+        let taken = self.view.queue.append_copies(message(submission, &lanes), lanes).await;
         // A reload came in between: its lane may be one that nobody forwards any more.
         if !Arc::ptr_eq(&now, &self.view.now()) {
             self.view.strays.notify_one();
         }
-        receipt
-    }
-
-    async fn append_to(
-        &self,
-        submission: &Submission,
-        lane: String,
-        key: Option<String>,
-    ) -> Result<Receipt, Refusal> {
-        let message = NewMessage {
-            lane,
-            qos: submission.qos,
-            retain: submission.retain,
-            priority: submission.priority,
-            expires_at: submission.ttl.and_then(|ttl| SystemTime::now().checked_add(ttl)),
-            key,
-            ..NewMessage::new("", submission.topic.clone(), submission.payload.clone())
-        };
-        Ok(self.view.queue.append(message).await?)
-    }
-
-    /// A copy into each lane; the answer is that of the first. Where one is refused the whole is, and the
-    /// copies that were stored are taken back, since what was refused is handed in again. Not so those with
-    /// a key: the queue remembers it, so the next try finds them there and adds what is missing. If the
-    /// agent dies in between nobody was told that it was taken, and some paths may publish it once more.
-    async fn append_copies(
-        &self,
-        submission: &Submission,
-        lanes: &[String],
-<<<<<<< HEAD
-    ) -> Result<Taken, Refusal> {
-        // A copy that is taken back may have been published by then, and would be with each new try.
-        if submission.key.is_none() && !self.has_room_for(submission, lanes.len()) {
-            let now = self.view.now();
-            let config = &now.fleet.queue;
-            let (max_bytes, max_messages) = (config.max_bytes, config.max_messages);
-            return Err(AppendError::Full { max_bytes, max_messages }.into());
-        }
-=======
-    ) -> Result<Receipt, Refusal> {
->>>>>>> 8999f35 (hand_in, mqtt: nothing of one client overtakes, and who is gone is noticed at a full queue)
-        let copies = lanes.iter().map(|lane| {
-            // Each copy is remembered by itself.
-            let key = submission.key.as_ref().map(|key| lanes::label(&format!("{key}\n{lane}"), 0));
-            self.append_to(submission, lane.clone(), key)
-        });
-        // Asked for together they share one commit.
-        let mut taken: Option<Taken> = None;
-        let mut stored = Vec::new();
-        let mut refused = None;
-        let mut is_reused = false;
-        for copy in join_all(copies).await {
-            match copy {
-                Ok(receipt) => {
-                    if receipt.outcome == Outcome::Stored {
-                        stored.push(receipt.id);
-                    }
-                    taken.get_or_insert_with(|| receipt.into()).copies.push(receipt.id);
-                }
-                Err(refusal) => {
-                    is_reused |=
-                        matches!(refusal, Refusal::Queue(AppendError::OtherContent { .. }));
-                    refused = Some(refusal);
-                }
-            }
-        }
-        if let Some(refusal) = refused {
-            // Under a key of another message there is no next try.
-            let goes_back = submission.key.is_none() || is_reused;
-            let taken_back = if goes_back { stored } else { Vec::new() };
-            for id in taken_back {
-                // A disk that fails now keeps it; it is published once more than it should be.
-                let _ = self.view.queue.ack(id, &"".into()).await;
-            }
-            return Err(refusal);
-        }
-        taken.ok_or_else(|| Refusal::NoRoute { topic: submission.topic.clone() })
+        Ok(Taken::of(taken?)?)
     }
 
     fn checked(&self, submission: &Submission) -> Result<(), Refusal> {
@@ -474,6 +383,19 @@ impl HandIn {
             .map_err(|reason| Refusal::Topic { topic: topic.clone(), reason })?;
         let bytes = submission.payload.len();
         if bytes > MAX_PAYLOAD { Err(Refusal::TooLarge { bytes }) } else { Ok(()) }
+    }
+}
+
+fn message(submission: Submission, lanes: &[String]) -> NewMessage {
+    let key = submission.key.clone();
+    NewMessage {
+        lane: lanes.first().cloned().unwrap_or_default(),
+        qos: submission.qos,
+        retain: submission.retain,
+        priority: submission.priority,
+        expires_at: submission.ttl.and_then(|ttl| SystemTime::now().checked_add(ttl)),
+        key: key.map(|name| Key { name, digest: identity(&submission) }),
+        ..NewMessage::new("", submission.topic, submission.payload)
     }
 }
 

@@ -42,6 +42,9 @@ pub enum StoreError {
     /// Anything else the engine says.
     #[error("could not use the queue: the storage engine failed")]
     Engine(#[source] Cause),
+    /// The folder of the queue, or a file in it, was removed or replaced while it was open.
+    #[error("could not write the queue: its files were removed or replaced")]
+    Removed,
     /// The queue was closed.
     #[error("could not use the queue: it is closed")]
     Closed,
@@ -54,6 +57,7 @@ impl StoreError {
             Self::DiskFull(_) => Failing::DiskFull,
             Self::ReadOnly(_) => Failing::ReadOnly,
             Self::Io(_) => Failing::Io,
+            Self::Removed => Failing::Removed,
             Self::Corrupt(_) | Self::Engine(_) | Self::Closed => Failing::Other,
         }
     }

@@ -2,23 +2,31 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::SystemTime,
 };
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension};
 
 use crate::{
+    clock::{Clock, Sources},
     error::{OpenError, StoreError},
+    layout::Layout,
     message::{ASIDE, MessageId},
+    row::{STORED, stored},
+    salvage::DAMAGED,
     schema,
-    stat::{LaneStat, Stat},
-    store, writer,
+    stat::Stat,
+    store::{self, Seq},
+    tally::{Amount, Bucket, BucketId},
 };
 
 /// A queue's file opened for reading. Blocks on the disk: not for an async task.
 #[derive(Debug)]
 pub struct Inspector {
     conn: Connection,
+    layout: Layout,
+    clock: Clock,
     path: PathBuf,
 }
 
@@ -89,29 +97,17 @@ pub struct Page {
 /// The most rows that one page looks at.
 pub const SCAN: i64 = 4096;
 
-fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
-    let stored = store::stored(row)?;
-    let reason: Option<String> = row.get(13)?;
-    let aside = match reason {
-        None => None,
-        Some(reason) => {
-            Some(Aside { reason, words: row.get(14)?, since: writer::time(row.get(15)?) })
-        }
-    };
-    Ok(Record {
-        seq: stored.at.seq,
-        id: stored.at.id,
-        lane: row.get(11)?,
-        priority: row.get(12)?,
-        topic: stored.topic,
-        payload: stored.payload,
-        qos: stored.at.qos,
-        retain: stored.retain,
-        appended_at: writer::time(stored.appended_at),
-        expires_at: stored.at.expires_at.map(writer::time),
-        aside,
-        intact: stored.intact,
-    })
+/// What a filter asks of a message, before its payload is read.
+struct Candidate {
+    seq: Seq,
+    bucket: BucketId,
+    appended_at: i64,
+    aside: Option<AsideRow>,
+}
+
+struct AsideRow {
+    lane: String,
+    reason: String,
 }
 
 impl Inspector {
@@ -122,7 +118,9 @@ impl Inspector {
     /// [`OpenError::NewerFormat`], [`OpenError::Foreign`] or [`OpenError::Store`].
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
         let path = dir.join(schema::FILE);
-        Ok(Self { conn: schema::open_for_reading(&path)?, path })
+        let (conn, layout) = schema::open_for_reading(&path)?;
+        let clock = Clock::new(Sources::real(), store::mark(&conn).as_ref(), None);
+        Ok(Self { conn, layout, clock, path })
     }
 
     /// The file that is read.
@@ -136,59 +134,140 @@ impl Inspector {
     /// # Errors
     /// [`StoreError`].
     pub fn messages(&self, after: i64, limit: u32) -> Result<Vec<Record>, StoreError> {
-        self.select(after, i64::MAX, limit, &Filter::default())
+        let (mut records, mut after) = (Vec::new(), after);
+        loop {
+            let left = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(records.len());
+            let left = u32::try_from(left).unwrap_or(u32::MAX);
+            if left == 0 {
+                return Ok(records);
+            }
+            let page = self.page(after, left, &Filter::default())?;
+            records.extend(page.records);
+            match page.next {
+                Some(next) => after = next,
+                None => return Ok(records),
+            }
+        }
     }
 
     /// A page of a listing: up to `limit` messages after place `after` that `filter` lets through, in
-    /// the order of append. At most [`SCAN`] rows are looked at, so that a page may hold fewer than
+    /// the order of append. About [`SCAN`] rows are looked at, so that a page may hold fewer than
     /// there are; `next` then says where to go on.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn page(&self, after: i64, limit: u32, filter: &Filter) -> Result<Page, StoreError> {
-        // What is aside is few, and found by a table of its own.
-        let from = if filter.aside == Some(true) { "aside" } else { "message" };
-        let end: Option<i64> = self
-            .conn
-            .prepare_cached(&format!(
-                "select seq from {from} where seq > ? order by seq limit 1 offset ?"
-            ))?
-            .query_row(params![after, SCAN - 1], |row| row.get(0))
-            .optional()?;
-        let records = self.select(after, end.unwrap_or(i64::MAX), limit, filter)?;
-        let full = u32::try_from(records.len()).is_ok_and(|found| found >= limit);
-        let next = if full { records.last().map(|record| record.seq) } else { end };
+        let buckets = self.buckets()?;
+        let asked: Vec<&Bucket> = buckets.iter().filter(|it| may_hold(filter, it)).collect();
+        let share = SCAN / i64::try_from(asked.len()).unwrap_or(SCAN).max(1);
+        let share = usize::try_from(share.max(64)).unwrap_or(usize::MAX);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        // Behind the first place up to which a bucket was not looked through, others may come first.
+        let (mut found, mut end) = (Vec::new(), None::<i64>);
+        for bucket in asked {
+            let (some, stopped) = self.candidates(bucket, after, share, limit, filter)?;
+            found.extend(some);
+            end = [end, stopped].into_iter().flatten().min();
+        }
+        found.sort_unstable_by_key(|it| it.seq);
+        found.retain(|it| end.is_none_or(|end| it.seq <= end));
+        found.truncate(limit);
+        let next = if found.len() >= limit { found.last().map(|it| it.seq) } else { end };
+        let mut records = Vec::new();
+        for candidate in &found {
+            records.extend(self.record(&buckets, candidate.bucket, candidate.seq)?);
+        }
         Ok(Page { records, next })
     }
 
-    fn select(
+    /// The messages of a bucket that a filter lets through, and where the search stopped before the end.
+    fn candidates(
         &self,
+        bucket: &Bucket,
         after: i64,
-        end: i64,
-        limit: u32,
+        share: usize,
+        limit: usize,
         filter: &Filter,
-    ) -> Result<Vec<Record>, StoreError> {
-        let mut statement = self.conn.prepare_cached(
-            "select message.seq, bucket, size, expires_at, message.id, qos, topic, payload, retain,
-                appended_at, crc, coalesce(aside.lane, bucket.lane), priority,
-                aside.reason, aside.words, aside.at
-             from message join bucket on bucket.id = message.bucket
-                left join aside on aside.seq = message.seq
-             where message.seq > ?1 and message.seq <= ?2
-                and (?3 is null or message.id = ?3)
-                and (?4 is null or coalesce(aside.lane, bucket.lane) = ?4)
-                and (?5 is null or (aside.seq is not null) = ?5)
-                and (?6 is null or aside.reason = ?6)
-                and (?7 is null or appended_at <= ?7)
-             order by message.seq limit ?8",
-        )?;
-        let id = filter.id.as_ref().map(|id| id.as_bytes().as_slice());
-        let before = filter.appended_before.map(writer::millis);
-        let rows = statement.query_map(
-            params![after, end, id, filter.lane, filter.aside, filter.reason, before, limit],
-            record,
-        )?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    ) -> Result<(Vec<Candidate>, Option<i64>), StoreError> {
+        let order = self.layout.in_order();
+        let mut statement = self
+            .conn
+            .prepare_cached(&format!("select seq, appended_at, id from message where {order}"))?;
+        let mut rows = statement.query(self.layout.after(bucket.id, after))?;
+        let before = filter.appended_before.map(|at| self.clock.of_wall(at));
+        let (mut found, mut seen) = (Vec::new(), 0);
+        while let Some(row) = rows.next()? {
+            let (seq, appended_at): (Seq, i64) = (row.get(0)?, row.get(1)?);
+            let aside = if *bucket.lane == *ASIDE { self.aside_row(seq)? } else { None };
+            let candidate = Candidate { seq, bucket: bucket.id, appended_at, aside };
+            let is_meant = filter.id.is_none_or(|id| {
+                row.get_ref(2).ok().and_then(|it| it.as_blob().ok()) == Some(id.as_bytes())
+            });
+            if is_meant && candidate.passes(&bucket.lane, filter, before) {
+                found.push(candidate);
+            }
+            seen += 1;
+            if seen >= share || found.len() >= limit {
+                return Ok((found, Some(seq)));
+            }
+        }
+        Ok((found, None))
+    }
+
+    fn aside_row(&self, seq: Seq) -> rusqlite::Result<Option<AsideRow>> {
+        self.conn
+            .prepare_cached("select lane, reason from aside where seq = ?")?
+            .query_row([seq], |row| Ok(AsideRow { lane: row.get(0)?, reason: row.get(1)? }))
+            .optional()
+    }
+
+    fn buckets(&self) -> Result<Vec<Bucket>, StoreError> {
+        Ok(store::buckets(&self.conn)?)
+    }
+
+    /// The message at this place, in full.
+    fn record(
+        &self,
+        buckets: &[Bucket],
+        id: BucketId,
+        seq: Seq,
+    ) -> Result<Option<Record>, StoreError> {
+        let key = self.layout.key_column();
+        let stored = self
+            .conn
+            .prepare_cached(&format!("select {STORED} from message where {key} = ?"))?
+            .query_row([self.layout.key(id, seq)], |row| stored(row, self.layout))
+            .optional()?
+            .filter(|stored| stored.at.bucket == id);
+        let bucket = buckets.iter().find(|it| it.id == id);
+        let (Some(stored), Some(bucket)) = (stored, bucket) else { return Ok(None) };
+        let aside = self
+            .conn
+            .prepare_cached("select lane, reason, words, at from aside where seq = ?")?
+            .query_row([seq], |row| {
+                let since = self.clock.to_wall(row.get(3)?);
+                Ok((row.get(0)?, Aside { reason: row.get(1)?, words: row.get(2)?, since }))
+            })
+            .optional()?
+            .filter(|_| *bucket.lane == *ASIDE);
+        let (lane, aside) = match aside {
+            Some((lane, aside)) => (lane, Some(aside)),
+            None => (bucket.lane.to_string(), None),
+        };
+        Ok(Some(Record {
+            seq: stored.at.seq,
+            id: stored.at.id,
+            lane,
+            priority: bucket.priority,
+            topic: stored.topic,
+            payload: stored.payload,
+            qos: stored.at.qos,
+            retain: stored.retain,
+            appended_at: self.clock.to_wall(stored.appended_at),
+            expires_at: stored.at.expires_at.map(|at| self.clock.to_wall(at)),
+            aside,
+            intact: stored.intact,
+        }))
     }
 
     /// The message of this id.
@@ -196,14 +275,23 @@ impl Inspector {
     /// # Errors
     /// [`StoreError`].
     pub fn find(&self, id: MessageId) -> Result<Option<Record>, StoreError> {
-        let seq = self
-            .conn
-            .prepare_cached("select seq from message where id = ?")?
-            .query_row([id.as_bytes()], |row| row.get::<_, i64>(0))
-            .optional()?;
+        let buckets = self.buckets()?;
+        let seq = match self.layout {
+            Layout::Current => Some(store::seq_of(&self.conn, id)?),
+            Layout::Released => self
+                .conn
+                .prepare_cached("select seq from message where id = ?")?
+                .query_row([id.as_bytes()], |row| row.get::<_, i64>(0))
+                .optional()?,
+        };
         let Some(seq) = seq else { return Ok(None) };
-        let filter = Filter { id: Some(id), ..Filter::default() };
-        Ok(self.select(seq.saturating_sub(1), seq, 1, &filter)?.pop())
+        for bucket in &buckets {
+            let found = self.record(&buckets, bucket.id, seq)?.filter(|record| record.id == id);
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     /// What is held, as the file says it; what only a running agent knows is zero.
@@ -212,33 +300,24 @@ impl Inspector {
     /// [`StoreError`].
     pub fn stat(&self) -> Result<Stat, StoreError> {
         let mut stat = Stat::default();
-        let mut statement = self.conn.prepare(
-            "select lane, sum(messages), sum(bytes) from bucket where messages > 0 group by lane",
-        )?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let lane: String = row.get(0)?;
-            let messages = store::to_u64(row.get(1)?);
-            let held = LaneStat { messages, bytes: store::to_u64(row.get(2)?) };
-            stat.messages = stat.messages.saturating_add(held.messages);
-            stat.bytes = stat.bytes.saturating_add(held.bytes);
-            if lane == ASIDE {
-                stat.aside = held;
-            } else {
-                stat.lanes.insert(lane.into(), held);
+        let mut first = None;
+        for bucket in self.buckets()?.iter().filter(|bucket| bucket.held.messages > 0) {
+            let Amount { messages, bytes } = bucket.held;
+            stat.messages = stat.messages.saturating_add(messages);
+            stat.bytes = stat.bytes.saturating_add(bytes);
+            let is_aside = *bucket.lane == *ASIDE;
+            let held = match is_aside {
+                true => &mut stat.aside,
+                false => stat.lanes.entry(Arc::clone(&bucket.lane)).or_default(),
+            };
+            held.messages = held.messages.saturating_add(messages);
+            held.bytes = held.bytes.saturating_add(bytes);
+            if !is_aside {
+                let head = store::head(&self.conn, self.layout, bucket.id)?;
+                first = [first, head].into_iter().flatten().min();
             }
         }
-        let oldest = self
-            .conn
-            .query_row(
-                "select appended_at from message
-                 where not exists (select 1 from aside where aside.seq = message.seq)
-                 order by seq limit 1",
-                [],
-                |row| row.get(0),
-            )
-            .optional()?;
-        stat.oldest = oldest.map(writer::time);
+        stat.oldest = first.map(|(_, appended_at)| self.clock.to_wall(appended_at));
         Ok(stat)
     }
 
@@ -279,7 +358,7 @@ impl Inspector {
              having messages is not count(seq) or bytes is not sum(size)
              union all
              select lane, priority, messages, 0 from bucket
-             where messages <> 0 and id not in (select bucket from message)
+             where id > 0 and messages <> 0 and id not in (select bucket from message)
              limit 100",
         )?;
         let wrong = statement.query_map([], |row| {
@@ -296,11 +375,17 @@ impl Inspector {
         Ok(found)
     }
 
-    /// Each message against its checksum.
+    /// Each message against its checksum, but for those that are aside for that reason.
     fn check_sums(&self, found: &mut Vec<String>) -> Result<(), StoreError> {
-        let sql = format!("select {} from message order by seq", store::STORED);
-        let mut statement = self.conn.prepare(&sql)?;
-        let torn = statement.query_map([], store::stored)?.filter_map(|stored| match stored {
+        let key = self.layout.key_column();
+        let mut statement = self.conn.prepare(&format!(
+            "select {STORED} from message
+                 where not exists (select 1 from aside
+                    where aside.seq = message.seq and reason = '{DAMAGED}')
+                 order by {key}"
+        ))?;
+        let all = statement.query_map([], |row| stored(row, self.layout))?;
+        let torn = all.filter_map(|stored| match stored {
             Ok(stored) if stored.intact => None,
             Ok(stored) => Some(Ok(format!("message {} does not fit its checksum", stored.at.id))),
             Err(error) => Some(Err(error)),
@@ -309,5 +394,24 @@ impl Inspector {
             found.push(line?);
         }
         Ok(())
+    }
+}
+
+/// Whether a bucket may hold what a filter asks for.
+fn may_hold(filter: &Filter, bucket: &Bucket) -> bool {
+    let is_aside = *bucket.lane == *ASIDE;
+    bucket.held.messages > 0
+        && filter.aside.is_none_or(|aside| aside == is_aside)
+        && (is_aside || filter.lane.as_ref().is_none_or(|lane| **lane == *bucket.lane))
+        && (is_aside || filter.reason.is_none())
+}
+
+impl Candidate {
+    fn passes(&self, bucket_lane: &str, filter: &Filter, before: Option<i64>) -> bool {
+        let lane = self.aside.as_ref().map_or(bucket_lane, |aside| &aside.lane);
+        let reason = self.aside.as_ref().map(|aside| aside.reason.as_str());
+        filter.lane.as_deref().is_none_or(|wanted| wanted == lane)
+            && filter.reason.as_deref().is_none_or(|wanted| Some(wanted) == reason)
+            && before.is_none_or(|before| self.appended_at <= before)
     }
 }

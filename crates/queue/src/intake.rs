@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::{
     error::{AppendError, StoreError},
-    message::{Lease, MessageId, NewMessage, Receipt},
+    message::{Lease, MessageId, NewMessage, Receipt, Wanted},
     queue::Handout,
     trace::Trace,
 };
@@ -27,17 +27,20 @@ pub(crate) const DEPTH: usize = 256;
 pub(crate) enum Command {
     /// Something that a transaction makes durable.
     Write(Write),
+    /// Commit what waits for another commit.
+    Hurry,
+    /// These lanes share the queue from now on.
+    Share(Vec<String>),
     /// Hand out messages.
-    Lease {
-        lane: String,
-        limit: usize,
-        floor: u8,
-        answer: oneshot::Sender<Result<Handout, StoreError>>,
-    },
+    Lease { wanted: Wanted, answer: oneshot::Sender<Result<Handout, StoreError>> },
     /// Where the message of this id stands.
     Trace { id: MessageId, answer: oneshot::Sender<Result<Option<Trace>, StoreError>> },
     /// The file was found to be damaged, after so many salvages.
     Salvage { after: u64 },
+    /// Take a lease back, of a message that is not handed out again before [`Command::LookAgain`].
+    PassOver { id: MessageId, answer: oneshot::Sender<Result<bool, StoreError>> },
+    /// Hand out again what was passed over in this lane; the answer says whether anything was.
+    LookAgain { lane: String, answer: oneshot::Sender<Result<bool, StoreError>> },
     /// Take a lease back; the answer says whether there was one.
     Release { id: MessageId, answer: oneshot::Sender<Result<bool, StoreError>> },
 }
@@ -47,13 +50,20 @@ pub(crate) enum Command {
 pub(crate) enum Write {
     Put {
         message: NewMessage,
-        id: MessageId,
-        result: Result<Receipt, AppendError>,
-        answer: oneshot::Sender<Result<Receipt, AppendError>>,
+        /// A copy goes into each of these.
+        lanes: Vec<String>,
+        result: Result<Vec<Receipt>, AppendError>,
+        answer: oneshot::Sender<Result<Vec<Receipt>, AppendError>>,
     },
     Change {
         id: MessageId,
         change: Change,
+        found: bool,
+        answer: oneshot::Sender<Result<bool, StoreError>>,
+    },
+    Rename {
+        from: String,
+        to: String,
         found: bool,
         answer: oneshot::Sender<Result<bool, StoreError>>,
     },
@@ -62,8 +72,8 @@ pub(crate) enum Write {
 /// What is done to a message that is there.
 #[derive(Debug)]
 pub(crate) enum Change {
-    /// Somebody else is responsible for it: it leaves.
-    Ack { path: Arc<str> },
+    /// Somebody else is responsible for it: it leaves. One that `rides` waits for another commit.
+    Ack { path: Arc<str>, rides: bool },
     /// It goes to another lane.
     Transfer { lane: String },
     /// It is taken out of the way.
@@ -87,11 +97,23 @@ impl Write {
         matches!(self, Self::Change { change: Change::Ack { .. }, .. })
     }
 
+    /// Whether it may wait for another one.
+    pub(crate) fn rides(&self) -> bool {
+        matches!(self, Self::Change { change: Change::Ack { rides: true, .. }, .. })
+    }
+
+    /// Whether it stores something, and so needs space for later acknowledgements.
+    pub(crate) fn stores(&self) -> bool {
+        !matches!(self, Self::Change { change, .. } if change.makes_room())
+    }
+
     /// Answers with what the transaction found. A caller who went away is no error.
     pub(crate) fn settle(self) {
         match self {
             Self::Put { result, answer, .. } => drop(answer.send(result)),
-            Self::Change { found, answer, .. } => drop(answer.send(Ok(found))),
+            Self::Change { found, answer, .. } | Self::Rename { found, answer, .. } => {
+                drop(answer.send(Ok(found)));
+            }
         }
     }
 
@@ -99,7 +121,9 @@ impl Write {
     pub(crate) fn fail(self, error: &StoreError) {
         match self {
             Self::Put { answer, .. } => drop(answer.send(Err(error.clone().into()))),
-            Self::Change { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Self::Change { answer, .. } | Self::Rename { answer, .. } => {
+                drop(answer.send(Err(error.clone())));
+            }
         }
     }
 }

@@ -33,17 +33,24 @@
 //! - A message that was set aside keeps its lane and its place in the order, and is in nobody's way.
 
 mod check;
+mod clock;
 mod error;
 mod inspect;
 mod intake;
+mod layout;
 mod lock;
 mod message;
 mod places;
 mod queue;
+mod record;
+mod row;
 mod salvage;
 mod schema;
+mod share;
+mod space;
 mod stat;
 mod store;
+mod takeover;
 mod tally;
 mod trace;
 mod writer;
@@ -51,15 +58,16 @@ mod writer;
 pub use error::{AppendError, Cause, Holder, InvalidMessage, OpenError, StoreError};
 pub use inspect::{Aside, Filter, Inspector, Page, Record, SCAN};
 pub use message::{
-    DEFAULT_PRIORITY, Lease, MAX_NAME, MAX_PRIORITY, MAX_TOPIC, MessageId, NewMessage, OVERHEAD,
-    Outcome, Receipt,
+    DEFAULT_PRIORITY, Key, Lease, MAX_NAME, MAX_PRIORITY, MAX_TOPIC, MessageId, NewMessage,
+    OVERHEAD, Outcome, Receipt, Wanted,
 };
 pub use queue::{Config, Fsync, Queue, WhenFull};
+pub use record::REMEMBERED;
 pub use salvage::{Salvage, repair};
 pub use stat::{Dropped, Failing, LaneStat, Stat};
 pub use trace::{Reason, State, Trace};
 pub use uuid::Error as InvalidId;
-pub use writer::{MAX_LEASES, REMEMBERED_KEYS};
+pub use writer::MAX_LEASES;
 
 #[cfg(test)]
 mod tests;

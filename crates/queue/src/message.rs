@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, time::SystemTime};
 
 use uuid::Uuid;
 
-use crate::error::InvalidMessage;
+use crate::{error::InvalidMessage, layout::SEQ_MASK, store::Seq};
 
 /// What every message costs against [`Config::max_bytes`](crate::Config::max_bytes) beyond its
 /// topic and payload: row header, id, index entries and their share of half-filled pages.
@@ -33,9 +33,29 @@ pub(crate) const MAX_SIZE: u64 = 256 * 1024 * 1024;
 pub struct MessageId(Uuid);
 
 impl MessageId {
-    /// A fresh id.
+    /// A fresh id that holds no place.
+    #[cfg(test)]
     pub(crate) fn fresh() -> Self {
         Self(Uuid::now_v7())
+    }
+
+    /// The id of a new message at this place in the order. Its last 44 bits are the place, so that no
+    /// index of ids is needed; of the others, 48 are the time and some 30 are random.
+    pub(crate) fn at(seq: Seq) -> Self {
+        Self(Uuid::now_v7()).copy_at(seq)
+    }
+
+    /// The id of a copy of this message at another place.
+    pub(crate) fn copy_at(self, seq: Seq) -> Self {
+        let mask = u128::from(SEQ_MASK.unsigned_abs());
+        let seq = u128::from(seq.unsigned_abs()) & mask;
+        Self(Uuid::from_u128((self.0.as_u128() & !mask) | seq))
+    }
+
+    /// The place in the order that an id of [`Self::at`] holds.
+    pub(crate) fn seq(self) -> Seq {
+        let [.., a, b, c, d, e, f] = *self.0.as_bytes();
+        i64::from_be_bytes([0, 0, a, b, c, d, e, f]) & SEQ_MASK
     }
 
     /// An id that no message has.
@@ -68,6 +88,15 @@ impl FromStr for MessageId {
     }
 }
 
+/// The idempotency key of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// At most [`MAX_NAME`] bytes.
+    pub name: String,
+    /// A checksum of all that makes up the message: the same key with another one is refused.
+    pub digest: u32,
+}
+
 /// A message to be stored by [`Queue::append`](crate::Queue::append).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewMessage {
@@ -86,10 +115,10 @@ pub struct NewMessage {
     /// After this moment of the wall clock it is dropped instead of handed out. A gateway whose
     /// clock jumps forward at its first time sync expires by the new time.
     pub expires_at: Option<SystemTime>,
-    /// Idempotency key, at most [`MAX_NAME`] bytes: a second append with a remembered key stores
-    /// nothing and answers the first one's id. One space of keys for all lanes; the newest
-    /// [`REMEMBERED_KEYS`](crate::REMEMBERED_KEYS) are remembered, also after the message left.
-    pub key: Option<String>,
+    /// A second append with a remembered key stores nothing and answers the first one's id. One space of
+    /// keys for all lanes; those of the newest [`REMEMBERED`](crate::REMEMBERED) messages are
+    /// remembered, also after the message left.
+    pub key: Option<Key>,
 }
 
 impl NewMessage {
@@ -130,7 +159,9 @@ impl NewMessage {
             return Err(InvalidMessage::Priority(self.priority));
         }
         match &self.key {
-            Some(key) if key.len() > MAX_NAME => Err(InvalidMessage::Key { length: key.len() }),
+            Some(Key { name, .. }) if name.len() > MAX_NAME => {
+                Err(InvalidMessage::Key { length: name.len() })
+            }
             Some(_) | None => Ok(()),
         }
     }
@@ -177,6 +208,24 @@ pub struct Receipt {
     pub id: MessageId,
     /// What became of it.
     pub outcome: Outcome,
+}
+
+/// Which messages a lease asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The lane.
+    pub lane: String,
+    /// At most so many, and at most [`MAX_LEASES`](crate::MAX_LEASES).
+    pub limit: usize,
+    /// Of at least this priority; what is below waits.
+    pub floor: u8,
+}
+
+impl Wanted {
+    /// Messages of any priority.
+    pub fn of(lane: impl Into<String>, limit: usize) -> Self {
+        Self { lane: lane.into(), limit, floor: 0 }
+    }
 }
 
 /// A message handed out: nobody else gets it until it is released or the process ends.

@@ -2,13 +2,15 @@
 //!
 //! A bucket's *cursor* divides its order. Every message up to it is leased or *returned* (released,
 //! or passed over); none after it is. So the next message is the first returned one or else the
-//! first row after the cursor, and leased ones are never walked over, however many there are.
+//! first row after the cursor, and leased ones are never walked over, however many there are. A message
+//! that is *passed over* is neither: it is found again once the cursor is set back.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     message::MessageId,
-    store::{Located, Seq},
+    row::Located,
+    store::Seq,
     tally::{Amount, BucketId},
 };
 
@@ -32,6 +34,8 @@ struct Place {
     cursor: Seq,
     returned: BTreeMap<Seq, Returned>,
     leased: Amount,
+    /// Some up to the cursor are neither leased nor returned: who leased them could not use them.
+    passed: bool,
 }
 
 /// How to take back one change of [`Places`] when the transaction it belongs to fails.
@@ -59,6 +63,11 @@ impl Places {
     /// How much of a bucket is leased.
     pub(crate) fn leased_of(&self, bucket: BucketId) -> Amount {
         self.places.get(&bucket).map_or_else(Amount::default, |place| place.leased)
+    }
+
+    /// The place of a message that somebody holds.
+    pub(crate) fn located(&self, id: MessageId) -> Option<Located> {
+        self.leased.get(&id).map(|leased| leased.at)
     }
 
     /// Whether somebody holds it.
@@ -107,6 +116,29 @@ impl Places {
         let returned = Returned { attempts: leased.attempts, expires_at: leased.at.expires_at };
         self.places.entry(leased.at.bucket).or_default().returned.insert(leased.at.seq, returned);
         Some(leased)
+    }
+
+    /// The lease ends; the message is not found before [`Self::look_again`]. False if it was not leased.
+    pub(crate) fn leave_behind(&mut self, id: MessageId) -> bool {
+        let Some(leased) = self.end_lease(id) else { return false };
+        self.places.entry(leased.at.bucket).or_default().passed = true;
+        true
+    }
+
+    /// Sets a bucket's cursor back, if something was left behind there.
+    pub(crate) fn look_again(&mut self, bucket: BucketId) -> bool {
+        let Some(place) = self.places.get_mut(&bucket).filter(|place| place.passed) else {
+            return false;
+        };
+        place.cursor = 0;
+        place.returned.clear();
+        place.passed = false;
+        true
+    }
+
+    /// Whether something was left behind in a bucket.
+    pub(crate) fn has_left_behind(&self, bucket: BucketId) -> bool {
+        self.places.get(&bucket).is_some_and(|place| place.passed)
     }
 
     /// A message leaves its bucket, leased or not; answers how to take that back.

@@ -5,21 +5,23 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use tokio::sync::{Semaphore, broadcast, oneshot, watch};
 
 use crate::{
     check,
+    clock::Sources,
     error::{AppendError, OpenError, StoreError},
     intake::{self, Change, Command, Write},
     lock::DirLock,
-    message::{self, Lease, MAX_SIZE, MessageId, NewMessage, Receipt},
+    message::{self, Lease, MAX_SIZE, MessageId, NewMessage, Receipt, Wanted},
     salvage::{self, Salvage},
-    schema,
-    stat::Stat,
+    schema, space,
+    stat::{LaneStat, Stat},
     store::Store,
+    takeover,
     trace::Trace,
     writer::{Shared, Writer},
 };
@@ -34,8 +36,8 @@ pub struct Config {
     pub max_bytes: u64,
     /// The most messages it holds; `None`: as many as fit into `max_bytes`.
     pub max_messages: Option<u64>,
-    /// How old a message may become by the wall clock before it is dropped, leased ones apart;
-    /// `None`: as old as it likes. A clock that jumps forward ages them all.
+    /// How old a message may become before it is dropped, leased ones apart; `None`: as old as it likes.
+    /// A wall clock that is set changes no age while the machine runs.
     pub max_age: Option<Duration>,
     /// Who gives way when it is full.
     pub when_full: WhenFull,
@@ -90,9 +92,6 @@ pub enum WhenFull {
     DropNewest,
 }
 
-/// The wall clock, replaceable in tests.
-pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
-
 /// A durable queue; a cheap handle, to be cloned. When the last clone goes the queue is closed,
 /// which blocks for the last commit: prefer [`Queue::close`] where that matters.
 #[derive(Clone, Debug)]
@@ -105,6 +104,7 @@ struct Inner {
     shared: Arc<Shared>,
     room: Arc<Semaphore>,
     max_bytes: u64,
+    when_full: WhenFull,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -120,24 +120,23 @@ impl Queue {
     /// # Errors
     /// [`OpenError`]; with [`OpenError::Locked`] the one who has it open is named.
     pub fn open(config: Config) -> Result<Self, OpenError> {
-        Self::open_with(config, Arc::new(SystemTime::now), |_| {})
+        Self::open_with(config, Sources::real(), |_| {})
     }
 
     /// [`Queue::open`] with another clock and a hand on the store before it is used.
     pub(crate) fn open_with(
         config: Config,
-        clock: Clock,
+        sources: Sources,
         prepare: impl FnOnce(&Store),
     ) -> Result<Self, OpenError> {
         let lock = DirLock::acquire(&config.dir)?;
-        let unclean =
-            std::fs::metadata(config.dir.join(schema::LOG)).is_ok_and(|log| log.len() > 0);
+        let unclean = space::is_filled(&config.dir.join(schema::LOG));
         let (store, salvage) = open_store(&config)?;
         crate::lock::sync_dir(&config.dir)
             .map_err(|source| OpenError::Prepare { path: config.dir.clone(), source })?;
         prepare(&store);
         let shared = Arc::new(Shared::default());
-        let writer = Writer::new(store, salvage, lock, &config, clock, Arc::clone(&shared))?;
+        let writer = Writer::new(store, salvage, lock, &config, sources, Arc::clone(&shared))?;
         if let Some(period) = config.check {
             let (shared, dir) = (Arc::clone(&shared), config.dir.clone());
             std::thread::Builder::new()
@@ -154,6 +153,7 @@ impl Queue {
                 shared,
                 room: Arc::new(Semaphore::new(intake::DEPTH)),
                 max_bytes: config.max_bytes,
+                when_full: config.when_full,
                 thread: Mutex::new(Some(thread)),
             }),
         })
@@ -162,6 +162,12 @@ impl Queue {
     /// The most bytes of messages it takes ([`Config::max_bytes`]).
     pub fn max_bytes(&self) -> u64 {
         self.inner.max_bytes
+    }
+
+    /// The lanes that share the queue from now on: a quarter of it is divided among them, so that one
+    /// that fills up leaves the others room. At first none has a share.
+    pub fn share_among(&self, lanes: Vec<String>) {
+        self.inner.shared.intake.push(Command::Share(lanes), None);
     }
 
     /// Stores a message; when this answers, the outcome is synced to disk. Appends that wait at
@@ -173,16 +179,42 @@ impl Queue {
     /// # Cancel safety
     /// A dropped call may or may not have stored the message. Give it a key to try again safely.
     pub async fn append(&self, message: NewMessage) -> Result<Receipt, AppendError> {
+        let lane = message.lane.clone();
+        let receipts = self.append_copies(message, vec![lane]).await?;
+        receipts.first().copied().ok_or_else(|| StoreError::Closed.into())
+    }
+
+    /// Stores a copy of a message in each of `lanes`, whatever its own: all of them or none. The
+    /// answer has a receipt for each; one message that is dropped has one.
+    ///
+    /// # Errors
+    /// [`AppendError`]; no copy was then taken.
+    ///
+    /// # Cancel safety
+    /// As for [`Queue::append`].
+    pub async fn append_copies(
+        &self,
+        message: NewMessage,
+        lanes: Vec<String>,
+    ) -> Result<Vec<Receipt>, AppendError> {
         message.validate()?;
+        lanes.iter().try_for_each(|lane| message::check_lane(lane))?;
         let most = self.inner.max_bytes.min(MAX_SIZE);
         if message.size() > most {
             return Err(AppendError::TooLarge { size: message.size(), max_bytes: most });
         }
         let (answer, receipt) = oneshot::channel();
         let result = Err(StoreError::Closed.into());
-        let put = Write::Put { message, id: MessageId::fresh(), result, answer };
+        let put = Write::Put { message, lanes, result, answer };
         self.push_when_room(Command::Write(put)).await?;
         receipt.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
+    }
+
+    /// Whether a message of this size would fit now with a copy in each of `lanes`, beside what is
+    /// `on_the_way` to be stored before it. A queue that drops instead of refusing always has room.
+    pub fn has_room(&self, lanes: &[String], size: u64, on_the_way: LaneStat) -> bool {
+        self.inner.when_full != WhenFull::Reject
+            || self.inner.shared.has_room(lanes, size, on_the_way)
     }
 
     /// Hands out the next messages of a lane, at most `limit` and at most
@@ -195,7 +227,7 @@ impl Queue {
     /// # Cancel safety
     /// Messages that were on their way to a dropped call are released again.
     pub async fn lease(&self, lane: &str, limit: usize) -> Result<Vec<Lease>, StoreError> {
-        self.lease_from(lane, limit, 0).await
+        self.lease_wanted(Wanted::of(lane, limit)).await
     }
 
     /// As [`Queue::lease`], and of a priority of at least `floor` only: what is below waits.
@@ -211,9 +243,19 @@ impl Queue {
         limit: usize,
         floor: u8,
     ) -> Result<Vec<Lease>, StoreError> {
+        self.lease_wanted(Wanted { floor, ..Wanted::of(lane, limit) }).await
+    }
+
+    /// As [`Queue::lease`], of those messages only that are wanted.
+    ///
+    /// # Errors
+    /// As [`Queue::lease`].
+    ///
+    /// # Cancel safety
+    /// As for [`Queue::lease`].
+    pub async fn lease_wanted(&self, wanted: Wanted) -> Result<Vec<Lease>, StoreError> {
         let (answer, handout) = oneshot::channel();
-        let lane = lane.to_owned();
-        self.push_when_room(Command::Lease { lane, limit, floor, answer }).await?;
+        self.push_when_room(Command::Lease { wanted, answer }).await?;
         handout.await.unwrap_or(Err(StoreError::Closed)).map(Handout::take)
     }
 
@@ -231,7 +273,7 @@ impl Queue {
         id: MessageId,
         path: &Arc<str>,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
-        self.change(id, Change::Ack { path: Arc::clone(path) })
+        self.change(id, Change::Ack { path: Arc::clone(path), rides: false })
     }
 
     /// As [`Queue::ack`], but the acknowledgement may wait some two seconds for another commit to go with,
@@ -248,11 +290,31 @@ impl Queue {
         id: MessageId,
         path: &Arc<str>,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
-        self.change(id, Change::Ack { path: Arc::clone(path) })
+        self.change(id, Change::Ack { path: Arc::clone(path), rides: true })
     }
 
     /// Commits the acknowledgements that wait for another commit now, all together.
-    pub fn hurry(&self) {}
+    pub fn hurry(&self) {
+        self.inner.shared.intake.push(Command::Hurry, None);
+    }
+
+    /// Gives a lane another name, with all that waits in it, however much that is. `Ok(false)` if there
+    /// is a lane of the new name already: then nothing is changed, and each message can be moved by
+    /// [`Queue::transfer`].
+    ///
+    /// # Errors
+    /// As [`Queue::transfer`].
+    ///
+    /// # Cancel safety
+    /// A dropped call may or may not have renamed the lane.
+    pub async fn rename_lane(&self, from: &str, to: &str) -> Result<bool, AppendError> {
+        message::check_lane(from)?;
+        message::check_lane(to)?;
+        let (answer, found) = oneshot::channel();
+        let rename =
+            Write::Rename { from: from.to_owned(), to: to.to_owned(), found: false, answer };
+        Ok(self.push_now(Command::Write(rename), found).await?)
+    }
 
     /// Where a message stands: one that is held, or one that left lately. `None` if it is not known, or
     /// no longer.
@@ -288,6 +350,39 @@ impl Queue {
     ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
         let (answer, found) = oneshot::channel();
         self.push_now(Command::Release { id, answer }, found)
+    }
+
+    /// Ends a lease as [`Queue::release`] does, but the message is handed out again only after
+    /// [`Queue::look_again`]: who leases cannot use it now. It waits like any other meanwhile. No watcher
+    /// is woken. `Ok(false)` if it was not leased.
+    ///
+    /// # Errors
+    /// As [`Queue::release`].
+    ///
+    /// # Cancel safety
+    /// As for [`Queue::ack`].
+    pub fn pass_over(
+        &self,
+        id: MessageId,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
+        let (answer, found) = oneshot::channel();
+        self.push_now(Command::PassOver { id, answer }, found)
+    }
+
+    /// Hands out again, each in its old place, what was passed over in a lane. Reports whether anything
+    /// was; watchers are woken then.
+    ///
+    /// # Errors
+    /// As [`Queue::release`].
+    ///
+    /// # Cancel safety
+    /// As for [`Queue::ack`].
+    pub fn look_again(
+        &self,
+        lane: &str,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
+        let (answer, found) = oneshot::channel();
+        self.push_now(Command::LookAgain { lane: lane.to_owned(), answer }, found)
     }
 
     /// Moves a message to another lane with its id, priority and place in the order; a lease on it
@@ -414,7 +509,8 @@ fn open_store(config: &Config) -> Result<(Store, Option<Salvage>), OpenError> {
     let opened = if salvage::is_emptied(&config.dir) {
         None
     } else {
-        match Store::open(&config.dir, config.fsync).and_then(|store| store.probe().map(|()| store))
+        match takeover::open(&config.dir, config.fsync)
+            .and_then(|store| store.probe().map(|()| store))
         {
             Ok(store) => Some(store),
             Err(error) if salvage::is_damage(&error) => None,

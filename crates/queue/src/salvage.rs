@@ -5,26 +5,30 @@
 //! by each of its indices: where one is torn, another may know the rest. The damaged file is moved
 //! into a folder of its own and never deleted.
 
+mod copying;
+mod wreck;
+
 use std::{
-    collections::HashMap,
     fs::{self, File},
     io::{self, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use rusqlite::{Connection, OpenFlags, Row, params};
+use rusqlite::Connection;
 
+pub(crate) use self::{
+    copying::{Count, copy},
+    wreck::Wreck,
+};
 use crate::{
     error::{OpenError, StoreError},
+    layout::Layout,
     lock::{DirLock, sync_dir},
-    message::{DEFAULT_PRIORITY, MAX_PRIORITY, OVERHEAD},
     queue::Fsync,
     schema::{self, failed},
-    store::{self, Seq, Store, Stored, to_u64},
-    tally::{Bucket, BucketId, Tally},
+    store::Store,
 };
 
 /// Where the new file is built.
@@ -38,12 +42,9 @@ const DECIDED: &str = "goes-to";
 /// What belongs to the damaged file. The log goes first: it must never be found beside the new one.
 const PARTS: [&str; 3] = ["-wal", "-page1", ""];
 
-/// The lane of a message whose own can no longer be told. No fleet has it, so its messages are
-/// routed anew.
-const NO_LANE: &str = "salvaged";
-
-/// Messages that one transaction saves.
-const BATCH: usize = 512;
+/// Why a message is aside whose bytes do not fit its checksum, in a word and in more of them.
+pub(crate) const DAMAGED: &str = "damaged";
+pub(crate) const TORN: &str = "its bytes on disk do not fit its checksum";
 
 /// What came of a salvage.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,18 +125,13 @@ pub(crate) fn salvage(dir: &Path) -> Result<Salvage, OpenError> {
         return Ok(ended);
     }
     fs::create_dir(&workshop).map_err(prepare)?;
-    // An emptied file is mended unopened: SQLite deletes the log of a file without pages.
-    if is_emptied(dir) || Wreck::find(&file)?.is_none() {
-        mend_first_page(&file, &workshop)?;
-    }
-    let made = Store::open(&workshop, Fsync::Off)?;
-    let copied = match Wreck::find(&file)? {
-        Some(wreck) => Copying { made: &made, wreck: &wreck }.run(),
-        // Nothing of it can be read.
-        None => Ok(Count::default()),
-    };
+    let mut made = Store::open(&workshop, Fsync::Off)?;
     let made_file = workshop.join(schema::FILE);
-    let copied = copied.map_err(|error| failed(&made_file, error))?;
+    let copied = match find_mended(dir, &file, &workshop)? {
+        Some(wreck) => copy(&mut made, &wreck).map_err(|error| failed(&made_file, error))?,
+        // Nothing of it can be read.
+        None => Count::default(),
+    };
     // Closing moves the log into the file; what cannot be synced must not take the old one's place.
     made.close().map_err(|error| failed(&made_file, error))?;
     File::open(&made_file).and_then(|file| file.sync_all()).map_err(prepare)?;
@@ -144,6 +140,26 @@ pub(crate) fn salvage(dir: &Path) -> Result<Salvage, OpenError> {
     decide(dir, copied).map_err(prepare)?;
     let salvage = resume(dir).map_err(prepare)?;
     salvage.ok_or_else(|| prepare(io::Error::other("what was decided is not there")))
+}
+
+/// The damaged file, with another first page where its own cannot be read: that of the format which then
+/// shows messages.
+fn find_mended(dir: &Path, file: &Path, workshop: &Path) -> Result<Option<Wreck>, OpenError> {
+    // An emptied file is mended unopened: SQLite deletes the log of a file without pages.
+    if !is_emptied(dir)
+        && let Some(wreck) = Wreck::find(file)?
+    {
+        return Ok(Some(wreck));
+    }
+    for layout in [Layout::Current, Layout::Released] {
+        mend_first_pages(file, workshop, layout)?;
+        if let Some(wreck) = Wreck::find(file)?
+            && (wreck.layout == layout && !wreck.buckets().0.is_empty())
+        {
+            return Ok(Some(wreck));
+        }
+    }
+    Ok(None)
 }
 
 /// Makes the folder for the damaged file, and writes down that the new one is whole.
@@ -195,252 +211,84 @@ fn put_in_place(dir: &Path, kept: &Path) -> io::Result<()> {
     sync_dir(dir)
 }
 
-/// The first page says where everything is, and is the same in every file of ours: a damaged one is
-/// kept beside the file, and replaced by a new one's.
-fn mend_first_page(file: &Path, workshop: &Path) -> Result<(), OpenError> {
+/// The first pages say where everything is, and are the same in every file of a format. Damaged ones are
+/// replaced by those of a new file; the very first is kept beside the file.
+fn mend_first_pages(file: &Path, workshop: &Path, layout: Layout) -> Result<(), OpenError> {
     let prepare = |source| OpenError::Prepare { path: file.to_owned(), source };
-    let place = workshop.join("first");
+    let place = workshop.join(format!("first-{}", layout.page()));
     fs::create_dir(&place).map_err(prepare)?;
-    let model = Store::open(&place, Fsync::Off)?;
-    model.close().map_err(|error| failed(&place, error))?;
-    let mut page = fs::read(place.join(schema::FILE)).map_err(prepare)?;
-    page.truncate(schema::PAGE);
-    // How many pages there are by the header (file format §1.3.7) must be what there is. The list of
-    // free pages is not known, and not needed to read.
-    let length = fs::metadata(file).map_err(prepare)?.len();
-    let page_size = u64::try_from(schema::PAGE).unwrap_or(u64::MAX);
-    let pages = u32::try_from(length.div_ceil(page_size)).unwrap_or(u32::MAX).max(1);
-    if let Some(header) = page.get_mut(28..40) {
-        header.fill(0);
-        header.iter_mut().zip(pages.to_be_bytes()).for_each(|(byte, new)| *byte = new);
-    }
+    let model = model(&place.join(schema::FILE), layout)?;
+    let page_size = u64::try_from(layout.page()).unwrap_or(u64::MAX);
     let mend = || -> io::Result<()> {
         let old = File::options().read(true).write(true).open(file)?;
-        let mut was = vec![0; schema::PAGE];
-        let read = old.read_at(&mut was, 0)?;
-        was.truncate(read);
-        fs::write(beside(file, "-page1"), was)?;
-        old.write_all_at(&page, 0)?;
+        keep_first_page(file, &old)?;
+        let pages = old.metadata()?.len() / page_size;
+        let of_schema = schema_pages(&model, layout);
+        for (number, page) in (1_u32..).zip(model.chunks(layout.page())) {
+            let is_missing = u64::from(number) > pages;
+            if is_missing || of_schema.contains(&number) {
+                old.write_all_at(page, u64::from(number.saturating_sub(1)) * page_size)?;
+            }
+        }
+        // How many pages there are by the header (file format §1.3.7) must be what there is. The list of
+        // free pages is not known, and not needed to read.
+        let pages = u32::try_from(old.metadata()?.len().div_ceil(page_size)).unwrap_or(u32::MAX);
+        let mut counts = [0; 12];
+        counts.iter_mut().zip(pages.max(1).to_be_bytes()).for_each(|(byte, new)| *byte = new);
+        old.write_all_at(&counts, 28)?;
         old.sync_all()
     };
     mend().map_err(prepare)
+}
+
+/// Keeps the damaged beginning of the file beside it. If it is kept already, an earlier try wrote over it
+/// with pages of another size: then it is put back.
+fn keep_first_page(file: &Path, old: &File) -> io::Result<()> {
+    let kept = beside(file, "-page1");
+    if kept.try_exists()? {
+        return old.write_all_at(&fs::read(kept)?, 0);
+    }
+    let mut was = vec![0; Layout::Released.page()];
+    let read = old.read_at(&mut was, 0)?;
+    was.truncate(read);
+    fs::write(kept, was)
+}
+
+/// A new file of this format.
+fn model(path: &Path, layout: Layout) -> Result<Vec<u8>, OpenError> {
+    let made = || -> rusqlite::Result<()> {
+        let conn = Connection::open(path)?;
+        schema::create(&conn, layout)?;
+        conn.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))?;
+        conn.close().map_err(|(_, error)| error)
+    };
+    made().map_err(|error| failed(path, error))?;
+    fs::read(path).map_err(|source| OpenError::Prepare { path: path.to_owned(), source })
+}
+
+/// The pages of a new file that hold the declarations of its tables: the first, and those that it points
+/// to if they do not fit on it (file format §1.6).
+fn schema_pages(model: &[u8], layout: Layout) -> Vec<u32> {
+    const INTERIOR: u8 = 5;
+    let byte = |at: usize| model.get(at).copied().unwrap_or(0);
+    let number = |at: usize| u32::from_be_bytes([0, 1, 2, 3].map(|n| byte(at.saturating_add(n))));
+    let mut pages = vec![1];
+    if byte(100) == INTERIOR {
+        let cells = usize::from(u16::from_be_bytes([byte(103), byte(104)]));
+        pages.push(number(108));
+        for cell in 0..cells.min(layout.page()) {
+            let pointer = 112 + 2 * cell;
+            let at = usize::from(u16::from_be_bytes([byte(pointer), byte(pointer + 1)]));
+            pages.push(number(at));
+        }
+    }
+    pages
 }
 
 fn beside(file: &Path, suffix: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(suffix);
     name.into()
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Count {
-    saved: u64,
-    lost: u64,
-}
-
-/// A damaged file that lets itself be opened.
-struct Wreck {
-    conn: Connection,
-    /// The columns of a message: a file of version 1 has no checksums.
-    columns: String,
-}
-
-impl Wreck {
-    /// The file, where anything of it can be read; what has nothing to do with damage is an error, since a
-    /// sound file must not be taken for a wreck for want of a file descriptor.
-    fn find(file: &Path) -> Result<Option<Self>, OpenError> {
-        use rusqlite::ErrorCode::{
-            CannotOpen, DatabaseBusy, DatabaseLocked, OutOfMemory, PermissionDenied,
-        };
-        let passing = [CannotOpen, DatabaseBusy, DatabaseLocked, OutOfMemory, PermissionDenied];
-        match Self::open(file) {
-            Ok(wreck) => Ok(Some(wreck)),
-            Err(error) if error.sqlite_error_code().is_some_and(|code| passing.contains(&code)) => {
-                Err(failed(file, error))
-            }
-            Err(_damage) => Ok(None),
-        }
-    }
-
-    /// Read-only: nothing of the log goes into the file. With a writable schema SQLite puts up with
-    /// a file that is shorter than its first page says.
-    fn open(file: &Path) -> rusqlite::Result<Self> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let conn = Connection::open_with_flags(file, flags)?;
-        conn.execute_batch("pragma writable_schema = on; pragma cache_size = -512;")?;
-        conn.query_row("select 1 from sqlite_schema where name = 'message'", [], |_| Ok(()))?;
-        let mut wreck = Self { conn, columns: store::STORED.to_owned() };
-        if !wreck.has("select crc from message") {
-            wreck.columns = store::STORED.replace("crc", "null");
-        }
-        Ok(wreck)
-    }
-
-    /// Whether its version has what this asks for.
-    fn has(&self, sql: &str) -> bool {
-        self.conn.prepare(sql).is_ok()
-    }
-
-    /// Reads rows from the beginning until it fails, and then from the end until it fails.
-    /// `sql` ends with the key to order by. Answers whether all of it could be read.
-    fn both_ways(&self, sql: &str, mut take: impl FnMut(&Row<'_>) -> rusqlite::Result<()>) -> bool {
-        let mut read = |direction: &str| -> rusqlite::Result<()> {
-            let mut statement = self.conn.prepare(&format!("{sql} {direction}"))?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                // A value that cannot be is no reason to leave out the rest.
-                if let Err(error) = take(row) {
-                    tracing::debug!(error = %error, "a row of the damaged file makes no sense");
-                }
-            }
-            Ok(())
-        };
-        read("asc").is_ok() || {
-            let _ = read("desc");
-            false
-        }
-    }
-
-    /// The places of all messages that the table or an index knows.
-    fn seqs(&self) -> Vec<Seq> {
-        let mut seqs = Vec::new();
-        for sql in [
-            "select seq from message not indexed order by seq",
-            "select seq from message indexed by message_next order by bucket",
-            "select seq from message indexed by message_id order by id",
-        ] {
-            self.both_ways(sql, |row| {
-                seqs.push(row.get(0)?);
-                Ok(())
-            });
-            seqs.sort_unstable();
-            seqs.dedup();
-        }
-        seqs
-    }
-
-    /// The buckets that can be read, and how many messages there were if all of them can.
-    fn buckets(&self) -> (HashMap<BucketId, Bucket>, Option<u64>) {
-        let mut buckets = HashMap::new();
-        let whole = self.both_ways(
-            "select id, lane, priority, messages from bucket not indexed order by id",
-            |row| {
-                let id = BucketId(row.get(0)?);
-                let (lane, priority): (String, u8) = (row.get(1)?, row.get(2)?);
-                let mut bucket = Bucket::empty(id, Arc::from(lane), priority.min(MAX_PRIORITY));
-                bucket.held.messages = to_u64(row.get(3)?);
-                buckets.insert(id, bucket);
-                Ok(())
-            },
-        );
-        let all = buckets.values().map(|bucket: &Bucket| bucket.held.messages).sum();
-        (buckets, whole.then_some(all))
-    }
-
-    /// The message at `seq`, if it is whole.
-    fn message(&self, seq: Seq) -> Option<Stored> {
-        let sql = format!("select {} from message not indexed where seq = ?", self.columns);
-        let mut statement = self.conn.prepare_cached(&sql).ok()?;
-        let stored = statement.query_row([seq], store::stored).ok()?;
-        let length = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-        let size = length(stored.topic.len())
-            .saturating_add(length(stored.payload.len()))
-            .saturating_add(OVERHEAD);
-        (stored.intact && stored.at.size == size && stored.at.qos <= 2 && stored.at.seq > 0)
-            .then_some(stored)
-    }
-}
-
-/// From the damaged file into the new one.
-struct Copying<'a> {
-    made: &'a Store,
-    wreck: &'a Wreck,
-}
-
-impl Copying<'_> {
-    fn run(&self) -> rusqlite::Result<Count> {
-        let (mut buckets, held) = self.wreck.buckets();
-        let stray = BucketId(buckets.keys().map(|id| id.0).max().unwrap_or(0).saturating_add(1));
-        let stray = Bucket::empty(stray, Arc::from(NO_LANE), DEFAULT_PRIORITY);
-        let stray_id = stray.id;
-        buckets.insert(stray_id, stray);
-        let known: Vec<Bucket> = buckets
-            .values()
-            .map(|bucket| Bucket::empty(bucket.id, Arc::clone(&bucket.lane), bucket.priority))
-            .collect();
-        let mut tally = Tally::new(known);
-        let seqs = self.wreck.seqs();
-        let mut count = Count::default();
-        for batch in seqs.chunks(BATCH) {
-            self.made.begin()?;
-            for seq in batch {
-                let Some(mut stored) = self.wreck.message(*seq) else { continue };
-                if !buckets.contains_key(&stored.at.bucket) {
-                    stored.at.bucket = stray_id;
-                }
-                // Two rows of one id cannot be; the first one stays.
-                if self.made.restore(&stored)? {
-                    tally.add(stored.at.bucket, stored.at.size);
-                    count.saved = count.saved.saturating_add(1);
-                }
-            }
-            for bucket in tally.drain_changed() {
-                self.made.save_bucket(&bucket)?;
-            }
-            self.made.commit()?;
-        }
-        self.made.begin()?;
-        self.copy_aside(&tally)?;
-        self.copy_keys()?;
-        self.made.commit()?;
-        let known = held.unwrap_or_else(|| u64::try_from(seqs.len()).unwrap_or(u64::MAX));
-        count.lost = known.saturating_sub(count.saved);
-        Ok(count)
-    }
-
-    /// Why messages were set aside. One whose reason is lost stays aside, under a reason that says so.
-    fn copy_aside(&self, tally: &Tally) -> rusqlite::Result<()> {
-        let conn = self.made.connection();
-        let mut insert = conn.prepare(
-            "insert or ignore into aside (seq, lane, reason, words, at)
-             select ?, ?, ?, ?, ? where exists (select 1 from message where seq = ?1)",
-        )?;
-        self.wreck.both_ways(
-            "select seq, lane, reason, words, at from aside order by seq",
-            |row| {
-                let (seq, at): (i64, i64) = (row.get(0)?, row.get(4)?);
-                let text = |n: usize| row.get::<_, String>(n);
-                insert.execute(params![seq, text(1)?, text(2)?, text(3)?, at]).map(drop)
-            },
-        );
-        for bucket in tally.aside_buckets() {
-            conn.execute(
-                "insert or ignore into aside (seq, lane, reason, words, at)
-                 select seq, ?, 'unknown', 'its reason was lost with the damaged file', appended_at
-                 from message where bucket = ?",
-                params![NO_LANE, bucket.id.0],
-            )?;
-        }
-        Ok(())
-    }
-
-    fn copy_keys(&self) -> rusqlite::Result<()> {
-        let mut insert = self
-            .made
-            .connection()
-            .prepare("insert or ignore into seen (n, key, id, crc) values (?, ?, ?, ?)")?;
-        let crc = if self.wreck.has("select crc from seen") { "crc" } else { "null" };
-        let all = format!("select n, key, id, {crc} from seen not indexed order by n");
-        self.wreck.both_ways(&all, |row| {
-            let (n, key, id): (i64, String, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            let crc: Option<u32> = row.get(3)?;
-            if id.len() != 16 {
-                return Ok(());
-            }
-            insert.execute(params![n, key, id, crc]).map(drop)
-        });
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -2,45 +2,113 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use crate::{
     error::{OpenError, StoreError},
+    layout::Layout,
     queue::Fsync,
 };
 
 /// The store's file inside the queue's directory.
 pub(crate) const FILE: &str = "queue.db";
 
-/// The log of what is not in the file yet. An orderly end takes it away.
+/// The log of what is not in the file yet. It keeps its space for as long as the queue lives.
 pub(crate) const LOG: &str = "queue.db-wal";
 
 /// The format this program writes, kept in `user_version`.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
+
+/// The last format of the releases before, which is taken over.
+const RELEASED: i64 = 3;
 
 /// Marks the file as ours (`application_id`): "mfqu".
 const APPLICATION: i64 = 0x6d66_7175;
 
-/// The size of a page, in bytes; the settings below say the same.
-pub(crate) const PAGE: usize = 2048;
+/// Page size and vacuum mode act on an empty file only, and only before WAL is on. Small pages keep
+/// what a small commit writes small. The log starts anew after a mebibyte, whatever the size of a page.
+fn settings(layout: Layout) -> String {
+    let page = layout.page();
+    let log_pages = (1 << 20) / page;
+    format!(
+        "pragma page_size = {page};
+         pragma auto_vacuum = none;
+         pragma journal_mode = wal;
+         pragma wal_autocheckpoint = {log_pages};
+         pragma journal_size_limit = 8388608;
+         pragma temp_store = memory;
+         pragma cache_size = -512;
+         pragma busy_timeout = 5000;"
+    )
+}
 
-/// Page size and vacuum mode act on an empty file only, and only before WAL is on. 2 KiB pages and short checkpoints keep what a small commit writes small, and
-/// the log keeps its space so that an ack needs none on a full disk.
-const SETTINGS: &str = "
-    pragma page_size = 2048;
-    pragma auto_vacuum = none;
-    pragma journal_mode = wal;
-    pragma wal_autocheckpoint = 512;
-    pragma journal_size_limit = 8388608;
-    pragma temp_store = memory;
-    pragma cache_size = -512;
-    pragma busy_timeout = 5000;
+/// `place` is the bucket and, in its lower 44 bits, `seq`: the order, never a clock. A bucket is one
+/// priority of one lane and carries its own totals, so that nothing is counted at the start; bucket 0
+/// counts the rows of `record`. Payload comes last: long ones spill into overflow pages, which the other
+/// columns then do not touch. `former` finds the messages whose ids come from an earlier format and hold
+/// no place. `record` has a row for each message that had a key or that left: what became of it.
+const TABLES: &str = "
+    create table bucket (
+        id        integer primary key,
+        lane      text not null,
+        priority  integer not null,
+        messages  integer not null,
+        bytes     integer not null,
+        unique (lane, priority)
+    ) strict;
+    create table message (
+        place       integer primary key,
+        size        integer not null,
+        expires_at  integer,
+        appended_at integer not null,
+        qos         integer not null,
+        retain      integer not null,
+        id          blob not null,
+        crc         integer not null,
+        topic       text not null,
+        payload     blob not null,
+        seq         integer generated always as (place & 17592186044415) virtual,
+        bucket      integer generated always as (place >> 44) virtual
+    ) strict;
+    create index message_expiry on message (expires_at) where expires_at is not null;
+    create table aside (
+        seq    integer primary key,
+        lane   text not null,
+        reason text not null,
+        words  text not null,
+        at     integer not null
+    ) strict;
+    create table former (
+        id  blob primary key,
+        seq integer not null
+    ) strict, without rowid;
+    create table clock (
+        n      integer primary key,
+        boot   text not null,
+        uptime integer not null,
+        time   integer not null
+    ) strict;
+    create table ballast (space blob) strict;
 ";
 
-/// `seq` is the order, never a clock. A bucket is one priority of one lane and carries its own
-/// totals, so that nothing is counted at the start. Payload comes last: long ones spill into
-/// overflow pages, which the other columns then do not touch.
-const TABLES: &str = "
+/// Where a message stands that had a key or that left. A file of the released format gets this table
+/// too: its own programs pass it by.
+pub(crate) const RECORD: &str = "
+    create table if not exists record (
+        seq    integer primary key,
+        id     blob not null,
+        qos    integer not null,
+        state  integer not null,
+        at     integer not null,
+        path   text,
+        key    text,
+        digest integer,
+        copies integer not null default 1
+    ) strict;
+";
+
+/// The tables of version 1, and what the versions since added.
+const RELEASED_TABLES: &str = "
     create table bucket (
         id        integer primary key,
         lane      text not null,
@@ -89,21 +157,35 @@ const SINCE_3: &str = "
     alter table seen add column crc integer;
 ";
 
-/// Opens the file for the one writer, and makes it if there is none.
-pub(crate) fn open(path: &Path, fsync: Fsync) -> Result<Connection, OpenError> {
+/// Opens the file for the one writer, and makes it if there is none. A file of an earlier version
+/// becomes one of the released format.
+pub(crate) fn open(path: &Path, fsync: Fsync) -> Result<(Connection, Layout), OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(|e| failed(path, e))?;
-    match check_version(&conn, path)? {
-        0 => create(&conn),
-        1 => conn.execute_batch(SETTINGS).and_then(|()| upgrade(&conn, &[SINCE_2, SINCE_3])),
-        2 => conn.execute_batch(SETTINGS).and_then(|()| upgrade(&conn, &[SINCE_3])),
-        _ => conn.execute_batch(SETTINGS),
+    let version = check_version(&conn, path)?;
+    let layout = layout_of(version);
+    match version {
+        0 => create(&conn, Layout::Current),
+        1 => prepare(&conn, layout).and_then(|()| upgrade(&conn, &[SINCE_2, SINCE_3])),
+        2 => prepare(&conn, layout).and_then(|()| upgrade(&conn, &[SINCE_3])),
+        _ => prepare(&conn, layout),
     }
     .and_then(|()| conn.execute_batch(synchronous(fsync)))
     .map_err(|e| failed(path, e))?;
-    Ok(conn)
+    Ok((conn, layout))
+}
+
+fn layout_of(version: i64) -> Layout {
+    if (1..=RELEASED).contains(&version) { Layout::Released } else { Layout::Current }
+}
+
+/// Settings of a connection that exists. A close leaves the log where it is: its space is the room that
+/// acknowledgements need when others have filled the disk.
+fn prepare(conn: &Connection, layout: Layout) -> rusqlite::Result<()> {
+    conn.execute_batch(&settings(layout))?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
 }
 
 /// `full` syncs the log at each commit, `normal` before its pages go into the file, `off` never.
@@ -116,7 +198,7 @@ pub(crate) fn synchronous(fsync: Fsync) -> &'static str {
 }
 
 /// Opens an existing file to look at; nothing can be changed through it.
-pub(crate) fn open_for_reading(path: &Path) -> Result<Connection, OpenError> {
+pub(crate) fn open_for_reading(path: &Path) -> Result<(Connection, Layout), OpenError> {
     if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
         // SQLite would delete the log of a file without pages, read-only or not.
         let error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB);
@@ -125,10 +207,10 @@ pub(crate) fn open_for_reading(path: &Path) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(|e| failed(path, e))?;
     conn.execute_batch("pragma busy_timeout = 5000").map_err(|e| failed(path, e))?;
-    if check_version(&conn, path)? == 0 {
-        return Err(OpenError::Foreign { path: path.to_owned() });
+    match check_version(&conn, path)? {
+        0 => Err(OpenError::Foreign { path: path.to_owned() }),
+        version => Ok((conn, layout_of(version))),
     }
-    Ok(conn)
 }
 
 /// The file's format version: 0 for a new file, else one that this program knows.
@@ -144,25 +226,43 @@ fn check_version(conn: &Connection, path: &Path) -> Result<i64, OpenError> {
         (_, APPLICATION) if found > VERSION => {
             Err(OpenError::NewerFormat { path: path.to_owned(), found, known: VERSION })
         }
-        (_, APPLICATION) => Ok(found),
+        (_, APPLICATION) => Ok(version_of(conn)),
         _ => Err(OpenError::Foreign { path: path.to_owned() }),
     }
 }
 
+/// The version by what the tables have: the number beside them may have lost a bit.
+fn version_of(conn: &Connection) -> i64 {
+    let has = |sql: &str| conn.prepare(sql).is_ok();
+    if has("select place from message") {
+        VERSION
+    } else if has("select crc from seen") {
+        RELEASED
+    } else if has("select crc from message") {
+        2
+    } else {
+        1
+    }
+}
+
 /// Lays out a new file. One transaction: a start that is cut short leaves an empty file.
-fn create(conn: &Connection) -> rusqlite::Result<()> {
-    conn.execute_batch(SETTINGS)?;
+pub(crate) fn create(conn: &Connection, layout: Layout) -> rusqlite::Result<()> {
+    prepare(conn, layout)?;
+    let (tables, version) = match layout {
+        Layout::Current => (format!("{TABLES} {RECORD}"), VERSION),
+        Layout::Released => (format!("{RELEASED_TABLES} {SINCE_2} {SINCE_3}"), RELEASED),
+    };
     conn.execute_batch(&format!(
-        "begin immediate; {TABLES} {SINCE_2} {SINCE_3}
-         pragma application_id = {APPLICATION}; pragma user_version = {VERSION}; commit;"
+        "begin immediate; {tables}
+         pragma application_id = {APPLICATION}; pragma user_version = {version}; commit;"
     ))
 }
 
-/// Brings a file of an earlier version up to date, whole or not at all.
+/// Brings a file of an earlier version up to the released format, whole or not at all.
 fn upgrade(conn: &Connection, steps: &[&str]) -> rusqlite::Result<()> {
     let steps = steps.concat();
     conn.execute_batch(&format!(
-        "begin immediate; {steps} pragma user_version = {VERSION}; commit;"
+        "begin immediate; {steps} pragma user_version = {RELEASED}; commit;"
     ))
 }
 

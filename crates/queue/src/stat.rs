@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
+use crate::tally::Amount;
+
 /// What a queue holds and what it gave up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stat {
@@ -69,6 +71,12 @@ pub struct LaneStat {
     pub messages: u64,
     /// Their accounted size in bytes.
     pub bytes: u64,
+}
+
+impl LaneStat {
+    pub(crate) fn amount(&self) -> Amount {
+        Amount { messages: self.messages, bytes: self.bytes }
+    }
 }
 
 /// Messages given up without an ack, by reason.

@@ -1,20 +1,26 @@
 //! The statements: what the writer says to SQLite, one function each, and nothing it decides.
 
+mod beside;
+
 use std::{
-    fs::File,
     io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
+    clock::Mark,
     error::OpenError,
+    layout::Layout,
     message::{MessageId, NewMessage},
     queue::Fsync,
+    record::Records,
+    row::{Content, LOCATED, Located, STORED, Stored, located, stored, to_i64, to_u64},
     schema,
+    space::Space,
     tally::{Amount, Bucket, BucketId},
 };
 
@@ -26,64 +32,89 @@ pub(crate) type Seq = i64;
 pub(crate) struct Store {
     conn: Connection,
     path: PathBuf,
+    layout: Layout,
+    /// Closed after the connection, whose locks would go with it. `None` where it is [`Store::nowhere`].
+    space: Option<Space>,
+    records: Records,
+    /// Some ids come from an earlier format, and hold no place.
+    former: bool,
     fsync: Fsync,
     syncs_commits: bool,
     #[cfg(test)]
     pub(crate) faults: Arc<std::sync::atomic::AtomicU32>,
 }
 
-/// What the writer must know of a stored message to decide about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Located {
-    pub(crate) seq: Seq,
-    pub(crate) bucket: BucketId,
-    pub(crate) id: MessageId,
-    pub(crate) size: u64,
-    pub(crate) qos: u8,
-    /// Milliseconds of the Unix epoch.
-    pub(crate) expires_at: Option<i64>,
-}
-
-/// A stored message in full.
-#[derive(Debug)]
-pub(crate) struct Stored {
-    pub(crate) at: Located,
-    pub(crate) topic: String,
-    pub(crate) payload: Vec<u8>,
-    pub(crate) retain: bool,
-    /// Milliseconds of the Unix epoch.
-    pub(crate) appended_at: i64,
-    /// Its bytes are those that were stored, as far as its checksum tells.
-    pub(crate) intact: bool,
-}
-
-/// What came with an idempotency key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
-    pub(crate) id: MessageId,
-    crc: Option<u32>,
-}
-
-/// The columns of [`Located`], in the order of [`located`].
-const LOCATED: &str = "seq, bucket, size, expires_at, id, qos";
-/// The columns of [`Stored`], in the order of [`stored`].
-pub(crate) const STORED: &str =
-    "seq, bucket, size, expires_at, id, qos, topic, payload, retain, appended_at, crc";
+/// The row of `bucket` that counts the records; no lane has this name.
+const RECORDS: &str = "(records)";
 
 impl Store {
+    /// Opens the queue's file in `dir`, and makes it if there is none.
     pub(crate) fn open(dir: &Path, fsync: Fsync) -> Result<Self, OpenError> {
         let path = dir.join(schema::FILE);
-        let conn = schema::open(&path, fsync)?;
+        let failed = |e| schema::failed(&path, e);
+        let (conn, layout) = schema::open(&path, fsync)?;
         // All statements stay prepared; the default of 16 would prepare some anew each time.
-        conn.set_prepared_statement_cache_capacity(32);
-        Ok(Self {
+        conn.set_prepared_statement_cache_capacity(48);
+        let (records, former) = records(&conn, layout).map_err(failed)?;
+        let hold = |source| OpenError::Prepare { path: path.clone(), source };
+        // The first transaction makes the log, if nothing did.
+        conn.execute_batch("begin immediate; commit").map_err(failed)?;
+        let space = Space::hold(&path, layout).map_err(hold)?;
+        let store = Self {
             conn,
-            path,
+            layout,
+            space: Some(space),
+            records,
+            former,
             fsync,
             syncs_commits: true,
             #[cfg(test)]
             faults: Arc::default(),
-        })
+            path,
+        };
+        store.fill_space();
+        Ok(store)
+    }
+
+    /// Writes the space that acknowledgements need. A start on a full disk goes without: what is there
+    /// must be drained.
+    fn fill_space(&self) {
+        let Some(space) = &self.space else { return };
+        let ensure = || {
+            self.begin()?;
+            space.ensure(&self.conn, true)?;
+            self.conn.prepare_cached("commit")?.execute([])?;
+            // What was reserved is written, and the log begins anew.
+            self.conn.query_row("pragma wal_checkpoint(restart)", [], |_| Ok(()))
+        };
+        if let Err(error) = ensure() {
+            drop(self.rollback());
+            tracing::warn!(error = %error, "could not reserve space in the queue's file");
+        }
+        if let Err(error) = space.fill_log() {
+            tracing::warn!(error = %error, "could not reserve space for the queue's log");
+        }
+    }
+
+    /// Sees to it that the space is there that a later acknowledgement needs. Within a transaction, at its
+    /// end; `stores` says whether it stores something.
+    pub(crate) fn ensure_space(&self, stores: bool) -> rusqlite::Result<()> {
+        self.space.as_ref().map_or(Ok(()), |space| space.ensure(&self.conn, stores))
+    }
+
+    /// Gives up some of the space that is kept for a full disk. Within a transaction.
+    pub(crate) fn burn_ballast(&self) -> rusqlite::Result<()> {
+        self.space.as_ref().map_or(Ok(()), |space| space.burn(&self.conn))
+    }
+
+    /// Whether its files are still where they were.
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.space.as_ref().is_none_or(|space| space.is_at(&self.path))
+    }
+
+    /// The format of the file.
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// Says whether the next commits are to be synced, under [`Fsync::Always`]; else nothing changes.
@@ -104,18 +135,25 @@ impl Store {
 
     /// When this returns, all since `begin` is synced to disk, under [`Fsync::Always`] and unless
     /// [`sync_commits`](Self::sync_commits) said otherwise.
-    pub(crate) fn commit(&self) -> rusqlite::Result<()> {
+    pub(crate) fn commit(&mut self) -> rusqlite::Result<()> {
         #[cfg(test)]
         tests::fail_if_told(&self.faults)?;
-        self.conn.prepare_cached("commit")?.execute([]).map(drop)
+        if let Some(count) = self.records.changed().filter(|_| self.layout == Layout::Current) {
+            self.conn
+                .prepare_cached(
+                    "insert into bucket (id, lane, priority, messages, bytes) values (0, ?, 0, ?, 0)
+                     on conflict (id) do update set messages = excluded.messages",
+                )?
+                .execute(params![RECORDS, to_i64(count)])?;
+        }
+        self.conn.prepare_cached("commit")?.execute([])?;
+        self.records.keep();
+        Ok(())
     }
 
-    /// Syncs what was committed: the log holds all that is not in the file. SQLite locks the file
-    /// and its index and not the log, so that another descriptor of the log does no harm.
+    /// Syncs what was committed: the log holds all that is not in the file.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        let mut log = self.path.clone().into_os_string();
-        log.push("-wal");
-        File::open(log)?.sync_data()
+        self.space.as_ref().map_or(Ok(()), Space::sync_log)
     }
 
     /// Undoes all since `begin`. Some failures have undone it already.
@@ -126,57 +164,71 @@ impl Store {
         self.conn.prepare_cached("rollback")?.execute([]).map(drop)
     }
 
-    /// Puts a message into `bucket` at `seq`.
+    /// Forgets what memory knows of a transaction that was undone.
+    pub(crate) fn undone(&mut self) {
+        self.records.undo();
+        if let Some(space) = &self.space {
+            space.forget();
+        }
+    }
+
+    /// Puts a message into its place.
     pub(crate) fn insert(
         &self,
         at: &Located,
         message: &NewMessage,
         now: i64,
     ) -> rusqlite::Result<()> {
-        self.conn
-            .prepare_cached(
-                "insert into message (seq, bucket, size, expires_at, appended_at, qos, retain, id,
-                    topic, payload, crc) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            )?
-            .execute(params![
-                at.seq,
-                at.bucket.0,
-                to_i64(at.size),
-                at.expires_at,
-                now,
-                at.qos,
-                message.retain,
-                at.id.as_bytes(),
-                message.topic,
-                message.payload,
-                crc(at.id, &message.topic, &message.payload),
-            ])
-            .map(drop)
+        let content = Content {
+            at,
+            topic: &message.topic,
+            payload: &message.payload,
+            retain: message.retain,
+            appended_at: now,
+        };
+        self.put(&content, "insert", content.crc(self.layout)).map(drop)
     }
 
-    /// Puts a message back as it was, from another file; false if its place or its id is taken.
+    /// Puts a message back as it was, from another file; false if its place or its id is taken. One that
+    /// is torn stays so.
     pub(crate) fn restore(&self, stored: &Stored) -> rusqlite::Result<bool> {
-        let at = &stored.at;
-        let done = self
-            .conn
-            .prepare_cached(
-                "insert or ignore into message (seq, bucket, size, expires_at, appended_at, qos,
-                    retain, id, topic, payload, crc) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            )?
-            .execute(params![
-                at.seq,
-                at.bucket.0,
-                to_i64(at.size),
-                at.expires_at,
-                stored.appended_at,
-                at.qos,
-                stored.retain,
-                at.id.as_bytes(),
-                stored.topic,
-                stored.payload,
-                crc(at.id, &stored.topic, &stored.payload),
-            ])?;
-        Ok(done > 0)
+        let content = stored.content();
+        let crc = content.crc(self.layout);
+        let crc = if stored.intact { crc } else { !crc };
+        let is_put = self.put(&content, "insert or ignore", crc)? > 0;
+        if is_put && self.layout == Layout::Current && stored.at.id.seq() != stored.at.seq {
+            self.conn
+                .prepare_cached("insert or ignore into former (id, seq) values (?, ?)")?
+                .execute(params![stored.at.id.as_bytes(), stored.at.seq])?;
+        }
+        Ok(is_put)
+    }
+
+    fn put(&self, content: &Content<'_>, verb: &str, crc: u32) -> rusqlite::Result<usize> {
+        let at = content.at;
+        let columns = "size, expires_at, appended_at, qos, retain, id, topic, payload, crc";
+        let sql = match self.layout {
+            Layout::Current => format!(
+                "{verb} into message ({columns}, place) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            ),
+            Layout::Released => format!(
+                "{verb} into message ({columns}, seq, bucket)
+                 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {})",
+                at.bucket.0
+            ),
+        };
+        self.conn.prepare_cached(&sql)?.execute(params![
+            to_i64(at.size),
+            at.expires_at,
+            content.appended_at,
+            at.qos,
+            content.retain,
+            at.id.as_bytes(),
+            content.topic,
+            content.payload,
+            crc,
+            self.layout.key(at.bucket, at.seq),
+        ])
     }
 
     /// The connection, for what a salvage alone has to say.
@@ -189,6 +241,10 @@ impl Store {
         Ok(Self {
             conn: Connection::open_in_memory()?,
             path: PathBuf::new(),
+            layout: Layout::Current,
+            space: None,
+            records: Records::new(0, false, false),
+            former: false,
             fsync: Fsync::Off,
             syncs_commits: false,
             #[cfg(test)]
@@ -202,39 +258,70 @@ impl Store {
     }
 
     /// Removes a message; false if it was not there.
-    pub(crate) fn remove(&self, seq: Seq) -> rusqlite::Result<bool> {
-        Ok(self.conn.prepare_cached("delete from message where seq = ?")?.execute([seq])? > 0)
+    pub(crate) fn remove(&self, at: &Located) -> rusqlite::Result<bool> {
+        let sql = format!("delete from message where {} = ?", self.layout.key_column());
+        let key = self.layout.key(at.bucket, at.seq);
+        Ok(self.conn.prepare_cached(&sql)?.execute([key])? > 0)
     }
 
-    /// Moves a message to another bucket.
-    pub(crate) fn rebucket(&self, seq: Seq, bucket: BucketId) -> rusqlite::Result<()> {
-        self.conn
-            .prepare_cached("update message set bucket = ? where seq = ?")?
-            .execute([bucket.0, seq])
-            .map(drop)
+    /// Moves a message to another bucket; false if it was not there.
+    pub(crate) fn rebucket(&self, at: &Located, bucket: BucketId) -> rusqlite::Result<bool> {
+        let Some(mut stored) = self.read(at.bucket, at.seq)? else { return Ok(false) };
+        self.remove(at)?;
+        stored.at.bucket = bucket;
+        let content = stored.content();
+        let crc = content.crc(self.layout);
+        let crc = if stored.intact { crc } else { !crc };
+        self.put(&content, "insert", crc)?;
+        Ok(true)
     }
 
-    /// The message of this id.
-    pub(crate) fn find(&self, id: MessageId) -> rusqlite::Result<Option<Located>> {
+    /// The message of this id; `buckets` are those that may hold it.
+    pub(crate) fn find(
+        &self,
+        id: MessageId,
+        buckets: impl IntoIterator<Item = BucketId>,
+    ) -> rusqlite::Result<Option<Located>> {
+        if self.layout == Layout::Released {
+            return self
+                .conn
+                .prepare_cached(&format!("select {LOCATED} from message where id = ?"))?
+                .query_row([id.as_bytes()], located)
+                .optional();
+        }
+        let seq = self.seq_of(id)?;
+        for bucket in buckets {
+            let found = self.locate(bucket, seq)?.filter(|at| at.id == id);
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The place in the order that a message of this id has or had.
+    fn seq_of(&self, id: MessageId) -> rusqlite::Result<Seq> {
+        if !self.former {
+            return Ok(id.seq());
+        }
+        seq_of(&self.conn, id)
+    }
+
+    /// The message at `seq` of a bucket, without its content.
+    pub(crate) fn locate(&self, bucket: BucketId, seq: Seq) -> rusqlite::Result<Option<Located>> {
+        let key = self.layout.key_column();
         self.conn
-            .prepare_cached(&format!("select {LOCATED} from message where id = ?"))?
-            .query_row([id.as_bytes()], located)
+            .prepare_cached(&format!("select {LOCATED} from message where {key} = ?"))?
+            .query_row([self.layout.key(bucket, seq)], located)
             .optional()
     }
 
-    /// The message at `seq`, without its content.
-    pub(crate) fn locate(&self, seq: Seq) -> rusqlite::Result<Option<Located>> {
+    /// The message at `seq` of a bucket.
+    pub(crate) fn read(&self, bucket: BucketId, seq: Seq) -> rusqlite::Result<Option<Stored>> {
+        let key = self.layout.key_column();
         self.conn
-            .prepare_cached(&format!("select {LOCATED} from message where seq = ?"))?
-            .query_row([seq], located)
-            .optional()
-    }
-
-    /// The message at `seq`.
-    pub(crate) fn read(&self, seq: Seq) -> rusqlite::Result<Option<Stored>> {
-        self.conn
-            .prepare_cached(&format!("select {STORED} from message where seq = ?"))?
-            .query_row([seq], stored)
+            .prepare_cached(&format!("select {STORED} from message where {key} = ?"))?
+            .query_row([self.layout.key(bucket, seq)], |row| stored(row, self.layout))
             .optional()
     }
 
@@ -244,9 +331,10 @@ impl Store {
         bucket: BucketId,
         seq: Seq,
     ) -> rusqlite::Result<Option<Located>> {
+        let order = self.layout.in_order();
         self.conn
-            .prepare_cached(&format!("select {LOCATED} from message {AFTER} limit 1"))?
-            .query_row([bucket.0, seq], located)
+            .prepare_cached(&format!("select {LOCATED} from message where {order} limit 1"))?
+            .query_row(self.layout.after(bucket, seq), located)
             .optional()
     }
 
@@ -257,11 +345,12 @@ impl Store {
         seq: Seq,
         mut take: impl FnMut(Stored) -> bool,
     ) -> rusqlite::Result<()> {
+        let order = self.layout.in_order();
         let mut statement =
-            self.conn.prepare_cached(&format!("select {STORED} from message {AFTER}"))?;
-        let mut rows = statement.query([bucket.0, seq])?;
+            self.conn.prepare_cached(&format!("select {STORED} from message where {order}"))?;
+        let mut rows = statement.query(self.layout.after(bucket, seq))?;
         while let Some(row) = rows.next()? {
-            if !take(stored(row)?) {
+            if !take(stored(row, self.layout)?) {
                 break;
             }
         }
@@ -285,104 +374,79 @@ impl Store {
             .query_row([now], |row| row.get(0))
     }
 
-    /// The first messages in order, with the milliseconds of the Unix epoch of their append.
-    pub(crate) fn first(&self, most: u64) -> rusqlite::Result<Vec<(Located, i64)>> {
+    /// The first messages of a bucket in order, with when they were appended.
+    pub(crate) fn first(
+        &self,
+        bucket: BucketId,
+        most: u64,
+    ) -> rusqlite::Result<Vec<(Located, i64)>> {
+        let (end, start) = self.layout.after(bucket, 0);
+        let order = self.layout.in_order();
         self.conn
             .prepare_cached(&format!(
-                "select {LOCATED}, appended_at from message order by seq limit ?"
+                "select {LOCATED}, appended_at from message where {order} limit ?3"
             ))?
-            .query_map([to_i64(most)], |row| Ok((located(row)?, row.get(6)?)))?
+            .query_map([end, start, to_i64(most)], |row| Ok((located(row)?, row.get(6)?)))?
             .collect()
     }
 
-    /// When the message at `seq` was appended.
-    pub(crate) fn appended_at(&self, seq: Seq) -> rusqlite::Result<Option<i64>> {
+    /// When the message at `seq` of a bucket was appended.
+    pub(crate) fn appended_at(&self, bucket: BucketId, seq: Seq) -> rusqlite::Result<Option<i64>> {
+        let key = self.layout.key_column();
         self.conn
-            .prepare_cached("select appended_at from message where seq = ?")?
-            .query_row([seq], |row| row.get(0))
+            .prepare_cached(&format!("select appended_at from message where {key} = ?"))?
+            .query_row([self.layout.key(bucket, seq)], |row| row.get(0))
             .optional()
     }
 
-    /// Notes why the message at `seq` is set aside, and where it came from.
-    pub(crate) fn put_aside(
-        &self,
-        seq: Seq,
-        lane: &str,
-        reason: &str,
-        words: &str,
-        now: i64,
-    ) -> rusqlite::Result<()> {
-        self.conn
-            .prepare_cached(
-                "insert into aside (seq, lane, reason, words, at) values (?, ?, ?, ?, ?)",
-            )?
-            .execute(params![seq, lane, reason, words, now])
-            .map(drop)
+    /// The last place in the order that was ever taken, as far as anything tells of it.
+    pub(crate) fn last_seq(&self, buckets: &[Bucket]) -> rusqlite::Result<Seq> {
+        let last = "select coalesce(max(seq), 0) from record";
+        let mut last = self.conn.query_row(last, [], |row| row.get(0)).unwrap_or(0);
+        if self.layout == Layout::Released {
+            let sql = "select coalesce(max(seq), 0) from message";
+            return self.conn.query_row(sql, [], |row| row.get(0)).map(|seq: Seq| seq.max(last));
+        }
+        for bucket in buckets {
+            last = last.max(self.last_of(bucket.id)?.map_or(0, |(seq, _)| seq));
+        }
+        Ok(last)
     }
 
-    /// Forgets why the message at `seq` was set aside; answers the lane it came from.
-    pub(crate) fn take_aside(&self, seq: Seq) -> rusqlite::Result<Option<String>> {
+    /// The first message of a bucket, and when it was appended.
+    pub(crate) fn head(&self, bucket: BucketId) -> rusqlite::Result<Option<(Seq, i64)>> {
+        head(&self.conn, self.layout, bucket)
+    }
+
+    /// The last message of a bucket, and when it was appended.
+    fn last_of(&self, bucket: BucketId) -> rusqlite::Result<Option<(Seq, i64)>> {
+        let order = self.layout.in_order();
         self.conn
-            .prepare_cached("delete from aside where seq = ? returning lane")?
-            .query_row([seq], |row| row.get(0))
+            .prepare_cached(&format!(
+                "select seq, appended_at from message where {order} desc limit 1"
+            ))?
+            .query_row(self.layout.after(bucket, 0), |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()
     }
 
-    /// When the oldest message was appended, by order and not by clock.
-    pub(crate) fn oldest(&self) -> rusqlite::Result<Option<i64>> {
-        self.conn
-            .prepare_cached("select appended_at from message order by seq limit 1")?
-            .query_row([], |row| row.get(0))
-            .optional()
-    }
-
-    /// The last place in the order that is taken.
-    pub(crate) fn last_seq(&self) -> rusqlite::Result<Seq> {
-        self.conn.query_row("select coalesce(max(seq), 0) from message", [], |row| row.get(0))
-    }
-
-    /// What came with this idempotency key.
-    pub(crate) fn recall(&self, key: &str) -> rusqlite::Result<Option<Seen>> {
-        self.conn
-            .prepare_cached("select id, crc from seen where key = ?")?
-            .query_row([key], |row| Ok(Seen { id: message_id(row, 0)?, crc: row.get(1)? }))
-            .optional()
-    }
-
-    /// Remembers an idempotency key, and forgets the oldest beyond `most`. By count and not by
-    /// age: a clock that jumps must not forget them all.
-    pub(crate) fn remember(
-        &self,
-        key: &str,
-        id: MessageId,
-        message: &NewMessage,
-        most: i64,
-    ) -> rusqlite::Result<()> {
-        let crc = crc(id, &message.topic, &message.payload);
-        self.conn
-            .prepare_cached("insert into seen (key, id, crc) values (?, ?, ?)")?
-            .execute(params![key, id.as_bytes(), crc])?;
-        let oldest = self.conn.last_insert_rowid().saturating_sub(most);
-        self.conn.prepare_cached("delete from seen where n <= ?")?.execute([oldest]).map(drop)
+    /// The latest moment at which a message was appended that is held.
+    pub(crate) fn newest(&self, buckets: &[Bucket]) -> rusqlite::Result<Option<i64>> {
+        let mut newest = None;
+        for bucket in buckets {
+            newest = newest.max(self.last_of(bucket.id)?.map(|(_, at)| at));
+        }
+        Ok(newest)
     }
 
     /// All buckets. Those that hold nothing are cleared away first, unless the disk is full: a
     /// start must not fail for want of room, or the queue could never be drained.
     pub(crate) fn load_buckets(&self) -> rusqlite::Result<Vec<Bucket>> {
-        if let Err(error) = self.conn.execute("delete from bucket where messages = 0", []) {
+        if let Err(error) =
+            self.conn.execute("delete from bucket where messages = 0 and id > 0", [])
+        {
             tracing::warn!(error = %error, "could not clear the queue's empty lanes");
         }
-        self.conn
-            .prepare("select id, lane, priority, messages, bytes from bucket")?
-            .query_map([], |row| {
-                Ok(Bucket {
-                    id: BucketId(row.get(0)?),
-                    lane: Arc::from(row.get::<_, String>(1)?),
-                    priority: row.get(2)?,
-                    held: Amount { messages: to_u64(row.get(3)?), bytes: to_u64(row.get(4)?) },
-                })
-            })?
-            .collect()
+        buckets(&self.conn)
     }
 
     /// Writes a bucket's totals, beside the messages they count.
@@ -402,94 +466,114 @@ impl Store {
             .map(drop)
     }
 
+    /// Gives the buckets of a lane another name.
+    pub(crate) fn rename_lane(&self, from: &str, to: &str) -> rusqlite::Result<()> {
+        let sql = "update bucket set lane = ? where lane = ? and id > 0";
+        self.conn.prepare_cached(sql)?.execute([to, from]).map(drop)
+    }
+
+    /// Removes a bucket that holds nothing.
+    pub(crate) fn remove_bucket(&self, bucket: BucketId) -> rusqlite::Result<()> {
+        let sql = "delete from bucket where id = ? and messages = 0";
+        self.conn.prepare_cached(sql)?.execute([bucket.0]).map(drop)
+    }
+
     /// Reads what every start reads, so that damage there is met now.
     pub(crate) fn probe(&self) -> Result<(), OpenError> {
         let probe = || {
-            self.conn.query_row("select count(*), total(messages) from bucket", [], |_| Ok(()))?;
-            self.last_seq()?;
-            self.oldest()?;
+            let buckets = self.load_buckets()?;
+            self.last_seq(&buckets)?;
+            for bucket in &buckets {
+                self.first_after(bucket.id, 0)?;
+            }
             self.next_expiry(i64::MIN).map(drop)
         };
         probe().map_err(|error| schema::failed(&self.path, error))
     }
 
-    /// Moves the log into the file and closes it; the log's file is then gone.
+    /// Moves the log into the file and closes it. The log keeps its space, and is marked as empty.
     pub(crate) fn close(self) -> rusqlite::Result<()> {
         self.conn.flush_prepared_statement_cache();
-        // Answers a row (busy, pages in the log, pages moved) that says nothing a close could act on.
-        self.conn.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))?;
+        let moved = "pragma wal_checkpoint(full)";
+        // A row: whether it was busy, pages in the log, pages moved.
+        let is_whole = self.conn.query_row(moved, [], |row| {
+            let (busy, pages, done): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok(busy == 0 && pages == done)
+        })?;
         self.conn.close().map_err(|(_, error)| error)?;
+        let Some(space) = self.space else { return Ok(()) };
         // An orderly end is whole whatever the policy. With the connection gone, no lock is lost.
-        if let Err(error) = File::open(&self.path).and_then(|file| file.sync_all()) {
+        let synced = space.sync_file();
+        if let Err(error) = &synced {
             tracing::warn!(error = %error, "could not sync the queue's file at its end");
+        }
+        if is_whole
+            && synced.is_ok()
+            && let Err(error) = space.empty_log()
+        {
+            tracing::warn!(error = %error, "could not empty the queue's log at its end");
         }
         Ok(())
     }
 }
 
-/// Messages of one bucket in order, by the index on the bucket, which ends in the row's key.
-const AFTER: &str = "where bucket = ? and seq > ? order by seq";
-
-fn located(row: &Row<'_>) -> rusqlite::Result<Located> {
-    Ok(Located {
-        seq: row.get(0)?,
-        bucket: BucketId(row.get(1)?),
-        size: to_u64(row.get(2)?),
-        expires_at: row.get(3)?,
-        id: message_id(row, 4)?,
-        qos: row.get(5)?,
-    })
+/// All buckets of a file.
+pub(crate) fn buckets(conn: &Connection) -> rusqlite::Result<Vec<Bucket>> {
+    conn.prepare_cached("select id, lane, priority, messages, bytes from bucket where id > 0")?
+        .query_map([], |row| {
+            Ok(Bucket {
+                id: BucketId(row.get(0)?),
+                lane: Arc::from(row.get::<_, String>(1)?),
+                priority: row.get(2)?,
+                held: Amount { messages: to_u64(row.get(3)?), bytes: to_u64(row.get(4)?) },
+            })
+        })?
+        .collect()
 }
 
-/// Reads a row of the columns [`STORED`].
-pub(crate) fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
-    let (at, topic): (_, String) = (located(row)?, row.get(6)?);
-    let payload: Vec<u8> = row.get(7)?;
-    let sum: Option<u32> = row.get(10)?;
-    Ok(Stored {
-        intact: sum.is_none_or(|sum| sum == crc(at.id, &topic, &payload)),
-        at,
-        topic,
-        payload,
-        retain: row.get(8)?,
-        appended_at: row.get(9)?,
-    })
+/// The first message of a bucket, and when it was appended.
+pub(crate) fn head(
+    conn: &Connection,
+    layout: Layout,
+    bucket: BucketId,
+) -> rusqlite::Result<Option<(Seq, i64)>> {
+    let order = layout.in_order();
+    conn.prepare_cached(&format!("select seq, appended_at from message where {order} limit 1"))?
+        .query_row(layout.after(bucket, 0), |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
 }
 
-/// The checksum of what a message is: CRC-32 of its id, its topic and its payload.
-impl Seen {
-    /// Whether it was another message, by topic and payload; of one of an earlier version nobody knows.
-    pub(crate) fn is_other(&self, message: &NewMessage) -> bool {
-        self.crc.is_some_and(|sum| sum != crc(self.id, &message.topic, &message.payload))
+/// What was kept of the queue's time, if its format keeps it.
+pub(crate) fn mark(conn: &Connection) -> Option<Mark> {
+    let read = conn.query_row("select boot, uptime, time from clock limit 1", [], |row| {
+        Ok(Mark { boot: row.get(0)?, uptime: row.get(1)?, time: row.get(2)? })
+    });
+    read.ok()
+}
+
+/// The records of the file, and whether some ids come from an earlier format.
+fn records(conn: &Connection, layout: Layout) -> rusqlite::Result<(Records, bool)> {
+    let number = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).optional();
+    if layout == Layout::Released {
+        if let Err(error) = conn.execute_batch(schema::RECORD) {
+            tracing::warn!(error = %error, "could not make the table of the queue's records");
+        }
+        let count = number("select count(*) from record");
+        let kept = count.is_ok();
+        return Ok((Records::new(to_u64(count.ok().flatten().unwrap_or(0)), false, kept), false));
     }
+    let count = number("select messages from bucket where id = 0")?.unwrap_or(0);
+    let former = number("select 1 from former limit 1")?.is_some();
+    Ok((Records::new(to_u64(count), former, true), former))
 }
 
-fn crc(id: MessageId, topic: &str, payload: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(id.as_bytes());
-    hasher.update(topic.as_bytes());
-    hasher.update(payload);
-    hasher.finalize()
-}
-
-fn message_id(row: &Row<'_>, column: usize) -> rusqlite::Result<MessageId> {
-    let bytes = row.get_ref(column)?.as_blob()?;
-    MessageId::from_slice(bytes).ok_or_else(|| {
-        // The column holds 16 bytes in every file we wrote: anything else is damage.
-        rusqlite::Error::SqliteFailure(
-            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
-            Some("a message id is not 16 bytes long".to_owned()),
-        )
-    })
-}
-
-/// SQLite's integers are signed; our amounts never come near the end of either range.
-pub(crate) fn to_i64(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
-}
-
-pub(crate) fn to_u64(n: i64) -> u64 {
-    u64::try_from(n).unwrap_or(0)
+/// The place in the order that a message of this id has or had.
+pub(crate) fn seq_of(conn: &Connection, id: MessageId) -> rusqlite::Result<Seq> {
+    let former = conn
+        .prepare_cached("select seq from former where id = ?")?
+        .query_row([id.as_bytes()], |row| row.get(0))
+        .optional()?;
+    Ok(former.unwrap_or_else(|| id.seq()))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::message::ASIDE;
+use crate::{layout::MAX_BUCKET, message::ASIDE};
 
 /// A bucket's row id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +22,11 @@ impl Amount {
     pub(crate) fn add(&mut self, size: u64) {
         self.messages = self.messages.saturating_add(1);
         self.bytes = self.bytes.saturating_add(size);
+    }
+
+    fn join(&mut self, other: Self) {
+        self.messages = self.messages.saturating_add(other.messages);
+        self.bytes = self.bytes.saturating_add(other.bytes);
     }
 
     pub(crate) fn take(&mut self, size: u64) {
@@ -53,6 +58,8 @@ pub(crate) struct Tally {
     names: BTreeMap<(Arc<str>, u8), BucketId>,
     total: Amount,
     changed: BTreeSet<BucketId>,
+    /// What each lane holds in all its priorities, what was set aside among it.
+    lanes: BTreeMap<Arc<str>, Amount>,
 }
 
 impl Tally {
@@ -62,6 +69,7 @@ impl Tally {
         for bucket in buckets {
             tally.total.messages = tally.total.messages.saturating_add(bucket.held.messages);
             tally.total.bytes = tally.total.bytes.saturating_add(bucket.held.bytes);
+            tally.lanes.entry(Arc::clone(&bucket.lane)).or_default().join(bucket.held);
             tally.names.insert((Arc::clone(&bucket.lane), bucket.priority), bucket.id);
             tally.buckets.insert(bucket.id, bucket);
         }
@@ -83,8 +91,7 @@ impl Tally {
         if let Some(id) = self.find(lane, priority) {
             return id;
         }
-        let last = self.buckets.last_key_value().map_or(0, |(id, _)| id.0);
-        let id = BucketId(last.saturating_add(1));
+        let id = self.free_id();
         let bucket = Bucket::empty(id, Arc::clone(lane), priority);
         self.names.insert((Arc::clone(lane), priority), id);
         self.buckets.insert(id, bucket);
@@ -107,6 +114,7 @@ impl Tally {
         self.changed.insert(id);
         if let Some(bucket) = self.buckets.get_mut(&id) {
             bucket.held.add(size);
+            self.lanes.entry(Arc::clone(&bucket.lane)).or_default().add(size);
         }
     }
 
@@ -116,6 +124,7 @@ impl Tally {
         self.changed.insert(id);
         if let Some(bucket) = self.buckets.get_mut(&id) {
             bucket.held.take(size);
+            self.lanes.entry(Arc::clone(&bucket.lane)).or_default().take(size);
         }
     }
 
@@ -132,12 +141,65 @@ impl Tally {
 
     /// What is set aside.
     pub(crate) fn aside(&self) -> Amount {
-        let mut all = Amount::default();
-        for bucket in self.aside_buckets() {
-            all.messages = all.messages.saturating_add(bucket.held.messages);
-            all.bytes = all.bytes.saturating_add(bucket.held.bytes);
+        self.lane(ASIDE)
+    }
+
+    /// What a lane holds in all its priorities.
+    pub(crate) fn lane(&self, name: &str) -> Amount {
+        self.lanes.get(name).copied().unwrap_or_default()
+    }
+
+    /// All buckets.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = BucketId> + '_ {
+        self.buckets.keys().copied()
+    }
+
+    /// A number that no bucket has. The key of a row has room for so many; once they are used up, those
+    /// of buckets that ran empty are used again.
+    fn free_id(&mut self) -> BucketId {
+        let last = self.buckets.last_key_value().map_or(0, |(id, _)| id.0);
+        if last < MAX_BUCKET {
+            return BucketId(last.saturating_add(1));
         }
-        all
+        let empty = self.buckets.values().find(|bucket| bucket.held == Amount::default());
+        let Some(Bucket { id, lane, priority, .. }) = empty.cloned() else {
+            return BucketId(MAX_BUCKET);
+        };
+        self.names.remove(&(lane, priority));
+        self.buckets.remove(&id);
+        id
+    }
+
+    /// Gives a lane another name, and answers which buckets of that name had run empty and are gone;
+    /// `None` if the name is taken.
+    pub(crate) fn rename(&mut self, from: &str, to: &str) -> Option<Vec<BucketId>> {
+        if self.lane(to) != Amount::default() || from == to {
+            return None;
+        }
+        let gone: Vec<BucketId> = self.of_lane(to).collect();
+        for id in &gone {
+            if let Some(bucket) = self.buckets.remove(id) {
+                self.names.remove(&(bucket.lane, bucket.priority));
+            }
+        }
+        let to: Arc<str> = Arc::from(to);
+        let moved: Vec<BucketId> = self.of_lane(from).collect();
+        for id in moved {
+            if let Some(bucket) = self.buckets.get_mut(&id) {
+                self.names.remove(&(Arc::clone(&bucket.lane), bucket.priority));
+                bucket.lane = Arc::clone(&to);
+                self.names.insert((Arc::clone(&to), bucket.priority), id);
+            }
+        }
+        self.lanes.remove(&*to);
+        if let Some(held) = self.lanes.remove(from) {
+            self.lanes.insert(to, held);
+        }
+        Some(gone)
+    }
+
+    fn of_lane<'a>(&'a self, lane: &'a str) -> impl Iterator<Item = BucketId> + 'a {
+        self.buckets.values().filter(move |bucket| &*bucket.lane == lane).map(|bucket| bucket.id)
     }
 
     /// The buckets that hold what is set aside.
@@ -151,13 +213,7 @@ impl Tally {
     }
 
     /// What each lane holds in all its priorities, without what was set aside.
-    pub(crate) fn lanes(&self) -> BTreeMap<Arc<str>, Amount> {
-        let mut lanes: BTreeMap<Arc<str>, Amount> = BTreeMap::new();
-        for bucket in self.buckets.values().filter(|bucket| &*bucket.lane != ASIDE) {
-            let lane = lanes.entry(Arc::clone(&bucket.lane)).or_default();
-            lane.messages = lane.messages.saturating_add(bucket.held.messages);
-            lane.bytes = lane.bytes.saturating_add(bucket.held.bytes);
-        }
-        lanes
+    pub(crate) fn lanes(&self) -> impl Iterator<Item = (&Arc<str>, &Amount)> {
+        self.lanes.iter().filter(|(lane, _)| &***lane != ASIDE)
     }
 }

@@ -5,7 +5,9 @@ mod bounds;
 mod delivery;
 mod expiry;
 mod failure;
+mod fate;
 mod model;
+mod released;
 
 use std::{
     path::Path,
@@ -17,7 +19,7 @@ use std::{
 };
 
 use crate::{
-    Config, Lease, MessageId, NewMessage, OVERHEAD, Outcome, Queue, WhenFull, queue::Clock,
+    Config, Key, Lease, MessageId, NewMessage, OVERHEAD, Outcome, Queue, WhenFull, clock::Sources,
 };
 
 /// A wall clock that moves only when told.
@@ -37,9 +39,14 @@ impl TestClock {
         self.0.fetch_add(millis, Ordering::SeqCst);
     }
 
-    fn clock(&self) -> Clock {
-        let clock = self.clone();
-        Arc::new(move || clock.now())
+    /// The wall clock and the time since boot, which go on together.
+    fn clock(&self) -> Sources {
+        let (wall, uptime) = (self.clone(), self.clone());
+        Sources {
+            wall: Arc::new(move || wall.now()),
+            uptime: Arc::new(move || Duration::from_millis(uptime.millis())),
+            boot: "boot".to_owned(),
+        }
     }
 }
 
@@ -64,6 +71,12 @@ fn message(payload: &str) -> NewMessage {
 fn sized(priority: u8, size: u64) -> NewMessage {
     let payload = vec![b'x'; usize::try_from(size - OVERHEAD - 1).unwrap()];
     NewMessage { priority, ..NewMessage::new("l", "t", payload) }
+}
+
+/// The same with an idempotency key; its digest is that of topic and payload.
+fn keyed(key: &str, message: NewMessage) -> NewMessage {
+    let digest = crc32fast::hash(&[message.topic.as_bytes(), b" ", &message.payload].concat());
+    NewMessage { key: Some(Key { name: key.to_owned(), digest }), ..message }
 }
 
 async fn store(queue: &Queue, message: NewMessage) -> MessageId {

@@ -8,36 +8,43 @@ use std::{
     collections::{BTreeMap, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::{
     check::Watch,
-    error::{AppendError, OpenError, StoreError},
+    clock::{Clock, Sources},
+    error::{OpenError, StoreError},
     intake::{Command, Intake, Taken, Write},
     lock::DirLock,
-    message::{MessageId, NewMessage, Outcome, Receipt},
+    message::{MAX_PRIORITY, MessageId},
     places::{Places, Undo},
-    queue::{Clock, Config, Fsync, Handout, WhenFull},
+    queue::{Config, Fsync, Handout, WhenFull},
+    row::Located,
     salvage::Salvage,
     schema,
+    share::Shares,
     stat::{Dropped, Failing, LaneStat, Stat},
-    store::{Located, Seq, Store},
-    tally::Tally,
-    trace::{Reason, State, Trace},
+    store::{Seq, Store},
+    tally::{Amount, BucketId, Tally},
+    trace::Trace,
 };
 
 mod change;
 mod handout;
+mod place;
+mod put;
 mod rescue;
+mod riding;
 mod room;
 mod sweep;
 mod syncs;
+mod traces;
 
 use rescue::Salvages;
-use room::Room;
+use riding::Riding;
 use syncs::Syncs;
 
 /// The most commands in one batch. Bounds how long the first of them waits for the last.
@@ -45,9 +52,6 @@ const MAX_BATCH: usize = 256;
 
 /// The most messages that one [`Queue::lease`](crate::Queue::lease) hands out.
 pub const MAX_LEASES: usize = 1024;
-
-/// How many idempotency keys are remembered, the newest ones.
-pub const REMEMBERED_KEYS: u32 = 10_000;
 
 /// The most expired messages that one transaction removes, so that a clock that jumps over the
 /// time of a million of them neither holds up the callers nor swells the log.
@@ -60,6 +64,10 @@ const OUTCOMES: usize = 1024;
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// What callers and the writer share.
+#[expect(
+    clippy::disallowed_types,
+    reason = "who falls behind with outcomes learns how many it missed, and can ask for each message"
+)]
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) intake: Intake,
@@ -68,9 +76,11 @@ pub(crate) struct Shared {
     pub(crate) ended: watch::Sender<bool>,
     pub(crate) outcomes: broadcast::Sender<Trace>,
     stat: Mutex<Stat>,
+    shares: Mutex<Shares>,
 }
 
 impl Default for Shared {
+    #[expect(clippy::disallowed_types, reason = "as above")]
     fn default() -> Self {
         Self {
             intake: Intake::default(),
@@ -79,6 +89,7 @@ impl Default for Shared {
             ended: watch::Sender::new(false),
             outcomes: broadcast::Sender::new(OUTCOMES),
             stat: Mutex::default(),
+            shares: Mutex::default(),
         }
     }
 }
@@ -88,6 +99,21 @@ impl Shared {
     pub(crate) fn close(&self) {
         self.watch.end();
         self.intake.close();
+    }
+
+    /// Whether a copy for each of `lanes` fits, by the figures of now and behind what is `on_the_way`.
+    pub(crate) fn has_room(&self, lanes: &[String], size: u64, on_the_way: LaneStat) -> bool {
+        let copies = u64::try_from(lanes.len()).unwrap_or(u64::MAX);
+        let all = Amount { messages: copies, bytes: size.saturating_mul(copies) };
+        let shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let stat = self.stat.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = |lane: &str| stat.lanes.get(lane).map_or_else(Amount::default, LaneStat::amount);
+        let total = Amount {
+            messages: stat.messages.saturating_add(on_the_way.messages),
+            bytes: stat.bytes.saturating_add(on_the_way.bytes),
+        };
+        let one = Amount { messages: 1, bytes: size };
+        lanes.iter().all(|lane| shares.missing(lane, one, all, total, held) == Amount::default())
     }
 
     pub(crate) fn stat(&self) -> Stat {
@@ -106,15 +132,6 @@ impl Drop for End {
     }
 }
 
-/// The most that is held.
-#[derive(Clone, Copy, Debug)]
-struct Bounds {
-    bytes: u64,
-    messages: Option<u64>,
-    /// In milliseconds.
-    age: Option<i64>,
-}
-
 /// The state of the thread.
 pub(crate) struct Writer {
     store: Store,
@@ -122,7 +139,9 @@ pub(crate) struct Writer {
     fsync: Fsync,
     lock: DirLock,
     clock: Clock,
-    bounds: Bounds,
+    shares: Shares,
+    /// The oldest age, in milliseconds.
+    max_age: Option<i64>,
     when_full: WhenFull,
     shared: Arc<Shared>,
     tally: Tally,
@@ -133,6 +152,9 @@ pub(crate) struct Writer {
     /// Nor is one too old before this one.
     next_age: Option<i64>,
     syncs: Syncs,
+    riding: Riding,
+    /// The next transaction gives up some of the space that is kept for a full disk.
+    burns: bool,
     /// The last sweep failed: the next one waits for a command or for [`LONGEST_WAIT`].
     sweep_failed: bool,
     dropped: Dropped,
@@ -140,8 +162,10 @@ pub(crate) struct Writer {
     failed_commits: u64,
     failing: Option<Failing>,
     salvages: Salvages,
-    /// What became of messages that left lately.
-    traces: HashMap<MessageId, Trace>,
+    /// The first message of buckets, where it is known, with when it was appended.
+    heads: HashMap<BucketId, (Seq, i64)>,
+    /// When the files were last seen to be in their place, and whether they were.
+    place: place::Place,
     /// Something may have become leasable that the watchers have not been told.
     leasable: bool,
 }
@@ -166,22 +190,29 @@ impl Writer {
         salvage: Option<Salvage>,
         lock: DirLock,
         config: &Config,
-        clock: Clock,
+        sources: Sources,
         shared: Arc<Shared>,
     ) -> Result<Self, OpenError> {
         let failed = |e| schema::failed(&config.dir.join(schema::FILE), e);
-        let bounds = Bounds {
-            bytes: config.max_bytes,
-            messages: config.max_messages,
-            age: config.max_age.map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX)),
-        };
+        let buckets = store.load_buckets().map_err(failed)?;
+        let newest = store.newest(&buckets).map_err(failed)?;
+        let clock = Clock::new(sources, store.mark().as_ref(), newest);
+        if let Err(error) = store.keep_time(&clock) {
+            // Ages then rest on the wall clock until the next start.
+            tracing::warn!(error = %error, "could not keep the queue's time");
+        }
+        let max_age = config.max_age.map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
         let mut writer = Self {
-            tally: Tally::new(store.load_buckets().map_err(failed)?),
+            next_seq: store.last_seq(&buckets).map_err(failed)?.saturating_add(1).max(1),
+            tally: Tally::new(buckets),
             places: Places::default(),
-            next_seq: store.last_seq().map_err(failed)?.saturating_add(1),
             next_expiry: store.next_expiry(i64::MIN).map_err(failed)?,
-            next_age: bounds.age.is_some().then_some(i64::MIN),
+            next_age: max_age.is_some().then_some(i64::MIN),
+            max_age,
+            shares: Shares::new(config.max_bytes, config.max_messages),
             syncs: Syncs::new(config.fsync),
+            riding: Riding::default(),
+            burns: false,
             sweep_failed: false,
             dropped: Dropped {
                 damaged: salvage.as_ref().map_or(0, |salvage| salvage.lost),
@@ -194,16 +225,23 @@ impl Writer {
             failed_commits: 0,
             failing: None,
             leasable: false,
-            traces: HashMap::new(),
-            bounds,
+            heads: HashMap::new(),
+            place: place::Place::default(),
             when_full: config.when_full,
             store,
             lock,
             clock,
             shared,
         };
+        writer.share_among(Vec::new());
         writer.publish();
         Ok(writer)
+    }
+
+    /// These lanes share the queue from now on.
+    fn share_among(&mut self, lanes: Vec<String>) {
+        self.shares.divide_among(lanes);
+        *self.shared.shares.lock().unwrap_or_else(PoisonError::into_inner) = self.shares.clone();
     }
 
     /// Serves until the line is closed and empty, then closes the store.
@@ -212,6 +250,10 @@ impl Writer {
         while let Taken::Batch(batch) = self.shared.intake.take(MAX_BATCH, self.patience()) {
             self.step(batch);
             self.syncs.run(&self.store, self.commits);
+        }
+        self.commit_riding();
+        if let Err(error) = self.store.keep_time(&self.clock) {
+            tracing::warn!(error = %error, "could not keep the queue's time");
         }
         if let Err(error) = self.store.close() {
             // Nothing is lost: what was answered is in the log, which the next start reads.
@@ -228,10 +270,10 @@ impl Writer {
             if self.sweep_failed {
                 return LONGEST_WAIT;
             }
-            let wait = next.saturating_sub(millis((self.clock)()));
+            let wait = next.saturating_sub(self.clock.now());
             Duration::from_millis(u64::try_from(wait).unwrap_or(0)).min(LONGEST_WAIT)
         });
-        earlier(sweep, self.syncs.patience())
+        earlier(earlier(sweep, self.syncs.patience()), self.riding.patience())
     }
 
     /// When the next message expires or is too old.
@@ -240,23 +282,37 @@ impl Writer {
     }
 
     fn step(&mut self, batch: Vec<Command>) {
-        let now = millis((self.clock)());
         if self.store.is_nowhere() {
             // An earlier salvage failed half way; what there is may be had by now.
             self.salvage();
         }
+        self.look_at_place();
         let (mut writes, mut reads) = (Vec::new(), Vec::new());
         for command in batch {
             match command {
-                Command::Write(write) => writes.push(write),
-                Command::Lease { .. } | Command::Release { .. } | Command::Trace { .. } => {
-                    reads.push(command);
-                }
+                Command::Write(write) => writes.extend(self.riding.board(write)),
+                Command::Hurry => self.riding.hurry(),
+                Command::Share(lanes) => self.share_among(lanes),
                 // Found by the check: what the file still answers is not worth waiting for.
                 // Unless it was replaced while the check still read the old one.
                 Command::Salvage { after } if after == self.salvages.done => drop(self.salvage()),
                 Command::Salvage { .. } => {}
+                Command::Trace { .. } => {
+                    // Who asks is told what is.
+                    self.riding.hurry();
+                    reads.push(command);
+                }
+                Command::Lease { .. }
+                | Command::Release { .. }
+                | Command::PassOver { .. }
+                | Command::LookAgain { .. } => reads.push(command),
             }
+        }
+        let now = self.clock.now();
+        let listened_to = self.shared.outcomes.receiver_count() > 0;
+        if !writes.is_empty() || self.sweep_due(now) || self.riding.is_due(listened_to) {
+            // What made room goes first.
+            writes.splice(..0, self.riding.take());
         }
         let mut settled = Vec::new();
         if !writes.is_empty() || self.sweep_due(now) {
@@ -271,6 +327,16 @@ impl Writer {
             reads.into_iter().filter_map(|command| self.read(command, now)).collect();
         self.publish();
         replies.into_iter().for_each(Reply::settle);
+    }
+
+    /// Commits what waited for another commit.
+    fn commit_riding(&mut self) {
+        let riding = self.riding.take();
+        if !riding.is_empty() {
+            let now = self.clock.now();
+            self.write(riding, now).into_iter().for_each(Write::settle);
+            self.publish();
+        }
     }
 
     fn sweep_due(&self, now: i64) -> bool {
@@ -297,16 +363,24 @@ impl Writer {
         let (acks, others): (Vec<_>, Vec<_>) = writes.into_iter().partition(
             |write| matches!(write, Write::Change { change, .. } if change.makes_room()),
         );
-        let retry = matches!(error, StoreError::DiskFull(_)) && !others.is_empty();
+        let is_full = matches!(error, StoreError::DiskFull(_));
+        let alone = !others.is_empty();
         others.into_iter().for_each(|write| write.fail(&error));
-        if !retry || acks.is_empty() {
-            acks.into_iter().for_each(|write| write.fail(&error));
-            return Vec::new();
+        let (mut acks, mut error) = (acks, error);
+        // First without what needs room, then with room that was kept for this.
+        for burns in [false, true] {
+            if acks.is_empty() || !is_full || !(alone || burns) {
+                continue;
+            }
+            self.burns = burns;
+            match self.transact(acks, now) {
+                Ok(acks) => return acks,
+                Err(failed) => (acks, error) = failed,
+            }
         }
-        self.transact(acks, now).unwrap_or_else(|(acks, error)| {
-            acks.into_iter().for_each(|write| write.fail(&error));
-            Vec::new()
-        })
+        self.burns = false;
+        acks.into_iter().for_each(|write| write.fail(&error));
+        Vec::new()
     }
 
     /// One transaction: sweep, then all writes in order, then the totals. Either all of it is on
@@ -316,6 +390,9 @@ impl Writer {
         mut writes: Vec<Write>,
         now: i64,
     ) -> Result<Vec<Write>, (Vec<Write>, StoreError)> {
+        if self.place.is_lost() && writes.iter().any(Write::stores) {
+            return Err((writes, self.refuse_lost()));
+        }
         let before = self.tally.clone();
         let mut draft =
             Draft { next_expiry: self.next_expiry, next_age: self.next_age, ..Draft::default() };
@@ -336,7 +413,9 @@ impl Writer {
                 if let Err(error) = self.store.rollback() {
                     tracing::error!(error = %error, "could not roll the queue back");
                 }
+                self.store.undone();
                 self.tally = before;
+                self.heads.clear();
                 self.places.undo(draft.undo);
                 let error = StoreError::from(error);
                 self.failed_commits = self.failed_commits.saturating_add(1);
@@ -353,30 +432,40 @@ impl Writer {
         draft: &mut Draft,
     ) -> rusqlite::Result<()> {
         self.store.begin()?;
+        if std::mem::take(&mut self.burns) {
+            self.store.burn_ballast()?;
+        }
         if self.sweep_due(now) {
             self.sweep(now, draft)?;
         }
+        let stores = writes.iter().any(Write::stores);
         for write in writes {
             match write {
-                Write::Put { message, id, result, .. } => {
-                    *result = self.put(message, *id, now, draft)?;
+                Write::Put { message, lanes, result, .. } => {
+                    *result = self.put(message, lanes, now, draft)?;
                 }
                 Write::Change { id, change, found, .. } => {
                     *found = self.change(*id, change, now, draft)?;
+                }
+                Write::Rename { from, to, found, .. } => {
+                    *found = self.rename(from, to, draft)?;
                 }
             }
         }
         for bucket in self.tally.drain_changed() {
             self.store.save_bucket(&bucket)?;
         }
+        self.store.ensure_space(stores)?;
         self.store.commit()
     }
 
     /// The transaction is on disk: what it did in memory stays.
     fn keep(&mut self, draft: Draft) {
-        draft.arrivals.into_iter().for_each(|at| self.places.arrive(at));
+        for at in draft.arrivals {
+            self.heads.remove(&at.bucket);
+            self.places.arrive(at);
+        }
         for trace in draft.ended {
-            self.traces.insert(trace.id, trace.clone());
             // Nobody may listen.
             drop(self.shared.outcomes.send(trace));
         }
@@ -387,86 +476,32 @@ impl Writer {
         self.leasable |= draft.leasable;
     }
 
-    fn put(
-        &mut self,
-        message: &NewMessage,
-        id: MessageId,
-        now: i64,
-        draft: &mut Draft,
-    ) -> rusqlite::Result<Result<Receipt, AppendError>> {
-        if let Some(key) = &message.key
-            && let Some(seen) = self.store.recall(key)?
-        {
-            if seen.is_other(message) {
-                return Ok(Err(AppendError::OtherContent { id: seen.id }));
-            }
-            return Ok(Ok(Receipt { id: seen.id, outcome: Outcome::Duplicate }));
-        }
-        let expires_at = message.expires_at.map(millis);
-        if expires_at.is_some_and(|at| at <= now) {
-            draft.dropped.expired = draft.dropped.expired.saturating_add(1);
-            return Ok(Ok(Receipt { id, outcome: Outcome::Dropped }));
-        }
-        let size = message.size();
-        match self.make_room(size, message.priority, now, draft)? {
-            Room::Made => {}
-            Room::GiveUpNew => {
-                draft.dropped.full = draft.dropped.full.saturating_add(1);
-                return Ok(Ok(Receipt { id, outcome: Outcome::Dropped }));
-            }
-            Room::None => {
-                let Bounds { bytes: max_bytes, messages: max_messages, .. } = self.bounds;
-                return Ok(Err(AppendError::Full { max_bytes, max_messages }));
-            }
-        }
-        let bucket = self.tally.find_or_make(&Arc::from(&*message.lane), message.priority);
-        let at = Located { seq: self.next_seq, bucket, id, size, qos: message.qos, expires_at };
-        self.store.insert(&at, message, now)?;
-        // A failed batch leaves a gap in the order, which is as good as none.
-        self.next_seq = self.next_seq.saturating_add(1);
-        if let Some(key) = &message.key {
-            self.store.remember(key, id, message, i64::from(REMEMBERED_KEYS))?;
-        }
-        self.tally.add(bucket, size);
-        draft.expect(expires_at);
-        draft.next_age =
-            earlier(draft.next_age, self.bounds.age.map(|age| now.saturating_add(age)));
-        draft.changed = true;
-        draft.leasable = true;
-        Ok(Ok(Receipt { id, outcome: Outcome::Stored }))
-    }
-
     fn read(&mut self, command: Command, now: i64) -> Option<Reply> {
         match command {
-            Command::Lease { lane, limit, floor, answer } => {
-                let limit = limit.min(MAX_LEASES);
-                let leased = match self.lease(&lane, limit, floor, now) {
-                    Err(StoreError::Corrupt(_)) if self.salvage() => {
-                        self.lease(&lane, limit, floor, now)
-                    }
+            Command::Lease { wanted, answer } => {
+                let leased = match self.lease(&wanted, now) {
+                    Err(StoreError::Corrupt(_)) if self.salvage() => self.lease(&wanted, now),
                     leased => leased,
                 };
                 Some(Reply::Lease(leased, answer))
             }
             Command::Release { id, answer } => Some(Reply::Release(self.release(id, now), answer)),
+            Command::PassOver { id, answer } => {
+                Some(Reply::Release(self.places.leave_behind(id), answer))
+            }
+            Command::LookAgain { lane, answer } => {
+                Some(Reply::Release(self.look_again(&lane), answer))
+            }
             Command::Trace { id, answer } => Some(Reply::Trace(self.trace(id), answer)),
-            Command::Write(_) | Command::Salvage { .. } => None,
+            Command::Write(_) | Command::Hurry | Command::Share(_) | Command::Salvage { .. } => {
+                None
+            }
         }
-    }
-
-    fn trace(&self, id: MessageId) -> Result<Option<Trace>, StoreError> {
-        if let Some(trace) = self.traces.get(&id) {
-            return Ok(Some(trace.clone()));
-        }
-        let Some(at) = self.store.find(id)? else { return Ok(None) };
-        let since = self.store.appended_at(at.seq)?.unwrap_or_default();
-        let state = if self.places.is_leased(id) { State::Leased } else { State::Waiting };
-        Ok(Some(Trace { id, qos: at.qos, state, at: time(since) }))
     }
 
     fn release(&mut self, id: MessageId, now: i64) -> bool {
         let Some(leased) = self.places.release(id) else { return false };
-        if self.bounds.age.is_some() {
+        if self.max_age.is_some() {
             // The sweep passed it by as well; to look for it at each release would cost too much.
             let soon = i64::try_from(LONGEST_WAIT.as_millis()).unwrap_or(i64::MAX);
             self.next_age = earlier(self.next_age, Some(now.saturating_add(soon)));
@@ -479,17 +514,33 @@ impl Writer {
         true
     }
 
+    /// Sets the cursors of a lane back to what was passed over; false if nothing was.
+    fn look_again(&mut self, lane: &str) -> bool {
+        let lane: Arc<str> = Arc::from(lane);
+        let mut any = false;
+        for priority in 0..=MAX_PRIORITY {
+            if let Some(bucket) = self.tally.find(&lane, priority) {
+                any |= self.places.look_again(bucket);
+            }
+        }
+        self.leasable |= any;
+        any
+    }
+
     /// When the first message in order was appended that is not aside.
-    fn oldest(&self) -> rusqlite::Result<Option<i64>> {
-        if self.tally.aside().messages == 0 {
-            return self.store.oldest();
-        }
-        let mut first = None;
+    fn oldest(&mut self) -> rusqlite::Result<Option<i64>> {
+        let mut first: Option<(Seq, i64)> = None;
         for bucket in self.tally.filled() {
-            let seq = self.store.first_after(bucket.id, 0)?.map(|at| at.seq);
-            first = earlier(first, seq);
+            let head = match self.heads.get(&bucket.id) {
+                Some(head) => Some(*head),
+                None => self.store.head(bucket.id)?,
+            };
+            if let Some(head) = head {
+                self.heads.insert(bucket.id, head);
+                first = earlier(first, Some(head));
+            }
         }
-        first.map_or(Ok(None), |seq| self.store.appended_at(seq))
+        Ok(first.map(|(_, appended_at)| appended_at))
     }
 
     /// Brings the figures up to date and wakes the watchers.
@@ -497,15 +548,12 @@ impl Writer {
         let oldest = match self.tally.total().messages {
             0 => None,
             // A figure is not worth an error: it is left out, and the next command will tell.
-            _ => self.oldest().ok().flatten().map(time),
+            _ => self.oldest().ok().flatten().map(|at| self.clock.to_wall(at)),
         };
         let total = self.tally.total();
-        let lanes: BTreeMap<_, _> = self
-            .tally
-            .lanes()
-            .into_iter()
-            .map(|(lane, held)| (lane, LaneStat { messages: held.messages, bytes: held.bytes }))
-            .collect();
+        let lane_stat = |held: &Amount| LaneStat { messages: held.messages, bytes: held.bytes };
+        let lanes: BTreeMap<_, _> =
+            self.tally.lanes().map(|(lane, held)| (Arc::clone(lane), lane_stat(held))).collect();
         let aside = self.tally.aside();
         let stat = Stat {
             messages: total.messages,
@@ -517,7 +565,7 @@ impl Writer {
             commits: self.commits,
             salvages: self.salvages.done,
             failed_commits: self.failed_commits,
-            failing: self.failing,
+            failing: self.place.failing().or(self.failing),
             failed_syncs: self.syncs.failed,
             lanes,
         };
@@ -530,24 +578,6 @@ impl Writer {
 }
 
 impl Draft {
-    /// A message left, or was set aside.
-    fn end(&mut self, at: Located, state: State, now: i64) {
-        self.ended.push(Trace { id: at.id, qos: at.qos, state, at: time(now) });
-    }
-
-    /// Counts a message that is given up.
-    fn drop(&mut self, at: Located, reason: Reason, now: i64) {
-        let count = match reason {
-            Reason::Full => &mut self.dropped.full,
-            Reason::Expired => &mut self.dropped.expired,
-            Reason::Age => &mut self.dropped.age,
-            Reason::Purged => &mut self.dropped.purged,
-            Reason::Damaged => &mut self.dropped.damaged,
-        };
-        *count = count.saturating_add(1);
-        self.end(at, State::Dropped { reason }, now);
-    }
-
     /// A message that expires at this moment is there.
     fn expect(&mut self, expires_at: Option<i64>) {
         self.next_expiry = earlier(self.next_expiry, expires_at);
@@ -578,24 +608,4 @@ fn earlier<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
     }
-}
-
-/// A moment as the store keeps it: milliseconds of the Unix epoch, at the ends of the range for
-/// what lies beyond.
-pub(crate) fn millis(time: SystemTime) -> i64 {
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
-    }
-}
-
-/// The moment that was kept as milliseconds of the Unix epoch.
-pub(crate) fn time(millis: i64) -> SystemTime {
-    let distance = Duration::from_millis(millis.unsigned_abs());
-    let moment = if millis < 0 {
-        UNIX_EPOCH.checked_sub(distance)
-    } else {
-        UNIX_EPOCH.checked_add(distance)
-    };
-    moment.unwrap_or(UNIX_EPOCH)
 }

@@ -20,6 +20,9 @@ use queue::{Config, Inspector, Lease, NewMessage, Queue};
 /// Tells the child where to write.
 const CHILD_DIR: &str = "QUEUE_TEST_CHILD_DIR";
 const KILLS: usize = 20;
+/// Bytes of the log's header, and of a frame with its page.
+const HEADER: usize = 32;
+const FRAME: usize = 24 + 1024;
 
 fn open(dir: &Path) -> Queue {
     Queue::open(Config { max_bytes: 1 << 30, ..Config::new(dir) }).unwrap()
@@ -155,7 +158,12 @@ fn snapshot(dir: &Path, count: usize) -> (Vec<u8>, Vec<u8>) {
         }
     });
     assert_eq!(queue.stat().commits, u64::try_from(count).unwrap());
-    (fs::read(dir.join("queue.db")).unwrap(), fs::read(dir.join("queue.db-wal")).unwrap())
+    let mut log = fs::read(dir.join("queue.db-wal")).unwrap();
+    // Behind its last frame there are zeros and frames of earlier rounds, whose salt is another.
+    let salt = log[16..24].to_vec();
+    let frames = log[HEADER..].chunks(FRAME).take_while(|frame| frame.get(8..16) == Some(&*salt));
+    log.truncate(HEADER + frames.count() * FRAME);
+    (fs::read(dir.join("queue.db")).unwrap(), log)
 }
 
 /// How many messages there are after a start from this file and log. They must be the first ones,

@@ -72,6 +72,7 @@ impl Forwarding {
     /// Starts what is wanted and does not run.
     pub fn start(&mut self, wanted: Vec<LanePlan>) {
         self.forget_routes(&wanted);
+        self.queue.share_among(wanted.iter().map(|plan| plan.lane.clone()).collect());
         for plan in wanted {
             if self.running.contains_key(&plan.lane) {
                 continue;

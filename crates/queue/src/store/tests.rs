@@ -15,7 +15,7 @@ pub(super) fn fail_if_told(faults: &AtomicU32) -> rusqlite::Result<()> {
 }
 
 impl Store {
-    /// As if the disk were full at so many pages of 2 KiB.
+    /// As if the disk were full at so many pages of 1 KiB.
     pub(crate) fn limit_pages(&self, pages: u32) {
         let sql = format!("pragma max_page_count = {pages}");
         self.conn.query_row(&sql, [], |_| Ok(())).unwrap();
@@ -36,12 +36,17 @@ fn hot_statements_use_an_index_and_sort_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Fsync::Always).unwrap();
     for sql in [
-        format!("select {STORED} from message {AFTER}"),
-        format!("select {LOCATED} from message {AFTER} limit 1"),
-        format!("select {LOCATED} from message where id = ?"),
+        format!("select {STORED} from message where {}", store.layout.in_order()),
+        format!("select {LOCATED} from message where {} limit 1", store.layout.in_order()),
+        format!(
+            "select seq, appended_at from message where {} desc limit 1",
+            store.layout.in_order()
+        ),
+        format!("select {LOCATED} from message where place = ?"),
         format!("select {LOCATED} from message where expires_at <= ? order by expires_at limit ?"),
         "select min(expires_at) from message where expires_at > ?".to_owned(),
-        "select id from seen where key = ?".to_owned(),
+        "select id, key, digest from record where seq = ?".to_owned(),
+        "select seq from former where id = ?".to_owned(),
     ] {
         let plan = plan(&store, &sql);
         assert!(plan.contains("SEARCH"), "{sql}: {plan}");
@@ -73,5 +78,5 @@ fn commits_are_synced_and_logged_ahead() {
     let number = |sql: &str| store.conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(text("pragma journal_mode"), "wal");
     assert_eq!(number("pragma synchronous"), 2);
-    assert_eq!(number("pragma page_size"), 2048);
+    assert_eq!(number("pragma page_size"), 1024);
 }

@@ -85,50 +85,6 @@ async fn a_purge_spares_what_is_on_its_way() {
     assert_eq!(Inspector::open(dir.path()).unwrap().check().unwrap(), Vec::<String>::new());
 }
 
-#[test]
-fn a_file_of_the_first_version_is_brought_up_to_date() {
-    let dir = tempfile::tempdir().unwrap();
-    drop(open(dir.path()));
-    let path = dir.path().join("queue.db");
-    let sql = "drop table aside; alter table message drop column crc;
-        alter table seen drop column crc; pragma user_version = 1";
-    rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async {
-        let queue = open(dir.path());
-        let id = store(&queue, message("a")).await;
-        assert!(queue.set_aside(id, "poison", "").await.unwrap());
-    });
-}
-
-#[tokio::test]
-async fn a_file_of_the_second_version_is_brought_up_to_date_and_knows_its_keys() {
-    let dir = tempfile::tempdir().unwrap();
-    let keyed = |payload: &str| NewMessage { key: Some("k".to_owned()), ..message(payload) };
-    let id = store(&open(dir.path()), keyed("a")).await;
-    let sql = "alter table seen drop column crc; pragma user_version = 2";
-    let path = dir.path().join("queue.db");
-    rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
-    let queue = open(dir.path());
-    // What came with it then is not known any more.
-    assert_eq!(queue.append(keyed("b")).await.unwrap().id, id);
-}
-
-#[test]
-fn a_file_of_the_first_version_is_salvaged_too() {
-    let dir = tempfile::tempdir().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async {
-        store(&open(dir.path()), message("a")).await;
-    });
-    let sql = "drop table aside; alter table message drop column crc;
-        alter table seen drop column crc; pragma user_version = 1";
-    let path = dir.path().join("queue.db");
-    rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
-    let salvage = crate::repair(dir.path()).unwrap();
-    assert_eq!((salvage.saved, salvage.lost), (1, 0));
-}
-
 #[tokio::test]
 async fn a_listing_goes_page_by_page_and_is_filtered() {
     let dir = tempfile::tempdir().unwrap();

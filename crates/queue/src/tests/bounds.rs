@@ -1,7 +1,7 @@
 //! The bound and its three policies.
 
 use super::*;
-use crate::{AppendError, Fsync};
+use crate::{AppendError, Failing, StoreError};
 
 fn full(dir: &Path, when_full: WhenFull) -> Queue {
     Queue::open(config(dir, 1000, when_full)).unwrap()
@@ -29,7 +29,7 @@ async fn drop_newest_gives_up_the_new_one_and_counts() {
     let dir = tempfile::tempdir().unwrap();
     let queue = full(dir.path(), WhenFull::DropNewest);
     store(&queue, sized(4, 900)).await;
-    let keyed = NewMessage { key: Some("k".to_owned()), ..sized(4, 200) };
+    let keyed = keyed("k", sized(4, 200));
     let receipt = queue.append(keyed.clone()).await.unwrap();
     assert_eq!(receipt.outcome, Outcome::Dropped);
     let receipt = queue.append(keyed).await.unwrap();
@@ -176,18 +176,25 @@ async fn what_is_older_than_the_bound_goes_and_what_is_leased_stays() {
 }
 
 #[tokio::test]
-async fn the_interval_is_synced_though_nothing_else_happens() {
-    let dir = tempfile::tempdir().unwrap();
-    let interval = Fsync::Interval(Duration::from_millis(20));
-    let queue = Queue::open(with(dir.path(), |c| c.fsync = interval)).unwrap();
-    store(&queue, message("a")).await;
-    // The log is taken away: the sync that follows has to say so.
-    std::fs::remove_file(dir.path().join("queue.db-wal")).unwrap();
-    let told = async {
-        while queue.stat().failed_syncs == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            settle(&queue).await;
+async fn files_that_are_taken_away_are_noticed_and_nothing_more_goes_into_them() {
+    for gone in ["queue.db-wal", "queue.db", ""] {
+        let dir = tempfile::tempdir().unwrap();
+        let queue = Queue::open(with(&dir.path().join("queue"), |_| {})).unwrap();
+        let kept = store(&queue, message("a")).await;
+        let path = dir.path().join("queue");
+        match gone {
+            "" => std::fs::rename(&path, dir.path().join("elsewhere")).unwrap(),
+            file => std::fs::remove_file(path.join(file)).unwrap(),
         }
-    };
-    tokio::time::timeout(Duration::from_secs(10), told).await.expect("the failed sync is counted");
+        let told = async {
+            while queue.stat().failing != Some(Failing::Removed) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                settle(&queue).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), told).await.expect("it is noticed");
+        let refused = queue.append(message("b")).await.unwrap_err();
+        assert!(matches!(refused, AppendError::Store(StoreError::Removed)), "{refused}");
+        assert!(queue.ack(kept, &"p".into()).await.unwrap(), "what leaves still leaves");
+    }
 }

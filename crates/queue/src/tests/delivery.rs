@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::{AppendError, InvalidMessage, MAX_LEASES, REMEMBERED_KEYS, StoreError};
+use crate::{AppendError, InvalidMessage, MAX_LEASES, REMEMBERED, StoreError};
+use crate::{row::Located, tally::BucketId};
 
 #[tokio::test]
 async fn a_message_comes_back_as_it_went_in() {
@@ -133,7 +134,7 @@ async fn a_restart_frees_all_leases_and_keeps_the_order() {
 async fn a_key_answers_the_first_id_also_after_ack_and_restart() {
     let dir = tempfile::tempdir().unwrap();
     let queue = open(dir.path());
-    let keyed = |key: &str| NewMessage { key: Some(key.to_owned()), ..message("a") };
+    let keyed = |key: &str| keyed(key, message("a"));
     let (one, two) = tokio::join!(queue.append(keyed("k")), queue.append(keyed("k")));
     let (one, two) = (one.unwrap(), two.unwrap());
     assert_eq!((one.outcome, two.outcome), (Outcome::Stored, Outcome::Duplicate));
@@ -148,26 +149,38 @@ async fn a_key_answers_the_first_id_also_after_ack_and_restart() {
     // Another message must not be answered as if it had been taken.
     let id = one.id;
     for other in [message("b"), NewMessage { topic: "u".to_owned(), ..message("a") }] {
-        let other = NewMessage { key: Some("k".to_owned()), ..other };
+        let other = super::keyed("k", other);
         let refused = queue.append(other).await.unwrap_err();
         assert!(matches!(refused, AppendError::OtherContent { id: of } if of == id), "{refused}");
     }
 }
 
-#[tokio::test]
-async fn only_the_newest_keys_are_remembered() {
+#[test]
+fn the_keys_of_the_newest_messages_are_remembered() {
     let dir = tempfile::tempdir().unwrap();
-    let store = crate::store::Store::open(dir.path(), crate::Fsync::Always).unwrap();
-    let (one, two) = (MessageId::fresh(), MessageId::fresh());
-    let remember = |key, id| store.remember(key, id, &message("a"), 2).unwrap();
-    let recall = |key| store.recall(key).unwrap().map(|seen| seen.id);
-    remember("one", one);
-    remember("two", two);
-    assert_eq!(recall("one"), Some(one));
-    remember("three", two);
-    assert_eq!(recall("one"), None);
-    assert_eq!(recall("two"), Some(two));
-    assert_eq!(REMEMBERED_KEYS, 10_000);
+    let mut store = crate::store::Store::open(dir.path(), crate::Fsync::Off).unwrap();
+    let most = i64::from(REMEMBERED);
+    store.begin().unwrap();
+    for seq in 1..=most + 1_024 {
+        let at = Located {
+            seq,
+            bucket: BucketId(1),
+            id: MessageId::at(seq),
+            size: 1,
+            qos: 1,
+            expires_at: None,
+        };
+        let key = Key { name: seq.to_string(), digest: 7 };
+        store.remember(&key, &at, 1, 0).unwrap();
+        if seq == 1 {
+            // The map of keys is there from now on.
+            assert!(store.recall("1").unwrap().is_some());
+        }
+    }
+    store.commit().unwrap();
+    let mut recalls = |seq: i64| store.recall(&seq.to_string()).unwrap().map(|seen| seen.id);
+    assert!((1..=1_024).all(|seq| recalls(seq).is_none()), "the oldest are forgotten");
+    assert!((1_025..=most + 1_024).all(|seq| recalls(seq).is_some_and(|id| id.seq() == seq)));
 }
 
 #[tokio::test]
@@ -273,7 +286,8 @@ async fn after_close_everything_says_closed() {
     let closed = other.append(message("b")).await.unwrap_err();
     assert_eq!(closed.to_string(), "could not use the queue: it is closed");
     // The log is in the file, and the lock is free while handles are still held.
-    assert!(!dir.path().join("queue.db-wal").exists());
+    let log = std::fs::read(dir.path().join("queue.db-wal")).unwrap();
+    assert_eq!(log[..32], [0; 32], "it keeps its space and says that it is empty");
     assert_eq!(open(dir.path()).stat().messages, 1);
 }
 
@@ -293,7 +307,7 @@ async fn what_the_format_cannot_hold_is_refused() {
     assert_eq!(refused(bad).await, InvalidMessage::Priority(10));
     let bad = NewMessage { lane: "x".repeat(257), ..message("") };
     assert_eq!(refused(bad).await, InvalidMessage::Lane { length: 257 });
-    let bad = NewMessage { key: Some("x".repeat(257)), ..message("") };
+    let bad = keyed(&"x".repeat(257), message(""));
     assert_eq!(refused(bad).await, InvalidMessage::Key { length: 257 });
     let bad = NewMessage { topic: "x".repeat(65_536), ..message("") };
     assert_eq!(refused(bad).await, InvalidMessage::Topic { length: 65_536 });
@@ -327,4 +341,34 @@ async fn what_is_below_the_floor_waits_in_its_place() {
     assert_eq!(payloads(&queue.lease_from("l", 9, 5).await.unwrap()), [""; 0]);
     assert_eq!(payloads(&queue.lease_from("l", 9, 10).await.unwrap()), [""; 0]);
     assert_eq!(payloads(&queue.lease("l", 9).await.unwrap()), ["a", "c"]);
+}
+
+#[tokio::test]
+async fn what_is_passed_over_waits_until_somebody_looks_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = Queue::open(config(dir.path(), 1_000, WhenFull::DropOldest)).unwrap();
+    for payload in ["a", "b", "c", "d"] {
+        store(&queue, message(payload)).await;
+    }
+    let leases = queue.lease("l", 3).await.unwrap();
+    let mut watch = queue.watch();
+    watch.mark_unchanged();
+    assert!(queue.pass_over(leases[0].id).await.unwrap());
+    assert!(!queue.pass_over(leases[0].id).await.unwrap());
+    assert!(!watch.has_changed().unwrap(), "nothing came that can be leased");
+    assert!(queue.release(leases[1].id).await.unwrap());
+    assert_eq!(payloads(&queue.lease("l", 1).await.unwrap()), ["b"]);
+    assert_eq!(queue.trace(leases[0].id).await.unwrap().unwrap().state, crate::State::Waiting);
+    assert!(queue.look_again("l").await.unwrap() && watch.has_changed().unwrap());
+    assert!(!queue.look_again("l").await.unwrap() && !queue.look_again("m").await.unwrap());
+    // Each once, and those that are leased stay so.
+    assert_eq!(payloads(&queue.lease("l", 9).await.unwrap()), ["a", "d"]);
+    assert!(queue.lease("l", 9).await.unwrap().is_empty());
+    // One that was passed over gives way like any other that waits.
+    assert!(queue.pass_over(leases[0].id).await.unwrap());
+    store(&queue, sized(4, 600)).await;
+    assert_eq!(
+        queue.trace(leases[0].id).await.unwrap().unwrap().state,
+        crate::State::Dropped { reason: crate::Reason::Full }
+    );
 }

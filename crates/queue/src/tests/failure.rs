@@ -8,7 +8,7 @@ use crate::{AppendError, Inspector, OpenError, StoreError, tests::delivery::join
 /// A queue whose next commits fail as often as the second value says.
 fn faulty(dir: &Path, config: Config) -> (Queue, Arc<AtomicU32>) {
     let faults = Mutex::new(None);
-    let queue = Queue::open_with(config, Arc::new(SystemTime::now), |store| {
+    let queue = Queue::open_with(config, Sources::real(), |store| {
         *faults.lock().unwrap() = Some(Arc::clone(&store.faults));
     });
     assert!(dir.join("queue.db").exists());
@@ -32,7 +32,7 @@ async fn a_failed_commit_accepts_nothing_and_forgets_nothing() {
     let before = held(&queue);
 
     faults.store(1, Ordering::SeqCst);
-    let evicting = NewMessage { key: Some("k".to_owned()), ..sized(4, 600) };
+    let evicting = keyed("k", sized(4, 600));
     let error = queue.append(evicting.clone()).await.unwrap_err();
     assert!(matches!(error, AppendError::Store(StoreError::Io(_))), "{error:?}");
     assert_eq!(held(&queue), before);
@@ -69,7 +69,7 @@ async fn on_a_full_disk_acks_go_through_and_make_room() {
     let dir = tempfile::tempdir().unwrap();
     let gate = Gate::default();
     let config = config(dir.path(), 1 << 30, WhenFull::Reject);
-    let queue = Queue::open_with(config, gate.clock(), |store| store.limit_pages(200)).unwrap();
+    let queue = Queue::open_with(config, gate.clock(), |store| store.limit_pages(2_200)).unwrap();
     let mut stored = Vec::new();
     let error = loop {
         match queue.append(sized(4, 1500)).await {
@@ -102,13 +102,15 @@ struct Gate {
 }
 
 impl Gate {
-    fn clock(&self) -> Clock {
-        let gate = self.clone();
-        Arc::new(move || {
+    fn clock(&self) -> Sources {
+        let (gate, real) = (self.clone(), Sources::real());
+        let uptime = Arc::clone(&real.uptime);
+        let gated = move || {
             gate.batches.fetch_add(1, Ordering::SeqCst);
             drop(gate.closed.lock().unwrap());
-            SystemTime::now()
-        })
+            uptime()
+        };
+        Sources { uptime: Arc::new(gated), ..real }
     }
 }
 
@@ -147,10 +149,10 @@ fn files_that_are_not_ours_are_refused_by_name() {
     std::fs::remove_file(&path).unwrap();
 
     drop(open(dir.path()));
-    set("pragma user_version = 4");
+    set("pragma user_version = 5");
     let error = Queue::open(config(dir.path(), 1000, WhenFull::Reject)).unwrap_err();
-    assert!(matches!(error, OpenError::NewerFormat { found: 4, known: 3, .. }), "{error:?}");
-    assert!(error.to_string().ends_with("its format is version 4, this program knows up to 3"));
+    assert!(matches!(error, OpenError::NewerFormat { found: 5, known: 4, .. }), "{error:?}");
+    assert!(error.to_string().ends_with("its format is version 5, this program knows up to 4"));
 
     std::fs::write(&path, vec![b'x'; 5000]).unwrap();
     // No database at all: it is moved aside, and kept.

@@ -195,8 +195,11 @@ impl Run {
         let message = NewMessage {
             lane: LANES[lane].to_owned(),
             expires_at: ttl.map(|ttl| self.clock.now() + Duration::from_millis(ttl)),
-            key: key.map(|key| key.to_string()),
             ..sized(priority, size)
+        };
+        let message = match key {
+            Some(key) => keyed(&key.to_string(), message),
+            None => message,
         };
         let answer = self.open().append(message).await;
         let model = &mut self.model;

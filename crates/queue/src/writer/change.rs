@@ -6,7 +6,7 @@ use super::{Draft, Writer};
 use crate::{
     intake::Change,
     message::{ASIDE, DEFAULT_PRIORITY, MessageId},
-    store::Located,
+    row::Located,
     trace::{Reason, State},
 };
 
@@ -19,17 +19,17 @@ impl Writer {
         now: i64,
         draft: &mut Draft,
     ) -> rusqlite::Result<bool> {
-        let Some(at) = self.store.find(id)? else { return Ok(false) };
+        let Some(at) = self.find(id)? else { return Ok(false) };
         let aside = self.tally.is_aside(at.bucket);
         match change {
-            Change::Ack { path } => {
+            Change::Ack { path, .. } => {
                 self.remove(at, draft)?;
-                draft.end(at, State::Acknowledged { path: Arc::clone(path) }, now);
+                self.end(&at, State::Acknowledged { path: Arc::clone(path) }, now, draft)?;
             }
             Change::Purge if self.places.is_leased(id) => return Ok(false),
             Change::Purge => {
                 self.remove(at, draft)?;
-                draft.drop(at, Reason::Purged, now);
+                self.drop_message(&at, Reason::Purged, now, draft)?;
             }
             Change::Transfer { lane } => {
                 if aside {
@@ -45,7 +45,7 @@ impl Writer {
                 self.store.put_aside(at.seq, &lane, reason, words, now)?;
                 self.move_to(at, ASIDE, draft)?;
                 let (reason, words) = (reason.clone(), words.clone());
-                draft.end(at, State::DeadLetter { reason, words }, now);
+                self.end(&at, State::DeadLetter { reason, words }, now, draft)?;
             }
             Change::Requeue if !aside => return Ok(false),
             Change::Requeue => {
@@ -56,11 +56,29 @@ impl Writer {
         Ok(true)
     }
 
+    /// Gives a lane another name, with all that waits in it; false if the name is taken.
+    pub(super) fn rename(
+        &mut self,
+        from: &str,
+        to: &str,
+        draft: &mut Draft,
+    ) -> rusqlite::Result<bool> {
+        let Some(gone) = self.tally.rename(from, to) else { return Ok(false) };
+        for bucket in gone {
+            self.store.remove_bucket(bucket)?;
+        }
+        self.store.rename_lane(from, to)?;
+        draft.changed = true;
+        draft.leasable = true;
+        Ok(true)
+    }
+
     /// Moves a message to another lane; a lease on it ends.
     fn move_to(&mut self, at: Located, lane: &str, draft: &mut Draft) -> rusqlite::Result<()> {
         let priority = self.tally.bucket(at.bucket).map_or(DEFAULT_PRIORITY, |it| it.priority);
         let bucket = self.tally.find_or_make(&Arc::from(lane), priority);
-        self.store.rebucket(at.seq, bucket)?;
+        self.store.rebucket(&at, bucket)?;
+        self.forget_head(at);
         draft.undo.extend(self.places.forget(at));
         self.tally.take(at.bucket, at.size);
         self.tally.add(bucket, at.size);
@@ -75,7 +93,8 @@ impl Writer {
 
     /// Takes a message out of the store and out of memory.
     pub(super) fn remove(&mut self, at: Located, draft: &mut Draft) -> rusqlite::Result<()> {
-        if self.store.remove(at.seq)? {
+        if self.store.remove(&at)? {
+            self.forget_head(at);
             if self.tally.is_aside(at.bucket) {
                 self.store.take_aside(at.seq)?;
             }
@@ -85,5 +104,11 @@ impl Writer {
             draft.changed = true;
         }
         Ok(())
+    }
+
+    fn forget_head(&mut self, at: Located) {
+        if self.heads.get(&at.bucket).is_some_and(|(seq, _)| *seq == at.seq) {
+            self.heads.remove(&at.bucket);
+        }
     }
 }

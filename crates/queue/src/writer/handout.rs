@@ -4,35 +4,42 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{MAX_LEASES, Writer, time};
+use super::{MAX_LEASES, Writer};
 use crate::{
+    clock::Clock,
     error::StoreError,
     intake::{Change, Write},
-    message::{ASIDE, Lease, MAX_PRIORITY, MessageId},
+    message::{ASIDE, Lease, MAX_PRIORITY, MessageId, Wanted},
     places::Places,
     queue::Handout,
-    store::{Store, Stored},
+    row::Stored,
+    salvage::{DAMAGED, TORN},
+    store::Store,
     tally::BucketId,
 };
 
 impl Writer {
-    /// Hands out up to `limit` messages of a priority of at least `floor`. If the store fails half way, none is handed out.
-    pub(super) fn lease(
-        &mut self,
-        lane: &str,
-        limit: usize,
-        floor: u8,
-        now: i64,
-    ) -> Result<Handout, StoreError> {
-        if lane == ASIDE {
+    /// Hands out messages. If the store fails half way, none is handed out.
+    pub(super) fn lease(&mut self, wanted: &Wanted, now: i64) -> Result<Handout, StoreError> {
+        if wanted.lane == ASIDE {
             return Ok(Handout::new(Vec::new(), Arc::clone(&self.shared)));
         }
-        let lane: Arc<str> = Arc::from(lane);
+        let lane: Arc<str> = Arc::from(&*wanted.lane);
+        let limit = wanted.limit.min(MAX_LEASES);
         let (mut leases, mut torn) = (Vec::new(), Vec::new());
-        for priority in (floor..=MAX_PRIORITY).rev() {
+        for priority in (wanted.floor..=MAX_PRIORITY).rev() {
             let Some(bucket) = self.tally.find(&lane, priority) else { continue };
-            let mut taken =
-                Taking { lane: &lane, priority, limit, now, leases: &mut leases, torn: &mut torn };
+            let clock = &self.clock;
+            let (leases_to, torn_to) = (&mut leases, &mut torn);
+            let mut taken = Taking {
+                lane: &lane,
+                priority,
+                limit,
+                now,
+                clock,
+                leases: leases_to,
+                torn: torn_to,
+            };
             if let Err(error) = take_from(&self.store, &mut self.places, bucket, &mut taken) {
                 for lease in leases {
                     self.places.release(lease.id);
@@ -51,10 +58,7 @@ impl Writer {
         }
         let writes = torn.into_iter().map(|id| {
             tracing::error!(%id, "a stored message does not fit its checksum; set aside");
-            let change = Change::SetAside {
-                reason: DAMAGED.to_owned(),
-                words: "its bytes on disk do not fit its checksum".to_owned(),
-            };
+            let change = Change::SetAside { reason: DAMAGED.to_owned(), words: TORN.to_owned() };
             Write::Change { id, change, found: false, answer: oneshot::channel().0 }
         });
         let writes = writes.collect();
@@ -63,15 +67,13 @@ impl Writer {
     }
 }
 
-/// Why a torn message is aside.
-const DAMAGED: &str = "damaged";
-
 /// A lease command on its way through the buckets of its lane.
 struct Taking<'a> {
     lane: &'a str,
     priority: u8,
     limit: usize,
     now: i64,
+    clock: &'a Clock,
     leases: &'a mut Vec<Lease>,
     /// Messages that do not fit their checksum.
     torn: &'a mut Vec<MessageId>,
@@ -95,7 +97,7 @@ impl Taking<'_> {
             qos: stored.at.qos,
             retain: stored.retain,
             priority: self.priority,
-            appended_at: time(stored.appended_at),
+            appended_at: self.clock.to_wall(stored.appended_at),
             attempts,
         });
     }
@@ -122,7 +124,7 @@ fn take_from(
         if taking.is_expired(returned.expires_at) {
             continue;
         }
-        if let Some(stored) = store.read(seq)? {
+        if let Some(stored) = store.read(bucket, seq)? {
             if !stored.intact {
                 taking.torn.push(stored.at.id);
                 continue;
@@ -136,7 +138,9 @@ fn take_from(
     }
     let mut passed_over = 0;
     store.scan_after(bucket, places.cursor(bucket), |stored| {
-        if taking.is_expired(stored.at.expires_at) {
+        if places.is_leased(stored.at.id) {
+            // The cursor was set back behind it.
+        } else if taking.is_expired(stored.at.expires_at) {
             places.pass_over(stored.at);
             passed_over += 1;
         } else if !stored.intact {

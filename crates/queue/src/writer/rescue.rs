@@ -47,10 +47,12 @@ impl Writer {
         let ended = salvage::resume(&self.dir)?;
         // Where that failed the old file is still in its place, and serves what it can.
         self.store = Store::open(&self.dir, self.fsync)?;
-        self.tally = Tally::new(self.store.load_buckets()?);
-        let store = &self.store;
-        self.places.keep(|id| matches!(store.find(id), Ok(Some(_))));
-        self.next_seq = self.next_seq.max(self.store.last_seq()?.saturating_add(1));
+        let buckets = self.store.load_buckets()?;
+        self.next_seq = self.next_seq.max(self.store.last_seq(&buckets)?.saturating_add(1));
+        self.tally = Tally::new(buckets);
+        self.heads.clear();
+        let (store, tally) = (&self.store, &self.tally);
+        self.places.keep(|id| matches!(store.find(id, tally.ids()), Ok(Some(_))));
         self.next_expiry = self.store.next_expiry(i64::MIN).map_err(StoreError::from)?;
         let lost = match ended {
             Some(salvage) => salvage.lost,

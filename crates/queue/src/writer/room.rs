@@ -1,10 +1,10 @@
 //! Who gives way when the queue is full.
 
-use super::{Draft, Writer};
+use super::{Draft, SWEEP, Writer};
 use crate::{
     message::MAX_PRIORITY,
     queue::WhenFull,
-    store::Located,
+    row::Located,
     tally::{Amount, BucketId},
     trace::Reason,
 };
@@ -17,48 +17,70 @@ pub(super) enum Room {
 }
 
 impl Writer {
-    /// Sees to it that `size` more bytes fit, by the policy.
+    /// Sees to it that a message of `size` bytes fits into each of `lanes`, by the policy.
     pub(super) fn make_room(
         &mut self,
+        lanes: &[String],
         size: u64,
         priority: u8,
         now: i64,
         draft: &mut Draft,
     ) -> rusqlite::Result<Room> {
-        let missing = self.missing(size);
+        match self.when_full {
+            WhenFull::DropOldest => {}
+            policy => {
+                let fits = lanes.iter().all(|lane| self.is_room_in(lane, size, lanes.len()));
+                return Ok(match (fits, policy) {
+                    (true, _) => Room::Made,
+                    (false, WhenFull::DropNewest) => Room::GiveUpNew,
+                    (false, _) => Room::None,
+                });
+            }
+        }
+        let copies = u64::try_from(lanes.len()).unwrap_or(u64::MAX);
+        let new = Amount { messages: copies, bytes: size.saturating_mul(copies) };
+        let missing = self.missing(new);
         if missing == Amount::default() {
             return Ok(Room::Made);
-        }
-        match self.when_full {
-            WhenFull::Reject => return Ok(Room::None),
-            WhenFull::DropNewest => return Ok(Room::GiveUpNew),
-            WhenFull::DropOldest => {}
         }
         // Nothing is evicted in vain: first see whether it can be enough.
         let enough =
             |free: Amount| free.bytes >= missing.bytes && free.messages >= missing.messages;
         if !enough(self.evictable(priority)) {
-            return Ok(if enough(self.evictable(MAX_PRIORITY)) {
-                Room::GiveUpNew
-            } else {
-                Room::None
-            });
+            let all = enough(self.evictable(MAX_PRIORITY));
+            return Ok(if all { Room::GiveUpNew } else { Room::None });
         }
-        while self.missing(size) != Amount::default() {
+        let mut freed = Amount::default();
+        let mut steps = 0;
+        // A bound that was made smaller is met in steps, or one append would wait for a million others:
+        // then a new message takes the place of as much at least.
+        let has_made = |freed: Amount| freed.bytes >= new.bytes && freed.messages >= new.messages;
+        while self.missing(new) != Amount::default() && (steps < SWEEP || !has_made(freed)) {
             let Some(victim) = self.victim(priority)? else { return Ok(Room::None) };
             self.remove(victim, draft)?;
-            draft.drop(victim, Reason::Full, now);
+            self.drop_message(&victim, Reason::Full, now, draft)?;
+            freed.add(victim.size);
+            steps += 1;
         }
         Ok(Room::Made)
     }
 
-    /// By how much the bounds are exceeded once a message of `size` bytes is in.
-    fn missing(&self, size: u64) -> Amount {
+    fn is_room_in(&self, lane: &str, size: u64, copies: usize) -> bool {
+        let copies = u64::try_from(copies).unwrap_or(u64::MAX);
+        let one = Amount { messages: 1, bytes: size };
+        let all = Amount { messages: copies, bytes: size.saturating_mul(copies) };
+        let held = |lane: &str| self.tally.lane(lane);
+        let missing = self.shares.missing(lane, one, all, self.tally.total(), held);
+        missing == Amount::default()
+    }
+
+    /// By how much the bounds are exceeded once this much more is in.
+    fn missing(&self, new: Amount) -> Amount {
         let held = self.tally.total();
-        let most = self.bounds.messages.unwrap_or(u64::MAX);
+        let over = |held: u64, new: u64, most| held.saturating_add(new).saturating_sub(most);
         Amount {
-            messages: held.messages.saturating_add(1).saturating_sub(most),
-            bytes: held.bytes.saturating_add(size).saturating_sub(self.bounds.bytes),
+            messages: over(held.messages, new.messages, self.shares.messages),
+            bytes: over(held.bytes, new.bytes, self.shares.bytes),
         }
     }
 
@@ -74,18 +96,20 @@ impl Writer {
         free
     }
 
-    /// The message to evict next: of the lowest priority that has one, the first in order.
+    /// The message to evict next: of the lowest priority that has one, the first in order of the lanes
+    /// that hold more than their share; else of all.
     fn victim(&self, up_to: u8) -> rusqlite::Result<Option<Located>> {
         for priority in 0..=up_to {
-            let mut first: Option<Located> = None;
+            let (mut first, mut first_over) = (None, None);
             for bucket in self.tally.of_priority(priority) {
-                let candidate = self.first_free(bucket.id)?;
-                if candidate.is_some_and(|c| first.is_none_or(|first| c.seq < first.seq)) {
-                    first = candidate;
+                let Some(candidate) = self.first_free(bucket.id)? else { continue };
+                keep_first(&mut first, candidate);
+                if self.shares.is_over(self.tally.lane(&bucket.lane)) {
+                    keep_first(&mut first_over, candidate);
                 }
             }
-            if first.is_some() {
-                return Ok(first);
+            if let Some(victim) = first_over.or(first) {
+                return Ok(Some(victim));
             }
         }
         Ok(None)
@@ -93,9 +117,26 @@ impl Writer {
 
     /// The first message of a bucket that nobody has leased.
     fn first_free(&self, bucket: BucketId) -> rusqlite::Result<Option<Located>> {
+        if self.places.has_left_behind(bucket) {
+            // It may be anywhere among those that are leased.
+            let mut after = 0;
+            while let Some(at) = self.store.first_after(bucket, after)? {
+                if !self.places.is_leased(at.id) {
+                    return Ok(Some(at));
+                }
+                after = at.seq;
+            }
+            return Ok(None);
+        }
         match self.places.first_returned(bucket) {
-            Some(seq) => self.store.locate(seq),
+            Some(seq) => self.store.locate(bucket, seq),
             None => self.store.first_after(bucket, self.places.cursor(bucket)),
         }
+    }
+}
+
+fn keep_first(first: &mut Option<Located>, candidate: Located) {
+    if first.is_none_or(|first| candidate.seq < first.seq) {
+        *first = Some(candidate);
     }
 }

@@ -1,6 +1,6 @@
 //! Messages whose time is over, by their own time to live or by the age that the queue allows.
 
-use super::{Draft, SWEEP, Writer};
+use super::{Draft, SWEEP, Writer, earlier};
 use crate::trace::Reason;
 
 impl Writer {
@@ -15,7 +15,7 @@ impl Writer {
         for at in expired {
             if !self.places.is_leased(at.id) {
                 self.remove(at, draft)?;
-                draft.drop(at, Reason::Expired, now);
+                self.drop_message(&at, Reason::Expired, now, draft)?;
             }
         }
         draft.next_expiry = if more { Some(now) } else { self.store.next_expiry(now)? };
@@ -24,26 +24,32 @@ impl Writer {
         Ok(())
     }
 
-    /// By their order, for a clock may have been set: the first one that is young ends the search.
+    /// Of each bucket by its order: the first one that is young ends the search there.
     fn sweep_aged(&mut self, now: i64, draft: &mut Draft) -> rusqlite::Result<()> {
-        let Some(age) = self.bounds.age else { return Ok(()) };
+        let Some(age) = self.max_age else { return Ok(()) };
         // As above: leased ones are passed over.
-        let most = self.places.leased().saturating_add(SWEEP);
-        let first = self.store.first(most)?;
-        let more = u64::try_from(first.len()).is_ok_and(|found| found >= most);
-        draft.next_age = more.then_some(now);
-        for (at, appended_at) in first {
-            if self.places.is_leased(at.id) {
-                continue;
+        let mut left = self.places.leased().saturating_add(SWEEP);
+        let mut next = None;
+        for bucket in self.tally.ids().collect::<Vec<_>>() {
+            let first = self.store.first(bucket, left)?;
+            if u64::try_from(first.len()).is_ok_and(|found| found >= left) {
+                next = Some(now);
             }
-            let end = appended_at.saturating_add(age);
-            if end > now {
-                draft.next_age = Some(end);
-                break;
+            for (at, appended_at) in first {
+                left = left.saturating_sub(1);
+                if self.places.is_leased(at.id) {
+                    continue;
+                }
+                let end = appended_at.saturating_add(age);
+                if end > now {
+                    next = earlier(next, Some(end));
+                    break;
+                }
+                self.remove(at, draft)?;
+                self.drop_message(&at, Reason::Age, now, draft)?;
             }
-            self.remove(at, draft)?;
-            draft.drop(at, Reason::Age, now);
         }
+        draft.next_age = next;
         Ok(())
     }
 }

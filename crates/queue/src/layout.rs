@@ -1,0 +1,83 @@
+//! Where a message's row lies: in this program's format, or in the released one that it takes over.
+//!
+//! The released format (version 3) keeps rows in the order of their append and finds the next of a lane
+//! by an index. The current one keeps each bucket's rows together, so that neither that index nor one of
+//! ids has to be written: the row's key is the bucket and the place in the order, and an id holds its
+//! place too ([`MessageId::seq`](crate::MessageId)).
+
+use crate::{store::Seq, tally::BucketId};
+
+/// Bits of a place in the order: 17 million million messages.
+pub(crate) const SEQ_BITS: u32 = 44;
+
+/// The bits of a key that are the place in the order.
+pub(crate) const SEQ_MASK: i64 = (1 << SEQ_BITS) - 1;
+
+/// The most buckets that keys have room for.
+pub(crate) const MAX_BUCKET: i64 = (1 << (62 - SEQ_BITS)) - 1;
+
+/// Which format a file has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// Version 3, as commit 5568f2d and others wrote it.
+    Released,
+    /// Version 4.
+    Current,
+}
+
+impl Layout {
+    /// The column that is the key of a message's row.
+    pub(crate) fn key_column(self) -> &'static str {
+        match self {
+            Self::Released => "seq",
+            Self::Current => "place",
+        }
+    }
+
+    /// The key of a message's row.
+    pub(crate) fn key(self, bucket: BucketId, seq: Seq) -> i64 {
+        match self {
+            Self::Released => seq,
+            Self::Current => (bucket.0 << SEQ_BITS) | (seq & SEQ_MASK),
+        }
+    }
+
+    /// The condition and order that give a bucket's messages after a place; its two values come from
+    /// [`Self::after`].
+    pub(crate) fn in_order(self) -> &'static str {
+        match self {
+            Self::Released => "bucket = ?1 and seq > ?2 order by seq",
+            Self::Current => "place <= ?1 and place > ?2 order by place",
+        }
+    }
+
+    /// The values for [`Self::in_order`].
+    pub(crate) fn after(self, bucket: BucketId, seq: Seq) -> (i64, i64) {
+        match self {
+            Self::Released => (bucket.0, seq),
+            Self::Current => (self.key(bucket, SEQ_MASK), self.key(bucket, seq)),
+        }
+    }
+
+    /// The size of a page of the file, in bytes.
+    pub(crate) fn page(self) -> usize {
+        match self {
+            Self::Released => 2048,
+            Self::Current => 1024,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_a_bucket_lie_together_in_order() {
+        let key = |bucket, seq| Layout::Current.key(BucketId(bucket), seq);
+        assert!(key(1, SEQ_MASK) < key(2, 0) && key(7, 1) < key(7, 2));
+        assert!(key(MAX_BUCKET, SEQ_MASK) > 0);
+        let (end, start) = Layout::Current.after(BucketId(3), 5);
+        assert!(start < key(3, 6) && key(3, 6) <= end && end < key(4, 0) && start == key(3, 5));
+    }
+}

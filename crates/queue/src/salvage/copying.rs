@@ -1,0 +1,198 @@
+//! The way of messages from one file into a new one.
+
+use std::sync::Arc;
+
+use rusqlite::{OptionalExtension, params};
+
+use super::{DAMAGED, TORN, wreck::Wreck};
+use crate::{
+    layout::Layout,
+    message::{ASIDE, DEFAULT_PRIORITY},
+    record,
+    row::message_id,
+    store::Store,
+    tally::{Bucket, BucketId, Tally},
+};
+
+/// The lane of a message whose own can no longer be told. No fleet has it, so its messages are
+/// routed anew.
+const NO_LANE: &str = "salvaged";
+
+/// Messages that one transaction saves.
+const BATCH: usize = 512;
+
+/// How many messages came over, and how many did not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Count {
+    pub(crate) saved: u64,
+    pub(crate) lost: u64,
+}
+
+/// Takes all that can be read of a file into a new one.
+pub(crate) fn copy(made: &mut Store, wreck: &Wreck) -> rusqlite::Result<Count> {
+    let copying = Copying { wreck };
+    copying.run(made)
+}
+
+/// From the damaged file into the new one.
+struct Copying<'a> {
+    wreck: &'a Wreck,
+}
+
+impl Copying<'_> {
+    fn run(&self, made: &mut Store) -> rusqlite::Result<Count> {
+        let (mut buckets, held) = self.wreck.buckets();
+        let next = buckets.keys().map(|id| id.0).max().unwrap_or(0).saturating_add(1);
+        let new =
+            |id: i64, lane: &str| Bucket::empty(BucketId(id), Arc::from(lane), DEFAULT_PRIORITY);
+        let (stray, torn) = (new(next, NO_LANE), new(next.saturating_add(1), ASIDE));
+        let (stray_id, torn_id) = (stray.id, torn.id);
+        buckets.insert(stray_id, stray);
+        let known = buckets.values();
+        let mut known: Vec<Bucket> =
+            known.map(|it| Bucket::empty(it.id, Arc::clone(&it.lane), it.priority)).collect();
+        let aside = |it: &&Bucket| *it.lane == *ASIDE && it.priority == DEFAULT_PRIORITY;
+        let torn_id = known.iter().find(aside).map_or(torn_id, |it| it.id);
+        if torn_id == torn.id {
+            known.push(torn);
+        }
+        let mut tally = Tally::new(known);
+        let keys = self.wreck.keys();
+        let mut count = Count::default();
+        for batch in keys.chunks(BATCH) {
+            made.begin()?;
+            for key in batch {
+                let Some(mut stored) = self.wreck.message(*key) else { continue };
+                let lane = buckets.get(&stored.at.bucket).map(|it| Arc::clone(&it.lane));
+                if lane.is_none() {
+                    stored.at.bucket = stray_id;
+                }
+                let is_torn = !stored.intact && lane.as_deref() != Some(ASIDE);
+                if is_torn {
+                    stored.at.bucket = torn_id;
+                }
+                // Two rows of one id cannot be; the first one stays.
+                if made.restore(&stored)? {
+                    tally.add(stored.at.bucket, stored.at.size);
+                    count.saved = count.saved.saturating_add(1);
+                    if is_torn {
+                        let lane = lane.as_deref().unwrap_or(NO_LANE);
+                        made.put_aside(stored.at.seq, lane, DAMAGED, TORN, stored.appended_at)?;
+                    }
+                }
+            }
+            for bucket in tally.drain_changed() {
+                made.save_bucket(&bucket)?;
+            }
+            made.commit()?;
+        }
+        made.begin()?;
+        self.copy_aside(made, &tally)?;
+        self.copy_records(made)?;
+        self.copy_clock(made);
+        made.commit()?;
+        let known = held.unwrap_or(count.saved);
+        count.lost = known.saturating_sub(count.saved);
+        Ok(count)
+    }
+
+    /// Why messages were set aside. One whose reason is lost stays aside, under a reason that says so.
+    fn copy_aside(&self, made: &Store, tally: &Tally) -> rusqlite::Result<()> {
+        let conn = made.connection();
+        let mut insert = conn.prepare(
+            "insert or ignore into aside (seq, lane, reason, words, at)
+             select ?, ?, ?, ?, ? where exists (select 1 from message where place = ?)",
+        )?;
+        let ids: Vec<BucketId> = tally.aside_buckets().map(|bucket| bucket.id).collect();
+        self.wreck.both_ways(
+            "select seq, lane, reason, words, at from aside order by seq",
+            |row| {
+                let (seq, at): (i64, i64) = (row.get(0)?, row.get(4)?);
+                let text = |n: usize| row.get::<_, String>(n);
+                for id in &ids {
+                    let place = made.layout().key(*id, seq);
+                    insert.execute(params![seq, text(1)?, text(2)?, text(3)?, at, place])?;
+                }
+                Ok(())
+            },
+        );
+        for id in &ids {
+            let (end, start) = made.layout().after(*id, 0);
+            conn.execute(
+                "insert or ignore into aside (seq, lane, reason, words, at)
+                 select seq, ?, 'unknown', 'its reason was lost with the damaged file', appended_at
+                 from message where place <= ? and place > ?",
+                params![NO_LANE, end, start],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// What became of messages, and the keys of either format.
+    fn copy_records(&self, made: &mut Store) -> rusqlite::Result<()> {
+        let copied = if self.wreck.has("select digest from record") {
+            let mut insert = made.connection().prepare(
+                "insert or ignore into record (seq, id, qos, state, at, path, key, digest, copies)
+                 values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            )?;
+            let mut former = made
+                .connection()
+                .prepare("insert or ignore into former (id, seq) values (?, ?)")?;
+            let all = "select seq, id, qos, state, at, path, key, digest, copies from record order by seq";
+            self.wreck.both_ways(all, |row| {
+                let value = |n: usize| row.get::<_, rusqlite::types::Value>(n);
+                let values: Vec<_> = (0..9).map(value).collect::<rusqlite::Result<_>>()?;
+                insert.execute(rusqlite::params_from_iter(values))?;
+                let (seq, id) = (row.get(0)?, message_id(row, 1)?);
+                if id.seq() != seq {
+                    former.execute(params![id.as_bytes(), seq])?;
+                }
+                Ok(())
+            });
+            self.wreck.layout == Layout::Current
+        } else {
+            false
+        };
+        if !copied && self.wreck.has("select n from seen") {
+            self.copy_keys(made)?;
+        }
+        made.count_records()
+    }
+
+    /// The keys of an earlier format. Those of messages that are held stand at their places, the others
+    /// before all places, in their order.
+    fn copy_keys(&self, made: &Store) -> rusqlite::Result<()> {
+        let conn = made.connection();
+        let mut insert = conn.prepare(
+            "insert or ignore into record (seq, id, qos, state, at, key) values (?, ?, 1, ?, 0, ?)",
+        )?;
+        let mut place = conn.prepare("select seq from former where id = ?")?;
+        let all = "select n, key, id from seen not indexed order by n";
+        self.wreck.both_ways(all, |row| {
+            let (n, key, id): (i64, String, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            if id.len() != 16 {
+                return Ok(());
+            }
+            let held: Option<i64> = place.query_row([&id], |row| row.get(0)).optional()?;
+            let (seq, state) = match held {
+                Some(seq) => (seq, record::HELD),
+                None => (n.saturating_sub(i64::from(u32::MAX)), record::UNKNOWN),
+            };
+            insert.execute(params![seq, id, state, key]).map(drop)
+        });
+        Ok(())
+    }
+
+    /// The time goes on: what is old stays so.
+    fn copy_clock(&self, made: &Store) {
+        let read = self.wreck.conn.query_row("select boot, uptime, time from clock", [], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        });
+        if let Ok((boot, uptime, time)) = read {
+            let sql = "insert or replace into clock (n, boot, uptime, time) values (1, ?, ?, ?)";
+            if let Err(error) = made.connection().execute(sql, params![boot, uptime, time]) {
+                tracing::warn!(error = %error, "could not keep the queue's time");
+            }
+        }
+    }
+}

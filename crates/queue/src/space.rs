@@ -1,0 +1,189 @@
+//! Space that is there before it is needed: what is delivered can be recorded on a disk that others
+//! filled.
+//!
+//! Three things hold after each commit. The file is as long on disk as it says, so that moving the log
+//! into it (a checkpoint) only overwrites. A mebibyte of it is ballast: rows that are there to be given
+//! up, a few at a time, for the records of what leaves. And the log has been written at its full length
+//! once, so that it can be filled again.
+
+use std::{
+    cell::Cell,
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::Path,
+};
+
+use rusqlite::Connection;
+use rustix::fs::{FallocateFlags, fallocate};
+
+use crate::{layout::Layout, schema};
+
+/// Rows of ballast: with [`ROW`] bytes each the records of more than 10,000 acknowledgements.
+const ROWS: u64 = 16;
+
+/// Bytes of a row of ballast.
+const ROW: u32 = 64 << 10;
+
+/// By how many bytes the file is made longer than it has to be.
+const STEP: u64 = 256 << 10;
+
+/// How long the log is from its first day, in bytes: what it holds when it is moved into the file, and
+/// the largest transaction behind that.
+const LOG: u64 = (5 << 20) / 2;
+
+/// The files of a store, held open: SQLite's locks on a file end when a process closes any of its
+/// descriptors of that file.
+#[derive(Debug)]
+pub(crate) struct Space {
+    file: File,
+    log: File,
+    layout: Layout,
+    /// Rows of ballast that are there, where that is known.
+    rows: Cell<Option<u64>>,
+}
+
+impl Space {
+    /// Takes hold of the file at `path` and of its log, which both exist. They are for their owner only.
+    pub(crate) fn hold(path: &Path, layout: Layout) -> io::Result<Self> {
+        let open = |path: &Path| {
+            let file = OpenOptions::new().read(true).write(true).mode(0o600).open(path)?;
+            let mut mode = file.metadata()?.permissions();
+            if std::os::unix::fs::PermissionsExt::mode(&mode) & 0o077 != 0 {
+                std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o600);
+                file.set_permissions(mode)?;
+            }
+            Ok::<_, io::Error>(file)
+        };
+        let log = open(&path.with_file_name(schema::LOG))?;
+        Ok(Self { file: open(path)?, log, layout, rows: Cell::new(None) })
+    }
+
+    /// Writes the log to its full length, if it never was.
+    pub(crate) fn fill_log(&self) -> io::Result<()> {
+        let length = self.log.metadata()?.len();
+        // It grows behind what it holds; frames of zeros are none.
+        if length < LOG {
+            write_zeros(&self.log, length, LOG)?;
+            self.log.sync_data()?;
+        }
+        Ok(())
+    }
+
+    /// Within a transaction, at its end: sees to it that the file has the room that it will take, and that
+    /// the ballast is whole if something is stored.
+    pub(crate) fn ensure(&self, conn: &Connection, stores: bool) -> rusqlite::Result<()> {
+        if self.layout == Layout::Released {
+            return Ok(());
+        }
+        let number = |sql| conn.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
+        if stores {
+            let rows = match self.rows.get() {
+                Some(rows) => rows,
+                None => u64::try_from(number("select count(*) from ballast")?).unwrap_or(0),
+            };
+            for _ in rows..ROWS {
+                conn.prepare_cached("insert into ballast (space) values (zeroblob(?))")?
+                    .execute([ROW])?;
+            }
+            self.rows.set(Some(rows.max(ROWS)));
+        }
+        let pages = u64::try_from(number("pragma page_count")?).unwrap_or(0);
+        self.lengthen(pages.saturating_mul(self.page())).map_err(as_engine_error)
+    }
+
+    /// Within a transaction that the disk has no room for: gives up some ballast.
+    pub(crate) fn burn(&self, conn: &Connection) -> rusqlite::Result<()> {
+        if self.layout == Layout::Current {
+            self.forget();
+            let one = "delete from ballast where rowid = (select max(rowid) from ballast)";
+            conn.prepare_cached(one)?.execute([])?;
+        }
+        Ok(())
+    }
+
+    /// A transaction failed: what it did to the ballast is undone.
+    pub(crate) fn forget(&self) {
+        self.rows.set(None);
+    }
+
+    fn lengthen(&self, length: u64) -> io::Result<()> {
+        let is = self.file.metadata()?.len();
+        if is >= length {
+            return Ok(());
+        }
+        let length = length.saturating_add(STEP);
+        let more = length.saturating_sub(is);
+        match fallocate(&self.file, FallocateFlags::empty(), is, more) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(&self.file, is, length)?,
+            Err(errno) => return Err(errno.into()),
+        }
+        self.file.sync_data()
+    }
+
+    fn page(&self) -> u64 {
+        u64::try_from(self.layout.page()).unwrap_or(u64::MAX)
+    }
+
+    /// Syncs what was committed: the log holds all that is not in the file.
+    pub(crate) fn sync_log(&self) -> io::Result<()> {
+        self.log.sync_data()
+    }
+
+    /// Syncs the file.
+    pub(crate) fn sync_file(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    /// Marks the log as empty, keeping its space. For when its connection is closed, and all of it is in
+    /// the file: what it held must never be taken for the log of another file.
+    pub(crate) fn empty_log(&self) -> io::Result<()> {
+        if self.log.metadata()?.len() > 0 {
+            self.log.write_all_at(&[0; 32], 0)?;
+            self.log.sync_data()?;
+        }
+        Ok(())
+    }
+
+    /// Whether the file at `path` is still the one that is held.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let same = |held: &File, path: &Path| match (held.metadata(), std::fs::metadata(path)) {
+            (Ok(held), Ok(there)) => (held.dev(), held.ino()) == (there.dev(), there.ino()),
+            // A descriptor that cannot be asked says nothing.
+            (Err(_), _) => true,
+            (_, Err(error)) => error.kind() != io::ErrorKind::NotFound,
+        };
+        same(&self.file, path) && same(&self.log, &path.with_file_name(schema::LOG))
+    }
+}
+
+/// Whether a log holds something that may not be in its file.
+pub(crate) fn is_filled(log: &Path) -> bool {
+    let mut magic = [0; 4];
+    File::open(log).and_then(|log| log.read_exact_at(&mut magic, 0)).is_ok() && magic != [0; 4]
+}
+
+fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
+    const CHUNK: usize = 64 << 10;
+    let zeros = vec![0; CHUNK];
+    let mut at = from;
+    while at < to {
+        let left = usize::try_from(to.saturating_sub(at)).unwrap_or(CHUNK).min(CHUNK);
+        let part = zeros.get(..left).unwrap_or(&zeros);
+        file.write_all_at(part, at)?;
+        at = at.saturating_add(u64::try_from(left).unwrap_or(u64::MAX));
+    }
+    Ok(())
+}
+
+/// The error of the system in SQLite's words, as if its own write had failed.
+fn as_engine_error(error: io::Error) -> rusqlite::Error {
+    let code = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => rusqlite::ffi::SQLITE_FULL,
+        io::ErrorKind::ReadOnlyFilesystem => rusqlite::ffi::SQLITE_READONLY,
+        _ => rusqlite::ffi::SQLITE_IOERR,
+    };
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), Some(error.to_string()))
+}

@@ -1,0 +1,116 @@
+//! Statements about what stands beside the messages: why some are aside, what became of others, which
+//! keys came, and the time.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::{Seq, Store, mark};
+use crate::{
+    clock::{Clock, Mark},
+    layout::Layout,
+    message::{Key, MessageId},
+    record::{self, Record, Seen},
+    row::{Located, message_id, to_u64},
+    trace::State,
+};
+
+impl Store {
+    /// Notes why the message at `seq` is set aside, and where it came from.
+    pub(crate) fn put_aside(
+        &self,
+        seq: Seq,
+        lane: &str,
+        reason: &str,
+        words: &str,
+        now: i64,
+    ) -> rusqlite::Result<()> {
+        self.conn
+            .prepare_cached(
+                "insert or replace into aside (seq, lane, reason, words, at) values (?, ?, ?, ?, ?)",
+            )?
+            .execute(params![seq, lane, reason, words, now])
+            .map(drop)
+    }
+
+    /// Forgets why the message at `seq` was set aside; answers the lane it came from.
+    pub(crate) fn take_aside(&self, seq: Seq) -> rusqlite::Result<Option<String>> {
+        self.conn
+            .prepare_cached("delete from aside where seq = ? returning lane")?
+            .query_row([seq], |row| row.get(0))
+            .optional()
+    }
+
+    /// Why the message at `seq` is set aside, and since when.
+    pub(crate) fn aside(&self, seq: Seq) -> rusqlite::Result<Option<(String, String, i64)>> {
+        self.conn
+            .prepare_cached("select reason, words, at from aside where seq = ?")?
+            .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()
+    }
+
+    /// What was kept of the queue's time.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        mark(&self.conn)
+    }
+
+    /// Keeps the queue's time. An earlier format has no place for it.
+    pub(crate) fn keep_time(&self, clock: &Clock) -> rusqlite::Result<()> {
+        if self.layout == Layout::Released {
+            return Ok(());
+        }
+        let Mark { boot, uptime, time } = clock.mark();
+        self.conn
+            .execute(
+                "insert or replace into clock (n, boot, uptime, time) values (1, ?, ?, ?)",
+                params![boot, uptime, time],
+            )
+            .map(drop)
+    }
+
+    /// What came with this idempotency key.
+    pub(crate) fn recall(&mut self, key: &str) -> rusqlite::Result<Option<Seen>> {
+        let found = self.records.recall(&self.conn, key)?;
+        if found.is_some() || self.layout == Layout::Current {
+            return Ok(found);
+        }
+        let id = self
+            .conn
+            .prepare_cached("select id from seen where key = ?")?
+            .query_row([key], |row| message_id(row, 0))
+            .optional()?;
+        Ok(id.map(Seen::of_earlier_format))
+    }
+
+    /// Remembers the key that a message came with, whose first copy is `at`.
+    pub(crate) fn remember(
+        &mut self,
+        key: &Key,
+        at: &Located,
+        copies: usize,
+        now: i64,
+    ) -> rusqlite::Result<()> {
+        self.records.remember(&self.conn, key, at, copies, now)
+    }
+
+    /// Records what became of a message that leaves.
+    pub(crate) fn ended(&mut self, at: &Located, state: &State, now: i64) -> rusqlite::Result<()> {
+        self.records.ended(&self.conn, at, state, now)
+    }
+
+    /// Counts the records anew, after a salvage. Within a transaction.
+    pub(crate) fn count_records(&mut self) -> rusqlite::Result<()> {
+        let all = "select count(*) from record";
+        let count = self.conn.query_row(all, [], |row| row.get(0)).map(to_u64)?;
+        self.records.set_count(count);
+        Ok(())
+    }
+
+    /// What became of the message of this id, if it left lately.
+    pub(crate) fn record(&self, id: MessageId) -> rusqlite::Result<Option<Record>> {
+        let seq = match self.layout {
+            Layout::Current => Some(self.seq_of(id)?),
+            Layout::Released => record::seq_of(&self.conn, id)?,
+        };
+        let found = seq.map_or(Ok(None), |seq| record::find(&self.conn, seq))?;
+        Ok(found.filter(|record| record.id == id))
+    }
+}

@@ -1,0 +1,60 @@
+//! Whether the files are still where they were: what goes into a deleted file is gone at the end.
+
+use std::time::{Duration, Instant};
+
+use super::Writer;
+use crate::{error::StoreError, stat::Failing};
+
+/// How often to look.
+const EACH: Duration = Duration::from_secs(1);
+
+/// What the last look found.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    looked: Option<Instant>,
+    lost: bool,
+}
+
+impl Place {
+    /// Whether the files were removed or replaced.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// The same in the words of the figures.
+    pub(super) fn failing(&self) -> Option<Failing> {
+        self.lost.then_some(Failing::Removed)
+    }
+}
+
+impl Writer {
+    /// Looks whether the files are in their place, once a second.
+    pub(super) fn look_at_place(&mut self) {
+        if self.place.looked.is_some_and(|at| at.elapsed() < EACH) {
+            return;
+        }
+        self.place.looked = Some(now());
+        let lost = !self.store.is_in_place();
+        if lost && !self.place.lost {
+            let dir = self.dir.display();
+            tracing::error!(
+                "the queue's files in {dir} were removed or replaced; nothing is taken any more, since it would be gone at the end: put them back, or restart"
+            );
+        }
+        self.place.lost = lost;
+    }
+
+    /// The error of who wants to store something meanwhile.
+    pub(super) fn refuse_lost(&mut self) -> StoreError {
+        self.failed_commits = self.failed_commits.saturating_add(1);
+        StoreError::Removed
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a thread of its own waits for real time, and the wall clock may be set"
+)]
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,75 @@
+//! Where messages stand, and what is noted of those that leave.
+
+use super::{Draft, Writer};
+use crate::{
+    error::StoreError,
+    message::MessageId,
+    row::Located,
+    trace::{Reason, State, Trace},
+};
+
+impl Writer {
+    /// Where the message of this id stands, or what became of it.
+    pub(super) fn trace(&self, id: MessageId) -> Result<Option<Trace>, StoreError> {
+        let Some(at) = self.find(id)? else {
+            let record = self.store.record(id)?;
+            return Ok(record.map(|record| Trace {
+                id,
+                qos: record.qos,
+                state: record.state,
+                at: self.clock.to_wall(record.at),
+            }));
+        };
+        let (state, since) = if self.tally.is_aside(at.bucket) {
+            let (reason, words, since) = self.store.aside(at.seq)?.unwrap_or_default();
+            (State::DeadLetter { reason, words }, since)
+        } else {
+            let since = self.store.appended_at(at.bucket, at.seq)?.unwrap_or_default();
+            let is_leased = self.places.is_leased(id);
+            (if is_leased { State::Leased } else { State::Waiting }, since)
+        };
+        Ok(Some(Trace { id, qos: at.qos, state, at: self.clock.to_wall(since) }))
+    }
+
+    /// The message of this id. Where it is leased its place is known; else its buckets are asked.
+    pub(super) fn find(&self, id: MessageId) -> rusqlite::Result<Option<Located>> {
+        if let Some(at) = self.places.located(id) {
+            return Ok(Some(at));
+        }
+        self.store.find(id, self.tally.ids())
+    }
+
+    /// Notes what became of a message.
+    pub(super) fn end(
+        &mut self,
+        at: &Located,
+        state: State,
+        now: i64,
+        draft: &mut Draft,
+    ) -> rusqlite::Result<()> {
+        self.store.ended(at, &state, now)?;
+        let at_wall = self.clock.to_wall(now);
+        draft.ended.push(Trace { id: at.id, qos: at.qos, state, at: at_wall });
+        draft.changed = true;
+        Ok(())
+    }
+
+    /// Counts a message that is given up, and notes why.
+    pub(super) fn drop_message(
+        &mut self,
+        at: &Located,
+        reason: Reason,
+        now: i64,
+        draft: &mut Draft,
+    ) -> rusqlite::Result<()> {
+        let count = match reason {
+            Reason::Full => &mut draft.dropped.full,
+            Reason::Expired => &mut draft.dropped.expired,
+            Reason::Age => &mut draft.dropped.age,
+            Reason::Purged => &mut draft.dropped.purged,
+            Reason::Damaged => &mut draft.dropped.damaged,
+        };
+        *count = count.saturating_add(1);
+        self.end(at, State::Dropped { reason }, now, draft)
+    }
+}
