@@ -362,3 +362,45 @@ fn without_a_place_at_the_stream_receipts_are_asked_for() {
     // Places are free again once the agent notices.
     until("a place", || (open(&agent).0 == 200).then_some(()));
 }
+
+#[test]
+fn a_receipt_outlives_the_agent() {
+    let lab = Lab::new(1);
+    let mut agent = lab.start();
+    let acknowledged = id(&hand_in(&agent, "topic=t"));
+    let done = becomes(&agent, &acknowledged, "acknowledged");
+    agent.process.kill();
+    let agent = lab.site.start();
+    assert_eq!(timeless(&receipt(&agent, &acknowledged)), timeless(&done));
+}
+
+#[test]
+fn a_key_stands_for_all_that_makes_the_message() {
+    let lab = Lab::without_modems(2);
+    let agent = lab.site.start();
+    let ask = |query: &str, payload: &[u8]| {
+        let key = [("Idempotency-Key", "event-17")];
+        agent.http.ask("POST", &format!("/api/v1/publish?{query}"), &key, payload)
+    };
+    let first = "topic=t&session=m0/s&qos=1&ttl=1h&priority=5";
+    let answer = ask(first, b"x");
+    assert_eq!(answer.status, 202);
+    assert_eq!(ask(first, b"x").body, answer.body, "the same");
+    for (other, payload) in [
+        ("topic=u&session=m0/s&qos=1&ttl=1h&priority=5", b"x"),
+        ("topic=t&session=m1/s&qos=1&ttl=1h&priority=5", b"x"),
+        ("topic=t&qos=1&ttl=1h&priority=5", b"x"),
+        ("topic=t&session=m0/s&qos=2&ttl=1h&priority=5", b"x"),
+        ("topic=t&session=m0/s&qos=1&ttl=2h&priority=5", b"x"),
+        ("topic=t&session=m0/s&qos=1&priority=5", b"x"),
+        ("topic=t&session=m0/s&qos=1&ttl=1h&priority=6", b"x"),
+        ("topic=t&session=m0/s&qos=1&ttl=1h&priority=5&retain=true", b"x"),
+        (first, b"y"),
+    ] {
+        let answer = ask(other, payload);
+        assert_eq!((answer.status, answer.text().contains("key_reused")), (422, true), "{other}");
+    }
+    // Its defaults said or not, it is the same message.
+    assert_eq!(ask("topic=t&session=m0/s&ttl=60m&priority=5&retain=false", b"x").body, answer.body);
+    assert_eq!(agent.queued(), 1);
+}
