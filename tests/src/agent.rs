@@ -33,6 +33,8 @@ pub struct Site {
     pub program: Option<PathBuf>,
     /// Further arguments of `run`.
     pub arguments: Vec<String>,
+    /// Further variables of the agent's environment.
+    pub environment: Vec<(String, PathBuf)>,
 }
 
 impl Site {
@@ -48,6 +50,7 @@ impl Site {
             log: "debug".to_owned(),
             program: None,
             arguments: Vec::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -92,7 +95,7 @@ impl Site {
         let program = self.program.as_deref().unwrap_or_else(|| modemfleet());
         let mut command = Command::new(program);
         command.arg("run").arg("--config").arg(self.file()).args(["--log", &self.log]);
-        command.args(&self.arguments);
+        command.args(&self.arguments).envs(self.environment.iter().cloned());
         let process = Process::start("agent", &mut command);
         Agent { process, http: Http::new(self.port()) }
     }

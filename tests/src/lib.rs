@@ -17,6 +17,7 @@
 mod agent;
 mod binary;
 mod browser;
+mod disk;
 mod http;
 mod lab;
 mod metrics;
@@ -33,6 +34,7 @@ mod wait;
 pub use agent::{Agent, Site};
 pub use binary::{acmefleet, modemfleet};
 pub use browser::Browser;
+pub use disk::{Disk, Fault};
 pub use http::{Answer, Http, read_answer};
 pub use lab::Lab;
 pub use metrics::{Sample, Scrape};
