@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 
+use super::bad_disk;
 use super::lab::{Connection, Lab, free_port, lines, now, thread_sleep};
 
 /// Applications that hand in, each one message at a time.
@@ -32,9 +33,14 @@ pub(crate) struct Arguments {
     /// carry while they are up half of the time.
     #[arg(long, default_value_t = 20)]
     pause: u64,
+    #[command(flatten)]
+    bad_disk: bad_disk::BadDisk,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if let Some(bad) = arguments.bad_disk.disk() {
+        return bad_disk::run(&arguments.bad_disk, bad, arguments.seed);
+    }
     let lab = Lab::new()?;
     let _sim = lab.sim(SESSIONS, &[])?;
     let (_subscriber, received) = lab.subscriber("kill/#")?;

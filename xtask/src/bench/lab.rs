@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,48 @@ impl Process {
         let figure = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
         Ok(figure.with_context(|| format!("the system tells no {what}"))? / 1024.0)
     }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Its standard output, where that is piped and nobody took it.
+    pub(crate) fn output(&mut self) -> Option<ChildStdout> {
+        self.0.stdout.take()
+    }
+
+    /// What it wrote so far, by proc(5). Works until the process is waited for, so also after its end.
+    pub(crate) fn written(&self) -> anyhow::Result<Written> {
+        let text = fs::read_to_string(format!("/proc/{}/io", self.0.id()))?;
+        let figure = |name: &str| -> anyhow::Result<u64> {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+            Ok(line.with_context(|| format!("the system tells no {name}"))?.parse()?)
+        };
+        Ok(Written { calls: figure("wchar")?, storage: figure("write_bytes")? })
+    }
+
+    /// Asks it to end (SIGTERM) and waits until it has, but leaves its figures to be read.
+    pub(crate) fn end(&self, limit: Duration) -> anyhow::Result<()> {
+        let id = self.0.id();
+        let asked = Command::new("kill").arg(id.to_string()).status()?;
+        ensure!(asked.success(), "process {id} cannot be asked to end");
+        let is_over = || {
+            // `PID (NAME) STATE …`: Z until somebody waits for it.
+            let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
+        };
+        wait_until("the agent ends", limit, is_over)
+    }
+}
+
+/// Bytes that a process wrote.
+#[derive(Clone, Copy)]
+pub(crate) struct Written {
+    /// In its calls, to files, sockets and pipes alike (`wchar`).
+    pub(crate) calls: u64,
+    /// In pages that the system has to bring to storage (`write_bytes`).
+    pub(crate) storage: u64,
 }
 
 /// Runs the queue's own measurement; answers the two numbers that it prints, as soon as it does.
@@ -67,8 +109,18 @@ impl Connection {
 
     /// The status of the answer to a POST.
     pub(crate) fn post(&mut self, path: &str, body: &[u8]) -> anyhow::Result<u16> {
+        self.post_with(path, "", body)
+    }
+
+    /// [`post`](Self::post) with more headers, each with its line's end.
+    pub(crate) fn post_with(
+        &mut self,
+        path: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> anyhow::Result<u16> {
         let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {}\r\n\r\n",
             body.len()
         );
         self.0.get_mut().write_all(&[head.as_bytes(), body].concat())?;
@@ -114,7 +166,12 @@ impl Lab {
 
     /// [`new`](Self::new) with more lines for the broker's file.
     pub(crate) fn with_broker(more: &str) -> anyhow::Result<Self> {
-        let dir = std::env::temp_dir().join(format!("modemfleet-bench-{}", std::process::id()));
+        Self::below(&std::env::temp_dir(), more)
+    }
+
+    /// [`with_broker`](Self::with_broker) in a folder of the caller's choice.
+    pub(crate) fn below(folder: &Path, more: &str) -> anyhow::Result<Self> {
+        let dir = folder.join(format!("modemfleet-bench-{}", std::process::id()));
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let broker = free_port()?;
         let config = dir.join("mosquitto.conf");
@@ -249,10 +306,21 @@ impl Lab {
         fleet: &str,
         filter: &str,
     ) -> anyhow::Result<Agent> {
-        let file = self.path("fleet.yaml");
+        self.agent_by(binary(), "agent", http, fleet, filter)
+    }
+
+    /// [`agent_of`](Self::agent_of) by a command that ends with the program, its fleet file and log under a name.
+    pub(crate) fn agent_by(
+        &self,
+        mut command: Command,
+        name: &str,
+        http: SocketAddr,
+        fleet: &str,
+        filter: &str,
+    ) -> anyhow::Result<Agent> {
+        let file = self.path(&format!("{name}.yaml"));
         fs::write(&file, fleet)?;
-        let log = self.path("agent.log");
-        let mut command = binary();
+        let log = self.path(&format!("{name}.log"));
         command.args(["run", "--log-format", "json", "--log", filter, "--config"]).arg(file);
         let process = Process::start(command.stderr(File::create(&log)?))?;
         wait_until("the agent listens", START, || TcpStream::connect(http).is_ok())?;

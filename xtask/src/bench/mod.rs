@@ -1,5 +1,7 @@
 //! `cargo xtask bench NAME`: figures with something measured beside them in the same run.
 
+mod bad_disk;
+mod disk;
 mod endurance;
 mod failover;
 mod field;
@@ -15,6 +17,7 @@ mod recovery;
 mod remote_write;
 mod scale;
 mod soak;
+mod wear;
 
 use clap::Subcommand;
 
@@ -49,6 +52,8 @@ pub(crate) enum Bench {
     Scale(scale::Arguments),
     /// Messages by HTTP through two modems, with faults on demand: nothing may be lost.
     Soak(soak::Arguments),
+    /// Bytes that a message makes the system write to its disk, at 1, 10 and 100 a second.
+    Wear(wear::Arguments),
 }
 
 /// Builds the binary and runs a benchmark.
@@ -77,5 +82,6 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::RemoteWrite(arguments) => remote_write::run(arguments),
         Bench::Scale(arguments) => scale::run(arguments),
         Bench::Soak(arguments) => soak::run(arguments),
+        Bench::Wear(arguments) => wear::run(arguments),
     }
 }
