@@ -37,8 +37,8 @@ pub(crate) fn open(dir: &Path, fsync: Fsync) -> Result<Store, OpenError> {
     store.probe()?;
     let path = dir.join(schema::FILE);
     // What is in the log goes into the file first.
-    store.close().map_err(|error| schema::failed(&path, error))?;
-    match take_over(dir) {
+    let closed = store.close().map_err(|error| schema::failed(&path, error));
+    match closed.and_then(|()| take_over(dir)) {
         Ok(true) => {}
         Ok(false) => {
             tracing::warn!(

@@ -23,9 +23,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use formula::{APPENDED, Fate, LANES, LEASED, LEASED_LANES, WAITING, fate, message, reason};
+use formula::{APPENDED, Fate, LANES, LEASED, LEASED_LANES, WAITING, fate, key, message, reason};
 use lzma_rust2::XzReader;
-use queue::{Config, Filter, Inspector, MessageId, NewMessage, Outcome, Queue, Record, State};
+use queue::{Config, Filter, Inspector, Key, MessageId, NewMessage, Outcome, Queue, Record, State};
 
 /// Tells the child which queue to open.
 const OPEN: &str = "QUEUE_TEST_OPEN_AND_WAIT";
@@ -131,13 +131,14 @@ async fn assert_whole(queue: &Queue, dir: &Path) -> BTreeMap<u32, MessageId> {
 
 /// Hands in again what had a key that is remembered, also of messages that left.
 async fn assert_keys(queue: &Queue, ids: &BTreeMap<u32, MessageId>) {
-    let keyed: Vec<u32> = (0..APPENDED).filter(|n| wanted(*n).key.is_some()).collect();
+    let keyed: Vec<u32> = (0..APPENDED).filter(|n| key(*n).is_some()).collect();
     let remembered = &keyed[keyed.len() - KEYS..];
     let left = remembered.iter().filter(|n| fate(**n) == Fate::Acknowledged);
     let (first, last) = (remembered[0], remembered[KEYS - 1]);
     let some = left.copied().chain(remembered.iter().copied().step_by(97)).chain([first, last]);
     for n in some {
-        let receipt = queue.append(wanted(n).clone()).await.unwrap();
+        let key = key(n).map(|name| Key { name, digest: 7 });
+        let receipt = queue.append(NewMessage { key, ..wanted(n).clone() }).await.unwrap();
         assert_eq!(receipt.outcome, Outcome::Duplicate, "message {n}");
         if let Some(id) = ids.get(&n) {
             assert_eq!(receipt.id, *id, "message {n}");

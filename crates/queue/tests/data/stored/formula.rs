@@ -71,6 +71,10 @@ pub(crate) fn message(n: u32) -> NewMessage {
     // The year 2100, a second apart.
     let far = SystemTime::UNIX_EPOCH + Duration::from_secs(4_102_444_800 + u64::from(n));
     message.expires_at = (n % 10 == 3).then_some(far);
-    message.key = n.is_multiple_of(5).then(|| format!("key-{n}"));
     message
+}
+
+/// The idempotency key of message `n`, where it had one.
+pub(crate) fn key(n: u32) -> Option<String> {
+    n.is_multiple_of(5).then(|| format!("key-{n}"))
 }

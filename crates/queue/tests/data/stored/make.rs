@@ -4,8 +4,8 @@ mod formula;
 
 use std::error::Error;
 
-use formula::{APPENDED, Fate, LEASED, LEASED_LANES, fate, message, reason};
-use queue::{Config, MessageId, Queue};
+use formula::{APPENDED, Fate, LEASED, LEASED_LANES, fate, key, message, reason};
+use queue::{Config, MessageId, NewMessage, Queue};
 use tokio::task::JoinSet;
 
 /// Appends on their way at a time: many in a millisecond, since their ids then have much in common, and no more
@@ -14,6 +14,10 @@ const TOGETHER: u32 = 128;
 
 /// The last ones are committed one by one, and stay in the log.
 const ALONE: u32 = 40;
+
+fn keyed(n: u32) -> NewMessage {
+    NewMessage { key: key(n), ..message(n) }
+}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
@@ -26,7 +30,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         let mut tasks = JoinSet::new();
         for n in next..end {
             let queue = queue.clone();
-            tasks.spawn(async move { (n, queue.append(message(n)).await) });
+            tasks.spawn(async move { (n, queue.append(keyed(n)).await) });
         }
         let mut done = Vec::new();
         while let Some(one) = tasks.join_next().await {
@@ -46,7 +50,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         assert!(done, "message {n} is not there");
     }
     for n in next..APPENDED {
-        ids.push(queue.append(message(n)).await?.id);
+        ids.push(queue.append(keyed(n)).await?.id);
     }
     let mut leased = 0;
     for lane in LEASED_LANES {
