@@ -16,25 +16,41 @@ pub struct Lane {
     pub name: String,
     /// The sessions that take from it, the preferred one first.
     pub to: Vec<SessionId>,
+    /// Its name up to version 0.1, which the lane of another route could have as well.
+    former: Option<String>,
 }
 
-/// All lanes of a route.
+impl Lane {
+    /// Whether this is the lane that had this name in an earlier version.
+    pub(super) fn was(&self, name: &str) -> bool {
+        self.former.as_deref() == Some(name)
+    }
+}
+
+/// All lanes of a route. Their names say in front what kind of lane it is: behind the filter it could be a
+/// part of another one, since a filter may hold blanks.
 pub fn of_route(route: &Route) -> Vec<Lane> {
-    let named = |suffix: &str, to| Lane { name: name(route, suffix), to };
     match route.policy {
-        Policy::Failover => vec![named("", route.to.clone())],
+        Policy::Failover => {
+            vec![Lane { name: name("", route, ""), to: route.to.clone(), former: None }]
+        }
         Policy::Spread => (0..route.to.len())
             .map(|first| {
                 let mut to = route.to.clone();
                 to.rotate_left(first);
-                named(&format!(" spread {first}"), to)
+                named(&format!("spread {first}"), route, to)
             })
             .collect(),
         Policy::All => {
-            let copy = |id: &SessionId| named(&format!(" copy {id}"), vec![id.clone()]);
+            let copy = |id: &SessionId| named(&format!("copy {id}"), route, vec![id.clone()]);
             route.to.iter().map(copy).collect()
         }
     }
+}
+
+fn named(kind: &str, route: &Route, to: Vec<SessionId>) -> Lane {
+    let former = Some(name("", route, &format!(" {kind}")));
+    Lane { name: name(&format!("{kind} "), route, ""), to, former }
 }
 
 /// The lanes that a message of `topic` is put into: one, or for `all` one for each copy.
@@ -56,12 +72,12 @@ fn share(topic: &str, lanes: usize) -> usize {
 }
 
 /// The name of a lane. Filters that are too long for it stand there as a digest.
-fn name(route: &Route, suffix: &str) -> String {
-    let lane = format!("route {}{suffix}", route.topic);
+fn name(before: &str, route: &Route, after: &str) -> String {
+    let lane = format!("{before}route {}{after}", route.topic);
     if lane.len() <= MAX_NAME {
         return lane;
     }
-    format!("route {}{suffix}", label(&route.topic, 0))
+    format!("{before}route {}{after}", label(&route.topic, 0))
 }
 
 /// A filter as a label: as it is where it is short, else its digest.
@@ -110,14 +126,14 @@ mod tests {
         assert_eq!(
             shown(&of_route(&route(Policy::Spread, 3))),
             [
-                "route a/# spread 0: m0/s m1/s m2/s",
-                "route a/# spread 1: m1/s m2/s m0/s",
-                "route a/# spread 2: m2/s m0/s m1/s"
+                "spread 0 route a/#: m0/s m1/s m2/s",
+                "spread 1 route a/#: m1/s m2/s m0/s",
+                "spread 2 route a/#: m2/s m0/s m1/s"
             ]
         );
         assert_eq!(
             shown(&of_topic(&route(Policy::All, 2), "a/b")),
-            ["route a/# copy m0/s: m0/s", "route a/# copy m1/s: m1/s"]
+            ["copy m0/s route a/#: m0/s", "copy m1/s route a/#: m1/s"]
         );
     }
 
@@ -144,5 +160,53 @@ mod tests {
             names.iter().all(|name| name.len() <= MAX_NAME) && names[0] != names[1],
             "{names:?}"
         );
+    }
+
+    #[test]
+    fn no_two_routes_share_a_lane() {
+        let of = |topic: &str, policy| Route { topic: topic.to_owned(), ..route(policy, 2) };
+        let routes = [
+            of("a", Policy::Spread),
+            of("a", Policy::All),
+            of("a", Policy::Failover),
+            of("a spread 0", Policy::Failover),
+            of("a copy m0/s", Policy::Failover),
+            of("spread 0 route a", Policy::Failover),
+            of("spread 0 route a", Policy::Spread),
+            of("route a", Policy::Spread),
+        ];
+        let names: Vec<String> = routes.iter().flat_map(of_route).map(|lane| lane.name).collect();
+        let distinct: std::collections::BTreeSet<&String> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len(), "{names:?}");
+    }
+
+    #[tokio::test]
+    async fn what_waits_in_a_lane_of_the_former_name_is_taken_over() {
+        let file = "gateway: g\nbrokers: { b: { url: \"mqtt://h\" } }\n\
+            modems: { m: { match: { port: /dev/null }, sessions: { s: { broker: b }, t: { broker: b } } } }\n\
+            routes:\n  - { topic: \"a/#\", to: [ m/s, m/t ], policy: all }\n\
+            \x20 - { topic: \"b/#\", to: [ m/s, m/t ], policy: spread }\n";
+        let context = crate::config::Context::default();
+        let loaded = crate::config::parse("f", file.as_bytes().to_vec(), &context);
+        let fleet = loaded.expect("a fleet").fleet;
+        let dir = tempfile::tempdir().expect("a folder");
+        let queue = queue::Queue::open(queue::Config::new(dir.path())).expect("a queue");
+        let mut want = BTreeMap::new();
+        for (topic, route) in ["a/1", "a/2", "b/1", "b/2", "b/3"].iter().zip([0, 0, 1, 1, 1]) {
+            let route = &fleet.routes()[route];
+            for Lane { name, former, .. } in of_topic(route, topic) {
+                let former = former.expect("it had one");
+                queue.append(queue::NewMessage::new(former, *topic, "x")).await.expect("room");
+                want.entry(name).or_insert_with(Vec::new).push((*topic).to_owned());
+            }
+        }
+        super::super::adopt_orphans(&queue, &fleet).await.expect("it is read");
+        for (lane, topics) in want {
+            let leases = queue.lease(&lane, 10).await.expect("it is read");
+            let found: Vec<String> = leases.into_iter().map(|lease| lease.topic).collect();
+            assert_eq!(found, topics, "{lane}");
+        }
+        let left = queue.stat().messages - queue.stat().leased;
+        assert_eq!(left, 0, "{:?}", queue.stat());
     }
 }

@@ -77,9 +77,17 @@ pub async fn adopt_strays(view: &View, stop: &CancellationToken) {
     }
 }
 
-/// Moves what a route matches; tells how many messages no route matches.
+/// The lane of a topic. Where every session gets a copy, one that was handed in before goes to the first only.
+fn lane_of(fleet: &Fleet, topic: &str) -> Option<String> {
+    Some(lanes::of_topic(fleet.route(topic)?, topic).into_iter().next()?.name)
+}
+
+/// Moves what has a home: the lane that had this name before, or that of its topic; returns how many messages have none.
 async fn reroute(queue: &Queue, fleet: &Fleet, lane: &str) -> Result<u64, StoreError> {
-    let mut stranded = Vec::new();
+    let mut all = fleet.routes().iter().flat_map(lanes::of_route);
+    let renamed = all.find(|of| of.was(lane)).map(|lane| lane.name);
+    let home = |topic: &str| renamed.clone().or_else(|| lane_of(fleet, topic));
+    let (home, mut stranded) = (&home, Vec::new());
     loop {
         let leases = queue.lease(lane, 256).await?;
         if leases.is_empty() {
@@ -87,12 +95,8 @@ async fn reroute(queue: &Queue, fleet: &Fleet, lane: &str) -> Result<u64, StoreE
         }
         // Asked for together, the moves of a batch share one commit.
         let moves = leases.into_iter().map(|lease| async move {
-            let Some(route) = fleet.route(&lease.topic) else { return Some(lease.id) };
-            // Where every session gets a copy, one that was handed in before goes to the first only.
-            let Some(lane) = lanes::of_topic(route, &lease.topic).into_iter().next() else {
-                return Some(lease.id);
-            };
-            match queue.transfer(lease.id, &lane.name).await {
+            let Some(home) = home(&lease.topic) else { return Some(lease.id) };
+            match queue.transfer(lease.id, &home).await {
                 Ok(_) => None,
                 Err(error) => {
                     tracing::error!(id = %lease.id, "could not move a message to its new route: {error}");
