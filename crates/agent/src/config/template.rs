@@ -1,6 +1,8 @@
-//! A topic with variables, `fleet/${gateway}/${topic}`: what a route publishes on.
+//! A topic with variables, `fleet/${gateway}/${topic}`: what a route publishes on. `$$` is the character itself.
 
 use std::collections::BTreeSet;
+
+use super::words::Fault;
 
 /// The variables that every message has.
 pub(crate) const OF_EVERY_MESSAGE: [&str; 5] = ["topic", "modem", "session", "gateway", "id"];
@@ -17,34 +19,32 @@ enum Part {
 
 impl Template {
     /// Reads a template.
-    ///
-    /// # Errors
-    /// The end of a sentence that says what is wrong.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, Fault> {
         let mut parts = Vec::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once("${") {
-            let (name, after) =
-                after.split_once('}').ok_or_else(|| "has a `${` without its `}`".to_owned())?;
-            let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-            if name.is_empty() || !name.bytes().all(good) {
-                return Err(format!("has a variable {name:?}, which is no name"));
-            }
-            parts.push(Part::Text(before.to_owned()));
-            parts.push(Part::Variable(name.to_owned()));
-            rest = after;
+        let (mut plain, mut rest) = (String::new(), text);
+        while let Some((before, after)) = rest.split_once('$') {
+            plain.push_str(before);
+            rest = if let Some(after) = after.strip_prefix('$') {
+                plain.push('$');
+                after
+            } else {
+                let (name, after) = variable(after)?;
+                parts.push(Part::Text(std::mem::take(&mut plain)));
+                parts.push(Part::Variable(name.to_owned()));
+                after
+            };
         }
-        parts.push(Part::Text(rest.to_owned()));
+        parts.push(Part::Text(plain + rest));
         parts.retain(|part| *part != Part::Text(String::new()));
         if parts.is_empty() {
-            return Err("must not be empty".to_owned());
+            return Err(Fault::new("must not be empty"));
         }
         let shape = |part: &Part| match part {
             Part::Text(text) => text.clone(),
             Part::Variable(_) => "x".to_owned(),
         };
         let fixed: String = parts.iter().map(shape).collect();
-        super::topic::check_name(&fixed)?;
+        super::topic::check_name(&fixed).map_err(Fault::new)?;
         Ok(Self(parts))
     }
 
@@ -73,6 +73,25 @@ impl Template {
     }
 }
 
+/// The name of a variable behind its `$`, and what follows it.
+fn variable(text: &str) -> Result<(&str, &str), Fault> {
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let Some(text) = text.strip_prefix('{') else {
+        let name = text.split(|c| !good(c)).next().filter(|name| !name.is_empty());
+        let help = format!(
+            "write `${{{}}}` for a variable, and `$$` for the character itself",
+            name.unwrap_or("topic")
+        );
+        return Err(Fault::help("has a `$` that begins no `${name}`", help));
+    };
+    let (name, after) =
+        text.split_once('}').ok_or_else(|| Fault::new("has a `${` without its `}`"))?;
+    if name.is_empty() || !name.chars().all(good) {
+        return Err(Fault::new(format!("has a variable {name:?}, which is no name")));
+    }
+    Ok((name, after))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,10 +102,12 @@ mod tests {
             ("${topic}", "a/b"),
             ("x/${gateway}/${topic}/y", "x/gw/a/b/y"),
             ("${topic}${topic}", "a/ba/b"),
-            ("$x/$", "$x/$"),
+            ("$$x/$$", "$x/$"),
+            ("$$${topic}", "$a/b"),
+            ("$${topic}", "${topic}"),
             ("{topic}", "{topic}"),
         ] {
-            let template = Template::parse(template).expect(template);
+            let template = Template::parse(template).map_err(|fault| fault.text).expect(template);
             let value = |name: &str| match name {
                 "topic" => Some("a/b"),
                 "gateway" => Some("gw"),
@@ -94,7 +115,8 @@ mod tests {
             };
             assert_eq!(template.fill(value), want);
         }
-        let names = Template::parse("/${product_key}/${topic}/${topic}").expect("a template");
+        let names = Template::parse("/${product_key}/${topic}/${topic}");
+        let names = names.map_err(|fault| fault.text).expect("a template");
         assert_eq!(names.variables().into_iter().collect::<Vec<_>>(), ["product_key", "topic"]);
     }
 
@@ -105,6 +127,9 @@ mod tests {
             "a/#",
             "+/${topic}",
             "${topic",
+            "$topic",
+            "a/$",
+            "$$$",
             "${}",
             "${Topic}",
             "${a b}",

@@ -26,6 +26,14 @@ fn values_of_routes() {
         ),
         (routes("  - { topic: a, to: [bench/lab], publish_as: ¶\"x/#\" }\n"), "not a filter"),
         (
+            routes("  - { topic: a, to: [bench/lab], publish_as: ¶\"$topic\" }\n"),
+            "write `${topic}` for a variable, and `$$` for the character itself",
+        ),
+        (
+            routes("  - { topic: a, to: [bench/lab], publish_as: ¶a$ }\n"),
+            "has a `$` that begins no `${name}`",
+        ),
+        (
             routes("  - { topic: a, to: [bench/lab], policy: all, ¶hold_down: 1s }\n"),
             "means nothing",
         ),
@@ -64,4 +72,17 @@ fn values_of_routes() {
             "must be `failover`, `spread` or `all`",
         ),
     ]);
+}
+
+#[test]
+fn a_topic_that_begins_with_a_dollar_is_warned_of() {
+    for (publish_as, vars) in [("$$x/${topic}", ""), ("${base}/a", ", vars: { base: \"$x\" }")] {
+        let marked =
+            format!("  - {{ topic: a, to: [bench/lab], publish_as: ¶\"{publish_as}\" }}\n");
+        let marked =
+            routes(&marked).replace("lab: { broker: b", &format!("lab: {{ broker: b{vars}"));
+        expect(&marked, Severity::Warning, "a subscriber of `#`");
+    }
+    let plain = "  - { topic: \"$x/#\", to: [bench/lab], publish_as: \"a/$$/${topic}\" }\n";
+    assert_eq!(parse(&routes(plain)).unwrap().warnings.iter().count(), 0);
 }

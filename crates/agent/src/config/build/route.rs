@@ -8,7 +8,7 @@ use modem::session::STALL;
 use super::super::fleet::{Modem, Name, Policy, Route, SessionId};
 use super::super::raw::{RawFleet, RawRoute};
 use super::super::template::{OF_EVERY_MESSAGE, Template};
-use super::super::words::{self, Fault};
+use super::super::words;
 use super::{Build, Place};
 
 /// Long enough for a session that flaps to show it.
@@ -86,9 +86,7 @@ impl Build<'_> {
             .unwrap_or_default();
         let to = self.route_targets(raw, place, known);
         let publish_as = self
-            .optional(place, "publish_as", raw.publish_as.as_ref(), |text| {
-                Template::parse(text).map_err(Fault::new)
-            })
+            .optional(place, "publish_as", raw.publish_as.as_ref(), Template::parse)
             .inspect(|template| self.variables(template, &to, modems, place));
         let hold_down = self
             .optional(place, "hold_down", raw.hold_down.as_ref(), |text| {
@@ -126,7 +124,17 @@ impl Build<'_> {
         place: &Place<'_>,
     ) {
         let sessions = modems.iter().flat_map(|modem| &modem.sessions);
-        for session in sessions.filter(|session| to.contains(&session.id)) {
+        let sessions = sessions.filter(|session| to.contains(&session.id));
+        // What a message brings is not known here.
+        let topic = |vars: &BTreeMap<String, String>| {
+            template.fill(|name| Some(vars.get(name).map_or("x", String::as_str)))
+        };
+        if sessions.clone().any(|session| topic(&session.vars).starts_with('$')) {
+            let message = "`publish_as` makes topics that begin with `$`";
+            let help = "brokers keep those for themselves, and a subscriber of `#` or `+/…` does not get them";
+            self.warn(&place.at("publish_as"), message, Some(help.to_owned()));
+        }
+        for session in sessions {
             for name in template.variables() {
                 if OF_EVERY_MESSAGE.contains(&name) || session.vars.contains_key(name) {
                     continue;

@@ -96,7 +96,7 @@ impl Build<'_> {
         session: &Session,
     ) -> Option<String> {
         let fill = || {
-            let template = Template::parse(text).map_err(Fault::new)?;
+            let template = Template::parse(text)?;
             let vars = session.vars.keys().map(String::as_str);
             let all: Vec<&str> = VARIABLES.into_iter().chain(vars).collect();
             if let Some(unknown) = template.variables().into_iter().find(|name| !all.contains(name))

@@ -257,7 +257,7 @@ static TELEMETRY: &[Fact] = &[
     may(
         "topic",
         Text,
-        "Where its state is published as JSON, with ${gateway}, ${modem}, ${session} and the session's vars. Default: modemfleet/${gateway}/${modem}/state.",
+        "Where its state is published as JSON, with ${gateway}, ${modem}, ${session} and the session's vars; $$ is a `$`. Default: modemfleet/${gateway}/${modem}/state.",
     ),
     may("every", Time, "The time from one to the next, 1s to 1d. Default: 60s."),
     may("qos", Qos, "Quality of service. Default: 1."),
@@ -467,7 +467,7 @@ static ROUTE: &[Fact] = &[
     may(
         "publish_as",
         Text,
-        "The topic to publish on instead, with ${topic}, ${modem}, ${session}, ${gateway}, ${id} and the sessions' vars. Default: the topic itself.",
+        "The topic to publish on instead, with ${topic}, ${modem}, ${session}, ${gateway}, ${id} and the sessions' vars; $$ is a `$`. Default: the topic itself.",
     ),
     may(
         "hold_down",
