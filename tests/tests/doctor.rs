@@ -410,6 +410,26 @@ fn faults_of_the_file_the_disk_and_the_service_are_found() {
 }
 
 /// As somebody without rights: root may open everything.
+/// See [`faults_of_the_file_the_disk_and_the_service_are_found`]: only a running agent can tell.
+#[test]
+fn a_queue_folder_that_was_taken_from_under_the_agent_is_found() {
+    let is_told = |take: &dyn Fn(&Path)| {
+        let site = alone("", "");
+        let agent = site.start();
+        let found = findings(&doctor(&site, &["--json"]));
+        assert_ne!(find(&found, "gateway", "disk")["level"], "fail", "{found:?}");
+        take(&site.dir().join("queue"));
+        let found = findings(&doctor(&site, &["--json"]));
+        is_at_gateway(&found, "disk", "fail", "was removed or replaced", "restart it");
+        drop(agent);
+    };
+    is_told(&|folder| fs::remove_dir_all(folder).unwrap());
+    is_told(&|folder| {
+        fs::rename(folder, folder.with_extension("away")).unwrap();
+        fs::create_dir(folder).unwrap();
+    });
+}
+
 fn as_nobody(binary: &Path, site: &Site) -> Output {
     let mut command = Command::new(binary);
     command.arg("doctor").arg("--config").arg(site.dir().join("fleet.yaml")).arg("--json");

@@ -8,13 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use modem::holder;
 use modem::probe;
+use queue::Failing;
 use rustix::fs::{Access, AtFlags, CWD, accessat, statfs, statvfs};
 use rustix::process::{getegid, geteuid, getgroups};
 use tokio::time::Instant;
 
 use super::gateway::Gateway;
 use super::port::{Node, Port};
-use super::service::{Disk, Recovery, Trial, User, Watchdog};
+use super::service::{Disk, Recovery, Refused, Told, Trial, User, Watchdog, Why};
 use crate::config::{self, Fleet};
 use crate::discovery;
 
@@ -152,10 +153,42 @@ fn may(path: &Path, what: Access) -> bool {
     accessat(CWD, path, what, AtFlags::EACCESS).is_ok()
 }
 
-/// The disk of the queue: a file is written there, and removed again.
-pub fn disk(queue: &config::Queue) -> Disk {
-    let trial = trial(&queue.path).map_err(|error| error.to_string());
-    Disk { path: queue.path.clone(), max_bytes: queue.max_bytes, trial }
+/// The disk of the queue: a file is written there, and removed again. `failing` is what the agent says of its
+/// commits, where this process is it.
+pub fn disk(queue: &config::Queue, failing: Option<Option<Failing>>) -> Disk {
+    let trial = trial(&queue.path).map_err(|error| refused(&error));
+    let is_there = || has_open(&queue.path);
+    let agent = failing.map(|failing| Told { failing, is_there: is_there() });
+    Disk { path: queue.path.clone(), max_bytes: queue.max_bytes, trial, agent }
+}
+
+fn refused(error: &io::Error) -> Refused {
+    let why = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Why::Full,
+        io::ErrorKind::ReadOnlyFilesystem => Why::ReadOnly,
+        io::ErrorKind::PermissionDenied => Why::Denied,
+        _ if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Why::Io,
+        _ => Why::Other,
+    };
+    Refused { why, words: error.to_string() }
+}
+
+/// Whether this process has a file of the folder open that is still there, in this place and not in the one that
+/// its folder was moved to.
+fn has_open(folder: &Path) -> bool {
+    let Ok(folder) = fs::canonicalize(folder) else { return false };
+    let Ok(open) = fs::read_dir("/proc/self/fd") else { return true };
+    let is_there = |fd: fs::DirEntry| {
+        let Ok(path) = fs::read_link(fd.path()) else { return false };
+        // The link leads to the file itself, whatever has its name by now.
+        let (Ok(own), Ok(now)) = (fs::metadata(fd.path()), fs::metadata(&path)) else {
+            return false;
+        };
+        path.starts_with(&folder)
+            && own.is_file()
+            && (own.dev(), own.ino()) == (now.dev(), now.ino())
+    };
+    open.flatten().any(is_there)
 }
 
 fn trial(folder: &Path) -> io::Result<Trial> {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use queue::Failing;
+
 use super::Finding;
 
 /// Each hand-in waits for one sync: slower than this and applications notice.
@@ -40,7 +42,42 @@ pub struct Disk {
     /// The most bytes that the queue may have.
     pub max_bytes: u64,
     /// What the trial came to.
-    pub trial: Result<Trial, String>,
+    pub trial: Result<Trial, Refused>,
+    /// What the agent says of it, where it runs.
+    pub agent: Option<Told>,
+}
+
+/// Why the trial failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// What a person has to do about it.
+    pub why: Why,
+    /// What the system says.
+    pub words: String,
+}
+
+/// A reason not to write, by its cure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// The file system is full, or this user's share of it.
+    Full,
+    /// The file system can only be read.
+    ReadOnly,
+    /// The medium fails.
+    Io,
+    /// The folder belongs to somebody else.
+    Denied,
+    /// Anything else.
+    Other,
+}
+
+/// What a running agent says of its queue's folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// Why its last commit failed, if it did.
+    pub failing: Option<Failing>,
+    /// Whether the files that it has open are those in the folder.
+    pub is_there: bool,
 }
 
 /// A file written and synced some times over in the queue's folder, or in the next one above that is there.
@@ -108,16 +145,10 @@ impl Disk {
     /// What is to be said of it.
     pub fn finding(&self) -> Finding {
         let (check, path) = ("disk", self.path.display());
-        let trial = match &self.trial {
-            Ok(trial) => trial,
-            Err(error) => {
-                return Finding::fail(
-                    check,
-                    format!("the queue's folder {path} cannot be written: {error}"),
-                    "make the agent's user its owner (`chown modemfleet`, mode 0700), or give `queue: { path: … }` another place",
-                );
-            }
-        };
+        if let Some(finding) = self.gone().or_else(|| self.refuses()) {
+            return finding;
+        }
+        let Ok(trial) = &self.trial else { return Finding::ok(check, format!("{path}")) };
         let Trial { median, worst, free, is_volatile } = trial;
         let took = format!("a sync takes {}, at worst {}", ms(*median), ms(*worst));
         if *median >= STUCK {
@@ -147,6 +178,76 @@ impl Disk {
             );
         }
         Finding::ok(check, format!("{path}: {took}"))
+    }
+}
+
+impl Disk {
+    /// The agent writes where nobody finds it.
+    fn gone(&self) -> Option<Finding> {
+        let told = self.agent?;
+        let is_gone = !told.is_there || told.failing == Some(Failing::Removed);
+        let path = self.path.display();
+        is_gone.then(|| {
+            Finding::fail(
+                "disk",
+                format!("{path} was removed or replaced under the agent: what it takes now is gone with its process"),
+                "hand in nothing more, let it deliver what it holds (`modemfleet queue stat`), and restart it; then find what deletes that folder, or mounts over it",
+            )
+        })
+    }
+
+    /// Nothing can be written there, for this process or for the agent.
+    fn refuses(&self) -> Option<Finding> {
+        let refused = self.trial.as_ref().err();
+        let (why, words) = match (refused, self.agent.and_then(|told| told.failing)) {
+            (Some(refused), _) => (refused.why, refused.words.clone()),
+            (None, Some(failing)) => {
+                (Why::of(failing), "the agent's last commit failed".to_owned())
+            }
+            (None, None) => return None,
+        };
+        let path = self.path.display();
+        let message = match why {
+            Why::Full => format!("the disk of the queue's folder {path} is full: {words}"),
+            Why::ReadOnly => {
+                format!("the file system of the queue's folder {path} can only be read: {words}")
+            }
+            Why::Io => format!("the disk of the queue's folder {path} fails: {words}"),
+            Why::Denied | Why::Other => {
+                format!("the queue's folder {path} cannot be written: {words}")
+            }
+        };
+        Some(Finding::fail("disk", message, why.advice()))
+    }
+}
+
+impl Why {
+    /// What the queue's word for it asks for.
+    fn of(failing: Failing) -> Self {
+        match failing {
+            Failing::DiskFull => Self::Full,
+            Failing::ReadOnly => Self::ReadOnly,
+            Failing::Io => Self::Io,
+            Failing::Removed | Failing::Other => Self::Other,
+        }
+    }
+
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Full => {
+                "remove other files from its file system (`df -h`, or `df -i` where the inodes are used up): the agent goes on by itself, and a restart would publish again what is delivered and not recorded"
+            }
+            Self::ReadOnly => {
+                "the kernel does that after an error: see `dmesg`, check the file system and mount it again for writing; a unit with ProtectSystem=strict needs the folder in `ReadWritePaths=`"
+            }
+            Self::Io => {
+                "see `dmesg`; stop the agent, copy the folder to another disk while it can be read, and give `queue: { path: … }` that"
+            }
+            Self::Denied => {
+                "make the agent's user its owner (`chown modemfleet`, mode 0700), or give `queue: { path: … }` another place"
+            }
+            Self::Other => "see the agent's log, or give `queue: { path: … }` another place",
+        }
     }
 }
 
@@ -244,7 +345,8 @@ mod tests {
             free: 1 << 30,
             is_volatile: false,
         };
-        let of = |trial| Disk { path: "/q".into(), max_bytes: 1 << 26, trial }.finding();
+        let of =
+            |trial| Disk { path: "/q".into(), max_bytes: 1 << 26, trial, agent: None }.finding();
         let ms = Duration::from_millis;
         check(&of(Ok(trial.clone())), Level::Ok, "/q: a sync takes 4.2 ms, at worst 31.0 ms", "");
         check(
@@ -271,12 +373,48 @@ mod tests {
             "tmpfs",
             "/var/lib/modemfleet",
         );
-        check(
-            &of(Err("Permission denied".to_owned())),
-            Level::Fail,
-            "Permission denied",
-            "chown modemfleet",
-        );
+    }
+
+    #[test]
+    fn a_disk_that_is_not_written_is_cured_by_what_ails_it() {
+        for (why, message, advice) in [
+            (Why::Full, "is full: words", "`df -h`"),
+            (Why::ReadOnly, "can only be read: words", "ReadWritePaths="),
+            (Why::Io, "fails: words", "copy the folder to another disk"),
+            (Why::Denied, "cannot be written: words", "chown modemfleet"),
+            (Why::Other, "cannot be written: words", "the agent's log"),
+        ] {
+            let trial = Err(Refused { why, words: "words".to_owned() });
+            let found = Disk { path: "/q".into(), max_bytes: 1, trial, agent: None }.finding();
+            check(&found, Level::Fail, message, advice);
+            assert_eq!(advice.contains("chown"), found.advice.unwrap().contains("chown"));
+        }
+    }
+
+    #[test]
+    fn a_running_agent_knows_more_than_the_trial() {
+        let millis = Duration::from_millis(1);
+        let trial = Trial { median: millis, worst: millis, free: 1 << 30, is_volatile: false };
+        let of = |failing, is_there| {
+            let agent = Some(Told { failing, is_there });
+            Disk { path: "/q".into(), max_bytes: 1, trial: Ok(trial.clone()), agent }.finding()
+        };
+        check(&of(None, true), Level::Ok, "a sync takes", "");
+        for (failing, is_there) in [(None, false), (Some(Failing::Removed), true)] {
+            check(&of(failing, is_there), Level::Fail, "/q was removed or replaced", "restart it");
+        }
+        for (failing, message, advice) in [
+            (
+                Failing::DiskFull,
+                "is full: the agent's last commit failed",
+                "a restart would publish",
+            ),
+            (Failing::ReadOnly, "can only be read", "dmesg"),
+            (Failing::Io, "fails: the agent's", "another disk"),
+            (Failing::Other, "cannot be written", "log"),
+        ] {
+            check(&of(Some(failing), true), Level::Fail, message, advice);
+        }
     }
 
     #[test]

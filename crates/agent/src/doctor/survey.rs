@@ -10,6 +10,7 @@ use modem::holder::Busy;
 use modem::location::Place;
 use modem::sim::PinLedger;
 use modem::{Catalog, RecoveryCause, SessionState, Snapshot, State};
+use queue::Failing;
 use secrecy::ExposeSecret;
 
 use super::modem::GivenPin;
@@ -45,7 +46,7 @@ pub async fn by_agent(
         let of = |view| Running::of(view, metrics);
         (now.fleet.clone(), now.modems.iter().map(of).collect::<Vec<_>>())
     };
-    let (user, mut findings) = ground(&fleet, true).await;
+    let (user, mut findings) = ground(&fleet, Some(view.queue.stat().failing)).await;
     let devices = &devices.report().await;
     if only.is_none() {
         findings.extend(usb::findings(devices));
@@ -103,7 +104,7 @@ pub async fn by_itself(
     devices: &[DeviceReport],
     only: Option<&str>,
 ) -> Vec<Finding> {
-    let (user, mut findings) = ground(fleet, false).await;
+    let (user, mut findings) = ground(fleet, None).await;
     if only.is_none() {
         findings.extend(usb::findings(devices));
     }
@@ -124,12 +125,13 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
     tokio::task::spawn_blocking(work).await.ok()
 }
 
-/// What the agent stands on.
-async fn ground(fleet: &Fleet, is_agents: bool) -> (User, Vec<Finding>) {
+/// What the agent stands on; where it runs, with what it says of its queue's commits.
+async fn ground(fleet: &Fleet, failing: Option<Option<Failing>>) -> (User, Vec<Finding>) {
+    let is_agents = failing.is_some();
     let fleet = fleet.clone();
     let seen = aside(move || {
         let watchdog = if is_agents { host::watched() } else { host::unit() };
-        (host::user(), host::disk(&fleet.queue), host::recovery(&fleet), watchdog)
+        (host::user(), host::disk(&fleet.queue, failing), host::recovery(&fleet), watchdog)
     });
     let Some((user, disk, recovery, watchdog)) = seen.await else {
         let nobody = User { uid: u32::MAX, name: None, groups: Vec::new() };
