@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
 use e2e::{Lab, Process, Signal, modemfleet, run, until};
 
 fn units() -> PathBuf {
@@ -138,6 +140,46 @@ fn the_watchdog_is_fed_while_the_loops_move_and_no_longer() {
     agent.signal(Signal::TERM);
     manager.wait("STOPPING=1");
     assert!(agent.end_within(e2e::PATIENCE).is_some_and(|status| status.success()));
+}
+
+/// Every write of a file beyond its first byte fails, or none does any more.
+fn refuse_writes(process: &Process, yes: bool) {
+    let pid = Pid::from_raw(i32::try_from(process.pid()).unwrap());
+    let limit = Rlimit { current: yes.then_some(1), maximum: None };
+    prlimit(pid, Resource::Fsize, limit).unwrap();
+}
+
+#[test]
+fn a_disk_that_refuses_commits_shows_and_a_restart_is_not_asked_for() {
+    let lab = Lab::without_modems(1);
+    let manager = Notified::new(lab.site.dir());
+    // A write beyond the limit would end the process, where the signal were not ignored.
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(modemfleet());
+    command.arg("run").arg("--config").arg(lab.site.file());
+    command.env("NOTIFY_SOCKET", &manager.path).env("WATCHDOG_USEC", "2000000");
+    let agent = Process::start("agent", &mut command);
+    manager.wait("READY=1");
+    let http = e2e::Http::new(lab.site.port());
+    assert_eq!(http.publish("topic=t", b"x").status, 202);
+    assert_eq!(http.get("/healthz").status, 200);
+    refuse_writes(&agent, true);
+    assert_eq!(http.publish("topic=t", b"x").status, 507);
+    let answer = http.get("/healthz");
+    let json: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!((answer.status, &json["error"]), (503, &"io".into()), "{json}");
+    assert_eq!(http.get("/livez").status, 200, "no restart cures it");
+    let scrape = http.get("/metrics").text();
+    let counted = |line: &str| {
+        let value = line.strip_prefix("modemfleet_queue_commit_errors_total ");
+        value.is_some_and(|value| value.parse::<f64>().unwrap() >= 1.0)
+    };
+    assert!(scrape.lines().any(counted), "{scrape}");
+    drop(manager.told());
+    manager.wait("WATCHDOG=1");
+    refuse_writes(&agent, false);
+    assert_eq!(http.publish("topic=t", b"x").status, 202);
+    assert_eq!(http.get("/healthz").status, 200);
 }
 
 /// What a unit of `Type=notify-reload` waits for.

@@ -220,6 +220,10 @@ pub fn stat_json(stat: &Stat, running: bool) -> Value {
         object.insert("leased".to_owned(), json!(stat.leased));
         object.insert("dropped".to_owned(), Value::Object(dropped));
         object.insert("corruptions".to_owned(), json!(stat.salvages));
+        object.insert("commit_errors".to_owned(), json!(stat.failed_commits));
+        if let Some(failing) = stat.failing {
+            object.insert("failing".to_owned(), json!(failing.as_str()));
+        }
     }
     value
 }

@@ -42,8 +42,9 @@ fn tell(state: &[NotifyState<'_>]) {
     }
 }
 
-/// Feeds the watchdog as long as the agent is healthy, by the same fact as `/healthz`. Where it is not,
-/// the service manager starts it again after `WatchdogSec`, and the log has the reason.
+/// Feeds the watchdog as long as the loops make progress, by the same fact as `/livez`. If they do not,
+/// the service manager starts the agent again after `WatchdogSec`, and the log has the reason. A full disk is no such
+/// reason: see [`health`].
 ///
 /// # Cancel safety
 /// Dropping the future ends the feeding.

@@ -404,6 +404,7 @@ fn queue_families(families: &mut Families, queue: &Queue) {
     let open = std::mem::take(&mut families.open);
     families.done.extend(open.into_iter().flat_map(|(_, family)| family.collect()));
     families.counter(&all::QUEUE_CORRUPTIONS, &[([], count(stat.salvages))]);
+    families.counter(&all::QUEUE_COMMIT_ERRORS, &[([], count(stat.failed_commits))]);
     families.counter(&all::QUEUE_SYNC_ERRORS, &[([], count(stat.failed_syncs))]);
     let dropped = stat.dropped.by_reason().map(|(reason, dropped)| ([reason], count(dropped)));
     families.counter(&all::QUEUE_DROPPED, &dropped);

@@ -280,6 +280,18 @@ const FLEET: Dashboard = Dashboard {
             }],
         },
         Panel {
+            title: "Commits refused",
+            description: "Commits that a queue's disk refused, an hour: nothing of them was stored or removed.",
+            kind: Kind::Lines,
+            unit: "none",
+            width: 12,
+            height: 8,
+            queries: &[Query {
+                expr: "increase(modemfleet_queue_commit_errors_total{gateway=~\"$gateway\"}[1h])",
+                legend: "{{gateway}}",
+            }],
+        },
+        Panel {
             title: "Detection time",
             description: "From the device's first event to its profile loaded: median and 95 % of the last day.",
             kind: Kind::Lines,

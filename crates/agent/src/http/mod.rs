@@ -37,7 +37,7 @@ use crate::devices::Devices;
 use crate::downlink::Downlink;
 use crate::forward::Given;
 use crate::hand_in::{HandIn, MAX_PAYLOAD};
-use crate::health;
+use crate::health::{self, Degraded};
 use crate::history::History;
 use crate::logging::Log;
 use crate::metrics::Metrics;
@@ -167,6 +167,7 @@ pub fn router(app: App) -> Router {
     let open = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz));
     let in_time = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST);
     api.merge(open)
@@ -242,13 +243,27 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-/// Whether the loops make progress.
-async fn healthz(State(app): State<Arc<App>>) -> Response {
+/// Whether the loops make progress: what a restart may cure.
+async fn livez(State(app): State<Arc<App>>) -> Response {
     match health::check(&app.view.queue).await {
         Ok(()) => "ok\n".into_response(),
-        Err(error) => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "queue", error.to_string())
-            .into_response(),
+        Err(error) => unhealthy("queue", &error.to_string()),
     }
+}
+
+/// The same, and whether the queue's disk takes what is written: what somebody has to cure.
+async fn healthz(State(app): State<Arc<App>>) -> Response {
+    let alive = livez(State(Arc::clone(&app))).await;
+    match Degraded::of(&app.view.queue.stat()) {
+        Some(degraded) if alive.status() == StatusCode::OK => {
+            unhealthy(degraded.why.as_str(), &degraded.to_string())
+        }
+        _ => alive,
+    }
+}
+
+fn unhealthy(word: &'static str, message: &str) -> Response {
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, word, message).into_response()
 }
 
 /// Whether messages flow: a session is connected, and none waits that it could carry.

@@ -258,6 +258,7 @@ families! {
     QUEUE_ASIDE = Gauge, "modemfleet_queue_set_aside_messages", [], "Of the messages in the queue, those that were set aside until somebody requeues or purges them.";
     QUEUE_OLDEST = Gauge, "modemfleet_queue_oldest_timestamp_seconds", [], "When the oldest message in the queue was handed in.";
     QUEUE_CORRUPTIONS = Counter, "modemfleet_queue_corruptions_total", [], "Times the queue's file was found damaged and replaced by what could be read of it.";
+    QUEUE_COMMIT_ERRORS = Counter, "modemfleet_queue_commit_errors_total", [], "Commits that the queue's disk refused: nothing of them was stored or removed.";
     QUEUE_SYNC_ERRORS = Counter, "modemfleet_queue_sync_errors_total", [], "Syncs of `fsync: interval` that the system refused.";
     QUEUE_DROPPED = Counter, "modemfleet_queue_dropped_total", [DROP_REASON], "Messages given up without an acknowledgement.";
 
