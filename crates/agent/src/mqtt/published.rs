@@ -241,9 +241,8 @@ impl InHand {
             if self.refused_at.is_some_and(|at| !is_alone || at.elapsed() < ROOM_AGAIN) {
                 break;
             }
-            let submission = held.now();
-            let Some(room) = self.hand_in.reserve(&submission) else { break };
-            let hand_in = self.hand_in.clone();
+            let Some(room) = self.hand_in.reserve(&held.submission) else { break };
+            let (hand_in, submission) = (self.hand_in.clone(), held.now());
             let taken =
                 async move { hand_in.take_reserved(Way::Mqtt, submission, room).await }.boxed();
             *stage = Stage::Running(taken);
