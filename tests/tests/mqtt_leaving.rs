@@ -123,6 +123,32 @@ fn at_a_full_queue_clients_that_are_gone_are_noticed() {
 }
 
 #[test]
+fn clients_that_hang_give_way_to_others_though_they_cannot_be_heard() {
+    let (lab, port) = lab(1);
+    let agent = lab.site.start();
+    agent.publish("topic=t", b"first");
+    // Far more than is held for a client: behind it no ping could be seen.
+    let flood: Vec<u8> =
+        (1..=100_u16).flat_map(|id| publish(4, 1, id, "flood", &[b'x'; 800])).collect();
+    let hanging: Vec<MqttPeer> = (0..256)
+        .map(|at| {
+            let mut peer = signed_in(&port, &connect(4, &format!("c{at}"), 1, None));
+            peer.send(&flood);
+            peer
+        })
+        .collect();
+    clients(&agent, 256.0);
+    until("a good client to get a place", || {
+        let mut good = MqttPeer::open(port.number());
+        good.send(&connect(4, "good", 60, None));
+        good.read().filter(|(first, _)| *first == 0x20)
+    });
+    // One of them at a time, and only for one that came.
+    assert!(agent.sum("modemfleet_hand_in_connections", &[]) >= 200.0);
+    drop(hanging);
+}
+
+#[test]
 fn a_pause_of_the_agent_throws_out_nobody_who_pinged() {
     let (lab, port) = lab(1_000);
     let agent = lab.site.start();

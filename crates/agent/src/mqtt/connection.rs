@@ -18,13 +18,13 @@ use tokio_util::sync::CancellationToken;
 mod leaving;
 
 use super::link::Link;
-use super::listener::{Serving, SignedIn};
+use super::listener::{Serving, SignedIn, Unheard};
 use super::published::{Held, InHand, Known, Settled, submission};
 use super::wire::{
     AckReason, Connect, ConnectReason, Grant, Id, Incoming, Malformed, Message, Outgoing, Reason,
     Wire,
 };
-use super::{CONNECT, DEAF, FILTERS, FOREVER, IN_FLIGHT, LOOK, WRITE};
+use super::{CONNECT, DEAF, FILTERS, FOREVER, IN_FLIGHT, LOOK, UNHEARD, WRITE};
 use crate::config;
 use crate::downlink::{self, Kind, Subscription};
 use crate::hand_in::{MAX_PAYLOAD, Refusal};
@@ -98,6 +98,7 @@ pub(super) struct Connection<S> {
     /// When it was looked at, or is to be, while it is not read from; and what it had sent by then.
     looked: Instant,
     unread: usize,
+    unheard: Option<Unheard>,
     /// It has closed, or fell silent, while it was not read from: what it had sent is still read.
     has_gone: bool,
     /// How long the client may stay silent (MQTT 3.1.1 §3.1.2.10).
@@ -124,6 +125,7 @@ impl<S: Link> Connection<S> {
             heard: Instant::now(),
             looked: Instant::now(),
             unread: 0,
+            unheard: None,
             has_gone: false,
             silence: FOREVER,
             window: usize::from(IN_FLIGHT),
@@ -317,7 +319,7 @@ impl<S: Link> Connection<S> {
             return Err(End::Broken);
         }
         if !self.has_gone {
-            self.heard = Instant::now();
+            (self.heard, self.unheard) = (Instant::now(), None);
         }
         Ok(())
     }
@@ -328,18 +330,26 @@ impl<S: Link> Connection<S> {
         let unread = self.stream.unread();
         let paused = now - self.looked > 2 * LOOK;
         self.looked = now;
-        // Once the window is shut it may have no way to give one; the system asks whether it is there.
-        if unread != self.unread || unread >= DEAF || paused {
-            (self.unread, self.heard) = (unread, now);
+        if unread != self.unread || paused {
+            (self.unread, self.heard, self.unheard) = (unread, now, None);
         }
-        if self.stream.is_ended() || now - self.heard >= self.silence {
+        let quiet = now - self.heard;
+        let is_lost = if unread < DEAF {
+            quiet >= self.silence
+        } else if quiet >= self.silence.min(UNHEARD) {
+            // It may have no way to give a sign. The system asks whether it is there.
+            self.unheard.get_or_insert_with(|| self.serving.unheard()).is_displaced()
+        } else {
+            false
+        };
+        if is_lost || self.stream.is_ended() {
             self.lose();
         }
     }
 
     /// The client has gone. It is read to the end all the same, for what nobody would send once more.
     fn lose(&mut self) {
-        self.has_gone = true;
+        (self.has_gone, self.unheard) = (true, None);
         self.in_hand.leave(&self.serving.left);
     }
 

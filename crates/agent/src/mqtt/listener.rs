@@ -1,6 +1,6 @@
 //! Accepting clients: how many there may be, and who of two namesakes stays.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub struct Serving {
     /// Memory for what clients that have gone leave behind, in bytes.
     pub(super) left: Arc<Semaphore>,
     names: Mutex<HashMap<String, Namesakes>>,
+    /// In the order in which they fell silent.
+    unheard: Mutex<BTreeMap<u64, CancellationToken>>,
 }
 
 /// The clients of a name: the one that is connected, and those that left something behind.
@@ -49,7 +51,30 @@ impl Serving {
         stop: CancellationToken,
     ) -> Arc<Self> {
         let (left, names) = (Arc::new(Semaphore::new(LEFT)), Mutex::default());
-        Arc::new(Self { hand_in, downlink, users, metrics, stop, left, names })
+        let unheard = Mutex::default();
+        Arc::new(Self { hand_in, downlink, users, metrics, stop, left, names, unheard })
+    }
+
+    /// Notes a client that is not read from and has no way to be heard: it gives way to one that wants a place.
+    pub(super) fn unheard(self: &Arc<Self>) -> Unheard {
+        let displaced = CancellationToken::new();
+        let mut unheard = self.lock_unheard();
+        let turn = unheard.last_key_value().map_or(0, |(last, _)| last + 1);
+        unheard.insert(turn, displaced.clone());
+        Unheard { serving: Arc::clone(self), turn, displaced }
+    }
+
+    /// Makes place for another client, which is there once the connection that gives way is closed.
+    fn make_place(&self) {
+        let mut unheard = self.lock_unheard();
+        if let Some((_, displaced)) = unheard.pop_first() {
+            displaced.cancel();
+        }
+    }
+
+    fn lock_unheard(&self) -> MutexGuard<'_, BTreeMap<u64, CancellationToken>> {
+        // As for the names.
+        self.unheard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Namesakes>> {
@@ -71,6 +96,30 @@ impl Serving {
         self.metrics.clients().inc();
         let name = name.to_owned();
         SignedIn { serving: Arc::clone(self), name, turn, out, is_connected: true }
+    }
+}
+
+/// A client that is not heard, as long as this lives.
+pub(super) struct Unheard {
+    serving: Arc<Serving>,
+    turn: u64,
+    displaced: CancellationToken,
+}
+
+impl Unheard {
+    /// Whether another one wants its place.
+    pub(super) fn is_displaced(&self) -> bool {
+        self.displaced.is_cancelled()
+    }
+}
+
+impl Drop for Unheard {
+    fn drop(&mut self) {
+        // Who displaces holds the lock; the number may be another one's by now.
+        let mut unheard = self.serving.lock_unheard();
+        if !self.is_displaced() {
+            unheard.remove(&self.turn);
+        }
     }
 }
 
@@ -135,6 +184,7 @@ pub async fn listen(listener: TcpListener, serving: Arc<Serving>) {
         match (accepted, place) {
             (Ok((_, peer)), Err(_)) => {
                 tracing::warn!(%peer, "{CONNECTIONS} local MQTT clients are connected: one more is closed");
+                serving.make_place();
             }
             (Ok((stream, peer)), Ok(place)) => {
                 // Best effort: it only makes small packets leave sooner.

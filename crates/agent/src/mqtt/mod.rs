@@ -68,5 +68,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// With so many bytes unread the window may be shut: the client cannot send a ping then.
 const DEAF: usize = 32 * 1024;
 
+/// After so long, or what its keep-alive allows if that is shorter, such a client gives way to another one.
+const UNHEARD: Duration = Duration::from_secs(60);
+
 /// How long the messages in hand may take to reach the disk once the agent ends.
 const LAST_APPENDS: Duration = Duration::from_millis(500);
