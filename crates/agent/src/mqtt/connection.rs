@@ -11,7 +11,6 @@ use queue::Outcome;
 use rmqtt_codec::v5::ToReasonCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +23,7 @@ use super::wire::{
     AckReason, Connect, ConnectReason, Grant, Id, Incoming, Malformed, Message, Outgoing, Reason,
     Wire,
 };
-use super::{CONNECT, DEAF, FILTERS, FOREVER, IN_FLIGHT, LOOK, UNHEARD, WRITE};
+use super::{CONNECT, DEAF, FILTERS, FOREVER, IN_FLIGHT, LAST_READ, LOOK, UNHEARD, WRITE};
 use crate::config;
 use crate::downlink::{self, Kind, Subscription};
 use crate::hand_in::{MAX_PAYLOAD, Refusal};
@@ -270,6 +269,10 @@ impl<S: Link> Connection<S> {
         if may_read {
             self.inbound.reserve(READ);
         }
+        let silent_at = match self.has_gone {
+            true => Instant::now() + LAST_READ,
+            false => self.heard + self.silence,
+        };
         let room = self.in_flight.len() < self.window;
         let pause = self.in_hand.pause();
         // All arms are cancel safe: what is not taken now is there the next time.
@@ -279,7 +282,7 @@ impl<S: Link> Connection<S> {
             (message, qos) = downlink.next(), if room => Woken::Delivery(message, qos),
             () = sleep(pause.unwrap_or(FOREVER)), if pause.is_some() => Woken::Again,
             () = sleep_until(self.looked + LOOK), if !may_read => Woken::Look,
-            () = sleep_until(self.heard + self.silence), if may_read => Woken::Silent,
+            () = sleep_until(silent_at), if may_read => Woken::Silent,
             () = out.cancelled() => Woken::ThrownOut,
             () = self.serving.stop.cancelled() => Woken::Stop,
         }
@@ -301,11 +304,12 @@ impl<S: Link> Connection<S> {
             Woken::Again => {}
             Woken::Look => self.look(),
             Woken::Silent => {
-                // After a pause of the agent itself, the sign of life is there and was not read yet.
-                let read = self.stream.read_buf(&mut self.inbound);
-                match unconstrained(read).now_or_never() {
-                    Some(read) => self.read(read)?,
-                    None => return Err(fault(Reason::KeepAliveTimeout, SILENT)),
+                // After a pause of the agent itself the sign of life is there, and tokio does not know it yet.
+                if self.stream.unread() == 0 {
+                    return Err(fault(Reason::KeepAliveTimeout, SILENT));
+                }
+                if !self.has_gone {
+                    self.heard = Instant::now();
                 }
             }
             Woken::ThrownOut => return Err(taken_over()),

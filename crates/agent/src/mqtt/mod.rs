@@ -65,6 +65,9 @@ const LEFT_AGAIN: Duration = Duration::from_millis(500);
 /// How often a client that is not read from is looked at: whether it is still there.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Of a client that has gone nothing more comes than what is read within this time.
+const LAST_READ: Duration = Duration::from_millis(10);
+
 /// With so many bytes unread the window may be shut: the client cannot send a ping then.
 const DEAF: usize = 32 * 1024;
 
