@@ -25,6 +25,10 @@
 //! is the row's number, never the clock. Leases live in memory. Totals are stored beside the
 //! messages, so that opening reads the same few pages whatever the backlog.
 //!
+//! A commit writes few pages: rows of a lane and priority lie together, so that no index finds the next
+//! one; an id holds its message's place, so that no index finds it; and keys and receipts share one row
+//! ([`Queue::trace`]). An acknowledgement may ride with the next append ([`Queue::ack_with_next`]).
+//!
 //! # Invariants
 //! - Nothing is answered or leased before it is committed, and under [`Fsync::Always`] synced; a failed
 //!   commit accepts nothing, on disk or in memory.
