@@ -74,7 +74,8 @@ impl Disk {
     }
 
     /// Other files have filled the disk from now on, or there is room: while it is full the queue's files have
-    /// what they hold, and what one of them gives back another may take.
+    /// what they hold, and what one of them gives back another may take. Not seen is a `fallocate` that goes past
+    /// the C library: `cargo xtask bench kill --disk full` has a file system that is full for all.
     pub fn is_full(&self, full: bool) {
         self.set(word::FULL, u32::from(full));
     }

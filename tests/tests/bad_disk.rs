@@ -179,7 +179,7 @@ fn killed_on_a_full_disk(batch: usize, count: usize) {
     let mut agent = bench.lab.site.start();
     bench.hand_in(&agent, count);
     bench.disk.is_full(true);
-    bench.plug_in("5");
+    bench.plug_in(if batch > 1 { "5" } else { "2" });
     agent.connected("m0", "s");
     bench.more(2);
     // Near the end, or as far as it gets by itself within some seconds.

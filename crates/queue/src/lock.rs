@@ -3,7 +3,7 @@
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -31,26 +31,35 @@ impl DirLock {
         make_dir(dir).map_err(|source| OpenError::Prepare { path: dir.to_owned(), source })?;
         let path = dir.join(LOCK_FILE);
         let prepare = |source| OpenError::Prepare { path: path.clone(), source };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(prepare)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(OpenError::Locked { dir: dir.to_owned(), holder: holder(&mut file) });
+        let open = || {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)
+        };
+        let mut file = open().map_err(prepare)?;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) if is_at(&file, &path) => break,
+                // It was deleted since it was opened: the lock is on nothing.
+                Ok(()) => file = open().map_err(prepare)?,
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    let holder = holder(&mut file);
+                    return Err(OpenError::Locked { dir: dir.to_owned(), holder });
+                }
+                Err(errno) => return Err(prepare(errno.into())),
             }
-            Err(errno) => return Err(prepare(errno.into())),
         }
         if let Err(error) = sign(&mut file) {
             // A full disk must not keep us from draining: then a second opener learns no name.
             tracing::warn!(error = %error, path = %path.display(), "could not sign the lock file");
         }
         Ok(Self { _file: file })
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(held), Ok(there)) => (held.dev(), held.ino()) == (there.dev(), there.ino()),
+        _ => false,
     }
 }
 

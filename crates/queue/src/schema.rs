@@ -1,6 +1,6 @@
 //! The file format: tables, indices, version, and the settings that make a commit durable.
 
-use std::path::Path;
+use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path};
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
@@ -163,6 +163,13 @@ pub(crate) fn open(path: &Path, fsync: Fsync) -> Result<(Connection, Layout), Op
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    // SQLite gives the log and its index the rights of the file.
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|source| OpenError::Prepare { path: path.to_owned(), source })?;
     let conn = Connection::open_with_flags(path, flags).map_err(|e| failed(path, e))?;
     let version = check_version(&conn, path)?;
     let layout = layout_of(version);

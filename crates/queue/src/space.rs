@@ -15,7 +15,7 @@ use std::{
 };
 
 use rusqlite::Connection;
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 
 use crate::{layout::Layout, schema};
 
@@ -56,7 +56,10 @@ impl Space {
             Ok::<_, io::Error>(file)
         };
         let log = open(&path.with_file_name(schema::LOG))?;
-        Ok(Self { file: open(path)?, log, layout, rows: Cell::new(None) })
+        let file = open(path)?;
+        // Whoever deletes the lock file lets another program in: not so this one, which is the queue's file.
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Self { file, log, layout, rows: Cell::new(None) })
     }
 
     /// Writes the log to its full length, if it never was.
@@ -112,14 +115,17 @@ impl Space {
         if is >= length {
             return Ok(());
         }
-        let length = length.saturating_add(STEP);
-        let more = length.saturating_sub(is);
-        match fallocate(&self.file, FallocateFlags::empty(), is, more) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(&self.file, is, length)?,
-            Err(errno) => return Err(errno.into()),
-        }
+        // On a disk that is nearly full what is needed must do.
+        self.extend(is, length.saturating_add(STEP)).or_else(|_| self.extend(is, length))?;
         self.file.sync_data()
+    }
+
+    fn extend(&self, from: u64, to: u64) -> io::Result<()> {
+        match fallocate(&self.file, FallocateFlags::empty(), from, to.saturating_sub(from)) {
+            Ok(()) => Ok(()),
+            Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(&self.file, from, to),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     fn page(&self) -> u64 {

@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     clock::Mark,
-    error::OpenError,
+    error::{Holder, OpenError},
     layout::Layout,
     message::{MessageId, NewMessage},
     queue::Fsync,
@@ -56,7 +56,13 @@ impl Store {
         // All statements stay prepared; the default of 16 would prepare some anew each time.
         conn.set_prepared_statement_cache_capacity(48);
         let (records, former) = records(&conn, layout).map_err(failed)?;
-        let hold = |source| OpenError::Prepare { path: path.clone(), source };
+        let hold = |source: io::Error| match source.kind() {
+            io::ErrorKind::WouldBlock => {
+                let holder = Holder { pid: None, command: None };
+                OpenError::Locked { dir: dir.to_owned(), holder }
+            }
+            _ => OpenError::Prepare { path: path.clone(), source },
+        };
         // The first transaction makes the log, if nothing did.
         conn.execute_batch("begin immediate; commit").map_err(failed)?;
         let space = Space::hold(&path, layout).map_err(hold)?;

@@ -7,17 +7,16 @@
 use std::{
     collections::{BTreeMap, HashMap},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::{
-    check::Watch,
     clock::{Clock, Sources},
     error::{OpenError, StoreError},
-    intake::{Command, Intake, Taken, Write},
+    intake::{Command, Taken, Write},
     lock::DirLock,
     message::{MAX_PRIORITY, MessageId},
     places::{Places, Undo},
@@ -26,7 +25,7 @@ use crate::{
     salvage::Salvage,
     schema,
     share::Shares,
-    stat::{Dropped, Failing, LaneStat, Stat},
+    stat::{Dropped, LaneStat, Stat},
     store::{Seq, Store},
     tally::{Amount, BucketId, Tally},
     trace::Trace,
@@ -39,13 +38,17 @@ mod put;
 mod rescue;
 mod riding;
 mod room;
+mod shared;
 mod sweep;
 mod syncs;
 mod traces;
+mod trouble;
 
 use rescue::Salvages;
 use riding::Riding;
+pub(crate) use shared::Shared;
 use syncs::Syncs;
+use trouble::Trouble;
 
 /// The most commands in one batch. Bounds how long the first of them waits for the last.
 const MAX_BATCH: usize = 256;
@@ -57,69 +60,8 @@ pub const MAX_LEASES: usize = 1024;
 /// time of a million of them neither holds up the callers nor swells the log.
 const SWEEP: u64 = 512;
 
-/// How many outcomes a slow reader may fall behind.
-const OUTCOMES: usize = 1024;
-
 /// The longest wait for the next expiry. The wall clock may be set while we wait for it.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-
-/// What callers and the writer share.
-#[expect(
-    clippy::disallowed_types,
-    reason = "who falls behind with outcomes learns how many it missed, and can ask for each message"
-)]
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) intake: Intake,
-    pub(crate) watch: Watch,
-    pub(crate) leasable: watch::Sender<u64>,
-    pub(crate) ended: watch::Sender<bool>,
-    pub(crate) outcomes: broadcast::Sender<Trace>,
-    stat: Mutex<Stat>,
-    shares: Mutex<Shares>,
-}
-
-impl Default for Shared {
-    #[expect(clippy::disallowed_types, reason = "as above")]
-    fn default() -> Self {
-        Self {
-            intake: Intake::default(),
-            watch: Watch::default(),
-            leasable: watch::Sender::new(0),
-            ended: watch::Sender::new(false),
-            outcomes: broadcast::Sender::new(OUTCOMES),
-            stat: Mutex::default(),
-            shares: Mutex::default(),
-        }
-    }
-}
-
-impl Shared {
-    /// Nothing more comes in; what waits is still done.
-    pub(crate) fn close(&self) {
-        self.watch.end();
-        self.intake.close();
-    }
-
-    /// Whether a copy for each of `lanes` fits, by the figures of now and behind what is `on_the_way`.
-    pub(crate) fn has_room(&self, lanes: &[String], size: u64, on_the_way: LaneStat) -> bool {
-        let copies = u64::try_from(lanes.len()).unwrap_or(u64::MAX);
-        let all = Amount { messages: copies, bytes: size.saturating_mul(copies) };
-        let shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-        let stat = self.stat.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = |lane: &str| stat.lanes.get(lane).map_or_else(Amount::default, LaneStat::amount);
-        let total = Amount {
-            messages: stat.messages.saturating_add(on_the_way.messages),
-            bytes: stat.bytes.saturating_add(on_the_way.bytes),
-        };
-        let one = Amount { messages: 1, bytes: size };
-        lanes.iter().all(|lane| shares.missing(lane, one, all, total, held) == Amount::default())
-    }
-
-    pub(crate) fn stat(&self) -> Stat {
-        self.stat.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
 
 /// Tells the callers that the writer ended, also when it panicked.
 struct End(Arc<Shared>);
@@ -160,7 +102,7 @@ pub(crate) struct Writer {
     dropped: Dropped,
     commits: u64,
     failed_commits: u64,
-    failing: Option<Failing>,
+    trouble: Trouble,
     salvages: Salvages,
     /// The first message of buckets, where it is known, with when it was appended.
     heads: HashMap<BucketId, (Seq, i64)>,
@@ -223,7 +165,7 @@ impl Writer {
             fsync: config.fsync,
             commits: 0,
             failed_commits: 0,
-            failing: None,
+            trouble: Trouble::default(),
             leasable: false,
             heads: HashMap::new(),
             place: place::Place::default(),
@@ -241,7 +183,7 @@ impl Writer {
     /// These lanes share the queue from now on.
     fn share_among(&mut self, lanes: Vec<String>) {
         self.shares.divide_among(lanes);
-        *self.shared.shares.lock().unwrap_or_else(PoisonError::into_inner) = self.shares.clone();
+        *self.shared.lock_shares() = self.shares.clone();
     }
 
     /// Serves until the line is closed and empty, then closes the store.
@@ -273,7 +215,8 @@ impl Writer {
             let wait = next.saturating_sub(self.clock.now());
             Duration::from_millis(u64::try_from(wait).unwrap_or(0)).min(LONGEST_WAIT)
         });
-        earlier(earlier(sweep, self.syncs.patience()), self.riding.patience())
+        let patience = earlier(sweep, self.syncs.patience());
+        earlier(earlier(patience, self.riding.patience()), self.trouble.patience())
     }
 
     /// When the next message expires or is too old.
@@ -287,6 +230,7 @@ impl Writer {
             self.salvage();
         }
         self.look_at_place();
+        self.look_at_trouble();
         let (mut writes, mut reads) = (Vec::new(), Vec::new());
         for command in batch {
             match command {
@@ -364,12 +308,13 @@ impl Writer {
             |write| matches!(write, Write::Change { change, .. } if change.makes_room()),
         );
         let is_full = matches!(error, StoreError::DiskFull(_));
-        let alone = !others.is_empty();
+        let alone = !others.is_empty() && (is_full || matches!(error, StoreError::Removed));
         others.into_iter().for_each(|write| write.fail(&error));
         let (mut acks, mut error) = (acks, error);
         // First without what needs room, then with room that was kept for this.
         for burns in [false, true] {
-            if acks.is_empty() || !is_full || !(alone || burns) {
+            let tried = if burns { is_full } else { alone };
+            if acks.is_empty() || !tried {
                 continue;
             }
             self.burns = burns;
@@ -393,6 +338,7 @@ impl Writer {
         if self.place.is_lost() && writes.iter().any(Write::stores) {
             return Err((writes, self.refuse_lost()));
         }
+        let stores = writes.iter().any(Write::stores);
         let before = self.tally.clone();
         let mut draft =
             Draft { next_expiry: self.next_expiry, next_age: self.next_age, ..Draft::default() };
@@ -402,8 +348,12 @@ impl Writer {
         self.sweep_failed = done.is_err();
         match done {
             Ok(()) => {
+                // What changed nothing has not asked the disk.
+                let asked = draft.changed;
                 self.keep(draft);
-                self.failing = None;
+                if asked {
+                    self.trouble.ended(stores);
+                }
                 if sync && self.fsync == Fsync::Always {
                     self.syncs.synced(self.commits);
                 }
@@ -419,7 +369,7 @@ impl Writer {
                 self.places.undo(draft.undo);
                 let error = StoreError::from(error);
                 self.failed_commits = self.failed_commits.saturating_add(1);
-                self.failing = Some(error.failing());
+                self.trouble.met(error.failing(), stores);
                 Err((writes, error))
             }
         }
@@ -565,11 +515,11 @@ impl Writer {
             commits: self.commits,
             salvages: self.salvages.done,
             failed_commits: self.failed_commits,
-            failing: self.place.failing().or(self.failing),
+            failing: self.place.failing().or(self.trouble.failing()),
             failed_syncs: self.syncs.failed,
             lanes,
         };
-        *self.shared.stat.lock().unwrap_or_else(PoisonError::into_inner) = stat;
+        *self.shared.lock_stat() = stat;
         // After the figures: who is woken by it may look at them.
         if std::mem::take(&mut self.leasable) {
             self.shared.leasable.send_modify(|count| *count = count.wrapping_add(1));

@@ -43,3 +43,25 @@ fn a_directory_that_cannot_be_made_is_named() {
     assert!(matches!(error, OpenError::Prepare { .. }), "{error:?}");
     assert!(error.to_string().ends_with("file/queue"), "{error}");
 }
+
+#[test]
+fn who_deletes_the_lock_file_lets_nobody_else_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = Queue::open(config(dir.path())).unwrap();
+    std::fs::remove_file(dir.path().join("queue.lock")).unwrap();
+    let error = Queue::open(config(dir.path())).unwrap_err();
+    assert!(matches!(error, OpenError::Locked { .. }), "{error:?}");
+}
+
+#[test]
+fn its_files_are_for_their_owner_whatever_the_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    drop(Queue::open(config(dir.path())).unwrap());
+    let _open = Queue::open(config(dir.path())).unwrap();
+    for entry in dir.path().read_dir().unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", entry.path().display());
+    }
+}

@@ -113,4 +113,13 @@ impl Store {
         let found = seq.map_or(Ok(None), |seq| record::find(&self.conn, seq))?;
         Ok(found.filter(|record| record.id == id))
     }
+
+    /// Writes and commits what is there anyway, with the space that a message would need.
+    pub(crate) fn try_writing(&mut self, clock: &Clock) -> rusqlite::Result<()> {
+        self.sync_commits(true)?;
+        self.begin()?;
+        self.keep_time(clock)?;
+        self.ensure_space(true)?;
+        self.commit()
+    }
 }

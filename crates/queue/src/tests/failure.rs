@@ -3,7 +3,7 @@
 use std::sync::{Mutex, atomic::AtomicU32};
 
 use super::*;
-use crate::{AppendError, Inspector, OpenError, StoreError, tests::delivery::join_all};
+use crate::{AppendError, Failing, Inspector, OpenError, StoreError, tests::delivery::join_all};
 
 /// A queue whose next commits fail as often as the second value says.
 fn faulty(dir: &Path, config: Config) -> (Queue, Arc<AtomicU32>) {
@@ -65,6 +65,25 @@ async fn all_waiting_callers_learn_of_a_failed_commit() {
 }
 
 #[tokio::test]
+async fn a_failure_is_shown_until_something_can_be_stored_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, faults) = faulty(dir.path(), config(dir.path(), 1 << 20, WhenFull::Reject));
+    let acked = store(&queue, message("a")).await;
+    faults.store(1, Ordering::SeqCst);
+    assert!(queue.append(message("b")).await.is_err());
+    assert!(queue.ack(acked, &"p".into()).await.unwrap());
+    assert_eq!((queue.stat().failing, queue.stat().failed_commits), (Some(Failing::Io), 1));
+    let made_good = async {
+        while queue.stat().failing.is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    // Nobody asks for anything meanwhile.
+    tokio::time::timeout(Duration::from_secs(10), made_good).await.expect("it is tried again");
+    assert_eq!(queue.stat().messages, 0);
+}
+
+#[tokio::test]
 async fn on_a_full_disk_acks_go_through_and_make_room() {
     let dir = tempfile::tempdir().unwrap();
     let gate = Gate::default();
@@ -86,6 +105,7 @@ async fn on_a_full_disk_acks_go_through_and_make_room() {
     let (put, ack) = in_one_batch(&queue, &gate, sized(4, 100_000), stored[0]).await;
     assert!(matches!(put.unwrap_err(), AppendError::Store(StoreError::DiskFull(_))));
     assert!(ack.unwrap());
+    assert_eq!(queue.stat().failing, Some(Failing::DiskFull), "an ack makes that not good");
     for id in &stored[1..20] {
         assert!(queue.ack(*id, &"p".into()).await.unwrap());
     }

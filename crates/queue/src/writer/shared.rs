@@ -1,0 +1,83 @@
+//! What callers and the writer share.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{broadcast, watch};
+
+use crate::{
+    check::Watch,
+    intake::Intake,
+    share::Shares,
+    stat::{LaneStat, Stat},
+    tally::Amount,
+    trace::Trace,
+};
+
+/// How many outcomes a slow reader may fall behind.
+const OUTCOMES: usize = 1024;
+
+/// What callers and the writer share.
+#[expect(
+    clippy::disallowed_types,
+    reason = "who falls behind with outcomes learns how many it missed, and can ask for each message"
+)]
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) intake: Intake,
+    pub(crate) watch: Watch,
+    pub(crate) leasable: watch::Sender<u64>,
+    pub(crate) ended: watch::Sender<bool>,
+    pub(crate) outcomes: broadcast::Sender<Trace>,
+    stat: Mutex<Stat>,
+    shares: Mutex<Shares>,
+}
+
+impl Default for Shared {
+    #[expect(clippy::disallowed_types, reason = "as above")]
+    fn default() -> Self {
+        Self {
+            intake: Intake::default(),
+            watch: Watch::default(),
+            leasable: watch::Sender::new(0),
+            ended: watch::Sender::new(false),
+            outcomes: broadcast::Sender::new(OUTCOMES),
+            stat: Mutex::default(),
+            shares: Mutex::default(),
+        }
+    }
+}
+
+impl Shared {
+    /// Nothing more comes in; what waits is still done.
+    pub(crate) fn close(&self) {
+        self.watch.end();
+        self.intake.close();
+    }
+
+    /// Whether a copy for each of `lanes` fits, by the figures of now and behind what is `on_the_way`.
+    pub(crate) fn has_room(&self, lanes: &[String], size: u64, on_the_way: LaneStat) -> bool {
+        let copies = u64::try_from(lanes.len()).unwrap_or(u64::MAX);
+        let all = Amount { messages: copies, bytes: size.saturating_mul(copies) };
+        let (shares, stat) = (self.lock_shares(), self.lock_stat());
+        let held = |lane: &str| stat.lanes.get(lane).map_or_else(Amount::default, LaneStat::amount);
+        let total = Amount {
+            messages: stat.messages.saturating_add(on_the_way.messages),
+            bytes: stat.bytes.saturating_add(on_the_way.bytes),
+        };
+        let one = Amount { messages: 1, bytes: size };
+        lanes.iter().all(|lane| shares.missing(lane, one, all, total, held) == Amount::default())
+    }
+
+    pub(crate) fn stat(&self) -> Stat {
+        self.lock_stat().clone()
+    }
+
+    /// No code that holds one of the locks leaves what is under it half changed.
+    pub(super) fn lock_stat(&self) -> MutexGuard<'_, Stat> {
+        self.stat.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn lock_shares(&self) -> MutexGuard<'_, Shares> {
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
