@@ -16,18 +16,23 @@ mod failures;
 mod ground;
 mod job;
 mod presence;
+mod window;
 mod words;
 
 use failures::Failures;
 pub(crate) use ground::{Ground, ServeEnd, Witness};
 pub use job::{Job, Outcome, Progress};
 pub use presence::Presence;
+pub use window::{Place, Window};
 pub use words::Chain;
 use words::with_cause;
 
 /// Messages handed over before their turn: one on its way and one behind it, so that the modem never
 /// waits for us. More would only be stuck when the session ends.
 const JOBS: usize = 2;
+
+/// Messages of a session inside a modem that are published and not yet recorded as delivered.
+pub const WINDOW: usize = JOBS;
 
 /// After this long without a result a publish counts as unknown, and its message may take another path,
 /// unless its route says another time.
@@ -114,6 +119,8 @@ pub struct Uplink {
     pub leave: CancellationToken,
     /// Whether the result of a message stays out; those behind it wait.
     pub stalled: watch::Receiver<bool>,
+    /// Its places for messages of the queue. Who gives it one holds a place of it for that long.
+    pub window: Window,
 }
 
 /// The news a session gets from the URCs of its modem.
@@ -171,6 +178,8 @@ pub struct Session {
     pub(crate) leave: CancellationToken,
     /// Sessions in a row that the broker closed under their first word.
     kicked_greetings: u32,
+    /// Its broker closed it under a message that its sender suspected.
+    is_excused: bool,
     /// How it has failed lately.
     failures: Failures,
 }
@@ -184,7 +193,13 @@ pub fn session(config: SessionConfig, observer: Arc<dyn Observer>) -> (Uplink, S
     let backoff = Backoff::new(RECONNECT, config.reconnect_max);
     let leave = CancellationToken::new();
     (
-        Uplink { jobs: job_tx, state: state_rx, stalled: stalled_rx, leave: leave.clone() },
+        Uplink {
+            jobs: job_tx,
+            state: state_rx,
+            stalled: stalled_rx,
+            leave: leave.clone(),
+            window: Window::new(WINDOW),
+        },
         Session {
             config,
             jobs,
@@ -195,6 +210,7 @@ pub fn session(config: SessionConfig, observer: Arc<dyn Observer>) -> (Uplink, S
             open: false,
             leave,
             kicked_greetings: 0,
+            is_excused: false,
             failures: Failures::default(),
         },
     )
@@ -303,7 +319,11 @@ impl Session {
                 self.failures.forgive();
                 return ServeEnd::Failing;
             }
-            let wait = self.failures.next_wait(&mut self.backoff, sound);
+            // What a suspected message brought about makes nobody else wait longer the next time.
+            let wait = match std::mem::take(&mut self.is_excused) {
+                true => RECONNECT,
+                false => self.failures.next_wait(&mut self.backoff, sound),
+            };
             let stop = ground.stop.clone();
             let stopped = self
                 .while_down(async { tokio::time::timeout(wait, stop.cancelled()).await.is_ok() })
@@ -504,6 +524,7 @@ impl Session {
         // Down before its sender hears of it, so that the message is not handed over here again.
         self.stand(SessionPhase::BackingOff, Some(Chain(&error).to_string()));
         let (reason, by_broker, words) = self.who_broke_it(ground, &error).await;
+        self.is_excused = by_broker && job.is_suspect;
         job.done(Outcome::Lost { by_broker });
         // Some firmware sends one more OK after an operation that failed this way.
         ground.at.doubt().await;

@@ -41,6 +41,9 @@ pub struct Job {
     pub message: Message,
     /// After this long without a result [`Progress::Stalled`] is told, once.
     pub stall: Duration,
+    /// Its sender suspects it: if the broker closes the session under it, that speaks against the message
+    /// and not against the session, whose next CONNECT comes soon.
+    pub is_suspect: bool,
     /// Where its news go; room for two.
     pub progress: mpsc::Sender<Progress>,
 }
@@ -49,7 +52,7 @@ impl Job {
     /// A message, and where its news come.
     pub fn new(message: Message, stall: Duration) -> (Self, mpsc::Receiver<Progress>) {
         let (progress, news) = mpsc::channel(PROGRESS);
-        (Self { message, stall, progress }, news)
+        (Self { message, stall, is_suspect: false, progress }, news)
     }
 
     pub(super) fn done(self, outcome: Outcome) {

@@ -233,10 +233,15 @@ impl Rig {
     }
 
     async fn send(&self) -> mpsc::Receiver<Progress> {
+        self.send_as(false).await
+    }
+
+    async fn send_as(&self, is_suspect: bool) -> mpsc::Receiver<Progress> {
         let (progress, news) = mpsc::channel(2);
         let (topic, payload) = ("t".to_owned(), Vec::new());
         let message = Message { topic, payload, qos: Qos::AtLeastOnce, retain: false };
-        self.uplink.jobs.send(Job { message, stall: STALL, progress }).await.unwrap();
+        let job = Job { message, stall: STALL, is_suspect, progress };
+        self.uplink.jobs.send(job).await.unwrap();
         news
     }
 
@@ -647,7 +652,7 @@ async fn each_message_has_its_own_time_to_stall_and_those_behind_are_told() {
     let message = presence().online;
     let stall = Duration::from_secs(2);
     let before = Instant::now();
-    rig.uplink.jobs.send(Job { message, stall, progress }).await.unwrap();
+    rig.uplink.jobs.send(Job { message, stall, is_suspect: false, progress }).await.unwrap();
     assert!(matches!(news.recv().await, Some(Progress::Stalled)));
     assert_eq!(before.elapsed().as_secs(), 2);
     rig.uplink.stalled.wait_for(|stalled| *stalled).await.unwrap();
@@ -676,4 +681,22 @@ async fn the_cause_of_a_loss_under_an_operation_is_not_dropped() {
     rig.lost.send(Lost { cause: "kicked (cause 1)", by_broker: true }).await.unwrap();
     let down = rig.phase(SessionPhase::BackingOff).await;
     assert_eq!(down.reason, Some(format!("kicked (cause 1); {refused}")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn kicks_under_suspected_messages_make_nobody_wait_longer() {
+    let kicked = [Turn::Fails(Scope::Session); 20];
+    let mut longest = Vec::new();
+    for is_suspect in [true, false] {
+        let mut rig = Rig::new(&[], &kicked);
+        for _ in 0..20 {
+            rig.phase(SessionPhase::Connected).await;
+            let mut news = rig.send_as(is_suspect).await;
+            let told = news.recv().await;
+            assert!(matches!(told, Some(Progress::Done(Outcome::Lost { by_broker: true }))));
+        }
+        longest.push(gaps(&rig.stack.times("open")).into_iter().max().unwrap());
+    }
+    let soon = RECONNECT + LOST_FOLLOWS + STAGGER;
+    assert!(longest[0] <= soon && longest[1] > RECONNECT * 5, "{longest:?}");
 }

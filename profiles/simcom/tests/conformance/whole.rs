@@ -223,7 +223,11 @@ impl Running {
     /// Hands a message over.
     pub(crate) async fn send(&self, number: usize, message: Message) -> mpsc::Receiver<Progress> {
         let (progress, news) = mpsc::channel(2);
-        self.uplinks[number].jobs.send(Job { message, stall: STALL, progress }).await.unwrap();
+        self.uplinks[number]
+            .jobs
+            .send(Job { message, stall: STALL, is_suspect: false, progress })
+            .await
+            .unwrap();
         news
     }
 
