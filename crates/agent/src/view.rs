@@ -18,6 +18,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::budget::{Meter, Stage, Standing};
 use crate::config::{Fleet, SessionId};
+use crate::forward::Waiting;
 use crate::history::{self, History};
 use crate::metrics::families::{self as all, Family};
 use crate::metrics::{Activity, Metrics};
@@ -80,8 +81,8 @@ pub struct Now {
     pub fleet: Fleet,
     /// All modems, in file order.
     pub modems: Vec<ModemView>,
-    /// For each lane, since when a message waits that a connected session of it could carry.
-    pub waiting: Vec<watch::Receiver<Option<SystemTime>>>,
+    /// For each lane by its name, since when messages wait.
+    pub waiting: Vec<(String, watch::Receiver<Waiting>)>,
 }
 
 impl Now {

@@ -1,9 +1,9 @@
 //! Several messages of one topic as one publish: which go together, when, and what they look like.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use queue::{Lease, MessageId};
+use queue::Lease;
 use serde::de::IgnoredAny;
 
 use crate::config::{Batch, BatchFormat};
@@ -124,34 +124,41 @@ fn or_overdue(
     Gathered::Now(oldest.filter(is_overdue).map_or(full, |open| open.orders))
 }
 
-/// Looks for a batch among the messages that are ready, in their order. Those of one topic never
-/// overtake one another; those in `alone` share a batch with nobody. `limit` is the most bytes.
-/// `is_due`: the oldest goes out now, full or not.
-pub(super) fn gather(
+/// A message that may go out.
+#[derive(Clone, Copy)]
+pub(super) struct Candidate<'a> {
+    /// Its place in the order.
+    pub(super) order: u64,
+    pub(super) lease: &'a Lease,
+    /// It shares a batch with nobody.
+    pub(super) is_apart: bool,
+}
+
+/// Looks for a batch among messages in their order. Those of one topic never overtake one another.
+/// `limit` is the most bytes. `is_due`: the oldest goes out now, full or not.
+pub(super) fn gather<'a>(
     batch: &Batch,
     limit: usize,
-    ready: &BTreeMap<u64, Lease>,
-    alone_ids: &HashSet<MessageId>,
+    ready: impl Iterator<Item = Candidate<'a>>,
     is_due: bool,
     now: SystemTime,
 ) -> Gathered {
     let mut open: HashMap<&str, Open<'_>> = HashMap::new();
-    for (order, lease) in ready {
-        let is_alone = alone_ids.contains(&lease.id);
+    for Candidate { order, lease, is_apart } in ready {
         let Some(found) = open.get_mut(lease.topic.as_str()) else {
-            if is_alone {
-                return or_overdue(vec![*order], open, batch, now);
+            if is_apart {
+                return or_overdue(vec![order], open, batch, now);
             }
             let bytes = alone(batch, lease.payload.len());
-            open.insert(&lease.topic, Open { first: lease, orders: vec![*order], bytes });
+            open.insert(&lease.topic, Open { first: lease, orders: vec![order], bytes });
             continue;
         };
-        if is_alone || !found.takes(batch, limit, lease) {
+        if is_apart || !found.takes(batch, limit, lease) {
             let full = std::mem::take(&mut found.orders);
             return or_overdue(full, open, batch, now);
         }
         found.bytes += 1 + member(batch, lease.payload.len());
-        found.orders.push(*order);
+        found.orders.push(order);
         if found.orders.len() >= batch.max_messages {
             let full = std::mem::take(&mut found.orders);
             return or_overdue(full, open, batch, now);

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use modem::mqtt::{Message, Qos};
 use modem::session::{Job, Outcome, Progress, Uplink};
 use tokio::sync::{mpsc, watch};
 
-use super::given::Holding;
-use super::parcel::Parcel;
+use super::ledger::FlightId;
 
 /// How long after a session went down the news of the message it was publishing may still come.
 const LAST_NEWS: Duration = Duration::from_secs(1);
@@ -20,32 +18,26 @@ pub(super) enum News {
     Stalled(mpsc::Receiver<Progress>),
 }
 
-/// A message on its way, and what became of it.
+/// News of a flight.
 pub(super) struct Delivery {
-    /// The messages.
-    pub(super) parcel: Parcel,
-    /// Which session of the lane has it.
-    pub(super) target: usize,
-    /// Notes that the session has it.
-    pub(super) given: Holding,
-    /// What is new of it.
+    pub(super) flight: FlightId,
     pub(super) news: News,
 }
 
-/// Gives a message to a session and waits for its end, or for its result to stay out.
+/// Waits for the end of a message that was given to a session, or for its result to stay out. `job`: it is
+/// still to be given. `moved`: another message stalls there, and this one should go elsewhere.
 pub(super) async fn deliver(
-    parcel: Parcel,
-    topic: String,
-    target: usize,
+    flight: FlightId,
+    job: Option<Job>,
+    mut news: mpsc::Receiver<Progress>,
     uplink: Uplink,
-    stall: Duration,
     mut moved: watch::Receiver<bool>,
-    given: Holding,
 ) -> Delivery {
-    let (job, mut news) = Job::new(message(&parcel, topic), stall);
     let (mut state, mut stalled) = (uplink.state.clone(), uplink.stalled.clone());
-    let handed = async {
-        if uplink.jobs.send(job).await.is_err() {
+    let given = async {
+        if let Some(job) = job
+            && uplink.jobs.send(job).await.is_err()
+        {
             return Some(Progress::Done(Outcome::NotSent));
         }
         news.recv().await
@@ -60,7 +52,7 @@ pub(super) async fn deliver(
     // safe, and none awaits in its body.
     let told = tokio::select! {
         biased;
-        told = handed => told.unwrap_or(Progress::Done(Outcome::Lost { by_broker: false })),
+        told = given => told.unwrap_or(Progress::Done(Outcome::Lost { by_broker: false })),
         () = down => Progress::Done(Outcome::NotSent),
         _ = moved.wait_for(|moved| *moved) => Progress::Done(Outcome::NotSent),
         _ = stalled.wait_for(|stalled| *stalled) => Progress::Done(Outcome::NotSent),
@@ -71,16 +63,11 @@ pub(super) async fn deliver(
         Progress::Stalled => News::Stalled(news),
         Progress::Done(outcome) => News::Done(outcome),
     };
-    Delivery { parcel, target, given, news }
+    Delivery { flight, news }
 }
 
 /// Waits for the end of a message whose result stayed out.
-pub(super) async fn await_end(
-    parcel: Parcel,
-    target: usize,
-    mut rest: mpsc::Receiver<Progress>,
-    given: Holding,
-) -> Delivery {
+pub(super) async fn await_end(flight: FlightId, mut rest: mpsc::Receiver<Progress>) -> Delivery {
     let outcome = loop {
         match rest.recv().await {
             Some(Progress::Done(outcome)) => break outcome,
@@ -88,16 +75,5 @@ pub(super) async fn await_end(
             None => break Outcome::Lost { by_broker: false },
         }
     };
-    Delivery { parcel, target, given, news: News::Done(outcome) }
-}
-
-fn message(parcel: &Parcel, topic: String) -> Message {
-    let lease = &parcel.first;
-    Message {
-        topic,
-        payload: parcel.payload().to_vec(),
-        // The queue was given one of the three.
-        qos: Qos::from_number(lease.qos).unwrap_or(Qos::AtLeastOnce),
-        retain: lease.retain,
-    }
+    Delivery { flight, news: News::Done(outcome) }
 }

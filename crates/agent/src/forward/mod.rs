@@ -9,7 +9,8 @@ mod delivery;
 mod forwarder;
 mod given;
 pub mod lanes;
-mod parcel;
+mod ledger;
+mod passed;
 mod plan;
 mod routing;
 mod running;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Fleet, SessionId};
 use crate::view::View;
 
+pub use forwarder::Waiting;
 pub use given::Given;
 pub use plan::{LanePlan, plan};
 pub use routing::Routing;
@@ -88,6 +90,8 @@ async fn reroute(queue: &Queue, fleet: &Fleet, lane: &str) -> Result<u64, StoreE
     let renamed = all.find(|of| of.was(lane)).map(|lane| lane.name);
     let home = |topic: &str| renamed.clone().or_else(|| lane_of(fleet, topic));
     let (home, mut stranded) = (&home, Vec::new());
+    // Its forwarder may have been lost.
+    drop(queue.look_again(lane));
     loop {
         let leases = queue.lease(lane, 256).await?;
         if leases.is_empty() {

@@ -3,14 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use queue::Queue;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::forwarder::Forwarder;
+use super::forwarder::{Forwarder, Waiting};
 use super::given::Given;
 use super::plan::LanePlan;
 use crate::metrics::Metrics;
@@ -29,7 +28,7 @@ pub struct Forwarding {
 struct Running {
     plan: LanePlan,
     stop: CancellationToken,
-    waiting: watch::Receiver<Option<SystemTime>>,
+    waiting: watch::Receiver<Waiting>,
     task: AbortHandle,
 }
 
@@ -102,9 +101,10 @@ impl Forwarding {
         self.metrics.keep_routes(&paths);
     }
 
-    /// For each lane, since when a message waits that a connected session of it could carry.
-    pub fn waiting(&self) -> Vec<watch::Receiver<Option<SystemTime>>> {
-        self.running.values().map(|running| running.waiting.clone()).collect()
+    /// For each lane by its name, since when messages wait.
+    pub fn waiting(&self) -> Vec<(String, watch::Receiver<Waiting>)> {
+        let lane = |(name, running): (&String, &Running)| (name.clone(), running.waiting.clone());
+        self.running.iter().map(lane).collect()
     }
 
     /// Waits until one ends that should not, and tells what became of it.

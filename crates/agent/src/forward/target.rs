@@ -35,8 +35,14 @@ pub(super) struct Target {
     /// A result stays out there and its message went elsewhere: it gets nothing more until that
     /// result is in.
     pub(super) stalled: watch::Sender<bool>,
-    /// Messages of this lane that were acknowledged there.
-    pub(super) acknowledged: u64,
+}
+
+/// The messages that a path takes while it is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reach {
+    floor: u8,
+    /// The longest topic, the shortest and the longest payload, as far as they are known.
+    limits: Option<(usize, usize, usize)>,
 }
 
 /// What a forwarder's choice rests on.
@@ -60,7 +66,6 @@ impl Target {
             was_connected: None,
             back_since: None,
             stalled: watch::Sender::new(false),
-            acknowledged: 0,
         }
     }
 
@@ -119,10 +124,10 @@ impl Target {
         }
     }
 
-    /// Whether a message fits the modem, as far as that is known.
-    pub(super) fn may_take(&self, topic: &str, payload: &[u8]) -> bool {
+    /// Reports whether a topic and a payload of so many bytes fit the modem, as far as that is known.
+    pub(super) fn may_take(&self, topic: &str, payload: usize) -> bool {
         let takes =
-            |modem: &watch::Receiver<Snapshot>| modem.borrow().may_take(topic.len(), payload.len());
+            |modem: &watch::Receiver<Snapshot>| modem.borrow().may_take(topic.len(), payload);
         self.modem.as_ref().is_none_or(takes)
     }
 
@@ -151,6 +156,16 @@ impl Target {
             self.was_connected = Some(connected);
         }
         Path { free: self.is_free(), floor: self.floor(), back_since: self.back_since }
+    }
+
+    /// Its reach, if it can take anything now.
+    pub(super) fn reach(&self) -> Option<Reach> {
+        let limits = |modem: &watch::Receiver<Snapshot>| {
+            let modem = modem.borrow();
+            modem.identified.as_ref().map(|is| (is.max_topic, is.min_payload, is.max_payload))
+        };
+        let limits = self.modem.as_ref().and_then(limits);
+        self.is_free().then(|| Reach { floor: self.floor(), limits })
     }
 
     pub(super) fn is_connected(&self) -> bool {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use modem::Snapshot;
 use modem::mqtt::MqttError;
-use modem::session::{Job, Outcome, Progress, STALL, SessionPhase, SessionState, Uplink};
+use modem::session::{Job, Outcome, Progress, STALL, SessionPhase, SessionState, Uplink, Window};
 use modem::snapshot::Identified;
 use queue::{Config, NewMessage, Queue, State};
 use tokio::sync::{mpsc, watch};
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::forwarder::Forwarder;
+use super::forwarder::{Forwarder, Waiting};
 use super::given::Given;
 use super::target::Target;
 use crate::budget::Allowance;
@@ -53,6 +53,7 @@ struct Rig {
     given: Given,
     stop: CancellationToken,
     tasks: JoinSet<()>,
+    waiting: Vec<watch::Receiver<Waiting>>,
     _dir: tempfile::TempDir,
 }
 
@@ -63,6 +64,12 @@ fn rig(sessions: usize) -> (Rig, Vec<Fake>) {
 /// A session for each length of a topic that its modem takes.
 fn rig_of(topics: &[usize]) -> (Rig, Vec<Fake>) {
     rig_with(topics, super::Routing::default())
+}
+
+/// A session for each length of a payload that its modem takes.
+fn rig_of_sizes(sizes: &[usize]) -> (Rig, Vec<Fake>) {
+    let modems: Vec<Snapshot> = sizes.iter().map(|most| snapshot(1_024, *most)).collect();
+    rig_of_lanes(&["lane"], &modems, &super::Routing::default())
 }
 
 /// The same by a route that puts messages on lines.
@@ -93,12 +100,18 @@ fn rig_of_slow_batches(topics: &[usize], max_delay: Duration) -> (Rig, Vec<Fake>
 }
 
 fn rig_with(topics: &[usize], routing: super::Routing) -> (Rig, Vec<Fake>) {
+    let modems: Vec<Snapshot> = topics.iter().map(|most| snapshot(*most, 10_240)).collect();
+    rig_of_lanes(&["lane"], &modems, &routing)
+}
+
+/// Lanes that share their sessions.
+fn rig_of_lanes(lanes: &[&str], modems: &[Snapshot], routing: &super::Routing) -> (Rig, Vec<Fake>) {
     let dir = tempfile::tempdir().unwrap();
     let queue = Queue::open(Config::new(dir.path())).unwrap();
     let (metrics, stop) = (Metrics::new().unwrap(), CancellationToken::new());
     let given = Given::default();
-    let (mut targets, mut fakes) = (Vec::new(), Vec::new());
-    for (number, max_topic) in topics.iter().enumerate() {
+    let (mut paths, mut fakes) = (Vec::new(), Vec::new());
+    for (number, modem) in modems.iter().enumerate() {
         let (job_tx, jobs) = mpsc::channel(2);
         let (stalled, watching) = watch::channel(false);
         let (state, watched) =
@@ -106,28 +119,36 @@ fn rig_with(topics: &[usize], routing: super::Routing) -> (Rig, Vec<Fake>) {
         let name = |text: &str| Name::new(text).unwrap();
         let id = SessionId { modem: name(&format!("m{number}")), session: name("s") };
         let leave = CancellationToken::new();
-        let uplink = Uplink { jobs: job_tx, state: watched, stalled: watching, leave };
-        let target = Target::new(id, uplink);
-        let target = target.with_modem(watch::channel(snapshot(*max_topic)).1);
+        let window = Window::new(2);
+        let uplink = Uplink { jobs: job_tx, state: watched, stalled: watching, leave, window };
         let (allowance, allowed) = watch::channel(Allowance::default());
-        targets.push(target.with_allowance(Some(allowed)));
+        paths.push((id, uplink, watch::channel(modem.clone()).1, allowed));
         fakes.push(Fake { jobs, state, stalled, allowance });
     }
-    let mut tasks = JoinSet::new();
-    let forwarder = Forwarder::new(
-        queue.clone(),
-        "lane".to_owned(),
-        targets,
-        routing,
-        Arc::clone(&metrics),
-        stop.clone(),
-        given.clone(),
-    );
-    tasks.spawn(forwarder.run());
-    (Rig { queue, metrics, given, stop, tasks, _dir: dir }, fakes)
+    let (mut tasks, mut waiting) = (JoinSet::new(), Vec::new());
+    for lane in lanes {
+        let target = |(id, uplink, modem, allowed): &(SessionId, Uplink, _, _)| {
+            let target = Target::new(id.clone(), uplink.clone());
+            target
+                .with_modem(watch::Receiver::clone(modem))
+                .with_allowance(Some(watch::Receiver::clone(allowed)))
+        };
+        let forwarder = Forwarder::new(
+            queue.clone(),
+            (*lane).to_owned(),
+            paths.iter().map(target).collect(),
+            routing.clone(),
+            Arc::clone(&metrics),
+            stop.clone(),
+            given.clone(),
+        );
+        waiting.push(forwarder.waiting());
+        tasks.spawn(forwarder.run());
+    }
+    (Rig { queue, metrics, given, stop, tasks, waiting, _dir: dir }, fakes)
 }
 
-fn snapshot(max_topic: usize) -> Snapshot {
+fn snapshot(max_topic: usize, max_payload: usize) -> Snapshot {
     let identified = Identified {
         model_id: String::new(),
         model: String::new(),
@@ -137,7 +158,7 @@ fn snapshot(max_topic: usize) -> Snapshot {
         imei: String::new(),
         iccid: None,
         max_topic,
-        max_payload: 10_240,
+        max_payload,
         min_payload: 0,
     };
     Snapshot { identified: Some(identified), ..Snapshot::absent() }
@@ -146,6 +167,12 @@ fn snapshot(max_topic: usize) -> Snapshot {
 impl Rig {
     async fn append(&self, topic: &str) {
         self.queue.append(NewMessage::new("lane", topic, "x")).await.unwrap();
+    }
+
+    async fn append_many(&self, topic: &str, count: usize) {
+        for _ in 0..count {
+            self.append(topic).await;
+        }
     }
 
     async fn append_lines(&self, payloads: &[&str]) {
@@ -248,6 +275,90 @@ async fn losses_count_only_where_the_same_session_acknowledged_something_in_betw
 }
 
 #[tokio::test]
+async fn after_one_of_a_topic_was_set_aside_one_loss_is_enough_for_the_others() {
+    let (rig, mut fakes) = rig(1);
+    let session = &mut fakes[0];
+    rig.append("bad").await;
+    session.connected(true);
+    let (mut kicks, mut number) = (0, 0);
+    while rig.queue.stat().aside.messages < 4 {
+        // Others come and go, so that the session is sound each time.
+        number += 1;
+        rig.append(&format!("good/{number}")).await;
+        let Ok(Some(job)) = timeout(Duration::from_millis(100), session.jobs.recv()).await else {
+            continue;
+        };
+        if job.message.topic != "bad" {
+            tell(&job, Progress::Done(Outcome::Acknowledged));
+            continue;
+        }
+        kicks += 1;
+        assert_eq!(job.is_suspect, kicks > 1, "the first may be the session's own");
+        session.connected(false);
+        tell(&job, Progress::Done(Outcome::Lost { by_broker: true }));
+        while let Ok(behind) = session.jobs.try_recv() {
+            tell(&behind, Progress::Done(Outcome::NotSent));
+        }
+        if kicks == 5 {
+            rig.append_many("bad", 3).await;
+        }
+        session.connected(true);
+    }
+    assert_eq!((kicks, rig.set_aside("poison")), (6, 4.0));
+}
+
+#[tokio::test]
+async fn lanes_that_share_a_session_share_its_window() {
+    let lanes = ["lane", "other"];
+    let (rig, mut fakes) =
+        rig_of_lanes(&lanes, &[snapshot(1_024, 10_240)], &super::Routing::default());
+    for number in 0..10 {
+        for lane in lanes {
+            let message = NewMessage::new(lane, format!("{lane}/{number}"), "x");
+            rig.queue.append(message).await.unwrap();
+        }
+    }
+    fakes[0].connected(true);
+    let (mut open, mut topics) = (Vec::new(), Vec::new());
+    while topics.len() < 20 {
+        while open.len() < 2.min(20 - topics.len()) {
+            open.push(fakes[0].job().await);
+        }
+        let more = timeout(Duration::from_millis(20), fakes[0].jobs.recv()).await;
+        assert!(more.is_err(), "two are out, and nothing of them is on disk");
+        let first = open.remove(0);
+        topics.push(first.message.topic.clone());
+        tell(&first, Progress::Done(Outcome::Acknowledged));
+    }
+    rig.left(0).await;
+    for lane in lanes {
+        let of_lane = topics.iter().filter(|topic| topic.starts_with(lane));
+        let want: Vec<String> = (0..10).map(|number| format!("{lane}/{number}")).collect();
+        assert!(of_lane.eq(&want), "in order: {topics:?}");
+    }
+    let first_half = topics.iter().take(10).filter(|topic| topic.starts_with("other")).count();
+    assert!((3..=7).contains(&first_half), "and in turns: {topics:?}");
+}
+
+#[tokio::test]
+async fn a_topic_whose_messages_take_two_paths_keeps_its_order() {
+    let (rig, mut fakes) = rig_of_sizes(&[5, 100]);
+    for size in [1, 9, 1, 9] {
+        let payload = vec![b'x'; size];
+        rig.queue.append(NewMessage::new("lane", "t", payload)).await.unwrap();
+    }
+    fakes.iter().for_each(|fake| fake.connected(true));
+    for (path, size) in [(0, 1), (1, 9), (0, 1), (1, 9)] {
+        let job = fakes[path].job().await;
+        assert_eq!(job.message.payload.len(), size);
+        let other = timeout(Duration::from_millis(20), fakes[1 - path].jobs.recv()).await;
+        assert!(other.is_err(), "the next may only go once this one is there");
+        tell(&job, Progress::Done(Outcome::Acknowledged));
+    }
+    rig.left(0).await;
+}
+
+#[tokio::test]
 async fn losses_that_the_broker_did_not_cause_accuse_nobody() {
     let (rig, mut fakes) = rig(1);
     rig.append("unlucky").await;
@@ -309,9 +420,9 @@ async fn a_late_acknowledgement_spares_the_message_its_second_way() {
 
 #[tokio::test]
 async fn what_is_too_large_for_the_path_that_is_up_holds_up_nobody() {
-    let (rig, mut fakes) = rig_of(&[9, 3]);
-    // More than are leased at once.
-    for number in 0..8 {
+    let (mut rig, mut fakes) = rig_of(&[9, 3]);
+    // More than may be held.
+    for number in 0..200 {
         rig.append(&format!("large/{number}")).await;
     }
     rig.append("a").await;
@@ -319,13 +430,18 @@ async fn what_is_too_large_for_the_path_that_is_up_holds_up_nobody() {
     let job = fakes[1].job().await;
     assert_eq!(job.message.topic, "a");
     tell(&job, Progress::Done(Outcome::Acknowledged));
+    rig.left(200).await;
+    let told =
+        rig.waiting[0].wait_for(|waiting| waiting.unfit.is_some() && waiting.oldest.is_none());
+    timeout(Duration::from_secs(5), told).await.expect("it is said that they wait").unwrap();
     fakes[0].connected(true);
-    for number in 0..8 {
+    for number in 0..200 {
         let job = fakes[0].job().await;
         assert_eq!(job.message.topic, format!("large/{number}"));
         tell(&job, Progress::Done(Outcome::Acknowledged));
     }
     rig.left(0).await;
+    assert_eq!(rig.waiting[0].borrow().unfit, None);
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::devices::Devices;
 use crate::downlink::Downlink;
-use crate::forward::Given;
+use crate::forward::{Given, Waiting};
 use crate::hand_in::{HandIn, MAX_PAYLOAD};
 use crate::health::{self, Degraded};
 use crate::history::History;
@@ -273,14 +273,27 @@ async fn readyz(State(app): State<Arc<App>>) -> Response {
     if !now.sessions().any(|session| session.state().is_connected()) {
         reasons.push("no session is connected".to_owned());
     }
-    let oldest = now.waiting.iter().filter_map(|lane| *lane.borrow()).min();
-    let age = oldest.and_then(|oldest| SystemTime::now().duration_since(oldest).ok());
-    if let Some(age) = age.filter(|age| *age > READY_AGE) {
+    let lanes: Vec<(&str, Waiting)> =
+        now.waiting.iter().map(|(lane, waiting)| (lane.as_str(), *waiting.borrow())).collect();
+    if let Some(age) = too_old(lanes.iter().filter_map(|(_, waiting)| waiting.oldest).min()) {
         let words = "s ago a message was handed in that a connected session has not delivered yet";
-        reasons.push(format!("{} {words}", age.as_secs()));
+        reasons.push(format!("{age} {words}"));
+    }
+    for (lane, waiting) in lanes {
+        if let Some(age) = too_old(waiting.unfit) {
+            let words = "that only a path can take that is not there now";
+            reasons
+                .push(format!("{age} s ago a message was handed in to the lane {lane:?} {words}"));
+        }
     }
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, axum::Json(json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response()
+}
+
+/// How many seconds ago that was, if it is too long for a message to wait.
+fn too_old(handed_in: Option<SystemTime>) -> Option<u64> {
+    let age = SystemTime::now().duration_since(handed_in?).ok()?;
+    (age > READY_AGE).then_some(age.as_secs())
 }
 
 /// Binds a unix socket for user and group, in the place of a stale one.

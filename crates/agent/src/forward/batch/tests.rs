@@ -1,5 +1,7 @@
 //! Which messages go together, by a table; what they look like.
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 fn batch(format: BatchFormat, ids: bool) -> Batch {
@@ -29,6 +31,20 @@ fn ready(words: &str) -> BTreeMap<u64, Lease> {
     (0..).zip(words.chars().map(|word| lease(word, 0))).collect()
 }
 
+fn look(
+    batch: &Batch,
+    limit: usize,
+    ready: &BTreeMap<u64, Lease>,
+    apart: &[u64],
+    is_due: bool,
+) -> Gathered {
+    let candidates = ready.iter().map(|(order, lease)| {
+        let is_apart = apart.contains(order);
+        Candidate { order: *order, lease, is_apart }
+    });
+    gather(batch, limit, candidates, is_due, now())
+}
+
 #[test]
 fn those_of_a_topic_go_together_up_to_the_limits() {
     let wait = Gathered::Later(Duration::from_secs(10));
@@ -49,7 +65,7 @@ fn those_of_a_topic_go_together_up_to_the_limits() {
         ("aa", 5, false, now_go(&[0])),
     ] {
         let batch = batch(BatchFormat::JsonArray, false);
-        let found = gather(&batch, limit, &ready(words), &HashSet::new(), due, now());
+        let found = look(&batch, limit, &ready(words), &[], due);
         assert_eq!(found, want, "{words} {limit} {due}");
     }
 }
@@ -59,22 +75,19 @@ fn the_oldest_waits_no_longer_than_it_may() {
     let batch = batch(BatchFormat::Lines, false);
     let mut ready = ready("a");
     ready.insert(1, lease('b', 7));
-    let look =
-        |ready: &BTreeMap<u64, Lease>| gather(&batch, 99, ready, &HashSet::new(), false, now());
-    assert_eq!(look(&ready), Gathered::Later(Duration::from_secs(3)));
+    assert_eq!(look(&batch, 99, &ready, &[], false), Gathered::Later(Duration::from_secs(3)));
     ready.insert(2, lease('c', 10));
-    assert_eq!(look(&ready), Gathered::Now(vec![2]));
+    assert_eq!(look(&batch, 99, &ready, &[], false), Gathered::Now(vec![2]));
 }
 
 #[test]
 fn one_that_is_to_be_alone_is() {
     let ready = ready("aaa");
     let batch = batch(BatchFormat::Lines, false);
-    let alone = HashSet::from([ready[&1].id]);
-    let look = |ready: &BTreeMap<u64, Lease>| gather(&batch, 99, ready, &alone, false, now());
-    assert_eq!(look(&ready), Gathered::Now(vec![0]), "those before it first");
+    let first = look(&batch, 99, &ready, &[1], false);
+    assert_eq!(first, Gathered::Now(vec![0]), "those before it first");
     let rest: BTreeMap<u64, Lease> = ready.into_iter().skip(1).collect();
-    assert_eq!(look(&rest), Gathered::Now(vec![1]));
+    assert_eq!(look(&batch, 99, &rest, &[1], false), Gathered::Now(vec![1]));
 }
 
 #[test]
@@ -127,8 +140,7 @@ fn what_would_break_a_batch_is_told() {
 #[test]
 fn a_backlog_of_one_topic_does_not_keep_another_from_its_time() {
     let batch = batch(BatchFormat::Lines, false);
-    let gathered =
-        |ready: &BTreeMap<u64, Lease>| gather(&batch, 1_000, ready, &HashSet::new(), false, now());
+    let gathered = |ready: &BTreeMap<u64, Lease>| look(&batch, 1_000, ready, &[], false);
     // What is behind the lone message is as old as the backlog before it, and fills batch after batch.
     let aged = |words: &str, age: u64| -> BTreeMap<u64, Lease> {
         (0..).zip(words.chars().map(|word| lease(word, age))).collect()

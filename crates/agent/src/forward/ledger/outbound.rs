@@ -1,0 +1,152 @@
+//! The messages of a ledger that may go out now, and by which path.
+
+use std::collections::{BTreeMap, HashMap};
+
+use queue::Lease;
+use tokio::time::Instant;
+
+use super::{Entry, Ledger, Order, Stand};
+
+/// The way that a message can take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Way {
+    /// By this path, which is free.
+    By(usize),
+    /// By no path that is free.
+    Later,
+    /// By no path at all.
+    Never,
+    /// No free path lets its priority through.
+    Below,
+}
+
+/// Says where messages can go.
+pub(in super::super) trait Ways {
+    /// The way that this one can take now.
+    fn way(&self, lease: &Lease) -> Way;
+}
+
+/// The messages that may go out now.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in super::super) struct Outbound {
+    /// For each path those that it may be given, in their order. No message overtakes one of its topic
+    /// if they go in this order.
+    pub(in super::super) by_path: BTreeMap<usize, Vec<Order>>,
+    /// A suspect whose turn it is; it goes alone.
+    pub(in super::super) trial: Option<(usize, Order)>,
+    /// Those that cannot go by any path now, and why.
+    pub(in super::super) misfits: Vec<(Order, Way)>,
+    /// The time of the next suspect's turn.
+    pub(in super::super) turn: Option<Instant>,
+}
+
+/// By which path alone the next message of a topic may go; `None`: by none.
+type Taken<'a> = HashMap<&'a str, Option<usize>>;
+
+impl<P> Ledger<P> {
+    /// A path takes messages.
+    pub(in super::super) fn path_is_free(&mut self, path: usize, now: Instant) {
+        self.doubts.path_is_free(path, now);
+    }
+
+    /// Sorts those that wait. `more`: others may follow from the queue.
+    ///
+    /// While a message of a topic is on its way by one path, the next of it goes by no other: it might
+    /// arrive first.
+    pub(in super::super) fn outbound(
+        &self,
+        ways: &impl Ways,
+        now: Instant,
+        more: bool,
+    ) -> Outbound {
+        let mut out = Outbound::default();
+        let mut taken = self.taken();
+        let mut suspects = Vec::new();
+        for (order, entry) in self.ready() {
+            if self.is_suspect(entry) {
+                suspects.push((order, entry));
+                continue;
+            }
+            match ways.way(&entry.lease) {
+                Way::By(path) => {
+                    let only = taken.entry(&entry.lease.topic).or_insert(Some(path));
+                    if *only == Some(path) {
+                        out.by_path.entry(path).or_default().push(order);
+                    } else {
+                        *only = None;
+                    }
+                }
+                none => out.misfits.push((order, none)),
+            }
+        }
+        self.try_suspect(suspects, &taken, ways, (now, more), &mut out);
+        for flight in self.flights.values().filter(|flight| flight.is_trial && !flight.has_ended) {
+            out.by_path.remove(&flight.path);
+        }
+        out
+    }
+
+    fn taken(&self) -> Taken<'_> {
+        let mut taken = Taken::new();
+        for entry in self.entries.values() {
+            if let Stand::Given(id) | Stand::Stalled(id) = entry.stand
+                && let Some(flight) = self.flights.get(&id)
+            {
+                taken.insert(&entry.lease.topic, Some(flight.path));
+            }
+        }
+        taken
+    }
+
+    fn try_suspect(
+        &self,
+        suspects: Vec<(Order, &Entry)>,
+        taken: &Taken<'_>,
+        ways: &impl Ways,
+        (now, more): (Instant, bool),
+        out: &mut Outbound,
+    ) {
+        let Some((order, entry)) = self.first_suspect(suspects) else { return };
+        let given = |entry: &Entry| matches!(entry.stand, Stand::Given(_));
+        let others = more || !out.by_path.is_empty() || self.entries.values().any(given);
+        let rank = self.doubts.rank(&entry.lease.topic, entry.lease.id);
+        out.turn = self.doubts.turn(rank, others).filter(|turn| *turn > now);
+        if out.turn.is_some() {
+            return;
+        }
+        let path = match ways.way(&entry.lease) {
+            Way::By(path) => path,
+            none => return out.misfits.push((order, none)),
+        };
+        if taken.get(entry.lease.topic.as_str()).is_some_and(|only| *only != Some(path)) {
+            return;
+        }
+        // Nothing else is on its way by that path, so that a loss accuses nobody else.
+        out.by_path.remove(&path);
+        let is_busy =
+            |path| self.flights.values().any(|f| f.path == path && !f.has_ended && !f.is_late);
+        if !is_busy(path) {
+            out.trial = Some((path, order));
+        }
+    }
+
+    /// The suspect that is tried first: of those under which nothing was lost the one farthest behind, since a row of
+    /// forbidden topics has an end; then those that were lost least often. Of a topic the first, as long as it was never lost.
+    fn first_suspect<'a>(&self, suspects: Vec<(Order, &'a Entry)>) -> Option<(Order, &'a Entry)> {
+        let mut met: Vec<&str> = Vec::new();
+        let mut eligible = Vec::new();
+        for (order, entry) in suspects {
+            let topic = entry.lease.topic.as_str();
+            let rank = self.doubts.rank(topic, entry.lease.id);
+            if rank.is_untried() {
+                if met.contains(&topic) {
+                    continue;
+                }
+                met.push(topic);
+            }
+            let at = if rank.is_unheard() { u64::MAX - order } else { order };
+            eligible.push(((rank, at), (order, entry)));
+        }
+        eligible.into_iter().min_by_key(|(key, _)| *key).map(|(_, suspect)| suspect)
+    }
+}
