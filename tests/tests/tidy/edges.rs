@@ -19,12 +19,13 @@ struct Edges {
 }
 
 const EDGES: &[Edges] = &[
-    Edges { package: "agent", normal: &["queue", "modem", "modem-sim", "profile-*"], tests: &[] },
+    Edges { package: "agent", normal: &["inbox", "queue", "modem", "modem-sim", "profile-*"], tests: &[] },
     Edges { package: "profile-*", normal: &["modem", "at"], tests: &["modem-sim"] },
     Edges { package: "modem", normal: &["at"], tests: &["modem-sim"] },
     // Independent of `at`, so that one misreading of a manual is not made twice.
     Edges { package: "modem-sim", normal: &[], tests: &[] },
     Edges { package: "queue", normal: &[], tests: &[] },
+    Edges { package: "inbox", normal: &[], tests: &[] },
     Edges { package: "at", normal: &[], tests: &[] },
     // It sees the product from outside, as a user does.
     Edges { package: "e2e", normal: &[], tests: &["modem-sim"] },
@@ -136,7 +137,7 @@ fn a_wrong_edge_is_seen() {
         serde_json::json!({ "name": name, "dependencies": [dependency] })
     };
     let judge = |name: &str, kind: Value, target: &str| {
-        let names = ["at", "modem", "modem-sim", "queue", "agent"];
+        let names = ["at", "modem", "modem-sim", "queue", "inbox", "agent"];
         let others = names.map(|name| serde_json::json!({ "name": name, "dependencies": [] }));
         let mut packages = others.to_vec();
         packages.push(package(name, kind, target));

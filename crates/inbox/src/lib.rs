@@ -1,0 +1,41 @@
+//! A durable inbox: one line of messages, read by many, each at a pace of its own.
+//!
+//! A message is *put* at the end and is on disk when that is reported. *Readers* have a name and read all
+//! messages; *sessions* have filters and get those that match. Both *confirm* what they have, in order. A
+//! message goes once all of them have it, or when a bound says so. If there are neither, it stays until
+//! the bounds.
+//!
+//! # How it works
+//! One thread owns an SQLite file in write-ahead mode and takes all that waits into one transaction. The
+//! line loses messages at its front only, so that a message's number and a running total of bytes are all
+//! the accounting there is. Where each reader stands is kept in memory and written when it changes: a disk
+//! that fails holds up nobody, and what could not be written is written later.
+//!
+//! # Invariants
+//! - Nothing is reported as stored, and nothing is read, before it is committed and synced.
+//! - Putting never waits: when the disk is slower than the messages, the newest are refused and counted.
+//! - What is given up by a bound is counted. A reader is told how many it missed.
+//! - Ages are measured by a clock that no setting of the wall clock moves.
+
+mod age;
+mod cursor;
+mod error;
+mod inbox;
+mod lock;
+mod message;
+mod reader;
+mod schema;
+mod stat;
+mod store;
+mod writer;
+
+pub use cursor::Cursor;
+pub use error::{AttachError, Cause, OpenError, ReadError, StoreError};
+pub use inbox::{Config, Hold, Inbox};
+pub use message::{Message, NewMessage, OVERHEAD, Seq};
+pub use reader::{MAX_READERS, MAX_SESSIONS};
+pub use stat::{Dropped, Failing, Stat, Waiting};
+pub use writer::{Attached, Page, ReaderPage, Slow};
+
+#[cfg(test)]
+mod tests;

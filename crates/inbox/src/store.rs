@@ -1,0 +1,396 @@
+//! The statements: what the writer says to SQLite, one function each, and nothing it decides.
+
+use std::{
+    path::Path,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::{
+    age::{Age, Saved},
+    error::OpenError,
+    message::{Message, NewMessage, Seq},
+    reader::{Filter, Kind, Reader},
+    schema,
+};
+
+/// The open file. Used by one thread only.
+#[derive(Debug)]
+pub(crate) struct Store {
+    conn: Connection,
+    syncs: bool,
+    #[cfg(test)]
+    pub(crate) faults: std::sync::Arc<std::sync::atomic::AtomicU32>,
+}
+
+/// The ends of the line of messages, and its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// The first message, or the next one if there is none.
+    pub(crate) first: Seq,
+    /// The last message that was ever put.
+    pub(crate) last: Seq,
+    /// The size of all messages before the first.
+    pub(crate) before: i64,
+    /// The size of all messages ever put.
+    pub(crate) total: i64,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self { first: 1, last: 0, before: 0, total: 0 }
+    }
+}
+
+impl Line {
+    pub(crate) fn messages(&self) -> u64 {
+        to_u64(self.last.saturating_sub(self.first).saturating_add(1))
+    }
+
+    pub(crate) fn bytes(&self) -> i64 {
+        self.total.saturating_sub(self.before)
+    }
+}
+
+/// The contents of a file when it was opened.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) line: Line,
+    /// `None` for a file that was just made.
+    pub(crate) state: Option<(u32, Saved)>,
+    pub(crate) readers: Vec<Reader>,
+}
+
+impl Store {
+    pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
+        let conn = schema::open(&dir.join(schema::FILE))?;
+        Ok(Self {
+            conn,
+            // SQLite's own default.
+            syncs: true,
+            #[cfg(test)]
+            faults: std::sync::Arc::default(),
+        })
+    }
+
+    /// Says whether commits are synced from now on. Not within a transaction.
+    pub(crate) fn sync_commits(&mut self, sync: bool) -> rusqlite::Result<()> {
+        if self.syncs != sync {
+            let level = if sync { "full" } else { "normal" };
+            self.conn.execute_batch(&format!("pragma synchronous = {level}"))?;
+            self.syncs = sync;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn begin(&self) -> rusqlite::Result<()> {
+        self.conn.prepare_cached("begin immediate")?.execute([]).map(drop)
+    }
+
+    pub(crate) fn commit(&self) -> rusqlite::Result<()> {
+        #[cfg(test)]
+        crate::tests::fail_if_told(&self.faults)?;
+        self.conn.prepare_cached("commit")?.execute([]).map(drop)
+    }
+
+    /// Undoes all since `begin`. Some failures have undone it already.
+    pub(crate) fn rollback(&self) {
+        if !self.conn.is_autocommit()
+            && let Err(error) = self.conn.execute_batch("rollback")
+        {
+            tracing::warn!(error = %error, "could not roll back a transaction of the inbox");
+        }
+    }
+
+    /// Reads what every start needs.
+    pub(crate) fn load(&self, now: Age) -> rusqlite::Result<Loaded> {
+        let state = self
+            .conn
+            .query_row("select epoch, last_seq, last_total, age, wall from state", [], |row| {
+                let saved = Saved { age: row.get(3)?, wall: row.get(4)? };
+                Ok(((row.get::<_, u32>(0)?, saved), row.get(1)?, row.get(2)?))
+            })
+            .optional()?;
+        let mut line = Line::default();
+        if let Some((_, last, total)) = state {
+            line = Line { first: i64::saturating_add(last, 1), last, before: total, total };
+        }
+        if let (Some(first), Some(last)) = (self.end("asc")?, self.end("desc")?) {
+            let before = first.total.saturating_sub(first.size);
+            line = Line { first: first.seq, last: last.seq, before, total: last.total };
+        }
+        let readers = self.load_readers(now)?;
+        Ok(Loaded { line, state: state.map(|(state, ..)| state), readers })
+    }
+
+    /// The first or the last message, by this order.
+    fn end(&self, order: &str) -> rusqlite::Result<Option<EndOfLine>> {
+        let sql = format!("select seq, total, size from message order by seq {order} limit 1");
+        self.conn
+            .query_row(&sql, [], |row| {
+                Ok(EndOfLine { seq: row.get(0)?, total: row.get(1)?, size: row.get(2)? })
+            })
+            .optional()
+    }
+
+    fn load_readers(&self, now: Age) -> rusqlite::Result<Vec<Reader>> {
+        let mut readers = self
+            .conn
+            .prepare("select kind, name, owner, position, expiry, seen, attached from reader")?;
+        let rows = readers.query_map([], |row| {
+            let kind = if row.get::<_, i64>(0)? == 0 { Kind::Reader } else { Kind::Session };
+            let name: String = row.get(1)?;
+            let seen = if row.get(6)? { now } else { row.get(5)? };
+            let mut reader = Reader::new(kind, &name, row.get(3)?, seen);
+            reader.owner = row.get(2)?;
+            reader.expiry = row.get(4)?;
+            reader.on_disk = true;
+            reader.dirty = row.get(6)?;
+            Ok(reader)
+        })?;
+        let mut all = Vec::new();
+        for reader in rows {
+            let mut reader = reader?;
+            if reader.kind == Kind::Session {
+                reader.filters = self.load_filters(&reader.name)?;
+            }
+            all.push(reader);
+        }
+        Ok(all)
+    }
+
+    fn load_filters(&self, name: &str) -> rusqlite::Result<Vec<Filter>> {
+        self.conn
+            .prepare_cached("select filter, qos, since from filter where name = ?")?
+            .query_map([name], |row| {
+                Ok(Filter { filter: row.get(0)?, qos: row.get(1)?, since: row.get(2)? })
+            })?
+            .collect()
+    }
+
+    pub(crate) fn save_state(&self, epoch: u32, line: &Line, saved: Saved) -> rusqlite::Result<()> {
+        self.conn
+            .prepare_cached(
+                "insert or replace into state (id, epoch, last_seq, last_total, age, wall)
+                 values (1, ?, ?, ?, ?, ?)",
+            )?
+            .execute(params![epoch, line.last, line.total, saved.age, saved.wall])
+            .map(drop)
+    }
+
+    pub(crate) fn insert(
+        &self,
+        seq: Seq,
+        total: i64,
+        message: &NewMessage,
+        aged: Age,
+        wall: i64,
+    ) -> rusqlite::Result<()> {
+        self.conn
+            .prepare_cached(
+                "insert into message (seq, total, size, at, aged, qos, crc, source, topic, payload)
+                 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            )?
+            .execute(params![
+                seq,
+                total,
+                to_i64(message.size()),
+                wall,
+                aged,
+                message.qos,
+                crc(seq, wall, message.qos, &message.source, &message.topic, &message.payload),
+                message.source,
+                message.topic,
+                &message.payload[..],
+            ])
+            .map(drop)
+    }
+
+    /// Removes all messages up to `through`.
+    pub(crate) fn remove_through(&self, through: Seq) -> rusqlite::Result<()> {
+        self.conn.prepare_cached("delete from message where seq <= ?")?.execute([through]).map(drop)
+    }
+
+    /// The size of all messages up to `seq`, which is there.
+    pub(crate) fn total_at(&self, seq: Seq) -> rusqlite::Result<Option<i64>> {
+        self.conn
+            .prepare_cached("select total from message where seq = ?")?
+            .query_row([seq], |row| row.get(0))
+            .optional()
+    }
+
+    /// The first of the next `most` messages from `from` that may stay: each before it begins within the
+    /// first `bytes` of all that were ever put, or was stored at `aged` or earlier.
+    pub(crate) fn first_that_stays(
+        &self,
+        from: Seq,
+        bytes: i64,
+        aged: Age,
+        most: u32,
+    ) -> rusqlite::Result<Stays> {
+        let mut statement = self.conn.prepare_cached(
+            "select seq, total - size, aged from message where seq >= ? order by seq limit ?",
+        )?;
+        let mut rows = statement.query(params![from, most])?;
+        let mut stays = Stays { seq: from, full: 0, old: 0 };
+        while let Some(row) = rows.next()? {
+            let (seq, before, stored): (Seq, i64, Age) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            if before < bytes {
+                stays.full += 1;
+            } else if stored <= aged {
+                stays.old += 1;
+            } else {
+                break;
+            }
+            stays.seq = seq.saturating_add(1);
+        }
+        Ok(stays)
+    }
+
+    /// Feeds the numbers and topics after `after` to `take` until it says false.
+    pub(crate) fn topics(
+        &self,
+        after: Seq,
+        mut take: impl FnMut(Seq, &str) -> bool,
+    ) -> rusqlite::Result<()> {
+        let mut statement = self
+            .conn
+            .prepare_cached("select seq, topic from message where seq > ? order by seq")?;
+        let mut rows = statement.query([after])?;
+        while let Some(row) = rows.next()? {
+            if !take(row.get(0)?, row.get_ref(1)?.as_str()?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Feeds the messages after `after` to `take` until it says false; with each whether it is whole.
+    pub(crate) fn messages(
+        &self,
+        after: Seq,
+        mut take: impl FnMut(Message, bool) -> bool,
+    ) -> rusqlite::Result<()> {
+        let mut statement = self.conn.prepare_cached(
+            "select seq, at, qos, crc, source, topic, payload from message
+             where seq > ? order by seq",
+        )?;
+        let mut rows = statement.query([after])?;
+        while let Some(row) = rows.next()? {
+            let (message, intact) = message(row)?;
+            if !take(message, intact) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes where a reader stands.
+    pub(crate) fn save_reader(&self, reader: &Reader) -> rusqlite::Result<()> {
+        self.conn
+            .prepare_cached(
+                "insert or replace into reader (kind, name, owner, position, expiry, seen, attached)
+                 values (?, ?, ?, ?, ?, ?, ?)",
+            )?
+            .execute(params![
+                reader.kind.number(),
+                reader.name,
+                reader.owner,
+                reader.position,
+                reader.expiry,
+                reader.seen,
+                reader.attached.is_some(),
+            ])?;
+        if reader.kind == Kind::Session {
+            self.save_filters(reader)?;
+        }
+        Ok(())
+    }
+
+    fn save_filters(&self, reader: &Reader) -> rusqlite::Result<()> {
+        let known = self.load_filters(&reader.name)?;
+        for gone in known.iter().filter(|known| !reader.filters.contains(known)) {
+            self.conn
+                .prepare_cached("delete from filter where name = ? and filter = ?")?
+                .execute([&reader.name, &gone.filter])?;
+        }
+        let mut insert = self
+            .conn
+            .prepare_cached("insert into filter (name, filter, qos, since) values (?, ?, ?, ?)")?;
+        for wanted in reader.filters.iter().filter(|wanted| !known.contains(wanted)) {
+            insert.execute(params![reader.name, wanted.filter, wanted.qos, wanted.since])?;
+        }
+        Ok(())
+    }
+
+    /// Forgets a reader.
+    pub(crate) fn remove_reader(&self, kind: Kind, name: &str) -> rusqlite::Result<()> {
+        self.conn
+            .prepare_cached("delete from reader where kind = ? and name = ?")?
+            .execute(params![kind.number(), name])?;
+        if kind == Kind::Session {
+            self.conn.prepare_cached("delete from filter where name = ?")?.execute([name])?;
+        }
+        Ok(())
+    }
+
+    /// Moves the log into the file and closes it.
+    pub(crate) fn close(self) -> rusqlite::Result<()> {
+        self.conn.flush_prepared_statement_cache();
+        // Answers a row that says nothing a close could act on.
+        self.conn.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))?;
+        self.conn.close().map_err(|(_, error)| error)
+    }
+}
+
+/// The message at one end of the line.
+struct EndOfLine {
+    seq: Seq,
+    total: i64,
+    size: i64,
+}
+
+/// Result of [`Store::first_that_stays`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stays {
+    pub(crate) seq: Seq,
+    /// Messages before it that there is no room for.
+    pub(crate) full: u64,
+    /// Messages before it that are too old.
+    pub(crate) old: u64,
+}
+
+fn message(row: &Row<'_>) -> rusqlite::Result<(Message, bool)> {
+    let (seq, wall, qos, sum): (Seq, i64, u8, u32) =
+        (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+    let (source, topic): (String, String) = (row.get(4)?, row.get(5)?);
+    let payload = row.get_ref(6)?.as_blob()?;
+    let intact = sum == crc(seq, wall, qos, &source, &topic, payload);
+    let at = UNIX_EPOCH + Duration::from_millis(to_u64(wall));
+    let payload = Bytes::copy_from_slice(payload);
+    Ok((Message { seq, at, source, topic, qos, payload }, intact))
+}
+
+fn crc(seq: Seq, wall: i64, qos: u8, source: &str, topic: &str, payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&seq.to_le_bytes());
+    hasher.update(&wall.to_le_bytes());
+    hasher.update(&[qos]);
+    // The lengths tell where one text ends and the next one begins.
+    for part in [source.as_bytes(), topic.as_bytes(), payload] {
+        hasher.update(&to_i64(u64::try_from(part.len()).unwrap_or(u64::MAX)).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize()
+}
+
+/// SQLite's integers are signed; our amounts never come near the end of either range.
+pub(crate) fn to_i64(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn to_u64(n: i64) -> u64 {
+    u64::try_from(n).unwrap_or(0)
+}

@@ -1,0 +1,144 @@
+//! Disks that fail, and files that are damaged.
+
+use super::*;
+
+/// Runs SQL on the file behind the writer's back.
+fn sql(desk: &Desk, sql: &str) {
+    let path = desk.config.dir.join("inbox.db");
+    rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
+}
+
+fn folders(desk: &Desk) -> Vec<String> {
+    let names = std::fs::read_dir(&desk.config.dir).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("damaged-")).collect()
+}
+
+#[test]
+fn a_failing_disk_is_told_and_holds_up_nothing_and_is_made_up_for() {
+    let mut desk = Desk::new();
+    let inbox = desk.inbox.clone();
+    let (_, hold) = desk.attach("s");
+    desk.ask(hold.subscribe(vec![("t".to_owned(), 1)])).unwrap();
+    desk.put("t", "1").unwrap();
+    desk.fail(u32::MAX);
+    assert_eq!(desk.put("t", "2"), Err(Some(Failing::DiskFull)));
+    let stat = desk.inbox.stat();
+    assert_eq!((stat.failing, stat.dropped.failed), (Some(Failing::DiskFull), 1));
+    // What is there is read, confirmed in memory, and a reader is met.
+    assert_eq!(desk.pull(&hold, 0), [("1".to_owned(), 1)]);
+    assert!(desk.ask(hold.confirm(1)).is_err());
+    assert!(desk.ask(hold.subscribe(vec![("u".to_owned(), 1)])).is_err(), "it is not on disk");
+    let (_, fresh) = desk.attach("fresh");
+    let granted = desk.ask(fresh.subscribe(vec![("u".to_owned(), 1)]));
+    assert!(granted.is_ok(), "a session that no file knows is told to be gone after a kill");
+    assert_eq!(desk.read("r", None).0, ["1"]);
+    desk.fail(0);
+    assert_eq!(desk.put("u", "3"), Ok(2), "no number is used up by what failed");
+    assert_eq!(desk.inbox.stat().failing, None);
+    drop((hold, fresh, inbox));
+    let mut desk = desk.killed();
+    let (attached, hold) = desk.attach("s");
+    assert_eq!((attached.position, attached.filters.len()), (1, 2));
+    assert_eq!(desk.pull(&hold, 1), [("3".to_owned(), 1)]);
+    assert_eq!(desk.inbox.stat().readers.len(), 1);
+}
+
+#[test]
+fn a_file_that_is_no_inbox_is_moved_aside_or_refused() {
+    let desk = Desk::new();
+    let mut desk = desk.killed_with(|dir| {
+        std::fs::remove_file(dir.join("inbox.db")).unwrap();
+        std::fs::write(dir.join("inbox.db"), "a text, and not a short one".repeat(99)).unwrap();
+    });
+    assert_eq!(desk.inbox.stat().corruptions, 1);
+    let kept = desk.config.dir.join(&folders(&desk)[0]).join("inbox.db");
+    assert!(std::fs::read_to_string(kept).unwrap().starts_with("a text"));
+    assert_eq!(desk.put("t", "x"), Ok(1));
+    for (change, expected) in [
+        ("pragma user_version = 9", "its format is version 9, this program knows up to 1"),
+        ("pragma application_id = 7", "the file belongs to another program"),
+    ] {
+        let desk = Desk::new();
+        sql(&desk, change);
+        let Desk { dir, config, now, inbox, writer, commands, .. } = desk;
+        drop((inbox, writer, commands));
+        let error = Desk::open(Arc::clone(&dir), config, now).err().unwrap().to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(dir.path().join("inbox.db").exists());
+    }
+}
+
+#[test]
+fn damage_that_is_met_moves_the_file_aside_and_readers_go_on() {
+    let mut desk = Desk::new();
+    let (_, hold) = desk.attach("s");
+    desk.ask(hold.subscribe(vec![("t".to_owned(), 1)])).unwrap();
+    desk.put("t", "1").unwrap();
+    let (_, cursors) = desk.read("r", None);
+    let inbox = desk.inbox.clone();
+    desk.ask(inbox.confirm("r", &cursors[0])).unwrap();
+    for n in 2..=50 {
+        desk.put("t", &format!("{n} {}", "x".repeat(500))).unwrap();
+    }
+    // The pages of the file, and none of the log.
+    sql(&desk, "pragma wal_checkpoint(truncate)");
+    let path = desk.config.dir.join("inbox.db");
+    let mut bytes = std::fs::read(&path).unwrap();
+    // Not the first page, on which the tables' places stand.
+    for byte in bytes.iter_mut().skip(1024) {
+        *byte = 0x5a;
+    }
+    std::fs::write(&path, bytes).unwrap();
+    // The writer meets it at this or the next step; what it puts then is stored.
+    let stored: Vec<_> = (0..3).map(|n| desk.put("t", &format!("after {n}"))).collect();
+    let stat = desk.inbox.stat();
+    assert_eq!((stat.corruptions, folders(&desk).len()), (1, 1), "{stored:?}");
+    assert!(stat.dropped.damaged >= 49, "{stat:?}");
+    assert_eq!(stored.last().unwrap(), &Ok(53), "numbers go on");
+    let page = desk.ask(inbox.read("r", Some(&cursors[0]), 100)).unwrap();
+    assert!(page.missed >= 49 && !page.messages.is_empty(), "the reader is known, and told");
+    let got = desk.pull(&hold, 0);
+    assert_eq!(got.last().unwrap(), &("after 2".to_owned(), 1), "and so is the session");
+    drop((hold, inbox));
+    let mut desk = desk.killed();
+    assert!(desk.attach("s").0.present, "both are in the new file");
+    assert_eq!(desk.inbox.stat().readers.len(), 1);
+}
+
+#[test]
+fn a_damaged_message_is_passed_over_and_counted_once() {
+    let mut desk = Desk::new();
+    for n in 1..=3 {
+        desk.put("t", &n.to_string()).unwrap();
+    }
+    sql(&desk, "update message set payload = x'39' where seq = 2");
+    for _ in 0..2 {
+        assert_eq!(desk.read("r", None).0, ["1", "3"]);
+    }
+    desk.pump();
+    assert_eq!(desk.inbox.stat().dropped.damaged, 1);
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_yet_is_tried_again() {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    // A folder where the file should be is no damage, and nothing that passes.
+    let config = Config::new(dir.path().join("inbox"), matches);
+    std::fs::create_dir_all(dir.path().join("inbox/inbox.db")).unwrap();
+    let now = Moment { wall: 1_800_000_000_000, running: Duration::ZERO };
+    let opened = Desk::open(Arc::clone(&dir), config.clone(), Arc::new(Mutex::new(now)));
+    assert!(opened.is_err());
+    std::fs::remove_dir(dir.path().join("inbox/inbox.db")).unwrap();
+    // An inbox whose file goes away under it, as that of a disk that was pulled out.
+    let mut desk = Desk::open(dir, config, Arc::new(Mutex::new(now))).unwrap();
+    let (_, hold) = desk.attach("s");
+    desk.ask(hold.subscribe(vec![("t".to_owned(), 1)])).unwrap();
+    desk.put("t", "1").unwrap();
+    desk.writer.lose_ground();
+    assert!(desk.put("t", "2").is_err());
+    desk.pass(Duration::from_secs(6));
+    assert_eq!(desk.put("t", "3"), Ok(2));
+    let got = [("1".to_owned(), 1), ("3".to_owned(), 1)];
+    assert_eq!(desk.pull(&hold, 0), got);
+}

@@ -1,0 +1,149 @@
+//! Removal: of messages that all have or that are beyond the bounds, and of readers that were not seen for long.
+
+use super::{Kind, Moment, Reader, Seq, StoreError, Writer};
+use crate::store::{Line, Stays};
+
+/// The most messages that one transaction removes: it must not hold up those that come.
+const MOST: u32 = 1024;
+
+/// The most messages that one step looks at to see how far a session's filters let it go on.
+const LOOKED_AT: usize = 512;
+
+/// Lag of a reader's time on disk, at most this part of the time that it is remembered.
+const LAG: i64 = 16;
+
+impl Writer {
+    /// Lets sessions pass what their filters do not want.
+    pub(super) fn advance(&mut self) {
+        let (Line { first, last, .. }, matches) = (self.line, self.matches);
+        let Some(ground) = &self.ground else { return };
+        let mut is_behind = false;
+        let stuck = |reader: &&mut Reader| {
+            // What it lacked may have been given up.
+            let is_blocked = reader.blocked.is_some_and(|seq| seq >= first);
+            reader.kind == Kind::Session && !is_blocked && reader.position < last
+        };
+        for session in self.readers.values_mut().filter(stuck) {
+            let mut looked_at = 0;
+            let mut position = session.position;
+            let mut blocked = None;
+            let looked = ground.store.topics(session.position, |seq, topic| {
+                if session.wants(matches, seq, topic).is_some() {
+                    position = seq.saturating_sub(1);
+                    blocked = Some(seq);
+                    return false;
+                }
+                position = seq;
+                looked_at += 1;
+                looked_at < LOOKED_AT
+            });
+            // A file that cannot be read is met by those who read.
+            if looked.is_ok() {
+                is_behind |= looked_at >= LOOKED_AT;
+                session.position = session.position.max(position);
+                session.blocked = blocked;
+            }
+        }
+        self.is_behind = is_behind;
+    }
+
+    /// All messages up to this one may go: everybody has them. `None` if nobody reads.
+    fn floor(&self) -> Option<Seq> {
+        self.readers.values().map(|reader| reader.position).min()
+    }
+
+    /// Writes what changed, and removes what may go.
+    pub(super) fn save(&mut self, now: Moment) -> Result<(), StoreError> {
+        let saved = match self.save_once(now) {
+            Err(error @ StoreError::Corrupt(_)) if self.rescue(&error, now) => self.save_once(now),
+            saved => saved,
+        };
+        if saved.is_err() {
+            // It was logged; what is dirty stays so.
+            self.publish(self.age.at(now));
+        }
+        saved
+    }
+
+    fn save_once(&mut self, now: Moment) -> Result<(), StoreError> {
+        let age = self.age.at(now);
+        self.forget(age);
+        for reader in self.readers.values_mut() {
+            let lag = age.saturating_sub(reader.seen_on_disk);
+            reader.dirty |= reader.seen > reader.seen_on_disk && lag >= reader.expiry / LAG;
+        }
+        let removed = &self.removed.clone();
+        let dirty: &Vec<Reader> = &self.readers.values().filter(|r| r.dirty).cloned().collect();
+        let stays = self.what_stays(age)?;
+        let saved = self.unsaved(now);
+        let moves = stays.seq > self.line.first;
+        if dirty.is_empty() && !moves && self.removed.is_empty() && saved.is_none() {
+            return Ok(());
+        }
+        let sync = self.is_urgent;
+        let (line, epoch) = (self.line, self.epoch.unwrap_or_default());
+        let shown = saved.or(self.saved);
+        let line_before = line;
+        let line = self.transact(sync, |store| {
+            let mut next = line;
+            if moves {
+                let before = store.total_at(stays.seq.saturating_sub(1))?;
+                store.remove_through(stays.seq.saturating_sub(1))?;
+                next = Line { first: stays.seq, before: before.unwrap_or(line.total), ..line };
+            }
+            for (kind, name) in removed {
+                store.remove_reader(*kind, name)?;
+            }
+            for reader in dirty {
+                store.save_reader(reader)?;
+            }
+            // An empty line has no message to tell its number.
+            let is_empty = moves && next.messages() == 0;
+            if let Some(shown) = shown.filter(|_| saved.is_some() || is_empty) {
+                store.save_state(epoch, &next, shown)?;
+            }
+            Ok(next)
+        })?;
+        self.saved = shown;
+        self.is_urgent = false;
+        self.is_behind |= stays.seq.saturating_sub(line_before.first) >= i64::from(MOST);
+        self.removed.clear();
+        for reader in self.readers.values_mut().filter(|reader| reader.dirty) {
+            (reader.dirty, reader.on_disk, reader.seen_on_disk) = (false, true, reader.seen);
+        }
+        self.damaged = self.damaged.split_off(&line.first);
+        self.line = line;
+        self.stat.dropped.full = self.stat.dropped.full.saturating_add(stays.full);
+        self.stat.dropped.age = self.stat.dropped.age.saturating_add(stays.old);
+        Ok(())
+    }
+
+    /// The first message that stays, and how many before it are given up.
+    fn what_stays(&self, age: i64) -> Result<Stays, StoreError> {
+        let first = self.line.first;
+        let most = i64::from(MOST);
+        let floor = self.floor().unwrap_or(0).min(self.line.last);
+        let had = floor.saturating_add(1).clamp(first, first.saturating_add(most));
+        let Some(ground) = &self.ground else {
+            return Ok(Stays { seq: first, full: 0, old: 0 });
+        };
+        let bytes = self.line.total.saturating_sub(self.bounds.bytes);
+        let aged = age.saturating_sub(self.bounds.age);
+        let left = u32::try_from(most.saturating_sub(had.saturating_sub(first))).unwrap_or(0);
+        Ok(ground.store.first_that_stays(had, bytes, aged, left)?)
+    }
+
+    /// Forgets those that were not seen for as long as they are remembered.
+    fn forget(&mut self, age: i64) {
+        let over: Vec<(Kind, String)> = self
+            .readers
+            .iter()
+            .filter(|(_, reader)| reader.is_over(age))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for (kind, name) in over {
+            tracing::info!(name, "a reader or a session was away for too long, and is forgotten");
+            self.remove(kind, &name);
+        }
+    }
+}
