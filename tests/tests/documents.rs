@@ -339,6 +339,7 @@ const NO_VALUES: [&str; 6] = ["none", "nothing", "any", "all", "everyone", "GATE
 const ALL_MAPPINGS: &str = "
 gateway: gw
 http: {}
+inbox: {}
 queue: {}
 recovery: {}
 hand_in: { mqtt: { listen: '127.0.0.1:1883' } }

@@ -22,6 +22,7 @@ mod batch;
 mod budget;
 mod gateways;
 mod hand_in;
+mod inbox;
 mod line;
 mod queue;
 mod recovery;
@@ -86,6 +87,7 @@ pub(super) fn fleet(
         .unwrap_or(DEFAULT_GRACE);
     let http = build.http(&raw.http, &top.at("http"));
     let queue = build.queue(&raw.queue, &top.at("queue"));
+    let inbox = raw.inbox.as_ref().map(|raw| build.inbox(raw, &top.at("inbox")));
     let mqtt = raw.hand_in.mqtt.as_ref();
     let mqtt = mqtt.and_then(|raw| build.mqtt_listener(raw, &top.at("hand_in").at("mqtt")));
     let brokers = build.brokers(raw, &top.at("brokers"));
@@ -100,6 +102,7 @@ pub(super) fn fleet(
         shutdown_grace,
         http: http?,
         queue,
+        inbox,
         mqtt,
         privileged,
         modems,

@@ -75,6 +75,8 @@ pub struct Fleet {
     pub http: Http,
     /// The store.
     pub queue: Queue,
+    /// The store of what comes down, if there is one.
+    pub inbox: Option<Inbox>,
     /// The MQTT listener for local applications, where there is one.
     pub mqtt: Option<MqttListener>,
     /// Who resets USB devices and runs power scripts for the agent, behind a unix socket.
@@ -150,6 +152,31 @@ impl Queue {
             when_full: self.when_full,
             fsync: self.fsync,
             ..queue::Config::new(&self.path)
+        }
+    }
+}
+
+/// `inbox`: the store of what comes down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inbox {
+    /// Its folder.
+    pub path: PathBuf,
+    /// The most bytes of messages, at least 1 MiB.
+    pub max_bytes: u64,
+    /// Age at which a message goes, and time for which a reader is remembered that is not seen.
+    pub max_age: Duration,
+    /// Time for which a client's session is kept at most while it is away.
+    pub session_expiry: Duration,
+}
+
+impl Inbox {
+    /// The inbox's settings, as it is opened.
+    pub fn config(&self) -> inbox::Config {
+        inbox::Config {
+            max_bytes: self.max_bytes,
+            max_age: self.max_age,
+            session_expiry: self.session_expiry,
+            ..inbox::Config::new(&self.path, topic_matches)
         }
     }
 }

@@ -28,9 +28,9 @@ use modem::Catalog;
 
 pub use ability::Ability;
 pub use fleet::{
-    Access, Apn, ApnProtocol, Batch, BatchFormat, Budget, Fleet, Fsync, Http, Login, LoginError,
-    Match, Modem, MqttListener, Name, Owner, PdpType, Policy, Qos, Queue, Recovery, Roaming, Route,
-    Session, SessionId, Shed, Subscription, Telemetry, WhenFull, Will,
+    Access, Apn, ApnProtocol, Batch, BatchFormat, Budget, Fleet, Fsync, Http, Inbox, Login,
+    LoginError, Match, Modem, MqttListener, Name, Owner, PdpType, Policy, Qos, Queue, Recovery,
+    Roaming, Route, Session, SessionId, Shed, Subscription, Telemetry, WhenFull, Will,
 };
 pub use problem::{Problem, Problems, Severity};
 pub use redact::{Redacted, redacted};

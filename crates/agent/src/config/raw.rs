@@ -20,6 +20,7 @@ pub(super) struct RawFleet {
     pub(super) http: RawHttp,
     #[serde(default)]
     pub(super) queue: RawQueue,
+    pub(super) inbox: Option<RawInbox>,
     #[serde(default)]
     pub(super) hand_in: RawHandIn,
     #[serde(default)]
@@ -47,6 +48,14 @@ pub(super) struct RawQueue {
     pub(super) when_full: Option<String>,
     pub(super) fsync: Option<String>,
     pub(super) fsync_interval: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawInbox {
+    pub(super) path: Option<String>,
+    pub(super) max_bytes: Option<String>,
+    pub(super) max_age: Option<String>,
+    pub(super) session_expiry: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -442,6 +451,7 @@ mod tests {
         same::<RawFleet>(fleet);
         same::<RawHttp>(&shape::HTTP);
         same::<RawQueue>(&shape::QUEUE);
+        same::<RawInbox>(&shape::INBOX);
         same::<RawBroker>(&shape::BROKER);
         same::<RawTls>(&shape::TLS);
         same::<RawModem>(&shape::MODEM);

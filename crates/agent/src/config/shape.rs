@@ -46,6 +46,7 @@ pub(super) static FLEET: Shape = Map(&Keys {
         ("shutdown_grace", Scalar),
         ("http", Map(&HTTP)),
         ("queue", Map(&QUEUE)),
+        ("inbox", Map(&INBOX)),
         ("hand_in", Map(&HAND_IN)),
         ("recovery", Map(&PRIVILEGED)),
         ("brokers", Named(&Map(&BROKER))),
@@ -75,6 +76,16 @@ pub(super) static QUEUE: Keys = Keys {
         ("when_full", Scalar),
         ("fsync", Scalar),
         ("fsync_interval", Scalar),
+    ],
+};
+
+pub(super) static INBOX: Keys = Keys {
+    of: "`inbox`",
+    keys: &[
+        ("path", Scalar),
+        ("max_bytes", Scalar),
+        ("max_age", Scalar),
+        ("session_expiry", Scalar),
     ],
 };
 

@@ -136,6 +136,9 @@ impl Plan {
         if stays("queue") {
             fleet.queue = old.queue.clone();
         }
+        if stays("inbox") {
+            fleet.inbox.clone_from(&old.inbox);
+        }
         if stays("hand_in.mqtt") {
             fleet.mqtt.clone_from(&old.mqtt);
         }
@@ -335,8 +338,17 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
 
     fn settings(&self) -> Vec<Setting> {
         // All of them, so that one that is added must be thought of here.
-        let Fleet { gateway, shutdown_grace, http, queue, mqtt, privileged, modems: _, routes: _ } =
-            self.new;
+        let Fleet {
+            gateway,
+            shutdown_grace,
+            http,
+            queue,
+            inbox,
+            mqtt,
+            privileged,
+            modems: _,
+            routes: _,
+        } = self.new;
         let old = self.old;
         let mut settings = Vec::new();
         let mut now = |key, differs: bool| {
@@ -351,6 +363,7 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
             settings.extend(differs.then_some(Setting { key, at_restart: Some(why) }));
         };
         later("queue", "the queue stays open", *queue != old.queue);
+        later("inbox", "it is opened at the start", *inbox != old.inbox);
         later("privileged", "its socket is opened at the start", *privileged != old.privileged);
         settings
     }

@@ -58,6 +58,25 @@ fn a_small_file_gets_the_defaults() {
 }
 
 #[test]
+fn an_inbox_is_there_where_its_key_is() {
+    let top = |key: &str| format!("{key}{}", north("    sessions: { s: { broker: lab } }\n"));
+    let inbox = |key: &str| parse(&top(key)).unwrap().fleet.inbox;
+    assert_eq!(inbox(""), None);
+    let day = Duration::from_secs(86_400);
+    let plain = inbox("inbox: {}\n").unwrap();
+    assert_eq!(plain.path, Path::new("/var/lib/modemfleet/inbox"));
+    assert_eq!((plain.max_bytes, plain.max_age), (64 << 20, day * 7));
+    assert_eq!(plain.session_expiry, day);
+    let text = "inbox: { path: in, max_bytes: 2MiB, max_age: 2d, session_expiry: 3d }\n";
+    let other = inbox(text).unwrap();
+    assert!(other.path.ends_with("in"));
+    assert_eq!((other.max_bytes, other.max_age), (2 << 20, day * 2));
+    assert_eq!(other.session_expiry, day * 3);
+    // Named and left empty it is not silently off.
+    assert!(parse(&top("inbox:\n")).map_or(true, |loaded| loaded.fleet.inbox.is_some()));
+}
+
+#[test]
 fn a_uart_has_a_speed_and_text_messages_an_owner() {
     let text = north("    sms: leave\n    baud: 921600\n    flow_control: hardware\n");
     let fleet = parse(&text).unwrap().fleet;

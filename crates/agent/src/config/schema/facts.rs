@@ -81,6 +81,11 @@ static FLEET: &[Fact] = &[
     may("shutdown_grace", Time, "How long an orderly end may take, 1s to 10m. Default: 10s."),
     may("http", Inner, "The HTTP listener: metrics, health, API."),
     may("queue", Inner, "The durable store of messages that are on their way."),
+    may(
+        "inbox",
+        Inner,
+        "The durable store of what comes down, for consumers that are away. Default: none, and they miss it.",
+    ),
     may("hand_in", Inner, "Ways in for local applications beside HTTP. Default: none."),
     may("recovery", Inner, "Who resets USB devices and runs power scripts for the agent."),
     may("brokers", Inner, "The MQTT brokers, by names that the sessions refer to."),
@@ -145,6 +150,21 @@ static QUEUE: &[Fact] = &[
         "What a power loss takes: `always` nothing that was answered, `interval` what was answered since the last interval, `off` whatever the system had not written, and the file may be torn. A killed agent loses nothing under any of them. Default: always.",
     ),
     may("fsync_interval", Time, "How often `fsync: interval` syncs, 10ms to 10m. Default: 1s."),
+];
+
+static INBOX: &[Fact] = &[
+    may("path", Form(".+"), "Its folder. Default: /var/lib/modemfleet/inbox."),
+    may("max_bytes", Size, "The most bytes of messages, at least 1MiB. Default: 64MiB."),
+    may(
+        "max_age",
+        Time,
+        "How old a message may become before it is dropped, and how long a reader is remembered that is not seen, at least 1m. Default: 7d.",
+    ),
+    may(
+        "session_expiry",
+        Time,
+        "How long an MQTT client's session is kept at most while the client is away, 1m to 365d. Default: 24h.",
+    ),
 ];
 
 static BROKER: &[Fact] = &[
@@ -519,11 +539,12 @@ static SECRET: &[Fact] = &[
 ];
 
 /// What is said of each mapping's keys.
-pub(super) static ALL: [(&Keys, &[Fact]); 20] = [
+pub(super) static ALL: [(&Keys, &[Fact]); 21] = [
     (&shape::HTTP, HTTP),
     (&shape::HAND_IN, HAND_IN),
     (&shape::MQTT_LISTENER, MQTT_LISTENER),
     (&shape::QUEUE, QUEUE),
+    (&shape::INBOX, INBOX),
     (&shape::BROKER, BROKER),
     (&shape::TLS, TLS),
     (&shape::MODEM, MODEM),

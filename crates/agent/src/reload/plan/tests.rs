@@ -217,6 +217,12 @@ const TABLE: &[Row] = &[
         &["~ setting hand_in.mqtt: {later} it goes on listening where it does"],
     ),
     (
+        "the inbox",
+        &[("brokers:", "inbox: { path: /tmp/inbox }\nbrokers:")],
+        "",
+        &["~ setting inbox: {later} it is opened at the start"],
+    ),
+    (
         "the queue",
         &[("brokers:", "queue: { path: /tmp/other }\nbrokers:")],
         "",
