@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::inbox::Inbox;
 use anyhow::{Context, anyhow};
 use modem::Catalog;
 use modem::environment::Environment;
@@ -29,6 +30,7 @@ use crate::forward::Forwarding;
 use crate::hand_in::HandIn;
 use crate::history::History;
 use crate::http::{self, App, Consoles, Pages, Token};
+use crate::inbox::Figures;
 use crate::ledger::FileLedger;
 use crate::logging::Log;
 use crate::metrics::Metrics;
@@ -44,7 +46,7 @@ use crate::{discovery, forward, systemd, telemetry};
 /// How long forwarders and servers may take to end once the modems have.
 const LAST_ACKS: Duration = Duration::from_secs(1);
 
-/// How long the queue may take to close at the end: one commit.
+/// How long the queue and the inbox may take to close at the end: one commit.
 const CLOSE_QUEUE: Duration = Duration::from_secs(5);
 
 /// What an agent starts with.
@@ -61,6 +63,8 @@ pub(crate) struct Start {
     pub(crate) catalog: Catalog,
     /// The queue, open.
     pub(crate) queue: Queue,
+    /// The inbox, where the fleet has one.
+    pub(crate) inbox: Option<Inbox>,
     /// What is logged.
     pub(crate) log: Log,
 }
@@ -107,9 +111,14 @@ pub(crate) fn open_books(fleet: &Fleet) -> io::Result<Option<Arc<Books>>> {
 }
 
 /// Adds what is read at each scrape.
-fn register(metrics: &Metrics, view: &View) -> prometheus::Result<()> {
-    let collectors: [Box<dyn Collector>; 2] = [Box::new(view.clone()), Box::new(Process::new())];
-    collectors.into_iter().try_for_each(|collector| metrics.registry().register(collector))
+fn register(gear: &Gear, view: &View) -> prometheus::Result<()> {
+    let mut collectors: Vec<Box<dyn Collector>> =
+        vec![Box::new(view.clone()), Box::new(Process::new())];
+    if let Some(inbox) = gear.downlink.inbox() {
+        collectors.push(Box::new(Figures::new(inbox.clone())?));
+    }
+    let registry = gear.metrics.registry();
+    collectors.into_iter().try_for_each(|collector| registry.register(collector))
 }
 
 impl Agent {
@@ -118,16 +127,16 @@ impl Agent {
     /// # Errors
     /// Where one of them cannot start; those that did end when this is dropped.
     pub(crate) async fn start(start: Start) -> anyhow::Result<Self> {
-        let Start { file, gateway, fleet, library, catalog, queue, log } = start;
+        let Start { file, gateway, fleet, library, catalog, queue, inbox, log } = start;
         let reading = fleet.clone();
         let contents = tokio::task::spawn_blocking(move || Contents::of(&reading)).await?;
         let stop = CancellationToken::new();
         let (now, watched) =
             watch::channel(Arc::new(Now { fleet, modems: Vec::new(), waiting: Vec::new() }));
         let (catalog, models) = watch::channel(Arc::new(catalog));
-        let gear = gear(&now.borrow().fleet, models, watched.clone(), &stop)?;
+        let gear = gear(&now.borrow().fleet, models, watched.clone(), inbox, &stop)?;
         let view = View::new(watched, queue.clone());
-        register(&gear.metrics, &view).context("the metrics of this build are broken")?;
+        register(&gear, &view).context("the metrics of this build are broken")?;
         let (reconciler, orders) = Reconciler::new(Arc::clone(&gear.metrics), stop.clone());
         let (reloads, requests) = Reloads::new();
         let mut agent = Self {
@@ -357,7 +366,13 @@ impl Agent {
         if let Some(books) = &self.gear.books {
             books.save().await;
         }
-        if tokio::time::timeout(CLOSE_QUEUE, self.view.queue.close()).await.is_err() {
+        let close_inbox = async {
+            if let Some(inbox) = self.gear.downlink.inbox() {
+                inbox.close().await;
+            }
+        };
+        let closed = async { tokio::join!(self.view.queue.close(), close_inbox) };
+        if tokio::time::timeout(CLOSE_QUEUE, closed).await.is_err() {
             tracing::warn!("the disk did not take the last commit in time");
         }
     }
@@ -368,6 +383,7 @@ fn gear(
     fleet: &Fleet,
     catalog: watch::Receiver<Arc<Catalog>>,
     now: watch::Receiver<Arc<Now>>,
+    inbox: Option<Inbox>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Gear> {
     let metrics = Metrics::new().context("the metrics of this build are broken")?;
@@ -382,6 +398,6 @@ fn gear(
     let books = open_books(fleet).with_context(|| {
         format!("could not read the budget's count in {}", fleet.queue.path.display())
     })?;
-    let downlink = Downlink::new(Arc::clone(&metrics));
+    let downlink = Downlink::new(Arc::clone(&metrics), inbox);
     Ok(Gear { env, metrics, downlink, books, now })
 }

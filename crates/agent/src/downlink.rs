@@ -1,15 +1,17 @@
 //! Downlink: what sessions receive, handed to local consumers.
 //!
-//! The modem acknowledges a message to the broker before the agent sees it, so from there on it is
-//! delivered at most once: a consumer that is not connected misses it, and so does one that falls behind
-//! by more than [`BACKLOG`] messages. What is missed is counted, and never in silence: a metric tells,
-//! and an event stream is told in its place. Nothing waits for a consumer, least of all the modem.
+//! The modem acknowledges a message to the broker before the agent sees it. Where there is an inbox, it is
+//! stored there first, and those who read from the inbox miss nothing. All others are consumers of what
+//! comes now: one that is not connected misses it, and so does one that falls behind by more than
+//! [`BACKLOG`] messages. What is missed is counted, and never in silence: a metric tells, and an event
+//! stream is told in its place. Nothing waits for a consumer, least of all the modem.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use inbox::{Inbox, NewMessage};
 use tokio::sync::mpsc;
 
 use crate::config::{SessionId, topic_matches};
@@ -65,6 +67,7 @@ pub struct Downlink {
 
 struct Inner {
     metrics: Arc<Metrics>,
+    inbox: Option<Inbox>,
     consumers: Mutex<Consumers>,
 }
 
@@ -78,6 +81,8 @@ struct Consumer {
     kind: Kind,
     /// Whether it wants all topics, those with a leading `$` included, which `#` does not reach.
     everything: bool,
+    /// True if it reads what is stored from the inbox, and gets here what could not be stored.
+    reads_inbox: bool,
     /// Filters with the QoS granted.
     filters: Vec<(String, u8)>,
     outbox: mpsc::Sender<(Arc<Message>, u8)>,
@@ -104,16 +109,42 @@ impl Inner {
 
 impl Downlink {
     /// No consumer yet.
-    pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { inner: Arc::new(Inner { metrics, consumers: Mutex::default() }) }
+    pub fn new(metrics: Arc<Metrics>, inbox: Option<Inbox>) -> Self {
+        Self { inner: Arc::new(Inner { metrics, inbox, consumers: Mutex::default() }) }
     }
 
-    /// Hands a message to everyone who wants it and has room; returns at once.
+    /// The inbox in which messages are stored first, if there is one.
+    pub fn inbox(&self) -> Option<&Inbox> {
+        self.inner.inbox.as_ref()
+    }
+
+    /// Stores a message if there is an inbox, and hands it to everyone who wants it and has room;
+    /// returns at once. One that comes faster than the disk takes them goes to nobody, and is counted
+    /// there: it must not overtake those before it.
     pub fn deliver(&self, message: Message) {
         let message = Arc::new(message);
-        for consumer in self.inner.lock().all.values() {
+        let Some(inbox) = &self.inner.inbox else { return self.spread(&message, false) };
+        let stored = NewMessage {
+            source: message.session.to_string(),
+            topic: message.topic.clone(),
+            qos: message.qos,
+            payload: message.payload.clone(),
+        };
+        let downlink = self.clone();
+        // A disk that refused it is no reason to withhold it.
+        let then = move |stored: Result<_, _>| downlink.spread(&message, stored.is_ok());
+        if inbox.put(stored, then).is_err() {
+            tracing::warn!(
+                "messages come down faster than the disk takes them: the newest are lost"
+            );
+        }
+    }
+
+    /// Hands a message to everyone who wants it and has room.
+    fn spread(&self, message: &Arc<Message>, is_stored: bool) {
+        for consumer in self.inner.lock().all.values().filter(|c| !(is_stored && c.reads_inbox)) {
             let Some(granted) = consumer.wants(&message.topic) else { continue };
-            let delivery = (Arc::clone(&message), granted.min(message.qos));
+            let delivery = (Arc::clone(message), granted.min(message.qos));
             // A closed outbox belongs to a consumer that is just going.
             if let Err(mpsc::error::TrySendError::Full(_)) = consumer.outbox.try_send(delivery) {
                 consumer.missed.fetch_add(1, Ordering::Relaxed);
@@ -129,6 +160,7 @@ impl Downlink {
         let consumer = Consumer {
             kind,
             everything: false,
+            reads_inbox: false,
             filters: Vec::new(),
             outbox,
             missed: Arc::clone(&missed),
@@ -174,6 +206,13 @@ impl Subscription {
     pub fn want_everything(&self) {
         if let Some(own) = self.downlink.inner.lock().all.get_mut(&self.id) {
             own.everything = true;
+        }
+    }
+
+    /// From now on it gets from the inbox what is stored there, and here what is not.
+    pub fn read_from_inbox(&self) {
+        if let Some(own) = self.downlink.inner.lock().all.get_mut(&self.id) {
+            own.reads_inbox = true;
         }
     }
 
@@ -227,7 +266,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_comes_once_with_the_best_qos_of_the_filters_that_match() {
-        let downlink = Downlink::new(Metrics::new().unwrap());
+        let downlink = Downlink::new(Metrics::new().unwrap(), None);
         let mut one = downlink.subscribe(Kind::Mqtt).unwrap();
         assert!(one.add("a/#", 0, 2) && one.add("a/+", 1, 2) && !one.add("b", 1, 2));
         downlink.deliver(message("b"));
@@ -242,7 +281,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_falls_behind_misses_the_newest_and_is_told_how_many() {
-        let downlink = Downlink::new(Metrics::new().unwrap());
+        let downlink = Downlink::new(Metrics::new().unwrap(), None);
         let (mut slow, mut quick) =
             (downlink.subscribe(Kind::Sse).unwrap(), downlink.subscribe(Kind::Mqtt).unwrap());
         assert!(slow.add("#", 2, 1) && quick.add("#", 1, 1));
@@ -252,5 +291,26 @@ mod tests {
         }
         assert_eq!((slow.take_missed(), slow.take_missed(), quick.take_missed()), (3, 0, 0));
         assert_eq!(slow.next().await.0.topic, "0");
+    }
+
+    #[tokio::test]
+    async fn what_is_stored_comes_from_the_inbox_and_what_is_not_comes_here_to_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let inbox = Inbox::open(inbox::Config::new(dir.path(), topic_matches)).unwrap();
+        let downlink = Downlink::new(Metrics::new().unwrap(), Some(inbox.clone()));
+        let (mut live, mut kept) =
+            (downlink.subscribe(Kind::Sse).unwrap(), downlink.subscribe(Kind::Mqtt).unwrap());
+        assert!(live.add("#", 2, 1) && kept.add("#", 1, 1));
+        kept.read_from_inbox();
+        downlink.deliver(message("stored"));
+        assert_eq!(live.next().await.0.topic, "stored");
+        let page = inbox.read("r", None, 10).await.unwrap();
+        let (_, stored) = &page.messages[0];
+        assert_eq!((stored.topic.as_str(), stored.source.as_str()), ("stored", "north/cloud"));
+        // As if the disk refused it.
+        inbox.close().await;
+        downlink.deliver(message("not stored"));
+        assert_eq!(live.next().await.0.topic, "not stored");
+        assert_eq!(kept.next().await.0.topic, "not stored", "and the one before came elsewhere");
     }
 }

@@ -20,6 +20,7 @@ pub mod hand_in;
 pub mod health;
 pub mod history;
 pub mod http;
+pub mod inbox;
 mod json_file;
 pub mod ledger;
 pub mod logging;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use ::inbox::Inbox;
 use anyhow::Context;
 use modem::Plugin;
 use modem::session::Chain;
@@ -14,7 +15,7 @@ use crate::agent::{Agent, Start};
 use crate::config;
 use crate::config::models::{Folder, Library, Models, ModelsError};
 use crate::logging;
-use crate::{cli, systemd, wrong};
+use crate::{cli, inbox, systemd, wrong};
 
 /// Arguments of `modemfleet run`.
 #[derive(Debug, clap::Args)]
@@ -92,9 +93,9 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     };
     drop(entered);
     let file = args.config.clone();
-    let done = open_queue(&fleet.queue).and_then(|queue| {
+    let done = open_stores(&fleet).and_then(|(queue, inbox)| {
         let (gateway, catalog) = (args.gateway.clone(), models.catalog);
-        let start = Start { file, gateway, fleet, library, catalog, queue, log };
+        let start = Start { file, gateway, fleet, library, catalog, queue, inbox, log };
         runtime.block_on(serve(start, signals))
     });
     // A thread may be stuck in a wedged driver; nobody waits for it.
@@ -116,9 +117,11 @@ fn models(args: &Args, plugins: &[&Plugin]) -> Result<(Library, Models), ModelsE
     Ok((library, models))
 }
 
-fn open_queue(config: &config::Queue) -> anyhow::Result<Queue> {
-    Queue::open(config.config())
-        .with_context(|| format!("could not open the queue in {}", config.path.display()))
+fn open_stores(fleet: &config::Fleet) -> anyhow::Result<(Queue, Option<Inbox>)> {
+    let queue = Queue::open(fleet.queue.config())
+        .with_context(|| format!("could not open the queue in {}", fleet.queue.path.display()))?;
+    // Its errors name its place.
+    Ok((queue, inbox::open(fleet.inbox.as_ref())?))
 }
 
 /// What the agent is told by signals.

@@ -253,20 +253,26 @@ impl Collector for View {
             modem_families(&mut families, modem);
         }
         queue_families(&mut families, &self.queue);
-        families.done
+        families.finish()
     }
 }
 
 /// Families under construction, by their order of first use.
 #[derive(Default)]
-struct Families {
+pub(crate) struct Families {
     open: Vec<(&'static str, GaugeVec)>,
     done: Vec<MetricFamily>,
 }
 
 impl Families {
+    /// All of them.
+    pub(crate) fn finish(self) -> Vec<MetricFamily> {
+        let gauges = self.open.into_iter().flat_map(|(_, family)| family.collect());
+        gauges.chain(self.done).collect()
+    }
+
     /// Adds one sample.
-    fn gauge(&mut self, is: &'static Family, labels: &[&str], value: f64) {
+    pub(crate) fn gauge(&mut self, is: &'static Family, labels: &[&str], value: f64) {
         let known = self.open.iter().position(|(open, _)| *open == is.name);
         let family = match known.and_then(|at| self.open.get(at)) {
             Some((_, family)) => family.clone(),
@@ -285,7 +291,7 @@ impl Families {
     }
 
     /// Adds a counter with all its samples.
-    fn counter<const LABELS: usize>(
+    pub(crate) fn counter<const LABELS: usize>(
         &mut self,
         is: &'static Family,
         samples: &[([&str; LABELS], f64)],
@@ -402,8 +408,6 @@ fn queue_families(families: &mut Families, queue: &Queue) {
         let when = oldest.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         families.gauge(&all::QUEUE_OLDEST, &[], when);
     }
-    let open = std::mem::take(&mut families.open);
-    families.done.extend(open.into_iter().flat_map(|(_, family)| family.collect()));
     families.counter(&all::QUEUE_CORRUPTIONS, &[([], count(stat.salvages))]);
     families.counter(&all::QUEUE_COMMIT_ERRORS, &[([], count(stat.failed_commits))]);
     families.counter(&all::QUEUE_SYNC_ERRORS, &[([], count(stat.failed_syncs))]);

@@ -3,6 +3,7 @@
 mod console;
 mod devices;
 mod doctor;
+mod inbox;
 mod log;
 mod messages;
 mod page;
@@ -144,6 +145,8 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/devices", get(devices::devices))
         .route("/api/v1/doctor", get(doctor::doctor))
         .route("/api/v1/events", get(page::events))
+        .route("/api/v1/inbox", get(inbox::read).delete(inbox::confirm))
+        .route("/api/v1/inbox/readers", get(inbox::readers))
         .route("/api/v1/log", get(log::read).put(log::change))
         .route("/api/v1/log/recent", get(log::recent))
         .route("/api/v1/messages", get(messages::messages))
@@ -251,22 +254,29 @@ async fn livez(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-/// The same, and whether the queue's disk takes what is written: what somebody has to cure.
+/// The same, and whether the disks of queue and inbox take what is written: what somebody has to cure.
 async fn healthz(State(app): State<Arc<App>>) -> Response {
     let alive = livez(State(Arc::clone(&app))).await;
-    match Degraded::of(&app.view.queue.stat()) {
-        Some(degraded) if alive.status() == StatusCode::OK => {
-            unhealthy(degraded.why.as_str(), &degraded.to_string())
-        }
-        _ => alive,
+    if alive.status() != StatusCode::OK {
+        return alive;
     }
+    if let Some(degraded) = Degraded::of(&app.view.queue.stat()) {
+        return unhealthy(degraded.why.as_str(), &degraded.to_string());
+    }
+    unstored(&app).map_or(alive, |words| unhealthy("inbox", &words))
+}
+
+/// The reason why the inbox cannot store what comes down, if it cannot.
+fn unstored(app: &App) -> Option<String> {
+    let failing = app.downlink.inbox()?.stat().failing?;
+    Some(format!("what comes down cannot be stored: {}", failing.words()))
 }
 
 fn unhealthy(word: &'static str, message: &str) -> Response {
     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, word, message).into_response()
 }
 
-/// Whether messages flow: a session is connected, and none waits that it could carry.
+/// Whether messages flow: a session is connected, none waits that it could carry, and what comes down is stored.
 async fn readyz(State(app): State<Arc<App>>) -> Response {
     let mut reasons = Vec::new();
     let now = app.view.now();
@@ -286,6 +296,7 @@ async fn readyz(State(app): State<Arc<App>>) -> Response {
                 .push(format!("{age} s ago a message was handed in to the lane {lane:?} {words}"));
         }
     }
+    reasons.extend(unstored(&app));
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, axum::Json(json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response()
 }

@@ -160,7 +160,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_reader_hears_how_many_it_missed() {
         let (sender, outcomes) = broadcast::channel(2);
-        let downlink = Downlink::new(Metrics::new().unwrap());
+        let downlink = Downlink::new(Metrics::new().unwrap(), None);
         let place = downlink.subscribe(Kind::Sse).unwrap();
         let stop = CancellationToken::new();
         let reader = Reader { outcomes, _place: place, stop: stop.clone() };

@@ -17,6 +17,7 @@ use super::SwitchCause;
 use crate::budget::Stage;
 use crate::downlink;
 use crate::hand_in::Way;
+use crate::inbox;
 
 /// An exchange takes milliseconds on USB, and a slow command seconds.
 const COMMAND_BUCKETS: &[f64] = &[0.005, 0.02, 0.05, 0.2, 1.0, 5.0, 30.0];
@@ -185,6 +186,8 @@ labels! {
     OUTCOME = "outcome": Words(|| RecoveryOutcome::ALL.map(RecoveryOutcome::as_str).to_vec());
     CAUSE = "cause": Words(|| SwitchCause::ALL.map(SwitchCause::as_str).to_vec());
     WAY = "way": Words(|| Way::ALL.map(Way::as_str).to_vec());
+    READER_KIND = "kind": Words(|| inbox::KINDS.to_vec());
+    INBOX_DROP_REASON = "reason": Words(|| ::inbox::Dropped::default().by_reason().map(|(reason, _)| reason).to_vec());
     CONSUMER = "consumer": Words(|| downlink::Kind::ALL.map(downlink::Kind::as_str).to_vec());
 }
 
@@ -261,6 +264,13 @@ families! {
     QUEUE_COMMIT_ERRORS = Counter, "modemfleet_queue_commit_errors_total", [], "Commits that the queue's disk refused: nothing of them was stored or removed.";
     QUEUE_SYNC_ERRORS = Counter, "modemfleet_queue_sync_errors_total", [], "Syncs of `fsync: interval` that the system refused.";
     QUEUE_DROPPED = Counter, "modemfleet_queue_dropped_total", [DROP_REASON], "Messages given up without an acknowledgement.";
+    INBOX_MESSAGES = Gauge, "modemfleet_inbox_messages", [], "Received messages that the inbox holds.";
+    INBOX_BYTES = Gauge, "modemfleet_inbox_bytes", [], "Accounted size of the messages that the inbox holds.";
+    INBOX_READERS = Gauge, "modemfleet_inbox_readers", [READER_KIND], "Readers by name, and sessions of MQTT clients, for which the inbox keeps messages.";
+    INBOX_STORED = Counter, "modemfleet_inbox_stored_total", [], "Received messages that the inbox stored.";
+    INBOX_DROPPED = Counter, "modemfleet_inbox_dropped_total", [INBOX_DROP_REASON], "Received messages that the inbox gave up or could not store: full and age when a bound took them before all readers had them, or where nobody read, slow when they came faster than the disk took them, failed when it refused them, damaged in a damaged file.";
+    INBOX_COMMIT_ERRORS = Counter, "modemfleet_inbox_commit_errors_total", [], "Transactions of the inbox that failed.";
+    INBOX_CORRUPTIONS = Counter, "modemfleet_inbox_corruptions_total", [], "Times the inbox's file was found damaged, and moved aside for a new one.";
 
     PROCESS_CPU = Counter, "process_cpu_seconds_total", [], "Time on the processor.";
     PROCESS_FDS = Gauge, "process_open_fds", [], "Open file descriptors.";

@@ -1,0 +1,232 @@
+//! `/api/v1/inbox`: messages that came down, for readers that have a name and confirm what they have.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use inbox::{Cursor, Inbox, Message, ReadError, StoreError, Waiting};
+use serde_json::{Value, json};
+
+use super::publish::decode;
+use super::{ApiError, App};
+use crate::config::Name;
+
+/// Messages of one answer, if the request does not say.
+const PAGE: usize = 100;
+
+/// The most messages of one answer.
+const MOST: usize = 1000;
+
+/// The parameters of a request.
+#[derive(Debug)]
+struct Params {
+    reader: Name,
+    /// After which message, or up to which one.
+    cursor: Option<String>,
+    limit: usize,
+    forget: bool,
+}
+
+/// Reads the next messages. Nothing is confirmed by it.
+///
+/// # Errors
+/// [`ApiError`]: 400 for a parameter, 403 for a page of another origin, 404 without an inbox, 410 for an
+/// unknown cursor, 503 if there are too many readers, 507 if the disk refuses.
+pub(super) async fn read(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    let inbox = inbox_of(&app)?;
+    same_origin(&headers)?;
+    let known = ["reader", "after", "limit"];
+    let params = Params::parse(query.as_deref().unwrap_or_default(), &known)?;
+    let page = inbox.read(params.reader.as_str(), params.cursor.as_deref(), params.limit).await;
+    let page = page.map_err(refused)?;
+    let messages: Vec<Value> = page.messages.iter().map(message_json).collect();
+    Ok(Json(json!({ "messages": messages, "missed": page.missed, "more": page.more })))
+}
+
+/// Confirms all messages up to and with one, or forgets the reader.
+///
+/// # Errors
+/// [`ApiError`]: 400 for a parameter, 404 without an inbox or without such a reader, 410 for an unknown
+/// cursor, 507 if the disk refuses.
+pub(super) async fn confirm(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, ApiError> {
+    let inbox = inbox_of(&app)?;
+    let known = ["reader", "through", "forget"];
+    let params = Params::parse(query.as_deref().unwrap_or_default(), &known)?;
+    let name = params.reader.as_str();
+    match (params.cursor, params.forget) {
+        (Some(through), false) => {
+            let confirmed = inbox.confirm(name, &through).await.map_err(refused)?;
+            Ok(Json(json!({ "confirmed": confirmed })))
+        }
+        (None, true) => match inbox.forget(name).await {
+            Ok(true) => Ok(Json(json!({ "forgotten": name }))),
+            Ok(false) => Err(refused(ReadError::UnknownReader)),
+            Err(error) => Err(refused(error.into())),
+        },
+        _ => Err(bad("parameter", "say through=CURSOR, or forget=true")),
+    }
+}
+
+/// Lists readers and sessions, and how far behind each is.
+///
+/// # Errors
+/// [`ApiError`]: 404 without an inbox.
+pub(super) async fn readers(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
+    let stat = inbox_of(&app)?.stat();
+    let all = |waiting: &[Waiting]| -> Vec<Value> {
+        let one = |one: &Waiting| {
+            let away = one.away.map(|away| away.as_secs());
+            json!({ "name": one.name, "behind": one.behind, "away_seconds": away })
+        };
+        waiting.iter().map(one).collect()
+    };
+    Ok(Json(json!({
+        "messages": stat.messages,
+        "bytes": stat.bytes,
+        "readers": all(&stat.readers),
+        "sessions": all(&stat.sessions),
+    })))
+}
+
+fn inbox_of(app: &App) -> Result<&Inbox, ApiError> {
+    app.downlink.inbox().ok_or_else(|| {
+        let words = "the fleet file has no `inbox`: what comes down is not kept";
+        ApiError::new(StatusCode::NOT_FOUND, "no_inbox", words)
+    })
+}
+
+/// Reading begins a reader, for which messages are kept: no page of another origin may do that by an image.
+fn same_origin(headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(site) = headers.get("sec-fetch-site") else { return Ok(()) };
+    if site == "same-origin" || site == "none" {
+        return Ok(());
+    }
+    let words = "a page of another origin may not read the inbox";
+    Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", words))
+}
+
+fn message_json((cursor, message): &(Cursor, Message)) -> Value {
+    let (modem, session) = message.source.split_once('/').unwrap_or((&message.source, ""));
+    json!({
+        "cursor": cursor.to_string(),
+        "at": humantime::format_rfc3339_millis(message.at).to_string(),
+        "modem": modem,
+        "session": session,
+        "topic": message.topic,
+        "qos": message.qos,
+        "payload_base64": STANDARD.encode(&message.payload),
+    })
+}
+
+fn bad(code: &'static str, message: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, code, message)
+}
+
+fn refused(error: ReadError) -> ApiError {
+    let words = modem::session::Chain(&error).to_string();
+    let (status, code) = match error {
+        ReadError::UnknownCursor => (StatusCode::GONE, "unknown_cursor"),
+        ReadError::UnknownReader => (StatusCode::NOT_FOUND, "unknown_reader"),
+        ReadError::TooMany => (StatusCode::SERVICE_UNAVAILABLE, "too_many"),
+        ReadError::Store(StoreError::Closed) => (StatusCode::SERVICE_UNAVAILABLE, "ending"),
+        ReadError::Store(_) => (StatusCode::INSUFFICIENT_STORAGE, "disk"),
+    };
+    ApiError::new(status, code, words)
+}
+
+impl Params {
+    fn parse(query: &str, known: &[&str]) -> Result<Self, ApiError> {
+        let (mut reader, mut cursor, mut limit, mut forget) = (None, None, PAGE, false);
+        let mut seen = Vec::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if !known.contains(&key) {
+                let words = format!("unknown parameter {key:?}; known are {}", known.join(", "));
+                return Err(bad("parameter", words));
+            }
+            if seen.contains(&key) {
+                return Err(bad("parameter", format!("the parameter {key:?} is given twice")));
+            }
+            seen.push(key);
+            let value = decode(value)
+                .ok_or_else(|| bad("parameter", format!("{key} is not URL-encoded UTF-8")))?;
+            match key {
+                "reader" => reader = Some(name(&value)?),
+                // A program that has no cursor yet may leave it empty.
+                "after" | "through" => cursor = Some(value).filter(|value| !value.is_empty()),
+                "limit" => limit = within(&value)?,
+                _ => {
+                    let words = || format!("forget is true or false, not {value:?}");
+                    forget = value.parse().map_err(|_| bad("parameter", words()))?;
+                }
+            }
+        }
+        let reader = reader.ok_or_else(|| bad("reader", "the parameter reader is missing"))?;
+        Ok(Self { reader, cursor, limit, forget })
+    }
+}
+
+fn name(value: &str) -> Result<Name, ApiError> {
+    Name::new(value).ok_or_else(|| {
+        let words =
+            format!("reader is a name of 1 to 32 letters, digits, `_` or `-`, not {value:?}");
+        bad("reader", words)
+    })
+}
+
+fn within(value: &str) -> Result<usize, ApiError> {
+    let number = value.parse().ok().filter(|number| (1..=MOST).contains(number));
+    number.ok_or_else(|| bad("limit", format!("limit is a number from 1 to {MOST}, not {value:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wrong_parameter_is_named() {
+        let reading = ["reader", "after", "limit"];
+        for (query, expected) in [
+            ("", "reader the parameter reader is missing"),
+            ("reader=", "reader reader is a name"),
+            ("reader=a/b", "reader reader is a name"),
+            ("reader=%ff", "parameter reader is not URL-encoded"),
+            ("reader=a&reader=b", "parameter the parameter \"reader\" is given twice"),
+            ("reader=a&limit=0", "limit limit is a number"),
+            ("reader=a&limit=1001", "limit limit is a number"),
+            ("reader=a&limit=x", "limit limit is a number"),
+            ("reader=a&through=x", "parameter unknown parameter"),
+        ] {
+            let error = Params::parse(query, &reading).err();
+            let error = error.map(|error| format!("{} {}", error.code, error.message));
+            assert!(
+                error.as_deref().is_some_and(|e| e.starts_with(expected)),
+                "{query}: {error:?}"
+            );
+        }
+        let params = Params::parse("reader=a_1-B&after=&limit=7", &reading).ok().unwrap();
+        assert_eq!((params.reader.as_str(), params.cursor, params.limit), ("a_1-B", None, 7));
+        assert!(Params::parse("reader=a&forget=yes", &["reader", "forget"]).is_err());
+    }
+
+    #[test]
+    fn only_pages_of_other_origins_are_kept_away() {
+        let from = |site: Option<&str>| {
+            let header =
+                site.map(|site| ("sec-fetch-site".parse().unwrap(), site.parse().unwrap()));
+            same_origin(&header.into_iter().collect()).is_ok()
+        };
+        assert!(from(None) && from(Some("same-origin")) && from(Some("none")));
+        assert!(!from(Some("cross-site")) && !from(Some("same-site")));
+    }
+}
