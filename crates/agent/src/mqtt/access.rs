@@ -27,6 +27,11 @@ impl Users {
         users.iter().map(read).collect::<Result<_, _>>().map(Self)
     }
 
+    /// The user of this name; none if everyone may connect, since names are not checked then.
+    pub(super) fn user<'a>(&self, name: Option<&'a str>) -> Option<&'a str> {
+        name.filter(|_| !self.0.is_empty())
+    }
+
     /// Whether somebody with this name and password may connect.
     pub(super) fn admit(&self, name: Option<&str>, password: Option<&[u8]>) -> bool {
         let shown = digest(password.unwrap_or_default());

@@ -15,7 +15,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 mod leaving;
+mod session;
 
+use super::kept::{self, Kept};
 use super::link::Link;
 use super::listener::{Serving, SignedIn, Unheard};
 use super::published::{Held, InHand, Known, Settled, submission};
@@ -71,6 +73,7 @@ enum Woken {
     /// `None` where the queue was full after all.
     Settled(Option<Box<Settled>>),
     Delivery(Arc<downlink::Message>, u8),
+    Kept(kept::Event),
     Again,
     /// It is not read from; whether it is still there is to be looked at.
     Look,
@@ -106,6 +109,8 @@ pub(super) struct Connection<S> {
     window: usize,
     in_flight: HashSet<Id>,
     last_id: u16,
+    /// The session where it outlives the connection.
+    kept: Option<Kept>,
 }
 
 impl<S: Link> Connection<S> {
@@ -130,6 +135,7 @@ impl<S: Link> Connection<S> {
             window: usize::from(IN_FLIGHT),
             in_flight: HashSet::new(),
             last_id: 0,
+            kept: None,
         }
     }
 
@@ -143,6 +149,7 @@ impl<S: Link> Connection<S> {
             Ok(never) => match never {},
             Err(end) => end,
         };
+        self.leave_session();
         self.finish(&end).await;
         let Self { stream, serving, peer, in_hand, signed_in, .. } = self;
         drop((stream, place));
@@ -159,13 +166,21 @@ impl<S: Link> Connection<S> {
         let assigned = connect.client_id.is_empty().then(|| uuid::Uuid::now_v7().to_string());
         self.admit(&connect)?;
         let name = assigned.clone().unwrap_or_else(|| connect.client_id.clone());
+        let user = self.user(&connect, &name)?;
         let Some(mut subscription) = self.serving.downlink.subscribe(Kind::Mqtt) else {
             return Err(End::Refused(ConnectReason::ServerBusy));
         };
         let signed_in = self.serving.sign_in(&name);
+        let stop = self.serving.stop.clone();
         let out = signed_in.out.clone();
         self.in_hand.hold_back(!signed_in.is_first());
         self.signed_in = Some(signed_in);
+        // Who is thrown out, or is to end, waits for no disk.
+        let found = tokio::select! {
+            found = self.take_up(&connect, &name, user.as_deref(), &subscription) => found?,
+            () = out.cancelled() => return Err(taken_over()),
+            () = stop.cancelled() => return Err(End::Stopping),
+        };
         self.peer = format!("{} ({:?})", self.peer, name.chars().take(64).collect::<String>());
         self.window = self.window.min(usize::from(connect.receive_max));
         if connect.keep_alive > 0 {
@@ -173,11 +188,13 @@ impl<S: Link> Connection<S> {
         }
         self.will = connect.will;
         self.connected = true;
-        self.send(Outgoing::Connected { assigned })?;
+        let (present, expiry) = (found.present, found.expiry);
+        self.send(Outgoing::Connected { assigned, present, expiry })?;
         tracing::debug!(peer = self.peer, "a local MQTT client connected");
         loop {
             self.read_packets(&subscription)?;
             leaving::start(&mut self.in_hand, self.signed_in.as_ref());
+            self.deliver_kept();
             // Who is thrown out is not waited for: what it left behind goes before its follower's.
             tokio::select! {
                 flushed = self.flush() => flushed?,
@@ -248,7 +265,7 @@ impl<S: Link> Connection<S> {
 
     /// Takes the packets that were read, as long as there is place for what they bring.
     fn read_packets(&mut self, subscription: &Subscription) -> Result<(), End> {
-        while self.in_hand.has_place() {
+        while self.may_read() {
             match self.wire.decode(&mut self.inbound) {
                 Ok(Some(packet)) => self.take(packet, subscription)?,
                 Ok(None) => break,
@@ -265,7 +282,7 @@ impl<S: Link> Connection<S> {
     /// # Cancel safety
     /// A dropped call takes nothing.
     async fn wait(&mut self, downlink: &mut Subscription, out: &CancellationToken) -> Woken {
-        let may_read = self.in_hand.has_place();
+        let may_read = self.may_read();
         if may_read {
             self.inbound.reserve(READ);
         }
@@ -280,6 +297,7 @@ impl<S: Link> Connection<S> {
             read = self.stream.read_buf(&mut self.inbound), if may_read => Woken::Read(read),
             settled = self.in_hand.next() => Woken::Settled(settled.map(Box::new)),
             (message, qos) = downlink.next(), if room => Woken::Delivery(message, qos),
+            event = kept::event(&mut self.kept) => Woken::Kept(event),
             () = sleep(pause.unwrap_or(FOREVER)), if pause.is_some() => Woken::Again,
             () = sleep_until(self.looked + LOOK), if !may_read => Woken::Look,
             () = sleep_until(silent_at), if may_read => Woken::Silent,
@@ -301,6 +319,7 @@ impl<S: Link> Connection<S> {
                 }
             }
             Woken::Delivery(message, qos) => self.deliver(&message, qos),
+            Woken::Kept(event) => self.kept_happened(event)?,
             Woken::Again => {}
             Woken::Look => self.look(),
             Woken::Silent => {
@@ -364,6 +383,7 @@ impl<S: Link> Connection<S> {
             }
             Incoming::Acknowledged(id) => {
                 self.in_flight.remove(&id);
+                self.acknowledged(id);
                 Ok(())
             }
             Incoming::Release(id) => {
@@ -375,15 +395,17 @@ impl<S: Link> Connection<S> {
                     .iter()
                     .map(|(filter, qos)| grant(subscription, filter, *qos, by_number))
                     .collect();
-                self.send(Outgoing::Subscribed { id, grants })
+                self.subscribed(id, &filters, grants)
             }
             Incoming::Unsubscribe { id, filters } => {
                 let found = filters.iter().map(|filter| subscription.remove(filter)).collect();
-                self.send(Outgoing::Unsubscribed { id, found })
+                self.unsubscribed(id, filters, found)
             }
             Incoming::Ping => self.send(Outgoing::Pong),
-            Incoming::Disconnect { with_will: false } => Err(End::Left),
-            Incoming::Disconnect { with_will: true } => Err(End::LeftWithWill),
+            Incoming::Disconnect { with_will, expiry } => {
+                self.set_expiry(expiry);
+                Err(if with_will { End::LeftWithWill } else { End::Left })
+            }
             Incoming::Connect(_) => Err(fault(Reason::ProtocolError, "a second CONNECT")),
             Incoming::Unexpected => {
                 Err(fault(Reason::ProtocolError, "a packet that only a server sends"))
@@ -493,12 +515,18 @@ impl<S: Link> Connection<S> {
             expiry: None,
             properties: Vec::new(),
         };
-        if self.wire.encode(Outgoing::Publish { id, message: out }, &mut self.outbound) {
+        self.publish(id, false, out);
+    }
+
+    /// `false` where it is larger than the client said it takes (MQTT 5.0 §3.1.2.11.4).
+    fn publish(&mut self, id: Option<Id>, dup: bool, message: Message) -> bool {
+        let is_sent = self.wire.encode(Outgoing::Publish { id, dup, message }, &mut self.outbound);
+        if is_sent {
             self.in_flight.extend(id);
         } else {
-            // Larger than the client said it takes (MQTT 5.0 §3.1.2.11.4).
             self.serving.metrics.downlink_dropped(Kind::Mqtt, 1);
         }
+        is_sent
     }
 
     /// A number that no message in flight has; there are far fewer than numbers.

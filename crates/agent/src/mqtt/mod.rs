@@ -1,8 +1,9 @@
 //! The MQTT listener: unmodified clients of this gateway publish through the modems, and hear what comes down.
 //!
 //! It is no broker. What a client publishes goes into the queue, is acknowledged once it is on disk, and
-//! is echoed to nobody; who subscribes gets what the sessions received ([`crate::downlink`]). A session
-//! ends with its connection: nothing is kept for a client that is away, and CONNACK says so.
+//! is echoed to nobody; who subscribes gets what the sessions received ([`crate::downlink`]). Where the
+//! fleet has an inbox a client's session is kept while it is away, if it asks for that (`kept.rs`); else a
+//! session ends with its connection, and CONNACK says so.
 //!
 //! When the queue is full under `reject`, a connection keeps what it has read (at most `IN_HAND`
 //! messages), acknowledges nothing and stops reading, so that TCP holds the client back; nothing is lost.
@@ -11,6 +12,7 @@
 
 mod access;
 mod connection;
+mod kept;
 mod link;
 mod listener;
 mod published;

@@ -48,6 +48,10 @@ pub(super) struct Connect {
     pub(super) client_id: String,
     pub(super) username: Option<String>,
     pub(super) password: Option<Bytes>,
+    /// True if the rest of an earlier session is to go.
+    pub(super) clean: bool,
+    /// Time that the session is to outlive the connection; `None` is for ever.
+    pub(super) expiry: Option<Duration>,
     /// Seconds; 0 is none.
     pub(super) keep_alive: u16,
     pub(super) will: Option<Message>,
@@ -85,9 +89,10 @@ pub(super) enum Incoming {
         filters: Vec<String>,
     },
     Ping,
-    /// `with_will` asks for the will all the same (MQTT 5).
+    /// `with_will` asks for the will all the same; `expiry` is a new one for the session (MQTT 5).
     Disconnect {
         with_will: bool,
+        expiry: Option<Duration>,
     },
     /// A packet that only a server sends, or that nothing here asked for.
     Unexpected,
@@ -96,14 +101,19 @@ pub(super) enum Incoming {
 /// A packet to a client.
 #[derive(Debug)]
 pub(super) enum Outgoing {
-    /// CONNACK; with the client id where it was given by this side.
+    /// CONNACK; with the client id if it was given by this side. `present` if there is a session of before,
+    /// `expiry` is the time that it outlives the connection.
     Connected {
         assigned: Option<String>,
+        present: bool,
+        expiry: Duration,
     },
     /// CONNACK with an error.
     Refused(ConnectReason),
+    /// `dup` if it may have been sent before.
     Publish {
         id: Option<Id>,
+        dup: bool,
         message: Message,
     },
     /// PUBACK with the words for a reason that is an error.
@@ -257,6 +267,8 @@ fn of_v3(packet: v3::Packet) -> Incoming {
                 client_id: connect.client_id.to_string(),
                 username: connect.username.map(|name| name.to_string()),
                 password: connect.password,
+                clean: connect.clean_session,
+                expiry: connect.clean_session.then_some(Duration::ZERO),
                 keep_alive: connect.keep_alive,
                 will,
                 receive_max: u16::MAX,
@@ -280,7 +292,7 @@ fn of_v3(packet: v3::Packet) -> Incoming {
             filters: topic_filters.iter().map(ToString::to_string).collect(),
         },
         v3::Packet::PingRequest => Incoming::Ping,
-        v3::Packet::Disconnect => Incoming::Disconnect { with_will: false },
+        v3::Packet::Disconnect => Incoming::Disconnect { with_will: false, expiry: None },
         v3::Packet::ConnectAck(_)
         | v3::Packet::PublishReceived { .. }
         | v3::Packet::PublishComplete { .. }
@@ -312,6 +324,7 @@ fn of_v5(packet: v5::Packet) -> Incoming {
         v5::Packet::PingRequest => Incoming::Ping,
         v5::Packet::Disconnect(disconnect) => Incoming::Disconnect {
             with_will: disconnect.reason_code != Reason::NormalDisconnection,
+            expiry: disconnect.session_expiry_interval_secs.map(session_expiry),
         },
         v5::Packet::ConnectAck(_)
         | v5::Packet::PublishReceived(_)
@@ -337,12 +350,19 @@ fn of_v5_connect(connect: v5::Connect) -> Incoming {
         client_id: connect.client_id.to_string(),
         username: connect.username.map(|name| name.to_string()),
         password: connect.password,
+        clean: connect.clean_start,
+        expiry: Some(session_expiry(connect.session_expiry_interval_secs)),
         keep_alive: connect.keep_alive,
         will,
         receive_max: connect.receive_max.map_or(u16::MAX, NonZeroU16::get),
         nameless: false,
         wants_authentication: connect.auth_method.is_some(),
     }))
+}
+
+/// A session expiry interval (MQTT 5.0 §3.1.2.11.2); the largest means for ever, and is longer than any bound.
+fn session_expiry(seconds: u32) -> Duration {
+    Duration::from_secs(u64::from(seconds))
 }
 
 fn texts(properties: &v5::UserProperties) -> Vec<(String, String)> {
@@ -367,9 +387,9 @@ fn of_publish(publish: Publish) -> Incoming {
     }
 }
 
-fn to_publish(id: Option<Id>, message: Message, properties: bool) -> Box<Publish> {
+fn to_publish(id: Option<Id>, dup: bool, message: Message, properties: bool) -> Box<Publish> {
     Box::new(Publish {
-        dup: false,
+        dup,
         retain: message.retain,
         qos: qos_of(message.qos),
         topic: message.topic.into(),
@@ -382,22 +402,24 @@ fn to_publish(id: Option<Id>, message: Message, properties: bool) -> Box<Publish
 /// `None` for what MQTT 3.1.1 has no packet for.
 fn to_v3(packet: Outgoing) -> Option<v3::Packet> {
     Some(match packet {
-        Outgoing::Connected { .. } => v3::Packet::ConnectAck(v3::ConnectAck {
+        Outgoing::Connected { present, .. } => v3::Packet::ConnectAck(v3::ConnectAck {
             return_code: v3::ConnectAckReason::ConnectionAccepted,
-            session_present: false,
+            session_present: present,
         }),
         Outgoing::Refused(reason) => {
             let return_code = match reason {
                 ConnectReason::BadUserNameOrPassword => v3::ConnectAckReason::BadUserNameOrPassword,
                 ConnectReason::ClientIdentifierNotValid => v3::ConnectAckReason::IdentifierRejected,
-                ConnectReason::ServerUnavailable | ConnectReason::ServerBusy => {
-                    v3::ConnectAckReason::ServiceUnavailable
-                }
+                ConnectReason::ServerUnavailable
+                | ConnectReason::ServerBusy
+                | ConnectReason::QuotaExceeded => v3::ConnectAckReason::ServiceUnavailable,
                 _ => v3::ConnectAckReason::NotAuthorized,
             };
             v3::Packet::ConnectAck(v3::ConnectAck { return_code, session_present: false })
         }
-        Outgoing::Publish { id, message } => v3::Packet::Publish(to_publish(id, message, false)),
+        Outgoing::Publish { id, dup, message } => {
+            v3::Packet::Publish(to_publish(id, dup, message, false))
+        }
         Outgoing::Ack { id, .. } => v3::Packet::PublishAck { packet_id: id },
         Outgoing::Received { id, .. } => v3::Packet::PublishReceived { packet_id: id },
         Outgoing::Complete { id, .. } => v3::Packet::PublishComplete { packet_id: id },
@@ -417,21 +439,28 @@ fn to_v3(packet: Outgoing) -> Option<v3::Packet> {
 
 fn to_v5(packet: Outgoing) -> v5::Packet {
     match packet {
-        Outgoing::Connected { assigned } => v5::Packet::ConnectAck(Box::new(v5::ConnectAck {
-            // The session ends with the connection, whatever was asked for.
-            session_expiry_interval_secs: Some(0),
-            receive_max: NonZeroU16::new(IN_HAND).unwrap_or(NonZeroU16::MIN),
-            max_packet_size: Some(MAX_PACKET),
-            assigned_client_id: assigned.map(Into::into),
-            subscription_identifiers_available: false,
-            shared_subscription_available: false,
-            ..v5::ConnectAck::default()
-        })),
+        Outgoing::Connected { assigned, present, expiry } => {
+            v5::Packet::ConnectAck(Box::new(v5::ConnectAck {
+                session_present: present,
+                // What holds, whatever was asked for.
+                session_expiry_interval_secs: Some(
+                    u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX),
+                ),
+                receive_max: NonZeroU16::new(IN_HAND).unwrap_or(NonZeroU16::MIN),
+                max_packet_size: Some(MAX_PACKET),
+                assigned_client_id: assigned.map(Into::into),
+                subscription_identifiers_available: false,
+                shared_subscription_available: false,
+                ..v5::ConnectAck::default()
+            }))
+        }
         Outgoing::Refused(reason_code) => v5::Packet::ConnectAck(Box::new(v5::ConnectAck {
             reason_code,
             ..v5::ConnectAck::default()
         })),
-        Outgoing::Publish { id, message } => v5::Packet::Publish(to_publish(id, message, true)),
+        Outgoing::Publish { id, dup, message } => {
+            v5::Packet::Publish(to_publish(id, dup, message, true))
+        }
         Outgoing::Ack { id, reason, words } => v5::Packet::PublishAck(ack(id, reason, words)),
         Outgoing::Received { id, reason, words } => {
             v5::Packet::PublishReceived(ack(id, reason, words))
