@@ -19,7 +19,11 @@ struct Edges {
 }
 
 const EDGES: &[Edges] = &[
-    Edges { package: "agent", normal: &["inbox", "queue", "modem", "modem-sim", "profile-*"], tests: &[] },
+    Edges {
+        package: "agent",
+        normal: &["inbox", "queue", "modem", "modem-sim", "profile-*"],
+        tests: &[],
+    },
     Edges { package: "profile-*", normal: &["modem", "at"], tests: &["modem-sim"] },
     Edges { package: "modem", normal: &["at"], tests: &["modem-sim"] },
     // Independent of `at`, so that one misreading of a manual is not made twice.
