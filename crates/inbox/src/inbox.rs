@@ -15,7 +15,7 @@ use crate::{
     reader::Matches,
     stat::Stat,
     store::to_i64,
-    writer::{Attached, Bounds, Command, Page, Put, ReaderPage, Shared, Slow, Wish, Writer},
+    writer::{Attached, Bounds, Command, Page, Put, ReaderPage, Shared, Slow, Told, Wish, Writer},
 };
 
 /// Messages that wait to be stored. A disk may pause for a while; with payloads of 11 KiB it is still
@@ -121,11 +121,9 @@ impl Inbox {
             self.inner.shared.slow.fetch_add(1, Ordering::Relaxed);
             return Err(Slow);
         };
-        let put = Put { message, then: Box::new(then), place };
-        if let Err(mpsc::SendError(Command::Put(put))) = self.inner.commands.send(Command::Put(put))
-        {
-            (put.then)(Err(StoreError::Closed));
-        }
+        let put = Put { message, then: Told::new(Box::new(then)), place };
+        // A message that a closed inbox does not take is told so when it is dropped.
+        let _ = self.send(Command::Put(put));
         Ok(())
     }
 

@@ -54,10 +54,33 @@ const OPEN_AGAIN: Duration = Duration::from_secs(5);
 /// Receives a message's result; called by the writer's thread, so it must return at once.
 pub(crate) type Then = Box<dyn FnOnce(Result<Seq, StoreError>) + Send>;
 
+/// The way back of a message, which hears of it in any case: one that the writer never takes was not stored.
+pub(crate) struct Told(Option<Then>);
+
+impl Told {
+    pub(crate) fn new(then: Then) -> Self {
+        Self(Some(then))
+    }
+
+    pub(crate) fn tell(mut self, result: Result<Seq, StoreError>) {
+        if let Some(then) = self.0.take() {
+            then(result);
+        }
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if let Some(then) = self.0.take() {
+            then(Err(StoreError::Closed));
+        }
+    }
+}
+
 /// A message on its way.
 pub(crate) struct Put {
     pub(crate) message: NewMessage,
-    pub(crate) then: Then,
+    pub(crate) then: Told,
     /// Its place in the line.
     pub(crate) place: OwnedSemaphorePermit,
 }

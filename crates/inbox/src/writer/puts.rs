@@ -29,7 +29,7 @@ impl Writer {
         }
         self.publish(self.age.at(now));
         for (then, seq) in thens.into_iter().zip(before.last.saturating_add(1)..) {
-            then(stored.clone().map(|()| seq));
+            then.tell(stored.clone().map(|()| seq));
         }
     }
 
