@@ -478,9 +478,9 @@ impl Store {
         self.conn.prepare_cached(sql)?.execute([to, from]).map(drop)
     }
 
-    /// Removes a bucket that holds nothing.
+    /// Removes a bucket that holds nothing. Its row may not say so yet: totals are saved last.
     pub(crate) fn remove_bucket(&self, bucket: BucketId) -> rusqlite::Result<()> {
-        let sql = "delete from bucket where id = ? and messages = 0";
+        let sql = "delete from bucket where id = ?";
         self.conn.prepare_cached(sql)?.execute([bucket.0]).map(drop)
     }
 

@@ -178,6 +178,22 @@ async fn a_lane_is_renamed_with_all_that_is_in_it() {
 }
 
 #[tokio::test]
+async fn a_lane_takes_the_name_of_one_that_runs_empty_in_the_same_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    store(&queue, message("a")).await;
+    let last = store(&queue, NewMessage::new("m", "t", "b")).await;
+    let path = "p".into();
+    let (acked, renamed) =
+        tokio::join!(queue.ack_with_next(last, &path), queue.rename_lane("l", "m"));
+    assert!(acked.unwrap() && renamed.unwrap());
+    drop(queue);
+    let queue = open(dir.path());
+    assert_eq!(payloads(&queue.lease("m", 9).await.unwrap()), ["a"]);
+    assert_eq!(crate::Inspector::open(dir.path()).unwrap().check().unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_wall_clock_that_is_set_expires_nothing() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::default());
     let ahead = Arc::new(AtomicU64::new(0));
