@@ -1,6 +1,7 @@
 //! A look at a queue from outside, also while an agent has it open: nothing is changed or leased.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
@@ -13,7 +14,7 @@ use crate::{
     error::{OpenError, StoreError},
     layout::Layout,
     message::{ASIDE, MessageId},
-    row::{STORED, stored},
+    row::{STORED, message_id, stored},
     salvage::DAMAGED,
     schema,
     stat::Stat,
@@ -93,6 +94,11 @@ pub struct Page {
     /// After which place to go on; `None` at the end.
     pub next: Option<i64>,
 }
+
+/// How far lanes were looked through by [`Inspector::topics`]. It holds for what was seen also when its
+/// lane gets another name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen(BTreeMap<BucketId, Seq>);
 
 /// The most rows that one page looks at.
 pub const SCAN: i64 = 4096;
@@ -212,6 +218,40 @@ impl Inspector {
             }
         }
         Ok((found, None))
+    }
+
+    /// Shows the id and the topic of each message of a lane that was not `seen` before, and notes that it
+    /// was; each priority in the order of append. One call is a short read of at most [`SCAN`] messages, so
+    /// that a long lane does not hold the log back. False once the end of the lane was reached. What does
+    /// not fit its checksum is shown as it is.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was shown before it is noted.
+    pub fn topics(
+        &self,
+        lane: &str,
+        seen: &mut Seen,
+        mut show: impl FnMut(MessageId, &str),
+    ) -> Result<bool, StoreError> {
+        let order = self.layout.in_order();
+        let sql = format!("select seq, id, topic from message where {order} limit ?3");
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let mut left = SCAN;
+        for bucket in self.buckets()?.iter().filter(|bucket| *bucket.lane == *lane) {
+            let last = seen.0.entry(bucket.id).or_default();
+            let (one, other) = self.layout.after(bucket.id, *last);
+            let mut rows = statement.query((one, other, left))?;
+            while let Some(row) = rows.next()? {
+                let topic = row.get_ref(2)?.as_bytes().map_err(rusqlite::Error::from)?;
+                show(message_id(row, 1)?, &String::from_utf8_lossy(topic));
+                *last = row.get(0)?;
+                left = left.saturating_sub(1);
+            }
+            if left == 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn aside_row(&self, seq: Seq) -> rusqlite::Result<Option<AsideRow>> {

@@ -60,7 +60,7 @@ mod trace;
 mod writer;
 
 pub use error::{AppendError, Cause, Holder, InvalidMessage, OpenError, StoreError};
-pub use inspect::{Aside, Filter, Inspector, Page, Record, SCAN};
+pub use inspect::{Aside, Filter, Inspector, Page, Record, SCAN, Seen};
 pub use message::{
     DEFAULT_PRIORITY, Key, Lease, MAX_NAME, MAX_PRIORITY, MAX_TOPIC, MessageId, NewMessage,
     OVERHEAD, Outcome, Receipt, Wanted,

@@ -194,6 +194,55 @@ async fn a_lane_takes_the_name_of_one_that_runs_empty_in_the_same_commit() {
 }
 
 #[tokio::test]
+async fn topics_of_a_lane_are_shown_once_also_under_another_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let of = |lane: &str, priority, topic: &str| NewMessage {
+        priority,
+        ..NewMessage::new(lane, topic, "x")
+    };
+    let late = store(&queue, of("l", 2, "b")).await;
+    let first = store(&queue, of("l", 7, "c")).await;
+    let second = store(&queue, of("l", 7, "a")).await;
+    store(&queue, of("m", 4, "other")).await;
+    let inspector = crate::Inspector::open(dir.path()).unwrap();
+    let mut seen = crate::Seen::default();
+    let mut look = |lane: &str| {
+        let mut shown = Vec::new();
+        let more =
+            inspector.topics(lane, &mut seen, |id, topic| shown.push((id, topic.to_owned())));
+        assert!(!more.unwrap());
+        shown.sort_by_key(|(id, _)| [late, first, second].iter().position(|it| it == id));
+        shown.into_iter().map(|(_, topic)| topic).collect::<Vec<_>>()
+    };
+    assert_eq!(look("l"), ["b", "c", "a"]);
+    assert!(look("l").is_empty() && look("unknown").is_empty());
+    let fourth = store(&queue, of("l", 2, "d")).await;
+    assert!(queue.rename_lane("l", "n").await.unwrap());
+    assert_eq!(look("n"), ["d"], "what came since");
+    assert!(queue.ack(fourth, &"p".into()).await.unwrap());
+    assert!(look("n").is_empty());
+}
+
+#[tokio::test]
+async fn topics_of_a_long_lane_come_in_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = Queue::open(Config { check: None, ..Config::new(dir.path()) }).unwrap();
+    let copies = vec!["l".to_owned(); 1_000];
+    for _ in 0..5 {
+        queue.append_copies(message("x"), copies.clone()).await.unwrap();
+    }
+    let inspector = crate::Inspector::open(dir.path()).unwrap();
+    let (mut seen, mut ids) = (crate::Seen::default(), Vec::new());
+    assert!(inspector.topics("l", &mut seen, |id, _| ids.push(id)).unwrap());
+    assert_eq!(i64::try_from(ids.len()).unwrap(), crate::SCAN);
+    assert!(!inspector.topics("l", &mut seen, |id, _| ids.push(id)).unwrap());
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 5_000);
+}
+
+#[tokio::test]
 async fn a_wall_clock_that_is_set_expires_nothing() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), TestClock::default());
     let ahead = Arc::new(AtomicU64::new(0));

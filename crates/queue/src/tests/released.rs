@@ -100,6 +100,20 @@ async fn leases_all(queue: &Queue, ids: &[MessageId], version: u8) {
     assert_eq!(leased, ids.iter().skip(1).step_by(2).copied().collect::<Vec<_>>());
 }
 
+#[test]
+fn topics_of_a_lane_are_shown_from_a_file_of_the_released_format() {
+    let dir = tempfile::tempdir().unwrap();
+    let ids = released(dir.path(), 7);
+    let inspector = Inspector::open(dir.path()).unwrap();
+    let (mut seen, mut shown) = (crate::Seen::default(), Vec::new());
+    assert!(
+        !inspector.topics("m", &mut seen, |id, topic| shown.push((id, topic.to_owned()))).unwrap()
+    );
+    let even = ids.iter().skip(1).step_by(2);
+    assert_eq!(shown, even.map(|id| (*id, "t".to_owned())).collect::<Vec<_>>());
+    assert!(!inspector.topics("m", &mut seen, |_, topic| panic!("{topic} again")).unwrap());
+}
+
 #[tokio::test]
 async fn files_of_all_versions_are_taken_over_with_all_that_is_in_them() {
     for version in [1, 2, 3] {
