@@ -26,7 +26,7 @@ use crate::devices::Devices;
 use crate::discovery::{Roll, Sightings};
 use crate::downlink::Downlink;
 use crate::fleet::{Gear, Kept, Made};
-use crate::forward::Forwarding;
+use crate::forward::{Adopter, Adoption, Forwarding};
 use crate::hand_in::HandIn;
 use crate::history::History;
 use crate::http::{self, App, Consoles, Pages, Token};
@@ -81,6 +81,7 @@ pub(crate) struct Agent {
     /// Servers, and what goes on by itself: they end when told to.
     services: JoinSet<anyhow::Result<()>>,
     pub(crate) forwarding: Forwarding,
+    pub(crate) adopter: Adopter,
     telling: Telling,
     /// What modems are made with.
     pub(crate) gear: Gear,
@@ -139,14 +140,16 @@ impl Agent {
         register(&gear, &view).context("the metrics of this build are broken")?;
         let (reconciler, orders) = Reconciler::new(Arc::clone(&gear.metrics), stop.clone());
         let (reloads, requests) = Reloads::new();
+        let forwarding = Forwarding::new(queue, Arc::clone(&gear.metrics), stop.clone());
         let mut agent = Self {
             file,
             gateway,
-            stop: stop.clone(),
+            adopter: Adopter::new(view.clone(), forwarding.held(), stop.clone()),
+            stop,
             modems: JoinSet::new(),
             orders,
             services: JoinSet::new(),
-            forwarding: Forwarding::new(queue, Arc::clone(&gear.metrics), stop),
+            forwarding,
             telling: Telling::default(),
             gear,
             kept: BTreeMap::new(),
@@ -186,12 +189,14 @@ impl Agent {
         let fleet = self.view.now().fleet.clone();
         let made = fleet.modems.iter().map(|modem| self.gear.modem(modem));
         let made: Vec<Made> = made.collect::<Result<_, _>>().context("could not read a secret")?;
-        let adopted = forward::adopt_orphans(&self.view.queue, &fleet).await;
-        adopted.context("could not read the queue")?;
+        // What waits in lanes that are gone may be much: it is looked at while all else serves.
+        let mut adoption = Adoption::new(&self.view.queue, &fleet);
+        self.forwarding.hold(adoption.hold());
         let modems: Vec<_> = made.iter().map(|made| made.view.clone()).collect();
         self.forwarding.start(forward::plan(&fleet, &modems));
         let waiting = self.forwarding.waiting();
         self.now.send_replace(Arc::new(Now { fleet, modems, waiting }));
+        self.adopter.begin(adoption);
         Ok(made)
     }
 
@@ -226,7 +231,7 @@ impl Agent {
         }
     }
 
-    /// Starts what goes on by itself: the signals' history, the watchdog, the books, the search for strays.
+    /// Starts what goes on by itself: the signals' history, the watchdog, the books.
     fn keep(&mut self, app: App) {
         let (queue, stop) = (self.view.queue.clone(), self.stop.clone());
         self.services.spawn(async move {
@@ -234,11 +239,6 @@ impl Agent {
             Ok(())
         });
         self.keep_books();
-        let (view, stop) = (self.view.clone(), self.stop.clone());
-        self.services.spawn(async move {
-            forward::adopt_strays(&view, &stop).await;
-            Ok(())
-        });
         self.services.spawn(async move {
             app.history.keep(&app.view, &app.stop).await;
             Ok(())
@@ -338,6 +338,7 @@ impl Agent {
                 Err(panic) => anyhow!(panic).context("a part of the agent panicked"),
             }),
             failed = self.forwarding.failed() => Err(failed),
+            failed = self.adopter.failed() => Err(failed),
             failed = self.telling.failed() => Err(failed),
         }
     }
@@ -353,6 +354,7 @@ impl Agent {
             );
             self.modems.shutdown().await;
         }
+        self.adopter.stop().await;
         // What the last publishes came to is still on its way from the sessions to the queue.
         let (services, forwarding) = (&mut self.services, &mut self.forwarding);
         let ended = async {

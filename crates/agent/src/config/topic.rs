@@ -66,9 +66,41 @@ pub fn topic_matches(filter: &str, topic: &str) -> bool {
     }
 }
 
+/// Whether there may be a topic that both filters select. They are taken as checked.
+pub fn filters_overlap(one: &str, other: &str) -> bool {
+    let (mut ones, mut others) = (one.split('/'), other.split('/'));
+    loop {
+        match (ones.next(), others.next()) {
+            (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+            (Some("+"), Some(_)) | (Some(_), Some("+")) => {}
+            (Some(one), Some(other)) if one == other => {}
+            _ => return false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn filters_overlap_where_a_topic_fits_both() {
+        for (one, other, want) in [
+            ("a", "a", true),
+            ("a", "b", false),
+            ("a/#", "a", true),
+            ("a/#", "b/#", false),
+            ("#", "b/+", true),
+            ("a/+", "+/b", true),
+            ("a/+", "a", false),
+            ("a/+/c", "a/b/d", false),
+            ("a/b/#", "a/+", true),
+            ("a/b/c/#", "a/+", false),
+        ] {
+            assert_eq!(filters_overlap(one, other), want, "{one} {other}");
+            assert_eq!(filters_overlap(other, one), want, "{other} {one}");
+        }
+    }
 
     #[test]
     fn the_examples_of_the_standard() {

@@ -80,6 +80,27 @@ fn name(before: &str, route: &Route, after: &str) -> String {
     format!("{before}route {}{after}", label(&route.topic, 0))
 }
 
+/// True if a lane of this name holds, or held in an earlier version, the copies for this session.
+pub(super) fn is_copy(lane: &str, session: &SessionId) -> bool {
+    let of_route = |lane: &str| lane.starts_with("route ");
+    let (now, former) = (format!("copy {session} "), format!(" copy {session}"));
+    lane.strip_prefix(&now).or_else(|| lane.strip_suffix(&former)).is_some_and(of_route)
+}
+
+/// The filters one of which the route has, or had, whose lane has this name; none if the name does not say
+/// them. In earlier versions the kind of a lane stood behind its filter.
+pub(super) fn filters_of(lane: &str) -> Vec<&str> {
+    let (filter, is_former) = match lane.strip_prefix("route ") {
+        Some(filter) => (filter, true),
+        None => (lane.split_once(" route ").map_or("sha1:", |(_, filter)| filter), false),
+    };
+    let mut filters = vec![filter];
+    for kind in [" spread ", " copy "].into_iter().filter(|_| is_former) {
+        filters.extend(filter.rsplit_once(kind).map(|(filter, _)| filter));
+    }
+    if filters.iter().any(|filter| filter.starts_with("sha1:")) { Vec::new() } else { filters }
+}
+
 /// A filter as a label: as it is where it is short, else its digest.
 pub fn label(filter: &str, most: usize) -> String {
     if filter.len() <= most {
@@ -98,9 +119,12 @@ mod tests {
     use super::*;
     use crate::config::Name;
 
+    fn name_of(text: &str) -> Name {
+        Name::new(text).expect("a name")
+    }
+
     fn route(policy: Policy, sessions: usize) -> Route {
-        let name = |text: &str| Name::new(text).expect("a name");
-        let id = |at| SessionId { modem: name(&format!("m{at}")), session: name("s") };
+        let id = |at| SessionId { modem: name_of(&format!("m{at}")), session: name_of("s") };
         Route {
             topic: "a/#".to_owned(),
             to: (0..sessions).map(id).collect(),
@@ -153,6 +177,28 @@ mod tests {
     }
 
     #[test]
+    fn a_name_says_of_which_filter_it_is_and_whose_copies() {
+        let session = SessionId { modem: name_of("m1"), session: name_of("s") };
+        for (lane, filters, is_m1) in [
+            ("route a/#", "a/#", false),
+            ("route a b", "a b", false),
+            ("spread 0 route a/#", "a/#", false),
+            ("copy m1/s route a/#", "a/#", true),
+            ("copy m11/s route a/#", "a/#", false),
+            ("copy m1/s route a copy b/s", "a copy b/s", true),
+            ("route a/# spread 0", "a/# spread 0, a/#", false),
+            ("route a/# copy m1/s", "a/# copy m1/s, a/#", true),
+            ("route sha1:00ff", "", false),
+            ("route sha1:00ff copy m1/s", "", true),
+            ("copy m1/s route sha1:00ff", "", true),
+            ("something else", "", false),
+        ] {
+            assert_eq!(filters_of(lane).join(", "), filters, "{lane}");
+            assert_eq!(is_copy(lane, &session), is_m1, "{lane}");
+        }
+    }
+
+    #[test]
     fn long_filters_make_names_that_fit() {
         let long = Route { topic: "x/".repeat(400), ..route(Policy::All, 2) };
         let names: Vec<String> = of_route(&long).into_iter().map(|lane| lane.name).collect();
@@ -178,35 +224,5 @@ mod tests {
         let names: Vec<String> = routes.iter().flat_map(of_route).map(|lane| lane.name).collect();
         let distinct: std::collections::BTreeSet<&String> = names.iter().collect();
         assert_eq!(distinct.len(), names.len(), "{names:?}");
-    }
-
-    #[tokio::test]
-    async fn what_waits_in_a_lane_of_the_former_name_is_taken_over() {
-        let file = "gateway: g\nbrokers: { b: { url: \"mqtt://h\" } }\n\
-            modems: { m: { match: { port: /dev/null }, sessions: { s: { broker: b }, t: { broker: b } } } }\n\
-            routes:\n  - { topic: \"a/#\", to: [ m/s, m/t ], policy: all }\n\
-            \x20 - { topic: \"b/#\", to: [ m/s, m/t ], policy: spread }\n";
-        let context = crate::config::Context::default();
-        let loaded = crate::config::parse("f", file.as_bytes().to_vec(), &context);
-        let fleet = loaded.expect("a fleet").fleet;
-        let dir = tempfile::tempdir().expect("a folder");
-        let queue = queue::Queue::open(queue::Config::new(dir.path())).expect("a queue");
-        let mut want = BTreeMap::new();
-        for (topic, route) in ["a/1", "a/2", "b/1", "b/2", "b/3"].iter().zip([0, 0, 1, 1, 1]) {
-            let route = &fleet.routes()[route];
-            for Lane { name, former, .. } in of_topic(route, topic) {
-                let former = former.expect("it had one");
-                queue.append(queue::NewMessage::new(former, *topic, "x")).await.expect("room");
-                want.entry(name).or_insert_with(Vec::new).push((*topic).to_owned());
-            }
-        }
-        super::super::adopt_orphans(&queue, &fleet).await.expect("it is read");
-        for (lane, topics) in want {
-            let leases = queue.lease(&lane, 10).await.expect("it is read");
-            let found: Vec<String> = leases.into_iter().map(|lease| lease.topic).collect();
-            assert_eq!(found, topics, "{lane}");
-        }
-        let left = queue.stat().messages - queue.stat().leased;
-        assert_eq!(left, 0, "{:?}", queue.stat());
     }
 }

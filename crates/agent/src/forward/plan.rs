@@ -52,6 +52,14 @@ impl LanePlan {
         (!to.is_empty()).then_some(Self { lane, routing, to })
     }
 
+    /// A lane with one path.
+    #[cfg(test)]
+    pub(super) fn with_path(lane: &str, id: SessionId, uplink: Uplink, modem: Snapshot) -> Self {
+        let (vars, modem) = (BTreeMap::new(), watch::channel(modem).1);
+        let to = vec![To { id, uplink, vars, modem, allowance: None }];
+        Self { lane: lane.to_owned(), routing: Routing::default(), to }
+    }
+
     /// Whether a forwarder of the one does for the other: the same paths to the same running sessions.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         let same = |(one, other): (&To, &To)| {

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::adopt::Held;
 use super::forwarder::{Forwarder, Waiting};
 use super::given::Given;
 use super::plan::LanePlan;
@@ -19,6 +20,8 @@ pub struct Forwarding {
     queue: Queue,
     metrics: Arc<Metrics>,
     given: Given,
+    /// Their forwarders wait.
+    held: watch::Sender<Held>,
     stop: CancellationToken,
     running: BTreeMap<String, Running>,
     /// Each gives its lane's name at its end.
@@ -36,8 +39,8 @@ impl Forwarding {
     /// None runs yet; `stop` ends all of them.
     pub fn new(queue: Queue, metrics: Arc<Metrics>, stop: CancellationToken) -> Self {
         let (running, tasks) = (BTreeMap::new(), JoinSet::new());
-        let given = Given::default();
-        Self { queue, metrics, given, stop, running, tasks }
+        let (given, held) = (Given::default(), watch::Sender::default());
+        Self { queue, metrics, given, held, stop, running, tasks }
     }
 
     /// The session that has each message.
@@ -45,12 +48,22 @@ impl Forwarding {
         self.given.clone()
     }
 
-    /// Tells those to end whose lane is not wanted, or not so. What they gave out they see to its end,
+    /// The lanes whose forwarders wait: whoever has this may let them begin.
+    pub fn held(&self) -> watch::Sender<Held> {
+        self.held.clone()
+    }
+
+    /// Holds these lanes, and no others: forwarders that are started there from now on wait.
+    pub fn hold(&self, lanes: Held) {
+        self.held.send_replace(lanes);
+    }
+
+    /// Tells those to end whose lane is not wanted, or not so, or held. What they gave out they see to its end,
     /// and the rest of their messages they give back.
     pub fn end_others(&self, wanted: &[LanePlan]) {
         for (lane, running) in &self.running {
             let stays = wanted.iter().any(|plan| plan.lane == *lane && plan.is_like(&running.plan));
-            if !stays {
+            if !stays || self.held.borrow().contains(lane.as_str()) {
                 running.stop.cancel();
             }
         }
@@ -87,7 +100,11 @@ impl Forwarding {
                 self.given.clone(),
             );
             let (waiting, name) = (forwarder.waiting(), lane.clone());
+            let (mut held, told) = (self.held.subscribe(), stop.clone());
             let task = self.tasks.spawn(async move {
+                let is_free = held.wait_for(|held| !held.contains(lane.as_str()));
+                // An error, or that it was told to stop: it has nothing to do then.
+                drop(told.run_until_cancelled(is_free).await);
                 forwarder.run().await;
                 lane
             });

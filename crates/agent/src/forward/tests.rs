@@ -104,6 +104,19 @@ fn rig_with(topics: &[usize], routing: super::Routing) -> (Rig, Vec<Fake>) {
     rig_of_lanes(&["lane"], &modems, &routing)
 }
 
+fn session(number: usize) -> (SessionId, Uplink, watch::Receiver<Allowance>, Fake) {
+    let (job_tx, jobs) = mpsc::channel(2);
+    let (stalled, watching) = watch::channel(false);
+    let (state, watched) =
+        watch::channel(SessionState { phase: SessionPhase::Waiting, reason: None });
+    let name = |text: &str| Name::new(text).unwrap();
+    let id = SessionId { modem: name(&format!("m{number}")), session: name("s") };
+    let (leave, window) = (CancellationToken::new(), Window::new(2));
+    let uplink = Uplink { jobs: job_tx, state: watched, stalled: watching, leave, window };
+    let (allowance, allowed) = watch::channel(Allowance::default());
+    (id, uplink, allowed, Fake { jobs, state, stalled, allowance })
+}
+
 /// Lanes that share their sessions.
 fn rig_of_lanes(lanes: &[&str], modems: &[Snapshot], routing: &super::Routing) -> (Rig, Vec<Fake>) {
     let dir = tempfile::tempdir().unwrap();
@@ -112,18 +125,9 @@ fn rig_of_lanes(lanes: &[&str], modems: &[Snapshot], routing: &super::Routing) -
     let given = Given::default();
     let (mut paths, mut fakes) = (Vec::new(), Vec::new());
     for (number, modem) in modems.iter().enumerate() {
-        let (job_tx, jobs) = mpsc::channel(2);
-        let (stalled, watching) = watch::channel(false);
-        let (state, watched) =
-            watch::channel(SessionState { phase: SessionPhase::Waiting, reason: None });
-        let name = |text: &str| Name::new(text).unwrap();
-        let id = SessionId { modem: name(&format!("m{number}")), session: name("s") };
-        let leave = CancellationToken::new();
-        let window = Window::new(2);
-        let uplink = Uplink { jobs: job_tx, state: watched, stalled: watching, leave, window };
-        let (allowance, allowed) = watch::channel(Allowance::default());
+        let (id, uplink, allowed, fake) = session(number);
         paths.push((id, uplink, watch::channel(modem.clone()).1, allowed));
-        fakes.push(Fake { jobs, state, stalled, allowance });
+        fakes.push(fake);
     }
     let (mut tasks, mut waiting) = (JoinSet::new(), Vec::new());
     for lane in lanes {
@@ -770,4 +774,50 @@ async fn a_message_is_known_to_be_where_it_was_given_until_its_end_is_recorded()
         }
     };
     timeout(Duration::from_secs(5), forgotten).await.expect("nothing is kept of what is over");
+}
+
+#[tokio::test]
+async fn a_lane_that_is_held_waits_until_it_is_free_and_others_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = Queue::open(Config::new(dir.path())).unwrap();
+    let (metrics, stop) = (Metrics::new().unwrap(), CancellationToken::new());
+    let mut forwarding = super::Forwarding::new(queue.clone(), metrics, stop.clone());
+    let (id, uplink, _allowed, mut fake) = session(0);
+    fake.connected(true);
+    let lanes = || {
+        let plan = |lane| {
+            let modem = snapshot(1_024, 10_240);
+            super::LanePlan::with_path(lane, id.clone(), uplink.clone(), modem)
+        };
+        ["held", "other"].map(plan).into_iter().collect::<Vec<_>>()
+    };
+    let held = || super::Held::from(["held".into()]);
+    forwarding.hold(held());
+    forwarding.start(lanes());
+    for topic in ["new", "newer"] {
+        queue.append(NewMessage::new("held", topic, "x")).await.unwrap();
+        queue.append(NewMessage::new("other", "other", "x")).await.unwrap();
+        let job = fake.job().await;
+        assert_eq!(job.message.topic, "other", "the first is in the queue, and waits");
+        tell(&job, Progress::Done(Outcome::Acknowledged));
+    }
+    forwarding.held().send_replace(super::Held::new());
+    for topic in ["new", "newer"] {
+        let job = fake.job().await;
+        assert_eq!(job.message.topic, topic);
+        tell(&job, Progress::Done(Outcome::Acknowledged));
+    }
+    // One that runs is held from its next start; it may end before its turn has come.
+    forwarding.hold(held());
+    forwarding.end_others(&lanes());
+    forwarding.ended().await;
+    forwarding.start(lanes());
+    queue.append(NewMessage::new("held", "newest", "x")).await.unwrap();
+    queue.append(NewMessage::new("other", "other", "x")).await.unwrap();
+    assert_eq!(fake.job().await.message.topic, "other");
+    stop.cancel();
+    forwarding.all_ended().await;
+    for lane in ["held", "other"] {
+        assert_eq!(queue.lease(lane, 9).await.unwrap().len(), 1, "{lane}: it was given back");
+    }
 }

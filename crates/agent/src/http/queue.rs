@@ -14,7 +14,6 @@ use super::publish::decode;
 use super::{ApiError, App};
 use crate::backlog::{self, BacklogError, PAGE, Selection, Step};
 use crate::config;
-use crate::forward;
 
 /// What a request asks for.
 #[derive(Debug, Default)]
@@ -77,9 +76,7 @@ pub(super) async fn requeue(
     if step.done > 0 {
         tracing::info!(messages = step.done, "brought back what was set aside");
         // Their lanes may be gone from the fleet file since.
-        forward::adopt_orphans(queue, &app.view.now().fleet)
-            .await
-            .map_err(|error| failed(error.into()))?;
+        app.view.strays.notify_one();
     }
     answer(&params, "requeued", step, "no such message is set aside")
 }

@@ -15,7 +15,7 @@ use crate::agent::{Agent, open_books};
 use crate::config::{self, Context, Fleet, Loaded, Modem, Secrets, SessionId};
 use crate::discovery::Roll;
 use crate::fleet::{self, Made};
-use crate::forward::{self, LanePlan};
+use crate::forward::{self, Adoption, LanePlan};
 use crate::http::Token;
 use crate::mqtt::Users;
 use crate::reconcile::Order;
@@ -25,6 +25,10 @@ use crate::view::{ModemView, Now, SessionView};
 
 /// The longest that a reload waits for what ends: who asked for it waits too.
 const SIGN_OUT: Duration = Duration::from_secs(10);
+
+/// How long a reload looks at what waits in lanes that it takes away, before it takes them. A million
+/// messages take some seconds; what is not seen by then is looked at while their forwarders wait.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// All that begins, made and not started: what can go wrong has gone wrong before anything ends.
 struct Next {
@@ -188,16 +192,19 @@ impl Agent {
         }
         let views = views(&fleet, old, &made, &joining);
         let lanes = forward::plan(&fleet, &views);
+        self.adopter.stop().await;
+        // While all goes on: what is known of the lanes that go need not be looked at while they stand still.
+        let mut adoption = Adoption::new(&self.view.queue, &fleet);
+        adoption.look(LOOK).await;
+        self.forwarding.hold(adoption.hold());
         self.end_what_ends(plan, old, &lanes, fleet.shutdown_grace.min(SIGN_OUT)).await;
-        // Before anything new comes into the lanes that take them over, so that their order holds.
-        self.adopt(&fleet).await;
+        adoption.rename().await;
         self.forwarding.start(lanes);
         let waiting = self.forwarding.waiting();
         self.now.send_replace(Arc::new(Now { fleet, modems: views, waiting }));
         let now = self.view.now();
         self.tell();
-        // What was handed in meanwhile.
-        self.adopt(&now.fleet).await;
+        self.adopter.begin(adoption);
         for (view, session) in joining {
             if let Some(kept) = self.kept.get(view.id.modem.as_str()) {
                 kept.roster.join(session);
@@ -253,14 +260,6 @@ impl Agent {
         let (_, left, ()) = tokio::join!(retired, left, self.forwarding.ended());
         if left.is_err() {
             tracing::warn!("a session that leaves did not sign out in time; it still may");
-        }
-    }
-
-    /// Moves messages out of lanes that nobody forwards any more.
-    async fn adopt(&self, fleet: &Fleet) {
-        if let Err(error) = forward::adopt_orphans(&self.view.queue, fleet).await {
-            let words = "messages of lanes that are gone wait for the next start or reload";
-            tracing::error!("{words}: {}", modem::session::Chain(&error));
         }
     }
 
