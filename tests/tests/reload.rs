@@ -262,6 +262,41 @@ fn what_waits_for_a_route_that_goes_takes_the_one_that_matches_now_in_its_order(
 }
 
 #[test]
+fn what_waits_for_a_route_that_is_split_goes_by_both_parts_in_the_order_of_each_topic() {
+    let mut lab = Lab::without_modems(2);
+    lab.sims.push(lab.plug_in(1, &[]));
+    let modems = lab.site.body.clone();
+    let routes = |all: &[[&str; 2]]| {
+        let line = |[topic, to]: &[&str; 2]| format!("  - {{ topic: \"{topic}\", to: [{to}] }}\n");
+        format!("{modems}routes:\n{}", all.iter().map(line).collect::<String>())
+    };
+    lab.site.body = routes(&[["a/#", "m0/s"], ["b", "m1/s"]]);
+    let agent = lab.site.start();
+    agent.connected("m1", "s");
+    let put = |numbers: std::ops::Range<u32>| {
+        for number in numbers {
+            let topic = format!("topic=a/{}", number % 2);
+            agent.publish(&topic, number.to_string().as_bytes());
+        }
+    };
+    put(0..60);
+    lab.site.body = routes(&[["a/0", "m1/s"], ["a/+", "m1/s"], ["b", "m1/s"]]);
+    let file = lab.site.file();
+    assert!(modemfleet_with(&["reload", "--config"], &file).status.success());
+    put(60..80);
+    agent.publish("topic=b", b"other");
+    let arrived = lab.subscriber.wait(81);
+    for part in [0, 1] {
+        let of_part = arrived.iter().filter(|message| message.topic == format!("a/{part}"));
+        let texts: Vec<String> = of_part.map(e2e::Received::text).collect();
+        let want: Vec<String> = (0..80).filter(|n| n % 2 == part).map(|n| n.to_string()).collect();
+        assert_eq!(texts, want);
+    }
+    agent.process.line("what was done in the log", |line| line.contains("were moved to others"));
+    agent.drained();
+}
+
+#[test]
 fn a_file_with_errors_is_refused_and_the_old_fleet_runs_on() {
     let mut lab = Lab::new(1);
     let agent = lab.start();
