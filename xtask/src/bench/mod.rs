@@ -15,6 +15,7 @@ mod publish_rate;
 mod queue_start;
 mod recovery;
 mod remote_write;
+mod rename;
 mod scale;
 mod soak;
 mod wear;
@@ -48,6 +49,8 @@ pub(crate) enum Bench {
     Recovery(recovery::Arguments),
     /// What a Prometheus in agent mode sends over a metered link: series a modem, bytes a day.
     RemoteWrite(remote_write::Arguments),
+    /// A route renamed while a million messages wait: how long it delivers nothing at a reload, or at a start.
+    Rename(rename::Arguments),
     /// Many modems in one agent: memory, processor time, time of a scrape.
     Scale(scale::Arguments),
     /// Messages by HTTP through two modems, with faults on demand: nothing may be lost.
@@ -63,7 +66,7 @@ pub(crate) enum Bench {
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     crate::setup::run()?;
     crate::step::Invocation::cargo(&["build", "--release", "--package", "agent"]).run()?;
-    if matches!(bench, Bench::HandIn(_) | Bench::QueueStart(_)) {
+    if matches!(bench, Bench::HandIn(_) | Bench::QueueStart(_) | Bench::Rename(_)) {
         let example = ["build", "--release", "--package", "queue", "--example", "bench"];
         crate::step::Invocation::cargo(&example).run()?;
     }
@@ -80,6 +83,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::PublishRate(arguments) => publish_rate::run(arguments),
         Bench::Recovery(arguments) => recovery::run(arguments),
         Bench::RemoteWrite(arguments) => remote_write::run(arguments),
+        Bench::Rename(arguments) => rename::run(arguments),
         Bench::Scale(arguments) => scale::run(arguments),
         Bench::Soak(arguments) => soak::run(arguments),
         Bench::Wear(arguments) => wear::run(arguments),
