@@ -84,6 +84,8 @@ fn fifth_generation(lab: &Lab) -> Sim {
 fn busy() -> (Lab, e2e::Agent) {
     let mut lab = Lab::without_modems(3);
     lab.site.body = lab.site.body.replace("m0: {", "m0: { budget: { bytes: 1GB },");
+    let inbox = lab.site.dir().join("inbox");
+    lab.site.body += &format!("inbox: {{ path: {} }}\n", inbox.display());
     lab.sims = vec![lab.plug_in(0, &[]), fifth_generation(&lab)];
     let agent = lab.start();
     // One waits, since its modem is not there.

@@ -204,7 +204,8 @@ fn a_poison_message_is_aside_across_a_restart_and_comes_back_after_the_fix() {
         agent.publish("topic=good", b"x");
         (agent.sum("modemfleet_queue_set_aside_messages", &[]) > 0.0).then_some(())
     };
-    assert!(within(Duration::from_secs(60), aside).is_some(), "{}", agent.log());
+    // Suspects are tried seldom, so that most of the time is left to others.
+    assert!(within(Duration::from_secs(180), aside).is_some(), "{}", agent.log());
     assert!(agent.sum("modemfleet_mqtt_disconnects_total", &[("reason", "broker")]) >= 5.0);
     let config = site.file();
     let config = ["--config", config.to_str().unwrap()];

@@ -3,13 +3,16 @@
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::error::{Holder, OpenError};
+use crate::{
+    error::{Holder, OpenError},
+    space::place,
+};
 
 const LOCK_FILE: &str = "queue.lock";
 
@@ -38,7 +41,7 @@ impl DirLock {
         let mut file = open().map_err(prepare)?;
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) if is_at(&file, &path) => break,
+                Ok(()) if !is_deleted(&file) => break,
                 // It was deleted since it was opened: the lock is on nothing.
                 Ok(()) => file = open().map_err(prepare)?,
                 Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -56,11 +59,9 @@ impl DirLock {
     }
 }
 
-fn is_at(file: &File, path: &Path) -> bool {
-    match (file.metadata(), std::fs::metadata(path)) {
-        (Ok(held), Ok(there)) => (held.dev(), held.ino()) == (there.dev(), there.ino()),
-        _ => false,
-    }
+/// Whether a file was deleted since it was opened.
+fn is_deleted(file: &File) -> bool {
+    place(file).is_some_and(|place| place.as_os_str().as_encoded_bytes().ends_with(b" (deleted)"))
 }
 
 /// Makes the directory and its missing parents, and makes its entry survive a power loss.

@@ -37,6 +37,11 @@ impl Shares {
         Amount { messages: self.messages / parts, bytes: self.bytes / parts }
     }
 
+    /// Whether more than half of a bound is used.
+    pub(crate) fn is_half_full(&self, total: Amount) -> bool {
+        total.bytes > self.bytes / 2 || total.messages > self.messages / 2
+    }
+
     /// Whether a lane holds more than its part.
     pub(crate) fn is_over(&self, held: Amount) -> bool {
         let part = self.part();

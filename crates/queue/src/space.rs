@@ -10,8 +10,11 @@ use std::{
     cell::Cell,
     fs::{File, OpenOptions},
     io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
-    path::Path,
+    os::{
+        fd::AsRawFd,
+        unix::fs::{FileExt, OpenOptionsExt, PermissionsExt},
+    },
+    path::{Path, PathBuf},
 };
 
 use rusqlite::Connection;
@@ -39,6 +42,8 @@ pub(crate) struct Space {
     file: File,
     log: File,
     layout: Layout,
+    /// Where both were when they were opened.
+    places: (Option<PathBuf>, Option<PathBuf>),
     /// Rows of ballast that are there, where that is known.
     rows: Cell<Option<u64>>,
 }
@@ -49,8 +54,8 @@ impl Space {
         let open = |path: &Path| {
             let file = OpenOptions::new().read(true).write(true).mode(0o600).open(path)?;
             let mut mode = file.metadata()?.permissions();
-            if std::os::unix::fs::PermissionsExt::mode(&mode) & 0o077 != 0 {
-                std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o600);
+            if mode.mode() & 0o077 != 0 {
+                mode.set_mode(0o600);
                 file.set_permissions(mode)?;
             }
             Ok::<_, io::Error>(file)
@@ -59,7 +64,8 @@ impl Space {
         let file = open(path)?;
         // Whoever deletes the lock file lets another program in: not so this one, which is the queue's file.
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Self { file, log, layout, rows: Cell::new(None) })
+        let places = (place(&file), place(&log));
+        Ok(Self { file, log, layout, places, rows: Cell::new(None) })
     }
 
     /// Writes the log to its full length, if it never was.
@@ -152,17 +158,22 @@ impl Space {
         Ok(())
     }
 
-    /// Whether the file at `path` is still the one that is held.
-    pub(crate) fn is_at(&self, path: &Path) -> bool {
-        use std::os::unix::fs::MetadataExt;
-        let same = |held: &File, path: &Path| match (held.metadata(), std::fs::metadata(path)) {
-            (Ok(held), Ok(there)) => (held.dev(), held.ino()) == (there.dev(), there.ino()),
-            // A descriptor that cannot be asked says nothing.
-            (Err(_), _) => true,
-            (_, Err(error)) => error.kind() != io::ErrorKind::NotFound,
+    /// Whether the files are where they were when they were opened.
+    pub(crate) fn is_in_place(&self) -> bool {
+        let same = |file: &File, was: &Option<PathBuf>| match (place(file), was) {
+            (Some(is), Some(was)) => is == *was,
+            // Nothing tells.
+            _ => true,
         };
-        same(&self.file, path) && same(&self.log, &path.with_file_name(schema::LOG))
+        same(&self.file, &self.places.0) && same(&self.log, &self.places.1)
     }
+}
+
+/// Where a file that is open lies now, as the kernel sees it: elsewhere once it was moved, and `… (deleted)`
+/// once it was removed or replaced. File systems on top of others (overlayfs) change inode numbers, but not
+/// this.
+pub(crate) fn place(file: &File) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
 }
 
 /// Whether a log holds something that may not be in its file.

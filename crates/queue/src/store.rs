@@ -115,7 +115,7 @@ impl Store {
 
     /// Whether its files are still where they were.
     pub(crate) fn is_in_place(&self) -> bool {
-        self.space.as_ref().is_none_or(|space| space.is_at(&self.path))
+        self.space.as_ref().is_none_or(|space| space.is_in_place())
     }
 
     /// The format of the file.

@@ -253,8 +253,10 @@ impl Writer {
             }
         }
         let now = self.clock.now();
-        let listened_to = self.shared.outcomes.receiver_count() > 0;
-        if !writes.is_empty() || self.sweep_due(now) || self.riding.is_due(listened_to) {
+        // Who listens, or wants room in a queue that fills up, is kept waiting by none.
+        let wanted = self.shared.outcomes.receiver_count() > 0
+            || self.shares.is_half_full(self.tally.total());
+        if !writes.is_empty() || self.sweep_due(now) || self.riding.is_due(wanted) {
             // What made room goes first.
             writes.splice(..0, self.riding.take());
         }

@@ -180,13 +180,10 @@ fn has_open(folder: &Path) -> bool {
     let Ok(open) = fs::read_dir("/proc/self/fd") else { return true };
     let is_there = |fd: fs::DirEntry| {
         let Ok(path) = fs::read_link(fd.path()) else { return false };
-        // The link leads to the file itself, whatever has its name by now.
-        let (Ok(own), Ok(now)) = (fs::metadata(fd.path()), fs::metadata(&path)) else {
-            return false;
-        };
-        path.starts_with(&folder)
-            && own.is_file()
-            && (own.dev(), own.ino()) == (now.dev(), now.ino())
+        // The link leads to the file itself, and reads `… (deleted)` once it was removed or replaced. Inode
+        // numbers say less: those of file systems on top of others change.
+        let is_file = fs::metadata(fd.path()).is_ok_and(|file| file.is_file());
+        is_file && path.starts_with(&folder) && path.exists()
     };
     open.flatten().any(is_there)
 }

@@ -38,11 +38,11 @@ impl Riding {
         self.hurried = !self.waiting.is_empty();
     }
 
-    /// Whether they are to be committed now. Who is listened to keeps nobody waiting.
-    pub(super) fn is_due(&self, listened_to: bool) -> bool {
+    /// Whether they are to be committed now, `wanted` or not.
+    pub(super) fn is_due(&self, wanted: bool) -> bool {
         !self.waiting.is_empty()
             && (self.hurried
-                || listened_to
+                || wanted
                 || self.waiting.len() >= MOST
                 || self.due.is_some_and(|due| due <= now()))
     }

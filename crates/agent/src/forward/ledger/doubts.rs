@@ -21,7 +21,7 @@ pub(super) const TOPICS: usize = 128;
 const MESSAGES: usize = 256;
 
 /// After a loss the next suspect waits so many times as long as the session was away.
-const REST: u32 = 19;
+const REST: u32 = 12;
 
 /// The longest such wait.
 const LONGEST_REST: Duration = Duration::from_secs(180);
