@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::{
     error::{Holder, OpenError},
-    space::place,
+    space::is_deleted,
 };
 
 const LOCK_FILE: &str = "queue.lock";
@@ -57,11 +57,6 @@ impl DirLock {
         }
         Ok(Self { _file: file })
     }
-}
-
-/// Whether a file was deleted since it was opened.
-fn is_deleted(file: &File) -> bool {
-    place(file).is_some_and(|place| place.as_os_str().as_encoded_bytes().ends_with(b" (deleted)"))
 }
 
 /// Makes the directory and its missing parents, and makes its entry survive a power loss.

@@ -12,7 +12,7 @@ use std::{
     io,
     os::{
         fd::AsRawFd,
-        unix::fs::{FileExt, OpenOptionsExt, PermissionsExt},
+        unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     },
     path::{Path, PathBuf},
 };
@@ -158,22 +158,31 @@ impl Space {
         Ok(())
     }
 
-    /// Whether the files are where they were when they were opened.
-    pub(crate) fn is_in_place(&self) -> bool {
-        let same = |file: &File, was: &Option<PathBuf>| match (place(file), was) {
-            (Some(is), Some(was)) => is == *was,
-            // Nothing tells.
-            _ => true,
+    /// Where a file lies now that is not where it was when it was opened; `None` if both are.
+    pub(crate) fn elsewhere(&self) -> Option<PathBuf> {
+        let moved = |file: &File, was: &Option<PathBuf>| {
+            // If nothing tells where it is, it is taken to be there.
+            let is = place(file)?;
+            let moved = was.as_ref().is_some_and(|was| *was != is) && !says_deleted(&is);
+            (moved || is_deleted(file)).then_some(is)
         };
-        same(&self.file, &self.places.0) && same(&self.log, &self.places.1)
+        moved(&self.file, &self.places.0).or_else(|| moved(&self.log, &self.places.1))
     }
 }
 
-/// Where a file that is open lies now, as the kernel sees it: elsewhere once it was moved, and `… (deleted)`
-/// once it was removed or replaced. File systems on top of others (overlayfs) change inode numbers, but not
-/// this.
-pub(crate) fn place(file: &File) -> Option<PathBuf> {
+/// Where a file that is open lies now, as the kernel sees it. Its words `(deleted)` mean less than they say:
+/// a file system on top of others (overlayfs) forgets names that are still there.
+fn place(file: &File) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
+}
+
+fn says_deleted(place: &Path) -> bool {
+    place.as_os_str().as_encoded_bytes().ends_with(b" (deleted)")
+}
+
+/// Whether a file that is open has no name any more: it was removed, or another was put in its place.
+pub(crate) fn is_deleted(file: &File) -> bool {
+    file.metadata().is_ok_and(|held| held.nlink() == 0)
 }
 
 /// Whether a log holds something that may not be in its file.

@@ -113,9 +113,9 @@ impl Store {
         self.space.as_ref().map_or(Ok(()), |space| space.burn(&self.conn))
     }
 
-    /// Whether its files are still where they were.
-    pub(crate) fn is_in_place(&self) -> bool {
-        self.space.as_ref().is_none_or(|space| space.is_in_place())
+    /// Where one of its files lies now that is not in its place any more.
+    pub(crate) fn elsewhere(&self) -> Option<PathBuf> {
+        self.space.as_ref().and_then(Space::elsewhere)
     }
 
     /// The format of the file.

@@ -252,7 +252,8 @@ fn modems_that_change_places_keep_their_names_counters_and_sessions() {
     plug(0);
     plug(1);
     let _sim: Process = simulate(2, &broker.address());
-    let agent = site([by_imei(0), by_imei(1)]).start();
+    let site = site([by_imei(0), by_imei(1)]);
+    let agent = site.start();
     both_connected(&agent);
     each_is_itself(&agent, &broker, 0, |number| number);
     let mut before = [counted(&agent, "m0"), counted(&agent, "m1")];
@@ -283,7 +284,8 @@ fn who_may_open_a_port_as_the_kernel_makes_it_does_not_wait_for_udevd() {
     plug(0);
     tty(0);
     let _sim: Process = simulate(1, &broker.address());
-    let agent = site([by_imei(0), by_imei(1)]).start();
+    let site = site([by_imei(0), by_imei(1)]);
+    let agent = site.start();
     let connected = || wait("m0 to connect", || agent.is_connected("m0", "s").then_some(()));
     connected();
     unplug(0);

@@ -180,10 +180,10 @@ fn has_open(folder: &Path) -> bool {
     let Ok(open) = fs::read_dir("/proc/self/fd") else { return true };
     let is_there = |fd: fs::DirEntry| {
         let Ok(path) = fs::read_link(fd.path()) else { return false };
-        // The link leads to the file itself, and reads `… (deleted)` once it was removed or replaced. Inode
-        // numbers say less: those of file systems on top of others change.
-        let is_file = fs::metadata(fd.path()).is_ok_and(|file| file.is_file());
-        is_file && path.starts_with(&folder) && path.exists()
+        // The link leads to the file itself. Its words `(deleted)` mean less than they say, and inode numbers
+        // too, on a file system on top of others: the number of its names tells.
+        let has_name = fs::metadata(fd.path()).is_ok_and(|own| own.is_file() && own.nlink() > 0);
+        has_name && path.starts_with(&folder)
     };
     open.flatten().any(is_there)
 }

@@ -34,14 +34,14 @@ impl Writer {
             return;
         }
         self.place.looked = Some(now());
-        let lost = !self.store.is_in_place();
-        if lost && !self.place.lost {
-            let dir = self.dir.display();
+        let elsewhere = self.store.elsewhere();
+        if let Some(is) = elsewhere.as_deref().filter(|_| !self.place.lost) {
+            let (dir, is) = (self.dir.display(), is.display());
             tracing::error!(
-                "the queue's files in {dir} were removed or replaced; nothing is taken any more, since it would be gone at the end: put them back, or restart"
+                "a file of the queue in {dir} was removed or replaced, and is {is} now; nothing is taken any more, since it would be gone at the end: put it back, or restart"
             );
         }
-        self.place.lost = lost;
+        self.place.lost = elsewhere.is_some();
     }
 
     /// The error of who wants to store something meanwhile.
