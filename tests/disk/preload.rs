@@ -65,7 +65,7 @@ struct Control {
 }
 
 impl Control {
-    /// What the environment names; `None` where it names nothing.
+    /// Returns what the environment names; `None` where it names nothing.
     fn open() -> Option<Self> {
         let folder = std::env::var_os("FAULTY_DISK_FOLDER")?;
         let path = std::env::var_os("FAULTY_DISK_CONTROL")?;
@@ -96,7 +96,7 @@ impl Control {
         link.is_ok_and(|path| is_below(&path, &self.folder))
     }
 
-    /// Whether there is no room for a file that ends here; takes what room it needs.
+    /// Reports whether there is no room for a file that ends here; takes what room it needs.
     fn lacks_room(&self, fd: c_int, end: u64) -> bool {
         let Some(held) = length(fd) else { return false };
         let more = end.div_ceil(BLOCK).saturating_sub(held.div_ceil(BLOCK));

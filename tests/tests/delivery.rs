@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
-use e2e::{Lab, PATIENCE, Signal, Subscriber, pause, until, within};
+use e2e::{Lab, PATIENCE, Signal, Subscriber, until, within};
 
 const OK: &str = "modemfleet_mqtt_publishes_total";
 

@@ -331,7 +331,7 @@ impl HandIn {
         reserved.then(|| Room { of: self.on_its_way.clone(), amount })
     }
 
-    /// What a submission costs against the queue's bounds, in all its copies.
+    /// Returns what a submission costs against the queue's bounds, in all its copies.
     fn amount(submission: &Submission, lanes: &[String]) -> Amount {
         let copies = u64::try_from(lanes.len()).unwrap_or(u64::MAX);
         Amount { messages: copies, bytes: size(submission).saturating_mul(copies) }

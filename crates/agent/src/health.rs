@@ -43,7 +43,7 @@ fn words(why: Failing) -> &'static str {
 }
 
 impl Degraded {
-    /// What the figures of a queue say.
+    /// Returns what the figures of a queue say.
     pub fn of(stat: &Stat) -> Option<Self> {
         stat.failing.map(|why| Self { why, failed: stat.failed_commits })
     }

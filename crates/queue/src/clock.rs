@@ -85,7 +85,7 @@ impl Clock {
         self.offset.saturating_add(span((self.sources.uptime)()))
     }
 
-    /// What to keep.
+    /// Returns what to keep.
     pub(crate) fn mark(&self) -> Mark {
         let uptime = span((self.sources.uptime)());
         let time = self.offset.saturating_add(uptime);

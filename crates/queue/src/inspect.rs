@@ -437,7 +437,7 @@ impl Inspector {
     }
 }
 
-/// Whether a bucket may hold what a filter asks for.
+/// Reports whether a bucket may hold what a filter asks for.
 fn may_hold(filter: &Filter, bucket: &Bucket) -> bool {
     let is_aside = *bucket.lane == *ASIDE;
     bucket.held.messages > 0

@@ -97,12 +97,12 @@ impl Write {
         matches!(self, Self::Change { change: Change::Ack { .. }, .. })
     }
 
-    /// Whether it may wait for another one.
+    /// Reports whether it may wait for another one.
     pub(crate) fn rides(&self) -> bool {
         matches!(self, Self::Change { change: Change::Ack { rides: true, .. }, .. })
     }
 
-    /// Whether it stores something, and so needs space for later acknowledgements.
+    /// Reports whether it stores something, and so needs space for later acknowledgements.
     pub(crate) fn stores(&self) -> bool {
         !matches!(self, Self::Change { change, .. } if change.makes_room())
     }

@@ -136,7 +136,7 @@ impl Places {
         true
     }
 
-    /// Whether something was left behind in a bucket.
+    /// Reports whether something was left behind in a bucket.
     pub(crate) fn has_left_behind(&self, bucket: BucketId) -> bool {
         self.places.get(&bucket).is_some_and(|place| place.passed)
     }

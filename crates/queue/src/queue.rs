@@ -210,7 +210,7 @@ impl Queue {
         receipt.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }
 
-    /// Whether a message of this size would fit now with a copy in each of `lanes`, beside what is
+    /// Reports whether a message of this size would fit now with a copy in each of `lanes`, beside what is
     /// `on_the_way` to be stored before it. A queue that drops instead of refusing always has room.
     pub fn has_room(&self, lanes: &[String], size: u64, on_the_way: LaneStat) -> bool {
         self.inner.when_full != WhenFull::Reject
@@ -316,7 +316,7 @@ impl Queue {
         Ok(self.push_now(Command::Write(rename), found).await?)
     }
 
-    /// Where a message stands: one that is held, or one that left lately. `None` if it is not known, or
+    /// Returns where a message stands: one that is held, or one that left lately. `None` if it is not known, or
     /// no longer.
     ///
     /// # Errors

@@ -65,7 +65,7 @@ impl Seen {
         std::iter::once(first).chain(others)
     }
 
-    /// Whether the key came with another message.
+    /// Reports whether the key came with another message.
     pub(crate) fn is_other(&self, key: &Key) -> bool {
         self.digest.is_some_and(|digest| digest != key.digest)
     }
@@ -79,7 +79,7 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// What came with this key.
+    /// Returns what came with this key.
     pub(crate) fn recall(
         &mut self,
         conn: &Connection,
@@ -173,7 +173,7 @@ impl Records {
         }
     }
 
-    /// What came with this key.
+    /// Returns what came with this key.
     pub(crate) fn recall(
         &mut self,
         conn: &Connection,

@@ -37,12 +37,12 @@ impl Shares {
         Amount { messages: self.messages / parts, bytes: self.bytes / parts }
     }
 
-    /// Whether more than half of a bound is used.
+    /// Reports whether more than half of a bound is used.
     pub(crate) fn is_half_full(&self, total: Amount) -> bool {
         total.bytes > self.bytes / 2 || total.messages > self.messages / 2
     }
 
-    /// Whether a lane holds more than its part.
+    /// Reports whether a lane holds more than its part.
     pub(crate) fn is_over(&self, held: Amount) -> bool {
         let part = self.part();
         held.bytes > part.bytes || held.messages > part.messages
@@ -70,7 +70,7 @@ impl Shares {
         }
     }
 
-    /// What is kept for other lanes than `lane`, which would hold `own`.
+    /// Returns what is kept for other lanes than `lane`, which would hold `own`.
     fn kept(&self, lane: &str, own: Amount, all: Amount, held: impl Fn(&str) -> Amount) -> Amount {
         let part = self.part();
         let mut kept = Amount::default();

@@ -158,7 +158,7 @@ impl Space {
         Ok(())
     }
 
-    /// Where a file lies now that is not where it was when it was opened; `None` if both are.
+    /// Returns where a file lies now that is not where it was when it was opened; `None` if both are.
     pub(crate) fn elsewhere(&self) -> Option<PathBuf> {
         let moved = |file: &File, was: &Option<PathBuf>| {
             // If nothing tells where it is, it is taken to be there.
@@ -170,7 +170,7 @@ impl Space {
     }
 }
 
-/// Where a file that is open lies now, as the kernel sees it. Its words `(deleted)` mean less than they say:
+/// Returns where a file that is open lies now, as the kernel sees it. Its words `(deleted)` mean less than they say:
 /// a file system on top of others (overlayfs) forgets names that are still there.
 fn place(file: &File) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
@@ -180,12 +180,12 @@ fn says_deleted(place: &Path) -> bool {
     place.as_os_str().as_encoded_bytes().ends_with(b" (deleted)")
 }
 
-/// Whether a file that is open has no name any more: it was removed, or another was put in its place.
+/// Reports whether a file that is open has no name any more: it was removed, or another was put in its place.
 pub(crate) fn is_deleted(file: &File) -> bool {
     file.metadata().is_ok_and(|held| held.nlink() == 0)
 }
 
-/// Whether a log holds something that may not be in its file.
+/// Reports whether a log holds something that may not be in its file.
 pub(crate) fn is_filled(log: &Path) -> bool {
     let mut magic = [0; 4];
     File::open(log).and_then(|log| log.read_exact_at(&mut magic, 0)).is_ok() && magic != [0; 4]

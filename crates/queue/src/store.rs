@@ -113,7 +113,7 @@ impl Store {
         self.space.as_ref().map_or(Ok(()), |space| space.burn(&self.conn))
     }
 
-    /// Where one of its files lies now that is not in its place any more.
+    /// Returns where one of its files lies now that is not in its place any more.
     pub(crate) fn elsewhere(&self) -> Option<PathBuf> {
         self.space.as_ref().and_then(Space::elsewhere)
     }
@@ -549,7 +549,7 @@ pub(crate) fn head(
         .optional()
 }
 
-/// What was kept of the queue's time, if its format keeps it.
+/// Returns what was kept of the queue's time, if its format keeps it.
 pub(crate) fn mark(conn: &Connection) -> Option<Mark> {
     let read = conn.query_row("select boot, uptime, time from clock limit 1", [], |row| {
         Ok(Mark { boot: row.get(0)?, uptime: row.get(1)?, time: row.get(2)? })

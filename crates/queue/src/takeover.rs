@@ -111,7 +111,7 @@ fn put_in_place(dir: &Path, file: &Path, made: &Path) -> io::Result<()> {
     sync_dir(dir)
 }
 
-/// Whether the log holds what is not in the file: closing could not move it.
+/// Reports whether the log holds what is not in the file: closing could not move it.
 fn is_log_needed(file: &Path) -> bool {
     space::is_filled(&file.with_file_name(schema::LOG))
 }

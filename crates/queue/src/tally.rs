@@ -144,7 +144,7 @@ impl Tally {
         self.lane(ASIDE)
     }
 
-    /// What a lane holds in all its priorities.
+    /// Returns what a lane holds in all its priorities.
     pub(crate) fn lane(&self, name: &str) -> Amount {
         self.lanes.get(name).copied().unwrap_or_default()
     }

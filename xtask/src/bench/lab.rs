@@ -51,7 +51,7 @@ impl Process {
         self.0.stdout.take()
     }
 
-    /// What it wrote so far, by proc(5). Works until the process is waited for, so also after its end.
+    /// Returns what it wrote so far, by proc(5). Works until the process is waited for, so also after its end.
     pub(crate) fn written(&self) -> anyhow::Result<Written> {
         let text = fs::read_to_string(format!("/proc/{}/io", self.0.id()))?;
         let figure = |name: &str| -> anyhow::Result<u64> {

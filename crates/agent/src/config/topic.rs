@@ -66,7 +66,7 @@ pub fn topic_matches(filter: &str, topic: &str) -> bool {
     }
 }
 
-/// Whether there may be a topic that both filters select. They are taken as checked.
+/// Reports whether there may be a topic that both filters select. They are taken as checked.
 pub fn filters_overlap(one: &str, other: &str) -> bool {
     let (mut ones, mut others) = (one.split('/'), other.split('/'));
     loop {

@@ -173,7 +173,7 @@ fn refused(error: &io::Error) -> Refused {
     Refused { why, words: error.to_string() }
 }
 
-/// Whether this process has a file of the folder open that is still there, in this place and not in the one that
+/// Reports whether this process has a file of the folder open that is still there, in this place and not in the one that
 /// its folder was moved to.
 fn has_open(folder: &Path) -> bool {
     let Ok(folder) = fs::canonicalize(folder) else { return false };

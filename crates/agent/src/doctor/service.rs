@@ -222,7 +222,7 @@ impl Disk {
 }
 
 impl Why {
-    /// What the queue's word for it asks for.
+    /// Returns what the queue's word for it asks for.
     fn of(failing: Failing) -> Self {
         match failing {
             Failing::DiskFull => Self::Full,

@@ -125,7 +125,7 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
     tokio::task::spawn_blocking(work).await.ok()
 }
 
-/// What the agent stands on; where it runs, with what it says of its queue's commits.
+/// Collects what the agent stands on; where it runs, with what it says of its queue's commits.
 async fn ground(fleet: &Fleet, failing: Option<Option<Failing>>) -> (User, Vec<Finding>) {
     let is_agents = failing.is_some();
     let fleet = fleet.clone();

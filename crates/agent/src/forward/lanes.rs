@@ -21,7 +21,7 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// Whether this is the lane that had this name in an earlier version.
+    /// Reports whether this is the lane that had this name in an earlier version.
     pub(super) fn was(&self, name: &str) -> bool {
         self.former.as_deref() == Some(name)
     }

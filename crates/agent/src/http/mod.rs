@@ -246,7 +246,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-/// Whether the loops make progress: what a restart may cure.
+/// Reports whether the loops make progress: what a restart may cure.
 async fn livez(State(app): State<Arc<App>>) -> Response {
     match health::check(&app.view.queue).await {
         Ok(()) => "ok\n".into_response(),
@@ -276,7 +276,7 @@ fn unhealthy(word: &'static str, message: &str) -> Response {
     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, word, message).into_response()
 }
 
-/// Whether messages flow: a session is connected, none waits that it could carry, and what comes down is stored.
+/// Reports whether messages flow: a session is connected, none waits that it could carry, and what comes down is stored.
 async fn readyz(State(app): State<Arc<App>>) -> Response {
     let mut reasons = Vec::new();
     let now = app.view.now();

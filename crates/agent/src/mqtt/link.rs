@@ -19,7 +19,7 @@ const ASK_AT_MOST: u32 = 3;
 
 /// A stream of bytes whose other end can be looked at.
 pub(super) trait Link: AsyncRead + AsyncWrite + Unpin {
-    /// Whether nothing comes after what has come: the other end has closed, or is lost.
+    /// Reports whether nothing comes after what has come: the other end has closed, or is lost.
     fn is_ended(&self) -> bool;
 
     /// Bytes that have come and are not read.

@@ -107,7 +107,7 @@ pub(super) struct Unheard {
 }
 
 impl Unheard {
-    /// Whether another one wants its place.
+    /// Reports whether another one wants its place.
     pub(super) fn is_displaced(&self) -> bool {
         self.displaced.is_cancelled()
     }
@@ -134,7 +134,7 @@ pub(super) struct SignedIn {
 }
 
 impl SignedIn {
-    /// Whether nothing waits that an earlier client of this name left behind.
+    /// Reports whether nothing waits that an earlier client of this name left behind.
     pub(super) fn is_first(&self) -> bool {
         let names = self.serving.lock();
         names.get(&self.name).is_none_or(|of| of.turns.first().is_none_or(|it| *it >= self.turn))

@@ -61,7 +61,7 @@ impl Held {
         self.submission.qos
     }
 
-    /// Whether the client gave it so little time that it is over.
+    /// Reports whether the client gave it so little time that it is over.
     pub(super) fn has_expired(&self) -> bool {
         self.submission.ttl.is_some_and(|ttl| ttl <= self.came.elapsed())
     }
@@ -185,7 +185,7 @@ impl InHand {
         self.is_held_back = yes;
     }
 
-    /// Whether nothing may be started.
+    /// Reports whether nothing may be started.
     pub(super) fn is_held_back(&self) -> bool {
         self.is_held_back
     }
@@ -331,12 +331,12 @@ impl InHand {
         held.kept.is_some()
     }
 
-    /// Whether none is on its way to the disk, or would be if there were room.
+    /// Reports whether none is on its way to the disk, or would be if there were room.
     pub(super) fn is_empty(&self) -> bool {
         self.line.is_empty()
     }
 
-    /// Whether some are on their way to the disk, or not told yet.
+    /// Reports whether some are on their way to the disk, or not told yet.
     pub(super) fn is_busy(&self) -> bool {
         self.line.iter().any(|entry| !entry.is_waiting())
     }

@@ -128,7 +128,7 @@ impl Copying<'_> {
         Ok(())
     }
 
-    /// What became of messages, and the keys of either format.
+    /// Copies what became of messages, and the keys of either format.
     fn copy_records(&self, made: &mut Store) -> rusqlite::Result<()> {
         let copied = if self.wreck.has("select digest from record") {
             let mut insert = made.connection().prepare(

@@ -55,7 +55,7 @@ impl Wreck {
         Ok(Self { conn, layout, columns })
     }
 
-    /// Whether its version has what this asks for.
+    /// Reports whether its version has what this asks for.
     pub(super) fn has(&self, sql: &str) -> bool {
         self.conn.prepare(sql).is_ok()
     }

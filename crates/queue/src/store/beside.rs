@@ -47,7 +47,7 @@ impl Store {
             .optional()
     }
 
-    /// What was kept of the queue's time.
+    /// Returns what was kept of the queue's time.
     pub(crate) fn mark(&self) -> Option<Mark> {
         mark(&self.conn)
     }
@@ -66,7 +66,7 @@ impl Store {
             .map(drop)
     }
 
-    /// What came with this idempotency key.
+    /// Returns what came with this idempotency key.
     pub(crate) fn recall(&mut self, key: &str) -> rusqlite::Result<Option<Seen>> {
         let found = self.records.recall(&self.conn, key)?;
         if found.is_some() || self.layout == Layout::Current {
@@ -104,7 +104,7 @@ impl Store {
         Ok(())
     }
 
-    /// What became of the message of this id, if it left lately.
+    /// Returns what became of the message of this id, if it left lately.
     pub(crate) fn record(&self, id: MessageId) -> rusqlite::Result<Option<Record>> {
         let seq = match self.layout {
             Layout::Current => Some(self.seq_of(id)?),

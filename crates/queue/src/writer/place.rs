@@ -16,7 +16,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Whether the files were removed or replaced.
+    /// Reports whether the files were removed or replaced.
     pub(super) fn is_lost(&self) -> bool {
         self.lost
     }

@@ -38,7 +38,7 @@ impl Riding {
         self.hurried = !self.waiting.is_empty();
     }
 
-    /// Whether they are to be committed now, `wanted` or not.
+    /// Reports whether they are to be committed now, `wanted` or not.
     pub(super) fn is_due(&self, wanted: bool) -> bool {
         !self.waiting.is_empty()
             && (self.hurried

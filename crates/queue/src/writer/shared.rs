@@ -54,7 +54,7 @@ impl Shared {
         self.intake.close();
     }
 
-    /// Whether a copy for each of `lanes` fits, by the figures of now and behind what is `on_the_way`.
+    /// Reports whether a copy for each of `lanes` fits, by the figures of now and behind what is `on_the_way`.
     pub(crate) fn has_room(&self, lanes: &[String], size: u64, on_the_way: LaneStat) -> bool {
         let copies = u64::try_from(lanes.len()).unwrap_or(u64::MAX);
         let all = Amount { messages: copies, bytes: size.saturating_mul(copies) };

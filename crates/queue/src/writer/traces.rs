@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Writer {
-    /// Where the message of this id stands, or what became of it.
+    /// Returns where the message of this id stands, or what became of it.
     pub(super) fn trace(&self, id: MessageId) -> Result<Option<Trace>, StoreError> {
         let Some(at) = self.find(id)? else {
             let record = self.store.record(id)?;

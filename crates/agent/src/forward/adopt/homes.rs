@@ -26,7 +26,7 @@ impl Homes {
         self.routes.iter().flat_map(|(_, lanes)| lanes)
     }
 
-    /// Whether the fleet has a lane of this name.
+    /// Reports whether the fleet has a lane of this name.
     pub(super) fn has(&self, lane: &str) -> bool {
         self.sessions.contains(lane) || self.lanes().any(|of| of.name == lane)
     }

@@ -54,7 +54,7 @@ impl<S: Link> Connection<S> {
         }
     }
 
-    /// What is on its way to the disk is still answered.
+    /// Answers still what is on its way to the disk.
     async fn last_answers(&mut self, stopping: bool) {
         let until = Instant::now() + if stopping { LAST_APPENDS } else { LAST_ANSWERS };
         start(&mut self.in_hand, self.signed_in.as_ref());

@@ -6,7 +6,7 @@ const PUBLISH: u8 = 3;
 /// The identifier of the property (§2.2.2.2).
 const MESSAGE_EXPIRY_INTERVAL: u8 = 2;
 
-/// Where the first packet is a whole PUBLISH with an interval of 0, writes 1 in its place and says so.
+/// Writes 1 for an interval of 0 if the first packet is a whole PUBLISH with one, and reports that.
 /// Anything else, and what is malformed, stays as it is.
 pub(super) fn lift_zero(inbound: &mut [u8]) -> bool {
     let Some(seconds) = interval(inbound).filter(|seconds| **seconds == [0; 4]) else {
@@ -60,7 +60,7 @@ fn number(mut bytes: &mut [u8]) -> Option<(usize, &mut [u8])> {
     None
 }
 
-/// What follows a string, or binary data (§1.5.4, §1.5.6).
+/// Returns what follows a string, or binary data (§1.5.4, §1.5.6).
 fn after_text(bytes: &mut [u8]) -> Option<&mut [u8]> {
     let (length, rest) = bytes.split_first_chunk_mut()?;
     rest.get_mut(usize::from(u16::from_be_bytes(*length))..)

@@ -34,7 +34,7 @@ pub(crate) enum Fate {
     Acknowledged,
 }
 
-/// Where message `n` stands.
+/// Returns where message `n` stands.
 pub(crate) fn fate(n: u32) -> Fate {
     match n {
         _ if n % 500 == 7 => Fate::DeadLetter,
