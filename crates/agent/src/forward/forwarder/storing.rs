@@ -14,7 +14,7 @@ use super::Forwarder;
 
 /// Messages leased ahead, so that the modem never waits for the disk: as many as were used up within
 /// [`AHEAD_TIME`], between these bounds. Those that are leased no longer make way for a higher priority.
-const AHEAD: (usize, usize) = (2, 64);
+const AHEAD: (usize, usize) = (2, 16);
 
 /// The time that messages leased ahead should last.
 const AHEAD_TIME: Duration = Duration::from_millis(50);
