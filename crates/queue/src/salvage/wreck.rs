@@ -141,43 +141,69 @@ impl Wreck {
         }
     }
 
-    /// Reads keys after `from`; the error is the last one before a page that cannot be read.
+    /// Reads keys after `from`; the error is the last one before a page that cannot be read, or that is out
+    /// of order.
     fn read_on(&self, from: i64, end: i64, keys: &mut Vec<i64>) -> Result<(), i64> {
         let sql = "select place from message not indexed where place > ? and place <= ?
             order by place";
-        let mut last = from;
+        let (mut last, mut in_order) = (from, true);
         let read = self.each_key(sql, [from, end], |key| {
-            last = key;
-            keys.push(key);
+            in_order = key > last && key <= end;
+            if in_order {
+                last = key;
+                keys.push(key);
+            }
+            in_order
         });
-        read.map_err(|_| last)
+        if read.is_ok() && in_order { Ok(()) } else { Err(last) }
     }
 
     /// Reads keys before `from` and after `torn`, from the last to the first, as far as it goes.
     fn read_back(&self, from: i64, torn: i64, keys: &mut Vec<i64>) {
         let sql = "select place from message not indexed where place < ? and place > ?
             order by place desc";
-        drop(self.each_key(sql, [from, torn], |key| keys.push(key)));
+        let mut last = from;
+        drop(self.each_key(sql, [from, torn], |key| {
+            let in_order = key < last && key > torn;
+            if in_order {
+                last = key;
+                keys.push(key);
+            }
+            in_order
+        }));
     }
 
+    /// The first key from `at` on; one that is out of order is damage.
     fn first_from(&self, at: i64, end: i64) -> rusqlite::Result<Option<i64>> {
         let sql = "select place from message not indexed where place >= ? and place <= ?
             order by place limit 1";
         let mut found = None;
-        self.each_key(sql, [at, end], |key| found = Some(key))?;
-        Ok(found)
+        self.each_key(sql, [at, end], |key| {
+            found = Some(key);
+            false
+        })?;
+        match found {
+            Some(key) if !(at..=end).contains(&key) => {
+                let code = rusqlite::ffi::SQLITE_CORRUPT;
+                Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None))
+            }
+            found => Ok(found),
+        }
     }
 
+    /// Feeds keys to `take` until it says false.
     fn each_key(
         &self,
         sql: &str,
         range: [i64; 2],
-        mut take: impl FnMut(i64),
+        mut take: impl FnMut(i64) -> bool,
     ) -> rusqlite::Result<()> {
         let mut statement = self.conn.prepare_cached(sql)?;
         let mut rows = statement.query(range)?;
         while let Some(row) = rows.next()? {
-            take(row.get(0)?);
+            if !take(row.get(0)?) {
+                break;
+            }
         }
         Ok(())
     }
