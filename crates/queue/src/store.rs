@@ -164,6 +164,9 @@ impl Store {
 
     /// Undoes all since `begin`. Some failures have undone it already.
     pub(crate) fn rollback(&self) -> rusqlite::Result<()> {
+        if let Some(space) = &self.space {
+            space.forget();
+        }
         if self.conn.is_autocommit() {
             return Ok(());
         }
@@ -173,9 +176,6 @@ impl Store {
     /// Forgets what memory knows of a transaction that was undone.
     pub(crate) fn undone(&mut self) {
         self.records.undo();
-        if let Some(space) = &self.space {
-            space.forget();
-        }
     }
 
     /// Puts a message into its place.

@@ -80,3 +80,26 @@ fn commits_are_synced_and_logged_ahead() {
     assert_eq!(number("pragma synchronous"), 2);
     assert_eq!(number("pragma page_size"), 1024);
 }
+
+#[test]
+fn ballast_that_was_rolled_back_is_put_in_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path(), Fsync::Off).unwrap();
+    let count = |store: &Store| {
+        let sql = "select count(*) from ballast";
+        store.conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    let whole = count(&store);
+    store.begin().unwrap();
+    store.burn_ballast().unwrap();
+    store.commit().unwrap();
+    assert_eq!(count(&store), whole - 1);
+    store.begin().unwrap();
+    store.ensure_space(true).unwrap();
+    store.rollback().unwrap();
+    assert_eq!(count(&store), whole - 1);
+    store.begin().unwrap();
+    store.ensure_space(true).unwrap();
+    store.commit().unwrap();
+    assert_eq!(count(&store), whole);
+}
