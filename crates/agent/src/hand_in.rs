@@ -217,7 +217,7 @@ pub struct HandIn {
     view: View,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
-    /// What is on its way to the disk, and will be in the queue's figures.
+    /// The messages on their way to the disk, which will be in the queue's figures.
     on_its_way: watch::Sender<Amount>,
 }
 

@@ -1,4 +1,4 @@
-//! Whether the loops make progress, and whether the queue's disk takes what they write.
+//! Health: the progress of the loops, and the queue's disk, which takes what they write or does not.
 //!
 //! Two facts, since they have different cures. Loops that are stuck come back by a restart: that feeds the
 //! service manager's watchdog, and is what `/livez` answers. A full disk does not, and each start would publish
@@ -26,7 +26,7 @@ pub enum Wedged {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the queue cannot be written: {}; {failed} commits have failed", words(*why))]
 pub struct Degraded {
-    /// What the last commit failed with.
+    /// The reason why the last commit failed.
     pub why: Failing,
     /// Commits that failed since the queue was opened.
     pub failed: u64,

@@ -352,7 +352,7 @@ impl Books {
     /// The books in `dir`, which must be there, for these modems.
     ///
     /// # Errors
-    /// What the system says. A file that is damaged is put aside, and the count begins with nothing.
+    /// The system's words. A file that is damaged is put aside, and the count begins with nothing.
     pub fn open(dir: &Path, modems: &[config::Modem]) -> io::Result<Arc<Self>> {
         let path = dir.join("budget.json");
         let accounts = match json_file::read(&path) {

@@ -193,7 +193,7 @@ async fn hand_in(args: &Args) -> Result<(), PublishError> {
     }
 }
 
-/// Hands in, and tells of each message that was, if somebody waits for its end.
+/// Hands in, and reports each message that was, if its end is waited for.
 async fn send(
     args: &Args,
     client: Client,

@@ -156,7 +156,7 @@ pub fn load_in(path: &Path, context: &Context) -> Result<Loaded, Problems> {
 /// The bytes of a file, at most one more than a fleet file may have.
 ///
 /// # Errors
-/// What the system says.
+/// The system's words.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // One byte beyond the limit tells "too large" from "just fits".

@@ -26,7 +26,7 @@ impl AgentProcess {
     /// Starts this very program as the agent of a fleet file.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's words.
     pub(super) fn start(fleet: &Path, log: PathBuf) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("could not find this program itself")?;
         let sink = File::create(&log).context("could not make the agent's log")?;

@@ -55,7 +55,7 @@ impl Broker {
     /// Listens on a free port of the loopback.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's words.
     pub(super) async fn bind() -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;

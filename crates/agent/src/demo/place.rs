@@ -18,7 +18,7 @@ impl Folder {
     /// Makes it among the temporary files. A folder that is there already is never taken.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's words.
     pub(super) fn new() -> io::Result<Self> {
         let name = format!("modemfleet-demo-{}-{:08x}", std::process::id(), fastrand::u32(..));
         let path = std::env::temp_dir().join(name);

@@ -36,7 +36,7 @@ impl Screen {
     /// Prints lines that stay. A table drawn before stays above them.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's words.
     pub(super) fn print(&mut self, text: &str) -> io::Result<()> {
         self.drawn = 0;
         writeln!(io::stdout(), "{text}")
@@ -45,7 +45,7 @@ impl Screen {
     /// Tells of an event, so long after the start.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's words.
     pub(super) fn event(&mut self, since: Duration, text: &str) -> io::Result<()> {
         let line = format!("{:7.1} s  {text}", since.as_secs_f64());
         if !self.terminal {
@@ -61,7 +61,7 @@ impl Screen {
     /// Shows how it stands: at once in the table, now and then as a line.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's words.
     pub(super) fn show(
         &mut self,
         since: Duration,

@@ -43,16 +43,16 @@ pub struct Disk {
     pub max_bytes: u64,
     /// What the trial came to.
     pub trial: Result<Trial, Refused>,
-    /// What the agent says of it, where it runs.
+    /// The agent's word on it, if it runs.
     pub agent: Option<Told>,
 }
 
 /// Why the trial failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// What a person has to do about it.
+    /// The cure.
     pub why: Why,
-    /// What the system says.
+    /// The system's words.
     pub words: String,
 }
 
@@ -71,12 +71,12 @@ pub enum Why {
     Other,
 }
 
-/// What a running agent says of its queue's folder.
+/// The word of a running agent on its queue's folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Told {
     /// Why its last commit failed, if it did.
     pub failing: Option<Failing>,
-    /// Whether the files that it has open are those in the folder.
+    /// The files that it has open are those in the folder.
     pub is_there: bool,
 }
 

@@ -73,7 +73,7 @@ struct Page {
 /// Why messages stay where they are.
 #[derive(Debug, thiserror::Error)]
 enum AdoptError {
-    /// What waits could not be read.
+    /// The waiting messages could not be read.
     #[error("could not read what waits in the queue")]
     Read(#[from] BacklogError),
     /// The queue did not move something.

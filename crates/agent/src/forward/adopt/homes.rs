@@ -1,4 +1,4 @@
-//! Where a message belongs whose lane the fleet file no longer has.
+//! The home of a message whose lane the fleet file no longer has.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
