@@ -193,7 +193,8 @@ fn odd_words_of_clients_are_taken_as_the_standard_has_them() {
         let (first, body) = peer.read().unwrap();
         assert_eq!((first, &body[..2]), (0x40, &[0, id][..]), "PUBACK");
         assert!(body.get(2).is_none_or(|reason| *reason == 0), "{body:?}");
-        assert_eq!(agent.queued(), queued);
+        until("what is over to be dropped", || (agent.queued() == queued).then_some(()));
     }
-    assert_eq!(agent.sum("modemfleet_queue_dropped_total", &[("reason", "expired")]), 1.0);
+    let dropped = || agent.sum("modemfleet_queue_dropped_total", &[("reason", "expired")]);
+    until("the one drop to be counted", || (dropped() == 1.0).then_some(()));
 }
