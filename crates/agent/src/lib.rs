@@ -10,6 +10,7 @@ pub mod budget;
 pub mod cli;
 pub mod config;
 mod demo;
+pub mod descriptors;
 pub mod devices;
 pub mod discovery;
 pub mod doctor;

@@ -15,7 +15,7 @@ use crate::agent::{Agent, Start};
 use crate::config;
 use crate::config::models::{Folder, Library, Models, ModelsError};
 use crate::logging;
-use crate::{cli, inbox, systemd, wrong};
+use crate::{cli, descriptors, inbox, systemd, wrong};
 
 /// Arguments of `modemfleet run`.
 #[derive(Debug, clap::Args)]
@@ -39,6 +39,7 @@ pub struct Args {
 
 /// Runs the agent until SIGTERM or SIGINT.
 pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
+    descriptors::raise_limit();
     // One thread: the work is a few thousand small steps a second at most, each fast, and handing them
     // between threads costs more than it gives. What blocks (files, ttys, the queue) has threads of its own.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
