@@ -303,8 +303,11 @@ impl Agent {
             .await
             .with_context(|| format!("could not listen on {}", config.listen))?;
         let (router, stop) = (http::router(app.clone()), self.stop.clone());
+        let places = http::Places::new(Arc::clone(&app.metrics));
+        let of_socket = places.clone();
         self.services.spawn(async move {
-            http::serve(listener, router, stop).await.context("the HTTP server failed")
+            http::serve(listener, router, places, stop).await;
+            Ok(())
         });
         let handed = systemd::handed_over().context("the service manager's socket")?;
         let listener = match (handed, &config.socket) {
@@ -319,7 +322,8 @@ impl Agent {
         let router = http::router(App { token, door, ..app.clone() });
         let stop = self.stop.clone();
         self.services.spawn(async move {
-            http::serve_socket(listener, router, stop).await.context("the API socket failed")
+            http::serve_socket(listener, router, of_socket, stop).await;
+            Ok(())
         });
         Ok(())
     }

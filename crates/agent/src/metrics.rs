@@ -94,6 +94,7 @@ pub struct Metrics {
     recovery: IntCounterVec,
     set_aside: IntCounterVec,
     handed_in: IntCounterVec,
+    http_refused: IntCounterVec,
     downlink_dropped: IntCounterVec,
     clients: IntGauge,
     unclaimed: IntGauge,
@@ -170,6 +171,7 @@ impl Metrics {
             recovery: make.counter(&families::RECOVERY)?,
             set_aside: make.counter(&families::SET_ASIDE)?,
             handed_in: make.counter(&families::HANDED_IN)?,
+            http_refused: make.counter(&families::HTTP_REFUSED)?,
             route_active: make.gauge(&families::ROUTE_ACTIVE)?,
             route_switches: make.counter(&families::ROUTE_SWITCHES)?,
             reloads: make.counter(&families::RELOADS)?,
@@ -189,6 +191,9 @@ impl Metrics {
             for result in families::HAND_IN_RESULTS {
                 bump(&metrics.handed_in, &[way.as_str(), result], 0);
             }
+        }
+        for reason in families::HTTP_REFUSALS {
+            bump(&metrics.http_refused, &[reason], 0);
         }
         for result in families::RELOAD_RESULTS {
             bump(&metrics.reloads, &[result], 0);
@@ -215,6 +220,11 @@ impl Metrics {
     /// A message was handed in, or tried to be.
     pub fn handed_in(&self, way: Way, result: &str) {
         bump(&self.handed_in, &[way.as_str(), result], 1);
+    }
+
+    /// Counts an HTTP request that is refused, by one of `families::HTTP_REFUSALS`.
+    pub fn http_refused(&self, reason: &str) {
+        bump(&self.http_refused, &[reason], 1);
     }
 
     /// A route with these paths, none of which is active yet.

@@ -1,5 +1,6 @@
 //! The HTTP server: metrics, health, and the API for local applications.
 
+mod accept;
 mod console;
 mod devices;
 mod doctor;
@@ -28,6 +29,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use prometheus::{Encoder, TextEncoder};
+use rustix::net::{listen, sockopt};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::watch;
@@ -45,6 +47,9 @@ use crate::metrics::Metrics;
 use crate::reload::Reloads;
 use crate::view::{ModemView, View};
 
+use accept::Origin;
+
+pub use accept::Places;
 pub use console::Consoles;
 pub use page::Pages;
 pub use token::{Door, Token};
@@ -89,6 +94,9 @@ pub struct App {
     /// Whether the agent is ending: it takes no more messages.
     pub stop: CancellationToken,
 }
+
+/// Who asks these needs no token, and is answered if all other places are taken.
+const OPEN: [&str; 4] = ["/metrics", "/healthz", "/livez", "/readyz"];
 
 /// Where a fleet file is sent to be compared with what runs.
 const PLAN: &str = "/api/v1/reload/plan";
@@ -326,26 +334,39 @@ pub async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// Bytes that the system keeps of what a client does not read. Without a bound it would be megabytes for each, of the service's
+/// memory; and a client that takes some of them every now and then would not be seen to.
+const SEND: usize = 64 * 1024;
+
+/// How long the other end may leave what is sent unacknowledged: it is gone.
+const GONE: Duration = Duration::from_secs(60);
+
+/// Connections that wait to be accepted, as far as the system allows (`net.core.somaxconn`). Beyond it the system forgets who comes,
+/// and a client tries again after a second.
+const BACKLOG: i32 = 4096;
+
 /// Serves until `stop`, and then ends what is under way.
 ///
-/// # Errors
-/// What the system says of the listener.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    stop: CancellationToken,
-) -> io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+/// # Cancel safety
+/// Dropping it closes every connection.
+pub async fn serve(listener: TcpListener, router: Router, places: Places, stop: CancellationToken) {
+    // Best effort; what is accepted inherits the options.
+    let _ = listen(&listener, BACKLOG);
+    let _ = sockopt::set_socket_send_buffer_size(&listener, SEND);
+    let gone = u32::try_from(GONE.as_millis()).unwrap_or(u32::MAX);
+    let _ = sockopt::set_tcp_user_timeout(&listener, gone);
+    accept::serve(listener, |peer| Origin::of(peer.ip()), router, places, stop).await;
 }
 
 /// [`serve`] on a unix socket.
 ///
-/// # Errors
-/// What the system says of the listener.
+/// # Cancel safety
+/// As of [`serve`].
 pub async fn serve_socket(
     listener: UnixListener,
     router: Router,
+    places: Places,
     stop: CancellationToken,
-) -> io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+) {
+    accept::serve(listener, |_| Origin::Socket, router, places, stop).await;
 }

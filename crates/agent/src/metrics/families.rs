@@ -176,6 +176,7 @@ labels! {
     CONNECT_RESULT = "result": Words(|| CONNECT_RESULTS.to_vec());
     PUBLISH_RESULT = "result": Words(|| PublishResult::ALL.map(PublishResult::as_str).to_vec());
     HAND_IN_RESULT = "result": Words(|| HAND_IN_RESULTS.to_vec());
+    HTTP_REFUSAL = "reason": Words(|| HTTP_REFUSALS.to_vec());
     RELOAD_RESULT = "result": Words(|| RELOAD_RESULTS.to_vec());
     DISCONNECT_REASON = "reason": Words(|| DisconnectReason::ALL.map(DisconnectReason::as_str).to_vec());
     ASIDE_REASON = "reason": Words(|| ASIDE_REASONS.to_vec());
@@ -197,6 +198,8 @@ pub const CONNECT_RESULTS: [&str; 2] = ["ok", "error"];
 pub const HAND_IN_RESULTS: [&str; 4] = ["accepted", "dropped", "refused", "failed"];
 /// What becomes of a reload.
 pub const RELOAD_RESULTS: [&str; 2] = ["applied", "refused"];
+/// Why an HTTP request is refused.
+pub const HTTP_REFUSALS: [&str; 4] = ["foreign_origin", "unknown_host", "token", "connections"];
 /// Why a message is set aside while it is served.
 pub const ASIDE_REASONS: [&str; 2] = ["refused", "poison"];
 /// What happens at a socket.
@@ -224,6 +227,7 @@ families! {
     RECOVERY = Counter, "modemfleet_recovery_actions_total", [MODEM, RECOVERY_ACTION, OUTCOME], "Means of recovery by what they came to: cured, failed, or skipped as of no use or not to be had.";
     SET_ASIDE = Counter, "modemfleet_messages_set_aside_total", [ASIDE_REASON], "Messages taken out of the way; they stay on disk until they are brought back or purged.";
     HANDED_IN = Counter, "modemfleet_hand_in_total", [WAY, HAND_IN_RESULT], "Messages handed in, by way and by what became of them.";
+    HTTP_REFUSED = Counter, "modemfleet_http_refused_total", [HTTP_REFUSAL], "HTTP requests that were refused before they were looked at; connections counts those closed or refused for want of places.";
     ROUTE_ACTIVE = Gauge, "modemfleet_route_active", [ROUTE, MODEM, SESSION], "Whether a route's messages take this path now.";
     ROUTE_SWITCHES = Counter, "modemfleet_route_switches_total", [ROUTE, CAUSE], "Times a route took another path, by what was wrong with the one before.";
     RELOADS = Counter, "modemfleet_config_reloads_total", [RELOAD_RESULT], "Reloads of the fleet file: applied, or refused with the old fleet running on.";
