@@ -15,8 +15,8 @@ use std::thread;
 use e2e::{Agent, Lab, PATIENCE, Process, Signal, Sim, Site, modemfleet, run, until};
 use serde_json::{Value, json};
 
-/// Local consumers at the same time.
-const CONSUMERS: usize = 512;
+/// Event streams at the same time.
+const READERS: usize = 128;
 
 /// Hands a message in, and returns the answer.
 #[track_caller]
@@ -352,7 +352,7 @@ fn who_waits_outlives_the_agent() {
 fn without_a_place_at_the_stream_receipts_are_asked_for() {
     let lab = Lab::without_modems(1);
     let agent = lab.site.start();
-    let readers: Vec<_> = (0..CONSUMERS).map(|_| open(&agent)).collect();
+    let readers: Vec<_> = (0..READERS).map(|_| open(&agent)).collect();
     assert!(readers.iter().all(|(status, _)| *status == 200));
     assert_eq!(open(&agent).0, 503, "one more");
     let _sim = lab.plug_in(0, &[]);

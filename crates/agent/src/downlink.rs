@@ -21,8 +21,11 @@ use crate::metrics::Metrics;
 /// newest. Consumers share the messages' bytes, which are at most about 11 KiB each.
 pub const BACKLOG: usize = 256;
 
-/// Consumers at the same time: connections of the MQTT listener and event streams.
-const CONSUMERS: usize = 512;
+/// MQTT clients that subscribe at the same time: as many as the listener has connections.
+const SUBSCRIBERS: usize = 256;
+
+/// Event streams at the same time.
+const READERS: usize = 128;
 
 /// A message that a session received.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +52,14 @@ pub enum Kind {
 impl Kind {
     /// All kinds, for metrics that start at 0.
     pub const ALL: [Self; 2] = [Self::Mqtt, Self::Sse];
+
+    /// How many of them there may be.
+    fn places(self) -> usize {
+        match self {
+            Self::Mqtt => SUBSCRIBERS,
+            Self::Sse => READERS,
+        }
+    }
 
     /// The kind in the words of the metrics.
     pub fn as_str(self) -> &'static str {
@@ -77,8 +88,17 @@ struct Consumers {
     all: BTreeMap<u64, Consumer>,
 }
 
+impl Consumers {
+    fn has_place(&self, kind: Kind) -> bool {
+        let taken = self.all.values().filter(|it| it.kind == kind && it.has_place).count();
+        taken < kind.places()
+    }
+}
+
 struct Consumer {
     kind: Kind,
+    /// True from its first filter on: a client that only publishes takes no place from others.
+    has_place: bool,
     /// Whether it wants all topics, those with a leading `$` included, which `#` does not reach.
     everything: bool,
     /// True if it reads what is stored from the inbox, and gets here what could not be stored.
@@ -153,26 +173,38 @@ impl Downlink {
         }
     }
 
-    /// A new consumer with no filter yet; `None` where there are too many.
-    pub fn subscribe(&self, kind: Kind) -> Option<Subscription> {
+    /// A reader of an event stream, with no filter yet; `None` if there are too many.
+    pub fn reader(&self) -> Option<Subscription> {
+        let consumers = self.inner.lock();
+        consumers.has_place(Kind::Sse).then(|| self.add(consumers, Kind::Sse, true))
+    }
+
+    /// A client of the MQTT listener, which takes a place with its first filter.
+    pub fn client(&self) -> Subscription {
+        self.add(self.inner.lock(), Kind::Mqtt, false)
+    }
+
+    fn add(
+        &self,
+        mut consumers: MutexGuard<'_, Consumers>,
+        kind: Kind,
+        has_place: bool,
+    ) -> Subscription {
         let (outbox, inbox) = mpsc::channel(BACKLOG);
         let missed = Arc::default();
         let consumer = Consumer {
             kind,
+            has_place,
             everything: false,
             reads_inbox: false,
             filters: Vec::new(),
             outbox,
             missed: Arc::clone(&missed),
         };
-        let mut consumers = self.inner.lock();
-        if consumers.all.len() >= CONSUMERS {
-            return None;
-        }
         let id = consumers.next;
         consumers.next = id.wrapping_add(1);
         consumers.all.insert(id, consumer);
-        Some(Subscription { id, downlink: self.clone(), inbox, missed })
+        Subscription { id, downlink: self.clone(), inbox, missed }
     }
 }
 
@@ -216,30 +248,28 @@ impl Subscription {
         }
     }
 
-    /// Adds a filter, or gives it another QoS. `false` where there would be more than `most`.
+    /// Adds a filter, or gives it another QoS. `false` if there would be more than `most`, or if all places are taken.
     pub fn add(&self, filter: &str, qos: u8, most: usize) -> bool {
-        self.with(|filters| {
-            filters.retain(|(known, _)| known != filter);
-            let fits = filters.len() < most;
-            if fits {
-                filters.push((filter.to_owned(), qos));
-            }
-            fits
-        })
+        let mut consumers = self.downlink.inner.lock();
+        let is_free = |own: &Consumer| own.has_place || consumers.has_place(own.kind);
+        let has_place = consumers.all.get(&self.id).is_some_and(is_free);
+        let Some(own) = consumers.all.get_mut(&self.id).filter(|_| has_place) else { return false };
+        own.filters.retain(|(known, _)| known != filter);
+        let fits = own.filters.len() < most;
+        if fits {
+            own.filters.push((filter.to_owned(), qos));
+        }
+        own.has_place |= fits;
+        fits
     }
 
     /// Takes a filter away. `false` where there was none.
     pub fn remove(&self, filter: &str) -> bool {
-        self.with(|filters| {
-            let before = filters.len();
-            filters.retain(|(known, _)| known != filter);
-            filters.len() < before
-        })
-    }
-
-    fn with<T: Default>(&self, change: impl FnOnce(&mut Vec<(String, u8)>) -> T) -> T {
         let mut consumers = self.downlink.inner.lock();
-        consumers.all.get_mut(&self.id).map(|own| change(&mut own.filters)).unwrap_or_default()
+        let Some(own) = consumers.all.get_mut(&self.id) else { return false };
+        let before = own.filters.len();
+        own.filters.retain(|(known, _)| known != filter);
+        own.filters.len() < before
     }
 }
 
@@ -267,7 +297,7 @@ mod tests {
     #[tokio::test]
     async fn a_message_comes_once_with_the_best_qos_of_the_filters_that_match() {
         let downlink = Downlink::new(Metrics::new().unwrap(), None);
-        let mut one = downlink.subscribe(Kind::Mqtt).unwrap();
+        let mut one = downlink.client();
         assert!(one.add("a/#", 0, 2) && one.add("a/+", 1, 2) && !one.add("b", 1, 2));
         downlink.deliver(message("b"));
         downlink.deliver(message("a/b"));
@@ -282,8 +312,7 @@ mod tests {
     #[tokio::test]
     async fn who_falls_behind_misses_the_newest_and_is_told_how_many() {
         let downlink = Downlink::new(Metrics::new().unwrap(), None);
-        let (mut slow, mut quick) =
-            (downlink.subscribe(Kind::Sse).unwrap(), downlink.subscribe(Kind::Mqtt).unwrap());
+        let (mut slow, mut quick) = (downlink.reader().unwrap(), downlink.client());
         assert!(slow.add("#", 2, 1) && quick.add("#", 1, 1));
         for number in 0..BACKLOG + 3 {
             downlink.deliver(message(&number.to_string()));
@@ -294,12 +323,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn readers_and_subscribers_have_places_of_their_own_and_who_only_publishes_takes_none() {
+        let downlink = Downlink::new(Metrics::new().unwrap(), None);
+        let mut publishers: Vec<_> = (0..SUBSCRIBERS).map(|_| downlink.client()).collect();
+        let readers: Vec<_> = (0..READERS).map(|_| downlink.reader().unwrap()).collect();
+        assert!(downlink.reader().is_none());
+        let subscribers: Vec<_> = (0..SUBSCRIBERS).map(|_| downlink.client()).collect();
+        assert!(subscribers.iter().all(|it| it.add("a", 1, 2) && it.add("b", 1, 2)));
+        let late = publishers.pop().unwrap();
+        assert!(!late.add("a", 1, 2));
+        assert!(subscribers[0].remove("a") && subscribers[0].add("c", 1, 2));
+        drop((subscribers, readers));
+        assert!(late.add("a", 1, 2) && downlink.reader().is_some());
+    }
+
+    #[tokio::test]
     async fn what_is_stored_comes_from_the_inbox_and_what_is_not_comes_here_to_all() {
         let dir = tempfile::tempdir().unwrap();
         let inbox = Inbox::open(inbox::Config::new(dir.path(), topic_matches)).unwrap();
         let downlink = Downlink::new(Metrics::new().unwrap(), Some(inbox.clone()));
-        let (mut live, mut kept) =
-            (downlink.subscribe(Kind::Sse).unwrap(), downlink.subscribe(Kind::Mqtt).unwrap());
+        let (mut live, mut kept) = (downlink.reader().unwrap(), downlink.client());
         assert!(live.add("#", 2, 1) && kept.add("#", 1, 1));
         kept.read_from_inbox();
         downlink.deliver(message("stored"));

@@ -16,7 +16,7 @@ use super::publish::decode;
 use super::stream::gapped;
 use super::{ApiError, App};
 use crate::config;
-use crate::downlink::{Kind, Message, Subscription};
+use crate::downlink::{Message, Subscription};
 
 /// Filters of one stream.
 const FILTERS: usize = 32;
@@ -62,7 +62,7 @@ pub(super) async fn messages(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let filters = filters(query.as_deref().unwrap_or_default())?;
-    let subscription = app.downlink.subscribe(Kind::Sse).ok_or_else(|| {
+    let subscription = app.downlink.reader().ok_or_else(|| {
         let words = "too many local consumers; close one";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", words)
     })?;

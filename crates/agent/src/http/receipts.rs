@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::stream::gapped;
 use super::{ApiError, App};
-use crate::downlink::{Kind, Subscription};
+use crate::downlink::Subscription;
 use crate::receipt::Receipt;
 
 /// Characters of an id as it is written: a UUID with its hyphens (RFC 9562 §4).
@@ -114,7 +114,7 @@ pub(super) async fn outcomes(
 ) -> Result<Response, ApiError> {
     takes_none(query)?;
     // Without a filter nothing comes down to it: it is a place and nothing else.
-    let place = app.downlink.subscribe(Kind::Sse).ok_or_else(|| {
+    let place = app.downlink.reader().ok_or_else(|| {
         let words = "too many local consumers; close one";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", words)
     })?;
@@ -161,7 +161,7 @@ mod tests {
     async fn a_slow_reader_hears_how_many_it_missed() {
         let (sender, outcomes) = broadcast::channel(2);
         let downlink = Downlink::new(Metrics::new().unwrap(), None);
-        let place = downlink.subscribe(Kind::Sse).unwrap();
+        let place = downlink.reader().unwrap();
         let stop = CancellationToken::new();
         let reader = Reader { outcomes, _place: place, stop: stop.clone() };
         let trace = |path: &str| Trace {

@@ -167,9 +167,7 @@ impl<S: Link> Connection<S> {
         self.admit(&connect)?;
         let name = assigned.clone().unwrap_or_else(|| connect.client_id.clone());
         let user = self.user(&connect, &name)?;
-        let Some(mut subscription) = self.serving.downlink.subscribe(Kind::Mqtt) else {
-            return Err(End::Refused(ConnectReason::ServerBusy));
-        };
+        let mut subscription = self.serving.downlink.client();
         let signed_in = self.serving.sign_in(&name);
         let stop = self.serving.stop.clone();
         let out = signed_in.out.clone();
