@@ -222,6 +222,8 @@ impl Agent {
             metrics,
             history: Arc::new(History::default()),
             pages: Pages::default(),
+            listings: http::Listings::default(),
+            uploads: http::Uploads::default(),
             consoles: Consoles::new(self.gear.env.catalog.borrow().commands()),
             log,
             token: self.token.subscribe(),

@@ -27,7 +27,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use prometheus::{Encoder, TextEncoder};
 use rustix::net::{listen, sockopt};
 use serde_json::{Value, json};
@@ -52,6 +52,8 @@ use accept::Origin;
 pub use accept::Places;
 pub use console::Consoles;
 pub use page::Pages;
+pub use queue::Listings;
+pub use reload::Uploads;
 pub use token::{Door, Token};
 
 /// No request takes longer than one fsync of a slow card; a client that sends its body drop by drop
@@ -81,6 +83,10 @@ pub struct App {
     pub history: Arc<History>,
     /// Places for open status pages.
     pub pages: Pages,
+    /// Places for those who list the queue.
+    pub listings: Listings,
+    /// Places for fleet files that are sent.
+    pub uploads: Uploads,
     /// What people may send to modems.
     pub consoles: Consoles,
     /// What is logged.
@@ -167,7 +173,7 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/queue/requeue", post(queue::requeue))
         .route("/api/v1/queue/purge", post(queue::purge))
         .route("/api/v1/reload", post(reload::apply))
-        .route(PLAN, post(reload::plan).layer(DefaultBodyLimit::max(MAX_FILE)))
+        .route(PLAN, plan(&app))
         .layer(middleware::from_fn_with_state(app.clone(), token::required));
     // A command may wait for longer than a request.
     let console = Router::new()
@@ -196,6 +202,13 @@ pub fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::max(MAX_PAYLOAD + 1))
         .layer(middleware::from_fn(json_errors))
         .with_state(app)
+}
+
+/// A fleet file is much larger than all other bodies, so only a few are taken at the same time.
+fn plan(app: &Arc<App>) -> MethodRouter<Arc<App>> {
+    post(reload::plan)
+        .layer(DefaultBodyLimit::max(MAX_FILE))
+        .layer(middleware::from_fn_with_state(app.clone(), reload::has_place))
 }
 
 /// Whether a body is announced that is too large; it is refused before it comes.

@@ -8,12 +8,30 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
+use queue::Page;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::publish::decode;
 use super::{ApiError, App};
 use crate::backlog::{self, BacklogError, PAGE, Selection, Step};
 use crate::config;
+
+/// Payload of one answer, in bytes, beyond which it ends with `next`: what is not read yet is held in memory.
+const MOST: usize = 1024 * 1024;
+
+/// Pages that are read at the same time; who asks for one more waits.
+const AT_ONCE: usize = 4;
+
+/// Places for those who list the queue.
+#[derive(Clone)]
+pub struct Listings(Arc<Semaphore>);
+
+impl Default for Listings {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(AT_ONCE)))
+    }
+}
 
 /// What a request asks for.
 #[derive(Debug, Default)]
@@ -50,14 +68,33 @@ pub(super) async fn messages(
     let params = Params::parse(query.as_deref().unwrap_or_default())?;
     let limit = params.limit.unwrap_or(PAGE);
     let now = app.view.now();
-    let page = backlog::page(&now.fleet.queue.path, &params.selection, params.after, limit)
+    // It is never closed. A page is an answer, which is bounded elsewhere, in the same step in which it is let go.
+    let _place = app.listings.0.acquire().await;
+    let mut page = backlog::page(&now.fleet.queue.path, &params.selection, params.after, limit)
         .await
         .map_err(failed)?;
+    if params.payload {
+        cut(&mut page);
+    }
     let messages: Vec<Value> =
         page.records.iter().map(|record| backlog::record_json(record, params.payload)).collect();
     let mut value = json!({ "messages": messages });
     put_next(&mut value, page.next);
     Ok(Json(value))
+}
+
+/// Leaves to the next page what is beyond [`MOST`]; one message always stays.
+fn cut(page: &mut Page) {
+    let mut bytes = 0_usize;
+    let fits = page.records.iter().take_while(|record| {
+        bytes = bytes.saturating_add(record.payload.len());
+        bytes <= MOST
+    });
+    let fits = fits.count().max(1);
+    if fits < page.records.len() {
+        page.records.truncate(fits);
+        page.next = page.records.last().map(|record| record.seq);
+    }
 }
 
 /// `POST /api/v1/queue/requeue`.
@@ -182,7 +219,43 @@ impl Params {
 
 #[cfg(test)]
 mod tests {
+    use queue::{MessageId, Record};
+
     use super::*;
+
+    fn record(seq: i64, bytes: usize) -> Record {
+        Record {
+            seq,
+            id: MessageId::nil(),
+            lane: String::new(),
+            priority: 0,
+            topic: String::new(),
+            payload: vec![0; bytes],
+            qos: 1,
+            retain: false,
+            appended_at: std::time::SystemTime::UNIX_EPOCH,
+            expires_at: None,
+            aside: None,
+            intact: true,
+        }
+    }
+
+    #[test]
+    fn a_page_of_payloads_ends_at_a_megabyte_and_goes_on_behind_it() {
+        for (sizes, next, expected) in [
+            (vec![MOST / 2, MOST / 2, 1], None, (2, Some(2))),
+            (vec![MOST / 2, MOST / 2], None, (2, None)),
+            (vec![MOST, 1], Some(9), (1, Some(1))),
+            (vec![MOST + 1, 1, 1], None, (1, Some(1))),
+            (vec![MOST + 1], Some(7), (1, Some(7))),
+            (vec![], Some(7), (0, Some(7))),
+        ] {
+            let records = (1..).zip(&sizes).map(|(seq, bytes)| record(seq, *bytes)).collect();
+            let mut page = Page { records, next };
+            cut(&mut page);
+            assert_eq!((page.records.len(), page.next), expected, "{sizes:?}");
+        }
+    }
 
     #[test]
     fn every_wrong_parameter_is_named_and_nothing_is_meant_by_default() {

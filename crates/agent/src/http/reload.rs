@@ -5,13 +5,42 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{RawQuery, State};
+use axum::extract::{RawQuery, Request, State};
 use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::Response;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::publish::decode;
 use super::{ApiError, App};
 use crate::reload::{Ask, Line, Refused, plan};
+
+/// Fleet files that are sent and judged at the same time: each is up to a megabyte, and more while it is read.
+const AT_ONCE: usize = 4;
+
+/// Places for fleet files that are sent.
+#[derive(Clone)]
+pub struct Uploads(Arc<Semaphore>);
+
+impl Default for Uploads {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(AT_ONCE)))
+    }
+}
+
+/// Lets a request with a fleet file through if there is a place for it; its body is not read before.
+pub(super) async fn has_place(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let Ok(_place) = app.uploads.0.try_acquire() else {
+        let words = format!("{AT_ONCE} fleet files are being sent or judged; try again later");
+        return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "busy", words));
+    };
+    Ok(next.run(request).await)
+}
 
 /// Reads the fleet file again, and answers once the fleet is what it says.
 ///
