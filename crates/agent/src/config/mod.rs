@@ -37,7 +37,7 @@ pub use redact::{Redacted, redacted};
 pub use schema::schema;
 pub use template::Template;
 pub use tls::{Identity, Tls};
-pub use topic::{check_filter, check_name, filters_overlap, topic_matches};
+pub use topic::{check_filter, check_name, check_received, filters_overlap, topic_matches};
 pub(crate) use words::{did_you_mean, is_usb_path};
 
 use problem::{Report, Source};

@@ -3,11 +3,26 @@
 /// The longest topic in bytes: AT+CMQTTTOPIC takes no more.
 const MAX_BYTES: usize = 1024;
 
-/// Checks a topic to publish on.
+/// Checks a topic to publish on. It is the one judge of every way in: HTTP, MQTT with its wills, the command line,
+/// and the fleet file.
 ///
 /// # Errors
 /// The end of a sentence that says what is wrong.
 pub fn check_name(topic: &str) -> Result<(), &'static str> {
+    check_length(topic)?;
+    check_received(topic)?;
+    if topic.split('/').next() == Some("$SYS") {
+        return Err("must not begin with $SYS: that is the broker's own");
+    }
+    Ok(())
+}
+
+/// Checks the topic of a message that came down. Nothing limits its length but the modem, and a broker may publish on
+/// `$SYS`.
+///
+/// # Errors
+/// The end of a sentence that says what is wrong.
+pub fn check_received(topic: &str) -> Result<(), &'static str> {
     check_text(topic)?;
     if topic.contains(['+', '#']) {
         return Err("must not hold `+` or `#`: it is a topic, not a filter");
@@ -20,6 +35,7 @@ pub fn check_name(topic: &str) -> Result<(), &'static str> {
 /// # Errors
 /// The end of a sentence that says what is wrong.
 pub fn check_filter(filter: &str) -> Result<(), &'static str> {
+    check_length(filter)?;
     check_text(filter)?;
     let mut levels = filter.split('/').peekable();
     while let Some(level) = levels.next() {
@@ -33,18 +49,32 @@ pub fn check_filter(filter: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// What topics and filters share (§4.7.3; control characters are refused as §1.5.3 allows).
+fn check_length(text: &str) -> Result<(), &'static str> {
+    if text.len() > MAX_BYTES {
+        return Err("must not be longer than 1024 bytes");
+    }
+    Ok(())
+}
+
+/// What topics and filters share (§4.7.3). Control characters and non-characters are refused as §1.5.3 allows, since
+/// brokers close the connection for them.
 fn check_text(text: &str) -> Result<(), &'static str> {
     if text.is_empty() {
         return Err("must not be empty");
     }
-    if text.len() > MAX_BYTES {
-        return Err("must not be longer than 1024 bytes");
-    }
     if text.chars().any(char::is_control) {
         return Err("must not hold NUL or another control character");
     }
+    if text.chars().any(is_noncharacter) {
+        return Err("must not hold a non-character of Unicode, such as U+FFFE or U+FFFF");
+    }
     Ok(())
+}
+
+/// Reports whether Unicode keeps this code point for no character ever (Unicode §23.7).
+fn is_noncharacter(c: char) -> bool {
+    let code = u32::from(c);
+    (0xfdd0..=0xfdef).contains(&code) || code & 0xfffe == 0xfffe
 }
 
 /// Whether `filter` selects `topic`. Both are taken as checked; of others the answer means
@@ -131,13 +161,37 @@ mod tests {
 
     #[test]
     fn filters_and_names_are_checked() {
-        for good in ["#", "+", "a/#", "+/a/+/#", "/", "a b", "é"] {
+        for good in ["#", "+", "a/#", "+/a/+/#", "/", "a b", "é", "$SYS/#"] {
             assert_eq!(check_filter(good), Ok(()), "{good}");
         }
         for bad in ["", "a#", "#/a", "a/#/b", "a+", "a/b+/c", "a\0b", "a\nb", &"x".repeat(1025)] {
             assert!(check_filter(bad).is_err(), "{bad:?}");
         }
-        assert_eq!(check_name("a/b"), Ok(()));
-        assert!(check_name("a/+").is_err() && check_name("#").is_err());
+        for good in ["a/b", "$aws/things/x", "$SYSTEM/x", "a/$SYS", "\u{fdcf}\u{fdf0}\u{fffd}"] {
+            assert_eq!(check_name(good), Ok(()), "{good}");
+        }
+        for bad in ["", "a/+", "#", "$SYS", "$SYS/x", "a\0", "\u{9f}", &"x".repeat(1025)] {
+            assert!(check_name(bad).is_err(), "{bad:?}");
+        }
+        for good in ["$SYS/x", &"x".repeat(1025)] {
+            assert_eq!(check_received(good), Ok(()), "{good}");
+        }
+        for bad in ["", "a/+", "a/#", "a\0", "a\r"] {
+            assert!(check_received(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn no_topic_and_no_filter_holds_a_noncharacter() {
+        let of_planes = (0..=16_u32).flat_map(|plane| [plane << 16 | 0xfffe, plane << 16 | 0xffff]);
+        let all: Vec<char> =
+            (0xfdd0..=0xfdef).chain(of_planes).filter_map(char::from_u32).collect();
+        assert_eq!(all.len(), 66, "as many as Unicode has");
+        for c in all {
+            let text = format!("a/{c}/b");
+            for check in [check_name, check_received, check_filter] {
+                assert!(check(&text).is_err(), "{text:?}");
+            }
+        }
     }
 }

@@ -37,13 +37,8 @@ pub(super) struct Held {
 impl Held {
     /// A message as it came.
     pub(super) fn new(id: Option<Id>, message: Message) -> Self {
-        let reserved = message.topic.split('/').next() == Some("$SYS");
         let topic = message.topic.clone();
         let (submission, flaw) = match submission(message) {
-            Ok(submission) if reserved => {
-                let reason = "must not begin with $SYS: that is the broker's own";
-                (submission, Some(Refusal::Topic { topic, reason }))
-            }
             Ok(submission) => (submission, None),
             Err(flaw) => (Submission::new(topic, Vec::new()), Some(flaw)),
         };
