@@ -137,6 +137,9 @@ pub enum Refusal {
         /// The end of a sentence.
         reason: &'static str,
     },
+    /// It is said to be text (MQTT 5's Payload Format Indicator), and is none.
+    #[error("the payload is said to be UTF-8, and is not")]
+    NoText,
     /// No route matches.
     #[error("no route matches the topic {topic:?}")]
     NoRoute {

@@ -95,7 +95,7 @@ fn refused(refusal: Refusal) -> ApiError {
             (StatusCode::UNPROCESSABLE_ENTITY, "key_reused")
         }
         Refusal::Queue(AppendError::Full { .. }) => (StatusCode::TOO_MANY_REQUESTS, "full"),
-        Refusal::Property { .. } | Refusal::Queue(AppendError::Invalid(_)) => {
+        Refusal::Property { .. } | Refusal::NoText | Refusal::Queue(AppendError::Invalid(_)) => {
             (StatusCode::BAD_REQUEST, "invalid")
         }
         Refusal::Queue(AppendError::Store(_)) => (StatusCode::INSUFFICIENT_STORAGE, "disk"),

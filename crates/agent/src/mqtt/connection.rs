@@ -105,6 +105,8 @@ pub(super) struct Connection<S> {
     has_gone: bool,
     /// How long the client may stay silent (MQTT 3.1.1 §3.1.2.10).
     silence: Duration,
+    /// Whether CONNECT asked for a session that ends with the connection.
+    is_brief: bool,
     /// How many messages the client takes without acknowledging one.
     window: usize,
     in_flight: HashSet<Id>,
@@ -132,6 +134,7 @@ impl<S: Link> Connection<S> {
             unheard: None,
             has_gone: false,
             silence: FOREVER,
+            is_brief: false,
             window: usize::from(IN_FLIGHT),
             in_flight: HashSet::new(),
             last_id: 0,
@@ -184,6 +187,7 @@ impl<S: Link> Connection<S> {
         if connect.keep_alive > 0 {
             self.silence = Duration::from_secs(u64::from(connect.keep_alive)) * 3 / 2;
         }
+        self.is_brief = connect.expiry == Some(Duration::ZERO);
         self.will = connect.will;
         self.connected = true;
         let (present, expiry) = (found.present, found.expiry);
@@ -231,9 +235,7 @@ impl<S: Link> Connection<S> {
 
     fn admit(&self, connect: &Connect) -> Result<(), End> {
         let refused = |reason| Err(End::Refused(reason));
-        // NUL is in no string of MQTT (MQTT 5.0 §1.5.4).
-        let has_nul = connect.client_id.contains('\0');
-        if connect.nameless || has_nul || connect.client_id.len() > config::Name::MAX_BYTES * 8 {
+        if connect.nameless || connect.client_id.len() > config::Name::MAX_BYTES * 8 {
             return refused(ConnectReason::ClientIdentifierNotValid);
         }
         if connect.wants_authentication {
@@ -257,6 +259,7 @@ impl<S: Link> Connection<S> {
                 refused(ConnectReason::PacketTooLarge)
             }
             Err(Refusal::Topic { .. }) => refused(ConnectReason::TopicNameInvalid),
+            Err(Refusal::NoText) => refused(ConnectReason::PayloadFormatInvalid),
             Err(_) => refused(ConnectReason::NotAuthorized),
         }
     }
@@ -376,9 +379,7 @@ impl<S: Link> Connection<S> {
 
     fn take(&mut self, packet: Incoming, subscription: &Subscription) -> Result<(), End> {
         match packet {
-            Incoming::Publish { id, dup, alias, message } => {
-                self.published(id, dup, alias, message)
-            }
+            Incoming::Publish { id, alias, message } => self.published(id, alias, message),
             Incoming::Acknowledged(id) => {
                 self.in_flight.remove(&id);
                 self.acknowledged(id);
@@ -401,7 +402,7 @@ impl<S: Link> Connection<S> {
             }
             Incoming::Ping => self.send(Outgoing::Pong),
             Incoming::Disconnect { with_will, expiry } => {
-                self.set_expiry(expiry);
+                self.set_expiry(expiry)?;
                 Err(if with_will { End::LeftWithWill } else { End::Left })
             }
             Incoming::Connect(_) => Err(fault(Reason::ProtocolError, "a second CONNECT")),
@@ -411,18 +412,9 @@ impl<S: Link> Connection<S> {
         }
     }
 
-    fn published(
-        &mut self,
-        id: Option<Id>,
-        dup: bool,
-        alias: bool,
-        message: Message,
-    ) -> Result<(), End> {
+    fn published(&mut self, id: Option<Id>, alias: bool, message: Message) -> Result<(), End> {
         if alias {
             return Err(fault(Reason::TopicAliasInvalid, "a topic alias, where 0 are allowed"));
-        }
-        if dup && id.is_none() {
-            return Err(fault(Reason::ProtocolError, "QoS 0 and DUP"));
         }
         if message.topic.is_empty() || message.topic.contains(['+', '#']) {
             return Err(fault(Reason::TopicNameInvalid, "an empty topic, or one with wildcards"));
@@ -477,7 +469,7 @@ impl<S: Link> Connection<S> {
             }
             Refusal::NoRoute { .. } | Refusal::UnknownSession { .. } => AckReason::NotAuthorized,
             Refusal::Topic { .. } => AckReason::TopicNameInvalid,
-            Refusal::Unbatchable { .. } => AckReason::PayloadFormatInvalid,
+            Refusal::Unbatchable { .. } | Refusal::NoText => AckReason::PayloadFormatInvalid,
             Refusal::Property { .. } | Refusal::Queue(_) => AckReason::ImplementationSpecificError,
         };
         tracing::info!(peer = self.peer, "a message of a local MQTT client is refused: {words}");
@@ -511,6 +503,7 @@ impl<S: Link> Connection<S> {
             qos,
             retain: false,
             expiry: None,
+            is_text: false,
             properties: Vec::new(),
         };
         self.publish(id, false, out);

@@ -113,6 +113,7 @@ impl Line {
                 qos: message.qos.min(1),
                 retain: false,
                 expiry: None,
+                is_text: false,
                 properties: Vec::new(),
             },
         })

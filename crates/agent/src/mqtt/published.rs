@@ -37,10 +37,10 @@ pub(super) struct Held {
 impl Held {
     /// A message as it came.
     pub(super) fn new(id: Option<Id>, message: Message) -> Self {
-        let topic = message.topic.clone();
+        let (topic, qos) = (message.topic.clone(), message.qos);
         let (submission, flaw) = match submission(message) {
             Ok(submission) => (submission, None),
-            Err(flaw) => (Submission::new(topic, Vec::new()), Some(flaw)),
+            Err(flaw) => (Submission { qos, ..Submission::new(topic, Vec::new()) }, Some(flaw)),
         };
         let came = Instant::now();
         Self { id, is_will: false, submission, flaw, came, was_refused: false, kept: None }
@@ -76,7 +76,14 @@ impl Held {
 
 /// A message as it is handed in. Message expiry is its time to live, and the user properties `session`,
 /// `priority` and `idempotency-key` are what the HTTP API's parameters of these names are; others are left alone.
+///
+/// # Errors
+/// [`Refusal`] of a message that is at odds with what it says of itself.
 pub(super) fn submission(message: Message) -> Result<Submission, Refusal> {
+    // MQTT 5.0 §3.3.2.3.2
+    if message.is_text && str::from_utf8(&message.payload).is_err() {
+        return Err(Refusal::NoText);
+    }
     let mut submission = Submission {
         qos: message.qos,
         retain: message.retain,

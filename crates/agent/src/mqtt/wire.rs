@@ -1,4 +1,4 @@
-//! Packets to and from bytes: the only file that knows the codec.
+//! Packets to and from bytes: the only file that knows the codec. What comes in is judged first ([`strict`]).
 //!
 //! MQTT 3.1, 3.1.1 and 5 come on one port; CONNECT tells which. What the rest of the listener sees is one
 //! kind of packet, in the words of MQTT 5; what a version cannot say is left out.
@@ -14,7 +14,7 @@ use rmqtt_codec::version::{ProtocolVersion, VersionCodec};
 use rmqtt_codec::{MqttCodec, MqttPacket, v3, v5};
 use tokio_util::codec::{Decoder, Encoder};
 
-mod expiry;
+mod strict;
 
 use super::{IN_HAND, MAX_PACKET};
 
@@ -25,6 +25,9 @@ pub(super) use rmqtt_codec::v5::{
 
 /// CONNACK 1 of MQTT 3.1.1 §3.2.2.3: the version is none that is spoken here.
 const NO_SUCH_VERSION: [u8; 4] = [0x20, 2, 0, 1];
+
+/// The first byte of a CONNECT.
+const CONNECT: u8 = 0x10;
 
 /// A packet's number, 1 to 65535.
 pub(super) type Id = NonZeroU16;
@@ -38,6 +41,8 @@ pub(super) struct Message {
     pub(super) retain: bool,
     /// Seconds that it is worth sending (MQTT 5).
     pub(super) expiry: Option<Duration>,
+    /// Whether it is said that the payload is UTF-8 (MQTT 5).
+    pub(super) is_text: bool,
     /// User properties (MQTT 5).
     pub(super) properties: Vec<(String, String)>,
 }
@@ -70,7 +75,6 @@ pub(super) enum Incoming {
     /// `id` where the QoS is not 0. `alias` where MQTT 5's topic alias is used.
     Publish {
         id: Option<Id>,
-        dup: bool,
         alias: bool,
         message: Message,
     },
@@ -168,6 +172,26 @@ impl From<DecodeError> for Malformed {
     }
 }
 
+impl From<Reason> for Malformed {
+    fn from(reason: Reason) -> Self {
+        Self { reason, refusal: None }
+    }
+}
+
+impl Malformed {
+    /// Adds what a CONNECT of MQTT 5 is answered. One of an earlier version is closed without an answer
+    /// (MQTT 3.1.1 [MQTT-3.1.4-1]).
+    fn answered(mut self) -> Self {
+        let refusal = match self.reason {
+            Reason::PacketTooLarge => ConnectReason::PacketTooLarge,
+            Reason::ProtocolError => ConnectReason::ProtocolError,
+            _ => ConnectReason::MalformedPacket,
+        };
+        self.refusal.get_or_insert(refusal);
+        self
+    }
+}
+
 /// One connection's codec.
 pub(super) struct Wire(MqttCodec);
 
@@ -187,34 +211,55 @@ impl Wire {
     /// # Errors
     /// [`Malformed`]; the connection cannot go on.
     pub(super) fn decode(&mut self, inbound: &mut BytesMut) -> Result<Option<Incoming>, Malformed> {
-        loop {
-            let has_expired = match &self.0 {
-                MqttCodec::V5(_) => expiry::lift_zero(inbound),
-                MqttCodec::Version(_) | MqttCodec::V3(_) => false,
-            };
-            let Some((packet, _)) = self.0.decode(inbound)? else { return Ok(None) };
-            match packet {
-                MqttPacket::Version(ProtocolVersion::MQTT3) => {
-                    self.0 = MqttCodec::V3(v3::Codec::new(MAX_PACKET));
-                }
-                MqttPacket::Version(ProtocolVersion::MQTT5) => {
-                    self.0 = MqttCodec::V5(v5::Codec::new(MAX_PACKET, 0));
-                }
-                MqttPacket::V3(packet) => return Ok(Some(of_v3(packet))),
-                MqttPacket::V5(packet) => {
-                    if let (v5::Packet::Connect(connect), MqttCodec::V5(codec)) =
-                        (&packet, &mut self.0)
-                        && let Some(most) = connect.max_packet_size
-                    {
-                        codec.set_max_outbound_size(most.get().max(64));
-                    }
-                    let mut packet = of_v5(packet);
-                    if let (true, Incoming::Publish { message, .. }) = (has_expired, &mut packet) {
-                        message.expiry = Some(Duration::ZERO);
-                    }
-                    return Ok(Some(packet));
-                }
+        self.learn_version(inbound)?;
+        let is_first = inbound.first() == Some(&CONNECT);
+        let packet = self.next_packet(inbound);
+        match self.0 {
+            MqttCodec::V5(_) if is_first => packet.map_err(Malformed::answered),
+            _ => packet,
+        }
+    }
+
+    /// Learns the version from the CONNECT that must come first.
+    fn learn_version(&mut self, inbound: &mut BytesMut) -> Result<(), Malformed> {
+        let MqttCodec::Version(codec) = &mut self.0 else { return Ok(()) };
+        match codec.decode(inbound)? {
+            Some(ProtocolVersion::MQTT3) => self.0 = MqttCodec::V3(v3::Codec::new(MAX_PACKET)),
+            Some(ProtocolVersion::MQTT5) => self.0 = MqttCodec::V5(v5::Codec::new(MAX_PACKET, 0)),
+            None if strict::frame(inbound, false)?.is_some() => {
+                return Err(Reason::MalformedPacket.into());
             }
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn next_packet(&mut self, inbound: &mut BytesMut) -> Result<Option<Incoming>, Malformed> {
+        let five = self.tells_reasons();
+        // The codec takes a header before its body has come, so it is called for whole packets only.
+        let Some(body) = strict::frame(inbound, five)? else { return Ok(None) };
+        let zero_expiry = strict::judge(inbound, &body, five)?;
+        if let Some(last) = zero_expiry.and_then(|at| inbound.get_mut(at + 3)) {
+            // The codec takes no 0.
+            *last = 1;
+        }
+        let packet = match self.0.decode(inbound)? {
+            Some((MqttPacket::V3(packet), _)) => of_v3(packet),
+            Some((MqttPacket::V5(packet), _)) => {
+                self.bound(&packet);
+                of_v5(packet)
+            }
+            Some((MqttPacket::Version(_), _)) | None => return Ok(None),
+        };
+        Ok(Some(if zero_expiry.is_some() { expired(packet) } else { packet }))
+    }
+
+    /// Sends no larger packets than the client says that it takes.
+    fn bound(&mut self, packet: &v5::Packet) {
+        if let (v5::Packet::Connect(connect), MqttCodec::V5(codec)) = (packet, &mut self.0)
+            && let Some(most) = connect.max_packet_size
+        {
+            codec.set_max_outbound_size(most.get().max(64));
         }
     }
 
@@ -241,6 +286,18 @@ impl Wire {
     }
 }
 
+/// A message, or a will, whose time is over when it comes.
+fn expired(mut packet: Incoming) -> Incoming {
+    match &mut packet {
+        Incoming::Publish { message, .. } => message.expiry = Some(Duration::ZERO),
+        Incoming::Connect(connect) => {
+            connect.will.iter_mut().for_each(|will| will.expiry = Some(Duration::ZERO));
+        }
+        _ => {}
+    }
+    packet
+}
+
 fn qos_of(qos: u8) -> QoS {
     match qos {
         0 => QoS::AtMostOnce,
@@ -261,6 +318,7 @@ fn of_v3(packet: v3::Packet) -> Incoming {
                 qos: will.qos.value(),
                 retain: will.retain,
                 expiry: None,
+                is_text: false,
                 properties: Vec::new(),
             });
             Incoming::Connect(Box::new(Connect {
@@ -344,6 +402,7 @@ fn of_v5_connect(connect: v5::Connect) -> Incoming {
         qos: will.qos.value(),
         retain: will.retain,
         expiry: will.message_expiry_interval.map(seconds),
+        is_text: will.is_utf8_payload == Some(true),
         properties: texts(&will.user_properties),
     });
     Incoming::Connect(Box::new(Connect {
@@ -374,7 +433,6 @@ fn of_publish(publish: Publish) -> Incoming {
     let seconds = |seconds: NonZeroU32| Duration::from_secs(u64::from(seconds.get()));
     Incoming::Publish {
         id: publish.packet_id,
-        dup: publish.dup,
         alias: properties.topic_alias.is_some(),
         message: Message {
             topic: publish.topic.to_string(),
@@ -382,6 +440,7 @@ fn of_publish(publish: Publish) -> Incoming {
             qos: publish.qos.value(),
             retain: publish.retain,
             expiry: properties.message_expiry_interval.map(seconds),
+            is_text: properties.is_utf8_payload,
             properties: texts(&properties.user_properties),
         },
     }

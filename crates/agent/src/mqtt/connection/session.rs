@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Connection, End};
+use super::{Connection, End, fault};
 use crate::downlink::Subscription;
 use crate::mqtt::kept::{self, Found, Kept};
 use crate::mqtt::link::Link;
-use crate::mqtt::wire::{Connect, ConnectReason, Grant, Id, Outgoing};
+use crate::mqtt::wire::{Connect, ConnectReason, Grant, Id, Outgoing, Reason};
 
 impl<S: Link> Connection<S> {
     /// The client's user, if users are checked. Refuses a client that asks for somebody else's session.
@@ -73,10 +73,17 @@ impl<S: Link> Connection<S> {
         }
     }
 
-    pub(super) fn set_expiry(&mut self, expiry: Option<Duration>) {
-        if let (Some(kept), Some(expiry)) = (&mut self.kept, expiry) {
+    /// DISCONNECT says how long the session is to last. It cannot bring one back that CONNECT did not want
+    /// (MQTT 5.0 §3.14.2.2.2).
+    pub(super) fn set_expiry(&mut self, expiry: Option<Duration>) -> Result<(), End> {
+        let Some(expiry) = expiry else { return Ok(()) };
+        if self.is_brief && !expiry.is_zero() {
+            return Err(fault(Reason::ProtocolError, "a session is to last that was to end"));
+        }
+        if let Some(kept) = &mut self.kept {
             kept.set_expiry(expiry);
         }
+        Ok(())
     }
 
     /// Sends what the kept session has, as far as the window goes.

@@ -53,6 +53,7 @@ fn message(number: u16, payload: usize) -> Held {
         qos: 1,
         retain: false,
         expiry: None,
+        is_text: false,
         properties: Vec::new(),
     };
     Held::new(Id::new(number), message)
