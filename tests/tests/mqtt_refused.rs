@@ -5,8 +5,15 @@
     reason = "what serves the tests ends at the first surprise, as they do"
 )]
 
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
 use e2e::mqtt_peer::{MqttPeer, connect, packet, publish, text};
-use e2e::{Lab, Port};
+use e2e::{Agent, Lab, Port, until};
 
 /// A lab whose agent listens for MQTT.
 fn lab(modems: usize, users: &str) -> (Lab, Port) {
@@ -309,4 +316,153 @@ fn topics_are_judged_alike_on_every_way_in() {
         assert_eq!(&body[..want.len()], want, "{topic:?}");
     }
     assert!(agent.process.ended().is_none());
+}
+
+/// A lab as above whose listener has the users `a` and `b`.
+fn lab_with_users(modems: usize) -> (Lab, Port) {
+    let (mut lab, port) = lab(modems, ", users: {}");
+    let secret = |name: &str| lab.site.secret(name, "open sesame").display().to_string();
+    let (a, b) = (secret("a"), secret("b"));
+    let users = format!(", users: {{ a: {{ file: {a} }}, b: {{ file: {b} }} }}");
+    lab.site.body = lab.site.body.replace(", users: {}", &users);
+    (lab, port)
+}
+
+fn refused(agent: &Agent, reason: &str) -> f64 {
+    agent.sum("modemfleet_hand_in_connections_refused_total", &[("reason", reason)])
+}
+
+/// Ends a flood, also where a test fails meanwhile.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Half-open connections that come again as they are cut, until what is done meanwhile is over.
+fn flood(port: u16, count: usize, while_it_lasts: impl FnOnce()) {
+    let done = &AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _ends = Ends(done);
+        for _ in 0..count {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    half_open(port, done);
+                }
+            });
+        }
+        while_it_lasts();
+    });
+}
+
+/// One connection that says little and stays until it is cut.
+fn half_open(port: u16, done: &AtomicBool) {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return };
+    stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    drop(stream.write_all(b"\x10\x20"));
+    while !done.load(Ordering::Relaxed) {
+        match stream.read(&mut [0]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            _ => return,
+        }
+    }
+}
+
+#[test]
+fn half_open_connections_keep_no_good_client_out() {
+    let (lab, port) = lab_with_users(0);
+    let agent = lab.site.start();
+    let port = port.number();
+    let publish = |version: &str| {
+        let more = ["-u", "a", "-P", "open sesame", "-t", "t", "-m", "x", "-q", "1"];
+        let mut command = Command::new("mosquitto_pub");
+        command.args(["-p", &port.to_string(), "-V", version]).args(more);
+        command.status().unwrap().success()
+    };
+    flood(port, 300, || {
+        // Before this was counted nothing of the kind was there to wait for.
+        thread::sleep(Duration::from_secs(1));
+        let published: Vec<bool> =
+            (0..20).map(|turn| publish(if turn % 2 == 0 { "311" } else { "5" })).collect();
+        assert_eq!(published, [true; 20], "20 of 20");
+        assert!(refused(&agent, "displaced") > 100.0);
+        assert!(agent.sum("process_open_fds", &[]) < 200.0);
+    });
+    assert_eq!(agent.queued(), 20);
+}
+
+#[test]
+fn wrong_passwords_are_counted_slowed_and_logged_now_and_then() {
+    let (lab, port) = lab_with_users(0);
+    let agent = lab.site.start();
+    let began = Instant::now();
+    let wrong = connect_with(4, 0xc2, &[text("id"), text("a"), text("open")]);
+    let guesses: Vec<MqttPeer> = (0..40)
+        .map(|_| {
+            let mut peer = MqttPeer::open(port.number());
+            peer.send(&wrong);
+            peer
+        })
+        .collect();
+    for mut peer in guesses {
+        assert_eq!(peer.read(), Some((0x20, vec![0, 4])));
+    }
+    assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
+    assert_eq!(refused(&agent, "password"), 40.0);
+    let lines = agent.log().matches("showed no good user name and password").count();
+    assert!((1..=12).contains(&lines), "{lines} lines");
+}
+
+#[test]
+fn a_client_id_is_its_users_while_its_client_is_connected() {
+    let (lab, port) = lab_with_users(0);
+    let agent = lab.site.start();
+    let connect = |version: u8, user: &str| {
+        let none = if version == 5 { vec![0] } else { Vec::new() };
+        let parts = [none, text("plc"), text(user), text("open sesame")];
+        let mut peer = MqttPeer::open(port.number());
+        peer.send(&connect_with(version, 0xc2, &parts));
+        let answer = peer.read().unwrap().1[1];
+        (peer, answer)
+    };
+    let (mut first, answer) = connect(5, "a");
+    assert_eq!(answer, 0);
+    for (version, refused) in [(5, 0x87), (4, 5)] {
+        let (mut other, answer) = connect(version, "b");
+        assert_eq!((answer, other.read()), (refused, None), "another user's client id");
+    }
+    first.send(&packet(0xc0, &[]));
+    assert_eq!(first.read(), Some((0xd0, vec![])), "it is connected still");
+    assert_eq!(refused(&agent, "client_id"), 2.0);
+    // Its own user takes it over, as the standard has it.
+    let (second, answer) = connect(4, "a");
+    assert_eq!((answer, first.read()), (0, Some((0xe0, vec![0x8e, 0]))));
+    drop((first, second));
+    until("the other user to get the client id that is free", || {
+        (connect(4, "b").1 == 0).then_some(())
+    });
+}
+
+#[test]
+fn the_client_after_the_last_place_is_told_so() {
+    let (lab, port) = lab(0, "");
+    let agent = lab.site.start();
+    let port = port.number();
+    let all: Vec<MqttPeer> =
+        (0..256).map(|n| MqttPeer::signed_in(port, 4, &format!("client-{n}"))).collect();
+    for (version, answer) in [(4, 3), (5, 0x89)] {
+        let mut peer = MqttPeer::open(port);
+        peer.send(&connect(version, "one more"));
+        assert_eq!(peer.read().unwrap().1[1], answer);
+        assert_eq!(peer.read(), None);
+    }
+    assert_eq!(refused(&agent, "full"), 2.0);
+    drop(all);
+    until("a place", || {
+        let mut peer = MqttPeer::open(port);
+        peer.send(&connect(5, "one more"));
+        (peer.read().unwrap().1[1] == 0).then_some(())
+    });
 }

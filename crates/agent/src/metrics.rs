@@ -96,6 +96,7 @@ pub struct Metrics {
     handed_in: IntCounterVec,
     http_refused: IntCounterVec,
     downlink_dropped: IntCounterVec,
+    connections_refused: IntCounterVec,
     clients: IntGauge,
     unclaimed: IntGauge,
     duplicate_imeis: IntGauge,
@@ -176,6 +177,7 @@ impl Metrics {
             route_switches: make.counter(&families::ROUTE_SWITCHES)?,
             reloads: make.counter(&families::RELOADS)?,
             downlink_dropped: make.counter(&families::DOWNLINK_DROPPED)?,
+            connections_refused: make.counter(&families::CONNECTIONS_REFUSED)?,
             clients: make.number(&families::CLIENTS)?,
             unclaimed: make.number(&families::UNCLAIMED)?,
             duplicate_imeis: make.number(&families::DUPLICATE_IMEIS)?,
@@ -200,6 +202,9 @@ impl Metrics {
         }
         for kind in downlink::Kind::ALL {
             bump(&metrics.downlink_dropped, &[kind.as_str()], 0);
+        }
+        for reason in families::ConnectionRefusal::ALL {
+            bump(&metrics.connections_refused, &[reason.as_str()], 0);
         }
         for action in families::PLUG_ACTIONS {
             metrics.hotplug.get_metric_with_label_values(&[action])?;
@@ -269,6 +274,11 @@ impl Metrics {
     /// A local consumer missed messages.
     pub fn downlink_dropped(&self, kind: downlink::Kind, count: u64) {
         bump(&self.downlink_dropped, &[kind.as_str()], count);
+    }
+
+    /// A connection to the MQTT listener was refused.
+    pub fn connection_refused(&self, reason: families::ConnectionRefusal) {
+        bump(&self.connections_refused, &[reason.as_str()], 1);
     }
 
     /// The gauge of local MQTT clients.

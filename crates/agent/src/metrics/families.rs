@@ -189,6 +189,7 @@ labels! {
     WAY = "way": Words(|| Way::ALL.map(Way::as_str).to_vec());
     READER_KIND = "kind": Words(|| inbox::KINDS.to_vec());
     INBOX_DROP_REASON = "reason": Words(|| ::inbox::Dropped::default().by_reason().map(|(reason, _)| reason).to_vec());
+    CONNECTION_REFUSAL = "reason": Words(|| ConnectionRefusal::ALL.map(ConnectionRefusal::as_str).to_vec());
     CONSUMER = "consumer": Words(|| downlink::Kind::ALL.map(downlink::Kind::as_str).to_vec());
 }
 
@@ -200,6 +201,33 @@ pub const HAND_IN_RESULTS: [&str; 4] = ["accepted", "dropped", "refused", "faile
 pub const RELOAD_RESULTS: [&str; 2] = ["applied", "refused"];
 /// Why an HTTP request is refused.
 pub const HTTP_REFUSALS: [&str; 4] = ["foreign_origin", "unknown_host", "token", "connections"];
+/// Why a connection to the MQTT listener is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionRefusal {
+    /// A wrong user name or password.
+    Password,
+    /// A client id that another user has.
+    ClientId,
+    /// No place, or no file descriptor, for one more.
+    Full,
+    /// It gave way to others before its CONNECT.
+    Displaced,
+}
+
+impl ConnectionRefusal {
+    /// All of them, for metrics that start at 0.
+    pub const ALL: [Self; 4] = [Self::Password, Self::ClientId, Self::Full, Self::Displaced];
+
+    /// The reason in the words of the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::ClientId => "client_id",
+            Self::Full => "full",
+            Self::Displaced => "displaced",
+        }
+    }
+}
 /// Why a message is set aside while it is served.
 pub const ASIDE_REASONS: [&str; 2] = ["refused", "poison"];
 /// What happens at a socket.
@@ -233,6 +261,7 @@ families! {
     RELOADS = Counter, "modemfleet_config_reloads_total", [RELOAD_RESULT], "Reloads of the fleet file: applied, or refused with the old fleet running on.";
     DOWNLINK_DROPPED = Counter, "modemfleet_downlink_dropped_total", [CONSUMER], "Received messages that a local consumer missed because it fell behind.";
     CLIENTS = Gauge, "modemfleet_hand_in_connections", [], "Connections of local applications to the MQTT listener.";
+    CONNECTIONS_REFUSED = Counter, "modemfleet_hand_in_connections_refused_total", [CONNECTION_REFUSAL], "Connections to the MQTT listener that were refused: password for a wrong user name or password, client_id for a client id that another user has, full when as many clients are connected as may be, or no file descriptor is left, displaced when a CONNECT did not come while others wanted to connect.";
     UNCLAIMED = Gauge, "modemfleet_unclaimed_modems", [], "USB modems of a known layout that no entry of the fleet file claims.";
     DUPLICATE_IMEIS = Gauge, "modemfleet_duplicate_imeis", [], "IMEIs that more than one modem told.";
     PORTS_BUSY = Gauge, "modemfleet_ports_busy", [MODEM], "AT ports of the modem that another process was found to have.";

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,18 +15,21 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+mod admission;
 mod leaving;
 mod session;
 
+use admission::Admitted;
+
+use super::entrance::AtEntrance;
 use super::kept::{self, Kept};
 use super::link::Link;
 use super::listener::{Serving, SignedIn, Unheard};
-use super::published::{Held, InHand, Known, Settled, submission};
+use super::published::{Held, InHand, Known, Settled};
 use super::wire::{
-    AckReason, Connect, ConnectReason, Grant, Id, Incoming, Malformed, Message, Outgoing, Reason,
-    Wire,
+    AckReason, ConnectReason, Grant, Id, Incoming, Malformed, Message, Outgoing, Reason, Wire,
 };
-use super::{CONNECT, DEAF, FILTERS, FOREVER, IN_FLIGHT, LAST_READ, LOOK, UNHEARD, WRITE};
+use super::{DEAF, FILTERS, FOREVER, IN_FLIGHT, LAST_READ, LOOK, UNHEARD, WRITE};
 use crate::config;
 use crate::downlink::{self, Kind, Subscription};
 use crate::hand_in::{MAX_PAYLOAD, Refusal};
@@ -88,6 +92,9 @@ pub(super) struct Connection<S> {
     serving: Arc<Serving>,
     /// Who it is, for the log.
     peer: String,
+    address: IpAddr,
+    /// Its place among the clients that were let in.
+    place: Option<OwnedSemaphorePermit>,
     wire: Wire,
     inbound: BytesMut,
     outbound: BytesMut,
@@ -116,12 +123,14 @@ pub(super) struct Connection<S> {
 }
 
 impl<S: Link> Connection<S> {
-    pub(super) fn new(stream: S, serving: Arc<Serving>, peer: String) -> Self {
+    pub(super) fn new(stream: S, serving: Arc<Serving>, peer: SocketAddr) -> Self {
         Self {
             stream,
             in_hand: InHand::new(serving.hand_in.clone()),
             serving,
-            peer,
+            peer: peer.to_string(),
+            address: peer.ip(),
+            place: None,
             wire: Wire::new(),
             inbound: BytesMut::new(),
             outbound: BytesMut::new(),
@@ -143,35 +152,28 @@ impl<S: Link> Connection<S> {
     }
 
     /// Serves the client until it leaves, breaks the protocol, falls silent, or the agent ends; then sees to
-    /// what it left behind. Its `place` among the connections is free once the connection is closed.
+    /// what it left behind. Its place among the clients is free once the connection is closed.
     ///
     /// # Cancel safety
     /// Dropping it closes the connection; what is not acknowledged may or may not have been taken.
-    pub(super) async fn serve(mut self, place: OwnedSemaphorePermit) {
-        let end = match self.talk().await {
+    pub(super) async fn serve(mut self, entrance: AtEntrance) {
+        let end = match self.talk(entrance).await {
             Ok(never) => match never {},
             Err(end) => end,
         };
         self.leave_session();
         self.finish(&end).await;
-        let Self { stream, serving, peer, in_hand, signed_in, .. } = self;
+        let Self { stream, place, serving, peer, in_hand, signed_in, .. } = self;
         drop((stream, place));
         leaving::Left { serving, peer, in_hand, signed_in }
             .store(matches!(end, End::Stopping))
             .await;
     }
 
-    async fn talk(&mut self) -> Result<std::convert::Infallible, End> {
-        let connect = match timeout(CONNECT, self.connect()).await {
-            Ok(connect) => connect?,
-            Err(_) => return Err(fault(Reason::MaximumConnectTime, "no CONNECT came in time")),
-        };
-        let assigned = connect.client_id.is_empty().then(|| uuid::Uuid::now_v7().to_string());
-        self.admit(&connect)?;
-        let name = assigned.clone().unwrap_or_else(|| connect.client_id.clone());
-        let user = self.user(&connect, &name)?;
+    async fn talk(&mut self, entrance: AtEntrance) -> Result<std::convert::Infallible, End> {
+        let Admitted { connect, assigned, name, user } = self.let_in(entrance).await?;
         let mut subscription = self.serving.downlink.client();
-        let signed_in = self.serving.sign_in(&name);
+        let signed_in = self.sign_in(&name, user.as_deref())?;
         let stop = self.serving.stop.clone();
         let out = signed_in.out.clone();
         self.in_hand.hold_back(!signed_in.is_first());
@@ -204,63 +206,6 @@ impl<S: Link> Connection<S> {
             }
             let woken = self.wait(&mut subscription, &out).await;
             self.woken(woken)?;
-        }
-    }
-
-    /// The first packet has to be CONNECT (MQTT 3.1.1 §3.1).
-    async fn connect(&mut self) -> Result<Box<Connect>, End> {
-        loop {
-            match self.wire.decode(&mut self.inbound) {
-                Ok(Some(Incoming::Connect(connect))) => return Ok(connect),
-                Ok(Some(_)) => {
-                    return Err(fault(Reason::ProtocolError, "the first packet is no CONNECT"));
-                }
-                Err(Malformed { refusal: Some(reason), .. }) => return Err(End::Refused(reason)),
-                Err(Malformed { reason, .. }) => {
-                    return Err(fault(reason, "what came first is no CONNECT of MQTT 3.1 to 5"));
-                }
-                Ok(None) => {}
-            }
-            self.inbound.reserve(READ);
-            // Nothing is lost where the agent ends: nothing was taken.
-            let read = tokio::select! {
-                read = self.stream.read_buf(&mut self.inbound) => read?,
-                () = self.serving.stop.cancelled() => return Err(End::Stopping),
-            };
-            if read == 0 {
-                return Err(End::Broken);
-            }
-        }
-    }
-
-    fn admit(&self, connect: &Connect) -> Result<(), End> {
-        let refused = |reason| Err(End::Refused(reason));
-        if connect.nameless || connect.client_id.len() > config::Name::MAX_BYTES * 8 {
-            return refused(ConnectReason::ClientIdentifierNotValid);
-        }
-        if connect.wants_authentication {
-            return refused(ConnectReason::BadAuthenticationMethod);
-        }
-        let (name, password) = (connect.username.as_deref(), connect.password.as_deref());
-        let is_admitted = self.serving.users.borrow().admit(name, password);
-        if !is_admitted {
-            tracing::warn!(
-                peer = self.peer,
-                "a local MQTT client showed no good user name and password"
-            );
-            return refused(ConnectReason::BadUserNameOrPassword);
-        }
-        // A will that could never be published is better refused now than lost then.
-        let Some(will) = &connect.will else { return Ok(()) };
-        let checked = submission(will.clone()).and_then(|will| self.serving.hand_in.check(&will));
-        match checked {
-            Ok(()) => Ok(()),
-            Err(Refusal::TooLarge { .. } | Refusal::TooLargeForPaths { .. }) => {
-                refused(ConnectReason::PacketTooLarge)
-            }
-            Err(Refusal::Topic { .. }) => refused(ConnectReason::TopicNameInvalid),
-            Err(Refusal::NoText) => refused(ConnectReason::PayloadFormatInvalid),
-            Err(_) => refused(ConnectReason::NotAuthorized),
         }
     }
 

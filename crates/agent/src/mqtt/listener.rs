@@ -1,22 +1,29 @@
-//! Accepting clients: how many there may be, and who of two namesakes stays.
+//! Accepting clients: how many there may be, and which of two namesakes stays.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Connection;
+use super::entrance::Entrance;
 use super::{CONNECTIONS, LEFT, Users, link};
+use crate::descriptors;
 use crate::downlink::Downlink;
 use crate::hand_in::HandIn;
 use crate::metrics::Metrics;
+use crate::metrics::families::ConnectionRefusal;
 
 /// Before the next `accept` after one that failed, which without a pause may fail as fast as it is called.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// Connections that the system keeps, in their order, until they are accepted. Beyond it a client is not answered and
+/// tries again later and later, and those that flood try more often.
+const WAITING: i32 = 1_024;
 
 /// What every connection works with.
 pub struct Serving {
@@ -27,6 +34,9 @@ pub struct Serving {
     pub(super) stop: CancellationToken,
     /// Memory for what clients that have gone leave behind, in bytes.
     pub(super) left: Arc<Semaphore>,
+    /// Of clients that are let in. One that has gone gives its place back, though its task may go on with what it left
+    /// behind.
+    places: Arc<Semaphore>,
     names: Mutex<HashMap<String, Namesakes>>,
     /// In the order in which they fell silent.
     unheard: Mutex<BTreeMap<u64, CancellationToken>>,
@@ -37,6 +47,8 @@ pub struct Serving {
 struct Namesakes {
     /// Throws out the last that came.
     out: CancellationToken,
+    /// The number and the user of the one that is connected, if users are checked.
+    holder: Option<(u64, String)>,
     /// Their numbers, in the order they came.
     turns: BTreeSet<u64>,
 }
@@ -51,8 +63,8 @@ impl Serving {
         stop: CancellationToken,
     ) -> Arc<Self> {
         let (left, names) = (Arc::new(Semaphore::new(LEFT)), Mutex::default());
-        let unheard = Mutex::default();
-        Arc::new(Self { hand_in, downlink, users, metrics, stop, left, names, unheard })
+        let (places, unheard) = (Arc::new(Semaphore::new(CONNECTIONS)), Mutex::default());
+        Arc::new(Self { hand_in, downlink, users, metrics, stop, left, places, names, unheard })
     }
 
     /// Notes a client that is not read from and has no way to be heard: it gives way to one that wants a place.
@@ -64,12 +76,17 @@ impl Serving {
         Unheard { serving: Arc::clone(self), turn, displaced }
     }
 
-    /// Makes place for another client, which is there once the connection that gives way is closed.
-    fn make_place(&self) {
-        let mut unheard = self.lock_unheard();
-        if let Some((_, displaced)) = unheard.pop_first() {
-            displaced.cancel();
+    /// Takes a place for a client that is let in. `None` if all are taken: then a client that is not heard gives way, and
+    /// there is one once its connection is closed.
+    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        let place = Arc::clone(&self.places).try_acquire_owned().ok();
+        if place.is_none() {
+            tracing::warn!("{CONNECTIONS} local MQTT clients are connected: one more is refused");
+            if let Some((_, displaced)) = self.lock_unheard().pop_first() {
+                displaced.cancel();
+            }
         }
+        place
     }
 
     fn lock_unheard(&self) -> MutexGuard<'_, BTreeMap<u64, CancellationToken>> {
@@ -82,20 +99,27 @@ impl Serving {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Signs a client in; who had its name is thrown out (MQTT 3.1.1 §3.1.4).
-    pub(super) fn sign_in(self: &Arc<Self>, name: &str) -> SignedIn {
+    /// Signs a client in; the one that had its name is thrown out (MQTT 3.1.1 §3.1.4). `None` if that one is another
+    /// user's.
+    pub(super) fn sign_in(self: &Arc<Self>, name: &str, user: Option<&str>) -> Option<SignedIn> {
         let out = CancellationToken::new();
         let turn = {
             let mut names = self.lock();
             let namesakes = names.entry(name.to_owned()).or_default();
+            if let (Some((_, holder)), Some(user)) = (&namesakes.holder, user)
+                && holder != user
+            {
+                return None;
+            }
             std::mem::replace(&mut namesakes.out, out.clone()).cancel();
             let turn = namesakes.turns.last().map_or(0, |last| last + 1);
+            namesakes.holder = user.map(|user| (turn, user.to_owned()));
             namesakes.turns.insert(turn);
             turn
         };
         self.metrics.clients().inc();
         let name = name.to_owned();
-        SignedIn { serving: Arc::clone(self), name, turn, out, is_connected: true }
+        Some(SignedIn { serving: Arc::clone(self), name, turn, out, is_connected: true })
     }
 }
 
@@ -142,8 +166,12 @@ impl SignedIn {
 
     /// Its connection is closed; what it left behind may wait on.
     pub(super) fn close(&mut self) {
-        if std::mem::take(&mut self.is_connected) {
-            self.serving.metrics.clients().dec();
+        if !std::mem::take(&mut self.is_connected) {
+            return;
+        }
+        self.serving.metrics.clients().dec();
+        if let Some(namesakes) = self.serving.lock().get_mut(&self.name) {
+            namesakes.holder.take_if(|(turn, _)| *turn == self.turn);
         }
     }
 }
@@ -165,13 +193,18 @@ impl Drop for SignedIn {
 /// # Cancel safety
 /// Dropping it closes every connection; what is not acknowledged may or may not have been taken.
 pub async fn listen(listener: TcpListener, serving: Arc<Serving>) {
-    // A client that has gone gives back its place, though its task may go on with what it left behind.
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    // On a socket that listens it changes this number only. Without it the listener serves all the same.
+    let _ = rustix::net::listen(&listener, WAITING);
+    let entrance = Arc::new(Entrance::default());
     let mut clients = JoinSet::new();
     loop {
+        let accept = async {
+            entrance.open().await;
+            listener.accept().await
+        };
         // All arms are cancel safe: a connection or an end that is not taken now is taken the next time.
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accept => accepted,
             Some(ended) = clients.join_next() => {
                 if let Err(error) = ended {
                     tracing::error!("a local MQTT client's task was lost: {error}");
@@ -180,20 +213,20 @@ pub async fn listen(listener: TcpListener, serving: Arc<Serving>) {
             }
             () = serving.stop.cancelled() => break,
         };
-        let place = Arc::clone(&places).try_acquire_owned();
-        match (accepted, place) {
-            (Ok((_, peer)), Err(_)) => {
-                tracing::warn!(%peer, "{CONNECTIONS} local MQTT clients are connected: one more is closed");
-                serving.make_place();
+        match accepted {
+            Ok((stream, _)) if !descriptors::may_keep(&stream) => {
+                tracing::warn!("no file descriptor is left for one more local MQTT client");
+                serving.metrics.connection_refused(ConnectionRefusal::Full);
             }
-            (Ok((stream, peer)), Ok(place)) => {
+            Ok((stream, peer)) => {
                 // Best effort: it only makes small packets leave sooner.
                 let _ = stream.set_nodelay(true);
                 link::watch(&stream);
-                let (serving, peer) = (Arc::clone(&serving), peer.to_string());
-                clients.spawn(Connection::new(stream, serving, peer).serve(place));
+                let at_entrance = entrance.enter(peer.ip());
+                let client = Connection::new(stream, Arc::clone(&serving), peer);
+                clients.spawn(client.serve(at_entrance));
             }
-            (Err(error), _) => {
+            Err(error) => {
                 tracing::warn!("could not accept a local MQTT client: {error}");
                 tokio::time::sleep(ACCEPT_AGAIN).await;
             }

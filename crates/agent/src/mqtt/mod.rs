@@ -12,6 +12,7 @@
 
 mod access;
 mod connection;
+mod entrance;
 mod kept;
 mod link;
 mod listener;
@@ -33,7 +34,7 @@ const IN_FLIGHT: u16 = 32;
 /// The largest packet in bytes: a payload, a topic, and room for the properties of MQTT 5.
 const MAX_PACKET: u32 = 16 * 1024;
 
-/// Connections at the same time; one more is closed at once.
+/// Clients at the same time that were let in; one more is refused.
 const CONNECTIONS: usize = 256;
 
 /// Subscriptions of one client.

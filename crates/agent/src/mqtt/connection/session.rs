@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use super::{Connection, End, fault};
 use crate::downlink::Subscription;
+use crate::metrics::families::ConnectionRefusal;
 use crate::mqtt::kept::{self, Found, Kept};
 use crate::mqtt::link::Link;
+use crate::mqtt::listener::SignedIn;
 use crate::mqtt::wire::{Connect, ConnectReason, Grant, Id, Outgoing, Reason};
 
 impl<S: Link> Connection<S> {
@@ -14,9 +16,18 @@ impl<S: Link> Connection<S> {
         let user = self.serving.users.borrow().user(connect.username.as_deref()).map(str::to_owned);
         let inbox = self.serving.downlink.inbox();
         if inbox.is_some_and(|inbox| inbox.is_of_another(name, user.as_deref())) {
+            self.serving.metrics.connection_refused(ConnectionRefusal::ClientId);
             return Err(self.not_kept(ConnectReason::NotAuthorized));
         }
         Ok(user)
+    }
+
+    /// Signs the client in under its client id. That of another user's client is refused.
+    pub(super) fn sign_in(&self, name: &str, user: Option<&str>) -> Result<SignedIn, End> {
+        self.serving.sign_in(name, user).ok_or_else(|| {
+            self.serving.metrics.connection_refused(ConnectionRefusal::ClientId);
+            self.not_kept(ConnectReason::NotAuthorized)
+        })
     }
 
     /// Takes up the session that the client asks for, or ends the rest of one.
@@ -121,7 +132,10 @@ impl<S: Link> Connection<S> {
 
     /// Refuses a client whose session cannot be had.
     fn not_kept(&self, reason: ConnectReason) -> End {
-        tracing::warn!(peer = self.peer, "a local MQTT client's session cannot be had: {reason:?}");
+        tracing::warn!(
+            address = %self.address,
+            "the session, or the client id, that a local MQTT client asks for cannot be had: {reason:?}"
+        );
         End::Refused(reason)
     }
 }
