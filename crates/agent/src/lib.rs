@@ -29,6 +29,7 @@ pub mod metrics;
 pub mod mqtt;
 pub mod pem;
 pub mod plugged;
+pub mod private;
 pub mod process;
 pub mod receipt;
 pub mod reconcile;

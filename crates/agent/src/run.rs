@@ -9,13 +9,14 @@ use anyhow::Context;
 use modem::Plugin;
 use modem::session::Chain;
 use queue::Queue;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::agent::{Agent, Start};
 use crate::config;
 use crate::config::models::{Folder, Library, Models, ModelsError};
 use crate::logging;
-use crate::{cli, descriptors, inbox, systemd, wrong};
+use crate::{cli, descriptors, inbox, private, systemd, wrong};
 
 /// Arguments of `modemfleet run`.
 #[derive(Debug, clap::Args)]
@@ -40,6 +41,12 @@ pub struct Args {
 /// Runs the agent until SIGTERM or SIGINT.
 pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     descriptors::raise_limit();
+    // A core would hold PINs, passwords and keys. Not PR_SET_DUMPABLE, which hides from a person which ports an agent
+    // of the same user has open.
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        crate::complain(&format!("a crash may leave a core with secrets: {error}"));
+    }
     // One thread: the work is a few thousand small steps a second at most, each fast, and handing them
     // between threads costs more than it gives. What blocks (files, ttys, the queue) has threads of its own.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -119,6 +126,10 @@ fn models(args: &Args, plugins: &[&Plugin]) -> Result<(Library, Models), ModelsE
 }
 
 fn open_stores(fleet: &config::Fleet) -> anyhow::Result<(Queue, Option<Inbox>)> {
+    private::tighten(&fleet.queue.path);
+    if let Some(inbox) = &fleet.inbox {
+        private::tighten(&inbox.path);
+    }
     let queue = Queue::open(fleet.queue.config())
         .with_context(|| format!("could not open the queue in {}", fleet.queue.path.display()))?;
     // Its errors name its place.

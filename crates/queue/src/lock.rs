@@ -68,6 +68,17 @@ fn make_dir(dir: &Path) -> io::Result<()> {
     sync_dir(&parent(dir))
 }
 
+/// Makes a directory that only its owner may use.
+pub(crate) fn make_private_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(dir)
+}
+
+/// Writes a new file that only its owner may read.
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).open(path)?.write_all(content)
+}
+
 /// The directory that holds the entry `dir`.
 fn parent(dir: &Path) -> PathBuf {
     match dir.parent() {

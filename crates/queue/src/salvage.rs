@@ -25,7 +25,7 @@ pub(crate) use self::{
 use crate::{
     error::{OpenError, StoreError},
     layout::Layout,
-    lock::{DirLock, sync_dir},
+    lock::{DirLock, make_private_dir, sync_dir, write_private},
     queue::Fsync,
     schema::{self, failed},
     store::Store,
@@ -124,7 +124,7 @@ pub(crate) fn salvage(dir: &Path) -> Result<Salvage, OpenError> {
     if let Some(ended) = resume(dir).map_err(prepare)? {
         return Ok(ended);
     }
-    fs::create_dir(&workshop).map_err(prepare)?;
+    make_private_dir(&workshop).map_err(prepare)?;
     let mut made = Store::open(&workshop, Fsync::Off)?;
     let made_file = workshop.join(schema::FILE);
     let copied = match find_mended(dir, &file, &workshop)? {
@@ -171,7 +171,7 @@ fn decide(dir: &Path, count: Count) -> io::Result<()> {
             0 => format!("damaged-{now}"),
             n => format!("damaged-{now}-{n}"),
         };
-        match fs::create_dir(dir.join(&name)) {
+        match make_private_dir(&dir.join(&name)) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
             Err(error) => return Err(error),
             Ok(()) => break name,
@@ -251,7 +251,7 @@ fn keep_first_page(file: &Path, old: &File) -> io::Result<()> {
     let mut was = vec![0; Layout::Released.page()];
     let read = old.read_at(&mut was, 0)?;
     was.truncate(read);
-    fs::write(kept, was)
+    write_private(&kept, &was)
 }
 
 /// A new file of this format.

@@ -13,7 +13,7 @@ use std::{
 use crate::{
     error::OpenError,
     layout::Layout,
-    lock::sync_dir,
+    lock::{make_private_dir, sync_dir},
     queue::Fsync,
     salvage::{Wreck, copy},
     schema, space,
@@ -78,7 +78,7 @@ fn take_over(dir: &Path) -> Result<bool, OpenError> {
     if size.saturating_mul(2) > free(dir) {
         return Err(prepare(io::ErrorKind::StorageFull.into()));
     }
-    fs::create_dir(&workshop).map_err(prepare)?;
+    make_private_dir(&workshop).map_err(prepare)?;
     let made_file = workshop.join(schema::FILE);
     let failed = |error| schema::failed(&made_file, error);
     let mut made = Store::open(&workshop, Fsync::Off)?;

@@ -15,9 +15,10 @@ use tokio::time::Instant;
 
 use super::gateway::Gateway;
 use super::port::{Node, Port};
+use super::rights::Rights;
 use super::service::{Disk, Recovery, Refused, Told, Trial, User, Watchdog, Why};
 use crate::config::{self, Fleet};
-use crate::discovery;
+use crate::{discovery, private};
 
 /// Where rules are looked for (udev(7)), and how ours are called.
 const RULES: [&str; 4] =
@@ -110,6 +111,20 @@ pub fn user() -> User {
     let names =
         std::iter::once(own).chain(others).map(|group| group_name(group.as_raw())).collect();
     User { uid, name: of_table("/etc/passwd", uid), groups: names }
+}
+
+/// The number of a user of this name, where passwd(5) has it.
+pub fn user_number(name: &str) -> Option<u32> {
+    let text = fs::read_to_string("/etc/passwd").ok()?;
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next()? == name).then(|| fields.nth(1)?.parse().ok())?
+    })
+}
+
+/// A user in words, by the number.
+pub fn user_words(uid: u32) -> String {
+    User { uid, name: of_table("/etc/passwd", uid), groups: Vec::new() }.to_string()
 }
 
 /// The name of a number in passwd(5) or group(5): the first and the third field.
@@ -215,6 +230,13 @@ fn trial(folder: &Path) -> io::Result<Trial> {
         free: space.f_bavail.saturating_mul(space.f_frsize),
         is_volatile: kind == TMPFS || kind == RAMFS,
     })
+}
+
+/// What others may do in the folders of queue and inbox.
+pub fn rights(fleet: &Fleet) -> Vec<Rights> {
+    let folders = std::iter::once(&fleet.queue.path).chain(fleet.inbox.iter().map(|it| &it.path));
+    let seen = folders.map(|path| Rights { path: path.clone(), openings: private::openings(path) });
+    seen.collect()
 }
 
 /// The socket of `modemfleet recover`.

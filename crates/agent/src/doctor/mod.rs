@@ -10,6 +10,7 @@ pub mod gateway;
 pub mod host;
 pub mod modem;
 pub mod port;
+pub mod rights;
 pub mod service;
 pub mod session;
 pub mod survey;

@@ -15,6 +15,7 @@ use secrecy::ExposeSecret;
 
 use super::modem::GivenPin;
 use super::port::Port;
+use super::rights::Rights;
 use super::service::User;
 use super::session::{Certificates, Reach, Secret};
 use super::{Finding, host, modem as judged, session, usb};
@@ -131,13 +132,15 @@ async fn ground(fleet: &Fleet, failing: Option<Option<Failing>>) -> (User, Vec<F
     let fleet = fleet.clone();
     let seen = aside(move || {
         let watchdog = if is_agents { host::watched() } else { host::unit() };
-        (host::user(), host::disk(&fleet.queue, failing), host::recovery(&fleet), watchdog)
+        let disk = host::disk(&fleet.queue, failing);
+        (host::user(), disk, host::rights(&fleet), host::recovery(&fleet), watchdog)
     });
-    let Some((user, disk, recovery, watchdog)) = seen.await else {
+    let Some((user, disk, rights, recovery, watchdog)) = seen.await else {
         let nobody = User { uid: u32::MAX, name: None, groups: Vec::new() };
         return (nobody, Vec::new());
     };
     let mut findings = vec![user.finding(is_agents), disk.finding()];
+    findings.extend(rights.iter().filter_map(Rights::finding));
     findings.extend(recovery.finding());
     findings.push(watchdog.finding());
     (user, findings)

@@ -29,6 +29,7 @@ impl Build<'_> {
                 PathBuf::new()
             }
         };
+        self.warn_of_writers(&path, &place.at("path"));
         let size = |text: &str| words::size(text, MIN_BYTES);
         let max_bytes = self.optional(place, "max_bytes", raw.max_bytes.as_ref(), size);
         let age = |text: &str| words::duration(text, AGES.0, AGES.1);

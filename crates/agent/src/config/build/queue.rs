@@ -1,14 +1,16 @@
 //! `queue`: where it lies, its bounds, and what a power loss may take.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
 
 use super::{Build, Place};
+use crate::config::Secrets;
 use crate::config::fleet::{Fsync, Queue, WhenFull};
 use crate::config::raw::RawQueue;
 use crate::config::words::{self, Fault};
+use crate::private;
 
 const DEFAULT_PATH: &str = "/var/lib/modemfleet/queue";
 const DEFAULT_BYTES: ByteSize = ByteSize::mib(64);
@@ -41,6 +43,7 @@ impl Build<'_> {
                 PathBuf::new()
             }
         };
+        self.warn_of_writers(&path, &place.at("path"));
         let size = |text: &str| words::size(text, MIN_BYTES);
         let max_bytes = self
             .optional(place, "max_bytes", raw.max_bytes.as_ref(), size)
@@ -58,6 +61,17 @@ impl Build<'_> {
         }
         let fsync = self.fsync(raw, place);
         Queue { path, max_bytes, max_messages, max_age, when_full, fsync }
+    }
+
+    /// Warns of a folder of this machine in which others may put something in the place of our files.
+    pub(super) fn warn_of_writers(&mut self, folder: &Path, place: &Place<'_>) {
+        if self.context.secrets == Secrets::Skip {
+            return;
+        }
+        let Some(mode) = private::is_writable(folder) else { return };
+        let folder = folder.display();
+        let message = format!("other users may write to {folder} (mode {mode:04o})");
+        self.warn(place, message, Some(format!("chmod go-w {folder}")));
     }
 
     fn fsync(&mut self, raw: &RawQueue, place: &Place<'_>) -> Fsync {

@@ -1,0 +1,66 @@
+//! Who beside the agent may use the files of queue and inbox.
+
+use std::path::PathBuf;
+
+use super::Finding;
+use crate::private::Openings;
+
+/// What was seen of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rights {
+    /// The folder in the fleet file.
+    pub path: PathBuf,
+    /// What others may do in it.
+    pub openings: Openings,
+}
+
+impl Rights {
+    /// What is to be said of it; nothing where all is as it should be.
+    pub fn finding(&self) -> Option<Finding> {
+        let (check, path) = ("rights", self.path.display());
+        if let Some(mode) = self.openings.folder {
+            return Some(Finding::warn(
+                check,
+                format!(
+                    "other users may write to {path} (mode {mode:04o}): they can take its files away, or put others in their place"
+                ),
+                format!("`chmod go-w {path}`"),
+            ));
+        }
+        let first = self.openings.files.first()?.display();
+        let more = match self.openings.files.len() {
+            1 => String::new(),
+            count => format!(" and {} more in its folder", count - 1),
+        };
+        Some(Finding::warn(
+            check,
+            format!("other users may use {first}{more}: messages are in it in clear"),
+            format!("start the agent again, which closes them, or `chmod -R go= {path}`"),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Level;
+    use super::*;
+
+    #[test]
+    fn what_is_open_to_others_is_told_with_its_cure() {
+        let of = |folder, files: &[&str]| {
+            let files = files.iter().map(PathBuf::from).collect();
+            Rights { path: "/q".into(), openings: Openings { folder, files } }.finding()
+        };
+        assert_eq!(of(None, &[]), None);
+        for (found, message, advice) in [
+            (of(Some(0o1777), &["/q/queue.db"]), "write to /q (mode 1777)", "chmod go-w /q"),
+            (of(None, &["/q/queue.db"]), "may use /q/queue.db: messages", "chmod -R go= /q"),
+            (of(None, &["/q/a", "/q/b", "/q/c"]), "/q/a and 2 more in its folder", "start"),
+        ] {
+            let found = found.unwrap();
+            assert_eq!(found.level, Level::Warn);
+            assert!(found.message.contains(message), "{found:?}");
+            assert!(found.advice.as_deref().unwrap().contains(advice), "{found:?}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The files of queue and inbox: for the agent's user only, whatever the folder and the umask.
+//!
+//! What is made now is made so. Earlier versions made some files with the rights of the umask, and a folder that was there
+//! before keeps its own.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+
+/// What the agent makes in its folders, by the beginnings of the names.
+const OURS: [&str; 8] =
+    ["queue.", "inbox.", "damaged-", "salvage", "takeover", "pins.", "access-points.", "budget."];
+
+/// The rights of all but the owner.
+const OTHERS: u32 = 0o077;
+
+/// The rights that let others take files away, or put others in their place.
+const OTHERS_WRITE: u32 = 0o022;
+
+/// What users beside the owner of a folder may do there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Openings {
+    /// They may write to the folder; its mode.
+    pub folder: Option<u32>,
+    /// They may read or write these files of ours, or look into these folders.
+    pub files: Vec<PathBuf>,
+}
+
+/// The mode of a folder that others may write to.
+pub fn is_writable(folder: &Path) -> Option<u32> {
+    let meta = fs::metadata(folder).ok()?;
+    let mode = meta.permissions().mode() & 0o7777;
+    (meta.is_dir() && mode & OTHERS_WRITE != 0).then_some(mode)
+}
+
+/// Looks what others may do; nothing where this user may not look.
+pub fn openings(folder: &Path) -> Openings {
+    let is_open = |path: &PathBuf| {
+        let meta = fs::symlink_metadata(path);
+        meta.is_ok_and(|meta| !meta.is_symlink() && meta.permissions().mode() & OTHERS != 0)
+    };
+    let mut files: Vec<PathBuf> = ours(folder).into_iter().filter(is_open).collect();
+    files.sort();
+    Openings { folder: is_writable(folder), files }
+}
+
+fn ours(folder: &Path) -> Vec<PathBuf> {
+    let all = fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_ours = |entry: &fs::DirEntry| {
+        entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| OURS.iter().any(|ours| name.starts_with(ours)))
+    };
+    all.filter(is_ours).map(|entry| entry.path()).collect()
+}
+
+/// Takes the rights of others from what an earlier version left in a folder. A file system that has none is only warned
+/// of.
+pub fn tighten(folder: &Path) {
+    for path in ours(folder) {
+        if let Err(error) = tighten_one(&path) {
+            tracing::warn!(path = %path.display(), %error, "could not keep other users from it");
+        }
+    }
+}
+
+fn tighten_one(path: &Path) -> io::Result<()> {
+    // A link leads to what is not ours.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Err(rustix::io::Errno::LOOP | rustix::io::Errno::NOENT) => return Ok(()),
+        opened => File::from(opened?),
+    };
+    let mut rights = file.metadata()?.permissions();
+    if rights.mode() & OTHERS == 0 {
+        return Ok(());
+    }
+    rights.set_mode(rights.mode() & !OTHERS);
+    file.set_permissions(rights)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    fn give(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn what_an_earlier_version_left_open_is_closed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("damaged-7")).unwrap();
+        for name in ["queue.db", "queue.db-shm", "pins.json", "pins.new", "another's"] {
+            fs::write(at(name), "x").unwrap();
+            give(&at(name), 0o644);
+        }
+        give(&at("damaged-7"), 0o755);
+        symlink(at("another's"), at("queue.link")).unwrap();
+        give(dir.path(), 0o755);
+        let seen = openings(dir.path());
+        let names = ["damaged-7", "pins.json", "pins.new", "queue.db", "queue.db-shm"];
+        assert_eq!(seen, Openings { folder: None, files: names.map(at).to_vec() });
+        tighten(dir.path());
+        for name in &names[1..] {
+            assert_eq!(mode(&at(name)), 0o600, "{name}");
+        }
+        assert_eq!((mode(&at("damaged-7")), mode(&at("another's"))), (0o700, 0o644));
+        assert_eq!(openings(dir.path()), Openings::default());
+        give(dir.path(), 0o770);
+        assert_eq!(openings(dir.path()).folder, Some(0o770));
+        assert_eq!(openings(&at("not there")), Openings::default());
+    }
+}
