@@ -4,6 +4,7 @@
 //! fail in the same words. A request that may have reached the agent is never sent a second time.
 
 mod events;
+mod owner;
 mod target;
 
 use std::fmt;
@@ -26,7 +27,10 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::doctor::host;
 use crate::secret::{Ref, SecretError};
+
+use owner::Owners;
 
 pub use events::{Event, Events};
 pub use target::{DEFAULT_CONFIG, DEFAULT_URL, Target, TargetError};
@@ -64,15 +68,24 @@ impl fmt::Display for Address {
 
 /// The addresses that were tried in vain, and what the system said of each.
 #[derive(Debug)]
-pub struct Attempts(Vec<(Address, io::Error)>);
+pub struct Attempts {
+    tried: Vec<(Address, io::Error)>,
+    /// Where the agent may be as well, and the token is not shown.
+    withheld: Option<Address>,
+}
 
 impl fmt::Display for Attempts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, (address, error)) in self.0.iter().enumerate() {
+        for (at, (address, error)) in self.tried.iter().enumerate() {
             let comma = if at == 0 { "tried " } else { ", " };
             write!(f, "{comma}{address} ({error})")?;
         }
-        Ok(())
+        let Some(address) = &self.withheld else { return Ok(()) };
+        write!(
+            f,
+            "; the token is not shown at {address} in its place, which another program may have taken: `--url` and \
+             `--token-file` name an address that you trust"
+        )
     }
 }
 
@@ -100,6 +113,17 @@ pub enum ClientError {
         address: Address,
         /// Why it could not be read.
         source: SecretError,
+    },
+    /// A program of somebody else has the port.
+    #[error(
+        "the token is not shown at {address}, where a program of {user} listens, which is not the agent's; stop that \
+         program, or name the address with `--url` and `--token-file` if you trust it"
+    )]
+    Stranger {
+        /// Where it would have been shown.
+        address: Address,
+        /// Whose program listens there.
+        user: String,
     },
     /// The connection ended, or something else than HTTP came, before the end of the answer.
     #[error("{address} gave no whole answer")]
@@ -188,6 +212,10 @@ impl<'a> Call<'a> {
 pub struct Client {
     addresses: Vec<Address>,
     token: Option<Ref>,
+    /// Whose program has to listen where the token is shown; none if somebody named the address.
+    owners: Option<Owners>,
+    /// Where the agent listens as well, and the token is not shown.
+    withheld: Option<Address>,
     /// What is wrong with the file that names them.
     faulty: Option<String>,
     /// What bodies are called, where the API asks for it.
@@ -211,16 +239,29 @@ struct Link {
 
 impl Client {
     fn at(addresses: Vec<Address>, token: Option<Ref>) -> Self {
-        Self { addresses, token, faulty: None, content_type: None, patience: ANSWER, link: None }
+        Self {
+            addresses,
+            token,
+            owners: None,
+            withheld: None,
+            faulty: None,
+            content_type: None,
+            patience: ANSWER,
+            link: None,
+        }
     }
 
     /// Another one of the same agent, with a connection of its own.
     #[must_use]
     pub fn another(&self) -> Self {
-        let (addresses, token) = (self.addresses.clone(), self.token.clone());
-        let (content_type, patience) = (self.content_type.clone(), self.patience);
-        // What is wrong with the file is said once.
-        Self { addresses, token, faulty: None, content_type, patience, link: None }
+        Self {
+            owners: self.owners.clone(),
+            withheld: self.withheld.clone(),
+            content_type: self.content_type.clone(),
+            patience: self.patience,
+            // What is wrong with the file is said once.
+            ..Self::at(self.addresses.clone(), self.token.clone())
+        }
     }
 
     /// The same, whose bodies are called JSON, and which waits longer for an answer.
@@ -310,22 +351,22 @@ impl Client {
 
     /// Connects to the first address that takes a connection.
     async fn open(&self) -> Result<Link, ClientError> {
-        let mut attempts = Vec::new();
+        let mut tried = Vec::new();
         for address in &self.addresses {
             match timeout(CONNECT, self.link_to(address)).await {
                 Ok(Ok(link)) => {
                     return Ok(Link { content_type: self.content_type.clone(), ..link });
                 }
-                Ok(Err(OpenError::Refused(error))) => attempts.push((address.clone(), error)),
+                Ok(Err(OpenError::Refused(error))) => tried.push((address.clone(), error)),
                 Ok(Err(OpenError::Client(error))) => return Err(error),
-                Err(_) => attempts.push((address.clone(), io::ErrorKind::TimedOut.into())),
+                Err(_) => tried.push((address.clone(), io::ErrorKind::TimedOut.into())),
             }
         }
         let absent = |error: &io::Error| {
             matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
         };
-        let nobody = attempts.iter().all(|(_, error)| absent(error));
-        let attempts = Attempts(attempts);
+        let nobody = tried.iter().all(|(_, error)| absent(error));
+        let attempts = Attempts { tried, withheld: self.withheld.clone() };
         Err(match &self.faulty {
             _ if !nobody => ClientError::Unreachable(attempts),
             Some(rendered) => ClientError::Faulty { rendered: rendered.clone(), attempts },
@@ -342,9 +383,20 @@ impl Client {
                 let stream = TcpStream::connect((host.as_str(), *port)).await?;
                 // Small requests one after the other: nothing is gained by waiting for more.
                 stream.set_nodelay(true)?;
+                self.judge(&stream, address)?;
                 Link::over(stream, address, self.authorization(address)?).await
             }
         }
+    }
+
+    /// Refuses to show the token to a program of somebody else.
+    fn judge(&self, stream: &TcpStream, address: &Address) -> Result<(), OpenError> {
+        let (Some(owners), Some(_)) = (&self.owners, &self.token) else { return Ok(()) };
+        let Some(uid) = owners.stranger(stream.local_addr()?, stream.peer_addr()?) else {
+            return Ok(());
+        };
+        let user = host::user_words(uid);
+        Err(ClientError::Stranger { address: address.clone(), user }.into())
     }
 
     /// Read at each connect, so that a rotated token is taken up.

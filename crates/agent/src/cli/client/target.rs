@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hyper::Uri;
 
-use super::{Address, Client};
+use super::{Address, Client, Owners};
 use crate::config::{self, Secrets};
 use crate::secret::{Ref, Rule, Source};
 
@@ -32,6 +32,9 @@ pub struct Target {
     /// A file with the token that the agent asks for.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// The address in `url` is a guess of this program.
+    #[arg(skip)]
+    pub is_guess: bool,
 }
 
 /// Why it is not known where the agent is. All are wrong usage.
@@ -65,8 +68,20 @@ impl Target {
             .as_deref()
             .or_else(|| (self.url.is_none() && default.exists()).then_some(default));
         let Some(file) = file else { return self.client_without_file() };
-        let (addresses, token, faulty) = of_fleet(file)?;
-        Ok(Client { faulty, ..Client::at(addresses, self.token().or(token)) })
+        let ByFile { socket, tcp, token, queue, faulty } = ByFile::of(file)?;
+        let token = self.token().or(token);
+        let client = match socket {
+            // The socket needs no token. Where nothing takes it, whatever has the port may be anybody's.
+            Some(socket) if token.is_some() => {
+                Client { withheld: Some(tcp), ..Client::at(vec![Address::Unix(socket)], None) }
+            }
+            Some(socket) => Client::at(vec![Address::Unix(socket), tcp], None),
+            None => {
+                let owners = Some(Owners::of(queue.as_deref()));
+                Client { owners, ..Client::at(vec![tcp], token) }
+            }
+        };
+        Ok(Client { faulty, ..client })
     }
 
     /// The same where the fleet file cannot be read: at the URL, or where an agent listens by default.
@@ -75,7 +90,9 @@ impl Target {
     /// [`TargetError`] where the URL is wrong.
     pub fn client_without_file(&self) -> Result<Client, TargetError> {
         let address = of_url(self.url.as_deref().unwrap_or(DEFAULT_URL))?;
-        Ok(Client::at(vec![address], self.token()))
+        let is_guess = self.is_guess || self.url.is_none();
+        let owners = is_guess.then(|| Owners::of(None));
+        Ok(Client { owners, ..Client::at(vec![address], self.token()) })
     }
 
     fn token(&self) -> Option<Ref> {
@@ -84,33 +101,44 @@ impl Target {
     }
 }
 
-/// By a file that may have errors, which come last: the agent that runs has the file of before.
-type ByFile = (Vec<Address>, Option<Ref>, Option<String>);
-
-fn of_fleet(file: &Path) -> Result<ByFile, TargetError> {
-    let problems = match config::load_with(file, Secrets::Skip) {
-        Ok(loaded) => {
-            let (addresses, token) = of_http(loaded.fleet.http);
-            return Ok((addresses, token, None));
-        }
-        Err(problems) => problems.render(false),
-    };
-    let (addresses, token) = match config::http_of_faulty(file) {
-        Some(http) => of_http(http),
-        // Of the installed agent it is known all the same. Another file's is not to be mistaken for it.
-        None if file == Path::new(DEFAULT_CONFIG) && config::read(file).is_ok() => {
-            (vec![Address::Unix(USUAL_SOCKET.into()), of_url(DEFAULT_URL)?], None)
-        }
-        None => return Err(TargetError::Config { rendered: problems }),
-    };
-    Ok((addresses, token, Some(problems)))
+/// What a fleet file says of its agent. One with errors may say it too: the agent that runs has the file of before.
+struct ByFile {
+    socket: Option<PathBuf>,
+    tcp: Address,
+    token: Option<Ref>,
+    /// The folder of the queue, which is the agent's own.
+    queue: Option<PathBuf>,
+    /// What is wrong with the file.
+    faulty: Option<String>,
 }
 
-/// The socket first: it needs no token. The secrets of the modems are none of ours.
-fn of_http(http: config::Http) -> (Vec<Address>, Option<Ref>) {
-    let listen = reachable(http.listen);
-    let tcp = Address::Tcp(listen.ip().to_string(), listen.port());
-    (http.socket.map(Address::Unix).into_iter().chain([tcp]).collect(), http.token)
+impl ByFile {
+    fn of(file: &Path) -> Result<Self, TargetError> {
+        let problems = match config::load_with(file, Secrets::Skip) {
+            Ok(loaded) => {
+                let queue = Some(loaded.fleet.queue.path);
+                return Ok(Self { queue, ..Self::of_http(loaded.fleet.http) });
+            }
+            Err(problems) => problems.render(false),
+        };
+        let found = match config::http_of_faulty(file) {
+            Some(http) => Self::of_http(http),
+            // Of the installed agent it is known all the same. Another file's is not to be mistaken for it.
+            None if file == Path::new(DEFAULT_CONFIG) && config::read(file).is_ok() => {
+                let socket = Some(USUAL_SOCKET.into());
+                Self { socket, tcp: of_url(DEFAULT_URL)?, token: None, queue: None, faulty: None }
+            }
+            None => return Err(TargetError::Config { rendered: problems }),
+        };
+        Ok(Self { faulty: Some(problems), ..found })
+    }
+
+    /// The secrets of the modems are none of ours.
+    fn of_http(http: config::Http) -> Self {
+        let listen = reachable(http.listen);
+        let tcp = Address::Tcp(listen.ip().to_string(), listen.port());
+        Self { socket: http.socket, tcp, token: http.token, queue: None, faulty: None }
+    }
 }
 
 /// Where to connect to reach what listens at `listen`: "any address" is none to connect to.

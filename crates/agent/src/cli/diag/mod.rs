@@ -94,7 +94,7 @@ async fn collect(args: &Args, plugins: &[&Plugin]) -> Bundle {
         args.target.clone()
     } else {
         let url = Some(DEFAULT_URL.to_owned());
-        Target { config: None, url, token_file: args.target.token_file.clone() }
+        Target { config: None, url, is_guess: true, ..args.target.clone() }
     };
     match target.client() {
         Ok(mut client) => agent(&mut bundle, &mut client).await,
