@@ -10,6 +10,7 @@ mod dashboards;
 mod demo;
 mod example;
 mod field;
+mod fuzz;
 mod models;
 mod package;
 mod reference;
@@ -49,6 +50,8 @@ enum Command {
     Example(example::Arguments),
     /// Put replies whose meaning is known through `modemfleet profiles decode`, and print the pass rate.
     Vectors(vectors::Arguments),
+    /// Fuzz what reads from outside, guided by what each input reaches.
+    Fuzz(fuzz::Arguments),
     /// Make the Debian package, and try it.
     Package(package::Arguments),
     /// Measure something beside what it is compared with.
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Reference(arguments) => reference::run(&arguments),
         Command::Example(arguments) => example::run(&arguments),
         Command::Vectors(arguments) => vectors::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Package(arguments) => package::run(&arguments),
         Command::Bench { bench } => bench::run(&bench),
     };

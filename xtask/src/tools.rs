@@ -26,7 +26,22 @@ const TOOLS: &[Tool] = &[
     Tool { word: "deb", version: (3, 8, 0), why: "makes the Debian package" },
 ];
 
+/// Not among the others: no test needs it.
+const FUZZ: Tool =
+    Tool { word: "fuzz", version: (0, 13, 2), why: "builds programs that libFuzzer drives" };
+
 impl Tool {
+    /// Builds it where it is not there.
+    fn provide(self) -> anyhow::Result<()> {
+        if self.is_there() {
+            return Ok(());
+        }
+        let installation = self.installation();
+        println!("    missing: cargo {}: {}", self.word, self.why);
+        println!("    {installation}");
+        installation.run().with_context(|| format!("cargo {} is not to be had", self.word))
+    }
+
     /// How to build it. Without optimisation: it runs for seconds and would compile for minutes.
     fn installation(self) -> Invocation {
         let (major, minor, patch) = self.version;
@@ -56,13 +71,15 @@ impl Tool {
 /// # Errors
 /// What the build of one said.
 pub(crate) fn run() -> anyhow::Result<()> {
-    for tool in TOOLS.iter().filter(|tool| !tool.is_there()) {
-        let installation = tool.installation();
-        println!("    missing: cargo {}: {}", tool.word, tool.why);
-        println!("    {installation}");
-        installation.run().with_context(|| format!("cargo {} is not to be had", tool.word))?;
-    }
-    Ok(())
+    TOOLS.iter().try_for_each(|tool| tool.provide())
+}
+
+/// Sees to it that the fuzzer's is there.
+///
+/// # Errors
+/// What its build said.
+pub(crate) fn fuzz() -> anyhow::Result<()> {
+    FUZZ.provide()
 }
 
 #[cfg(test)]

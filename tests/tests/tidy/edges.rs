@@ -31,6 +31,12 @@ const EDGES: &[Edges] = &[
     Edges { package: "queue", normal: &[], tests: &[] },
     Edges { package: "inbox", normal: &[], tests: &[] },
     Edges { package: "at", normal: &[], tests: &[] },
+    // It calls all that reads from outside, and nothing calls it but tests and the fuzzer.
+    Edges {
+        package: "fuzzed",
+        normal: &["agent", "inbox", "queue", "modem", "at", "profile-*"],
+        tests: &[],
+    },
     // It sees the product from outside, as a user does.
     Edges { package: "e2e", normal: &[], tests: &["modem-sim"] },
     Edges { package: "xtask", normal: &[], tests: &[] },

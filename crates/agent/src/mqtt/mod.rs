@@ -13,6 +13,7 @@
 mod access;
 mod connection;
 mod entrance;
+mod in_memory;
 mod kept;
 mod link;
 mod listener;
@@ -22,6 +23,8 @@ mod wire;
 use std::time::Duration;
 
 pub use access::Users;
+#[doc(hidden)]
+pub use in_memory::serve_in_memory;
 pub use listener::{Serving, listen};
 
 /// Messages of one client that are on their way to the disk; beyond it nothing is read. As many as

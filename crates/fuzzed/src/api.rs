@@ -1,0 +1,156 @@
+//! The HTTP API: requests one after the other, in front of a real queue.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use agent::devices::Devices;
+use agent::discovery::Sightings;
+use agent::forward::Given;
+use agent::history::History;
+use agent::http::{self, App, Consoles, Door, Pages, Token};
+use agent::logging::{self, Format, Log};
+use agent::reload::Reloads;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode, header};
+use axum::response::Response;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use crate::gateway::Gateway;
+use crate::place::wait_for;
+
+/// Stands between two requests. It is in no line of a request.
+const MARK: &[u8] = b"\n\xff\xfe\n";
+
+/// Requests of one input.
+const REQUESTS: usize = 8;
+
+/// How long an answer may take; none of them waits for a modem.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The largest answer that is read: more than the queue holds, in base64.
+const ANSWER: usize = 4 << 20;
+
+/// What examines this machine's disks and devices, and says nothing of requests.
+const LEFT_OUT: &str = "/api/v1/doctor";
+
+/// Sends requests, each written as for HTTP/1.1: a line with method and target, headers, an empty line, the body. With an
+/// odd first byte the gateway has an inbox, and nothing happened to it before.
+pub fn run(input: &[u8]) {
+    thread_local! {
+        static COMMON: Gateway = Gateway::new(false);
+    }
+    let Some((first, script)) = input.split_first() else { return };
+    let door = if first & 2 == 0 { Door::Socket } else { Door::Tcp };
+    let serve = |gateway: &Gateway| wait_for(serve(gateway, door, script));
+    match first & 1 {
+        0 => COMMON.with(serve),
+        _ => {
+            let gateway = Gateway::new(true);
+            serve(&gateway);
+            wait_for(gateway.close());
+        }
+    }
+}
+
+async fn serve(gateway: &Gateway, door: Door, script: &[u8]) {
+    let router = router(gateway, door);
+    let mut rest = script;
+    for _ in 0..REQUESTS {
+        let mark = rest.windows(MARK.len()).position(|bytes| bytes == MARK);
+        let (request, after) = rest.split_at(mark.unwrap_or(rest.len()));
+        if let Some(request) = read(request) {
+            timeout(PATIENCE, ask(&router, request)).await.expect("an answer in time");
+        }
+        let Some(next) = after.get(MARK.len()..) else { break };
+        rest = next;
+    }
+    // A request may have changed it.
+    log().set_filter("off").expect("a good filter");
+}
+
+async fn ask(router: &Router, request: Request<Body>) {
+    let shown = format!("{request:?}");
+    let response = router.clone().oneshot(request).await.expect("a router has no errors");
+    judge(&shown, response).await;
+}
+
+/// Panics where an answer is an error of the program itself, or no JSON although it says so.
+async fn judge(request: &str, response: Response) {
+    let status = response.status();
+    assert!(
+        !status.is_server_error() || status == StatusCode::SERVICE_UNAVAILABLE,
+        "{status} to {request}"
+    );
+    let kind = response.headers().get(header::CONTENT_TYPE).cloned();
+    let is =
+        |word: &str| kind.as_ref().is_some_and(|kind| kind.as_bytes().starts_with(word.as_bytes()));
+    // A stream has no end.
+    if is("text/event-stream") {
+        return;
+    }
+    let is_json = is("application/json");
+    assert!(is_json || !status.is_client_error(), "{status} is no JSON: {request}");
+    let body = to_bytes(response.into_body(), ANSWER).await.expect("an answer within its bound");
+    if is_json {
+        let value: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        let says = |key| value.get(key).is_some_and(serde_json::Value::is_string);
+        let is_error = status.is_client_error();
+        assert!(!is_error || says("error") && says("message"), "{value} to {request}");
+    }
+}
+
+/// A request from its text; `None` for what HTTP's own parser would refuse.
+fn read(text: &[u8]) -> Option<Request<Body>> {
+    let mut lines = text.split_inclusive(|byte| *byte == b'\n');
+    let line = |line: &[u8]| String::from_utf8(line.trim_ascii_end().to_vec()).ok();
+    let first = line(lines.next()?)?;
+    let (method, target) = first.split_once(' ')?;
+    let mut request = Request::builder().method(method).uri(target);
+    let mut head = first.len() + 1;
+    for next in lines.by_ref() {
+        head += next.len();
+        let Some((name, value)) =
+            line(next)?.split_once(':').map(|(n, v)| (n.to_owned(), v.trim().to_owned()))
+        else {
+            break;
+        };
+        request = request.header(name, value);
+    }
+    let body = text.get(head..).unwrap_or_default().to_vec();
+    let request = request.body(Body::from(body)).ok()?;
+    (request.uri().path() != LEFT_OUT).then_some(request)
+}
+
+fn log() -> &'static Log {
+    static LOG: OnceLock<Log> = OnceLock::new();
+    LOG.get_or_init(|| logging::init(Format::Json, "off").expect("the first to log"))
+}
+
+fn router(gateway: &Gateway, door: Door) -> Router {
+    let stop = CancellationToken::new();
+    let (view, metrics) = (gateway.view.clone(), Arc::clone(&gateway.metrics));
+    // Nothing reloads: the file is another target's.
+    let (reloads, _) = Reloads::new();
+    http::router(App {
+        hand_in: gateway.hand_in(&stop),
+        downlink: gateway.downlink.clone(),
+        given: Given::default(),
+        devices: Devices::new(watch::channel(Sightings::default()).1, &view, &metrics),
+        view,
+        metrics,
+        history: Arc::new(History::default()),
+        pages: Pages::default(),
+        listings: http::Listings::default(),
+        uploads: http::Uploads::default(),
+        consoles: Consoles::new(gateway.catalog.commands()),
+        log: log().clone(),
+        token: watch::channel(None::<Token>).1,
+        door,
+        reloads,
+        stop,
+    })
+}

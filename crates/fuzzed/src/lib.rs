@@ -1,0 +1,44 @@
+//! What is fuzzed: for each parser of what comes from outside a function from bytes that panics where the parser is
+//! wrong.
+//!
+//! libFuzzer calls them from `fuzz/` (`cargo xtask fuzz`), and plain tests replay what it found (`tests/replay.rs`).
+//! Inputs are made to be mutated: their parts are set apart by marks and not by lengths, and every text is a valid
+//! input.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a panic is how a target says that something is wrong"
+)]
+
+pub mod api;
+mod cost;
+pub mod engine;
+pub mod fleet;
+mod gateway;
+mod input;
+pub mod listener;
+pub mod overlay;
+mod place;
+pub mod queue_file;
+pub mod replies;
+
+/// One thing that is fuzzed.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// The name: of the libFuzzer program, of its corpus, and of the folder of its past crashes.
+    pub name: &'static str,
+    /// Runs one input. A panic, of any thread, is a finding.
+    pub run: fn(&[u8]),
+}
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    Target { name: "api", run: api::run },
+    Target { name: "engine", run: engine::run },
+    Target { name: "fleet", run: fleet::run },
+    Target { name: "listener", run: listener::run },
+    Target { name: "overlay", run: overlay::run },
+    Target { name: "queue", run: queue_file::run },
+    Target { name: "replies", run: replies::run },
+];
