@@ -23,7 +23,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts a browser with a window of this size in CSS pixels.
+    /// Starts a browser with a window of this size in CSS pixels. All names that end with `.test` lead to the loopback.
     ///
     /// # Panics
     /// Where `chromedriver` (Debian: chromium-driver) does not come up.
@@ -48,6 +48,8 @@ impl Browser {
             "--disable-background-networking".to_owned(),
             "--disable-component-update".to_owned(),
             "--disable-sync".to_owned(),
+            // Names of pages elsewhere, and of proxies: all of them lead here.
+            "--host-resolver-rules=MAP *.test 127.0.0.1".to_owned(),
             format!("--window-size={width},{height}"),
             format!("--user-data-dir={}", profile.path().display()),
         ];

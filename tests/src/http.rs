@@ -41,7 +41,9 @@ impl Answer {
         let end = raw.windows(4).position(|window| window == b"\r\n\r\n")?;
         let head = std::str::from_utf8(&raw[..end]).ok()?;
         let mut lines = head.split("\r\n");
-        let status = lines.next()?.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+        let first = lines.next()?;
+        let rest = first.strip_prefix("HTTP/1.1 ").or_else(|| first.strip_prefix("HTTP/1.0 "))?;
+        let status = rest.get(..3)?.parse().ok()?;
         let headers: Vec<_> = lines
             .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
@@ -129,6 +131,17 @@ impl Http {
     pub fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         self.try_ask(method, target, headers, body)
             .unwrap_or_else(|| panic!("no answer to {method} {target}"))
+    }
+
+    /// Sends a head as it stands here, with what ends it, and nothing else.
+    ///
+    /// # Panics
+    /// Where no answer comes.
+    #[must_use]
+    pub fn say(&self, head: &str) -> Answer {
+        let mut stream = self.connect().unwrap();
+        stream.write_all(format!("{head}\r\n\r\n").as_bytes()).unwrap();
+        read_answer(&mut stream).unwrap_or_else(|| panic!("no answer to {head:?}"))
     }
 
     /// `GET`
