@@ -152,7 +152,7 @@ fn what_may_harm_is_refused_here_and_there() {
     let body = "{\"modem\":\"m0\",\"line\":\"AT\"}";
     write!(rebound, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
     let rebound = e2e::read_answer(&mut rebound).expect("an answer");
-    assert_eq!(rebound.status, 403, "{}", rebound.text());
+    assert_eq!(rebound.status, 421, "{}", rebound.text());
     assert_eq!(agent.http.get("/api/v1/at?modem=m7").status, 404);
 }
 

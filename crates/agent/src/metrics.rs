@@ -25,6 +25,7 @@ use crate::budget::Meter;
 use crate::config::{Fleet, SessionId};
 use crate::downlink;
 use crate::hand_in::Way;
+use crate::http::Refused;
 use families::{Family, Kind as FamilyKind};
 
 /// Why a route took another path, in the words of the metrics.
@@ -172,10 +173,10 @@ impl Metrics {
             recovery: make.counter(&families::RECOVERY)?,
             set_aside: make.counter(&families::SET_ASIDE)?,
             handed_in: make.counter(&families::HANDED_IN)?,
-            http_refused: make.counter(&families::HTTP_REFUSED)?,
             route_active: make.gauge(&families::ROUTE_ACTIVE)?,
             route_switches: make.counter(&families::ROUTE_SWITCHES)?,
             reloads: make.counter(&families::RELOADS)?,
+            http_refused: make.counter(&families::HTTP_REFUSED)?,
             downlink_dropped: make.counter(&families::DOWNLINK_DROPPED)?,
             connections_refused: make.counter(&families::CONNECTIONS_REFUSED)?,
             clients: make.number(&families::CLIENTS)?,
@@ -194,11 +195,11 @@ impl Metrics {
                 bump(&metrics.handed_in, &[way.as_str(), result], 0);
             }
         }
-        for reason in families::HTTP_REFUSALS {
-            bump(&metrics.http_refused, &[reason], 0);
-        }
         for result in families::RELOAD_RESULTS {
             bump(&metrics.reloads, &[result], 0);
+        }
+        for why in Refused::ALL {
+            bump(&metrics.http_refused, &[why.as_str()], 0);
         }
         for kind in downlink::Kind::ALL {
             bump(&metrics.downlink_dropped, &[kind.as_str()], 0);
@@ -225,11 +226,6 @@ impl Metrics {
     /// A message was handed in, or tried to be.
     pub fn handed_in(&self, way: Way, result: &str) {
         bump(&self.handed_in, &[way.as_str(), result], 1);
-    }
-
-    /// Counts an HTTP request that is refused, by one of `families::HTTP_REFUSALS`.
-    pub fn http_refused(&self, reason: &str) {
-        bump(&self.http_refused, &[reason], 1);
     }
 
     /// A route with these paths, none of which is active yet.
@@ -269,6 +265,11 @@ impl Metrics {
     /// The fleet file was read again, and applied or refused.
     pub fn reloaded(&self, applied: bool) {
         bump(&self.reloads, &[if applied { "applied" } else { "refused" }], 1);
+    }
+
+    /// An HTTP request was refused.
+    pub fn http_refused(&self, why: Refused) {
+        bump(&self.http_refused, &[why.as_str()], 1);
     }
 
     /// A local consumer missed messages.

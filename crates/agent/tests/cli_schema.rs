@@ -180,6 +180,7 @@ fn good_files_are_good_to_both() {
             "",
         ),
         file("http: { socket: /run/x, token: { credential: t } }", "", "        keep_alive: 2m"),
+        file("http: { hosts: [gw.example.com, gw-01] }", "", ""),
     ];
     for text in &goods {
         assert!(is_taken(text), "the check refuses:\n{text}");
@@ -238,6 +239,7 @@ fn files_of_the_wrong_shape_are_bad_to_both() {
         top("http: { token: {} }"),
         top("http: { token: { file: a, env: B } }"),
         top("http: { token: { environment: B } }"),
+        top("http: { hosts: gw }"),
         top("queue: { when_full: drop-oldest }"),
         top("queue: { max_bytes: [1] }"),
         top("routes: all"),

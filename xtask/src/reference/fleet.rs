@@ -9,7 +9,7 @@ use super::{cell, list, text};
 const EXAMPLES: &[(&str, &str)] = &[
     (
         "http",
-        "http: { listen: 0.0.0.0:9810, token: { credential: api-token }, socket: /run/modemfleet/api.sock }",
+        "http:\n  listen: 0.0.0.0:9810\n  hosts: [ gw.example.com ]\n  token: { credential: api-token }\n  socket: /run/modemfleet/api.sock",
     ),
     (
         "queue",

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::fleet::{
-    Apn, ApnProtocol, Fleet, Http, Match, Modem, Name, Owner, PdpType, Qos, Roaming, SessionId,
+    Apn, ApnProtocol, Fleet, Match, Modem, Name, Owner, PdpType, Qos, Roaming, SessionId,
 };
 use super::problem::{Report, Source};
-use super::raw::{RawApn, RawFleet, RawHttp, RawMatch, RawModem, RawSecret};
+use super::raw::{RawApn, RawFleet, RawMatch, RawModem, RawSecret};
 use super::shape::{join, last};
 use super::tree::Node;
 use super::words::{self, Fault};
@@ -22,6 +22,7 @@ mod batch;
 mod budget;
 mod gateways;
 mod hand_in;
+mod http;
 mod inbox;
 mod line;
 mod queue;
@@ -92,7 +93,7 @@ pub(super) fn fleet(
     let mqtt = mqtt.and_then(|raw| build.mqtt_listener(raw, &top.at("hand_in").at("mqtt")));
     let brokers = build.brokers(raw, &top.at("brokers"));
     let place = top.at("recovery");
-    let privileged = build.socket(&place, raw.recovery.socket.as_ref());
+    let privileged = build.socket(&place, "socket", raw.recovery.socket.as_ref());
     let privileged = privileged.unwrap_or_else(|| recovery::SOCKET.into());
     let modems = build.modems(raw, &top, gateway.as_ref(), &brokers);
     let routes = build.routes(raw, &modems, &top.at("routes"));
@@ -246,15 +247,15 @@ impl Build<'_> {
         }
     }
 
-    /// The path of a unix socket, under the key `socket`.
-    fn socket(&mut self, parent: &Place<'_>, raw: Option<&String>) -> Option<PathBuf> {
+    /// The path of a unix socket.
+    fn socket(&mut self, parent: &Place<'_>, key: &str, raw: Option<&String>) -> Option<PathBuf> {
         let path = match self.path(raw?) {
             Ok(path) if path.as_os_str().len() > MAX_SOCKET_PATH => {
                 Err(Fault::new("is longer than the 107 bytes that a unix socket's path may have"))
             }
             path => path,
         };
-        self.optional(parent, "socket", raw, |_| path)
+        self.optional(parent, key, raw, |_| path)
     }
 
     fn path(&self, text: &str) -> Result<PathBuf, Fault> {
@@ -353,22 +354,6 @@ impl Build<'_> {
             self.error_at_name(top, message, Some(help));
         }
         name
-    }
-
-    fn http(&mut self, raw: &RawHttp, place: &Place<'_>) -> Option<Http> {
-        let listen = match &raw.listen {
-            Some(_) => self.optional(place, "listen", raw.listen.as_ref(), words::listen),
-            None => words::listen("127.0.0.1:9810").ok(),
-        };
-        let token = self.secret(place, "token", raw.token.as_ref(), Rule::Token);
-        let socket = self.socket(place, raw.socket.as_ref());
-        let open = listen.is_some_and(|listen| !listen.ip().is_loopback());
-        if open && raw.token.is_none() {
-            let message = "`listen` beyond loopback needs a `token`: the API can publish";
-            let help = "add `token: { credential: NAME }`, or listen on 127.0.0.1";
-            self.error(&place.at("listen"), message, Some(help.to_owned()));
-        }
-        Some(Http { listen: listen?, token, socket })
     }
 
     fn modems(

@@ -110,6 +110,8 @@ impl Fleet {
 pub struct Http {
     /// The TCP address; beyond loopback only where `token` is given.
     pub listen: SocketAddr,
+    /// Names by which it is asked over TCP, in lower case, beside addresses and `localhost`.
+    pub hosts: Vec<String>,
     /// What a caller of the API must show.
     pub token: Option<Ref>,
     /// A unix socket for the API, at most 107 bytes long.

@@ -35,6 +35,7 @@ pub(super) struct RawFleet {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct RawHttp {
     pub(super) listen: Option<String>,
+    pub(super) hosts: Option<Vec<String>>,
     pub(super) token: Option<RawSecret>,
     pub(super) socket: Option<String>,
 }

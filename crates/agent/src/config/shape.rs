@@ -56,8 +56,10 @@ pub(super) static FLEET: Shape = Map(&Keys {
     ],
 });
 
-pub(super) static HTTP: Keys =
-    Keys { of: "`http`", keys: &[("listen", Scalar), ("token", Secret), ("socket", Scalar)] };
+pub(super) static HTTP: Keys = Keys {
+    of: "`http`",
+    keys: &[("listen", Scalar), ("hosts", List(&Scalar)), ("token", Secret), ("socket", Scalar)],
+};
 
 pub(super) static PRIVILEGED: Keys = Keys { of: "`recovery`", keys: &[("socket", Scalar)] };
 

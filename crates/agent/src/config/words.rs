@@ -1,6 +1,6 @@
 //! Single values of the file: what each must look like, and what it becomes.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -146,6 +146,54 @@ pub(super) fn host(text: &str) -> Result<String, Fault> {
     } else {
         Err(Fault::new("must be a host name or an IPv4 address"))
     }
+}
+
+/// A name by which a browser or a program asks for this host, in lower case and without the dot of the root.
+pub(super) fn web_host(text: &str) -> Result<String, Fault> {
+    let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let bare = bare.split(['/', ':']).next().unwrap_or_default();
+    let instead = || match bare {
+        "" => "write it like `gw.example.com`".to_owned(),
+        bare => format!("write `{}`", shorten(bare)),
+    };
+    if text.parse::<SocketAddr>().is_ok() || is_address(text) {
+        let help = "leave it out: addresses are always taken";
+        return Err(Fault::help("is an address, and no host name", help));
+    }
+    if text.contains("://") {
+        return Err(Fault::help("must be a host name without a scheme", instead()));
+    }
+    if text.contains('*') || text.starts_with('.') {
+        let help = "list each name: a wildcard would let in whoever may make a name below it";
+        return Err(Fault::help("must be a whole host name", help));
+    }
+    if text.contains(':') {
+        return Err(Fault::help("must be a host name without a port", instead()));
+    }
+    if !text.is_ascii() {
+        let help = "write it as browsers send it, in ASCII: `xn--…`";
+        return Err(Fault::help("must be a host name in ASCII", help));
+    }
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    // Browsers read what ends with a number as an address.
+    let ends_with_number =
+        name.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
+    if name.len() > 253 || ends_with_number || !name.split('.').all(label) {
+        return Err(Fault::help("must be a host name", "write it like `gw.example.com`"));
+    }
+    Ok(name.to_ascii_lowercase())
+}
+
+/// Whether it is an address, in the brackets of a URL or without.
+fn is_address(text: &str) -> bool {
+    let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    inner.unwrap_or(text).parse::<IpAddr>().is_ok()
 }
 
 /// `HOST` or `HOST:PORT`.
@@ -342,6 +390,52 @@ mod tests {
             assert!(duration(bad, min, max).is_err(), "{bad}");
         }
         assert!(keep_alive("1500ms", 1, 60).is_err());
+    }
+
+    #[test]
+    fn names_of_the_web_are_bare_and_whole() {
+        for (text, want) in [
+            ("gw.example.com", "gw.example.com"),
+            ("GW.Example.com.", "gw.example.com"),
+            ("gw-01", "gw-01"),
+            ("agent_1", "agent_1"),
+            ("xn--gtwy-5qa.example", "xn--gtwy-5qa.example"),
+            ("1.example", "1.example"),
+            ("a.", "a"),
+        ] {
+            assert_eq!(web_host(text), Ok(want.to_owned()), "{text}");
+        }
+        for (bad, help) in [
+            ("http://gw.example.com/x", "`gw.example.com`"),
+            ("https://gw:9810", "`gw`"),
+            ("gw.example.com:9810", "`gw.example.com`"),
+            ("gw:", "`gw`"),
+            ("*", "each name"),
+            ("*.example.com", "each name"),
+            ("gw.*", "each name"),
+            (".example.com", "each name"),
+            ("192.0.2.1", "leave it out"),
+            ("192.0.2.1:80", "leave it out"),
+            ("::1", "leave it out"),
+            ("[::1]", "leave it out"),
+            ("[::1]:80", "leave it out"),
+            ("g\u{e4}teway.example", "xn--"),
+            ("gw.example.com/x", "gw.example.com"),
+            ("", "gw.example.com"),
+            (".", "each name"),
+            ("a..b", "gw.example.com"),
+            ("-a", "gw.example.com"),
+            ("a-", "gw.example.com"),
+            ("a b", "gw.example.com"),
+            ("u@gw", "gw.example.com"),
+            ("1.2.3", "gw.example.com"),
+            ("0x7f.1", "gw.example.com"),
+            (&"a".repeat(64), "gw.example.com"),
+            (&format!("{}b", "a.".repeat(127)), "gw.example.com"),
+        ] {
+            let fault = web_host(bad).unwrap_err();
+            assert!(fault.help.as_ref().unwrap().contains(help), "{bad}: {fault:?}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{Request, Response};
 use axum::response::IntoResponse;
 use axum::serve::Listener;
 use hyper::body::{Body as _, Incoming};
@@ -24,7 +24,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::{ApiError, OPEN};
+use super::{OPEN, Refused};
 use crate::descriptors;
 use body::{Answer, Upload};
 use places::Place;
@@ -141,18 +141,14 @@ async fn answer(
     place.begin();
     let response = if place.is_kept() && !OPEN.contains(&request.uri().path()) {
         place.refuse();
-        too_many("all places for connections are taken; close some, or try again later")
+        Refused::Connections.into_response()
     } else {
         let request = request.map(|body| Body::new(Upload::new(body, Arc::clone(&place))));
         router.call(request).await.unwrap_or_else(|never| match never {})
     };
     let response = match place.hold(response.body().size_hint().exact()) {
         true => response,
-        false => too_many("others do not read their answers, or stream; try again later"),
+        false => Refused::Connections.into_response(),
     };
     Ok(response.map(|body| Answer::new(body, place)))
-}
-
-fn too_many(words: &str) -> Response<Body> {
-    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", words).into_response()
 }

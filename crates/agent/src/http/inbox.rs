@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use inbox::{Cursor, Inbox, Message, ReadError, StoreError, Waiting};
@@ -33,15 +33,13 @@ struct Params {
 /// Reads the next messages. Nothing is confirmed by it.
 ///
 /// # Errors
-/// [`ApiError`]: 400 for a parameter, 403 for a page of another origin, 404 without an inbox, 410 for an
-/// unknown cursor, 503 if there are too many readers, 507 if the disk refuses.
+/// [`ApiError`]: 400 for a parameter, 404 without an inbox, 410 for an unknown cursor, 503 if there are too many
+/// readers, 507 if the disk refuses.
 pub(super) async fn read(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
     let inbox = inbox_of(&app)?;
-    same_origin(&headers)?;
     let known = ["reader", "after", "limit"];
     let params = Params::parse(query.as_deref().unwrap_or_default(), &known)?;
     let page = inbox.read(params.reader.as_str(), params.cursor.as_deref(), params.limit).await;
@@ -103,16 +101,6 @@ fn inbox_of(app: &App) -> Result<&Inbox, ApiError> {
         let words = "the fleet file has no `inbox`: what comes down is not kept";
         ApiError::new(StatusCode::NOT_FOUND, "no_inbox", words)
     })
-}
-
-/// Reading begins a reader, for which messages are kept: no page of another origin may do that by an image.
-fn same_origin(headers: &HeaderMap) -> Result<(), ApiError> {
-    let Some(site) = headers.get("sec-fetch-site") else { return Ok(()) };
-    if site == "same-origin" || site == "none" {
-        return Ok(());
-    }
-    let words = "a page of another origin may not read the inbox";
-    Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", words))
 }
 
 fn message_json((cursor, message): &(Cursor, Message)) -> Value {
@@ -217,16 +205,5 @@ mod tests {
         let params = Params::parse("reader=a_1-B&after=&limit=7", &reading).ok().unwrap();
         assert_eq!((params.reader.as_str(), params.cursor, params.limit), ("a_1-B", None, 7));
         assert!(Params::parse("reader=a&forget=yes", &["reader", "forget"]).is_err());
-    }
-
-    #[test]
-    fn only_pages_of_other_origins_are_kept_away() {
-        let from = |site: Option<&str>| {
-            let header =
-                site.map(|site| ("sec-fetch-site".parse().unwrap(), site.parse().unwrap()));
-            same_origin(&header.into_iter().collect()).is_ok()
-        };
-        assert!(from(None) && from(Some("same-origin")) && from(Some("none")));
-        assert!(!from(Some("cross-site")) && !from(Some("same-site")));
     }
 }

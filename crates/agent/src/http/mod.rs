@@ -4,6 +4,7 @@ mod accept;
 mod console;
 mod devices;
 mod doctor;
+mod gate;
 mod inbox;
 mod log;
 mod messages;
@@ -11,6 +12,7 @@ mod page;
 mod publish;
 mod queue;
 mod receipts;
+mod refused;
 mod reload;
 mod stream;
 mod token;
@@ -54,6 +56,7 @@ pub use console::Consoles;
 pub use page::Pages;
 pub use queue::Listings;
 pub use reload::Uploads;
+pub use refused::Refused;
 pub use token::{Door, Token};
 
 /// No request takes longer than one fsync of a slow card; a client that sends its body drop by drop
@@ -141,6 +144,14 @@ impl App {
     }
 }
 
+impl App {
+    /// Counts a refusal, and answers it.
+    fn refuse(&self, why: Refused) -> Response {
+        self.metrics.http_refused(why);
+        why.into_response()
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = json!({ "error": self.code, "message": self.message });
@@ -201,6 +212,7 @@ pub fn router(app: App) -> Router {
         // Read one byte more than a payload may have, so that too large a one gets our own answer.
         .layer(DefaultBodyLimit::max(MAX_PAYLOAD + 1))
         .layer(middleware::from_fn(json_errors))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), gate::passed))
         .with_state(app)
 }
 

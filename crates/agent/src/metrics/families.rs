@@ -17,6 +17,7 @@ use super::SwitchCause;
 use crate::budget::Stage;
 use crate::downlink;
 use crate::hand_in::Way;
+use crate::http::Refused;
 use crate::inbox;
 
 /// An exchange takes milliseconds on USB, and a slow command seconds.
@@ -176,7 +177,6 @@ labels! {
     CONNECT_RESULT = "result": Words(|| CONNECT_RESULTS.to_vec());
     PUBLISH_RESULT = "result": Words(|| PublishResult::ALL.map(PublishResult::as_str).to_vec());
     HAND_IN_RESULT = "result": Words(|| HAND_IN_RESULTS.to_vec());
-    HTTP_REFUSAL = "reason": Words(|| HTTP_REFUSALS.to_vec());
     RELOAD_RESULT = "result": Words(|| RELOAD_RESULTS.to_vec());
     DISCONNECT_REASON = "reason": Words(|| DisconnectReason::ALL.map(DisconnectReason::as_str).to_vec());
     ASIDE_REASON = "reason": Words(|| ASIDE_REASONS.to_vec());
@@ -190,6 +190,7 @@ labels! {
     READER_KIND = "kind": Words(|| inbox::KINDS.to_vec());
     INBOX_DROP_REASON = "reason": Words(|| ::inbox::Dropped::default().by_reason().map(|(reason, _)| reason).to_vec());
     CONNECTION_REFUSAL = "reason": Words(|| ConnectionRefusal::ALL.map(ConnectionRefusal::as_str).to_vec());
+    HTTP_REFUSAL = "reason": Words(|| Refused::ALL.map(Refused::as_str).to_vec());
     CONSUMER = "consumer": Words(|| downlink::Kind::ALL.map(downlink::Kind::as_str).to_vec());
 }
 
@@ -199,8 +200,6 @@ pub const CONNECT_RESULTS: [&str; 2] = ["ok", "error"];
 pub const HAND_IN_RESULTS: [&str; 4] = ["accepted", "dropped", "refused", "failed"];
 /// What becomes of a reload.
 pub const RELOAD_RESULTS: [&str; 2] = ["applied", "refused"];
-/// Why an HTTP request is refused.
-pub const HTTP_REFUSALS: [&str; 4] = ["foreign_origin", "unknown_host", "token", "connections"];
 /// Why a connection to the MQTT listener is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionRefusal {
@@ -255,10 +254,10 @@ families! {
     RECOVERY = Counter, "modemfleet_recovery_actions_total", [MODEM, RECOVERY_ACTION, OUTCOME], "Means of recovery by what they came to: cured, failed, or skipped as of no use or not to be had.";
     SET_ASIDE = Counter, "modemfleet_messages_set_aside_total", [ASIDE_REASON], "Messages taken out of the way; they stay on disk until they are brought back or purged.";
     HANDED_IN = Counter, "modemfleet_hand_in_total", [WAY, HAND_IN_RESULT], "Messages handed in, by way and by what became of them.";
-    HTTP_REFUSED = Counter, "modemfleet_http_refused_total", [HTTP_REFUSAL], "HTTP requests that were refused before they were looked at; connections counts those closed or refused for want of places.";
     ROUTE_ACTIVE = Gauge, "modemfleet_route_active", [ROUTE, MODEM, SESSION], "Whether a route's messages take this path now.";
     ROUTE_SWITCHES = Counter, "modemfleet_route_switches_total", [ROUTE, CAUSE], "Times a route took another path, by what was wrong with the one before.";
     RELOADS = Counter, "modemfleet_config_reloads_total", [RELOAD_RESULT], "Reloads of the fleet file: applied, or refused with the old fleet running on.";
+    HTTP_REFUSED = Counter, "modemfleet_http_refused_total", [HTTP_REFUSAL], "HTTP requests that were refused before anything looked at what they ask for: foreign_origin of a page of another origin, unknown_host by a name that is not this host's, no_token and wrong_token (401), and connections closed or refused for want of places (connections).";
     DOWNLINK_DROPPED = Counter, "modemfleet_downlink_dropped_total", [CONSUMER], "Received messages that a local consumer missed because it fell behind.";
     CLIENTS = Gauge, "modemfleet_hand_in_connections", [], "Connections of local applications to the MQTT listener.";
     CONNECTIONS_REFUSED = Counter, "modemfleet_hand_in_connections_refused_total", [CONNECTION_REFUSAL], "Connections to the MQTT listener that were refused: password for a wrong user name or password, client_id for a client id that another user has, full when as many clients are connected as may be, or no file descriptor is left, displaced when a CONNECT did not come while others wanted to connect.";

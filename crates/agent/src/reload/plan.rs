@@ -370,7 +370,7 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
 
     /// A listener that stays where it is keeps what protects it.
     fn http(&self, old: &Http, new: &Http) -> Vec<Setting> {
-        let Http { listen, token, socket } = new;
+        let Http { listen, hosts, token, socket } = new;
         let why = Some("it goes on listening where it does");
         let mut settings = Vec::new();
         if *listen != old.listen {
@@ -379,9 +379,12 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
         if *socket != old.socket {
             settings.push(Setting { key: "http.socket", at_restart: why });
         }
-        if *token != old.token || token.as_ref().is_some_and(self.rotated) {
-            let why = (!settings.is_empty()).then_some("it changes with where the agent listens");
-            settings.push(Setting { key: "http.token", at_restart: why });
+        let why = (!settings.is_empty()).then_some("it changes with where the agent listens");
+        for (key, differs) in [
+            ("http.hosts", *hosts != old.hosts),
+            ("http.token", *token != old.token || token.as_ref().is_some_and(self.rotated)),
+        ] {
+            settings.extend(differs.then_some(Setting { key, at_restart: why }));
         }
         settings
     }

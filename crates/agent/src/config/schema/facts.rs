@@ -104,6 +104,11 @@ static HTTP: &[Fact] = &[
         "ADDRESS:PORT. Beyond loopback it needs a `token`, and the service `IPAddressAllow=`. Default: 127.0.0.1:9810.",
     ),
     may(
+        "hosts",
+        Inner,
+        "Host names by which the API and the status page are asked over TCP, such as a reverse proxy's, without scheme and port; addresses and `localhost` are always taken. Default: none.",
+    ),
+    may(
         "token",
         Inner,
         "What callers of the API must show as `Authorization: Bearer …`; needed beyond loopback. Default: none.",

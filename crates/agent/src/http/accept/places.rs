@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::descriptors;
+use crate::http::Refused;
 use crate::metrics::Metrics;
 
 /// Connections over TCP and the unix socket together.
@@ -299,7 +300,7 @@ impl Places {
     }
 
     fn count(&self, state: &mut State, origin: Origin) {
-        self.0.metrics.http_refused("connections");
+        self.0.metrics.http_refused(Refused::Connections);
         state.closed.count += 1;
         state.closed.last = Some(origin);
     }

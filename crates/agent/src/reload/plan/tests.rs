@@ -209,6 +209,21 @@ const TABLE: &[Row] = &[
         ],
     ),
     ("the token in its file", &[], "/token", &["~ setting http.token"]),
+    (
+        "names",
+        &[("token: { file: token }", "token: { file: token }, hosts: [gw]")],
+        "",
+        &["~ setting http.hosts"],
+    ),
+    (
+        "a socket, and with it the names",
+        &[("token: { file: token }", "token: { file: token }, socket: /run/p, hosts: [gw]")],
+        "",
+        &[
+            "~ setting http.socket: {later} it goes on listening where it does",
+            "~ setting http.hosts: {later} it changes with where the agent listens",
+        ],
+    ),
     ("a local user's password", &[], "/app", &["~ setting hand_in.mqtt.users"]),
     (
         "the MQTT listener's place",

@@ -1,0 +1,256 @@
+//! The gate before everything: no page of another origin acts through somebody's browser, and nobody asks by a
+//! name that is not this host's.
+//!
+//! A browser sends a form to any address, with the credentials that it has for it, whichever page holds the form. It
+//! also lets a page ask its own name, and that name may lead here by now. So both are judged before any token.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Version, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::{App, Door, Refused, console};
+
+/// Paths that answer by whatever name they are asked: probes and scrapes come by names of their own, and learn
+/// nothing that needs a token.
+const OPEN: [&str; 4] = ["/metrics", "/livez", "/healthz", "/readyz"];
+
+/// Paths where reading does something: modems are asked, a reader begins, a place among few is taken.
+const ACTING: [&str; 6] = [
+    console::PATH,
+    "/api/v1/doctor",
+    "/api/v1/events",
+    "/api/v1/inbox",
+    "/api/v1/messages",
+    "/api/v1/outcomes",
+];
+
+/// Lets a request on that no foreign page is behind.
+pub(super) async fn passed(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let by_tcp = app.door == Door::Tcp && !OPEN.contains(&request.uri().path());
+    if by_tcp && !is_known_here(&request, &app.view.now().fleet.http.hosts) {
+        return app.refuse(Refused::UnknownHost);
+    }
+    let acts = !request.method().is_safe() || ACTING.contains(&request.uri().path());
+    if acts && is_foreign(&request) {
+        return app.refuse(Refused::ForeignOrigin);
+    }
+    next.run(request).await
+}
+
+/// A host, as a request names it.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    /// In lower case, without the dot of the root.
+    name: String,
+    port: Option<u16>,
+}
+
+impl Place {
+    fn read(text: &str) -> Option<Self> {
+        let authority: Authority = text.parse().ok()?;
+        let host = authority.host();
+        // What stands before the host, a user, belongs into no request.
+        let port = match text.strip_prefix(host)? {
+            "" | ":" => None,
+            port => Some(port.strip_prefix(':')?.parse().ok()?),
+        };
+        let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        (!name.is_empty()).then_some(Self { name, port })
+    }
+
+    /// Reports whether no name server of others can have it lead here: an address, `localhost`, or a name of the
+    /// fleet file.
+    fn is_ours(&self, hosts: &[String]) -> bool {
+        let bare = self.name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+        self.name == "localhost"
+            || bare.unwrap_or(&self.name).parse::<IpAddr>().is_ok()
+            || hosts.contains(&self.name)
+    }
+}
+
+/// The only value of a header. An error where there are several, since it is not known which one counts, or where it
+/// is no text.
+fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ()> {
+    let mut values = headers.get_all(name).iter().map(HeaderValue::to_str);
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(Ok(value)), None) => Ok(Some(value)),
+        _ => Err(()),
+    }
+}
+
+/// The hosts that a request names: in its target (RFC 9112 §3.2.2), and in its `Host`. `None` where one cannot be
+/// read.
+fn places(request: &Request) -> Option<Vec<Place>> {
+    let target = request.uri().authority().map(Authority::as_str);
+    let host = only(request.headers(), header::HOST.as_str()).ok()?;
+    target.into_iter().chain(host).map(Place::read).collect()
+}
+
+/// Reports whether all hosts that a request names are this one. Who names none is no browser: HTTP/1.0 asks for
+/// none, and HTTP/1.1 does (RFC 9112 §3.2).
+fn is_known_here(request: &Request, hosts: &[String]) -> bool {
+    places(request).is_some_and(|places| {
+        let may_be_none = request.version() < Version::HTTP_11;
+        (may_be_none || !places.is_empty()) && places.iter().all(|place| place.is_ours(hosts))
+    })
+}
+
+/// Reports whether a page of another origin has a browser send this. Browsers say so themselves (`Sec-Fetch-Site`,
+/// W3C Fetch Metadata §2.3), except to hosts that they do not trust, such as an address without TLS: there they
+/// name the origin. Who says neither is a program.
+fn is_foreign(request: &Request) -> bool {
+    let headers = request.headers();
+    match only(headers, "sec-fetch-site") {
+        Ok(Some(site)) => !matches!(site, "same-origin" | "none"),
+        Ok(None) => match only(headers, header::ORIGIN.as_str()) {
+            Ok(None) => false,
+            Ok(Some(origin)) => !is_this_host(origin, request),
+            Err(()) => true,
+        },
+        Err(()) => true,
+    }
+}
+
+/// Reports whether an origin (RFC 6454 §6.2) is the host that the request is for. The scheme is not compared: a proxy
+/// before the agent may speak TLS, and only its scheme says which port goes without saying.
+fn is_this_host(origin: &str, request: &Request) -> bool {
+    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let usual = match scheme {
+        "http" => 80,
+        "https" => 443,
+        _ => return false,
+    };
+    let (Some(origin), Some(places)) = (Place::read(authority), places(request)) else {
+        return false;
+    };
+    let here = places.first();
+    here.is_some_and(|here| {
+        here.name == origin.name && here.port.unwrap_or(usual) == origin.port.unwrap_or(usual)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    fn request(target: &str, headers: &[(&str, &[u8])]) -> Request {
+        let request = Request::builder().uri(target);
+        let request =
+            headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.body(Body::empty()).unwrap()
+    }
+
+    #[test]
+    fn only_addresses_localhost_and_names_of_the_file_are_known() {
+        let hosts = ["gw.example.com".to_owned()];
+        for (target, host, known) in [
+            ("/", &["127.0.0.1:9810"][..], true),
+            ("/", &["[::1]:9810"], true),
+            ("/", &["[2001:db8::1]"], true),
+            ("/", &["192.0.2.7"], true),
+            ("/", &["192.0.2.7:"], true),
+            ("/", &["LocalHost:9810"], true),
+            ("/", &["localhost."], true),
+            ("/", &["GW.example.com:443"], true),
+            ("/", &["gw.example.com."], true),
+            ("/", &[], false),
+            ("/", &["a.gw.example.com"], false),
+            ("/", &["gw.example.com.evil.example"], false),
+            ("/", &["evil.example.com:9810"], false),
+            ("/", &["localhost.evil.example.com"], false),
+            ("/", &["evil.localhost"], false),
+            ("/", &["127.0.0.1.evil.example.com"], false),
+            ("/", &["127.0.0.1@evil.example.com"], false),
+            ("/", &["evil.example.com@127.0.0.1"], false),
+            ("/", &["127.1"], false),
+            ("/", &["localhost:evil"], false),
+            ("/", &["localhost:99999"], false),
+            ("/", &["localhost/"], false),
+            ("/", &["localhost, evil.example.com"], false),
+            ("/", &[""], false),
+            ("/", &["."], false),
+            ("/", &["null"], false),
+            ("/", &["localhost", "localhost"], false),
+            ("/", &["localhost", "evil.example.com"], false),
+            ("http://evil.example.com/", &["localhost"], false),
+            ("http://localhost/", &["evil.example.com"], false),
+            ("http://evil.example.com/", &[], false),
+            ("http://u@localhost/", &[], false),
+            ("http://127.0.0.1:9810/", &["localhost"], true),
+            ("http://gw.example.com/", &[], true),
+        ] {
+            let headers: Vec<_> = host.iter().map(|host| ("host", host.as_bytes())).collect();
+            let request = request(target, &headers);
+            assert_eq!(is_known_here(&request, &hosts), known, "{target} {host:?}");
+        }
+        assert!(!is_known_here(&request("/", &[("host", b"localhost\xff")]), &hosts));
+        let mut old = request("/", &[]);
+        *old.version_mut() = Version::HTTP_10;
+        assert!(is_known_here(&old, &hosts), "HTTP/1.0 asks for no Host");
+        let mut old = request("/", &[("host", b"evil.example.com")]);
+        *old.version_mut() = Version::HTTP_10;
+        assert!(!is_known_here(&old, &hosts));
+    }
+
+    #[test]
+    fn what_browsers_say_of_the_page_behind_a_request_decides() {
+        let (site, origin, host) = ("sec-fetch-site", "origin", "host");
+        let here: (&str, &[u8]) = (host, b"gw:9810");
+        for (headers, foreign) in [
+            (&[here][..], false),
+            (&[(site, b"same-origin")], false),
+            (&[(site, b"none")], false),
+            (&[(site, b"same-site")], true),
+            (&[(site, b"cross-site")], true),
+            (&[(site, b"Same-Origin")], true),
+            (&[(site, b"")], true),
+            (&[(site, b"\xff")], true),
+            (&[(site, b"same-origin"), (site, b"same-origin")], true),
+            (&[(site, b"none"), (site, b"cross-site")], true),
+            // The first header decides: a page says `no-referrer`, and its origin is `null` then.
+            (&[here, (site, b"same-origin"), (origin, b"null")], false),
+            (&[here, (site, b"cross-site"), (origin, b"http://gw:9810")], true),
+            (&[here, (origin, b"http://gw:9810")], false),
+            (&[here, (origin, b"https://GW:9810")], false),
+            (&[here, (origin, b"http://gw")], true),
+            (&[here, (origin, b"http://gw:9811")], true),
+            (&[here, (origin, b"http://evil:9810")], true),
+            (&[here, (origin, b"http://gw:9810.evil")], true),
+            (&[here, (origin, b"http://gw:9810@evil")], true),
+            (&[here, (origin, b"http://evil@gw:9810")], true),
+            (&[here, (origin, b"http://gw:9810/")], true),
+            (&[here, (origin, b"http://gw:9810 http://evil")], true),
+            (&[here, (origin, b"chrome-extension://gw:9810")], true),
+            (&[here, (origin, b"gw:9810")], true),
+            (&[here, (origin, b"null")], true),
+            (&[here, (origin, b"")], true),
+            (&[here, (origin, b"http://")], true),
+            (&[here, (origin, b"http://gw:9810\xff")], true),
+            (&[here, (origin, b"http://gw:9810"), (origin, b"http://gw:9810")], true),
+            (&[(origin, b"http://gw:9810")], true),
+            (&[here, here, (origin, b"http://gw:9810")], true),
+            (&[(host, b"gw"), (origin, b"http://gw")], false),
+            (&[(host, b"gw"), (origin, b"https://gw")], false),
+            (&[(host, b"gw:443"), (origin, b"https://gw")], false),
+            (&[(host, b"gw:443"), (origin, b"http://gw")], true),
+            (&[(host, b"[::1]:9810"), (origin, b"http://[::1]:9810")], false),
+        ] {
+            let request = request("/", headers);
+            assert_eq!(is_foreign(&request), foreign, "{headers:?}");
+        }
+        // The target is asked for, whatever the header says.
+        let to = |target, origin: &[u8]| {
+            is_foreign(&request(target, &[("host", b"a"), ("origin", origin)]))
+        };
+        assert!(!to("http://b:80/", b"http://b"));
+        assert!(to("http://b/", b"http://a"));
+    }
+}
