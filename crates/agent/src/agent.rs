@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use crate::fleet::{Gear, Kept, Made};
 use crate::forward::{Adopter, Adoption, Forwarding};
 use crate::hand_in::HandIn;
 use crate::history::History;
-use crate::http::{self, App, Consoles, Pages, Token};
+use crate::http::{self, App, Consoles, Door, Guesses, Pages, Tokens};
 use crate::inbox::Figures;
 use crate::ledger::FileLedger;
 use crate::logging::Log;
@@ -90,7 +90,7 @@ pub(crate) struct Agent {
     pub(crate) now: watch::Sender<Arc<Now>>,
     pub(crate) view: View,
     pub(crate) roll: watch::Sender<Roll>,
-    pub(crate) token: watch::Sender<Option<Token>>,
+    pub(crate) tokens: watch::Sender<Tokens>,
     pub(crate) users: watch::Sender<Users>,
     /// What the secrets held when they were applied.
     pub(crate) contents: Contents,
@@ -109,6 +109,13 @@ pub(crate) fn open_books(fleet: &Fleet) -> io::Result<Option<Arc<Books>>> {
         return Ok(None);
     }
     Books::open(&fleet.queue.path, &fleet.modems).map(Some)
+}
+
+/// Listens on a unix socket, if there is to be one.
+async fn bound(path: Option<&Path>) -> anyhow::Result<Option<UnixListener>> {
+    let Some(path) = path else { return Ok(None) };
+    let listener = http::bind_socket(path).await;
+    listener.map(Some).with_context(|| format!("could not listen on {}", path.display()))
 }
 
 /// Adds what is read at each scrape.
@@ -156,7 +163,7 @@ impl Agent {
             now,
             view,
             roll: watch::Sender::default(),
-            token: watch::Sender::default(),
+            tokens: watch::Sender::default(),
             users: watch::Sender::default(),
             contents,
             library,
@@ -168,7 +175,7 @@ impl Agent {
         let app = agent.app(log, reloads, sighted);
         let fleet = agent.view.now();
         let fleet = &fleet.fleet;
-        agent.token.send_replace(Token::of(&fleet.http).context("could not read http.token")?);
+        agent.tokens.send_replace(Tokens::read(&fleet.http).context("could not read the tokens")?);
         agent.listen(&fleet.http, &app).await?;
         agent.listen_mqtt(fleet.mqtt.as_ref(), &app).await?;
         agent.keep(app);
@@ -226,8 +233,9 @@ impl Agent {
             uploads: http::Uploads::default(),
             consoles: Consoles::new(self.gear.env.catalog.borrow().commands()),
             log,
-            token: self.token.subscribe(),
-            door: http::Door::Tcp,
+            tokens: self.tokens.subscribe(),
+            guesses: Arc::new(Guesses::default()),
+            door: Door::Tcp,
             reloads,
             stop: self.stop.clone(),
         }
@@ -241,6 +249,11 @@ impl Agent {
             Ok(())
         });
         self.keep_books();
+        let (guesses, stop) = (Arc::clone(&app.guesses), self.stop.clone());
+        self.services.spawn(async move {
+            guesses.report(&stop).await;
+            Ok(())
+        });
         self.services.spawn(async move {
             app.history.keep(&app.view, &app.stop).await;
             Ok(())
@@ -306,28 +319,36 @@ impl Agent {
             .with_context(|| format!("could not listen on {}", config.listen))?;
         let (router, stop) = (http::router(app.clone()), self.stop.clone());
         let places = http::Places::new(Arc::clone(&app.metrics));
-        let of_socket = places.clone();
+        let of_tcp = places.clone();
         self.services.spawn(async move {
-            http::serve(listener, router, places, stop).await;
+            http::serve(listener, router, of_tcp, stop).await;
             Ok(())
         });
         let handed = systemd::handed_over().context("the service manager's socket")?;
-        let listener = match (handed, &config.socket) {
-            (Some(listener), _) => UnixListener::from_std(listener).context("the API socket")?,
-            (None, Some(path)) => http::bind_socket(path)
-                .await
-                .with_context(|| format!("could not listen on {}", path.display()))?,
-            (None, None) => return Ok(()),
+        let listener = match handed {
+            Some(listener) => Some(UnixListener::from_std(listener).context("the API socket")?),
+            None => bound(config.socket.as_deref()).await?,
         };
-        // Who may open the socket may use the API: its permissions are the authority.
-        let (token, door) = (watch::channel(None).1, http::Door::Socket);
-        let router = http::router(App { token, door, ..app.clone() });
-        let stop = self.stop.clone();
+        self.serve_socket(listener, app, places.clone(), Door::Socket);
+        let listener = bound(config.publish_socket.as_deref()).await?;
+        self.serve_socket(listener, app, places, Door::PublishSocket);
+        Ok(())
+    }
+
+    /// Serves what who may open a socket may do: its permissions are the authority.
+    fn serve_socket(
+        &mut self,
+        listener: Option<UnixListener>,
+        app: &App,
+        places: http::Places,
+        door: Door,
+    ) {
+        let Some(listener) = listener else { return };
+        let (router, stop) = (http::router(App { door, ..app.clone() }), self.stop.clone());
         self.services.spawn(async move {
-            http::serve_socket(listener, router, of_socket, stop).await;
+            http::serve_socket(listener, router, places, stop).await;
             Ok(())
         });
-        Ok(())
     }
 
     /// Waits until there is a request, or a part ends that never should.

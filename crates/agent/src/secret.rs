@@ -13,6 +13,13 @@ use crate::pem;
 /// 2 KiB; a larger file is the wrong file.
 pub const MAX_BYTES: u64 = 4096;
 
+/// A token of fewer characters is guessed at too easily where other machines can reach the API.
+pub const SHORT_TOKEN: usize = 16;
+
+/// How what stands for a token in documents and examples begins, its letters and digits only.
+const PLACEHOLDERS: [&str; 6] =
+    ["changethis", "changeme", "replacethis", "replaceme", "yourtoken", "exampletoken"];
+
 /// Where systemd puts what `LoadCredential=` and `SetCredential=` name.
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
@@ -48,7 +55,7 @@ pub enum Rule {
     Quoted(usize),
     /// A SIM's PIN: 4 to 8 digits (3GPP TS 31.101 §9.5.1).
     Pin,
-    /// It comes in an HTTP header: printable ASCII without spaces.
+    /// It comes in an HTTP header: printable ASCII without spaces, and no example of a document.
     Token,
     /// X.509 certificates in PEM, which go into a modem.
     Certificates,
@@ -83,12 +90,24 @@ impl Rule {
             Self::Quoted(_) => Ok(()),
             Self::Pin if (4..=8).contains(&text.len()) && is_digits(text) => Ok(()),
             Self::Pin => Err("must be 4 to 8 digits"),
-            Self::Token if text.chars().all(|c| c.is_ascii_graphic()) => Ok(()),
-            Self::Token => Err("must be visible ASCII characters without spaces"),
+            Self::Token if !text.chars().all(|c| c.is_ascii_graphic()) => {
+                Err("must be visible ASCII characters without spaces")
+            }
+            Self::Token if is_placeholder(text) => Err(
+                "holds the example of a document, which everybody knows; make a token of your own: `openssl rand -hex 32`",
+            ),
+            Self::Token => Ok(()),
             Self::Certificates => pem::certificates(text).map(drop),
             Self::PrivateKey => pem::private_key(text).map(drop),
         }
     }
+}
+
+/// Whether it stands for a token that is still to be made.
+fn is_placeholder(text: &str) -> bool {
+    let letters = text.chars().filter(char::is_ascii_alphanumeric);
+    let plain: String = letters.map(|c| c.to_ascii_lowercase()).collect();
+    PLACEHOLDERS.iter().any(|start| plain.starts_with(start))
 }
 
 fn is_digits(text: &str) -> bool {
@@ -355,6 +374,9 @@ mod tests {
             (Rule::Pin, "1234", "123"),
             (Rule::Pin, "12345678", "12a4"),
             (Rule::Token, "aZ9-_.", "a b"),
+            (Rule::Token, "a-changed-one", "change-this-token-of-the-api"),
+            (Rule::Token, "thechangeme", "Change_Me!"),
+            (Rule::Token, "token-9d1f0c7e", "<your-token>"),
         ] {
             let (_folder, secret) = file(good.as_bytes());
             assert!(secret.with_rule(rule).read().is_ok(), "{rule:?} {good:?}");

@@ -180,7 +180,11 @@ fn good_files_are_good_to_both() {
             "",
         ),
         file("http: { socket: /run/x, token: { credential: t } }", "", "        keep_alive: 2m"),
-        file("http: { hosts: [gw.example.com, gw-01] }", "", ""),
+        file(
+            "http: { hosts: [gw.example.com, gw-01], token: { env: T }, publish_token: { env: P }, publish_socket: /run/p }",
+            "",
+            "",
+        ),
     ];
     for text in &goods {
         assert!(is_taken(text), "the check refuses:\n{text}");
@@ -239,6 +243,7 @@ fn files_of_the_wrong_shape_are_bad_to_both() {
         top("http: { token: {} }"),
         top("http: { token: { file: a, env: B } }"),
         top("http: { token: { environment: B } }"),
+        top("http: { publish_token: hunter2 }"),
         top("http: { hosts: gw }"),
         top("queue: { when_full: drop-oldest }"),
         top("queue: { max_bytes: [1] }"),

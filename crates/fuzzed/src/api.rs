@@ -7,7 +7,7 @@ use agent::devices::Devices;
 use agent::discovery::Sightings;
 use agent::forward::Given;
 use agent::history::History;
-use agent::http::{self, App, Consoles, Door, Pages, Token};
+use agent::http::{self, App, Consoles, Door, Guesses, Pages, Tokens};
 use agent::logging::{self, Format, Log};
 use agent::reload::Reloads;
 use axum::Router;
@@ -148,7 +148,8 @@ fn router(gateway: &Gateway, door: Door) -> Router {
         uploads: http::Uploads::default(),
         consoles: Consoles::new(gateway.catalog.commands()),
         log: log().clone(),
-        token: watch::channel(None::<Token>).1,
+        tokens: watch::channel(Tokens::default()).1,
+        guesses: Arc::new(Guesses::default()),
         door,
         reloads,
         stop,

@@ -9,7 +9,7 @@ use super::{cell, list, text};
 const EXAMPLES: &[(&str, &str)] = &[
     (
         "http",
-        "http:\n  listen: 0.0.0.0:9810\n  hosts: [ gw.example.com ]\n  token: { credential: api-token }\n  socket: /run/modemfleet/api.sock",
+        "http:\n  listen: 0.0.0.0:9810\n  hosts: [ gw.example.com ]\n  token: { credential: api-token }\n  publish_token: { credential: publish-token }\n  socket: /run/modemfleet/api.sock",
     ),
     (
         "queue",

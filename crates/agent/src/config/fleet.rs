@@ -114,8 +114,19 @@ pub struct Http {
     pub hosts: Vec<String>,
     /// What a caller of the API must show.
     pub token: Option<Ref>,
+    /// What a caller must show who may publish only; not without `token`.
+    pub publish_token: Option<Ref>,
     /// A unix socket for the API, at most 107 bytes long.
     pub socket: Option<PathBuf>,
+    /// A unix socket for callers who may publish only.
+    pub publish_socket: Option<PathBuf>,
+}
+
+impl Http {
+    /// Reports whether other machines may reach it.
+    pub fn is_open(&self) -> bool {
+        !self.listen.ip().is_loopback()
+    }
 }
 
 /// `hand_in.mqtt`: the MQTT listener for local applications.

@@ -37,7 +37,9 @@ pub(super) struct RawHttp {
     pub(super) listen: Option<String>,
     pub(super) hosts: Option<Vec<String>>,
     pub(super) token: Option<RawSecret>,
+    pub(super) publish_token: Option<RawSecret>,
     pub(super) socket: Option<String>,
+    pub(super) publish_socket: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -58,7 +58,14 @@ pub(super) static FLEET: Shape = Map(&Keys {
 
 pub(super) static HTTP: Keys = Keys {
     of: "`http`",
-    keys: &[("listen", Scalar), ("hosts", List(&Scalar)), ("token", Secret), ("socket", Scalar)],
+    keys: &[
+        ("listen", Scalar),
+        ("hosts", List(&Scalar)),
+        ("token", Secret),
+        ("publish_token", Secret),
+        ("socket", Scalar),
+        ("publish_socket", Scalar),
+    ],
 };
 
 pub(super) static PRIVILEGED: Keys = Keys { of: "`recovery`", keys: &[("socket", Scalar)] };
@@ -432,7 +439,8 @@ impl Walk<'_> {
 }
 
 /// The keys whose values are secrets.
-pub(super) const SECRET_KEYS: [&str; 4] = ["password", "device_secret", "pin", "token"];
+pub(super) const SECRET_KEYS: [&str; 5] =
+    ["password", "device_secret", "pin", "token", "publish_token"];
 
 /// Whether a key looks like one, and not like a value that strayed.
 pub(super) fn is_plain_name(key: &str) -> bool {

@@ -27,11 +27,10 @@ use tokio_util::sync::CancellationToken;
 use super::{OPEN, Refused};
 use crate::descriptors;
 use body::{Answer, Upload};
-use places::Place;
 use timed::Timed;
 
-pub(super) use places::Origin;
 pub use places::Places;
+pub(super) use places::{Origin, Place};
 
 /// Room for a head, and for what is written of an answer at a time, in bytes. hyper's own 400 KiB, for each connection, are more than
 /// the service's memory.
@@ -143,7 +142,8 @@ async fn answer(
         place.refuse();
         Refused::Connections.into_response()
     } else {
-        let request = request.map(|body| Body::new(Upload::new(body, Arc::clone(&place))));
+        let mut request = request.map(|body| Body::new(Upload::new(body, Arc::clone(&place))));
+        request.extensions_mut().insert(Arc::clone(&place));
         router.call(request).await.unwrap_or_else(|never| match never {})
     };
     let response = match place.hold(response.body().size_hint().exact()) {

@@ -95,7 +95,7 @@ pub(super) async fn run(
     let modem = app.modem(&asked.modem)?;
     let consoles = &app.consoles;
     let (name, dangerous) = (modem.name.as_str(), asked.dangerous);
-    if dangerous && app.door == Door::Tcp && app.token.borrow().is_none() {
+    if dangerous && app.door == Door::Tcp && !app.tokens.borrow().are_asked_for() {
         let words = "whoever reaches this port could lose the modem: what may harm goes by `http.socket`, or \
                      with an `http.token`";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "needs_token", words));

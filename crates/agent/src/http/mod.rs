@@ -5,6 +5,7 @@ mod console;
 mod devices;
 mod doctor;
 mod gate;
+mod guesses;
 mod inbox;
 mod log;
 mod messages;
@@ -48,16 +49,18 @@ use crate::logging::Log;
 use crate::metrics::Metrics;
 use crate::reload::Reloads;
 use crate::view::{ModemView, View};
+use token::Right;
 
 use accept::Origin;
 
 pub use accept::Places;
 pub use console::Consoles;
+pub use guesses::Guesses;
 pub use page::Pages;
 pub use queue::Listings;
-pub use reload::Uploads;
 pub use refused::Refused;
-pub use token::{Door, Token};
+pub use reload::Uploads;
+pub use token::{Door, Tokens};
 
 /// No request takes longer than one fsync of a slow card; a client that sends its body drop by drop
 /// is cut off.
@@ -94,8 +97,10 @@ pub struct App {
     pub consoles: Consoles,
     /// What is logged.
     pub log: Log,
-    /// What a caller of the API must show.
-    pub token: watch::Receiver<Option<Token>>,
+    /// What callers of the API must show over TCP.
+    pub tokens: watch::Receiver<Tokens>,
+    /// Wrong tokens that were shown.
+    pub guesses: Arc<Guesses>,
     /// By which way callers come.
     pub door: Door,
     /// Where a reload is asked for.
@@ -163,6 +168,12 @@ impl IntoResponse for ApiError {
 pub fn router(app: App) -> Router {
     // Every layer clones it for every request.
     let app = Arc::new(app);
+    let allowed = |least| middleware::from_fn_with_state((Arc::clone(&app), least), token::allowed);
+    let publishing = Router::new()
+        .route("/api/v1/messages/{id}", get(receipts::receipt))
+        .route("/api/v1/outcomes", get(receipts::outcomes))
+        .route("/api/v1/publish", post(publish::publish))
+        .layer(allowed(Right::Publish));
     let api = Router::new()
         .route("/", get(page::html))
         .route("/page.css", get(page::css))
@@ -175,22 +186,19 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/log", get(log::read).put(log::change))
         .route("/api/v1/log/recent", get(log::recent))
         .route("/api/v1/messages", get(messages::messages))
-        .route("/api/v1/messages/{id}", get(receipts::receipt))
         .route("/api/v1/modems", get(modems))
-        .route("/api/v1/outcomes", get(receipts::outcomes))
-        .route("/api/v1/publish", post(publish::publish))
         .route("/api/v1/queue", get(queue::stat))
         .route("/api/v1/queue/messages", get(queue::messages))
         .route("/api/v1/queue/requeue", post(queue::requeue))
         .route("/api/v1/queue/purge", post(queue::purge))
         .route("/api/v1/reload", post(reload::apply))
         .route(PLAN, plan(&app))
-        .layer(middleware::from_fn_with_state(app.clone(), token::required));
+        .layer(allowed(Right::All));
     // A command may wait for longer than a request.
     let console = Router::new()
         .route(console::PATH, get(console::urcs).post(console::run))
         .layer(DefaultBodyLimit::max(console::MAX_BODY))
-        .layer(middleware::from_fn_with_state(app.clone(), token::required))
+        .layer(allowed(Right::All))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, console::LONGEST));
     let open = Router::new()
         .route("/metrics", get(metrics))
@@ -198,7 +206,8 @@ pub fn router(app: App) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz));
     let in_time = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST);
-    api.merge(open)
+    api.merge(publishing)
+        .merge(open)
         .layer(in_time)
         .merge(console)
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "not_found", "no such path") })

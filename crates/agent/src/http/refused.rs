@@ -18,12 +18,20 @@ pub enum Refused {
     WrongToken,
     /// All places for connections, or for answers, are taken.
     Connections,
+    /// The caller may publish and no more.
+    PublishOnly,
 }
 
 impl Refused {
     /// All reasons, for metrics that start at 0.
-    pub const ALL: [Self; 5] =
-        [Self::ForeignOrigin, Self::UnknownHost, Self::NoToken, Self::WrongToken, Self::Connections];
+    pub const ALL: [Self; 6] = [
+        Self::ForeignOrigin,
+        Self::UnknownHost,
+        Self::NoToken,
+        Self::WrongToken,
+        Self::PublishOnly,
+        Self::Connections,
+    ];
 
     /// The reason in the words of the metrics.
     pub fn as_str(self) -> &'static str {
@@ -33,6 +41,7 @@ impl Refused {
             Self::NoToken => "no_token",
             Self::WrongToken => "wrong_token",
             Self::Connections => "connections",
+            Self::PublishOnly => "publish_only",
         }
     }
 
@@ -60,6 +69,12 @@ impl Refused {
                 "too_many",
                 "all places for connections, or for answers that are not read, are taken; close some, or try \
                  again later",
+            ),
+            Self::PublishOnly => (
+                StatusCode::FORBIDDEN,
+                self.as_str(),
+                "who comes this way may publish and see what became of messages; the rest takes `http.token`, \
+                 or `http.socket`",
             ),
         };
         ApiError::new(status, code, message)

@@ -1,4 +1,4 @@
-//! The token that a caller of the API shows beyond loopback.
+//! The tokens that callers of the API show over TCP, and what each caller may do.
 
 use std::sync::Arc;
 
@@ -11,9 +11,10 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
+use super::accept::Place;
 use super::{App, Refused};
 use crate::config::Http;
-use crate::secret::{Ref, SecretError};
+use crate::secret::{Ref, SHORT_TOKEN, SecretError};
 
 /// By which way a caller comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,25 +23,26 @@ pub enum Door {
     Tcp,
     /// Over the unix socket: who may open it may use the API.
     Socket,
+    /// Over the other unix socket: who may open it may publish.
+    PublishSocket,
+}
+
+/// What a caller may do; the greater one holds the lesser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Right {
+    /// Publish, and see what became of messages.
+    Publish,
+    /// All that the API has.
+    All,
 }
 
 /// A token, kept as its digest: two digests may be compared byte by byte without telling anything.
 #[derive(Clone)]
-pub struct Token([u8; 32]);
+struct Token([u8; 32]);
 
 impl Token {
-    /// The token that callers must show.
-    pub fn new(secret: &SecretString) -> Self {
+    fn new(secret: &SecretString) -> Self {
         Self(Sha256::digest(secret.expose_secret().as_bytes()).into())
-    }
-
-    /// Reads the token that callers must show, where there is one.
-    ///
-    /// # Errors
-    /// [`SecretError`] where it cannot be read.
-    pub fn of(http: &Http) -> Result<Option<Self>, SecretError> {
-        let token = http.token.as_ref().map(Ref::read).transpose()?;
-        Ok(token.as_ref().map(Self::new))
     }
 
     fn fits(&self, shown: &str) -> bool {
@@ -49,27 +51,109 @@ impl Token {
     }
 }
 
-/// Lets a request through that shows the token, where there is one.
-pub(super) async fn required(
-    State(app): State<Arc<App>>,
+/// The tokens that are taken. Without one for everything no token is asked for.
+#[derive(Clone, Default)]
+pub struct Tokens {
+    all: Option<Token>,
+    publish: Option<Token>,
+}
+
+impl Tokens {
+    /// Reads the tokens that callers must show, where there are any.
+    ///
+    /// # Errors
+    /// [`SecretError`] where one cannot be read, or where both are the same.
+    pub fn read(http: &Http) -> Result<Self, SecretError> {
+        let all = read("http.token", http.token.as_ref(), http)?;
+        let publish = read("http.publish_token", http.publish_token.as_ref(), http)?;
+        let same = all.as_ref().zip(publish.as_ref()).is_some_and(|(one, other)| one.0 == other.0);
+        match &http.publish_token {
+            Some(secret) if same => Err(secret.unusable(
+                "holds the same as `token`: who may publish could do everything; make another one",
+            )),
+            _ => Ok(Self { all, publish }),
+        }
+    }
+
+    /// Reports whether callers over TCP have to show one.
+    pub fn are_asked_for(&self) -> bool {
+        self.all.is_some()
+    }
+
+    /// What a caller over TCP may do.
+    fn right(&self, headers: &HeaderMap) -> Result<Right, Refused> {
+        let Some(all) = &self.all else { return Ok(Right::All) };
+        if !headers.contains_key(header::AUTHORIZATION) {
+            return Err(Refused::NoToken);
+        }
+        let shown = shown(headers).ok_or(Refused::WrongToken)?;
+        let may_publish = self.publish.as_ref().is_some_and(|publish| publish.fits(&shown));
+        match (all.fits(&shown), may_publish) {
+            (true, _) => Ok(Right::All),
+            (false, true) => Ok(Right::Publish),
+            (false, false) => Err(Refused::WrongToken),
+        }
+    }
+}
+
+/// Reads one of them. The log says where it is weak: `check` may not have been allowed to read it.
+fn read(key: &str, secret: Option<&Ref>, http: &Http) -> Result<Option<Token>, SecretError> {
+    let Some(secret) = secret.map(Ref::read).transpose()? else { return Ok(None) };
+    if http.is_open() && secret.expose_secret().len() < SHORT_TOKEN {
+        tracing::warn!(
+            key,
+            "a token of fewer than {SHORT_TOKEN} characters, and other machines can guess at it: make a longer one"
+        );
+    }
+    Ok(Some(Token::new(&secret)))
+}
+
+/// Lets a request on whose caller may do at least this.
+pub(super) async fn allowed(
+    State((app, least)): State<(Arc<App>, Right)>,
     request: Request,
     next: Next,
 ) -> Response {
-    let Some(token) = app.token.borrow().clone() else { return next.run(request).await };
-    let is_shown = request.headers().contains_key(header::AUTHORIZATION);
-    if shown(request.headers()).is_some_and(|shown| token.fits(&shown)) {
-        return next.run(request).await;
+    let right = match app.door {
+        Door::Socket => Ok(Right::All),
+        Door::PublishSocket => Ok(Right::Publish),
+        Door::Tcp => app.tokens.borrow().right(request.headers()),
+    };
+    match right {
+        Ok(right) if right >= least => next.run(request).await,
+        Ok(_) => app.refuse(Refused::PublishOnly),
+        Err(why) => {
+            let place = request.extensions().get::<Arc<Place>>().cloned();
+            unauthorized(&app, place.as_deref(), why).await
+        }
     }
-    let mut answer = app.refuse(if is_shown { Refused::WrongToken } else { Refused::NoToken });
+}
+
+async fn unauthorized(app: &App, place: Option<&Place>, why: Refused) -> Response {
+    let mut answer = app.refuse(why);
     // A browser then asks a person for it, and shows it to the page's stream as well.
     let realm = HeaderValue::from_static("Basic realm=\"modemfleet\"");
     answer.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
+    if why == Refused::WrongToken {
+        if let Some(place) = place {
+            place.delay();
+        }
+        // Both arms are cancel safe: who leaves or is left has no answer, and nothing else is lost.
+        tokio::select! {
+            () = app.guesses.wrong(place.map(Place::origin)) => {}
+            () = app.stop.cancelled() => {}
+        }
+        // The next guess takes a connection of its own, which are counted.
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     answer
 }
 
-/// What the caller shows: a bearer token (RFC 6750 §2.1), or the password of HTTP Basic (RFC 7617 §2).
+/// What the caller shows: a bearer token (RFC 6750 §2.1), or the password of HTTP Basic (RFC 7617 §2). None where it
+/// is neither, or where it stands there twice.
 fn shown(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
     let (scheme, rest) = value.split_once(' ')?;
     if scheme.eq_ignore_ascii_case("bearer") {
         return Some(rest.to_owned());
@@ -77,4 +161,70 @@ fn shown(headers: &HeaderMap) -> Option<String> {
     let basic = scheme.eq_ignore_ascii_case("basic").then_some(rest)?;
     let pair = String::from_utf8(STANDARD.decode(basic.trim()).ok()?).ok()?;
     pair.split_once(':').map(|(_, password)| password.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::{Rule, Source};
+
+    fn right(tokens: &Tokens, shown: &[&str]) -> Result<Right, Refused> {
+        let mut headers = HeaderMap::new();
+        for shown in shown {
+            headers.append(header::AUTHORIZATION, HeaderValue::from_str(shown).unwrap());
+        }
+        tokens.right(&headers)
+    }
+
+    /// `check` sees it as well; a file may change after that.
+    #[test]
+    fn two_tokens_that_are_the_same_are_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            Some(Ref::new(name, Source::File(path)).with_rule(Rule::Token))
+        };
+        let http = |publish: &str| Http {
+            listen: ([127, 0, 0, 1], 0).into(),
+            hosts: Vec::new(),
+            token: secret("token", "everything\n"),
+            publish_token: secret("publish_token", publish),
+            socket: None,
+            publish_socket: None,
+        };
+        let tokens = Tokens::read(&http("little")).unwrap();
+        assert_eq!(right(&tokens, &["Bearer little"]), Ok(Right::Publish));
+        let same = Tokens::read(&http("everything")).err().unwrap().to_string();
+        assert!(same.contains("publish_token") && same.contains("another one"), "{same}");
+    }
+
+    #[test]
+    fn each_token_gives_its_right_and_nothing_else_does() {
+        let token = |text: &str| Some(Token::new(&text.to_owned().into()));
+        let tokens = Tokens { all: token("everything"), publish: token("little") };
+        for (shown, expected) in [
+            (&[][..], Err(Refused::NoToken)),
+            (&["Bearer everything"], Ok(Right::All)),
+            (&["bearer everything"], Ok(Right::All)),
+            (&["Bearer little"], Ok(Right::Publish)),
+            // "any:everything" and "any:little".
+            (&["Basic YW55OmV2ZXJ5dGhpbmc="], Ok(Right::All)),
+            (&["Basic YW55OmxpdHRsZQ=="], Ok(Right::Publish)),
+            (&["Bearer everything", "Bearer everything"], Err(Refused::WrongToken)),
+            (&["Bearer wrong", "Bearer everything"], Err(Refused::WrongToken)),
+            (&["Bearer "], Err(Refused::WrongToken)),
+            (&["Bearer"], Err(Refused::WrongToken)),
+            (&["everything"], Err(Refused::WrongToken)),
+            (&["Bearer everything "], Err(Refused::WrongToken)),
+            (&["Basic !"], Err(Refused::WrongToken)),
+            (&["Digest everything"], Err(Refused::WrongToken)),
+        ] {
+            assert_eq!(right(&tokens, shown), expected, "{shown:?}");
+        }
+        let none = Tokens::default();
+        assert_eq!(right(&none, &["Bearer whatever"]), Ok(Right::All));
+        let one = Tokens { all: token("everything"), publish: None };
+        assert_eq!(right(&one, &["Bearer little"]), Err(Refused::WrongToken));
+    }
 }

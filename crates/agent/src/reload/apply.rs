@@ -16,7 +16,7 @@ use crate::config::{self, Context, Fleet, Loaded, Modem, Secrets, SessionId};
 use crate::discovery::Roll;
 use crate::fleet::{self, Made};
 use crate::forward::{self, Adoption, LanePlan};
-use crate::http::Token;
+use crate::http::Tokens;
 use crate::mqtt::Users;
 use crate::reconcile::Order;
 use crate::reload::plan::Step;
@@ -35,7 +35,7 @@ struct Next {
     modems: Vec<Made>,
     /// Sessions of modems that go on.
     sessions: Vec<(SessionView, Session)>,
-    token: Option<Option<Token>>,
+    tokens: Option<Tokens>,
     users: Option<Users>,
 }
 
@@ -178,15 +178,16 @@ impl Agent {
             sessions.extend(kept.zip(found).map(make));
         }
         let changes = |key| plan.settings.iter().any(|s| s.key == key && s.at_restart.is_none());
-        let token = changes("http.token").then(|| Token::of(&fleet.http)).transpose()?;
+        let is_other = changes("http.token") || changes("http.publish_token");
+        let tokens = is_other.then(|| Tokens::read(&fleet.http)).transpose()?;
         let users = fleet.mqtt.as_ref().filter(|_| changes("hand_in.mqtt.users"));
         let users = users.map(|mqtt| Users::read(&mqtt.users)).transpose()?;
-        Ok(Next { modems, sessions, token, users })
+        Ok(Next { modems, sessions, tokens, users })
     }
 
     /// Does it; from here on nothing is refused.
     async fn change(&mut self, plan: &Plan, old: &Now, fleet: Fleet, next: Next) {
-        let Next { modems: made, sessions: joining, token, users } = next;
+        let Next { modems: made, sessions: joining, tokens, users } = next;
         if let Some(books) = &self.gear.books {
             books.revise(&fleet.modems);
         }
@@ -215,8 +216,8 @@ impl Agent {
         }
         self.roll.send_replace(self.roll_of(&now.fleet));
         self.gear.metrics.keep_fleet(&now.fleet);
-        if let Some(token) = token {
-            self.token.send_replace(token);
+        if let Some(tokens) = tokens {
+            self.tokens.send_replace(tokens);
         }
         if let Some(users) = users {
             self.users.send_replace(users);

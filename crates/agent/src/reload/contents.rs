@@ -20,6 +20,7 @@ impl Contents {
         let of_sessions = fleet.sessions().flat_map(crate::config::Session::secrets);
         let users = fleet.mqtt.iter().flat_map(|mqtt| mqtt.users.iter().map(|(_, secret)| secret));
         let all = of_modems.chain(of_sessions).chain(users).chain(&fleet.http.token);
+        let all = all.chain(&fleet.http.publish_token);
         Self::read(all)
     }
 

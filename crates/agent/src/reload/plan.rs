@@ -130,7 +130,7 @@ impl Plan {
         let stays =
             |key: &str| self.settings.iter().any(|s| s.key == key && s.at_restart.is_some());
         let mut fleet = new;
-        if ["http.listen", "http.socket"].into_iter().any(stays) {
+        if ["http.listen", "http.socket", "http.publish_socket"].into_iter().any(stays) {
             fleet.http = old.http.clone();
         }
         if stays("queue") {
@@ -153,6 +153,8 @@ impl Plan {
         let stays =
             |key: &str| self.settings.iter().any(|s| s.key == key && s.at_restart.is_some());
         let token = fleet.http.token.iter().filter(|_| stays("http.token"));
+        let publish = fleet.http.publish_token.iter().filter(|_| stays("http.publish_token"));
+        let token = token.chain(publish);
         let users = fleet.mqtt.iter().filter(|_| stays("hand_in.mqtt"));
         token.chain(users.flat_map(|mqtt| mqtt.users.iter().map(|(_, secret)| secret))).collect()
     }
@@ -370,7 +372,7 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
 
     /// A listener that stays where it is keeps what protects it.
     fn http(&self, old: &Http, new: &Http) -> Vec<Setting> {
-        let Http { listen, hosts, token, socket } = new;
+        let Http { listen, hosts, token, publish_token, socket, publish_socket } = new;
         let why = Some("it goes on listening where it does");
         let mut settings = Vec::new();
         if *listen != old.listen {
@@ -379,10 +381,18 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
         if *socket != old.socket {
             settings.push(Setting { key: "http.socket", at_restart: why });
         }
+        if *publish_socket != old.publish_socket {
+            settings.push(Setting { key: "http.publish_socket", at_restart: why });
+        }
         let why = (!settings.is_empty()).then_some("it changes with where the agent listens");
+        let is_rotated = |token: &Option<Ref>| token.as_ref().is_some_and(self.rotated);
         for (key, differs) in [
             ("http.hosts", *hosts != old.hosts),
-            ("http.token", *token != old.token || token.as_ref().is_some_and(self.rotated)),
+            ("http.token", *token != old.token || is_rotated(token)),
+            (
+                "http.publish_token",
+                *publish_token != old.publish_token || is_rotated(publish_token),
+            ),
         ] {
             settings.extend(differs.then_some(Setting { key, at_restart: why }));
         }

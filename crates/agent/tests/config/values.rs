@@ -71,6 +71,17 @@ fn values_of_the_gateway() {
         (top("http: { token: { env: ¶A-B } }"), "name of an environment variable"),
         (top("http: { token: { credential: ¶../shadow } }"), "without folders"),
         (top(&format!("http: {{ socket: ¶/{} }}", "x".repeat(107))), "107 bytes"),
+        (top(&format!("http: {{ publish_socket: ¶/{} }}", "x".repeat(107))), "107 bytes"),
+        (top("http: { socket: /run/a, publish_socket: ¶/run/a }"), "is the path of `socket`"),
+        (top("http: { ¶publish_token: { env: A } }"), "`publish_token` needs `token`"),
+        (
+            top("http: { token: { env: A }, publish_token: ¶{ env: A } }"),
+            "`publish_token` is the same as `token`",
+        ),
+        (
+            top("http: { token: { env: A }, publish_token: ¶hunter2 }"),
+            "must not stand in this file",
+        ),
         (top("http: { hosts: ¶gw.example.com }"), "`hosts` must be a list"),
         (top("http: { hosts: [ a, ¶{ a: b } ] }"), "must be a single value"),
         (

@@ -114,9 +114,19 @@ static HTTP: &[Fact] = &[
         "What callers of the API must show as `Authorization: Bearer …`; needed beyond loopback. Default: none.",
     ),
     may(
+        "publish_token",
+        Inner,
+        "Another token, for applications that may publish and see what became of it, and nothing else; it needs `token`. Default: none.",
+    ),
+    may(
         "socket",
         Form(".+"),
         "The path of a unix socket for the API; who may open it needs no token. Default: none.",
+    ),
+    may(
+        "publish_socket",
+        Form(".+"),
+        "The path of a second unix socket; who may open it may do what `publish_token` allows. Default: none.",
     ),
 ];
 

@@ -98,6 +98,8 @@ enum Phase {
     Body,
     /// Its request is worked on, or answered.
     Served,
+    /// Its request is refused, and the answer waits so that guessing is slow.
+    Delayed,
     /// It may send another request.
     Idle,
 }
@@ -139,7 +141,7 @@ impl Seat {
             Phase::New | Phase::Head => waited >= HEAD,
             Phase::Idle => waited >= IDLE,
             // The router has a time for it.
-            Phase::Body | Phase::Served => false,
+            Phase::Body | Phase::Served | Phase::Delayed => false,
         };
         is_late || self.is_blocked(now, UNREAD)
     }
@@ -147,7 +149,7 @@ impl Seat {
     /// Its rank, if it may give way. One that was not read from yet may have sent all.
     fn rank(&self, now: Instant) -> Option<Rank> {
         match self.phase {
-            Phase::Head | Phase::Body => Some(Rank::Unfinished),
+            Phase::Head | Phase::Body | Phase::Delayed => Some(Rank::Unfinished),
             _ if self.is_blocked(now, SLOW) => Some(Rank::Unfinished),
             Phase::Idle => Some(Rank::Idle),
             Phase::New | Phase::Served => None,
@@ -328,7 +330,7 @@ impl Places {
 }
 
 /// A connection's place, until this is dropped.
-pub(super) struct Place {
+pub(in crate::http) struct Place {
     id: u64,
     /// True for one of the last places, which are kept for who asks how the agent is.
     is_kept: bool,
@@ -376,6 +378,16 @@ impl Place {
     /// Notes that a whole head is there.
     pub(super) fn begin(&self) {
         self.note(|seat| (seat.phase, seat.since) = (Phase::Served, Instant::now()));
+    }
+
+    /// Notes that its request is refused, and that the answer is delayed: meanwhile it gives way to others.
+    pub(in crate::http) fn delay(&self) {
+        self.note(|seat| (seat.phase, seat.since) = (Phase::Delayed, Instant::now()));
+    }
+
+    /// Returns from where it comes.
+    pub(in crate::http) fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// Notes whether the request's body is waited for.

@@ -210,17 +210,23 @@ const TABLE: &[Row] = &[
     ),
     ("the token in its file", &[], "/token", &["~ setting http.token"]),
     (
-        "names",
-        &[("token: { file: token }", "token: { file: token }, hosts: [gw]")],
+        "a token for publishing, and names",
+        &[(
+            "token: { file: token }",
+            "token: { file: token }, publish_token: { file: p }, hosts: [gw]",
+        )],
         "",
-        &["~ setting http.hosts"],
+        &["~ setting http.hosts", "~ setting http.publish_token"],
     ),
     (
-        "a socket, and with it the names",
-        &[("token: { file: token }", "token: { file: token }, socket: /run/p, hosts: [gw]")],
+        "a socket for publishing, and with it the names",
+        &[(
+            "token: { file: token }",
+            "token: { file: token }, publish_socket: /run/p, hosts: [gw]",
+        )],
         "",
         &[
-            "~ setting http.socket: {later} it goes on listening where it does",
+            "~ setting http.publish_socket: {later} it goes on listening where it does",
             "~ setting http.hosts: {later} it changes with where the agent listens",
         ],
     ),
