@@ -30,7 +30,7 @@ fn refused(places: &Places) -> u64 {
         let has = |it: &&prometheus::proto::Metric| it.get_label()[0].value() == reason;
         family.get_metric().iter().find(has).unwrap().get_counter().get_value()
     };
-    assert!(by_reason("token") < 0.5);
+    assert!(by_reason("wrong_token") < 0.5);
     (0..).find(|number| crate::view::count(*number) + 0.5 > by_reason("connections")).unwrap()
 }
 
@@ -77,6 +77,15 @@ async fn a_reader_that_takes_nothing_is_cut_off_and_a_quiet_stream_is_not() {
         assert_eq!(is_cut(&stuck), second >= 30, "{second}");
         assert!(!is_cut(&slow) && !is_cut(&quiet), "{second}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn guesses_whose_answers_are_delayed_keep_no_one_out() {
+    let places = places();
+    let guesses = half_open(&places, remote(1), 52);
+    guesses.iter().for_each(|place| (place.begin(), place.delay()).1);
+    let new = places.take(remote(2)).unwrap();
+    assert!(!new.is_kept() && is_cut(&guesses[0]) && !is_cut(&guesses[1]));
 }
 
 #[tokio::test(start_paused = true)]
