@@ -1,4 +1,4 @@
-//! Who may read what the agent writes, and whom commands show its token to.
+//! The rights of files that the agent writes, and the programs that commands show its token to.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -122,7 +122,7 @@ fn a_folder_that_others_may_write_is_warned_of() {
     drop(agent);
 }
 
-/// Whether a process that a signal ended left a core, where it was allowed to.
+/// Reports whether a process that a signal ended left a core, if its limits let it.
 fn leaves_core(dir: &Path, program: &[&str]) -> bool {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -c unlimited && exec \"$0\" \"$@\""]).args(program);
@@ -150,7 +150,7 @@ fn a_crash_leaves_no_core() {
     assert!(!leaves_core(dir, &[program, "run", "--config", file.to_str().unwrap()]));
 }
 
-/// Takes the agent's port, answers nothing, and tells what comes.
+/// Takes the agent's port, answers nothing, and passes on what comes.
 fn squatter(port: u16) -> Receiver<String> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
     let (tell, told) = mpsc::channel();
@@ -176,7 +176,7 @@ fn status(words: &[&str]) -> (Output, String) {
 }
 
 #[test]
-fn a_token_does_not_go_to_an_address_that_nobody_named() {
+fn a_token_does_not_go_to_an_address_that_was_fallen_back_to() {
     let mut site = Site::new();
     let (token, socket) = (site.secret("token", TOKEN), site.dir().join("api.sock"));
     site.http = format!(", token: {{ file: {} }}, socket: {}", token.display(), socket.display());

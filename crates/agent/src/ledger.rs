@@ -28,7 +28,7 @@ struct Tried {
     turn: u64,
 }
 
-/// The most lines of a file. A modem may tell another card's number each time, and the oldest then leaves: what is lost
+/// The most lines of a file. A modem may name another card each time, and the oldest line then leaves: what is lost
 /// with it is one try of a PIN, and the last one that a card has is never spent.
 const MAX_LINES: usize = 1_024;
 
@@ -72,7 +72,7 @@ fn lines(path: &Path) -> io::Result<Lines> {
     json_file::read(path)
 }
 
-/// Adds a line as the youngest, and takes the oldest away where there are too many.
+/// Adds a line as the youngest, and takes the oldest away if there are too many.
 fn add(lines: &mut Lines, key: String, tried: Tried) {
     let turn = lines.values().map(|line| line.turn).max().unwrap_or(0).saturating_add(1);
     lines.insert(key, Tried { turn, ..tried });

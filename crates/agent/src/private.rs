@@ -20,7 +20,7 @@ const OTHERS: u32 = 0o077;
 /// The rights that let others take files away, or put others in their place.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// What users beside the owner of a folder may do there.
+/// The rights in a folder of users who do not own it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Openings {
     /// They may write to the folder; its mode.
@@ -29,14 +29,14 @@ pub struct Openings {
     pub files: Vec<PathBuf>,
 }
 
-/// The mode of a folder that others may write to.
+/// Returns the mode of a folder if others may write to it.
 pub fn is_writable(folder: &Path) -> Option<u32> {
     let meta = fs::metadata(folder).ok()?;
     let mode = meta.permissions().mode() & 0o7777;
     (meta.is_dir() && mode & OTHERS_WRITE != 0).then_some(mode)
 }
 
-/// Looks what others may do; nothing where this user may not look.
+/// Looks what others may do; finds nothing if this user may not look.
 pub fn openings(folder: &Path) -> Openings {
     let is_open = |path: &PathBuf| {
         let meta = fs::symlink_metadata(path);

@@ -41,8 +41,8 @@ pub struct Args {
 /// Runs the agent until SIGTERM or SIGINT.
 pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     descriptors::raise_limit();
-    // A core would hold PINs, passwords and keys. Not PR_SET_DUMPABLE, which hides from a person which ports an agent
-    // of the same user has open.
+    // A core would hold PINs, passwords and keys. Not PR_SET_DUMPABLE: it hides /proc/PID from its own user, in which a
+    // library looks at its start, and a person for who has a port open.
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     if let Err(error) = setrlimit(Resource::Core, none) {
         crate::complain(&format!("a crash may leave a core with secrets: {error}"));

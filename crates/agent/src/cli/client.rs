@@ -70,7 +70,7 @@ impl fmt::Display for Address {
 #[derive(Debug)]
 pub struct Attempts {
     tried: Vec<(Address, io::Error)>,
-    /// Where the agent may be as well, and the token is not shown.
+    /// An address of the agent at which the token is not shown.
     withheld: Option<Address>,
 }
 
@@ -120,9 +120,9 @@ pub enum ClientError {
          program, or name the address with `--url` and `--token-file` if you trust it"
     )]
     Stranger {
-        /// Where it would have been shown.
+        /// The address.
         address: Address,
-        /// Whose program listens there.
+        /// The owner of the program that listens there.
         user: String,
     },
     /// The connection ended, or something else than HTTP came, before the end of the answer.
@@ -212,9 +212,9 @@ impl<'a> Call<'a> {
 pub struct Client {
     addresses: Vec<Address>,
     token: Option<Ref>,
-    /// Whose program has to listen where the token is shown; none if somebody named the address.
+    /// The users to whose programs the token is shown; none if somebody named the address.
     owners: Option<Owners>,
-    /// Where the agent listens as well, and the token is not shown.
+    /// An address of the agent at which the token is not shown.
     withheld: Option<Address>,
     /// What is wrong with the file that names them.
     faulty: Option<String>,
@@ -365,10 +365,10 @@ impl Client {
         let absent = |error: &io::Error| {
             matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
         };
-        let nobody = tried.iter().all(|(_, error)| absent(error));
+        let is_absent = tried.iter().all(|(_, error)| absent(error));
         let attempts = Attempts { tried, withheld: self.withheld.clone() };
         Err(match &self.faulty {
-            _ if !nobody => ClientError::Unreachable(attempts),
+            _ if !is_absent => ClientError::Unreachable(attempts),
             Some(rendered) => ClientError::Faulty { rendered: rendered.clone(), attempts },
             None => ClientError::NotRunning(attempts),
         })

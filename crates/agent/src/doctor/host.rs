@@ -113,7 +113,7 @@ pub fn user() -> User {
     User { uid, name: of_table("/etc/passwd", uid), groups: names }
 }
 
-/// The number of a user of this name, where passwd(5) has it.
+/// The number of a user of this name, if passwd(5) has it.
 pub fn user_number(name: &str) -> Option<u32> {
     let text = fs::read_to_string("/etc/passwd").ok()?;
     text.lines().find_map(|line| {

@@ -15,7 +15,7 @@ pub struct Rights {
 }
 
 impl Rights {
-    /// What is to be said of it; nothing where all is as it should be.
+    /// Returns what is to be said of it; nothing if all is as it should be.
     pub fn finding(&self) -> Option<Finding> {
         let (check, path) = ("rights", self.path.display());
         if let Some(mode) = self.openings.folder {

@@ -1,7 +1,7 @@
 //! The user whose program listens at an address of this machine.
 //!
-//! Any local program may take a port above 1023 while no agent runs. Whoever sends the token there gives it away, so the
-//! owner of what listens is looked at first, where the address was named by nobody but the fleet file.
+//! Any local program may take a port above 1023 while no agent runs, and a token that is sent there is given away. So the
+//! owner of what listens is looked at first, if only the fleet file named the address.
 
 use std::fs;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -157,7 +157,7 @@ mod tests {
             assert_eq!(Owners(vec![own + 1]).stranger(here, there), Some(own), "{at}");
         }
         let far = |text: &str| text.parse::<SocketAddr>().unwrap();
-        let nobody = Owners(Vec::new());
-        assert_eq!(nobody.stranger(far("192.0.2.1:5000"), far("192.0.2.2:9810")), None);
+        let none = Owners(Vec::new());
+        assert_eq!(none.stranger(far("192.0.2.1:5000"), far("192.0.2.2:9810")), None);
     }
 }

@@ -71,7 +71,7 @@ impl Target {
         let ByFile { socket, tcp, token, queue, faulty } = ByFile::of(file)?;
         let token = self.token().or(token);
         let client = match socket {
-            // The socket needs no token. Where nothing takes it, whatever has the port may be anybody's.
+            // The socket needs no token. If it is not there, the program that has the port may be anybody's.
             Some(socket) if token.is_some() => {
                 Client { withheld: Some(tcp), ..Client::at(vec![Address::Unix(socket)], None) }
             }
