@@ -229,3 +229,89 @@ fn a_socket_that_systemd_opened_serves_the_api() {
     assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
     assert!(String::from_utf8_lossy(&shown.stdout).contains("\"m0\""));
 }
+
+/// Starts an agent as a service whose sockets are open before it runs, at these addresses and under these names.
+fn activated(lab: &Lab, sockets: &[(&str, String)]) -> Process {
+    let mut command = Command::new("systemd-socket-activate");
+    for (_, address) in sockets {
+        command.arg("--listen").arg(address);
+    }
+    let names: Vec<&str> = sockets.iter().map(|(name, _)| *name).collect();
+    command.arg(format!("--fdname={}", names.join(":")));
+    command.arg(modemfleet()).arg("run").arg("--config").arg(lab.site.file());
+    Process::start("agent", &mut command)
+}
+
+#[test]
+fn ports_that_systemd_opened_serve_http_and_mqtt() {
+    let mut lab = Lab::without_modems(1);
+    let (mqtt, socket) = (e2e::Port::free(), lab.site.dir().join("api.sock"));
+    lab.site.http = format!(", socket: {}", socket.display());
+    let hand_in = format!("hand_in: {{ mqtt: {{ listen: \"127.0.0.1:{}\" }} }}\n", mqtt.number());
+    lab.site.body.insert_str(0, &hand_in);
+    // The order is not that of the fleet file, and the names are anybody's.
+    let sockets = [
+        ("b", format!("127.0.0.1:{}", mqtt.number())),
+        ("api", socket.display().to_string()),
+        ("http", format!("127.0.0.1:{}", lab.site.port())),
+    ];
+    let agent = activated(&lab, &sockets);
+    let http = e2e::Http::new(lab.site.port());
+    until("the agent", || {
+        http.try_ask("GET", "/healthz", &[], b"").filter(|answer| answer.status == 200)
+    });
+    let mut publish = Command::new("mosquitto_pub");
+    publish.args([
+        "-h",
+        "127.0.0.1",
+        "-p",
+        &mqtt.number().to_string(),
+        "-q",
+        "1",
+        "-t",
+        "t",
+        "-m",
+        "x",
+    ]);
+    let said = run(&mut publish, b"");
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let mut status = Command::new(modemfleet());
+    let shown = run(status.args(["status", "--json", "--config"]).arg(lab.site.file()), b"");
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("\"messages\": 1"), "{shown:?}");
+    assert!(
+        !agent.stderr().iter().any(|line| line.contains("systemd holds")),
+        "{:?}",
+        agent.stderr()
+    );
+}
+
+#[test]
+fn a_port_of_systemd_that_the_fleet_file_does_not_name_is_told_and_not_served() {
+    let mut lab = Lab::without_modems(1);
+    let (other, socket) = (e2e::Port::free(), lab.site.dir().join("other.sock"));
+    let publish = lab.site.dir().join("publish.sock");
+    lab.site.http = format!(", socket: {}", lab.site.dir().join("api.sock").display());
+    let sockets = [
+        ("modemfleet-http.socket", format!("127.0.0.1:{}", other.number())),
+        ("modemfleet.socket", socket.display().to_string()),
+        ("modemfleet-publish.socket", publish.display().to_string()),
+    ];
+    let agent = activated(&lab, &sockets);
+    let (http, stray) = (e2e::Http::new(lab.site.port()), e2e::Http::new(other.number()));
+    until("the other port", || std::net::TcpStream::connect(("127.0.0.1", other.number())).ok());
+    until("the agent", || {
+        http.try_ask("GET", "/healthz", &[], b"").filter(|answer| answer.status == 200)
+    });
+    let told = agent.line("the mismatch", |line| line.contains("systemd holds 127.0.0.1:"));
+    assert!(told.contains("modemfleet-http.socket") && told.contains("ListenStream="), "{told}");
+    agent.line("the other socket", |line| line.contains("other.sock"));
+    assert_eq!(stray.try_ask("GET", "/healthz", &[], b""), None);
+    // The unit of the package is enabled together with the service; another one may be for fewer rights.
+    let by_socket = |socket: &Path| {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--max-time", "5", "--unix-socket"]).arg(socket);
+        run(curl.arg("http://localhost/livez"), b"").stdout
+    };
+    assert_eq!(by_socket(&socket), b"ok\n");
+    assert_eq!(by_socket(&publish), b"");
+}

@@ -14,7 +14,7 @@ use modem::session::Stagger;
 use modem::turns::Turns;
 use prometheus::core::Collector;
 use queue::Queue;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -39,9 +39,10 @@ use crate::process::Process;
 use crate::reconcile::{Order, Reconciler};
 use crate::recover::Recoverer;
 use crate::reload::{Contents, Reloads, Request};
+use crate::systemd::{self, Handed};
 use crate::telemetry::Telling;
 use crate::view::{Now, View};
-use crate::{discovery, forward, systemd, telemetry};
+use crate::{discovery, forward, telemetry};
 
 /// How long forwarders and servers may take to end once the modems have.
 const LAST_ACKS: Duration = Duration::from_secs(1);
@@ -111,11 +112,13 @@ pub(crate) fn open_books(fleet: &Fleet) -> io::Result<Option<Arc<Books>>> {
     Books::open(&fleet.queue.path, &fleet.modems).map(Some)
 }
 
-/// Listens on a unix socket, if there is to be one.
-async fn bound(path: Option<&Path>) -> anyhow::Result<Option<UnixListener>> {
-    let Some(path) = path else { return Ok(None) };
+/// Listens on a unix socket, unless the service manager does.
+async fn bound(path: &Path, handed: &mut Handed) -> anyhow::Result<UnixListener> {
+    if let Some(listener) = handed.socket(path).context("the service manager's socket")? {
+        return Ok(listener);
+    }
     let listener = http::bind_socket(path).await;
-    listener.map(Some).with_context(|| format!("could not listen on {}", path.display()))
+    listener.with_context(|| format!("could not listen on {}", path.display()))
 }
 
 /// Adds what is read at each scrape.
@@ -161,6 +164,7 @@ impl Agent {
             gear,
             kept: BTreeMap::new(),
             now,
+            places: http::Places::new(Arc::clone(&metrics)),
             view,
             roll: watch::Sender::default(),
             tokens: watch::Sender::default(),
@@ -176,8 +180,12 @@ impl Agent {
         let fleet = agent.view.now();
         let fleet = &fleet.fleet;
         agent.tokens.send_replace(Tokens::read(&fleet.http).context("could not read the tokens")?);
-        agent.listen(&fleet.http, &app).await?;
-        agent.listen_mqtt(fleet.mqtt.as_ref(), &app).await?;
+        let mut handed = Handed::take().context("the service manager's sockets")?;
+        agent.listen(&fleet.http, &mut handed, &app).await?;
+        agent.listen_mqtt(fleet.mqtt.as_ref(), &mut handed, &app).await?;
+        for socket in handed.rest().context("the service manager's sockets")? {
+            agent.serve_socket(socket, &app, Door::Socket);
+        }
         agent.keep(app);
         agent.tell();
         agent.modems.spawn(reconciler.run());
@@ -279,6 +287,7 @@ impl Agent {
     async fn listen_mqtt(
         &mut self,
         config: Option<&config::MqttListener>,
+        handed: &mut Handed,
         app: &App,
     ) -> anyhow::Result<()> {
         let Some(config) = config else { return Ok(()) };
@@ -291,7 +300,8 @@ impl Agent {
             Arc::clone(&app.metrics),
             self.stop.clone(),
         );
-        let listener = TcpListener::bind(config.listen)
+        let listener = handed
+            .listen(config.listen)
             .await
             .with_context(|| format!("could not listen on {} for MQTT", config.listen))?;
         self.services.spawn(async move {
@@ -313,38 +323,35 @@ impl Agent {
         self.services.spawn(discovery::run(search, self.stop.clone()));
     }
 
-    async fn listen(&mut self, config: &config::Http, app: &App) -> anyhow::Result<()> {
-        let listener = TcpListener::bind(config.listen)
+    async fn listen(
+        &mut self,
+        config: &config::Http,
+        handed: &mut Handed,
+        app: &App,
+    ) -> anyhow::Result<()> {
+        let listener = handed
+            .listen(config.listen)
             .await
             .with_context(|| format!("could not listen on {}", config.listen))?;
         let (router, stop) = (http::router(app.clone()), self.stop.clone());
-        let places = http::Places::new(Arc::clone(&app.metrics));
-        let of_tcp = places.clone();
+        let places = app.places.clone();
         self.services.spawn(async move {
-            http::serve(listener, router, of_tcp, stop).await;
+            http::serve(listener, router, places, stop).await;
             Ok(())
         });
-        let handed = systemd::handed_over().context("the service manager's socket")?;
-        let listener = match handed {
-            Some(listener) => Some(UnixListener::from_std(listener).context("the API socket")?),
-            None => bound(config.socket.as_deref()).await?,
-        };
-        self.serve_socket(listener, app, places.clone(), Door::Socket);
-        let listener = bound(config.publish_socket.as_deref()).await?;
-        self.serve_socket(listener, app, places, Door::PublishSocket);
+        let doors = [(&config.socket, Door::Socket), (&config.publish_socket, Door::PublishSocket)];
+        for (path, door) in doors {
+            if let Some(path) = path {
+                self.serve_socket(bound(path, handed).await?, app, door);
+            }
+        }
         Ok(())
     }
 
     /// Serves what who may open a socket may do: its permissions are the authority.
-    fn serve_socket(
-        &mut self,
-        listener: Option<UnixListener>,
-        app: &App,
-        places: http::Places,
-        door: Door,
-    ) {
-        let Some(listener) = listener else { return };
+    fn serve_socket(&mut self, listener: UnixListener, app: &App, door: Door) {
         let (router, stop) = (http::router(App { door, ..app.clone() }), self.stop.clone());
+        let places = app.places.clone();
         self.services.spawn(async move {
             http::serve_socket(listener, router, places, stop).await;
             Ok(())

@@ -3,11 +3,14 @@
 //! Without a service manager all of this does nothing.
 
 use std::io;
-use std::os::unix::net::UnixListener;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use queue::Queue;
 use sd_notify::NotifyState;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -65,16 +68,122 @@ pub async fn feed_watchdog(queue: &Queue, stop: &CancellationToken) {
     }
 }
 
-/// The API's unix socket, where the service manager opened it (`modemfleet.socket`).
+/// The unit of the package that opens the API's unix socket: by default a socket is called by its unit.
+const PACKAGED: &str = "modemfleet.socket";
+
+/// The name of a socket that has none (sd_listen_fds(3)).
+const UNNAMED: &str = "unknown";
+
+/// Listeners that the service manager opened, each with the name that its unit gives it (`FileDescriptorName=`).
 ///
-/// # Errors
-/// Where what was handed over is no listening unix socket.
-pub fn handed_over() -> io::Result<Option<UnixListener>> {
-    let mut handed = listenfd::ListenFd::from_env();
-    if handed.len() == 0 {
-        return Ok(None);
+/// An address says what a listener is for; the name is for messages. So neither depends on the other being right.
+#[derive(Debug, Default)]
+pub struct Handed {
+    tcp: Vec<(String, std::net::TcpListener)>,
+    unix: Vec<(String, std::os::unix::net::UnixListener)>,
+}
+
+impl Handed {
+    /// Takes what was handed over, once for the life of the process.
+    ///
+    /// # Errors
+    /// If it is no listening socket of TCP or of the file system.
+    pub fn take() -> io::Result<Self> {
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut names = names.split(':').filter(|name| !name.is_empty());
+        let mut fds = listenfd::ListenFd::from_env();
+        let mut handed = Self::default();
+        for at in 0..fds.len() {
+            let name = names.next().unwrap_or(UNNAMED).to_owned();
+            if let Ok(Some(listener)) = fds.take_tcp_listener(at) {
+                must_listen(&listener, &name)?;
+                listener.set_nonblocking(true)?;
+                handed.tcp.push((name, listener));
+            } else if let Some(listener) = fds.take_unix_listener(at)? {
+                must_listen(&listener, &name)?;
+                listener.set_nonblocking(true)?;
+                handed.unix.push((name, listener));
+            }
+        }
+        Ok(handed)
     }
-    let listener = handed.take_unix_listener(0)?;
-    listener.as_ref().map(|listener| listener.set_nonblocking(true)).transpose()?;
-    Ok(listener)
+
+    /// Listens at this address: by what was handed over for it, else by what is opened here.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn listen(&mut self, at: SocketAddr) -> io::Result<TcpListener> {
+        let is_meant = |(_, listener): &(_, std::net::TcpListener)| {
+            listener.local_addr().is_ok_and(|is| is == at)
+        };
+        match self.tcp.iter().position(is_meant) {
+            Some(position) => TcpListener::from_std(self.tcp.swap_remove(position).1),
+            None => TcpListener::bind(at).await,
+        }
+    }
+
+    /// The unix socket that was handed over for this path.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn socket(&mut self, path: &Path) -> io::Result<Option<UnixListener>> {
+        let is_meant = |(_, listener): &(_, std::os::unix::net::UnixListener)| {
+            path_of(listener).is_some_and(|is| is == path || is_same(&is, path))
+        };
+        let position = self.unix.iter().position(is_meant);
+        let found = position.map(|position| self.unix.swap_remove(position).1);
+        found.map(UnixListener::from_std).transpose()
+    }
+
+    /// Logs what is left, which the fleet file does not name, and returns the sockets that serve the API all the same: the
+    /// package's is enabled together with the service. No other is served: a unix socket may be for fewer rights than the
+    /// API's, and a TCP address may lie beyond loopback, with no token to ask for.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn rest(self) -> io::Result<Vec<UnixListener>> {
+        for (name, listener) in &self.tcp {
+            let at = listener.local_addr().map_or_else(|_| "?".to_owned(), |at| at.to_string());
+            tracing::error!(
+                "systemd holds {at} for this agent (socket {name:?}), and the fleet file listens there for nothing: \
+                 make `listen` of `http` or `hand_in.mqtt` and ListenStream= of that unit the same, or disable it; \
+                 who connects there gets no answer"
+            );
+        }
+        let mut served = Vec::new();
+        for (name, listener) in self.unix {
+            let at = path_of(&listener).unwrap_or_default();
+            let is_ours = name == PACKAGED || name == UNNAMED;
+            let fate =
+                if is_ours { "it serves the API" } else { "who connects there gets no answer" };
+            tracing::warn!(
+                "systemd holds {} for this agent (socket {name:?}), which the fleet file does not name: {fate}, and \
+                 commands do not find it; make `http.socket` and ListenStream= of that unit the same, or disable it",
+                at.display()
+            );
+            if is_ours {
+                served.push(UnixListener::from_std(listener)?);
+            }
+        }
+        Ok(served)
+    }
+}
+
+/// Refuses a connection, such as a unit with `Accept=yes` hands over.
+fn must_listen(socket: impl AsFd, name: &str) -> io::Result<()> {
+    if rustix::net::sockopt::socket_acceptconn(socket)? {
+        return Ok(());
+    }
+    let words = format!("the socket {name:?} does not listen: its unit needs Accept=no");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, words))
+}
+
+fn path_of(listener: &std::os::unix::net::UnixListener) -> Option<PathBuf> {
+    Some(listener.local_addr().ok()?.as_pathname()?.to_owned())
+}
+
+/// Reports whether two paths lead to the same file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let real = std::fs::canonicalize(one);
+    real.is_ok_and(|real| std::fs::canonicalize(other).is_ok_and(|other| other == real))
 }

@@ -140,6 +140,7 @@ fn router(gateway: &Gateway, door: Door) -> Router {
         downlink: gateway.downlink.clone(),
         given: Given::default(),
         devices: Devices::new(watch::channel(Sightings::default()).1, &view, &metrics),
+        places: http::Places::new(Arc::clone(&metrics)),
         view,
         metrics,
         history: Arc::new(History::default()),

@@ -87,6 +87,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// The last hour's signals.
     pub history: Arc<History>,
+    /// Places for connections over all doors.
+    pub places: Places,
     /// Places for open status pages.
     pub pages: Pages,
     /// Places for those who list the queue.
