@@ -20,6 +20,12 @@ use e2e::{Process, modemfleet, run};
 
 const UNITS: [&str; 3] = ["modemfleet.service", "modemfleet.socket", "modemfleet-recover.socket"];
 
+/// Units that somebody enables by hand.
+const PORTS: [&str; 2] = ["modemfleet-http.socket", "modemfleet-mqtt.socket"];
+
+/// What the groups of the agent's user are, whatever the order.
+const GROUPS: [&str; 2] = ["modemfleet", "modemfleet-devices"];
+
 fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
@@ -127,7 +133,7 @@ impl Root {
     fn enabled(&self) -> Vec<&'static str> {
         let linked =
             |unit: &&str| self.holds(&format!("test -e /etc/systemd/system/*.wants/{unit}"));
-        UNITS.into_iter().filter(linked).collect()
+        UNITS.into_iter().chain(PORTS).filter(linked).collect()
     }
 }
 
@@ -173,12 +179,18 @@ fn installed(root: &Root) {
     assert!(said.contains("fleet.yaml: ok (1 modem"), "{said}");
     let other = "setpriv --reuid=65534 --regid=65534 --clear-groups";
     assert!(!root.holds(&format!("{other} cat /etc/modemfleet/fleet.yaml")), "everybody reads it");
+    let groups = root.sh("id --name --groups modemfleet");
+    let mut groups: Vec<&str> = groups.split_whitespace().collect();
+    groups.sort_unstable();
+    assert_eq!(groups, GROUPS, "the agent's user");
     root.sh("systemctl enable modemfleet 2>&1");
     assert_eq!(root.enabled(), UNITS);
 }
 
-/// An administrator's work outlives an upgrade, and the new file lies beside it.
+/// An administrator's work outlives an upgrade, and the new file lies beside it. The version before had no group of
+/// devices.
 fn upgraded(root: &Root) {
+    root.sh("groupdel modemfleet-devices && systemctl enable modemfleet-http.socket 2>&1");
     root.sh("sed -i s/broker.example.com/10.0.0.1/ /etc/modemfleet/fleet.yaml");
     root.sh("chmod 0600 /etc/modemfleet/fleet.yaml");
     root.sh("echo word >/etc/modemfleet/credentials/broker-password");
@@ -189,7 +201,13 @@ fn upgraded(root: &Root) {
     assert!(edited.contains("10.0.0.1") && !edited.contains("of the next revision"), "{edited}");
     assert!(root.holds("grep -q 'of the next' /etc/modemfleet/fleet.yaml.dpkg-dist"));
     assert_eq!(root.rights("/etc/modemfleet/fleet.yaml"), "600 root modemfleet");
-    assert_eq!(root.enabled(), UNITS);
+    assert_eq!(root.enabled(), [&UNITS[..], &PORTS[..1]].concat());
+    for group in GROUPS {
+        assert!(
+            root.holds(&format!("id --name --groups modemfleet | grep -qw {group}")),
+            "{group}"
+        );
+    }
     let version = root.sh("dpkg-query --show --showformat '${Version}' modemfleet");
     assert!(version.ends_with("-2"), "{version}");
 }
@@ -206,7 +224,8 @@ fn removed_and_purged(root: &Root) {
     }
     root.install(package());
     assert!(root.holds("grep -q 10.0.0.1 /etc/modemfleet/fleet.yaml"));
-    assert_eq!(root.enabled(), UNITS, "what was enabled stays so over a removal");
+    let enabled = [&UNITS[..], &PORTS[..1]].concat();
+    assert_eq!(root.enabled(), enabled, "what was enabled stays so over a removal");
     root.sh("dpkg --purge modemfleet");
     for gone in ["/etc/modemfleet", "/var/lib/modemfleet", "/usr/share/modemfleet"] {
         assert!(!root.holds(&format!("test -e {gone}")), "{gone} is left");
@@ -231,6 +250,8 @@ fn holds_what_it_should() {
         "usr/lib/systemd/system/modemfleet.socket",
         "usr/lib/systemd/system/modemfleet-recover.socket",
         "usr/lib/systemd/system/modemfleet-recover@.service",
+        "usr/lib/systemd/system/modemfleet-http.socket",
+        "usr/lib/systemd/system/modemfleet-mqtt.socket",
         "usr/lib/sysusers.d/modemfleet.conf",
         "usr/share/man/man1/modemfleet.1.gz",
         "usr/share/man/man1/modemfleet-recover.1.gz",
@@ -301,9 +322,18 @@ fn systemd_starts_it_and_starts_it_again_in_a_guest() {
     // An emulated processor, on which a package is unpacked twice.
     let said = succeed(boot.env("MODEMFLEET_BED_SECONDS", "1500"));
     eprintln!("{said}");
-    for what in
-        ["first publish", "hot plug", "killed", "reload", "upgrade", "stop", "wrong file", "purge"]
-    {
+    for what in [
+        "first publish",
+        "recover",
+        "sockets",
+        "hot plug",
+        "killed",
+        "reload",
+        "upgrade",
+        "stop",
+        "wrong file",
+        "purge",
+    ] {
         assert!(
             said.lines().any(|line| line.starts_with(&format!("ok: {what}"))),
             "{what}: {said}"

@@ -39,17 +39,19 @@ fn a_stranger_takes_the_simulator_for_a_sim7600() {
 /// Installs our rules as an administrator would.
 fn install_rules() {
     let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/udev/78-modemfleet.rules");
-    let made = Command::new("groupadd").args(["--system", "modemfleet"]).status();
-    assert!(made.unwrap().success(), "no group");
+    for group in ["modemfleet", "modemfleet-devices"] {
+        let made = Command::new("groupadd").args(["--system", group]).status();
+        assert!(made.unwrap().success(), "no group");
+    }
     fs::create_dir_all("/run/udev/rules.d").unwrap();
     fs::copy(rules, "/run/udev/rules.d/78-modemfleet.rules").unwrap();
     assert!(Command::new("udevadm").args(["control", "--reload"]).status().unwrap().success());
 }
 
-/// Whether a user that has only the group `modemfleet` can open this file.
-fn opens_for_the_service(path: &Path) -> bool {
+/// Reports whether a user that has only this group can open a file.
+fn opens_for(group: &str, path: &Path) -> bool {
     let mut open = Command::new("setpriv");
-    open.args(["--reuid=65534", "--regid=modemfleet", "--clear-groups", "test", "-r"]).arg(path);
+    open.args(["--reuid=65534", "--regid", group, "--clear-groups", "test", "-r"]).arg(path);
     run(&mut open, b"").status.success()
 }
 
@@ -67,7 +69,8 @@ fn the_udev_rules_keep_a_stranger_off_the_at_ports_and_not_off_the_device() {
         let ignored = property(&path, "ID_MM_PORT_IGNORE").as_deref() == Some("1");
         assert_eq!(ignored, ours, "ID_MM_PORT_IGNORE of interface {interface}");
         assert_eq!(property(&path, "ID_MM_DEVICE_IGNORE"), None, "interface {interface}");
-        assert_eq!(opens_for_the_service(path.as_ref()), ours, "interface {interface}");
+        assert_eq!(opens_for("modemfleet-devices", path.as_ref()), ours, "interface {interface}");
+        assert!(!opens_for("modemfleet", path.as_ref()), "the API's group, interface {interface}");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o007, 0, "others, interface {interface}");
     }
     let manager = Stranger::start();

@@ -100,7 +100,7 @@ fn rights(node: &Node, user: &User) -> String {
     if node.mode & 0o060 == 0o060 && group != "root" {
         let name = user.name.as_deref().unwrap_or("USER");
         return format!(
-            "`usermod -aG {group} {name}` and start the agent again, or install the udev rules (deploy/udev), which give the AT ports to the group modemfleet"
+            "`usermod -aG {group} {name}` and start the agent again, or install the udev rules (deploy/udev), which give the AT ports to the group modemfleet-devices"
         );
     }
     "its mode lets no group in: install the udev rules (deploy/udev), or for another tty write a rule with `GROUP=\"dialout\", MODE=\"0660\"`".to_owned()
