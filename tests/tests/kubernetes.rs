@@ -48,7 +48,7 @@ fn refusal(version: &str, files: &[PathBuf]) -> Option<String> {
 
 #[test]
 fn the_manifests_fit_the_schemas_of_kubernetes() {
-    let files = ["namespace.yaml", "configmap.yaml", "secret.yaml", "daemonset.yaml"];
+    let files = ["namespace.yaml", "configmap.yaml", "daemonset.yaml"];
     let files = files.map(|name| folder().join(name));
     for version in VERSIONS {
         assert_eq!(refusal(version, &files), None, "{version}");
@@ -99,11 +99,35 @@ fn the_agent_takes_the_fleet_file_and_its_secrets_are_those_of_the_secret() {
     let pod = &manifest("daemonset.yaml")["spec"]["template"]["spec"];
     let port = pod["containers"][0]["ports"][0]["containerPort"].as_u64().unwrap();
     assert!(fleet.contains(&format!(":{port}")), "the fleet file listens elsewhere");
-    let secret = manifest("secret.yaml");
+    let generator = &manifest("kustomization.yaml")["secretGenerator"][0];
+    let made = generator["files"].as_sequence().unwrap().iter().map(|file| file.as_str().unwrap());
+    let mut made: Vec<&str> = made.map(|file| file.strip_prefix("secrets/").unwrap()).collect();
     let named = fleet.split("/run/secrets/modemfleet/").skip(1);
-    let named: Vec<&str> = named.map(|rest| rest.split(' ').next().unwrap()).collect();
-    assert_eq!(named.len(), secret["stringData"].as_mapping().unwrap().len());
-    for name in named {
-        assert!(secret["stringData"][name].is_string(), "{name}");
+    let mut named: Vec<&str> = named.map(|rest| rest.split(' ').next().unwrap()).collect();
+    made.sort_unstable();
+    named.sort_unstable();
+    assert_eq!(named, made);
+    let volume = pod["volumes"].as_sequence().unwrap().iter();
+    let mut volume = volume.filter_map(|each| each["secret"]["secretName"].as_str());
+    assert_eq!(volume.next(), generator["name"].as_str());
+}
+
+/// Applied as they are, they would make a token that others know.
+#[test]
+fn the_manifests_bring_no_secret_of_their_own() {
+    assert!(
+        !folder().join("secrets/token").exists() || is_ignored("deploy/kubernetes/secrets/token")
+    );
+    for file in fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()) {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        let brings = ["stringData", "kind: Secret", "literals:"].map(|word| text.contains(word));
+        assert_eq!(brings, [false; 3], "{}", file.display());
     }
+}
+
+/// Reports whether git leaves a file of the repository alone.
+fn is_ignored(path: &str) -> bool {
+    let mut git = Command::new("git");
+    git.current_dir(folder().join("../..")).args(["check-ignore", "--quiet", path]);
+    run(&mut git, b"").status.success()
 }
