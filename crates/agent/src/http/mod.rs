@@ -34,7 +34,7 @@ use axum::routing::{MethodRouter, get, post};
 use prometheus::{Encoder, TextEncoder};
 use rustix::net::{listen, sockopt};
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
@@ -69,6 +69,9 @@ const REQUEST: Duration = Duration::from_secs(30);
 /// A message that a connected session could carry must not wait longer than this for the gateway to
 /// count as ready.
 const READY_AGE: Duration = Duration::from_secs(300);
+
+/// Connections to the unix socket that wait to be taken; the system bounds it further (`somaxconn`).
+const SOCKET_BACKLOG: u32 = 1_024;
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -365,9 +368,11 @@ pub async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
         }
         Err(_) => {}
     }
-    let listener = UnixListener::bind(path)?;
+    let socket = UnixSocket::new_stream()?;
+    socket.bind(path)?;
+    // Before it listens: until then the umask says who may connect.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
-    Ok(listener)
+    socket.listen(SOCKET_BACKLOG)
 }
 
 /// Bytes that the system keeps of what a client does not read. Without a bound it would be megabytes for each, of the service's
