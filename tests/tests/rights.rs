@@ -115,6 +115,8 @@ fn a_folder_that_others_may_write_is_warned_of() {
     let doctor = told(&["doctor", "--config"]);
     assert!(doctor.contains(&wanted) && doctor.contains("chmod go-w"), "{doctor}");
     give(&folder, 0o755);
+    let doctor = told(&["doctor", "--config"]);
+    assert!(doctor.contains(&format!("look into {} (mode 0755)", folder.display())), "{doctor}");
     give(&lab.site.dir().join("queue/queue.db"), 0o640);
     let doctor = told(&["doctor", "--config"]);
     let open = format!("other users may use {}/queue/queue.db:", lab.site.dir().display());

@@ -23,17 +23,17 @@ const OTHERS_WRITE: u32 = 0o022;
 /// The rights in a folder of users who do not own it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Openings {
-    /// They may write to the folder; its mode.
+    /// They may look into the folder or write to it; its mode.
     pub folder: Option<u32>,
     /// They may read or write these files of ours, or look into these folders.
     pub files: Vec<PathBuf>,
 }
 
-/// Returns the mode of a folder if others may write to it.
-pub fn is_writable(folder: &Path) -> Option<u32> {
-    let meta = fs::metadata(folder).ok()?;
-    let mode = meta.permissions().mode() & 0o7777;
-    (meta.is_dir() && mode & OTHERS_WRITE != 0).then_some(mode)
+impl Openings {
+    /// Returns the mode of the folder if others may write to it.
+    pub fn is_writable(&self) -> Option<u32> {
+        self.folder.filter(|mode| mode & OTHERS_WRITE != 0)
+    }
 }
 
 /// Looks what others may do; finds nothing if this user may not look.
@@ -44,7 +44,9 @@ pub fn openings(folder: &Path) -> Openings {
     };
     let mut files: Vec<PathBuf> = ours(folder).into_iter().filter(is_open).collect();
     files.sort();
-    Openings { folder: is_writable(folder), files }
+    let meta = fs::metadata(folder).ok().filter(fs::Metadata::is_dir);
+    let mode = meta.map(|meta| meta.permissions().mode() & 0o7777);
+    Openings { folder: mode.filter(|mode| mode & OTHERS != 0), files }
 }
 
 fn ours(folder: &Path) -> Vec<PathBuf> {
@@ -111,15 +113,18 @@ mod tests {
         give(dir.path(), 0o755);
         let seen = openings(dir.path());
         let names = ["damaged-7", "pins.json", "pins.new", "queue.db", "queue.db-shm"];
-        assert_eq!(seen, Openings { folder: None, files: names.map(at).to_vec() });
+        assert_eq!(seen, Openings { folder: Some(0o755), files: names.map(at).to_vec() });
+        assert_eq!(seen.is_writable(), None);
         tighten(dir.path());
         for name in &names[1..] {
             assert_eq!(mode(&at(name)), 0o600, "{name}");
         }
         assert_eq!((mode(&at("damaged-7")), mode(&at("another's"))), (0o700, 0o644));
-        assert_eq!(openings(dir.path()), Openings::default());
+        assert_eq!(openings(dir.path()), Openings { folder: Some(0o755), files: Vec::new() });
         give(dir.path(), 0o770);
-        assert_eq!(openings(dir.path()).folder, Some(0o770));
+        assert_eq!(openings(dir.path()).is_writable(), Some(0o770));
+        give(dir.path(), 0o700);
+        assert_eq!(openings(dir.path()), Openings::default());
         assert_eq!(openings(&at("not there")), Openings::default());
     }
 }

@@ -18,7 +18,7 @@ impl Rights {
     /// Returns what is to be said of it; nothing if all is as it should be.
     pub fn finding(&self) -> Option<Finding> {
         let (check, path) = ("rights", self.path.display());
-        if let Some(mode) = self.openings.folder {
+        if let Some(mode) = self.openings.is_writable() {
             return Some(Finding::warn(
                 check,
                 format!(
@@ -27,7 +27,14 @@ impl Rights {
                 format!("`chmod go-w {path}`"),
             ));
         }
-        let first = self.openings.files.first()?.display();
+        let Some(first) = self.openings.files.first() else {
+            let mode = self.openings.folder?;
+            let words = format!(
+                "other users may look into {path} (mode {mode:04o}), and read no file of the agent there"
+            );
+            return Some(Finding::ok(check, words));
+        };
+        let first = first.display();
         let more = match self.openings.files.len() {
             1 => String::new(),
             count => format!(" and {} more in its folder", count - 1),
@@ -52,10 +59,13 @@ mod tests {
             Rights { path: "/q".into(), openings: Openings { folder, files } }.finding()
         };
         assert_eq!(of(None, &[]), None);
+        let found = of(Some(0o755), &[]).unwrap();
+        assert_eq!(found.level, Level::Ok);
+        assert!(found.message.contains("look into /q (mode 0755)"), "{found:?}");
         for (found, message, advice) in [
             (of(Some(0o1777), &["/q/queue.db"]), "write to /q (mode 1777)", "chmod go-w /q"),
             (of(None, &["/q/queue.db"]), "may use /q/queue.db: messages", "chmod -R go= /q"),
-            (of(None, &["/q/a", "/q/b", "/q/c"]), "/q/a and 2 more in its folder", "start"),
+            (of(Some(0o755), &["/q/a", "/q/b", "/q/c"]), "/q/a and 2 more in its folder", "start"),
         ] {
             let found = found.unwrap();
             assert_eq!(found.level, Level::Warn);

@@ -68,7 +68,7 @@ impl Build<'_> {
         if self.context.secrets == Secrets::Skip {
             return;
         }
-        let Some(mode) = private::is_writable(folder) else { return };
+        let Some(mode) = private::openings(folder).is_writable() else { return };
         let folder = folder.display();
         let message = format!("other users may write to {folder} (mode {mode:04o})");
         self.warn(place, message, Some(format!("chmod go-w {folder}")));
