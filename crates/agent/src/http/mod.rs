@@ -94,7 +94,7 @@ pub struct App {
     pub places: Places,
     /// Places for open status pages.
     pub pages: Pages,
-    /// Places for those who list the queue.
+    /// Places for those who go through the queue.
     pub listings: Listings,
     /// Places for fleet files that are sent.
     pub uploads: Uploads,

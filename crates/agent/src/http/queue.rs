@@ -23,7 +23,7 @@ const MOST: usize = 1024 * 1024;
 /// Pages that are read at the same time; who asks for one more waits.
 const AT_ONCE: usize = 4;
 
-/// Places for those who list the queue.
+/// Places for those who go through the queue.
 #[derive(Clone)]
 pub struct Listings(Arc<Semaphore>);
 
@@ -108,6 +108,7 @@ pub(super) async fn requeue(
     let params = Params::parse(query.as_deref().unwrap_or_default())?.meant()?;
     let now = app.view.now();
     let (queue, dir) = (&app.view.queue, &now.fleet.queue.path);
+    let _place = app.listings.0.acquire().await;
     let step =
         backlog::requeue(queue, dir, &params.selection, params.after).await.map_err(failed)?;
     if step.done > 0 {
@@ -129,6 +130,7 @@ pub(super) async fn purge(
     let params = Params::parse(query.as_deref().unwrap_or_default())?.meant()?;
     let now = app.view.now();
     let (queue, dir) = (&app.view.queue, &now.fleet.queue.path);
+    let _place = app.listings.0.acquire().await;
     let step = backlog::purge(queue, dir, &params.selection, params.after).await.map_err(failed)?;
     if step.done > 0 {
         tracing::warn!(messages = step.done, "messages were purged by an operator");

@@ -1,3 +1,5 @@
+//! Places under floods: who gives way, who is timed out, and who is let in all the same.
+
 use super::*;
 
 fn places() -> Places {
