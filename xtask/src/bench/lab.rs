@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,11 @@ impl Process {
     /// Its standard output, where that is piped and nobody took it.
     pub(crate) fn output(&mut self) -> Option<ChildStdout> {
         self.0.stdout.take()
+    }
+
+    /// Its standard input, if that is piped and not taken yet.
+    pub(crate) fn input(&mut self) -> Option<ChildStdin> {
+        self.0.stdin.take()
     }
 
     /// Returns what it wrote so far, by proc(5). Works until the process is waited for, so also after its end.
@@ -455,7 +460,28 @@ pub(crate) fn request(
     path: &str,
     body: &[u8],
 ) -> anyhow::Result<(u16, String)> {
-    let mut stream = TcpStream::connect(server)?;
+    asked(TcpStream::connect(server)?, method, path, body)
+}
+
+/// [`request`], given up if the connection, or the next part of the answer, takes longer than `limit`.
+pub(crate) fn request_within(
+    limit: Duration,
+    server: SocketAddr,
+    method: &str,
+    path: &str,
+    body: &[u8],
+) -> anyhow::Result<(u16, String)> {
+    let stream = TcpStream::connect_timeout(&server, limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    asked(stream, method, path, body)
+}
+
+fn asked(
+    mut stream: TcpStream,
+    method: &str,
+    path: &str,
+    body: &[u8],
+) -> anyhow::Result<(u16, String)> {
     stream.set_nodelay(true)?;
     let head = format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",

@@ -1,5 +1,6 @@
 //! `cargo xtask bench NAME`: figures with something measured beside them in the same run.
 
+mod attack;
 mod bad_disk;
 mod disk;
 mod endurance;
@@ -25,6 +26,8 @@ use clap::Subcommand;
 /// The benchmarks. Each builds the release binary first, and needs mosquitto.
 #[derive(Subcommand)]
 pub(crate) enum Bench {
+    /// Half-open connections, a huge plan, a flood of downlinks: who is served all the same, and how much memory it takes.
+    Attack(attack::Arguments),
     /// One agent for an hour or longer: memory, processor time, bytes to disk and over the air.
     Endurance(endurance::Arguments),
     /// Two modems under load, one unplugged, one whose network goes silent: gaps, losses, duplicates.
@@ -71,6 +74,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         crate::step::Invocation::cargo(&example).run()?;
     }
     match bench {
+        Bench::Attack(arguments) => attack::run(arguments),
         Bench::Endurance(arguments) => endurance::run(arguments),
         Bench::Failover(arguments) => failover::run(arguments),
         Bench::Field(arguments) => field::run(arguments),
