@@ -379,9 +379,6 @@ pub async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
 /// memory; and a client that takes some of them every now and then would not be seen to.
 const SEND: usize = 64 * 1024;
 
-/// How long the other end may leave what is sent unacknowledged: it is gone.
-const GONE: Duration = Duration::from_secs(60);
-
 /// Connections that wait to be accepted, as far as the system allows (`net.core.somaxconn`). Beyond it the system forgets who comes,
 /// and a client tries again after a second.
 const BACKLOG: i32 = 4096;
@@ -391,11 +388,9 @@ const BACKLOG: i32 = 4096;
 /// # Cancel safety
 /// Dropping it closes every connection.
 pub async fn serve(listener: TcpListener, router: Router, places: Places, stop: CancellationToken) {
-    // Best effort; what is accepted inherits the options.
+    // Best effort; what is accepted inherits the bound.
     let _ = listen(&listener, BACKLOG);
     let _ = sockopt::set_socket_send_buffer_size(&listener, SEND);
-    let gone = u32::try_from(GONE.as_millis()).unwrap_or(u32::MAX);
-    let _ = sockopt::set_tcp_user_timeout(&listener, gone);
     accept::serve(listener, |peer| Origin::of(peer.ip()), router, places, stop).await;
 }
 
