@@ -84,6 +84,16 @@ impl MqttPeer {
         Self { stream }
     }
 
+    /// Takes a connection over, such as one that was accepted.
+    ///
+    /// # Panics
+    /// Where the system refuses the limit of a read.
+    #[must_use]
+    pub fn over(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { stream }
+    }
+
     /// Opens a connection, and signs in.
     ///
     /// # Panics

@@ -6,14 +6,15 @@
 )]
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use e2e::mqtt_peer::{MqttPeer, connect, packet, publish, text};
-use e2e::{Agent, Lab, Port, until};
+use e2e::{Agent, Lab, Port, Sim, until};
 
 /// A lab whose agent listens for MQTT.
 fn lab(modems: usize, users: &str) -> (Lab, Port) {
@@ -465,4 +466,64 @@ fn the_client_after_the_last_place_is_told_so() {
         peer.send(&connect(5, "one more"));
         (peer.read().unwrap().1[1] == 0).then_some(())
     });
+}
+
+/// A broker that says what no broker should. Its end of each connection comes once something is subscribed to.
+fn bad_broker() -> (String, mpsc::Receiver<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut peer = MqttPeer::over(stream.unwrap());
+            while let Some((first, body)) = peer.read() {
+                match first >> 4 {
+                    1 => peer.send(&packet(0x20, &[0, 0])),
+                    8 => {
+                        peer.send(&packet(0x90, &[body[0], body[1], 1]));
+                        drop(sender.send(peer.another_end()));
+                    }
+                    12 => peer.send(&packet(0xd0, &[])),
+                    _ => {}
+                }
+            }
+        }
+    });
+    (address, receiver)
+}
+
+#[test]
+fn a_topic_from_above_that_is_none_reaches_nobody() {
+    let (mut lab, port) = lab(0, "");
+    let subscribe = "broker: lab, subscribe: [ { filter: \"#\", qos: 1 } ]";
+    let inbox = format!("inbox: {{ path: {} }}\n", lab.site.dir().join("inbox").display());
+    lab.site.body = inbox + &lab.site.body.replace("broker: lab", subscribe);
+    let (address, connections) = bad_broker();
+    let _sim = Sim::start(&lab.site.dir().join("m0"), 1, &address, &[]);
+    let agent = lab.site.start();
+    let mut above = connections.recv_timeout(e2e::PATIENCE).unwrap();
+    agent.connected("m0", "s");
+    let mut subscribers = [4, 5].map(|version| {
+        let mut peer = MqttPeer::signed_in(port.number(), version, &version.to_string());
+        let none: &[u8] = if version == 5 { &[0] } else { &[] };
+        peer.send(&packet(0x82, &[&[0, 1], none, &text("#"), &[0]].concat()));
+        assert_eq!(peer.read().unwrap().0, 0x90, "SUBACK");
+        (peer, none)
+    });
+    let bad = ["a\0b", "inj/#", "inj/+/x", "a\u{1}", "a\u{fffe}", "\u{fdd0}"];
+    for topic in bad {
+        above.write_all(&packet(0x30, &[text(topic), b"bad".to_vec()].concat())).unwrap();
+    }
+    above.write_all(&packet(0x30, &[text("good"), b"x".to_vec()].concat())).unwrap();
+    for (peer, none) in &mut subscribers {
+        let want = [&text("good")[..], none, b"x"].concat();
+        assert_eq!(peer.read(), Some((0x30, want)), "nothing before it");
+    }
+    let page = agent.http.get("/api/v1/inbox?reader=r");
+    let page: serde_json::Value = serde_json::from_slice(&page.body).unwrap();
+    let topics: Vec<_> = page["messages"].as_array().unwrap().iter().map(|m| &m["topic"]).collect();
+    assert_eq!(topics, ["good"]);
+    let refused =
+        agent.sum("modemfleet_downlink_refused_total", &[("modem", "m0"), ("session", "s")]);
+    assert_eq!(refused, 6.0);
 }

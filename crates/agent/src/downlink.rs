@@ -14,7 +14,7 @@ use bytes::Bytes;
 use inbox::{Inbox, NewMessage};
 use tokio::sync::mpsc;
 
-use crate::config::{SessionId, topic_matches};
+use crate::config::{SessionId, check_received, topic_matches};
 use crate::metrics::Metrics;
 
 /// Messages that wait for one consumer. A burst of them waits; who falls further behind misses the
@@ -138,10 +138,19 @@ impl Downlink {
         self.inner.inbox.as_ref()
     }
 
-    /// Stores a message if there is an inbox, and hands it to everyone who wants it and has room;
+    /// Judges a message's topic, stores the message if there is an inbox, and hands it to everyone who wants it and has room;
     /// returns at once. One that comes faster than the disk takes them goes to nobody, and is counted
     /// there: it must not overtake those before it.
+    ///
+    /// On a topic that MQTT does not allow it goes to nobody, and is counted: clients of the listener would close their
+    /// connection for it, and miss others.
     pub fn deliver(&self, message: Message) {
+        if let Err(reason) = check_received(&message.topic) {
+            self.inner.metrics.downlink_refused(&message.session);
+            // Without the topic, so that what repeats is counted instead.
+            let session = &message.session;
+            return tracing::warn!(%session, "a message came down and is dropped: its topic {reason}");
+        }
         let message = Arc::new(message);
         let Some(inbox) = &self.inner.inbox else { return self.spread(&message, false) };
         let stored = NewMessage {
@@ -307,6 +316,28 @@ mod tests {
         downlink.deliver(message("a/c"));
         let (got, qos) = one.next().await;
         assert_eq!((got.topic.as_str(), qos), ("a/c", 0), "nothing of a/b came twice");
+    }
+
+    #[tokio::test]
+    async fn a_topic_that_is_none_reaches_neither_consumers_nor_the_inbox() {
+        let dir = tempfile::tempdir().unwrap();
+        let inbox = Inbox::open(inbox::Config::new(dir.path(), topic_matches)).unwrap();
+        let metrics = Metrics::new().unwrap();
+        let downlink = Downlink::new(Arc::clone(&metrics), Some(inbox.clone()));
+        let mut stream = downlink.subscribe(Kind::Sse).unwrap();
+        stream.want_everything();
+        for bad in ["", "a/#", "+", "a\0b", "a\u{1}", "a\u{9f}", "\u{fffe}", "\u{fdd0}/a"] {
+            downlink.deliver(message(bad));
+        }
+        for good in ["$SYS/broker/uptime", "a b", &"x".repeat(2_000)] {
+            downlink.deliver(message(good));
+            assert_eq!(stream.next().await.0.topic, good);
+        }
+        assert_eq!(inbox.read("r", None, 10).await.unwrap().messages.len(), 3);
+        let families = metrics.registry().gather();
+        let refused = families.iter().find(|f| f.name() == "modemfleet_downlink_refused_total");
+        assert_eq!(refused.unwrap().get_metric()[0].get_counter().get_value(), 8.0);
+        inbox.close().await;
     }
 
     #[tokio::test]

@@ -97,6 +97,7 @@ pub struct Metrics {
     handed_in: IntCounterVec,
     http_refused: IntCounterVec,
     downlink_dropped: IntCounterVec,
+    downlink_refused: IntCounterVec,
     connections_refused: IntCounterVec,
     clients: IntGauge,
     unclaimed: IntGauge,
@@ -178,6 +179,7 @@ impl Metrics {
             reloads: make.counter(&families::RELOADS)?,
             http_refused: make.counter(&families::HTTP_REFUSED)?,
             downlink_dropped: make.counter(&families::DOWNLINK_DROPPED)?,
+            downlink_refused: make.counter(&families::DOWNLINK_REFUSED)?,
             connections_refused: make.counter(&families::CONNECTIONS_REFUSED)?,
             clients: make.number(&families::CLIENTS)?,
             unclaimed: make.number(&families::UNCLAIMED)?,
@@ -277,6 +279,11 @@ impl Metrics {
         bump(&self.downlink_dropped, &[kind.as_str()], count);
     }
 
+    /// A message came down on a topic that is none.
+    pub fn downlink_refused(&self, id: &SessionId) {
+        bump(&self.downlink_refused, &[id.modem.as_str(), id.session.as_str()], 1);
+    }
+
     /// A connection to the MQTT listener was refused.
     pub fn connection_refused(&self, reason: families::ConnectionRefusal) {
         bump(&self.connections_refused, &[reason.as_str()], 1);
@@ -357,6 +364,7 @@ impl Metrics {
     pub fn session(&self, id: &SessionId) {
         let (modem, session) = (id.modem.as_str(), id.session.as_str());
         bump(&self.received, &[modem, session], 0);
+        bump(&self.downlink_refused, &[modem, session], 0);
         for result in families::CONNECT_RESULTS {
             bump(&self.connects, &[modem, session, result], 0);
         }
@@ -386,6 +394,7 @@ impl Metrics {
             &self.disconnects,
             &self.publishes,
             &self.received,
+            &self.downlink_refused,
             &self.recovery,
         ];
         counters.into_iter().for_each(|family| prune(family, keep));

@@ -2,7 +2,7 @@
 
 use at::Urc;
 use modem::mqtt::Client;
-use modem::observe::Received;
+use modem::observe::{NO_TOPIC, Received};
 use modem::profile::{Listener, Notice};
 
 use crate::code::loss_cause;
@@ -64,8 +64,10 @@ fn message(rest: &str, data: Option<Vec<u8>>) -> Option<Notice> {
             None => return Some(Notice::Damaged(LOST)),
         },
     };
-    let message = Received { topic: topic.to_owned(), payload };
-    Some(Notice::Message { client, message })
+    Some(match Received::in_line(topic, payload) {
+        Some(message) => Notice::Message { client, message },
+        None => Notice::Damaged(NO_TOPIC),
+    })
 }
 
 /// Its length was wrong, or its end is not known for want of one.
@@ -92,6 +94,14 @@ mod tests {
 
     fn hear(line: &str, data: Option<&[u8]>) -> Option<Notice> {
         Ears.hear(Urc { line: line.to_owned(), data: data.map(<[u8]>::to_vec) })
+    }
+
+    /// The engine puts U+FFFD into a line for bytes that are no UTF-8.
+    #[test]
+    fn a_topic_that_is_no_text_is_no_topic() {
+        let damaged = Some(Notice::Damaged(NO_TOPIC));
+        assert_eq!(hear("+QMTRECV: 3,0,\"a\u{fffd}\",4", Some(b"\xff\xfe\0\x01")), damaged);
+        assert_eq!(hear("+QMTRECV: 3,0,\"\u{fffd}/b\",\"text\"", None), damaged);
     }
 
     #[test]

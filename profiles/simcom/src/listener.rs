@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use at::Urc;
 use modem::mqtt::Client;
-use modem::observe::Received;
+use modem::observe::{NO_TOPIC, Received};
 use modem::profile::{Listener, Notice};
 
 use crate::code::{NO_PING, loss_cause};
@@ -101,8 +101,15 @@ fn in_one_line(index: u8, rest: &str, data: Option<Vec<u8>>) -> Option<Notice> {
     let Some(payload) = data else { return Some(Notice::Damaged(DAMAGED)) };
     let (_, rest) = rest.split_once(',')?;
     let (topic, _) = rest.trim().strip_prefix('"')?.rsplit_once("\",")?;
-    let message = Received { topic: topic.to_owned(), payload };
-    Some(Notice::Message { client: Client(index), message })
+    Some(notice(index, Received::in_line(topic, payload)))
+}
+
+/// A message, or that it is lost for want of a topic.
+pub(crate) fn notice(index: u8, message: Option<Received>) -> Notice {
+    match message {
+        Some(message) => Notice::Message { client: Client(index), message },
+        None => Notice::Damaged(NO_TOPIC),
+    }
 }
 
 impl Ears {
@@ -162,8 +169,7 @@ impl Incoming {
         if topic.len() != topic_total || payload.len() != payload_total {
             return Some(Notice::Damaged(IN_PART));
         }
-        let topic = String::from_utf8_lossy(&topic).into_owned();
-        Some(Notice::Message { client: Client(index), message: Received { topic, payload } })
+        Some(notice(index, Received::in_bytes(topic, payload)))
     }
 }
 
@@ -251,6 +257,25 @@ mod tests {
         }
         // All that was announced is there, but for the line that says so.
         assert_eq!(of(&[start, topic, first, second]), [next(), next()]);
+    }
+
+    #[test]
+    fn a_topic_that_is_no_text_is_no_topic_and_is_never_made_one() {
+        let heard = hear(&[
+            ("+CMQTTRXSTART: 0,3,1", b""),
+            ("+CMQTTRXTOPIC: 0,3", b"a\xff\xfe"),
+            ("+CMQTTRXPAYLOAD: 0,1", b"\xff"),
+            ("+CMQTTRXEND: 0", b""),
+            ("+CMQTTRXSTART: 0,3,1", b""),
+            // What stands for bytes that are no text is text where a broker sent it.
+            ("+CMQTTRXTOPIC: 0,3", "\u{fffd}".as_bytes()),
+            ("+CMQTTRXPAYLOAD: 0,1", b"\xff"),
+            ("+CMQTTRXEND: 0", b""),
+            // Of a topic in a line the engine tells no more.
+            ("+CMQTTRECV: 0,\"a\u{fffd}\",1,", b"x"),
+        ]);
+        let damaged = || Notice::Damaged(NO_TOPIC);
+        assert_eq!(heard, [damaged(), message("\u{fffd}", b"\xff"), damaged()]);
     }
 
     /// The manual's maximum is the manual's.

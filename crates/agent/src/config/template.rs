@@ -134,6 +134,8 @@ mod tests {
             "${Topic}",
             "${a b}",
             "a\nb",
+            "a/\u{ffff}",
+            "$$SYS/${topic}",
             &"x".repeat(1025),
         ] {
             assert!(Template::parse(bad).is_err(), "{bad:?}");

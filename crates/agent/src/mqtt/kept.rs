@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::wire::{Connect, ConnectReason, Grant, Id, Message};
 use super::{FILTERS, FOREVER, IN_HAND};
+use crate::config::check_received;
 use crate::downlink::Subscription;
 
 /// Messages of one page, which wait in memory until the window has room: twice the window.
@@ -333,7 +334,9 @@ impl Kept {
                 match page {
                     Ok(page) => {
                         self.line.looked = page.through;
-                        self.line.page.extend(page.messages);
+                        // An earlier version stored what came on any topic.
+                        let is_good = |m: &inbox::Message| check_received(&m.topic).is_ok();
+                        self.line.page.extend(page.messages.into_iter().filter(is_good));
                     }
                     // The inbox logs it.
                     Err(_) => self.again = Some(Instant::now() + READ_AGAIN),

@@ -6,7 +6,9 @@ use modem::observe::Received;
 use modem::profile::{Listener, Notice};
 
 use super::replies::{self, Incoming};
-use crate::listener::bare;
+use crate::listener::{bare, notice};
+
+const NO_MESSAGE: &str = "a message came down that cannot be read, and is lost";
 
 /// Lines without a `+` that a unit prints once it has booted: `RDY` with a fixed baud rate only.
 pub(crate) const BOOTS: [&str; 2] = ["RDY", "*MATREADY"];
@@ -22,11 +24,9 @@ impl Listener for Ears {
         match name {
             "+CMQPUB" => {
                 let Some(Incoming { client, topic, payload, .. }) = replies::message(line) else {
-                    tracing::warn!("a message came down that cannot be read, and is lost");
-                    return None;
+                    return Some(Notice::Damaged(NO_MESSAGE));
                 };
-                let message = Received { topic, payload };
-                Some(Notice::Message { client: Client(client), message })
+                Some(notice(client, Received::in_line(&topic, payload)))
             }
             // It tells no cause; the manual's guess is the broker. It counts against a message only as all
             // losses by a broker do: while registered, again and again, with others acknowledged in between.
@@ -43,6 +43,8 @@ impl Listener for Ears {
 
 #[cfg(test)]
 mod tests {
+    use modem::observe::NO_TOPIC;
+
     use super::*;
 
     fn hear(line: &str) -> Option<Notice> {
@@ -56,6 +58,10 @@ mod tests {
         assert_eq!(heard, Some(Notice::Message { client: Client(0), message }));
         let lost = hear("+CMQDISCON: 0");
         assert!(matches!(lost, Some(Notice::Lost { client: Client(0), by_broker: true, .. })));
+        let bad = hear("+CMQPUB: 0,\"led_\u{fffd}\",0,0,0,4,\"4F4E\"");
+        assert_eq!(bad, Some(Notice::Damaged(NO_TOPIC)));
+        let bad = hear("+CMQPUB: 0,\"led_set\",0,0,0,6,\"4F4E\"");
+        assert_eq!(bad, Some(Notice::Damaged(NO_MESSAGE)));
         for boot in ["RDY", "*MATREADY: 1"] {
             assert_eq!(hear(boot), Some(Notice::Booted), "{boot}");
         }
