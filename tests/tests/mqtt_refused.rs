@@ -1,4 +1,4 @@
-//! What the MQTT listener refuses: what the standard forbids, and who takes more than is theirs.
+//! Refusals of the MQTT listener: of what the standard forbids, and of more than a client's share.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -11,10 +11,10 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use e2e::mqtt_peer::{MqttPeer, connect, packet, publish, text};
-use e2e::{Agent, Lab, Port, Sim, until};
+use e2e::{Agent, Lab, Port, Sim, Stopwatch, until};
 
 /// A lab whose agent listens for MQTT.
 fn lab(modems: usize, users: &str) -> (Lab, Port) {
@@ -97,7 +97,7 @@ fn bad_connects() -> Vec<(String, u8, Vec<u8>, u8)> {
     add("5: §3.1.2.11.4: Maximum Packet Size 0", 5, 2, &[zero, id.clone()], 0x82);
     add("5: §3.1.2.11.7: 2 for yes or no", 5, 2, &[vec![2, 0x17, 2], id.clone()], 0x82);
     let topic = |properties: &[u8], payload: &[u8]| {
-        let length = vec![u8::try_from(properties.len()).unwrap()];
+        let length = [u8::try_from(properties.len()).unwrap()];
         let will = [&length[..], properties, &text("w"), &raw(payload)].concat();
         [none.clone(), id.clone(), will]
     };
@@ -383,8 +383,8 @@ fn half_open_connections_keep_no_good_client_out() {
         command.status().unwrap().success()
     };
     flood(port, 300, || {
-        // Before this was counted nothing of the kind was there to wait for.
-        thread::sleep(Duration::from_secs(1));
+        let descriptors = || agent.sum("process_open_fds", &[]);
+        until("the flood to be there", || (descriptors() > 64.0).then_some(()));
         let published: Vec<bool> =
             (0..20).map(|turn| publish(if turn % 2 == 0 { "311" } else { "5" })).collect();
         assert_eq!(published, [true; 20], "20 of 20");
@@ -398,7 +398,7 @@ fn half_open_connections_keep_no_good_client_out() {
 fn wrong_passwords_are_counted_slowed_and_logged_now_and_then() {
     let (lab, port) = lab_with_users(0);
     let agent = lab.site.start();
-    let began = Instant::now();
+    let began = Stopwatch::start();
     let wrong = connect_with(4, 0xc2, &[text("id"), text("a"), text("open")]);
     let guesses: Vec<MqttPeer> = (0..40)
         .map(|_| {

@@ -324,7 +324,7 @@ mod tests {
         let inbox = Inbox::open(inbox::Config::new(dir.path(), topic_matches)).unwrap();
         let metrics = Metrics::new().unwrap();
         let downlink = Downlink::new(Arc::clone(&metrics), Some(inbox.clone()));
-        let mut stream = downlink.subscribe(Kind::Sse).unwrap();
+        let mut stream = downlink.reader().unwrap();
         stream.want_everything();
         for bad in ["", "a/#", "+", "a\0b", "a\u{1}", "a\u{9f}", "\u{fffe}", "\u{fdd0}/a"] {
             downlink.deliver(message(bad));

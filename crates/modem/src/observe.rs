@@ -244,7 +244,7 @@ impl Received {
     }
 }
 
-/// What is said of a message that is no [`Received`].
+/// Words for a message without a topic.
 pub const NO_TOPIC: &str = "a message came down whose topic is no UTF-8, and is lost";
 
 /// Told of each thing as it happens, from the modem's task: implementations return at once. What one

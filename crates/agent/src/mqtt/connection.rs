@@ -112,7 +112,7 @@ pub(super) struct Connection<S> {
     has_gone: bool,
     /// How long the client may stay silent (MQTT 3.1.1 §3.1.2.10).
     silence: Duration,
-    /// Whether CONNECT asked for a session that ends with the connection.
+    /// True if CONNECT asked for a session that ends with the connection.
     is_brief: bool,
     /// How many messages the client takes without acknowledging one.
     window: usize,

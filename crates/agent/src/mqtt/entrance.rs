@@ -1,6 +1,6 @@
 //! The entrance: connections whose CONNECT is not accepted yet. They are few, and a flood of them gives way to others.
 //!
-//! Who floods comes again as fast as it is closed. So each connection has some time for its CONNECT, whoever else
+//! A flood comes again as fast as it is closed. So each connection has some time for its CONNECT, whoever else
 //! comes; nothing is accepted meanwhile, and the system keeps those who wait in their order.
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,7 +19,7 @@ const MOST: usize = 64;
 /// client sent while it waited to be accepted is there at once.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// Who is at the entrance.
+/// The connections at the entrance.
 #[derive(Default)]
 pub(super) struct Entrance {
     here: Mutex<Here>,
@@ -40,7 +40,7 @@ struct Newcomer {
 }
 
 impl Here {
-    /// Returns who gives way if one more comes: the oldest of the origin that has the most here.
+    /// Returns the one that gives way if one more comes: the oldest of the origin that has the most here.
     fn next_to_go(&self) -> Option<(u64, &Newcomer)> {
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
         for newcomer in self.all.values() {

@@ -41,7 +41,7 @@ pub(super) struct Message {
     pub(super) retain: bool,
     /// Seconds that it is worth sending (MQTT 5).
     pub(super) expiry: Option<Duration>,
-    /// Whether it is said that the payload is UTF-8 (MQTT 5).
+    /// True if the client says that the payload is UTF-8 (MQTT 5).
     pub(super) is_text: bool,
     /// User properties (MQTT 5).
     pub(super) properties: Vec<(String, String)>,

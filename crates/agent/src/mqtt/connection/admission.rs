@@ -1,4 +1,4 @@
-//! From the first byte to a CONNECT that is accepted: who a client is, and whether there is a place for it.
+//! Admission of a client, from its first byte to a CONNECT that is accepted and a place for it.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What MQTT says must be refused: judged over a packet's bytes, before the codec reads them.
+//! The judge of packets: refuses what MQTT says must be refused, over a packet's bytes and before the codec reads them.
 //!
 //! Codecs take what they can make sense of: NUL in a client id, bytes behind the end of a packet, a password without
 //! its user. A statement's number such as \[MQTT-3.1.2-22\] is that of MQTT 3.1.1 or, with a 5 in front, of MQTT 5.0.
@@ -328,7 +328,7 @@ impl ConnectFlags {
     }
 }
 
-/// What was seen of a packet's properties.
+/// Properties of a packet, as far as they matter.
 #[derive(Default)]
 struct Properties {
     /// A bit for each id; the largest is 42.
@@ -349,7 +349,7 @@ impl Properties {
     }
 }
 
-/// What a property's value must be.
+/// Forms of a property's value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Value {
     YesOrNo,

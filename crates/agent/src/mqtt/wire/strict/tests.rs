@@ -1,3 +1,5 @@
+//! Packets whose fault is known: each property at each place, lengths, and any bytes.
+
 use proptest::prelude::*;
 
 use super::*;
