@@ -1,4 +1,4 @@
-//! Attacks on the HTTP server from outside: who holds connections, descriptors or memory keeps nobody else out.
+//! Attacks on the HTTP server from outside: connections, descriptors and memory are there for others all the same.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -126,7 +126,7 @@ fn refused(agent: &Agent) -> f64 {
 }
 
 #[test]
-fn unfinished_requests_keep_nobody_out_and_leave_descriptors_to_modems() {
+fn unfinished_requests_keep_no_one_out_and_leave_descriptors_to_modems() {
     for half in [
         HALF,
         b"POST /api/v1/publish?topic=t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx",
@@ -202,7 +202,7 @@ fn listed(agent: &Agent) -> usize {
 }
 
 #[test]
-fn answers_that_nobody_reads_take_bounded_memory() {
+fn answers_that_are_not_read_take_bounded_memory() {
     const MESSAGES: usize = 300;
     let mut lab = Lab::without_modems(1);
     lab.site.queue = ", fsync: off".to_owned();

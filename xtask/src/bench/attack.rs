@@ -43,7 +43,7 @@ const UNSERVED: Duration = Duration::from_secs(60);
 /// Between two requests of those who look.
 const PACE: Duration = Duration::from_millis(100);
 
-/// What was found during one attack.
+/// Figures of one attack.
 #[derive(Default)]
 struct Found {
     /// `/healthz`: the slowest answer, and how many came not at all.

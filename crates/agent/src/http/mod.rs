@@ -114,7 +114,7 @@ pub struct App {
     pub stop: CancellationToken,
 }
 
-/// Who asks these needs no token, and is answered if all other places are taken.
+/// Paths that need no token, and are answered while all other places are taken.
 const OPEN: [&str; 4] = ["/metrics", "/healthz", "/livez", "/readyz"];
 
 /// Where a fleet file is sent to be compared with what runs.

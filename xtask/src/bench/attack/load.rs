@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Between two looks at all connections.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// What attacks, and is counted.
+/// Kind of attack.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attack {
     /// 1,500 requests with an unfinished head.
@@ -35,7 +35,7 @@ pub(super) enum Attack {
     Downlink,
 }
 
-/// Where attackers go.
+/// Addresses that are attacked.
 #[derive(Clone, Copy)]
 pub(super) struct Targets {
     pub(super) http: SocketAddr,

@@ -56,7 +56,7 @@ impl Drop for Upload {
 /// An answer's body, which ends the request when it is dropped.
 pub(super) struct Answer {
     body: Body,
-    /// What is left of the frame that is sent in pieces.
+    /// Rest of the frame that is sent in pieces.
     rest: Bytes,
     place: Arc<Place>,
 }
@@ -112,5 +112,34 @@ impl HttpBody for Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         self.place.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::http::accept::places::{Origin, Places};
+    use crate::metrics::Metrics;
+
+    #[tokio::test]
+    async fn a_large_answer_comes_in_pieces_and_says_how_much_is_left() {
+        let places = Places::new(Metrics::new().unwrap());
+        let place = Arc::new(places.take(Origin::Socket).unwrap());
+        let whole: Vec<u8> = (0..=255).cycle().take(2 * PIECE + 1).collect();
+        let mut answer = Answer::new(Body::from(whole.clone()), place);
+        let mut came = Vec::new();
+        for (piece, is_end) in [(PIECE, false), (PIECE, false), (1, true)] {
+            let left = u64::try_from(whole.len() - came.len()).unwrap();
+            assert_eq!(answer.size_hint().exact(), Some(left));
+            assert!(!answer.is_end_stream());
+            let frame = answer.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(frame.len(), piece);
+            came.extend_from_slice(&frame);
+            assert_eq!(answer.is_end_stream(), is_end);
+        }
+        assert!(answer.frame().await.is_none());
+        assert_eq!(came, whole);
     }
 }

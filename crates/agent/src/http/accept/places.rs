@@ -1,8 +1,8 @@
 //! Places for connections: how many there are, whose time is over, and who gives way to whom.
 //!
 //! A connection waits for its client (a head, a body, the next request, an answer that is not read), or its client waits for the
-//! agent. If no place is free, one of the former gives way to one that comes, so that the number of those who do nothing keeps no
-//! one else out.
+//! agent. If no place is free, one of the former gives way to one that comes, so that
+//! idle and unfinished connections, however many, keep no other out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -87,7 +87,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What a connection does.
+/// State of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// It was accepted, and not read from yet.
@@ -104,14 +104,14 @@ enum Phase {
     Idle,
 }
 
-/// Who gives way first: the least.
+/// Order of giving way; the least goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     Unfinished,
     Idle,
 }
 
-/// What is known of a connection.
+/// Facts of a connection.
 struct Seat {
     origin: Origin,
     phase: Phase,
@@ -227,7 +227,7 @@ impl State {
         slow.min_by_key(|(_, seat)| seat.blocked.unwrap_or(seat.since)).map(|(id, _)| *id)
     }
 
-    /// What the log says of those that were closed, if it is time.
+    /// Returns how many were closed and where the last came from, if it is time to log it.
     fn news(&mut self, now: Instant) -> Option<(u64, Origin)> {
         let last = self.closed.last?;
         if self.closed.said.is_some_and(|said| now - said < SAID) {

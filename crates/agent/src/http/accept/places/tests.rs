@@ -166,7 +166,7 @@ async fn memory_for_answers_is_bounded_and_the_slowest_gives_way() {
     all[0].end();
     assert!(all[7].hold(Some(SIZE)));
     tokio::time::advance(LONG).await;
-    // One that reads drop by drop holds nobody up for ever, and one that is too large has it all.
+    // A reader of single bytes gives way after a minute. An answer larger than the bound has all memory to itself.
     let huge = places.take(local()).unwrap();
     assert!(huge.hold(Some(10 * ANSWERS)));
     assert!(!is_cut(&all[0]) && [1, 2, 4, 5, 6, 7].iter().all(|at| is_cut(&all[*at])));
