@@ -38,7 +38,7 @@ use crate::mqtt::{self, Users};
 use crate::process::Process;
 use crate::reconcile::{Order, Reconciler};
 use crate::recover::Recoverer;
-use crate::reload::{Contents, Reloads, Request};
+use crate::reload::{Contents, Planner, Reloads, Request};
 use crate::systemd::{self, Handed};
 use crate::telemetry::Telling;
 use crate::view::{Now, View};
@@ -94,7 +94,7 @@ pub(crate) struct Agent {
     pub(crate) tokens: watch::Sender<Tokens>,
     pub(crate) users: watch::Sender<Users>,
     /// What the secrets held when they were applied.
-    pub(crate) contents: Contents,
+    pub(crate) contents: watch::Sender<Contents>,
     pub(crate) library: Library,
     /// All models, for those who meet a modem.
     pub(crate) catalog: watch::Sender<Arc<Catalog>>,
@@ -168,7 +168,7 @@ impl Agent {
             roll: watch::Sender::default(),
             tokens: watch::Sender::default(),
             users: watch::Sender::default(),
-            contents,
+            contents: watch::Sender::new(contents),
             library,
             catalog,
             requests,
@@ -245,6 +245,14 @@ impl Agent {
             guesses: Arc::new(Guesses::default()),
             door: Door::Tcp,
             reloads,
+            planner: Planner::new(
+                self.view.clone(),
+                self.gateway.clone(),
+                self.library.clone(),
+                self.catalog.subscribe(),
+                self.contents.subscribe(),
+                self.stop.clone(),
+            ),
             stop: self.stop.clone(),
         }
     }

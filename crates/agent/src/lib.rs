@@ -29,6 +29,7 @@ pub mod metrics;
 pub mod mqtt;
 pub mod pem;
 pub mod plugged;
+pub mod printable;
 pub mod private;
 pub mod process;
 pub mod receipt;
@@ -52,5 +53,5 @@ pub(crate) fn wrong() -> ExitCode {
 
 /// Says something on standard error, where there is one.
 pub(crate) fn complain(words: &str) {
-    let _ = writeln!(std::io::stderr(), "{words}");
+    let _ = writeln!(std::io::stderr(), "{}", printable::printable_lines(words));
 }

@@ -4,6 +4,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 
@@ -27,7 +28,7 @@ const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 const OF_FOLDER: &str = "secrets_";
 
 /// The place of a secret, never the secret itself.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Source {
     /// A file that holds the secret and nothing else.
     File(PathBuf),
@@ -42,12 +43,13 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ref {
     key: String,
-    source: Source,
+    // Every session of a broker has those of the broker.
+    source: Arc<Source>,
     rule: Rule,
 }
 
 /// What a secret must look like for the place it goes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rule {
     /// Any text.
     Text,
@@ -183,13 +185,18 @@ fn cure(kind: io::ErrorKind) -> &'static str {
 impl Ref {
     /// A reference under the configuration key `key`, which its errors will name.
     pub fn new(key: impl Into<String>, source: Source) -> Self {
-        Self { key: key.into(), source, rule: Rule::Text }
+        Self { key: key.into(), source: Arc::new(source), rule: Rule::Text }
     }
 
     /// The same reference, whose secret must also obey `rule` each time it is read.
     #[must_use]
     pub fn with_rule(self, rule: Rule) -> Self {
         Self { rule, ..self }
+    }
+
+    /// What is read, and what it must look like: of two that are equal one is good where the other is.
+    pub fn use_of(&self) -> (Arc<Source>, Rule) {
+        (Arc::clone(&self.source), self.rule)
     }
 
     /// Where the secret lies.
@@ -204,7 +211,7 @@ impl Ref {
     /// [`SecretError`]: nothing there, empty, larger than [`MAX_BYTES`], not UTF-8, or against the
     /// [`Rule`].
     pub fn read(&self) -> Result<SecretString, SecretError> {
-        match &self.source {
+        match &*self.source {
             Source::File(path) => self.read_file(path),
             Source::Env(name) => {
                 let value = std::env::var(name).map_err(|_absent| SecretError::NoVariable {
@@ -224,7 +231,7 @@ impl Ref {
 
     /// Where the secret lies, in words.
     pub fn place(&self) -> String {
-        match &self.source {
+        match &*self.source {
             Source::File(path) => path.display().to_string(),
             Source::Env(name) => format!("the environment variable {name}"),
             Source::Credential(name) => format!("the credential {name}"),
@@ -236,7 +243,7 @@ impl Ref {
         if self.rule == Rule::Certificates {
             return None;
         }
-        let Source::File(path) = &self.source else { return None };
+        let Source::File(path) = &*self.source else { return None };
         let mode = fs::metadata(path).ok()?.permissions().mode();
         (mode & 0o004 != 0).then(|| path.clone())
     }

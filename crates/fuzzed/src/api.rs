@@ -3,13 +3,14 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use agent::config::models::{Folder, Library};
 use agent::devices::Devices;
 use agent::discovery::Sightings;
 use agent::forward::Given;
 use agent::history::History;
 use agent::http::{self, App, Consoles, Door, Guesses, Pages, Tokens};
 use agent::logging::{self, Format, Log};
-use agent::reload::Reloads;
+use agent::reload::{Contents, Planner, Reloads};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
@@ -152,7 +153,17 @@ fn router(gateway: &Gateway, door: Door) -> Router {
         tokens: watch::channel(Tokens::default()).1,
         guesses: Arc::new(Guesses::default()),
         door,
+        planner: planner(gateway, &stop),
         reloads,
         stop,
     })
+}
+
+/// Makes plans of files that requests bring.
+fn planner(gateway: &Gateway, stop: &CancellationToken) -> Planner {
+    let plugins = [&profile_simcom::PLUGIN, &profile_quectel::PLUGIN];
+    let library = Library::new(&plugins, Folder::default()).expect("the models of this build");
+    let catalog = watch::channel(Arc::new(gateway.catalog.clone())).1;
+    let contents = watch::channel(Contents::default()).1;
+    Planner::new(gateway.view.clone(), None, library, catalog, contents, stop.clone())
 }

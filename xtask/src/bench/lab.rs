@@ -71,12 +71,14 @@ impl Process {
         let id = self.0.id();
         let asked = Command::new("kill").arg(id.to_string()).status()?;
         ensure!(asked.success(), "process {id} cannot be asked to end");
-        let is_over = || {
-            // `PID (NAME) STATE …`: Z until somebody waits for it.
-            let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
-        };
-        wait_until("the agent ends", limit, is_over)
+        wait_until("the agent ends", limit, || self.is_over())
+    }
+
+    /// Whether it has ended, without waiting for it.
+    pub(crate) fn is_over(&self) -> bool {
+        // `PID (NAME) STATE …`: Z until somebody waits for it.
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
     }
 }
 

@@ -9,6 +9,7 @@ mod field;
 mod first_publish;
 mod hand_in;
 mod hotplug;
+mod judge;
 mod kill;
 mod lab;
 mod power_cut;
@@ -40,6 +41,8 @@ pub(crate) enum Bench {
     Hotplug(hotplug::Arguments),
     /// Durable hand-ins a second, beside one-by-one syncs and mosquitto.
     HandIn(hand_in::Arguments),
+    /// Fleet files of a mebibyte, of many shapes, through `check`: seconds and memory.
+    Judge(judge::Arguments),
     /// The agent killed at random moments under load: nothing may be lost.
     Kill(kill::Arguments),
     /// The power of a guest cut while messages are handed in: nothing that was answered may be lost.
@@ -81,6 +84,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::FirstPublish(arguments) => first_publish::run(arguments),
         Bench::Hotplug(arguments) => hotplug::run(arguments),
         Bench::HandIn(arguments) => hand_in::run(arguments),
+        Bench::Judge(arguments) => judge::run(arguments),
         Bench::Kill(arguments) => kill::run(arguments),
         Bench::PowerCut(arguments) => power_cut::run(arguments),
         Bench::QueueStart(arguments) => queue_start::run(arguments),

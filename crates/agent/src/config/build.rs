@@ -1,6 +1,6 @@
 //! From typed text to the validated fleet: every value is judged, and all faults are reported.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime};
 use super::fleet::{
     Apn, ApnProtocol, Fleet, Match, Modem, Name, Owner, PdpType, Qos, Roaming, SessionId,
 };
-use super::problem::{Report, Source};
+use super::problem::Report;
 use super::raw::{RawApn, RawFleet, RawMatch, RawModem, RawSecret};
-use super::shape::{join, last};
+use super::shape::{is_plain_name, join, last};
+use super::source::Source;
 use super::tree::Node;
 use super::words::{self, Fault};
 use super::{Context, Secrets};
@@ -37,6 +38,8 @@ const MAX_GRACE: Duration = Duration::from_secs(600);
 const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 const DEFAULT_POLL: Duration = Duration::from_secs(10);
 const MAX_POLL: Duration = Duration::from_secs(3600);
+/// `PATH_MAX` of Linux without its final NUL.
+const MAX_PATH: usize = 4095;
 /// `sun_path` of unix(7) without its final NUL.
 const MAX_SOCKET_PATH: usize = 107;
 /// 24.008 §10.5.6.1: an APN has at most 100 octets.
@@ -122,28 +125,17 @@ struct Place<'a> {
 
 impl<'a> Place<'a> {
     fn at(&self, key: &str) -> Self {
-        let path = join(&self.path, key);
+        // What is no name may be a secret that strayed.
+        let path = join(&self.path, if is_plain_name(key) { key } else { "…" });
         match self.node.and_then(|node| node.entry(key)) {
             Some((name, value)) => Self { node: Some(value), name: name.span.clone(), path },
             None => Self { node: None, name: self.name.clone(), path },
         }
     }
 
-    /// The entry `key`, which is probably the one at `index`: a search through each of thousands
-    /// of names would take quadratic time.
-    fn named(&self, index: usize, key: &str) -> Self {
-        let entry = self.node.and_then(|node| node.entries.get(index));
-        match entry.filter(|(name, _)| name.text == key) {
-            Some((name, value)) => {
-                let path = join(&self.path, key);
-                Self { node: Some(value), name: name.span.clone(), path }
-            }
-            None => self.at(key),
-        }
-    }
-
     fn item(&self, index: usize) -> Self {
-        let node: Option<&'a Node> = self.node.and_then(|node| node.items.get(index));
+        let node: Option<&'a Node> =
+            self.node.and_then(|node| node.items.get(index).map(AsRef::as_ref));
         let name = node.map_or(self.name.clone(), |node| node.span.clone());
         Self { node, name, path: format!("{}[{index}]", self.path) }
     }
@@ -168,6 +160,11 @@ impl<'a> Place<'a> {
     fn above(&self) -> &str {
         self.path.rsplit_once('.').map_or("", |(above, _)| last(above))
     }
+}
+
+/// A key that is to be a name, as messages call it: `password: x` without its blank may stand there too.
+fn name_or_dots(text: &str) -> String {
+    if text.contains([':', '=']) { "…".to_owned() } else { words::shorten(text) }
 }
 
 /// What the building of all parts shares.
@@ -240,7 +237,7 @@ impl Build<'_> {
         match words::name(text) {
             Ok(name) => Some(name),
             Err(fault) => {
-                let message = format!("`{}` {}", words::shorten(text), fault.text);
+                let message = format!("`{}` {}", name_or_dots(text), fault.text);
                 self.error_at_name(place, message, fault.help.as_deref());
                 None
             }
@@ -261,6 +258,9 @@ impl Build<'_> {
     fn path(&self, text: &str) -> Result<PathBuf, Fault> {
         if text.is_empty() || text.chars().any(char::is_control) {
             return Err(Fault::new("must be a path without control characters"));
+        }
+        if text.len() > MAX_PATH {
+            return Err(Fault::new(format!("is longer than the {MAX_PATH} bytes of a path")));
         }
         Ok(self.context.folder.join(text))
     }
@@ -310,9 +310,20 @@ impl Build<'_> {
         if self.context.secrets == Secrets::Skip {
             return;
         }
+        // A file that thousands of keys name is read once.
+        let mut good = HashSet::new();
         for (secret, span, path) in std::mem::take(&mut self.secrets) {
-            if let Err(error) = secret.read() {
-                self.report.error(self.source, span.clone(), &path, error.to_string(), None);
+            if self.report.is_over() {
+                break;
+            }
+            if !good.contains(&secret.use_of()) {
+                match secret.read() {
+                    Ok(_) => drop(good.insert(secret.use_of())),
+                    Err(error) => {
+                        let message = error.to_string();
+                        self.report.error(self.source, span.clone(), &path, message, None);
+                    }
+                }
             }
             if let Some(file) = secret.world_readable() {
                 let file = file.display();
@@ -374,8 +385,11 @@ impl Build<'_> {
             self.error_at_name(&place, message, Some(help));
         }
         let mut modems: Vec<Modem> = Vec::new();
-        for (index, (key, raw)) in raw.modems.0.iter().enumerate() {
-            let place = place.named(index, key);
+        for (key, raw) in &raw.modems.0 {
+            if self.report.is_over() {
+                break;
+            }
+            let place = place.at(key);
             modems.extend(self.modem(key, raw, &place, gateway, brokers));
         }
         self.distinct(&modems, &place);
@@ -388,6 +402,9 @@ impl Build<'_> {
     fn distinct(&mut self, modems: &[Modem], place: &Place<'_>) {
         let mut seen: HashMap<&Match, &Name> = HashMap::new();
         for modem in modems {
+            if self.report.is_over() {
+                break;
+            }
             let name = &modem.name;
             // Of one model there may be several, and one entry for each.
             if matches!(
@@ -413,9 +430,9 @@ impl Build<'_> {
         brokers: &session::Brokers,
     ) -> Option<Modem> {
         let name = self.name(key, place);
-        let matching = self.matching(&raw.matching, place);
+        let matching = self.matching(raw.matching.as_deref(), place);
         let apn = raw.apn.as_ref().map(|raw| self.apn(raw, &place.at("apn")));
-        let pin = self.secret(place, "pin", raw.pin.as_ref(), Rule::Pin);
+        let pin = self.secret(place, "pin", raw.pin.as_deref(), Rule::Pin);
         let word = |text: &str| words::one_of(text, &ROAMING);
         let roaming =
             self.optional(place, "roaming", raw.roaming.as_ref(), word).unwrap_or_default();
@@ -429,13 +446,16 @@ impl Build<'_> {
         let sms = self.optional(place, "sms", raw.sms.as_ref(), owner).unwrap_or_default();
         let line = self.line(raw, place);
         let budget = raw.budget.as_ref().map(|raw| self.budget(raw, &place.at("budget")));
-        let recovery = self.recovery(&raw.recovery, &place.at("recovery"));
+        let recovery = self.recovery(raw.recovery.as_deref(), &place.at("recovery"));
         // With a stand-in where the name is bad, so that its sessions' faults are told as well.
         let stand_in = name.clone().or_else(|| Name::new("modem"))?;
         let mut sessions = Vec::new();
         let places = place.at("sessions");
-        for (index, (key, raw)) in raw.sessions.0.iter().enumerate() {
-            let place = places.named(index, key);
+        for (key, raw) in &raw.sessions.0 {
+            if self.report.is_over() {
+                break;
+            }
+            let place = places.at(key);
             let Some(session) = self.name(key, &place) else { continue };
             let id = SessionId { modem: stand_in.clone(), session };
             sessions.extend(self.session(id, raw, &place, gateway, brokers));
@@ -461,7 +481,8 @@ impl Build<'_> {
         })
     }
 
-    fn matching(&mut self, raw: &RawMatch, modem: &Place<'_>) -> Option<Match> {
+    fn matching(&mut self, raw: Option<&RawMatch>, modem: &Place<'_>) -> Option<Match> {
+        let raw = raw.unwrap_or(&RawMatch::NONE);
         let place = modem.at("match");
         let port = self.optional(&place, "port", raw.port.as_ref(), |text| {
             let good = Path::new(text).is_absolute() && !text.chars().any(char::is_control);
@@ -518,7 +539,7 @@ impl Build<'_> {
         let user = self
             .optional(place, "user", long.user.as_ref(), |text| words::quoted(text, MAX_APN_AUTH));
         let rule = Rule::Quoted(MAX_APN_AUTH);
-        let password = self.secret(place, "password", long.password.as_ref(), rule);
+        let password = self.secret(place, "password", long.password.as_deref(), rule);
         if long.password.is_some() && long.user.is_none() {
             self.error_at_name(&place.at("password"), "`password` needs `user`".to_owned(), None);
         }

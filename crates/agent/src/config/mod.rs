@@ -14,6 +14,8 @@ mod raw;
 mod redact;
 mod schema;
 mod shape;
+mod shown;
+mod source;
 mod template;
 mod tls;
 mod topic;
@@ -25,6 +27,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use modem::Catalog;
+use tokio_util::sync::CancellationToken;
 
 pub use ability::Ability;
 pub use fleet::{
@@ -32,7 +35,7 @@ pub use fleet::{
     LoginError, Match, Modem, MqttListener, Name, Owner, PdpType, Policy, Qos, Queue, Recovery,
     Roaming, Route, Session, SessionId, Shed, Subscription, Telemetry, WhenFull, Will,
 };
-pub use problem::{Problem, Problems, Severity};
+pub use problem::{MAX_PROBLEMS, Problem, Problems, Severity};
 pub use redact::{Redacted, redacted};
 pub use schema::schema;
 pub use template::Template;
@@ -40,7 +43,9 @@ pub use tls::{Identity, Tls};
 pub use topic::{check_filter, check_name, check_received, filters_overlap, topic_matches};
 pub(crate) use words::{did_you_mean, is_usb_path};
 
-use problem::{Report, Source};
+use problem::Report;
+use shown::Shown;
+use source::Source;
 use tree::Kind;
 
 /// The largest file that is read.
@@ -81,6 +86,8 @@ pub struct Context {
     pub secrets: Secrets,
     /// What the modems of each known model can do. None: what a file asks of them is not judged.
     pub abilities: Vec<Ability>,
+    /// Ends the judging early once it is cancelled: nobody waits for it any more.
+    pub stop: CancellationToken,
 }
 
 impl Context {
@@ -99,6 +106,7 @@ impl Context {
             gateway: std::env::var(GATEWAY).ok().filter(|name| !name.is_empty()),
             secrets,
             abilities: Vec::new(),
+            stop: CancellationToken::new(),
         }
     }
 
@@ -148,7 +156,7 @@ pub fn load_in(path: &Path, context: &Context) -> Result<Loaded, Problems> {
         Ok(bytes) => parse(&name, bytes, context),
         Err(error) => {
             let message = format!("cannot read the configuration: {error}");
-            Err(refuse(Source::new(&name, String::new()), 0, message, None))
+            Err(refuse(&Source::new(&name, String::new()), 0, message, None))
         }
     }
 }
@@ -187,23 +195,22 @@ pub fn http_of_faulty(path: &Path) -> Option<Http> {
 /// As [`load`].
 pub fn parse(name: &str, bytes: Vec<u8>, context: &Context) -> Result<Loaded, Problems> {
     let source = text(name, bytes)?;
-    let mut report = Report::default();
+    let mut report = Report::until(context.stop.clone());
     let Some(root) = tree::read(&source, &mut report) else {
-        report.mask_secret_lines(&source, &shape::SECRET_KEYS);
-        return Err(report.finish(source));
+        return Err(report.finish(&source, || Shown::Keys));
     };
     if root.kind == Kind::Null {
         let help = "it needs at least `modems:` with one modem".to_owned();
-        return Err(refuse(source, 0, "the file is empty", Some(help)));
+        return Err(refuse(&source, 0, "the file is empty", Some(help)));
     }
     shape::check(&shape::FLEET, &root, "", &source, &mut report);
-    let fleet = typed(&source, &mut report)
-        .and_then(|raw| build::fleet(raw, &root, &source, context, &mut report));
+    let raw = if report.is_over() { None } else { typed(&source, &mut report) };
+    let fleet = raw.and_then(|raw| build::fleet(raw, &root, &source, context, &mut report));
+    let fleet = fleet.filter(|_| !report.has_errors() && !report.is_over());
+    let problems = report.finish(&source, || Shown::of(&root, &shape::FLEET, &source.text));
     match fleet {
-        Some(fleet) if !report.has_errors() => {
-            Ok(Loaded { fleet, warnings: report.finish(source) })
-        }
-        _ => Err(report.finish(source)),
+        Some(fleet) => Ok(Loaded { fleet, warnings: problems }),
+        None => Err(problems),
     }
 }
 
@@ -211,14 +218,14 @@ pub fn parse(name: &str, bytes: Vec<u8>, context: &Context) -> Result<Loaded, Pr
 fn text(name: &str, bytes: Vec<u8>) -> Result<Source, Problems> {
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_BYTES {
         let message = "the file is larger than 1 MiB; that is no fleet.yaml";
-        return Err(refuse(Source::new(name, String::new()), 0, message, None));
+        return Err(refuse(&Source::new(name, String::new()), 0, message, None));
     }
     let mut text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let good = String::from_utf8_lossy(error.as_bytes().get(..valid).unwrap_or_default());
         let source = Source::new(name, good.into_owned());
         let end = source.text.len();
-        refuse(source, end, "the file is not UTF-8 text from here on", None)
+        refuse(&source, end, "the file is not UTF-8 text from here on", None)
     })?;
     if text.starts_with('\u{feff}') {
         text.drain(..'\u{feff}'.len_utf8());
@@ -231,17 +238,21 @@ fn text(name: &str, bytes: Vec<u8>) -> Result<Source, Problems> {
     if let Some((at, c)) = source.text.char_indices().find(|(_, c)| odd(*c)) {
         let message = format!("the file holds the character U+{:04X} here", u32::from(c));
         let help = "in double quotes such a character may be written as an escape".to_owned();
-        return Err(refuse(source, at, message, Some(help)));
+        return Err(refuse(&source, at, message, Some(help)));
     }
     Ok(source)
 }
 
 /// A refusal for a single reason.
-fn refuse(source: Source, at: usize, message: impl Into<String>, help: Option<String>) -> Problems {
+fn refuse(
+    source: &Source,
+    at: usize,
+    message: impl Into<String>,
+    help: Option<String>,
+) -> Problems {
     let mut report = Report::default();
-    report.error(&source, at..at, "", message, help);
-    report.mask_secret_lines(&source, &shape::SECRET_KEYS);
-    report.finish(source)
+    report.error(source, at..at, "", message, help);
+    report.finish(source, || Shown::Keys)
 }
 
 /// The typed reading. After [`shape::check`] it fails only where that already reported.
@@ -254,7 +265,10 @@ fn typed(source: &Source, report: &mut Report) -> Option<raw::RawFleet> {
             let path = error.path().to_string();
             let at = error.inner().location().map_or(0, |place| place.index());
             // Without serde's words: they quote the value, which may be a secret.
-            let message = format!("`{path}` cannot be read as what belongs there");
+            let message = match path.as_str() {
+                "." => "the two readers of YAML do not agree on what is written here".to_owned(),
+                path => format!("`{path}` cannot be read as what belongs there"),
+            };
             report.error(source, at..at, &path, message, None);
             None
         }

@@ -5,9 +5,18 @@ use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
-/// The most problems that one reading keeps; a file of garbage must not become a flood of text.
-const MAX_PROBLEMS: usize = 100;
+use super::shown::Shown;
+use super::source::Source;
+use crate::printable::printable;
+
+/// The errors after which a file is judged no further, and the most warnings that are kept.
+pub const MAX_PROBLEMS: usize = 100;
+
+/// The most characters of a line that are shown, and how many of them stand before the problem.
+const EXCERPT: usize = 160;
+const BEFORE: usize = 80;
 
 /// Whether a problem stops the agent from taking the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +53,18 @@ pub struct Problem {
     /// What to write instead, where that is known.
     pub help: Option<String>,
     /// The bytes of the file it is about; never across a line end.
-    pub(super) span: Range<usize>,
+    span: Range<usize>,
+    excerpt: Excerpt,
+}
+
+/// What is shown of the line of a problem.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Excerpt {
+    text: String,
+    /// Where in `text` the problem is.
+    marked: Range<usize>,
+    /// Whether the beginning of the line is missing.
+    is_cut: bool,
 }
 
 impl Problem {
@@ -65,10 +85,11 @@ impl Problem {
 #[derive(Clone, Debug, Default)]
 pub struct Problems {
     file: String,
-    /// The text with secrets masked: what may be shown.
-    text: String,
     list: Vec<Problem>,
+    /// Warnings that were not kept.
     dropped: usize,
+    /// Whether the file was not judged to its end.
+    is_cut: bool,
 }
 
 impl Problems {
@@ -85,7 +106,7 @@ impl Problems {
     /// Those that are not among `told`.
     pub fn without(&self, told: &[Problem]) -> Self {
         let news = self.list.iter().filter(|problem| !told.contains(problem));
-        Self { list: news.cloned().collect(), ..self.clone() }
+        Self { file: self.file.clone(), list: news.cloned().collect(), ..*self }
     }
 
     /// Whether there is nothing to say.
@@ -93,7 +114,7 @@ impl Problems {
         self.list.is_empty()
     }
 
-    /// How many there are.
+    /// How many there are, as far as the file was judged.
     pub fn len(&self) -> usize {
         self.list.len() + self.dropped
     }
@@ -108,12 +129,11 @@ impl Problems {
         let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
         let mut out = String::new();
         for problem in &self.list {
-            out.push_str(&renderer.render(&[self.group(problem)]));
+            let rendered = renderer.render(&[self.group(problem)]);
+            out.push_str(&self.with_column(rendered, problem));
             out.push_str("\n\n");
         }
-        if self.dropped > 0 {
-            out.push_str(&format!("… and {} more\n", self.dropped));
-        }
+        out.extend(self.more().map(|more| format!("… {more}")));
         out.truncate(out.trim_end().len());
         out
     }
@@ -125,8 +145,26 @@ impl Problems {
             let Problem { line, column, severity, message, .. } = problem;
             format!("{}:{line}:{column}: {}: {message}", self.file, severity.word())
         };
-        let more = (self.dropped > 0).then(|| format!("and {} more", self.dropped));
-        self.list.iter().map(place).chain(more).collect::<Vec<_>>().join("; ")
+        self.list.iter().map(place).chain(self.more()).collect::<Vec<_>>().join("; ")
+    }
+
+    /// What is not listed, in words.
+    fn more(&self) -> Option<String> {
+        if self.is_cut {
+            return Some(format!("after {MAX_PROBLEMS} errors the rest of the file is not judged"));
+        }
+        (self.dropped > 0).then(|| format!("and {} more warnings", self.dropped))
+    }
+
+    /// Of a line that is shown in part the renderer does not know the column.
+    fn with_column(&self, rendered: String, problem: &Problem) -> String {
+        let Problem { line, column, excerpt: Excerpt { text, marked, is_cut }, .. } = problem;
+        if !is_cut {
+            return rendered;
+        }
+        let seen = text.get(..marked.start).unwrap_or_default().chars().count() + 1;
+        let place = |column| format!("{}:{line}:{column}", self.file);
+        rendered.replacen(&place(seen), &place(*column), 1)
     }
 
     fn group<'a>(&'a self, problem: &'a Problem) -> Group<'a> {
@@ -134,15 +172,12 @@ impl Problems {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        // Only the line: the renderer goes through all it is given, for each problem anew.
-        let before = self.text.get(..problem.span.start).unwrap_or_default();
-        let start = before.rfind('\n').map_or(0, |at| at + 1);
-        let line = self.text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
-        let snippet =
-            Snippet::source(line).path(self.file.as_str()).line_start(problem.line).annotation(
-                AnnotationKind::Primary.span(problem.span.start - start..problem.span.end - start),
-            );
-        let group = level.primary_title(problem.message.as_str()).element(snippet);
+        let Excerpt { text, marked, .. } = &problem.excerpt;
+        let snippet = Snippet::source(text.as_str())
+            .line_start(problem.line)
+            .annotation(AnnotationKind::Primary.span(marked.clone()));
+        let group = level.primary_title(problem.message.as_str());
+        let group = group.element(snippet.path(self.file.as_str()));
         match &problem.help {
             Some(help) => group.element(Level::HELP.message(help.as_str())),
             None => group,
@@ -158,63 +193,24 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// The text of a file and the places of its lines and characters.
-#[derive(Debug, Default)]
-pub(super) struct Source {
-    /// The name to print.
-    pub(super) file: String,
-    /// The text, without a byte order mark.
-    pub(super) text: String,
-    lines: Vec<usize>,
-    chars: Vec<usize>,
-}
-
-impl Source {
-    pub(super) fn new(file: &str, text: String) -> Self {
-        let mut lines = vec![0];
-        lines.extend(text.match_indices('\n').map(|(at, _)| at + 1));
-        let mut chars: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
-        chars.push(text.len());
-        Self { file: file.to_owned(), text, lines, chars }
-    }
-
-    /// The byte at which the character `index` begins; the end of the text for any beyond it.
-    pub(super) fn byte_of(&self, index: usize) -> usize {
-        self.chars.get(index).copied().unwrap_or(self.text.len())
-    }
-
-    /// Line and column, both from 1, of a byte.
-    pub(super) fn position(&self, byte: usize) -> (usize, usize) {
-        let line = self.lines.partition_point(|start| *start <= byte).max(1);
-        let start = self.lines.get(line - 1).copied().unwrap_or(0);
-        let before = self.text.get(start..byte).unwrap_or_default();
-        (line, before.chars().count() + 1)
-    }
-
-    /// The word that begins at a byte, quotes included: what a key without a node looks like.
-    pub(super) fn word_at(&self, byte: usize) -> Range<usize> {
-        let rest = self.text.get(byte..).unwrap_or_default();
-        let end = rest.find([':', ',', '\n', '\r', '}']).unwrap_or(rest.len());
-        byte..byte + rest.get(..end).unwrap_or_default().trim_end().len()
-    }
-
-    /// `span` as far as it lies in the line it begins in, without the white space at its end.
-    pub(super) fn first_line(&self, span: Range<usize>) -> Range<usize> {
-        let within = self.text.get(span.clone()).unwrap_or_default();
-        let line = within.split(['\n', '\r']).next().unwrap_or_default().trim_end();
-        span.start..span.start + line.len()
-    }
-}
-
 /// Collects problems while a file is read.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    list: Vec<Problem>,
+    errors: Vec<Problem>,
+    warnings: Vec<Problem>,
+    /// Warnings that were not kept.
     dropped: usize,
-    masks: Vec<Range<usize>>,
+    /// All errors so far.
+    count: usize,
+    stop: CancellationToken,
 }
 
 impl Report {
+    /// One for a reading that ends early once `stop` is cancelled.
+    pub(super) fn until(stop: CancellationToken) -> Self {
+        Self { stop, ..Self::default() }
+    }
+
     /// Notes an error at `span`.
     pub(super) fn error(
         &mut self,
@@ -224,7 +220,11 @@ impl Report {
         message: impl Into<String>,
         help: Option<String>,
     ) {
-        self.push(source, Severity::Error, span, path, message.into(), help);
+        self.count += 1;
+        if self.errors.len() < MAX_PROBLEMS {
+            let problem = problem(source, Severity::Error, span, path, message.into(), help);
+            push(&mut self.errors, problem);
+        }
     }
 
     /// Notes a warning at `span`.
@@ -236,112 +236,107 @@ impl Report {
         message: impl Into<String>,
         help: Option<String>,
     ) {
-        self.push(source, Severity::Warning, span, path, message.into(), help);
-    }
-
-    fn push(
-        &mut self,
-        source: &Source,
-        severity: Severity,
-        span: Range<usize>,
-        path: &str,
-        message: String,
-        help: Option<String>,
-    ) {
-        let span = source.first_line(span);
-        let (line, column) = source.position(span.start);
-        // Keys of the file may hold escapes, and a terminal would obey them.
-        let (path, message) = (harmless(path), harmless(&message));
-        let help = help.as_deref().map(harmless);
-        let problem = Problem { severity, line, column, path, message, help, span };
-        if self.list.contains(&problem) {
-            return;
-        }
-        // An error is never dropped for a warning's sake: the verdict hangs on it.
-        if self.list.len() < MAX_PROBLEMS {
-            self.list.push(problem);
+        if self.warnings.len() < MAX_PROBLEMS {
+            let problem = problem(source, Severity::Warning, span, path, message.into(), help);
+            push(&mut self.warnings, problem);
         } else {
             self.dropped += 1;
-            if severity == Severity::Error
-                && !self.has_errors()
-                && let Some(last) = self.list.last_mut()
-            {
-                *last = problem;
-            }
         }
     }
 
-    /// Marks bytes that are shown to nobody.
-    pub(super) fn mask(&mut self, span: Range<usize>) {
-        self.masks.push(span);
+    /// Whether nobody waits for the answer any more.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled()
     }
 
-    /// Whether further problems are only counted, so that none need be worded well.
-    pub(super) fn is_full(&self) -> bool {
-        self.list.len() >= MAX_PROBLEMS
+    /// Whether the file is judged no further: its errors are enough, or nobody waits for them.
+    pub(super) fn is_over(&self) -> bool {
+        self.errors.len() >= MAX_PROBLEMS || self.is_stopped()
     }
 
-    /// Marks what follows one of `keys` on its line, and the next line where nothing does. For
-    /// files without a tree, in which nobody can say any better where a secret ends.
-    pub(super) fn mask_secret_lines(&mut self, source: &Source, keys: &[&str]) {
-        let starts = source.lines.iter().copied();
-        let ends = source.lines.iter().skip(1).copied().chain([source.text.len()]);
-        let (mut goes_on, mut in_pem) = (false, false);
-        for (start, end) in starts.zip(ends) {
-            let line = source.text.get(start..end).unwrap_or_default();
-            if in_pem || line.contains("-----BEGIN") {
-                self.mask(start..end);
-                in_pem = !line.contains("-----END");
-                continue;
-            }
-            let after = keys.iter().filter_map(|key| line.find(key).map(|at| at + key.len()));
-            let from = if goes_on { Some(0) } else { after.min() };
-            let Some(from) = from else { continue };
-            self.mask(start + from..end);
-            let rest = line.get(from..).unwrap_or_default();
-            goes_on = !goes_on && !rest.contains(|c: char| c.is_alphanumeric());
-        }
+    /// Whether a name that is not known is still compared with all that are: the first few times.
+    pub(super) fn may_suggest(&self) -> bool {
+        self.count < MAX_SUGGESTIONS
     }
 
-    /// How many errors there are so far, those among them that are only counted.
+    /// How many errors there are so far.
     pub(super) fn errors(&self) -> usize {
-        let errors = self.list.iter().filter(|problem| problem.severity == Severity::Error);
-        errors.count() + self.dropped
+        self.count
     }
 
     pub(super) fn has_errors(&self) -> bool {
-        self.list.iter().any(|problem| problem.severity == Severity::Error)
+        self.count > 0
     }
 
-    pub(super) fn finish(mut self, source: Source) -> Problems {
-        self.list.sort_by_key(|problem| (problem.span.start, problem.span.end));
-        let text = masked(source.text, &self.masks);
-        Problems { file: source.file, text, list: self.list, dropped: self.dropped }
-    }
-}
-
-fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
-/// Replaces each masked byte by a star, line ends apart: every other byte keeps its place.
-fn masked(text: String, masks: &[Range<usize>]) -> String {
-    if masks.is_empty() {
-        return text;
-    }
-    let mut hidden = vec![false; text.len()];
-    for mask in masks {
-        if let Some(bytes) = hidden.get_mut(mask.clone()) {
-            bytes.fill(true);
+    /// All that was found, with the lines as far as they may be shown.
+    pub(super) fn finish(self, source: &Source, shown: impl FnOnce() -> Shown) -> Problems {
+        let is_cut = self.is_over();
+        let mut list = self.errors;
+        list.extend(self.warnings);
+        list.sort_by_key(|problem| (problem.span.start, problem.span.end));
+        if !list.is_empty() {
+            let shown = shown();
+            for problem in &mut list {
+                problem.excerpt = excerpt(source, &problem.span, &shown);
+                shown.conceal(&mut problem.message);
+                problem.help.iter_mut().for_each(|help| shown.conceal(help));
+            }
         }
+        Problems { file: printable(&source.file), list, dropped: self.dropped, is_cut }
     }
-    let mut out = String::with_capacity(text.len());
-    for (at, c) in text.char_indices() {
-        if c != '\n' && c != '\r' && hidden.get(at) == Some(&true) {
-            out.extend(std::iter::repeat_n('*', c.len_utf8()));
+}
+
+/// A slip is looked for among all names of a file, so often.
+const MAX_SUGGESTIONS: usize = 10;
+
+/// Adds a problem that is not there yet: what an alias stands for is judged at each of them.
+fn push(list: &mut Vec<Problem>, problem: Problem) {
+    if !list.contains(&problem) {
+        list.push(problem);
+    }
+}
+
+fn problem(
+    source: &Source,
+    severity: Severity,
+    span: Range<usize>,
+    path: &str,
+    message: String,
+    help: Option<String>,
+) -> Problem {
+    let span = source.first_line(span);
+    let (line, column) = source.position(span.start);
+    // Keys of the file may hold escapes, and a terminal would obey them.
+    let (path, message) = (printable(path), printable(&message));
+    let help = help.as_deref().map(printable);
+    Problem { severity, line, column, path, message, help, span, excerpt: Excerpt::default() }
+}
+
+/// The line of a problem, or of a long one what stands around it.
+fn excerpt(source: &Source, span: &Range<usize>, shown: &Shown) -> Excerpt {
+    let line = source.line(span.start);
+    let around = source.around(span.start, &line, BEFORE, EXCERPT);
+    let visible = shown.visible(source, &line, &around);
+    let mut text = String::new();
+    let is_cut = around.start > line.start;
+    text.extend(is_cut.then_some('…'));
+    let (mut from, mut to) = (None, None);
+    let written = source.text.get(around.clone()).unwrap_or_default();
+    for ((at, c), is_visible) in written.char_indices().zip(visible) {
+        let at = around.start + at;
+        if at >= span.start {
+            from.get_or_insert(text.len());
+        }
+        if at >= span.end {
+            to.get_or_insert(text.len());
+        }
+        if is_visible {
+            text.push_str(&printable(c.encode_utf8(&mut [0; 4])));
         } else {
-            out.push(c);
+            text.push('*');
         }
     }
-    out
+    let (from, to) = (from.unwrap_or(text.len()), to.unwrap_or(text.len()));
+    text.extend((around.end < line.end).then_some('…'));
+    Excerpt { text, marked: from..to.max(from), is_cut }
 }

@@ -3,6 +3,8 @@
 //! Values stay the text of the file, so that each can be refused at its own place and all in one
 //! reading. These types carry no `deny_unknown_fields`: [`super::shape`] refuses unknown keys with
 //! all their places, and has to let `x-…` pass; a test holds both to the same keys.
+//!
+//! What most entries do not have is in a box: a file may hold tens of thousands of empty ones.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -77,11 +79,11 @@ pub(super) struct RawMqttListener {
 pub(super) struct RawBroker {
     pub(super) url: Option<String>,
     pub(super) username: Option<String>,
-    pub(super) password: Option<RawSecret>,
+    pub(super) password: Option<Box<RawSecret>>,
     pub(super) provider: Option<String>,
     pub(super) region: Option<String>,
     pub(super) instance_id: Option<String>,
-    pub(super) tls: Option<RawTls>,
+    pub(super) tls: Option<Box<RawTls>>,
 }
 
 /// `tls` of a broker or a session.
@@ -102,21 +104,20 @@ pub(super) enum RawFile {
 
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct RawModem {
-    #[serde(default, rename = "match")]
-    pub(super) matching: RawMatch,
-    pub(super) apn: Option<RawApn>,
-    pub(super) pin: Option<RawSecret>,
+    #[serde(rename = "match")]
+    pub(super) matching: Option<Box<RawMatch>>,
+    pub(super) apn: Option<Box<RawApn>>,
+    pub(super) pin: Option<Box<RawSecret>>,
     pub(super) roaming: Option<String>,
     pub(super) radio: Option<String>,
     pub(super) poll: Option<String>,
     pub(super) sms: Option<String>,
     pub(super) baud: Option<String>,
     pub(super) flow_control: Option<String>,
-    pub(super) budget: Option<RawBudget>,
-    pub(super) telemetry: Option<RawTelemetry>,
+    pub(super) budget: Option<Box<RawBudget>>,
+    pub(super) telemetry: Option<Box<RawTelemetry>>,
     pub(super) gateways: Option<Vec<String>>,
-    #[serde(default)]
-    pub(super) recovery: RawRecovery,
+    pub(super) recovery: Option<Box<RawRecovery>>,
     #[serde(default)]
     pub(super) sessions: Ordered<RawSession>,
 }
@@ -172,6 +173,12 @@ pub(super) struct RawMatch {
     pub(super) model: Option<String>,
 }
 
+impl RawMatch {
+    /// No key at all.
+    pub(super) const NONE: Self =
+        Self { imei: None, iccid: None, usb_path: None, port: None, model: None };
+}
+
 /// `apn: NAME` or `apn: { name: NAME, … }`.
 #[derive(Debug, Default)]
 pub(super) struct RawApn {
@@ -184,7 +191,7 @@ pub(super) struct RawApn {
 pub(super) struct RawApnKeys {
     pub(super) name: Option<String>,
     pub(super) user: Option<String>,
-    pub(super) password: Option<RawSecret>,
+    pub(super) password: Option<Box<RawSecret>>,
     #[serde(rename = "type")]
     pub(super) kind: Option<String>,
     pub(super) auth: Option<String>,
@@ -198,21 +205,21 @@ pub(super) struct RawSession {
     pub(super) keep_alive: Option<String>,
     pub(super) clean_session: Option<String>,
     pub(super) reconnect_max: Option<String>,
-    pub(super) will: Option<RawWill>,
+    pub(super) will: Option<Box<RawWill>>,
     #[serde(default)]
     pub(super) subscribe: Vec<RawSubscribe>,
     #[serde(default)]
     pub(super) vars: Ordered<String>,
     pub(super) product_key: Option<String>,
     pub(super) device_name: Option<String>,
-    pub(super) device_secret: Option<RawSecret>,
+    pub(super) device_secret: Option<Box<RawSecret>>,
     pub(super) securemode: Option<String>,
     pub(super) signmethod: Option<String>,
     pub(super) timestamp: Option<String>,
     pub(super) host: Option<String>,
     pub(super) instance_id: Option<String>,
     pub(super) aliauth: Option<String>,
-    pub(super) tls: Option<RawTls>,
+    pub(super) tls: Option<Box<RawTls>>,
     pub(super) gateways: Option<Vec<String>>,
 }
 
@@ -241,7 +248,7 @@ pub(super) struct RawRoute {
     pub(super) fail_back: Option<String>,
     pub(super) stall: Option<String>,
     pub(super) name: Option<String>,
-    pub(super) batch: Option<RawBatch>,
+    pub(super) batch: Option<Box<RawBatch>>,
     pub(super) gateways: Option<Vec<String>>,
     /// Whether it is for other gateways: no key of the file.
     #[serde(skip)]

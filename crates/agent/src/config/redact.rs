@@ -1,27 +1,19 @@
 //! The file as others may read it: where everything stands, and no value that may be a secret.
 //!
-//! A value is shown where the schema has one that is no secret; all others are `***`, since a misspelt
-//! `pasword` is no known key. Keys are shown that the schema has, or that are plain names with a value:
-//! `password:hunter2` without its blank is a key too. Comments go: people keep old passwords there. Lines
-//! stay where they are, so that messages about the file still fit. A file that is no YAML shows its keys only.
+//! Values and keys are shown as [`super::shown`] has it; all others are `***`. Comments go: people keep old passwords
+//! there. Lines stay where they are, so that messages about the file still fit. A file that is no YAML shows its
+//! keys only.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 
-use serde_json::Value;
+use super::problem::Report;
+use super::shape::FLEET;
+use super::shown::{Found, HIDDEN, Hidden, is_a_key};
+use super::source::Source;
+use super::tree;
 
-use super::problem::{Report, Source};
-use super::shape::{FLEET, SECRET, SECRET_KEYS, Shape, is_plain_name};
-use super::tree::{self, Kind, Node};
-
-/// Longer values are no names, addresses or paths.
-const LONGEST: usize = 256;
-
-/// What stands for what is not shown.
-const HIDDEN: &str = "***";
-
-/// What may stand before `://` and is no user.
-const SCHEMES: [&str; 4] = ["mqtt", "mqtts", "http", "https"];
+/// The most values that are hidden one by one: each is looked for in the whole text once more.
+const MAX_HIDDEN: usize = 2000;
 
 /// A file without what may be secret in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,161 +38,19 @@ pub fn redacted(bytes: &[u8]) -> Redacted {
 fn by_tree(text: &str) -> Option<String> {
     let source = Source::new("fleet.yaml", text.to_owned());
     let root = tree::read(&source, &mut Report::default())?;
-    let mut found = Found { text, known: known_keys(), shown: Vec::new(), hidden: Vec::new() };
-    found.walk(&root, Some(&FLEET));
-    let Found { shown, hidden, .. } = found;
+    let Found { shown, hidden, .. } = Found::all(&root, &FLEET, text);
     let text = replaced(text, &shown, &hidden)?;
     // What an alias repeats, or a place that is not what it seems, must not show it after all.
-    let is_gone = |secret: &&Hidden| secret.text.len() < 4 || !text.contains(&secret.text);
-    hidden.iter().all(|secret| is_gone(&secret)).then_some(text)
-}
-
-/// The keys that the schema has, but for those of secrets.
-fn known_keys() -> BTreeSet<String> {
-    fn walk(value: &Value, keys: &mut BTreeSet<String>) {
-        if let Some(Value::Object(properties)) = value.get("properties") {
-            keys.extend(properties.keys().cloned());
-        }
-        match value {
-            Value::Object(map) => map.values().for_each(|value| walk(value, keys)),
-            Value::Array(list) => list.iter().for_each(|value| walk(value, keys)),
-            _ => {}
-        }
-    }
-    let mut keys = BTreeSet::new();
-    walk(&super::schema(), &mut keys);
-    // A key of TLS is a file, or refers to one.
-    keys.retain(|key| !SECRET_KEYS.contains(&key.as_str()));
-    keys
-}
-
-struct Found<'a> {
-    text: &'a str,
-    known: BTreeSet<String>,
-    /// Where a value or a key stands that may be shown.
-    shown: Vec<Range<usize>>,
-    hidden: Vec<Hidden>,
-}
-
-/// A value that is not shown.
-struct Hidden {
-    span: Range<usize>,
-    text: String,
-    /// What is shown of it.
-    instead: String,
-}
-
-impl Found<'_> {
-    /// `shape` is what belongs here; `None` where nobody knows, or it is none of others' business.
-    fn walk(&mut self, node: &Node, shape: Option<&Shape>) {
-        let of_items = match shape {
-            Some(Shape::List(each)) => Some(*each),
-            _ => None,
-        };
-        for item in &node.items {
-            self.walk(item, of_items);
-        }
-        for (name, value) in &node.entries {
-            self.entry(name, value, shape);
-        }
-        match shape {
-            _ if node.kind != Kind::Scalar => {}
-            Some(Shape::Scalar | Shape::File | Shape::ScalarOr(_)) => self.value(node),
-            _ => self.hide(node, &node.text, HIDDEN.to_owned()),
-        }
-    }
-
-    fn entry(&mut self, name: &Node, value: &Node, shape: Option<&Shape>) {
-        let has_value = value.kind != Kind::Null;
-        let known = |keys: &'static [(&str, Shape)]| keys.iter().find(|(key, _)| *key == name.text);
-        let (is_shown, below) = match shape {
-            Some(Shape::Map(keys) | Shape::ScalarOr(keys)) => {
-                let below = known(keys.keys).map(|(_, shape)| shape);
-                (below.is_some() || has_value && is_plain_name(&name.text), below)
-            }
-            // What an own variable holds, nobody knows.
-            Some(Shape::Named(Shape::Scalar)) => (has_value && is_plain_name(&name.text), None),
-            Some(Shape::Named(each)) => (has_value && is_plain_name(&name.text), Some(*each)),
-            // Where a secret stands is none.
-            _ => match known(SECRET.keys).filter(|_| has_value) {
-                Some((_, shape)) => (true, Some(shape)),
-                None => (has_value && self.known.contains(&name.text), None),
-            },
-        };
-        if is_shown && !self.is_of_more_lines(name) {
-            self.shown.push(self.place(name));
-        } else {
-            // A plain key may be shown where it belongs.
-            let is_plain = has_value && is_plain_name(&name.text);
-            let secret = if is_plain { "" } else { &name.text };
-            self.hide(name, secret, HIDDEN.to_owned());
-        }
-        self.walk(value, below);
-    }
-
-    /// A value that may be shown, unless it looks like what it should not be.
-    fn value(&mut self, node: &Node) {
-        let text = &node.text;
-        if text.len() > LONGEST || text.contains("-----") || self.is_of_more_lines(node) {
-            return self.hide(node, text, HIDDEN.to_owned());
-        }
-        match without_user(text) {
-            Some((user, instead)) => self.hide(node, user, format!("\"{instead}\"")),
-            None => self.shown.push(self.place(node)),
-        }
-    }
-
-    /// A key that was pasted in may be folded to one line, and a block may have a comment in its first.
-    fn is_of_more_lines(&self, node: &Node) -> bool {
-        let written = self.text.get(self.place(node)).unwrap_or_default();
-        written.trim_end().contains(['\n', '\r']) || node.text.contains(['\n', '\r'])
-    }
-
-    /// Where a node stands. The span of a quoted one takes in the comment behind it.
-    fn place(&self, node: &Node) -> Range<usize> {
-        let Range { start, end } = node.span;
-        let written = self.text.get(start..end).unwrap_or_default();
-        let mut chars = written.char_indices();
-        let Some((_, quote @ ('"' | '\''))) = chars.next() else { return start..end };
-        while let Some((at, c)) = chars.next() {
-            if c == '\\' && quote == '"' {
-                chars.next();
-            } else if c == quote {
-                // Two single ones are one of the text.
-                if quote == '"'
-                    || !written.get(at + 1..).is_some_and(|rest| rest.starts_with(quote))
-                {
-                    return start..start + at + 1;
-                }
-                chars.next();
-            }
-        }
-        start..end
-    }
-
-    fn hide(&mut self, node: &Node, text: &str, instead: String) {
-        self.hidden.push(Hidden { span: self.place(node), text: text.to_owned(), instead });
-    }
-}
-
-/// What stands before the last `@`, as `us:pw` in `mqtt://us:pw@host`, and the text without it. A
-/// password may hold anything, a `/` and an `@` too.
-fn without_user(text: &str) -> Option<(&str, String)> {
-    let (before, host) = text.rsplit_once('@')?;
-    let scheme = before.split_once("://").filter(|(scheme, _)| SCHEMES.contains(scheme));
-    let (user, begin) = match scheme {
-        Some((scheme, user)) => (user, format!("{scheme}://")),
-        None => (before, String::new()),
-    };
-    Some((user, format!("{begin}{HIDDEN}@{host}")))
+    let is_gone = |secret: &&Hidden<'_>| secret.text.len() < 4 || !text.contains(secret.text);
+    (hidden.len() <= MAX_HIDDEN && hidden.iter().all(|secret| is_gone(&secret))).then_some(text)
 }
 
 /// The text with what is hidden replaced, and without comments.
-fn replaced(text: &str, shown: &[Range<usize>], hidden: &[Hidden]) -> Option<String> {
+fn replaced(text: &str, shown: &[Range<usize>], hidden: &[Hidden<'_>]) -> Option<String> {
     // Hidden ones first: of two nodes of one place they win.
     let mut spans: Vec<(Range<usize>, Option<&str>)> = hidden
         .iter()
-        .map(|it| (it.span.clone(), Some(it.instead.as_str())))
+        .map(|it| (it.span.clone(), Some(&*it.instead)))
         .chain(shown.iter().map(|span| (span.clone(), None)))
         .collect();
     spans.sort_by_key(|(span, _)| (span.start, span.end));
@@ -260,11 +110,6 @@ fn keys_only(text: &str) -> String {
         }
     };
     text.lines().map(line).fold(String::new(), |all, line| all + &line + "\n")
-}
-
-/// Whether a word may be shown as a key: those of the schema only, of a file that nobody can read.
-fn is_a_key(word: &str) -> bool {
-    SECRET_KEYS.contains(&word) || known_keys().contains(word)
 }
 
 #[cfg(test)]

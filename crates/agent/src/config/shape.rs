@@ -3,10 +3,11 @@
 //! One walk over the tree finds every unknown key, every list where a mapping belongs and every
 //! secret in plain text at once; the typed reading after it would stop at the first.
 
-use std::collections::HashSet;
 use std::ops::Range;
+use std::rc::Rc;
 
-use super::problem::{Report, Source};
+use super::problem::Report;
+use super::source::Source;
 use super::tree::{Kind, Node};
 use super::words::{did_you_mean, listed, nearest, shorten};
 
@@ -284,7 +285,7 @@ impl Walk<'_> {
             return self.report.error(self.source, name, path, message, Some(help));
         }
         match (shape, node.kind) {
-            (Scalar | ScalarOr(_), Kind::Scalar) => self.mask_url(key, node),
+            (Scalar | ScalarOr(_), Kind::Scalar) => {}
             (Secret, Kind::Scalar) => self.plain_secret(node, path),
             (File, Kind::Scalar) => self.inline_file(node, path),
             (Secret | File, Kind::Map) => self.secret(node, &name, path),
@@ -292,6 +293,9 @@ impl Walk<'_> {
             (Named(each), Kind::Map) => self.named(each, node, path),
             (List(each), Kind::List) => {
                 for (at, item) in node.items.iter().enumerate() {
+                    if self.report.is_over() {
+                        break;
+                    }
                     self.visit(each, item, item.span.clone(), &format!("{path}[{at}]"));
                 }
             }
@@ -300,23 +304,25 @@ impl Walk<'_> {
     }
 
     fn named(&mut self, each: &Shape, node: &Node, path: &str) {
-        let mut seen = HashSet::new();
         for (name, value) in &node.entries {
+            if self.report.is_over() {
+                break;
+            }
             if self.merge_key(name, path) {
                 continue;
             }
-            let path = join(path, &self.shown(name));
-            // `7600` and `"7600"` are two keys to YAML and one name to us.
-            if !seen.insert(name.text.as_str()) {
-                let message = format!("duplicate key `{}`", last(&path));
-                self.report.error(self.source, name.span.clone(), &path, message, None);
-            }
+            // `users: { hunter2 }` is no user without a password, but a password without its user.
+            let is_known = matches!(each, Map(_)).then_some(name.text.as_str());
+            let path = join(path, &shown_key(name, value, is_known));
             self.visit(each, value, name.span.clone(), &path);
         }
     }
 
     fn map(&mut self, keys: &Keys, node: &Node, path: &str) {
         for (name, value) in &node.entries {
+            if self.report.is_over() {
+                break;
+            }
             // A place for YAML anchors, at the top only.
             let is_free = path.is_empty() && name.text.starts_with("x-");
             if is_free || self.merge_key(name, path) {
@@ -334,17 +340,11 @@ impl Walk<'_> {
     fn unknown(&mut self, keys: &Keys, name: &Node, value: &Node, path: &str) {
         let known: Vec<&str> = keys.keys.iter().map(|(key, _)| *key).collect();
         let meant = nearest(&name.text, &known);
-        if looks_secret(&name.text) || meant.is_some_and(looks_secret) {
-            self.report.mask(value.span.clone());
-        }
         // `pin: {1234}` is no slip of a key, and `password: { environment: X }` is one.
         let is_word = name.text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
         let is_slip = meant.is_some() || is_word && value.kind != Kind::Null;
         let is_secret = std::ptr::eq(keys, &SECRET) && !is_slip;
-        if is_secret {
-            self.report.mask(name.span.clone());
-        }
-        let shown = if is_secret { "…".to_owned() } else { self.shown(name) };
+        let shown = if is_secret { "…".to_owned() } else { shown_key(name, value, meant) };
         let help = if shown.ends_with(":…") {
             "after the `:` a blank is missing".to_owned()
         } else {
@@ -354,18 +354,6 @@ impl Walk<'_> {
         let message = format!("unknown key `{shown}` in {}", keys.of);
         let path = join(path, &shown);
         self.report.error(self.source, name.span.clone(), &path, message, Some(help));
-    }
-
-    /// A key that the schema does not have, as messages call it: `password:hunter2` lacks its blank.
-    fn shown(&mut self, name: &Node) -> String {
-        if is_plain_name(&name.text) {
-            return shorten(&name.text);
-        }
-        self.report.mask(name.span.clone());
-        match name.text.split_once(':') {
-            Some((key, _)) if is_plain_name(key) => format!("{key}:…"),
-            _ => "…".to_owned(),
-        }
     }
 
     /// Reports `<<`, which serde_yaml would take for a key of that name.
@@ -379,7 +367,6 @@ impl Walk<'_> {
     }
 
     fn plain_secret(&mut self, node: &Node, path: &str) {
-        self.report.mask(node.span.clone());
         let key = last(path);
         let message = format!("`{key}` must not stand in this file in plain text");
         let help = format!(
@@ -394,7 +381,6 @@ impl Walk<'_> {
         if !node.text.contains("-----") && !node.text.contains('\n') {
             return;
         }
-        self.report.mask(node.span.clone());
         let key = last(path);
         let message = format!("`{key}` must be the path of a file, not what is in it");
         let help = format!("write `{key}: /etc/modemfleet/{key}.pem`, or `{key}: {{ file: … }}`");
@@ -403,7 +389,9 @@ impl Walk<'_> {
 
     fn secret(&mut self, node: &Node, name: &Range<usize>, path: &str) {
         self.map(&SECRET, node, path);
-        let known = |(key, _): &&(Node, Node)| SECRET.keys.iter().any(|(k, _)| *k == key.text);
+        let known = |(key, _): &&(Rc<Node>, Rc<Node>)| {
+            SECRET.keys.iter().any(|(known, _)| *known == key.text)
+        };
         if node.entries.iter().filter(known).count() != 1 {
             let message =
                 format!("`{}` needs exactly one of `file`, `env` and `credential`", last(path));
@@ -421,20 +409,27 @@ impl Walk<'_> {
             Named(_) => "a mapping of names to their settings",
             List(_) => "a list, `[ … ]`",
         };
-        if matches!(shape, Secret | File) || looks_secret(last(path)) {
-            self.report.mask(node.span.clone());
-        }
         let subject =
             if path.is_empty() { "the file".to_owned() } else { format!("`{}`", last(path)) };
         let message = format!("{subject} must be {wanted}, not {}", node.noun());
         self.report.error(self.source, node.span.clone(), path, message, None);
     }
+}
 
-    /// A URL may hold a password: it is refused later, and shown to nobody before.
-    fn mask_url(&mut self, key: &str, node: &Node) {
-        if key == "url" && node.text.contains('@') {
-            self.report.mask(node.span.clone());
-        }
+/// A key as messages call it: `password:hunter2` lacks its blank, and in `{ hunter2 }` there is a value in the
+/// place of a key. One that is `meant` as a known one may have no value.
+pub(super) fn shown_key(name: &Node, value: &Node, meant: Option<&str>) -> String {
+    // What an alias repeats as a key may be a secret in its own place.
+    if name.is_shared {
+        return "…".to_owned();
+    }
+    if is_plain_name(&name.text) {
+        let is_key = value.kind != Kind::Null || meant.is_some();
+        return if is_key { shorten(&name.text) } else { "…".to_owned() };
+    }
+    match name.text.split_once(':') {
+        Some((key, _)) if is_plain_name(key) => format!("{key}:…"),
+        _ => "…".to_owned(),
     }
 }
 
@@ -446,13 +441,6 @@ pub(super) const SECRET_KEYS: [&str; 5] =
 pub(super) fn is_plain_name(key: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     (1..=64).contains(&key.len()) && key.chars().all(plain)
-}
-
-/// Whether the value under an unknown key had better not be shown.
-fn looks_secret(key: &str) -> bool {
-    let key = key.to_lowercase();
-    SECRET_KEYS.contains(&key.as_str())
-        || ["pass", "secret", "token", "key"].iter().any(|part| key.contains(part))
 }
 
 /// The last key of a path, without the brackets of a list.

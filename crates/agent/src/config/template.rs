@@ -59,6 +59,15 @@ impl Template {
         names
     }
 
+    /// The first character of the topic with its variables replaced.
+    pub(super) fn first<'a>(&'a self, value: impl Fn(&'a str) -> &'a str) -> Option<char> {
+        let text = |part: &'a Part| match part {
+            Part::Text(text) => text.as_str(),
+            Part::Variable(name) => value(name),
+        };
+        self.0.iter().find_map(|part| text(part).chars().next())
+    }
+
     /// The topic with its variables replaced; one without a value is left out, which the check of the file
     /// sees to that it does not happen.
     pub fn fill<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> String {

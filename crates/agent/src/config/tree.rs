@@ -1,21 +1,19 @@
 //! The file as a tree of marked nodes: syntax, duplicate keys, and where everything stands.
 //!
 //! serde_yaml checks types but loses places, and lets a duplicate key win in a map. So the file
-//! is read into this tree first, and every later message points into it.
+//! is read into this tree first, and every later message points into it. It is made while the parser goes through
+//! the file, and what is too much is refused there: nothing after this pass sees more than [`MAX_NODES`] values.
 
-use std::borrow::Cow;
 use std::cell::Cell;
-use std::fmt;
-use std::hash::{Hash, Hasher};
+use std::collections::HashMap;
 use std::ops::Range;
+use std::rc::Rc;
+use std::str::Chars;
 
-use saphyr::{
-    AnnotatedMapping, LoadableYamlNode, MarkedYaml, Marker, Scalar, ScanError, Tag, Yaml, YamlData,
-};
-use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
+use saphyr_parser::{BufferedInput, Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
-use super::problem::{Report, Source};
-use super::words::shorten;
+use super::problem::Report;
+use super::source::Source;
 
 /// What a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +28,7 @@ pub(super) enum Kind {
     Map,
 }
 
-/// A node of the file, its aliases filled in.
+/// A node of the file, its aliases filled in: what they stand for is shared.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) kind: Kind,
@@ -39,21 +37,70 @@ pub(super) struct Node {
     /// A scalar's text: what the quotes hold, or a number as it is written.
     pub(super) text: String,
     /// The items of a list.
-    pub(super) items: Vec<Self>,
+    pub(super) items: Vec<Rc<Self>>,
     /// The keys and values of a map in file order.
-    pub(super) entries: Vec<(Self, Self)>,
+    pub(super) entries: Vec<(Rc<Self>, Rc<Self>)>,
+    /// Where the entries stand in the order of their keys' texts, if there are many of them.
+    order: Vec<u32>,
+    /// Whether it may stand in other places too, by an alias.
+    pub(super) is_shared: bool,
+    size: Size,
+}
+
+/// How much a node and all below it are, with what aliases stand for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
+    nodes: usize,
+    /// Of the texts of scalars.
+    bytes: usize,
 }
 
 impl Node {
-    /// What an empty file holds.
-    fn nothing() -> Self {
-        let text = String::new();
-        Self { kind: Kind::Null, span: 0..0, text, items: Vec::new(), entries: Vec::new() }
+    fn new(kind: Kind, span: Range<usize>, text: String) -> Self {
+        let size = Size { nodes: 1, bytes: text.len() };
+        Self {
+            kind,
+            span,
+            text,
+            items: Vec::new(),
+            entries: Vec::new(),
+            order: Vec::new(),
+            is_shared: false,
+            size,
+        }
     }
 
-    /// The entry `key` of a map.
-    pub(super) fn entry(&self, key: &str) -> Option<&(Self, Self)> {
-        self.entries.iter().find(|(node, _)| node.kind == Kind::Scalar && node.text == key)
+    /// What an empty file holds.
+    fn nothing() -> Self {
+        Self::new(Kind::Null, 0..0, String::new())
+    }
+
+    /// The same value at the place of an alias.
+    fn at(&self, span: Range<usize>) -> Self {
+        Self {
+            kind: self.kind,
+            span,
+            text: self.text.clone(),
+            items: self.items.clone(),
+            entries: self.entries.clone(),
+            order: self.order.clone(),
+            is_shared: true,
+            size: self.size,
+        }
+    }
+
+    /// The entry `key` of a map; the first one of those that stand there twice.
+    pub(super) fn entry(&self, key: &str) -> Option<&(Rc<Self>, Rc<Self>)> {
+        let is_it =
+            |(name, _): &&(Rc<Self>, Rc<Self>)| name.kind == Kind::Scalar && name.text == key;
+        if self.order.is_empty() {
+            return self.entries.iter().find(is_it);
+        }
+        let entry = |at: &u32| self.entries.get(usize::try_from(*at).ok()?);
+        let text = |at: &u32| entry(at).map_or("", |(name, _)| name.text.as_str());
+        let from = self.order.partition_point(|at| text(at) < key);
+        let same = self.order.iter().skip(from).filter_map(entry);
+        same.take_while(|(name, _)| name.text == key).find(is_it)
     }
 
     /// How messages call it.
@@ -67,315 +114,303 @@ impl Node {
     }
 }
 
-/// Reads the tree, or reports why there is none.
-///
-/// Each pass makes the next one safe: indentation ([`deep_line`]); syntax and the depth of
-/// brackets, keeping nothing ([`Scan`]); nesting, aliases and keys ([`Guard`]); then the tree,
-/// which has at most [`MAX_NODES`].
-pub(super) fn read(source: &Source, report: &mut Report) -> Option<Node> {
-    let text = source.text.as_str();
-    if let Some(at) = deep_line(text) {
-        report.error(source, at..at, "", TOO_DEEP, None);
-        return None;
-    }
-    let documents = Scan::load_from_str(text).and_then(|_sound| {
-        Ok(match Guard::all(text) {
-            Ok(()) => Ok(MarkedYaml::load_from_str(text)?),
-            Err(error) => Err(error),
-        })
-    });
-    match documents {
-        Ok(Ok(documents)) => {
-            let first = documents.first();
-            return Some(first.map_or_else(Node::nothing, |document| convert(document, source)));
-        }
-        Ok(Err(error)) => refuse_unsafe(&error, source, report),
-        Err(error) => refuse_syntax(&error, source, report),
-    }
-    None
-}
+/// The most values that a file holds, keys and what aliases stand for counted. A gateway with a hundred modems has
+/// about five thousand; each costs about a kilobyte until the file is judged.
+const MAX_NODES: usize = 40_000;
+
+/// The most bytes of text that a file holds, what aliases stand for counted.
+const MAX_TEXT: usize = 2 * 1024 * 1024;
+
+/// How deep brackets and blocks may be nested: serde_yaml ends at 128, and goes down once more for each.
+const MAX_DEPTH: usize = 100;
+
+/// Entries of a mapping among which one is looked for by halving.
+const MANY: usize = 16;
 
 const TOO_DEEP: &str = "the file is nested too deeply";
 
-/// Deeper indentation than any file for people, in columns.
-const MAX_INDENT: usize = 200;
-/// More list items opened in one line (`- - - a`) than any file for people.
-const MAX_DASHES: usize = 100;
-
-/// Where a line begins whose blocks may be nested too deeply for saphyr, which recurses over them.
-///
-/// A block is indented more than the one around it, by spaces or by dashes and question marks
-/// before it on its line: bounding both bounds the depth, whatever else is in the line.
-fn deep_line(text: &str) -> Option<usize> {
-    let deep = |line: &str| {
-        let indent = line.len() - line.trim_start_matches(' ').len();
-        let marks = line.as_bytes().windows(2);
-        let opens = marks.filter(|pair| matches!(pair, [b'-' | b'?', b' ' | b'\t'])).count();
-        indent > MAX_INDENT || opens > MAX_DASHES
+/// Reads the tree, or reports why there is none.
+pub(super) fn read(source: &Source, report: &mut Report) -> Option<Rc<Node>> {
+    let mut growing = Growing {
+        source,
+        report,
+        open: Vec::new(),
+        anchors: HashMap::new(),
+        left: Size { nodes: MAX_NODES, bytes: MAX_TEXT },
+        root: None,
     };
-    let mut start = 0;
-    // A carriage return alone ends a line as well.
-    for line in text.split_inclusive(['\n', '\r']) {
-        if deep(line) {
-            return Some(start);
-        }
-        start += line.len();
+    if let Some((at, directive)) = directives(&source.text).nth(MAX_DIRECTIVES) {
+        growing.refuse(at..at + directive.len(), "the file has too many directives".to_owned());
+        return None;
     }
-    None
+    let tokens = Cell::new(0);
+    let chars = Counted { chars: source.text.chars(), tokens: &tokens };
+    let mut parser = Parser::new(BufferedInput::new(chars));
+    while let Some(next) = parser.next_event() {
+        let taken = match next {
+            _ if tokens.get() > MAX_TOKENS => growing.refuse_values(0..0),
+            Ok((event, span)) => growing.take(event, span),
+            Err(error) => growing.refuse_syntax(&error),
+        };
+        taken?;
+        tokens.set(0);
+    }
+    Some(growing.root.unwrap_or_else(|| Rc::new(Node::nothing())))
 }
 
-fn refuse_syntax(error: &ScanError, source: &Source, report: &mut Report) {
-    let at = source.byte_of(error.marker().index());
-    if error.info() != "duplicated key in mapping" {
+/// The most tokens that the parser keeps before it says what the first one is: those of a list or a mapping in
+/// brackets, which might be a key, until its end. [`MAX_NODES`] take two or three each; a token has a hundred bytes, and
+/// room is made for twice as many.
+const MAX_TOKENS: usize = 100_000;
+
+/// The characters of a file, with an estimate of the tokens in them. Beyond [`MAX_TOKENS`] the file ends.
+struct Counted<'a> {
+    chars: Chars<'a>,
+    tokens: &'a Cell<usize>,
+}
+
+impl Iterator for Counted<'_> {
+    type Item = char;
+
+    fn next(&mut self) -> Option<char> {
+        let next = self.chars.next()?;
+        let tokens = match next {
+            // A key begins and ends before it, and a value comes after it.
+            ':' => 3,
+            // With what stands before it.
+            ',' => 2,
+            '[' | ']' | '{' | '}' | '&' | '*' | '!' | '?' => 1,
+            _ => return Some(next),
+        };
+        self.tokens.set(self.tokens.get() + tokens);
+        (self.tokens.get() <= MAX_TOKENS).then_some(next)
+    }
+}
+
+/// More lines that begin with `%` than there are directives; libyaml compares each with all before it.
+const MAX_DIRECTIVES: usize = 16;
+
+/// The lines before the document that begin with `%`, and where.
+fn directives(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut start = 0;
+    let lines = text.split_inclusive(['\n', '\r']).map(move |line| {
+        let at = start;
+        start += line.len();
+        (at, line.trim_end())
+    });
+    let is_before = |(_, line): &(usize, &str)| {
+        line.trim_start().is_empty() || line.trim_start().starts_with(['%', '#'])
+    };
+    lines.take_while(is_before).filter(|(_, line)| line.starts_with('%'))
+}
+
+/// A list or a mapping that has not ended yet.
+struct Open {
+    node: Node,
+    anchor: usize,
+    /// The key whose value comes next.
+    key: Option<Rc<Node>>,
+}
+
+/// The tree under construction. `None` of its functions: the file is refused.
+struct Growing<'a> {
+    source: &'a Source,
+    report: &'a mut Report,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Rc<Node>>,
+    left: Size,
+    root: Option<Rc<Node>>,
+}
+
+impl Growing<'_> {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Option<()> {
+        let place = self.place(span);
+        match event {
+            Event::DocumentStart(_) if self.root.is_some() => {
+                self.refuse(place, "the file holds more than one YAML document".to_owned())
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                self.no_own_tag(tag.as_deref(), &place)?;
+                let kind = kind_of(&text, style, tag.as_deref());
+                self.spend(Size { nodes: 1, bytes: text.len() }, &place)?;
+                self.put(Node::new(kind, place, text.into_owned()), anchor);
+                Some(())
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.begin(Kind::List, anchor, tag.as_deref(), place)
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.begin(Kind::Map, anchor, tag.as_deref(), place)
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                self.end(place.start);
+                Some(())
+            }
+            Event::Alias(anchor) => self.alias(anchor, place),
+            _ => Some(()),
+        }
+    }
+
+    fn place(&self, span: Span) -> Range<usize> {
+        let start = self.source.byte_of(span.start.index());
+        start..self.source.byte_of(span.end.index()).max(start)
+    }
+
+    fn begin(
+        &mut self,
+        kind: Kind,
+        anchor: usize,
+        tag: Option<&Tag>,
+        place: Range<usize>,
+    ) -> Option<()> {
+        self.no_own_tag(tag, &place)?;
+        if self.open.len() >= MAX_DEPTH {
+            return self.refuse(place, TOO_DEEP.to_owned());
+        }
+        if self.wants_key() {
+            return self.refuse(place, "expected a single value as a key".to_owned());
+        }
+        self.spend(Size { nodes: 1, bytes: 0 }, &place)?;
+        self.open.push(Open { node: Node::new(kind, place, String::new()), anchor, key: None });
+        Some(())
+    }
+
+    fn end(&mut self, at: usize) {
+        let Some(Open { mut node, anchor, .. }) = self.open.pop() else { return };
+        node.span.end = at.max(node.span.start);
+        node.entries.shrink_to_fit();
+        node.items.shrink_to_fit();
+        if node.kind == Kind::Map {
+            self.put_in_order(&mut node);
+        }
+        self.put(node, anchor);
+    }
+
+    /// Sorts the keys of a mapping, and reports those that stand there twice.
+    fn put_in_order(&mut self, node: &mut Node) {
+        let key = |at: &usize| {
+            node.entries.get(*at).map(|(name, _)| (name.kind == Kind::Null, name.text.as_str()))
+        };
+        let mut order: Vec<usize> = (0..node.entries.len()).collect();
+        order.sort_by(|one, other| {
+            let text = |at| key(at).map(|(_, text)| text);
+            (text(one), one).cmp(&(text(other), other))
+        });
+        let twice =
+            order.windows(2).filter(|pair| matches!(pair, [one, other] if key(one) == key(other)));
+        let mut again: Vec<usize> = twice.filter_map(|pair| pair.last().copied()).collect();
+        again.sort_unstable();
+        for (name, value) in again.into_iter().filter_map(|at| node.entries.get(at)) {
+            if self.report.is_over() {
+                break;
+            }
+            let shown = super::shape::shown_key(name, value, None);
+            let message = format!("duplicate key `{shown}`");
+            let help = "each key may stand once; there is one like it above".to_owned();
+            self.report.error(self.source, name.span.clone(), &shown, message, Some(help));
+        }
+        if order.len() > MANY {
+            node.order = order.into_iter().filter_map(|at| u32::try_from(at).ok()).collect();
+        }
+    }
+
+    fn alias(&mut self, anchor: usize, place: Range<usize>) -> Option<()> {
+        let Some(meant) = self.anchors.get(&anchor).map(Rc::clone) else {
+            return self.refuse(place, "an alias stands inside of what it stands for".to_owned());
+        };
+        if self.wants_key() && matches!(meant.kind, Kind::List | Kind::Map) {
+            return self.refuse(place, "expected a single value as a key".to_owned());
+        }
+        self.spend(meant.size, &place)?;
+        self.put(meant.at(place), 0);
+        Some(())
+    }
+
+    fn wants_key(&self) -> bool {
+        self.open.last().is_some_and(|open| open.node.kind == Kind::Map && open.key.is_none())
+    }
+
+    /// Takes a node in where it belongs.
+    fn put(&mut self, mut node: Node, anchor: usize) {
+        node.is_shared |= anchor > 0;
+        let node = Rc::new(node);
+        if anchor > 0 {
+            self.anchors.insert(anchor, Rc::clone(&node));
+        }
+        let Some(open) = self.open.last_mut() else {
+            self.root = Some(node);
+            return;
+        };
+        open.node.size.nodes += node.size.nodes;
+        open.node.size.bytes += node.size.bytes;
+        match (open.node.kind, open.key.take()) {
+            (Kind::Map, None) => open.key = Some(node),
+            (Kind::Map, Some(key)) => open.node.entries.push((key, node)),
+            _ => open.node.items.push(node),
+        }
+    }
+
+    /// Counts what comes in, and sees whether anybody still waits for the answer.
+    fn spend(&mut self, size: Size, place: &Range<usize>) -> Option<()> {
+        if self.report.is_stopped() {
+            return None;
+        }
+        let Some(nodes) = self.left.nodes.checked_sub(size.nodes) else {
+            return self.refuse_values(place.clone());
+        };
+        let Some(bytes) = self.left.bytes.checked_sub(size.bytes) else {
+            let message = "the aliases of this file stand for too much text".to_owned();
+            return self.refuse(place.clone(), message);
+        };
+        self.left = Size { nodes, bytes };
+        Some(())
+    }
+
+    fn refuse_values(&mut self, place: Range<usize>) -> Option<()> {
+        let message = format!(
+            "the file holds too many values: it may have {MAX_NODES}, with those that aliases stand for"
+        );
+        self.refuse(place, message)
+    }
+
+    /// Refuses `!name`; `!!str` and its like say what is so anyway.
+    fn no_own_tag(&mut self, tag: Option<&Tag>, place: &Range<usize>) -> Option<()> {
+        match tag {
+            Some(tag) if !tag.is_yaml_core_schema() => self.refuse(
+                place.clone(),
+                "tags such as !name have no meaning in this file".to_owned(),
+            ),
+            _ => Some(()),
+        }
+    }
+
+    fn refuse_syntax(&mut self, error: &ScanError) -> Option<()> {
+        let at = self.source.byte_of(error.marker().index());
         // `*` and `&` begin an alias and an anchor, and patterns begin with a `*`.
         let help = error.info().contains("anchor").then(|| {
             "text that begins with `*` or `&` has to be in quotes, such as \"*-01\"".to_owned()
         });
-        let message = format!("no valid YAML: {}", error.info());
-        return report.error(source, at..at, "", message, help);
-    }
-    let key = source.word_at(at);
-    let path = source.text.get(key.clone()).unwrap_or_default();
-    let message = format!("duplicate key `{}`", shorten(path));
-    let help = "each key may stand once; there is one like it above".to_owned();
-    report.error(source, key, path, message, Some(help));
-}
-
-fn refuse_unsafe(error: &serde_yaml::Error, source: &Source, report: &mut Report) {
-    let mut text = error.to_string();
-    if let Some(place) = error.location() {
-        // The place is shown by other means.
-        text =
-            text.replacen(&format!(" at line {} column {}", place.line(), place.column()), "", 1);
-    }
-    let message = if text.contains("recursion limit") {
-        TOO_DEEP.to_owned()
-    } else if text.contains("repetition limit") {
-        "the aliases of this file stand for too much".to_owned()
-    } else if text.contains("more than one document") {
-        "the file holds more than one YAML document".to_owned()
-    } else {
-        text
-    };
-    // Only a second document comes without a place.
-    let second = || source.text.rfind("\n---").map_or(0, |at| at + 1);
-    let at = error.location().map_or_else(second, |place| place.index());
-    report.error(source, at..at, "", message, None);
-}
-
-/// A node that keeps nothing: loading it checks the syntax in bounded space and linear time.
-///
-/// saphyr stops at 255 nested brackets; libyaml below serde_yaml takes quadratic time over them.
-#[derive(Clone, Debug)]
-struct Scan {
-    kind: Option<Kind>,
-    list: Vec<Self>,
-    map: AnnotatedMapping<'static, Self>,
-}
-
-impl Scan {
-    fn new(kind: Option<Kind>) -> Self {
-        Self { kind, list: Vec::new(), map: AnnotatedMapping::new() }
-    }
-}
-
-/// Only for the map that holds one entry at a time.
-impl PartialEq for Scan {
-    fn eq(&self, other: &Self) -> bool {
-        self.kind == other.kind
-    }
-}
-
-impl Eq for Scan {}
-
-impl Hash for Scan {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.kind.is_some().hash(state);
-    }
-}
-
-impl<'input> LoadableYamlNode<'input> for Scan {
-    type HashKey = Self;
-
-    fn from_bare_yaml(yaml: Yaml<'input>) -> Self {
-        Self::new(match yaml {
-            Yaml::Sequence(_) => Some(Kind::List),
-            Yaml::Mapping(_) => Some(Kind::Map),
-            Yaml::BadValue => None,
-            _ => Some(Kind::Scalar),
-        })
-    }
-
-    fn is_sequence(&self) -> bool {
-        self.kind == Some(Kind::List)
-    }
-
-    fn is_mapping(&self) -> bool {
-        self.kind == Some(Kind::Map)
-    }
-
-    fn is_badvalue(&self) -> bool {
-        self.kind.is_none()
-    }
-
-    // The loader asks for these before each insertion, so that clearing them keeps one entry.
-    fn sequence_mut(&mut self) -> &mut Vec<Self> {
-        self.list.clear();
-        &mut self.list
-    }
-
-    fn mapping_mut(&mut self) -> &mut AnnotatedMapping<'static, Self> {
-        self.map.clear();
-        &mut self.map
-    }
-
-    fn into_tagged(self, _: Cow<'input, Tag>) -> Self {
-        self
-    }
-
-    fn take(&mut self) -> Self {
-        std::mem::replace(self, Self::new(None))
-    }
-
-    fn with_end_marker(self, _: Marker) -> Self {
-        Self::new(self.kind)
-    }
-}
-
-fn convert(from: &MarkedYaml<'_>, source: &Source) -> Node {
-    let start = source.byte_of(from.span.start.index());
-    let span = start..source.byte_of(from.span.end.index()).max(start);
-    let written = source.text.get(span.clone()).unwrap_or_default();
-    let (mut text, mut items, mut entries) = (String::new(), Vec::new(), Vec::new());
-    let kind = match &from.data {
-        YamlData::Sequence(list) => {
-            items.extend(list.iter().map(|item| convert(item, source)));
-            Kind::List
-        }
-        YamlData::Mapping(map) => {
-            entries.extend(map.iter().map(|(k, v)| (convert(k, source), convert(v, source))));
-            Kind::Map
-        }
-        YamlData::Value(Scalar::String(value)) => {
-            text.push_str(value);
-            Kind::Scalar
-        }
-        // A number or a boolean: as written, since `0123` is a name and not 123.
-        YamlData::Value(Scalar::Boolean(_) | Scalar::Integer(_) | Scalar::FloatingPoint(_)) => {
-            text.push_str(written);
-            Kind::Scalar
-        }
-        YamlData::Representation(value, ..) => {
-            text.push_str(value);
-            Kind::Scalar
-        }
-        YamlData::Tagged(_, inner) => return convert(inner, source),
-        YamlData::Value(Scalar::Null) | YamlData::Alias(_) | YamlData::BadValue => Kind::Null,
-    };
-    Node { kind, span, text, items, entries }
-}
-
-/// More nodes, with what aliases stand for, than a file of the largest size holds without aliases: two bytes each.
-const MAX_NODES: usize = 1024 * 1024 / 2;
-
-/// Goes once through the file before a tree is built of it, and keeps nothing but how many nodes are left.
-///
-/// serde_yaml bounds nesting (128), and of aliases how many are followed, not what they hold: a long list
-/// that is named a hundred thousand times is ten thousand million nodes. Nor does the tree's own bound count the
-/// aliases of a list or a mapping as a key.
-#[derive(Clone, Copy)]
-struct Guard<'a>(&'a Cell<usize>);
-
-/// A key: a single value.
-#[derive(Clone, Copy)]
-struct GuardKey;
-
-impl Guard<'_> {
-    fn all(text: &str) -> Result<(), serde_yaml::Error> {
-        let left = Cell::new(MAX_NODES);
-        Guard(&left).deserialize(serde_yaml::Deserializer::from_str(text))
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Guard<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        let Some(left) = self.0.get().checked_sub(1) else {
-            return Err(D::Error::custom(
-                "the file holds too many values, those behind aliases counted",
-            ));
+        let message = match error.info() {
+            info if info.contains("recursion limit") => TOO_DEEP.to_owned(),
+            info => format!("no valid YAML: {info}"),
         };
-        self.0.set(left);
-        deserializer.deserialize_any(self)
+        self.report.error(self.source, at..at, "", message, help);
+        None
+    }
+
+    fn refuse(&mut self, place: Range<usize>, message: String) -> Option<()> {
+        self.report.error(self.source, place.start..place.start, "", message, None);
+        None
     }
 }
 
-impl<'de> DeserializeSeed<'de> for GuardKey {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-/// The scalars that both guards let pass.
-macro_rules! pass_scalars {
-    ($($method:ident: $kind:ty),*) => {
-        $(fn $method<E: Error>(self, _: $kind) -> Result<(), E> {
-            Ok(())
-        })*
-
-        fn visit_unit<E: Error>(self) -> Result<(), E> {
-            Ok(())
-        }
-
-        fn visit_none<E: Error>(self) -> Result<(), E> {
-            Ok(())
-        }
-
-        fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<(), D::Error> {
-            self.deserialize(inner)
-        }
-
-        fn visit_enum<A: EnumAccess<'de>>(self, _: A) -> Result<(), A::Error> {
-            Err(A::Error::custom("tags such as !name have no meaning in this file"))
-        }
-    };
-}
-
-impl<'de> Visitor<'de> for Guard<'_> {
-    type Value = ();
-
-    pass_scalars!(
-        visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_i128: i128, visit_u128: u128,
-        visit_f64: f64, visit_str: &str
-    );
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(self)?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while map.next_entry_seed(GuardKey, self)?.is_some() {}
-        Ok(())
-    }
-}
-
-impl<'de> Visitor<'de> for GuardKey {
-    type Value = ();
-
-    pass_scalars!(
-        visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_i128: i128, visit_u128: u128,
-        visit_f64: f64, visit_str: &str
-    );
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a single value as a key")
+/// Whether a scalar is a value or none, as serde_yaml has it. A number or a boolean stays as it is written: `0123` is
+/// a name and not 123.
+fn kind_of(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Kind {
+    let is_plain = style == ScalarStyle::Plain && tag.is_none_or(|tag| tag.suffix == "null");
+    if is_plain && matches!(text, "" | "~" | "null" | "Null" | "NULL") {
+        Kind::Null
+    } else {
+        Kind::Scalar
     }
 }

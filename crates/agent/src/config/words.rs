@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::fleet::Name;
+use super::shown::without_user;
 use super::topic;
+use crate::printable::printable;
 
 /// What is wrong with a value, as the end of a sentence that begins with its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -263,19 +265,27 @@ pub(super) fn digits(text: &str, min: usize, max: usize) -> Result<String, Fault
     Err(Fault::new(format!("must be {count} digits")))
 }
 
-/// A value for a message: its beginning, without control characters.
+/// A value for a message: its beginning, and no user and password of a URL.
 pub(super) fn shorten(text: &str) -> String {
-    let mut short: String =
-        text.chars().take(40).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let without = without_user(text).map(|(_, without)| without);
+    let text = without.as_deref().unwrap_or(text);
+    let mut short: String = text.chars().take(40).collect();
     if text.chars().nth(40).is_some() {
         short.push('…');
     }
-    short
+    printable(&short)
 }
+
+/// The most words of a list in a message.
+const MAX_LISTED: usize = 64;
 
 /// `a, b or c`, each in back quotes.
 pub(super) fn listed(words: &[&str], last: &str) -> String {
-    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    let mut quoted: Vec<String> =
+        words.iter().take(MAX_LISTED).map(|word| format!("`{word}`")).collect();
+    if let Some(more) = words.len().checked_sub(MAX_LISTED).filter(|more| *more > 0) {
+        quoted.push(format!("{more} more"));
+    }
     match quoted.split_last() {
         None => String::new(),
         Some((only, [])) => only.clone(),

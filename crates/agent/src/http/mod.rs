@@ -47,7 +47,8 @@ use crate::health::{self, Degraded};
 use crate::history::History;
 use crate::logging::Log;
 use crate::metrics::Metrics;
-use crate::reload::Reloads;
+use crate::printable::printable_lines;
+use crate::reload::{Planner, Reloads};
 use crate::view::{ModemView, View};
 use token::Right;
 
@@ -110,6 +111,8 @@ pub struct App {
     pub door: Door,
     /// Where a reload is asked for.
     pub reloads: Reloads,
+    /// What compares other fleet files with what runs.
+    pub planner: Planner,
     /// Whether the agent is ending: it takes no more messages.
     pub stop: CancellationToken,
 }
@@ -284,6 +287,8 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     match encoder.encode(&app.metrics.registry().gather(), &mut text) {
         Ok(()) => {
             let kind = HeaderValue::from_static(prometheus::TEXT_FORMAT);
+            // A modem says what it likes, and `curl` shows it.
+            let text = printable_lines(&String::from_utf8_lossy(&text));
             ([(header::CONTENT_TYPE, kind)], text).into_response()
         }
         Err(error) => {

@@ -6,15 +6,18 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{RawQuery, Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::publish::decode;
 use super::{ApiError, App};
-use crate::reload::{Ask, Line, Refused, plan};
+use crate::reload::{Line, Refused, Sent, plan};
+
+/// The longest name of a file, and of its folder: every path of the file that is not absolute gets the folder.
+const MAX_PATH: usize = 1024;
 
 /// Fleet files that are sent and judged at the same time: each is up to a megabyte, and more while it is read.
 const AT_ONCE: usize = 4;
@@ -47,7 +50,7 @@ pub(super) async fn has_place(
 /// # Errors
 /// [`ApiError`]: 422 where the file is refused, 429 where too many wait, 503 while the agent ends.
 pub(super) async fn apply(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
-    let lines = app.reloads.ask(Ask::Apply).await.map_err(refused)?;
+    let lines = app.reloads.ask().await.map_err(refused)?;
     Ok(answer(&lines))
 }
 
@@ -55,15 +58,22 @@ pub(super) async fn apply(State(app): State<Arc<App>>) -> Result<Json<Value>, Ap
 /// is where relative paths in it begin.
 ///
 /// # Errors
-/// As [`apply`], and 400 for a parameter.
+/// [`ApiError`]: 400 for a parameter, 422 where the file is refused, 429 while another one is judged, 503 while the
+/// agent ends.
 pub(super) async fn plan(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
     body: Bytes,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Value>, Response> {
+    let sent = sent(query.unwrap_or_default(), body).map_err(IntoResponse::into_response)?;
+    let lines = app.planner.plan(sent).await.map_err(not_planned)?;
+    Ok(answer(&lines))
+}
+
+/// The file, with what the query says of it.
+fn sent(query: String, body: Bytes) -> Result<Sent, ApiError> {
     let bad = |words: String| ApiError::new(StatusCode::BAD_REQUEST, "parameter", words);
     let (mut name, mut folder) = ("fleet.yaml".to_owned(), PathBuf::new());
-    let query = query.unwrap_or_default();
     for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
         let value = decode(value).ok_or_else(|| bad(format!("{key} is not URL-encoded UTF-8")))?;
         match key {
@@ -72,9 +82,22 @@ pub(super) async fn plan(
             _ => return Err(bad(format!("unknown parameter {key:?}; known are name, folder"))),
         }
     }
-    let ask = Ask::Plan { name, folder, text: body.into() };
-    let lines = app.reloads.ask(ask).await.map_err(refused)?;
-    Ok(answer(&lines))
+    if let Some((key, _)) = [("name", name.len()), ("folder", folder.as_os_str().len())]
+        .into_iter()
+        .find(|(_, length)| *length > MAX_PATH)
+    {
+        return Err(bad(format!("{key} has more than {MAX_PATH} bytes")));
+    }
+    Ok(Sent { name, folder, text: body.into() })
+}
+
+fn not_planned(why: Refused) -> Response {
+    let is_busy = matches!(why, Refused::Planning);
+    let mut response = refused(why).into_response();
+    if is_busy {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
 }
 
 fn answer(lines: &[Line]) -> Json<Value> {
@@ -87,7 +110,7 @@ fn refused(refused: Refused) -> ApiError {
             (StatusCode::UNPROCESSABLE_ENTITY, "refused")
         }
         Refused::Thread => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
-        Refused::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy"),
+        Refused::Busy | Refused::Planning => (StatusCode::TOO_MANY_REQUESTS, "busy"),
         Refused::Ending => (StatusCode::SERVICE_UNAVAILABLE, "ending"),
     };
     ApiError::new(status, code, modem::session::Chain(&refused).to_string())

@@ -1,16 +1,16 @@
 //! Doing what a plan says: what ends, ends in order; what stays is not touched; then the rest begins.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use modem::session::Uplink;
-use modem::{Catalog, Session, State};
+use modem::{Catalog, Session};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::{Ask, Contents, Line, Plan, Refused, Request, plan};
+use super::planner::{knowing, learn};
+use super::{Contents, Line, Plan, Refused, Request, plan};
 use crate::agent::{Agent, open_books};
 use crate::config::{self, Context, Fleet, Loaded, Modem, Secrets, SessionId};
 use crate::discovery::Roll;
@@ -48,16 +48,11 @@ impl Agent {
     /// # Cancel safety
     /// A reload that is dropped is done by half: only for the end of the agent.
     pub(crate) async fn serve_request(&mut self, request: Option<Request>) {
-        let Some(Request { ask, answer }) = request else {
-            drop(self.reload().await);
-            return;
-        };
-        let done = match ask {
-            Ask::Apply => self.reload().await,
-            Ask::Plan { name, folder, text } => self.plan(name, folder, text).await,
-        };
+        let done = self.reload().await;
         // Who asked may have gone.
-        drop(answer.send(done));
+        if let Some(answer) = request {
+            drop(answer.send(done));
+        }
     }
 
     async fn reload(&mut self) -> Result<Vec<Line>, Refused> {
@@ -98,64 +93,22 @@ impl Agent {
             tracing::warn!("the fleet file: {}", loaded.warnings.places());
         }
         let old = self.view.now();
-        let is_rotated = |secret: &_| self.contents.differ(&contents, secret);
+        let applied = self.contents.borrow().clone();
+        let is_rotated = |secret: &_| applied.differ(&contents, secret);
         let mut plan = Plan::new(&old.fleet, &loaded.fleet, is_rotated);
-        let is_new = self.learn(&mut plan, &old, &catalog);
+        let known = Arc::clone(&self.catalog.borrow());
+        let is_new = learn(&mut plan, &old, &known, &catalog);
         let fleet = plan.applicable(&old.fleet, loaded.fleet);
         for secret in plan.not_applied(&fleet) {
-            contents.keep(&self.contents, secret);
+            contents.keep(&applied, secret);
         }
         let next = self.prepare(&plan, &fleet)?;
         if is_new {
             self.catalog.send_replace(Arc::new(catalog));
         }
         self.change(&plan, &old, fleet, next).await;
-        self.contents = contents;
+        self.contents.send_replace(contents);
         Ok(plan.lines())
-    }
-
-    /// What a reload of this file would change. Of its secrets only those are read that the running fleet
-    /// reads too: who may ask this must not learn what else lies on the gateway.
-    async fn plan(
-        &self,
-        name: String,
-        folder: PathBuf,
-        text: Vec<u8>,
-    ) -> Result<Vec<Line>, Refused> {
-        let old = self.view.now();
-        let (running, library) = (Arc::clone(&old), self.library.clone());
-        let gateway = self.gateway.clone();
-        let read = move || {
-            let context = Context::named(&folder, Secrets::Skip, gateway);
-            let catalog = library.read().map(|models| models.catalog);
-            let context = knowing(Context { folder, ..context }, &catalog);
-            let loaded = config::parse(&name, text, &context).map_err(Refused::File)?;
-            Ok((loaded, Contents::of(&running.fleet), catalog?))
-        };
-        let (loaded, contents, catalog) = off_the_runtime(read).await?;
-        let is_rotated = |secret: &_| self.contents.differ(&contents, secret);
-        let mut plan = Plan::new(&old.fleet, &loaded.fleet, is_rotated);
-        self.learn(&mut plan, &old, &catalog);
-        Ok(plan.lines())
-    }
-
-    /// Adds to a plan what other models mean for modems that run: those whose entry is another one begin
-    /// anew, and those that could not be used. True where the models are others.
-    fn learn(&self, plan: &mut Plan, now: &Now, catalog: &Catalog) -> bool {
-        let known = Arc::clone(&self.catalog.borrow());
-        if known.models().eq(catalog.models()) {
-            return false;
-        }
-        let begins_anew = |modem: &&ModemView| {
-            let snapshot = modem.snapshot.borrow();
-            let entry = |catalog: &Catalog, cgmm| Some(catalog.identify(cgmm)?.0.clone());
-            snapshot.identified.as_ref().map_or(snapshot.state == State::Failed, |is| {
-                entry(&known, &is.model) != entry(catalog, &is.model)
-            })
-        };
-        let anew = now.modems.iter().filter(begins_anew).map(|modem| modem.name.clone());
-        plan.learn(&anew.collect::<Vec<String>>());
-        true
     }
 
     /// Makes all that begins.
@@ -274,14 +227,6 @@ impl Agent {
 
 async fn off_the_runtime(read: impl FnOnce() -> Read + Send + 'static) -> Read {
     tokio::task::spawn_blocking(read).await.unwrap_or(Err(Refused::Thread))
-}
-
-/// With what these models can do. Where they are wrong the fleet file is judged without.
-fn knowing<E>(context: Context, catalog: &Result<Catalog, E>) -> Context {
-    match catalog {
-        Ok(catalog) => context.with_models(catalog),
-        Err(_) => context,
-    }
 }
 
 /// Waits until a session has signed out and is gone.

@@ -1,18 +1,19 @@
 //! Reloading the fleet file: who asks for it, and what is answered.
 //!
-//! The agent takes one request after the other, so that two reloads never mix; those that come while it
-//! starts wait for its start. What a new file changes is a plan (`plan.rs`); doing it is `apply.rs`.
+//! The agent takes one reload after the other, so that two never mix; those that are asked for while it
+//! starts wait for its start. What a new file changes is a plan (`plan.rs`); doing it is `apply.rs`, and working it
+//! out for a file that somebody sent is `planner.rs`.
 
 mod apply;
 mod contents;
 pub mod plan;
-
-use std::path::PathBuf;
+mod planner;
 
 use tokio::sync::{mpsc, oneshot};
 
 pub use contents::Contents;
 pub use plan::{Line, Plan};
+pub use planner::{Planner, Sent};
 
 use crate::config::Problems;
 use crate::config::models::ModelsError;
@@ -20,22 +21,6 @@ use crate::secret::SecretError;
 
 /// Requests that wait for their turn. One more is told so.
 const REQUESTS: usize = 8;
-
-/// What is asked for.
-#[derive(Debug)]
-pub enum Ask {
-    /// Read the fleet file again, and make of the fleet what it says.
-    Apply,
-    /// Say what a reload of this file would change.
-    Plan {
-        /// Its name, for messages.
-        name: String,
-        /// The folder that relative paths in it begin at.
-        folder: PathBuf,
-        /// Its content.
-        text: Vec<u8>,
-    },
-}
 
 /// Why nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +43,9 @@ pub enum Refused {
     /// More requests wait than make sense.
     #[error("{REQUESTS} reloads are waiting already")]
     Busy,
+    /// A file is judged for somebody else.
+    #[error("another fleet file is being compared with what runs; try again in a second")]
+    Planning,
     /// The agent ends.
     #[error("the agent is ending")]
     Ending,
@@ -73,11 +61,8 @@ impl Refused {
     }
 }
 
-/// One request, and where its answer goes.
-pub struct Request {
-    pub(crate) ask: Ask,
-    pub(crate) answer: oneshot::Sender<Result<Vec<Line>, Refused>>,
-}
+/// Where the answer to a request goes.
+pub type Request = oneshot::Sender<Result<Vec<Line>, Refused>>;
 
 /// Where a reload is asked for.
 #[derive(Clone)]
@@ -90,16 +75,16 @@ impl Reloads {
         (Self(sender), requests)
     }
 
-    /// Asks, and waits for the answer: what was, or would be, changed.
+    /// Has the fleet file read again, and waits for the answer: what was changed.
     ///
     /// # Errors
     /// [`Refused`]; nothing was changed.
     ///
     /// # Cancel safety
     /// Once asked for, a reload is done whether or not anybody waits for it.
-    pub async fn ask(&self, ask: Ask) -> Result<Vec<Line>, Refused> {
+    pub async fn ask(&self) -> Result<Vec<Line>, Refused> {
         let (answer, done) = oneshot::channel();
-        self.0.try_send(Request { ask, answer }).map_err(|error| match error {
+        self.0.try_send(answer).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Refused::Busy,
             mpsc::error::TrySendError::Closed(_) => Refused::Ending,
         })?;

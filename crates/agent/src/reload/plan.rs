@@ -4,6 +4,8 @@
 //! Whole entries are compared, secrets by their content as well. A key that this page does not name is
 //! not missed: its entry differs, and is closed and opened again.
 
+use std::collections::{HashMap, HashSet, VecDeque};
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::{
@@ -88,24 +90,25 @@ impl Plan {
     /// Compares the fleet that runs with one that is wanted. `rotated` knows whether the content of a
     /// secret is another one than when it was applied.
     pub fn new(old: &Fleet, new: &Fleet, rotated: impl Fn(&Ref) -> bool) -> Self {
-        let pairs = Pairs { old, new, rotated: &rotated };
+        let (olds, news) = (Index::of(old), Index::of(new));
+        let pairs = Pairs { old: &olds, new: &news, rotated: &rotated };
         let modems = pairs.modems();
         let sessions = pairs.sessions(&modems);
         Self { sessions, routes: routes(old, new), settings: pairs.settings(), modems }
     }
 
     /// Adds that other models are known, for which the modems of these names begin anew.
-    pub fn learn(&mut self, begin_anew: &[String]) {
+    pub fn learn(&mut self, begin_anew: &HashSet<String>) {
         let why = "what is known of its model";
         self.settings.push(Setting { key: "models", at_restart: None });
         let goes_on = |step: &Step| matches!(step, Step::Keep | Step::Amend(_));
         for (name, step) in self.modems.iter_mut().filter(|(_, step)| goes_on(step)) {
-            if begin_anew.iter().any(|anew| anew == name.as_str()) {
+            if begin_anew.contains(name.as_str()) {
                 *step = Step::Reopen(why.to_owned());
             }
         }
         for (id, step) in self.sessions.iter_mut().filter(|(_, step)| goes_on(step)) {
-            if begin_anew.iter().any(|anew| anew == id.modem.as_str()) {
+            if begin_anew.contains(id.modem.as_str()) {
                 *step = Step::Reopen("its modem begins anew".to_owned());
             }
         }
@@ -227,18 +230,40 @@ impl std::fmt::Display for Line {
     }
 }
 
+/// A fleet, and its entries by their names: of thousands each is looked for.
+struct Index<'a> {
+    fleet: &'a Fleet,
+    modems: HashMap<&'a Name, &'a Modem>,
+    sessions: HashMap<&'a SessionId, &'a Session>,
+}
+
+impl<'a> Index<'a> {
+    fn of(fleet: &'a Fleet) -> Self {
+        let modems = fleet.modems.iter().map(|modem| (&modem.name, modem)).collect();
+        let sessions = fleet.sessions().map(|session| (&session.id, session)).collect();
+        Self { fleet, modems, sessions }
+    }
+
+    /// What a session says when it comes and goes.
+    fn presence(&self, session: &Session) -> Option<(&'a str, Qos)> {
+        let telemetry = self.modems.get(&session.id.modem)?.telemetry.as_ref()?;
+        let is_it = telemetry.session == session.id.session;
+        telemetry.status.as_deref().filter(|_| is_it).map(|topic| (topic, telemetry.qos))
+    }
+}
+
 /// The two fleets side by side.
 struct Pairs<'a, F> {
-    old: &'a Fleet,
-    new: &'a Fleet,
+    old: &'a Index<'a>,
+    new: &'a Index<'a>,
     rotated: &'a F,
 }
 
 impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
     fn modems(&self) -> Vec<(Name, Step)> {
         let has_budget = |fleet: &Fleet| fleet.modems.iter().any(|modem| modem.budget.is_some());
-        let is_first_budget = has_budget(self.new) && !has_budget(self.old);
-        let step = |modem: &Modem| match find_modem(self.old, &modem.name) {
+        let is_first_budget = has_budget(self.new.fleet) && !has_budget(self.old.fleet);
+        let step = |modem: &Modem| match self.old.modems.get(&modem.name) {
             None => Step::Add,
             Some(old) => match self.modem(old, modem) {
                 // So far nobody asked what a SIM carries, and a SIM may go from one to the other.
@@ -248,8 +273,9 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
                 step => step,
             },
         };
-        let now = self.new.modems.iter().map(|modem| (modem.name.clone(), step(modem)));
-        let gone = self.old.modems.iter().filter(|old| find_modem(self.new, &old.name).is_none());
+        let now = self.new.fleet.modems.iter().map(|modem| (modem.name.clone(), step(modem)));
+        let olds = self.old.fleet.modems.iter();
+        let gone = olds.filter(|old| !self.new.modems.contains_key(&old.name));
         now.chain(gone.map(|modem| (modem.name.clone(), Step::Remove))).collect()
     }
 
@@ -288,20 +314,22 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
     }
 
     fn sessions(&self, modems: &[(Name, Step)]) -> Vec<(SessionId, Step)> {
-        let reopened = |id: &SessionId| {
-            modems.iter().any(|(name, step)| *name == id.modem && matches!(step, Step::Reopen(_)))
-        };
-        let step = |session: &Session| match find_session(self.old, &session.id) {
+        let reopened: HashSet<&Name> = modems
+            .iter()
+            .filter_map(|(name, step)| matches!(step, Step::Reopen(_)).then_some(name))
+            .collect();
+        let step = |session: &Session| match self.old.sessions.get(&session.id) {
             None => Step::Add,
             Some(old) => match self.session(old, session) {
-                Step::Keep | Step::Amend(_) if reopened(&session.id) => {
+                Step::Keep | Step::Amend(_) if reopened.contains(&session.id.modem) => {
                     Step::Reopen("its modem begins anew".to_owned())
                 }
                 step => step,
             },
         };
-        let now = self.new.sessions().map(|session| (session.id.clone(), step(session)));
-        let gone = self.old.sessions().filter(|old| find_session(self.new, &old.id).is_none());
+        let now = self.new.fleet.sessions().map(|session| (session.id.clone(), step(session)));
+        let olds = self.old.fleet.sessions();
+        let gone = olds.filter(|old| !self.new.sessions.contains_key(&old.id));
         now.chain(gone.map(|session| (session.id.clone(), Step::Remove))).collect()
     }
 
@@ -312,7 +340,7 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
             broker: new.broker.clone(),
             ..session.clone()
         };
-        let tells = presence(self.old, old) != presence(self.new, new);
+        let tells = self.old.presence(old) != self.new.presence(new);
         let why = named([
             ("the broker's address", old.address() != new.address()),
             ("client_id", old.client_id() != new.client_id()),
@@ -350,15 +378,15 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
             privileged,
             modems: _,
             routes: _,
-        } = self.new;
-        let old = self.old;
+        } = self.new.fleet;
+        let old = self.old.fleet;
         let mut settings = Vec::new();
         let mut now = |key, differs: bool| {
             settings.extend(differs.then_some(Setting { key, at_restart: None }));
         };
         now("gateway", *gateway != old.gateway);
         now("shutdown_grace", *shutdown_grace != old.shutdown_grace);
-        now("routes", order_differs(old, self.new));
+        now("routes", order_differs(old, self.new.fleet));
         settings.extend(self.http(&old.http, http));
         settings.extend(self.mqtt(old.mqtt.as_ref(), mqtt.as_ref()));
         let mut later = |key, why, differs: bool| {
@@ -414,21 +442,6 @@ impl<F: Fn(&Ref) -> bool> Pairs<'_, F> {
     }
 }
 
-fn find_modem<'a>(fleet: &'a Fleet, name: &Name) -> Option<&'a Modem> {
-    fleet.modems.iter().find(|modem| modem.name == *name)
-}
-
-fn find_session<'a>(fleet: &'a Fleet, id: &SessionId) -> Option<&'a Session> {
-    fleet.sessions().find(|session| session.id == *id)
-}
-
-/// What a session says when it comes and goes.
-fn presence<'a>(fleet: &'a Fleet, session: &Session) -> Option<(&'a str, Qos)> {
-    let telemetry = find_modem(fleet, &session.id.modem)?.telemetry.as_ref()?;
-    let is_it = telemetry.session == session.id.session;
-    telemetry.status.as_deref().filter(|_| is_it).map(|topic| (topic, telemetry.qos))
-}
-
 /// What of an access is neither its address nor its client id.
 fn signs_in_otherwise(old: &Access, new: &Access) -> bool {
     match (old, new) {
@@ -449,14 +462,22 @@ fn named<const N: usize>(parts: [(&str, bool); N]) -> Option<String> {
 
 fn routes(old: &Fleet, new: &Fleet) -> Vec<(String, Step)> {
     // A topic may be there twice: the second one is compared with the second one.
-    let mut left: Vec<&Route> = old.routes().iter().collect();
+    let mut left: HashMap<&str, VecDeque<&Route>> = HashMap::new();
+    for route in old.routes() {
+        left.entry(&route.topic).or_default().push_back(route);
+    }
     let mut all = Vec::new();
     for route in new.routes() {
-        let known = left.iter().position(|old| old.topic == route.topic);
-        let step = known.map_or(Step::Add, |at| self::route(left.remove(at), route));
+        let known = left.get_mut(route.topic.as_str()).and_then(VecDeque::pop_front);
+        let step = known.map_or(Step::Add, |old| self::route(old, route));
         all.push((route.topic.clone(), step));
     }
-    all.extend(left.into_iter().map(|route| (route.topic.clone(), Step::Remove)));
+    // Of one topic the last ones are left.
+    let mut gone: Vec<&Route> = old.routes().iter().rev().collect();
+    gone.retain(|route| {
+        left.get_mut(route.topic.as_str()).is_some_and(|same| same.pop_back().is_some())
+    });
+    all.extend(gone.into_iter().rev().map(|route| (route.topic.clone(), Step::Remove)));
     all
 }
 
@@ -476,11 +497,15 @@ fn route(old: &Route, new: &Route) -> Step {
 
 /// Whether the routes that both have come in another order: the first one that matches counts.
 fn order_differs(old: &Fleet, new: &Fleet) -> bool {
-    let common = |one: &'_ Fleet, other: &Fleet| -> Vec<String> {
-        let known = |topic: &String| other.routes().iter().any(|route| route.topic == *topic);
-        one.routes().iter().map(|route| route.topic.clone()).filter(known).collect()
+    let topics = |fleet: &'_ Fleet| -> Vec<String> {
+        fleet.routes().iter().map(|route| route.topic.clone()).collect()
     };
-    common(old, new) != common(new, old)
+    let (old, new) = (topics(old), topics(new));
+    let common = |one: &[String], other: &[String]| -> Vec<String> {
+        let known: HashSet<&String> = other.iter().collect();
+        one.iter().filter(|topic| known.contains(topic)).cloned().collect()
+    };
+    common(&old, &new) != common(&new, &old)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What no modem of the model that the file names can do.
 
+use std::collections::HashMap;
+
 use super::super::ability::Ability;
 use super::super::fleet::{Access, Modem, Session};
 use super::{Build, Place};
@@ -9,17 +11,23 @@ impl Build<'_> {
     /// something else the model is known once it answers, and its session says so then.
     pub(super) fn abilities(&mut self, modems: &[Modem], places: &Place<'_>) {
         let context = self.context;
+        let able = |wanted: &str| -> Vec<&Ability> {
+            context.abilities.iter().filter(|able| able.may_be(wanted)).collect()
+        };
+        let mut known: HashMap<&str, Vec<&Ability>> = HashMap::new();
         for modem in modems {
-            let Some(wanted) = &modem.matching.model else { continue };
-            let able: Vec<&Ability> =
-                context.abilities.iter().filter(|able| able.may_be(wanted)).collect();
+            let Some(wanted) = modem.matching.model.as_deref() else { continue };
+            let able = known.entry(wanted).or_insert_with(|| able(wanted));
             if able.is_empty() {
                 continue;
             }
             let place = places.at(modem.name.as_str()).at("sessions");
-            self.too_many(modem, &able, &place);
+            self.too_many(modem, able, &place);
             for session in &modem.sessions {
-                self.beyond(session, &able, &place.at(session.id.session.as_str()));
+                if self.report.is_over() {
+                    return;
+                }
+                self.beyond(session, able, &place.at(session.id.session.as_str()));
             }
         }
     }

@@ -3,7 +3,7 @@
 //! The file lists its gateways once, at the top; a modem, a session or a route may name some of them. What is
 //! for others is taken out before the rest is judged: no secret of theirs is read, and no client id compared.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::super::fleet::Name;
 use super::super::raw::{RawFleet, RawRoute};
@@ -16,16 +16,63 @@ const MAX_NAMED: usize = 1000;
 /// Where the list at the top is missed.
 const LIST_THEM: &str = "add `gateways: [NAME, …]` at the top: all gateways that this file serves";
 
+/// The most comparisons of patterns that do not end at their beginnings, of a microsecond each.
+const MAX_COMPARISONS: usize = 100_000;
+
+/// The names and patterns of a list.
+#[derive(Default)]
+struct Patterns {
+    all: Vec<String>,
+    plain: HashSet<String>,
+    wild: Vec<String>,
+}
+
+impl Patterns {
+    fn push(&mut self, pattern: String) {
+        if is_wild(&pattern) {
+            self.wild.push(pattern.clone());
+        } else {
+            self.plain.insert(pattern.clone());
+        }
+        self.all.push(pattern);
+    }
+
+    /// Whether one of them and `pattern` fit the same gateway. `comparisons` is what is left of them; without any it
+    /// says yes.
+    fn fit(&self, pattern: &str, comparisons: &mut usize) -> bool {
+        let others = if is_wild(pattern) {
+            &self.all
+        } else if self.plain.contains(pattern) {
+            return true;
+        } else {
+            &self.wild
+        };
+        others.iter().any(|other| {
+            if begin_otherwise(pattern, other) {
+                return false;
+            }
+            *comparisons = comparisons.saturating_sub(1);
+            *comparisons == 0 || overlap(pattern, other)
+        })
+    }
+}
+
 impl Build<'_> {
     /// Takes out of `raw` what is not for `gateway`.
     pub(super) fn select(&mut self, raw: &mut RawFleet, top: &Place<'_>, gateway: Option<&Name>) {
-        let all = self.patterns(raw.gateways.as_deref(), &top.at("gateways"), &[]);
-        self.judge(raw, top, all.as_deref());
+        let mut left = MAX_COMPARISONS;
+        let all = self.patterns(raw.gateways.as_deref(), &top.at("gateways"), &[], &mut left);
+        self.judge(raw, top, all.as_ref(), &mut left);
+        if left == 0 {
+            let message = "the patterns of this file are too many to compare each with each";
+            let help = "name gateways without `*` and `?`, or one pattern for many".to_owned();
+            self.error(&top.at("gateways"), message, Some(help));
+        }
         let Some(gateway) = gateway else { return };
         let gateway = gateway.as_str().to_ascii_lowercase();
         if let Some(all) = &all
-            && !all.is_empty()
-            && !for_gateway(Some(all), &gateway)
+            && !all.all.is_empty()
+            && !all.fit(&gateway, &mut MAX_COMPARISONS.clone())
         {
             let message = format!("this file is not for the gateway `{gateway}`");
             let help = "name it here, or say which one is meant: `--gateway NAME`, or MODEMFLEET_GATEWAY=NAME";
@@ -35,20 +82,26 @@ impl Build<'_> {
     }
 
     /// Every selector, whether or not it names this gateway.
-    fn judge(&mut self, raw: &RawFleet, top: &Place<'_>, all: Option<&[String]>) {
+    fn judge(&mut self, raw: &RawFleet, top: &Place<'_>, all: Option<&Patterns>, left: &mut usize) {
         let modems = top.at("modems");
-        for (index, (key, modem)) in raw.modems.0.iter().enumerate() {
-            let place = modems.named(index, key);
-            let of_modem = self.selector(modem.gateways.as_deref(), &place, &[all]);
-            let of_modem = &[all, of_modem.as_deref().or(all)];
+        for (key, modem) in &raw.modems.0 {
+            let place = modems.at(key);
+            let of_modem = self.selector(modem.gateways.as_deref(), &place, &[all], left);
+            let of_modem = &[all, of_modem.as_ref().or(all)];
             let sessions = place.at("sessions");
-            for (index, (key, session)) in modem.sessions.0.iter().enumerate() {
-                self.selector(session.gateways.as_deref(), &sessions.named(index, key), of_modem);
+            for (key, session) in &modem.sessions.0 {
+                if self.report.is_over() {
+                    return;
+                }
+                self.selector(session.gateways.as_deref(), &sessions.at(key), of_modem, left);
             }
         }
         let routes = top.at("routes");
         for (index, route) in raw.routes.iter().flatten().enumerate() {
-            self.selector(route.gateways.as_deref(), &routes.item(index), &[all]);
+            if self.report.is_over() {
+                return;
+            }
+            self.selector(route.gateways.as_deref(), &routes.item(index), &[all], left);
         }
     }
 
@@ -56,15 +109,16 @@ impl Build<'_> {
         &mut self,
         raw: Option<&[String]>,
         parent: &Place<'_>,
-        above: &[Option<&[String]>],
-    ) -> Option<Vec<String>> {
+        above: &[Option<&Patterns>],
+        left: &mut usize,
+    ) -> Option<Patterns> {
         let place = parent.at("gateways");
         if raw.is_some() && above.iter().any(Option::is_none) {
             let message = "the file has no list of its gateways to choose from".to_owned();
             self.error_at_name(&place, message, Some(LIST_THEM));
             return None;
         }
-        self.patterns(raw, &place, above)
+        self.patterns(raw, &place, above, left)
     }
 
     /// The names and patterns of a list; each must fit a gateway of every list above it.
@@ -72,16 +126,20 @@ impl Build<'_> {
         &mut self,
         raw: Option<&[String]>,
         place: &Place<'_>,
-        above: &[Option<&[String]>],
-    ) -> Option<Vec<String>> {
+        above: &[Option<&Patterns>],
+        left: &mut usize,
+    ) -> Option<Patterns> {
         let raw = raw?;
         if raw.is_empty() {
             let message = "`gateways` names none".to_owned();
             let help = "name at least one, or leave the key out: then it is for all";
             self.error_at_name(place, message, Some(help));
         }
-        let mut good = Vec::new();
+        let mut good = Patterns::default();
         for (index, text) in raw.iter().enumerate() {
+            if self.report.is_over() {
+                break;
+            }
             let place = place.item(index);
             match pattern(text) {
                 Err(fault) => {
@@ -89,10 +147,9 @@ impl Build<'_> {
                     self.error(&place, message, fault.help);
                 }
                 Ok(pattern) => {
-                    let fits = |other: &String| overlap(&pattern, other);
                     let mut above = above.iter().flatten();
-                    if let Some(above) = above.find(|above| !above.iter().any(fits)) {
-                        self.fits_none(&place, text, above);
+                    if let Some(above) = above.find(|above| !above.fit(&pattern, left)) {
+                        self.fits_none(&place, text, &above.all);
                     }
                     good.push(pattern);
                 }
@@ -104,7 +161,8 @@ impl Build<'_> {
     fn fits_none(&mut self, place: &Place<'_>, text: &str, above: &[String]) {
         let known: Vec<&str> = above.iter().map(String::as_str).collect();
         let message = format!("no gateway that has this is called `{}`", words::shorten(text));
-        let help = words::did_you_mean(text, &known).unwrap_or_else(|| {
+        let meant = self.report.may_suggest().then(|| words::did_you_mean(text, &known)).flatten();
+        let help = meant.unwrap_or_else(|| {
             let some: Vec<&str> = known.iter().copied().take(8).collect();
             format!("it is for {}", words::listed(&some, "and"))
         });
@@ -144,20 +202,21 @@ pub(in super::super) fn named(raw: &RawFleet) -> Vec<String> {
         list.into_iter().flatten().filter_map(|text| pattern(text).ok()).collect()
     };
     let all = read(raw.gateways.as_ref());
+    let (mut top, mut left) = (Patterns::default(), MAX_COMPARISONS);
+    all.iter().cloned().for_each(|pattern| top.push(pattern));
     let mut lists = vec![all.clone()];
     for (_, modem) in &raw.modems.0 {
         lists.push(read(modem.gateways.as_ref()));
         lists.extend(modem.sessions.0.iter().map(|(_, session)| read(session.gateways.as_ref())));
     }
     lists.extend(raw.routes.iter().flatten().map(|route| read(route.gateways.as_ref())));
-    let is_plain = |name: &String| !name.contains(['*', '?']);
-    let plain = lists.into_iter().flatten().filter(is_plain);
+    let plain = lists.into_iter().flatten().filter(|name| !is_wild(name));
     let stand_ins = all.iter().map(|name| name.replace(['*', '?'], "0"));
     let mut seen = BTreeSet::new();
     plain
         .chain(stand_ins)
-        .filter(|name| Name::new(name).is_some() && for_gateway(Some(&all), name))
-        .filter(|name| seen.insert(name.clone()))
+        .filter(|name| Name::new(name).is_some() && seen.insert(name.clone()))
+        .filter(|name| top.fit(name, &mut left))
         .take(MAX_NAMED)
         .collect()
 }
@@ -169,11 +228,18 @@ fn brokers_of(raw: &RawFleet) -> BTreeSet<String> {
 
 fn is_here(raw: Option<&[String]>, gateway: &str) -> bool {
     let Some(raw) = raw else { return true };
-    raw.iter().filter_map(|text| pattern(text).ok()).any(|pattern| overlap(&pattern, gateway))
+    let fits = |pattern: &String| !begin_otherwise(pattern, gateway) && overlap(pattern, gateway);
+    raw.iter().filter_map(|text| pattern(text).ok()).any(|pattern| fits(&pattern))
 }
 
-fn for_gateway(patterns: Option<&Vec<String>>, gateway: &str) -> bool {
-    patterns.is_none_or(|patterns| patterns.iter().any(|pattern| overlap(pattern, gateway)))
+fn is_wild(pattern: &str) -> bool {
+    pattern.contains(['*', '?'])
+}
+
+/// Whether two patterns differ before the first wildcard of either, so that no name fits both.
+fn begin_otherwise(one: &str, other: &str) -> bool {
+    let differs = one.bytes().zip(other.bytes()).find(|(mine, theirs)| mine != theirs);
+    differs.is_some_and(|(mine, theirs)| !b"*?".contains(&mine) && !b"*?".contains(&theirs))
 }
 
 /// A gateway's name, or a pattern with `*` and `?`, in small letters: host names have no case.
@@ -305,6 +371,7 @@ mod tests {
             for name in &names {
                 let expected = fits(pattern.as_bytes(), name.as_bytes());
                 assert_eq!(overlap(&pattern, name), expected, "{pattern} {name}");
+                assert!(!expected || !begin_otherwise(&pattern, name), "{pattern} {name}");
             }
         }
     }

@@ -15,11 +15,19 @@ impl Build<'_> {
         let listen = self.required(place, "listen", raw.listen.as_ref(), words::listen);
         let list = place.at("users");
         let mut users = Vec::new();
-        for (index, (name, secret)) in raw.users.0.iter().enumerate() {
-            let user = list.named(index, name);
-            let good = self.name(name, &user);
+        for (name, secret) in &raw.users.0 {
+            if self.report.is_over() {
+                break;
+            }
+            let user = list.at(name);
+            let Ok(good) = words::name(name) else {
+                // What stands in the place of a name may be the password.
+                let message = "a user's name must be a name of 1 to 32 letters, digits, `_` or `-`";
+                self.error_at_name(&user, message.to_owned(), None);
+                continue;
+            };
             let secret = self.secret(&list, name, Some(secret), Rule::Text);
-            users.extend(good.zip(secret).map(|(name, secret)| (name.to_string(), secret)));
+            users.extend(secret.map(|secret| (good.to_string(), secret)));
         }
         let open = listen.is_some_and(|listen| !listen.ip().is_loopback());
         if open && raw.users.0.is_empty() {

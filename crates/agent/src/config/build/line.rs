@@ -17,7 +17,9 @@ impl Build<'_> {
         for (key, given) in
             [("baud", raw.baud.as_ref()), ("flow_control", raw.flow_control.as_ref())]
         {
-            if given.is_some() && raw.matching.port.is_none() {
+            if given.is_some()
+                && raw.matching.as_ref().is_none_or(|matching| matching.port.is_none())
+            {
                 let message = format!("`{key}` needs `port` in `match`");
                 let help = "only a UART has a speed; a tty of a USB modem is as fast as its USB";
                 self.error_at_name(&modem.at(key), message, Some(help));

@@ -15,8 +15,9 @@ const MAX_BOOT: Duration = Duration::from_secs(600);
 pub(super) const SOCKET: &str = "/run/modemfleet-recover.sock";
 
 impl Build<'_> {
-    pub(super) fn recovery(&mut self, raw: &RawRecovery, place: &Place<'_>) -> Recovery {
+    pub(super) fn recovery(&mut self, raw: Option<&RawRecovery>, place: &Place<'_>) -> Recovery {
         let usual = Recovery::default();
+        let Some(raw) = raw else { return usual };
         let budget = |text: &str| match text.parse() {
             Ok(budget @ 1..=60) => Ok(budget),
             _ => Err(Fault::new("must be a number of 1 to 60")),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use modem::session::STALL;
 
-use super::super::fleet::{Modem, Name, Policy, Route, SessionId};
+use super::super::fleet::{Modem, Name, Policy, Route, Session, SessionId};
 use super::super::raw::{RawFleet, RawRoute};
 use super::super::template::{OF_EVERY_MESSAGE, Template};
 use super::super::words;
@@ -41,15 +41,20 @@ impl Build<'_> {
             }];
         };
         let known = known_sessions(raw);
+        let sessions = modems.iter().flat_map(|modem| &modem.sessions);
+        let sessions = sessions.map(|session| (&session.id, session)).collect();
         let mut seen: HashMap<&str, usize> = HashMap::new();
         let mut names: HashSet<&str> = HashSet::new();
         let mut built = Vec::new();
         for (index, raw) in routes.iter().enumerate() {
+            if self.report.is_over() {
+                break;
+            }
             let place = place.item(index);
             if raw.elsewhere {
                 continue;
             }
-            built.extend(self.route(raw, &place, &known, modems));
+            built.extend(self.route(raw, &place, &known, &sessions));
             if let Some(name) = raw.name.as_deref().filter(|name| !names.insert(name)) {
                 let message = format!("another route is called `{}` as well", words::shorten(name));
                 self.error(&place.at("name"), message, None);
@@ -76,7 +81,7 @@ impl Build<'_> {
         raw: &RawRoute,
         place: &Place<'_>,
         known: &Known,
-        modems: &[Modem],
+        sessions: &Sessions<'_>,
     ) -> Option<Route> {
         let topic = self.required(place, "topic", raw.topic.as_ref(), words::topic_filter);
         let policy = self
@@ -87,7 +92,7 @@ impl Build<'_> {
         let to = self.route_targets(raw, place, known);
         let publish_as = self
             .optional(place, "publish_as", raw.publish_as.as_ref(), Template::parse)
-            .inspect(|template| self.variables(template, &to, modems, place));
+            .inspect(|template| self.variables(template, &to, sessions, place));
         let hold_down = self
             .optional(place, "hold_down", raw.hold_down.as_ref(), |text| {
                 words::duration(text, Duration::ZERO, MAX_HOLD_DOWN)
@@ -120,22 +125,22 @@ impl Build<'_> {
         &mut self,
         template: &Template,
         to: &[SessionId],
-        modems: &[Modem],
+        sessions: &Sessions<'_>,
         place: &Place<'_>,
     ) {
-        let sessions = modems.iter().flat_map(|modem| &modem.sessions);
-        let sessions = sessions.filter(|session| to.contains(&session.id));
+        let sessions = to.iter().filter_map(|id| sessions.get(id));
         // What a message brings is not known here.
-        let topic = |vars: &BTreeMap<String, String>| {
-            template.fill(|name| Some(vars.get(name).map_or("x", String::as_str)))
+        let first = |vars: &BTreeMap<String, String>| {
+            template.first(|name| vars.get(name).map_or("x", String::as_str))
         };
-        if sessions.clone().any(|session| topic(&session.vars).starts_with('$')) {
+        if sessions.clone().any(|session| first(&session.vars) == Some('$')) {
             let message = "`publish_as` makes topics that begin with `$`";
             let help = "brokers keep those for themselves, and a subscriber of `#` or `+/…` does not get them";
             self.warn(&place.at("publish_as"), message, Some(help.to_owned()));
         }
+        let names = template.variables();
         for session in sessions {
-            for name in template.variables() {
+            for name in names.iter().copied() {
                 if OF_EVERY_MESSAGE.contains(&name) || session.vars.contains_key(name) {
                     continue;
                 }
@@ -163,11 +168,18 @@ impl Build<'_> {
         }
         let (mut to, mut seen) = (Vec::new(), HashSet::new());
         for (index, text) in raw.to.iter().enumerate() {
+            if self.report.is_over() {
+                break;
+            }
             let place = list.item(index);
             match known.get(text) {
                 None if self.elsewhere.contains(text) => {}
                 Some(id) if !seen.insert(id) => {
-                    self.error(&place, format!("`{text}` stands twice in this route"), None);
+                    self.error(
+                        &place,
+                        format!("`{}` stands twice in this route", words::shorten(text)),
+                        None,
+                    );
                 }
                 Some(id) => to.push(id.clone()),
                 None => self.unknown_session(&place, text, known),
@@ -183,7 +195,7 @@ impl Build<'_> {
 
     fn unknown_session(&mut self, place: &Place<'_>, text: &str, known: &Known) {
         let message = format!("there is no session `{}`", words::shorten(text));
-        if self.report.is_full() {
+        if !self.report.may_suggest() {
             return self.error(place, message, None);
         }
         let ids: Vec<&str> = known.keys().map(String::as_str).collect();
@@ -195,6 +207,9 @@ impl Build<'_> {
         self.error(place, message, help);
     }
 }
+
+/// The sessions without a fault.
+type Sessions<'a> = HashMap<&'a SessionId, &'a Session>;
 
 /// Every session that the file names, by its text `modem/session`.
 type Known = BTreeMap<String, SessionId>;

@@ -9,7 +9,7 @@ use super::super::template::OF_EVERY_MESSAGE;
 use super::super::tls::Tls;
 use super::super::words::{self, BrokerUrl, Fault};
 use super::tls::TlsKeys;
-use super::{Build, Place, QOS};
+use super::{Build, Place, QOS, name_or_dots};
 use crate::aliyun::{self, Device, Endpoint, Method, SecureMode};
 use crate::secret::{Ref, Rule};
 
@@ -82,10 +82,13 @@ impl Build<'_> {
     pub(super) fn brokers(&mut self, raw: &RawFleet, place: &Place<'_>) -> Brokers {
         let mut brokers = Brokers::new();
         let judged = judged_by_sessions(raw);
-        for (index, (key, broker)) in raw.brokers.0.iter().enumerate() {
-            let place = place.named(index, key);
+        for (key, broker) in &raw.brokers.0 {
+            if self.report.is_over() {
+                break;
+            }
+            let place = place.at(key);
             let name = self.name(key, &place);
-            let tls = self.tls_keys(broker.tls.as_ref(), &place.at("tls"));
+            let tls = self.tls_keys(broker.tls.as_deref(), &place.at("tls"));
             let provider = self.optional(&place, "provider", broker.provider.as_ref(), |text| {
                 words::one_of(text, &PROVIDERS)
             });
@@ -174,7 +177,7 @@ impl Build<'_> {
             words::quoted(text, MAX_USER)
         });
         let rule = Rule::Quoted(MAX_USER);
-        let password = self.secret(place, "password", raw.password.as_ref(), rule);
+        let password = self.secret(place, "password", raw.password.as_deref(), rule);
         if raw.password.is_some() && raw.username.is_none() {
             // MQTT 3.1.1 §3.1.2.9.
             let message = "`password` needs `username`".to_owned();
@@ -245,7 +248,7 @@ impl Build<'_> {
             .unwrap_or(true);
         let will = raw.will.as_ref().map(|raw| self.will(raw, &place.at("will")));
         let subscribe = self.subscriptions(&raw.subscribe, &place.at("subscribe"));
-        let own_tls = self.tls_keys(raw.tls.as_ref(), &place.at("tls"));
+        let own_tls = self.tls_keys(raw.tls.as_deref(), &place.at("tls"));
         let (broker, Some(Broker { kind, tls })) = broker? else { return None };
         let (access, tls) = match kind {
             Kind::Plain { url, username, password } => {
@@ -310,11 +313,14 @@ impl Build<'_> {
             vars.insert("product_key".to_owned(), device.product_key().to_owned());
             vars.insert("device_name".to_owned(), device.device_name().to_owned());
         }
-        for (index, (name, value)) in raw.0.iter().enumerate() {
-            let place = places.named(index, name);
+        for (name, value) in &raw.0 {
+            if self.report.is_over() {
+                break;
+            }
+            let place = places.at(name);
             let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
             if name.is_empty() || name.len() > Name::MAX_BYTES || !name.bytes().all(good) {
-                let message = format!("`{}` is no name of a variable", words::shorten(name));
+                let message = format!("`{}` is no name of a variable", name_or_dots(name));
                 self.error_at_name(&place, message, Some("use a-z, 0-9 and _"));
             } else if OF_EVERY_MESSAGE.contains(&name.as_str()) || vars.contains_key(name) {
                 let message = format!("`{name}` is a variable that every message has already");
@@ -335,13 +341,13 @@ impl Build<'_> {
         place: &Place<'_>,
         brokers: &Brokers,
     ) -> Option<(Name, Option<Broker>)> {
-        let flooded = self.report.is_full();
+        let may_suggest = self.report.may_suggest();
         self.required(place, "broker", raw.broker.as_ref(), |text| {
             let unknown = || {
                 let shown = words::shorten(text);
                 let mut fault =
                     Fault::new(format!("names `{shown}`, which is not among `brokers`"));
-                if !flooded {
+                if may_suggest {
                     let names: Vec<&str> = brokers.keys().map(String::as_str).collect();
                     fault.help = words::did_you_mean(text, &names);
                 }
@@ -392,7 +398,7 @@ impl Build<'_> {
             self.error_at_name(place, message, Some(help));
         }
         let (modem_signs, rule) = self.aliauth(raw, place);
-        let secret = self.secret(place, "device_secret", raw.device_secret.as_ref(), rule);
+        let secret = self.secret(place, "device_secret", raw.device_secret.as_deref(), rule);
         let method = self.optional(place, "signmethod", raw.signmethod.as_ref(), |text| {
             let words = Method::WORDS.map(|word| (word, word));
             words::one_of(text, &words)?.parse::<Method>().map_err(fault_of)
@@ -496,6 +502,9 @@ impl Build<'_> {
     fn subscriptions(&mut self, raw: &[RawSubscribe], place: &Place<'_>) -> Vec<Subscription> {
         let (mut list, mut seen) = (Vec::new(), HashSet::new());
         for (index, raw) in raw.iter().enumerate() {
+            if self.report.is_over() {
+                break;
+            }
             let place = place.item(index);
             let filter = self.required(&place, "filter", raw.filter.as_ref(), words::topic_filter);
             let word = |text: &str| words::one_of(text, &QOS);
@@ -515,6 +524,9 @@ impl Build<'_> {
     pub(super) fn client_ids(&mut self, modems: &[Modem], place: &Place<'_>) {
         let mut taken: HashMap<(String, u16, String), &SessionId> = HashMap::new();
         for session in modems.iter().flat_map(|modem| &modem.sessions) {
+            if self.report.is_over() {
+                break;
+            }
             let (host, port) = session.address();
             let identity = match &session.access {
                 Access::Plain { client_id, .. } => client_id.clone(),

@@ -68,6 +68,7 @@ impl Build<'_> {
         if raw.session.is_none() {
             return Name::new(first);
         }
+        let may_suggest = self.report.may_suggest();
         let is_elsewhere = raw.session.as_ref().is_some_and(|session| {
             self.elsewhere.contains(&format!("{}/{session}", place.above()))
         });
@@ -81,7 +82,7 @@ impl Build<'_> {
             let known = names.contains(&text).then(|| Name::new(text)).flatten();
             known.ok_or_else(|| Fault {
                 text: format!("names `{shown}`, which is no session of this modem"),
-                help: words::did_you_mean(text, &names),
+                help: may_suggest.then(|| words::did_you_mean(text, &names)).flatten(),
             })
         })
     }

@@ -1,5 +1,6 @@
 //! `tls` of brokers and sessions: a session's own keys come before those of its broker.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::time::SystemTime;
 
@@ -144,11 +145,21 @@ impl Build<'_> {
     /// Looks into the certificates: what is wrong with one may be cured while the agent runs, so that
     /// these are warnings. A file that cannot be read was reported with the secrets.
     pub(super) fn judge_certificates(&mut self, now: SystemTime) {
+        // Of a file that thousands of keys name the faults are looked for once.
+        let mut known: HashMap<_, Vec<(String, &str)>> = HashMap::new();
         for certificate in std::mem::take(&mut self.certificates) {
-            let Ok(pem) = certificates(&certificate.file) else { continue };
-            for (message, help) in faults(&certificate, &pem, now) {
-                let (span, path) = (certificate.span.clone(), &certificate.path);
-                self.report.warn(self.source, span, path, message, Some(help.to_owned()));
+            if self.report.is_over() {
+                break;
+            }
+            let Certificate { file, key, span, path } = &certificate;
+            let pair = (file.use_of(), key.as_ref().map(Ref::use_of));
+            let faults = known.entry(pair).or_insert_with(|| {
+                let pem = certificates(file).ok();
+                pem.map_or_else(Vec::new, |pem| faults(&certificate, &pem, now))
+            });
+            for (message, help) in faults.iter() {
+                let help = Some((*help).to_owned());
+                self.report.warn(self.source, span.clone(), path, message.as_str(), help);
             }
         }
     }

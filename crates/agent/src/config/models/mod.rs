@@ -15,7 +15,9 @@ use modem::catalog::{CatalogError, Model};
 use modem::{Catalog, Plugin};
 use serde_json::{Value, json};
 
-use super::problem::{Report, Source};
+use super::problem::Report;
+use super::shown::Shown;
+use super::source::Source;
 use super::{Problem, Problems, read, refuse, text};
 
 /// Where overlay files are looked for unless told otherwise.
@@ -193,7 +195,7 @@ impl Models {
         let name = file.display().to_string();
         let bytes = regular(file).and_then(|()| read(file)).map_err(|error| {
             let message = format!("cannot read this file of models: {error}");
-            refuse(Source::new(&name, String::new()), 0, message, None)
+            refuse(&Source::new(&name, String::new()), 0, message, None)
         })?;
         self.amend(&name, bytes)
     }
@@ -206,9 +208,10 @@ impl Models {
         let source = text(name, bytes)?;
         let mut report = Report::default();
         let mut amended = self.clone();
-        overlay::take(&source, &mut amended, &mut report);
+        let root = overlay::take(&source, &mut amended, &mut report);
         if report.has_errors() {
-            return Err(report.finish(source));
+            let shown = || root.map_or(Shown::Keys, |root| overlay::shown(&root, &source));
+            return Err(report.finish(&source, shown));
         }
         *self = amended;
         Ok(())

@@ -1,6 +1,7 @@
 //! Reading one overlay file on top of the models there are: every key and value is judged at its place.
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use modem::catalog::{
     ApnAuth, Basis, CatalogError, Evidence, Model, MqttLimits, UsbLayout, When, normalised,
@@ -8,8 +9,10 @@ use modem::catalog::{
 use modem::reply::Domain;
 
 use super::{Models, Origin};
-use crate::config::problem::{Report, Source};
+use crate::config::problem::Report;
 use crate::config::shape::{self, Keys, Shape, join};
+use crate::config::shown::Shown;
+use crate::config::source::Source;
 use crate::config::tree::{self, Kind, Node};
 use crate::config::words::{Fault, did_you_mean, listed, one_of, quoted, shorten};
 
@@ -94,14 +97,26 @@ const NOTHING: Evidence = Evidence {
     tls: None,
 };
 
-/// Takes in what a file says; what is wrong goes to `report`, and then `models` is not to be used.
-pub(super) fn take(source: &Source, models: &mut Models, report: &mut Report) {
-    let Some(root) = tree::read(source, report) else { return };
+/// What of such a file may be shown.
+pub(super) fn shown(root: &Node, source: &Source) -> Shown {
+    Shown::of(root, &FILE, &source.text)
+}
+
+/// Takes in what a file says; what is wrong goes to `report`, and then `models` is not to be used. Returns the
+/// tree, if there is one.
+pub(super) fn take(source: &Source, models: &mut Models, report: &mut Report) -> Option<Rc<Node>> {
+    let root = tree::read(source, report)?;
     if root.kind == Kind::Null {
         let help = "it needs `models:` with a list, or leave the file out".to_owned();
-        return report.error(source, 0..0, "", "the file is empty", Some(help));
+        report.error(source, 0..0, "", "the file is empty", Some(help));
+        return Some(root);
     }
     shape::check(&FILE, &root, "", source, report);
+    take_entries(&root, source, models, report);
+    Some(root)
+}
+
+fn take_entries(root: &Node, source: &Source, models: &mut Models, report: &mut Report) {
     let Some((key, list)) = root.entry("models") else {
         if !report.has_errors() {
             let help = "write `models:` and a list of entries below it".to_owned();
@@ -432,7 +447,7 @@ impl Entry<'_> {
     /// The values of a list below a key.
     fn values<T>(
         &mut self,
-        (name, list): &(Node, Node),
+        (name, list): &(Rc<Node>, Rc<Node>),
         below: &str,
         key: &str,
         read: impl Fn(&str) -> Result<T, Fault>,

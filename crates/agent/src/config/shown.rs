@@ -1,0 +1,278 @@
+//! Which parts of a file may be shown: safe by default.
+//!
+//! A value is shown where the schema has one that is no secret, and a key where the schema has it or where it is a
+//! plain name with a value: a misspelt `pasword` is no known key, and `password:hunter2` without its blank is a key too.
+//! All else is not: comments, anchors, what stands under an unknown key or in the place of something else. Of
+//! a file that is no YAML only the keys are shown that the schema has.
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashSet};
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use super::shape::{SECRET, SECRET_KEYS, Shape, is_plain_name};
+use super::source::Source;
+use super::tree::{Kind, Node};
+use super::words::shorten;
+
+/// Longer values are no names, addresses or paths.
+const LONGEST: usize = 256;
+
+/// What stands for what is not shown.
+pub(super) const HIDDEN: &str = "***";
+
+/// What may stand before `://` and is no user.
+const SCHEMES: [&str; 4] = ["mqtt", "mqtts", "http", "https"];
+
+/// Characters of YAML itself, which say nothing.
+const MARKS: &str = "{}[],:-?|>";
+
+/// The keys that the schema has, but for those of secrets.
+static KNOWN: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+    fn walk(value: &Value, keys: &mut BTreeSet<String>) {
+        if let Some(Value::Object(properties)) = value.get("properties") {
+            keys.extend(properties.keys().cloned());
+        }
+        match value {
+            Value::Object(map) => map.values().for_each(|value| walk(value, keys)),
+            Value::Array(list) => list.iter().for_each(|value| walk(value, keys)),
+            _ => {}
+        }
+    }
+    let mut keys = BTreeSet::new();
+    walk(&super::schema(), &mut keys);
+    // A key of TLS is a file, or refers to one.
+    keys.retain(|key| !SECRET_KEYS.contains(&key.as_str()));
+    keys
+});
+
+/// Whether a word may be shown as a key: those of the schema only, of a file that nobody can read.
+pub(super) fn is_a_key(word: &str) -> bool {
+    SECRET_KEYS.contains(&word) || KNOWN.contains(word)
+}
+
+/// Which bytes of a file may be shown.
+#[derive(Debug)]
+pub(super) enum Shown {
+    /// Places in the order of the file, and whether each is shown.
+    Parts {
+        /// The places.
+        parts: Vec<(Range<usize>, bool)>,
+        /// What an alias may repeat in a place where it would be shown, as messages quote it.
+        repeated: HashSet<String>,
+    },
+    /// Keys of the schema: there is no tree.
+    Keys,
+}
+
+impl Shown {
+    /// By the places of its values, as `shape` has them.
+    pub(super) fn of(root: &Node, shape: &Shape, text: &str) -> Self {
+        let Found { shown, hidden, .. } = Found::all(root, shape, text);
+        let repeated = hidden.iter().filter(|part| part.is_shared && !part.text.is_empty());
+        let repeated = repeated.map(|part| shorten(part.text)).collect();
+        let shown = shown.into_iter().map(|span| (span, true));
+        let mut parts: Vec<_> =
+            hidden.into_iter().map(|part| (part.span, false)).chain(shown).collect();
+        parts.sort_by_key(|(span, is_shown)| (span.start, span.end, *is_shown));
+        // Two nodes of one place are one text, and the stricter counts.
+        parts.dedup_by(|next, first| next.0 == first.0);
+        Self::Parts { parts, repeated }
+    }
+
+    /// Which characters of `around`, a part of `line`, may be shown.
+    pub(super) fn visible(
+        &self,
+        source: &Source,
+        line: &Range<usize>,
+        around: &Range<usize>,
+    ) -> Vec<bool> {
+        match self {
+            Self::Parts { parts, .. } => by_parts(parts, source, line, around),
+            Self::Keys => by_keys(source, line, around),
+        }
+    }
+
+    /// A message without the values that it quotes and that are not shown in their own place.
+    pub(super) fn conceal(&self, message: &mut String) {
+        let Self::Parts { repeated, .. } = self else { return };
+        if repeated.is_empty() {
+            return;
+        }
+        let quoted = |at: usize, part: &str| at % 2 == 1 && repeated.contains(part);
+        let parts = message.split('`').enumerate();
+        let parts = parts.map(|(at, part)| if quoted(at, part) { HIDDEN } else { part });
+        *message = parts.collect::<Vec<_>>().join("`");
+    }
+}
+
+fn by_parts(
+    parts: &[(Range<usize>, bool)],
+    source: &Source,
+    line: &Range<usize>,
+    around: &Range<usize>,
+) -> Vec<bool> {
+    // From the end of the part before: a comment may begin far to the left.
+    let at = parts.partition_point(|(span, _)| span.end <= around.start);
+    let before = at.checked_sub(1).and_then(|at| parts.get(at)).map_or(0, |(span, _)| span.end);
+    let from = before.max(line.start).min(around.start);
+    let mut parts = parts.get(at..).unwrap_or_default().iter().peekable();
+    let mut in_comment = false;
+    let written = source.text.get(from..around.end).unwrap_or_default();
+    let visible = written.char_indices().map(|(at, c)| {
+        let at = from + at;
+        while parts.next_if(|(span, _)| span.end <= at).is_some() {}
+        let part = parts.peek().filter(|(span, _)| span.contains(&at));
+        let begins = part.is_none() && !in_comment && c == '#';
+        in_comment = part.is_none() && (in_comment || begins);
+        let is_mark = c == ' ' || c == '\t' || begins || !in_comment && MARKS.contains(c);
+        (at, part.map_or(is_mark, |(_, is_shown)| *is_shown || c == ' '))
+    });
+    visible.filter(|(at, _)| *at >= around.start).map(|(_, is_visible)| is_visible).collect()
+}
+
+fn by_keys(source: &Source, line: &Range<usize>, around: &Range<usize>) -> Vec<bool> {
+    let text = source.text.get(line.clone()).unwrap_or_default();
+    let written = source.text.get(around.clone()).unwrap_or_default();
+    let indent = line.start + text.len() - text.trim_start_matches([' ', '-']).len();
+    let key = text.trim_start_matches([' ', '-']).split_once(':').map_or("", |(key, _)| key);
+    let key = if is_a_key(key.trim_end()) { indent..indent + key.len() + 1 } else { 0..0 };
+    let is_shown = |at: usize, c: char| c == ' ' || at < indent || key.contains(&at);
+    written.char_indices().map(|(at, c)| is_shown(around.start + at, c)).collect()
+}
+
+/// What a walk over a file found.
+pub(super) struct Found<'a> {
+    text: &'a str,
+    /// Where a value or a key stands that may be shown.
+    pub(super) shown: Vec<Range<usize>>,
+    pub(super) hidden: Vec<Hidden<'a>>,
+    /// How many of the nodes above may stand in other places too.
+    shared: usize,
+}
+
+/// A value that is not shown.
+pub(super) struct Hidden<'a> {
+    pub(super) span: Range<usize>,
+    pub(super) text: &'a str,
+    is_shared: bool,
+    /// What is shown of it.
+    pub(super) instead: Cow<'static, str>,
+}
+
+impl<'a> Found<'a> {
+    /// Goes through a file whose text is `text`.
+    pub(super) fn all(root: &'a Node, shape: &Shape, text: &'a str) -> Self {
+        let mut found = Self { text, shown: Vec::new(), hidden: Vec::new(), shared: 0 };
+        found.walk(root, Some(shape));
+        found
+    }
+
+    /// `shape` is what belongs here; `None` where nobody knows, or it is none of others' business.
+    fn walk(&mut self, node: &'a Node, shape: Option<&Shape>) {
+        self.shared += usize::from(node.is_shared);
+        let of_items = match shape {
+            Some(Shape::List(each)) => Some(*each),
+            _ => None,
+        };
+        for item in &node.items {
+            self.walk(item, of_items);
+        }
+        for (name, value) in &node.entries {
+            self.entry(name, value, shape);
+        }
+        match shape {
+            _ if node.kind != Kind::Scalar => {}
+            Some(Shape::Scalar | Shape::File | Shape::ScalarOr(_)) => self.value(node),
+            _ => self.hide(node, &node.text, HIDDEN.into()),
+        }
+        self.shared -= usize::from(node.is_shared);
+    }
+
+    fn entry(&mut self, name: &'a Node, value: &'a Node, shape: Option<&Shape>) {
+        let has_value = value.kind != Kind::Null;
+        let known = |keys: &'static [(&str, Shape)]| keys.iter().find(|(key, _)| *key == name.text);
+        let (is_shown, below) = match shape {
+            Some(Shape::Map(keys) | Shape::ScalarOr(keys)) => {
+                let below = known(keys.keys).map(|(_, shape)| shape);
+                (below.is_some() || has_value && is_plain_name(&name.text), below)
+            }
+            // What an own variable holds, nobody knows.
+            Some(Shape::Named(Shape::Scalar)) => (has_value && is_plain_name(&name.text), None),
+            Some(Shape::Named(each)) => (has_value && is_plain_name(&name.text), Some(*each)),
+            // Where a secret stands is none.
+            _ => match known(SECRET.keys).filter(|_| has_value) {
+                Some((_, shape)) => (true, Some(shape)),
+                None => (has_value && KNOWN.contains(&name.text), None),
+            },
+        };
+        if is_shown && !self.is_of_more_lines(name) {
+            self.shown.push(self.place(name));
+        } else {
+            // A plain key may be shown where it belongs.
+            let is_plain = has_value && is_plain_name(&name.text);
+            let secret = if is_plain { "" } else { &name.text };
+            self.hide(name, secret, HIDDEN.into());
+        }
+        self.walk(value, below);
+    }
+
+    /// A value that may be shown, unless it looks like what it should not be.
+    fn value(&mut self, node: &'a Node) {
+        let text = &node.text;
+        if text.len() > LONGEST || text.contains("-----") || self.is_of_more_lines(node) {
+            return self.hide(node, text, HIDDEN.into());
+        }
+        match without_user(text) {
+            Some((user, instead)) => self.hide(node, user, format!("\"{instead}\"").into()),
+            None => self.shown.push(self.place(node)),
+        }
+    }
+
+    /// A key that was pasted in may be folded to one line, and a block may have a comment in its first.
+    fn is_of_more_lines(&self, node: &Node) -> bool {
+        let written = self.text.get(self.place(node)).unwrap_or_default();
+        written.trim_end().contains(['\n', '\r']) || node.text.contains(['\n', '\r'])
+    }
+
+    /// Where a node stands. The span of a quoted one takes in the comment behind it.
+    fn place(&self, node: &Node) -> Range<usize> {
+        let Range { start, end } = node.span;
+        let written = self.text.get(start..end).unwrap_or_default();
+        let mut chars = written.char_indices();
+        let Some((_, quote @ ('"' | '\''))) = chars.next() else { return start..end };
+        while let Some((at, c)) = chars.next() {
+            if c == '\\' && quote == '"' {
+                chars.next();
+            } else if c == quote {
+                // Two single ones are one of the text.
+                if quote == '"'
+                    || !written.get(at + 1..).is_some_and(|rest| rest.starts_with(quote))
+                {
+                    return start..start + at + 1;
+                }
+                chars.next();
+            }
+        }
+        start..end
+    }
+
+    fn hide(&mut self, node: &Node, text: &'a str, instead: Cow<'static, str>) {
+        let is_shared = self.shared > 0;
+        self.hidden.push(Hidden { span: self.place(node), text, is_shared, instead });
+    }
+}
+
+/// What stands before the last `@`, as `us:pw` in `mqtt://us:pw@host`, and the text without it. A
+/// password may hold anything, a `/` and an `@` too.
+pub(super) fn without_user(text: &str) -> Option<(&str, String)> {
+    let (before, host) = text.rsplit_once('@')?;
+    let scheme = before.split_once("://").filter(|(scheme, _)| SCHEMES.contains(scheme));
+    let (user, begin) = match scheme {
+        Some((scheme, user)) => (user, format!("{scheme}://")),
+        None => (before, String::new()),
+    };
+    Some((user, format!("{begin}{HIDDEN}@{host}")))
+}
