@@ -23,14 +23,7 @@ use crate::json_file;
 struct Tried {
     salt: String,
     hash: String,
-    /// Which of the lines it was: a higher one is younger.
-    #[serde(default)]
-    turn: u64,
 }
-
-/// The most lines of a file. A modem may name another card each time, and the oldest line then leaves: what is lost
-/// with it is one try of a PIN, and the last one that a card has is never spent.
-const MAX_LINES: usize = 1_024;
 
 type Lines = BTreeMap<String, Tried>;
 
@@ -72,21 +65,10 @@ fn lines(path: &Path) -> io::Result<Lines> {
     json_file::read(path)
 }
 
-/// Adds a line as the youngest, and takes the oldest away if there are too many.
-fn add(lines: &mut Lines, key: String, tried: Tried) {
-    let turn = lines.values().map(|line| line.turn).max().unwrap_or(0).saturating_add(1);
-    lines.insert(key, Tried { turn, ..tried });
-    while lines.len() > MAX_LINES {
-        let oldest = lines.iter().min_by_key(|(_, line)| line.turn).map(|(key, _)| key.clone());
-        let Some(oldest) = oldest else { return };
-        lines.remove(&oldest);
-    }
-}
-
 impl Tried {
     fn new(secret: &SecretString) -> Self {
         let salt = uuid::Uuid::now_v7().to_string();
-        Self { hash: hash(&salt, secret), salt, turn: 0 }
+        Self { hash: hash(&salt, secret), salt }
     }
 
     fn is(&self, secret: &SecretString) -> bool {
@@ -117,7 +99,7 @@ impl FileLedger {
         let (key, tried) = (key.to_owned(), Tried::new(secret));
         self.with(path, move |path| {
             let mut lines = lines(path)?;
-            add(&mut lines, key, tried);
+            lines.insert(key, tried);
             json_file::write(path, &lines)
         })
         .await
@@ -197,23 +179,6 @@ mod tests {
         // A PIN's ledger that is damaged says nothing of access points.
         fs::write(dir.path().join("pins.json"), "{ half").unwrap();
         assert!(ledger.is_attached_with("8986 in 49", &old).await.unwrap());
-    }
-
-    #[test]
-    fn lines_have_a_bound_and_the_oldest_leave() {
-        let tried = Tried::new(&SecretString::from("1234"));
-        let mut lines = Lines::new();
-        for card in 0..=MAX_LINES {
-            // The first one is tried again and again.
-            add(&mut lines, "first".to_owned(), tried.clone());
-            add(&mut lines, format!("card {card}"), tried.clone());
-        }
-        assert_eq!(lines.len(), MAX_LINES);
-        assert!(lines.contains_key("first") && lines.contains_key(&format!("card {MAX_LINES}")));
-        assert!(!lines.contains_key("card 0") && !lines.contains_key("card 1"));
-        // A line of an earlier version has no turn.
-        let old: Tried = serde_json::from_str(r#"{ "salt": "s", "hash": "h" }"#).unwrap();
-        assert_eq!(old.turn, 0);
     }
 
     #[tokio::test]
