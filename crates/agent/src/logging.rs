@@ -5,6 +5,7 @@
 
 mod at_dialogue;
 mod leveled;
+mod plain;
 mod recent;
 
 use std::io;
@@ -20,6 +21,7 @@ use tracing_throttle::{Policy, TracingRateLimitLayer};
 
 use at_dialogue::{AtDialogue, SpanNames};
 use leveled::Leveled;
+use plain::Plain;
 
 pub use at_dialogue::Traced;
 pub use recent::Recent;
@@ -113,10 +115,13 @@ pub fn init(format: Format, filter: &str) -> Result<Log, String> {
 
 /// Where the events go, and how they look.
 fn lines(format: Format) -> Result<Box<dyn Layer<Named> + Send + Sync>, String> {
-    let text = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let text = tracing_subscriber::fmt::layer();
+    let plain = |is_coloured| Plain { is_coloured };
     Ok(match format {
         Format::Auto if !to_journal() => return lines(Format::Text),
-        Format::Auto => text.with_ansi(false).event_format(Leveled::new()).boxed(),
+        Format::Auto => {
+            text.with_writer(plain(false)).with_ansi(false).event_format(Leveled::new()).boxed()
+        }
         Format::Journald => {
             let journal = tracing_journald::layer()
                 .map_err(|error| format!("no journal to write to: {error}"))?;
@@ -125,9 +130,10 @@ fn lines(format: Format) -> Result<Box<dyn Layer<Named> + Send + Sync>, String> 
         }
         Format::Text => {
             let colours = io::IsTerminal::is_terminal(&io::stderr());
-            text.with_target(false).with_ansi(colours).boxed()
+            text.with_writer(plain(colours)).with_target(false).with_ansi(colours).boxed()
         }
         Format::Json => {
+            let text = text.with_writer(plain(false));
             text.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
         }
     })

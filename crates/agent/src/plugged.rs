@@ -9,6 +9,7 @@ use modem::catalog::UsbLayout;
 use serde::Serialize;
 
 use crate::discovery::interfaces::{self, Interface};
+use crate::printable::printable;
 
 const USB: &str = "/sys/bus/usb/devices";
 /// Devices of a modem on PCIe: its channels, its ports.
@@ -109,7 +110,7 @@ fn device(folder: &Path) -> Option<Device> {
         return None;
     }
     // A device says what it likes.
-    let clean = |text: &str| text.trim().chars().filter(|c| !c.is_control()).collect::<String>();
+    let clean = |text: &str| printable(text.trim());
     let read = |name: &str| fs::read_to_string(folder.join(name)).ok().map(|text| clean(&text));
     Some(Device {
         usb_path,

@@ -28,6 +28,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::doctor::host;
+use crate::printable::printable_lines;
 use crate::secret::{Ref, SecretError};
 
 use owner::Owners;
@@ -520,17 +521,11 @@ async fn body(
 fn refusal(address: Address, status: u16, body: &[u8]) -> ClientError {
     let object: Option<Value> = serde_json::from_slice(body).ok();
     // A refused file is told with its lines.
-    let lines = |text: &str| text.split('\n').map(printable).collect::<Vec<_>>().join("\n");
-    let word = |key: &str| Some(lines(object.as_ref()?.get(key)?.as_str()?));
+    let word = |key: &str| Some(printable_lines(object.as_ref()?.get(key)?.as_str()?));
     match (word("error"), word("message")) {
         (Some(code), Some(message)) => ClientError::Refused { code, message },
         _ => ClientError::Strange { address, status, what: "an error that is not the API's" },
     }
-}
-
-/// Text from outside for a terminal: without the control characters that could command it.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// A query's value: all but the unreserved characters (RFC 3986 §2.3) percent-encoded.

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::client::{
-    Call, Client, ClientError, DEFAULT_CONFIG, Target, TargetError, converse, encode, printable,
+    Call, Client, ClientError, DEFAULT_CONFIG, Target, TargetError, converse, encode,
 };
 use super::output_failed;
 use super::scan::{Around, ScanError};
@@ -24,6 +24,7 @@ use crate::config::{self, Fleet, Problems, Secrets, Severity};
 use crate::devices::DeviceReport;
 use crate::doctor::{Finding, Level, host, survey, worst};
 use crate::plugged::Plugged;
+use crate::printable::printable;
 use crate::{complain, wrong};
 
 /// Where the agent tells.

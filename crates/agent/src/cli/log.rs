@@ -8,8 +8,9 @@ use hyper::Method;
 use modem::session::Chain;
 use serde_json::{Map, Value, json};
 
-use super::client::{Call, ClientError, Target, TargetError, converse, printable};
+use super::client::{Call, ClientError, Target, TargetError, converse};
 use super::output_failed;
+use crate::printable::printable;
 use crate::{complain, wrong};
 
 const EXAMPLES: &str = "Examples:

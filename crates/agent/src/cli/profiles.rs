@@ -12,11 +12,11 @@ use modem::reply::{self, Decoder, ReplyError};
 use modem::session::Chain;
 use serde_json::json;
 
-use super::client::printable;
 use super::output_failed;
 use super::table::{Cell, Table};
 use crate::config::did_you_mean;
 use crate::config::models::{Folder, Models, ModelsError};
+use crate::printable::printable;
 use crate::{complain, wrong};
 
 /// The most bytes of a reply. The longest of a modem, a list of networks, has a few KiB.

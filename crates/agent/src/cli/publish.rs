@@ -345,7 +345,7 @@ impl Sender<'_> {
             return Err(PublishError::Dropped);
         }
         let id = answer.get("id").and_then(Value::as_str).filter(|id| !id.is_empty());
-        let id = id.map(super::client::printable).ok_or(PublishError::Stranger)?;
+        let id = id.map(crate::printable::printable).ok_or(PublishError::Stranger)?;
         if let Some(told) = &self.told {
             for id in copies(&answer).unwrap_or_else(|| vec![id.clone()]) {
                 // It is there for as long as this is.
@@ -359,7 +359,7 @@ impl Sender<'_> {
 /// The ids of the copies, where a route made several.
 fn copies(answer: &Value) -> Option<Vec<String>> {
     let copies = answer.get("copies")?.as_array()?.iter().filter_map(Value::as_str);
-    Some(copies.map(super::client::printable).collect())
+    Some(copies.map(crate::printable::printable).collect())
 }
 
 fn path(args: &Args) -> String {

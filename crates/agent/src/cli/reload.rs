@@ -8,7 +8,8 @@ use hyper::Method;
 use modem::session::Chain;
 use serde_json::{Value, json};
 
-use super::client::{Call, Client, ClientError, Target, TargetError, converse, encode, printable};
+use super::client::{Call, Client, ClientError, Target, TargetError, converse, encode};
+use crate::printable::printable;
 use crate::reload::{Line, plan};
 use crate::{complain, wrong};
 

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::client::{Call, DEFAULT_CONFIG, Target, converse, printable};
+use super::client::{Call, DEFAULT_CONFIG, Target, converse};
 use super::output_failed;
 use crate::config::{self, Context, Fleet, Policy, Route, Secrets, SessionId};
 use crate::forward::{Routing, lanes};
+use crate::printable::printable;
 use crate::{complain, wrong};
 
 const EXAMPLES: &str = "Examples:

@@ -15,13 +15,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::client::{Call, Client, ClientError, Target, TargetError, converse, printable};
+use super::client::{Call, Client, ClientError, Target, TargetError, converse};
 use super::output_failed;
 use super::table::{Cell, Table, Tone};
 use crate::config::models::{Folder, ModelsError};
 use crate::devices::{Claim, DeviceReport};
 use crate::discovery::Role;
 use crate::plugged::{Plugged, Remark};
+use crate::printable::printable;
 use crate::{complain, wrong};
 
 pub(super) use around::Around;

@@ -10,10 +10,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::client::{Call, Client, ClientError, Target, TargetError, converse, printable};
+use super::client::{Call, Client, ClientError, Target, TargetError, converse};
 use super::table::{Cell, Table, Tone};
 use super::{output_failed, scan};
 use crate::devices::Claim;
+use crate::printable::printable;
 use crate::{complain, wrong};
 
 /// The time between two looks of `--watch`.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use clap::builder::styling::{AnsiColor, Style};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::client::printable;
+use crate::printable::printable;
 
 /// The spaces between two columns.
 const GAP: usize = 2;

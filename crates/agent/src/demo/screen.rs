@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::reading::{Reading, Row};
 use super::tally::Tally;
+use crate::printable::printable;
 
 /// How many events stand under the table.
 const EVENTS: usize = 10;
@@ -146,9 +147,9 @@ fn table(modems: &[Row]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
-/// What fits on a line. What a modem said might hold anything; control characters stay out.
+/// What fits on a line. What a modem said might hold anything; what commands a terminal is replaced.
 fn fit(text: &str, columns: usize) -> String {
-    text.chars().filter(|letter| !letter.is_control()).take(columns).collect()
+    printable(text).chars().take(columns).collect()
 }
 
 #[cfg(test)]
@@ -183,6 +184,6 @@ mod tests {
 
     #[test]
     fn a_line_fits_and_holds_no_escapes() {
-        assert_eq!(fit("a\x1b[2Jbc", 3), "a[2");
+        assert_eq!(fit("a\x1b[2Jbc", 3), "a\u{fffd}[");
     }
 }

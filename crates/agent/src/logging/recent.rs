@@ -17,6 +17,7 @@ use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::at_dialogue::{ModemName, TARGET};
+use crate::printable::is_unprintable;
 
 /// Bytes of the log.
 const LOG: usize = 256 * 1024;
@@ -118,7 +119,7 @@ impl Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for c in text.chars().take(LINE.saturating_sub(self.0.len())) {
             // One line is one event.
-            self.0.push(if c.is_control() { ' ' } else { c });
+            self.0.push(if is_unprintable(c) { ' ' } else { c });
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ pub use client::Recoverer;
 pub use means::Means;
 
 use crate::config::{self, Name};
+use crate::printable::printable;
 
 /// The longest line, in bytes, in either direction.
 pub const MAX_LINE: u64 = 512;
@@ -89,7 +90,7 @@ impl Answer {
     pub fn of_line(line: &str) -> Option<Self> {
         let (word, rest) = line.trim_end().split_once(':').unwrap_or((line.trim_end(), ""));
         // What is shown later was said by another process.
-        let words: String = rest.trim().chars().filter(|c| !c.is_control()).collect();
+        let words = printable(rest.trim());
         match word {
             "done" => Some(Self::Done),
             "unavailable" => Some(Self::Unavailable(words)),
@@ -169,7 +170,7 @@ mod tests {
         }
         assert_eq!(
             Answer::of_line("failed: a\x1b[31mb"),
-            Some(Answer::Failed("a[31mb".to_owned()))
+            Some(Answer::Failed("a\u{fffd}[31mb".to_owned()))
         );
         for other in ["", "ok", "Done", "<html>"] {
             assert_eq!(Answer::of_line(other), None, "{other}");

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::talk::Talk;
 use super::{Args, AtError, Verdict};
-use crate::cli::client::printable;
+use crate::printable::printable;
 
 /// More than any command line has.
 const MAX_LINE: usize = 4 * 1024;

@@ -11,9 +11,9 @@ use zeroize::Zeroizing;
 
 use super::port::{Ears, Mouth, Said};
 use super::{Args, AtError, Verdict};
-use crate::cli::client::printable;
 use crate::cli::explain;
 use crate::complain;
+use crate::printable::printable;
 
 /// Data beyond so many bytes is shown in part.
 const SHOWN_DATA: usize = 512;

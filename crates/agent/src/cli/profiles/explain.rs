@@ -13,12 +13,13 @@ use modem::session::Chain;
 use serde::Serialize;
 
 use super::code_of;
-use crate::cli::client::{converse, printable};
+use crate::cli::client::converse;
 use crate::cli::output_failed;
 use crate::config::did_you_mean;
 use crate::config::models::{Folder, Models, ModelsError};
 use crate::discovery::interfaces::{self, Interface};
 use crate::discovery::{self, UsbTty};
+use crate::printable::printable;
 use crate::{complain, wrong};
 
 const EXAMPLES: &str = "Examples:

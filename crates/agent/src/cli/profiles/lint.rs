@@ -9,11 +9,11 @@ use modem::session::Chain;
 use serde_json::{Value, json};
 
 use super::code_of;
-use crate::cli::client::printable;
 use crate::cli::output_failed;
 use crate::config::Problems;
 use crate::config::models::lint::{self, Finding};
 use crate::config::models::{Folder, Models, ModelsError, listed_problems};
+use crate::printable::printable;
 use crate::{complain, wrong};
 
 const EXAMPLES: &str = "Examples:

@@ -9,8 +9,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::super::client::{Call, Client, ClientError, Event, Events, encode, printable};
+use super::super::client::{Call, Client, ClientError, Event, Events, encode};
 use crate::complain;
+use crate::printable::printable;
 use crate::receipt::{By, Receipt, Standing};
 
 /// Ids that were handed in and not yet asked for: while they are as many, nothing more is handed in.

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::{claim, ports};
-use crate::cli::client::printable;
 use crate::devices::{Claim, DeviceReport};
+use crate::printable::printable;
 
 /// What was shown last.
 pub(super) struct News {
