@@ -22,6 +22,10 @@ const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 const OTHERS_WRITE: u32 = 0o022;
 const EXECUTE: u32 = 0o111;
 
+/// How often a device is given back, and how long it has in between.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(2);
+
 /// Where things lie, and how long a script may take.
 #[derive(Debug, Clone)]
 pub struct Means {
@@ -42,7 +46,7 @@ impl Means {
     /// A script that runs is killed; what it started may go on.
     pub async fn perform(&self, deed: &Deed) -> Answer {
         match deed {
-            Deed::UsbReset(place) => self.usb_reset(place),
+            Deed::UsbReset(place) => self.usb_reset(place).await,
             Deed::Power(script) => self.power(script).await,
         }
     }
@@ -50,7 +54,7 @@ impl Means {
     /// Resets the device's port, which gives it a new address and its drivers anew. Where that is not to
     /// be had its drivers are taken away and given back (Documentation/usb/authorization.rst of the
     /// kernel). Only a device with a tty: nobody is to be rid of a disk or a keyboard by this.
-    fn usb_reset(&self, place: &UsbPath) -> Answer {
+    async fn usb_reset(&self, place: &UsbPath) -> Answer {
         let device = self.sysfs.join("bus/usb/devices").join(place.as_str());
         let authorized = device.join("authorized");
         if !authorized.exists() {
@@ -66,12 +70,11 @@ impl Means {
             Ok(()) => return Answer::Done,
             Err(reason) => crate::complain(&format!("no reset of the port: {reason}")),
         }
-        for word in ["0", "1"] {
-            if let Err(error) = fs::write(&authorized, word) {
-                return Answer::Failed(format!("{}: {error}", authorized.display()));
-            }
+        let set = |word: &str| fs::write(&authorized, word);
+        match take_and_give_back(set, PAUSE).await {
+            Ok(()) => Answer::Done,
+            Err(reason) => Answer::Failed(format!("{}: {reason}", authorized.display())),
         }
-        Answer::Done
     }
 
     /// `USBDEVFS_RESET` on the device's node.
@@ -122,6 +125,10 @@ impl Means {
     fn trusted(&self, script: &Path) -> Result<(), String> {
         let own = geteuid().as_raw();
         let look = |path: &Path| match fs::symlink_metadata(path) {
+            Ok(is) if is.is_symlink() => Err(format!(
+                "{} is a link, and links are not followed; put what it leads to in its place",
+                path.display()
+            )),
             Ok(is) if is.uid() != 0 && is.uid() != own => {
                 Err(format!("{} does not belong to root", path.display()))
             }
@@ -137,6 +144,29 @@ impl Means {
             return Err(format!("{} is not a program", script.display()));
         }
         Ok(())
+    }
+}
+
+/// Takes a device's authorization away and gives it back, several times if the kernel does not take it: without it
+/// the device is off, shows no tty, and no later request would be heard.
+async fn take_and_give_back(
+    set: impl Fn(&str) -> io::Result<()>,
+    pause: Duration,
+) -> Result<(), String> {
+    set("0").map_err(|error| error.to_string())?;
+    let mut tries = 1;
+    loop {
+        let Err(error) = set("1") else { return Ok(()) };
+        if tries == TRIES {
+            return Err(format!(
+                "the device is off, and was not given back in {TRIES} tries: {error}; write 1 to it, or plug the \
+                 device in again"
+            ));
+        }
+        tries += 1;
+        tokio::time::sleep(pause).await;
+        // A device that did not answer counts as authorized, and 1 would change nothing.
+        let _ = set("0");
     }
 }
 
@@ -165,6 +195,7 @@ fn stranger(device: &Path) -> Option<Busy> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use tempfile::TempDir;
@@ -256,13 +287,36 @@ mod tests {
         Place::refused(&place.ask("power data").await, "not a program");
         let good = place.script("good", "true", 0o755);
         symlink(&good, place.means.scripts.join("link")).unwrap();
-        // The mode of a link says that anybody may write it, and its target is not looked at.
-        assert!(matches!(place.ask("power link").await, Answer::Unavailable(_)));
+        Place::refused(&place.ask("power link").await, "is a link");
         fs::create_dir(place.means.scripts.join("folder")).unwrap();
         Place::refused(&place.ask("power folder").await, "not a program");
         assert_eq!(place.ask("power good").await, Answer::Done);
         mode(&place.means.scripts, 0o777);
         Place::refused(&place.ask("power good").await, "may write");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_device_that_is_not_given_back_at_once_is_tried_again() {
+        for (failing, is_on) in [(0, true), (1, true), (4, true), (5, false)] {
+            let said = RefCell::new(Vec::new());
+            let set = |word: &str| {
+                said.borrow_mut().push(word.to_owned());
+                let given = said.borrow().iter().filter(|word| *word == "1").count();
+                let fails = word == "1" && given <= failing;
+                if fails { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
+            };
+            let done = take_and_give_back(set, PAUSE).await;
+            assert_eq!(done.is_ok(), is_on, "{failing}");
+            assert!(done.is_ok() || done.unwrap_err().contains("the device is off"));
+            let given: Vec<String> = said.into_inner();
+            assert_eq!(given.last().map(String::as_str), Some("1"), "it is never left at 0");
+            assert_eq!(given.len(), 2 * (failing + usize::from(is_on)), "{given:?}");
+        }
+        let set = |_: &str| Err(io::ErrorKind::PermissionDenied.into());
+        assert!(
+            !take_and_give_back(set, PAUSE).await.unwrap_err().contains("off"),
+            "nothing was taken"
+        );
     }
 
     #[tokio::test]
