@@ -431,10 +431,11 @@ fn gear(
     stop: &CancellationToken,
 ) -> anyhow::Result<Gear> {
     let metrics = Metrics::new().context("the metrics of this build are broken")?;
+    let ledger = FileLedger::new(&fleet.queue.path);
     let env = Environment {
         catalog,
         stagger: Stagger::new(),
-        ledger: Arc::new(FileLedger::new(&fleet.queue.path)),
+        ledger: Arc::new(ledger.clone()),
         turns: Turns::new(),
         privileged: Arc::new(Recoverer::new(fleet.privileged.clone())),
         stop: stop.clone(),
@@ -443,5 +444,5 @@ fn gear(
         format!("could not read the budget's count in {}", fleet.queue.path.display())
     })?;
     let downlink = Downlink::new(Arc::clone(&metrics), inbox);
-    Ok(Gear { env, metrics, downlink, books, now })
+    Ok(Gear { env, ledger, metrics, downlink, books, now })
 }

@@ -18,6 +18,7 @@ use crate::budget::Books;
 use crate::config::{self, Fleet, SessionId};
 use crate::discovery::{Roll, Wanted};
 use crate::downlink::{self, Downlink};
+use crate::ledger::FileLedger;
 use crate::metrics::{Hear, Metrics};
 use crate::secret::SecretError;
 use crate::view::{ModemView, Now, Security, SessionView};
@@ -49,6 +50,8 @@ pub struct Kept {
 pub struct Gear {
     /// What the modems of this gateway share.
     pub env: Environment,
+    /// Which PINs were tried.
+    pub ledger: FileLedger,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Where received messages go.
@@ -75,7 +78,8 @@ impl Gear {
         let (views, sessions) =
             modem.sessions.iter().map(|s| self.session(modem, s, Arc::clone(&observer))).unzip();
         let stop = self.env.stop.child_token();
-        let env = Environment { stop: stop.clone(), ..self.env.clone() };
+        let ledger = Arc::new(self.ledger.of_modem(name));
+        let env = Environment { stop: stop.clone(), ledger, ..self.env.clone() };
         let (made, snapshot) = Modem::new(config, sessions, env, Arc::clone(&observer));
         let kept = Kept { wanted, stop, roster: made.roster(), observer };
         let usb_path = modem.matching.usb_path.clone();

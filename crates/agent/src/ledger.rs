@@ -4,6 +4,9 @@
 //! line is written before the try and taken away when the SIM accepts, so that a crash in between
 //! counts as a refusal. A four-digit PIN cannot be protected by a hash against somebody who has the
 //! file; the salt keeps equal PINs from showing as equal, and the file is readable by its owner only.
+//!
+//! A modem tells whatever ICCID and IMEI it likes, a new one for each try. So the lines that come of one entry of the
+//! fleet file are bounded, and make room among themselves: what others have written down is never forgotten for it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,11 +21,17 @@ use sha2::{Digest, Sha256};
 
 use crate::json_file;
 
+/// The lines that come of one modem, two for each try: more cards than one modem is given in its life.
+const MAX_LINES: usize = 64;
+
 /// What was tried on one SIM.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Tried {
     salt: String,
     hash: String,
+    /// In which modem, by its name in the fleet file. None: written down by a version before this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    modem: Option<String>,
 }
 
 type Lines = BTreeMap<String, Tried>;
@@ -34,6 +43,7 @@ pub struct FileLedger {
     access_points: Arc<PathBuf>,
     /// Held while a file is read and written: modems unlock at the same time.
     turn: Arc<Mutex<()>>,
+    modem: Option<String>,
 }
 
 impl FileLedger {
@@ -43,7 +53,13 @@ impl FileLedger {
             pins: Arc::new(dir.join("pins.json")),
             access_points: Arc::new(dir.join("access-points.json")),
             turn: Arc::new(Mutex::new(())),
+            modem: None,
         }
+    }
+
+    /// The same files, for a modem of this name.
+    pub fn of_modem(&self, name: &str) -> Self {
+        Self { modem: Some(name.to_owned()), ..self.clone() }
     }
 
     async fn with<T: Send + 'static>(
@@ -66,13 +82,29 @@ fn lines(path: &Path) -> io::Result<Lines> {
 }
 
 impl Tried {
-    fn new(secret: &SecretString) -> Self {
+    fn new(secret: &SecretString, modem: Option<String>) -> Self {
         let salt = uuid::Uuid::now_v7().to_string();
-        Self { hash: hash(&salt, secret), salt }
+        Self { hash: hash(&salt, secret), salt, modem }
     }
 
     fn is(&self, secret: &SecretString) -> bool {
         self.hash == hash(&self.salt, secret)
+    }
+}
+
+/// Forgets the oldest lines that came of the modem of the line `newest`, where they are too many.
+fn make_room(lines: &mut Lines, newest: &str) {
+    let Some(modem) = lines.get(newest).and_then(|tried| tried.modem.clone()) else { return };
+    loop {
+        let of_modem = lines.iter().filter(|(_, tried)| tried.modem.as_ref() == Some(&modem));
+        if of_modem.clone().count() <= MAX_LINES {
+            return;
+        }
+        // A salt begins with the time at which it was made.
+        let others = of_modem.filter(|(name, _)| *name != newest);
+        let oldest = others.min_by(|(_, one), (_, other)| one.salt.cmp(&other.salt));
+        let Some(name) = oldest.map(|(name, _)| name.clone()) else { return };
+        lines.remove(&name);
     }
 }
 
@@ -96,10 +128,11 @@ impl FileLedger {
     }
 
     async fn note(&self, path: &Arc<PathBuf>, key: &str, secret: &SecretString) -> io::Result<()> {
-        let (key, tried) = (key.to_owned(), Tried::new(secret));
+        let (key, tried) = (key.to_owned(), Tried::new(secret, self.modem.clone()));
         self.with(path, move |path| {
             let mut lines = lines(path)?;
-            lines.insert(key, tried);
+            lines.insert(key.clone(), tried);
+            make_room(&mut lines, &key);
             json_file::write(path, &lines)
         })
         .await
@@ -179,6 +212,28 @@ mod tests {
         // A PIN's ledger that is damaged says nothing of access points.
         fs::write(dir.path().join("pins.json"), "{ half").unwrap();
         assert!(ledger.is_attached_with("8986 in 49", &old).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_modem_that_invents_cards_makes_others_forget_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let pin = SecretString::from("1234");
+        // A line of a version before this one, and one of a modem beside it.
+        FileLedger::new(dir.path()).trying("8985", &pin).await.unwrap();
+        let ledger = FileLedger::new(dir.path());
+        ledger.of_modem("north").trying("8986", &pin).await.unwrap();
+        let hostile = ledger.of_modem("south");
+        hostile.trying("any in 49", &pin).await.unwrap();
+        for iccid in 0..300 {
+            hostile.trying(&format!("77{iccid}"), &pin).await.unwrap();
+            hostile.trying("any in 49", &pin).await.unwrap();
+        }
+        let ledger = FileLedger::new(dir.path());
+        for kept in ["8985", "8986", "77299", "any in 49"] {
+            assert!(ledger.was_refused(kept, &pin).await.unwrap(), "{kept}");
+        }
+        assert!(!ledger.was_refused("770", &pin).await.unwrap(), "the oldest of its own goes");
+        assert_eq!(lines(&dir.path().join("pins.json")).unwrap().len(), MAX_LINES + 2);
     }
 
     #[tokio::test]
