@@ -74,7 +74,7 @@ fn hostile_files_are_refused_in_words() {
                 .into_bytes(),
             "too many values",
         ),
-        ("k: 1\n".repeat(100_000).into_bytes(), "duplicate key `k`"),
+        ("k: 1\n".repeat(10_000).into_bytes(), "duplicate key `k`"),
     ];
     for (bytes, phrase) in cases {
         let start: String = String::from_utf8_lossy(&bytes).chars().take(40).collect();
