@@ -278,8 +278,14 @@ impl Store {
              where seq > ? order by seq",
         )?;
         let mut rows = statement.query([after])?;
+        let mut last = after;
         while let Some(row) = rows.next()? {
             let (message, intact) = message(row)?;
+            // A page of another place: whoever goes on behind it would read the same messages again and again.
+            if message.seq <= last {
+                return Err(out_of_order());
+            }
+            last = message.seq;
             if !take(message, intact) {
                 break;
             }
@@ -345,6 +351,12 @@ impl Store {
     }
 }
 
+/// What SQLite finds only when it checks the whole file.
+fn out_of_order() -> rusqlite::Error {
+    let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    rusqlite::Error::SqliteFailure(corrupt, Some("messages are out of order".to_owned()))
+}
+
 /// The message at one end of the line.
 struct EndOfLine {
     seq: Seq,
@@ -362,9 +374,18 @@ pub(crate) struct Stays {
     pub(crate) old: u64,
 }
 
+/// Reads a message, and says whether it is whole. One whose columns do not hold what was written there is not, and
+/// those behind it are read all the same.
 fn message(row: &Row<'_>) -> rusqlite::Result<(Message, bool)> {
-    let (seq, wall, qos, sum): (Seq, i64, u8, u32) =
-        (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+    let seq: Seq = row.get(0)?;
+    Ok(content(row, seq).unwrap_or_else(|_| {
+        let (source, topic, payload) = (String::new(), String::new(), Bytes::new());
+        (Message { seq, at: UNIX_EPOCH, source, topic, qos: 0, payload }, false)
+    }))
+}
+
+fn content(row: &Row<'_>, seq: Seq) -> rusqlite::Result<(Message, bool)> {
+    let (wall, qos, sum): (i64, u8, u32) = (row.get(1)?, row.get(2)?, row.get(3)?);
     let (source, topic): (String, String) = (row.get(4)?, row.get(5)?);
     let payload = row.get_ref(6)?.as_blob()?;
     let intact = sum == crc(seq, wall, qos, &source, &topic, payload);

@@ -63,6 +63,21 @@ impl StoreError {
     }
 }
 
+/// Reports whether a column holds what was never written there. The tables take no such values, and SQLite does not
+/// look at each one that it reads: bits were flipped.
+fn is_misread(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{
+        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error,
+    };
+    matches!(
+        error,
+        FromSqlConversionFailure(..)
+            | IntegralValueOutOfRange(..)
+            | InvalidColumnType(..)
+            | Utf8Error(..)
+    )
+}
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         let code = error.sqlite_error_code();
@@ -74,6 +89,7 @@ impl From<rusqlite::Error> for StoreError {
                 ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::PermissionDenied,
             ) => Self::Io(cause),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(cause),
+            None if is_misread(&cause.0) => Self::Corrupt(cause),
             Some(_) | None => Self::Engine(cause),
         }
     }

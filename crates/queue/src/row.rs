@@ -51,7 +51,7 @@ pub(crate) fn stored(row: &Row<'_>, layout: Layout) -> rusqlite::Result<Stored> 
     let sum: Option<u32> = row.get(10)?;
     let mut stored = Stored {
         at: located(row)?,
-        topic: row.get(6)?,
+        topic: text(row, 6)?,
         payload: row.get(7)?,
         retain: row.get(8)?,
         appended_at: row.get(9)?,
@@ -100,6 +100,12 @@ impl Content<'_> {
         hasher.update(self.payload);
         hasher.finalize()
     }
+}
+
+/// A text in which a flipped bit costs one letter, and not the whole row: the checksum tells of it.
+pub(crate) fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    let bytes = row.get_ref(column)?.as_bytes()?;
+    Ok(String::from_utf8_lossy(bytes).into_owned())
 }
 
 pub(crate) fn message_id(row: &Row<'_>, column: usize) -> rusqlite::Result<MessageId> {

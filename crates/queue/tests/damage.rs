@@ -259,6 +259,43 @@ fn a_flipped_bit_is_not_sent_on() {
     });
 }
 
+/// A byte that is no UTF-8 must not keep the lane before it for ever.
+#[test]
+fn a_flipped_bit_in_a_topic_sets_the_message_aside() {
+    let dir = filled();
+    let bytes = fs::read(file(&dir)).unwrap();
+    let mark = b"t/399399 ";
+    let at = bytes.windows(mark.len()).position(|window| window == mark).unwrap();
+    let open_file = File::options().write(true).open(file(&dir)).unwrap();
+    open_file.write_all_at(&[bytes[at] ^ 0x80], u64::try_from(at).unwrap()).unwrap();
+    let found = Inspector::open(dir.path()).unwrap().check().unwrap();
+    assert!(matches!(&found[..], [one] if one.ends_with("does not fit its checksum")), "{found:?}");
+    block_on(async {
+        let queue = open(dir.path());
+        let all = drain(&queue).await;
+        assert_eq!((all.len(), all.contains_key(&399)), (998, false));
+        assert_eq!((queue.stat().aside.messages, queue.stat().salvages), (2, 0));
+    });
+}
+
+/// A number that none of our columns holds: what it is in cannot be read, and all else can.
+#[test]
+fn a_value_that_was_never_written_costs_its_message() {
+    for change in ["qos = 300", "crc = -1"] {
+        let dir = filled();
+        let conn = rusqlite::Connection::open(file(&dir)).unwrap();
+        conn.execute(&format!("update message set {change} where topic = 't/399'"), []).unwrap();
+        drop(conn);
+        block_on(async {
+            let queue = open(dir.path());
+            let all = drain(&queue).await;
+            let stat = queue.stat();
+            assert_eq!((all.len(), all.contains_key(&399)), (998, false), "{change}: {stat:?}");
+            assert_eq!(stat.dropped.damaged + stat.aside.messages, 2, "{change}: {stat:?}");
+        });
+    }
+}
+
 #[test]
 fn damage_that_comes_while_it_is_served_is_salvaged_under_way() {
     let dir = filled();

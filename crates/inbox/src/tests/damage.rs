@@ -120,6 +120,28 @@ fn a_damaged_message_is_passed_over_and_counted_once() {
     assert_eq!(desk.inbox.stat().dropped.damaged, 1);
 }
 
+/// A flipped bit may make a number of a text, or a byte that is no UTF-8: the readers must not stay before it for ever.
+#[test]
+fn a_message_that_cannot_be_read_is_passed_over_too() {
+    let changes = [
+        "topic = cast(x'ff74' as text)",
+        "source = cast(x'6dff' as text)",
+        "qos = 300",
+        "crc = -1",
+    ];
+    for change in changes {
+        let mut desk = Desk::new();
+        for n in 1..=3 {
+            desk.put("t", &n.to_string()).unwrap();
+        }
+        sql(&desk, &format!("update message set {change} where seq = 2"));
+        assert_eq!(desk.read("r", None).0, ["1", "3"], "{change}");
+        desk.pump();
+        let stat = desk.inbox.stat();
+        assert_eq!((stat.dropped.damaged, stat.corruptions), (1, 0), "{change}");
+    }
+}
+
 #[test]
 fn a_folder_that_cannot_be_made_yet_is_tried_again() {
     let dir = Arc::new(tempfile::tempdir().unwrap());
