@@ -279,11 +279,11 @@ impl Engine {
     /// Takes bytes as they were read, cut anywhere.
     pub fn receive(&mut self, bytes: &[u8], now: Instant) {
         let mut input = bytes;
-        if let Some(resync) = &mut self.resync {
-            resync.heard(now);
-        }
-        self.doubt = self.doubt.and_then(|doubt| doubt.heard(now));
         loop {
+            // More comes behind what a token changed, as if it came by a read of its own.
+            if !input.is_empty() {
+                self.heard(now);
+            }
             let in_flight = self.in_flight.as_ref();
             let expect = Expect {
                 // While out of step a late prompt must be seen too: it opens a data mode.
@@ -295,6 +295,14 @@ impl Engine {
             self.token(token, now);
         }
         self.due = Due::after(self.due.take(), self.splitter.pause(), now);
+    }
+
+    /// Bytes came: a sign of life.
+    fn heard(&mut self, now: Instant) {
+        if let Some(resync) = &mut self.resync {
+            resync.heard(now);
+        }
+        self.doubt = self.doubt.and_then(|doubt| doubt.heard(now));
     }
 
     /// The next bytes to write, whole and in this order. They may hold a secret: who has written them wipes

@@ -1126,6 +1126,25 @@ mod splits {
         ]
     }
 
+    /// A late prompt causes one more question, which puts the end of the search for the step off; what comes behind the
+    /// prompt brings it near again.
+    #[test]
+    fn what_comes_behind_a_late_prompt_is_heard_wherever_the_read_ends() {
+        let told = |reads: &[&str]| {
+            let mut line = Line::in_step();
+            for said in [PROOF, ">", PROOF].iter().chain(reads) {
+                line.modem(said);
+            }
+            line.wait(3 * SEC);
+            line.modem("\r\n+CREG: 1\r\n");
+            line.wait(30 * SEC);
+            line.told()
+        };
+        let whole = told(&["> "]);
+        assert_eq!(whole, told(&[">", " "]));
+        assert!(whole.iter().any(|event| event.starts_with("in step")), "{whole:?}");
+    }
+
     /// Quotation marks, line ends and final result codes in the data are data.
     #[test]
     fn quoted_data_is_cut_by_its_length() {
