@@ -1,7 +1,7 @@
 //! A gateway without hardware: the parts of the agent that serve local applications, on a queue in memory.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use agent::config::{self, Context, Fleet, Secrets, topic_matches};
 use agent::downlink::Downlink;
@@ -59,8 +59,7 @@ impl Gateway {
             let config = inbox::Config::new(folder.path().join("inbox"), topic_matches);
             inbox::Inbox::open(config).expect("a new inbox")
         });
-        let plugins = [&profile_simcom::PLUGIN, &profile_quectel::PLUGIN];
-        let catalog = Catalog::new(&plugins).expect("the models of this build");
+        let catalog = catalog().clone();
         let (now, watched) =
             watch::channel(Arc::new(Now { fleet, modems: Vec::new(), waiting: Vec::new() }));
         let metrics = Metrics::new().expect("good names");
@@ -84,12 +83,27 @@ impl Gateway {
         HandIn::new(self.view.clone(), Arc::clone(&self.metrics), stop.clone())
     }
 
+    /// Waits until the threads of queue and inbox have done what they were asked before.
+    pub(crate) async fn settle(&self) {
+        drop(self.view.queue.lease("no such lane", 1).await);
+        if let Some(inbox) = self.downlink.inbox() {
+            drop(inbox.forget("no such reader").await);
+        }
+    }
+
     pub(crate) async fn close(&self) {
         self.view.queue.close().await;
         if let Some(inbox) = self.downlink.inbox() {
             inbox.close().await;
         }
     }
+}
+
+/// The models of this build; reading them takes longer than most inputs.
+fn catalog() -> &'static Catalog {
+    static CATALOG: OnceLock<Catalog> = OnceLock::new();
+    let plugins = [&profile_simcom::PLUGIN, &profile_quectel::PLUGIN];
+    CATALOG.get_or_init(|| Catalog::new(&plugins).expect("the models of this build"))
 }
 
 fn fleet(folder: &Path) -> Fleet {

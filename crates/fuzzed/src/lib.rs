@@ -13,9 +13,11 @@
 
 pub mod api;
 mod cost;
+mod damage;
 pub mod engine;
 pub mod fleet;
 mod gateway;
+pub mod inbox_file;
 mod input;
 pub mod listener;
 pub mod overlay;
@@ -37,6 +39,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "api", run: api::run },
     Target { name: "engine", run: engine::run },
     Target { name: "fleet", run: fleet::run },
+    Target { name: "inbox", run: inbox_file::run },
     Target { name: "listener", run: listener::run },
     Target { name: "overlay", run: overlay::run },
     Target { name: "queue", run: queue_file::run },

@@ -9,7 +9,7 @@ use agent::mqtt::{Serving, Users, serve_in_memory};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, WriteHalf, duplex, split};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, yield_now};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::gateway::Gateway;
@@ -28,9 +28,6 @@ const PIPE: usize = 64 * 1024;
 
 /// Turns of this thread's tasks after which bytes that were sent are read.
 const TURNS: usize = 4;
-
-/// Time in which the queue, on a thread of its own, stores what came.
-const SETTLED: Duration = Duration::from_millis(1);
 
 /// How long all may take. Nothing here waits for anything but the disk.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -118,7 +115,7 @@ async fn play(gateway: &Gateway, steps: &[Step<'_>]) {
                 others.push(std::mem::replace(&mut client, Client::connect(&serving, &mut tasks)));
             }
             Step::Deliver => deliver(&gateway.downlink),
-            Step::Settle => sleep(SETTLED).await,
+            Step::Settle => gateway.settle().await,
         }
         // What was sent is read before more comes, so that the cut is where the script has it.
         for _ in 0..TURNS {

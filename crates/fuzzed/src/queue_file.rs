@@ -1,30 +1,25 @@
 //! The queue's files: damaged in whatever way, they are opened or refused, and what is served is what was stored.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
 use queue::{Config, Fsync, Inspector, MessageId, NewMessage, Queue};
 
-use crate::input::Bytes;
+use crate::damage::{damage, read, write};
 use crate::place::{folder, wait_for};
 
 /// The names of the database and of its log.
 const FILES: [&str; 2] = ["queue.db", "queue.db-wal"];
 
-/// The size of a page.
-const PAGE: usize = 4096;
-
 /// Where the messages wait.
 const LANES: [&str; 3] = ["a", "b", "c"];
 
-/// Messages of the file before it is damaged, and the payload of each tenth: larger than a page.
+/// Messages of the file before it is damaged.
 const MESSAGES: usize = 60;
-const LARGE: usize = 3 * PAGE;
 
-/// Damages of one input.
-const DAMAGES: usize = 16;
+/// The payload of each tenth: larger than a page.
+const LARGE: usize = 12 * 1024;
 
 /// A message as it was handed in: lane, topic, payload.
 type Row = (String, String, Vec<u8>);
@@ -50,11 +45,9 @@ pub fn run(input: &[u8]) {
     let dir = folder();
     let mut files = stored.files.clone();
     damage(&mut files, damages);
-    for (name, bytes) in FILES.iter().zip(&files).filter(|(_, bytes)| !bytes.is_empty()) {
-        fs::write(dir.path().join(name), bytes).expect("room in memory");
-    }
+    write(dir.path(), FILES, &files);
     // The log may end anywhere: what it held beyond is as if it had never been written.
-    let is_sound = files[1].is_empty() && is_sound(dir.path());
+    let is_sound = stored.files[1].is_empty() && files[1].is_empty() && is_sound(dir.path());
     wait_for(serve(dir.path(), stored, is_sound));
 }
 
@@ -77,9 +70,11 @@ async fn serve(dir: &Path, stored: &Stored, is_sound: bool) {
     };
     let mut served = 0;
     for lane in LANES {
-        // A read of damaged pages may fail once, and is followed by a salvage.
+        // A read of damaged pages may fail, and is followed by a salvage; it must not fail for ever.
+        let mut is_served = false;
         for _ in 0..3 {
             let Ok(leases) = queue.lease(lane, MESSAGES * 2).await else { continue };
+            is_served = true;
             for lease in leases {
                 let row = stored.rows.get(&lease.id);
                 let served_row = (lease.lane.clone(), lease.topic.clone(), lease.payload.clone());
@@ -88,6 +83,7 @@ async fn serve(dir: &Path, stored: &Stored, is_sound: bool) {
                 drop(queue.ack(lease.id, &"m/s".into()).await);
             }
         }
+        assert!(is_served, "the lane {lane} cannot be read: {:?}", queue.stat());
     }
     let stat = queue.stat();
     let known = served + stat.aside.messages + stat.dropped.damaged;
@@ -111,13 +107,12 @@ fn store(is_closed: bool) -> Stored {
     let queue = Queue::open(config(dir.path())).expect("a new queue");
     let rows = wait_for(fill(&queue));
     let held = queue.stat().messages;
-    let read = || FILES.map(|name| fs::read(dir.path().join(name)).unwrap_or_default());
     if is_closed {
         wait_for(queue.close());
-        return Stored { files: read(), rows, held };
+        return Stored { files: read(dir.path(), FILES), rows, held };
     }
     // As a kill would leave them: this queue writes only when it is told to.
-    let files = read();
+    let files = read(dir.path(), FILES);
     assert!(!files[1].is_empty(), "the log is in use");
     wait_for(queue.close());
     Stored { files, rows, held }
@@ -145,39 +140,4 @@ async fn fill(queue: &Queue) -> BTreeMap<MessageId, Row> {
         assert!(done.expect("it is there"), "{lease:?}");
     }
     rows
-}
-
-/// Changes the files as the input says.
-fn damage(files: &mut [Vec<u8>; 2], input: &[u8]) {
-    let mut input = Bytes(input);
-    for _ in 0..DAMAGES {
-        if input.is_empty() {
-            break;
-        }
-        let (how, place) = (input.byte(), input.number());
-        let [database, log] = &mut *files;
-        let file = if how & 0x80 == 0 { database } else { log };
-        if file.is_empty() {
-            continue;
-        }
-        let (at, page) = (place % file.len(), place % file.len() / PAGE * PAGE);
-        let end = (page + PAGE).min(file.len());
-        match how & 0x07 {
-            0 => file[at] ^= 1 << (how >> 3 & 7),
-            1 => file[at] = input.byte(),
-            2 => {
-                let bytes = input.take(usize::from(how >> 3 & 0x0f) + 1);
-                file.iter_mut().skip(at).zip(bytes).for_each(|(byte, new)| *byte = *new);
-            }
-            3 => file[page..end].fill(0),
-            4 => {
-                let other = input.number() % file.len() / PAGE * PAGE;
-                let copied = file[page..end].to_vec();
-                file.iter_mut().skip(other).zip(copied).for_each(|(byte, new)| *byte = new);
-            }
-            5 => file.truncate(at),
-            6 => file.truncate(page),
-            _ => file.extend(input.take(usize::from(how >> 3 & 0x0f) + 1)),
-        }
-    }
 }

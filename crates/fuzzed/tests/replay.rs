@@ -74,6 +74,11 @@ fn fleet() {
 }
 
 #[test]
+fn inbox() {
+    replay("inbox");
+}
+
+#[test]
 fn listener() {
     replay("listener");
 }

@@ -1,0 +1,4 @@
+//! libFuzzer's way into `fuzzed::queue`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzzed::inbox_file::run(input));
