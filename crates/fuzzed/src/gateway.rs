@@ -65,6 +65,7 @@ impl Gateway {
         let metrics = Metrics::new().expect("good names");
         let downlink = Downlink::new(Arc::clone(&metrics), inbox);
         let gear = Gear {
+            ledger: FileLedger::new(folder.path()),
             env: environment(&catalog, folder.path()),
             metrics: Arc::clone(&metrics),
             downlink: downlink.clone(),
