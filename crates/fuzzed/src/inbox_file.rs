@@ -55,9 +55,14 @@ async fn serve(dir: &Path, is_whole: bool) {
     if let Some(seq) = stored {
         let inbox = open(dir).expect("an inbox that took a message opens again");
         assert_eq!(inbox.stat().failing, None);
-        let page = inbox.read("new", None, 1000).await.expect("what is in it");
-        let is_there = page.messages.iter().any(|(_, message)| message.seq == seq);
-        assert!(is_there || page.more, "{seq} was lost: {page:?}");
+        match inbox.read("new", None, 1000).await {
+            Ok(page) => {
+                let is_there = page.messages.iter().any(|(_, message)| message.seq == seq);
+                assert!(is_there || page.more, "{seq} was lost: {page:?}");
+            }
+            // Damage that only reading finds moves the file aside, and what comes goes on in a new one.
+            Err(_) => drop(inbox.read("new", None, 1000).await.expect("a new file")),
+        }
         inbox.close().await;
     }
 }

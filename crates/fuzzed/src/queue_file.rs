@@ -71,10 +71,16 @@ async fn serve(dir: &Path, stored: &Stored, is_sound: bool) {
     let mut served = 0;
     for lane in LANES {
         // A read of damaged pages may fail, and is followed by a salvage; it must not fail for ever.
-        let mut is_served = false;
+        let mut refusal = None;
         for _ in 0..3 {
-            let Ok(leases) = queue.lease(lane, MESSAGES * 2).await else { continue };
-            is_served = true;
+            let leases = match queue.lease(lane, MESSAGES * 2).await {
+                Ok(leases) => leases,
+                Err(error) => {
+                    refusal = Some(error);
+                    continue;
+                }
+            };
+            refusal = None;
             for lease in leases {
                 let row = stored.rows.get(&lease.id);
                 let served_row = (lease.lane.clone(), lease.topic.clone(), lease.payload.clone());
@@ -83,7 +89,11 @@ async fn serve(dir: &Path, stored: &Stored, is_sound: bool) {
                 drop(queue.ack(lease.id, &"m/s".into()).await);
             }
         }
-        assert!(is_served, "the lane {lane} cannot be read: {:?}", queue.stat());
+        assert!(
+            refusal.is_none(),
+            "the lane {lane} cannot be read: {refusal:?}, {:?}",
+            queue.stat()
+        );
     }
     let stat = queue.stat();
     let known = served + stat.aside.messages + stat.dropped.damaged;

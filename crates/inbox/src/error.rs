@@ -57,17 +57,19 @@ impl StoreError {
     }
 }
 
-/// Reports whether a column holds what was never written there. The tables take no such values, and SQLite does not
-/// look at each one that it reads: bits were flipped.
+/// Reports whether a column holds what was never written there, or is not there at all. The tables take no such values,
+/// and SQLite does not look at each one that it reads, nor at the names in its schema: bits were flipped.
 fn is_misread(error: &rusqlite::Error) -> bool {
     use rusqlite::Error::{
-        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error,
+        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, SqlInputError,
+        Utf8Error,
     };
     matches!(
         error,
         FromSqlConversionFailure(..)
             | IntegralValueOutOfRange(..)
             | InvalidColumnType(..)
+            | SqlInputError { .. }
             | Utf8Error(..)
     )
 }
@@ -83,7 +85,7 @@ impl From<rusqlite::Error> for StoreError {
                 ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::PermissionDenied,
             ) => Self::Io(cause),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(cause),
-            None if is_misread(&cause.0) => Self::Corrupt(cause),
+            _ if is_misread(&cause.0) => Self::Corrupt(cause),
             Some(_) | None => Self::Engine(cause),
         }
     }
