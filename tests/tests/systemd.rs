@@ -85,6 +85,18 @@ fn the_services_leave_no_core_and_have_descriptors_for_all_that_they_serve() {
     assert!(descriptors.is_some_and(|is: u32| is >= 256 + 256 + 256 * 3));
 }
 
+/// A refused fleet file starts the service again with each connection: systemd must not give the port away for that, and
+/// what waits must not start it over and over.
+#[test]
+fn ports_that_systemd_holds_are_never_given_away() {
+    for unit in ["modemfleet-http.socket", "modemfleet-mqtt.socket"] {
+        let text = fs::read_to_string(units().join(unit)).unwrap();
+        for line in ["TriggerLimitIntervalSec=0", "FlushPending=yes"] {
+            assert!(text.lines().any(|is| is == line), "{unit}: {line}");
+        }
+    }
+}
+
 /// A service manager's end of the notification socket.
 struct Notified {
     socket: UnixDatagram,

@@ -1,12 +1,13 @@
 //! Which PIN was tried on which SIM, and which access point is in force: two small files that survive every restart.
 //!
-//! Each SIM has a line: its identity, a random salt, and the salted hash of the PIN tried last. A
-//! line is written before the try and taken away when the SIM accepts, so that a crash in between
+//! Each SIM has a line for each modem that it was tried in: its identity, a random salt, and the salted hash of the PIN
+//! tried last. A line is written before the try and taken away when the SIM accepts, so that a crash in between
 //! counts as a refusal. A four-digit PIN cannot be protected by a hash against somebody who has the
 //! file; the salt keeps equal PINs from showing as equal, and the file is readable by its owner only.
 //!
-//! A modem tells whatever ICCID and IMEI it likes, a new one for each try. So the lines that come of one entry of the
-//! fleet file are bounded, and make room among themselves: what others have written down is never forgotten for it.
+//! A modem tells whatever ICCID and IMEI it likes, a new one for each try or that of a card in another modem. So an entry
+//! of the fleet file overwrites and takes away its own lines only. These are bounded, and make room among themselves: what
+//! others have written down is never forgotten for it. A PIN that any of them holds for a SIM is not tried on it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,6 +30,9 @@ const MAX_LINES: usize = 64;
 struct Tried {
     salt: String,
     hash: String,
+    /// On which SIM, or in which place. None: the line's key says it, as all keys did once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sim: Option<String>,
     /// In which modem, by its name in the fleet file. None: written down by a version before this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     modem: Option<String>,
@@ -82,14 +86,45 @@ fn lines(path: &Path) -> io::Result<Lines> {
 }
 
 impl Tried {
-    fn new(secret: &SecretString, modem: Option<String>) -> Self {
+    fn new(secret: &SecretString, sim: Option<String>, modem: Option<String>) -> Self {
         let salt = uuid::Uuid::now_v7().to_string();
-        Self { hash: hash(&salt, secret), salt, modem }
+        Self { hash: hash(&salt, secret), salt, sim, modem }
     }
 
     fn is(&self, secret: &SecretString) -> bool {
         self.hash == hash(&self.salt, secret)
     }
+
+    /// Reports whether the line of this key is about this SIM or place.
+    fn is_about(&self, key: &str, sim: &str) -> bool {
+        self.sim.as_deref().unwrap_or(key) == sim
+    }
+}
+
+/// Finds the line about this SIM or place that came of this modem.
+fn line_of<'a>(
+    lines: &'a Lines,
+    sim: &str,
+    modem: Option<&str>,
+) -> Option<(&'a String, &'a Tried)> {
+    lines.iter().find(|(key, tried)| tried.is_about(key, sim) && tried.modem.as_deref() == modem)
+}
+
+/// Takes away the line about this SIM or place that came of this modem. False: there was none.
+fn forget(lines: &mut Lines, sim: &str, modem: Option<&str>) -> bool {
+    let key = line_of(lines, sim, modem).map(|(key, _)| key.clone());
+    key.is_some_and(|key| lines.remove(&key).is_some())
+}
+
+/// Writes a line in the place of the one that this modem had about this SIM or place.
+fn replace(lines: &mut Lines, sim: &str, secret: &SecretString, modem: Option<&str>) {
+    forget(lines, sim, modem);
+    // The first one is found by a version that knows one line for each SIM, too.
+    let by_modem = modem.filter(|_| lines.contains_key(sim));
+    let key = by_modem.map_or_else(|| sim.to_owned(), |modem| format!("{sim} by {modem}"));
+    let named = modem.map(|_| sim.to_owned());
+    lines.insert(key.clone(), Tried::new(secret, named, modem.map(str::to_owned)));
+    make_room(lines, &key);
 }
 
 /// Forgets the oldest lines that came of the modem of the line `newest`, where they are too many.
@@ -116,24 +151,29 @@ fn hash(salt: &str, secret: &SecretString) -> String {
 }
 
 impl FileLedger {
-    async fn holds(
+    /// Reads a file's lines and asks `look` of them, with the name of the modem.
+    async fn ask(
         &self,
         path: &Arc<PathBuf>,
-        key: &str,
-        secret: &SecretString,
+        look: impl FnOnce(&Lines, Option<&str>) -> bool + Send + 'static,
     ) -> io::Result<bool> {
-        let (key, secret) = (key.to_owned(), secret.clone());
-        self.with(path, move |path| Ok(lines(path)?.get(&key).is_some_and(|it| it.is(&secret))))
-            .await
+        let modem = self.modem.clone();
+        self.with(path, move |path| Ok(look(&lines(path)?, modem.as_deref()))).await
     }
 
-    async fn note(&self, path: &Arc<PathBuf>, key: &str, secret: &SecretString) -> io::Result<()> {
-        let (key, tried) = (key.to_owned(), Tried::new(secret, self.modem.clone()));
+    /// Changes a file's lines by `change`, which gets the name of the modem. False of it: they are as they were.
+    async fn change(
+        &self,
+        path: &Arc<PathBuf>,
+        change: impl FnOnce(&mut Lines, Option<&str>) -> bool + Send + 'static,
+    ) -> io::Result<()> {
+        let modem = self.modem.clone();
         self.with(path, move |path| {
             let mut lines = lines(path)?;
-            lines.insert(key.clone(), tried);
-            make_room(&mut lines, &key);
-            json_file::write(path, &lines)
+            match change(&mut lines, modem.as_deref()) {
+                true => json_file::write(path, &lines),
+                false => Ok(()),
+            }
         })
         .await
     }
@@ -141,32 +181,49 @@ impl FileLedger {
 
 #[async_trait]
 impl PinLedger for FileLedger {
+    /// Looks at the lines of all modems: a SIM that moves is not tried again.
     async fn was_refused(&self, sim: &str, pin: &SecretString) -> io::Result<bool> {
-        self.holds(&self.pins, sim, pin).await
-    }
-
-    async fn trying(&self, sim: &str, pin: &SecretString) -> io::Result<()> {
-        self.note(&self.pins, sim, pin).await
-    }
-
-    async fn accepted(&self, sim: &str) -> io::Result<()> {
-        let sim = sim.to_owned();
-        self.with(&self.pins, move |path| {
-            let mut lines = lines(path)?;
-            match lines.remove(&sim) {
-                Some(_) => json_file::write(path, &lines),
-                None => Ok(()),
-            }
+        let (sim, pin) = (sim.to_owned(), pin.clone());
+        self.ask(&self.pins, move |lines, _| {
+            lines.iter().any(|(key, tried)| tried.is_about(key, &sim) && tried.is(&pin))
         })
         .await
     }
 
+    async fn trying(&self, sim: &str, pin: &SecretString) -> io::Result<()> {
+        let (sim, pin) = (sim.to_owned(), pin.clone());
+        self.change(&self.pins, move |lines, modem| {
+            replace(lines, &sim, &pin, modem);
+            true
+        })
+        .await
+    }
+
+    /// Takes away the modem's own line. No other one holds a PIN that was accepted: it would not have been tried.
+    async fn accepted(&self, sim: &str) -> io::Result<()> {
+        let sim = sim.to_owned();
+        self.change(&self.pins, move |lines, modem| forget(lines, &sim, modem)).await
+    }
+
+    /// Looks at the modem's own line, or at one of a version that noted no modem.
     async fn is_attached_with(&self, place: &str, wanted: &SecretString) -> io::Result<bool> {
-        self.holds(&self.access_points, place, wanted).await
+        let (place, wanted) = (place.to_owned(), wanted.clone());
+        self.ask(&self.access_points, move |lines, modem| {
+            let line = line_of(lines, &place, modem).or_else(|| line_of(lines, &place, None));
+            line.is_some_and(|(_, tried)| tried.is(&wanted))
+        })
+        .await
     }
 
     async fn attached_with(&self, place: &str, wanted: &SecretString) -> io::Result<()> {
-        self.note(&self.access_points, place, wanted).await
+        let (place, wanted) = (place.to_owned(), wanted.clone());
+        self.change(&self.access_points, move |lines, modem| {
+            // What a version before noted is no longer in force.
+            forget(lines, &place, None);
+            replace(lines, &place, &wanted, modem);
+            true
+        })
+        .await
     }
 }
 
@@ -234,6 +291,61 @@ mod tests {
         }
         assert!(!ledger.was_refused("770", &pin).await.unwrap(), "the oldest of its own goes");
         assert_eq!(lines(&dir.path().join("pins.json")).unwrap().len(), MAX_LINES + 2);
+    }
+
+    #[tokio::test]
+    async fn a_modem_that_tells_the_card_of_another_one_takes_nothing_from_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (wrong, other) = (SecretString::from("1234"), SecretString::from("4321"));
+        let ledger = FileLedger::new(dir.path());
+        let (north, south) = (ledger.of_modem("north"), ledger.of_modem("south"));
+        north.trying("8986", &wrong).await.unwrap();
+        south.trying("8986", &other).await.unwrap();
+        assert!(north.was_refused("8986", &wrong).await.unwrap(), "not overwritten");
+        let keys = lines(&dir.path().join("pins.json")).unwrap().into_keys().collect::<Vec<_>>();
+        assert_eq!(keys, ["8986", "8986 by south"], "a version before this one finds the first");
+        south.accepted("8986").await.unwrap();
+        assert!(north.was_refused("8986", &wrong).await.unwrap(), "not taken away");
+        assert!(!north.was_refused("8986", &other).await.unwrap(), "its own line was");
+        south.trying("8986", &other).await.unwrap();
+        for iccid in 0..300 {
+            south.trying(&format!("77{iccid}"), &other).await.unwrap();
+        }
+        for modem in [&north, &south] {
+            assert!(modem.was_refused("8986", &wrong).await.unwrap(), "not pushed out");
+        }
+        north.trying("8986", &other).await.unwrap();
+        assert!(!north.was_refused("8986", &wrong).await.unwrap(), "its own line is overwritten");
+        north.accepted("8986").await.unwrap();
+        assert!(!north.was_refused("8986", &other).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn lines_of_earlier_versions_are_read_and_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (SecretString::from("1234"), SecretString::from("4321"));
+        let line =
+            |modem: &str| format!(r#"{{"salt": "s", "hash": "{}"{modem}}}"#, hash("s", &first));
+        let (released, named) = (line(""), line(r#", "modem": "north""#));
+        let pins = format!(r#"{{"8985": {released}, "8986": {named}}}"#);
+        fs::write(dir.path().join("pins.json"), pins).unwrap();
+        fs::write(dir.path().join("access-points.json"), format!(r#"{{"8985": {released}}}"#))
+            .unwrap();
+        let north = FileLedger::new(dir.path()).of_modem("north");
+        for sim in ["8985", "8986"] {
+            assert!(north.was_refused(sim, &first).await.unwrap(), "{sim}");
+            north.trying(sim, &second).await.unwrap();
+            north.accepted(sim).await.unwrap();
+            assert!(!north.was_refused(sim, &second).await.unwrap(), "{sim}");
+        }
+        assert!(north.was_refused("8985", &first).await.unwrap(), "nobody's line stays");
+        assert!(!north.was_refused("8986", &first).await.unwrap(), "its own was replaced");
+        assert!(north.is_attached_with("8985", &first).await.unwrap());
+        north.attached_with("8985", &second).await.unwrap();
+        let south = FileLedger::new(dir.path()).of_modem("south");
+        for modem in [north, south] {
+            assert!(!modem.is_attached_with("8985", &first).await.unwrap(), "{:?}", modem.modem);
+        }
     }
 
     #[tokio::test]

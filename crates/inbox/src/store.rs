@@ -16,6 +16,9 @@ use crate::{
     schema,
 };
 
+/// So many messages in a row that do not tell their size and age are a damaged file: the bounds would not be kept.
+const MISREAD: u64 = 64;
+
 /// The open file. Used by one thread only.
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -117,22 +120,29 @@ impl Store {
         if let Some((_, last, total)) = state {
             line = Line { first: i64::saturating_add(last, 1), last, before: total, total };
         }
-        if let (Some(first), Some(last)) = (self.end("asc")?, self.end("desc")?) {
-            let before = first.total.saturating_sub(first.size);
-            line = Line { first: first.seq, last: last.seq, before, total: last.total };
+        if let Some((first, last)) = self.ends()? {
+            let total = self.last_total()?.unwrap_or(line.total);
+            let before = self.total_before(first)?.unwrap_or(total);
+            line = Line { first, last, before, total };
         }
         let readers = self.load_readers(now)?;
         Ok(Loaded { line, state: state.map(|(state, ..)| state), readers })
     }
 
-    /// The first or the last message, by this order.
-    fn end(&self, order: &str) -> rusqlite::Result<Option<EndOfLine>> {
-        let sql = format!("select seq, total, size from message order by seq {order} limit 1");
-        self.conn
-            .query_row(&sql, [], |row| {
-                Ok(EndOfLine { seq: row.get(0)?, total: row.get(1)?, size: row.get(2)? })
-            })
-            .optional()
+    /// The numbers of the first and the last message.
+    fn ends(&self) -> rusqlite::Result<Option<(Seq, Seq)>> {
+        let sql = "select (select min(seq) from message), (select max(seq) from message)";
+        self.conn.query_row(sql, [], |row| {
+            let (first, last): (Option<Seq>, Option<Seq>) = (row.get(0)?, row.get(1)?);
+            Ok(first.zip(last))
+        })
+    }
+
+    /// The size of all messages up to the last one that tells it.
+    fn last_total(&self) -> rusqlite::Result<Option<i64>> {
+        let sql = "select total from message where typeof(total) = 'integer'
+                   order by seq desc limit 1";
+        self.conn.query_row(sql, [], |row| row.get(0)).optional()
     }
 
     fn load_readers(&self, now: Age) -> rusqlite::Result<Vec<Reader>> {
@@ -213,16 +223,21 @@ impl Store {
         self.conn.prepare_cached("delete from message where seq <= ?")?.execute([through]).map(drop)
     }
 
-    /// The size of all messages up to `seq`, which is there.
-    pub(crate) fn total_at(&self, seq: Seq) -> rusqlite::Result<Option<i64>> {
+    /// The size of all messages before `seq`, by the next one that tells it; `None` if there is none.
+    pub(crate) fn total_before(&self, seq: Seq) -> rusqlite::Result<Option<i64>> {
         self.conn
-            .prepare_cached("select total from message where seq = ?")?
+            .prepare_cached(
+                "select total - size from message
+                 where seq >= ? and typeof(total) = 'integer' and typeof(size) = 'integer'
+                 order by seq limit 1",
+            )?
             .query_row([seq], |row| row.get(0))
             .optional()
     }
 
     /// The first of the next `most` messages from `from` that may stay: each before it begins within the
-    /// first `bytes` of all that were ever put, or was stored at `aged` or earlier.
+    /// first `bytes` of all that were ever put, or was stored at `aged` or earlier. One whose columns do not hold what
+    /// was written there goes with those behind it.
     pub(crate) fn first_that_stays(
         &self,
         from: Seq,
@@ -231,20 +246,28 @@ impl Store {
         most: u32,
     ) -> rusqlite::Result<Stays> {
         let mut statement = self.conn.prepare_cached(
-            "select seq, total - size, aged from message where seq >= ? order by seq limit ?",
+            "select seq, total, size, aged from message where seq >= ? order by seq limit ?",
         )?;
         let mut rows = statement.query(params![from, most])?;
         let mut stays = Stays { seq: from, full: 0, old: 0 };
+        let mut misread = 0;
         while let Some(row) = rows.next()? {
-            let (seq, before, stored): (Seq, i64, Age) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let seq: Seq = row.get(0)?;
+            let Ok((before, stored)) = begins(row) else {
+                misread += 1;
+                continue;
+            };
             if before < bytes {
-                stays.full += 1;
+                stays.full += 1 + misread;
             } else if stored <= aged {
-                stays.old += 1;
+                stays.old += 1 + misread;
             } else {
-                break;
+                return Ok(stays);
             }
-            stays.seq = seq.saturating_add(1);
+            (misread, stays.seq) = (0, seq.saturating_add(1));
+        }
+        if misread >= MISREAD {
+            return Err(corrupt("no message tells its size and age"));
         }
         Ok(stays)
     }
@@ -283,7 +306,7 @@ impl Store {
             let (message, intact) = message(row)?;
             // A page of another place: whoever goes on behind it would read the same messages again and again.
             if message.seq <= last {
-                return Err(out_of_order());
+                return Err(corrupt("messages are out of order"));
             }
             last = message.seq;
             if !take(message, intact) {
@@ -351,17 +374,16 @@ impl Store {
     }
 }
 
-/// What SQLite finds only when it checks the whole file.
-fn out_of_order() -> rusqlite::Error {
-    let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
-    rusqlite::Error::SqliteFailure(corrupt, Some("messages are out of order".to_owned()))
+/// Tells of what SQLite finds only when it checks the whole file.
+fn corrupt(words: &str) -> rusqlite::Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    rusqlite::Error::SqliteFailure(code, Some(words.to_owned()))
 }
 
-/// The message at one end of the line.
-struct EndOfLine {
-    seq: Seq,
-    total: i64,
-    size: i64,
+/// Reads the size of all messages before this one, and the age at which it was stored.
+fn begins(row: &Row<'_>) -> rusqlite::Result<(i64, Age)> {
+    let (total, size): (i64, i64) = (row.get(1)?, row.get(2)?);
+    Ok((total.saturating_sub(size), row.get(3)?))
 }
 
 /// Result of [`Store::first_that_stays`].

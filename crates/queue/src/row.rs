@@ -1,5 +1,7 @@
 //! The row of a message: what it holds, how it is read, and its checksum.
 
+use std::borrow::Cow;
+
 use rusqlite::Row;
 
 use crate::{layout::Layout, message::MessageId, store::Seq, tally::BucketId};
@@ -49,15 +51,17 @@ pub(crate) fn located(row: &Row<'_>) -> rusqlite::Result<Located> {
 /// Reads a row of the columns [`STORED`].
 pub(crate) fn stored(row: &Row<'_>, layout: Layout) -> rusqlite::Result<Stored> {
     let sum: Option<u32> = row.get(10)?;
+    let (topic, is_text) = text(row, 6)?;
     let mut stored = Stored {
         at: located(row)?,
-        topic: text(row, 6)?,
+        topic,
         payload: row.get(7)?,
         retain: row.get(8)?,
         appended_at: row.get(9)?,
-        intact: true,
+        intact: false,
     };
-    stored.intact = sum.is_none_or(|sum| sum == stored.content().crc(layout));
+    // Rows of the first format have no checksum. A topic that is no text would go out as another one.
+    stored.intact = is_text && sum.is_none_or(|sum| sum == stored.content().crc(layout));
     Ok(stored)
 }
 
@@ -102,10 +106,13 @@ impl Content<'_> {
     }
 }
 
-/// A text in which a flipped bit costs one letter, and not the whole row: the checksum tells of it.
-pub(crate) fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+/// Reads a text in which a flipped bit costs one letter, and not the whole row. False: its bytes are no text, and the
+/// letters are not those that were stored.
+fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<(String, bool)> {
     let bytes = row.get_ref(column)?.as_bytes()?;
-    Ok(String::from_utf8_lossy(bytes).into_owned())
+    let text = String::from_utf8_lossy(bytes);
+    let is_text = matches!(text, Cow::Borrowed(_));
+    Ok((text.into_owned(), is_text))
 }
 
 pub(crate) fn message_id(row: &Row<'_>, column: usize) -> rusqlite::Result<MessageId> {

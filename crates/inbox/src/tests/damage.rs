@@ -8,6 +8,21 @@ fn sql(desk: &Desk, sql: &str) {
     rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
 }
 
+/// Puts into a column of one message what its table would refuse, as a flipped bit does.
+fn misread(dir: &Path, column: &str, seq: Seq) {
+    let path = dir.join("inbox.db");
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute_batch(
+            "pragma writable_schema = on;
+             update sqlite_schema set sql = replace(replace(sql, 'not null', ''), 'strict', '')
+             where name = 'message'",
+        )
+        .unwrap();
+    let change = format!("update message set {column} = null where seq = {seq}");
+    rusqlite::Connection::open(path).unwrap().execute_batch(&change).unwrap();
+}
+
 fn folders(desk: &Desk) -> Vec<String> {
     let names = std::fs::read_dir(&desk.config.dir).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -140,6 +155,64 @@ fn a_message_that_cannot_be_read_is_passed_over_too() {
         let stat = desk.inbox.stat();
         assert_eq!((stat.dropped.damaged, stat.corruptions), (1, 0), "{change}");
     }
+}
+
+/// The bounds look at columns that no reader needs: what they cannot read must not cost all the others.
+#[test]
+fn a_size_or_an_age_that_cannot_be_read_costs_no_message() {
+    for column in ["total", "size", "aged"] {
+        for seq in [1, 3] {
+            let mut desk = Desk::with(|config| config.max_age = Duration::from_secs(1000));
+            for n in 1..=3 {
+                desk.put("t", &n.to_string()).unwrap();
+            }
+            misread(&desk.config.dir, column, seq);
+            assert_eq!(desk.put("t", "4"), Ok(4), "{column} of {seq}");
+            assert_eq!(desk.read("r", None).0, ["1", "2", "3", "4"], "{column} of {seq}");
+            let mut desk = desk.killed_with(|dir| misread(dir, column, 4));
+            assert_eq!(desk.put("t", "5"), Ok(5), "{column} of {seq}");
+            assert_eq!(desk.read("r", None).0, ["1", "2", "3", "4", "5"], "{column} of {seq}");
+            desk.pass(Duration::from_secs(1001));
+            desk.put("t", "6").unwrap();
+            let stat = desk.inbox.stat();
+            let seen = (stat.messages, stat.dropped.age, stat.corruptions, stat.bytes);
+            assert_eq!(seen, (1, 5, 0, 141), "{column} of {seq}");
+        }
+    }
+}
+
+/// Where none tells anything, nothing says what may go: the file is damaged, and a new one is begun.
+#[test]
+fn a_front_that_tells_nothing_moves_the_file_aside() {
+    let mut desk = Desk::new();
+    (0..64).for_each(|n| desk.hand("t", &n.to_string()));
+    desk.pump();
+    misread(&desk.config.dir, "aged", 1);
+    sql(&desk, "update message set aged = null");
+    desk.put("t", "x").unwrap();
+    assert_eq!(desk.inbox.stat().corruptions, 0, "the last one tells it");
+    sql(&desk, "update message set aged = null");
+    desk.pump();
+    assert_eq!(desk.inbox.stat().corruptions, 1);
+    assert!(desk.put("t", "y").is_ok());
+}
+
+/// What one step looks at may be a single message, if all before it may go.
+#[test]
+fn the_last_of_many_that_all_have_costs_nothing_either() {
+    let mut desk = Desk::new();
+    for _ in 0..16 {
+        (0..64).for_each(|n| desk.hand("t", &n.to_string()));
+        desk.pump();
+    }
+    misread(&desk.config.dir, "aged", 1024);
+    let inbox = desk.inbox.clone();
+    let page = desk.ask(inbox.read("r", None, 1023)).unwrap();
+    let last = page.messages.last().unwrap().0.to_string();
+    assert_eq!(desk.ask(inbox.confirm("r", &last)).unwrap(), 1023);
+    let stat = desk.inbox.stat();
+    assert_eq!((stat.messages, stat.corruptions), (1, 0));
+    assert_eq!(desk.read("r", None).0, ["63"]);
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl Writer {
         let line = self.transact(sync, |store| {
             let mut next = line;
             if moves {
-                let before = store.total_at(stays.seq.saturating_sub(1))?;
+                let before = store.total_before(stays.seq)?;
                 store.remove_through(stays.seq.saturating_sub(1))?;
                 next = Line { first: stays.seq, before: before.unwrap_or(line.total), ..line };
             }

@@ -182,3 +182,27 @@ fn a_file_of_the_first_version_is_salvaged_too() {
     let salvage = crate::repair(dir.path()).unwrap();
     assert_eq!((salvage.saved, salvage.lost), (5, 0));
 }
+
+/// A row of the first version has no checksum, and the size fits: three bytes, as the one letter that stands for them.
+#[tokio::test]
+async fn a_topic_that_is_no_text_is_not_sent_where_no_checksum_tells() {
+    let damage =
+        "update message set topic = cast(x'f09f98' as text), size = size + 2 where seq = 2;
+                  update bucket set bytes = bytes + 2 where id = 2";
+    for way in ["taken over", "as it is", "salvaged"] {
+        let dir = tempfile::tempdir().unwrap();
+        let ids = released(dir.path(), 4);
+        older(dir.path(), 1);
+        Connection::open(dir.path().join(schema::FILE)).unwrap().execute_batch(damage).unwrap();
+        match way {
+            "as it is" => std::fs::write(dir.path().join("takeover"), "in the way").unwrap(),
+            "salvaged" => assert_eq!(crate::repair(dir.path()).unwrap().saved, 4),
+            _ => {}
+        }
+        let queue = open(dir.path());
+        let leased = queue.lease("m", 99).await.unwrap();
+        assert_eq!(leased.iter().map(|it| it.id).collect::<Vec<_>>(), [ids[3]], "{way}");
+        assert_eq!(queue.lease("l", 99).await.unwrap().len(), 2, "{way}");
+        assert_eq!(queue.stat().aside.messages, 1, "{way}");
+    }
+}
