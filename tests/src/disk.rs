@@ -108,13 +108,17 @@ fn library() -> PathBuf {
     if modified(&library).is_some_and(|built| Some(built) > modified(&source)) {
         return library;
     }
-    // Tests run at the same time: each builds its own, and the last one stays.
-    let mine = library.with_extension(std::process::id().to_string());
+    // Tests run at the same time: each builds its own, and the last one stays. The compiler's object files lie beside
+    // what it makes and have the crate's name, so each needs a folder too.
+    let folder = library.with_extension(std::process::id().to_string());
+    fs::create_dir_all(&folder).unwrap();
+    let mine = folder.join("built.so");
     let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     command.args(["--edition", "2024", "--crate-type", "cdylib", "--crate-name", "faulty_disk"]);
     command.args(["-C", "opt-level=2", "-C", "panic=abort", "-C", "strip=symbols", "-o"]);
     let status = command.arg(&mine).arg(source).status().unwrap();
     assert!(status.success(), "rustc failed on the library of the disk with faults");
     fs::rename(&mine, &library).unwrap();
+    fs::remove_dir_all(folder).unwrap();
     library
 }

@@ -231,16 +231,18 @@ fn text(name: &str, bytes: Vec<u8>) -> Result<Source, Problems> {
         text.drain(..'\u{feff}'.len_utf8());
     }
     let source = Source::new(name, text);
-    // YAML 1.1 and 1.2 differ on the last three as line ends, and so would the two readings here.
-    let odd = |c: char| {
-        (c.is_control() && !matches!(c, '\n' | '\r' | '\t')) || matches!(c, '\u{2028}' | '\u{2029}')
-    };
-    if let Some((at, c)) = source.text.char_indices().find(|(_, c)| odd(*c)) {
+    if let Some((at, c)) = source.text.char_indices().find(|(_, c)| is_refused(*c)) {
         let message = format!("the file holds the character U+{:04X} here", u32::from(c));
         let help = "in double quotes such a character may be written as an escape".to_owned();
         return Err(refuse(&source, at, message, Some(help)));
     }
     Ok(source)
+}
+
+/// Reports whether a fleet file may not hold this character.
+fn is_refused(c: char) -> bool {
+    // YAML 1.1 and 1.2 differ on the last two, and on U+0085, as line ends, and so would the two readings here.
+    (c.is_control() && !matches!(c, '\n' | '\r' | '\t')) || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// A refusal for a single reason.

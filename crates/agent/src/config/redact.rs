@@ -36,6 +36,9 @@ pub fn redacted(bytes: &[u8]) -> Redacted {
 
 /// By the places of its values, where it can be read.
 fn by_tree(text: &str) -> Option<String> {
+    if text.contains(super::is_refused) {
+        return None;
+    }
     let source = Source::new("fleet.yaml", text.to_owned());
     let root = tree::read(&source, &mut Report::default())?;
     let Found { shown, hidden, .. } = Found::all(&root, &FLEET, text);
