@@ -22,8 +22,9 @@ const SHORT: Duration = Duration::from_millis(100);
 /// Memory that an input of no size may take.
 const FIXED: usize = 8 << 20;
 
-/// Memory for each byte of an input: 64 MiB for one of 1 MiB.
-const PER_BYTE: usize = 64;
+/// Memory for each byte of an input: with the fixed part 64 MiB for one of 256 KiB, the size at which a fleet file of short values
+/// has as many as it may have. A larger one is refused at that point.
+const PER_BYTE: usize = 224;
 
 /// Runs `judge`, whose input has so many bytes, and panics where it takes memory beyond proportion.
 pub(crate) fn within_memory(bytes: usize, judge: impl FnOnce()) {
