@@ -81,7 +81,8 @@ pub enum BacklogError {
     Thread(#[from] tokio::task::JoinError),
 }
 
-/// A page of the messages of the queue in `dir`, after place `after`.
+/// A page of the messages of the queue in `dir`, after place `after`. `held` is dropped once it is
+/// read, also if the caller has left.
 ///
 /// # Errors
 /// [`BacklogError`].
@@ -93,9 +94,11 @@ pub async fn page(
     selection: &Selection,
     after: i64,
     limit: u32,
+    held: impl Send + 'static,
 ) -> Result<Page, BacklogError> {
     let (dir, selection): (PathBuf, _) = (dir.to_owned(), selection.clone());
     let read = move || -> Result<Page, BacklogError> {
+        let _held = held;
         let inspector = Inspector::open(&dir)?;
         if let Some(id) = selection.id {
             let found = inspector.find(id)?.filter(|record| record.seq > after);
@@ -122,7 +125,7 @@ pub async fn requeue(
     after: i64,
 ) -> Result<Step, BacklogError> {
     let selection = Selection { aside: Some(true), ..selection.clone() };
-    let page = page(dir, &selection, after, PAGE).await?;
+    let page = page(dir, &selection, after, PAGE, ()).await?;
     step(page, |id| queue.requeue(id)).await
 }
 
@@ -139,7 +142,7 @@ pub async fn purge(
     selection: &Selection,
     after: i64,
 ) -> Result<Step, BacklogError> {
-    let page = page(dir, selection, after, PAGE).await?;
+    let page = page(dir, selection, after, PAGE, ()).await?;
     step(page, |id| queue.purge(id)).await
 }
 

@@ -367,7 +367,7 @@ async fn each(
                 (messages, next)
             }
             Source::Folder(config) => {
-                let page = backlog::page(&config.dir, selection, after, PAGE).await?;
+                let page = backlog::page(&config.dir, selection, after, PAGE, ()).await?;
                 let json = |record| backlog::record_json(record, payload);
                 (page.records.iter().map(json).collect(), page.next)
             }

@@ -68,11 +68,13 @@ pub(super) async fn messages(
     let params = Params::parse(query.as_deref().unwrap_or_default())?;
     let limit = params.limit.unwrap_or(PAGE);
     let now = app.view.now();
-    // It is never closed. A page is an answer, which is bounded elsewhere, in the same step in which it is let go.
-    let _place = app.listings.0.acquire().await;
-    let mut page = backlog::page(&now.fleet.queue.path, &params.selection, params.after, limit)
-        .await
-        .map_err(failed)?;
+    // It is never closed. The place goes with the reading, which goes on if the caller leaves. A page is an answer, which is
+    // bounded elsewhere.
+    let place = Arc::clone(&app.listings.0).acquire_owned().await;
+    let mut page =
+        backlog::page(&now.fleet.queue.path, &params.selection, params.after, limit, place)
+            .await
+            .map_err(failed)?;
     if params.payload {
         cut(&mut page);
     }

@@ -205,7 +205,15 @@ async fn the_time_that_a_message_waits_for_room_is_a_part_of_its_own() {
         in_hand.push(held);
         let settled = in_hand.next().await.unwrap();
         let is_dropped = settled.result.unwrap().outcome == queue::Outcome::Dropped;
-        assert_eq!((is_dropped, settled.held.has_expired()), (ttl == 0, ttl == 0));
+        assert!(ttl == 0 || !is_dropped);
+        assert_eq!(settled.held.has_expired(), ttl == 0);
     }
+    // Clocks are read in milliseconds: one that is over may be stored, and goes with the next sweep.
+    let is_swept = async {
+        while rig.queue.stat().dropped.expired == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), is_swept).await.unwrap();
     assert_eq!(rig.queue.stat().dropped.expired, 1);
 }
