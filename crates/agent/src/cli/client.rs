@@ -27,7 +27,6 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::doctor::host;
 use crate::printable::printable_lines;
 use crate::secret::{Ref, SecretError};
 
@@ -393,11 +392,10 @@ impl Client {
     /// Refuses to show the token to a program of somebody else.
     fn judge(&self, stream: &TcpStream, address: &Address) -> Result<(), OpenError> {
         let (Some(owners), Some(_)) = (&self.owners, &self.token) else { return Ok(()) };
-        let Some(uid) = owners.stranger(stream.local_addr()?, stream.peer_addr()?) else {
-            return Ok(());
-        };
-        let user = host::user_words(uid);
-        Err(ClientError::Stranger { address: address.clone(), user }.into())
+        match owners.stranger(stream.local_addr()?, stream.peer_addr()?) {
+            None => Ok(()),
+            Some(user) => Err(ClientError::Stranger { address: address.clone(), user }.into()),
+        }
     }
 
     /// Read at each connect, so that a rotated token is taken up.

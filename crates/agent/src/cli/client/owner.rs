@@ -45,15 +45,19 @@ impl Owners {
         Self(own.into_iter().flatten().collect())
     }
 
-    /// The first user that is none of these and has what `here` is connected to at `there`. None if that is another
-    /// machine's: its tables are not seen.
-    pub(super) fn stranger(&self, here: SocketAddr, there: SocketAddr) -> Option<u32> {
+    /// The first user that is none of these and has what `here` is connected to at `there`, in words. None if that is another
+    /// machine's: its tables are not seen. What no table shows is a stranger's: who took a connection may close the listener
+    /// and end the other direction, and then nothing says whose it is.
+    pub(super) fn stranger(&self, here: SocketAddr, there: SocketAddr) -> Option<String> {
         if !there.ip().is_loopback() && here.ip() != there.ip() {
             return None;
         }
         let tables = TABLES.iter().filter_map(|table| fs::read_to_string(table).ok());
         let users: Vec<u32> = tables.flat_map(|table| users(&table, here, there)).collect();
-        users.into_iter().find(|user| !self.0.contains(user))
+        if users.is_empty() {
+            return Some("a user that is not to be seen".to_owned());
+        }
+        users.into_iter().find(|user| !self.0.contains(user)).map(host::user_words)
     }
 }
 
@@ -104,7 +108,7 @@ fn address(text: &str) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{TcpListener, TcpStream};
+    use std::net::{Shutdown, TcpListener, TcpStream};
 
     use super::*;
 
@@ -154,7 +158,14 @@ mod tests {
             let (here, there) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
             let own = geteuid().as_raw();
             assert_eq!(Owners::of(None).stranger(here, there), None, "{at}");
-            assert_eq!(Owners(vec![own + 1]).stranger(here, there), Some(own), "{at}");
+            let stranger = Owners(vec![own + 1]).stranger(here, there);
+            assert_eq!(stranger, Some(host::user_words(own)), "{at}");
+            let (taken, _) = listener.accept().unwrap();
+            drop(listener);
+            assert_eq!(Owners::of(None).stranger(here, there), None, "{at}");
+            taken.shutdown(Shutdown::Write).unwrap();
+            let unseen = Owners::of(None).stranger(here, there);
+            assert!(unseen.is_some_and(|user| user.contains("not to be seen")), "{at}");
         }
         let far = |text: &str| text.parse::<SocketAddr>().unwrap();
         let none = Owners(Vec::new());
