@@ -241,8 +241,11 @@ fn text(name: &str, bytes: Vec<u8>) -> Result<Source, Problems> {
 
 /// Reports whether a fleet file may not hold this character.
 fn is_refused(c: char) -> bool {
-    // YAML 1.1 and 1.2 differ on the last two, and on U+0085, as line ends, and so would the two readings here.
-    (c.is_control() && !matches!(c, '\n' | '\r' | '\t')) || matches!(c, '\u{2028}' | '\u{2029}')
+    // YAML 1.1 and 1.2 differ on these two, and on U+0085, as line ends, and so would the two readings here.
+    let is_line_end = matches!(c, '\u{2028}' | '\u{2029}');
+    // YAML has no such characters.
+    let is_none = matches!(c, '\u{fffe}' | '\u{ffff}');
+    (c.is_control() && !matches!(c, '\n' | '\r' | '\t')) || is_line_end || is_none
 }
 
 /// A refusal for a single reason.

@@ -202,6 +202,8 @@ pub(super) struct Report {
     dropped: usize,
     /// All errors so far.
     count: usize,
+    /// How often a name was looked for among those that are known.
+    suggested: usize,
     stop: CancellationToken,
 }
 
@@ -254,9 +256,11 @@ impl Report {
         self.errors.len() >= MAX_PROBLEMS || self.is_stopped()
     }
 
-    /// Whether a name that is not known is still compared with all that are: the first few times.
-    pub(super) fn may_suggest(&self) -> bool {
-        self.count < MAX_SUGGESTIONS
+    /// Whether a name that is not known is still compared with all that are: the first few times. Each call
+    /// counts as one of them.
+    pub(super) fn may_suggest(&mut self) -> bool {
+        self.suggested += 1;
+        self.suggested <= MAX_SUGGESTIONS
     }
 
     /// How many errors there are so far.
@@ -278,6 +282,7 @@ impl Report {
             let shown = shown();
             for problem in &mut list {
                 problem.excerpt = excerpt(source, &problem.span, &shown);
+                shown.conceal(&mut problem.path);
                 shown.conceal(&mut problem.message);
                 problem.help.iter_mut().for_each(|help| shown.conceal(help));
             }

@@ -8,12 +8,15 @@ use std::ops::Range;
 
 use super::problem::Report;
 use super::shape::FLEET;
-use super::shown::{Found, HIDDEN, Hidden, is_a_key};
+use super::shown::{Found, HIDDEN, Hidden, MARKS, is_a_key};
 use super::source::Source;
 use super::tree;
 
 /// The most values that are hidden one by one: each is looked for in the whole text once more.
 const MAX_HIDDEN: usize = 2000;
+
+/// How no value is written.
+const NOTHING: [&str; 4] = ["~", "null", "Null", "NULL"];
 
 /// A file without what may be secret in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +68,7 @@ fn replaced(text: &str, shown: &[Range<usize>], hidden: &[Hidden<'_>]) -> Option
         if span.start < at {
             return None;
         }
-        without_comments(text.get(at..span.start)?, &mut out);
+        marks_only(text.get(at..span.start)?, &mut out);
         let value = text.get(span.clone())?;
         match instead {
             None => out.push_str(value),
@@ -79,21 +82,26 @@ fn replaced(text: &str, shown: &[Range<usize>], hidden: &[Hidden<'_>]) -> Option
         }
         at = span.end;
     }
-    without_comments(text.get(at..)?, &mut out);
+    marks_only(text.get(at..)?, &mut out);
     Some(out)
 }
 
-/// What stands between values, without what a `#` begins.
-fn without_comments(between: &str, out: &mut String) {
+/// Copies what stands between values as far as it is YAML itself: no comment, anchor, tag or directive.
+fn marks_only(between: &str, out: &mut String) {
     for line in between.split_inclusive('\n') {
-        match line.find('#') {
-            Some(at) => {
-                out.push_str(line.get(..at).unwrap_or_default());
-                out.push('#');
-                out.extend(line.ends_with('\n').then_some('\n'));
-            }
-            None => out.push_str(line),
+        let (written, comment) = line.find('#').map_or((line, ""), |at| line.split_at(at));
+        let is_mark = |c: char| c.is_whitespace() || MARKS.contains(c);
+        let mut rest = written;
+        while let Some(c) = rest.chars().next() {
+            let marks = is_mark(c);
+            let end = rest.find(|c| is_mark(c) != marks).unwrap_or(rest.len());
+            let (part, after) = rest.split_at(end);
+            let is_shown = marks || NOTHING.contains(&part);
+            out.push_str(if is_shown { part } else { HIDDEN });
+            rest = after;
         }
+        out.extend((!comment.is_empty()).then_some('#'));
+        out.extend(comment.ends_with('\n').then_some('\n'));
     }
 }
 
@@ -224,6 +232,30 @@ routes:
         );
         assert!(shown.contains("ca: /ca\n") && shown.contains("to: [m/s]\n"), "{shown}");
         assert_eq!(shown.lines().count(), text.lines().count(), "{shown}");
+    }
+
+    #[test]
+    fn what_stands_between_values_is_hidden_too() {
+        for (text, expected) in [
+            ("http: { token: &hunter2 }\n", "http: { token: *** }\n"),
+            ("http:\n  token: &hunter2\n", "http:\n  token: ***\n"),
+            ("http: &hunter2 { listen: a }\n", "http: *** { listen: a }\n"),
+            ("gateway: !!str &hunter2 gw # hunter2\n", "gateway: *** *** gw #\n"),
+            (
+                "%TAG !hunter2! tag:hunter2:\n---\ngateway: gw\n",
+                "*** *** ***:***:\n---\ngateway: gw\n",
+            ),
+            ("gateway: &hunter2 gw\n", "gateway: *** gw\n"),
+            ("gateway: &hunter2 # hunter2\n  \"gw\" # hunter2\n", "gateway: *** #\n  \"gw\" #\n"),
+            ("&hunter2 gateway: gw\n", "*** gateway: gw\n"),
+            ("gateway: null\nhttp: ~\n", "gateway: null\nhttp: ~\n"),
+        ] {
+            let Redacted { text: shown, has_values } = redacted(text.as_bytes());
+            assert!(has_values && !shown.contains("hunter2"), "{text}: {shown}");
+            if !text.starts_with('%') {
+                assert_eq!(shown, expected);
+            }
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::shape::{SECRET, SECRET_KEYS, Shape, is_plain_name};
 use super::source::Source;
 use super::tree::{Kind, Node};
-use super::words::shorten;
+use super::words::{nearest, shorten};
 
 /// Longer values are no names, addresses or paths.
 const LONGEST: usize = 256;
@@ -27,7 +27,7 @@ pub(super) const HIDDEN: &str = "***";
 const SCHEMES: [&str; 4] = ["mqtt", "mqtts", "http", "https"];
 
 /// Characters of YAML itself, which say nothing.
-const MARKS: &str = "{}[],:-?|>";
+pub(super) const MARKS: &str = "{}[],:-?|>";
 
 /// The keys that the schema has, but for those of secrets.
 static KNOWN: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
@@ -61,7 +61,7 @@ pub(super) enum Shown {
         /// The places.
         parts: Vec<(Range<usize>, bool)>,
         /// What an alias may repeat in a place where it would be shown, as messages quote it.
-        repeated: HashSet<String>,
+        repeated: Repeated,
     },
     /// Keys of the schema: there is no tree.
     Keys,
@@ -72,7 +72,7 @@ impl Shown {
     pub(super) fn of(root: &Node, shape: &Shape, text: &str) -> Self {
         let Found { shown, hidden, .. } = Found::all(root, shape, text);
         let repeated = hidden.iter().filter(|part| part.is_shared && !part.text.is_empty());
-        let repeated = repeated.map(|part| shorten(part.text)).collect();
+        let repeated = Repeated::of(repeated.map(|part| shorten(part.text)));
         let shown = shown.into_iter().map(|span| (span, true));
         let mut parts: Vec<_> =
             hidden.into_iter().map(|part| (part.span, false)).chain(shown).collect();
@@ -98,14 +98,66 @@ impl Shown {
     /// A message without the values that it quotes and that are not shown in their own place.
     pub(super) fn conceal(&self, message: &mut String) {
         let Self::Parts { repeated, .. } = self else { return };
-        if repeated.is_empty() {
+        if repeated.texts.is_empty() {
             return;
         }
-        let quoted = |at: usize, part: &str| at % 2 == 1 && repeated.contains(part);
+        let quoted = |at: usize, part: &str| at % 2 == 1 && repeated.texts.contains(part);
         let parts = message.split('`').enumerate();
         let parts = parts.map(|(at, part)| if quoted(at, part) { HIDDEN } else { part });
-        *message = parts.collect::<Vec<_>>().join("`");
+        *message = repeated.without_long(&parts.collect::<Vec<_>>().join("`"));
     }
+}
+
+/// Shorter texts are parts of many words: they go only where a message quotes them alone.
+const LONG: usize = 4;
+
+/// Texts that messages must not repeat.
+#[derive(Debug, Default)]
+pub(super) struct Repeated {
+    texts: HashSet<String>,
+    /// What those of [`LONG`] characters and more begin with.
+    begins: HashSet<String>,
+    /// How many bytes they have; the most come first.
+    lengths: Vec<usize>,
+}
+
+impl Repeated {
+    fn of(texts: impl Iterator<Item = String>) -> Self {
+        let texts: HashSet<String> = texts.collect();
+        let long = || texts.iter().filter_map(|text| Some((beginning(text)?, text.len())));
+        let begins = long().map(|(begin, _)| begin.to_owned()).collect();
+        let lengths: BTreeSet<usize> = long().map(|(_, length)| length).collect();
+        let lengths = lengths.into_iter().rev().collect();
+        Self { texts, begins, lengths }
+    }
+
+    /// `message` without the long ones among them, wherever they stand.
+    fn without_long(&self, message: &str) -> String {
+        let (mut out, mut rest) = (String::new(), message);
+        while let Some(c) = rest.chars().next() {
+            let length = self.at_start(rest).unwrap_or(0);
+            match length {
+                0 => out.push(c),
+                _ => out.push_str(HIDDEN),
+            }
+            rest = rest.get(length.max(c.len_utf8())..).unwrap_or_default();
+        }
+        out
+    }
+
+    /// The length of the longest that `text` begins with.
+    fn at_start(&self, text: &str) -> Option<usize> {
+        self.begins.get(beginning(text)?)?;
+        let is_one =
+            |length: &usize| text.get(..*length).is_some_and(|part| self.texts.contains(part));
+        self.lengths.iter().copied().find(is_one)
+    }
+}
+
+/// The first [`LONG`] characters, where there are so many.
+fn beginning(text: &str) -> Option<&str> {
+    let end = text.char_indices().map(|(at, c)| at + c.len_utf8()).nth(LONG - 1)?;
+    text.get(..end)
 }
 
 fn by_parts(
@@ -151,6 +203,8 @@ pub(super) struct Found<'a> {
     pub(super) hidden: Vec<Hidden<'a>>,
     /// How many of the nodes above may stand in other places too.
     shared: usize,
+    /// Whether this is under a key for anchors, none of whose keys looks like a secret's.
+    is_free: bool,
 }
 
 /// A value that is not shown.
@@ -165,7 +219,8 @@ pub(super) struct Hidden<'a> {
 impl<'a> Found<'a> {
     /// Goes through a file whose text is `text`.
     pub(super) fn all(root: &'a Node, shape: &Shape, text: &'a str) -> Self {
-        let mut found = Self { text, shown: Vec::new(), hidden: Vec::new(), shared: 0 };
+        let mut found =
+            Self { text, shown: Vec::new(), hidden: Vec::new(), shared: 0, is_free: false };
         found.walk(root, Some(shape));
         found
     }
@@ -192,7 +247,7 @@ impl<'a> Found<'a> {
     }
 
     fn entry(&mut self, name: &'a Node, value: &'a Node, shape: Option<&Shape>) {
-        let has_value = value.kind != Kind::Null;
+        let has_value = value.kind != Kind::Null || self.is_written_as_key(name);
         let known = |keys: &'static [(&str, Shape)]| keys.iter().find(|(key, _)| *key == name.text);
         let (is_shown, below) = match shape {
             Some(Shape::Map(keys) | Shape::ScalarOr(keys)) => {
@@ -205,7 +260,7 @@ impl<'a> Found<'a> {
             // Where a secret stands is none.
             _ => match known(SECRET.keys).filter(|_| has_value) {
                 Some((_, shape)) => (true, Some(shape)),
-                None => (has_value && KNOWN.contains(&name.text), None),
+                None => (has_value && (KNOWN.contains(&name.text) || is_slip(&name.text)), None),
             },
         };
         if is_shown && !self.is_of_more_lines(name) {
@@ -216,7 +271,24 @@ impl<'a> Found<'a> {
             let secret = if is_plain { "" } else { &name.text };
             self.hide(name, secret, HIDDEN.into());
         }
+        let is_free = self.is_free;
+        self.is_free = (is_free || self.is_of_anchors(name)) && !looks_secret(&name.text);
         self.walk(value, below);
+        self.is_free = is_free;
+    }
+
+    /// Whether a plain key stands at the beginning of a line, where only the file's own keys do, and is for anchors.
+    fn is_of_anchors(&self, name: &Node) -> bool {
+        let before = self.text.get(..name.span.start).unwrap_or_default();
+        name.text.starts_with("x-") && (before.is_empty() || before.ends_with('\n'))
+    }
+
+    /// Whether a key is written plainly and a `:` comes after it.
+    fn is_written_as_key(&self, name: &Node) -> bool {
+        let place = self.place(name);
+        let is_plain = self.text.get(place.clone()) == Some(name.text.as_str());
+        let rest = self.text.get(place.end..).unwrap_or_default();
+        is_plain && rest.trim_start_matches([' ', '\t']).starts_with(':')
     }
 
     /// A value that may be shown, unless it looks like what it should not be.
@@ -237,9 +309,11 @@ impl<'a> Found<'a> {
         written.trim_end().contains(['\n', '\r']) || node.text.contains(['\n', '\r'])
     }
 
-    /// Where a node stands. The span of a quoted one takes in the comment behind it.
+    /// Where a node stands. Its span takes in the tag and the anchor before it, and that of a quoted one the comment
+    /// behind it.
     fn place(&self, node: &Node) -> Range<usize> {
         let Range { start, end } = node.span;
+        let start = start + before_value(self.text.get(start..end).unwrap_or_default());
         let written = self.text.get(start..end).unwrap_or_default();
         let mut chars = written.char_indices();
         let Some((_, quote @ ('"' | '\''))) = chars.next() else { return start..end };
@@ -260,9 +334,34 @@ impl<'a> Found<'a> {
     }
 
     fn hide(&mut self, node: &Node, text: &'a str, instead: Cow<'static, str>) {
-        let is_shared = self.shared > 0;
+        let is_shared = self.shared > 0 && !self.is_free;
         self.hidden.push(Hidden { span: self.place(node), text, is_shared, instead });
     }
+}
+
+/// How many bytes tags, anchors and the comments behind them take. No plain text begins as they do.
+fn before_value(written: &str) -> usize {
+    let mut rest = written;
+    while rest.starts_with(['&', '!']) {
+        rest = rest.trim_start_matches(|c: char| !c.is_whitespace()).trim_start();
+        while rest.starts_with('#') {
+            rest = rest.trim_start_matches(|c| !matches!(c, '\n' | '\r')).trim_start();
+        }
+    }
+    written.len() - rest.len()
+}
+
+/// Whether a key in a secret's place is one of those that belong there, with a slip.
+fn is_slip(key: &str) -> bool {
+    let known: Vec<&str> = SECRET.keys.iter().map(|(known, _)| *known).collect();
+    nearest(key, &known).is_some()
+}
+
+/// Whether a secret may stand under a key.
+fn looks_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    let words = ["pass", "pw", "secret", "token", "pin", "key", "cred", "auth"];
+    words.iter().any(|word| key.contains(word))
 }
 
 /// What stands before the last `@`, as `us:pw` in `mqtt://us:pw@host`, and the text without it. A

@@ -143,8 +143,13 @@ pub(super) fn read(source: &Source, report: &mut Report) -> Option<Rc<Node>> {
         growing.refuse(at..at + directive.len(), "the file has too many directives".to_owned());
         return None;
     }
+    if let Some((at, directive)) = directives(&source.text).find(|(_, line)| !is_known(line)) {
+        let message = "no directive but `%YAML 1.1`, `%YAML 1.2` and `%TAG` may stand in this file";
+        growing.refuse(at..at + directive.len(), message.to_owned());
+        return None;
+    }
     let tokens = Cell::new(0);
-    let chars = Counted { chars: source.text.chars(), tokens: &tokens };
+    let chars = Counted { chars: source.text.chars(), tokens: &tokens, line: Line::Begins };
     let mut parser = Parser::new(BufferedInput::new(chars));
     while let Some(next) = parser.next_event() {
         let taken = match next {
@@ -167,6 +172,32 @@ const MAX_TOKENS: usize = 100_000;
 struct Counted<'a> {
     chars: Chars<'a>,
     tokens: &'a Cell<usize>,
+    line: Line,
+}
+
+/// How far a line was read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Line {
+    /// White space at most.
+    Begins,
+    /// A comment, or text of several lines: there are no tokens in it before a quote.
+    Comment,
+    /// What may hold tokens.
+    Other,
+}
+
+impl Line {
+    /// The same with one character more.
+    fn and(self, next: char) -> Self {
+        match (self, next) {
+            (_, '\n' | '\r') => Self::Begins,
+            (Self::Begins, ' ' | '\t') => self,
+            (Self::Begins, '#') => Self::Comment,
+            // A text in quotes may end here, and tokens come after it.
+            (Self::Comment, '"' | '\'') | (Self::Begins, _) => Self::Other,
+            _ => self,
+        }
+    }
 }
 
 impl Iterator for Counted<'_> {
@@ -174,7 +205,9 @@ impl Iterator for Counted<'_> {
 
     fn next(&mut self) -> Option<char> {
         let next = self.chars.next()?;
+        self.line = self.line.and(next);
         let tokens = match next {
+            _ if self.line == Line::Comment => return Some(next),
             // A key begins and ends before it, and a value comes after it.
             ':' => 3,
             // With what stands before it.
@@ -204,6 +237,16 @@ fn directives(text: &str) -> impl Iterator<Item = (usize, &str)> {
     lines.take_while(is_before).filter(|(_, line)| line.starts_with('%'))
 }
 
+/// Whether a directive is one that both readers know.
+fn is_known(directive: &str) -> bool {
+    let mut words = directive.split_whitespace();
+    match words.next() {
+        Some("%TAG") => true,
+        Some("%YAML") => matches!(words.next(), Some("1.1" | "1.2")),
+        _ => false,
+    }
+}
+
 /// A list or a mapping that has not ended yet.
 struct Open {
     node: Node,
@@ -230,7 +273,7 @@ impl Growing<'_> {
                 self.refuse(place, "the file holds more than one YAML document".to_owned())
             }
             Event::Scalar(text, style, anchor, tag) => {
-                self.no_own_tag(tag.as_deref(), &place)?;
+                self.no_own_tag(Kind::Scalar, tag.as_deref(), &place)?;
                 let kind = kind_of(&text, style, tag.as_deref());
                 self.spend(Size { nodes: 1, bytes: text.len() }, &place)?;
                 self.put(Node::new(kind, place, text.into_owned()), anchor);
@@ -263,7 +306,7 @@ impl Growing<'_> {
         tag: Option<&Tag>,
         place: Range<usize>,
     ) -> Option<()> {
-        self.no_own_tag(tag, &place)?;
+        self.no_own_tag(kind, tag, &place)?;
         if self.open.len() >= MAX_DEPTH {
             return self.refuse(place, TOO_DEEP.to_owned());
         }
@@ -373,15 +416,23 @@ impl Growing<'_> {
         self.refuse(place, message)
     }
 
-    /// Refuses `!name`; `!!str` and its like say what is so anyway.
-    fn no_own_tag(&mut self, tag: Option<&Tag>, place: &Range<usize>) -> Option<()> {
-        match tag {
-            Some(tag) if !tag.is_yaml_core_schema() => self.refuse(
-                place.clone(),
-                "tags such as !name have no meaning in this file".to_owned(),
-            ),
-            _ => Some(()),
+    /// Refuses `!name`, and `!!map` of what is none; `!!str` and its like say what is so anyway.
+    fn no_own_tag(&mut self, kind: Kind, tag: Option<&Tag>, place: &Range<usize>) -> Option<()> {
+        let Some(tag) = tag else { return Some(()) };
+        let says_so = match (of_yaml(tag).as_deref(), kind) {
+            (Some("str" | "int" | "float" | "bool" | "null"), Kind::Scalar | Kind::Null)
+            | (Some("seq"), Kind::List)
+            | (Some("map"), Kind::Map) => true,
+            (Some(_), _) => false,
+            (None, _) => {
+                let message = "tags such as !name have no meaning in this file";
+                return self.refuse(place.clone(), message.to_owned());
+            }
+        };
+        if says_so {
+            return Some(());
         }
+        self.refuse(place.clone(), "this tag does not fit the value behind it".to_owned())
     }
 
     fn refuse_syntax(&mut self, error: &ScanError) -> Option<()> {
@@ -404,10 +455,17 @@ impl Growing<'_> {
     }
 }
 
+/// The name of a tag of YAML itself, however it is written: `!!str`, or `!<tag:yaml.org,2002:str>`.
+fn of_yaml(tag: &Tag) -> Option<String> {
+    let whole = format!("{}{}", tag.handle, tag.suffix);
+    whole.strip_prefix("tag:yaml.org,2002:").map(str::to_owned)
+}
+
 /// Whether a scalar is a value or none, as serde_yaml has it. A number or a boolean stays as it is written: `0123` is
 /// a name and not 123.
 fn kind_of(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Kind {
-    let is_plain = style == ScalarStyle::Plain && tag.is_none_or(|tag| tag.suffix == "null");
+    let is_plain = style == ScalarStyle::Plain
+        && tag.is_none_or(|tag| of_yaml(tag).as_deref() == Some("null"));
     if is_plain && matches!(text, "" | "~" | "null" | "Null" | "NULL") {
         Kind::Null
     } else {

@@ -46,6 +46,17 @@ fn hostile_files_are_refused_in_words() {
         (b"a: 'b\n".to_vec(), "error: "),
         (b"a: *nobody\n".to_vec(), "error: "),
         (b"a: !evil 1\n".to_vec(), "tags"),
+        (b"gateway: !!map x\n".to_vec(), "this tag does not fit"),
+        (b"gateway: !!binary aGk=\n".to_vec(), "this tag does not fit"),
+        (b"gateway: !<tag:yaml.org,2002:seq> x\n".to_vec(), "this tag does not fit"),
+        (b"modems: !!str {}\n".to_vec(), "this tag does not fit"),
+        ("# \u{fffe}\n".to_owned().into_bytes(), "U+FFFE"),
+        ("gateway: gw # \u{ffff}\n".to_owned().into_bytes(), "U+FFFF"),
+        (b"# a\n%FOO bar\n---\na: 1\n".to_vec(), "fleet.yaml:2:1"),
+        (b"%FOO bar\n---\na: 1\n".to_vec(), "no directive but"),
+        (b"%YAML 1.3\n---\na: 1\n".to_vec(), "no directive but"),
+        // What is in quotes is no comment, and tokens come after it.
+        (["x-a: [\"\n  #\",", &"a,".repeat(200_000)].concat().into_bytes(), "too many values"),
         (b"? [a]\n: 1\n".to_vec(), "a single value as a key"),
         (b"a: 1\n---\nb: 2\n".to_vec(), "more than one YAML document"),
         (b"{a: b}}\n".to_vec(), "error: "),
@@ -83,6 +94,24 @@ fn hostile_files_are_refused_in_words() {
         assert!(rendered.contains(phrase), "{start:?}: {rendered:.500}");
         assert!(rendered.contains("fleet.yaml:"), "{start:?}: {rendered:.500}");
     }
+}
+
+#[test]
+fn comments_hold_what_they_like() {
+    let comments = "# a: b, [c]\n  # a: b\n".repeat(30_000);
+    parse(&top(&format!("gateway: gw\n{comments}"))).expect("comments are no values");
+}
+
+#[test]
+fn what_yaml_itself_says_is_taken() {
+    for head in ["%YAML 1.1\n---\n", "%YAML 1.2\n%TAG !t! tag:yaml.org,2002:\n---\n"] {
+        parse(&format!("{head}{}", top("gateway: gw"))).expect(head);
+    }
+    for gateway in ["!!str 12", "!<tag:yaml.org,2002:str> 12", "!!int 12"] {
+        let taken = parse(&top(&format!("gateway: {gateway}"))).expect(gateway);
+        assert_eq!(taken.fleet.gateway.as_str(), "12", "{gateway}");
+    }
+    parse(&top("gateways: !!seq [gw-07]\nhttp: !!map { listen: 127.0.0.1:1 }")).expect("own kinds");
 }
 
 #[test]

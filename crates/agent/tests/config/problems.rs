@@ -127,8 +127,10 @@ fn misplaced() -> Vec<String> {
         session("        broker: lab\n        credentials: { user: a, password: hunter2 }\n"),
         route("token: hunter2"),
         routes("  - { topic: a, to: [\"mqtt://u:hunter2@b\"] }\n"),
-        "x-p: &p hunter2\nbrokers: { b: { url: mqtt://h } }\nmodems: { m: { match: { port: /a }, sessions: { s: { broker: *p } } } }\n".to_owned(),
+        "x-pw: &p hunter2\nbrokers: { b: { url: mqtt://h } }\nmodems: { m: { match: { port: /a }, sessions: { s: { broker: *p } } } }\n".to_owned(),
         "brokers: { b: { url: mqtt://h, username: u, password: &p hunter2 } }\nmodems: { m: { match: { port: /a }, sessions: { s: { broker: *p } } } }\n".to_owned(),
+        fleet("gateway: !!str &hunter2 \"a b\""),
+        fleet("gateway: &hunter2 # hunter2\n  a b"),
         "hunter2".to_owned(),
         "- hunter2\n".to_owned(),
         "password: hunter2: x\n".to_owned(),
@@ -157,6 +159,24 @@ fn a_secret_in_the_wrong_place_is_not_shown() {
 }
 
 #[test]
+fn what_an_alias_repeats_is_not_shown_as_a_part_either() {
+    let text = north("    pin: &p 7654321\n    poll: *p\n    sms: *p\n");
+    let problems = parse(&text).unwrap_err();
+    let json: Vec<_> = problems.iter().map(config::Problem::to_json).collect();
+    for shown in [problems.render(false), problems.places(), json!(json).to_string()] {
+        assert!(shown.contains("poll") && !shown.contains("7654321"), "{shown}");
+    }
+}
+
+#[test]
+fn errors_without_suggestions_leave_them_to_others() {
+    let wrong = "  - { topic: a, to: [bench/lab], hold_down: soon }\n".repeat(20);
+    let problems = parse(&routes(&format!("{wrong}  - {{ topic: b, to: [bench/lb] }}\n")));
+    let rendered = problems.unwrap_err().to_string();
+    assert!(rendered.contains("did you mean `bench/lab`"), "{rendered}");
+}
+
+#[test]
 fn what_is_no_secret_is_shown() {
     for (text, shown) in [
         (broker("{ url: nothing, username: u }"), "lab: { url: nothing, username: u }"),
@@ -168,6 +188,13 @@ fn what_is_no_secret_is_shown() {
         ),
         (top("gateway: \"a b\" # why"), "gateway: \"a b\" # ***"),
         ("http: { listen: [}\n".to_owned(), "http: *"),
+        (top("http:\n  lisen:"), "  lisen:"),
+        (top("brokers:\n  north:"), "  north:"),
+        (broker("{ url: b, password: { file: x, evn: T } }"), "password: { file: x, evn: * }"),
+        (
+            "x-b: &b lobby\nbrokers: { b: { url: mqtt://h } }\nmodems: { m: { match: { port: /a }, sessions: { s: { broker: *b } } } }\n".to_owned(),
+            "names `lobby`",
+        ),
     ] {
         let rendered = parse(&text).unwrap_err().to_string();
         assert!(rendered.contains(shown), "{shown}\n{rendered}");

@@ -341,7 +341,8 @@ impl Build<'_> {
         place: &Place<'_>,
         brokers: &Brokers,
     ) -> Option<(Name, Option<Broker>)> {
-        let may_suggest = self.report.may_suggest();
+        let is_unknown = raw.broker.as_ref().is_some_and(|name| !brokers.contains_key(name));
+        let may_suggest = is_unknown && self.report.may_suggest();
         self.required(place, "broker", raw.broker.as_ref(), |text| {
             let unknown = || {
                 let shown = words::shorten(text);

@@ -68,10 +68,11 @@ impl Build<'_> {
         if raw.session.is_none() {
             return Name::new(first);
         }
-        let may_suggest = self.report.may_suggest();
         let is_elsewhere = raw.session.as_ref().is_some_and(|session| {
             self.elsewhere.contains(&format!("{}/{session}", place.above()))
         });
+        let is_known = raw.session.as_ref().is_some_and(|text| names.contains(&text.as_str()));
+        let may_suggest = !is_known && !is_elsewhere && self.report.may_suggest();
         self.optional(place, "session", raw.session.as_ref(), |text| {
             let shown = words::shorten(text);
             if is_elsewhere {
