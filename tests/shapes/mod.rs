@@ -9,7 +9,7 @@ pub(crate) const MAX_BYTES: usize = 1024 * 1024;
 /// Somewhat less than the most values of a file.
 const MAX_VALUES: usize = 39_500;
 
-/// What is repeated: what comes before, the unit with `%` for its number, how many values it has, what comes after.
+/// Shape of a file: its beginning, the unit with `%` for its number, how many values it has, what comes after.
 type Unit = (&'static str, &'static str, &'static str, usize, &'static str);
 
 const BROKER: &str = "brokers: { b: { url: mqtt://h } }\n";

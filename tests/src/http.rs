@@ -136,7 +136,7 @@ impl Http {
     /// Sends a head as it stands here, with what ends it, and nothing else.
     ///
     /// # Panics
-    /// Where no answer comes.
+    /// If no answer comes.
     #[must_use]
     pub fn say(&self, head: &str) -> Answer {
         let mut stream = self.connect().unwrap();

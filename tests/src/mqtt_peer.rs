@@ -87,7 +87,7 @@ impl MqttPeer {
     /// Takes a connection over, such as one that was accepted.
     ///
     /// # Panics
-    /// Where the system refuses the limit of a read.
+    /// If the system refuses the limit of a read.
     #[must_use]
     pub fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();

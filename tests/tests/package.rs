@@ -23,7 +23,7 @@ const UNITS: [&str; 3] = ["modemfleet.service", "modemfleet.socket", "modemfleet
 /// Units that somebody enables by hand.
 const PORTS: [&str; 2] = ["modemfleet-http.socket", "modemfleet-mqtt.socket"];
 
-/// What the groups of the agent's user are, whatever the order.
+/// Returns the groups of the agent's user, whatever the order.
 const GROUPS: [&str; 2] = ["modemfleet", "modemfleet-devices"];
 
 fn project() -> PathBuf {

@@ -20,7 +20,7 @@ use e2e::{Agent, Answer, Lab, Stopwatch, modemfleet, run, until};
 const TOKEN: &str = "a-token-that-is-long-enough";
 const PUBLISH: &str = "another-that-may-publish-only";
 
-/// What who may only publish may ask for.
+/// Requests that one who may only publish may make.
 const PUBLISHING: [(&str, &str); 3] = [
     ("POST", "/api/v1/publish?topic=t"),
     ("GET", "/api/v1/messages/01a203c3-b7b7-7337-b698-ea9e58c7533e"),
@@ -185,7 +185,7 @@ fn check(listen: &str, token: &str, publish: Option<&str>) -> (Option<i32>, Stri
     (done.status.code(), String::from_utf8_lossy(&words).into_owned())
 }
 
-/// What stood in the manifests of earlier versions, and what documents of other programs have in its place.
+/// Tokens that stood in the manifests of earlier versions, and what documents of other programs have in its place.
 const EXAMPLES: [&str; 4] =
     ["change-this-token-of-the-api", "CHANGE_ME", "replace-me-please-now", "<your-token>"];
 

@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use crate::step::{Invocation, root, target};
 use crate::tools;
 
-/// What libFuzzer needs to know of a target beside its name.
+/// Facts that libFuzzer needs of a target beside its name.
 #[derive(Debug, Clone, Copy)]
 struct Target {
     name: &'static str,
@@ -49,7 +49,7 @@ pub(crate) struct Arguments {
     merge: bool,
 }
 
-/// What a run came to.
+/// Result of a run.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Outcome {
     executions: u64,
@@ -133,7 +133,7 @@ fn row(cells: [&str; 5]) -> String {
     rest.iter().fold(format!("{first:<10}"), |row, cell| format!("{row} {cell:>12}"))
 }
 
-/// Where programs, logs, and the corpora that grow are.
+/// Folder of programs, logs, and the corpora that grow.
 fn folder() -> PathBuf {
     target().join("fuzz")
 }

@@ -77,7 +77,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
 /// Sees to it that the fuzzer's is there.
 ///
 /// # Errors
-/// What its build said.
+/// Output of its build.
 pub(crate) fn fuzz() -> anyhow::Result<()> {
     FUZZ.provide()
 }

@@ -3,10 +3,10 @@
 //! A modem, a broker or a fleet file says what it likes. A control character commands a terminal, a bidirectional one
 //! shows words in another order than they are written, and one that cannot be seen makes two names look alike.
 
-/// What stands for a character that is not shown.
+/// Replacement of a character that is not shown.
 pub const INSTEAD: char = char::REPLACEMENT_CHARACTER;
 
-/// Whether a character does more, or less, than to stand there: controls, line ends of Unicode, the marks and
+/// Reports whether a character does more, or less, than to stand there: controls, line ends of Unicode, the marks and
 /// embeddings of bidirectional text (UAX #9), what has no width, noncharacters and interlinear marks.
 pub fn is_unprintable(c: char) -> bool {
     c.is_control()

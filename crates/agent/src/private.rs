@@ -1,6 +1,6 @@
 //! The files of queue and inbox: for the agent's user only, whatever the folder and the umask.
 //!
-//! What is made now is made so. Earlier versions made some files with the rights of the umask, and a folder that was there
+//! New files are made so. Earlier versions made some files with the rights of the umask, and a folder that was there
 //! before keeps its own.
 
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
-/// What the agent makes in its folders, by the beginnings of the names.
+/// Files that the agent makes in its folders, by the beginnings of the names.
 const OURS: [&str; 8] =
     ["queue.", "inbox.", "damaged-", "salvage", "takeover", "pins.", "access-points.", "budget."];
 

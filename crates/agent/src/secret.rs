@@ -105,7 +105,7 @@ impl Rule {
     }
 }
 
-/// Whether it stands for a token that is still to be made.
+/// Reports whether it stands for a token that is still to be made.
 fn is_placeholder(text: &str) -> bool {
     let letters = text.chars().filter(char::is_ascii_alphanumeric);
     let plain: String = letters.map(|c| c.to_ascii_lowercase()).collect();
@@ -194,7 +194,7 @@ impl Ref {
         Self { rule, ..self }
     }
 
-    /// What is read, and what it must look like: of two that are equal one is good where the other is.
+    /// Place that is read, and the rule for its text: of two that are equal one is good where the other is.
     pub fn use_of(&self) -> (Arc<Source>, Rule) {
         (Arc::clone(&self.source), self.rule)
     }

@@ -111,7 +111,7 @@ impl Handed {
     /// Listens at this address: by what was handed over for it, else by what is opened here.
     ///
     /// # Errors
-    /// What the system says.
+    /// Error of the system.
     pub async fn listen(&mut self, at: SocketAddr) -> io::Result<TcpListener> {
         let is_meant = |(_, listener): &(_, std::net::TcpListener)| {
             listener.local_addr().is_ok_and(|is| is == at)
@@ -125,7 +125,7 @@ impl Handed {
     /// The unix socket that was handed over for this path.
     ///
     /// # Errors
-    /// What the system says.
+    /// Error of the system.
     pub fn socket(&mut self, path: &Path) -> io::Result<Option<UnixListener>> {
         let is_meant = |(_, listener): &(_, std::os::unix::net::UnixListener)| {
             path_of(listener).is_some_and(|is| is == path || is_same(&is, path))
@@ -140,7 +140,7 @@ impl Handed {
     /// API's, and a TCP address may lie beyond loopback, with no token to ask for.
     ///
     /// # Errors
-    /// What the system says.
+    /// Error of the system.
     pub fn rest(self) -> io::Result<Vec<UnixListener>> {
         for (name, listener) in &self.tcp {
             let at = listener.local_addr().map_or_else(|_| "?".to_owned(), |at| at.to_string());

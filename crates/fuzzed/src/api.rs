@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The largest answer that is read: more than the queue holds, in base64.
 const ANSWER: usize = 4 << 20;
 
-/// What examines this machine's disks and devices, and says nothing of requests.
+/// Path that examines this machine's disks and devices, and says nothing of requests.
 const LEFT_OUT: &str = "/api/v1/doctor";
 
 /// Sends requests, each written as for HTTP/1.1: a line with method and target, headers, an empty line, the body. With an

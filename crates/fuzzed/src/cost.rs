@@ -1,4 +1,4 @@
-//! What an input costs: memory by an allocator that counts, time by the clock of this thread's work.
+//! Cost of an input: memory by an allocator that counts, time by the clock of this thread's work.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(crate) const LARGE: usize = 4 * SMALL;
 /// Four times the size may take so many times the time; what is quadratic takes 16 times.
 const MOST: u32 = 9;
 
-/// What takes no longer than this is not judged by its growth: a cache that is cold would be.
+/// Time up to which an input is not judged by its growth: a cache that is cold would be.
 const SHORT: Duration = Duration::from_millis(100);
 
 /// Memory that an input of no size may take.

@@ -55,7 +55,7 @@ fn start() -> Instant {
 struct Port {
     engine: Engine,
     now: Instant,
-    /// Whether bytes come one by one.
+    /// True if bytes come one by one.
     cut: bool,
     open: BTreeMap<Ticket, Exchange>,
     /// In words, what was written and told, in order.

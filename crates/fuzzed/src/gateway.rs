@@ -25,7 +25,7 @@ use crate::place::folder;
 /// Bytes of messages that its queue holds: few, so that an input which reads them all is fast.
 const QUEUE: u64 = 256 << 10;
 
-/// What its fleet file says beside the queue's place.
+/// Text of its fleet file beside the queue's place.
 const FLEET: &str = r#"
 gateway: g
 brokers:

@@ -44,7 +44,7 @@ impl<'a> Growing<'a> {
 pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Bytes<'a> {
-    /// Whether any is left.
+    /// Reports whether any is left.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,4 +1,4 @@
-//! What is fuzzed: for each parser of what comes from outside a function from bytes that panics where the parser is
+//! Fuzzed functions: for each parser of what comes from outside a function from bytes that panics where the parser is
 //! wrong.
 //!
 //! libFuzzer calls them from `fuzz/` (`cargo xtask fuzz`), and plain tests replay what it found (`tests/replay.rs`).

@@ -18,7 +18,7 @@ use crate::place::wait_for;
 /// Begins a mark; what it means says the byte behind it. No packet of MQTT begins so, and few hold it.
 const MARK: [u8; 2] = [0xff, 0xfe];
 
-/// What one script may do, so that an input is tried in milliseconds.
+/// Bounds of one script, so that an input is tried in milliseconds.
 const CLIENTS: usize = 6;
 /// Marks of one script.
 const STEPS: usize = 64;
@@ -32,7 +32,7 @@ const TURNS: usize = 4;
 /// How long all may take. Nothing here waits for anything but the disk.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a script says, between its marks.
+/// Parts of a script, between its marks.
 #[derive(Debug, PartialEq, Eq)]
 enum Step<'a> {
     /// The client sends these bytes at once.

@@ -1,4 +1,4 @@
-//! Where targets run: a folder in memory, and a runtime for what is asynchronous.
+//! Surroundings of targets: a folder in memory, and a runtime for what is asynchronous.
 
 use std::cell::RefCell;
 use std::future::Future;

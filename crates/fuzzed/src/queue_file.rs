@@ -12,7 +12,7 @@ use crate::place::{folder, wait_for};
 /// The names of the database and of its log.
 const FILES: [&str; 2] = ["queue.db", "queue.db-wal"];
 
-/// Where the messages wait.
+/// Lanes of the messages.
 const LANES: [&str; 3] = ["a", "b", "c"];
 
 /// Messages of the file before it is damaged.
@@ -51,7 +51,7 @@ pub fn run(input: &[u8]) {
     wait_for(serve(dir.path(), stored, is_sound));
 }
 
-/// Whether the check finds nothing; it may fail, and must not panic.
+/// Reports whether the check finds nothing; it may fail, and must not panic.
 fn is_sound(dir: &Path) -> bool {
     let Ok(inspector) = Inspector::open(dir) else { return false };
     drop((inspector.stat(), inspector.messages(i64::MIN, 10)));

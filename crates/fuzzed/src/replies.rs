@@ -1,4 +1,4 @@
-//! What modems answer and say unasked: every reader of a reply, every listener, every table of codes.
+//! Replies and URCs of modems: every reader of a reply, every listener, every table of codes.
 
 use at::Urc;
 use modem::profile::{Notice, Plugin, Profile};

@@ -25,11 +25,11 @@ pub(crate) struct Arguments {
     patience: u64,
 }
 
-/// What one file cost.
+/// Cost of one file.
 struct Cost {
     seconds: f64,
     mebibytes: f64,
-    /// Whether it was given up.
+    /// True if it was given up.
     is_cut: bool,
 }
 

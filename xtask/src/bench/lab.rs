@@ -74,7 +74,7 @@ impl Process {
         wait_until("the agent ends", limit, || self.is_over())
     }
 
-    /// Whether it has ended, without waiting for it.
+    /// Reports whether it has ended, without waiting for it.
     pub(crate) fn is_over(&self) -> bool {
         // `PID (NAME) STATE …`: Z until somebody waits for it.
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap_or_default();

@@ -114,7 +114,7 @@ pub enum ClientError {
         /// Why it could not be read.
         source: SecretError,
     },
-    /// A program of somebody else has the port.
+    /// A program of another user has the port.
     #[error(
         "the token is not shown at {address}, where a program of {user} listens, which is not the agent's; stop that \
          program, or name the address with `--url` and `--token-file` if you trust it"
@@ -212,7 +212,7 @@ impl<'a> Call<'a> {
 pub struct Client {
     addresses: Vec<Address>,
     token: Option<Ref>,
-    /// The users to whose programs the token is shown; none if somebody named the address.
+    /// The users to whose programs the token is shown; none if the address was named.
     owners: Option<Owners>,
     /// An address of the agent at which the token is not shown.
     withheld: Option<Address>,

@@ -114,7 +114,7 @@ pub struct Http {
     pub hosts: Vec<String>,
     /// What a caller of the API must show.
     pub token: Option<Ref>,
-    /// What a caller must show who may publish only; not without `token`.
+    /// Token of callers who may only publish; not without `token`.
     pub publish_token: Option<Ref>,
     /// A unix socket for the API, at most 107 bytes long.
     pub socket: Option<PathBuf>,

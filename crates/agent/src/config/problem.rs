@@ -57,13 +57,13 @@ pub struct Problem {
     excerpt: Excerpt,
 }
 
-/// What is shown of the line of a problem.
+/// Shown part of a problem's line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Excerpt {
     text: String,
-    /// Where in `text` the problem is.
+    /// Place of the problem in `text`.
     marked: Range<usize>,
-    /// Whether the beginning of the line is missing.
+    /// True if the beginning of the line is missing.
     is_cut: bool,
 }
 
@@ -88,7 +88,7 @@ pub struct Problems {
     list: Vec<Problem>,
     /// Warnings that were not kept.
     dropped: usize,
-    /// Whether the file was not judged to its end.
+    /// True if the file was not judged to its end.
     is_cut: bool,
 }
 
@@ -148,7 +148,7 @@ impl Problems {
         self.list.iter().map(place).chain(self.more()).collect::<Vec<_>>().join("; ")
     }
 
-    /// What is not listed, in words.
+    /// Rest that is not listed, in words.
     fn more(&self) -> Option<String> {
         if self.is_cut {
             return Some(format!("after {MAX_PROBLEMS} errors the rest of the file is not judged"));
@@ -246,17 +246,17 @@ impl Report {
         }
     }
 
-    /// Whether nobody waits for the answer any more.
+    /// Reports whether the caller has left.
     pub(super) fn is_stopped(&self) -> bool {
         self.stop.is_cancelled()
     }
 
-    /// Whether the file is judged no further: its errors are enough, or nobody waits for them.
+    /// Reports whether the file is judged no further: its errors are enough, or its caller has left.
     pub(super) fn is_over(&self) -> bool {
         self.errors.len() >= MAX_PROBLEMS || self.is_stopped()
     }
 
-    /// Whether a name that is not known is still compared with all that are: the first few times. Each call
+    /// Reports whether a name that is not known is still compared with all that are: the first few times. Each call
     /// counts as one of them.
     pub(super) fn may_suggest(&mut self) -> bool {
         self.suggested += 1;

@@ -4,7 +4,7 @@
 //! reading. These types carry no `deny_unknown_fields`: [`super::shape`] refuses unknown keys with
 //! all their places, and has to let `x-…` pass; a test holds both to the same keys.
 //!
-//! What most entries do not have is in a box: a file may hold tens of thousands of empty ones.
+//! Fields that most entries do not have are in a box: a file may hold tens of thousands of empty ones.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -20,10 +20,10 @@ use super::words::{nearest, shorten};
 /// Longer values are no names, addresses or paths.
 const LONGEST: usize = 256;
 
-/// What stands for what is not shown.
+/// Replacement of what is not shown.
 pub(super) const HIDDEN: &str = "***";
 
-/// What may stand before `://` and is no user.
+/// Words that may stand before `://` and are not users.
 const SCHEMES: [&str; 4] = ["mqtt", "mqtts", "http", "https"];
 
 /// Characters of YAML itself, which say nothing.
@@ -48,7 +48,7 @@ static KNOWN: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     keys
 });
 
-/// Whether a word may be shown as a key: those of the schema only, of a file that nobody can read.
+/// Reports whether a word may be shown as a key: those of the schema only, of a file that nobody can read.
 pub(super) fn is_a_key(word: &str) -> bool {
     SECRET_KEYS.contains(&word) || KNOWN.contains(word)
 }
@@ -60,7 +60,7 @@ pub(super) enum Shown {
     Parts {
         /// The places.
         parts: Vec<(Range<usize>, bool)>,
-        /// What an alias may repeat in a place where it would be shown, as messages quote it.
+        /// Texts that an alias may repeat in a place where it would be shown, as messages quote it.
         repeated: Repeated,
     },
     /// Keys of the schema: there is no tree.
@@ -115,7 +115,7 @@ const LONG: usize = 4;
 #[derive(Debug, Default)]
 pub(super) struct Repeated {
     texts: HashSet<String>,
-    /// What those of [`LONG`] characters and more begin with.
+    /// Beginnings of those of [`LONG`] characters and more.
     begins: HashSet<String>,
     /// How many bytes they have; the most come first.
     lengths: Vec<usize>,
@@ -195,15 +195,15 @@ fn by_keys(source: &Source, line: &Range<usize>, around: &Range<usize>) -> Vec<b
     written.char_indices().map(|(at, c)| is_shown(around.start + at, c)).collect()
 }
 
-/// What a walk over a file found.
+/// Finds of a walk over a file.
 pub(super) struct Found<'a> {
     text: &'a str,
-    /// Where a value or a key stands that may be shown.
+    /// Places of values and keys that may be shown.
     pub(super) shown: Vec<Range<usize>>,
     pub(super) hidden: Vec<Hidden<'a>>,
     /// How many of the nodes above may stand in other places too.
     shared: usize,
-    /// Whether this is under a key for anchors, none of whose keys looks like a secret's.
+    /// True if this is under a key for anchors, none of whose keys looks like a secret's.
     is_free: bool,
 }
 
@@ -212,7 +212,7 @@ pub(super) struct Hidden<'a> {
     pub(super) span: Range<usize>,
     pub(super) text: &'a str,
     is_shared: bool,
-    /// What is shown of it.
+    /// Text that is shown of it.
     pub(super) instead: Cow<'static, str>,
 }
 
@@ -277,13 +277,13 @@ impl<'a> Found<'a> {
         self.is_free = is_free;
     }
 
-    /// Whether a plain key stands at the beginning of a line, where only the file's own keys do, and is for anchors.
+    /// Reports whether a plain key stands at the beginning of a line, where only the file's own keys do, and is for anchors.
     fn is_of_anchors(&self, name: &Node) -> bool {
         let before = self.text.get(..name.span.start).unwrap_or_default();
         name.text.starts_with("x-") && (before.is_empty() || before.ends_with('\n'))
     }
 
-    /// Whether a key is written plainly and a `:` comes after it.
+    /// Reports whether a key is written plainly and a `:` comes after it.
     fn is_written_as_key(&self, name: &Node) -> bool {
         let place = self.place(name);
         let is_plain = self.text.get(place.clone()) == Some(name.text.as_str());
@@ -309,7 +309,7 @@ impl<'a> Found<'a> {
         written.trim_end().contains(['\n', '\r']) || node.text.contains(['\n', '\r'])
     }
 
-    /// Where a node stands. Its span takes in the tag and the anchor before it, and that of a quoted one the comment
+    /// Returns a node's place. Its span takes in the tag and the anchor before it, and that of a quoted one the comment
     /// behind it.
     fn place(&self, node: &Node) -> Range<usize> {
         let Range { start, end } = node.span;
@@ -351,20 +351,20 @@ fn before_value(written: &str) -> usize {
     written.len() - rest.len()
 }
 
-/// Whether a key in a secret's place is one of those that belong there, with a slip.
+/// Reports whether a key in a secret's place is one of those that belong there, with a slip.
 fn is_slip(key: &str) -> bool {
     let known: Vec<&str> = SECRET.keys.iter().map(|(known, _)| *known).collect();
     nearest(key, &known).is_some()
 }
 
-/// Whether a secret may stand under a key.
+/// Reports whether a secret may stand under a key.
 fn looks_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     let words = ["pass", "pw", "secret", "token", "pin", "key", "cred", "auth"];
     words.iter().any(|word| key.contains(word))
 }
 
-/// What stands before the last `@`, as `us:pw` in `mqtt://us:pw@host`, and the text without it. A
+/// Returns the text before the last `@`, as `us:pw` in `mqtt://us:pw@host`, and the text without it. A
 /// password may hold anything, a `/` and an `@` too.
 pub(super) fn without_user(text: &str) -> Option<(&str, String)> {
     let (before, host) = text.rsplit_once('@')?;

@@ -16,7 +16,7 @@ pub(super) struct Source {
     before: Vec<(u32, u32)>,
 }
 
-/// Whether a byte begins a character.
+/// Reports whether a byte begins a character.
 fn begins(byte: &u8) -> bool {
     byte & 0xC0 != 0x80
 }

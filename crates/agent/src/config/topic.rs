@@ -56,7 +56,7 @@ fn check_length(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// What topics and filters share (§4.7.3). Control characters and non-characters are refused as §1.5.3 allows, since
+/// Checks what topics and filters share (§4.7.3). Control characters and non-characters are refused as §1.5.3 allows, since
 /// brokers close the connection for them.
 fn check_text(text: &str) -> Result<(), &'static str> {
     if text.is_empty() {

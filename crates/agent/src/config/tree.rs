@@ -40,9 +40,9 @@ pub(super) struct Node {
     pub(super) items: Vec<Rc<Self>>,
     /// The keys and values of a map in file order.
     pub(super) entries: Vec<(Rc<Self>, Rc<Self>)>,
-    /// Where the entries stand in the order of their keys' texts, if there are many of them.
+    /// Places of the entries in the order of their keys' texts, if there are many of them.
     order: Vec<u32>,
-    /// Whether it may stand in other places too, by an alias.
+    /// True if it may stand in other places too, by an alias.
     pub(super) is_shared: bool,
     size: Size,
 }
@@ -182,7 +182,7 @@ enum Line {
     Begins,
     /// A comment, or text of several lines: there are no tokens in it before a quote.
     Comment,
-    /// What may hold tokens.
+    /// Part of the text that may hold tokens.
     Other,
 }
 
@@ -237,7 +237,7 @@ fn directives(text: &str) -> impl Iterator<Item = (usize, &str)> {
     lines.take_while(is_before).filter(|(_, line)| line.starts_with('%'))
 }
 
-/// Whether a directive is one that both readers know.
+/// Reports whether a directive is one that both readers know.
 fn is_known(directive: &str) -> bool {
     let mut words = directive.split_whitespace();
     match words.next() {
@@ -461,7 +461,7 @@ fn of_yaml(tag: &Tag) -> Option<String> {
     whole.strip_prefix("tag:yaml.org,2002:").map(str::to_owned)
 }
 
-/// Whether a scalar is a value or none, as serde_yaml has it. A number or a boolean stays as it is written: `0123` is
+/// Reports whether a scalar is a value or none, as serde_yaml has it. A number or a boolean stays as it is written: `0123` is
 /// a name and not 123.
 fn kind_of(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Kind {
     let is_plain = style == ScalarStyle::Plain

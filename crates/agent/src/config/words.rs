@@ -192,7 +192,7 @@ pub(super) fn web_host(text: &str) -> Result<String, Fault> {
     Ok(name.to_ascii_lowercase())
 }
 
-/// Whether it is an address, in the brackets of a URL or without.
+/// Reports whether it is an address, in the brackets of a URL or without.
 fn is_address(text: &str) -> bool {
     let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     inner.unwrap_or(text).parse::<IpAddr>().is_ok()

@@ -147,7 +147,7 @@ fn table(modems: &[Row]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
-/// What fits on a line. What a modem said might hold anything; what commands a terminal is replaced.
+/// Returns what fits on a line. What a modem said might hold anything; what commands a terminal is replaced.
 fn fit(text: &str, columns: usize) -> String {
     printable(text).chars().take(columns).collect()
 }

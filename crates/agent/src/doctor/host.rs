@@ -232,7 +232,7 @@ fn trial(folder: &Path) -> io::Result<Trial> {
     })
 }
 
-/// What others may do in the folders of queue and inbox.
+/// Rights of others in the folders of queue and inbox.
 pub fn rights(fleet: &Fleet) -> Vec<Rights> {
     let folders = std::iter::once(&fleet.queue.path).chain(fleet.inbox.iter().map(|it| &it.path));
     let seen = folders.map(|path| Rights { path: path.clone(), openings: private::openings(path) });

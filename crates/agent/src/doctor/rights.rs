@@ -1,16 +1,16 @@
-//! Who beside the agent may use the files of queue and inbox.
+//! Rights of others than the agent to use the files of queue and inbox.
 
 use std::path::PathBuf;
 
 use super::Finding;
 use crate::private::Openings;
 
-/// What was seen of a folder.
+/// Observed rights of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rights {
     /// The folder in the fleet file.
     pub path: PathBuf,
-    /// What others may do in it.
+    /// Rights of others in it.
     pub openings: Openings,
 }
 

@@ -103,7 +103,7 @@ pub struct App {
     pub consoles: Consoles,
     /// What is logged.
     pub log: Log,
-    /// What callers of the API must show over TCP.
+    /// Tokens that callers of the API must show over TCP.
     pub tokens: watch::Receiver<Tokens>,
     /// Wrong tokens that were shown.
     pub guesses: Arc<Guesses>,
@@ -111,7 +111,7 @@ pub struct App {
     pub door: Door,
     /// Where a reload is asked for.
     pub reloads: Reloads,
-    /// What compares other fleet files with what runs.
+    /// Planner that compares other fleet files with the running one.
     pub planner: Planner,
     /// Whether the agent is ending: it takes no more messages.
     pub stop: CancellationToken,

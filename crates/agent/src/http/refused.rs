@@ -14,7 +14,7 @@ pub enum Refused {
     UnknownHost,
     /// A token is asked for, and none was shown.
     NoToken,
-    /// What was shown is no token of this agent.
+    /// The token that was shown is not one of this agent.
     WrongToken,
     /// All places for connections, or for answers, are taken.
     Connections,

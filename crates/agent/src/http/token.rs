@@ -27,7 +27,7 @@ pub enum Door {
     PublishSocket,
 }
 
-/// What a caller may do; the greater one holds the lesser.
+/// Right of a caller; the greater one holds the lesser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Right {
     /// Publish, and see what became of messages.
@@ -80,7 +80,7 @@ impl Tokens {
         self.all.is_some()
     }
 
-    /// What a caller over TCP may do.
+    /// Returns the right of a caller over TCP.
     fn right(&self, headers: &HeaderMap) -> Result<Right, Refused> {
         let Some(all) = &self.all else { return Ok(Right::All) };
         if !headers.contains_key(header::AUTHORIZATION) {
@@ -149,7 +149,7 @@ async fn unauthorized(app: &App, place: Option<&Place>, why: Refused) -> Respons
     answer
 }
 
-/// What the caller shows: a bearer token (RFC 6750 §2.1), or the password of HTTP Basic (RFC 7617 §2). None where it
+/// Returns the token that the caller shows: a bearer token (RFC 6750 §2.1), or the password of HTTP Basic (RFC 7617 §2). None where it
 /// is neither, or where it stands there twice.
 fn shown(headers: &HeaderMap) -> Option<String> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();

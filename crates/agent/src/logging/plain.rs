@@ -10,7 +10,7 @@ use crate::printable::{INSTEAD, is_unprintable};
 
 /// Makes writers of one line each.
 pub(super) struct Plain {
-    /// Whether the formatter colours its lines.
+    /// True if the formatter colours its lines.
     pub(super) is_coloured: bool,
 }
 
@@ -22,7 +22,7 @@ impl<'a> MakeWriter<'a> for Plain {
     }
 }
 
-/// Where the line of one event goes, in one piece.
+/// Sink for the line of one event, in one piece.
 pub(super) struct Line<W> {
     out: W,
     is_coloured: bool,

@@ -61,7 +61,7 @@ impl Refused {
     }
 }
 
-/// Where the answer to a request goes.
+/// Receiver of the answer to a request.
 pub type Request = oneshot::Sender<Result<Vec<Line>, Refused>>;
 
 /// Where a reload is asked for.

@@ -244,7 +244,7 @@ impl<'a> Index<'a> {
         Self { fleet, modems, sessions }
     }
 
-    /// What a session says when it comes and goes.
+    /// Announcements of a session when it comes and goes.
     fn presence(&self, session: &Session) -> Option<(&'a str, Qos)> {
         let telemetry = self.modems.get(&session.id.modem)?.telemetry.as_ref()?;
         let is_it = telemetry.session == session.id.session;

@@ -1,4 +1,4 @@
-//! What a reload of another fleet file would change, worked out beside everything else.
+//! Plans: changes that a reload of another fleet file would make, worked out beside everything else.
 //!
 //! Anybody who may use the API may send any file. One is judged at a time, on a thread of its own: no reload waits for
 //! it, and it ends early once nobody waits for the answer.
@@ -55,7 +55,7 @@ impl Planner {
         Self { view, gateway, library, catalog, contents, places, stop }
     }
 
-    /// What a reload of this file would change. Of its secrets only those are read that the running fleet
+    /// Returns what a reload of this file would change. Of its secrets only those are read that the running fleet
     /// reads too: who may ask this must not learn what else lies on the gateway.
     ///
     /// # Errors

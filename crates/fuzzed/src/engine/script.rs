@@ -111,7 +111,7 @@ const fn of(prefix: &'static str, first: u8) -> ResultLine {
     ResultLine { prefix, first: Some(first), ..ResultLine::BLANK }
 }
 
-/// What belongs to the answer of a command, and the line that ends its operation.
+/// Returns the answer that a command has, and the line that ends its operation.
 pub(super) fn expected(line: &str) -> (Answer, Option<ResultLine>) {
     let name = line.get(2..).unwrap_or_default();
     let name = name.split(['=', '?', ';']).next().unwrap_or_default();

@@ -181,7 +181,7 @@ fn a_size_or_an_age_that_cannot_be_read_costs_no_message() {
     }
 }
 
-/// Where none tells anything, nothing says what may go: the file is damaged, and a new one is begun.
+/// If none can be read, nothing says what may go: the file is damaged, and a new one is begun.
 #[test]
 fn a_front_that_tells_nothing_moves_the_file_aside() {
     let mut desk = Desk::new();
@@ -197,7 +197,7 @@ fn a_front_that_tells_nothing_moves_the_file_aside() {
     assert!(desk.put("t", "y").is_ok());
 }
 
-/// What one step looks at may be a single message, if all before it may go.
+/// One step may look at a single message, if all before it may go.
 #[test]
 fn the_last_of_many_that_all_have_costs_nothing_either() {
     let mut desk = Desk::new();

@@ -101,14 +101,14 @@ impl Target {
     }
 }
 
-/// What a fleet file says of its agent. One with errors may say it too: the agent that runs has the file of before.
+/// Facts about the agent in a fleet file. One with errors may say it too: the agent that runs has the file of before.
 struct ByFile {
     socket: Option<PathBuf>,
     tcp: Address,
     token: Option<Ref>,
     /// The folder of the queue, which is the agent's own.
     queue: Option<PathBuf>,
-    /// What is wrong with the file.
+    /// Faults of the file.
     faulty: Option<String>,
 }
 

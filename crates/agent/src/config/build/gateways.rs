@@ -19,7 +19,7 @@ const LIST_THEM: &str = "add `gateways: [NAME, …]` at the top: all gateways th
 /// The most work with patterns of one file, in looks at the beginnings of two of them: 90 ns if they have much in common.
 const MAX_COMPARISONS: usize = 10_000_000;
 
-/// What it takes to compare two patterns that begin alike, in the same unit.
+/// Cost of comparing two patterns that begin alike, in the same unit.
 const WHOLE: usize = 100;
 
 /// The names and patterns of a list.
@@ -40,7 +40,7 @@ impl Patterns {
         self.all.push(pattern);
     }
 
-    /// Whether one of them and `pattern` fit the same gateway. `comparisons` is what is left of them; without any it
+    /// Reports whether one of them and `pattern` fit the same gateway. `comparisons` is what is left of them; without any it
     /// says yes.
     fn fit(&self, pattern: &str, comparisons: &mut usize) -> bool {
         let others = if is_wild(pattern) {
@@ -237,7 +237,7 @@ fn is_wild(pattern: &str) -> bool {
     pattern.contains(['*', '?'])
 }
 
-/// Whether two patterns differ before the first wildcard of either, so that no name fits both.
+/// Reports whether two patterns differ before the first wildcard of either, so that no name fits both.
 fn begin_otherwise(one: &str, other: &str) -> bool {
     let differs = one.bytes().zip(other.bytes()).find(|(mine, theirs)| mine != theirs);
     differs.is_some_and(|(mine, theirs)| !b"*?".contains(&mine) && !b"*?".contains(&theirs))

@@ -97,7 +97,7 @@ const NOTHING: Evidence = Evidence {
     tls: None,
 };
 
-/// What of such a file may be shown.
+/// Parts of such a file that may be shown.
 pub(super) fn shown(root: &Node, source: &Source) -> Shown {
     Shown::of(root, &FILE, &source.text)
 }
