@@ -27,6 +27,7 @@ pub mod ledger;
 pub mod logging;
 pub mod metrics;
 pub mod mqtt;
+pub mod origin;
 pub mod pem;
 pub mod plugged;
 pub mod printable;

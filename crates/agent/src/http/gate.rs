@@ -1,4 +1,4 @@
-//! The gate before everything: no page of another origin acts through somebody's browser, and nobody asks by a
+//! The gate before everything: no page of another origin acts through a browser, and none is asked for by a
 //! name that is not this host's.
 //!
 //! A browser sends a form to any address, with the credentials that it has for it, whichever page holds the form. It
@@ -13,11 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, Version, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::{App, Door, Refused, console};
-
-/// Paths that answer by whatever name they are asked: probes and scrapes come by names of their own, and learn
-/// nothing that needs a token.
-const OPEN: [&str; 4] = ["/metrics", "/livez", "/healthz", "/readyz"];
+use super::{App, Door, OPEN, Refused, console};
 
 /// Paths where reading does something: modems are asked, a reader begins, a place among few is taken.
 const ACTING: [&str; 6] = [
@@ -31,6 +27,7 @@ const ACTING: [&str; 6] = [
 
 /// Lets a request on that no foreign page is behind.
 pub(super) async fn passed(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    // Probes and scrapes come by names of their own, and learn nothing that needs a token.
     let by_tcp = app.door == Door::Tcp && !OPEN.contains(&request.uri().path());
     if by_tcp && !is_known_here(&request, &app.view.now().fleet.http.hosts) {
         return app.refuse(Refused::UnknownHost);

@@ -4,13 +4,15 @@
 //! comes; nothing is accepted meanwhile, and the system keeps those who wait in their order.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+
+use crate::origin;
 
 /// Connections without an accepted CONNECT at the same time.
 const MOST: usize = 64;
@@ -90,7 +92,7 @@ impl Entrance {
         let turn = here.next;
         here.next = turn.wrapping_add(1);
         let newcomer = Newcomer {
-            origin: origin(address),
+            origin: origin::of(address),
             came: Instant::now(),
             displaced: displaced.clone(),
         };
@@ -101,14 +103,6 @@ impl Entrance {
     fn lock(&self) -> MutexGuard<'_, Here> {
         // No code that holds the lock leaves it half changed.
         self.here.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A network of IPv6 counts as one address: a host has as many of it as it wants.
-fn origin(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        address => address,
     }
 }
 
@@ -171,13 +165,5 @@ mod tests {
         opens.await;
         assert!(began.elapsed().is_zero());
         assert_eq!(entrance.lock().all.len(), MOST - 1);
-    }
-
-    #[test]
-    fn a_network_of_ipv6_is_one_origin() {
-        assert_eq!(origin(address("2001:db8::1")), origin(address("2001:db8::ffff:1")));
-        assert_ne!(origin(address("2001:db8::1")), origin(address("2001:db8:0:1::1")));
-        assert_eq!(origin(address("::ffff:192.0.2.1")), address("192.0.2.1"));
-        assert_ne!(origin(address("192.0.2.1")), origin(address("192.0.2.2")));
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::descriptors;
 use crate::http::Refused;
 use crate::metrics::Metrics;
+use crate::origin;
 
 /// Connections over TCP and the unix socket together.
 const PLACES: usize = 256;
@@ -65,12 +66,7 @@ pub(in crate::http) enum Origin {
 impl Origin {
     /// The origin of a connection from this address.
     pub(in crate::http) fn of(address: IpAddr) -> Self {
-        Self::Address(match address.to_canonical() {
-            IpAddr::V6(address) if !address.is_loopback() => {
-                Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into()
-            }
-            address => address,
-        })
+        Self::Address(origin::of(address))
     }
 
     fn is_remote(self) -> bool {

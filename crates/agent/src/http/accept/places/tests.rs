@@ -1,5 +1,7 @@
 //! Places under floods: who gives way, who is timed out, and who is let in all the same.
 
+use std::net::Ipv6Addr;
+
 use super::*;
 
 fn places() -> Places {
