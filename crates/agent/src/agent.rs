@@ -326,7 +326,6 @@ impl Agent {
             roll: self.roll.subscribe(),
             is_thorough: false,
             sightings,
-            metrics: Arc::clone(&self.gear.metrics),
         };
         self.services.spawn(discovery::run(search, self.stop.clone()));
     }

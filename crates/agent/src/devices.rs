@@ -11,10 +11,11 @@ use std::time::Duration;
 use modem::flapping;
 use modem::holder::{self, Busy, Holder};
 use modem::{RecoveryCause, State};
+use prometheus::IntGauge;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::discovery::{Port, Role, Sighting, Sightings};
+use crate::discovery::{Port, Role, Sighting, Sightings, is_identity};
 use crate::metrics::Metrics;
 use crate::view::View;
 
@@ -178,8 +179,19 @@ impl Devices {
         drop(tokio::time::timeout(LOOK, told).await);
     }
 
-    /// Counts the IMEIs that more than one modem told, on USB or at a fixed port.
-    pub fn count_duplicates(&self) {
+    /// Sets the gauges of devices: unclaimed ones, their busy ports, and IMEIs that more than one modem
+    /// reports, on USB or at a fixed port.
+    pub fn count(&self) {
+        let (unclaimed, busy) = {
+            let seen = self.sightings.borrow();
+            (seen.unclaimed(), seen.unclaimed_ports_busy())
+        };
+        set(self.metrics.unclaimed(), unclaimed);
+        set(self.metrics.unclaimed_ports_busy(), busy);
+        set(self.metrics.duplicate_imeis(), self.duplicates());
+    }
+
+    fn duplicates(&self) -> usize {
         let mut told: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for device in &self.sightings.borrow().devices {
             let Some(identity) = &device.identity else { continue };
@@ -190,9 +202,7 @@ impl Devices {
             let Some(is) = modem.snapshot.borrow().identified.clone() else { continue };
             told.entry(is.imei).or_default().insert(modem.name.clone());
         }
-        let twins = told.iter().filter(|(imei, who)| is_identity(imei) && who.len() > 1);
-        let count = i64::try_from(twins.count()).unwrap_or(i64::MAX);
-        self.metrics.duplicate_imeis().set(count);
+        told.iter().filter(|(imei, who)| is_identity(imei) && who.len() > 1).count()
     }
 
     /// A modem that is served tells more, and later, than one that was asked in passing.
@@ -218,6 +228,10 @@ impl Devices {
             (port.busy, port.holder) = (true, busy.holder);
         }
     }
+}
+
+fn set(gauge: &IntGauge, count: usize) {
+    gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
 }
 
 /// Adds who has which port open, and which IMEI is there twice.
@@ -248,11 +262,6 @@ fn mark_duplicates(devices: &mut [DeviceReport]) {
         };
         device.duplicate_imei = all.iter().filter(same).count() > 1;
     }
-}
-
-/// Reports whether an IMEI is one: a module that lost its own tells zeros.
-pub fn is_identity(imei: &str) -> bool {
-    imei.bytes().any(|digit| digit != b'0')
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use modem::mqtt::MAX_PAYLOAD;
 use queue::{
     AppendError, DEFAULT_PRIORITY, InvalidMessage, Key, LaneStat, MessageId, NewMessage, Outcome,
     Receipt, StoreError,
@@ -22,9 +23,6 @@ use crate::metrics::Metrics;
 use crate::view::{Now, View, find_session};
 
 pub use identity::identity;
-
-/// The largest payload of a message (the modems' limit), in bytes.
-pub const MAX_PAYLOAD: usize = 10_240;
 
 /// The longest topic, in bytes: the modems' limit.
 pub const MAX_TOPIC: usize = 1_024;

@@ -10,6 +10,9 @@ use crate::port::{At, ExchangeError};
 use crate::reply::{CmeError, cme_advice};
 use crate::tls::Tls;
 
+/// The largest payload of a message in bytes: what `AT+CMQTTPAYLOAD` takes, and the limit of every way in.
+pub const MAX_PAYLOAD: usize = 10_240;
+
 /// The index of one MQTT client inside the modem, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Client(pub u8);

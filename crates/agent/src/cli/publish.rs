@@ -15,6 +15,7 @@ use bytes::Bytes;
 use clap::builder::RangedU64ValueParser;
 use hyper::Method;
 use hyper::header::HeaderValue;
+use modem::mqtt::MAX_PAYLOAD;
 use modem::session::Chain;
 use queue::{MAX_NAME, MAX_PRIORITY};
 use serde_json::Value;
@@ -24,7 +25,6 @@ use tokio::time::timeout;
 use self::wait::{HANDED, Handed, Watch};
 use super::client::{Call, Client, ClientError, Target, TargetError, converse, encode};
 use crate::config::Name;
-use crate::hand_in::MAX_PAYLOAD;
 use crate::{complain, wrong};
 
 /// The most bytes of a topic that is sent to the agent at all. A modem takes 1,024.

@@ -27,11 +27,10 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Match;
-use crate::metrics::Metrics;
 
 use arbiter::{Device, Known, Verdict};
 use probing::Probing;
-pub use sighting::{Port, Role, Sighting, Sightings};
+pub use sighting::{Port, Role, Sighting, Sightings, is_identity};
 use source::Events;
 pub(crate) use source::has_udevd;
 use table::Table;
@@ -85,8 +84,6 @@ pub struct Search {
     pub is_thorough: bool,
     /// Where it is told what was seen.
     pub sightings: watch::Sender<Sightings>,
-    /// Where it is told what was found of nobody, and twice.
-    pub metrics: Arc<Metrics>,
 }
 
 /// The USB interface that a tty is, such as that of `/dev/ttyUSB2`; links to ttys are followed.
@@ -316,8 +313,6 @@ impl Bus {
             .map(|(path, _)| path.as_str())
             .filter(|path| self.is_supported(path))
             .collect();
-        let count = i64::try_from(nobodys.len()).unwrap_or(i64::MAX);
-        self.search.metrics.unclaimed().set(count);
         self.publish(&nobodys);
     }
 
@@ -405,9 +400,6 @@ impl Bus {
                 || self.is_fixed(device)
                 || ports.is_none_or(|ports| self.probing.is_through(&device.usb_path, &ports))
         };
-        let busy = devices.iter().filter(|device| device.entry.is_none() && device.busy.is_some());
-        let busy = i64::try_from(busy.count()).unwrap_or(i64::MAX);
-        self.search.metrics.unclaimed_ports_busy().set(busy);
         let is_settled = self.has_looked && devices.iter().all(was_asked);
         let now = Sightings { devices, is_settled };
         self.search.sightings.send_if_modified(|told| {

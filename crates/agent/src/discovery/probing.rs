@@ -15,8 +15,8 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::is_identity;
 use super::arbiter::Known;
-use crate::devices::is_identity;
 
 /// Waits before a device that did not tell is asked again; a port that another program holds is no
 /// reason to hurry.

@@ -62,3 +62,20 @@ pub struct Sightings {
     /// Whether all that is there was looked for, and all who are to be asked were.
     pub is_settled: bool,
 }
+
+impl Sightings {
+    /// Returns the number of devices of a known layout that no entry of the fleet file claims.
+    pub fn unclaimed(&self) -> usize {
+        self.devices.iter().filter(|device| device.is_unclaimed).count()
+    }
+
+    /// Returns the number of devices without an entry whose AT port another process has open.
+    pub fn unclaimed_ports_busy(&self) -> usize {
+        self.devices.iter().filter(|it| it.entry.is_none() && it.busy.is_some()).count()
+    }
+}
+
+/// Reports whether an IMEI identifies a modem. A module that lost its own reports zeros.
+pub fn is_identity(imei: &str) -> bool {
+    imei.bytes().any(|digit| digit != b'0')
+}

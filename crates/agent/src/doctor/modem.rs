@@ -10,7 +10,7 @@ use modem::reply::{Lock, Pin, PinTries, Rat, Registration, Signal, Stat, cme_adv
 use super::Finding;
 use super::usb::LOST_IMEI;
 use crate::config::{self, Owner, Roaming};
-use crate::devices::is_identity;
+use crate::discovery::is_identity;
 
 /// Below this a connection breaks off now and then (LTE, NR: reference signal; 3GPP 36.133 measures to -140).
 const WEAK_RSRP_DBM: f64 = -110.0;

@@ -1,7 +1,8 @@
 //! USB modems that are there and that no modem of the fleet has, twins, and ports that others have.
 
 use super::{Finding, port};
-use crate::devices::{Claim, DeviceReport, is_identity};
+use crate::devices::{Claim, DeviceReport};
+use crate::discovery::is_identity;
 
 /// What is to be said of all that is plugged in; one line where that is nothing.
 pub fn findings(devices: &[DeviceReport]) -> Vec<Finding> {

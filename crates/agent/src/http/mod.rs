@@ -31,6 +31,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
+use modem::mqtt::MAX_PAYLOAD;
 use prometheus::{Encoder, TextEncoder};
 use rustix::net::{listen, sockopt};
 use serde_json::{Value, json};
@@ -42,7 +43,7 @@ use tower_http::timeout::TimeoutLayer;
 use crate::devices::Devices;
 use crate::downlink::Downlink;
 use crate::forward::{Given, Waiting};
-use crate::hand_in::{HandIn, MAX_PAYLOAD};
+use crate::hand_in::HandIn;
 use crate::health::{self, Degraded};
 use crate::history::History;
 use crate::logging::Log;
@@ -283,7 +284,7 @@ async fn modems(State(app): State<Arc<App>>) -> axum::Json<Value> {
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     let encoder = TextEncoder::new();
     let mut text = Vec::new();
-    app.devices.count_duplicates();
+    app.devices.count();
     match encoder.encode(&app.metrics.registry().gather(), &mut text) {
         Ok(()) => {
             let kind = HeaderValue::from_static(prometheus::TEXT_FORMAT);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::FutureExt;
+use modem::mqtt::MAX_PAYLOAD;
 use queue::Outcome;
 use rmqtt_codec::v5::ToReasonCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,7 +33,7 @@ use super::wire::{
 use super::{DEAF, FILTERS, FOREVER, IN_FLIGHT, LAST_READ, LOOK, UNHEARD, WRITE};
 use crate::config;
 use crate::downlink::{self, Kind, Subscription};
-use crate::hand_in::{MAX_PAYLOAD, Refusal};
+use crate::hand_in::Refusal;
 
 /// Room for what one read may bring.
 const READ: usize = 4 * 1024;

@@ -15,7 +15,6 @@ use crate::config::{self, Secrets};
 use crate::devices::{self, DeviceReport};
 use crate::discovery::{self, Search, Sightings};
 use crate::fleet;
-use crate::metrics::Metrics;
 
 /// The places where the fleet file looks for modems; none where it cannot be read.
 pub(super) fn places(target: &Target) -> Vec<String> {
@@ -51,8 +50,6 @@ impl Around {
             roll: watch::channel(fleet.as_ref().map(fleet::roll).unwrap_or_default()).1,
             is_thorough: true,
             sightings: told,
-            // Nobody reads them here.
-            metrics: Metrics::new().map_err(|error| ScanError::Discovery(error.into()))?,
         };
         let mut task = JoinSet::new();
         let stop = CancellationToken::new();

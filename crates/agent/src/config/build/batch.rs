@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use modem::mqtt::MAX_PAYLOAD;
+
 use super::{Build, Place};
 use crate::config::fleet::{Batch, BatchFormat};
 use crate::config::raw::{RawBatch, RawRoute};
 use crate::config::template::Template;
 use crate::config::words::{self, Fault};
-use crate::hand_in::MAX_PAYLOAD;
 
 const MESSAGES: (usize, usize) = (2, 256);
 const DEFAULT_MESSAGES: usize = 100;
