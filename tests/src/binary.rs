@@ -24,7 +24,7 @@ pub fn modemfleet() -> &'static Path {
         if is_fresh(&binary) || build(&folder) && binary.is_file() {
             return Ok(binary);
         }
-        Err("`cargo build -p agent` failed")
+        Err("`cargo build -p modemfleet` failed")
     });
     binary.as_ref().unwrap_or_else(|fault| panic!("{fault}"))
 }
@@ -91,7 +91,7 @@ fn build(folder: &Path) -> bool {
     let profile = folder.file_name().unwrap().to_string_lossy().into_owned();
     let profile = if profile == "debug" { "dev".to_owned() } else { profile };
     cargo()
-        .args(["build", "--quiet", "--package", "agent", "--bin", "modemfleet"])
+        .args(["build", "--quiet", "--package", "modemfleet", "--bin", "modemfleet"])
         .args(["--profile", &profile, "--target-dir"])
         .arg(folder.parent().unwrap())
         .status()

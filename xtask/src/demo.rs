@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// second do not need the other one. On Unix cargo in turn becomes what it has built.
 fn command(arguments: &Arguments) -> Command {
     let mut command = step::cargo();
-    command.args(["run", "--package", "agent", "--bin", "modemfleet", "--", "demo"]);
+    command.args(["run", "--package", "modemfleet", "--bin", "modemfleet", "--", "demo"]);
     command.args(&arguments.arguments);
     command
 }

@@ -55,7 +55,7 @@ fn with_made(page: &str, made: &str) -> Option<String> {
 /// What the program of this source prints as JSON.
 fn told(arguments: &[&str]) -> anyhow::Result<Value> {
     let mut command = step::cargo();
-    command.args(["run", "--quiet", "--package", "agent", "--bin", "modemfleet", "--"]);
+    command.args(["run", "--quiet", "--package", "modemfleet", "--bin", "modemfleet", "--"]);
     let output = command.args(arguments).output().context("cannot start cargo")?;
     ensure!(
         output.status.success(),

@@ -64,7 +64,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for file in &arguments.files {
         vectors.extend(read(file)?);
     }
-    Invocation::cargo(&["build", "--quiet", "--package", "agent", "--bin", "modemfleet"]).run()?;
+    Invocation::cargo(&["build", "--quiet", "--package", "modemfleet", "--bin", "modemfleet"])
+        .run()?;
     let binary = target().join("debug/modemfleet");
     let models = match &arguments.model {
         Some(model) => vec![model.clone()],

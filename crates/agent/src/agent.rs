@@ -20,12 +20,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::Books;
-use crate::config::models::Library;
-use crate::config::{self, Fleet};
 use crate::devices::Devices;
-use crate::discovery::{Roll, Sightings};
 use crate::downlink::Downlink;
-use crate::fleet::{Gear, Kept, Made};
 use crate::forward::{Adopter, Adoption, Forwarding};
 use crate::hand_in::HandIn;
 use crate::history::History;
@@ -34,6 +30,7 @@ use crate::inbox::Figures;
 use crate::ledger::FileLedger;
 use crate::logging::Log;
 use crate::metrics::Metrics;
+use crate::modems::factory::{Gear, Kept, Made};
 use crate::mqtt::{self, Users};
 use crate::process::Process;
 use crate::reconcile::{Order, Reconciler};
@@ -42,7 +39,10 @@ use crate::reload::{Contents, Planner, Reloads, Request};
 use crate::systemd::{self, Handed};
 use crate::telemetry::Telling;
 use crate::view::{Now, View};
-use crate::{discovery, forward, telemetry};
+use crate::{forward, telemetry};
+use discovery::{Roll, Sightings};
+use fleet::Fleet;
+use fleet::models::Library;
 
 /// How long forwarders and servers may take to end once the modems have.
 const LAST_ACKS: Duration = Duration::from_secs(1);
@@ -51,27 +51,27 @@ const LAST_ACKS: Duration = Duration::from_secs(1);
 const CLOSE_QUEUE: Duration = Duration::from_secs(5);
 
 /// What an agent starts with.
-pub(crate) struct Start {
+pub struct Start {
     /// The fleet file, which is read again at a reload.
-    pub(crate) file: PathBuf,
+    pub file: PathBuf,
     /// This gateway's name, where it was told.
-    pub(crate) gateway: Option<String>,
+    pub gateway: Option<String>,
     /// What it says now.
-    pub(crate) fleet: Fleet,
+    pub fleet: Fleet,
     /// Where models are read again at a reload.
-    pub(crate) library: Library,
+    pub library: Library,
     /// All models.
-    pub(crate) catalog: Catalog,
+    pub catalog: Catalog,
     /// The queue, open.
-    pub(crate) queue: Queue,
+    pub queue: Queue,
     /// The inbox, where the fleet has one.
-    pub(crate) inbox: Option<Inbox>,
+    pub inbox: Option<Inbox>,
     /// What is logged.
-    pub(crate) log: Log,
+    pub log: Log,
 }
 
 /// The running agent.
-pub(crate) struct Agent {
+pub struct Agent {
     pub(crate) file: PathBuf,
     pub(crate) gateway: Option<String>,
     stop: CancellationToken,
@@ -137,7 +137,7 @@ impl Agent {
     ///
     /// # Errors
     /// Where one of them cannot start; those that did end when this is dropped.
-    pub(crate) async fn start(start: Start) -> anyhow::Result<Self> {
+    pub async fn start(start: Start) -> anyhow::Result<Self> {
         let Start { file, gateway, fleet, library, catalog, queue, inbox, log } = start;
         let reading = fleet.clone();
         let contents = tokio::task::spawn_blocking(move || Contents::of(&reading)).await?;
@@ -294,7 +294,7 @@ impl Agent {
 
     async fn listen_mqtt(
         &mut self,
-        config: Option<&config::MqttListener>,
+        config: Option<&fleet::MqttListener>,
         handed: &mut Handed,
         app: &App,
     ) -> anyhow::Result<()> {
@@ -332,7 +332,7 @@ impl Agent {
 
     async fn listen(
         &mut self,
-        config: &config::Http,
+        config: &fleet::Http,
         handed: &mut Handed,
         app: &App,
     ) -> anyhow::Result<()> {
@@ -369,7 +369,7 @@ impl Agent {
     ///
     /// # Cancel safety
     /// Nothing is lost.
-    pub(crate) async fn happens(&mut self) -> Result<Request, anyhow::Error> {
+    pub async fn happens(&mut self) -> Result<Request, anyhow::Error> {
         // All arms are cancel safe, and none awaits in its body.
         tokio::select! {
             Some(request) = self.requests.recv() => Ok(request),
@@ -385,7 +385,7 @@ impl Agent {
     }
 
     /// Stops intake, signs every session out, and closes the queue; each within its time.
-    pub(crate) async fn end(&mut self) {
+    pub async fn end(&mut self) {
         self.stop.cancel();
         let grace = self.view.now().fleet.shutdown_grace;
         let modems = async { while self.modems.join_next().await.is_some() {} };

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use queue::{Filter, Inspector, MessageId, OpenError, Page, Queue, Record, Stat, StoreError};
 use serde_json::{Map, Value, json};
 
-use crate::config::topic_matches;
+use fleet::topic_matches;
 
 /// The most messages of one page: with payloads of 10 KiB in base64 some four MiB.
 pub const PAGE: u32 = 256;

@@ -15,9 +15,9 @@ use prometheus::IntGauge;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::discovery::{Port, Role, Sighting, Sightings, is_identity};
 use crate::metrics::Metrics;
 use crate::view::View;
+use discovery::{Port, Role, Sighting, Sightings, is_identity};
 
 /// Time between two looks at what udev does not tell: who has a port open, and what modems told.
 const LOOK: Duration = Duration::from_secs(1);

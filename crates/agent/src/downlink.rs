@@ -14,8 +14,8 @@ use bytes::Bytes;
 use inbox::{Inbox, NewMessage};
 use tokio::sync::mpsc;
 
-use crate::config::{SessionId, check_received, topic_matches};
 use crate::metrics::Metrics;
+use fleet::{SessionId, check_received, topic_matches};
 
 /// Messages that wait for one consumer. A burst of them waits; who falls further behind misses the
 /// newest. Consumers share the messages' bytes, which are at most about 11 KiB each.
@@ -291,7 +291,7 @@ impl Drop for Subscription {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Name;
+    use fleet::Name;
 
     fn message(topic: &str) -> Message {
         let name = |text| Name::new(text).unwrap();

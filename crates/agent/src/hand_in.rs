@@ -17,10 +17,10 @@ use queue::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Route, SessionId};
 use crate::forward::{Routing, batch, lanes, session_lane};
 use crate::metrics::Metrics;
 use crate::view::{Now, View, find_session};
+use fleet::{Route, SessionId};
 
 pub use identity::identity;
 
@@ -380,7 +380,7 @@ impl HandIn {
 
     fn checked(&self, submission: &Submission) -> Result<(), Refusal> {
         let topic = &submission.topic;
-        config::check_name(topic)
+        fleet::check_name(topic)
             .map_err(|reason| Refusal::Topic { topic: topic.clone(), reason })?;
         let bytes = submission.payload.len();
         if bytes > MAX_PAYLOAD { Err(Refusal::TooLarge { bytes }) } else { Ok(()) }
@@ -455,7 +455,7 @@ fn publishable(now: &Now, route: &Route, topic: &str) -> Result<(), Refusal> {
     let routing = Routing::of(route, now.fleet.gateway.as_str());
     for session in now.fleet.sessions().filter(|session| route.to.contains(&session.id)) {
         let published = routing.topic(topic, LONGEST_ID, &session.id, &session.vars);
-        config::check_name(&published)
+        fleet::check_name(&published)
             .map_err(|reason| Refusal::Topic { topic: published.clone(), reason })?;
     }
     Ok(())

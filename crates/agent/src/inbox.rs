@@ -4,7 +4,6 @@ use ::inbox::{Inbox, OpenError};
 use prometheus::core::{Collector, Desc, Describer};
 use prometheus::proto::MetricFamily;
 
-use crate::config;
 use crate::metrics::families as all;
 use crate::view::{Families, count};
 
@@ -15,7 +14,7 @@ pub const KINDS: [&str; 2] = ["reader", "session"];
 ///
 /// # Errors
 /// [`OpenError`], but not for a disk that refuses.
-pub fn open(config: Option<&config::Inbox>) -> Result<Option<Inbox>, OpenError> {
+pub fn open(config: Option<&fleet::Inbox>) -> Result<Option<Inbox>, OpenError> {
     config.map(|config| Inbox::open(config.config())).transpose()
 }
 

@@ -22,11 +22,11 @@ use prometheus::{
 };
 
 use crate::budget::Meter;
-use crate::config::{Fleet, SessionId};
 use crate::downlink;
 use crate::hand_in::Way;
 use crate::http::Refused;
 use families::{Family, Kind as FamilyKind};
+use fleet::{Fleet, SessionId};
 
 /// Why a route took another path, in the words of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,8 +21,8 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Access, Fleet, Session, SessionId, Telemetry};
 use crate::view::{ModemView, SessionView, find_session};
+use fleet::{Access, Fleet, Session, SessionId, Telemetry};
 
 /// How long the first state of a session waits for the first signal, which is asked for only then.
 const FIRST_SIGNAL: Duration = Duration::from_secs(5);
@@ -94,7 +94,7 @@ pub struct Teller {
 
 /// Those of a fleet.
 pub fn tellers(fleet: &Fleet, modems: &[ModemView]) -> Vec<Teller> {
-    let teller = |modem: &crate::config::Modem| {
+    let teller = |modem: &fleet::Modem| {
         let telemetry = modem.telemetry.clone()?;
         let id = SessionId { modem: modem.name.clone(), session: telemetry.session.clone() };
         Some(Teller {

@@ -17,11 +17,11 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{Notify, watch};
 
 use crate::budget::{Meter, Stage, Standing};
-use crate::config::{Fleet, SessionId};
 use crate::forward::Waiting;
 use crate::history::{self, History};
 use crate::metrics::families::{self as all, Family};
 use crate::metrics::{Activity, Metrics};
+use fleet::{Fleet, SessionId};
 
 /// One modem as others see it.
 #[derive(Clone)]

@@ -13,9 +13,9 @@ mod shapes;
 use std::fs;
 use std::time::Duration;
 
-use agent::config::models::Models;
-use agent::config::{self, Context, MAX_PROBLEMS, Problems, Secrets};
 use agent::reload::Plan;
+use fleet::models::Models;
+use fleet::{Context, MAX_PROBLEMS, Problems, Secrets};
 use rustix::time::{ClockId, clock_gettime};
 use tokio_util::sync::CancellationToken;
 
@@ -45,7 +45,7 @@ fn spent() -> Duration {
 
 /// All that `check` and a plan do with a file.
 fn judge(text: &str, context: &Context) -> Result<usize, Problems> {
-    let loaded = config::parse("fleet.yaml", text.as_bytes().to_vec(), context);
+    let loaded = fleet::parse("fleet.yaml", text.as_bytes().to_vec(), context);
     match loaded {
         Ok(loaded) => {
             let lines = Plan::new(&loaded.fleet, &loaded.fleet, |_| false).lines();

@@ -3,9 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use agent::config::models::{Folder, Library};
 use agent::devices::Devices;
-use agent::discovery::Sightings;
 use agent::forward::Given;
 use agent::history::History;
 use agent::http::{self, App, Consoles, Door, Guesses, Pages, Tokens};
@@ -15,6 +13,8 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode, header};
 use axum::response::Response;
+use discovery::Sightings;
+use fleet::models::{Folder, Library};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;

@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use agent::config::models::Models;
-use agent::config::{self, Context, Secrets};
+use fleet::models::Models;
+use fleet::{Context, Secrets};
 
 use crate::cost::{LARGE, within_memory, within_time};
 use crate::input::Growing;
@@ -19,7 +19,7 @@ pub fn run(input: &[u8]) {
 }
 
 fn judge(text: Vec<u8>) {
-    match config::parse("fleet.yaml", text, context()) {
+    match fleet::parse("fleet.yaml", text, context()) {
         Ok(loaded) => drop(loaded.warnings.render(false)),
         Err(problems) => drop(problems.render(false)),
     }

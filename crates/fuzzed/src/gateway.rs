@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use agent::config::{self, Context, Fleet, Secrets, topic_matches};
 use agent::downlink::Downlink;
-use agent::fleet::Gear;
 use agent::hand_in::HandIn;
 use agent::ledger::FileLedger;
 use agent::metrics::Metrics;
+use agent::modems::factory::Gear;
 use agent::recover::Recoverer;
 use agent::view::{Now, View};
+use fleet::{Context, Fleet, Secrets, topic_matches};
 use modem::environment::Environment;
 use modem::session::Stagger;
 use modem::turns::Turns;
@@ -110,7 +110,7 @@ fn catalog() -> &'static Catalog {
 fn fleet(folder: &Path) -> Fleet {
     let text = format!("{FLEET}\nqueue: {{ path: {}/queue }}\n", folder.display());
     let context = Context { secrets: Secrets::Skip, ..Context::default() };
-    match config::parse("fleet.yaml", text.into_bytes(), &context) {
+    match fleet::parse("fleet.yaml", text.into_bytes(), &context) {
         Ok(loaded) => loaded.fleet,
         Err(problems) => panic!("{}", problems.render(false)),
     }

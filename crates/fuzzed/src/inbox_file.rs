@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use agent::config::topic_matches;
+use fleet::topic_matches;
 use inbox::{Config, Inbox, NewMessage, Seq};
 use tokio::sync::oneshot;
 

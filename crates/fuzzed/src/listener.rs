@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent::config::{Name, SessionId};
 use agent::downlink::{Downlink, Message};
 use agent::mqtt::{Serving, Users, serve_in_memory};
+use fleet::{Name, SessionId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, WriteHalf, duplex, split};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, yield_now};

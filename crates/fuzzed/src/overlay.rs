@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use agent::cli::profiles;
-use agent::config::models::{Models, lint};
+use fleet::models::{Models, lint};
+use modemfleet::profiles;
 
 use crate::cost::{LARGE, within_memory, within_time};
 use crate::input::Growing;

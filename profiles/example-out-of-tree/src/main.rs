@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    agent::cli::main(&[&acme::PLUGIN, &profile_simcom::PLUGIN, &profile_quectel::PLUGIN])
+    modemfleet::main(&[&acme::PLUGIN, &profile_simcom::PLUGIN, &profile_quectel::PLUGIN])
 }

@@ -20,10 +20,32 @@ struct Edges {
 
 const EDGES: &[Edges] = &[
     Edges {
-        package: "agent",
-        normal: &["inbox", "queue", "modem", "modem-sim", "profile-*"],
+        package: "modemfleet",
+        normal: &[
+            "agent",
+            "lab",
+            "api",
+            "discovery",
+            "fleet",
+            "inbox",
+            "queue",
+            "modem",
+            "profile-*",
+        ],
         tests: &[],
     },
+    // It sees the agent from outside.
+    Edges { package: "lab", normal: &["api", "fleet", "modem", "modem-sim"], tests: &[] },
+    Edges {
+        package: "agent",
+        normal: &["api", "discovery", "fleet", "inbox", "queue", "modem"],
+        tests: &["modem-sim", "profile-*"],
+    },
+    // Knows no metrics, no queue and no HTTP.
+    Edges { package: "discovery", normal: &["fleet", "modem"], tests: &["profile-*"] },
+    Edges { package: "api", normal: &["fleet"], tests: &[] },
+    // The limits of queue and inbox are theirs.
+    Edges { package: "fleet", normal: &["inbox", "queue", "modem"], tests: &["profile-*"] },
     Edges { package: "profile-*", normal: &["modem", "at"], tests: &["modem-sim"] },
     Edges { package: "modem", normal: &["at"], tests: &["modem-sim"] },
     // Independent of `at`, so that one misreading of a manual is not made twice.
@@ -34,7 +56,17 @@ const EDGES: &[Edges] = &[
     // It calls all that reads from outside, and nothing calls it but tests and the fuzzer.
     Edges {
         package: "fuzzed",
-        normal: &["agent", "inbox", "queue", "modem", "at", "profile-*"],
+        normal: &[
+            "modemfleet",
+            "agent",
+            "discovery",
+            "fleet",
+            "inbox",
+            "queue",
+            "modem",
+            "at",
+            "profile-*",
+        ],
         tests: &[],
     },
     // It sees the product from outside, as a user does.
@@ -46,7 +78,7 @@ const EDGES: &[Edges] = &[
 const AT_BUILDS_ON: &[&str] = &["thiserror", "zeroize"];
 
 /// Where errors may lose their type: at the top of a program, and in tests.
-const MAY_USE_ANYHOW: &[&str] = &["agent", "e2e", "xtask"];
+const MAY_USE_ANYHOW: &[&str] = &["agent", "discovery", "e2e", "lab", "modemfleet", "xtask"];
 
 fn matches(pattern: &str, name: &str) -> bool {
     pattern.strip_suffix('*').map_or(pattern == name, |start| name.starts_with(start))
@@ -147,7 +179,7 @@ fn a_wrong_edge_is_seen() {
         serde_json::json!({ "name": name, "dependencies": [dependency] })
     };
     let judge = |name: &str, kind: Value, target: &str| {
-        let names = ["at", "modem", "modem-sim", "queue", "inbox", "agent"];
+        let names = ["at", "modem", "modem-sim", "queue", "inbox", "agent", "lab"];
         let others = names.map(|name| serde_json::json!({ "name": name, "dependencies": [] }));
         let mut packages = others.to_vec();
         packages.push(package(name, kind, target));
@@ -157,6 +189,7 @@ fn a_wrong_edge_is_seen() {
     let dev = || Value::from("dev");
     let wrong = [
         (judge("agent", normal(), "at"), "not an edge"),
+        (judge("agent", normal(), "modem-sim"), "[dev-dependencies] only"),
         (judge("modem-sim", dev(), "at"), "not an edge"),
         (judge("profile-quectel", normal(), "agent"), "not an edge"),
         (judge("modem", normal(), "modem-sim"), "[dev-dependencies] only"),
@@ -173,7 +206,7 @@ fn a_wrong_edge_is_seen() {
     }
     let right = [
         judge("profile-quectel", dev(), "modem-sim"),
-        judge("agent", normal(), "modem-sim"),
+        judge("lab", normal(), "modem-sim"),
         judge("at", dev(), "proptest"),
         judge("xtask", normal(), "anyhow"),
     ];

@@ -71,7 +71,7 @@ pub(crate) enum Bench {
 /// Where a part does not start, or what was measured misses its aim.
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     crate::setup::run()?;
-    crate::step::Invocation::cargo(&["build", "--release", "--package", "agent"]).run()?;
+    crate::step::Invocation::cargo(&["build", "--release", "--package", "modemfleet"]).run()?;
     if matches!(bench, Bench::HandIn(_) | Bench::QueueStart(_) | Bench::Rename(_)) {
         let example = ["build", "--release", "--package", "queue", "--example", "bench"];
         crate::step::Invocation::cargo(&example).run()?;

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 use crate::step;
 
-/// Who signs the package's list of changes; the same as in crates/agent/Cargo.toml.
+/// Who signs the package's list of changes; the same as in crates/modemfleet/Cargo.toml.
 const MAINTAINER: &str = "modemfleet contributors <contributors@modemfleet.invalid>";
 
 /// A release.

@@ -91,7 +91,8 @@ fn make(arch: Arch, given: Option<&Path>) -> anyhow::Result<PathBuf> {
     let folder = step::root().join("target/package");
     let package = folder.join(format!("modemfleet_{}-1_{}.deb", changes.version, arch.word()));
     let path = package.display().to_string();
-    let mut words = vec!["deb", "--quiet", "--locked", "--package", "agent", "--output", &path];
+    let mut words =
+        vec!["deb", "--quiet", "--locked", "--package", "modemfleet", "--output", &path];
     // The program is built, stripped and staged.
     words.extend(["--no-build", "--no-strip", "--no-dbgsym", "--target", arch.target()]);
     words.extend(given.map(|_| "--fast"));
@@ -110,7 +111,7 @@ fn built(arch: Arch) -> anyhow::Result<Program> {
     let (build, place, tools) = match arch {
         Arch::Amd64 => {
             anyhow::ensure!(cfg!(target_arch = "x86_64"), "amd64 is built on amd64");
-            let words = ["build", "--locked", "--package", "agent", "--release"];
+            let words = ["build", "--locked", "--package", "modemfleet", "--release"];
             (Invocation::cargo(&words), PathBuf::from("release"), Tools::NATIVE)
         }
         Arch::Arm64 => {

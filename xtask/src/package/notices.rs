@@ -71,7 +71,7 @@ pub(crate) fn of_the_agent(target: &str) -> anyhow::Result<String> {
         String::from_utf8_lossy(&said.stderr)
     );
     let metadata: Metadata = serde_json::from_slice(&said.stdout)?;
-    let linked = linked(&metadata, "agent");
+    let linked = linked(&metadata, "modemfleet");
     let mut foreign: Vec<_> = metadata
         .packages
         .iter()

@@ -52,7 +52,7 @@ impl Program {
     }
 }
 
-/// The folder; crates/agent/Cargo.toml names what is in it.
+/// The folder; crates/modemfleet/Cargo.toml names what is in it.
 fn folder() -> PathBuf {
     step::root().join("target/package/stage")
 }

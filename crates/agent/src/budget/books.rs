@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::cost;
 use super::period::Calendar;
-use crate::config::{self, Budget};
 use crate::json_file;
+use fleet::Budget;
 
 /// How often the books are brought up to date.
 const TICK: Duration = Duration::from_secs(5);
@@ -179,7 +179,7 @@ struct Entry {
 }
 
 impl Entry {
-    fn new(modem: &config::Modem) -> Self {
+    fn new(modem: &fleet::Modem) -> Self {
         let sessions = modem.sessions.iter().map(|session| {
             let costs = Costs {
                 connect: cost::connect(session),
@@ -286,7 +286,7 @@ impl State {
         changed
     }
 
-    fn revise(&mut self, modems: &[config::Modem]) {
+    fn revise(&mut self, modems: &[fleet::Modem]) {
         self.modems.retain(|name, _| modems.iter().any(|modem| modem.name.as_str() == name));
         for modem in modems {
             let new = Entry::new(modem);
@@ -353,7 +353,7 @@ impl Books {
     ///
     /// # Errors
     /// The system's words. A file that is damaged is put aside, and the count begins with nothing.
-    pub fn open(dir: &Path, modems: &[config::Modem]) -> io::Result<Arc<Self>> {
+    pub fn open(dir: &Path, modems: &[fleet::Modem]) -> io::Result<Arc<Self>> {
         let path = dir.join("budget.json");
         let accounts = match json_file::read(&path) {
             Ok(accounts) => accounts,
@@ -371,7 +371,7 @@ impl Books {
     }
 
     /// Takes in what a new fleet file says of the modems. What was counted stays.
-    pub fn revise(&self, modems: &[config::Modem]) {
+    pub fn revise(&self, modems: &[fleet::Modem]) {
         self.change(|state, _| {
             state.revise(modems);
             true

@@ -6,7 +6,7 @@
 
 use modem::mqtt::{Message, Qos};
 
-use crate::config::{Access, Session};
+use fleet::{Access, Session};
 
 /// Headers of IPv4 and TCP, in bytes.
 const HEADERS: u64 = 40;

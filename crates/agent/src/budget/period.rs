@@ -4,7 +4,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 
-use crate::config::Budget;
+use fleet::Budget;
 
 /// A day of each month, at midnight of a place.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,8 +17,8 @@ use super::gateway::Gateway;
 use super::port::{Node, Port};
 use super::rights::Rights;
 use super::service::{Disk, Recovery, Refused, Told, Trial, User, Watchdog, Why};
-use crate::config::{self, Fleet};
-use crate::{discovery, private};
+use fleet::Fleet;
+use fleet::{accounts, private};
 
 /// Where rules are looked for (udev(7)), and how ours are called.
 const RULES: [&str; 4] =
@@ -108,37 +108,11 @@ pub fn user() -> User {
     let uid = geteuid().as_raw();
     let own = getegid();
     let others = getgroups().unwrap_or_default().into_iter().filter(|group| *group != own);
-    let names =
-        std::iter::once(own).chain(others).map(|group| group_name(group.as_raw())).collect();
-    User { uid, name: of_table("/etc/passwd", uid), groups: names }
-}
-
-/// The number of a user of this name, if passwd(5) has it.
-pub fn user_number(name: &str) -> Option<u32> {
-    let text = fs::read_to_string("/etc/passwd").ok()?;
-    text.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next()? == name).then(|| fields.nth(1)?.parse().ok())?
-    })
-}
-
-/// A user in words, by the number.
-pub fn user_words(uid: u32) -> String {
-    User { uid, name: of_table("/etc/passwd", uid), groups: Vec::new() }.to_string()
-}
-
-/// The name of a number in passwd(5) or group(5): the first and the third field.
-fn of_table(table: &str, number: u32) -> Option<String> {
-    let text = fs::read_to_string(table).ok()?;
-    text.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(number)).then(|| name.to_owned())
-    })
-}
-
-fn group_name(gid: u32) -> String {
-    of_table("/etc/group", gid).unwrap_or_else(|| gid.to_string())
+    let names = std::iter::once(own)
+        .chain(others)
+        .map(|group| accounts::group_name(group.as_raw()))
+        .collect();
+    User { uid, name: accounts::user_name(uid), groups: names }
 }
 
 /// The tty at which a modem is looked for, and the place on USB where it is.
@@ -154,12 +128,12 @@ pub fn port(place: String, tty: Option<PathBuf>, usb_path: Option<&str>) -> Port
 
 fn node(tty: &Path) -> Option<Node> {
     let meta = fs::metadata(tty).ok()?;
-    let owner = of_table("/etc/passwd", meta.uid()).unwrap_or_else(|| meta.uid().to_string());
+    let owner = accounts::user_name(meta.uid()).unwrap_or_else(|| meta.uid().to_string());
     Some(Node {
         is_device: meta.file_type().is_char_device(),
         mode: meta.mode() & 0o777,
         owner,
-        group: group_name(meta.gid()),
+        group: accounts::group_name(meta.gid()),
         may_open: may(tty, Access::READ_OK | Access::WRITE_OK),
     })
 }
@@ -170,7 +144,7 @@ fn may(path: &Path, what: Access) -> bool {
 
 /// The disk of the queue: a file is written there, and removed again. `failing` is what the agent says of its
 /// commits, where this process is it.
-pub fn disk(queue: &config::Queue, failing: Option<Option<Failing>>) -> Disk {
+pub fn disk(queue: &fleet::Queue, failing: Option<Option<Failing>>) -> Disk {
     let trial = trial(&queue.path).map_err(|error| refused(&error));
     let is_there = || has_open(&queue.path);
     let agent = failing.map(|failing| Told { failing, is_there: is_there() });
@@ -242,7 +216,7 @@ pub fn rights(fleet: &Fleet) -> Vec<Rights> {
 /// The socket of `modemfleet recover`.
 pub fn recovery(fleet: &Fleet) -> Recovery {
     let is_socket = fs::metadata(&fleet.privileged).is_ok_and(|meta| meta.file_type().is_socket());
-    let on_usb = |modem: &config::Modem| modem.recovery.usb_reset && is_on_usb(&modem.matching);
+    let on_usb = |modem: &fleet::Modem| modem.recovery.usb_reset && is_on_usb(&modem.matching);
     let with_script = fleet.modems.iter().filter(|modem| modem.recovery.power_script.is_some());
     Recovery {
         may_ask: is_socket.then(|| may(&fleet.privileged, Access::WRITE_OK)),
@@ -253,7 +227,7 @@ pub fn recovery(fleet: &Fleet) -> Recovery {
 }
 
 /// Whether a modem is looked for on USB, or at a tty that is there.
-pub fn is_on_usb(matching: &config::Match) -> bool {
+pub fn is_on_usb(matching: &fleet::Match) -> bool {
     let of_usb = |port: &PathBuf| {
         let name = name(port);
         name.starts_with("ttyUSB") || name.starts_with("ttyACM")
@@ -296,7 +270,7 @@ mod tests {
         assert!(null.is_device && null.may_open);
         assert_eq!((null.owner.as_str(), null.mode), ("root", 0o666));
         assert_eq!(node(Path::new("/dev/no-such-tty")), None);
-        assert_eq!(of_table("/etc/passwd", u32::MAX - 7), None);
+        assert_eq!(accounts::user_name(u32::MAX - 7), None);
     }
 
     #[test]
@@ -314,7 +288,7 @@ mod tests {
     #[test]
     fn where_a_modem_is_looked_for_tells_whether_it_is_on_usb() {
         let at = |port: Option<&str>, usb_path: Option<&str>| {
-            is_on_usb(&config::Match {
+            is_on_usb(&fleet::Match {
                 port: port.map(PathBuf::from),
                 usb_path: usb_path.map(str::to_owned),
                 imei: None,

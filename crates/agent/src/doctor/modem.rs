@@ -9,8 +9,8 @@ use modem::reply::{Lock, Pin, PinTries, Rat, Registration, Signal, Stat, cme_adv
 
 use super::Finding;
 use super::usb::LOST_IMEI;
-use crate::config::{self, Owner, Roaming};
-use crate::discovery::is_identity;
+use discovery::is_identity;
+use fleet::{Owner, Roaming};
 
 /// Below this a connection breaks off now and then (LTE, NR: reference signal; 3GPP 36.133 measures to -140).
 const WEAK_RSRP_DBM: f64 = -110.0;
@@ -47,7 +47,7 @@ pub struct Seen {
 
 impl Seen {
     /// What is to be said of it; the first fault that explains the others ends the list.
-    pub fn findings(&self, modem: &config::Modem) -> Vec<Finding> {
+    pub fn findings(&self, modem: &fleet::Modem) -> Vec<Finding> {
         let exam = match &self.exam {
             Ok(exam) => exam,
             Err(why) => return vec![self.unasked(why)],
@@ -146,7 +146,7 @@ impl Seen {
         }
     }
 
-    fn apn(&self, exam: &Exam, modem: &config::Modem) -> Finding {
+    fn apn(&self, exam: &Exam, modem: &fleet::Modem) -> Finding {
         let check = "apn";
         let context = match &exam.context {
             Ok(context) => context.as_ref(),
@@ -194,7 +194,7 @@ impl Seen {
         }
     }
 
-    fn clock(&self, exam: &Exam, modem: &config::Modem) -> Finding {
+    fn clock(&self, exam: &Exam, modem: &fleet::Modem) -> Finding {
         let check = "clock";
         let needs_it = modem
             .sessions
@@ -252,7 +252,7 @@ fn left(tries: Option<u32>) -> String {
     }
 }
 
-fn identity(exam: &Exam, matching: &config::Match) -> Finding {
+fn identity(exam: &Exam, matching: &fleet::Match) -> Finding {
     let is = &exam.identity;
     let iccid = exam.iccid.as_deref().ok();
     let differs = [

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Finding;
-use crate::private::Openings;
+use fleet::private::Openings;
 
 /// Observed rights of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]

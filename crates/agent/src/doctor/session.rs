@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use modem::session::{SessionPhase, SessionState};
 
 use super::Finding;
-use crate::config::{Access, Session};
-use crate::pem::Validity;
+use fleet::pem::Validity;
+use fleet::{Access, Session};
 
 /// Certificates that expire sooner are to be renewed.
 const SOON: Duration = Duration::from_secs(30 * 86_400);

@@ -20,13 +20,13 @@ use super::service::User;
 use super::session::{Certificates, Reach, Secret};
 use super::{Finding, host, modem as judged, session, usb};
 use crate::budget::{Meter, Standing};
-use crate::config::{self, Access, Fleet, Session, SessionId};
 use crate::devices::{DeviceReport, Devices};
 use crate::ledger::FileLedger;
 use crate::metrics::Metrics;
-use crate::pem;
-use crate::secret::Ref;
 use crate::view::{ModemView, View};
+use fleet::pem;
+use fleet::secret::Ref;
+use fleet::{Access, Fleet, Session, SessionId};
 
 /// How long a broker may take to answer a connection from here, its name included.
 const REACH: Duration = Duration::from_secs(3);
@@ -58,7 +58,7 @@ pub async fn by_agent(
         findings.extend(usb::twins(&told));
     }
     let (fleet, user) = (&fleet, &user);
-    let with = |modem: &config::Modem| {
+    let with = |modem: &fleet::Modem| {
         running.iter().find(|running| running.name == modem.name.as_str()).cloned()
     };
     let modems = meant(fleet, only).filter_map(|modem| Some((modem, with(modem)?)));
@@ -117,7 +117,7 @@ pub async fn by_itself(
 fn meant<'a>(
     fleet: &'a Fleet,
     only: Option<&'a str>,
-) -> impl Iterator<Item = &'a config::Modem> + 'a {
+) -> impl Iterator<Item = &'a fleet::Modem> + 'a {
     fleet.modems.iter().filter(move |modem| only.is_none_or(|name| modem.name.as_str() == name))
 }
 
@@ -148,7 +148,7 @@ async fn ground(fleet: &Fleet, failing: Option<Option<Failing>>) -> (User, Vec<F
 
 async fn of_running(
     fleet: &Fleet,
-    modem: &config::Modem,
+    modem: &fleet::Modem,
     running: Running,
     devices: &[DeviceReport],
     user: &User,
@@ -172,13 +172,13 @@ async fn of_running(
 }
 
 /// The tty of a modem that is not looked for on USB.
-fn fixed(modem: &config::Modem) -> Option<PathBuf> {
+fn fixed(modem: &fleet::Modem) -> Option<PathBuf> {
     modem.matching.port.clone().filter(|_| modem.matching.usb_path.is_none())
 }
 
 async fn of_asked(
     fleet: &Fleet,
-    modem: &config::Modem,
+    modem: &fleet::Modem,
     catalog: &Catalog,
     devices: &[DeviceReport],
     user: &User,
@@ -210,12 +210,12 @@ async fn of_asked(
 }
 
 /// The AT port of the device that discovery gave to a modem, else any of its ports.
-fn at_port(devices: &[DeviceReport], modem: &config::Modem) -> Option<PathBuf> {
+fn at_port(devices: &[DeviceReport], modem: &fleet::Modem) -> Option<PathBuf> {
     let own = devices.iter().find(|device| device.modem.as_deref() == Some(modem.name.as_str()))?;
     own.ports.iter().min_by_key(|port| port.role).map(|port| port.tty.clone())
 }
 
-async fn seen_port(place: String, tty: Option<PathBuf>, modem: &config::Modem) -> Port {
+async fn seen_port(place: String, tty: Option<PathBuf>, modem: &fleet::Modem) -> Port {
     let (known, usb_path) = (place.clone(), modem.matching.usb_path.clone());
     let seen = aside(move || host::port(place, tty, usb_path.as_deref())).await;
     seen.unwrap_or(Port { place: known, tty: None, node: None, busy: None, is_plugged: false })
@@ -231,7 +231,7 @@ struct Told {
 
 async fn judge(
     fleet: &Fleet,
-    modem: &config::Modem,
+    modem: &fleet::Modem,
     port: Port,
     exam: Result<modem::exam::Exam, String>,
     told: Told,
@@ -269,7 +269,7 @@ fn clock_is_set() -> bool {
 /// The PIN that the fleet file gives, and what is wrong with where it lies.
 async fn given_pin(
     fleet: &Fleet,
-    modem: &config::Modem,
+    modem: &fleet::Modem,
     exam: Option<&modem::exam::Exam>,
 ) -> (GivenPin, Option<Finding>) {
     let Some(place) = modem.pin.clone() else { return (GivenPin::None, None) };

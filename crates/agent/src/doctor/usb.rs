@@ -2,7 +2,7 @@
 
 use super::{Finding, port};
 use crate::devices::{Claim, DeviceReport};
-use crate::discovery::is_identity;
+use discovery::is_identity;
 
 /// What is to be said of all that is plugged in; one line where that is nothing.
 pub fn findings(devices: &[DeviceReport]) -> Vec<Finding> {
@@ -101,7 +101,7 @@ mod tests {
     use super::super::Level;
     use super::*;
     use crate::devices::PortReport;
-    use crate::discovery::Role;
+    use discovery::Role;
 
     #[test]
     fn what_is_plugged_in_and_nobodys_is_told() {

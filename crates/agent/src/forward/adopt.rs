@@ -21,8 +21,8 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::backlog::BacklogError;
-use crate::config::Fleet;
 use crate::view::View;
+use fleet::Fleet;
 use homes::Homes;
 
 /// Lanes whose forwarders wait.

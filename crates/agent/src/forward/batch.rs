@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use queue::Lease;
 use serde::de::IgnoredAny;
 
-use crate::config::{Batch, BatchFormat};
+use fleet::{Batch, BatchFormat};
 
 /// Bytes of a message's id.
 const ID: usize = 36;

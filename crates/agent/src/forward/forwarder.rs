@@ -26,8 +26,8 @@ use super::ledger::{End, Landing, Ledger, Order};
 use super::passed::Passed;
 use super::routing::Routing;
 use super::target::{Reach, Target};
-use crate::config::SessionId;
 use crate::metrics::Metrics;
+use fleet::SessionId;
 use storing::Answer;
 
 /// How long a forwarder that ends waits for the end of what it gave out.

@@ -7,7 +7,7 @@
 use queue::MAX_NAME;
 use sha1::{Digest, Sha1};
 
-use crate::config::{Policy, Route, SessionId};
+use fleet::{Policy, Route, SessionId};
 
 /// A lane of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +117,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::Name;
+    use fleet::Name;
 
     fn name_of(text: &str) -> Name {
         Name::new(text).expect("a name")

@@ -17,7 +17,7 @@ mod routing;
 mod running;
 mod target;
 
-use crate::config::SessionId;
+use fleet::SessionId;
 
 pub use adopt::{Adopter, Adoption, Held};
 pub use forwarder::Waiting;

@@ -10,8 +10,8 @@ use super::routing::Routing;
 use super::target::Target;
 use super::{lanes, session_lane};
 use crate::budget::{Allowance, Meter};
-use crate::config::{Fleet, SessionId};
 use crate::view::{ModemView, find_session};
+use fleet::{Fleet, SessionId};
 
 /// A lane that is to be forwarded.
 pub struct LanePlan {

@@ -8,7 +8,7 @@ use queue::{DEFAULT_PRIORITY, Lease};
 use tokio::time::Instant;
 
 use super::lanes::label;
-use crate::config::{Batch, Policy, Route, SessionId, Template};
+use fleet::{Batch, Policy, Route, SessionId, Template};
 
 /// The longest filter that stands in a metric as it is.
 const LABEL: usize = 64;

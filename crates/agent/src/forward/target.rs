@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::routing::Path;
 use crate::budget::Allowance;
-use crate::config::SessionId;
+use fleet::SessionId;
 
 /// One session of a lane.
 pub(super) struct Target {

@@ -17,8 +17,8 @@ use super::forwarder::{Forwarder, Waiting};
 use super::given::Given;
 use super::target::Target;
 use crate::budget::Allowance;
-use crate::config::{Batch, BatchFormat, Name, Policy, Route, SessionId};
 use crate::metrics::Metrics;
+use fleet::{Batch, BatchFormat, Name, Policy, Route, SessionId};
 
 /// A session of the lane, seen from the modem's side.
 struct Fake {

@@ -32,7 +32,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{Name, SessionId};
+    use fleet::{Name, SessionId};
 
     fn session(modem: &str, session: &str) -> Option<SessionId> {
         let name = |text| Name::new(text).unwrap();

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::publish::decode;
 use super::{ApiError, App};
-use crate::config::Name;
+use fleet::Name;
 
 /// Messages of one answer, if the request does not say.
 const PAGE: usize = 100;

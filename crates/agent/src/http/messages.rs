@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use super::publish::decode;
 use super::stream::gapped;
 use super::{ApiError, App};
-use crate::config;
 use crate::downlink::{Message, Subscription};
 
 /// Filters of one stream.
@@ -88,7 +87,7 @@ fn filters(query: &str) -> Result<Vec<String>, ApiError> {
             _ => return Err(bad(format!("unknown parameter {pair:?}; known is filter"))),
         };
         let filter = filter.ok_or_else(|| bad("filter is not URL-encoded UTF-8".to_owned()))?;
-        config::check_filter(&filter)
+        fleet::check_filter(&filter)
             .map_err(|reason| bad(format!("the filter {filter:?} {reason}")))?;
         filters.push(filter);
     }

@@ -48,9 +48,9 @@ use crate::health::{self, Degraded};
 use crate::history::History;
 use crate::logging::Log;
 use crate::metrics::Metrics;
-use crate::printable::printable_lines;
 use crate::reload::{Planner, Reloads};
 use crate::view::{ModemView, View};
+use fleet::printable::printable_lines;
 use token::Right;
 
 use accept::Origin;

@@ -11,8 +11,8 @@ use queue::{AppendError, DEFAULT_PRIORITY, MAX_NAME, MAX_PRIORITY, Outcome};
 use serde_json::{Map, Value, json};
 
 use super::{ApiError, App};
-use crate::config::{self, Name, SessionId};
 use crate::hand_in::{MAX_TOPIC, Refusal, Submission, Taken, Way};
+use fleet::{Name, SessionId};
 
 /// A request's parameters, checked.
 struct Params {
@@ -152,7 +152,7 @@ fn check_topic(topic: &str) -> Result<(), ApiError> {
             format!("the topic has {} bytes, and at most {MAX_TOPIC} fit", topic.len()),
         ));
     }
-    config::check_name(topic)
+    fleet::check_name(topic)
         .map_err(|reason| bad("topic", format!("the topic {topic:?} is not valid: {reason}")))
 }
 

@@ -15,7 +15,6 @@ use tokio::sync::Semaphore;
 use super::publish::decode;
 use super::{ApiError, App};
 use crate::backlog::{self, BacklogError, PAGE, Selection, Step};
-use crate::config;
 
 /// Payload of one answer, in bytes, beyond which it ends with `next`: what is not read yet is held in memory.
 const MOST: usize = 1024 * 1024;
@@ -186,7 +185,7 @@ impl Params {
             "id" => selection.id = Some(value.parse().map_err(|_| wrong("a message's id"))?),
             "lane" => selection.lane = Some(value.to_owned()),
             "topic" => {
-                config::check_filter(value).map_err(|reason| bad(format!("topic {reason}")))?;
+                fleet::check_filter(value).map_err(|reason| bad(format!("topic {reason}")))?;
                 selection.topic = Some(value.to_owned());
             }
             "state" => {

@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 
 use super::accept::Place;
 use super::{App, Refused};
-use crate::config::Http;
-use crate::secret::{Ref, SHORT_TOKEN, SecretError};
+use fleet::Http;
+use fleet::secret::{Ref, SHORT_TOKEN, SecretError};
 
 /// By which way a caller comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,7 +166,7 @@ fn shown(headers: &HeaderMap) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::{Rule, Source};
+    use fleet::secret::{Rule, Source};
 
     fn right(tokens: &Tokens, shown: &[&str]) -> Result<Right, Refused> {
         let mut headers = HeaderMap::new();

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::printable::{INSTEAD, is_unprintable};
+use fleet::printable::{INSTEAD, is_unprintable};
 
 /// Makes writers of one line each.
 pub(super) struct Plain {

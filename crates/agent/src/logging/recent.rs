@@ -17,7 +17,7 @@ use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::at_dialogue::{ModemName, TARGET};
-use crate::printable::is_unprintable;
+use fleet::printable::is_unprintable;
 
 /// Bytes of the log.
 const LOG: usize = 256 * 1024;

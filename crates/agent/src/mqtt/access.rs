@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
-use crate::secret::{Ref, SecretError};
+use fleet::secret::{Ref, SecretError};
 
 /// The users with the digests of their passwords: two digests may be compared without telling anything.
 #[derive(Clone, Default)]
@@ -43,7 +43,7 @@ impl Users {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::Source;
+    use fleet::secret::Source;
 
     #[test]
     fn with_users_only_they_come_in_and_without_everyone() {

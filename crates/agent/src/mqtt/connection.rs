@@ -31,7 +31,6 @@ use super::wire::{
     AckReason, ConnectReason, Grant, Id, Incoming, Malformed, Message, Outgoing, Reason, Wire,
 };
 use super::{DEAF, FILTERS, FOREVER, IN_FLIGHT, LAST_READ, LOOK, UNHEARD, WRITE};
-use crate::config;
 use crate::downlink::{self, Kind, Subscription};
 use crate::hand_in::Refusal;
 
@@ -510,7 +509,7 @@ fn grant(subscription: &Subscription, filter: &str, qos: u8, by_number: bool) ->
     if filter.starts_with("$share/") {
         return Grant::SharedSubscriptionNotSupported;
     }
-    if config::check_filter(filter).is_err() {
+    if fleet::check_filter(filter).is_err() {
         return Grant::TopicFilterInvalid;
     }
     let qos = qos.min(1);

@@ -15,8 +15,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::wire::{Connect, ConnectReason, Grant, Id, Message};
 use super::{FILTERS, FOREVER, IN_HAND};
-use crate::config::check_received;
 use crate::downlink::Subscription;
+use fleet::check_received;
 
 /// Messages of one page, which wait in memory until the window has room: twice the window.
 const PAGE: usize = 64;

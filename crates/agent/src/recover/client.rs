@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 use super::{Answer, Deed, MAX_LINE, UsbPath};
-use crate::config::Name;
+use fleet::Name;
 
 /// A script may take a minute ([`super::Means`]); the answer comes a little later.
 const PATIENCE: Duration = Duration::from_secs(90);

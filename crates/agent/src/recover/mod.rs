@@ -6,16 +6,14 @@
 //! else, and what they may name is what root laid out.
 
 mod client;
-mod means;
 
 use std::fmt;
 use std::str::FromStr;
 
 pub use client::Recoverer;
-pub use means::Means;
 
-use crate::config::{self, Name};
-use crate::printable::printable;
+use fleet::Name;
+use fleet::printable::printable;
 
 /// The longest line, in bytes, in either direction.
 pub const MAX_LINE: u64 = 512;
@@ -54,7 +52,7 @@ pub enum Answer {
 impl UsbPath {
     /// The place, or `None` where `text` is none.
     pub fn new(text: &str) -> Option<Self> {
-        config::is_usb_path(text).then(|| Self(text.to_owned()))
+        fleet::is_usb_path(text).then(|| Self(text.to_owned()))
     }
 
     /// The place as text.

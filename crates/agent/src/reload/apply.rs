@@ -12,16 +12,16 @@ use tokio::time::timeout;
 use super::planner::{knowing, learn};
 use super::{Contents, Line, Plan, Refused, Request, plan};
 use crate::agent::{Agent, open_books};
-use crate::config::{self, Context, Fleet, Loaded, Modem, Secrets, SessionId};
-use crate::discovery::Roll;
-use crate::fleet::{self, Made};
 use crate::forward::{self, Adoption, LanePlan};
 use crate::http::Tokens;
+use crate::modems::factory::{self, Made};
 use crate::mqtt::Users;
 use crate::reconcile::Order;
 use crate::reload::plan::Step;
 use crate::systemd;
 use crate::view::{ModemView, Now, SessionView};
+use discovery::Roll;
+use fleet::{Context, Fleet, Loaded, Modem, Secrets, SessionId};
 
 /// The longest that a reload waits for what ends: who asked for it waits too.
 const SIGN_OUT: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ impl Agent {
     ///
     /// # Cancel safety
     /// A reload that is dropped is done by half: only for the end of the agent.
-    pub(crate) async fn serve_request(&mut self, request: Option<Request>) {
+    pub async fn serve_request(&mut self, request: Option<Request>) {
         let done = self.reload().await;
         // Who asked may have gone.
         if let Some(answer) = request {
@@ -84,7 +84,7 @@ impl Agent {
         let read = move || {
             let catalog = library.read().map(|models| models.catalog);
             let context = knowing(Context::named(&file, Secrets::Read, gateway), &catalog);
-            let loaded = config::load_in(&file, &context).map_err(Refused::File)?;
+            let loaded = fleet::load_in(&file, &context).map_err(Refused::File)?;
             let contents = Contents::of(&loaded.fleet);
             Ok((loaded, contents, catalog?))
         };
@@ -221,7 +221,7 @@ impl Agent {
     pub(crate) fn roll_of(&self, fleet: &Fleet) -> Roll {
         let kept = |modem: &Modem| self.kept.get(modem.name.as_str())?.wanted.clone();
         let wanted = fleet.modems.iter().filter_map(kept).collect();
-        Roll { wanted, fixed: fleet::fixed(fleet) }
+        Roll { wanted, fixed: factory::fixed(fleet) }
     }
 }
 

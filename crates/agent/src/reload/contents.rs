@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
-use crate::config::Fleet;
-use crate::secret::{Ref, Source};
+use fleet::Fleet;
+use fleet::secret::{Ref, Source};
 
 /// Digests of secrets by the place where they lie. Kept in memory only.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -16,8 +16,8 @@ impl Contents {
     /// Reads all secrets of a fleet; one that cannot be read is remembered as such. It reads files: call
     /// it where blocking is allowed.
     pub fn of(fleet: &Fleet) -> Self {
-        let of_modems = fleet.modems.iter().flat_map(crate::config::Modem::secrets);
-        let of_sessions = fleet.sessions().flat_map(crate::config::Session::secrets);
+        let of_modems = fleet.modems.iter().flat_map(fleet::Modem::secrets);
+        let of_sessions = fleet.sessions().flat_map(fleet::Session::secrets);
         let users = fleet.mqtt.iter().flat_map(|mqtt| mqtt.users.iter().map(|(_, secret)| secret));
         let all = of_modems.chain(of_sessions).chain(users).chain(&fleet.http.token);
         let all = all.chain(&fleet.http.publish_token);

@@ -15,9 +15,9 @@ pub use contents::Contents;
 pub use plan::{Line, Plan};
 pub use planner::{Planner, Sent};
 
-use crate::config::Problems;
-use crate::config::models::ModelsError;
-use crate::secret::SecretError;
+use fleet::Problems;
+use fleet::models::ModelsError;
+use fleet::secret::SecretError;
 
 /// Requests that wait for their turn. One more is told so.
 const REQUESTS: usize = 8;

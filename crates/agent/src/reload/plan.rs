@@ -8,10 +8,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{
-    Access, Fleet, Http, Modem, MqttListener, Name, Qos, Route, Session, SessionId,
-};
-use crate::secret::Ref;
+use fleet::secret::Ref;
+use fleet::{Access, Fleet, Http, Modem, MqttListener, Name, Qos, Route, Session, SessionId};
 
 /// What becomes of one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,9 +11,9 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Contents, Line, Plan, Refused};
-use crate::config::models::Library;
-use crate::config::{self, Context, Secrets};
 use crate::view::{ModemView, Now, View};
+use fleet::models::Library;
+use fleet::{Context, Secrets};
 
 /// Files that are judged at the same time: each takes up to 64 MB of memory and a second of the processor.
 const AT_ONCE: usize = 1;
@@ -84,7 +84,7 @@ impl Planner {
         let context = Context::named(&folder, Secrets::Skip, self.gateway.clone());
         let catalog = self.library.read().map(|models| models.catalog);
         let context = knowing(Context { folder, stop: stop.clone(), ..context }, &catalog);
-        let loaded = config::parse(&name, text, &context);
+        let loaded = fleet::parse(&name, text, &context);
         if stop.is_cancelled() {
             return Err(Refused::Ending);
         }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::config::{Name, Shed};
+use fleet::{Name, Shed};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -21,10 +21,10 @@ fn budget(bytes: u64) -> Budget {
     }
 }
 
-fn modem(name: &str, budget: Option<Budget>) -> config::Modem {
-    config::Modem {
+fn modem(name: &str, budget: Option<Budget>) -> fleet::Modem {
+    fleet::Modem {
         name: Name::new(name).unwrap(),
-        matching: config::Match {
+        matching: fleet::Match {
             port: None,
             usb_path: None,
             imei: None,
@@ -33,12 +33,12 @@ fn modem(name: &str, budget: Option<Budget>) -> config::Modem {
         },
         apn: None,
         pin: None,
-        roaming: config::Roaming::Deny,
-        radio: config::Owner::Ours,
+        roaming: fleet::Roaming::Deny,
+        radio: fleet::Owner::Ours,
         poll: Duration::from_secs(10),
-        sms: config::Owner::Ours,
+        sms: fleet::Owner::Ours,
         line: modem::serial::Line::DEFAULT,
-        recovery: config::Recovery::default(),
+        recovery: fleet::Recovery::default(),
         budget,
         telemetry: None,
         sessions: Vec::new(),

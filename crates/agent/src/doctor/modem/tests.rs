@@ -8,7 +8,7 @@ use modem::reply::{self, CmeError, Context, Domain, PdpType};
 
 use super::super::Level;
 use super::*;
-use crate::config::{Context as FileContext, Secrets};
+use fleet::{Context as FileContext, Secrets};
 
 /// 2026-11-25T09:58:00Z
 const NOW: Duration = Duration::from_secs(1_795_600_680);
@@ -59,21 +59,21 @@ fn lock(line: &str) -> Result<Pin, String> {
 }
 
 /// A modem of a fleet file, with these keys and this broker.
-fn configured(keys: &str, broker: &str) -> config::Modem {
+fn configured(keys: &str, broker: &str) -> fleet::Modem {
     let text = format!(
         "gateway: gw\nbrokers: {{ lab: {{ {broker} }} }}\nmodems: {{ north: {{ match: {{ model: sim7600 }}, {keys} sessions: {{ s: {{ broker: lab }} }} }} }}"
     );
     let context = FileContext { secrets: Secrets::Skip, ..FileContext::default() };
-    let loaded = config::parse("fleet.yaml", text.into_bytes(), &context);
+    let loaded = fleet::parse("fleet.yaml", text.into_bytes(), &context);
     let mut fleet = loaded.unwrap_or_else(|problems| panic!("{problems}")).fleet;
     fleet.modems.remove(0)
 }
 
-fn plain(keys: &str) -> config::Modem {
+fn plain(keys: &str) -> fleet::Modem {
     configured(keys, "url: \"mqtt://broker.example.com\"")
 }
 
-fn secured() -> config::Modem {
+fn secured() -> fleet::Modem {
     configured("", "url: \"mqtts://broker.example.com\", tls: { ca: /ca.pem }")
 }
 
@@ -82,7 +82,7 @@ fn seen(exam: Exam) -> Seen {
 }
 
 /// The one finding that is not ok.
-fn fault(seen: &Seen, modem: &config::Modem) -> Finding {
+fn fault(seen: &Seen, modem: &fleet::Modem) -> Finding {
     let mut faults = seen.findings(modem);
     faults.retain(|finding| finding.level != Level::Ok);
     assert_eq!(faults.len(), 1, "{faults:?}");
@@ -276,7 +276,7 @@ fn another_modem_than_the_file_means_is_told() {
     ] {
         let text = format!("gateway: gw\nmodems: {{ north: {{ match: {{ {matching} }} }} }}");
         let context = FileContext { secrets: Secrets::Skip, ..FileContext::default() };
-        let loaded = config::parse("f", text.into_bytes(), &context);
+        let loaded = fleet::parse("f", text.into_bytes(), &context);
         let fleet = loaded.unwrap_or_else(|problems| panic!("{problems}")).fleet;
         let found = fault(&seen(exam()), &fleet.modems[0]);
         assert!(found.message.contains(message), "{found:?}");

@@ -4,7 +4,7 @@ use std::time::UNIX_EPOCH;
 
 use super::super::Level;
 use super::*;
-use crate::config::{self, Context, Secrets};
+use fleet::{Context, Secrets};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -14,7 +14,7 @@ fn configured(broker: &str, keys: &str) -> Session {
         "gateway: gw\nbrokers: {{ b: {{ {broker} }} }}\nmodems: {{ m: {{ match: {{ model: sim7600 }}, sessions: {{ s: {{ broker: b{keys} }} }} }} }}"
     );
     let context = Context { secrets: Secrets::Skip, ..Context::default() };
-    let loaded = config::parse("fleet.yaml", text.into_bytes(), &context);
+    let loaded = fleet::parse("fleet.yaml", text.into_bytes(), &context);
     let mut fleet = loaded.unwrap_or_else(|problems| panic!("{problems}")).fleet;
     fleet.modems.remove(0).sessions.remove(0)
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Held;
-use crate::config::{Fleet, Policy, Route, filters_overlap, topic_matches};
 use crate::forward::lanes::{self, Lane};
 use crate::forward::session_lane;
+use fleet::{Fleet, Policy, Route, filters_overlap, topic_matches};
 
 /// The lanes of a fleet.
 pub(super) struct Homes {

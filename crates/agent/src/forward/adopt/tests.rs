@@ -1,8 +1,8 @@
 //! Lanes that are gone, in a real queue, for fleets as files say them.
 
 use super::*;
-use crate::config::{Context, Policy};
 use crate::forward::lanes::{of_route, of_topic};
+use fleet::{Context, Policy};
 use queue::{Config, NewMessage};
 
 struct Rig {
@@ -30,7 +30,7 @@ impl Rig {
             self.dir.path().display(),
             routes.lines().map(route).collect::<String>()
         );
-        let loaded = crate::config::parse("f", file.into_bytes(), &Context::default());
+        let loaded = fleet::parse("f", file.into_bytes(), &Context::default());
         loaded.expect("a fleet").fleet
     }
 

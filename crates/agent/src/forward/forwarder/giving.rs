@@ -16,8 +16,8 @@ use super::super::ledger::{Order, Outbound, Way, Ways};
 use super::super::routing::{Choice, Path, Routing};
 use super::super::target::Target;
 use super::{Forwarder, Hold};
-use crate::config::check_name;
 use crate::metrics::SwitchCause;
+use fleet::check_name;
 
 /// The paths of a lane as they are now.
 struct Paths<'a> {

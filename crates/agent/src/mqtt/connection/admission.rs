@@ -6,7 +6,6 @@ use tokio::io::AsyncReadExt;
 use tokio::time::{sleep, timeout};
 
 use super::{Connection, End, READ, fault};
-use crate::config;
 use crate::hand_in::Refusal;
 use crate::metrics::families::ConnectionRefusal;
 use crate::mqtt::CONNECT;
@@ -88,7 +87,7 @@ impl<S: Link> Connection<S> {
     }
 
     fn check_client_id(&self, connect: &Connect) -> Result<(), End> {
-        if connect.nameless || connect.client_id.len() > config::Name::MAX_BYTES * 8 {
+        if connect.nameless || connect.client_id.len() > fleet::Name::MAX_BYTES * 8 {
             return Err(End::Refused(ConnectReason::ClientIdentifierNotValid));
         }
         Ok(())

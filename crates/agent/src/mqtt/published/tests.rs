@@ -11,7 +11,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::config;
 use crate::metrics::Metrics;
 use crate::view::{Now, View};
 
@@ -30,7 +29,7 @@ fn rig(more: &str) -> Rig {
          modems: {{ m: {{ match: {{ port: /dev/null }}, sessions: {{ s: {{ broker: b }} }} }} }}\n",
         dir.path().display()
     );
-    let loaded = config::parse("f", file.into_bytes(), &config::Context::default()).unwrap();
+    let loaded = fleet::parse("f", file.into_bytes(), &fleet::Context::default()).unwrap();
     let fleet = loaded.fleet;
     let queue = Queue::open(Config {
         max_bytes: fleet.queue.max_bytes,

@@ -1,7 +1,7 @@
 //! What changed in the file, and what the plan says of it.
 
 use super::*;
-use crate::config::{self, Context, Secrets};
+use fleet::{Context, Secrets};
 
 const FILE: &str = r#"
 gateway: gw
@@ -29,7 +29,7 @@ routes:
 fn fleet(text: &str) -> Fleet {
     let context =
         Context { folder: "/etc/modemfleet".into(), secrets: Secrets::Skip, ..Context::default() };
-    match config::parse("fleet.yaml", text.as_bytes().to_vec(), &context) {
+    match fleet::parse("fleet.yaml", text.as_bytes().to_vec(), &context) {
         Ok(loaded) => loaded.fleet,
         Err(problems) => panic!("{}", problems.render(false)),
     }

@@ -1,0 +1,3 @@
+//! The modems of the fleet: how each is made.
+
+pub mod factory;

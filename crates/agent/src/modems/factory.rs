@@ -1,0 +1,272 @@
+//! From the fleet file to modems that can be run.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use modem::attach::Apn;
+use modem::location::Handover;
+use modem::mqtt::{Connection, Message};
+use modem::session::Presence;
+use modem::{
+    Environment, Location, Modem, ModemConfig, Observer, Roster, Session, SessionConfig, session,
+};
+use secrecy::SecretString;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::budget::Books;
+use crate::downlink::{self, Downlink};
+use crate::ledger::FileLedger;
+use crate::metrics::{Hear, Metrics};
+use crate::view::{ModemView, Now, Security, SessionView};
+use discovery::{Roll, Wanted};
+use fleet::secret::SecretError;
+use fleet::{Fleet, SessionId};
+
+/// A modem of the fleet that can be run.
+pub struct Made {
+    /// Where it is watched.
+    pub view: ModemView,
+    /// What runs.
+    pub modem: Modem,
+    /// What others keep of it.
+    pub kept: Kept,
+}
+
+/// What is kept of a modem that runs, to change and to end it.
+#[derive(Clone)]
+pub struct Kept {
+    /// Whom discovery tells its ports; absent for a modem at a fixed tty.
+    pub wanted: Option<Wanted>,
+    /// Ends it, in order.
+    pub stop: CancellationToken,
+    /// Its sessions: others may join and leave.
+    pub roster: Arc<Roster>,
+    observer: Arc<dyn Observer>,
+}
+
+/// What modems are made with.
+#[derive(Clone)]
+pub struct Gear {
+    /// What the modems of this gateway share.
+    pub env: Environment,
+    /// Which PINs were tried.
+    pub ledger: FileLedger,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Where received messages go.
+    pub downlink: Downlink,
+    /// What each SIM carries, where somebody asks for that.
+    pub books: Option<Arc<Books>>,
+    /// What runs, to know a received message's session and its subscriptions.
+    pub now: watch::Receiver<Arc<Now>>,
+}
+
+impl Gear {
+    /// Makes a modem; it is not opened yet.
+    ///
+    /// # Errors
+    /// [`SecretError`] where a PIN or an access point's password cannot be read.
+    pub fn modem(&self, modem: &fleet::Modem) -> Result<Made, SecretError> {
+        let name = modem.name.as_str();
+        let meter = self.books.as_ref().map(|books| books.meter(name));
+        let hear = hear(name, &self.downlink, self.now.clone());
+        let observer = self.metrics.modem(name, hear, meter.clone());
+        let (location, wanted) = location(name, &modem.matching);
+        let port = location.to_string();
+        let config = modem_config(modem, location, meter.is_some())?;
+        let (views, sessions) =
+            modem.sessions.iter().map(|s| self.session(modem, s, Arc::clone(&observer))).unzip();
+        let stop = self.env.stop.child_token();
+        let ledger = Arc::new(self.ledger.of_modem(name));
+        let env = Environment { stop: stop.clone(), ledger, ..self.env.clone() };
+        let (made, snapshot) = Modem::new(config, sessions, env, Arc::clone(&observer));
+        let kept = Kept { wanted, stop, roster: made.roster(), observer };
+        let usb_path = modem.matching.usb_path.clone();
+        let name = name.to_owned();
+        let (access, link) = (made.access(), made.link());
+        let view =
+            ModemView { name, port, usb_path, snapshot, link, meter, access, sessions: views };
+        Ok(Made { view, modem: made, kept })
+    }
+
+    /// Makes a session for a modem that runs; it does not join it yet.
+    pub fn session_of(
+        &self,
+        kept: &Kept,
+        modem: &fleet::Modem,
+        configured: &fleet::Session,
+    ) -> (SessionView, Session) {
+        self.session(modem, configured, Arc::clone(&kept.observer))
+    }
+
+    fn session(
+        &self,
+        modem: &fleet::Modem,
+        configured: &fleet::Session,
+        observer: Arc<dyn Observer>,
+    ) -> (SessionView, Session) {
+        self.metrics.session(&configured.id);
+        let (uplink, session) = session(session_config(modem, configured), observer);
+        let (id, broker) = (configured.id.clone(), configured.broker.to_string());
+        (SessionView { id, broker, security: security(configured), uplink }, session)
+    }
+}
+
+/// How a session is secured; one that takes any certificate is told in the log.
+fn security(session: &fleet::Session) -> Security {
+    match &session.tls {
+        None => Security::Plain,
+        Some(tls) if tls.is_insecure() => {
+            tracing::warn!(
+                session = %session.id,
+                "`insecure: true`: the broker's certificate is not checked, and whoever is on the way can read and change everything"
+            );
+            Security::InsecureTls
+        }
+        Some(_) => Security::Tls,
+    }
+}
+
+/// Takes what the modem's sessions receive to the local consumers.
+fn hear(modem: &str, downlink: &Downlink, now: watch::Receiver<Arc<Now>>) -> Hear {
+    let (modem, downlink) = (modem.to_owned(), downlink.clone());
+    Box::new(move |name, received| {
+        let now = Arc::clone(&now.borrow());
+        let is_it = |id: &SessionId| id.modem.as_str() == modem && id.session.as_str() == name;
+        let Some(session) = now.fleet.sessions().find(|session| is_it(&session.id)) else { return };
+        let matching =
+            session.subscribe.iter().filter(|s| fleet::topic_matches(&s.filter, &received.topic));
+        // A broker may send what an earlier run subscribed; the least is promised for that.
+        let qos = matching.map(|s| s.qos.number()).max().unwrap_or(0);
+        downlink.deliver(downlink::Message {
+            session: session.id.clone(),
+            topic: received.topic,
+            qos,
+            payload: received.payload.into(),
+        });
+    })
+}
+
+/// Whom discovery looks for, for one who has no use for the ports themselves.
+pub fn roll(fleet: &Fleet) -> Roll {
+    let wanted = fleet.modems.iter().filter_map(|m| location(m.name.as_str(), &m.matching).1);
+    Roll { wanted: wanted.collect(), fixed: fixed(fleet) }
+}
+
+/// The ttys of fixed names, with the modems that have them.
+pub fn fixed(fleet: &Fleet) -> Vec<(String, PathBuf)> {
+    let at_a_tty = fleet.modems.iter().filter(|modem| modem.matching.usb_path.is_none());
+    at_a_tty
+        .filter_map(|modem| Some((modem.name.to_string(), modem.matching.port.clone()?)))
+        .collect()
+}
+
+/// Where a modem is found, and what discovery has to know for that.
+fn location(modem: &str, matching: &fleet::Match) -> (Location, Option<Wanted>) {
+    let fleet::Match { port, usb_path, imei, iccid, model } = matching;
+    if let (Some(port), None) = (port, usb_path) {
+        return (Location::Fixed(port.clone()), None);
+    }
+    let (ports, watched) = watch::channel(None);
+    let ports = Arc::new(ports);
+    let handover = Handover::default();
+    let keys = [("imei", imei), ("iccid", iccid), ("model", model)];
+    let keys = keys.iter().filter_map(|(key, value)| Some(format!("{key} {}", value.as_ref()?)));
+    let name = match usb_path {
+        Some(usb_path) => format!("USB {usb_path}"),
+        None => format!("a modem with {}", keys.collect::<Vec<_>>().join(" and ")),
+    };
+    (
+        Location::Usb { name, ports: watched, handover: handover.clone() },
+        Some(Wanted { name: modem.to_owned(), matching: matching.clone(), ports, handover }),
+    )
+}
+
+fn modem_config(
+    modem: &fleet::Modem,
+    port: Location,
+    sim_first: bool,
+) -> Result<ModemConfig, SecretError> {
+    let fleet::Match { imei, iccid, model, .. } = modem.matching.clone();
+    Ok(ModemConfig {
+        name: modem.name.to_string(),
+        port,
+        imei,
+        model,
+        iccid,
+        sim_first,
+        apn: modem.apn.as_ref().map(apn).transpose()?,
+        pin: modem.pin.as_ref().map(fleet::secret::Ref::read).transpose()?,
+        roaming: modem.roaming == fleet::Roaming::Allow,
+        radio_is_ours: modem.radio == fleet::Owner::Ours,
+        poll: modem.poll,
+        stores_messages: modem.sms == fleet::Owner::Ours,
+        line: modem.line,
+        recovery: modem.recovery.clone(),
+    })
+}
+
+fn apn(apn: &fleet::Apn) -> Result<Apn, SecretError> {
+    let password = apn.password.as_ref().map(fleet::secret::Ref::read).transpose()?;
+    Ok(Apn {
+        name: apn.name.clone(),
+        cid: apn.cid,
+        pdp_type: apn.kind,
+        auth: apn.auth,
+        login: apn
+            .user
+            .clone()
+            .map(|user| (user, password.unwrap_or_else(|| SecretString::from("")))),
+    })
+}
+
+/// What a session says of itself, where it carries the telemetry of its modem.
+fn presence(modem: &fleet::Modem, session: &fleet::Session) -> Option<Presence> {
+    let telemetry = modem.telemetry.as_ref()?;
+    let carries = telemetry.session == session.id.session;
+    let topic = telemetry.status.as_ref().filter(|_| carries)?;
+    let message = |word: &str| Message {
+        topic: topic.clone(),
+        payload: word.as_bytes().to_vec(),
+        qos: telemetry.qos,
+        retain: true,
+    };
+    Some(Presence { online: message("online"), offline: message("offline") })
+}
+
+fn session_config(modem: &fleet::Modem, session: &fleet::Session) -> SessionConfig {
+    let configured = session.clone();
+    let context = modem.apn.as_ref().map_or(modem::attach::CONTEXT, |apn| apn.cid);
+    let connection = move || {
+        let login = configured.login().map_err(|error| error.to_string())?;
+        let keep_alive = configured.keep_alive.as_secs();
+        Ok(Connection {
+            host: login.host,
+            port: login.port,
+            client_id: login.client_id,
+            username: login.username,
+            password: login.password,
+            is_shared: false,
+            keep_alive_s: u16::try_from(keep_alive).unwrap_or(u16::MAX),
+            clean_session: configured.clean_session,
+            will: configured.will.as_ref().map(|will| Message {
+                topic: will.topic.clone(),
+                payload: will.payload.clone().into_bytes(),
+                qos: will.qos,
+                retain: will.retain,
+            }),
+            tls: login.tls,
+            context,
+            triple: login.triple,
+        })
+    };
+    SessionConfig {
+        name: session.id.session.to_string(),
+        connection: Arc::new(connection),
+        subscriptions: session.subscribe.iter().map(|s| (s.filter.clone(), s.qos)).collect(),
+        reconnect_max: session.reconnect_max,
+        secured: session.tls.is_some(),
+        presence: presence(modem, session),
+    }
+}

@@ -1,0 +1,110 @@
+//! `http`: where the API listens, by which names it is asked, and which tokens it takes.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{Build, Place};
+use crate::fleet::Http;
+use crate::raw::RawHttp;
+use crate::secret::{Ref, Rule, SHORT_TOKEN};
+use crate::{Secrets, words};
+
+/// The most names: each request is compared with all of them.
+const MAX_HOSTS: usize = 64;
+
+impl Build<'_> {
+    pub(super) fn http(&mut self, raw: &RawHttp, place: &Place<'_>) -> Option<Http> {
+        let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, 9810));
+        let listen = match &raw.listen {
+            Some(_) => self.optional(place, "listen", raw.listen.as_ref(), words::listen),
+            None => Some(usual),
+        };
+        let hosts = self.hosts(raw.hosts.as_deref().unwrap_or_default(), &place.at("hosts"));
+        let token = self.secret(place, "token", raw.token.as_ref(), Rule::Token);
+        let publish = raw.publish_token.as_ref();
+        let publish_token = self.secret(place, "publish_token", publish, Rule::Token);
+        let socket = self.socket(place, "socket", raw.socket.as_ref());
+        let publish_socket = self.socket(place, "publish_socket", raw.publish_socket.as_ref());
+        // One that is wrong is reported already, and must not keep what else is wrong from it.
+        let http = Http {
+            listen: listen.unwrap_or(usual),
+            hosts,
+            token,
+            publish_token,
+            socket,
+            publish_socket,
+        };
+        self.judge_listener(raw, &http, place);
+        self.judge_tokens(&http, place);
+        listen.map(|_| http)
+    }
+
+    fn hosts(&mut self, raw: &[String], place: &Place<'_>) -> Vec<String> {
+        if raw.len() > MAX_HOSTS {
+            let message = format!("`hosts` has {} names; at most {MAX_HOSTS} are taken", raw.len());
+            self.error_at_name(place, message, Some("list those by which the agent is asked"));
+            return Vec::new();
+        }
+        let mut hosts = Vec::new();
+        for (index, text) in raw.iter().enumerate() {
+            match words::web_host(text) {
+                Ok(host) => hosts.push(host),
+                Err(fault) => {
+                    let message = format!("`{}` in `hosts` {}", words::shorten(text), fault.text);
+                    self.error(&place.item(index), message, fault.help);
+                }
+            }
+        }
+        hosts
+    }
+
+    fn judge_listener(&mut self, raw: &RawHttp, http: &Http, place: &Place<'_>) {
+        if http.is_open() && raw.token.is_none() {
+            let message = "`listen` beyond loopback needs a `token`: the API can publish";
+            let help = "add `token: { credential: NAME }`, or listen on 127.0.0.1";
+            self.error(&place.at("listen"), message, Some(help.to_owned()));
+        }
+        if raw.publish_token.is_some() && raw.token.is_none() {
+            let message = "`publish_token` needs `token`: who shows none may do everything";
+            let help = "add `token: { credential: NAME }`, or leave `publish_token` out";
+            self.error_at_name(&place.at("publish_token"), message.to_owned(), Some(help));
+        }
+        if http.socket.is_some() && http.socket == http.publish_socket {
+            let message = "`publish_socket` is the path of `socket`";
+            let help = "give it a path of its own, in a folder of those who may publish";
+            self.error(&place.at("publish_socket"), message, Some(help.to_owned()));
+        }
+    }
+
+    /// Compares the tokens with each other and with where they are shown, as far as they may be read here.
+    fn judge_tokens(&mut self, http: &Http, place: &Place<'_>) {
+        let read = |secret: &Option<Ref>| -> Option<SecretString> {
+            let may_read = self.context.secrets == Secrets::Read;
+            secret.as_ref().filter(|_| may_read).and_then(|secret| secret.read().ok())
+        };
+        let tokens = [("token", read(&http.token)), ("publish_token", read(&http.publish_token))];
+        let sources = http.token.as_ref().zip(http.publish_token.as_ref());
+        let is_one_place = sources.is_some_and(|(one, other)| one.source() == other.source());
+        let is_one_text = match &tokens {
+            [(_, Some(one)), (_, Some(other))] => one.expose_secret() == other.expose_secret(),
+            _ => false,
+        };
+        if is_one_place || is_one_text {
+            let message =
+                "`publish_token` is the same as `token`: who may publish could do everything";
+            let help = "make another one: `openssl rand -hex 32`".to_owned();
+            self.error(&place.at("publish_token"), message, Some(help));
+        }
+        for (key, token) in tokens {
+            let length = token.map_or(SHORT_TOKEN, |token| token.expose_secret().len());
+            if http.is_open() && length < SHORT_TOKEN {
+                let message = format!(
+                    "`{key}` has fewer than {SHORT_TOKEN} characters, and other machines can guess at it"
+                );
+                let help = "make a longer one: `openssl rand -hex 32`".to_owned();
+                self.warn(&place.at(key), message, Some(help));
+            }
+        }
+    }
+}

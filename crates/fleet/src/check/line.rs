@@ -1,0 +1,44 @@
+//! `baud` and `flow_control` of a modem: how a UART is set.
+
+use modem::serial::{FlowControl, Line, RATES};
+
+use super::{Build, Place};
+use crate::raw::RawModem;
+use crate::words::{self, Fault};
+
+pub(crate) const FLOW_CONTROL: [(&str, FlowControl); 3] = [
+    ("none", FlowControl::None),
+    ("hardware", FlowControl::Hardware),
+    ("software", FlowControl::Software),
+];
+
+impl Build<'_> {
+    pub(super) fn line(&mut self, raw: &RawModem, modem: &Place<'_>) -> Line {
+        for (key, given) in
+            [("baud", raw.baud.as_ref()), ("flow_control", raw.flow_control.as_ref())]
+        {
+            if given.is_some()
+                && raw.matching.as_ref().is_none_or(|matching| matching.port.is_none())
+            {
+                let message = format!("`{key}` needs `port` in `match`");
+                let help = "only a UART has a speed; a tty of a USB modem is as fast as its USB";
+                self.error_at_name(&modem.at(key), message, Some(help));
+            }
+        }
+        let rate = |text: &str| match text.parse() {
+            Ok(rate) if RATES.contains(&rate) => Ok(rate),
+            _ => Err(Fault::new(format!("must be one of {}", rates()))),
+        };
+        let flow = |text: &str| words::one_of(text, &FLOW_CONTROL);
+        let baud = self.optional(modem, "baud", raw.baud.as_ref(), rate);
+        let flow_control = self.optional(modem, "flow_control", raw.flow_control.as_ref(), flow);
+        Line {
+            baud: baud.unwrap_or(Line::DEFAULT.baud),
+            flow_control: flow_control.unwrap_or(Line::DEFAULT.flow_control),
+        }
+    }
+}
+
+fn rates() -> String {
+    RATES.map(|rate| rate.to_string()).join(", ")
+}

@@ -1,0 +1,104 @@
+//! `queue`: where it lies, its bounds, and what a power loss may take.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use super::{Build, Place};
+use crate::Secrets;
+use crate::fleet::{Fsync, Queue, WhenFull};
+use crate::private;
+use crate::raw::RawQueue;
+use crate::words::{self, Fault};
+
+const DEFAULT_PATH: &str = "/var/lib/modemfleet/queue";
+const DEFAULT_BYTES: ByteSize = ByteSize::mib(64);
+const MIN_BYTES: ByteSize = ByteSize::mib(1);
+/// Shorter than a modem may take to come back, an age would drop what could have been sent.
+const AGES: (Duration, Duration) =
+    (Duration::from_secs(60), Duration::from_secs(10 * 365 * 86_400));
+const INTERVALS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(600));
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
+
+pub(crate) const WHEN_FULL: [(&str, WhenFull); 3] = [
+    ("reject", WhenFull::Reject),
+    ("drop_oldest", WhenFull::DropOldest),
+    ("drop_newest", WhenFull::DropNewest),
+];
+
+pub(crate) const FSYNC: [(&str, Fsync); 3] = [
+    ("always", Fsync::Always),
+    ("interval", Fsync::Interval(DEFAULT_INTERVAL)),
+    ("off", Fsync::Off),
+];
+
+impl Build<'_> {
+    pub(super) fn queue(&mut self, raw: &RawQueue, place: &Place<'_>) -> Queue {
+        let path = self.path(raw.path.as_deref().unwrap_or(DEFAULT_PATH));
+        let path = match path {
+            Ok(path) => path,
+            Err(fault) => {
+                self.fault(&place.at("path"), fault);
+                PathBuf::new()
+            }
+        };
+        self.warn_of_writers(&path, &place.at("path"));
+        let size = |text: &str| words::size(text, MIN_BYTES);
+        let max_bytes = self
+            .optional(place, "max_bytes", raw.max_bytes.as_ref(), size)
+            .unwrap_or(DEFAULT_BYTES.as_u64());
+        let max_messages = self.optional(place, "max_messages", raw.max_messages.as_ref(), count);
+        let age = |text: &str| words::duration(text, AGES.0, AGES.1);
+        let max_age = self.optional(place, "max_age", raw.max_age.as_ref(), age);
+        let word = |text: &str| words::one_of(text, &WHEN_FULL);
+        let when_full =
+            self.optional(place, "when_full", raw.when_full.as_ref(), word).unwrap_or_default();
+        if when_full == WhenFull::DropOldest {
+            let message = "`drop_oldest` deletes messages whose receipt was acknowledged";
+            let help = "`reject` tells the sender instead, which then can keep them".to_owned();
+            self.warn(&place.at("when_full"), message, Some(help));
+        }
+        let fsync = self.fsync(raw, place);
+        Queue { path, max_bytes, max_messages, max_age, when_full, fsync }
+    }
+
+    /// Warns of a folder of this machine in which others may put something in the place of our files.
+    pub(super) fn warn_of_writers(&mut self, folder: &Path, place: &Place<'_>) {
+        if self.context.secrets == Secrets::Skip {
+            return;
+        }
+        let Some(mode) = private::openings(folder).is_writable() else { return };
+        let folder = folder.display();
+        let message = format!("other users may write to {folder} (mode {mode:04o})");
+        self.warn(place, message, Some(format!("chmod go-w {folder}")));
+    }
+
+    fn fsync(&mut self, raw: &RawQueue, place: &Place<'_>) -> Fsync {
+        let word = |text: &str| words::one_of(text, &FSYNC);
+        let fsync = self.optional(place, "fsync", raw.fsync.as_ref(), word).unwrap_or_default();
+        let time = |text: &str| words::duration(text, INTERVALS.0, INTERVALS.1);
+        let interval = self.optional(place, "fsync_interval", raw.fsync_interval.as_ref(), time);
+        if fsync == Fsync::Off {
+            let message = "`off` syncs nothing: a power loss takes acknowledged messages";
+            let help = "`interval` bounds what is lost to a second".to_owned();
+            self.warn(&place.at("fsync"), message, Some(help));
+        }
+        match (fsync, interval) {
+            (Fsync::Interval(_), Some(interval)) => Fsync::Interval(interval),
+            (Fsync::Always | Fsync::Off, Some(_)) => {
+                let message =
+                    "`fsync_interval` has no meaning without `fsync: interval`".to_owned();
+                self.error_at_name(&place.at("fsync_interval"), message, None);
+                fsync
+            }
+            (fsync, None) => fsync,
+        }
+    }
+}
+
+/// A number of messages.
+fn count(text: &str) -> Result<u64, Fault> {
+    let count = text.parse().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| Fault::new("must be a number of messages, at least 1"))
+}

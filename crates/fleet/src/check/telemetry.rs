@@ -1,0 +1,168 @@
+//! `telemetry`: a modem tells its own state, by one of its sessions.
+
+use std::time::Duration;
+
+use super::{Build, Place, QOS};
+use crate::fleet::{Name, Session, Telemetry, Will};
+use crate::raw::{RawModem, RawTelemetry};
+use crate::template::Template;
+use crate::words::{self, Fault};
+use crate::{Qos, topic::check_name};
+
+const DEFAULT_TOPIC: &str = "modemfleet/${gateway}/${modem}/state";
+const DEFAULT_EVERY: Duration = Duration::from_secs(60);
+/// Oftener than it is read from the modem would tell nothing new, more seldom nothing at all.
+const EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(86_400));
+/// The variables that a topic of telemetry has beside those of its session.
+const VARIABLES: [&str; 3] = ["gateway", "modem", "session"];
+
+/// The words at the status topic.
+const OFFLINE: &str = "offline";
+
+impl Build<'_> {
+    /// The telemetry of a modem; the session that carries it gets its will.
+    pub(super) fn telemetry(
+        &mut self,
+        raw: &RawModem,
+        modem: &Place<'_>,
+        gateway: Option<&Name>,
+        sessions: &mut [Session],
+    ) -> Option<Telemetry> {
+        let (keys, place) = (raw.telemetry.as_ref()?, modem.at("telemetry"));
+        let name = self.telemetry_session(raw, keys, &place);
+        let every = self
+            .optional(&place, "every", keys.every.as_ref(), |text| {
+                words::duration(text, EVERY.0, EVERY.1)
+            })
+            .unwrap_or(DEFAULT_EVERY);
+        let word = |text: &str| words::one_of(text, &QOS);
+        let qos = self.optional(&place, "qos", keys.qos.as_ref(), word).unwrap_or_default();
+        let retain =
+            self.optional(&place, "retain", keys.retain.as_ref(), words::boolean).unwrap_or(true);
+        // Where its session or the gateway has a fault, that was told.
+        let (gateway, name) = (gateway?, name?);
+        let session = sessions.iter_mut().find(|session| session.id.session == name)?;
+        let default = DEFAULT_TOPIC.to_owned();
+        let topic = keys.topic.as_ref().unwrap_or(&default);
+        let topic = self.telemetry_topic(topic, "topic", &place, gateway, session)?;
+        let status = self.status_topic(keys, &place, &topic, gateway, session)?;
+        if let Some(status) = &status {
+            self.presence_will(status, qos, modem, session);
+        }
+        Some(Telemetry { session: name, topic, every, qos, retain, status })
+    }
+
+    /// Which session carries it: the one that is named, else the first.
+    fn telemetry_session(
+        &mut self,
+        modem: &RawModem,
+        raw: &RawTelemetry,
+        place: &Place<'_>,
+    ) -> Option<Name> {
+        let names: Vec<&str> = modem.sessions.0.iter().map(|(name, _)| name.as_str()).collect();
+        let Some(first) = names.first() else {
+            let message = "`telemetry` needs a session that carries it".to_owned();
+            self.error_at_name(place, message, Some("add `sessions:` to this modem"));
+            return None;
+        };
+        if raw.session.is_none() {
+            return Name::new(first);
+        }
+        let is_elsewhere = raw.session.as_ref().is_some_and(|session| {
+            self.elsewhere.contains(&format!("{}/{session}", place.above()))
+        });
+        let is_known = raw.session.as_ref().is_some_and(|text| names.contains(&text.as_str()));
+        let may_suggest = !is_known && !is_elsewhere && self.report.may_suggest();
+        self.optional(place, "session", raw.session.as_ref(), |text| {
+            let shown = words::shorten(text);
+            if is_elsewhere {
+                return Err(Fault::new(format!(
+                    "names `{shown}`, which this gateway does not have"
+                )));
+            }
+            let known = names.contains(&text).then(|| Name::new(text)).flatten();
+            known.ok_or_else(|| Fault {
+                text: format!("names `{shown}`, which is no session of this modem"),
+                help: may_suggest.then(|| words::did_you_mean(text, &names)).flatten(),
+            })
+        })
+    }
+
+    /// A topic with its variables filled in.
+    fn telemetry_topic(
+        &mut self,
+        text: &str,
+        key: &str,
+        place: &Place<'_>,
+        gateway: &Name,
+        session: &Session,
+    ) -> Option<String> {
+        let fill = || {
+            let template = Template::parse(text)?;
+            let vars = session.vars.keys().map(String::as_str);
+            let all: Vec<&str> = VARIABLES.into_iter().chain(vars).collect();
+            if let Some(unknown) = template.variables().into_iter().find(|name| !all.contains(name))
+            {
+                let help = format!("there are {}", words::listed(&all, "and"));
+                return Err(Fault::help(format!("has the unknown variable ${{{unknown}}}"), help));
+            }
+            let topic = template.fill(|name| match name {
+                "gateway" => Some(gateway.as_str()),
+                "modem" => Some(session.id.modem.as_str()),
+                "session" => Some(session.id.session.as_str()),
+                name => session.vars.get(name).map(String::as_str),
+            });
+            check_name(&topic).map_err(Fault::new)?;
+            Ok(topic)
+        };
+        match fill() {
+            Ok(topic) => Some(topic),
+            Err(fault) => {
+                self.fault(&place.at(key), fault);
+                None
+            }
+        }
+    }
+
+    /// Where `online` and `offline` stand; `Some(None)` where nobody wants that.
+    fn status_topic(
+        &mut self,
+        raw: &RawTelemetry,
+        place: &Place<'_>,
+        topic: &str,
+        gateway: &Name,
+        session: &Session,
+    ) -> Option<Option<String>> {
+        let status = match raw.status.as_deref() {
+            Some("none") => return Some(None),
+            Some(text) => self.telemetry_topic(text, "status", place, gateway, session)?,
+            None => match topic.rsplit_once('/') {
+                Some((above, _)) => format!("{above}/status"),
+                None => format!("{topic}/status"),
+            },
+        };
+        if status == topic {
+            let message = format!("`status` would be the topic of the state, `{topic}`");
+            let help = "give it one of its own: `status: …`, or `status: none`".to_owned();
+            let key = if raw.status.is_some() { "status" } else { "topic" };
+            self.error(&place.at(key), message, Some(help));
+            return None;
+        }
+        Some(Some(status))
+    }
+
+    /// A session has one will: its own, or the one that says `offline`.
+    fn presence_will(&mut self, status: &str, qos: Qos, modem: &Place<'_>, session: &mut Session) {
+        if session.will.is_some() {
+            let name = session.id.session.as_str();
+            let will = modem.at("sessions").at(name).at("will");
+            let message =
+                "`will` has no place beside `telemetry`, which says `offline` by it".to_owned();
+            let help = "take the will out, write `status: none` under `telemetry`, or let another \
+                        session carry it with `session:`";
+            return self.error_at_name(&will, message, Some(help));
+        }
+        session.will =
+            Some(Will { topic: status.to_owned(), payload: OFFLINE.to_owned(), qos, retain: true });
+    }
+}

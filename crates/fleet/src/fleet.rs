@@ -1,0 +1,580 @@
+//! The validated fleet: what the rest of the agent works with. Nothing in it needs a second look.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+pub use modem::Recovery;
+pub use modem::attach::ApnProtocol;
+pub use modem::mqtt::Qos;
+use modem::mqtt::Triple;
+pub use modem::reply::PdpType;
+use modem::serial::Line;
+pub use queue::{Fsync, WhenFull};
+use secrecy::SecretString;
+
+use super::template::Template;
+use super::tls::Tls;
+use super::topic::topic_matches;
+use crate::aliyun;
+use crate::secret::{Ref, SecretError};
+
+/// A name of the file: `[A-Za-z0-9_-]{1,32}`. It becomes label values and parts of client ids.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(String);
+
+impl Name {
+    /// The most bytes of a name.
+    pub const MAX_BYTES: usize = 32;
+
+    /// A name, or `None` where `text` is not one.
+    pub fn new(text: &str) -> Option<Self> {
+        let fits = (1..=Self::MAX_BYTES).contains(&text.len());
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+        (fits && text.bytes().all(allowed)).then(|| Self(text.to_owned()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Which session: `modem/session`, unique within a fleet.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId {
+    /// The modem it runs on.
+    pub modem: Name,
+    /// Its name on that modem.
+    pub session: Name,
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.modem, self.session)
+    }
+}
+
+/// The whole file, checked. Two that are equal ask for the same; see [`Ref`] on rotated secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fleet {
+    /// The gateway's name: `gateway`, or the first label of the host name.
+    pub gateway: Name,
+    /// How long an orderly end may take.
+    pub shutdown_grace: Duration,
+    /// The HTTP listener.
+    pub http: Http,
+    /// The store.
+    pub queue: Queue,
+    /// The store of what comes down, if there is one.
+    pub inbox: Option<Inbox>,
+    /// The MQTT listener for local applications, where there is one.
+    pub mqtt: Option<MqttListener>,
+    /// Who resets USB devices and runs power scripts for the agent, behind a unix socket.
+    pub privileged: PathBuf,
+    /// The modems in file order.
+    pub modems: Vec<Modem>,
+    /// The routes in file order, see [`Fleet::routes`].
+    pub routes: Vec<Route>,
+}
+
+impl Fleet {
+    /// The routes in file order, of which the first that matches counts. Without `routes` in the
+    /// file there is one: `#` over all sessions in file order.
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// The route that `topic` takes.
+    pub fn route(&self, topic: &str) -> Option<&Route> {
+        self.routes.iter().find(|route| topic_matches(&route.topic, topic))
+    }
+
+    /// All sessions, modem by modem in file order.
+    pub fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.modems.iter().flat_map(|modem| &modem.sessions)
+    }
+}
+
+/// `http`: metrics, health, status page, API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// The TCP address; beyond loopback only where `token` is given.
+    pub listen: SocketAddr,
+    /// Names by which it is asked over TCP, in lower case, beside addresses and `localhost`.
+    pub hosts: Vec<String>,
+    /// What a caller of the API must show.
+    pub token: Option<Ref>,
+    /// Token of callers who may only publish; not without `token`.
+    pub publish_token: Option<Ref>,
+    /// A unix socket for the API, at most 107 bytes long.
+    pub socket: Option<PathBuf>,
+    /// A unix socket for callers who may publish only.
+    pub publish_socket: Option<PathBuf>,
+}
+
+impl Http {
+    /// Reports whether other machines may reach it.
+    pub fn is_open(&self) -> bool {
+        !self.listen.ip().is_loopback()
+    }
+}
+
+/// `hand_in.mqtt`: the MQTT listener for local applications.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MqttListener {
+    /// The TCP address; beyond loopback only where there are users.
+    pub listen: SocketAddr,
+    /// Who may connect, by name; everyone where it is empty.
+    pub users: Vec<(String, Ref)>,
+}
+
+/// `queue`: the durable store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Its folder or file.
+    pub path: PathBuf,
+    /// The most bytes of messages, at least 1 MiB.
+    pub max_bytes: u64,
+    /// The most messages; `None`: as many as fit into `max_bytes`.
+    pub max_messages: Option<u64>,
+    /// How old a message may become.
+    pub max_age: Option<Duration>,
+    /// What happens to a message that no longer fits.
+    pub when_full: WhenFull,
+    /// When what is written reaches the disk.
+    pub fsync: Fsync,
+}
+
+impl Queue {
+    /// How the queue is to be opened.
+    pub fn config(&self) -> queue::Config {
+        queue::Config {
+            max_bytes: self.max_bytes,
+            max_messages: self.max_messages,
+            max_age: self.max_age,
+            when_full: self.when_full,
+            fsync: self.fsync,
+            ..queue::Config::new(&self.path)
+        }
+    }
+}
+
+/// `inbox`: the store of what comes down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inbox {
+    /// Its folder.
+    pub path: PathBuf,
+    /// The most bytes of messages, at least 1 MiB.
+    pub max_bytes: u64,
+    /// Age at which a message goes, and time for which a reader is remembered that is not seen.
+    pub max_age: Duration,
+    /// Time for which a client's session is kept at most while it is away.
+    pub session_expiry: Duration,
+}
+
+impl Inbox {
+    /// The inbox's settings, as it is opened.
+    pub fn config(&self) -> inbox::Config {
+        inbox::Config {
+            max_bytes: self.max_bytes,
+            max_age: self.max_age,
+            session_expiry: self.session_expiry,
+            ..inbox::Config::new(&self.path, topic_matches)
+        }
+    }
+}
+
+/// One modem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Modem {
+    /// Its name in the fleet.
+    pub name: Name,
+    /// Which device it is.
+    pub matching: Match,
+    /// The access point; the modem's own setting where it is absent.
+    pub apn: Option<Apn>,
+    /// The SIM's PIN, 4 to 8 digits.
+    pub pin: Option<Ref>,
+    /// Whether it may register in a foreign network.
+    pub roaming: Roaming,
+    /// Whose its radio and its access point are.
+    pub radio: Owner,
+    /// The time between two readings of signal and registration.
+    pub poll: Duration,
+    /// Who has its text messages.
+    pub sms: Owner,
+    /// How its tty is set, where that is a UART.
+    pub line: Line,
+    /// What its SIM may cost.
+    pub budget: Option<Budget>,
+    /// What may be done to bring it back.
+    pub recovery: Recovery,
+    /// What it tells of itself by one of its sessions.
+    pub telemetry: Option<Telemetry>,
+    /// Its MQTT sessions in file order.
+    pub sessions: Vec<Session>,
+}
+
+/// `budget`: the bytes that the SIM of a modem may carry from one reset to the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// So many, at least 1 kB.
+    pub bytes: u64,
+    /// The day of the month on which they begin anew, 1 to 31; the last where the month has no such day.
+    pub reset_day: u8,
+    /// Where that day begins at midnight.
+    pub time_zone: TimeZone,
+    /// From so many percent on it shows.
+    pub warn: u8,
+    /// From so many percent on messages of a low priority wait.
+    pub shed: Option<Shed>,
+    /// From so many percent on all messages wait; `None`: never.
+    pub stop: Option<u8>,
+    /// Messages of at least this priority pass where the others are stopped; `None`: none.
+    pub urgent: Option<u8>,
+}
+
+/// `telemetry`: a modem tells its own state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Telemetry {
+    /// The session of this modem that carries it.
+    pub session: Name,
+    /// Where its state is published, without variables.
+    pub topic: String,
+    /// The time from one to the next, 1 s to 1 d.
+    pub every: Duration,
+    /// Quality of service of all that it says.
+    pub qos: Qos,
+    /// Whether the broker keeps the state.
+    pub retain: bool,
+    /// Where `online` stands, and `offline` by the will of the session.
+    pub status: Option<String>,
+}
+
+/// When messages of a low priority begin to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shed {
+    /// From so many percent on.
+    pub at: u8,
+    /// Those below this priority.
+    pub below_priority: u8,
+}
+
+/// `match`: all keys that are given must hold.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Match {
+    /// The tty, an absolute path. With `usb_path` it must be a port of that device.
+    pub port: Option<PathBuf>,
+    /// Where the device is plugged in: bus and ports, such as `1-1.2`.
+    pub usb_path: Option<String>,
+    /// The device's IMEI, 15 digits.
+    pub imei: Option<String>,
+    /// The SIM's number, 18 to 20 digits, in rare cases with letters.
+    pub iccid: Option<String>,
+    /// The beginning of the model's name in any case, without `SIMCOM_`.
+    pub model: Option<String>,
+}
+
+/// An access point of a mobile network. Every text may be quoted into an AT command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Apn {
+    /// Its name, at most 100 bytes.
+    pub name: String,
+    /// The user, where the network asks for one.
+    pub user: Option<String>,
+    /// The password of that user.
+    pub password: Option<Ref>,
+    /// The kind of addresses; none keeps that of a context of this name.
+    pub kind: Option<PdpType>,
+    /// How user and password are told; none: CHAP where there is a user, and nothing is said where there is none.
+    pub auth: Option<ApnProtocol>,
+    /// The number of its context, 1 to 15.
+    pub cid: u8,
+}
+
+/// Whether a modem may roam.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Roaming {
+    /// Registration abroad (stat 5) is not used.
+    #[default]
+    Deny,
+    /// It is used like home.
+    Allow,
+}
+
+/// Who may change something of the modem.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Owner {
+    /// The agent, where it has to.
+    #[default]
+    Ours,
+    /// Another program: the agent leaves it as it is.
+    Leave,
+}
+
+/// One MQTT session inside a modem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Which one.
+    pub id: SessionId,
+    /// The broker's name in the file.
+    pub broker: Name,
+    /// How it signs in.
+    pub access: Access,
+    /// How it is secured; none: plain TCP.
+    pub tls: Option<Tls>,
+    /// Whole seconds, 1 to 64,800; 30 to 1,200 for Alibaba Cloud.
+    pub keep_alive: Duration,
+    /// Whether the broker forgets the session at its end.
+    pub clean_session: bool,
+    /// The longest wait before a reconnect, 1 s to 1 h; the first is about 1 s.
+    pub reconnect_max: Duration,
+    /// What the broker says when the session is lost.
+    pub will: Option<Will>,
+    /// What is subscribed, no filter twice.
+    pub subscribe: Vec<Subscription>,
+    /// Variables for the topics of routes; for Alibaba Cloud `product_key` and `device_name` as well.
+    pub vars: BTreeMap<String, String>,
+}
+
+/// How a session signs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A plain MQTT broker.
+    Plain {
+        /// Its host name or IPv4 address.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// At most 128 bytes.
+        client_id: String,
+        /// At most 256 bytes.
+        username: Option<String>,
+        /// At most 256 bytes; only with a user name.
+        password: Option<Ref>,
+    },
+    /// Alibaba Cloud: the client id, user name and password are computed.
+    Aliyun {
+        /// The device.
+        device: aliyun::Device,
+        /// How it signs.
+        options: aliyun::Options,
+        /// Its secret.
+        secret: Ref,
+        /// Whether the modem computes them, and not the agent.
+        modem_signs: bool,
+    },
+}
+
+/// What a CONNECT needs. All may be quoted into an AT command. `Debug` hides the password.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// Host name or IPv4 address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Client id, at most 128 bytes.
+    pub client_id: String,
+    /// User name, at most 256 bytes.
+    pub username: Option<String>,
+    /// Password, at most 256 bytes.
+    pub password: Option<SecretString>,
+    /// What the modem makes user name and password of, where it does.
+    pub triple: Option<Triple>,
+    /// How the connection is secured.
+    pub tls: Option<modem::tls::Tls>,
+}
+
+/// Why a session cannot sign in.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginError {
+    /// Its secret cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A value cannot be signed.
+    #[error(transparent)]
+    Field(#[from] aliyun::FieldError),
+}
+
+impl Modem {
+    /// What it reads besides the file; not what its sessions do.
+    pub fn secrets(&self) -> Vec<&Ref> {
+        let password = self.apn.as_ref().and_then(|apn| apn.password.as_ref());
+        self.pin.iter().chain(password).collect()
+    }
+}
+
+impl Session {
+    /// What it reads besides the file.
+    pub fn secrets(&self) -> Vec<&Ref> {
+        let signs_in = match &self.access {
+            Access::Plain { password, .. } => password.as_ref(),
+            Access::Aliyun { secret, .. } => Some(secret),
+        };
+        let files = self.tls.iter().flat_map(Tls::files);
+        signs_in.into_iter().chain(files).collect()
+    }
+
+    /// Host and port of the broker.
+    pub fn address(&self) -> (String, u16) {
+        match &self.access {
+            Access::Plain { host, port, .. } => (host.clone(), *port),
+            Access::Aliyun { device, options, .. } => device.address(options),
+        }
+    }
+
+    /// The client id as it is sent.
+    pub fn client_id(&self) -> String {
+        match &self.access {
+            Access::Plain { client_id, .. } => client_id.clone(),
+            Access::Aliyun { device, options, .. } => device.client_id(options),
+        }
+    }
+
+    /// Reads secret and certificates and makes of them what a CONNECT needs. It reads files: call it where
+    /// blocking is allowed, before each connect, so that a rotated secret is taken up.
+    ///
+    /// # Errors
+    /// [`LoginError::Secret`] where the secret is not there or not usable any more.
+    pub fn login(&self) -> Result<Login, LoginError> {
+        let tls = self.tls.as_ref().map(Tls::read).transpose()?;
+        match &self.access {
+            Access::Plain { host, port, client_id, username, password } => Ok(Login {
+                host: host.clone(),
+                port: *port,
+                client_id: client_id.clone(),
+                username: username.clone(),
+                password: password.as_ref().map(Ref::read).transpose()?,
+                triple: None,
+                tls,
+            }),
+            Access::Aliyun { device, options, secret, modem_signs: true } => {
+                let (host, port) = device.address(options);
+                let (product_key, device_name) = (device.product_key(), device.device_name());
+                let triple = Triple {
+                    product_key: product_key.to_owned(),
+                    device_name: device_name.to_owned(),
+                    device_secret: secret.read()?,
+                };
+                let client_id = options.client_id.as_deref().unwrap_or(device_name).to_owned();
+                let (username, password) = (None, None);
+                Ok(Login { host, port, client_id, username, password, triple: Some(triple), tls })
+            }
+            Access::Aliyun { device, options, secret, modem_signs: false } => {
+                let signed = device.sign(&secret.read()?, options)?;
+                Ok(Login {
+                    host: signed.host,
+                    port: signed.port,
+                    client_id: signed.client_id,
+                    username: Some(signed.username),
+                    password: Some(signed.password),
+                    triple: None,
+                    tls,
+                })
+            }
+        }
+    }
+}
+
+/// A last will. Topic and payload have 1 to 1,024 bytes (AT+CMQTTWILLTOPIC, AT+CMQTTWILLMSG).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Will {
+    /// A topic without wildcards.
+    pub topic: String,
+    /// The payload.
+    pub payload: String,
+    /// Quality of service.
+    pub qos: Qos,
+    /// Whether the broker keeps it.
+    pub retain: bool,
+}
+
+/// One subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// A checked topic filter.
+    pub filter: String,
+    /// The highest quality of service asked for.
+    pub qos: Qos,
+}
+
+/// One route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// A checked topic filter.
+    pub topic: String,
+    /// The sessions, the preferred one first; every one exists, none twice.
+    pub to: Vec<SessionId>,
+    /// How they share the work.
+    pub policy: Policy,
+    /// The topic that is published instead of the message's own.
+    pub publish_as: Option<Template>,
+    /// A path that went down and came back is preferred again only after it held for so long.
+    pub hold_down: Duration,
+    /// Whether a preferred path that came back is used again while the other works.
+    pub fail_back: bool,
+    /// After this long without a result a message goes to the next path.
+    pub stall: Duration,
+    /// What people call it.
+    pub name: Option<Name>,
+    /// How its messages are put together; each is published by itself where it is absent.
+    pub batch: Option<Batch>,
+}
+
+/// `batch`: several messages of one topic as one publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// What a batch looks like.
+    pub format: BatchFormat,
+    /// The most messages, 2 to 256.
+    pub max_messages: usize,
+    /// The most bytes, as long as a single message is not longer; at least 128.
+    pub max_bytes: usize,
+    /// How long a message waits for others, 10 ms to 4 min.
+    pub max_delay: Duration,
+    /// Whether each message carries its id.
+    pub ids: bool,
+}
+
+/// What a batch looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchFormat {
+    /// A JSON array of payloads, each of which is JSON.
+    JsonArray,
+    /// A payload on each line.
+    Lines,
+}
+
+impl BatchFormat {
+    /// All formats with their words.
+    pub const ALL: [(&'static str, Self); 2] =
+        [("json_array", Self::JsonArray), ("lines", Self::Lines)];
+}
+
+/// How the sessions of a route share the work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// The first that can; the next where it cannot.
+    #[default]
+    Failover,
+    /// By topic, each session its share; one that goes is replaced by the next in the list.
+    Spread,
+    /// A copy to each.
+    All,
+}
+
+impl Policy {
+    /// All policies with their words.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("failover", Self::Failover), ("spread", Self::Spread), ("all", Self::All)];
+}

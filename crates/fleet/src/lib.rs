@@ -1,0 +1,287 @@
+//! `fleet.yaml`: reading, checking, and saying what is wrong with it and where.
+//!
+//! One path for `run`, `reload` and `check`: read (at most [`MAX_BYTES`]) → the tree with places
+//! (`tree`) → every unknown or misplaced key at once (`shape`) → serde_yaml into typed text
+//! (`raw`) → every value at once (`build`) → the secrets. A file with one error is refused as
+//! a whole; what this version does not carry is refused at its place, never taken and ignored.
+
+mod ability;
+pub mod accounts;
+pub mod aliyun;
+mod check;
+mod fleet;
+pub mod models;
+pub mod pem;
+pub mod printable;
+pub mod private;
+mod problem;
+mod raw;
+mod redact;
+mod schema;
+pub mod secret;
+mod shape;
+mod shown;
+mod source;
+mod template;
+mod tls;
+mod topic;
+mod tree;
+mod words;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use modem::Catalog;
+use tokio_util::sync::CancellationToken;
+
+pub use ability::Ability;
+pub use fleet::{
+    Access, Apn, ApnProtocol, Batch, BatchFormat, Budget, Fleet, Fsync, Http, Inbox, Login,
+    LoginError, Match, Modem, MqttListener, Name, Owner, PdpType, Policy, Qos, Queue, Recovery,
+    Roaming, Route, Session, SessionId, Shed, Subscription, Telemetry, WhenFull, Will,
+};
+pub use problem::{MAX_PROBLEMS, Problem, Problems, Severity};
+pub use redact::{Redacted, redacted};
+pub use schema::schema;
+pub use template::Template;
+pub use tls::{Identity, Tls};
+pub use topic::{check_filter, check_name, check_received, filters_overlap, topic_matches};
+pub use words::{did_you_mean, is_usb_path};
+
+use problem::Report;
+use shown::Shown;
+use source::Source;
+use tree::Kind;
+
+/// The largest file that is read.
+pub const MAX_BYTES: u64 = 1024 * 1024;
+
+/// The environment variable that names the gateway, as `--gateway` does.
+pub const GATEWAY: &str = "MODEMFLEET_GATEWAY";
+
+/// A file that may be used.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What it asks for.
+    pub fleet: Fleet,
+    /// What the operator should know; none of it is an error.
+    pub warnings: Problems,
+}
+
+/// Whether the secrets that a file refers to are read as a part of its check.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Secrets {
+    /// They are: a missing one refuses the file.
+    #[default]
+    Read,
+    /// They are not: for a check on another machine.
+    Skip,
+}
+
+/// What a file means beyond its text.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// The folder that relative paths in the file begin at.
+    pub folder: PathBuf,
+    /// The machine's name, for `gateway`.
+    pub host_name: Option<String>,
+    /// The gateway's name where it was told, whatever the file and the machine say.
+    pub gateway: Option<String>,
+    /// Whether secrets are read.
+    pub secrets: Secrets,
+    /// What the modems of each known model can do. None: what a file asks of them is not judged.
+    pub abilities: Vec<Ability>,
+    /// Ends the judging early once it is cancelled: nobody waits for it any more.
+    pub stop: CancellationToken,
+}
+
+impl Context {
+    /// [`Self::of`], for the gateway that was named, if one was.
+    pub fn named(path: &Path, secrets: Secrets, gateway: Option<String>) -> Self {
+        let context = Self::of(path, secrets);
+        Self { gateway: gateway.or(context.gateway), ..context }
+    }
+
+    /// The context of the file at `path` on this machine.
+    pub fn of(path: &Path, secrets: Secrets) -> Self {
+        let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        Self {
+            folder: path.parent().map(Path::to_owned).unwrap_or_default(),
+            host_name: host_name.map(|name| name.trim().to_owned()),
+            gateway: std::env::var(GATEWAY).ok().filter(|name| !name.is_empty()),
+            secrets,
+            abilities: Vec::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// The same, where these models are known.
+    #[must_use]
+    pub fn with_models(self, catalog: &Catalog) -> Self {
+        Self { abilities: Ability::all(catalog), ..self }
+    }
+}
+
+/// The gateways that the file at `path` names: what a check of it for all of them goes through. For a pattern there is
+/// one name that fits it. Empty where the file lists none or cannot be read.
+pub fn gateways(path: &Path) -> Vec<String> {
+    let Ok(bytes) = read(path) else { return Vec::new() };
+    let Ok(source) = text("", bytes) else { return Vec::new() };
+    // What is hostile is refused by the tree, which the check of each goes through.
+    let mut report = Report::default();
+    if tree::read(&source, &mut report).is_none() {
+        return Vec::new();
+    }
+    typed(&source, &mut report).map_or_else(Vec::new, |raw| check::named(&raw))
+}
+
+/// Reads and checks the file at `path`, and the secrets it refers to.
+///
+/// # Errors
+/// All the problems found, warnings among them; at least one is an error.
+pub fn load(path: &Path) -> Result<Loaded, Problems> {
+    load_with(path, Secrets::Read)
+}
+
+/// [`load`], with a choice about the secrets.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(path: &Path, secrets: Secrets) -> Result<Loaded, Problems> {
+    load_in(path, &Context::of(path, secrets))
+}
+
+/// [`load`], with all that the file's text does not say.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_in(path: &Path, context: &Context) -> Result<Loaded, Problems> {
+    let name = path.display().to_string();
+    match read(path) {
+        Ok(bytes) => parse(&name, bytes, context),
+        Err(error) => {
+            let message = format!("cannot read the configuration: {error}");
+            Err(refuse(&Source::new(&name, String::new()), 0, message, None))
+        }
+    }
+}
+
+/// The bytes of a file, at most one more than a fleet file may have.
+///
+/// # Errors
+/// The system's words.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // One byte beyond the limit tells "too large" from "just fits".
+    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Where the agent of a fleet file with errors listens, as far as its `http` is good: a slip elsewhere in the
+/// file must not keep people from the agent that runs.
+pub fn http_of_faulty(path: &Path) -> Option<Http> {
+    let source = text("", read(path).ok()?).ok()?;
+    // What is hostile, an alias bomb for one, is refused by the tree.
+    tree::read(&source, &mut Report::default())?;
+    let whole: serde_yaml::Mapping = serde_yaml::from_str(&source.text).ok()?;
+    let mut sound: serde_yaml::Mapping =
+        serde_yaml::from_str("modems: { m: { match: { port: /dev/null } } }").ok()?;
+    if let Some(http) = whole.get("http") {
+        sound.insert("http".into(), http.clone());
+    }
+    let text = serde_yaml::to_string(&sound).ok()?;
+    let context = Context::named(path, Secrets::Skip, Some("any".to_owned()));
+    parse("fleet.yaml", text.into_bytes(), &context).ok().map(|loaded| loaded.fleet.http)
+}
+
+/// Checks `bytes` as the content of the file `name`.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(name: &str, bytes: Vec<u8>, context: &Context) -> Result<Loaded, Problems> {
+    let source = text(name, bytes)?;
+    let mut report = Report::until(context.stop.clone());
+    let Some(root) = tree::read(&source, &mut report) else {
+        return Err(report.finish(&source, || Shown::Keys));
+    };
+    if root.kind == Kind::Null {
+        let help = "it needs at least `modems:` with one modem".to_owned();
+        return Err(refuse(&source, 0, "the file is empty", Some(help)));
+    }
+    shape::check(&shape::FLEET, &root, "", &source, &mut report);
+    let raw = if report.is_over() { None } else { typed(&source, &mut report) };
+    let fleet = raw.and_then(|raw| check::fleet(raw, &root, &source, context, &mut report));
+    let fleet = fleet.filter(|_| !report.has_errors() && !report.is_over());
+    let problems = report.finish(&source, || Shown::of(&root, &shape::FLEET, &source.text));
+    match fleet {
+        Some(fleet) => Ok(Loaded { fleet, warnings: problems }),
+        None => Err(problems),
+    }
+}
+
+/// The text of the file, where it is text.
+fn text(name: &str, bytes: Vec<u8>) -> Result<Source, Problems> {
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_BYTES {
+        let message = "the file is larger than 1 MiB; that is no fleet.yaml";
+        return Err(refuse(&Source::new(name, String::new()), 0, message, None));
+    }
+    let mut text = String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let good = String::from_utf8_lossy(error.as_bytes().get(..valid).unwrap_or_default());
+        let source = Source::new(name, good.into_owned());
+        let end = source.text.len();
+        refuse(&source, end, "the file is not UTF-8 text from here on", None)
+    })?;
+    if text.starts_with('\u{feff}') {
+        text.drain(..'\u{feff}'.len_utf8());
+    }
+    let source = Source::new(name, text);
+    if let Some((at, c)) = source.text.char_indices().find(|(_, c)| is_refused(*c)) {
+        let message = format!("the file holds the character U+{:04X} here", u32::from(c));
+        let help = "in double quotes such a character may be written as an escape".to_owned();
+        return Err(refuse(&source, at, message, Some(help)));
+    }
+    Ok(source)
+}
+
+/// Reports whether a fleet file may not hold this character.
+fn is_refused(c: char) -> bool {
+    // YAML 1.1 and 1.2 differ on these two, and on U+0085, as line ends, and so would the two readings here.
+    let is_line_end = matches!(c, '\u{2028}' | '\u{2029}');
+    // YAML has no such characters.
+    let is_none = matches!(c, '\u{fffe}' | '\u{ffff}');
+    (c.is_control() && !matches!(c, '\n' | '\r' | '\t')) || is_line_end || is_none
+}
+
+/// A refusal for a single reason.
+fn refuse(
+    source: &Source,
+    at: usize,
+    message: impl Into<String>,
+    help: Option<String>,
+) -> Problems {
+    let mut report = Report::default();
+    report.error(source, at..at, "", message, help);
+    report.finish(source, || Shown::Keys)
+}
+
+/// The typed reading. After [`shape::check`] it fails only where that already reported.
+fn typed(source: &Source, report: &mut Report) -> Option<raw::RawFleet> {
+    let reader = serde_yaml::Deserializer::from_str(&source.text);
+    match serde_path_to_error::deserialize(reader) {
+        Ok(raw) => Some(raw),
+        Err(_) if report.has_errors() => None,
+        Err(error) => {
+            let path = error.path().to_string();
+            let at = error.inner().location().map_or(0, |place| place.index());
+            // Without serde's words: they quote the value, which may be a secret.
+            let message = match path.as_str() {
+                "." => "the two readers of YAML do not agree on what is written here".to_owned(),
+                path => format!("`{path}` cannot be read as what belongs there"),
+            };
+            report.error(source, at..at, &path, message, None);
+            None
+        }
+    }
+}

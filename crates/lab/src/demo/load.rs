@@ -1,0 +1,146 @@
+//! The demo's applications: three sensors and a few samples of what else a message may be.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::Method;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::news::News;
+use super::tally::Print;
+use api::client::{Call, Client, Target, TargetError};
+
+/// How often each sensor speaks.
+const TELEMETRY: Duration = Duration::from_millis(200);
+
+/// How often there is a sample.
+const SAMPLE: Duration = Duration::from_millis(1_700);
+
+/// The largest payload that a modem takes, in bytes.
+const LARGEST: usize = 10_240;
+
+/// Sensors: one for each modem that may be the first to carry its messages.
+const SENSORS: u64 = 3;
+
+/// Who hands messages in.
+#[derive(Clone)]
+pub(super) struct Source {
+    agent: Target,
+    news: mpsc::Sender<News>,
+    stop: CancellationToken,
+    numbers: Arc<AtomicU64>,
+}
+
+impl Source {
+    /// Hands in at this agent until `stop`.
+    pub(super) fn new(agent: Target, news: mpsc::Sender<News>, stop: CancellationToken) -> Self {
+        Self { agent, news, stop, numbers: Arc::default() }
+    }
+
+    /// Starts the applications, each with a connection of its own. They end after the message under way
+    /// once they are told to stop.
+    ///
+    /// # Errors
+    /// [`TargetError`] where there can be no such agent.
+    pub(super) fn start(&self, tasks: &mut JoinSet<()>) -> Result<(), TargetError> {
+        for sensor in 0..SENSORS {
+            let (source, client) = (self.clone(), self.agent.client()?);
+            tasks.spawn(source.every(TELEMETRY, client, move |number| telemetry(sensor, number)));
+        }
+        tasks.spawn(self.clone().every(SAMPLE, self.agent.client()?, sample));
+        Ok(())
+    }
+
+    async fn every(self, period: Duration, mut client: Client, make: impl Fn(u64) -> Message) {
+        let mut ticks = interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while self.stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+            self.hand_in(number, &mut client, make(number)).await;
+        }
+    }
+
+    async fn hand_in(&self, number: u64, client: &mut Client, message: Message) {
+        let Message { topic, qos, retain, payload } = message;
+        let path = format!("/api/v1/publish?topic={topic}&qos={qos}&retain={retain}");
+        let print = Print::of(&topic, &payload);
+        let call =
+            Call { method: Method::POST, path: &path, key: None, body: Bytes::from(payload) };
+        let news = match client.json(&call).await {
+            Ok(_) => News::Accepted { number, print, at: Instant::now() },
+            Err(error) => News::Refused(format!("{topic}: {}", modem::session::Chain(&error))),
+        };
+        // It fails only where nobody keeps the books any more.
+        drop(self.news.send(news).await);
+    }
+}
+
+/// A message as an application hands it in.
+#[derive(Debug)]
+struct Message {
+    topic: String,
+    qos: u8,
+    retain: bool,
+    payload: Vec<u8>,
+}
+
+/// Each payload begins with its number: [`number`] finds it there.
+fn numbered(number: u64, rest: &str) -> String {
+    format!("{{\"n\":{number}{rest}}}")
+}
+
+/// The number in a payload that [`numbered`] made.
+pub(super) fn number(payload: &[u8]) -> Option<u64> {
+    let digits = payload.strip_prefix(b"{\"n\":")?;
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
+    std::str::from_utf8(digits.get(..end)?).ok()?.parse().ok()
+}
+
+fn telemetry(sensor: u64, number: u64) -> Message {
+    let celsius = 20 + (number + sensor * 7) % 10;
+    Message {
+        topic: format!("demo/sensor{sensor}/temperature"),
+        qos: 1,
+        retain: false,
+        payload: numbered(number, &format!(",\"celsius\":{celsius}")).into_bytes(),
+    }
+}
+
+/// By turns a retained message, one of QoS 2, and the largest there is, with every byte in it.
+fn sample(number: u64) -> Message {
+    let text = |what: &str| numbered(number, &format!(",\"sample\":\"{what}\"")).into_bytes();
+    let (topic, qos, retain, payload) = match fastrand::u8(..3) {
+        0 => ("retained", 1, true, text("retained")),
+        1 => ("exactly-once", 2, false, text("exactly once")),
+        _ => {
+            let mut payload = numbered(number, "").into_bytes();
+            let bytes = (0..=u8::MAX).cycle().take(LARGEST.saturating_sub(payload.len()));
+            payload.extend(bytes);
+            ("binary", 1, false, payload)
+        }
+    };
+    Message { topic: format!("demo/samples/{topic}"), qos, retain, payload }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_payload_says_its_number_and_fits() {
+        for n in [0, 7, 1_234_567] {
+            for message in (0..20).map(|_| sample(n)).chain([telemetry(2, n)]) {
+                assert_eq!(number(&message.payload), Some(n), "{message:?}");
+                assert!(message.payload.len() <= LARGEST);
+            }
+        }
+        for bad in [&b""[..], b"{\"n\":", b"{\"n\":}", b"{\"n\":1", b"x{\"n\":1}"] {
+            assert_eq!(number(bad), None, "{bad:?}");
+        }
+    }
+}

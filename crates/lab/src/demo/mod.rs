@@ -1,0 +1,447 @@
+//! The demo: a broker, two SIM7600 and a SIM8200, the unmodified agent, load, faults, and the books.
+//!
+//! Broker, modems, sensors and subscriber live in this process; the agent is a process of its own. The
+//! demo tells by the books alone whether anything was lost: what was answered with 202 on one side, and
+//! what reached a subscriber of the broker on the other.
+
+mod agent;
+mod broker;
+mod client;
+mod load;
+mod news;
+mod place;
+mod reading;
+mod screen;
+mod script;
+mod subscriber;
+mod tally;
+#[cfg(test)]
+mod tests;
+
+use std::future::pending;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use modem_sim::{Fleet, FleetOptions, Handle, Member, Model, Options};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, Interval, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use agent::AgentProcess;
+use broker::Broker;
+use load::Source;
+use news::News;
+use place::Folder;
+use reading::Reading;
+use screen::Screen;
+use tally::Tally;
+
+use api::client::Target;
+
+/// How often the table is drawn again.
+const REDRAW: Duration = Duration::from_millis(500);
+
+/// How long the agent may take until it answers.
+const START: Duration = Duration::from_secs(30);
+
+/// How long what was handed in may take to arrive once nothing more comes: several times the time after
+/// which the agent sends a message by another way.
+const DRAIN: Duration = Duration::from_secs(60);
+
+/// How long a round of faults lasts where the demo has no end.
+const ROUND: Duration = Duration::from_secs(30);
+
+/// Time before each answer of the modems, about that of real ones on USB.
+const LATENCY: Duration = Duration::from_millis(10);
+
+/// Runs the demo for so long, or until it is interrupted; `true` where nothing was lost.
+///
+/// # Errors
+/// What could not be started, or failed on the way. In every case nothing is left behind: no process, no
+/// file.
+///
+/// # Cancel safety
+/// Dropping it kills the agent and removes the folder.
+pub async fn run(time: Option<Duration>) -> anyhow::Result<bool> {
+    let signals = Signals::new().context("could not listen for signals")?;
+    let mut demo = Demo::start(signals).await?;
+    demo.introduce()?;
+    let ended = match demo.play(time).await? {
+        End::Over => demo.end_agent().await,
+        End::Twice => Err(in_a_hurry()),
+    };
+    let balanced = demo.sum_up().context("could not write")?;
+    ended.map(|()| balanced)
+}
+
+/// What is under way is given up, and the agent is killed.
+fn in_a_hurry() -> anyhow::Error {
+    anyhow!("interrupted again: ended at once")
+}
+
+/// How the demo came to its end.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// In order.
+    Over,
+    /// By a second signal.
+    Twice,
+}
+
+/// Why waiting ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Wait {
+    Done,
+    Late,
+    Interrupted,
+}
+
+/// What happened next.
+enum Turn {
+    News(News),
+    Redraw,
+    Interrupted,
+    Ended,
+    Failed(anyhow::Error),
+    Late,
+}
+
+/// The running demo. Fields go in this order: the agent before the folder that it works in.
+struct Demo {
+    agent: AgentProcess,
+    /// Faults. They end before what they are done to.
+    script: JoinSet<()>,
+    /// Sensors: they end when told to.
+    load: JoinSet<()>,
+    /// Broker, modems, subscriber, reader: none ends by itself.
+    parts: JoinSet<anyhow::Result<()>>,
+    modems: Vec<Handle>,
+    http: SocketAddr,
+    broker: SocketAddr,
+    outbox: mpsc::Sender<News>,
+    inbox: mpsc::Receiver<News>,
+    signals: Signals,
+    screen: Screen,
+    redraw: Interval,
+    started: Instant,
+    subscribed: bool,
+    tally: Tally,
+    reading: Option<Reading>,
+    /// As [`Reading::queued`], but only of readings since the load ended.
+    queued: Option<u64>,
+    folder: Folder,
+}
+
+impl Demo {
+    async fn start(signals: Signals) -> anyhow::Result<Self> {
+        let started = Instant::now();
+        let folder = Folder::new().context("could not make a folder for temporary files")?;
+        let server = Broker::bind().await.context("could not start the broker")?;
+        let (broker, http) = (server.address(), free_port().await.context("no free port")?);
+        let (outbox, inbox) = mpsc::channel(news::DEPTH);
+        let mut parts = JoinSet::new();
+        endless(&mut parts, server.run());
+        let members = modems(&folder, broker, &mut parts)?;
+        let agent = start_agent(&folder, http, broker, &members)?;
+        parts.spawn(subscriber::watch(broker, outbox.clone()));
+        endless(&mut parts, reading::watch(target(http).client()?, outbox.clone()));
+        Ok(Self {
+            agent,
+            script: JoinSet::new(),
+            load: JoinSet::new(),
+            parts,
+            modems: members.into_iter().map(|member| member.handle).collect(),
+            http,
+            broker,
+            outbox,
+            inbox,
+            signals,
+            screen: Screen::new(),
+            redraw: interval(REDRAW),
+            started,
+            subscribed: false,
+            tally: Tally::default(),
+            reading: None,
+            queued: None,
+            folder,
+        })
+    }
+
+    /// Says what is there and how to look at it.
+    fn introduce(&mut self) -> io::Result<()> {
+        let Self { http, broker, .. } = self;
+        let agent = self.agent.id().map(|id| id.to_string()).unwrap_or_default();
+        let text = format!(
+            "started: an MQTT broker on {broker}; simulated modems north and south (SIM7600), east (SIM8200); \
+             the agent (process {agent}), its files in {}\n\
+             metrics: curl -s http://{http}/metrics\n\
+             modems:  curl -s http://{http}/api/v1/modems\n\
+             hand in: curl -X POST 'http://{http}/api/v1/publish?topic=hello' -d hi\n\
+             watch:   mosquitto_sub -h {} -p {} -t '#' -v",
+            self.folder.join("").display(),
+            broker.ip(),
+            broker.port(),
+        );
+        self.screen.print(&text)
+    }
+
+    /// Load and faults, and then quiet until all has arrived.
+    async fn play(&mut self, time: Option<Duration>) -> anyhow::Result<End> {
+        let ready = |demo: &Self| demo.subscribed && demo.reading.is_some();
+        match self.until(Some(Instant::now() + START), ready).await? {
+            Wait::Done => {}
+            Wait::Late => bail!("the agent did not answer within {START:?}"),
+            Wait::Interrupted => return Ok(End::Over),
+        }
+        let stop = CancellationToken::new();
+        let source = Source::new(target(self.http), self.outbox.clone(), stop.clone());
+        source.start(&mut self.load)?;
+        let (round, again) = (time.unwrap_or(ROUND), time.is_none());
+        let (modems, news) = (self.modems.clone(), self.outbox.clone());
+        self.script.spawn(script::play(modems, round, again, news));
+
+        self.until(time.map(|time| Instant::now() + time), |_| false).await?;
+        stop.cancel();
+        self.script.shutdown().await;
+        script::restore(&self.modems).await;
+        self.event("no more load: waiting until everything has arrived")?;
+        self.queued = None;
+        let drained = |demo: &Self| {
+            demo.load.is_empty() && demo.tally.missing() == 0 && demo.queued == Some(0)
+        };
+        match self.until(Some(Instant::now() + DRAIN), drained).await? {
+            Wait::Done => Ok(End::Over),
+            Wait::Interrupted => Ok(End::Twice),
+            Wait::Late => {
+                self.event(&format!("gave up waiting after {DRAIN:?}"))?;
+                Ok(End::Over)
+            }
+        }
+    }
+
+    /// Asks the agent to end, and waits for it unless there is a further signal.
+    async fn end_agent(&mut self) -> anyhow::Result<()> {
+        // The arm that loses is not needed any more: a signal gives the agent up.
+        tokio::select! {
+            ended = self.agent.end() => ended,
+            () = self.signals.recv() => Err(in_a_hurry()),
+        }
+    }
+
+    /// Keeps the books until `done`, an interruption, or the deadline.
+    async fn until(
+        &mut self,
+        deadline: Option<Instant>,
+        done: fn(&Self) -> bool,
+    ) -> anyhow::Result<Wait> {
+        while !done(self) {
+            match self.turn(deadline).await {
+                Turn::News(news) => self.take(news).context("could not write")?,
+                Turn::Redraw => self.show().context("could not write")?,
+                Turn::Ended => {}
+                Turn::Interrupted => return Ok(Wait::Interrupted),
+                Turn::Late => return Ok(Wait::Late),
+                Turn::Failed(error) => return Err(error),
+            }
+        }
+        self.show().context("could not write")?;
+        Ok(Wait::Done)
+    }
+
+    async fn turn(&mut self, deadline: Option<Instant>) -> Turn {
+        let late = async {
+            match deadline {
+                Some(at) => sleep_until(at).await,
+                None => pending().await,
+            }
+        };
+        // All arms are cancel safe: what is not taken now is taken the next time.
+        tokio::select! {
+            Some(news) = self.inbox.recv() => Turn::News(news),
+            _ = self.redraw.tick() => Turn::Redraw,
+            () = self.signals.recv() => Turn::Interrupted,
+            Some(ended) = self.load.join_next() => ended.map_or_else(part_failed, |()| Turn::Ended),
+            Some(ended) = self.parts.join_next() => part_ended(ended),
+            error = self.agent.ended() => Turn::Failed(error),
+            () = late => Turn::Late,
+        }
+    }
+
+    fn take(&mut self, news: News) -> io::Result<()> {
+        match news {
+            News::Subscribed => self.subscribed = true,
+            News::Accepted { number, print, at } => self.tally.accepted(number, print, at),
+            News::Refused(why) => {
+                self.tally.refused += 1;
+                return self.event(&format!("not taken: {why}"));
+            }
+            News::Arrived { number, print, at } => {
+                self.tally.arrived(number, print, at);
+                if self.tally.received == 1 && self.tally.duplicates == 0 {
+                    return self.event("the first message is through");
+                }
+            }
+            News::Read(reading) => return self.read(reading),
+            News::Done(words) => return self.event(&words),
+        }
+        Ok(())
+    }
+
+    /// Takes a reading, and tells which modems changed.
+    fn read(&mut self, reading: Reading) -> io::Result<()> {
+        let before = self.reading.take().unwrap_or_default();
+        for row in &reading.modems {
+            let known = before.modems.iter().find(|known| known.name == row.name);
+            let changed = known
+                .is_none_or(|known| (&known.state, &known.session) != (&row.state, &row.session));
+            if changed {
+                self.event(&format!("{}: {}, session {}", row.name, row.state, row.session))?;
+            }
+        }
+        self.queued = Some(reading.queued);
+        self.reading = Some(reading);
+        Ok(())
+    }
+
+    fn event(&mut self, text: &str) -> io::Result<()> {
+        self.screen.event(self.started.elapsed(), text)
+    }
+
+    fn show(&mut self) -> io::Result<()> {
+        let Some(reading) = &self.reading else { return Ok(()) };
+        self.screen.show(self.started.elapsed(), &self.tally, reading)
+    }
+
+    /// The books at the end; `true` where they balance.
+    fn sum_up(&mut self) -> io::Result<bool> {
+        let Tally { handed_in, refused, received, duplicates, damaged, .. } = self.tally;
+        let lost = self.tally.missing();
+        let reading = self.reading.clone().unwrap_or_default();
+        let latency = |per_mille| match self.tally.latency(per_mille) {
+            Some(latency) => format!("{:.3} s", latency.as_secs_f64()),
+            None => "-".to_owned(),
+        };
+        let text = format!(
+            "\nhanded in: {handed_in}\nacknowledged: {}\nreceived: {received}\nduplicates: {duplicates}\n\
+             lost: {lost}\ndamaged: {damaged}\nnot taken: {refused}\nlatency p50: {}\nlatency p99: {}\n\
+             reconnects: {}\n{}",
+            reading.acknowledged,
+            latency(500),
+            latency(990),
+            reading.reconnects,
+            verdict(handed_in, lost, damaged),
+        );
+        self.screen.print(&text)?;
+        Ok(handed_in > 0 && lost == 0 && damaged == 0)
+    }
+}
+
+fn verdict(handed_in: u64, lost: usize, damaged: u64) -> &'static str {
+    match (handed_in, lost, damaged) {
+        (0, ..) => "nothing was handed in",
+        (_, 0, 0) => "nothing was lost",
+        _ => {
+            "THIS SHOULD NOT BE: not everything that was answered with 202 arrived as it was handed in"
+        }
+    }
+}
+
+/// Two SIM7600 and one SIM8200, running, on ttys in the folder.
+fn modems(
+    folder: &Folder,
+    broker: SocketAddr,
+    parts: &mut JoinSet<anyhow::Result<()>>,
+) -> anyhow::Result<Vec<Member>> {
+    let mut members = Vec::new();
+    // In folders of their own, since each fleet counts its links from 0.
+    for (model, count, name) in [(Model::Sim7600, 2, "sim7600"), (Model::Sim8200, 1, "sim8200")] {
+        let modem = Options {
+            index: u32::try_from(members.len()).unwrap_or_default(),
+            broker: Some(broker.to_string()),
+            latency: LATENCY,
+            ..Options::new(model)
+        };
+        let dir = Some(folder.join(name));
+        let fleet = Fleet::new(&FleetOptions { modem, count, dir, ttys: Vec::new() })
+            .context("could not make the simulated modems")?;
+        members.extend(fleet.members().iter().cloned());
+        endless(parts, fleet.run());
+    }
+    Ok(members)
+}
+
+fn start_agent(
+    folder: &Folder,
+    http: SocketAddr,
+    broker: SocketAddr,
+    members: &[Member],
+) -> anyhow::Result<AgentProcess> {
+    let [north, south, east] = members else { bail!("the modems are not three") };
+    let fleet = place::fleet(folder, http, broker, [&north.tty, &south.tty, &east.tty]);
+    let file = folder.join("fleet.yaml");
+    std::fs::write(&file, fleet).context("could not write the fleet file")?;
+    AgentProcess::start(&file, folder.join("agent.log"))
+}
+
+/// Starts a part that has no reason to fail and none to end.
+fn endless(
+    parts: &mut JoinSet<anyhow::Result<()>>,
+    part: impl Future<Output = ()> + Send + 'static,
+) {
+    parts.spawn(async move {
+        part.await;
+        Ok(())
+    });
+}
+
+/// The agent that listens here, whatever an installed one's file says.
+fn target(http: SocketAddr) -> Target {
+    Target { url: Some(format!("http://{http}")), ..Target::default() }
+}
+
+/// An address of the loopback that nobody listens on now. Another program may take it before the agent
+/// does; then the agent says so and the demo ends.
+async fn free_port() -> io::Result<SocketAddr> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()
+}
+
+fn part_ended(ended: Result<anyhow::Result<()>, JoinError>) -> Turn {
+    match ended {
+        Ok(Ok(())) => Turn::Failed(anyhow!("a part of the demo ended by itself")),
+        Ok(Err(error)) => Turn::Failed(error),
+        Err(panic) => part_failed(panic),
+    }
+}
+
+fn part_failed(panic: JoinError) -> Turn {
+    Turn::Failed(anyhow!(panic).context("a part of the demo panicked"))
+}
+
+/// What asks the demo to end: Ctrl-C, SIGTERM, or the terminal that goes away.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ]))
+    }
+
+    /// Waits for one of them.
+    async fn recv(&mut self) {
+        let Self([interrupt, terminate, hangup]) = self;
+        // Cancel safe: a signal that is not taken now is taken the next time.
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}

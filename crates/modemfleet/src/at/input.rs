@@ -1,0 +1,151 @@
+//! Commands from the command line, and from a script on standard input.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::Path;
+
+use modem::console::MAX_DATA;
+use zeroize::Zeroizing;
+
+use super::talk::Talk;
+use super::{Args, AtError, Verdict};
+use fleet::printable::printable;
+
+/// More than any command line has.
+const MAX_LINE: usize = 4 * 1024;
+
+/// Runs the commands of the command line, one after the other, until one fails.
+pub(super) async fn arguments(talk: &mut Talk<'_>, args: &Args) -> Result<Verdict, AtError> {
+    let data = match (&args.data, &args.data_file) {
+        (Some(text), _) => Some(Zeroizing::new(text.clone().into_bytes())),
+        (None, Some(path)) => Some(file(path)?),
+        (None, None) => None,
+    };
+    for line in &args.commands {
+        let wish = talk.wish(line, data.clone());
+        if talk.say(wish).await? == Verdict::Bad {
+            return Ok(Verdict::Bad);
+        }
+    }
+    Ok(Verdict::Good)
+}
+
+fn file(path: &Path) -> Result<Zeroizing<Vec<u8>>, AtError> {
+    let failed = |source| AtError::Input { from: path.display().to_string(), source };
+    let mut data = Zeroizing::new(Vec::new());
+    // One byte more than there may be, so that too much is refused and not cut.
+    let most = u64::try_from(MAX_DATA).unwrap_or(u64::MAX).saturating_add(1);
+    File::open(path).and_then(|file| file.take(most).read_to_end(&mut data)).map_err(failed)?;
+    Ok(data)
+}
+
+type Input = BufReader<io::Stdin>;
+
+/// Runs the lines of standard input, until one fails. Blank ones and those that begin with `#` are none;
+/// what a command asks for are the bytes below it, as many as it announces.
+pub(super) async fn script(talk: &mut Talk<'_>) -> Result<Verdict, AtError> {
+    let mut input = BufReader::new(io::stdin());
+    let mut number = 0_u64;
+    loop {
+        let (back, line) = off_the_runtime(input, next_line).await?;
+        input = back;
+        number = number.saturating_add(1);
+        let Some(line) = line else { return Ok(Verdict::Good) };
+        let line = Zeroizing::new(line.trim().to_owned());
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let commands = talk.mouth.commands;
+        {
+            let mut out = io::stdout().lock();
+            writeln!(out, "> {}", printable(&commands.shown(&line)))?;
+            out.flush()?;
+        }
+        let data = match commands.data_length(&line) {
+            None => None,
+            Some(length) => {
+                let (back, data) =
+                    off_the_runtime(input, move |input| next_bytes(input, length)).await?;
+                input = back;
+                Some(data.ok_or(AtError::ShortScript { number, length })?)
+            }
+        };
+        number = number.saturating_add(data.as_ref().map_or(0, |data| lines(data)));
+        let wish = talk.wish(&line, data);
+        if talk.say(wish).await? == Verdict::Bad {
+            return Ok(Verdict::Bad);
+        }
+    }
+}
+
+/// How many lines of a script its data takes.
+fn lines(data: &[u8]) -> u64 {
+    let ends = data.iter().filter(|byte| **byte == b'\n').count();
+    u64::try_from(ends).unwrap_or(u64::MAX).saturating_add(1)
+}
+
+/// Reads on a thread of its own: whoever writes the script may take their time.
+async fn off_the_runtime<T: Send + 'static>(
+    mut input: Input,
+    read: impl FnOnce(&mut Input) -> io::Result<T> + Send + 'static,
+) -> Result<(Input, T), AtError> {
+    let failed = |source| AtError::Input { from: "standard input".to_owned(), source };
+    let reading = tokio::task::spawn_blocking(move || {
+        let read = read(&mut input);
+        (input, read)
+    });
+    let (input, read) = reading.await.map_err(|error| failed(io::Error::other(error)))?;
+    Ok((input, read.map_err(failed)?))
+}
+
+/// The next line; `None` at the end. One that is too long is cut, and no modem will take it.
+fn next_line(input: &mut impl BufRead) -> io::Result<Option<Zeroizing<String>>> {
+    let most = u64::try_from(MAX_LINE).unwrap_or(u64::MAX);
+    let mut line = Zeroizing::new(Vec::new());
+    if input.take(most).read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    let line = std::str::from_utf8(&line)
+        .map_err(|_fault| io::Error::new(io::ErrorKind::InvalidData, "a line is no text"))?;
+    Ok(Some(Zeroizing::new(line.to_owned())))
+}
+
+/// So many bytes, and the end of the line after them; `None` where there are fewer.
+fn next_bytes(input: &mut impl BufRead, length: usize) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    let mut data = Zeroizing::new(vec![0; length]);
+    match input.read_exact(&mut data) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let end: usize = match input.fill_buf()? {
+        [b'\r', b'\n', ..] => 2,
+        [b'\n' | b'\r', ..] => 1,
+        _ => 0,
+    };
+    input.consume(end);
+    Ok(Some(data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_is_taken_by_its_length_and_its_line_ends_behind_it() {
+        let mut input: &[u8] = b"AT+X=0,5\r\na\nb>c\r\nAT\nxy";
+        assert_eq!(next_line(&mut input).unwrap().unwrap().trim(), "AT+X=0,5");
+        assert_eq!(**next_bytes(&mut input, 5).unwrap().unwrap(), *b"a\nb>c");
+        assert_eq!(next_line(&mut input).unwrap().unwrap().as_str(), "AT\n");
+        assert_eq!(next_bytes(&mut input, 3).unwrap(), None);
+        assert_eq!(next_line(&mut input).unwrap(), None);
+        assert_eq!((lines(b"a"), lines(b"a\nb")), (1, 2));
+    }
+
+    #[test]
+    fn a_line_without_end_is_cut_and_one_that_is_no_text_refused() {
+        let long = vec![b'A'; 10 * MAX_LINE];
+        assert_eq!(next_line(&mut long.as_slice()).unwrap().unwrap().len(), MAX_LINE);
+        assert!(next_line(&mut &b"AT\xff\n"[..]).is_err());
+    }
+}

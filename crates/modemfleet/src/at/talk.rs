@@ -1,0 +1,133 @@
+//! A conversation: commands out; answers, what they mean, and URCs onto the terminal.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use modem::Plugin;
+use modem::console::{Heard, Outcome, Wish};
+use tokio::signal::unix::Signal;
+use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
+
+use super::port::{Ears, Mouth, Said};
+use super::{Args, AtError, Verdict};
+use crate::explain;
+use fleet::printable::complain;
+use fleet::printable::printable;
+
+/// Data beyond so many bytes is shown in part.
+const SHOWN_DATA: usize = 512;
+
+/// A conversation with one modem.
+pub(super) struct Talk<'a> {
+    pub(super) mouth: Mouth<'a>,
+    pub(super) ears: Ears,
+    pub(super) interrupt: Signal,
+    timeout: Option<Duration>,
+    dangerous: bool,
+    plugins: &'a [&'a Plugin],
+}
+
+impl<'a> Talk<'a> {
+    pub(super) fn new(
+        mouth: Mouth<'a>,
+        ears: Ears,
+        interrupt: Signal,
+        args: &Args,
+        plugins: &'a [&'a Plugin],
+    ) -> Self {
+        let (timeout, dangerous) = (args.timeout, args.dangerous);
+        Self { mouth, ears, interrupt, timeout, dangerous, plugins }
+    }
+
+    /// A wish as the options say.
+    pub(super) fn wish(&self, line: &str, data: Option<Zeroizing<Vec<u8>>>) -> Wish {
+        let line = Zeroizing::new(line.to_owned());
+        Wish { line, data, timeout: self.timeout, dangerous: self.dangerous }
+    }
+
+    /// Sends a command, shows what came meanwhile and what came of it. Ctrl-C gives it up: who has the
+    /// port withdraws it, or finishes it in the modem's interest.
+    pub(super) async fn say(&mut self, wish: Wish) -> Result<Verdict, AtError> {
+        let outcome = {
+            let mut saying = std::pin::pin!(self.mouth.say(wish));
+            loop {
+                // All arms are cancel safe or asked again, and none awaits in its body.
+                tokio::select! {
+                    outcome = &mut saying => break outcome?,
+                    said = self.ears.next() => show(&said)?,
+                    _ = self.interrupt.recv() => {
+                        complain("given up; the port finishes what was sent");
+                        return Ok(Verdict::Bad);
+                    }
+                }
+            }
+        };
+        let until = Instant::now() + self.ears.lag();
+        while let Ok(said) = timeout_at(until, self.ears.next()).await {
+            show(&said)?;
+        }
+        self.show(&outcome)
+    }
+
+    /// Shows for so long what the modem says, or until Ctrl-C.
+    pub(super) async fn listen(&mut self, time: Duration) -> Result<(), AtError> {
+        let until = Instant::now() + time;
+        loop {
+            // All arms are cancel safe, and none awaits in its body.
+            tokio::select! {
+                said = self.ears.next() => show(&said)?,
+                () = tokio::time::sleep_until(until) => return Ok(()),
+                _ = self.interrupt.recv() => return Ok(()),
+            }
+        }
+    }
+
+    fn show(&self, outcome: &Outcome) -> Result<Verdict, AtError> {
+        let mut out = io::stdout().lock();
+        let ends = outcome.code.iter().chain(&outcome.result);
+        for line in outcome.lines.iter().chain(ends) {
+            writeln!(out, "{}", printable(line))?;
+        }
+        out.flush()?;
+        if let Some(failure) = &outcome.failure {
+            complain(&format!("no whole answer: {}", printable(failure)));
+        }
+        if outcome.ok {
+            return Ok(Verdict::Good);
+        }
+        let told = outcome.code.iter().chain(&outcome.result).chain(&outcome.lines);
+        for meaning in told.flat_map(|line| explain::of_failure(line, self.plugins)) {
+            complain(&meaning);
+        }
+        Ok(Verdict::Bad)
+    }
+}
+
+/// Shows what the modem said, marked as transcripts mark it.
+fn show(said: &Said) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for line in lines(said) {
+        writeln!(out, "{line}")?;
+    }
+    out.flush()
+}
+
+/// What the modem said, for a terminal.
+pub(super) fn lines(said: &Said) -> Vec<String> {
+    match said {
+        Said::Urc(Heard { line, data: None }) => vec![format!("! {}", printable(line))],
+        Said::Urc(Heard { line, data: Some(data) }) => {
+            vec![format!("! {}", printable(line)), format!("! {}", payload(data))]
+        }
+        Said::Missed(count) => vec![format!("! ({count} more were missed)")],
+        Said::End => vec!["! (nothing more is heard: the port or the agent is gone)".to_owned()],
+    }
+}
+
+fn payload(data: &[u8]) -> String {
+    let shown = data.get(..SHOWN_DATA).unwrap_or(data);
+    let rest = data.len().saturating_sub(shown.len());
+    let more = if rest == 0 { String::new() } else { format!(" … ({rest} bytes more)") };
+    format!("{}{more}", printable(&String::from_utf8_lossy(shown)))
+}

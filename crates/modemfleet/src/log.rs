@@ -1,0 +1,95 @@
+//! `modemfleet log`: what the running agent logs, and whose AT dialogue.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use hyper::Method;
+use modem::session::Chain;
+use serde_json::{Map, Value, json};
+
+use super::output_failed;
+use crate::wrong;
+use api::client::{Call, ClientError, Target, TargetError, converse};
+use fleet::printable::complain;
+use fleet::printable::printable;
+
+const EXAMPLES: &str = "Examples:
+  modemfleet log                                 what is logged now
+  modemfleet log --filter debug                  more of it, until the agent ends
+  modemfleet log --trace north --for 5m          the AT dialogue of one modem, secrets redacted
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no agent runs.";
+
+/// Shows or changes what the running agent logs.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// A level, or a list such as `info,modemfleet::at=trace`.
+    #[arg(long)]
+    filter: Option<String>,
+    /// Log the AT dialogue of this modem.
+    #[arg(long, value_name = "MODEM")]
+    trace: Option<String>,
+    /// For this long [default: 10m].
+    #[arg(long = "for", value_name = "TIME", requires = "trace", value_parser = humantime::parse_duration)]
+    time: Option<Duration>,
+    /// Log the AT dialogue of this modem no more.
+    #[arg(long, value_name = "MODEM", conflicts_with = "trace")]
+    untrace: Option<String>,
+    /// Where the agent is.
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum LogError {
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Does what `args` ask for.
+pub fn run(args: &Args) -> ExitCode {
+    let done = converse(change(args)).map_err(LogError::Io).and_then(|done| done);
+    let Err(error) = done else { return ExitCode::SUCCESS };
+    let code = match &error {
+        LogError::Io(error) => return output_failed(error),
+        LogError::Target(_) => wrong(),
+        LogError::Client(error) => error.code(),
+    };
+    complain(&Chain(&error).to_string());
+    code
+}
+
+async fn change(args: &Args) -> Result<(), LogError> {
+    let mut wanted = Map::new();
+    let given = [("filter", &args.filter), ("trace", &args.trace), ("untrace", &args.untrace)];
+    for (key, value) in given {
+        if let Some(value) = value {
+            wanted.insert(key.to_owned(), json!(value));
+        }
+    }
+    if let Some(time) = args.time {
+        wanted.insert("for_seconds".to_owned(), json!(time.as_secs()));
+    }
+    let body = if wanted.is_empty() { String::new() } else { Value::from(wanted).to_string() };
+    let method = if body.is_empty() { Method::GET } else { Method::PUT };
+    let mut client = args.target.client()?;
+    let call = Call { method, path: "/api/v1/log", key: None, body: body.into() };
+    let now = client.json(&call).await?;
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
+        "filter: {}",
+        printable(now.get("filter").and_then(Value::as_str).unwrap_or("?"))
+    )?;
+    let traced = now.get("traced").and_then(Value::as_array).into_iter().flatten();
+    for modem in traced.filter_map(Value::as_str) {
+        writeln!(out, "AT dialogue: {}", printable(modem))?;
+    }
+    Ok(())
+}

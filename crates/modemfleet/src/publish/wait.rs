@@ -1,0 +1,399 @@
+//! `modemfleet publish --wait`: follows the messages that were handed in to their end.
+//!
+//! The stream of outcomes is opened before the first message is handed in. As soon as the id of a message is
+//! known, its receipt is asked for as well. So no outcome is missed, however early it comes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use agent::receipt::{By, Receipt, Standing};
+use api::client::{Call, Client, ClientError, Event, Events, encode};
+use fleet::printable::complain;
+use fleet::printable::printable;
+
+/// Ids that were handed in and not yet asked for: while they are as many, nothing more is handed in.
+pub(super) const HANDED: usize = 64;
+
+/// How long after the stream broke it is opened again, and after each try.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How long the last question may take, where one stands that is late.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
+/// Late messages that are named; of the others there is the number.
+const NAMED: usize = 10;
+
+/// The messages of one call, and what is known of them.
+pub(super) struct Watch {
+    client: Client,
+    /// The stream of outcomes, where it stands.
+    events: Option<Events>,
+    /// When to open it again, and to ask for receipts meanwhile.
+    again: Instant,
+    /// Those without an end, with their line where lines are handed in.
+    pending: BTreeMap<String, Option<u64>>,
+    /// How many were acknowledged, and how many never will be.
+    acknowledged: u64,
+    lost: u64,
+}
+
+/// An event that [`Watch::follow`] waits for.
+enum Step {
+    Handed(Option<Handed>),
+    Event(Option<Event>),
+    Again,
+}
+
+/// A message that was handed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Handed {
+    /// Its id.
+    pub(super) id: String,
+    /// Its line, where lines are handed in.
+    pub(super) line: Option<u64>,
+}
+
+impl Watch {
+    /// Opens the stream of outcomes. Where the agent has no place for one more, receipts are asked for
+    /// each second.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub(super) async fn open(client: Client) -> Result<Self, ClientError> {
+        let events = match open(&client).await {
+            Ok(events) => Some(events),
+            Err(error) if error.is_refusal_of("too_many") => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self {
+            client,
+            events,
+            again: Instant::now() + AGAIN,
+            pending: BTreeMap::new(),
+            acknowledged: 0,
+            lost: 0,
+        })
+    }
+
+    /// Follows the messages that come through `handed`, until its other end is gone and each has its end. One
+    /// that will never be acknowledged is named at once.
+    ///
+    /// # Cancel safety
+    /// All that is known of the messages is kept: see [`Self::give_up`].
+    pub(super) async fn follow(&mut self, mut handed: mpsc::Receiver<Handed>) {
+        let mut open = true;
+        while open || !self.pending.is_empty() {
+            let (broken, again) = (self.events.is_none(), self.again);
+            // All arms are cancel safe, and none awaits in its body.
+            let step = tokio::select! {
+                some = handed.recv(), if open => Step::Handed(some),
+                event = next(&mut self.events), if !broken => Step::Event(event),
+                () = sleep_until(again), if broken => Step::Again,
+            };
+            match step {
+                Step::Handed(Some(Handed { id, line })) => {
+                    self.pending.insert(id.clone(), line);
+                    self.ask(&id).await;
+                }
+                Step::Handed(None) => open = false,
+                Step::Event(Some(event)) => self.hear(&event).await,
+                Step::Event(None) => self.lose_stream(None),
+                Step::Again => self.renew().await,
+            }
+        }
+    }
+
+    /// Names those that have no end yet, and where each stands.
+    pub(super) async fn give_up(&mut self, after: &str) {
+        let late: Vec<(String, Option<u64>)> =
+            self.pending.iter().take(NAMED).map(|(id, line)| (id.clone(), *line)).collect();
+        for (id, line) in &late {
+            let receipt = timeout(LAST_WORD, self.receipt(id)).await;
+            // It may have come just now; its time was over before.
+            let standing = match receipt {
+                Ok(Ok(receipt)) => words(&receipt),
+                _ => "the agent does not say where it stands".to_owned(),
+            };
+            say(id, *line, &format!("no acknowledgement within {after}: {standing}"));
+        }
+        let more = self.pending.len().saturating_sub(late.len());
+        if more > 0 {
+            complain(&format!("and {more} more without an acknowledgement"));
+        }
+    }
+
+    /// How many messages were acknowledged, and how many there are.
+    pub(super) fn tally(&self) -> (u64, u64) {
+        let pending = u64::try_from(self.pending.len()).unwrap_or(u64::MAX);
+        let all = self.acknowledged.saturating_add(self.lost).saturating_add(pending);
+        (self.acknowledged, all)
+    }
+
+    /// An event of the stream.
+    async fn hear(&mut self, event: &Event) {
+        match event.name.as_str() {
+            "outcome" => {
+                let receipt = serde_json::from_str(&event.data).ok();
+                if let Some(receipt) = receipt {
+                    self.take(&receipt);
+                }
+            }
+            // Some were missed, and ours may be among them.
+            "dropped" => self.ask_all().await,
+            _ => {}
+        }
+    }
+
+    /// Opens the stream again, and asks for what came meanwhile, whether or not it opens.
+    async fn renew(&mut self) {
+        self.events = open(&self.client).await.ok();
+        self.ask_all().await;
+        self.again = Instant::now() + AGAIN;
+    }
+
+    fn lose_stream(&mut self, error: Option<&ClientError>) {
+        if self.events.take().is_some() {
+            let why = error.map_or("it ended".to_owned(), ToString::to_string);
+            complain(&format!("the agent's stream of outcomes broke off ({why}); asking again"));
+        }
+        self.again = Instant::now() + AGAIN;
+    }
+
+    async fn ask_all(&mut self) {
+        let ids: Vec<String> = self.pending.keys().cloned().collect();
+        for id in ids {
+            if !self.ask(&id).await {
+                return;
+            }
+        }
+    }
+
+    /// Asks for a message's receipt. `false` where the agent does not answer.
+    async fn ask(&mut self, id: &str) -> bool {
+        match self.receipt(id).await {
+            Ok(receipt) => self.take(&receipt),
+            Err(error) if error.is_refusal_of("unknown_message") => {
+                self.lose(id, "the agent does not know it any more");
+            }
+            Err(error) => {
+                self.lose_stream(Some(&error));
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn receipt(&mut self, id: &str) -> Result<Receipt, ClientError> {
+        let path = format!("/api/v1/messages/{}", encode(id));
+        let call = Call::get(&path);
+        self.client.read(&call).await
+    }
+
+    /// Settles a message, if it is one of ours and this is its end.
+    fn take(&mut self, receipt: &Receipt) {
+        match &receipt.standing {
+            Standing::Waiting { .. } | Standing::Given { .. } => {}
+            Standing::Acknowledged { .. } => {
+                let Some(line) = self.pending.remove(&receipt.id) else { return };
+                self.acknowledged = self.acknowledged.saturating_add(1);
+                // Of many the number is enough.
+                if line.is_none() {
+                    say(&receipt.id, None, &words(receipt));
+                }
+            }
+            Standing::DeadLetter { .. } | Standing::Dropped { .. } => {
+                self.lose(&receipt.id, &words(receipt));
+            }
+        }
+    }
+
+    fn lose(&mut self, id: &str, words: &str) {
+        let Some(line) = self.pending.remove(id) else { return };
+        self.lost = self.lost.saturating_add(1);
+        say(id, line, words);
+    }
+}
+
+async fn open(client: &Client) -> Result<Events, ClientError> {
+    client.events("/api/v1/outcomes").await
+}
+
+async fn next(events: &mut Option<Events>) -> Option<Event> {
+    match events {
+        Some(events) => events.next().await,
+        None => None,
+    }
+}
+
+fn say(id: &str, line: Option<u64>, words: &str) {
+    match line {
+        Some(line) => complain(&format!("line {line}, {id}: {words}")),
+        None => complain(&format!("{id}: {words}")),
+    }
+}
+
+/// The state of a message, in words for a terminal.
+fn words(receipt: &Receipt) -> String {
+    let told = match &receipt.standing {
+        Standing::Waiting { .. } => "it waits in the queue".to_owned(),
+        Standing::Given { path, .. } => format!("it was given to {path}"),
+        Standing::Acknowledged { path, by: By::Broker, .. } => {
+            format!("acknowledged by the broker of {path}")
+        }
+        Standing::Acknowledged { path, by: By::Modem, .. } => {
+            format!("accepted by the modem of {path}; at QoS 0 no broker acknowledges it")
+        }
+        Standing::DeadLetter { reason, words, .. } => {
+            format!("set aside ({reason}): {words}; see `modemfleet queue inspect --set-aside`")
+        }
+        Standing::Dropped { reason, .. } => format!("dropped: {}", because(reason)),
+    };
+    printable(&told)
+}
+
+fn because(reason: &str) -> &str {
+    match reason {
+        "full" => "the queue was full",
+        "expired" => "its time to live was over",
+        "age" => "it was older than the queue keeps any",
+        "purged" => "an operator removed it",
+        "damaged" => "it could not be read from a damaged file",
+        reason => reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use axum::Router;
+    use axum::http::StatusCode;
+    use axum::response::IntoResponse;
+    use axum::response::sse::{Event as Told, Sse};
+    use axum::routing::get;
+    use futures_util::{StreamExt, stream};
+    use serde_json::{Value, json};
+    use tokio::net::TcpListener;
+    use tokio::sync::watch;
+    use tokio::task::JoinSet;
+
+    use super::super::Target;
+    use super::*;
+
+    fn receipt(state: &str) -> Value {
+        let at = "2026-01-01T00:00:00.000Z";
+        let (path, by, reason) = ("m0/s", "broker", "purged");
+        json!({ "id": "a", "qos": 1, "state": state, "at": at, "appended": at, "path": path, "by": by,
+                "reason": reason })
+    }
+
+    /// An agent whose stream tells these events once a receipt was asked for, and then stays open, or ends; and
+    /// which answers the n-th question for a receipt with the n-th state, and all later ones with the last.
+    struct Course {
+        told: &'static [(&'static str, &'static str)],
+        ends: bool,
+        states: &'static [&'static str],
+    }
+
+    /// How the one message ends, and how often a receipt was asked for.
+    async fn ends(course: Course) -> ((u64, u64), usize) {
+        let Course { told, ends, states } = course;
+        let asked = watch::Sender::new(0);
+        let (counted, seen) = (asked.clone(), asked.subscribe());
+        let outcomes = move || async move {
+            let event = |(name, state): &(&str, &str)| {
+                let data = if *name == "outcome" { receipt(state) } else { json!({ "missed": 1 }) };
+                Ok::<_, Infallible>(Told::default().event(name).data(data.to_string()))
+            };
+            let mut seen = seen.clone();
+            let first = stream::once(async move { drop(seen.wait_for(|asked| *asked > 0).await) });
+            let told = first.flat_map(move |()| stream::iter(told.iter().map(event)));
+            let rest = if ends { stream::empty().boxed() } else { stream::pending().boxed() };
+            Sse::new(told.chain(rest)).into_response()
+        };
+        let receipts = move || async move {
+            let at = counted.borrow().min(states.len() - 1);
+            counted.send_modify(|asked| *asked += 1);
+            match states[at] {
+                "unknown" => {
+                    let error = json!({ "error": "unknown_message", "message": "there is none" });
+                    (StatusCode::NOT_FOUND, axum::Json(error))
+                }
+                state => (StatusCode::OK, axum::Json(receipt(state))),
+            }
+        };
+        let router = Router::new()
+            .route("/api/v1/outcomes", get(outcomes))
+            .route("/api/v1/messages/{id}", get(receipts));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let mut server = JoinSet::new();
+        server.spawn(async move { axum::serve(listener, router).await });
+        let target = Target { url: Some(url), ..Target::default() };
+        let mut watch = Watch::open(target.client_without_file().unwrap()).await.unwrap();
+        let (told, handed) = mpsc::channel(HANDED);
+        told.send(Handed { id: "a".to_owned(), line: None }).await.unwrap();
+        drop(told);
+        timeout(Duration::from_secs(20), watch.follow(handed)).await.expect("it has an end");
+        (watch.tally(), *asked.borrow())
+    }
+
+    #[tokio::test]
+    async fn no_outcome_escapes_whenever_it_comes() {
+        const SAYS: (&str, &str) = ("outcome", "acknowledged");
+        let acknowledged = (1, 1);
+        for (what, course, end, asked) in [
+            (
+                "before its id was known",
+                Course { told: &[], ends: false, states: &["acknowledged"] },
+                acknowledged,
+                1,
+            ),
+            (
+                "after its receipt was asked for",
+                Course { told: &[SAYS], ends: false, states: &["given"] },
+                acknowledged,
+                1,
+            ),
+            (
+                "among those that were missed",
+                Course {
+                    told: &[("dropped", "")],
+                    ends: false,
+                    states: &["waiting", "acknowledged"],
+                },
+                acknowledged,
+                2,
+            ),
+            (
+                "while the stream was broken",
+                Course { told: &[], ends: true, states: &["waiting", "acknowledged"] },
+                acknowledged,
+                2,
+            ),
+            (
+                "never",
+                Course { told: &[("outcome", "dropped")], ends: false, states: &["waiting"] },
+                (0, 1),
+                1,
+            ),
+            (
+                "too long ago to be known",
+                Course { told: &[], ends: false, states: &["unknown"] },
+                (0, 1),
+                1,
+            ),
+            (
+                "of a newer kind than is known",
+                Course { told: &[("news", ""), SAYS], ends: false, states: &["waiting"] },
+                acknowledged,
+                1,
+            ),
+        ] {
+            assert_eq!(ends(course).await, (end, asked), "{what}");
+        }
+    }
+}

@@ -1,0 +1,552 @@
+//! `modemfleet queue`: a look into the queue, and a hand on it, whether or not the agent runs.
+//!
+//! A running agent is asked through its API. Where none runs, the folder is opened here: for a look
+//! without the lock, for a change under it.
+
+mod fsck;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Subcommand;
+use hyper::Method;
+use modem::session::Chain;
+use queue::{Inspector, MessageId, OpenError, Queue};
+use serde_json::{Value, json};
+
+use super::output_failed;
+use super::table::{Cell, Table, Tone};
+use crate::wrong;
+use agent::backlog::{self, BacklogError, PAGE, Selection, Step};
+use api::client::{
+    Call, Client, ClientError, DEFAULT_CONFIG, Target, TargetError, converse, encode,
+};
+use fleet::Secrets;
+use fleet::printable::complain;
+
+const API: &str = "/api/v1/queue";
+
+const EXAMPLES: &str = "Examples:
+  modemfleet queue stat
+  modemfleet queue inspect --set-aside
+  modemfleet queue requeue --all --reason poison
+  modemfleet queue export --topic 'sensors/#' > backlog.jsonl
+  modemfleet queue purge --older-than 7d --yes
+  modemfleet queue fsck --dir /var/lib/modemfleet/queue
+
+Exit codes: 0 done, 1 failed or damaged, 2 wrong usage or configuration, 3 no agent and no folder.";
+
+/// Shows and changes what the queue holds, of a running or of a stopped agent.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// How much is in it, by lane.
+    Stat {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// List messages, oldest first.
+    Inspect {
+        /// This message only, with all that is known of it.
+        id: Option<MessageId>,
+        #[command(flatten)]
+        which: Which,
+        /// The most messages to list; 0: all.
+        #[arg(long, default_value_t = 50)]
+        limit: u64,
+        /// Print a line of JSON for each message.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Print messages with their payloads, a line of JSON each.
+    Export {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Bring messages back that were set aside.
+    Requeue {
+        /// The message.
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        id: Option<MessageId>,
+        /// All that were set aside, or those that the options name.
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        which: Which,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Delete messages for good.
+    Purge {
+        /// The message.
+        id: Option<MessageId>,
+        #[command(flatten)]
+        which: Which,
+        /// Yes, all of them: needed where neither an id nor an option says which.
+        #[arg(long)]
+        yes: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Look for damage: every page, every index, every message's checksum. Reads the folder itself.
+    Fsck {
+        /// Replace a damaged file by what can be read of it; the damaged one is kept. No agent may run.
+        #[arg(long)]
+        repair: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Which messages.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Which messages")]
+struct Which {
+    /// Those whose topic this filter selects, such as `sensors/#`.
+    #[arg(long, value_name = "FILTER", value_parser = topic)]
+    topic: Option<String>,
+    /// Those of this lane, as `queue stat` names it.
+    #[arg(long, value_name = "LANE")]
+    lane: Option<String>,
+    /// Those that were set aside for this reason: poison, refused, damaged.
+    #[arg(long, value_name = "REASON")]
+    reason: Option<String>,
+    /// Those that were set aside.
+    #[arg(long, conflicts_with = "waiting")]
+    set_aside: bool,
+    /// Those that were not.
+    #[arg(long, conflicts_with = "reason")]
+    waiting: bool,
+    /// Those that were handed in at least so long ago, such as 12h.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    older_than: Option<Duration>,
+}
+
+fn topic(text: &str) -> Result<String, &'static str> {
+    fleet::check_filter(text).map(|()| text.to_owned())
+}
+
+impl Which {
+    fn selection(&self, id: Option<MessageId>) -> Selection {
+        let aside = if self.set_aside { Some(true) } else { self.waiting.then_some(false) };
+        Selection {
+            id,
+            lane: self.lane.clone(),
+            topic: self.topic.clone(),
+            aside,
+            reason: self.reason.clone(),
+            older_than: self.older_than,
+        }
+    }
+}
+
+/// Where the queue is.
+#[derive(Debug, Clone, Default, clap::Args)]
+struct Place {
+    #[command(flatten)]
+    target: Target,
+    /// The queue's folder: read and written here, whether or not an agent runs.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "url", "token_file"], help_heading = "Where the agent is")]
+    dir: Option<PathBuf>,
+}
+
+/// Why it was not done.
+#[derive(Debug, thiserror::Error)]
+enum QueueError {
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Backlog(#[from] BacklogError),
+    #[error("there is no queue in {}", .0.display())]
+    NoQueue(PathBuf),
+    #[error("no such message is {0}")]
+    NoMessage(&'static str),
+    #[error("{0}")]
+    Usage(&'static str),
+    #[error("what answers is no modemfleet agent, or one of another version")]
+    Strange,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl From<OpenError> for QueueError {
+    fn from(error: OpenError) -> Self {
+        Self::Backlog(error.into())
+    }
+}
+
+/// Does what `args` ask for.
+pub fn run(args: &Args) -> ExitCode {
+    let done = match &args.action {
+        Action::Fsck { repair, json, place } => fsck::run(place, *repair, *json),
+        action => converse(act(action)).map_err(QueueError::Io).and_then(|done| done),
+    };
+    let error = match done {
+        Ok(code) => return code,
+        Err(error) => error,
+    };
+    let code = match &error {
+        QueueError::Io(error) => return output_failed(error),
+        QueueError::Target(_) | QueueError::Usage(_) => wrong(),
+        QueueError::Client(error) => error.code(),
+        _ => ExitCode::FAILURE,
+    };
+    complain(&Chain(&error).to_string());
+    code
+}
+
+async fn act(action: &Action) -> Result<ExitCode, QueueError> {
+    match action {
+        Action::Stat { json, place } => stat(place, *json).await?,
+        Action::Inspect { id, which, limit, json, place } => {
+            inspect(place, &which.selection(*id), *limit, *json).await?;
+        }
+        Action::Export { which, place } => export(place, &which.selection(None)).await?,
+        Action::Requeue { id, which, json, place, .. } => {
+            change(place, Change::Requeue, &which.selection(*id), *json).await?;
+        }
+        Action::Purge { id, which, yes, json, place } => {
+            let selection = which.selection(*id);
+            if selection.is_everything() && !yes {
+                let words = "this would delete every message: say which, or `--yes`";
+                return Err(QueueError::Usage(words));
+            }
+            change(place, Change::Purge, &selection, *json).await?;
+        }
+        Action::Fsck { .. } => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whom to ask.
+enum Source {
+    /// The running agent, and its figures.
+    Live(Box<Client>, Value),
+    /// The folder itself.
+    Folder(queue::Config),
+}
+
+impl Place {
+    async fn source(&self) -> Result<Source, QueueError> {
+        if let Some(dir) = &self.dir {
+            return Ok(Source::Folder(folder(queue::Config::new(dir))?));
+        }
+        let mut client = self.target.client()?;
+        match client.json(&Call::get(API)).await {
+            Ok(stat) => Ok(Source::Live(Box::new(client), stat)),
+            Err(error @ ClientError::NotRunning(_)) => match self.of_fleet()? {
+                Some(config) => Ok(Source::Folder(folder(config)?)),
+                None => Err(error.into()),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The queue of the fleet file, where there is one.
+    fn of_fleet(&self) -> Result<Option<queue::Config>, QueueError> {
+        let default = Path::new(DEFAULT_CONFIG);
+        let file = self.target.config.as_deref();
+        let file =
+            file.or_else(|| (self.target.url.is_none() && default.exists()).then_some(default));
+        let Some(file) = file else { return Ok(None) };
+        let loaded = fleet::load_with(file, Secrets::Skip)
+            .map_err(|problems| TargetError::Config { rendered: problems.render(false) })?;
+        Ok(Some(loaded.fleet.queue.config()))
+    }
+}
+
+/// A folder that holds a queue: a look must not make one.
+fn folder(config: queue::Config) -> Result<queue::Config, QueueError> {
+    match config.dir.join("queue.db").exists() {
+        true => Ok(queue::Config { check: None, ..config }),
+        false => Err(QueueError::NoQueue(config.dir)),
+    }
+}
+
+/// What `queue stat --json` prints, or why there is nothing to print.
+pub(super) async fn report(target: &Target) -> Result<Value, String> {
+    let place = Place { target: target.clone(), dir: None };
+    figures(&place).await.map_err(|error| Chain(&error).to_string())
+}
+
+async fn figures(place: &Place) -> Result<Value, QueueError> {
+    Ok(match place.source().await? {
+        Source::Live(_, stat) => stat,
+        Source::Folder(config) => {
+            let stat = Inspector::open(&config.dir)?.stat().map_err(BacklogError::Store)?;
+            backlog::stat_json(&stat, false)
+        }
+    })
+}
+
+async fn stat(place: &Place, json: bool) -> Result<(), QueueError> {
+    let stat = figures(place).await?;
+    let mut out = io::stdout();
+    if json {
+        return Ok(writeln!(out, "{stat:#}")?);
+    }
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
+    let mut facts = Table::new(&["messages", &number(at(&stat, "/messages")).to_string()]);
+    let mut fact = |name: &str, value: String, tone| {
+        facts.push(vec![Cell::new(name), Cell::new(&value).toned(tone)]);
+    };
+    fact("bytes", number(at(&stat, "/bytes")).to_string(), Tone::Plain);
+    let aside = number(at(&stat, "/set_aside/messages"));
+    fact("set aside", aside.to_string(), if aside > 0 { Tone::Bad } else { Tone::Plain });
+    if let Some(age) = at(&stat, "/oldest_age_seconds").as_u64() {
+        let age = humantime::format_duration(Duration::from_secs(age)).to_string();
+        fact("oldest", age, Tone::Plain);
+    }
+    if let Value::Object(dropped) = at(&stat, "/dropped") {
+        for (reason, count) in dropped.iter().filter(|(_, count)| number(count) > 0) {
+            fact(&format!("dropped, {reason}"), count.to_string(), Tone::Warning);
+        }
+    }
+    write!(out, "{}", facts.render(false, None))?;
+    let mut lanes = Table::new(&["LANE", "MESSAGES", "BYTES"]);
+    for lane in at(&stat, "/lanes").as_array().into_iter().flatten() {
+        let cell =
+            |key: &str| Cell::new(&number(lane.get(key).unwrap_or(&Value::Null)).to_string());
+        let name = Cell::new(at(lane, "/lane").as_str().unwrap_or_default());
+        lanes.push(vec![name, cell("messages"), cell("bytes")]);
+    }
+    Ok(write!(out, "\n{}", lanes.render(false, None))?)
+}
+
+/// What stands at a place of an answer (RFC 6901); null where nothing does.
+fn at<'a>(value: &'a Value, place: &str) -> &'a Value {
+    value.pointer(place).unwrap_or(&Value::Null)
+}
+
+/// Feeds the messages that are meant to `take`, page by page, until it says false.
+async fn each(
+    place: &Place,
+    selection: &Selection,
+    payload: bool,
+    mut take: impl FnMut(&Value) -> io::Result<bool>,
+) -> Result<(), QueueError> {
+    let mut source = place.source().await?;
+    let mut after = 0;
+    loop {
+        let (messages, next) = match &mut source {
+            Source::Live(client, _) => {
+                let path =
+                    format!("{API}/messages?after={after}&payload={payload}{}", query(selection));
+                let mut answer = client.json(&Call::get(&path)).await?;
+                let next = at(&answer, "/next").as_i64();
+                let Value::Array(messages) =
+                    answer.get_mut("messages").map_or(Value::Null, Value::take)
+                else {
+                    return Err(QueueError::Strange);
+                };
+                (messages, next)
+            }
+            Source::Folder(config) => {
+                let page = backlog::page(&config.dir, selection, after, PAGE, ()).await?;
+                let json = |record| backlog::record_json(record, payload);
+                (page.records.iter().map(json).collect(), page.next)
+            }
+        };
+        for message in &messages {
+            if !take(message)? {
+                return Ok(());
+            }
+        }
+        match next {
+            Some(next) if next > after => after = next,
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// The selection as parameters of the API.
+fn query(selection: &Selection) -> String {
+    let state = selection.aside.map(|aside| if aside { "set_aside" } else { "waiting" });
+    let age = selection.older_than.map(|age| humantime::format_duration(age).to_string());
+    let pairs = [
+        ("id", selection.id.map(|id| id.to_string())),
+        ("lane", selection.lane.clone()),
+        ("topic", selection.topic.clone()),
+        ("state", state.map(str::to_owned)),
+        ("reason", selection.reason.clone()),
+        ("older_than", age),
+    ];
+    let given = pairs.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    given.map(|(key, value)| format!("&{key}={}", encode(&value))).collect()
+}
+
+async fn inspect(
+    place: &Place,
+    selection: &Selection,
+    limit: u64,
+    json: bool,
+) -> Result<(), QueueError> {
+    let one = selection.id.is_some();
+    let mut table =
+        Table::new(&["ID", "STATE", "APPENDED", "PRIO", "QOS", "BYTES", "LANE", "TOPIC"]);
+    let (mut out, mut seen, mut more) = (io::stdout(), 0, false);
+    each(place, selection, one, |message| {
+        if limit > 0 && seen == limit {
+            more = true;
+            return Ok(false);
+        }
+        seen += 1;
+        if one && !json {
+            writeln!(out, "{message:#}")?;
+        } else if json {
+            writeln!(out, "{message}")?;
+        } else {
+            table.push(row(message));
+        }
+        Ok(true)
+    })
+    .await?;
+    if one && seen == 0 {
+        return Err(QueueError::NoMessage("in the queue"));
+    }
+    if !json && !one {
+        write!(out, "{}", table.render(false, None))?;
+    }
+    if more {
+        complain(&format!("there are more than {limit}; `--limit 0` lists all"));
+    }
+    Ok(())
+}
+
+fn row(message: &Value) -> Vec<Cell> {
+    let text = |key: &str| match message.get(key).unwrap_or(&Value::Null) {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    let state = match at(message, "/reason").as_str() {
+        Some(reason) => format!("aside: {reason}"),
+        None => "waiting".to_owned(),
+    };
+    let mut row = vec![Cell::new(&text("id")), Cell::new(&state)];
+    let rest = ["appended", "priority", "qos", "bytes", "lane", "topic"];
+    row.extend(rest.map(|key| Cell::new(&text(key))));
+    row
+}
+
+async fn export(place: &Place, selection: &Selection) -> Result<(), QueueError> {
+    let mut out = io::BufWriter::new(io::stdout());
+    each(place, selection, true, |message| writeln!(out, "{message}").map(|()| true)).await?;
+    Ok(out.flush()?)
+}
+
+/// What is done to messages.
+#[derive(Clone, Copy)]
+enum Change {
+    Requeue,
+    Purge,
+}
+
+async fn change(
+    place: &Place,
+    change: Change,
+    selection: &Selection,
+    json: bool,
+) -> Result<(), QueueError> {
+    let sum = match place.source().await? {
+        Source::Live(mut client, _) => change_live(&mut client, change, selection).await?,
+        Source::Folder(config) => {
+            let dir = config.dir.clone();
+            let queue = Queue::open(config)?;
+            let sum = change_folder(&queue, &dir, change, selection).await;
+            queue.close().await;
+            sum?
+        }
+    };
+    let done = match change {
+        Change::Requeue => "requeued",
+        Change::Purge => "purged",
+    };
+    if selection.id.is_some() && sum.done == 0 {
+        return Err(QueueError::NoMessage(match change {
+            Change::Requeue => "set aside",
+            Change::Purge => "in the queue, or it is on its way",
+        }));
+    }
+    if json {
+        return Ok(writeln!(io::stdout(), "{}", json!({ done: sum.done, "left": sum.left }))?);
+    }
+    writeln!(io::stdout(), "{done} {} messages", sum.done)?;
+    if sum.left > 0 {
+        complain(&format!("{} are on their way and were left alone", sum.left));
+    }
+    Ok(())
+}
+
+async fn change_live(
+    client: &mut Client,
+    change: Change,
+    selection: &Selection,
+) -> Result<Step, QueueError> {
+    let (path, done) = match change {
+        Change::Requeue => ("requeue", "requeued"),
+        Change::Purge => ("purge", "purged"),
+    };
+    let (mut sum, mut after) = (Step::default(), 0);
+    loop {
+        let path = format!("{API}/{path}?after={after}&all=true{}", query(selection));
+        let call = Call { method: Method::POST, ..Call::get(&path) };
+        let answer = match client.json(&call).await {
+            Err(ClientError::Refused { code, .. }) if code == "unknown_message" => return Ok(sum),
+            answer => answer?,
+        };
+        sum.done += answer.get(done).and_then(Value::as_u64).ok_or(QueueError::Strange)?;
+        sum.left += at(&answer, "/left").as_u64().unwrap_or(0);
+        match at(&answer, "/next").as_i64() {
+            Some(next) if next > after => after = next,
+            _ => return Ok(sum),
+        }
+    }
+}
+
+async fn change_folder(
+    queue: &Queue,
+    dir: &Path,
+    change: Change,
+    selection: &Selection,
+) -> Result<Step, BacklogError> {
+    let (mut sum, mut after) = (Step::default(), 0);
+    loop {
+        let step = match change {
+            Change::Requeue => backlog::requeue(queue, dir, selection, after).await?,
+            Change::Purge => backlog::purge(queue, dir, selection, after).await?,
+        };
+        sum.done += step.done;
+        sum.left += step.left;
+        match step.next {
+            Some(next) => after = next,
+            None => return Ok(sum),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! `modemfleet recover`: one deed that takes root's rights, asked for by a socket's other end or by hand.
+
+mod means;
+
+use std::io::{self, BufRead, Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use agent::recover::{Answer, Deed, MAX_LINE};
+use fleet::printable::complain;
+
+use means::Means;
+
+/// Does what one line of standard input asks for and answers with one line: `done`, `unavailable: …` or
+/// `failed: …`. systemd runs it for each connection to modemfleet-recover.socket.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Instead of standard input: `usb-reset BUS-PORT` or `power NAME`.
+    #[arg(value_name = "REQUEST", num_args = 2)]
+    request: Vec<String>,
+    /// The folder of the power scripts. It and they belong to root, and nobody else may write them.
+    #[arg(long, value_name = "DIR", default_value = "/etc/modemfleet/power.d")]
+    scripts: PathBuf,
+    /// Where the kernel shows its devices.
+    #[arg(long, value_name = "DIR", default_value = "/sys")]
+    sysfs: PathBuf,
+    /// Where the nodes of USB devices are.
+    #[arg(long, value_name = "DIR", default_value = "/dev/bus/usb")]
+    usbfs: PathBuf,
+    /// How long a script may take, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    patience: u64,
+}
+
+/// Does it; the exit code is 0 where it is done.
+pub fn run(args: &Args) -> ExitCode {
+    let answer = match args.request.as_slice() {
+        [] => asked(args, &mut io::stdin().lock()),
+        words => perform(args, &words.join(" ")),
+    };
+    let mut out = io::stdout();
+    let _ = writeln!(out, "{answer}").and_then(|()| out.flush());
+    if answer == Answer::Done {
+        return ExitCode::SUCCESS;
+    }
+    // The journal is where root looks.
+    complain(&answer.to_string());
+    ExitCode::FAILURE
+}
+
+/// Reads one line. A reader that never sends one is ended by the unit's time limit.
+fn asked(args: &Args, input: &mut impl BufRead) -> Answer {
+    let mut line = Vec::new();
+    match input.take(MAX_LINE).read_until(b'\n', &mut line) {
+        Ok(_) => perform(args, &String::from_utf8_lossy(&line)),
+        Err(error) => Answer::Failed(format!("could not read the request: {error}")),
+    }
+}
+
+fn perform(args: &Args, line: &str) -> Answer {
+    let deed: Deed = match line.parse() {
+        Ok(deed) => deed,
+        Err(error) => return Answer::Unavailable(format!("{error}")),
+    };
+    complain(&format!("asked for: {deed}"));
+    let means = Means {
+        scripts: args.scripts.clone(),
+        sysfs: args.sysfs.clone(),
+        usbfs: args.usbfs.clone(),
+        patience: Duration::from_secs(args.patience),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(means.perform(&deed)),
+        Err(error) => Answer::Failed(format!("could not start: {error}")),
+    }
+}

@@ -1,0 +1,125 @@
+//! `modemfleet reload`: the running agent reads its fleet file again.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use bytes::Bytes;
+use hyper::Method;
+use modem::session::Chain;
+use serde_json::{Value, json};
+
+use crate::wrong;
+use agent::reload::{Line, plan};
+use api::client::{Call, Client, ClientError, Target, TargetError, converse, encode};
+use fleet::printable::complain;
+use fleet::printable::printable;
+
+const EXAMPLES: &str = "Examples:
+  modemfleet check --diff /etc/modemfleet/fleet.yaml    what a reload would change
+  modemfleet reload                                     do it, and say what was changed
+
+`+` comes, `-` goes, `~` changes, `=` stays as it is: the sessions of a modem that stays go on. What changes at
+the next start of the agent only is named, with the reason.
+
+Exit codes: 0 applied, 1 failed, 2 the file is refused and the old fleet runs on, 3 no agent runs.";
+
+/// Makes the running agent read its fleet file again.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Print one JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+    /// Where the agent is.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// Why there is no plan to print.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReloadError {
+    /// It is not known where the agent is.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The agent gave no good answer.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The agent answered something else than a plan.
+    #[error("the agent answered with no plan: is it another version?")]
+    Strange,
+}
+
+impl ReloadError {
+    /// The exit code by the contract.
+    pub(super) fn code(&self) -> ExitCode {
+        match self {
+            Self::Target(_) => wrong(),
+            Self::Client(ClientError::Refused { code, .. }) if code == "refused" => wrong(),
+            Self::Client(error) => error.code(),
+            Self::Strange => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Reloads, and prints what was changed.
+///
+/// # Errors
+/// Only those of the output.
+pub fn run(args: &Args) -> io::Result<ExitCode> {
+    match converse(reload(&args.target))? {
+        Ok(lines) => {
+            print(&mut io::stdout().lock(), &lines, args.json)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            complain(&Chain(&error).to_string());
+            Ok(error.code())
+        }
+    }
+}
+
+async fn reload(target: &Target) -> Result<Vec<Line>, ReloadError> {
+    let call = Call { method: Method::POST, path: "/api/v1/reload", key: None, body: Bytes::new() };
+    // Where the file has errors the agent says them, and counts that it refused the file.
+    lines(&target.client()?.json(&call).await?)
+}
+
+/// What a reload of this file, checked before, would change in the running agent.
+///
+/// # Errors
+/// [`ReloadError`].
+///
+/// # Cancel safety
+/// Nothing is changed.
+pub(super) async fn plan_of(
+    client: &mut Client,
+    file: &std::path::Path,
+    text: Vec<u8>,
+) -> Result<Vec<Line>, ReloadError> {
+    let path = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let folder = path.parent().unwrap_or(&path);
+    let (name, folder) = (file.display().to_string(), folder.display().to_string());
+    let path = format!("/api/v1/reload/plan?name={}&folder={}", encode(&name), encode(&folder));
+    let call = Call { method: Method::POST, path: &path, key: None, body: text.into() };
+    lines(&client.json(&call).await?)
+}
+
+fn lines(answer: &Value) -> Result<Vec<Line>, ReloadError> {
+    let lines = answer.get("plan").cloned().unwrap_or_default();
+    serde_json::from_value(lines).map_err(|_fault| ReloadError::Strange)
+}
+
+/// Prints a plan: a line for each entry, and how many there are of each kind.
+///
+/// # Errors
+/// Those of the output.
+pub(super) fn print(out: &mut impl Write, lines: &[Line], as_json: bool) -> io::Result<()> {
+    let summary = plan::summary(lines);
+    if as_json {
+        return writeln!(out, "{}", json!({ "plan": lines, "summary": summary }));
+    }
+    for line in lines {
+        writeln!(out, "{}", printable(&line.to_string()))?;
+    }
+    writeln!(out, "{summary}")
+}

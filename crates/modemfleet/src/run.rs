@@ -1,0 +1,208 @@
+//! `modemfleet run`: from the command line to the running agent, and its signals.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use ::inbox::Inbox;
+use anyhow::Context;
+use modem::Plugin;
+use modem::session::Chain;
+use queue::Queue;
+use rustix::process::{Resource, Rlimit, setrlimit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::{profiles, wrong};
+use agent::agent::{Agent, Start};
+use agent::logging;
+use agent::{descriptors, inbox, systemd};
+use fleet::models::{Folder, Library, Models, ModelsError};
+use fleet::private;
+
+/// Arguments of `modemfleet run`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The fleet file.
+    #[arg(long, value_name = "FILE", default_value = "/etc/modemfleet/fleet.yaml")]
+    pub(crate) config: PathBuf,
+    /// Which gateway this is, of those that the fleet file lists. Default: the host name.
+    #[arg(long, value_name = "NAME", env = fleet::GATEWAY)]
+    pub(crate) gateway: Option<String>,
+    /// Which models there are.
+    #[command(flatten)]
+    pub(crate) models: Folder,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) log_format: logging::Format,
+    /// What is logged: a level, or a list such as `info,modemfleet::at=trace` for the AT dialogue.
+    #[arg(long, value_name = "FILTER", env = "MODEMFLEET_LOG", default_value = "info")]
+    pub(crate) log: String,
+}
+
+/// Runs the agent until SIGTERM or SIGINT.
+pub(crate) fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
+    descriptors::raise_limit();
+    // A core would hold PINs, passwords and keys. Not PR_SET_DUMPABLE: it hides /proc/PID from its own user, in which a
+    // library looks at its start, and a person for who has a port open.
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        fleet::printable::complain(&format!("a crash may leave a core with secrets: {error}"));
+    }
+    // One thread: the work is a few thousand small steps a second at most, each fast, and handing them
+    // between threads costs more than it gives. What blocks (files, ttys, the queue) has threads of its own.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            fleet::printable::complain(&format!("could not start the runtime: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let entered = runtime.enter();
+    // Before the file is read: a reload that is asked for from here on is not lost.
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => {
+            fleet::printable::complain(&format!("{error:#}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let gateway = args.gateway.clone();
+    let context = fleet::Context::named(&args.config, fleet::Secrets::Read, gateway);
+    let models = models(args, plugins);
+    let context = match &models {
+        Ok((_, models)) => context.with_models(&models.catalog),
+        // What is wrong with the fleet file is told first all the same.
+        Err(_) => context,
+    };
+    let fleet = match fleet::load_in(&args.config, &context) {
+        Ok(loaded) => {
+            if !loaded.warnings.is_empty() {
+                fleet::printable::complain(&loaded.warnings.render(false));
+            }
+            loaded.fleet
+        }
+        Err(problems) => {
+            fleet::printable::complain(&problems.render(false));
+            return wrong();
+        }
+    };
+    let (library, models) = match models {
+        Ok(models) => models,
+        Err(error) => {
+            fleet::printable::complain(&Chain(&error).to_string());
+            return profiles::code_of(&error);
+        }
+    };
+    let log = match logging::init(args.log_format, &args.log) {
+        Ok(log) => log,
+        Err(error) => {
+            fleet::printable::complain(&format!("--log: {error}"));
+            return wrong();
+        }
+    };
+    drop(entered);
+    let file = args.config.clone();
+    let done = open_stores(&fleet).and_then(|(queue, inbox)| {
+        let (gateway, catalog) = (args.gateway.clone(), models.catalog);
+        let start = Start { file, gateway, fleet, library, catalog, queue, inbox, log };
+        runtime.block_on(serve(start, signals))
+    });
+    // A thread may be stuck in a wedged driver; nobody waits for it.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            // The chain as one sentence: what was tried, and why it failed.
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The models, and where they are read again at a reload.
+fn models(args: &Args, plugins: &[&Plugin]) -> Result<(Library, Models), ModelsError> {
+    let library = Library::new(plugins, args.models.clone())?;
+    let models = library.read()?;
+    Ok((library, models))
+}
+
+fn open_stores(fleet: &fleet::Fleet) -> anyhow::Result<(Queue, Option<Inbox>)> {
+    private::tighten(&fleet.queue.path);
+    if let Some(inbox) = &fleet.inbox {
+        private::tighten(&inbox.path);
+    }
+    let queue = Queue::open(fleet.queue.config())
+        .with_context(|| format!("could not open the queue in {}", fleet.queue.path.display()))?;
+    // Its errors name its place.
+    Ok((queue, inbox::open(fleet.inbox.as_ref())?))
+}
+
+/// What the agent is told by signals.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        let listen =
+            |kind, name| signal(kind).with_context(|| format!("could not listen for {name}"));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate(), "SIGTERM")?,
+            interrupt: listen(SignalKind::interrupt(), "SIGINT")?,
+            hang_up: listen(SignalKind::hangup(), "SIGHUP")?,
+        })
+    }
+
+    /// Waits for one that asks for the end.
+    ///
+    /// # Cancel safety
+    /// No signal is lost.
+    async fn end(&mut self) {
+        // Both arms are cancel safe, and none awaits in its body.
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn serve(start: Start, mut signals: Signals) -> anyhow::Result<ExitCode> {
+    // Nothing is open yet that would have to be closed.
+    let started = tokio::select! {
+        started = Agent::start(start) => started,
+        () = signals.end() => return Ok(ExitCode::SUCCESS),
+    };
+    let mut agent = started?;
+    let failed = until_the_end(&mut agent, &mut signals).await;
+    systemd::stopping();
+    tracing::info!("ending: signing the sessions out");
+    // A dropped end leaves sessions open, which is what a second signal asks for.
+    tokio::select! {
+        () = agent.end() => {}
+        () = signals.end() => tracing::warn!("second signal: ending at once"),
+    }
+    failed.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// Reloads when asked to, until a signal asks for the end or a part fails.
+async fn until_the_end(agent: &mut Agent, signals: &mut Signals) -> Option<anyhow::Error> {
+    loop {
+        // All arms are cancel safe, and none awaits in its body.
+        let request = tokio::select! {
+            _ = signals.terminate.recv() => return None,
+            _ = signals.interrupt.recv() => return None,
+            _ = signals.hang_up.recv() => None,
+            happened = agent.happens() => match happened {
+                Ok(request) => Some(request),
+                Err(error) => return Some(error),
+            },
+        };
+        // A reload that is cut off by the end of the agent is done by half, and that does not matter.
+        tokio::select! {
+            () = agent.serve_request(request) => {}
+            () = signals.end() => return None,
+        }
+    }
+}

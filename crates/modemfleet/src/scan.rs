@@ -1,0 +1,382 @@
+//! `modemfleet scan`: every USB modem, whose it is, and who has its ports; as they come with `--watch`.
+//!
+//! A running agent is asked, since its modems' ports are open. Where none runs this looks and asks itself.
+
+mod around;
+mod news;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use modem::Plugin;
+use modem::session::Chain;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::output_failed;
+use super::table::{Cell, Table, Tone};
+use crate::wrong;
+use agent::devices::{Claim, DeviceReport};
+use api::client::{Call, Client, ClientError, Target, TargetError, converse};
+use discovery::Role;
+use discovery::plugged::{Plugged, Remark};
+use fleet::models::{Folder, ModelsError};
+use fleet::printable::complain;
+use fleet::printable::printable;
+
+pub(super) use around::Around;
+use around::places;
+use news::News;
+
+/// Where the agent tells.
+pub(super) const DEVICES: &str = "/api/v1/devices";
+
+/// Between two tries while a watched agent is away.
+const AWAY: Duration = Duration::from_secs(1);
+
+const EXAMPLES: &str = "Examples:
+  modemfleet scan
+  modemfleet scan --watch
+  modemfleet scan --json | jq -r '.devices[] | select(.claim == \"unclaimed\") | .imei'
+
+Ports are those of the running agent's machine; where no agent runs, and no --url names one, those of this one, which
+are opened to ask (with the rights of this user). Exit codes: 0 done, 1 failed, 2 wrong usage or configuration,
+3 no agent runs at --url.";
+
+/// Shows every USB modem, its ports, whose it is, and who else has a port.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Print JSON; with `--watch` one line for each event.
+    #[arg(long)]
+    pub json: bool,
+    /// Go on until Ctrl-C, and show what comes, goes and changes.
+    #[arg(long)]
+    pub watch: bool,
+    /// Which models there are, where no agent runs.
+    #[command(flatten)]
+    pub models: Folder,
+    /// Where the agent is.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// Why there is nothing to show.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ScanError {
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("what answers at {DEVICES} is no modemfleet agent, or one of another version")]
+    Strange(#[from] serde_json::Error),
+    #[error(transparent)]
+    Models(#[from] ModelsError),
+    #[error("could not look for USB devices")]
+    Discovery(#[source] anyhow::Error),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Shows what `args` ask for.
+pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
+    let shown = converse(show(args, plugins)).map_err(ScanError::Io).and_then(|shown| shown);
+    let Err(error) = shown else { return ExitCode::SUCCESS };
+    let code = match &error {
+        ScanError::Io(error) => return output_failed(error),
+        ScanError::Target(_) => wrong(),
+        ScanError::Client(error) => error.code(),
+        ScanError::Models(error) => super::profiles::code_of(error),
+        ScanError::Strange(_) | ScanError::Discovery(_) => ExitCode::FAILURE,
+    };
+    complain(&Chain(&error).to_string());
+    code
+}
+
+async fn show(args: &Args, plugins: &[&Plugin]) -> Result<(), ScanError> {
+    let mut agent = Agent { client: args.target.client()?, version: None };
+    let mut source = match agent.devices().await {
+        Ok(devices) => {
+            // What /sys shows is of this machine.
+            let remarks = match args.target.url {
+                None => remarks(args, plugins).await,
+                Some(_) => Vec::new(),
+            };
+            return agent_shows(args, agent, devices, &remarks).await;
+        }
+        Err(ScanError::Client(ClientError::NotRunning(_))) if args.target.url.is_none() => {
+            Around::start(&args.target, args.models.load(plugins)?)?
+        }
+        Err(error) => return Err(error),
+    };
+    if !args.watch {
+        let devices = source.settled().await?;
+        return print_once(args.json, "this process", &devices, &remarks(args, plugins).await);
+    }
+    let mut news = News::new(args.json);
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        // Both arms are cancel safe, and none awaits in its body.
+        let devices = tokio::select! {
+            _ = interrupt.recv() => return Ok(()),
+            devices = source.next() => devices?,
+        };
+        news.print(devices)?;
+    }
+}
+
+/// What `scan --json` prints, or why there is nothing to print.
+pub(super) async fn report(
+    target: &Target,
+    models: &Folder,
+    plugins: &[&Plugin],
+) -> Result<Value, String> {
+    let look = async {
+        let mut agent = Agent { client: target.client()?, version: None };
+        match agent.devices().await {
+            Ok(devices) => Ok(json!({ "source": "agent", "devices": devices })),
+            Err(ScanError::Client(ClientError::NotRunning(_))) if target.url.is_none() => {
+                let devices = Around::start(target, models.load(plugins)?)?.settled().await?;
+                Ok(json!({ "source": "this process", "devices": devices }))
+            }
+            Err(error) => Err(error),
+        }
+    };
+    look.await.map_err(|error: ScanError| Chain(&error).to_string())
+}
+
+/// Shows what a running agent sees.
+async fn agent_shows(
+    args: &Args,
+    mut agent: Agent,
+    mut devices: Vec<DeviceReport>,
+    remarks: &[Remark],
+) -> Result<(), ScanError> {
+    if !args.watch {
+        return print_once(args.json, "agent", &devices, remarks);
+    }
+    let mut news = News::new(args.json);
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut is_away = false;
+    loop {
+        news.print(devices)?;
+        devices = loop {
+            // Both arms are cancel safe: nothing is taken from the agent by looking.
+            let next = tokio::select! {
+                _ = interrupt.recv() => return Ok(()),
+                next = agent.devices() => next,
+            };
+            match next {
+                Ok(devices) => break devices,
+                // Who watches wants to see it come back.
+                Err(ScanError::Client(error)) => {
+                    if !std::mem::replace(&mut is_away, true) {
+                        complain(&printable(&Chain(&error).to_string()));
+                    }
+                    tokio::select! {
+                        _ = interrupt.recv() => return Ok(()),
+                        () = tokio::time::sleep(AWAY) => {}
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        is_away = false;
+    }
+}
+
+/// A running agent that is asked.
+struct Agent {
+    client: Client,
+    /// Of its last answer.
+    version: Option<String>,
+}
+
+/// What it tells.
+#[derive(Deserialize)]
+pub(super) struct Answer {
+    /// The devices.
+    pub(super) devices: Vec<DeviceReport>,
+    version: String,
+}
+
+impl Agent {
+    /// The devices: at once at the first time, later when something changed.
+    async fn devices(&mut self) -> Result<Vec<DeviceReport>, ScanError> {
+        let path = match &self.version {
+            // It comes from outside, and goes into a URL again.
+            Some(version) if version.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+                format!("{DEVICES}?after={version}")
+            }
+            _ => DEVICES.to_owned(),
+        };
+        let answer: Value = self.client.json(&Call::get(&path)).await?;
+        let Answer { devices, version } = serde_json::from_value(answer)?;
+        self.version = Some(version);
+        Ok(devices)
+    }
+}
+
+fn print_once(
+    json: bool,
+    source: &str,
+    devices: &[DeviceReport],
+    remarks: &[Remark],
+) -> Result<(), ScanError> {
+    let mut out = io::stdout().lock();
+    if json {
+        let document = json!({ "source": source, "devices": devices, "remarks": remarks });
+        writeln!(out, "{}", serde_json::to_string_pretty(&document)?)?;
+    } else {
+        write!(out, "{}", picture(devices))?;
+        for Remark { message, advice, .. } in remarks {
+            writeln!(out, "{}: {}", printable(message), printable(advice))?;
+        }
+    }
+    Ok(())
+}
+
+/// What /sys shows of the modems that are plugged in here, and at the places of the fleet file.
+async fn remarks(args: &Args, plugins: &[&Plugin]) -> Vec<Remark> {
+    // Where the models cannot be read another command says why.
+    let Ok(models) = args.models.load(plugins) else { return Vec::new() };
+    let places = places(&args.target);
+    let look = move || Plugged::look(&models.catalog, &places).remarks(&models.catalog);
+    tokio::task::spawn_blocking(look).await.unwrap_or_default()
+}
+
+const HEAD: [&str; 7] = ["USB", "ID", "MODEM", "MODEL", "IMEI", "ICCID", "PORTS"];
+
+/// A table, and below it a line for each thing that somebody should know.
+fn picture(devices: &[DeviceReport]) -> String {
+    if devices.is_empty() {
+        return "no USB modem is plugged in\n".to_owned();
+    }
+    let mut table = Table::new(&HEAD);
+    for device in devices {
+        let (name, tone) = match &device.modem {
+            Some(name) => (name.as_str(), Tone::Good),
+            None => (claim(device.claim), Tone::Warning),
+        };
+        let text = |value: &Option<String>| Cell::new(value.as_deref().unwrap_or_default());
+        table.push(vec![
+            Cell::new(&device.usb_path),
+            Cell::new(&device.usb_id),
+            Cell::new(name).toned(tone),
+            text(&device.model),
+            text(&device.imei),
+            text(&device.iccid),
+            Cell::new(&ports(device)),
+        ]);
+    }
+    let notes: Vec<String> = devices.iter().flat_map(notes).collect();
+    let gap = if notes.is_empty() { "" } else { "\n" };
+    table.render(false, None) + gap + &notes.concat()
+}
+
+fn claim(claim: Claim) -> &'static str {
+    match claim {
+        Claim::Claimed => "claimed",
+        Claim::Unclaimed => "unclaimed",
+        Claim::Undecided => "not decided",
+        Claim::Unsupported => "no profile",
+    }
+}
+
+/// `ttyUSB2 at, ttyUSB3 secondary, ttyUSB0`
+fn ports(device: &DeviceReport) -> String {
+    let mut ports: Vec<_> = device.ports.iter().collect();
+    ports.sort_by_key(|port| (port.role, port.interface));
+    let words = ports.iter().map(|port| {
+        let tty = port.tty.strip_prefix("/dev").unwrap_or(&port.tty).display();
+        match port.role {
+            Role::At => format!("{tty} at"),
+            Role::Secondary => format!("{tty} secondary"),
+            Role::Other => tty.to_string(),
+        }
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+fn notes(device: &DeviceReport) -> Vec<String> {
+    let mut notes: Vec<String> = device.busy().map(|busy| busy.to_string()).collect();
+    if device.duplicate_imei {
+        notes.push("another modem here tells the same IMEI".to_owned());
+    }
+    if device.flapping {
+        let returns = device.returns;
+        notes.push(format!(
+            "came and went {returns} times within ten minutes: look at the supply and the cable"
+        ));
+    }
+    // What is busy is told as the reason, too.
+    let reason = device.reason.clone().filter(|reason| !notes.contains(reason));
+    notes.extend(reason);
+    notes.iter().map(|note| format!("{}: {}\n", device.usb_path, printable(note))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use modem::holder::Holder;
+
+    use super::*;
+    use agent::devices::PortReport;
+
+    /// Two modems with one IMEI; a port of the second is another program's.
+    pub(super) fn devices() -> Vec<DeviceReport> {
+        let port = |number: u8, role| PortReport {
+            tty: format!("/dev/ttyUSB{number}").into(),
+            interface: number,
+            role,
+            busy: false,
+            holder: None,
+        };
+        let first = DeviceReport {
+            usb_path: "1-1".to_owned(),
+            usb_id: "1e0e:9001".to_owned(),
+            claim: Claim::Claimed,
+            modem: Some("north".to_owned()),
+            model: Some("SIMCOM_SIM7600G-H".to_owned()),
+            imei: Some("861234560000005".to_owned()),
+            iccid: Some("89860012345678900000".to_owned()),
+            duplicate_imei: true,
+            flapping: false,
+            returns: 0,
+            reason: None,
+            ports: vec![port(1, Role::Other), port(2, Role::At), port(3, Role::Secondary)],
+        };
+        let mut taken = port(6, Role::At);
+        taken.busy = true;
+        taken.holder = Some(Holder { name: "Modem\u{1b}[2J".to_owned(), pid: 812 });
+        let second = DeviceReport {
+            usb_path: "1-2".to_owned(),
+            claim: Claim::Undecided,
+            modem: None,
+            reason: Some("/dev/ttyUSB6 does not answer AT commands".to_owned()),
+            ports: vec![taken],
+            iccid: None,
+            ..first.clone()
+        };
+        vec![first, second]
+    }
+
+    #[test]
+    fn the_table_shows_whose_each_is_and_what_is_wrong() {
+        assert_eq!(picture(&[]), "no USB modem is plugged in\n");
+        assert_eq!(
+            picture(&devices()),
+            "\
+USB  ID         MODEM        MODEL              IMEI             ICCID                 PORTS
+1-1  1e0e:9001  north        SIMCOM_SIM7600G-H  861234560000005  89860012345678900000  ttyUSB2 at, ttyUSB3 secondary, ttyUSB1
+1-2  1e0e:9001  not decided  SIMCOM_SIM7600G-H  861234560000005                        ttyUSB6 at
+
+1-1: another modem here tells the same IMEI
+1-2: /dev/ttyUSB6 is in use by Modem\u{fffd}[2J (pid 812)
+1-2: another modem here tells the same IMEI
+1-2: /dev/ttyUSB6 does not answer AT commands
+"
+        );
+    }
+}

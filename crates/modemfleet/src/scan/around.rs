@@ -1,0 +1,99 @@
+//! Looking around without an agent: discovery in this process, which asks each modem who it is.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::ScanError;
+use agent::devices::{self, DeviceReport};
+use agent::modems::factory;
+use api::client::{DEFAULT_CONFIG, Target, TargetError};
+use discovery::{self, Search, Sightings};
+use fleet::Secrets;
+use fleet::models::Models;
+
+/// The places where the fleet file looks for modems; none where it cannot be read.
+pub(super) fn places(target: &Target) -> Vec<String> {
+    let default = Path::new(DEFAULT_CONFIG);
+    let file = target.config.as_deref().or_else(|| default.exists().then_some(default));
+    let loaded = file.and_then(|file| fleet::load_with(file, Secrets::Skip).ok());
+    let modems = loaded.iter().flat_map(|loaded| &loaded.fleet.modems);
+    modems.filter_map(|modem| modem.matching.usb_path.clone()).collect()
+}
+
+/// Discovery that runs.
+pub(crate) struct Around {
+    sightings: watch::Receiver<Sightings>,
+    /// Ends it.
+    stop: CancellationToken,
+    /// Ends with this value.
+    task: JoinSet<anyhow::Result<()>>,
+}
+
+impl Around {
+    /// Looks, with the fleet file that is named, or is there, to tell whose each modem is.
+    pub(crate) fn start(target: &Target, models: Models) -> Result<Self, ScanError> {
+        let default = Path::new(DEFAULT_CONFIG);
+        let file = target.config.as_deref().or_else(|| default.exists().then_some(default));
+        let load = |file| {
+            fleet::load_with(file, Secrets::Skip)
+                .map_err(|problems| TargetError::Config { rendered: problems.render(false) })
+        };
+        let fleet = file.map(load).transpose()?.map(|loaded| loaded.fleet);
+        let (told, sightings) = watch::channel(Sightings::default());
+        let search = Search {
+            catalog: watch::channel(Arc::new(models.catalog)).1,
+            roll: watch::channel(fleet.as_ref().map(factory::roll).unwrap_or_default()).1,
+            is_thorough: true,
+            sightings: told,
+        };
+        let mut task = JoinSet::new();
+        let stop = CancellationToken::new();
+        task.spawn(discovery::run(search, stop.clone()));
+        Ok(Self { sightings, stop, task })
+    }
+
+    /// All devices, once each was asked.
+    ///
+    /// # Cancel safety
+    /// It goes on looking.
+    pub(crate) async fn settled(&mut self) -> Result<Vec<DeviceReport>, ScanError> {
+        let settled = self.sightings.wait_for(|seen| seen.is_settled).await;
+        let Ok(seen) = settled.map(|seen| seen.devices.clone()) else {
+            return Err(self.ended().await);
+        };
+        Ok(devices::complete(seen.into_iter().map(DeviceReport::from).collect()).await)
+    }
+
+    /// All devices, when something changed.
+    ///
+    /// # Cancel safety
+    /// A change that was seen and not returned is in the next answer.
+    pub(super) async fn next(&mut self) -> Result<Vec<DeviceReport>, ScanError> {
+        if self.sightings.changed().await.is_err() {
+            return Err(self.ended().await);
+        }
+        let seen = self.sightings.borrow_and_update().devices.clone();
+        Ok(devices::complete(seen.into_iter().map(DeviceReport::from).collect()).await)
+    }
+
+    /// Ends the search, after which no port is open.
+    pub(crate) async fn end(mut self) {
+        self.stop.cancel();
+        while self.task.join_next().await.is_some() {}
+    }
+
+    /// Why there is nothing more to come.
+    async fn ended(&mut self) -> ScanError {
+        let why = match self.task.join_next().await {
+            Some(Ok(Err(error))) => error,
+            Some(Err(error)) => anyhow!(error),
+            Some(Ok(Ok(()))) | None => anyhow!("it ended by itself"),
+        };
+        ScanError::Discovery(why)
+    }
+}

@@ -1,0 +1,33 @@
+//! `modemfleet schema`: what an editor needs to check a fleet file while it is written, and what `/metrics` holds.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use super::output_failed;
+use agent::metrics::families;
+
+const EXAMPLES: &str = "Examples:
+  modemfleet schema > fleet.schema.json
+  then begin the fleet file with: # yaml-language-server: $schema=fleet.schema.json
+
+  modemfleet schema --metrics | jq -r '.[].name'
+
+The schema knows keys, types and words. `modemfleet check` knows all the rest.";
+
+/// Prints the JSON Schema (draft 2020-12) of the fleet file.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Print the metric families that /metrics may hold, with their labels, in its place.
+    #[arg(long)]
+    metrics: bool,
+}
+
+/// Prints the schema.
+pub fn run(args: &Args) -> ExitCode {
+    let wanted = if args.metrics { families::reference() } else { fleet::schema() };
+    match writeln!(io::stdout(), "{wanted:#}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => output_failed(&error),
+    }
+}

@@ -1,0 +1,493 @@
+//! `modemfleet status`: the fleet as the running agent sees it, once or again and again.
+
+use std::collections::HashMap;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use modem::session::Chain;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::table::{Cell, Table, Tone};
+use super::{output_failed, scan};
+use crate::wrong;
+use agent::devices::Claim;
+use api::client::{Call, Client, ClientError, Target, TargetError, converse};
+use fleet::printable::complain;
+use fleet::printable::printable;
+
+/// The time between two looks of `--watch`.
+const PERIOD: Duration = Duration::from_secs(1);
+
+const MODEMS: &str = "/api/v1/modems";
+
+const EXAMPLES: &str = "Examples:
+  modemfleet status
+  modemfleet status --watch
+  modemfleet status --json | jq '.modems[] | select(.state != \"serving\")'
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no agent runs.";
+
+/// Shows modems, sessions and the queue of the running agent.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Print what the API says, as JSON; with `--watch` one line for each change.
+    #[arg(long)]
+    pub json: bool,
+    /// Look again each second, until Ctrl-C. A terminal shows one table in place; elsewhere there is
+    /// a table for each change.
+    #[arg(long)]
+    pub watch: bool,
+    /// Where the agent is.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// Why there is nothing to show.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// It is not known where the agent is.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The agent did not answer.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// It answered with something else than a fleet.
+    #[error("what answers at {MODEMS} is no modemfleet agent, or one of another version")]
+    Strange(#[from] serde_json::Error),
+    /// The output, or the signal that ends the watch.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Shows what `args` ask for.
+pub fn run(args: &Args) -> ExitCode {
+    let shown = converse(show(args)).map_err(StatusError::Io).and_then(|shown| shown);
+    let Err(error) = shown else { return ExitCode::SUCCESS };
+    let code = match &error {
+        StatusError::Io(error) => return output_failed(error),
+        StatusError::Target(_) => wrong(),
+        StatusError::Client(error) => error.code(),
+        StatusError::Strange(_) => ExitCode::FAILURE,
+    };
+    complain(&Chain(&error).to_string());
+    code
+}
+
+async fn show(args: &Args) -> Result<(), StatusError> {
+    let mut client = args.target.client()?;
+    let screen = Screen::of_stdout();
+    let first = look(&mut client, args, &screen).await?;
+    if !args.watch {
+        return Ok(writeln!(io::stdout(), "{}", first.trim_end())?);
+    }
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    watch(first, &mut client, args, &screen, &mut interrupt).await
+}
+
+/// Goes on while the agent is away: who watches wants to see it come back.
+async fn watch(
+    first: String,
+    client: &mut Client,
+    args: &Args,
+    screen: &Screen,
+    interrupt: &mut Signal,
+) -> Result<(), StatusError> {
+    let mut picture = first;
+    let mut shown = None;
+    loop {
+        if shown.as_ref() != Some(&picture) {
+            screen.draw(&picture, shown.is_none())?;
+            shown = Some(picture);
+        }
+        // Both arms are cancel safe: nothing is taken from the agent by looking.
+        let next = async {
+            tokio::time::sleep(PERIOD).await;
+            look(client, args, screen).await
+        };
+        picture = tokio::select! {
+            _ = interrupt.recv() => return Ok(()),
+            next = next => match next {
+                Ok(picture) => picture,
+                Err(StatusError::Client(error)) => absent(&error, args.json),
+                Err(error) => return Err(error),
+            },
+        };
+    }
+}
+
+/// What is shown while the agent does not answer: in the form of the rest.
+fn absent(error: &ClientError, json: bool) -> String {
+    let words = printable(&Chain(error).to_string());
+    if json { serde_json::json!({ "error": words }).to_string() } else { words + "\n" }
+}
+
+/// One picture of the fleet.
+async fn look(client: &mut Client, args: &Args, screen: &Screen) -> Result<String, StatusError> {
+    let document = client.json(&Call::get(MODEMS)).await?;
+    let fleet: Fleet = serde_json::from_value(document.clone())?;
+    if args.json {
+        let text = if args.watch { Ok(document.to_string()) } else { pretty(&document) };
+        return Ok(text?);
+    }
+    let metrics = client.text(&Call::get("/metrics")).await?;
+    let mut picture = fleet.picture(&acknowledged(&metrics), screen);
+    picture.push_str(&usb(client).await?);
+    Ok(picture)
+}
+
+/// What somebody should know of the modems on USB: nobody's, twice there, or in use by another program.
+async fn usb(client: &mut Client) -> Result<String, StatusError> {
+    let told = match client.json(&Call::get(scan::DEVICES)).await {
+        // An agent of an earlier version.
+        Err(ClientError::Refused { code, .. }) if code == "not_found" => return Ok(String::new()),
+        told => told?,
+    };
+    let scan::Answer { devices, .. } = serde_json::from_value(told)?;
+    let lines = devices.iter().flat_map(|device| {
+        let nobodys = (device.claim == Claim::Unclaimed).then(|| {
+            let model = device.model.as_deref().unwrap_or("a modem that did not say who it is");
+            let imei =
+                device.imei.as_ref().map(|imei| format!(", IMEI {imei}")).unwrap_or_default();
+            format!("no entry claims it: {model}{imei}")
+        });
+        let twice =
+            device.duplicate_imei.then(|| "another modem here tells the same IMEI".to_owned());
+        let busy = device.busy().map(|busy| busy.to_string());
+        let words: Vec<String> = nobodys.into_iter().chain(twice).chain(busy).collect();
+        words.into_iter().map(|words| format!("USB {}: {}\n", device.usb_path, printable(&words)))
+    });
+    let lines: String = lines.collect();
+    Ok(if lines.is_empty() { lines } else { format!("\n{lines}") })
+}
+
+fn pretty(document: &Value) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(document)
+}
+
+/// Where pictures go.
+pub(super) struct Screen {
+    is_terminal: bool,
+    /// Whether words are coloured.
+    pub(super) colour: bool,
+    /// Columns of the terminal.
+    width: Option<usize>,
+}
+
+impl Screen {
+    pub(super) fn of_stdout() -> Self {
+        let out = io::stdout();
+        let is_terminal = out.is_terminal();
+        // no-color.org: any value but an empty one.
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let size = rustix::termios::tcgetwinsize(&out).ok().filter(|size| size.ws_col > 0);
+        let width = size.map(|size| usize::from(size.ws_col)).filter(|_| is_terminal);
+        Self { is_terminal, colour: is_terminal && !plain, width }
+    }
+
+    /// Draws in the place of the last picture on a terminal, below it elsewhere.
+    fn draw(&self, picture: &str, is_first: bool) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        if !self.is_terminal {
+            writeln!(out, "{picture}")?;
+            return out.flush();
+        }
+        // Home, then each line clears what is left of the one before: nothing flickers.
+        write!(out, "{}\x1b[H", if is_first { "\x1b[2J" } else { "" })?;
+        for line in picture.lines() {
+            write!(out, "{line}\x1b[K\r\n")?;
+        }
+        write!(out, "\x1b[J")?;
+        out.flush()
+    }
+}
+
+/// What `GET /api/v1/modems` says, as far as it is shown.
+#[derive(Debug, Deserialize)]
+struct Fleet {
+    modems: Vec<Modem>,
+    queue: Option<Queue>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Modem {
+    name: String,
+    state: String,
+    reason: Option<String>,
+    identified: Option<Identified>,
+    operator: Option<String>,
+    signals: Vec<Signals>,
+    registration: Option<Registration>,
+    temperature_celsius: Option<f64>,
+    budget: Option<Budget>,
+    sessions: Vec<Session>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Identified {
+    model: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Budget {
+    reason: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Signals {
+    rat: String,
+    rsrp_dbm: Option<f64>,
+    rssi_dbm: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Registration {
+    state: Option<String>,
+    #[serde(default)]
+    voice_only: bool,
+}
+
+impl Registration {
+    fn words(&self) -> String {
+        let voice = if self.voice_only { ", voice only" } else { "" };
+        format!("{}{voice}", self.state.as_deref().unwrap_or_default())
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Session {
+    name: String,
+    phase: String,
+    reason: Option<String>,
+    tls: Option<String>,
+}
+
+impl Session {
+    /// The phase, and what should worry whoever looks.
+    fn phase(&self) -> Cell {
+        if self.tls.as_deref() == Some("insecure") {
+            return Cell::new(&format!("{}, insecure", self.phase)).toned(Tone::Warning);
+        }
+        Cell::new(&self.phase).toned(tone(&self.phase))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Queue {
+    messages: u64,
+    bytes: u64,
+    oldest_age_seconds: Option<u64>,
+    #[serde(default)]
+    dropped: HashMap<String, u64>,
+}
+
+/// Publishes that the broker acknowledged, by modem and session.
+type Acknowledged = HashMap<(String, String), u64>;
+
+const HEAD: [&str; 11] = [
+    "MODEM", "STATE", "MODEL", "OPERATOR", "SIGNAL", "NETWORK", "TEMP", "SESSION", "PHASE",
+    "ACKED", "REASON",
+];
+
+impl Fleet {
+    fn picture(&self, acknowledged: &Acknowledged, screen: &Screen) -> String {
+        let mut table = Table::new(&HEAD);
+        for modem in &self.modems {
+            modem.rows(acknowledged, &mut table);
+        }
+        let mut picture = table.render(screen.colour, screen.width);
+        if let Some(queue) = &self.queue {
+            picture.push_str(&format!("\n{}\n", queue.line()));
+        }
+        picture
+    }
+}
+
+impl Modem {
+    /// A row for each session; what is said of the modem stands in the first.
+    fn rows(&self, acknowledged: &Acknowledged, table: &mut Table) {
+        let mut modem = Some(self.cells());
+        let mut own_reason = self.own_reason();
+        for session in &self.sessions {
+            let mut row = modem.take().unwrap_or_else(|| vec![Cell::default(); 7]);
+            let key = (self.name.clone(), session.name.clone());
+            // Its series appears with the first publish.
+            let count = acknowledged.get(&key).copied().unwrap_or_default().to_string();
+            let reason = match (own_reason.take(), session.reason.clone()) {
+                // Most often a session waits because of what its modem says already.
+                (Some(modem), Some(session)) if !modem.ends_with(&session) => {
+                    format!("{modem}; {session}")
+                }
+                (modem, session) => modem.or(session).unwrap_or_default(),
+            };
+            row.extend([
+                Cell::new(&session.name),
+                session.phase(),
+                Cell::new(&count),
+                Cell::new(&reason),
+            ]);
+            table.push(row);
+        }
+        if let Some(mut row) = modem {
+            row.extend(vec![Cell::default(); 3]);
+            row.push(Cell::new(&own_reason.unwrap_or_default()));
+            table.push(row);
+        }
+    }
+
+    /// Why it does not serve, and why messages wait for it although it does.
+    fn own_reason(&self) -> Option<String> {
+        let budget = self.budget.as_ref().and_then(|budget| budget.reason.clone());
+        let reasons: Vec<String> = self.reason.iter().cloned().chain(budget).collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    fn cells(&self) -> Vec<Cell> {
+        let model = self.identified.as_ref().map(|is| is.model.as_str());
+        let network = self.registration.as_ref().map(Registration::words);
+        let warmth = self.temperature_celsius.map(|celsius| format!("{celsius:.0} °C"));
+        let signals: Vec<String> = self.signals.iter().map(Signals::words).collect();
+        vec![
+            Cell::new(&self.name),
+            Cell::new(&self.state).toned(tone(&self.state)),
+            Cell::new(model.unwrap_or_default()),
+            Cell::new(self.operator.as_deref().unwrap_or_default()),
+            Cell::new(&signals.join(", ")),
+            Cell::new(network.as_deref().unwrap_or_default()),
+            Cell::new(warmth.as_deref().unwrap_or_default()),
+        ]
+    }
+}
+
+/// How a state or a phase is to be taken.
+fn tone(word: &str) -> Tone {
+    match word {
+        "serving" | "connected" => Tone::Good,
+        "failed" | "absent" => Tone::Bad,
+        _ => Tone::Warning,
+    }
+}
+
+impl Signals {
+    /// The level that tells most: the reference signal's where the radio has one.
+    fn words(&self) -> String {
+        match (self.rsrp_dbm, self.rssi_dbm) {
+            (Some(rsrp), _) => format!("{} rsrp {rsrp:.0}", self.rat),
+            (None, Some(rssi)) => format!("{} rssi {rssi:.0}", self.rat),
+            (None, None) => self.rat.clone(),
+        }
+    }
+}
+
+impl Queue {
+    fn line(&self) -> String {
+        let words = if self.messages == 1 { "message" } else { "messages" };
+        let size = bytesize::ByteSize::b(self.bytes);
+        let mut line = format!("queue: {} {words}, {size}", self.messages);
+        if let Some(age) = self.oldest_age_seconds.filter(|_| self.messages > 0) {
+            let age = humantime::format_duration(Duration::from_secs(age));
+            line.push_str(&format!(", the oldest waits {age}"));
+        }
+        let dropped: u64 = self.dropped.values().copied().fold(0, u64::saturating_add);
+        if dropped > 0 {
+            line.push_str(&format!(", {dropped} dropped"));
+        }
+        line
+    }
+}
+
+/// Reads the acknowledged publishes from the text format, all qualities of service together.
+///
+/// Names of modems and sessions hold no quotes, so that splitting at them is reading.
+fn acknowledged(metrics: &str) -> Acknowledged {
+    let mut all = Acknowledged::new();
+    for line in metrics.lines() {
+        let Some(rest) = line.strip_prefix("modemfleet_mqtt_publishes_total{") else { continue };
+        let Some((labels, value)) = rest.split_once("} ") else { continue };
+        let label = |name: &str| {
+            let of =
+                labels.split(',').find_map(|pair| pair.strip_prefix(name)?.strip_prefix("=\""));
+            of.and_then(|value| value.strip_suffix('"'))
+        };
+        if label("result") != Some("ok") {
+            continue;
+        }
+        if let (Some(modem), Some(session), Ok(count)) =
+            (label("modem"), label("session"), value.trim().parse::<u64>())
+        {
+            let sum = all.entry((modem.to_owned(), session.to_owned())).or_default();
+            *sum = sum.saturating_add(count);
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn picture(colour: bool) -> String {
+        let fleet: Fleet = serde_json::from_value(json!({
+            "modems": [
+                {
+                    "name": "north", "state": "serving", "operator": "中国移动",
+                    "identified": { "model": "SIMCOM_SIM8200EA-M2", "imei": "1" },
+                    "budget": { "bytes": 9, "stage": "stopped", "reason": "used up" },
+                    "signals": [{ "rat": "lte", "rsrp_dbm": -95.5, "rssi_dbm": -63.0 }, { "rat": "nr" }],
+                    "registration": { "stat": 1, "state": "home" }, "temperature_celsius": 38.0,
+                    "sessions": [
+                        { "name": "cloud", "phase": "connected", "tls": "on" },
+                        { "name": "lab", "phase": "backing_off", "tls": "insecure", "reason": "refused\u{1b}[31m with 26" },
+                    ],
+                },
+                {
+                    "name": "bench", "state": "absent", "reason": "no tty", "sessions": [],
+                    "registration": { "stat": 3, "state": "denied", "voice_only": true },
+                },
+            ],
+            "queue": { "messages": 3, "bytes": 4096, "oldest_age_seconds": 65, "dropped": { "full": 2, "expired": 1 } },
+        }))
+        .unwrap();
+        let counts = acknowledged(
+            "# TYPE modemfleet_mqtt_publishes_total counter\n\
+             modemfleet_mqtt_publishes_total{modem=\"north\",qos=\"1\",result=\"ok\",session=\"cloud\"} 7\n\
+             modemfleet_mqtt_publishes_total{modem=\"north\",qos=\"2\",result=\"ok\",session=\"cloud\"} 5\n\
+             modemfleet_mqtt_publishes_total{modem=\"north\",qos=\"1\",result=\"error\",session=\"cloud\"} 9\n",
+        );
+        fleet.picture(&counts, &Screen { is_terminal: true, colour, width: None })
+    }
+
+    #[test]
+    fn the_table_says_what_is_known_and_leaves_the_rest_empty() {
+        assert_eq!(
+            picture(false),
+            "\
+MODEM  STATE    MODEL                OPERATOR  SIGNAL            NETWORK             TEMP   SESSION  PHASE                  ACKED  REASON
+north  serving  SIMCOM_SIM8200EA-M2  中国移动  lte rsrp -96, nr  home                38 °C  cloud    connected              12     used up
+                                                                                            lab      backing_off, insecure  0      refused\u{fffd}[31m with 26
+bench  absent                                                    denied, voice only                                                no tty
+
+queue: 3 messages, 4.0 KiB, the oldest waits 1m 5s, 3 dropped
+"
+        );
+    }
+
+    #[test]
+    fn colours_change_nothing_but_colour() {
+        let coloured = picture(true);
+        assert!(coloured.contains("\u{1b}[32mserving\u{1b}[0m"), "{coloured}");
+        let mut plain = String::new();
+        let mut rest = coloured.as_str();
+        while let Some((before, after)) = rest.split_once('\u{1b}') {
+            plain.push_str(before);
+            rest = after.split_once('m').unwrap().1;
+        }
+        assert_eq!(plain + rest, picture(false));
+    }
+}
