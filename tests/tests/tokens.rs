@@ -279,3 +279,29 @@ fn guesses_are_slow_counted_and_logged_and_a_right_token_waits_for_none_of_them(
     assert_eq!(lines.len(), 1, "a line a minute: {lines:?}");
     assert!(lines[0].contains("127.0.0.1") && lines[0].contains("count="), "{lines:?}");
 }
+
+#[test]
+fn guesses_whose_callers_hang_up_delay_no_one_else() {
+    let mut lab = Lab::without_modems(1);
+    let token = lab.site.secret("t", TOKEN);
+    lab.site.http = format!(", token: {{ file: {} }}", token.display());
+    let agent = lab.site.start();
+    let count = || agent.sum("modemfleet_http_refused_total", &[("reason", "wrong_token")]);
+    let head =
+        "GET /api/v1/modems HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer wrong\r\n\r\n";
+    for _ in 0..7 {
+        let before = count();
+        let guesses: Vec<_> = (0..100)
+            .map(|_| {
+                let mut stream = agent.http.connect().unwrap();
+                stream.write_all(head.as_bytes()).unwrap();
+                stream
+            })
+            .collect();
+        until("the guesses to be seen", || (count() > before + 99.5).then_some(()));
+        drop(guesses);
+    }
+    let start = Stopwatch::start();
+    assert_eq!(by_token(&agent, ("GET", "/api/v1/modems"), "a-typo").status, 401);
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}

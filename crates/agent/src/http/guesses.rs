@@ -18,7 +18,7 @@ const APART: Duration = Duration::from_millis(100);
 /// The most time until an answer, below that of any request.
 const LONGEST: Duration = Duration::from_secs(20);
 
-/// The most callers who wait. One more is answered at once: nobody else's places are taken for it.
+/// The most callers who wait. One more is answered at once: no other's place is taken for it.
 const WAITING: usize = 256;
 
 /// The least time between two lines of the log.
@@ -27,13 +27,15 @@ const QUIET: Duration = Duration::from_secs(60);
 /// Wrong tokens that were shown. A right one is not looked at here, and so never waits.
 pub struct Guesses {
     places: Semaphore,
+    /// Turn of those who wait, in the order in which they came. Who leaves is no longer in the row.
+    turn: Semaphore,
     tally: Mutex<Tally>,
     news: Notify,
 }
 
 #[derive(Default)]
 struct Tally {
-    /// When the last of those who wait is answered.
+    /// When the last of those who waited was answered.
     last_answer: Option<Instant>,
     /// Wrong tokens since the log's last line, and who showed the last one.
     untold: u64,
@@ -43,7 +45,7 @@ struct Tally {
 impl Default for Guesses {
     fn default() -> Self {
         let (tally, news) = (Mutex::default(), Notify::new());
-        Self { places: Semaphore::new(WAITING), tally, news }
+        Self { places: Semaphore::new(WAITING), turn: Semaphore::new(1), tally, news }
     }
 }
 
@@ -51,12 +53,13 @@ impl Guesses {
     /// Notes a wrong token, and returns when it may be answered.
     ///
     /// # Cancel safety
-    /// A caller who leaves frees its place among those who wait; its time in their row is not given to the next.
+    /// A caller who leaves frees its place among those who wait, and its turn. Guessing is no faster by that: a right token is
+    /// answered at once, so that one who leaves has no answer and learns no more than by waiting a moment.
     pub(super) async fn wrong(&self, peer: Option<Origin>) {
         self.note(peer);
         if let Ok(_place) = self.places.try_acquire() {
-            let answer = self.next_answer(Instant::now());
-            tokio::time::sleep_until(answer).await;
+            // In time or late, it is answered.
+            let _ = tokio::time::timeout(LONGEST, self.row()).await;
         }
     }
 
@@ -68,12 +71,14 @@ impl Guesses {
         self.news.notify_one();
     }
 
-    fn next_answer(&self, now: Instant) -> Instant {
-        let mut tally = self.tally();
-        let in_row = tally.last_answer.map_or(now, |last| last + APART);
-        let answer = in_row.clamp(now + DELAY, now + LONGEST);
-        tally.last_answer = Some(answer);
-        answer
+    /// Waits for the delay, and for those who came before.
+    async fn row(&self) {
+        tokio::time::sleep(DELAY).await;
+        let _turn = self.turn.acquire().await;
+        let now = Instant::now();
+        let answer = self.tally().last_answer.map_or(now, |last| now.max(last + APART));
+        tokio::time::sleep_until(answer).await;
+        self.tally().last_answer = Some(answer);
     }
 
     /// Logs wrong tokens until `stop`: the first one at once, and those that follow as a number, a line a minute.
@@ -135,6 +140,20 @@ mod tests {
             assert_eq!(start.elapsed(), Duration::ZERO);
         };
         tokio::join!(waiting, more);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_leaves_gives_the_turn_back() {
+        let guesses = Guesses::default();
+        for waited in [DELAY / 2, DELAY + APART / 2, DELAY * 3] {
+            for _ in 0..4 {
+                let left = join_all((0..200).map(|_| guesses.wrong(None)));
+                assert!(tokio::time::timeout(waited, left).await.is_err());
+            }
+            let start = Instant::now();
+            guesses.wrong(None).await;
+            assert_eq!(start.elapsed(), DELAY, "they left after {waited:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
