@@ -147,6 +147,30 @@ fn unfinished_requests_keep_no_one_out_and_leave_descriptors_to_modems() {
 }
 
 #[test]
+fn idle_and_unfinished_connections_of_a_socket_keep_no_one_out() {
+    let mut lab = Lab::without_modems(1);
+    let [main, publish] = ["api.sock", "publish.sock"].map(|name| lab.site.dir().join(name));
+    lab.site.http = format!(", socket: {}, publish_socket: {}", main.display(), publish.display());
+    let agent = lab.site.start();
+    let whole = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for (socket, is_idle) in [(&main, true), (&main, false), (&publish, true), (&publish, false)] {
+        let begun = |_| {
+            let mut stream = UnixStream::connect(socket).unwrap();
+            stream.set_read_timeout(Some(AT_ONCE)).unwrap();
+            stream.write_all(if is_idle { whole } else { HALF }).unwrap();
+            assert!(!is_idle || stream.read(&mut [0; 512]).unwrap() > 0);
+            stream
+        };
+        let all: Vec<UnixStream> = (0..300).map(begun).collect();
+        for path in ["/healthz", "/api/v1/modems"] {
+            let answer = agent.http.try_ask("GET", path, &[], b"");
+            assert_eq!(answer.map(|answer| answer.status), Some(200), "{path}, {socket:?}");
+        }
+        assert_eq!(by_socket(&main), Some(200), "{} on {socket:?}", all.len());
+    }
+}
+
+#[test]
 fn a_head_has_its_time_and_a_pause_between_requests_or_events_is_none() {
     let lab = Lab::without_modems(1);
     let agent = lab.site.start();

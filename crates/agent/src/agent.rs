@@ -360,7 +360,7 @@ impl Agent {
         let (router, stop) = (http::router(App { door, ..app.clone() }), self.stop.clone());
         let places = app.places.clone();
         self.services.spawn(async move {
-            http::serve_socket(listener, router, places, stop).await;
+            http::serve_socket(listener, door, router, places, stop).await;
             Ok(())
         });
     }

@@ -48,7 +48,7 @@ const BURST: u32 = 16;
 /// Dropping it closes every connection.
 pub(super) async fn serve<L>(
     mut listener: L,
-    origin: fn(&L::Addr) -> Origin,
+    origin: impl Fn(&L::Addr) -> Origin,
     router: Router,
     places: Places,
     stop: CancellationToken,

@@ -400,15 +400,17 @@ pub async fn serve(listener: TcpListener, router: Router, places: Places, stop: 
     accept::serve(listener, |peer| Origin::of(peer.ip()), router, places, stop).await;
 }
 
-/// [`serve`] on a unix socket.
+/// [`serve`] on the unix socket of this door.
 ///
 /// # Cancel safety
 /// As of [`serve`].
 pub async fn serve_socket(
     listener: UnixListener,
+    door: Door,
     router: Router,
     places: Places,
     stop: CancellationToken,
 ) {
-    accept::serve(listener, |_| Origin::Socket, router, places, stop).await;
+    let origin = if door == Door::PublishSocket { Origin::PublishSocket } else { Origin::Socket };
+    accept::serve(listener, |_| origin, router, places, stop).await;
 }

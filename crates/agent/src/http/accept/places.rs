@@ -3,7 +3,11 @@
 //! A connection waits for its client (a head, a body, the next request, an answer that is not read), or its client waits for the
 //! agent. If no place is free, one of the former gives way to one that comes, so that
 //! idle and unfinished connections, however many, keep no other out.
+//!
+//! One place in sixteen is kept for who asks how the agent is, and one in eight for the unix socket, which uses more as long as they
+//! are free.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::IpAddr;
@@ -18,13 +22,13 @@ use crate::http::Refused;
 use crate::metrics::Metrics;
 use crate::origin;
 
-/// Connections over TCP and the unix socket together.
+/// Connections over TCP and the unix sockets together.
 const PLACES: usize = 256;
 
-/// One of so many places is kept for the unix socket.
+/// One of so many places is kept for the unix socket. Beyond these its connections give way to others too.
 const SOCKET_PART: usize = 8;
 
-/// One of so many is kept for who asks how the agent is ([`super::OPEN`]).
+/// One of so many is kept for who asks how the agent is ([`super::OPEN`]), by any way but the unix socket.
 const OPEN_PART: usize = 16;
 
 /// One of so many may be a stream: the others are for requests.
@@ -59,6 +63,8 @@ const SAID: Duration = Duration::from_secs(10);
 pub(in crate::http) enum Origin {
     /// The unix socket.
     Socket,
+    /// The unix socket of who may publish.
+    PublishSocket,
     /// An address. One host commonly has a whole /64 of IPv6.
     Address(IpAddr),
 }
@@ -78,6 +84,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Socket => f.write_str("the unix socket"),
+            Self::PublishSocket => f.write_str("the publishing socket"),
             Self::Address(address) => address.fmt(f),
         }
     }
@@ -110,6 +117,8 @@ enum Rank {
 /// Facts of a connection.
 struct Seat {
     origin: Origin,
+    /// True for one of the last places, which are kept for who asks how the agent is.
+    is_kept: bool,
     phase: Phase,
     /// Since when it is idle, or since when its request comes.
     since: Instant,
@@ -122,9 +131,17 @@ struct Seat {
 }
 
 impl Seat {
-    fn new(origin: Origin, now: Instant) -> Self {
-        let (phase, out) = (Phase::New, CancellationToken::new());
-        Self { origin, phase, since: now, blocked: None, answer: 0, is_stream: false, out }
+    fn new(origin: Origin, is_kept: bool, now: Instant) -> Self {
+        Self {
+            origin,
+            is_kept,
+            phase: Phase::New,
+            since: now,
+            blocked: None,
+            answer: 0,
+            is_stream: false,
+            out: CancellationToken::new(),
+        }
     }
 
     fn is_blocked(&self, now: Instant, time: Duration) -> bool {
@@ -166,20 +183,22 @@ struct Closed {
     said: Option<Instant>,
 }
 
-#[derive(Default)]
 struct State {
+    /// How many places there are.
+    most: usize,
     next: u64,
     seats: BTreeMap<u64, Seat>,
-    /// How many seats each origin has.
-    origins: HashMap<Origin, usize>,
     closed: Closed,
 }
 
 impl State {
+    fn new(most: usize) -> Self {
+        Self { most, next: 0, seats: BTreeMap::new(), closed: Closed::default() }
+    }
+
     fn seat(&mut self, seat: Seat) -> u64 {
         let id = self.next;
         self.next = id.wrapping_add(1);
-        *self.origins.entry(seat.origin).or_default() += 1;
         self.seats.insert(id, seat);
         id
     }
@@ -188,33 +207,54 @@ impl State {
     fn cut(&mut self, id: u64) -> Option<Origin> {
         let seat = self.seats.remove(&id)?;
         seat.out.cancel();
-        if let Some(seats) = self.origins.get_mut(&seat.origin) {
-            *seats -= 1;
-            if *seats == 0 {
-                self.origins.remove(&seat.origin);
-            }
-        }
         Some(seat.origin)
     }
 
-    fn of_tcp(&self) -> usize {
-        self.seats.len() - self.origins.get(&Origin::Socket).copied().unwrap_or_default()
+    fn count(&self, is_one: impl Fn(&Seat) -> bool) -> usize {
+        self.seats.values().filter(|seat| is_one(seat)).count()
     }
 
     fn answers(&self) -> u64 {
         self.seats.values().map(|seat| seat.answer).sum()
     }
 
-    /// Returns the connection that gives way to one of this origin: of those that wait for their clients one that is unfinished,
-    /// from another host, from where most come, and for the longest time, in this order of importance.
-    fn gives_way(&self, to: Origin, now: Instant) -> Option<u64> {
-        let may = |seat: &Seat| to == Origin::Socket || seat.origin != Origin::Socket;
-        let ranked = self.seats.iter().filter(|(_, seat)| may(seat)).filter_map(|(id, seat)| {
-            let others = self.origins.get(&seat.origin).copied().unwrap_or_default();
-            let key = (seat.rank(now)?, !seat.origin.is_remote(), usize::MAX - others, seat.since);
-            Some((key, *id))
-        });
-        ranked.min().map(|(_, id)| id)
+    /// Reports whether a place is free for this origin, of the kept ones or of the others.
+    fn has_room(&self, origin: Origin, is_kept: bool) -> bool {
+        let (kept, of_socket) = (self.most / OPEN_PART, self.most / SOCKET_PART);
+        if is_kept {
+            return self.count(|seat| seat.is_kept) < kept;
+        }
+        let others = self.most - kept;
+        let is_free = self.count(|seat| !seat.is_kept) < others;
+        let is_other = |seat: &Seat| !seat.is_kept && seat.origin != Origin::Socket;
+        is_free && (origin == Origin::Socket || self.count(is_other) < others - of_socket)
+    }
+
+    /// Returns the connection whose place, a kept one or another, is given to one of this origin. Of those that wait for their
+    /// clients it is one of the origin that has more than half of them, that is unfinished, from another host, from where most
+    /// come, and that waits for the longest time, in this order of importance.
+    fn gives_way(&self, to: Origin, is_kept: bool, now: Instant) -> Option<u64> {
+        let of_socket = self.count(|seat| seat.origin == Origin::Socket);
+        let may_socket = to == Origin::Socket || of_socket > self.most / SOCKET_PART;
+        let may =
+            |seat: &Seat| seat.is_kept == is_kept && (may_socket || seat.origin != Origin::Socket);
+        // Connections of each origin, and how many of them may give way.
+        let mut origins: HashMap<Origin, (usize, usize)> = HashMap::new();
+        let mut ranked = Vec::new();
+        for (id, seat) in &self.seats {
+            let (connected, waiting) = origins.entry(seat.origin).or_default();
+            *connected += 1;
+            if let Some(rank) = seat.rank(now).filter(|_| may(seat)) {
+                *waiting += 1;
+                ranked.push((*id, seat, rank));
+            }
+        }
+        let key = |(_, seat, rank): &(u64, &Seat, Rank)| {
+            let (connected, waiting) = origins.get(&seat.origin).copied().unwrap_or_default();
+            let is_few = waiting <= ranked.len() / 2;
+            (is_few, *rank, !seat.origin.is_remote(), Reverse(connected), seat.since)
+        };
+        ranked.iter().min_by_key(|one| key(one)).map(|(id, ..)| *id)
     }
 
     /// Returns the slowest of those that have a large answer.
@@ -241,8 +281,6 @@ pub struct Places(Arc<Inner>);
 
 struct Inner {
     metrics: Arc<Metrics>,
-    /// How many there are.
-    most: usize,
     state: Mutex<State>,
 }
 
@@ -253,7 +291,7 @@ impl Places {
     }
 
     fn of(most: usize, metrics: Arc<Metrics>) -> Self {
-        Self(Arc::new(Inner { metrics, most, state: Mutex::default() }))
+        Self(Arc::new(Inner { metrics, state: Mutex::new(State::new(most)) }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -268,28 +306,28 @@ impl Places {
 
     /// Gives a connection a place, if need be that of another one which gives way. `None` if all are served.
     pub(super) fn take(&self, origin: Origin) -> Option<Place> {
-        let (most, now) = (self.0.most, Instant::now());
+        let now = Instant::now();
         let mut state = self.lock();
-        let for_tcp = most - most / SOCKET_PART;
-        let is_tcp = origin != Origin::Socket;
-        let has_room = |state: &State, kept: usize| {
-            state.seats.len() < most && (!is_tcp || state.of_tcp() < for_tcp - kept)
+        // A kept place stays one, whoever gives way there: it is the worse one for all other paths.
+        let kinds = if origin == Origin::Socket { &[false][..] } else { &[false, true] };
+        let found = kinds.iter().find(|is_kept| self.is_free(&mut state, origin, **is_kept, now));
+        let Some(&is_kept) = found else {
+            self.count(&mut state, origin);
+            return None;
         };
-        let mut is_kept = false;
-        if !has_room(&state, most / OPEN_PART) {
-            if let Some(gone) = state.gives_way(origin, now).and_then(|id| state.cut(id)) {
-                self.count(&mut state, gone);
-            } else if is_tcp && has_room(&state, 0) {
-                is_kept = true;
-            } else {
-                self.count(&mut state, origin);
-                return None;
-            }
-        }
-        let seat = Seat::new(origin, now);
+        let seat = Seat::new(origin, is_kept, now);
         let out = seat.out.clone();
         let id = state.seat(seat);
         Some(Place { id, is_kept, origin, out, places: self.clone() })
+    }
+
+    /// Reports whether a place is free, perhaps since a connection gave way.
+    fn is_free(&self, state: &mut State, origin: Origin, is_kept: bool, now: Instant) -> bool {
+        if state.has_room(origin, is_kept) {
+            return true;
+        }
+        let gone = state.gives_way(origin, is_kept, now).and_then(|id| state.cut(id));
+        gone.inspect(|gone| self.count(state, *gone)).is_some()
     }
 
     /// Counts a connection that is closed at once.
@@ -312,10 +350,9 @@ impl Places {
         for id in over {
             state.cut(id);
         }
-        let said = state.news(now);
+        let (said, places) = (state.news(now), state.most);
         drop(state);
         if let Some((count, origin)) = said {
-            let places = self.0.most;
             tracing::warn!(
                 count,
                 last_from = %origin,
@@ -328,7 +365,6 @@ impl Places {
 /// A connection's place, until this is dropped.
 pub(in crate::http) struct Place {
     id: u64,
-    /// True for one of the last places, which are kept for who asks how the agent is.
     is_kept: bool,
     origin: Origin,
     out: CancellationToken,
@@ -400,10 +436,7 @@ impl Place {
         let now = Instant::now();
         let mut state = self.places.lock();
         let holds = match bytes {
-            None => {
-                let streams = state.seats.values().filter(|seat| seat.is_stream).count();
-                streams < self.places.0.most / STREAM_PART
-            }
+            None => state.count(|seat| seat.is_stream) < state.most / STREAM_PART,
             Some(..=SMALL) => return true,
             Some(bytes) => self.make_room(&mut state, bytes, now),
         };

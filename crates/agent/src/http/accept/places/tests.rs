@@ -2,6 +2,8 @@
 
 use std::net::Ipv6Addr;
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn places() -> Places {
@@ -149,6 +151,100 @@ async fn if_all_are_served_some_places_are_kept() {
     assert!(places.take(local()).unwrap().is_kept());
     drop(all);
     assert!(!places.take(local()).unwrap().is_kept());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_place_stays_one_when_its_connection_gives_way() {
+    let places = places();
+    let all = half_open(&places, local(), 52);
+    all.iter().for_each(Place::begin);
+    let unfinished = half_open(&places, local(), 4);
+    let later: Vec<Place> = (0..4).map(|_| places.take(local()).unwrap()).collect();
+    assert!(unfinished.iter().all(is_cut) && later.iter().all(Place::is_kept));
+    all[0].end();
+    // One that is no kept place is better, since it answers all paths.
+    later[0].read(true);
+    assert!(
+        !places.take(local()).unwrap().is_kept() && is_cut(&all[0]) && !later.iter().any(is_cut)
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_came_who_asks_how_the_agent_is_and_the_socket_have_their_places(
+        steps in prop::collection::vec((0..12_u8, 0..6_usize, any::<prop::sample::Index>()), 0..400),
+    ) {
+        let places = places();
+        let sockets = [Origin::Socket, Origin::Socket, Origin::PublishSocket];
+        let origins = [&sockets[..], &[local(), remote(1), remote(2)]].concat();
+        let mut held: Vec<Place> = Vec::new();
+        for (step, origin, at) in steps {
+            match step {
+                0..=6 => held.extend(places.take(origins[origin])),
+                7 => held.iter().for_each(|place| place.read(true)),
+                8 => held.iter().for_each(Place::begin),
+                _ if held.is_empty() => {}
+                9 => held[at.index(held.len())].end(),
+                10 => held[at.index(held.len())].read(true),
+                _ => drop(held.swap_remove(at.index(held.len()))),
+            }
+        }
+        // What has a kept place has it for one answer.
+        held.retain(|place| !place.is_kept() && !is_cut(place));
+        held.iter().for_each(Place::begin);
+        let of_socket = held.iter().filter(|place| place.origin() == Origin::Socket).count();
+        let sockets = vec![Origin::Socket; 8_usize.saturating_sub(of_socket)];
+        for origin in [vec![local(); 2], vec![Origin::PublishSocket; 2], sockets].concat() {
+            let place = places.take(origin);
+            prop_assert!(place.is_some(), "{origin}");
+            held.extend(place);
+            held.iter().for_each(Place::begin);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_idle_connections_gives_way_before_the_unfinished_of_others() {
+    let places = places();
+    let honest = half_open(&places, remote(1), 10);
+    let flood = half_open(&places, remote(2), 42);
+    flood.iter().for_each(|place| (place.begin(), place.end()).1);
+    let new: Vec<Place> = (0..31).map(|_| places.take(remote(3)).unwrap()).collect();
+    assert!(flood.iter().take(31).all(is_cut) && !honest.iter().any(is_cut), "{}", new.len());
+    // Of the two hosts that have about as many each it is who sends half a head.
+    let _new: Vec<Place> = (0..5).map(|_| places.take(remote(3)).unwrap()).collect();
+    assert!(honest.iter().any(is_cut));
+}
+
+#[tokio::test(start_paused = true)]
+async fn sockets_use_what_is_free_and_their_idle_connections_give_way_to_tcp() {
+    let places = places();
+    let idle: Vec<Place> = (0..60).map(|_| places.take(Origin::Socket).unwrap()).collect();
+    idle.iter().for_each(|place| (place.begin(), place.end()).1);
+    let tcp: Vec<Place> = (0..52).map(|_| places.take(local()).unwrap()).collect();
+    assert!(!tcp.iter().any(Place::is_kept), "they are served on any path");
+    assert!(idle.iter().take(52).all(is_cut) && !idle.iter().skip(52).any(is_cut));
+    assert!(places.take(local()).unwrap().is_kept(), "an eighth stays the socket's");
+    drop((idle, tcp));
+    let served: Vec<Place> = (0..60).map(|_| places.take(Origin::Socket).unwrap()).collect();
+    served.iter().for_each(Place::begin);
+    assert!(places.take(Origin::Socket).is_none());
+    assert!(places.take(local()).unwrap().is_kept() && !served.iter().any(is_cut));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_publishing_socket_has_the_rights_of_a_host_and_leaves_the_other_socket_its_places() {
+    let places = places();
+    let publishers: Vec<Place> =
+        (0..56).map(|_| places.take(Origin::PublishSocket).unwrap()).collect();
+    publishers.iter().for_each(Place::begin);
+    assert!(publishers.iter().skip(52).all(Place::is_kept));
+    assert!(places.take(Origin::PublishSocket).is_none());
+    let _socket: Vec<Place> = (0..8).map(|_| places.take(Origin::Socket).unwrap()).collect();
+    publishers[0].end();
+    assert!(!places.take(local()).unwrap().is_kept() && is_cut(&publishers[0]));
 }
 
 #[tokio::test(start_paused = true)]
