@@ -315,6 +315,24 @@ fn ports_that_systemd_opened_serve_http_and_mqtt() {
 }
 
 #[test]
+fn a_socket_of_systemd_that_is_in_the_way_is_named() {
+    let lab = Lab::without_modems(1);
+    let (port, other) = (lab.site.port(), e2e::Port::free());
+    // All addresses of both versions, with the port of the fleet file's `127.0.0.1`.
+    let sockets = [
+        ("modemfleet-http.socket", format!("[::]:{port}")),
+        ("other.socket", format!("127.0.0.1:{}", other.number())),
+    ];
+    let mut agent = activated(&lab, &sockets);
+    until("the socket", || std::net::TcpStream::connect(("127.0.0.1", other.number())).ok());
+    assert!(!agent.end_within(e2e::PATIENCE).expect("it cannot listen").success());
+    let told = agent.line("the reason", |line| line.contains("Address already in use"));
+    let held = format!("systemd holds [::]:{port} (socket \"modemfleet-http.socket\")");
+    assert!(told.contains(&held) && told.contains("make `listen` and ListenStream="), "{told}");
+    assert!(!told.contains("other.socket"), "{told}");
+}
+
+#[test]
 fn a_port_of_systemd_that_the_fleet_file_does_not_name_is_told_and_not_served() {
     let mut lab = Lab::without_modems(1);
     let (other, socket) = (e2e::Port::free(), lab.site.dir().join("other.sock"));

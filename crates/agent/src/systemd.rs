@@ -118,8 +118,25 @@ impl Handed {
         };
         match self.tcp.iter().position(is_meant) {
             Some(position) => TcpListener::from_std(self.tcp.swap_remove(position).1),
-            None => TcpListener::bind(at).await,
+            None => TcpListener::bind(at).await.map_err(|error| self.in_the_way(at, error)),
         }
+    }
+
+    /// The error with the sockets that were handed over for this port, if it is taken: they may be what has it.
+    fn in_the_way(&self, at: SocketAddr, error: io::Error) -> io::Error {
+        let held = |(name, listener): &(String, std::net::TcpListener)| {
+            let is = listener.local_addr().ok().filter(|is| is.port() == at.port())?;
+            Some(format!("{is} (socket {name:?})"))
+        };
+        let held: Vec<String> = self.tcp.iter().filter_map(held).collect();
+        if error.kind() != io::ErrorKind::AddrInUse || held.is_empty() {
+            return error;
+        }
+        let words = format!(
+            "{error}; systemd holds {} for this agent: make `listen` and ListenStream= of that unit the same, or disable it",
+            held.join(" and ")
+        );
+        io::Error::new(error.kind(), words)
     }
 
     /// The unix socket that was handed over for this path.
