@@ -5,10 +5,11 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::process::geteuid;
 
 /// Files that the agent makes in its folders, by the beginnings of the names.
 const OURS: [&str; 8] =
@@ -18,7 +19,7 @@ const OURS: [&str; 8] =
 const OTHERS: u32 = 0o077;
 
 /// The rights that let others take files away, or put others in their place.
-const OTHERS_WRITE: u32 = 0o022;
+pub const OTHERS_WRITE: u32 = 0o022;
 
 /// The rights in a folder of users who do not own it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,24 +62,34 @@ fn ours(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Takes the rights of others from what an earlier version left in a folder. A file system that has none is only warned
-/// of.
+/// of. In a folder of several users another one's file may have such a name, too, and stays as it is.
 pub fn tighten(folder: &Path) {
+    tighten_of(folder, geteuid().as_raw());
+}
+
+fn tighten_of(folder: &Path, user: u32) {
     for path in ours(folder) {
-        if let Err(error) = tighten_one(&path) {
+        if let Err(error) = tighten_one(&path, user) {
             tracing::warn!(path = %path.display(), %error, "could not keep other users from it");
         }
     }
 }
 
-fn tighten_one(path: &Path) -> io::Result<()> {
+fn tighten_one(path: &Path, user: u32) -> io::Result<()> {
+    // Opening may do something, if it is no file.
+    if fs::symlink_metadata(path).is_ok_and(|meta| meta.uid() != user) {
+        return Ok(());
+    }
     // A link leads to what is not ours.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Err(rustix::io::Errno::LOOP | rustix::io::Errno::NOENT) => return Ok(()),
         opened => File::from(opened?),
     };
-    let mut rights = file.metadata()?.permissions();
-    if rights.mode() & OTHERS == 0 {
+    let meta = file.metadata()?;
+    let mut rights = meta.permissions();
+    // It may be another one by now.
+    if meta.uid() != user || rights.mode() & OTHERS == 0 {
         return Ok(());
     }
     rights.set_mode(rights.mode() & !OTHERS);
@@ -115,6 +126,8 @@ mod tests {
         let names = ["damaged-7", "pins.json", "pins.new", "queue.db", "queue.db-shm"];
         assert_eq!(seen, Openings { folder: Some(0o755), files: names.map(at).to_vec() });
         assert_eq!(seen.is_writable(), None);
+        tighten_of(dir.path(), geteuid().as_raw() + 1);
+        assert_eq!(openings(dir.path()), seen, "another user's files stay as they are");
         tighten(dir.path());
         for name in &names[1..] {
             assert_eq!(mode(&at(name)), 0o600, "{name}");
