@@ -236,6 +236,20 @@ fn a_token_does_not_go_to_a_program_of_another_user() {
     let _ = status(&["--url", &url, "--token-file", token]);
     squatter.line("the token", |line| line.contains(TOKEN));
     drop(squatter);
+    // Where anybody may make the queue's files, whose they are says nothing.
+    let queue = site.dir().join("queue");
+    fs::create_dir_all(&queue).unwrap();
+    give(&queue, 0o1777);
+    let lock = queue.join("queue.lock");
+    fs::write(&lock, "").unwrap();
+    std::os::unix::fs::chown(&lock, Some(65534), Some(65534)).unwrap();
+    let squatter = foreign_squatter(site.port());
+    let (_, words) = status(&["--config", file]);
+    assert!(words.contains("(uid 65534) listens, which is not the agent's"), "{words}");
+    squatter.line("the connection", |line| line.starts_with("heard"));
+    assert!(!squatter.stdout().iter().any(|line| line.contains(TOKEN)));
+    drop(squatter);
+    fs::remove_dir_all(&queue).unwrap();
     // The agent's own user may be another one than that of the command: its queue says which.
     let agent = site.start();
     let (said, words) = status(&["--config", file]);

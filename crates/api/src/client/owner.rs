@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::geteuid;
 
 use fleet::accounts;
+use fleet::private::OTHERS_WRITE;
 
 /// The tables of TCP sockets of this network namespace (proc(5)).
 const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
@@ -30,19 +31,13 @@ const LISTEN: &str = "0A";
 pub(super) struct Owners(Vec<u32>);
 
 impl Owners {
-    /// Root, who may open the port for the agent; this user; the agent's user, by its name and by what is its own in
-    /// the folder of the queue.
+    /// Root, who may open the port for the agent; this user; the agent's user, by its name and by the folder of the
+    /// queue.
     pub(super) fn of(queue: Option<&Path>) -> Self {
-        let owner = |path: PathBuf| fs::metadata(path).ok().map(|meta| meta.uid());
-        let folder = queue.and_then(|queue| queue.ancestors().find(|path| path.exists()));
-        let own = [
-            Some(0),
-            Some(geteuid().as_raw()),
-            accounts::user_number(AGENT),
-            folder.and_then(|folder| owner(folder.to_owned())),
-            queue.and_then(|queue| owner(queue.join(MADE))),
-        ];
-        Self(own.into_iter().flatten().collect())
+        let mut own = vec![0, geteuid().as_raw()];
+        own.extend(accounts::user_number(AGENT));
+        own.extend(queue.map(owners).unwrap_or_default());
+        Self(own)
     }
 
     /// The first user that is none of these and has what `here` is connected to at `there`, in words. None if that is another
@@ -59,6 +54,22 @@ impl Owners {
         }
         users.into_iter().find(|user| !self.0.contains(user)).map(accounts::describe_user)
     }
+}
+
+/// The owners of the queue's folder and of what the agent made in it. Where others may write, sticky or not, anybody may
+/// make a folder or a file of that name: whose it is says nothing then.
+fn owners(queue: &Path) -> Vec<u32> {
+    let Some(folder) = queue.ancestors().find_map(|path| fs::canonicalize(path).ok()) else {
+        return Vec::new();
+    };
+    let is_closed =
+        |path: &Path| fs::metadata(path).is_ok_and(|meta| meta.mode() & OTHERS_WRITE == 0);
+    if !folder.ancestors().skip(1).all(is_closed) {
+        return Vec::new();
+    }
+    let made = is_closed(&folder).then(|| queue.join(MADE));
+    let owner = |path: PathBuf| fs::metadata(path).ok().map(|meta| meta.uid());
+    [Some(folder), made].into_iter().flatten().filter_map(owner).collect()
 }
 
 /// The users of the sockets that listen for `there`, and of the one that `here` is connected to: who took the connection
@@ -109,6 +120,7 @@ fn address(text: &str) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
@@ -145,6 +157,22 @@ mod tests {
             (TABLE6, "127.0.0.1:9813", &[]),
         ] {
             assert_eq!(users(table, here, there.parse().unwrap()), expected, "{there}");
+        }
+    }
+
+    #[test]
+    fn whose_a_folder_is_counts_only_where_no_other_may_make_it() {
+        // The kernel's folder of this process, to which no user may write.
+        assert_eq!(owners(Path::new("/proc/self/none")), [geteuid().as_raw()]);
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(MADE), "").unwrap();
+        let give = |mode| fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode));
+        for mode in [0o777, 0o1777, 0o770, 0o722] {
+            give(mode).unwrap();
+            assert!(owners(dir.path()).len() < 2, "{mode:o}: what is made there counts");
+            let below = dir.path().join("below");
+            fs::create_dir_all(&below).unwrap();
+            assert!(owners(&below).is_empty(), "{mode:o}: a folder counts");
         }
     }
 
