@@ -4,6 +4,7 @@
 //! while the agent runs.
 
 mod at_dialogue;
+mod journal;
 mod leveled;
 mod plain;
 mod recent;
@@ -20,6 +21,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_throttle::{Policy, TracingRateLimitLayer};
 
 use at_dialogue::{AtDialogue, SpanNames};
+use journal::Journal;
 use leveled::Leveled;
 use plain::Plain;
 
@@ -126,7 +128,7 @@ fn lines(format: Format) -> Result<Box<dyn Layer<Named> + Send + Sync>, String> 
             let journal = tracing_journald::layer()
                 .map_err(|error| format!("no journal to write to: {error}"))?;
             // Fields as they are called in the code: MODEM_NAME, SESSION, CODE.
-            journal.with_field_prefix(None).boxed()
+            Journal(journal.with_field_prefix(None)).boxed()
         }
         Format::Text => {
             let colours = io::IsTerminal::is_terminal(&io::stderr());

@@ -41,7 +41,7 @@ impl<W: Write> Write for Line<W> {
 }
 
 /// One event is one line: its end stays, and so do the formatter's own styles.
-fn plain(text: &str, is_coloured: bool) -> String {
+pub(super) fn plain(text: &str, is_coloured: bool) -> String {
     let (text, end) = text.strip_suffix('\n').map_or((text, ""), |text| (text, "\n"));
     let mut line = String::with_capacity(text.len() + 1);
     let mut rest = text;
