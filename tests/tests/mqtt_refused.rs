@@ -13,6 +13,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, prlimit};
+
 use e2e::mqtt_peer::{MqttPeer, connect, packet, publish, text};
 use e2e::{Agent, Lab, Port, Sim, Stopwatch, until};
 
@@ -344,6 +346,8 @@ impl Drop for Ends<'_> {
 
 /// Half-open connections that come again as they are cut, until what is done meanwhile is over.
 fn flood(port: u16, count: usize, while_it_lasts: impl FnOnce()) {
+    let most = Some(4_096);
+    prlimit(None, Resource::Nofile, Rlimit { current: most, maximum: most }).unwrap();
     let done = &AtomicBool::new(false);
     thread::scope(|scope| {
         let _ends = Ends(done);
@@ -361,7 +365,7 @@ fn flood(port: u16, count: usize, while_it_lasts: impl FnOnce()) {
 /// One connection that says little and stays until it is cut.
 fn half_open(port: u16, done: &AtomicBool) {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return };
-    stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     drop(stream.write_all(b"\x10\x20"));
     while !done.load(Ordering::Relaxed) {
         match stream.read(&mut [0]) {
@@ -371,27 +375,46 @@ fn half_open(port: u16, done: &AtomicBool) {
     }
 }
 
+/// Publishes as the user `a`, and reports whether that was acknowledged within 3 s.
+fn publishes(port: u16, words: &[&str]) -> bool {
+    let mut command = Command::new("timeout");
+    command.args(["3", "mosquitto_pub", "-p", &port.to_string(), "-u", "a", "-P", "open sesame"]);
+    command.args(["-t", "t", "-m", "x", "-q", "1"]).args(words).status().unwrap().success()
+}
+
 #[test]
 fn half_open_connections_keep_no_good_client_out() {
     let (lab, port) = lab_with_users(0);
     let agent = lab.site.start();
     let port = port.number();
-    let publish = |version: &str| {
-        let more = ["-u", "a", "-P", "open sesame", "-t", "t", "-m", "x", "-q", "1"];
-        let mut command = Command::new("mosquitto_pub");
-        command.args(["-p", &port.to_string(), "-V", version]).args(more);
-        command.status().unwrap().success()
-    };
     flood(port, 300, || {
         let descriptors = || agent.sum("process_open_fds", &[]);
         until("the flood to be there", || (descriptors() > 64.0).then_some(()));
+        let version = |turn| if turn % 2 == 0 { "311" } else { "5" };
         let published: Vec<bool> =
-            (0..20).map(|turn| publish(if turn % 2 == 0 { "311" } else { "5" })).collect();
+            (0..20).map(|turn| publishes(port, &["-V", version(turn)])).collect();
         assert_eq!(published, [true; 20], "20 of 20");
         assert!(refused(&agent, "displaced") > 100.0);
         assert!(agent.sum("process_open_fds", &[]) < 200.0);
     });
     assert_eq!(agent.queued(), 20);
+}
+
+#[test]
+fn a_crowd_of_one_address_keeps_no_other_address_out() {
+    let (lab, port) = lab_with_users(0);
+    let agent = lab.site.start();
+    let port = port.number();
+    flood(port, 2_500, || {
+        until("the crowd to be there", || (refused(&agent, "displaced") > 500.0).then_some(()));
+        let published = || publishes(port, &["-A", "127.0.0.2"]);
+        let all: Vec<bool> = thread::scope(|scope| {
+            let all: Vec<_> = (0..12).map(|_| scope.spawn(published)).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert_eq!(all, [true; 12], "12 of 12");
+    });
+    assert_eq!(agent.queued(), 12);
 }
 
 #[test]

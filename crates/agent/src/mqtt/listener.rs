@@ -21,9 +21,9 @@ use crate::metrics::families::ConnectionRefusal;
 /// Before the next `accept` after one that failed, which without a pause may fail as fast as it is called.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-/// Connections that the system keeps, in their order, until they are accepted. Beyond it a client is not answered and
-/// tries again later and later, and those that flood try more often.
-const WAITING: i32 = 1_024;
+/// Connections that the system keeps, in their order, until they are accepted, as far as it allows (`net.core.somaxconn`).
+/// Beyond it a client is not answered and tries again later and later, and those that flood try more often.
+const WAITING: i32 = 4_096;
 
 /// What every connection works with.
 pub struct Serving {

@@ -37,6 +37,8 @@ impl<S: Link> Connection<S> {
     pub(super) async fn let_in(&mut self, entrance: AtEntrance) -> Result<Admitted, End> {
         let displaced = entrance.displaced.clone();
         tokio::select! {
+            // A CONNECT that is there counts, however short its time was.
+            biased;
             admitted = self.admitted() => admitted,
             () = displaced.cancelled() => {
                 self.serving.metrics.connection_refused(ConnectionRefusal::Displaced);
