@@ -40,6 +40,9 @@ const UNANSWERED: Duration = Duration::from_secs(10);
 /// After so long a modem is given up.
 const UNSERVED: Duration = Duration::from_secs(60);
 
+/// Address of the honest MQTT client. Attacks come from 127.0.0.1.
+const HONEST: &str = "127.0.0.2";
+
 /// Between two requests of those who look.
 const PACE: Duration = Duration::from_millis(100);
 
@@ -55,6 +58,8 @@ struct Found {
     /// Messages of an honest MQTT client, each on a connection of its own.
     published: usize,
     acknowledged: usize,
+    /// Share of one processor that the agent took from the first figure on, in per cent.
+    processor: Option<f64>,
     /// In MiB; none if the agent was killed.
     peak: Option<f64>,
     attacks: Vec<usize>,
@@ -70,9 +75,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         "ulimit -n 1024, {limit}; aims: /healthz 1,000 ms, replugged 5 s, all published, 128 MiB"
     );
     println!(
-        "| attack | done | /healthz, worst, ms | unanswered | replugged modem serves after, s | published by MQTT | peak, MiB |"
+        "| attack | done | /healthz, worst, ms | unanswered | replugged modem serves after, s | published by MQTT | of one core, % | peak, MiB |"
     );
-    println!("|---|--:|--:|--:|--:|--:|--:|");
+    println!("|---|--:|--:|--:|--:|--:|--:|--:|");
     let one = Attack::ALL.map(|attack| vec![attack]);
     for attacks in [vec![]].into_iter().chain(one).chain([Attack::ALL.to_vec()]) {
         let found = under(&lab, arguments, group.as_ref(), &attacks)?;
@@ -81,11 +86,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// 1,800 connections and what else there is.
+/// 4,300 connections and what else there is.
 fn more_descriptors() -> anyhow::Result<()> {
     let own = std::process::id().to_string();
-    let raised = Command::new("prlimit").args(["--pid", &own, "--nofile=4096:"]).status()?;
-    ensure!(raised.success(), "cannot raise the limit of open files to 4,096");
+    let raised = Command::new("prlimit").args(["--pid", &own, "--nofile=8192:"]).status()?;
+    ensure!(raised.success(), "cannot raise the limit of open files to 8,192");
     Ok(())
 }
 
@@ -101,7 +106,7 @@ fn under(
     let targets = Targets { http: free_port()?, mqtt: free_port()?, broker: lab.broker() };
     let agent = start(lab, arguments, group, targets)?;
     wait_until("both modems serve", UNSERVED, || is_serving(targets.http, 2))?;
-    let (stop, done) = (AtomicBool::new(false), [const { AtomicUsize::new(0) }; 4]);
+    let (stop, done) = (AtomicBool::new(false), [const { AtomicUsize::new(0) }; 5]);
     let mut found = thread::scope(|scope| -> anyhow::Result<Found> {
         for (attack, done) in attacks.iter().zip(&done) {
             let (stop, attack) = (&stop, *attack);
@@ -110,14 +115,17 @@ fn under(
         thread_sleep(BEGIN);
         let health = scope.spawn(|| health(targets.http, &stop));
         let client = scope.spawn(|| publish(targets.mqtt, &stop));
-        let began = now();
+        let (began, before) = (now(), agent.process().processor()?);
         let served = replug(lab, targets.http, &mut plugged);
         thread_sleep(Duration::from_secs(arguments.seconds).saturating_sub(began.elapsed()));
+        let spent = agent.process().processor().map(|after| after - before);
+        let share = spent.map(|spent| spent / began.elapsed().as_secs_f64() * 100.0);
         stop.store(true, Ordering::Relaxed);
         let mut found = health.join().map_err(|_| anyhow::anyhow!("a watcher panicked"))?;
         let client = client.join().map_err(|_| anyhow::anyhow!("the client panicked"))?;
         (found.published, found.acknowledged) = client;
         found.served = served?;
+        found.processor = share.ok();
         Ok(found)
     })?;
     found.peak = agent.process().resident("VmHWM").ok();
@@ -175,14 +183,15 @@ fn health(http: SocketAddr, stop: &AtomicBool) -> Found {
     found
 }
 
-/// Publishes messages as an application does that connects for each; how many, and how many were acknowledged.
+/// Publishes messages as an application does that connects for each, from an address that attacks nothing; how many,
+/// and how many were acknowledged.
 fn publish(mqtt: SocketAddr, stop: &AtomicBool) -> (usize, usize) {
     let (mut published, mut acknowledged) = (0, 0);
     let (ip, port) = (mqtt.ip().to_string(), mqtt.port().to_string());
     while !stop.load(Ordering::Relaxed) {
         let mut command = Command::new("timeout");
         command.args(["10", "mosquitto_pub", "-h", &ip, "-p", &port, "-q", "1", "-t", "up/x"]);
-        let done = command.args(["-m", "good"]).stderr(Stdio::null()).status();
+        let done = command.args(["-m", "good", "-A", HONEST]).stderr(Stdio::null()).status();
         published += 1;
         acknowledged += usize::from(done.is_ok_and(|status| status.success()));
         thread_sleep(PACE);
@@ -219,13 +228,14 @@ fn row(attacks: &[Attack], found: &Found) -> String {
     let served =
         found.served.map_or("never".to_owned(), |time| format!("{:.2}", time.as_secs_f64()));
     format!(
-        "| {what} | {} | {} | {} of {} | {served} | {} of {} | {} |",
+        "| {what} | {} | {} | {} of {} | {served} | {} of {} | {} | {} |",
         done.join(" / "),
         found.worst.as_millis(),
         found.unanswered,
         found.asked,
         found.acknowledged,
         found.published,
+        found.processor.map_or("killed".to_owned(), |share| format!("{share:.0}")),
         found.peak.map_or("killed".to_owned(), |peak| format!("{peak:.0}")),
     )
 }

@@ -14,6 +14,9 @@ use anyhow::{Context, ensure};
 /// How long a process may take to be there.
 const START: Duration = Duration::from_secs(10);
 
+/// Clock ticks a second in `/proc/PID/stat`; the kernel's user interface has 100 everywhere.
+const TICKS: f64 = 100.0;
+
 /// A child process that ends with its owner.
 pub(crate) struct Process(Child);
 
@@ -39,6 +42,15 @@ impl Process {
         let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
         let figure = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
         Ok(figure.with_context(|| format!("the system tells no {what}"))? / 1024.0)
+    }
+
+    /// Its user and system time so far, in seconds (proc(5), fields 14 and 15 of `stat`).
+    pub(crate) fn processor(&self) -> anyhow::Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
+        let (_, after_name) = stat.rsplit_once(')').context("no process name in stat")?;
+        let fields = after_name.split_whitespace().skip(11).take(2);
+        let ticks: f64 = fields.filter_map(|field| field.parse::<f64>().ok()).sum();
+        Ok(ticks / TICKS)
     }
 
     /// Its process id.

@@ -21,9 +21,6 @@ pub(crate) struct Arguments {
 /// Scrapes of which the median is told.
 const SCRAPES: usize = 20;
 
-/// Clock ticks a second in `/proc/PID/stat`; the kernel's user interface has 100 everywhere.
-const TICKS: f64 = 100.0;
-
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     println!("SIM7600, one session each, poll 10 s; processor time over {} s", arguments.watch);
     println!(
@@ -46,9 +43,9 @@ fn one(modems: usize, watch: Duration) -> anyhow::Result<()> {
         agent.metrics().is_ok_and(|metrics| metrics.get("modemfleet_mqtt_connected") == Some(&all))
     })?;
     let up = started.elapsed();
-    let before = ticks(&agent)?;
+    let before = agent.process().processor()?;
     thread_sleep(watch);
-    let share = (ticks(&agent)? - before) / TICKS / watch.as_secs_f64();
+    let share = (agent.process().processor()? - before) / watch.as_secs_f64();
     let (mut scrapes, mut size) = (Vec::new(), 0);
     for _ in 0..SCRAPES {
         let scrape = now();
@@ -66,20 +63,6 @@ fn one(modems: usize, watch: Duration) -> anyhow::Result<()> {
         size / 1000
     );
     Ok(())
-}
-
-/// User and system time so far, in ticks (proc(5), fields 14 and 15).
-fn ticks(agent: &Agent) -> anyhow::Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", agent.pid()))?;
-    let after_name =
-        stat.rsplit_once(')').map(|(_, rest)| rest).context("no process name in stat")?;
-    let fields: Vec<f64> = after_name
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse().ok())
-        .collect();
-    Ok(fields.iter().sum())
 }
 
 fn resident_mb(agent: &Agent) -> anyhow::Result<f64> {

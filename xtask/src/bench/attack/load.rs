@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -19,6 +20,9 @@ const CONNECT: &[u8] = &[0x10, 0x20];
 /// How long a connection may take to be taken up before another one is tried.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// So long the system tries again by itself.
+const RETRIED: Duration = Duration::from_secs(10);
+
 /// Between two looks at all connections.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -29,6 +33,8 @@ pub(super) enum Attack {
     Http,
     /// 300 MQTT connections with an unfinished CONNECT.
     Mqtt,
+    /// 2,500 such, each of which comes again at once.
+    MqttCrowd,
     /// A fleet file of 1 MiB with a problem in each of its words.
     Plan,
     /// 20,000 messages a second that come down.
@@ -44,12 +50,14 @@ pub(super) struct Targets {
 }
 
 impl Attack {
-    pub(super) const ALL: [Self; 4] = [Self::Http, Self::Mqtt, Self::Plan, Self::Downlink];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Http, Self::Mqtt, Self::MqttCrowd, Self::Plan, Self::Downlink];
 
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::Http => "1,500 half-open requests",
             Self::Mqtt => "300 half-open MQTT connections",
+            Self::MqttCrowd => "2,500 half-open MQTT connections",
             Self::Plan => "a plan of 1 MiB",
             Self::Downlink => "20,000 downlinks/s",
         }
@@ -60,6 +68,11 @@ impl Attack {
         match self {
             Self::Http => half_open(targets.http, 1_500, HEAD, stop, done),
             Self::Mqtt => half_open(targets.mqtt, 300, CONNECT, stop, done),
+            Self::MqttCrowd => thread::scope(|scope| {
+                for _ in 0..2_500 {
+                    scope.spawn(|| comes_again(targets.mqtt, CONNECT, stop, done));
+                }
+            }),
             Self::Plan => plans(targets.http, stop, done),
             Self::Downlink => downlinks(targets.broker, stop, done),
         }
@@ -81,6 +94,21 @@ fn half_open(to: SocketAddr, count: usize, half: &[u8], stop: &AtomicBool, done:
             }
         }
         thread_sleep(LOOK);
+    }
+}
+
+/// Holds one such connection, and begins the next one as soon as it is cut off.
+fn comes_again(to: SocketAddr, half: &[u8], stop: &AtomicBool, done: &AtomicUsize) {
+    while !stop.load(Ordering::Relaxed) {
+        let Ok(mut stream) = TcpStream::connect_timeout(&to, RETRIED) else {
+            thread_sleep(LOOK);
+            continue;
+        };
+        let is_begun =
+            stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.write_all(half)).is_ok();
+        done.fetch_add(usize::from(is_begun), Ordering::Relaxed);
+        let is_waiting = |error: std::io::Error| error.kind() == ErrorKind::WouldBlock;
+        while !stop.load(Ordering::Relaxed) && stream.read(&mut [0]).is_err_and(is_waiting) {}
     }
 }
 
