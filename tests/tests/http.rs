@@ -130,10 +130,10 @@ fn a_payload_has_10240_bytes_and_not_one_more() {
 }
 
 /// Sends a head with so much announced and none of it, and returns the answer.
-fn claim(agent: &Agent, length: u64) -> Answer {
+fn claim(agent: &Agent, path: &str, length: u64) -> Answer {
     let mut stream = agent.http.connect().unwrap();
-    let head = "POST /api/v1/publish?topic=t HTTP/1.1\r\nHost: localhost\r\nContent-Length:";
-    stream.write_all(format!("{head} {length}\r\n\r\n").as_bytes()).unwrap();
+    let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}");
+    stream.write_all(format!("{head}\r\n\r\n").as_bytes()).unwrap();
     read_answer(&mut stream).expect("an answer")
 }
 
@@ -142,8 +142,16 @@ fn what_is_announced_as_too_large_is_refused_at_once() {
     let lab = Lab::without_modems(1);
     let agent = lab.site.start();
     let start = Stopwatch::start();
-    let answer = claim(&agent, 1 << 30);
-    assert_eq!((answer.status, word(&answer).as_str()), (413, "too_large"));
+    for (path, most) in [
+        ("/api/v1/publish?topic=t", "a payload has at most 10240 bytes"),
+        ("/api/v1/reload/plan?name=x", "a fleet file has at most 1048576 bytes"),
+        ("/api/v1/at", "a command and its data have at most 24576 bytes"),
+    ] {
+        let answer = claim(&agent, path, 1 << 30);
+        assert_eq!((answer.status, word(&answer).as_str()), (413, "too_large"));
+        let text = answer.text();
+        assert!(text.contains(most), "{path}: {text}");
+    }
     assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
 }
 
@@ -151,7 +159,7 @@ fn what_is_announced_as_too_large_is_refused_at_once() {
 fn a_request_that_takes_too_long_is_answered_like_every_other() {
     let lab = Lab::without_modems(1);
     let agent = lab.site.start();
-    let answer = claim(&agent, 100);
+    let answer = claim(&agent, "/api/v1/publish?topic=t", 100);
     assert_eq!(answer.status, 408);
     assert!(!word(&answer).is_empty());
 }

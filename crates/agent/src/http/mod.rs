@@ -241,29 +241,34 @@ fn plan(app: &Arc<App>) -> MethodRouter<Arc<App>> {
         .layer(middleware::from_fn_with_state(app.clone(), reload::has_place))
 }
 
+/// The most bytes of a body at this path, and what it is.
+fn most(path: &str) -> (usize, &'static str) {
+    match path {
+        PLAN => (MAX_FILE, "a fleet file has"),
+        console::PATH => (console::MAX_BODY, "a command and its data have"),
+        _ => (MAX_PAYLOAD, "a payload has"),
+    }
+}
+
 /// Whether a body is announced that is too large; it is refused before it comes.
-fn is_announced_too_large(request: &Request) -> bool {
+fn is_announced_too_large(request: &Request, most: usize) -> bool {
     let Some(announced) = request.headers().get(header::CONTENT_LENGTH) else { return false };
-    let most = match request.uri().path() {
-        PLAN => MAX_FILE,
-        console::PATH => console::MAX_BODY,
-        _ => MAX_PAYLOAD,
-    };
     let bytes = announced.to_str().ok().and_then(|bytes| bytes.parse().ok());
     bytes.is_none_or(|bytes: usize| bytes > most)
 }
 
 /// Errors that the framework makes are plain text; ours are JSON, all of them.
 async fn json_errors(request: Request, next: Next) -> Response {
-    if is_announced_too_large(&request) {
-        return too_large();
+    let most = most(request.uri().path());
+    if is_announced_too_large(&request, most.0) {
+        return too_large(most);
     }
     let response = next.run(request).await;
     let is_json =
         response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
     match response.status() {
         status if is_json || !status.is_client_error() => response,
-        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(most),
         status => {
             let message = "the request could not be read";
             ApiError::new(status, "bad_request", message).into_response()
@@ -271,8 +276,8 @@ async fn json_errors(request: Request, next: Next) -> Response {
     }
 }
 
-fn too_large() -> Response {
-    let message = format!("a payload has at most {MAX_PAYLOAD} bytes");
+fn too_large((most, what): (usize, &str)) -> Response {
+    let message = format!("{what} at most {most} bytes");
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message).into_response()
 }
 
