@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use modem::Plugin;
 use modem::session::Chain;
@@ -21,6 +22,13 @@ const EXAMPLES: &str = "Examples:
   modemfleet check --diff old.yaml new.yaml   what the step from one file to the other changes
 
 Exit codes: 0 good, 1 the agent gave no answer, 2 refused, 3 no agent runs to compare with.";
+
+/// With `--all-gateways` no further gateway is judged after so long. Up to 1,000 are, and a file of 1 MiB may
+/// take a second for each.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// The same once one has refused the file: it is refused, whatever the others say.
+const LONGEST_REFUSED: Duration = Duration::from_secs(2);
 
 /// Checks a fleet.yaml as `run` and `reload` do, and the secrets it refers to.
 #[derive(Debug, clap::Args)]
@@ -46,7 +54,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME", env = fleet::GATEWAY)]
     pub gateway: Option<String>,
     /// For each gateway that the file names, and for each pattern in its list one that fits. Secrets are not read:
-    /// they are on their gateways.
+    /// they are on their gateways. Ends after 5 minutes, and after 2 s for a file that is refused; then it says how
+    /// many were judged.
     #[arg(long, conflicts_with = "diff")]
     pub all_gateways: bool,
     /// Which models there are; a wrong file of models refuses the fleet file, too.
@@ -164,7 +173,13 @@ fn all_gateways(
     stderr: &mut impl Write,
 ) -> io::Result<Verdict> {
     let (mut told, mut reports, mut good) = (Vec::new(), Vec::new(), true);
+    let (began, count, mut judged) = (Instant::now(), names.len(), 0);
     for name in names {
+        let longest = if good { LONGEST } else { LONGEST_REFUSED };
+        if began.elapsed() > longest {
+            break;
+        }
+        judged += 1;
         let context = Context::named(&args.file, Secrets::Skip, Some(name.clone()));
         let context = Context { abilities: abilities.to_vec(), ..context };
         let (fleet, problems) = split(fleet::load_in(&args.file, &context));
@@ -187,10 +202,18 @@ fn all_gateways(
             None => writeln!(stdout, "{name}: {}: refused", problems.file())?,
         }
     }
+    let left = count - judged;
+    good &= left == 0;
     if args.json {
         let file = args.file.display().to_string();
-        let report = json!({ "file": file, "ok": good, "gateways": reports });
+        let report = json!({ "file": file, "ok": good, "gateways": reports, "not_judged": left });
         writeln!(stdout, "{report}")?;
+    } else if left > 0 {
+        let took = began.elapsed().as_secs();
+        writeln!(
+            stderr,
+            "after {took} s only {judged} of {count} gateways are judged, and no more: `--gateway NAME` judges one"
+        )?;
     }
     Ok(if good { Verdict::Good } else { Verdict::Wrong })
 }

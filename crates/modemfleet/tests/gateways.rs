@@ -187,6 +187,23 @@ fn check_goes_through_all_gateways_and_tells_each_problem_once() {
 }
 
 #[test]
+fn a_hostile_file_with_many_gateways_is_not_judged_for_all_of_them() {
+    let names: String = (0..1_000).map(|n| format!("gw-{n}, ")).collect();
+    let entries: String =
+        (0..5_000).map(|n| format!("  m{n}: {{ match: {{ port: /a{n} }} }}\n")).collect();
+    let text = format!("gateways: [{names}]\nmodems:\n{entries}shutdown_grace: 1\n");
+    let (verdict, out, err) = check(&text, &["--all-gateways"]);
+    assert_eq!(verdict, Verdict::Wrong);
+    assert!(err.contains(" of 1000 gateways are judged, and no more"), "{err}");
+    let judged = out.lines().count();
+    assert!((1..1_000).contains(&judged) && err.contains(&format!("only {judged} of")), "{judged}");
+    let (_, out, _) = check(&text, &["--all-gateways", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let judged = report["gateways"].as_array().unwrap().len();
+    assert_eq!((&report["ok"], &report["not_judged"]), (&false.into(), &(1_000 - judged).into()));
+}
+
+#[test]
 fn a_star_without_quotes_is_told_to_need_them() {
     let text = FLEET.replacen("\"depot-*\"", "*-depot", 1);
     let refused = parse(&text, &context("gw-01")).unwrap_err().render(false);
