@@ -285,6 +285,59 @@ fn a_secret_that_is_refused_is_not_shown() {
     }
 }
 
+/// Fleet files in which what may be a secret stands, by an alias or a copy, in a place that is shown.
+const REPEATED: [&str; 13] = [
+    "x-a: &hunter2 gw\ngateway: *hunter2\nmodems: { m: { match: { port: a }, poll: *hunter2 } }\n",
+    "x-a: &hunter2 gw\nmodems: { *hunter2 : { match: { prot: /a } } }\n",
+    "x-a: &hunter2 gw\ngateways: [*hunter2, a.b]\nmodems: { m: { match: { port: /a } } }\n",
+    "x-a: &p hunter2\nmodems: { m: { match: { port: /a }, pin: *p, sessions: { s: { broker: *p } } } }\n",
+    "x-a: &p hunter2\nmodems: { m: { match: { port: /a }, sessions: { s: { broker: *p, vars: { a: *p } } } } }\n",
+    "x-a: &p hunter2\nmodems: { m: { match: { port: /a }, pin: hunter2, sessions: { s: { broker: *p } } } }\n",
+    "gateways: [&p Hunter2]\nmodems: { m: { match: { port: /a }, pin: *p, gateways: [nope] } }\n",
+    "x-a: &p Hunter2\ngateways: [*p]\nmodems: { m: { match: { port: /a }, pin: *p, gateways: [nope] } }\n",
+    "x-a: &p \"tcp://hunter2\"\nbrokers: { b: { url: *p, password: *p } }\nmodems: { m: { match: { port: /a } } }\n",
+    "x-a: &p \"http://hunter2:8\"\nhttp: { hosts: [*p], token: *p }\nmodems: { m: { match: { port: /a } } }\n",
+    "brokers: { b: { url: &p \"tcp://hunter2\", password: *p } }\nmodems: { m: { match: { port: /a } } }\n",
+    "modems: { m: { match: { port: /a }, pin: &p hunter2, sessions: { *p : { broker: c } } } }\n",
+    "modems: { m: { match: { port: &p hunter2-and-more-than-forty-characters-of-it }, pin: *p } }\n",
+];
+
+/// What is secret in one place of a file is shown in none.
+#[test]
+fn what_stands_in_a_secrets_place_is_not_shown_where_else_it_stands() {
+    let lab = e2e::Lab::without_modems(1);
+    let mut agent = lab.site.start();
+    let (secrets, file) = (Secrets(vec!["hunter2".to_owned()]), lab.site.dir().join("fleet.yaml"));
+    let path = file.to_str().unwrap();
+    let mut found = Vec::new();
+    for text in REPEATED {
+        std::fs::write(&file, text).unwrap();
+        for args in [
+            &["check", path][..],
+            &["check", "--json", path],
+            &["run", "--config", path],
+            &["diag", "-o", "-", "--config", path],
+        ] {
+            let output = run(Command::new(modemfleet()).args(args), b"");
+            let bundle = run(Command::new("tar").arg("-xzO"), &output.stdout).stdout;
+            let said = [output.stdout, output.stderr, bundle].concat();
+            let said = String::from_utf8_lossy(&said).into_owned();
+            assert!(said.contains("fleet.yaml"), "{text}{args:?}: {said}");
+            found.extend(secrets.leaks(&format!("{text}{args:?}"), &said));
+        }
+        for target in ["/api/v1/reload/plan", "/api/v1/reload"] {
+            let answer = agent.http.ask("POST", target, &[], text.as_bytes());
+            assert_eq!(answer.status, 422, "{text}{}", answer.text());
+            found.extend(secrets.leaks(&format!("{text}{target}"), &answer.text()));
+        }
+    }
+    agent.process.kill();
+    let log = agent.log();
+    assert!(log.contains("fleet.yaml"), "{log}");
+    found.extend(secrets.leaks("the log", &log));
+    assert!(found.is_empty(), "{found:#?}");
+}
+
 #[test]
 fn a_wrong_pin_is_tried_once_and_never_again() {
     let broker = Mosquitto::open();

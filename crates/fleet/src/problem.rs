@@ -284,6 +284,7 @@ impl Report {
                 problem.excerpt = excerpt(source, &problem.span, &shown);
                 shown.conceal(&mut problem.path);
                 shown.conceal(&mut problem.message);
+                problem.help.take_if(|_| shown.is_private_elsewhere(problem.span.start));
                 problem.help.iter_mut().for_each(|help| shown.conceal(help));
             }
         }

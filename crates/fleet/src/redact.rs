@@ -264,6 +264,19 @@ routes:
             "x-t: &t { ca: /a, key: hunter2 }\nbrokers: { b: { url: b, tls: *t, password: *t } }\n";
         let shown = redacted(text.as_bytes()).text;
         assert!(!shown.contains("hunter2"), "{shown}");
+        for (text, shown) in [
+            (
+                "gateway: &p hunter2\nmodems: { m: { pin: *p } }\n",
+                "gateway: *** ***\nmodems: { m: { pin: *** } }\n",
+            ),
+            (
+                "x-a: &hunter2 gw\ngateway: *hunter2\nmodems: { *hunter2 : { poll: 1s } }\n",
+                "x-a: *** ***\ngateway: ***\nmodems: { *** : { poll: 1s } }\n",
+            ),
+            ("gateway: gw\nx-pw: gw\n", "gateway: gw\nx-pw: ***\n"),
+        ] {
+            assert_eq!(redacted(text.as_bytes()).text, shown, "{text}");
+        }
     }
 
     #[test]

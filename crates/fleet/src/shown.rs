@@ -2,8 +2,9 @@
 //!
 //! A value is shown where the schema has one that is no secret, and a key where the schema has it or where it is a
 //! plain name with a value: a misspelt `pasword` is no known key, and `password:hunter2` without its blank is a key too.
-//! All else is not: comments, anchors, what stands under an unknown key or in the place of something else. Of
-//! a file that is no YAML only the keys are shown that the schema has.
+//! All else is not: comments, anchors and their aliases, what stands under an unknown key or in the place of something
+//! else, and what any alias, or the place of a secret, has elsewhere. Of a file that is no YAML only the keys are shown
+//! that the schema has.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
@@ -16,6 +17,7 @@ use super::shape::{SECRET, SECRET_KEYS, Shape, is_plain_name};
 use super::source::Source;
 use super::tree::{Kind, Node};
 use super::words::{nearest, shorten};
+use crate::printable::printable;
 
 /// Longer values are no names, addresses or paths.
 const LONGEST: usize = 256;
@@ -60,8 +62,10 @@ pub(super) enum Shown {
     Parts {
         /// The places.
         parts: Vec<(Range<usize>, bool)>,
-        /// Texts that an alias may repeat in a place where it would be shown, as messages quote it.
+        /// Texts that may be secrets, and that messages quote where they stand in other places too.
         repeated: Repeated,
+        /// Places of such texts where they would be shown.
+        others: HashSet<usize>,
     },
     /// Keys of the schema: there is no tree.
     Keys,
@@ -70,16 +74,21 @@ pub(super) enum Shown {
 impl Shown {
     /// By the places of its values, as `shape` has them.
     pub(super) fn of(root: &Node, shape: &Shape, text: &str) -> Self {
-        let Found { shown, hidden, .. } = Found::all(root, shape, text);
-        let repeated = hidden.iter().filter(|part| part.is_shared && !part.text.is_empty());
-        let repeated = Repeated::of(repeated.map(|part| shorten(part.text)));
+        let Found { shown, hidden, others, .. } = Found::all(root, shape, text);
+        let repeated = hidden.iter().filter(|part| part.is_private).map(|part| part.text);
+        let repeated = Repeated::of(repeated);
         let shown = shown.into_iter().map(|span| (span, true));
         let mut parts: Vec<_> =
             hidden.into_iter().map(|part| (part.span, false)).chain(shown).collect();
         parts.sort_by_key(|(span, is_shown)| (span.start, span.end, *is_shown));
         // Two nodes of one place are one text, and the stricter counts.
         parts.dedup_by(|next, first| next.0 == first.0);
-        Self::Parts { parts, repeated }
+        Self::Parts { parts, repeated, others }
+    }
+
+    /// Reports whether what stands at `at` is hidden for what it is elsewhere: a help made of it would show parts.
+    pub(super) fn is_private_elsewhere(&self, at: usize) -> bool {
+        matches!(self, Self::Parts { others, .. } if others.contains(&at))
     }
 
     /// Which characters of `around`, a part of `line`, may be shown.
@@ -101,7 +110,7 @@ impl Shown {
         if repeated.texts.is_empty() {
             return;
         }
-        let quoted = |at: usize, part: &str| at % 2 == 1 && repeated.texts.contains(part);
+        let quoted = |at: usize, part: &str| at % 2 == 1 && repeated.texts.contains(&folded(part));
         let parts = message.split('`').enumerate();
         let parts = parts.map(|(at, part)| if quoted(at, part) { HIDDEN } else { part });
         *message = repeated.without_long(&parts.collect::<Vec<_>>().join("`"));
@@ -111,7 +120,7 @@ impl Shown {
 /// Shorter texts are parts of many words: they go only where a message quotes them alone.
 const LONG: usize = 4;
 
-/// Texts that messages must not repeat.
+/// Texts that messages must not repeat, in small letters: messages have the names of gateways and hosts so.
 #[derive(Debug, Default)]
 pub(super) struct Repeated {
     texts: HashSet<String>,
@@ -122,8 +131,13 @@ pub(super) struct Repeated {
 }
 
 impl Repeated {
-    fn of(texts: impl Iterator<Item = String>) -> Self {
-        let texts: HashSet<String> = texts.collect();
+    fn of<'a>(texts: impl Iterator<Item = &'a str>) -> Self {
+        // Messages have most values shortened, and paths as they are.
+        let ways = |text: &str| {
+            let whole: String = text.chars().take(LONGEST).collect();
+            [folded(&shorten(text)), folded(&printable(&whole))]
+        };
+        let texts: HashSet<String> = texts.flat_map(ways).collect();
         let long = || texts.iter().filter_map(|text| Some((beginning(text)?, text.len())));
         let begins = long().map(|(begin, _)| begin.to_owned()).collect();
         let lengths: BTreeSet<usize> = long().map(|(_, length)| length).collect();
@@ -133,14 +147,14 @@ impl Repeated {
 
     /// `message` without the long ones among them, wherever they stand.
     fn without_long(&self, message: &str) -> String {
-        let (mut out, mut rest) = (String::new(), message);
-        while let Some(c) = rest.chars().next() {
-            let length = self.at_start(rest).unwrap_or(0);
+        let (mut out, mut at, folded) = (String::new(), 0, folded(message));
+        while let Some(c) = message.get(at..).and_then(|rest| rest.chars().next()) {
+            let length = folded.get(at..).and_then(|rest| self.at_start(rest)).unwrap_or(0);
             match length {
                 0 => out.push(c),
                 _ => out.push_str(HIDDEN),
             }
-            rest = rest.get(length.max(c.len_utf8())..).unwrap_or_default();
+            at += length.max(c.len_utf8());
         }
         out
     }
@@ -152,6 +166,11 @@ impl Repeated {
             |length: &usize| text.get(..*length).is_some_and(|part| self.texts.contains(part));
         self.lengths.iter().copied().find(is_one)
     }
+}
+
+/// The text in small letters, of as many bytes.
+fn folded(text: &str) -> String {
+    text.to_ascii_lowercase()
 }
 
 /// The first [`LONG`] characters, where there are so many.
@@ -201,6 +220,10 @@ pub(super) struct Found<'a> {
     /// Places of values and keys that may be shown.
     pub(super) shown: Vec<Range<usize>>,
     pub(super) hidden: Vec<Hidden<'a>>,
+    /// The node of each of `shown`.
+    nodes: Vec<&'a Node>,
+    /// Where those hidden parts begin that would be shown but for what they are elsewhere.
+    others: HashSet<usize>,
     /// How many of the nodes above may stand in other places too.
     shared: usize,
     /// True if this is under a key for anchors, none of whose keys looks like a secret's.
@@ -211,7 +234,8 @@ pub(super) struct Found<'a> {
 pub(super) struct Hidden<'a> {
     pub(super) span: Range<usize>,
     pub(super) text: &'a str,
-    is_shared: bool,
+    /// True if it may be a secret that stands in other places too.
+    is_private: bool,
     /// Text that is shown of it.
     pub(super) instead: Cow<'static, str>,
 }
@@ -219,10 +243,40 @@ pub(super) struct Hidden<'a> {
 impl<'a> Found<'a> {
     /// Goes through a file whose text is `text`.
     pub(super) fn all(root: &'a Node, shape: &Shape, text: &'a str) -> Self {
-        let mut found =
-            Self { text, shown: Vec::new(), hidden: Vec::new(), shared: 0, is_free: false };
+        let mut found = Self {
+            text,
+            shown: Vec::new(),
+            hidden: Vec::new(),
+            nodes: Vec::new(),
+            others: HashSet::new(),
+            shared: 0,
+            is_free: false,
+        };
         found.walk(root, Some(shape));
+        found.hide_elsewhere();
         found
+    }
+
+    /// Hides what would be shown where it stands, and may be a secret where else it stands.
+    fn hide_elsewhere(&mut self) {
+        let private = self.hidden.iter().filter(|part| part.is_private);
+        let private: HashSet<String> = private.map(|part| folded(part.text)).collect();
+        let shown = std::mem::take(&mut self.shown).into_iter();
+        for (span, node) in shown.zip(std::mem::take(&mut self.nodes)) {
+            let is_alias = self.text.get(span.start..).is_some_and(|at| at.starts_with('*'));
+            let is_private = !private.is_empty()
+                && (node.is_shared || beginning(&node.text).is_some())
+                && private.contains(&folded(&node.text));
+            if is_private {
+                self.others.insert(node.span.start);
+            }
+            if is_private || is_alias {
+                let instead = HIDDEN.into();
+                self.hidden.push(Hidden { span, text: "", is_private: false, instead });
+            } else {
+                self.shown.push(span);
+            }
+        }
     }
 
     /// `shape` is what belongs here; `None` where nobody knows, or it is none of others' business.
@@ -241,7 +295,13 @@ impl<'a> Found<'a> {
         match shape {
             _ if node.kind != Kind::Scalar => {}
             Some(Shape::Scalar | Shape::File | Shape::ScalarOr(_)) => self.value(node),
-            _ => self.hide(node, &node.text, HIDDEN.into()),
+            _ => {
+                self.hide(node, &node.text, HIDDEN.into());
+                // A word of the schema would take messages their sense.
+                let is_word = node.text.is_empty() || is_a_key(&node.text);
+                let is_secret = matches!(shape, Some(Shape::Secret)) && !is_word;
+                self.hidden.last_mut().into_iter().for_each(|part| part.is_private |= is_secret);
+            }
         }
         self.shared -= usize::from(node.is_shared);
     }
@@ -264,7 +324,7 @@ impl<'a> Found<'a> {
             },
         };
         if is_shown && !self.is_of_more_lines(name) {
-            self.shown.push(self.place(name));
+            self.show(name);
         } else {
             // A plain key may be shown where it belongs.
             let is_plain = has_value && is_plain_name(&name.text);
@@ -299,7 +359,7 @@ impl<'a> Found<'a> {
         }
         match without_user(text) {
             Some((user, instead)) => self.hide(node, user, format!("\"{instead}\"").into()),
-            None => self.shown.push(self.place(node)),
+            None => self.show(node),
         }
     }
 
@@ -333,9 +393,14 @@ impl<'a> Found<'a> {
         start..end
     }
 
+    fn show(&mut self, node: &'a Node) {
+        self.shown.push(self.place(node));
+        self.nodes.push(node);
+    }
+
     fn hide(&mut self, node: &Node, text: &'a str, instead: Cow<'static, str>) {
-        let is_shared = self.shared > 0 && !self.is_free;
-        self.hidden.push(Hidden { span: self.place(node), text, is_shared, instead });
+        let is_private = self.shared > 0 && !self.is_free && !text.is_empty();
+        self.hidden.push(Hidden { span: self.place(node), text, is_private, instead });
     }
 }
 
