@@ -129,6 +129,8 @@ pub(crate) fn all() -> Vec<(String, Make)> {
     add("one broker's long path in many sessions", long_path);
     add("a long text that many aliases name", long_alias);
     add("anchors in each other", nested_anchors);
+    add("gateways by patterns, and names that begin unlike them", unlike_patterns);
+    add("gateways by patterns, and names that begin as some of them", like_patterns);
     all
 }
 
@@ -207,4 +209,25 @@ fn nested_anchors() -> String {
         format!("{}b{}\n", "[&a c, &b ".repeat(90), "]".repeat(90)).replace("&b", &format!("&b{n}"))
     };
     (0..250).map(|n| format!("x-{n}: {}", nest(n))).collect()
+}
+
+fn unlike_patterns() -> String {
+    patterns_and_names("w%-*", "north-%")
+}
+
+fn like_patterns() -> String {
+    patterns_and_names("north-%*x", "north-%")
+}
+
+/// As many patterns of gateways as names of others that a modem asks for, with `%` for their numbers.
+fn patterns_and_names(pattern: &str, name: &str) -> String {
+    let all = |each: &str| -> String {
+        let one = |number: usize| format!("\"{}\",", each.replace('%', &number.to_string()));
+        (0..MAX_VALUES / 2).map(one).collect()
+    };
+    format!(
+        "gateways: [{} gw]\nmodems: {{ m: {{ match: {{ port: /a }}, gateways: [{} gw] }} }}\n",
+        all(pattern),
+        all(name)
+    )
 }
