@@ -25,20 +25,20 @@ use crate::downlink::Downlink;
 use crate::forward::{Adopter, Adoption, Forwarding};
 use crate::hand_in::HandIn;
 use crate::history::History;
-use crate::http::{self, App, Consoles, Door, Guesses, Pages, Tokens};
-use crate::inbox::Figures;
+use crate::http::{self, App, Bounds, Door, Guesses, Tokens};
 use crate::ledger::FileLedger;
 use crate::logging::Log;
 use crate::metrics::Metrics;
+use crate::metrics::scrape::Figures;
 use crate::modems::factory::{Gear, Kept, Made};
 use crate::mqtt::{self, Users};
+use crate::now::{Now, View};
 use crate::process::Process;
 use crate::reconcile::{Order, Reconciler};
 use crate::recover::Recoverer;
 use crate::reload::{Contents, Planner, Reloads, Request};
 use crate::systemd::{self, Handed};
 use crate::telemetry::Telling;
-use crate::view::{Now, View};
 use crate::{forward, telemetry};
 use discovery::{Roll, Sightings};
 use fleet::Fleet;
@@ -236,10 +236,8 @@ impl Agent {
             view,
             metrics,
             history: Arc::new(History::default()),
-            pages: Pages::default(),
-            listings: http::Listings::default(),
-            uploads: http::Uploads::default(),
-            consoles: Consoles::new(self.gear.env.catalog.borrow().commands()),
+            bounds: Bounds::default(),
+            commands: self.gear.env.catalog.borrow().commands(),
             log,
             tokens: self.tokens.subscribe(),
             guesses: Arc::new(Guesses::default()),

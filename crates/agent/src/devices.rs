@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::metrics::Metrics;
-use crate::view::View;
+use crate::now::View;
 use discovery::{Port, Role, Sighting, Sightings, is_identity};
 
 /// Time between two looks at what udev does not tell: who has a port open, and what modems told.

@@ -15,6 +15,7 @@ use inbox::{Inbox, NewMessage};
 use tokio::sync::mpsc;
 
 use crate::metrics::Metrics;
+use crate::metrics::labels::ConsumerKind;
 use fleet::{SessionId, check_received, topic_matches};
 
 /// Messages that wait for one consumer. A burst of them waits; who falls further behind misses the
@@ -40,36 +41,6 @@ pub struct Message {
     pub payload: Bytes,
 }
 
-/// What a consumer is, in the words of the metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A client of the MQTT listener.
-    Mqtt,
-    /// A reader of `GET /api/v1/messages`.
-    Sse,
-}
-
-impl Kind {
-    /// All kinds, for metrics that start at 0.
-    pub const ALL: [Self; 2] = [Self::Mqtt, Self::Sse];
-
-    /// How many of them there may be.
-    fn places(self) -> usize {
-        match self {
-            Self::Mqtt => SUBSCRIBERS,
-            Self::Sse => READERS,
-        }
-    }
-
-    /// The kind in the words of the metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Mqtt => "mqtt",
-            Self::Sse => "sse",
-        }
-    }
-}
-
 /// Where sessions leave what they receive; a cheap handle, to be cloned.
 #[derive(Clone)]
 pub struct Downlink {
@@ -89,14 +60,14 @@ struct Consumers {
 }
 
 impl Consumers {
-    fn has_place(&self, kind: Kind) -> bool {
+    fn has_place(&self, kind: ConsumerKind) -> bool {
         let taken = self.all.values().filter(|it| it.kind == kind && it.has_place).count();
-        taken < kind.places()
+        taken < places(kind)
     }
 }
 
 struct Consumer {
-    kind: Kind,
+    kind: ConsumerKind,
     /// True from its first filter on: a client that only publishes takes no place from others.
     has_place: bool,
     /// Whether it wants all topics, those with a leading `$` included, which `#` does not reach.
@@ -124,6 +95,14 @@ impl Inner {
     fn lock(&self) -> MutexGuard<'_, Consumers> {
         // No code that holds the lock leaves it half changed.
         self.consumers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many consumers of a kind there may be.
+fn places(kind: ConsumerKind) -> usize {
+    match kind {
+        ConsumerKind::Mqtt => SUBSCRIBERS,
+        ConsumerKind::Sse => READERS,
     }
 }
 
@@ -185,18 +164,18 @@ impl Downlink {
     /// A reader of an event stream, with no filter yet; `None` if there are too many.
     pub fn reader(&self) -> Option<Subscription> {
         let consumers = self.inner.lock();
-        consumers.has_place(Kind::Sse).then(|| self.add(consumers, Kind::Sse, true))
+        consumers.has_place(ConsumerKind::Sse).then(|| self.add(consumers, ConsumerKind::Sse, true))
     }
 
     /// A client of the MQTT listener, which takes a place with its first filter.
     pub fn client(&self) -> Subscription {
-        self.add(self.inner.lock(), Kind::Mqtt, false)
+        self.add(self.inner.lock(), ConsumerKind::Mqtt, false)
     }
 
     fn add(
         &self,
         mut consumers: MutexGuard<'_, Consumers>,
-        kind: Kind,
+        kind: ConsumerKind,
         has_place: bool,
     ) -> Subscription {
         let (outbox, inbox) = mpsc::channel(BACKLOG);

@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::forward::{Routing, batch, lanes, session_lane};
 use crate::metrics::Metrics;
-use crate::view::{Now, View, find_session};
+use crate::metrics::labels::Way;
+use crate::now::{Now, View, find_session};
 use fleet::{Route, SessionId};
 
 pub use identity::identity;
@@ -29,28 +30,6 @@ pub const MAX_TOPIC: usize = 1_024;
 
 /// In the place of an id: all are as long.
 const LONGEST_ID: &str = "00000000-0000-0000-0000-000000000000";
-
-/// How a message came in, in the words of the metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// `POST /api/v1/publish`, over TCP or the unix socket.
-    Http,
-    /// The MQTT listener.
-    Mqtt,
-}
-
-impl Way {
-    /// All ways, for metrics that start at 0.
-    pub const ALL: [Self; 2] = [Self::Http, Self::Mqtt];
-
-    /// The way in the words of the metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Mqtt => "mqtt",
-        }
-    }
-}
 
 /// A message as an application hands it in.
 #[derive(Clone, Debug, PartialEq, Eq)]

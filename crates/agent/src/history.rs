@@ -10,7 +10,7 @@ use modem::Snapshot;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::view::View;
+use crate::now::View;
 
 /// Time between two values.
 const STEP: Duration = Duration::from_secs(60);

@@ -1,9 +1,11 @@
 //! The counters and histograms of the contract, each under a typed method.
 //!
 //! What is counted as it happens lives here; what is a state (signal, registration, queue) is read
-//! from its owner at each scrape, by [`crate::view`]. A scrape never talks to a modem.
+//! from its owner at each scrape, by [`crate::now`]. A scrape never talks to a modem.
 
 pub mod families;
+pub mod labels;
+pub mod scrape;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,39 +24,9 @@ use prometheus::{
 };
 
 use crate::budget::Meter;
-use crate::downlink;
-use crate::hand_in::Way;
-use crate::http::Refused;
 use families::{Family, Kind as FamilyKind};
 use fleet::{Fleet, SessionId};
-
-/// Why a route took another path, in the words of the metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SwitchCause {
-    /// The session before is not connected.
-    Down,
-    /// A result stays out there.
-    Stalled,
-    /// The budget of its SIM is used up.
-    Budget,
-    /// A preferred path came back and held, or has a budget again.
-    FailBack,
-}
-
-impl SwitchCause {
-    /// All causes, for metrics that start at 0.
-    pub const ALL: [Self; 4] = [Self::Down, Self::Stalled, Self::Budget, Self::FailBack];
-
-    /// The cause in the words of the metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Down => "down",
-            Self::Stalled => "stalled",
-            Self::Budget => "budget",
-            Self::FailBack => "fail_back",
-        }
-    }
-}
+use labels::{ConsumerKind, Refused, SwitchCause, Way};
 
 /// What happened on a modem, for those who ask the agent itself: a counter of the library can be
 /// scraped but not read.
@@ -203,7 +175,7 @@ impl Metrics {
         for why in Refused::ALL {
             bump(&metrics.http_refused, &[why.as_str()], 0);
         }
-        for kind in downlink::Kind::ALL {
+        for kind in ConsumerKind::ALL {
             bump(&metrics.downlink_dropped, &[kind.as_str()], 0);
         }
         for reason in families::ConnectionRefusal::ALL {
@@ -275,7 +247,7 @@ impl Metrics {
     }
 
     /// A local consumer missed messages.
-    pub fn downlink_dropped(&self, kind: downlink::Kind, count: u64) {
+    pub fn downlink_dropped(&self, kind: ConsumerKind, count: u64) {
         bump(&self.downlink_dropped, &[kind.as_str()], count);
     }
 

@@ -56,7 +56,7 @@ impl Stat {
 }
 
 fn seconds(ticks: u64) -> f64 {
-    crate::view::count(ticks) / crate::view::count(clock_ticks_per_second())
+    crate::metrics::scrape::count(ticks) / crate::metrics::scrape::count(clock_ticks_per_second())
 }
 
 /// When the process started: the boot, and field 22 after it.
@@ -78,14 +78,17 @@ impl Collector for Process {
         let page = u64::try_from(page_size()).unwrap_or(4_096);
         let open =
             fs::read_dir("/proc/self/fd").ok().and_then(|open| u64::try_from(open.count()).ok());
-        let limit = getrlimit(Resource::Nofile).current.map(crate::view::count);
+        let limit = getrlimit(Resource::Nofile).current.map(crate::metrics::scrape::count);
         let cpu = field(14).zip(field(15)).map(|(user, system)| seconds(user + system));
         let gauges = [
-            (&families::PROCESS_FDS, open.map(crate::view::count)),
+            (&families::PROCESS_FDS, open.map(crate::metrics::scrape::count)),
             (&families::PROCESS_MAX_FDS, limit),
-            (&families::PROCESS_VIRTUAL, field(23).map(crate::view::count)),
-            (&families::PROCESS_RESIDENT, field(24).map(|pages| crate::view::count(pages * page))),
-            (&families::PROCESS_THREADS, field(20).map(crate::view::count)),
+            (&families::PROCESS_VIRTUAL, field(23).map(crate::metrics::scrape::count)),
+            (
+                &families::PROCESS_RESIDENT,
+                field(24).map(|pages| crate::metrics::scrape::count(pages * page)),
+            ),
+            (&families::PROCESS_THREADS, field(20).map(crate::metrics::scrape::count)),
             (&families::PROCESS_STARTED, self.started),
         ];
         let mut collected = Vec::new();

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::view::{ModemView, SessionView, find_session};
+use crate::now::{ModemView, SessionView, find_session};
 use fleet::{Access, Fleet, Session, SessionId, Telemetry};
 
 /// How long the first state of a session waits for the first signal, which is asked for only then.

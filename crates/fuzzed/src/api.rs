@@ -6,7 +6,7 @@ use std::time::Duration;
 use agent::devices::Devices;
 use agent::forward::Given;
 use agent::history::History;
-use agent::http::{self, App, Consoles, Door, Guesses, Pages, Tokens};
+use agent::http::{self, App, Bounds, Door, Guesses, Tokens};
 use agent::logging::{self, Format, Log};
 use agent::reload::{Contents, Planner, Reloads};
 use axum::Router;
@@ -146,10 +146,8 @@ fn router(gateway: &Gateway, door: Door) -> Router {
         view,
         metrics,
         history: Arc::new(History::default()),
-        pages: Pages::default(),
-        listings: http::Listings::default(),
-        uploads: http::Uploads::default(),
-        consoles: Consoles::new(gateway.catalog.commands()),
+        bounds: Bounds::default(),
+        commands: gateway.catalog.commands(),
         log: log().clone(),
         tokens: watch::channel(Tokens::default()).1,
         guesses: Arc::new(Guesses::default()),

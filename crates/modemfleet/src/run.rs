@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::{profiles, wrong};
 use agent::agent::{Agent, Start};
 use agent::logging;
-use agent::{descriptors, inbox, systemd};
+use agent::{descriptors, systemd};
 use fleet::models::{Folder, Library, Models, ModelsError};
 use fleet::private;
 
@@ -134,7 +134,7 @@ fn open_stores(fleet: &fleet::Fleet) -> anyhow::Result<(Queue, Option<Inbox>)> {
     let queue = Queue::open(fleet.queue.config())
         .with_context(|| format!("could not open the queue in {}", fleet.queue.path.display()))?;
     // Its errors name its place.
-    Ok((queue, inbox::open(fleet.inbox.as_ref())?))
+    Ok((queue, fleet.inbox.as_ref().map(|inbox| Inbox::open(inbox.config())).transpose()?))
 }
 
 /// What the agent is told by signals.

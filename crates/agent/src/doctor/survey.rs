@@ -23,7 +23,7 @@ use crate::budget::{Meter, Standing};
 use crate::devices::{DeviceReport, Devices};
 use crate::ledger::FileLedger;
 use crate::metrics::Metrics;
-use crate::view::{ModemView, View};
+use crate::now::{ModemView, View};
 use fleet::pem;
 use fleet::secret::Ref;
 use fleet::{Access, Fleet, Session, SessionId};

@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::backlog::BacklogError;
-use crate::view::View;
+use crate::now::View;
 use fleet::Fleet;
 use homes::Homes;
 

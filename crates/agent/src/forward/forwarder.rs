@@ -9,7 +9,7 @@ mod storing;
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::future::select_all;
 use futures_util::stream::FuturesUnordered;
@@ -27,6 +27,7 @@ use super::passed::Passed;
 use super::routing::Routing;
 use super::target::{Reach, Target};
 use crate::metrics::Metrics;
+use crate::now::Waiting;
 use fleet::SessionId;
 use storing::Answer;
 
@@ -34,15 +35,6 @@ use storing::Answer;
 const LAST_NEWS: Duration = Duration::from_secs(10);
 
 type Running<T> = FuturesUnordered<Pin<Box<dyn Future<Output = T> + Send>>>;
-
-/// The oldest messages of a lane that wait.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Waiting {
-    /// The hand-in of the oldest that a connected session of the lane could carry.
-    pub oldest: Option<SystemTime>,
-    /// The hand-in of the oldest that only sessions could carry that are not there now.
-    pub unfit: Option<SystemTime>,
-}
 
 /// Held for a publish until the ends of all its messages are on disk.
 pub(super) struct Hold {

@@ -20,7 +20,6 @@ mod target;
 use fleet::SessionId;
 
 pub use adopt::{Adopter, Adoption, Held};
-pub use forwarder::Waiting;
 pub use given::Given;
 pub use plan::{LanePlan, plan};
 pub use routing::Routing;

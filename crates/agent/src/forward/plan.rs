@@ -10,7 +10,7 @@ use super::routing::Routing;
 use super::target::Target;
 use super::{lanes, session_lane};
 use crate::budget::{Allowance, Meter};
-use crate::view::{ModemView, find_session};
+use crate::now::{ModemView, find_session};
 use fleet::{Fleet, SessionId};
 
 /// A lane that is to be forwarded.

@@ -10,10 +10,11 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::adopt::Held;
-use super::forwarder::{Forwarder, Waiting};
+use super::forwarder::Forwarder;
 use super::given::Given;
 use super::plan::LanePlan;
 use crate::metrics::Metrics;
+use crate::now::Waiting;
 
 /// All forwarders of an agent.
 pub struct Forwarding {

@@ -13,11 +13,12 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::forwarder::{Forwarder, Waiting};
+use super::forwarder::Forwarder;
 use super::given::Given;
 use super::target::Target;
 use crate::budget::Allowance;
 use crate::metrics::Metrics;
+use crate::now::Waiting;
 use fleet::{Batch, BatchFormat, Name, Policy, Route, SessionId};
 
 /// A session of the lane, seen from the modem's side.

@@ -24,8 +24,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::{OPEN, Refused};
+use super::paths::OPEN;
 use crate::descriptors;
+use crate::metrics::labels::Refused;
 use body::{Answer, Upload};
 use timed::Timed;
 

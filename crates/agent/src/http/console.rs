@@ -12,42 +12,25 @@ use axum::response::sse::Event;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::stream;
-use modem::console::{self, Commands, Ground, Heard, Hearing, Outcome, Refusal, Wish};
+use modem::console::{self, Ground, Heard, Hearing, Outcome, Refusal, Wish};
 use modem::session::Chain;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use super::app::{App, REQUEST};
+use super::bounds::COMMANDS;
+use super::error::ApiError;
 use super::stream::gapped;
-use super::{ApiError, App, Door, REQUEST};
-use crate::view::ModemView;
-
-pub(super) const PATH: &str = "/api/v1/at";
+use super::token::Door;
+use crate::now::ModemView;
 
 /// A command line, and the most data in Base64.
 pub(super) const MAX_BODY: usize = 24 * 1024;
 
-/// Commands under way at the same time, of all modems: what is more than people type.
-const AT_ONCE: usize = 16;
-
 /// A command waits for its turn, its prompt, its answer and its result.
 pub(super) const LONGEST: Duration = Duration::from_secs(3 * console::LONGEST.as_secs() + 60);
-
-/// What people may send to modems.
-#[derive(Clone)]
-pub struct Consoles {
-    commands: Commands,
-    places: Arc<Semaphore>,
-}
-
-impl Consoles {
-    /// Judges by these tables.
-    pub fn new(commands: Commands) -> Self {
-        Self { commands, places: Arc::new(Semaphore::new(AT_ONCE)) }
-    }
-}
 
 /// What is to be sent, and where.
 #[derive(Deserialize)]
@@ -93,16 +76,15 @@ pub(super) async fn run(
         ApiError::new(StatusCode::BAD_REQUEST, "body", words)
     })?;
     let modem = app.modem(&asked.modem)?;
-    let consoles = &app.consoles;
     let (name, dangerous) = (modem.name.as_str(), asked.dangerous);
     if dangerous && app.door == Door::Tcp && !app.tokens.borrow().are_asked_for() {
         let words = "whoever reaches this port could lose the modem: what may harm goes by `http.socket`, or \
                      with an `http.token`";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "needs_token", words));
     }
-    let order = consoles.commands.order(asked.wish()?, Ground::Shared).map_err(refused)?;
-    let Ok(_place) = consoles.places.try_acquire() else {
-        let words = format!("{AT_ONCE} commands are under way; wait for one");
+    let order = app.commands.order(asked.wish()?, Ground::Shared).map_err(refused)?;
+    let Ok(_place) = app.bounds.commands.try_acquire() else {
+        let words = format!("{COMMANDS} commands are under way; wait for one");
         return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "busy", words));
     };
     let at = modem.access.at().ok_or_else(|| no_port(&modem))?;
@@ -111,7 +93,7 @@ pub(super) async fn run(
     } else {
         tracing::warn!(modem = name, command = order.shown(), dangerous, "sent by hand");
     }
-    Ok(axum::Json(consoles.commands.run(&at, order).await))
+    Ok(axum::Json(app.commands.run(&at, order).await))
 }
 
 /// The whole body: only the command itself may take longer than a request.

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{ApiError, App};
+use super::app::App;
+use super::error::ApiError;
 
 /// How long a caller is kept waiting for news; proxies and the server itself give up later.
 const NEWS: Duration = Duration::from_secs(20);

@@ -8,7 +8,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::{ApiError, App};
+use super::app::App;
+use super::error::ApiError;
 use crate::doctor::survey;
 
 /// Who asks while another is served waits: two at once would only keep the modems busy for longer.

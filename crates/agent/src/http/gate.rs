@@ -13,11 +13,15 @@ use axum::http::{HeaderMap, HeaderValue, Version, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::{App, Door, OPEN, Refused, console};
+use super::accept;
+use super::app::App;
+use super::paths::{CONSOLE, OPEN};
+use super::token::{Door, Right};
+use crate::metrics::labels::Refused;
 
 /// Paths where reading does something: modems are asked, a reader begins, a place among few is taken.
 const ACTING: [&str; 6] = [
-    console::PATH,
+    CONSOLE,
     "/api/v1/doctor",
     "/api/v1/events",
     "/api/v1/inbox",
@@ -37,6 +41,47 @@ pub(super) async fn passed(State(app): State<Arc<App>>, request: Request, next: 
         return app.refuse(Refused::ForeignOrigin);
     }
     next.run(request).await
+}
+
+/// Lets a request on whose caller may do at least this.
+pub(super) async fn allowed(
+    State((app, least)): State<(Arc<App>, Right)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let right = match app.door {
+        Door::Socket => Ok(Right::All),
+        Door::PublishSocket => Ok(Right::Publish),
+        Door::Tcp => app.tokens.borrow().right(request.headers()),
+    };
+    match right {
+        Ok(right) if right >= least => next.run(request).await,
+        Ok(_) => app.refuse(Refused::PublishOnly),
+        Err(why) => {
+            let place = request.extensions().get::<Arc<accept::Place>>().cloned();
+            unauthorized(&app, place.as_deref(), why).await
+        }
+    }
+}
+
+async fn unauthorized(app: &App, place: Option<&accept::Place>, why: Refused) -> Response {
+    let mut answer = app.refuse(why);
+    // A browser then asks a person for it, and shows it to the page's stream as well.
+    let realm = HeaderValue::from_static("Basic realm=\"modemfleet\"");
+    answer.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
+    if why == Refused::WrongToken {
+        if let Some(place) = place {
+            place.delay();
+        }
+        // Both arms are cancel safe: who leaves or is left has no answer, and nothing else is lost.
+        tokio::select! {
+            () = app.guesses.wrong(place.map(accept::Place::origin)) => {}
+            () = app.stop.cancelled() => {}
+        }
+        // The next guess takes a connection of its own, which are counted.
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
 }
 
 /// A host, as a request names it.

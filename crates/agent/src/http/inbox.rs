@@ -10,8 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 use inbox::{Cursor, Inbox, Message, ReadError, StoreError, Waiting};
 use serde_json::{Value, json};
 
-use super::publish::decode;
-use super::{ApiError, App};
+use super::app::App;
+use super::error::ApiError;
+use super::query::decode;
 use fleet::Name;
 
 /// Messages of one answer, if the request does not say.

@@ -10,7 +10,8 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ApiError, App};
+use super::app::App;
+use super::error::ApiError;
 
 /// A dialogue is logged for this long where nobody says how long: it is chatty, and easily forgotten.
 const TRACED: Duration = Duration::from_secs(600);

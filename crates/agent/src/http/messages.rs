@@ -12,9 +12,10 @@ use futures_util::stream;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::publish::decode;
+use super::app::App;
+use super::error::ApiError;
+use super::query::decode;
 use super::stream::gapped;
-use super::{ApiError, App};
 use crate::downlink::{Message, Subscription};
 
 /// Filters of one stream.

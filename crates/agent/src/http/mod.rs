@@ -1,19 +1,24 @@
 //! The HTTP server: metrics, health, and the API for local applications.
 
 mod accept;
+mod app;
+mod bounds;
 mod console;
 mod devices;
 mod doctor;
+mod error;
 mod gate;
 mod guesses;
 mod inbox;
 mod log;
 mod messages;
+mod modems;
 mod page;
+mod paths;
 mod publish;
+mod query;
 mod queue;
 mod receipts;
-mod refused;
 mod reload;
 mod stream;
 mod token;
@@ -25,7 +30,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
-use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -34,39 +38,26 @@ use axum::routing::{MethodRouter, get, post};
 use modem::mqtt::MAX_PAYLOAD;
 use prometheus::{Encoder, TextEncoder};
 use rustix::net::{listen, sockopt};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
-use crate::devices::Devices;
-use crate::downlink::Downlink;
-use crate::forward::{Given, Waiting};
-use crate::hand_in::HandIn;
 use crate::health::{self, Degraded};
-use crate::history::History;
-use crate::logging::Log;
-use crate::metrics::Metrics;
-use crate::reload::{Planner, Reloads};
-use crate::view::{ModemView, View};
+use crate::now::Waiting;
 use fleet::printable::printable_lines;
 use token::Right;
 
 use accept::Origin;
+use app::REQUEST;
+use paths::{CONSOLE, MAX_FILE, PLAN};
 
 pub use accept::Places;
-pub use console::Consoles;
+pub use app::App;
+pub use bounds::Bounds;
+pub use error::ApiError;
 pub use guesses::Guesses;
-pub use page::Pages;
-pub use queue::Listings;
-pub use refused::Refused;
-pub use reload::Uploads;
 pub use token::{Door, Tokens};
-
-/// No request takes longer than one fsync of a slow card; a client that sends its body drop by drop
-/// is cut off.
-const REQUEST: Duration = Duration::from_secs(30);
 
 /// A message that a connected session could carry must not wait longer than this for the gateway to
 /// count as ready.
@@ -75,109 +66,11 @@ const READY_AGE: Duration = Duration::from_secs(300);
 /// Connections to the unix socket that wait to be taken; the system bounds it further (`somaxconn`).
 const SOCKET_BACKLOG: u32 = 1_024;
 
-/// What the handlers work with.
-#[derive(Clone)]
-pub struct App {
-    /// Where messages are handed in.
-    pub hand_in: HandIn,
-    /// What sessions receive.
-    pub downlink: Downlink,
-    /// The session that has each message.
-    pub given: Given,
-    /// What is true now.
-    pub view: View,
-    /// What is plugged in.
-    pub devices: Devices,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    /// The last hour's signals.
-    pub history: Arc<History>,
-    /// Places for connections over all doors.
-    pub places: Places,
-    /// Places for open status pages.
-    pub pages: Pages,
-    /// Places for those who go through the queue.
-    pub listings: Listings,
-    /// Places for fleet files that are sent.
-    pub uploads: Uploads,
-    /// What people may send to modems.
-    pub consoles: Consoles,
-    /// What is logged.
-    pub log: Log,
-    /// Tokens that callers of the API must show over TCP.
-    pub tokens: watch::Receiver<Tokens>,
-    /// Wrong tokens that were shown.
-    pub guesses: Arc<Guesses>,
-    /// By which way callers come.
-    pub door: Door,
-    /// Where a reload is asked for.
-    pub reloads: Reloads,
-    /// Planner that compares other fleet files with the running one.
-    pub planner: Planner,
-    /// Whether the agent is ending: it takes no more messages.
-    pub stop: CancellationToken,
-}
-
-/// Paths that need no token, and are answered while all other places are taken.
-const OPEN: [&str; 4] = ["/metrics", "/healthz", "/livez", "/readyz"];
-
-/// Where a fleet file is sent to be compared with what runs.
-const PLAN: &str = "/api/v1/reload/plan";
-
-/// The largest fleet file, and no byte more.
-const MAX_FILE: usize = 1024 * 1024;
-
-/// An error answer: always JSON, with a word for programs and a sentence for people.
-#[derive(Debug)]
-pub struct ApiError {
-    status: StatusCode,
-    code: &'static str,
-    message: String,
-}
-
-impl ApiError {
-    /// An answer of this status.
-    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
-    }
-}
-
-impl From<QueryRejection> for ApiError {
-    fn from(rejection: QueryRejection) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "unknown_parameter", rejection.body_text())
-    }
-}
-
-impl App {
-    /// The modem of this name, or 404.
-    fn modem(&self, name: &str) -> Result<ModemView, ApiError> {
-        self.view.now().modem(name).cloned().ok_or_else(|| {
-            let words = format!("the fleet has no modem {name:?}");
-            ApiError::new(StatusCode::NOT_FOUND, "unknown_modem", words)
-        })
-    }
-}
-
-impl App {
-    /// Counts a refusal, and answers it.
-    fn refuse(&self, why: Refused) -> Response {
-        self.metrics.http_refused(why);
-        why.into_response()
-    }
-}
-
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let body = json!({ "error": self.code, "message": self.message });
-        (self.status, axum::Json(body)).into_response()
-    }
-}
-
 /// All routes.
 pub fn router(app: App) -> Router {
     // Every layer clones it for every request.
     let app = Arc::new(app);
-    let allowed = |least| middleware::from_fn_with_state((Arc::clone(&app), least), token::allowed);
+    let allowed = |least| middleware::from_fn_with_state((Arc::clone(&app), least), gate::allowed);
     let publishing = Router::new()
         .route("/api/v1/messages/{id}", get(receipts::receipt))
         .route("/api/v1/outcomes", get(receipts::outcomes))
@@ -195,7 +88,7 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/log", get(log::read).put(log::change))
         .route("/api/v1/log/recent", get(log::recent))
         .route("/api/v1/messages", get(messages::messages))
-        .route("/api/v1/modems", get(modems))
+        .route("/api/v1/modems", get(modems::modems))
         .route("/api/v1/queue", get(queue::stat))
         .route("/api/v1/queue/messages", get(queue::messages))
         .route("/api/v1/queue/requeue", post(queue::requeue))
@@ -205,7 +98,7 @@ pub fn router(app: App) -> Router {
         .layer(allowed(Right::All));
     // A command may wait for longer than a request.
     let console = Router::new()
-        .route(console::PATH, get(console::urcs).post(console::run))
+        .route(CONSOLE, get(console::urcs).post(console::run))
         .layer(DefaultBodyLimit::max(console::MAX_BODY))
         .layer(allowed(Right::All))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, console::LONGEST));
@@ -245,7 +138,7 @@ fn plan(app: &Arc<App>) -> MethodRouter<Arc<App>> {
 fn most(path: &str) -> (usize, &'static str) {
     match path {
         PLAN => (MAX_FILE, "a fleet file has"),
-        console::PATH => (console::MAX_BODY, "a command and its data have"),
+        CONSOLE => (console::MAX_BODY, "a command and its data have"),
         _ => (MAX_PAYLOAD, "a payload has"),
     }
 }
@@ -279,10 +172,6 @@ async fn json_errors(request: Request, next: Next) -> Response {
 fn too_large((most, what): (usize, &str)) -> Response {
     let message = format!("{what} at most {most} bytes");
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message).into_response()
-}
-
-async fn modems(State(app): State<Arc<App>>) -> axum::Json<Value> {
-    axum::Json(page::fleet(&app))
 }
 
 /// The text format; a scrape reads what is cached and never talks to a modem.

@@ -8,33 +8,23 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
-use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::{ApiError, App, stream};
+use super::app::App;
+use super::bounds::PAGES;
+use super::error::ApiError;
+use super::modems::fleet;
+use super::stream;
 
 /// How soon a change is seen; a page that is open costs a look a second, a closed one nothing.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// Pages open at the same time: each is a look a second at the whole fleet.
-const PAGES: usize = 32;
 
 /// Nothing but this server's own files runs or is loaded.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
-
-/// Places for open pages.
-#[derive(Clone)]
-pub struct Pages(Arc<Semaphore>);
-
-impl Default for Pages {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(PAGES)))
-    }
-}
 
 fn file(kind: &'static str, text: &'static str) -> Response {
     let headers = [
@@ -57,11 +47,6 @@ pub(super) async fn css() -> Response {
 
 pub(super) async fn script() -> Response {
     file("text/javascript; charset=utf-8", include_str!("page/page.js"))
-}
-
-/// The whole fleet as one value: what `GET /api/v1/modems` answers and the page shows.
-pub(super) fn fleet(app: &App) -> Value {
-    app.view.json(&app.metrics, &app.history)
 }
 
 /// One open page.
@@ -90,7 +75,7 @@ impl Watcher {
 
 /// The fleet as server-sent events: at once, and again whenever something changed.
 pub(super) async fn events(State(app): State<Arc<App>>) -> Response {
-    let Ok(place) = Arc::clone(&app.pages.0).try_acquire_owned() else {
+    let Ok(place) = Arc::clone(&app.bounds.pages).try_acquire_owned() else {
         let words = format!("{PAGES} pages are open; close one");
         return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", words).into_response();
     };

@@ -10,8 +10,11 @@ use axum::http::{HeaderMap, StatusCode};
 use queue::{AppendError, DEFAULT_PRIORITY, MAX_NAME, MAX_PRIORITY, Outcome};
 use serde_json::{Map, Value, json};
 
-use super::{ApiError, App};
-use crate::hand_in::{MAX_TOPIC, Refusal, Submission, Taken, Way};
+use super::app::App;
+use super::error::ApiError;
+use super::query::decode;
+use crate::hand_in::{MAX_TOPIC, Refusal, Submission, Taken};
+use crate::metrics::labels::Way;
 use fleet::{Name, SessionId};
 
 /// A request's parameters, checked.
@@ -175,25 +178,6 @@ fn session(value: &str) -> Result<SessionId, ApiError> {
         Some(SessionId { modem: Name::new(modem)?, session: Name::new(session)? })
     });
     id.ok_or_else(|| bad("session", format!("session is MODEM/SESSION, not {value:?}")))
-}
-
-/// Percent-decoding of a query value (`+` is a space, as HTML forms send it).
-pub(super) fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let digit = |digit: u8| {
-                    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
-                };
-                digit(rest.next()?)? * 16 + digit(rest.next()?)?
-            }
-            b'+' => b' ',
-            byte => byte,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

@@ -10,27 +10,14 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use queue::Page;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
-use super::publish::decode;
-use super::{ApiError, App};
+use super::app::App;
+use super::error::ApiError;
+use super::query::decode;
 use crate::backlog::{self, BacklogError, PAGE, Selection, Step};
 
 /// Payload of one answer, in bytes, beyond which it ends with `next`: what is not read yet is held in memory.
 const MOST: usize = 1024 * 1024;
-
-/// Pages that are read at the same time; who asks for one more waits.
-const AT_ONCE: usize = 4;
-
-/// Places for those who go through the queue.
-#[derive(Clone)]
-pub struct Listings(Arc<Semaphore>);
-
-impl Default for Listings {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(AT_ONCE)))
-    }
-}
 
 /// What a request asks for.
 #[derive(Debug, Default)]
@@ -69,7 +56,7 @@ pub(super) async fn messages(
     let now = app.view.now();
     // It is never closed. The place goes with the reading, which goes on if the caller leaves. A page is an answer, which is
     // bounded elsewhere.
-    let place = Arc::clone(&app.listings.0).acquire_owned().await;
+    let place = Arc::clone(&app.bounds.listings).acquire_owned().await;
     let mut page =
         backlog::page(&now.fleet.queue.path, &params.selection, params.after, limit, place)
             .await
@@ -109,7 +96,7 @@ pub(super) async fn requeue(
     let params = Params::parse(query.as_deref().unwrap_or_default())?.meant()?;
     let now = app.view.now();
     let (queue, dir) = (&app.view.queue, &now.fleet.queue.path);
-    let _place = app.listings.0.acquire().await;
+    let _place = app.bounds.listings.acquire().await;
     let step =
         backlog::requeue(queue, dir, &params.selection, params.after).await.map_err(failed)?;
     if step.done > 0 {
@@ -131,7 +118,7 @@ pub(super) async fn purge(
     let params = Params::parse(query.as_deref().unwrap_or_default())?.meant()?;
     let now = app.view.now();
     let (queue, dir) = (&app.view.queue, &now.fleet.queue.path);
-    let _place = app.listings.0.acquire().await;
+    let _place = app.bounds.listings.acquire().await;
     let step = backlog::purge(queue, dir, &params.selection, params.after).await.map_err(failed)?;
     if step.done > 0 {
         tracing::warn!(messages = step.done, "messages were purged by an operator");

@@ -14,8 +14,9 @@ use queue::{MessageId, StoreError, Trace};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
+use super::app::App;
+use super::error::ApiError;
 use super::stream::gapped;
-use super::{ApiError, App};
 use crate::downlink::Subscription;
 use crate::receipt::Receipt;
 

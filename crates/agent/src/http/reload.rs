@@ -10,27 +10,15 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
-use super::publish::decode;
-use super::{ApiError, App};
+use super::app::App;
+use super::bounds::UPLOADS;
+use super::error::ApiError;
+use super::query::decode;
 use crate::reload::{Line, Refused, Sent, plan};
 
 /// The longest name of a file, and of its folder: every path of the file that is not absolute gets the folder.
 const MAX_PATH: usize = 1024;
-
-/// Fleet files that are sent and judged at the same time: each is up to a megabyte, and more while it is read.
-const AT_ONCE: usize = 4;
-
-/// Places for fleet files that are sent.
-#[derive(Clone)]
-pub struct Uploads(Arc<Semaphore>);
-
-impl Default for Uploads {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(AT_ONCE)))
-    }
-}
 
 /// Lets a request with a fleet file through if there is a place for it; its body is not read before.
 pub(super) async fn has_place(
@@ -38,8 +26,8 @@ pub(super) async fn has_place(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let Ok(_place) = app.uploads.0.try_acquire() else {
-        let words = format!("{AT_ONCE} fleet files are being sent or judged; try again later");
+    let Ok(_place) = app.bounds.uploads.try_acquire() else {
+        let words = format!("{UPLOADS} fleet files are being sent or judged; try again later");
         return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "busy", words));
     };
     Ok(next.run(request).await)

@@ -1,18 +1,12 @@
 //! The tokens that callers of the API show over TCP, and what each caller may do.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, header};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::accept::Place;
-use super::{App, Refused};
+use crate::metrics::labels::Refused;
 use fleet::Http;
 use fleet::secret::{Ref, SHORT_TOKEN, SecretError};
 
@@ -81,7 +75,7 @@ impl Tokens {
     }
 
     /// Returns the right of a caller over TCP.
-    fn right(&self, headers: &HeaderMap) -> Result<Right, Refused> {
+    pub(super) fn right(&self, headers: &HeaderMap) -> Result<Right, Refused> {
         let Some(all) = &self.all else { return Ok(Right::All) };
         if !headers.contains_key(header::AUTHORIZATION) {
             return Err(Refused::NoToken);
@@ -108,47 +102,6 @@ fn read(key: &str, secret: Option<&Ref>, http: &Http) -> Result<Option<Token>, S
     Ok(Some(Token::new(&secret)))
 }
 
-/// Lets a request on whose caller may do at least this.
-pub(super) async fn allowed(
-    State((app, least)): State<(Arc<App>, Right)>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let right = match app.door {
-        Door::Socket => Ok(Right::All),
-        Door::PublishSocket => Ok(Right::Publish),
-        Door::Tcp => app.tokens.borrow().right(request.headers()),
-    };
-    match right {
-        Ok(right) if right >= least => next.run(request).await,
-        Ok(_) => app.refuse(Refused::PublishOnly),
-        Err(why) => {
-            let place = request.extensions().get::<Arc<Place>>().cloned();
-            unauthorized(&app, place.as_deref(), why).await
-        }
-    }
-}
-
-async fn unauthorized(app: &App, place: Option<&Place>, why: Refused) -> Response {
-    let mut answer = app.refuse(why);
-    // A browser then asks a person for it, and shows it to the page's stream as well.
-    let realm = HeaderValue::from_static("Basic realm=\"modemfleet\"");
-    answer.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
-    if why == Refused::WrongToken {
-        if let Some(place) = place {
-            place.delay();
-        }
-        // Both arms are cancel safe: who leaves or is left has no answer, and nothing else is lost.
-        tokio::select! {
-            () = app.guesses.wrong(place.map(Place::origin)) => {}
-            () = app.stop.cancelled() => {}
-        }
-        // The next guess takes a connection of its own, which are counted.
-        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    answer
-}
-
 /// Returns the token that the caller shows: a bearer token (RFC 6750 §2.1), or the password of HTTP Basic (RFC 7617 §2). None where it
 /// is neither, or where it stands there twice.
 fn shown(headers: &HeaderMap) -> Option<String> {
@@ -165,6 +118,8 @@ fn shown(headers: &HeaderMap) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
     use fleet::secret::{Rule, Source};
 

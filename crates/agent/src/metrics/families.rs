@@ -13,12 +13,8 @@ use prometheus::Opts;
 use queue::Dropped;
 use serde_json::{Value, json};
 
-use super::SwitchCause;
+use super::labels::{ConsumerKind, READER_KINDS, Refused, SwitchCause, Way};
 use crate::budget::Stage;
-use crate::downlink;
-use crate::hand_in::Way;
-use crate::http::Refused;
-use crate::inbox;
 
 /// An exchange takes milliseconds on USB, and a slow command seconds.
 const COMMAND_BUCKETS: &[f64] = &[0.005, 0.02, 0.05, 0.2, 1.0, 5.0, 30.0];
@@ -187,11 +183,11 @@ labels! {
     OUTCOME = "outcome": Words(|| RecoveryOutcome::ALL.map(RecoveryOutcome::as_str).to_vec());
     CAUSE = "cause": Words(|| SwitchCause::ALL.map(SwitchCause::as_str).to_vec());
     WAY = "way": Words(|| Way::ALL.map(Way::as_str).to_vec());
-    READER_KIND = "kind": Words(|| inbox::KINDS.to_vec());
+    READER_KIND = "kind": Words(|| READER_KINDS.to_vec());
     INBOX_DROP_REASON = "reason": Words(|| ::inbox::Dropped::default().by_reason().map(|(reason, _)| reason).to_vec());
     CONNECTION_REFUSAL = "reason": Words(|| ConnectionRefusal::ALL.map(ConnectionRefusal::as_str).to_vec());
     HTTP_REFUSAL = "reason": Words(|| Refused::ALL.map(Refused::as_str).to_vec());
-    CONSUMER = "consumer": Words(|| downlink::Kind::ALL.map(downlink::Kind::as_str).to_vec());
+    CONSUMER = "consumer": Words(|| ConsumerKind::ALL.map(ConsumerKind::as_str).to_vec());
 }
 
 /// How a CONNECT ends.

@@ -18,7 +18,7 @@ use crate::budget::Books;
 use crate::downlink::{self, Downlink};
 use crate::ledger::FileLedger;
 use crate::metrics::{Hear, Metrics};
-use crate::view::{ModemView, Now, Security, SessionView};
+use crate::now::{ModemView, Now, Security, SessionView};
 use discovery::{Roll, Wanted};
 use fleet::secret::SecretError;
 use fleet::{Fleet, SessionId};

@@ -17,56 +17,23 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 mod admission;
+mod end;
 mod leaving;
+mod left;
 mod session;
 
-use admission::Admitted;
+use end::{Admitted, End, fault, taken_over};
 
 use super::entrance::AtEntrance;
 use super::kept::{self, Kept};
 use super::link::Link;
-use super::listener::{Serving, SignedIn, Unheard};
 use super::published::{Held, InHand, Known, Settled};
-use super::wire::{
-    AckReason, ConnectReason, Grant, Id, Incoming, Malformed, Message, Outgoing, Reason, Wire,
-};
-use super::{DEAF, FILTERS, FOREVER, IN_FLIGHT, LAST_READ, LOOK, UNHEARD, WRITE};
-use crate::downlink::{self, Kind, Subscription};
+use super::serving::{Serving, SignedIn, Unheard};
+use super::wire::{AckReason, Grant, Id, Incoming, Malformed, Message, Outgoing, Reason, Wire};
+use super::{DEAF, FILTERS, FOREVER, IN_FLIGHT, LAST_READ, LOOK, READ, UNHEARD, WRITE};
+use crate::downlink::{self, Subscription};
 use crate::hand_in::Refusal;
-
-/// Room for what one read may bring.
-const READ: usize = 4 * 1024;
-
-/// How a connection ends.
-#[derive(Debug)]
-enum End {
-    /// The client said so.
-    Left,
-    /// The client said so and wants its will published.
-    LeftWithWill,
-    /// The connection broke, or the client closed it without a word.
-    Broken,
-    /// CONNECT is refused.
-    Refused(ConnectReason),
-    /// The client did, or sent, what cannot be served.
-    Fault(Reason, String),
-    /// The agent ends.
-    Stopping,
-}
-
-impl From<io::Error> for End {
-    fn from(_: io::Error) -> Self {
-        Self::Broken
-    }
-}
-
-fn fault(reason: Reason, words: impl Into<String>) -> End {
-    End::Fault(reason, words.into())
-}
-
-fn taken_over() -> End {
-    fault(Reason::SessionTakenOver, "another client came with its client id")
-}
+use crate::metrics::labels::ConsumerKind;
 
 /// Why a client is given up that says nothing.
 const SILENT: &str = "nothing came within 1.5 times the keep-alive";
@@ -165,9 +132,7 @@ impl<S: Link> Connection<S> {
         self.finish(&end).await;
         let Self { stream, place, serving, peer, in_hand, signed_in, .. } = self;
         drop((stream, place));
-        leaving::Left { serving, peer, in_hand, signed_in }
-            .store(matches!(end, End::Stopping))
-            .await;
+        left::Left { serving, peer, in_hand, signed_in }.store(matches!(end, End::Stopping)).await;
     }
 
     async fn talk(&mut self, entrance: AtEntrance) -> Result<std::convert::Infallible, End> {
@@ -197,7 +162,7 @@ impl<S: Link> Connection<S> {
         tracing::debug!(peer = self.peer, "a local MQTT client connected");
         loop {
             self.read_packets(&subscription)?;
-            leaving::start(&mut self.in_hand, self.signed_in.as_ref());
+            left::start(&mut self.in_hand, self.signed_in.as_ref());
             self.deliver_kept();
             // Who is thrown out is not waited for: what it left behind goes before its follower's.
             tokio::select! {
@@ -460,7 +425,7 @@ impl<S: Link> Connection<S> {
         if is_sent {
             self.in_flight.extend(id);
         } else {
-            self.serving.metrics.downlink_dropped(Kind::Mqtt, 1);
+            self.serving.metrics.downlink_dropped(ConsumerKind::Mqtt, 1);
         }
         is_sent
     }

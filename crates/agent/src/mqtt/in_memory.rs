@@ -8,7 +8,7 @@ use tokio::io::DuplexStream;
 use super::connection::Connection;
 use super::entrance::Entrance;
 use super::link::Link;
-use super::listener::Serving;
+use super::serving::Serving;
 
 impl Link for DuplexStream {
     /// Its end comes behind the bytes before it, and is read.

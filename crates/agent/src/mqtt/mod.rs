@@ -18,6 +18,7 @@ mod kept;
 mod link;
 mod listener;
 mod published;
+mod serving;
 mod wire;
 
 use std::time::Duration;
@@ -25,7 +26,8 @@ use std::time::Duration;
 pub use access::Users;
 #[doc(hidden)]
 pub use in_memory::serve_in_memory;
-pub use listener::{Serving, listen};
+pub use listener::listen;
+pub use serving::Serving;
 
 /// Messages of one client that are on their way to the disk; beyond it nothing is read. As many as
 /// clients commonly have in flight (20), and some. With full payloads about 360 KiB for each client.
@@ -70,6 +72,9 @@ const LEFT_AGAIN: Duration = Duration::from_millis(500);
 
 /// How often a client that is not read from is looked at: whether it is still there.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Room in bytes for what one read may bring.
+const READ: usize = 4 * 1024;
 
 /// Of a client that has gone nothing more comes than what is read within this time.
 const LAST_READ: Duration = Duration::from_millis(10);

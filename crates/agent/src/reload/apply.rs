@@ -16,10 +16,10 @@ use crate::forward::{self, Adoption, LanePlan};
 use crate::http::Tokens;
 use crate::modems::factory::{self, Made};
 use crate::mqtt::Users;
+use crate::now::{ModemView, Now, SessionView};
 use crate::reconcile::Order;
 use crate::reload::plan::Step;
 use crate::systemd;
-use crate::view::{ModemView, Now, SessionView};
 use discovery::Roll;
 use fleet::{Context, Fleet, Loaded, Modem, Secrets, SessionId};
 

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Contents, Line, Plan, Refused};
-use crate::view::{ModemView, Now, View};
+use crate::now::{ModemView, Now, View};
 use fleet::models::Library;
 use fleet::{Context, Secrets};
 

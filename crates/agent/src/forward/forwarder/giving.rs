@@ -16,7 +16,7 @@ use super::super::ledger::{Order, Outbound, Way, Ways};
 use super::super::routing::{Choice, Path, Routing};
 use super::super::target::Target;
 use super::{Forwarder, Hold};
-use crate::metrics::SwitchCause;
+use crate::metrics::labels::SwitchCause;
 use fleet::check_name;
 
 /// The paths of a lane as they are now.

@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::descriptors;
-use crate::http::Refused;
 use crate::metrics::Metrics;
+use crate::metrics::labels::Refused;
 use crate::origin;
 
 /// Connections over TCP and the unix sockets together.
@@ -28,7 +28,7 @@ const PLACES: usize = 256;
 /// One of so many places is kept for the unix socket. Beyond these its connections give way to others too.
 const SOCKET_PART: usize = 8;
 
-/// One of so many is kept for who asks how the agent is ([`super::OPEN`]), by any way but the unix socket.
+/// One of so many is kept for who asks how the agent is ([`crate::http::paths::OPEN`]), by any way but the unix socket.
 const OPEN_PART: usize = 16;
 
 /// One of so many may be a stream: the others are for requests.

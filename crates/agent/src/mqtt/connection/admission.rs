@@ -5,29 +5,19 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::time::{sleep, timeout};
 
-use super::{Connection, End, READ, fault};
+use super::Connection;
+use super::end::{Admitted, End, fault};
 use crate::hand_in::Refusal;
 use crate::metrics::families::ConnectionRefusal;
-use crate::mqtt::CONNECT;
 use crate::mqtt::entrance::AtEntrance;
 use crate::mqtt::link::Link;
 use crate::mqtt::published::submission;
 use crate::mqtt::wire::{Connect, ConnectReason, Incoming, Malformed, Reason};
+use crate::mqtt::{CONNECT, READ};
 
 /// Before a wrong password is answered. Its connection keeps its place at the entrance meanwhile, of which there are
 /// few, so that guesses are as well.
 const WRONG_PASSWORD: Duration = Duration::from_millis(500);
-
-/// A client that may come in.
-pub(super) struct Admitted {
-    pub(super) connect: Box<Connect>,
-    /// Its client id if this side gave it one.
-    pub(super) assigned: Option<String>,
-    /// Its client id.
-    pub(super) name: String,
-    /// Its user, if users are checked.
-    pub(super) user: Option<String>,
-}
 
 impl<S: Link> Connection<S> {
     /// Lets a client in, unless it has to give way to another one before.

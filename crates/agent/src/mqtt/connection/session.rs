@@ -7,7 +7,7 @@ use crate::downlink::Subscription;
 use crate::metrics::families::ConnectionRefusal;
 use crate::mqtt::kept::{self, Found, Kept};
 use crate::mqtt::link::Link;
-use crate::mqtt::listener::SignedIn;
+use crate::mqtt::serving::SignedIn;
 use crate::mqtt::wire::{Connect, ConnectReason, Grant, Id, Outgoing, Reason};
 
 impl<S: Link> Connection<S> {

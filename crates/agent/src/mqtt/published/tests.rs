@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::metrics::Metrics;
-use crate::view::{Now, View};
+use crate::now::{Now, View};
 
 struct Rig {
     hand_in: HandIn,

@@ -37,7 +37,9 @@ fn refused(places: &Places) -> u64 {
         family.get_metric().iter().find(has).unwrap().get_counter().get_value()
     };
     assert!(by_reason("wrong_token") < 0.5);
-    (0..).find(|number| crate::view::count(*number) + 0.5 > by_reason("connections")).unwrap()
+    (0..)
+        .find(|number| crate::metrics::scrape::count(*number) + 0.5 > by_reason("connections"))
+        .unwrap()
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,50 +1,41 @@
-//! Why a request is refused before anything looks at what it asks for.
+//! Error answers: always JSON, with a word for programs and a sentence for people.
 
+use axum::extract::rejection::QueryRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use serde_json::json;
 
-use super::ApiError;
+use crate::metrics::labels::Refused;
 
-/// A reason to refuse a request, as the metrics count it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// A page of another origin has a browser ask.
-    ForeignOrigin,
-    /// It is asked for by a name that is not this host's.
-    UnknownHost,
-    /// A token is asked for, and none was shown.
-    NoToken,
-    /// The token that was shown is not one of this agent.
-    WrongToken,
-    /// All places for connections, or for answers, are taken.
-    Connections,
-    /// The caller may publish and no more.
-    PublishOnly,
+/// An error answer.
+#[derive(Debug)]
+pub struct ApiError {
+    pub(super) status: StatusCode,
+    pub(super) code: &'static str,
+    pub(super) message: String,
+}
+
+impl ApiError {
+    /// An answer of this status.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "unknown_parameter", rejection.body_text())
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = json!({ "error": self.code, "message": self.message });
+        (self.status, axum::Json(body)).into_response()
+    }
 }
 
 impl Refused {
-    /// All reasons, for metrics that start at 0.
-    pub const ALL: [Self; 6] = [
-        Self::ForeignOrigin,
-        Self::UnknownHost,
-        Self::NoToken,
-        Self::WrongToken,
-        Self::PublishOnly,
-        Self::Connections,
-    ];
-
-    /// The reason in the words of the metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ForeignOrigin => "foreign_origin",
-            Self::UnknownHost => "unknown_host",
-            Self::NoToken => "no_token",
-            Self::WrongToken => "wrong_token",
-            Self::Connections => "connections",
-            Self::PublishOnly => "publish_only",
-        }
-    }
-
     fn error(self) -> ApiError {
         let (status, code, message) = match self {
             Self::ForeignOrigin => (

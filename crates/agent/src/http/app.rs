@@ -1,0 +1,87 @@
+//! What the handlers of the API share: the parts of the agent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use modem::console::Commands;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::accept::Places;
+use super::bounds::Bounds;
+use super::error::ApiError;
+use super::guesses::Guesses;
+use super::token::{Door, Tokens};
+use crate::devices::Devices;
+use crate::downlink::Downlink;
+use crate::forward::Given;
+use crate::hand_in::HandIn;
+use crate::history::History;
+use crate::logging::Log;
+use crate::metrics::Metrics;
+use crate::metrics::labels::Refused;
+use crate::now::{ModemView, View};
+use crate::reload::{Planner, Reloads};
+
+/// No request takes longer than one fsync of a slow card; a client that sends its body drop by drop
+/// is cut off.
+pub(super) const REQUEST: Duration = Duration::from_secs(30);
+
+/// What the handlers work with.
+#[derive(Clone)]
+pub struct App {
+    /// Where messages are handed in.
+    pub hand_in: HandIn,
+    /// What sessions receive.
+    pub downlink: Downlink,
+    /// The session that has each message.
+    pub given: Given,
+    /// What is true now.
+    pub view: View,
+    /// What is plugged in.
+    pub devices: Devices,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The last hour's signals.
+    pub history: Arc<History>,
+    /// Places for connections over all doors.
+    pub places: Places,
+    /// Places for costly requests.
+    pub bounds: Bounds,
+    /// The tables that judge commands to modems.
+    pub commands: Commands,
+    /// What is logged.
+    pub log: Log,
+    /// Tokens that callers of the API must show over TCP.
+    pub tokens: watch::Receiver<Tokens>,
+    /// Wrong tokens that were shown.
+    pub guesses: Arc<Guesses>,
+    /// By which way callers come.
+    pub door: Door,
+    /// Where a reload is asked for.
+    pub reloads: Reloads,
+    /// Planner that compares other fleet files with the running one.
+    pub planner: Planner,
+    /// Whether the agent is ending: it takes no more messages.
+    pub stop: CancellationToken,
+}
+
+impl App {
+    /// The modem of this name, or 404.
+    pub(super) fn modem(&self, name: &str) -> Result<ModemView, ApiError> {
+        self.view.now().modem(name).cloned().ok_or_else(|| {
+            let words = format!("the fleet has no modem {name:?}");
+            ApiError::new(StatusCode::NOT_FOUND, "unknown_modem", words)
+        })
+    }
+}
+
+impl App {
+    /// Counts a refusal, and answers it.
+    pub(super) fn refuse(&self, why: Refused) -> Response {
+        self.metrics.http_refused(why);
+        why.into_response()
+    }
+}

@@ -1,0 +1,13 @@
+//! Paths that several parts of the server know.
+
+/// Paths that need no token, and are answered while all other places are taken.
+pub(super) const OPEN: [&str; 4] = ["/metrics", "/healthz", "/livez", "/readyz"];
+
+/// Where a fleet file is sent to be compared with what runs.
+pub(super) const PLAN: &str = "/api/v1/reload/plan";
+
+/// The largest fleet file, and no byte more.
+pub(super) const MAX_FILE: usize = 1024 * 1024;
+
+/// Commands to a modem's port.
+pub(super) const CONSOLE: &str = "/api/v1/at";

@@ -1,0 +1,117 @@
+//! Values of labels: the words by which the metrics tell apart what they count.
+
+/// Kinds of readers of the inbox.
+pub const READER_KINDS: [&str; 2] = ["reader", "session"];
+
+/// The reason why a route took another path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SwitchCause {
+    /// The session before is not connected.
+    Down,
+    /// A result stays out there.
+    Stalled,
+    /// The budget of its SIM is used up.
+    Budget,
+    /// A preferred path came back and held, or has a budget again.
+    FailBack,
+}
+
+impl SwitchCause {
+    /// All causes, for metrics that start at 0.
+    pub const ALL: [Self; 4] = [Self::Down, Self::Stalled, Self::Budget, Self::FailBack];
+
+    /// The cause in the words of the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Stalled => "stalled",
+            Self::Budget => "budget",
+            Self::FailBack => "fail_back",
+        }
+    }
+}
+
+/// The way by which a message came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// `POST /api/v1/publish`, over TCP or the unix socket.
+    Http,
+    /// The MQTT listener.
+    Mqtt,
+}
+
+impl Way {
+    /// All ways, for metrics that start at 0.
+    pub const ALL: [Self; 2] = [Self::Http, Self::Mqtt];
+
+    /// The way in the words of the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Mqtt => "mqtt",
+        }
+    }
+}
+
+/// The kind of a consumer of received messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConsumerKind {
+    /// A client of the MQTT listener.
+    Mqtt,
+    /// A reader of `GET /api/v1/messages`.
+    Sse,
+}
+
+impl ConsumerKind {
+    /// All kinds, for metrics that start at 0.
+    pub const ALL: [Self; 2] = [Self::Mqtt, Self::Sse];
+
+    /// The kind in the words of the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mqtt => "mqtt",
+            Self::Sse => "sse",
+        }
+    }
+}
+
+/// A reason to refuse a request, as the metrics count it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// A page of another origin has a browser ask.
+    ForeignOrigin,
+    /// It is asked for by a name that is not this host's.
+    UnknownHost,
+    /// A token is asked for, and none was shown.
+    NoToken,
+    /// The token that was shown is not one of this agent.
+    WrongToken,
+    /// All places for connections, or for answers, are taken.
+    Connections,
+    /// The caller may publish and no more.
+    PublishOnly,
+}
+
+impl Refused {
+    /// All reasons, for metrics that start at 0.
+    pub const ALL: [Self; 6] = [
+        Self::ForeignOrigin,
+        Self::UnknownHost,
+        Self::NoToken,
+        Self::WrongToken,
+        Self::PublishOnly,
+        Self::Connections,
+    ];
+
+    /// The reason in the words of the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ForeignOrigin => "foreign_origin",
+            Self::UnknownHost => "unknown_host",
+            Self::NoToken => "no_token",
+            Self::WrongToken => "wrong_token",
+            Self::Connections => "connections",
+            Self::PublishOnly => "publish_only",
+        }
+    }
+}
