@@ -8,6 +8,7 @@
 )]
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -125,6 +126,41 @@ fn who_may_publish_may_publish_and_see_what_became_of_it_and_nothing_else() {
     command.arg(format!("http://127.0.0.1:{}", lab.site.port()));
     let waited = run(command.arg("--token-file").arg(&publish).arg("x"), b"");
     assert!(waited.status.success(), "{}", String::from_utf8_lossy(&waited.stderr));
+}
+
+/// Begins a stream, and gives its connection and the status.
+fn stream(agent: &Agent, path: &str, token: &str) -> (TcpStream, u16) {
+    let mut stream = agent.http.connect().unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+    )
+    .unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).unwrap();
+    (stream, String::from_utf8_lossy(&status[9..]).parse().unwrap())
+}
+
+#[test]
+fn who_may_publish_takes_half_of_the_places_for_streams_at_most() {
+    let mut lab = Lab::without_modems(1);
+    let (token, publish) = (lab.site.secret("t", TOKEN), lab.site.secret("p", PUBLISH));
+    lab.site.http = format!(
+        ", token: {{ file: {} }}, publish_token: {{ file: {} }}",
+        token.display(),
+        publish.display()
+    );
+    let agent = lab.site.start();
+    let begin = |path, token, count: usize| {
+        let all: Vec<_> = (0..count).map(|_| stream(&agent, path, token)).collect();
+        let streams = all.iter().filter(|(_, status)| *status == 200).count();
+        assert!(all.iter().all(|(_, status)| [200, 503].contains(status)));
+        (all, streams)
+    };
+    let (_outcomes, streams) = begin("/api/v1/outcomes", PUBLISH, 128);
+    assert_eq!(streams, 64);
+    let (_messages, streams) = begin("/api/v1/messages", TOKEN, 70);
+    assert_eq!(streams, 64);
 }
 
 #[test]

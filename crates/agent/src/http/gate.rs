@@ -54,13 +54,14 @@ pub(super) async fn allowed(
         Door::PublishSocket => Ok(Right::Publish),
         Door::Tcp => app.tokens.borrow().right(request.headers()),
     };
+    let place = request.extensions().get::<Arc<accept::Place>>().cloned();
+    if let (Ok(Right::Publish), Some(place)) = (right, &place) {
+        place.may_only_publish();
+    }
     match right {
         Ok(right) if right >= least => next.run(request).await,
         Ok(_) => app.refuse(Refused::PublishOnly),
-        Err(why) => {
-            let place = request.extensions().get::<Arc<accept::Place>>().cloned();
-            unauthorized(&app, place.as_deref(), why).await
-        }
+        Err(why) => unauthorized(&app, place.as_deref(), why).await,
     }
 }
 

@@ -34,6 +34,9 @@ const OPEN_PART: usize = 16;
 /// One of so many may be a stream: the others are for requests.
 const STREAM_PART: usize = 2;
 
+/// One of so many streams may be of who may publish and no more: who may do all watches all the same.
+const PUBLISHER_PART: usize = 2;
+
 /// From a connection, or the first byte of a request, to a whole head.
 const HEAD: Duration = Duration::from_secs(10);
 
@@ -127,6 +130,8 @@ struct Seat {
     /// Bytes of its answer, if that is a large one.
     answer: u64,
     is_stream: bool,
+    /// Its request may publish and no more.
+    is_publisher: bool,
     out: CancellationToken,
 }
 
@@ -140,6 +145,7 @@ impl Seat {
             blocked: None,
             answer: 0,
             is_stream: false,
+            is_publisher: false,
             out: CancellationToken::new(),
         }
     }
@@ -255,6 +261,14 @@ impl State {
             (is_few, *rank, !seat.origin.is_remote(), Reverse(connected), seat.since)
         };
         ranked.iter().min_by_key(|one| key(one)).map(|(id, ..)| *id)
+    }
+
+    /// Reports whether one more may stream, by the request of this seat.
+    fn may_stream(&self, seat: &Seat) -> bool {
+        let most = self.most / STREAM_PART;
+        let of_publishers = self.count(|seat| seat.is_stream && seat.is_publisher);
+        self.count(|seat| seat.is_stream) < most
+            && (!seat.is_publisher || of_publishers < most / PUBLISHER_PART)
     }
 
     /// Returns the slowest of those that have a large answer.
@@ -409,12 +423,20 @@ impl Place {
 
     /// Notes that a whole head is there.
     pub(super) fn begin(&self) {
-        self.note(|seat| (seat.phase, seat.since) = (Phase::Served, Instant::now()));
+        self.note(|seat| {
+            (seat.phase, seat.since) = (Phase::Served, Instant::now());
+            seat.is_publisher = false;
+        });
     }
 
     /// Notes that its request is refused, and that the answer is delayed: meanwhile it gives way to others.
     pub(in crate::http) fn delay(&self) {
         self.note(|seat| (seat.phase, seat.since) = (Phase::Delayed, Instant::now()));
+    }
+
+    /// Notes that its request may publish and no more.
+    pub(in crate::http) fn may_only_publish(&self) {
+        self.note(|seat| seat.is_publisher = true);
     }
 
     /// Returns from where it comes.
@@ -436,7 +458,7 @@ impl Place {
         let now = Instant::now();
         let mut state = self.places.lock();
         let holds = match bytes {
-            None => state.count(|seat| seat.is_stream) < state.most / STREAM_PART,
+            None => state.seats.get(&self.id).is_some_and(|seat| state.may_stream(seat)),
             Some(..=SMALL) => return true,
             Some(bytes) => self.make_room(&mut state, bytes, now),
         };

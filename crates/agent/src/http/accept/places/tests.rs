@@ -285,6 +285,20 @@ async fn half_of_the_places_may_stream() {
     assert!(all[39].hold(None));
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_may_publish_and_no_more_has_half_of_the_streams() {
+    let places = places();
+    let all = half_open(&places, local(), 40);
+    for (number, place) in all.iter().enumerate() {
+        place.begin();
+        place.may_only_publish();
+        assert_eq!(place.hold(None), number < 16, "{number}");
+    }
+    // The right is that of a request.
+    all[39].begin();
+    assert!(all[39].hold(None) && !all[38].hold(None));
+}
+
 #[test]
 fn a_host_is_its_address_or_its_network_of_ipv6() {
     let of = |text: &str| Origin::of(text.parse().unwrap());
