@@ -453,13 +453,17 @@ impl Place {
         });
     }
 
-    /// Takes memory for an answer of so many bytes, or the right to stream if that is not known. `false` if there is none.
+    /// Takes memory for an answer of so many bytes, or the right to stream if that is not known. `false` if there is none, or if its
+    /// connection is cut off already, which is not counted again.
     pub(super) fn hold(&self, bytes: Option<u64>) -> bool {
+        if bytes.is_some_and(|bytes| bytes <= SMALL) {
+            return true;
+        }
         let now = Instant::now();
         let mut state = self.places.lock();
+        let Some(seat) = state.seats.get(&self.id) else { return false };
         let holds = match bytes {
-            None => state.seats.get(&self.id).is_some_and(|seat| state.may_stream(seat)),
-            Some(..=SMALL) => return true,
+            None => state.may_stream(seat),
             Some(bytes) => self.make_room(&mut state, bytes, now),
         };
         match state.seats.get_mut(&self.id) {
@@ -480,9 +484,12 @@ impl Place {
         true
     }
 
-    /// Counts a request that is refused for want of places.
+    /// Counts a request that is refused for want of places, unless its connection is cut off already.
     pub(super) fn refuse(&self) {
-        self.places.refuse(self.origin);
+        let mut state = self.places.lock();
+        if state.seats.contains_key(&self.id) {
+            self.places.count(&mut state, self.origin);
+        }
     }
 
     /// Notes that the answer is written.

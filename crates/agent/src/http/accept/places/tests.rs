@@ -250,6 +250,20 @@ async fn the_publishing_socket_has_the_rights_of_a_host_and_leaves_the_other_soc
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_is_counted_once_though_its_request_goes_on() {
+    let places = places();
+    let all = half_open(&places, local(), 52);
+    let _new = places.take(local()).unwrap();
+    assert!(is_cut(&all[0]));
+    all[0].begin();
+    for bytes in [None, Some(ANSWERS)] {
+        assert!(!all[0].hold(bytes));
+    }
+    all[0].refuse();
+    assert_eq!(refused(&places), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn memory_for_answers_is_bounded_and_the_slowest_gives_way() {
     const SIZE: u64 = 4 * 1024 * 1024;
     let places = places();
