@@ -1,6 +1,5 @@
 //! `inbox`: the store of what comes down, and its bounds.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -22,14 +21,7 @@ const EXPIRIES: (Duration, Duration) = (Duration::from_secs(60), Duration::from_
 
 impl Build<'_> {
     pub(super) fn inbox(&mut self, raw: &RawInbox, place: &Place<'_>) -> Inbox {
-        let path = match self.path(raw.path.as_deref().unwrap_or(DEFAULT_PATH)) {
-            Ok(path) => path,
-            Err(fault) => {
-                self.fault(&place.at("path"), fault);
-                PathBuf::new()
-            }
-        };
-        self.warn_of_writers(&path, &place.at("path"));
+        let path = self.folder(raw.path.as_deref().unwrap_or(DEFAULT_PATH), &place.at("path"));
         let size = |text: &str| words::size(text, MIN_BYTES);
         let max_bytes = self.optional(place, "max_bytes", raw.max_bytes.as_ref(), size);
         let age = |text: &str| words::duration(text, AGES.0, AGES.1);

@@ -34,16 +34,18 @@ pub(crate) const FSYNC: [(&str, Fsync); 3] = [
 ];
 
 impl Build<'_> {
+    /// The folder of a store.
+    pub(super) fn folder(&mut self, text: &str, place: &Place<'_>) -> PathBuf {
+        let path = self.path(text).unwrap_or_else(|fault| {
+            self.fault(place, fault);
+            PathBuf::new()
+        });
+        self.warn_of_writers(&path, place);
+        path
+    }
+
     pub(super) fn queue(&mut self, raw: &RawQueue, place: &Place<'_>) -> Queue {
-        let path = self.path(raw.path.as_deref().unwrap_or(DEFAULT_PATH));
-        let path = match path {
-            Ok(path) => path,
-            Err(fault) => {
-                self.fault(&place.at("path"), fault);
-                PathBuf::new()
-            }
-        };
-        self.warn_of_writers(&path, &place.at("path"));
+        let path = self.folder(raw.path.as_deref().unwrap_or(DEFAULT_PATH), &place.at("path"));
         let size = |text: &str| words::size(text, MIN_BYTES);
         let max_bytes = self
             .optional(place, "max_bytes", raw.max_bytes.as_ref(), size)
