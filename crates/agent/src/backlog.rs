@@ -214,14 +214,9 @@ pub fn stat_json(stat: &Stat, running: bool) -> Value {
         object.insert("oldest_age_seconds".to_owned(), json!(age.as_secs()));
     }
     if running {
-        let dropped: Map<String, Value> = stat
-            .dropped
-            .by_reason()
-            .map(|(reason, count)| (reason.to_owned(), json!(count)))
-            .into_iter()
-            .collect();
+        let dropped: Value = stat.dropped.by_reason().into_iter().collect();
         object.insert("leased".to_owned(), json!(stat.leased));
-        object.insert("dropped".to_owned(), Value::Object(dropped));
+        object.insert("dropped".to_owned(), dropped);
         object.insert("corruptions".to_owned(), json!(stat.salvages));
         object.insert("commit_errors".to_owned(), json!(stat.failed_commits));
         if let Some(failing) = stat.failing {

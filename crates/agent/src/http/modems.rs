@@ -103,12 +103,7 @@ fn session_json(session: &SessionView, activity: &Activity) -> Value {
 
 fn queue_json(queue: &Queue) -> Value {
     let stat = queue.stat();
-    let dropped: Map<String, Value> = stat
-        .dropped
-        .by_reason()
-        .map(|(reason, count)| (reason.to_owned(), json!(count)))
-        .into_iter()
-        .collect();
+    let dropped: Value = stat.dropped.by_reason().into_iter().collect();
     let mut object = json!({
         "messages": stat.messages,
         "bytes": stat.bytes,
