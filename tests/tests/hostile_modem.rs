@@ -16,8 +16,12 @@ use e2e::{Lab, run, until};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
-/// Quotes, backslashes, line ends of Unicode, controls, marks of bidirectional text, and a sample of its own.
-const HOSTILE: &[u8] = b"X\"\\\\n\\\" } 1 \x1b[2J\x07\x7f\xe2\x80\xae\xe2\x81\xa6\xe2\x80\xa8\xc2\x85\xff\xfe\r# HELP evil x\rmodemfleet_evil{a=\"b\"} 7 ";
+/// Quotes, backslashes, controls, marks of bidirectional text, line ends of Unicode, and what is no UTF-8.
+const HOSTILE: &[u8] =
+    b"X\"\\n\\\" } 1 \x1b[2J\x07\x7f\xe2\x80\xae\xe2\x81\xa6\xe2\x80\xa8\xc2\x85\xff\xfe";
+
+/// Lines of a page of metrics.
+const LINES: &[u8] = b"\r\n# HELP modemfleet_evil x\r\nmodemfleet_evil{a=\"b\"} 7 ";
 
 /// Opens a tty without echo and translation.
 fn raw(path: &Path) -> File {
@@ -87,7 +91,10 @@ fn is_sound(scrape: &e2e::Scrape) {
 
 /// An answer that begins so, with what is hostile behind it or in its place.
 fn hostile(line: &[u8], begin: &[u8], long: usize) -> Option<Vec<u8>> {
-    line.starts_with(begin).then(|| [begin, HOSTILE, &b"long".repeat(long), b"\r\n"].concat())
+    line.starts_with(begin).then(|| {
+        let lines = if long == 0 { LINES } else { b"" };
+        [begin, HOSTILE, lines, &b"long".repeat(long), b"\r\n"].concat()
+    })
 }
 
 #[test]
@@ -95,7 +102,10 @@ fn metrics_stay_sound_whatever_the_firmware_is_called() {
     let amended =
         |line: &[u8]| hostile(line, b"+CGMR: ", 10).or_else(|| hostile(line, b"+COPS: 0,0,\"", 10));
     let scrape = page(amended, |scrape| {
-        scrape.find("modemfleet_modem_info", &[]).any(|it| it.labels["firmware"].contains("long"))
+        scrape.find("modemfleet_modem_info", &[]).any(|it| {
+            let firmware = &it.labels["firmware"];
+            firmware.starts_with("X\"\\n") && firmware.ends_with("long")
+        })
     });
     is_sound(&scrape);
 }
@@ -111,7 +121,7 @@ fn metrics_stay_sound_where_an_answer_is_too_long_for_a_line() {
 
 #[test]
 fn metrics_stay_sound_whatever_the_model_is_called() {
-    let amended = |line: &[u8]| hostile(line, b"SIMCOM_SIM7600", 2);
+    let amended = |line: &[u8]| hostile(line, b"SIMCOM_SIM7600", 0);
     let scrape = page(amended, |scrape| {
         scrape.find("modemfleet_modem_state", &[("state", "failed")]).any(|it| it.value > 0.5)
             || scrape.find("modemfleet_modem_info", &[]).next().is_some()
