@@ -3,11 +3,12 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use modem::Plugin;
 use modem::session::Chain;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::reload::{self, ReloadError};
 use agent::reload::{Line, Plan};

@@ -27,10 +27,14 @@ impl<S: Subscriber, L: Layer<S>> Layer<S> for Journal<L> {
         let mut texts = Texts(vec![None; fields.len()]);
         event.record(&mut texts);
         let values: Vec<Option<&dyn Value>> =
-            texts.0.iter().map(|text| text.as_ref().map(|text| text as &dyn Value)).collect();
+            texts.0.iter().map(|text| text.as_ref().map(value)).collect();
         let values = fields.value_set_all(&values);
         self.0.on_event(&Event::new(event.metadata(), &values), context);
     }
+}
+
+fn value(text: &String) -> &dyn Value {
+    text
 }
 
 /// The values of an event in the order of its fields, as the journal has them: all of them are text there.

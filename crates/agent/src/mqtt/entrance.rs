@@ -31,7 +31,7 @@ const CROWD: usize = MOST / 8;
 
 /// After so many that gave way it is a rush. Fewer come where all clients behind one address connect at once: no more
 /// have a place behind the entrance.
-const RUSH: u32 = 256;
+const RUSH: usize = 256;
 
 /// After so long in which none gave way a rush is over.
 const CALM: Duration = Duration::from_secs(10);
@@ -49,7 +49,7 @@ struct Here {
     /// In the order they came.
     all: BTreeMap<u64, Newcomer>,
     /// How many gave way without a calm between two, and when the last did.
-    gone: u32,
+    gone: usize,
     last_gone: Option<Instant>,
 }
 
@@ -76,7 +76,7 @@ impl Here {
         Some((*turn, newcomer.came + grace))
     }
 
-    fn gone_of_late(&self) -> u32 {
+    fn gone_of_late(&self) -> usize {
         let is_over = self.last_gone.is_none_or(|last| last.elapsed() > CALM);
         if is_over { 0 } else { self.gone }
     }
@@ -211,7 +211,7 @@ mod tests {
         let entrance = Arc::new(Entrance::default());
         let (attacker, mut flood) = (address("192.0.2.9"), VecDeque::new());
         // As many as one address may well have: all of them have the whole time.
-        let fleet = rush(&entrance, &mut flood, attacker, RUSH as usize).await;
+        let fleet = rush(&entrance, &mut flood, attacker, RUSH).await;
         assert_eq!(fleet, GRACE * 3);
         let quiet = entrance.enter(address("192.0.2.1"));
         let took = rush(&entrance, &mut flood, attacker, 2_500).await;
