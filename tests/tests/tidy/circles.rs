@@ -237,7 +237,7 @@ impl Package {
             rest = tail;
         }
         let names = self.files.get(&at)?;
-        let Some(name) = rest.first() else { return None };
+        let name = rest.first()?;
         if names.defined.contains(name) || depth > 8 {
             return Some(at);
         }
