@@ -6,18 +6,16 @@ use std::time::Duration;
 use at::{Answer, Exchange};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
-use crate::catalog::ApnAuth;
+pub use crate::apn::{Apn, ApnLogin, ApnProtocol, CONTEXT, authenticate, secretly};
+use crate::apn::{ApnAuth, quoted};
+use crate::chain::Chain;
+use crate::end::End;
 use crate::identify::Known;
-use crate::modem::{Core, End};
+use crate::modem::Core;
 use crate::port::{At, Kind};
 use crate::profile::{self, PATIENCE, Profile, StepError};
 use crate::reply::{self, Context, ContextLogin, PdpType, Registration};
-use crate::session::Chain;
-
-/// The context that SIMCom's MQTT service activates, and that LTE attaches with.
-pub const CONTEXT: u8 = 1;
 
 /// Detaching and attaching ask the network: a Quectel's manual allows 140 s (EC2x AT manual, `AT+CGATT`).
 const ATTACH: Duration = Duration::from_secs(140);
@@ -25,60 +23,6 @@ const ATTACH: Duration = Duration::from_secs(140);
 /// A modem that makes us begin anew within this time of an attach is not attached anew with the same card: it was the
 /// attach that did, and what the modem shows may never be what was written. The slowest boot takes most of a minute.
 const SETTLED: Duration = Duration::from_secs(60);
-
-/// An access point.
-#[derive(Debug, Clone)]
-pub struct Apn {
-    /// Its name.
-    pub name: String,
-    /// The number of its context, 1 to 15.
-    pub cid: u8,
-    /// Address family; none keeps that of a context of this name, and is IPv4 for a new one.
-    pub pdp_type: Option<PdpType>,
-    /// User and password, for operators that ask for them.
-    pub login: Option<(String, SecretString)>,
-    /// How they are told; none leaves a context without login as it is.
-    pub auth: Option<ApnProtocol>,
-}
-
-/// Protocols of `AT+CGAUTH` (27.007 §10.1.31).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ApnProtocol {
-    /// There is no login.
-    None,
-    /// The password is told as it is.
-    Pap,
-    /// The password is proved.
-    Chap,
-}
-
-impl ApnProtocol {
-    /// Its number in `AT+CGAUTH` and in most vendors' commands.
-    pub const fn number(self) -> u8 {
-        match self {
-            Self::None => 0,
-            Self::Pap => 1,
-            Self::Chap => 2,
-        }
-    }
-}
-
-/// A login of an access point, as a profile writes it.
-#[derive(Debug)]
-pub struct ApnLogin<'a> {
-    /// The number of its context.
-    pub cid: u8,
-    /// The access point's name.
-    pub apn: &'a str,
-    /// Its address family.
-    pub pdp_type: PdpType,
-    /// How it is told.
-    pub protocol: ApnProtocol,
-    /// User and password; none where the protocol is none.
-    pub login: Option<(&'a str, &'a SecretString)>,
-    /// How `AT+CGAUTH` takes it on this model.
-    pub order: ApnAuth,
-}
 
 /// What became of one part of an access point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,56 +179,6 @@ fn compare(shown: &[ContextLogin], wanted: &ApnLogin<'_>) -> Written {
     }
 }
 
-impl ApnLogin<'_> {
-    /// User and password in quotation marks, both empty where there is none.
-    ///
-    /// # Errors
-    /// [`StepError::Unsendable`].
-    pub fn quoted(&self) -> Result<[Zeroizing<String>; 2], StepError> {
-        let (user, password) =
-            self.login.map_or(("", ""), |(user, password)| (user, password.expose_secret()));
-        Ok([quoted(user)?, quoted(password)?])
-    }
-}
-
-/// Writes a login as 27.007 §10.1.31 has it, in the order of the model.
-///
-/// # Errors
-/// [`StepError`].
-pub async fn authenticate(at: &At, login: &ApnLogin<'_>) -> Result<(), StepError> {
-    let head = format!("AT+CGAUTH={},{}", login.cid, login.protocol.number());
-    if login.login.is_none() {
-        profile::run(at, Kind::Basic, &head, Answer::None).await?;
-        return Ok(());
-    }
-    let [user, password] = login.quoted()?;
-    match login.order {
-        ApnAuth::PasswordFirst => secretly(at, &head, [&password, &user]).await,
-        ApnAuth::UserFirst | ApnAuth::UserFirstPap => secretly(at, &head, [&user, &password]).await,
-    }
-}
-
-/// Sends a command whose last arguments are secret: logs show stars for them.
-///
-/// # Errors
-/// [`StepError`].
-pub async fn secretly<'a>(
-    at: &At,
-    head: &str,
-    secrets: impl IntoIterator<Item = &'a Zeroizing<String>> + Send,
-) -> Result<(), StepError> {
-    let mut line = Zeroizing::new(head.to_owned());
-    for secret in secrets {
-        line.push(',');
-        line.push_str(secret);
-    }
-    let exchange = Exchange::new(line.as_str(), PATIENCE)
-        .map_err(|source| StepError::Unsendable { what: "the login of the access point", source })?
-        .shown_as(format!("{head},***"));
-    at.run(Kind::Basic, exchange).await?;
-    Ok(())
-}
-
 impl Core {
     /// Writes the access point of the fleet file, and brings it into force where that changed something: the network
     /// has been told the old one when the modem attached (24.301 §5.5.1.2; in LTE the default bearer comes with the
@@ -411,12 +305,6 @@ pub fn is_same_name(told: &str, wanted: &str) -> bool {
         Some(rest) => !wanted.is_empty() && rest.strip_prefix('.').is_some_and(is_operator),
         None => false,
     }
-}
-
-fn quoted(value: &str) -> Result<Zeroizing<String>, StepError> {
-    at::quote(value)
-        .map(Zeroizing::new)
-        .map_err(|source| StepError::Unsendable { what: "the access point", source })
 }
 
 /// Whether sessions may open, or why not.

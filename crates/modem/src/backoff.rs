@@ -4,7 +4,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::recovery::pace;
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The longest time between two attempts at what has been failing for `age`. Trying harms nobody, and most of what
+/// a network refuses it grants a minute later.
+pub(crate) fn pace(age: Duration) -> Duration {
+    if age < 2 * MINUTE {
+        Duration::from_secs(20)
+    } else if age < 60 * MINUTE {
+        MINUTE
+    } else {
+        2 * MINUTE
+    }
+}
 
 /// Waits between attempts. Each wait is drawn between `base` and three times the one before it, at
 /// most `cap`, so that the sessions of a gateway drift apart instead of knocking together.
@@ -83,5 +95,14 @@ mod tests {
         assert!(waits.iter().any(|wait| *wait > cap / 2), "it grows");
         backoff.reset();
         assert!(backoff.next_wait() <= base * 3);
+    }
+
+    #[test]
+    fn what_was_tried_lately_is_tried_less_often() {
+        for (age, most) in
+            [(0, 20), (119, 20), (120, 60), (3_599, 60), (3_600, 120), (1_000_000, 120)]
+        {
+            assert_eq!(pace(Duration::from_secs(age)), Duration::from_secs(most), "{age}");
+        }
     }
 }

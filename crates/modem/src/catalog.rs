@@ -4,7 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::apn::ApnAuth;
 use crate::console::{CommandRule, Commands};
+pub use crate::identity::normalised;
+pub use crate::limits::MqttLimits;
 use crate::profile::{Plugin, Profile};
 use crate::reply::{Decoder, Domain};
 use at::Framing;
@@ -140,40 +143,6 @@ impl Unsupported {
         let article = if name.starts_with('E') { "an" } else { "a" };
         format!("{article} {name} is known, and no profile speaks its dialect{hint}")
     }
-}
-
-/// What the MQTT stack of a model takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MqttLimits {
-    /// Clients at the same time.
-    pub clients: u8,
-    /// Bytes of a topic.
-    pub topic: usize,
-    /// Bytes of a payload.
-    pub payload: usize,
-    /// Bytes of the shortest payload: 0, but for stacks that publish nothing empty.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub least_payload: usize,
-}
-
-/// Whether a limit need not be told.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
-pub(crate) fn is_zero(number: &usize) -> bool {
-    *number == 0
-}
-
-/// How `AT+CGAUTH` is told: the order of its strings, and the protocol, which is CHAP unless it knows none.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ApnAuth {
-    /// 27.007 §10.1.31.
-    #[default]
-    UserFirst,
-    /// SIMCom.
-    PasswordFirst,
-    /// 27.007's order, and no other protocol than PAP (SIM7020 manual V1.05 §3.2.45).
-    UserFirstPap,
 }
 
 /// What a claim rests on.
@@ -436,12 +405,4 @@ impl Model {
         let wanted = normalised(beginning);
         self.cgmm.iter().any(|mine| normalised(mine) == wanted)
     }
-}
-
-/// A model name without what does not tell models apart.
-pub fn normalised(cgmm: &str) -> String {
-    let name = cgmm.trim().to_ascii_uppercase();
-    let name =
-        name.strip_prefix("+CGMM:").map_or(name.as_str(), str::trim).trim_matches('"').to_owned();
-    name.strip_prefix("SIMCOM_").map_or(name.clone(), str::to_owned)
 }

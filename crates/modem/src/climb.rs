@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::chain::Chain;
+use crate::end::End;
 use crate::environment::PrivilegedError;
 use crate::holder::{self, Busy};
-use crate::modem::{Core, End};
+use crate::modem::Core;
 use crate::observe::{RecoveryAction as Action, RecoveryCause, RecoveryOutcome};
 use crate::port::At;
 use crate::profile::{self, Profile, StepError};
 use crate::recovery::{Available, Cause, Ladder, Sign, Stage, Step};
-use crate::session::Chain;
 use crate::snapshot::State;
 
 /// What the ladder says is to be done.

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use crate::backoff::Attempts;
 use crate::climb::{Advice, Beyond};
-use crate::modem::{End, LOOK, MUTE, Modem, OVERDUE, exists};
+use crate::end::End;
+use crate::modem::{LOOK, MUTE, Modem, OVERDUE, exists};
 use crate::observe::RecoveryAction;
 use crate::recovery::Cause;
 use crate::snapshot::State;

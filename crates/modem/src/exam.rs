@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::attach::CONTEXT;
 use crate::catalog::{Catalog, Model};
+use crate::chain::Chain;
 use crate::identify::{self, Known};
 use crate::location::Place;
 use crate::modem::Core;
@@ -17,7 +18,6 @@ use crate::port::{At, ExchangeError, Kind};
 use crate::probe::{self, Identity, ProbeError};
 use crate::profile::{self, PATIENCE, Profile, Status, StepError};
 use crate::reply::{self, Clock, CmeError, Lock, Pin, PinTries, Registration};
-use crate::session::Chain;
 
 /// How long all questions together may take. One that answers takes a second; one that hangs is not to
 /// keep whoever asks beyond what an HTTP request may take.

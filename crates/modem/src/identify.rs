@@ -8,9 +8,10 @@ use at::{Answer, Identity};
 use tokio::sync::mpsc;
 
 use crate::catalog::{Catalog, Model};
-use crate::modem::{Core, End};
+use crate::end::End;
+use crate::identity::{self, fits_model};
+use crate::modem::Core;
 use crate::port::{At, Kind, PortEvent};
-use crate::probe;
 use crate::profile::{self, Profile, StepError};
 use crate::reply;
 use crate::snapshot::Identified;
@@ -68,7 +69,7 @@ impl Core {
     }
 
     /// Shows who told discovery who it is, if it is who it is to be; it is asked again before it serves.
-    pub(crate) fn introduced(&self, identity: probe::Identity) {
+    pub(crate) fn introduced(&self, identity: identity::Identity) {
         let catalog = Arc::clone(&self.env.catalog.borrow());
         let Some((model, profile)) = catalog.identify(&identity.model) else { return };
         let is_imei = self.config.imei.as_ref().is_none_or(|wanted| *wanted == identity.imei);
@@ -170,7 +171,7 @@ pub(crate) async fn identity(
     at: &At,
     events: &mut mpsc::Receiver<PortEvent>,
     with_iccid: bool,
-) -> Result<probe::Identity, End> {
+) -> Result<identity::Identity, End> {
     Ok(with_profile(catalog, at, events, with_iccid).await?.2)
 }
 
@@ -180,7 +181,7 @@ pub(crate) async fn with_profile(
     at: &At,
     events: &mut mpsc::Receiver<PortEvent>,
     with_iccid: bool,
-) -> Result<(Model, &'static dyn Profile, probe::Identity), End> {
+) -> Result<(Model, &'static dyn Profile, identity::Identity), End> {
     let cgmm = in_step(at, events).await?;
     let asking = async {
         let ((entry, model), profile) = model(catalog, at, cgmm).await?;
@@ -188,7 +189,7 @@ pub(crate) async fn with_profile(
         let imei = imei(at).await?;
         // A SIM that is missing or locked is no reason not to know the modem.
         let iccid = if with_iccid { profile.iccid(at).await.ok() } else { None };
-        Ok((entry, profile, probe::Identity { model, imei, iccid }))
+        Ok((entry, profile, identity::Identity { model, imei, iccid }))
     };
     // URCs that come now mean nothing to us, but must be read.
     tokio::select! {
@@ -227,8 +228,4 @@ async fn imei(at: &At) -> Result<String, End> {
         Some(imei) => Ok(imei.as_str().to_owned()),
         None => Err(End::Failed(format!("AT+CGSN gave no IMEI but {:?}", serial.raw))),
     }
-}
-
-pub(crate) fn fits_model(wanted: &str, cgmm: &str) -> bool {
-    crate::catalog::normalised(cgmm).starts_with(&crate::catalog::normalised(wanted))
 }

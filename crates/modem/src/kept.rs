@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::watch;
 
+use crate::chain::Chain;
 use crate::modem::Core;
 use crate::mqtt::{Client, Mqtt, MqttError};
 use crate::port::{At, ExchangeError};
-use crate::session::Chain;
 
 /// So often a message is asked for whose answer does not come, or comes damaged.
 const TRIES: u32 = 3;

@@ -8,23 +8,33 @@
 //! The crate knows no fleet file, no udev, no HTTP, no disk and no concrete model. Models come in as a
 //! [`Catalog`], what is to be counted goes out to an [`Observer`], messages come in by an [`Uplink`].
 
+mod apn;
 pub mod attach;
 pub mod backoff;
 pub mod catalog;
+mod chain;
 mod climb;
+mod clock;
 mod closed;
 pub mod console;
+mod ears;
+mod end;
 pub mod environment;
 pub mod exam;
+mod exchange;
 pub mod flapping;
 pub mod foreign;
 pub mod holder;
 mod identify;
+mod identity;
 mod kept;
+mod limits;
 pub mod location;
+mod message;
 pub mod modem;
 pub mod mqtt;
 pub mod observe;
+mod place;
 pub mod port;
 pub mod probe;
 pub mod profile;
@@ -39,6 +49,7 @@ mod serving;
 pub mod session;
 pub mod sim;
 pub mod snapshot;
+mod step;
 mod text_messages;
 pub mod tls;
 pub mod turns;

@@ -3,16 +3,13 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::probe::Identity;
-use crate::serial::{Line, Open};
-
-/// A device is new for so long: programs that answer to its coming open it later.
-const NEW: Duration = Duration::from_secs(1);
+use crate::identity::Identity;
+pub use crate::place::{Place, Ports};
+use crate::serial::Open;
 
 /// Where a modem is found.
 #[derive(Debug, Clone)]
@@ -74,34 +71,6 @@ pub struct Introduction {
     pub open: Open,
 }
 
-/// The AT ports of a USB device that is plugged in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ports {
-    /// The ttys of which a layout says that they speak AT, the one to try first in front.
-    pub ttys: Vec<PathBuf>,
-    /// The device's other ttys: tried where those were of no use. Never empty together with those.
-    pub others: Vec<PathBuf>,
-    /// Receipt of the device's first event.
-    pub since: Instant,
-    /// Whether an event told of its coming; otherwise it may have been there for long.
-    pub came: bool,
-}
-
-/// A tty to be tried.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// Which.
-    pub tty: PathBuf,
-    /// Since when its device is known to be there, where discovery tells.
-    pub since: Option<Instant>,
-    /// Whether an event told of its device's coming.
-    pub came: bool,
-    /// Whether no layout says that it speaks AT.
-    pub is_guess: bool,
-    /// How the tty is set, which matters where it is a UART.
-    pub line: Line,
-}
-
 impl Handover {
     /// Leaves a port; one that was left before is closed.
     pub fn leave(&self, asked: Introduction) {
@@ -134,40 +103,6 @@ impl Handover {
 
     fn lock(&self) -> MutexGuard<'_, Left> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Place {
-    /// Whether its device came a moment ago.
-    pub fn is_new(&self) -> bool {
-        self.came && self.since.is_some_and(|since| since.elapsed() < NEW)
-    }
-}
-
-impl From<PathBuf> for Place {
-    /// A tty of a fixed name.
-    fn from(tty: PathBuf) -> Self {
-        Self { tty, since: None, came: false, is_guess: false, line: Line::DEFAULT }
-    }
-}
-
-impl Ports {
-    /// After so many turns the first tty is tried again.
-    pub fn places(&self) -> usize {
-        self.ttys.len().saturating_add(self.others.len())
-    }
-
-    /// The tty to try at the `turn`th attempt: those that are known, then each of the others.
-    pub fn place(&self, turn: usize) -> Option<Place> {
-        let known = self.ttys.iter().map(|tty| (tty, false));
-        let mut all = known.chain(self.others.iter().map(|tty| (tty, true)));
-        let (tty, is_guess) = all.nth(turn.checked_rem(self.places())?)?;
-        let since = Some(self.since);
-        Some(Place { since, came: self.came, is_guess, ..tty.clone().into() })
-    }
-
-    fn all(&self) -> impl Iterator<Item = &PathBuf> {
-        self.ttys.iter().chain(&self.others)
     }
 }
 
@@ -321,6 +256,8 @@ impl fmt::Display for Location {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -15,15 +15,16 @@ use tokio_util::sync::CancellationToken;
 use crate::attach::Apn;
 use crate::backoff::Attempts;
 use crate::climb::updates_firmware;
-use crate::console::{Access, Ears, Open};
+use crate::console::{Access, Open};
+use crate::ears::Ears;
+use crate::end::End;
 use crate::environment::Environment;
 use crate::exam::Link;
 use crate::flapping::Flapping;
 use crate::holder::{Busy, Holder};
 use crate::location::{Introduction, Location, Place, Ports, Round};
-use crate::observe::{DisconnectReason, Observer, RecoveryAction};
+use crate::observe::{DisconnectReason, Observer};
 use crate::port::{At, Port, PortEnd, PortEvent};
-use crate::profile::StepError;
 use crate::radio::Radio;
 use crate::recovery::{Ladder, Recovery, Sign, Stage};
 use crate::roster::Roster;
@@ -46,7 +47,6 @@ const UNUSABLE: Duration = Duration::from_secs(60);
 
 pub(crate) const MUTE: &str = "the modem answers nothing";
 pub(crate) const OVERDUE: &str = "the modem did not come back after its reset";
-pub(crate) const BOOTED: &str = "the modem booted";
 
 /// What a modem of the fleet is to be.
 #[derive(Debug, Clone)]
@@ -80,43 +80,6 @@ pub struct ModemConfig {
     pub line: serial::Line,
     /// What may be done to bring it back.
     pub recovery: Recovery,
-}
-
-/// Why a modem's service on an open port ended.
-#[derive(Debug)]
-pub(crate) enum End {
-    /// It was told to stop, and its sessions signed out.
-    Stopped,
-    /// Unplugged.
-    Gone,
-    /// It answers nothing.
-    Mute,
-    /// It booted, or its SIM is another one now, in words: begin again on the same port.
-    Booted(&'static str),
-    /// It is not what the fleet file says, or not a model we know.
-    Unusable(String),
-    /// A step failed in a way that a fresh start may cure.
-    Failed(String),
-    /// The tty could not be opened: of the modem that says nothing.
-    Unopened(String),
-    /// The tty is none that speaks AT: another of the device may.
-    Foreign(String),
-    /// What is due next can only be done from outside.
-    Beyond(RecoveryAction, String),
-    /// A reset should have brought it back by now, and its port is not there.
-    Overdue,
-}
-
-impl From<StepError> for End {
-    fn from(error: StepError) -> Self {
-        if error.is_gone() {
-            Self::Gone
-        } else if error.is_boot() {
-            Self::Booted(BOOTED)
-        } else {
-            Self::Failed(Chain(&error).to_string())
-        }
-    }
 }
 
 /// One modem of the fleet.

@@ -6,62 +6,10 @@ use async_trait::async_trait;
 use at::FinalCode;
 use secrecy::SecretString;
 
+pub use crate::message::{Client, MAX_PAYLOAD, Message, Qos};
 use crate::port::{At, ExchangeError};
 use crate::reply::{CmeError, cme_advice};
 use crate::tls::Tls;
-
-/// The largest payload of a message in bytes: what `AT+CMQTTPAYLOAD` takes, and the limit of every way in.
-pub const MAX_PAYLOAD: usize = 10_240;
-
-/// The index of one MQTT client inside the modem, from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Client(pub u8);
-
-/// Quality of service of MQTT 3.1.1 §4.3.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Qos {
-    /// At most once.
-    AtMostOnce,
-    /// At least once.
-    #[default]
-    AtLeastOnce,
-    /// Exactly once.
-    ExactlyOnce,
-}
-
-impl Qos {
-    /// 0, 1 or 2.
-    pub fn number(self) -> u8 {
-        match self {
-            Self::AtMostOnce => 0,
-            Self::AtLeastOnce => 1,
-            Self::ExactlyOnce => 2,
-        }
-    }
-
-    /// From 0, 1 or 2.
-    pub fn from_number(number: u8) -> Option<Self> {
-        match number {
-            0 => Some(Self::AtMostOnce),
-            1 => Some(Self::AtLeastOnce),
-            2 => Some(Self::ExactlyOnce),
-            _ => None,
-        }
-    }
-}
-
-/// A message to publish.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    /// 1 to 65,535 bytes; the modem's own limit is in its model.
-    pub topic: String,
-    /// Any bytes, none included.
-    pub payload: Vec<u8>,
-    /// Quality of service.
-    pub qos: Qos,
-    /// The broker keeps it for later subscribers.
-    pub retain: bool,
-}
 
 /// What a session signs in with.
 #[derive(Debug, Clone)]

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::exchange::Kind;
 use crate::holder::Busy;
-use crate::mqtt::Message;
-use crate::port::Kind;
+use crate::message::Message;
+pub use crate::message::{NO_TOPIC, Received};
 
 /// How an exchange ended, in the words of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -220,32 +221,6 @@ impl RecoveryOutcome {
         }
     }
 }
-
-/// A message that a session received.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Received {
-    /// Its topic.
-    pub topic: String,
-    /// Its payload, any bytes.
-    pub payload: Vec<u8>,
-}
-
-impl Received {
-    /// Returns a message whose topic stood in a line. `None` if the topic is not what was sent: bytes of a line that are no
-    /// UTF-8 become U+FFFD, and one that was sent as such cannot be told from them.
-    pub fn in_line(topic: &str, payload: Vec<u8>) -> Option<Self> {
-        let is_text = !topic.contains(char::REPLACEMENT_CHARACTER);
-        is_text.then(|| Self { topic: topic.to_owned(), payload })
-    }
-
-    /// Returns a message whose topic came as bytes. `None` if it is no UTF-8 (MQTT 3.1.1 [MQTT-3.3.2-1]).
-    pub fn in_bytes(topic: Vec<u8>, payload: Vec<u8>) -> Option<Self> {
-        String::from_utf8(topic).ok().map(|topic| Self { topic, payload })
-    }
-}
-
-/// Words for a message without a topic.
-pub const NO_TOPIC: &str = "a message came down whose topic is no UTF-8, and is lost";
 
 /// Told of each thing as it happens, from the modem's task: implementations return at once. What one
 /// does not ask for passes by.

@@ -7,28 +7,18 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::catalog::Catalog;
+use crate::end::End;
 use crate::foreign::Protocol;
 use crate::holder::Busy;
 use crate::identify;
+pub use crate::identity::Identity;
 use crate::location::{Introduction, Place};
-use crate::modem::End;
 use crate::observe::Observer;
 use crate::port::{At, Port, PortEnd, PortEvent};
 use crate::serial::{self, Open, OpenError};
 
 /// A modem that answers at all tells who it is within a second; one that boots is asked again.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(12);
-
-/// Who is at a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// What `AT+CGMM` answers.
-    pub model: String,
-    /// The device's IMEI.
-    pub imei: String,
-    /// The number of its SIM, where it was asked for and could be read.
-    pub iccid: Option<String>,
-}
 
 /// Why nobody was identified.
 #[derive(Debug, thiserror::Error)]
@@ -64,13 +54,6 @@ pub enum ProbeError {
         /// What was asked and came back.
         reason: String,
     },
-}
-
-impl Identity {
-    /// Whether its model begins like this, as the fleet file writes models.
-    pub fn is_model(&self, wanted: &str) -> bool {
-        identify::fits_model(wanted, &self.model)
-    }
 }
 
 /// Opens a tty and asks who is there; one that is a guess is given up soon. `iccid` says whether its SIM

@@ -7,49 +7,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 pub use at::Framing;
-use at::{Answer, Exchange, Failure, FinalCode, Reply, Urc};
+use at::{Answer, Urc};
 
-use crate::attach::{self, ApnLogin};
+use crate::apn::{self, ApnLogin};
+use crate::chain::Chain;
 use crate::console::CommandRule;
-use crate::mqtt::{Client, Mqtt, ResultCode};
-use crate::observe::Received;
-use crate::port::{At, ExchangeError, Kind};
-use crate::reply::{
-    self, Carrier, Decoder, Domain, PinTries, Registration, ReplyError, Sieve, Signal,
-};
-
-/// How long a command that needs no network may take. Modems answer in milliseconds; 27.007 names no
-/// time, and SIMCom's manuals give 9 s for most. Giving up sooner does no harm: the engine gets in step
-/// before the next command, and what may be repeated is.
-pub const PATIENCE: Duration = Duration::from_secs(3);
-
-/// How long a change of functionality may take before the modem is asked whether it is there (27.007 §8.2 names no
-/// time; Quectel's manuals give 15 s).
-const SWITCH: Duration = Duration::from_secs(15);
-
-/// The longest that commands may take by the manuals. Those that ask the network take minutes.
-const LONGEST: [(&str, Duration); 2] = [
-    // u-blox gives 3 minutes: detaching waits for the network.
-    ("AT+CFUN=", Duration::from_secs(180)),
-    // Quectel EC2x manual §6.1.
-    ("AT+COPS", Duration::from_secs(180)),
-];
-
-/// The longest that this command may take by the manuals.
-fn longest(line: &str) -> Duration {
-    let of = LONGEST.iter().find(|(start, _)| line.starts_with(start));
-    of.map_or(at::MAXIMUM, |(_, longest)| *longest)
-}
-
-/// How long a line without a name is waited for: once the modem was asked who it is, it could be the answer to that.
-const BARE: Duration = Duration::from_secs(10);
+use crate::message::{Client, Received};
+use crate::mqtt::{Mqtt, ResultCode};
+use crate::port::{At, Kind};
+use crate::reply::{self, Carrier, Decoder, Domain, PinTries, Registration, Sieve, Signal};
+pub use crate::step::{PATIENCE, StepError, cme_code, persist, run, slow, unless_gone};
+use crate::step::{TRIES, is_unknown};
 
 /// How often a line setting is tried that is refused, a [`SETTLE`] apart.
 const PREPARATIONS: u32 = 3;
 const SETTLE: Duration = Duration::from_secs(1);
-
-/// How often a query or setting is tried when its answer stays out.
-const TRIES: u32 = 3;
 
 /// What a profile crate exports.
 #[derive(Clone, Copy)]
@@ -102,55 +74,6 @@ pub struct LineMeaning {
     pub says: &'static str,
     /// An advice; empty if there is nothing to do.
     pub advice: &'static str,
-}
-
-/// Why a step towards service failed.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum StepError {
-    /// The exchange failed.
-    #[error("no usable answer")]
-    Exchange(#[source] ExchangeError),
-    /// The answer could not be read.
-    #[error("unreadable answer")]
-    Reply(#[source] ReplyError),
-    /// A value cannot be sent in a command.
-    #[error("{what} cannot be sent to the modem")]
-    Unsendable {
-        /// Which value.
-        what: &'static str,
-        /// Why.
-        #[source]
-        source: at::InvalidLine,
-    },
-}
-
-impl From<ExchangeError> for StepError {
-    fn from(error: ExchangeError) -> Self {
-        Self::Exchange(error)
-    }
-}
-
-impl From<ReplyError> for StepError {
-    fn from(error: ReplyError) -> Self {
-        Self::Reply(error)
-    }
-}
-
-impl StepError {
-    /// Whether the modem booted under it.
-    pub fn is_boot(&self) -> bool {
-        matches!(self, Self::Exchange(ExchangeError::Failed { failure: Failure::Booted, .. }))
-    }
-
-    /// Reports whether the modem said no.
-    pub fn is_refused(&self) -> bool {
-        matches!(self, Self::Exchange(error) if error.refusal().is_some())
-    }
-
-    /// Whether the port itself is gone.
-    pub fn is_gone(&self) -> bool {
-        matches!(self, Self::Exchange(ExchangeError::Gone))
-    }
 }
 
 /// What a URC means.
@@ -261,7 +184,7 @@ pub trait Profile: Send + Sync {
     /// Writes the login of an access point (27.007 §10.1.31), before the modem attaches with it. Vendors have older
     /// commands of their own.
     async fn log_in(&self, at: &At, login: &ApnLogin<'_>) -> Result<(), StepError> {
-        attach::authenticate(at, login).await
+        apn::authenticate(at, login).await
     }
 
     /// Has the modem boot (27.007 §8.2). `Ok` once it has said that it will.
@@ -298,7 +221,7 @@ pub async fn prepare(at: &At) -> Result<(), StepError> {
                 // One that boots may refuse it, and take it a moment later.
                 Err(error) if error.is_refused() && left > 0 => tokio::time::sleep(SETTLE).await,
                 Err(error) if error.is_refused() => {
-                    tracing::warn!("{}", crate::session::Chain(&error))
+                    tracing::warn!("{}", Chain(&error))
                 }
                 set => {
                     set?;
@@ -352,7 +275,7 @@ async fn cycle(at: &At, off: &[&str]) -> Result<(), StepError> {
         match slow(at, ON).await {
             Ok(()) => return switched,
             Err(error) if error.is_gone() => return Err(error),
-            Err(error) => tracing::warn!("{ON}: {}", crate::session::Chain(&error)),
+            Err(error) => tracing::warn!("{ON}: {}", Chain(&error)),
         }
     }
     slow(at, ON).await.and(switched)
@@ -369,58 +292,6 @@ pub async fn pin_tries(at: &At) -> Result<PinTries, StepError> {
 
 /// Full functionality (27.007 §8.2).
 const ON: &str = "AT+CFUN=1";
-
-/// Runs one command with the default patience and gives the lines of its answer.
-///
-/// # Errors
-/// [`StepError`].
-pub async fn run(
-    at: &At,
-    kind: Kind,
-    line: &str,
-    answer: Answer,
-) -> Result<Vec<String>, StepError> {
-    let exchange = Exchange::new(line, PATIENCE)
-        .map_err(|source| StepError::Unsendable { what: "a command", source })?
-        .at_most(longest(line))
-        .undisturbed_for(if matches!(answer, Answer::Bare) { BARE } else { PATIENCE })
-        .answer(answer);
-    Ok(persist(at, kind, exchange, TRIES).await?.lines)
-}
-
-/// Runs once a command that takes seconds, such as a reset.
-///
-/// # Errors
-/// [`StepError`].
-pub async fn slow(at: &At, line: &str) -> Result<(), StepError> {
-    let exchange = Exchange::new(line, SWITCH)
-        .map_err(|source| StepError::Unsendable { what: "a command", source })?
-        .at_most(longest(line));
-    at.run(Kind::Setup, exchange).await?;
-    Ok(())
-}
-
-/// Runs an exchange, and again where its answer stays out. Only for what may be done twice.
-///
-/// # Errors
-/// [`ExchangeError`] of the last try.
-pub async fn persist(
-    at: &At,
-    kind: Kind,
-    exchange: Exchange,
-    tries: u32,
-) -> Result<Reply, ExchangeError> {
-    for _ in 1..tries {
-        match at.run(kind, exchange.clone()).await {
-            Err(ExchangeError::Failed {
-                failure: Failure::Timeout(_) | Failure::NoPrompt | Failure::Flood,
-                ..
-            }) => {}
-            ended => return ended,
-        }
-    }
-    at.run(kind, exchange).await
-}
 
 /// Where the modem is registered for data (27.007 §10.1.20, §10.1.22, §10.1.47): the first registration found in the
 /// given order of domains; where there is none, the state that says most, and whether there is speech at least
@@ -469,16 +340,6 @@ async fn state_in(at: &At, domain: Domain) -> Result<Registration, StepError> {
     Ok(reply::solicited(domain, &lines)?)
 }
 
-/// Whether the modem refused a command as one that it does not know: without a reason, or as not supported or unknown
-/// (27.007 §9.2: 4, 100).
-pub(crate) fn is_unknown(error: &StepError) -> bool {
-    let StepError::Exchange(error) = error else { return false };
-    match error.refusal() {
-        Some(Failure::Refused { code: FinalCode::Error(_), .. }) => true,
-        _ => matches!(cme_code(error), Some(4 | 100)),
-    }
-}
-
 /// The network in use (27.007 §7.3).
 ///
 /// # Errors
@@ -486,28 +347,6 @@ pub(crate) fn is_unknown(error: &StepError) -> bool {
 pub async fn operator(at: &At) -> Result<reply::Operator, StepError> {
     let lines = run(at, Kind::Status, "AT+COPS?", Answer::Prefix("+COPS:")).await?;
     Ok(reply::operator(&lines)?)
-}
-
-/// For the parts of a status poll: what is not to be had is left out; a port that is gone ends the poll.
-///
-/// # Errors
-/// The error itself, where the port is gone.
-pub fn unless_gone(error: StepError) -> Result<(), StepError> {
-    if error.is_gone() {
-        return Err(error);
-    }
-    tracing::debug!("left out of the status: {}", crate::session::Chain(&error));
-    Ok(())
-}
-
-/// The code of a `+CME ERROR`, where that is how the modem refused.
-pub fn cme_code(error: &ExchangeError) -> Option<u16> {
-    match error.refusal() {
-        Some(Failure::Refused { code: FinalCode::Cme(text), .. }) => {
-            reply::CmeError::of_line(&format!("+CME ERROR: {text}")).ok()?.code
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@ use at::Answer;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::modem::{Core, End};
+use crate::chain::Chain;
+use crate::end::End;
+use crate::modem::Core;
 use crate::port::{At, Kind};
 use crate::profile::{self, StepError};
 use crate::reply::{self, Functionality};
 use crate::service::Shared;
-use crate::session::Chain;
 
 /// A search that lasts so long may have a radio that somebody switched off meanwhile.
 const SEARCH_IS_LONG: Duration = Duration::from_secs(30);

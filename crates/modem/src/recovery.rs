@@ -4,7 +4,7 @@
 //! do; each case is a line of a table test. docs/recovery.md shows the same table.
 //!
 //! Only actions have a budget. Attempts (to start the service, to sign in, to open the port, to ask the SIM or the
-//! network) cost nothing and never end: `pace` says how often they are due at least.
+//! network) cost nothing and never end: `backoff` says how often they are due at least.
 
 mod cause;
 
@@ -32,18 +32,6 @@ const CARD: Duration = Duration::from_secs(30);
 
 /// Trouble of one session leads to a modem reset once in so long at most.
 const DAY: Duration = Duration::from_secs(24 * 3_600);
-
-/// The longest time between two attempts at what has been failing for `age`. Trying harms nobody, and most of what
-/// a network refuses it grants a minute later.
-pub(crate) fn pace(age: Duration) -> Duration {
-    if age < 2 * MINUTE {
-        Duration::from_secs(20)
-    } else if age < HOUR {
-        MINUTE
-    } else {
-        2 * MINUTE
-    }
-}
 
 /// What the fleet file says of a modem's recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::chain::Chain;
+use crate::end::{End, unless_ended};
 use crate::identify::Known;
-use crate::modem::{Core, End};
+use crate::modem::Core;
 use crate::port::At;
 use crate::profile;
 use crate::recovery::Cause;
 use crate::reply::{Registration, Stat};
-use crate::service::{Shared, unless_ended};
-use crate::session::Chain;
+use crate::service::Shared;
 use crate::snapshot::State;
 
 /// How often the registration is asked for while there is none, for a minute.

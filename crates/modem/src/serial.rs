@@ -14,34 +14,14 @@ pub use tokio_serial::FlowControl;
 use tokio_serial::{ClearBuffer, SerialPort as _, SerialPortBuilderExt, SerialStream};
 
 use crate::holder::{self, Busy, Holder};
-use crate::location::Place;
+use crate::place::Place;
+pub use crate::place::{Line, RATES};
 
 /// An `option` tty that is wedged hangs in `open(2)`; the thread is then abandoned.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// So long after a new tty was opened it is looked who has it too: udevd has its hands full with it before.
 const LOOK: Duration = Duration::from_millis(500);
-
-/// The speeds that termios has, from the slowest that a modem is used at, in bits per second.
-pub const RATES: [u32; 21] = [
-    1_200, 2_400, 4_800, 9_600, 19_200, 38_400, 57_600, 115_200, 230_400, 460_800, 500_000,
-    576_000, 921_600, 1_000_000, 1_152_000, 1_500_000, 2_000_000, 2_500_000, 3_000_000, 3_500_000,
-    4_000_000,
-];
-
-/// How a UART is set. The tty of a USB device heeds nothing of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Line {
-    /// Its speed, one of [`RATES`].
-    pub baud: u32,
-    /// How each end holds the other back.
-    pub flow_control: FlowControl,
-}
-
-impl Line {
-    /// 115,200 baud without flow control: what modems are shipped with.
-    pub const DEFAULT: Self = Self { baud: 115_200, flow_control: FlowControl::None };
-}
 
 /// Why a tty could not be opened.
 #[derive(Debug, thiserror::Error)]

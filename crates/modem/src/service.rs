@@ -9,14 +9,15 @@ use tokio::time::Instant;
 
 use crate::attach;
 use crate::backoff::Attempts;
+use crate::end::{BOOTED, End, unless_ended};
 use crate::identify::Known;
 use crate::kept::Kept;
 use crate::location::Card;
-use crate::modem::{BOOTED, Core, End};
+use crate::modem::Core;
 use crate::mqtt::{Client, MqttError, Scope};
 use crate::observe::DisconnectReason;
 use crate::port::{At, Kind, PortEvent};
-use crate::profile::{self, Listener, Notice, Status, StepError};
+use crate::profile::{self, Listener, Notice, Status};
 use crate::recovery::{Cause, Sign};
 use crate::reply::{self, Act, Registration, Stat};
 use crate::roster::Roster;
@@ -524,11 +525,6 @@ impl Core {
 /// Reports whether it is the network that keeps the service from starting, or the modem.
 fn why_no_start(error: &MqttError) -> Cause {
     if error.scope() == Scope::Service { Cause::Service } else { Cause::Wedged }
-}
-
-/// A value that is not to be had is left out; a port that is gone and a boot end the service.
-pub(crate) fn unless_ended<T>(error: StepError) -> Result<Option<T>, End> {
-    if error.is_gone() || error.is_boot() { Err(error.into()) } else { Ok(None) }
 }
 
 /// Lines that may be the answer to `AT+CGMR`, with or without its prefix.

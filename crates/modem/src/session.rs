@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
+pub use crate::chain::Chain;
 use crate::mqtt::{Connection, Message, MqttError, Qos, Scope};
 use crate::observe::{DisconnectReason, Observer, PublishResult};
 
@@ -24,7 +25,6 @@ pub(crate) use ground::{Ground, ServeEnd, Witness};
 pub use job::{Job, Outcome, Progress};
 pub use presence::Presence;
 pub use window::{Place, Window};
-pub use words::Chain;
 use words::with_cause;
 
 /// Messages handed over before their turn: one on its way and one behind it, so that the modem never

@@ -240,7 +240,7 @@ async fn pin_tries(at: &At, profile: &dyn Profile) -> Result<Option<u32>, StepEr
         Ok(tries) => Ok(tries.pin),
         Err(error) if error.is_gone() || error.is_boot() => Err(error),
         Err(error) => {
-            let error = crate::session::Chain(&error);
+            let error = crate::chain::Chain(&error);
             tracing::info!("the modem does not tell how often the PIN may be tried: {error}");
             Ok(None)
         }
@@ -254,7 +254,7 @@ async fn lock(at: &At) -> Result<Lock, StepError> {
         Ok(reply) => Ok(reply::pin(&reply.lines)?.lock),
         // Error texts instead of numbers (CMEE 2) and SIM states told by errors both end here.
         Err(error @ ExchangeError::Failed { failure: at::Failure::Refused { .. }, .. }) => {
-            tracing::debug!("AT+CPIN? was refused: {}", crate::session::Chain(&error));
+            tracing::debug!("AT+CPIN? was refused: {}", crate::chain::Chain(&error));
             let code = profile::cme_code(&error);
             Ok(reply::pin_refused(&CmeError { code, text: String::new() }).lock)
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::catalog::is_zero;
+use crate::limits::is_zero;
 use crate::observe::RecoveryCause;
 use crate::reply::{Carrier, Registration, Signal};
 

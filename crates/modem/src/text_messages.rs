@@ -6,11 +6,12 @@
 
 use at::Answer;
 
-use crate::modem::{Core, End};
+use crate::chain::Chain;
+use crate::end::End;
+use crate::modem::Core;
 use crate::port::{At, Kind};
 use crate::profile::{StepError, run};
 use crate::service::Shared;
-use crate::session::Chain;
 
 /// What is printed with its text (3GPP TS 27.005 §3.4.1).
 const PRINTED: [&str; 3] = ["+CMT:", "+CBM:", "+CDS:"];

@@ -1,24 +1,13 @@
-//! What a modem's own TLS is told: whom to trust, and who it is; what of it lies in the modem, and the clock by
-//! which it judges dates.
+//! What a modem's own TLS is told: whom to trust, and who it is, and what of it lies in the modem.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use at::Answer;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use crate::mqtt::Client;
-use crate::port::{At, Kind};
-use crate::profile::{StepError, run};
-use crate::reply;
-
-/// A clock further off than this is set: zones that are not told and slow clocks are less.
-const FAR_OFF: u64 = 86_400;
-
-/// 2026-01-01: a clock that shows less was never set.
-const PLAUSIBLE: i64 = 1_767_225_600;
+pub use crate::clock::set_clock;
+use crate::message::Client;
 
 /// TLS of a connection. Whether a modem compares the broker's host name with its certificate is the
 /// firmware's matter; of the families known here no manual says it.
@@ -105,39 +94,6 @@ impl Written {
         let names = files(client, tls).into_iter().map(|file| file.name);
         names.filter(|name| !sound.contains(name)).collect()
     }
-}
-
-/// Sets the modem's clock by the system's where it is far off: against it the modem judges from when
-/// until when a certificate is valid. One that cannot be set shows in the handshake.
-pub async fn set_clock(at: &At) {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let system = i64::try_from(since.as_secs()).unwrap_or(0);
-    let shown = match clock(at).await {
-        Ok(shown) => shown.filter(|shown| *shown >= PLAUSIBLE),
-        Err(error) => return tracing::warn!("the modem does not tell its clock: {error}"),
-    };
-    if system < PLAUSIBLE {
-        if shown.is_none() {
-            tracing::warn!(
-                "neither the modem's clock nor this gateway's is set: certificates will seem not yet valid"
-            );
-        }
-        return;
-    }
-    if shown.is_some_and(|shown| shown.abs_diff(system) <= FAR_OFF) {
-        return;
-    }
-    let command = format!("AT+CCLK=\"{}\"", reply::clock_setting(system));
-    match run(at, Kind::Setup, &command, Answer::None).await {
-        Ok(_) => tracing::info!("the modem's clock was far off and is set by this gateway's"),
-        Err(error) => tracing::warn!("the modem's clock is far off and cannot be set: {error}"),
-    }
-}
-
-/// What the clock shows, in seconds since 1970; none while it is not set.
-async fn clock(at: &At) -> Result<Option<i64>, StepError> {
-    let lines = run(at, Kind::Setup, "AT+CCLK?", Answer::Prefix("+CCLK:")).await?;
-    Ok(reply::clock(&lines)?.unix_seconds)
 }
 
 #[cfg(test)]

@@ -23,11 +23,12 @@ use std::time::Duration;
 use at::{Answer, Exchange, Framing, ResultLine};
 use zeroize::Zeroizing;
 
-use crate::port::Kind;
+pub use crate::ears::{Heard, Hearing};
+use crate::exchange::Kind;
 use line::{Command, Form};
 
-pub use access::{Access, Heard, Hearing};
-pub(crate) use access::{Ears, Open};
+pub use access::Access;
+pub(crate) use access::Open;
 pub use line::Unreadable;
 pub use outcome::Outcome;
 pub use rule::{CommandRule, Effect, OperationResult};

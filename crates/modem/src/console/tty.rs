@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::{Access, Hearing};
 use crate::catalog::Catalog;
+use crate::end::End;
 use crate::identify;
 use crate::location::Place;
-use crate::modem::End;
 use crate::observe::Observer;
 use crate::port::{At, Port, PortEnd};
 use crate::probe::ProbeError;

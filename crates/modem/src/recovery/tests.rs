@@ -418,11 +418,3 @@ fn a_gentle_cure_that_holds_costs_nothing_and_a_reset_does() {
     }
     assert_eq!(cycles, 6);
 }
-
-#[test]
-fn what_was_tried_lately_is_tried_less_often() {
-    for (age, most) in [(0, 20), (119, 20), (120, 60), (3_599, 60), (3_600, 120), (1_000_000, 120)]
-    {
-        assert_eq!(pace(Duration::from_secs(age)), Duration::from_secs(most), "{age}");
-    }
-}

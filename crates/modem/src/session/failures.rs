@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, pace};
 use crate::mqtt::MqttError;
-use crate::recovery::pace;
 
 /// So many failures in a row that were not the broker's word are the stack's.
 const ROW: u32 = 3;

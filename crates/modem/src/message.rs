@@ -1,0 +1,80 @@
+//! Messages of MQTT, on their way up and down.
+
+/// The largest payload of a message in bytes: what `AT+CMQTTPAYLOAD` takes, and the limit of every way in.
+pub const MAX_PAYLOAD: usize = 10_240;
+
+/// The index of one MQTT client inside the modem, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Client(pub u8);
+
+/// Quality of service of MQTT 3.1.1 §4.3.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Qos {
+    /// At most once.
+    AtMostOnce,
+    /// At least once.
+    #[default]
+    AtLeastOnce,
+    /// Exactly once.
+    ExactlyOnce,
+}
+
+impl Qos {
+    /// 0, 1 or 2.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::AtMostOnce => 0,
+            Self::AtLeastOnce => 1,
+            Self::ExactlyOnce => 2,
+        }
+    }
+
+    /// From 0, 1 or 2.
+    pub fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::AtMostOnce),
+            1 => Some(Self::AtLeastOnce),
+            2 => Some(Self::ExactlyOnce),
+            _ => None,
+        }
+    }
+}
+
+/// A message to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// 1 to 65,535 bytes; the modem's own limit is in its model.
+    pub topic: String,
+    /// Any bytes, none included.
+    pub payload: Vec<u8>,
+    /// Quality of service.
+    pub qos: Qos,
+    /// The broker keeps it for later subscribers.
+    pub retain: bool,
+}
+
+/// A message that a session received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// Its topic.
+    pub topic: String,
+    /// Its payload, any bytes.
+    pub payload: Vec<u8>,
+}
+
+impl Received {
+    /// Returns a message whose topic stood in a line. `None` if the topic is not what was sent: bytes of a line that are no
+    /// UTF-8 become U+FFFD, and one that was sent as such cannot be told from them.
+    pub fn in_line(topic: &str, payload: Vec<u8>) -> Option<Self> {
+        let is_text = !topic.contains(char::REPLACEMENT_CHARACTER);
+        is_text.then(|| Self { topic: topic.to_owned(), payload })
+    }
+
+    /// Returns a message whose topic came as bytes. `None` if it is no UTF-8 (MQTT 3.1.1 [MQTT-3.3.2-1]).
+    pub fn in_bytes(topic: Vec<u8>, payload: Vec<u8>) -> Option<Self> {
+        String::from_utf8(topic).ok().map(|topic| Self { topic, payload })
+    }
+}
+
+/// Words for a message without a topic.
+pub const NO_TOPIC: &str = "a message came down whose topic is no UTF-8, and is lost";
