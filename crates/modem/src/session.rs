@@ -1,9 +1,8 @@
 //! One MQTT session inside a modem, from CONNECT to DISC, again and again.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,13 +16,17 @@ mod failures;
 mod ground;
 mod job;
 mod presence;
+mod stagger;
+mod state;
 mod window;
 mod words;
 
 use failures::Failures;
-pub(crate) use ground::{Ground, ServeEnd, Witness};
+pub(crate) use ground::{Ground, Lost, ServeEnd, Witness};
 pub use job::{Job, Outcome, Progress};
 pub use presence::Presence;
+pub use stagger::Stagger;
+pub use state::{SessionPhase, SessionState};
 pub use window::{Place, Window};
 use words::with_cause;
 
@@ -51,8 +54,12 @@ const BUSY_WAIT: Duration = Duration::from_millis(250);
 /// How soon after a failed publish the URC of the lost connection comes, where one comes.
 const LOST_FOLLOWS: Duration = Duration::from_millis(300);
 
-/// Time between two CONNECTs of one gateway.
-const STAGGER: Duration = Duration::from_millis(50);
+/// How long the last word may take before DISC.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// After so many sessions that the broker closed under their first word it is left out: the broker may
+/// forbid its topic, which is no reason to carry nothing else.
+const KICKS: u32 = 3;
 
 /// Says what a session signs in with. It is asked before each CONNECT, on a thread that may block, so
 /// that a rotated secret is taken up; `Err` holds the reason in words.
@@ -75,39 +82,6 @@ pub struct SessionConfig {
     pub presence: Option<Presence>,
 }
 
-/// Where a session stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SessionPhase {
-    /// The modem cannot carry it now.
-    Waiting,
-    /// Signing in.
-    Connecting,
-    /// Signed in and subscribed.
-    Connected,
-    /// Waiting before the next attempt.
-    BackingOff,
-    /// It can never work as configured.
-    Failed,
-}
-
-/// Where a session stands, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SessionState {
-    /// The phase.
-    pub phase: SessionPhase,
-    /// Why it is not connected, in words.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
-
-impl SessionState {
-    /// Whether it can carry messages.
-    pub fn is_connected(&self) -> bool {
-        self.phase == SessionPhase::Connected
-    }
-}
-
 /// The agent's end of a session.
 #[derive(Debug, Clone)]
 pub struct Uplink {
@@ -121,39 +95,6 @@ pub struct Uplink {
     pub stalled: watch::Receiver<bool>,
     /// Its places for messages of the queue. Who gives it one holds a place of it for that long.
     pub window: Window,
-}
-
-/// The news a session gets from the URCs of its modem.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Lost {
-    pub cause: &'static str,
-    pub by_broker: bool,
-}
-
-/// Spreads the CONNECTs of one gateway, so that a broker that comes back is not stormed.
-#[derive(Debug)]
-pub struct Stagger {
-    next: Mutex<Option<Instant>>,
-}
-
-impl Stagger {
-    /// One for all modems of a gateway.
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self { next: Mutex::new(None) })
-    }
-
-    async fn turn(&self) {
-        let now = Instant::now();
-        let turn = {
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-            let turn = next.map_or(now, |next| next.max(now));
-            *next = Some(turn + STAGGER);
-            turn
-        };
-        if turn > now {
-            tokio::time::sleep_until(turn).await;
-        }
-    }
 }
 
 enum Next {
@@ -465,6 +406,45 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Says the first word.
+    async fn greet(&mut self, ground: &mut Ground<'_>) -> Result<(), Broken> {
+        let Some(presence) = self.config.presence.clone() else { return Ok(()) };
+        if self.kicked_greetings >= KICKS {
+            return Ok(());
+        }
+        let topic = presence.online.topic.clone();
+        let (job, mut news) = Job::new(presence.online, STALL);
+        let said = self.publish(ground, job).await;
+        let mut kicked = false;
+        while let Ok(progress) = news.try_recv() {
+            kicked = matches!(progress, Progress::Done(Outcome::Lost { by_broker: true }));
+        }
+        self.kicked_greetings = if kicked { self.kicked_greetings + 1 } else { 0 };
+        if self.kicked_greetings >= KICKS {
+            tracing::error!(
+                session = self.name(),
+                topic,
+                "its broker closes the session each time it says that it is online; not said any more"
+            );
+        }
+        said
+    }
+
+    /// Says the last word, if there is time.
+    async fn part(&mut self, ground: &Ground<'_>) {
+        let Some(presence) = self.config.presence.clone() else { return };
+        let message = presence.offline;
+        self.observer.sending(self.name(), &message);
+        let started = Instant::now();
+        let said = tokio::time::timeout(FAREWELL, publish_patiently(ground, &message));
+        let result = match self.while_down(said).await {
+            Ok(Ok(())) => PublishResult::Ok,
+            Ok(Err(error)) if !error.is_timeout() => PublishResult::Error,
+            Ok(Err(_)) | Err(_) => PublishResult::Timeout,
+        };
+        self.observer.publish(self.name(), message.qos.number(), result, started.elapsed());
     }
 
     /// The URC that follows a failed publish tells whether the broker closed the connection; and whether

@@ -3,9 +3,16 @@
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Lost, Stagger};
+use super::stagger::Stagger;
 use crate::mqtt::{Client, Mqtt};
 use crate::port::At;
+
+/// The news a session gets from the URCs of its modem.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lost {
+    pub cause: &'static str,
+    pub by_broker: bool,
+}
 
 /// What a session needs of its modem while the service is up.
 pub(crate) struct Ground<'a> {

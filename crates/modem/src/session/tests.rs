@@ -1,12 +1,14 @@
 //! The life of a session, with a stack that does as it is told and a clock that is paused.
 
 use std::collections::VecDeque;
+use std::sync::Mutex;
 
 use async_trait::async_trait;
 use tokio::io::{DuplexStream, duplex};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::stagger::STAGGER;
 use super::*;
 use crate::mqtt::{Client, Mqtt, ResultCode};
 use crate::port::{At, Port};
