@@ -9,10 +9,11 @@ use tokio::time::Instant;
 
 pub use crate::apn::{Apn, ApnLogin, ApnProtocol, CONTEXT, authenticate, secretly};
 use crate::apn::{ApnAuth, quoted};
+use crate::card::unlock;
 use crate::chain::Chain;
+use crate::core::Core;
 use crate::end::End;
-use crate::identify::Known;
-use crate::modem::Core;
+use crate::known::Known;
 use crate::port::{At, Kind};
 use crate::profile::{self, PATIENCE, Profile, StepError};
 use crate::reply::{self, Context, ContextLogin, PdpType, Registration};
@@ -179,70 +180,68 @@ fn compare(shown: &[ContextLogin], wanted: &ApnLogin<'_>) -> Written {
     }
 }
 
-impl Core {
-    /// Writes the access point of the fleet file, and brings it into force where that changed something: the network
-    /// has been told the old one when the modem attached (24.301 §5.5.1.2; in LTE the default bearer comes with the
-    /// attach).
-    pub(crate) async fn access_point(&self, at: &At, known: &Known) -> Result<(), End> {
-        let Some(apn) = self.config.apn.as_ref().filter(|_| self.config.radio_is_ours) else {
-            return Ok(());
-        };
-        let written = write(at, apn, known.profile, known.model.apn_auth).await?;
-        if written == [Written::Not; 2] {
-            return Ok(());
-        }
-        let place = self.place(at, known).await?;
-        let wanted = fingerprint(apn);
-        if !written.contains(&Written::Changed) && self.is_in_force(&place, &wanted).await {
-            return Ok(());
-        }
-        if !self.may_attach_anew(&place) {
-            tracing::warn!("the modem does not keep the access point that was written");
-            return Ok(());
-        }
-        tracing::info!(apn = apn.name, "attaching anew with the access point that was written");
+/// Writes the access point of the fleet file, and brings it into force where that changed something: the network
+/// has been told the old one when the modem attached (24.301 §5.5.1.2; in LTE the default bearer comes with the
+/// attach).
+pub(crate) async fn access_point(core: &Core, at: &At, known: &Known) -> Result<(), End> {
+    let Some(apn) = core.config.apn.as_ref().filter(|_| core.config.radio_is_ours) else {
+        return Ok(());
+    };
+    let written = write(at, apn, known.profile, known.model.apn_auth).await?;
+    if written == [Written::Not; 2] {
+        return Ok(());
+    }
+    let place = place(at, known).await?;
+    let wanted = fingerprint(apn);
+    if !written.contains(&Written::Changed) && is_in_force(core, &place, &wanted).await {
+        return Ok(());
+    }
+    if !may_attach_anew(core, &place) {
+        tracing::warn!("the modem does not keep the access point that was written");
+        return Ok(());
+    }
+    tracing::info!(apn = apn.name, "attaching anew with the access point that was written");
+    {
+        let _step = core.radio.step();
+        if attach_anew(at).await?
+            && let Err(error) = core.env.ledger.attached_with(&place, &wanted).await
         {
-            let _step = self.radio.step();
-            if attach_anew(at).await?
-                && let Err(error) = self.env.ledger.attached_with(&place, &wanted).await
-            {
-                tracing::warn!("could not note which access point is in force: {error}");
-            }
-        }
-        // Some firmware powers the card anew.
-        self.unlock(at, known).await
-    }
-
-    /// The modem and its card, as the ledger knows them.
-    async fn place(&self, at: &At, known: &Known) -> Result<String, End> {
-        let iccid = match known.profile.iccid(at).await {
-            Ok(iccid) => iccid,
-            Err(error) if error.is_gone() || error.is_boot() => return Err(error.into()),
-            Err(_) => "untold".to_owned(),
-        };
-        Ok(format!("{iccid} in {}", known.imei))
-    }
-
-    /// Whether it was this one that came into force last. Where nobody can note it, it is taken for so: else the modem
-    /// would be attached anew at each start.
-    async fn is_in_force(&self, place: &str, wanted: &SecretString) -> bool {
-        match self.env.ledger.is_attached_with(place, wanted).await {
-            Ok(is_in_force) => is_in_force,
-            Err(error) => {
-                tracing::warn!("which access point is in force was not noted: {error}");
-                true
-            }
+            tracing::warn!("could not note which access point is in force: {error}");
         }
     }
+    // Some firmware powers the card anew.
+    unlock(core, at, known).await
+}
 
-    fn may_attach_anew(&self, place: &str) -> bool {
-        let mut last = self.radio.attached.lock().unwrap_or_else(PoisonError::into_inner);
-        let may = last.as_ref().is_none_or(|(was, at)| was != place || at.elapsed() >= SETTLED);
-        if may {
-            *last = Some((place.to_owned(), Instant::now()));
+/// The modem and its card, as the ledger knows them.
+async fn place(at: &At, known: &Known) -> Result<String, End> {
+    let iccid = match known.profile.iccid(at).await {
+        Ok(iccid) => iccid,
+        Err(error) if error.is_gone() || error.is_boot() => return Err(error.into()),
+        Err(_) => "untold".to_owned(),
+    };
+    Ok(format!("{iccid} in {}", known.imei))
+}
+
+/// Whether it was this one that came into force last. Where nobody can note it, it is taken for so: else the modem
+/// would be attached anew at each start.
+async fn is_in_force(core: &Core, place: &str, wanted: &SecretString) -> bool {
+    match core.env.ledger.is_attached_with(place, wanted).await {
+        Ok(is_in_force) => is_in_force,
+        Err(error) => {
+            tracing::warn!("which access point is in force was not noted: {error}");
+            true
         }
-        may
     }
+}
+
+fn may_attach_anew(core: &Core, place: &str) -> bool {
+    let mut last = core.radio.attached.lock().unwrap_or_else(PoisonError::into_inner);
+    let may = last.as_ref().is_none_or(|(was, at)| was != place || at.elapsed() >= SETTLED);
+    if may {
+        *last = Some((place.to_owned(), Instant::now()));
+    }
+    may
 }
 
 /// All that an access point says, as one text.

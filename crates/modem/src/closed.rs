@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::backoff::Attempts;
-use crate::climb::{Advice, Beyond};
+use crate::climb::{Advice, Beyond, advice, beyond, held, refuse};
 use crate::end::End;
 use crate::modem::{LOOK, MUTE, Modem, OVERDUE, exists};
 use crate::observe::RecoveryAction;
@@ -62,16 +62,16 @@ impl Modem {
         attempts: &mut Attempts,
     ) -> Result<Duration, End> {
         // Whoever has one of its ports open may be writing its firmware: nothing is done meanwhile.
-        if let Some(busy) = self.core.held(&self.tty).await {
+        if let Some(busy) = held(&self.tty).await {
             if let End::Beyond(action, _) = &end {
-                self.core.refuse(*action, &busy);
+                refuse(&self.core, *action, &busy);
             }
             self.core.stand(State::Recovering, Some(busy.to_string()));
             return Ok(attempts.next_wait());
         }
         let (cause, words) = match end {
             End::Beyond(action, words) => {
-                match self.core.beyond(action, &self.tty).await? {
+                match beyond(&self.core, action, &self.tty).await? {
                     Beyond::Done => return Ok(Duration::ZERO),
                     Beyond::Later => return Ok(attempts.next_wait()),
                     Beyond::Not => {}
@@ -88,7 +88,7 @@ impl Modem {
         let answers = !matches!(cause, Cause::Mute | Cause::Failing);
         self.due = None;
         loop {
-            let advice = self.core.advice(cause, false);
+            let advice = advice(&self.core, cause, false);
             if let Advice::Wait(until) | Advice::Failed(until) = advice
                 && !answers
             {
@@ -97,7 +97,7 @@ impl Modem {
             }
             match advice {
                 Advice::Act(action) if action > RecoveryAction::Reopen => {
-                    match self.core.beyond(action, &self.tty).await? {
+                    match beyond(&self.core, action, &self.tty).await? {
                         Beyond::Done => return Ok(Duration::ZERO),
                         Beyond::Later => return Ok(attempts.next_wait()),
                         Beyond::Not => {}

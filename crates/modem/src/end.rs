@@ -43,6 +43,8 @@ impl From<StepError> for End {
 
 pub(crate) const BOOTED: &str = "the modem booted";
 
+pub(crate) const QUIET_BOOT: &str = "the modem booted and did not say so";
+
 /// A value that is not to be had is left out; a port that is gone and a boot end the service.
 pub(crate) fn unless_ended<T>(error: StepError) -> Result<Option<T>, End> {
     if error.is_gone() || error.is_boot() { Err(error.into()) } else { Ok(None) }

@@ -8,12 +8,10 @@ use std::time::{Duration, SystemTime};
 use at::{Answer, Exchange, Failure, FinalCode};
 use tokio::time::Instant;
 
-use crate::attach::CONTEXT;
 use crate::catalog::{Catalog, Model};
 use crate::chain::Chain;
-use crate::identify::{self, Known};
+use crate::identify;
 use crate::location::Place;
-use crate::modem::Core;
 use crate::port::{At, ExchangeError, Kind};
 use crate::probe::{self, Identity, ProbeError};
 use crate::profile::{self, PATIENCE, Profile, Status, StepError};
@@ -72,6 +70,17 @@ pub struct Link {
 }
 
 impl Link {
+    /// A way to a modem that is identified; `cid` is the number of the context that it uses.
+    pub(crate) fn new(
+        at: At,
+        profile: &'static dyn Profile,
+        model: Model,
+        identity: Identity,
+        cid: u8,
+    ) -> Self {
+        Self { at, profile, model, identity, cid }
+    }
+
     /// Asks everything. The port stays whose it is.
     ///
     /// # Cancel safety
@@ -182,31 +191,6 @@ async fn clock(at: &At) -> Result<(Clock, SystemTime), StepError> {
 
 async fn ask(at: &At, line: &str, prefix: &'static str) -> Result<Vec<String>, StepError> {
     profile::run(at, Kind::Status, line, Answer::Prefix(prefix)).await
-}
-
-/// A link that others may use, until it is dropped.
-pub(crate) struct Lent<'a>(&'a Core);
-
-impl Drop for Lent<'_> {
-    fn drop(&mut self) {
-        self.0.link.send_replace(None);
-    }
-}
-
-impl Core {
-    /// Lets others ask the modem, as long as it stays as it was identified.
-    pub(crate) fn lend(&self, at: &At, known: &Known) -> Lent<'_> {
-        let identified = self.snapshot.borrow().identified.clone();
-        let link = identified.map(|is| Link {
-            at: at.clone(),
-            profile: known.profile,
-            model: known.model.clone(),
-            identity: Identity { model: is.model, imei: is.imei, iccid: None },
-            cid: self.config.apn.as_ref().map_or(CONTEXT, |apn| apn.cid),
-        });
-        self.link.send_replace(link);
-        Lent(self)
-    }
 }
 
 /// Whether a modem that was not identified answers, and has no IMEI to answer with; `why` is the reason that was given.

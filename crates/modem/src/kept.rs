@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::watch;
 
 use crate::chain::Chain;
-use crate::modem::Core;
 use crate::mqtt::{Client, Mqtt, MqttError};
 use crate::port::{At, ExchangeError};
 
@@ -40,25 +39,23 @@ impl Kept {
     }
 }
 
-impl Core {
-    /// Asks for what the modem keeps, until the port goes. The messages themselves come as URCs.
-    pub(crate) async fn fetch_kept(&self, at: &At, mqtt: &dyn Mqtt, kept: &Kept) {
-        let mut tries = BTreeMap::new();
-        loop {
-            let (client, slot) = kept.next().await;
-            match mqtt.fetch(at, client, slot).await {
-                Ok(()) => drop(tries.remove(&(client, slot))),
-                Err(MqttError::Exchange { source: ExchangeError::Gone, .. }) => return,
-                Err(error) => {
-                    tracing::warn!(slot, "a message stays in the modem: {}", Chain(&error));
-                    // Where it did not answer it may be asked again; a refusal says that there is nothing.
-                    let tried = tries.entry((client, slot)).or_insert(0_u32);
-                    *tried += 1;
-                    if matches!(error, MqttError::Exchange { .. }) && *tried < TRIES {
-                        kept.note(client, slot);
-                    } else {
-                        tries.remove(&(client, slot));
-                    }
+/// Asks for what the modem keeps, until the port goes. The messages themselves come as URCs.
+pub(crate) async fn fetch_kept(at: &At, mqtt: &dyn Mqtt, kept: &Kept) {
+    let mut tries = BTreeMap::new();
+    loop {
+        let (client, slot) = kept.next().await;
+        match mqtt.fetch(at, client, slot).await {
+            Ok(()) => drop(tries.remove(&(client, slot))),
+            Err(MqttError::Exchange { source: ExchangeError::Gone, .. }) => return,
+            Err(error) => {
+                tracing::warn!(slot, "a message stays in the modem: {}", Chain(&error));
+                // Where it did not answer it may be asked again; a refusal says that there is nothing.
+                let tried = tries.entry((client, slot)).or_insert(0_u32);
+                *tried += 1;
+                if matches!(error, MqttError::Exchange { .. }) && *tried < TRIES {
+                    kept.note(client, slot);
+                } else {
+                    tries.remove(&(client, slot));
                 }
             }
         }

@@ -2,39 +2,37 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::attach::Apn;
 use crate::backoff::Attempts;
-use crate::climb::updates_firmware;
+use crate::chain::Chain;
 use crate::console::{Access, Open};
+use crate::core::Core;
+pub use crate::core::ModemConfig;
 use crate::ears::Ears;
 use crate::end::End;
 use crate::environment::Environment;
 use crate::exam::Link;
-use crate::flapping::Flapping;
 use crate::holder::{Busy, Holder};
-use crate::location::{Introduction, Location, Place, Ports, Round};
+use crate::known::{identify, introduced, lend};
+use crate::location::{Introduction, Round};
 use crate::observe::{DisconnectReason, Observer};
+use crate::place::{Place, Ports};
 use crate::port::{At, Port, PortEnd, PortEvent};
-use crate::radio::Radio;
-use crate::recovery::{Ladder, Recovery, Sign, Stage};
+use crate::recovery::{Sign, Stage};
 use crate::roster::Roster;
 use crate::serial;
-use crate::service::Shared;
-use crate::session::{Chain, Session};
+use crate::service::{listen, work};
+use crate::session::Session;
+use crate::shared::Shared;
 use crate::snapshot::{Snapshot, State};
-use crate::turns::Turn;
-use crate::veto::Failing;
-use crate::vitals::Vitals;
 
 /// A fixed tty that is not there is looked for this often.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
@@ -47,40 +45,6 @@ const UNUSABLE: Duration = Duration::from_secs(60);
 
 pub(crate) const MUTE: &str = "the modem answers nothing";
 pub(crate) const OVERDUE: &str = "the modem did not come back after its reset";
-
-/// What a modem of the fleet is to be.
-#[derive(Debug, Clone)]
-pub struct ModemConfig {
-    /// Its name in the fleet file.
-    pub name: String,
-    /// Where it is found.
-    pub port: Location,
-    /// The IMEI it must have, where the fleet file says one.
-    pub imei: Option<String>,
-    /// How its `AT+CGMM` must begin, where the fleet file says so.
-    pub model: Option<String>,
-    /// The ICCID its SIM must have, where the fleet file says one.
-    pub iccid: Option<String>,
-    /// Whether the SIM is asked for its ICCID before the first session opens, because somebody counts by
-    /// it. One that does not tell is served all the same.
-    pub sim_first: bool,
-    /// Its access point; none leaves the modem's own.
-    pub apn: Option<Apn>,
-    /// The PIN of its SIM.
-    pub pin: Option<SecretString>,
-    /// Whether sessions may open while roaming.
-    pub roaming: bool,
-    /// Whether radio and access point are ours to change. Where another program has them they are looked at only.
-    pub radio_is_ours: bool,
-    /// Time between two status polls.
-    pub poll: Duration,
-    /// Whether text messages are kept off the port, once the modem has printed one.
-    pub stores_messages: bool,
-    /// How a tty of a fixed name is set.
-    pub line: serial::Line,
-    /// What may be done to bring it back.
-    pub recovery: Recovery,
-}
 
 /// One modem of the fleet.
 pub struct Modem {
@@ -110,30 +74,6 @@ pub struct Modem {
     ears: Arc<Ears>,
 }
 
-/// What the parts of a modem's life share.
-pub(crate) struct Core {
-    pub(crate) config: ModemConfig,
-    pub(crate) env: Environment,
-    pub(crate) observer: Arc<dyn Observer>,
-    pub(crate) snapshot: watch::Sender<Snapshot>,
-    pub(crate) found: Instant,
-    pub(crate) ladder: Mutex<Ladder>,
-    /// Signs that it is at something.
-    pub(crate) vitals: Arc<Vitals>,
-    /// Its sessions that fail again and again.
-    pub(crate) failing: Failing,
-    /// The right to reset, while a reset is on its way.
-    pub(crate) turn: Mutex<Option<Turn>>,
-    pub(crate) radio: Radio,
-    /// How often the device came back, but for our own resets.
-    flapping: Mutex<Flapping>,
-    /// The way to the modem while it is identified, for those who ask it in passing.
-    pub(crate) link: watch::Sender<Option<Link>>,
-    /// Detection and readiness are counted once for each time the tty appears.
-    pub(crate) count_detection: AtomicBool,
-    pub(crate) count_ready: AtomicBool,
-}
-
 impl Modem {
     /// A modem that is not opened yet, and where it can be watched.
     pub fn new(
@@ -142,24 +82,7 @@ impl Modem {
         env: Environment,
         observer: Arc<dyn Observer>,
     ) -> (Self, watch::Receiver<Snapshot>) {
-        let (snapshot, watched) = watch::channel(Snapshot::absent());
-        let ladder = Mutex::new(Ladder::new(&config.recovery));
-        let core = Core {
-            config,
-            env,
-            observer,
-            snapshot,
-            found: Instant::now(),
-            ladder,
-            vitals: Arc::default(),
-            failing: Failing::default(),
-            turn: Mutex::new(None),
-            radio: Radio::default(),
-            flapping: Mutex::default(),
-            link: watch::Sender::new(None),
-            count_detection: AtomicBool::new(false),
-            count_ready: AtomicBool::new(false),
-        };
+        let (core, watched) = Core::new(config, env, observer);
         let (access, opened, ears) = Access::new();
         let modem = Self {
             core,
@@ -326,7 +249,7 @@ impl Modem {
         }
         let opened = match asked {
             Some(Introduction { identity, open }) => {
-                self.core.introduced(identity);
+                introduced(&self.core, identity);
                 Ok(open)
             }
             None => serial::open(Place { line: self.core.config.line, ..place }).await,
@@ -357,7 +280,7 @@ impl Modem {
         let _open = Open::new(opened, at.clone());
         let serve = async {
             loop {
-                match core.serve(&at, &mut events, roster).await {
+                match serve(core, &at, &mut events, roster).await {
                     End::Booted(words) => {
                         tracing::info!("{words}; beginning again");
                         roster.went(DisconnectReason::Network, words);
@@ -437,58 +360,23 @@ pub(crate) async fn exists(path: &Path) -> bool {
     tokio::task::spawn_blocking(move || path.exists()).await.unwrap_or(false)
 }
 
-impl Core {
-    pub(crate) fn update(&self, change: impl FnOnce(&mut Snapshot)) {
-        let (causes, busy) = (self.causes(), self.vitals.is_busy());
-        self.snapshot.send_if_modified(|snapshot| {
-            let before = snapshot.clone();
-            change(snapshot);
-            (snapshot.causes, snapshot.busy) = (causes, busy);
-            snapshot.returns = self.flaps().count(Instant::now());
-            *snapshot != before
-        });
-    }
-
-    /// Shows what the modem is seen to be at, for ever.
-    async fn follow_vitals(&self) {
-        let show = || {
-            let update = self.vitals.update().map(|(_, line)| updates_firmware(&line));
-            self.update(|s| {
-                if update.is_some() || s.state == State::Serving {
-                    s.reason = update;
-                }
-            });
-        };
-        self.vitals.follow(show).await;
-    }
-
-    /// How often its device came back.
-    pub(crate) fn flaps(&self) -> MutexGuard<'_, Flapping> {
-        self.flapping.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What was read before a boot does not hold any more.
-    fn forget_readings(&self) {
-        self.update(|s| {
-            (s.registration, s.operator, s.temperature_celsius) = (None, None, None);
-            s.signals.clear();
-            s.carriers.clear();
-        });
-    }
-
-    /// From a port that was opened, or a modem that booted, to the end of service.
-    async fn serve(&self, at: &At, events: &mut mpsc::Receiver<PortEvent>, roster: &Roster) -> End {
-        let known = match self.identify(at, events).await {
-            Ok(known) => known,
-            Err(end) => return end,
-        };
-        self.shows(Sign::Identified);
-        let shared = Shared::new();
-        let _lent = self.lend(at, &known);
-        // Both arms end the service; none awaits in its body.
-        tokio::select! {
-            end = self.listen(events, known.profile.listener(), &shared) => end,
-            end = self.work(at, &known, roster, &shared) => end,
-        }
+/// From a port that was opened, or a modem that booted, to the end of service.
+async fn serve(
+    core: &Core,
+    at: &At,
+    events: &mut mpsc::Receiver<PortEvent>,
+    roster: &Roster,
+) -> End {
+    let known = match identify(core, at, events).await {
+        Ok(known) => known,
+        Err(end) => return end,
+    };
+    core.shows(Sign::Identified);
+    let shared = Shared::new();
+    let _lent = lend(core, at, &known);
+    // Both arms end the service; none awaits in its body.
+    tokio::select! {
+        end = listen(core, events, known.profile.listener(), &shared) => end,
+        end = work(core, at, &known, roster, &shared) => end,
     }
 }

@@ -9,11 +9,9 @@ use tokio::time::Instant;
 
 use crate::chain::Chain;
 use crate::end::End;
-use crate::modem::Core;
 use crate::port::{At, Kind};
 use crate::profile::{self, StepError};
 use crate::reply::{self, Functionality};
-use crate::service::Shared;
 
 /// A search that lasts so long may have a radio that somebody switched off meanwhile.
 const SEARCH_IS_LONG: Duration = Duration::from_secs(30);
@@ -74,37 +72,36 @@ impl Drop for Step<'_> {
     }
 }
 
-impl Core {
-    /// Switches the radio on where it is off, before the card is asked: with minimum functionality there is none.
-    /// A mode of the maker's is left: some are modes of service.
-    pub(crate) async fn radio_on(&self, at: &At) -> Result<(), End> {
-        if !self.config.radio_is_ours {
-            return Ok(());
+/// Switches the radio on where it is off, before the card is asked: with minimum functionality there is none.
+/// A mode of the maker's is left: some are modes of service.
+pub(crate) async fn radio_on(radio: &Radio, at: &At) -> Result<(), End> {
+    match functionality(at).await? {
+        Some(Functionality::RadioOff(level)) => switch_on(at, radio, level).await,
+        Some(Functionality::Makers(level)) => {
+            tracing::warn!(
+                "AT+CFUN? says {level}, which is a mode of the modem's maker, such as a factory test; it stays so unless no network is found in it"
+            );
+            Ok(())
         }
-        match functionality(at).await? {
-            Some(Functionality::RadioOff(level)) => switch_on(at, &self.radio, level).await,
-            Some(Functionality::Makers(level)) => {
-                tracing::warn!(
-                    "AT+CFUN? says {level}, which is a mode of the modem's maker, such as a factory test; it stays so unless no network is found in it"
-                );
-                Ok(())
-            }
-            Some(Functionality::Full) | None => Ok(()),
-        }
+        Some(Functionality::Full) | None => Ok(()),
     }
+}
 
-    /// Looks at the radio again where a network has been searched for long: another program may have switched it off.
-    pub(crate) async fn mind_radio(&self, at: &At, shared: &Shared) -> Result<(), End> {
-        let is_long = shared.searched_for().is_some_and(|time| time >= SEARCH_IS_LONG);
-        if !is_long || !self.config.radio_is_ours || !self.radio.is_due() {
-            return Ok(());
+/// Looks at the radio again where a network has been searched for long: another program may have switched it off.
+pub(crate) async fn mind_radio(
+    radio: &Radio,
+    at: &At,
+    searched_for: Option<Duration>,
+) -> Result<(), End> {
+    let is_long = searched_for.is_some_and(|time| time >= SEARCH_IS_LONG);
+    if !is_long || !radio.is_due() {
+        return Ok(());
+    }
+    match functionality(at).await? {
+        Some(Functionality::RadioOff(level) | Functionality::Makers(level)) => {
+            switch_on(at, radio, level).await
         }
-        match functionality(at).await? {
-            Some(Functionality::RadioOff(level) | Functionality::Makers(level)) => {
-                switch_on(at, &self.radio, level).await
-            }
-            Some(Functionality::Full) | None => Ok(()),
-        }
+        Some(Functionality::Full) | None => Ok(()),
     }
 }
 

@@ -5,13 +5,12 @@
 //! believed. A port that prints none is left as it is.
 
 use at::Answer;
+use tokio::sync::Notify;
 
 use crate::chain::Chain;
 use crate::end::End;
-use crate::modem::Core;
 use crate::port::{At, Kind};
 use crate::profile::{StepError, run};
-use crate::service::Shared;
 
 /// What is printed with its text (3GPP TS 27.005 §3.4.1).
 const PRINTED: [&str; 3] = ["+CMT:", "+CBM:", "+CDS:"];
@@ -21,23 +20,21 @@ pub(crate) fn is_printed(line: &str) -> bool {
     PRINTED.iter().any(|start| line.starts_with(start))
 }
 
-impl Core {
-    /// Waits until a message was printed, and has the next ones stored. Once for each start of the modem: what sets
-    /// it back is another program, with which there is no arguing.
-    pub(crate) async fn store_messages(&self, at: &At, shared: &Shared) -> End {
-        shared.printed.notified().await;
-        match store(at).await {
-            Ok(command) => tracing::info!(
-                "the modem printed a text message at this port; with {command} it keeps them in its store (`sms: leave` leaves that alone)"
-            ),
-            Err(error) if error.is_gone() || error.is_boot() => {}
-            Err(error) => tracing::warn!(
-                "the modem prints text messages at this port and refuses to keep them in its store: {}",
-                Chain(&error)
-            ),
-        }
-        std::future::pending().await
+/// Waits until a message was printed, and has the next ones stored. Once for each start of the modem: what sets
+/// it back is another program, with which there is no arguing.
+pub(crate) async fn store_messages(at: &At, printed: &Notify) -> End {
+    printed.notified().await;
+    match store(at).await {
+        Ok(command) => tracing::info!(
+            "the modem printed a text message at this port; with {command} it keeps them in its store (`sms: leave` leaves that alone)"
+        ),
+        Err(error) if error.is_gone() || error.is_boot() => {}
+        Err(error) => tracing::warn!(
+            "the modem prints text messages at this port and refuses to keep them in its store: {}",
+            Chain(&error)
+        ),
     }
+    std::future::pending().await
 }
 
 /// Has messages stored. Gives the command that did it.

@@ -6,11 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::modem::Core;
 use crate::mqtt::Client;
-use crate::recovery::Sign;
-use crate::service::Shared;
-use crate::session::Witness;
 
 /// A connected session that heard its broker so recently vetoes whatever would end it.
 const SOUND: Duration = Duration::from_secs(60);
@@ -38,7 +34,7 @@ impl Heard {
         self.times().last.insert(client, Instant::now());
     }
 
-    fn note_connected(&self, client: Client) {
+    pub(crate) fn note_connected(&self, client: Client) {
         self.times().greeted.entry(client).or_insert(Some(Instant::now()));
     }
 
@@ -60,7 +56,7 @@ impl Heard {
     }
 
     /// Reports whether another one works, or was just connected.
-    fn is_sound_beside(&self, client: Client) -> bool {
+    pub(crate) fn is_sound_beside(&self, client: Client) -> bool {
         let times = self.times();
         let greeted = times.greeted.iter().filter_map(|(of, when)| Some((of, when.as_ref()?)));
         let mut heard = times.last.iter().chain(greeted);
@@ -77,7 +73,7 @@ impl Failing {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, session: &str, fails: bool) {
+    pub(crate) fn note(&self, session: &str, fails: bool) {
         if fails {
             self.names().insert(session.to_owned());
         } else {
@@ -85,64 +81,13 @@ impl Failing {
         }
     }
 
-    fn is_none(&self) -> bool {
+    pub(crate) fn is_none(&self) -> bool {
         self.names().is_empty()
     }
 
     /// Reports whether it is more than one, so that it is hardly one broker's fault.
     pub(crate) fn is_plural(&self) -> bool {
         self.names().len() > 1
-    }
-}
-
-/// What one session tells its modem.
-pub(crate) struct Told<'a> {
-    pub(crate) core: &'a Core,
-    pub(crate) shared: &'a Shared,
-    pub(crate) client: Client,
-}
-
-impl Witness for Told<'_> {
-    fn connecting(&self) {
-        self.core.vitals.starting();
-    }
-
-    fn connected(&self) {
-        self.shared.heard.note_connected(self.client);
-        self.core.shows(Sign::Broker);
-        self.shared.connected.notify_one();
-        self.core.ready();
-    }
-
-    fn refused(&self) {
-        self.core.shows(Sign::Service);
-    }
-
-    fn acknowledged(&self) {
-        self.shared.heard.note(self.client);
-    }
-
-    fn fails(&self, session: &str, fails: bool) {
-        self.core.failing.note(session, fails);
-        if self.core.failing.is_none() {
-            self.core.shows(Sign::Sessions);
-        }
-    }
-
-    fn is_shared(&self) -> bool {
-        self.shared.holders.is_shared()
-    }
-
-    fn is_restart_due(&self) -> bool {
-        self.core.is_restart_due()
-    }
-
-    fn ended(&self) {
-        self.shared.heard.forget(self.client);
-    }
-
-    fn others_are_sound(&self) -> bool {
-        self.shared.heard.is_sound_beside(self.client)
     }
 }
 

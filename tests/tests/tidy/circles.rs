@@ -21,7 +21,6 @@ const KNOWN: &[(&str, usize)] = &[
     ("crates/agent/src/", 35),
     ("crates/fleet/src/", 7),
     ("crates/modem-sim/src/", 19),
-    ("crates/modem/src/", 37),
     ("crates/modemfleet/src/", 6),
     ("crates/queue/src/", 29),
     ("profiles/quectel/src/", 3),

@@ -14,7 +14,6 @@ mod line;
 mod outcome;
 mod rule;
 mod standard;
-mod tty;
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,7 +31,6 @@ pub(crate) use access::Open;
 pub use line::Unreadable;
 pub use outcome::Outcome;
 pub use rule::{CommandRule, Effect, OperationResult};
-pub use tty::on_tty;
 
 /// How long the answer may take where nobody says: manuals give 9 s for most commands.
 pub const PATIENCE: Duration = Duration::from_secs(10);

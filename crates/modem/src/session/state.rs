@@ -1,4 +1,4 @@
-//! Where a session stands, for those who watch it.
+//! The state of a session, for those who watch it.
 
 use serde::Serialize;
 

@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use modem::console::{Commands, Refusal, on_tty};
+use modem::console::{Commands, Refusal};
 use modem::probe::ProbeError;
 use modem::session::Chain;
+use modem::tty::on_tty;
 use modem::{Catalog, Plugin};
 use tokio::signal::unix::{SignalKind, signal};
 

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Access, Hearing};
 use crate::catalog::Catalog;
+use crate::console::{Access, Hearing};
 use crate::end::End;
 use crate::identify;
 use crate::location::Place;

@@ -1,0 +1,126 @@
+//! A modem that was identified: compared with the fleet file, shown, and lent to those who ask it in passing.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use at::Identity as Answered;
+use tokio::sync::mpsc;
+
+use crate::apn::CONTEXT;
+use crate::catalog::Model;
+use crate::core::Core;
+use crate::end::End;
+use crate::exam::Link;
+use crate::identify::{ignore, imei, in_step, model};
+use crate::identity::{Identity, fits_model};
+use crate::port::{At, PortEvent};
+use crate::profile::{Profile, prepare};
+use crate::snapshot::Identified;
+
+/// A modem that is known and in step.
+pub(crate) struct Known {
+    pub(crate) profile: &'static dyn Profile,
+    pub(crate) model: Model,
+    pub(crate) imei: String,
+}
+
+/// Finds out which modem is at an open port, and whether it is the one of the fleet file.
+pub(crate) async fn identify(
+    core: &Core,
+    at: &At,
+    events: &mut mpsc::Receiver<PortEvent>,
+) -> Result<Known, End> {
+    let asking = async {
+        let cgmm = in_step(at, events).await?;
+        // URCs that come now mean nothing to us yet, but must be read.
+        tokio::select! {
+            known = identify_in_step(core, at, cgmm) => known,
+            end = ignore(events) => Err(end),
+        }
+    };
+    // Nothing is open yet that would have to be closed.
+    tokio::select! {
+        known = asking => known,
+        () = core.env.stop.cancelled() => Err(End::Stopped),
+    }
+}
+
+async fn identify_in_step(core: &Core, at: &At, cgmm: String) -> Result<Known, End> {
+    let catalog = Arc::clone(&core.env.catalog.borrow());
+    let (model, profile) = model(&catalog, at, cgmm).await?;
+    at.set_framing(profile.framing()).await;
+    prepare(at).await?;
+    let imei = imei(at).await?;
+    at.set_identity(Answered::Imei(imei.clone())).await;
+    let (model, cgmm) = model;
+    core.config.port.tell(&cgmm, &imei, None);
+    core.must_be("imei", core.config.imei.as_deref(), |wanted| wanted == imei, &imei)?;
+    core.must_be("model", core.config.model.as_deref(), |wanted| fits_model(wanted, &cgmm), &cgmm)?;
+    core.observer.sim(None);
+    identified(core, &model, profile, cgmm, imei.clone());
+    Ok(Known { profile, model, imei })
+}
+
+/// Shows who told discovery who it is, if it is who it is to be; it is asked again before it serves.
+pub(crate) fn introduced(core: &Core, identity: Identity) {
+    let catalog = Arc::clone(&core.env.catalog.borrow());
+    let Some((model, profile)) = catalog.identify(&identity.model) else { return };
+    let is_imei = core.config.imei.as_ref().is_none_or(|wanted| *wanted == identity.imei);
+    if is_imei && core.config.model.as_ref().is_none_or(|wanted| identity.is_model(wanted)) {
+        identified(core, model, profile, identity.model, identity.imei);
+    }
+}
+
+/// Shows who it is, and counts how long that took since it was plugged in.
+fn identified(core: &Core, model: &Model, profile: &dyn Profile, cgmm: String, imei: String) {
+    let identified = Identified {
+        model_id: model.id.clone(),
+        model: cgmm,
+        manufacturer: model.manufacturer.clone(),
+        firmware: None,
+        profile: profile.id().to_owned(),
+        imei,
+        iccid: None,
+        max_topic: model.mqtt.topic,
+        max_payload: model.mqtt.payload,
+        min_payload: model.mqtt.least_payload,
+    };
+    let known = core.snapshot.borrow().identified.clone();
+    if known.as_ref() != Some(&identified) {
+        tracing::info!(
+            model = identified.model,
+            imei = identified.imei,
+            profile = identified.profile,
+            "identified"
+        );
+    }
+    let took = core.found.elapsed();
+    if core.count_detection.swap(false, Ordering::Relaxed) {
+        core.observer.detected(took);
+    }
+    core.update(|s| {
+        s.identified = Some(identified);
+        s.detection_seconds.get_or_insert(took.as_secs_f64());
+    });
+}
+
+/// Lets others ask the modem, as long as it stays as it was identified.
+pub(crate) fn lend<'a>(core: &'a Core, at: &At, known: &Known) -> Lent<'a> {
+    let identified = core.snapshot.borrow().identified.clone();
+    let link = identified.map(|is| {
+        let identity = Identity { model: is.model, imei: is.imei, iccid: None };
+        let cid = core.config.apn.as_ref().map_or(CONTEXT, |apn| apn.cid);
+        Link::new(at.clone(), known.profile, known.model.clone(), identity, cid)
+    });
+    core.link.send_replace(link);
+    Lent(core)
+}
+
+/// A link that others may use, until it is dropped.
+pub(crate) struct Lent<'a>(&'a Core);
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.0.link.send_replace(None);
+    }
+}
