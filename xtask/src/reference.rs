@@ -5,6 +5,7 @@
 
 mod fleet;
 mod metrics;
+mod values;
 
 use std::fs;
 
@@ -64,21 +65,6 @@ fn told(arguments: &[&str]) -> anyhow::Result<Value> {
         String::from_utf8_lossy(&output.stderr)
     );
     serde_json::from_slice(&output.stdout).context("what modemfleet printed is no JSON")
-}
-
-/// A cell of a table: no line feed, and no bar that would end it.
-fn cell(text: &str) -> String {
-    text.replace('\n', " ").replace('|', "\\|")
-}
-
-/// The text under a key.
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
-    value.get(key).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// The list under a key.
-fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
-    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 #[cfg(test)]

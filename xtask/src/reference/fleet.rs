@@ -3,7 +3,7 @@
 use anyhow::{Context, bail, ensure};
 use serde_json::{Map, Value};
 
-use super::{cell, list, text};
+use super::values::{cell, list, text};
 
 /// Examples, by the section that they stand in. A test checks them, as it does all fleet files of the documents.
 const EXAMPLES: &[(&str, &str)] = &[

@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use super::{cell, list, text};
+use super::values::{cell, list, text};
 use crate::dashboards;
 use crate::step::root;
 

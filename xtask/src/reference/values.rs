@@ -1,0 +1,18 @@
+//! Values of the program's JSON, and cells of a table.
+
+use serde_json::Value;
+
+/// The text under a key.
+pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The list under a key.
+pub(super) fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// A cell of a table: no line feed, and no bar that would end it.
+pub(super) fn cell(text: &str) -> String {
+    text.replace('\n', " ").replace('|', "\\|")
+}
