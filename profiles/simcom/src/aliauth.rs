@@ -11,7 +11,7 @@ use modem::profile::PATIENCE;
 use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
-use crate::cmqtt::{exchange, outcome, persist};
+use crate::exchange::{exchange, outcome, persist};
 
 /// Tells the modem who it is, between ACCQ and CONNECT.
 pub(crate) async fn introduce(at: &At, client: Client, triple: &Triple) -> Result<(), MqttError> {

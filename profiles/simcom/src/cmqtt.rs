@@ -11,17 +11,15 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use at::{Answer, Exchange, Failure, Reply, ResultLine};
+use at::{Answer, Exchange, Reply, ResultLine};
 use modem::mqtt::command::{quote, sequence, with_login};
-use modem::mqtt::{Client, Connection, Message, Mqtt, MqttError, Qos, ResultCode};
-use modem::port::{At, ExchangeError, Kind};
+use modem::mqtt::{Client, Connection, Message, Mqtt, MqttError, Qos};
+use modem::port::{At, Kind};
 use modem::profile::PATIENCE;
 
-use crate::code::{CLIENT_USED, OK, result_code, without_code};
+use crate::code::{CLIENT_USED, OK, without_code};
+use crate::exchange::{CLIENTS, code_of, exchange, outcome, persist, plain_command, refused};
 use crate::{aliauth, tls};
-
-/// The lane of all CMQTT commands.
-pub(crate) const LANE: &str = "cmqtt";
 
 /// The stack, in errors.
 const STACK: &str = "CMQTT";
@@ -58,14 +56,8 @@ const REASON: Duration = Duration::from_millis(500);
 /// rule, and by the manual 120 s. After this long the modem is asked whether it is there, in case the command got lost.
 const START: Duration = Duration::from_secs(30);
 
-/// How often a command that may be repeated is tried when its answer stays out.
-const TRIES: u32 = 3;
-
 /// The longest client id that firmware of 2018 takes (MQTT AT command manual V1.00).
 const OLD_CLIENT_ID: usize = 23;
-
-/// Client indexes of one modem.
-pub(crate) const CLIENTS: [Client; 2] = [Client(0), Client(1)];
 
 /// The dialect of a family. It holds no state: what the modem holds is torn down, never guessed.
 #[derive(Debug, Clone, Copy)]
@@ -394,36 +386,6 @@ fn line(prefix: &'static str, client: Client) -> ResultLine {
     ResultLine { prefix, first: Some(client.0), ..ResultLine::BLANK }
 }
 
-pub(crate) fn exchange(
-    operation: &'static str,
-    command: &str,
-    timeout: Duration,
-) -> Result<Exchange, MqttError> {
-    let exchange = Exchange::new(command, timeout)
-        .map_err(|source| MqttError::Unsendable { what: operation, source })?;
-    Ok(exchange.lane(LANE))
-}
-
-/// A command that `OK` ends. An error code comes in a line before `ERROR` (or, oddly, before `OK`).
-pub(crate) async fn plain_command(
-    at: &At,
-    operation: &'static str,
-    command: &str,
-    prefix: &'static str,
-) -> Result<(), MqttError> {
-    let exchange = exchange(operation, command, PATIENCE)?.answer(Answer::Prefix(prefix));
-    outcome(operation, persist(at, Kind::Setup, exchange).await)
-}
-
-/// Runs an exchange that may be repeated: setting a value twice sets it once.
-pub(crate) async fn persist(
-    at: &At,
-    kind: Kind,
-    exchange: Exchange,
-) -> Result<Reply, ExchangeError> {
-    modem::profile::persist(at, kind, exchange, TRIES).await
-}
-
 /// A command with prompt data that `OK` ends. What it sets may be set again.
 async fn data(
     at: &At,
@@ -473,33 +435,6 @@ async fn operation(
     }
 }
 
-fn refused(operation: &'static str, number: i32) -> MqttError {
-    MqttError::Refused { operation, code: result_code(operation, number) }
-}
-
-/// What the end of an exchange means: the code in its result line, else in its answer, else `OK`.
-pub(crate) fn outcome(
-    operation: &'static str,
-    ended: Result<Reply, ExchangeError>,
-) -> Result<(), MqttError> {
-    match ended {
-        Ok(reply) => match code_in(reply.result.iter().chain(&reply.lines)) {
-            Some(OK) | None => Ok(()),
-            Some(number) => Err(refused(operation, number)),
-        },
-        Err(ExchangeError::Failed {
-            failure: Failure::Refused { code, lines, result }, ..
-        }) => {
-            match code_in(result.iter().chain(&lines)) {
-                // `ERROR` after a result of 0 is still a refusal, of which nothing is known.
-                Some(OK) | None => Err(without_code(operation, Some(&code))),
-                Some(number) => Err(refused(operation, number)),
-            }
-        }
-        Err(source) => Err(MqttError::Exchange { operation, source }),
-    }
-}
-
 /// The code of a whole result line: `+CMQTTPUB: 0,6`, or `+CMQTTSTART: 23` where no client is named.
 fn result_in(line: &str, with_client: bool) -> Option<i32> {
     let arguments: Vec<&str> = line.split_once(':')?.1.split(',').map(str::trim).collect();
@@ -509,34 +444,9 @@ fn result_in(line: &str, with_client: bool) -> Option<i32> {
     }
 }
 
-/// The last argument of the first line that has a number there: `+CMQTTPUB: 0,6`, `+CMQTTSTART: 23`.
-fn code_in<'a>(mut lines: impl Iterator<Item = &'a String>) -> Option<i32> {
-    lines.find_map(|line| {
-        let arguments = line.split_once(':')?.1;
-        arguments.rsplit(',').next()?.trim().parse().ok()
-    })
-}
-
-fn code_of(error: &MqttError) -> Option<i32> {
-    match error {
-        MqttError::Refused { code: ResultCode { number, .. }, .. } => Some(*number),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_code_is_the_last_argument() {
-        let code = |line: &str| code_in([line.to_owned()].iter());
-        assert_eq!(code("+CMQTTPUB: 0,6"), Some(6));
-        assert_eq!(code("+CMQTTSTART: 23"), Some(23));
-        assert_eq!(code("+CMQTTSTART:0"), Some(0));
-        assert_eq!(code("+CMQTTPUB: 0,"), None);
-        assert_eq!(code("noise"), None);
-    }
 
     #[test]
     fn a_torn_result_is_no_success() {
@@ -557,26 +467,5 @@ mod tests {
         assert_eq!(parse_client_id_limit("+CMQTTACCQ: (0-1),(1-23),(0-1)"), Some(23));
         assert_eq!(parse_client_id_limit("+CMQTTACCQ: (0,1),(23)"), Some(23));
         assert_eq!(parse_client_id_limit("+CMQTTACCQ: (0-1)"), None);
-    }
-
-    #[test]
-    fn an_error_keeps_its_code_in_every_form() {
-        let refused = |lines: &[&str], result: Option<&str>| ExchangeError::Failed {
-            command: "AT+X".to_owned(),
-            failure: Failure::Refused {
-                code: at::FinalCode::Error("ERROR".to_owned()),
-                lines: lines.iter().map(|line| (*line).to_owned()).collect(),
-                result: result.map(str::to_owned),
-            },
-        };
-        let number = |ended| code_of(&outcome("X", Err(ended)).unwrap_err());
-        assert_eq!(number(refused(&["+CMQTTTOPIC: 0,11"], None)), Some(11));
-        assert_eq!(number(refused(&[], Some("+CMQTTPUB: 0,14"))), Some(14));
-        assert_eq!(number(refused(&[], None)), None);
-        let late = Reply { lines: vec![], result: Some("+CMQTTCONNECT: 0,32".to_owned()) };
-        assert_eq!(code_of(&outcome("X", Ok(late)).unwrap_err()), Some(32));
-        let odd = Reply { lines: vec!["+CMQTTCFG: 0,12".to_owned()], result: None };
-        assert_eq!(code_of(&outcome("X", Ok(odd)).unwrap_err()), Some(12));
-        assert!(outcome("X", Ok(Reply::default())).is_ok());
     }
 }

@@ -3,7 +3,7 @@
 use at::Guarded;
 use modem::console::{CommandRule, OperationResult};
 
-use crate::cmqtt::LANE;
+use crate::exchange::LANE;
 
 const SESSIONS: &str = "works on the modem's MQTT service, which the agent's sessions have";
 const TLS: &str = "changes how connections are secured, or the files for that";

@@ -15,6 +15,7 @@ mod cmqtt;
 mod code;
 mod commands;
 pub mod cpsi;
+mod exchange;
 mod listener;
 mod poll;
 mod results;

@@ -14,8 +14,8 @@ use modem::port::{At, Kind};
 use modem::profile;
 use modem::tls::{File, Tls, files, is_unused, set_clock};
 
-use crate::cmqtt::{CLIENTS, exchange, outcome, persist, plain_command};
 use crate::code::TLS_FAILED;
+use crate::exchange::{CLIENTS, exchange, outcome, persist, plain_command};
 
 /// Writing a file to flash, with 10 KiB over a slow line before it.
 const DOWNLOAD: Duration = Duration::from_secs(10);
