@@ -3,7 +3,7 @@
 use at::Guarded;
 use modem::console::{CommandRule, OperationResult};
 
-use crate::qmt::LANE;
+use crate::exchange::LANE;
 
 const SESSIONS: &str = "works on the modem's MQTT connections, which the agent's sessions have";
 const NETWORK: &str = "changes the connection that the sessions run over";

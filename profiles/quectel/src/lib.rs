@@ -11,6 +11,7 @@ use modem::reply::PinTries;
 mod access;
 mod code;
 mod commands;
+mod exchange;
 mod listener;
 mod memory;
 mod poll;
@@ -20,6 +21,7 @@ mod qmt;
 mod settings;
 pub mod status;
 mod tls;
+mod words;
 
 use listener::{BARE_URCS, BOOTS, Ears};
 use poll::Asked;

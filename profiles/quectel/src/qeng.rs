@@ -6,7 +6,7 @@ use modem::reply::{
 };
 use serde::Serialize;
 
-use crate::status::{cut, radio};
+use crate::words::{cut, radio};
 
 const COMMAND: &str = "AT+QENG=\"servingcell\"";
 

@@ -7,22 +7,17 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use at::{Answer, Exchange, Failure, Reply, ResultLine};
+use at::{Answer, Exchange, Reply, ResultLine};
 use modem::mqtt::command::{quote, sequence, with_login};
 use modem::mqtt::{Client, Connection, Message, Mqtt, MqttError, Qos, ResultCode};
-use modem::port::{At, ExchangeError, Kind};
+use modem::port::{At, Kind};
 use modem::profile::{self, PATIENCE};
 
 use crate::code::{self, CONNACK, GRANTED, OCCUPIED, OPEN, PACKET, without_code};
+use crate::exchange::{STACK, TRIES, exchange, failed};
 use crate::memory::{self, Counted};
 use crate::settings::Settings;
 use crate::tls;
-
-/// All QMT commands share one lane. That clients may overlap no transcript proves.
-pub(crate) const LANE: &str = "qmt";
-
-/// The stack, in errors.
-pub(crate) const STACK: &str = "QMT";
 
 /// The modem tells the end of a packet within its time-outs (2 × 30 s), and a little more.
 const PACKET_END: Duration = Duration::from_secs(65);
@@ -38,9 +33,6 @@ const CLOSE: Duration = Duration::from_secs(15);
 
 /// The same, and that of CONN, where another session of the modem waits meanwhile.
 const SHARED_END: Duration = Duration::from_secs(25);
-
-/// How often a setting is tried when its answer stays out.
-pub(crate) const TRIES: u32 = 3;
 
 /// Ends the data of `AT+QMTPUB`, whose length is not announced.
 const END_OF_DATA: u8 = 0x1a;
@@ -293,15 +285,6 @@ async fn sign_out(at: &At, client: Client) {
     }
 }
 
-/// Runs a command that `OK` ends, and that may be given twice.
-pub(crate) async fn set(at: &At, operation: &'static str, command: &str) -> Result<(), MqttError> {
-    let exchange = exchange(operation, command, PATIENCE)?;
-    match profile::persist(at, Kind::Setup, exchange, TRIES).await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(failed(operation, error)),
-    }
-}
-
 fn sign_in(client: Client, connection: &Connection) -> Result<Exchange, MqttError> {
     let id = quote("the client id", &connection.client_id)?;
     let (command, shown) = with_login(format!("AT+QMTCONN={},{id}", client.0), connection)?;
@@ -317,16 +300,6 @@ fn line(prefix: &'static str, client: Client) -> ResultLine {
 /// The result of this packet. 1 tells that it is sent again, and is no end.
 fn numbered(prefix: &'static str, client: Client, packet: u16) -> ResultLine {
     ResultLine { second: Some(packet), interim: Some((2, "1")), ..line(prefix, client) }
-}
-
-pub(crate) fn exchange(
-    operation: &'static str,
-    command: &str,
-    timeout: Duration,
-) -> Result<Exchange, MqttError> {
-    let exchange = Exchange::new(command, timeout)
-        .map_err(|source| MqttError::Unsendable { what: operation, source })?;
-    Ok(exchange.lane(LANE))
 }
 
 /// Runs a command that its result line ends, and gives that line. The loss of the connection means that
@@ -345,15 +318,6 @@ async fn ended(
         Ok(Reply { result: Some(line), .. }) => Ok(line),
         Ok(_) => Err(without_code(operation, None)),
         Err(error) => Err(failed(operation, error)),
-    }
-}
-
-fn failed(operation: &'static str, error: ExchangeError) -> MqttError {
-    match error {
-        ExchangeError::Failed { failure: Failure::Refused { code, .. }, .. } => {
-            without_code(operation, Some(&code))
-        }
-        source => MqttError::Exchange { operation, source },
     }
 }
 

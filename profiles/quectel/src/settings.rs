@@ -8,8 +8,8 @@ use modem::mqtt::{Client, Connection, MqttError};
 use modem::port::{At, Kind};
 use modem::profile::{self, PATIENCE};
 
+use crate::exchange::{TRIES, exchange, set};
 use crate::memory;
-use crate::qmt::{TRIES, exchange, set};
 
 /// The longest keep-alive that `"keepalive"` takes, in seconds.
 const MAX_KEEP_ALIVE_S: u16 = 3_600;

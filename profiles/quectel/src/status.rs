@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::qcainfo::qcainfo;
 use crate::qeng::qeng;
+use crate::words::{cut, radio};
 
 /// The vendor's commands; the standard's are in [`modem::reply::DECODERS`].
 pub const DECODERS: &[(&str, Decoder)] = &[
@@ -78,23 +79,6 @@ fn one_or_rows<T>(mut rows: Vec<T>) -> OneOrRows<T> {
             OneOrRows::Rows { rows }
         }
     }
-}
-
-/// The radio of a mode's word, and the vendor's word for it in replies.
-pub(crate) fn radio(mode: &str) -> Option<(Option<Rat>, &'static str)> {
-    Some(match mode.to_ascii_uppercase().as_str() {
-        "NOSERVICE" => (None, "none"),
-        "GSM" => (Some(Rat::Gsm), "gsm"),
-        "WCDMA" | "TDSCDMA" | "HSPA" => (Some(Rat::Wcdma), "wcdma"),
-        "LTE" => (Some(Rat::Lte), "lte"),
-        "CAT-M1" | "CAT-M" | "EMTC" => (Some(Rat::CatM), "cat-m"),
-        // The last of the BG95-S5, by satellite.
-        "CAT-NB1" | "CAT-NB2" | "CAT-NB" | "NBIOT" | "NB-IOT" | "NTN NBIOT" => {
-            (Some(Rat::NbIot), "nb-iot")
-        }
-        "NR5G" | "NR5G-SA" | "NR5G-NSA" => (Some(Rat::Nr), "nr"),
-        _ => return None,
-    })
 }
 
 /// Reads `+QCSQ: <mode>[,<levels>]`; one row for each radio. A row of a mode that is not known here is passed over.
@@ -306,11 +290,6 @@ pub fn pin_tries<L: AsRef<str>>(lines: &[L]) -> Result<PinTries, ReplyError> {
     // The PIN's counter decides whether one is tried; that of the PUK is for a person.
     let pin = Some(args.uint(1, "PIN_counter", 99)?);
     Ok(PinTries { pin, puk: args.uint(2, "PUK_counter", 99).ok() })
-}
-
-/// A word of the modem, short and printable.
-pub(crate) fn cut(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(40).collect()
 }
 
 #[cfg(test)]

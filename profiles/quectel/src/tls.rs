@@ -16,7 +16,7 @@ use modem::profile::{self, PATIENCE};
 use modem::tls::{File, Tls, files, is_unused, set_clock};
 
 use crate::code::{FAILED, NETWORK_ERROR};
-use crate::qmt::{STACK, TRIES, exchange, set};
+use crate::exchange::{STACK, TRIES, exchange, set};
 
 /// Clients of a modem, and TLS contexts.
 const CLIENTS: [Client; 6] = [Client(0), Client(1), Client(2), Client(3), Client(4), Client(5)];

@@ -23,7 +23,6 @@ const KNOWN: &[(&str, usize)] = &[
     ("crates/modem-sim/src/", 19),
     ("crates/modemfleet/src/", 6),
     ("crates/queue/src/", 29),
-    ("profiles/quectel/src/", 3),
 ];
 
 /// A module that is a file of its own: the names on its path below the package.
