@@ -4,7 +4,10 @@ use std::{fmt, io, path::PathBuf, sync::Arc};
 
 use rusqlite::ErrorCode;
 
-use crate::{MessageId, stat::Failing};
+use crate::{
+    message::{InvalidMessage, MessageId},
+    stat::Failing,
+};
 
 /// The storage engine's own words about a failure; the source of [`StoreError`] and [`OpenError`].
 #[derive(Clone, Debug)]
@@ -95,38 +98,6 @@ impl From<rusqlite::Error> for StoreError {
             Some(_) | None => Self::Engine(cause),
         }
     }
-}
-
-/// Why a message cannot be stored whatever the state of the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidMessage {
-    /// The lane's name is longer than [`MAX_NAME`](crate::MAX_NAME).
-    #[error("a lane name of {length} bytes is too long (at most {})", crate::MAX_NAME)]
-    Lane {
-        /// Its length in bytes.
-        length: usize,
-    },
-    /// The lane is the one in which messages are kept that were set aside.
-    #[error("the lane name {:?} is reserved", crate::message::ASIDE)]
-    Reserved,
-    /// The topic is longer than [`MAX_TOPIC`](crate::MAX_TOPIC).
-    #[error("a topic of {length} bytes is too long (at most {})", crate::MAX_TOPIC)]
-    Topic {
-        /// Its length in bytes.
-        length: usize,
-    },
-    /// The key is longer than [`MAX_NAME`](crate::MAX_NAME).
-    #[error("an idempotency key of {length} bytes is too long (at most {})", crate::MAX_NAME)]
-    Key {
-        /// Its length in bytes.
-        length: usize,
-    },
-    /// QoS is 0, 1 or 2.
-    #[error("QoS {0} does not exist (0, 1 or 2)")]
-    Qos(u8),
-    /// Priority is 0 to [`MAX_PRIORITY`](crate::MAX_PRIORITY).
-    #[error("priority {0} does not exist (0 to {max})", max = crate::MAX_PRIORITY)]
-    Priority(u8),
 }
 
 /// Why a message was not taken.

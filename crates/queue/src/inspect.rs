@@ -14,12 +14,12 @@ use crate::{
     error::{OpenError, StoreError},
     layout::Layout,
     message::{ASIDE, MessageId},
-    row::{STORED, message_id, stored},
-    salvage::DAMAGED,
+    order::{BucketId, Seq},
+    row::{DAMAGED, STORED, message_id, stored},
     schema,
     stat::Stat,
-    store::{self, Seq},
-    tally::{Amount, Bucket, BucketId},
+    store,
+    tally::{Amount, Bucket},
 };
 
 /// A queue's file opened for reading. Blocks on the disk: not for an async task.

@@ -14,7 +14,6 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use crate::{
     error::{AppendError, StoreError},
     message::{Lease, MessageId, NewMessage, Receipt, Wanted},
-    queue::Handout,
     trace::Trace,
 };
 
@@ -217,5 +216,29 @@ pub(crate) fn release_all(intake: &Intake, leases: &[Lease]) {
     for lease in leases {
         let (answer, _) = oneshot::channel();
         intake.push(Command::Release { id: lease.id, answer }, None);
+    }
+}
+
+/// Leased messages on their way to the caller: dropped on the way, they are released.
+#[derive(Debug)]
+pub(crate) struct Handout {
+    leases: Vec<Lease>,
+    intake: Arc<Intake>,
+}
+
+impl Handout {
+    pub(crate) fn new(leases: Vec<Lease>, intake: Arc<Intake>) -> Self {
+        Self { leases, intake }
+    }
+
+    /// The caller has them.
+    pub(crate) fn take(mut self) -> Vec<Lease> {
+        std::mem::take(&mut self.leases)
+    }
+}
+
+impl Drop for Handout {
+    fn drop(&mut self) {
+        release_all(&self.intake, &self.leases);
     }
 }

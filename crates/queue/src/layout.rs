@@ -5,16 +5,7 @@
 //! ids has to be written: the row's key is the bucket and the place in the order, and an id holds its
 //! place too ([`MessageId::seq`](crate::MessageId)).
 
-use crate::{store::Seq, tally::BucketId};
-
-/// Bits of a place in the order: 17 million million messages.
-pub(crate) const SEQ_BITS: u32 = 44;
-
-/// The bits of a key that are the place in the order.
-pub(crate) const SEQ_MASK: i64 = (1 << SEQ_BITS) - 1;
-
-/// The most buckets that keys have room for.
-pub(crate) const MAX_BUCKET: i64 = (1 << (62 - SEQ_BITS)) - 1;
+use crate::order::{BucketId, SEQ_BITS, SEQ_MASK, Seq};
 
 /// Which format a file has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +62,7 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::order::MAX_BUCKET;
 
     #[test]
     fn keys_of_a_bucket_lie_together_in_order() {

@@ -38,12 +38,14 @@
 
 mod check;
 mod clock;
+mod config;
 mod error;
 mod inspect;
 mod intake;
 mod layout;
 mod lock;
 mod message;
+mod order;
 mod places;
 mod queue;
 mod record;
@@ -51,21 +53,24 @@ mod row;
 mod salvage;
 mod schema;
 mod share;
+mod shared;
 mod space;
 mod stat;
 mod store;
 mod takeover;
 mod tally;
 mod trace;
+mod watch;
 mod writer;
 
-pub use error::{AppendError, Cause, Holder, InvalidMessage, OpenError, StoreError};
+pub use config::{Config, Fsync, WhenFull};
+pub use error::{AppendError, Cause, Holder, OpenError, StoreError};
 pub use inspect::{Aside, Filter, Inspector, Page, Record, SCAN, Seen};
 pub use message::{
-    DEFAULT_PRIORITY, Key, Lease, MAX_NAME, MAX_PRIORITY, MAX_TOPIC, MessageId, NewMessage,
-    OVERHEAD, Outcome, Receipt, Wanted,
+    DEFAULT_PRIORITY, InvalidMessage, Key, Lease, MAX_NAME, MAX_PRIORITY, MAX_TOPIC, MessageId,
+    NewMessage, OVERHEAD, Outcome, Receipt, Wanted,
 };
-pub use queue::{Config, Fsync, Queue, WhenFull};
+pub use queue::Queue;
 pub use record::REMEMBERED;
 pub use salvage::{Salvage, repair};
 pub use stat::{Dropped, Failing, LaneStat, Stat};

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, time::SystemTime};
 
 use uuid::Uuid;
 
-use crate::{error::InvalidMessage, layout::SEQ_MASK, store::Seq};
+use crate::order::{SEQ_MASK, Seq};
 
 /// What every message costs against [`Config::max_bytes`](crate::Config::max_bytes) beyond its
 /// topic and payload: row header, id, index entries and their share of half-filled pages.
@@ -187,6 +187,38 @@ pub(crate) fn check_lane(lane: &str) -> Result<(), InvalidMessage> {
         return Err(InvalidMessage::Reserved);
     }
     Ok(())
+}
+
+/// Why a message cannot be stored whatever the state of the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidMessage {
+    /// The lane's name is longer than [`MAX_NAME`].
+    #[error("a lane name of {length} bytes is too long (at most {})", MAX_NAME)]
+    Lane {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// The lane is the one in which messages are kept that were set aside.
+    #[error("the lane name {:?} is reserved", ASIDE)]
+    Reserved,
+    /// The topic is longer than [`MAX_TOPIC`].
+    #[error("a topic of {length} bytes is too long (at most {})", MAX_TOPIC)]
+    Topic {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// The key is longer than [`MAX_NAME`].
+    #[error("an idempotency key of {length} bytes is too long (at most {})", MAX_NAME)]
+    Key {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// QoS is 0, 1 or 2.
+    #[error("QoS {0} does not exist (0, 1 or 2)")]
+    Qos(u8),
+    /// Priority is 0 to [`MAX_PRIORITY`].
+    #[error("priority {0} does not exist (0 to {max})", max = MAX_PRIORITY)]
+    Priority(u8),
 }
 
 /// What became of an appended message.

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     message::MessageId,
+    order::{BucketId, Seq},
     row::Located,
-    store::Seq,
-    tally::{Amount, BucketId},
+    tally::Amount,
 };
 
 /// A message that somebody holds.

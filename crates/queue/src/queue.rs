@@ -2,10 +2,8 @@
 
 use std::{
     future::Future,
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
-    time::Duration,
 };
 
 use tokio::sync::{Semaphore, broadcast, oneshot, watch};
@@ -13,84 +11,21 @@ use tokio::sync::{Semaphore, broadcast, oneshot, watch};
 use crate::{
     check,
     clock::Sources,
+    config::{Config, WhenFull},
     error::{AppendError, OpenError, StoreError},
-    intake::{self, Change, Command, Write},
+    intake::{self, Change, Command, Handout, Write},
     lock::DirLock,
     message::{self, Lease, MAX_SIZE, MessageId, NewMessage, Receipt, Wanted},
     salvage::{self, Salvage},
-    schema, space,
+    schema,
+    shared::Shared,
+    space,
     stat::{LaneStat, Stat},
     store::Store,
     takeover,
     trace::Trace,
-    writer::{Shared, Writer},
+    writer::Writer,
 };
-
-/// Where a queue lives and how much it may hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Its directory, made with mode 0700 if missing. Nothing else should be kept in it.
-    pub dir: PathBuf,
-    /// The most it holds, in bytes as accounted (see [`OVERHEAD`](crate::OVERHEAD)). The file may
-    /// be somewhat larger, and keeps the space of its fullest time for reuse.
-    pub max_bytes: u64,
-    /// The most messages it holds; `None`: as many as fit into `max_bytes`.
-    pub max_messages: Option<u64>,
-    /// How old a message may become before it is dropped, leased ones apart; `None`: as old as it likes.
-    /// A wall clock that is set changes no age while the machine runs.
-    pub max_age: Option<Duration>,
-    /// Who gives way when it is full.
-    pub when_full: WhenFull,
-    /// When what is written reaches the disk.
-    pub fsync: Fsync,
-    /// How often the file is looked through for damage; after an unclean stop it is at once.
-    /// `None`: never.
-    pub check: Option<Duration>,
-}
-
-impl Config {
-    /// 64 MiB in `dir`, of any age, every commit synced, full means refused, and checked daily.
-    pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self {
-            dir: dir.into(),
-            max_bytes: 64 << 20,
-            max_messages: None,
-            max_age: None,
-            when_full: WhenFull::default(),
-            fsync: Fsync::default(),
-            check: Some(Duration::from_secs(24 * 60 * 60)),
-        }
-    }
-}
-
-/// When what is written reaches the disk, and so what a power loss takes. A killed process loses
-/// nothing under any of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fsync {
-    /// Before it is answered: nothing that was answered is lost. Acks follow within a second, or with
-    /// the next message: what was acked since then comes once more.
-    #[default]
-    Always,
-    /// So often: what was answered since the last time is lost, and what was acked since then comes
-    /// once more. The file stays whole.
-    Interval(Duration),
-    /// When the system likes: the file may be torn as well. It is then moved aside, and what can be
-    /// read is saved.
-    Off,
-}
-
-/// Who gives way when the queue is full.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WhenFull {
-    /// The caller: [`AppendError::Full`].
-    #[default]
-    Reject,
-    /// The oldest messages of the lowest priority that nobody has leased. Never one of a higher
-    /// priority than the new message: if only such are left, the new one is dropped.
-    DropOldest,
-    /// The new message: [`Outcome::Dropped`](crate::Outcome::Dropped).
-    DropNewest,
-}
 
 /// A durable queue; a cheap handle, to be cloned. When the last clone goes the queue is closed,
 /// which blocks for the last commit: prefer [`Queue::close`] where that matters.
@@ -532,29 +467,5 @@ impl Drop for Inner {
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the queue's writer thread panicked");
         }
-    }
-}
-
-/// Leased messages on their way to the caller: dropped on the way, they are released.
-#[derive(Debug)]
-pub(crate) struct Handout {
-    leases: Vec<Lease>,
-    shared: Arc<Shared>,
-}
-
-impl Handout {
-    pub(crate) fn new(leases: Vec<Lease>, shared: Arc<Shared>) -> Self {
-        Self { leases, shared }
-    }
-
-    /// The caller has them.
-    fn take(mut self) -> Vec<Lease> {
-        std::mem::take(&mut self.leases)
-    }
-}
-
-impl Drop for Handout {
-    fn drop(&mut self) {
-        intake::release_all(&self.shared.intake, &self.leases);
     }
 }

@@ -10,8 +10,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     message::{Key, MessageId},
+    order::Seq,
     row::{Located, message_id},
-    store::Seq,
     trace::{Reason, State},
 };
 

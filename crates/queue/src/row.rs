@@ -4,7 +4,11 @@ use std::borrow::Cow;
 
 use rusqlite::Row;
 
-use crate::{layout::Layout, message::MessageId, store::Seq, tally::BucketId};
+use crate::{
+    layout::Layout,
+    message::MessageId,
+    order::{BucketId, Seq},
+};
 
 /// What the writer must know of a stored message to decide about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +68,10 @@ pub(crate) fn stored(row: &Row<'_>, layout: Layout) -> rusqlite::Result<Stored> 
     stored.intact = is_text && sum.is_none_or(|sum| sum == stored.content().crc(layout));
     Ok(stored)
 }
+
+/// Why a message is aside whose bytes do not fit its checksum, in a word and in more of them.
+pub(crate) const DAMAGED: &str = "damaged";
+pub(crate) const TORN: &str = "its bytes on disk do not fit its checksum";
 
 /// All that a message's row holds.
 pub(crate) struct Content<'a> {

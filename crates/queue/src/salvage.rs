@@ -23,10 +23,10 @@ pub(crate) use self::{
     wreck::Wreck,
 };
 use crate::{
+    config::Fsync,
     error::{OpenError, StoreError},
     layout::Layout,
     lock::{DirLock, make_private_dir, sync_dir, write_private},
-    queue::Fsync,
     schema::{self, failed},
     store::Store,
 };
@@ -41,10 +41,6 @@ const DECIDED: &str = "goes-to";
 
 /// What belongs to the damaged file. The log goes first: it must never be found beside the new one.
 const PARTS: [&str; 3] = ["-wal", "-page1", ""];
-
-/// Why a message is aside whose bytes do not fit its checksum, in a word and in more of them.
-pub(crate) const DAMAGED: &str = "damaged";
-pub(crate) const TORN: &str = "its bytes on disk do not fit its checksum";
 
 /// What came of a salvage.
 #[derive(Clone, Debug, PartialEq, Eq)]

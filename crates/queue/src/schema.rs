@@ -5,9 +5,9 @@ use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path};
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use crate::{
+    config::Fsync,
     error::{OpenError, StoreError},
     layout::Layout,
-    queue::Fsync,
 };
 
 /// The store's file inside the queue's directory.

@@ -13,19 +13,17 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     clock::Mark,
+    config::Fsync,
     error::{Holder, OpenError},
     layout::Layout,
     message::{MessageId, NewMessage},
-    queue::Fsync,
+    order::{BucketId, Seq},
     record::Records,
     row::{Content, LOCATED, Located, STORED, Stored, located, stored, to_i64, to_u64},
     schema,
     space::Space,
-    tally::{Amount, Bucket, BucketId},
+    tally::{Amount, Bucket},
 };
-
-/// A message's place in the order: the row's key.
-pub(crate) type Seq = i64;
 
 /// The open store. Used by one thread only.
 #[derive(Debug)]

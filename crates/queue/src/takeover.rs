@@ -11,10 +11,10 @@ use std::{
 };
 
 use crate::{
+    config::Fsync,
     error::OpenError,
     layout::Layout,
     lock::{make_private_dir, sync_dir},
-    queue::Fsync,
     salvage::{Wreck, copy},
     schema, space,
     store::Store,

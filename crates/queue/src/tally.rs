@@ -5,11 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::{layout::MAX_BUCKET, message::ASIDE};
-
-/// A bucket's row id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct BucketId(pub(crate) i64);
+use crate::{
+    message::ASIDE,
+    order::{BucketId, MAX_BUCKET},
+};
 
 /// A number of messages and their accounted bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

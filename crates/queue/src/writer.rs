@@ -8,26 +8,28 @@ use std::{
     collections::{BTreeMap, HashMap},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
 
 use crate::{
     clock::{Clock, Sources},
+    config::{Config, Fsync, WhenFull},
     error::{OpenError, StoreError},
-    intake::{Command, Taken, Write},
+    intake::{Command, Handout, Taken, Write},
     lock::DirLock,
     message::{MAX_PRIORITY, MessageId},
+    order::{BucketId, Seq},
     places::{Places, Undo},
-    queue::{Config, Fsync, Handout, WhenFull},
     row::Located,
     salvage::Salvage,
     schema,
     share::Shares,
+    shared::Shared,
     stat::{Dropped, LaneStat, Stat},
-    store::{Seq, Store},
-    tally::{Amount, BucketId, Tally},
+    store::Store,
+    tally::{Amount, Tally},
     trace::Trace,
 };
 
@@ -38,15 +40,13 @@ mod put;
 mod rescue;
 mod riding;
 mod room;
-mod shared;
 mod sweep;
 mod syncs;
 mod traces;
 mod trouble;
 
-use rescue::Salvages;
+use place::Place;
 use riding::Riding;
-pub(crate) use shared::Shared;
 use syncs::Syncs;
 use trouble::Trouble;
 
@@ -107,9 +107,16 @@ pub(crate) struct Writer {
     /// The first message of buckets, where it is known, with when it was appended.
     heads: HashMap<BucketId, (Seq, i64)>,
     /// When the files were last seen to be in their place, and whether they were.
-    place: place::Place,
+    place: Place,
     /// Something may have become leasable that the watchers have not been told.
     leasable: bool,
+}
+
+/// How often the file was replaced, and when a failed try may be repeated.
+#[derive(Debug, Default)]
+struct Salvages {
+    done: u64,
+    retry_at: Option<Instant>,
 }
 
 /// What a transaction in progress did beyond the store, to be kept or undone as a whole.
@@ -168,7 +175,7 @@ impl Writer {
             trouble: Trouble::default(),
             leasable: false,
             heads: HashMap::new(),
-            place: place::Place::default(),
+            place: Place::default(),
             when_full: config.when_full,
             store,
             lock,
@@ -229,8 +236,8 @@ impl Writer {
             // An earlier salvage failed half way; what there is may be had by now.
             self.salvage();
         }
-        self.look_at_place();
-        self.look_at_trouble();
+        self.place.look(&self.store, &self.dir);
+        self.trouble.look_again(&mut self.store, &self.clock);
         let (mut writes, mut reads) = (Vec::new(), Vec::new());
         for command in batch {
             match command {
@@ -338,7 +345,8 @@ impl Writer {
         now: i64,
     ) -> Result<Vec<Write>, (Vec<Write>, StoreError)> {
         if self.place.is_lost() && writes.iter().any(Write::stores) {
-            return Err((writes, self.refuse_lost()));
+            self.failed_commits = self.failed_commits.saturating_add(1);
+            return Err((writes, StoreError::Removed));
         }
         let stores = writes.iter().any(Write::stores);
         let before = self.tally.clone();

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use rusqlite::{OptionalExtension, params};
 
-use super::{DAMAGED, TORN, wreck::Wreck};
+use super::wreck::Wreck;
 use crate::{
     layout::Layout,
     message::{ASIDE, DEFAULT_PRIORITY},
+    order::BucketId,
     record,
-    row::message_id,
+    row::{DAMAGED, TORN, message_id},
     store::Store,
-    tally::{Bucket, BucketId, Tally},
+    tally::{Bucket, Tally},
 };
 
 /// The lane of a message whose own can no longer be told. No fleet has it, so its messages are

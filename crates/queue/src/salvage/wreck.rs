@@ -8,9 +8,10 @@ use crate::{
     error::OpenError,
     layout::Layout,
     message::{MAX_PRIORITY, OVERHEAD},
+    order::BucketId,
     row::{STORED, Stored, stored, to_u64},
     schema::failed,
-    tally::{Bucket, BucketId},
+    tally::Bucket,
 };
 
 /// A damaged file that lets itself be opened, or one of an earlier format.

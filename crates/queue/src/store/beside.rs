@@ -3,11 +3,12 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::{Seq, Store, mark};
+use super::{Store, mark};
 use crate::{
     clock::{Clock, Mark},
     layout::Layout,
     message::{Key, MessageId},
+    order::Seq,
     record::{self, Record, Seen},
     row::{Located, message_id, to_u64},
     trace::State,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::*;
 use crate::{AppendError, InvalidMessage, MAX_LEASES, REMEMBERED, StoreError};
-use crate::{row::Located, tally::BucketId};
+use crate::{order::BucketId, row::Located};
 
 #[tokio::test]
 async fn a_message_comes_back_as_it_went_in() {

@@ -6,10 +6,11 @@ use super::*;
 use crate::{
     Filter, Inspector, State,
     layout::Layout,
+    order::BucketId,
     row::Located,
     schema,
     store::Store,
-    tally::{Amount, Bucket, BucketId},
+    tally::{Amount, Bucket},
 };
 
 /// A file of the released format with `count` messages: every second one in lane `m`, the third set

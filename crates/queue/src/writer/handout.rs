@@ -8,21 +8,19 @@ use super::{MAX_LEASES, Writer};
 use crate::{
     clock::Clock,
     error::StoreError,
-    intake::{Change, Write},
+    intake::{Change, Handout, Write},
     message::{ASIDE, Lease, MAX_PRIORITY, MessageId, Wanted},
+    order::BucketId,
     places::Places,
-    queue::Handout,
-    row::Stored,
-    salvage::{DAMAGED, TORN},
+    row::{DAMAGED, Stored, TORN},
     store::Store,
-    tally::BucketId,
 };
 
 impl Writer {
     /// Hands out messages. If the store fails half way, none is handed out.
     pub(super) fn lease(&mut self, wanted: &Wanted, now: i64) -> Result<Handout, StoreError> {
         if wanted.lane == ASIDE {
-            return Ok(Handout::new(Vec::new(), Arc::clone(&self.shared)));
+            return Ok(Handout::new(Vec::new(), Arc::clone(&self.shared.intake)));
         }
         let lane: Arc<str> = Arc::from(&*wanted.lane);
         let limit = wanted.limit.min(MAX_LEASES);
@@ -48,7 +46,7 @@ impl Writer {
             }
         }
         self.set_torn_aside(torn, now);
-        Ok(Handout::new(leases, Arc::clone(&self.shared)))
+        Ok(Handout::new(leases, Arc::clone(&self.shared.intake)))
     }
 
     /// What does not fit its checksum is not sent: it is set aside, for somebody to look at.

@@ -8,13 +8,6 @@ use crate::{error::StoreError, salvage, store::Store, tally::Tally};
 /// After a salvage that failed (the disk may be full) it is not tried again at each command.
 const RETRY: Duration = Duration::from_secs(60);
 
-/// How often the file was replaced, and when a failed try may be repeated.
-#[derive(Debug, Default)]
-pub(super) struct Salvages {
-    pub(super) done: u64,
-    pub(super) retry_at: Option<Instant>,
-}
-
 impl Writer {
     /// Replaces the damaged file by what can be read of it; false if that cannot be done now. Leases
     /// on messages that were saved go on.

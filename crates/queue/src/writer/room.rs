@@ -2,10 +2,7 @@
 
 use super::{Draft, SWEEP, Writer};
 use crate::{
-    message::MAX_PRIORITY,
-    queue::WhenFull,
-    row::Located,
-    tally::{Amount, BucketId},
+    config::WhenFull, message::MAX_PRIORITY, order::BucketId, row::Located, tally::Amount,
     trace::Reason,
 };
 

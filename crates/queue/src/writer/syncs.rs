@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{queue::Fsync, store::Store};
+use crate::{config::Fsync, store::Store};
 
 /// How long an ack may wait for its sync. A message that a power loss brings back comes once more, and
 /// a flash disk is spared half of its syncs.

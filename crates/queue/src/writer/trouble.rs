@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Writer;
-use crate::stat::Failing;
+use crate::{clock::Clock, stat::Failing, store::Store};
 
 /// How often to try whether something can be stored again, where nobody else tries.
 const EACH: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 5_000 });
@@ -43,19 +42,17 @@ impl Trouble {
     pub(super) fn patience(&self) -> Option<Duration> {
         self.met.as_ref().map(|met| EACH.saturating_sub(met.tried.elapsed()))
     }
-}
 
-impl Writer {
     /// Tries whether something can be stored again.
-    pub(super) fn look_at_trouble(&mut self) {
-        let Some(met) = &mut self.trouble.met else { return };
+    pub(super) fn look_again(&mut self, store: &mut Store, clock: &Clock) {
+        let Some(met) = &mut self.met else { return };
         if met.tried.elapsed() < EACH {
             return;
         }
         met.tried = now();
-        if self.store.try_writing(&self.clock).is_ok() {
-            self.trouble.ended(true);
-        } else if let Err(error) = self.store.rollback() {
+        if store.try_writing(clock).is_ok() {
+            self.ended(true);
+        } else if let Err(error) = store.rollback() {
             tracing::error!(error = %error, "could not roll the queue back");
         }
     }

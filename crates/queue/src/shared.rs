@@ -1,16 +1,16 @@
 //! What callers and the writer share.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{broadcast, watch};
 
 use crate::{
-    check::Watch,
     intake::Intake,
     share::Shares,
     stat::{LaneStat, Stat},
     tally::Amount,
     trace::Trace,
+    watch::Watch,
 };
 
 /// How many outcomes a slow reader may fall behind.
@@ -23,7 +23,7 @@ const OUTCOMES: usize = 1024;
 )]
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) intake: Intake,
+    pub(crate) intake: Arc<Intake>,
     pub(crate) watch: Watch,
     pub(crate) leasable: watch::Sender<u64>,
     pub(crate) ended: watch::Sender<bool>,
@@ -36,7 +36,7 @@ impl Default for Shared {
     #[expect(clippy::disallowed_types, reason = "as above")]
     fn default() -> Self {
         Self {
-            intake: Intake::default(),
+            intake: Arc::default(),
             watch: Watch::default(),
             leasable: watch::Sender::new(0),
             ended: watch::Sender::new(false),
@@ -73,11 +73,11 @@ impl Shared {
     }
 
     /// No code that holds one of the locks leaves what is under it half changed.
-    pub(super) fn lock_stat(&self) -> MutexGuard<'_, Stat> {
+    pub(crate) fn lock_stat(&self) -> MutexGuard<'_, Stat> {
         self.stat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn lock_shares(&self) -> MutexGuard<'_, Shares> {
+    pub(crate) fn lock_shares(&self) -> MutexGuard<'_, Shares> {
         self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,0 +1,76 @@
+//! The watch over the file: when a check may run, and how one that runs is stopped.
+
+use std::{
+    path::Path,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rusqlite::InterruptHandle;
+
+use crate::{error::OpenError, inspect::Inspector};
+
+/// Ends the watch; shared with its thread.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    ended: bool,
+    /// Stops the check that runs.
+    running: Option<InterruptHandle>,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("ended", &self.ended).finish_non_exhaustive()
+    }
+}
+
+impl Watch {
+    /// Ends it, and a check that runs: it would keep the log from being taken in.
+    pub(crate) fn end(&self) {
+        let mut state = self.lock();
+        state.ended = true;
+        if let Some(running) = &state.running {
+            running.interrupt();
+        }
+        self.wake.notify_all();
+    }
+
+    /// Waits; false if the watch ends.
+    pub(crate) fn pause(&self, time: Duration) -> bool {
+        let state = self.lock();
+        let waited = self.wake.wait_timeout_while(state, time, |state| !state.ended);
+        !waited.unwrap_or_else(PoisonError::into_inner).0.ended
+    }
+
+    /// Runs a check that [`Self::end`] can stop; `None` if it did.
+    pub(crate) fn checked(&self, dir: &Path) -> Option<Result<Vec<String>, OpenError>> {
+        let inspector = match Inspector::open(dir) {
+            Ok(inspector) => inspector,
+            Err(error) => return Some(Err(error)),
+        };
+        {
+            let mut state = self.lock();
+            if state.ended {
+                return None;
+            }
+            state.running = Some(inspector.interrupt_handle());
+        }
+        let found = inspector.quick_check();
+        let mut state = self.lock();
+        state.running = None;
+        if state.ended {
+            return None;
+        }
+        Some(found.map_err(|source| OpenError::Store { path: inspector.path().to_owned(), source }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
