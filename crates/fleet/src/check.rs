@@ -1,26 +1,25 @@
 //! From typed text to the validated fleet: every value is judged, and all faults are reported.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::fleet::{
-    Apn, ApnProtocol, Fleet, Match, Modem, Name, Owner, PdpType, Qos, Roaming, SessionId,
-};
+use super::choices::{APN_PROTOCOLS, OWNERS, PDP_TYPES, ROAMING};
+use super::context::{Context, Secrets};
+use super::fleet::{Apn, ApnProtocol, Fleet, Match, Modem, Name, Owner, SessionId};
 use super::problem::Report;
-use super::raw::{RawApn, RawFleet, RawMatch, RawModem, RawSecret};
-use super::shape::{is_plain_name, join, last};
+use super::raw::{RawApn, RawFleet, RawMatch, RawModem};
 use super::source::Source;
 use super::tree::Node;
 use super::words::{self, Fault};
-use super::{Context, Secrets};
-use crate::secret::{self, Ref, Rule};
+use crate::secret::Rule;
+use build::{Build, Place};
 
 mod ability;
 mod aliauth;
 mod batch;
 mod budget;
+mod build;
 mod gateways;
 mod hand_in;
 mod http;
@@ -38,10 +37,6 @@ const MAX_GRACE: Duration = Duration::from_secs(600);
 const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 const DEFAULT_POLL: Duration = Duration::from_secs(10);
 const MAX_POLL: Duration = Duration::from_secs(3600);
-/// `PATH_MAX` of Linux without its final NUL.
-const MAX_PATH: usize = 4095;
-/// `sun_path` of unix(7) without its final NUL.
-const MAX_SOCKET_PATH: usize = 107;
 /// 24.008 §10.5.6.1: an APN has at most 100 octets.
 const MAX_APN: usize = 100;
 /// AT+CGAUTH of SIMCom's manuals: user and password of at most 127 bytes.
@@ -50,19 +45,7 @@ const MAX_APN_AUTH: usize = 127;
 /// 27.007 leaves the range to the modem; Quectel's end at 15 or 16, SIMCom's far above.
 const MAX_CID: u8 = 15;
 
-pub(super) const ROAMING: [(&str, Roaming); 2] =
-    [("deny", Roaming::Deny), ("allow", Roaming::Allow)];
-pub(super) const APN_PROTOCOLS: [(&str, ApnProtocol); 3] =
-    [("pap", ApnProtocol::Pap), ("chap", ApnProtocol::Chap), ("none", ApnProtocol::None)];
-pub(super) const PDP_TYPES: [(&str, PdpType); 3] =
-    [("ip", PdpType::Ipv4), ("ipv6", PdpType::Ipv6), ("ipv4v6", PdpType::Ipv4v6)];
-pub(super) const QOS: [(&str, Qos); 3] =
-    [("0", Qos::AtMostOnce), ("1", Qos::AtLeastOnce), ("2", Qos::ExactlyOnce)];
-pub(super) const OWNERS: [(&str, Owner); 2] = [("ours", Owner::Ours), ("leave", Owner::Leave)];
 pub(super) use gateways::named;
-pub(super) use line::FLOW_CONTROL;
-pub(super) use queue::{FSYNC, WHEN_FULL};
-pub(super) use session::PROVIDERS;
 
 /// Builds the fleet; `None` only where `report` has an error.
 pub(super) fn fleet(
@@ -114,198 +97,7 @@ pub(super) fn fleet(
     })
 }
 
-/// A key of the file: where it stands and what its path is, whether or not it is there.
-#[derive(Clone)]
-struct Place<'a> {
-    node: Option<&'a Node>,
-    /// The key's own place, or that of the nearest key above.
-    name: Range<usize>,
-    path: String,
-}
-
-impl<'a> Place<'a> {
-    fn at(&self, key: &str) -> Self {
-        // What is no name may be a secret that strayed.
-        let path = join(&self.path, if is_plain_name(key) { key } else { "…" });
-        match self.node.and_then(|node| node.entry(key)) {
-            Some((name, value)) => Self { node: Some(value), name: name.span.clone(), path },
-            None => Self { node: None, name: self.name.clone(), path },
-        }
-    }
-
-    fn item(&self, index: usize) -> Self {
-        let node: Option<&'a Node> =
-            self.node.and_then(|node| node.items.get(index).map(AsRef::as_ref));
-        let name = node.map_or(self.name.clone(), |node| node.span.clone());
-        Self { node, name, path: format!("{}[{index}]", self.path) }
-    }
-
-    fn exists(&self) -> bool {
-        self.node.is_some()
-    }
-
-    /// The value's place; the key's where there is no value to point at.
-    fn span(&self) -> Range<usize> {
-        match self.node {
-            Some(node) if !node.span.is_empty() => node.span.clone(),
-            _ => self.name.clone(),
-        }
-    }
-
-    fn key(&self) -> &str {
-        last(&self.path)
-    }
-
-    /// The key that this one stands under.
-    fn above(&self) -> &str {
-        self.path.rsplit_once('.').map_or("", |(above, _)| last(above))
-    }
-}
-
-/// A key that is to be a name, as messages call it: `password: x` without its blank may stand there too.
-fn name_or_dots(text: &str) -> String {
-    if text.contains([':', '=']) { "…".to_owned() } else { words::shorten(text) }
-}
-
-/// What the building of all parts shares.
-struct Build<'a> {
-    source: &'a Source,
-    context: &'a Context,
-    report: &'a mut Report,
-    /// Every secret that is referred to, and where.
-    secrets: Vec<(Ref, Range<usize>, String)>,
-    /// Every certificate that is referred to, and where.
-    certificates: Vec<tls::Certificate>,
-    /// The sessions of the file that other gateways have, as `modem/session`.
-    elsewhere: BTreeSet<String>,
-}
-
 impl Build<'_> {
-    fn error(&mut self, place: &Place<'_>, message: impl Into<String>, help: Option<String>) {
-        self.report.error(self.source, place.span(), &place.path, message, help);
-    }
-
-    /// An error about something that is missing or wrong as a whole: it points at the key.
-    fn error_at_name(&mut self, place: &Place<'_>, message: String, help: Option<&str>) {
-        let help = help.map(str::to_owned);
-        self.report.error(self.source, place.name.clone(), &place.path, message, help);
-    }
-
-    fn warn(&mut self, place: &Place<'_>, message: impl Into<String>, help: Option<String>) {
-        self.report.warn(self.source, place.span(), &place.path, message, help);
-    }
-
-    fn fault(&mut self, place: &Place<'_>, fault: Fault) {
-        let message = format!("`{}` {}", place.key(), fault.text);
-        self.error(place, message, fault.help);
-    }
-
-    /// The value of a key, where it is there and good.
-    fn optional<T>(
-        &mut self,
-        parent: &Place<'_>,
-        key: &str,
-        raw: Option<&String>,
-        read: impl FnOnce(&str) -> Result<T, Fault>,
-    ) -> Option<T> {
-        match read(raw?) {
-            Ok(value) => Some(value),
-            Err(fault) => {
-                self.fault(&parent.at(key), fault);
-                None
-            }
-        }
-    }
-
-    /// The value of a key that must be there.
-    fn required<T>(
-        &mut self,
-        parent: &Place<'_>,
-        key: &str,
-        raw: Option<&String>,
-        read: impl FnOnce(&str) -> Result<T, Fault>,
-    ) -> Option<T> {
-        if raw.is_none() && !parent.at(key).exists() {
-            let message = format!("`{}` needs `{key}`", parent.key());
-            self.error_at_name(parent, message, None);
-        }
-        self.optional(parent, key, raw, read)
-    }
-
-    /// The key of a named thing, as a name.
-    fn name(&mut self, text: &str, place: &Place<'_>) -> Option<Name> {
-        match words::name(text) {
-            Ok(name) => Some(name),
-            Err(fault) => {
-                let message = format!("`{}` {}", name_or_dots(text), fault.text);
-                self.error_at_name(place, message, fault.help.as_deref());
-                None
-            }
-        }
-    }
-
-    /// The path of a unix socket.
-    fn socket(&mut self, parent: &Place<'_>, key: &str, raw: Option<&String>) -> Option<PathBuf> {
-        let path = match self.path(raw?) {
-            Ok(path) if path.as_os_str().len() > MAX_SOCKET_PATH => {
-                Err(Fault::new("is longer than the 107 bytes that a unix socket's path may have"))
-            }
-            path => path,
-        };
-        self.optional(parent, key, raw, |_| path)
-    }
-
-    fn path(&self, text: &str) -> Result<PathBuf, Fault> {
-        if text.is_empty() || text.chars().any(char::is_control) {
-            return Err(Fault::new("must be a path without control characters"));
-        }
-        if text.len() > MAX_PATH {
-            return Err(Fault::new(format!("is longer than the {MAX_PATH} bytes of a path")));
-        }
-        Ok(self.context.folder.join(text))
-    }
-
-    /// A reference to a secret, remembered for [`Self::resolve_secrets`].
-    fn secret(
-        &mut self,
-        parent: &Place<'_>,
-        key: &str,
-        raw: Option<&RawSecret>,
-        rule: Rule,
-    ) -> Option<Ref> {
-        let (raw, place) = (raw?, parent.at(key));
-        let variable = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let file_name = |c: char| c.is_ascii_alphanumeric() || "_-.@:".contains(c);
-        let source = if let Some(text) = &raw.file {
-            let path = self.path(text);
-            self.optional(&place, "file", raw.file.as_ref(), |_| path).map(secret::Source::File)
-        } else if let Some(text) = &raw.env {
-            let good = !text.is_empty() && text.chars().all(variable);
-            let fault = Fault::new("must be the name of an environment variable");
-            let read = |_: &str| if good { Ok(text.clone()) } else { Err(fault) };
-            self.optional(&place, "env", raw.env.as_ref(), read).map(secret::Source::Env)
-        } else {
-            let read = |text: &str| {
-                // It becomes the last part of a path: never one that leads elsewhere.
-                let good = (1..=255).contains(&text.len()) && text.chars().all(file_name);
-                if good && !text.starts_with('.') {
-                    return Ok(text.to_owned());
-                }
-                Err(Fault::new("must be the name of a credential, without folders"))
-            };
-            let raw = raw.credential.as_ref();
-            self.optional(&place, "credential", raw, read).map(secret::Source::Credential)
-        };
-        Some(self.remember(key, source?, rule, place))
-    }
-
-    /// A reference that [`Self::resolve_secrets`] tries.
-    fn remember(&mut self, key: &str, source: secret::Source, rule: Rule, place: Place<'_>) -> Ref {
-        let secret = Ref::new(key, source).with_rule(rule);
-        self.secrets.push((secret.clone(), place.span(), place.path));
-        secret
-    }
-
     fn resolve_secrets(&mut self) {
         if self.context.secrets == Secrets::Skip {
             return;

@@ -16,38 +16,12 @@ use modem::serial::Line;
 pub use queue::{Fsync, WhenFull};
 use secrecy::SecretString;
 
+pub use super::name::Name;
 use super::template::Template;
 use super::tls::Tls;
 use super::topic::topic_matches;
 use crate::aliyun;
 use crate::secret::{Ref, SecretError};
-
-/// A name of the file: `[A-Za-z0-9_-]{1,32}`. It becomes label values and parts of client ids.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(String);
-
-impl Name {
-    /// The most bytes of a name.
-    pub const MAX_BYTES: usize = 32;
-
-    /// A name, or `None` where `text` is not one.
-    pub fn new(text: &str) -> Option<Self> {
-        let fits = (1..=Self::MAX_BYTES).contains(&text.len());
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-        (fits && text.bytes().all(allowed)).then(|| Self(text.to_owned()))
-    }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// Which session: `modem/session`, unique within a fleet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,19 +2,24 @@
 //!
 //! One path for `run`, `reload` and `check`: read (at most [`MAX_BYTES`]) → the tree with places
 //! (`tree`) → every unknown or misplaced key at once (`shape`) → serde_yaml into typed text
-//! (`raw`) → every value at once (`build`) → the secrets. A file with one error is refused as
+//! (`raw`) → every value at once (`check`) → the secrets. A file with one error is refused as
 //! a whole; what this version does not carry is refused at its place, never taken and ignored.
 
 mod ability;
 pub mod accounts;
 pub mod aliyun;
 mod check;
+mod choices;
+mod context;
 mod fleet;
 pub mod models;
+mod name;
+mod path;
 pub mod pem;
 pub mod printable;
 pub mod private;
 mod problem;
+mod problems;
 mod raw;
 mod redact;
 mod schema;
@@ -26,22 +31,22 @@ mod template;
 mod tls;
 mod topic;
 mod tree;
+mod userinfo;
 mod words;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
-
-use modem::Catalog;
-use tokio_util::sync::CancellationToken;
+use std::path::Path;
 
 pub use ability::Ability;
+pub use context::{Context, GATEWAY, Secrets};
 pub use fleet::{
     Access, Apn, ApnProtocol, Batch, BatchFormat, Budget, Fleet, Fsync, Http, Inbox, Login,
     LoginError, Match, Modem, MqttListener, Name, Owner, PdpType, Policy, Qos, Queue, Recovery,
     Roaming, Route, Session, SessionId, Shed, Subscription, Telemetry, WhenFull, Will,
 };
-pub use problem::{MAX_PROBLEMS, Problem, Problems, Severity};
+pub use problem::{MAX_PROBLEMS, Problem, Severity};
+pub use problems::Problems;
 pub use redact::{Redacted, redacted};
 pub use schema::schema;
 pub use template::Template;
@@ -57,9 +62,6 @@ use tree::Kind;
 /// The largest file that is read.
 pub const MAX_BYTES: u64 = 1024 * 1024;
 
-/// The environment variable that names the gateway, as `--gateway` does.
-pub const GATEWAY: &str = "MODEMFLEET_GATEWAY";
-
 /// A file that may be used.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -67,60 +69,6 @@ pub struct Loaded {
     pub fleet: Fleet,
     /// What the operator should know; none of it is an error.
     pub warnings: Problems,
-}
-
-/// Whether the secrets that a file refers to are read as a part of its check.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Secrets {
-    /// They are: a missing one refuses the file.
-    #[default]
-    Read,
-    /// They are not: for a check on another machine.
-    Skip,
-}
-
-/// What a file means beyond its text.
-#[derive(Clone, Debug, Default)]
-pub struct Context {
-    /// The folder that relative paths in the file begin at.
-    pub folder: PathBuf,
-    /// The machine's name, for `gateway`.
-    pub host_name: Option<String>,
-    /// The gateway's name where it was told, whatever the file and the machine say.
-    pub gateway: Option<String>,
-    /// Whether secrets are read.
-    pub secrets: Secrets,
-    /// What the modems of each known model can do. None: what a file asks of them is not judged.
-    pub abilities: Vec<Ability>,
-    /// Ends the judging early once it is cancelled: nobody waits for it any more.
-    pub stop: CancellationToken,
-}
-
-impl Context {
-    /// [`Self::of`], for the gateway that was named, if one was.
-    pub fn named(path: &Path, secrets: Secrets, gateway: Option<String>) -> Self {
-        let context = Self::of(path, secrets);
-        Self { gateway: gateway.or(context.gateway), ..context }
-    }
-
-    /// The context of the file at `path` on this machine.
-    pub fn of(path: &Path, secrets: Secrets) -> Self {
-        let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-        Self {
-            folder: path.parent().map(Path::to_owned).unwrap_or_default(),
-            host_name: host_name.map(|name| name.trim().to_owned()),
-            gateway: std::env::var(GATEWAY).ok().filter(|name| !name.is_empty()),
-            secrets,
-            abilities: Vec::new(),
-            stop: CancellationToken::new(),
-        }
-    }
-
-    /// The same, where these models are known.
-    #[must_use]
-    pub fn with_models(self, catalog: &Catalog) -> Self {
-        Self { abilities: Ability::all(catalog), ..self }
-    }
 }
 
 /// The gateways that the file at `path` names: what a check of it for all of them goes through. For a pattern there is
@@ -203,7 +151,7 @@ pub fn parse(name: &str, bytes: Vec<u8>, context: &Context) -> Result<Loaded, Pr
     let source = text(name, bytes)?;
     let mut report = Report::until(context.stop.clone());
     let Some(root) = tree::read(&source, &mut report) else {
-        return Err(report.finish(&source, || Shown::Keys));
+        return Err(Problems::of(report, &source, || Shown::Keys));
     };
     if root.kind == Kind::Null {
         let help = "it needs at least `modems:` with one modem".to_owned();
@@ -213,7 +161,7 @@ pub fn parse(name: &str, bytes: Vec<u8>, context: &Context) -> Result<Loaded, Pr
     let raw = if report.is_over() { None } else { typed(&source, &mut report) };
     let fleet = raw.and_then(|raw| check::fleet(raw, &root, &source, context, &mut report));
     let fleet = fleet.filter(|_| !report.has_errors() && !report.is_over());
-    let problems = report.finish(&source, || Shown::of(&root, &shape::FLEET, &source.text));
+    let problems = Problems::of(report, &source, || Shown::of(&root, &shape::FLEET, &source.text));
     match fleet {
         Some(fleet) => Ok(Loaded { fleet, warnings: problems }),
         None => Err(problems),
@@ -263,7 +211,7 @@ fn refuse(
 ) -> Problems {
     let mut report = Report::default();
     report.error(source, at..at, "", message, help);
-    report.finish(source, || Shown::Keys)
+    Problems::of(report, source, || Shown::Keys)
 }
 
 /// The typed reading. After [`shape::check`] it fails only where that already reported.

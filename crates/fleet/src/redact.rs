@@ -8,9 +8,10 @@ use std::ops::Range;
 
 use super::problem::Report;
 use super::shape::FLEET;
-use super::shown::{Found, HIDDEN, Hidden, MARKS, is_a_key};
+use super::shown::{Found, Hidden, MARKS, is_a_key};
 use super::source::Source;
 use super::tree;
+use super::userinfo::HIDDEN;
 
 /// The most values that are hidden one by one: each is looked for in the whole text once more.
 const MAX_HIDDEN: usize = 2000;

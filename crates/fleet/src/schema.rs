@@ -1,4 +1,4 @@
-//! The JSON Schema of the file: the keys of [`super::shape`] and the words of [`super::check`], with
+//! The JSON Schema of the file: the keys of [`super::shape`] and the words of [`super::choices`], with
 //! what each key is for.
 //!
 //! It is made by a walk over the same shapes that the check walks over, so that both know the same
@@ -12,7 +12,7 @@ use std::time::Duration;
 use modem::serial::RATES;
 use serde_json::{Map, Value, json};
 
-use super::check::QOS;
+use super::choices::{QOS, words};
 use super::shape::{self, Keys, Shape};
 use facts::Leaf::{
     self, Boolean, Digits, Form, Inner, Name, Number, Qos, Rate, Size, Text, Time, Word,
@@ -128,10 +128,6 @@ fn of_leaf(leaf: &Leaf) -> Value {
         Word(words) => json!({ "enum": words() }),
         Inner => json!(true),
     }
-}
-
-fn words<T>(table: &[(&'static str, T)]) -> Vec<&'static str> {
-    table.iter().map(|(word, _)| *word).collect()
 }
 
 /// A word as YAML reads it without quotes.

@@ -6,10 +6,11 @@
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::path::{join, last};
 use super::problem::Report;
 use super::source::Source;
-use super::tree::{Kind, Node};
-use super::words::{did_you_mean, listed, nearest, shorten};
+use super::tree::{Kind, Node, shown_key};
+use super::words::{did_you_mean, listed, nearest};
 
 /// What stands under a key.
 pub(super) enum Shape {
@@ -416,39 +417,6 @@ impl Walk<'_> {
     }
 }
 
-/// A key as messages call it: `password:hunter2` lacks its blank, and in `{ hunter2 }` there is a value in the
-/// place of a key. One that is `meant` as a known one may have no value.
-pub(super) fn shown_key(name: &Node, value: &Node, meant: Option<&str>) -> String {
-    // What an alias repeats as a key may be a secret in its own place.
-    if name.is_shared {
-        return "…".to_owned();
-    }
-    if is_plain_name(&name.text) {
-        let is_key = value.kind != Kind::Null || meant.is_some();
-        return if is_key { shorten(&name.text) } else { "…".to_owned() };
-    }
-    match name.text.split_once(':') {
-        Some((key, _)) if is_plain_name(key) => format!("{key}:…"),
-        _ => "…".to_owned(),
-    }
-}
-
 /// The keys whose values are secrets.
 pub(super) const SECRET_KEYS: [&str; 5] =
     ["password", "device_secret", "pin", "token", "publish_token"];
-
-/// Whether a key looks like one, and not like a value that strayed.
-pub(super) fn is_plain_name(key: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    (1..=64).contains(&key.len()) && key.chars().all(plain)
-}
-
-/// The last key of a path, without the brackets of a list.
-pub(super) fn last(path: &str) -> &str {
-    path.rsplit('.').next().unwrap_or(path)
-}
-
-/// A path and one key more.
-pub(super) fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
-}

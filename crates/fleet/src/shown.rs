@@ -13,20 +13,16 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
-use super::shape::{SECRET, SECRET_KEYS, Shape, is_plain_name};
+use super::path::is_plain_name;
+use super::shape::{SECRET, SECRET_KEYS, Shape};
 use super::source::Source;
 use super::tree::{Kind, Node};
+use super::userinfo::{HIDDEN, without_user};
 use super::words::{nearest, shorten};
 use crate::printable::printable;
 
 /// Longer values are no names, addresses or paths.
 const LONGEST: usize = 256;
-
-/// Replacement of what is not shown.
-pub(super) const HIDDEN: &str = "***";
-
-/// Words that may stand before `://` and are not users.
-const SCHEMES: [&str; 4] = ["mqtt", "mqtts", "http", "https"];
 
 /// Characters of YAML itself, which say nothing.
 pub(super) const MARKS: &str = "{}[],:-?|>";
@@ -427,16 +423,4 @@ fn looks_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     let words = ["pass", "pw", "secret", "token", "pin", "key", "cred", "auth"];
     words.iter().any(|word| key.contains(word))
-}
-
-/// Returns the text before the last `@`, as `us:pw` in `mqtt://us:pw@host`, and the text without it. A
-/// password may hold anything, a `/` and an `@` too.
-pub(super) fn without_user(text: &str) -> Option<(&str, String)> {
-    let (before, host) = text.rsplit_once('@')?;
-    let scheme = before.split_once("://").filter(|(scheme, _)| SCHEMES.contains(scheme));
-    let (user, begin) = match scheme {
-        Some((scheme, user)) => (user, format!("{scheme}://")),
-        None => (before, String::new()),
-    };
-    Some((user, format!("{begin}{HIDDEN}@{host}")))
 }

@@ -12,8 +12,10 @@ use std::str::Chars;
 
 use saphyr_parser::{BufferedInput, Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
+use super::path::is_plain_name;
 use super::problem::Report;
 use super::source::Source;
+use super::words::shorten;
 
 /// What a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +113,23 @@ impl Node {
             Kind::List => "a list",
             Kind::Map => "a mapping",
         }
+    }
+}
+
+/// A key as messages call it: `password:hunter2` lacks its blank, and in `{ hunter2 }` there is a value in the
+/// place of a key. One that is `meant` as a known one may have no value.
+pub(super) fn shown_key(name: &Node, value: &Node, meant: Option<&str>) -> String {
+    // What an alias repeats as a key may be a secret in its own place.
+    if name.is_shared {
+        return "…".to_owned();
+    }
+    if is_plain_name(&name.text) {
+        let is_key = value.kind != Kind::Null || meant.is_some();
+        return if is_key { shorten(&name.text) } else { "…".to_owned() };
+    }
+    match name.text.split_once(':') {
+        Some((key, _)) if is_plain_name(key) => format!("{key}:…"),
+        _ => "…".to_owned(),
     }
 }
 
@@ -347,7 +366,7 @@ impl Growing<'_> {
             if self.report.is_over() {
                 break;
             }
-            let shown = super::shape::shown_key(name, value, None);
+            let shown = shown_key(name, value, None);
             let message = format!("duplicate key `{shown}`");
             let help = "each key may stand once; there is one like it above".to_owned();
             self.report.error(self.source, name.span.clone(), &shown, message, Some(help));

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::fleet::Name;
-use super::shown::without_user;
+use super::name::Name;
 use super::topic;
+use super::userinfo::without_user;
 use crate::printable::printable;
 
 /// What is wrong with a value, as the end of a sentence that begins with its key.

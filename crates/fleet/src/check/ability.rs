@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::super::ability::Ability;
 use super::super::fleet::{Access, Modem, Session};
-use super::{Build, Place};
+use super::build::{Build, Place};
 
 impl Build<'_> {
     /// Refuses what the file asks of a modem whose model it names and cannot do it. Of a modem that is matched by

@@ -2,7 +2,7 @@
 
 use super::super::raw::RawSession;
 use super::super::words;
-use super::{Build, Place};
+use super::build::{Build, Place};
 use crate::secret::Rule;
 
 /// The longest secret that is handed to a modem: the platform's have 32 characters.

@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 
 use modem::mqtt::MAX_PAYLOAD;
 
-use super::{Build, Place};
+use super::build::{Build, Place};
 use crate::fleet::{Batch, BatchFormat};
 use crate::raw::{RawBatch, RawRoute};
 use crate::template::Template;

@@ -4,7 +4,7 @@ use bytesize::ByteSize;
 use jiff::tz::TimeZone;
 use queue::MAX_PRIORITY;
 
-use super::{Build, Place};
+use super::build::{Build, Place};
 use crate::fleet::{Budget, Shed};
 use crate::raw::{RawBudget, RawShed};
 use crate::words::{self, Fault};

@@ -9,7 +9,7 @@ use std::ops::Bound;
 use super::super::fleet::Name;
 use super::super::raw::{RawFleet, RawRoute};
 use super::super::words::{self, Fault};
-use super::{Build, Place};
+use super::build::{Build, Place};
 
 /// The most gateways that are checked one by one.
 const MAX_NAMED: usize = 1000;

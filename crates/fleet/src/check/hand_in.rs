@@ -1,6 +1,6 @@
 //! `hand_in`: the MQTT listener for local applications.
 
-use super::{Build, Place};
+use super::build::{Build, Place};
 use crate::fleet::MqttListener;
 use crate::raw::RawMqttListener;
 use crate::secret::Rule;

@@ -4,11 +4,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Build, Place};
+use super::build::{Build, Place};
+use crate::context::Secrets;
 use crate::fleet::Http;
 use crate::raw::RawHttp;
 use crate::secret::{Ref, Rule, SHORT_TOKEN};
-use crate::{Secrets, words};
+use crate::words;
 
 /// The most names: each request is compared with all of them.
 const MAX_HOSTS: usize = 64;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::{Build, Place};
+use super::build::{Build, Place};
 use crate::fleet::Inbox;
 use crate::raw::RawInbox;
 use crate::words;

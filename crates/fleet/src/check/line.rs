@@ -1,16 +1,11 @@
 //! `baud` and `flow_control` of a modem: how a UART is set.
 
-use modem::serial::{FlowControl, Line, RATES};
+use modem::serial::{Line, RATES};
 
-use super::{Build, Place};
+use super::build::{Build, Place};
+use crate::choices::FLOW_CONTROL;
 use crate::raw::RawModem;
 use crate::words::{self, Fault};
-
-pub(crate) const FLOW_CONTROL: [(&str, FlowControl); 3] = [
-    ("none", FlowControl::None),
-    ("hardware", FlowControl::Hardware),
-    ("software", FlowControl::Software),
-];
 
 impl Build<'_> {
     pub(super) fn line(&mut self, raw: &RawModem, modem: &Place<'_>) -> Line {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::{Build, Place};
-use crate::Secrets;
+use super::build::{Build, Place};
+use crate::choices::{FSYNC, WHEN_FULL};
+use crate::context::Secrets;
 use crate::fleet::{Fsync, Queue, WhenFull};
 use crate::private;
 use crate::raw::RawQueue;
@@ -19,19 +20,6 @@ const MIN_BYTES: ByteSize = ByteSize::mib(1);
 const AGES: (Duration, Duration) =
     (Duration::from_secs(60), Duration::from_secs(10 * 365 * 86_400));
 const INTERVALS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(600));
-const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
-
-pub(crate) const WHEN_FULL: [(&str, WhenFull); 3] = [
-    ("reject", WhenFull::Reject),
-    ("drop_oldest", WhenFull::DropOldest),
-    ("drop_newest", WhenFull::DropNewest),
-];
-
-pub(crate) const FSYNC: [(&str, Fsync); 3] = [
-    ("always", Fsync::Always),
-    ("interval", Fsync::Interval(DEFAULT_INTERVAL)),
-    ("off", Fsync::Off),
-];
 
 impl Build<'_> {
     /// The folder of a store.

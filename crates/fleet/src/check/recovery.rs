@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Build, Place};
+use super::build::{Build, Place};
 use crate::fleet::{Name, Recovery};
 use crate::raw::RawRecovery;
 use crate::words::{self, Fault};

@@ -9,7 +9,7 @@ use super::super::fleet::{Modem, Name, Policy, Route, Session, SessionId};
 use super::super::raw::{RawFleet, RawRoute};
 use super::super::template::{OF_EVERY_MESSAGE, Template};
 use super::super::words;
-use super::{Build, Place};
+use super::build::{Build, Place};
 
 /// Long enough for a session that flaps to show it.
 const DEFAULT_HOLD_DOWN: Duration = Duration::from_secs(5);

@@ -8,9 +8,10 @@ use super::super::raw::{Ordered, RawBroker, RawFleet, RawSession, RawSubscribe, 
 use super::super::template::OF_EVERY_MESSAGE;
 use super::super::tls::Tls;
 use super::super::words::{self, BrokerUrl, Fault};
+use super::build::{Build, Place, name_or_dots};
 use super::tls::TlsKeys;
-use super::{Build, Place, QOS, name_or_dots};
 use crate::aliyun::{self, Device, Endpoint, Method, SecureMode};
+use crate::choices::{PROVIDERS, Provider, QOS};
 use crate::secret::{Ref, Rule};
 
 /// AT+CMQTTACCQ: a client id of 1 to 128 bytes.
@@ -67,16 +68,6 @@ enum Kind {
         url: BrokerUrl,
     },
 }
-
-/// A cloud.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Provider {
-    Aliyun,
-    Aws,
-}
-
-pub(in super::super) const PROVIDERS: [(&str, Provider); 2] =
-    [("aliyun", Provider::Aliyun), ("aws", Provider::Aws)];
 
 impl Build<'_> {
     pub(super) fn brokers(&mut self, raw: &RawFleet, place: &Place<'_>) -> Brokers {

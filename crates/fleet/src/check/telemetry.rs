@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Build, Place, QOS};
+use super::build::{Build, Place};
+use crate::choices::QOS;
 use crate::fleet::{Name, Session, Telemetry, Will};
 use crate::raw::{RawModem, RawTelemetry};
 use crate::template::Template;

@@ -1,13 +1,12 @@
 //! `tls` of brokers and sessions: a session's own keys come before those of its broker.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::time::SystemTime;
 
 use super::super::raw::{RawFile, RawTls};
 use super::super::tls::{Identity, Tls, certificates, private_key};
 use super::super::words;
-use super::{Build, Place};
+use super::build::{Build, Certificate, Place};
 use crate::pem;
 use crate::secret::{Ref, Rule};
 
@@ -52,14 +51,6 @@ impl TlsKeys {
     pub(super) fn tls(self) -> Option<Tls> {
         (self.judges() && !self.faulty).then_some(Tls { ca: self.ca, identity: self.identity })
     }
-}
-
-/// A certificate file of the fleet file, and where that names it.
-pub(super) struct Certificate {
-    file: Ref,
-    key: Option<Ref>,
-    span: Range<usize>,
-    path: String,
 }
 
 impl Build<'_> {

@@ -3,22 +3,24 @@
 //! A rebadged modem needs no build: `/etc/modemfleet/models.d/*.yaml` are read in the order of their names,
 //! each on top of those before it. A file with one error changes nothing.
 
+mod known;
 pub mod lint;
 mod overlay;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use modem::catalog::{CatalogError, Model};
-use modem::{Catalog, Plugin};
+use modem::Plugin;
+use modem::catalog::CatalogError;
 use serde_json::{Value, json};
 
-use super::problem::Report;
+use super::problem::{Problem, Report};
+use super::problems::Problems;
 use super::shown::Shown;
 use super::source::Source;
-use super::{Problem, Problems, read, refuse, text};
+use super::{read, refuse, text};
+pub use known::{Models, Origin};
 
 /// Where overlay files are looked for unless told otherwise.
 pub const DEFAULT_FOLDER: &str = "/etc/modemfleet/models.d";
@@ -154,37 +156,7 @@ fn shown(files: &[Problems]) -> String {
     files.iter().map(|problems| problems.render(false)).collect::<Vec<_>>().join("\n\n")
 }
 
-/// A line of an overlay file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
-    /// The file's name as it was given.
-    pub file: String,
-    /// The line, from 1.
-    pub line: usize,
-    /// Whether the entry is one of the build, changed there.
-    pub amends: bool,
-}
-
-/// All models, and where those come from that are not, or not wholly, of this build.
-#[derive(Clone)]
-pub struct Models {
-    /// The models with their profiles.
-    pub catalog: Catalog,
-    origins: BTreeMap<String, Origin>,
-    built_in: Vec<String>,
-}
-
 impl Models {
-    /// Those of this build.
-    ///
-    /// # Errors
-    /// [`CatalogError`].
-    pub fn built_in(plugins: &[&Plugin]) -> Result<Self, CatalogError> {
-        let catalog = Catalog::new(plugins)?;
-        let built_in = catalog.models().map(|model| model.id.clone()).collect();
-        Ok(Self { catalog, origins: BTreeMap::new(), built_in })
-    }
-
     /// Takes the files in, one after the other; what is wrong with those that were not taken is returned.
     pub fn read(&mut self, files: &[PathBuf]) -> Vec<Problems> {
         let taken = files.iter().map(|file| self.read_one(file));
@@ -211,34 +183,10 @@ impl Models {
         let root = overlay::take(&source, &mut amended, &mut report);
         if report.has_errors() {
             let shown = || root.map_or(Shown::Keys, |root| overlay::shown(&root, &source));
-            return Err(report.finish(&source, shown));
+            return Err(Problems::of(report, &source, shown));
         }
         *self = amended;
         Ok(())
-    }
-
-    /// Where an entry comes from; `None` for one of this build as it is.
-    pub fn origin(&self, id: &str) -> Option<&Origin> {
-        self.origins.get(id)
-    }
-
-    /// Where an entry comes from, in words.
-    pub fn origin_words(&self, id: &str) -> String {
-        match self.origin(id) {
-            None => "built in".to_owned(),
-            Some(Origin { file, line, amends: false }) => format!("{file}:{line}"),
-            Some(Origin { file, line, amends: true }) => {
-                format!("built in, amended by {file}:{line}")
-            }
-        }
-    }
-
-    /// The models of this build that a modem of this model speaks like: itself, then those with its profile.
-    pub fn siblings(&self, model: &Model) -> impl Iterator<Item = &str> {
-        let like =
-            |id: &&String| self.catalog.model(id).is_some_and(|m| m.profile == model.profile);
-        let own = self.built_in.iter().filter(|id| **id == model.id);
-        own.chain(self.built_in.iter().filter(like)).map(String::as_str)
     }
 }
 

@@ -8,9 +8,10 @@ use modem::catalog::{
 };
 use modem::reply::Domain;
 
-use super::{Models, Origin};
+use super::known::{Models, Origin};
+use crate::path::join;
 use crate::problem::Report;
-use crate::shape::{self, Keys, Shape, join};
+use crate::shape::{self, Keys, Shape};
 use crate::shown::Shown;
 use crate::source::Source;
 use crate::tree::{self, Kind, Node};

@@ -2,12 +2,11 @@
 
 use queue::MAX_PRIORITY;
 
-use super::super::check::{
-    APN_PROTOCOLS, FLOW_CONTROL, FSYNC, OWNERS, PDP_TYPES, PROVIDERS, ROAMING, WHEN_FULL,
+use super::super::choices::{
+    APN_PROTOCOLS, FLOW_CONTROL, FSYNC, OWNERS, PDP_TYPES, PROVIDERS, ROAMING, WHEN_FULL, words,
 };
 use super::super::shape::{self, Keys};
 use super::super::{BatchFormat, Policy};
-use super::words;
 use crate::aliyun::Method;
 
 /// What a single value is.

@@ -1,0 +1,242 @@
+//! What the judging of all parts shares: the place of a key, and what is said about it.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use crate::context::Context;
+use crate::name::Name;
+use crate::path::{is_plain_name, join, last};
+use crate::problem::Report;
+use crate::raw::RawSecret;
+use crate::secret::{self, Ref, Rule};
+use crate::source::Source;
+use crate::tree::Node;
+use crate::words::{self, Fault};
+
+/// `PATH_MAX` of Linux without its final NUL.
+const MAX_PATH: usize = 4095;
+/// `sun_path` of unix(7) without its final NUL.
+const MAX_SOCKET_PATH: usize = 107;
+
+/// A key of the file: where it stands and what its path is, whether or not it is there.
+#[derive(Clone)]
+pub(super) struct Place<'a> {
+    pub(super) node: Option<&'a Node>,
+    /// The key's own place, or that of the nearest key above.
+    pub(super) name: Range<usize>,
+    pub(super) path: String,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn at(&self, key: &str) -> Self {
+        // What is no name may be a secret that strayed.
+        let path = join(&self.path, if is_plain_name(key) { key } else { "…" });
+        match self.node.and_then(|node| node.entry(key)) {
+            Some((name, value)) => Self { node: Some(value), name: name.span.clone(), path },
+            None => Self { node: None, name: self.name.clone(), path },
+        }
+    }
+
+    pub(super) fn item(&self, index: usize) -> Self {
+        let node: Option<&'a Node> =
+            self.node.and_then(|node| node.items.get(index).map(AsRef::as_ref));
+        let name = node.map_or(self.name.clone(), |node| node.span.clone());
+        Self { node, name, path: format!("{}[{index}]", self.path) }
+    }
+
+    pub(super) fn exists(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// The value's place; the key's where there is no value to point at.
+    pub(super) fn span(&self) -> Range<usize> {
+        match self.node {
+            Some(node) if !node.span.is_empty() => node.span.clone(),
+            _ => self.name.clone(),
+        }
+    }
+
+    pub(super) fn key(&self) -> &str {
+        last(&self.path)
+    }
+
+    /// The key that this one stands under.
+    pub(super) fn above(&self) -> &str {
+        self.path.rsplit_once('.').map_or("", |(above, _)| last(above))
+    }
+}
+
+/// A key that is to be a name, as messages call it: `password: x` without its blank may stand there too.
+pub(super) fn name_or_dots(text: &str) -> String {
+    if text.contains([':', '=']) { "…".to_owned() } else { words::shorten(text) }
+}
+
+/// What the building of all parts shares.
+pub(super) struct Build<'a> {
+    pub(super) source: &'a Source,
+    pub(super) context: &'a Context,
+    pub(super) report: &'a mut Report,
+    /// Every secret that is referred to, and where.
+    pub(super) secrets: Vec<(Ref, Range<usize>, String)>,
+    /// Every certificate that is referred to, and where.
+    pub(super) certificates: Vec<Certificate>,
+    /// The sessions of the file that other gateways have, as `modem/session`.
+    pub(super) elsewhere: BTreeSet<String>,
+}
+
+/// A certificate file of the fleet file, and where that names it.
+pub(super) struct Certificate {
+    pub(super) file: Ref,
+    pub(super) key: Option<Ref>,
+    pub(super) span: Range<usize>,
+    pub(super) path: String,
+}
+
+impl Build<'_> {
+    pub(super) fn error(
+        &mut self,
+        place: &Place<'_>,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
+        self.report.error(self.source, place.span(), &place.path, message, help);
+    }
+
+    /// An error about something that is missing or wrong as a whole: it points at the key.
+    pub(super) fn error_at_name(&mut self, place: &Place<'_>, message: String, help: Option<&str>) {
+        let help = help.map(str::to_owned);
+        self.report.error(self.source, place.name.clone(), &place.path, message, help);
+    }
+
+    pub(super) fn warn(
+        &mut self,
+        place: &Place<'_>,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
+        self.report.warn(self.source, place.span(), &place.path, message, help);
+    }
+
+    pub(super) fn fault(&mut self, place: &Place<'_>, fault: Fault) {
+        let message = format!("`{}` {}", place.key(), fault.text);
+        self.error(place, message, fault.help);
+    }
+
+    /// The value of a key, where it is there and good.
+    pub(super) fn optional<T>(
+        &mut self,
+        parent: &Place<'_>,
+        key: &str,
+        raw: Option<&String>,
+        read: impl FnOnce(&str) -> Result<T, Fault>,
+    ) -> Option<T> {
+        match read(raw?) {
+            Ok(value) => Some(value),
+            Err(fault) => {
+                self.fault(&parent.at(key), fault);
+                None
+            }
+        }
+    }
+
+    /// The value of a key that must be there.
+    pub(super) fn required<T>(
+        &mut self,
+        parent: &Place<'_>,
+        key: &str,
+        raw: Option<&String>,
+        read: impl FnOnce(&str) -> Result<T, Fault>,
+    ) -> Option<T> {
+        if raw.is_none() && !parent.at(key).exists() {
+            let message = format!("`{}` needs `{key}`", parent.key());
+            self.error_at_name(parent, message, None);
+        }
+        self.optional(parent, key, raw, read)
+    }
+
+    /// The key of a named thing, as a name.
+    pub(super) fn name(&mut self, text: &str, place: &Place<'_>) -> Option<Name> {
+        match words::name(text) {
+            Ok(name) => Some(name),
+            Err(fault) => {
+                let message = format!("`{}` {}", name_or_dots(text), fault.text);
+                self.error_at_name(place, message, fault.help.as_deref());
+                None
+            }
+        }
+    }
+
+    /// The path of a unix socket.
+    pub(super) fn socket(
+        &mut self,
+        parent: &Place<'_>,
+        key: &str,
+        raw: Option<&String>,
+    ) -> Option<PathBuf> {
+        let path = match self.path(raw?) {
+            Ok(path) if path.as_os_str().len() > MAX_SOCKET_PATH => {
+                Err(Fault::new("is longer than the 107 bytes that a unix socket's path may have"))
+            }
+            path => path,
+        };
+        self.optional(parent, key, raw, |_| path)
+    }
+
+    pub(super) fn path(&self, text: &str) -> Result<PathBuf, Fault> {
+        if text.is_empty() || text.chars().any(char::is_control) {
+            return Err(Fault::new("must be a path without control characters"));
+        }
+        if text.len() > MAX_PATH {
+            return Err(Fault::new(format!("is longer than the {MAX_PATH} bytes of a path")));
+        }
+        Ok(self.context.folder.join(text))
+    }
+
+    /// A reference to a secret, remembered for [`Self::resolve_secrets`].
+    pub(super) fn secret(
+        &mut self,
+        parent: &Place<'_>,
+        key: &str,
+        raw: Option<&RawSecret>,
+        rule: Rule,
+    ) -> Option<Ref> {
+        let (raw, place) = (raw?, parent.at(key));
+        let variable = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let file_name = |c: char| c.is_ascii_alphanumeric() || "_-.@:".contains(c);
+        let source = if let Some(text) = &raw.file {
+            let path = self.path(text);
+            self.optional(&place, "file", raw.file.as_ref(), |_| path).map(secret::Source::File)
+        } else if let Some(text) = &raw.env {
+            let good = !text.is_empty() && text.chars().all(variable);
+            let fault = Fault::new("must be the name of an environment variable");
+            let read = |_: &str| if good { Ok(text.clone()) } else { Err(fault) };
+            self.optional(&place, "env", raw.env.as_ref(), read).map(secret::Source::Env)
+        } else {
+            let read = |text: &str| {
+                // It becomes the last part of a path: never one that leads elsewhere.
+                let good = (1..=255).contains(&text.len()) && text.chars().all(file_name);
+                if good && !text.starts_with('.') {
+                    return Ok(text.to_owned());
+                }
+                Err(Fault::new("must be the name of a credential, without folders"))
+            };
+            let raw = raw.credential.as_ref();
+            self.optional(&place, "credential", raw, read).map(secret::Source::Credential)
+        };
+        Some(self.remember(key, source?, rule, place))
+    }
+
+    /// A reference that [`Self::resolve_secrets`] tries.
+    pub(super) fn remember(
+        &mut self,
+        key: &str,
+        source: secret::Source,
+        rule: Rule,
+        place: Place<'_>,
+    ) -> Ref {
+        let secret = Ref::new(key, source).with_rule(rule);
+        self.secrets.push((secret.clone(), place.span(), place.path));
+        secret
+    }
+}
