@@ -1,7 +1,7 @@
 //! One modem: open its tty, identify it, attach, serve its sessions; when it goes, wait for it.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Attempts;
 use crate::chain::Chain;
+use crate::closed::{Device, LOOK, MUTE, OVERDUE, exists, may_still_boot};
 use crate::console::{Access, Open};
 use crate::core::Core;
 pub use crate::core::ModemConfig;
@@ -22,9 +23,9 @@ use crate::environment::Environment;
 use crate::exam::Link;
 use crate::holder::{Busy, Holder};
 use crate::known::{identify, introduced, lend};
-use crate::location::{Introduction, Round};
+use crate::location::Introduction;
 use crate::observe::{DisconnectReason, Observer};
-use crate::place::{Place, Ports};
+use crate::place::Place;
 use crate::port::{At, Port, PortEnd, PortEvent};
 use crate::recovery::{Sign, Stage};
 use crate::roster::Roster;
@@ -34,40 +35,27 @@ use crate::session::Session;
 use crate::shared::Shared;
 use crate::snapshot::{Snapshot, State};
 
-/// A fixed tty that is not there is looked for this often.
-pub(crate) const LOOK: Duration = Duration::from_secs(1);
-
 /// How long after the end of its data a tty's node may still be there, a fifth of it.
 const NODE_GOES: Duration = Duration::from_millis(20);
 
 /// A modem that cannot be used as it is, is tried again this often.
 const UNUSABLE: Duration = Duration::from_secs(60);
 
-pub(crate) const MUTE: &str = "the modem answers nothing";
-pub(crate) const OVERDUE: &str = "the modem did not come back after its reset";
-
 /// One modem of the fleet.
 pub struct Modem {
-    pub(crate) core: Core,
+    core: Core,
+    device: Device,
     roster: Arc<Roster>,
     /// Whether the tty was there when it was looked for last.
     present: bool,
-    /// The tty that was looked for last.
-    pub(crate) tty: PathBuf,
     /// Which of the device's ports is tried: the next one after each that was of no use.
     turn: usize,
     /// No layout says that the tty speaks AT.
     is_guess: bool,
     /// How many questions were not answered when the ttys of the device that is there were closed.
     asked: BTreeMap<PathBuf, Arc<AtomicU32>>,
-    /// Which of the device's ports did not answer.
-    pub(crate) round: Round,
-    /// The device's ports when one of them was looked for last.
-    pub(crate) ports: Option<Ports>,
     /// Whether it was there before.
     was_there: bool,
-    /// When more is due for a device that is absent after a reset.
-    pub(crate) due: Option<Instant>,
     /// The way to the port for a person's own commands, and the ends by which it is one.
     access: Access,
     opened: watch::Sender<Option<At>>,
@@ -86,16 +74,13 @@ impl Modem {
         let (access, opened, ears) = Access::new();
         let modem = Self {
             core,
+            device: Device::default(),
             roster: Arc::new(Roster::new(sessions)),
             present: false,
-            tty: PathBuf::new(),
             turn: 0,
             is_guess: false,
             asked: BTreeMap::new(),
-            round: Round::default(),
-            ports: None,
             was_there: false,
-            due: None,
             access,
             opened,
             ears,
@@ -127,7 +112,7 @@ impl Modem {
             let end = match self.open(&stop).await {
                 Ok(mut open) => {
                     let since = Instant::now();
-                    let (mut given, tty) = (self.core.config.port.clone(), self.tty.clone());
+                    let (mut given, tty) = (self.core.config.port.clone(), self.device.tty.clone());
                     // All arms end the stay on this port.
                     let end = tokio::select! {
                         end = self.on_port(open.tty) => end,
@@ -147,7 +132,7 @@ impl Modem {
             let again =
                 matches!(end, End::Mute | End::Failed(_) | End::Unopened(_) | End::Foreign(_));
             self.turn = if again { self.turn.wrapping_add(1) } else { 0 };
-            let is_mute = self.sum_up(&end);
+            let is_mute = self.device.sum_up(&self.core, &end);
             let wait = match end {
                 End::Stopped => return,
                 // A tty that opens and fails at once is not there any more, or not yet.
@@ -161,13 +146,13 @@ impl Modem {
                 End::Unusable(_) => UNUSABLE,
                 // Another port of the device may answer: all are asked before anything is done to it.
                 End::Mute | End::Foreign(_) if !is_mute => Duration::ZERO,
-                End::Mute | End::Foreign(_) if self.may_still_boot() => LOOK,
-                end => match self.recover(end, &mut attempts).await {
+                End::Mute | End::Foreign(_) if may_still_boot(&self.core) => LOOK,
+                end => match self.device.recover(&mut self.core, end, &mut attempts).await {
                     Ok(wait) => wait,
                     Err(_) => return,
                 },
             };
-            self.rest(wait).await;
+            self.device.rest(&mut self.core, wait).await;
         }
     }
 
@@ -187,10 +172,10 @@ impl Modem {
             return false;
         }
         for _ in 0..5 {
-            if !exists(&self.tty).await {
+            if !exists(&self.device.tty).await {
                 self.present = false;
                 self.core.observer.vanished();
-                self.replugged();
+                self.device.replugged(&self.core);
                 return true;
             }
             tokio::time::sleep(NODE_GOES).await;
@@ -200,7 +185,7 @@ impl Modem {
 
     /// What it means that another program was seen to have the port open too.
     fn shared_with(&self, holder: Holder) -> End {
-        let busy = Busy { tty: self.tty.clone(), holder: Some(holder) };
+        let busy = Busy { tty: self.device.tty.clone(), holder: Some(holder) };
         self.core.observer.opened(Some(&busy));
         End::Unopened(busy.to_string())
     }
@@ -208,7 +193,7 @@ impl Modem {
     /// Waits for the tty and opens it, unless discovery left it open.
     async fn open(&mut self, stop: &CancellationToken) -> Result<serial::Open, End> {
         let (place, asked) = loop {
-            self.ports = self.core.config.port.ports();
+            self.device.ports = self.core.config.port.ports();
             if let Some(asked) = self.core.config.port.take_open() {
                 break (asked.open.place.clone(), Some(asked));
             }
@@ -219,11 +204,11 @@ impl Modem {
             }
             if std::mem::replace(&mut self.present, false) {
                 self.core.observer.vanished();
-                self.replugged();
+                self.device.replugged(&self.core);
             }
             let reason = Some(format!("{} is not there", self.core.config.port));
             self.core.update(|s| *s = Snapshot { reason, ..Snapshot::absent() });
-            let due = self.core.ladder().trial().or(self.due);
+            let due = self.core.ladder().trial().or(self.device.due);
             // All arms are cancel safe, and none awaits in its body.
             tokio::select! {
                 () = overdue(due) => return Err(End::Overdue),
@@ -232,7 +217,7 @@ impl Modem {
                 () = stop.cancelled() => return Err(End::Stopped),
             }
         };
-        self.tty.clone_from(&place.tty);
+        self.device.tty.clone_from(&place.tty);
         self.is_guess = place.is_guess;
         if !std::mem::replace(&mut self.present, true) {
             if std::mem::replace(&mut self.was_there, true) && !self.core.ladder().is_resetting() {
@@ -243,7 +228,7 @@ impl Modem {
             self.core.found = since.unwrap_or_else(Instant::now);
             self.core.observer.appeared();
             self.asked.clear();
-            self.replugged();
+            self.device.replugged(&self.core);
             self.core.count_detection.store(true, Ordering::Relaxed);
             self.core.count_ready.store(true, Ordering::Relaxed);
         }
@@ -257,8 +242,8 @@ impl Modem {
         self.core.observer.opened(opened.as_ref().err().and_then(serial::OpenError::busy));
         match opened {
             Ok(open) => {
-                tracing::debug!(tty = %self.tty.display(), "tty opened");
-                self.core.update(|s| s.tty = Some(self.tty.clone()));
+                tracing::debug!(tty = %self.device.tty.display(), "tty opened");
+                self.core.update(|s| s.tty = Some(self.device.tty.clone()));
                 Ok(open)
             }
             Err(serial::OpenError::Absent { .. }) => Err(End::Gone),
@@ -270,7 +255,9 @@ impl Modem {
 
     /// Serves on a byte stream that was just opened.
     async fn on_port<S: AsyncRead + AsyncWrite + Send>(&mut self, stream: S) -> End {
-        let Self { core, roster, tty, is_guess, asked, opened, ears, .. } = self;
+        let Self {
+            core, device: Device { tty, .. }, roster, is_guess, asked, opened, ears, ..
+        } = self;
         core.stand(State::Identifying, None);
         let framing = core.env.catalog.borrow().framing();
         let (port, at, mut events) = Port::new(stream, framing, Arc::clone(&core.observer));
@@ -352,12 +339,6 @@ async fn overdue(due: Option<Instant>) {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
     }
-}
-
-pub(crate) async fn exists(path: &Path) -> bool {
-    let path = path.to_owned();
-    // Off the runtime: a path may lie on anything.
-    tokio::task::spawn_blocking(move || path.exists()).await.unwrap_or(false)
 }
 
 /// From a port that was opened, or a modem that booted, to the end of service.
