@@ -1,12 +1,15 @@
 //! Illnesses: what is wrong with a modem, and what ends it.
 
 mod symptom;
+mod time;
 
 use std::{fmt, str::FromStr};
 
 use tokio::time::Duration;
 
 pub use symptom::{Forgery, Symptom};
+
+use time::{Time, time};
 
 /// What ends an illness; so does everything that comes after it here, up to [`Self::Power`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,35 +77,6 @@ const CURES: [(&str, Cure); 8] = [
 fn names<T>(all: &[(&'static str, T)]) -> String {
     let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
     names.join(", ")
-}
-
-/// Reads `500ms`, `40s`, `10min` or `2h`.
-fn time(text: &str) -> Option<Duration> {
-    let unit = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at_checked(unit)?;
-    let number: u64 = number.parse().ok()?;
-    let milliseconds = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "min" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    // A modem that is ill for longer than a hundred years is ill for ever.
-    let limit = 100 * 366 * 24 * 3_600_000;
-    number.checked_mul(milliseconds).filter(|time| *time <= limit).map(Duration::from_millis)
-}
-
-/// Writes a time so that [`time`] reads it.
-struct Time(Duration);
-
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.subsec_millis() {
-            0 => write!(f, "{}s", self.0.as_secs()),
-            _ => write!(f, "{}ms", self.0.as_millis()),
-        }
-    }
 }
 
 impl Cure {

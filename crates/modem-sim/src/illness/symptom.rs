@@ -4,7 +4,7 @@ use std::fmt;
 
 use tokio::time::Duration;
 
-use super::{Time, time};
+use super::time::{Time, time};
 
 /// What is wrong with a modem, or what its unit does otherwise than the manual has it.
 ///
