@@ -1,33 +1,20 @@
-//! The fleet agent: configuration, routes, hand-in, metrics, command line.
+//! The daemon: it takes messages in, sends them through the sessions of modems, and reports what happened.
 //!
-//! It is the only crate that knows the fleet file, HTTP and the disk, and it knows no AT command.
-//! Profiles are values handed to [`cli::main`]; a third party's binary hands over its own as well.
+//! It runs by a fleet file (`fleet`) and devices that were found (`discovery`). It knows no AT command and no profile:
+//! a modem is a value of the package `modem`, made from a catalog that the binary hands over.
 
 pub mod agent;
-pub mod backlog;
-pub mod budget;
-pub mod descriptors;
-pub mod devices;
 pub mod doctor;
-pub mod downlink;
-pub mod forward;
-pub mod hand_in;
-pub mod health;
-pub mod history;
 pub mod http;
 mod json_file;
-pub mod ledger;
 pub mod logging;
+pub mod messages;
 pub mod metrics;
 pub mod modems;
 pub mod mqtt;
 pub mod now;
 pub mod origin;
-pub mod process;
-pub mod receipt;
-pub mod reconcile;
 pub mod recover;
 pub mod reload;
-pub mod systemd;
-pub mod telemetry;
+pub mod upkeep;
 pub mod version;

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent::ledger::FileLedger;
 use agent::metrics::Metrics;
-use agent::reconcile::{Order, Reconciler};
+use agent::modems::ledger::FileLedger;
+use agent::modems::reconcile::{Order, Reconciler};
 use async_trait::async_trait;
 use modem::mqtt::Mqtt;
 use modem::profile::{Framing, Listener, Plugin, Profile, StepError};

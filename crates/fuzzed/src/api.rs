@@ -3,12 +3,12 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use agent::devices::Devices;
-use agent::forward::Given;
-use agent::history::History;
 use agent::http::{self, App, Bounds, Door, Guesses, Tokens};
 use agent::logging::{self, Format, Log};
+use agent::messages::forward::Given;
+use agent::modems::devices::Devices;
 use agent::reload::{Contents, Planner, Reloads};
+use agent::upkeep::history::History;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode, header};

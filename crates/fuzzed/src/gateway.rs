@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use agent::downlink::Downlink;
-use agent::hand_in::HandIn;
-use agent::ledger::FileLedger;
+use agent::messages::downlink::Downlink;
+use agent::messages::hand_in::HandIn;
 use agent::metrics::Metrics;
 use agent::modems::factory::Gear;
+use agent::modems::ledger::FileLedger;
 use agent::now::{Now, View};
 use agent::recover::Recoverer;
 use fleet::{Context, Fleet, Secrets, topic_matches};

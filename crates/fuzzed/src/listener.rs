@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent::downlink::{Downlink, Message};
+use agent::messages::downlink::{Downlink, Message};
 use agent::mqtt::{Serving, Users, serve_in_memory};
 use fleet::{Name, SessionId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, WriteHalf, duplex, split};

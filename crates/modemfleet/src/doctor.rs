@@ -17,8 +17,8 @@ use super::scan::{Around, ScanError};
 use super::status::Screen;
 use super::table::{Cell, Table, Tone};
 use crate::wrong;
-use agent::devices::DeviceReport;
 use agent::doctor::{Finding, Level, host, survey, worst};
+use agent::modems::devices::DeviceReport;
 use api::client::{
     Call, Client, ClientError, DEFAULT_CONFIG, Target, TargetError, converse, encode,
 };

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::output_failed;
 use super::table::{Cell, Table, Tone};
 use crate::wrong;
-use agent::backlog::{self, BacklogError, PAGE, Selection, Step};
+use agent::messages::backlog::{self, BacklogError, PAGE, Selection, Step};
 use api::client::{
     Call, Client, ClientError, DEFAULT_CONFIG, Target, TargetError, converse, encode,
 };

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::output_failed;
 use crate::wrong;
-use agent::forward::{Routing, lanes};
+use agent::messages::forward::{Routing, lanes};
 use api::client::{Call, DEFAULT_CONFIG, Target, converse};
 use fleet::printable::complain;
 use fleet::printable::printable;

@@ -15,7 +15,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::{profiles, wrong};
 use agent::agent::{Agent, Start};
 use agent::logging;
-use agent::{descriptors, systemd};
+use agent::upkeep::descriptors;
+use agent::upkeep::systemd;
 use fleet::models::{Folder, Library, Models, ModelsError};
 use fleet::private;
 

@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::output_failed;
 use super::table::{Cell, Table, Tone};
 use crate::wrong;
-use agent::devices::{Claim, DeviceReport};
+use agent::modems::devices::{Claim, DeviceReport};
 use api::client::{Call, Client, ClientError, Target, TargetError, converse};
 use discovery::Role;
 use discovery::plugged::{Plugged, Remark};
@@ -322,7 +322,7 @@ mod tests {
     use modem::holder::Holder;
 
     use super::*;
-    use agent::devices::PortReport;
+    use agent::modems::devices::PortReport;
 
     /// Two modems with one IMEI; a port of the second is another program's.
     pub(super) fn devices() -> Vec<DeviceReport> {

@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::table::{Cell, Table, Tone};
 use super::{output_failed, scan};
 use crate::wrong;
-use agent::devices::Claim;
+use agent::modems::devices::Claim;
 use api::client::{Call, Client, ClientError, Target, TargetError, converse};
 use fleet::printable::complain;
 use fleet::printable::printable;

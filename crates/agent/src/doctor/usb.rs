@@ -1,7 +1,7 @@
 //! USB modems that are there and that no modem of the fleet has, twins, and ports that others have.
 
 use super::{Finding, port};
-use crate::devices::{Claim, DeviceReport};
+use crate::modems::devices::{Claim, DeviceReport};
 use discovery::is_identity;
 
 /// What is to be said of all that is plugged in; one line where that is nothing.
@@ -100,7 +100,7 @@ mod tests {
 
     use super::super::Level;
     use super::*;
-    use crate::devices::PortReport;
+    use crate::modems::devices::PortReport;
     use discovery::Role;
 
     #[test]

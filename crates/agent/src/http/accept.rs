@@ -25,8 +25,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::paths::OPEN;
-use crate::descriptors;
 use crate::metrics::labels::Refused;
+use crate::upkeep::descriptors;
 use body::{Answer, Upload};
 use timed::Timed;
 

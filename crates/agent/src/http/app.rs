@@ -14,16 +14,16 @@ use super::bounds::Bounds;
 use super::error::ApiError;
 use super::guesses::Guesses;
 use super::token::{Door, Tokens};
-use crate::devices::Devices;
-use crate::downlink::Downlink;
-use crate::forward::Given;
-use crate::hand_in::HandIn;
-use crate::history::History;
 use crate::logging::Log;
+use crate::messages::downlink::Downlink;
+use crate::messages::forward::Given;
+use crate::messages::hand_in::HandIn;
 use crate::metrics::Metrics;
 use crate::metrics::labels::Refused;
+use crate::modems::devices::Devices;
 use crate::now::{ModemView, View};
 use crate::reload::{Planner, Reloads};
+use crate::upkeep::history::History;
 
 /// No request takes longer than one fsync of a slow card; a client that sends its body drop by drop
 /// is cut off.

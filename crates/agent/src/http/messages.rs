@@ -16,7 +16,7 @@ use super::app::App;
 use super::error::ApiError;
 use super::query::decode;
 use super::stream::gapped;
-use crate::downlink::{Message, Subscription};
+use crate::messages::downlink::{Message, Subscription};
 
 /// Filters of one stream.
 const FILTERS: usize = 32;

@@ -43,8 +43,8 @@ use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
-use crate::health::{self, Degraded};
 use crate::now::Waiting;
+use crate::upkeep::health::{self, Degraded};
 use fleet::printable::printable_lines;
 use token::Right;
 

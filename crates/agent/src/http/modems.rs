@@ -8,10 +8,10 @@ use queue::Queue;
 use serde_json::{Map, Value, json};
 
 use super::app::App;
-use crate::budget::Standing;
-use crate::history;
 use crate::metrics::Activity;
+use crate::modems::budget::Standing;
 use crate::now::{ModemView, Security, SessionView};
+use crate::upkeep::history;
 
 /// Answers with the fleet.
 pub(super) async fn modems(State(app): State<Arc<App>>) -> axum::Json<Value> {

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::app::App;
 use super::error::ApiError;
 use super::query::decode;
-use crate::hand_in::{MAX_TOPIC, Refusal, Submission, Taken};
+use crate::messages::hand_in::{MAX_TOPIC, Refusal, Submission, Taken};
 use crate::metrics::labels::Way;
 use fleet::{Name, SessionId};
 

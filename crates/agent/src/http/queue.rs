@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::app::App;
 use super::error::ApiError;
 use super::query::decode;
-use crate::backlog::{self, BacklogError, PAGE, Selection, Step};
+use crate::messages::backlog::{self, BacklogError, PAGE, Selection, Step};
 
 /// Payload of one answer, in bytes, beyond which it ends with `next`: what is not read yet is held in memory.
 const MOST: usize = 1024 * 1024;

@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::app::App;
 use super::error::ApiError;
 use super::stream::gapped;
-use crate::downlink::Subscription;
-use crate::receipt::Receipt;
+use crate::messages::downlink::Subscription;
+use crate::messages::receipt::Receipt;
 
 /// Characters of an id as it is written: a UUID with its hyphens (RFC 9562 §4).
 const ID: usize = 36;
@@ -135,7 +135,7 @@ mod tests {
     use queue::State;
 
     use super::*;
-    use crate::downlink::Downlink;
+    use crate::messages::downlink::Downlink;
     use crate::metrics::Metrics;
 
     #[test]

@@ -14,10 +14,10 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::budget::Books;
-use crate::downlink::{self, Downlink};
-use crate::ledger::FileLedger;
+use crate::messages::downlink::{self, Downlink};
 use crate::metrics::{Hear, Metrics};
+use crate::modems::budget::Books;
+use crate::modems::ledger::FileLedger;
 use crate::now::{ModemView, Now, Security, SessionView};
 use discovery::{Roll, Wanted};
 use fleet::secret::SecretError;

@@ -31,8 +31,8 @@ use super::published::{Held, InHand, Known, Settled};
 use super::serving::{Serving, SignedIn, Unheard};
 use super::wire::{AckReason, Grant, Id, Incoming, Malformed, Message, Outgoing, Reason, Wire};
 use super::{DEAF, FILTERS, FOREVER, IN_FLIGHT, LAST_READ, LOOK, READ, UNHEARD, WRITE};
-use crate::downlink::{self, Subscription};
-use crate::hand_in::Refusal;
+use crate::messages::downlink::{self, Subscription};
+use crate::messages::hand_in::Refusal;
 use crate::metrics::labels::ConsumerKind;
 
 /// Why a client is given up that says nothing.

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::wire::{Connect, ConnectReason, Grant, Id, Message};
 use super::{FILTERS, FOREVER, IN_HAND};
-use crate::downlink::Subscription;
+use crate::messages::downlink::Subscription;
 use fleet::check_received;
 
 /// Messages of one page, which wait in memory until the window has room: twice the window.

@@ -10,8 +10,8 @@ use super::connection::Connection;
 use super::entrance::Entrance;
 use super::link;
 use super::serving::Serving;
-use crate::descriptors;
 use crate::metrics::families::ConnectionRefusal;
+use crate::upkeep::descriptors;
 
 /// Before the next `accept` after one that failed, which without a pause may fail as fast as it is called.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);

@@ -1,7 +1,7 @@
 //! The MQTT listener: unmodified clients of this gateway publish through the modems, and hear what comes down.
 //!
 //! It is no broker. What a client publishes goes into the queue, is acknowledged once it is on disk, and
-//! is echoed to nobody; who subscribes gets what the sessions received ([`crate::downlink`]). Where the
+//! is echoed to nobody; who subscribes gets what the sessions received ([`crate::messages::downlink`]). Where the
 //! fleet has an inbox a client's session is kept while it is away, if it asks for that (`kept.rs`); else a
 //! session ends with its connection, and CONNACK says so.
 //!

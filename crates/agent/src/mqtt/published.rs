@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::wire::{Id, Message};
 use super::{IN_HAND, LEFT_COST, ROOM_AGAIN};
-use crate::hand_in::{HandIn, Refusal, Submission};
+use crate::messages::hand_in::{HandIn, Refusal, Submission};
 use crate::metrics::labels::Way;
 use fleet::{Name, SessionId};
 

@@ -7,8 +7,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{CONNECTIONS, LEFT, Users};
-use crate::downlink::Downlink;
-use crate::hand_in::HandIn;
+use crate::messages::downlink::Downlink;
+use crate::messages::hand_in::HandIn;
 use crate::metrics::Metrics;
 
 /// What every connection works with.

@@ -12,14 +12,14 @@ use tokio::time::timeout;
 use super::planner::{knowing, learn};
 use super::{Contents, Line, Plan, Refused, Request, plan};
 use crate::agent::{Agent, open_books};
-use crate::forward::{self, Adoption, LanePlan};
 use crate::http::Tokens;
+use crate::messages::forward::{self, Adoption, LanePlan};
 use crate::modems::factory::{self, Made};
+use crate::modems::reconcile::Order;
 use crate::mqtt::Users;
 use crate::now::{ModemView, Now, SessionView};
-use crate::reconcile::Order;
 use crate::reload::plan::Step;
-use crate::systemd;
+use crate::upkeep::systemd;
 use discovery::Roll;
 use fleet::{Context, Fleet, Loaded, Modem, Secrets, SessionId};
 

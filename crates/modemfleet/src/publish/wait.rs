@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use agent::receipt::{By, Receipt, Standing};
+use agent::messages::receipt::{By, Receipt, Standing};
 use api::client::{Call, Client, ClientError, Event, Events, encode};
 use fleet::printable::complain;
 use fleet::printable::printable;

@@ -9,7 +9,7 @@ use queue::{Inspector, OpenError, Salvage};
 use serde_json::{Value, json};
 
 use super::{Place, QueueError, folder};
-use agent::backlog::BacklogError;
+use agent::messages::backlog::BacklogError;
 use fleet::printable::complain;
 
 pub(super) fn run(place: &Place, repair: bool, json: bool) -> Result<ExitCode, QueueError> {

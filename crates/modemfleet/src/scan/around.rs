@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::ScanError;
-use agent::devices::{self, DeviceReport};
+use agent::modems::devices::{self, DeviceReport};
 use agent::modems::factory;
 use api::client::{DEFAULT_CONFIG, Target, TargetError};
 use discovery::{self, Search, Sightings};

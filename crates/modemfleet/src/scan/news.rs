@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::{claim, ports};
-use agent::devices::{Claim, DeviceReport};
+use agent::modems::devices::{Claim, DeviceReport};
 use fleet::printable::printable;
 
 /// What was shown last.

@@ -17,10 +17,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::descriptors;
 use crate::metrics::Metrics;
 use crate::metrics::labels::Refused;
 use crate::origin;
+use crate::upkeep::descriptors;
 
 /// Connections over TCP and the unix sockets together.
 const PLACES: usize = 256;

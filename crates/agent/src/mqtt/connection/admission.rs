@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use super::Connection;
 use super::end::{Admitted, End, fault};
-use crate::hand_in::Refusal;
+use crate::messages::hand_in::Refusal;
 use crate::metrics::families::ConnectionRefusal;
 use crate::mqtt::entrance::AtEntrance;
 use crate::mqtt::link::Link;

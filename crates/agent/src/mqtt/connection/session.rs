@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Connection, End, fault};
-use crate::downlink::Subscription;
+use crate::messages::downlink::Subscription;
 use crate::metrics::families::ConnectionRefusal;
 use crate::mqtt::kept::{self, Found, Kept};
 use crate::mqtt::link::Link;

@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::health;
+use crate::upkeep::health;
 
 /// Says that the agent serves.
 pub fn ready() {

@@ -17,7 +17,7 @@ use queue::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::forward::{Routing, batch, lanes, session_lane};
+use crate::messages::forward::{Routing, batch, lanes, session_lane};
 use crate::metrics::Metrics;
 use crate::metrics::labels::Way;
 use crate::now::{Now, View, find_session};

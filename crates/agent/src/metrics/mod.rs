@@ -5,6 +5,7 @@
 
 pub mod families;
 pub mod labels;
+pub mod process;
 pub mod scrape;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -23,7 +24,7 @@ use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
 };
 
-use crate::budget::Meter;
+use crate::modems::budget::Meter;
 use families::{Family, Kind as FamilyKind};
 use fleet::{Fleet, SessionId};
 use labels::{ConsumerKind, Refused, SwitchCause, Way};

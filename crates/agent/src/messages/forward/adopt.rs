@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::backlog::BacklogError;
+use crate::messages::backlog::BacklogError;
 use crate::now::View;
 use fleet::Fleet;
 use homes::Homes;

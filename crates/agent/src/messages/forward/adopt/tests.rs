@@ -1,7 +1,7 @@
 //! Lanes that are gone, in a real queue, for fleets as files say them.
 
 use super::*;
-use crate::forward::lanes::{of_route, of_topic};
+use crate::messages::forward::lanes::{of_route, of_topic};
 use fleet::{Context, Policy};
 use queue::{Config, NewMessage};
 

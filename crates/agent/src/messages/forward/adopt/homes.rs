@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Held;
-use crate::forward::lanes::{self, Lane};
-use crate::forward::session_lane;
+use crate::messages::forward::lanes::{self, Lane};
+use crate::messages::forward::session_lane;
 use fleet::{Fleet, Policy, Route, filters_overlap, topic_matches};
 
 /// The lanes of a fleet.

@@ -1,3 +1,0 @@
-//! The modems of the fleet: how each is made.
-
-pub mod factory;
