@@ -2,6 +2,8 @@
 //! client. That one connects again and sends again by itself, and a modem does neither: here a
 //! connection that is lost is over, and what was in flight is reported as not done.
 
+mod failure;
+mod handshake;
 mod order;
 
 use std::{
@@ -25,9 +27,11 @@ use tokio::{
     time::{Duration, Instant, sleep_until, timeout_at},
 };
 
+pub(crate) use failure::Failure;
+pub(crate) use handshake::Terms;
 pub(crate) use order::{Connect, Dial, Event, Events, Order, Will};
 
-use crate::{cmqtt::code, handshake, port::Wire};
+use crate::port::Wire;
 
 /// The largest packet that is taken: above it the connection is given up.
 const MAX_PACKET: usize = 256 * 1024;
@@ -40,7 +44,7 @@ const MAX_EVENTS: usize = 64;
 pub(crate) async fn run(connect: Connect, mut orders: mpsc::Receiver<Order>, events: Events) {
     let (mut stream, mut session) = match open(&connect).await {
         Ok(opened) => opened,
-        Err(code) => return events.send(Event::Refused(code)).await,
+        Err(failure) => return events.send(Event::Refused(failure)).await,
     };
     serve(&mut stream, &mut session, &mut orders, &events).await;
 }
@@ -50,7 +54,7 @@ pub(crate) async fn dial(dial: Dial, mut orders: mpsc::Receiver<Order>, events: 
     let Dial { address, timeout, tls } = dial;
     let mut stream = match secured(&address, tls.as_ref(), Instant::now() + timeout).await {
         Ok(stream) => stream,
-        Err(code) => return events.send(Event::Refused(code)).await,
+        Err(failure) => return events.send(Event::Refused(failure)).await,
     };
     events.send(Event::Dialled).await;
     let connect = loop {
@@ -62,7 +66,7 @@ pub(crate) async fn dial(dial: Dial, mut orders: mpsc::Receiver<Order>, events: 
     };
     let mut session = match sign_in(&mut stream, &connect, Instant::now() + connect.timeout).await {
         Ok(session) => session,
-        Err(code) => return events.send(Event::Refused(code)).await,
+        Err(failure) => return events.send(Event::Refused(failure)).await,
     };
     serve(&mut stream, &mut session, &mut orders, &events).await;
 }
@@ -81,8 +85,8 @@ async fn serve(
     events.send(end).await;
 }
 
-/// Connects and waits for CONNACK; the error is the modem's result code.
-async fn open(connect: &Connect) -> Result<(Box<dyn Wire>, Session), u8> {
+/// Connects and waits for CONNACK.
+async fn open(connect: &Connect) -> Result<(Box<dyn Wire>, Session), Failure> {
     let deadline = Instant::now() + connect.timeout;
     let mut stream = secured(&connect.address, connect.tls.as_ref(), deadline).await?;
     let session = sign_in(&mut stream, connect, deadline).await?;
@@ -92,27 +96,27 @@ async fn open(connect: &Connect) -> Result<(Box<dyn Wire>, Session), u8> {
 /// A connection, over TLS where there are terms for it.
 async fn secured(
     address: &str,
-    tls: Option<&handshake::Terms>,
+    tls: Option<&Terms>,
     deadline: Instant,
-) -> Result<Box<dyn Wire>, u8> {
+) -> Result<Box<dyn Wire>, Failure> {
     let tcp = reach(address, deadline).await?;
     match tls {
         Some(terms) => timeout_at(deadline, handshake::handshake(tcp, terms))
             .await
-            .unwrap_or(Err(code::HANDSHAKE)),
+            .unwrap_or(Err(Failure::Handshake)),
         None => Ok(Box::new(tcp)),
     }
 }
 
 /// A TCP connection.
-async fn reach(address: &str, deadline: Instant) -> Result<TcpStream, u8> {
+async fn reach(address: &str, deadline: Instant) -> Result<TcpStream, Failure> {
     let found = timeout_at(deadline, lookup_host(address)).await;
     let addresses: Vec<_> = match found {
         Ok(Ok(addresses)) => addresses.collect(),
-        Ok(Err(_)) | Err(_) => return Err(code::DNS),
+        Ok(Err(_)) | Err(_) => return Err(Failure::NameLookup),
     };
     let connected = timeout_at(deadline, TcpStream::connect(addresses.as_slice())).await;
-    let Ok(Ok(stream)) = connected else { return Err(code::SOCKET_CONNECT) };
+    let Ok(Ok(stream)) = connected else { return Err(Failure::Unreachable) };
     // Best effort: it only makes small packets leave sooner.
     drop(stream.set_nodelay(true));
     Ok(stream)
@@ -123,23 +127,23 @@ async fn sign_in(
     stream: &mut impl Wire,
     connect: &Connect,
     deadline: Instant,
-) -> Result<Session, u8> {
+) -> Result<Session, Failure> {
     let mut bytes = BytesMut::new();
-    connect_packet(connect)?.write(&mut bytes).map_err(|_| code::PACKET)?;
+    connect_packet(connect)?.write(&mut bytes).map_err(|_| Failure::Packet)?;
     if connect.is_3_1 {
-        bytes = as_3_1(&bytes).ok_or(code::PACKET)?;
+        bytes = as_3_1(&bytes).ok_or(Failure::Packet)?;
     }
     let mut session = Session::new(Duration::from_secs(connect.keep_alive.into()));
     let shake = async {
-        stream.write_all(&bytes).await.map_err(|_| code::SOCKET_SEND)?;
-        stream.flush().await.map_err(|_| code::SOCKET_SEND)?;
+        stream.write_all(&bytes).await.map_err(|_| Failure::Send)?;
+        stream.flush().await.map_err(|_| Failure::Send)?;
         session.read_connack(stream).await
     };
-    timeout_at(deadline, shake).await.unwrap_or(Err(code::TIMEOUT))?;
+    timeout_at(deadline, shake).await.unwrap_or(Err(Failure::Timeout))?;
     Ok(session)
 }
 
-fn connect_packet(connect: &Connect) -> Result<ConnectPacket, u8> {
+fn connect_packet(connect: &Connect) -> Result<ConnectPacket, Failure> {
     let mut packet = ConnectPacket::new(connect.client_id.as_str());
     packet.keep_alive = connect.keep_alive;
     packet.clean_session = connect.clean;
@@ -148,7 +152,7 @@ fn connect_packet(connect: &Connect) -> Result<ConnectPacket, u8> {
         .as_ref()
         .map(|user| Login::new(user.as_str(), connect.password.clone().unwrap_or_default()));
     if let Some(will) = &connect.will {
-        let qos = mqttbytes::qos(will.qos).map_err(|_| code::PACKET)?;
+        let qos = mqttbytes::qos(will.qos).map_err(|_| Failure::Packet)?;
         packet.last_will =
             Some(LastWill::new(will.topic.as_str(), will.message.clone(), qos, will.retain));
     }
@@ -174,14 +178,14 @@ fn as_3_1(packet: &[u8]) -> Option<BytesMut> {
     Some(bytes)
 }
 
-fn refusal(ack: &ConnAck) -> Result<(), u8> {
+fn refusal(ack: &ConnAck) -> Result<(), Failure> {
     match ack.code {
         ConnectReturnCode::Success => Ok(()),
-        ConnectReturnCode::RefusedProtocolVersion => Err(code::REFUSED_VERSION),
-        ConnectReturnCode::BadClientId => Err(code::REFUSED_ID),
-        ConnectReturnCode::ServiceUnavailable => Err(code::REFUSED_UNAVAILABLE),
-        ConnectReturnCode::BadUserNamePassword => Err(code::REFUSED_LOGIN),
-        ConnectReturnCode::NotAuthorized => Err(code::REFUSED_NOT_AUTHORIZED),
+        ConnectReturnCode::RefusedProtocolVersion => Err(Failure::RefusedVersion),
+        ConnectReturnCode::BadClientId => Err(Failure::RefusedId),
+        ConnectReturnCode::ServiceUnavailable => Err(Failure::RefusedUnavailable),
+        ConnectReturnCode::BadUserNamePassword => Err(Failure::RefusedLogin),
+        ConnectReturnCode::NotAuthorized => Err(Failure::RefusedNotAuthorized),
     }
 }
 
@@ -250,17 +254,17 @@ impl Session {
         }
     }
 
-    async fn read_connack(&mut self, stream: &mut impl Wire) -> Result<(), u8> {
+    async fn read_connack(&mut self, stream: &mut impl Wire) -> Result<(), Failure> {
         loop {
             match Packet::read(&mut self.inbox, MAX_PACKET) {
                 Ok(Packet::ConnAck(ack)) => return refusal(&ack),
-                Ok(_) => return Err(code::PACKET),
+                Ok(_) => return Err(Failure::Packet),
                 Err(mqttbytes::Error::InsufficientBytes(_)) => {}
-                Err(_) => return Err(code::PACKET),
+                Err(_) => return Err(Failure::Packet),
             }
             match stream.read_buf(&mut self.inbox).await {
                 Ok(1..) => {}
-                Ok(0) | Err(_) => return Err(code::CLOSED_BY_SERVER),
+                Ok(0) | Err(_) => return Err(Failure::Closed),
             }
         }
     }
@@ -330,9 +334,9 @@ impl Session {
     fn put(
         &mut self,
         write: impl FnOnce(&mut BytesMut) -> Result<usize, mqttbytes::Error>,
-    ) -> Result<(), u8> {
+    ) -> Result<(), Failure> {
         let mut bytes = BytesMut::new();
-        write(&mut bytes).map_err(|_| code::PACKET)?;
+        write(&mut bytes).map_err(|_| Failure::Packet)?;
         self.outbox.extend_from_slice(&bytes);
         Ok(())
     }
@@ -360,8 +364,8 @@ impl Session {
                 self.put(|bytes| Unsubscribe { pkid: id, topics: filters }.write(bytes))
             }
         };
-        if let Err(code) = begun {
-            self.finish(code);
+        if let Err(failure) = begun {
+            self.finish(Err(failure));
         }
         Ok(())
     }
@@ -372,32 +376,32 @@ impl Session {
         payload: Vec<u8>,
         (qos, retain, dup): (u8, bool, bool),
         timeout: Duration,
-    ) -> Result<(), u8> {
+    ) -> Result<(), Failure> {
         let (id, awaited) = match qos {
             0 => (0, Awaited::Written),
             1 => (self.next_id(), Awaited::PubAck),
             _ => (self.next_id(), Awaited::PubRec),
         };
         self.pending = Some(pending(awaited, id, timeout));
-        let qos = mqttbytes::qos(qos).map_err(|_| code::PACKET)?;
+        let qos = mqttbytes::qos(qos).map_err(|_| Failure::Packet)?;
         let packet = Publish { dup, qos, retain, topic, pkid: id, payload: payload.into() };
         self.put(|bytes| packet.write(bytes))
     }
 
-    fn subscribe(&mut self, filters: Vec<(String, u8)>, timeout: Duration) -> Result<(), u8> {
+    fn subscribe(&mut self, filters: Vec<(String, u8)>, timeout: Duration) -> Result<(), Failure> {
         let id = self.next_id();
         self.pending = Some(pending(Awaited::SubAck, id, timeout));
         let filters: Result<Vec<_>, _> = filters
             .into_iter()
             .map(|(path, qos)| mqttbytes::qos(qos).map(|qos| SubscribeFilter::new(path, qos)))
             .collect();
-        let filters = filters.map_err(|_| code::PACKET)?;
+        let filters = filters.map_err(|_| Failure::Packet)?;
         self.put(|bytes| Subscribe { pkid: id, filters }.write(bytes))
     }
 
-    fn finish(&mut self, code: u8) {
+    fn finish(&mut self, end: Result<(), Failure>) {
         if self.pending.take().is_some() {
-            self.queue.push_back(Event::Done(code));
+            self.queue.push_back(Event::Done(end));
         }
     }
 
@@ -407,9 +411,9 @@ impl Session {
         self.pending.as_ref().is_some_and(|pending| pending.awaited == awaited && pending.id == id)
     }
 
-    fn acknowledged(&mut self, awaited: Awaited, id: u16, code: u8) {
+    fn acknowledged(&mut self, awaited: Awaited, id: u16, end: Result<(), Failure>) {
         if self.awaits(awaited, id) {
-            self.finish(code);
+            self.finish(end);
         }
     }
 
@@ -427,7 +431,7 @@ impl Session {
 
     fn flushed(&mut self) -> Result<(), Event> {
         self.unflushed = false;
-        self.acknowledged(Awaited::Written, 0, code::OK);
+        self.acknowledged(Awaited::Written, 0, Ok(()));
         if self.closing { Err(Event::Disconnected) } else { Ok(()) }
     }
 
@@ -444,7 +448,7 @@ impl Session {
     fn timeout(&mut self) -> Result<(), Event> {
         let now = Instant::now();
         if self.pending.as_ref().is_some_and(|pending| pending.deadline <= now) {
-            self.finish(code::TIMEOUT);
+            self.finish(Err(Failure::Timeout));
         }
         match self.ping_sent {
             Some(sent) if sent + self.keep_alive <= now => return Err(Event::PingFailed),
@@ -470,11 +474,11 @@ impl Session {
         }
     }
 
-    fn packet(&mut self, packet: Packet) -> Result<(), u8> {
+    fn packet(&mut self, packet: Packet) -> Result<(), Failure> {
         match packet {
             Packet::Publish(publish) => self.message(publish),
             Packet::PubAck(ack) => {
-                self.acknowledged(Awaited::PubAck, ack.pkid, code::OK);
+                self.acknowledged(Awaited::PubAck, ack.pkid, Ok(()));
                 Ok(())
             }
             Packet::PubRec(ack) => {
@@ -489,7 +493,7 @@ impl Session {
                 self.put(|bytes| PubRel::new(ack.pkid).write(bytes))
             }
             Packet::PubComp(ack) => {
-                self.acknowledged(Awaited::PubComp, ack.pkid, code::OK);
+                self.acknowledged(Awaited::PubComp, ack.pkid, Ok(()));
                 Ok(())
             }
             Packet::PubRel(release) => {
@@ -501,7 +505,7 @@ impl Session {
                 Ok(())
             }
             Packet::UnsubAck(ack) => {
-                self.acknowledged(Awaited::UnsubAck, ack.pkid, code::OK);
+                self.acknowledged(Awaited::UnsubAck, ack.pkid, Ok(()));
                 Ok(())
             }
             Packet::PingResp => {
@@ -514,11 +518,11 @@ impl Session {
             | Packet::Subscribe(_)
             | Packet::Unsubscribe(_)
             | Packet::PingReq
-            | Packet::Disconnect => Err(code::PACKET),
+            | Packet::Disconnect => Err(Failure::Packet),
         }
     }
 
-    fn message(&mut self, publish: Publish) -> Result<(), u8> {
+    fn message(&mut self, publish: Publish) -> Result<(), Failure> {
         let Publish { qos, topic, payload, pkid, .. } = publish;
         let news = match qos {
             mqttbytes::QoS::AtMostOnce => true,
@@ -542,6 +546,7 @@ fn pending(awaited: Awaited, id: u16, timeout: Duration) -> Pending {
     Pending { awaited, id, deadline: Instant::now() + timeout }
 }
 
-fn granted(ack: &SubAck) -> u8 {
-    if ack.return_codes.contains(&SubscribeReasonCode::Failure) { code::FAILED } else { code::OK }
+fn granted(ack: &SubAck) -> Result<(), Failure> {
+    let is_refused = ack.return_codes.contains(&SubscribeReasonCode::Failure);
+    if is_refused { Err(Failure::NotGranted) } else { Ok(()) }
 }

@@ -6,9 +6,13 @@
 
 mod commands;
 mod results;
+mod stack;
 mod status;
 
 use tokio::time::Duration;
+
+/// The only client of the modem, and of the simulator's connections.
+const CLIENT: usize = 0;
 
 /// How far the client is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -77,7 +81,7 @@ impl Default for Client {
 impl Client {
     /// What is left after a reset: the settings, which are in flash, and the count that tells late events of old
     /// connections from new ones.
-    pub(crate) fn after_reset(&self) -> Self {
+    fn after_reset(&self) -> Self {
         let Self { connection, waits, digits, .. } = *self;
         Self { connection, waits, digits, ..Self::default() }
     }

@@ -13,10 +13,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     fault::Fault,
-    firmware::Counts,
     illness::{Illness, Symptom},
     options::{Access, Coverage, Registration, Signal},
     port::{PortError, Wire},
+    unit::Counts,
 };
 
 /// Why something could not be done to a modem.

@@ -2,15 +2,15 @@
 
 use tokio::time::Instant;
 
-use crate::{command::Command, firmware::Firmware};
+use crate::{broker::Failure, command::Command};
 
 /// Something to be done.
 #[derive(Debug)]
 pub(crate) enum Later {
     /// Carry out a command of this port that takes long.
     Execute(usize, Command),
-    /// End the operation of this client, whose broker does not answer, with this code.
-    End { client: usize, connection: u64, code: u8 },
+    /// End the operation of this client, whose broker does not answer, of this failure.
+    End { client: usize, connection: u64, failure: Failure },
     /// The supply fails for a moment.
     BrownOut,
     /// Print how far the update is that began then.
@@ -33,7 +33,7 @@ impl Agenda {
     }
 
     /// Takes what is due first.
-    fn due(&mut self, now: Instant) -> Option<Later> {
+    pub(crate) fn due(&mut self, now: Instant) -> Option<Later> {
         let first = self.next().filter(|due| *due <= now)?;
         let place = self.0.iter().position(|(due, _)| *due == first)?;
         Some(self.0.remove(place).1)
@@ -41,29 +41,5 @@ impl Agenda {
 
     pub(crate) fn clear(&mut self) {
         self.0.clear();
-    }
-}
-
-impl Firmware {
-    /// Does what has come due.
-    pub(crate) fn work_off_agenda(&mut self) {
-        while let Some(later) = self.agenda.due(self.now) {
-            match later {
-                Later::Execute(port, command) => {
-                    if let Some(state) = self.ports.get_mut(port) {
-                        state.blocked = false;
-                    }
-                    let answer = self.dispatch(port, &command);
-                    self.answer(port, answer);
-                    self.advance(port);
-                }
-                Later::End { client, connection, code } => {
-                    self.end_unanswered(client, connection, code);
-                }
-                Later::BrownOut => self.reset(),
-                Later::Progress { since } => self.progress(since),
-                Later::Forge(line) => self.forge(&line),
-            }
-        }
     }
 }

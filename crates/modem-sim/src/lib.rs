@@ -26,22 +26,23 @@
 //!
 //! # Adding to it
 //! A model of a known dialect is a variant of [`Model`] and its answers there. Another dialect
-//! is one more module beside `cmqtt`, `cmq` and `qmt`, a line in `Firmware::by_dialect`, and orders to the same broker
+//! is one more module beside `cmqtt`, `cmq` and `qmt` with a `Stack`, a line in `dialect`, and orders to the same broker
 //! connections.
 
-mod basic;
 mod broker;
 mod clock;
 mod cmq;
 mod cmqtt;
 mod command;
+mod commands;
 mod course;
 mod dialect;
+mod dispatch;
 mod fault;
 mod firmware;
 mod fleet;
 mod handle;
-mod handshake;
+mod health;
 mod illness;
 mod later;
 mod model;
@@ -52,13 +53,16 @@ mod output;
 mod port;
 mod port_state;
 mod power;
+mod prompt;
 mod qmt;
 mod quectel;
 mod reply;
 mod sim_card;
 mod sms;
+mod stack;
 mod tls;
 mod ufs;
+mod unit;
 
 pub use crate::{
     fault::{Fault, FaultError, FaultRate, Faults},

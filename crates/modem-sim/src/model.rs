@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 /// A modem model. What differs between models is asked here; what a family of models shares lives
-/// in the module of its dialect (see `Firmware::dispatch`).
+/// in the module of its dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Model {
     /// SIMCom SIM7600: LTE Cat-4.

@@ -17,13 +17,14 @@ use tokio::{
 
 use crate::{
     broker,
-    firmware::{Action, Firmware},
+    firmware::Firmware,
     handle::{Control, Deed, Handle, Shared},
     illness::{Cure, Symptom},
     options::Options,
     port::{Closes, Link, Port, PortError, Source, Wire},
     port_state::PortState,
-    qmt,
+    stack,
+    unit::Action,
 };
 
 /// Deeds that may wait: a test does one at a time.
@@ -50,7 +51,7 @@ pub struct Modem {
     control: mpsc::Receiver<Control>,
     tty: watch::Sender<Option<PathBuf>>,
     handle: Handle,
-    connections: [Option<Connection>; qmt::CLIENTS],
+    connections: [Option<Connection>; stack::CLIENTS],
     tasks: JoinSet<()>,
     events: mpsc::Receiver<(usize, u64, broker::Event)>,
     sender: mpsc::Sender<(usize, u64, broker::Event)>,
@@ -85,8 +86,11 @@ impl Modem {
         let (sender, events) = mpsc::channel(EVENT_DEPTH);
         let (tty, tty_receiver) = watch::channel(None);
         let handle = Handle { control, shared: Arc::new(Shared::default()), tty: tty_receiver };
+        let now = Instant::now();
+        let mut firmware = Firmware::new(options, now);
+        firmware.wake(now);
         Self {
-            firmware: Firmware::new(options, Instant::now()),
+            firmware,
             ports: vec![Port::new(Source::Stream)],
             link_path: None,
             link: None,
@@ -166,14 +170,15 @@ impl Modem {
     pub async fn run(mut self) {
         let mut buffer = vec![0; READ];
         loop {
+            self.firmware.work_off_input();
             self.perform();
-            self.handle.shared.store(&self.firmware.counts);
+            self.handle.shared.store(&self.firmware.unit.counts);
             let wake = self.next_wake();
-            let takes_events = !self.is_mute() && self.firmware.takes_messages();
+            let takes_events = !self.is_mute() && self.firmware.unit.takes_messages();
             self.closes = self.watch_closes();
             let hung = self.is_mute();
             let wires = &mut self.ports;
-            let states = &mut self.firmware.ports;
+            let states = &mut self.firmware.unit.ports;
             // Every arm is cancel safe: `poll_wires` does a whole read or write at once, the
             // others are receives and a sleep.
             tokio::select! {
@@ -221,7 +226,7 @@ impl Modem {
         if self.is_mute() {
             return wake;
         }
-        for state in &mut self.firmware.ports {
+        for state in &mut self.firmware.unit.ports {
             // What is due is taken here and written by `poll_wires`, so the next is in the future.
             state.output.ready(now);
             wake = [wake, state.output.next_due()].into_iter().flatten().min();
@@ -242,20 +247,20 @@ impl Modem {
     }
 
     fn act(&mut self, deed: Deed) -> Result<(), PortError> {
-        self.firmware.now = Instant::now();
+        self.firmware.unit.now = Instant::now();
         match deed {
             Deed::Unplug => self.unplug(),
             Deed::Plug => return self.plug(),
             Deed::Hang(hung) => self.hung = hung,
             Deed::Coverage(coverage) => self.firmware.set_coverage(coverage),
             Deed::Fault(fault, probability) => {
-                self.firmware.dice.faults.set(fault, probability);
+                self.firmware.unit.dice.faults.set(fault, probability);
             }
-            Deed::Signal(signal) => self.firmware.set_radio(|n| n.radio.signal = signal),
+            Deed::Signal(signal) => self.firmware.unit.set_radio(|n| n.radio.signal = signal),
             Deed::Registration(registration) => {
-                self.firmware.set_radio(|network| network.radio.registration = registration);
+                self.firmware.unit.set_radio(|network| network.radio.registration = registration);
             }
-            Deed::Access(access) => self.firmware.set_radio(|n| n.radio.access = access),
+            Deed::Access(access) => self.firmware.unit.set_radio(|n| n.radio.access = access),
             Deed::Attach(wire) => {
                 if let Some(port) = self.ports.first_mut() {
                     *port = Port { wire: Some(wire), ..Port::new(Source::Stream) };
@@ -263,7 +268,7 @@ impl Modem {
             }
             Deed::LoseConnections => self.firmware.lose_connections(),
             Deed::Reset => self.firmware.reset(),
-            Deed::TextMessage(text) => self.firmware.text_message(&text),
+            Deed::TextMessage(text) => self.firmware.unit.text_message(&text),
             Deed::UsbReset => return self.usb_reset(),
             Deed::FallIll(illness) => self.firmware.fall_ill(illness),
             Deed::Heal(symptom) => self.firmware.heal(symptom),
@@ -309,7 +314,7 @@ impl Modem {
     }
 
     fn watch_closes(&mut self) -> Option<Closes> {
-        if !self.firmware.course.waits_for(Cure::Reopen) {
+        if !self.firmware.unit.course.waits_for(Cure::Reopen) {
             return None;
         }
         let port = self.ports.first().filter(|port| port.source == Source::Pty)?;
@@ -320,12 +325,12 @@ impl Modem {
 
     /// Whether it answers nothing.
     fn is_mute(&self) -> bool {
-        self.hung || self.firmware.suffers(Symptom::Mute)
+        self.hung || self.firmware.unit.suffers(Symptom::Mute)
     }
 
     /// Does what the firmware wants of the world.
     fn perform(&mut self) {
-        for action in std::mem::take(&mut self.firmware.actions) {
+        for action in std::mem::take(&mut self.firmware.unit.actions) {
             match action {
                 Action::Open { client, connection, order } => self.open(client, connection, *order),
                 Action::Dial { client, connection, order } => self.dial(client, connection, *order),
@@ -339,7 +344,7 @@ impl Modem {
                 }
                 Action::Unplug => {
                     self.unplug();
-                    self.plug_at = Some(Instant::now() + self.firmware.options.unplugged);
+                    self.plug_at = Some(Instant::now() + self.firmware.unit.options.unplugged);
                 }
             }
         }

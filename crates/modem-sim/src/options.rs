@@ -8,7 +8,6 @@ use crate::{
     fault::Faults,
     illness::{Illness, Onset},
     model::{Model, Order},
-    sim_card::PIN_TRIES,
 };
 
 /// How a modem is made.
@@ -69,6 +68,9 @@ impl Options {
 
 /// The PUK of every simulated SIM card.
 pub const PUK: &str = "12345678";
+
+/// How often the PIN of a fresh SIM card may be tried.
+pub(crate) const PIN_TRIES: u8 = 3;
 
 impl Options {
     /// A modem of this model in good order: registered at home, no faults, no latency, no PIN.

@@ -2,7 +2,7 @@
 
 use tokio::time::{Duration, Instant};
 
-use crate::{cmqtt::Purpose, output::Output};
+use crate::{output::Output, prompt::Purpose};
 
 /// A longer command line is garbage. The longest real one, CONNECT, takes under 900 bytes.
 const MAX_LINE: usize = 2_048;

@@ -6,13 +6,11 @@
 mod buffer;
 mod commands;
 mod results;
+mod stack;
 
 use buffer::Buffer;
 
-use crate::{broker, command::Arg, ufs::Storage};
-
-/// Clients of one modem.
-pub(crate) const CLIENTS: usize = 6;
+use crate::{broker, command::Arg, stack::CLIENTS, ufs::Storage};
 
 /// How far a client is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -85,47 +83,30 @@ struct Client {
     buffer: Buffer,
 }
 
-/// A message that waits at its prompt.
-#[derive(Debug)]
-pub(crate) struct Outgoing {
-    client: usize,
-    word: &'static str,
-    packet: u32,
-    qos: u8,
-    retain: bool,
-    topic: String,
-}
-
 /// The clients.
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
     clients: [Client; CLIENTS],
     /// Connections so far.
     connections: u64,
-    pub(crate) storage: Storage,
+    storage: Storage,
 }
 
 impl Clients {
     /// What is left after a reset: files, and the count that tells late events of old connections from new ones.
-    pub(crate) fn after_reset(&mut self) -> Self {
+    fn after_reset(&mut self) -> Self {
         let storage = self.storage.after_reset();
         Self { connections: self.connections, storage, ..Self::default() }
     }
 
     /// The settings of an earlier program that read its messages.
-    pub(crate) fn leave_buffered(&mut self) {
+    fn leave_buffered(&mut self) {
         self.clients.iter_mut().for_each(|client| client.settings.buffered = true);
     }
 
     /// The settings of an earlier program that wrote digits.
-    pub(crate) fn leave_hex(&mut self) {
+    fn leave_hex(&mut self) {
         self.clients.iter_mut().for_each(|client| client.settings.hex = (true, true));
-    }
-
-    /// The clients that have a socket or are about to.
-    fn linked(&self) -> Vec<usize> {
-        let clients = self.clients.iter().enumerate().filter(|(_, c)| c.link != Link::Down);
-        clients.map(|(index, _)| index).collect()
     }
 
     fn by_connection(&mut self, index: usize, connection: u64) -> Option<&mut Client> {

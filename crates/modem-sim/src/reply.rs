@@ -1,6 +1,6 @@
 //! Answers as values, and how they look on the wire (V.250 with verbose results).
 
-use crate::cmqtt::Purpose;
+use crate::prompt::Purpose;
 
 /// The final result of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +138,8 @@ pub(crate) enum Answer {
     Prompt(usize, Purpose),
     /// A prompt, then data up to Ctrl-Z; ESC gives it up.
     TextPrompt(Purpose),
+    /// A whole answer; the MQTT service has ended with it.
+    ServiceStopped(Reply),
     /// The answer comes when an operation ends; the port takes no command until then.
     Deferred,
     /// `OK`, then the modem boots.

@@ -1,12 +1,7 @@
 //! Text messages (27.005): where they go, and how they look.
 
-use tokio::time::Duration;
-
 use crate::{
     command::{Arg, Command, Form},
-    firmware::Firmware,
-    illness::Forgery,
-    later::Later,
     reply::Reply,
 };
 
@@ -15,15 +10,6 @@ const SENDER: &str = "8613800100500";
 
 /// The time that they bear.
 const SENT: &str = "26/11/29,09:00:00+32";
-
-/// How many octets of a broker's message are announced in one piece.
-const LONG: usize = 12_000;
-
-/// How soon after a publish was accepted something comes.
-const SOON: Duration = Duration::from_millis(200);
-
-/// How long after that a second text comes.
-const SECOND: Duration = Duration::from_secs(2);
 
 /// Settings of text messages, and how many are stored.
 #[derive(Debug, Clone)]
@@ -65,85 +51,51 @@ impl Messages {
         self.routes = routes;
         Some(())
     }
-}
 
-impl Firmware {
+    /// Takes a text message; returns the line that is printed of it, if one is. The message goes onto the port, into the store with a line that
+    /// says so, or into the store alone.
+    pub(crate) fn deliver(&mut self, text: &str) -> Option<String> {
+        let [mode, to, ..] = self.routes;
+        match (mode, to) {
+            (0, _) => None,
+            (_, 2 | 3) if self.is_text => {
+                Some(format!("+CMT: \"+{SENDER}\",,\"{SENT}\"\r\n{text}"))
+            }
+            (_, 2 | 3) => {
+                let unit = protocol_unit(text);
+                let length = unit.len();
+                let digits: String = unit.iter().map(|octet| format!("{octet:02X}")).collect();
+                // The digits begin with the service centre, which the length leaves out: none is named.
+                Some(format!("+CMT: ,{length}\r\n00{digits}"))
+            }
+            (_, to) => {
+                self.stored += 1;
+                (to == 1).then(|| format!("+CMTI: \"SM\",{}", self.stored))
+            }
+        }
+    }
+
     /// Commands of text messages.
-    pub(crate) fn message_command(&mut self, command: &Command) -> Option<Reply> {
+    pub(crate) fn command(&mut self, command: &Command) -> Option<Reply> {
         let set = |done: Option<()>| done.map_or_else(Reply::error, |()| Reply::ok());
         Some(match (command.name.as_str(), &command.form) {
             ("+CNMI", Form::Read) => {
-                let routes: Vec<String> =
-                    self.messages.routes.iter().map(ToString::to_string).collect();
+                let routes: Vec<String> = self.routes.iter().map(ToString::to_string).collect();
                 Reply::line(format!("+CNMI: {}", routes.join(",")))
             }
             ("+CNMI", Form::Test) => Reply::line("+CNMI: (0-2),(0-3),(0,2),(0-2),(0,1)"),
-            ("+CNMI", Form::Write(args)) => set(self.messages.route(args)),
-            ("+CMGF", Form::Read) => {
-                Reply::line(format!("+CMGF: {}", u8::from(self.messages.is_text)))
-            }
+            ("+CNMI", Form::Write(args)) => set(self.route(args)),
+            ("+CMGF", Form::Read) => Reply::line(format!("+CMGF: {}", u8::from(self.is_text))),
             ("+CMGF", Form::Test) => Reply::line("+CMGF: (0-1)"),
             ("+CMGF", Form::Write(args)) => {
                 let mode = match args.as_slice() {
                     [mode] => mode.within(0..=1),
                     _ => None,
                 };
-                set(mode.map(|mode| self.messages.is_text = mode == 1))
+                set(mode.map(|mode| self.is_text = mode == 1))
             }
             _ => return None,
         })
-    }
-
-    /// A text message comes: onto the port, into the store with a line that says so, or into the store alone.
-    pub(crate) fn text_message(&mut self, text: &str) {
-        let [mode, to, ..] = self.messages.routes;
-        if mode == 0 || !self.registration().has_service() {
-            return;
-        }
-        match to {
-            2 | 3 if self.messages.is_text => {
-                self.urc(&format!("+CMT: \"+{SENDER}\",,\"{SENT}\"\r\n{text}"));
-            }
-            2 | 3 => {
-                let unit = protocol_unit(text);
-                let length = unit.len();
-                let digits: String = unit.iter().map(|octet| format!("{octet:02X}")).collect();
-                // The digits begin with the service centre, which the length leaves out: none is named.
-                self.urc(&format!("+CMT: ,{length}\r\n00{digits}"));
-            }
-            to => {
-                self.messages.stored += 1;
-                if to == 1 {
-                    self.urc(&format!("+CMTI: \"SM\",{}", self.messages.stored));
-                }
-            }
-        }
-    }
-
-    /// Plans what comes while a publish waits, where something does. `result` is the line of a good result.
-    pub(crate) fn forge_soon(&mut self, result: String) {
-        let forgeries = self.forgeries();
-        if forgeries.iter().any(|forgery| *forgery != Forgery::Download) {
-            self.agenda.add(self.now + SOON + SECOND, Later::Forge("RDY".to_owned()));
-        }
-        if !forgeries.is_empty() {
-            self.agenda.add(self.now + SOON, Later::Forge(result));
-        }
-    }
-
-    /// Lets it come.
-    pub(crate) fn forge(&mut self, line: &str) {
-        for forgery in self.forgeries() {
-            match forgery {
-                Forgery::Text | Forgery::Pdu => self.text_message(line),
-                Forgery::Download if line == "RDY" => {}
-                Forgery::Download => {
-                    let mut payload = [b"A".repeat(200), format!("\r\n{line}\r\n").into()].concat();
-                    payload.resize(LONG, b'B');
-                    self.download(&payload);
-                }
-            }
-        }
     }
 }
 

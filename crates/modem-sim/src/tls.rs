@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    cmqtt::Purpose,
+    broker::Terms,
     command::{Arg, Command, Form},
-    firmware::Firmware,
-    handshake::Terms,
+    prompt::Purpose,
     reply::{Answer, Reply},
 };
 
@@ -104,22 +103,19 @@ impl Contexts {
     pub(crate) fn store(&mut self, name: String, data: Vec<u8>) {
         self.files.insert(name, data);
     }
-}
 
-impl Firmware {
     /// Commands about TLS.
-    pub(crate) fn tls_command(&mut self, command: &Command) -> Option<Answer> {
-        let tls = &mut self.tls;
+    pub(crate) fn command(&mut self, command: &Command) -> Option<Answer> {
         let reply = match (command.name.as_str(), &command.form) {
-            ("+CSSLCFG", Form::Read) => Reply::lines((0..10).map(|c| tls.line(c)).collect()),
-            ("+CSSLCFG", Form::Write(args)) => tls.set(args)?,
-            ("+CCERTDOWN", Form::Write(args)) => return tls.download(args),
+            ("+CSSLCFG", Form::Read) => Reply::lines((0..10).map(|c| self.line(c)).collect()),
+            ("+CSSLCFG", Form::Write(args)) => self.set(args)?,
+            ("+CCERTDOWN", Form::Write(args)) => return self.download(args),
             ("+CCERTLIST", Form::Execute) => {
-                Reply::lines(tls.files.keys().map(|f| format!("+CCERTLIST: \"{f}\"")).collect())
+                Reply::lines(self.files.keys().map(|f| format!("+CCERTLIST: \"{f}\"")).collect())
             }
             ("+CCERTDELE", Form::Write(args)) => {
                 let name = args.first().and_then(Arg::text)?;
-                tls.files.remove(name).map(|_| Reply::ok())?
+                self.files.remove(name).map(|_| Reply::ok())?
             }
             _ => return None,
         };

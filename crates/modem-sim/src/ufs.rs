@@ -4,10 +4,9 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    cmqtt::Purpose,
+    broker::Terms,
     command::{Arg, Command, Form},
-    firmware::Firmware,
-    handshake::Terms,
+    prompt::Purpose,
     reply::{Answer, Cme, Reply},
 };
 
@@ -170,16 +169,15 @@ fn checksum(data: &[u8]) -> u16 {
     })
 }
 
-impl Firmware {
+impl Storage {
     /// Commands about files and TLS.
-    pub(crate) fn ufs_command(&mut self, command: &Command) -> Option<Answer> {
+    pub(crate) fn command(&mut self, command: &Command) -> Option<Answer> {
         let Form::Write(args) = &command.form else { return None };
-        let storage = &mut self.qmt.storage;
         match command.name.as_str() {
-            "+QFUPL" => storage.upload(args),
-            "+QFLST" => storage.list(args).map(Answer::from),
-            "+QFDEL" => storage.delete(args).map(Answer::from),
-            "+QSSLCFG" => storage.configure(args).map(Answer::from),
+            "+QFUPL" => self.upload(args),
+            "+QFLST" => self.list(args).map(Answer::from),
+            "+QFDEL" => self.delete(args).map(Answer::from),
+            "+QSSLCFG" => self.configure(args).map(Answer::from),
             _ => None,
         }
     }

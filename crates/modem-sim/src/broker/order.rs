@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::{sync::mpsc, time::Duration};
 
-use crate::handshake;
+use super::{failure::Failure, handshake::Terms};
 
 /// What a connection begins with.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub(crate) struct Connect {
     /// How long the whole may take.
     pub(crate) timeout: Duration,
     /// Over TLS, and with what.
-    pub(crate) tls: Option<handshake::Terms>,
+    pub(crate) tls: Option<Terms>,
     /// In MQTT 3.1 instead of 3.1.1.
     pub(crate) is_3_1: bool,
 }
@@ -32,7 +32,7 @@ pub(crate) struct Dial {
     /// How long the whole may take.
     pub(crate) timeout: Duration,
     /// Over TLS, and with what.
-    pub(crate) tls: Option<handshake::Terms>,
+    pub(crate) tls: Option<Terms>,
 }
 
 /// The will of a connection.
@@ -76,10 +76,10 @@ pub(crate) enum Event {
     /// TCP stands.
     Dialled,
     Connected,
-    /// No connection: the result code.
-    Refused(u8),
-    /// The publish, subscribe or unsubscribe in flight has ended: the result code.
-    Done(u8),
+    /// No connection.
+    Refused(Failure),
+    /// The publish, subscribe or unsubscribe in flight has ended.
+    Done(Result<(), Failure>),
     Disconnected,
     Message {
         topic: String,

@@ -2,40 +2,42 @@
 
 use tokio::time::Duration;
 
-use super::{Client, Doing, Link, Operation};
+use super::{CLIENT, Client, Doing, Link, Operation};
 use crate::{
     broker,
     command::{Arg, Command, Form},
     fault::Fault,
-    firmware::{Action, Firmware},
     options::Coverage,
     reply::{Answer, Reply},
+    unit::{Action, Unit},
 };
-
-/// The only client of the modem, and of the simulator's connections.
-pub(super) const CLIENT: usize = 0;
 
 const MAX_TOPIC: usize = 128;
 
 /// `<message_len>`: in hexadecimal digits where the message is.
 const LENGTH: std::ops::RangeInclusive<u32> = 2..=1_000;
 
-impl Firmware {
+impl Client {
     /// Commands of the MQTT stack; what is wrong in any way is a bare `ERROR`.
-    pub(super) fn cmq_command(&mut self, port: usize, command: &Command) -> Option<Answer> {
+    pub(super) fn cmq_command(
+        &mut self,
+        unit: &mut Unit,
+        port: usize,
+        command: &Command,
+    ) -> Option<Answer> {
         let name = command.name.as_str();
         match &command.form {
             Form::Read => self.cmq_read(name).map(Answer::from),
             Form::Test => cmq_test(name).map(Answer::from),
             Form::Write(args) => match name {
-                "+CMQNEW" => self.cmq_new(port, args),
-                "+CMQCON" => self.cmq_connect(port, args),
-                "+CMQPUB" => self.cmq_publish(port, args),
-                "+CMQSUB" => self.cmq_subscribe(port, args),
-                "+CMQUNSUB" => self.cmq_unsubscribe(port, args),
-                "+CMQDISCON" => self.cmq_disconnect(port, args),
-                "+CMQTSYNC" => set(&mut self.cmq.waits, args).map(Answer::from),
-                "+CREVHEX" => set(&mut self.cmq.digits, args).map(Answer::from),
+                "+CMQNEW" => self.cmq_new(unit, port, args),
+                "+CMQCON" => self.cmq_connect(unit, port, args),
+                "+CMQPUB" => self.cmq_publish(unit, port, args),
+                "+CMQSUB" => self.cmq_subscribe(unit, port, args),
+                "+CMQUNSUB" => self.cmq_unsubscribe(unit, port, args),
+                "+CMQDISCON" => self.cmq_disconnect(unit, port, args),
+                "+CMQTSYNC" => set(&mut self.waits, args).map(Answer::from),
+                "+CREVHEX" => set(&mut self.digits, args).map(Answer::from),
                 _ => None,
             },
             Form::Execute => None,
@@ -43,7 +45,7 @@ impl Firmware {
     }
 
     fn cmq_read(&self, name: &str) -> Option<Reply> {
-        let Client { link, ref server, waits, digits, .. } = self.cmq;
+        let Self { link, ref server, waits, digits, .. } = *self;
         let state = |is: bool| if is { format!("0,1,\"{server}\"") } else { "0,0,null".to_owned() };
         Some(Reply::line(match name {
             "+CMQNEW" => format!("+CMQNEW: {}", state(link != Link::Free)),
@@ -55,7 +57,7 @@ impl Firmware {
     }
 
     /// `"server","port",<timeout ms>,<buffer>[,<cid>]`
-    fn cmq_new(&mut self, port: usize, args: &[Arg]) -> Option<Answer> {
+    fn cmq_new(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
         let ([host, tcp_port, timeout, buffer] | [host, tcp_port, timeout, buffer, _]) = args
         else {
             return None;
@@ -64,29 +66,29 @@ impl Firmware {
         let tcp_port: u16 = tcp_port.text()?.parse().ok()?;
         let timeout = Duration::from_millis(timeout.within(0..=60_000)?.into());
         let buffer = usize::try_from(buffer.within(20..=1_132)?).ok()?;
-        let offline = !self.has_address() || self.network.coverage != Coverage::Full;
-        if self.cmq.link != Link::Free || self.cmq.operation.is_some() || offline {
+        let offline = !unit.has_address() || unit.network.coverage != Coverage::Full;
+        if self.link != Link::Free || self.operation.is_some() || offline {
             return None;
         }
-        let address = self.options.broker.clone().unwrap_or_else(|| format!("{host}:{tcp_port}"));
-        self.cmq = Client {
+        let address = unit.options.broker.clone().unwrap_or_else(|| format!("{host}:{tcp_port}"));
+        *self = Self {
             link: Link::Opening,
-            connection: self.cmq.connection + 1,
+            connection: self.connection + 1,
             server: host.to_owned(),
             timeout,
             buffer,
-            ..self.cmq.after_reset()
+            ..self.after_reset()
         };
-        let connection = self.cmq.connection;
+        let connection = self.connection;
         let order = Box::new(broker::Dial { address, timeout, tls: None });
-        self.actions.push(Action::Dial { client: CLIENT, connection, order });
+        unit.actions.push(Action::Dial { client: CLIENT, connection, order });
         // The number of the client is the answer, so it always waits.
-        self.cmq.operation = Some(Operation { doing: Doing::New, port: Some(port) });
+        self.operation = Some(Operation { doing: Doing::New, port: Some(port) });
         Some(Answer::Deferred)
     }
 
     /// `0,<version>,"id",<keep alive>,<clean>,<will>[,"will"][,"user","password"]`
-    fn cmq_connect(&mut self, port: usize, args: &[Arg]) -> Option<Answer> {
+    fn cmq_connect(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
         let [client, version, id, keep_alive, clean, has_will, rest @ ..] = args else {
             return None;
         };
@@ -106,10 +108,10 @@ impl Firmware {
             [user, password] => (Some(login(user)?), Some(login(password)?)),
             _ => return None,
         };
-        if self.cmq.link != Link::Open || self.cmq.operation.is_some() {
+        if self.link != Link::Open || self.operation.is_some() {
             return None;
         }
-        self.cmq.link = Link::Connecting;
+        self.link = Link::Connecting;
         let order = broker::Order::SignIn(Box::new(broker::Connect {
             address: String::new(), // the connection stands
             is_3_1,
@@ -119,10 +121,10 @@ impl Firmware {
             keep_alive,
             clean,
             will,
-            timeout: self.cmq.timeout,
+            timeout: self.timeout,
             tls: None,
         }));
-        Some(self.cmq_begin(port, Doing::Connect, order))
+        Some(self.cmq_begin(unit, port, Doing::Connect, order))
     }
 
     /// `topic=…,QoS=…,retained=…,message_len=…,message=…`
@@ -143,7 +145,7 @@ impl Firmware {
     /// The bytes of a message, as `CREVHEX` says that it is told.
     fn cmq_message(&self, length: u32, text: &str) -> Option<Vec<u8>> {
         let fits = LENGTH.contains(&length) && usize::try_from(length).ok()? == text.len();
-        match (fits, self.cmq.digits) {
+        match (fits, self.digits) {
             (false, _) => None,
             (true, false) => Some(text.as_bytes().to_vec()),
             (true, true) => from_digits(text),
@@ -151,68 +153,74 @@ impl Firmware {
     }
 
     /// `0,"topic",<qos>,<retained>,<dup>,<length>,"message"`
-    fn cmq_publish(&mut self, port: usize, args: &[Arg]) -> Option<Answer> {
+    fn cmq_publish(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
         let [_, name, level, retain, dup, length, message] = args else { return None };
         let (topic, qos) = (topic(name)?, qos(level)?);
         let (retain, dup) = (retain.within(0..=1)? == 1, dup.within(0..=1)? == 1);
         let payload = self.cmq_message(length.number()?, message.text()?)?;
         self.cmq_ready(args)?;
         // A header of at most seven bytes, with the topic's length and the packet's number.
-        if topic.len() + payload.len() + 7 > self.cmq.buffer || self.dice.roll(Fault::PubError) {
+        if topic.len() + payload.len() + 7 > self.buffer || unit.dice.roll(Fault::PubError) {
             return None;
         }
-        let timeout = self.cmq.timeout;
+        let timeout = self.timeout;
         let order = broker::Order::Publish { topic, payload, qos, retain, dup, timeout };
-        Some(self.cmq_begin(port, Doing::Publish, order))
+        Some(self.cmq_begin(unit, port, Doing::Publish, order))
     }
 
-    fn cmq_subscribe(&mut self, port: usize, args: &[Arg]) -> Option<Answer> {
+    fn cmq_subscribe(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
         let [_, filter, level] = args else { return None };
         let filters = vec![(topic(filter)?, qos(level)?)];
         self.cmq_ready(args)?;
-        let timeout = self.cmq.timeout;
+        let timeout = self.timeout;
         let order = broker::Order::Subscribe { filters, timeout };
-        Some(self.cmq_begin(port, Doing::Other, order))
+        Some(self.cmq_begin(unit, port, Doing::Other, order))
     }
 
-    fn cmq_unsubscribe(&mut self, port: usize, args: &[Arg]) -> Option<Answer> {
+    fn cmq_unsubscribe(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
         let [_, filter] = args else { return None };
         let filters = vec![topic(filter)?];
         self.cmq_ready(args)?;
-        let timeout = self.cmq.timeout;
+        let timeout = self.timeout;
         let order = broker::Order::Unsubscribe { filters, timeout };
-        Some(self.cmq_begin(port, Doing::Other, order))
+        Some(self.cmq_begin(unit, port, Doing::Other, order))
     }
 
     /// Ends the connection and frees the client.
-    fn cmq_disconnect(&mut self, port: usize, args: &[Arg]) -> Option<Answer> {
+    fn cmq_disconnect(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
         let [client] = args else { return None };
         client.within(0..=0)?;
-        if self.cmq.link == Link::Up && self.cmq.operation.is_none() {
-            self.cmq.operation = Some(Operation { doing: Doing::Disconnect, port: Some(port) });
+        if self.link == Link::Up && self.operation.is_none() {
+            self.operation = Some(Operation { doing: Doing::Disconnect, port: Some(port) });
             let order = broker::Order::Disconnect;
-            self.actions.push(Action::Order { client: CLIENT, order });
+            unit.actions.push(Action::Order { client: CLIENT, order });
             return Some(Answer::Deferred);
         }
-        if self.cmq.link == Link::Free {
+        if self.link == Link::Free {
             return None;
         }
-        self.cmq_cut();
-        self.cmq.link = Link::Free;
+        self.cmq_cut(unit);
+        self.link = Link::Free;
         Some(Reply::ok().into())
     }
 
     /// Whether the client that is meant is connected and idle.
     fn cmq_ready(&self, args: &[Arg]) -> Option<()> {
         args.first()?.within(0..=0)?;
-        (self.cmq.link == Link::Up && self.cmq.operation.is_none()).then_some(())
+        (self.link == Link::Up && self.operation.is_none()).then_some(())
     }
 
     /// Hands an order to the connection. In synchronisation mode the answer waits for its end.
-    fn cmq_begin(&mut self, port: usize, doing: Doing, order: broker::Order) -> Answer {
-        self.actions.push(Action::Order { client: CLIENT, order });
-        let port = self.cmq.waits.then_some(port);
-        self.cmq.operation = Some(Operation { doing, port });
+    fn cmq_begin(
+        &mut self,
+        unit: &mut Unit,
+        port: usize,
+        doing: Doing,
+        order: broker::Order,
+    ) -> Answer {
+        unit.actions.push(Action::Order { client: CLIENT, order });
+        let port = self.waits.then_some(port);
+        self.operation = Some(Operation { doing, port });
         if port.is_some() { Answer::Deferred } else { Reply::ok().into() }
     }
 }

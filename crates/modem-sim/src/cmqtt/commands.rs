@@ -2,17 +2,22 @@
 
 use tokio::time::Duration;
 
-use super::{Acquired, Client, Field, Link, Operation, Target, Telling, Triple, code, will};
+use super::{
+    Acquired, Client, Link, Operation, Service, Target, Telling, aliauth::Triple, code, queries,
+    will,
+};
 use crate::{
-    broker,
+    broker::{self, Failure},
     command::{Arg, Command, Form},
     fault::Fault,
-    firmware::{Action, Firmware},
-    illness::{Cure, Symptom},
+    illness::Symptom,
     later::Later,
     model::Order,
     options::Coverage,
+    prompt::Field,
     reply::{Answer, Reply},
+    stack::Stack,
+    unit::{Action, Unit},
 };
 
 /// Why a command is refused.
@@ -58,46 +63,51 @@ pub(super) fn refuse(word: &'static str, index: usize, code: u8) -> Refusal {
     Refusal::Client(word, number(index), code)
 }
 
-impl Firmware {
+impl Service {
     /// Commands of the MQTT service. Without the service all but START and STOP are a bare `ERROR`, as units were
     /// seen to answer; no manual has a code for it (the A76XX manual has `ERROR` for `REL?`).
-    pub(crate) fn cmqtt(&mut self, port: usize, command: &Command) -> Option<Answer> {
+    pub(super) fn service_command(
+        &mut self,
+        unit: &mut Unit,
+        port: usize,
+        command: &Command,
+    ) -> Option<Answer> {
         let word = command.name.strip_prefix("+CMQTT")?;
         let needs_service = !matches!(word, "START" | "STOP") && command.form != Form::Test;
-        if needs_service && !self.service.started {
+        if needs_service && !self.started {
             return Some(Reply::error().into());
         }
         let outcome = match &command.form {
-            Form::Test => return self.cmqtt_test(word).map(Answer::from),
-            Form::Read => return self.cmqtt_read(word).map(Answer::from),
+            Form::Test => return queries::test_form(unit, word).map(Answer::from),
+            Form::Read => return self.read_form(unit, word).map(Answer::from),
             Form::Execute => match word {
-                "START" => self.start(),
-                "STOP" => self.stop(),
+                "START" => self.start(unit),
+                "STOP" => self.stop(unit),
                 _ => return None,
             },
-            Form::Write(args) => self.cmqtt_write(port, word, args),
+            Form::Write(args) => self.cmqtt_write(unit, port, word, args),
         };
         Some(outcome.unwrap_or_else(Answer::from))
     }
 
-    fn cmqtt_write(&mut self, port: usize, word: &str, args: &[Arg]) -> Outcome {
+    fn cmqtt_write(&mut self, unit: &mut Unit, port: usize, word: &str, args: &[Arg]) -> Outcome {
         match word {
-            "ACCQ" => self.acquire(args),
+            "ACCQ" => self.acquire(unit, args),
             "REL" => self.release(args),
             "SSLCFG" => self.tls_context(args),
-            "CFG" => self.configure(args).ok_or(Refusal::Bare).map(Answer::from),
-            "CONNECT" => self.connect(port, args),
-            "DISC" => self.disconnect(port, args),
-            "PUB" => self.publish(port, args),
+            "CFG" => self.configure(unit, args).ok_or(Refusal::Bare).map(Answer::from),
+            "CONNECT" => self.connect(unit, port, args),
+            "DISC" => self.disconnect(unit, port, args),
+            "PUB" => self.publish(unit, port, args),
             "SUB" => match args {
                 [index, topic, level] if self.is_in_one_line(index) => {
-                    self.subscribe_in_one_line(port, args, topic, level)
+                    self.subscribe_in_one_line(unit, port, args, topic, level)
                 }
-                [_] | [_, _] => self.subscribe_cached(port, args),
+                [_] | [_, _] => self.subscribe_cached(unit, port, args),
                 _ => self.field("SUB", args, 3..=4, |rest| Some(Field::Sub { qos: qos(rest)? })),
             },
             "UNSUB" => match args {
-                [_] | [_, _] => self.unsubscribe_cached(port, args),
+                [_] | [_, _] => self.unsubscribe_cached(unit, port, args),
                 _ => self.field("UNSUB", args, 3..=3, |_| Some(Field::Unsub)),
             },
             "TOPIC" => self.field("TOPIC", args, 2..=2, |_| Some(Field::Topic)),
@@ -112,55 +122,33 @@ impl Firmware {
         }
     }
 
-    fn start(&mut self) -> Outcome {
-        if self.service.started {
-            let silent = self.options.model.is_a76xx();
+    fn start(&mut self, unit: &mut Unit) -> Outcome {
+        if self.started {
+            let silent = unit.options.model.is_a76xx();
             let refusal = Refusal::Service("START", code::OPENED);
             return Err(if silent { Refusal::Bare } else { refusal });
         }
-        if !self.has_data() {
+        if !unit.has_data() {
             return Err(Refusal::Service("START", code::NETWORK_OPEN));
         }
-        self.service.started = true;
-        self.strain(Symptom::BrownOutAtStart);
-        Ok(self.service_result("+CMQTTSTART: 0"))
+        self.started = true;
+        unit.strain(Symptom::BrownOutAtStart);
+        Ok(service_result(unit, "+CMQTTSTART: 0").into())
     }
 
-    fn stop(&mut self) -> Outcome {
-        if !self.service.started {
+    fn stop(&mut self, unit: &mut Unit) -> Outcome {
+        if !self.started {
             return Err(Refusal::Service("STOP", code::NOT_OPENED));
         }
         // Of a client that nothing releases STOP asks no release: it is the cure.
         let holds = |client: &Client| client.acquired.is_some() && !client.stuck;
-        if self.service.clients.iter().any(holds) && !self.suffers(Symptom::Wedged) {
+        if self.clients.iter().any(holds) && !unit.suffers(Symptom::Wedged) {
             return Err(Refusal::Service("STOP", code::NOT_RELEASED));
         }
-        self.cut_connections();
-        self.service.started = false;
-        self.service.clients.iter_mut().for_each(|client| *client = client.fresh());
-        self.treat(Cure::ServiceRestart);
-        Ok(self.service_result("+CMQTTSTOP: 0"))
-    }
-
-    /// `OK` and the result of START or STOP in the order of this unit.
-    fn service_result(&mut self, line: &str) -> Answer {
-        let order = self.options.order.unwrap_or_else(|| self.options.model.start_order());
-        match self.telling(order.into()) {
-            Telling::ResultFirst => Reply::line(line).into(),
-            Telling::OkFirst | Telling::Early => {
-                Reply { after: vec![line.to_owned()], ..Reply::ok() }.into()
-            }
-        }
-    }
-
-    /// How a result is told: as the unit does it, unless a fault turns it round.
-    fn telling(&mut self, usual: Telling) -> Telling {
-        let (result, ok) = (self.dice.roll(Fault::ResultFirst), self.dice.roll(Fault::OkFirst));
-        match (result, ok) {
-            (true, _) => Order::ResultFirst.into(),
-            (false, true) => Order::OkFirst.into(),
-            (false, false) => usual,
-        }
+        self.cut_connections(unit);
+        self.started = false;
+        self.clients.iter_mut().for_each(|client| *client = client.fresh());
+        Ok(Answer::ServiceStopped(service_result(unit, "+CMQTTSTOP: 0")))
     }
 
     /// The client that the first argument names, if it fulfils what the command needs.
@@ -173,7 +161,7 @@ impl Firmware {
         let given = args.first().and_then(Arg::number).ok_or(Refusal::Bare)?;
         let index = usize::try_from(given).unwrap_or(usize::MAX);
         let refuse = |code| Refusal::Client(word, given, code);
-        let client = self.service.clients.get_mut(index).ok_or(refuse(code::INDEX))?;
+        let client = self.clients.get_mut(index).ok_or(refuse(code::INDEX))?;
         let missing = if client.stuck && word == "ACCQ" {
             Some(code::USED)
         } else if client.operation.is_some() || client.stuck {
@@ -193,9 +181,9 @@ impl Firmware {
         }
     }
 
-    fn acquire(&mut self, args: &[Arg]) -> Outcome {
+    fn acquire(&mut self, unit: &Unit, args: &[Arg]) -> Outcome {
         // An A76xx takes no version here, and speaks 3.1 until it is set.
-        let is_a76xx = self.options.model.is_a76xx();
+        let is_a76xx = unit.options.model.is_a76xx();
         let (most, usual) = if is_a76xx { (3, 3) } else { (4, 4) };
         let (index, client) = self.client("ACCQ", args, Needs::Idle)?;
         let refuse = |code| refuse("ACCQ", index, code);
@@ -235,19 +223,19 @@ impl Firmware {
         let index = args.first().and_then(|index| index.within(0..=1)).ok_or(Refusal::Bare)?;
         let context = args.get(1).and_then(|context| context.within(0..=9)).ok_or(Refusal::Bare)?;
         let index = usize::try_from(index).unwrap_or(0);
-        if let Some(client) = self.service.clients.get_mut(index) {
+        if let Some(client) = self.clients.get_mut(index) {
             client.tls_context = Some(context);
         }
         Ok(Reply::ok().into())
     }
 
     /// Settings between ACCQ and CONNECT.
-    fn configure(&mut self, args: &[Arg]) -> Option<Reply> {
+    fn configure(&mut self, unit: &Unit, args: &[Arg]) -> Option<Reply> {
         let [key, index, values @ ..] = args else { return None };
         let index = usize::try_from(index.within(0..=1)?).ok()?;
-        let has_urc_switch = self.options.model.has_nr();
-        let is_a76xx = self.options.model.is_a76xx();
-        let client = self.service.clients.get_mut(index)?;
+        let has_urc_switch = unit.options.model.has_nr();
+        let is_a76xx = unit.options.model.is_a76xx();
+        let client = self.clients.get_mut(index)?;
         if client.acquired.is_none() || client.link != Link::Down || client.operation.is_some() {
             return None;
         }
@@ -271,12 +259,12 @@ impl Firmware {
         Some(Reply::ok())
     }
 
-    fn connect(&mut self, port: usize, args: &[Arg]) -> Outcome {
-        let offline = !self.has_address() || self.network.coverage != Coverage::Full;
-        let closed = self.suffers(Symptom::Service);
-        let via = self.options.broker.clone();
-        let sticks = self.suffers(Symptom::StuckClient);
-        let now = self.clock.unix(self.now);
+    fn connect(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Outcome {
+        let offline = !unit.has_address() || unit.network.coverage != Coverage::Full;
+        let closed = unit.suffers(Symptom::Service);
+        let via = unit.options.broker.clone();
+        let sticks = unit.suffers(Symptom::StuckClient);
+        let now = unit.clock.unix(unit.now);
         let (index, client) = self.client("CONNECT", args, Needs::Acquired)?;
         // Without SSLCFG it is the context of the client's own number.
         let context = client.tls_context.unwrap_or(number(index));
@@ -303,39 +291,39 @@ impl Firmware {
             triple.sign(&mut order, secure);
         }
         if closed {
-            return Ok(self.fails("CONNECT", index, code::NOT_OPENED));
+            return Ok(fails(unit, "CONNECT", index, code::NOT_OPENED));
         }
         if offline || sticks {
             client.tls_context = None;
             client.stuck = sticks;
-            return Ok(self.fails("CONNECT", index, code::SOCKET_CONNECT));
+            return Ok(fails(unit, "CONNECT", index, code::SOCKET_CONNECT));
         }
         client.link = Link::Connecting;
         let host = host(&target.url).to_owned();
         client.target = Some(target);
         order.tls = secure.then(|| self.tls.terms(context, &host, now));
-        self.set_out(index, order);
-        Ok(self.begin(port, index, "CONNECT"))
+        self.set_out(unit, index, order);
+        Ok(self.begin(unit, port, index, "CONNECT"))
     }
 
     /// Opens the connection of a client, or lets it come to nothing.
-    fn set_out(&mut self, client: usize, order: broker::Connect) {
-        self.service.connections += 1;
-        let connection = self.service.connections;
-        if let Some(client) = self.service.clients.get_mut(client) {
+    fn set_out(&mut self, unit: &mut Unit, client: usize, order: broker::Connect) {
+        self.connections += 1;
+        let connection = self.connections;
+        if let Some(client) = self.clients.get_mut(client) {
             client.connection = connection;
         }
-        self.strain(Symptom::BrownOutAtConnect);
-        if let Some(time) = self.black_hole(client, order.timeout) {
-            let code = code::SOCKET_CONNECT;
-            self.agenda.add(self.now + time, Later::End { client, connection, code });
-        } else if !self.suffers(Symptom::Wedged) {
-            self.actions.push(Action::Open { client, connection, order: Box::new(order) });
+        unit.strain(Symptom::BrownOutAtConnect);
+        if let Some(time) = unit.course.black_hole(client, order.timeout) {
+            let failure = Failure::Unreachable;
+            unit.agenda.add(unit.now + time, Later::End { client, connection, failure });
+        } else if !unit.suffers(Symptom::Wedged) {
+            unit.actions.push(Action::Open { client, connection, order: Box::new(order) });
         }
     }
 
-    fn disconnect(&mut self, port: usize, args: &[Arg]) -> Outcome {
-        let shortest = self.shortest_timeout();
+    fn disconnect(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Outcome {
+        let shortest = shortest_timeout(unit);
         let (index, client) = self.client("DISC", args, Needs::Acquired)?;
         let wait = optional(args, 1, 0..=180, 0).filter(|wait| *wait == 0 || *wait >= shortest);
         if wait.is_none() || args.len() > 2 {
@@ -343,9 +331,9 @@ impl Firmware {
         }
         match client.link {
             Link::Up => {
-                self.actions
+                unit.actions
                     .push(Action::Order { client: index, order: broker::Order::Disconnect });
-                Ok(self.begin(port, index, "DISC"))
+                Ok(self.begin(unit, port, index, "DISC"))
             }
             Link::Dead => {
                 client.link = Link::Down;
@@ -355,8 +343,8 @@ impl Firmware {
         }
     }
 
-    fn publish(&mut self, port: usize, args: &[Arg]) -> Outcome {
-        let shortest = self.shortest_timeout();
+    fn publish(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Outcome {
+        let shortest = shortest_timeout(unit);
         // Busy leaves topic and payload alone; every other end of PUB erases them.
         let (index, client) = self.client("PUB", args, Needs::Idle)?;
         let (topic, payload) = (client.topic.take(), client.payload.take());
@@ -365,66 +353,55 @@ impl Firmware {
         let (qos, wait, retain, dup) =
             publish_arguments(args, shortest).ok_or_else(|| refuse(code::PARAMETER))?;
         let topic = topic.ok_or_else(|| refuse(code::NO_TOPIC))?;
-        if self.dice.roll(Fault::PubError) {
-            let code = if self.dice.coin() { code::FAILED } else { code::SOCKET_SEND };
-            return Ok(self.fails("PUB", index, code));
+        if unit.dice.roll(Fault::PubError) {
+            let code = if unit.dice.coin() { code::FAILED } else { code::SOCKET_SEND };
+            return Ok(fails(unit, "PUB", index, code));
         }
         // MQTT has UTF-8 topics only; what the modem would send, a broker would not take.
         let Ok(topic) = String::from_utf8(topic) else {
-            return Ok(self.fails("PUB", index, code::PACKET));
+            return Ok(fails(unit, "PUB", index, code::PACKET));
         };
         let timeout = Duration::from_secs(wait.into());
         let payload = payload.unwrap_or_default();
         let order = broker::Order::Publish { topic, payload, qos, retain, dup, timeout };
-        self.hand_over(index, order, timeout);
-        Ok(self.begin(port, index, "PUB"))
+        self.hand_over(unit, index, order, timeout);
+        Ok(self.begin(unit, port, index, "PUB"))
     }
 
     /// Hands a publish to the connection of a client, or lets it wait for an acknowledgement that does not come.
-    fn hand_over(&mut self, client: usize, order: broker::Order, timeout: Duration) {
-        let connection = self.service.clients.get(client).map_or(0, |client| client.connection);
-        self.forge_soon(format!("+CMQTTPUB: {client},{}", code::OK));
-        if self.is_unacknowledged(client) {
-            let code = code::TIMEOUT;
-            self.agenda.add(self.now + timeout, Later::End { client, connection, code });
+    fn hand_over(
+        &mut self,
+        unit: &mut Unit,
+        client: usize,
+        order: broker::Order,
+        timeout: Duration,
+    ) {
+        let connection = self.clients.get(client).map_or(0, |client| client.connection);
+        unit.forge_soon(format!("+CMQTTPUB: {client},{}", code::OK));
+        if unit.course.is_unacknowledged(client) {
+            let failure = Failure::Timeout;
+            unit.agenda.add(unit.now + timeout, Later::End { client, connection, failure });
         } else {
-            self.actions.push(Action::Order { client, order });
+            unit.actions.push(Action::Order { client, order });
         }
     }
 
     pub(super) fn operation_timeout(&self, index: usize) -> Duration {
-        let seconds = self.service.clients.get(index).map_or(120, |c| c.operation_timeout);
+        let seconds = self.clients.get(index).map_or(120, |c| c.operation_timeout);
         Duration::from_secs(seconds.into())
     }
 
-    /// An operation that fails at once.
-    pub(super) fn fails(&mut self, word: &'static str, index: usize, code: u8) -> Answer {
-        let line = format!("+CMQTT{word}: {index},{code}");
-        let usual = self.usual_telling(word);
-        match self.telling(usual) {
-            Telling::OkFirst => Reply { after: vec![line], ..Reply::ok() }.into(),
-            Telling::ResultFirst | Telling::Early => Reply::refused(line).into(),
-        }
-    }
-
-    /// A connection that an A76xx cannot open has no `OK` before its result (seen on an A7670E).
-    fn usual_telling(&self, word: &str) -> Telling {
-        let waits = self.options.model.is_a76xx() && word == "CONNECT";
-        // One that waited so for a result that never comes would answer nothing any more.
-        let waits = waits && !self.suffers(Symptom::Wedged);
-        if self.options.early_failures || waits { Telling::Early } else { Telling::OkFirst }
-    }
-
-    /// The smallest time that PUB and DISC take, in seconds.
-    fn shortest_timeout(&self) -> u32 {
-        if self.options.model.is_a76xx() { 1 } else { 60 }
-    }
-
     /// Notes that an operation runs, and answers it as this unit does.
-    pub(super) fn begin(&mut self, port: usize, index: usize, word: &'static str) -> Answer {
-        let usual = self.usual_telling(word);
-        let telling = self.telling(usual);
-        if let Some(client) = self.service.clients.get_mut(index) {
+    pub(super) fn begin(
+        &mut self,
+        unit: &mut Unit,
+        port: usize,
+        index: usize,
+        word: &'static str,
+    ) -> Answer {
+        let usual = usual_telling(unit, word);
+        let telling = telling(unit, usual);
+        if let Some(client) = self.clients.get_mut(index) {
             client.operation = Some(Operation { word, port, telling });
         }
         match telling {
@@ -509,6 +486,48 @@ fn address(url: &str) -> Option<String> {
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
     (!host.is_empty() && host.chars().all(plain)).then(|| format!("{host}:{port}"))
+}
+
+/// `OK` and the result of START or STOP in the order of this unit.
+fn service_result(unit: &mut Unit, line: &str) -> Reply {
+    let order = unit.options.order.unwrap_or_else(|| unit.options.model.start_order());
+    match telling(unit, order.into()) {
+        Telling::ResultFirst => Reply::line(line),
+        Telling::OkFirst | Telling::Early => Reply { after: vec![line.to_owned()], ..Reply::ok() },
+    }
+}
+
+/// How a result is told: as the unit does it, unless a fault turns it round.
+fn telling(unit: &mut Unit, usual: Telling) -> Telling {
+    let (result, ok) = (unit.dice.roll(Fault::ResultFirst), unit.dice.roll(Fault::OkFirst));
+    match (result, ok) {
+        (true, _) => Order::ResultFirst.into(),
+        (false, true) => Order::OkFirst.into(),
+        (false, false) => usual,
+    }
+}
+
+/// A connection that an A76xx cannot open has no `OK` before its result (seen on an A7670E).
+fn usual_telling(unit: &Unit, word: &str) -> Telling {
+    let waits = unit.options.model.is_a76xx() && word == "CONNECT";
+    // One that waited so for a result that never comes would answer nothing any more.
+    let waits = waits && !unit.suffers(Symptom::Wedged);
+    if unit.options.early_failures || waits { Telling::Early } else { Telling::OkFirst }
+}
+
+/// The smallest time that PUB and DISC take, in seconds.
+fn shortest_timeout(unit: &Unit) -> u32 {
+    if unit.options.model.is_a76xx() { 1 } else { 60 }
+}
+
+/// An operation that fails at once.
+pub(super) fn fails(unit: &mut Unit, word: &'static str, index: usize, code: u8) -> Answer {
+    let line = format!("+CMQTT{word}: {index},{code}");
+    let usual = usual_telling(unit, word);
+    match telling(unit, usual) {
+        Telling::OkFirst => Reply { after: vec![line], ..Reply::ok() }.into(),
+        Telling::ResultFirst | Telling::Early => Reply::refused(line).into(),
+    }
 }
 
 #[cfg(test)]

@@ -1,19 +1,20 @@
 //! Fields of a client that are filled at a prompt, and what prompt data is done with.
 
 use super::{
-    Client, Field, Link, Purpose, code,
+    Client, Link, Service, code,
     commands::{Needs, Outcome, Refusal, refuse},
 };
 use crate::{
     command::Arg,
-    firmware::Firmware,
+    prompt::{Field, Purpose},
     reply::{Answer, Reply},
+    unit::Unit,
 };
 
 /// Topics that are cached for one SUB or UNSUB fit into so many bytes together.
 const MAX_CACHED: usize = 5_120;
 
-impl Firmware {
+impl Service {
     /// Prompts for a field of a client.
     pub(super) fn field(
         &mut self,
@@ -38,25 +39,17 @@ impl Firmware {
         Ok(Answer::Prompt(length, Purpose::Field(index, field)))
     }
 
-    /// Takes the data of a prompt.
-    pub(crate) fn take_data(&mut self, port: usize, purpose: Purpose, data: Vec<u8>) -> Answer {
-        match purpose {
-            Purpose::Publish(outgoing) => self.qmt_data(port, outgoing, data),
-            Purpose::Certificate(name) => {
-                self.tls.store(name, data);
-                Reply::ok().into()
-            }
-            Purpose::Upload(name) => self.qmt.storage.store(name, data).into(),
-            Purpose::Field(index, field) => {
-                self.fill(port, index, field, data).unwrap_or_else(Answer::from)
-            }
-        }
-    }
-
-    fn fill(&mut self, port: usize, index: usize, field: Field, data: Vec<u8>) -> Outcome {
+    pub(super) fn fill(
+        &mut self,
+        unit: &mut Unit,
+        port: usize,
+        index: usize,
+        field: Field,
+        data: Vec<u8>,
+    ) -> Outcome {
         let word = field.word();
         let refuse = |code| refuse(word, index, code);
-        let client = self.service.clients.get_mut(index).ok_or(Refusal::Bare)?;
+        let client = self.clients.get_mut(index).ok_or(Refusal::Bare)?;
         // Much may have happened since the prompt.
         if client.acquired.is_none() {
             return Err(refuse(code::NOT_ACQUIRED));
@@ -77,8 +70,8 @@ impl Firmware {
             Field::Sub { .. } | Field::Unsub if client.link != Link::Up => {
                 return Err(refuse(code::NO_CONNECTION));
             }
-            Field::Sub { qos } => return self.subscribe(port, index, vec![(data, qos)]),
-            Field::Unsub => return self.unsubscribe(port, index, vec![data]),
+            Field::Sub { qos } => return self.subscribe(unit, port, index, vec![(data, qos)]),
+            Field::Unsub => return self.unsubscribe(unit, port, index, vec![data]),
         }
         Ok(Reply::ok().into())
     }

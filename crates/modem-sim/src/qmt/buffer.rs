@@ -1,21 +1,13 @@
 //! Messages that a Quectel modem keeps until they are read: `"recv/mode"` 1 and `AT+QMTRECV`.
 
-use crate::{
-    command::Arg,
-    firmware::Firmware,
-    reply::{Answer, Reply},
-};
-
-use super::index;
-
 /// So many messages a client keeps.
 const ROOM: usize = 5;
 
 /// A message that came.
 #[derive(Debug, Clone)]
-struct Kept {
-    topic: String,
-    payload: Vec<u8>,
+pub(super) struct Kept {
+    pub(super) topic: String,
+    pub(super) payload: Vec<u8>,
 }
 
 /// The messages of one client, each at its number.
@@ -31,24 +23,15 @@ impl Buffer {
         Some(free)
     }
 
+    /// Gives out the message at a number, and forgets it.
+    pub(super) fn take(&mut self, number: usize) -> Option<Kept> {
+        self.0.get_mut(number)?.take()
+    }
+
     /// Which numbers hold a message, as `AT+QMTRECV?` shows it.
     pub(super) fn states(&self) -> String {
         let states: Vec<&str> =
             self.0.iter().map(|place| if place.is_some() { "1" } else { "0" }).collect();
         states.join(",")
-    }
-}
-
-impl Firmware {
-    /// `AT+QMTRECV=<client>,<number>`: prints one message and forgets it.
-    pub(super) fn qmt_read_message(&mut self, port: usize, args: &[Arg]) -> Option<Answer> {
-        let [_, number] = args else { return None };
-        let client_index = index(args)?;
-        let number = usize::try_from(number.number()?).ok()?;
-        let client = self.qmt.clients.get_mut(client_index)?;
-        let Kept { topic, payload } = client.buffer.0.get_mut(number)?.take()?;
-        let bytes = self.qmt_message_line(client_index, &topic, &payload);
-        self.print(port, &bytes, self.delay(false));
-        Some(Reply::ok().into())
     }
 }

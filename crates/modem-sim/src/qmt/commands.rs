@@ -2,17 +2,21 @@
 
 use tokio::time::Duration;
 
-use super::{Buffer, Client, Link, Operation, Outgoing, Settings, Target, index};
+use super::{
+    Client, Clients, Link, Operation, Settings, Target,
+    buffer::{Buffer, Kept},
+    index,
+};
 use crate::{
-    broker,
-    cmqtt::{Purpose, code},
+    broker::{self, Failure},
     command::{Arg, Command, Form},
     fault::Fault,
-    firmware::{Action, Firmware},
     illness::Symptom,
     later::Later,
     options::Coverage,
+    prompt::{Outgoing, Purpose},
     reply::{Answer, Reply},
+    unit::{Action, Unit},
 };
 
 /// How long OPEN may take.
@@ -25,27 +29,32 @@ const MAX_PAYLOAD: u32 = 1_500;
 const MAX_TOPIC: usize = 255;
 const MAX_STRING: usize = 256;
 
-impl Firmware {
+impl Clients {
     /// Commands of the MQTT stack; what is wrong in any way is a bare `ERROR`.
-    pub(crate) fn qmt(&mut self, port: usize, command: &Command) -> Option<Answer> {
+    pub(super) fn qmt_command(
+        &mut self,
+        unit: &mut Unit,
+        port: usize,
+        command: &Command,
+    ) -> Option<Answer> {
         let word = command.name.strip_prefix("+QMT")?;
         let answer = match &command.form {
             Form::Read => self.qmt_read(word).map(Answer::from),
             Form::Write(args) => match word {
-                "CFG" => self.qmt_configure(args).map(Answer::from),
-                "OPEN" => self.qmt_open(port, args),
-                "CONN" => self.qmt_connect(port, args),
-                "SUB" => self.qmt_subscribe(port, args),
-                "UNS" => self.qmt_unsubscribe(port, args),
-                "PUBEX" if self.suffers(Symptom::OldFirmware) => None,
+                "CFG" => self.qmt_configure(unit, args).map(Answer::from),
+                "OPEN" => self.qmt_open(unit, port, args),
+                "CONN" => self.qmt_connect(unit, port, args),
+                "SUB" => self.qmt_subscribe(unit, port, args),
+                "UNS" => self.qmt_unsubscribe(unit, port, args),
+                "PUBEX" if unit.suffers(Symptom::OldFirmware) => None,
                 "PUBEX" => self.qmt_publish("PUBEX", args),
-                "RECV" => self.qmt_read_message(port, args),
+                "RECV" => self.qmt_read_message(unit, port, args),
                 "PUB" => self.qmt_publish("PUB", args),
-                "DISC" => self.qmt_disconnect(port, args),
-                "CLOSE" => self.qmt_close(port, args),
+                "DISC" => self.qmt_disconnect(unit, port, args),
+                "CLOSE" => self.qmt_close(unit, port, args),
                 _ => None,
             },
-            Form::Test if word == "PUBEX" && !self.suffers(Symptom::OldFirmware) => {
+            Form::Test if word == "PUBEX" && !unit.suffers(Symptom::OldFirmware) => {
                 let ranges = "+QMTPUBEX: (0-5),(0-65535),(0-2),(0,1),<topic>,<length>";
                 Some(Reply::lines(vec![ranges.to_owned()]).into())
             }
@@ -55,7 +64,7 @@ impl Firmware {
     }
 
     fn qmt_read(&self, word: &str) -> Option<Reply> {
-        let clients = self.qmt.clients.iter().enumerate();
+        let clients = self.clients.iter().enumerate();
         let lines = match word {
             "OPEN" => clients
                 .filter(|(_, client)| client.link != Link::Down)
@@ -85,10 +94,10 @@ impl Firmware {
         Some(Reply::lines(lines))
     }
 
-    fn qmt_configure(&mut self, args: &[Arg]) -> Option<Reply> {
+    fn qmt_configure(&mut self, unit: &Unit, args: &[Arg]) -> Option<Reply> {
         let (key, rest) = args.split_first()?;
-        let is_old = self.suffers(Symptom::OldFirmware);
-        let client = self.qmt.clients.get_mut(index(rest)?)?;
+        let is_old = unit.suffers(Symptom::OldFirmware);
+        let client = self.clients.get_mut(index(rest)?)?;
         let settings = &mut client.settings;
         let values = rest.get(1..)?;
         let number = |at: usize, range| values.get(at).and_then(|value: &Arg| value.within(range));
@@ -120,43 +129,43 @@ impl Firmware {
         Some(Reply::ok())
     }
 
-    fn qmt_open(&mut self, port: usize, args: &[Arg]) -> Option<Answer> {
+    fn qmt_open(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
         let [_, host, tcp_port] = args else { return None };
         let index = index(args)?;
         let host = host.text().filter(|host| (1..=100).contains(&host.len()))?.to_owned();
         let tcp_port = tcp_port.within(1..=65_535)?;
-        let address = self.options.broker.clone().unwrap_or_else(|| format!("{host}:{tcp_port}"));
-        let now = self.clock.unix(self.now);
-        let offline = !self.has_address() || self.network.coverage != Coverage::Full;
-        let client = self.qmt.clients.get_mut(index)?;
+        let address = unit.options.broker.clone().unwrap_or_else(|| format!("{host}:{tcp_port}"));
+        let now = unit.clock.unix(unit.now);
+        let offline = !unit.has_address() || unit.network.coverage != Coverage::Full;
+        let client = self.clients.get_mut(index)?;
         if client.operation.is_some() || client.link != Link::Down {
             return Some(at_once(format!("+QMTOPEN: {index},2")));
         }
         if offline {
             return Some(at_once(format!("+QMTOPEN: {index},3")));
         }
-        self.qmt.connections += 1;
-        client.connection = self.qmt.connections;
+        self.connections += 1;
+        client.connection = self.connections;
         client.buffer = Buffer::default();
         client.link = Link::Opening;
         client.target = Some(Target { host: host.clone(), port: tcp_port });
         client.operation = Some(Operation { word: "OPEN", port, packet: None });
         let (connection, context) = (client.connection, client.settings.tls);
-        self.strain(Symptom::BrownOutAtStart);
-        if self.black_hole(index, OPEN_TIMEOUT).is_some() {
+        unit.strain(Symptom::BrownOutAtStart);
+        if unit.course.black_hole(index, OPEN_TIMEOUT).is_some() {
             // This stack has no setting for how long that takes.
-            let later = Later::End { client: index, connection, code: code::SOCKET_CONNECT };
-            self.agenda.add(self.now + OPEN_TIMEOUT, later);
+            let later = Later::End { client: index, connection, failure: Failure::Unreachable };
+            unit.agenda.add(unit.now + OPEN_TIMEOUT, later);
             return Some(Reply::ok().into());
         }
-        let tls = context.map(|context| self.qmt.storage.terms(context, &host, now));
+        let tls = context.map(|context| self.storage.terms(context, &host, now));
         let order = Box::new(broker::Dial { address, timeout: OPEN_TIMEOUT, tls });
-        self.actions.push(Action::Dial { client: index, connection, order });
+        unit.actions.push(Action::Dial { client: index, connection, order });
         Some(Reply::ok().into())
     }
 
     /// Signs in over the connection that OPEN made.
-    fn qmt_connect(&mut self, port: usize, args: &[Arg]) -> Option<Answer> {
+    fn qmt_connect(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
         let index = index(args)?;
         let text = |at: usize| match args.get(at) {
             None => Some(None),
@@ -165,7 +174,7 @@ impl Firmware {
             }
         };
         let (id, user, password) = (text(1)??, text(2)?, text(3)?);
-        let client = self.qmt.clients.get_mut(index)?;
+        let client = self.clients.get_mut(index)?;
         if args.len() > 4 || client.operation.is_some() || client.link != Link::Open {
             return None;
         }
@@ -184,10 +193,10 @@ impl Firmware {
         };
         client.link = Link::Connecting;
         client.operation = Some(Operation { word: "CONN", port, packet: None });
-        self.strain(Symptom::BrownOutAtConnect);
-        if !self.suffers(Symptom::Wedged) {
+        unit.strain(Symptom::BrownOutAtConnect);
+        if !unit.suffers(Symptom::Wedged) {
             let order = broker::Order::SignIn(Box::new(order));
-            self.actions.push(Action::Order { client: index, order });
+            unit.actions.push(Action::Order { client: index, order });
         }
         Some(Reply::ok().into())
     }
@@ -195,24 +204,25 @@ impl Firmware {
     /// A client that is connected and idle.
     fn qmt_ready(&mut self, args: &[Arg]) -> Option<(usize, &mut Client)> {
         let index = index(args)?;
-        let client = self.qmt.clients.get_mut(index)?;
+        let client = self.clients.get_mut(index)?;
         (client.operation.is_none() && client.link == Link::Up).then_some((index, client))
     }
 
     fn qmt_begin(
         &mut self,
+        unit: &mut Unit,
         index: usize,
         operation: Operation,
         order: impl FnOnce(Duration) -> broker::Order,
     ) -> Option<Answer> {
-        let client = self.qmt.clients.get_mut(index)?;
+        let client = self.clients.get_mut(index)?;
         client.operation = Some(operation);
         let timeout = Duration::from_secs(client.settings.packet_timeout.into());
-        self.actions.push(Action::Order { client: index, order: order(timeout) });
+        unit.actions.push(Action::Order { client: index, order: order(timeout) });
         Some(Reply::ok().into())
     }
 
-    fn qmt_subscribe(&mut self, port: usize, args: &[Arg]) -> Option<Answer> {
+    fn qmt_subscribe(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
         let packet = args.get(1)?.within(1..=65_535)?;
         let pairs = args.get(2..).filter(|pairs| !pairs.is_empty() && pairs.len() % 2 == 0)?;
         let filters: Option<Vec<_>> =
@@ -220,16 +230,22 @@ impl Firmware {
         let (index, _) = self.qmt_ready(args)?;
         let filters = filters?;
         let operation = Operation { word: "SUB", port, packet: Some(packet) };
-        self.qmt_begin(index, operation, |timeout| broker::Order::Subscribe { filters, timeout })
+        self.qmt_begin(unit, index, operation, |timeout| broker::Order::Subscribe {
+            filters,
+            timeout,
+        })
     }
 
-    fn qmt_unsubscribe(&mut self, port: usize, args: &[Arg]) -> Option<Answer> {
+    fn qmt_unsubscribe(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
         let packet = args.get(1)?.within(1..=65_535)?;
         let filters: Option<Vec<_>> = args.get(2..)?.iter().map(topic).collect();
         let filters = filters.filter(|filters| !filters.is_empty())?;
         let (index, _) = self.qmt_ready(args)?;
         let operation = Operation { word: "UNS", port, packet: Some(packet) };
-        self.qmt_begin(index, operation, |timeout| broker::Order::Unsubscribe { filters, timeout })
+        self.qmt_begin(unit, index, operation, |timeout| broker::Order::Unsubscribe {
+            filters,
+            timeout,
+        })
     }
 
     /// PUBEX counts its data; the data of PUB ends with a control character.
@@ -255,58 +271,81 @@ impl Firmware {
     }
 
     /// Takes the data of a publish's prompt.
-    pub(crate) fn qmt_data(&mut self, port: usize, outgoing: Outgoing, payload: Vec<u8>) -> Answer {
+    pub(super) fn qmt_data(
+        &mut self,
+        unit: &mut Unit,
+        port: usize,
+        outgoing: Outgoing,
+        payload: Vec<u8>,
+    ) -> Answer {
         let Outgoing { client: index, word, packet, qos, retain, topic } = outgoing;
-        let ready = self.qmt.clients.get(index);
+        let ready = self.clients.get(index);
         // Much may have happened since the prompt.
         if ready.is_none_or(|client| client.operation.is_some() || client.link != Link::Up) {
             return Reply::error().into();
         }
         let is_hex = ready.is_some_and(|client| client.settings.hex.0);
-        if self.dice.roll(Fault::PubError) {
+        if unit.dice.roll(Fault::PubError) {
             return at_once(format!("+QMT{word}: {index},{packet},2"));
         }
         let operation = Operation { word, port, packet: Some(packet) };
         let Some(payload) = (if is_hex { octets(&payload) } else { Some(payload) }) else {
             return at_once(format!("+QMT{word}: {index},{packet},2"));
         };
-        self.forge_soon(format!("+QMT{word}: {index},{packet},0"));
+        unit.forge_soon(format!("+QMT{word}: {index},{packet},0"));
         let order =
             |timeout| broker::Order::Publish { topic, payload, qos, retain, dup: false, timeout };
-        let begun = if self.is_unacknowledged(index) {
-            self.qmt_wait(index, operation)
+        let begun = if unit.course.is_unacknowledged(index) {
+            self.qmt_wait(unit, index, operation)
         } else {
-            self.qmt_begin(index, operation, order)
+            self.qmt_begin(unit, index, operation, order)
         };
         begun.unwrap_or_else(|| Reply::error().into())
     }
 
-    /// Waits for an acknowledgement that does not come.
-    fn qmt_wait(&mut self, index: usize, operation: Operation) -> Option<Answer> {
-        let client = self.qmt.clients.get_mut(index)?;
-        client.operation = Some(operation);
-        let time = Duration::from_secs(client.settings.packet_timeout.into());
-        let later =
-            Later::End { client: index, connection: client.connection, code: code::TIMEOUT };
-        self.agenda.add(self.now + time, later);
+    /// `AT+QMTRECV=<client>,<number>`: prints one message and forgets it.
+    pub(super) fn qmt_read_message(
+        &mut self,
+        unit: &mut Unit,
+        port: usize,
+        args: &[Arg],
+    ) -> Option<Answer> {
+        let [_, number] = args else { return None };
+        let client_index = index(args)?;
+        let number = usize::try_from(number.number()?).ok()?;
+        let client = self.clients.get_mut(client_index)?;
+        let Kept { topic, payload } = client.buffer.take(number)?;
+        let bytes = self.qmt_message_line(unit, client_index, &topic, &payload);
+        unit.print(port, &bytes, unit.delay(false));
         Some(Reply::ok().into())
     }
 
-    fn qmt_disconnect(&mut self, port: usize, args: &[Arg]) -> Option<Answer> {
+    /// Waits for an acknowledgement that does not come.
+    fn qmt_wait(&mut self, unit: &mut Unit, index: usize, operation: Operation) -> Option<Answer> {
+        let client = self.clients.get_mut(index)?;
+        client.operation = Some(operation);
+        let time = Duration::from_secs(client.settings.packet_timeout.into());
+        let later =
+            Later::End { client: index, connection: client.connection, failure: Failure::Timeout };
+        unit.agenda.add(unit.now + time, later);
+        Some(Reply::ok().into())
+    }
+
+    fn qmt_disconnect(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
         let (index, client) = self.qmt_ready(args)?;
         client.operation = Some(Operation { word: "DISC", port, packet: None });
-        self.actions.push(Action::Order { client: index, order: broker::Order::Disconnect });
+        unit.actions.push(Action::Order { client: index, order: broker::Order::Disconnect });
         Some(Reply::ok().into())
     }
 
     /// Cuts the connection, whatever is under way on it.
-    fn qmt_close(&mut self, _: usize, args: &[Arg]) -> Option<Answer> {
+    fn qmt_close(&mut self, unit: &mut Unit, _: usize, args: &[Arg]) -> Option<Answer> {
         let index = index(args).filter(|_| args.len() == 1)?;
-        if self.qmt.clients.get(index)?.link == Link::Down {
+        if self.clients.get(index)?.link == Link::Down {
             return None;
         }
-        self.qmt_cut(index);
-        let client = self.qmt.clients.get_mut(index)?;
+        self.qmt_cut(unit, index);
+        let client = self.clients.get_mut(index)?;
         (client.link, client.operation) = (Link::Down, None);
         Some(at_once(format!("+QMTCLOSE: {index},0")))
     }

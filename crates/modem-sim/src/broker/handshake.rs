@@ -18,7 +18,8 @@ use rustls::{
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::{cmqtt::code, port::Wire};
+use super::failure::Failure;
+use crate::port::Wire;
 
 /// How often a certificate's own time is tried in the place of now, where the time is to be ignored: a
 /// chain is at most this long.
@@ -47,9 +48,8 @@ pub(crate) struct Terms {
     pub(crate) now: i64,
 }
 
-/// Speaks TLS over a TCP connection; the error is the modem's result code. Which of 32, 33 and 34 a
-/// modem tells for what is inferred from their names and from users' reports; no manual says it.
-pub(crate) async fn handshake(stream: TcpStream, terms: &Terms) -> Result<Box<dyn Wire>, u8> {
+/// Speaks TLS over a TCP connection. Which failure a modem tells for what is inferred from their names and from users' reports; no manual says it.
+pub(crate) async fn handshake(stream: TcpStream, terms: &Terms) -> Result<Box<dyn Wire>, Failure> {
     let config = config(terms)?;
     let name = ServerName::try_from(terms.host.clone());
     // A name that TLS cannot carry is not sent, and no certificate is its own.
@@ -58,15 +58,15 @@ pub(crate) async fn handshake(stream: TcpStream, terms: &Terms) -> Result<Box<dy
         Ok(stream) => Ok(Box::new(stream)),
         Err(error) => {
             tracing::debug!(%error, "the TLS handshake failed");
-            Err(code::HANDSHAKE)
+            Err(Failure::Handshake)
         }
     }
 }
 
-fn config(terms: &Terms) -> Result<ClientConfig, u8> {
+fn config(terms: &Terms) -> Result<ClientConfig, Failure> {
     if terms.version < 3 {
         tracing::debug!("rustls speaks TLS 1.2 only, of what the modem speaks");
-        return Err(code::HANDSHAKE);
+        return Err(Failure::Handshake);
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = Verifier {
@@ -81,16 +81,16 @@ fn config(terms: &Terms) -> Result<ClientConfig, u8> {
     let config = ClientConfig::builder_with_provider(provider)
         // The modem's newest is 1.2.
         .with_protocol_versions(&[&rustls::version::TLS12])
-        .map_err(|_| code::HANDSHAKE)?
+        .map_err(|_| Failure::Handshake)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = if terms.shows_client {
         let (cert, key) =
-            terms.cert.as_ref().zip(terms.key.as_ref()).ok_or(code::NO_CERTIFICATE)?;
+            terms.cert.as_ref().zip(terms.key.as_ref()).ok_or(Failure::NoCertificate)?;
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(cert).collect();
-        let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or(code::SSL_SESSION)?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| code::SSL_SESSION)?;
-        config.with_client_auth_cert(chain, key).map_err(|_| code::SSL_SESSION)?
+        let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or(Failure::BadCertificate)?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| Failure::BadCertificate)?;
+        config.with_client_auth_cert(chain, key).map_err(|_| Failure::BadCertificate)?
     } else {
         config.with_no_client_auth()
     };
@@ -98,14 +98,14 @@ fn config(terms: &Terms) -> Result<ClientConfig, u8> {
     Ok(config)
 }
 
-fn roots(terms: &Terms) -> Result<RootCertStore, u8> {
-    let ca = terms.ca.as_ref().ok_or(code::NO_CERTIFICATE)?;
+fn roots(terms: &Terms) -> Result<RootCertStore, Failure> {
+    let ca = terms.ca.as_ref().ok_or(Failure::NoCertificate)?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca) {
-        let certificate = certificate.map_err(|_| code::SSL_SESSION)?;
-        roots.add(certificate).map_err(|_| code::SSL_SESSION)?;
+        let certificate = certificate.map_err(|_| Failure::BadCertificate)?;
+        roots.add(certificate).map_err(|_| Failure::BadCertificate)?;
     }
-    if roots.is_empty() { Err(code::SSL_SESSION) } else { Ok(roots) }
+    if roots.is_empty() { Err(Failure::BadCertificate) } else { Ok(roots) }
 }
 
 /// Judges the broker's certificate as the settings want it.

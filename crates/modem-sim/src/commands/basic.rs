@@ -1,7 +1,7 @@
 //! Basic commands: echo, identification, error format, functionality, clock and supply.
 
 use crate::{
-    command::{Command, Form},
+    command::{Arg, Command, Form},
     firmware::Firmware,
     illness::{Cure, Symptom},
     reply::{Answer, Reply},
@@ -16,8 +16,11 @@ impl Firmware {
             Form::Test => test_form(&command.name).map(Answer::from),
             Form::Write(args) if command.name == "+CCLK" => {
                 let [time] = args.as_slice() else { return None };
-                self.clock.set(time.text()?, self.now)?;
+                self.unit.clock.set(time.text()?, self.unit.now)?;
                 Some(Reply::ok().into())
+            }
+            Form::Write(args) if command.name == "+CGATT" => {
+                Some(self.attach_or_detach(args.first().and_then(Arg::number)).into())
             }
             Form::Write(args) => {
                 let numbers: Option<Vec<u32>> = args.iter().map(|arg| arg.number()).collect();
@@ -30,22 +33,24 @@ impl Firmware {
         let reply = match name {
             "" | "Q0" | "V1" | "X4" | "&C1" | "&D0" | "&D1" | "&W" | "H" => Reply::ok(),
             "E" | "E0" | "E1" => {
-                self.set_echo(port, name == "E1");
+                self.unit.set_echo(port, name == "E1");
                 Reply::ok()
             }
             "Z" | "&F" => {
-                self.set_echo(port, true);
+                self.unit.set_echo(port, true);
                 Reply::ok()
             }
             "I" | "+SIMCOMATI" => Reply::lines(self.about(name == "+SIMCOMATI")),
             "&V" => Reply::lines(self.dump()),
-            "+CGMI" | "+GMI" => Reply::line(self.options.model.maker()),
-            "+CGMM" | "+GMM" => Reply::line(self.options.cgmm()),
-            "+CGMR" | "+GMR" => Reply::line(format!("+CGMR: {}", self.options.model.revision())),
-            "+CGSN" | "+GSN" => Reply::line(self.identity.imei.as_str()),
+            "+CGMI" | "+GMI" => Reply::line(self.unit.options.model.maker()),
+            "+CGMM" | "+GMM" => Reply::line(self.unit.options.cgmm()),
+            "+CGMR" | "+GMR" => {
+                Reply::line(format!("+CGMR: {}", self.unit.options.model.revision()))
+            }
+            "+CGSN" | "+GSN" => Reply::line(self.unit.identity.imei.as_str()),
             "+GCAP" => Reply::line("+GCAP: +CGSM"),
             "+CPMUTEMP" => {
-                Reply::line(format!("+CPMUTEMP: {}", self.network.radio.signal.temperature))
+                Reply::line(format!("+CPMUTEMP: {}", self.unit.network.radio.signal.temperature))
             }
             "+CBC" => Reply::line("+CBC: 3.791V"),
             "+CRESET" => return Some(Answer::Reboot),
@@ -56,9 +61,9 @@ impl Firmware {
 
     fn basic_read(&self, name: &str) -> Option<Reply> {
         Some(Reply::line(match name {
-            "+CMEE" => format!("+CMEE: {}", self.settings.cmee),
-            "+CFUN" => format!("+CFUN: {}", self.settings.cfun),
-            "+CCLK" => format!("+CCLK: \"{}\"", self.clock.text(self.now)),
+            "+CMEE" => format!("+CMEE: {}", self.unit.settings.cmee),
+            "+CFUN" => format!("+CFUN: {}", self.unit.settings.cfun),
+            "+CCLK" => format!("+CCLK: \"{}\"", self.unit.clock.text(self.unit.now)),
             "+CPMVT" => "+CPMVT: 1,3400,4300".to_owned(),
             "+CSCS" => "+CSCS: \"IRA\"".to_owned(),
             _ => return None,
@@ -68,7 +73,7 @@ impl Firmware {
     fn basic_write(&mut self, name: &str, args: &[u32]) -> Option<Answer> {
         let reply = match (name, args) {
             ("+CMEE", [mode @ 0..=2]) => {
-                self.settings.cmee = u8::try_from(*mode).unwrap_or(2);
+                self.unit.settings.cmee = u8::try_from(*mode).unwrap_or(2);
                 Reply::ok()
             }
             // 7 is left by 6 only, which restarts (SIM7600 manual p.55).
@@ -84,11 +89,11 @@ impl Firmware {
 
     /// Sets the functionality; the lines that follow `OK`.
     fn set_functionality(&mut self, mode: u32) -> Vec<String> {
-        let was = self.settings.cfun;
+        let was = self.unit.settings.cfun;
         if was == 7 {
             return Vec::new();
         }
-        let before = self.registration();
+        let before = self.unit.registration();
         self.switch_radio(mode);
         match (was, mode) {
             // Only 0 takes the card's supply.
@@ -96,35 +101,24 @@ impl Firmware {
             (4.., 1) => self.treat(Cure::RadioCycle),
             _ => {}
         }
-        self.report_registration(before);
-        let prints = mode != was && self.suffers(Symptom::KeepsFlightMode);
+        self.unit.report_registration(before);
+        let prints = mode != was && self.unit.suffers(Symptom::KeepsFlightMode);
         let line = match mode {
-            1 => self.card_state().map(|state| format!("+CPIN: {state}")),
+            1 => self.unit.card_state().map(|state| format!("+CPIN: {state}")),
             _ => Some("+CPIN: NOT READY".to_owned()),
         };
         line.filter(|_| prints).into_iter().collect()
     }
 
-    /// Switches the radio on or off.
-    pub(crate) fn switch_radio(&mut self, mode: u32) {
-        let was = std::mem::replace(&mut self.settings.cfun, mode);
-        if mode == 1 && was != 1 {
-            self.network.attach();
-        }
-        if mode != 1 {
-            self.lose_network();
-        }
-    }
-
     /// The answer to `ATI`; `AT+SIMCOMATI` has two lines more.
     fn about(&self, long: bool) -> Vec<String> {
         let mut lines = vec![
-            format!("Manufacturer: {}", self.options.model.maker()),
-            format!("Model: {}", self.options.cgmm()),
-            format!("Revision: {}", self.options.model.revision()),
+            format!("Manufacturer: {}", self.unit.options.model.maker()),
+            format!("Model: {}", self.unit.options.cgmm()),
+            format!("Revision: {}", self.unit.options.model.revision()),
         ];
         lines.extend(long.then(|| "QCN: ".to_owned()));
-        lines.push(format!("IMEI: {}", self.identity.imei));
+        lines.push(format!("IMEI: {}", self.unit.identity.imei));
         lines.extend(long.then(|| "MEID: ".to_owned()));
         lines.push("+GCAP: +CGSM".to_owned());
         lines
@@ -135,8 +129,8 @@ impl Firmware {
             "&C: 2; &D: 0; &E: 1; &F: 0; &S: 0; &W: 0; L: 0; M: 0; Q: 0; V: 1; X: 1; Z: 0;"
                 .to_owned(),
             "S3: 13; S4: 10; S5: 8; +ICF: 3,3; +IFC: 0,0; +IPR: 115200;".to_owned(),
-            format!("+CMEE: {}; +CFUN: {};", self.settings.cmee, self.settings.cfun),
-            self.network.dump(),
+            format!("+CMEE: {}; +CFUN: {};", self.unit.settings.cmee, self.unit.settings.cfun),
+            self.unit.network.dump(),
         ]
     }
 }
