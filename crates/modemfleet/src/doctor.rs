@@ -12,11 +12,10 @@ use modem::{Catalog, Plugin, catalog::CatalogError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::output_failed;
 use super::scan::{Around, ScanError};
 use super::status::Screen;
 use super::table::{Cell, Table, Tone};
-use crate::wrong;
+use crate::end::{output_failed, wrong};
 use agent::doctor::{Finding, Level, host, survey, worst};
 use agent::modems::devices::DeviceReport;
 use api::client::{

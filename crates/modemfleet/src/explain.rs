@@ -7,8 +7,7 @@ use modem::Plugin;
 use modem::mqtt::ResultCode;
 use modem::reply::{CmeError, CmsError, cme_advice, cme_meaning, cms_meaning};
 
-use super::output_failed;
-use crate::wrong;
+use crate::end::{output_failed, wrong};
 use fleet::printable::complain;
 
 const EXAMPLES: &str = "Examples:

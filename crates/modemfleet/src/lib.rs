@@ -6,6 +6,7 @@ pub mod check;
 pub mod demo;
 pub mod diag;
 pub mod doctor;
+mod end;
 pub mod explain;
 pub mod log;
 pub mod paper;
@@ -25,9 +26,10 @@ mod table;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use modem::Plugin;
 
+use end::{output_failed, wrong};
 use fleet::printable::complain;
 
 /// A fleet of cellular modems, each with MQTT sessions of its own.
@@ -110,8 +112,8 @@ pub fn main(plugins: &[&Plugin]) -> ExitCode {
         Command::Doctor(args) => return doctor::run(&args, plugins),
         Command::Route(args) => return route::run(&args),
         Command::Explain(args) => return explain::run(&args, plugins),
-        Command::Completions(args) => return paper::completions(&args),
-        Command::Man(args) => return paper::man(&args),
+        Command::Completions(args) => return paper::completions(&args, &mut Cli::command()),
+        Command::Man(args) => return paper::man(&args, Cli::command()),
         Command::Schema(args) => return schema::run(&args),
         Command::Profiles(args) => return profiles::run(&args, plugins),
         Command::Check(args) => {
@@ -137,17 +139,4 @@ fn sign_code(args: &sign::Args) -> ExitCode {
             wrong()
         }
     }
-}
-
-fn output_failed(error: &io::Error) -> ExitCode {
-    if error.kind() == io::ErrorKind::BrokenPipe {
-        return ExitCode::SUCCESS;
-    }
-    complain(&format!("could not write: {error}"));
-    ExitCode::FAILURE
-}
-
-/// Exit code for a wrong configuration or wrong usage.
-pub(crate) fn wrong() -> ExitCode {
-    ExitCode::from(api::client::WRONG)
 }

@@ -8,8 +8,7 @@ use hyper::Method;
 use modem::session::Chain;
 use serde_json::{Map, Value, json};
 
-use super::output_failed;
-use crate::wrong;
+use crate::end::{output_failed, wrong};
 use api::client::{Call, ClientError, Target, TargetError, converse};
 use fleet::printable::complain;
 use fleet::printable::printable;

@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::Shell;
 
-use super::{Cli, output_failed};
+use crate::end::output_failed;
 
 /// Writes the manual pages.
 #[derive(Debug, clap::Args)]
@@ -26,21 +26,19 @@ pub struct Completions {
     shell: Shell,
 }
 
-/// Writes the manual pages.
-pub fn man(args: &Man) -> ExitCode {
+/// Writes the manual pages of `program`.
+pub fn man(args: &Man, program: Command) -> ExitCode {
     ended(match &args.dir {
-        Some(dir) => {
-            fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(Cli::command(), dir))
-        }
-        None => clap_mangen::Man::new(Cli::command()).render(&mut io::stdout().lock()),
+        Some(dir) => fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(program, dir)),
+        None => clap_mangen::Man::new(program).render(&mut io::stdout().lock()),
     })
 }
 
-/// Prints a completion script.
-pub fn completions(args: &Completions) -> ExitCode {
+/// Prints a completion script for `program`.
+pub fn completions(args: &Completions, program: &mut Command) -> ExitCode {
     // In memory first: what the library cannot write it panics over.
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "modemfleet", &mut script);
+    clap_complete::generate(args.shell, program, "modemfleet", &mut script);
     ended(io::stdout().lock().write_all(&script))
 }
 

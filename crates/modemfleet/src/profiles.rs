@@ -12,9 +12,8 @@ use modem::reply::{self, Decoder, ReplyError};
 use modem::session::Chain;
 use serde_json::json;
 
-use super::output_failed;
 use super::table::{Cell, Table};
-use crate::wrong;
+use crate::end::{code_of, output_failed, wrong};
 use fleet::did_you_mean;
 use fleet::models::{Folder, Models, ModelsError};
 use fleet::printable::complain;
@@ -127,14 +126,6 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     };
     complain(&Chain(&error).to_string());
     code
-}
-
-/// How a program ends that has no models.
-pub(crate) fn code_of(error: &ModelsError) -> ExitCode {
-    match error {
-        ModelsError::BuiltIn(_) => ExitCode::FAILURE,
-        ModelsError::Folder { .. } | ModelsError::Files(_) => wrong(),
-    }
 }
 
 /// Prints all models, as a table or as one JSON object.

@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use self::wait::{HANDED, Handed, Watch};
-use crate::wrong;
+use crate::end::wrong;
 use api::client::{Call, Client, ClientError, Target, TargetError, converse, encode};
 use fleet::Name;
 use fleet::printable::complain;

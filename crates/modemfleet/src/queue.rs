@@ -3,30 +3,29 @@
 //! A running agent is asked through its API. Where none runs, the folder is opened here: for a look
 //! without the lock, for a change under it.
 
+mod error;
 mod fsck;
+mod place;
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Subcommand;
 use hyper::Method;
 use modem::session::Chain;
-use queue::{Inspector, MessageId, OpenError, Queue};
+use queue::{Inspector, MessageId, Queue};
 use serde_json::{Value, json};
 
-use super::output_failed;
 use super::table::{Cell, Table, Tone};
-use crate::wrong;
+use crate::end::{output_failed, wrong};
 use agent::messages::backlog::{self, BacklogError, PAGE, Selection, Step};
-use api::client::{
-    Call, Client, ClientError, DEFAULT_CONFIG, Target, TargetError, converse, encode,
-};
-use fleet::Secrets;
+use api::client::{Call, Client, ClientError, Target, converse, encode};
 use fleet::printable::complain;
 
-const API: &str = "/api/v1/queue";
+use error::QueueError;
+use place::{API, Place, Source};
 
 const EXAMPLES: &str = "Examples:
   modemfleet queue stat
@@ -164,43 +163,6 @@ impl Which {
     }
 }
 
-/// Where the queue is.
-#[derive(Debug, Clone, Default, clap::Args)]
-struct Place {
-    #[command(flatten)]
-    target: Target,
-    /// The queue's folder: read and written here, whether or not an agent runs.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "url", "token_file"], help_heading = "Where the agent is")]
-    dir: Option<PathBuf>,
-}
-
-/// Why it was not done.
-#[derive(Debug, thiserror::Error)]
-enum QueueError {
-    #[error(transparent)]
-    Target(#[from] TargetError),
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error(transparent)]
-    Backlog(#[from] BacklogError),
-    #[error("there is no queue in {}", .0.display())]
-    NoQueue(PathBuf),
-    #[error("no such message is {0}")]
-    NoMessage(&'static str),
-    #[error("{0}")]
-    Usage(&'static str),
-    #[error("what answers is no modemfleet agent, or one of another version")]
-    Strange,
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
-
-impl From<OpenError> for QueueError {
-    fn from(error: OpenError) -> Self {
-        Self::Backlog(error.into())
-    }
-}
-
 /// Does what `args` ask for.
 pub fn run(args: &Args) -> ExitCode {
     let done = match &args.action {
@@ -242,51 +204,6 @@ async fn act(action: &Action) -> Result<ExitCode, QueueError> {
         Action::Fsck { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Whom to ask.
-enum Source {
-    /// The running agent, and its figures.
-    Live(Box<Client>, Value),
-    /// The folder itself.
-    Folder(queue::Config),
-}
-
-impl Place {
-    async fn source(&self) -> Result<Source, QueueError> {
-        if let Some(dir) = &self.dir {
-            return Ok(Source::Folder(folder(queue::Config::new(dir))?));
-        }
-        let mut client = self.target.client()?;
-        match client.json(&Call::get(API)).await {
-            Ok(stat) => Ok(Source::Live(Box::new(client), stat)),
-            Err(error @ ClientError::NotRunning(_)) => match self.of_fleet()? {
-                Some(config) => Ok(Source::Folder(folder(config)?)),
-                None => Err(error.into()),
-            },
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// The queue of the fleet file, where there is one.
-    fn of_fleet(&self) -> Result<Option<queue::Config>, QueueError> {
-        let default = Path::new(DEFAULT_CONFIG);
-        let file = self.target.config.as_deref();
-        let file =
-            file.or_else(|| (self.target.url.is_none() && default.exists()).then_some(default));
-        let Some(file) = file else { return Ok(None) };
-        let loaded = fleet::load_with(file, Secrets::Skip)
-            .map_err(|problems| TargetError::Config { rendered: problems.render(false) })?;
-        Ok(Some(loaded.fleet.queue.config()))
-    }
-}
-
-/// A folder that holds a queue: a look must not make one.
-fn folder(config: queue::Config) -> Result<queue::Config, QueueError> {
-    match config.dir.join("queue.db").exists() {
-        true => Ok(queue::Config { check: None, ..config }),
-        false => Err(QueueError::NoQueue(config.dir)),
-    }
 }
 
 /// What `queue stat --json` prints, or why there is nothing to print.

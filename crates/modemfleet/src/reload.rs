@@ -8,7 +8,7 @@ use hyper::Method;
 use modem::session::Chain;
 use serde_json::{Value, json};
 
-use crate::wrong;
+use crate::end::wrong;
 use agent::reload::{Line, plan};
 use api::client::{Call, Client, ClientError, Target, TargetError, converse, encode};
 use fleet::printable::complain;

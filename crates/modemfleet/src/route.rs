@@ -7,8 +7,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::output_failed;
-use crate::wrong;
+use crate::end::{output_failed, wrong};
 use agent::messages::forward::{Routing, lanes};
 use api::client::{Call, DEFAULT_CONFIG, Target, converse};
 use fleet::printable::complain;

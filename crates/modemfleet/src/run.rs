@@ -12,7 +12,7 @@ use queue::Queue;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::{profiles, wrong};
+use crate::end::{code_of, wrong};
 use agent::agent::{Agent, Start};
 use agent::logging;
 use agent::upkeep::descriptors;
@@ -91,7 +91,7 @@ pub(crate) fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
         Ok(models) => models,
         Err(error) => {
             fleet::printable::complain(&Chain(&error).to_string());
-            return profiles::code_of(&error);
+            return code_of(&error);
         }
     };
     let log = match logging::init(args.log_format, &args.log) {

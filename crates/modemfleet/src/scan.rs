@@ -3,6 +3,8 @@
 //! A running agent is asked, since its modems' ports are open. Where none runs this looks and asks itself.
 
 mod around;
+mod device;
+mod error;
 mod news;
 
 use std::io::{self, Write};
@@ -15,23 +17,20 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::output_failed;
 use super::table::{Cell, Table, Tone};
-use crate::wrong;
-use agent::modems::devices::{Claim, DeviceReport};
-use api::client::{Call, Client, ClientError, Target, TargetError, converse};
-use discovery::Role;
+use crate::end::{code_of, output_failed, wrong};
+use agent::modems::devices::DeviceReport;
+use api::client::{Call, Client, ClientError, Target, converse};
 use discovery::plugged::{Plugged, Remark};
-use fleet::models::{Folder, ModelsError};
+use fleet::models::Folder;
 use fleet::printable::complain;
 use fleet::printable::printable;
 
 pub(super) use around::Around;
 use around::places;
+use device::{claim, notes, ports};
+pub(super) use error::{DEVICES, ScanError};
 use news::News;
-
-/// Where the agent tells.
-pub(super) const DEVICES: &str = "/api/v1/devices";
 
 /// Between two tries while a watched agent is away.
 const AWAY: Duration = Duration::from_secs(1);
@@ -63,23 +62,6 @@ pub struct Args {
     pub target: Target,
 }
 
-/// Why there is nothing to show.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ScanError {
-    #[error(transparent)]
-    Target(#[from] TargetError),
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error("what answers at {DEVICES} is no modemfleet agent, or one of another version")]
-    Strange(#[from] serde_json::Error),
-    #[error(transparent)]
-    Models(#[from] ModelsError),
-    #[error("could not look for USB devices")]
-    Discovery(#[source] anyhow::Error),
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
-
 /// Shows what `args` ask for.
 pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     let shown = converse(show(args, plugins)).map_err(ScanError::Io).and_then(|shown| shown);
@@ -88,7 +70,7 @@ pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
         ScanError::Io(error) => return output_failed(error),
         ScanError::Target(_) => wrong(),
         ScanError::Client(error) => error.code(),
-        ScanError::Models(error) => super::profiles::code_of(error),
+        ScanError::Models(error) => code_of(error),
         ScanError::Strange(_) | ScanError::Discovery(_) => ExitCode::FAILURE,
     };
     complain(&Chain(&error).to_string());
@@ -276,53 +258,13 @@ fn picture(devices: &[DeviceReport]) -> String {
     table.render(false, None) + gap + &notes.concat()
 }
 
-fn claim(claim: Claim) -> &'static str {
-    match claim {
-        Claim::Claimed => "claimed",
-        Claim::Unclaimed => "unclaimed",
-        Claim::Undecided => "not decided",
-        Claim::Unsupported => "no profile",
-    }
-}
-
-/// `ttyUSB2 at, ttyUSB3 secondary, ttyUSB0`
-fn ports(device: &DeviceReport) -> String {
-    let mut ports: Vec<_> = device.ports.iter().collect();
-    ports.sort_by_key(|port| (port.role, port.interface));
-    let words = ports.iter().map(|port| {
-        let tty = port.tty.strip_prefix("/dev").unwrap_or(&port.tty).display();
-        match port.role {
-            Role::At => format!("{tty} at"),
-            Role::Secondary => format!("{tty} secondary"),
-            Role::Other => tty.to_string(),
-        }
-    });
-    words.collect::<Vec<_>>().join(", ")
-}
-
-fn notes(device: &DeviceReport) -> Vec<String> {
-    let mut notes: Vec<String> = device.busy().map(|busy| busy.to_string()).collect();
-    if device.duplicate_imei {
-        notes.push("another modem here tells the same IMEI".to_owned());
-    }
-    if device.flapping {
-        let returns = device.returns;
-        notes.push(format!(
-            "came and went {returns} times within ten minutes: look at the supply and the cable"
-        ));
-    }
-    // What is busy is told as the reason, too.
-    let reason = device.reason.clone().filter(|reason| !notes.contains(reason));
-    notes.extend(reason);
-    notes.iter().map(|note| format!("{}: {}\n", device.usb_path, printable(note))).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use modem::holder::Holder;
 
     use super::*;
-    use agent::modems::devices::PortReport;
+    use agent::modems::devices::{Claim, PortReport};
+    use discovery::Role;
 
     /// Two modems with one IMEI; a port of the second is another program's.
     pub(super) fn devices() -> Vec<DeviceReport> {

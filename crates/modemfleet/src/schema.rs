@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::output_failed;
+use crate::end::output_failed;
 use agent::metrics::families;
 
 const EXAMPLES: &str = "Examples:

@@ -10,9 +10,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::scan;
 use super::table::{Cell, Table, Tone};
-use super::{output_failed, scan};
-use crate::wrong;
+use crate::end::{output_failed, wrong};
 use agent::modems::devices::Claim;
 use api::client::{Call, Client, ClientError, Target, TargetError, converse};
 use fleet::printable::complain;

@@ -196,7 +196,8 @@ impl Package {
         for file in files {
             let Some(module) = file.path.strip_prefix(folder).and_then(module) else { continue };
             let parsed = syn::parse_file(&file.text).with_context(|| file.path.clone())?;
-            package.files.insert(module, Names::of(&parsed));
+            // Of a library and its program the library is the root; it comes first.
+            package.files.entry(module).or_insert_with(|| Names::of(&parsed));
         }
         Ok(package)
     }
@@ -358,6 +359,7 @@ fn a_circle_is_seen_through_what_is_handed_on() -> anyhow::Result<()> {
         file("crates/x/src/lib.rs", "mod a;\nmod b;\nmod c;\npub use c::Three;\n"),
         file("crates/x/src/a.rs", "use crate::b::Two;\npub struct One(Two);\n"),
         file("crates/x/src/b.rs", "pub struct Two;\nfn f() { let x = vec![crate::Three]; }\n"),
+        file("crates/x/src/main.rs", "fn main() {}\n"),
         file("crates/x/src/c.rs", "use super::a;\npub struct Three;\nfn f(x: a::One) {}\n"),
         file(
             "crates/x/src/d.rs",

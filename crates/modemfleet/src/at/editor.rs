@@ -10,7 +10,7 @@ use rustyline::history::FileHistory;
 use rustyline::{Cmd, Editor, EventHandler, ExternalPrinter, KeyCode, KeyEvent, Modifiers};
 use tokio::sync::mpsc;
 
-use super::AtError;
+use super::error::AtError;
 
 /// Lines that a history keeps.
 const KEPT: usize = 1_000;

@@ -7,8 +7,9 @@ use std::path::Path;
 use modem::console::MAX_DATA;
 use zeroize::Zeroizing;
 
-use super::talk::Talk;
-use super::{Args, AtError, Verdict};
+use super::args::Args;
+use super::error::AtError;
+use super::talk::{Talk, Verdict};
 use fleet::printable::printable;
 
 /// More than any command line has.

@@ -1,6 +1,8 @@
 //! `modemfleet at MODEM`: a person's own commands, through the running agent or on a tty of one's own.
 
+mod args;
 mod editor;
+mod error;
 mod input;
 mod port;
 mod screen;
@@ -9,115 +11,23 @@ mod talk;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use modem::console::{Commands, Refusal};
+use modem::console::Commands;
 use modem::probe::ProbeError;
 use modem::session::Chain;
 use modem::tty::on_tty;
 use modem::{Catalog, Plugin};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::output_failed;
-use crate::wrong;
-use api::client::{ClientError, Target, TargetError, converse};
+use crate::end::{output_failed, wrong};
+use api::client::{ClientError, converse};
 use fleet::Secrets;
 use fleet::printable::complain;
+
+pub use args::Args;
+use error::AtError;
 use port::{Ears, Mouth};
-use talk::Talk;
-
-const EXAMPLES: &str = "Examples:
-  modemfleet at north                       a console: history, URCs as they come, Ctrl-D ends it
-  modemfleet at north AT+CSQ 'AT+CPSI?'     one after the other; stops at the first that fails
-  modemfleet at north --dangerous AT+CRESET
-  modemfleet at /dev/ttyUSB2                on a tty that no agent has
-  modemfleet at /dev/ttyUSB2 'AT+CMQTTTOPIC=0,3' --data a/b
-  modemfleet at /dev/ttyUSB2 < script       a line a command; what one asks for stands below it
-  modemfleet at north --listen 1m AT        then what the modem says unasked, for a minute
-
-What only reads is sent; what could harm, or disturb the agent's sessions, needs `--dangerous`.
-Exit codes: 0 all did, 1 one failed, 2 wrong usage, or refused, 3 no agent runs.";
-
-/// Sends AT commands to a modem and shows what it answers.
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub struct Args {
-    /// A modem of the fleet, or the path of a tty that no agent has.
-    #[arg(value_name = "MODEM")]
-    modem: String,
-    /// Command lines. Without any they are asked for, or read from standard input.
-    #[arg(value_name = "COMMAND")]
-    commands: Vec<String>,
-    /// What to answer to the prompt of the (one) command.
-    #[arg(long, value_name = "TEXT", requires = "commands")]
-    data: Option<String>,
-    /// The same from a file, byte by byte.
-    #[arg(long, value_name = "FILE", requires = "commands", conflicts_with = "data")]
-    data_file: Option<PathBuf>,
-    /// How long a command may take [default: 10s, operations 130s].
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    timeout: Option<Duration>,
-    /// Send whatever it does.
-    #[arg(long)]
-    dangerous: bool,
-    /// After the commands, show for so long what the modem says unasked.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    listen: Option<Duration>,
-    /// The speed of a tty that is no USB modem's.
-    #[arg(long, value_name = "BAUD", default_value_t = 115_200)]
-    baud: u32,
-    /// Where the agent is.
-    #[command(flatten)]
-    target: Target,
-}
-
-/// Why the console ends early.
-#[derive(Debug, thiserror::Error)]
-enum AtError {
-    #[error(transparent)]
-    Target(#[from] TargetError),
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error("{command}: not sent")]
-    Refused {
-        /// As it may be shown.
-        command: String,
-        #[source]
-        refusal: Refusal,
-    },
-    #[error(transparent)]
-    Port(#[from] ProbeError),
-    #[error("what answers there is no modemfleet agent, or one of another version")]
-    Strange,
-    #[error("the models of this build are broken")]
-    Catalog(#[from] modem::catalog::CatalogError),
-    #[error("`--data` answers one command, and there are several")]
-    DataOfMany,
-    #[error("could not read {from}")]
-    Input {
-        /// What was read.
-        from: String,
-        source: io::Error,
-    },
-    #[error("line {number} of the script asks for {length} bytes, and less follows")]
-    ShortScript {
-        /// Counted from 1.
-        number: u64,
-        /// What it announces.
-        length: usize,
-    },
-    #[error("the terminal's line editor failed")]
-    Editor(#[from] rustyline::error::ReadlineError),
-    #[error(transparent)]
-    Output(#[from] io::Error),
-}
-
-/// Whether all commands did what they say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Good,
-    Bad,
-}
+use talk::{Talk, Verdict};
 
 /// Talks to the modem that `args` name.
 pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {

@@ -10,7 +10,7 @@ use modem::console::{self, Commands, Ground, Heard, Hearing, Outcome, Wish};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::AtError;
+use super::error::AtError;
 use api::client::{Call, Client, ClientError, Event, Events, encode};
 
 const PATH: &str = "/api/v1/at";

@@ -2,9 +2,10 @@
 
 use zeroize::Zeroizing;
 
+use super::args::Args;
 use super::editor::{Terminal, Typed, read_data};
-use super::talk::{Talk, lines};
-use super::{Args, AtError, Verdict};
+use super::error::AtError;
+use super::talk::{Talk, Verdict, lines};
 use fleet::printable::complain;
 use modem::session::Chain;
 

@@ -9,14 +9,22 @@ use tokio::signal::unix::Signal;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
+use super::args::Args;
+use super::error::AtError;
 use super::port::{Ears, Mouth, Said};
-use super::{Args, AtError, Verdict};
 use crate::explain;
 use fleet::printable::complain;
 use fleet::printable::printable;
 
 /// Data beyond so many bytes is shown in part.
 const SHOWN_DATA: usize = 512;
+
+/// Whether all commands did what they say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Good,
+    Bad,
+}
 
 /// A conversation with one modem.
 pub(super) struct Talk<'a> {

@@ -13,7 +13,8 @@ use modem::session::Chain;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{output_failed, queue, scan};
+use super::{queue, scan};
+use crate::end::output_failed;
 use api::client::{Call, Client, ClientError, DEFAULT_CONFIG, DEFAULT_URL, Target, converse};
 use bundle::Bundle;
 use fleet::models::Folder;

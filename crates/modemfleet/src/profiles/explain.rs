@@ -12,9 +12,7 @@ use modem::probe::{self, ProbeError};
 use modem::session::Chain;
 use serde::Serialize;
 
-use super::code_of;
-use crate::output_failed;
-use crate::wrong;
+use crate::end::{code_of, output_failed, wrong};
 use api::client::converse;
 use discovery::interfaces::{self, Interface};
 use discovery::{self, UsbTty};

@@ -8,9 +8,7 @@ use modem::Plugin;
 use modem::session::Chain;
 use serde_json::{Value, json};
 
-use super::code_of;
-use crate::output_failed;
-use crate::wrong;
+use crate::end::{code_of, output_failed, wrong};
 use fleet::Problems;
 use fleet::models::lint::{self, Finding};
 use fleet::models::{Folder, Models, ModelsError, listed_problems};

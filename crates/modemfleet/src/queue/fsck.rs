@@ -8,7 +8,8 @@ use modem::session::Chain;
 use queue::{Inspector, OpenError, Salvage};
 use serde_json::{Value, json};
 
-use super::{Place, QueueError, folder};
+use super::error::QueueError;
+use super::place::{Place, folder};
 use agent::messages::backlog::BacklogError;
 use fleet::printable::complain;
 

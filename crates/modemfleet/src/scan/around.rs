@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::ScanError;
+use super::error::ScanError;
 use agent::modems::devices::{self, DeviceReport};
 use agent::modems::factory;
 use api::client::{DEFAULT_CONFIG, Target, TargetError};

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use super::{claim, ports};
+use super::device::{claim, ports};
 use agent::modems::devices::{Claim, DeviceReport};
 use fleet::printable::printable;
 

@@ -1,0 +1,48 @@
+//! Reasons for which the console ends early.
+
+use std::io;
+
+use api::client::{ClientError, TargetError};
+use modem::console::Refusal;
+use modem::probe::ProbeError;
+
+/// Why the console ends early.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AtError {
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("{command}: not sent")]
+    Refused {
+        /// As it may be shown.
+        command: String,
+        #[source]
+        refusal: Refusal,
+    },
+    #[error(transparent)]
+    Port(#[from] ProbeError),
+    #[error("what answers there is no modemfleet agent, or one of another version")]
+    Strange,
+    #[error("the models of this build are broken")]
+    Catalog(#[from] modem::catalog::CatalogError),
+    #[error("`--data` answers one command, and there are several")]
+    DataOfMany,
+    #[error("could not read {from}")]
+    Input {
+        /// What was read.
+        from: String,
+        source: io::Error,
+    },
+    #[error("line {number} of the script asks for {length} bytes, and less follows")]
+    ShortScript {
+        /// Counted from 1.
+        number: u64,
+        /// What it announces.
+        length: usize,
+    },
+    #[error("the terminal's line editor failed")]
+    Editor(#[from] rustyline::error::ReadlineError),
+    #[error(transparent)]
+    Output(#[from] io::Error),
+}

@@ -1,0 +1,29 @@
+//! Exit codes of the program.
+
+use std::io;
+use std::process::ExitCode;
+
+use fleet::models::ModelsError;
+use fleet::printable::complain;
+
+/// Exit code if the output could not be written. A reader that has enough is not a failure.
+pub(crate) fn output_failed(error: &io::Error) -> ExitCode {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return ExitCode::SUCCESS;
+    }
+    complain(&format!("could not write: {error}"));
+    ExitCode::FAILURE
+}
+
+/// Exit code for a wrong configuration or wrong usage.
+pub(crate) fn wrong() -> ExitCode {
+    ExitCode::from(api::client::WRONG)
+}
+
+/// How a program ends that has no models.
+pub(crate) fn code_of(error: &ModelsError) -> ExitCode {
+    match error {
+        ModelsError::BuiltIn(_) => ExitCode::FAILURE,
+        ModelsError::Folder { .. } | ModelsError::Files(_) => wrong(),
+    }
+}

@@ -1,0 +1,35 @@
+//! Reasons for which a command on the queue fails.
+
+use std::io;
+use std::path::PathBuf;
+
+use agent::messages::backlog::BacklogError;
+use api::client::{ClientError, TargetError};
+use queue::OpenError;
+
+/// Why it was not done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum QueueError {
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Backlog(#[from] BacklogError),
+    #[error("there is no queue in {}", .0.display())]
+    NoQueue(PathBuf),
+    #[error("no such message is {0}")]
+    NoMessage(&'static str),
+    #[error("{0}")]
+    Usage(&'static str),
+    #[error("what answers is no modemfleet agent, or one of another version")]
+    Strange,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl From<OpenError> for QueueError {
+    fn from(error: OpenError) -> Self {
+        Self::Backlog(error.into())
+    }
+}

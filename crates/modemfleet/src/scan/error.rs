@@ -1,0 +1,26 @@
+//! Reasons for which no devices are shown.
+
+use std::io;
+
+use api::client::{ClientError, TargetError};
+use fleet::models::ModelsError;
+
+/// Where the agent tells.
+pub(crate) const DEVICES: &str = "/api/v1/devices";
+
+/// Why there is nothing to show.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ScanError {
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("what answers at {DEVICES} is no modemfleet agent, or one of another version")]
+    Strange(#[from] serde_json::Error),
+    #[error(transparent)]
+    Models(#[from] ModelsError),
+    #[error("could not look for USB devices")]
+    Discovery(#[source] anyhow::Error),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
