@@ -1,4 +1,4 @@
-//! What a file means beyond its text: on which machine, and for whom.
+//! Facts beyond the text of a file: its folder, the machine, the gateway, the known models.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! User and password in a URL: who reads a message must not see them.
+//! User and password in a URL, which no message shows.
 
 /// Replacement of what is not shown.
 pub(super) const HIDDEN: &str = "***";

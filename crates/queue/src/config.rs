@@ -1,4 +1,4 @@
-//! Where a queue lives, how much it holds, and what it promises.
+//! Options of a queue: its folder, its bounds, and when it syncs.
 
 use std::{path::PathBuf, time::Duration};
 

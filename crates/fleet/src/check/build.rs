@@ -1,4 +1,4 @@
-//! What the judging of all parts shares: the place of a key, and what is said about it.
+//! Ground of the check of each part: the place of a key, and the faults that are noted there.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
