@@ -19,7 +19,7 @@ const LENGTH: std::ops::RangeInclusive<u32> = 2..=1_000;
 
 impl Client {
     /// Commands of the MQTT stack; what is wrong in any way is a bare `ERROR`.
-    pub(super) fn cmq_command(
+    pub(super) fn stack_command(
         &mut self,
         unit: &mut Unit,
         port: usize,
@@ -27,15 +27,15 @@ impl Client {
     ) -> Option<Answer> {
         let name = command.name.as_str();
         match &command.form {
-            Form::Read => self.cmq_read(name).map(Answer::from),
-            Form::Test => cmq_test(name).map(Answer::from),
+            Form::Read => self.read(name).map(Answer::from),
+            Form::Test => test_form(name).map(Answer::from),
             Form::Write(args) => match name {
-                "+CMQNEW" => self.cmq_new(unit, port, args),
-                "+CMQCON" => self.cmq_connect(unit, port, args),
-                "+CMQPUB" => self.cmq_publish(unit, port, args),
-                "+CMQSUB" => self.cmq_subscribe(unit, port, args),
-                "+CMQUNSUB" => self.cmq_unsubscribe(unit, port, args),
-                "+CMQDISCON" => self.cmq_disconnect(unit, port, args),
+                "+CMQNEW" => self.create(unit, port, args),
+                "+CMQCON" => self.connect(unit, port, args),
+                "+CMQPUB" => self.publish(unit, port, args),
+                "+CMQSUB" => self.subscribe(unit, port, args),
+                "+CMQUNSUB" => self.unsubscribe(unit, port, args),
+                "+CMQDISCON" => self.disconnect(unit, port, args),
                 "+CMQTSYNC" => set(&mut self.waits, args).map(Answer::from),
                 "+CREVHEX" => set(&mut self.digits, args).map(Answer::from),
                 _ => None,
@@ -44,7 +44,7 @@ impl Client {
         }
     }
 
-    fn cmq_read(&self, name: &str) -> Option<Reply> {
+    fn read(&self, name: &str) -> Option<Reply> {
         let Self { link, ref server, waits, digits, .. } = *self;
         let state = |is: bool| if is { format!("0,1,\"{server}\"") } else { "0,0,null".to_owned() };
         Some(Reply::line(match name {
@@ -57,7 +57,7 @@ impl Client {
     }
 
     /// `"server","port",<timeout ms>,<buffer>[,<cid>]`
-    fn cmq_new(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
+    fn create(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
         let ([host, tcp_port, timeout, buffer] | [host, tcp_port, timeout, buffer, _]) = args
         else {
             return None;
@@ -88,7 +88,7 @@ impl Client {
     }
 
     /// `0,<version>,"id",<keep alive>,<clean>,<will>[,"will"][,"user","password"]`
-    fn cmq_connect(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
+    fn connect(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
         let [client, version, id, keep_alive, clean, has_will, rest @ ..] = args else {
             return None;
         };
@@ -99,7 +99,7 @@ impl Client {
         let clean = clean.within(0..=1)? == 1;
         let (will, rest) = match (has_will.within(0..=1)?, rest) {
             (0, rest) => (None, rest),
-            (_, [will, rest @ ..]) => (Some(self.cmq_will(will.text()?)?), rest),
+            (_, [will, rest @ ..]) => (Some(self.will(will.text()?)?), rest),
             _ => return None,
         };
         let login = |arg: &Arg| arg.text().filter(|text| text.len() <= 100).map(str::to_owned);
@@ -124,11 +124,11 @@ impl Client {
             timeout: self.timeout,
             tls: None,
         }));
-        Some(self.cmq_begin(unit, port, Doing::Connect, order))
+        Some(self.begin(unit, port, Doing::Connect, order))
     }
 
     /// `topic=…,QoS=…,retained=…,message_len=…,message=…`
-    fn cmq_will(&self, text: &str) -> Option<broker::Will> {
+    fn will(&self, text: &str) -> Option<broker::Will> {
         let mut parts = text.splitn(5, ',');
         let mut part = |name: &str| {
             let (key, value) = parts.next()?.split_once('=')?;
@@ -138,12 +138,12 @@ impl Client {
         let qos = part("QoS")?.parse().ok().filter(|qos| *qos <= 2)?;
         let retain = part("retained")? == "1";
         let length = part("message_len")?.parse().ok()?;
-        let message = self.cmq_message(length, part("message")?)?;
+        let message = self.message(length, part("message")?)?;
         Some(broker::Will { topic: topic.to_owned(), message, qos, retain })
     }
 
     /// The bytes of a message, as `CREVHEX` says that it is told.
-    fn cmq_message(&self, length: u32, text: &str) -> Option<Vec<u8>> {
+    fn message(&self, length: u32, text: &str) -> Option<Vec<u8>> {
         let fits = LENGTH.contains(&length) && usize::try_from(length).ok()? == text.len();
         match (fits, self.digits) {
             (false, _) => None,
@@ -153,41 +153,41 @@ impl Client {
     }
 
     /// `0,"topic",<qos>,<retained>,<dup>,<length>,"message"`
-    fn cmq_publish(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
+    fn publish(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
         let [_, name, level, retain, dup, length, message] = args else { return None };
         let (topic, qos) = (topic(name)?, qos(level)?);
         let (retain, dup) = (retain.within(0..=1)? == 1, dup.within(0..=1)? == 1);
-        let payload = self.cmq_message(length.number()?, message.text()?)?;
-        self.cmq_ready(args)?;
+        let payload = self.message(length.number()?, message.text()?)?;
+        self.ready(args)?;
         // A header of at most seven bytes, with the topic's length and the packet's number.
         if topic.len() + payload.len() + 7 > self.buffer || unit.dice.roll(Fault::PubError) {
             return None;
         }
         let timeout = self.timeout;
         let order = broker::Order::Publish { topic, payload, qos, retain, dup, timeout };
-        Some(self.cmq_begin(unit, port, Doing::Publish, order))
+        Some(self.begin(unit, port, Doing::Publish, order))
     }
 
-    fn cmq_subscribe(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
+    fn subscribe(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
         let [_, filter, level] = args else { return None };
         let filters = vec![(topic(filter)?, qos(level)?)];
-        self.cmq_ready(args)?;
+        self.ready(args)?;
         let timeout = self.timeout;
         let order = broker::Order::Subscribe { filters, timeout };
-        Some(self.cmq_begin(unit, port, Doing::Other, order))
+        Some(self.begin(unit, port, Doing::Other, order))
     }
 
-    fn cmq_unsubscribe(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
+    fn unsubscribe(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
         let [_, filter] = args else { return None };
         let filters = vec![topic(filter)?];
-        self.cmq_ready(args)?;
+        self.ready(args)?;
         let timeout = self.timeout;
         let order = broker::Order::Unsubscribe { filters, timeout };
-        Some(self.cmq_begin(unit, port, Doing::Other, order))
+        Some(self.begin(unit, port, Doing::Other, order))
     }
 
     /// Ends the connection and frees the client.
-    fn cmq_disconnect(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
+    fn disconnect(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
         let [client] = args else { return None };
         client.within(0..=0)?;
         if self.link == Link::Up && self.operation.is_none() {
@@ -199,19 +199,19 @@ impl Client {
         if self.link == Link::Free {
             return None;
         }
-        self.cmq_cut(unit);
+        self.cut(unit);
         self.link = Link::Free;
         Some(Reply::ok().into())
     }
 
     /// Whether the client that is meant is connected and idle.
-    fn cmq_ready(&self, args: &[Arg]) -> Option<()> {
+    fn ready(&self, args: &[Arg]) -> Option<()> {
         args.first()?.within(0..=0)?;
         (self.link == Link::Up && self.operation.is_none()).then_some(())
     }
 
     /// Hands an order to the connection. In synchronisation mode the answer waits for its end.
-    fn cmq_begin(
+    fn begin(
         &mut self,
         unit: &mut Unit,
         port: usize,
@@ -225,7 +225,7 @@ impl Client {
     }
 }
 
-fn cmq_test(name: &str) -> Option<Reply> {
+fn test_form(name: &str) -> Option<Reply> {
     Some(Reply::line(match name {
         "+CMQNEW" => "+CMQNEW: \"Server name or IP address\",(0-65535),(0-60000),(20-1132)",
         "+CMQCON" => "+CMQCON: (0-0),(3,4),\"client ID\",(0-64800),(0,1),(0,1)",

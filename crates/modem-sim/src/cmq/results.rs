@@ -11,67 +11,67 @@ use crate::{
 
 impl Client {
     /// Takes an event of the connection.
-    pub(super) fn cmq_event(&mut self, unit: &mut Unit, connection: u64, event: Event) {
+    pub(super) fn take_event(&mut self, unit: &mut Unit, connection: u64, event: Event) {
         if self.connection != connection {
             return;
         }
         match event {
-            Event::Dialled => self.cmq_became(unit, Link::Open),
-            Event::Connected => self.cmq_became(unit, Link::Up),
-            Event::Disconnected => self.cmq_became(unit, Link::Free),
-            Event::Refused(_) => self.cmq_refused(unit),
-            Event::Done(end) => drop(self.cmq_finish(unit, end.is_ok())),
+            Event::Dialled => self.became(unit, Link::Open),
+            Event::Connected => self.became(unit, Link::Up),
+            Event::Disconnected => self.became(unit, Link::Free),
+            Event::Refused(_) => self.refused(unit),
+            Event::Done(end) => drop(self.finish(unit, end.is_ok())),
             Event::Message { topic, payload } => {
                 unit.counts.received += 1;
-                self.cmq_message_came(unit, &topic, &payload);
+                self.message_came(unit, &topic, &payload);
             }
-            Event::PingFailed | Event::Lost => self.cmq_lost(unit),
+            Event::PingFailed | Event::Lost => self.lost(unit),
         }
     }
 
-    fn cmq_became(&mut self, unit: &mut Unit, link: Link) {
+    fn became(&mut self, unit: &mut Unit, link: Link) {
         self.link = link;
-        self.cmq_finish(unit, true);
+        self.finish(unit, true);
     }
 
     /// There is no connection, or the broker wants none. What was created stays used.
-    fn cmq_refused(&mut self, unit: &mut Unit) {
+    fn refused(&mut self, unit: &mut Unit) {
         let was_opening = self.link == Link::Opening;
         self.link = if was_opening { Link::Free } else { Link::Ended };
-        if !self.cmq_finish(unit, false) {
+        if !self.finish(unit, false) {
             unit.urc("+CMQDISCON: 0");
         }
     }
 
     /// The connection is gone: what was in flight has failed, and the host is told.
-    fn cmq_lost(&mut self, unit: &mut Unit) {
+    fn lost(&mut self, unit: &mut Unit) {
         match self.link {
             Link::Free | Link::Ended => {}
-            Link::Opening => self.cmq_refused(unit),
+            Link::Opening => self.refused(unit),
             Link::Open | Link::Connecting | Link::Up => {
                 self.link = Link::Ended;
-                self.cmq_finish(unit, false);
+                self.finish(unit, false);
                 unit.urc("+CMQDISCON: 0");
             }
         }
     }
 
     /// Cuts the connection so that its later events mean nothing.
-    pub(super) fn cmq_cut(&mut self, unit: &mut Unit) {
+    pub(super) fn cut(&mut self, unit: &mut Unit) {
         unit.actions.push(Action::Cut { client: CLIENT });
         self.connection += 1;
     }
 
     /// Drops the connection and tells so.
-    pub(super) fn cmq_lose(&mut self, unit: &mut Unit) {
+    pub(super) fn lose(&mut self, unit: &mut Unit) {
         if self.is_linked() {
-            self.cmq_cut(unit);
-            self.cmq_lost(unit);
+            self.cut(unit);
+            self.lost(unit);
         }
     }
 
     /// Ends the operation under way. Returns whether anybody was told.
-    fn cmq_finish(&mut self, unit: &mut Unit, done: bool) -> bool {
+    fn finish(&mut self, unit: &mut Unit, done: bool) -> bool {
         let Some(Operation { doing, port }) = self.operation.take() else { return false };
         if done && doing == Doing::Publish {
             unit.counts.published += 1;
@@ -88,7 +88,7 @@ impl Client {
     }
 
     /// Prints a received message. One that is larger than the buffer has no place to be.
-    fn cmq_message_came(&mut self, unit: &mut Unit, topic: &str, payload: &[u8]) {
+    fn message_came(&mut self, unit: &mut Unit, topic: &str, payload: &[u8]) {
         if topic.len() + payload.len() + 7 > self.buffer {
             tracing::debug!("a message is larger than the buffer, and is dropped");
             return;

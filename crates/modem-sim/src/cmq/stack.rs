@@ -20,7 +20,7 @@ impl Stack for Client {
     }
 
     fn command(&mut self, unit: &mut Unit, port: usize, command: &Command) -> Option<Answer> {
-        self.cmq_command(unit, port, command)
+        self.stack_command(unit, port, command)
     }
 
     /// None of its commands has a prompt.
@@ -29,7 +29,7 @@ impl Stack for Client {
     }
 
     fn event(&mut self, unit: &mut Unit, _: usize, connection: u64, event: Event) {
-        self.cmq_event(unit, connection, event);
+        self.take_event(unit, connection, event);
     }
 
     fn linked(&self) -> Vec<usize> {
@@ -37,16 +37,16 @@ impl Stack for Client {
     }
 
     fn lose_connections(&mut self, unit: &mut Unit) {
-        self.cmq_lose(unit);
+        self.lose(unit);
     }
 
     fn lose_network(&mut self, unit: &mut Unit) {
-        self.cmq_lose(unit);
+        self.lose(unit);
     }
 
     fn cut_connections(&mut self, unit: &mut Unit) {
         if self.is_linked() {
-            self.cmq_cut(unit);
+            self.cut(unit);
         }
     }
 

@@ -66,7 +66,7 @@ pub(super) fn refuse(word: &'static str, index: usize, code: u8) -> Refusal {
 impl Service {
     /// Commands of the MQTT service. Without the service all but START and STOP are a bare `ERROR`, as units were
     /// seen to answer; no manual has a code for it (the A76XX manual has `ERROR` for `REL?`).
-    pub(super) fn service_command(
+    pub(super) fn stack_command(
         &mut self,
         unit: &mut Unit,
         port: usize,
@@ -85,12 +85,12 @@ impl Service {
                 "STOP" => self.stop(unit),
                 _ => return None,
             },
-            Form::Write(args) => self.cmqtt_write(unit, port, word, args),
+            Form::Write(args) => self.write_form(unit, port, word, args),
         };
         Some(outcome.unwrap_or_else(Answer::from))
     }
 
-    fn cmqtt_write(&mut self, unit: &mut Unit, port: usize, word: &str, args: &[Arg]) -> Outcome {
+    fn write_form(&mut self, unit: &mut Unit, port: usize, word: &str, args: &[Arg]) -> Outcome {
         match word {
             "ACCQ" => self.acquire(unit, args),
             "REL" => self.release(args),

@@ -17,7 +17,7 @@ impl Stack for Service {
     }
 
     fn command(&mut self, unit: &mut Unit, port: usize, command: &Command) -> Option<Answer> {
-        self.tls.command(command).or_else(|| self.service_command(unit, port, command))
+        self.tls.command(command).or_else(|| self.stack_command(unit, port, command))
     }
 
     fn data(&mut self, unit: &mut Unit, port: usize, purpose: Purpose, data: Vec<u8>) -> Answer {

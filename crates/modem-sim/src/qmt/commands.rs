@@ -31,7 +31,7 @@ const MAX_STRING: usize = 256;
 
 impl Clients {
     /// Commands of the MQTT stack; what is wrong in any way is a bare `ERROR`.
-    pub(super) fn qmt_command(
+    pub(super) fn stack_command(
         &mut self,
         unit: &mut Unit,
         port: usize,
@@ -39,19 +39,19 @@ impl Clients {
     ) -> Option<Answer> {
         let word = command.name.strip_prefix("+QMT")?;
         let answer = match &command.form {
-            Form::Read => self.qmt_read(word).map(Answer::from),
+            Form::Read => self.read(word).map(Answer::from),
             Form::Write(args) => match word {
-                "CFG" => self.qmt_configure(unit, args).map(Answer::from),
-                "OPEN" => self.qmt_open(unit, port, args),
-                "CONN" => self.qmt_connect(unit, port, args),
-                "SUB" => self.qmt_subscribe(unit, port, args),
-                "UNS" => self.qmt_unsubscribe(unit, port, args),
+                "CFG" => self.configure(unit, args).map(Answer::from),
+                "OPEN" => self.open(unit, port, args),
+                "CONN" => self.connect(unit, port, args),
+                "SUB" => self.subscribe(unit, port, args),
+                "UNS" => self.unsubscribe(unit, port, args),
                 "PUBEX" if unit.suffers(Symptom::OldFirmware) => None,
-                "PUBEX" => self.qmt_publish("PUBEX", args),
-                "RECV" => self.qmt_read_message(unit, port, args),
-                "PUB" => self.qmt_publish("PUB", args),
-                "DISC" => self.qmt_disconnect(unit, port, args),
-                "CLOSE" => self.qmt_close(unit, port, args),
+                "PUBEX" => self.publish("PUBEX", args),
+                "RECV" => self.read_message(unit, port, args),
+                "PUB" => self.publish("PUB", args),
+                "DISC" => self.disconnect(unit, port, args),
+                "CLOSE" => self.close(unit, port, args),
                 _ => None,
             },
             Form::Test if word == "PUBEX" && !unit.suffers(Symptom::OldFirmware) => {
@@ -63,7 +63,7 @@ impl Clients {
         Some(answer.unwrap_or_else(|| Reply::error().into()))
     }
 
-    fn qmt_read(&self, word: &str) -> Option<Reply> {
+    fn read(&self, word: &str) -> Option<Reply> {
         let clients = self.clients.iter().enumerate();
         let lines = match word {
             "OPEN" => clients
@@ -94,7 +94,7 @@ impl Clients {
         Some(Reply::lines(lines))
     }
 
-    fn qmt_configure(&mut self, unit: &Unit, args: &[Arg]) -> Option<Reply> {
+    fn configure(&mut self, unit: &Unit, args: &[Arg]) -> Option<Reply> {
         let (key, rest) = args.split_first()?;
         let is_old = unit.suffers(Symptom::OldFirmware);
         let client = self.clients.get_mut(index(rest)?)?;
@@ -129,7 +129,7 @@ impl Clients {
         Some(Reply::ok())
     }
 
-    fn qmt_open(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
+    fn open(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
         let [_, host, tcp_port] = args else { return None };
         let index = index(args)?;
         let host = host.text().filter(|host| (1..=100).contains(&host.len()))?.to_owned();
@@ -165,7 +165,7 @@ impl Clients {
     }
 
     /// Signs in over the connection that OPEN made.
-    fn qmt_connect(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
+    fn connect(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
         let index = index(args)?;
         let text = |at: usize| match args.get(at) {
             None => Some(None),
@@ -202,13 +202,13 @@ impl Clients {
     }
 
     /// A client that is connected and idle.
-    fn qmt_ready(&mut self, args: &[Arg]) -> Option<(usize, &mut Client)> {
+    fn ready(&mut self, args: &[Arg]) -> Option<(usize, &mut Client)> {
         let index = index(args)?;
         let client = self.clients.get_mut(index)?;
         (client.operation.is_none() && client.link == Link::Up).then_some((index, client))
     }
 
-    fn qmt_begin(
+    fn begin(
         &mut self,
         unit: &mut Unit,
         index: usize,
@@ -222,34 +222,31 @@ impl Clients {
         Some(Reply::ok().into())
     }
 
-    fn qmt_subscribe(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
+    fn subscribe(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
         let packet = args.get(1)?.within(1..=65_535)?;
         let pairs = args.get(2..).filter(|pairs| !pairs.is_empty() && pairs.len() % 2 == 0)?;
         let filters: Option<Vec<_>> =
             pairs.chunks(2).map(|pair| Some((topic(pair.first()?)?, qos(pair.get(1)?)?))).collect();
-        let (index, _) = self.qmt_ready(args)?;
+        let (index, _) = self.ready(args)?;
         let filters = filters?;
         let operation = Operation { word: "SUB", port, packet: Some(packet) };
-        self.qmt_begin(unit, index, operation, |timeout| broker::Order::Subscribe {
-            filters,
-            timeout,
-        })
+        self.begin(unit, index, operation, |timeout| broker::Order::Subscribe { filters, timeout })
     }
 
-    fn qmt_unsubscribe(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
+    fn unsubscribe(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
         let packet = args.get(1)?.within(1..=65_535)?;
         let filters: Option<Vec<_>> = args.get(2..)?.iter().map(topic).collect();
         let filters = filters.filter(|filters| !filters.is_empty())?;
-        let (index, _) = self.qmt_ready(args)?;
+        let (index, _) = self.ready(args)?;
         let operation = Operation { word: "UNS", port, packet: Some(packet) };
-        self.qmt_begin(unit, index, operation, |timeout| broker::Order::Unsubscribe {
+        self.begin(unit, index, operation, |timeout| broker::Order::Unsubscribe {
             filters,
             timeout,
         })
     }
 
     /// PUBEX counts its data; the data of PUB ends with a control character.
-    fn qmt_publish(&mut self, word: &'static str, args: &[Arg]) -> Option<Answer> {
+    fn publish(&mut self, word: &'static str, args: &[Arg]) -> Option<Answer> {
         let (head, length) = match (word, args) {
             ("PUBEX", [head @ .., length]) => (head, Some(length.within(1..=MAX_PAYLOAD)?)),
             _ => (args, None),
@@ -261,7 +258,7 @@ impl Clients {
             return None;
         }
         let (retain, topic) = (retain.within(0..=1)? == 1, topic(name)?);
-        let (client, _) = self.qmt_ready(args)?;
+        let (client, _) = self.ready(args)?;
         let outgoing = Outgoing { client, word, packet, qos, retain, topic };
         let length = length.and_then(|length| usize::try_from(length).ok());
         Some(match length {
@@ -271,7 +268,7 @@ impl Clients {
     }
 
     /// Takes the data of a publish's prompt.
-    pub(super) fn qmt_data(
+    pub(super) fn take_data(
         &mut self,
         unit: &mut Unit,
         port: usize,
@@ -296,15 +293,15 @@ impl Clients {
         let order =
             |timeout| broker::Order::Publish { topic, payload, qos, retain, dup: false, timeout };
         let begun = if unit.course.is_unacknowledged(index) {
-            self.qmt_wait(unit, index, operation)
+            self.wait(unit, index, operation)
         } else {
-            self.qmt_begin(unit, index, operation, order)
+            self.begin(unit, index, operation, order)
         };
         begun.unwrap_or_else(|| Reply::error().into())
     }
 
     /// `AT+QMTRECV=<client>,<number>`: prints one message and forgets it.
-    pub(super) fn qmt_read_message(
+    pub(super) fn read_message(
         &mut self,
         unit: &mut Unit,
         port: usize,
@@ -315,13 +312,13 @@ impl Clients {
         let number = usize::try_from(number.number()?).ok()?;
         let client = self.clients.get_mut(client_index)?;
         let Kept { topic, payload } = client.buffer.take(number)?;
-        let bytes = self.qmt_message_line(unit, client_index, &topic, &payload);
+        let bytes = self.message_line(unit, client_index, &topic, &payload);
         unit.print(port, &bytes, unit.delay(false));
         Some(Reply::ok().into())
     }
 
     /// Waits for an acknowledgement that does not come.
-    fn qmt_wait(&mut self, unit: &mut Unit, index: usize, operation: Operation) -> Option<Answer> {
+    fn wait(&mut self, unit: &mut Unit, index: usize, operation: Operation) -> Option<Answer> {
         let client = self.clients.get_mut(index)?;
         client.operation = Some(operation);
         let time = Duration::from_secs(client.settings.packet_timeout.into());
@@ -331,20 +328,20 @@ impl Clients {
         Some(Reply::ok().into())
     }
 
-    fn qmt_disconnect(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
-        let (index, client) = self.qmt_ready(args)?;
+    fn disconnect(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
+        let (index, client) = self.ready(args)?;
         client.operation = Some(Operation { word: "DISC", port, packet: None });
         unit.actions.push(Action::Order { client: index, order: broker::Order::Disconnect });
         Some(Reply::ok().into())
     }
 
     /// Cuts the connection, whatever is under way on it.
-    fn qmt_close(&mut self, unit: &mut Unit, _: usize, args: &[Arg]) -> Option<Answer> {
+    fn close(&mut self, unit: &mut Unit, _: usize, args: &[Arg]) -> Option<Answer> {
         let index = index(args).filter(|_| args.len() == 1)?;
         if self.clients.get(index)?.link == Link::Down {
             return None;
         }
-        self.qmt_cut(unit, index);
+        self.cut(unit, index);
         let client = self.clients.get_mut(index)?;
         (client.link, client.operation) = (Link::Down, None);
         Some(at_once(format!("+QMTCLOSE: {index},0")))

@@ -10,7 +10,7 @@ use crate::{
 
 impl Clients {
     /// Takes an event of a connection.
-    pub(super) fn qmt_event(
+    pub(super) fn take_event(
         &mut self,
         unit: &mut Unit,
         index: usize,
@@ -21,32 +21,32 @@ impl Clients {
         match event {
             Event::Dialled => {
                 client.link = Link::Open;
-                self.qmt_finish(unit, index, "0");
+                self.finish(unit, index, "0");
             }
             Event::Connected => {
                 client.link = Link::Up;
-                self.qmt_finish(unit, index, "0,0");
+                self.finish(unit, index, "0,0");
             }
-            Event::Refused(failure) => self.qmt_refused(unit, index, failure),
-            Event::Done(Ok(())) => self.qmt_finish(unit, index, "0"),
+            Event::Refused(failure) => self.refused(unit, index, failure),
+            Event::Done(Ok(())) => self.finish(unit, index, "0"),
             // The broker's SUBACK says no; everything else is a packet without an answer.
-            Event::Done(Err(Failure::NotGranted)) => self.qmt_finish(unit, index, "0,128"),
-            Event::Done(Err(_)) => self.qmt_finish(unit, index, "2"),
+            Event::Done(Err(Failure::NotGranted)) => self.finish(unit, index, "0,128"),
+            Event::Done(Err(_)) => self.finish(unit, index, "2"),
             Event::Disconnected => {
                 client.link = Link::Down;
-                self.qmt_finish(unit, index, "0");
+                self.finish(unit, index, "0");
             }
             Event::Message { topic, payload } => {
                 unit.counts.received += 1;
-                self.qmt_message(unit, index, &topic, &payload);
+                self.message(unit, index, &topic, &payload);
             }
-            Event::PingFailed => self.qmt_lost(unit, index, 2),
-            Event::Lost => self.qmt_lost(unit, index, 1),
+            Event::PingFailed => self.lost(unit, index, 2),
+            Event::Lost => self.lost(unit, index, 1),
         }
     }
 
     /// OPEN or CONN came to nothing.
-    fn qmt_refused(&mut self, unit: &mut Unit, index: usize, failure: Failure) {
+    fn refused(&mut self, unit: &mut Unit, index: usize, failure: Failure) {
         let Some(client) = self.clients.get_mut(index) else { return };
         let opening = client.link == Link::Opening;
         client.link = Link::Down;
@@ -62,24 +62,24 @@ impl Clients {
             (false, Failure::RefusedNotAuthorized) => "0,5",
             (false, _) => "2",
         };
-        self.qmt_finish(unit, index, result);
+        self.finish(unit, index, result);
     }
 
     /// A connection is gone: what was in flight has failed, and the host is told.
-    fn qmt_lost(&mut self, unit: &mut Unit, index: usize, cause: u8) {
+    fn lost(&mut self, unit: &mut Unit, index: usize, cause: u8) {
         let Some(client) = self.clients.get_mut(index) else { return };
         match std::mem::take(&mut client.link) {
             Link::Down => {}
-            Link::Opening => self.qmt_finish(unit, index, "5"),
+            Link::Opening => self.finish(unit, index, "5"),
             Link::Open | Link::Connecting | Link::Up => {
-                self.qmt_finish(unit, index, "2");
+                self.finish(unit, index, "2");
                 unit.urc(&format!("+QMTSTAT: {index},{cause}"));
             }
         }
     }
 
     /// Cuts a connection so that its later events mean nothing.
-    pub(super) fn qmt_cut(&mut self, unit: &mut Unit, index: usize) {
+    pub(super) fn cut(&mut self, unit: &mut Unit, index: usize) {
         unit.actions.push(Action::Cut { client: index });
         self.connections += 1;
         if let Some(client) = self.clients.get_mut(index) {
@@ -88,15 +88,15 @@ impl Clients {
     }
 
     /// Drops every connection and tells the cause.
-    pub(super) fn qmt_lose(&mut self, unit: &mut Unit, cause: u8) {
+    pub(super) fn lose(&mut self, unit: &mut Unit, cause: u8) {
         for index in self.linked() {
-            self.qmt_cut(unit, index);
-            self.qmt_lost(unit, index, cause);
+            self.cut(unit, index);
+            self.lost(unit, index, cause);
         }
     }
 
     /// Tells the end of the operation of a client, where one is under way.
-    fn qmt_finish(&mut self, unit: &mut Unit, index: usize, result: &str) {
+    fn finish(&mut self, unit: &mut Unit, index: usize, result: &str) {
         let client = self.clients.get_mut(index);
         let Some(Operation { word, port, packet }) = client.and_then(|c| c.operation.take()) else {
             return;
@@ -108,16 +108,10 @@ impl Clients {
     }
 
     /// Prints a received message as the client's `recv/mode` says.
-    pub(super) fn qmt_message(
-        &mut self,
-        unit: &mut Unit,
-        index: usize,
-        topic: &str,
-        payload: &[u8],
-    ) {
+    pub(super) fn message(&mut self, unit: &mut Unit, index: usize, topic: &str, payload: &[u8]) {
         let Some(client) = self.clients.get_mut(index) else { return };
         if !client.settings.buffered {
-            let bytes = self.qmt_message_line(unit, index, topic, payload);
+            let bytes = self.message_line(unit, index, topic, payload);
             return unit.urc_bytes(&bytes);
         }
         match client.buffer.keep(topic, payload) {
@@ -127,7 +121,7 @@ impl Clients {
     }
 
     /// A received message as it is printed.
-    pub(super) fn qmt_message_line(
+    pub(super) fn message_line(
         &mut self,
         unit: &mut Unit,
         index: usize,
@@ -153,7 +147,7 @@ impl Clients {
     }
 
     /// An operation ends that no broker answers.
-    pub(super) fn end_qmt(
+    pub(super) fn end_unanswered(
         &mut self,
         unit: &mut Unit,
         index: usize,
@@ -162,8 +156,8 @@ impl Clients {
     ) {
         let Some(client) = self.by_connection(index, connection) else { return };
         match client.link {
-            Link::Opening | Link::Connecting => self.qmt_refused(unit, index, failure),
-            _ => self.qmt_finish(unit, index, "2"),
+            Link::Opening | Link::Connecting => self.refused(unit, index, failure),
+            _ => self.finish(unit, index, "2"),
         }
     }
 }

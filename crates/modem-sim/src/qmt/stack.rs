@@ -22,23 +22,23 @@ impl Stack for Clients {
     }
 
     fn command(&mut self, unit: &mut Unit, port: usize, command: &Command) -> Option<Answer> {
-        self.storage.command(command).or_else(|| self.qmt_command(unit, port, command))
+        self.storage.command(command).or_else(|| self.stack_command(unit, port, command))
     }
 
     fn data(&mut self, unit: &mut Unit, port: usize, purpose: Purpose, data: Vec<u8>) -> Answer {
         match purpose {
-            Purpose::Publish(outgoing) => self.qmt_data(unit, port, outgoing, data),
+            Purpose::Publish(outgoing) => self.take_data(unit, port, outgoing, data),
             Purpose::Upload(name) => self.storage.store(name, data).into(),
             Purpose::Field(..) | Purpose::Certificate(_) => Reply::error().into(),
         }
     }
 
     fn event(&mut self, unit: &mut Unit, client: usize, connection: u64, event: Event) {
-        self.qmt_event(unit, client, connection, event);
+        self.take_event(unit, client, connection, event);
     }
 
     fn end(&mut self, unit: &mut Unit, client: usize, connection: u64, failure: Failure) {
-        self.end_qmt(unit, client, connection, failure);
+        self.end_unanswered(unit, client, connection, failure);
     }
 
     fn linked(&self) -> Vec<usize> {
@@ -47,16 +47,16 @@ impl Stack for Clients {
     }
 
     fn lose_connections(&mut self, unit: &mut Unit) {
-        self.qmt_lose(unit, 1);
+        self.lose(unit, 1);
     }
 
     fn lose_network(&mut self, unit: &mut Unit) {
-        self.qmt_lose(unit, 7);
+        self.lose(unit, 7);
     }
 
     fn cut_connections(&mut self, unit: &mut Unit) {
         for index in self.linked() {
-            self.qmt_cut(unit, index);
+            self.cut(unit, index);
         }
     }
 
@@ -73,6 +73,6 @@ impl Stack for Clients {
     }
 
     fn download(&mut self, unit: &mut Unit, payload: &[u8]) {
-        self.qmt_message(unit, 0, "down", payload);
+        self.message(unit, 0, "down", payload);
     }
 }
