@@ -1,5 +1,7 @@
 //! The running agent: its parts put together, and taken apart in order.
 
+mod reload;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::budget::Books;
 use crate::http::{self, App, Bounds, Door, Guesses, Tokens};
 use crate::logging::Log;
 use crate::messages::downlink::Downlink;
@@ -28,7 +31,6 @@ use crate::messages::hand_in::HandIn;
 use crate::metrics::Metrics;
 use crate::metrics::process::Process;
 use crate::metrics::scrape::Figures;
-use crate::modems::budget::Books;
 use crate::modems::devices::Devices;
 use crate::modems::factory::{Gear, Kept, Made};
 use crate::modems::ledger::FileLedger;

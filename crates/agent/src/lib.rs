@@ -4,6 +4,7 @@
 //! a modem is a value of the package `modem`, made from a catalog that the binary hands over.
 
 pub mod agent;
+pub mod budget;
 pub mod doctor;
 pub mod http;
 mod json_file;

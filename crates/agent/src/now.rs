@@ -11,7 +11,7 @@ use modem::session::{SessionState, Uplink};
 use queue::Queue;
 use tokio::sync::{Notify, watch};
 
-use crate::modems::budget::{Meter, Standing};
+use crate::budget::{Meter, Standing};
 
 /// One modem as others see it.
 #[derive(Clone)]

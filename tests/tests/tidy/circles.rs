@@ -3,7 +3,7 @@
 //! A file imports another one if it names an item that the other one defines, by `use` or by path. A name that a file
 //! hands on (`pub use`) counts as an import of the file that defines it. Tests are left out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 use proc_macro2::{TokenStream, TokenTree};
@@ -242,8 +242,8 @@ impl Package {
     }
 
     /// The files that each file imports, with the names.
-    fn edges(&self) -> BTreeMap<&Module, BTreeMap<&Module, BTreeSet<String>>> {
-        let mut edges: BTreeMap<_, BTreeMap<_, BTreeSet<String>>> = BTreeMap::new();
+    fn edges(&self) -> Edges<'_> {
+        let mut edges = Edges::new();
         for (module, names) in &self.files {
             let used = |name: &String| {
                 names.words.contains(name)
@@ -262,37 +262,57 @@ impl Package {
         edges
     }
 
-    /// Circles, the largest first, each with what ties its files.
+    /// Circles of files, the largest first, each with what ties its files.
     fn circles(&self) -> Vec<(usize, String)> {
+        circles(&self.edges())
+    }
+
+    /// Circles of rooms: the files at the top of a package, each with the folder of its name.
+    fn circles_of_rooms(&self) -> Vec<(usize, String)> {
         let edges = self.edges();
-        let mut graph = petgraph::graphmap::DiGraphMap::<usize, ()>::new();
-        let numbers: HashMap<&Module, usize> = self.files.keys().zip(0..).collect();
-        let modules: Vec<&Module> = self.files.keys().collect();
+        let rooms: BTreeMap<&Module, Module> = self
+            .files
+            .keys()
+            .map(|module| (module, module.iter().take(1).cloned().collect()))
+            .collect();
+        let mut between: BTreeMap<&Module, BTreeMap<&Module, BTreeSet<String>>> = BTreeMap::new();
         for (from, all) in &edges {
-            for to in all.keys() {
-                if let (Some(from), Some(to)) = (numbers.get(from), numbers.get(to)) {
-                    graph.add_edge(*from, *to, ());
+            for (to, names) in all {
+                let (Some(from), Some(to)) = (rooms.get(from), rooms.get(to)) else { continue };
+                // The root hands on what its rooms define.
+                if from != to && !from.is_empty() && !to.is_empty() {
+                    between.entry(from).or_default().entry(to).or_default().extend(names.clone());
                 }
             }
         }
-        let mut circles: Vec<(usize, String)> = petgraph::algo::tarjan_scc(&graph)
-            .into_iter()
-            .filter(|circle| circle.len() > 1)
-            .map(|circle| {
-                let inside: BTreeSet<&Module> =
-                    circle.iter().filter_map(|at| modules.get(*at).copied()).collect();
-                (inside.len(), describe(&inside, &edges))
-            })
-            .collect();
-        circles.sort_by_key(|(files, _)| usize::MAX - files);
-        circles
+        circles(&between)
     }
 }
 
-fn describe(
-    inside: &BTreeSet<&Module>,
-    edges: &BTreeMap<&Module, BTreeMap<&Module, BTreeSet<String>>>,
-) -> String {
+/// Edges from a module to those that it imports, with the names.
+type Edges<'a> = BTreeMap<&'a Module, BTreeMap<&'a Module, BTreeSet<String>>>;
+
+/// Circles, the largest first, each with what ties its modules.
+fn circles(edges: &Edges<'_>) -> Vec<(usize, String)> {
+    let mut graph = petgraph::graphmap::DiGraphMap::<&Module, ()>::new();
+    for (from, all) in edges {
+        for to in all.keys() {
+            graph.add_edge(*from, *to, ());
+        }
+    }
+    let mut circles: Vec<(usize, String)> = petgraph::algo::tarjan_scc(&graph)
+        .into_iter()
+        .filter(|circle| circle.len() > 1)
+        .map(|circle| {
+            let inside: BTreeSet<&Module> = circle.into_iter().collect();
+            (inside.len(), describe(&inside, edges))
+        })
+        .collect();
+    circles.sort_by_key(|(files, _)| usize::MAX - files);
+    circles
+}
+
+fn describe(inside: &BTreeSet<&Module>, edges: &Edges<'_>) -> String {
     let mut lines = String::new();
     for from in inside {
         let ties = edges.get(from).into_iter().flatten().filter(|(to, _)| inside.contains(*to));
@@ -342,6 +362,21 @@ fn no_circle_has_more_than_two_files() -> anyhow::Result<()> {
                     "{folder}: a circle of {size} files: move what they share below them:\n{ties}"
                 ));
             }
+        }
+    }
+    verdict(&breaches);
+    Ok(())
+}
+
+#[test]
+fn rooms_are_in_no_circle() -> anyhow::Result<()> {
+    let files = text_files()?;
+    let mut breaches: Vec<Breach> = Vec::new();
+    for folder in folders(&files) {
+        for (size, ties) in Package::read(&folder, &files)?.circles_of_rooms() {
+            breaches.push(format!(
+                "{folder}: a circle of {size} rooms: move what they share into one below them:\n{ties}"
+            ));
         }
     }
     verdict(&breaches);

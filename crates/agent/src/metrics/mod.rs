@@ -24,7 +24,7 @@ use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
 };
 
-use crate::modems::budget::Meter;
+use crate::budget::Meter;
 use families::{Family, Kind as FamilyKind};
 use fleet::{Fleet, SessionId};
 use labels::{ConsumerKind, Refused, SwitchCause, Way};

@@ -14,9 +14,9 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::budget::Books;
 use crate::messages::downlink::{self, Downlink};
 use crate::metrics::{Hear, Metrics};
-use crate::modems::budget::Books;
 use crate::modems::ledger::FileLedger;
 use crate::now::{ModemView, Now, Security, SessionView};
 use discovery::{Roll, Wanted};

@@ -1,6 +1,5 @@
-//! The modems of the fleet: how each is made and kept running, what is plugged in, and what its SIM carries.
+//! The modems of the fleet: how each is made and kept running, and which devices are plugged in.
 
-pub mod budget;
 pub mod devices;
 pub mod factory;
 pub mod ledger;

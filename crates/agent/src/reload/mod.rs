@@ -1,13 +1,12 @@
 //! Reloading the fleet file: who asks for it, and what is answered.
 //!
 //! The agent takes one reload after the other, so that two never mix; those that are asked for while it
-//! starts wait for its start. What a new file changes is a plan (`plan.rs`); doing it is `apply.rs`, and working it
+//! starts wait for its start. What a new file changes is a plan (`plan.rs`); doing it is `agent/reload.rs`, and working it
 //! out for a file that somebody sent is `planner.rs`.
 
-mod apply;
 mod contents;
 pub mod plan;
-mod planner;
+pub(crate) mod planner;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -53,7 +52,7 @@ pub enum Refused {
 
 impl Refused {
     /// Why, in words for the log: no line of the fleet file stands in them.
-    fn for_log(&self) -> String {
+    pub(crate) fn for_log(&self) -> String {
         match self {
             Self::File(problems) => problems.places(),
             other => modem::session::Chain(other).to_string(),

@@ -100,7 +100,7 @@ impl Planner {
 }
 
 /// With what these models can do. Where they are wrong the fleet file is judged without.
-pub(super) fn knowing<E>(context: Context, catalog: &Result<Catalog, E>) -> Context {
+pub(crate) fn knowing<E>(context: Context, catalog: &Result<Catalog, E>) -> Context {
     match catalog {
         Ok(catalog) => context.with_models(catalog),
         Err(_) => context,
@@ -109,7 +109,7 @@ pub(super) fn knowing<E>(context: Context, catalog: &Result<Catalog, E>) -> Cont
 
 /// Adds to a plan what other models mean for modems that run: those whose entry is another one begin
 /// anew, and those that could not be used. True where the models are others.
-pub(super) fn learn(plan: &mut Plan, now: &Now, known: &Catalog, catalog: &Catalog) -> bool {
+pub(crate) fn learn(plan: &mut Plan, now: &Now, known: &Catalog, catalog: &Catalog) -> bool {
     if known.models().eq(catalog.models()) {
         return false;
     }
