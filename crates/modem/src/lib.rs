@@ -3,7 +3,8 @@
 //! A [`Modem`] is built from what the fleet says of it and run as one task. Inside, straight-line code
 //! takes it from an open port to service: identify, SIM, network, MQTT service, sessions. Three things
 //! go on beside that line, all in the same task: the port ([`port`]), the sorting of unsolicited result
-//! codes, and the status poll. What stops answering is brought back by the ladder of [`recovery`].
+//! codes, and the status poll. What stops answering is brought back by the ladder of [`recovery`]. The
+//! steps of that line change the modem's state (`core`), which knows none of them.
 //!
 //! The crate knows no fleet file, no udev, no HTTP, no disk and no concrete model. Models come in as a
 //! [`Catalog`], what is to be counted goes out to an [`Observer`], messages come in by an [`Uplink`].
