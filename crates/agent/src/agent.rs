@@ -28,6 +28,7 @@ use crate::messages::hand_in::HandIn;
 use crate::metrics::Metrics;
 use crate::metrics::process::Process;
 use crate::metrics::scrape::Figures;
+use crate::modems::activity::Activities;
 use crate::modems::budget::Books;
 use crate::modems::devices::Devices;
 use crate::modems::factory::{Gear, Kept, Made};
@@ -146,7 +147,7 @@ impl Agent {
         let (now, watched) =
             watch::channel(Arc::new(Now { fleet, modems: Vec::new(), waiting: Vec::new() }));
         let (catalog, models) = watch::channel(Arc::new(catalog));
-        let gear = gear(&now.borrow().fleet, models, watched.clone(), inbox, &stop)?;
+        let gear = gear(&now.borrow().fleet, models, inbox, &stop)?;
         let view = View::new(watched, queue.clone());
         register(&gear, &view).context("the metrics of this build are broken")?;
         let (reconciler, orders) = Reconciler::new(Arc::clone(&gear.metrics), stop.clone());
@@ -424,7 +425,6 @@ impl Agent {
 fn gear(
     fleet: &Fleet,
     catalog: watch::Receiver<Arc<Catalog>>,
-    now: watch::Receiver<Arc<Now>>,
     inbox: Option<Inbox>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Gear> {
@@ -442,5 +442,5 @@ fn gear(
         format!("could not read the budget's count in {}", fleet.queue.path.display())
     })?;
     let downlink = Downlink::new(Arc::clone(&metrics), inbox);
-    Ok(Gear { env, ledger, metrics, downlink, books, now })
+    Ok(Gear { env, ledger, metrics, activities: Activities::default(), downlink, books })
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use agent::messages::downlink::Downlink;
 use agent::messages::hand_in::HandIn;
 use agent::metrics::Metrics;
+use agent::modems::activity::Activities;
 use agent::modems::factory::Gear;
 use agent::modems::ledger::FileLedger;
 use agent::now::{Now, View};
@@ -70,7 +71,7 @@ impl Gateway {
             metrics: Arc::clone(&metrics),
             downlink: downlink.clone(),
             books: None,
-            now: watched.clone(),
+            activities: Activities::default(),
         };
         let fleet = now.borrow().fleet.clone();
         let made = fleet.modems.iter().map(|modem| gear.modem(modem).expect("no secrets"));

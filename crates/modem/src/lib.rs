@@ -6,7 +6,8 @@
 //! codes, and the status poll. What stops answering is brought back by the ladder of [`recovery`].
 //!
 //! The crate knows no fleet file, no udev, no HTTP, no disk and no concrete model. Models come in as a
-//! [`Catalog`], what is to be counted goes out to an [`Observer`], messages come in by an [`Uplink`].
+//! [`Catalog`], what is to be counted goes out to an [`Observer`], messages come in by an [`Uplink`]
+//! and go out to an [`Inbox`].
 
 mod apn;
 pub mod attach;
@@ -65,6 +66,7 @@ mod vitals;
 pub use catalog::Catalog;
 pub use environment::{Environment, Privileged};
 pub use location::Location;
+pub use message::Inbox;
 pub use modem::{Modem, ModemConfig};
 pub use observe::{Observer, RecoveryCause};
 pub use port::At;

@@ -130,6 +130,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::message::Received;
     use crate::observe::Observer;
     use crate::session::{SessionConfig, SessionPhase, session};
 
@@ -145,6 +146,7 @@ mod tests {
             reconnect_max: Duration::from_secs(1),
             secured: name == "tls",
             presence: None,
+            inbox: Arc::new(drop::<Received>),
         };
         session(config, Arc::new(Nobody))
     }

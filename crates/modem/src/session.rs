@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 pub use crate::chain::Chain;
+use crate::message::Inbox;
 use crate::mqtt::{Connection, Message, MqttError, Qos, Scope};
 use crate::observe::{DisconnectReason, Observer, PublishResult};
 
@@ -80,6 +81,8 @@ pub struct SessionConfig {
     pub secured: bool,
     /// What it says of itself, if anything.
     pub presence: Option<Presence>,
+    /// Takes what it receives.
+    pub inbox: Arc<dyn Inbox>,
 }
 
 /// The agent's end of a session.

@@ -1,8 +1,7 @@
 //! What a Quectel modem says unasked.
 
 use at::Urc;
-use modem::mqtt::Client;
-use modem::observe::{NO_TOPIC, Received};
+use modem::mqtt::{Client, NO_TOPIC, Received};
 use modem::profile::{Listener, Notice};
 
 use crate::code::loss_cause;

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use at::Urc;
-use modem::mqtt::Client;
-use modem::observe::{NO_TOPIC, Received};
+use modem::mqtt::{Client, NO_TOPIC, Received};
 use modem::profile::{Listener, Notice};
 
 use crate::code::{NO_PING, loss_cause};

@@ -19,7 +19,6 @@ use super::rights::Rights;
 use super::service::User;
 use super::session::{Certificates, Reach, Secret};
 use super::{Finding, host, modem as judged, session, usb};
-use crate::metrics::Metrics;
 use crate::modems::budget::{Meter, Standing};
 use crate::modems::devices::{DeviceReport, Devices};
 use crate::modems::ledger::FileLedger;
@@ -35,17 +34,11 @@ const REACH: Duration = Duration::from_secs(3);
 ///
 /// # Cancel safety
 /// Questions that were not asked yet are withdrawn.
-pub async fn by_agent(
-    view: &View,
-    metrics: &Metrics,
-    devices: &Devices,
-    only: Option<&str>,
-) -> Vec<Finding> {
+pub async fn by_agent(view: &View, devices: &Devices, only: Option<&str>) -> Vec<Finding> {
     // Asking takes seconds, and a reload must not wait for that: what is needed is taken out.
     let (fleet, running) = {
         let now = view.now();
-        let of = |view| Running::of(view, metrics);
-        (now.fleet.clone(), now.modems.iter().map(of).collect::<Vec<_>>())
+        (now.fleet.clone(), now.modems.iter().map(Running::of).collect::<Vec<_>>())
     };
     let (user, mut findings) = ground(&fleet, Some(view.queue.stat().failing)).await;
     let devices = &devices.report().await;
@@ -80,14 +73,14 @@ struct Running {
 }
 
 impl Running {
-    fn of(view: &ModemView, metrics: &Metrics) -> Self {
+    fn of(view: &ModemView) -> Self {
         let states = view.sessions.iter().map(|session| (session.id.clone(), session.state()));
         Self {
             name: view.name.clone(),
             place: view.port.clone(),
             snapshot: view.snapshot.borrow().clone(),
             link: view.link.borrow().clone(),
-            busy: metrics.activity(&view.name).busy,
+            busy: view.activity.read().busy,
             states: states.collect(),
             budget: view.meter.as_ref().and_then(Meter::standing),
         }

@@ -8,15 +8,14 @@ pub mod labels;
 pub mod process;
 pub mod scrape;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use modem::holder::Busy;
-use modem::mqtt::Message;
+use modem::mqtt::Received;
 use modem::observe::{
-    DisconnectReason, ExchangeResult, Observer, PublishResult, Received, RecoveryAction,
-    RecoveryOutcome,
+    DisconnectReason, ExchangeResult, Observer, PublishResult, RecoveryAction, RecoveryOutcome,
 };
 use modem::port::Kind;
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
@@ -24,27 +23,13 @@ use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
 };
 
-use crate::modems::budget::Meter;
 use families::{Family, Kind as FamilyKind};
 use fleet::{Fleet, SessionId};
 use labels::{ConsumerKind, Refused, SwitchCause, Way};
 
-/// What happened on a modem, for those who ask the agent itself: a counter of the library can be
-/// scraped but not read.
-#[derive(Debug, Clone, Default)]
-pub struct Activity {
-    /// Means of recovery used.
-    pub recoveries: u64,
-    /// When the broker last acknowledged a publish, in seconds since the epoch, by session.
-    pub last_ack: BTreeMap<String, f64>,
-    /// The port that another process has.
-    pub busy: Option<Busy>,
-}
-
 /// All families that are counted.
 pub struct Metrics {
     registry: Registry,
-    activity: Mutex<BTreeMap<String, Activity>>,
     reloads: IntCounterVec,
     route_active: GaugeVec,
     route_switches: IntCounterVec,
@@ -160,7 +145,6 @@ impl Metrics {
             ports_busy: make.gauge(&families::PORTS_BUSY)?,
             unclaimed_ports_busy: make.number(&families::UNCLAIMED_PORTS_BUSY)?,
             registry,
-            activity: Mutex::default(),
         };
         for reason in families::ASIDE_REASONS {
             bump(&metrics.set_aside, &[reason], 0);
@@ -287,33 +271,15 @@ impl Metrics {
         bump(&self.set_aside, &[reason], 1);
     }
 
-    /// What a modem's row of the status page tells beside its state.
-    pub fn activity(&self, modem: &str) -> Activity {
-        let all = self.activity.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(modem).cloned().unwrap_or_default()
-    }
-
-    fn note(&self, modem: &str, note: impl FnOnce(&mut Activity)) {
-        let mut all = self.activity.lock().unwrap_or_else(PoisonError::into_inner);
-        note(all.entry(modem.to_owned()).or_default());
-    }
-
     /// Another process has a port of the modem, or none does.
     fn set_busy(&self, modem: &str, busy: Option<&Busy>) {
         if let Ok(gauge) = self.ports_busy.get_metric_with_label_values(&[modem]) {
             gauge.set(f64::from(u8::from(busy.is_some())));
         }
-        self.note(modem, |activity| activity.busy = busy.cloned());
     }
 
     /// The observer of one modem. Known label values start at 0, so that `rate()` sees the first event.
-    /// What its sessions receive goes on to `hear`, which returns at once; `meter` counts bytes.
-    pub fn modem(
-        self: &Arc<Self>,
-        modem: &str,
-        hear: Hear,
-        meter: Option<Meter>,
-    ) -> Arc<dyn Observer> {
+    pub fn modem(self: &Arc<Self>, modem: &str) -> Arc<dyn Observer> {
         bump(&self.panics, &[modem], 0);
         self.set_busy(modem, None);
         for family in [
@@ -330,7 +296,7 @@ impl Metrics {
                 bump(&self.at_commands, &[modem, kind.as_str(), result.as_str()], 0);
             }
         }
-        Arc::new(ModemMetrics { metrics: Arc::clone(self), modem: modem.to_owned(), hear, meter })
+        Arc::new(ModemMetrics { metrics: Arc::clone(self), modem: modem.to_owned() })
     }
 
     /// A session of a modem, from now on. What it counted before goes on.
@@ -377,8 +343,6 @@ impl Metrics {
         [&self.last_ack, &self.route_active, &self.ports_busy]
             .into_iter()
             .for_each(|family| prune(family, keep));
-        let mut activity = self.activity.lock().unwrap_or_else(PoisonError::into_inner);
-        activity.retain(|modem, _| fleet.modems.iter().any(|m| m.name.as_str() == modem));
     }
 
     /// Takes away the series of routes and their paths that are not these.
@@ -430,16 +394,10 @@ fn observe(family: &HistogramVec, labels: &[&str], seconds: Duration) {
     }
 }
 
-/// Who gets what a session of a modem receives.
-pub type Hear = Box<dyn Fn(&str, Received) + Send + Sync>;
-
 /// Counts for one modem.
 struct ModemMetrics {
     metrics: Arc<Metrics>,
     modem: String,
-    hear: Hear,
-    /// Counts what its SIM carries, where somebody asks for that.
-    meter: Option<Meter>,
 }
 
 impl Observer for ModemMetrics {
@@ -462,28 +420,10 @@ impl Observer for ModemMetrics {
 
     fn connect(&self, session: &str, ok: bool) {
         bump(&self.metrics.connects, &[&self.modem, session, if ok { "ok" } else { "error" }], 1);
-        if let Some(meter) = &self.meter {
-            meter.connect(session, ok);
-        }
     }
 
     fn disconnect(&self, session: &str, reason: DisconnectReason) {
         bump(&self.metrics.disconnects, &[&self.modem, session, reason.as_str()], 1);
-        if let Some(meter) = &self.meter {
-            meter.disconnect(session);
-        }
-    }
-
-    fn sending(&self, session: &str, message: &Message) {
-        if let Some(meter) = &self.meter {
-            meter.sending(session, message);
-        }
-    }
-
-    fn sim(&self, iccid: Option<&str>) {
-        if let Some(meter) = &self.meter {
-            meter.sim(iccid);
-        }
     }
 
     fn publish(&self, session: &str, qos: u8, result: PublishResult, took: Duration) {
@@ -499,18 +439,11 @@ impl Observer for ModemMetrics {
         {
             gauge.set(now.as_secs_f64());
         }
-        self.metrics.note(&self.modem, |activity| {
-            activity.last_ack.insert(session.to_owned(), now.as_secs_f64());
-        });
     }
 
-    fn received(&self, session: &str, message: Received) {
+    fn received(&self, session: &str, message: &Received) {
         bump(&self.metrics.received, &[&self.modem, session], 1);
         tracing::debug!(session, topic = message.topic, bytes = message.payload.len(), "received");
-        if let Some(meter) = &self.meter {
-            meter.received(session, &message);
-        }
-        (self.hear)(session, message);
     }
 
     fn damaged(&self) {
@@ -540,9 +473,6 @@ impl Observer for ModemMetrics {
 
     fn recovery(&self, action: RecoveryAction, outcome: RecoveryOutcome) {
         bump(&self.metrics.recovery, &[&self.modem, action.as_str(), outcome.as_str()], 1);
-        if outcome != RecoveryOutcome::Skipped {
-            self.metrics.note(&self.modem, |activity| activity.recoveries += 1);
-        }
     }
 
     fn implausible(&self, count: u32) {

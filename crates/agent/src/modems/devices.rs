@@ -222,7 +222,7 @@ impl Devices {
         if snapshot.state != State::Serving {
             device.reason = snapshot.reason.clone().or(device.reason.take());
         }
-        if let Some(busy) = self.metrics.activity(&modem.name).busy
+        if let Some(busy) = modem.activity.read().busy
             && let Some(port) = device.ports.iter_mut().find(|port| port.tty == busy.tty)
         {
             (port.busy, port.holder) = (true, busy.holder);

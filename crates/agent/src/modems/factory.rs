@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use modem::attach::Apn;
 use modem::location::Handover;
-use modem::mqtt::{Connection, Message};
+use modem::mqtt::{Connection, Inbox, Message};
+use modem::observe::All;
 use modem::session::Presence;
 use modem::{
     Environment, Location, Modem, ModemConfig, Observer, Roster, Session, SessionConfig, session,
@@ -14,14 +15,16 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::messages::downlink::{self, Downlink};
-use crate::metrics::{Hear, Metrics};
+use crate::messages::downlink::Downlink;
+use crate::metrics::Metrics;
+use crate::modems::activity::Activities;
 use crate::modems::budget::Books;
 use crate::modems::ledger::FileLedger;
-use crate::now::{ModemView, Now, Security, SessionView};
+use crate::modems::session_inbox::SessionInbox;
+use crate::now::{ModemView, Security, SessionView};
 use discovery::{Roll, Wanted};
+use fleet::Fleet;
 use fleet::secret::SecretError;
-use fleet::{Fleet, SessionId};
 
 /// A modem of the fleet that can be run.
 pub struct Made {
@@ -54,12 +57,12 @@ pub struct Gear {
     pub ledger: FileLedger,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What happened on each modem.
+    pub activities: Activities,
     /// Where received messages go.
     pub downlink: Downlink,
     /// What each SIM carries, where somebody asks for that.
     pub books: Option<Arc<Books>>,
-    /// What runs, to know a received message's session and its subscriptions.
-    pub now: watch::Receiver<Arc<Now>>,
 }
 
 impl Gear {
@@ -70,8 +73,10 @@ impl Gear {
     pub fn modem(&self, modem: &fleet::Modem) -> Result<Made, SecretError> {
         let name = modem.name.as_str();
         let meter = self.books.as_ref().map(|books| books.meter(name));
-        let hear = hear(name, &self.downlink, self.now.clone());
-        let observer = self.metrics.modem(name, hear, meter.clone());
+        let activity = self.activities.begin(name);
+        let mut observers = vec![self.metrics.modem(name), Arc::clone(&activity) as _];
+        observers.extend(meter.clone().map(|meter| Arc::new(meter) as _));
+        let observer: Arc<dyn Observer> = Arc::new(All(observers));
         let (location, wanted) = location(name, &modem.matching);
         let port = location.to_string();
         let config = modem_config(modem, location, meter.is_some())?;
@@ -85,8 +90,9 @@ impl Gear {
         let usb_path = modem.matching.usb_path.clone();
         let name = name.to_owned();
         let (access, link) = (made.access(), made.link());
+        let sessions = views;
         let view =
-            ModemView { name, port, usb_path, snapshot, link, meter, access, sessions: views };
+            ModemView { name, port, usb_path, snapshot, link, activity, meter, access, sessions };
         Ok(Made { view, modem: made, kept })
     }
 
@@ -107,7 +113,8 @@ impl Gear {
         observer: Arc<dyn Observer>,
     ) -> (SessionView, Session) {
         self.metrics.session(&configured.id);
-        let (uplink, session) = session(session_config(modem, configured), observer);
+        let inbox = Arc::new(SessionInbox::new(configured, self.downlink.clone()));
+        let (uplink, session) = session(session_config(modem, configured, inbox), observer);
         let (id, broker) = (configured.id.clone(), configured.broker.to_string());
         (SessionView { id, broker, security: security(configured), uplink }, session)
     }
@@ -126,26 +133,6 @@ fn security(session: &fleet::Session) -> Security {
         }
         Some(_) => Security::Tls,
     }
-}
-
-/// Takes what the modem's sessions receive to the local consumers.
-fn hear(modem: &str, downlink: &Downlink, now: watch::Receiver<Arc<Now>>) -> Hear {
-    let (modem, downlink) = (modem.to_owned(), downlink.clone());
-    Box::new(move |name, received| {
-        let now = Arc::clone(&now.borrow());
-        let is_it = |id: &SessionId| id.modem.as_str() == modem && id.session.as_str() == name;
-        let Some(session) = now.fleet.sessions().find(|session| is_it(&session.id)) else { return };
-        let matching =
-            session.subscribe.iter().filter(|s| fleet::topic_matches(&s.filter, &received.topic));
-        // A broker may send what an earlier run subscribed; the least is promised for that.
-        let qos = matching.map(|s| s.qos.number()).max().unwrap_or(0);
-        downlink.deliver(downlink::Message {
-            session: session.id.clone(),
-            topic: received.topic,
-            qos,
-            payload: received.payload.into(),
-        });
-    })
 }
 
 /// Whom discovery looks for, for one who has no use for the ports themselves.
@@ -235,7 +222,11 @@ fn presence(modem: &fleet::Modem, session: &fleet::Session) -> Option<Presence> 
     Some(Presence { online: message("online"), offline: message("offline") })
 }
 
-fn session_config(modem: &fleet::Modem, session: &fleet::Session) -> SessionConfig {
+fn session_config(
+    modem: &fleet::Modem,
+    session: &fleet::Session,
+    inbox: Arc<dyn Inbox>,
+) -> SessionConfig {
     let configured = session.clone();
     let context = modem.apn.as_ref().map_or(modem::attach::CONTEXT, |apn| apn.cid);
     let connection = move || {
@@ -268,5 +259,6 @@ fn session_config(modem: &fleet::Modem, session: &fleet::Session) -> SessionConf
         reconnect_max: session.reconnect_max,
         secured: session.tls.is_some(),
         presence: presence(modem, session),
+        inbox,
     }
 }

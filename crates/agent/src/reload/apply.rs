@@ -169,6 +169,7 @@ impl Agent {
         }
         self.roll.send_replace(self.roll_of(&now.fleet));
         self.gear.metrics.keep_fleet(&now.fleet);
+        self.gear.activities.keep_fleet(&now.fleet);
         if let Some(tokens) = tokens {
             self.tokens.send_replace(tokens);
         }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::stagger::STAGGER;
 use super::*;
-use crate::mqtt::{Client, Mqtt, ResultCode};
+use crate::mqtt::{Client, Mqtt, Received, ResultCode};
 use crate::port::{At, Port};
 use crate::tls::Tls;
 
@@ -202,6 +202,7 @@ impl Rig {
             reconnect_max: RECONNECT_MAX,
             secured: false,
             presence,
+            inbox: Arc::new(drop::<Received>),
         };
         let book = Arc::new(Book::default());
         let (uplink, mut session) = session(config, book.clone());

@@ -170,6 +170,7 @@ impl Running {
             reconnect_max: Duration::from_secs(60),
             secured: false,
             presence: None,
+            inbox: Arc::new(drop::<modem::mqtt::Received>),
         };
         let (_, session) = modem::session(session, Arc::clone(&observer));
         let config = ModemConfig { port: path.into(), ..config };

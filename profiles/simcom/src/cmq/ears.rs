@@ -2,7 +2,7 @@
 
 use at::Urc;
 use modem::mqtt::Client;
-use modem::observe::Received;
+use modem::mqtt::Received;
 use modem::profile::{Listener, Notice};
 
 use super::replies::{self, Incoming};
@@ -43,7 +43,7 @@ impl Listener for Ears {
 
 #[cfg(test)]
 mod tests {
-    use modem::observe::NO_TOPIC;
+    use modem::mqtt::NO_TOPIC;
 
     use super::*;
 
