@@ -81,7 +81,7 @@ impl App {
 impl App {
     /// Counts a refusal, and answers it.
     pub(super) fn refuse(&self, why: Refused) -> Response {
-        self.metrics.http_refused(why);
+        self.metrics.applications.http_refused(why);
         why.into_response()
     }
 }

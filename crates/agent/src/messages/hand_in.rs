@@ -266,13 +266,13 @@ impl HandIn {
             let words = modem::session::Chain(refusal);
             tracing::error!("a message could not be stored: {words}");
         }
-        self.metrics.handed_in(way, result);
+        self.metrics.applications.handed_in(way, result);
         taken
     }
 
     /// Counts a message that was refused before it came to [`Self::take`].
     pub fn refused(&self, way: Way) {
-        self.metrics.handed_in(way, "refused");
+        self.metrics.applications.handed_in(way, "refused");
     }
 
     /// Whether a message of this topic would find its way now; what becomes of it is not told.

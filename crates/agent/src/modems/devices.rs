@@ -186,9 +186,9 @@ impl Devices {
             let seen = self.sightings.borrow();
             (seen.unclaimed(), seen.unclaimed_ports_busy())
         };
-        set(self.metrics.unclaimed(), unclaimed);
-        set(self.metrics.unclaimed_ports_busy(), busy);
-        set(self.metrics.duplicate_imeis(), self.duplicates());
+        set(self.metrics.modems.unclaimed(), unclaimed);
+        set(self.metrics.modems.unclaimed_ports_busy(), busy);
+        set(self.metrics.modems.duplicate_imeis(), self.duplicates());
     }
 
     fn duplicates(&self) -> usize {

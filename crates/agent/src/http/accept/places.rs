@@ -350,7 +350,7 @@ impl Places {
     }
 
     fn count(&self, state: &mut State, origin: Origin) {
-        self.0.metrics.http_refused(Refused::Connections);
+        self.0.metrics.applications.http_refused(Refused::Connections);
         state.closed.count += 1;
         state.closed.last = Some(origin);
     }
