@@ -31,7 +31,7 @@ use crate::metrics::scrape::Figures;
 use crate::modems::activity::Activities;
 use crate::modems::budget::Books;
 use crate::modems::devices::Devices;
-use crate::modems::factory::{Gear, Kept, Made};
+use crate::modems::factory::{Kept, Made, ModemFactory};
 use crate::modems::ledger::FileLedger;
 use crate::modems::reconcile::{Order, Reconciler};
 use crate::mqtt::{self, Users};
@@ -87,7 +87,7 @@ pub struct Agent {
     pub(crate) adopter: Adopter,
     telling: Telling,
     /// What modems are made with.
-    pub(crate) gear: Gear,
+    pub(crate) factory: ModemFactory,
     /// What is kept of each modem that runs.
     pub(crate) kept: BTreeMap<String, Kept>,
     pub(crate) now: watch::Sender<Arc<Now>>,
@@ -124,13 +124,13 @@ async fn bound(path: &Path, handed: &mut Handed) -> anyhow::Result<UnixListener>
 }
 
 /// Adds what is read at each scrape.
-fn register(gear: &Gear, view: &View) -> prometheus::Result<()> {
+fn register(factory: &ModemFactory, view: &View) -> prometheus::Result<()> {
     let mut collectors: Vec<Box<dyn Collector>> =
         vec![Box::new(view.clone()), Box::new(Process::new())];
-    if let Some(inbox) = gear.downlink.inbox() {
+    if let Some(inbox) = factory.downlink.inbox() {
         collectors.push(Box::new(Figures::new(inbox.clone())?));
     }
-    let registry = gear.metrics.registry();
+    let registry = factory.metrics.registry();
     collectors.into_iter().try_for_each(|collector| registry.register(collector))
 }
 
@@ -147,12 +147,12 @@ impl Agent {
         let (now, watched) =
             watch::channel(Arc::new(Now { fleet, modems: Vec::new(), waiting: Vec::new() }));
         let (catalog, models) = watch::channel(Arc::new(catalog));
-        let gear = gear(&now.borrow().fleet, models, inbox, &stop)?;
+        let factory = factory(&now.borrow().fleet, models, inbox, &stop)?;
         let view = View::new(watched, queue.clone());
-        register(&gear, &view).context("the metrics of this build are broken")?;
-        let (reconciler, orders) = Reconciler::new(Arc::clone(&gear.metrics), stop.clone());
+        register(&factory, &view).context("the metrics of this build are broken")?;
+        let (reconciler, orders) = Reconciler::new(Arc::clone(&factory.metrics), stop.clone());
         let (reloads, requests) = Reloads::new();
-        let forwarding = Forwarding::new(queue, Arc::clone(&gear.metrics), stop.clone());
+        let forwarding = Forwarding::new(queue, Arc::clone(&factory.metrics), stop.clone());
         let mut agent = Self {
             file,
             gateway,
@@ -163,7 +163,7 @@ impl Agent {
             services: JoinSet::new(),
             forwarding,
             telling: Telling::default(),
-            gear,
+            factory,
             kept: BTreeMap::new(),
             now,
             view,
@@ -203,7 +203,7 @@ impl Agent {
     /// Makes the modems, and forwards to their sessions; none is opened yet.
     async fn populate(&mut self) -> anyhow::Result<Vec<Made>> {
         let fleet = self.view.now().fleet.clone();
-        let made = fleet.modems.iter().map(|modem| self.gear.modem(modem));
+        let made = fleet.modems.iter().map(|modem| self.factory.modem(modem));
         let made: Vec<Made> = made.collect::<Result<_, _>>().context("could not read a secret")?;
         // What waits in lanes that are gone may be much: it is looked at while all else serves.
         let mut adoption = Adoption::new(&self.view.queue, &fleet);
@@ -227,7 +227,7 @@ impl Agent {
     }
 
     fn app(&self, log: Log, reloads: Reloads, sighted: watch::Receiver<Sightings>) -> App {
-        let Gear { metrics, downlink, .. } = &self.gear;
+        let ModemFactory { metrics, downlink, .. } = &self.factory;
         let (view, metrics) = (self.view.clone(), Arc::clone(metrics));
         App {
             hand_in: HandIn::new(view.clone(), Arc::clone(&metrics), self.stop.clone()),
@@ -239,7 +239,7 @@ impl Agent {
             metrics,
             history: Arc::new(History::default()),
             bounds: Bounds::default(),
-            commands: self.gear.env.catalog.borrow().commands(),
+            commands: self.factory.env.catalog.borrow().commands(),
             log,
             tokens: self.tokens.subscribe(),
             guesses: Arc::new(Guesses::default()),
@@ -284,7 +284,7 @@ impl Agent {
 
     /// Keeps the books up to date, where there are any.
     pub(crate) fn keep_books(&mut self) {
-        let Some(books) = self.gear.books.clone() else { return };
+        let Some(books) = self.factory.books.clone() else { return };
         let stop = self.stop.clone();
         self.services.spawn(async move {
             books.keep(&stop).await;
@@ -406,11 +406,11 @@ impl Agent {
             self.services.shutdown().await;
             self.forwarding.shutdown().await;
         }
-        if let Some(books) = &self.gear.books {
+        if let Some(books) = &self.factory.books {
             books.save().await;
         }
         let close_inbox = async {
-            if let Some(inbox) = self.gear.downlink.inbox() {
+            if let Some(inbox) = self.factory.downlink.inbox() {
                 inbox.close().await;
             }
         };
@@ -422,12 +422,12 @@ impl Agent {
 }
 
 /// What modems are made with.
-fn gear(
+fn factory(
     fleet: &Fleet,
     catalog: watch::Receiver<Arc<Catalog>>,
     inbox: Option<Inbox>,
     stop: &CancellationToken,
-) -> anyhow::Result<Gear> {
+) -> anyhow::Result<ModemFactory> {
     let metrics = Metrics::new().context("the metrics of this build are broken")?;
     let ledger = FileLedger::new(&fleet.queue.path);
     let env = Environment {
@@ -442,5 +442,5 @@ fn gear(
         format!("could not read the budget's count in {}", fleet.queue.path.display())
     })?;
     let downlink = Downlink::new(Arc::clone(&metrics), inbox);
-    Ok(Gear { env, ledger, metrics, activities: Activities::default(), downlink, books })
+    Ok(ModemFactory { env, ledger, metrics, activities: Activities::default(), downlink, books })
 }

@@ -7,7 +7,7 @@ use agent::messages::downlink::Downlink;
 use agent::messages::hand_in::HandIn;
 use agent::metrics::Metrics;
 use agent::modems::activity::Activities;
-use agent::modems::factory::Gear;
+use agent::modems::factory::ModemFactory;
 use agent::modems::ledger::FileLedger;
 use agent::now::{Now, View};
 use agent::recover::Recoverer;
@@ -65,7 +65,7 @@ impl Gateway {
             watch::channel(Arc::new(Now { fleet, modems: Vec::new(), waiting: Vec::new() }));
         let metrics = Metrics::new().expect("good names");
         let downlink = Downlink::new(Arc::clone(&metrics), inbox);
-        let gear = Gear {
+        let factory = ModemFactory {
             ledger: FileLedger::new(folder.path()),
             env: environment(&catalog, folder.path()),
             metrics: Arc::clone(&metrics),
@@ -74,7 +74,7 @@ impl Gateway {
             activities: Activities::default(),
         };
         let fleet = now.borrow().fleet.clone();
-        let made = fleet.modems.iter().map(|modem| gear.modem(modem).expect("no secrets"));
+        let made = fleet.modems.iter().map(|modem| factory.modem(modem).expect("no secrets"));
         let (modems, _modems) = made.map(|made| (made.view, made.modem)).unzip();
         now.send_replace(Arc::new(Now { fleet, modems, waiting: Vec::new() }));
         let view = View::new(watched, queue);

@@ -50,7 +50,7 @@ pub struct Kept {
 
 /// What modems are made with.
 #[derive(Clone)]
-pub struct Gear {
+pub struct ModemFactory {
     /// What the modems of this gateway share.
     pub env: Environment,
     /// Which PINs were tried.
@@ -65,7 +65,7 @@ pub struct Gear {
     pub books: Option<Arc<Books>>,
 }
 
-impl Gear {
+impl ModemFactory {
     /// Makes a modem; it is not opened yet.
     ///
     /// # Errors

@@ -58,7 +58,7 @@ impl Agent {
     async fn reload(&mut self) -> Result<Vec<Line>, Refused> {
         systemd::reloading();
         let done = self.apply().await;
-        self.gear.metrics.reloaded(done.is_ok());
+        self.factory.metrics.reloaded(done.is_ok());
         let words = match &done {
             Ok(lines) => {
                 for line in lines.iter().filter(|line| line.sign != '=') {
@@ -113,12 +113,12 @@ impl Agent {
 
     /// Makes all that begins.
     fn prepare(&mut self, plan: &Plan, fleet: &Fleet) -> Result<Next, Refused> {
-        if self.gear.books.is_none() {
-            self.gear.books = open_books(fleet).map_err(Refused::Books)?;
+        if self.factory.books.is_none() {
+            self.factory.books = open_books(fleet).map_err(Refused::Books)?;
             self.keep_books();
         }
         let begins = |modem: &&Modem| plan.modem(&modem.name).is_some_and(Step::begins);
-        let modems = fleet.modems.iter().filter(begins).map(|modem| self.gear.modem(modem));
+        let modems = fleet.modems.iter().filter(begins).map(|modem| self.factory.modem(modem));
         let modems = modems.collect::<Result<Vec<Made>, _>>()?;
         let mut sessions = Vec::new();
         for (id, _) in plan.sessions.iter().filter(|(_, step)| step.begins()) {
@@ -127,7 +127,7 @@ impl Agent {
             let modem = fleet.modems.iter().find(|m| m.name == id.modem).filter(|_| is_alone);
             let found = modem.and_then(|m| Some((m, m.sessions.iter().find(|s| s.id == *id)?)));
             let kept = self.kept.get(id.modem.as_str());
-            let make = |(kept, (modem, s))| self.gear.session_of(kept, modem, s);
+            let make = |(kept, (modem, s))| self.factory.session_of(kept, modem, s);
             sessions.extend(kept.zip(found).map(make));
         }
         let changes = |key| plan.settings.iter().any(|s| s.key == key && s.at_restart.is_none());
@@ -141,7 +141,7 @@ impl Agent {
     /// Does it; from here on nothing is refused.
     async fn change(&mut self, plan: &Plan, old: &Now, fleet: Fleet, next: Next) {
         let Next { modems: made, sessions: joining, tokens, users } = next;
-        if let Some(books) = &self.gear.books {
+        if let Some(books) = &self.factory.books {
             books.revise(&fleet.modems);
         }
         let views = views(&fleet, old, &made, &joining);
@@ -168,8 +168,8 @@ impl Agent {
             self.run_modem(made).await;
         }
         self.roll.send_replace(self.roll_of(&now.fleet));
-        self.gear.metrics.keep_fleet(&now.fleet);
-        self.gear.activities.keep_fleet(&now.fleet);
+        self.factory.metrics.keep_fleet(&now.fleet);
+        self.factory.activities.keep_fleet(&now.fleet);
         if let Some(tokens) = tokens {
             self.tokens.send_replace(tokens);
         }
