@@ -31,7 +31,7 @@ use crate::metrics::scrape::Figures;
 use crate::modems::activity::Activities;
 use crate::modems::budget::Books;
 use crate::modems::devices::Devices;
-use crate::modems::factory::{Kept, Made, ModemFactory};
+use crate::modems::factory::{ModemFactory, NewModem, RunningModem};
 use crate::modems::ledger::FileLedger;
 use crate::modems::reconcile::{Order, Reconciler};
 use crate::mqtt::{self, Users};
@@ -89,7 +89,7 @@ pub struct Agent {
     /// What modems are made with.
     pub(crate) factory: ModemFactory,
     /// What is kept of each modem that runs.
-    pub(crate) kept: BTreeMap<String, Kept>,
+    pub(crate) running: BTreeMap<String, RunningModem>,
     pub(crate) now: watch::Sender<Arc<Now>>,
     pub(crate) view: View,
     pub(crate) roll: watch::Sender<Roll>,
@@ -164,7 +164,7 @@ impl Agent {
             forwarding,
             telling: Telling::default(),
             factory,
-            kept: BTreeMap::new(),
+            running: BTreeMap::new(),
             now,
             view,
             roll: watch::Sender::default(),
@@ -201,10 +201,11 @@ impl Agent {
     }
 
     /// Makes the modems, and forwards to their sessions; none is opened yet.
-    async fn populate(&mut self) -> anyhow::Result<Vec<Made>> {
+    async fn populate(&mut self) -> anyhow::Result<Vec<NewModem>> {
         let fleet = self.view.now().fleet.clone();
         let made = fleet.modems.iter().map(|modem| self.factory.modem(modem));
-        let made: Vec<Made> = made.collect::<Result<_, _>>().context("could not read a secret")?;
+        let made: Vec<NewModem> =
+            made.collect::<Result<_, _>>().context("could not read a secret")?;
         // What waits in lanes that are gone may be much: it is looked at while all else serves.
         let mut adoption = Adoption::new(&self.view.queue, &fleet);
         self.forwarding.hold(adoption.hold());
@@ -217,11 +218,11 @@ impl Agent {
     }
 
     /// Runs a modem that was made.
-    pub(crate) async fn run_modem(&mut self, made: Made) {
-        let Made { view, modem, kept } = made;
+    pub(crate) async fn run_modem(&mut self, made: NewModem) {
+        let NewModem { view, modem, running } = made;
         let (name, modem) = (view.name.clone(), Box::new(modem));
-        let order = Order::Start { name, modem, stop: kept.stop.clone() };
-        self.kept.insert(view.name, kept);
+        let order = Order::Start { name, modem, stop: running.stop.clone() };
+        self.running.insert(view.name, running);
         // Its end is that of the agent.
         drop(self.orders.send(order).await);
     }

@@ -27,18 +27,18 @@ use fleet::Fleet;
 use fleet::secret::SecretError;
 
 /// A modem of the fleet that can be run.
-pub struct Made {
+pub struct NewModem {
     /// Where it is watched.
     pub view: ModemView,
     /// What runs.
     pub modem: Modem,
     /// What others keep of it.
-    pub kept: Kept,
+    pub running: RunningModem,
 }
 
 /// What is kept of a modem that runs, to change and to end it.
 #[derive(Clone)]
-pub struct Kept {
+pub struct RunningModem {
     /// Whom discovery tells its ports; absent for a modem at a fixed tty.
     pub wanted: Option<Wanted>,
     /// Ends it, in order.
@@ -70,7 +70,7 @@ impl ModemFactory {
     ///
     /// # Errors
     /// [`SecretError`] where a PIN or an access point's password cannot be read.
-    pub fn modem(&self, modem: &fleet::Modem) -> Result<Made, SecretError> {
+    pub fn modem(&self, modem: &fleet::Modem) -> Result<NewModem, SecretError> {
         let name = modem.name.as_str();
         let meter = self.books.as_ref().map(|books| books.meter(name));
         let activity = self.activities.begin(name);
@@ -86,24 +86,24 @@ impl ModemFactory {
         let ledger = Arc::new(self.ledger.of_modem(name));
         let env = Environment { stop: stop.clone(), ledger, ..self.env.clone() };
         let (made, snapshot) = Modem::new(config, sessions, env, Arc::clone(&observer));
-        let kept = Kept { wanted, stop, roster: made.roster(), observer };
+        let running = RunningModem { wanted, stop, roster: made.roster(), observer };
         let usb_path = modem.matching.usb_path.clone();
         let name = name.to_owned();
         let (access, link) = (made.access(), made.link());
         let sessions = views;
         let view =
             ModemView { name, port, usb_path, snapshot, link, activity, meter, access, sessions };
-        Ok(Made { view, modem: made, kept })
+        Ok(NewModem { view, modem: made, running })
     }
 
     /// Makes a session for a modem that runs; it does not join it yet.
     pub fn session_of(
         &self,
-        kept: &Kept,
+        running: &RunningModem,
         modem: &fleet::Modem,
         configured: &fleet::Session,
     ) -> (SessionView, Session) {
-        self.session(modem, configured, Arc::clone(&kept.observer))
+        self.session(modem, configured, Arc::clone(&running.observer))
     }
 
     fn session(

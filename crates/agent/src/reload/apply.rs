@@ -14,7 +14,7 @@ use super::{Contents, Line, Plan, Refused, Request, plan};
 use crate::agent::{Agent, open_books};
 use crate::http::Tokens;
 use crate::messages::forward::{self, Adoption, LanePlan};
-use crate::modems::factory::{self, Made};
+use crate::modems::factory::{self, NewModem};
 use crate::modems::reconcile::Order;
 use crate::mqtt::Users;
 use crate::now::{ModemView, Now, SessionView};
@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_secs(10);
 
 /// All that begins, made and not started: what can go wrong has gone wrong before anything ends.
 struct Next {
-    modems: Vec<Made>,
+    modems: Vec<NewModem>,
     /// Sessions of modems that go on.
     sessions: Vec<(SessionView, Session)>,
     tokens: Option<Tokens>,
@@ -119,16 +119,16 @@ impl Agent {
         }
         let begins = |modem: &&Modem| plan.modem(&modem.name).is_some_and(Step::begins);
         let modems = fleet.modems.iter().filter(begins).map(|modem| self.factory.modem(modem));
-        let modems = modems.collect::<Result<Vec<Made>, _>>()?;
+        let modems = modems.collect::<Result<Vec<NewModem>, _>>()?;
         let mut sessions = Vec::new();
         for (id, _) in plan.sessions.iter().filter(|(_, step)| step.begins()) {
             // Those of a modem that begins are made with it.
             let is_alone = plan.modem(&id.modem).is_some_and(|step| !step.begins());
             let modem = fleet.modems.iter().find(|m| m.name == id.modem).filter(|_| is_alone);
             let found = modem.and_then(|m| Some((m, m.sessions.iter().find(|s| s.id == *id)?)));
-            let kept = self.kept.get(id.modem.as_str());
-            let make = |(kept, (modem, s))| self.factory.session_of(kept, modem, s);
-            sessions.extend(kept.zip(found).map(make));
+            let running = self.running.get(id.modem.as_str());
+            let make = |(running, (modem, s))| self.factory.session_of(running, modem, s);
+            sessions.extend(running.zip(found).map(make));
         }
         let changes = |key| plan.settings.iter().any(|s| s.key == key && s.at_restart.is_none());
         let is_other = changes("http.token") || changes("http.publish_token");
@@ -160,8 +160,8 @@ impl Agent {
         self.tell();
         self.adopter.begin(adoption);
         for (view, session) in joining {
-            if let Some(kept) = self.kept.get(view.id.modem.as_str()) {
-                kept.roster.join(session);
+            if let Some(running) = self.running.get(view.id.modem.as_str()) {
+                running.roster.join(session);
             }
         }
         for made in made {
@@ -187,15 +187,15 @@ impl Agent {
         let mut leaving = Vec::new();
         for (id, _) in plan.sessions.iter().filter(|(id, step)| leaves(id, step)) {
             let session = old.sessions().find(|session| session.id == *id);
-            if let Some((session, kept)) = session.zip(self.kept.get(id.modem.as_str())) {
-                kept.roster.leave(&session.uplink);
+            if let Some((session, running)) = session.zip(self.running.get(id.modem.as_str())) {
+                running.roster.leave(&session.uplink);
                 leaving.push(session.uplink.clone());
             }
         }
         let ends = plan.modems.iter().filter(|(_, step)| step.ends());
         let ending: Vec<String> = ends.map(|(name, _)| name.to_string()).collect();
         for name in &ending {
-            self.kept.remove(name);
+            self.running.remove(name);
         }
         let orders = &self.orders;
         let retired = join_all(ending.iter().map(|name| async move {
@@ -220,8 +220,8 @@ impl Agent {
 
     /// Whom discovery is to look for.
     pub(crate) fn roll_of(&self, fleet: &Fleet) -> Roll {
-        let kept = |modem: &Modem| self.kept.get(modem.name.as_str())?.wanted.clone();
-        let wanted = fleet.modems.iter().filter_map(kept).collect();
+        let running = |modem: &Modem| self.running.get(modem.name.as_str())?.wanted.clone();
+        let wanted = fleet.modems.iter().filter_map(running).collect();
         Roll { wanted, fixed: factory::fixed(fleet) }
     }
 }
@@ -239,7 +239,7 @@ async fn has_left(mut session: Uplink) {
 fn views(
     fleet: &Fleet,
     old: &Now,
-    made: &[Made],
+    made: &[NewModem],
     joining: &[(SessionView, Session)],
 ) -> Vec<ModemView> {
     let view = |modem: &Modem| {
