@@ -42,7 +42,7 @@ use crate::upkeep::history::History;
 use crate::upkeep::systemd::{self, Handed};
 use crate::upkeep::telemetry;
 use crate::upkeep::telemetry::Telling;
-use discovery::{Roll, Sightings};
+use discovery::{Sightings, WantedModems};
 use fleet::Fleet;
 use fleet::models::Library;
 
@@ -92,7 +92,7 @@ pub struct Agent {
     pub(crate) running: BTreeMap<String, RunningModem>,
     pub(crate) now: watch::Sender<Arc<Now>>,
     pub(crate) view: View,
-    pub(crate) roll: watch::Sender<Roll>,
+    pub(crate) wanted: watch::Sender<WantedModems>,
     pub(crate) tokens: watch::Sender<Tokens>,
     pub(crate) users: watch::Sender<Users>,
     /// What the secrets held when they were applied.
@@ -167,7 +167,7 @@ impl Agent {
             running: BTreeMap::new(),
             now,
             view,
-            roll: watch::Sender::default(),
+            wanted: watch::Sender::default(),
             tokens: watch::Sender::default(),
             users: watch::Sender::default(),
             contents: watch::Sender::new(contents),
@@ -193,7 +193,7 @@ impl Agent {
         for made in made {
             agent.run_modem(made).await;
         }
-        agent.roll.send_replace(agent.roll_of(fleet));
+        agent.wanted.send_replace(agent.wanted_modems(fleet));
         agent.discover(sightings);
         tracing::info!(gateway = %fleet.gateway, modems = fleet.modems.len(), http = %fleet.http.listen, "running");
         systemd::ready();
@@ -324,7 +324,7 @@ impl Agent {
     fn discover(&mut self, sightings: watch::Sender<Sightings>) {
         let search = discovery::Search {
             catalog: self.catalog.subscribe(),
-            roll: self.roll.subscribe(),
+            wanted: self.wanted.subscribe(),
             is_thorough: false,
             sightings,
         };

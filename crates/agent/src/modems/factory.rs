@@ -22,7 +22,7 @@ use crate::modems::budget::Books;
 use crate::modems::ledger::FileLedger;
 use crate::modems::session_inbox::SessionInbox;
 use crate::now::{ModemView, Security, SessionView};
-use discovery::{Roll, Wanted};
+use discovery::{Wanted, WantedModems};
 use fleet::Fleet;
 use fleet::secret::SecretError;
 
@@ -136,9 +136,9 @@ fn security(session: &fleet::Session) -> Security {
 }
 
 /// Whom discovery looks for, for one who has no use for the ports themselves.
-pub fn roll(fleet: &Fleet) -> Roll {
+pub fn wanted_modems(fleet: &Fleet) -> WantedModems {
     let wanted = fleet.modems.iter().filter_map(|m| location(m.name.as_str(), &m.matching).1);
-    Roll { wanted: wanted.collect(), fixed: fixed(fleet) }
+    WantedModems { modems: wanted.collect(), fixed: fixed(fleet) }
 }
 
 /// The ttys of fixed names, with the modems that have them.

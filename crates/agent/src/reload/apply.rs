@@ -20,7 +20,7 @@ use crate::mqtt::Users;
 use crate::now::{ModemView, Now, SessionView};
 use crate::reload::plan::Step;
 use crate::upkeep::systemd;
-use discovery::Roll;
+use discovery::WantedModems;
 use fleet::{Context, Fleet, Loaded, Modem, Secrets, SessionId};
 
 /// The longest that a reload waits for what ends: who asked for it waits too.
@@ -167,7 +167,7 @@ impl Agent {
         for made in made {
             self.run_modem(made).await;
         }
-        self.roll.send_replace(self.roll_of(&now.fleet));
+        self.wanted.send_replace(self.wanted_modems(&now.fleet));
         self.factory.metrics.keep_fleet(&now.fleet);
         self.factory.activities.keep_fleet(&now.fleet);
         if let Some(tokens) = tokens {
@@ -219,10 +219,10 @@ impl Agent {
     }
 
     /// Whom discovery is to look for.
-    pub(crate) fn roll_of(&self, fleet: &Fleet) -> Roll {
+    pub(crate) fn wanted_modems(&self, fleet: &Fleet) -> WantedModems {
         let running = |modem: &Modem| self.running.get(modem.name.as_str())?.wanted.clone();
-        let wanted = fleet.modems.iter().filter_map(running).collect();
-        Roll { wanted, fixed: factory::fixed(fleet) }
+        let modems = fleet.modems.iter().filter_map(running).collect();
+        WantedModems { modems, fixed: factory::fixed(fleet) }
     }
 }
 
