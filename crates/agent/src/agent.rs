@@ -41,7 +41,7 @@ use crate::reload::{Contents, Planner, Reloads, Request};
 use crate::upkeep::history::History;
 use crate::upkeep::systemd::{self, Handed};
 use crate::upkeep::telemetry;
-use crate::upkeep::telemetry::Telling;
+use crate::upkeep::telemetry::TelemetryTasks;
 use discovery::{Sightings, WantedModems};
 use fleet::Fleet;
 use fleet::models::Library;
@@ -85,7 +85,7 @@ pub struct Agent {
     services: JoinSet<anyhow::Result<()>>,
     pub(crate) forwarding: Forwarding,
     pub(crate) adopter: Adopter,
-    telling: Telling,
+    telemetry: TelemetryTasks,
     /// What modems are made with.
     pub(crate) factory: ModemFactory,
     /// What is kept of each modem that runs.
@@ -162,7 +162,7 @@ impl Agent {
             orders,
             services: JoinSet::new(),
             forwarding,
-            telling: Telling::default(),
+            telemetry: TelemetryTasks::default(),
             factory,
             running: BTreeMap::new(),
             now,
@@ -280,7 +280,7 @@ impl Agent {
     /// Lets those modems tell their state that are to.
     pub(crate) fn tell(&mut self) {
         let now = self.view.now();
-        self.telling.set(telemetry::tellers(&now.fleet, &now.modems), &self.stop);
+        self.telemetry.set(telemetry::tasks(&now.fleet, &now.modems), &self.stop);
     }
 
     /// Keeps the books up to date, where there are any.
@@ -381,7 +381,7 @@ impl Agent {
             }),
             failed = self.forwarding.failed() => Err(failed),
             failed = self.adopter.failed() => Err(failed),
-            failed = self.telling.failed() => Err(failed),
+            failed = self.telemetry.failed() => Err(failed),
         }
     }
 
