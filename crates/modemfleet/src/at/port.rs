@@ -19,7 +19,7 @@ const PATH: &str = "/api/v1/at";
 const AGENT: Duration = Duration::from_secs(3 * console::LONGEST.as_secs() + 60);
 
 /// Where commands go.
-pub(super) struct Mouth<'a> {
+pub(super) struct AtClient<'a> {
     /// What is known of them.
     pub(super) commands: &'a Commands,
     way: Way<'a>,
@@ -30,7 +30,7 @@ enum Way<'a> {
     Port(At),
 }
 
-impl<'a> Mouth<'a> {
+impl<'a> AtClient<'a> {
     pub(super) fn of_agent(client: Client, modem: &'a str, commands: &'a Commands) -> Self {
         let client = Box::new(client.with_json(AGENT));
         Self { commands, way: Way::Agent { client, modem } }
@@ -86,7 +86,7 @@ impl<'a> Mouth<'a> {
 const ON_ITS_WAY: Duration = Duration::from_millis(30);
 
 /// What the modem says unasked.
-pub(super) enum Ears {
+pub(super) enum UrcListener {
     Agent(Box<Events>),
     Port(Hearing),
     /// Nothing comes any more.
@@ -108,7 +108,7 @@ struct Urc {
     data_base64: Option<String>,
 }
 
-impl Ears {
+impl UrcListener {
     pub(super) async fn of_agent(client: &Client, modem: &str) -> Result<Self, ClientError> {
         let path = format!("{PATH}?modem={}", encode(modem));
         client.events(&path).await.map(|events| Self::Agent(Box::new(events)))
