@@ -20,7 +20,6 @@ mod clock;
 mod closed;
 pub mod console;
 mod core;
-mod ears;
 mod end;
 pub mod environment;
 pub mod exam;
@@ -60,6 +59,7 @@ mod text_messages;
 pub mod tls;
 pub mod tty;
 pub mod turns;
+mod urc_listeners;
 mod veto;
 mod vitals;
 

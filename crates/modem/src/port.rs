@@ -17,11 +17,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use zeroize::Zeroize;
 
-use crate::ears::Ears;
 pub use crate::exchange::{ExchangeError, Kind};
 use crate::foreign::{Foreign, Protocol};
 use crate::observe::{ExchangeResult, Observer, RecoveryAction, RecoveryOutcome};
 use crate::tls::Written;
+use crate::urc_listeners::UrcListeners;
 use crate::vitals::Vitals;
 
 /// Exchanges waiting for their turn: two sessions, one poll and a person's console never come near it.
@@ -191,7 +191,7 @@ pub struct Port<S> {
     /// Which notes whether the modem is busy.
     vitals: Option<Arc<Vitals>>,
     /// Who hears the URCs beside the owner.
-    ears: Option<Arc<Ears>>,
+    listeners: Option<Arc<UrcListeners>>,
     /// The last exchange's answer is secret: until the next one, any line may be a piece of it.
     hides_lines: bool,
     /// As the engine's, for what may be shown of a line.
@@ -248,7 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
             events,
             observer,
             vitals: None,
-            ears: None,
+            listeners: None,
             hides_lines: false,
             framing,
             waiting: VecDeque::new(),
@@ -274,8 +274,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
 
     /// The same, whose URCs these hear as well.
     #[must_use]
-    pub(crate) fn heard_by(self, ears: Arc<Ears>) -> Self {
-        Self { ears: Some(ears), ..self }
+    pub(crate) fn heard_by(self, listeners: Arc<UrcListeners>) -> Self {
+        Self { listeners: Some(listeners), ..self }
     }
 
     /// The same, noted here while it is busy or updates its firmware.
@@ -446,8 +446,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
                 if let Some(vitals) = &self.vitals {
                     vitals.hear(&urc.line, &self.framing);
                 }
-                if let Some(ears) = &self.ears {
-                    ears.tell(&urc, &self.framing);
+                if let Some(listeners) = &self.listeners {
+                    listeners.tell(&urc, &self.framing);
                 }
                 self.tell(PortEvent::Urc(urc));
             }

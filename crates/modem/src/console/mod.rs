@@ -22,8 +22,8 @@ use std::time::Duration;
 use at::{Answer, Exchange, Framing, ResultLine};
 use zeroize::Zeroizing;
 
-pub use crate::ears::{Heard, Hearing};
 use crate::exchange::Kind;
+pub use crate::urc_listeners::{Heard, Hearing};
 use line::{Command, Form};
 
 pub use access::Access;
