@@ -15,9 +15,9 @@ pub(crate) const BOOTS: [&str; 2] = ["RDY", "*MATREADY"];
 
 /// Reads URCs. It holds no state: a message comes in one line.
 #[derive(Debug)]
-pub(crate) struct Ears;
+pub(crate) struct UrcListener;
 
-impl Listener for Ears {
+impl Listener for UrcListener {
     fn hear(&mut self, urc: Urc) -> Option<Notice> {
         let line = urc.line.as_str();
         let Some((name, rest)) = line.split_once(':') else { return bare(line) };
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     fn hear(line: &str) -> Option<Notice> {
-        Ears.hear(Urc { line: line.to_owned(), data: None })
+        UrcListener.hear(Urc { line: line.to_owned(), data: None })
     }
 
     #[test]
