@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hyper::Method;
 use modem::At;
-use modem::console::{self, Commands, Ground, Heard, Hearing, Outcome, Wish};
+use modem::console::{self, Commands, ConsoleContext, Heard, Hearing, Outcome, Wish};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -42,12 +42,12 @@ impl<'a> AtClient<'a> {
 
     /// Whether a line may be sent, before somebody types its data.
     pub(super) fn check(&self, line: &str, dangerous: bool) -> Result<(), AtError> {
-        let ground = match self.way {
-            Way::Agent { .. } => Ground::Shared,
-            Way::Port(_) => Ground::Own,
+        let context = match self.way {
+            Way::Agent { .. } => ConsoleContext::Shared,
+            Way::Port(_) => ConsoleContext::Own,
         };
         let command = self.commands.shown(line);
-        let checked = self.commands.check(line, ground, dangerous);
+        let checked = self.commands.check(line, context, dangerous);
         checked.map_err(|refusal| AtError::Refused { command, refusal })
     }
 
@@ -60,12 +60,12 @@ impl<'a> AtClient<'a> {
         let refused = |refusal| AtError::Refused { command, refusal };
         match &mut self.way {
             Way::Port(at) => {
-                let order = self.commands.order(wish, Ground::Own).map_err(refused)?;
+                let order = self.commands.order(wish, ConsoleContext::Own).map_err(refused)?;
                 Ok(self.commands.run(at, order).await)
             }
             Way::Agent { client, modem } => {
                 // The agent judges as well: it knows better what its sessions rest on.
-                drop(self.commands.order(wish.clone(), Ground::Shared).map_err(refused)?);
+                drop(self.commands.order(wish.clone(), ConsoleContext::Shared).map_err(refused)?);
                 let body = json!({
                     "modem": modem,
                     "line": *wish.line,
