@@ -214,7 +214,7 @@ impl Rig {
         tasks.spawn(async move {
             let (_wire, at) = silent_port();
             let stagger = Stagger::new();
-            let ground = Ground {
+            let context = SessionContext {
                 at: &at,
                 mqtt: &*served,
                 client: Client(0),
@@ -223,9 +223,9 @@ impl Rig {
                 lost: losses,
                 stagger: &stagger,
                 stop: &asked,
-                witness: &others,
+                supervisor: &others,
             };
-            session.serve(ground).await
+            session.serve(context).await
         });
         Self { stack, book, uplink, lost, registered, stop, tasks }
     }
@@ -484,7 +484,7 @@ struct Others {
     may_restart: bool,
 }
 
-impl Witness for Others {
+impl Supervisor for Others {
     fn connecting(&self) {}
 
     fn is_shared(&self) -> bool {
