@@ -11,7 +11,7 @@ use crate::known::Known;
 use crate::message::Client;
 use crate::port::At;
 use crate::recovery::Sign;
-use crate::roster::{Lent, Roster};
+use crate::roster::{Roster, SessionLoan};
 use crate::search::lost_too_long;
 use crate::session::{ServeEnd, SessionContext, Supervisor};
 use crate::shared::Shared;
@@ -114,7 +114,7 @@ fn serve_one<'a>(
     core: &'a Core,
     at: &'a At,
     known: &'a Known,
-    mut lent: Lent<'a>,
+    mut lent: SessionLoan<'a>,
     client: Client,
     shared: &'a Shared,
 ) -> impl Future<Output = (Client, ServeEnd)> + Send + 'a {
