@@ -158,7 +158,7 @@ async fn of_running(
     let state = Some((snapshot.state, snapshot.reason.clone()));
     let flaps = snapshot.causes.contains(&RecoveryCause::Flapping);
     let flapping = flaps.then(|| usb::flapping("port", "it", snapshot.returns));
-    let told = Told { state, states, budget };
+    let told = AgentKnowledge { state, states, budget };
     let mut findings = judge(fleet, modem, port, exam, told, user).await;
     findings.extend(flapping.map(|finding| finding.of(modem.name.as_str())));
     findings
@@ -191,7 +191,10 @@ async fn of_asked(
             let cid = modem.apn.as_ref().map_or(modem::attach::CONTEXT, |apn| apn.cid);
             modem::exam::examine(&place, catalog, cid).await
         }
-        None => return judge(fleet, modem, port, Err(String::new()), Told::default(), user).await,
+        None => {
+            return judge(fleet, modem, port, Err(String::new()), AgentKnowledge::default(), user)
+                .await;
+        }
     };
     let exam = exam.map_err(|error| {
         if let modem::probe::ProbeError::Open(error) = &error {
@@ -199,7 +202,7 @@ async fn of_asked(
         }
         host::probe_failed(&error)
     });
-    judge(fleet, modem, port, exam, Told::default(), user).await
+    judge(fleet, modem, port, exam, AgentKnowledge::default(), user).await
 }
 
 /// The AT port of the device that discovery gave to a modem, else any of its ports.
@@ -216,7 +219,7 @@ async fn seen_port(place: String, tty: Option<PathBuf>, modem: &fleet::Modem) ->
 
 /// What only a running agent tells.
 #[derive(Default)]
-struct Told {
+struct AgentKnowledge {
     state: Option<(State, Option<String>)>,
     states: BTreeMap<SessionId, SessionState>,
     budget: Option<Standing>,
@@ -227,7 +230,7 @@ async fn judge(
     modem: &fleet::Modem,
     port: Port,
     exam: Result<modem::exam::Exam, String>,
-    told: Told,
+    told: AgentKnowledge,
     user: &User,
 ) -> Vec<Finding> {
     let at_port = port.finding(user);
