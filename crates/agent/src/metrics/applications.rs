@@ -4,7 +4,7 @@ use fleet::SessionId;
 use prometheus::{IntCounterVec, IntGauge};
 
 use super::families::{self, ConnectionRefusal};
-use super::labels::{ConsumerKind, Refused, Way};
+use super::labels::{ConsumerKind, HttpRefusal, WayIn};
 use super::series::{Labels, Maker, bump, prune};
 
 /// The traffic with applications on this gateway.
@@ -27,12 +27,12 @@ impl ApplicationMetrics {
             connections_refused: make.counter(&families::CONNECTIONS_REFUSED)?,
             clients: make.number(&families::CLIENTS)?,
         };
-        for way in Way::ALL {
+        for way in WayIn::ALL {
             for result in families::HAND_IN_RESULTS {
                 bump(&made.handed_in, &[way.as_str(), result], 0);
             }
         }
-        for why in Refused::ALL {
+        for why in HttpRefusal::ALL {
             bump(&made.http_refused, &[why.as_str()], 0);
         }
         for kind in ConsumerKind::ALL {
@@ -50,12 +50,12 @@ impl ApplicationMetrics {
     }
 
     /// A message was handed in, or tried to be.
-    pub fn handed_in(&self, way: Way, result: &str) {
+    pub fn handed_in(&self, way: WayIn, result: &str) {
         bump(&self.handed_in, &[way.as_str(), result], 1);
     }
 
     /// An HTTP request was refused.
-    pub fn http_refused(&self, why: Refused) {
+    pub fn http_refused(&self, why: HttpRefusal) {
         bump(&self.http_refused, &[why.as_str()], 1);
     }
 
