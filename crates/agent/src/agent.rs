@@ -31,7 +31,7 @@ use crate::metrics::scrape::Figures;
 use crate::modems::activity::Activities;
 use crate::modems::budget::Books;
 use crate::modems::devices::Devices;
-use crate::modems::factory::{ModemFactory, NewModem, RunningModem};
+use crate::modems::factory::{ModemFactory, NewModem, RunningModem, fixed};
 use crate::modems::ledger::FileLedger;
 use crate::modems::reconcile::{Order, Reconciler};
 use crate::mqtt::{self, Users};
@@ -72,15 +72,72 @@ pub struct Start {
     pub log: Log,
 }
 
-/// The running agent.
-pub struct Agent {
+/// What a reload reads again.
+#[derive(Clone)]
+pub(crate) struct Sources {
     pub(crate) file: PathBuf,
     pub(crate) gateway: Option<String>,
-    stop: CancellationToken,
-    /// The reconciler of the modems: they sign their sessions out when told to stop.
-    modems: JoinSet<()>,
+    pub(crate) library: Library,
+}
+
+/// What is applied now, and watched by the parts that it concerns.
+pub(crate) struct Applied {
+    pub(crate) now: watch::Sender<Arc<Now>>,
+    pub(crate) wanted: watch::Sender<WantedModems>,
+    pub(crate) tokens: watch::Sender<Tokens>,
+    pub(crate) users: watch::Sender<Users>,
+    /// What the secrets held when they were applied.
+    pub(crate) contents: watch::Sender<Contents>,
+    /// All models, for those who meet a modem.
+    pub(crate) catalog: watch::Sender<Arc<Catalog>>,
+}
+
+/// The modems that run.
+pub(crate) struct ModemTasks {
+    /// Their reconciler: they sign their sessions out when told to stop.
+    tasks: JoinSet<()>,
     /// What it is told.
     pub(crate) orders: mpsc::Sender<Order>,
+    /// What is kept of each.
+    pub(crate) running: BTreeMap<String, RunningModem>,
+}
+
+impl ModemTasks {
+    /// Runs a modem that was made.
+    pub(crate) async fn start(&mut self, made: NewModem) {
+        let NewModem { view, modem, running } = made;
+        let (name, modem) = (view.name.clone(), Box::new(modem));
+        let order = Order::Start { name, modem, stop: running.stop.clone() };
+        self.running.insert(view.name, running);
+        // Its end is that of the agent.
+        drop(self.orders.send(order).await);
+    }
+
+    /// Waits for the end of all, which were told to stop; those that take longer than `grace` are ended.
+    async fn end(&mut self, grace: Duration) {
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(grace, ended).await.is_err() {
+            tracing::warn!(
+                "the grace time is over; sessions that are still open end without DISCONNECT"
+            );
+            self.tasks.shutdown().await;
+        }
+    }
+
+    /// Whom discovery is to look for.
+    pub(crate) fn wanted(&self, fleet: &Fleet) -> WantedModems {
+        let wanted = |modem: &fleet::Modem| self.running.get(modem.name.as_str())?.wanted.clone();
+        let modems = fleet.modems.iter().filter_map(wanted).collect();
+        WantedModems { modems, fixed: fixed(fleet) }
+    }
+}
+
+/// The running agent.
+pub struct Agent {
+    pub(crate) sources: Sources,
+    pub(crate) applied: Applied,
+    pub(crate) modems: ModemTasks,
+    stop: CancellationToken,
     /// Servers, and what goes on by itself: they end when told to.
     services: JoinSet<anyhow::Result<()>>,
     pub(crate) forwarding: Forwarding,
@@ -88,18 +145,7 @@ pub struct Agent {
     telemetry: TelemetryTasks,
     /// What modems are made with.
     pub(crate) factory: ModemFactory,
-    /// What is kept of each modem that runs.
-    pub(crate) running: BTreeMap<String, RunningModem>,
-    pub(crate) now: watch::Sender<Arc<Now>>,
     pub(crate) view: View,
-    pub(crate) wanted: watch::Sender<WantedModems>,
-    pub(crate) tokens: watch::Sender<Tokens>,
-    pub(crate) users: watch::Sender<Users>,
-    /// What the secrets held when they were applied.
-    pub(crate) contents: watch::Sender<Contents>,
-    pub(crate) library: Library,
-    /// All models, for those who meet a modem.
-    pub(crate) catalog: watch::Sender<Arc<Catalog>>,
     requests: mpsc::Receiver<Request>,
 }
 
@@ -154,25 +200,23 @@ impl Agent {
         let (reloads, requests) = Reloads::new();
         let forwarding = Forwarding::new(queue, Arc::clone(&factory.metrics), stop.clone());
         let mut agent = Self {
-            file,
-            gateway,
+            sources: Sources { file, gateway, library },
+            applied: Applied {
+                now,
+                wanted: watch::Sender::default(),
+                tokens: watch::Sender::default(),
+                users: watch::Sender::default(),
+                contents: watch::Sender::new(contents),
+                catalog,
+            },
+            modems: ModemTasks { tasks: JoinSet::new(), orders, running: BTreeMap::new() },
             adopter: Adopter::new(view.clone(), forwarding.held(), stop.clone()),
             stop,
-            modems: JoinSet::new(),
-            orders,
             services: JoinSet::new(),
             forwarding,
             telemetry: TelemetryTasks::default(),
             factory,
-            running: BTreeMap::new(),
-            now,
             view,
-            wanted: watch::Sender::default(),
-            tokens: watch::Sender::default(),
-            users: watch::Sender::default(),
-            contents: watch::Sender::new(contents),
-            library,
-            catalog,
             requests,
         };
         let (sightings, sighted) = watch::channel(Sightings::default());
@@ -180,7 +224,10 @@ impl Agent {
         let app = agent.app(log, reloads, sighted);
         let fleet = agent.view.now();
         let fleet = &fleet.fleet;
-        agent.tokens.send_replace(Tokens::read(&fleet.http).context("could not read the tokens")?);
+        agent
+            .applied
+            .tokens
+            .send_replace(Tokens::read(&fleet.http).context("could not read the tokens")?);
         let mut handed = Handed::take().context("the service manager's sockets")?;
         agent.listen(&fleet.http, &mut handed, &app).await?;
         agent.listen_mqtt(fleet.mqtt.as_ref(), &mut handed, &app).await?;
@@ -189,11 +236,11 @@ impl Agent {
         }
         agent.keep(app);
         agent.tell();
-        agent.modems.spawn(reconciler.run());
+        agent.modems.tasks.spawn(reconciler.run());
         for made in made {
-            agent.run_modem(made).await;
+            agent.modems.start(made).await;
         }
-        agent.wanted.send_replace(agent.wanted_modems(fleet));
+        agent.applied.wanted.send_replace(agent.modems.wanted(fleet));
         agent.discover(sightings);
         tracing::info!(gateway = %fleet.gateway, modems = fleet.modems.len(), http = %fleet.http.listen, "running");
         systemd::ready();
@@ -212,19 +259,9 @@ impl Agent {
         let modems: Vec<_> = made.iter().map(|made| made.view.clone()).collect();
         self.forwarding.start(forward::plan(&fleet, &modems));
         let waiting = self.forwarding.waiting();
-        self.now.send_replace(Arc::new(Now { fleet, modems, waiting }));
+        self.applied.now.send_replace(Arc::new(Now { fleet, modems, waiting }));
         self.adopter.begin(adoption);
         Ok(made)
-    }
-
-    /// Runs a modem that was made.
-    pub(crate) async fn run_modem(&mut self, made: NewModem) {
-        let NewModem { view, modem, running } = made;
-        let (name, modem) = (view.name.clone(), Box::new(modem));
-        let order = Order::Start { name, modem, stop: running.stop.clone() };
-        self.running.insert(view.name, running);
-        // Its end is that of the agent.
-        drop(self.orders.send(order).await);
     }
 
     fn app(&self, log: Log, reloads: Reloads, sighted: watch::Receiver<Sightings>) -> App {
@@ -242,16 +279,16 @@ impl Agent {
             bounds: Bounds::default(),
             commands: self.factory.env.catalog.borrow().commands(),
             log,
-            tokens: self.tokens.subscribe(),
+            tokens: self.applied.tokens.subscribe(),
             guesses: Arc::new(Guesses::default()),
             door: Door::Tcp,
             reloads,
             planner: Planner::new(
                 self.view.clone(),
-                self.gateway.clone(),
-                self.library.clone(),
-                self.catalog.subscribe(),
-                self.contents.subscribe(),
+                self.sources.gateway.clone(),
+                self.sources.library.clone(),
+                self.applied.catalog.subscribe(),
+                self.applied.contents.subscribe(),
                 self.stop.clone(),
             ),
             stop: self.stop.clone(),
@@ -301,11 +338,11 @@ impl Agent {
     ) -> anyhow::Result<()> {
         let Some(config) = config else { return Ok(()) };
         let users = Users::read(&config.users).context("could not read hand_in.mqtt.users")?;
-        self.users.send_replace(users);
+        self.applied.users.send_replace(users);
         let serving = mqtt::Serving::new(
             app.hand_in.clone(),
             app.downlink.clone(),
-            self.users.subscribe(),
+            self.applied.users.subscribe(),
             Arc::clone(&app.metrics),
             self.stop.clone(),
         );
@@ -323,8 +360,8 @@ impl Agent {
     /// Looks on USB for the modems that are wanted there.
     fn discover(&mut self, sightings: watch::Sender<Sightings>) {
         let search = discovery::Search {
-            catalog: self.catalog.subscribe(),
-            wanted: self.wanted.subscribe(),
+            catalog: self.applied.catalog.subscribe(),
+            wanted: self.applied.wanted.subscribe(),
             is_thorough: false,
             sightings,
         };
@@ -389,13 +426,7 @@ impl Agent {
     pub async fn end(&mut self) {
         self.stop.cancel();
         let grace = self.view.now().fleet.shutdown_grace;
-        let modems = async { while self.modems.join_next().await.is_some() {} };
-        if tokio::time::timeout(grace, modems).await.is_err() {
-            tracing::warn!(
-                "the grace time is over; sessions that are still open end without DISCONNECT"
-            );
-            self.modems.shutdown().await;
-        }
+        self.modems.end(grace).await;
         self.adopter.stop().await;
         // What the last publishes came to is still on its way from the sessions to the queue.
         let (services, forwarding) = (&mut self.services, &mut self.forwarding);

@@ -11,16 +11,15 @@ use tokio::time::timeout;
 
 use super::planner::{knowing, learn};
 use super::{Contents, Line, Plan, Refused, Request, plan};
-use crate::agent::{Agent, open_books};
+use crate::agent::{Agent, Sources, open_books};
 use crate::http::Tokens;
 use crate::messages::forward::{self, Adoption, LanePlan};
-use crate::modems::factory::{self, NewModem};
+use crate::modems::factory::NewModem;
 use crate::modems::reconcile::Order;
 use crate::mqtt::Users;
 use crate::now::{ModemView, Now, SessionView};
 use crate::reload::plan::Step;
 use crate::upkeep::systemd;
-use discovery::WantedModems;
 use fleet::{Context, Fleet, Loaded, Modem, Secrets, SessionId};
 
 /// The longest that a reload waits for what ends: who asked for it waits too.
@@ -79,8 +78,7 @@ impl Agent {
     }
 
     async fn apply(&mut self) -> Result<Vec<Line>, Refused> {
-        let (file, gateway) = (self.file.clone(), self.gateway.clone());
-        let library = self.library.clone();
+        let Sources { file, gateway, library } = self.sources.clone();
         let read = move || {
             let catalog = library.read().map(|models| models.catalog);
             let context = knowing(Context::named(&file, Secrets::Read, gateway), &catalog);
@@ -93,10 +91,10 @@ impl Agent {
             tracing::warn!("the fleet file: {}", loaded.warnings.places());
         }
         let old = self.view.now();
-        let applied = self.contents.borrow().clone();
+        let applied = self.applied.contents.borrow().clone();
         let is_rotated = |secret: &_| applied.differ(&contents, secret);
         let mut plan = Plan::new(&old.fleet, &loaded.fleet, is_rotated);
-        let known = Arc::clone(&self.catalog.borrow());
+        let known = Arc::clone(&self.applied.catalog.borrow());
         let is_new = learn(&mut plan, &old, &known, &catalog);
         let fleet = plan.applicable(&old.fleet, loaded.fleet);
         for secret in plan.not_applied(&fleet) {
@@ -104,10 +102,10 @@ impl Agent {
         }
         let next = self.prepare(&plan, &fleet)?;
         if is_new {
-            self.catalog.send_replace(Arc::new(catalog));
+            self.applied.catalog.send_replace(Arc::new(catalog));
         }
         self.change(&plan, &old, fleet, next).await;
-        self.contents.send_replace(contents);
+        self.applied.contents.send_replace(contents);
         Ok(plan.lines())
     }
 
@@ -126,7 +124,7 @@ impl Agent {
             let is_alone = plan.modem(&id.modem).is_some_and(|step| !step.begins());
             let modem = fleet.modems.iter().find(|m| m.name == id.modem).filter(|_| is_alone);
             let found = modem.and_then(|m| Some((m, m.sessions.iter().find(|s| s.id == *id)?)));
-            let running = self.running.get(id.modem.as_str());
+            let running = self.modems.running.get(id.modem.as_str());
             let make = |(running, (modem, s))| self.factory.session_of(running, modem, s);
             sessions.extend(running.zip(found).map(make));
         }
@@ -155,26 +153,26 @@ impl Agent {
         adoption.rename().await;
         self.forwarding.start(lanes);
         let waiting = self.forwarding.waiting();
-        self.now.send_replace(Arc::new(Now { fleet, modems: views, waiting }));
+        self.applied.now.send_replace(Arc::new(Now { fleet, modems: views, waiting }));
         let now = self.view.now();
         self.tell();
         self.adopter.begin(adoption);
         for (view, session) in joining {
-            if let Some(running) = self.running.get(view.id.modem.as_str()) {
+            if let Some(running) = self.modems.running.get(view.id.modem.as_str()) {
                 running.roster.join(session);
             }
         }
         for made in made {
-            self.run_modem(made).await;
+            self.modems.start(made).await;
         }
-        self.wanted.send_replace(self.wanted_modems(&now.fleet));
+        self.applied.wanted.send_replace(self.modems.wanted(&now.fleet));
         self.factory.metrics.keep_fleet(&now.fleet);
         self.factory.activities.keep_fleet(&now.fleet);
         if let Some(tokens) = tokens {
-            self.tokens.send_replace(tokens);
+            self.applied.tokens.send_replace(tokens);
         }
         if let Some(users) = users {
-            self.users.send_replace(users);
+            self.applied.users.send_replace(users);
         }
     }
 
@@ -187,7 +185,9 @@ impl Agent {
         let mut leaving = Vec::new();
         for (id, _) in plan.sessions.iter().filter(|(id, step)| leaves(id, step)) {
             let session = old.sessions().find(|session| session.id == *id);
-            if let Some((session, running)) = session.zip(self.running.get(id.modem.as_str())) {
+            if let Some((session, running)) =
+                session.zip(self.modems.running.get(id.modem.as_str()))
+            {
                 running.roster.leave(&session.uplink);
                 leaving.push(session.uplink.clone());
             }
@@ -195,9 +195,9 @@ impl Agent {
         let ends = plan.modems.iter().filter(|(_, step)| step.ends());
         let ending: Vec<String> = ends.map(|(name, _)| name.to_string()).collect();
         for name in &ending {
-            self.running.remove(name);
+            self.modems.running.remove(name);
         }
-        let orders = &self.orders;
+        let orders = &self.modems.orders;
         let retired = join_all(ending.iter().map(|name| async move {
             let ended = |is_late| async move {
                 let (done, ended) = oneshot::channel();
@@ -216,13 +216,6 @@ impl Agent {
         if left.is_err() {
             tracing::warn!("a session that leaves did not sign out in time; it still may");
         }
-    }
-
-    /// Whom discovery is to look for.
-    pub(crate) fn wanted_modems(&self, fleet: &Fleet) -> WantedModems {
-        let running = |modem: &Modem| self.running.get(modem.name.as_str())?.wanted.clone();
-        let modems = fleet.modems.iter().filter_map(running).collect();
-        WantedModems { modems, fixed: factory::fixed(fleet) }
     }
 }
 
