@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::budget::Books;
 use crate::http::{self, App, Bounds, Door, Guesses, Tokens};
 use crate::logging::Log;
 use crate::messages::downlink::Downlink;
@@ -29,7 +30,6 @@ use crate::metrics::Metrics;
 use crate::metrics::process::Process;
 use crate::metrics::scrape::Figures;
 use crate::modems::activity::Activities;
-use crate::modems::budget::Books;
 use crate::modems::devices::Devices;
 use crate::modems::factory::{ModemFactory, NewModem, RunningModem, fixed};
 use crate::modems::ledger::FileLedger;

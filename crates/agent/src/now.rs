@@ -11,8 +11,8 @@ use modem::session::{SessionState, Uplink};
 use queue::Queue;
 use tokio::sync::{Notify, watch};
 
+use crate::budget::{Meter, Standing};
 use crate::modems::activity::ActivityRecord;
-use crate::modems::budget::{Meter, Standing};
 
 /// One modem as others see it.
 #[derive(Clone)]

@@ -1,7 +1,7 @@
 //! The budget of a modem's SIM: messages wait beside a connected session where it is used up.
 
 use super::Finding;
-use crate::modems::budget::{Stage, Standing};
+use crate::budget::{Stage, Standing};
 
 /// What is to be said of it.
 pub fn finding(standing: &Standing) -> Finding {

@@ -19,7 +19,7 @@ use super::rights::Rights;
 use super::service::User;
 use super::session::{Certificates, Reach, Secret};
 use super::{Finding, host, modem as judged, session, usb};
-use crate::modems::budget::{Meter, Standing};
+use crate::budget::{Meter, Standing};
 use crate::modems::devices::{DeviceReport, Devices};
 use crate::modems::ledger::FileLedger;
 use crate::now::{ModemView, View};

@@ -8,8 +8,8 @@ use queue::Queue;
 use serde_json::{Map, Value, json};
 
 use super::app::App;
+use crate::budget::Standing;
 use crate::modems::activity::Activity;
-use crate::modems::budget::Standing;
 use crate::now::{ModemView, Security, SessionView};
 use crate::upkeep::history;
 

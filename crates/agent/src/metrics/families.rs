@@ -14,7 +14,7 @@ use queue::Dropped;
 use serde_json::{Value, json};
 
 use super::labels::{ConsumerKind, HttpRefusal, READER_KINDS, SwitchCause, WayIn};
-use crate::modems::budget::Stage;
+use crate::budget::Stage;
 
 /// An exchange takes milliseconds on USB, and a slow command seconds.
 const COMMAND_BUCKETS: &[f64] = &[0.005, 0.02, 0.05, 0.2, 1.0, 5.0, 30.0];

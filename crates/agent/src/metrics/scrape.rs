@@ -13,7 +13,7 @@ use queue::Queue;
 
 use super::families::{self as all, Family};
 use super::labels::READER_KINDS;
-use crate::modems::budget::{Stage, Standing};
+use crate::budget::{Stage, Standing};
 use crate::now::{ModemView, Security, View};
 
 impl Collector for View {

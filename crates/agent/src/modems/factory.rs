@@ -15,10 +15,10 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::budget::Books;
 use crate::messages::downlink::Downlink;
 use crate::metrics::Metrics;
 use crate::modems::activity::Activities;
-use crate::modems::budget::Books;
 use crate::modems::ledger::FileLedger;
 use crate::modems::session_inbox::SessionInbox;
 use crate::now::{ModemView, Security, SessionView};

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::routing::Routing;
 use super::target::Target;
 use super::{lanes, session_lane};
-use crate::modems::budget::{Allowance, Meter};
+use crate::budget::{Allowance, Meter};
 use crate::now::{ModemView, find_session};
 use fleet::{Fleet, SessionId};
 

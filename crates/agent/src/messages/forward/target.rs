@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::routing::Path;
-use crate::modems::budget::Allowance;
+use crate::budget::Allowance;
 use fleet::SessionId;
 
 /// One session of a lane.

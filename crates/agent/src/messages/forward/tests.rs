@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::forwarder::Forwarder;
 use super::given::Given;
 use super::target::Target;
+use crate::budget::Allowance;
 use crate::metrics::Metrics;
-use crate::modems::budget::Allowance;
 use crate::now::Waiting;
 use fleet::{Batch, BatchFormat, Name, Policy, Route, SessionId};
 
