@@ -7,10 +7,8 @@ use std::time::Duration;
 
 use at::{Answer, Identity};
 use modem::catalog::Catalog;
-use modem::mqtt::{Client, Connection, Message, Mqtt, MqttError, Qos};
-use modem::observe::{
-    DisconnectReason, Observer, PublishResult, Received, RecoveryAction, RecoveryOutcome,
-};
+use modem::mqtt::{Client, Connection, Inbox, Message, Mqtt, MqttError, Qos, Received};
+use modem::observe::{DisconnectReason, Observer, PublishResult, RecoveryAction, RecoveryOutcome};
 use modem::port::{At, Kind, Port, PortEvent};
 use modem::profile::{self, Notice};
 use modem_sim::{Handle, Model, Modem, Options};
@@ -48,6 +46,12 @@ impl Book {
         lines.iter().filter_map(|line| Some(line.strip_prefix(start)?.to_owned())).collect()
     }
 
+    /// Returns the inbox of a session.
+    pub(crate) fn inbox(self: &Arc<Self>, session: &str) -> Arc<dyn Inbox> {
+        let (book, session) = (Arc::clone(self), session.to_owned());
+        Arc::new(move |received| book.received.lock().unwrap().push((session.clone(), received)))
+    }
+
     /// Messages received so far, with their sessions.
     pub(crate) fn received(&self) -> Vec<(String, Received)> {
         self.received.lock().unwrap().clone()
@@ -69,9 +73,6 @@ impl Observer for Book {
     }
     fn publish(&self, session: &str, qos: u8, result: PublishResult, _: Duration) {
         self.note(format!("publish {session} {qos} {}", result.as_str()));
-    }
-    fn received(&self, session: &str, message: Received) {
-        self.received.lock().unwrap().push((session.to_owned(), message));
     }
     fn appeared(&self) {
         self.note("appeared".to_owned());

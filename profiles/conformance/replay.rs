@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use at::Urc;
 use modem::catalog::Catalog;
-use modem::console::{Ground, Wish};
+use modem::console::{ConsoleContext, Wish};
 use modem::mqtt::{Client, Connection, Message, MqttError, Qos};
 use modem::observe::Observer;
 use modem::port::{At, Port, PortEvent};
@@ -365,7 +365,7 @@ impl Stage {
         let commands = self.catalog.commands();
         let wish =
             Wish { line: Zeroizing::new(line.to_owned()), dangerous: true, ..Wish::default() };
-        let order = commands.order(wish, Ground::Own).unwrap();
+        let order = commands.order(wish, ConsoleContext::Own).unwrap();
         let outcome = commands.run(&self.at, order).await;
         let lines = outcome.lines.into_iter().chain(outcome.result).chain(outcome.code);
         lines.chain(outcome.failure).collect::<Vec<_>>().join(" ")

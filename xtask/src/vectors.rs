@@ -112,7 +112,7 @@ fn one_of_each_vendor(binary: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 /// What `profiles decode` made of a reply.
-enum Told {
+enum Decoded {
     Meaning(Value),
     Refused(String),
     Unknown,
@@ -129,7 +129,7 @@ fn judge(
     let asked = known.as_ref().map_or(models, std::slice::from_ref);
     for model in asked {
         let told = decode(binary, model, vector)?;
-        if matches!(told, Told::Unknown) {
+        if matches!(told, Decoded::Unknown) {
             continue;
         }
         speakers.insert(vector.cmd.clone(), model.clone());
@@ -143,7 +143,7 @@ fn judge(
     Ok(())
 }
 
-fn decode(binary: &Path, model: &str, vector: &Vector) -> anyhow::Result<Told> {
+fn decode(binary: &Path, model: &str, vector: &Vector) -> anyhow::Result<Decoded> {
     let mut child = Command::new(binary)
         .args(["profiles", "decode", "--model", model, "--command", &vector.cmd])
         .stdin(Stdio::piped())
@@ -158,25 +158,25 @@ fn decode(binary: &Path, model: &str, vector: &Vector) -> anyhow::Result<Told> {
     let output = child.wait_with_output()?;
     let error = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Ok(match output.status.code() {
-        Some(0) => Told::Meaning(serde_json::from_slice(&output.stdout)?),
-        Some(1) => Told::Refused(error),
-        Some(UNKNOWN) => Told::Unknown,
+        Some(0) => Decoded::Meaning(serde_json::from_slice(&output.stdout)?),
+        Some(1) => Decoded::Refused(error),
+        Some(UNKNOWN) => Decoded::Unknown,
         _ => bail!("profiles decode ended with {}: {error}", output.status),
     })
 }
 
 /// What is wrong with what was told; nothing where it is what the vector expects.
-fn wrong(vector: &Vector, told: &Told) -> Option<String> {
+fn wrong(vector: &Vector, told: &Decoded) -> Option<String> {
     let refusal = vector.expect.get("error") == Some(&Value::Bool(true));
     let mut why = Vec::new();
     match told {
-        Told::Refused(_) if refusal => {}
-        Told::Refused(error) => why.push(format!("refused: {error}")),
-        Told::Meaning(meaning) if refusal => why.push(format!("not refused, but {meaning}")),
-        Told::Meaning(meaning) => {
+        Decoded::Refused(_) if refusal => {}
+        Decoded::Refused(error) => why.push(format!("refused: {error}")),
+        Decoded::Meaning(meaning) if refusal => why.push(format!("not refused, but {meaning}")),
+        Decoded::Meaning(meaning) => {
             differences("", &Value::Object(vector.expect.clone()), meaning, &mut why);
         }
-        Told::Unknown => {}
+        Decoded::Unknown => {}
     }
     if why.is_empty() {
         return None;
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn only_what_is_expected_counts_and_null_means_absent() {
-        let told = Told::Meaning(json!({"a": 1.0, "b": {"c": [1, "x"]}, "more": 7}));
+        let told = Decoded::Meaning(json!({"a": 1.0, "b": {"c": [1, "x"]}, "more": 7}));
         for expect in [
             json!({"a": 1}),
             json!({"gone": null, "b": {"c": [1, "x"], "note": "words"}}),
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_right_where_one_is_expected() {
-        let told = Told::Refused("no line".to_owned());
+        let told = Decoded::Refused("no line".to_owned());
         assert_eq!(wrong(&vector(json!({"error": true})), &told), None);
         assert!(wrong(&vector(json!({"error": "cme"})), &told).unwrap().contains("no line"));
     }

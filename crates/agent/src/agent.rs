@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::activity::Activities;
 use crate::budget::Books;
 use crate::http::{self, App, Bounds, Door, Guesses, Tokens};
 use crate::logging::Log;
@@ -32,7 +33,7 @@ use crate::metrics::Metrics;
 use crate::metrics::process::Process;
 use crate::metrics::scrape::Figures;
 use crate::modems::devices::Devices;
-use crate::modems::factory::{Gear, Kept, Made};
+use crate::modems::factory::{ModemFactory, NewModem, RunningModem, fixed};
 use crate::modems::ledger::FileLedger;
 use crate::modems::reconcile::{Order, Reconciler};
 use crate::mqtt::{self, Users};
@@ -42,8 +43,8 @@ use crate::reload::{Contents, Planner, Reloads, Request};
 use crate::upkeep::history::History;
 use crate::upkeep::systemd::{self, Handed};
 use crate::upkeep::telemetry;
-use crate::upkeep::telemetry::Telling;
-use discovery::{Roll, Sightings};
+use crate::upkeep::telemetry::TelemetryTasks;
+use discovery::{Sightings, WantedModems};
 use fleet::Fleet;
 use fleet::models::Library;
 
@@ -73,34 +74,80 @@ pub struct Start {
     pub log: Log,
 }
 
-/// The running agent.
-pub struct Agent {
+/// What a reload reads again.
+#[derive(Clone)]
+pub(crate) struct Sources {
     pub(crate) file: PathBuf,
     pub(crate) gateway: Option<String>,
-    stop: CancellationToken,
-    /// The reconciler of the modems: they sign their sessions out when told to stop.
-    modems: JoinSet<()>,
-    /// What it is told.
-    pub(crate) orders: mpsc::Sender<Order>,
-    /// Servers, and what goes on by itself: they end when told to.
-    services: JoinSet<anyhow::Result<()>>,
-    pub(crate) forwarding: Forwarding,
-    pub(crate) adopter: Adopter,
-    telling: Telling,
-    /// What modems are made with.
-    pub(crate) gear: Gear,
-    /// What is kept of each modem that runs.
-    pub(crate) kept: BTreeMap<String, Kept>,
+    pub(crate) library: Library,
+}
+
+/// What is applied now, and watched by the parts that it concerns.
+pub(crate) struct Applied {
     pub(crate) now: watch::Sender<Arc<Now>>,
-    pub(crate) view: View,
-    pub(crate) roll: watch::Sender<Roll>,
+    pub(crate) wanted: watch::Sender<WantedModems>,
     pub(crate) tokens: watch::Sender<Tokens>,
     pub(crate) users: watch::Sender<Users>,
     /// What the secrets held when they were applied.
     pub(crate) contents: watch::Sender<Contents>,
-    pub(crate) library: Library,
     /// All models, for those who meet a modem.
     pub(crate) catalog: watch::Sender<Arc<Catalog>>,
+}
+
+/// The modems that run.
+pub(crate) struct ModemTasks {
+    /// Their reconciler: they sign their sessions out when told to stop.
+    tasks: JoinSet<()>,
+    /// What it is told.
+    pub(crate) orders: mpsc::Sender<Order>,
+    /// What is kept of each.
+    pub(crate) running: BTreeMap<String, RunningModem>,
+}
+
+impl ModemTasks {
+    /// Runs a modem that was made.
+    pub(crate) async fn start(&mut self, made: NewModem) {
+        let NewModem { view, modem, running } = made;
+        let (name, modem) = (view.name.clone(), Box::new(modem));
+        let order = Order::Start { name, modem, stop: running.stop.clone() };
+        self.running.insert(view.name, running);
+        // Its end is that of the agent.
+        drop(self.orders.send(order).await);
+    }
+
+    /// Waits for the end of all, which were told to stop; those that take longer than `grace` are ended.
+    async fn end(&mut self, grace: Duration) {
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(grace, ended).await.is_err() {
+            tracing::warn!(
+                "the grace time is over; sessions that are still open end without DISCONNECT"
+            );
+            self.tasks.shutdown().await;
+        }
+    }
+
+    /// Whom discovery is to look for.
+    pub(crate) fn wanted(&self, fleet: &Fleet) -> WantedModems {
+        let wanted = |modem: &fleet::Modem| self.running.get(modem.name.as_str())?.wanted.clone();
+        let modems = fleet.modems.iter().filter_map(wanted).collect();
+        WantedModems { modems, fixed: fixed(fleet) }
+    }
+}
+
+/// The running agent.
+pub struct Agent {
+    pub(crate) sources: Sources,
+    pub(crate) applied: Applied,
+    pub(crate) modems: ModemTasks,
+    stop: CancellationToken,
+    /// Servers, and what goes on by itself: they end when told to.
+    services: JoinSet<anyhow::Result<()>>,
+    pub(crate) forwarding: Forwarding,
+    pub(crate) adopter: Adopter,
+    telemetry: TelemetryTasks,
+    /// What modems are made with.
+    pub(crate) factory: ModemFactory,
+    pub(crate) view: View,
     requests: mpsc::Receiver<Request>,
 }
 
@@ -125,13 +172,13 @@ async fn bound(path: &Path, handed: &mut Handed) -> anyhow::Result<UnixListener>
 }
 
 /// Adds what is read at each scrape.
-fn register(gear: &Gear, view: &View) -> prometheus::Result<()> {
+fn register(factory: &ModemFactory, view: &View) -> prometheus::Result<()> {
     let mut collectors: Vec<Box<dyn Collector>> =
         vec![Box::new(view.clone()), Box::new(Process::new())];
-    if let Some(inbox) = gear.downlink.inbox() {
+    if let Some(inbox) = factory.downlink.inbox() {
         collectors.push(Box::new(Figures::new(inbox.clone())?));
     }
-    let registry = gear.metrics.registry();
+    let registry = factory.metrics.registry();
     collectors.into_iter().try_for_each(|collector| registry.register(collector))
 }
 
@@ -148,32 +195,30 @@ impl Agent {
         let (now, watched) =
             watch::channel(Arc::new(Now { fleet, modems: Vec::new(), waiting: Vec::new() }));
         let (catalog, models) = watch::channel(Arc::new(catalog));
-        let gear = gear(&now.borrow().fleet, models, watched.clone(), inbox, &stop)?;
+        let factory = factory(&now.borrow().fleet, models, inbox, &stop)?;
         let view = View::new(watched, queue.clone());
-        register(&gear, &view).context("the metrics of this build are broken")?;
-        let (reconciler, orders) = Reconciler::new(Arc::clone(&gear.metrics), stop.clone());
+        register(&factory, &view).context("the metrics of this build are broken")?;
+        let (reconciler, orders) = Reconciler::new(Arc::clone(&factory.metrics), stop.clone());
         let (reloads, requests) = Reloads::new();
-        let forwarding = Forwarding::new(queue, Arc::clone(&gear.metrics), stop.clone());
+        let forwarding = Forwarding::new(queue, Arc::clone(&factory.metrics), stop.clone());
         let mut agent = Self {
-            file,
-            gateway,
+            sources: Sources { file, gateway, library },
+            applied: Applied {
+                now,
+                wanted: watch::Sender::default(),
+                tokens: watch::Sender::default(),
+                users: watch::Sender::default(),
+                contents: watch::Sender::new(contents),
+                catalog,
+            },
+            modems: ModemTasks { tasks: JoinSet::new(), orders, running: BTreeMap::new() },
             adopter: Adopter::new(view.clone(), forwarding.held(), stop.clone()),
             stop,
-            modems: JoinSet::new(),
-            orders,
             services: JoinSet::new(),
             forwarding,
-            telling: Telling::default(),
-            gear,
-            kept: BTreeMap::new(),
-            now,
+            telemetry: TelemetryTasks::default(),
+            factory,
             view,
-            roll: watch::Sender::default(),
-            tokens: watch::Sender::default(),
-            users: watch::Sender::default(),
-            contents: watch::Sender::new(contents),
-            library,
-            catalog,
             requests,
         };
         let (sightings, sighted) = watch::channel(Sightings::default());
@@ -181,7 +226,10 @@ impl Agent {
         let app = agent.app(log, reloads, sighted);
         let fleet = agent.view.now();
         let fleet = &fleet.fleet;
-        agent.tokens.send_replace(Tokens::read(&fleet.http).context("could not read the tokens")?);
+        agent
+            .applied
+            .tokens
+            .send_replace(Tokens::read(&fleet.http).context("could not read the tokens")?);
         let mut handed = Handed::take().context("the service manager's sockets")?;
         agent.listen(&fleet.http, &mut handed, &app).await?;
         agent.listen_mqtt(fleet.mqtt.as_ref(), &mut handed, &app).await?;
@@ -190,11 +238,11 @@ impl Agent {
         }
         agent.keep(app);
         agent.tell();
-        agent.modems.spawn(reconciler.run());
+        agent.modems.tasks.spawn(reconciler.run());
         for made in made {
-            agent.run_modem(made).await;
+            agent.modems.start(made).await;
         }
-        agent.roll.send_replace(agent.roll_of(fleet));
+        agent.applied.wanted.send_replace(agent.modems.wanted(fleet));
         agent.discover(sightings);
         tracing::info!(gateway = %fleet.gateway, modems = fleet.modems.len(), http = %fleet.http.listen, "running");
         systemd::ready();
@@ -202,33 +250,24 @@ impl Agent {
     }
 
     /// Makes the modems, and forwards to their sessions; none is opened yet.
-    async fn populate(&mut self) -> anyhow::Result<Vec<Made>> {
+    async fn populate(&mut self) -> anyhow::Result<Vec<NewModem>> {
         let fleet = self.view.now().fleet.clone();
-        let made = fleet.modems.iter().map(|modem| self.gear.modem(modem));
-        let made: Vec<Made> = made.collect::<Result<_, _>>().context("could not read a secret")?;
+        let made = fleet.modems.iter().map(|modem| self.factory.modem(modem));
+        let made: Vec<NewModem> =
+            made.collect::<Result<_, _>>().context("could not read a secret")?;
         // What waits in lanes that are gone may be much: it is looked at while all else serves.
         let mut adoption = Adoption::new(&self.view.queue, &fleet);
         self.forwarding.hold(adoption.hold());
         let modems: Vec<_> = made.iter().map(|made| made.view.clone()).collect();
         self.forwarding.start(forward::plan(&fleet, &modems));
         let waiting = self.forwarding.waiting();
-        self.now.send_replace(Arc::new(Now { fleet, modems, waiting }));
+        self.applied.now.send_replace(Arc::new(Now { fleet, modems, waiting }));
         self.adopter.begin(adoption);
         Ok(made)
     }
 
-    /// Runs a modem that was made.
-    pub(crate) async fn run_modem(&mut self, made: Made) {
-        let Made { view, modem, kept } = made;
-        let (name, modem) = (view.name.clone(), Box::new(modem));
-        let order = Order::Start { name, modem, stop: kept.stop.clone() };
-        self.kept.insert(view.name, kept);
-        // Its end is that of the agent.
-        drop(self.orders.send(order).await);
-    }
-
     fn app(&self, log: Log, reloads: Reloads, sighted: watch::Receiver<Sightings>) -> App {
-        let Gear { metrics, downlink, .. } = &self.gear;
+        let ModemFactory { metrics, downlink, .. } = &self.factory;
         let (view, metrics) = (self.view.clone(), Arc::clone(metrics));
         App {
             hand_in: HandIn::new(view.clone(), Arc::clone(&metrics), self.stop.clone()),
@@ -240,18 +279,18 @@ impl Agent {
             metrics,
             history: Arc::new(History::default()),
             bounds: Bounds::default(),
-            commands: self.gear.env.catalog.borrow().commands(),
+            commands: self.factory.env.catalog.borrow().commands(),
             log,
-            tokens: self.tokens.subscribe(),
+            tokens: self.applied.tokens.subscribe(),
             guesses: Arc::new(Guesses::default()),
             door: Door::Tcp,
             reloads,
             planner: Planner::new(
                 self.view.clone(),
-                self.gateway.clone(),
-                self.library.clone(),
-                self.catalog.subscribe(),
-                self.contents.subscribe(),
+                self.sources.gateway.clone(),
+                self.sources.library.clone(),
+                self.applied.catalog.subscribe(),
+                self.applied.contents.subscribe(),
                 self.stop.clone(),
             ),
             stop: self.stop.clone(),
@@ -280,12 +319,12 @@ impl Agent {
     /// Lets those modems tell their state that are to.
     pub(crate) fn tell(&mut self) {
         let now = self.view.now();
-        self.telling.set(telemetry::tellers(&now.fleet, &now.modems), &self.stop);
+        self.telemetry.set(telemetry::tasks(&now.fleet, &now.modems), &self.stop);
     }
 
     /// Keeps the books up to date, where there are any.
     pub(crate) fn keep_books(&mut self) {
-        let Some(books) = self.gear.books.clone() else { return };
+        let Some(books) = self.factory.books.clone() else { return };
         let stop = self.stop.clone();
         self.services.spawn(async move {
             books.keep(&stop).await;
@@ -301,11 +340,11 @@ impl Agent {
     ) -> anyhow::Result<()> {
         let Some(config) = config else { return Ok(()) };
         let users = Users::read(&config.users).context("could not read hand_in.mqtt.users")?;
-        self.users.send_replace(users);
+        self.applied.users.send_replace(users);
         let serving = mqtt::Serving::new(
             app.hand_in.clone(),
             app.downlink.clone(),
-            self.users.subscribe(),
+            self.applied.users.subscribe(),
             Arc::clone(&app.metrics),
             self.stop.clone(),
         );
@@ -323,8 +362,8 @@ impl Agent {
     /// Looks on USB for the modems that are wanted there.
     fn discover(&mut self, sightings: watch::Sender<Sightings>) {
         let search = discovery::Search {
-            catalog: self.catalog.subscribe(),
-            roll: self.roll.subscribe(),
+            catalog: self.applied.catalog.subscribe(),
+            wanted: self.applied.wanted.subscribe(),
             is_thorough: false,
             sightings,
         };
@@ -381,7 +420,7 @@ impl Agent {
             }),
             failed = self.forwarding.failed() => Err(failed),
             failed = self.adopter.failed() => Err(failed),
-            failed = self.telling.failed() => Err(failed),
+            failed = self.telemetry.failed() => Err(failed),
         }
     }
 
@@ -389,13 +428,7 @@ impl Agent {
     pub async fn end(&mut self) {
         self.stop.cancel();
         let grace = self.view.now().fleet.shutdown_grace;
-        let modems = async { while self.modems.join_next().await.is_some() {} };
-        if tokio::time::timeout(grace, modems).await.is_err() {
-            tracing::warn!(
-                "the grace time is over; sessions that are still open end without DISCONNECT"
-            );
-            self.modems.shutdown().await;
-        }
+        self.modems.end(grace).await;
         self.adopter.stop().await;
         // What the last publishes came to is still on its way from the sessions to the queue.
         let (services, forwarding) = (&mut self.services, &mut self.forwarding);
@@ -407,11 +440,11 @@ impl Agent {
             self.services.shutdown().await;
             self.forwarding.shutdown().await;
         }
-        if let Some(books) = &self.gear.books {
+        if let Some(books) = &self.factory.books {
             books.save().await;
         }
         let close_inbox = async {
-            if let Some(inbox) = self.gear.downlink.inbox() {
+            if let Some(inbox) = self.factory.downlink.inbox() {
                 inbox.close().await;
             }
         };
@@ -423,13 +456,12 @@ impl Agent {
 }
 
 /// What modems are made with.
-fn gear(
+fn factory(
     fleet: &Fleet,
     catalog: watch::Receiver<Arc<Catalog>>,
-    now: watch::Receiver<Arc<Now>>,
     inbox: Option<Inbox>,
     stop: &CancellationToken,
-) -> anyhow::Result<Gear> {
+) -> anyhow::Result<ModemFactory> {
     let metrics = Metrics::new().context("the metrics of this build are broken")?;
     let ledger = FileLedger::new(&fleet.queue.path);
     let env = Environment {
@@ -444,5 +476,5 @@ fn gear(
         format!("could not read the budget's count in {}", fleet.queue.path.display())
     })?;
     let downlink = Downlink::new(Arc::clone(&metrics), inbox);
-    Ok(Gear { env, ledger, metrics, downlink, books, now })
+    Ok(ModemFactory { env, ledger, metrics, activities: Activities::default(), downlink, books })
 }

@@ -3,6 +3,7 @@
 //! It runs by a fleet file (`fleet`) and devices that were found (`discovery`). It knows no AT command and no profile:
 //! a modem is a value of the package `modem`, made from a catalog that the binary hands over.
 
+pub mod activity;
 pub mod agent;
 pub mod budget;
 pub mod doctor;

@@ -11,6 +11,7 @@ use modem::session::{SessionState, Uplink};
 use queue::Queue;
 use tokio::sync::{Notify, watch};
 
+use crate::activity::ActivityRecord;
 use crate::budget::{Meter, Standing};
 
 /// One modem as others see it.
@@ -26,6 +27,8 @@ pub struct ModemView {
     pub snapshot: watch::Receiver<Snapshot>,
     /// The way to it while it is identified.
     pub link: watch::Receiver<Option<Link>>,
+    /// What happened on it.
+    pub activity: Arc<ActivityRecord>,
     /// Counts what its SIM carries, where a modem of the fleet has a budget.
     pub meter: Option<Meter>,
     /// The way to its port, for a person's own commands.

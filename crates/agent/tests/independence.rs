@@ -111,12 +111,7 @@ async fn a_panic_is_counted_and_the_modem_begins_again_while_the_other_serves() 
         stop: CancellationToken::new(),
     };
     let make = |name: &str, port| -> (Modem, watch::Receiver<Snapshot>) {
-        Modem::new(
-            config(name, port),
-            Vec::new(),
-            env.clone(),
-            metrics.modem(name, Box::new(|_, _| {}), None),
-        )
+        Modem::new(config(name, port), Vec::new(), env.clone(), metrics.modem(name))
     };
     let ((bad, bad_state), (good, good_state)) = (make("bad", bad), make("good", good));
     let modems = vec![("bad".to_owned(), bad), ("good".to_owned(), good)];

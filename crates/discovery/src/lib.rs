@@ -61,16 +61,16 @@ pub struct Wanted {
 
 /// Whom to look for.
 #[derive(Debug, Clone, Default)]
-pub struct Roll {
+pub struct WantedModems {
     /// Modems to be found, in the order of the fleet file.
-    pub wanted: Vec<Wanted>,
+    pub modems: Vec<Wanted>,
     /// Ttys that modems of these names have for themselves: whose device has one of them is not looked at.
     pub fixed: Vec<(String, PathBuf)>,
 }
 
-impl Roll {
+impl WantedModems {
     fn names_a_sim(&self) -> bool {
-        self.wanted.iter().any(|wanted| wanted.matching.iccid.is_some())
+        self.modems.iter().any(|wanted| wanted.matching.iccid.is_some())
     }
 }
 
@@ -80,7 +80,7 @@ pub struct Search {
     /// come.
     pub catalog: watch::Receiver<Arc<Catalog>>,
     /// Whom to look for. It may change; who is in it before and after keeps the device it has.
-    pub roll: watch::Receiver<Roll>,
+    pub wanted: watch::Receiver<WantedModems>,
     /// Whether each device of a known layout is to be asked who it is, also where nothing depends on it.
     pub is_thorough: bool,
     /// Where it is told what was seen.
@@ -137,7 +137,7 @@ struct Bus {
     probing: Probing,
     search: Search,
     /// Whom to look for now.
-    roll: Roll,
+    wanted: WantedModems,
     /// The place whose device each wanted modem has, and since when that is there.
     held: Vec<Option<(String, Instant)>>,
     /// Whose device was where, and when it went.
@@ -154,14 +154,14 @@ struct Bus {
 impl Bus {
     fn new(mut search: Search, modems: Handle) -> Self {
         let catalog = Arc::clone(&search.catalog.borrow_and_update());
-        let roll = search.roll.borrow_and_update().clone();
+        let wanted = search.wanted.borrow_and_update().clone();
         let table = Table::new(layouts(&catalog));
-        let probing = Probing::new(catalog, roll.names_a_sim(), modems);
-        let held = roll.wanted.iter().map(|_| None).collect();
+        let probing = Probing::new(catalog, wanted.names_a_sim(), modems);
+        let held = wanted.modems.iter().map(|_| None).collect();
         let (was, news) = (BTreeMap::new(), Arc::default());
         let (duplicates, again, has_looked) = (0, None, false);
         let mut bus =
-            Self { table, probing, search, roll, held, was, news, duplicates, again, has_looked };
+            Self { table, probing, search, wanted, held, was, news, duplicates, again, has_looked };
         bus.name_places();
         bus.listen();
         bus
@@ -169,7 +169,7 @@ impl Bus {
 
     /// Hears from now on what the modems tell.
     fn listen(&self) {
-        self.roll.wanted.iter().for_each(|wanted| wanted.handover.wakes(&self.news));
+        self.wanted.modems.iter().for_each(|wanted| wanted.handover.wakes(&self.news));
     }
 
     /// Knows other models from now on.
@@ -181,27 +181,28 @@ impl Bus {
 
     /// Looks for others from now on. Who was looked for before and still is keeps its device.
     fn enlist(&mut self) {
-        let roll = self.search.roll.borrow_and_update().clone();
+        let wanted = self.search.wanted.borrow_and_update().clone();
         let held = |wanted: &Wanted| {
-            let before = self.roll.wanted.iter();
+            let before = self.wanted.modems.iter();
             let at = before.clone().position(|old| Arc::ptr_eq(&old.ports, &wanted.ports))?;
             self.held.get(at).cloned().flatten()
         };
-        self.held = roll.wanted.iter().map(held).collect();
-        self.probing.ask_for_sims(roll.names_a_sim());
-        self.roll = roll;
+        self.held = wanted.modems.iter().map(held).collect();
+        self.probing.ask_for_sims(wanted.names_a_sim());
+        self.wanted = wanted;
         self.name_places();
         self.listen();
     }
 
     fn name_places(&mut self) {
-        let places = self.roll.wanted.iter().filter_map(|wanted| wanted.matching.usb_path.clone());
+        let places =
+            self.wanted.modems.iter().filter_map(|wanted| wanted.matching.usb_path.clone());
         self.table.name(places);
     }
 
     /// How often it is looked what is there. Where nobody waits for a modem, now and then is enough.
     fn pace(&self, has_events: bool) -> Interval {
-        let is_urgent = !self.roll.wanted.is_empty() || self.search.is_thorough;
+        let is_urgent = !self.wanted.modems.is_empty() || self.search.is_thorough;
         let seldom = has_events || !is_urgent;
         let mut ticks = tokio::time::interval(if seldom { RECONCILE } else { SCAN });
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -213,7 +214,7 @@ impl Bus {
             .inspect_err(|error| tracing::warn!("no events of USB devices: {error}"))
             .ok();
         if !has_udevd() {
-            if !self.roll.wanted.is_empty() || self.search.is_thorough {
+            if !self.wanted.modems.is_empty() || self.search.is_thorough {
                 tracing::warn!("udevd does not run: USB modems are looked for each second");
             }
             events = None;
@@ -230,7 +231,7 @@ impl Bus {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                Ok(()) = self.search.roll.changed() => {
+                Ok(()) = self.search.wanted.changed() => {
                     self.enlist();
                     ticks = self.pace(events.is_some());
                 }
@@ -292,7 +293,8 @@ impl Bus {
         self.let_go(&there, now);
         let devices: Vec<Device> =
             there.iter().map(|(path, ports)| self.device(path, ports)).collect();
-        let entries: Vec<&Match> = self.roll.wanted.iter().map(|wanted| &wanted.matching).collect();
+        let entries: Vec<&Match> =
+            self.wanted.modems.iter().map(|wanted| &wanted.matching).collect();
         let verdict = arbiter::decide(&entries, &devices);
         let misses_a_card = arbiter::misses_a_card(&entries, &devices, &verdict.given);
         for (held, device) in self.held.iter_mut().zip(&verdict.given) {
@@ -319,7 +321,7 @@ impl Bus {
 
     /// Takes in what modems heard at their own ports.
     fn hear(&mut self, now: Instant) {
-        for (wanted, held) in self.roll.wanted.iter().zip(&self.held) {
+        for (wanted, held) in self.wanted.modems.iter().zip(&self.held) {
             let Some(heard) = wanted.handover.heard() else { continue };
             if let Some((path, _)) = held.as_ref().filter(|(_, since)| *since == heard.since) {
                 self.probing.heard(path, heard, now);
@@ -329,9 +331,9 @@ impl Bus {
 
     /// Remembers where the devices were that went.
     fn let_go(&mut self, there: &[(String, Ports)], now: Instant) {
-        let Self { held, roll, was, .. } = self;
+        let Self { held, wanted, was, .. } = self;
         was.retain(|_, (_, went)| now.saturating_duration_since(*went) < REMEMBERED);
-        for (held, wanted) in held.iter_mut().zip(&roll.wanted) {
+        for (held, wanted) in held.iter_mut().zip(&wanted.modems) {
             let stays = |(path, since): &(String, Instant)| {
                 there.iter().any(|(other, ports)| other == path && ports.since == *since)
             };
@@ -351,7 +353,7 @@ impl Bus {
     /// Leaves the ports that are still open for those who were given them; the others are closed.
     fn hand_over(&mut self) {
         // Who only looks leaves no port open.
-        let takers = self.roll.wanted.iter().zip(&self.held).filter(|_| !self.search.is_thorough);
+        let takers = self.wanted.modems.iter().zip(&self.held).filter(|_| !self.search.is_thorough);
         for (wanted, held) in takers {
             let open = held.as_ref().and_then(|(path, since)| self.probing.open(path, *since));
             let fits = |met: &Introduction| {
@@ -413,9 +415,9 @@ impl Bus {
     fn sighting(&self, device: table::Plugged<'_>, nobodys: &[&str]) -> Sighting {
         let usb_path = device.usb_path;
         let holder = self.held.iter().position(|h| h.as_ref().is_some_and(|(p, _)| p == usb_path));
-        let wanted = holder.and_then(|entry| self.roll.wanted.get(entry));
+        let wanted = holder.and_then(|entry| self.wanted.modems.get(entry));
         let ttys: Vec<PathBuf> = device.ports.iter().map(|port| port.tty.clone()).collect();
-        let fixed = probing::fixed(&ttys, &self.roll.fixed);
+        let fixed = probing::fixed(&ttys, &self.wanted.fixed);
         let (identity, note, busy) = self.probing.told(usb_path);
         let is_supported = self.is_supported(usb_path);
         let note = note.or_else(|| {
@@ -442,7 +444,7 @@ impl Bus {
 
     fn is_fixed(&self, device: &Sighting) -> bool {
         let ttys: Vec<PathBuf> = device.ports.iter().map(|port| port.tty.clone()).collect();
-        probing::fixed(&ttys, &self.roll.fixed).is_some()
+        probing::fixed(&ttys, &self.wanted.fixed).is_some()
     }
 
     /// Devices with an AT port that no modem has by its tty's name.
@@ -450,7 +452,7 @@ impl Bus {
         let all =
             self.table.places().filter_map(|path| Some((path, self.table.ports(path, None)?)));
         let ttys = |ports: &Ports| [&ports.ttys[..], &ports.others].concat();
-        all.filter(move |(_, ports)| probing::fixed(&ttys(ports), &self.roll.fixed).is_none())
+        all.filter(move |(_, ports)| probing::fixed(&ttys(ports), &self.wanted.fixed).is_none())
             .map(|(path, ports)| (path.to_owned(), ports))
     }
 
@@ -462,7 +464,7 @@ impl Bus {
             known: self.probing.known(path, ports.since),
             holder: self.held.iter().position(holds),
             was: self.was.get(path).and_then(|(name, _)| {
-                self.roll.wanted.iter().position(|wanted| wanted.name == *name)
+                self.wanted.modems.iter().position(|wanted| wanted.name == *name)
             }),
         }
     }
@@ -480,7 +482,7 @@ impl Bus {
 
     /// Tells each modem its ports, where they are others than before.
     fn tell(&self) {
-        for (modem, held) in self.roll.wanted.iter().zip(&self.held) {
+        for (modem, held) in self.wanted.modems.iter().zip(&self.held) {
             let port = modem.matching.port.as_deref();
             let ports = held.as_ref().and_then(|(path, _)| self.table.ports(path, port));
             modem.ports.send_if_modified(|told| {

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use agent::activity::Activities;
 use agent::messages::downlink::Downlink;
 use agent::messages::hand_in::HandIn;
 use agent::metrics::Metrics;
-use agent::modems::factory::Gear;
+use agent::modems::factory::ModemFactory;
 use agent::modems::ledger::FileLedger;
 use agent::now::{Now, View};
 use agent::recover::Recoverer;
@@ -64,16 +65,16 @@ impl Gateway {
             watch::channel(Arc::new(Now { fleet, modems: Vec::new(), waiting: Vec::new() }));
         let metrics = Metrics::new().expect("good names");
         let downlink = Downlink::new(Arc::clone(&metrics), inbox);
-        let gear = Gear {
+        let factory = ModemFactory {
             ledger: FileLedger::new(folder.path()),
             env: environment(&catalog, folder.path()),
             metrics: Arc::clone(&metrics),
             downlink: downlink.clone(),
             books: None,
-            now: watched.clone(),
+            activities: Activities::default(),
         };
         let fleet = now.borrow().fleet.clone();
-        let made = fleet.modems.iter().map(|modem| gear.modem(modem).expect("no secrets"));
+        let made = fleet.modems.iter().map(|modem| factory.modem(modem).expect("no secrets"));
         let (modems, _modems) = made.map(|made| (made.view, made.modem)).unzip();
         now.send_replace(Arc::new(Now { fleet, modems, waiting: Vec::new() }));
         let view = View::new(watched, queue);

@@ -15,7 +15,9 @@ use crate::{
     reader::Matches,
     stat::Stat,
     store::to_i64,
-    writer::{Attached, Bounds, Command, Page, Put, ReaderPage, Shared, Slow, Told, Wish, Writer},
+    writer::{
+        Attached, Bounds, Command, Completion, Page, Put, ReaderPage, Shared, Slow, Wish, Writer,
+    },
 };
 
 /// Messages that wait to be stored. A disk may pause for a while; with payloads of 11 KiB it is still
@@ -121,7 +123,7 @@ impl Inbox {
             self.inner.shared.slow.fetch_add(1, Ordering::Relaxed);
             return Err(Slow);
         };
-        let put = Put { message, then: Told::new(Box::new(then)), place };
+        let put = Put { message, then: Completion::new(Box::new(then)), place };
         // A message that a closed inbox does not take is told so when it is dropped.
         let _ = self.send(Command::Put(put));
         Ok(())

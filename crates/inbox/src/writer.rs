@@ -55,9 +55,9 @@ const OPEN_AGAIN: Duration = Duration::from_secs(5);
 pub(crate) type Then = Box<dyn FnOnce(Result<Seq, StoreError>) + Send>;
 
 /// The way back of a message, which hears of it in any case: one that the writer never takes was not stored.
-pub(crate) struct Told(Option<Then>);
+pub(crate) struct Completion(Option<Then>);
 
-impl Told {
+impl Completion {
     pub(crate) fn new(then: Then) -> Self {
         Self(Some(then))
     }
@@ -69,7 +69,7 @@ impl Told {
     }
 }
 
-impl Drop for Told {
+impl Drop for Completion {
     fn drop(&mut self) {
         if let Some(then) = self.0.take() {
             then(Err(StoreError::Closed));
@@ -80,7 +80,7 @@ impl Drop for Told {
 /// A message on its way.
 pub(crate) struct Put {
     pub(crate) message: NewMessage,
-    pub(crate) then: Told,
+    pub(crate) then: Completion,
     /// Its place in the line.
     pub(crate) place: OwnedSemaphorePermit,
 }

@@ -1,10 +1,11 @@
 //! The clients of a modem's MQTT stack, and the sessions that hold them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::message::Client;
+use crate::message::{Client, Inbox};
 use crate::session::{Lost, Session, SessionConfig};
 
 /// News of lost sessions waiting to be read: there is one per connection at most.
@@ -13,6 +14,7 @@ const LOSSES: usize = 8;
 /// The session that holds a client of the MQTT stack.
 pub(crate) struct Holder {
     pub(crate) session: String,
+    pub(crate) inbox: Arc<dyn Inbox>,
     is_secured: bool,
     pub(crate) lost: mpsc::Sender<Lost>,
 }
@@ -34,8 +36,10 @@ impl Holders {
         session: Option<&mut Session>,
     ) -> mpsc::Receiver<Lost> {
         let (lost, losses) = mpsc::channel(LOSSES);
-        if let Some(SessionConfig { name, secured, .. }) = session.map(|session| &session.config) {
-            let holder = Holder { session: name.clone(), is_secured: *secured, lost };
+        if let Some(config) = session.map(|session| &session.config) {
+            let SessionConfig { name, secured, inbox, .. } = config;
+            let (session, inbox) = (name.clone(), Arc::clone(inbox));
+            let holder = Holder { session, inbox, is_secured: *secured, lost };
             self.0.send_modify(|holders| drop(holders.insert(client, holder)));
         }
         losses

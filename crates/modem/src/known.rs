@@ -105,7 +105,7 @@ fn identified(core: &Core, model: &Model, profile: &dyn Profile, cgmm: String, i
 }
 
 /// Lets others ask the modem, as long as it stays as it was identified.
-pub(crate) fn lend<'a>(core: &'a Core, at: &At, known: &Known) -> Lent<'a> {
+pub(crate) fn lend<'a>(core: &'a Core, at: &At, known: &Known) -> LinkLoan<'a> {
     let identified = core.snapshot.borrow().identified.clone();
     let link = identified.map(|is| {
         let identity = Identity { model: is.model, imei: is.imei, iccid: None };
@@ -113,13 +113,13 @@ pub(crate) fn lend<'a>(core: &'a Core, at: &At, known: &Known) -> Lent<'a> {
         Link::new(at.clone(), known.profile, known.model.clone(), identity, cid)
     });
     core.link.send_replace(link);
-    Lent(core)
+    LinkLoan(core)
 }
 
 /// A link that others may use, until it is dropped.
-pub(crate) struct Lent<'a>(&'a Core);
+pub(crate) struct LinkLoan<'a>(&'a Core);
 
-impl Drop for Lent<'_> {
+impl Drop for LinkLoan<'_> {
     fn drop(&mut self) {
         self.0.link.send_replace(None);
     }

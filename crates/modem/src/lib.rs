@@ -7,7 +7,8 @@
 //! steps of that line change the modem's state (`core`), which knows none of them.
 //!
 //! The crate knows no fleet file, no udev, no HTTP, no disk and no concrete model. Models come in as a
-//! [`Catalog`], what is to be counted goes out to an [`Observer`], messages come in by an [`Uplink`].
+//! [`Catalog`], what is to be counted goes out to an [`Observer`], messages come in by an [`Uplink`]
+//! and go out to an [`Inbox`].
 
 mod apn;
 pub mod attach;
@@ -20,7 +21,6 @@ mod clock;
 mod closed;
 pub mod console;
 mod core;
-mod ears;
 mod end;
 pub mod environment;
 pub mod exam;
@@ -60,12 +60,14 @@ mod text_messages;
 pub mod tls;
 pub mod tty;
 pub mod turns;
+mod urc_listeners;
 mod veto;
 mod vitals;
 
 pub use catalog::Catalog;
 pub use environment::{Environment, Privileged};
 pub use location::Location;
+pub use message::Inbox;
 pub use modem::{Modem, ModemConfig};
 pub use observe::{Observer, RecoveryCause};
 pub use port::At;

@@ -62,6 +62,19 @@ pub struct Received {
     pub payload: Vec<u8>,
 }
 
+/// The place to which a session hands what it received.
+pub trait Inbox: Send + Sync {
+    /// Takes a message, which the modem has acknowledged to the broker before. It is called from the modem's task, so it
+    /// returns at once; what it has no room for it counts.
+    fn take(&self, received: Received);
+}
+
+impl<F: Fn(Received) + Send + Sync> Inbox for F {
+    fn take(&self, received: Received) {
+        self(received);
+    }
+}
+
 impl Received {
     /// Returns a message whose topic stood in a line. `None` if the topic is not what was sent: bytes of a line that are no
     /// UTF-8 become U+FFFD, and one that was sent as such cannot be told from them.

@@ -17,7 +17,6 @@ use crate::closed::{Device, LOOK, MUTE, OVERDUE, exists, may_still_boot};
 use crate::console::{Access, Open};
 use crate::core::Core;
 pub use crate::core::ModemConfig;
-use crate::ears::Ears;
 use crate::end::End;
 use crate::environment::Environment;
 use crate::exam::Link;
@@ -34,6 +33,7 @@ use crate::service::{listen, work};
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::snapshot::{Snapshot, State};
+use crate::urc_listeners::UrcListeners;
 
 /// How long after the end of its data a tty's node may still be there, a fifth of it.
 const NODE_GOES: Duration = Duration::from_millis(20);
@@ -59,7 +59,7 @@ pub struct Modem {
     /// The way to the port for a person's own commands, and the ends by which it is one.
     access: Access,
     opened: watch::Sender<Option<At>>,
-    ears: Arc<Ears>,
+    listeners: Arc<UrcListeners>,
 }
 
 impl Modem {
@@ -71,7 +71,7 @@ impl Modem {
         observer: Arc<dyn Observer>,
     ) -> (Self, watch::Receiver<Snapshot>) {
         let (core, watched) = Core::new(config, env, observer);
-        let (access, opened, ears) = Access::new();
+        let (access, opened, listeners) = Access::new();
         let modem = Self {
             core,
             device: Device::default(),
@@ -83,7 +83,7 @@ impl Modem {
             was_there: false,
             access,
             opened,
-            ears,
+            listeners,
         };
         (modem, watched)
     }
@@ -256,13 +256,21 @@ impl Modem {
     /// Serves on a byte stream that was just opened.
     async fn on_port<S: AsyncRead + AsyncWrite + Send>(&mut self, stream: S) -> End {
         let Self {
-            core, device: Device { tty, .. }, roster, is_guess, asked, opened, ears, ..
+            core,
+            device: Device { tty, .. },
+            roster,
+            is_guess,
+            asked,
+            opened,
+            listeners,
+            ..
         } = self;
         core.stand(State::Identifying, None);
         let framing = core.env.catalog.borrow().framing();
         let (port, at, mut events) = Port::new(stream, framing, Arc::clone(&core.observer));
         let asked = Arc::clone(asked.entry(tty.clone()).or_default());
-        let port = port.heard_by(Arc::clone(ears)).owed(asked).noted_in(Arc::clone(&core.vitals));
+        let port =
+            port.heard_by(Arc::clone(listeners)).owed(asked).noted_in(Arc::clone(&core.vitals));
         let port = if *is_guess { port.as_a_guess() } else { port };
         let _open = Open::new(opened, at.clone());
         let serve = async {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use at::FinalCode;
 use secrecy::SecretString;
 
-pub use crate::message::{Client, MAX_PAYLOAD, Message, Qos};
+pub use crate::message::{Client, Inbox, MAX_PAYLOAD, Message, NO_TOPIC, Qos, Received};
 use crate::port::{At, ExchangeError};
 use crate::reply::{CmeError, cme_advice};
 use crate::tls::Tls;

@@ -1,13 +1,14 @@
-//! What a modem tells about its work as it happens. The agent counts; this crate does not know how.
+//! What a modem tells about its work as it happens. The agent counts; this crate does not know how. Messages that come
+//! down are told here only to be counted: [`Inbox`](crate::Inbox) takes them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::exchange::Kind;
 use crate::holder::Busy;
-use crate::message::Message;
-pub use crate::message::{NO_TOPIC, Received};
+use crate::message::{Message, Received};
 
 /// How an exchange ended, in the words of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -222,44 +223,62 @@ impl RecoveryOutcome {
     }
 }
 
-/// Told of each thing as it happens, from the modem's task: implementations return at once. What one
-/// does not ask for passes by.
-pub trait Observer: Send + Sync {
+/// Declares the observer, and that several observers are one: a method that is added reaches them all.
+macro_rules! observer {
+    ($($(#[$doc:meta])* fn $name:ident(&self $(, $argument:ident: $kind:ty)*);)*) => {
+        /// Told of each thing as it happens, from the modem's task: implementations return at once. What one
+        /// does not ask for passes by.
+        pub trait Observer: Send + Sync {
+            $($(#[$doc])* fn $name(&self $(, $argument: $kind)*) { $(let _ = $argument;)* })*
+        }
+
+        impl Observer for All {
+            $(fn $name(&self $(, $argument: $kind)*) {
+                self.0.iter().for_each(|each| each.$name($($argument),*));
+            })*
+        }
+    };
+}
+
+/// Several observers, told in this order.
+pub struct All(pub Vec<Arc<dyn Observer>>);
+
+observer! {
     /// An exchange ended after `took`.
-    fn exchange(&self, _kind: Kind, _result: ExchangeResult, _took: Duration) {}
+    fn exchange(&self, kind: Kind, result: ExchangeResult, took: Duration);
     /// The modem sent an unsolicited result code.
-    fn urc(&self) {}
+    fn urc(&self);
     /// The engine lost its step: a line was late, torn or missing.
-    fn desync(&self) {}
+    fn desync(&self);
     /// The engine asks the modem whether it is in step, though nothing shows that it is not: after a refusal that some
     /// firmware follows up with one more `OK`, a result that stayed out, or a boot.
-    fn precaution(&self) {}
+    fn precaution(&self);
     /// A CONNECT ended; `ok` tells how.
-    fn connect(&self, _session: &str, _ok: bool) {}
+    fn connect(&self, session: &str, ok: bool);
     /// A connected session ended.
-    fn disconnect(&self, _session: &str, _reason: DisconnectReason) {}
+    fn disconnect(&self, session: &str, reason: DisconnectReason);
     /// A publish is about to be handed to the modem, which may then send it whatever becomes of it here.
-    fn sending(&self, _session: &str, _message: &Message) {}
+    fn sending(&self, session: &str, message: &Message);
     /// Which SIM is in the modem; `None` where that is not known, or not any more.
-    fn sim(&self, _iccid: Option<&str>) {}
+    fn sim(&self, iccid: Option<&str>);
     /// A publish ended; `took` is the time from the command that set its topic.
-    fn publish(&self, _session: &str, _qos: u8, _result: PublishResult, _took: Duration) {}
+    fn publish(&self, session: &str, qos: u8, result: PublishResult, took: Duration);
     /// A message came down. The modem has acknowledged it to the broker before we see it.
-    fn received(&self, _session: &str, _message: Received) {}
+    fn received(&self, session: &str, message: &Received);
     /// A message came down damaged, and is lost.
-    fn damaged(&self) {}
+    fn damaged(&self);
     /// The tty is there.
-    fn appeared(&self) {}
+    fn appeared(&self);
     /// The tty was opened, or could not be; `busy` where another process has it.
-    fn opened(&self, _busy: Option<&Busy>) {}
+    fn opened(&self, busy: Option<&Busy>);
     /// The tty went.
-    fn vanished(&self) {}
+    fn vanished(&self);
     /// The profile was loaded, this long after the tty was found.
-    fn detected(&self, _took: Duration) {}
+    fn detected(&self, took: Duration);
     /// The first session came up, this long after the tty was found.
-    fn ready(&self, _took: Duration) {}
+    fn ready(&self, took: Duration);
     /// A means of recovery came to its end, or was passed over.
-    fn recovery(&self, _action: RecoveryAction, _outcome: RecoveryOutcome) {}
+    fn recovery(&self, action: RecoveryAction, outcome: RecoveryOutcome);
     /// Values of a reply were implausible and left out.
-    fn implausible(&self, _count: u32) {}
+    fn implausible(&self, count: u32);
 }

@@ -5,58 +5,35 @@
 //! before writes before new exchanges, so a flood of URCs cannot reorder exchanges.
 
 use std::any::Any;
-use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use at::{Engine, Event, Exchange, Failure, Framing, Identity, Reply, Ticket, Urc};
+use at::{Engine, Event, Exchange, Failure, Framing, Identity, Reply, Ticket};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use zeroize::Zeroize;
 
-use crate::ears::Ears;
 pub use crate::exchange::{ExchangeError, Kind};
-use crate::foreign::{Foreign, Protocol};
-use crate::observe::{ExchangeResult, Observer, RecoveryAction, RecoveryOutcome};
+use crate::foreign::Protocol;
+use crate::observe::{ExchangeResult, Observer};
 use crate::tls::Written;
+use crate::urc_listeners::UrcListeners;
 use crate::vitals::Vitals;
 
-/// Exchanges waiting for their turn: two sessions, one poll and a person's console never come near it.
-const REQUESTS: usize = 32;
+mod audience;
+mod pending;
+mod trial;
 
-/// One read, in bytes.
-const READ: usize = 1024;
-
-/// The most URCs that one read can hold: a line is at least one byte and its LF.
-const URCS_OF_A_READ: usize = READ / 2;
-
-/// URCs waiting to be sorted. The port reads only while those of a whole read have room: a slow reader
-/// holds the modem back through the tty, and no URC is ever lost.
-const EVENTS: usize = 2 * URCS_OF_A_READ;
+pub use audience::PortEvent;
+use audience::{Audience, READ};
+use pending::{Answer, Pending, REQUESTS, Running, Waiting};
+use trial::Trial;
 
 /// So many reads in a row, then writes and deadlines come first once: a modem that prints faster than
 /// it is read would else keep us from ever writing, or giving up.
 const READS_IN_A_ROW: u32 = 64;
-
-/// A port that no layout names is asked for as long: the question, and once more.
-const GUESS: Duration = Duration::from_millis(2_500);
-
-/// What a port tells its owner unasked.
-#[derive(Debug)]
-pub enum PortEvent {
-    /// The modem is in step; `answer` is the model line, or the IMEI once that is known.
-    InStep {
-        /// What the modem answered.
-        answer: String,
-    },
-    /// An unsolicited result code.
-    Urc(Urc),
-    /// The modem echoes commands again, which it had stopped to.
-    EchoBack,
-}
 
 /// Why a port ended.
 #[derive(Debug)]
@@ -75,7 +52,7 @@ enum Request {
     Run {
         kind: Kind,
         exchange: Box<Exchange>,
-        answer: oneshot::Sender<Result<Reply, ExchangeError>>,
+        answer: Answer,
     },
     Identity(Identity),
     Framing(Framing),
@@ -165,53 +142,41 @@ impl At {
     }
 }
 
-struct Waiting {
-    kind: Kind,
-    exchange: Box<Exchange>,
-    answer: oneshot::Sender<Result<Reply, ExchangeError>>,
-}
-
-struct Running {
-    kind: Kind,
-    command: String,
-    hides_answer: bool,
-    since: Instant,
-    answer: oneshot::Sender<Result<Reply, ExchangeError>>,
-}
-
 /// A port: drive it with [`Port::run`].
 pub struct Port<S> {
     read: ReadHalf<S>,
     write: WriteHalf<S>,
     engine: Engine,
     requests: mpsc::Receiver<Request>,
-    sequence: Arc<Semaphore>,
-    events: mpsc::Sender<PortEvent>,
-    observer: Arc<dyn Observer>,
-    /// Which notes whether the modem is busy.
-    vitals: Option<Arc<Vitals>>,
-    /// Who hears the URCs beside the owner.
-    ears: Option<Arc<Ears>>,
-    /// The last exchange's answer is secret: until the next one, any line may be a piece of it.
-    hides_lines: bool,
-    /// As the engine's, for what may be shown of a line.
-    framing: Framing,
-    waiting: VecDeque<Waiting>,
-    running: HashMap<Ticket, Running>,
+    pending: Pending,
+    audience: Audience,
+    trial: Trial,
     out: Vec<u8>,
     doubt: bool,
     mute: bool,
-    /// The step was lost while the modem was in service.
-    lost_step: bool,
-    /// Until an answer proves that AT is spoken here.
-    foreign: Option<Foreign>,
-    /// A port that no layout names is given up then, if it has answered nothing.
-    patience: Option<Instant>,
     /// How many questions are not answered yet, for whoever opens the port next.
     questions: Arc<AtomicU32>,
-    reads_in_a_row: u32,
+    reads: ReadShare,
+}
+
+/// The share of the reads in the port's work.
+#[derive(Default)]
+struct ReadShare {
+    in_a_row: u32,
     /// The last read took all that was there, by all appearance.
     read_all: bool,
+}
+
+impl ReadShare {
+    /// Reports whether a read may come before all else; `writes` says that something waits to be written.
+    fn is_first(&self, writes: bool) -> bool {
+        self.in_a_row < READS_IN_A_ROW && !(self.read_all && writes)
+    }
+
+    fn woke(&mut self, wake: &Wake) {
+        self.in_a_row = if matches!(wake, Wake::Read(_)) { self.in_a_row + 1 } else { 0 };
+        self.read_all = matches!(wake, Wake::Read(Ok(count)) if *count < READ);
+    }
 }
 
 /// What the loop woke up for.
@@ -233,7 +198,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
     ) -> (Self, At, mpsc::Receiver<PortEvent>) {
         let (read, write) = tokio::io::split(stream);
         let (request_tx, requests) = mpsc::channel(REQUESTS);
-        let (events, event_rx) = mpsc::channel(EVENTS);
+        let (audience, events) = Audience::new(framing.clone(), observer);
         let sequence = Arc::new(Semaphore::new(1));
         let written = Written::default();
         let memory = Arc::default();
@@ -242,46 +207,39 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
         let port = Self {
             read,
             write,
-            engine: Engine::new(framing.clone(), Instant::now().into_std()),
+            engine: Engine::new(framing, Instant::now().into_std()),
             requests,
-            sequence,
-            events,
-            observer,
-            vitals: None,
-            ears: None,
-            hides_lines: false,
-            framing,
-            waiting: VecDeque::new(),
-            running: HashMap::new(),
+            pending: Pending::new(sequence),
+            audience,
+            trial: Trial::new(Instant::now()),
             out: Vec::new(),
             doubt: false,
             mute: false,
-            lost_step: false,
-            foreign: Some(Foreign::new(Instant::now())),
-            patience: None,
             questions: Arc::default(),
-            reads_in_a_row: 0,
-            read_all: false,
+            reads: ReadShare::default(),
         };
-        (port, at, event_rx)
+        (port, at, events)
     }
 
     /// The same, given up soon where it answers nothing: no layout says that AT is spoken there.
     #[must_use]
-    pub fn as_a_guess(self) -> Self {
-        Self { patience: Some(Instant::now() + GUESS), ..self }
+    pub fn as_a_guess(mut self) -> Self {
+        self.trial.is_a_guess();
+        self
     }
 
     /// The same, whose URCs these hear as well.
     #[must_use]
-    pub(crate) fn heard_by(self, ears: Arc<Ears>) -> Self {
-        Self { ears: Some(ears), ..self }
+    pub(crate) fn heard_by(mut self, listeners: Arc<UrcListeners>) -> Self {
+        self.audience.listeners = Some(listeners);
+        self
     }
 
     /// The same, noted here while it is busy or updates its firmware.
     #[must_use]
-    pub(crate) fn noted_in(self, vitals: Arc<Vitals>) -> Self {
-        Self { vitals: Some(vitals), ..self }
+    pub(crate) fn noted_in(mut self, vitals: Arc<Vitals>) -> Self {
+        self.audience.vitals = Some(vitals);
+        self
     }
 
     /// The same, where so many questions of earlier stays may still be answered. It leaves there how many are open.
@@ -305,20 +263,19 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
                 Wake::Read(Ok(count)) => {
                     let bytes = buffer.get(..count).unwrap_or_default();
                     let now = Instant::now();
-                    let foreign = self.foreign.as_mut().and_then(|it| it.hear(bytes, now));
+                    let foreign = self.trial.hear(bytes, now);
                     self.engine.receive(bytes, now.into_std());
                     self.settle();
-                    if self.foreign.as_ref().is_some_and(Foreign::is_at) {
-                        (self.foreign, self.patience) = (None, None);
-                    }
-                    if let Some(protocol) = foreign.filter(|_| self.foreign.is_some()) {
+                    if let Some(protocol) = self.trial.verdict(foreign) {
                         return PortEnd::Foreign(protocol);
                     }
                 }
                 Wake::Written(Ok(count)) if count > 0 => self.written(count),
                 Wake::Written(Ok(_)) => return self.gone(io::ErrorKind::WriteZero.into()),
                 Wake::Read(Err(error)) | Wake::Written(Err(error)) => return self.gone(error),
-                Wake::Deadline if self.patience.is_some_and(|until| until <= Instant::now()) => {
+                Wake::Deadline
+                    if self.trial.deadline().is_some_and(|until| until <= Instant::now()) =>
+                {
                     return PortEnd::Foreign(Protocol::Silence);
                 }
                 Wake::Deadline => self.engine.handle_timeout(Instant::now().into_std()),
@@ -343,12 +300,11 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
     /// for more: it would say that there is none, and the modem would wait so long for its command.
     async fn wake(&mut self, buffer: &mut [u8]) -> Wake {
         let deadline = self.engine.poll_timeout().map(Instant::from_std);
-        let deadline = deadline.into_iter().chain(self.patience).min();
-        let room = self.waiting.len() < REQUESTS;
+        let deadline = deadline.into_iter().chain(self.trial.deadline()).min();
+        let room = self.pending.has_room();
         let released = self.requests.is_closed() && self.requests.is_empty();
-        let writes_first = self.read_all && !self.out.is_empty();
-        let reads_first = self.reads_in_a_row < READS_IN_A_ROW && !writes_first;
-        let heard = self.events.capacity() >= URCS_OF_A_READ || self.events.is_closed();
+        let reads_first = self.reads.is_first(!self.out.is_empty());
+        let heard = self.audience.has_room();
         // All arms are cancel safe, and none awaits in its body.
         let wake = tokio::select! {
             biased;
@@ -356,23 +312,21 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
             written = self.write.write(&self.out), if !self.out.is_empty() => Wake::Written(written),
             () = sleep_until(deadline) => Wake::Deadline,
             request = self.requests.recv(), if room && (!released || self.engine.is_idle()) => Wake::Request(request),
-            _ = self.events.reserve_many(URCS_OF_A_READ), if !heard => Wake::Nothing,
+            () = self.audience.room(), if !heard => Wake::Nothing,
             () = std::future::ready(()), if !reads_first => Wake::Nothing,
         };
-        self.reads_in_a_row =
-            if matches!(wake, Wake::Read(_)) { self.reads_in_a_row + 1 } else { 0 };
-        self.read_all = matches!(wake, Wake::Read(Ok(count)) if count < READ);
+        self.reads.woke(&wake);
         wake
     }
 
     fn request(&mut self, request: Request) {
         match request {
             Request::Run { kind, exchange, answer } => {
-                self.waiting.push_back(Waiting { kind, exchange, answer });
+                self.pending.add(Waiting { kind, exchange, answer });
             }
             Request::Identity(identity) => self.engine.set_identity(identity),
             Request::Framing(framing) => {
-                self.framing = framing.clone();
+                self.audience.framing = framing.clone();
                 self.engine.set_framing(framing);
             }
             Request::Doubt => self.doubt = true,
@@ -395,40 +349,29 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
             }
         }
         self.questions.store(self.engine.open_questions(), Ordering::Relaxed);
-        if let Some(vitals) = &self.vitals {
-            vitals.set_busy(self.engine.is_busy());
-        }
+        self.audience.set_busy(self.engine.is_busy());
     }
 
     /// Starts the first exchange that may run, status last. Tells whether anything happened.
     fn start_next(&mut self) -> bool {
         let now = Instant::now();
-        if self.doubt && self.running.is_empty() {
+        if self.doubt && self.pending.none_runs() {
             self.doubt = false;
             self.engine.doubt(now.into_std());
             return true;
         }
-        self.waiting.retain(|waiting| !waiting.answer.is_closed());
-        let ready = |status: bool| {
-            self.waiting.iter().position(|w| {
-                (w.kind == Kind::Status) == status && self.engine.ready_for(&w.exchange)
-            })
-        };
-        let in_sequence = self.sequence.available_permits() == 0;
-        let status_may = !in_sequence || self.engine.awaits_result();
-        let next = ready(false).or_else(|| if status_may { ready(true) } else { None });
-        let Some(waiting) = next.and_then(|next| self.waiting.remove(next)) else { return false };
+        let Some(waiting) = self.pending.next(&self.engine) else { return false };
         let Waiting { kind, exchange, answer } = waiting;
         let (command, hides_answer) = (exchange.shown().to_owned(), exchange.hides_answer());
         tracing::trace!(target: "modemfleet::at", "> {command}");
         match self.engine.submit(*exchange, now.into_std()) {
             Ok(ticket) => {
                 let running = Running { kind, command, hides_answer, since: now, answer };
-                self.hides_lines = hides_answer;
-                drop(self.running.insert(ticket, running));
+                self.audience.hides_lines = hides_answer;
+                self.pending.started(ticket, running);
             }
             // `ready_for` held a moment ago, and nothing happened since.
-            Err(exchange) => self.waiting.push_front(Waiting { kind, exchange, answer }),
+            Err(exchange) => self.pending.put_back(Waiting { kind, exchange, answer }),
         }
         true
     }
@@ -436,68 +379,30 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
     fn event(&mut self, event: Event) {
         match event {
             Event::Completed(ticket, outcome) => self.completed(ticket, outcome),
-            Event::Urc(urc) => {
-                self.observer.urc();
-                if self.hides_lines {
-                    tracing::trace!(target: "modemfleet::at", "! ***");
-                } else {
-                    tracing::trace!(target: "modemfleet::at", "! {}", self.framing.shown(&urc.line));
-                }
-                if let Some(vitals) = &self.vitals {
-                    vitals.hear(&urc.line, &self.framing);
-                }
-                if let Some(ears) = &self.ears {
-                    ears.tell(&urc, &self.framing);
-                }
-                self.tell(PortEvent::Urc(urc));
-            }
-            Event::Desync(cause) => {
-                // A modem that boots is silent for a while, and that is no trouble.
-                self.lost_step = !matches!(cause, at::Cause::Opened | at::Cause::Booted);
-                match cause {
-                    at::Cause::Opened => {}
-                    // What was said still fits: the modem is only asked to make sure.
-                    at::Cause::Doubt | at::Cause::Booted | at::Cause::ResultTimeout => {
-                        self.observer.precaution();
-                        tracing::debug!(?cause, "the modem is asked whether it is in step");
-                    }
-                    _ => {
-                        self.observer.desync();
-                        tracing::debug!(?cause, "out of step with the modem; resynchronising");
-                    }
-                }
-            }
+            Event::Urc(urc) => self.audience.urc(urc),
+            Event::Desync(cause) => self.audience.desync(&cause),
             Event::InStep { answer, questions } => {
-                // One question that is answered at once is routine.
-                if std::mem::take(&mut self.lost_step) && questions > 1 {
-                    self.observer.recovery(RecoveryAction::Resync, RecoveryOutcome::Cured);
-                }
-                (self.foreign, self.patience) = (None, None);
-                self.tell(PortEvent::InStep { answer });
+                self.trial.end();
+                self.audience.in_step(answer, questions);
             }
-            Event::EchoBack => self.tell(PortEvent::EchoBack),
+            Event::EchoBack => self.audience.tell(PortEvent::EchoBack),
             Event::Mute => self.mute = true,
         }
     }
 
     fn completed(&mut self, ticket: Ticket, outcome: Result<Reply, Failure>) {
-        let Some(running) = self.running.remove(&ticket) else { return };
+        let Some(running) = self.pending.ended(ticket) else { return };
         let Running { kind, command, hides_answer, since, answer } = running;
         let result = match &outcome {
             Ok(_) => ExchangeResult::Ok,
             Err(Failure::Timeout(_)) => ExchangeResult::Timeout,
             Err(_) => ExchangeResult::Error,
         };
-        self.observer.exchange(kind, result, since.elapsed());
-        tracing::trace!(target: "modemfleet::at", took = ?since.elapsed(), "< {command}: {}", Shown { outcome: &outcome, hides_answer, framing: &self.framing });
+        self.audience.observer.exchange(kind, result, since.elapsed());
+        tracing::trace!(target: "modemfleet::at", took = ?since.elapsed(), "< {command}: {}", Shown { outcome: &outcome, hides_answer, framing: &self.audience.framing });
         let outcome = outcome.map_err(|failure| ExchangeError::Failed { command, failure });
         // The caller may have lost interest; the exchange was finished for the modem's sake.
         let _ = answer.send(outcome);
-    }
-
-    /// Tells the owner. There is room, unless it is gone.
-    fn tell(&self, event: PortEvent) {
-        let _ = self.events.try_send(event);
     }
 
     fn gone(&mut self, error: io::Error) -> PortEnd {

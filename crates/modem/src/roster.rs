@@ -72,9 +72,9 @@ impl Roster {
     }
 
     /// The next one to be served.
-    pub(crate) fn lend(&self) -> Option<Lent<'_>> {
+    pub(crate) fn lend(&self) -> Option<SessionLoan<'_>> {
         let (place, session) = self.rest().sessions.pop_first()?;
-        Some(Lent { session: Some(session), place, roster: self })
+        Some(SessionLoan { session: Some(session), place, roster: self })
     }
 
     /// Tells those at rest that no client is free for them.
@@ -100,20 +100,20 @@ impl Roster {
 }
 
 /// A session in service.
-pub(crate) struct Lent<'a> {
+pub(crate) struct SessionLoan<'a> {
     session: Option<Session>,
     place: u64,
     roster: &'a Roster,
 }
 
-impl Lent<'_> {
+impl SessionLoan<'_> {
     /// The session.
     pub(crate) fn session(&mut self) -> Option<&mut Session> {
         self.session.as_mut()
     }
 }
 
-impl Drop for Lent<'_> {
+impl Drop for SessionLoan<'_> {
     fn drop(&mut self) {
         let Some(mut session) = self.session.take() else { return };
         if session.leave.is_cancelled() {
@@ -130,6 +130,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::message::Received;
     use crate::observe::Observer;
     use crate::session::{SessionConfig, SessionPhase, session};
 
@@ -145,6 +146,7 @@ mod tests {
             reconnect_max: Duration::from_secs(1),
             secured: name == "tls",
             presence: None,
+            inbox: Arc::new(drop::<Received>),
         };
         session(config, Arc::new(Nobody))
     }

@@ -102,7 +102,10 @@ fn heed(core: &Core, notice: Notice, shared: &Shared) {
         Notice::ServiceLost => shared.lose_service(),
         Notice::Message { client, message } => {
             shared.holders.with(client, |_| shared.heard.note(client));
-            shared.holders.with(client, |holder| core.observer.received(&holder.session, message));
+            shared.holders.with(client, |holder| {
+                core.observer.received(&holder.session, &message);
+                holder.inbox.take(message);
+            });
         }
         Notice::Pending { client, slot } => {
             shared.holders.with(client, |_| shared.kept.note(client, slot));

@@ -11,9 +11,9 @@ use crate::known::Known;
 use crate::message::Client;
 use crate::port::At;
 use crate::recovery::Sign;
-use crate::roster::{Lent, Roster};
+use crate::roster::{Roster, SessionLoan};
 use crate::search::lost_too_long;
-use crate::session::{Ground, ServeEnd, Witness};
+use crate::session::{ServeEnd, SessionContext, Supervisor};
 use crate::shared::Shared;
 
 /// How often a veto is looked at again.
@@ -114,18 +114,18 @@ fn serve_one<'a>(
     core: &'a Core,
     at: &'a At,
     known: &'a Known,
-    mut lent: Lent<'a>,
+    mut lent: SessionLoan<'a>,
     client: Client,
     shared: &'a Shared,
 ) -> impl Future<Output = (Client, ServeEnd)> + Send + 'a {
     let lost = shared.holders.hold(client, lent.session());
     async move {
-        let witness = Told { core, shared, client };
+        let supervisor = SessionSupervisor { core, shared, client };
         let stop = core.env.stop.child_token();
         let Some(session) = lent.session() else { return (client, ServeEnd::Stopped) };
         let leave = session.leave.clone();
         let end = {
-            let mut serving = std::pin::pin!(session.serve(Ground {
+            let mut serving = std::pin::pin!(session.serve(SessionContext {
                 at,
                 mqtt: known.profile.mqtt(),
                 client,
@@ -134,7 +134,7 @@ fn serve_one<'a>(
                 lost,
                 stagger: &core.env.stagger,
                 stop: &stop,
-                witness: &witness,
+                supervisor: &supervisor,
             }));
             // Both arms are cancel safe: what serves is asked again.
             let end = tokio::select! {
@@ -156,13 +156,13 @@ fn serve_one<'a>(
 }
 
 /// What one session tells its modem.
-struct Told<'a> {
+struct SessionSupervisor<'a> {
     core: &'a Core,
     shared: &'a Shared,
     client: Client,
 }
 
-impl Witness for Told<'_> {
+impl Supervisor for SessionSupervisor<'_> {
     fn connecting(&self) {
         self.core.vitals.starting();
     }

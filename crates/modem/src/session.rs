@@ -9,11 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 pub use crate::chain::Chain;
+use crate::message::Inbox;
 use crate::mqtt::{Connection, Message, MqttError, Qos, Scope};
 use crate::observe::{DisconnectReason, Observer, PublishResult};
 
+mod context;
 mod failures;
-mod ground;
 mod job;
 mod presence;
 mod stagger;
@@ -21,8 +22,8 @@ mod state;
 mod window;
 mod words;
 
+pub(crate) use context::{Lost, ServeEnd, SessionContext, Supervisor};
 use failures::Failures;
-pub(crate) use ground::{Ground, Lost, ServeEnd, Witness};
 pub use job::{Job, Outcome, Progress};
 pub use presence::Presence;
 pub use stagger::Stagger;
@@ -80,6 +81,8 @@ pub struct SessionConfig {
     pub secured: bool,
     /// What it says of itself, if anything.
     pub presence: Option<Presence>,
+    /// Takes what it receives.
+    pub inbox: Arc<dyn Inbox>,
 }
 
 /// The agent's end of a session.
@@ -105,7 +108,7 @@ enum Next {
 }
 
 /// The modem's end of a session. It lives as long as the fleet entry; what holds for one run of the
-/// service only is in `Ground`.
+/// service only is in `SessionContext`.
 pub struct Session {
     pub(crate) config: SessionConfig,
     jobs: mpsc::Receiver<Job>,
@@ -220,13 +223,13 @@ impl Session {
     /// # Cancel safety
     /// Dropping the future leaves the modem's client open; the owner then calls [`Self::went`] and
     /// restarts the service or the modem.
-    pub(crate) async fn serve(&mut self, mut ground: Ground<'_>) -> ServeEnd {
+    pub(crate) async fn serve(&mut self, mut context: SessionContext<'_>) -> ServeEnd {
         self.failures.service_started();
         loop {
             self.stand(SessionPhase::Waiting, Some("not registered in a network".to_owned()));
-            let mut registered = ground.registered.clone();
-            let stop = ground.stop.clone();
-            let stagger = ground.stagger;
+            let mut registered = context.registered.clone();
+            let stop = context.stop.clone();
+            let stagger = context.stagger;
             let ready = async {
                 // Both arms are cancel safe, and none awaits in its body.
                 tokio::select! {
@@ -238,25 +241,25 @@ impl Session {
                 return ServeEnd::Stopped;
             }
             self.while_down(stagger.turn()).await;
-            match self.once(&mut ground).await {
+            match self.once(&mut context).await {
                 Ok(()) => return ServeEnd::Stopped,
-                Err(_) if self.failures.is_forgotten && !ground.witness.others_are_sound() => {
+                Err(_) if self.failures.is_forgotten && !context.supervisor.others_are_sound() => {
                     return ServeEnd::Forgotten;
                 }
                 // What another session of this modem was just acknowledged vetoes the restart of both.
-                Err(Scope::Service) if !ground.witness.others_are_sound() => {
+                Err(Scope::Service) if !context.supervisor.others_are_sound() => {
                     return ServeEnd::ServiceLost;
                 }
                 Err(Scope::Message) => {
                     // The configuration cannot work with this modem; a reload or another modem may help.
-                    self.while_down(ground.stop.clone().cancelled_owned()).await;
+                    self.while_down(context.stop.clone().cancelled_owned()).await;
                     return ServeEnd::Stopped;
                 }
                 Err(Scope::Service | Scope::Session | Scope::Busy) => {}
             }
-            let (fails, sound) = (self.failures.is_row(), ground.witness.others_are_sound());
-            ground.witness.fails(&self.config.name, fails);
-            if fails && !sound && ground.witness.is_restart_due() {
+            let (fails, sound) = (self.failures.is_row(), context.supervisor.others_are_sound());
+            context.supervisor.fails(&self.config.name, fails);
+            if fails && !sound && context.supervisor.is_restart_due() {
                 self.failures.forgive();
                 return ServeEnd::Failing;
             }
@@ -265,7 +268,7 @@ impl Session {
                 true => RECONNECT,
                 false => self.failures.next_wait(&mut self.backoff, sound),
             };
-            let stop = ground.stop.clone();
+            let stop = context.stop.clone();
             let stopped = self
                 .while_down(async { tokio::time::timeout(wait, stop.cancelled()).await.is_ok() })
                 .await;
@@ -276,19 +279,19 @@ impl Session {
     }
 
     /// The stack works for this session.
-    fn is_sound(&mut self, ground: &Ground<'_>) {
+    fn is_sound(&mut self, context: &SessionContext<'_>) {
         self.failures.forgive();
-        ground.witness.fails(&self.config.name, false);
+        context.supervisor.fails(&self.config.name, false);
     }
 
     /// One connection, from CONNECT to its end. `Ok` when it was told to stop.
-    async fn once(&mut self, ground: &mut Ground<'_>) -> Result<(), Scope> {
-        while ground.lost.try_recv().is_ok() {} // of an earlier connection
+    async fn once(&mut self, context: &mut SessionContext<'_>) -> Result<(), Scope> {
+        while context.lost.try_recv().is_ok() {} // of an earlier connection
         self.stand(SessionPhase::Connecting, None);
-        ground.witness.connecting();
+        context.supervisor.connecting();
         let began = Instant::now();
-        if let Err(error) = self.open(ground).await {
-            let has_service = ground.mqtt.has_service();
+        if let Err(error) = self.open(context).await {
+            let has_service = context.mqtt.has_service();
             self.failures.of_connect(&error, began.elapsed(), has_service);
             let scope = match error.scope() {
                 // A CONNECT that is refused while registered is no reason for more than patience.
@@ -296,13 +299,13 @@ impl Session {
                 scope => scope,
             };
             // The cause of a loss came meanwhile, or follows.
-            let lost = tokio::time::timeout(LOST_FOLLOWS, ground.lost.recv());
+            let lost = tokio::time::timeout(LOST_FOLLOWS, context.lost.recv());
             let lost = self.while_down(lost).await.ok().flatten();
             let reason = with_cause(lost.map(|lost| lost.cause), &error);
             self.observer.connect(self.name(), false);
             // -1 is the modem's own: neither the network nor the broker has said it.
             if scope != Scope::Service && error.code().is_some_and(|code| code >= 0) {
-                ground.witness.refused();
+                context.supervisor.refused();
             }
             tracing::warn!(
                 session = self.name(),
@@ -319,8 +322,8 @@ impl Session {
             self.while_down(async {
                 // A SUB that failed may be followed by one more OK, as a failed publish may: it must
                 // not be taken for the answer of DISC.
-                ground.at.doubt().await;
-                ground.mqtt.close(ground.at, ground.client).await;
+                context.at.doubt().await;
+                context.mqtt.close(context.at, context.client).await;
             })
             .await;
             return Err(scope);
@@ -329,21 +332,25 @@ impl Session {
         self.open = true;
         self.failures.connected();
         self.stand(SessionPhase::Connected, None);
-        ground.witness.connected();
+        context.supervisor.connected();
         tracing::info!(session = self.name(), "connected");
         let since = Instant::now();
-        let end = self.connected(ground).await;
-        ground.witness.ended();
+        let end = self.connected(context).await;
+        context.supervisor.ended();
         if since.elapsed() >= STABLE {
             self.backoff.reset();
             self.failures.stable();
-            self.is_sound(ground);
+            self.is_sound(context);
         }
-        self.ended(ground, end).await
+        self.ended(context, end).await
     }
 
     /// Signs out after `end`, and tells what is lost.
-    async fn ended(&mut self, ground: &Ground<'_>, end: Result<(), Broken>) -> Result<(), Scope> {
+    async fn ended(
+        &mut self,
+        context: &SessionContext<'_>,
+        end: Result<(), Broken>,
+    ) -> Result<(), Scope> {
         let (reason, words, scope) = match &end {
             Ok(()) => (DisconnectReason::Agent, "ended by this agent".to_owned(), None),
             Err(broken) => (broken.reason, broken.words.clone(), Some(broken.scope)),
@@ -352,11 +359,11 @@ impl Session {
         self.stand(SessionPhase::BackingOff, Some(words.clone()));
         self.give_back();
         tracing::info!(session = self.name(), "disconnected: {words}");
-        self.while_down(ground.mqtt.close(ground.at, ground.client)).await;
+        self.while_down(context.mqtt.close(context.at, context.client)).await;
         scope.map_or(Ok(()), Err)
     }
 
-    async fn open(&mut self, ground: &Ground<'_>) -> Result<(), MqttError> {
+    async fn open(&mut self, context: &SessionContext<'_>) -> Result<(), MqttError> {
         let source = Arc::clone(&self.config.connection);
         let subscriptions = self.config.subscriptions.clone();
         self.while_down(async {
@@ -364,44 +371,44 @@ impl Session {
                 .await
                 .unwrap_or_else(|_| Err("the thread that reads the secret panicked".to_owned()))
                 .map_err(|reason| MqttError::NoCredentials { reason })?;
-            if connection.tls.is_some() && !ground.mqtt.speaks_tls() {
+            if connection.tls.is_some() && !context.mqtt.speaks_tls() {
                 return Err(MqttError::NoTls);
             }
-            if connection.triple.is_some() && !ground.mqtt.signs_aliyun() {
+            if connection.triple.is_some() && !context.mqtt.signs_aliyun() {
                 return Err(MqttError::NoAliauth);
             }
-            let connection = Connection { is_shared: ground.witness.is_shared(), ..connection };
-            ground.mqtt.open(ground.at, ground.client, &connection).await?;
+            let connection = Connection { is_shared: context.supervisor.is_shared(), ..connection };
+            context.mqtt.open(context.at, context.client, &connection).await?;
             if subscriptions.is_empty() {
                 return Ok(());
             }
-            ground.mqtt.subscribe(ground.at, ground.client, &subscriptions).await
+            context.mqtt.subscribe(context.at, context.client, &subscriptions).await
         })
         .await
     }
 
     /// Publishes what comes until the session breaks, or is told to stop.
-    async fn connected(&mut self, ground: &mut Ground<'_>) -> Result<(), Broken> {
-        self.greet(ground).await?;
+    async fn connected(&mut self, context: &mut SessionContext<'_>) -> Result<(), Broken> {
+        self.greet(context).await?;
         loop {
             // All arms are cancel safe, and none awaits in its body.
             let next = tokio::select! {
                 biased;
-                Some(lost) = ground.lost.recv() => Next::Lost(lost),
-                () = ground.stop.cancelled() => Next::Stop,
-                Ok(_) = ground.forbidden.wait_for(|forbidden| *forbidden) => Next::Forbidden,
+                Some(lost) = context.lost.recv() => Next::Lost(lost),
+                () = context.stop.cancelled() => Next::Stop,
+                Ok(_) = context.forbidden.wait_for(|forbidden| *forbidden) => Next::Forbidden,
                 Some(job) = self.jobs.recv() => Next::Job(job),
             };
             match next {
                 Next::Stop => {
-                    self.part(ground).await;
+                    self.part(context).await;
                     return Ok(());
                 }
                 Next::Lost(lost) => return Err(lost.into()),
                 Next::Job(job) if job.progress.is_closed() => {} // withdrawn
-                Next::Job(job) => self.publish(ground, job).await?,
+                Next::Job(job) => self.publish(context, job).await?,
                 Next::Forbidden => {
-                    self.part(ground).await;
+                    self.part(context).await;
                     return Err(Broken::forbidden());
                 }
             }
@@ -409,14 +416,14 @@ impl Session {
     }
 
     /// Says the first word.
-    async fn greet(&mut self, ground: &mut Ground<'_>) -> Result<(), Broken> {
+    async fn greet(&mut self, context: &mut SessionContext<'_>) -> Result<(), Broken> {
         let Some(presence) = self.config.presence.clone() else { return Ok(()) };
         if self.kicked_greetings >= KICKS {
             return Ok(());
         }
         let topic = presence.online.topic.clone();
         let (job, mut news) = Job::new(presence.online, STALL);
-        let said = self.publish(ground, job).await;
+        let said = self.publish(context, job).await;
         let mut kicked = false;
         while let Ok(progress) = news.try_recv() {
             kicked = matches!(progress, Progress::Done(Outcome::Lost { by_broker: true }));
@@ -433,12 +440,12 @@ impl Session {
     }
 
     /// Says the last word, if there is time.
-    async fn part(&mut self, ground: &Ground<'_>) {
+    async fn part(&mut self, context: &SessionContext<'_>) {
         let Some(presence) = self.config.presence.clone() else { return };
         let message = presence.offline;
         self.observer.sending(self.name(), &message);
         let started = Instant::now();
-        let said = tokio::time::timeout(FAREWELL, publish_patiently(ground, &message));
+        let said = tokio::time::timeout(FAREWELL, publish_patiently(context, &message));
         let result = match self.while_down(said).await {
             Ok(Ok(())) => PublishResult::Ok,
             Ok(Err(error)) if !error.is_timeout() => PublishResult::Error,
@@ -451,10 +458,10 @@ impl Session {
     /// that speaks against the message.
     async fn who_broke_it(
         &mut self,
-        ground: &mut Ground<'_>,
+        context: &mut SessionContext<'_>,
         error: &MqttError,
     ) -> (DisconnectReason, bool, String) {
-        let lost = tokio::time::timeout(LOST_FOLLOWS, ground.lost.recv());
+        let lost = tokio::time::timeout(LOST_FOLLOWS, context.lost.recv());
         let (reason, accused, cause) = match self.while_down(lost).await {
             Ok(Some(Lost { by_broker: true, cause })) => {
                 (DisconnectReason::Broker, error.may_accuse_message(), Some(cause))
@@ -465,14 +472,14 @@ impl Session {
             Err(_) => (DisconnectReason::Network, error.is_kick(), None),
         };
         // A modem that has lost its network tells causes that mean nothing.
-        (reason, accused && *ground.registered.borrow(), with_cause(cause, error))
+        (reason, accused && *context.registered.borrow(), with_cause(cause, error))
     }
 
     /// Publishes one message and tells its sender.
-    async fn publish(&mut self, ground: &mut Ground<'_>, job: Job) -> Result<(), Broken> {
+    async fn publish(&mut self, context: &mut SessionContext<'_>, job: Job) -> Result<(), Broken> {
         let started = Instant::now();
         self.observer.sending(self.name(), &job.message);
-        let outcome = self.publish_watched(ground, &job, started).await;
+        let outcome = self.publish_watched(context, &job, started).await;
         self.stalled.send_if_modified(std::mem::take);
         let tell = |result| {
             self.observer.publish(self.name(), job.message.qos.number(), result, started.elapsed())
@@ -480,8 +487,8 @@ impl Session {
         let error = match outcome {
             Ok(()) => {
                 tell(PublishResult::Ok);
-                ground.witness.acknowledged();
-                self.is_sound(ground);
+                context.supervisor.acknowledged();
+                self.is_sound(context);
                 job.done(Outcome::Acknowledged);
                 return Ok(());
             }
@@ -503,21 +510,21 @@ impl Session {
         self.failures.of_publish(&error, started.elapsed());
         // Down before its sender hears of it, so that the message is not handed over here again.
         self.stand(SessionPhase::BackingOff, Some(Chain(&error).to_string()));
-        let (reason, by_broker, words) = self.who_broke_it(ground, &error).await;
+        let (reason, by_broker, words) = self.who_broke_it(context, &error).await;
         self.is_excused = by_broker && job.is_suspect;
         job.done(Outcome::Lost { by_broker });
         // Some firmware sends one more OK after an operation that failed this way.
-        ground.at.doubt().await;
+        context.at.doubt().await;
         Err(Broken { reason, words, scope: error.scope() })
     }
 
     async fn publish_watched(
         &self,
-        ground: &Ground<'_>,
+        context: &SessionContext<'_>,
         job: &Job,
         started: Instant,
     ) -> Result<(), MqttError> {
-        let mut publishing = std::pin::pin!(publish_patiently(ground, &job.message));
+        let mut publishing = std::pin::pin!(publish_patiently(context, &job.message));
         let mut stalled = false;
         loop {
             // Both arms are cancel safe, and none awaits in its body.
@@ -536,10 +543,13 @@ impl Session {
 }
 
 /// Publishes, and asks again while the client is busy with an earlier operation.
-async fn publish_patiently(ground: &Ground<'_>, message: &Message) -> Result<(), MqttError> {
+async fn publish_patiently(
+    context: &SessionContext<'_>,
+    message: &Message,
+) -> Result<(), MqttError> {
     let mut retries = 0;
     loop {
-        match ground.mqtt.publish(ground.at, ground.client, message).await {
+        match context.mqtt.publish(context.at, context.client, message).await {
             Err(error) if error.scope() == Scope::Busy && retries < BUSY_RETRIES => {
                 retries += 1;
                 tokio::time::sleep(BUSY_WAIT).await;

@@ -38,11 +38,11 @@ where
     let line = Line { baud, ..Line::DEFAULT };
     let mut tty = serial::open(Place { line, ..path.to_owned().into() }).await?.tty;
     let (port, at, mut events) = Port::new(&mut tty, catalog.framing(), Arc::new(Nobody));
-    let (_, _, ears) = Access::new();
-    let Some(hearing) = ears.listen() else {
+    let (_, _, listeners) = Access::new();
+    let Some(hearing) = listeners.listen() else {
         return Err(ProbeError::Gone { path: path.to_owned() });
     };
-    let port = port.heard_by(ears);
+    let port = port.heard_by(listeners);
     let done = {
         let mut port = std::pin::pin!(port.run());
         let using = async {
@@ -50,7 +50,7 @@ where
             if let Some((_, profile)) = catalog.identify(&cgmm) {
                 at.set_framing(profile.framing()).await;
             }
-            // URCs are told by the ears; those who wait in the channel are read so that the port goes on.
+            // URCs come by the listeners; those who wait in the channel are read so that the port goes on.
             tokio::select! {
                 done = work(at.clone(), hearing) => Ok(done),
                 end = identify::ignore(&mut events) => Err(end),

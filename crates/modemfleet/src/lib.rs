@@ -9,7 +9,7 @@ pub mod doctor;
 mod end;
 pub mod explain;
 pub mod log;
-pub mod paper;
+pub mod man;
 pub mod profiles;
 pub mod publish;
 pub mod queue;
@@ -75,9 +75,9 @@ enum Command {
     /// Say what a code of a modem or a broker means, and what to try.
     Explain(explain::Args),
     /// Print a completion script for a shell.
-    Completions(paper::Completions),
+    Completions(man::Completions),
     /// Write the manual pages.
-    Man(paper::Man),
+    Man(man::Man),
     /// Print what a device signs in with at a cloud.
     Sign(sign::Args),
     /// Run simulated modems on ttys.
@@ -112,8 +112,8 @@ pub fn main(plugins: &[&Plugin]) -> ExitCode {
         Command::Doctor(args) => return doctor::run(&args, plugins),
         Command::Route(args) => return route::run(&args),
         Command::Explain(args) => return explain::run(&args, plugins),
-        Command::Completions(args) => return paper::completions(&args, &mut Cli::command()),
-        Command::Man(args) => return paper::man(&args, Cli::command()),
+        Command::Completions(args) => return man::completions(&args, &mut Cli::command()),
+        Command::Man(args) => return man::man(&args, Cli::command()),
         Command::Schema(args) => return schema::run(&args),
         Command::Profiles(args) => return profiles::run(&args, plugins),
         Command::Check(args) => {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use agent::recover::{Answer, Deed, MAX_LINE};
+use agent::recover::{Answer, MAX_LINE, PrivilegedAction};
 use fleet::printable::complain;
 
 use means::Means;
@@ -59,11 +59,11 @@ fn asked(args: &Args, input: &mut impl BufRead) -> Answer {
 }
 
 fn perform(args: &Args, line: &str) -> Answer {
-    let deed: Deed = match line.parse() {
-        Ok(deed) => deed,
+    let action: PrivilegedAction = match line.parse() {
+        Ok(action) => action,
         Err(error) => return Answer::Unavailable(format!("{error}")),
     };
-    complain(&format!("asked for: {deed}"));
+    complain(&format!("asked for: {action}"));
     let means = Means {
         scripts: args.scripts.clone(),
         sysfs: args.sysfs.clone(),
@@ -72,7 +72,7 @@ fn perform(args: &Args, line: &str) -> Answer {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(means.perform(&deed)),
+        Ok(runtime) => runtime.block_on(means.perform(&action)),
         Err(error) => Answer::Failed(format!("could not start: {error}")),
     }
 }

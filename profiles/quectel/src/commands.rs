@@ -124,7 +124,7 @@ pub(crate) const COMMANDS: &[CommandRule] = &[
 #[cfg(test)]
 mod tests {
     use modem::Catalog;
-    use modem::console::{Commands, Ground, Wish};
+    use modem::console::{Commands, ConsoleContext, Wish};
 
     fn commands() -> Commands {
         Catalog::new(&[&crate::PLUGIN]).unwrap().commands()
@@ -146,7 +146,7 @@ mod tests {
             "AT+QENG=?",
             "AT+CBC",
         ] {
-            let order = commands().order(wish(line, false), Ground::Shared);
+            let order = commands().order(wish(line, false), ConsoleContext::Shared);
             let order = order.unwrap_or_else(|refusal| panic!("{line}: {refusal}"));
             assert!(order.is_harmless() && !order.has_secret_answer(), "{line}");
         }
@@ -161,8 +161,8 @@ mod tests {
             "AT+QCAINFO=1",
             "AT+CBC=3800",
         ] {
-            for ground in [Ground::Own, Ground::Shared] {
-                let refusal = commands().order(wish(line, false), ground).unwrap_err();
+            for context in [ConsoleContext::Own, ConsoleContext::Shared] {
+                let refusal = commands().order(wish(line, false), context).unwrap_err();
                 assert!(refusal.is_danger(), "{line}: {refusal}");
             }
         }
@@ -171,18 +171,20 @@ mod tests {
     #[test]
     fn files_are_listed_by_anybody_and_uploaded_by_who_insists() {
         for line in ["AT+QFLST", "AT+QFLST=\"*\""] {
-            assert!(commands().order(wish(line, false), Ground::Shared).is_ok(), "{line}");
+            assert!(commands().order(wish(line, false), ConsoleContext::Shared).is_ok(), "{line}");
         }
         let upload = "AT+QFUPL=\"key.pem\",1700,10";
         assert_eq!(commands().data_length(upload), Some(1_700));
         assert!(commands().has_secret_data(upload));
-        assert!(commands().order(wish(upload, false), Ground::Shared).unwrap_err().is_danger());
+        assert!(
+            commands().order(wish(upload, false), ConsoleContext::Shared).unwrap_err().is_danger()
+        );
     }
 
     #[test]
     fn what_prints_a_file_has_a_secret_answer() {
         for line in ["AT+QFDWL=\"key.pem\"", "AT+QFREAD=1,1024", "AT+CSQ;+QFREAD=1,1024"] {
-            let order = commands().order(wish(line, true), Ground::Own).unwrap();
+            let order = commands().order(wish(line, true), ConsoleContext::Own).unwrap();
             assert!(order.has_secret_answer(), "{line}");
         }
     }

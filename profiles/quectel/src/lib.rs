@@ -23,7 +23,7 @@ pub mod status;
 mod tls;
 mod words;
 
-use listener::{BARE_URCS, BOOTS, Ears};
+use listener::{BARE_URCS, BOOTS, UrcListener};
 use poll::Asked;
 
 /// What the agent is handed.
@@ -79,7 +79,7 @@ impl Profile for Quectel {
     }
 
     fn listener(&self) -> Box<dyn Listener> {
-        Box::new(Ears)
+        Box::new(UrcListener)
     }
 
     fn mqtt(&self) -> &dyn Mqtt {

@@ -1,8 +1,7 @@
 //! What a Quectel modem says unasked.
 
 use at::Urc;
-use modem::mqtt::Client;
-use modem::observe::{NO_TOPIC, Received};
+use modem::mqtt::{Client, NO_TOPIC, Received};
 use modem::profile::{Listener, Notice};
 
 use crate::code::loss_cause;
@@ -16,9 +15,9 @@ pub(crate) const BOOTS: [&str; 1] = ["RDY"];
 
 /// Reads URCs. It holds no state: a message comes in one piece.
 #[derive(Debug)]
-pub(crate) struct Ears;
+pub(crate) struct UrcListener;
 
-impl Listener for Ears {
+impl Listener for UrcListener {
     fn hear(&mut self, urc: Urc) -> Option<Notice> {
         let Urc { line, data } = urc;
         let Some((name, rest)) = line.split_once(':') else { return bare(&line) };
@@ -93,7 +92,7 @@ mod tests {
     use super::*;
 
     fn hear(line: &str, data: Option<&[u8]>) -> Option<Notice> {
-        Ears.hear(Urc { line: line.to_owned(), data: data.map(<[u8]>::to_vec) })
+        UrcListener.hear(Urc { line: line.to_owned(), data: data.map(<[u8]>::to_vec) })
     }
 
     /// The engine puts U+FFFD into a line for bytes that are no UTF-8.

@@ -21,8 +21,8 @@ use secrecy::ExposeSecret;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-pub(crate) mod ears;
 mod hex;
+pub(crate) mod listener;
 pub(crate) mod replies;
 
 /// The longest topic and filter (manual V1.05 §11.2.4 to §11.2.6).

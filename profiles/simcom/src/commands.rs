@@ -139,7 +139,7 @@ pub(crate) const COMMANDS: &[CommandRule] = &[
 #[cfg(test)]
 mod tests {
     use modem::Catalog;
-    use modem::console::{Commands, Ground, Wish};
+    use modem::console::{Commands, ConsoleContext, Wish};
 
     fn commands() -> Commands {
         Catalog::new(&[&crate::PLUGIN]).unwrap().commands()
@@ -166,11 +166,11 @@ mod tests {
             ("AT+CMQTTREL=0", None),
             ("AT+CMQTTSTOP", None),
         ] {
-            let order = commands().order(wish(line, data), Ground::Own);
+            let order = commands().order(wish(line, data), ConsoleContext::Own);
             let shown =
                 order.unwrap_or_else(|refusal| panic!("{line}: {refusal}")).shown().to_owned();
             assert!(!shown.contains("D48150E8"), "{shown}");
-            assert!(commands().order(wish(line, data), Ground::Shared).is_err(), "{line}");
+            assert!(commands().order(wish(line, data), ConsoleContext::Shared).is_err(), "{line}");
         }
     }
 
@@ -194,15 +194,15 @@ mod tests {
             "AT+CPOWD=1",
             "AT+CSCLK=2",
         ] {
-            for ground in [Ground::Own, Ground::Shared] {
-                let refusal = commands().order(wish(line, None), ground).unwrap_err();
+            for context in [ConsoleContext::Own, ConsoleContext::Shared] {
+                let refusal = commands().order(wish(line, None), context).unwrap_err();
                 assert!(refusal.is_danger(), "{line}: {refusal}");
             }
         }
         for line in
             ["AT+CUSBPIDSWITCH?", "AT+SIMEI?", "AT+CPSI?", "AT+CSSLCFG=0", "AT+CMQTTCONNECT?"]
         {
-            assert!(commands().order(wish(line, None), Ground::Shared).is_ok(), "{line}");
+            assert!(commands().order(wish(line, None), ConsoleContext::Shared).is_ok(), "{line}");
         }
     }
 
@@ -231,7 +231,7 @@ mod tests {
         let line = r#"+CNCFG: 0,1,"apn","user","pw",2"#;
         assert_eq!(commands.shown_answer(line), r#"+CNCFG: 0,1,"apn",***"#);
         let file = Wish { dangerous: true, ..wish("AT+CFTRANTX=\"c:/client_key.pem\"", None) };
-        assert!(commands.order(file, Ground::Own).unwrap().has_secret_answer());
+        assert!(commands.order(file, ConsoleContext::Own).unwrap().has_secret_answer());
         assert!(commands.has_secret_data("AT+CCERTDOWN=\"key.pem\",1700"));
     }
 }

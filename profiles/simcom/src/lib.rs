@@ -27,7 +27,7 @@ pub use code::result_code;
 pub use sim7020::{SIM7020, Sim7020};
 
 use cmqtt::Cmqtt;
-use listener::{BARE_URCS, BOOTS, Ears, MAX_PAYLOAD};
+use listener::{BARE_URCS, BOOTS, MAX_PAYLOAD, UrcListener};
 
 /// What the agent is handed.
 pub static PLUGIN: Plugin = Plugin {
@@ -66,7 +66,7 @@ impl Profile for Simcom {
     }
 
     fn listener(&self) -> Box<dyn Listener> {
-        Box::new(Ears::default())
+        Box::new(UrcListener::default())
     }
 
     fn mqtt(&self) -> &dyn Mqtt {

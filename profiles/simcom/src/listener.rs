@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use at::Urc;
-use modem::mqtt::Client;
-use modem::observe::{NO_TOPIC, Received};
+use modem::mqtt::{Client, NO_TOPIC, Received};
 use modem::profile::{Listener, Notice};
 
 use crate::code::{NO_PING, loss_cause};
@@ -38,7 +37,7 @@ pub(crate) const BOOTS: [&str; 2] = ["RDY", "*ATREADY"];
 
 /// Reads URCs, and puts a message together from its pieces.
 #[derive(Debug, Default)]
-pub(crate) struct Ears {
+pub(crate) struct UrcListener {
     incoming: BTreeMap<u8, Incoming>,
 }
 
@@ -53,7 +52,7 @@ struct Incoming {
     payload: Vec<u8>,
 }
 
-impl Listener for Ears {
+impl Listener for UrcListener {
     fn hear(&mut self, urc: Urc) -> Option<Notice> {
         let line = urc.line.as_str();
         let Some((name, rest)) = line.split_once(':') else { return bare(line) };
@@ -112,7 +111,7 @@ pub(crate) fn notice(index: u8, message: Option<Received>) -> Notice {
     }
 }
 
-impl Ears {
+impl UrcListener {
     /// A message begins. The end of the one before it will not come any more.
     fn begin(&mut self, index: u8, topic: Option<usize>, payload: Option<usize>) -> Option<Notice> {
         let is_known = |total: Option<usize>| total.is_some_and(|total| total <= LONGEST);
@@ -178,12 +177,12 @@ mod tests {
     use super::*;
 
     fn hear(lines: &[(&str, &[u8])]) -> Vec<Notice> {
-        let mut ears = Ears::default();
+        let mut listener = UrcListener::default();
         let urc = |(line, data): &(&str, &[u8])| Urc {
             line: (*line).to_owned(),
             data: Some(data.to_vec()),
         };
-        lines.iter().filter_map(|line| ears.hear(urc(line))).collect()
+        lines.iter().filter_map(|line| listener.hear(urc(line))).collect()
     }
 
     fn message(topic: &str, payload: &[u8]) -> Notice {
@@ -233,11 +232,11 @@ mod tests {
         let pieces = [("+CMQTTRXPAYLOAD: 0,3", Some("abc")), ("+CMQTTRXPAYLOAD: 0,3", Some("def"))];
         let end = ("+CMQTTRXEND: 0", Some(""));
         let of = |parts: &[(&str, Option<&str>)]| {
-            let mut ears = Ears::default();
+            let mut listener = UrcListener::default();
             let all = parts.iter().chain(&whole).chain(&pieces).chain([&end]);
             let heard = all.filter_map(|(line, data)| {
                 let data = data.map(|data| data.as_bytes().to_vec());
-                ears.hear(Urc { line: (*line).to_owned(), data })
+                listener.hear(Urc { line: (*line).to_owned(), data })
             });
             heard.collect::<Vec<_>>()
         };
@@ -301,7 +300,7 @@ mod tests {
         ]);
         assert_eq!(heard, [message("t,\"a\",1", b"\",\""), message("t", b"")]);
         let bare = Urc { line: "+CMQTTRECV: 0,\"t\",\"hi\"".to_owned(), data: None };
-        assert_eq!(Ears::default().hear(bare), Some(Notice::Damaged(DAMAGED)));
+        assert_eq!(UrcListener::default().hear(bare), Some(Notice::Damaged(DAMAGED)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use modem::reply::{self, iccid_digits};
 
 use crate::ceng::ceng;
 use crate::cmq::Cmq;
-use crate::cmq::ears::{BOOTS, Ears};
+use crate::cmq::listener::{BOOTS, UrcListener};
 use crate::commands;
 use crate::listener::BARE_URCS;
 
@@ -43,7 +43,7 @@ impl Profile for Sim7020 {
     }
 
     fn listener(&self) -> Box<dyn Listener> {
-        Box::new(Ears)
+        Box::new(UrcListener)
     }
 
     fn mqtt(&self) -> &dyn Mqtt {

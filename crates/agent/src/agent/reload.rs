@@ -9,10 +9,10 @@ use modem::{Catalog, Session};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::{Agent, open_books};
+use super::{Agent, Sources, open_books};
 use crate::http::Tokens;
 use crate::messages::forward::{self, Adoption, LanePlan};
-use crate::modems::factory::{self, Made};
+use crate::modems::factory::NewModem;
 use crate::modems::reconcile::Order;
 use crate::mqtt::Users;
 use crate::now::{ModemView, Now, SessionView};
@@ -20,7 +20,6 @@ use crate::reload::plan::Step;
 use crate::reload::planner::{knowing, learn};
 use crate::reload::{Contents, Line, Plan, Refused, Request, plan};
 use crate::upkeep::systemd;
-use discovery::Roll;
 use fleet::{Context, Fleet, Loaded, Modem, Secrets, SessionId};
 
 /// The longest that a reload waits for what ends: who asked for it waits too.
@@ -32,7 +31,7 @@ const LOOK: Duration = Duration::from_secs(10);
 
 /// All that begins, made and not started: what can go wrong has gone wrong before anything ends.
 struct Next {
-    modems: Vec<Made>,
+    modems: Vec<NewModem>,
     /// Sessions of modems that go on.
     sessions: Vec<(SessionView, Session)>,
     tokens: Option<Tokens>,
@@ -58,7 +57,7 @@ impl Agent {
     async fn reload(&mut self) -> Result<Vec<Line>, Refused> {
         systemd::reloading();
         let done = self.apply().await;
-        self.gear.metrics.reloaded(done.is_ok());
+        self.factory.metrics.reloaded(done.is_ok());
         let words = match &done {
             Ok(lines) => {
                 for line in lines.iter().filter(|line| line.sign != '=') {
@@ -79,8 +78,7 @@ impl Agent {
     }
 
     async fn apply(&mut self) -> Result<Vec<Line>, Refused> {
-        let (file, gateway) = (self.file.clone(), self.gateway.clone());
-        let library = self.library.clone();
+        let Sources { file, gateway, library } = self.sources.clone();
         let read = move || {
             let catalog = library.read().map(|models| models.catalog);
             let context = knowing(Context::named(&file, Secrets::Read, gateway), &catalog);
@@ -93,10 +91,10 @@ impl Agent {
             tracing::warn!("the fleet file: {}", loaded.warnings.places());
         }
         let old = self.view.now();
-        let applied = self.contents.borrow().clone();
+        let applied = self.applied.contents.borrow().clone();
         let is_rotated = |secret: &_| applied.differ(&contents, secret);
         let mut plan = Plan::new(&old.fleet, &loaded.fleet, is_rotated);
-        let known = Arc::clone(&self.catalog.borrow());
+        let known = Arc::clone(&self.applied.catalog.borrow());
         let is_new = learn(&mut plan, &old, &known, &catalog);
         let fleet = plan.applicable(&old.fleet, loaded.fleet);
         for secret in plan.not_applied(&fleet) {
@@ -104,31 +102,31 @@ impl Agent {
         }
         let next = self.prepare(&plan, &fleet)?;
         if is_new {
-            self.catalog.send_replace(Arc::new(catalog));
+            self.applied.catalog.send_replace(Arc::new(catalog));
         }
         self.change(&plan, &old, fleet, next).await;
-        self.contents.send_replace(contents);
+        self.applied.contents.send_replace(contents);
         Ok(plan.lines())
     }
 
     /// Makes all that begins.
     fn prepare(&mut self, plan: &Plan, fleet: &Fleet) -> Result<Next, Refused> {
-        if self.gear.books.is_none() {
-            self.gear.books = open_books(fleet).map_err(Refused::Books)?;
+        if self.factory.books.is_none() {
+            self.factory.books = open_books(fleet).map_err(Refused::Books)?;
             self.keep_books();
         }
         let begins = |modem: &&Modem| plan.modem(&modem.name).is_some_and(Step::begins);
-        let modems = fleet.modems.iter().filter(begins).map(|modem| self.gear.modem(modem));
-        let modems = modems.collect::<Result<Vec<Made>, _>>()?;
+        let modems = fleet.modems.iter().filter(begins).map(|modem| self.factory.modem(modem));
+        let modems = modems.collect::<Result<Vec<NewModem>, _>>()?;
         let mut sessions = Vec::new();
         for (id, _) in plan.sessions.iter().filter(|(_, step)| step.begins()) {
             // Those of a modem that begins are made with it.
             let is_alone = plan.modem(&id.modem).is_some_and(|step| !step.begins());
             let modem = fleet.modems.iter().find(|m| m.name == id.modem).filter(|_| is_alone);
             let found = modem.and_then(|m| Some((m, m.sessions.iter().find(|s| s.id == *id)?)));
-            let kept = self.kept.get(id.modem.as_str());
-            let make = |(kept, (modem, s))| self.gear.session_of(kept, modem, s);
-            sessions.extend(kept.zip(found).map(make));
+            let running = self.modems.running.get(id.modem.as_str());
+            let make = |(running, (modem, s))| self.factory.session_of(running, modem, s);
+            sessions.extend(running.zip(found).map(make));
         }
         let changes = |key| plan.settings.iter().any(|s| s.key == key && s.at_restart.is_none());
         let is_other = changes("http.token") || changes("http.publish_token");
@@ -141,7 +139,7 @@ impl Agent {
     /// Does it; from here on nothing is refused.
     async fn change(&mut self, plan: &Plan, old: &Now, fleet: Fleet, next: Next) {
         let Next { modems: made, sessions: joining, tokens, users } = next;
-        if let Some(books) = &self.gear.books {
+        if let Some(books) = &self.factory.books {
             books.revise(&fleet.modems);
         }
         let views = views(&fleet, old, &made, &joining);
@@ -155,25 +153,26 @@ impl Agent {
         adoption.rename().await;
         self.forwarding.start(lanes);
         let waiting = self.forwarding.waiting();
-        self.now.send_replace(Arc::new(Now { fleet, modems: views, waiting }));
+        self.applied.now.send_replace(Arc::new(Now { fleet, modems: views, waiting }));
         let now = self.view.now();
         self.tell();
         self.adopter.begin(adoption);
         for (view, session) in joining {
-            if let Some(kept) = self.kept.get(view.id.modem.as_str()) {
-                kept.roster.join(session);
+            if let Some(running) = self.modems.running.get(view.id.modem.as_str()) {
+                running.roster.join(session);
             }
         }
         for made in made {
-            self.run_modem(made).await;
+            self.modems.start(made).await;
         }
-        self.roll.send_replace(self.roll_of(&now.fleet));
-        self.gear.metrics.keep_fleet(&now.fleet);
+        self.applied.wanted.send_replace(self.modems.wanted(&now.fleet));
+        self.factory.metrics.keep_fleet(&now.fleet);
+        self.factory.activities.keep_fleet(&now.fleet);
         if let Some(tokens) = tokens {
-            self.tokens.send_replace(tokens);
+            self.applied.tokens.send_replace(tokens);
         }
         if let Some(users) = users {
-            self.users.send_replace(users);
+            self.applied.users.send_replace(users);
         }
     }
 
@@ -186,17 +185,19 @@ impl Agent {
         let mut leaving = Vec::new();
         for (id, _) in plan.sessions.iter().filter(|(id, step)| leaves(id, step)) {
             let session = old.sessions().find(|session| session.id == *id);
-            if let Some((session, kept)) = session.zip(self.kept.get(id.modem.as_str())) {
-                kept.roster.leave(&session.uplink);
+            if let Some((session, running)) =
+                session.zip(self.modems.running.get(id.modem.as_str()))
+            {
+                running.roster.leave(&session.uplink);
                 leaving.push(session.uplink.clone());
             }
         }
         let ends = plan.modems.iter().filter(|(_, step)| step.ends());
         let ending: Vec<String> = ends.map(|(name, _)| name.to_string()).collect();
         for name in &ending {
-            self.kept.remove(name);
+            self.modems.running.remove(name);
         }
-        let orders = &self.orders;
+        let orders = &self.modems.orders;
         let retired = join_all(ending.iter().map(|name| async move {
             let ended = |is_late| async move {
                 let (done, ended) = oneshot::channel();
@@ -216,13 +217,6 @@ impl Agent {
             tracing::warn!("a session that leaves did not sign out in time; it still may");
         }
     }
-
-    /// Whom discovery is to look for.
-    pub(crate) fn roll_of(&self, fleet: &Fleet) -> Roll {
-        let kept = |modem: &Modem| self.kept.get(modem.name.as_str())?.wanted.clone();
-        let wanted = fleet.modems.iter().filter_map(kept).collect();
-        Roll { wanted, fixed: factory::fixed(fleet) }
-    }
 }
 
 async fn off_the_runtime(read: impl FnOnce() -> Read + Send + 'static) -> Read {
@@ -238,7 +232,7 @@ async fn has_left(mut session: Uplink) {
 fn views(
     fleet: &Fleet,
     old: &Now,
-    made: &[Made],
+    made: &[NewModem],
     joining: &[(SessionView, Session)],
 ) -> Vec<ModemView> {
     let view = |modem: &Modem| {

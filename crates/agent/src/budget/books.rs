@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use modem::mqtt::{Message, Qos};
-use modem::observe::Received;
+use modem::Observer;
+use modem::mqtt::{Message, Qos, Received};
+use modem::observe::DisconnectReason;
 use queue::MAX_PRIORITY;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
@@ -452,22 +453,6 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Which SIM is in it.
-    pub fn sim(&self, iccid: Option<&str>) {
-        self.books.change(|state, now| state.sim(&self.modem, iccid, now));
-    }
-
-    /// A message goes out.
-    pub fn sending(&self, session: &str, message: &Message) {
-        self.message(session, cost::published(message), message.qos);
-    }
-
-    /// A message came down. Its QoS is not told; the costlier of the usual two is counted.
-    pub fn received(&self, session: &str, message: &Received) {
-        let (topic, payload, qos) = (message.topic.len(), message.payload.len(), Qos::AtLeastOnce);
-        self.message(session, cost::message(topic, payload, qos), qos);
-    }
-
     fn message(&self, session: &str, bytes: u64, qos: Qos) {
         self.books.change(|state, now| {
             let entry = state.modems.get(&self.modem);
@@ -475,28 +460,6 @@ impl Meter {
             let tls =
                 if secured.is_some_and(|costs| costs.secured) { cost::records(qos) } else { 0 };
             state.count(&self.modem, bytes.saturating_add(tls), now)
-        });
-    }
-
-    /// A CONNECT ended, well or not: it may have gone all its way.
-    pub fn connect(&self, session: &str, ok: bool) {
-        self.books.change(|state, now| {
-            let Some(entry) = state.modems.get_mut(&self.modem) else { return false };
-            let bytes = entry.sessions.get(session).map_or(0, |costs| costs.connect);
-            if ok {
-                entry.connected.insert(session.to_owned(), Instant::now());
-            }
-            state.count(&self.modem, bytes, now)
-        });
-    }
-
-    /// A session ended.
-    pub fn disconnect(&self, session: &str) {
-        self.books.change(|state, now| {
-            let Some(entry) = state.modems.get_mut(&self.modem) else { return false };
-            let bytes = entry.pings(session, Instant::now());
-            entry.connected.remove(session);
-            state.count(&self.modem, bytes, now)
         });
     }
 
@@ -512,6 +475,43 @@ impl Meter {
     /// How its SIM stands; `None` where it has no budget.
     pub fn standing(&self) -> Option<Standing> {
         self.books.state().standing(&self.modem, Timestamp::now())
+    }
+}
+
+impl Observer for Meter {
+    fn sim(&self, iccid: Option<&str>) {
+        self.books.change(|state, now| state.sim(&self.modem, iccid, now));
+    }
+
+    fn sending(&self, session: &str, message: &Message) {
+        self.message(session, cost::published(message), message.qos);
+    }
+
+    // Its QoS is not known; the costlier of the usual two is counted.
+    fn received(&self, session: &str, message: &Received) {
+        let (topic, payload, qos) = (message.topic.len(), message.payload.len(), Qos::AtLeastOnce);
+        self.message(session, cost::message(topic, payload, qos), qos);
+    }
+
+    // Whether it went well or not: it may have gone all its way.
+    fn connect(&self, session: &str, ok: bool) {
+        self.books.change(|state, now| {
+            let Some(entry) = state.modems.get_mut(&self.modem) else { return false };
+            let bytes = entry.sessions.get(session).map_or(0, |costs| costs.connect);
+            if ok {
+                entry.connected.insert(session.to_owned(), Instant::now());
+            }
+            state.count(&self.modem, bytes, now)
+        });
+    }
+
+    fn disconnect(&self, session: &str, _: DisconnectReason) {
+        self.books.change(|state, now| {
+            let Some(entry) = state.modems.get_mut(&self.modem) else { return false };
+            let bytes = entry.pings(session, Instant::now());
+            entry.connected.remove(session);
+            state.count(&self.modem, bytes, now)
+        });
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::gateway::Gateway;
 use super::port::{Node, Port};
 use super::rights::Rights;
-use super::service::{Disk, Recovery, Refused, Told, Trial, User, Watchdog, Why};
+use super::service::{Disk, QueueReport, Recovery, Refused, Trial, User, Watchdog, Why};
 use fleet::Fleet;
 use fleet::{accounts, private};
 
@@ -147,7 +147,7 @@ fn may(path: &Path, what: Access) -> bool {
 pub fn disk(queue: &fleet::Queue, failing: Option<Option<Failing>>) -> Disk {
     let trial = trial(&queue.path).map_err(|error| refused(&error));
     let is_there = || has_open(&queue.path);
-    let agent = failing.map(|failing| Told { failing, is_there: is_there() });
+    let agent = failing.map(|failing| QueueReport { failing, is_there: is_there() });
     Disk { path: queue.path.clone(), max_bytes: queue.max_bytes, trial, agent }
 }
 

@@ -44,7 +44,7 @@ pub struct Disk {
     /// What the trial came to.
     pub trial: Result<Trial, Refused>,
     /// The agent's word on it, if it runs.
-    pub agent: Option<Told>,
+    pub agent: Option<QueueReport>,
 }
 
 /// Why the trial failed.
@@ -73,7 +73,7 @@ pub enum Why {
 
 /// The word of a running agent on its queue's folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Told {
+pub struct QueueReport {
     /// Why its last commit failed, if it did.
     pub failing: Option<Failing>,
     /// The files that it has open are those in the folder.
@@ -396,7 +396,7 @@ mod tests {
         let millis = Duration::from_millis(1);
         let trial = Trial { median: millis, worst: millis, free: 1 << 30, is_volatile: false };
         let of = |failing, is_there| {
-            let agent = Some(Told { failing, is_there });
+            let agent = Some(QueueReport { failing, is_there });
             Disk { path: "/q".into(), max_bytes: 1, trial: Ok(trial.clone()), agent }.finding()
         };
         check(&of(None, true), Level::Ok, "a sync takes", "");

@@ -20,7 +20,6 @@ use super::service::User;
 use super::session::{Certificates, Reach, Secret};
 use super::{Finding, host, modem as judged, session, usb};
 use crate::budget::{Meter, Standing};
-use crate::metrics::Metrics;
 use crate::modems::devices::{DeviceReport, Devices};
 use crate::modems::ledger::FileLedger;
 use crate::now::{ModemView, View};
@@ -35,17 +34,11 @@ const REACH: Duration = Duration::from_secs(3);
 ///
 /// # Cancel safety
 /// Questions that were not asked yet are withdrawn.
-pub async fn by_agent(
-    view: &View,
-    metrics: &Metrics,
-    devices: &Devices,
-    only: Option<&str>,
-) -> Vec<Finding> {
+pub async fn by_agent(view: &View, devices: &Devices, only: Option<&str>) -> Vec<Finding> {
     // Asking takes seconds, and a reload must not wait for that: what is needed is taken out.
     let (fleet, running) = {
         let now = view.now();
-        let of = |view| Running::of(view, metrics);
-        (now.fleet.clone(), now.modems.iter().map(of).collect::<Vec<_>>())
+        (now.fleet.clone(), now.modems.iter().map(Running::of).collect::<Vec<_>>())
     };
     let (user, mut findings) = ground(&fleet, Some(view.queue.stat().failing)).await;
     let devices = &devices.report().await;
@@ -80,14 +73,14 @@ struct Running {
 }
 
 impl Running {
-    fn of(view: &ModemView, metrics: &Metrics) -> Self {
+    fn of(view: &ModemView) -> Self {
         let states = view.sessions.iter().map(|session| (session.id.clone(), session.state()));
         Self {
             name: view.name.clone(),
             place: view.port.clone(),
             snapshot: view.snapshot.borrow().clone(),
             link: view.link.borrow().clone(),
-            busy: metrics.activity(&view.name).busy,
+            busy: view.activity.read().busy,
             states: states.collect(),
             budget: view.meter.as_ref().and_then(Meter::standing),
         }
@@ -165,7 +158,7 @@ async fn of_running(
     let state = Some((snapshot.state, snapshot.reason.clone()));
     let flaps = snapshot.causes.contains(&RecoveryCause::Flapping);
     let flapping = flaps.then(|| usb::flapping("port", "it", snapshot.returns));
-    let told = Told { state, states, budget };
+    let told = AgentKnowledge { state, states, budget };
     let mut findings = judge(fleet, modem, port, exam, told, user).await;
     findings.extend(flapping.map(|finding| finding.of(modem.name.as_str())));
     findings
@@ -198,7 +191,10 @@ async fn of_asked(
             let cid = modem.apn.as_ref().map_or(modem::attach::CONTEXT, |apn| apn.cid);
             modem::exam::examine(&place, catalog, cid).await
         }
-        None => return judge(fleet, modem, port, Err(String::new()), Told::default(), user).await,
+        None => {
+            return judge(fleet, modem, port, Err(String::new()), AgentKnowledge::default(), user)
+                .await;
+        }
     };
     let exam = exam.map_err(|error| {
         if let modem::probe::ProbeError::Open(error) = &error {
@@ -206,7 +202,7 @@ async fn of_asked(
         }
         host::probe_failed(&error)
     });
-    judge(fleet, modem, port, exam, Told::default(), user).await
+    judge(fleet, modem, port, exam, AgentKnowledge::default(), user).await
 }
 
 /// The AT port of the device that discovery gave to a modem, else any of its ports.
@@ -223,7 +219,7 @@ async fn seen_port(place: String, tty: Option<PathBuf>, modem: &fleet::Modem) ->
 
 /// What only a running agent tells.
 #[derive(Default)]
-struct Told {
+struct AgentKnowledge {
     state: Option<(State, Option<String>)>,
     states: BTreeMap<SessionId, SessionState>,
     budget: Option<Standing>,
@@ -234,7 +230,7 @@ async fn judge(
     modem: &fleet::Modem,
     port: Port,
     exam: Result<modem::exam::Exam, String>,
-    told: Told,
+    told: AgentKnowledge,
     user: &User,
 ) -> Vec<Finding> {
     let at_port = port.finding(user);

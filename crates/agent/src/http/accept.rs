@@ -25,7 +25,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::paths::OPEN;
-use crate::metrics::labels::Refused;
+use crate::metrics::labels::HttpRefusal;
 use crate::upkeep::descriptors;
 use body::{Answer, Upload};
 use timed::Timed;
@@ -141,7 +141,7 @@ async fn answer(
     place.begin();
     let response = if place.is_kept() && !OPEN.contains(&request.uri().path()) {
         place.refuse();
-        Refused::Connections.into_response()
+        HttpRefusal::Connections.into_response()
     } else {
         let mut request = request.map(|body| Body::new(Upload::new(body, Arc::clone(&place))));
         request.extensions_mut().insert(Arc::clone(&place));
@@ -149,7 +149,7 @@ async fn answer(
     };
     let response = match place.hold(response.body().size_hint().exact()) {
         true => response,
-        false => Refused::Connections.into_response(),
+        false => HttpRefusal::Connections.into_response(),
     };
     Ok(response.map(|body| Answer::new(body, place)))
 }

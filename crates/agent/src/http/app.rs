@@ -19,7 +19,7 @@ use crate::messages::downlink::Downlink;
 use crate::messages::forward::Given;
 use crate::messages::hand_in::HandIn;
 use crate::metrics::Metrics;
-use crate::metrics::labels::Refused;
+use crate::metrics::labels::HttpRefusal;
 use crate::modems::devices::Devices;
 use crate::now::{ModemView, View};
 use crate::reload::{Planner, Reloads};
@@ -80,8 +80,8 @@ impl App {
 
 impl App {
     /// Counts a refusal, and answers it.
-    pub(super) fn refuse(&self, why: Refused) -> Response {
-        self.metrics.http_refused(why);
+    pub(super) fn refuse(&self, why: HttpRefusal) -> Response {
+        self.metrics.applications.http_refused(why);
         why.into_response()
     }
 }

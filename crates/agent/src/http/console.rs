@@ -12,7 +12,7 @@ use axum::response::sse::Event;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::stream;
-use modem::console::{self, Ground, Heard, Hearing, Outcome, Refusal, Wish};
+use modem::console::{self, ConsoleContext, Heard, Hearing, Outcome, Refusal, Wish};
 use modem::session::Chain;
 use serde::Deserialize;
 use serde_json::json;
@@ -82,7 +82,7 @@ pub(super) async fn run(
                      with an `http.token`";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "needs_token", words));
     }
-    let order = app.commands.order(asked.wish()?, Ground::Shared).map_err(refused)?;
+    let order = app.commands.order(asked.wish()?, ConsoleContext::Shared).map_err(refused)?;
     let Ok(_place) = app.bounds.commands.try_acquire() else {
         let words = format!("{COMMANDS} commands are under way; wait for one");
         return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "busy", words));

@@ -33,6 +33,6 @@ pub(super) async fn doctor(
         app.modem(name)?;
     }
     let _turn = TURN.acquire().await;
-    let findings = survey::by_agent(&app.view, &app.metrics, &app.devices, only).await;
+    let findings = survey::by_agent(&app.view, &app.devices, only).await;
     Ok(axum::Json(json!({ "findings": findings })))
 }

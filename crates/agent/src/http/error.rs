@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::metrics::labels::Refused;
+use crate::metrics::labels::HttpRefusal;
 
 /// An error answer.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-impl Refused {
+impl HttpRefusal {
     fn error(self) -> ApiError {
         let (status, code, message) = match self {
             Self::ForeignOrigin => (
@@ -72,7 +72,7 @@ impl Refused {
     }
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for HttpRefusal {
     fn into_response(self) -> Response {
         self.error().into_response()
     }

@@ -17,7 +17,7 @@ use super::accept;
 use super::app::App;
 use super::paths::{CONSOLE, OPEN};
 use super::token::{Door, Right};
-use crate::metrics::labels::Refused;
+use crate::metrics::labels::HttpRefusal;
 
 /// Paths where reading does something: modems are asked, a reader begins, a place among few is taken.
 const ACTING: [&str; 6] = [
@@ -34,11 +34,11 @@ pub(super) async fn passed(State(app): State<Arc<App>>, request: Request, next: 
     // Probes and scrapes come by names of their own, and learn nothing that needs a token.
     let by_tcp = app.door == Door::Tcp && !OPEN.contains(&request.uri().path());
     if by_tcp && !is_known_here(&request, &app.view.now().fleet.http.hosts) {
-        return app.refuse(Refused::UnknownHost);
+        return app.refuse(HttpRefusal::UnknownHost);
     }
     let acts = !request.method().is_safe() || ACTING.contains(&request.uri().path());
     if acts && is_foreign(&request) {
-        return app.refuse(Refused::ForeignOrigin);
+        return app.refuse(HttpRefusal::ForeignOrigin);
     }
     next.run(request).await
 }
@@ -60,17 +60,17 @@ pub(super) async fn allowed(
     }
     match right {
         Ok(right) if right >= least => next.run(request).await,
-        Ok(_) => app.refuse(Refused::PublishOnly),
+        Ok(_) => app.refuse(HttpRefusal::PublishOnly),
         Err(why) => unauthorized(&app, place.as_deref(), why).await,
     }
 }
 
-async fn unauthorized(app: &App, place: Option<&accept::Place>, why: Refused) -> Response {
+async fn unauthorized(app: &App, place: Option<&accept::Place>, why: HttpRefusal) -> Response {
     let mut answer = app.refuse(why);
     // A browser then asks a person for it, and shows it to the page's stream as well.
     let realm = HeaderValue::from_static("Basic realm=\"modemfleet\"");
     answer.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
-    if why == Refused::WrongToken {
+    if why == HttpRefusal::WrongToken {
         if let Some(place) = place {
             place.delay();
         }

@@ -8,8 +8,8 @@ use queue::Queue;
 use serde_json::{Map, Value, json};
 
 use super::app::App;
+use crate::activity::Activity;
 use crate::budget::Standing;
-use crate::metrics::Activity;
 use crate::now::{ModemView, Security, SessionView};
 use crate::upkeep::history;
 
@@ -22,7 +22,7 @@ pub(super) async fn modems(State(app): State<Arc<App>>) -> axum::Json<Value> {
 pub(super) fn fleet(app: &App) -> Value {
     let now = app.view.now();
     let modem = |modem: &ModemView| {
-        let activity = app.metrics.activity(&modem.name);
+        let activity = modem.activity.read();
         modem_json(modem, &activity, app.history.of(&modem.name))
     };
     let modems: Vec<Value> = now.modems.iter().map(modem).collect();

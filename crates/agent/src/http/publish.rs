@@ -14,7 +14,7 @@ use super::app::App;
 use super::error::ApiError;
 use super::query::decode;
 use crate::messages::hand_in::{MAX_TOPIC, Refusal, Submission, Taken};
-use crate::metrics::labels::Way;
+use crate::metrics::labels::WayIn;
 use fleet::{Name, SessionId};
 
 /// A request's parameters, checked.
@@ -47,7 +47,7 @@ pub(super) async fn publish(
         key: idempotency_key(&headers)?,
         ..Submission::new(params.topic, body)
     };
-    let taken = app.hand_in.take_copies(Way::Http, submission).await.map_err(refused)?;
+    let taken = app.hand_in.take_copies(WayIn::Http, submission).await.map_err(refused)?;
     Ok((StatusCode::ACCEPTED, Json(answer(&taken))))
 }
 

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use crate::metrics::labels::Refused;
+use crate::metrics::labels::HttpRefusal;
 use fleet::Http;
 use fleet::secret::{Ref, SHORT_TOKEN, SecretError};
 
@@ -75,17 +75,17 @@ impl Tokens {
     }
 
     /// Returns the right of a caller over TCP.
-    pub(super) fn right(&self, headers: &HeaderMap) -> Result<Right, Refused> {
+    pub(super) fn right(&self, headers: &HeaderMap) -> Result<Right, HttpRefusal> {
         let Some(all) = &self.all else { return Ok(Right::All) };
         if !headers.contains_key(header::AUTHORIZATION) {
-            return Err(Refused::NoToken);
+            return Err(HttpRefusal::NoToken);
         }
-        let shown = shown(headers).ok_or(Refused::WrongToken)?;
+        let shown = shown(headers).ok_or(HttpRefusal::WrongToken)?;
         let may_publish = self.publish.as_ref().is_some_and(|publish| publish.fits(&shown));
         match (all.fits(&shown), may_publish) {
             (true, _) => Ok(Right::All),
             (false, true) => Ok(Right::Publish),
-            (false, false) => Err(Refused::WrongToken),
+            (false, false) => Err(HttpRefusal::WrongToken),
         }
     }
 }
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
     use fleet::secret::{Rule, Source};
 
-    fn right(tokens: &Tokens, shown: &[&str]) -> Result<Right, Refused> {
+    fn right(tokens: &Tokens, shown: &[&str]) -> Result<Right, HttpRefusal> {
         let mut headers = HeaderMap::new();
         for shown in shown {
             headers.append(header::AUTHORIZATION, HeaderValue::from_str(shown).unwrap());
@@ -159,27 +159,27 @@ mod tests {
         let token = |text: &str| Some(Token::new(&text.to_owned().into()));
         let tokens = Tokens { all: token("everything"), publish: token("little") };
         for (shown, expected) in [
-            (&[][..], Err(Refused::NoToken)),
+            (&[][..], Err(HttpRefusal::NoToken)),
             (&["Bearer everything"], Ok(Right::All)),
             (&["bearer everything"], Ok(Right::All)),
             (&["Bearer little"], Ok(Right::Publish)),
             // "any:everything" and "any:little".
             (&["Basic YW55OmV2ZXJ5dGhpbmc="], Ok(Right::All)),
             (&["Basic YW55OmxpdHRsZQ=="], Ok(Right::Publish)),
-            (&["Bearer everything", "Bearer everything"], Err(Refused::WrongToken)),
-            (&["Bearer wrong", "Bearer everything"], Err(Refused::WrongToken)),
-            (&["Bearer "], Err(Refused::WrongToken)),
-            (&["Bearer"], Err(Refused::WrongToken)),
-            (&["everything"], Err(Refused::WrongToken)),
-            (&["Bearer everything "], Err(Refused::WrongToken)),
-            (&["Basic !"], Err(Refused::WrongToken)),
-            (&["Digest everything"], Err(Refused::WrongToken)),
+            (&["Bearer everything", "Bearer everything"], Err(HttpRefusal::WrongToken)),
+            (&["Bearer wrong", "Bearer everything"], Err(HttpRefusal::WrongToken)),
+            (&["Bearer "], Err(HttpRefusal::WrongToken)),
+            (&["Bearer"], Err(HttpRefusal::WrongToken)),
+            (&["everything"], Err(HttpRefusal::WrongToken)),
+            (&["Bearer everything "], Err(HttpRefusal::WrongToken)),
+            (&["Basic !"], Err(HttpRefusal::WrongToken)),
+            (&["Digest everything"], Err(HttpRefusal::WrongToken)),
         ] {
             assert_eq!(right(&tokens, shown), expected, "{shown:?}");
         }
         let none = Tokens::default();
         assert_eq!(right(&none, &["Bearer whatever"]), Ok(Right::All));
         let one = Tokens { all: token("everything"), publish: None };
-        assert_eq!(right(&one, &["Bearer little"]), Err(Refused::WrongToken));
+        assert_eq!(right(&one, &["Bearer little"]), Err(HttpRefusal::WrongToken));
     }
 }

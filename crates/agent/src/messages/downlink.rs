@@ -125,7 +125,7 @@ impl Downlink {
     /// connection for it, and miss others.
     pub fn deliver(&self, message: Message) {
         if let Err(reason) = check_received(&message.topic) {
-            self.inner.metrics.downlink_refused(&message.session);
+            self.inner.metrics.applications.downlink_refused(&message.session);
             // Without the topic, so that what repeats is counted instead.
             let session = &message.session;
             return tracing::warn!(%session, "a message came down and is dropped: its topic {reason}");
@@ -156,7 +156,7 @@ impl Downlink {
             // A closed outbox belongs to a consumer that is just going.
             if let Err(mpsc::error::TrySendError::Full(_)) = consumer.outbox.try_send(delivery) {
                 consumer.missed.fetch_add(1, Ordering::Relaxed);
-                self.inner.metrics.downlink_dropped(consumer.kind, 1);
+                self.inner.metrics.applications.downlink_dropped(consumer.kind, 1);
             }
         }
     }

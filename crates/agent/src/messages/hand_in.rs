@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::messages::forward::{Routing, batch, lanes, session_lane};
 use crate::metrics::Metrics;
-use crate::metrics::labels::Way;
+use crate::metrics::labels::WayIn;
 use crate::now::{Now, View, find_session};
 use fleet::{Route, SessionId};
 
@@ -216,7 +216,7 @@ impl HandIn {
     ///
     /// # Cancel safety
     /// A dropped call may or may not have taken the message.
-    pub async fn take(&self, way: Way, submission: Submission) -> Result<Receipt, Refusal> {
+    pub async fn take(&self, way: WayIn, submission: Submission) -> Result<Receipt, Refusal> {
         self.take_copies(way, submission).await.map(|taken| taken.first)
     }
 
@@ -227,7 +227,7 @@ impl HandIn {
     ///
     /// # Cancel safety
     /// As for [`Self::take`].
-    pub async fn take_copies(&self, way: Way, submission: Submission) -> Result<Taken, Refusal> {
+    pub async fn take_copies(&self, way: WayIn, submission: Submission) -> Result<Taken, Refusal> {
         self.take_into(way, submission, None).await
     }
 
@@ -240,7 +240,7 @@ impl HandIn {
     /// As for [`Self::take`]; the room is free again.
     pub async fn take_reserved(
         &self,
-        way: Way,
+        way: WayIn,
         submission: Submission,
         room: Room,
     ) -> Result<Receipt, Refusal> {
@@ -249,7 +249,7 @@ impl HandIn {
 
     async fn take_into(
         &self,
-        way: Way,
+        way: WayIn,
         submission: Submission,
         room: Option<Room>,
     ) -> Result<Taken, Refusal> {
@@ -266,13 +266,13 @@ impl HandIn {
             let words = modem::session::Chain(refusal);
             tracing::error!("a message could not be stored: {words}");
         }
-        self.metrics.handed_in(way, result);
+        self.metrics.applications.handed_in(way, result);
         taken
     }
 
     /// Counts a message that was refused before it came to [`Self::take`].
-    pub fn refused(&self, way: Way) {
-        self.metrics.handed_in(way, "refused");
+    pub fn refused(&self, way: WayIn) {
+        self.metrics.applications.handed_in(way, "refused");
     }
 
     /// Whether a message of this topic would find its way now; what becomes of it is not told.

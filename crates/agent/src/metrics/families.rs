@@ -13,7 +13,7 @@ use prometheus::Opts;
 use queue::Dropped;
 use serde_json::{Value, json};
 
-use super::labels::{ConsumerKind, READER_KINDS, Refused, SwitchCause, Way};
+use super::labels::{ConsumerKind, HttpRefusal, READER_KINDS, SwitchCause, WayIn};
 use crate::budget::Stage;
 
 /// An exchange takes milliseconds on USB, and a slow command seconds.
@@ -182,11 +182,11 @@ labels! {
     RECOVERY_CAUSE_WORD = "cause": Words(|| RecoveryCause::ALL.map(RecoveryCause::as_str).to_vec());
     OUTCOME = "outcome": Words(|| RecoveryOutcome::ALL.map(RecoveryOutcome::as_str).to_vec());
     CAUSE = "cause": Words(|| SwitchCause::ALL.map(SwitchCause::as_str).to_vec());
-    WAY = "way": Words(|| Way::ALL.map(Way::as_str).to_vec());
+    WAY = "way": Words(|| WayIn::ALL.map(WayIn::as_str).to_vec());
     READER_KIND = "kind": Words(|| READER_KINDS.to_vec());
     INBOX_DROP_REASON = "reason": Words(|| ::inbox::Dropped::default().by_reason().map(|(reason, _)| reason).to_vec());
     CONNECTION_REFUSAL = "reason": Words(|| ConnectionRefusal::ALL.map(ConnectionRefusal::as_str).to_vec());
-    HTTP_REFUSAL = "reason": Words(|| Refused::ALL.map(Refused::as_str).to_vec());
+    HTTP_REFUSAL = "reason": Words(|| HttpRefusal::ALL.map(HttpRefusal::as_str).to_vec());
     CONSUMER = "consumer": Words(|| ConsumerKind::ALL.map(ConsumerKind::as_str).to_vec());
 }
 

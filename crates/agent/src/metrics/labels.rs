@@ -33,14 +33,14 @@ impl SwitchCause {
 
 /// The way by which a message came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum WayIn {
     /// `POST /api/v1/publish`, over TCP or the unix socket.
     Http,
     /// The MQTT listener.
     Mqtt,
 }
 
-impl Way {
+impl WayIn {
     /// All ways, for metrics that start at 0.
     pub const ALL: [Self; 2] = [Self::Http, Self::Mqtt];
 
@@ -77,7 +77,7 @@ impl ConsumerKind {
 
 /// A reason to refuse a request, as the metrics count it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub enum HttpRefusal {
     /// A page of another origin has a browser ask.
     ForeignOrigin,
     /// It is asked for by a name that is not this host's.
@@ -92,7 +92,7 @@ pub enum Refused {
     PublishOnly,
 }
 
-impl Refused {
+impl HttpRefusal {
     /// All reasons, for metrics that start at 0.
     pub const ALL: [Self; 6] = [
         Self::ForeignOrigin,

@@ -186,9 +186,9 @@ impl Devices {
             let seen = self.sightings.borrow();
             (seen.unclaimed(), seen.unclaimed_ports_busy())
         };
-        set(self.metrics.unclaimed(), unclaimed);
-        set(self.metrics.unclaimed_ports_busy(), busy);
-        set(self.metrics.duplicate_imeis(), self.duplicates());
+        set(self.metrics.modems.unclaimed(), unclaimed);
+        set(self.metrics.modems.unclaimed_ports_busy(), busy);
+        set(self.metrics.modems.duplicate_imeis(), self.duplicates());
     }
 
     fn duplicates(&self) -> usize {
@@ -222,7 +222,7 @@ impl Devices {
         if snapshot.state != State::Serving {
             device.reason = snapshot.reason.clone().or(device.reason.take());
         }
-        if let Some(busy) = self.metrics.activity(&modem.name).busy
+        if let Some(busy) = modem.activity.read().busy
             && let Some(port) = device.ports.iter_mut().find(|port| port.tty == busy.tty)
         {
             (port.busy, port.holder) = (true, busy.holder);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use modem::attach::Apn;
 use modem::location::Handover;
-use modem::mqtt::{Connection, Message};
+use modem::mqtt::{Connection, Inbox, Message};
+use modem::observe::All;
 use modem::session::Presence;
 use modem::{
     Environment, Location, Modem, ModemConfig, Observer, Roster, Session, SessionConfig, session,
@@ -14,28 +15,30 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::activity::Activities;
 use crate::budget::Books;
-use crate::messages::downlink::{self, Downlink};
-use crate::metrics::{Hear, Metrics};
+use crate::messages::downlink::Downlink;
+use crate::metrics::Metrics;
 use crate::modems::ledger::FileLedger;
-use crate::now::{ModemView, Now, Security, SessionView};
-use discovery::{Roll, Wanted};
+use crate::modems::session_inbox::SessionInbox;
+use crate::now::{ModemView, Security, SessionView};
+use discovery::{Wanted, WantedModems};
+use fleet::Fleet;
 use fleet::secret::SecretError;
-use fleet::{Fleet, SessionId};
 
 /// A modem of the fleet that can be run.
-pub struct Made {
+pub struct NewModem {
     /// Where it is watched.
     pub view: ModemView,
     /// What runs.
     pub modem: Modem,
     /// What others keep of it.
-    pub kept: Kept,
+    pub running: RunningModem,
 }
 
 /// What is kept of a modem that runs, to change and to end it.
 #[derive(Clone)]
-pub struct Kept {
+pub struct RunningModem {
     /// Whom discovery tells its ports; absent for a modem at a fixed tty.
     pub wanted: Option<Wanted>,
     /// Ends it, in order.
@@ -47,31 +50,33 @@ pub struct Kept {
 
 /// What modems are made with.
 #[derive(Clone)]
-pub struct Gear {
+pub struct ModemFactory {
     /// What the modems of this gateway share.
     pub env: Environment,
     /// Which PINs were tried.
     pub ledger: FileLedger,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What happened on each modem.
+    pub activities: Activities,
     /// Where received messages go.
     pub downlink: Downlink,
     /// What each SIM carries, where somebody asks for that.
     pub books: Option<Arc<Books>>,
-    /// What runs, to know a received message's session and its subscriptions.
-    pub now: watch::Receiver<Arc<Now>>,
 }
 
-impl Gear {
+impl ModemFactory {
     /// Makes a modem; it is not opened yet.
     ///
     /// # Errors
     /// [`SecretError`] where a PIN or an access point's password cannot be read.
-    pub fn modem(&self, modem: &fleet::Modem) -> Result<Made, SecretError> {
+    pub fn modem(&self, modem: &fleet::Modem) -> Result<NewModem, SecretError> {
         let name = modem.name.as_str();
         let meter = self.books.as_ref().map(|books| books.meter(name));
-        let hear = hear(name, &self.downlink, self.now.clone());
-        let observer = self.metrics.modem(name, hear, meter.clone());
+        let activity = self.activities.begin(name);
+        let mut observers = vec![self.metrics.modem(name), Arc::clone(&activity) as _];
+        observers.extend(meter.clone().map(|meter| Arc::new(meter) as _));
+        let observer: Arc<dyn Observer> = Arc::new(All(observers));
         let (location, wanted) = location(name, &modem.matching);
         let port = location.to_string();
         let config = modem_config(modem, location, meter.is_some())?;
@@ -81,23 +86,24 @@ impl Gear {
         let ledger = Arc::new(self.ledger.of_modem(name));
         let env = Environment { stop: stop.clone(), ledger, ..self.env.clone() };
         let (made, snapshot) = Modem::new(config, sessions, env, Arc::clone(&observer));
-        let kept = Kept { wanted, stop, roster: made.roster(), observer };
+        let running = RunningModem { wanted, stop, roster: made.roster(), observer };
         let usb_path = modem.matching.usb_path.clone();
         let name = name.to_owned();
         let (access, link) = (made.access(), made.link());
+        let sessions = views;
         let view =
-            ModemView { name, port, usb_path, snapshot, link, meter, access, sessions: views };
-        Ok(Made { view, modem: made, kept })
+            ModemView { name, port, usb_path, snapshot, link, activity, meter, access, sessions };
+        Ok(NewModem { view, modem: made, running })
     }
 
     /// Makes a session for a modem that runs; it does not join it yet.
     pub fn session_of(
         &self,
-        kept: &Kept,
+        running: &RunningModem,
         modem: &fleet::Modem,
         configured: &fleet::Session,
     ) -> (SessionView, Session) {
-        self.session(modem, configured, Arc::clone(&kept.observer))
+        self.session(modem, configured, Arc::clone(&running.observer))
     }
 
     fn session(
@@ -107,7 +113,8 @@ impl Gear {
         observer: Arc<dyn Observer>,
     ) -> (SessionView, Session) {
         self.metrics.session(&configured.id);
-        let (uplink, session) = session(session_config(modem, configured), observer);
+        let inbox = Arc::new(SessionInbox::new(configured, self.downlink.clone()));
+        let (uplink, session) = session(session_config(modem, configured, inbox), observer);
         let (id, broker) = (configured.id.clone(), configured.broker.to_string());
         (SessionView { id, broker, security: security(configured), uplink }, session)
     }
@@ -128,30 +135,10 @@ fn security(session: &fleet::Session) -> Security {
     }
 }
 
-/// Takes what the modem's sessions receive to the local consumers.
-fn hear(modem: &str, downlink: &Downlink, now: watch::Receiver<Arc<Now>>) -> Hear {
-    let (modem, downlink) = (modem.to_owned(), downlink.clone());
-    Box::new(move |name, received| {
-        let now = Arc::clone(&now.borrow());
-        let is_it = |id: &SessionId| id.modem.as_str() == modem && id.session.as_str() == name;
-        let Some(session) = now.fleet.sessions().find(|session| is_it(&session.id)) else { return };
-        let matching =
-            session.subscribe.iter().filter(|s| fleet::topic_matches(&s.filter, &received.topic));
-        // A broker may send what an earlier run subscribed; the least is promised for that.
-        let qos = matching.map(|s| s.qos.number()).max().unwrap_or(0);
-        downlink.deliver(downlink::Message {
-            session: session.id.clone(),
-            topic: received.topic,
-            qos,
-            payload: received.payload.into(),
-        });
-    })
-}
-
 /// Whom discovery looks for, for one who has no use for the ports themselves.
-pub fn roll(fleet: &Fleet) -> Roll {
+pub fn wanted_modems(fleet: &Fleet) -> WantedModems {
     let wanted = fleet.modems.iter().filter_map(|m| location(m.name.as_str(), &m.matching).1);
-    Roll { wanted: wanted.collect(), fixed: fixed(fleet) }
+    WantedModems { modems: wanted.collect(), fixed: fixed(fleet) }
 }
 
 /// The ttys of fixed names, with the modems that have them.
@@ -235,7 +222,11 @@ fn presence(modem: &fleet::Modem, session: &fleet::Session) -> Option<Presence> 
     Some(Presence { online: message("online"), offline: message("offline") })
 }
 
-fn session_config(modem: &fleet::Modem, session: &fleet::Session) -> SessionConfig {
+fn session_config(
+    modem: &fleet::Modem,
+    session: &fleet::Session,
+    inbox: Arc<dyn Inbox>,
+) -> SessionConfig {
     let configured = session.clone();
     let context = modem.apn.as_ref().map_or(modem::attach::CONTEXT, |apn| apn.cid);
     let connection = move || {
@@ -268,5 +259,6 @@ fn session_config(modem: &fleet::Modem, session: &fleet::Session) -> SessionConf
         reconnect_max: session.reconnect_max,
         secured: session.tls.is_some(),
         presence: presence(modem, session),
+        inbox,
     }
 }

@@ -4,3 +4,4 @@ pub mod devices;
 pub mod factory;
 pub mod ledger;
 pub mod reconcile;
+pub mod session_inbox;

@@ -226,7 +226,7 @@ impl Reconciler {
         let now = Instant::now();
         entry.observed = Observed::Over;
         if panicked {
-            self.metrics.panicked(name);
+            self.metrics.modems.panicked(name);
             entry.panics.retain(|panic| now.duration_since(*panic) < PANIC_MEMORY);
             entry.panics.push(now);
             if entry.panics.len() < MAX_PANICS {

@@ -425,7 +425,7 @@ impl<S: Link> Connection<S> {
         if is_sent {
             self.in_flight.extend(id);
         } else {
-            self.serving.metrics.downlink_dropped(ConsumerKind::Mqtt, 1);
+            self.serving.metrics.applications.downlink_dropped(ConsumerKind::Mqtt, 1);
         }
         is_sent
     }

@@ -48,7 +48,7 @@ pub async fn listen(listener: TcpListener, serving: Arc<Serving>) {
         match accepted {
             Ok((stream, _)) if !descriptors::may_keep(&stream) => {
                 tracing::warn!("no file descriptor is left for one more local MQTT client");
-                serving.metrics.connection_refused(ConnectionRefusal::Full);
+                serving.metrics.applications.connection_refused(ConnectionRefusal::Full);
             }
             Ok((stream, peer)) => {
                 // Best effort: it only makes small packets leave sooner.

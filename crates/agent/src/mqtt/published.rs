@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::wire::{Id, Message};
 use super::{IN_HAND, LEFT_COST, ROOM_AGAIN};
 use crate::messages::hand_in::{HandIn, Refusal, Submission};
-use crate::metrics::labels::Way;
+use crate::metrics::labels::WayIn;
 use fleet::{Name, SessionId};
 
 /// A message of the client that is not answered yet.
@@ -237,7 +237,7 @@ impl InHand {
                 continue;
             }
             if let Some(flaw) = held.flaw.take() {
-                self.hand_in.refused(Way::Mqtt);
+                self.hand_in.refused(WayIn::Mqtt);
                 *stage = Stage::Done(Err(flaw));
                 continue;
             }
@@ -247,7 +247,7 @@ impl InHand {
             let Some(room) = self.hand_in.reserve(&held.submission) else { break };
             let (hand_in, submission) = (self.hand_in.clone(), held.now());
             let taken =
-                async move { hand_in.take_reserved(Way::Mqtt, submission, room).await }.boxed();
+                async move { hand_in.take_reserved(WayIn::Mqtt, submission, room).await }.boxed();
             *stage = Stage::Running(taken);
             is_alone = false;
         }

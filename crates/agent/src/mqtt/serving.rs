@@ -103,7 +103,7 @@ impl Serving {
             namesakes.turns.insert(turn);
             turn
         };
-        self.metrics.clients().inc();
+        self.metrics.applications.clients().inc();
         let name = name.to_owned();
         Some(SignedIn { serving: Arc::clone(self), name, turn, out, is_connected: true })
     }
@@ -155,7 +155,7 @@ impl SignedIn {
         if !std::mem::take(&mut self.is_connected) {
             return;
         }
-        self.serving.metrics.clients().dec();
+        self.serving.metrics.applications.clients().dec();
         if let Some(namesakes) = self.serving.lock().get_mut(&self.name) {
             namesakes.holder.take_if(|(turn, _)| *turn == self.turn);
         }

@@ -9,7 +9,7 @@ use modem::environment::{Privileged, PrivilegedError};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
-use super::{Answer, Deed, MAX_LINE, UsbPath};
+use super::{Answer, MAX_LINE, PrivilegedAction, UsbPath};
 use fleet::Name;
 
 /// A script may take a minute ([`super::Means`]); the answer comes a little later.
@@ -30,8 +30,8 @@ impl Recoverer {
         Self { socket }
     }
 
-    async fn ask(&self, deed: &Deed) -> Result<(), PrivilegedError> {
-        let asked = tokio::time::timeout(PATIENCE, self.exchange(deed)).await;
+    async fn ask(&self, action: &PrivilegedAction) -> Result<(), PrivilegedError> {
+        let asked = tokio::time::timeout(PATIENCE, self.exchange(action)).await;
         let failed = |reason: String| Err(PrivilegedError::Failed { reason });
         match asked {
             Ok(Ok(Some(Answer::Done))) => Ok(()),
@@ -52,10 +52,10 @@ impl Recoverer {
         }
     }
 
-    async fn exchange(&self, deed: &Deed) -> Result<Option<Answer>, AskError> {
+    async fn exchange(&self, action: &PrivilegedAction) -> Result<Option<Answer>, AskError> {
         let mut stream = UnixStream::connect(&self.socket).await.map_err(AskError::Closed)?;
         let asking = async {
-            stream.write_all(format!("{deed}\n").as_bytes()).await?;
+            stream.write_all(format!("{action}\n").as_bytes()).await?;
             let mut line = Vec::new();
             BufReader::new(stream.take(MAX_LINE)).read_until(b'\n', &mut line).await?;
             Ok(Answer::of_line(&String::from_utf8_lossy(&line)))
@@ -81,12 +81,12 @@ impl Privileged for Recoverer {
             let reason = "its tty is not there, or is no USB device's".to_owned();
             return Err(PrivilegedError::Unavailable { reason });
         };
-        self.ask(&Deed::UsbReset(place)).await
+        self.ask(&PrivilegedAction::UsbReset(place)).await
     }
 
     async fn power(&self, script: &str) -> Result<(), PrivilegedError> {
         match Name::new(script) {
-            Some(name) => self.ask(&Deed::Power(name)).await,
+            Some(name) => self.ask(&PrivilegedAction::Power(name)).await,
             None => {
                 let reason = format!("{script:?} is not the name of a script");
                 Err(PrivilegedError::Unavailable { reason })

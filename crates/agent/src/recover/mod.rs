@@ -20,7 +20,7 @@ pub const MAX_LINE: u64 = 512;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Deed {
+pub enum PrivilegedAction {
     /// A reset of the USB device at this place.
     UsbReset(UsbPath),
     /// The power script of this name.
@@ -61,7 +61,7 @@ impl UsbPath {
     }
 }
 
-impl FromStr for Deed {
+impl FromStr for PrivilegedAction {
     type Err = NoDeed;
 
     fn from_str(line: &str) -> Result<Self, NoDeed> {
@@ -74,7 +74,7 @@ impl FromStr for Deed {
     }
 }
 
-impl fmt::Display for Deed {
+impl fmt::Display for PrivilegedAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UsbReset(UsbPath(place)) => write!(f, "usb-reset {place}"),
@@ -117,8 +117,8 @@ mod tests {
     #[test]
     fn a_request_is_a_name_or_a_place_and_nothing_else() {
         for good in ["usb-reset 1-1", "usb-reset 3-1.4.2", "power north", "power a_b-C1"] {
-            assert_eq!(good.parse::<Deed>().unwrap().to_string(), good);
-            assert_eq!(format!("{good}\n").parse::<Deed>().unwrap().to_string(), good);
+            assert_eq!(good.parse::<PrivilegedAction>().unwrap().to_string(), good);
+            assert_eq!(format!("{good}\n").parse::<PrivilegedAction>().unwrap().to_string(), good);
         }
         let long = format!("power {}", "a".repeat(33));
         let bad = [
@@ -152,7 +152,7 @@ mod tests {
             &long,
         ];
         for line in bad {
-            let refused = line.parse::<Deed>();
+            let refused = line.parse::<PrivilegedAction>();
             // `-` is a name of the fleet file; as a file name it leads nowhere else.
             assert!(refused.is_err() || line == "power -", "{line:?}: {refused:?}");
         }

@@ -36,31 +36,31 @@ const KICKS: u32 = 3;
 
 /// Those who tell, one for each modem that does.
 #[derive(Default)]
-pub struct Telling {
-    running: BTreeMap<String, (Teller, CancellationToken)>,
+pub struct TelemetryTasks {
+    running: BTreeMap<String, (TelemetryTask, CancellationToken)>,
     tasks: JoinSet<()>,
 }
 
-impl Telling {
+impl TelemetryTasks {
     /// Makes of those who tell what `wanted` says; who is in it as before goes on. `stop` ends them all.
-    pub fn set(&mut self, wanted: Vec<Teller>, stop: &CancellationToken) {
+    pub fn set(&mut self, wanted: Vec<TelemetryTask>, stop: &CancellationToken) {
         while self.tasks.try_join_next().is_some() {}
-        let stays = |name: &String, teller: &Teller| {
-            wanted.iter().any(|wanted| wanted.modem.name == *name && wanted.is_like(teller))
+        let stays = |name: &String, task: &TelemetryTask| {
+            wanted.iter().any(|wanted| wanted.modem.name == *name && wanted.is_like(task))
         };
-        self.running.retain(|name, (teller, stop)| {
-            let stays = stays(name, teller);
+        self.running.retain(|name, (task, stop)| {
+            let stays = stays(name, task);
             if !stays {
                 stop.cancel();
             }
             stays
         });
-        for teller in wanted {
-            let name = teller.modem.name.clone();
+        for task in wanted {
+            let name = task.modem.name.clone();
             if !self.running.contains_key(&name) {
                 let stop = stop.child_token();
-                self.tasks.spawn(teller.clone().run(stop.clone()));
-                self.running.insert(name, (teller, stop));
+                self.tasks.spawn(task.clone().run(stop.clone()));
+                self.running.insert(name, (task, stop));
             }
         }
     }
@@ -82,7 +82,7 @@ impl Telling {
 
 /// Tells the state of one modem.
 #[derive(Clone)]
-pub struct Teller {
+pub struct TelemetryTask {
     gateway: String,
     telemetry: Telemetry,
     modem: ModemView,
@@ -93,11 +93,11 @@ pub struct Teller {
 }
 
 /// Those of a fleet.
-pub fn tellers(fleet: &Fleet, modems: &[ModemView]) -> Vec<Teller> {
-    let teller = |modem: &fleet::Modem| {
+pub fn tasks(fleet: &Fleet, modems: &[ModemView]) -> Vec<TelemetryTask> {
+    let task = |modem: &fleet::Modem| {
         let telemetry = modem.telemetry.clone()?;
         let id = SessionId { modem: modem.name.clone(), session: telemetry.session.clone() };
-        Some(Teller {
+        Some(TelemetryTask {
             gateway: fleet.gateway.to_string(),
             telemetry,
             modem: find_session(modems, &id)?.0.clone(),
@@ -106,7 +106,7 @@ pub fn tellers(fleet: &Fleet, modems: &[ModemView]) -> Vec<Teller> {
             others: others(fleet, modems, &id),
         })
     };
-    fleet.modems.iter().filter_map(teller).collect()
+    fleet.modems.iter().filter_map(task).collect()
 }
 
 /// The sessions of other modems at the broker of this one.
@@ -130,7 +130,7 @@ fn others(fleet: &Fleet, modems: &[ModemView], id: &SessionId) -> Vec<(ModemView
     .collect()
 }
 
-impl Teller {
+impl TelemetryTask {
     /// Whether the one does for the other: the same to be told by the same running sessions.
     fn is_like(&self, other: &Self) -> bool {
         let same = |one: &SessionView, other: &SessionView| {

@@ -4,22 +4,22 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::ears::{Ears, Hearing};
 use crate::port::At;
+use crate::urc_listeners::{Hearing, UrcListeners};
 
 /// The way to one modem's port. Clones lead to the same.
 #[derive(Debug, Clone)]
 pub struct Access {
     port: watch::Receiver<Option<At>>,
-    ears: Arc<Ears>,
+    listeners: Arc<UrcListeners>,
 }
 
 impl Access {
     /// The way to a port, and the two ends by which its owner makes it one.
-    pub(crate) fn new() -> (Self, watch::Sender<Option<At>>, Arc<Ears>) {
+    pub(crate) fn new() -> (Self, watch::Sender<Option<At>>, Arc<UrcListeners>) {
         let (opened, port) = watch::channel(None);
-        let ears = Arc::new(Ears::default());
-        (Self { port, ears: Arc::clone(&ears) }, opened, ears)
+        let listeners = Arc::new(UrcListeners::default());
+        (Self { port, listeners: Arc::clone(&listeners) }, opened, listeners)
     }
 
     /// A handle on the port, while it is open.
@@ -29,7 +29,7 @@ impl Access {
 
     /// Hears what the modem says unasked from now on; `None` where too many listen.
     pub fn listen(&self) -> Option<Hearing> {
-        self.ears.listen()
+        self.listeners.listen()
     }
 }
 

@@ -22,8 +22,8 @@ use std::time::Duration;
 use at::{Answer, Exchange, Framing, ResultLine};
 use zeroize::Zeroizing;
 
-pub use crate::ears::{Heard, Hearing};
 use crate::exchange::Kind;
+pub use crate::urc_listeners::{Heard, Hearing};
 use line::{Command, Form};
 
 pub use access::Access;
@@ -53,7 +53,7 @@ pub const MAX_DATA: usize = 10_240;
 
 /// Whose the port is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ground {
+pub enum ConsoleContext {
     /// An agent's, whose sessions go on.
     Shared,
     /// The person's own.
@@ -196,17 +196,18 @@ impl Commands {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub fn order(&self, wish: Wish, ground: Ground) -> Result<Order, Refusal> {
+    pub fn order(&self, wish: Wish, context: ConsoleContext) -> Result<Order, Refusal> {
         let Wish { line, data, timeout, dangerous } = wish;
         let line = Zeroizing::new(line.trim().to_owned());
-        let judged = self.judge(&line, ground);
+        let judged = self.judge(&line, context);
         let is_harmless = judged.as_ref().is_ok_and(|effect| *effect == Effect::Reads);
         if !dangerous {
             judged?;
         }
         let commands = line::commands(&line).unwrap_or_default();
         self.check_data(&commands, data.as_ref().map(|data| data.len()), dangerous)?;
-        let most = if ground == Ground::Shared && !dangerous { LONGEST_BESIDE } else { LONGEST };
+        let most =
+            if context == ConsoleContext::Shared && !dangerous { LONGEST_BESIDE } else { LONGEST };
         if timeout.is_some_and(|timeout| timeout < SHORTEST) {
             return Err(Refusal::Hasty);
         }
@@ -260,8 +261,13 @@ impl Commands {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub fn check(&self, line: &str, ground: Ground, dangerous: bool) -> Result<(), Refusal> {
-        if dangerous { Ok(()) } else { self.judge(line.trim(), ground).map(drop) }
+    pub fn check(
+        &self,
+        line: &str,
+        context: ConsoleContext,
+        dangerous: bool,
+    ) -> Result<(), Refusal> {
+        if dangerous { Ok(()) } else { self.judge(line.trim(), context).map(drop) }
     }
 
     /// How many bytes of data the line asks for; `None` where it asks for none.
@@ -319,7 +325,7 @@ impl Commands {
     }
 
     /// The greatest effect in the line, where it may be sent without insisting.
-    fn judge(&self, line: &str, ground: Ground) -> Result<Effect, Refusal> {
+    fn judge(&self, line: &str, context: ConsoleContext) -> Result<Effect, Refusal> {
         let commands = line::commands(line).map_err(|fault| match fault {
             Unreadable::NotAt => Refusal::Line(at::InvalidLine::NotAt),
             fault => Refusal::Unreadable(fault),
@@ -327,7 +333,9 @@ impl Commands {
         let mut greatest = Effect::Reads;
         for command in &commands {
             let (effect, why) = self.effect(command);
-            if effect > Effect::Uses || (effect == Effect::Uses && ground == Ground::Shared) {
+            if effect > Effect::Uses
+                || (effect == Effect::Uses && context == ConsoleContext::Shared)
+            {
                 return Err(Refusal::Dangerous { command: command.head(), why });
             }
             greatest = greatest.max(effect);

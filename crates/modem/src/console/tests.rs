@@ -23,8 +23,8 @@ fn wish(line: &str) -> Wish {
     Wish { line: Zeroizing::new(line.to_owned()), ..Wish::default() }
 }
 
-fn judge(line: &str, ground: Ground) -> Result<Order, Refusal> {
-    commands().order(wish(line), ground)
+fn judge(line: &str, context: ConsoleContext) -> Result<Order, Refusal> {
+    commands().order(wish(line), context)
 }
 
 #[test]
@@ -47,8 +47,8 @@ fn what_only_reads_is_sent_anywhere() {
         "AT&V",
         "AT+XCFG=\"key\"",
     ] {
-        let order =
-            judge(line, Ground::Shared).unwrap_or_else(|refusal| panic!("{line}: {refusal}"));
+        let order = judge(line, ConsoleContext::Shared)
+            .unwrap_or_else(|refusal| panic!("{line}: {refusal}"));
         assert!(order.is_harmless() && !order.takes_turn, "{line}");
         assert_eq!(order.shown(), line.trim());
     }
@@ -104,8 +104,8 @@ const DANGEROUS: &[(&str, &str)] = &[
 #[test]
 fn what_may_harm_needs_insistence_wherever_it_stands() {
     for (line, named) in DANGEROUS {
-        for ground in [Ground::Shared, Ground::Own] {
-            match judge(line, ground) {
+        for context in [ConsoleContext::Shared, ConsoleContext::Own] {
+            match judge(line, context) {
                 Err(Refusal::Dangerous { command, why }) => {
                     assert_eq!(command, *named, "{line}");
                     assert!(why.len() > 8, "{line}: a reason is told");
@@ -113,7 +113,8 @@ fn what_may_harm_needs_insistence_wherever_it_stands() {
                 other => panic!("{line}: {other:?}"),
             }
         }
-        let order = commands().order(Wish { dangerous: true, ..wish(line) }, Ground::Shared);
+        let order =
+            commands().order(Wish { dangerous: true, ..wish(line) }, ConsoleContext::Shared);
         assert!(order.is_ok_and(|order| order.takes_turn), "{line}");
     }
 }
@@ -122,36 +123,38 @@ fn what_may_harm_needs_insistence_wherever_it_stands() {
 fn what_cannot_be_read_in_one_way_needs_insistence_too() {
     for line in ["AT+CSQ+CFUN=1,1", r#"AT+X="a\";+CFUN=1,1"#, "AT+CSQ?+CFUN=1", "AT\u{ff0b}CFUN=1"]
     {
-        let refusal = judge(line, Ground::Own).unwrap_err();
+        let refusal = judge(line, ConsoleContext::Own).unwrap_err();
         assert!(matches!(refusal, Refusal::Unreadable(_)) && refusal.is_danger(), "{line}");
-        let order = commands().order(Wish { dangerous: true, ..wish(line) }, Ground::Own).unwrap();
+        let order =
+            commands().order(Wish { dangerous: true, ..wish(line) }, ConsoleContext::Own).unwrap();
         assert_eq!(order.shown(), "AT***", "what is not understood is not shown");
     }
     for line in ["", "+++", "A/", "CSQ", "AT+CSQ\r\nAT+CFUN=1,1", "AT\u{1b}"] {
         let insisting = Wish { dangerous: true, ..wish(line) };
-        let refusal = commands().order(insisting, Ground::Own).unwrap_err();
+        let refusal = commands().order(insisting, ConsoleContext::Own).unwrap_err();
         assert!(matches!(refusal, Refusal::Line(_)), "{line:?}: {refusal}");
     }
     let long = format!("AT+CSQ{}", ";+CSQ".repeat(400));
-    assert!(matches!(judge(&long, Ground::Own), Err(Refusal::Line(_))));
+    assert!(matches!(judge(&long, ConsoleContext::Own), Err(Refusal::Line(_))));
 }
 
 #[test]
 fn what_sessions_rest_on_is_daily_use_on_a_port_of_ones_own() {
     for line in ["AT+CGDCONT=1,\"IP\",\"cmnet\"", "AT+CREG=2", "AT+COPS=?", "AT+XPUB=0,1"] {
-        assert!(judge(line, Ground::Own).is_ok(), "{line}");
-        let refusal = judge(line, Ground::Shared).unwrap_err();
+        assert!(judge(line, ConsoleContext::Own).is_ok(), "{line}");
+        let refusal = judge(line, ConsoleContext::Shared).unwrap_err();
         assert!(matches!(refusal, Refusal::Dangerous { .. }), "{line}: {refusal}");
     }
-    let long = |ground, dangerous| {
+    let long = |context, dangerous| {
         let timeout = Some(Duration::from_secs(60));
-        commands().order(Wish { timeout, dangerous, ..wish("AT+CSQ") }, ground)
+        commands().order(Wish { timeout, dangerous, ..wish("AT+CSQ") }, context)
     };
-    assert!(long(Ground::Own, false).is_ok() && long(Ground::Shared, true).is_ok());
-    assert!(long(Ground::Shared, false).is_err_and(|refusal| refusal.is_danger()));
+    assert!(long(ConsoleContext::Own, false).is_ok() && long(ConsoleContext::Shared, true).is_ok());
+    assert!(long(ConsoleContext::Shared, false).is_err_and(|refusal| refusal.is_danger()));
     for (ms, dangerous, granted) in [(0, true, false), (999, true, false), (1_000, false, true)] {
         let timeout = Some(Duration::from_millis(ms));
-        let order = commands().order(Wish { timeout, dangerous, ..wish("AT+CGSN") }, Ground::Own);
+        let order =
+            commands().order(Wish { timeout, dangerous, ..wish("AT+CGSN") }, ConsoleContext::Own);
         assert_eq!(order.is_ok(), granted, "{ms} ms");
         assert!(granted || matches!(order, Err(Refusal::Hasty)), "{ms} ms");
     }
@@ -174,7 +177,8 @@ fn secrets_are_hidden_by_their_place_and_all_that_is_unknown() {
     ] {
         assert_eq!(commands().shown(line), shown);
     }
-    let order = commands().order(Wish { dangerous: true, ..wish("AT+CPIN=1234") }, Ground::Own);
+    let order =
+        commands().order(Wish { dangerous: true, ..wish("AT+CPIN=1234") }, ConsoleContext::Own);
     assert!(!format!("{order:?}").contains("1234"));
 }
 
@@ -190,7 +194,8 @@ fn no_log_shows_an_answer_that_is_secret_or_of_a_command_that_nobody_knows() {
         ("AT+CSQ+CFUN?", true),
         ("AT+CPIN=\"1234\"", true),
     ] {
-        let order = commands().order(Wish { dangerous: true, ..wish(line) }, Ground::Own).unwrap();
+        let order =
+            commands().order(Wish { dangerous: true, ..wish(line) }, ConsoleContext::Own).unwrap();
         assert_eq!(order.has_secret_answer(), hidden, "{line}");
     }
 }
@@ -198,7 +203,7 @@ fn no_log_shows_an_answer_that_is_secret_or_of_a_command_that_nobody_knows() {
 #[test]
 fn what_a_modem_only_says_by_itself_is_no_command_and_no_answer() {
     for line in ["AT+XLOST?", "AT+XLOST=?", "AT+XLOST", "AT+CSQ;+XLOST?"] {
-        let refusal = judge(line, Ground::Own).unwrap_err();
+        let refusal = judge(line, ConsoleContext::Own).unwrap_err();
         assert!(matches!(refusal, Refusal::Dangerous { .. }), "{line}: {refusal}");
     }
     let parsed = line::commands("AT+CSQ;+XLOST?").unwrap();
@@ -210,7 +215,7 @@ fn what_a_modem_only_says_by_itself_is_no_command_and_no_answer() {
 fn data_has_the_length_that_its_command_announces() {
     let ask = |line: &str, data: Option<&str>, dangerous| {
         let data = data.map(|data| Zeroizing::new(data.as_bytes().to_vec()));
-        commands().order(Wish { data, dangerous, ..wish(line) }, Ground::Own)
+        commands().order(Wish { data, dangerous, ..wish(line) }, ConsoleContext::Own)
     };
     assert_eq!(commands().data_length("AT+XDATA=0,3"), Some(3));
     assert_eq!(commands().data_length("AT+XDATA=0"), None);

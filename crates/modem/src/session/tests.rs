@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::stagger::STAGGER;
 use super::*;
-use crate::mqtt::{Client, Mqtt, ResultCode};
+use crate::mqtt::{Client, Mqtt, Received, ResultCode};
 use crate::port::{At, Port};
 use crate::tls::Tls;
 
@@ -202,6 +202,7 @@ impl Rig {
             reconnect_max: RECONNECT_MAX,
             secured: false,
             presence,
+            inbox: Arc::new(drop::<Received>),
         };
         let book = Arc::new(Book::default());
         let (uplink, mut session) = session(config, book.clone());
@@ -213,7 +214,7 @@ impl Rig {
         tasks.spawn(async move {
             let (_wire, at) = silent_port();
             let stagger = Stagger::new();
-            let ground = Ground {
+            let context = SessionContext {
                 at: &at,
                 mqtt: &*served,
                 client: Client(0),
@@ -222,9 +223,9 @@ impl Rig {
                 lost: losses,
                 stagger: &stagger,
                 stop: &asked,
-                witness: &others,
+                supervisor: &others,
             };
-            session.serve(ground).await
+            session.serve(context).await
         });
         Self { stack, book, uplink, lost, registered, stop, tasks }
     }
@@ -483,7 +484,7 @@ struct Others {
     may_restart: bool,
 }
 
-impl Witness for Others {
+impl Supervisor for Others {
     fn connecting(&self) {}
 
     fn is_shared(&self) -> bool {

@@ -39,9 +39,9 @@ pub type Rules = Box<dyn FnMut(&str) -> Option<String> + Send>;
 /// A profile of 27.007 alone. Its MQTT service is one command.
 struct Plain;
 
-struct Ears;
+struct UrcListener;
 
-impl Listener for Ears {
+impl Listener for UrcListener {
     fn hear(&mut self, urc: at::Urc) -> Option<Notice> {
         Notice::standard(&urc.line)
     }
@@ -56,7 +56,7 @@ impl Profile for Plain {
         Framing::default()
     }
     fn listener(&self) -> Box<dyn Listener> {
-        Box::new(Ears)
+        Box::new(UrcListener)
     }
     fn mqtt(&self) -> &dyn Mqtt {
         self
@@ -170,6 +170,7 @@ impl Running {
             reconnect_max: Duration::from_secs(60),
             secured: false,
             presence: None,
+            inbox: Arc::new(drop::<modem::mqtt::Received>),
         };
         let (_, session) = modem::session(session, Arc::clone(&observer));
         let config = ModemConfig { port: path.into(), ..config };

@@ -8,23 +8,23 @@ use modem::console::MAX_DATA;
 use zeroize::Zeroizing;
 
 use super::args::Args;
+use super::console::{Console, Verdict};
 use super::error::AtError;
-use super::talk::{Talk, Verdict};
 use fleet::printable::printable;
 
 /// More than any command line has.
 const MAX_LINE: usize = 4 * 1024;
 
 /// Runs the commands of the command line, one after the other, until one fails.
-pub(super) async fn arguments(talk: &mut Talk<'_>, args: &Args) -> Result<Verdict, AtError> {
+pub(super) async fn arguments(console: &mut Console<'_>, args: &Args) -> Result<Verdict, AtError> {
     let data = match (&args.data, &args.data_file) {
         (Some(text), _) => Some(Zeroizing::new(text.clone().into_bytes())),
         (None, Some(path)) => Some(file(path)?),
         (None, None) => None,
     };
     for line in &args.commands {
-        let wish = talk.wish(line, data.clone());
-        if talk.say(wish).await? == Verdict::Bad {
+        let wish = console.wish(line, data.clone());
+        if console.say(wish).await? == Verdict::Bad {
             return Ok(Verdict::Bad);
         }
     }
@@ -44,7 +44,7 @@ type Input = BufReader<io::Stdin>;
 
 /// Runs the lines of standard input, until one fails. Blank ones and those that begin with `#` are none;
 /// what a command asks for are the bytes below it, as many as it announces.
-pub(super) async fn script(talk: &mut Talk<'_>) -> Result<Verdict, AtError> {
+pub(super) async fn script(console: &mut Console<'_>) -> Result<Verdict, AtError> {
     let mut input = BufReader::new(io::stdin());
     let mut number = 0_u64;
     loop {
@@ -56,7 +56,7 @@ pub(super) async fn script(talk: &mut Talk<'_>) -> Result<Verdict, AtError> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let commands = talk.mouth.commands;
+        let commands = console.client.commands;
         {
             let mut out = io::stdout().lock();
             writeln!(out, "> {}", printable(&commands.shown(&line)))?;
@@ -72,8 +72,8 @@ pub(super) async fn script(talk: &mut Talk<'_>) -> Result<Verdict, AtError> {
             }
         };
         number = number.saturating_add(data.as_ref().map_or(0, |data| lines(data)));
-        let wish = talk.wish(&line, data);
-        if talk.say(wish).await? == Verdict::Bad {
+        let wish = console.wish(&line, data);
+        if console.say(wish).await? == Verdict::Bad {
             return Ok(Verdict::Bad);
         }
     }

@@ -1,12 +1,12 @@
 //! `modemfleet at MODEM`: a person's own commands, through the running agent or on a tty of one's own.
 
 mod args;
+mod console;
 mod editor;
 mod error;
 mod input;
 mod port;
 mod screen;
-mod talk;
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -25,9 +25,9 @@ use fleet::Secrets;
 use fleet::printable::complain;
 
 pub use args::Args;
+use console::{Console, Verdict};
 use error::AtError;
-use port::{Ears, Mouth};
-use talk::{Talk, Verdict};
+use port::{AtClient, UrcListener};
 
 /// Talks to the modem that `args` name.
 pub fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
@@ -72,10 +72,10 @@ async fn console(args: &Args, plugins: &[&Plugin]) -> Result<Verdict, AtError> {
         return alone(args, Path::new(&args.modem), &catalog, &commands, plugins).await;
     }
     let client = args.target.client()?;
-    match Ears::of_agent(&client, &args.modem).await {
-        Ok(ears) => {
-            let mouth = Mouth::of_agent(client, &args.modem, &commands);
-            converse_with(args, mouth, ears, plugins).await
+    match UrcListener::of_agent(&client, &args.modem).await {
+        Ok(urcs) => {
+            let client = AtClient::of_agent(client, &args.modem, &commands);
+            converse_with(args, client, urcs, plugins).await
         }
         Err(error @ ClientError::NotRunning(_)) => match fixed_tty(args) {
             Some(tty) => {
@@ -105,29 +105,29 @@ async fn alone(
     plugins: &[&Plugin],
 ) -> Result<Verdict, AtError> {
     let work = async |at, hearing| {
-        let mouth = Mouth::alone(at, commands);
-        converse_with(args, mouth, Ears::Port(hearing), plugins).await
+        let client = AtClient::alone(at, commands);
+        converse_with(args, client, UrcListener::Port(hearing), plugins).await
     };
     on_tty(tty, args.baud, catalog, work).await?
 }
 
 async fn converse_with(
     args: &Args,
-    mouth: Mouth<'_>,
-    ears: Ears,
+    client: AtClient<'_>,
+    urcs: UrcListener,
     plugins: &[&Plugin],
 ) -> Result<Verdict, AtError> {
     let interrupt = signal(SignalKind::interrupt())?;
-    let mut talk = Talk::new(mouth, ears, interrupt, args, plugins);
+    let mut console = Console::new(client, urcs, interrupt, args, plugins);
     let verdict = if !args.commands.is_empty() {
-        input::arguments(&mut talk, args).await?
+        input::arguments(&mut console, args).await?
     } else if io::stdin().is_terminal() && io::stdout().is_terminal() {
-        return screen::run(&mut talk, args).await;
+        return screen::run(&mut console, args).await;
     } else {
-        input::script(&mut talk).await?
+        input::script(&mut console).await?
     };
     if let Some(time) = args.listen.filter(|_| verdict == Verdict::Good) {
-        talk.listen(time).await?;
+        console.listen(time).await?;
     }
     Ok(verdict)
 }

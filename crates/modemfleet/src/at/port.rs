@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hyper::Method;
 use modem::At;
-use modem::console::{self, Commands, Ground, Heard, Hearing, Outcome, Wish};
+use modem::console::{self, Commands, ConsoleContext, Heard, Hearing, Outcome, Wish};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -19,7 +19,7 @@ const PATH: &str = "/api/v1/at";
 const AGENT: Duration = Duration::from_secs(3 * console::LONGEST.as_secs() + 60);
 
 /// Where commands go.
-pub(super) struct Mouth<'a> {
+pub(super) struct AtClient<'a> {
     /// What is known of them.
     pub(super) commands: &'a Commands,
     way: Way<'a>,
@@ -30,7 +30,7 @@ enum Way<'a> {
     Port(At),
 }
 
-impl<'a> Mouth<'a> {
+impl<'a> AtClient<'a> {
     pub(super) fn of_agent(client: Client, modem: &'a str, commands: &'a Commands) -> Self {
         let client = Box::new(client.with_json(AGENT));
         Self { commands, way: Way::Agent { client, modem } }
@@ -42,12 +42,12 @@ impl<'a> Mouth<'a> {
 
     /// Whether a line may be sent, before somebody types its data.
     pub(super) fn check(&self, line: &str, dangerous: bool) -> Result<(), AtError> {
-        let ground = match self.way {
-            Way::Agent { .. } => Ground::Shared,
-            Way::Port(_) => Ground::Own,
+        let context = match self.way {
+            Way::Agent { .. } => ConsoleContext::Shared,
+            Way::Port(_) => ConsoleContext::Own,
         };
         let command = self.commands.shown(line);
-        let checked = self.commands.check(line, ground, dangerous);
+        let checked = self.commands.check(line, context, dangerous);
         checked.map_err(|refusal| AtError::Refused { command, refusal })
     }
 
@@ -60,12 +60,12 @@ impl<'a> Mouth<'a> {
         let refused = |refusal| AtError::Refused { command, refusal };
         match &mut self.way {
             Way::Port(at) => {
-                let order = self.commands.order(wish, Ground::Own).map_err(refused)?;
+                let order = self.commands.order(wish, ConsoleContext::Own).map_err(refused)?;
                 Ok(self.commands.run(at, order).await)
             }
             Way::Agent { client, modem } => {
                 // The agent judges as well: it knows better what its sessions rest on.
-                drop(self.commands.order(wish.clone(), Ground::Shared).map_err(refused)?);
+                drop(self.commands.order(wish.clone(), ConsoleContext::Shared).map_err(refused)?);
                 let body = json!({
                     "modem": modem,
                     "line": *wish.line,
@@ -86,7 +86,7 @@ impl<'a> Mouth<'a> {
 const ON_ITS_WAY: Duration = Duration::from_millis(30);
 
 /// What the modem says unasked.
-pub(super) enum Ears {
+pub(super) enum UrcListener {
     Agent(Box<Events>),
     Port(Hearing),
     /// Nothing comes any more.
@@ -108,7 +108,7 @@ struct Urc {
     data_base64: Option<String>,
 }
 
-impl Ears {
+impl UrcListener {
     pub(super) async fn of_agent(client: &Client, modem: &str) -> Result<Self, ClientError> {
         let path = format!("{PATH}?modem={}", encode(modem));
         client.events(&path).await.map(|events| Self::Agent(Box::new(events)))

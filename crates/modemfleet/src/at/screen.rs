@@ -3,9 +3,9 @@
 use zeroize::Zeroizing;
 
 use super::args::Args;
+use super::console::{Console, Verdict, lines};
 use super::editor::{Terminal, Typed, read_data};
 use super::error::AtError;
-use super::talk::{Talk, Verdict, lines};
 use fleet::printable::complain;
 use modem::session::Chain;
 
@@ -13,22 +13,22 @@ use modem::session::Chain;
 const INSIST: &str = "--dangerous ";
 
 /// Asks for commands until Ctrl-D. A command that fails ends nothing.
-pub(super) async fn run(talk: &mut Talk<'_>, args: &Args) -> Result<Verdict, AtError> {
+pub(super) async fn run(console: &mut Console<'_>, args: &Args) -> Result<Verdict, AtError> {
     let mut terminal = Terminal::new()?;
     complain("Ctrl-D ends; `--dangerous LINE` sends a line whatever it does");
-    let done = ask(talk, &mut terminal, args).await;
+    let done = ask(console, &mut terminal, args).await;
     terminal.save();
     done
 }
 
 async fn ask(
-    talk: &mut Talk<'_>,
+    console: &mut Console<'_>,
     terminal: &mut Terminal,
     args: &Args,
 ) -> Result<Verdict, AtError> {
     let prompt = format!("{}> ", args.modem.rsplit('/').next().unwrap_or("at"));
     loop {
-        let line = match type_line(talk, terminal, prompt.clone()).await? {
+        let line = match type_line(console, terminal, prompt.clone()).await? {
             Typed::Line(line) => Zeroizing::new(line),
             Typed::GivenUp => continue,
             Typed::End => return Ok(Verdict::Good),
@@ -42,10 +42,10 @@ async fn ask(
         }
         let command = typed.strip_prefix(INSIST).map_or(typed, str::trim);
         // What no log would show, no history keeps.
-        if talk.mouth.commands.shown(command) == command {
+        if console.client.commands.shown(command) == command {
             terminal.keep(typed);
         }
-        match send(talk, command, typed != command).await {
+        match send(console, command, typed != command).await {
             Ok(()) => {}
             Err(AtError::Client(error)) if error.is_lasting() => return Err(error.into()),
             Err(error @ (AtError::Refused { .. } | AtError::Client(_))) => {
@@ -57,23 +57,23 @@ async fn ask(
 }
 
 /// Sends a line, with the data that it asks for.
-async fn send(talk: &mut Talk<'_>, command: &str, insists: bool) -> Result<(), AtError> {
-    let mut wish = talk.wish(command, None);
+async fn send(console: &mut Console<'_>, command: &str, insists: bool) -> Result<(), AtError> {
+    let mut wish = console.wish(command, None);
     wish.dangerous |= insists;
-    talk.mouth.check(command, wish.dangerous)?;
-    if let Some(length) = talk.mouth.commands.data_length(command) {
+    console.client.check(command, wish.dangerous)?;
+    if let Some(length) = console.client.commands.data_length(command) {
         let Some(data) = data(length).await? else {
             complain("given up; nothing was sent");
             return Ok(());
         };
         wish.data = Some(data);
     }
-    talk.say(wish).await.map(drop)
+    console.say(wish).await.map(drop)
 }
 
 /// Reads a line, and prints meanwhile what the modem says.
 async fn type_line(
-    talk: &mut Talk<'_>,
+    console: &mut Console<'_>,
     terminal: &mut Terminal,
     prompt: String,
 ) -> Result<Typed, AtError> {
@@ -83,7 +83,7 @@ async fn type_line(
         // The reading is asked again, the other arm is cancel safe; none awaits in its body.
         tokio::select! {
             typed = &mut reading => return typed,
-            said = talk.ears.next() => lines(&said).into_iter().for_each(|line| above.print(line)),
+            said = console.urcs.next() => lines(&said).into_iter().for_each(|line| above.print(line)),
         }
     }
 }

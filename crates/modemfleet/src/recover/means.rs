@@ -12,7 +12,7 @@ use nusb::MaybeFuture;
 use rustix::process::{Pid, Signal, geteuid, kill_process_group};
 use tokio::process::Command;
 
-use agent::recover::{Answer, Deed, UsbPath};
+use agent::recover::{Answer, PrivilegedAction, UsbPath};
 use fleet::Name;
 
 /// What a script finds in its environment, and nothing else.
@@ -44,10 +44,10 @@ impl Means {
     ///
     /// # Cancel safety
     /// A script that runs is killed; what it started may go on.
-    pub(crate) async fn perform(&self, deed: &Deed) -> Answer {
-        match deed {
-            Deed::UsbReset(place) => self.usb_reset(place).await,
-            Deed::Power(script) => self.power(script).await,
+    pub(crate) async fn perform(&self, action: &PrivilegedAction) -> Answer {
+        match action {
+            PrivilegedAction::UsbReset(place) => self.usb_reset(place).await,
+            PrivilegedAction::Power(script) => self.power(script).await,
         }
     }
 

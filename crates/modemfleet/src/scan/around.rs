@@ -47,7 +47,8 @@ impl Around {
         let (told, sightings) = watch::channel(Sightings::default());
         let search = Search {
             catalog: watch::channel(Arc::new(models.catalog)).1,
-            roll: watch::channel(fleet.as_ref().map(factory::roll).unwrap_or_default()).1,
+            wanted: watch::channel(fleet.as_ref().map(factory::wanted_modems).unwrap_or_default())
+                .1,
             is_thorough: true,
             sightings: told,
         };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use modem::environment::Unprivileged;
-use modem::mqtt::{Connection, Message, Qos};
+use modem::mqtt::{Connection, Message, Qos, Received};
 use modem::session::{Job, Outcome, Progress, STALL, SessionPhase, SessionState, Stagger};
 use modem::sim::PinLedger;
 use modem::turns::Turns;
@@ -134,6 +134,7 @@ pub(crate) fn to(connection: Connection) -> SessionConfig {
         reconnect_max: Duration::from_secs(60),
         secured: false,
         presence: None,
+        inbox: Arc::new(drop::<Received>),
     }
 }
 
@@ -180,8 +181,11 @@ impl Running {
             privileged,
             stop: stop.clone(),
         };
-        let (uplinks, sessions) =
-            sessions.into_iter().map(|config| session(config, Arc::clone(&observer))).unzip();
+        let begun = sessions.into_iter().map(|config| {
+            let inbox = book.inbox(&config.name);
+            session(SessionConfig { inbox, ..config }, Arc::clone(&observer))
+        });
+        let (uplinks, sessions) = begun.unzip();
         let (mut modem, snapshot) =
             Modem::new(config, sessions, environment, Arc::clone(&observer));
         let roster = modem.roster();

@@ -175,7 +175,7 @@ async fn a_session_that_only_pings_costs_its_pings() {
     books.state().tick(now, Instant::now());
     assert_eq!(used(&books, "a", now), of(59), "each once");
     tokio::time::advance(Duration::from_secs(1)).await;
-    meter.disconnect("s");
+    meter.disconnect("s", DisconnectReason::Agent);
     tokio::time::advance(Duration::from_secs(600)).await;
     books.state().tick(now, Instant::now());
     assert_eq!(used(&books, "a", now), of(60));

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
-use crate::metrics::labels::Refused;
+use crate::metrics::labels::HttpRefusal;
 use crate::origin;
 use crate::upkeep::descriptors;
 
@@ -350,7 +350,7 @@ impl Places {
     }
 
     fn count(&self, state: &mut State, origin: Origin) {
-        self.0.metrics.http_refused(Refused::Connections);
+        self.0.metrics.applications.http_refused(HttpRefusal::Connections);
         state.closed.count += 1;
         state.closed.last = Some(origin);
     }

@@ -100,7 +100,7 @@ impl Forwarder {
     ) -> Self {
         if let Some(route) = &routing.label {
             let paths: Vec<&SessionId> = targets.iter().map(|target| &target.id).collect();
-            metrics.route(route, &paths);
+            metrics.routes.begin(route, &paths);
         }
         Self {
             leases: storing::Leases::new(queue.watch()),

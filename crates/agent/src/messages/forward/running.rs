@@ -116,7 +116,7 @@ impl Forwarding {
     /// Takes the series of paths that no lane has any more.
     fn forget_routes(&self, wanted: &[LanePlan]) {
         let paths: BTreeSet<_> = wanted.iter().flat_map(LanePlan::paths).collect();
-        self.metrics.keep_routes(&paths);
+        self.metrics.routes.keep_paths(&paths);
     }
 
     /// For each lane by its name, since when messages wait.

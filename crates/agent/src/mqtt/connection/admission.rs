@@ -31,7 +31,7 @@ impl<S: Link> Connection<S> {
             biased;
             admitted = self.admitted() => admitted,
             () = displaced.cancelled() => {
-                self.serving.metrics.connection_refused(ConnectionRefusal::Displaced);
+                self.serving.metrics.applications.connection_refused(ConnectionRefusal::Displaced);
                 Err(End::Broken)
             }
         }
@@ -93,7 +93,7 @@ impl<S: Link> Connection<S> {
         if self.serving.users.borrow().admit(name, password) {
             return Ok(());
         }
-        self.serving.metrics.connection_refused(ConnectionRefusal::Password);
+        self.serving.metrics.applications.connection_refused(ConnectionRefusal::Password);
         // With the port no two lines would be the same, and the log is to count what repeats.
         tracing::warn!(
             address = %self.address,
@@ -127,7 +127,7 @@ impl<S: Link> Connection<S> {
         if self.place.is_some() {
             return Ok(());
         }
-        self.serving.metrics.connection_refused(ConnectionRefusal::Full);
+        self.serving.metrics.applications.connection_refused(ConnectionRefusal::Full);
         Err(End::Refused(ConnectReason::ServerBusy))
     }
 }

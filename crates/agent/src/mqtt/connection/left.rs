@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::metrics::labels::Way;
+use crate::metrics::labels::WayIn;
 use crate::mqtt::published::{InHand, Settled};
 use crate::mqtt::serving::{Serving, SignedIn};
 use crate::mqtt::{FOREVER, LAST_APPENDS, LEFT_AGAIN};
@@ -51,7 +51,7 @@ impl Left {
         if lost > 0 {
             let words = "messages of QoS 0, or wills, found no room and are lost";
             tracing::warn!(peer = self.peer, lost, "{words}");
-            (0..lost).for_each(|_| self.serving.hand_in.refused(Way::Mqtt));
+            (0..lost).for_each(|_| self.serving.hand_in.refused(WayIn::Mqtt));
         }
     }
 }

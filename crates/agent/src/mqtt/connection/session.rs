@@ -16,7 +16,7 @@ impl<S: Link> Connection<S> {
         let user = self.serving.users.borrow().user(connect.username.as_deref()).map(str::to_owned);
         let inbox = self.serving.downlink.inbox();
         if inbox.is_some_and(|inbox| inbox.is_of_another(name, user.as_deref())) {
-            self.serving.metrics.connection_refused(ConnectionRefusal::ClientId);
+            self.serving.metrics.applications.connection_refused(ConnectionRefusal::ClientId);
             return Err(self.not_kept(ConnectReason::NotAuthorized));
         }
         Ok(user)
@@ -25,7 +25,7 @@ impl<S: Link> Connection<S> {
     /// Signs the client in under its client id. That of another user's client is refused.
     pub(super) fn sign_in(&self, name: &str, user: Option<&str>) -> Result<SignedIn, End> {
         self.serving.sign_in(name, user).ok_or_else(|| {
-            self.serving.metrics.connection_refused(ConnectionRefusal::ClientId);
+            self.serving.metrics.applications.connection_refused(ConnectionRefusal::ClientId);
             self.not_kept(ConnectReason::NotAuthorized)
         })
     }

@@ -307,6 +307,6 @@ impl Forwarder {
             let cause = cause.as_str();
             tracing::info!(route, from = %from.id, to = %to.id, cause, "another path");
         }
-        self.metrics.route_switched(route, from.map(|from| &from.id), &to.id, cause);
+        self.metrics.routes.switched(route, from.map(|from| &from.id), &to.id, cause);
     }
 }

@@ -2,7 +2,7 @@
 
 use at::Urc;
 use modem::mqtt::Client;
-use modem::observe::Received;
+use modem::mqtt::Received;
 use modem::profile::{Listener, Notice};
 
 use super::replies::{self, Incoming};
@@ -15,9 +15,9 @@ pub(crate) const BOOTS: [&str; 2] = ["RDY", "*MATREADY"];
 
 /// Reads URCs. It holds no state: a message comes in one line.
 #[derive(Debug)]
-pub(crate) struct Ears;
+pub(crate) struct UrcListener;
 
-impl Listener for Ears {
+impl Listener for UrcListener {
     fn hear(&mut self, urc: Urc) -> Option<Notice> {
         let line = urc.line.as_str();
         let Some((name, rest)) = line.split_once(':') else { return bare(line) };
@@ -43,12 +43,12 @@ impl Listener for Ears {
 
 #[cfg(test)]
 mod tests {
-    use modem::observe::NO_TOPIC;
+    use modem::mqtt::NO_TOPIC;
 
     use super::*;
 
     fn hear(line: &str) -> Option<Notice> {
-        Ears.hear(Urc { line: line.to_owned(), data: None })
+        UrcListener.hear(Urc { line: line.to_owned(), data: None })
     }
 
     #[test]

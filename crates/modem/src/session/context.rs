@@ -15,7 +15,7 @@ pub(crate) struct Lost {
 }
 
 /// What a session needs of its modem while the service is up.
-pub(crate) struct Ground<'a> {
+pub(crate) struct SessionContext<'a> {
     pub at: &'a At,
     pub mqtt: &'a dyn Mqtt,
     pub client: Client,
@@ -26,11 +26,11 @@ pub(crate) struct Ground<'a> {
     pub stagger: &'a Stagger,
     pub stop: &'a CancellationToken,
     /// Who is told how the session fares.
-    pub witness: &'a dyn Witness,
+    pub supervisor: &'a dyn Supervisor,
 }
 
 /// Is told how a session fares, and knows how the others of its modem do. All of it returns at once.
-pub(crate) trait Witness: Sync {
+pub(crate) trait Supervisor: Sync {
     /// Its CONNECT is about to be sent.
     fn connecting(&self);
     /// It is connected.

@@ -23,7 +23,7 @@ pub struct Heard {
 
 /// Who hears what a modem says unasked.
 #[derive(Debug, Default)]
-pub(crate) struct Ears(Mutex<Vec<Listener>>);
+pub(crate) struct UrcListeners(Mutex<Vec<Listener>>);
 
 #[derive(Debug)]
 struct Listener {
@@ -38,7 +38,7 @@ pub struct Hearing {
     missed: Arc<AtomicU64>,
 }
 
-impl Ears {
+impl UrcListeners {
     fn all(&self) -> MutexGuard<'_, Vec<Listener>> {
         // No code that holds the lock leaves it half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::args::Args;
 use super::error::AtError;
-use super::port::{Ears, Mouth, Said};
+use super::port::{AtClient, Said, UrcListener};
 use crate::explain;
 use fleet::printable::complain;
 use fleet::printable::printable;
@@ -27,25 +27,25 @@ pub(super) enum Verdict {
 }
 
 /// A conversation with one modem.
-pub(super) struct Talk<'a> {
-    pub(super) mouth: Mouth<'a>,
-    pub(super) ears: Ears,
+pub(super) struct Console<'a> {
+    pub(super) client: AtClient<'a>,
+    pub(super) urcs: UrcListener,
     pub(super) interrupt: Signal,
     timeout: Option<Duration>,
     dangerous: bool,
     plugins: &'a [&'a Plugin],
 }
 
-impl<'a> Talk<'a> {
+impl<'a> Console<'a> {
     pub(super) fn new(
-        mouth: Mouth<'a>,
-        ears: Ears,
+        client: AtClient<'a>,
+        urcs: UrcListener,
         interrupt: Signal,
         args: &Args,
         plugins: &'a [&'a Plugin],
     ) -> Self {
         let (timeout, dangerous) = (args.timeout, args.dangerous);
-        Self { mouth, ears, interrupt, timeout, dangerous, plugins }
+        Self { client, urcs, interrupt, timeout, dangerous, plugins }
     }
 
     /// A wish as the options say.
@@ -58,12 +58,12 @@ impl<'a> Talk<'a> {
     /// port withdraws it, or finishes it in the modem's interest.
     pub(super) async fn say(&mut self, wish: Wish) -> Result<Verdict, AtError> {
         let outcome = {
-            let mut saying = std::pin::pin!(self.mouth.say(wish));
+            let mut saying = std::pin::pin!(self.client.say(wish));
             loop {
                 // All arms are cancel safe or asked again, and none awaits in its body.
                 tokio::select! {
                     outcome = &mut saying => break outcome?,
-                    said = self.ears.next() => show(&said)?,
+                    said = self.urcs.next() => show(&said)?,
                     _ = self.interrupt.recv() => {
                         complain("given up; the port finishes what was sent");
                         return Ok(Verdict::Bad);
@@ -71,8 +71,8 @@ impl<'a> Talk<'a> {
                 }
             }
         };
-        let until = Instant::now() + self.ears.lag();
-        while let Ok(said) = timeout_at(until, self.ears.next()).await {
+        let until = Instant::now() + self.urcs.lag();
+        while let Ok(said) = timeout_at(until, self.urcs.next()).await {
             show(&said)?;
         }
         self.show(&outcome)
@@ -84,7 +84,7 @@ impl<'a> Talk<'a> {
         loop {
             // All arms are cancel safe, and none awaits in its body.
             tokio::select! {
-                said = self.ears.next() => show(&said)?,
+                said = self.urcs.next() => show(&said)?,
                 () = tokio::time::sleep_until(until) => return Ok(()),
                 _ = self.interrupt.recv() => return Ok(()),
             }

@@ -1,0 +1,85 @@
+//! Counters of what local applications hand in, get, and are refused.
+
+use fleet::SessionId;
+use prometheus::{IntCounterVec, IntGauge};
+
+use super::families::{self, ConnectionRefusal};
+use super::labels::{ConsumerKind, HttpRefusal, WayIn};
+use super::series::{Labels, Maker, bump, prune};
+
+/// The traffic with applications on this gateway.
+pub struct ApplicationMetrics {
+    handed_in: IntCounterVec,
+    http_refused: IntCounterVec,
+    downlink_dropped: IntCounterVec,
+    downlink_refused: IntCounterVec,
+    connections_refused: IntCounterVec,
+    clients: IntGauge,
+}
+
+impl ApplicationMetrics {
+    pub(super) fn new(make: &Maker<'_>) -> prometheus::Result<Self> {
+        let made = Self {
+            handed_in: make.counter(&families::HANDED_IN)?,
+            http_refused: make.counter(&families::HTTP_REFUSED)?,
+            downlink_dropped: make.counter(&families::DOWNLINK_DROPPED)?,
+            downlink_refused: make.counter(&families::DOWNLINK_REFUSED)?,
+            connections_refused: make.counter(&families::CONNECTIONS_REFUSED)?,
+            clients: make.number(&families::CLIENTS)?,
+        };
+        for way in WayIn::ALL {
+            for result in families::HAND_IN_RESULTS {
+                bump(&made.handed_in, &[way.as_str(), result], 0);
+            }
+        }
+        for why in HttpRefusal::ALL {
+            bump(&made.http_refused, &[why.as_str()], 0);
+        }
+        for kind in ConsumerKind::ALL {
+            bump(&made.downlink_dropped, &[kind.as_str()], 0);
+        }
+        for reason in ConnectionRefusal::ALL {
+            bump(&made.connections_refused, &[reason.as_str()], 0);
+        }
+        Ok(made)
+    }
+
+    /// A session, from now on.
+    pub(super) fn begin_session(&self, id: &SessionId) {
+        bump(&self.downlink_refused, &[id.modem.as_str(), id.session.as_str()], 0);
+    }
+
+    /// A message was handed in, or tried to be.
+    pub fn handed_in(&self, way: WayIn, result: &str) {
+        bump(&self.handed_in, &[way.as_str(), result], 1);
+    }
+
+    /// An HTTP request was refused.
+    pub fn http_refused(&self, why: HttpRefusal) {
+        bump(&self.http_refused, &[why.as_str()], 1);
+    }
+
+    /// A local consumer missed messages.
+    pub fn downlink_dropped(&self, kind: ConsumerKind, count: u64) {
+        bump(&self.downlink_dropped, &[kind.as_str()], count);
+    }
+
+    /// A message came down on a topic that MQTT does not allow.
+    pub fn downlink_refused(&self, id: &SessionId) {
+        bump(&self.downlink_refused, &[id.modem.as_str(), id.session.as_str()], 1);
+    }
+
+    /// A connection to the MQTT listener was refused.
+    pub fn connection_refused(&self, reason: ConnectionRefusal) {
+        bump(&self.connections_refused, &[reason.as_str()], 1);
+    }
+
+    /// The gauge of local MQTT clients.
+    pub fn clients(&self) -> &IntGauge {
+        &self.clients
+    }
+
+    pub(super) fn keep(&self, keep: impl Fn(&Labels<'_>) -> bool + Copy) {
+        prune(&self.downlink_refused, keep);
+    }
+}

@@ -1,0 +1,127 @@
+//! Those who hear what a modem says at its port: its owner, the observer, the log, and those who listen beside.
+
+use std::sync::Arc;
+
+use at::{Cause, Framing, Urc};
+use tokio::sync::mpsc;
+
+use crate::observe::{Observer, RecoveryAction, RecoveryOutcome};
+use crate::urc_listeners::UrcListeners;
+use crate::vitals::Vitals;
+
+/// The longest read in bytes.
+pub(super) const READ: usize = 1024;
+
+/// The most URCs that one read can hold: a line is at least one byte and its LF.
+const URCS_OF_A_READ: usize = READ / 2;
+
+/// URCs waiting to be sorted. The port reads only while those of a whole read have room: a slow reader
+/// holds the modem back through the tty, and no URC is ever lost.
+const EVENTS: usize = 2 * URCS_OF_A_READ;
+
+/// What a port tells its owner unasked.
+#[derive(Debug)]
+pub enum PortEvent {
+    /// The modem is in step; `answer` is the model line, or the IMEI once that is known.
+    InStep {
+        /// What the modem answered.
+        answer: String,
+    },
+    /// An unsolicited result code.
+    Urc(Urc),
+    /// The modem echoes commands again, which it had stopped to.
+    EchoBack,
+}
+
+/// Those who hear of one port.
+pub(super) struct Audience {
+    owner: mpsc::Sender<PortEvent>,
+    pub(super) observer: Arc<dyn Observer>,
+    /// Which notes whether the modem is busy.
+    pub(super) vitals: Option<Arc<Vitals>>,
+    /// Who hears the URCs beside the owner.
+    pub(super) listeners: Option<Arc<UrcListeners>>,
+    /// As the engine's, for what may be shown of a line.
+    pub(super) framing: Framing,
+    /// The last exchange's answer is secret: until the next one, any line may be a piece of it.
+    pub(super) hides_lines: bool,
+    /// The step was lost while the modem was in service.
+    lost_step: bool,
+}
+
+impl Audience {
+    pub(super) fn new(
+        framing: Framing,
+        observer: Arc<dyn Observer>,
+    ) -> (Self, mpsc::Receiver<PortEvent>) {
+        let (owner, events) = mpsc::channel(EVENTS);
+        let (vitals, listeners) = (None, None);
+        let (hides_lines, lost_step) = (false, false);
+        (Self { owner, observer, vitals, listeners, framing, hides_lines, lost_step }, events)
+    }
+
+    /// Reports whether the URCs of a whole read have room, or the owner is gone.
+    pub(super) fn has_room(&self) -> bool {
+        self.owner.capacity() >= URCS_OF_A_READ || self.owner.is_closed()
+    }
+
+    /// Waits until the URCs of a whole read have room.
+    ///
+    /// # Cancel safety
+    /// A dropped call takes nothing.
+    pub(super) async fn room(&self) {
+        drop(self.owner.reserve_many(URCS_OF_A_READ).await);
+    }
+
+    pub(super) fn urc(&self, urc: Urc) {
+        self.observer.urc();
+        if self.hides_lines {
+            tracing::trace!(target: "modemfleet::at", "! ***");
+        } else {
+            tracing::trace!(target: "modemfleet::at", "! {}", self.framing.shown(&urc.line));
+        }
+        if let Some(vitals) = &self.vitals {
+            vitals.hear(&urc.line, &self.framing);
+        }
+        if let Some(listeners) = &self.listeners {
+            listeners.tell(&urc, &self.framing);
+        }
+        self.tell(PortEvent::Urc(urc));
+    }
+
+    pub(super) fn desync(&mut self, cause: &Cause) {
+        // A modem that boots is silent for a while, and that is no trouble.
+        self.lost_step = !matches!(cause, Cause::Opened | Cause::Booted);
+        match cause {
+            Cause::Opened => {}
+            // What was said still fits: the modem is only asked to make sure.
+            Cause::Doubt | Cause::Booted | Cause::ResultTimeout => {
+                self.observer.precaution();
+                tracing::debug!(?cause, "the modem is asked whether it is in step");
+            }
+            _ => {
+                self.observer.desync();
+                tracing::debug!(?cause, "out of step with the modem; resynchronising");
+            }
+        }
+    }
+
+    pub(super) fn in_step(&mut self, answer: String, questions: u32) {
+        // One question that is answered at once is routine.
+        if std::mem::take(&mut self.lost_step) && questions > 1 {
+            self.observer.recovery(RecoveryAction::Resync, RecoveryOutcome::Cured);
+        }
+        self.tell(PortEvent::InStep { answer });
+    }
+
+    /// Tells the owner. There is room, unless it is gone.
+    pub(super) fn tell(&self, event: PortEvent) {
+        let _ = self.owner.try_send(event);
+    }
+
+    pub(super) fn set_busy(&self, is_busy: bool) {
+        if let Some(vitals) = &self.vitals {
+            vitals.set_busy(is_busy);
+        }
+    }
+}

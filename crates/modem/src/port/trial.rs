@@ -1,0 +1,51 @@
+//! The doubt whether AT is spoken at a port at all, until an answer proves it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::foreign::{Foreign, Protocol};
+
+/// A port that no layout names is asked for as long: the question, and once more.
+const GUESS: Duration = Duration::from_millis(2_500);
+
+/// What speaks against a port; nothing once it has answered.
+pub(super) struct Trial {
+    foreign: Option<Foreign>,
+    /// A port that no layout names is given up then, if it has answered nothing.
+    patience: Option<Instant>,
+}
+
+impl Trial {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { foreign: Some(Foreign::new(now)), patience: None }
+    }
+
+    /// No layout says that AT is spoken there.
+    pub(super) fn is_a_guess(&mut self) {
+        self.patience = Some(Instant::now() + GUESS);
+    }
+
+    /// Returns the protocol that these bytes show, unless AT is proven.
+    pub(super) fn hear(&mut self, bytes: &[u8], now: Instant) -> Option<Protocol> {
+        self.foreign.as_mut()?.hear(bytes, now)
+    }
+
+    /// Takes the verdict on what was heard; an answer to the engine may have ended the trial meanwhile.
+    pub(super) fn verdict(&mut self, heard: Option<Protocol>) -> Option<Protocol> {
+        if self.foreign.as_ref().is_some_and(Foreign::is_at) {
+            self.end();
+        }
+        heard.filter(|_| self.foreign.is_some())
+    }
+
+    /// An answer proves that AT is spoken here.
+    pub(super) fn end(&mut self) {
+        (self.foreign, self.patience) = (None, None);
+    }
+
+    /// The moment at which the port is given up, if it is.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.patience
+    }
+}
