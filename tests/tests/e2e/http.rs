@@ -149,15 +149,6 @@ fn what_is_announced_as_too_large_is_refused_at_once() {
 }
 
 #[test]
-fn a_request_that_takes_too_long_is_answered_like_every_other() {
-    let lab = Lab::without_modems(1);
-    let agent = lab.site.start();
-    let answer = claim(&agent, "/api/v1/publish?topic=t", 100);
-    assert_eq!(answer.status, 408);
-    assert!(!word(&answer).is_empty());
-}
-
-#[test]
 fn a_token_is_asked_for_where_one_is_configured() {
     let mut lab = Lab::without_modems(1);
     let token = lab.site.secret("token", "s3cret-token\n");
