@@ -15,6 +15,8 @@ use modem::probe::{ProbeError, probe};
 use modem::serial::OpenError;
 use modem::turns::Turns;
 use modem::{Catalog, ModemConfig, Privileged, Recovery, State};
+use modem_conformance::bench::connection;
+use modem_conformance::broker::Broker;
 use modem_sim::{Model, Options};
 use profile_simcom::PLUGIN;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -22,8 +24,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::bench::connection;
-use crate::broker::Broker;
 use crate::whole::{Ledger, Running, Sim, config, to};
 
 scenarios![

@@ -46,20 +46,19 @@ macro_rules! scenarios {
     };
 }
 
-#[path = "../../../conformance/bench.rs"]
-mod bench;
-#[path = "../../../conformance/broker.rs"]
-mod broker;
-#[path = "../../../conformance/pki.rs"]
-#[allow(dead_code, reason = "another profile's own scenarios need more of it")]
-mod pki;
 /// What every profile has to do.
-#[path = "../../../conformance/scenarios.rs"]
-mod shared;
-#[path = "../../../conformance/trace.rs"]
-mod trace;
+mod shared {
+    modem_conformance::shared_scenarios!(crate::subject, scenarios);
+}
 
+use modem_conformance::Subject;
+use modem_sim::Model;
 use profile_simcom::PLUGIN;
+
+/// A model of this profile.
+fn subject(model: Model) -> Subject {
+    Subject::new(&PLUGIN, model)
+}
 
 /// One test per model of the CMQTT dialect and scenario of its own, so that a failure names both.
 macro_rules! scenarios {
@@ -90,8 +89,9 @@ mod aliyun;
 mod cmq;
 mod failures;
 /// What modems do in the field.
-#[path = "../../../conformance/field.rs"]
-mod field;
+mod field {
+    modem_conformance::field_scenarios!(crate::subject, scenarios);
+}
 mod identity;
 mod ladder;
 mod location;

@@ -16,6 +16,8 @@ use modem::{
     Catalog, Environment, Modem, ModemConfig, Privileged, Recovery, Roster, SessionConfig,
     Snapshot, State, Uplink, session,
 };
+use modem_conformance::bench::{Book, connection, message};
+use modem_conformance::broker::{Broker, PATIENCE, Peer};
 use modem_sim::{Coverage, Handle, Model, Options};
 use profile_simcom::PLUGIN;
 use secrecy::{ExposeSecret, SecretString};
@@ -25,8 +27,6 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::bench::{Book, connection, message};
-use crate::broker::{Broker, PATIENCE, Peer};
 use crate::unit::Unit;
 
 scenarios!(

@@ -1,22 +1,28 @@
 //! What modems do in the field, on the simulated modem of each model with a stack of several clients.
-//!
-//! The profile's tests take this in by path after a macro `scenarios!` that names those models.
 
 use modem::mqtt::{Connection, MqttError, Qos};
 use modem::port::Kind;
 use modem::profile;
-use modem_sim::{Cure, Fault, Forgery, Handle, Illness, Model, Symptom};
+use modem_sim::{Cure, Fault, Forgery, Handle, Illness, Symptom};
 
+use crate::Subject;
 use crate::bench::{Bench, FIRST, SECOND, connection};
 use crate::broker::{Broker, Peer};
 
-scenarios!(
-    a_broker_that_is_not_there_is_given_up_and_the_other_one_is_reached,
-    a_publish_without_acknowledgement_fails_and_the_next_one_goes_through,
-    a_slow_answer_is_waited_for,
-    nothing_that_holds_a_result_acknowledges_a_publish,
-    a_message_that_lost_bytes_is_not_delivered,
-);
+/// Does for these scenarios as [`shared_scenarios!`](crate::shared_scenarios) does for those of every profile. Their models have
+/// a stack of several clients.
+#[macro_export]
+macro_rules! field_scenarios {
+    ($subject:path, $tests:ident) => {
+        $crate::bound! { field, $subject, $tests;
+            a_broker_that_is_not_there_is_given_up_and_the_other_one_is_reached,
+            a_publish_without_acknowledgement_fails_and_the_next_one_goes_through,
+            a_slow_answer_is_waited_for,
+            nothing_that_holds_a_result_acknowledges_a_publish,
+            a_message_that_lost_bytes_is_not_delivered,
+        }
+    };
+}
 
 const FIRST_HOLE: Symptom = Symptom::BlackHole { client: FIRST.0, is_heeded: false };
 const FIRST_SILENT: Symptom = Symptom::NoAcknowledgement { client: FIRST.0 };
@@ -31,17 +37,17 @@ fn patient(client_id: &str) -> Connection {
 }
 
 /// The service, and the first client signed in.
-async fn signed_in(model: Model, broker: &Broker) -> (Bench, Handle) {
-    let (bench, handle) = Bench::simulated(model, broker).await;
+async fn signed_in(subject: Subject, broker: &Broker) -> (Bench, Handle) {
+    let (bench, handle) = Bench::simulated(subject, broker).await;
     bench.mqtt.start(&bench.at).await.unwrap();
     bench.open(FIRST, &patient("first")).await.unwrap();
     (bench, handle)
 }
 
 /// The modem gives the code in its own time, up to two minutes.
-async fn a_broker_that_is_not_there_is_given_up_and_the_other_one_is_reached(model: Model) {
+pub async fn a_broker_that_is_not_there_is_given_up_and_the_other_one_is_reached(subject: Subject) {
     let broker = Broker::open().await;
-    let (bench, handle) = Bench::simulated(model, &broker).await;
+    let (bench, handle) = Bench::simulated(subject, &broker).await;
     bench.mqtt.start(&bench.at).await.unwrap();
     fall_ill(&handle, FIRST_HOLE).await;
     tokio::time::pause();
@@ -53,10 +59,12 @@ async fn a_broker_that_is_not_there_is_given_up_and_the_other_one_is_reached(mod
     bench.publish(SECOND, "up/x", "x", Qos::AtLeastOnce).await.unwrap();
 }
 
-async fn a_publish_without_acknowledgement_fails_and_the_next_one_goes_through(model: Model) {
+pub async fn a_publish_without_acknowledgement_fails_and_the_next_one_goes_through(
+    subject: Subject,
+) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (bench, handle) = signed_in(model, &broker).await;
+    let (bench, handle) = signed_in(subject, &broker).await;
     fall_ill(&handle, FIRST_SILENT).await;
     tokio::time::pause();
     let lost = bench.publish(FIRST, "up/x", "lost", Qos::AtLeastOnce).await;
@@ -69,10 +77,10 @@ async fn a_publish_without_acknowledgement_fails_and_the_next_one_goes_through(m
 }
 
 /// Status is asked for while a command of the stack is on its way: the two do not disturb each other.
-async fn a_slow_answer_is_waited_for(model: Model) {
+pub async fn a_slow_answer_is_waited_for(subject: Subject) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (bench, handle) = signed_in(model, &broker).await;
+    let (bench, handle) = signed_in(subject, &broker).await;
     let slow = Symptom::Slow { command: "+CSQ", time: std::time::Duration::from_millis(1_500) };
     fall_ill(&handle, slow).await;
     let (strength, published) = tokio::join!(
@@ -85,11 +93,11 @@ async fn a_slow_answer_is_waited_for(model: Model) {
 }
 
 /// Text messages and downloads with the line of a good result, while the broker acknowledges nothing.
-async fn nothing_that_holds_a_result_acknowledges_a_publish(model: Model) {
+pub async fn nothing_that_holds_a_result_acknowledges_a_publish(subject: Subject) {
     for forgery in [Forgery::Text, Forgery::Pdu, Forgery::Download] {
         let broker = Broker::open().await;
         let mut peer = Peer::new(&broker).await;
-        let (bench, handle) = signed_in(model, &broker).await;
+        let (bench, handle) = signed_in(subject, &broker).await;
         fall_ill(&handle, FIRST_SILENT).await;
         fall_ill(&handle, Symptom::Forged(forgery)).await;
         tokio::time::pause();
@@ -103,10 +111,10 @@ async fn nothing_that_holds_a_result_acknowledges_a_publish(model: Model) {
     }
 }
 
-async fn a_message_that_lost_bytes_is_not_delivered(model: Model) {
+pub async fn a_message_that_lost_bytes_is_not_delivered(subject: Subject) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (mut bench, handle) = signed_in(model, &broker).await;
+    let (mut bench, handle) = signed_in(subject, &broker).await;
     bench.subscribe(FIRST, &["down/#"]).await.unwrap();
     for round in 0..2 {
         handle.set(Fault::LostBytes, 1.0).await.unwrap();

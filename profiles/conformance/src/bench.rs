@@ -12,22 +12,24 @@ use modem::observe::{
     DisconnectReason, Observer, PublishResult, Received, RecoveryAction, RecoveryOutcome,
 };
 use modem::port::{At, Kind, Port, PortEvent};
-use modem::profile::{self, Notice};
-use modem_sim::{Handle, Model, Modem, Options};
+use modem::profile::{self, Notice, Plugin};
+use modem_sim::{Handle, Modem, Options};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::PLUGIN;
+use crate::Subject;
 use crate::broker::{Broker, PATIENCE};
 
-pub(crate) const FIRST: Client = Client(0);
-pub(crate) const SECOND: Client = Client(1);
+/// The first client of a stack.
+pub const FIRST: Client = Client(0);
+/// The second one.
+pub const SECOND: Client = Client(1);
 
 /// What an observer was told, one line each.
 #[derive(Default)]
-pub(crate) struct Book {
+pub struct Book {
     lines: Mutex<Vec<String>>,
     received: Mutex<Vec<(String, Received)>>,
 }
@@ -38,18 +40,18 @@ impl Book {
     }
 
     /// How often this was told.
-    pub(crate) fn count(&self, line: &str) -> usize {
+    pub fn count(&self, line: &str) -> usize {
         self.lines.lock().unwrap().iter().filter(|told| *told == line).count()
     }
 
     /// What was told that begins so, in order.
-    pub(crate) fn all(&self, start: &str) -> Vec<String> {
+    pub fn all(&self, start: &str) -> Vec<String> {
         let lines = self.lines.lock().unwrap();
         lines.iter().filter_map(|line| Some(line.strip_prefix(start)?.to_owned())).collect()
     }
 
     /// Messages received so far, with their sessions.
-    pub(crate) fn received(&self) -> Vec<(String, Received)> {
+    pub fn received(&self) -> Vec<(String, Received)> {
         self.received.lock().unwrap().clone()
     }
 }
@@ -129,13 +131,15 @@ impl AsyncWrite for Tap {
 }
 
 /// A modem in step, with echo off.
-pub(crate) struct Bench {
-    pub(crate) at: At,
-    pub(crate) mqtt: &'static dyn Mqtt,
+pub struct Bench {
+    /// Its port.
+    pub at: At,
+    /// Its dialect.
+    pub mqtt: &'static dyn Mqtt,
     /// The longest payload that the model takes.
-    pub(crate) max_payload: usize,
+    pub max_payload: usize,
     /// How many clients it has.
-    pub(crate) clients: u8,
+    pub clients: u8,
     notices: mpsc::Receiver<Notice>,
     written: Arc<Mutex<Vec<u8>>>,
     tasks: JoinSet<()>,
@@ -143,22 +147,24 @@ pub(crate) struct Bench {
 
 impl Bench {
     /// A simulated modem whose network leads to `broker`.
-    pub(crate) async fn simulated(model: Model, broker: &Broker) -> (Self, Handle) {
-        Self::with_options(Options { broker: Some(broker.address()), ..Options::new(model) }).await
+    pub async fn simulated(subject: Subject, broker: &Broker) -> (Self, Handle) {
+        let options = Options { broker: Some(broker.address()), ..subject.options() };
+        Self::with_options(subject.plugin, options).await
     }
 
-    pub(crate) async fn with_options(options: Options) -> (Self, Handle) {
+    /// A simulated modem with options of its own.
+    pub async fn with_options(plugin: &'static Plugin, options: Options) -> (Self, Handle) {
         let (ours, theirs) = duplex(64 * 1024);
         let modem = Modem::new(options).on_stream(theirs);
         let handle = modem.handle();
         let mut tasks = JoinSet::new();
         tasks.spawn(modem.run());
-        (Self::on(ours, tasks).await, handle)
+        (Self::on(plugin, ours, tasks).await, handle)
     }
 
     /// The host's side on a stream.
-    pub(crate) async fn on(stream: DuplexStream, mut tasks: JoinSet<()>) -> Self {
-        let catalog = Catalog::new(&[&PLUGIN]).unwrap();
+    pub async fn on(plugin: &'static Plugin, stream: DuplexStream, mut tasks: JoinSet<()>) -> Self {
+        let catalog = Catalog::new(&[plugin]).unwrap();
         let written = Arc::default();
         let tap = Tap { inner: stream, written: Arc::clone(&written) };
         let (port, at, mut events) = Port::new(tap, catalog.framing(), Arc::new(Book::default()));
@@ -191,18 +197,20 @@ impl Bench {
     }
 
     /// Service up and one client signed in.
-    pub(crate) async fn opened(model: Model, broker: &Broker) -> (Self, Handle) {
-        let (bench, handle) = Self::simulated(model, broker).await;
+    pub async fn opened(subject: Subject, broker: &Broker) -> (Self, Handle) {
+        let (bench, handle) = Self::simulated(subject, broker).await;
         bench.mqtt.start(&bench.at).await.unwrap();
         bench.open(FIRST, &connection("first")).await.unwrap();
         (bench, handle)
     }
 
-    pub(crate) async fn open(&self, client: Client, to: &Connection) -> Result<(), MqttError> {
+    /// Signs a client in.
+    pub async fn open(&self, client: Client, to: &Connection) -> Result<(), MqttError> {
         self.mqtt.open(&self.at, client, to).await
     }
 
-    pub(crate) async fn publish(
+    /// Publishes, without the flag to keep it.
+    pub async fn publish(
         &self,
         client: Client,
         topic: &str,
@@ -212,23 +220,20 @@ impl Bench {
         self.mqtt.publish(&self.at, client, &message(topic, payload, qos)).await
     }
 
-    pub(crate) async fn subscribe(
-        &self,
-        client: Client,
-        filters: &[&str],
-    ) -> Result<(), MqttError> {
+    /// Subscribes with QoS 1.
+    pub async fn subscribe(&self, client: Client, filters: &[&str]) -> Result<(), MqttError> {
         let filters: Vec<_> =
             filters.iter().map(|filter| ((*filter).to_owned(), Qos::AtLeastOnce)).collect();
         self.mqtt.subscribe(&self.at, client, &filters).await
     }
 
     /// The next thing the modem told unasked.
-    pub(crate) async fn notice(&mut self) -> Notice {
+    pub async fn notice(&mut self) -> Notice {
         timeout(PATIENCE, self.notices.recv()).await.expect("the modem tells something").unwrap()
     }
 
     /// The next message that came down whole.
-    pub(crate) async fn received(&mut self) -> (Client, String, Vec<u8>) {
+    pub async fn received(&mut self) -> (Client, String, Vec<u8>) {
         loop {
             match self.notice().await {
                 Notice::Message { client, message } => {
@@ -241,12 +246,12 @@ impl Bench {
     }
 
     /// Forgets what was written so far.
-    pub(crate) fn forget(&self) {
+    pub fn forget(&self) {
         self.written.lock().unwrap().clear();
     }
 
     /// The commands that were written, and the data that followed their prompts.
-    pub(crate) fn commands(&self) -> Vec<(String, Vec<u8>)> {
+    pub fn commands(&self) -> Vec<(String, Vec<u8>)> {
         let written = self.written.lock().unwrap();
         let (mut rest, mut commands) = (written.as_slice(), Vec::new());
         while let Some(end) = rest.iter().position(|byte| *byte == b'\r') {
@@ -263,7 +268,7 @@ impl Bench {
     }
 
     /// Ends the port; the modem's task goes on until the bench is dropped.
-    pub(crate) fn tasks(self) -> JoinSet<()> {
+    pub fn tasks(self) -> JoinSet<()> {
         self.tasks
     }
 }
@@ -284,7 +289,7 @@ fn data_length(line: &str) -> usize {
 }
 
 /// What a client signs in with. The address is the one that the modem's network resolves.
-pub(crate) fn connection(client_id: &str) -> Connection {
+pub fn connection(client_id: &str) -> Connection {
     Connection {
         host: "broker.example.com".to_owned(),
         port: 1883,
@@ -301,12 +306,13 @@ pub(crate) fn connection(client_id: &str) -> Connection {
     }
 }
 
-pub(crate) fn message(topic: &str, payload: impl Into<Vec<u8>>, qos: Qos) -> Message {
+/// A message that the broker does not keep.
+pub fn message(topic: &str, payload: impl Into<Vec<u8>>, qos: Qos) -> Message {
     Message { topic: topic.to_owned(), payload: payload.into(), qos, retain: false }
 }
 
 /// The code with which the stack refused.
-pub(crate) fn code(result: Result<(), MqttError>) -> i32 {
+pub fn code(result: Result<(), MqttError>) -> i32 {
     match result {
         Err(MqttError::Refused { code, .. }) => code.number,
         other => panic!("{other:?} instead of a result code"),

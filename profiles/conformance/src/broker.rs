@@ -10,26 +10,27 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 /// Longer than anything here takes, unless it is broken.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How often a free port is looked for: another test may take it before the broker does.
 const PORT_TRIES: usize = 5;
 
 /// A mosquitto that is killed on drop.
-pub(crate) struct Broker {
-    pub(crate) port: u16,
+pub struct Broker {
+    /// The port on the loopback.
+    pub port: u16,
     child: Child,
     folder: TempDir,
 }
 
 impl Broker {
     /// One that takes everybody.
-    pub(crate) async fn open() -> Self {
+    pub async fn open() -> Self {
         Self::start(tempfile::tempdir().unwrap(), "allow_anonymous true\n").await
     }
 
     /// One that takes a single user.
-    pub(crate) async fn with_login(user: &str, password: &str) -> Self {
+    pub async fn with_login(user: &str, password: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("passwords");
         let made = Command::new("mosquitto_passwd")
@@ -42,7 +43,8 @@ impl Broker {
         Self::start(folder, &lines).await
     }
 
-    pub(crate) async fn start(folder: TempDir, lines: &str) -> Self {
+    /// One with these lines in its file, which may name files of the folder.
+    pub async fn start(folder: TempDir, lines: &str) -> Self {
         let program = if PathBuf::from("/usr/sbin/mosquitto").exists() {
             "/usr/sbin/mosquitto" // Debian's place, which is not in every user's PATH
         } else {
@@ -75,12 +77,12 @@ impl Broker {
     }
 
     /// `HOST:PORT`.
-    pub(crate) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
     /// Waits until the broker's log says so.
-    pub(crate) async fn logged(&self, words: &str) {
+    pub async fn logged(&self, words: &str) {
         let mut log = String::new();
         for _ in 0..400 {
             log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
@@ -93,7 +95,7 @@ impl Broker {
     }
 
     /// How often the broker's log says so.
-    pub(crate) fn times_logged(&self, words: &str) -> usize {
+    pub fn times_logged(&self, words: &str) -> usize {
         let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
         log.matches(words).count()
     }
@@ -122,17 +124,19 @@ impl Drop for Broker {
 }
 
 /// Another client, subscribed to `up/#`.
-pub(crate) struct Peer {
+pub struct Peer {
     client: AsyncClient,
     events: EventLoop,
 }
 
 impl Peer {
-    pub(crate) async fn new(broker: &Broker) -> Self {
+    /// One without a login.
+    pub async fn new(broker: &Broker) -> Self {
         Self::login(broker, "up/#", None).await
     }
 
-    pub(crate) async fn login(broker: &Broker, filter: &str, login: Option<(&str, &str)>) -> Self {
+    /// One that subscribes to this filter, with a user and a password where the broker asks for them.
+    pub async fn login(broker: &Broker, filter: &str, login: Option<(&str, &str)>) -> Self {
         let mut options = MqttOptions::new("peer", "127.0.0.1", broker.port);
         options.set_max_packet_size(100_000, 100_000);
         if let Some((user, password)) = login {
@@ -155,7 +159,7 @@ impl Peer {
     }
 
     /// The next message on `up/#`.
-    pub(crate) async fn message(&mut self) -> Publish {
+    pub async fn message(&mut self) -> Publish {
         loop {
             if let Packet::Publish(publish) = self.next().await {
                 return publish;
@@ -164,7 +168,7 @@ impl Peer {
     }
 
     /// Publishes, and sees to it that the broker has it.
-    pub(crate) async fn publish(&mut self, topic: &str, payload: impl Into<Vec<u8>>) {
+    pub async fn publish(&mut self, topic: &str, payload: impl Into<Vec<u8>>) {
         self.client.publish(topic, QoS::AtLeastOnce, false, payload).await.unwrap();
         while !matches!(self.next().await, Packet::PubAck(_)) {}
     }

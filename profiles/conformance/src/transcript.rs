@@ -12,24 +12,33 @@ use modem::profile::Plugin;
 
 /// One line of a transcript.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Entry {
+pub enum Entry {
+    /// A command.
     Sent(String),
+    /// A line of its answer.
     Answer(String),
+    /// The prompt for data.
     Prompt,
+    /// A line that came unasked.
     Unsolicited(String),
+    /// A pause.
     Pause(Duration),
     /// Its length, and its text where it is known.
     Data(usize, Option<String>),
 }
 
-pub(crate) struct Transcript {
-    pub(crate) name: String,
-    pub(crate) models: Vec<String>,
-    pub(crate) entries: Vec<Entry>,
+/// A transcript.
+pub struct Transcript {
+    /// The name of its file.
+    pub name: String,
+    /// The ids of the models that it holds for.
+    pub models: Vec<String>,
+    /// Its lines.
+    pub entries: Vec<Entry>,
 }
 
 /// All transcripts of a profile.
-pub(crate) fn transcripts(profile: &str) -> Vec<Transcript> {
+pub fn transcripts(profile: &str) -> Vec<Transcript> {
     let folder = Path::new(profile).join("transcripts");
     let mut paths: Vec<_> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -76,12 +85,15 @@ fn entry(line: &str) -> Option<Entry> {
 
 /// A command and the lines that the modem said to it; without a command: the lines before the first.
 #[derive(Debug, Clone)]
-pub(crate) struct Turn {
-    pub(crate) command: String,
-    pub(crate) entries: Vec<Entry>,
+pub struct Turn {
+    /// The command; empty before the first.
+    pub command: String,
+    /// The lines that followed.
+    pub entries: Vec<Entry>,
 }
 
-pub(crate) fn turns(entries: &[Entry]) -> Vec<Turn> {
+/// Splits the lines of a transcript at its commands.
+pub fn turns(entries: &[Entry]) -> Vec<Turn> {
     let mut turns = vec![Turn { command: String::new(), entries: Vec::new() }];
     for entry in entries {
         match entry {
@@ -112,13 +124,13 @@ fn parts(command: &str) -> (String, Vec<String>) {
 
 /// Compares a transcript's command with one that was sent: they are the same if they have the same name, and the same arguments as far as both have them.
 /// Firmwares and those who wrote down what they said differ in the last ones.
-pub(crate) fn is_same(transcripts: &str, sent: &str) -> bool {
+pub fn is_same(transcripts: &str, sent: &str) -> bool {
     let ((name, arguments), (other_name, others)) = (parts(transcripts), parts(sent));
     name == other_name && arguments.iter().zip(&others).all(|(one, other)| one == other)
 }
 
 /// Reads each answer by the profile's own reader, if it has one for the command, and gives the number of answers.
-pub(crate) fn answers_are_readable(profile: &str, plugin: &'static Plugin) -> usize {
+pub fn answers_are_readable(profile: &str, plugin: &'static Plugin) -> usize {
     let catalog = Catalog::new(&[plugin]).unwrap();
     let mut read = 0;
     for transcript in transcripts(profile) {
@@ -142,7 +154,7 @@ pub(crate) fn answers_are_readable(profile: &str, plugin: &'static Plugin) -> us
 }
 
 /// Sees to it that each model that claims a transcript has one, and that each transcript names models of the catalog.
-pub(crate) fn claims_are_proven(profile: &str, plugin: &'static Plugin) {
+pub fn claims_are_proven(profile: &str, plugin: &'static Plugin) {
     let catalog = Catalog::new(&[plugin]).unwrap();
     let transcripts = transcripts(profile);
     let claims = |model: &&Model| {

@@ -11,18 +11,21 @@ use crate::broker::Broker;
 const LAST_YEAR: i32 = 4096;
 
 /// A certificate authority, with a server and a client that it has signed.
-pub(crate) struct Pki {
-    pub(crate) ca: String,
+pub struct Pki {
+    /// The authority's own certificate, as PEM.
+    pub ca: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
-impl Pki {
-    pub(crate) fn new() -> Self {
+impl Default for Pki {
+    fn default() -> Self {
         let (key, mut params) = (KeyPair::generate().unwrap(), CertificateParams::default());
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self { ca: params.self_signed(&key).unwrap().pem(), issuer: Issuer::new(params, key) }
     }
+}
 
+impl Pki {
     fn sign(&self, last_year: i32) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["broker.example.com".to_owned()]).unwrap();
@@ -33,12 +36,12 @@ impl Pki {
     }
 
     /// A broker over TLS, with further lines in its file.
-    pub(crate) async fn broker(&self, more: &str) -> Broker {
+    pub async fn broker(&self, more: &str) -> Broker {
         self.broker_until(LAST_YEAR, more).await
     }
 
     /// The same, whose certificate ends with this year's first day.
-    pub(crate) async fn broker_until(&self, year: i32, more: &str) -> Broker {
+    pub async fn broker_until(&self, year: i32, more: &str) -> Broker {
         let folder = tempfile::tempdir().unwrap();
         let (cert, key) = self.sign(year);
         for (name, text) in [("ca", &self.ca), ("cert", &cert), ("key", &key)] {
@@ -52,18 +55,18 @@ impl Pki {
     }
 
     /// The broker is checked.
-    pub(crate) fn trusting(&self) -> Tls {
+    pub fn trusting(&self) -> Tls {
         Tls { ca: Some(self.ca.clone()), identity: None }
     }
 
     /// The broker is checked, and may check the modem.
-    pub(crate) fn mutual(&self) -> Tls {
+    pub fn mutual(&self) -> Tls {
         let (cert, key) = self.sign(LAST_YEAR);
         Tls { identity: Some(Identity { cert, key: key.into() }), ..self.trusting() }
     }
 }
 
 /// A connection over TLS.
-pub(crate) fn over(tls: &Tls) -> Connection {
+pub fn over(tls: &Tls) -> Connection {
     Connection { port: 8883, tls: Some(tls.clone()), ..connection("m") }
 }

@@ -56,7 +56,7 @@ impl Observer for Book {
 }
 
 /// The answer of a modem to a command that its transcript lacks.
-pub(crate) type Lacking = fn(command: &str) -> Vec<Entry>;
+pub type Lacking = fn(command: &str) -> Vec<Entry>;
 
 /// The modem's end of the port.
 struct Modem {
@@ -203,21 +203,26 @@ fn data(length: usize, text: Option<&str>) -> Vec<u8> {
 
 /// The values that a client signs in with.
 #[derive(Clone, Copy)]
-pub(crate) struct Login {
-    pub(crate) id: &'static str,
-    pub(crate) host: &'static str,
-    pub(crate) port: u16,
-    pub(crate) keep_alive_s: u16,
+pub struct Login {
+    /// The client's identifier.
+    pub id: &'static str,
+    /// The broker's name.
+    pub host: &'static str,
+    /// The broker's port.
+    pub port: u16,
+    /// The keep-alive, in seconds.
+    pub keep_alive_s: u16,
     /// User name and password.
-    pub(crate) user: Option<(&'static str, &'static str)>,
+    pub user: Option<(&'static str, &'static str)>,
     /// Topic and payload.
-    pub(crate) will: Option<(&'static str, &'static str)>,
-    pub(crate) tls: bool,
+    pub will: Option<(&'static str, &'static str)>,
+    /// The connection is secured, without certificates of our own.
+    pub tls: bool,
 }
 
 impl Login {
     /// Without user, will and TLS, and with the usual keep-alive.
-    pub(crate) const fn new(id: &'static str, host: &'static str, port: u16) -> Self {
+    pub const fn new(id: &'static str, host: &'static str, port: u16) -> Self {
         Self { id, host, port, keep_alive_s: 60, user: None, will: None, tls: false }
     }
 
@@ -246,20 +251,26 @@ fn message(topic: &str, payload: &str) -> Message {
 
 /// One operation of the program, on the first client.
 #[derive(Clone, Copy)]
-pub(crate) enum Step {
+pub enum Step {
     /// The modem prints the lines before the first command.
     Hear,
     /// `Mqtt::start`, and its like.
     Start,
+    /// `Mqtt::open`.
     Open(Login),
+    /// `Mqtt::subscribe` to these filters.
     Subscribe(&'static [&'static str]),
+    /// `Mqtt::unsubscribe` from this filter.
     Unsubscribe(&'static str),
     /// Topic and payload.
     Publish(&'static str, &'static str),
+    /// `Mqtt::close`.
     Close,
+    /// `Mqtt::stop`.
     Stop,
     /// `Profile::status`.
     Status,
+    /// The registration in this domain.
     Registration(Domain),
     /// `Profile::reset`.
     Reset,
@@ -287,15 +298,16 @@ impl Step {
 }
 
 /// The operations that drive one transcript, and what comes of them.
-pub(crate) struct Story {
+pub struct Story {
     /// The transcript.
-    pub(crate) file: &'static str,
-    pub(crate) steps: &'static [Step],
+    pub file: &'static str,
+    /// The operations, in order.
+    pub steps: &'static [Step],
     /// The outcome of each step, and the notices that the listener made of the lines that came meanwhile. A step that
     /// cannot fail has no outcome.
-    pub(crate) outcome: &'static [&'static str],
+    pub outcome: &'static [&'static str],
     /// Commands of the transcript in a form that the program does not use.
-    pub(crate) leaves: &'static [&'static str],
+    pub leaves: &'static [&'static str],
 }
 
 /// One modem in step, with its listener.
@@ -419,12 +431,7 @@ fn notice(notice: Notice) -> String {
 
 /// Replays each transcript of a profile to each of its models with reads of each size, and prints the operations that
 /// drove it.
-pub(crate) async fn replay(
-    profile: &str,
-    plugin: &'static Plugin,
-    stories: &[Story],
-    lacking: Lacking,
-) {
+pub async fn replay(profile: &str, plugin: &'static Plugin, stories: &[Story], lacking: Lacking) {
     let transcripts = transcripts(profile);
     for story in stories {
         let is_there = transcripts.iter().any(|transcript| transcript.name == story.file);

@@ -1,56 +1,61 @@
 //! What every profile has to do, on the simulated modem of each of its models with a real broker.
 //!
-//! This folder is no package: each profile's tests take it in by path, with its `PLUGIN` and a macro
-//! `scenarios!` that names its models. So it needs no edge of its own between packages.
-//!
-//! What a model cannot do is no scenario that passes: its macro marks it `#[ignore = "reason"]`, which
+//! What a model cannot do is no scenario that passes: the macro of its tests marks it `#[ignore = "reason"]`, which
 //! `cargo xtask conformance` shows as what it is. That the model's profile then refuses is a test of its own.
 
 use at::Answer;
 use modem::mqtt::{Connection, MqttError, Qos};
 use modem::port::Kind;
 use modem::profile::{self, Notice};
-use modem_sim::{Fault, Model, Options};
+use modem_sim::Fault;
 use rumqttc::QoS;
 use tokio::io::duplex;
 
+use crate::Subject;
 use crate::bench::{Bench, FIRST, SECOND, connection, message};
 use crate::broker::{Broker, Peer};
 
-scenarios!(
-    opens_and_signs_out,
-    publishes_qos_0_1_2,
-    publishes_binary,
-    publishes_empty,
-    publishes_one_byte,
-    publishes_the_maximum,
-    publishes_again_after_a_lost_prompt,
-    refuses_what_is_too_long,
-    subscribes_and_receives,
-    receives_in_split_pieces,
-    serves_two_clients,
-    tells_a_loss_and_opens_again,
-    tears_down_left_over_state,
-    tears_down_an_open_index,
-    fails_on_a_refused_login,
-    tells_why_a_login_is_refused,
-    refuses_a_wrong_topic,
-    ends_with_the_port,
-);
+/// Makes a function of a simulated model of each scenario that every profile passes, and hands their names to `$tests`, a
+/// macro that makes tests of them. `$subject` gives the [`Subject`] of a simulated model.
+#[macro_export]
+macro_rules! shared_scenarios {
+    ($subject:path, $tests:ident) => {
+        $crate::bound! { scenarios, $subject, $tests;
+            opens_and_signs_out,
+            publishes_qos_0_1_2,
+            publishes_binary,
+            publishes_empty,
+            publishes_one_byte,
+            publishes_the_maximum,
+            publishes_again_after_a_lost_prompt,
+            refuses_what_is_too_long,
+            subscribes_and_receives,
+            receives_in_split_pieces,
+            serves_two_clients,
+            tells_a_loss_and_opens_again,
+            tears_down_left_over_state,
+            tears_down_an_open_index,
+            fails_on_a_refused_login,
+            tells_why_a_login_is_refused,
+            refuses_a_wrong_topic,
+            ends_with_the_port,
+        }
+    };
+}
 
-async fn opens_and_signs_out(model: Model) {
+pub async fn opens_and_signs_out(subject: Subject) {
     let broker = Broker::open().await;
-    let (bench, _handle) = Bench::opened(model, &broker).await;
+    let (bench, _handle) = Bench::opened(subject, &broker).await;
     broker.logged("as first (p2, c1, k60)").await;
     bench.mqtt.close(&bench.at, FIRST).await;
     broker.logged("Client first disconnected.").await;
     bench.mqtt.stop(&bench.at).await;
 }
 
-async fn publishes_qos_0_1_2(model: Model) {
+pub async fn publishes_qos_0_1_2(subject: Subject) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (bench, handle) = Bench::opened(model, &broker).await;
+    let (bench, handle) = Bench::opened(subject, &broker).await;
     for (qos, seen) in [
         (Qos::AtMostOnce, QoS::AtMostOnce),
         (Qos::AtLeastOnce, QoS::AtLeastOnce),
@@ -64,40 +69,40 @@ async fn publishes_qos_0_1_2(model: Model) {
     assert_eq!(handle.publish_count(), 3);
 }
 
-async fn goes_up(model: Model, payloads: &[&[u8]]) {
+async fn goes_up(subject: Subject, payloads: &[&[u8]]) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (bench, _handle) = Bench::opened(model, &broker).await;
+    let (bench, _handle) = Bench::opened(subject, &broker).await;
     for payload in payloads {
         bench.publish(FIRST, "up/bytes", *payload, Qos::AtLeastOnce).await.unwrap();
         assert_eq!(peer.message().await.payload, *payload);
     }
 }
 
-async fn publishes_binary(model: Model) {
+pub async fn publishes_binary(subject: Subject) {
     let every_byte: Vec<u8> = (0..=255).collect();
     let finals = b"\r\nOK\r\n>\r\n+CMQTTPUB: 0,0\r\n+QMTPUBEX: 0,2,0\r\nERROR\r\n";
-    goes_up(model, &[&every_byte, finals, b"\x1a\x1b", b"after"]).await;
+    goes_up(subject, &[&every_byte, finals, b"\x1a\x1b", b"after"]).await;
 }
 
-async fn publishes_empty(model: Model) {
-    goes_up(model, &[b"", b"after"]).await;
+pub async fn publishes_empty(subject: Subject) {
+    goes_up(subject, &[b"", b"after"]).await;
 }
 
-async fn publishes_one_byte(model: Model) {
-    goes_up(model, &[b"x", b">", b"\r", b"\x1a", b"\x00"]).await;
+pub async fn publishes_one_byte(subject: Subject) {
+    goes_up(subject, &[b"x", b">", b"\r", b"\x1a", b"\x00"]).await;
 }
 
-async fn publishes_the_maximum(model: Model) {
-    let max = Bench::with_options(Options::new(model)).await.0.max_payload;
-    goes_up(model, &[&vec![b'\n'; max], b"after"]).await;
+pub async fn publishes_the_maximum(subject: Subject) {
+    let max = Bench::with_options(subject.plugin, subject.options()).await.0.max_payload;
+    goes_up(subject, &[&vec![b'\n'; max], b"after"]).await;
 }
 
 /// The data of a prompt that never came goes nowhere, and the next message is whole.
-async fn publishes_again_after_a_lost_prompt(model: Model) {
+pub async fn publishes_again_after_a_lost_prompt(subject: Subject) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (bench, handle) = Bench::opened(model, &broker).await;
+    let (bench, handle) = Bench::opened(subject, &broker).await;
     handle.set(Fault::NoPrompt, 1.0).await.unwrap();
     // Nobody at the broker is waited for until the modem is in step again.
     tokio::time::pause();
@@ -109,20 +114,20 @@ async fn publishes_again_after_a_lost_prompt(model: Model) {
     assert_eq!(peer.message().await.payload, "next");
 }
 
-async fn refuses_what_is_too_long(model: Model) {
+pub async fn refuses_what_is_too_long(subject: Subject) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (bench, _handle) = Bench::opened(model, &broker).await;
+    let (bench, _handle) = Bench::opened(subject, &broker).await;
     let long = vec![b'x'; bench.max_payload + 1];
     assert!(bench.publish(FIRST, "up/x", long, Qos::AtLeastOnce).await.is_err());
     bench.publish(FIRST, "up/x", "still here", Qos::AtLeastOnce).await.unwrap();
     assert_eq!(peer.message().await.payload, "still here");
 }
 
-async fn subscribes_and_receives(model: Model) {
+pub async fn subscribes_and_receives(subject: Subject) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (mut bench, _handle) = Bench::opened(model, &broker).await;
+    let (mut bench, _handle) = Bench::opened(subject, &broker).await;
     bench.subscribe(FIRST, &["down/one", "down/+/two", "down/gone"]).await.unwrap();
     bench.mqtt.unsubscribe(&bench.at, FIRST, "down/gone").await.unwrap();
     peer.publish("down/gone", "x").await;
@@ -133,10 +138,10 @@ async fn subscribes_and_receives(model: Model) {
 }
 
 /// Where a read ends changes nothing, and what is cut by length may hold anything.
-async fn receives_in_split_pieces(model: Model) {
+pub async fn receives_in_split_pieces(subject: Subject) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (mut bench, handle) = Bench::opened(model, &broker).await;
+    let (mut bench, handle) = Bench::opened(subject, &broker).await;
     bench.subscribe(FIRST, &["down/#"]).await.unwrap();
     handle.set(Fault::Split, 1.0).await.unwrap();
     let hostile =
@@ -149,10 +154,10 @@ async fn receives_in_split_pieces(model: Model) {
     }
 }
 
-async fn serves_two_clients(model: Model) {
+pub async fn serves_two_clients(subject: Subject) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (mut bench, _handle) = Bench::opened(model, &broker).await;
+    let (mut bench, _handle) = Bench::opened(subject, &broker).await;
     bench.open(SECOND, &connection("second")).await.unwrap();
     bench.subscribe(SECOND, &["down/2"]).await.unwrap();
     let (one, two) = tokio::join!(
@@ -172,10 +177,10 @@ fn with_will(id: &str) -> Connection {
     Connection { will: Some(message("up/will", "gone", Qos::AtLeastOnce)), ..connection(id) }
 }
 
-async fn tells_a_loss_and_opens_again(model: Model) {
+pub async fn tells_a_loss_and_opens_again(subject: Subject) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (mut bench, handle) = Bench::simulated(model, &broker).await;
+    let (mut bench, handle) = Bench::simulated(subject, &broker).await;
     bench.mqtt.start(&bench.at).await.unwrap();
     bench.open(FIRST, &with_will("lost")).await.unwrap();
     handle.lose_connections().await.unwrap();
@@ -209,16 +214,16 @@ async fn signed_out(broker: &Broker, ids: Vec<&str>) {
 }
 
 /// Neither the will nor the subscription of an earlier agent is the next one's.
-async fn tears_down_left_over_state(model: Model) {
+pub async fn tears_down_left_over_state(subject: Subject) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (earlier, handle) = Bench::simulated(model, &broker).await;
+    let (earlier, handle) = Bench::simulated(subject, &broker).await;
     earlier.mqtt.start(&earlier.at).await.unwrap();
     let signed_in = sign_in_all(&earlier).await;
     earlier.subscribe(FIRST, &["down/earlier"]).await.unwrap();
     let (ours, theirs) = duplex(64 * 1024);
     handle.attach(theirs).await.unwrap();
-    let mut bench = Bench::on(ours, earlier.tasks()).await;
+    let mut bench = Bench::on(subject.plugin, ours, earlier.tasks()).await;
     bench.mqtt.start(&bench.at).await.unwrap();
     signed_out(&broker, signed_in).await;
     bench.open(FIRST, &connection("ours")).await.unwrap();
@@ -229,10 +234,10 @@ async fn tears_down_left_over_state(model: Model) {
 }
 
 /// An index that is open already is torn down with whatever it had.
-async fn tears_down_an_open_index(model: Model) {
+pub async fn tears_down_an_open_index(subject: Subject) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (bench, _handle) = Bench::simulated(model, &broker).await;
+    let (bench, _handle) = Bench::simulated(subject, &broker).await;
     bench.mqtt.start(&bench.at).await.unwrap();
     bench.open(FIRST, &with_will("earlier")).await.unwrap();
     bench.open(FIRST, &connection("again")).await.unwrap();
@@ -249,9 +254,9 @@ fn login(password: &str) -> Connection {
     }
 }
 
-async fn fails_on_a_refused_login(model: Model) {
+pub async fn fails_on_a_refused_login(subject: Subject) {
     let broker = Broker::with_login("gw", "right").await;
-    let (bench, _handle) = Bench::simulated(model, &broker).await;
+    let (bench, _handle) = Bench::simulated(subject, &broker).await;
     bench.mqtt.start(&bench.at).await.unwrap();
     let refused = bench.open(FIRST, &login("wrong")).await.unwrap_err();
     assert!(!refused.is_hopeless(), "the broker may learn of it later: {refused}");
@@ -259,9 +264,9 @@ async fn fails_on_a_refused_login(model: Model) {
     bench.open(FIRST, &login("right")).await.unwrap();
 }
 
-async fn tells_why_a_login_is_refused(model: Model) {
+pub async fn tells_why_a_login_is_refused(subject: Subject) {
     let broker = Broker::with_login("gw", "right").await;
-    let (bench, _handle) = Bench::simulated(model, &broker).await;
+    let (bench, _handle) = Bench::simulated(subject, &broker).await;
     bench.mqtt.start(&bench.at).await.unwrap();
     let refused = bench.open(FIRST, &login("wrong")).await.unwrap_err().to_string();
     // mosquitto says "not authorised" where others say "bad user name or password".
@@ -269,10 +274,10 @@ async fn tells_why_a_login_is_refused(model: Model) {
 }
 
 /// No topic ends a command early, and one that a modem cannot take leaves the session as it is.
-async fn refuses_a_wrong_topic(model: Model) {
+pub async fn refuses_a_wrong_topic(subject: Subject) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (bench, _handle) = Bench::opened(model, &broker).await;
+    let (bench, _handle) = Bench::opened(subject, &broker).await;
     let long = format!("up/{}", "t".repeat(1_100));
     assert!(bench.publish(FIRST, &long, "x", Qos::AtLeastOnce).await.is_err());
     for id in ["a\"b", "a\rAT+CFUN=0", "a\n", "a\0"] {
@@ -284,9 +289,9 @@ async fn refuses_a_wrong_topic(model: Model) {
 }
 
 /// A modem that is pulled out ends what is in flight at once.
-async fn ends_with_the_port(model: Model) {
+pub async fn ends_with_the_port(subject: Subject) {
     let broker = Broker::open().await;
-    let (bench, handle) = Bench::opened(model, &broker).await;
+    let (bench, handle) = Bench::opened(subject, &broker).await;
     handle.network(modem_sim::Coverage::Silent).await.unwrap();
     let before = handle.command_count();
     let (published, ()) =

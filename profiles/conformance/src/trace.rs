@@ -7,10 +7,11 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// Keeps every trace line.
 #[derive(Clone, Default)]
-pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+pub struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Lines {
-    pub(crate) fn text(&self) -> String {
+    /// All that was logged so far.
+    pub fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
