@@ -26,10 +26,18 @@ macro_rules! scenarios {
     };
 }
 
+/// The same for one model: all have one form of the dialect.
+macro_rules! of_the_dialect {
+    ($($name:ident),* $(,)?) => {
+        scenarios!(@one ec25 Ec25 ($($name),*));
+    };
+}
+
 /// What modems do in the field.
 mod field {
-    modem_conformance::field_scenarios!(crate::subject, scenarios);
+    modem_conformance::field_scenarios!(crate::subject, of_the_dialect);
 }
+
 /// What every profile has to do.
 mod shared {
     modem_conformance::shared_scenarios!(crate::subject, scenarios);

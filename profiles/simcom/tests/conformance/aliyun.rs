@@ -9,7 +9,7 @@ use modem_sim::Model;
 use crate::subject;
 use crate::unit::{Unit, acquisition, scripted};
 
-scenarios!(
+of_the_dialect!(
     the_eleven_commands,
     one_wrong_letter_in_the_password,
     a_triple_that_is_refused_once_is_taken_later,

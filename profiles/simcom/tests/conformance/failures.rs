@@ -9,7 +9,7 @@ use profile_simcom::PLUGIN;
 use crate::subject;
 use crate::unit::{Unit, scripted};
 
-scenarios!(
+of_the_dialect!(
     a_login_is_refused,
     nobody_listens_at_the_brokers_port,
     a_connect_fails_early_or_late,

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use crate::whole::{Ledger, Running, Sim, config, to};
 
-scenarios![
+of_any_modem![
     a_modem_that_comes_back_under_another_tty_keeps_its_session_and_counters,
     where_the_first_port_is_mute_the_second_is_used,
     where_the_first_port_speaks_no_at_one_that_no_layout_names_is_found,

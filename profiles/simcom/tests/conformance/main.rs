@@ -62,24 +62,37 @@ fn subject(model: Model) -> Subject {
 
 /// One test per model of the CMQTT dialect and scenario of its own, so that a failure names both.
 macro_rules! scenarios {
+    (@in $module:ident $model:ident $names:tt) => {
+        mod $module {
+            scenarios!(@all $model $names);
+        }
+    };
+    (@all $model:ident ($($name:ident),*)) => {
+        $(#[tokio::test]
+        async fn $name() {
+            super::$name(modem_sim::Model::$model).await;
+        })*
+    };
     ($($name:ident),* $(,)?) => {
-        mod sim7600 {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(modem_sim::Model::Sim7600).await;
-            })*
-        }
-        mod sim8200 {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(modem_sim::Model::Sim8200).await;
-            })*
-        }
-        mod a7670 {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(modem_sim::Model::A7670).await;
-            })*
+        scenarios!(@in sim7600 Sim7600 ($($name),*));
+        scenarios!(@in sim8200 Sim8200 ($($name),*));
+        scenarios!(@in a7670 A7670 ($($name),*));
+    };
+}
+
+/// The same for each of the two forms that the dialect has: SIM8200 has the one of SIM7600.
+macro_rules! of_the_dialect {
+    ($($name:ident),* $(,)?) => {
+        scenarios!(@in sim7600 Sim7600 ($($name),*));
+        scenarios!(@in a7670 A7670 ($($name),*));
+    };
+}
+
+/// The same for one model, where the life of a modem is tested and no dialect.
+macro_rules! of_any_modem {
+    ($($name:ident),* $(,)?) => {
+        mod any {
+            scenarios!(@all Sim7600 ($($name),*));
         }
     };
 }
@@ -90,7 +103,7 @@ mod cmq;
 mod failures;
 /// What modems do in the field.
 mod field {
-    modem_conformance::field_scenarios!(crate::subject, scenarios);
+    modem_conformance::field_scenarios!(crate::subject, of_the_dialect);
 }
 mod identity;
 mod ladder;

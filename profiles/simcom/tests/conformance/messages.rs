@@ -10,7 +10,7 @@ use rumqttc::QoS;
 use crate::subject;
 use crate::unit::{Unit, acquisition, scripted};
 
-scenarios!(
+of_the_dialect!(
     opens_and_signs_out,
     publishes_with_each_quality_of_service,
     publishes_any_payload,

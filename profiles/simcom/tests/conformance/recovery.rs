@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
 use crate::subject;
 
-scenarios!(
+of_the_dialect!(
     leftovers_are_torn_down_and_never_reused,
     a_half_filled_data_mode_is_left,
     a_used_index_is_torn_down_alone,

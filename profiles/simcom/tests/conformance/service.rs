@@ -7,7 +7,7 @@ use modem_sim::{Cure, Illness, Model, Symptom};
 
 use crate::subject;
 
-scenarios!(
+of_the_dialect!(
     a_wedged_connect_is_given_up_and_a_restart_cures_it,
     a_stuck_client_is_told_and_a_restart_cures_it,
     clients_that_are_left_over_are_torn_down,

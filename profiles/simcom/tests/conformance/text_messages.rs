@@ -11,7 +11,7 @@ use modem_sim::Model;
 use crate::unit::{Unit, scripted};
 use crate::whole::{Running, config};
 
-scenarios!(
+of_the_dialect!(
     a_publish_among_text_messages,
     a_text_message_acknowledges_nothing,
     a_damaged_message_acknowledges_nothing,

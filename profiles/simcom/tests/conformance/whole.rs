@@ -29,8 +29,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::unit::Unit;
 
-scenarios!(
-    from_absent_to_serving_and_out_again,
+scenarios!(from_absent_to_serving_and_out_again);
+
+of_any_modem!(
     a_session_comes_back_after_the_broker_dropped_it,
     an_unplug_in_mid_publish_is_no_acknowledgement,
     a_reset_in_mid_publish_is_no_acknowledgement,
