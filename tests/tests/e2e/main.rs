@@ -59,3 +59,14 @@ mod tokens;
 mod unplug;
 mod version;
 mod web;
+
+/// A file that is not named above would be built by nothing, and its tests run by nothing.
+#[test]
+fn each_file_here_is_a_module() {
+    let here = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e");
+    for file in std::fs::read_dir(here).unwrap() {
+        let file = file.unwrap().file_name().into_string().unwrap();
+        let line = format!("\nmod {};\n", file.trim_end_matches(".rs"));
+        assert!(file == "main.rs" || include_str!("main.rs").contains(&line), "{file}");
+    }
+}
