@@ -1,4 +1,4 @@
-"""For tests/tests/mock.rs: an agent for which umockdev plays the kernel and udevd.
+"""For tests/tests/e2e/mock.rs: an agent for which umockdev plays the kernel and udevd.
 
 mock.py URL PROGRAM…: starts the program, plugs a SIMCom device in, pulls it out, and plugs it in again under other numbers;
 then one of an id that no model has, which a file in the folder MODEMFLEET_MODELS and a reload make known. After each it

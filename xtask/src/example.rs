@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
     build: bool,
 }
 
-/// Formats nothing, builds the program, and runs the unit tests.
+/// Formats nothing, builds the program, and runs its tests.
 ///
 /// # Errors
 /// Where a step of it failed, or the lock file cannot be written.
@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.build {
         return Ok(());
     }
-    cargo(&["test", "--lib"], &place).run()
+    cargo(&["test", "--lib", "--tests"], &place).run()
 }
 
 /// Cargo for the example's manifest.

@@ -18,7 +18,14 @@ pub(crate) struct Arguments {
     /// `usb`. Those of more than a minute run in `cargo xtask bench field`.
     #[arg(long, value_name = "DIR")]
     field: Option<PathBuf>,
+    /// Run format, lints, the tests of all packages but the end-to-end ones, and the rules of the repository: what is run
+    /// again and again while something is changed.
+    #[arg(long, conflicts_with_all = ["only", "field"])]
+    quick: bool,
 }
+
+/// The steps of `--quick`.
+const QUICK: [Step; 3] = [Step::Fmt, Step::Clippy, Step::Tests];
 
 /// The steps, in the order in which they run: what fails fastest comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -80,10 +87,10 @@ impl Step {
         }
     }
 
-    /// The command of the step; none for what this program does itself.
-    fn command(self) -> Option<Invocation> {
-        Some(match self {
-            Self::Setup | Self::Field => return None,
+    /// The commands of the step; none for what this program does itself.
+    fn commands(self, quick: bool) -> Vec<Invocation> {
+        let command = match self {
+            Self::Setup | Self::Field => return Vec::new(),
             Self::Fmt => Invocation::cargo(&["fmt", "--all", "--", "--check"]),
             Self::Deny => Invocation::cargo(&[
                 "deny",
@@ -108,34 +115,50 @@ impl Step {
             Self::Build => Invocation::cargo(&["build", "--workspace", "--bins"]),
             Self::Reference => Invocation::cargo(&["xtask", "reference", "--check"]),
             Self::Example => Invocation::cargo(&["xtask", "example"]),
-            Self::Tests => tests(Invocation::cargo(&["nextest", "--version"]).succeeds()),
+            Self::Tests => {
+                return tests(Invocation::cargo(&["nextest", "--version"]).succeeds(), quick);
+            }
             Self::Doctests => Invocation::cargo(&["test", "--workspace", "--doc"]),
             Self::Doc => Invocation::cargo(&["doc", "--workspace", "--no-deps"])
                 .env("RUSTDOCFLAGS", "-D warnings"),
-        })
+        };
+        vec![command]
     }
 
-    fn perform(self, field: Option<&Path>) -> anyhow::Result<()> {
-        if let Some(command) = self.command() {
-            println!("==> {}: {command}", self.name());
-            return command.run();
+    fn perform(self, field: Option<&Path>, quick: bool) -> anyhow::Result<()> {
+        let commands = self.commands(quick);
+        if commands.is_empty() {
+            println!("==> {}", self.name());
         }
-        println!("==> {}", self.name());
+        for command in &commands {
+            println!("==> {}: {command}", self.name());
+            command.run()?;
+        }
         match self {
+            Self::Setup => setup::run(),
             Self::Field => cases(field.context(NO_FIELD)?),
-            _ => setup::run(),
+            _ => Ok(()),
         }
     }
 }
 
 /// The test run. nextest gives each test its process and a time limit; cargo's own runner is what
 /// everyone has. Both go on after a failure: one run shows all that is broken.
-fn tests(nextest: bool) -> Invocation {
-    if nextest {
-        Invocation::cargo(&["nextest", "run", "--workspace", "--no-fail-fast"])
-    } else {
-        Invocation::cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"])
-    }
+fn tests(nextest: bool, quick: bool) -> Vec<Invocation> {
+    let words: &[&[&str]] = match (nextest, quick) {
+        (true, false) => &[&["nextest", "run", "--workspace"]],
+        // Named are the packages of the full run: with fewer of them the features of what they share would be others, and
+        // all would be built again.
+        (true, true) => {
+            &[&["nextest", "run", "--workspace", "-E", "not package(e2e) or binary(tidy)"]]
+        }
+        (false, false) => &[&["test", "--workspace", "--lib", "--bins", "--tests"]],
+        (false, true) => &[
+            &["test", "--workspace", "--exclude", "e2e", "--lib", "--bins", "--tests"],
+            &["test", "--workspace", "--test", "tidy"],
+        ],
+    };
+    words.iter().map(|&words| Invocation::cargo(&[words, &["--no-fail-fast"]].concat())).collect()
 }
 
 /// Runs the field cases against the debug build that the step `build` has made. A release build would take longer
@@ -171,10 +194,11 @@ fn selected(only: &[Step], field: Option<&Path>) -> anyhow::Result<Vec<Step>> {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let total = Stopwatch::start();
     let field = arguments.field.as_deref();
-    let steps = selected(&arguments.only, field)?;
+    let only = if arguments.quick { &QUICK[..] } else { &arguments.only };
+    let steps = selected(only, field)?;
     for step in &steps {
         let watch = Stopwatch::start();
-        if let Err(failure) = step.perform(field) {
+        if let Err(failure) = step.perform(field, arguments.quick) {
             println!("<== {}: FAILED after {}", step.name(), watch.shown());
             println!("    just this step: cargo xtask test --only {}", step.arguments(field));
             return Err(failure);
@@ -220,8 +244,20 @@ mod tests {
 
     #[test]
     fn without_nextest_cargo_runs_the_same_tests() {
-        assert!(tests(true).to_string().starts_with("cargo nextest run --workspace"));
-        let plain = tests(false).to_string();
+        let shown = |nextest| tests(nextest, false)[0].to_string();
+        assert!(shown(true).starts_with("cargo nextest run --workspace"));
+        let plain = shown(false);
         assert!(plain.starts_with("cargo test --workspace --lib --bins --tests"), "{plain}");
+    }
+
+    #[test]
+    fn a_quick_run_leaves_out_what_starts_the_product() {
+        assert_eq!(selected(&QUICK, None).unwrap(), QUICK);
+        let shown =
+            |nextest| tests(nextest, true).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert!(shown(true)[0].contains("'not package(e2e) or binary(tidy)'"), "{:?}", shown(true));
+        let [units, tidy] = &shown(false)[..] else { panic!("{:?}", shown(false)) };
+        assert!(units.contains("--exclude e2e"), "{units}");
+        assert!(tidy.contains("--test tidy"), "{tidy}");
     }
 }

@@ -1,4 +1,4 @@
-//! Replays what real units said to the dialect's own code: see `profiles/conformance/replay.rs`.
+//! Replays what real units said to the dialect's own code: see `modem_conformance::replay`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,19 +8,14 @@
     reason = "a test fails by panicking, and tells what it did"
 )]
 
-#[path = "../../conformance/replay.rs"]
-mod replay;
-#[path = "../../conformance/transcript.rs"]
-mod transcript;
-
 use modem::reply::Domain;
-use profile_simcom::PLUGIN;
-use replay::Step::{
+use modem_conformance::replay::Step::{
     Close, Hear, Open, Publish, Registration, Reset, Say, Start, Status, Stop, Subscribe,
     Unsubscribe,
 };
-use replay::{Login, Story};
-use transcript::Entry;
+use modem_conformance::replay::{self, Login, Story};
+use modem_conformance::transcript::{self, Entry};
+use profile_simcom::PLUGIN;
 
 const PROFILE: &str = env!("CARGO_MANIFEST_DIR");
 

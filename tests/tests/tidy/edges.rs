@@ -46,7 +46,13 @@ const EDGES: &[Edges] = &[
     Edges { package: "api", normal: &["fleet"], tests: &[] },
     // The limits of queue and inbox are theirs.
     Edges { package: "fleet", normal: &["inbox", "queue", "modem"], tests: &["profile-*"] },
-    Edges { package: "profile-*", normal: &["modem", "at"], tests: &["modem-sim"] },
+    Edges {
+        package: "profile-*",
+        normal: &["modem", "at"],
+        tests: &["modem-conformance", "modem-sim"],
+    },
+    // What every profile has to do. It knows none.
+    Edges { package: "modem-conformance", normal: &["modem-sim", "modem", "at"], tests: &[] },
     Edges { package: "modem", normal: &["at"], tests: &["modem-sim"] },
     // Independent of `at`, so that one misreading of a manual is not made twice.
     Edges { package: "modem-sim", normal: &[], tests: &[] },
@@ -192,6 +198,7 @@ fn a_wrong_edge_is_seen() {
         (judge("agent", normal(), "modem-sim"), "[dev-dependencies] only"),
         (judge("modem-sim", dev(), "at"), "not an edge"),
         (judge("profile-quectel", normal(), "agent"), "not an edge"),
+        (judge("modem-conformance", normal(), "agent"), "not an edge"),
         (judge("modem", normal(), "modem-sim"), "[dev-dependencies] only"),
         (judge("e2e", Value::from("build"), "modem-sim"), "[dev-dependencies] only"),
         (judge("at", normal(), "tokio"), "no I/O, clock or runtime"),
@@ -206,6 +213,7 @@ fn a_wrong_edge_is_seen() {
     }
     let right = [
         judge("profile-quectel", dev(), "modem-sim"),
+        judge("modem-conformance", normal(), "modem-sim"),
         judge("lab", normal(), "modem-sim"),
         judge("at", dev(), "proptest"),
         judge("xtask", normal(), "anyhow"),

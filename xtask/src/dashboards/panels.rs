@@ -1,6 +1,6 @@
 //! What the dashboards show: titles, expressions, units.
 //!
-//! Every expression is run against a real Prometheus by the tests (`tests/tests/grafana.rs`).
+//! Every expression is run against a real Prometheus by the tests (`tests/tests/e2e/grafana.rs`).
 
 /// How a panel shows its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -107,10 +107,7 @@ pub fn router(app: App) -> Router {
         .route("/healthz", get(healthz))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz));
-    let in_time = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST);
-    api.merge(publishing)
-        .merge(open)
-        .layer(in_time)
+    in_time(api.merge(publishing).merge(open))
         .merge(console)
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "not_found", "no such path") })
         .method_not_allowed_fallback(|| async {
@@ -125,6 +122,11 @@ pub fn router(app: App) -> Router {
         .layer(middleware::from_fn(json_errors))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), gate::passed))
         .with_state(app)
+}
+
+/// Gives requests to these routes a bounded time, and all of them the same.
+fn in_time<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
+    routes.layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST))
 }
 
 /// A fleet file is much larger than all other bodies, so only a few are taken at the same time.
@@ -307,4 +309,28 @@ pub async fn serve_socket(
 ) {
     let origin = if door == Door::PublishSocket { Origin::PublishSocket } else { Origin::Socket };
     accept::serve(listener, |_| origin, router, places, stop).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, Bytes, to_bytes};
+    use futures_util::stream;
+    use tokio::time::Instant;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_takes_too_long_is_answered_like_every_other() {
+        let routes = Router::new().route("/", post(async |body: Bytes| body));
+        let routes = in_time(routes).layer(middleware::from_fn(json_errors));
+        let start = Instant::now();
+        let body = Body::from_stream(stream::pending::<Result<Bytes, io::Error>>());
+        let request = Request::post("/").body(body).unwrap();
+        let answer = routes.oneshot(request).await.unwrap();
+        assert_eq!((answer.status(), start.elapsed()), (StatusCode::REQUEST_TIMEOUT, REQUEST));
+        let body = to_bytes(answer.into_body(), MAX_PAYLOAD).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["error"], "bad_request");
+    }
 }

@@ -1,11 +1,11 @@
 //! A prompt that comes after its publish was given up: what is due there is the message, and nothing else.
 
 use modem::mqtt::Qos;
+use modem_conformance::bench::{Bench, FIRST, connection};
+use modem_conformance::broker::{Broker, Peer};
 use modem_sim::{Fault, Model, Options};
+use profile_quectel::PLUGIN;
 use tokio::time::Duration;
-
-use crate::bench::{Bench, FIRST, connection};
-use crate::broker::{Broker, Peer};
 
 /// The modem counts what it takes after the prompt, and publishes it at the last byte: padding would be a message
 /// of its own, with the right topic and nobody's payload.
@@ -16,7 +16,7 @@ async fn no_padding_is_published() {
         let mut peer = Peer::new(&broker).await;
         let late = Duration::from_secs(11);
         let options = Options { broker: Some(broker.address()), late, ..Options::new(Model::Ec25) };
-        let (bench, handle) = Bench::with_options(options).await;
+        let (bench, handle) = Bench::with_options(&PLUGIN, options).await;
         bench.mqtt.start(&bench.at).await.unwrap();
         bench.open(FIRST, &connection("m")).await.unwrap();
         handle.set(Fault::LatePrompt, 1.0).await.unwrap();

@@ -26,24 +26,31 @@ macro_rules! scenarios {
     };
 }
 
-#[path = "../../../conformance/bench.rs"]
-#[allow(dead_code, reason = "another profile's own scenarios need more of it")]
-mod bench;
-#[path = "../../../conformance/broker.rs"]
-#[allow(dead_code, reason = "another profile's own scenarios need more of it")]
-mod broker;
-/// What modems do in the field.
-#[path = "../../../conformance/field.rs"]
-mod field;
-#[path = "../../../conformance/pki.rs"]
-mod pki;
-/// What every profile has to do.
-#[path = "../../../conformance/scenarios.rs"]
-mod shared;
-#[path = "../../../conformance/trace.rs"]
-mod trace;
+/// The same for one model: all have one form of the dialect.
+macro_rules! of_the_dialect {
+    ($($name:ident),* $(,)?) => {
+        scenarios!(@one ec25 Ec25 ($($name),*));
+    };
+}
 
+/// What modems do in the field.
+mod field {
+    modem_conformance::field_scenarios!(crate::subject, of_the_dialect);
+}
+
+/// What every profile has to do.
+mod shared {
+    modem_conformance::shared_scenarios!(crate::subject, scenarios);
+}
+
+use modem_conformance::Subject;
+use modem_sim::Model;
 use profile_quectel::PLUGIN;
+
+/// A model of this profile.
+fn subject(model: Model) -> Subject {
+    Subject::new(&PLUGIN, model)
+}
 
 mod late_prompt;
 mod old;

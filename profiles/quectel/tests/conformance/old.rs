@@ -2,9 +2,9 @@
 
 use modem::mqtt::{Client, Connection, MqttError, Qos, Scope};
 use modem::profile::Notice;
+use modem_conformance::bench::{FIRST, connection, message};
 use tokio::time::Duration;
 
-use crate::bench::{FIRST, connection, message};
 use crate::unit::{OPENED, unit};
 
 /// Settings that a firmware of 2018 does not know, and more.

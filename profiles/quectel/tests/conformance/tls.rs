@@ -3,14 +3,16 @@
 use modem::mqtt::{Connection, MqttError, Qos};
 use modem::port::Kind;
 use modem::tls::{Identity, Tls};
+use modem_conformance::bench::{Bench, FIRST, SECOND, connection};
+use modem_conformance::broker::Broker;
+use modem_conformance::pki::{Pki, over};
+use modem_conformance::trace::Lines;
 use modem_sim::{Clock, Fault, Faults, Model, Options};
+use profile_quectel::PLUGIN;
 use secrecy::ExposeSecret;
 use tokio::time::Duration;
 
-use crate::bench::{Bench, FIRST, SECOND, connection};
-use crate::broker::Broker;
-use crate::pki::{Pki, over};
-use crate::trace::Lines;
+use crate::subject;
 use crate::unit::{OPENED, unit};
 
 scenarios!(the_dialogue_of_a_first_and_of_a_second_connect, the_failures_are_told);
@@ -30,9 +32,9 @@ async fn put(bench: &Bench, name: &str, content: &str) {
 }
 
 async fn the_dialogue_of_a_first_and_of_a_second_connect(model: Model) {
-    let pki = Pki::new();
+    let pki = Pki::default();
     let broker = pki.broker("require_certificate true\n").await;
-    let (bench, _handle) = Bench::simulated(model, &broker).await;
+    let (bench, _handle) = Bench::simulated(subject(model), &broker).await;
     let tls = pki.mutual();
     bench.mqtt.start(&bench.at).await.unwrap();
     bench.forget();
@@ -86,7 +88,7 @@ async fn the_dialogue_of_a_first_and_of_a_second_connect(model: Model) {
 }
 
 async fn the_failures_are_told(model: Model) {
-    let (ours, other) = (Pki::new(), Pki::new());
+    let (ours, other) = (Pki::default(), Pki::default());
     let broker = ours.broker("").await;
     let mutual = ours.broker("require_certificate true\n").await;
     let expired = ours.broker_until(2021, "").await;
@@ -104,14 +106,14 @@ async fn the_failures_are_told(model: Model) {
         ("nobody is checked", &broker, anyone.clone(), true),
         ("a port without TLS", &plain, anyone.clone(), false),
     ] {
-        let (bench, _handle) = Bench::simulated(model, broker).await;
+        let (bench, _handle) = Bench::simulated(subject(model), broker).await;
         bench.mqtt.start(&bench.at).await.unwrap();
         match bench.open(FIRST, &over(&tls)).await {
             Ok(()) => assert!(works, "{what}"),
             Err(error) => assert!(!works && error.code() == Some(-1), "{what}: {error}"),
         }
     }
-    let (bench, _handle) = Bench::simulated(model, &broker).await;
+    let (bench, _handle) = Bench::simulated(subject(model), &broker).await;
     let long = Tls { ca: Some("c".repeat(10_241)), identity: None };
     let refused = bench.open(FIRST, &over(&long)).await.unwrap_err();
     assert!(matches!(refused, MqttError::FileTooLong { length: 10_241, .. }), "{refused}");
@@ -126,9 +128,9 @@ async fn set(bench: &Bench, setting: &str) {
 /// Public code switches parts of the check off, and what it set stays until the modem boots.
 #[tokio::test]
 async fn what_an_earlier_program_left_unchecked_is_checked() {
-    let (ours, other) = (Pki::new(), Pki::new());
+    let (ours, other) = (Pki::default(), Pki::default());
     let broker = ours.broker("").await;
-    let (bench, _handle) = Bench::simulated(Model::Ec25, &broker).await;
+    let (bench, _handle) = Bench::simulated(subject(Model::Ec25), &broker).await;
     for left in
         ["ignoreinvalidcertsign\",0,1", "ignoremulticertchainverify\",0,1", "ignorecertitem\",0,8"]
     {
@@ -142,10 +144,10 @@ async fn what_an_earlier_program_left_unchecked_is_checked() {
 /// The certificate is that of `broker.example.com`, and its authority is trusted.
 #[tokio::test]
 async fn a_certificate_of_another_host_is_refused() {
-    let pki = Pki::new();
+    let pki = Pki::default();
     let broker = pki.broker("").await;
     let anyone = Tls { ca: None, identity: None };
-    let (bench, _handle) = Bench::simulated(Model::Ec25, &broker).await;
+    let (bench, _handle) = Bench::simulated(subject(Model::Ec25), &broker).await;
     for (host, tls, works) in [
         ("other.example.com", pki.trusting(), false),
         ("broker.example.com", pki.trusting(), true),
@@ -163,9 +165,9 @@ async fn a_certificate_of_another_host_is_refused() {
 /// Without `ca` the modem shows no certificate, so it has no need of a key.
 #[tokio::test]
 async fn a_key_that_is_not_shown_is_not_in_the_modem() {
-    let pki = Pki::new();
+    let pki = Pki::default();
     let broker = pki.broker("").await;
-    let (bench, _handle) = Bench::simulated(Model::Ec25, &broker).await;
+    let (bench, _handle) = Bench::simulated(subject(Model::Ec25), &broker).await;
     let mutual = pki.mutual();
     bench.open(FIRST, &over(&mutual)).await.unwrap();
     assert_eq!(files(&bench).await.len(), 3);
@@ -177,9 +179,9 @@ async fn a_key_that_is_not_shown_is_not_in_the_modem() {
 /// What an earlier run has set stays in the modem: each connection is what it is told to be.
 #[tokio::test]
 async fn a_client_is_over_tls_and_plain_by_turns() {
-    let pki = Pki::new();
+    let pki = Pki::default();
     let broker = pki.broker("").await;
-    let (bench, _handle) = Bench::simulated(Model::Ec25, &broker).await;
+    let (bench, _handle) = Bench::simulated(subject(Model::Ec25), &broker).await;
     for _ in 0..2 {
         bench.open(FIRST, &over(&pki.trusting())).await.unwrap();
         bench.mqtt.close(&bench.at, FIRST).await;
@@ -188,7 +190,7 @@ async fn a_client_is_over_tls_and_plain_by_turns() {
         bench.mqtt.close(&bench.at, FIRST).await;
     }
     let open = Broker::open().await;
-    let (bench, _handle) = Bench::simulated(Model::Ec25, &open).await;
+    let (bench, _handle) = Bench::simulated(subject(Model::Ec25), &open).await;
     bench.open(FIRST, &over(&pki.trusting())).await.unwrap_err();
     bench.mqtt.close(&bench.at, FIRST).await;
     bench.open(FIRST, &connection("m")).await.unwrap();
@@ -197,9 +199,9 @@ async fn a_client_is_over_tls_and_plain_by_turns() {
 /// Two clients with authorities of their own, at once.
 #[tokio::test]
 async fn what_is_not_used_any_more_is_removed_and_nothing_else() {
-    let (ours, other) = (Pki::new(), Pki::new());
+    let (ours, other) = (Pki::default(), Pki::default());
     let broker = ours.broker("").await;
-    let (bench, _handle) = Bench::simulated(Model::Eg25, &broker).await;
+    let (bench, _handle) = Bench::simulated(subject(Model::Eg25), &broker).await;
     put(&bench, "server.pem", "xx").await;
     bench.mqtt.start(&bench.at).await.unwrap();
     bench.open(FIRST, &over(&other.trusting())).await.unwrap_err();
@@ -221,9 +223,9 @@ async fn what_is_not_used_any_more_is_removed_and_nothing_else() {
 /// Power was lost while it was written.
 #[tokio::test]
 async fn a_torn_file_is_not_believed() {
-    let pki = Pki::new();
+    let pki = Pki::default();
     let broker = pki.broker("").await;
-    let (bench, _handle) = Bench::simulated(Model::Ec200, &broker).await;
+    let (bench, _handle) = Bench::simulated(subject(Model::Ec200), &broker).await;
     let connection = over(&pki.trusting());
     bench.open(FIRST, &connection).await.unwrap();
     let [ca] = files(&bench).await.try_into().unwrap();
@@ -237,14 +239,14 @@ async fn a_torn_file_is_not_believed() {
 /// The agent died while it was written, and what the next one wrote at first made up the length.
 #[tokio::test]
 async fn a_file_that_was_filled_up_is_uploaded_anew_once_tls_fails_and_only_once() {
-    let (pki, other) = (Pki::new(), Pki::new());
+    let (pki, other) = (Pki::default(), Pki::default());
     let broker = pki.broker("").await;
     let uploads = |bench: &Bench| {
         bench.commands().iter().filter(|(line, _)| line.starts_with("AT+QFUPL=")).count()
     };
     // The right file, and one that fails whatever is done.
     for (ca, works) in [(&pki.ca, true), (&other.ca, false)] {
-        let (bench, _handle) = Bench::simulated(Model::Ec25, &broker).await;
+        let (bench, _handle) = Bench::simulated(subject(Model::Ec25), &broker).await;
         let tls = over(&Tls { ca: Some(ca.clone()), identity: None });
         let [file] = modem::tls::files(FIRST, tls.tls.as_ref().unwrap()).try_into().ok().unwrap();
         put(&bench, &file.name, &format!("{:\r<1$}", &ca[..100], ca.len())).await;
@@ -262,11 +264,11 @@ async fn a_file_that_was_filled_up_is_uploaded_anew_once_tls_fails_and_only_once
 /// What is written while the modem makes up its mind would be the file.
 #[tokio::test]
 async fn a_connect_that_comes_late_is_given_the_file() {
-    let pki = Pki::new();
+    let pki = Pki::default();
     let broker = pki.broker("").await;
     let late = Duration::from_secs(16);
     let options = Options { broker: Some(broker.address()), late, ..Options::new(Model::Ec25) };
-    let (bench, handle) = Bench::with_options(options).await;
+    let (bench, handle) = Bench::with_options(&PLUGIN, options).await;
     handle.set(Fault::LatePrompt, 1.0).await.unwrap();
     tokio::time::pause();
     let given_up = bench.open(FIRST, &over(&pki.trusting())).await.unwrap_err();
@@ -280,7 +282,7 @@ async fn a_connect_that_comes_late_is_given_the_file() {
 /// The broker's judgement proves that the files came whole.
 #[tokio::test]
 async fn files_go_through_noise_and_torn_reads() {
-    let pki = Pki::new();
+    let pki = Pki::default();
     let broker = pki.broker("require_certificate true\n").await;
     let noise = [Fault::Garbage, Fault::Urc, Fault::Late, Fault::LatePrompt];
     for seed in 0..4 {
@@ -292,7 +294,7 @@ async fn files_go_through_noise_and_torn_reads() {
             seed,
             ..Options::new(Model::Ec25)
         };
-        let (bench, _handle) = Bench::with_options(options).await;
+        let (bench, _handle) = Bench::with_options(&PLUGIN, options).await;
         bench.open(FIRST, &over(&pki.mutual())).await.unwrap();
         bench.publish(FIRST, "t", "x", Qos::AtLeastOnce).await.unwrap();
     }
@@ -300,11 +302,11 @@ async fn files_go_through_noise_and_torn_reads() {
 
 #[tokio::test]
 async fn a_clock_that_is_not_set_is_set_before_it_is_checked() {
-    let pki = Pki::new();
+    let pki = Pki::default();
     let broker = pki.broker("").await;
     let address = Some(broker.address());
     let options = Options { broker: address, clock: Clock::Unset, ..Options::new(Model::Ec25) };
-    let (bench, _handle) = Bench::with_options(options).await;
+    let (bench, _handle) = Bench::with_options(&PLUGIN, options).await;
     bench.open(FIRST, &over(&pki.trusting())).await.unwrap();
     bench.mqtt.close(&bench.at, FIRST).await;
     bench.open(FIRST, &over(&pki.trusting())).await.unwrap();
@@ -315,9 +317,9 @@ async fn a_clock_that_is_not_set_is_set_before_it_is_checked() {
 
 #[tokio::test]
 async fn messages_go_both_ways_over_tls() {
-    let pki = Pki::new();
+    let pki = Pki::default();
     let broker = pki.broker("").await;
-    let (mut bench, _handle) = Bench::simulated(Model::Rm520n, &broker).await;
+    let (mut bench, _handle) = Bench::simulated(subject(Model::Rm520n), &broker).await;
     bench.open(FIRST, &over(&pki.trusting())).await.unwrap();
     bench.subscribe(FIRST, &["loop"]).await.unwrap();
     for length in [1, 1_500] {
@@ -434,7 +436,7 @@ async fn a_file_is_there_only_once_its_check_sum_says_so() {
 /// With an echo, and with an upload that fails and comes back late.
 #[tokio::test]
 async fn no_line_of_a_key_is_in_any_trace_line() {
-    let pki = Pki::new();
+    let pki = Pki::default();
     let broker = pki.broker("").await;
     let tls = pki.mutual();
     let secret = tls.identity.as_ref().unwrap().key.expose_secret().to_owned();
@@ -443,7 +445,7 @@ async fn no_line_of_a_key_is_in_any_trace_line() {
         .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
         .with_writer(lines.clone())
         .finish();
-    let (bench, _handle) = Bench::simulated(Model::Ec25, &broker).await;
+    let (bench, _handle) = Bench::simulated(subject(Model::Ec25), &broker).await;
     modem::profile::run(&bench.at, Kind::Basic, "ATE1", at::Answer::None).await.unwrap();
     let late = format!("|CONNECT|~|ERROR||{}|", secret.replace('\n', "||"));
     let _all = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);

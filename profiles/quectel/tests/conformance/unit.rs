@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use modem_conformance::bench::Bench;
+use profile_quectel::PLUGIN;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinSet;
-
-use crate::bench::Bench;
 
 const IMEI: &str = "490154203237518";
 
@@ -23,7 +23,7 @@ pub(crate) async fn unit(script: &[(&str, &str)]) -> (Bench, Arc<Mutex<Vec<Strin
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let mut tasks = JoinSet::new();
     tasks.spawn(play(theirs, script.iter().map(owned).collect(), Arc::clone(&heard)));
-    (Bench::on(ours, tasks).await, heard)
+    (Bench::on(&PLUGIN, ours, tasks).await, heard)
 }
 
 async fn play(

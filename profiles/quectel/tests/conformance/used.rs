@@ -1,16 +1,17 @@
 //! Modems that an earlier program has used, and those of old firmware.
 
 use modem::mqtt::Qos;
+use modem_conformance::bench::{Bench, FIRST, connection};
+use modem_conformance::broker::{Broker, Peer};
 use modem_sim::{Cure, Illness, Model, Symptom};
 
-use crate::bench::{Bench, FIRST, connection};
-use crate::broker::{Broker, Peer};
+use crate::subject;
 
 /// Signs in on a modem that is so, and sends one message each way where it is to.
 async fn serves(symptom: Symptom, comes_down: bool) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (mut bench, handle) = Bench::simulated(Model::Ec25, &broker).await;
+    let (mut bench, handle) = Bench::simulated(subject(Model::Ec25), &broker).await;
     handle.fall_ill(Illness { symptom, cure: Cure::Never }).await.unwrap();
     bench.mqtt.start(&bench.at).await.unwrap();
     bench.open(FIRST, &connection("first")).await.unwrap();

@@ -8,12 +8,13 @@ use modem::mqtt::{MqttError, Qos};
 use modem::port::Kind;
 use modem::profile::Notice;
 use modem::reply::{Rat, Signal};
+use modem_conformance::bench::{Bench, FIRST, connection};
+use modem_conformance::broker::{Broker, Peer};
 use modem_sim::{Model, Options};
 use profile_simcom::PLUGIN;
 
-use crate::bench::{Bench, FIRST, connection};
-use crate::broker::{Broker, Peer};
-use crate::unit::Unit;
+use crate::subject;
+use crate::unit::{Unit, scripted};
 
 /// In GSM its cell's line has an index of no known unit, at each poll. The power is in `AT+CSQ`.
 #[tokio::test]
@@ -22,7 +23,7 @@ async fn in_gsm_the_power_is_that_of_csq_and_nothing_is_implausible() {
         ("AT+CPSI?", "|+CPSI: GSM,Online,222-01,0x46C2,43674,1021 PGSM 900,25,0,15-15||OK|"),
         ("AT+CSQ", "|+CSQ: 27,99||OK|"),
     ];
-    let bench = Bench::scripted(Unit::new(Model::A7670, &script)).await;
+    let bench = scripted(Unit::new(Model::A7670, &script)).await;
     let catalog = Catalog::new(&[&PLUGIN]).unwrap();
     let (_, profile) = catalog.identify("A7670E-FASE").unwrap();
     let status = profile.status(&bench.at).await.unwrap();
@@ -30,7 +31,7 @@ async fn in_gsm_the_power_is_that_of_csq_and_nothing_is_implausible() {
     assert_eq!((status.signals, status.implausible), (vec![power], 0));
     // What neither of the two tells is left out.
     let script = [script[0], ("AT+CSQ", "|+CSQ: 99,99||OK|")];
-    let bench = Bench::scripted(Unit::new(Model::A7670, &script)).await;
+    let bench = scripted(Unit::new(Model::A7670, &script)).await;
     assert_eq!(profile.status(&bench.at).await.unwrap().signals, []);
 }
 
@@ -41,7 +42,7 @@ async fn a_connect_may_say_nothing_for_as_long_as_the_network_does() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let broker = Some(silent.local_addr().unwrap().to_string());
     let (bench, _handle) =
-        Bench::with_options(Options { broker, ..Options::new(Model::A7670) }).await;
+        Bench::with_options(&PLUGIN, Options { broker, ..Options::new(Model::A7670) }).await;
     bench.mqtt.start(&bench.at).await.unwrap();
     let before = tokio::time::Instant::now();
     let opened = bench.open(FIRST, &connection("m")).await;
@@ -62,7 +63,7 @@ async fn a_version_that_is_refused_leaves_the_old_one() {
     ];
     let unit = Unit::new(Model::A7670, &script);
     let heard = unit.heard();
-    let bench = Bench::scripted(unit).await;
+    let bench = scripted(unit).await;
     assert!(matches!(
         bench.open(FIRST, &connection("m")).await,
         Err(MqttError::NoCode { operation: "CMQTTACCQ", .. })
@@ -79,7 +80,7 @@ async fn a_version_that_is_refused_leaves_the_old_one() {
 async fn messages_in_one_line_are_cut_by_length() {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (mut bench, _handle) = Bench::simulated(Model::A7670, &broker).await;
+    let (mut bench, _handle) = Bench::simulated(subject(Model::A7670), &broker).await;
     bench.mqtt.start(&bench.at).await.unwrap();
     let patience = Duration::from_secs(10);
     for line in ["AT+CMQTTACCQ=0,\"old\",0", "AT+CMQTTCFG=\"argtopic\",0,1,1"] {
@@ -113,7 +114,7 @@ async fn a_message_in_one_line_without_its_length_is_lost() {
         "AT+CMQTTSUB",
         ">~|OK||+CMQTTRECV: 0,\"t\",\"+CMQTTSUB: 0,1\"||+CMQTTSUB: 0,0||+CMQTTCONNLOST: 0,1|",
     )];
-    let mut bench = Bench::scripted(Unit::new(Model::A7670, &script)).await;
+    let mut bench = scripted(Unit::new(Model::A7670, &script)).await;
     bench.subscribe(FIRST, &["t"]).await.unwrap();
     assert!(matches!(bench.notice().await, Notice::Damaged(_)));
     assert!(matches!(bench.notice().await, Notice::Lost { .. }));

@@ -1,14 +1,15 @@
 //! The eleven commands towards Alibaba Cloud, with the identity of a device as the broker sees it.
 
 use modem::mqtt::{Connection, Qos, Scope, Triple};
+use modem_conformance::bench::{Bench, FIRST};
+use modem_conformance::broker::{Broker, Peer};
+use modem_conformance::trace::Lines;
 use modem_sim::Model;
 
-use crate::bench::{Bench, FIRST};
-use crate::broker::{Broker, Peer};
-use crate::trace::Lines;
-use crate::unit::{Unit, acquisition};
+use crate::subject;
+use crate::unit::{Unit, acquisition, scripted};
 
-scenarios!(
+of_the_dialect!(
     the_eleven_commands,
     one_wrong_letter_in_the_password,
     a_triple_that_is_refused_once_is_taken_later,
@@ -26,7 +27,7 @@ fn device(password: &str) -> Connection {
         host: HOST.to_owned(),
         username: Some(USER.to_owned()),
         password: Some(password.into()),
-        ..crate::bench::connection(ID)
+        ..modem_conformance::bench::connection(ID)
     }
 }
 
@@ -38,7 +39,7 @@ pub(crate) fn publish_timeout(model: Model) -> u8 {
 async fn the_eleven_commands(model: Model) {
     let broker = Broker::with_login(USER, PASSWORD).await;
     let mut peer = Peer::login(&broker, "/a1mQpKOF9hp/#", Some((USER, PASSWORD))).await;
-    let (mut bench, _handle) = Bench::simulated(model, &broker).await;
+    let (mut bench, _handle) = Bench::simulated(subject(model), &broker).await;
 
     bench.mqtt.start(&bench.at).await.unwrap();
     bench.open(FIRST, &device(PASSWORD)).await.unwrap();
@@ -76,10 +77,10 @@ async fn the_eleven_commands(model: Model) {
 
 async fn one_wrong_letter_in_the_password(model: Model) {
     let broker = Broker::with_login(USER, PASSWORD).await;
-    let (bench, _handle) = Bench::simulated(model, &broker).await;
+    let (bench, _handle) = Bench::simulated(subject(model), &broker).await;
     bench.mqtt.start(&bench.at).await.unwrap();
     let wrong = PASSWORD.replacen('D', "E", 1);
-    assert_eq!(crate::bench::code(bench.open(FIRST, &device(&wrong)).await), 31);
+    assert_eq!(modem_conformance::bench::code(bench.open(FIRST, &device(&wrong)).await), 31);
 }
 
 /// A modem that is busy says `ERROR` as one does that never will sign.
@@ -89,7 +90,7 @@ async fn a_triple_that_is_refused_once_is_taken_later(model: Model) {
         ("AT+CMQTTCFG=\"aliauth\"", "|+CME ERROR: 14|"),
         ("AT+CMQTTCONNECT", "|OK||+CMQTTCONNECT: 0,0|"),
     ];
-    let bench = Bench::scripted(Unit::new(model, &script)).await;
+    let bench = scripted(Unit::new(model, &script)).await;
     let triple = Triple {
         product_key: "a1mQpKOF9hp".to_owned(),
         device_name: "7600".to_owned(),
@@ -113,7 +114,7 @@ async fn no_password_is_in_any_trace_line(model: Model) {
         .with_writer(lines.clone())
         .finish();
     let broker = Broker::with_login(USER, PASSWORD).await;
-    let (bench, _handle) = Bench::simulated(model, &broker).await;
+    let (bench, _handle) = Bench::simulated(subject(model), &broker).await;
     bench.mqtt.start(&bench.at).await.unwrap();
     modem::profile::run(&bench.at, modem::port::Kind::Basic, "ATE1", at::Answer::None)
         .await

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use modem::mqtt::{MqttError, Qos, Scope};
 use modem::profile::Notice;
+use modem_conformance::bench::{Bench, FIRST, connection};
+use modem_conformance::broker::{Broker, Peer};
 use modem_sim::{Coverage, Fault, Model, Options};
+use profile_simcom::PLUGIN;
 
-use crate::bench::{Bench, FIRST, connection};
-use crate::broker::{Broker, Peer};
-use crate::unit::Unit;
+use crate::subject;
+use crate::unit::{Unit, scripted};
 
 /// As it comes from the factory the modem says `OK` before the broker has a message. It is told to wait, once,
 /// and a publish ends with the broker's acknowledgement.
@@ -16,7 +18,7 @@ use crate::unit::Unit;
 async fn ok_is_the_brokers() {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (bench, handle) = Bench::opened(Model::Sim7020, &broker).await;
+    let (bench, handle) = Bench::opened(subject(Model::Sim7020), &broker).await;
     let settings = || {
         let commands = bench.commands();
         let count = |wanted: &str| commands.iter().filter(|(line, _)| line == wanted).count();
@@ -43,7 +45,7 @@ async fn ok_is_the_brokers() {
 async fn what_it_cannot_say_it_refuses_with_the_numbers() {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (bench, _handle) = Bench::opened(Model::Sim7020, &broker).await;
+    let (bench, _handle) = Bench::opened(subject(Model::Sim7020), &broker).await;
     let long = "t".repeat(129);
     for (topic, payload, words) in [
         ("up/x", &b""[..], "the payload has 0 bytes, and this modem takes 1 to 500"),
@@ -66,7 +68,7 @@ async fn what_it_cannot_say_it_refuses_with_the_numbers() {
 #[tokio::test]
 async fn a_refused_login_has_no_code() {
     let broker = Broker::with_login("gw", "right").await;
-    let (bench, _handle) = Bench::simulated(Model::Sim7020, &broker).await;
+    let (bench, _handle) = Bench::simulated(subject(Model::Sim7020), &broker).await;
     bench.mqtt.start(&bench.at).await.unwrap();
     let refused = bench.open(FIRST, &connection("m")).await.unwrap_err();
     assert!(matches!(refused, MqttError::Uncoded { operation: "CMQCON", .. }), "{refused}");
@@ -80,7 +82,7 @@ async fn a_refused_login_has_no_code() {
 async fn a_broker_that_closes_under_a_message_accuses_it() {
     let lines = "allow_anonymous true\nmax_packet_size 100\n";
     let broker = Broker::start(tempfile::tempdir().unwrap(), lines).await;
-    let (mut bench, _handle) = Bench::opened(Model::Sim7020, &broker).await;
+    let (mut bench, _handle) = Bench::opened(subject(Model::Sim7020), &broker).await;
     bench.publish(FIRST, "up/x", [b'x'; 20], Qos::AtLeastOnce).await.unwrap();
     let refused = bench.publish(FIRST, "up/x", [b'x'; 200], Qos::AtLeastOnce).await.unwrap_err();
     assert!(matches!(refused, MqttError::Uncoded { operation: "CMQPUB", .. }), "{refused}");
@@ -93,7 +95,7 @@ async fn a_broker_that_closes_under_a_message_accuses_it() {
 #[tokio::test]
 async fn a_broker_that_says_nothing_accuses_no_message() {
     let broker = Broker::open().await;
-    let (bench, handle) = Bench::opened(Model::Sim7020, &broker).await;
+    let (bench, handle) = Bench::opened(subject(Model::Sim7020), &broker).await;
     handle.network(Coverage::Silent).await.unwrap();
     tokio::time::pause();
     let given_up = bench.publish(FIRST, "up/x", "x", Qos::AtLeastOnce).await.unwrap_err();
@@ -109,7 +111,7 @@ async fn a_modem_that_waits_for_its_radio_is_waited_for() {
     let late = Duration::from_secs(50);
     let address = Some(broker.address());
     let options = Options { broker: address, late, ..Options::new(Model::Sim7020) };
-    let (bench, handle) = Bench::with_options(options).await;
+    let (bench, handle) = Bench::with_options(&PLUGIN, options).await;
     bench.mqtt.start(&bench.at).await.unwrap();
     bench.open(FIRST, &connection("first")).await.unwrap();
     handle.set(Fault::Late, 1.0).await.unwrap();
@@ -123,7 +125,7 @@ async fn firmware_that_tells_of_no_acknowledgement_carries_nothing() {
     let unit =
         Unit::new(Model::Sim7020, &[("AT+CMQTSYNC?", "|ERROR|"), ("AT+CMQTSYNC=1", "|ERROR|")]);
     let heard = unit.heard();
-    let bench = Bench::scripted(unit).await;
+    let bench = scripted(unit).await;
     let refused = bench.open(FIRST, &connection("m")).await.unwrap_err();
     assert!(matches!(refused, MqttError::NoReceipts { .. }), "{refused}");
     let commands = heard.lock().unwrap();
@@ -141,7 +143,7 @@ async fn payloads_are_never_digits_by_mistake() {
         let script = [&[free, waits, created], script].concat();
         let unit = Unit::new(Model::Sim7020, &script);
         let heard = unit.heard();
-        let opened = Bench::scripted(unit).await.open(FIRST, &connection("m")).await;
+        let opened = scripted(unit).await.open(FIRST, &connection("m")).await;
         (opened, heard.lock().unwrap().clone())
     };
     let (opened, heard) = open(&[("AT+CREVHEX?", "|+CREVHEX: 0||OK|")]).await;
@@ -168,7 +170,7 @@ async fn a_client_of_another_number_is_let_go() {
         ],
     );
     let heard = unit.heard();
-    let bench = Bench::scripted(unit).await;
+    let bench = scripted(unit).await;
     let refused = bench.open(FIRST, &connection("m")).await.unwrap_err();
     assert!(matches!(refused, MqttError::Uncoded { operation: "CMQNEW", .. }), "{refused}");
     let commands = heard.lock().unwrap();

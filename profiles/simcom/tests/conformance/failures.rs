@@ -1,13 +1,15 @@
 //! Refusals in every form that units were seen to use.
 
 use modem::mqtt::{MqttError, Qos};
+use modem_conformance::bench::{Bench, FIRST, code, connection};
+use modem_conformance::broker::{Broker, Peer};
 use modem_sim::{Coverage, Fault, Model, Options};
+use profile_simcom::PLUGIN;
 
-use crate::bench::{Bench, FIRST, code, connection};
-use crate::broker::{Broker, Peer};
-use crate::unit::Unit;
+use crate::subject;
+use crate::unit::{Unit, scripted};
 
-scenarios!(
+of_the_dialect!(
     a_login_is_refused,
     nobody_listens_at_the_brokers_port,
     a_connect_fails_early_or_late,
@@ -21,7 +23,7 @@ scenarios!(
 
 async fn a_login_is_refused(model: Model) {
     let broker = Broker::with_login("gw", "right").await;
-    let (bench, _handle) = Bench::simulated(model, &broker).await;
+    let (bench, _handle) = Bench::simulated(subject(model), &broker).await;
     bench.mqtt.start(&bench.at).await.unwrap();
     let login = |password: &str| modem::mqtt::Connection {
         username: Some("gw".to_owned()),
@@ -38,7 +40,7 @@ async fn a_login_is_refused(model: Model) {
 
 async fn nobody_listens_at_the_brokers_port(model: Model) {
     let options = Options { broker: Some("127.0.0.1:1".to_owned()), ..Options::new(model) };
-    let (bench, _handle) = Bench::with_options(options).await;
+    let (bench, _handle) = Bench::with_options(&PLUGIN, options).await;
     bench.mqtt.start(&bench.at).await.unwrap();
     let error = bench.open(FIRST, &connection("m")).await.unwrap_err();
     assert!(error.to_string().contains("address and port"), "{error}");
@@ -54,7 +56,7 @@ async fn a_connect_fails_early_or_late(model: Model) {
         ("AT+CMQTTCONNECT", "|ERROR||+CMQTTCONNECT: 0,3|"),
         ("AT+CMQTTCONNECT", "|+CMQTTCONNECT: 0,0||OK|"),
     ];
-    let bench = Bench::scripted(Unit::new(model, &script)).await;
+    let bench = scripted(Unit::new(model, &script)).await;
     let open = async || bench.open(FIRST, &connection("m")).await;
     assert_eq!(code(open().await), 26);
     assert_eq!(code(open().await), 3);
@@ -69,7 +71,7 @@ async fn a_publish_fails_early_or_late(model: Model) {
         let mut peer = Peer::new(&broker).await;
         let address = Some(broker.address());
         let options = Options { broker: address, early_failures, ..Options::new(model) };
-        let (bench, handle) = Bench::with_options(options).await;
+        let (bench, handle) = Bench::with_options(&PLUGIN, options).await;
         bench.mqtt.start(&bench.at).await.unwrap();
         bench.open(FIRST, &connection("m")).await.unwrap();
         handle.set(Fault::PubError, 1.0).await.unwrap();
@@ -91,7 +93,7 @@ async fn a_stray_ok_after_a_failed_publish_is_credited_to_nothing(model: Model) 
     ];
     let unit = Unit::new(model, &script);
     let heard = unit.heard();
-    let bench = Bench::scripted(unit).await;
+    let bench = scripted(unit).await;
     assert_eq!(code(bench.publish(FIRST, "t", "x", Qos::AtLeastOnce).await), 6);
     bench.at.doubt().await;
     bench.mqtt.close(&bench.at, FIRST).await;
@@ -106,7 +108,7 @@ async fn a_stray_ok_after_a_failed_publish_is_credited_to_nothing(model: Model) 
 async fn a_forbidden_message_leaves_the_next_one_whole(model: Model) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (bench, _handle) = Bench::opened(model, &broker).await;
+    let (bench, _handle) = Bench::opened(subject(model), &broker).await;
     let long_topic = format!("up/{}", "t".repeat(1_022));
     assert_eq!(code(bench.publish(FIRST, &long_topic, "x", Qos::AtLeastOnce).await), 22);
     assert_eq!(code(bench.publish(FIRST, "up/a", [0; 20_000], Qos::AtLeastOnce).await), 22);
@@ -123,14 +125,14 @@ async fn a_lost_prompt_is_recovered(model: Model) {
         ("AT+CMQTTPAYLOAD", ">~|OK|"),
         ("AT+CMQTTPUB", "|OK||+CMQTTPUB: 0,0|"),
     ];
-    let bench = Bench::scripted(Unit::new(model, &script)).await;
+    let bench = scripted(Unit::new(model, &script)).await;
     bench.publish(FIRST, "topic", "payload", Qos::AtLeastOnce).await.unwrap();
     let topics = bench.commands().into_iter().filter(|(line, _)| line == "AT+CMQTTTOPIC=0,5");
     assert_eq!(topics.count(), 2);
 }
 
 async fn the_service_needs_a_network(model: Model) {
-    let (bench, handle) = Bench::with_options(Options::new(model)).await;
+    let (bench, handle) = Bench::with_options(&PLUGIN, Options::new(model)).await;
     handle.network(Coverage::None).await.unwrap();
     assert!(bench.mqtt.start(&bench.at).await.is_err());
     handle.network(Coverage::Full).await.unwrap();
@@ -138,7 +140,7 @@ async fn the_service_needs_a_network(model: Model) {
 }
 
 async fn no_value_can_end_a_command(model: Model) {
-    let (bench, _handle) = Bench::with_options(Options::new(model)).await;
+    let (bench, _handle) = Bench::with_options(&PLUGIN, Options::new(model)).await;
     for id in ["a\"b", "a\rAT+CFUN=0", "a\n", "a\0"] {
         let refused = bench.open(FIRST, &connection(id)).await;
         assert!(matches!(refused, Err(MqttError::Unsendable { .. })), "{refused:?}");

@@ -7,10 +7,10 @@ use modem::port::{At, Kind, Port};
 use modem::reply::PdpType;
 use modem::session::SessionPhase;
 use modem::{ModemConfig, State};
+use modem_conformance::bench::{Book, connection};
+use modem_conformance::broker::Broker;
 use modem_sim::{Model, Options, Registration};
 
-use crate::bench::{Book, connection};
-use crate::broker::Broker;
 use crate::unit::Unit;
 use crate::whole::{Ledger, Running, Sim, config, to};
 

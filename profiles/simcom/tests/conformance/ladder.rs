@@ -11,12 +11,12 @@ use modem::mqtt::{Connection, Qos};
 use modem::session::{Outcome, SessionPhase};
 use modem::turns::Turns;
 use modem::{ModemConfig, Privileged, Recovery, Snapshot, State};
+use modem_conformance::bench::{connection, message};
+use modem_conformance::broker::Broker;
 use modem_sim::{Coverage, Cure, Fault, Handle, Illness, Model, Options, Symptom};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::bench::{connection, message};
-use crate::broker::Broker;
 use crate::whole::{Ledger, Running, Sim, config, to};
 
 /// What is done is the same for every model: one stands for all.

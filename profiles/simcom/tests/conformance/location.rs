@@ -15,6 +15,8 @@ use modem::probe::{ProbeError, probe};
 use modem::serial::OpenError;
 use modem::turns::Turns;
 use modem::{Catalog, ModemConfig, Privileged, Recovery, State};
+use modem_conformance::bench::connection;
+use modem_conformance::broker::Broker;
 use modem_sim::{Model, Options};
 use profile_simcom::PLUGIN;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -22,11 +24,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::bench::connection;
-use crate::broker::Broker;
 use crate::whole::{Ledger, Running, Sim, config, to};
 
-scenarios![
+of_any_modem![
     a_modem_that_comes_back_under_another_tty_keeps_its_session_and_counters,
     where_the_first_port_is_mute_the_second_is_used,
     where_the_first_port_speaks_no_at_one_that_no_layout_names_is_found,

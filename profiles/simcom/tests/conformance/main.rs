@@ -46,41 +46,53 @@ macro_rules! scenarios {
     };
 }
 
-#[path = "../../../conformance/bench.rs"]
-mod bench;
-#[path = "../../../conformance/broker.rs"]
-mod broker;
-#[path = "../../../conformance/pki.rs"]
-#[allow(dead_code, reason = "another profile's own scenarios need more of it")]
-mod pki;
 /// What every profile has to do.
-#[path = "../../../conformance/scenarios.rs"]
-mod shared;
-#[path = "../../../conformance/trace.rs"]
-mod trace;
+mod shared {
+    modem_conformance::shared_scenarios!(crate::subject, scenarios);
+}
 
+use modem_conformance::Subject;
+use modem_sim::Model;
 use profile_simcom::PLUGIN;
+
+/// A model of this profile.
+fn subject(model: Model) -> Subject {
+    Subject::new(&PLUGIN, model)
+}
 
 /// One test per model of the CMQTT dialect and scenario of its own, so that a failure names both.
 macro_rules! scenarios {
+    (@in $module:ident $model:ident $names:tt) => {
+        mod $module {
+            scenarios!(@all $model $names);
+        }
+    };
+    (@all $model:ident ($($name:ident),*)) => {
+        $(#[tokio::test]
+        async fn $name() {
+            super::$name(modem_sim::Model::$model).await;
+        })*
+    };
     ($($name:ident),* $(,)?) => {
-        mod sim7600 {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(modem_sim::Model::Sim7600).await;
-            })*
-        }
-        mod sim8200 {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(modem_sim::Model::Sim8200).await;
-            })*
-        }
-        mod a7670 {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(modem_sim::Model::A7670).await;
-            })*
+        scenarios!(@in sim7600 Sim7600 ($($name),*));
+        scenarios!(@in sim8200 Sim8200 ($($name),*));
+        scenarios!(@in a7670 A7670 ($($name),*));
+    };
+}
+
+/// The same for each of the two forms that the dialect has: SIM8200 has the one of SIM7600.
+macro_rules! of_the_dialect {
+    ($($name:ident),* $(,)?) => {
+        scenarios!(@in sim7600 Sim7600 ($($name),*));
+        scenarios!(@in a7670 A7670 ($($name),*));
+    };
+}
+
+/// The same for one model, where the life of a modem is tested and no dialect.
+macro_rules! of_any_modem {
+    ($($name:ident),* $(,)?) => {
+        mod any {
+            scenarios!(@all Sim7600 ($($name),*));
         }
     };
 }
@@ -90,8 +102,9 @@ mod aliyun;
 mod cmq;
 mod failures;
 /// What modems do in the field.
-#[path = "../../../conformance/field.rs"]
-mod field;
+mod field {
+    modem_conformance::field_scenarios!(crate::subject, of_the_dialect);
+}
 mod identity;
 mod ladder;
 mod location;

@@ -1,14 +1,16 @@
 //! Messages up and down: each quality of service, any payload, any topic, both clients.
 
 use modem::mqtt::Qos;
+use modem_conformance::bench::{Bench, FIRST, SECOND, connection};
+use modem_conformance::broker::{Broker, Peer};
 use modem_sim::{Model, Options, Order};
+use profile_simcom::PLUGIN;
 use rumqttc::QoS;
 
-use crate::bench::{Bench, FIRST, SECOND, connection};
-use crate::broker::{Broker, Peer};
-use crate::unit::{Unit, acquisition};
+use crate::subject;
+use crate::unit::{Unit, acquisition, scripted};
 
-scenarios!(
+of_the_dialect!(
     opens_and_signs_out,
     publishes_with_each_quality_of_service,
     publishes_any_payload,
@@ -25,7 +27,7 @@ scenarios!(
 
 async fn opens_and_signs_out(model: Model) {
     let broker = Broker::open().await;
-    let (bench, _handle) = Bench::opened(model, &broker).await;
+    let (bench, _handle) = Bench::opened(subject(model), &broker).await;
     broker.logged("as first (p2, c1, k60)").await;
     bench.mqtt.close(&bench.at, FIRST).await;
     broker.logged("Client first disconnected.").await;
@@ -45,7 +47,7 @@ async fn opens_and_signs_out(model: Model) {
 async fn publishes_with_each_quality_of_service(model: Model) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (bench, handle) = Bench::opened(model, &broker).await;
+    let (bench, handle) = Bench::opened(subject(model), &broker).await;
     for (qos, seen) in [
         (Qos::AtMostOnce, QoS::AtMostOnce),
         (Qos::AtLeastOnce, QoS::AtLeastOnce),
@@ -63,7 +65,7 @@ async fn publishes_with_each_quality_of_service(model: Model) {
 async fn publishes_any_payload(model: Model) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (bench, _handle) = Bench::opened(model, &broker).await;
+    let (bench, _handle) = Bench::opened(subject(model), &broker).await;
     let every_byte: Vec<u8> = (0..=255).collect();
     let payloads: [&[u8]; 8] = [
         &every_byte,
@@ -80,7 +82,7 @@ async fn publishes_any_payload(model: Model) {
         assert_eq!(peer.message().await.payload, payload);
     }
     let too_long = bench.publish(FIRST, "up/bytes", [b'x'; 10_241], Qos::AtLeastOnce).await;
-    assert_eq!(crate::bench::code(too_long), 22);
+    assert_eq!(modem_conformance::bench::code(too_long), 22);
     bench.publish(FIRST, "up/bytes", "still here", Qos::AtLeastOnce).await.unwrap();
     assert_eq!(peer.message().await.payload, "still here");
 }
@@ -88,7 +90,7 @@ async fn publishes_any_payload(model: Model) {
 async fn publishes_to_long_and_foreign_topics(model: Model) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (bench, _handle) = Bench::opened(model, &broker).await;
+    let (bench, _handle) = Bench::opened(subject(model), &broker).await;
     let long = format!("up/{}", "t".repeat(1_021));
     assert_eq!(long.len(), 1_024);
     for topic in [long.as_str(), "up/метео/温度/🌡", "up/a b\"c>", "up/OK"] {
@@ -100,7 +102,7 @@ async fn publishes_to_long_and_foreign_topics(model: Model) {
 async fn subscribes_to_one_and_to_several(model: Model) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (mut bench, _handle) = Bench::opened(model, &broker).await;
+    let (mut bench, _handle) = Bench::opened(subject(model), &broker).await;
     bench.forget();
     bench.subscribe(FIRST, &["down/one"]).await.unwrap();
     assert_eq!(
@@ -129,7 +131,7 @@ async fn subscribes_to_one_and_to_several(model: Model) {
 async fn receives_in_two_pieces_and_without_payload(model: Model) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (mut bench, _handle) = Bench::opened(model, &broker).await;
+    let (mut bench, _handle) = Bench::opened(subject(model), &broker).await;
     bench.subscribe(FIRST, &["down/#"]).await.unwrap();
     let mut long = b"\r\nOK\r\n>\r\n+CMQTTRXEND: 0\r\n\x00\xff".repeat(50);
     long.resize(1_520, b'.');
@@ -146,7 +148,7 @@ async fn hears_a_message_before_the_result_of_sub(model: Model) {
         "AT+CMQTTSUB",
         ">~|OK||+CMQTTRXSTART: 0,6,2||+CMQTTRXTOPIC: 0,6|test1z||+CMQTTRXPAYLOAD: 0,2|hi||+CMQTTRXEND: 0||+CMQTTSUB: 0,0|",
     )];
-    let mut bench = Bench::scripted(Unit::new(model, &script)).await;
+    let mut bench = scripted(Unit::new(model, &script)).await;
     bench.subscribe(FIRST, &["test1z"]).await.unwrap();
     assert_eq!(bench.received().await, (FIRST, "test1z".to_owned(), b"hi".to_vec()));
 }
@@ -161,7 +163,7 @@ async fn hears_a_message_before_the_result_of_pub(model: Model) {
             "|OK||+CMQTTRXSTART: 0,1,15||+CMQTTRXTOPIC: 0,1|t||+CMQTTRXPAYLOAD: 0,15|+CMQTTPUB: 0,11||+CMQTTRXEND: 0||+CMQTTPUB: 0,0|",
         ),
     ];
-    let mut bench = Bench::scripted(Unit::new(model, &script)).await;
+    let mut bench = scripted(Unit::new(model, &script)).await;
     bench.publish(FIRST, "t", "+CMQTTPUB: 0,11", Qos::AtLeastOnce).await.unwrap();
     assert_eq!(bench.received().await, (FIRST, "t".to_owned(), b"+CMQTTPUB: 0,11".to_vec()));
 }
@@ -169,7 +171,7 @@ async fn hears_a_message_before_the_result_of_pub(model: Model) {
 async fn serves_both_clients_at_once(model: Model) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (mut bench, _handle) = Bench::opened(model, &broker).await;
+    let (mut bench, _handle) = Bench::opened(subject(model), &broker).await;
     bench.open(SECOND, &connection("second")).await.unwrap();
     bench.subscribe(SECOND, &["down/2"]).await.unwrap();
     bench.subscribe(FIRST, &["down/1"]).await.unwrap();
@@ -197,7 +199,7 @@ async fn serves_both_clients_at_once(model: Model) {
 async fn unsubscribes(model: Model) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (mut bench, _handle) = Bench::opened(model, &broker).await;
+    let (mut bench, _handle) = Bench::opened(subject(model), &broker).await;
     bench.subscribe(FIRST, &["down/gone", "down/kept"]).await.unwrap();
     bench.mqtt.unsubscribe(&bench.at, FIRST, "down/gone").await.unwrap();
     peer.publish("down/gone", "x").await;
@@ -208,7 +210,7 @@ async fn unsubscribes(model: Model) {
 async fn starts_in_either_order(model: Model) {
     for order in [Order::OkFirst, Order::ResultFirst] {
         let options = Options { order: Some(order), ..Options::new(model) };
-        let (bench, _handle) = Bench::with_options(options).await;
+        let (bench, _handle) = Bench::with_options(&PLUGIN, options).await;
         for _ in 0..2 {
             bench.mqtt.start(&bench.at).await.unwrap();
             bench.mqtt.stop(&bench.at).await;
@@ -219,10 +221,10 @@ async fn starts_in_either_order(model: Model) {
 
 async fn keeps_a_retained_message(model: Model) {
     let broker = Broker::open().await;
-    let (bench, _handle) = Bench::opened(model, &broker).await;
+    let (bench, _handle) = Bench::opened(subject(model), &broker).await;
     let message = modem::mqtt::Message {
         retain: true,
-        ..crate::bench::message("up/kept", "kept", Qos::AtLeastOnce)
+        ..modem_conformance::bench::message("up/kept", "kept", Qos::AtLeastOnce)
     };
     bench.mqtt.publish(&bench.at, FIRST, &message).await.unwrap();
     let publish = Peer::new(&broker).await.message().await;

@@ -3,13 +3,15 @@
 use modem::mqtt::{Connection, Qos};
 use modem::port::Kind;
 use modem::profile::Notice;
+use modem_conformance::bench::{Bench, FIRST, SECOND, code, connection, message};
+use modem_conformance::broker::{Broker, Peer};
 use modem_sim::{Handle, Model};
+use profile_simcom::PLUGIN;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-use crate::bench::{Bench, FIRST, SECOND, code, connection, message};
-use crate::broker::{Broker, Peer};
+use crate::subject;
 
-scenarios!(
+of_the_dialect!(
     leftovers_are_torn_down_and_never_reused,
     a_half_filled_data_mode_is_left,
     a_used_index_is_torn_down_alone,
@@ -29,7 +31,7 @@ fn with_will(id: &str) -> Connection {
 /// An earlier agent: service up, one client signed in with a will, the other one acquired, a topic set
 /// that was never published.
 async fn earlier_agent(model: Model, broker: &Broker) -> (Bench, Handle) {
-    let (earlier, handle) = Bench::simulated(model, broker).await;
+    let (earlier, handle) = Bench::simulated(subject(model), broker).await;
     earlier.mqtt.start(&earlier.at).await.unwrap();
     earlier.open(FIRST, &with_will("earlier")).await.unwrap();
     earlier.subscribe(FIRST, &["down/earlier"]).await.unwrap();
@@ -49,7 +51,7 @@ async fn earlier_agent(model: Model, broker: &Broker) -> (Bench, Handle) {
 async fn next_agent(earlier: Bench, handle: &Handle) -> Bench {
     let (ours, theirs) = duplex(64 * 1024);
     handle.attach(theirs).await.unwrap();
-    Bench::on(ours, earlier.tasks()).await
+    Bench::on(&PLUGIN, ours, earlier.tasks()).await
 }
 
 async fn leftovers_are_torn_down_and_never_reused(model: Model) {
@@ -107,7 +109,7 @@ async fn a_half_filled_data_mode_is_left(model: Model) {
 async fn a_used_index_is_torn_down_alone(model: Model) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (bench, _handle) = Bench::opened(model, &broker).await;
+    let (bench, _handle) = Bench::opened(subject(model), &broker).await;
     bench.open(SECOND, &with_will("second")).await.unwrap();
     bench.forget();
     let shared = Connection { is_shared: true, ..connection("again") };
@@ -122,7 +124,7 @@ async fn a_used_index_is_torn_down_alone(model: Model) {
 /// START said 0, and clients are there.
 async fn a_used_index_of_an_only_session_means_that_both_are_left_over(model: Model) {
     let broker = Broker::open().await;
-    let (bench, _handle) = Bench::opened(model, &broker).await;
+    let (bench, _handle) = Bench::opened(subject(model), &broker).await;
     bench.open(SECOND, &with_will("second")).await.unwrap();
     bench.forget();
     bench.open(FIRST, &connection("again")).await.unwrap();
@@ -137,7 +139,7 @@ async fn a_used_index_of_an_only_session_means_that_both_are_left_over(model: Mo
 async fn a_lost_connection_is_told_and_opened_again(model: Model) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (mut bench, handle) = Bench::simulated(model, &broker).await;
+    let (mut bench, handle) = Bench::simulated(subject(model), &broker).await;
     bench.mqtt.start(&bench.at).await.unwrap();
     bench.open(FIRST, &with_will("lost")).await.unwrap();
     handle.lose_connections().await.unwrap();
@@ -154,7 +156,7 @@ async fn a_lost_connection_is_told_and_opened_again(model: Model) {
 
 async fn a_boot_ends_what_is_in_flight(model: Model) {
     let broker = Broker::open().await;
-    let (mut bench, handle) = Bench::opened(model, &broker).await;
+    let (mut bench, handle) = Bench::opened(subject(model), &broker).await;
     handle.network(modem_sim::Coverage::Silent).await.unwrap();
     let (at, mqtt) = (bench.at.clone(), bench.mqtt);
     let message = message("up/x", "x", Qos::AtLeastOnce);

@@ -1,12 +1,13 @@
 //! The service on board when it is not as the manual has it: wedged, or with clients that were not released.
 
 use modem::mqtt::{MqttError, Qos};
+use modem_conformance::bench::{Bench, FIRST, SECOND, code, connection};
+use modem_conformance::broker::{Broker, Peer};
 use modem_sim::{Cure, Illness, Model, Symptom};
 
-use crate::bench::{Bench, FIRST, SECOND, code, connection};
-use crate::broker::{Broker, Peer};
+use crate::subject;
 
-scenarios!(
+of_the_dialect!(
     a_wedged_connect_is_given_up_and_a_restart_cures_it,
     a_stuck_client_is_told_and_a_restart_cures_it,
     clients_that_are_left_over_are_torn_down,
@@ -22,7 +23,7 @@ async fn restart(bench: &Bench) {
 async fn a_wedged_connect_is_given_up_and_a_restart_cures_it(model: Model) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (bench, handle) = Bench::simulated(model, &broker).await;
+    let (bench, handle) = Bench::simulated(subject(model), &broker).await;
     bench.mqtt.start(&bench.at).await.unwrap();
     let wedged = Illness { symptom: Symptom::Wedged, cure: Cure::ServiceRestart };
     handle.fall_ill(wedged).await.unwrap();
@@ -38,7 +39,7 @@ async fn a_wedged_connect_is_given_up_and_a_restart_cures_it(model: Model) {
 
 async fn a_stuck_client_is_told_and_a_restart_cures_it(model: Model) {
     let broker = Broker::open().await;
-    let (bench, handle) = Bench::simulated(model, &broker).await;
+    let (bench, handle) = Bench::simulated(subject(model), &broker).await;
     bench.mqtt.start(&bench.at).await.unwrap();
     let stuck = Illness { symptom: Symptom::StuckClient, cure: Cure::ServiceRestart };
     handle.fall_ill(stuck).await.unwrap();
@@ -53,7 +54,7 @@ async fn a_stuck_client_is_told_and_a_restart_cures_it(model: Model) {
 async fn clients_that_are_left_over_are_torn_down(model: Model) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
-    let (bench, handle) = Bench::simulated(model, &broker).await;
+    let (bench, handle) = Bench::simulated(subject(model), &broker).await;
     let left = Illness { symptom: Symptom::LeftClients, cure: Cure::Never };
     handle.fall_ill(left).await.unwrap();
     bench.mqtt.start(&bench.at).await.unwrap();
@@ -67,7 +68,7 @@ async fn clients_that_are_left_over_are_torn_down(model: Model) {
 /// A boot that was not noticed has ended the service: all that comes is `ERROR`.
 async fn without_the_service_nothing_is_a_code(model: Model) {
     let broker = Broker::open().await;
-    let (bench, _handle) = Bench::simulated(model, &broker).await;
+    let (bench, _handle) = Bench::simulated(subject(model), &broker).await;
     let opened = bench.open(FIRST, &connection("first")).await;
     assert!(matches!(opened, Err(MqttError::NoCode { .. })), "{opened:?}");
     let published = bench.publish(FIRST, "up/x", "x", Qos::AtLeastOnce).await;
@@ -80,7 +81,7 @@ async fn without_the_service_nothing_is_a_code(model: Model) {
 /// Its maximum is 120 s (SIM7600 manual V3.00 p. 346); what is sent meanwhile waits.
 async fn a_start_may_take_a_minute(model: Model) {
     let broker = Broker::open().await;
-    let (bench, handle) = Bench::simulated(model, &broker).await;
+    let (bench, handle) = Bench::simulated(subject(model), &broker).await;
     let slow = Symptom::Slow { command: "+CMQTTSTART", time: std::time::Duration::from_secs(60) };
     handle.fall_ill(Illness { symptom: slow, cure: Cure::Never }).await.unwrap();
     tokio::time::pause();

@@ -7,11 +7,11 @@ use modem::mqtt::Qos;
 use modem::reply::Rat;
 use modem::session::{Outcome, SessionPhase};
 use modem::{Catalog, State};
+use modem_conformance::bench::message;
+use modem_conformance::broker::Broker;
 use modem_sim::{Coverage, Model};
 use profile_simcom::PLUGIN;
 
-use crate::bench::message;
-use crate::broker::Broker;
 use crate::whole::{Running, Sim, config, outcome};
 
 /// A broker, a modem and one session, connected.

@@ -5,13 +5,13 @@ use std::time::Duration;
 use modem::mqtt::Qos;
 use modem::profile::Notice;
 use modem::{ModemConfig, State};
+use modem_conformance::bench::FIRST;
 use modem_sim::Model;
 
-use crate::bench::{Bench, FIRST};
-use crate::unit::Unit;
+use crate::unit::{Unit, scripted};
 use crate::whole::{Running, config};
 
-scenarios!(
+of_the_dialect!(
     a_publish_among_text_messages,
     a_text_message_acknowledges_nothing,
     a_damaged_message_acknowledges_nothing,
@@ -30,7 +30,7 @@ async fn a_publish_among_text_messages(model: Model) {
         ),
         ("AT+CMQTTPUB", "|+CMT: ,24|+CMQTTPUB: 0,9||OK||+CMT: ,24|+CMQTTPUB: 0,9||+CMQTTPUB: 0,0|"),
     ];
-    let bench = Bench::scripted(Unit::new(model, &script)).await;
+    let bench = scripted(Unit::new(model, &script)).await;
     bench.publish(FIRST, "topic", "payload", Qos::AtLeastOnce).await.unwrap();
     let data: Vec<_> = bench.commands().into_iter().map(|(_, data)| data).collect();
     assert_eq!(data, [b"topic".to_vec(), b"payload".to_vec(), vec![]]);
@@ -41,7 +41,7 @@ async fn a_text_message_acknowledges_nothing(model: Model) {
     const TEXT: &str = "|OK||+CMT: \"+8613\",,\"26/11/29,09:00:00+32\"|+CMQTTPUB: 0,0|+CMQTTPUB: 0,0||+CMQTTPUB: 0,0|";
     let script =
         [("AT+CMQTTTOPIC", ">~|OK|"), ("AT+CMQTTPAYLOAD", ">~|OK|"), ("AT+CMQTTPUB", TEXT)];
-    let bench = Bench::scripted(Unit::new(model, &script)).await;
+    let bench = scripted(Unit::new(model, &script)).await;
     tokio::time::pause();
     let published = bench.publish(FIRST, "topic", "payload", Qos::AtLeastOnce).await;
     assert!(published.unwrap_err().is_timeout(), "it is unknown");
@@ -57,7 +57,7 @@ async fn a_damaged_message_acknowledges_nothing(model: Model) {
         ("AT+CMQTTPUB", DAMAGED),
         ("AT+CGSN", "|490154203237518||OK||+CMQTTPUB: 0,6|"),
     ];
-    let mut bench = Bench::scripted(Unit::new(model, &script)).await;
+    let mut bench = scripted(Unit::new(model, &script)).await;
     tokio::time::pause();
     let published = bench.publish(FIRST, "topic", "payload", Qos::AtLeastOnce).await;
     assert!(published.unwrap_err().is_timeout(), "it is unknown");

@@ -3,13 +3,15 @@
 use modem::mqtt::{Client, Connection, MqttError, Qos};
 use modem::port::Kind;
 use modem::tls::Tls;
+use modem_conformance::bench::{Bench, FIRST, SECOND, code};
+use modem_conformance::broker::Broker;
+use modem_conformance::pki::{Pki, over};
+use modem_conformance::trace::Lines;
 use modem_sim::{Clock, Model, Options};
+use profile_simcom::PLUGIN;
 
-use crate::bench::{Bench, FIRST, SECOND, code};
-use crate::broker::Broker;
-use crate::pki::{Pki, over};
-use crate::trace::Lines;
-use crate::unit::{Unit, acquisition};
+use crate::subject;
+use crate::unit::{Unit, acquisition, scripted};
 
 scenarios!(
     the_dialogue_of_a_first_and_of_a_second_connect,
@@ -29,9 +31,9 @@ async fn files(bench: &Bench) -> Vec<String> {
 }
 
 async fn the_dialogue_of_a_first_and_of_a_second_connect(model: Model) {
-    let pki = Pki::new();
+    let pki = Pki::default();
     let broker = pki.broker("require_certificate true\n").await;
-    let (bench, _handle) = Bench::simulated(model, &broker).await;
+    let (bench, _handle) = Bench::simulated(subject(model), &broker).await;
     let tls = pki.mutual();
     bench.mqtt.start(&bench.at).await.unwrap();
     bench.open(FIRST, &over(&tls)).await.unwrap();
@@ -77,7 +79,7 @@ async fn the_dialogue_of_a_first_and_of_a_second_connect(model: Model) {
 }
 
 async fn the_failures_have_their_codes(model: Model) {
-    let (ours, other) = (Pki::new(), Pki::new());
+    let (ours, other) = (Pki::default(), Pki::default());
     let broker = ours.broker("").await;
     let mutual = ours.broker("require_certificate true\n").await;
     let anyone = Tls { ca: None, identity: None };
@@ -94,7 +96,7 @@ async fn the_failures_have_their_codes(model: Model) {
         ("nobody is checked", &broker, anyone.clone(), 0),
         ("nobody is checked, but we are", &mutual, Tls { ca: None, ..ours.mutual() }, 0),
     ] {
-        let (bench, _handle) = Bench::simulated(model, broker).await;
+        let (bench, _handle) = Bench::simulated(subject(model), broker).await;
         bench.mqtt.start(&bench.at).await.unwrap();
         let opened = bench.open(FIRST, &over(&tls)).await;
         match want {
@@ -103,7 +105,7 @@ async fn the_failures_have_their_codes(model: Model) {
         }
     }
     let plain = Broker::open().await;
-    let (bench, _handle) = Bench::simulated(model, &plain).await;
+    let (bench, _handle) = Bench::simulated(subject(model), &plain).await;
     bench.mqtt.start(&bench.at).await.unwrap();
     assert_eq!(code(bench.open(FIRST, &over(&anyone)).await), 32, "a port without TLS");
     bench.mqtt.close(&bench.at, FIRST).await;
@@ -113,9 +115,9 @@ async fn the_failures_have_their_codes(model: Model) {
 }
 
 async fn what_is_not_used_any_more_is_removed_and_nothing_else(model: Model) {
-    let (ours, other) = (Pki::new(), Pki::new());
+    let (ours, other) = (Pki::default(), Pki::default());
     let broker = ours.broker("").await;
-    let (bench, _handle) = Bench::simulated(model, &broker).await;
+    let (bench, _handle) = Bench::simulated(subject(model), &broker).await;
     let foreign = at::Exchange::new("AT+CCERTDOWN=\"server.pem\",2", modem::profile::PATIENCE)
         .unwrap()
         .prompt("xx");
@@ -143,11 +145,11 @@ async fn only_the_second_is_secured(bench: &Bench) {
 }
 
 async fn a_clock_that_is_not_set_is_set_before_it_is_checked(model: Model) {
-    let pki = Pki::new();
+    let pki = Pki::default();
     let broker = pki.broker("").await;
     let address = Some(broker.address());
     let options = Options { broker: address, clock: Clock::Unset, ..Options::new(model) };
-    let (bench, _handle) = Bench::with_options(options).await;
+    let (bench, _handle) = Bench::with_options(&PLUGIN, options).await;
     bench.mqtt.start(&bench.at).await.unwrap();
     bench.open(FIRST, &over(&pki.trusting())).await.unwrap();
     bench.mqtt.close(&bench.at, FIRST).await;
@@ -159,7 +161,7 @@ async fn a_clock_that_is_not_set_is_set_before_it_is_checked(model: Model) {
 
 /// With an echo, and with a file whose first download fails.
 async fn no_line_of_a_key_is_in_any_trace_line(model: Model) {
-    let pki = Pki::new();
+    let pki = Pki::default();
     let broker = pki.broker("").await;
     let tls = pki.mutual();
     let secret =
@@ -169,14 +171,14 @@ async fn no_line_of_a_key_is_in_any_trace_line(model: Model) {
         .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
         .with_writer(lines.clone())
         .finish();
-    let (bench, _handle) = Bench::simulated(model, &broker).await;
+    let (bench, _handle) = Bench::simulated(subject(model), &broker).await;
     bench.mqtt.start(&bench.at).await.unwrap();
     modem::profile::run(&bench.at, Kind::Basic, "ATE1", at::Answer::None).await.unwrap();
     let late: &str = format!(">~|ERROR||{}|", secret.replace('\n', "||")).leak();
     let script = [("AT+CCERTDOWN", ">~|OK|"), ("AT+CCERTDOWN", late)];
     let _all = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
     bench.open(FIRST, &over(&tls)).await.unwrap();
-    let unit = Bench::scripted(Unit::new(model, &script)).await;
+    let unit = scripted(Unit::new(model, &script)).await;
     let bare = Tls { ca: None, ..tls };
     let refused = unit.open(Client(0), &over(&bare)).await;
     assert!(
@@ -193,15 +195,15 @@ async fn no_line_of_a_key_is_in_any_trace_line(model: Model) {
 async fn firmware_without_sni_is_used_without(model: Model) {
     let script =
         [("AT+CSSLCFG=\"enableSNI\"", "|ERROR|"), ("AT+CMQTTCONNECT", "|OK||+CMQTTCONNECT: 0,0|")];
-    let bench = Bench::scripted(Unit::new(model, &script)).await;
+    let bench = scripted(Unit::new(model, &script)).await;
     bench.open(FIRST, &over(&Tls { ca: None, identity: None })).await.unwrap();
 }
 
 #[tokio::test]
 async fn messages_go_both_ways_over_tls() {
-    let pki = Pki::new();
+    let pki = Pki::default();
     let broker = pki.broker("").await;
-    let (mut bench, _handle) = Bench::simulated(Model::Sim7600, &broker).await;
+    let (mut bench, _handle) = Bench::simulated(subject(Model::Sim7600), &broker).await;
     bench.mqtt.start(&bench.at).await.unwrap();
     bench.open(FIRST, &over(&pki.trusting())).await.unwrap();
     bench.subscribe(FIRST, &["loop"]).await.unwrap();
@@ -221,8 +223,8 @@ async fn a_file_whose_prompt_stayed_out_is_not_believed_the_next_time(model: Mod
     for (script, is_timeout) in [([silence; 3], true), ([silence, refusal, silence], false)] {
         let unit = Unit::new(model, &script);
         let heard = unit.heard();
-        let bench = Bench::scripted(unit).await;
-        let failed = bench.open(FIRST, &over(&Pki::new().trusting())).await.unwrap_err();
+        let bench = scripted(unit).await;
+        let failed = bench.open(FIRST, &over(&Pki::default().trusting())).await.unwrap_err();
         assert_eq!(failed.is_timeout(), is_timeout, "{failed}");
         let heard = heard.lock().unwrap();
         let name = |line: &str| line.split('"').nth(1).unwrap().to_owned();
@@ -234,14 +236,14 @@ async fn a_file_whose_prompt_stayed_out_is_not_believed_the_next_time(model: Mod
 
 /// The agent died while it was written, and what the next one wrote at first made up the length.
 async fn a_file_that_was_filled_up_is_downloaded_anew_once_tls_fails_and_only_once(model: Model) {
-    let (pki, other) = (Pki::new(), Pki::new());
+    let (pki, other) = (Pki::default(), Pki::default());
     let broker = pki.broker("").await;
     let downloads = |bench: &Bench| {
         bench.commands().iter().filter(|(line, _)| line.starts_with("AT+CCERTDOWN=")).count()
     };
     // The right file, and one that fails whatever is done.
     for (ca, works) in [(&pki.ca, true), (&other.ca, false)] {
-        let (bench, _handle) = Bench::simulated(model, &broker).await;
+        let (bench, _handle) = Bench::simulated(subject(model), &broker).await;
         let tls = over(&Tls { ca: Some(ca.clone()), identity: None });
         let [file] = modem::tls::files(FIRST, tls.tls.as_ref().unwrap()).try_into().ok().unwrap();
         let line = format!("AT+CCERTDOWN=\"{}\",{}", file.name, ca.len());

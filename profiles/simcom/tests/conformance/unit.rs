@@ -5,7 +5,9 @@ use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use modem_conformance::bench::Bench;
 use modem_sim::Model;
+use profile_simcom::PLUGIN;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -31,14 +33,12 @@ pub(crate) fn acquisition(model: Model, id: &str, server: u8) -> Vec<String> {
     }
 }
 
-impl crate::bench::Bench {
-    /// A scripted unit.
-    pub(crate) async fn scripted(unit: Unit) -> Self {
-        let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(unit.on_stream(theirs));
-        Self::on(ours, tasks).await
-    }
+/// A scripted unit on a bench.
+pub(crate) async fn scripted(unit: Unit) -> Bench {
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(unit.on_stream(theirs));
+    Bench::on(&PLUGIN, ours, tasks).await
 }
 
 /// An IMEI with a valid check digit.

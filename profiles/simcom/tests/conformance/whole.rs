@@ -16,6 +16,8 @@ use modem::{
     Catalog, Environment, Modem, ModemConfig, Privileged, Recovery, Roster, SessionConfig,
     Snapshot, State, Uplink, session,
 };
+use modem_conformance::bench::{Book, connection, message};
+use modem_conformance::broker::{Broker, PATIENCE, Peer};
 use modem_sim::{Coverage, Handle, Model, Options};
 use profile_simcom::PLUGIN;
 use secrecy::{ExposeSecret, SecretString};
@@ -25,12 +27,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::bench::{Book, connection, message};
-use crate::broker::{Broker, PATIENCE, Peer};
 use crate::unit::Unit;
 
-scenarios!(
-    from_absent_to_serving_and_out_again,
+scenarios!(from_absent_to_serving_and_out_again);
+
+of_any_modem!(
     a_session_comes_back_after_the_broker_dropped_it,
     an_unplug_in_mid_publish_is_no_acknowledgement,
     a_reset_in_mid_publish_is_no_acknowledgement,
