@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{FromRequest, Query, Request, State};
+use axum::extract::{FromRequest, RawQuery, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::Response;
 use axum::response::sse::Event;
@@ -22,6 +21,7 @@ use zeroize::Zeroizing;
 use super::app::{App, REQUEST};
 use super::bounds::COMMANDS;
 use super::error::ApiError;
+use super::query::Query;
 use super::stream::gapped;
 use super::token::Door;
 use crate::now::ModemView;
@@ -43,13 +43,6 @@ pub(super) struct Asked {
     timeout_ms: Option<u64>,
     #[serde(default)]
     dangerous: bool,
-}
-
-/// Whose words are wanted.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Whose {
-    modem: String,
 }
 
 /// Runs a command, and answers what came of it. Where the caller goes away before its turn it is not
@@ -176,10 +169,12 @@ fn text(heard: &Heard) -> String {
 /// [`ApiError`]: 400, 404 for an unknown modem, 503 where too many listen.
 pub(super) async fn urcs(
     State(app): State<Arc<App>>,
-    whose: Result<Query<Whose>, QueryRejection>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let Query(whose) = whose?;
-    let hearing = app.modem(&whose.modem)?.access.listen().ok_or_else(|| {
+    let whose =
+        Query::once(query.as_deref(), &["modem"]).map_err(ApiError::parameter)?.take("modem");
+    let modem = whose.ok_or_else(|| ApiError::parameter("the parameter modem is missing"))?;
+    let hearing = app.modem(&modem)?.access.listen().ok_or_else(|| {
         let words = "too many listen to this modem; close a console";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", words)
     })?;

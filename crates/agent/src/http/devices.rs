@@ -4,35 +4,31 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use serde::Deserialize;
+use axum::extract::{RawQuery, State};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::app::App;
 use super::error::ApiError;
+use super::query::Query;
 
 /// How long a caller is kept waiting for news; proxies and the server itself give up later.
 const NEWS: Duration = Duration::from_secs(20);
 
-/// What may be asked.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Asked {
-    /// The `version` of the last answer: wait until there is another, for a while.
-    after: Option<String>,
-}
-
+/// Answers with the devices; `after` is the `version` of the last answer, and waits until there is another, for a while.
+///
+/// # Errors
+/// [`ApiError`]: 400 for a parameter.
 pub(super) async fn devices(
     State(app): State<Arc<App>>,
-    asked: Result<Query<Asked>, QueryRejection>,
+    RawQuery(query): RawQuery,
 ) -> Result<axum::Json<Value>, ApiError> {
-    let Query(asked) = asked?;
+    let after =
+        Query::once(query.as_deref(), &["after"]).map_err(ApiError::parameter)?.take("after");
     let end = Instant::now() + NEWS;
     loop {
         let now = document(&app).await;
-        let is_news = asked.after.as_deref() != now.get("version").and_then(Value::as_str);
+        let is_news = after.as_deref() != now.get("version").and_then(Value::as_str);
         if is_news || Instant::now() >= end || app.stop.is_cancelled() {
             return Ok(axum::Json(now));
         }

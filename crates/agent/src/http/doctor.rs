@@ -2,33 +2,29 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use serde::Deserialize;
+use axum::extract::{RawQuery, State};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::app::App;
 use super::error::ApiError;
+use super::query::Query;
 use crate::doctor::survey;
 
 /// Who asks while another is served waits: two at once would only keep the modems busy for longer.
 static TURN: Semaphore = Semaphore::const_new(1);
 
-/// What may be asked.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Asked {
-    /// A modem of the fleet: of it alone.
-    modem: Option<String>,
-}
-
+/// Answers with what was found, of one `modem` or of all.
+///
+/// # Errors
+/// [`ApiError`]: 400 for a parameter, 404 for an unknown modem.
 pub(super) async fn doctor(
     State(app): State<Arc<App>>,
-    asked: Result<Query<Asked>, QueryRejection>,
+    RawQuery(query): RawQuery,
 ) -> Result<axum::Json<Value>, ApiError> {
-    let Query(asked) = asked?;
-    let only = asked.modem.as_deref();
+    let only =
+        Query::once(query.as_deref(), &["modem"]).map_err(ApiError::parameter)?.take("modem");
+    let only = only.as_deref();
     if let Some(name) = only {
         app.modem(name)?;
     }

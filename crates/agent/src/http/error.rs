@@ -1,6 +1,5 @@
 //! Error answers: always JSON, with a word for programs and a sentence for people.
 
-use axum::extract::rejection::QueryRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -20,11 +19,10 @@ impl ApiError {
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into() }
     }
-}
 
-impl From<QueryRejection> for ApiError {
-    fn from(rejection: QueryRejection) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "unknown_parameter", rejection.body_text())
+    /// An answer to a wrong parameter.
+    pub(super) fn parameter(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "unknown_parameter", message)
     }
 }
 

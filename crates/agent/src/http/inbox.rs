@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::app::App;
 use super::error::ApiError;
-use super::query::decode;
+use super::query::Query;
 use fleet::Name;
 
 /// Messages of one answer, if the request does not say.
@@ -42,7 +42,7 @@ pub(super) async fn read(
 ) -> Result<Json<Value>, ApiError> {
     let inbox = inbox_of(&app)?;
     let known = ["reader", "after", "limit"];
-    let params = Params::parse(query.as_deref().unwrap_or_default(), &known)?;
+    let params = Params::parse(query.as_deref(), &known)?;
     let page = inbox.read(params.reader.as_str(), params.cursor.as_deref(), params.limit).await;
     let page = page.map_err(refused)?;
     let messages: Vec<Value> = page.messages.iter().map(message_json).collect();
@@ -60,7 +60,7 @@ pub(super) async fn confirm(
 ) -> Result<Json<Value>, ApiError> {
     let inbox = inbox_of(&app)?;
     let known = ["reader", "through", "forget"];
-    let params = Params::parse(query.as_deref().unwrap_or_default(), &known)?;
+    let params = Params::parse(query.as_deref(), &known)?;
     let name = params.reader.as_str();
     match (params.cursor, params.forget) {
         (Some(through), false) => {
@@ -134,34 +134,22 @@ fn refused(error: ReadError) -> ApiError {
 }
 
 impl Params {
-    fn parse(query: &str, known: &[&str]) -> Result<Self, ApiError> {
-        let (mut reader, mut cursor, mut limit, mut forget) = (None, None, PAGE, false);
-        let mut seen = Vec::new();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            if !known.contains(&key) {
-                let words = format!("unknown parameter {key:?}; known are {}", known.join(", "));
-                return Err(bad("parameter", words));
-            }
-            if seen.contains(&key) {
-                return Err(bad("parameter", format!("the parameter {key:?} is given twice")));
-            }
-            seen.push(key);
-            let value = decode(value)
-                .ok_or_else(|| bad("parameter", format!("{key} is not URL-encoded UTF-8")))?;
-            match key {
-                "reader" => reader = Some(name(&value)?),
-                // A program that has no cursor yet may leave it empty.
-                "after" | "through" => cursor = Some(value).filter(|value| !value.is_empty()),
-                "limit" => limit = within(&value)?,
-                _ => {
-                    let words = || format!("forget is true or false, not {value:?}");
-                    forget = value.parse().map_err(|_| bad("parameter", words()))?;
-                }
-            }
-        }
-        let reader = reader.ok_or_else(|| bad("reader", "the parameter reader is missing"))?;
-        Ok(Self { reader, cursor, limit, forget })
+    fn parse(query: Option<&str>, known: &[&str]) -> Result<Self, ApiError> {
+        let mut query = Query::once(query, known).map_err(|words| bad("parameter", words))?;
+        let reader =
+            query.take("reader").ok_or_else(|| bad("reader", "the parameter reader is missing"))?;
+        // A program that has no cursor yet may leave it empty.
+        let cursor = query.take("after").or(query.take("through"));
+        let forget = query.take("forget").map_or(Ok(false), |value| {
+            let words = || format!("forget is true or false, not {value:?}");
+            value.parse().map_err(|_| bad("parameter", words()))
+        });
+        Ok(Self {
+            reader: name(&reader)?,
+            cursor: cursor.filter(|value| !value.is_empty()),
+            limit: query.take("limit").map_or(Ok(PAGE), |value| within(&value))?,
+            forget: forget?,
+        })
     }
 }
 
@@ -196,15 +184,15 @@ mod tests {
             ("reader=a&limit=x", "limit limit is a number"),
             ("reader=a&through=x", "parameter unknown parameter"),
         ] {
-            let error = Params::parse(query, &reading).err();
+            let error = Params::parse(Some(query), &reading).err();
             let error = error.map(|error| format!("{} {}", error.code, error.message));
             assert!(
                 error.as_deref().is_some_and(|e| e.starts_with(expected)),
                 "{query}: {error:?}"
             );
         }
-        let params = Params::parse("reader=a_1-B&after=&limit=7", &reading).ok().unwrap();
+        let params = Params::parse(Some("reader=a_1-B&after=&limit=7"), &reading).ok().unwrap();
         assert_eq!((params.reader.as_str(), params.cursor, params.limit), ("a_1-B", None, 7));
-        assert!(Params::parse("reader=a&forget=yes", &["reader", "forget"]).is_err());
+        assert!(Params::parse(Some("reader=a&forget=yes"), &["reader", "forget"]).is_err());
     }
 }

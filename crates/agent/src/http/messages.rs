@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::app::App;
 use super::error::ApiError;
-use super::query::decode;
+use super::query::Query;
 use super::stream::gapped;
 use crate::messages::downlink::{Message, Subscription};
 
@@ -61,7 +61,7 @@ pub(super) async fn messages(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let filters = filters(query.as_deref().unwrap_or_default())?;
+    let filters = filters(query.as_deref())?;
     let subscription = app.downlink.reader().ok_or_else(|| {
         let words = "too many local consumers; close one";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", words)
@@ -79,18 +79,13 @@ pub(super) async fn messages(
     })))
 }
 
-fn filters(query: &str) -> Result<Vec<String>, ApiError> {
+fn filters(query: Option<&str>) -> Result<Vec<String>, ApiError> {
     let bad = |words: String| ApiError::new(StatusCode::BAD_REQUEST, "filter", words);
-    let mut filters = Vec::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let filter = match pair.split_once('=') {
-            Some(("filter", value)) => decode(value),
-            _ => return Err(bad(format!("unknown parameter {pair:?}; known is filter"))),
-        };
-        let filter = filter.ok_or_else(|| bad("filter is not URL-encoded UTF-8".to_owned()))?;
-        fleet::check_filter(&filter)
+    let query = Query::repeated(query, &["filter"]).map_err(bad)?;
+    let filters: Vec<String> = query.rest().map(|(_, filter)| filter).collect();
+    for filter in &filters {
+        fleet::check_filter(filter)
             .map_err(|reason| bad(format!("the filter {filter:?} {reason}")))?;
-        filters.push(filter);
     }
     if filters.len() > FILTERS {
         return Err(bad(format!("at most {FILTERS} filters")));
@@ -104,10 +99,10 @@ mod tests {
 
     #[test]
     fn filters_are_read_or_refused_by_name() {
-        assert_eq!(filters("filter=a%2F%23&filter=b/%2B").ok().unwrap(), ["a/#", "b/+"]);
+        assert_eq!(filters(Some("filter=a%2F%23&filter=b/%2B")).ok().unwrap(), ["a/#", "b/+"]);
         for bad in ["filter=a%2F%23%2Fb", "filter=", "filter=%ff", "colour=red", "filter"] {
-            assert!(filters(bad).is_err(), "{bad}");
+            assert!(filters(Some(bad)).is_err(), "{bad}");
         }
-        assert!(filters(&"filter=a&".repeat(33)).is_err());
+        assert!(filters(Some(&"filter=a&".repeat(33))).is_err());
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::app::App;
 use super::error::ApiError;
-use super::query::decode;
+use super::query::Query;
 use crate::messages::hand_in::{MAX_TOPIC, Refusal, Submission, Taken};
 use crate::metrics::labels::WayIn;
 use fleet::{Name, SessionId};
@@ -37,7 +37,7 @@ pub(super) async fn publish(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let params = Params::parse(query.as_deref().unwrap_or_default())?;
+    let params = Params::parse(query.as_deref())?;
     let submission = Submission {
         qos: params.qos,
         retain: params.retain,
@@ -107,44 +107,23 @@ fn refused(refusal: Refusal) -> ApiError {
 }
 
 impl Params {
-    fn parse(query: &str) -> Result<Self, ApiError> {
-        let mut topic = None;
-        let mut params = Self {
-            topic: String::new(),
-            qos: 1,
-            retain: false,
-            session: None,
-            ttl: None,
-            priority: DEFAULT_PRIORITY,
+    fn parse(query: Option<&str>) -> Result<Self, ApiError> {
+        let known = ["topic", "qos", "retain", "session", "ttl", "priority"];
+        let mut query = Query::once(query, &known).map_err(|words| bad("parameter", words))?;
+        let mut value = |key| query.take(key);
+        let topic = value("topic").ok_or_else(|| bad("topic", "the parameter topic is missing"))?;
+        check_topic(&topic)?;
+        let number = |key, value: Option<String>, default, max| {
+            value.map_or(Ok(default), |value| within(key, &value, max))
         };
-        let mut seen = Vec::new();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            if seen.contains(&key) {
-                return Err(bad("parameter", format!("the parameter {key:?} is given twice")));
-            }
-            seen.push(key);
-            let value = decode(value)
-                .ok_or_else(|| bad("parameter", format!("{key} is not URL-encoded UTF-8")))?;
-            match key {
-                "topic" => topic = Some(value),
-                "qos" => params.qos = within("qos", &value, 2)?,
-                "priority" => params.priority = within("priority", &value, MAX_PRIORITY)?,
-                "retain" => params.retain = boolean(&value)?,
-                "session" => params.session = Some(session(&value)?),
-                "ttl" => params.ttl = Some(duration(&value)?),
-                _ => {
-                    let known = "topic, qos, retain, session, ttl, priority";
-                    return Err(bad(
-                        "parameter",
-                        format!("unknown parameter {key:?}; known are {known}"),
-                    ));
-                }
-            }
-        }
-        params.topic = topic.ok_or_else(|| bad("topic", "the parameter topic is missing"))?;
-        check_topic(&params.topic)?;
-        Ok(params)
+        Ok(Self {
+            topic,
+            qos: number("qos", value("qos"), 1, 2)?,
+            retain: value("retain").map_or(Ok(false), |value| boolean(&value))?,
+            session: value("session").map(|value| session(&value)).transpose()?,
+            ttl: value("ttl").map(|value| duration(&value)).transpose()?,
+            priority: number("priority", value("priority"), DEFAULT_PRIORITY, MAX_PRIORITY)?,
+        })
     }
 }
 
@@ -185,7 +164,7 @@ mod tests {
     use super::*;
 
     fn error(query: &str) -> String {
-        match Params::parse(query) {
+        match Params::parse(Some(query)) {
             Ok(_) => format!("{query} was taken"),
             Err(error) => format!("{} {} {}", error.status.as_u16(), error.code, error.message),
         }
@@ -193,16 +172,16 @@ mod tests {
 
     #[test]
     fn parameters_are_taken_as_they_are_meant() {
-        let params = Params::parse(
+        let params = Params::parse(Some(
             "topic=a%2Fb%20c/%C3%A9&qos=2&retain=true&session=north/cloud&ttl=2h&priority=9",
-        )
+        ))
         .ok()
         .unwrap();
         assert_eq!(params.topic, "a/b c/é");
         assert_eq!((params.qos, params.retain, params.priority), (2, true, 9));
         assert_eq!(params.session.unwrap().to_string(), "north/cloud");
         assert_eq!(params.ttl, Some(Duration::from_secs(7_200)));
-        let plain = Params::parse("topic=t").ok().unwrap();
+        let plain = Params::parse(Some("topic=t")).ok().unwrap();
         assert_eq!(
             (plain.qos, plain.retain, plain.priority, plain.ttl),
             (1, false, DEFAULT_PRIORITY, None)

@@ -13,11 +13,15 @@ use serde_json::{Value, json};
 
 use super::app::App;
 use super::error::ApiError;
-use super::query::decode;
+use super::query::Query;
 use crate::messages::backlog::{self, BacklogError, PAGE, Selection, Step};
 
 /// Payload of one answer, in bytes, beyond which it ends with `next`: what is not read yet is held in memory.
 const MOST: usize = 1024 * 1024;
+
+/// The parameters of all paths of the queue.
+const KNOWN: [&str; 10] =
+    ["id", "lane", "topic", "state", "reason", "older_than", "after", "limit", "payload", "all"];
 
 /// What a request asks for.
 #[derive(Debug, Default)]
@@ -51,7 +55,7 @@ pub(super) async fn messages(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
-    let params = Params::parse(query.as_deref().unwrap_or_default())?;
+    let params = Params::parse(query.as_deref())?;
     let limit = params.limit.unwrap_or(PAGE);
     let now = app.view.now();
     // It is never closed. The place goes with the reading, which goes on if the caller leaves. A page is an answer, which is
@@ -93,7 +97,7 @@ pub(super) async fn requeue(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
-    let params = Params::parse(query.as_deref().unwrap_or_default())?.meant()?;
+    let params = Params::parse(query.as_deref())?.meant()?;
     let now = app.view.now();
     let (queue, dir) = (&app.view.queue, &now.fleet.queue.path);
     let _place = app.bounds.listings.acquire().await;
@@ -115,7 +119,7 @@ pub(super) async fn purge(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
-    let params = Params::parse(query.as_deref().unwrap_or_default())?.meant()?;
+    let params = Params::parse(query.as_deref())?.meant()?;
     let now = app.view.now();
     let (queue, dir) = (&app.view.queue, &now.fleet.queue.path);
     let _place = app.bounds.listings.acquire().await;
@@ -152,12 +156,9 @@ fn bad(message: impl Into<String>) -> ApiError {
 }
 
 impl Params {
-    fn parse(query: &str) -> Result<Self, ApiError> {
+    fn parse(query: Option<&str>) -> Result<Self, ApiError> {
         let mut params = Self::default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = decode(value)
-                .ok_or_else(|| bad(format!("the value of {key:?} is not percent-encoded UTF-8")))?;
+        for (key, value) in Query::repeated(query, &KNOWN).map_err(bad)?.rest() {
             params.set(key, &value)?;
         }
         Ok(params)
@@ -192,8 +193,7 @@ impl Params {
             }
             "limit" => self.limit = Some(number()?),
             "payload" => self.payload = boolean()?,
-            "all" => self.all = boolean()?,
-            _ => return Err(bad(format!("there is no parameter {key:?}"))),
+            _ => self.all = boolean()?,
         }
         Ok(())
     }
@@ -257,13 +257,15 @@ mod tests {
             ("after=x", "after is a place"),
             ("limit=-1", "limit is a number"),
             ("payload=1", "payload is true or false"),
-            ("lane=%ff", "not percent-encoded"),
-            ("colour=red", "there is no parameter"),
+            ("lane=%ff", "not URL-encoded"),
+            ("colour=red", "unknown parameter"),
         ] {
-            let error = Params::parse(query).err().map(|error| error.message).unwrap_or_default();
+            let error =
+                Params::parse(Some(query)).err().map(|error| error.message).unwrap_or_default();
             assert!(error.starts_with(expected) || error.contains(expected), "{query}: {error}");
         }
-        let meant = |query: &str| Params::parse(query).ok().and_then(|params| params.meant().ok());
+        let meant =
+            |query: &str| Params::parse(Some(query)).ok().and_then(|params| params.meant().ok());
         assert!(meant("").is_none() && meant("after=3").is_none());
         assert!(meant("all=true").is_some() && meant("lane=route%20%23").is_some());
     }

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::app::App;
 use super::error::ApiError;
+use super::query::Query;
 use super::stream::gapped;
 use crate::messages::downlink::Subscription;
 use crate::messages::receipt::Receipt;
@@ -32,7 +33,7 @@ pub(super) async fn receipt(
     id: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Receipt>, ApiError> {
-    takes_none(query)?;
+    takes_none(query.as_deref())?;
     let id = id.ok().and_then(|Path(text)| read(&text)).ok_or_else(|| {
         let words = "an id of a message is a UUID, as the answer of a hand-in names it";
         ApiError::new(StatusCode::BAD_REQUEST, "id", words)
@@ -46,14 +47,9 @@ pub(super) async fn receipt(
     Ok(Json(Receipt::of(&trace, given.as_deref())))
 }
 
-fn takes_none(query: Option<String>) -> Result<(), ApiError> {
-    match query.is_none_or(|query| query.is_empty()) {
-        true => Ok(()),
-        false => {
-            let words = "this path takes no parameter";
-            Err(ApiError::new(StatusCode::BAD_REQUEST, "parameter", words))
-        }
-    }
+fn takes_none(query: Option<&str>) -> Result<(), ApiError> {
+    let refused = |words| ApiError::new(StatusCode::BAD_REQUEST, "parameter", words);
+    Query::once(query, &[]).map(drop).map_err(refused)
 }
 
 fn read(text: &str) -> Option<MessageId> {
@@ -113,7 +109,7 @@ pub(super) async fn outcomes(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    takes_none(query)?;
+    takes_none(query.as_deref())?;
     // Without a filter nothing comes down to it: it is a place and nothing else.
     let place = app.downlink.reader().ok_or_else(|| {
         let words = "too many local consumers; close one";

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::app::App;
 use super::bounds::UPLOADS;
 use super::error::ApiError;
-use super::query::decode;
+use super::query::Query;
 use crate::reload::{Line, Refused, Sent, plan};
 
 /// The longest name of a file, and of its folder: every path of the file that is not absolute gets the folder.
@@ -53,23 +53,17 @@ pub(super) async fn plan(
     RawQuery(query): RawQuery,
     body: Bytes,
 ) -> Result<Json<Value>, Response> {
-    let sent = sent(query.unwrap_or_default(), body).map_err(IntoResponse::into_response)?;
+    let sent = sent(query.as_deref(), body).map_err(IntoResponse::into_response)?;
     let lines = app.planner.plan(sent).await.map_err(not_planned)?;
     Ok(answer(&lines))
 }
 
 /// The file, with what the query says of it.
-fn sent(query: String, body: Bytes) -> Result<Sent, ApiError> {
+fn sent(query: Option<&str>, body: Bytes) -> Result<Sent, ApiError> {
     let bad = |words: String| ApiError::new(StatusCode::BAD_REQUEST, "parameter", words);
-    let (mut name, mut folder) = ("fleet.yaml".to_owned(), PathBuf::new());
-    for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-        let value = decode(value).ok_or_else(|| bad(format!("{key} is not URL-encoded UTF-8")))?;
-        match key {
-            "name" => name = value,
-            "folder" => folder = value.into(),
-            _ => return Err(bad(format!("unknown parameter {key:?}; known are name, folder"))),
-        }
-    }
+    let mut query = Query::repeated(query, &["name", "folder"]).map_err(bad)?;
+    let name = query.take("name").unwrap_or_else(|| "fleet.yaml".to_owned());
+    let folder: PathBuf = query.take("folder").unwrap_or_default().into();
     if let Some((key, _)) = [("name", name.len()), ("folder", folder.as_os_str().len())]
         .into_iter()
         .find(|(_, length)| *length > MAX_PATH)
