@@ -1,7 +1,7 @@
 //! `fleet.yaml`: reading, checking, and saying what is wrong with it and where.
 //!
 //! One path for `run`, `reload` and `check`: read (at most [`MAX_BYTES`]) → the tree with places
-//! (`tree`) → every unknown or misplaced key at once (`shape`) → serde_yaml into typed text
+//! (`tree`) → every unknown or misplaced key at once (`shape`, by the tables of `keys`) → serde_yaml into typed text
 //! (`raw`) → every value at once (`check`) → the secrets. A file with one error is refused as
 //! a whole; what this version does not carry is refused at its place, never taken and ignored.
 
@@ -12,6 +12,8 @@ mod check;
 mod choices;
 mod context;
 mod fleet;
+mod key;
+mod keys;
 pub mod models;
 mod name;
 mod path;
@@ -54,6 +56,7 @@ pub use tls::{Identity, Tls};
 pub use topic::{check_filter, check_name, check_received, filters_overlap, topic_matches};
 pub use words::{did_you_mean, is_usb_path};
 
+use keys::FLEET;
 use problem::Report;
 use shown::Shown;
 use source::Source;
@@ -157,11 +160,11 @@ pub fn parse(name: &str, bytes: Vec<u8>, context: &Context) -> Result<Loaded, Pr
         let help = "it needs at least `modems:` with one modem".to_owned();
         return Err(refuse(&source, 0, "the file is empty", Some(help)));
     }
-    shape::check(&shape::FLEET, &root, "", &source, &mut report);
+    shape::check(&FLEET, &root, &source, &mut report);
     let raw = if report.is_over() { None } else { typed(&source, &mut report) };
     let fleet = raw.and_then(|raw| check::fleet(raw, &root, &source, context, &mut report));
     let fleet = fleet.filter(|_| !report.has_errors() && !report.is_over());
-    let problems = Problems::of(report, &source, || Shown::of(&root, &shape::FLEET, &source.text));
+    let problems = Problems::of(report, &source, || Shown::of(&root, &FLEET, &source.text));
     match fleet {
         Some(fleet) => Ok(Loaded { fleet, warnings: problems }),
         None => Err(problems),

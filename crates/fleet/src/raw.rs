@@ -1,4 +1,4 @@
-//! The file as typed text: every key of [`super::shape`], nothing judged yet.
+//! The file as typed text: every key of [`super::keys`], nothing judged yet.
 //!
 //! Values stay the text of the file, so that each can be refused at its own place and all in one
 //! reading. These types carry no `deny_unknown_fields`: [`super::shape`] refuses unknown keys with
@@ -417,7 +417,8 @@ impl<'de> Deserialize<'de> for RawFile {
 
 #[cfg(test)]
 mod tests {
-    use super::super::shape::{self, Keys, Shape};
+    use super::super::key::Keys;
+    use super::super::keys;
     use super::*;
 
     /// Asks a type's `Deserialize` which fields it wants, and fails on purpose.
@@ -450,33 +451,32 @@ mod tests {
         let mut fields = Vec::new();
         assert!(T::deserialize(Ask(&mut fields)).is_err());
         fields.sort_unstable();
-        let mut known: Vec<&str> = keys.keys.iter().map(|(key, _)| *key).collect();
+        let mut known = keys.names();
         known.sort_unstable();
         assert_eq!(fields, known, "{}", keys.of);
     }
 
     #[test]
     fn the_types_and_the_shapes_have_the_same_keys() {
-        let Shape::Map(fleet) = &shape::FLEET else { panic!("the file is no mapping") };
-        same::<RawFleet>(fleet);
-        same::<RawHttp>(&shape::HTTP);
-        same::<RawQueue>(&shape::QUEUE);
-        same::<RawInbox>(&shape::INBOX);
-        same::<RawBroker>(&shape::BROKER);
-        same::<RawTls>(&shape::TLS);
-        same::<RawModem>(&shape::MODEM);
-        same::<RawBudget>(&shape::BUDGET);
-        same::<RawShed>(&shape::SHED);
-        same::<RawTelemetry>(&shape::TELEMETRY);
-        same::<RawMatch>(&shape::MATCH);
-        same::<RawRecovery>(&shape::RECOVERY);
-        same::<RawPrivileged>(&shape::PRIVILEGED);
-        same::<RawApnKeys>(&shape::APN);
-        same::<RawSession>(&shape::SESSION);
-        same::<RawWill>(&shape::WILL);
-        same::<RawSubscribe>(&shape::SUBSCRIBE);
-        same::<RawRoute>(&shape::ROUTE);
-        same::<RawBatch>(&shape::BATCH);
-        same::<RawSecretKeys>(&shape::SECRET);
+        same::<RawFleet>(&keys::FLEET);
+        same::<RawHttp>(&keys::HTTP);
+        same::<RawQueue>(&keys::QUEUE);
+        same::<RawInbox>(&keys::INBOX);
+        same::<RawBroker>(&keys::BROKER);
+        same::<RawTls>(&keys::TLS);
+        same::<RawModem>(&keys::MODEM);
+        same::<RawBudget>(&keys::BUDGET);
+        same::<RawShed>(&keys::SHED);
+        same::<RawTelemetry>(&keys::TELEMETRY);
+        same::<RawMatch>(&keys::MATCH);
+        same::<RawRecovery>(&keys::RECOVERY);
+        same::<RawPrivileged>(&keys::PRIVILEGED);
+        same::<RawApnKeys>(&keys::APN);
+        same::<RawSession>(&keys::SESSION);
+        same::<RawWill>(&keys::WILL);
+        same::<RawSubscribe>(&keys::SUBSCRIBE);
+        same::<RawRoute>(&keys::ROUTE);
+        same::<RawBatch>(&keys::BATCH);
+        same::<RawSecretKeys>(&keys::SECRET);
     }
 }

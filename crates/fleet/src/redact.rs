@@ -6,8 +6,8 @@
 
 use std::ops::Range;
 
+use super::keys::FLEET;
 use super::problem::Report;
-use super::shape::FLEET;
 use super::shown::{Found, Hidden, MARKS, is_a_key};
 use super::source::Source;
 use super::tree;

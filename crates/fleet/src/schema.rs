@@ -1,11 +1,4 @@
-//! The JSON Schema of the file: the keys of [`super::shape`] and the words of [`super::choices`], with
-//! what each key is for.
-//!
-//! It is made by a walk over the same shapes that the check walks over, so that both know the same
-//! keys; a test holds that every one of them is described here. The typed reading has no types to
-//! derive a schema from: to it, every value is text.
-
-mod facts;
+//! The JSON Schema of the file, from the table of its keys.
 
 use std::time::Duration;
 
@@ -13,11 +6,11 @@ use modem::serial::RATES;
 use serde_json::{Map, Value, json};
 
 use super::choices::{QOS, words};
-use super::shape::{self, Keys, Shape};
-use facts::Leaf::{
-    self, Boolean, Digits, Form, Inner, Name, Number, Qos, Rate, Size, Text, Time, Word,
+use super::key::Leaf::{
+    self, Boolean, Digits, Form, Name, Number, Qos, Rate, Size, Text, Time, Word,
 };
-use facts::{NAME, facts};
+use super::key::{Keys, Shape};
+use super::keys::{BROKER, FLEET, MATCH, NAME, SECRET};
 
 /// The schema's dialect.
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -27,7 +20,7 @@ const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 /// It knows the keys, their types and their words. What depends on other keys or on this machine
 /// (references, client ids, secrets) only [`load`](super::load) knows.
 pub fn schema() -> Value {
-    let mut root = of_shape(&shape::FLEET, None);
+    let mut root = object(&FLEET);
     if let Some(root) = root.as_object_mut() {
         root.insert("$schema".to_owned(), json!(DRAFT));
         root.insert("title".to_owned(), json!("modemfleet: fleet.yaml"));
@@ -44,10 +37,10 @@ pub fn schema() -> Value {
     root
 }
 
-/// What stands under a key; `leaf` where it is a single value.
-fn of_shape(shape: &Shape, leaf: Option<&Leaf>) -> Value {
+/// What stands under a key.
+fn of_shape(shape: &Shape) -> Value {
     match shape {
-        Shape::Scalar => of_leaf(leaf.unwrap_or(&Text)),
+        Shape::Scalar(leaf) => of_leaf(leaf),
         Shape::Secret => json!({ "$ref": "#/$defs/secret" }),
         Shape::File => json!({
             "title": "file",
@@ -58,36 +51,34 @@ fn of_shape(shape: &Shape, leaf: Option<&Leaf>) -> Value {
         Shape::Named(each) => json!({
             "type": "object",
             "propertyNames": { "pattern": NAME },
-            "additionalProperties": of_shape(each, None),
+            "additionalProperties": of_shape(each),
         }),
-        Shape::List(each) => json!({ "type": "array", "items": of_shape(each, None) }),
+        Shape::List(each) => json!({ "type": "array", "items": of_shape(each) }),
     }
 }
 
 fn object(keys: &Keys) -> Value {
-    let facts = facts(keys);
     let mut properties = Map::new();
-    for (key, shape) in keys.keys {
-        let fact = facts.iter().find(|fact| fact.key == *key);
-        let mut value = of_shape(shape, fact.map(|fact| &fact.leaf));
-        if let (Some(fact), Some(value)) = (fact, value.as_object_mut()) {
-            value.insert("description".to_owned(), json!(fact.text));
+    for key in keys.keys {
+        let mut value = of_shape(&key.shape);
+        if let Some(value) = value.as_object_mut() {
+            value.insert("description".to_owned(), json!(key.text));
         }
-        properties.insert((*key).to_owned(), value);
+        properties.insert(key.name.to_owned(), value);
     }
     let required: Vec<&str> =
-        facts.iter().filter(|fact| fact.is_required).map(|fact| fact.key).collect();
+        keys.keys.iter().filter(|key| key.is_required).map(|key| key.name).collect();
     let mut object =
         json!({ "type": "object", "properties": properties, "additionalProperties": false });
     if let Some(object) = object.as_object_mut() {
         if !required.is_empty() {
             object.insert("required".to_owned(), json!(required));
         }
-        if keys.of == shape::BROKER.of {
+        if keys.of == BROKER.of {
             let either = json!([{ "required": ["url"] }, { "required": ["provider"] }]);
             object.insert("anyOf".to_owned(), either);
         }
-        if keys.of == shape::MATCH.of {
+        if keys.of == MATCH.of {
             object.insert("minProperties".to_owned(), json!(1));
         }
     }
@@ -95,7 +86,7 @@ fn object(keys: &Keys) -> Value {
 }
 
 fn secret() -> Value {
-    let mut secret = object(&shape::SECRET);
+    let mut secret = object(&SECRET);
     if let Some(secret) = secret.as_object_mut() {
         let about = "Where a secret lies: exactly one of the keys. It never stands in this file.";
         secret.insert("description".to_owned(), json!(about));
@@ -126,7 +117,6 @@ fn of_leaf(leaf: &Leaf) -> Value {
             json!({ "title": "size", "type": ["string", "integer"], "pattern": "^[0-9]", "examples": ["64MiB"] })
         }
         Word(words) => json!({ "enum": words() }),
-        Inner => json!(true),
     }
 }
 
@@ -137,68 +127,23 @@ fn number(word: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::facts::ALL;
+    use super::super::keys::{SESSION, SUBSCRIBE};
+    use super::super::shape;
     use super::*;
     use crate::aliyun::Method;
 
-    /// Every key that may stand in a mapping is described, as what it is; nothing else is.
-    fn described(keys: &Keys) {
-        let carried: Vec<&str> = keys.keys.iter().map(|(key, _)| *key).collect();
-        let mut known: Vec<&str> = facts(keys).iter().map(|fact| fact.key).collect();
-        known.sort_unstable();
-        let mut sorted = carried.clone();
-        sorted.sort_unstable();
-        assert_eq!(known, sorted, "{}", keys.of);
-
-        for fact in facts(keys) {
-            let (_, shape) = keys.keys.iter().find(|(key, _)| *key == fact.key).unwrap();
-            let (is_inner, is_scalar) =
-                (matches!(fact.leaf, Inner), matches!(shape, Shape::Scalar));
-            assert_ne!(is_inner, is_scalar, "{} of {}", fact.key, keys.of);
-            assert!(fact.text.ends_with('.'), "{} of {}", fact.key, keys.of);
-        }
-
-        let object = object(keys);
-        let properties = object["properties"].as_object().unwrap();
-        let mut listed: Vec<&str> = properties.keys().map(String::as_str).collect();
-        listed.sort_unstable();
-        assert_eq!(listed, sorted, "{}", keys.of);
-        assert_eq!(object["additionalProperties"], json!(false), "{}", keys.of);
-    }
-
-    /// All mappings below a shape, with their own among them.
-    fn walk(shape: &Shape, visit: &mut impl FnMut(&Keys)) {
-        match shape {
-            Shape::Map(keys) | Shape::ScalarOr(keys) => {
-                visit(keys);
-                for (_, below) in keys.keys {
-                    walk(below, visit);
-                }
-            }
-            Shape::Named(each) | Shape::List(each) => walk(each, visit),
-            Shape::Secret | Shape::File => visit(&shape::SECRET),
-            Shape::Scalar => {}
-        }
-    }
-
     #[test]
-    fn the_schema_has_the_keys_of_the_check_at_every_level() {
-        let mut seen = Vec::new();
-        walk(&shape::FLEET, &mut |keys| {
-            described(keys);
-            seen.push(keys.of);
-        });
-        seen.sort_unstable();
-        seen.dedup();
-        // The file itself stands in no table of its own.
-        assert_eq!(seen.len(), ALL.len() + 1, "{seen:?}");
+    fn every_key_is_described_in_sentences() {
+        for key in shape::all() {
+            assert!(key.text.ends_with('.'), "{}", key.name);
+        }
     }
 
     #[test]
     fn the_words_are_those_of_the_check() {
-        let session = object(&shape::SESSION);
+        let session = object(&SESSION);
         assert_eq!(session["properties"]["signmethod"]["enum"], json!(Method::WORDS));
-        let subscribe = object(&shape::SUBSCRIBE);
+        let subscribe = object(&SUBSCRIBE);
         assert_eq!(subscribe["properties"]["qos"]["enum"], json!([0, 1, 2]));
     }
 }

@@ -11,10 +11,10 @@ use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use serde_json::Value;
-
+use super::key::{Keys, Shape};
+use super::keys::SECRET;
 use super::path::is_plain_name;
-use super::shape::{SECRET, SECRET_KEYS, Shape};
+use super::shape;
 use super::source::Source;
 use super::tree::{Kind, Node};
 use super::userinfo::{HIDDEN, without_user};
@@ -27,28 +27,21 @@ const LONGEST: usize = 256;
 /// Characters of YAML itself, which say nothing.
 pub(super) const MARKS: &str = "{}[],:-?|>";
 
-/// The keys that the schema has, but for those of secrets.
-static KNOWN: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
-    fn walk(value: &Value, keys: &mut BTreeSet<String>) {
-        if let Some(Value::Object(properties)) = value.get("properties") {
-            keys.extend(properties.keys().cloned());
-        }
-        match value {
-            Value::Object(map) => map.values().for_each(|value| walk(value, keys)),
-            Value::Array(list) => list.iter().for_each(|value| walk(value, keys)),
-            _ => {}
-        }
-    }
-    let mut keys = BTreeSet::new();
-    walk(&super::schema(), &mut keys);
-    // A key of TLS is a file, or refers to one.
-    keys.retain(|key| !SECRET_KEYS.contains(&key.as_str()));
-    keys
+/// The keys of secrets.
+static SECRETS: LazyLock<BTreeSet<&str>> = LazyLock::new(|| {
+    let secrets = shape::all().into_iter().filter(|key| matches!(key.shape, Shape::Secret));
+    secrets.map(|key| key.name).collect()
+});
+
+/// The others. A key of TLS is a file, or refers to one.
+static KNOWN: LazyLock<BTreeSet<&str>> = LazyLock::new(|| {
+    let names = shape::all().into_iter().map(|key| key.name);
+    names.filter(|name| !SECRETS.contains(name)).collect()
 });
 
 /// Reports whether a word may be shown as a key: those of the schema only, of a file that nobody can read.
 pub(super) fn is_a_key(word: &str) -> bool {
-    SECRET_KEYS.contains(&word) || KNOWN.contains(word)
+    SECRETS.contains(word) || KNOWN.contains(word)
 }
 
 /// Which bytes of a file may be shown.
@@ -68,9 +61,9 @@ pub(super) enum Shown {
 }
 
 impl Shown {
-    /// By the places of its values, as `shape` has them.
-    pub(super) fn of(root: &Node, shape: &Shape, text: &str) -> Self {
-        let Found { shown, hidden, others, .. } = Found::all(root, shape, text);
+    /// By the places of its values, as the keys of the file have them.
+    pub(super) fn of(root: &Node, file: &'static Keys, text: &str) -> Self {
+        let Found { shown, hidden, others, .. } = Found::all(root, file, text);
         let repeated = hidden.iter().filter(|part| part.is_private).map(|part| part.text);
         let repeated = Repeated::of(repeated);
         let shown = shown.into_iter().map(|span| (span, true));
@@ -238,7 +231,7 @@ pub(super) struct Hidden<'a> {
 
 impl<'a> Found<'a> {
     /// Goes through a file whose text is `text`.
-    pub(super) fn all(root: &'a Node, shape: &Shape, text: &'a str) -> Self {
+    pub(super) fn all(root: &'a Node, file: &'static Keys, text: &'a str) -> Self {
         let mut found = Self {
             text,
             shown: Vec::new(),
@@ -248,7 +241,7 @@ impl<'a> Found<'a> {
             shared: 0,
             is_free: false,
         };
-        found.walk(root, Some(shape));
+        found.walk(root, Some(&Shape::Map(file)));
         found.hide_elsewhere();
         found
     }
@@ -290,7 +283,7 @@ impl<'a> Found<'a> {
         }
         match shape {
             _ if node.kind != Kind::Scalar => {}
-            Some(Shape::Scalar | Shape::File | Shape::ScalarOr(_)) => self.value(node),
+            Some(Shape::Scalar(_) | Shape::File | Shape::ScalarOr(_)) => self.value(node),
             _ => {
                 self.hide(node, &node.text, HIDDEN.into());
                 // A word of the schema would take messages their sense.
@@ -304,19 +297,21 @@ impl<'a> Found<'a> {
 
     fn entry(&mut self, name: &'a Node, value: &'a Node, shape: Option<&Shape>) {
         let has_value = value.kind != Kind::Null || self.is_written_as_key(name);
-        let known = |keys: &'static [(&str, Shape)]| keys.iter().find(|(key, _)| *key == name.text);
+        let known = |keys: &Keys| keys.get(&name.text).map(|key| &key.shape);
         let (is_shown, below) = match shape {
             Some(Shape::Map(keys) | Shape::ScalarOr(keys)) => {
-                let below = known(keys.keys).map(|(_, shape)| shape);
+                let below = known(keys);
                 (below.is_some() || has_value && is_plain_name(&name.text), below)
             }
             // What an own variable holds, nobody knows.
-            Some(Shape::Named(Shape::Scalar)) => (has_value && is_plain_name(&name.text), None),
+            Some(Shape::Named(Shape::Scalar(_))) => (has_value && is_plain_name(&name.text), None),
             Some(Shape::Named(each)) => (has_value && is_plain_name(&name.text), Some(*each)),
             // Where a secret stands is none.
-            _ => match known(SECRET.keys).filter(|_| has_value) {
-                Some((_, shape)) => (true, Some(shape)),
-                None => (has_value && (KNOWN.contains(&name.text) || is_slip(&name.text)), None),
+            _ => match known(&SECRET).filter(|_| has_value) {
+                Some(shape) => (true, Some(shape)),
+                None => {
+                    (has_value && (KNOWN.contains(name.text.as_str()) || is_slip(&name.text)), None)
+                }
             },
         };
         if is_shown && !self.is_of_more_lines(name) {
@@ -414,8 +409,7 @@ fn before_value(written: &str) -> usize {
 
 /// Reports whether a key in a secret's place is one of those that belong there, with a slip.
 fn is_slip(key: &str) -> bool {
-    let known: Vec<&str> = SECRET.keys.iter().map(|(known, _)| *known).collect();
-    nearest(key, &known).is_some()
+    nearest(key, &SECRET.names()).is_some()
 }
 
 /// Reports whether a secret may stand under a key.

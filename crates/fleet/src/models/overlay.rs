@@ -9,49 +9,62 @@ use modem::catalog::{
 use modem::reply::Domain;
 
 use super::known::{Models, Origin};
+use crate::key::Leaf::Text;
+use crate::key::Shape::{List, Map, Scalar};
+use crate::key::{Keys, plain};
 use crate::path::join;
 use crate::problem::Report;
-use crate::shape::{self, Keys, Shape};
+use crate::shape;
 use crate::shown::Shown;
 use crate::source::Source;
 use crate::tree::{self, Kind, Node};
 use crate::words::{Fault, did_you_mean, listed, one_of, quoted, shorten};
 
-use Shape::{List, Map, Scalar};
+static FILE: Keys = Keys::new("the file", &[plain("models", List(&Map(&ENTRY)))]);
 
-static FILE: Shape = Map(&Keys { of: "the file", keys: &[("models", List(&Map(&ENTRY)))] });
-
-static ENTRY: Keys = Keys {
-    of: "a model",
-    keys: &[
-        ("id", Scalar),
-        ("like", Scalar),
-        ("manufacturer", Scalar),
-        ("cgmm", List(&Scalar)),
-        ("profile", Scalar),
-        ("usb", List(&Map(&LAYOUT))),
-        ("registration", List(&Scalar)),
-        ("mqtt", Map(&LIMITS)),
-        ("apn_auth", Scalar),
-        ("evidence", Map(&EVIDENCE)),
+static ENTRY: Keys = Keys::new(
+    "a model",
+    &[
+        plain("id", Scalar(Text)),
+        plain("like", Scalar(Text)),
+        plain("manufacturer", Scalar(Text)),
+        plain("cgmm", List(&Scalar(Text))),
+        plain("profile", Scalar(Text)),
+        plain("usb", List(&Map(&LAYOUT))),
+        plain("registration", List(&Scalar(Text))),
+        plain("mqtt", Map(&LIMITS)),
+        plain("apn_auth", Scalar(Text)),
+        plain("evidence", Map(&EVIDENCE)),
     ],
-};
+);
 
-static LAYOUT: Keys = Keys {
-    of: "a USB layout",
-    keys: &[("id", Scalar), ("at", Scalar), ("secondary", Scalar), ("when", Map(&WHEN))],
-};
+static LAYOUT: Keys = Keys::new(
+    "a USB layout",
+    &[
+        plain("id", Scalar(Text)),
+        plain("at", Scalar(Text)),
+        plain("secondary", Scalar(Text)),
+        plain("when", Map(&WHEN)),
+    ],
+);
 
 static WHEN: Keys =
-    Keys { of: "`when`", keys: &[("no_tty", List(&Scalar)), ("tty", List(&Scalar))] };
+    Keys::new("`when`", &[plain("no_tty", List(&Scalar(Text))), plain("tty", List(&Scalar(Text)))]);
 
-static LIMITS: Keys =
-    Keys { of: "`mqtt`", keys: &[("clients", Scalar), ("topic", Scalar), ("payload", Scalar)] };
+static LIMITS: Keys = Keys::new(
+    "`mqtt`",
+    &[plain("clients", Scalar(Text)), plain("topic", Scalar(Text)), plain("payload", Scalar(Text))],
+);
 
-static EVIDENCE: Keys = Keys {
-    of: "`evidence`",
-    keys: &[("identification", Scalar), ("mqtt", Scalar), ("status", Scalar), ("tls", Scalar)],
-};
+static EVIDENCE: Keys = Keys::new(
+    "`evidence`",
+    &[
+        plain("identification", Scalar(Text)),
+        plain("mqtt", Scalar(Text)),
+        plain("status", Scalar(Text)),
+        plain("tls", Scalar(Text)),
+    ],
+);
 
 const APN_AUTH: [(&str, ApnAuth); 3] = [
     ("user_first", ApnAuth::UserFirst),
@@ -112,7 +125,7 @@ pub(super) fn take(source: &Source, models: &mut Models, report: &mut Report) ->
         report.error(source, 0..0, "", "the file is empty", Some(help));
         return Some(root);
     }
-    shape::check(&FILE, &root, "", source, report);
+    shape::check(&FILE, &root, source, report);
     take_entries(&root, source, models, report);
     Some(root)
 }

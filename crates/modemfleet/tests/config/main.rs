@@ -14,6 +14,7 @@ mod budget;
 mod commands;
 mod hostile;
 mod problems;
+mod recorded;
 mod routes;
 mod sessions;
 mod taken;
