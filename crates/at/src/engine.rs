@@ -1,4 +1,4 @@
-//! The engine: which exchange is in flight, whose line this is, and what is due when.
+//! The AT engine: the exchange in flight, the owner of each line, and the deadlines.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -18,60 +18,61 @@ mod step;
 pub use data::Urc;
 use data::{Doubt, Due};
 
-/// After a URC that cuts an operation short, how long its result may still take.
+/// The longest wait for an operation's result after a URC that cuts the operation short.
 const CUT_GRACE: Duration = Duration::from_secs(3);
 
-/// After so many commands without an echo it is off. With echo on, some logs of real units lack one now and then.
+/// Commands in a row without an echo after which echo counts as off. With echo on, some logs of
+/// real units lack an echo now and then.
 const QUIET: u32 = 4;
 
 /// Names one submitted exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
-/// Why the engine is not sure what the modem will answer next.
+/// The reason for the engine's doubt about the next answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// The port was just opened: anything may be in the modem's buffers.
+    /// The port was just opened: the modem's buffers may hold anything.
     Opened,
     /// An exchange ran out of time.
     Timeout,
-    /// The line that ends an operation stayed out.
+    /// The line that ends an operation did not come.
     ResultTimeout,
     /// An answer or a line grew past its bound.
     Flood,
-    /// A command was written in part.
+    /// Only part of a command was written.
     WriteFailed,
     /// Announced data stopped half-way.
     TornData,
-    /// A final result code came that no command asked for.
+    /// A final result code came without a command in flight.
     StrayFinal,
-    /// `OK` came where a prompt was due.
+    /// `OK` came instead of a prompt.
     NoPrompt,
     /// The modem booted.
     Booted,
-    /// The owner of the port has a reason of its own.
+    /// The owner of the port has a reason to doubt.
     Doubt,
 }
 
-/// What the engine tells the owner of the port.
+/// An event for the owner of the port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// An exchange ended.
     Completed(Ticket, Result<Reply, Failure>),
-    /// The modem said something unasked.
+    /// The modem sent an unsolicited result code.
     Urc(Urc),
-    /// The engine lost its step and is getting it back; no command starts until then.
+    /// The engine is out of step and resynchronises. No command starts until it is in step.
     Desync(Cause),
-    /// The engine is in step. `answer` is what the modem answered to the question of [`Identity`].
+    /// The engine is in step. `answer` is the modem's answer to the question of [`Identity`].
     InStep {
         /// The model line, or the IMEI.
         answer: String,
-        /// How often it was asked.
+        /// The number of questions sent.
         questions: u32,
     },
-    /// The modem echoes commands again after it had stopped to. It booted, as a rule, and said nothing of it.
+    /// The modem echoes commands again after it had stopped. It usually booted without a boot URC.
     EchoBack,
-    /// The modem answers nothing: the port is of no use until it is opened again.
+    /// The modem answers nothing: the port is useless until it is opened again.
     Mute,
 }
 
@@ -85,26 +86,27 @@ struct InFlight {
     bytes: usize,
     result: Option<String>,
     deadline: Instant,
-    /// The deadline was put off until a pending result is in.
+    /// True if the deadline was put off until a pending result is in.
     extended: bool,
-    /// When its command line was sent.
+    /// The time at which its command line was sent.
     since: Instant,
-    /// It had no final result code within its time, and the modem was asked whether it is there.
+    /// True if no final result code came in time, and the modem was asked the question of
+    /// [`Identity`].
     overdue: bool,
 }
 
 impl InFlight {
-    /// With what the modem has still to ask for its data.
+    /// Returns the kind of prompt still awaited, if any.
     fn awaits(&self) -> Option<Prompt> {
         (self.exchange.has_prompt() && !self.prompted).then_some(self.exchange.prompt)
     }
 
-    /// When it is given up.
+    /// Returns the time at which the exchange is given up.
     fn latest(&self) -> Instant {
         self.since + self.exchange.maximum
     }
 
-    /// Until when the modem may be busy with it.
+    /// Returns the time until which the modem may be busy with the exchange.
     fn busy_until(&self) -> Instant {
         self.since + self.exchange.maximum.max(self.exchange.busy)
     }
@@ -119,7 +121,8 @@ struct Pending {
     lane: Option<&'static str>,
     lines: Vec<String>,
     deadline: Instant,
-    /// It was refused, and the line would only tell why.
+    /// The final result code if the command was refused; the result line would only give the
+    /// reason.
     refused: Option<FinalCode>,
 }
 
@@ -135,7 +138,7 @@ impl Pending {
         Self { ticket, line, cut_by, is_irrevocable, lane, lines, deadline, refused: None }
     }
 
-    /// What it ended with, given its line or none.
+    /// Ends the operation, with or without its result line.
     fn end(self, result: Option<String>) -> Result<Reply, Failure> {
         match (self.refused, result) {
             (Some(code), result) => Err(Failure::Refused { code, lines: self.lines, result }),
@@ -150,7 +153,7 @@ impl Pending {
 /// After every call of [`submit`](Self::submit), [`receive`](Self::receive),
 /// [`handle_timeout`](Self::handle_timeout), [`write_failed`](Self::write_failed) or
 /// [`close`](Self::close) the owner drains [`poll_transmit`](Self::poll_transmit) and
-/// [`poll_event`](Self::poll_event), and asks [`poll_timeout`](Self::poll_timeout) again.
+/// [`poll_event`](Self::poll_event), and calls [`poll_timeout`](Self::poll_timeout) again.
 #[derive(Debug)]
 pub struct Engine {
     splitter: Splitter,
@@ -158,26 +161,27 @@ pub struct Engine {
     pending: Vec<Pending>,
     resync: Option<Resync>,
     identity: Identity,
-    /// What the modem at this port called itself first.
+    /// The modem's first answer to `AT+CGMM` at this port.
     model: Option<String>,
-    /// So many commands in a row were answered without their echo.
+    /// Commands answered without an echo, in a row.
     quiet: u32,
     transmit: VecDeque<Zeroizing<Vec<u8>>>,
     events: VecDeque<Event>,
     /// Announced data or a text that is awaited.
     due: Option<Due>,
-    /// Why what is heard now may not be what it looks like.
+    /// The reason not to believe the lines that arrive now.
     doubt: Option<Doubt>,
-    /// The last exchange's secrets, until the next one: a late echo of them is no URC.
+    /// The last exchange's secrets, until the next exchange: a late echo of the secrets is not a
+    /// URC.
     veil: Option<Veil>,
     tickets: u64,
     closed: bool,
-    /// Questions that were open when it was closed.
+    /// Open questions when the engine was closed.
     left_open: u32,
 }
 
 impl Engine {
-    /// An engine for a port that was just opened. It begins by getting in step.
+    /// Creates the engine for a port that was just opened. The engine resynchronises first.
     pub fn new(framing: Framing, now: Instant) -> Self {
         let mut splitter = Splitter::default();
         splitter.set_framing(framing);
@@ -202,40 +206,40 @@ impl Engine {
         engine
     }
 
-    /// Tells what the modem's lines mean, once its model is known.
+    /// Sets the meaning of the modem's lines, once its model is known.
     pub fn set_framing(&mut self, framing: Framing) {
         self.splitter.set_framing(framing);
     }
 
-    /// Tells what only this modem answers.
+    /// Sets the answer that only this modem gives.
     pub fn set_identity(&mut self, identity: Identity) {
         self.identity = identity;
     }
 
-    /// Whether this exchange could start now.
+    /// Reports whether this exchange could start now.
     ///
-    /// Not while another is in flight, while the engine is out of step, or while a result of the same
-    /// lane is awaited.
+    /// False while another exchange is in flight, while the engine is out of step, or while a
+    /// result of the same lane is awaited.
     pub fn ready_for(&self, exchange: &Exchange) -> bool {
         let lane_busy =
             exchange.lane.is_some() && self.pending.iter().any(|p| p.lane == exchange.lane);
         !self.closed && self.in_flight.is_none() && self.resync.is_none() && !lane_busy
     }
 
-    /// Whether nothing is in flight, pending, or out of step.
+    /// Reports whether the engine is in step with no exchange in flight or pending.
     pub fn is_idle(&self) -> bool {
         self.in_flight.is_none() && self.pending.is_empty() && self.resync.is_none()
     }
 
-    /// Whether the modem takes longer than usual for its answer: it is busy, or about to count as mute. Not while a
-    /// port was just opened, where it is not known whether a modem is there.
+    /// Reports whether the modem takes longer than usual for its answer: it is busy, or about to
+    /// count as mute. False at a port that was just opened, since a modem may not be there.
     pub fn is_busy(&self) -> bool {
         let is_known = self.identity != Identity::Unknown || self.model.is_some();
         is_known && self.resync.as_ref().is_some_and(|resync| resync.asked() > 1)
             || self.in_flight.as_ref().is_some_and(|in_flight| in_flight.overdue)
     }
 
-    /// Whether an operation was accepted whose result is still out.
+    /// Reports whether an accepted operation still waits for its result.
     pub fn awaits_result(&self) -> bool {
         !self.pending.is_empty()
     }
@@ -243,7 +247,7 @@ impl Engine {
     /// Starts an exchange.
     ///
     /// # Errors
-    /// Gives the exchange back while it could not start; see [`ready_for`](Self::ready_for).
+    /// Returns the exchange if it cannot start now; see [`ready_for`](Self::ready_for).
     pub fn submit(&mut self, exchange: Exchange, now: Instant) -> Result<Ticket, Box<Exchange>> {
         if !self.ready_for(&exchange) {
             return Err(Box::new(exchange));
@@ -268,25 +272,25 @@ impl Engine {
         Ok(ticket)
     }
 
-    /// The owner has a reason to doubt that the next answer is the next command's, such as an
-    /// operation that failed in a way after which some firmware sends one more `OK`.
+    /// Resynchronises because the owner doubts the next answer. For example, after some failed
+    /// operations firmware sends one more `OK`.
     pub fn doubt(&mut self, now: Instant) {
         if self.resync.is_none() && self.in_flight.is_none() && !self.closed {
             self.lose_step(Cause::Doubt, Answer::None, 0, now);
         }
     }
 
-    /// Takes bytes as they were read, cut anywhere.
+    /// Takes bytes as they were read, split at any place.
     pub fn receive(&mut self, bytes: &[u8], now: Instant) {
         let mut input = bytes;
         loop {
-            // More comes behind what a token changed, as if it came by a read of its own.
+            // Bytes after a token that changed the state count as a read of their own.
             if !input.is_empty() {
                 self.heard(now);
             }
             let in_flight = self.in_flight.as_ref();
             let expect = Expect {
-                // While out of step a late prompt must be seen too: it opens a data mode.
+                // While out of step, a late prompt must be seen too: it opens a data mode.
                 prompt: self.resync.is_some()
                     || in_flight.and_then(InFlight::awaits) == Some(Prompt::Mark),
                 echo: in_flight.map(|f| f.exchange.line()),
@@ -297,7 +301,7 @@ impl Engine {
         self.due = Due::after(self.due.take(), self.splitter.pause(), now);
     }
 
-    /// Bytes came: a sign of life.
+    /// Notes that bytes arrived, which is a sign of life.
     fn heard(&mut self, now: Instant) {
         if let Some(resync) = &mut self.resync {
             resync.heard(now);
@@ -305,20 +309,21 @@ impl Engine {
         self.doubt = self.doubt.and_then(|doubt| doubt.heard(now));
     }
 
-    /// The next bytes to write, whole and in this order. They may hold a secret: who has written them wipes
-    /// them.
+    /// Returns the next bytes to write, whole and in this order. They may hold a secret: the caller
+    /// wipes them after the write.
     #[must_use]
     pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
         self.transmit.pop_front().map(|mut bytes| std::mem::take(&mut *bytes))
     }
 
-    /// The next event.
+    /// Returns the next event.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout). May change with every other call.
+    /// Returns the time for the next [`handle_timeout`](Self::handle_timeout). Any other call may
+    /// change it.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let in_flight = self.in_flight.as_ref().map(|f| f.deadline);
@@ -328,7 +333,7 @@ impl Engine {
         [in_flight, resync, pending, due].into_iter().flatten().min()
     }
 
-    /// Time passed. Does nothing where nothing is due.
+    /// Handles the deadlines that have passed, if any.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.expire_due(now);
         self.expire_pending(now);
@@ -338,13 +343,14 @@ impl Engine {
         }
     }
 
-    /// The port took only part of what [`poll_transmit`](Self::poll_transmit) gave.
+    /// Notes that the port took only part of the bytes from [`poll_transmit`](Self::poll_transmit).
     pub fn write_failed(&mut self, now: Instant) {
         self.transmit.clear();
         self.fail_in_flight(Failure::WriteFailed, Cause::WriteFailed, now);
     }
 
-    /// The port is at its end. Whatever was under way fails; nothing starts any more.
+    /// Closes the engine at the end of the port. Every exchange under way fails, and none starts
+    /// any more.
     pub fn close(&mut self) {
         self.left_open = self.open_questions();
         self.closed = true;
@@ -400,14 +406,15 @@ impl Engine {
         }
     }
 
-    /// A line that the framing declares as a URC ends no command: a call that ends on a modem that is
-    /// not used for calls (`NO CARRIER`) would else take the answer of the command in flight.
+    /// Parses a final result code. A line that the framing declares as a URC ends no command: on a
+    /// modem that is not used for calls, `NO CARRIER` of an ended call would otherwise take the
+    /// answer of the command in flight.
     fn final_code(&self, line: &str) -> Option<FinalCode> {
         if self.splitter.framing().declares(line) { None } else { FinalCode::parse(line) }
     }
 
-    /// The modem booted: nothing of before will be answered. A question that was asked just before is
-    /// lost too, so the engine begins anew.
+    /// Handles a boot of the modem: it answers nothing that was sent before. A recent question is
+    /// lost too, so the engine resynchronises again.
     fn booted(&mut self, line: String, now: Instant) {
         let in_flight = self.in_flight.take().map(|f| f.ticket);
         for ticket in in_flight.into_iter().chain(self.pending.drain(..).map(|p| p.ticket)) {
@@ -416,8 +423,9 @@ impl Engine {
         self.urc(line);
         self.quiet = 0;
         if !self.closed {
-            // The IMEI may take its time after a boot; the model does not. Questions of before may lie
-            // in the modem's buffer still: they are awaited, or given up after a quiet second.
+            // The IMEI may take its time after a boot; the model does not. Earlier questions may
+            // still be in the modem's buffer: their answers are awaited, or given up after a quiet
+            // second.
             self.identity = self.model.clone().map_or(Identity::Unknown, Identity::Model);
             let open = self.resync.take().map_or(0, |resync| resync.open());
             self.lose_step(Cause::Booted, Answer::None, 0, now);
@@ -427,9 +435,9 @@ impl Engine {
         }
     }
 
-    /// A final result code with no command in flight: an error ends the one operation that is
-    /// pending, unless it was refused already; anything else is a late answer, and there may be more where it
-    /// came from.
+    /// Handles a final result code without a command in flight. An error ends the operation that is
+    /// pending, if there is just one and it was not refused already. Anything else is a late
+    /// answer, and more may follow.
     fn final_while_idle(&mut self, code: FinalCode, now: Instant) {
         if code != FinalCode::Ok
             && self.pending.len() == 1
@@ -456,11 +464,11 @@ impl Engine {
             return;
         }
         if let Some(resync) = &mut self.resync {
-            // The failed exchange's prompt came after all: the modem takes what follows as data.
+            // The failed exchange's prompt came late: the modem takes the next bytes as data.
             if let Some(data) = resync.release(prompt, now) {
                 self.transmit.push_back(data);
             } else if !resync.is_silent() && resync.may_ask() {
-                // While another kind of prompt is waited for, that one would take the question.
+                // While another kind of prompt is awaited, that prompt would take the question.
                 self.ask(now);
             }
             return;
@@ -480,7 +488,7 @@ impl Engine {
         self.answered(ticket);
     }
 
-    /// A final result code for the command in flight.
+    /// Handles a final result code for the command in flight.
     fn finish(&mut self, code: FinalCode, now: Instant) {
         let Some(in_flight) = self.in_flight.take() else { return };
         let InFlight { ticket, exchange, prompted, lines, result, echoed, .. } = in_flight;
@@ -506,7 +514,7 @@ impl Engine {
         self.events.push_back(Event::Completed(ticket, outcome));
     }
 
-    /// Notes whether a command came back as an echo.
+    /// Notes whether a command was echoed.
     fn heard_echo(&mut self, echoed: bool) {
         let quiet = self.quiet;
         self.quiet = if echoed { 0 } else { quiet.saturating_add(1) };
@@ -529,7 +537,7 @@ impl Engine {
         }
     }
 
-    /// An operation ended: a command that was given time because of it has its own time again.
+    /// Restores the normal deadline of a command that was given more time because of an operation.
     fn rearm(&mut self, now: Instant) {
         if let Some(in_flight) = self.in_flight.as_mut().filter(|f| f.extended) {
             in_flight.extended = false;
@@ -549,7 +557,7 @@ impl Engine {
             in_flight.extended = true;
             return;
         }
-        // It may be slow: it is asked whether it is there, and waited for.
+        // The modem may be slow: it is asked a question, and the answer is still awaited.
         if self.resync.is_none() && in_flight.exchange.may_be_late() && now < in_flight.latest() {
             let (latest, busy) = (in_flight.latest(), in_flight.busy_until());
             (in_flight.overdue, in_flight.deadline) = (true, latest);

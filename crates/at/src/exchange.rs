@@ -1,4 +1,4 @@
-//! One exchange: the command line, its optional prompt data, what ends it, and how long it may take.
+//! One exchange: its command line, optional prompt data, end and time limits.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-/// Longest command line that is sent, in bytes without its CR. SIMCom's `AT+CMQTTCONNECT` with every
-/// argument at its limit needs about 800 (manual V3.00 ch. 16).
+/// Longest command line that is sent, in bytes without its CR. SIMCom's `AT+CMQTTCONNECT` with
+/// every argument at its limit needs about 800 (manual V3.00 ch. 16).
 const MAX_LINE: usize = 1_600;
 
-/// What an exchange may collect before it counts as a flood, unless it asks for more.
+/// Bytes of an answer beyond which it counts as a flood, unless the exchange allows more.
 const DEFAULT_MAX_ANSWER: usize = 64 * 1024;
 
-/// The longest that a modem may take for a command whose maximum nothing names. SIMCom's manuals give 9 s for most;
-/// in the field a status query took 20 s while the modem looked for a network.
+/// The longest time for a command without a maximum of its own. SIMCom's manuals give 9 s for most;
+/// in the field a status query took 20 s while the modem searched for a network.
 pub const MAXIMUM: Duration = Duration::from_secs(30);
 
 /// A final result code (V.250 §5.7, 27.007 §9.1): the line that ends a command.
@@ -31,7 +31,7 @@ pub enum FinalCode {
 }
 
 impl FinalCode {
-    /// Reads a line as a final result code, or says that it is none.
+    /// Parses a line as a final result code; `None` if it is not one.
     pub fn parse(line: &str) -> Option<Self> {
         match line {
             "OK" => return Some(Self::Ok),
@@ -60,34 +60,35 @@ impl fmt::Display for FinalCode {
     }
 }
 
-/// Which lines belong to the answer of an exchange. All others are URCs.
+/// The lines that belong to the answer of an exchange. All others are URCs.
 #[derive(Debug, Clone)]
 pub enum Answer {
     /// Only the final result code.
     None,
     /// Lines that begin with this prefix, such as `+CSQ:`.
     Prefix(&'static str),
-    /// Lines for which this holds; for answers that a URC of the same prefix may interrupt
-    /// (`+CREG: 0,1` is the answer, `+CREG: 1` is not).
+    /// Lines that pass this test, for answers that a URC of the same prefix may interrupt (`+CREG:
+    /// 0,1` is the answer, `+CREG: 1` is not).
     Matching(fn(&str) -> bool),
-    /// Any line that is no declared URC and has no `+`, `*` or `^` prefix, such as the reply to
+    /// Any line that is not a declared URC and has no `+`, `*` or `^` prefix, such as the reply to
     /// `AT+CGMM`.
     Bare,
-    /// Lines that begin with one of these names and a colon, and those of [`Bare`](Self::Bare): for a
-    /// person's own commands. A registration or SIM report in the form in which it comes unasked is a URC
-    /// all the same (27.007 §7.2, §8.3), so that it is not taken away from those who wait for it.
+    /// Lines that begin with one of these names and a colon, and those of [`Bare`](Self::Bare): for
+    /// commands typed by a person. A registration or SIM report in its unsolicited form is still a
+    /// URC (27.007 §7.2, §8.3), so that its consumers receive it.
     Named(Arc<[String]>),
-    /// Every line that is no declared URC: where nobody else listens.
+    /// Every line that is not a declared URC, for a port without other consumers.
     Any,
 }
 
 impl Answer {
-    /// Whether lines without a name belong to the answer, such as an IMEI or a model.
+    /// Reports whether lines without a name, such as an IMEI or a model, belong to the answer.
     pub(crate) fn takes_bare(&self) -> bool {
         matches!(self, Self::Bare | Self::Named(_) | Self::Any)
     }
 
-    /// Whether `line` belongs to the answer; `declared` tells that the framing names it as a URC.
+    /// Reports whether `line` belongs to the answer. `declared` is true if the framing names it as
+    /// a URC.
     pub(crate) fn takes(&self, line: &str, declared: bool) -> bool {
         match self {
             Self::None => false,
@@ -109,9 +110,9 @@ impl Answer {
     }
 }
 
-/// Whether a line is in the form in which registration and the SIM's loss are told unasked. An answer has
-/// `<n>` before its `<stat>`: its second argument is a short number, where a report has an area code, in
-/// quotation marks or of four digits and more, or nothing.
+/// Reports whether a line has the form of an unsolicited report of registration or of the SIM's
+/// loss. An answer has `<n>` before its `<stat>`, so its second argument is a short number. A
+/// report has an area code there (in quotation marks, or of four digits and more) or nothing.
 fn is_report(line: &str) -> bool {
     let Some((name, told)) = line.split_once(':') else { return false };
     let mut arguments = told.split(',').map(str::trim);
@@ -130,27 +131,27 @@ fn is_report(line: &str) -> bool {
 
 /// The line that ends an operation for which `OK` means acceptance only.
 ///
-/// It may come before or after `OK`. SIMCom's manual shows both orders for one command, and units in
-/// the field differ.
+/// It may come before or after `OK`. SIMCom's manual shows both orders for one command, and units
+/// in the field differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResultLine {
-    /// How the line begins, colon included: `+CMQTTPUB:`.
+    /// The beginning of the line, colon included: `+CMQTTPUB:`.
     pub prefix: &'static str,
-    /// What its first argument must be, where the operation belongs to one client index.
+    /// The required first argument, if the operation belongs to one client index.
     pub first: Option<u8>,
-    /// What its second argument must be, where operations are numbered: a result that comes late is
-    /// then no other operation's.
+    /// The required second argument, if operations are numbered: a late result then matches no
+    /// other operation.
     pub second: Option<u16>,
-    /// The place (counted from 0) and text of an argument that tells that the operation goes on, such
-    /// as a packet that is sent again. Such a line is no result.
+    /// The place (counted from 0) and text of an argument that means that the operation goes on,
+    /// such as a packet that is sent again. Such a line is not a result.
     pub interim: Option<(usize, &'static str)>,
 }
 
 impl ResultLine {
-    /// Any line of no prefix at all: what the fields are where nothing is said of them.
+    /// Matches any line; the default for the other fields.
     pub const BLANK: Self = Self { prefix: "", first: None, second: None, interim: None };
 
-    /// Whether `line` is this result.
+    /// Reports whether `line` is this result.
     pub(crate) fn matches(&self, line: &str) -> bool {
         let Some(rest) = line.strip_prefix(self.prefix) else { return false };
         let argument = |at: usize| rest.split(',').nth(at).map(str::trim);
@@ -161,7 +162,7 @@ impl ResultLine {
     }
 }
 
-/// Why a command line was refused before it reached the modem.
+/// The reason why a command line was refused before it reached the modem.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidLine {
     /// The line is empty, or does not begin with `AT`.
@@ -181,7 +182,7 @@ pub enum InvalidLine {
         /// Its position, counted from 0.
         at: usize,
     },
-    /// Longer than any modem takes.
+    /// The line is longer than any modem takes.
     #[error("{length} bytes, more than {MAX_LINE}")]
     TooLong {
         /// Its length in bytes.
@@ -189,8 +190,8 @@ pub enum InvalidLine {
     },
 }
 
-/// Puts a value between quotation marks, or refuses it: V.250 has no escape for a quotation mark that
-/// the modems at hand honour, so a value that holds one cannot be sent.
+/// Puts a value between quotation marks, or refuses it. A value that holds a quotation mark cannot
+/// be sent: V.250 has no escape for it that the modems at hand honour.
 ///
 /// # Errors
 /// [`InvalidLine::Quote`] and [`InvalidLine::Control`].
@@ -209,7 +210,7 @@ fn refuse_control(text: &str) -> Result<(), InvalidLine> {
     }
 }
 
-/// With what a modem asks for the data of a command.
+/// The kind of prompt by which a modem asks for the data of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Prompt {
     /// `>` as the first byte of a line.
@@ -218,7 +219,7 @@ pub(crate) enum Prompt {
     Connect,
 }
 
-/// The line that opens a data mode (V.250 §5.7.1). It ends no command, and answers none.
+/// The line that opens a data mode (V.250 §5.7.1). It neither ends nor answers a command.
 pub(crate) const CONNECT: &str = "CONNECT";
 
 /// One exchange with a modem, submitted as one message and never interrupted half-way.
@@ -245,12 +246,12 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// An exchange that ends with its final result code. After `timeout` without one the modem is asked whether it
-    /// is there; the exchange goes on until that question is answered first, or until its
-    /// [`at_most`](Self::at_most).
+    /// Creates an exchange that ends with its final result code. After `timeout` without the code
+    /// the modem is asked the question of [`Identity`](crate::Identity). The exchange goes on until
+    /// the question is answered first, or until its [`at_most`](Self::at_most).
     ///
     /// # Errors
-    /// [`InvalidLine`] where the line could not be sent as one command.
+    /// [`InvalidLine`] if the line could not be sent as one command.
     pub fn new(line: impl Into<String>, timeout: Duration) -> Result<Self, InvalidLine> {
         let line = Zeroizing::new(line.into());
         if !line.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("AT")) {
@@ -282,91 +283,94 @@ impl Exchange {
         })
     }
 
-    /// How long the modem's manual lets the command take until its final result code, where that is long. Until
-    /// then a modem that answers nothing is busy, and not mute.
+    /// Sets the longest time until the final result code by the modem's manual, if it is long.
+    /// Until then a modem that answers nothing is busy, not mute.
     #[must_use]
     pub fn at_most(mut self, maximum: Duration) -> Self {
         self.maximum = self.timeout.max(maximum);
         self
     }
 
-    /// How long the modem may be busy with it, though its caller gives it up before: so long it does not count as mute.
+    /// Sets the time for which the modem may be busy after its caller gives up: until then it does
+    /// not count as mute.
     #[must_use]
     pub fn busy_for(mut self, busy: Duration) -> Self {
         self.busy = busy;
         self
     }
 
-    /// How long at least its answer or its prompt is waited for before the modem is asked whether it is there: the
-    /// question would be taken for data after a late prompt, and its answer for a bare line that is late.
+    /// Sets the least time to wait for the answer or the prompt before the modem is asked a
+    /// question. After a late prompt the question would be taken for data, and its answer for a
+    /// late bare line.
     #[must_use]
     pub fn undisturbed_for(mut self, undisturbed: Duration) -> Self {
         self.undisturbed = undisturbed;
         self
     }
 
-    /// Which lines belong to the answer.
+    /// Sets the lines that belong to the answer.
     #[must_use]
     pub fn answer(mut self, answer: Answer) -> Self {
         self.answer = answer;
         self
     }
 
-    /// Data to send after the prompt `>`; the command line must announce its length.
+    /// Sets the data to send after the prompt `>`; the command line must announce its length.
     #[must_use]
     pub fn prompt(mut self, data: impl Into<Vec<u8>>) -> Self {
         self.data = Some(Zeroizing::new(data.into()));
         self
     }
 
-    /// The data takes effect at its last byte, such as a message that is published then. Where the prompt comes
-    /// too late, what is due there is this data and no padding, which would take effect too.
+    /// Marks the data as taking effect at its last byte, such as a message that is published then.
+    /// After a late prompt this data is sent, not padding: padding would take effect too.
     #[must_use]
     pub fn takes_effect(mut self) -> Self {
         self.takes_effect = true;
         self
     }
 
-    /// The data waits for the line `CONNECT` (V.250 §5.7.1) in the place of `>`, as that of an upload does.
+    /// Makes the data wait for the line `CONNECT` (V.250 §5.7.1) instead of `>`, as that of an
+    /// upload does.
     #[must_use]
     pub fn after_connect(mut self) -> Self {
         self.prompt = Prompt::Connect;
         self
     }
 
-    /// The data is secret: a key. What the modem says of it, by an echo that comes late, is not told on.
-    /// A command with [`shown_as`](Self::shown_as) is secret as well.
+    /// Marks the data as secret: a key. A late echo of it is not reported as a URC. A command with
+    /// [`shown_as`](Self::shown_as) is secret as well.
     #[must_use]
     pub fn secret(mut self) -> Self {
         self.is_secret = true;
         self
     }
 
-    /// The line that ends the operation, and how long after `OK` it may take.
+    /// Sets the line that ends the operation, and the longest time for it after `OK`.
     #[must_use]
     pub fn result(mut self, line: ResultLine, timeout: Duration) -> Self {
         self.result = Some((line, timeout));
         self
     }
 
-    /// A refusal that came without the result line is told so much later, or with that line: some firmware gives
-    /// the reason behind `ERROR`.
+    /// Delays the report of a refusal by `grace`, or until the result line: some firmware sends the
+    /// reason after `ERROR`.
     #[must_use]
     pub fn reason_within(mut self, grace: Duration) -> Self {
         self.reason_within = Some(grace);
         self
     }
 
-    /// URCs after which the result is due within seconds or never, such as the loss of the connection
-    /// that the operation runs over.
+    /// Sets URCs after which the result is due within seconds or never, such as the loss of the
+    /// connection that the operation runs over.
     #[must_use]
     pub fn cut_by(mut self, lines: impl Into<Vec<ResultLine>>) -> Self {
         self.cut_by = lines.into();
         self
     }
 
-    /// What its result says cannot be taken back, such as that a message was acknowledged, which is then given up.
-    /// A line that may be part of a text is not believed to be such a result.
+    /// Marks the result as final, such as the acknowledgement of a message, which is then given up.
+    /// A line that may be part of a text does not count as such a result.
     #[must_use]
     pub fn irrevocable(mut self) -> Self {
         self.is_irrevocable = true;
@@ -380,8 +384,8 @@ impl Exchange {
         self
     }
 
-    /// What logs show instead of the line, for commands that carry a secret. They show nothing of its
-    /// answer either.
+    /// Sets the text that logs show instead of the line, for commands that carry a secret. Logs do
+    /// not show its answer either.
     #[must_use]
     pub fn shown_as(mut self, shown: impl Into<String>) -> Self {
         self.shown = Some(shown.into());
@@ -389,7 +393,8 @@ impl Exchange {
         self.secret_answer()
     }
 
-    /// The answer is secret, such as the contents of a file: whoever asked sees it, and no log does.
+    /// Marks the answer as secret, such as the contents of a file: the caller sees it, and logs do
+    /// not.
     #[must_use]
     pub fn secret_answer(mut self) -> Self {
         self.hides_answer = true;
@@ -403,8 +408,8 @@ impl Exchange {
         self
     }
 
-    /// The longest it may take from its start on, by its own times: until the prompt, the final result
-    /// code, and the line that ends it.
+    /// Returns the longest duration by its own times: until the prompt, the final result code and
+    /// the result line.
     pub fn longest(&self) -> Duration {
         let code = if self.may_be_late() { self.maximum } else { self.patience() };
         let prompt = if self.has_prompt() { self.patience() } else { Duration::ZERO };
@@ -412,53 +417,57 @@ impl Exchange {
         code.saturating_add(prompt).saturating_add(result)
     }
 
-    /// How long its prompt, and then its answer, is waited for before anything else is sent.
+    /// Returns the time to wait for the prompt, and then for the answer, before anything else is
+    /// sent.
     pub(crate) fn patience(&self) -> Duration {
         self.timeout.max(self.undisturbed)
     }
 
-    /// Whether its answer can be told from that of the question who is there, so that a late one is still its own.
+    /// Reports whether its answer differs from that to the question of
+    /// [`Identity`](crate::Identity), so that a late answer still counts.
     pub(crate) fn may_be_late(&self) -> bool {
         !self.has_prompt() && !self.answer.takes_bare()
     }
 
-    /// The command line as it goes to the modem, without CR.
+    /// Returns the command line as it is sent to the modem, without CR.
     pub fn line(&self) -> &str {
         &self.line
     }
 
-    /// The command line as logs may show it.
+    /// Returns the command line as logs may show it.
     pub fn shown(&self) -> &str {
         self.shown.as_deref().unwrap_or(&self.line)
     }
 
-    /// Whether no log may show what the modem answers.
+    /// Reports whether logs must hide the modem's answer.
     pub fn hides_answer(&self) -> bool {
         self.hides_answer
     }
 
-    /// What logs and URCs must not show, where there is something: the line, and the data below it.
+    /// Returns the secrets that logs and URCs must not show, if any: the line, and the data below
+    /// it.
     pub(crate) fn veil(&self) -> Option<Veil> {
         let data = self.data.as_ref().map_or(&[][..], |data| data.as_slice());
         self.is_secret.then(|| Veil(Zeroizing::new([self.line.as_bytes(), b"\n", data].concat())))
     }
 
-    /// Whether the exchange sends data after a prompt.
+    /// Reports whether the exchange sends data after a prompt.
     pub fn has_prompt(&self) -> bool {
         self.data.is_some()
     }
 
-    /// Whether a line after `OK` ends it.
+    /// Reports whether a line after `OK` ends the exchange.
     pub fn has_result(&self) -> bool {
         self.result.is_some()
     }
 }
 
-/// What must not be shown.
+/// Secrets that must not be shown.
 pub(crate) struct Veil(Zeroizing<Vec<u8>>);
 
 impl Veil {
-    /// Whether a line is a piece of it. Shorter pieces tell nothing, and could be any URC.
+    /// Reports whether a line is a piece of a secret. Shorter pieces reveal nothing, and could be
+    /// any URC.
     pub(crate) fn covers(&self, line: &str) -> bool {
         line.len() >= 4 && self.0.windows(line.len()).any(|piece| piece == line.as_bytes())
     }
@@ -480,7 +489,7 @@ impl fmt::Debug for Exchange {
     }
 }
 
-/// An exchange that ended with `OK` (and with its result line, where it has one).
+/// An exchange that ended with `OK`, and with its result line if it has one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reply {
     /// The lines of the answer, trimmed, without the final result code.
@@ -489,7 +498,7 @@ pub struct Reply {
     pub result: Option<String>,
 }
 
-/// What an exchange was waiting for when its time ran out.
+/// The step that an exchange was waiting for when its time ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitingFor {
     /// The prompt `>`.
@@ -510,29 +519,29 @@ impl fmt::Display for WaitingFor {
     }
 }
 
-/// How an exchange failed.
+/// The reason why an exchange failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// The modem said no. `lines` and `result` hold what it said before.
+    /// The modem refused. `lines` and `result` hold its earlier output.
     #[error("the modem answered {code}")]
     Refused {
         /// The final result code.
         code: FinalCode,
         /// The lines of the answer before it.
         lines: Vec<String>,
-        /// The result line, where it came early.
+        /// The result line, if it came early.
         result: Option<String>,
     },
     /// Nothing came in time. The engine resynchronises before the next command.
     #[error("no answer in time: the modem still owed {0}")]
     Timeout(WaitingFor),
-    /// `OK` came where a prompt was due.
+    /// `OK` came instead of a prompt.
     #[error("the modem answered OK where a prompt was due")]
     NoPrompt,
-    /// The modem booted meanwhile: it has forgotten the command.
+    /// The modem booted meanwhile and has forgotten the command.
     #[error("the modem booted meanwhile")]
     Booted,
-    /// More than the exchange allows, or a line longer than any modem's.
+    /// The answer is longer than the exchange allows, or a line longer than any modem's.
     #[error("the answer grew past its bound")]
     Flood,
     /// The command could not be written whole.

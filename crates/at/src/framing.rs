@@ -1,21 +1,21 @@
-//! What a vendor's lines mean to the splitter.
+//! The meaning of a vendor's lines to the splitter.
 
 use std::borrow::Cow;
 
 /// A line that announces raw bytes after its CR LF, such as `+CMQTTRXPAYLOAD: 0,1500`.
 ///
-/// The announced bytes are data whatever they hold. CR LF comes after them, which is not counted in the length;
-/// where it does not, bytes were lost, and the data is damaged.
+/// The announced bytes are data whatever they hold. A CR LF follows them and is not counted in the
+/// length; if it is missing, bytes were lost, and the data is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Announced {
-    /// How the line begins, colon included.
+    /// The beginning of the line, colon included.
     pub prefix: &'static str,
-    /// Which argument, counted from 0, is the length in bytes.
+    /// The argument, counted from 0, that is the length in bytes.
     pub length_at: usize,
 }
 
 impl Announced {
-    /// The length that a line tells; `None` where it is not a number.
+    /// Returns the length in a line; `None` if it is not a number.
     pub(crate) fn length(&self, line: &str) -> Option<usize> {
         let argument = line.strip_prefix(self.prefix)?.split(',').nth(self.length_at)?;
         argument.trim().parse().ok()
@@ -23,20 +23,20 @@ impl Announced {
 }
 
 /// A line whose last argument is a string of announced length in quotation marks, such as
-/// `+QMTRECV: 0,1,"topic",5,"hello"`: the length stands between the string before it and the data.
+/// `+QMTRECV: 0,1,"topic",5,"hello"`: the length is between the string before it and the data.
 ///
-/// Quotation marks inside are not escaped, so only the length tells where the data ends; where it does not end with a
-/// quotation mark and its line, bytes were lost, and the data is damaged. Some firmware begins a new line before
-/// the data.
+/// Quotation marks inside are not escaped, so only the length shows the end of the data. If the
+/// data does not end with a quotation mark and its line, bytes were lost, and the data is damaged.
+/// Some firmware begins a new line before the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quoted {
-    /// How the line begins, colon included.
+    /// The beginning of the line, colon included.
     pub prefix: &'static str,
 }
 
 impl Quoted {
-    /// The length in a line that goes up to the comma before the data, and `None` within where it is beyond all
-    /// numbers; `None` where it is not there yet.
+    /// Returns the length in a line that ends at the comma before the data; the inner `None` if the
+    /// length is beyond all numbers; `None` if it is not there yet.
     pub(crate) fn length(&self, line: &[u8]) -> Option<Option<usize>> {
         let rest = line.strip_prefix(self.prefix.as_bytes())?.strip_suffix(b",")?;
         let digits = rest.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
@@ -51,15 +51,16 @@ impl Quoted {
 /// A line that holds a secret, such as the answer to `AT+CMQTTCONNECT?`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Guarded {
-    /// How the line begins, colon included.
+    /// The beginning of the line, colon included.
     pub prefix: &'static str,
-    /// From which argument on, counted from 0, nobody is shown it. Commas between quotation marks divide
-    /// no arguments.
+    /// The first argument, counted from 0, that is hidden; so are all after it. A comma between
+    /// quotation marks does not divide arguments.
     pub from: usize,
 }
 
 impl Guarded {
-    /// How much of the line may be shown, where it is one and goes on after that.
+    /// Returns the part of the line that may be shown, if it is a guarded line and goes on after
+    /// that part.
     fn open_part<'a>(&self, line: &'a str) -> Option<&'a str> {
         let rest = line.strip_prefix(self.prefix)?;
         let (mut commas, mut quoted) = (0, false);
@@ -80,14 +81,14 @@ impl Guarded {
 /// Lines that a modem prints while it updates its firmware.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Update {
-    /// How they begin.
+    /// Their beginning.
     pub prefix: &'static str,
-    /// What the last of them holds behind that.
+    /// The text that the last of them holds after that.
     pub end: &'static str,
 }
 
-/// What a vendor's lines mean to the splitter. Declared by profiles; those of all profiles together
-/// hold until the model is known.
+/// The meaning of a vendor's lines to the splitter. Profiles declare it; those of all profiles
+/// together hold until the model is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Framing {
     /// Lines that announce data.
@@ -96,23 +97,23 @@ pub struct Framing {
     pub quoted: Vec<Quoted>,
     /// Beginnings of lines that are URCs although they have no `+` prefix, such as `SMS DONE`.
     pub urcs: Vec<&'static str>,
-    /// Lines that a modem prints when it has booted, such as `RDY`: what was in flight is gone, and
-    /// another modem may answer now. They count as URCs as well.
+    /// Lines that a modem prints when it has booted, such as `RDY`: exchanges in flight are lost,
+    /// and another modem may answer now. They count as URCs as well.
     pub boots: Vec<&'static str>,
-    /// The longest data a prompt of this modem asks for, in bytes: what it takes to leave a data mode
-    /// that an earlier program entered.
+    /// The longest data that a prompt of this modem asks for, in bytes: the padding that leaves a
+    /// data mode of an earlier program.
     pub max_prompt_data: usize,
     /// Lines that hold a secret.
     pub guarded: Vec<Guarded>,
     /// Lines of a firmware update.
     pub updates: Vec<Update>,
-    /// Beginnings of lines that belong to a message which comes in pieces, such as `+CMQTTRXSTART:`. Of what
-    /// follows a damaged piece, nothing else is believed for a while.
+    /// Beginnings of lines that belong to a message in several pieces, such as `+CMQTTRXSTART:`.
+    /// After a damaged piece, no other lines are believed for a while.
     pub parts: Vec<&'static str>,
 }
 
 impl Framing {
-    /// Both together.
+    /// Combines both.
     #[must_use]
     pub fn union(mut self, other: &Self) -> Self {
         join(&mut self.announced, &other.announced);
@@ -126,13 +127,14 @@ impl Framing {
         self
     }
 
-    /// Reports whether a line is of a firmware update; `true` for the last of them.
+    /// Returns whether a line is the last of a firmware update; `None` if it belongs to none.
     pub fn tells_update(&self, line: &str) -> Option<bool> {
         let rest = |update: &Update| Some(line.strip_prefix(update.prefix)?.contains(update.end));
         self.updates.iter().find_map(rest)
     }
 
-    /// A line as logs and people may be shown it: from the place on where a secret begins, `***`.
+    /// Returns a line as logs and people may be shown it, with `***` in place of a secret and all
+    /// after it.
     pub fn shown<'a>(&self, line: &'a str) -> Cow<'a, str> {
         let open = self.guarded.iter().filter_map(|guarded| guarded.open_part(line));
         match open.min_by_key(|open| open.len()) {
@@ -141,12 +143,12 @@ impl Framing {
         }
     }
 
-    /// Whether `line` is declared as a URC.
+    /// Reports whether `line` is declared as a URC.
     pub(crate) fn declares(&self, line: &str) -> bool {
         self.urcs.iter().chain(&self.boots).any(|start| line.starts_with(start))
     }
 
-    /// Whether `line` tells that the modem has booted.
+    /// Reports whether `line` means that the modem has booted.
     pub(crate) fn tells_boot(&self, line: &str) -> bool {
         self.boots.iter().any(|start| line.starts_with(start))
     }
@@ -158,8 +160,8 @@ impl Framing {
         self.parts.iter().chain(announced).chain(quoted).any(|start| line.starts_with(start))
     }
 
-    /// Whether `line` holds quoted data without its length: nothing tells where the data ends. The text of a USSD
-    /// message may have line ends (27.007 §7.15).
+    /// Reports whether `line` holds quoted data without its length: the end of the data is unknown.
+    /// The text of a USSD message may have line ends (27.007 §7.15).
     pub(crate) fn is_unmeasured(&self, line: &str) -> bool {
         let is_open = || line.matches('"').count() == 1;
         (self.quoted.iter().any(|quoted| line.starts_with(quoted.prefix)) && line.contains('"'))
@@ -167,7 +169,7 @@ impl Framing {
     }
 }
 
-/// Adds what is not there yet.
+/// Adds the entries that are missing.
 fn join<T: Copy + PartialEq>(all: &mut Vec<T>, others: &[T]) {
     for other in others {
         if !all.contains(other) {

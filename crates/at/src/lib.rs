@@ -1,22 +1,23 @@
 //! The AT protocol as a value.
 //!
-//! Bytes and time go in; bytes to write, results, unsolicited result codes (URCs) and deadlines come
-//! out. There is no I/O here, no clock, no task: whoever owns the tty drives an [`Engine`] with five
-//! verbs ([`submit`](Engine::submit), [`receive`](Engine::receive),
+//! Bytes and time are the input; bytes to write, results, unsolicited result codes (URCs) and
+//! deadlines are the output. There is no I/O, no clock and no task here. The owner of the tty
+//! drives an [`Engine`] with five verbs ([`submit`](Engine::submit), [`receive`](Engine::receive),
 //! [`handle_timeout`](Engine::handle_timeout), [`poll_transmit`](Engine::poll_transmit),
-//! [`poll_event`](Engine::poll_event)) and asks [`poll_timeout`](Engine::poll_timeout) when to come
-//! back. That makes every race a unit test.
+//! [`poll_event`](Engine::poll_event)) and gets the time of the next call from
+//! [`poll_timeout`](Engine::poll_timeout). That makes every race a unit test.
 //!
-//! Three ideas carry it:
+//! The design has three rules:
 //!
 //! * **The engine knows the exchange in flight.** `+CREG: 0,1` is an answer while `AT+CREG?` is in
-//!   flight and a URC otherwise; the line alone cannot tell.
-//! * **Doubt is resolved before the next command.** After a timeout, a flood, a torn line or a stray
-//!   `OK` the engine asks a question that only one answer fits, and is *in step* again only when that
-//!   answer and its `OK` came in order. A late answer is never credited to the wrong command.
-//! * **Lengths are obeyed.** What a vendor's line announces ([`Framing`]) is cut by length, so a
-//!   payload may hold `OK`, `>` or a whole URC. So is the text of a text message (3GPP TS 27.005). Where
-//!   bytes were lost, what follows is not believed until the modem is in step again.
+//!   flight and a URC otherwise; the line alone does not show it.
+//! * **Doubt is resolved before the next command.** After a timeout, a flood, a torn line or a
+//!   stray `OK` the engine asks a question that only one answer fits. It is *in step* again only
+//!   when that answer and its `OK` came in order. A late answer is never credited to the wrong
+//!   command.
+//! * **Lengths are obeyed.** Data that a vendor's line announces ([`Framing`]) is cut by length, so
+//!   a payload may hold `OK`, `>` or a whole URC. So is the text of a text message (3GPP TS
+//!   27.005). After lost bytes, later output is not believed until the modem is in step again.
 //!
 //! The crate knows ITU-T V.250 and the line grammar of 3GPP TS 27.007. It knows no modem model and
 //! nothing of MQTT.

@@ -1,9 +1,9 @@
 //! Getting back in step: a question that only one answer fits.
 //!
-//! A bare `AT` proves nothing, since a late `OK` answers it as well. So the engine asks for the IMEI
-//! it knows (or, before it knows one, for the model), and believes only that line followed by its
-//! `OK`. Every question asked is remembered: where the modem was merely slow, all of them are answered
-//! in the end, and the last of these answers must not meet the next command.
+//! A bare `AT` proves nothing, since a late `OK` answers it as well. So the engine asks for the
+//! IMEI it knows, or for the model until it knows the IMEI. It believes only that line followed by
+//! its `OK`. Every question asked is counted. A modem that was merely slow answers all of them in
+//! the end. The last of these answers must not meet the next command.
 
 use std::time::{Duration, Instant};
 
@@ -12,53 +12,57 @@ use zeroize::Zeroizing;
 use crate::exchange::{MAXIMUM, Prompt};
 use crate::{Answer, Framing};
 
-/// How long a question may stay unanswered before it is asked again, at first.
+/// The first wait for an answer before the question is asked again.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The longest time between two questions. A modem that is busy answers each of them in the end.
+/// The longest time between two questions. A busy modem answers each of them in the end.
 const PROBE_PAUSE: Duration = Duration::from_secs(10);
 
-/// After a right answer, how long the port must be quiet before questions still open count as lost.
+/// The quiet time after a right answer, until questions still open count as lost.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// How long a prompt may be late, after its exchange was given up, that asks for data which takes effect.
+/// The longest wait for a late prompt, for data which takes effect, after its exchange was given
+/// up.
 const LATE_PROMPT: Duration = Duration::from_secs(10);
 
-/// After a right answer, how long chatter may put off the verdict that open questions count as lost.
+/// The longest time after a right answer that chatter can put off the verdict that open questions
+/// count as lost.
 const MAX_QUIET_WAIT: Duration = Duration::from_secs(10);
 
-/// So many questions go out a second apart, and may be led by padding. Further ones are for a modem that is busy.
+/// The number of questions that are sent a second apart, and may be led by padding. Further ones
+/// are for a busy modem.
 const QUICK_PROBES: u32 = 6;
 
-/// When a port that answers no question counts as mute.
+/// The rule by which a port that answers no question counts as mute.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
-    /// After so long without a byte.
+    /// The time without a byte.
     silence: Duration,
-    /// Bytes that are not answers put it off for so long at most.
+    /// The longest time for which bytes that are not answers put it off.
     longest: Duration,
-    /// Questions keep coming at their first pace, each led by padding: an earlier program may have left anything.
+    /// True if questions keep their first pace, each led by padding: an earlier program may have
+    /// left anything.
     is_new: bool,
 }
 
 impl Patience {
-    /// A port that was just opened, and may be a port of something else.
+    /// For a port that was just opened, and may not be a modem's.
     pub(crate) const OPENED: Self =
         Self { silence: Duration::from_secs(6), longest: Duration::from_secs(30), is_new: true };
 
-    /// A modem that answered at this port before. What it does by itself (a search for a network, a write to its
-    /// flash) may keep it from answering; modems were seen to take 20 s for a query.
+    /// For a modem that answered at this port before. Work of its own (a search for a network, a
+    /// write to its flash) may keep it from answering; modems were seen to take 20 s for a query.
     pub(crate) const KNOWN: Self =
         Self { silence: MAXIMUM, longest: Duration::from_secs(15 * 60), is_new: false };
 }
 
-/// Gives up a message at its prompt.
+/// The byte that gives up a message at its prompt.
 const ESCAPE: u8 = 0x1b;
 
-/// What the modem answers that no late reply can be taken for.
+/// An answer of the modem that cannot be confused with a late reply.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Identity {
-    /// Nothing is known yet: `AT+CGMM`, and any bare line is its answer.
+    /// Nothing is known yet: any bare line answers `AT+CGMM`.
     #[default]
     Unknown,
     /// `AT+CGMM` answers this line.
@@ -68,7 +72,7 @@ pub enum Identity {
 }
 
 impl Identity {
-    /// The question, without CR.
+    /// Returns the question, without CR.
     pub(crate) fn question(&self) -> &'static str {
         match self {
             Self::Unknown | Self::Model(_) => "AT+CGMM",
@@ -76,7 +80,7 @@ impl Identity {
         }
     }
 
-    /// Whether `line` is the answer to the question.
+    /// Reports whether `line` is the answer to the question.
     fn fits(&self, line: &str, framing: &Framing) -> bool {
         match self {
             Self::Unknown => {
@@ -89,10 +93,10 @@ impl Identity {
     }
 }
 
-/// What a timeout of the resynchronisation asks for.
+/// The next action after a timeout of the resynchronisation.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Ask (again); first pad what the prompt announced.
+    /// Ask (again), after padding for the announced data.
     Ask,
     /// In step.
     Done,
@@ -104,11 +108,11 @@ pub(crate) enum Step {
 #[derive(Debug)]
 pub(crate) struct Resync {
     identity: Identity,
-    /// Answers of the exchange that failed are dropped here: they are late, and no URCs.
+    /// Answers of the exchange that failed are dropped here: they are late, and not URCs.
     late: Answer,
     /// CRs to send before each question: empty lines in command mode, padding in data mode.
     padding: usize,
-    /// What a late prompt asks for.
+    /// The data for a late prompt.
     held: Option<(Prompt, Zeroizing<Vec<u8>>)>,
     asked: u32,
     open: u32,
@@ -117,13 +121,13 @@ pub(crate) struct Resync {
     /// A whole right answer.
     answer: Option<String>,
     patience: Patience,
-    /// When the port counts as mute, if no byte comes before.
+    /// The time at which the port counts as mute, if no byte comes before.
     mute_at: Instant,
-    /// When it counts as mute whatever is heard but an answer.
+    /// The time at which the port counts as mute, whatever comes except an answer.
     mute_at_last: Instant,
-    /// How long the next question may stay unanswered.
+    /// The longest wait for the answer to the next question.
     pause: Duration,
-    /// When a right answer counts whatever else is heard.
+    /// The time at which a right answer counts, whatever else arrives.
     latest: Instant,
     pub(crate) deadline: Instant,
 }
@@ -154,20 +158,21 @@ impl Resync {
         }
     }
 
-    /// Keeps silent for a while: a prompt may be on its way, and whatever is written before it, the question
-    /// included, would be taken for this data.
+    /// Keeps silent for a while: a prompt may be on its way. Anything written before it, including
+    /// the question, would be taken for this data.
     pub(crate) fn hold(&mut self, data: Zeroizing<Vec<u8>>, prompt: Prompt, now: Instant) {
         self.deadline = now + LATE_PROMPT;
         self.held = Some((prompt, data));
     }
 
-    /// Whether a prompt is waited for still, so that nothing may be written before it.
+    /// Reports whether a prompt is still awaited, so that nothing may be written before it.
     pub(crate) fn is_silent(&self) -> bool {
         self.held.is_some()
     }
 
-    /// The modem refused, late, what was given up: it is in command mode, and no prompt is on its way. Tells
-    /// whether one was waited for; then the question is due at once.
+    /// Notes that the modem refused the given-up exchange late: it is in command mode, and no
+    /// prompt is on its way. Returns whether a prompt was awaited; then the question is due at
+    /// once.
     pub(crate) fn lets_go(&mut self) -> bool {
         let was_held = self.held.take().is_some();
         if was_held {
@@ -176,7 +181,8 @@ impl Resync {
         was_held
     }
 
-    /// A late prompt came: gives what is due where it is this one, once. The question comes after its answer, or a second.
+    /// Returns the held data once, if a late prompt is of its kind. The question follows the
+    /// modem's answer, or a second later.
     pub(crate) fn release(&mut self, prompt: Prompt, now: Instant) -> Option<Zeroizing<Vec<u8>>> {
         let (_, data) = self.held.take_if(|(awaited, _)| *awaited == prompt)?;
         self.padding = 0;
@@ -184,12 +190,13 @@ impl Resync {
         Some(data)
     }
 
-    /// The bytes that ask once more. The CR before the question ends whatever half a line is left in
-    /// the modem's buffer.
+    /// Returns the bytes that ask once more. The CR before the question ends any half line in the
+    /// modem's buffer.
     pub(crate) fn ask(&mut self, framing: &Framing, now: Instant) -> Vec<u8> {
         let padding = match self.asked {
             0 => self.padding,
-            // A port that was just opened may be in a data mode that an earlier program entered, with any length.
+            // A port that was just opened may be in a data mode of an earlier program, with any
+            // length.
             1..QUICK_PROBES if self.patience.is_new => self.padding.max(framing.max_prompt_data),
             1..QUICK_PROBES => self.padding,
             _ => 0,
@@ -203,8 +210,8 @@ impl Resync {
         }
         let mut bytes = vec![b'\r'; padding + 1];
         if padding > 0 {
-            // ESC leaves a data mode that a control character ends (27.005 §3.5.1). In command mode it
-            // is nothing (V.250 §5.2.2), and where bytes are counted it is one of them.
+            // ESC leaves a data mode that a control character ends (27.005 §3.5.1). In command mode
+            // it does nothing (V.250 §5.2.2), and if bytes are counted it is one of them.
             bytes.insert(0, ESCAPE);
         }
         bytes.extend_from_slice(self.identity.question().as_bytes());
@@ -212,22 +219,23 @@ impl Resync {
         bytes
     }
 
-    /// How often the question was asked.
+    /// Returns the number of questions sent.
     pub(crate) fn asked(&self) -> u32 {
         self.asked
     }
 
-    /// How many questions are not answered yet.
+    /// Returns the number of unanswered questions.
     pub(crate) fn open(&self) -> u32 {
         self.open
     }
 
-    /// So many questions of an earlier attempt may be answered too.
+    /// Expects answers to `open` questions of an earlier attempt too.
     pub(crate) fn expect_more(&mut self, open: u32) {
         self.open = self.open.saturating_add(open);
     }
 
-    /// Takes a line that is no final result code; tells whether it belongs here (else it is a URC).
+    /// Takes a line that is not a final result code. Returns whether it belongs here; if not, it is
+    /// a URC.
     pub(crate) fn take_line(&mut self, line: &str, framing: &Framing) -> bool {
         let declared = framing.declares(line);
         if line == self.identity.question() {
@@ -240,7 +248,7 @@ impl Resync {
         self.late.takes(line, declared) || Answer::Bare.takes(line, declared)
     }
 
-    /// Takes a final result code; tells whether the modem is in step now.
+    /// Takes a final result code. Returns whether the modem is in step now.
     pub(crate) fn take_final(&mut self, ok: bool, now: Instant) -> bool {
         let line = self.line.take();
         if !ok || line.is_none() {
@@ -255,13 +263,14 @@ impl Resync {
         self.open == 0
     }
 
-    /// The modem may take until then, by its manual, for what it was given before the step was lost.
+    /// Sets the time until which, by its manual, the modem may be busy with a command sent before
+    /// the step was lost.
     pub(crate) fn busy_until(&mut self, until: Instant) {
         self.mute_at = self.mute_at.max(until);
         self.mute_at_last = self.mute_at_last.max(until);
     }
 
-    /// Answers to this may still come, and are not URCs.
+    /// Expects late answers of this kind, which are not URCs.
     pub(crate) fn expect_late(&mut self, late: Answer) {
         self.late = late;
     }
@@ -280,7 +289,7 @@ impl Resync {
         fits
     }
 
-    /// Any byte is a sign of life, and puts off the verdict that open questions are lost.
+    /// Notes a sign of life: any byte puts off the verdict that open questions are lost.
     pub(crate) fn heard(&mut self, now: Instant) {
         self.mute_at = self.mute_at.max(self.mute_at_last.min(now + self.patience.silence));
         if self.answer.is_some() {
@@ -288,13 +297,14 @@ impl Resync {
         }
     }
 
-    /// Whether a late prompt may cause one more question; a port that prints `>` for ever may not.
+    /// Reports whether a late prompt may cause one more question; a port that prints `>` for ever
+    /// may not.
     pub(crate) fn may_ask(&self) -> bool {
         self.asked < QUICK_PROBES
     }
 
-    /// The deadline passed. While a result is `pending` the modem may be busy with it: that is no
-    /// proof of a mute port.
+    /// Returns the next action after the deadline passed. While a result is `pending` the modem may
+    /// be busy with it: that does not prove a mute port.
     pub(crate) fn overdue(&self, pending: bool, now: Instant) -> Step {
         if self.answer.is_some() {
             Step::Done
@@ -305,7 +315,7 @@ impl Resync {
         }
     }
 
-    /// The line that answered the question.
+    /// Returns the line that answered the question.
     pub(crate) fn into_answer(self) -> Option<String> {
         self.answer
     }

@@ -8,52 +8,54 @@ use crate::text_message::{Form, characters};
 /// Longest line that is kept. `AT&V` and `AT+COPS=?` print long lines; 8 KiB is several times theirs.
 const MAX_LINE: usize = 8 * 1024;
 
-/// The longest data that is kept. No manual at hand names more than 10,240 bytes (SIMCom V3.00 p. 367), but a unit that
-/// announces more, and delivers it, has damaged nothing.
+/// The longest data that is kept. No manual at hand names more than 10,240 bytes (SIMCom V3.00 p.
+/// 367), but a unit that announces more, and delivers it, has damaged nothing.
 const MAX_DATA: usize = 64 * 1024;
 
-/// A longer length is still counted down, so that what comes after the data is known; one beyond this is not
+/// The longest data that is counted down, so that its end is known; a number beyond this is not
 /// believed to be a length.
 const MAX_COUNTED: usize = 1024 * 1024;
 
-/// How long announced data or a text message may pause. A modem prints a piece in one go.
+/// The longest pause within announced data or a text message. A modem prints a piece without a
+/// pause.
 pub(crate) const DATA_PAUSE: Duration = Duration::from_secs(2);
 
-/// A pause after which what comes is not of the text before it any more. A text is printed in one go: at
-/// 9,600 baud there is a byte each millisecond, and a USB adapter holds bytes back for 16 ms.
+/// The pause after which bytes no longer belong to the text before it. A text is printed without a
+/// pause: at 9,600 baud there is a byte each millisecond, and a USB adapter holds bytes back for 16
+/// ms.
 pub(crate) const TEXT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The same inside of a text whose length is known: there a pause means less.
+/// The same within a text of known length, in which a pause means less.
 const COUNTED_PAUSE: Duration = Duration::from_millis(250);
 
 /// One token of the modem's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Token {
-    /// A line, trimmed, never empty. Bytes that are no UTF-8 are replaced.
+    /// A line, trimmed, never empty. Bytes that are not UTF-8 are replaced.
     Line(String),
-    /// A line of a stored text message: whatever it says, it is text.
+    /// A line of a stored text message: always text, whatever it holds.
     Text(String),
-    /// `>` at the beginning of a line, while one is awaited; `echoed` where the echo of the command
-    /// stood before it with no LF between.
+    /// `>` at the beginning of a line, while one is awaited; `echoed` if the command's echo was
+    /// before it with no LF between.
     Prompt { echoed: bool },
     /// An announcing line and its data.
     Data { line: String, data: Vec<u8> },
-    /// A text message that was printed as it came, and its text. Where the text is not `measured`, more of it may
-    /// look like lines.
+    /// A text message that was printed on arrival, and its text. If the text is not `measured`,
+    /// more of the text may look like lines.
     Message { line: String, text: Vec<u8>, measured: bool },
-    /// An announcing line whose data did not end as it must, or is too long to be kept. `counted` tells that what comes next
-    /// is known to be outside of it.
+    /// An announcing line whose data did not end correctly, or is too long to be kept. `counted` is
+    /// true if later output is known to be outside of the data.
     Damaged { line: String, counted: bool },
     /// A line that grew past the bound; its rest is skipped.
     Overlong,
 }
 
-/// What the engine expects just now; it decides what `>` and repeated data mean.
+/// The engine's present expectation; it decides the meaning of `>` and of repeated data.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Expect<'a> {
-    /// A prompt is awaited.
+    /// True if a prompt is awaited.
     pub prompt: bool,
-    /// The command line in flight, whose echo may stand before the prompt with no LF between.
+    /// The command line in flight, whose echo may be before the prompt with no LF between.
     pub echo: Option<&'a str>,
 }
 
@@ -63,8 +65,8 @@ enum State {
     Line,
     Data(Data),
     Text(Text),
-    /// After a text that nobody has measured: a line that follows at once belongs to it. Whatever else comes has CR LF
-    /// before it (V.250 §5.7.1).
+    /// After a text of unknown length: a line that follows at once belongs to the text. Anything
+    /// else has CR LF before it (V.250 §5.7.1).
     Rest {
         is_stored: bool,
     },
@@ -82,15 +84,16 @@ enum State {
 struct Data {
     line: String,
     data: Vec<u8>,
-    /// So many bytes are due.
+    /// The number of bytes due.
     left: usize,
-    /// It is in quotation marks.
+    /// True if the data is in quotation marks.
     is_quoted: bool,
-    /// Longer than what is kept, or of no known length: it is counted down and dropped.
+    /// True if the data is too long to be kept, or of unknown length: it is counted down and
+    /// dropped.
     is_dropped: bool,
-    /// The length is known.
+    /// True if the length is known.
     is_counted: bool,
-    /// The first byte of its end, once that is there.
+    /// The first byte of its end, once that has arrived.
     ending: Option<u8>,
 }
 
@@ -100,20 +103,21 @@ struct Text {
     line: String,
     form: Form,
     text: Vec<u8>,
-    /// Where the line of text that is on its way begins, and the characters before that.
+    /// The start of the line of text that is on its way, and the characters before that.
     begins: usize,
     characters: usize,
 }
 
-/// The splitter. It is fed byte by byte where lines are concerned, so where a read ends cannot matter.
+/// The splitter. Lines are fed byte by byte, so the end of a read cannot matter.
 #[derive(Debug, Default)]
 pub(crate) struct Splitter {
     framing: Framing,
     state: State,
     line: Vec<u8>,
-    /// Bytes taken for an echo or the end of data that turned out to be none; they come before all further input.
+    /// Bytes taken for an echo or the end of data that turned out otherwise; they precede all
+    /// further input.
     replay: Vec<u8>,
-    /// How many texts and announced data have begun.
+    /// The number of texts and announced data that have begun.
     begun: u64,
 }
 
@@ -126,7 +130,7 @@ impl Splitter {
         &self.framing
     }
 
-    /// How long the modem may pause here, where what comes is data or text; and its number, by which one is told from
+    /// Returns the longest pause here, if data or text arrives, and its number, which separates it from
     /// the next.
     pub(crate) fn pause(&self) -> Option<(Duration, u64)> {
         let pause = match &self.state {
@@ -139,7 +143,7 @@ impl Splitter {
         Some((pause, self.begun))
     }
 
-    /// Gives up what stays out.
+    /// Gives up overdue data or text.
     pub(crate) fn abandon(&mut self) -> Option<Token> {
         self.pause()?;
         match std::mem::take(&mut self.state) {
@@ -149,7 +153,8 @@ impl Splitter {
         }
     }
 
-    /// The modem echoes, and `data` was just sent: if it comes back it is no answer.
+    /// Expects an echo of `data`, which was just sent to a modem that echoes: the echo is not an
+    /// answer.
     pub(crate) fn expect_data_echo(&mut self, data: &[u8]) {
         if matches!(self.state, State::Line) && !data.is_empty() {
             self.state = State::DataEcho { data: data.to_vec(), matched: 0 };
@@ -200,7 +205,7 @@ impl Splitter {
             State::DataEcho { data, matched } => {
                 match data.get(*matched) {
                     Some(&next) if next == byte => *matched += 1,
-                    // What stands between the prompt and the echo: `> data`, or a new line.
+                    // Bytes between the prompt and the echo: `> data`, or a new line.
                     _ if *matched == 0 && matches!(byte, b' ' | b'\r' | b'\n') => {}
                     _ => {
                         self.replay = data.get(..*matched).unwrap_or_default().to_vec();
@@ -227,7 +232,7 @@ impl Splitter {
                 }
                 let token = text.end();
                 let is_stored = text.form.is_stored;
-                // An empty text is also the empty line before whatever comes next.
+                // An empty text is also the empty line before the next output.
                 let is_over = text.form.is_one_line || text.characters == 0;
                 self.state = if is_over { State::Line } else { State::Rest { is_stored } };
                 Some(token)
@@ -256,7 +261,7 @@ impl Splitter {
                     return None;
                 }
                 b'\r' | b'\n' | b' ' => return None,
-                // No data after all: the line stands for itself.
+                // No data after all: the line is complete.
                 _ => {
                     let line =
                         String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
@@ -284,7 +289,7 @@ impl Splitter {
         self.whole_line(line)
     }
 
-    /// A line that announces no data.
+    /// Takes a line that announces no data.
     fn whole_line(&mut self, line: String) -> Option<Token> {
         let Some(form) = Form::of(&line) else {
             if self.framing.is_unmeasured(&line) {
@@ -299,7 +304,7 @@ impl Splitter {
         header
     }
 
-    /// A byte where the text of a message may go on.
+    /// Takes a byte at which the text of a message may go on.
     fn rest_byte(&mut self, byte: u8, is_stored: bool, expect: Expect<'_>) -> Option<Token> {
         if self.line.is_empty() && matches!(byte, b'\r' | b'\n') {
             self.state = State::Line;
@@ -308,7 +313,7 @@ impl Splitter {
         if byte != b'\n' {
             return self.push(byte);
         }
-        // Between an echo and the answer there is an empty line, whose CR ends the echo.
+        // An empty line separates an echo from the answer, and its CR ends the echo.
         let is_over = self.line.ends_with(b"\r\r");
         let line = self.take_line();
         let is_echo = expect.echo == Some(line.as_str());
@@ -337,13 +342,14 @@ impl Splitter {
         line.trim_matches(|c: char| c.is_whitespace() || c == '\0').to_owned()
     }
 
-    /// The length of the quoted data that is due next, where it is.
+    /// Returns the length of the quoted data that begins next, if any.
     fn quoted_length(&self) -> Option<Option<usize>> {
         let line = self.line.trim_ascii_start();
         self.framing.quoted.iter().find_map(|quoted| quoted.length(line))
     }
 
-    /// Data follows. Where its length is unknown, or nothing that can be believed, all is skipped until the modem pauses.
+    /// Begins data. If its length is unknown or not believable, all bytes are skipped until the
+    /// modem pauses.
     fn begin_data(&mut self, line: String, length: Option<usize>, is_quoted: bool) {
         let counted = length.filter(|length| *length <= MAX_COUNTED);
         let left = counted.unwrap_or(MAX_DATA);
@@ -359,8 +365,8 @@ impl Splitter {
         });
     }
 
-    /// A byte where announced data must end: with CR LF, or with its quotation mark and a line end. What is there in its
-    /// place may be of the next line.
+    /// Takes a byte at the end of announced data, which must be CR LF, or a quotation mark and a
+    /// line end. Any other bytes may belong to the next line.
     fn end_byte(&mut self, byte: u8) -> Option<Token> {
         let State::Data(data) = &mut self.state else { return None };
         let fits = match (data.is_quoted, data.ending) {
@@ -387,8 +393,8 @@ impl Splitter {
         Some(Token::Damaged { line, counted: is_whole })
     }
 
-    /// Reports whether the next byte is the first of a line. The echo of a command ends with CR alone, so a
-    /// line that holds just that echo is over.
+    /// Reports whether the next byte is the first of a line. The echo of a command ends with CR
+    /// alone, so a line that holds just that echo is over.
     fn at_line_start(&self, echo: Option<&str>) -> bool {
         let text = self.line.trim_ascii();
         text.is_empty()
@@ -397,7 +403,7 @@ impl Splitter {
 }
 
 impl Data {
-    /// Takes what is due of it, and there.
+    /// Takes the bytes that are due and have arrived.
     fn take(&mut self, input: &mut &[u8]) {
         let (now, later) = input.split_at(self.left.min(input.len()));
         if !self.is_dropped {
@@ -409,12 +415,12 @@ impl Data {
 }
 
 impl Text {
-    /// Reports whether more of it is due by the length that the line named.
+    /// Reports whether more text is due by the length that the line named.
     fn is_counted(&self) -> bool {
         self.characters < self.form.length
     }
 
-    /// Takes a byte; tells whether the text is over with it. An empty line is a text too.
+    /// Takes a byte and returns whether it ends the text. An empty line is a text too.
     fn takes(&mut self, byte: u8) -> bool {
         if self.text.len() >= MAX_DATA && byte != b'\n' {
             return false;
@@ -447,7 +453,7 @@ impl Text {
     }
 }
 
-/// A text without the end of its last line.
+/// Returns a text without the end of its last line.
 fn without_end(text: &[u8]) -> &[u8] {
     let text = text.strip_suffix(b"\n").unwrap_or(text);
     text.strip_suffix(b"\r").unwrap_or(text)

@@ -1,4 +1,4 @@
-//! The engine under a clock of its own: every race of a serial line as data.
+//! Tests of the engine under a virtual clock: every race of a serial line as data.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ fn framing() -> Framing {
     }
 }
 
-/// One engine, one virtual clock, and what came out of it in words.
+/// An engine, a virtual clock, and its output in words.
 struct Line {
     engine: Engine,
     now: Instant,
@@ -94,7 +94,7 @@ impl Line {
     }
 }
 
-/// Instants have no literal; all tests count from one.
+/// Instants have no literal; all tests count from the same instant.
 fn tests_epoch() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "a start for a virtual clock")]
     Instant::now()
@@ -144,7 +144,7 @@ fn upload() -> Exchange {
     at("AT+QFUPL=\"k\",5,10").prompt("a\r\nOK").after_connect().answer(Answer::Prefix("+QFUPL:"))
 }
 
-/// The answer that proves the step, as the modem gives it.
+/// The modem's answer that proves that it is in step.
 const PROOF: &str = "\r\n861234567000003\r\n\r\nOK\r\n";
 
 // --- exchanges that go well ------------------------------------------------------------------------
@@ -338,7 +338,7 @@ fn whatever_a_modem_prints_is_a_sign_of_life_for_a_while() {
         line.modem("\r\n+QIND: 1\r\n");
     }
     assert!(line.told().contains(&"mute".to_owned()), "not for ever");
-    // A port of which it is not known whether it speaks AT is given up sooner.
+    // A port that may not speak AT is given up sooner.
     let mut line = Line::opened();
     for _ in 0..40 {
         line.wait(SEC);
@@ -439,7 +439,7 @@ fn the_reason_of_a_refusal_may_stand_behind_it() {
     }
 }
 
-/// Whose error the second one is nobody knows.
+/// The second error may belong to either command.
 #[test]
 fn an_error_while_a_reason_is_awaited_is_not_swallowed() {
     let mut line = Line::in_step();
@@ -481,7 +481,7 @@ fn a_late_prompt_for_data_that_takes_effect_is_given_that_data() {
     }
 }
 
-/// The command got lost, or a prompt without data that takes effect is late once more: padding as ever.
+/// The command was lost, or a prompt for data without effect is late again: padding as usual.
 #[test]
 fn a_prompt_that_stays_out_is_waited_for_and_then_given_up() {
     let mut line = Line::in_step();
@@ -510,7 +510,7 @@ fn what_may_not_be_disturbed_has_longer() {
     assert_eq!((line.sent().as_str(), line.told()), ("", vec!["ok []".to_owned()]));
 }
 
-/// The modem was slow to refuse: it is asked at once, and what looks like a prompt later is given nothing.
+/// The modem was slow to refuse: it is asked at once, and a later prompt is given nothing.
 #[test]
 fn a_late_refusal_ends_the_wait_for_a_prompt() {
     for refusal in ["\r\nERROR\r\n", "\r\n+CME ERROR: 3\r\n"] {
@@ -528,7 +528,7 @@ fn a_late_refusal_ends_the_wait_for_a_prompt() {
     }
 }
 
-/// `OK` may come before the prompt, and an error be the end of the operation that is pending.
+/// `OK` may come before the prompt, and an error may be the end of the pending operation.
 #[test]
 fn what_may_not_be_its_refusal_does_not_end_the_wait_for_a_prompt() {
     for is_pending in [false, true] {
@@ -547,7 +547,7 @@ fn what_may_not_be_its_refusal_does_not_end_the_wait_for_a_prompt() {
     }
 }
 
-/// A boot ends the wait: whatever prompts after it asks for something else.
+/// A boot ends the wait: a prompt after the boot asks for something else.
 #[test]
 fn a_boot_drops_what_a_late_prompt_would_be_given() {
     let mut line = Line::in_step();
@@ -606,7 +606,7 @@ fn an_upload_waits_for_its_connect_and_for_nothing_else() {
     line.modem("+QFUPL: 5,1d4f\r\n\r\nOK\r\n");
     let told = ["urc >", "urc CONNECTED", "urc +CREG: 1", "urc CONNECT", "ok [\"+QFUPL: 5,1d4f\"]"];
     assert_eq!(line.told(), told);
-    // Where nothing or another prompt is awaited it opens nothing.
+    // If no prompt or another kind is awaited, `CONNECT` opens nothing.
     line.modem("\r\nCONNECT\r\n");
     line.send(topic());
     line.sent.clear();
@@ -645,8 +645,8 @@ fn a_connect_that_comes_late_is_fed_before_the_question() {
     assert_eq!(line.told(), ["in step 861234567000003"], "the late answer is dropped");
 }
 
-/// It is given to a prompt of its own kind only, and another one does not end the silence before it: what is
-/// written then would be taken for the data.
+/// The data is given to a prompt of its own kind only. Another kind does not end the silence before
+/// it: bytes written then would be taken for the data.
 #[test]
 fn a_prompt_of_another_kind_does_not_break_the_silence() {
     let (mark, connect) = ("\r\n>", "\r\nCONNECT\r\n");
@@ -671,7 +671,7 @@ fn a_prompt_of_another_kind_does_not_break_the_silence() {
         line.modem(PROOF);
         assert_eq!(line.told().last().unwrap(), "in step 861234567000003");
     }
-    // Where the right one stays out it is given up as ever.
+    // If the right prompt does not come, it is given up as usual.
     let mut line = Line::in_step();
     line.send(message());
     line.sent.clear();
@@ -1076,7 +1076,7 @@ fn final_result_codes() {
 }
 
 mod splits {
-    //! Where a read ends must not matter.
+    //! The end of a read must not matter.
 
     use proptest::prelude::*;
 
@@ -1126,8 +1126,8 @@ mod splits {
         ]
     }
 
-    /// A late prompt causes one more question, which puts the end of the search for the step off; what comes behind the
-    /// prompt brings it near again.
+    /// A late prompt causes one more question, which puts off the end of the resynchronisation;
+    /// bytes after the prompt bring it near again.
     #[test]
     fn what_comes_behind_a_late_prompt_is_heard_wherever_the_read_ends() {
         let told = |reads: &[&str]| {
@@ -1250,8 +1250,8 @@ fn a_secret_is_hidden_by_its_place() {
 
 // --- messages without their length -----------------------------------------------------------------
 
-/// Older firmware prints a message without its length: nothing shows where it ends, so a result in the same breath may
-/// be a piece of it.
+/// Older firmware prints a message without its length: its end is unknown, so a result that follows
+/// at once may be a piece of the message.
 #[test]
 fn a_result_that_may_be_a_piece_of_a_message_acknowledges_nothing() {
     for message in [
@@ -1275,7 +1275,7 @@ fn a_result_that_may_be_a_piece_of_a_message_acknowledges_nothing() {
             );
         }
     }
-    // The modem paused before it: it is the publish's.
+    // The modem paused before the result: it is the publish's.
     let mut line = Line::in_step();
     line.send(publish());
     line.modem("\r\nOK\r\n");

@@ -1,29 +1,30 @@
-//! Text messages: the lines after which text follows that belongs to them (3GPP TS 27.005).
+//! Text messages: lines that are followed by text (3GPP TS 27.005).
 
-/// What a modem prints as a message comes (§3.4.1). One line follows, which is text that anybody may have sent.
-/// `+CMTI` and `+CDSI` have no second line. A status report in text mode has none either: the empty line
-/// that stands before whatever comes next is taken for it.
+/// Lines that a modem prints when a message arrives (§3.4.1). One line of text follows, from any
+/// sender. `+CMTI` and `+CDSI` have no second line. A status report in text mode has none either:
+/// the empty line before the next output is taken for it.
 const PRINTED: [&str; 3] = ["+CMT:", "+CBM:", "+CDS:"];
 
-/// What a modem answers to one who reads stored messages (§3.4.2, §3.4.3).
+/// Lines that a modem answers to a command that reads stored messages (§3.4.2, §3.4.3).
 const STORED: [&str; 2] = ["+CMGL:", "+CMGR:"];
 
-/// The longest text that is believed, in characters: what 255 pieces of 153 hold (3GPP TS 23.040 §9.2.3.24.1).
+/// The longest text that is believed, in characters: 255 pieces of 153 (3GPP TS 23.040
+/// §9.2.3.24.1).
 const MAX_TEXT: usize = 255 * 153;
 
-/// How the text after such a line is told from what comes next.
+/// The rule by which the text after such a line ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Form {
-    /// It is an answer, and no message that has just come.
+    /// True if the message is an answer, and has not just arrived.
     pub(crate) is_stored: bool,
-    /// One line follows, and no second one: the digits of a PDU, or nothing.
+    /// True if just one line follows: the digits of a PDU, or nothing.
     pub(crate) is_one_line: bool,
-    /// The length of the text in characters, where the line names it (`AT+CSDH=1`); 0 where it does not.
+    /// The length of the text in characters, if the line names it (`AT+CSDH=1`); 0 if not.
     pub(crate) length: usize,
 }
 
 impl Form {
-    /// The form of the message that this line begins; `None` where it begins none.
+    /// Returns the form of the message that this line begins; `None` if it begins none.
     pub(crate) fn of(line: &str) -> Option<Self> {
         let name =
             |names: &[&'static str]| names.iter().copied().find(|name| line.starts_with(name));
@@ -34,13 +35,14 @@ impl Form {
         };
         let (count, last) = arguments(line.get(name.len()..)?);
         let number = last.parse::<usize>().ok();
-        // `[<alpha>],<length>` behind the index and the status of one that is stored, and nothing more.
+        // `[<alpha>],<length>` after the index and the status of a stored message, and nothing
+        // more.
         let of_pdu = match name {
             "+CMGL:" => 3..=4,
             "+CMGR:" => 2..=3,
             _ => 1..=2,
         };
-        // The least arguments that there are where the length is the last one; `<alpha>` may be left out.
+        // The least number of arguments if the last is the length; `<alpha>` may be left out.
         let with_length = match name {
             "+CMT:" => Some(9),
             "+CMGR:" => Some(10),
@@ -55,14 +57,15 @@ impl Form {
         Some(Self { is_stored, is_one_line, length: length.unwrap_or(0) })
     }
 
-    /// Whether a text of so many characters ends where the line said; otherwise anything that follows at once may
-    /// be more of it.
+    /// Reports whether a text of this many characters ends as the line said. If not, a line that
+    /// follows at once may be more of the text.
     pub(crate) fn is_whole(self, characters: usize) -> bool {
         self.is_one_line || (self.length > 0 && characters == self.length)
     }
 }
 
-/// How many arguments there are, and the last one. Commas between quotation marks divide nothing.
+/// Returns the number of arguments, and the last one. A comma between quotation marks does not
+/// divide arguments.
 fn arguments(rest: &str) -> (usize, &str) {
     let (mut count, mut quoted, mut begins) = (1, false, 0);
     for (at, byte) in rest.bytes().enumerate() {
@@ -75,7 +78,8 @@ fn arguments(rest: &str) -> (usize, &str) {
     (count, rest.get(begins..).unwrap_or_default().trim())
 }
 
-/// The length of a text as 27.005 counts it. A byte that is no UTF-8 is a character of another alphabet.
+/// Returns the length of a text as 27.005 counts it. A byte that is not UTF-8 is a character of
+/// another alphabet.
 pub(crate) fn characters(text: &[u8]) -> usize {
     String::from_utf8_lossy(text).chars().count()
 }

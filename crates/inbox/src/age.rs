@@ -1,9 +1,9 @@
 //! A clock for ages that no setting of the wall clock moves.
 //!
-//! A gateway without a clock of its own starts in the past and jumps forward at the first time sync. By
-//! the wall clock everything that waits would be too old at that moment. This clock counts on from where
-//! the last run ended: within a run by the monotonic clock, between two runs by the wall clock, as far as
-//! that one can be believed.
+//! A gateway without a clock of its own starts in the past and jumps forward at the first time
+//! sync. By the wall clock all waiting messages would be too old at that moment. This clock
+//! continues from the end of the last run: within a run by the monotonic clock, between two runs by
+//! the wall clock, as far as that can be believed.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -27,7 +27,8 @@ pub(crate) struct Saved {
     pub(crate) wall: i64,
 }
 
-/// No gateway of ours ran before 2025: a wall clock that shows less is not set.
+/// The first plausible time: no gateway of ours ran before 2025, so an earlier wall clock is not
+/// set.
 const SET: i64 = 1_735_689_600_000;
 
 /// The clock.
@@ -38,7 +39,7 @@ pub(crate) struct AgeClock {
 }
 
 impl AgeClock {
-    /// Goes on from what was saved.
+    /// Continues from the saved state.
     pub(crate) fn resume(saved: Option<Saved>, now: Moment) -> Self {
         let age = saved.map_or(0, |saved| {
             let off = now.wall.saturating_sub(saved.wall).max(0);
@@ -48,7 +49,7 @@ impl AgeClock {
         Self { began: age, began_at: now.running }
     }
 
-    /// Its time at this moment.
+    /// Returns its time at this moment.
     pub(crate) fn at(&self, now: Moment) -> Age {
         self.began.saturating_add(millis(now.running.saturating_sub(self.began_at)))
     }

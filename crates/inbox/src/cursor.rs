@@ -5,10 +5,10 @@ use std::str::FromStr;
 
 use crate::message::Seq;
 
-/// A place in one line of messages: at this message.
+/// A place in the line of messages: at this message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// Another one for each file whose numbers begin anew.
+    /// The file's number: a file whose message numbers restart has another epoch.
     pub(crate) epoch: u32,
     pub(crate) seq: Seq,
 }
@@ -32,7 +32,7 @@ impl FromStr for Cursor {
             epoch: u32::from_str_radix(epoch, 16).map_err(|_| NotACursor)?,
             seq: seq.parse().map_err(|_| NotACursor)?,
         };
-        // Each has one spelling.
+        // Each cursor has a single spelling.
         if cursor.to_string() == text { Ok(cursor) } else { Err(NotACursor) }
     }
 }

@@ -1,4 +1,4 @@
-//! Why the inbox could not be opened, read or written.
+//! The reasons for which the inbox could not be opened, read or written.
 
 use std::{fmt, io, path::PathBuf, sync::Arc};
 
@@ -6,7 +6,7 @@ use rusqlite::ErrorCode;
 
 use crate::stat::Failing;
 
-/// The storage engine's own words about a failure.
+/// The storage engine's error.
 #[derive(Clone, Debug)]
 pub struct Cause(Arc<rusqlite::Error>);
 
@@ -18,13 +18,13 @@ impl fmt::Display for Cause {
 
 impl std::error::Error for Cause {}
 
-/// A command that reached no durable result; the inbox stays usable.
+/// A command without a durable result; the inbox stays usable.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The file system has no room left.
+    /// The file system is full.
     #[error("could not write the inbox: the disk is full")]
     DiskFull(#[source] Cause),
-    /// The file system can only be read.
+    /// The file system is read-only.
     #[error("could not write the inbox: its file system is read-only")]
     ReadOnly(#[source] Cause),
     /// The operating system refused a read, a write or a sync.
@@ -33,19 +33,19 @@ pub enum StoreError {
     /// The file is damaged: it is moved aside.
     #[error("could not use the inbox: its file is damaged")]
     Corrupt(#[source] Cause),
-    /// Anything else the engine says.
+    /// Any other error of the engine.
     #[error("could not use the inbox: the storage engine failed")]
     Engine(#[source] Cause),
-    /// Its file could not be opened yet; it is tried again.
+    /// The file could not be opened yet; a further try follows.
     #[error("could not use the inbox: its file is not open")]
     NotOpen(Failing),
-    /// It was closed.
+    /// The inbox was closed.
     #[error("could not use the inbox: it is closed")]
     Closed,
 }
 
 impl StoreError {
-    /// The failure in the words of the figures.
+    /// Returns the failure for the figures.
     pub fn failing(&self) -> Failing {
         match self {
             Self::DiskFull(_) => Failing::DiskFull,
@@ -57,8 +57,9 @@ impl StoreError {
     }
 }
 
-/// Reports whether a column holds what was never written there, or is not there at all. The tables take no such values,
-/// and SQLite does not look at each one that it reads, nor at the names in its schema: bits were flipped.
+/// Reports whether a column holds a value that is never written there, or is missing. The tables
+/// accept no such values, and SQLite checks neither each value that it reads nor the names in its
+/// schema: bits were flipped.
 fn is_misread(error: &rusqlite::Error) -> bool {
     use rusqlite::Error::{
         FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, SqlInputError,
@@ -91,24 +92,24 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-/// Why an inbox could not be opened, and will not be while this stays so.
+/// The reason why an inbox could not be opened, and cannot be while this lasts.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The folder or a file in it could not be made.
     #[error("could not prepare the inbox at {}", path.display())]
     Prepare {
-        /// The place that was touched.
+        /// The affected path.
         path: PathBuf,
         /// The system's answer.
         source: io::Error,
     },
-    /// Another process (or this one, twice) has it open.
+    /// The inbox is open in another process, or already in this one.
     #[error("could not open the inbox at {}: it is in use by another process", dir.display())]
     Locked {
         /// Its folder.
         dir: PathBuf,
     },
-    /// It was written by a newer version of this program.
+    /// A newer version of this program wrote it.
     #[error(
         "could not open the inbox at {}: its format is version {found}, this program knows up to {known}",
         path.display()
@@ -127,7 +128,7 @@ pub enum OpenError {
         /// Its file.
         path: PathBuf,
     },
-    /// The file is damaged or its file system failed; the source says which.
+    /// The file is damaged or its file system failed; see the source.
     #[error("could not open the inbox at {}", path.display())]
     Store {
         /// Its file.
@@ -141,7 +142,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// The disk's failure, if it is one: that may pass, and nothing else is wrong.
+    /// Returns the disk's failure, if it is one: that may pass, and nothing else is wrong.
     pub(crate) fn disk(&self) -> Option<Failing> {
         match self {
             Self::Prepare { source, .. } => match source.kind() {
@@ -164,16 +165,16 @@ impl OpenError {
     }
 }
 
-/// Why a reader gets nothing.
+/// The reason why a reader gets nothing.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ReadError {
-    /// No such message is known to this reader: it was given up by a bound, or never was.
+    /// This reader knows no such message: a bound removed it, or it never existed.
     #[error("the cursor is not known: what it names was given up, or never was there")]
     UnknownCursor,
     /// No reader of this name is known.
     #[error("there is no such reader")]
     UnknownReader,
-    /// There are as many readers as there may be.
+    /// The number of readers is at its limit.
     #[error("there are {} readers already", crate::MAX_READERS)]
     TooMany,
     /// The store failed.
@@ -181,13 +182,13 @@ pub enum ReadError {
     Store(#[from] StoreError),
 }
 
-/// Why a session cannot be taken up.
+/// The reason why a session cannot be taken up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AttachError {
     /// It belongs to another user.
     #[error("the session belongs to another user")]
     Owner,
-    /// There are as many sessions as there may be.
+    /// The number of sessions is at its limit.
     #[error("there are {} sessions already", crate::MAX_SESSIONS)]
     TooMany,
     /// The inbox was closed.

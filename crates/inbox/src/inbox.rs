@@ -1,4 +1,4 @@
-//! The handle: what callers hold, and how an inbox is opened and closed.
+//! The inbox's handle, and opening and closing an inbox.
 
 use std::{
     path::PathBuf,
@@ -20,30 +20,32 @@ use crate::{
     },
 };
 
-/// Messages that wait to be stored. A disk may pause for a while; with payloads of 11 KiB it is still
-/// less than 6 MiB. If it is full the newest are refused.
+/// The number of messages that may wait to be stored. A disk may pause for a while; with payloads
+/// of 11 KiB they are still less than 6 MiB. If it is full the newest are refused.
 const DEPTH: usize = 512;
 
-/// Requests of readers and sessions that wait for the writer; more wait for their turn.
+/// The number of requests of readers and sessions that may wait for the writer; further requests
+/// wait for their turn.
 const REQUESTS: usize = 256;
 
 /// Place and bounds of an inbox.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Its folder, made with mode 0700 if it is missing. Nothing else should be kept in it.
+    /// Its folder, made with mode 0700 if missing. Nothing else should be kept in it.
     pub dir: PathBuf,
     /// The most bytes of messages, as accounted (see [`OVERHEAD`](crate::OVERHEAD)).
     pub max_bytes: u64,
-    /// Age at which a message goes, and time for which a reader is remembered that is not seen.
+    /// The age at which a message is removed, and the time after which an unseen reader is
+    /// forgotten.
     pub max_age: Duration,
-    /// For how long a session is kept at most while its client is away.
+    /// The longest time for which a session is kept while its client is away.
     pub session_expiry: Duration,
-    /// Says if a filter takes a topic.
+    /// Reports whether a filter takes a topic.
     pub matches: fn(&str, &str) -> bool,
 }
 
 impl Config {
-    /// 64 MiB and seven days in `dir`; sessions are kept for a day.
+    /// Returns the defaults: 64 MiB and seven days in `dir`; sessions are kept for a day.
     pub fn new(dir: impl Into<PathBuf>, matches: fn(&str, &str) -> bool) -> Self {
         Self {
             dir: dir.into(),
@@ -70,12 +72,13 @@ struct Inner {
 }
 
 impl Inbox {
-    /// Opens the inbox, or makes it, and starts its thread. Blocks on the disk; takes the same time however
-    /// much is held. If the disk refuses (full, read-only, errors) it is open all the same: nothing is
-    /// stored then, and the file is tried again each few seconds. A damaged file is moved aside.
+    /// Opens the inbox, or makes it, and starts its thread. Blocks on the disk; takes the same time
+    /// whatever its content. If the disk refuses (full, read-only, errors) the inbox is still open:
+    /// nothing is stored then, and the file is tried again every few seconds. A damaged file is
+    /// moved aside.
     ///
     /// # Errors
-    /// [`OpenError`], for what does not pass by itself.
+    /// [`OpenError`], for failures that do not pass by themselves.
     pub fn open(config: Config) -> Result<Self, OpenError> {
         let (inbox, writer, commands) = Self::prepare(config, age::system)?;
         std::thread::Builder::new()
@@ -85,7 +88,7 @@ impl Inbox {
         Ok(inbox)
     }
 
-    /// An inbox whose thread does not run yet.
+    /// Makes an inbox whose thread does not run yet.
     pub(crate) fn prepare(
         config: Config,
         clock: impl FnOnce() -> age::Clock,
@@ -109,11 +112,12 @@ impl Inbox {
         Ok((Self { inner: Arc::new(inner) }, writer, waiting))
     }
 
-    /// Puts a message at the end and returns at once. `then` is called once it is on disk, or could not be
-    /// stored; from the writer's thread, so it must not wait for anything.
+    /// Puts a message at the end and returns at once. `then` is called once it is on disk, or could
+    /// not be stored; from the writer's thread, so it must not wait for anything.
     ///
     /// # Errors
-    /// [`Slow`] if too many are on their way: it was not taken, is counted, and `then` is not called.
+    /// [`Slow`] if too many are on their way: the message was not taken, is counted, and `then` is
+    /// not called.
     pub fn put(
         &self,
         message: NewMessage,
@@ -124,30 +128,31 @@ impl Inbox {
             return Err(Slow);
         };
         let put = Put { message, then: Completion::new(Box::new(then)), place };
-        // A message that a closed inbox does not take is told so when it is dropped.
+        // If a closed inbox does not take a message, the message's drop reports that.
         let _ = self.send(Command::Put(put));
         Ok(())
     }
 
-    /// The number of the last message, whenever there is another one.
+    /// Subscribes to the number of the last message.
     pub fn watch(&self) -> watch::Receiver<Seq> {
         self.inner.shared.stored.subscribe()
     }
 
-    /// The figures of now, from memory.
+    /// Returns the present figures, from memory.
     pub fn stat(&self) -> Stat {
         self.inner.shared.stat()
     }
 
-    /// Takes up the session `name` for a connection of `owner`, or begins it. With `clean` the rest of an
-    /// earlier one goes first. `expiry` is how long it is to outlive the connection, within the bound;
-    /// without it as long as the bound allows. `None` if the expiry is zero and there is no session.
+    /// Takes up the session `name` for a connection of `owner`, or begins it. With `clean` the rest
+    /// of an earlier session is removed first. `expiry` is the time for which the session outlives
+    /// the connection, within the bound; `None`: as long as the bound allows. Returns `None` if the
+    /// expiry is zero and there is no session.
     ///
     /// # Errors
     /// [`AttachError`].
     ///
     /// # Cancel safety
-    /// A dropped call may leave the session behind as one that is connected, until the next call.
+    /// A dropped call may leave the session marked as connected, until the next call.
     pub async fn attach(
         &self,
         name: &str,
@@ -167,32 +172,32 @@ impl Inbox {
         }))
     }
 
-    /// True if a session of this name belongs to somebody else than `user`.
+    /// True if a session of this name belongs to another user than `user`.
     pub fn is_of_another(&self, name: &str, user: Option<&str>) -> bool {
         let owner = self.inner.shared.owner(name).flatten();
         owner.is_some() && user.is_some() && owner.as_deref() != user
     }
 
-    /// True if a session of this name is there.
+    /// True if there is a session of this name.
     pub fn has_session(&self, name: &str) -> bool {
         self.inner.shared.owner(name).is_some()
     }
 
-    /// Ends the session `name` if it is there and `user` may have it; waits for nothing.
+    /// Ends the session `name` if it exists and `user` may have it; waits for nothing.
     pub fn end(&self, name: &str, user: Option<&str>) {
         let (name, owner) = (name.to_owned(), user.map(str::to_owned));
         // A closed inbox has no sessions to end.
         let _ = self.send(Command::End { name, owner });
     }
 
-    /// Reads the next messages for the reader `name`, at most `limit`: after the cursor `after`, or after what
-    /// it confirmed. A new reader begins with the first message that is there.
+    /// Reads the next messages for the reader `name`, at most `limit`: after the cursor `after`, or
+    /// after its last confirmed message. A new reader begins with the first message in the inbox.
     ///
     /// # Errors
     /// [`ReadError`].
     ///
     /// # Cancel safety
-    /// Reading changes nothing but that the reader was seen.
+    /// Reading changes nothing, except the time at which the reader was seen.
     pub async fn read(
         &self,
         name: &str,
@@ -206,14 +211,14 @@ impl Inbox {
         page.await.unwrap_or(Err(ReadError::Store(StoreError::Closed)))
     }
 
-    /// Notes that the reader `name` has everything up to and with the message that `through` names. Returns
-    /// how many messages that are.
+    /// Notes that the reader `name` has everything up to and including the message of the cursor
+    /// `through`. Returns the number of those messages.
     ///
     /// # Errors
     /// [`ReadError`]. After [`ReadError::Store`] it holds while the agent runs, and is not on disk.
     ///
     /// # Cancel safety
-    /// A dropped call is done all the same.
+    /// A dropped call still takes effect.
     pub async fn confirm(&self, name: &str, through: &str) -> Result<u64, ReadError> {
         let (answer, confirmed) = oneshot::channel();
         let (name, through) = (name.to_owned(), through.to_owned());
@@ -222,13 +227,13 @@ impl Inbox {
         confirmed.await.unwrap_or(Err(ReadError::Store(StoreError::Closed)))
     }
 
-    /// Forgets the reader `name`. `false` if there is none.
+    /// Forgets the reader `name`. `false` if there is no such reader.
     ///
     /// # Errors
-    /// [`StoreError`]. It is forgotten while the agent runs, and still on disk.
+    /// [`StoreError`]. The reader is forgotten while the agent runs, and is still on disk.
     ///
     /// # Cancel safety
-    /// A dropped call is done all the same.
+    /// A dropped call still takes effect.
     pub async fn forget(&self, name: &str) -> Result<bool, StoreError> {
         let (answer, found) = oneshot::channel();
         let _turn = self.inner.requests.acquire().await;
@@ -236,12 +241,12 @@ impl Inbox {
         found.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Does what is waiting, moves the log into the file, and lets go of the lock.
+    /// Completes the waiting commands, moves the log into the file, and releases the lock.
     ///
     /// # Cancel safety
-    /// Once polled, the close goes on whether or not it is waited for.
+    /// Once polled, the close goes on even if the future is dropped.
     pub async fn close(&self) {
-        // Without a writer it is closed already.
+        // If the writer is gone, the inbox is closed already.
         let _ = self.send(Command::Close);
         drop(self.inner.shared.ended.subscribe().wait_for(|ended| *ended).await);
     }
@@ -261,18 +266,18 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// From now on the session outlives the connection for this long, within the bound.
+    /// Sets the time for which the session outlives the connection, within the bound.
     pub fn set_expiry(&mut self, expiry: Duration) {
         self.expiry = Some(expiry);
     }
 
-    /// Adds filters with their QoS: messages from now on. A filter that is there keeps its beginning.
+    /// Adds filters with their QoS: messages from now on. A known filter keeps its beginning.
     ///
     /// # Errors
     /// [`StoreError`]: they hold while the agent runs, and are not on disk.
     ///
     /// # Cancel safety
-    /// The command is on its way when this returns, before the future is polled.
+    /// The command is sent when this function returns, before the future is polled.
     pub fn subscribe(
         &self,
         filters: Vec<(String, u8)>,
@@ -281,7 +286,7 @@ impl Hold {
         answered(self.send(Command::Subscribe(self.name.clone(), filters, answer)), found)
     }
 
-    /// Takes filters away. Returns for each whether it was there.
+    /// Removes filters. Returns for each whether it was there.
     ///
     /// # Errors
     /// As [`Hold::subscribe`].
@@ -296,13 +301,13 @@ impl Hold {
         answered(self.send(Command::Unsubscribe(self.name.clone(), filters, answer)), found)
     }
 
-    /// The next messages after `after` that its filters take, at most `limit`.
+    /// Returns the next messages after `after` that its filters take, at most `limit`.
     ///
     /// # Errors
     /// [`StoreError`].
     ///
     /// # Cancel safety
-    /// Reading changes nothing, but that these may have been sent.
+    /// Reading changes nothing, except that these messages may have been sent.
     pub fn next(
         &self,
         after: Seq,
@@ -313,13 +318,13 @@ impl Hold {
         answered(self.send(Command::Next { name, after, limit, answer }), found)
     }
 
-    /// Notes that it has everything up to and with this message.
+    /// Notes that the session has everything up to and including this message.
     ///
     /// # Errors
     /// [`StoreError`]: it holds while the agent runs, and is not on disk.
     ///
     /// # Cancel safety
-    /// The command is on its way when this returns, before the future is polled.
+    /// The command is sent when this function returns, before the future is polled.
     pub fn confirm(
         &self,
         through: Seq,
@@ -329,13 +334,14 @@ impl Hold {
         answered(self.send(Command::Confirm { name, through, answer }), found)
     }
 
-    /// Asks at once, whether or not the answer is waited for. A connection bounds how much it asks for.
+    /// Sends a request at once, even if its answer is not awaited. A connection bounds its
+    /// requests.
     fn send(&self, command: Command) -> Result<(), StoreError> {
         self.inbox.send(command)
     }
 }
 
-/// The answer to what was sent.
+/// Waits for the answer to a sent request.
 async fn answered<T>(
     sent: Result<(), StoreError>,
     found: oneshot::Receiver<Result<T, StoreError>>,
@@ -347,7 +353,7 @@ async fn answered<T>(
 impl Drop for Hold {
     fn drop(&mut self) {
         let (name, hold, expiry) = (self.name.clone(), self.hold, self.expiry);
-        // A closed inbox knows of no connection.
+        // A closed inbox has no connections.
         let _ = self.inbox.send(Command::Detach { name, hold, expiry });
     }
 }

@@ -1,20 +1,22 @@
-//! A durable inbox: one line of messages, read by many, each at a pace of its own.
+//! A durable inbox: a line of messages with many readers, each at its own pace.
 //!
-//! A message is *put* at the end and is on disk when that is reported. *Readers* have a name and read all
-//! messages; *sessions* have filters and get those that match. Both *confirm* what they have, in order. A
-//! message goes once all of them have it, or when a bound says so. If there are neither, it stays until
-//! the bounds.
+//! A message is *put* at the end and is on disk when that is reported. *Readers* have a name and
+//! read all messages; *sessions* have filters and get matching messages. Both *confirm* messages,
+//! in order. A message is removed once all of them have it, or when a bound requires it. If there
+//! are neither, it stays until the bounds.
 //!
 //! # How it works
-//! One thread owns an SQLite file in write-ahead mode and takes all that waits into one transaction. The
-//! line loses messages at its front only, so that a message's number and a running total of bytes are all
-//! the accounting there is. Where each reader stands is kept in memory and written when it changes: a disk
-//! that fails holds up nobody, and what could not be written is written later.
+//! A thread owns an SQLite file in write-ahead mode and takes all waiting commands into one
+//! transaction. The line loses messages at its front only, so that a message's number and a running
+//! total of bytes are all the accounting there is. The position of each reader is kept in memory
+//! and written when it changes. So a failing disk holds up no reader, and unwritten positions are
+//! written later.
 //!
 //! # Invariants
 //! - Nothing is reported as stored, and nothing is read, before it is committed and synced.
-//! - Putting never waits: when the disk is slower than the messages, the newest are refused and counted.
-//! - What is given up by a bound is counted. A reader is told how many it missed.
+//! - Putting never waits: when the disk is slower than the messages, the newest are refused and
+//!   counted.
+//! - Messages that a bound removes are counted. A reader gets the number of those it missed.
 //! - Ages are measured by a clock that no setting of the wall clock moves.
 
 mod age;

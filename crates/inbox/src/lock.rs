@@ -1,4 +1,4 @@
-//! One writer for each inbox: its folder, and the lock file in it.
+//! The writer's lock on an inbox: its folder, and the lock file in it.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},
@@ -13,14 +13,14 @@ use crate::error::OpenError;
 
 const LOCK_FILE: &str = "inbox.lock";
 
-/// The lock on an inbox's folder, held while this value lives. The file stays when the lock goes.
+/// The lock on an inbox's folder, held while this value lives. The file stays after the lock ends.
 #[derive(Debug)]
 pub(crate) struct DirLock {
     _file: File,
 }
 
 impl DirLock {
-    /// Makes `dir` with mode 0700 if it is missing, and takes its lock at once or not at all.
+    /// Makes `dir` with mode 0700 if missing, and takes its lock at once or not at all.
     pub(crate) fn acquire(dir: &Path) -> Result<Self, OpenError> {
         let prepare = |source| OpenError::Prepare { path: dir.to_owned(), source };
         if !dir.is_dir() {
@@ -39,7 +39,7 @@ impl DirLock {
     }
 }
 
-/// Opens a file that only its owner may read, and makes it if it is missing.
+/// Opens a file that only its owner may read, and makes it if missing.
 pub(crate) fn open_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }

@@ -1,10 +1,11 @@
-//! A message on its way in, and as it is read.
+//! A message to be put, and a message that is read.
 
 use std::time::SystemTime;
 
 use bytes::Bytes;
 
-/// A message's number: the next one has one more, also in a new file after a damaged one.
+/// A message's number: the next message has the next number, even in a new file after a damaged
+/// file.
 pub type Seq = i64;
 
 /// Bytes that a message costs beside its topic, source and payload, as accounted.
@@ -13,7 +14,7 @@ pub const OVERHEAD: u64 = 128;
 /// A message to be put.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewMessage {
-    /// Its origin, in the caller's words.
+    /// Its origin, as the caller names it.
     pub source: String,
     /// Its topic.
     pub topic: String,
@@ -24,7 +25,7 @@ pub struct NewMessage {
 }
 
 impl NewMessage {
-    /// Its size in bytes as accounted.
+    /// Returns its size in bytes as accounted.
     pub fn size(&self) -> u64 {
         let bytes = self.source.len().saturating_add(self.topic.len());
         let bytes = bytes.saturating_add(self.payload.len());
@@ -32,18 +33,18 @@ impl NewMessage {
     }
 }
 
-/// A message that is in the inbox.
+/// A message in the inbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// Its number.
     pub seq: Seq,
-    /// Time at which it was put, by the wall clock of that time.
+    /// The time at which it was put, by the wall clock of that time.
     pub at: SystemTime,
     /// Its origin.
     pub source: String,
     /// Its topic.
     pub topic: String,
-    /// That of the message; in a session's page the lower one of the message's and the filter's.
+    /// The message's QoS; in a session's page the lower of the message's and the filter's.
     pub qos: u8,
     /// Any bytes.
     pub payload: Bytes,

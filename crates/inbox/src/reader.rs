@@ -1,4 +1,5 @@
-//! Readers and sessions: their place, their filters, and for how long they are remembered.
+//! Readers and sessions: their positions, their filters, and the time for which they are
+//! remembered.
 
 use crate::{age::Age, message::Seq};
 
@@ -11,14 +12,14 @@ pub const MAX_SESSIONS: usize = 64;
 /// The kind of a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// It has a name and wants everything.
+    /// A reader has a name and gets all messages.
     Reader,
-    /// It has filters.
+    /// A session has filters.
     Session,
 }
 
 impl Kind {
-    /// The kind as the file has it.
+    /// Returns the kind's number in the file.
     pub(crate) fn number(self) -> i64 {
         match self {
             Self::Reader => 0,
@@ -32,7 +33,7 @@ impl Kind {
 pub(crate) struct Filter {
     pub(crate) filter: String,
     pub(crate) qos: u8,
-    /// The last message before it was asked for.
+    /// The last message before the request.
     pub(crate) since: Seq,
 }
 
@@ -44,31 +45,31 @@ pub(crate) struct Reader {
     /// The user who made it.
     pub(crate) owner: Option<String>,
     pub(crate) filters: Vec<Filter>,
-    /// It has all messages up to this one, or does not want them.
+    /// The position: all messages up to this one are confirmed or unwanted.
     pub(crate) position: Seq,
-    /// In milliseconds: so long it is remembered when it is not seen.
+    /// The time, in milliseconds, after which it is forgotten if unseen.
     pub(crate) expiry: i64,
-    /// Age at which it was seen last.
+    /// The age at which it was last seen.
     pub(crate) seen: Age,
-    /// The connection that has it.
+    /// The connection that holds it.
     pub(crate) attached: Option<u64>,
-    /// All up to this one may have been sent before.
+    /// All messages up to this one may have been sent before.
     pub(crate) sent: Seq,
-    /// The first message that it wants and has not confirmed, if that is known.
+    /// The first wanted and unconfirmed message, if known.
     pub(crate) blocked: Option<Seq>,
-    /// True if the file has a row of it.
+    /// True if the file has a row for it.
     pub(crate) on_disk: bool,
-    /// True if that row is not what it should be.
+    /// True if that row is out of date.
     pub(crate) dirty: bool,
-    /// `seen` as the file has it.
+    /// The value of `seen` in the file.
     pub(crate) seen_on_disk: Age,
 }
 
-/// Says if a filter takes a topic.
+/// Reports whether a filter takes a topic.
 pub(crate) type Matches = fn(&str, &str) -> bool;
 
 impl Reader {
-    /// One that has everything up to `position`.
+    /// Makes a reader with everything up to `position`.
     pub(crate) fn new(kind: Kind, name: &str, position: Seq, now: Age) -> Self {
         Self {
             kind,
@@ -87,7 +88,7 @@ impl Reader {
         }
     }
 
-    /// The QoS with which it wants a message; `None` where it does not.
+    /// Returns the QoS of a wanted message; `None` if it is not wanted.
     pub(crate) fn wants(&self, matches: Matches, seq: Seq, topic: &str) -> Option<u8> {
         if self.kind == Kind::Reader {
             return Some(2);
@@ -96,7 +97,7 @@ impl Reader {
         self.filters.iter().filter(takes).map(|filter| filter.qos).max()
     }
 
-    /// Notes a message that was stored: one that it does not want is none that it lacks.
+    /// Notes a stored message: an unwanted message counts as confirmed.
     pub(crate) fn pass(&mut self, matches: Matches, seq: Seq, topic: &str) {
         if self.position.saturating_add(1) != seq {
             return;
@@ -107,7 +108,7 @@ impl Reader {
         }
     }
 
-    /// It has everything up to `through`. Returns whether that is news.
+    /// Confirms everything up to `through`. Returns whether the position changed.
     pub(crate) fn confirm(&mut self, through: Seq) -> bool {
         let news = through > self.position;
         if news {
@@ -118,7 +119,7 @@ impl Reader {
         news
     }
 
-    /// Asks for messages from now on. A filter that is there keeps its beginning.
+    /// Adds a filter for messages from now on. A known filter keeps its beginning.
     pub(crate) fn subscribe(&mut self, filter: String, qos: u8, last: Seq) {
         let known = self.filters.iter_mut().find(|known| known.filter == filter);
         match known {
@@ -128,7 +129,7 @@ impl Reader {
         self.dirty = true;
     }
 
-    /// No longer asks for messages. `false` where it did not.
+    /// Removes a filter. `false` if it was not there.
     pub(crate) fn unsubscribe(&mut self, filter: &str) -> bool {
         let before = self.filters.len();
         self.filters.retain(|known| known.filter != filter);
@@ -137,7 +138,7 @@ impl Reader {
         self.filters.len() < before
     }
 
-    /// Says if it is to be forgotten now.
+    /// Reports whether it is to be forgotten now.
     pub(crate) fn is_over(&self, now: Age) -> bool {
         self.attached.is_none() && now.saturating_sub(self.seen) >= self.expiry
     }

@@ -1,4 +1,4 @@
-//! The file: its tables, its version, its settings, and where it goes when it is damaged.
+//! The file: its tables, its version, its settings, and the moving aside of a damaged file.
 
 use std::{
     fs::{self, DirBuilder},
@@ -23,7 +23,8 @@ const VERSION: i64 = 1;
 /// Marks the file as ours (`application_id`): "mfin".
 const APPLICATION: i64 = 0x6d66_696e;
 
-/// Small pages keep what a small commit writes small. The log keeps its space for the next one.
+/// Small pages keep the writes of a small commit small. The log keeps its space for the next
+/// commit.
 const SETTINGS: &str = "
     pragma page_size = 1024;
     pragma auto_vacuum = none;
@@ -35,8 +36,9 @@ const SETTINGS: &str = "
     pragma busy_timeout = 5000;
 ";
 
-/// `total` is the size of this message and all before it: messages leave at the front only, so that two of
-/// them give the size of what is held. The payload comes last, since long ones spill into pages of their own.
+/// `total` is the size of this message and all before it: messages leave at the front only, so that
+/// two of these give the size of the content. The payload is the last column, since long payloads
+/// spill into pages of their own.
 const TABLES: &str = "
     create table message (
         seq     integer primary key,
@@ -77,7 +79,7 @@ const TABLES: &str = "
     ) strict;
 ";
 
-/// Opens the file for the one writer, and makes it if there is none.
+/// Opens the file for the only writer, and makes it if missing.
 pub(crate) fn open(path: &Path) -> Result<Connection, OpenError> {
     let prepare = |source| OpenError::Prepare { path: path.to_owned(), source };
     // The log gets the rights of the file.
@@ -87,7 +89,7 @@ pub(crate) fn open(path: &Path) -> Result<Connection, OpenError> {
     let version = check_version(&conn, path)?;
     conn.execute_batch(SETTINGS).map_err(|e| failed(path, e))?;
     if version == 0 {
-        // One transaction: a start that is cut short leaves an empty file.
+        // It is one transaction: an interrupted start leaves an empty file.
         conn.execute_batch(&format!(
             "begin immediate; {TABLES}
              pragma application_id = {APPLICATION}; pragma user_version = {VERSION}; commit;"
@@ -98,7 +100,7 @@ pub(crate) fn open(path: &Path) -> Result<Connection, OpenError> {
     Ok(conn)
 }
 
-/// The file's format version: 0 for a new file, else one that this program knows.
+/// Returns the file's format version: 0 for a new file, else a version that this program knows.
 fn check_version(conn: &Connection, path: &Path) -> Result<i64, OpenError> {
     let number = |sql: &str| -> Result<i64, OpenError> {
         conn.query_row(sql, [], |row| row.get(0)).map_err(|e| failed(path, e))
@@ -120,8 +122,8 @@ pub(crate) fn failed(path: &Path, error: rusqlite::Error) -> OpenError {
     OpenError::Store { path: path.to_owned(), source: StoreError::from(error) }
 }
 
-/// Moves a damaged file into a folder `damaged-N` beside it, and returns that folder. The log goes first: a
-/// new file must never find it.
+/// Moves a damaged file into a folder `damaged-N` beside it, and returns that folder. The log is
+/// moved first: a new file must never find it.
 pub(crate) fn set_aside(dir: &Path, wall: i64) -> io::Result<PathBuf> {
     let seconds = wall.div_euclid(1000);
     let names =

@@ -15,7 +15,7 @@ pub struct Stat {
     pub dropped: Dropped,
     /// Transactions that failed.
     pub failed_commits: u64,
-    /// Why the last transaction failed, if the last one did: nothing can be stored now.
+    /// The reason why the last transaction failed, if it did: nothing can be stored now.
     pub failing: Option<Failing>,
     /// Times that the file was found damaged and moved aside, the opening included.
     pub corruptions: u64,
@@ -25,25 +25,26 @@ pub struct Stat {
     pub sessions: Vec<Waiting>,
 }
 
-/// The state of one reader or session.
+/// The state of a reader or session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
     /// Its name.
     pub name: String,
-    /// Messages in the inbox that it has not confirmed, those that its filters do not want included.
+    /// Messages in the inbox that it has not confirmed, including those that its filters do not
+    /// want.
     pub behind: u64,
-    /// For how long it was not seen; `None` while it is connected.
+    /// The time for which it was not seen; `None` while it is connected.
     pub away: Option<Duration>,
 }
 
 /// Messages given up, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dropped {
-    /// Removed for newer ones, since the inbox was full.
+    /// Removed for newer messages, since the inbox was full.
     pub full: u64,
-    /// Older than the inbox keeps any.
+    /// Older than the inbox's maximum age.
     pub age: u64,
-    /// Refused, since they came faster than they could be stored.
+    /// Refused, since they arrived faster than they could be stored.
     pub slow: u64,
     /// Not stored, since the disk failed.
     pub failed: u64,
@@ -52,7 +53,7 @@ pub struct Dropped {
 }
 
 impl Dropped {
-    /// The counts with their names, as a metric's label wants them.
+    /// Returns the counts with their names, for a metric's label.
     pub fn by_reason(&self) -> [(&'static str, u64); 5] {
         [
             ("full", self.full),
@@ -64,21 +65,21 @@ impl Dropped {
     }
 }
 
-/// Why nothing can be written.
+/// The reason why nothing can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failing {
     /// The file system is full.
     DiskFull,
-    /// The file system can only be read.
+    /// The file system is read-only.
     ReadOnly,
     /// The system refuses reads, writes or syncs.
     Io,
-    /// The storage engine says something else.
+    /// Any other error of the storage engine.
     Other,
 }
 
 impl Failing {
-    /// The failure as the end of a sentence.
+    /// Returns the failure as the end of a sentence.
     pub fn words(self) -> &'static str {
         match self {
             Self::DiskFull => "the disk is full",

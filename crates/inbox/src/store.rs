@@ -1,4 +1,4 @@
-//! The statements: what the writer says to SQLite, one function each, and nothing it decides.
+//! The writer's SQL statements, a function each, without decisions.
 
 use std::{
     path::Path,
@@ -16,10 +16,11 @@ use crate::{
     schema,
 };
 
-/// So many messages in a row that do not tell their size and age are a damaged file: the bounds would not be kept.
+/// The number of consecutive messages with unreadable size or age that means a damaged file: the
+/// bounds could not be kept.
 const MISREAD: u64 = 64;
 
-/// The open file. Used by one thread only.
+/// The open file. Used by a single thread.
 #[derive(Debug)]
 pub(crate) struct Store {
     conn: Connection,
@@ -31,7 +32,7 @@ pub(crate) struct Store {
 /// The ends of the line of messages, and its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
-    /// The first message, or the next one if there is none.
+    /// The first message, or the next number if there are no messages.
     pub(crate) first: Seq,
     /// The last message that was ever put.
     pub(crate) last: Seq,
@@ -78,7 +79,7 @@ impl Store {
         })
     }
 
-    /// Says whether commits are synced from now on. Not within a transaction.
+    /// Sets whether commits are synced from now on. Not within a transaction.
     pub(crate) fn sync_commits(&mut self, sync: bool) -> rusqlite::Result<()> {
         if self.syncs != sync {
             let level = if sync { "full" } else { "normal" };
@@ -107,7 +108,7 @@ impl Store {
         }
     }
 
-    /// Reads what every start needs.
+    /// Reads the data that every start needs.
     pub(crate) fn load(&self, now: Age) -> rusqlite::Result<Loaded> {
         let state = self
             .conn
@@ -129,7 +130,7 @@ impl Store {
         Ok(Loaded { line, state: state.map(|(state, ..)| state), readers })
     }
 
-    /// The numbers of the first and the last message.
+    /// Returns the numbers of the first and the last message.
     fn ends(&self) -> rusqlite::Result<Option<(Seq, Seq)>> {
         let sql = "select (select min(seq) from message), (select max(seq) from message)";
         self.conn.query_row(sql, [], |row| {
@@ -138,7 +139,7 @@ impl Store {
         })
     }
 
-    /// The size of all messages up to the last one that tells it.
+    /// Returns the size of all messages up to the last one whose total is readable.
     fn last_total(&self) -> rusqlite::Result<Option<i64>> {
         let sql = "select total from message where typeof(total) = 'integer'
                    order by seq desc limit 1";
@@ -223,7 +224,8 @@ impl Store {
         self.conn.prepare_cached("delete from message where seq <= ?")?.execute([through]).map(drop)
     }
 
-    /// The size of all messages before `seq`, by the next one that tells it; `None` if there is none.
+    /// Returns the size of all messages before `seq`, by the next readable total; `None` if there
+    /// is none.
     pub(crate) fn total_before(&self, seq: Seq) -> rusqlite::Result<Option<i64>> {
         self.conn
             .prepare_cached(
@@ -235,9 +237,9 @@ impl Store {
             .optional()
     }
 
-    /// The first of the next `most` messages from `from` that may stay: each before it begins within the
-    /// first `bytes` of all that were ever put, or was stored at `aged` or earlier. One whose columns do not hold what
-    /// was written there goes with those behind it.
+    /// Returns the first of the next `most` messages from `from` that may stay: each message before
+    /// it begins within the first `bytes` of all that were ever put, or was stored at `aged` or
+    /// earlier. A message with unreadable columns leaves with the messages after it.
     pub(crate) fn first_that_stays(
         &self,
         from: Seq,
@@ -272,7 +274,7 @@ impl Store {
         Ok(stays)
     }
 
-    /// Feeds the numbers and topics after `after` to `take` until it says false.
+    /// Feeds the numbers and topics after `after` to `take` until it returns false.
     pub(crate) fn topics(
         &self,
         after: Seq,
@@ -290,7 +292,8 @@ impl Store {
         Ok(())
     }
 
-    /// Feeds the messages after `after` to `take` until it says false; with each whether it is whole.
+    /// Feeds the messages after `after` to `take` until it returns false; the flag is true if the
+    /// message is whole.
     pub(crate) fn messages(
         &self,
         after: Seq,
@@ -304,7 +307,8 @@ impl Store {
         let mut last = after;
         while let Some(row) = rows.next()? {
             let (message, intact) = message(row)?;
-            // A page of another place: whoever goes on behind it would read the same messages again and again.
+            // A page of another place: a caller that continues after it would read the same
+            // messages again and again.
             if message.seq <= last {
                 return Err(corrupt("messages are out of order"));
             }
@@ -316,7 +320,7 @@ impl Store {
         Ok(())
     }
 
-    /// Writes where a reader stands.
+    /// Writes the position of a reader.
     pub(crate) fn save_reader(&self, reader: &Reader) -> rusqlite::Result<()> {
         self.conn
             .prepare_cached(
@@ -368,36 +372,36 @@ impl Store {
     /// Moves the log into the file and closes it.
     pub(crate) fn close(self) -> rusqlite::Result<()> {
         self.conn.flush_prepared_statement_cache();
-        // Answers a row that says nothing a close could act on.
+        // The returned row has nothing that a close could act on.
         self.conn.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))?;
         self.conn.close().map_err(|(_, error)| error)
     }
 }
 
-/// Tells of what SQLite finds only when it checks the whole file.
+/// Makes an error of damage that SQLite finds only when it checks the whole file.
 fn corrupt(words: &str) -> rusqlite::Error {
     let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
     rusqlite::Error::SqliteFailure(code, Some(words.to_owned()))
 }
 
-/// Reads the size of all messages before this one, and the age at which it was stored.
+/// Reads the size of all messages before this message, and the age at which it was stored.
 fn begins(row: &Row<'_>) -> rusqlite::Result<(i64, Age)> {
     let (total, size): (i64, i64) = (row.get(1)?, row.get(2)?);
     Ok((total.saturating_sub(size), row.get(3)?))
 }
 
-/// Result of [`Store::first_that_stays`].
+/// The result of [`Store::first_that_stays`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stays {
     pub(crate) seq: Seq,
-    /// Messages before it that there is no room for.
+    /// Messages before it that exceed the room.
     pub(crate) full: u64,
     /// Messages before it that are too old.
     pub(crate) old: u64,
 }
 
-/// Reads a message, and says whether it is whole. One whose columns do not hold what was written there is not, and
-/// those behind it are read all the same.
+/// Reads a message, and whether it is whole. A message with unreadable columns is not, and later
+/// messages are still read.
 fn message(row: &Row<'_>) -> rusqlite::Result<(Message, bool)> {
     let seq: Seq = row.get(0)?;
     Ok(content(row, seq).unwrap_or_else(|_| {
@@ -421,7 +425,7 @@ fn crc(seq: Seq, wall: i64, qos: u8, source: &str, topic: &str, payload: &[u8]) 
     hasher.update(&seq.to_le_bytes());
     hasher.update(&wall.to_le_bytes());
     hasher.update(&[qos]);
-    // The lengths tell where one text ends and the next one begins.
+    // The lengths mark the end of each text.
     for part in [source.as_bytes(), topic.as_bytes(), payload] {
         hasher.update(&to_i64(u64::try_from(part.len()).unwrap_or(u64::MAX)).to_le_bytes());
         hasher.update(part);

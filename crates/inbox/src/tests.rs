@@ -1,4 +1,4 @@
-//! Stories of the inbox, told to the writer without its thread, by a clock that is set by hand.
+//! Tests of the inbox: the writer runs without its thread, by a clock that is set by hand.
 
 use std::{
     future::Future,
@@ -26,7 +26,7 @@ mod model;
 mod readers;
 mod sessions;
 
-/// Lets a commit fail as on a full disk, as often as told.
+/// Lets a commit fail as on a full disk, as often as `faults` demands.
 pub(crate) fn fail_if_told(faults: &AtomicU32) -> rusqlite::Result<()> {
     let told = faults.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
     if told.is_err() {
@@ -36,7 +36,7 @@ pub(crate) fn fail_if_told(faults: &AtomicU32) -> rusqlite::Result<()> {
     Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None))
 }
 
-/// `a/#` takes what begins with `a/`, all else itself.
+/// Matches a topic: `a/#` takes topics that begin with `a/`, any other filter only itself.
 fn matches(filter: &str, topic: &str) -> bool {
     filter.strip_suffix('#').map_or(filter == topic, |start| topic.starts_with(start))
 }
@@ -44,7 +44,7 @@ fn matches(filter: &str, topic: &str) -> bool {
 /// Results of the messages that were put.
 type Told = Arc<Mutex<Vec<Result<Seq, Option<Failing>>>>>;
 
-/// An inbox whose writer does a step whenever something waits for it.
+/// An inbox whose writer does a step whenever a request waits for it.
 struct Desk {
     dir: Arc<TempDir>,
     config: Config,
@@ -75,7 +75,7 @@ impl Desk {
         Ok(Self { dir, config, now, inbox, writer, commands, told: Told::default() })
     }
 
-    /// As after a kill: nothing is closed.
+    /// Reopens as after a kill: nothing is closed.
     fn killed(self) -> Self {
         self.killed_with(|_| {})
     }
@@ -110,7 +110,7 @@ impl Desk {
         panic!("the writer does not answer");
     }
 
-    /// Puts a message without doing anything about it.
+    /// Puts a message without a step of the writer.
     fn hand(&self, topic: &str, payload: &str) {
         let told = Arc::clone(&self.told);
         let put = self.inbox.put(message(topic, payload), move |result| {
@@ -135,13 +135,13 @@ impl Desk {
         self.ask(inbox.attach(name, None, false, None)).unwrap().unwrap()
     }
 
-    /// All that a session gets after `after`: payloads with their QoS.
+    /// Returns the messages of a session after `after`: payloads with their QoS.
     fn pull(&mut self, hold: &Hold, after: Seq) -> Vec<(String, u8)> {
         let page = self.ask(hold.next(after, 100)).unwrap();
         page.messages.iter().map(|m| (text(&m.payload), m.qos)).collect()
     }
 
-    /// The payloads that a reader gets, and the cursors.
+    /// Returns the payloads for a reader, and the cursors.
     fn read(&mut self, name: &str, after: Option<&str>) -> (Vec<String>, Vec<String>) {
         let inbox = self.inbox.clone();
         let page = self.ask(inbox.read(name, after, 100)).unwrap();
@@ -217,7 +217,7 @@ fn beyond_its_bytes_the_oldest_go_and_are_counted() {
     let page = desk.ask(inbox.read("r", None, 2)).unwrap();
     assert_eq!((page.messages.len(), page.missed, page.more), (2, 5, true));
     assert_eq!(text(&page.messages[0].1.payload), format!("{:060}", 5));
-    // Larger than all of it: counted too, and nothing is left.
+    // Larger than the bound: counted too, and nothing is left.
     desk.put("t", &"x".repeat(2000)).unwrap();
     assert_eq!((desk.inbox.stat().messages, desk.inbox.stat().dropped.full), (0, 11));
     assert_eq!(desk.put("t", "x"), Ok(12));

@@ -1,8 +1,8 @@
-//! The writer: one thread that owns the file, and turns what is waiting into commits.
+//! The writer: a thread that owns the file, and commits the waiting commands.
 //!
-//! A batch has three steps. First the messages, in one transaction that is synced: all of them are stored
-//! or none. Then what readers and sessions asked for: it changes memory at once, and where they stand is
-//! written behind it. Last the reading, which so sees only what is on disk.
+//! A batch has three steps. First the messages, in a synced transaction: all of them are stored or
+//! none. Then the requests of readers and sessions: they change memory at once, and the positions
+//! are written after that. Last the reading, which so sees only messages that are on disk.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -36,25 +36,27 @@ mod sessions;
 
 use ground::Ground;
 
-/// The most commands in one batch. Bounds how long the first of them waits for the last.
+/// The most commands in a batch. Bounds how long the first of them waits for the last.
 const MAX_BATCH: usize = 256;
 
-/// Longest sleep of the thread: ages are looked at after it.
+/// Longest sleep of the thread: ages are checked after it.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// The clock of ages is saved so often: a kill makes everything younger by that at most.
+/// The interval at which the clock of ages is saved: a kill makes everything younger by that at
+/// most.
 const SAVE_AGE: i64 = 60 * 60 * 1000;
 
-/// By so much the wall clock has to run apart from the clock of ages to have been set.
+/// The difference from the clock of ages by which the wall clock counts as set.
 const WAS_SET: i64 = 60 * 1000;
 
-/// A file that could not be opened is tried again after this.
+/// The wait before a file that could not be opened is tried again.
 const OPEN_AGAIN: Duration = Duration::from_secs(5);
 
 /// Receives a message's result; called by the writer's thread, so it must return at once.
 pub(crate) type Then = Box<dyn FnOnce(Result<Seq, StoreError>) + Send>;
 
-/// The way back of a message, which hears of it in any case: one that the writer never takes was not stored.
+/// The callback of a message, which is always called: a message that the writer never takes was not
+/// stored.
 pub(crate) struct Completion(Option<Then>);
 
 impl Completion {
@@ -85,7 +87,7 @@ pub(crate) struct Put {
     pub(crate) place: OwnedSemaphorePermit,
 }
 
-/// The newest messages are refused: those before them are not stored yet.
+/// The newest messages are refused: earlier messages are not stored yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slow;
 
@@ -94,24 +96,24 @@ pub struct Slow;
 pub(crate) struct Wish {
     pub(crate) name: String,
     pub(crate) owner: Option<String>,
-    /// True if the rest of an earlier session is to go.
+    /// True if the rest of an earlier session is to be removed.
     pub(crate) clean: bool,
-    /// Time that the session is to outlive its connection; `None`: as long as the bound allows.
+    /// The time for which the session outlives its connection; `None`: as long as the bound allows.
     pub(crate) expiry: Option<Duration>,
 }
 
-/// A session that a connection has.
+/// A session held by a connection.
 #[derive(Debug)]
 pub struct Attached {
     /// True if it was there before.
     pub present: bool,
-    /// Time that it outlives the connection.
+    /// The time for which it outlives the connection.
     pub expiry: Duration,
     /// Its filters with their QoS.
     pub filters: Vec<(String, u8)>,
-    /// It has all messages up to this one.
+    /// The position: all messages up to this one are confirmed or unwanted.
     pub position: Seq,
-    /// All up to this one may have been sent before.
+    /// All messages up to this one may have been sent before.
     pub sent: Seq,
     pub(crate) hold: u64,
 }
@@ -119,9 +121,9 @@ pub struct Attached {
 /// Messages for a session.
 #[derive(Debug)]
 pub struct Page {
-    /// Those that its filters take, in order.
+    /// Messages that its filters take, in order.
     pub messages: Vec<Message>,
-    /// All up to this one were looked at.
+    /// All messages up to this one were looked at.
     pub through: Seq,
 }
 
@@ -130,7 +132,7 @@ pub struct Page {
 pub struct ReaderPage {
     /// In order, each with the cursor that names it.
     pub messages: Vec<(Cursor, Message)>,
-    /// Number of messages that a bound took since the last one that the reader confirmed.
+    /// The number of messages that a bound removed since the reader's last confirmed message.
     pub missed: u64,
     /// True if there are more.
     pub more: bool,
@@ -138,7 +140,7 @@ pub struct ReaderPage {
 
 type Answer<T> = oneshot::Sender<T>;
 
-/// A request of a caller, with the way back.
+/// A request of a caller, with the sender of its answer.
 pub(crate) enum Command {
     Put(Put),
     Attach(Wish, Answer<Result<Option<Attached>, AttachError>>),
@@ -179,7 +181,7 @@ pub(crate) enum Command {
     Close,
 }
 
-/// The rest of a request, once the changes of its batch are written or could not be.
+/// The rest of a request, after the changes of its batch are written or failed.
 type Settle = Box<dyn FnOnce(&mut Writer, &Result<(), StoreError>)>;
 
 /// State that callers and the writer share.
@@ -212,13 +214,13 @@ impl Shared {
         stat
     }
 
-    /// The owner of the session of this name; `None` if there is no session.
+    /// Returns the owner of the session of this name; `None` if there is no session.
     pub(crate) fn owner(&self, name: &str) -> Option<Option<String>> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 }
 
-/// Reports that the writer ended, also when it panicked.
+/// Reports that the writer ended, even after a panic.
 struct End(Arc<Shared>);
 
 impl Drop for End {
@@ -227,11 +229,11 @@ impl Drop for End {
     }
 }
 
-/// The bounds of what is held.
+/// The bounds of the content.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) bytes: i64,
-    /// In milliseconds, as all below.
+    /// In milliseconds, like all below.
     pub(crate) age: i64,
     pub(crate) session: i64,
 }
@@ -245,21 +247,21 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     /// The open file; none while the disk refuses it.
     ground: Option<Ground>,
-    /// Not before this moment it is tried again.
+    /// The earliest moment of the next try.
     open_again: Duration,
     epoch: Option<u32>,
     age: AgeClock,
     saved: Option<Saved>,
     line: Line,
     readers: BTreeMap<(Kind, String), Reader>,
-    /// Rows of the file that have to go.
+    /// Rows to remove from the file.
     removed: BTreeSet<(Kind, String)>,
-    /// Messages whose checksum does not fit, which were counted.
+    /// Messages with wrong checksums, which were counted.
     damaged: BTreeSet<Seq>,
     holds: u64,
     /// True while a session was granted something that is not on disk yet.
     is_urgent: bool,
-    /// True if there is more to remove, or to look at, than one step does.
+    /// True if there is more to remove, or to look at, than a step does.
     is_behind: bool,
     stat: Stat,
     #[cfg(test)]
@@ -299,7 +301,7 @@ impl Writer {
         };
         match writer.open(now) {
             Ok(()) => {}
-            // The agent runs on without, and the file is tried again.
+            // The agent runs on without it, and the file is tried again.
             Err(error) if error.disk().is_some() => writer.cannot_open(&error, now),
             Err(error) => return Err(error),
         }
@@ -307,7 +309,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Serves until it is told to close.
+    /// Serves until a command to close.
     pub(crate) fn run(mut self, commands: &Receiver<Command>) {
         let end = End(Arc::clone(&self.shared));
         loop {
@@ -333,12 +335,12 @@ impl Writer {
     fn close(mut self) {
         let now = (self.clock)();
         self.saved = None;
-        // What cannot be written now was told before.
+        // Unwritable changes were reported before.
         let _ = self.save(now);
         if let Some(ground) = self.ground
             && let Err(error) = ground.close()
         {
-            // Nothing is lost: what was answered is in the log, which the next start reads.
+            // Nothing is lost: answered messages are in the log, which the next start reads.
             tracing::warn!(error = %error, "could not close the inbox's file cleanly");
         }
     }
@@ -367,7 +369,7 @@ impl Writer {
         }
     }
 
-    /// Does the part of a command that is in memory; the rest comes after the commit.
+    /// Does the part of a command that is in memory; the rest follows the commit.
     fn take(&mut self, command: Command, now: Age) -> Option<Settle> {
         match command {
             // They were taken out before.
@@ -379,7 +381,8 @@ impl Writer {
             Command::Subscribe(name, filters, answer) => {
                 let is_on_disk = self.subscribe(&name, filters);
                 Some(Box::new(move |_, saved| {
-                    // One that the file does not know ends with the agent, and its client is told so then.
+                    // A session that the file does not know ends with the agent, and its client
+                    // learns that then.
                     let result = if is_on_disk { saved.clone() } else { Ok(()) };
                     drop(answer.send(result));
                 }))
@@ -434,7 +437,7 @@ impl Writer {
         found
     }
 
-    /// It has everything up to `through`, of what is there.
+    /// Confirms everything up to `through`, within the existing messages.
     fn confirm(&mut self, kind: Kind, name: &str, through: Seq) {
         let through = through.min(self.line.last);
         if let Some(reader) = self.readers.get_mut(&(kind, name.to_owned())) {
@@ -446,7 +449,7 @@ impl Writer {
         Cursor { epoch: self.epoch.unwrap_or_default(), seq }
     }
 
-    /// Publishes the figures of now.
+    /// Publishes the present figures.
     fn publish(&mut self, now: Age) {
         self.stat.messages = self.line.messages();
         self.stat.bytes = to_u64(self.line.bytes());
@@ -473,7 +476,7 @@ impl Writer {
         }
     }
 
-    /// The time of both clocks, if it has to be written now.
+    /// Returns the time of both clocks, if it has to be written now.
     fn unsaved(&self, now: Moment) -> Option<Saved> {
         let shown = Saved { age: self.age.at(now), wall: now.wall };
         let due = self.saved.is_none_or(|saved| {

@@ -1,4 +1,4 @@
-//! Kills at random moments, while messages come, sessions confirm and readers read.
+//! Tests of kills at random moments, while messages arrive, sessions confirm and readers read.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -15,7 +15,7 @@ use std::{
 
 use inbox::{Config, Inbox, NewMessage};
 
-/// Tells the child where to write.
+/// The variable with the child's directory.
 const CHILD_DIR: &str = "INBOX_TEST_CHILD_DIR";
 const KILLS: usize = 20;
 
@@ -28,19 +28,19 @@ fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-/// Says what happened on stdout, at once and in one piece.
+/// Prints a report on stdout, at once and in one piece.
 fn say(word: &str, seq: i64) {
     let line = format!("{word} {seq}\n");
     std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
 }
 
-/// The payload of a number; its filling must be intact.
+/// Returns the payload of a number; its filling must be intact.
 fn payload(seq: i64) -> String {
     format!("{seq} {}", "x".repeat(usize::try_from(seq % 700).unwrap()))
 }
 
-/// Not a test of its own: the process that is killed. It puts without a pause, while a session takes one
-/// topic of two and a reader takes all.
+/// The process that is killed, and not a test of its own. It puts without a pause, while a session
+/// takes one topic of two and a reader takes all.
 #[test]
 fn child() {
     let Ok(dir) = std::env::var(CHILD_DIR) else { return };
@@ -50,9 +50,9 @@ fn child() {
         if !attached.present {
             hold.subscribe(vec![("even".to_owned(), 1)]).await.unwrap();
         }
-        // Known from now on: nothing goes that it does not have.
+        // The reader is known from now on: no message leaves before it has it.
         inbox.read("r", None, 1).await.unwrap();
-        // The number that the next message gets: the line goes on where it ended.
+        // The number of the next message: the line continues from its end.
         let mut next = *inbox.watch().borrow() + 1;
         let (mut after, mut cursor) = (attached.position, None::<String>);
         loop {
@@ -90,7 +90,7 @@ fn child() {
     });
 }
 
-/// Runs a child and kills it after `lines` lines; answers all it said.
+/// Runs a child and kills it after `lines` lines; returns all its output.
 fn run_and_kill(dir: &Path, lines: usize) -> Vec<(String, i64)> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture"])
@@ -103,7 +103,8 @@ fn run_and_kill(dir: &Path, lines: usize) -> Vec<(String, i64)> {
     let mut all: Vec<String> = said.by_ref().take(lines).map(Result::unwrap).collect();
     assert_eq!(all.len(), lines, "the child ended by itself: {all:?}");
     child.kill().unwrap();
-    // What it wrote before the signal is still in the pipe, line by line: pipe(7) takes short ones whole.
+    // Output from before the signal is still in the pipe, line by line: pipe(7) takes short writes
+    // whole.
     all.extend(said.map_while(Result::ok));
     assert!(!child.wait().unwrap().success());
     let pair = |line: &String| {
@@ -124,7 +125,7 @@ fn killed_at_any_moment_nothing_stored_is_lost_to_anybody() {
             match word.as_str() {
                 "stored" => stored.insert(seq),
                 "got" => {
-                    // A kill takes no confirmation back that was reported.
+                    // A kill takes back no reported confirmation.
                     assert!(!confirmed.contains(&seq), "{seq} came after it was confirmed");
                     again += u32::from(got.contains(&seq));
                     got.insert(seq)
@@ -135,7 +136,7 @@ fn killed_at_any_moment_nothing_stored_is_lost_to_anybody() {
             };
         }
     }
-    // What nobody has yet is there.
+    // Messages that are not delivered yet are there.
     let inbox = open(dir.path());
     block_on(async {
         let (attached, hold) = inbox.attach("s", None, false, None).await.unwrap().unwrap();
@@ -165,7 +166,7 @@ fn killed_at_any_moment_nothing_stored_is_lost_to_anybody() {
     assert!(lost.is_empty(), "lost to the reader: {lost:?}");
     let lost: Vec<_> = stored.iter().filter(|seq| *seq % 2 == 0 && !got.contains(seq)).collect();
     assert!(lost.is_empty(), "lost to the session: {lost:?}");
-    // One is confirmed at a time: a kill brings at most that one again.
+    // Messages are confirmed singly: a kill brings at most one of them again.
     assert!(again <= u32::try_from(KILLS).unwrap(), "{again} came again in {KILLS} kills");
     assert!(stored.len() > 500 && confirmed.len() > 100, "{} {}", stored.len(), confirmed.len());
 }

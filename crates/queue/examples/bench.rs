@@ -1,4 +1,4 @@
-//! One measurement at the queue's interface in a process of its own, for `cargo xtask bench`.
+//! A measurement at the queue's interface in a process of its own, for `cargo xtask bench`.
 //!
 //! `append DIR TASKS SECONDS`, `fsync DIR SECONDS`, `fill DIR COUNT LANE`, `first-lease DIR LANE`.
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
@@ -42,7 +42,7 @@ fn message(lane: &str) -> NewMessage {
     NewMessage::new(lane, "bench/queue", vec![0x55; PAYLOAD])
 }
 
-/// Appends from so many tasks for the span; prints appends and commits.
+/// Appends from this many tasks for the span; prints appends and commits.
 async fn append(dir: PathBuf, tasks: usize, span: Duration) -> Outcome<()> {
     let queue = open(dir)?;
     let end = Instant::now() + span;
@@ -65,7 +65,7 @@ async fn append(dir: PathBuf, tasks: usize, span: Duration) -> Outcome<()> {
     Ok(())
 }
 
-/// What a program does that writes each message to a file and syncs it; prints how many.
+/// Writes each message to a file and syncs it, as a simple program would; prints the count.
 fn fsync(dir: &Path, span: Duration) -> Outcome<()> {
     std::fs::create_dir_all(dir)?;
     let mut file = File::create(dir.join("messages"))?;
@@ -79,7 +79,7 @@ fn fsync(dir: &Path, span: Duration) -> Outcome<()> {
     Ok(())
 }
 
-/// Fills a lane, many at a time, says so, and waits to be killed.
+/// Fills a lane, many at a time, reports it, and waits to be killed.
 async fn fill(dir: PathBuf, count: u32, lane: &str) -> Outcome<()> {
     let queue = open(dir)?;
     let mut running = JoinSet::new();
@@ -97,7 +97,7 @@ async fn fill(dir: PathBuf, count: u32, lane: &str) -> Outcome<()> {
     std::future::pending().await
 }
 
-/// Opens, leases one message, says so, and waits to be killed.
+/// Opens, leases a message, reports it, and waits to be killed.
 async fn first_lease(dir: PathBuf, lane: &str) -> Outcome<()> {
     let queue = open(dir)?;
     let leases = queue.lease(lane, 1).await?;

@@ -1,4 +1,5 @@
-//! The look for damage in the background: on a thread and a connection of its own, so that nobody waits.
+//! The check for damage in the background, on a thread and a connection of its own, so that no
+//! caller waits.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -8,11 +9,11 @@ use crate::{
     shared::Shared,
 };
 
-/// After an unclean stop the first messages go out before the file is read through.
+/// The wait after an unclean stop: the first messages are sent before the file is read through.
 const FIRST: Duration = Duration::from_secs(2);
 
-/// Checks the queue in `dir` at once where it was not stopped cleanly, and then each `period`, until
-/// the watch ends. Damage is told to the writer, which then salvages.
+/// Checks the queue in `dir`, at once if it was not stopped cleanly, and then each `period`, until
+/// the watch ends. Damage is reported to the writer, which then salvages.
 pub(crate) fn run(shared: &Arc<Shared>, dir: PathBuf, period: Duration, unclean: bool) {
     let mut wait = if unclean { FIRST.min(period) } else { period };
     while shared.watch.pause(wait) {

@@ -1,9 +1,9 @@
-//! The queue's time: it goes on evenly while the machine runs, whatever is done to the wall clock.
+//! The queue's time: it advances evenly while the machine runs, whatever happens to the wall clock.
 //!
-//! Ages and times to live are counted by the time since boot (`CLOCK_BOOTTIME`, which counts suspension
-//! too), so that a clock that is set, as that of a machine without a battery is at its first time sync,
-//! expires nothing. Across a boot only the wall clock can say how long the machine was off: the queue's
-//! time goes on with it, but never backwards.
+//! Ages and times to live are counted by the time since boot (`CLOCK_BOOTTIME`, which counts
+//! suspension too). So nothing expires when the wall clock is set, as on a machine without a
+//! battery at its first time sync. Across a boot only the wall clock shows how long the machine was
+//! off: the queue's time follows it, but never backwards.
 
 use std::{
     fmt,
@@ -13,7 +13,7 @@ use std::{
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Where the times come from; replaceable in tests.
+/// The sources of the times; replaceable in tests.
 #[derive(Clone)]
 pub(crate) struct Sources {
     /// The wall clock.
@@ -31,7 +31,7 @@ impl fmt::Debug for Sources {
 }
 
 impl Sources {
-    /// Those of the machine.
+    /// Returns the machine's sources.
     pub(crate) fn real() -> Self {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Self {
@@ -48,10 +48,10 @@ fn uptime() -> Duration {
     Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
-/// What is kept of the time in the file, in milliseconds.
+/// The record of the time in the file, in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
-    /// The boot it was written in.
+    /// The boot in which it was written.
     pub(crate) boot: String,
     /// The time since that boot.
     pub(crate) uptime: i64,
@@ -59,7 +59,7 @@ pub(crate) struct Mark {
     pub(crate) time: i64,
 }
 
-/// The queue's time, in milliseconds that begin at the Unix epoch where no clock was ever wrong.
+/// The queue's time, in milliseconds, counted from the Unix epoch if no clock was ever wrong.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
     sources: Sources,
@@ -68,7 +68,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Goes on from what was kept; `newest` is the latest time that is known to have been.
+    /// Continues from the kept mark; `newest` is the latest known time in the file.
     pub(crate) fn new(sources: Sources, kept: Option<&Mark>, newest: Option<i64>) -> Self {
         let (wall, uptime) = (millis((sources.wall)()), span((sources.uptime)()));
         let same_boot = |mark: &&Mark| !mark.boot.is_empty() && mark.boot == sources.boot;
@@ -80,30 +80,30 @@ impl Clock {
         Self { offset: time.saturating_sub(uptime), sources }
     }
 
-    /// Now.
+    /// Returns the queue's time now.
     pub(crate) fn now(&self) -> i64 {
         self.offset.saturating_add(span((self.sources.uptime)()))
     }
 
-    /// Returns what to keep.
+    /// Returns the mark to keep.
     pub(crate) fn mark(&self) -> Mark {
         let uptime = span((self.sources.uptime)());
         let time = self.offset.saturating_add(uptime);
         Mark { boot: self.sources.boot.clone(), uptime, time }
     }
 
-    /// A moment of the wall clock as the queue counts it.
+    /// Converts a moment of the wall clock into the queue's time.
     pub(crate) fn of_wall(&self, time: SystemTime) -> i64 {
         millis(time).saturating_sub(self.ahead())
     }
 
-    /// A moment that the queue counted, by the wall clock of now.
+    /// Converts a moment of the queue's time into that of the present wall clock.
     pub(crate) fn to_wall(&self, time_then: i64) -> SystemTime {
         time(time_then.saturating_add(self.ahead()))
     }
 
-    /// By how much the wall clock is ahead. Where that is less than a second the two are the same: they
-    /// are not read at the same moment.
+    /// Returns the lead of the wall clock. Less than a second counts as none: the two clocks are
+    /// not read at the same moment.
     fn ahead(&self) -> i64 {
         let ahead = millis((self.sources.wall)()).saturating_sub(self.now());
         if ahead.abs() < 1_000 { 0 } else { ahead }
@@ -114,7 +114,7 @@ fn span(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A moment in milliseconds of the Unix epoch; the ends of the range stand for what lies beyond.
+/// Returns a moment in milliseconds of the Unix epoch, clamped to the range.
 pub(crate) fn millis(time: SystemTime) -> i64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
@@ -122,7 +122,7 @@ pub(crate) fn millis(time: SystemTime) -> i64 {
     }
 }
 
-/// The moment of so many milliseconds of the Unix epoch.
+/// Returns the moment of this many milliseconds of the Unix epoch.
 pub(crate) fn time(millis: i64) -> SystemTime {
     let distance = Duration::from_millis(millis.unsigned_abs());
     let moment = if millis < 0 {

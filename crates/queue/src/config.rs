@@ -1,8 +1,8 @@
-//! Options of a queue: its folder, its bounds, and when it syncs.
+//! Options of a queue: its folder, its bounds, and its sync policy.
 
 use std::{path::PathBuf, time::Duration};
 
-/// Where a queue lives and how much it may hold.
+/// A queue's place and its bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Its directory, made with mode 0700 if missing. Nothing else should be kept in it.
@@ -12,20 +12,21 @@ pub struct Config {
     pub max_bytes: u64,
     /// The most messages it holds; `None`: as many as fit into `max_bytes`.
     pub max_messages: Option<u64>,
-    /// How old a message may become before it is dropped, leased ones apart; `None`: as old as it likes.
-    /// A wall clock that is set changes no age while the machine runs.
+    /// The age at which a message is dropped, unless it is leased; `None`: no limit. Setting the
+    /// wall clock changes no age while the machine runs.
     pub max_age: Option<Duration>,
-    /// Who gives way when it is full.
+    /// The rule if the queue is full.
     pub when_full: WhenFull,
-    /// When what is written reaches the disk.
+    /// The time at which written data reaches the disk.
     pub fsync: Fsync,
-    /// How often the file is looked through for damage; after an unclean stop it is at once.
-    /// `None`: never.
+    /// The interval of the check for damage; after an unclean stop it also runs at once. `None`:
+    /// never.
     pub check: Option<Duration>,
 }
 
 impl Config {
-    /// 64 MiB in `dir`, of any age, every commit synced, full means refused, and checked daily.
+    /// Returns the defaults: 64 MiB in `dir`, no age limit, every commit synced, new messages
+    /// refused when full, and a daily check.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
@@ -39,31 +40,31 @@ impl Config {
     }
 }
 
-/// When what is written reaches the disk, and so what a power loss takes. A killed process loses
-/// nothing under any of them.
+/// The time at which written data reaches the disk, and so the loss at a power loss. A killed
+/// process loses nothing under any of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fsync {
-    /// Before it is answered: nothing that was answered is lost. Acks follow within a second, or with
-    /// the next message: what was acked since then comes once more.
+    /// Before the answer: nothing that was answered is lost. Acks follow within a second, or with
+    /// the next message: messages acked since then are sent again.
     #[default]
     Always,
-    /// So often: what was answered since the last time is lost, and what was acked since then comes
-    /// once more. The file stays whole.
+    /// At this interval: messages answered since the last sync are lost, and messages acked since
+    /// then are sent again. The file stays whole.
     Interval(Duration),
-    /// When the system likes: the file may be torn as well. It is then moved aside, and what can be
-    /// read is saved.
+    /// At the system's choice: the file may be torn as well. It is then moved aside, and its
+    /// readable part is saved.
     Off,
 }
 
-/// Who gives way when the queue is full.
+/// The rule if the queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {
-    /// The caller: [`AppendError::Full`](crate::AppendError::Full).
+    /// Refuses the append: [`AppendError::Full`](crate::AppendError::Full).
     #[default]
     Reject,
-    /// The oldest messages of the lowest priority that nobody has leased. Never one of a higher
-    /// priority than the new message: if only such are left, the new one is dropped.
+    /// Drops the oldest unleased messages of the lowest priority, but never of a higher priority
+    /// than the new message: if only such are left, the new message is dropped.
     DropOldest,
-    /// The new message: [`Outcome::Dropped`](crate::Outcome::Dropped).
+    /// Drops the new message: [`Outcome::Dropped`](crate::Outcome::Dropped).
     DropNewest,
 }

@@ -1,4 +1,4 @@
-//! Why the queue could not be opened, and why a message was not taken.
+//! The reasons for which a queue could not be opened, or a message was not taken.
 
 use std::{fmt, io, path::PathBuf, sync::Arc};
 
@@ -9,7 +9,7 @@ use crate::{
     stat::Failing,
 };
 
-/// The storage engine's own words about a failure; the source of [`StoreError`] and [`OpenError`].
+/// The storage engine's error; the source of [`StoreError`] and [`OpenError`].
 #[derive(Clone, Debug)]
 pub struct Cause(Arc<rusqlite::Error>);
 
@@ -27,13 +27,13 @@ impl From<rusqlite::Error> for Cause {
     }
 }
 
-/// A command that reached no durable result. Nothing of it was accepted; the queue stays usable.
+/// A command without a durable result. Nothing of it was accepted; the queue stays usable.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The file system has no room left. Acks still go through as a rule, and make room.
+    /// The file system is full. Acks usually still succeed, and make room.
     #[error("could not write the queue: the disk is full")]
     DiskFull(#[source] Cause),
-    /// The file system can only be read: it was mounted so, or became so after an error.
+    /// The file system is read-only: it was mounted so, or became so after an error.
     #[error("could not write the queue: its file system is read-only")]
     ReadOnly(#[source] Cause),
     /// The operating system refused a read, a write or a sync.
@@ -42,7 +42,7 @@ pub enum StoreError {
     /// The file is damaged; see [`Inspector::check`](crate::Inspector::check).
     #[error("could not use the queue: its file is damaged")]
     Corrupt(#[source] Cause),
-    /// Anything else the engine says.
+    /// Any other error of the engine.
     #[error("could not use the queue: the storage engine failed")]
     Engine(#[source] Cause),
     /// The folder of the queue, or a file in it, was removed or replaced while it was open.
@@ -54,7 +54,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// The failure in the words of the figures.
+    /// Returns the failure for the figures.
     pub(crate) fn failing(&self) -> Failing {
         match self {
             Self::DiskFull(_) => Failing::DiskFull,
@@ -66,8 +66,9 @@ impl StoreError {
     }
 }
 
-/// Reports whether a column holds what was never written there, or is not there at all. The tables take no such values,
-/// and SQLite does not look at each one that it reads, nor at the names in its schema: bits were flipped.
+/// Reports whether a column holds a value that is never written there, or is missing. The tables
+/// accept no such values, and SQLite checks neither each value that it reads nor the names in its
+/// schema: bits were flipped.
 fn is_misread(error: &rusqlite::Error) -> bool {
     use rusqlite::Error::{
         FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, SqlInputError,
@@ -100,19 +101,19 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-/// Why a message was not taken.
+/// The reason why a message was not taken.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AppendError {
-    /// Its key came before with another topic or payload: who would be told that it was taken would never see
-    /// it arrive.
+    /// Its key came before with another topic or payload: a caller that is answered that it was
+    /// taken would never see it arrive.
     #[error(
         "could not append: its idempotency key came before with another topic or payload, as message {id}; a new message needs a new key"
     )]
     OtherContent {
-        /// The message of that time.
+        /// The earlier message.
         id: MessageId,
     },
-    /// There is no room and the policy gives up nothing for it. Try again once something is acked.
+    /// The queue is full and the policy drops nothing. Try again after an ack.
     #[error(
         "could not append: the queue is full, with at most {max_bytes} bytes{}",
         max_messages.map_or_else(String::new, |most| format!(" and {most} messages"))
@@ -120,10 +121,10 @@ pub enum AppendError {
     Full {
         /// The bound of the queue in bytes.
         max_bytes: u64,
-        /// Its bound in messages, where it has one.
+        /// Its bound in messages, if any.
         max_messages: Option<u64>,
     },
-    /// It would not fit into an empty queue.
+    /// The message would not fit into an empty queue.
     #[error("could not append a message of {size} bytes: at most {max_bytes} fit")]
     TooLarge {
         /// Its size as accounted.
@@ -131,7 +132,7 @@ pub enum AppendError {
         /// The most that fits, in bytes.
         max_bytes: u64,
     },
-    /// It cannot be stored.
+    /// The message cannot be stored.
     #[error(transparent)]
     Invalid(#[from] InvalidMessage),
     /// The store failed.
@@ -139,26 +140,26 @@ pub enum AppendError {
     Store(#[from] StoreError),
 }
 
-/// Why a queue could not be opened.
+/// The reason why a queue could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The directory or the lock file could not be made or synced.
     #[error("could not prepare the queue at {}", path.display())]
     Prepare {
-        /// What was touched.
+        /// The affected path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Another process (or this one, twice) has it open.
+    /// The queue is open in another process, or already in this one.
     #[error("could not open the queue at {}: it is in use by {holder}", dir.display())]
     Locked {
         /// The queue's directory.
         dir: PathBuf,
-        /// Who holds it.
+        /// The process that has it open.
         holder: Holder,
     },
-    /// It was written by a newer version of this program.
+    /// A newer version of this program wrote it.
     #[error(
         "could not open the queue at {}: its format is version {found}, this program knows up to {known}",
         path.display()
@@ -177,12 +178,12 @@ pub enum OpenError {
         /// The store's file.
         path: PathBuf,
     },
-    /// The file is damaged or its file system failed; the source says which.
+    /// The file is damaged or its file system failed; see the source.
     #[error("could not open the queue at {}", path.display())]
     Store {
         /// The store's file.
         path: PathBuf,
-        /// What went wrong.
+        /// The error.
         source: StoreError,
     },
     /// The writer's thread could not be started.
@@ -190,12 +191,12 @@ pub enum OpenError {
     Thread(#[source] io::Error),
 }
 
-/// The process that has a queue open, as far as it can be told.
+/// The process that has a queue open, as far as known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// Its process id as it wrote it into the lock file; `None` if that was not readable.
+    /// Its process id from the lock file; `None` if that was not readable.
     pub pid: Option<u32>,
-    /// Its command line where `/proc` tells.
+    /// Its command line from `/proc`, if available.
     pub command: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! A look at a queue from outside, also while an agent has it open: nothing is changed or leased.
+//! Reads a queue from outside, even while an agent has it open: nothing is changed or leased.
 
 use std::{
     collections::BTreeMap,
@@ -31,10 +31,10 @@ pub struct Inspector {
     path: PathBuf,
 }
 
-/// A stored message as it lies on disk.
+/// A stored message as it is on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Its place in the order of the queue; what [`Inspector::messages`] goes on from.
+    /// Its place in the order of the queue, from which [`Inspector::messages`] continues.
     pub seq: i64,
     /// Its id.
     pub id: MessageId,
@@ -42,47 +42,47 @@ pub struct Record {
     pub lane: String,
     /// Its priority.
     pub priority: u8,
-    /// Where it goes.
+    /// Its topic.
     pub topic: String,
     /// Its payload.
     pub payload: Vec<u8>,
-    /// As it was handed in.
+    /// As handed in.
     pub qos: u8,
-    /// As it was handed in.
+    /// As handed in.
     pub retain: bool,
     /// The wall clock's time of its append.
     pub appended_at: SystemTime,
-    /// When it expires.
+    /// Its expiry time.
     pub expires_at: Option<SystemTime>,
-    /// Why it is set aside, if it is.
+    /// The reason why it is set aside, if it is.
     pub aside: Option<Aside>,
-    /// Its bytes are those that were stored, as far as its checksum tells.
+    /// True if its bytes fit its checksum.
     pub intact: bool,
 }
 
-/// Why and since when a message is aside.
+/// The reason why a message is aside, and the time since then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Aside {
     /// A word, such as `poison`.
     pub reason: String,
-    /// More words.
+    /// More text.
     pub words: String,
     /// The wall clock's time.
     pub since: SystemTime,
 }
 
-/// Which messages are meant: all conditions that are given must hold.
+/// A filter of messages: all given conditions must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// This one.
+    /// The message of this id.
     pub id: Option<MessageId>,
-    /// Those of this lane; one that is aside counts to the lane it came from.
+    /// Messages of this lane; a message that is aside counts to the lane it came from.
     pub lane: Option<String>,
-    /// Those that are aside, or those that are not.
+    /// Messages that are aside, or messages that are not.
     pub aside: Option<bool>,
-    /// Those that are aside for this reason.
+    /// Messages that are aside for this reason.
     pub reason: Option<String>,
-    /// Those that were appended by then, by the wall clock of their append.
+    /// Messages appended by then, by the wall clock of their append.
     pub appended_before: Option<SystemTime>,
 }
 
@@ -91,19 +91,19 @@ pub struct Filter {
 pub struct Page {
     /// The messages.
     pub records: Vec<Record>,
-    /// After which place to go on; `None` at the end.
+    /// The place to continue after; `None` at the end.
     pub next: Option<i64>,
 }
 
-/// How far lanes were looked through by [`Inspector::topics`]. It holds for what was seen also when its
-/// lane gets another name.
+/// The progress of [`Inspector::topics`] through lanes. It stays valid for the seen messages if
+/// their lane is renamed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen(BTreeMap<BucketId, Seq>);
 
 /// The most rows that one page looks at.
 pub const SCAN: i64 = 4096;
 
-/// What a filter asks of a message, before its payload is read.
+/// The data of a message that a filter needs, before its payload is read.
 struct Candidate {
     seq: Seq,
     bucket: BucketId,
@@ -117,8 +117,8 @@ struct AsideRow {
 }
 
 impl Inspector {
-    /// Opens the queue in `dir`, which must exist. Needs no lock; the reader must be allowed to
-    /// write the directory all the same, for SQLite keeps its shared index of the log there.
+    /// Opens the queue in `dir`, which must exist. Needs no lock; but the reader must be allowed to
+    /// write the directory, since SQLite keeps its shared index of the log there.
     ///
     /// # Errors
     /// [`OpenError::NewerFormat`], [`OpenError::Foreign`] or [`OpenError::Store`].
@@ -129,13 +129,14 @@ impl Inspector {
         Ok(Self { conn, layout, clock, path })
     }
 
-    /// The file that is read.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Up to `limit` messages after place `after` (0: from the first), in the order of append.
-    /// Each call is a short read of its own, so that a long listing does not hold the log back.
+    /// Returns up to `limit` messages after place `after` (0: from the first), in the order of
+    /// append. Each call is a short read of its own, so that a long listing does not hold the log
+    /// back.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -156,9 +157,9 @@ impl Inspector {
         }
     }
 
-    /// A page of a listing: up to `limit` messages after place `after` that `filter` lets through, in
-    /// the order of append. About [`SCAN`] rows are looked at, so that a page may hold fewer than
-    /// there are; `next` then says where to go on.
+    /// Returns a page of a listing: up to `limit` messages after place `after` that pass `filter`,
+    /// in the order of append. About [`SCAN`] rows are read, so a page may hold fewer messages than
+    /// exist; `next` is then the place to continue after.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -168,7 +169,8 @@ impl Inspector {
         let share = SCAN / i64::try_from(asked.len()).unwrap_or(SCAN).max(1);
         let share = usize::try_from(share.max(64)).unwrap_or(usize::MAX);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        // Behind the first place up to which a bucket was not looked through, others may come first.
+        // Beyond the first place at which the search of a bucket stopped, other messages may come
+        // first.
         let (mut found, mut end) = (Vec::new(), None::<i64>);
         for bucket in asked {
             let (some, stopped) = self.candidates(bucket, after, share, limit, filter)?;
@@ -186,7 +188,8 @@ impl Inspector {
         Ok(Page { records, next })
     }
 
-    /// The messages of a bucket that a filter lets through, and where the search stopped before the end.
+    /// Returns the messages of a bucket that pass a filter, and the place if the search stopped
+    /// before the end.
     fn candidates(
         &self,
         bucket: &Bucket,
@@ -220,13 +223,13 @@ impl Inspector {
         Ok((found, None))
     }
 
-    /// Shows the id and the topic of each message of a lane that was not `seen` before, and notes that it
-    /// was; each priority in the order of append. One call is a short read of at most [`SCAN`] messages, so
-    /// that a long lane does not hold the log back. False once the end of the lane was reached. What does
-    /// not fit its checksum is shown as it is.
+    /// Shows the id and the topic of each message of a lane that was not `seen` before, and notes
+    /// it as seen; each priority in the order of append. Each call is a short read of at most
+    /// [`SCAN`] messages, so that a long lane does not hold the log back. Returns false once the
+    /// end of the lane was reached. Messages that do not fit their checksum are shown as they are.
     ///
     /// # Errors
-    /// [`StoreError`]; what was shown before it is noted.
+    /// [`StoreError`]; messages shown before it are noted.
     pub fn topics(
         &self,
         lane: &str,
@@ -265,7 +268,7 @@ impl Inspector {
         Ok(store::buckets(&self.conn)?)
     }
 
-    /// The message at this place, in full.
+    /// Returns the message at this place, in full.
     fn record(
         &self,
         buckets: &[Bucket],
@@ -310,7 +313,7 @@ impl Inspector {
         }))
     }
 
-    /// The message of this id.
+    /// Returns the message of this id.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -334,7 +337,7 @@ impl Inspector {
         Ok(None)
     }
 
-    /// What is held, as the file says it; what only a running agent knows is zero.
+    /// Returns the figures in the file; those that only a running agent knows are zero.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -361,13 +364,13 @@ impl Inspector {
         Ok(stat)
     }
 
-    /// Stops a check that runs on another thread.
+    /// Returns the handle that stops a check on another thread.
     pub(crate) fn interrupt_handle(&self) -> rusqlite::InterruptHandle {
         self.conn.get_interrupt_handle()
     }
 
-    /// SQLite's check of all pages, without that of the indices against the table; else as
-    /// [`Self::check`].
+    /// Runs SQLite's check of all pages, without that of the indices against the table; otherwise
+    /// like [`Self::check`].
     pub(crate) fn quick_check(&self) -> Result<Vec<String>, StoreError> {
         let mut found: Vec<String> = self
             .conn
@@ -378,12 +381,12 @@ impl Inspector {
         Ok(found)
     }
 
-    /// Looks for damage: SQLite's check of all pages and indices, and whether the totals are those
-    /// of the messages. Answers what is wrong, at most some hundred lines; nothing if all is well.
-    /// Reads the whole file, and lets a running agent's log grow meanwhile.
+    /// Checks for damage: runs SQLite's check of all pages and indices, and compares the totals
+    /// with the messages. Returns the problems, at most some hundred lines; empty if there are
+    /// none. Reads the whole file, and lets a running agent's log grow meanwhile.
     ///
     /// # Errors
-    /// [`StoreError`] where the damage is such that the check itself fails.
+    /// [`StoreError`] if the damage makes the check itself fail.
     pub fn check(&self) -> Result<Vec<String>, StoreError> {
         let mut found: Vec<String> = self
             .conn
@@ -415,7 +418,7 @@ impl Inspector {
         Ok(found)
     }
 
-    /// Each message against its checksum, but for those that are aside for that reason.
+    /// Checks each message against its checksum, except those that are aside for that reason.
     fn check_sums(&self, found: &mut Vec<String>) -> Result<(), StoreError> {
         let key = self.layout.key_column();
         let mut statement = self.conn.prepare(&format!(
@@ -437,7 +440,7 @@ impl Inspector {
     }
 }
 
-/// Reports whether a bucket may hold what a filter asks for.
+/// Reports whether a bucket may hold messages that pass a filter.
 fn may_hold(filter: &Filter, bucket: &Bucket) -> bool {
     let is_aside = *bucket.lane == *ASIDE;
     bucket.held.messages > 0

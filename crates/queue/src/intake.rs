@@ -1,7 +1,8 @@
-//! The way from callers to the writer: one line of commands that ends when it is closed.
+//! The line of commands from callers to the writer, which ends after it is closed.
 //!
-//! Not an mpsc channel, for two reasons: an ack or a release must be accepted without waiting, so
-//! that dropping its future cannot lose it, and the writer waits with a time limit, for expiry.
+//! It is not an mpsc channel, for two reasons. An ack or a release must be accepted without
+//! waiting, so that dropping its future cannot lose it. And the writer waits with a time limit, for
+//! expiry.
 
 use std::{
     collections::VecDeque,
@@ -17,30 +18,30 @@ use crate::{
     trace::Trace,
 };
 
-/// How many appends and leases may wait in the line. Deep enough to fill a commit while another
-/// one syncs; with payloads of 10 KiB still under 3 MiB.
+/// The number of appends and leases that may wait in the line. Deep enough to fill a commit while
+/// another syncs; with payloads of 10 KiB still under 3 MiB.
 pub(crate) const DEPTH: usize = 256;
 
-/// What a caller wants. Each carries the way back.
+/// A caller's command, with the sender of its answer.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Something that a transaction makes durable.
+    /// A change that a transaction makes durable.
     Write(Write),
-    /// Commit what waits for another commit.
+    /// Commit the writes that wait for another commit.
     Hurry,
-    /// These lanes share the queue from now on.
+    /// Share the queue among these lanes from now on.
     Share(Vec<String>),
     /// Hand out messages.
     Lease { wanted: Wanted, answer: oneshot::Sender<Result<Handout, StoreError>> },
-    /// Where the message of this id stands.
+    /// Find the state of the message of this id.
     Trace { id: MessageId, answer: oneshot::Sender<Result<Option<Trace>, StoreError>> },
-    /// The file was found to be damaged, after so many salvages.
+    /// Salvage the file, which was found damaged after this many salvages.
     Salvage { after: u64 },
-    /// Take a lease back, of a message that is not handed out again before [`Command::LookAgain`].
+    /// End a lease of a message that is not handed out again before [`Command::LookAgain`].
     PassOver { id: MessageId, answer: oneshot::Sender<Result<bool, StoreError>> },
-    /// Hand out again what was passed over in this lane; the answer says whether anything was.
+    /// Hand out again the passed-over messages of this lane; the answer is true if there were any.
     LookAgain { lane: String, answer: oneshot::Sender<Result<bool, StoreError>> },
-    /// Take a lease back; the answer says whether there was one.
+    /// End a lease; the answer is true if there was a lease.
     Release { id: MessageId, answer: oneshot::Sender<Result<bool, StoreError>> },
 }
 
@@ -49,7 +50,7 @@ pub(crate) enum Command {
 pub(crate) enum Write {
     Put {
         message: NewMessage,
-        /// A copy goes into each of these.
+        /// The lanes that each get a copy.
         lanes: Vec<String>,
         result: Result<Vec<Receipt>, AppendError>,
         answer: oneshot::Sender<Result<Vec<Receipt>, AppendError>>,
@@ -68,35 +69,37 @@ pub(crate) enum Write {
     },
 }
 
-/// What is done to a message that is there.
+/// A change of a stored message.
 #[derive(Debug)]
 pub(crate) enum Change {
-    /// Somebody else is responsible for it: it leaves. One that `rides` waits for another commit.
+    /// The message leaves, since another party is responsible for it. An ack that `rides` waits for
+    /// another commit.
     Ack { path: Arc<str>, rides: bool },
-    /// It goes to another lane.
+    /// The message moves to another lane.
     Transfer { lane: String },
-    /// It is taken out of the way.
+    /// The message is set aside.
     SetAside { reason: String, words: String },
-    /// It comes back from there.
+    /// The message returns from aside.
     Requeue,
-    /// It is given up.
+    /// The message is given up.
     Purge,
 }
 
 impl Change {
-    /// Whether it makes room on a full disk.
+    /// Reports whether the change makes room on a full disk.
     pub(crate) fn makes_room(&self) -> bool {
         matches!(self, Self::Ack { .. } | Self::Purge)
     }
 }
 
 impl Write {
-    /// Whether a power loss may undo it for a while: the message then comes once more, and that is all.
+    /// Reports whether a power loss may undo it for a while: the only effect is that the message is
+    /// sent again.
     pub(crate) fn may_come_undone(&self) -> bool {
         matches!(self, Self::Change { change: Change::Ack { .. }, .. })
     }
 
-    /// Reports whether it may wait for another one.
+    /// Reports whether it may wait for another commit.
     pub(crate) fn rides(&self) -> bool {
         matches!(self, Self::Change { change: Change::Ack { rides: true, .. }, .. })
     }
@@ -106,7 +109,7 @@ impl Write {
         !matches!(self, Self::Change { change, .. } if change.makes_room())
     }
 
-    /// Answers with what the transaction found. A caller who went away is no error.
+    /// Answers with the transaction's result. It is not an error if the caller is gone.
     pub(crate) fn settle(self) {
         match self {
             Self::Put { result, answer, .. } => drop(answer.send(result)),
@@ -127,16 +130,16 @@ impl Write {
     }
 }
 
-/// What the writer got.
+/// The writer's next input.
 #[derive(Debug)]
 pub(crate) enum Taken {
-    /// Commands in the order they came; none if the time limit passed first.
+    /// Commands in the order of arrival; empty if the time limit passed first.
     Batch(Vec<Command>),
     /// The line is closed and empty.
     Closed,
 }
 
-/// The line.
+/// The line of commands.
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
     line: Mutex<Line>,
@@ -150,11 +153,12 @@ struct Line {
 }
 
 impl Intake {
-    /// Puts a command at the end, with its permit if its kind needs one; the permit goes back when
-    /// the writer takes the command. False if the line is closed: the command is then gone.
+    /// Adds a command at the end, with its permit if its kind needs a permit; the permit is
+    /// returned when the writer takes the command. Returns false if the line is closed: the command
+    /// is then dropped.
     ///
-    /// Acks, releases and other changes need no permit: there are at most as many as leases, and each
-    /// takes a few bytes.
+    /// Acks, releases and other changes need no permit: there are at most as many as leases, and
+    /// each takes a few bytes.
     pub(crate) fn push(&self, command: Command, permit: Option<OwnedSemaphorePermit>) -> bool {
         let mut line = self.lock();
         if line.closed {
@@ -169,7 +173,8 @@ impl Intake {
         true
     }
 
-    /// Waits for the first command, at most for `limit`, then takes what is there, at most `most`.
+    /// Waits for the first command, at most for `limit`, then takes the waiting commands, at most
+    /// `most`.
     pub(crate) fn take(&self, most: usize, limit: Option<Duration>) -> Taken {
         let idle = |line: &mut Line| line.waiting.is_empty() && !line.closed;
         let line = self.lock();
@@ -189,13 +194,14 @@ impl Intake {
         Taken::Batch(line.waiting.drain(..count).map(|(command, _)| command).collect())
     }
 
-    /// Nothing more comes in; what waits is still done.
+    /// Closes the line; waiting commands are still done.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.arrival.notify_one();
     }
 
-    /// Nothing more comes in, and nothing more is done: who waits learns that the queue is closed.
+    /// Closes the line and drops the waiting commands: their callers get the error that the queue
+    /// is closed.
     pub(crate) fn abandon(&self) {
         let waiting = {
             let mut line = self.lock();
@@ -206,12 +212,12 @@ impl Intake {
     }
 
     fn lock(&self) -> MutexGuard<'_, Line> {
-        // A poisoned line is still a line: no code that holds the lock can leave it half changed.
+        // A poisoned line is still usable: no code that holds the lock can leave it half changed.
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Ends the leases of a handout that nobody took.
+/// Ends the leases of a handout that was not taken.
 pub(crate) fn release_all(intake: &Intake, leases: &[Lease]) {
     for lease in leases {
         let (answer, _) = oneshot::channel();
@@ -219,7 +225,7 @@ pub(crate) fn release_all(intake: &Intake, leases: &[Lease]) {
     }
 }
 
-/// Leased messages on their way to the caller: dropped on the way, they are released.
+/// Leased messages on their way to the caller; if dropped on the way, they are released.
 #[derive(Debug)]
 pub(crate) struct Handout {
     leases: Vec<Lease>,
@@ -231,7 +237,7 @@ impl Handout {
         Self { leases, intake }
     }
 
-    /// The caller has them.
+    /// Passes the messages to the caller.
     pub(crate) fn take(mut self) -> Vec<Lease> {
         std::mem::take(&mut self.leases)
     }

@@ -1,13 +1,14 @@
-//! Where a message's row lies: in this program's format, or in the released one that it takes over.
+//! The place of a message's row: in this program's format, or in the released format that it takes
+//! over.
 //!
-//! The released format (version 3) keeps rows in the order of their append and finds the next of a lane
-//! by an index. The current one keeps each bucket's rows together, so that neither that index nor one of
-//! ids has to be written: the row's key is the bucket and the place in the order, and an id holds its
-//! place too ([`MessageId::seq`](crate::MessageId)).
+//! The released format (version 3) keeps rows in the order of their append and finds the next of a
+//! lane by an index. The current format keeps each bucket's rows together, so that neither that
+//! index nor an index of ids has to be written. The row's key is the bucket and the place in the
+//! order, and an id holds its place too ([`MessageId::seq`](crate::MessageId)).
 
 use crate::order::{BucketId, SEQ_BITS, SEQ_MASK, Seq};
 
-/// Which format a file has.
+/// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
     /// Version 3, as commit 5568f2d and others wrote it.
@@ -17,7 +18,7 @@ pub(crate) enum Layout {
 }
 
 impl Layout {
-    /// The column that is the key of a message's row.
+    /// Returns the column that is the key of a message's row.
     pub(crate) fn key_column(self) -> &'static str {
         match self {
             Self::Released => "seq",
@@ -25,7 +26,7 @@ impl Layout {
         }
     }
 
-    /// The key of a message's row.
+    /// Returns the key of a message's row.
     pub(crate) fn key(self, bucket: BucketId, seq: Seq) -> i64 {
         match self {
             Self::Released => seq,
@@ -33,8 +34,8 @@ impl Layout {
         }
     }
 
-    /// The condition and order that give a bucket's messages after a place; its two values come from
-    /// [`Self::after`].
+    /// Returns the condition and order for a bucket's messages after a place; [`Self::after`] gives
+    /// its two values.
     pub(crate) fn in_order(self) -> &'static str {
         match self {
             Self::Released => "bucket = ?1 and seq > ?2 order by seq",
@@ -42,7 +43,7 @@ impl Layout {
         }
     }
 
-    /// The values for [`Self::in_order`].
+    /// Returns the values for [`Self::in_order`].
     pub(crate) fn after(self, bucket: BucketId, seq: Seq) -> (i64, i64) {
         match self {
             Self::Released => (bucket.0, seq),
@@ -50,7 +51,7 @@ impl Layout {
         }
     }
 
-    /// The size of a page of the file, in bytes.
+    /// Returns the size of a page of the file, in bytes.
     pub(crate) fn page(self) -> usize {
         match self {
             Self::Released => 2048,

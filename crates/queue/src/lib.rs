@@ -1,9 +1,9 @@
 //! A durable queue for store-and-forward: append, lease, ack, bound, survive power loss.
 //!
-//! A message is *appended* to a lane and is on disk when that is answered. It is *leased* to be
-//! sent, and *acked* once somebody else is responsible for it; only then does it leave. A lease
-//! that is released, or that a restart ends, leaves the message in its old place. So a message is
-//! delivered at least once, and in order while each lease is acked before the next is taken.
+//! A message is *appended* to a lane and is on disk when the append is answered. It is *leased* to
+//! be sent, and *acked* once another party is responsible for it; only then does it leave. If a
+//! lease is released, or a restart ends it, the message is in its old place again. So a message is
+//! delivered at least once, and in order if each lease is acked before the next is taken.
 //!
 //! ```
 //! # use queue::{Config, NewMessage, Queue};
@@ -20,21 +20,24 @@
 //! ```
 //!
 //! # How it works
-//! One thread owns an SQLite file in write-ahead mode and takes all that waits into one
-//! transaction, so that many callers share one sync and the first never waits for company. Order
-//! is the row's number, never the clock. Leases live in memory. Totals are stored beside the
-//! messages, so that opening reads the same few pages whatever the backlog.
+//! A thread owns an SQLite file in write-ahead mode and takes all waiting commands into one
+//! transaction. So many callers share one sync, and the first never waits for others. The order is
+//! the row's number, never the clock. Leases are in memory. Totals are stored beside the messages,
+//! so that opening reads the same few pages whatever the backlog.
 //!
-//! A commit writes few pages: rows of a lane and priority lie together, so that no index finds the next
-//! one; an id holds its message's place, so that no index finds it; and keys and receipts share one row
-//! ([`Queue::trace`]). An acknowledgement may ride with the next append ([`Queue::ack_with_next`]).
+//! A commit writes few pages. Rows of a lane and priority are together, so that no index is needed
+//! to find the next. An id holds its message's place, so that no index is needed to find it. Keys
+//! and receipts share a row ([`Queue::trace`]). An acknowledgement may ride with the next append
+//! ([`Queue::ack_with_next`]).
 //!
 //! # Invariants
-//! - Nothing is answered or leased before it is committed, and under [`Fsync::Always`] synced; a failed
-//!   commit accepts nothing, on disk or in memory.
+//! - Nothing is answered or leased before it is committed, and under [`Fsync::Always`] synced; a
+//!   failed commit accepts nothing, on disk or in memory.
 //! - No message is leased twice at a time.
-//! - What expires, ages out or is evicted is counted; a leased message is none of these.
-//! - A message that was set aside keeps its lane and its place in the order, and is in nobody's way.
+//! - Messages that expire, age out or are evicted are counted; none of this happens to a leased
+//!   message.
+//! - A message that was set aside keeps its lane and its place in the order, and blocks no other
+//!   message.
 
 mod check;
 mod clock;

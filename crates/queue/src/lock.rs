@@ -1,4 +1,4 @@
-//! One writer per queue: the lock file that says who has it open.
+//! The lock file, which names the process that has the queue open: a queue has one writer.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},
@@ -16,20 +16,20 @@ use crate::{
 
 const LOCK_FILE: &str = "queue.lock";
 
-/// How much of a lock file or a command line is worth reading.
+/// The most bytes to read of a lock file or a command line.
 const MAX_READ: u64 = 256;
 
 /// The lock on a queue's directory, held while this value lives.
 ///
-/// The file stays when the lock goes: to unlink it would let a third process lock a new file
-/// while a second one waits on the old.
+/// The file stays after the lock ends: if it were unlinked, a third process could lock a new file
+/// while a second process waits on the old file.
 #[derive(Debug)]
 pub(crate) struct DirLock {
     _file: File,
 }
 
 impl DirLock {
-    /// Makes `dir` if need be (mode 0700) and takes its lock at once or not at all.
+    /// Makes `dir` if needed (mode 0700) and takes its lock at once or not at all.
     pub(crate) fn acquire(dir: &Path) -> Result<Self, OpenError> {
         make_dir(dir).map_err(|source| OpenError::Prepare { path: dir.to_owned(), source })?;
         let path = dir.join(LOCK_FILE);
@@ -42,7 +42,7 @@ impl DirLock {
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) if !is_deleted(&file) => break,
-                // It was deleted since it was opened: the lock is on nothing.
+                // The file was deleted since it was opened: the lock protects nothing.
                 Ok(()) => file = open().map_err(prepare)?,
                 Err(rustix::io::Errno::WOULDBLOCK) => {
                     let holder = holder(&mut file);
@@ -52,7 +52,7 @@ impl DirLock {
             }
         }
         if let Err(error) = sign(&mut file) {
-            // A full disk must not keep us from draining: then a second opener learns no name.
+            // A full disk must not prevent draining: a second opener then gets no process id.
             tracing::warn!(error = %error, path = %path.display(), "could not sign the lock file");
         }
         Ok(Self { _file: file })
@@ -79,7 +79,7 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     options.write(true).create_new(true).mode(0o600).open(path)?.write_all(content)
 }
 
-/// The directory that holds the entry `dir`.
+/// Returns the directory that holds the entry `dir`.
 fn parent(dir: &Path) -> PathBuf {
     match dir.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
@@ -92,16 +92,17 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Leaves our process id for the one who comes second.
+/// Writes our process id for a second opener.
 fn sign(file: &mut File) -> io::Result<()> {
     let name = format!("{}\n", std::process::id());
-    // Overwritten and then cut, so that the file keeps its block on a full disk.
+    // Overwritten and then truncated, so that the file keeps its block on a full disk.
     file.seek(SeekFrom::Start(0))?;
     file.write_all(name.as_bytes())?;
     file.set_len(u64::try_from(name.len()).unwrap_or(u64::MAX))
 }
 
-/// Who signed the lock file. The holder may be just about to sign: then nobody is named.
+/// Returns the process that signed the lock file, or neither id nor command if it has not signed
+/// yet.
 fn holder(file: &mut File) -> Holder {
     let mut text = String::new();
     let pid = match file.take(MAX_READ).read_to_string(&mut text) {
@@ -111,7 +112,7 @@ fn holder(file: &mut File) -> Holder {
     Holder { pid, command: pid.and_then(command) }
 }
 
-/// The command line of a process, on one line and without control characters.
+/// Returns the command line of a process, on one line and without control characters.
 fn command(pid: u32) -> Option<String> {
     let mut bytes = Vec::new();
     let file = File::open(format!("/proc/{pid}/cmdline")).ok()?;

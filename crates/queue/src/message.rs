@@ -1,4 +1,5 @@
-//! What goes in and what comes out: ids, messages, receipts, leases, and how a message is measured.
+//! Input and output of the queue: ids, messages, receipts, leases, and the accounted size of a
+//! message.
 
 use std::{fmt, str::FromStr, time::SystemTime};
 
@@ -6,7 +7,7 @@ use uuid::Uuid;
 
 use crate::order::{SEQ_MASK, Seq};
 
-/// What every message costs against [`Config::max_bytes`](crate::Config::max_bytes) beyond its
+/// The cost of every message against [`Config::max_bytes`](crate::Config::max_bytes) beyond its
 /// topic and payload: row header, id, index entries and their share of half-filled pages.
 ///
 /// A message is accounted as `topic.len() + payload.len() + OVERHEAD` bytes.
@@ -15,17 +16,17 @@ pub const OVERHEAD: u64 = 128;
 /// The highest priority; 0 is the lowest.
 pub const MAX_PRIORITY: u8 = 9;
 
-/// The priority of a message that asks for none.
+/// The default priority.
 pub const DEFAULT_PRIORITY: u8 = 4;
 
-/// Longest lane name and longest idempotency key, in bytes. Both end in index entries, which must
-/// stay small against a page.
+/// Longest lane name and longest idempotency key, in bytes. Both are stored in index entries, which
+/// must stay small against a page.
 pub const MAX_NAME: usize = 256;
 
 /// Longest topic in bytes: MQTT's own limit for a string (MQTT 3.1.1 §1.5.3).
 pub const MAX_TOPIC: usize = 65_535;
 
-/// Largest size of one message whatever the bound of the queue; SQLite's limit for a row is 1 GB.
+/// Largest size of a message whatever the bound of the queue; SQLite's limit for a row is 1 GB.
 pub(crate) const MAX_SIZE: u64 = 256 * 1024 * 1024;
 
 /// The name of a message for its whole life: a UUID of version 7, given at hand-in.
@@ -33,42 +34,42 @@ pub(crate) const MAX_SIZE: u64 = 256 * 1024 * 1024;
 pub struct MessageId(Uuid);
 
 impl MessageId {
-    /// A fresh id that holds no place.
+    /// Returns a fresh id that holds no place.
     #[cfg(test)]
     pub(crate) fn fresh() -> Self {
         Self(Uuid::now_v7())
     }
 
-    /// The id of a new message at this place in the order. Its last 44 bits are the place, so that no
-    /// index of ids is needed; of the others, 48 are the time and some 30 are random.
+    /// Returns the id of a new message at this place in the order. Its last 44 bits are the place,
+    /// so that no index of ids is needed; of the others, 48 are the time and some 30 are random.
     pub(crate) fn at(seq: Seq) -> Self {
         Self(Uuid::now_v7()).copy_at(seq)
     }
 
-    /// The id of a copy of this message at another place.
+    /// Returns the id of a copy of this message at another place.
     pub(crate) fn copy_at(self, seq: Seq) -> Self {
         let mask = u128::from(SEQ_MASK.unsigned_abs());
         let seq = u128::from(seq.unsigned_abs()) & mask;
         Self(Uuid::from_u128((self.0.as_u128() & !mask) | seq))
     }
 
-    /// The place in the order that an id of [`Self::at`] holds.
+    /// Returns the place in the order that an id of [`Self::at`] holds.
     pub(crate) fn seq(self) -> Seq {
         let [.., a, b, c, d, e, f] = *self.0.as_bytes();
         i64::from_be_bytes([0, 0, a, b, c, d, e, f]) & SEQ_MASK
     }
 
-    /// An id that no message has.
+    /// Returns an id that no message has.
     pub fn nil() -> Self {
         Self(Uuid::nil())
     }
 
-    /// The id that is stored as these bytes; `None` if there are not 16.
+    /// Returns the id stored as these bytes; `None` if there are not 16.
     pub(crate) fn from_slice(bytes: &[u8]) -> Option<Self> {
         Uuid::from_slice(bytes).ok().map(Self)
     }
 
-    /// The id as 16 bytes, in the order of its text form.
+    /// Returns the id as 16 bytes, in the order of its text form.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
@@ -93,16 +94,17 @@ impl FromStr for MessageId {
 pub struct Key {
     /// At most [`MAX_NAME`] bytes.
     pub name: String,
-    /// A checksum of all that makes up the message: the same key with another one is refused.
+    /// A checksum of all that makes up the message: the same key with another digest is refused.
     pub digest: u32,
 }
 
 /// A message to be stored by [`Queue::append`](crate::Queue::append).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewMessage {
-    /// The line it waits in; at most [`MAX_NAME`] bytes. A lane exists once something was put in it.
+    /// The lane it waits in; at most [`MAX_NAME`] bytes. A lane exists once a message was put in
+    /// it.
     pub lane: String,
-    /// Where it goes; at most [`MAX_TOPIC`] bytes. Not interpreted.
+    /// The topic to publish to; at most [`MAX_TOPIC`] bytes. Not interpreted.
     pub topic: String,
     /// Any bytes; may be empty.
     pub payload: Vec<u8>,
@@ -110,19 +112,20 @@ pub struct NewMessage {
     pub qos: u8,
     /// Not interpreted.
     pub retain: bool,
-    /// 0 to [`MAX_PRIORITY`]; higher ones leave first, and lower ones are the first to be evicted.
+    /// 0 to [`MAX_PRIORITY`]; higher priorities leave first, and lower priorities are evicted
+    /// first.
     pub priority: u8,
-    /// After this moment of the wall clock it is dropped instead of handed out. A gateway whose
-    /// clock jumps forward at its first time sync expires by the new time.
+    /// The moment of the wall clock after which it is dropped instead of handed out. If a gateway's
+    /// clock jumps forward at its first time sync, the new time counts.
     pub expires_at: Option<SystemTime>,
-    /// A second append with a remembered key stores nothing and answers the first one's id. One space of
-    /// keys for all lanes; those of the newest [`REMEMBERED`](crate::REMEMBERED) messages are
-    /// remembered, also after the message left.
+    /// A second append with a remembered key stores nothing and is answered with the first
+    /// message's id. All lanes share the same keys; those of the newest
+    /// [`REMEMBERED`](crate::REMEMBERED) messages are remembered, even after the message left.
     pub key: Option<Key>,
 }
 
 impl NewMessage {
-    /// A message of QoS 1 and default priority that never expires and has no key.
+    /// Creates a message of QoS 1 and default priority that never expires and has no key.
     pub fn new(
         lane: impl Into<String>,
         topic: impl Into<String>,
@@ -140,13 +143,13 @@ impl NewMessage {
         }
     }
 
-    /// What it costs against the queue's bound, in bytes (see [`OVERHEAD`]).
+    /// Returns its cost against the queue's bound, in bytes (see [`OVERHEAD`]).
     pub fn size(&self) -> u64 {
         let length = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         length(self.topic.len()).saturating_add(length(self.payload.len())).saturating_add(OVERHEAD)
     }
 
-    /// Refuses what the store's format cannot hold.
+    /// Refuses a message that the store's format cannot hold.
     pub(crate) fn validate(&self) -> Result<(), InvalidMessage> {
         check_lane(&self.lane)?;
         if self.topic.len() > MAX_TOPIC {
@@ -167,18 +170,18 @@ impl NewMessage {
     }
 }
 
-/// The lane of messages that were set aside. Nobody may put one there or lease from it.
+/// The lane of messages that were set aside. Callers can neither append to it nor lease from it.
 pub(crate) const ASIDE: &str = "(aside)";
 
 /// The longest reason or explanation that is kept with a message set aside, in bytes.
 const MAX_WORDS: usize = 400;
 
-/// The beginning of a text, at most [`MAX_WORDS`] bytes.
+/// Returns the beginning of a text, at most [`MAX_WORDS`] bytes.
 pub(crate) fn cut(text: &str) -> String {
     text.get(..text.floor_char_boundary(MAX_WORDS)).unwrap_or_default().to_owned()
 }
 
-/// Refuses a lane name that is too long to be an index entry, and the one that is ours.
+/// Refuses a lane name that is too long for an index entry, and the reserved name.
 pub(crate) fn check_lane(lane: &str) -> Result<(), InvalidMessage> {
     if lane.len() > MAX_NAME {
         return Err(InvalidMessage::Lane { length: lane.len() });
@@ -189,7 +192,7 @@ pub(crate) fn check_lane(lane: &str) -> Result<(), InvalidMessage> {
     Ok(())
 }
 
-/// Why a message cannot be stored whatever the state of the queue.
+/// The reason why a message cannot be stored, whatever the state of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidMessage {
     /// The lane's name is longer than [`MAX_NAME`].
@@ -198,7 +201,7 @@ pub enum InvalidMessage {
         /// Its length in bytes.
         length: usize,
     },
-    /// The lane is the one in which messages are kept that were set aside.
+    /// The lane is reserved for messages that were set aside.
     #[error("the lane name {:?} is reserved", ASIDE)]
     Reserved,
     /// The topic is longer than [`MAX_TOPIC`].
@@ -221,64 +224,64 @@ pub enum InvalidMessage {
     Priority(u8),
 }
 
-/// What became of an appended message.
+/// The result of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is on disk.
+    /// The message is on disk.
     Stored,
-    /// Its key was seen before; the receipt names the message of that time.
+    /// Its key was seen before; the receipt names the earlier message.
     Duplicate,
-    /// It was given up and counted: the queue was full and the policy sacrifices the new one, or
-    /// it had expired before it came.
+    /// The message was given up and counted: the queue was full and the policy drops the new
+    /// message, or it had already expired.
     Dropped,
 }
 
-/// The answer to an append; when it arrives the outcome is on disk.
+/// The answer to an append; its outcome is on disk by then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// The message's id; for a duplicate that of the first one.
+    /// The message's id; for a duplicate that of the first message.
     pub id: MessageId,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// Which messages a lease asks for.
+/// The messages that a lease asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// The lane.
     pub lane: String,
-    /// At most so many, and at most [`MAX_LEASES`](crate::MAX_LEASES).
+    /// The most messages to lease, and at most [`MAX_LEASES`](crate::MAX_LEASES).
     pub limit: usize,
-    /// Of at least this priority; what is below waits.
+    /// The lowest priority to lease; lower ones wait.
     pub floor: u8,
 }
 
 impl Wanted {
-    /// Messages of any priority.
+    /// Asks for messages of any priority.
     pub fn of(lane: impl Into<String>, limit: usize) -> Self {
         Self { lane: lane.into(), limit, floor: 0 }
     }
 }
 
-/// A message handed out: nobody else gets it until it is released or the process ends.
+/// A message handed out: no other caller gets it until it is released or the process ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// The message's id, for ack, release and transfer.
     pub id: MessageId,
     /// The lane it was leased from.
     pub lane: String,
-    /// Where it goes.
+    /// Its topic.
     pub topic: String,
     /// Its payload.
     pub payload: Vec<u8>,
-    /// As it was handed in.
+    /// As handed in.
     pub qos: u8,
-    /// As it was handed in.
+    /// As handed in.
     pub retain: bool,
-    /// As it was handed in.
+    /// As handed in.
     pub priority: u8,
     /// The wall clock's time when it was appended; for age only, order never depends on it.
     pub appended_at: SystemTime,
-    /// How often it has been leased since this process opened the queue, this lease included.
+    /// The number of its leases since this process opened the queue, this lease included.
     pub attempts: u32,
 }

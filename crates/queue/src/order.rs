@@ -1,4 +1,4 @@
-//! The order of messages: a place in it, the bucket that has one, and how many there may be of both.
+//! The order of messages: a place in it, the buckets, and the largest number of both.
 
 /// A message's place in the order: the row's key.
 pub(crate) type Seq = i64;

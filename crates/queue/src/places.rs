@@ -1,9 +1,9 @@
-//! Who holds what, in memory: which messages are leased and where each bucket goes on.
+//! The leases in memory: leased messages, and the place at which each bucket continues.
 //!
 //! A bucket's *cursor* divides its order. Every message up to it is leased or *returned* (released,
-//! or passed over); none after it is. So the next message is the first returned one or else the
-//! first row after the cursor, and leased ones are never walked over, however many there are. A message
-//! that is *passed over* is neither: it is found again once the cursor is set back.
+//! or passed over); none after it is. So the next message is the first returned one, or otherwise
+//! the first row after the cursor. Leased messages are never walked over, however many there are. A
+//! message that is *passed over* is neither: it is found again once the cursor is set back.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,14 +14,14 @@ use crate::{
     tally::Amount,
 };
 
-/// A message that somebody holds.
+/// A leased message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Leased {
     pub(crate) at: Located,
     pub(crate) attempts: u32,
 }
 
-/// A message up to the cursor that nobody holds.
+/// An unleased message up to the cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Returned {
     pub(crate) attempts: u32,
@@ -34,11 +34,12 @@ struct Place {
     cursor: Seq,
     returned: BTreeMap<Seq, Returned>,
     leased: Amount,
-    /// Some up to the cursor are neither leased nor returned: who leased them could not use them.
+    /// True if some messages up to the cursor are neither leased nor returned: the consumer could
+    /// not use them.
     passed: bool,
 }
 
-/// How to take back one change of [`Places`] when the transaction it belongs to fails.
+/// The reverse of a change of [`Places`], for a failed transaction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Undo {
     /// Lease it again.
@@ -55,44 +56,44 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// How many messages are leased.
+    /// Returns the number of leased messages.
     pub(crate) fn leased(&self) -> u64 {
         u64::try_from(self.leased.len()).unwrap_or(u64::MAX)
     }
 
-    /// How much of a bucket is leased.
+    /// Returns the leased amount of a bucket.
     pub(crate) fn leased_of(&self, bucket: BucketId) -> Amount {
         self.places.get(&bucket).map_or_else(Amount::default, |place| place.leased)
     }
 
-    /// The place of a message that somebody holds.
+    /// Returns the place of a leased message.
     pub(crate) fn located(&self, id: MessageId) -> Option<Located> {
         self.leased.get(&id).map(|leased| leased.at)
     }
 
-    /// Whether somebody holds it.
+    /// Reports whether a message is leased.
     pub(crate) fn is_leased(&self, id: MessageId) -> bool {
         self.leased.contains_key(&id)
     }
 
-    /// Where the rows that were never handed out begin.
+    /// Returns the place after which rows were never handed out.
     pub(crate) fn cursor(&self, bucket: BucketId) -> Seq {
         self.places.get(&bucket).map_or(0, |place| place.cursor)
     }
 
-    /// The first returned message of a bucket.
+    /// Returns the first returned message of a bucket.
     pub(crate) fn first_returned(&self, bucket: BucketId) -> Option<Seq> {
         self.places.get(&bucket)?.returned.first_key_value().map(|(seq, _)| *seq)
     }
 
-    /// Returned messages of a bucket in order, at most `most`.
+    /// Returns the returned messages of a bucket in order, at most `most`.
     pub(crate) fn returned(&self, bucket: BucketId, most: usize) -> Vec<(Seq, Returned)> {
         let Some(place) = self.places.get(&bucket) else { return Vec::new() };
         place.returned.iter().take(most).map(|(seq, returned)| (*seq, *returned)).collect()
     }
 
-    /// Somebody gets this message: the first returned one, or the first row after the cursor.
-    /// Answers how often it has been handed out, this time included.
+    /// Leases this message: the first returned one, or the first row after the cursor. Returns the
+    /// number of its leases, this lease included.
     pub(crate) fn lease(&mut self, at: Located) -> u32 {
         let place = self.places.entry(at.bucket).or_default();
         let earlier = place.returned.remove(&at.seq).map_or(0, |returned| returned.attempts);
@@ -103,14 +104,15 @@ impl Places {
         attempts
     }
 
-    /// The first row after the cursor has expired: it waits for the sweep among the returned.
+    /// Passes over the first row after the cursor, which has expired: it waits for the sweep among
+    /// the returned.
     pub(crate) fn pass_over(&mut self, at: Located) {
         let place = self.places.entry(at.bucket).or_default();
         place.cursor = place.cursor.max(at.seq);
         place.returned.insert(at.seq, Returned { attempts: 0, expires_at: at.expires_at });
     }
 
-    /// The lease ends; the message is again in its old place. `None` if it was not leased.
+    /// Ends a lease; the message is in its old place again. `None` if it was not leased.
     pub(crate) fn release(&mut self, id: MessageId) -> Option<Leased> {
         let leased = self.end_lease(id)?;
         let returned = Returned { attempts: leased.attempts, expires_at: leased.at.expires_at };
@@ -118,14 +120,15 @@ impl Places {
         Some(leased)
     }
 
-    /// The lease ends; the message is not found before [`Self::look_again`]. False if it was not leased.
+    /// Ends a lease; the message is not found before [`Self::look_again`]. Returns false if it was
+    /// not leased.
     pub(crate) fn leave_behind(&mut self, id: MessageId) -> bool {
         let Some(leased) = self.end_lease(id) else { return false };
         self.places.entry(leased.at.bucket).or_default().passed = true;
         true
     }
 
-    /// Sets a bucket's cursor back, if something was left behind there.
+    /// Sets a bucket's cursor back, if a message was left behind there.
     pub(crate) fn look_again(&mut self, bucket: BucketId) -> bool {
         let Some(place) = self.places.get_mut(&bucket).filter(|place| place.passed) else {
             return false;
@@ -136,12 +139,12 @@ impl Places {
         true
     }
 
-    /// Reports whether something was left behind in a bucket.
+    /// Reports whether a message was left behind in a bucket.
     pub(crate) fn has_left_behind(&self, bucket: BucketId) -> bool {
         self.places.get(&bucket).is_some_and(|place| place.passed)
     }
 
-    /// A message leaves its bucket, leased or not; answers how to take that back.
+    /// Forgets a message that leaves its bucket, leased or not; returns the reverse of that.
     pub(crate) fn forget(&mut self, at: Located) -> Option<Undo> {
         if let Some(leased) = self.end_lease(at.id) {
             return Some(Undo::Lease(leased));
@@ -150,8 +153,8 @@ impl Places {
         Some(Undo::Return(at.bucket, at.seq, returned))
     }
 
-    /// A message came into a bucket from another one. Up to the cursor it must be returned, or it
-    /// would never be found.
+    /// Adds a message that moved here from another bucket. Up to the cursor it must be returned, or
+    /// it would never be found.
     pub(crate) fn arrive(&mut self, at: Located) {
         let place = self.places.entry(at.bucket).or_default();
         if at.seq <= place.cursor {
@@ -159,7 +162,7 @@ impl Places {
         }
     }
 
-    /// Takes back what a failed transaction did, given in the order it was done.
+    /// Reverses the changes of a failed transaction, given in their order.
     pub(crate) fn undo(&mut self, changes: Vec<Undo>) {
         for change in changes.into_iter().rev() {
             match change {
@@ -201,7 +204,7 @@ mod tests {
 
     #[test]
     fn what_is_passed_over_is_found_again() {
-        // The clock may be set back before the sweep comes: then it has not expired after all.
+        // If the clock is set back before the sweep, the message has not expired after all.
         let mut places = Places::default();
         let (over, next) = (at(5), at(6));
         places.pass_over(over);

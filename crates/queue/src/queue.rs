@@ -1,4 +1,4 @@
-//! The handle: what callers hold, and how a queue is opened and closed.
+//! The queue's handle, and opening and closing a queue.
 
 use std::{
     future::Future,
@@ -27,8 +27,8 @@ use crate::{
     writer::Writer,
 };
 
-/// A durable queue; a cheap handle, to be cloned. When the last clone goes the queue is closed,
-/// which blocks for the last commit: prefer [`Queue::close`] where that matters.
+/// A durable queue; a cheap handle, to be cloned. When the last clone is dropped the queue is
+/// closed, which blocks for the last commit: prefer [`Queue::close`] if that matters.
 #[derive(Clone, Debug)]
 pub struct Queue {
     inner: Arc<Inner>,
@@ -45,20 +45,20 @@ struct Inner {
 
 impl Queue {
     /// Opens the queue in `config.dir`, or makes it, and starts its writer thread. Blocks on the
-    /// disk; takes the same time however many messages are held. All leases start free.
+    /// disk; takes the same time whatever the number of messages. No message is leased at first.
     ///
-    /// The file's pages are not checked for damage here, but in the background where the last stop was
-    /// not clean, and by [`Inspector::check`](crate::Inspector::check). Damage that is met, now or later,
-    /// ends with the file moved aside into a folder `damaged-…` of the queue's directory, and with a new
-    /// one that holds all that could be read of it; what could not is counted as dropped.
+    /// The file's pages are not checked for damage here, but in the background if the last stop was
+    /// not clean, and by [`Inspector::check`](crate::Inspector::check). When damage is met, now or
+    /// later, the file is moved aside into a folder `damaged-…` of the queue's directory. A new
+    /// file holds all that could be read of it; the other messages are counted as dropped.
     ///
     /// # Errors
-    /// [`OpenError`]; with [`OpenError::Locked`] the one who has it open is named.
+    /// [`OpenError`]; [`OpenError::Locked`] names the process that has it open.
     pub fn open(config: Config) -> Result<Self, OpenError> {
         Self::open_with(config, Sources::real(), |_| {})
     }
 
-    /// [`Queue::open`] with another clock and a hand on the store before it is used.
+    /// Opens like [`Queue::open`], with another clock and access to the store before it is used.
     pub(crate) fn open_with(
         config: Config,
         sources: Sources,
@@ -94,19 +94,19 @@ impl Queue {
         })
     }
 
-    /// The most bytes of messages it takes ([`Config::max_bytes`]).
+    /// Returns the most bytes of messages it takes ([`Config::max_bytes`]).
     pub fn max_bytes(&self) -> u64 {
         self.inner.max_bytes
     }
 
-    /// The lanes that share the queue from now on: a quarter of it is divided among them, so that one
-    /// that fills up leaves the others room. At first none has a share.
+    /// Shares the queue among these lanes from now on: a quarter of it is divided among them, so
+    /// that a lane that fills up leaves room for the others. At first no lane has a share.
     pub fn share_among(&self, lanes: Vec<String>) {
         self.inner.shared.intake.push(Command::Share(lanes), None);
     }
 
-    /// Stores a message; when this answers, the outcome is synced to disk. Appends that wait at
-    /// the same time share one sync.
+    /// Stores a message. The outcome is synced to disk before the answer. Appends that wait at the
+    /// same time share one sync.
     ///
     /// # Errors
     /// [`AppendError`]; the message was then not taken.
@@ -120,7 +120,7 @@ impl Queue {
     }
 
     /// Stores a copy of a message in each of `lanes`, whatever its own: all of them or none. The
-    /// answer has a receipt for each; one message that is dropped has one.
+    /// answer has a receipt for each; a dropped message has one receipt.
     ///
     /// # Errors
     /// [`AppendError`]; no copy was then taken.
@@ -145,16 +145,17 @@ impl Queue {
         receipt.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }
 
-    /// Reports whether a message of this size would fit now with a copy in each of `lanes`, beside what is
-    /// `on_the_way` to be stored before it. A queue that drops instead of refusing always has room.
+    /// Reports whether a message of this size would fit now with a copy in each of `lanes`. The
+    /// amount `on_the_way` is stored before it. A queue that drops instead of refusing always has
+    /// room.
     pub fn has_room(&self, lanes: &[String], size: u64, on_the_way: LaneStat) -> bool {
         self.inner.when_full != WhenFull::Reject
             || self.inner.shared.has_room(lanes, size, on_the_way)
     }
 
     /// Hands out the next messages of a lane, at most `limit` and at most
-    /// [`MAX_LEASES`](crate::MAX_LEASES): higher priority first, then in the order of their
-    /// append. Only what is on disk and neither leased nor expired; an unknown lane has none.
+    /// [`MAX_LEASES`](crate::MAX_LEASES): higher priority first, then in the order of their append.
+    /// Only messages that are on disk and neither leased nor expired; an unknown lane has none.
     ///
     /// # Errors
     /// [`StoreError`]; nothing is leased then.
@@ -165,7 +166,7 @@ impl Queue {
         self.lease_wanted(Wanted::of(lane, limit)).await
     }
 
-    /// As [`Queue::lease`], and of a priority of at least `floor` only: what is below waits.
+    /// Leases like [`Queue::lease`], but only messages of at least priority `floor`; others wait.
     ///
     /// # Errors
     /// As [`Queue::lease`].
@@ -181,7 +182,7 @@ impl Queue {
         self.lease_wanted(Wanted { floor, ..Wanted::of(lane, limit) }).await
     }
 
-    /// As [`Queue::lease`], of those messages only that are wanted.
+    /// Leases like [`Queue::lease`], but only the wanted messages.
     ///
     /// # Errors
     /// As [`Queue::lease`].
@@ -194,15 +195,15 @@ impl Queue {
         handout.await.unwrap_or(Err(StoreError::Closed)).map(Handout::take)
     }
 
-    /// Removes a message for good, leased or not, since somebody else is responsible for it: `path` names
-    /// who. `Ok(false)` if there is none of this id.
+    /// Removes a message for good, leased or not, since another party is responsible for it, which
+    /// `path` names. `Ok(false)` if there is no message of this id.
     ///
     /// # Errors
     /// [`StoreError`]; the message is then still there, and still leased if it was.
     ///
     /// # Cancel safety
-    /// The ack is on its way when this returns, before the future is polled; to drop the future
-    /// only means not to wait for the disk.
+    /// The ack is sent when this function returns, before the future is polled; a dropped future
+    /// only does not wait for the disk.
     pub fn ack(
         &self,
         id: MessageId,
@@ -211,8 +212,8 @@ impl Queue {
         self.change(id, Change::Ack { path: Arc::clone(path), rides: false })
     }
 
-    /// As [`Queue::ack`], but the acknowledgement may wait some two seconds for another commit to go with,
-    /// which spares a flash disk half of its writes. Ask for [`Queue::hurry`] as soon as something waits
+    /// Acknowledges like [`Queue::ack`], but may wait some two seconds to join another commit,
+    /// which halves the writes to a flash disk. Call [`Queue::hurry`] as soon as something waits
     /// for it.
     ///
     /// # Errors
@@ -228,13 +229,13 @@ impl Queue {
         self.change(id, Change::Ack { path: Arc::clone(path), rides: true })
     }
 
-    /// Commits the acknowledgements that wait for another commit now, all together.
+    /// Commits now, together, the acknowledgements that wait for another commit.
     pub fn hurry(&self) {
         self.inner.shared.intake.push(Command::Hurry, None);
     }
 
-    /// Gives a lane another name, with all that waits in it, however much that is. `Ok(false)` if there
-    /// is a lane of the new name already: then nothing is changed, and each message can be moved by
+    /// Renames a lane, with all its waiting messages, however many. `Ok(false)` if there is a lane
+    /// of the new name already: then nothing is changed, and each message can be moved by
     /// [`Queue::transfer`].
     ///
     /// # Errors
@@ -251,8 +252,8 @@ impl Queue {
         Ok(self.push_now(Command::Write(rename), found).await?)
     }
 
-    /// Returns where a message stands: one that is held, or one that left lately. `None` if it is not known, or
-    /// no longer.
+    /// Returns the state of a message that is held, or that left lately. `None` if it is not known,
+    /// or no longer.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -265,13 +266,13 @@ impl Queue {
         found.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Each message that is acknowledged, dropped or set aside from now on, once that is committed. Who
-    /// reads too slowly misses the oldest, and is told how many.
+    /// Subscribes to each message that is acknowledged, dropped or set aside from now on, once that
+    /// is committed. A receiver that reads too slowly loses the oldest, and gets their number.
     pub fn outcomes(&self) -> broadcast::Receiver<Trace> {
         self.inner.shared.outcomes.subscribe()
     }
 
-    /// Ends a lease: the message is again the next of its lane in its old place. `Ok(false)` if it
+    /// Ends a lease: the message is again the next of its lane, in its old place. `Ok(false)` if it
     /// was not leased.
     ///
     /// # Errors
@@ -287,9 +288,9 @@ impl Queue {
         self.push_now(Command::Release { id, answer }, found)
     }
 
-    /// Ends a lease as [`Queue::release`] does, but the message is handed out again only after
-    /// [`Queue::look_again`]: who leases cannot use it now. It waits like any other meanwhile. No watcher
-    /// is woken. `Ok(false)` if it was not leased.
+    /// Ends a lease like [`Queue::release`], but the message is handed out again only after
+    /// [`Queue::look_again`], since the consumer cannot use it now. Meanwhile it waits like any
+    /// other message. No watcher is woken. `Ok(false)` if it was not leased.
     ///
     /// # Errors
     /// As [`Queue::release`].
@@ -304,8 +305,8 @@ impl Queue {
         self.push_now(Command::PassOver { id, answer }, found)
     }
 
-    /// Hands out again, each in its old place, what was passed over in a lane. Reports whether anything
-    /// was; watchers are woken then.
+    /// Hands out again, in their old places, the messages that were passed over in a lane. Returns
+    /// whether there were any; watchers are woken then.
     ///
     /// # Errors
     /// As [`Queue::release`].
@@ -321,11 +322,11 @@ impl Queue {
     }
 
     /// Moves a message to another lane with its id, priority and place in the order; a lease on it
-    /// ends. `Ok(false)` if there is none of this id.
+    /// ends. `Ok(false)` if there is no message of this id.
     ///
     /// # Errors
-    /// [`AppendError::Invalid`] for a lane that cannot be, else [`AppendError::Store`]; the message
-    /// then stays where it was.
+    /// [`AppendError::Invalid`] for an invalid lane, else [`AppendError::Store`]; the message then
+    /// stays in its lane.
     ///
     /// # Cancel safety
     /// A dropped call may or may not have moved the message; it is in one lane or the other.
@@ -334,13 +335,13 @@ impl Queue {
         Ok(self.change(id, Change::Transfer { lane: lane.to_owned() }).await?)
     }
 
-    /// Sets a message aside, on disk: a lease on it ends, no lane hands it out and it blocks none,
-    /// until [`Queue::requeue`]. It counts against the bounds and its time runs on. `reason` is a
-    /// word to sort by, `words` say more; both are cut to a few hundred bytes. `Ok(false)` if there
-    /// is none of this id, or it is aside already.
+    /// Sets a message aside, on disk: a lease on it ends, no lane hands it out and it blocks no
+    /// lane, until [`Queue::requeue`]. It counts against the bounds, and it still expires. `reason`
+    /// is a word to sort by, `words` is an explanation; both are cut to a few hundred bytes.
+    /// `Ok(false)` if there is no message of this id, or it is aside already.
     ///
     /// # Errors
-    /// [`StoreError`]; the message is then where it was.
+    /// [`StoreError`]; the message then stays in its place.
     ///
     /// # Cancel safety
     /// As for [`Queue::ack`].
@@ -354,8 +355,8 @@ impl Queue {
         self.change(id, Change::SetAside { reason, words })
     }
 
-    /// Brings a message that was set aside back into its lane, in its old place. `Ok(false)` if no
-    /// such one is aside.
+    /// Returns a message that was set aside to its lane, in its old place. `Ok(false)` if no
+    /// message of this id is aside.
     ///
     /// # Errors
     /// [`StoreError`]; the message is then still aside.
@@ -369,8 +370,8 @@ impl Queue {
         self.change(id, Change::Requeue)
     }
 
-    /// Removes a message unsent and counts it as dropped. `Ok(false)` if there is none of this id,
-    /// or it is leased: then it is on its way.
+    /// Removes a message unsent and counts it as dropped. `Ok(false)` if there is no message of
+    /// this id, or it is leased: then it is on its way.
     ///
     /// # Errors
     /// [`StoreError`]; the message is then still there.
@@ -384,25 +385,25 @@ impl Queue {
         self.change(id, Change::Purge)
     }
 
-    /// The figures of now, from memory.
+    /// Returns the present figures, from memory.
     pub fn stat(&self) -> Stat {
         self.inner.shared.stat()
     }
 
-    /// A number that changes whenever a message may have become leasable in any lane. Mark it
-    /// seen, lease until nothing comes, then wait for the change.
+    /// Subscribes to a number that changes whenever a message may have become leasable in any lane.
+    /// Mark it seen, lease until nothing is returned, then wait for the change.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.inner.shared.leasable.subscribe()
     }
 
-    /// Does what is waiting, moves the log into the file, and lets go of the lock. Every later
-    /// call on any clone fails with [`StoreError::Closed`]; to close again does nothing.
+    /// Completes the waiting commands, moves the log into the file, and releases the lock. Every
+    /// later call on any clone fails with [`StoreError::Closed`]; a second close does nothing.
     ///
     /// # Cancel safety
-    /// Once polled, the close goes on whether or not it is waited for.
+    /// Once polled, the close goes on even if the future is dropped.
     pub async fn close(&self) {
         self.inner.shared.close();
-        // An error means that the writer is gone, which is what was waited for.
+        // An error means that the writer is gone, which is the event awaited here.
         drop(self.inner.shared.ended.subscribe().wait_for(|ended| *ended).await);
     }
 
@@ -431,13 +432,13 @@ impl Queue {
         command: Command,
         answer: oneshot::Receiver<Result<bool, StoreError>>,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
-        // A closed line drops the command and with it the sender: the future then says Closed.
+        // A closed line drops the command and with it the sender: the future then returns Closed.
         self.inner.shared.intake.push(command, None);
         async move { answer.await.unwrap_or(Err(StoreError::Closed)) }
     }
 }
 
-/// Opens the store; where it is damaged, what can be read of it.
+/// Opens the store; if it is damaged, a new store with its readable part.
 fn open_store(config: &Config) -> Result<(Store, Option<Salvage>), OpenError> {
     let prepare = |source| OpenError::Prepare { path: config.dir.clone(), source };
     let ended = salvage::resume(&config.dir).map_err(prepare)?;

@@ -1,4 +1,4 @@
-//! Statements about the records: which keys came, and what became of messages that left.
+//! Statements about the records: the known keys, and the outcomes of messages that left.
 
 use std::{
     collections::HashMap,
@@ -15,21 +15,23 @@ use crate::{
     trace::{Reason, State},
 };
 
-/// How many records are kept, the newest ones: of as many messages the receipts and the keys are known.
+/// The number of records kept, the newest ones: the receipts and keys of that many messages are
+/// known.
 pub const REMEMBERED: u32 = 100_000;
 
-/// How many records are removed at a time.
+/// The number of records removed at a time.
 const TRIM: u64 = 512;
 
-/// How long a receipt is kept, in milliseconds: 30 days. A key without one is kept as long.
+/// The time for which a receipt is kept, in milliseconds: 30 days. A key without a receipt is kept
+/// as long.
 const KEPT: i64 = 30 * 24 * 60 * 60 * 1_000;
 
 /// A message that is held, whose key is remembered.
 pub(crate) const HELD: i64 = 0;
 const ACKNOWLEDGED: i64 = 1;
-/// A key that comes from an earlier format, whose message is gone.
+/// A key from an earlier format, whose message is gone.
 pub(crate) const UNKNOWN: i64 = 2;
-/// And on: the reasons in their order.
+/// The first code of the drop reasons, in their order.
 const DROPPED: i64 = 10;
 
 /// A record of a message that left.
@@ -42,23 +44,23 @@ pub(crate) struct Record {
     pub(crate) at: i64,
 }
 
-/// What came with an idempotency key.
+/// The message of an idempotency key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) id: MessageId,
-    /// What made up the message; not known of one of an earlier format.
+    /// The digest of the message's content; unknown for an earlier format.
     digest: Option<u32>,
-    /// How many copies of it were stored, at places that follow one another.
+    /// The number of stored copies, at consecutive places.
     copies: i64,
 }
 
 impl Seen {
-    /// One whose content is not known.
+    /// Returns an entry whose content is not known.
     pub(crate) fn of_earlier_format(id: MessageId) -> Self {
         Self { id, digest: None, copies: 1 }
     }
 
-    /// The ids of all copies.
+    /// Returns the ids of all copies.
     pub(crate) fn ids(&self) -> impl Iterator<Item = MessageId> + use<> {
         let (first, seq) = (self.id, self.id.seq());
         let others = (1..self.copies).map(move |n| first.copy_at(seq.saturating_add(n)));
@@ -71,7 +73,7 @@ impl Seen {
     }
 }
 
-/// The keys that are remembered, by a hash, read at the first message that has one.
+/// The remembered keys, by a hash, read at the first message that has a key.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
     known: Option<HashMap<u64, Seq>>,
@@ -79,7 +81,7 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// Returns what came with this key.
+    /// Returns the message that came with this key.
     pub(crate) fn recall(
         &mut self,
         conn: &Connection,
@@ -99,7 +101,7 @@ impl Keys {
                 Ok((row.get::<_, Option<String>>(1)?, seen))
             })
             .optional()?;
-        // A transaction that failed left it in the map, and not in the file.
+        // A failed transaction may leave a key in the map that is not in the file.
         Ok(row.filter(|(found, _)| found.as_deref() == Some(key)).map(|(_, seen)| seen))
     }
 
@@ -133,47 +135,48 @@ fn load(conn: &Connection, hasher: &RandomState) -> rusqlite::Result<HashMap<u64
 #[derive(Debug)]
 pub(crate) struct Records {
     keys: Keys,
-    /// How many there are.
+    /// Their number.
     count: u64,
-    /// The count that the last commit left.
+    /// Their number after the last commit.
     committed: u64,
-    /// Some ids come from an earlier format.
+    /// True if some ids come from an earlier format.
     former: bool,
-    /// There is a table for them: not in a file of an earlier format, if the disk had no room for one.
+    /// True if there is a table for them: missing in a file of an earlier format if the disk had no
+    /// room for it.
     kept: bool,
 }
 
 impl Records {
-    /// So many are there; `former` says whether some ids come from an earlier format.
+    /// Begins with this many records; `former` is true if some ids come from an earlier format.
     pub(crate) fn new(count: u64, former: bool, kept: bool) -> Self {
         Self { keys: Keys::default(), count, committed: count, former, kept }
     }
 
-    /// How many there are, if that changed since the last commit.
+    /// Returns the number of records, if it changed since the last commit.
     pub(crate) fn changed(&self) -> Option<u64> {
         (self.count != self.committed).then_some(self.count)
     }
 
-    /// So many are there now.
+    /// Sets the number of records.
     pub(crate) fn set_count(&mut self, count: u64) {
         self.count = count;
     }
 
-    /// The transaction is on disk.
+    /// Notes that the transaction is on disk.
     pub(crate) fn keep(&mut self) {
         self.committed = self.count;
     }
 
-    /// The transaction failed.
+    /// Notes that the transaction failed.
     pub(crate) fn undo(&mut self) {
         if self.count != self.committed {
             self.count = self.committed;
-            // It may have forgotten some that are there.
+            // The map may lack some keys that are in the file.
             self.keys.known = None;
         }
     }
 
-    /// Returns what came with this key.
+    /// Returns the message that came with this key.
     pub(crate) fn recall(
         &mut self,
         conn: &Connection,
@@ -182,7 +185,7 @@ impl Records {
         if self.kept { self.keys.recall(conn, key) } else { Ok(None) }
     }
 
-    /// Notes the key that a message came with.
+    /// Notes the key of a message.
     pub(crate) fn remember(
         &mut self,
         conn: &Connection,
@@ -206,7 +209,7 @@ impl Records {
         self.trim(conn, now)
     }
 
-    /// Notes what became of a message that leaves.
+    /// Notes the outcome of a message that leaves.
     pub(crate) fn ended(
         &mut self,
         conn: &Connection,
@@ -236,7 +239,7 @@ impl Records {
         self.trim(conn, now)
     }
 
-    /// A message that was taken back was never there, and its key may be used again.
+    /// Forgets a message that was withdrawn: it was never there, and its key may be used again.
     fn forget(&mut self, conn: &Connection, seq: Seq) -> rusqlite::Result<()> {
         let gone: Option<Option<String>> = conn
             .prepare_cached("delete from record where seq = ? returning key")?
@@ -288,7 +291,7 @@ impl Records {
     }
 }
 
-/// The record at this place, of a message that left; `None` if there is none.
+/// Returns the record at this place, of a message that left; `None` if there is none.
 pub(crate) fn find(conn: &Connection, seq: Seq) -> rusqlite::Result<Option<Record>> {
     let row = conn
         .prepare_cached("select id, qos, state, at, path from record where seq = ?")?
@@ -303,8 +306,8 @@ pub(crate) fn find(conn: &Connection, seq: Seq) -> rusqlite::Result<Option<Recor
     }))
 }
 
-/// The place of the message of this id, in a file of an earlier format: it has no index of them, and all
-/// records are looked through.
+/// Returns the place of the message of this id, in a file of an earlier format. It has no index of
+/// ids: all records are searched.
 pub(crate) fn seq_of(conn: &Connection, id: MessageId) -> rusqlite::Result<Option<Seq>> {
     let Ok(mut statement) = conn.prepare_cached("select seq from record where id = ?") else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! The row of a message: what it holds, how it is read, and its checksum.
+//! The row of a message: its columns, its reading, and its checksum.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use crate::{
     order::{BucketId, Seq},
 };
 
-/// What the writer must know of a stored message to decide about it.
+/// The data of a stored message that the writer's decisions need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Located {
     pub(crate) seq: Seq,
@@ -31,7 +31,7 @@ pub(crate) struct Stored {
     pub(crate) retain: bool,
     /// By the queue's clock.
     pub(crate) appended_at: i64,
-    /// Its bytes are those that were stored, as far as its checksum tells.
+    /// True if its bytes fit its checksum.
     pub(crate) intact: bool,
 }
 
@@ -64,16 +64,18 @@ pub(crate) fn stored(row: &Row<'_>, layout: Layout) -> rusqlite::Result<Stored> 
         appended_at: row.get(9)?,
         intact: false,
     };
-    // Rows of the first format have no checksum. A topic that is no text would go out as another one.
+    // Rows of the first format have no checksum. A topic that is not valid text would be sent as
+    // another topic.
     stored.intact = is_text && sum.is_none_or(|sum| sum == stored.content().crc(layout));
     Ok(stored)
 }
 
-/// Why a message is aside whose bytes do not fit its checksum, in a word and in more of them.
+/// The reason for setting aside a message whose bytes do not fit its checksum, as a word and as
+/// text.
 pub(crate) const DAMAGED: &str = "damaged";
 pub(crate) const TORN: &str = "its bytes on disk do not fit its checksum";
 
-/// All that a message's row holds.
+/// The full content of a message's row.
 pub(crate) struct Content<'a> {
     pub(crate) at: &'a Located,
     pub(crate) topic: &'a str,
@@ -95,7 +97,8 @@ impl Stored {
 }
 
 impl Content<'_> {
-    /// The checksum (CRC-32): of all fields, or in the released format of id, topic and payload.
+    /// Returns the checksum (CRC-32): of all fields, or in the released format of id, topic and
+    /// payload.
     pub(crate) fn crc(&self, layout: Layout) -> u32 {
         let at = self.at;
         let mut hasher = crc32fast::Hasher::new();
@@ -114,8 +117,8 @@ impl Content<'_> {
     }
 }
 
-/// Reads a text in which a flipped bit costs one letter, and not the whole row. False: its bytes are no text, and the
-/// letters are not those that were stored.
+/// Reads a text in which a flipped bit costs one letter, not the whole row. False if its bytes are
+/// not valid text, so that the letters differ from the stored ones.
 fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<(String, bool)> {
     let bytes = row.get_ref(column)?.as_bytes()?;
     let text = String::from_utf8_lossy(bytes);

@@ -1,9 +1,10 @@
-//! A damaged file: what can be read of it goes into a new one, and the old one is kept aside.
+//! Salvage of a damaged file: its readable part is copied into a new file, and the old file is kept
+//! aside.
 //!
-//! The new file is built beside the old one and takes its place only once it is whole and synced, so
-//! that a salvage that is cut short is begun anew. Which messages there were is told by the table and
-//! by each of its indices: where one is torn, another may know the rest. The damaged file is moved
-//! into a folder of its own and never deleted.
+//! The new file is built beside the old file and replaces it only once it is whole and synced, so
+//! that an interrupted salvage restarts. The table and each of its indices list the messages: if
+//! one is torn, another may know the rest. The damaged file is moved into a folder of its own and
+//! never deleted.
 
 mod copying;
 mod wreck;
@@ -31,41 +32,43 @@ use crate::{
     store::Store,
 };
 
-/// Where the new file is built.
+/// The folder in which the new file is built.
 const WORKSHOP: &str = "salvage";
 
-/// In the workshop, once the new file is whole: the name of the folder that the damaged one goes into, how
-/// many messages were saved, and how many were not. From then on the new one takes its place, however often
-/// that is cut short.
+/// A file in the workshop, written once the new file is whole. It holds the name of the folder for
+/// the damaged file, and the numbers of saved and lost messages. From then on the new file takes
+/// its place, however often that is interrupted.
 const DECIDED: &str = "goes-to";
 
-/// What belongs to the damaged file. The log goes first: it must never be found beside the new one.
+/// The parts of the damaged file. The log is moved first: it must never be found beside the new
+/// file.
 const PARTS: [&str; 3] = ["-wal", "-page1", ""];
 
-/// What came of a salvage.
+/// The result of a salvage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Salvage {
     /// Messages that are in the new file.
     pub saved: u64,
-    /// Messages that are not, as far as the damaged file tells how many there were.
+    /// Messages that are not in the new file, as far as the damaged file shows their number.
     pub lost: u64,
-    /// Where the damaged file is kept.
+    /// The folder in which the damaged file is kept.
     pub kept: PathBuf,
 }
 
-/// Whether an error means that the file is damaged.
+/// Reports whether an error means that the file is damaged.
 pub(crate) fn is_damage(error: &OpenError) -> bool {
     matches!(error, OpenError::Store { source: StoreError::Corrupt(_), .. })
 }
 
-/// Whether the file lost its very beginning: SQLite would take it for a new one, and drop its log.
+/// Reports whether the file lost its very beginning: SQLite would take it for a new file, and drop
+/// its log.
 pub(crate) fn is_emptied(dir: &Path) -> bool {
     let length = |path: PathBuf| fs::metadata(path).map(|meta| meta.len()).ok();
     let file = dir.join(schema::FILE);
     length(file.clone()) == Some(0) && length(beside(&file, "-wal")).is_some_and(|log| log > 0)
 }
 
-/// Ends what an earlier salvage had decided, and tells of it; clears away what it had not.
+/// Completes an earlier salvage that was decided, and returns it; removes an undecided salvage.
 pub(crate) fn resume(dir: &Path) -> io::Result<Option<Salvage>> {
     let workshop = dir.join(WORKSHOP);
     let decided = match fs::read_to_string(workshop.join(DECIDED)) {
@@ -89,7 +92,7 @@ pub(crate) fn resume(dir: &Path) -> io::Result<Option<Salvage>> {
     Ok(decided)
 }
 
-/// What was written down of a salvage.
+/// Parses the recorded decision of a salvage.
 fn decision(dir: &Path, text: &str) -> io::Result<Salvage> {
     let mut words = text.split_whitespace();
     let name = words.next().filter(|name| name.starts_with("damaged-"));
@@ -102,8 +105,8 @@ fn decision(dir: &Path, text: &str) -> io::Result<Salvage> {
     Ok(Salvage { saved, lost, kept: dir.join(name) })
 }
 
-/// Salvages the queue in `dir`, which nobody may have open, whether or not opening it would. An
-/// [`Inspector`](crate::Inspector) tells whether it needs that.
+/// Salvages the queue in `dir`, which must not be open in any process, even if opening it would not
+/// salvage it. An [`Inspector`](crate::Inspector) shows whether that is needed.
 ///
 /// # Errors
 /// [`OpenError`]; the file is then still in its place.
@@ -112,8 +115,8 @@ pub fn repair(dir: &Path) -> Result<Salvage, OpenError> {
     salvage(dir)
 }
 
-/// Puts a new file in the place of the damaged one, with all that can be read of it. Nobody else may
-/// write to the file meanwhile.
+/// Replaces the damaged file by a new file with its readable part. No other process may write to
+/// the file meanwhile.
 pub(crate) fn salvage(dir: &Path) -> Result<Salvage, OpenError> {
     let prepare = |source| OpenError::Prepare { path: dir.to_owned(), source };
     let (file, workshop) = (dir.join(schema::FILE), dir.join(WORKSHOP));
@@ -125,21 +128,21 @@ pub(crate) fn salvage(dir: &Path) -> Result<Salvage, OpenError> {
     let made_file = workshop.join(schema::FILE);
     let copied = match find_mended(dir, &file, &workshop)? {
         Some(wreck) => copy(&mut made, &wreck).map_err(|error| failed(&made_file, error))?,
-        // Nothing of it can be read.
+        // Nothing of the file is readable.
         None => Count::default(),
     };
-    // Closing moves the log into the file; what cannot be synced must not take the old one's place.
+    // Closing moves the log into the file; an unsynced file must not replace the old file.
     made.close().map_err(|error| failed(&made_file, error))?;
     File::open(&made_file).and_then(|file| file.sync_all()).map_err(prepare)?;
-    // Its name as well, before the old file gives up its own.
+    // Its name as well, before the old file loses its own.
     sync_dir(&workshop).map_err(prepare)?;
     decide(dir, copied).map_err(prepare)?;
     let salvage = resume(dir).map_err(prepare)?;
     salvage.ok_or_else(|| prepare(io::Error::other("what was decided is not there")))
 }
 
-/// The damaged file, with another first page where its own cannot be read: that of the format which then
-/// shows messages.
+/// Opens the damaged file; if its first page is not readable, with the first page of the format
+/// that then shows messages.
 fn find_mended(dir: &Path, file: &Path, workshop: &Path) -> Result<Option<Wreck>, OpenError> {
     // An emptied file is mended unopened: SQLite deletes the log of a file without pages.
     if !is_emptied(dir)
@@ -158,7 +161,7 @@ fn find_mended(dir: &Path, file: &Path, workshop: &Path) -> Result<Option<Wreck>
     Ok(None)
 }
 
-/// Makes the folder for the damaged file, and writes down that the new one is whole.
+/// Makes the folder for the damaged file, and records that the new file is whole.
 fn decide(dir: &Path, count: Count) -> io::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut number = 0;
@@ -174,7 +177,7 @@ fn decide(dir: &Path, count: Count) -> io::Result<()> {
         }
     };
     sync_dir(dir)?;
-    // Whole from its first moment on: half a name would be a folder that is not there.
+    // Renamed when whole: half a name would be that of a missing folder.
     let (workshop, draft) = (dir.join(WORKSHOP), dir.join(WORKSHOP).join("draft"));
     let mut file = File::create(&draft)?;
     write!(file, "{name} {} {}", count.saved, count.lost)?;
@@ -183,8 +186,8 @@ fn decide(dir: &Path, count: Count) -> io::Result<()> {
     sync_dir(&workshop)
 }
 
-/// Moves what is left of the damaged file into the folder where it is kept, and the new one into its place;
-/// does nothing where the new one is there already.
+/// Moves the rest of the damaged file into the folder that keeps it, and the new file into its
+/// place. Does nothing if the new file is there already.
 fn put_in_place(dir: &Path, kept: &Path) -> io::Result<()> {
     let (made, file) = (dir.join(WORKSHOP).join(schema::FILE), dir.join(schema::FILE));
     if !made.try_exists()? {
@@ -196,7 +199,7 @@ fn put_in_place(dir: &Path, kept: &Path) -> io::Result<()> {
             fs::rename(&from, kept.join(from.file_name().unwrap_or_default()))?;
         }
     }
-    // Only an index of the log, made anew at each opening.
+    // This is only an index of the log, rebuilt at each opening.
     match fs::remove_file(beside(&file, "-shm")) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -207,8 +210,8 @@ fn put_in_place(dir: &Path, kept: &Path) -> io::Result<()> {
     sync_dir(dir)
 }
 
-/// The first pages say where everything is, and are the same in every file of a format. Damaged ones are
-/// replaced by those of a new file; the very first is kept beside the file.
+/// Replaces damaged first pages by those of a new file: they are the index of everything, and the
+/// same in every file of a format. The very first page is kept beside the file.
 fn mend_first_pages(file: &Path, workshop: &Path, layout: Layout) -> Result<(), OpenError> {
     let prepare = |source| OpenError::Prepare { path: file.to_owned(), source };
     let place = workshop.join(format!("first-{}", layout.page()));
@@ -226,8 +229,8 @@ fn mend_first_pages(file: &Path, workshop: &Path, layout: Layout) -> Result<(), 
                 old.write_all_at(page, u64::from(number.saturating_sub(1)) * page_size)?;
             }
         }
-        // How many pages there are by the header (file format §1.3.7) must be what there is. The list of
-        // free pages is not known, and not needed to read.
+        // The number of pages in the header (file format §1.3.7) must be the actual number. The
+        // list of free pages is unknown, and not needed to read.
         let pages = u32::try_from(old.metadata()?.len().div_ceil(page_size)).unwrap_or(u32::MAX);
         let mut counts = [0; 12];
         counts.iter_mut().zip(pages.max(1).to_be_bytes()).for_each(|(byte, new)| *byte = new);
@@ -237,8 +240,8 @@ fn mend_first_pages(file: &Path, workshop: &Path, layout: Layout) -> Result<(), 
     mend().map_err(prepare)
 }
 
-/// Keeps the damaged beginning of the file beside it. If it is kept already, an earlier try wrote over it
-/// with pages of another size: then it is put back.
+/// Keeps the damaged beginning of the file beside it. If it is kept already, an earlier try
+/// overwrote it with pages of another size: then it is restored.
 fn keep_first_page(file: &Path, old: &File) -> io::Result<()> {
     let kept = beside(file, "-page1");
     if kept.try_exists()? {
@@ -250,7 +253,7 @@ fn keep_first_page(file: &Path, old: &File) -> io::Result<()> {
     write_private(&kept, &was)
 }
 
-/// A new file of this format.
+/// Returns the content of a new file of this format.
 fn model(path: &Path, layout: Layout) -> Result<Vec<u8>, OpenError> {
     let made = || -> rusqlite::Result<()> {
         let conn = Connection::open(path)?;
@@ -262,8 +265,8 @@ fn model(path: &Path, layout: Layout) -> Result<Vec<u8>, OpenError> {
     fs::read(path).map_err(|source| OpenError::Prepare { path: path.to_owned(), source })
 }
 
-/// The pages of a new file that hold the declarations of its tables: the first, and those that it points
-/// to if they do not fit on it (file format §1.6).
+/// Returns the pages of a new file that hold the declarations of its tables: the first, and those
+/// it points to if they do not fit on it (file format §1.6).
 fn schema_pages(model: &[u8], layout: Layout) -> Vec<u32> {
     const INTERIOR: u8 = 5;
     let byte = |at: usize| model.get(at).copied().unwrap_or(0);
@@ -291,7 +294,7 @@ fn beside(file: &Path, suffix: &str) -> PathBuf {
 mod tests {
     use super::*;
 
-    /// A salvage that was decided, and cut short after its first `moves` moves.
+    /// Makes a decided salvage that was interrupted after its first `moves` moves.
     fn cut_short(moves: usize) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         let (workshop, kept) = (dir.path().join(WORKSHOP), dir.path().join("damaged-7"));
@@ -326,7 +329,7 @@ mod tests {
                 let kept = read(&format!("damaged-7/queue.db{suffix}"));
                 assert_eq!(kept, Some(format!("old{suffix}")), "{moves}");
             }
-            // The log of the old file is not beside the new one; that of the new one is untouched.
+            // The log of the old file is not beside the new file; the new file's log is untouched.
             let log = (moves > PARTS.len()).then(|| "new-wal".to_owned());
             assert_eq!(read("queue.db-wal"), log, "{moves}");
             assert!(!dir.path().join(WORKSHOP).exists(), "{moves}");

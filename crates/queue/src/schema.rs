@@ -13,20 +13,22 @@ use crate::{
 /// The store's file inside the queue's directory.
 pub(crate) const FILE: &str = "queue.db";
 
-/// The log of what is not in the file yet. It keeps its space for as long as the queue lives.
+/// The log of writes that are not in the file yet. It keeps its space for as long as the queue
+/// lives.
 pub(crate) const LOG: &str = "queue.db-wal";
 
 /// The format this program writes, kept in `user_version`.
 const VERSION: i64 = 4;
 
-/// The last format of the releases before, which is taken over.
+/// The last format of earlier releases, which is taken over.
 const RELEASED: i64 = 3;
 
 /// Marks the file as ours (`application_id`): "mfqu".
 const APPLICATION: i64 = 0x6d66_7175;
 
-/// Page size and vacuum mode act on an empty file only, and only before WAL is on. Small pages keep
-/// what a small commit writes small. The log starts anew after a mebibyte, whatever the size of a page.
+/// Page size and vacuum mode affect an empty file only, and only before WAL is on. Small pages keep
+/// the writes of a small commit small. The log restarts after a mebibyte, whatever the size of a
+/// page.
 fn settings(layout: Layout) -> String {
     let page = layout.page();
     let log_pages = (1 << 20) / page;
@@ -42,11 +44,12 @@ fn settings(layout: Layout) -> String {
     )
 }
 
-/// `place` is the bucket and, in its lower 44 bits, `seq`: the order, never a clock. A bucket is one
-/// priority of one lane and carries its own totals, so that nothing is counted at the start; bucket 0
-/// counts the rows of `record`. Payload comes last: long ones spill into overflow pages, which the other
-/// columns then do not touch. `former` finds the messages whose ids come from an earlier format and hold
-/// no place. `record` has a row for each message that had a key or that left: what became of it.
+/// `place` is the bucket and, in its lower 44 bits, `seq`: the order, never a clock. A bucket is
+/// one priority of one lane and has its own totals, so that nothing is counted at the start. Bucket
+/// 0 counts the rows of `record`. Payload is the last column: long payloads spill into overflow
+/// pages, which the other columns then do not touch. `former` finds messages whose ids come from an
+/// earlier format and hold no place. `record` has a row with the state of each message that had a
+/// key or that left.
 const TABLES: &str = "
     create table bucket (
         id        integer primary key,
@@ -91,8 +94,8 @@ const TABLES: &str = "
     create table ballast (space blob) strict;
 ";
 
-/// Where a message stands that had a key or that left. A file of the released format gets this table
-/// too: its own programs pass it by.
+/// The state of a message that had a key or that left. A file of the released format gets this
+/// table too: its own programs ignore it.
 pub(crate) const RECORD: &str = "
     create table if not exists record (
         seq    integer primary key,
@@ -107,7 +110,7 @@ pub(crate) const RECORD: &str = "
     ) strict;
 ";
 
-/// The tables of version 1, and what the versions since added.
+/// The tables of version 1; later versions add to them.
 const RELEASED_TABLES: &str = "
     create table bucket (
         id        integer primary key,
@@ -139,8 +142,9 @@ const RELEASED_TABLES: &str = "
     ) strict;
 ";
 
-/// Since version 2: a checksum of each message, none for one that came before; and what was set aside, beside its row in `message`, which is in a bucket of the
-/// lane `(aside)` meanwhile. Made last: the tables of both versions have the same root pages.
+/// Since version 2: a checksum of each message, missing for older messages. And messages set aside:
+/// each has an entry beside its row in `message`, which meanwhile is in a bucket of the lane
+/// `(aside)`. Made last: the tables of both versions have the same root pages.
 const SINCE_2: &str = "
     alter table message add column crc integer;
     create table aside (
@@ -152,13 +156,13 @@ const SINCE_2: &str = "
     ) strict;
 ";
 
-/// Since version 3: a checksum of what came with each key, none for one that came before.
+/// Since version 3: a checksum of the message of each key, missing for older keys.
 const SINCE_3: &str = "
     alter table seen add column crc integer;
 ";
 
-/// Opens the file for the one writer, and makes it if there is none. A file of an earlier version
-/// becomes one of the released format.
+/// Opens the file for the only writer, and makes it if missing. A file of an earlier version is
+/// upgraded to the released format.
 pub(crate) fn open(path: &Path, fsync: Fsync) -> Result<(Connection, Layout), OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
@@ -188,14 +192,15 @@ fn layout_of(version: i64) -> Layout {
     if (1..=RELEASED).contains(&version) { Layout::Released } else { Layout::Current }
 }
 
-/// Settings of a connection that exists. A close leaves the log where it is: its space is the room that
-/// acknowledgements need when others have filled the disk.
+/// Applies the settings to an open connection. A close leaves the log in its place:
+/// acknowledgements need its space when others have filled the disk.
 fn prepare(conn: &Connection, layout: Layout) -> rusqlite::Result<()> {
     conn.execute_batch(&settings(layout))?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
 }
 
-/// `full` syncs the log at each commit, `normal` before its pages go into the file, `off` never.
+/// Returns the sync setting: `full` syncs the log at each commit, `normal` before its pages are
+/// moved into the file, `off` never.
 pub(crate) fn synchronous(fsync: Fsync) -> &'static str {
     match fsync {
         Fsync::Always => "pragma synchronous = full",
@@ -204,10 +209,10 @@ pub(crate) fn synchronous(fsync: Fsync) -> &'static str {
     }
 }
 
-/// Opens an existing file to look at; nothing can be changed through it.
+/// Opens an existing file for reading; nothing can be changed through it.
 pub(crate) fn open_for_reading(path: &Path) -> Result<(Connection, Layout), OpenError> {
     if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
-        // SQLite would delete the log of a file without pages, read-only or not.
+        // SQLite would delete the log of a file without pages, even read-only.
         let error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB);
         return Err(failed(path, rusqlite::Error::SqliteFailure(error, None)));
     }
@@ -220,7 +225,7 @@ pub(crate) fn open_for_reading(path: &Path) -> Result<(Connection, Layout), Open
     }
 }
 
-/// The file's format version: 0 for a new file, else one that this program knows.
+/// Returns the file's format version: 0 for a new file, else a version that this program knows.
 fn check_version(conn: &Connection, path: &Path) -> Result<i64, OpenError> {
     let number = |sql: &str| -> Result<i64, OpenError> {
         conn.query_row(sql, [], |row| row.get(0)).map_err(|e| failed(path, e))
@@ -238,7 +243,7 @@ fn check_version(conn: &Connection, path: &Path) -> Result<i64, OpenError> {
     }
 }
 
-/// The version by what the tables have: the number beside them may have lost a bit.
+/// Returns the version by the columns of the tables: the number beside them may have lost a bit.
 fn version_of(conn: &Connection) -> i64 {
     let has = |sql: &str| conn.prepare(sql).is_ok();
     if has("select place from message") {
@@ -252,7 +257,8 @@ fn version_of(conn: &Connection) -> i64 {
     }
 }
 
-/// Lays out a new file. One transaction: a start that is cut short leaves an empty file.
+/// Creates the tables of a new file. It is one transaction: an interrupted start leaves an empty
+/// file.
 pub(crate) fn create(conn: &Connection, layout: Layout) -> rusqlite::Result<()> {
     prepare(conn, layout)?;
     let (tables, version) = match layout {
@@ -265,7 +271,7 @@ pub(crate) fn create(conn: &Connection, layout: Layout) -> rusqlite::Result<()> 
     ))
 }
 
-/// Brings a file of an earlier version up to the released format, whole or not at all.
+/// Upgrades a file of an earlier version to the released format, whole or not at all.
 fn upgrade(conn: &Connection, steps: &[&str]) -> rusqlite::Result<()> {
     let steps = steps.concat();
     conn.execute_batch(&format!(
@@ -273,7 +279,7 @@ fn upgrade(conn: &Connection, steps: &[&str]) -> rusqlite::Result<()> {
     ))
 }
 
-/// An engine failure on the way to an open store.
+/// Returns an engine failure as an error of opening.
 pub(crate) fn failed(path: &Path, error: rusqlite::Error) -> OpenError {
     OpenError::Store { path: path.to_owned(), source: StoreError::from(error) }
 }

@@ -1,7 +1,7 @@
-//! The fair share of each lane: what waits for one modem does not refuse what another would carry.
+//! The fair share of each lane: messages for one modem do not use up the room for another.
 //!
-//! A quarter of the queue is divided among the lanes. What a lane has not used of its part is kept for
-//! it; the rest, and all parts that are used, are for everybody.
+//! A quarter of the queue is divided among the lanes. The unused rest of a lane's part is kept for
+//! that lane. All else is open to every lane.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -18,17 +18,17 @@ pub(crate) struct Shares {
 }
 
 impl Shares {
-    /// No lane has a share yet.
+    /// Begins without shares.
     pub(crate) fn new(bytes: u64, messages: Option<u64>) -> Self {
         Self { bytes, messages: messages.unwrap_or(u64::MAX), lanes: BTreeSet::new() }
     }
 
-    /// These lanes have one from now on.
+    /// Divides the shares among these lanes from now on.
     pub(crate) fn divide_among(&mut self, lanes: Vec<String>) {
         self.lanes = lanes.into_iter().map(Arc::from).collect();
     }
 
-    /// The part of one lane.
+    /// Returns the part of a lane.
     fn part(&self) -> Amount {
         let parts = u64::try_from(self.lanes.len()).unwrap_or(u64::MAX).saturating_mul(4).max(1);
         if self.lanes.len() < 2 {
@@ -48,8 +48,8 @@ impl Shares {
         held.bytes > part.bytes || held.messages > part.messages
     }
 
-    /// By how much the bounds are exceeded once `one` more is in `lane` and `all` more in all lanes; `held`
-    /// says what a lane holds, `total` is all of it.
+    /// Returns the excess over the bounds once `one` more is in `lane` and `all` more in all lanes;
+    /// `held` returns a lane's amount, `total` is that of all lanes.
     pub(crate) fn missing(
         &self,
         lane: &str,
@@ -70,12 +70,12 @@ impl Shares {
         }
     }
 
-    /// Returns what is kept for other lanes than `lane`, which would hold `own`.
+    /// Returns the amount kept for other lanes than `lane`, which would hold `own`.
     fn kept(&self, lane: &str, own: Amount, all: Amount, held: impl Fn(&str) -> Amount) -> Amount {
         let part = self.part();
         let mut kept = Amount::default();
-        // A lane within its part takes what was kept for it. And while three quarters hold all, nothing
-        // has to be counted.
+        // A lane within its part takes the room that was kept for it. And while three quarters hold
+        // all, nothing has to be counted.
         let is_near = |all: u64, most: u64| all > most.saturating_sub(most / 4);
         let is_scarce = is_near(all.bytes, self.bytes) || is_near(all.messages, self.messages);
         if !is_scarce || (own.bytes <= part.bytes && own.messages <= part.messages) {

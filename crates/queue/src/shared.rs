@@ -1,4 +1,4 @@
-//! What callers and the writer share.
+//! The state that callers and the writer share.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,10 +13,10 @@ use crate::{
     watch::Watch,
 };
 
-/// How many outcomes a slow reader may fall behind.
+/// The number of outcomes that a slow reader may fall behind.
 const OUTCOMES: usize = 1024;
 
-/// What callers and the writer share.
+/// The state that callers and the writer share.
 #[expect(
     clippy::disallowed_types,
     reason = "who falls behind with outcomes learns how many it missed, and can ask for each message"
@@ -48,13 +48,14 @@ impl Default for Shared {
 }
 
 impl Shared {
-    /// Nothing more comes in; what waits is still done.
+    /// Closes the intake; waiting commands are still done.
     pub(crate) fn close(&self) {
         self.watch.end();
         self.intake.close();
     }
 
-    /// Reports whether a copy for each of `lanes` fits, by the figures of now and behind what is `on_the_way`.
+    /// Reports whether a copy for each of `lanes` fits, by the present figures and after
+    /// `on_the_way`.
     pub(crate) fn has_room(&self, lanes: &[String], size: u64, on_the_way: LaneStat) -> bool {
         let copies = u64::try_from(lanes.len()).unwrap_or(u64::MAX);
         let all = Amount { messages: copies, bytes: size.saturating_mul(copies) };
@@ -72,7 +73,8 @@ impl Shared {
         self.lock_stat().clone()
     }
 
-    /// No code that holds one of the locks leaves what is under it half changed.
+    /// Locks the figures. No code that holds a lock here leaves the data half changed, so poison is
+    /// ignored.
     pub(crate) fn lock_stat(&self) -> MutexGuard<'_, Stat> {
         self.stat.lock().unwrap_or_else(PoisonError::into_inner)
     }

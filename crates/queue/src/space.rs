@@ -1,10 +1,9 @@
-//! Space that is there before it is needed: what is delivered can be recorded on a disk that others
-//! filled.
+//! Space reserved in advance: deliveries can be recorded on a disk that others filled.
 //!
-//! Three things hold after each commit. The file is as long on disk as it says, so that moving the log
-//! into it (a checkpoint) only overwrites. A mebibyte of it is ballast: rows that are there to be given
-//! up, a few at a time, for the records of what leaves. And the log has been written at its full length
-//! once, so that it can be filled again.
+//! Three things hold after each commit. The file has all its blocks on disk, so that moving the log
+//! into it (a checkpoint) only overwrites. A mebibyte of it is ballast: rows that can be given up,
+//! a few at a time, for the records of messages that leave. And the log has been written at its
+//! full length once, so that it can be filled again.
 
 use std::{
     cell::Cell,
@@ -28,11 +27,11 @@ const ROWS: u64 = 16;
 /// Bytes of a row of ballast.
 const ROW: u32 = 64 << 10;
 
-/// By how many bytes the file is made longer than it has to be.
+/// Bytes by which the file is extended beyond its need.
 const STEP: u64 = 256 << 10;
 
-/// How long the log is from its first day, in bytes: what it holds when it is moved into the file, and
-/// the largest transaction behind that.
+/// The length of the log from its first day, in bytes: its content when it is moved into the file,
+/// and the largest transaction after that.
 const LOG: u64 = (5 << 20) / 2;
 
 /// The files of a store, held open: SQLite's locks on a file end when a process closes any of its
@@ -42,14 +41,15 @@ pub(crate) struct Space {
     file: File,
     log: File,
     layout: Layout,
-    /// Where both were when they were opened.
+    /// The paths of both when they were opened.
     places: (Option<PathBuf>, Option<PathBuf>),
-    /// Rows of ballast that are there, where that is known.
+    /// The number of rows of ballast, if known.
     rows: Cell<Option<u64>>,
 }
 
 impl Space {
-    /// Takes hold of the file at `path` and of its log, which both exist. They are for their owner only.
+    /// Opens the file at `path` and its log, which both exist, and makes them private to their
+    /// owner.
     pub(crate) fn hold(path: &Path, layout: Layout) -> io::Result<Self> {
         let open = |path: &Path| {
             let file = OpenOptions::new().read(true).write(true).mode(0o600).open(path)?;
@@ -62,7 +62,8 @@ impl Space {
         };
         let log = open(&path.with_file_name(schema::LOG))?;
         let file = open(path)?;
-        // Whoever deletes the lock file lets another program in: not so this one, which is the queue's file.
+        // A process that deletes the lock file lets another program in: but this lock is on the
+        // queue's file itself.
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         let places = (place(&file), place(&log));
         Ok(Self { file, log, layout, places, rows: Cell::new(None) })
@@ -71,7 +72,7 @@ impl Space {
     /// Writes the log to its full length, if it never was.
     pub(crate) fn fill_log(&self) -> io::Result<()> {
         let length = self.log.metadata()?.len();
-        // It grows behind what it holds; frames of zeros are none.
+        // The log grows beyond its content; zeros are not frames.
         if length < LOG {
             write_zeros(&self.log, length, LOG)?;
             self.log.sync_data()?;
@@ -79,8 +80,8 @@ impl Space {
         Ok(())
     }
 
-    /// Within a transaction, at its end: sees to it that the file has the room that it will take, and that
-    /// the ballast is whole if something is stored.
+    /// Within a transaction, at its end: reserves the room that the file will need, and restores
+    /// the ballast if something is stored.
     pub(crate) fn ensure(&self, conn: &Connection, stores: bool) -> rusqlite::Result<()> {
         if self.layout == Layout::Released {
             return Ok(());
@@ -101,7 +102,7 @@ impl Space {
         self.lengthen(pages.saturating_mul(self.page())).map_err(as_engine_error)
     }
 
-    /// Within a transaction that the disk has no room for: gives up some ballast.
+    /// Within a transaction that lacks room on the disk: gives up some ballast.
     pub(crate) fn burn(&self, conn: &Connection) -> rusqlite::Result<()> {
         if self.layout == Layout::Current {
             self.forget();
@@ -111,7 +112,8 @@ impl Space {
         Ok(())
     }
 
-    /// A transaction failed: what it did to the ballast is undone.
+    /// Forgets the number of rows after a failed transaction, which undid its changes of the
+    /// ballast.
     pub(crate) fn forget(&self) {
         self.rows.set(None);
     }
@@ -121,7 +123,7 @@ impl Space {
         if is >= length {
             return Ok(());
         }
-        // On a disk that is nearly full what is needed must do.
+        // On a nearly full disk only the needed length is reserved.
         self.extend(is, length.saturating_add(STEP)).or_else(|_| self.extend(is, length))?;
         self.file.sync_data()
     }
@@ -138,7 +140,7 @@ impl Space {
         u64::try_from(self.layout.page()).unwrap_or(u64::MAX)
     }
 
-    /// Syncs what was committed: the log holds all that is not in the file.
+    /// Syncs the commits: the log holds all that is not in the file.
     pub(crate) fn sync_log(&self) -> io::Result<()> {
         self.log.sync_data()
     }
@@ -148,8 +150,8 @@ impl Space {
         self.file.sync_all()
     }
 
-    /// Marks the log as empty, keeping its space. For when its connection is closed, and all of it is in
-    /// the file: what it held must never be taken for the log of another file.
+    /// Marks the log as empty, keeping its space. Only after its connection is closed, and all of
+    /// it is in the file: its content must never be taken for the log of another file.
     pub(crate) fn empty_log(&self) -> io::Result<()> {
         if self.log.metadata()?.len() > 0 {
             self.log.write_all_at(&[0; 32], 0)?;
@@ -158,10 +160,11 @@ impl Space {
         Ok(())
     }
 
-    /// Returns where a file lies now that is not where it was when it was opened; `None` if both are.
+    /// Returns the present path of a file that was moved since it was opened; `None` if neither
+    /// was.
     pub(crate) fn elsewhere(&self) -> Option<PathBuf> {
         let moved = |file: &File, was: &Option<PathBuf>| {
-            // If nothing tells where it is, it is taken to be there.
+            // If its path is unknown, the file counts as in its place.
             let is = place(file)?;
             let moved = was.as_ref().is_some_and(|was| *was != is) && !says_deleted(&is);
             (moved || is_deleted(file)).then_some(is)
@@ -170,8 +173,8 @@ impl Space {
     }
 }
 
-/// Returns where a file that is open lies now, as the kernel sees it. Its words `(deleted)` mean less than they say:
-/// a file system on top of others (overlayfs) forgets names that are still there.
+/// Returns the present path of an open file, as the kernel sees it. The kernel's suffix `(deleted)`
+/// is not reliable: a file system on top of others (overlayfs) forgets names that still exist.
 fn place(file: &File) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
 }
@@ -180,7 +183,7 @@ fn says_deleted(place: &Path) -> bool {
     place.as_os_str().as_encoded_bytes().ends_with(b" (deleted)")
 }
 
-/// Reports whether a file that is open has no name any more: it was removed, or another was put in its place.
+/// Reports whether an open file has no name any more: it was removed, or another file replaced it.
 pub(crate) fn is_deleted(file: &File) -> bool {
     file.metadata().is_ok_and(|held| held.nlink() == 0)
 }
@@ -204,7 +207,7 @@ fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// The error of the system in SQLite's words, as if its own write had failed.
+/// Converts an error of the system into SQLite's, as if its own write had failed.
 fn as_engine_error(error: io::Error) -> rusqlite::Error {
     let code = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => rusqlite::ffi::SQLITE_FULL,

@@ -4,15 +4,15 @@ use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use crate::tally::Amount;
 
-/// What a queue holds and what it gave up.
+/// The present content of a queue, and the losses so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stat {
     /// Messages held, leased ones included.
     pub messages: u64,
     /// Their accounted size in bytes (see [`OVERHEAD`](crate::OVERHEAD)).
     pub bytes: u64,
-    /// When the message that is first in order was appended, by the wall clock of that time; one
-    /// that was set aside is not asked.
+    /// The append time of the first message in order, by the wall clock of that time; messages set
+    /// aside do not count.
     pub oldest: Option<SystemTime>,
     /// Messages handed out and not yet acked or released.
     pub leased: u64,
@@ -24,35 +24,36 @@ pub struct Stat {
     pub commits: u64,
     /// Transactions that failed since the queue was opened: nothing of them was taken.
     pub failed_commits: u64,
-    /// Why the last transaction failed, if the last one did: nothing can be stored or removed now.
+    /// The reason why the last transaction failed, if it did: nothing can be stored or removed now.
     pub failing: Option<Failing>,
     /// Syncs that the system refused since the queue was opened, under [`Fsync::Interval`](crate::Fsync::Interval).
     pub failed_syncs: u64,
-    /// Times that the file was found damaged, and replaced by what could be read of it, since the queue
+    /// Times that the file was found damaged, and replaced by its readable part, since the queue
     /// was opened; its opening included.
     pub salvages: u64,
-    /// What each lane holds, without what was set aside; lanes that ran empty stay until the queue is opened anew.
+    /// The content of each lane, without messages set aside; lanes that ran empty stay until the
+    /// queue is reopened.
     pub lanes: BTreeMap<Arc<str>, LaneStat>,
 }
 
-/// Why nothing can be written.
+/// The reason why nothing can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failing {
     /// The file system is full.
     DiskFull,
-    /// The file system can only be read.
+    /// The file system is read-only.
     ReadOnly,
     /// The system refuses reads, writes or syncs.
     Io,
-    /// The folder or its file was removed or replaced under the agent: what is stored now would be gone
-    /// at its end.
+    /// The folder or its file was removed or replaced under the agent: messages stored now would be
+    /// lost at its end.
     Removed,
-    /// The storage engine says something else.
+    /// Any other error of the storage engine.
     Other,
 }
 
 impl Failing {
-    /// The word for it, as an API wants it.
+    /// Returns the word for it, for an API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::DiskFull => "disk_full",
@@ -64,7 +65,7 @@ impl Failing {
     }
 }
 
-/// What one lane holds.
+/// The content of a lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LaneStat {
     /// Messages, leased ones included.
@@ -82,20 +83,20 @@ impl LaneStat {
 /// Messages given up without an ack, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dropped {
-    /// Evicted for a newer message, or sacrificed at hand-in, because the queue was full.
+    /// Evicted for a newer message, or dropped at hand-in, because the queue was full.
     pub full: u64,
-    /// Their time to live was over.
+    /// Expired by their time to live.
     pub expired: u64,
-    /// They were older than the queue keeps any.
+    /// Older than the queue's maximum age.
     pub age: u64,
-    /// An operator removed them.
+    /// Removed by an operator.
     pub purged: u64,
-    /// They could not be read from a damaged file.
+    /// Not readable from a damaged file.
     pub damaged: u64,
 }
 
 impl Dropped {
-    /// The counts with their names, as a metric's label wants them.
+    /// Returns the counts with their names, for a metric's label.
     pub fn by_reason(&self) -> [(&'static str, u64); 5] {
         [
             ("full", self.full),
@@ -106,7 +107,7 @@ impl Dropped {
         ]
     }
 
-    /// Counts what another part counted.
+    /// Adds the counts of another part.
     pub(crate) fn add(&mut self, other: Self) {
         self.full = self.full.saturating_add(other.full);
         self.expired = self.expired.saturating_add(other.expired);

@@ -1,4 +1,4 @@
-//! The statements: what the writer says to SQLite, one function each, and nothing it decides.
+//! The writer's SQL statements, a function each, without decisions.
 
 mod beside;
 
@@ -31,10 +31,10 @@ pub(crate) struct Store {
     conn: Connection,
     path: PathBuf,
     layout: Layout,
-    /// Closed after the connection, whose locks would go with it. `None` where it is [`Store::nowhere`].
+    /// Closed after the connection, whose locks would otherwise end. `None` for [`Store::nowhere`].
     space: Option<Space>,
     records: Records,
-    /// Some ids come from an earlier format, and hold no place.
+    /// True if some ids come from an earlier format, and hold no place.
     former: bool,
     fsync: Fsync,
     syncs_commits: bool,
@@ -46,12 +46,13 @@ pub(crate) struct Store {
 const RECORDS: &str = "(records)";
 
 impl Store {
-    /// Opens the queue's file in `dir`, and makes it if there is none.
+    /// Opens the queue's file in `dir`, and makes it if missing.
     pub(crate) fn open(dir: &Path, fsync: Fsync) -> Result<Self, OpenError> {
         let path = dir.join(schema::FILE);
         let failed = |e| schema::failed(&path, e);
         let (conn, layout) = schema::open(&path, fsync)?;
-        // All statements stay prepared; the default of 16 would prepare some anew each time.
+        // All statements stay prepared; the default of 16 would prepare some of them again each
+        // time.
         conn.set_prepared_statement_cache_capacity(48);
         let (records, former) = records(&conn, layout).map_err(failed)?;
         let hold = |source: io::Error| match source.kind() {
@@ -61,7 +62,7 @@ impl Store {
             }
             _ => OpenError::Prepare { path: path.clone(), source },
         };
-        // The first transaction makes the log, if nothing did.
+        // The first transaction makes the log, if missing.
         conn.execute_batch("begin immediate; commit").map_err(failed)?;
         let space = Space::hold(&path, layout).map_err(hold)?;
         let store = Self {
@@ -80,15 +81,15 @@ impl Store {
         Ok(store)
     }
 
-    /// Writes the space that acknowledgements need. A start on a full disk goes without: what is there
-    /// must be drained.
+    /// Reserves the space that acknowledgements need. A start on a full disk goes on without it,
+    /// since the queue must be drained.
     fn fill_space(&self) {
         let Some(space) = &self.space else { return };
         let ensure = || {
             self.begin()?;
             space.ensure(&self.conn, true)?;
             self.conn.prepare_cached("commit")?.execute([])?;
-            // What was reserved is written, and the log begins anew.
+            // The reserved space is written, and the log restarts.
             self.conn.query_row("pragma wal_checkpoint(restart)", [], |_| Ok(()))
         };
         if let Err(error) = ensure() {
@@ -100,8 +101,8 @@ impl Store {
         }
     }
 
-    /// Sees to it that the space is there that a later acknowledgement needs. Within a transaction, at its
-    /// end; `stores` says whether it stores something.
+    /// Reserves the space that a later acknowledgement needs. Within a transaction, at its end;
+    /// `stores` is true if it stores something.
     pub(crate) fn ensure_space(&self, stores: bool) -> rusqlite::Result<()> {
         self.space.as_ref().map_or(Ok(()), |space| space.ensure(&self.conn, stores))
     }
@@ -111,17 +112,17 @@ impl Store {
         self.space.as_ref().map_or(Ok(()), |space| space.burn(&self.conn))
     }
 
-    /// Returns where one of its files lies now that is not in its place any more.
+    /// Returns the present path of a file that is no longer in its place.
     pub(crate) fn elsewhere(&self) -> Option<PathBuf> {
         self.space.as_ref().and_then(Space::elsewhere)
     }
 
-    /// The format of the file.
+    /// Returns the format of the file.
     pub(crate) fn layout(&self) -> Layout {
         self.layout
     }
 
-    /// Says whether the next commits are to be synced, under [`Fsync::Always`]; else nothing changes.
+    /// Sets whether the next commits are synced, under [`Fsync::Always`]; otherwise has no effect.
     /// Not within a transaction.
     pub(crate) fn sync_commits(&mut self, sync: bool) -> rusqlite::Result<()> {
         if self.fsync == Fsync::Always && self.syncs_commits != sync {
@@ -137,8 +138,8 @@ impl Store {
         self.conn.prepare_cached("begin immediate")?.execute([]).map(drop)
     }
 
-    /// When this returns, all since `begin` is synced to disk, under [`Fsync::Always`] and unless
-    /// [`sync_commits`](Self::sync_commits) said otherwise.
+    /// Commits all since `begin`, and syncs it to disk under [`Fsync::Always`], unless
+    /// [`sync_commits`](Self::sync_commits) turned that off.
     pub(crate) fn commit(&mut self) -> rusqlite::Result<()> {
         #[cfg(test)]
         tests::fail_if_told(&self.faults)?;
@@ -155,7 +156,7 @@ impl Store {
         Ok(())
     }
 
-    /// Syncs what was committed: the log holds all that is not in the file.
+    /// Syncs the commits: the log holds all that is not in the file.
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.space.as_ref().map_or(Ok(()), Space::sync_log)
     }
@@ -171,7 +172,7 @@ impl Store {
         self.conn.prepare_cached("rollback")?.execute([]).map(drop)
     }
 
-    /// Forgets what memory knows of a transaction that was undone.
+    /// Forgets the records of a transaction that was undone.
     pub(crate) fn undone(&mut self) {
         self.records.undo();
     }
@@ -193,8 +194,8 @@ impl Store {
         self.put(&content, "insert", content.crc(self.layout)).map(drop)
     }
 
-    /// Puts a message back as it was, from another file; false if its place or its id is taken. One that
-    /// is torn stays so.
+    /// Restores a message from another file; false if its place or its id is taken. A torn message
+    /// stays torn.
     pub(crate) fn restore(&self, stored: &Stored) -> rusqlite::Result<bool> {
         let content = stored.content();
         let crc = content.crc(self.layout);
@@ -235,12 +236,12 @@ impl Store {
         ])
     }
 
-    /// The connection, for what a salvage alone has to say.
+    /// Returns the connection, for the statements of a salvage.
     pub(crate) fn connection(&self) -> &Connection {
         &self.conn
     }
 
-    /// A store that holds nothing and is nowhere, for the time between two files.
+    /// Returns a store that is empty and without a file, for the time between two files.
     pub(crate) fn nowhere() -> rusqlite::Result<Self> {
         Ok(Self {
             conn: Connection::open_in_memory()?,
@@ -256,7 +257,7 @@ impl Store {
         })
     }
 
-    /// Whether this is [`Self::nowhere`].
+    /// Reports whether this is [`Self::nowhere`].
     pub(crate) fn is_nowhere(&self) -> bool {
         self.path.as_os_str().is_empty()
     }
@@ -280,7 +281,7 @@ impl Store {
         Ok(true)
     }
 
-    /// The message of this id; `buckets` are those that may hold it.
+    /// Returns the message of this id; `buckets` are those that may hold it.
     pub(crate) fn find(
         &self,
         id: MessageId,
@@ -303,7 +304,7 @@ impl Store {
         Ok(None)
     }
 
-    /// The place in the order that a message of this id has or had.
+    /// Returns the place in the order that a message of this id has or had.
     fn seq_of(&self, id: MessageId) -> rusqlite::Result<Seq> {
         if !self.former {
             return Ok(id.seq());
@@ -311,7 +312,7 @@ impl Store {
         seq_of(&self.conn, id)
     }
 
-    /// The message at `seq` of a bucket, without its content.
+    /// Returns the message at `seq` of a bucket, without its content.
     pub(crate) fn locate(&self, bucket: BucketId, seq: Seq) -> rusqlite::Result<Option<Located>> {
         let key = self.layout.key_column();
         self.conn
@@ -320,7 +321,7 @@ impl Store {
             .optional()
     }
 
-    /// The message at `seq` of a bucket.
+    /// Returns the message at `seq` of a bucket.
     pub(crate) fn read(&self, bucket: BucketId, seq: Seq) -> rusqlite::Result<Option<Stored>> {
         let key = self.layout.key_column();
         self.conn
@@ -329,7 +330,7 @@ impl Store {
             .optional()
     }
 
-    /// The first message of `bucket` after `seq`, without its content.
+    /// Returns the first message of `bucket` after `seq`, without its content.
     pub(crate) fn first_after(
         &self,
         bucket: BucketId,
@@ -342,7 +343,7 @@ impl Store {
             .optional()
     }
 
-    /// Feeds the messages of `bucket` after `seq` to `take` in order until it says false.
+    /// Feeds the messages of `bucket` after `seq` to `take` in order until it returns false.
     pub(crate) fn scan_after(
         &self,
         bucket: BucketId,
@@ -361,7 +362,7 @@ impl Store {
         Ok(())
     }
 
-    /// Messages whose time is over, the longest overdue first.
+    /// Returns expired messages, the longest overdue first.
     pub(crate) fn expired(&self, now: i64, most: u64) -> rusqlite::Result<Vec<Located>> {
         self.conn
             .prepare_cached(&format!(
@@ -371,14 +372,14 @@ impl Store {
             .collect()
     }
 
-    /// The first moment after `now` at which a message expires.
+    /// Returns the first moment after `now` at which a message expires.
     pub(crate) fn next_expiry(&self, now: i64) -> rusqlite::Result<Option<i64>> {
         self.conn
             .prepare_cached("select min(expires_at) from message where expires_at > ?")?
             .query_row([now], |row| row.get(0))
     }
 
-    /// The first messages of a bucket in order, with when they were appended.
+    /// Returns the first messages of a bucket in order, with their append times.
     pub(crate) fn first(
         &self,
         bucket: BucketId,
@@ -394,7 +395,7 @@ impl Store {
             .collect()
     }
 
-    /// When the message at `seq` of a bucket was appended.
+    /// Returns the append time of the message at `seq` of a bucket.
     pub(crate) fn appended_at(&self, bucket: BucketId, seq: Seq) -> rusqlite::Result<Option<i64>> {
         let key = self.layout.key_column();
         self.conn
@@ -403,7 +404,7 @@ impl Store {
             .optional()
     }
 
-    /// The last place in the order that was ever taken, as far as anything tells of it.
+    /// Returns the last place in the order that was ever taken, as far as the file shows it.
     pub(crate) fn last_seq(&self, buckets: &[Bucket]) -> rusqlite::Result<Seq> {
         let last = "select coalesce(max(seq), 0) from record";
         let mut last = self.conn.query_row(last, [], |row| row.get(0)).unwrap_or(0);
@@ -417,12 +418,12 @@ impl Store {
         Ok(last)
     }
 
-    /// The first message of a bucket, and when it was appended.
+    /// Returns the first message of a bucket, and its append time.
     pub(crate) fn head(&self, bucket: BucketId) -> rusqlite::Result<Option<(Seq, i64)>> {
         head(&self.conn, self.layout, bucket)
     }
 
-    /// The last message of a bucket, and when it was appended.
+    /// Returns the last message of a bucket, and its append time.
     fn last_of(&self, bucket: BucketId) -> rusqlite::Result<Option<(Seq, i64)>> {
         let order = self.layout.in_order();
         self.conn
@@ -433,7 +434,7 @@ impl Store {
             .optional()
     }
 
-    /// The latest moment at which a message was appended that is held.
+    /// Returns the latest append time of a held message.
     pub(crate) fn newest(&self, buckets: &[Bucket]) -> rusqlite::Result<Option<i64>> {
         let mut newest = None;
         for bucket in buckets {
@@ -442,8 +443,8 @@ impl Store {
         Ok(newest)
     }
 
-    /// All buckets. Those that hold nothing are cleared away first, unless the disk is full: a
-    /// start must not fail for want of room, or the queue could never be drained.
+    /// Returns all buckets. Empty buckets are removed first, unless the disk is full: a start must
+    /// not fail for want of room, or the queue could never be drained.
     pub(crate) fn load_buckets(&self) -> rusqlite::Result<Vec<Bucket>> {
         if let Err(error) =
             self.conn.execute("delete from bucket where messages = 0 and id > 0", [])
@@ -476,13 +477,13 @@ impl Store {
         self.conn.prepare_cached(sql)?.execute([to, from]).map(drop)
     }
 
-    /// Removes a bucket that holds nothing. Its row may not say so yet: totals are saved last.
+    /// Removes an empty bucket. Its row may not show that yet: totals are saved last.
     pub(crate) fn remove_bucket(&self, bucket: BucketId) -> rusqlite::Result<()> {
         let sql = "delete from bucket where id = ?";
         self.conn.prepare_cached(sql)?.execute([bucket.0]).map(drop)
     }
 
-    /// Reads what every start reads, so that damage there is met now.
+    /// Reads everything that a start reads, so that damage there is met now.
     pub(crate) fn probe(&self) -> Result<(), OpenError> {
         let probe = || {
             let buckets = self.load_buckets()?;
@@ -499,14 +500,14 @@ impl Store {
     pub(crate) fn close(self) -> rusqlite::Result<()> {
         self.conn.flush_prepared_statement_cache();
         let moved = "pragma wal_checkpoint(full)";
-        // A row: whether it was busy, pages in the log, pages moved.
+        // The row: whether it was busy, pages in the log, pages moved.
         let is_whole = self.conn.query_row(moved, [], |row| {
             let (busy, pages, done): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
             Ok(busy == 0 && pages == done)
         })?;
         self.conn.close().map_err(|(_, error)| error)?;
         let Some(space) = self.space else { return Ok(()) };
-        // An orderly end is whole whatever the policy. With the connection gone, no lock is lost.
+        // An orderly end syncs whatever the policy. With the connection closed, no lock is lost.
         let synced = space.sync_file();
         if let Err(error) = &synced {
             tracing::warn!(error = %error, "could not sync the queue's file at its end");
@@ -521,7 +522,7 @@ impl Store {
     }
 }
 
-/// All buckets of a file.
+/// Returns all buckets of a file.
 pub(crate) fn buckets(conn: &Connection) -> rusqlite::Result<Vec<Bucket>> {
     conn.prepare_cached("select id, lane, priority, messages, bytes from bucket where id > 0")?
         .query_map([], |row| {
@@ -535,7 +536,7 @@ pub(crate) fn buckets(conn: &Connection) -> rusqlite::Result<Vec<Bucket>> {
         .collect()
 }
 
-/// The first message of a bucket, and when it was appended.
+/// Returns the first message of a bucket, and its append time.
 pub(crate) fn head(
     conn: &Connection,
     layout: Layout,
@@ -547,7 +548,7 @@ pub(crate) fn head(
         .optional()
 }
 
-/// Returns what was kept of the queue's time, if its format keeps it.
+/// Returns the kept mark of the queue's time, if the format has it.
 pub(crate) fn mark(conn: &Connection) -> Option<Mark> {
     let read = conn.query_row("select boot, uptime, time from clock limit 1", [], |row| {
         Ok(Mark { boot: row.get(0)?, uptime: row.get(1)?, time: row.get(2)? })
@@ -555,7 +556,7 @@ pub(crate) fn mark(conn: &Connection) -> Option<Mark> {
     read.ok()
 }
 
-/// The records of the file, and whether some ids come from an earlier format.
+/// Returns the records of the file, and whether some ids come from an earlier format.
 fn records(conn: &Connection, layout: Layout) -> rusqlite::Result<(Records, bool)> {
     let number = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).optional();
     if layout == Layout::Released {
@@ -571,7 +572,7 @@ fn records(conn: &Connection, layout: Layout) -> rusqlite::Result<(Records, bool
     Ok((Records::new(to_u64(count), former, true), former))
 }
 
-/// The place in the order that a message of this id has or had.
+/// Returns the place in the order that a message of this id has or had.
 pub(crate) fn seq_of(conn: &Connection, id: MessageId) -> rusqlite::Result<Seq> {
     let former = conn
         .prepare_cached("select seq from former where id = ?")?

@@ -1,8 +1,9 @@
-//! A file of the released format, rewritten in the current one.
+//! A file of the released format, rewritten in the current format.
 //!
-//! The new file is made beside the old one, synced, and takes its name in one step. A takeover that is
-//! cut short leaves the old file as it was, and is begun anew. Where the disk has no room for a second
-//! file, or the queue is so large that a start would take long, the old format goes on to be used.
+//! The new file is made beside the old file, synced, and takes its name in one step. An interrupted
+//! takeover leaves the old file unchanged, and restarts. The old format stays in use if the disk
+//! has no room for a second file. The same holds if the queue is so large that a start would take
+//! long.
 
 use std::{
     fs::{self, File},
@@ -20,14 +21,14 @@ use crate::{
     store::Store,
 };
 
-/// Where the new file is made, in the queue's directory.
+/// The folder in which the new file is made, in the queue's directory.
 const WORKSHOP: &str = "takeover";
 
-/// The largest file that is taken over, in bytes: more would hold up a start for many seconds. It is at
-/// a later start, when it has been drained.
+/// The largest file that is taken over, in bytes: a larger file would hold up a start for many
+/// seconds. It is taken over at a later start, when it has been drained.
 const LARGEST: u64 = 256 << 20;
 
-/// Opens the store in `dir`, in the current format where that can be had.
+/// Opens the store in `dir`, in the current format if possible.
 pub(crate) fn open(dir: &Path, fsync: Fsync) -> Result<Store, OpenError> {
     clear(dir);
     let store = Store::open(dir, fsync)?;
@@ -36,7 +37,7 @@ pub(crate) fn open(dir: &Path, fsync: Fsync) -> Result<Store, OpenError> {
     }
     store.probe()?;
     let path = dir.join(schema::FILE);
-    // What is in the log goes into the file first.
+    // The content of the log is moved into the file first.
     let closed = store.close().map_err(|error| schema::failed(&path, error));
     match closed.and_then(|()| take_over(dir)) {
         Ok(true) => {}
@@ -57,7 +58,7 @@ pub(crate) fn open(dir: &Path, fsync: Fsync) -> Result<Store, OpenError> {
     Store::open(dir, fsync)
 }
 
-/// Takes away what a takeover left that was cut short.
+/// Removes the rest of an interrupted takeover.
 fn clear(dir: &Path) {
     let workshop = dir.join(WORKSHOP);
     if let Err(error) = fs::remove_dir_all(&workshop)
@@ -67,7 +68,7 @@ fn clear(dir: &Path) {
     }
 }
 
-/// Rewrites the closed file; false if it is not worth the time now.
+/// Rewrites the closed file; false if it would take too long now.
 fn take_over(dir: &Path) -> Result<bool, OpenError> {
     let (file, workshop) = (dir.join(schema::FILE), dir.join(WORKSHOP));
     let prepare = |source| OpenError::Prepare { path: workshop.clone(), source };
@@ -86,7 +87,7 @@ fn take_over(dir: &Path) -> Result<bool, OpenError> {
     let count = copy(&mut made, &wreck).map_err(failed)?;
     drop(wreck);
     if count.lost > 0 {
-        // It is damaged: that is found and mended in the old format.
+        // It is damaged: the old format finds and mends that.
         return Ok(false);
     }
     made.close().map_err(failed)?;
@@ -96,7 +97,8 @@ fn take_over(dir: &Path) -> Result<bool, OpenError> {
     Ok(true)
 }
 
-/// The log of the old file is empty by now. Its index must not be found beside the new file.
+/// Replaces the old file, whose log is empty by now. Its log index must not be found beside the new
+/// file.
 fn put_in_place(dir: &Path, file: &Path, made: &Path) -> io::Result<()> {
     for suffix in ["-wal", "-shm"] {
         let mut beside: PathBuf = file.to_owned();
@@ -111,12 +113,13 @@ fn put_in_place(dir: &Path, file: &Path, made: &Path) -> io::Result<()> {
     sync_dir(dir)
 }
 
-/// Reports whether the log holds what is not in the file: closing could not move it.
+/// Reports whether the log holds writes that are not in the file, since closing could not move
+/// them.
 fn is_log_needed(file: &Path) -> bool {
     space::is_filled(&file.with_file_name(schema::LOG))
 }
 
-/// Bytes that are free on the file system of `dir`.
+/// Returns the free bytes on the file system of `dir`.
 fn free(dir: &Path) -> u64 {
     rustix::fs::statvfs(dir).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
 }

@@ -1,4 +1,4 @@
-//! How much is held: per bucket (one priority of one lane) and in all, without asking the disk.
+//! The totals per bucket (a priority of a lane) and of the queue, without reading the disk.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,7 +34,7 @@ impl Amount {
     }
 }
 
-/// One priority of one lane, with what it holds.
+/// A priority of a lane, with the amount that it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Bucket {
     pub(crate) id: BucketId,
@@ -44,25 +44,26 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    /// One that holds nothing yet.
+    /// Returns an empty bucket.
     pub(crate) fn empty(id: BucketId, lane: Arc<str>, priority: u8) -> Self {
         Self { id, lane, priority, held: Amount::default() }
     }
 }
 
-/// All buckets. As large as there are lanes, so that a copy can be kept to undo a transaction.
+/// All buckets. Its size depends on the number of lanes only, so that a copy can be kept to undo a
+/// transaction.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     buckets: BTreeMap<BucketId, Bucket>,
     names: BTreeMap<(Arc<str>, u8), BucketId>,
     total: Amount,
     changed: BTreeSet<BucketId>,
-    /// What each lane holds in all its priorities, what was set aside among it.
+    /// The amount that each lane holds in all its priorities, including messages set aside.
     lanes: BTreeMap<Arc<str>, Amount>,
 }
 
 impl Tally {
-    /// The totals as they were saved.
+    /// Loads the saved totals.
     pub(crate) fn new(buckets: Vec<Bucket>) -> Self {
         let mut tally = Self::default();
         for bucket in buckets {
@@ -75,17 +76,17 @@ impl Tally {
         tally
     }
 
-    /// All that is held.
+    /// Returns the amount held in all buckets.
     pub(crate) fn total(&self) -> Amount {
         self.total
     }
 
-    /// The bucket of a lane and priority, if anything was ever put in it.
+    /// Returns the bucket of a lane and priority, if a message was ever put in it.
     pub(crate) fn find(&self, lane: &Arc<str>, priority: u8) -> Option<BucketId> {
         self.names.get(&(Arc::clone(lane), priority)).copied()
     }
 
-    /// The bucket of a lane and priority, made if need be.
+    /// Returns the bucket of a lane and priority, made if needed.
     pub(crate) fn find_or_make(&mut self, lane: &Arc<str>, priority: u8) -> BucketId {
         if let Some(id) = self.find(lane, priority) {
             return id;
@@ -97,17 +98,17 @@ impl Tally {
         id
     }
 
-    /// A bucket by its id.
+    /// Returns a bucket by its id.
     pub(crate) fn bucket(&self, id: BucketId) -> Option<&Bucket> {
         self.buckets.get(&id)
     }
 
-    /// All buckets of priority `priority`.
+    /// Returns all buckets of priority `priority`.
     pub(crate) fn of_priority(&self, priority: u8) -> impl Iterator<Item = &Bucket> {
         self.buckets.values().filter(move |bucket| bucket.priority == priority)
     }
 
-    /// A message came into a bucket.
+    /// Adds a message to a bucket.
     pub(crate) fn add(&mut self, id: BucketId, size: u64) {
         self.total.add(size);
         self.changed.insert(id);
@@ -117,7 +118,7 @@ impl Tally {
         }
     }
 
-    /// A message left a bucket.
+    /// Takes a message from a bucket.
     pub(crate) fn take(&mut self, id: BucketId, size: u64) {
         self.total.take(size);
         self.changed.insert(id);
@@ -127,34 +128,34 @@ impl Tally {
         }
     }
 
-    /// The buckets that changed since this was last asked; they are to be saved.
+    /// Returns the buckets that changed since the last call; they are to be saved.
     pub(crate) fn drain_changed(&mut self) -> Vec<Bucket> {
         let changed = std::mem::take(&mut self.changed);
         changed.into_iter().filter_map(|id| self.buckets.get(&id).cloned()).collect()
     }
 
-    /// Whether a bucket holds what was set aside.
+    /// Reports whether a bucket holds messages set aside.
     pub(crate) fn is_aside(&self, id: BucketId) -> bool {
         self.bucket(id).is_some_and(|bucket| &*bucket.lane == ASIDE)
     }
 
-    /// What is set aside.
+    /// Returns the amount set aside.
     pub(crate) fn aside(&self) -> Amount {
         self.lane(ASIDE)
     }
 
-    /// Returns what a lane holds in all its priorities.
+    /// Returns the amount that a lane holds in all its priorities.
     pub(crate) fn lane(&self, name: &str) -> Amount {
         self.lanes.get(name).copied().unwrap_or_default()
     }
 
-    /// All buckets.
+    /// Returns the ids of all buckets.
     pub(crate) fn ids(&self) -> impl Iterator<Item = BucketId> + '_ {
         self.buckets.keys().copied()
     }
 
-    /// A number that no bucket has. The key of a row has room for so many; once they are used up, those
-    /// of buckets that ran empty are used again.
+    /// Returns an id that no bucket has. The key of a row has room for [`MAX_BUCKET`] of them;
+    /// after that, those of empty buckets are used again.
     fn free_id(&mut self) -> BucketId {
         let last = self.buckets.last_key_value().map_or(0, |(id, _)| id.0);
         if last < MAX_BUCKET {
@@ -169,8 +170,8 @@ impl Tally {
         id
     }
 
-    /// Gives a lane another name, and answers which buckets of that name had run empty and are gone;
-    /// `None` if the name is taken.
+    /// Renames a lane, and returns the empty buckets of the new name, which are removed; `None` if
+    /// the name is taken.
     pub(crate) fn rename(&mut self, from: &str, to: &str) -> Option<Vec<BucketId>> {
         if self.lane(to) != Amount::default() || from == to {
             return None;
@@ -201,17 +202,17 @@ impl Tally {
         self.buckets.values().filter(move |bucket| &*bucket.lane == lane).map(|bucket| bucket.id)
     }
 
-    /// The buckets that hold what is set aside.
+    /// Returns the buckets that hold messages set aside.
     pub(crate) fn aside_buckets(&self) -> impl Iterator<Item = &Bucket> {
         self.buckets.values().filter(|bucket| &*bucket.lane == ASIDE)
     }
 
-    /// The buckets of all lanes that hold something.
+    /// Returns the filled buckets of all lanes.
     pub(crate) fn filled(&self) -> impl Iterator<Item = &Bucket> {
         self.buckets.values().filter(|bucket| &*bucket.lane != ASIDE && bucket.held.messages > 0)
     }
 
-    /// What each lane holds in all its priorities, without what was set aside.
+    /// Returns the amount that each lane holds in all its priorities, without messages set aside.
     pub(crate) fn lanes(&self) -> impl Iterator<Item = (&Arc<str>, &Amount)> {
         self.lanes.iter().filter(|(lane, _)| &***lane != ASIDE)
     }

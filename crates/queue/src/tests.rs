@@ -1,4 +1,4 @@
-//! Behaviour, seen through the handle; what needs a clock or a disk that obeys.
+//! Tests of behaviour through the handle that need a controlled clock or disk.
 
 mod aside;
 mod bounds;
@@ -22,7 +22,7 @@ use crate::{
     Config, Key, Lease, MessageId, NewMessage, OVERHEAD, Outcome, Queue, WhenFull, clock::Sources,
 };
 
-/// A wall clock that moves only when told.
+/// A wall clock that moves only on command.
 #[derive(Clone, Default)]
 struct TestClock(Arc<AtomicU64>);
 
@@ -39,7 +39,7 @@ impl TestClock {
         self.0.fetch_add(millis, Ordering::SeqCst);
     }
 
-    /// The wall clock and the time since boot, which go on together.
+    /// Returns the wall clock and the time since boot, which advance together.
     fn clock(&self) -> Sources {
         let (wall, uptime) = (self.clone(), self.clone());
         Sources {
@@ -62,18 +62,18 @@ fn open_at(dir: &Path, clock: &TestClock) -> Queue {
     Queue::open_with(config(dir, 1 << 20, WhenFull::Reject), clock.clock(), |_| {}).unwrap()
 }
 
-/// A message on lane `l` with `payload`.
+/// Returns a message on lane `l` with `payload`.
 fn message(payload: &str) -> NewMessage {
     NewMessage::new("l", "t", payload)
 }
 
-/// A message of priority `priority` that is accounted as exactly `size` bytes.
+/// Returns a message of priority `priority` that is accounted as exactly `size` bytes.
 fn sized(priority: u8, size: u64) -> NewMessage {
     let payload = vec![b'x'; usize::try_from(size - OVERHEAD - 1).unwrap()];
     NewMessage { priority, ..NewMessage::new("l", "t", payload) }
 }
 
-/// The same with an idempotency key; its digest is that of topic and payload.
+/// Adds an idempotency key; its digest is that of topic and payload.
 fn keyed(key: &str, message: NewMessage) -> NewMessage {
     let digest = crc32fast::hash(&[message.topic.as_bytes(), b" ", &message.payload].concat());
     NewMessage { key: Some(Key { name: key.to_owned(), digest }), ..message }

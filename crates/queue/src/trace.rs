@@ -1,26 +1,26 @@
-//! Where a message stands, and what became of one that left.
+//! The state of a message that is held, and the outcome of a message that left.
 
 use std::{sync::Arc, time::SystemTime};
 
 use crate::MessageId;
 
-/// Where a message stands.
+/// The state of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// It waits in its lane.
     Waiting,
-    /// Somebody leased it.
+    /// It is leased.
     Leased,
     /// It was set aside: see [`Queue::set_aside`](crate::Queue::set_aside).
     DeadLetter {
         /// A word, such as `poison`.
         reason: String,
-        /// More words.
+        /// More text.
         words: String,
     },
-    /// It was acknowledged: somebody else is responsible for it.
+    /// It was acknowledged: another party is responsible for it.
     Acknowledged {
-        /// Who took it, as the caller of [`Queue::ack`](crate::Queue::ack) named it.
+        /// The new holder, as the caller of [`Queue::ack`](crate::Queue::ack) named it.
         path: Arc<str>,
     },
     /// It was given up without an acknowledgement.
@@ -30,18 +30,18 @@ pub enum State {
     },
 }
 
-/// Why a message was given up.
+/// The reason why a message was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// The queue was full.
     Full,
-    /// Its time to live was over.
+    /// It expired by its time to live.
     Expired,
-    /// It was older than the queue keeps any.
+    /// It was older than the queue's maximum age.
     Age,
     /// An operator removed it.
     Purged,
-    /// It could not be read from a damaged file.
+    /// It was not readable from a damaged file.
     Damaged,
 }
 
@@ -49,7 +49,7 @@ impl Reason {
     /// All reasons, in the order of their numbers on disk.
     pub const ALL: [Self; 5] = [Self::Full, Self::Expired, Self::Age, Self::Purged, Self::Damaged];
 
-    /// The word for it, as a metric's label wants it.
+    /// Returns the word for it, for a metric's label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Full => "full",
@@ -61,15 +61,16 @@ impl Reason {
     }
 }
 
-/// A message and where it stands.
+/// A message and its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
     /// The message.
     pub id: MessageId,
     /// Its QoS: at 0 an acknowledgement is the modem's, not the broker's.
     pub qos: u8,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
-    /// Since when, by the wall clock; for one that waits or is leased, when it was appended.
+    /// The time at which it entered the state, by the wall clock; if it waits or is leased, its
+    /// append time.
     pub at: SystemTime,
 }

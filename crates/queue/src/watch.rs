@@ -1,4 +1,4 @@
-//! The watch over the file: when a check may run, and how one that runs is stopped.
+//! The watch over the file: it schedules the checks, and stops a running check.
 
 use std::{
     path::Path,
@@ -20,7 +20,7 @@ pub(crate) struct Watch {
 #[derive(Default)]
 struct State {
     ended: bool,
-    /// Stops the check that runs.
+    /// Stops the running check.
     running: Option<InterruptHandle>,
 }
 
@@ -31,7 +31,8 @@ impl std::fmt::Debug for State {
 }
 
 impl Watch {
-    /// Ends it, and a check that runs: it would keep the log from being taken in.
+    /// Ends the watch, and a running check, which would keep the log from being moved into the
+    /// file.
     pub(crate) fn end(&self) {
         let mut state = self.lock();
         state.ended = true;
@@ -48,7 +49,7 @@ impl Watch {
         !waited.unwrap_or_else(PoisonError::into_inner).0.ended
     }
 
-    /// Runs a check that [`Self::end`] can stop; `None` if it did.
+    /// Runs a check that [`Self::end`] can stop; `None` if that stopped it.
     pub(crate) fn checked(&self, dir: &Path) -> Option<Result<Vec<String>, OpenError>> {
         let inspector = match Inspector::open(dir) {
             Ok(inspector) => inspector,

@@ -1,8 +1,8 @@
-//! The writer: one thread that owns the store, and turns what is waiting into one commit.
+//! The writer: a thread that owns the store, and commits the waiting commands together.
 //!
-//! A batch has two halves. First a transaction of everything that changes the disk; it is answered
-//! once it is synced, and leaves no trace in memory if it fails. Then releases and leases, which
-//! change memory only and so see only what is durable.
+//! A batch has two halves. First a transaction of all changes to the disk; it is answered once it
+//! is synced, and leaves no trace in memory if it fails. Then releases and leases, which change
+//! memory only and so see only durable messages.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -50,20 +50,20 @@ use riding::Riding;
 use syncs::Syncs;
 use trouble::Trouble;
 
-/// The most commands in one batch. Bounds how long the first of them waits for the last.
+/// The most commands in a batch. Bounds how long the first of them waits for the last.
 const MAX_BATCH: usize = 256;
 
-/// The most messages that one [`Queue::lease`](crate::Queue::lease) hands out.
+/// The most messages that a [`Queue::lease`](crate::Queue::lease) hands out.
 pub const MAX_LEASES: usize = 1024;
 
-/// The most expired messages that one transaction removes, so that a clock that jumps over the
-/// time of a million of them neither holds up the callers nor swells the log.
+/// The most expired messages that a transaction removes. A clock may jump over the time of a
+/// million of them, which must neither hold up the callers nor swell the log.
 const SWEEP: u64 = 512;
 
-/// The longest wait for the next expiry. The wall clock may be set while we wait for it.
+/// The longest wait for the next expiry. The wall clock may be set meanwhile.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// Tells the callers that the writer ended, also when it panicked.
+/// Reports the end of the writer to the callers, even after a panic.
 struct End(Arc<Shared>);
 
 impl Drop for End {
@@ -91,40 +91,40 @@ pub(crate) struct Writer {
     next_seq: Seq,
     /// No unleased message expires before this moment (milliseconds of the Unix epoch).
     next_expiry: Option<i64>,
-    /// Nor is one too old before this one.
+    /// No unleased message is too old before this moment.
     next_age: Option<i64>,
     syncs: Syncs,
     riding: Riding,
-    /// The next transaction gives up some of the space that is kept for a full disk.
+    /// True if the next transaction gives up some of the space that is kept for a full disk.
     burns: bool,
-    /// The last sweep failed: the next one waits for a command or for [`LONGEST_WAIT`].
+    /// True if the last sweep failed: the next sweep waits for a command or for [`LONGEST_WAIT`].
     sweep_failed: bool,
     dropped: Dropped,
     commits: u64,
     failed_commits: u64,
     trouble: Trouble,
     salvages: Salvages,
-    /// The first message of buckets, where it is known, with when it was appended.
+    /// The first message of buckets, if known, with its append time.
     heads: HashMap<BucketId, (Seq, i64)>,
-    /// When the files were last seen to be in their place, and whether they were.
+    /// The result and the time of the last look at the files' place.
     place: Place,
-    /// Something may have become leasable that the watchers have not been told.
+    /// True if a message may have become leasable since the watchers were last woken.
     leasable: bool,
 }
 
-/// How often the file was replaced, and when a failed try may be repeated.
+/// The number of times that the file was replaced, and the time for the next try after a failure.
 #[derive(Debug, Default)]
 struct Salvages {
     done: u64,
     retry_at: Option<Instant>,
 }
 
-/// What a transaction in progress did beyond the store, to be kept or undone as a whole.
+/// Effects of a transaction beyond the store, to be kept or undone as a whole.
 #[derive(Default)]
 struct Draft {
     undo: Vec<Undo>,
     arrivals: Vec<Located>,
-    /// What became of messages.
+    /// The outcomes of messages.
     ended: Vec<Trace>,
     dropped: Dropped,
     next_expiry: Option<i64>,
@@ -147,7 +147,7 @@ impl Writer {
         let newest = store.newest(&buckets).map_err(failed)?;
         let clock = Clock::new(sources, store.mark().as_ref(), newest);
         if let Err(error) = store.keep_time(&clock) {
-            // Ages then rest on the wall clock until the next start.
+            // Ages then depend on the wall clock until the next start.
             tracing::warn!(error = %error, "could not keep the queue's time");
         }
         let max_age = config.max_age.map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
@@ -187,7 +187,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// These lanes share the queue from now on.
+    /// Shares the queue among these lanes from now on.
     fn share_among(&mut self, lanes: Vec<String>) {
         self.shares.divide_among(lanes);
         *self.shared.lock_shares() = self.shares.clone();
@@ -205,15 +205,15 @@ impl Writer {
             tracing::warn!(error = %error, "could not keep the queue's time");
         }
         if let Err(error) = self.store.close() {
-            // Nothing is lost: what was answered is in the log, which the next start reads.
+            // Nothing is lost: answered messages are in the log, which the next start reads.
             tracing::warn!(error = %error, "could not close the queue's file cleanly");
         }
-        // The lock goes after the file and before anybody is told.
+        // The lock is released after the file and before callers see the end.
         drop(self.lock);
         drop(end);
     }
 
-    /// How long to wait for a command before expired messages want to be removed.
+    /// Returns the wait for a command until expired messages are to be removed.
     fn patience(&self) -> Option<Duration> {
         let sweep = self.next_sweep().map(|next| {
             if self.sweep_failed {
@@ -226,14 +226,14 @@ impl Writer {
         earlier(earlier(patience, self.riding.patience()), self.trouble.patience())
     }
 
-    /// When the next message expires or is too old.
+    /// Returns the time when the next message expires or is too old.
     fn next_sweep(&self) -> Option<i64> {
         earlier(self.next_expiry, self.next_age)
     }
 
     fn step(&mut self, batch: Vec<Command>) {
         if self.store.is_nowhere() {
-            // An earlier salvage failed half way; what there is may be had by now.
+            // An earlier salvage failed half way; it may succeed by now.
             self.salvage();
         }
         self.place.look(&self.store, &self.dir);
@@ -244,12 +244,12 @@ impl Writer {
                 Command::Write(write) => writes.extend(self.riding.board(write)),
                 Command::Hurry => self.riding.hurry(),
                 Command::Share(lanes) => self.share_among(lanes),
-                // Found by the check: what the file still answers is not worth waiting for.
-                // Unless it was replaced while the check still read the old one.
+                // The check found damage: answers from the file are not worth waiting for. Except
+                // if the file was replaced while the check still read the old file.
                 Command::Salvage { after } if after == self.salvages.done => drop(self.salvage()),
                 Command::Salvage { .. } => {}
                 Command::Trace { .. } => {
-                    // Who asks is told what is.
+                    // The answer must show the actual state.
                     self.riding.hurry();
                     reads.push(command);
                 }
@@ -260,11 +260,11 @@ impl Writer {
             }
         }
         let now = self.clock.now();
-        // Who listens, or wants room in a queue that fills up, is kept waiting by none.
+        // A listener, or a queue that fills up, must not wait for a riding acknowledgement.
         let wanted = self.shared.outcomes.receiver_count() > 0
             || self.shares.is_half_full(self.tally.total());
         if !writes.is_empty() || self.sweep_due(now) || self.riding.is_due(wanted) {
-            // What made room goes first.
+            // Writes that make room are first.
             writes.splice(..0, self.riding.take());
         }
         let mut settled = Vec::new();
@@ -272,7 +272,7 @@ impl Writer {
             settled = self.write(writes, now);
         }
         if !settled.is_empty() {
-            // Answered only after this, so that who has an answer finds it in the figures.
+            // Answered only after this, so that the figures show it to the caller.
             self.publish();
             settled.into_iter().for_each(Write::settle);
         }
@@ -282,7 +282,7 @@ impl Writer {
         replies.into_iter().for_each(Reply::settle);
     }
 
-    /// Commits what waited for another commit.
+    /// Commits the writes that waited for another commit.
     fn commit_riding(&mut self) {
         let riding = self.riding.take();
         if !riding.is_empty() {
@@ -296,15 +296,15 @@ impl Writer {
         self.next_sweep().is_some_and(|next| next <= now)
     }
 
-    /// Makes the writes durable in one transaction, and returns those to be answered. On a full
-    /// disk what frees room gets a second chance without what needs it.
+    /// Makes the writes durable in a transaction, and returns those to be answered. On a full disk,
+    /// writes that free room get a second chance without those that need it.
     fn write(&mut self, writes: Vec<Write>, now: i64) -> Vec<Write> {
         let (writes, error) = match self.transact(writes, now) {
             Ok(writes) => return writes,
             Err(failed) => failed,
         };
         let (writes, error) = match error {
-            // None of it was accepted, so all of it can be done again in the new file.
+            // None of it was accepted, so all of it can be repeated in the new file.
             StoreError::Corrupt(_) if self.salvage() => match self.transact(writes, now) {
                 Ok(writes) => return writes,
                 Err(failed) => failed,
@@ -320,7 +320,7 @@ impl Writer {
         let alone = !others.is_empty() && (is_full || matches!(error, StoreError::Removed));
         others.into_iter().for_each(|write| write.fail(&error));
         let (mut acks, mut error) = (acks, error);
-        // First without what needs room, then with room that was kept for this.
+        // First without writes that need room, then with room that was kept for this.
         for burns in [false, true] {
             let tried = if burns { is_full } else { alone };
             if acks.is_empty() || !tried {
@@ -337,8 +337,8 @@ impl Writer {
         Vec::new()
     }
 
-    /// One transaction: sweep, then all writes in order, then the totals. Either all of it is on
-    /// disk and in memory, or none.
+    /// Runs a transaction: sweep, then all writes in order, then the totals. All of it takes effect
+    /// on disk and in memory, or none.
     fn transact(
         &mut self,
         mut writes: Vec<Write>,
@@ -358,7 +358,7 @@ impl Writer {
         self.sweep_failed = done.is_err();
         match done {
             Ok(()) => {
-                // What changed nothing has not asked the disk.
+                // A transaction without changes did not use the disk.
                 let asked = draft.changed;
                 self.keep(draft);
                 if asked {
@@ -419,14 +419,14 @@ impl Writer {
         self.store.commit()
     }
 
-    /// The transaction is on disk: what it did in memory stays.
+    /// Keeps the effects in memory: the transaction is on disk.
     fn keep(&mut self, draft: Draft) {
         for at in draft.arrivals {
             self.heads.remove(&at.bucket);
             self.places.arrive(at);
         }
         for trace in draft.ended {
-            // Nobody may listen.
+            // There may be no listener.
             drop(self.shared.outcomes.send(trace));
         }
         self.dropped.add(draft.dropped);
@@ -462,7 +462,7 @@ impl Writer {
     fn release(&mut self, id: MessageId, now: i64) -> bool {
         let Some(leased) = self.places.release(id) else { return false };
         if self.max_age.is_some() {
-            // The sweep passed it by as well; to look for it at each release would cost too much.
+            // The sweep passed it by as well; a search at each release would cost too much.
             let soon = i64::try_from(LONGEST_WAIT.as_millis()).unwrap_or(i64::MAX);
             self.next_age = earlier(self.next_age, Some(now.saturating_add(soon)));
         }
@@ -474,7 +474,7 @@ impl Writer {
         true
     }
 
-    /// Sets the cursors of a lane back to what was passed over; false if nothing was.
+    /// Sets the cursors of a lane back to its passed-over messages; false if there were none.
     fn look_again(&mut self, lane: &str) -> bool {
         let lane: Arc<str> = Arc::from(lane);
         let mut any = false;
@@ -487,7 +487,7 @@ impl Writer {
         any
     }
 
-    /// When the first message in order was appended that is not aside.
+    /// Returns the append time of the first message in order that is not aside.
     fn oldest(&mut self) -> rusqlite::Result<Option<i64>> {
         let mut first: Option<(Seq, i64)> = None;
         for bucket in self.tally.filled() {
@@ -503,11 +503,12 @@ impl Writer {
         Ok(first.map(|(_, appended_at)| appended_at))
     }
 
-    /// Brings the figures up to date and wakes the watchers.
+    /// Updates the figures and wakes the watchers.
     fn publish(&mut self) {
         let oldest = match self.tally.total().messages {
             0 => None,
-            // A figure is not worth an error: it is left out, and the next command will tell.
+            // A figure is not worth an error: it is left out, and the next command will report the
+            // failure.
             _ => self.oldest().ok().flatten().map(|at| self.clock.to_wall(at)),
         };
         let total = self.tally.total();
@@ -530,7 +531,7 @@ impl Writer {
             lanes,
         };
         *self.shared.lock_stat() = stat;
-        // After the figures: who is woken by it may look at them.
+        // After the figures: a woken watcher may read them.
         if std::mem::take(&mut self.leasable) {
             self.shared.leasable.send_modify(|count| *count = count.wrapping_add(1));
         }
@@ -538,7 +539,7 @@ impl Writer {
 }
 
 impl Draft {
-    /// A message that expires at this moment is there.
+    /// Notes the expiry time of a message.
     fn expect(&mut self, expires_at: Option<i64>) {
         self.next_expiry = earlier(self.next_expiry, expires_at);
     }
@@ -554,7 +555,7 @@ enum Reply {
 impl Reply {
     fn settle(self) {
         match self {
-            // If the caller is gone, the handout's drop releases what is in it.
+            // If the caller is gone, the handout's drop releases its messages.
             Self::Lease(handout, answer) => drop(answer.send(handout)),
             Self::Trace(found, answer) => drop(answer.send(found)),
             Self::Release(found, answer) => drop(answer.send(Ok(found))),
@@ -562,7 +563,7 @@ impl Reply {
     }
 }
 
-/// The smaller of two that may be missing.
+/// Returns the smaller of two optional values.
 fn earlier<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),

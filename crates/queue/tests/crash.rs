@@ -1,4 +1,4 @@
-//! What survives: a writer killed at random moments, and a log cut or damaged anywhere.
+//! Tests of crashes: a writer killed at random moments, and a log cut or damaged anywhere.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -17,7 +17,7 @@ use std::{
 
 use queue::{Config, Inspector, Lease, NewMessage, Queue};
 
-/// Tells the child where to write.
+/// The variable with the child's directory.
 const CHILD_DIR: &str = "QUEUE_TEST_CHILD_DIR";
 const KILLS: usize = 20;
 /// Bytes of the log's header, and of a frame with its page.
@@ -32,7 +32,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-/// Everything that can be leased, in order.
+/// Returns all leasable messages, in order.
 async fn drain(queue: &Queue) -> Vec<Lease> {
     let mut all = Vec::new();
     loop {
@@ -44,13 +44,14 @@ async fn drain(queue: &Queue) -> Vec<Lease> {
     }
 }
 
-/// Says what it did on stdout, at once and in one piece.
+/// Prints a report on stdout, at once and in one piece.
 fn say(word: &str, what: &str) {
     let line = format!("{word} {what}\n");
     std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
 }
 
-/// Not a test of its own: the process that is killed. Four tasks append, a fifth leases and acks.
+/// The process that is killed, and not a test of its own. Four tasks append, a fifth leases and
+/// acks.
 #[test]
 fn child() {
     let Ok(dir) = std::env::var(CHILD_DIR) else { return };
@@ -84,7 +85,7 @@ fn child() {
     });
 }
 
-/// What a child called a message; its filling must be intact.
+/// Returns the child's name of a message; its filling must be intact.
 fn name(lease: &Lease) -> String {
     let text = std::str::from_utf8(&lease.payload).unwrap();
     let (name, filling) = text.split_once(' ').unwrap();
@@ -93,7 +94,7 @@ fn name(lease: &Lease) -> String {
     name.to_owned()
 }
 
-/// Runs a child and kills it after `lines` lines; answers all it said.
+/// Runs a child and kills it after `lines` lines; returns all its output.
 fn run_and_kill(dir: &Path, lines: usize) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture"])
@@ -106,7 +107,7 @@ fn run_and_kill(dir: &Path, lines: usize) -> Vec<String> {
     let mut all: Vec<String> = said.by_ref().take(lines).map(Result::unwrap).collect();
     assert_eq!(all.len(), lines, "the child ended by itself: {all:?}");
     child.kill().unwrap();
-    // What it wrote before the signal is still in the pipe; the last line may be cut short.
+    // Output from before the signal is still in the pipe; the last line may be cut short.
     all.extend(said.map_while(Result::ok));
     assert!(!child.wait().unwrap().success());
     all
@@ -148,8 +149,8 @@ fn killed_at_any_moment_nothing_answered_is_undone() {
     assert!(appended.len() > 100 && acked.len() > 20, "{} {}", appended.len(), acked.len());
 }
 
-/// Appends `count` messages, one commit each, and copies file and log while the queue is open, as
-/// a power loss would leave them.
+/// Appends `count` messages, each in its own commit, and copies file and log while the queue is
+/// open, as a power loss would leave them.
 fn snapshot(dir: &Path, count: usize) -> (Vec<u8>, Vec<u8>) {
     let queue = open(dir);
     block_on(async {
@@ -159,15 +160,15 @@ fn snapshot(dir: &Path, count: usize) -> (Vec<u8>, Vec<u8>) {
     });
     assert_eq!(queue.stat().commits, u64::try_from(count).unwrap());
     let mut log = fs::read(dir.join("queue.db-wal")).unwrap();
-    // Behind its last frame there are zeros and frames of earlier rounds, whose salt is another.
+    // After its last frame there are zeros and frames of earlier rounds, with another salt.
     let salt = log[16..24].to_vec();
     let frames = log[HEADER..].chunks(FRAME).take_while(|frame| frame.get(8..16) == Some(&*salt));
     log.truncate(HEADER + frames.count() * FRAME);
     (fs::read(dir.join("queue.db")).unwrap(), log)
 }
 
-/// How many messages there are after a start from this file and log. They must be the first ones,
-/// all and in order, and the queue must go on.
+/// Returns the number of messages after a start from this file and log. They must be the first
+/// messages, all and in order, and the queue must go on.
 fn recovered(file: &[u8], log: &[u8]) -> usize {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("queue.db"), file).unwrap();

@@ -1,4 +1,5 @@
-//! Damage on disk: what can be read is served, what cannot is counted, and the damaged file is kept.
+//! Tests of damage on disk: readable messages are served, others are counted, and the damaged file
+//! is kept.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -33,7 +34,7 @@ fn payload(n: u32) -> Vec<u8> {
     format!("{n} {}", "x".repeat(usize::try_from(n % 400).unwrap())).into_bytes()
 }
 
-/// The number of a message, which must be whole.
+/// Returns the number of a message, which must be whole.
 fn number(lease: &Lease) -> u32 {
     let text = std::str::from_utf8(&lease.payload).unwrap();
     let n = text.split(' ').next().unwrap().parse().unwrap();
@@ -51,7 +52,7 @@ async fn append(queue: &Queue, numbers: impl Iterator<Item = u32>) {
     tasks.join_all().await;
 }
 
-/// All messages by their number, with how often each came.
+/// Returns all messages by their number, with the number of times that each arrived.
 async fn drain(queue: &Queue) -> BTreeMap<u32, u32> {
     let mut all = BTreeMap::new();
     for lane in ["lane 0", "lane 1", "lane 2", "salvaged"] {
@@ -68,7 +69,7 @@ async fn drain(queue: &Queue) -> BTreeMap<u32, u32> {
     all
 }
 
-/// A queue of [`COUNT`] messages, 100 of them acked and one set aside, closed.
+/// Makes a queue of [`COUNT`] messages, 100 of them acked and one set aside, and closes it.
 fn filled() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     block_on(async {
@@ -99,7 +100,7 @@ fn garbage(dir: &TempDir, page: u64) {
     file.write_all_at(&bytes, page * PAGE).unwrap();
 }
 
-/// The pages that hold messages.
+/// Returns the pages that hold messages.
 fn pages_of_messages(dir: &TempDir) -> Vec<u64> {
     let bytes = fs::read(file(dir)).unwrap();
     let is_leaf = |page: &&[u8]| page[0] == 13 && page.windows(4).any(|window| window == b"xxxx");
@@ -107,7 +108,7 @@ fn pages_of_messages(dir: &TempDir) -> Vec<u64> {
     pages.filter(|(_, page)| is_leaf(page)).map(|(number, _)| number).collect()
 }
 
-/// Where the damaged files are kept.
+/// Returns the folders that keep the damaged files.
 fn kept(dir: &TempDir) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
     entries
@@ -115,8 +116,8 @@ fn kept(dir: &TempDir) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Opens, and asks of everything that it comes once, that nothing acked comes back, that what is not
-/// there is counted, and that the queue goes on. Answers how many messages are left.
+/// Opens the queue, and asserts that each message arrives once and no acked message returns.
+/// Missing messages must be counted, and the queue must go on. Returns the number of messages left.
 fn serves_the_rest(dir: &TempDir) -> u64 {
     let before = fs::read(file(dir)).unwrap();
     let sound = Inspector::open(dir.path())
@@ -141,7 +142,7 @@ fn serves_the_rest(dir: &TempDir) -> u64 {
             assert_eq!(kept(dir).len(), 1);
             let file = fs::read(kept(dir)[0].join("queue.db")).unwrap();
             assert_eq!(file.len(), before.len());
-            // What a start writes (the time, a total) may have come into it.
+            // The writes of a start (the time, a total) may be in it.
             let pages = file.chunks(1024).zip(before.chunks(1024)).skip(1);
             let changed = pages.filter(|(now, then)| now != then);
             let changed = changed.count();
@@ -242,7 +243,7 @@ fn an_emptied_file_does_not_take_its_log_along() {
 fn a_flipped_bit_is_not_sent_on() {
     let dir = filled();
     let bytes = fs::read(file(&dir)).unwrap();
-    // In the payload of one message, where no structure of the file would tell.
+    // In the payload of a message, where no structure of the file would show it.
     let mark = b"t/399399 ";
     let at = bytes.windows(mark.len()).position(|window| window == mark).unwrap() + 40;
     let flipped = [bytes[at] ^ 0x20];
@@ -259,7 +260,7 @@ fn a_flipped_bit_is_not_sent_on() {
     });
 }
 
-/// A byte that is no UTF-8 must not keep the lane before it for ever.
+/// A byte that is not UTF-8 must not block the lane for ever.
 #[test]
 fn a_flipped_bit_in_a_topic_sets_the_message_aside() {
     let dir = filled();
@@ -278,7 +279,7 @@ fn a_flipped_bit_in_a_topic_sets_the_message_aside() {
     });
 }
 
-/// A number that none of our columns holds: what it is in cannot be read, and all else can.
+/// A number outside the range of our columns: its row is unreadable, and all others are readable.
 #[test]
 fn a_value_that_was_never_written_costs_its_message() {
     for change in ["qos = 300", "crc = -1"] {
@@ -311,7 +312,7 @@ fn damage_that_comes_while_it_is_served_is_salvaged_under_way() {
         assert!(all.len() > 100, "{}", all.len());
         assert_eq!(stat.dropped.damaged + stat.messages, u64::from(COUNT));
         assert!(all.keys().all(|n| *n < COUNT) && all.values().all(|times| *times == 1));
-        // Its lease went on where it was saved: it was not handed out again.
+        // Its lease went on if it was saved: it was not handed out again.
         assert!(!all.contains_key(&number(&held)));
         append(&queue, 0..1).await;
         queue.close().await;

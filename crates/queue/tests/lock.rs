@@ -1,4 +1,4 @@
-//! Two agents on one queue: the second learns who holds it.
+//! Tests of two agents on the same queue: the second gets the process id of the first.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

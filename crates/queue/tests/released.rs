@@ -1,5 +1,5 @@
-//! A queue that a released program left behind, taken over by this one: whole, after a kill in the middle,
-//! on a full disk. How it was made: data/stored/README.md.
+//! Tests of a queue of a released program, taken over by this one: whole, after a kill in the
+//! middle, on a full disk. How it was made: data/stored/README.md.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -27,13 +27,13 @@ use formula::{APPENDED, Fate, LANES, LEASED, LEASED_LANES, WAITING, fate, key, m
 use lzma_rust2::XzReader;
 use queue::{Config, Filter, Inspector, Key, MessageId, NewMessage, Outcome, Queue, Record, State};
 
-/// Tells the child which queue to open.
+/// The variable with the folder of the queue that the child opens.
 const OPEN: &str = "QUEUE_TEST_OPEN_AND_WAIT";
 
-/// Tells the child which small file system to fill.
+/// The variable with the folder of the small file system that the child fills.
 const FULL: &str = "QUEUE_TEST_FULL_DISK";
 
-/// So many of the newest keys are remembered by the program that stored the queue.
+/// The number of newest keys that the program of the stored queue remembered.
 const KEYS: usize = 10_000;
 
 /// The two files of the stored queue.
@@ -55,7 +55,7 @@ impl Stored {
         }
     }
 
-    /// Lays the queue into a folder as a killed program leaves it.
+    /// Writes the queue into a folder as a killed program leaves it.
     fn lay(&self, dir: &Path) {
         fs::write(dir.join("queue.db"), &self.file).unwrap();
         fs::write(dir.join("queue.db-wal"), &self.log).unwrap();
@@ -70,7 +70,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-/// All messages by their number, made once.
+/// Returns all messages by their number, made once.
 fn messages() -> &'static [NewMessage] {
     static MESSAGES: OnceLock<Vec<NewMessage>> = OnceLock::new();
     MESSAGES.get_or_init(|| (0..APPENDED).map(message).collect())
@@ -80,12 +80,12 @@ fn wanted(n: u32) -> &'static NewMessage {
     &messages()[usize::try_from(n).unwrap()]
 }
 
-/// The numbers of the messages that are held, in the order of their append.
+/// Returns the numbers of the held messages, in the order of their append.
 fn held() -> Vec<u32> {
     (0..APPENDED).filter(|n| fate(*n) != Fate::Acknowledged).collect()
 }
 
-/// The numbers of the messages that wait in a lane, in the order in which they are to be leased.
+/// Returns the numbers of the messages that wait in a lane, in their order of lease.
 fn line(lane: &str) -> Vec<u32> {
     let waits = |n: &u32| fate(*n) == Fate::Waiting && wanted(*n).lane == lane;
     let mut line: Vec<u32> = (0..APPENDED).filter(waits).collect();
@@ -104,7 +104,7 @@ fn assert_same(record: &Record, n: u32) {
     assert_eq!(aside, (fate(n) == Fate::DeadLetter).then(|| reason(n)), "message {n}");
 }
 
-/// Looks at each message of an open queue, at its totals and at its keys. Returns the ids by number.
+/// Checks each message of an open queue, its totals and its keys. Returns the ids by number.
 async fn assert_whole(queue: &Queue, dir: &Path) -> BTreeMap<u32, MessageId> {
     let records = Inspector::open(dir).unwrap().messages(0, u32::MAX).unwrap();
     let numbers = held();
@@ -129,7 +129,7 @@ async fn assert_whole(queue: &Queue, dir: &Path) -> BTreeMap<u32, MessageId> {
     ids
 }
 
-/// Hands in again what had a key that is remembered, also of messages that left.
+/// Hands in again messages with remembered keys, including messages that left.
 async fn assert_keys(queue: &Queue, ids: &BTreeMap<u32, MessageId>) {
     let keyed: Vec<u32> = (0..APPENDED).filter(|n| key(*n).is_some()).collect();
     let remembered = &keyed[keyed.len() - KEYS..];
@@ -146,7 +146,7 @@ async fn assert_keys(queue: &Queue, ids: &BTreeMap<u32, MessageId>) {
     }
 }
 
-/// Leases and acknowledges what waits in a lane until nothing does, or `limit` are done.
+/// Leases and acknowledges waiting messages of a lane until none is left, or `limit` are done.
 async fn assert_order(queue: &Queue, lane: &str, limit: usize) {
     let mut due = line(lane).into_iter().take(limit);
     let mut left = limit;
@@ -229,7 +229,7 @@ fn a_dead_letter_is_traced_with_its_reason() {
     });
 }
 
-/// Not a test of its own: the process that is killed while it opens the queue.
+/// The process that is killed while it opens the queue, and not a test of its own.
 #[test]
 fn child() {
     let Ok(dir) = std::env::var(OPEN) else { return };
@@ -247,13 +247,13 @@ struct Opener {
 }
 
 impl Opener {
-    /// Starts it, and waits until it is about to open.
+    /// Starts the process, and waits until it is about to open.
     fn start(dir: &Path) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "child", "--nocapture"]).env(OPEN, dir);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut out = child.stdout.take().unwrap();
-        // Byte by byte, so that what comes later stays in the pipe.
+        // Byte by byte, so that later output stays in the pipe.
         let (mut said, mut byte) = (Vec::new(), [0]);
         while !said.ends_with(b"\nopening\n") {
             out.read_exact(&mut byte).unwrap();
@@ -263,7 +263,7 @@ impl Opener {
         Self { child, begun: Instant::now() }
     }
 
-    /// Waits until the queue is open; how long that took.
+    /// Waits until the queue is open; returns the time that took.
     fn opened(&mut self) -> Duration {
         let out = self.child.stdout.as_mut().unwrap();
         let found = BufReader::new(out).lines().map_while(Result::ok).any(|line| line == "open");
@@ -278,7 +278,7 @@ impl Opener {
     }
 }
 
-/// Names and lengths of the files in a folder.
+/// Returns names and lengths of the files in a folder.
 fn files(dir: &Path) -> Vec<(String, u64)> {
     let mut files: Vec<_> = fs::read_dir(dir)
         .unwrap()
@@ -292,16 +292,16 @@ fn files(dir: &Path) -> Vec<(String, u64)> {
     files
 }
 
-/// When a process that opens the queue is killed.
+/// The moment at which a process that opens the queue is killed.
 #[derive(Clone, Copy, Debug)]
 enum Moment {
-    /// After this many hundredths of the time that an opening takes.
+    /// After this many hundredths of the time of an opening.
     Time(u32),
-    /// As soon as the files of the folder have changed so often.
+    /// As soon as the files of the folder have changed this often.
     Changes(usize),
 }
 
-/// Longer than any opening takes; only a failure takes so long.
+/// The limit of an opening; only a failure takes so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn kill_at(dir: &Path, moment: Moment, whole: Duration) {
@@ -353,7 +353,7 @@ fn killed_in_the_middle_of_the_opening_nothing_is_lost() {
     }
 }
 
-/// Not a test of its own: it runs where `FULL` is a small file system of its own.
+/// A test only if `FULL` names a small file system of its own.
 #[test]
 fn on_a_full_disk_inside() {
     let Ok(dir) = std::env::var(FULL) else { return };
@@ -361,7 +361,7 @@ fn on_a_full_disk_inside() {
     let queue = dir.join("queue");
     fs::create_dir(&queue).unwrap();
     Stored::unpack().lay(&queue);
-    // As the killed program left them. SQLite's index of the log is made anew in its old place.
+    // As the killed program left them. SQLite rebuilds its index of the log in its old place.
     fs::write(queue.join("queue.db-shm"), [0; 32 * 1024]).unwrap();
     fs::write(queue.join("queue.lock"), "12345\n").unwrap();
     fill(&dir.join("others"));
@@ -373,7 +373,7 @@ fn on_a_full_disk_inside() {
         held.close().await;
         fs::remove_file(dir.join("others")).unwrap();
 
-        // There is room again: nothing is lost, and what was acknowledged does not come back.
+        // There is room again: nothing is lost, and no acknowledged message returns.
         let held = Queue::open(config(&queue)).unwrap();
         let left: u64 = held.stat().messages;
         let all = u64::try_from(self::held().len()).unwrap();

@@ -49,7 +49,7 @@ impl Book {
     }
 
     /// Returns the inbox of a session.
-    pub(crate) fn inbox(self: &Arc<Self>, session: &str) -> Arc<dyn Inbox> {
+    pub fn inbox(self: &Arc<Self>, session: &str) -> Arc<dyn Inbox> {
         let (book, session) = (Arc::clone(self), session.to_owned());
         Arc::new(move |received| book.received.lock().unwrap().push((session.clone(), received)))
     }

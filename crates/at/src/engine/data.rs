@@ -1,4 +1,4 @@
-//! Announced data and text messages: how long they may take, and what is believed after they were damaged.
+//! Announced data and text messages: their time limits, and the doubt after damage.
 
 use std::time::{Duration, Instant};
 
@@ -7,14 +7,16 @@ use crate::exchange::Prompt;
 use crate::splitter::{DATA_PAUSE, TEXT_PAUSE, Token};
 use crate::{Answer, Failure, FinalCode, ResultLine, WaitingFor};
 
-/// The longest that one piece of data may take, however often a byte comes: 64 KiB at 9,600 baud and a third more.
-/// What prints a line each second all day must not pass for data all day.
+/// The longest time for one piece of data, however often a byte comes: 64 KiB at 9,600 baud and a
+/// third more. A modem that prints a line each second all day must not count as sending data all
+/// day.
 const DATA_TIME: Duration = Duration::from_secs(90);
 
-/// So long what follows damaged data is doubted at most: as long as it takes to be in step among chatter.
+/// The longest doubt after damaged data: the time that it takes to be in step among chatter.
 const DAMAGE_TIME: Duration = Duration::from_secs(10);
 
-/// So long what follows a text of unknown length is doubted at most: 160 characters take a fraction of it at 9,600 baud.
+/// The longest doubt after a text of unknown length: 160 characters take a fraction of it at 9,600
+/// baud.
 const TEXT_TIME: Duration = Duration::from_secs(2);
 
 /// An unsolicited result code, with the data it announced.
@@ -22,23 +24,23 @@ const TEXT_TIME: Duration = Duration::from_secs(2);
 pub struct Urc {
     /// The line, trimmed.
     pub line: String,
-    /// What the line announced, cut by length.
+    /// The data that the line announced, cut by length.
     pub data: Option<Vec<u8>>,
 }
 
 /// Data or a text that is awaited.
 #[derive(Debug)]
 pub(super) struct Due {
-    /// Which.
+    /// The number of this data or text.
     number: u64,
-    /// It is given up then, whatever is heard.
+    /// The time at which it is given up in any case.
     latest: Instant,
-    /// It is given up then, if nothing is heard.
+    /// The time at which it is given up if nothing arrives.
     quiet: Instant,
 }
 
 impl Due {
-    /// What is awaited after bytes came: what was before, or what has begun.
+    /// Returns the awaited data after bytes arrived: continued from before, or new.
     pub(super) fn after(
         before: Option<Self>,
         pause: Option<(Duration, u64)>,
@@ -54,34 +56,37 @@ impl Due {
     }
 }
 
-/// A time in which a line may be part of something else, and is not believed to be a result or a boot.
+/// A time in which a line may be part of something else, so that it does not count as a result or a
+/// boot.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Doubt {
-    /// Bytes were lost: nothing is known of what is heard, and no news is believed either.
+    /// True if bytes were lost: URCs are not believed either.
     is_damage: bool,
-    /// The last command that was sent before: an answer to a later one is outside of a text.
+    /// The last command sent before the doubt: an answer to a later command is outside of a text.
     before: Ticket,
-    /// It ends after a pause of so long.
+    /// The pause after which the doubt ends.
     pause: Duration,
     until: Instant,
-    /// It ends then, however much is heard.
+    /// The time at which the doubt ends in any case.
     latest: Instant,
 }
 
 impl Doubt {
-    /// Bytes were lost. It ends when the modem is in step again, or pauses as long as data may not.
+    /// The doubt after lost bytes. It ends when the modem is in step again, or after a pause that
+    /// is too long within data.
     fn of_damage(before: Ticket, now: Instant) -> Self {
         let (pause, latest) = (DATA_PAUSE, now + DAMAGE_TIME);
         Self { is_damage: true, before, pause, until: now + pause, latest }
     }
 
-    /// A text came whose length is not known: what is printed in the same go may be more of it.
+    /// The doubt after a text of unknown length: output without a pause after it may be more of the
+    /// text.
     fn of_text(before: Ticket, now: Instant) -> Self {
         let (pause, latest) = (TEXT_PAUSE, now + TEXT_TIME);
         Self { is_damage: false, before, pause, until: now + pause, latest }
     }
 
-    /// What is left of it now that bytes came.
+    /// Returns the rest of the doubt, now that bytes arrived.
     pub(super) fn heard(self, now: Instant) -> Option<Self> {
         let until = (now + self.pause).min(self.latest);
         (now < self.until).then_some(Self { until, ..self })
@@ -89,7 +94,7 @@ impl Doubt {
 }
 
 impl Engine {
-    /// Takes one token of what the modem said.
+    /// Takes one token of the modem's output.
     pub(super) fn token(&mut self, token: Token, now: Instant) {
         match token {
             Token::Line(line) => {
@@ -115,19 +120,20 @@ impl Engine {
         }
     }
 
-    /// A text came whose end is not known.
+    /// Begins the doubt after a text of unknown length.
     fn doubts_more(&mut self, now: Instant) {
         if !self.is_damaged() {
             self.doubt = Some(Doubt::of_text(Ticket(self.tickets), now));
         }
     }
 
-    /// The modem answered a command. One that was sent after a text proves that the text is over.
+    /// Notes that the modem answered a command. If the command was sent after a text, the text is
+    /// over.
     pub(super) fn answered(&mut self, ticket: Ticket) {
         self.doubt.take_if(|doubt| !doubt.is_damage && ticket > doubt.before);
     }
 
-    /// Lines of a stored text message. They are of the answer where its header is.
+    /// Takes the lines of a stored text message. They belong to the same answer as its header.
     fn text(&mut self, text: &str, now: Instant) {
         let asks = |answer: &Answer| ["+CMGL:", "+CMGR:"].iter().any(|it| answer.takes(it, false));
         let in_flight = self.in_flight.as_mut().filter(|_| self.resync.is_none());
@@ -142,32 +148,35 @@ impl Engine {
         }
     }
 
-    /// Announced data did not come as announced; its line is told without data. What is heard from now on is
-    /// outside of it where that is `counted`.
+    /// Handles announced data that did not arrive as announced: its line is reported without data.
+    /// Later output is outside of the data if it is `counted`.
     fn damaged(&mut self, line: String, counted: bool, now: Instant) {
         self.events.push_back(Event::Urc(Urc { line, data: None }));
         self.fail_in_flight(Failure::Timeout(WaitingFor::FinalCode), Cause::TornData, now);
         if let Some(resync) = self.resync.as_mut().filter(|_| !counted) {
-            // Its bytes may hold an answer to the question, so the modem must be quiet after it.
+            // The data's bytes may hold an answer to the question, so the modem must be quiet after
+            // them.
             resync.expect_more(1);
             self.doubt = Some(Doubt::of_damage(Ticket(self.tickets), now));
         }
     }
 
-    /// Gives up data or a text that stays out.
+    /// Gives up data or a text that is overdue.
     pub(super) fn expire_due(&mut self, now: Instant) {
         let Some(due) = self.due.take_if(|due| due.deadline() <= now) else { return };
         match self.splitter.abandon() {
-            // Where bytes still come, they may be of it.
+            // If bytes still arrive, they may belong to the data.
             Some(Token::Damaged { line, .. }) => self.damaged(line, due.quiet <= now, now),
             Some(token) => self.token(token, now),
             None => {}
         }
     }
 
-    /// Whether a line is not believed, since it may be part of a damaged message or of a text. Of a text only what could
-    /// not be taken back is not: a result by which a message is given up, a boot, a refusal out of nowhere. An operation
-    /// whose result the line looks like may have ended: of that it is unknown soon.
+    /// Reports whether a line is not believed because it may be part of a damaged message or of a
+    /// text. After a text only lines with final effects are not believed: a result by which a
+    /// message is given up, a boot, an error without a command. If the line looks like the result
+    /// of an operation, that operation may have ended: its wait is cut short, and its outcome is
+    /// then unknown.
     pub(super) fn disbelieves(&mut self, line: &str, now: Instant) -> bool {
         let Some(Doubt { is_damage, before, .. }) = self.doubt else { return false };
         let mut is_result = false;
@@ -182,7 +191,7 @@ impl Engine {
             let result = in_flight.exchange.result;
             (is_damage || doubted) && result.is_some_and(|(result, _)| result.matches(line))
         });
-        // It would cut the wait for a result short.
+        // The line would cut the wait for a result short.
         let cuts = |cut: &ResultLine| is_damage && cut.matches(line);
         let is_cut = self.pending.iter().any(|pending| pending.cut_by.iter().any(cuts));
         // An error would end the operation that is pending, or the wait for a prompt.

@@ -1,4 +1,4 @@
-//! Losing step with the modem, what is said meanwhile, and getting back in step.
+//! Losing step with the modem, the lines in the meantime, and getting back in step.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ impl Engine {
         let Some(resync) = &mut self.resync else { return };
         let has_line = resync.has_line();
         let code = match (code, self.in_flight.is_some()) {
-            // Answers come in order: this one is the command's, late.
+            // Answers come in order: this late one is the command's.
             (Some(code), true) if !has_line => return self.finish(code, now),
             (Some(code), true) if code == FinalCode::Ok => {
                 // The question was answered first, so the command was lost.
@@ -38,7 +38,7 @@ impl Engine {
         }
     }
 
-    /// Takes a line of the answer to the command in flight, whose time is over.
+    /// Takes a line of the answer to the command in flight, which is overdue.
     fn take_late_line(&mut self, line: &str) -> bool {
         let framing = self.splitter.framing();
         let (Some(in_flight), Some(resync)) = (&mut self.in_flight, &mut self.resync) else {
@@ -52,7 +52,7 @@ impl Engine {
             return true;
         }
         let takes = in_flight.exchange.answer.takes(line, framing.declares(line));
-        // What is more than it may be is dropped: the answer is of no use any more.
+        // Lines beyond the bound are dropped: the answer is useless by then.
         if takes && in_flight.bytes <= in_flight.exchange.max_answer {
             in_flight.bytes += line.len();
             in_flight.lines.push(line.to_owned());
@@ -72,7 +72,7 @@ impl Engine {
             Some(Step::Ask) => self.ask(now),
             Some(Step::Done) => self.in_step(),
             Some(Step::Mute) => {
-                // Keep listening, but ask no more: the owner decides what becomes of the port.
+                // Keep listening, but ask no more: the owner decides about the port.
                 self.close();
                 self.events.push_back(Event::Mute);
             }
@@ -89,7 +89,7 @@ impl Engine {
             self.events.push_back(Event::Completed(in_flight.ticket, Err(failure)));
         }
         if let Some(resync) = &mut self.resync {
-            // The question is out already.
+            // The question has been sent already.
             if let Some(in_flight) = in_flight {
                 resync.expect_late(in_flight.exchange.answer);
                 self.events.push_back(Event::Desync(cause));
@@ -101,7 +101,7 @@ impl Engine {
         };
         let busy = in_flight.busy_until();
         let InFlight { exchange, prompted, .. } = in_flight;
-        // Its late answer may look like the answer to the question, however it was asked for.
+        // Its late answer may look like the answer to the question, whatever the question was.
         let same = u32::from(exchange.answer.takes_bare());
         self.lose_step_in(exchange, prompted, cause, now);
         if let Some(resync) = &mut self.resync {
@@ -110,7 +110,8 @@ impl Engine {
         }
     }
 
-    /// What only this modem answers: before its IMEI is known, the model that it called itself at this port.
+    /// Returns the answer that only this modem gives: until its IMEI is known, the model it gave at
+    /// this port.
     pub(super) fn known_identity(&self) -> Identity {
         match (&self.identity, &self.model) {
             (Identity::Unknown, Some(model)) => Identity::Model(model.clone()),
@@ -118,12 +119,13 @@ impl Engine {
         }
     }
 
-    /// How long the modem is waited for while it answers no question.
+    /// Returns the time for which the modem is awaited while it answers no question.
     pub(super) fn patience(&self) -> Patience {
         if self.model.is_some() { Patience::KNOWN } else { Patience::OPENED }
     }
 
-    /// Loses step in this exchange: its prompt may still come, or its data be there in part.
+    /// Loses step in this exchange: its prompt may still come, or the modem may have part of its
+    /// data.
     pub(super) fn lose_step_in(
         &mut self,
         exchange: Exchange,
@@ -133,7 +135,7 @@ impl Engine {
     ) {
         let Exchange { answer, data, takes_effect, prompt, .. } = exchange;
         let padding = data.as_ref().map_or(0, |data| data.len());
-        // A command that was written in part prompts for nothing.
+        // A command that was written in part causes no prompt.
         let may_prompt = takes_effect && !prompted && cause != Cause::WriteFailed;
         match data.filter(|_| may_prompt) {
             None => self.lose_step(cause, answer, padding, now),

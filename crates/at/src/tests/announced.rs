@@ -1,4 +1,4 @@
-//! Announced data: what damages it, and what is believed after it.
+//! Tests of announced data: its damage, and the lines that are believed after it.
 
 use proptest::prelude::*;
 
@@ -64,7 +64,7 @@ fn after_damage_only_messages_are_believed_until_the_modem_is_in_step() {
     line.modem(PROOF);
     line.wait(SEC);
     assert_eq!(line.told(), ["in step 861234567000003"]);
-    // Its result was seen while nothing was believed: of that publish it is unknown soon.
+    // Its result arrived while nothing was believed: soon the publish counts as unknown.
     line.wait(3 * SEC);
     assert_eq!(
         line.told(),
@@ -145,7 +145,7 @@ fn a_length_that_is_none_is_skipped_until_the_modem_pauses() {
             told[0].starts_with("urc +") && told[1..] == ["desync TornData"],
             "{header} {told:?}"
         );
-        // After a pause nothing is left of it: the modem is believed at once.
+        // A pause ends the doubt: the modem is believed at once.
         line.modem("\r\n+CMQTTPUB: 0,0\r\n");
         line.modem(PROOF);
         assert_eq!(
@@ -181,7 +181,7 @@ fn data_whose_end_stays_out_is_damaged() {
     assert_eq!(line.told(), ["urc +CMQTTRXPAYLOAD: 0,4", "desync TornData"]);
 }
 
-/// A modem that prints a line each second never pauses, and is not deaf for ever.
+/// A modem that prints a line each second never pauses, and must be heard again.
 #[test]
 fn chatter_does_not_pass_for_data_all_day() {
     let mut line = Line::in_step();
@@ -208,7 +208,8 @@ fn a_boot_after_half_a_message_is_seen() {
     assert!(line.told().iter().any(|told| told == "urc RDY"));
 }
 
-/// A damaged piece whose end swallows the header of the next one leaves that one's bytes without a header.
+/// A damaged piece whose end swallows the header of the next piece leaves that piece's bytes
+/// without a header.
 #[test]
 fn bytes_of_a_piece_whose_header_was_lost_are_credited_to_nothing() {
     let mut line = publishing();
@@ -236,7 +237,7 @@ fn questions_of_an_earlier_stay_on_the_port_are_awaited() {
     }
     line.modem("\r\nEC25\r\n\r\nOK\r\n");
     assert!(line.engine.ready_for(&creg()) && line.engine.open_questions() == 0);
-    // A modem that has forgotten them is asked for nothing more.
+    // A modem that has forgotten the questions is asked nothing more.
     let mut line = Line::opened();
     line.engine.expect_answers(u32::MAX);
     line.modem("\r\nEC25\r\n\r\nOK\r\n");
@@ -247,7 +248,7 @@ fn questions_of_an_earlier_stay_on_the_port_are_awaited() {
 }
 
 proptest! {
-    /// Whatever is announced, and wherever it is cut or loses bytes, no line within is credited.
+    /// Whatever is announced, and however it is cut or loses bytes, no line within is credited.
     #[test]
     fn no_byte_between_announcement_and_end_is_credited(
         before in 0..300usize,

@@ -1,10 +1,10 @@
-//! Text messages (27.005 §3.4): the line after the header is text, whatever it says.
+//! Tests of text messages (27.005 §3.4): the line after the header is text, whatever it holds.
 
 use super::*;
 
 const FROM: &str = r#"+CMT: "+8613",,"26/11/29,09:00:00+32""#;
 
-/// What a text may say.
+/// Texts that a message may hold.
 const TEXTS: [&str; 10] = [
     "+CMQTTPUB: 0,0",
     "RDY",
@@ -29,7 +29,7 @@ fn headers() -> [String; 6] {
     ]
 }
 
-/// In each state of the line, each text is the message's, and what comes after it is what it is.
+/// In each state of the line, each text is the message's, and later lines keep their meaning.
 #[test]
 fn the_line_after_a_message_is_text_whatever_it_says() {
     for header in headers() {
@@ -102,8 +102,8 @@ fn a_notice_of_a_stored_message_has_no_second_line() {
     }
 }
 
-/// A text may hold line ends. A line that follows at once is more of the text; one after an empty line may be:
-/// a result is then not believed, and the publish is unknown soon.
+/// A text may hold line ends. A line that follows at once is more of the text, and a line after an
+/// empty line may be. A result is then not believed, and the publish soon counts as unknown.
 #[test]
 fn a_text_of_several_lines_ends_nothing() {
     for text in [
@@ -243,8 +243,8 @@ fn an_echo_right_after_a_text_is_no_text() {
     assert_eq!(line.told(), ["ok [\"+CREG: 0,1\"]"]);
 }
 
-/// What the modem answers to a command that was sent after a text is outside of the text; so are results by which nothing
-/// is given up.
+/// The modem's answer to a command that was sent after a text is outside of the text; so are
+/// results by which no message is given up.
 #[test]
 fn an_answer_to_a_later_command_ends_the_doubt() {
     let mut line = Line::in_step();
@@ -265,7 +265,7 @@ fn an_answer_to_a_later_command_ends_the_doubt() {
     assert_eq!(line.told()[1..], ["ok [] result +CMQTTSUB: 0,0"]);
 }
 
-/// Old Quectel firmware gives no length: such a message may be followed by anything that its payload says.
+/// Old Quectel firmware gives no length: anything in the payload may follow such a message.
 #[test]
 fn a_result_in_one_go_with_a_message_of_unknown_length_is_unknown() {
     let mut line = Line::in_step();

@@ -1,4 +1,4 @@
-//! Disks that fail, and files that are damaged.
+//! Tests of failing disks and damaged files.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn sql(desk: &Desk, sql: &str) {
     rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
 }
 
-/// Puts into a column of one message what its table would refuse, as a flipped bit does.
+/// Puts a value that its table would refuse into a column of a message, as a flipped bit does.
 fn misread(dir: &Path, column: &str, seq: Seq) {
     let path = dir.join("inbox.db");
     rusqlite::Connection::open(&path)
@@ -40,7 +40,7 @@ fn a_failing_disk_is_told_and_holds_up_nothing_and_is_made_up_for() {
     assert_eq!(desk.put("t", "2"), Err(Some(Failing::DiskFull)));
     let stat = desk.inbox.stat();
     assert_eq!((stat.failing, stat.dropped.failed), (Some(Failing::DiskFull), 1));
-    // What is there is read, confirmed in memory, and a reader is met.
+    // Stored messages are read, confirmed in memory, and a new reader is accepted.
     assert_eq!(desk.pull(&hold, 0), [("1".to_owned(), 1)]);
     assert!(desk.ask(hold.confirm(1)).is_err());
     assert!(desk.ask(hold.subscribe(vec![("u".to_owned(), 1)])).is_err(), "it is not on disk");
@@ -96,16 +96,16 @@ fn damage_that_is_met_moves_the_file_aside_and_readers_go_on() {
     for n in 2..=50 {
         desk.put("t", &format!("{n} {}", "x".repeat(500))).unwrap();
     }
-    // The pages of the file, and none of the log.
+    // Only the pages of the file, not of the log.
     sql(&desk, "pragma wal_checkpoint(truncate)");
     let path = desk.config.dir.join("inbox.db");
     let mut bytes = std::fs::read(&path).unwrap();
-    // Not the first page, on which the tables' places stand.
+    // Without the first page, which holds the tables' places.
     for byte in bytes.iter_mut().skip(1024) {
         *byte = 0x5a;
     }
     std::fs::write(&path, bytes).unwrap();
-    // The writer meets it at this or the next step; what it puts then is stored.
+    // The writer meets it at this or the next step; later puts are stored.
     let stored: Vec<_> = (0..3).map(|n| desk.put("t", &format!("after {n}"))).collect();
     let stat = desk.inbox.stat();
     assert_eq!((stat.corruptions, folders(&desk).len()), (1, 1), "{stored:?}");
@@ -135,7 +135,8 @@ fn a_damaged_message_is_passed_over_and_counted_once() {
     assert_eq!(desk.inbox.stat().dropped.damaged, 1);
 }
 
-/// A flipped bit may make a number of a text, or a byte that is no UTF-8: the readers must not stay before it for ever.
+/// A flipped bit may turn a text into a number, or into bytes that are not UTF-8: the readers must
+/// not stop at it for ever.
 #[test]
 fn a_message_that_cannot_be_read_is_passed_over_too() {
     let changes = [
@@ -157,7 +158,8 @@ fn a_message_that_cannot_be_read_is_passed_over_too() {
     }
 }
 
-/// The bounds look at columns that no reader needs: what they cannot read must not cost all the others.
+/// The bounds use columns that no reader needs: an unreadable value there must not cost all the
+/// other messages.
 #[test]
 fn a_size_or_an_age_that_cannot_be_read_costs_no_message() {
     for column in ["total", "size", "aged"] {
@@ -181,7 +183,8 @@ fn a_size_or_an_age_that_cannot_be_read_costs_no_message() {
     }
 }
 
-/// If none can be read, nothing says what may go: the file is damaged, and a new one is begun.
+/// If no value is readable, the bounds cannot be kept: the file is damaged, and a new file is
+/// begun.
 #[test]
 fn a_front_that_tells_nothing_moves_the_file_aside() {
     let mut desk = Desk::new();
@@ -197,7 +200,7 @@ fn a_front_that_tells_nothing_moves_the_file_aside() {
     assert!(desk.put("t", "y").is_ok());
 }
 
-/// One step may look at a single message, if all before it may go.
+/// A step may read a single message, if all before it may leave.
 #[test]
 fn the_last_of_many_that_all_have_costs_nothing_either() {
     let mut desk = Desk::new();
@@ -218,14 +221,14 @@ fn the_last_of_many_that_all_have_costs_nothing_either() {
 #[test]
 fn a_folder_that_cannot_be_made_yet_is_tried_again() {
     let dir = Arc::new(tempfile::tempdir().unwrap());
-    // A folder where the file should be is no damage, and nothing that passes.
+    // A folder in place of the file is not damage, and does not pass.
     let config = Config::new(dir.path().join("inbox"), matches);
     std::fs::create_dir_all(dir.path().join("inbox/inbox.db")).unwrap();
     let now = Moment { wall: 1_800_000_000_000, running: Duration::ZERO };
     let opened = Desk::open(Arc::clone(&dir), config.clone(), Arc::new(Mutex::new(now)));
     assert!(opened.is_err());
     std::fs::remove_dir(dir.path().join("inbox/inbox.db")).unwrap();
-    // An inbox whose file goes away under it, as that of a disk that was pulled out.
+    // An inbox that loses its file, like that of a disk that was pulled out.
     let mut desk = Desk::open(dir, config, Arc::new(Mutex::new(now))).unwrap();
     let (_, hold) = desk.attach("s");
     desk.ask(hold.subscribe(vec![("t".to_owned(), 1)])).unwrap();

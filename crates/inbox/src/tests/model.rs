@@ -1,4 +1,4 @@
-//! Random operations against a list that does the same in the plainest way.
+//! Random operations against a simple list that does the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,7 +56,7 @@ struct Held {
 
 #[derive(Debug, Default)]
 struct Session {
-    /// With the last message before each was asked for.
+    /// Each with the last message before its request.
     filters: BTreeMap<&'static str, Seq>,
     position: Seq,
     attached: bool,
@@ -68,7 +68,7 @@ impl Session {
         self.filters.iter().any(|(filter, since)| *since < held.seq && matches(filter, held.topic))
     }
 
-    /// Up to here it lacks nothing.
+    /// Returns the last message up to which it lacks nothing.
     fn reach(&self, model: &Model) -> Seq {
         let lacks = model.held.iter().filter(|held| held.seq > self.position && self.wants(held));
         lacks.map(|held| held.seq - 1).min().unwrap_or(model.last)
@@ -81,14 +81,14 @@ struct Model {
     last: Seq,
     now: u64,
     sessions: BTreeMap<usize, Session>,
-    /// Position, and when it was seen.
+    /// The position, and the time at which it was seen.
     readers: BTreeMap<usize, (Seq, u64)>,
     full: u64,
     age: u64,
 }
 
 impl Model {
-    /// Does what each step does at its end.
+    /// Does the work at the end of each step.
     fn settle(&mut self) {
         let now = self.now;
         self.sessions.retain(|_, s| s.attached || now - s.seen < EXPIRY);
@@ -159,7 +159,7 @@ impl Pair {
         self.seen.insert(if attached.present { "present" } else { "absent" });
     }
 
-    /// Compares what it gets now with the list.
+    /// Compares the messages it gets now with the list.
     fn pull(&mut self, session: usize) -> Vec<Seq> {
         let Some(hold) = self.holds.get(&session) else { return Vec::new() };
         let model = &self.model.sessions[&session];
@@ -258,7 +258,7 @@ impl Pair {
 
     fn kill(&mut self) {
         self.deaths += 1;
-        // Their end reaches nobody.
+        // Their end has no receiver.
         self.holds.clear();
         drop(self.desk.commands.try_iter().collect::<Vec<_>>());
         let Desk { dir, config, now, .. } = std::mem::replace(&mut self.desk, Desk::new());
@@ -273,7 +273,7 @@ impl Pair {
     fn check(&mut self) {
         let gone = self.model.held.len();
         self.model.settle();
-        // What a bound took away holds up nobody any more.
+        // Messages that a bound removed hold up no session any more.
         self.model.settle();
         self.desk.pump();
         let stat = self.desk.inbox.stat();
@@ -318,7 +318,7 @@ fn the_inbox_does_what_a_list_does() {
             Ok(())
         })
         .unwrap();
-    // A test that never came to these would hold nothing.
+    // A run that never reached these would prove nothing.
     let seen = seen.into_inner();
     for what in [
         "deaths",

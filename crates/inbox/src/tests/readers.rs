@@ -1,4 +1,4 @@
-//! Readers by name: cursors that are known, and those that are not.
+//! Tests of readers by name: known and unknown cursors.
 
 use super::*;
 use crate::{MAX_READERS, ReadError};
@@ -24,7 +24,7 @@ fn a_reader_begins_with_what_is_there_and_goes_on_from_what_it_confirmed() {
     assert_eq!(desk.inbox.stat().messages, 2, "they are gone");
     drop(inbox);
     let mut desk = desk.killed();
-    // What it confirmed it still knows, and what was confirmed does not come again.
+    // It still knows its confirmed cursors, and confirmed messages do not return.
     for after in [None, Some(&cursors[0]), Some(&cursors[1])] {
         assert_eq!(desk.read("r", after.map(String::as_str)).0, ["3", "4"]);
     }

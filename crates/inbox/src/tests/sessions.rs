@@ -1,4 +1,4 @@
-//! Sessions: what they get, what they keep, and who may have them.
+//! Tests of sessions: the messages they get, the state they keep, and their owners.
 
 use super::*;
 use crate::{AttachError, MAX_SESSIONS};
@@ -23,14 +23,14 @@ fn a_session_gets_what_it_missed_from_the_moment_it_asked() {
     assert!(attached.sent >= 5, "what was sent before a kill is not known: all may have been");
     let got = [("1".to_owned(), 1), ("3".to_owned(), 0), ("4".to_owned(), 1)];
     assert_eq!(desk.pull(&hold, attached.position), got);
-    // Asked for again it keeps its beginning; another one has its own.
+    // A repeated filter keeps its beginning; another filter has its own.
     desk.ask(hold.subscribe(vec![("a/#".to_owned(), 0), ("c".to_owned(), 1)])).unwrap();
     let got = [("1".to_owned(), 0), ("3".to_owned(), 0), ("4".to_owned(), 0)];
     assert_eq!(desk.pull(&hold, attached.position), got);
     let gone = vec!["b".to_owned(), "none".to_owned()];
     assert_eq!(desk.ask(hold.unsubscribe(gone)).unwrap(), [true, false]);
     assert_eq!(desk.pull(&hold, attached.position).len(), 2);
-    // Taken away and asked for again it begins anew, also on disk.
+    // After it is removed and added again it has a new beginning, also on disk.
     desk.ask(hold.unsubscribe(vec!["a/#".to_owned()])).unwrap();
     desk.ask(hold.subscribe(vec![("a/#".to_owned(), 1)])).unwrap();
     drop(hold);
@@ -54,12 +54,12 @@ fn a_message_goes_once_all_that_want_it_have_it() {
     assert_eq!(desk.inbox.stat().messages, 3);
     desk.ask(two.confirm(2)).unwrap();
     assert_eq!(desk.inbox.stat().messages, 1);
-    // Beyond what there is nothing can be confirmed.
+    // Beyond the last message nothing can be confirmed.
     desk.ask(two.confirm(99)).unwrap();
     assert_eq!(desk.inbox.stat().messages, 0);
     desk.put("t", "4").unwrap();
     assert_eq!(desk.pull(&one, 3), [("4".to_owned(), 1)]);
-    // What nobody asked for does not wait for anybody.
+    // Messages that no filter wants do not wait.
     desk.ask(one.confirm(4)).unwrap();
     desk.ask(two.confirm(4)).unwrap();
     desk.put("u", "5").unwrap();
@@ -100,7 +100,8 @@ fn an_expiry_of_zero_ends_with_the_connection_and_a_clean_start_begins_anew() {
     assert!(desk.ask(inbox.attach("s", None, false, zero)).unwrap().is_none());
     let (_, hold) = desk.attach("s");
     desk.ask(hold.subscribe(vec![("t".to_owned(), 1)])).unwrap();
-    // The one with the same name comes while the first is still there: its end is nobody's.
+    // The second of the same name attaches while the first is still there: the first's end has no
+    // effect.
     let (second, taken) = desk.ask(inbox.attach("s", None, false, zero)).unwrap().unwrap();
     assert!(second.present && second.expiry.is_zero());
     drop(hold);
@@ -118,7 +119,7 @@ fn an_expiry_of_zero_ends_with_the_connection_and_a_clean_start_begins_anew() {
     let mut desk = desk.killed();
     let (attached, mut hold) = desk.attach("s");
     assert!(attached.present && attached.filters.is_empty(), "nor does the file have them");
-    // As DISCONNECT of MQTT 5 says it.
+    // As in DISCONNECT of MQTT 5.
     hold.set_expiry(Duration::ZERO);
     drop(hold);
     desk.pump();
@@ -145,7 +146,7 @@ fn who_is_away_for_too_long_is_forgotten_and_holds_nothing_any_more() {
     drop(hold);
     desk.pump();
     drop(inbox);
-    // A kill does not lengthen its time, but for those that were connected.
+    // A kill does not lengthen its time, except for connected sessions.
     desk.pass(hour / 2);
     let mut desk = desk.killed();
     drop(kept);
@@ -196,7 +197,7 @@ fn a_session_with_more_than_a_page_gets_it_in_order() {
     }
     let expected: Vec<String> = (0..3000).step_by(2).map(|n: u32| n.to_string()).collect();
     assert_eq!(got, expected);
-    // To remove them takes more than a step, which nobody has to ask for.
+    // Their removal takes more than a step, and needs no request.
     desk.ask(hold.confirm(3000)).unwrap();
     for _ in 0..4 {
         desk.pump();

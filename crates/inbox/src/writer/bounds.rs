@@ -1,25 +1,27 @@
-//! Removal: of messages that all have or that are beyond the bounds, and of readers that were not seen for long.
+//! Removal of messages that all readers have or that are beyond the bounds, and of readers unseen
+//! for long.
 
 use super::{Kind, Moment, Reader, Seq, StoreError, Writer};
 use crate::store::{Line, Stays};
 
-/// The most messages that one transaction removes: it must not hold up those that come.
+/// The most messages that a transaction removes: it must not hold up new messages.
 const MOST: u32 = 1024;
 
-/// The most messages that one step looks at to see how far a session's filters let it go on.
+/// The most messages that a step looks at to see how far a session's filters let it advance.
 const LOOKED_AT: usize = 512;
 
-/// Lag of a reader's time on disk, at most this part of the time that it is remembered.
+/// The divisor of a reader's lag: its time on disk lags at most this part of the time that it is
+/// remembered.
 const LAG: i64 = 16;
 
 impl Writer {
-    /// Lets sessions pass what their filters do not want.
+    /// Lets sessions pass messages that their filters do not want.
     pub(super) fn advance(&mut self) {
         let (Line { first, last, .. }, matches) = (self.line, self.matches);
         let Some(ground) = &self.ground else { return };
         let mut is_behind = false;
         let stuck = |reader: &&mut Reader| {
-            // What it lacked may have been given up.
+            // The messages that it lacked may have been removed.
             let is_blocked = reader.blocked.is_some_and(|seq| seq >= first);
             reader.kind == Kind::Session && !is_blocked && reader.position < last
         };
@@ -37,7 +39,7 @@ impl Writer {
                 looked_at += 1;
                 looked_at < LOOKED_AT
             });
-            // A file that cannot be read is met by those who read.
+            // Reads meet an unreadable file by themselves.
             if looked.is_ok() {
                 is_behind |= looked_at >= LOOKED_AT;
                 session.position = session.position.max(position);
@@ -47,19 +49,20 @@ impl Writer {
         self.is_behind = is_behind;
     }
 
-    /// All messages up to this one may go: everybody has them. `None` if nobody reads.
+    /// Returns the last message that all readers have: all up to it may leave. `None` if there are
+    /// no readers.
     fn floor(&self) -> Option<Seq> {
         self.readers.values().map(|reader| reader.position).min()
     }
 
-    /// Writes what changed, and removes what may go.
+    /// Writes the changes, and removes messages that may leave.
     pub(super) fn save(&mut self, now: Moment) -> Result<(), StoreError> {
         let saved = match self.save_once(now) {
             Err(error @ StoreError::Corrupt(_)) if self.rescue(&error, now) => self.save_once(now),
             saved => saved,
         };
         if saved.is_err() {
-            // It was logged; what is dirty stays so.
+            // The failure was logged; changed readers stay dirty.
             self.publish(self.age.at(now));
         }
         saved
@@ -97,7 +100,7 @@ impl Writer {
             for reader in dirty {
                 store.save_reader(reader)?;
             }
-            // An empty line has no message to tell its number.
+            // An empty line has no message that holds its number.
             let is_empty = moves && next.messages() == 0;
             if let Some(shown) = shown.filter(|_| saved.is_some() || is_empty) {
                 store.save_state(epoch, &next, shown)?;
@@ -118,7 +121,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The first message that stays, and how many before it are given up.
+    /// Returns the first message that stays, and the counts of those before it that are given up.
     fn what_stays(&self, age: i64) -> Result<Stays, StoreError> {
         let first = self.line.first;
         let most = i64::from(MOST);
@@ -133,7 +136,7 @@ impl Writer {
         Ok(ground.store.first_that_stays(had, bytes, aged, left)?)
     }
 
-    /// Forgets those that were not seen for as long as they are remembered.
+    /// Forgets readers whose time since they were seen is over.
     fn forget(&mut self, age: i64) {
         let over: Vec<(Kind, String)> = self
             .readers

@@ -1,4 +1,5 @@
-//! The ground under the writer: the folder's lock and the open file, which may be lost and found again.
+//! The ground under the writer: the folder's lock and the open file, which may be lost and found
+//! again.
 
 use super::{
     AgeClock, DirLock, Kind, Line, Moment, OPEN_AGAIN, OpenError, Saved, Store, StoreError, Writer,
@@ -12,7 +13,7 @@ pub(super) struct Ground {
 }
 
 impl Ground {
-    /// Closes the file, and lets go of the lock after it.
+    /// Closes the file, and then releases the lock.
     pub(super) fn close(self) -> rusqlite::Result<()> {
         let closed = self.store.close();
         drop(self.lock);
@@ -21,7 +22,7 @@ impl Ground {
 }
 
 impl Writer {
-    /// Opens the file. One that is damaged is moved aside, and a new one is begun.
+    /// Opens the file. A damaged file is moved aside, and a new file is begun.
     pub(super) fn open(&mut self, now: Moment) -> Result<(), OpenError> {
         let lock = DirLock::acquire(&self.dir)?;
         let (store, loaded) = match self.open_store(now) {
@@ -37,7 +38,7 @@ impl Writer {
         let is_new = loaded.state.is_none();
         self.adopt(loaded, now);
         if is_new {
-            // Messages without it would begin at any number.
+            // Without it, messages would begin at any number.
             let shown = Saved { age: self.age.at(now), wall: now.wall };
             let path = self.dir.join(schema::FILE);
             store
@@ -61,12 +62,12 @@ impl Writer {
         Ok((store, loaded))
     }
 
-    /// Takes over what the file holds. What is known already stands above it.
+    /// Takes over the content of the file. Known values take precedence.
     fn adopt(&mut self, loaded: Loaded, now: Moment) {
         let known = self.line;
         self.line = match loaded.state {
             Some(_) if loaded.line.last >= known.last => loaded.line,
-            // A new file, or one that lost its end: numbers are never given twice.
+            // A new file, or a file that lost its end: numbers are never given twice.
             _ => Line {
                 first: known.last.saturating_add(1),
                 last: known.last,
@@ -87,7 +88,7 @@ impl Writer {
             reader.on_disk = false;
             reader.dirty = true;
             if known.last == 0 {
-                // It came while the file was not open: what is stored from now on is its.
+                // It appeared while the file was not open: messages stored from now on are its own.
                 reader.seen = age;
                 reader.position = last;
                 reader.sent = last;
@@ -114,7 +115,7 @@ impl Writer {
         }
     }
 
-    /// Tries again what could not be opened.
+    /// Tries again to open the file, when that is due.
     pub(super) fn open_if_due(&mut self, now: Moment) {
         if self.ground.is_some() || now.running < self.open_again {
             return;
@@ -138,8 +139,7 @@ impl Writer {
         self.open_again = now.running.saturating_add(OPEN_AGAIN);
     }
 
-    /// The file was found damaged: it is moved aside, and a new one goes on from where the line ended.
-    /// `false` if that failed.
+    /// Moves the damaged file aside, and continues the line in a new file. `false` if that failed.
     pub(super) fn rescue(&mut self, error: &StoreError, now: Moment) -> bool {
         // Its connection ends before its file is moved.
         self.ground = None;
@@ -175,7 +175,7 @@ impl Writer {
 
 #[cfg(test)]
 impl Writer {
-    /// As if the file could not be opened for some time.
+    /// Acts as if the file could not be opened for some time.
     pub(crate) fn lose_ground(&mut self) {
         self.ground = None;
         self.stat.failing = Some(Failing::Io);

@@ -1,16 +1,16 @@
-//! Messages on their way in: one synced transaction, or none of them.
+//! The storing of messages: all of them in a synced transaction, or none.
 
 use super::{Moment, NewMessage, Put, Store, StoreError, Writer, to_i64};
 use crate::store::Line;
 
 impl Writer {
-    /// Stores these messages, and tells each what became of it.
+    /// Stores these messages, and reports each result.
     pub(super) fn put_all(&mut self, puts: Vec<Put>, now: Moment) {
         let (mut messages, mut thens) = (Vec::new(), Vec::new());
         for Put { message, then, place } in puts {
             messages.push(message);
             thens.push(then);
-            // The next one may come.
+            // The next message may enter.
             drop(place);
         }
         let before = self.line;
@@ -55,7 +55,7 @@ impl Writer {
         Ok(())
     }
 
-    /// One transaction: all that `work` does, or nothing.
+    /// Runs a transaction: all that `work` does takes effect, or nothing.
     pub(super) fn transact<T>(
         &mut self,
         sync: bool,

@@ -1,15 +1,15 @@
-//! Readers by name: known from their first read on, with cursors that are known or not.
+//! Readers by name: known from their first read on, with known or unknown cursors.
 
 use super::{
     Age, Cursor, Kind, Message, ReadError, Reader, ReaderPage, Seq, StoreError, Writer, to_u64,
 };
 use crate::reader::MAX_READERS;
 
-/// The most bytes of payload in one page.
+/// The most bytes of payload in a page.
 const PAGE_BYTES: usize = 1024 * 1024;
 
 impl Writer {
-    /// Sees a reader; one that is new begins with the first message that is there.
+    /// Notes that a reader was seen; a new reader begins with the first message in the inbox.
     pub(super) fn meet(&mut self, name: &str, now: Age) -> Result<(), ReadError> {
         let key = (Kind::Reader, name.to_owned());
         if let Some(known) = self.readers.get_mut(&key) {
@@ -27,7 +27,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The next messages after a cursor, or after what was confirmed.
+    /// Returns the next messages after a cursor, or after the last confirmed message.
     pub(super) fn read(
         &mut self,
         name: &str,
@@ -58,7 +58,7 @@ impl Writer {
         Ok(ReaderPage { messages, missed: self.missed(position), more })
     }
 
-    /// It has everything up to and with this message. Returns how many that are.
+    /// Confirms everything up to and including this message. Returns the number of those messages.
     pub(super) fn confirm_read(
         &mut self,
         name: &str,
@@ -80,7 +80,7 @@ impl Writer {
         reader.map(|reader| reader.position).ok_or(ReadError::UnknownReader)
     }
 
-    /// The message that a cursor names: one that is there, or that the reader confirmed.
+    /// Returns the message of a cursor, if it is in the inbox, or the reader confirmed it.
     fn known(&self, cursor: &str, position: Seq) -> Result<Seq, ReadError> {
         let cursor: Cursor = cursor.parse().map_err(|_| ReadError::UnknownCursor)?;
         let is_there = cursor.seq >= self.line.first && cursor.seq <= self.line.last;
@@ -96,7 +96,7 @@ impl Writer {
         to_u64(self.line.first.saturating_sub(1).saturating_sub(position))
     }
 
-    /// Feeds the messages after `after` to `take`. A file that is damaged there goes aside.
+    /// Feeds the messages after `after` to `take`. A file that is damaged there is moved aside.
     pub(super) fn each_message(
         &mut self,
         after: Seq,
@@ -111,7 +111,7 @@ impl Writer {
         read
     }
 
-    /// Counts messages whose checksum does not fit; they are passed over.
+    /// Counts messages with wrong checksums; they are passed over.
     pub(super) fn note_damaged(&mut self, found: Vec<Seq>) {
         for seq in found.into_iter().filter(|seq| self.damaged.insert(*seq)) {
             self.stat.dropped.damaged = self.stat.dropped.damaged.saturating_add(1);

@@ -1,4 +1,4 @@
-//! Sessions: taken up by a connection, asked for messages, left again.
+//! Sessions: taken up by a connection, given filters, left again.
 
 use std::time::Duration;
 
@@ -8,19 +8,20 @@ use super::{
 };
 use crate::reader::MAX_SESSIONS;
 
-/// The most bytes of payload in one page.
+/// The most bytes of payload in a page.
 pub(super) const PAGE_BYTES: usize = 256 * 1024;
 
-/// The most messages that are looked at for one page.
+/// The most messages that are looked at for a page.
 const PAGE_LOOKS: usize = 1024;
 
-/// Says if `user` may have a session of `owner`. One without an owner is everybody's.
+/// Reports whether `user` may have a session of `owner`. A session without an owner is open to all
+/// users.
 pub(crate) fn may_have(owner: Option<&str>, user: Option<&str>) -> bool {
     owner.is_none() || user.is_none() || owner == user
 }
 
 impl Writer {
-    /// Takes up a session, or begins one. `None` if none is wanted and none is there.
+    /// Takes up a session, or begins it. `None` if there is none and none is wanted.
     pub(super) fn attach(&mut self, wish: Wish, now: Age) -> Result<Option<Attached>, AttachError> {
         let Wish { name, owner, clean, expiry } = wish;
         let key = (Kind::Session, name.clone());
@@ -63,7 +64,7 @@ impl Writer {
         }))
     }
 
-    /// A connection left its session, unless another one has it by now.
+    /// Notes that a connection left its session, unless another connection holds it by now.
     pub(super) fn detach(&mut self, name: &str, hold: u64, expiry: Option<Duration>, now: Age) {
         let key = (Kind::Session, name.to_owned());
         let Some(session) = self.readers.get_mut(&key) else { return };
@@ -81,7 +82,7 @@ impl Writer {
         }
     }
 
-    /// Ends the rest of a session: its client wants none any more.
+    /// Ends the rest of a session, which its client no longer wants.
     pub(super) fn end(&mut self, name: &str, user: Option<&str>) {
         let known = self.readers.get(&(Kind::Session, name.to_owned()));
         if known.is_some_and(|session| may_have(session.owner.as_deref(), user)) {
@@ -89,7 +90,7 @@ impl Writer {
         }
     }
 
-    /// Returns true if the file has the session.
+    /// Adds filters. Returns true if the file has the session.
     pub(super) fn subscribe(&mut self, name: &str, filters: Vec<(String, u8)>) -> bool {
         let last = self.line.last;
         let Some(session) = self.readers.get_mut(&(Kind::Session, name.to_owned())) else {
@@ -102,7 +103,7 @@ impl Writer {
         session.on_disk
     }
 
-    /// Returns for each filter whether it was there.
+    /// Removes filters. Returns for each whether it was there.
     pub(super) fn unsubscribe(&mut self, name: &str, filters: &[String]) -> Vec<bool> {
         let session = self.readers.get_mut(&(Kind::Session, name.to_owned()));
         let Some(session) = session else { return vec![false; filters.len()] };
@@ -110,7 +111,7 @@ impl Writer {
         filters.iter().map(|filter| session.unsubscribe(filter)).collect()
     }
 
-    /// The next messages for a session.
+    /// Returns the next messages for a session.
     pub(super) fn next(
         &mut self,
         name: &str,
@@ -118,9 +119,10 @@ impl Writer {
         limit: usize,
     ) -> Result<Page, StoreError> {
         let key = (Kind::Session, name.to_owned());
-        // A copy: a file that is found damaged meanwhile is begun anew, with all that is known of the readers.
+        // A copy: a file that is found damaged meanwhile is replaced, with all that is known of the
+        // readers.
         let Some(session) = self.readers.get(&key).cloned() else {
-            // Another client ended it: there is nothing for this one any more.
+            // Another client ended it: there is nothing left for this connection.
             return Ok(Page { messages: Vec::new(), through: self.line.last });
         };
         let matches = self.matches;

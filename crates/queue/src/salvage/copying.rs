@@ -1,4 +1,4 @@
-//! The way of messages from one file into a new one.
+//! The copying of messages from one file into a new one.
 
 use std::sync::Arc;
 
@@ -15,27 +15,27 @@ use crate::{
     tally::{Bucket, Tally},
 };
 
-/// The lane of a message whose own can no longer be told. No fleet has it, so its messages are
-/// routed anew.
+/// The lane of a message whose own lane is no longer known. No fleet has it, so its messages are
+/// routed again.
 const NO_LANE: &str = "salvaged";
 
 /// Messages that one transaction saves.
 const BATCH: usize = 512;
 
-/// How many messages came over, and how many did not.
+/// The numbers of copied and of lost messages.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Count {
     pub(crate) saved: u64,
     pub(crate) lost: u64,
 }
 
-/// Takes all that can be read of a file into a new one.
+/// Copies the readable part of a file into a new file.
 pub(crate) fn copy(made: &mut Store, wreck: &Wreck) -> rusqlite::Result<Count> {
     let copying = Copying { wreck };
     copying.run(made)
 }
 
-/// From the damaged file into the new one.
+/// A copy from the damaged file into the new file.
 struct Copying<'a> {
     wreck: &'a Wreck,
 }
@@ -72,7 +72,7 @@ impl Copying<'_> {
                 if is_torn {
                     stored.at.bucket = torn_id;
                 }
-                // Two rows of one id cannot be; the first one stays.
+                // Two rows of the same id are impossible; the first row stays.
                 if made.restore(&stored)? {
                     tally.add(stored.at.bucket, stored.at.size);
                     count.saved = count.saved.saturating_add(1);
@@ -97,7 +97,8 @@ impl Copying<'_> {
         Ok(count)
     }
 
-    /// Why messages were set aside. One whose reason is lost stays aside, under a reason that says so.
+    /// Copies the reasons for which messages were set aside. If a reason is lost, the message stays
+    /// aside under a reason that says so.
     fn copy_aside(&self, made: &Store, tally: &Tally) -> rusqlite::Result<()> {
         let conn = made.connection();
         let mut insert = conn.prepare(
@@ -129,7 +130,7 @@ impl Copying<'_> {
         Ok(())
     }
 
-    /// Copies what became of messages, and the keys of either format.
+    /// Copies the outcomes of messages, and the keys of either format.
     fn copy_records(&self, made: &mut Store) -> rusqlite::Result<()> {
         let copied = if self.wreck.has("select digest from record") {
             let mut insert = made.connection().prepare(
@@ -160,7 +161,7 @@ impl Copying<'_> {
         made.count_records()
     }
 
-    /// The keys of an earlier format. Those of messages that are held stand at their places, the others
+    /// Copies the keys of an earlier format: those of held messages at their places, the others
     /// before all places, in their order.
     fn copy_keys(&self, made: &Store) -> rusqlite::Result<()> {
         let conn = made.connection();
@@ -184,7 +185,7 @@ impl Copying<'_> {
         Ok(())
     }
 
-    /// The time goes on: what is old stays so.
+    /// Copies the time, so that old messages stay old.
     fn copy_clock(&self, made: &Store) {
         let read = self.wreck.conn.query_row("select boot, uptime, time from clock", [], |row| {
             Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))

@@ -1,4 +1,4 @@
-//! What can be read of a damaged file, or of one of an earlier format.
+//! The readable part of a damaged file, or of a file of an earlier format.
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
@@ -14,7 +14,7 @@ use crate::{
     tally::Bucket,
 };
 
-/// A damaged file that lets itself be opened, or one of an earlier format.
+/// A damaged file that can still be opened, or a file of an earlier format.
 pub(crate) struct Wreck {
     pub(super) conn: Connection,
     pub(super) layout: Layout,
@@ -23,7 +23,7 @@ pub(crate) struct Wreck {
 }
 
 impl Wreck {
-    /// The file, where anything of it can be read; what has nothing to do with damage is an error, since a
+    /// Returns the file, if any part of it is readable. Failures unrelated to damage are errors: a
     /// sound file must not be taken for a wreck for want of a file descriptor.
     pub(crate) fn find(file: &Path) -> Result<Option<Self>, OpenError> {
         use rusqlite::ErrorCode::{
@@ -39,8 +39,8 @@ impl Wreck {
         }
     }
 
-    /// Read-only: nothing of the log goes into the file. With a writable schema SQLite puts up with
-    /// a file that is shorter than its first page says.
+    /// Opens it read-only: nothing of the log is moved into the file. With a writable schema SQLite
+    /// accepts a file that is shorter than its first page says.
     fn open(file: &Path) -> rusqlite::Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(file, flags)?;
@@ -56,13 +56,13 @@ impl Wreck {
         Ok(Self { conn, layout, columns })
     }
 
-    /// Reports whether its version has what this asks for.
+    /// Reports whether its version can answer this query.
     pub(super) fn has(&self, sql: &str) -> bool {
         self.conn.prepare(sql).is_ok()
     }
 
-    /// Reads rows from the beginning until it fails, and then from the end until it fails.
-    /// `sql` ends with the key to order by. Answers whether all of it could be read.
+    /// Reads rows from the beginning until an error, and then from the end until an error. `sql`
+    /// ends with the key to order by. Returns whether all rows were read.
     pub(super) fn both_ways(
         &self,
         sql: &str,
@@ -72,7 +72,7 @@ impl Wreck {
             let mut statement = self.conn.prepare(&format!("{sql} {direction}"))?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                // A value that cannot be is no reason to leave out the rest.
+                // An impossible value is not a reason to skip the rest.
                 if let Err(error) = take(row) {
                     tracing::debug!(error = %error, "a row of the damaged file makes no sense");
                 }
@@ -85,8 +85,8 @@ impl Wreck {
         }
     }
 
-    /// The keys of all messages that the table knows, or an index of the released format. Where a page of
-    /// the table is torn, those on either side of it are found.
+    /// Returns the keys of all messages in the table, or in an index of the released format. If a
+    /// page of the table is torn, those on either side of it are found.
     pub(super) fn keys(&self) -> Vec<i64> {
         let mut keys = Vec::new();
         match self.layout {
@@ -106,7 +106,7 @@ impl Wreck {
                 for bucket in self.buckets().0.keys() {
                     self.keys_of(*bucket, &mut keys);
                 }
-                // Of buckets that cannot be read any more.
+                // These may be of unreadable buckets.
                 self.both_ways("select place from message not indexed order by place", |row| {
                     keys.push(row.get(0)?);
                     Ok(())
@@ -118,8 +118,8 @@ impl Wreck {
         keys
     }
 
-    /// The keys of a bucket. Where a page is torn, the next that can be read is looked for in steps that
-    /// double, and from there the way back is read as far as it goes.
+    /// Reads the keys of a bucket. If a page is torn, the next readable key is sought in steps that
+    /// double. From there keys are read backwards as far as possible.
     fn keys_of(&self, bucket: BucketId, keys: &mut Vec<i64>) {
         let (end, start) = self.layout.after(bucket, 0);
         let mut from = start;
@@ -142,7 +142,7 @@ impl Wreck {
         }
     }
 
-    /// Reads keys after `from`; the error is the last one before a page that cannot be read, or that is out
+    /// Reads keys after `from`; the error is the last key before a page that is unreadable or out
     /// of order.
     fn read_on(&self, from: i64, end: i64, keys: &mut Vec<i64>) -> Result<(), i64> {
         let sql = "select place from message not indexed where place > ? and place <= ?
@@ -159,7 +159,7 @@ impl Wreck {
         if read.is_ok() && in_order { Ok(()) } else { Err(last) }
     }
 
-    /// Reads keys before `from` and after `torn`, from the last to the first, as far as it goes.
+    /// Reads keys before `from` and after `torn`, from the last to the first, as far as possible.
     fn read_back(&self, from: i64, torn: i64, keys: &mut Vec<i64>) {
         let sql = "select place from message not indexed where place < ? and place > ?
             order by place desc";
@@ -174,7 +174,7 @@ impl Wreck {
         }));
     }
 
-    /// The first key from `at` on; one that is out of order is damage.
+    /// Returns the first key from `at` on; a key out of order is damage.
     fn first_from(&self, at: i64, end: i64) -> rusqlite::Result<Option<i64>> {
         let sql = "select place from message not indexed where place >= ? and place <= ?
             order by place limit 1";
@@ -192,7 +192,7 @@ impl Wreck {
         }
     }
 
-    /// Feeds keys to `take` until it says false.
+    /// Feeds keys to `take` until it returns false.
     fn each_key(
         &self,
         sql: &str,
@@ -209,7 +209,7 @@ impl Wreck {
         Ok(())
     }
 
-    /// The buckets that can be read, and how many messages there were if all of them can.
+    /// Returns the readable buckets, and the number of messages if all buckets are readable.
     pub(super) fn buckets(&self) -> (HashMap<BucketId, Bucket>, Option<u64>) {
         let mut buckets = HashMap::new();
         let whole = self.both_ways(
@@ -227,7 +227,7 @@ impl Wreck {
         (buckets, whole.then_some(all))
     }
 
-    /// The message of this key, if it can be read; its bytes may be torn.
+    /// Returns the message of this key, if readable; its bytes may be torn.
     pub(super) fn message(&self, key: i64) -> Option<Stored> {
         let column = self.layout.key_column();
         let sql = format!("select {} from message not indexed where {column} = ?", self.columns);

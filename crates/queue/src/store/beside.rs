@@ -1,5 +1,5 @@
-//! Statements about what stands beside the messages: why some are aside, what became of others, which
-//! keys came, and the time.
+//! Statements about the tables beside the messages: reasons for setting aside, outcomes of messages
+//! that left, known keys, and the time.
 
 use rusqlite::{OptionalExtension, params};
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Store {
-    /// Notes why the message at `seq` is set aside, and where it came from.
+    /// Notes the reason for setting aside the message at `seq`, and its lane.
     pub(crate) fn put_aside(
         &self,
         seq: Seq,
@@ -32,7 +32,7 @@ impl Store {
             .map(drop)
     }
 
-    /// Forgets why the message at `seq` was set aside; answers the lane it came from.
+    /// Forgets the reason for setting aside the message at `seq`; returns its lane.
     pub(crate) fn take_aside(&self, seq: Seq) -> rusqlite::Result<Option<String>> {
         self.conn
             .prepare_cached("delete from aside where seq = ? returning lane")?
@@ -40,7 +40,7 @@ impl Store {
             .optional()
     }
 
-    /// Why the message at `seq` is set aside, and since when.
+    /// Returns the reason for which the message at `seq` is set aside, and the time since then.
     pub(crate) fn aside(&self, seq: Seq) -> rusqlite::Result<Option<(String, String, i64)>> {
         self.conn
             .prepare_cached("select reason, words, at from aside where seq = ?")?
@@ -48,12 +48,12 @@ impl Store {
             .optional()
     }
 
-    /// Returns what was kept of the queue's time.
+    /// Returns the kept mark of the queue's time.
     pub(crate) fn mark(&self) -> Option<Mark> {
         mark(&self.conn)
     }
 
-    /// Keeps the queue's time. An earlier format has no place for it.
+    /// Keeps the queue's time. An earlier format has no table for it.
     pub(crate) fn keep_time(&self, clock: &Clock) -> rusqlite::Result<()> {
         if self.layout == Layout::Released {
             return Ok(());
@@ -67,7 +67,7 @@ impl Store {
             .map(drop)
     }
 
-    /// Returns what came with this idempotency key.
+    /// Returns the message of this idempotency key.
     pub(crate) fn recall(&mut self, key: &str) -> rusqlite::Result<Option<Seen>> {
         let found = self.records.recall(&self.conn, key)?;
         if found.is_some() || self.layout == Layout::Current {
@@ -81,7 +81,7 @@ impl Store {
         Ok(id.map(Seen::of_earlier_format))
     }
 
-    /// Remembers the key that a message came with, whose first copy is `at`.
+    /// Remembers the key of a message whose first copy is `at`.
     pub(crate) fn remember(
         &mut self,
         key: &Key,
@@ -92,12 +92,12 @@ impl Store {
         self.records.remember(&self.conn, key, at, copies, now)
     }
 
-    /// Records what became of a message that leaves.
+    /// Records the outcome of a message that leaves.
     pub(crate) fn ended(&mut self, at: &Located, state: &State, now: i64) -> rusqlite::Result<()> {
         self.records.ended(&self.conn, at, state, now)
     }
 
-    /// Counts the records anew, after a salvage. Within a transaction.
+    /// Recounts the records, after a salvage. Within a transaction.
     pub(crate) fn count_records(&mut self) -> rusqlite::Result<()> {
         let all = "select count(*) from record";
         let count = self.conn.query_row(all, [], |row| row.get(0)).map(to_u64)?;
@@ -105,7 +105,7 @@ impl Store {
         Ok(())
     }
 
-    /// Returns what became of the message of this id, if it left lately.
+    /// Returns the outcome of the message of this id, if it left lately.
     pub(crate) fn record(&self, id: MessageId) -> rusqlite::Result<Option<Record>> {
         let seq = match self.layout {
             Layout::Current => Some(self.seq_of(id)?),
@@ -115,7 +115,7 @@ impl Store {
         Ok(found.filter(|record| record.id == id))
     }
 
-    /// Writes and commits what is there anyway, with the space that a message would need.
+    /// Writes and commits existing data, with the space that a message would need.
     pub(crate) fn try_writing(&mut self, clock: &Clock) -> rusqlite::Result<()> {
         self.sync_commits(true)?;
         self.begin()?;

@@ -1,10 +1,10 @@
-//! The cost of the statements: every one of the hot path must go through an index.
+//! Tests of the cost of the statements: every statement of the hot path must use an index.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 
-/// Lets a commit fail as a failed sync does, as often as told.
+/// Lets a commit fail like a failed sync, as often as `faults` demands.
 pub(super) fn fail_if_told(faults: &AtomicU32) -> rusqlite::Result<()> {
     let told = faults.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
     if told.is_err() {
@@ -15,7 +15,7 @@ pub(super) fn fail_if_told(faults: &AtomicU32) -> rusqlite::Result<()> {
 }
 
 impl Store {
-    /// As if the disk were full at so many pages of 1 KiB.
+    /// Acts as if the disk were full at this many pages of 1 KiB.
     pub(crate) fn limit_pages(&self, pages: u32) {
         let sql = format!("pragma max_page_count = {pages}");
         self.conn.query_row(&sql, [], |_| Ok(())).unwrap();

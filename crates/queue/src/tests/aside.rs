@@ -1,4 +1,4 @@
-//! Messages that were set aside: out of the way, on disk, and back in their old place.
+//! Tests of messages set aside: they block nothing, are on disk, and return to their old place.
 
 use super::*;
 use crate::{AppendError, Filter, Inspector, InvalidMessage};
@@ -27,7 +27,7 @@ async fn what_is_set_aside_blocks_nothing_survives_and_comes_back_in_its_place()
     assert!(queue.requeue(bad).await.unwrap());
     assert!(!queue.requeue(bad).await.unwrap());
     assert_eq!(queue.stat().aside.messages, 0);
-    // The other one was leased meanwhile; this one is before it all the same.
+    // The other message was leased meanwhile; this message is still before it.
     assert_eq!(payloads(&queue.lease("l", 9).await.unwrap()), ["bad"]);
     assert!(queue.ack(bad, &"p".into()).await.unwrap());
     drop(queue);

@@ -1,4 +1,4 @@
-//! The bound and its three policies.
+//! Tests of the bound and its three policies.
 
 use super::*;
 use crate::{AppendError, Failing, StoreError};
@@ -166,7 +166,7 @@ async fn what_is_older_than_the_bound_goes_and_what_is_leased_stays() {
     clock.advance(60_000);
     settle(&queue).await;
     assert_eq!((queue.stat().messages, queue.stat().dropped.age), (0, 3));
-    // A start finds what grew old meanwhile.
+    // A start finds messages that grew old meanwhile.
     store(&queue, message("left")).await;
     drop(queue);
     clock.advance(1_000);

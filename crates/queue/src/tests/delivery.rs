@@ -1,4 +1,4 @@
-//! Append, lease, ack, release, transfer: who gets what and in which order.
+//! Tests of append, lease, ack, release and transfer: the right messages in the right order.
 
 use std::collections::HashSet;
 
@@ -103,7 +103,7 @@ async fn messages_on_their_way_to_a_dropped_lease_are_released() {
             queue.release(leases.unwrap()[0].id).await.unwrap();
         }
     }
-    // The writer leases and answers in turn; its own releases come at the end of the line.
+    // The writer leases and answers in turn; its own releases are at the end of the line.
     settle(&queue).await;
     settle(&queue).await;
     assert_eq!(queue.stat().leased, 0);
@@ -173,7 +173,7 @@ fn the_keys_of_the_newest_messages_are_remembered() {
         let key = Key { name: seq.to_string(), digest: 7 };
         store.remember(&key, &at, 1, 0).unwrap();
         if seq == 1 {
-            // The map of keys is there from now on.
+            // The map of keys is loaded from now on.
             assert!(store.recall("1").unwrap().is_some());
         }
     }
@@ -285,7 +285,7 @@ async fn after_close_everything_says_closed() {
     assert!(matches!(other.lease("l", 1).await, Err(StoreError::Closed)));
     let closed = other.append(message("b")).await.unwrap_err();
     assert_eq!(closed.to_string(), "could not use the queue: it is closed");
-    // The log is in the file, and the lock is free while handles are still held.
+    // The log is moved into the file, and the lock is free while handles are still held.
     let log = std::fs::read(dir.path().join("queue.db-wal")).unwrap();
     assert_eq!(log[..32], [0; 32], "it keeps its space and says that it is empty");
     assert_eq!(open(dir.path()).stat().messages, 1);
@@ -361,10 +361,10 @@ async fn what_is_passed_over_waits_until_somebody_looks_again() {
     assert_eq!(queue.trace(leases[0].id).await.unwrap().unwrap().state, crate::State::Waiting);
     assert!(queue.look_again("l").await.unwrap() && watch.has_changed().unwrap());
     assert!(!queue.look_again("l").await.unwrap() && !queue.look_again("m").await.unwrap());
-    // Each once, and those that are leased stay so.
+    // Each is leased once, and leased messages stay leased.
     assert_eq!(payloads(&queue.lease("l", 9).await.unwrap()), ["a", "d"]);
     assert!(queue.lease("l", 9).await.unwrap().is_empty());
-    // One that was passed over gives way like any other that waits.
+    // A message that was passed over gives way like any other waiting message.
     assert!(queue.pass_over(leases[0].id).await.unwrap());
     store(&queue, sized(4, 600)).await;
     assert_eq!(

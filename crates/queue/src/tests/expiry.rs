@@ -1,4 +1,4 @@
-//! Messages whose time is over.
+//! Tests of expired messages.
 
 use super::*;
 use crate::tests::delivery::join_all;

@@ -1,11 +1,11 @@
-//! A disk that fails: nothing is accepted, nothing is forgotten, and the queue goes on.
+//! Tests of a failing disk: nothing is accepted, nothing is forgotten, and the queue goes on.
 
 use std::sync::{Mutex, atomic::AtomicU32};
 
 use super::*;
 use crate::{AppendError, Failing, Inspector, OpenError, StoreError, tests::delivery::join_all};
 
-/// A queue whose next commits fail as often as the second value says.
+/// Opens a queue whose next commits fail as often as the second value demands.
 fn faulty(dir: &Path, config: Config) -> (Queue, Arc<AtomicU32>) {
     let faults = Mutex::new(None);
     let queue = Queue::open_with(config, Sources::real(), |store| {
@@ -15,7 +15,7 @@ fn faulty(dir: &Path, config: Config) -> (Queue, Arc<AtomicU32>) {
     (queue.unwrap(), faults.into_inner().unwrap().unwrap())
 }
 
-/// The figures without those of failures.
+/// Returns the figures without those of failures.
 fn held(queue: &Queue) -> crate::Stat {
     crate::Stat { failed_commits: 0, failing: None, ..queue.stat() }
 }
@@ -78,7 +78,7 @@ async fn a_failure_is_shown_until_something_can_be_stored_again() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    // Nobody asks for anything meanwhile.
+    // No command is sent meanwhile.
     tokio::time::timeout(Duration::from_secs(10), made_good).await.expect("it is tried again");
     assert_eq!(queue.stat().messages, 0);
 }
@@ -101,7 +101,7 @@ async fn on_a_full_disk_acks_go_through_and_make_room() {
     let count = u64::try_from(stored.len()).unwrap();
     assert_eq!(queue.stat().messages, count);
 
-    // In one batch the put cannot take the ack down with it.
+    // In one batch the put must not make the ack fail.
     let (put, ack) = in_one_batch(&queue, &gate, sized(4, 100_000), stored[0]).await;
     assert!(matches!(put.unwrap_err(), AppendError::Store(StoreError::DiskFull(_))));
     assert!(ack.unwrap());
@@ -134,7 +134,7 @@ impl Gate {
     }
 }
 
-/// An append and an ack that the writer finds waiting at the same time.
+/// Sends an append and an ack that the writer finds waiting at the same time.
 async fn in_one_batch(
     queue: &Queue,
     gate: &Gate,
@@ -175,7 +175,7 @@ fn files_that_are_not_ours_are_refused_by_name() {
     assert!(error.to_string().ends_with("its format is version 5, this program knows up to 4"));
 
     std::fs::write(&path, vec![b'x'; 5000]).unwrap();
-    // No database at all: it is moved aside, and kept.
+    // It is not a database at all: it is moved aside, and kept.
     let queue = Queue::open(config(dir.path(), 1000, WhenFull::Reject)).unwrap();
     assert_eq!((queue.stat().messages, queue.stat().salvages), (0, 1));
 }

@@ -1,4 +1,5 @@
-//! What became of messages: traces, outcomes, and acknowledgements that ride with another commit.
+//! Tests of the outcomes of messages: traces, outcomes, and acknowledgements that ride with another
+//! commit.
 
 use super::*;
 use crate::{LaneStat, Reason, State};
@@ -54,7 +55,7 @@ async fn a_message_is_known_wherever_it_stands_and_after_it_left_also_after_a_re
 
 #[tokio::test]
 async fn an_ack_may_ride_until_something_waits_for_it() {
-    // With the same clock for all: nothing here takes two seconds.
+    // They share a clock: nothing here takes two seconds.
     for hurried_by in ["append", "hurry", "trace", "close", "listener", "half full"] {
         let dir = tempfile::tempdir().unwrap();
         let queue = open(dir.path());
@@ -109,7 +110,7 @@ async fn copies_are_stored_all_or_none_under_one_key() {
     assert!(again.iter().all(|receipt| receipt.outcome == Outcome::Duplicate));
     let leased: Vec<_> = queue.lease("m", 1).await.unwrap().iter().map(|it| it.id).collect();
     assert_eq!(leased, [receipts[1].id]);
-    // One of them would fit.
+    // A single copy would fit.
     let beside = |bytes| LaneStat { messages: 0, bytes };
     assert!(!queue.has_room(&lanes(&["l", "m"]), 300, beside(0)));
     let full = queue.append_copies(sized(4, 300), lanes(&["l", "m"])).await;
@@ -129,7 +130,7 @@ async fn a_lane_that_is_full_leaves_room_for_others() {
         queue.share_among(vec!["l".to_owned(), "m".to_owned()]);
         store(&queue, NewMessage { lane: "m".to_owned(), ..sized(4, 200) }).await;
         for _ in 0..40 {
-            // Those that are refused, and those that are dropped.
+            // Some are refused, and some are dropped.
             drop(queue.append(sized(4, 200)).await);
         }
         let held = |lane: &str| queue.stat().lanes[&Arc::<str>::from(lane)].bytes;

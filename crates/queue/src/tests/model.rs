@@ -1,4 +1,4 @@
-//! Random operations against a list that does the same in the plainest way.
+//! Random operations against a simple list that does the same.
 
 use proptest::{prelude::*, test_runner::TestRunner};
 
@@ -71,7 +71,7 @@ impl Model {
         self.expired += u64::try_from(before - self.held.len()).unwrap();
     }
 
-    /// What an append must answer, by the policy.
+    /// Returns the required answer to an append, by the policy.
     fn fit(&mut self, policy: WhenFull, priority: u8, size: u64) -> Option<Outcome> {
         if self.bytes() + size <= BOUND {
             return Some(Outcome::Stored);
@@ -120,7 +120,7 @@ impl Model {
             .collect()
     }
 
-    /// Any id that ever was, by number.
+    /// Returns any earlier id, by number.
     fn nth(&self, nth: usize) -> Option<MessageId> {
         (!self.ids.is_empty()).then(|| self.ids[nth % self.ids.len()])
     }
@@ -263,7 +263,7 @@ fn any_sequence_of_operations_does_what_a_list_does() {
                 }
                 run.queue = None;
                 let inspector = crate::Inspector::open(run.dir.path());
-                // A run that did nothing but move the clock never made the file.
+                // A run that only moved the clock never made the file.
                 if let Ok(inspector) = inspector {
                     assert_eq!(inspector.check().unwrap(), Vec::<String>::new());
                 }

@@ -1,4 +1,4 @@
-//! Files of earlier formats: taken over, or used as they are.
+//! Tests of files of earlier formats: taken over, or used unchanged.
 
 use rusqlite::{Connection, params};
 
@@ -13,8 +13,8 @@ use crate::{
     tally::{Amount, Bucket},
 };
 
-/// A file of the released format with `count` messages: every second one in lane `m`, the third set
-/// aside; the first came with the key `k`, and a message of key `gone` left.
+/// Makes a file of the released format with `count` messages: every second one in lane `m`, the
+/// third set aside; the first has the key `k`, and a message of key `gone` left.
 fn released(dir: &Path, count: i64) -> Vec<MessageId> {
     let conn = Connection::open(dir.join(schema::FILE)).unwrap();
     schema::create(&conn, Layout::Released).unwrap();
@@ -54,7 +54,7 @@ fn released(dir: &Path, count: i64) -> Vec<MessageId> {
     ids
 }
 
-/// Takes from the file what later versions brought.
+/// Removes the additions of later versions from the file.
 fn older(dir: &Path, version: u8) {
     let sql = match version {
         3 => "drop table record",
@@ -141,7 +141,7 @@ async fn a_file_that_cannot_be_taken_over_is_used_as_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let ids = released(dir.path(), 20);
         older(dir.path(), version);
-        // In the place of the workshop: making one fails.
+        // A file in place of the workshop: making the folder fails.
         std::fs::write(dir.path().join("takeover"), "in the way").unwrap();
         let queue = open(dir.path());
         assert_eq!(layout(dir.path()), Layout::Released);
@@ -184,7 +184,8 @@ fn a_file_of_the_first_version_is_salvaged_too() {
     assert_eq!((salvage.saved, salvage.lost), (5, 0));
 }
 
-/// A row of the first version has no checksum, and the size fits: three bytes, as the one letter that stands for them.
+/// A row of the first version has no checksum, and the size fits: three bytes, like the replacement
+/// letter.
 #[tokio::test]
 async fn a_topic_that_is_no_text_is_not_sent_where_no_checksum_tells() {
     let damage =

@@ -1,4 +1,4 @@
-//! What is done to one message that is there: acked, moved, set aside, brought back, purged.
+//! The changes of a stored message: acked, moved, set aside, requeued, purged.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Writer {
-    /// Does something to the message of this id, if there is one that it applies to.
+    /// Changes the message of this id, if there is one to which the change applies.
     pub(super) fn change(
         &mut self,
         id: MessageId,
@@ -56,7 +56,7 @@ impl Writer {
         Ok(true)
     }
 
-    /// Gives a lane another name, with all that waits in it; false if the name is taken.
+    /// Renames a lane, with all its waiting messages; false if the name is taken.
     pub(super) fn rename(
         &mut self,
         from: &str,
@@ -91,7 +91,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes a message out of the store and out of memory.
+    /// Removes a message from the store and from memory.
     pub(super) fn remove(&mut self, at: Located, draft: &mut Draft) -> rusqlite::Result<()> {
         if self.store.remove(&at)? {
             self.forget_head(at);

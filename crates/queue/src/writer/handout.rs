@@ -1,4 +1,4 @@
-//! Which messages a lease gets.
+//! The choice of messages for a lease.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl Writer {
-    /// Hands out messages. If the store fails half way, none is handed out.
+    /// Hands out messages. If the store fails half way, no message is handed out.
     pub(super) fn lease(&mut self, wanted: &Wanted, now: i64) -> Result<Handout, StoreError> {
         if wanted.lane == ASIDE {
             return Ok(Handout::new(Vec::new(), Arc::clone(&self.shared.intake)));
@@ -49,7 +49,8 @@ impl Writer {
         Ok(Handout::new(leases, Arc::clone(&self.shared.intake)))
     }
 
-    /// What does not fit its checksum is not sent: it is set aside, for somebody to look at.
+    /// Sets aside messages that do not fit their checksum, for an operator to see: they are not
+    /// sent.
     fn set_torn_aside(&mut self, torn: Vec<MessageId>, now: i64) {
         if torn.is_empty() {
             return;
@@ -60,7 +61,7 @@ impl Writer {
             Write::Change { id, change, found: false, answer: oneshot::channel().0 }
         });
         let writes = writes.collect();
-        // Where that fails it is still passed over, until the next start.
+        // If that fails the message is still passed over, until the next start.
         self.write(writes, now).into_iter().for_each(Write::settle);
     }
 }
@@ -101,7 +102,7 @@ impl Taking<'_> {
     }
 }
 
-/// Leases the next messages of one bucket: returned ones first, for they are the older ones.
+/// Leases the next messages of a bucket: returned messages first, since they are older.
 fn take_from(
     store: &Store,
     places: &mut Places,
@@ -111,8 +112,8 @@ fn take_from(
     if taking.room() == 0 {
         return Ok(());
     }
-    // Expired ones among them wait for the sweep and may be many: look at a bounded number. What
-    // lies beyond must then wait too, or it would overtake.
+    // Expired messages among them wait for the sweep and may be many: a bounded number is read.
+    // Later messages must then wait too, to keep the order.
     let returned = places.returned(bucket, MAX_LEASES.saturating_mul(2));
     let all_seen = returned.len() < MAX_LEASES.saturating_mul(2);
     for (seq, returned) in returned {
@@ -137,7 +138,7 @@ fn take_from(
     let mut passed_over = 0;
     store.scan_after(bucket, places.cursor(bucket), |stored| {
         if places.is_leased(stored.at.id) {
-            // The cursor was set back behind it.
+            // The cursor was set back before it.
         } else if taking.is_expired(stored.at.expires_at) {
             places.pass_over(stored.at);
             passed_over += 1;

@@ -1,4 +1,4 @@
-//! Whether the files are still where they were: what goes into a deleted file is gone at the end.
+//! The check that the files are still in their place: writes to a deleted file are lost at the end.
 
 use std::{
     path::Path,
@@ -7,10 +7,10 @@ use std::{
 
 use crate::{stat::Failing, store::Store};
 
-/// How often to look.
+/// The interval of the check.
 const EACH: Duration = Duration::from_secs(1);
 
-/// What the last look found.
+/// The result of the last check.
 #[derive(Debug, Default)]
 pub(super) struct Place {
     looked: Option<Instant>,
@@ -23,12 +23,12 @@ impl Place {
         self.lost
     }
 
-    /// The same in the words of the figures.
+    /// Returns the failure for the figures.
     pub(super) fn failing(&self) -> Option<Failing> {
         self.lost.then_some(Failing::Removed)
     }
 
-    /// Looks whether the files of `store` are in their place, in `dir`, once a second.
+    /// Checks once a second that the files of `store` are in their place, in `dir`.
     pub(super) fn look(&mut self, store: &Store, dir: &Path) {
         if self.looked.is_some_and(|at| at.elapsed() < EACH) {
             return;

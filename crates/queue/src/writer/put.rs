@@ -57,8 +57,8 @@ impl Writer {
         Ok(Ok(receipts))
     }
 
-    /// The next place in the order, for a message in this lane, or a copy of `first`. A failed batch leaves a gap in the order,
-    /// which is as good as none.
+    /// Returns the next place in the order, for a message in this lane, or a copy of `first`. A
+    /// failed batch leaves a gap in the order, which is harmless.
     fn place(
         &mut self,
         message: &NewMessage,
@@ -78,7 +78,7 @@ impl Writer {
         }
     }
 
-    /// A message that is not stored: it is counted, and its receipt says why.
+    /// Counts a message that is not stored; its receipt has the reason.
     fn give_up(
         &mut self,
         message: &NewMessage,

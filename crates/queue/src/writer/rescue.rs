@@ -1,16 +1,16 @@
-//! A file that turns out to be damaged while it is served: replaced under the callers' feet.
+//! The replacement of a file that is found damaged while it is in use.
 
 use std::time::{Duration, Instant};
 
 use super::Writer;
 use crate::{error::StoreError, salvage, store::Store, tally::Tally};
 
-/// After a salvage that failed (the disk may be full) it is not tried again at each command.
+/// The wait after a failed salvage (the disk may be full), so that not each command tries again.
 const RETRY: Duration = Duration::from_secs(60);
 
 impl Writer {
-    /// Replaces the damaged file by what can be read of it; false if that cannot be done now. Leases
-    /// on messages that were saved go on.
+    /// Replaces the damaged file by its readable part; false if that cannot be done now. Leases on
+    /// saved messages go on.
     pub(super) fn salvage(&mut self) -> bool {
         if self.salvages.retry_at.is_some_and(|at| now() < at) {
             return false;
@@ -36,9 +36,9 @@ impl Writer {
             tracing::debug!(error = %error, "the damaged file did not close cleanly");
         }
         let salvaged = salvage::salvage(&self.dir);
-        // Where it failed between the two names: opening would make an empty file in the place.
+        // After a failure between the two renames, opening would make an empty file in its place.
         let ended = salvage::resume(&self.dir)?;
-        // Where that failed the old file is still in its place, and serves what it can.
+        // If that failed the old file is still in its place, and serves its readable part.
         self.store = Store::open(&self.dir, self.fsync)?;
         let buckets = self.store.load_buckets()?;
         self.next_seq = self.next_seq.max(self.store.last_seq(&buckets)?.saturating_add(1));

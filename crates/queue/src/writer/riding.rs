@@ -1,27 +1,28 @@
-//! Acknowledgements that wait for another commit to go with: of a message that comes alone, that halves
-//! what is written.
+//! Acknowledgements that wait to join another commit: for a message that arrives alone, that halves
+//! the writes.
 
 use std::time::{Duration, Instant};
 
 use crate::intake::Write;
 
-/// How long an acknowledgement may wait. A kill in that time has its message published once more.
+/// The longest wait of an acknowledgement. After a kill in that time, its message is published
+/// again.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// So many are committed whatever waits.
+/// The number that is committed without further waiting.
 const MOST: usize = 64;
 
-/// Those that wait.
+/// The waiting acknowledgements.
 #[derive(Debug, Default)]
 pub(super) struct Riding {
     waiting: Vec<Write>,
-    /// When they are committed at the latest.
+    /// The latest time of their commit.
     due: Option<Instant>,
     hurried: bool,
 }
 
 impl Riding {
-    /// Takes a write that may wait, and gives back any other.
+    /// Takes a write that may wait, and returns any other.
     pub(super) fn board(&mut self, write: Write) -> Option<Write> {
         if !write.rides() {
             return Some(write);
@@ -33,12 +34,12 @@ impl Riding {
         None
     }
 
-    /// Something waits for them.
+    /// Notes that something waits for them.
     pub(super) fn hurry(&mut self) {
         self.hurried = !self.waiting.is_empty();
     }
 
-    /// Reports whether they are to be committed now, `wanted` or not.
+    /// Reports whether they are to be committed now; `wanted` is a reason to.
     pub(super) fn is_due(&self, wanted: bool) -> bool {
         !self.waiting.is_empty()
             && (self.hurried
@@ -47,12 +48,12 @@ impl Riding {
                 || self.due.is_some_and(|due| due <= now()))
     }
 
-    /// How long until they are due.
+    /// Returns the time until they are due.
     pub(super) fn patience(&self) -> Option<Duration> {
         self.due.map(|due| due.saturating_duration_since(now()))
     }
 
-    /// Takes them all.
+    /// Takes all of them.
     pub(super) fn take(&mut self) -> Vec<Write> {
         (self.due, self.hurried) = (None, false);
         std::mem::take(&mut self.waiting)

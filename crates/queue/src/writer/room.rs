@@ -1,4 +1,4 @@
-//! Who gives way when the queue is full.
+//! Room for new messages when the queue is full.
 
 use super::{Draft, SWEEP, Writer};
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     trace::Reason,
 };
 
-/// Whether a new message fits.
+/// The result of making room for a new message.
 pub(super) enum Room {
     Made,
     GiveUpNew,
@@ -14,7 +14,7 @@ pub(super) enum Room {
 }
 
 impl Writer {
-    /// Sees to it that a message of `size` bytes fits into each of `lanes`, by the policy.
+    /// Makes room for a message of `size` bytes in each of `lanes`, by the policy.
     pub(super) fn make_room(
         &mut self,
         lanes: &[String],
@@ -40,7 +40,7 @@ impl Writer {
         if missing == Amount::default() {
             return Ok(Room::Made);
         }
-        // Nothing is evicted in vain: first see whether it can be enough.
+        // Nothing is evicted in vain: first check whether it can be enough.
         let enough =
             |free: Amount| free.bytes >= missing.bytes && free.messages >= missing.messages;
         if !enough(self.evictable(priority)) {
@@ -49,8 +49,8 @@ impl Writer {
         }
         let mut freed = Amount::default();
         let mut steps = 0;
-        // A bound that was made smaller is met in steps, or one append would wait for a million others:
-        // then a new message takes the place of as much at least.
+        // A bound that was made smaller is met in steps, or one append would wait for a million
+        // others. Until then a new message replaces at least its own amount.
         let has_made = |freed: Amount| freed.bytes >= new.bytes && freed.messages >= new.messages;
         while self.missing(new) != Amount::default() && (steps < SWEEP || !has_made(freed)) {
             let Some(victim) = self.victim(priority)? else { return Ok(Room::None) };
@@ -71,7 +71,7 @@ impl Writer {
         missing == Amount::default()
     }
 
-    /// By how much the bounds are exceeded once this much more is in.
+    /// Returns the excess over the bounds with this much more.
     fn missing(&self, new: Amount) -> Amount {
         let held = self.tally.total();
         let over = |held: u64, new: u64, most| held.saturating_add(new).saturating_sub(most);
@@ -81,7 +81,7 @@ impl Writer {
         }
     }
 
-    /// What nobody has leased, up to this priority.
+    /// Returns the unleased amount up to this priority.
     fn evictable(&self, priority: u8) -> Amount {
         let mut free = Amount::default();
         for bucket in (0..=priority).flat_map(|priority| self.tally.of_priority(priority)) {
@@ -93,8 +93,8 @@ impl Writer {
         free
     }
 
-    /// The message to evict next: of the lowest priority that has one, the first in order of the lanes
-    /// that hold more than their share; else of all.
+    /// Returns the message to evict next: of the lowest priority with a candidate, the first in
+    /// order of the lanes that hold more than their share; if there are none, of all lanes.
     fn victim(&self, up_to: u8) -> rusqlite::Result<Option<Located>> {
         for priority in 0..=up_to {
             let (mut first, mut first_over) = (None, None);
@@ -112,10 +112,10 @@ impl Writer {
         Ok(None)
     }
 
-    /// The first message of a bucket that nobody has leased.
+    /// Returns the first unleased message of a bucket.
     fn first_free(&self, bucket: BucketId) -> rusqlite::Result<Option<Located>> {
         if self.places.has_left_behind(bucket) {
-            // It may be anywhere among those that are leased.
+            // It may be anywhere among the leased messages.
             let mut after = 0;
             while let Some(at) = self.store.first_after(bucket, after)? {
                 if !self.places.is_leased(at.id) {

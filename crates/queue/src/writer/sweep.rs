@@ -1,14 +1,13 @@
-//! Messages whose time is over, by their own time to live or by the age that the queue allows.
+//! Messages that expired by their own time to live or by the queue's maximum age.
 
 use super::{Draft, SWEEP, Writer, earlier};
 use crate::trace::Reason;
 
 impl Writer {
-    /// Removes messages that expired or are too old and that nobody has leased, and finds out when to
-    /// come back.
+    /// Removes unleased messages that expired or are too old, and sets the time of the next sweep.
     pub(super) fn sweep(&mut self, now: i64, draft: &mut Draft) -> rusqlite::Result<()> {
         self.sweep_aged(now, draft)?;
-        // Leased ones are in the way at the head of the index: look that much further.
+        // Leased messages are in the way at the head of the index: read that much further.
         let most = self.places.leased().saturating_add(SWEEP);
         let expired = self.store.expired(now, most)?;
         let more = u64::try_from(expired.len()).is_ok_and(|found| found >= most);
@@ -19,15 +18,15 @@ impl Writer {
             }
         }
         draft.next_expiry = if more { Some(now) } else { self.store.next_expiry(now)? };
-        // What the sweep took may have kept a lease from looking further.
+        // Messages that the sweep took may have kept a lease from looking further.
         draft.leasable = true;
         Ok(())
     }
 
-    /// Of each bucket by its order: the first one that is young ends the search there.
+    /// Sweeps each bucket by its order: the first young message ends the search there.
     fn sweep_aged(&mut self, now: i64, draft: &mut Draft) -> rusqlite::Result<()> {
         let Some(age) = self.max_age else { return Ok(()) };
-        // As above: leased ones are passed over.
+        // As above: leased messages are passed over.
         let mut left = self.places.leased().saturating_add(SWEEP);
         let mut next = None;
         for bucket in self.tally.ids().collect::<Vec<_>>() {

@@ -1,4 +1,4 @@
-//! Where messages stand, and what is noted of those that leave.
+//! The state of messages, and the records of those that leave.
 
 use super::{Draft, Writer};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Writer {
-    /// Returns where the message of this id stands, or what became of it.
+    /// Returns the state or the outcome of the message of this id.
     pub(super) fn trace(&self, id: MessageId) -> Result<Option<Trace>, StoreError> {
         let Some(at) = self.find(id)? else {
             let record = self.store.record(id)?;
@@ -31,7 +31,8 @@ impl Writer {
         Ok(Some(Trace { id, qos: at.qos, state, at: self.clock.to_wall(since) }))
     }
 
-    /// The message of this id. Where it is leased its place is known; else its buckets are asked.
+    /// Returns the message of this id. If it is leased its place is known; otherwise its buckets
+    /// are searched.
     pub(super) fn find(&self, id: MessageId) -> rusqlite::Result<Option<Located>> {
         if let Some(at) = self.places.located(id) {
             return Ok(Some(at));
@@ -39,7 +40,7 @@ impl Writer {
         self.store.find(id, self.tally.ids())
     }
 
-    /// Notes what became of a message.
+    /// Notes the outcome of a message.
     pub(super) fn end(
         &mut self,
         at: &Located,
@@ -54,7 +55,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Counts a message that is given up, and notes why.
+    /// Counts a message that is given up, and notes the reason.
     pub(super) fn drop_message(
         &mut self,
         at: &Located,

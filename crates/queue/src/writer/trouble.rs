@@ -1,13 +1,13 @@
-//! A disk that refuses: why, and whether it still does.
+//! The failures of a disk: their reason, and their end.
 
 use std::time::{Duration, Instant};
 
 use crate::{clock::Clock, stat::Failing, store::Store};
 
-/// How often to try whether something can be stored again, where nobody else tries.
+/// The interval of tries to store something again, if no command does.
 const EACH: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 5_000 });
 
-/// Why the last transaction failed that nothing has made good since.
+/// The reason of the last failed transaction, until a success.
 #[derive(Debug, Default)]
 pub(super) struct Trouble {
     met: Option<Met>,
@@ -16,34 +16,34 @@ pub(super) struct Trouble {
 #[derive(Debug)]
 struct Met {
     why: Failing,
-    /// Something was to be stored; what removes a message may succeed meanwhile.
+    /// True if something was to be stored; removing a message may succeed meanwhile.
     stores: bool,
     tried: Instant,
 }
 
 impl Trouble {
-    /// A transaction failed.
+    /// Notes a failed transaction.
     pub(super) fn met(&mut self, why: Failing, stores: bool) {
         let stores = stores || self.met.as_ref().is_some_and(|met| met.stores);
         self.met = Some(Met { why, stores, tried: now() });
     }
 
-    /// A transaction succeeded.
+    /// Notes a successful transaction.
     pub(super) fn ended(&mut self, stores: bool) {
         self.met.take_if(|met| stores || !met.stores);
     }
 
-    /// The reason.
+    /// Returns the reason.
     pub(super) fn failing(&self) -> Option<Failing> {
         self.met.as_ref().map(|met| met.why)
     }
 
-    /// How long until it is tried again.
+    /// Returns the time until the next try.
     pub(super) fn patience(&self) -> Option<Duration> {
         self.met.as_ref().map(|met| EACH.saturating_sub(met.tried.elapsed()))
     }
 
-    /// Tries whether something can be stored again.
+    /// Tries to store something again.
     pub(super) fn look_again(&mut self, store: &mut Store, clock: &Clock) {
         let Some(met) = &mut self.met else { return };
         if met.tried.elapsed() < EACH {

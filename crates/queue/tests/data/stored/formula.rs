@@ -1,13 +1,14 @@
-//! The messages of the stored queue by their number, for the program that made it and for its tests.
+//! The messages of the stored queue by their number, for the program that made it and for its
+//! tests.
 
 use std::time::{Duration, SystemTime};
 
 use queue::NewMessage;
 
-/// How many were appended.
+/// The number of appended messages.
 pub(crate) const APPENDED: u32 = 100_302;
 
-/// How many of them wait, leased ones included.
+/// The number of waiting messages, leased ones included.
 pub(crate) const WAITING: u32 = 100_000;
 
 /// The lanes, as an agent names them.
@@ -26,7 +27,7 @@ pub(crate) const LEASED_LANES: [&str; 2] = [LANES[0], LANES[5]];
 /// See [`LEASED_LANES`].
 pub(crate) const LEASED: usize = 200;
 
-/// Where a message of the stored queue stands.
+/// The state of a message of the stored queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Waiting,
@@ -34,7 +35,7 @@ pub(crate) enum Fate {
     Acknowledged,
 }
 
-/// Returns where message `n` stands.
+/// Returns the state of message `n`.
 pub(crate) fn fate(n: u32) -> Fate {
     match n {
         _ if n % 500 == 7 => Fate::DeadLetter,
@@ -43,13 +44,13 @@ pub(crate) fn fate(n: u32) -> Fate {
     }
 }
 
-/// Why message `n` was set aside: the reason and its words.
+/// Returns the reason for which message `n` was set aside, and its words.
 pub(crate) fn reason(n: u32) -> (&'static str, String) {
     let reason = if n % 1_000 == 7 { "poison" } else { "refused" };
     (reason, format!("five sessions were lost under message {n}"))
 }
 
-/// Message `n` as it was handed in. Some are empty, some need many pages, some never expire.
+/// Returns message `n` as handed in. Some are empty, some need many pages, some never expire.
 pub(crate) fn message(n: u32) -> NewMessage {
     let lane = LANES.into_iter().cycle().nth(usize::try_from(n % 31).unwrap_or(0));
     let payload = match n {
@@ -74,7 +75,7 @@ pub(crate) fn message(n: u32) -> NewMessage {
     message
 }
 
-/// The idempotency key of message `n`, where it had one.
+/// Returns the idempotency key of message `n`, if it had a key.
 pub(crate) fn key(n: u32) -> Option<String> {
     n.is_multiple_of(5).then(|| format!("key-{n}"))
 }

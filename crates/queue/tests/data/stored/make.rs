@@ -1,4 +1,5 @@
-//! Makes the stored queue in the folder that its argument names, and waits to be killed. See README.md.
+//! Makes the stored queue in the folder that its argument names, and waits to be killed. See
+//! README.md.
 
 mod formula;
 
@@ -8,11 +9,11 @@ use formula::{APPENDED, Fate, LEASED, LEASED_LANES, fate, key, message, reason};
 use queue::{Config, MessageId, NewMessage, Queue};
 use tokio::task::JoinSet;
 
-/// Appends on their way at a time: many in a millisecond, since their ids then have much in common, and no more
-/// than the queue takes without one waiting for another, which would change their order.
+/// The number of concurrent appends: many in a millisecond, since their ids then have much in
+/// common. Within the depth of the queue: a waiting append would change the order.
 const TOGETHER: u32 = 128;
 
-/// The last ones are committed one by one, and stay in the log.
+/// The number of last messages, which are committed singly, and stay in the log.
 const ALONE: u32 = 40;
 
 fn keyed(n: u32) -> NewMessage {
