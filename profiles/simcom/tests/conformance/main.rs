@@ -1,5 +1,5 @@
-//! The conformance suite of the SIMCom profile: the same scenarios for each model, on the simulated
-//! modem with a real broker, and on a scripted unit where real firmware differs from the simulator.
+//! The conformance suite of the SIMCom profile: the same scenarios for each model, on the simulated modem with
+//! a real broker. Scripted units stand in if real firmware differs from the simulator.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,7 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
-/// What every profile has to do, for each model. What a model cannot do is marked with the reason.
+/// The scenarios of every profile, for each model. A scenario that a model cannot pass is marked with the
+/// reason.
 macro_rules! scenarios {
     (@one sim7020 Sim7020 publishes_empty) => {
         scenarios!(@cannot Sim7020 publishes_empty
@@ -53,7 +54,7 @@ mod broker;
 #[path = "../../../conformance/pki.rs"]
 #[allow(dead_code, reason = "another profile's own scenarios need more of it")]
 mod pki;
-/// What every profile has to do.
+/// The scenarios of every profile.
 #[path = "../../../conformance/scenarios.rs"]
 mod shared;
 #[path = "../../../conformance/trace.rs"]
@@ -61,7 +62,7 @@ mod trace;
 
 use profile_simcom::PLUGIN;
 
-/// One test per model of the CMQTT dialect and scenario of its own, so that a failure names both.
+/// Makes a test of each model of the CMQTT dialect and each scenario, so that a failure names both.
 macro_rules! scenarios {
     ($($name:ident),* $(,)?) => {
         mod sim7600 {
@@ -89,7 +90,7 @@ mod a76xx;
 mod aliyun;
 mod cmq;
 mod failures;
-/// What modems do in the field.
+/// Behaviour of modems in the field.
 #[path = "../../../conformance/field.rs"]
 mod field;
 mod identity;
