@@ -1,6 +1,6 @@
-//! One MQTT connection of the modem: a real TCP connection, with rumqttc's packets but not its
-//! client. That one connects again and sends again by itself, and a modem does neither: here a
-//! connection that is lost is over, and what was in flight is reported as not done.
+//! An MQTT connection of the modem: a real TCP connection, with rumqttc's packets but not its client. That
+//! client reconnects and sends again by itself, and a modem does neither. Here a lost connection is over, and
+//! an operation in flight is reported as not done.
 
 mod failure;
 mod handshake;
@@ -33,14 +33,13 @@ pub(crate) use order::{Connect, Dial, Event, Events, Order, Will};
 
 use crate::port::Wire;
 
-/// The largest packet that is taken: above it the connection is given up.
+/// The largest packet that is accepted: above it the connection is given up.
 const MAX_PACKET: usize = 256 * 1024;
 
-/// So many events may wait for the firmware before the socket is no longer read.
+/// The number of events that may wait for the firmware before the socket is no longer read.
 const MAX_EVENTS: usize = 64;
 
-/// Runs one connection from the name look-up to its end. Dropping it closes the socket without a
-/// DISCONNECT.
+/// Runs a connection from the name look-up to its end. Dropping it closes the socket without a DISCONNECT.
 pub(crate) async fn run(connect: Connect, mut orders: mpsc::Receiver<Order>, events: Events) {
     let (mut stream, mut session) = match open(&connect).await {
         Ok(opened) => opened,
@@ -49,7 +48,7 @@ pub(crate) async fn run(connect: Connect, mut orders: mpsc::Receiver<Order>, eve
     serve(&mut stream, &mut session, &mut orders, &events).await;
 }
 
-/// As [`run`], for modems that open TCP by one command and sign in by the next.
+/// Runs a connection like [`run`], for modems that open TCP by a first command and sign in by the next.
 pub(crate) async fn dial(dial: Dial, mut orders: mpsc::Receiver<Order>, events: Events) {
     let Dial { address, timeout, tls } = dial;
     let mut stream = match secured(&address, tls.as_ref(), Instant::now() + timeout).await {
@@ -93,7 +92,7 @@ async fn open(connect: &Connect) -> Result<(Box<dyn Wire>, Session), Failure> {
     Ok((stream, session))
 }
 
-/// A connection, over TLS where there are terms for it.
+/// Opens a connection, over TLS if there are terms for it.
 async fn secured(
     address: &str,
     tls: Option<&Terms>,
@@ -108,7 +107,7 @@ async fn secured(
     }
 }
 
-/// A TCP connection.
+/// Opens a TCP connection.
 async fn reach(address: &str, deadline: Instant) -> Result<TcpStream, Failure> {
     let found = timeout_at(deadline, lookup_host(address)).await;
     let addresses: Vec<_> = match found {
@@ -122,7 +121,7 @@ async fn reach(address: &str, deadline: Instant) -> Result<TcpStream, Failure> {
     Ok(stream)
 }
 
-/// CONNECT and its CONNACK.
+/// Sends CONNECT and reads its CONNACK.
 async fn sign_in(
     stream: &mut impl Wire,
     connect: &Connect,
@@ -159,7 +158,7 @@ fn connect_packet(connect: &Connect) -> Result<ConnectPacket, Failure> {
     Ok(packet)
 }
 
-/// The same CONNECT in MQTT 3.1: its protocol is called otherwise, and all behind it is as before.
+/// Returns the same CONNECT in MQTT 3.1: the protocol's name differs, and all after it is the same.
 fn as_3_1(packet: &[u8]) -> Option<BytesMut> {
     const NAMES: [&[u8]; 2] = [b"\x00\x04MQTT\x04", b"\x00\x06MQIsdp\x03"];
     let (first, rest) = packet.split_first()?;
@@ -189,8 +188,8 @@ fn refusal(ack: &ConnAck) -> Result<(), Failure> {
     }
 }
 
-/// Writes some of `bytes`; of none, sends what was written: TLS holds it back until then. Cancel safe, as
-/// each of the two is.
+/// Writes some of `bytes`; if there are none, flushes earlier bytes, since TLS holds them back until then.
+/// Cancel safe, since both operations are.
 async fn write(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<usize> {
     if bytes.is_empty() {
         return writer.flush().await.map(|()| 0);
@@ -198,10 +197,10 @@ async fn write(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Resu
     writer.write(bytes).await
 }
 
-/// What a publish, subscribe or unsubscribe waits for.
+/// The event that a publish, subscribe or unsubscribe waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Awaited {
-    /// QoS 0: that the bytes are written.
+    /// QoS 0: the bytes are written.
     Written,
     PubAck,
     PubRec,
@@ -223,7 +222,7 @@ struct Session {
     inbox: BytesMut,
     outbox: BytesMut,
     pending: Option<Pending>,
-    /// Ids of QoS 2 messages that were handed on and not yet released.
+    /// Ids of QoS 2 messages that were delivered and not yet released.
     held: HashSet<u16>,
     queue: VecDeque<Event>,
     last_id: u16,
@@ -232,7 +231,7 @@ struct Session {
     ping_sent: Option<Instant>,
     frozen: bool,
     closing: bool,
-    /// Bytes were written that may not have left yet.
+    /// True if written bytes may not have left yet.
     unflushed: bool,
 }
 
@@ -269,7 +268,7 @@ impl Session {
         }
     }
 
-    /// Serves until the end, and says which.
+    /// Serves until the end, and returns that end.
     async fn serve(
         &mut self,
         stream: &mut impl Wire,
@@ -277,7 +276,7 @@ impl Session {
         events: &Events,
     ) -> Event {
         let (mut reader, mut writer) = split(stream);
-        // A retained message may have come in one piece with CONNACK.
+        // A retained message may have arrived together with CONNACK.
         if let Err(end) = self.read_packets() {
             return end;
         }
@@ -285,8 +284,8 @@ impl Session {
             let deadline = self.deadline();
             let may_read = !self.frozen && self.queue.len() < MAX_EVENTS;
             let may_write = !self.frozen && (self.unflushed || !self.outbox.is_empty());
-            // Every arm is cancel safe: bytes that were read are in the inbox, bytes that were
-            // written are taken off the outbox below, a permit that is not used is given back.
+            // Every arm is cancel safe: bytes that were read are in the inbox, written bytes are removed from
+            // the outbox below, and an unused permit is returned.
             let step = tokio::select! {
                 permit = events.sender.reserve(), if !self.queue.is_empty() => {
                     self.hand_on(permit.ok(), events)
@@ -311,7 +310,7 @@ impl Session {
         }
     }
 
-    /// Hands the oldest event to the firmware.
+    /// Delivers the oldest event to the firmware.
     fn hand_on(
         &mut self,
         permit: Option<mpsc::Permit<'_, (usize, u64, Event)>>,
@@ -329,8 +328,8 @@ impl Session {
         self.last_id
     }
 
-    /// Queues the bytes of a packet. One that cannot be written is an error of this program's
-    /// caller, and ends the operation with "packet fail".
+    /// Queues the bytes of a packet. A packet that cannot be written is an error of the caller, and ends the
+    /// operation with "packet fail".
     fn put(
         &mut self,
         write: impl FnOnce(&mut BytesMut) -> Result<usize, mqttbytes::Error>,
@@ -347,7 +346,7 @@ impl Session {
                 self.frozen = frozen;
                 return Ok(());
             }
-            // It has signed in already.
+            // This connection has signed in already.
             Order::SignIn(_) => return Ok(()),
             Order::Disconnect if self.frozen => return Err(Event::Disconnected),
             Order::Disconnect => {
@@ -405,8 +404,8 @@ impl Session {
         }
     }
 
-    /// Whether this acknowledgement is the one that is waited for. A late one, after its
-    /// operation has timed out, is not.
+    /// Reports whether this acknowledgement is expected. A late acknowledgement, after its operation timed out,
+    /// is not.
     fn awaits(&self, awaited: Awaited, id: u16) -> bool {
         self.pending.as_ref().is_some_and(|pending| pending.awaited == awaited && pending.id == id)
     }
@@ -436,7 +435,7 @@ impl Session {
     }
 
     fn deadline(&self) -> Instant {
-        // Without keep-alive nothing has to happen for as long as anybody looks.
+        // Without keep-alive no ping is due: the deadline is always a day away.
         let ping = match (self.keep_alive.is_zero(), self.ping_sent) {
             (true, _) => Instant::now() + Duration::from_secs(86_400),
             (false, None) => self.last_sent + self.keep_alive,
@@ -489,7 +488,7 @@ impl Session {
                 {
                     pending.awaited = Awaited::PubComp;
                 }
-                // Also for one that was given up: the broker shall not keep it for ever.
+                // Also sent for a message that was given up, so that the broker does not keep it for ever.
                 self.put(|bytes| PubRel::new(ack.pkid).write(bytes))
             }
             Packet::PubComp(ack) => {
@@ -512,7 +511,7 @@ impl Session {
                 self.ping_sent = None;
                 Ok(())
             }
-            // A broker sends none of the others.
+            // A broker does not send any of the others.
             Packet::Connect(_)
             | Packet::ConnAck(_)
             | Packet::Subscribe(_)

@@ -1,4 +1,4 @@
-//! The modem's own clock: what `CCLK` shows and sets, and what certificates are checked against.
+//! The modem's own clock: `CCLK` shows and sets it, and certificates are checked against it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use crate::options::Clock;
 
-/// Where a modem begins to count that nobody gave the time: 1980-01-06, the first day of GPS.
+/// The start of the clock if the modem has no time: 1980-01-06, the first day of GPS.
 const UNSET: i64 = 315_964_800;
 
-/// The zone in which a network tells the time here, in quarters of an hour.
+/// The zone of the network's time, in quarters of an hour.
 const ZONE: i64 = 32;
 
 /// A running clock.
@@ -18,12 +18,12 @@ pub(crate) struct OwnClock {
     /// Seconds since 1970 at `from`.
     base: i64,
     from: Instant,
-    /// Quarters of an hour that it shows ahead of UTC.
+    /// Offset of the shown time from UTC, in quarters of an hour.
     zone: i64,
 }
 
 impl OwnClock {
-    /// The clock of a modem that has just got power.
+    /// Returns the clock of a modem that has just got power.
     pub(crate) fn new(clock: Clock, now: Instant) -> Self {
         match clock {
             Clock::Network => Self { base: system(), from: now, zone: ZONE },
@@ -31,13 +31,13 @@ impl OwnClock {
         }
     }
 
-    /// Seconds since 1970.
+    /// Returns the seconds since 1970.
     pub(crate) fn unix(&self, now: Instant) -> i64 {
         let passed = now.saturating_duration_since(self.from).as_secs();
         self.base.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX))
     }
 
-    /// As `CCLK?` shows it (27.007 §8.15): `yy/MM/dd,hh:mm:ss±zz`.
+    /// Returns the time in the form of `CCLK?` (27.007 §8.15): `yy/MM/dd,hh:mm:ss±zz`.
     pub(crate) fn text(&self, now: Instant) -> String {
         let local = self.unix(now) + self.zone * 900;
         let (days, second) = (local.div_euclid(86_400), local.rem_euclid(86_400));
@@ -48,7 +48,7 @@ impl OwnClock {
         format!("{year:02}/{month:02}/{day:02},{hour:02}:{minute:02}:{second:02}{sign}{zone:02}")
     }
 
-    /// Sets it to what `CCLK=` was given; `None` where that is no time.
+    /// Sets the clock to the value of `CCLK=`; `None` if the value is not a time.
     pub(crate) fn set(&mut self, text: &str, now: Instant) -> Option<()> {
         let (date, time) = text.split_once(',')?;
         let at = time.find(['+', '-']);
@@ -78,7 +78,7 @@ fn three(text: &str, separator: char) -> Option<[i64; 3]> {
     parts.next().is_none().then_some(all)
 }
 
-/// Days since 1970 of a day of the Gregorian calendar.
+/// Returns the days from 1970 to a day of the Gregorian calendar.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     // The year begins in March, so that the leap day is its last.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
@@ -86,7 +86,7 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
     year * 365 + leap + (month * 153 + 2) / 5 + day - 1 - 719_468
 }
 
-/// The day of the Gregorian calendar: the last year and month that begin no later.
+/// Returns the day of the Gregorian calendar: the last year and month that begin no later.
 fn civil(day: i64) -> (i64, i64, i64) {
     let guess = 1970 + day.div_euclid(365);
     let year = (guess - 2..=guess).rev().find(|year| days(*year, 1, 1) <= day).unwrap_or(guess);

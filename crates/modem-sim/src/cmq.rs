@@ -1,8 +1,8 @@
-//! The MQTT stack of the SIM7020: `AT+CMQ…` for one client, and what else this model answers in its own way.
+//! The MQTT stack of the SIM7020: `AT+CMQ…` for a single client, and this model's other answers of its own.
 //!
-//! From the AT manual V1.05 and what users say of their units; no transcript of a unit was to be had. What the manual
-//! leaves open is chosen so that a host must not rely on it: a client stays used after its connection ended, and an
-//! answer of `ERROR` has no code.
+//! Based on the AT manual V1.05 and on reports of users; no transcript of a unit was available. Gaps of the
+//! manual are filled so that a host must not rely on them: a client stays used after its connection ended, and
+//! an answer of `ERROR` has no code.
 
 mod commands;
 mod results;
@@ -14,14 +14,14 @@ use tokio::time::Duration;
 /// The only client of the modem, and of the simulator's connections.
 const CLIENT: usize = 0;
 
-/// How far the client is.
+/// The state of the client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Link {
     #[default]
     Free,
     /// NEW is under way.
     Opening,
-    /// TCP stands; MQTT does not yet.
+    /// TCP is open; MQTT is not yet.
     Open,
     Connecting,
     Up,
@@ -29,7 +29,7 @@ enum Link {
     Ended,
 }
 
-/// What an operation under way does.
+/// The kind of an operation under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doing {
     New,
@@ -39,23 +39,23 @@ enum Doing {
     Disconnect,
 }
 
-/// An operation under way, and the port whose answer waits for it; none where the answer was given at once.
+/// An operation under way, and the port whose answer waits for it; `None` if the answer was given at once.
 #[derive(Debug, Clone, Copy)]
 struct Operation {
     doing: Doing,
     port: Option<usize>,
 }
 
-/// The one client.
+/// The only client.
 #[derive(Debug)]
 pub(crate) struct Client {
     link: Link,
-    /// Tells events of this connection from those of earlier ones.
+    /// Distinguishes events of this connection from events of earlier connections.
     connection: u64,
     operation: Option<Operation>,
     server: String,
     timeout: Duration,
-    /// Bytes that a packet may have.
+    /// The most bytes of a packet.
     buffer: usize,
     /// `CMQTSYNC`: an answer waits for the broker's.
     waits: bool,
@@ -79,14 +79,14 @@ impl Default for Client {
 }
 
 impl Client {
-    /// What is left after a reset: the settings, which are in flash, and the count that tells late events of old
-    /// connections from new ones.
+    /// Returns the state after a reset: the settings, which are in flash, and the count that distinguishes late
+    /// events of old connections from new events.
     fn after_reset(&self) -> Self {
         let Self { connection, waits, digits, .. } = *self;
         Self { connection, waits, digits, ..Self::default() }
     }
 
-    /// Whether it has a socket, or is about to.
+    /// Reports whether the client has a socket, or is about to open a socket.
     fn is_linked(&self) -> bool {
         matches!(self.link, Link::Opening | Link::Open | Link::Connecting | Link::Up)
     }

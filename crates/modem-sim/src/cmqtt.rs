@@ -1,7 +1,7 @@
-//! The MQTT service on board: what `AT+CMQTT…` keeps for its two clients.
+//! The MQTT service on board: the state of `AT+CMQTT…` for its two clients.
 //!
-//! The commands are in [`commands`], [`fields`] and [`filters`], the ends of operations and what comes from the broker in
-//! [`results`], what the firmware sees in [`stack`].
+//! The commands are in [`commands`], [`fields`] and [`filters`]. The ends of operations and the broker's
+//! messages are in [`results`], the firmware's view in [`stack`].
 
 mod aliauth;
 mod code;
@@ -16,25 +16,25 @@ use aliauth::Triple;
 
 use crate::{broker, model::Order, tls::Contexts};
 
-/// How far a client's connection is.
+/// The state of a client's connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Link {
     #[default]
     Down,
     Connecting,
     Up,
-    /// The keep-alive failed: gone, but the host has to disconnect.
+    /// The keep-alive failed: the connection is lost, but the host has to disconnect.
     Dead,
 }
 
-/// How the result of an operation is told.
+/// The order in which the result of an operation is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Telling {
     /// `OK` at once, the result later.
     OkFirst,
     /// The result, then `OK`; or the result, then `ERROR`.
     ResultFirst,
-    /// `OK`, then the result; or the result, then `ERROR`; nothing before.
+    /// `OK`, then the result; or the result, then `ERROR`, with nothing before.
     Early,
 }
 
@@ -55,18 +55,18 @@ struct Operation {
     telling: Telling,
 }
 
-/// What ACCQ gave.
+/// The values given to ACCQ.
 #[derive(Debug)]
 struct Acquired {
     id: String,
     tls: bool,
     /// 3 is MQTT 3.1, 4 is 3.1.1.
     version: u32,
-    /// Whether `ACCQ?` tells it, as where ACCQ takes it.
+    /// True if `ACCQ?` prints the version, as on models whose ACCQ takes it.
     shows_version: bool,
 }
 
-/// What CONNECT gave, for `CONNECT?`, which prints it all.
+/// The values given to CONNECT, all of which `CONNECT?` prints.
 #[derive(Debug)]
 struct Target {
     url: String,
@@ -76,12 +76,12 @@ struct Target {
     password: Option<String>,
 }
 
-/// One of the two clients.
+/// A client, of two.
 #[derive(Debug)]
 struct Client {
     acquired: Option<Acquired>,
     link: Link,
-    /// Tells events of this connection from those of earlier ones.
+    /// Distinguishes events of this connection from events of earlier connections.
     connection: u64,
     operation: Option<Operation>,
     target: Option<Target>,
@@ -94,12 +94,12 @@ struct Client {
     check_utf8: bool,
     operation_timeout: u32,
     tls_context: Option<u32>,
-    /// What it signs in with by itself.
+    /// The device with which it signs in by itself.
     triple: Option<Triple>,
     all_ports: bool,
-    /// Messages come in one line, with their length or without (A76xx, "argtopic").
+    /// Messages are printed in a single line, with their length or without (A76xx, "argtopic").
     one_line: Option<bool>,
-    /// It is in use for ever, whatever is done to it.
+    /// True if the client is in use for ever, and nothing releases it.
     stuck: bool,
 }
 
@@ -133,15 +133,14 @@ impl Default for Client {
 pub(crate) struct Service {
     started: bool,
     clients: [Client; 2],
-    /// Connections so far.
+    /// The number of connections so far.
     connections: u64,
     tls: Contexts,
 }
 
 impl Service {
-    /// What is left after a reset or a loss of the network: files and contexts of TLS,
-    /// the count that tells late events of old connections from those of new ones; where clients are left over, they
-    /// too.
+    /// Returns the state after a reset or a loss of the network: files and contexts of TLS, and the count that
+    /// distinguishes late events of old connections from new events. If clients are left over, they stay too.
     fn after_reset(&mut self, leaves_clients: bool) -> Self {
         let tls = std::mem::take(&mut self.tls);
         let mut service = Self { connections: self.connections, tls, ..Self::default() };
@@ -154,7 +153,7 @@ impl Service {
         service
     }
 
-    /// Both clients are there, as of an earlier program.
+    /// Acquires both clients, as an earlier program did.
     fn leave_clients(&mut self) {
         for client in self.clients.iter_mut().filter(|client| client.acquired.is_none()) {
             let id = "earlier".to_owned();
@@ -162,19 +161,19 @@ impl Service {
         }
     }
 
-    /// The clients that are connected.
+    /// Returns the clients that are connected.
     fn connected(&self) -> Vec<usize> {
         let up = self.clients.iter().enumerate().filter(|(_, client)| client.link == Link::Up);
         up.map(|(index, _)| index).collect()
     }
 
-    /// The client that this event belongs to, unless its connection is over.
+    /// Returns the client of this event, unless its connection is over.
     fn by_connection(&mut self, index: usize, connection: u64) -> Option<&mut Client> {
         self.clients.get_mut(index).filter(|client| client.connection == connection)
     }
 }
 
-/// The will of a connection, where both its parts were given.
+/// Returns the will of a connection, if both its parts were given.
 fn will(client: &Client) -> Option<broker::Will> {
     let topic = String::from_utf8(client.will_topic.clone()?).ok()?;
     let (message, qos) = client.will_message.clone()?;

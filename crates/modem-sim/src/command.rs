@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-/// One argument, quoted or bare.
+/// An argument, quoted or bare.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Arg {
     value: String,
@@ -10,38 +10,38 @@ pub(crate) struct Arg {
 }
 
 impl Arg {
-    /// The text between the quotes; `None` for a bare argument.
+    /// Returns the text between the quotes; `None` for a bare argument.
     pub(crate) fn text(&self) -> Option<&str> {
         self.quoted.then_some(self.value.as_str())
     }
 
-    /// A bare number.
+    /// Returns a bare number.
     pub(crate) fn number(&self) -> Option<u32> {
         let digits = !self.value.is_empty() && self.value.bytes().all(|b| b.is_ascii_digit());
         if self.quoted || !digits { None } else { self.value.parse().ok() }
     }
 
-    /// A bare number within `range`.
+    /// Returns a bare number within `range`.
     pub(crate) fn within(&self, range: RangeInclusive<u32>) -> Option<u32> {
         self.number().filter(|number| range.contains(number))
     }
 
-    /// The value, quoted or not.
+    /// Returns the value, quoted or not.
     pub(crate) fn value(&self) -> &str {
         &self.value
     }
 }
 
-/// What follows the name.
+/// The part after the name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// Nothing.
+    /// No further characters.
     Execute,
     /// `?`
     Read,
     /// `=?`
     Test,
-    /// `=` and arguments; at least one, which may be empty.
+    /// `=` and arguments; there is at least an empty argument.
     Write(Vec<Arg>),
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct Command {
 }
 
 impl Command {
-    /// Takes a line apart; `None` where it is no command. A bare `AT` has an empty name.
+    /// Parses a line; `None` if it is not a command. A bare `AT` has an empty name.
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let rest = line.trim();
         let (prefix, rest) = rest.split_at_checked(2)?;
@@ -76,7 +76,7 @@ impl Command {
     }
 }
 
-/// Splits at commas outside quotes; `None` where a quote is left open or stands inside a word.
+/// Splits at commas outside quotes; `None` if a quote is left open or is inside a word.
 fn arguments(text: &str) -> Option<Vec<Arg>> {
     let mut args = Vec::new();
     let mut rest = text.trim_start();

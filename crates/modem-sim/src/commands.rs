@@ -1,4 +1,4 @@
-//! Commands that modems have alike, by what they are about.
+//! Commands that modems have in common, by subject.
 
 mod basic;
 mod card;

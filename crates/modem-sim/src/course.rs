@@ -1,17 +1,17 @@
-//! The course of a modem's illnesses: those that it has, and those to come.
+//! The course of a modem's illnesses: the current and the future illnesses.
 
 use tokio::time::{Duration, Instant};
 
 use crate::illness::{Cure, Forgery, Illness, Onset, Symptom};
 
-/// An illness and when it ends by itself.
+/// An illness, and its end if it ends by itself.
 #[derive(Debug, Clone, Copy)]
 struct Case {
     illness: Illness,
     ends: Option<Instant>,
 }
 
-/// The illnesses that a modem has, and those to come.
+/// The current and the future illnesses of a modem.
 #[derive(Debug, Default)]
 pub(crate) struct Course {
     cases: Vec<Case>,
@@ -24,18 +24,18 @@ impl Course {
         Self { cases: Vec::new(), coming }
     }
 
-    /// When the next one begins or ends.
+    /// Returns the time when the next illness begins or ends.
     pub(crate) fn next(&self) -> Option<Instant> {
         let begins = self.coming.iter().map(|(begins, _)| *begins);
         begins.chain(self.cases.iter().filter_map(|case| case.ends)).min()
     }
 
-    /// Reports whether one of them waits for this.
+    /// Reports whether an illness waits for this cure.
     pub(crate) fn waits_for(&self, cure: Cure) -> bool {
         self.cases.iter().any(|case| case.illness.cure == cure)
     }
 
-    /// Begins an illness, in the place of one with the same symptom.
+    /// Begins an illness, which replaces an illness with the same symptom.
     pub(crate) fn begin(&mut self, illness: Illness, now: Instant) {
         self.cases.retain(|case| case.illness.symptom != illness.symptom);
         let ends = illness.cure.time().map(|time| now + time);
@@ -51,19 +51,19 @@ impl Course {
         over.map(|case| case.illness.symptom).collect()
     }
 
-    /// Takes the next illness that is to begin by now.
+    /// Takes the next illness that is due to begin.
     pub(crate) fn due(&mut self, now: Instant) -> Option<Illness> {
         let place = self.coming.iter().position(|(begins, _)| *begins <= now)?;
         Some(self.coming.remove(place).1)
     }
 
-    /// The update under way.
+    /// Returns the update under way.
     pub(crate) fn update(&self) -> Option<Illness> {
         let mut illnesses = self.cases.iter().map(|case| case.illness);
         illnesses.find(|illness| matches!(illness.symptom, Symptom::Update { .. }))
     }
 
-    /// Forgets the update under way: it does not end.
+    /// Forgets the update under way: the update does not end.
     pub(crate) fn forget_update(&mut self) {
         self.cases.retain(|case| !matches!(case.illness.symptom, Symptom::Update { .. }));
     }
@@ -72,17 +72,17 @@ impl Course {
         self.cases.iter().map(|case| case.illness.symptom)
     }
 
-    /// Reports whether it suffers from this.
+    /// Reports whether the modem has this symptom.
     pub(crate) fn suffers(&self, symptom: Symptom) -> bool {
         self.symptoms().any(|known| known == symptom)
     }
 
-    /// Reports whether it writes new firmware.
+    /// Reports whether the modem is writing new firmware.
     pub(crate) fn is_updating(&self) -> bool {
         self.symptoms().any(|known| matches!(known, Symptom::Update { .. }))
     }
 
-    /// How long a command takes.
+    /// Returns the duration of a slow command.
     pub(crate) fn slowness(&self, name: &str) -> Option<Duration> {
         self.symptoms().find_map(|symptom| match symptom {
             Symptom::Slow { command, time } if command == name || command == "any" => Some(time),
@@ -90,7 +90,7 @@ impl Course {
         })
     }
 
-    /// What comes while a publish waits.
+    /// Returns the forgeries that arrive while a publish waits.
     pub(crate) fn forgeries(&self) -> Vec<Forgery> {
         let forged = |symptom| match symptom {
             Symptom::Forged(forgery) => Some(forgery),
@@ -99,8 +99,8 @@ impl Course {
         self.symptoms().filter_map(forged).collect()
     }
 
-    /// The time after which a connection of this client comes to nothing, where its broker is a black hole; `heeded`
-    /// is what the host has set.
+    /// Returns the time after which a connection of this client fails, if its broker is a black hole; `heeded`
+    /// is the host's setting.
     pub(crate) fn black_hole(&self, client: usize, heeded: Duration) -> Option<Duration> {
         self.symptoms().find_map(|symptom| match symptom {
             Symptom::BlackHole { client: index, is_heeded } if usize::from(index) == client => {

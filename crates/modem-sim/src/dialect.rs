@@ -8,7 +8,7 @@ use crate::{
     stack::Stack,
 };
 
-/// The stack of a model. Another dialect is one more line here.
+/// Returns the stack of a model. Another dialect is a further line here.
 pub(crate) fn stack(model: Model) -> Box<dyn Stack> {
     match model.dialect() {
         Dialect::Cmqtt => Box::new(Service::default()),

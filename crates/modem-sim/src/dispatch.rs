@@ -1,4 +1,4 @@
-//! Input of the ports, line by line, and plans that have come due.
+//! Input of the ports, line by line, and plans that are due.
 
 use tokio::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::{
     unit::{Action, Power},
 };
 
-/// How many octets of a broker's message are announced in one piece.
+/// The number of octets of a broker's message that is announced in a single piece.
 const LONG: usize = 12_000;
 
 impl Firmware {
@@ -29,7 +29,7 @@ impl Firmware {
         self.advance(port);
     }
 
-    /// Works off the input of a port as far as it goes.
+    /// Processes the input of a port as far as possible.
     fn advance(&mut self, port: usize) {
         while let Some(step) =
             self.unit.ports.get_mut(port).and_then(|state| state.step(self.unit.now))
@@ -46,7 +46,7 @@ impl Firmware {
         }
     }
 
-    /// Works off what waits at all ports, as behind an answer that an event has ended.
+    /// Processes the waiting input of all ports, such as input after an answer that an event has ended.
     pub(crate) fn work_off_input(&mut self) {
         for port in 0..self.unit.ports.len() {
             self.advance(port);
@@ -72,7 +72,7 @@ impl Firmware {
         self.answer(port, answer);
     }
 
-    /// Faults that hit before a command is looked at. Returns whether it is gone.
+    /// Rolls the faults that come before a command is parsed. Returns whether the command is lost.
     fn strike(&mut self) -> bool {
         if self.unit.dice.roll(Fault::Reset) {
             self.reset();
@@ -93,7 +93,7 @@ impl Firmware {
         self.power_off();
     }
 
-    /// Asks each group of commands in turn.
+    /// Tries each group of commands in turn.
     fn dispatch(&mut self, port: usize, command: &Command) -> Answer {
         if self.unit.power == Power::SimBusy && command.name.starts_with("+CPIN") {
             return Reply::cme(Cme::SimBusy).into();
@@ -129,7 +129,7 @@ impl Firmware {
         }
     }
 
-    /// When the firmware wants to be woken: [`Self::wake`].
+    /// Returns the time of the next [`Self::wake`].
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         let boot = self.boot.map(|(due, _)| due);
         let others =
@@ -137,7 +137,7 @@ impl Firmware {
         others.into_iter().chain([boot]).flatten().min()
     }
 
-    /// Does what has come due.
+    /// Carries out the plans that are due.
     pub(crate) fn wake(&mut self, now: Instant) {
         self.unit.now = now;
         while let Some((due, stage)) = self.boot.filter(|(due, _)| *due <= now) {
@@ -149,7 +149,7 @@ impl Firmware {
         self.unit.periodic_report();
     }
 
-    /// Answers a command that modems have alike: the basic ones, the card's, the messages', the network's.
+    /// Answers a command that modems have in common: basic, card, text message or network.
     fn standard(&mut self, port: usize, command: &Command) -> Option<Answer> {
         if !self.stack.shares(&command.name) {
             return None;
@@ -160,7 +160,7 @@ impl Firmware {
             .or_else(|| self.unit.network_command(command))
     }
 
-    /// Does what has come due.
+    /// Carries out the plans that are due.
     fn work_off_agenda(&mut self) {
         while let Some(later) = self.unit.agenda.due(self.unit.now) {
             match later {
@@ -180,7 +180,7 @@ impl Firmware {
         }
     }
 
-    /// Lets come what was planned while a publish waits.
+    /// Sends the text or message planned for the wait of a publish.
     fn forge(&mut self, line: &str) {
         for forgery in self.unit.course.forgeries() {
             match forgery {

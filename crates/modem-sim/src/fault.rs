@@ -6,17 +6,17 @@ use std::{
     str::FromStr,
 };
 
-/// Something that can go wrong. All but `split` and `lost-bytes` are decided once for each command.
+/// A fault. All but `split` and `lost-bytes` are decided once for each command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
     /// A command is swallowed: neither carried out nor answered.
     Silence,
-    /// An answer comes late, by [`crate::Options::late`]; what follows waits behind it.
+    /// An answer is late, by [`crate::Options::late`]; later output waits for it.
     Late,
-    /// Noise stands before an answer. It holds no letter, digit, `+` or `>`, so that it can be
-    /// taken for no result and no prompt.
+    /// Noise comes before an answer. Noise contains no letter, digit, `+` or `>`, so that it cannot be taken
+    /// for a result or a prompt.
     Garbage,
-    /// A URC stands inside an answer: before its first line or before its final result.
+    /// A URC is inside an answer: before its first line or before its final result.
     Urc,
     /// The prompt comes late; the modem takes data from the command on.
     LatePrompt,
@@ -24,12 +24,12 @@ pub enum Fault {
     NoPrompt,
     /// The modem reboots by itself: boot lines, all state gone.
     Reset,
-    /// The tty vanishes and comes back after [`crate::Options::unplugged`]. Of a tty that is not
-    /// our own only the power goes.
+    /// The tty vanishes and comes back after [`crate::Options::unplugged`]. If the tty is not our own, only the
+    /// power fails.
     Unplug,
     /// The result of an operation comes before its `OK`.
     ResultFirst,
-    /// `OK` comes before the result, also where the model does it the other way round.
+    /// `OK` comes before the result, also on models with the other order.
     OkFirst,
     /// The connections to the broker drop.
     Lost,
@@ -37,12 +37,12 @@ pub enum Fault {
     PubError,
     /// Output is written in small pieces.
     Split,
-    /// A message that comes down loses one byte or three in a row, as on a serial line without flow control. Two, the
+    /// A received message loses a byte, or three in a row, as on a serial line without flow control. Two, the
     /// length of a line end, could not be noticed.
     LostBytes,
 }
 
-/// Why `NAME=PROBABILITY` was refused.
+/// The reason why `NAME=PROBABILITY` was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FaultError {
     /// There is no `=`.
@@ -51,10 +51,10 @@ pub enum FaultError {
     /// The name is unknown.
     #[error("`{name}` is not a fault; known are {}", Fault::names())]
     UnknownName {
-        /// What was given.
+        /// The given name.
         name: String,
     },
-    /// The probability is no number from 0 to 1.
+    /// The probability is not a number from 0 to 1.
     #[error("`{0}` is not a probability from 0 to 1")]
     BadProbability(String),
 }
@@ -78,7 +78,7 @@ impl Fault {
         Self::LostBytes,
     ];
 
-    /// The name on the command line.
+    /// Returns the name on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -121,12 +121,12 @@ impl FromStr for Fault {
     }
 }
 
-/// One `NAME=PROBABILITY`, as on the command line.
+/// A `NAME=PROBABILITY`, as on the command line.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FaultRate {
-    /// What goes wrong.
+    /// The fault.
     pub fault: Fault,
-    /// How often, from 0 (never) to 1 (always).
+    /// The probability, from 0 (never) to 1 (always).
     pub probability: f64,
 }
 
@@ -146,32 +146,31 @@ impl FromStr for FaultRate {
     }
 }
 
-/// How often each fault happens. A fault that is not named never does.
+/// The probability of each fault. A fault that is not named never happens.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Faults(BTreeMap<Fault, f64>);
 
 impl Faults {
-    /// No faults.
+    /// Returns no faults.
     #[must_use]
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// Sets how often `fault` happens. What lies outside 0 to 1 is brought inside; what is no
-    /// number means never.
+    /// Sets the probability of `fault`. A value outside 0 to 1 is clamped; NaN means never.
     pub fn set(&mut self, fault: Fault, probability: f64) {
         let probability = if probability.is_nan() { 0.0 } else { probability.clamp(0.0, 1.0) };
         self.0.insert(fault, probability);
     }
 
-    /// The same faults and this one.
+    /// Returns the same faults with this fault added.
     #[must_use]
     pub fn with(mut self, fault: Fault, probability: f64) -> Self {
         self.set(fault, probability);
         self
     }
 
-    /// How often `fault` happens.
+    /// Returns the probability of `fault`.
     #[must_use]
     pub fn probability(&self, fault: Fault) -> f64 {
         self.0.get(&fault).copied().unwrap_or(0.0)
@@ -188,7 +187,7 @@ impl FromIterator<FaultRate> for Faults {
     }
 }
 
-/// Unplugs that fall on a given step: a command, or the data that follows a prompt.
+/// Unplugs at a given step: a command, or the data that follows a prompt.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Pulls {
     stays: VecDeque<u64>,
@@ -196,12 +195,12 @@ pub(crate) struct Pulls {
 }
 
 impl Pulls {
-    /// The step of each stay in turn; after these the modem stays.
+    /// Returns unplugs at the step of each stay in turn; after these the modem stays.
     pub(crate) fn new(stays: &[u64]) -> Self {
         Self { stays: stays.iter().copied().collect(), steps: 0 }
     }
 
-    /// A step is due; whether the modem is pulled out under it.
+    /// Counts a step, and reports whether the modem is unplugged during this step.
     pub(crate) fn step(&mut self) -> bool {
         self.steps += 1;
         let is_now = self.stays.front() == Some(&self.steps);
@@ -213,7 +212,7 @@ impl Pulls {
     }
 }
 
-/// The dice: faults and the noise that some of them need, the same for the same seed.
+/// The dice: faults, and the noise that some of them need, the same for the same seed.
 #[derive(Debug)]
 pub(crate) struct Dice {
     pub(crate) faults: Faults,
@@ -225,29 +224,29 @@ impl Dice {
         Self { faults, rng: fastrand::Rng::with_seed(seed) }
     }
 
-    /// Whether `fault` happens now. A fault that is off takes no number, so that switching one on
-    /// does not change the others' course more than it must.
+    /// Reports whether `fault` happens now. A fault that is off takes no number, so that turning a fault on
+    /// changes the course of the others as little as possible.
     pub(crate) fn roll(&mut self, fault: Fault) -> bool {
         let probability = self.faults.probability(fault);
         probability > 0.0 && self.rng.f64() < probability
     }
 
-    /// One of two.
+    /// Returns one of two values at random.
     pub(crate) fn coin(&mut self) -> bool {
         self.rng.bool()
     }
 
-    /// A number from 0 up to and without `end`, and 0 where `end` is 0.
+    /// Returns a number from 0 up to and without `end`, and 0 if `end` is 0.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         if end == 0 { 0 } else { self.rng.usize(..end) }
     }
 
-    /// The noise before an answer, where there is any.
+    /// Returns the noise before an answer, if any.
     pub(crate) fn garbage(&mut self) -> Vec<u8> {
         if self.roll(Fault::Garbage) { self.noise() } else { Vec::new() }
     }
 
-    /// Takes bytes out of those from `start` on, where the fault happens.
+    /// Removes some of the bytes from `start` on, if the fault happens.
     pub(crate) fn lose_bytes(&mut self, bytes: &mut Vec<u8>, start: usize) {
         let length = bytes.len().saturating_sub(start);
         if length == 0 || !self.roll(Fault::LostBytes) {
@@ -258,7 +257,7 @@ impl Dice {
         bytes.drain(first..first + count);
     }
 
-    /// 1 to 40 bytes of line noise, sometimes with line ends.
+    /// Returns 1 to 40 bytes of line noise, sometimes with line ends.
     pub(crate) fn noise(&mut self) -> Vec<u8> {
         const MARKS: &[u8] = b"~^#{}|\\\x00\x7f";
         let length = 1 + self.rng.usize(..32);

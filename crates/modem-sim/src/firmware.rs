@@ -1,5 +1,5 @@
-//! The inside of the modem: bytes and events in; bytes with their times, and orders to the network
-//! out. No I/O happens here.
+//! The inside of the modem. Its inputs are bytes and events; its outputs are bytes with their times, and orders
+//! to the network. No I/O happens here.
 
 use tokio::time::Instant;
 
@@ -25,7 +25,7 @@ pub(crate) struct Firmware {
 }
 
 impl Firmware {
-    /// A booted modem with one port. What it suffers from at once begins when it is first woken.
+    /// Returns a booted modem with a single port. Its initial illnesses begin when the modem is first woken.
     pub(crate) fn new(options: Options, now: Instant) -> Self {
         Self {
             stack: dialect::stack(options.model),
@@ -35,12 +35,12 @@ impl Firmware {
         }
     }
 
-    /// Gives the modem so many AT ports, one at least.
+    /// Gives the modem this many AT ports, at least a single port.
     pub(crate) fn set_ports(&mut self, count: usize) {
         self.unit.ports.resize_with(count.max(1), PortState::new);
     }
 
-    /// Forgets what was still to be printed: the wires are gone.
+    /// Forgets pending output: the wires are gone.
     pub(crate) fn cut_wires(&mut self) {
         self.unit.ports.iter_mut().for_each(|port| port.output.clear());
     }
@@ -51,7 +51,7 @@ impl Firmware {
         self.stack.event(&mut self.unit, client, connection, event);
     }
 
-    /// Drops every connection as a broker does that closes them.
+    /// Drops every connection, like a broker that closes them.
     pub(crate) fn lose_connections(&mut self) {
         self.stack.lose_connections(&mut self.unit);
     }
@@ -61,13 +61,13 @@ impl Firmware {
         self.stack.lose_network(&mut self.unit);
     }
 
-    /// Breaks every connection and forgets what the stack holds.
+    /// Breaks every connection and forgets the stack's state.
     pub(crate) fn forget_sessions(&mut self) {
         self.stack.cut_connections(&mut self.unit);
         self.stack.reset(&self.unit);
     }
 
-    /// Takes the network away or gives it back.
+    /// Removes or restores the network.
     pub(crate) fn set_coverage(&mut self, coverage: Coverage) {
         self.unit.set_radio(|network| network.coverage = coverage);
         match coverage {

@@ -6,27 +6,27 @@ use tokio::task::JoinSet;
 
 use crate::{handle::Handle, modem::Modem, options::Options, port::PortError};
 
-/// What a fleet is made of.
+/// The modems of a fleet and their ttys.
 #[derive(Debug, Clone)]
 pub struct FleetOptions {
-    /// What each modem is; its index is counted up from the one given here.
+    /// The options of each modem; the modem's index is counted up from the index given here.
     pub modem: Options,
-    /// How many modems. Those beyond `ttys` get a pty each; more ttys than this are more modems.
+    /// The number of modems. Modems beyond `ttys` get a pty each; more ttys than this mean more modems.
     pub count: usize,
-    /// A folder that gets a link `modemN` for each modem. It is made where it is missing.
+    /// A folder that gets a link `modemN` for each modem. It is created if it is missing.
     pub dir: Option<PathBuf>,
-    /// Ttys that are there: one modem for each entry, one AT port for each tty in it.
+    /// Existing ttys: a modem for each entry, an AT port for each tty in it.
     pub ttys: Vec<Vec<PathBuf>>,
 }
 
-/// One modem of a fleet.
+/// A modem of a fleet.
 #[derive(Debug, Clone)]
 pub struct Member {
     /// `modemN`
     pub name: String,
-    /// What to open: the link where there is a folder, else the tty.
+    /// The path to open: the link if there is a folder, else the tty.
     pub tty: PathBuf,
-    /// To do things to it.
+    /// The handle to act on the modem.
     pub handle: Handle,
 }
 
@@ -40,7 +40,7 @@ impl Fleet {
     /// Makes the modems, their ptys and their links. Needs a runtime.
     ///
     /// # Errors
-    /// [`PortError`] of the first modem that cannot be had; those before it are taken down.
+    /// [`PortError`] of the first modem that cannot be created; the modems before it are removed.
     pub fn new(options: &FleetOptions) -> Result<Self, PortError> {
         if let Some(dir) = &options.dir {
             fs::create_dir_all(dir)
@@ -70,16 +70,16 @@ impl Fleet {
         Ok(())
     }
 
-    /// The modems.
+    /// Returns the modems.
     #[must_use]
     pub fn members(&self) -> &[Member] {
         &self.members
     }
 
-    /// Runs every modem until it is dropped. One that panics does not end the others.
+    /// Runs every modem until the future is dropped. A modem that panics does not end the others.
     ///
     /// # Cancel safety
-    /// Dropping it takes the fleet down: connections break, links go.
+    /// Dropping it stops the fleet: connections break, and links are removed.
     pub async fn run(self) {
         let mut tasks = JoinSet::new();
         for modem in self.modems {
@@ -93,7 +93,7 @@ impl Fleet {
     }
 }
 
-/// Makes a fleet, tells each of its modems to `ready`, and runs it until it is dropped.
+/// Creates a fleet, passes each of its modems to `ready`, and runs the fleet until it is dropped.
 ///
 /// # Errors
 /// As [`Fleet::new`].

@@ -1,4 +1,4 @@
-//! What tests and the demo do to a running modem.
+//! Actions of tests and of the demo on a running modem.
 
 use std::{
     fmt,
@@ -19,18 +19,18 @@ use crate::{
     unit::Counts,
 };
 
-/// Why something could not be done to a modem.
+/// The reason why an action on a modem failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HandleError {
     /// The modem does not run (any more).
     #[error("the simulated modem does not run")]
     NotRunning,
-    /// It cannot be plugged in again.
+    /// The modem cannot be plugged in again.
     #[error("cannot plug the simulated modem in")]
     Port(#[source] PortError),
 }
 
-/// What is done to a modem.
+/// An action on a modem.
 pub(crate) enum Deed {
     Unplug,
     Plug,
@@ -55,7 +55,7 @@ impl fmt::Debug for Deed {
     }
 }
 
-/// A deed and whom to tell that it is done.
+/// An action, and the channel for its result.
 pub(crate) type Control = (Deed, oneshot::Sender<Result<(), PortError>>);
 
 /// Counts that outlive the modem.
@@ -74,10 +74,9 @@ impl Shared {
     }
 }
 
-/// A handle on a modem, for as many holders as there are.
+/// A handle on a modem, which can be cloned.
 ///
-/// Its methods return once the deed is done; a modem that does not run (its `run` is not polled
-/// yet) does it when it starts.
+/// Its methods return once the action is done. A modem whose `run` is not polled yet does it when it starts.
 ///
 /// # Cancel safety
 /// A method that is dropped may still have its effect.
@@ -95,8 +94,8 @@ impl Handle {
         wait.await.map_err(|_| HandleError::NotRunning)?.map_err(HandleError::Port)
     }
 
-    /// Pulls the plug: the tty is closed and its link removed, connections to the broker break
-    /// without DISCONNECT, and the modem loses power and with it every state but flash and SIM.
+    /// Pulls the plug: the tty is closed and its link removed, connections to the broker break without
+    /// DISCONNECT, and the modem loses power. All state but flash and SIM is lost.
     ///
     /// # Errors
     /// [`HandleError::NotRunning`]
@@ -104,16 +103,16 @@ impl Handle {
         self.request(Deed::Unplug).await
     }
 
-    /// Plugs the modem in: a new pty (or the tty again), the link again, power, boot lines. A
-    /// modem that is plugged in stays as it is. A stream has to be given by [`Self::attach`].
+    /// Plugs the modem in: a new pty (or the tty again), the link again, power, boot lines. A modem that is
+    /// plugged in stays as it is. For a stream, use [`Self::attach`].
     ///
     /// # Errors
-    /// [`HandleError::NotRunning`]; [`HandleError::Port`] where there is no tty to be had.
+    /// [`HandleError::NotRunning`]; [`HandleError::Port`] if no tty is available.
     pub async fn plug(&self) -> Result<(), HandleError> {
         self.request(Deed::Plug).await
     }
 
-    /// Makes the modem hang: it takes what is written and answers nothing.
+    /// Makes the modem hang: it accepts input and answers nothing.
     ///
     /// # Errors
     /// [`HandleError::NotRunning`]
@@ -121,7 +120,7 @@ impl Handle {
         self.request(Deed::Hang(true)).await
     }
 
-    /// Ends a hang. What was written meanwhile is lost; answers that were on their way come now.
+    /// Ends a hang. Input of the meantime is lost; answers that were under way arrive now.
     ///
     /// # Errors
     /// [`HandleError::NotRunning`]
@@ -129,7 +128,7 @@ impl Handle {
         self.request(Deed::Hang(false)).await
     }
 
-    /// Takes the network away or gives it back.
+    /// Removes or restores the network.
     ///
     /// # Errors
     /// [`HandleError::NotRunning`]
@@ -137,7 +136,7 @@ impl Handle {
         self.request(Deed::Coverage(coverage)).await
     }
 
-    /// Sets how often a fault happens from now on.
+    /// Sets the probability of a fault from now on.
     ///
     /// # Errors
     /// [`HandleError::NotRunning`]
@@ -161,7 +160,7 @@ impl Handle {
         self.request(Deed::Registration(registration)).await
     }
 
-    /// Sets over what the modem is attached.
+    /// Sets the radio access over which the modem is attached.
     ///
     /// # Errors
     /// [`HandleError::NotRunning`]
@@ -169,8 +168,8 @@ impl Handle {
         self.request(Deed::Access(access)).await
     }
 
-    /// Puts another wire on the first port, as another program that opens the tty: the state of
-    /// the modem stays.
+    /// Puts another wire on the first port, like another program that opens the tty: the state of the modem
+    /// stays.
     ///
     /// # Errors
     /// [`HandleError::NotRunning`]
@@ -178,7 +177,7 @@ impl Handle {
         self.request(Deed::Attach(Box::new(wire))).await
     }
 
-    /// Drops every connection to the broker; the modem tells it by `+CMQTTCONNLOST: n,1`.
+    /// Drops every connection to the broker; the modem reports it by `+CMQTTCONNLOST: n,1`.
     ///
     /// # Errors
     /// [`HandleError::NotRunning`]
@@ -194,16 +193,16 @@ impl Handle {
         self.request(Deed::Reset).await
     }
 
-    /// Resets its USB device: the tty goes, and comes back with everything else as it was.
+    /// Resets the modem's USB device: the tty disappears and comes back, and everything else stays as it was.
     ///
     /// # Errors
-    /// [`HandleError::NotRunning`]; [`HandleError::Port`] where there is no tty to be had.
+    /// [`HandleError::NotRunning`]; [`HandleError::Port`] if no tty is available.
     pub async fn usb_reset(&self) -> Result<(), HandleError> {
         self.request(Deed::UsbReset).await
     }
 
-    /// Sends it a text message, which goes where `AT+CNMI` says. Characters beyond the default alphabet come as `?` in
-    /// PDU mode.
+    /// Sends the modem a text message, which is routed by `AT+CNMI`. In PDU mode, characters beyond the default
+    /// alphabet arrive as `?`.
     ///
     /// # Errors
     /// [`HandleError::NotRunning`]
@@ -211,8 +210,8 @@ impl Handle {
         self.request(Deed::TextMessage(text.to_owned())).await
     }
 
-    /// Makes it fall ill, until it is cured; of one symptom it has one illness, the last. Connections that stand go on,
-    /// unless the card or the radio is gone.
+    /// Makes the modem fall ill until it is cured. Each symptom has a single illness, the last. Open
+    /// connections stay, unless the card or the radio is gone.
     ///
     /// # Errors
     /// [`HandleError::NotRunning`]
@@ -220,7 +219,7 @@ impl Handle {
         self.request(Deed::FallIll(illness)).await
     }
 
-    /// Ends its illness of this symptom, whatever would cure it.
+    /// Ends the modem's illness of this symptom, whatever its cure.
     ///
     /// # Errors
     /// [`HandleError::NotRunning`]
@@ -228,26 +227,26 @@ impl Handle {
         self.request(Deed::Heal(symptom)).await
     }
 
-    /// The tty to open: that of the first port, and the link where there is one. `None` while the
-    /// modem is unplugged, and for a stream.
+    /// Returns the tty to open: the first port's tty, or the link if there is a link. `None` while the modem is
+    /// unplugged, and for a stream.
     #[must_use]
     pub fn tty(&self) -> Option<PathBuf> {
         self.tty.borrow().clone()
     }
 
-    /// Publishes that the modem has reported as done.
+    /// Returns the number of publishes that the modem has reported as done.
     #[must_use]
     pub fn publish_count(&self) -> u64 {
         self.shared.published.load(Ordering::Relaxed)
     }
 
-    /// Messages of the broker that the modem has printed.
+    /// Returns the number of the broker's messages that the modem has printed.
     #[must_use]
     pub fn received_count(&self) -> u64 {
         self.shared.received.load(Ordering::Relaxed)
     }
 
-    /// Command lines that the modem has seen, those it swallowed included.
+    /// Returns the number of command lines that the modem has seen, including swallowed lines.
     #[must_use]
     pub fn command_count(&self) -> u64 {
         self.shared.commands.load(Ordering::Relaxed)

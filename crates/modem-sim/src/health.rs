@@ -1,4 +1,4 @@
-//! Effects of illnesses: as they begin, as something is done about them, and as they end.
+//! Effects of illnesses: when they begin, when they are treated, and when they end.
 
 use tokio::time::{Duration, Instant};
 
@@ -9,11 +9,11 @@ use crate::{
     port_state::PortState,
 };
 
-/// How often an update reports how far it is.
+/// The interval of an update's reports of progress.
 const PROGRESS: Duration = Duration::from_secs(1);
 
 impl Firmware {
-    /// Makes it fall ill. Connections that stand go on, unless the card or the radio is gone.
+    /// Makes the modem fall ill. Open connections stay, unless the card or the radio is gone.
     pub(crate) fn fall_ill(&mut self, illness: Illness) {
         let before = self.unit.registration();
         self.unit.course.begin(illness, self.unit.now);
@@ -21,8 +21,7 @@ impl Firmware {
         self.unit.report_registration(before);
     }
 
-    /// Something is done about its illnesses. One that loses its supply in the middle of an update has half a
-    /// firmware.
+    /// Treats the modem's illnesses. A modem that loses its supply during an update has half a firmware.
     pub(crate) fn treat(&mut self, cure: Cure) {
         let is_ruined = cure == Cure::Power && self.unit.course.is_updating();
         let over = self.unit.course.end(|illness, _| illness.cure <= cure);
@@ -41,7 +40,7 @@ impl Firmware {
         self.unit.report_registration(before);
     }
 
-    /// Begins and ends what is due.
+    /// Begins and ends the illnesses that are due.
     pub(crate) fn go_through_illnesses(&mut self) {
         let now = self.unit.now;
         let before = self.unit.registration();
@@ -96,7 +95,7 @@ impl Firmware {
         }
     }
 
-    /// Prints how far the update is that began at `since`; one without an end stays at 99 %.
+    /// Prints the progress of the update that began at `since`; an update without an end stays at 99 %.
     pub(crate) fn progress(&mut self, since: Instant) {
         let Some(update) = self.unit.course.update() else { return };
         let passed = self.unit.now.saturating_duration_since(since).as_secs();

@@ -1,4 +1,4 @@
-//! Illnesses: what is wrong with a modem, and what ends it.
+//! Illnesses: a modem's symptom and its cure.
 
 mod symptom;
 mod time;
@@ -11,10 +11,10 @@ pub use symptom::{Forgery, Symptom};
 
 use time::{Time, time};
 
-/// What ends an illness; so does everything that comes after it here, up to [`Self::Power`].
+/// The cure of an illness; each later cure here, up to [`Self::Power`], works too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cure {
-    /// The tty is closed by whoever has it open; seen at ptys only.
+    /// The tty is closed by the process that has it open; seen at ptys only.
     Reopen,
     /// The MQTT service is stopped.
     ServiceRestart,
@@ -22,37 +22,37 @@ pub enum Cure {
     RadioCycle,
     /// The card's supply is switched off and on: `AT+CFUN=0` and then 1. `AT+CFUN=4` leaves the card its supply.
     CardPower,
-    /// The modem is told to boot.
+    /// The modem boots on command.
     ModemReset,
     /// The USB device is reset: [`crate::Handle::usb_reset`].
     UsbReset,
-    /// It is without power for a moment.
+    /// The modem is without power for a moment.
     Power,
-    /// Nothing does.
+    /// No cure.
     Never,
-    /// It ends by itself after so long, and nothing ends it before.
+    /// The illness ends by itself after this time, and nothing ends it before.
     After(Duration),
 }
 
 /// A symptom and its cure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Illness {
-    /// What is wrong.
+    /// The symptom.
     pub symptom: Symptom,
-    /// What ends it.
+    /// The cure.
     pub cure: Cure,
 }
 
-/// An illness that begins some time after the modem was made.
+/// An illness that begins some time after the modem was created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Onset {
-    /// What is wrong, and what ends it.
+    /// The illness.
     pub illness: Illness,
-    /// When it begins.
+    /// The time of its beginning.
     pub after: Duration,
 }
 
-/// Why `SYMPTOM=CURE` was refused.
+/// The reason why `SYMPTOM=CURE` was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{given}` is not SYMPTOM=CURE[@TIME]: symptoms are {}; cures are {}, and a time such as 40s",
@@ -85,7 +85,7 @@ impl Cure {
         named.or_else(|| time(text).map(Self::After))
     }
 
-    /// How long the illness lasts where it ends by itself.
+    /// Returns the duration of an illness that ends by itself.
     pub(crate) fn time(self) -> Option<Duration> {
         match self {
             Self::After(time) => Some(time),

@@ -1,25 +1,25 @@
-//! What the firmware does by itself after a while.
+//! Actions that the firmware takes by itself after a while.
 
 use tokio::time::Instant;
 
 use crate::{broker::Failure, command::Command};
 
-/// Something to be done.
+/// An action to take later.
 #[derive(Debug)]
 pub(crate) enum Later {
-    /// Carry out a command of this port that takes long.
+    /// Carries out a slow command of this port.
     Execute(usize, Command),
-    /// End the operation of this client, whose broker does not answer, of this failure.
+    /// Ends the operation of this client with this failure, since its broker does not answer.
     End { client: usize, connection: u64, failure: Failure },
     /// The supply fails for a moment.
     BrownOut,
-    /// Print how far the update is that began then.
+    /// Prints the progress of the update that began at `since`.
     Progress { since: Instant },
-    /// Let something come that holds this line.
+    /// Delivers a text or message that contains this line.
     Forge(String),
 }
 
-/// What is to be done, and when. A loss of power forgets it.
+/// The planned actions and their times. A loss of power forgets them.
 #[derive(Debug, Default)]
 pub(crate) struct Agenda(Vec<(Instant, Later)>);
 
@@ -32,7 +32,7 @@ impl Agenda {
         self.0.iter().map(|(due, _)| *due).min()
     }
 
-    /// Takes what is due first.
+    /// Takes the first action that is due.
     pub(crate) fn due(&mut self, now: Instant) -> Option<Later> {
         let first = self.next().filter(|due| *due <= now)?;
         let place = self.0.iter().position(|(due, _)| *due == first)?;

@@ -1,6 +1,6 @@
-//! A simulated cellular modem on a pty, a tty or in memory. Its MQTT clients are real ones at a
-//! real broker; faults come on demand. It shares no code with the AT engine, so that one misreading
-//! of a manual is not made twice.
+//! A simulated cellular modem on a pty, a tty or in memory. Its MQTT clients are real clients at a real broker;
+//! faults occur on demand. It shares no code with the AT engine, so that a misreading of a manual is not made
+//! twice.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), modem_sim::PortError> {
@@ -14,19 +14,20 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # What it does not do
-//! - TLS of CMQTT and QMT is real, TLS 1.2 alone; the name in the broker's certificate is not compared, encrypted
-//!   keys (`keypwd`), `ciphersuites` and `negotiatetime` are kept and shown only.
-//! - CMQ over TLS (`CMQTTSNEW`), the clouds' commands, and the quality of service of a message that came.
-//! - `"argtopic"` of an A76xx: of what it changes, received messages and SUB; not PUB and UNSUB.
-//! - The data mode of `QFUPL` waits for its data for ever; real units give it up.
-//! - Text messages come down only, and none can be read from the store.
-//! - Of the illnesses of an MQTT stack the SIM7020's has `no-data` alone.
-//! - Several commands in one line, calls and data over PPP.
+//! # Limits
+//! - TLS of CMQTT and QMT is real, TLS 1.2 alone. The name in the broker's certificate is not compared.
+//!   Encrypted keys (`keypwd`), `ciphersuites` and `negotiatetime` are kept and shown only.
+//! - CMQ over TLS (`CMQTTSNEW`), the clouds' commands, and the quality of service of a received message are
+//!   missing.
+//! - `"argtopic"` of an A76xx changes received messages and SUB; not PUB and UNSUB.
+//! - The data mode of `QFUPL` waits for its data for ever; real units stop waiting.
+//! - Text messages are received only, and none can be read from the store.
+//! - The SIM7020's MQTT stack has a single illness: `no-data`.
+//! - Several commands in a line, calls and data over PPP are missing.
 //!
 //! # Adding to it
-//! A model of a known dialect is a variant of [`Model`] and its answers there. Another dialect
-//! is one more module beside `cmqtt`, `cmq` and `qmt` with a `Stack`, a line in `dialect`, and orders to the same broker
+//! A model of a known dialect is a variant of [`Model`] and its answers there. Another dialect is a module
+//! beside `cmqtt`, `cmq` and `qmt` with a `Stack`, a line in `dialect`, and orders to the same broker
 //! connections.
 
 mod broker;

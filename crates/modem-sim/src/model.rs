@@ -1,14 +1,14 @@
-//! The models that can be simulated, and what tells one unit from another.
+//! The models that can be simulated, and the numbers of each unit.
 
 use std::str::FromStr;
 
-/// A modem model. What differs between models is asked here; what a family of models shares lives
-/// in the module of its dialect.
+/// A modem model. Differences between models are methods here; the common part of a family is in the module of
+/// its dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Model {
     /// SIMCom SIM7600: LTE Cat-4.
     Sim7600,
-    /// SIMCom SIM8200: 5G, in EN-DC unless told otherwise.
+    /// SIMCom SIM8200: 5G, in EN-DC by default.
     Sim8200,
     /// SIMCom A7670: LTE Cat-1.
     A7670,
@@ -26,27 +26,27 @@ pub enum Model {
     Rm520n,
 }
 
-/// How a model speaks of MQTT, and of its status.
+/// The dialect of a model's MQTT and status commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
     /// SIMCom's.
     Cmqtt,
-    /// That of SIMCom's SIM7020.
+    /// The dialect of SIMCom's SIM7020.
     Cmq,
     /// Quectel's.
     Qmt,
 }
 
-/// A name that is no model.
+/// A name that is not a model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{name}` is not a simulated model; known are {}", Model::names())]
 pub struct UnknownModel {
-    /// What was given.
+    /// The given name.
     pub name: String,
 }
 
 impl Model {
-    /// Every model, in the order in which errors list them.
+    /// All models, in the order in which errors list them.
     pub const ALL: [Self; 9] = [
         Self::Sim7600,
         Self::Sim8200,
@@ -59,7 +59,7 @@ impl Model {
         Self::Rm520n,
     ];
 
-    /// The name on the command line.
+    /// Returns the name on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -79,7 +79,7 @@ impl Model {
         Self::ALL.map(Self::name).join(", ")
     }
 
-    /// How it speaks.
+    /// Returns the model's dialect.
     pub(crate) fn dialect(self) -> Dialect {
         match self {
             Self::Sim7600 | Self::Sim8200 | Self::A7670 => Dialect::Cmqtt,
@@ -88,17 +88,18 @@ impl Model {
         }
     }
 
-    /// Whether it is one of SIMCom's A76xx, which differ from its older families (A76XX manual V1.09).
+    /// Reports whether the model is one of SIMCom's A76xx, which differ from its older families (A76XX manual
+    /// V1.09).
     pub(crate) fn is_a76xx(self) -> bool {
         self == Self::A7670
     }
 
-    /// What is printed once a unit answers.
+    /// Returns the line that a unit prints once it answers.
     pub(crate) fn ready_urc(self) -> &'static str {
         if self.is_a76xx() { "*ATREADY: 1" } else { "RDY" }
     }
 
-    /// What is printed once a unit with an open SIM has booted.
+    /// Returns the lines that a unit with an open SIM prints once it has booted.
     pub(crate) fn boot_urcs(self) -> &'static [&'static str] {
         match self.dialect() {
             Dialect::Cmqtt if self.is_a76xx() => &["+CGEV: EPS PDN ACT 1", "SMS DONE", "PB DONE"],
@@ -108,12 +109,12 @@ impl Model {
         }
     }
 
-    /// Who it says has made it.
+    /// Returns the maker's name as printed.
     pub(crate) fn maker(self) -> &'static str {
         if self.is_a76xx() { "INCORPORATED" } else { "SIMCOM INCORPORATED" }
     }
 
-    /// The answer to `AT+CGMM`.
+    /// Returns the answer to `AT+CGMM`.
     pub(crate) fn cgmm(self) -> &'static str {
         match self {
             Self::Sim7600 => "SIMCOM_SIM7600G-H",
@@ -128,7 +129,7 @@ impl Model {
         }
     }
 
-    /// The answer to `AT+CGMR`, without its prefix.
+    /// Returns the answer to `AT+CGMR`, without its prefix.
     pub(crate) fn revision(self) -> &'static str {
         match self {
             Self::Sim7600 => "LE20B04SIM7600G22",
@@ -143,8 +144,8 @@ impl Model {
         }
     }
 
-    /// Which of `OK` and the result line of START and STOP comes first. Units of the SIM7600 were
-    /// seen to print the result first; the manual of the SIM8200 allows both.
+    /// Returns the order of `OK` and the result line of START and STOP. Units of the SIM7600 were seen to print
+    /// the result first; the manual of the SIM8200 allows both.
     pub(crate) fn start_order(self) -> Order {
         match self {
             Self::Sim7600 => Order::ResultFirst,
@@ -152,12 +153,12 @@ impl Model {
         }
     }
 
-    /// Whether the unit has New Radio, and with it C5GREG.
+    /// Reports whether the unit has New Radio, and with it C5GREG.
     pub(crate) fn has_nr(self) -> bool {
         matches!(self, Self::Sim8200 | Self::Rm500q | Self::Rm520n)
     }
 
-    /// The values `AT+CNMP=` takes (SIM7600 manual p.100, SIM82XX manual p.100).
+    /// Returns the values that `AT+CNMP=` takes (SIM7600 manual p.100, SIM82XX manual p.100).
     pub(crate) fn network_modes(self) -> &'static [u32] {
         match self {
             // Automatic, GSM, LTE.
@@ -179,7 +180,7 @@ impl FromStr for Model {
     }
 }
 
-/// Whether `OK` or the `+CMQTTx:` line comes first.
+/// The order of `OK` and the `+CMQTTx:` line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// `OK`, then the result.
@@ -188,11 +189,10 @@ pub enum Order {
     ResultFirst,
 }
 
-/// The numbers of one unit. They depend on its index only, so that a fleet looks the same on every
-/// run.
+/// The numbers of a unit. They depend on its index only, so that a fleet looks the same on every run.
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
-    /// 15 digits, the last one the Luhn check digit.
+    /// 15 digits, the last being the Luhn check digit.
     pub(crate) imei: String,
     /// 15 digits.
     pub(crate) imsi: String,
@@ -207,7 +207,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// The unit with this index. Indexes from a million on repeat.
+    /// Returns the unit with this index. Indexes from a million on repeat.
     pub(crate) fn new(index: u32) -> Self {
         let serial = index % 1_000_000;
         let spread = index % 250;

@@ -27,22 +27,23 @@ use crate::{
     unit::Action,
 };
 
-/// Deeds that may wait: a test does one at a time.
+/// The number of deeds that may wait: a test does a single deed at a time.
 const CONTROL_DEPTH: usize = 16;
 
-/// Events of connections that may wait; a connection behind it stops reading its socket.
+/// The number of events of connections that may wait; if the queue is full, a connection stops reading its
+/// socket.
 const EVENT_DEPTH: usize = 64;
 
-/// Orders that may wait at a connection: one operation, a disconnect, and freezes.
+/// The number of orders that may wait at a connection: an operation, a disconnect, and freezes.
 const ORDER_DEPTH: usize = 16;
 
-/// How often a tty that has gone is looked for.
+/// The interval of looks for a tty that has disappeared.
 const REOPEN: Duration = Duration::from_millis(100);
 
-/// Bytes read at once: what a tty gives.
+/// The number of bytes read at once, the most that a tty returns.
 const READ: usize = 4_096;
 
-/// A simulated modem. It is made booted; [`Self::run`] makes it live.
+/// A simulated modem. It is created booted; [`Self::run`] runs it.
 pub struct Modem {
     firmware: Firmware,
     ports: Vec<Port>,
@@ -55,11 +56,11 @@ pub struct Modem {
     tasks: JoinSet<()>,
     events: mpsc::Receiver<(usize, u64, broker::Event)>,
     sender: mpsc::Sender<(usize, u64, broker::Event)>,
-    /// Watches the tty as long as an illness is cured by its being closed.
+    /// Watches the tty as long as closing it would cure an illness.
     closes: Option<Closes>,
     hung: bool,
     plugged: bool,
-    /// When to plug in again, or look for the tty again.
+    /// The time to plug in again, or to look for the tty again.
     plug_at: Option<Instant>,
 }
 
@@ -70,16 +71,16 @@ struct Connection {
     task: AbortHandle,
 }
 
-/// What a wire did.
+/// An event of a wire.
 enum WireEvent {
     Read(usize, usize),
-    /// Output has drained: waiting input can be worked off.
+    /// Output has drained: waiting input can be processed.
     Room(usize),
     Gone(usize),
 }
 
 impl Modem {
-    /// A modem without a wire; give it one by `on_…`.
+    /// Creates a modem without a wire; the `on_…` methods give it a wire.
     #[must_use]
     pub fn new(options: Options) -> Self {
         let (control, control_receiver) = mpsc::channel(CONTROL_DEPTH);
@@ -111,26 +112,25 @@ impl Modem {
     /// Puts the modem on a pty of its own, with a link to it at `link`. Needs a runtime.
     ///
     /// # Errors
-    /// [`PortError`] where there is no pty or the link cannot be made.
+    /// [`PortError`] if there is no pty or the link cannot be made.
     pub fn on_pty(mut self, link: Option<&Path>) -> Result<Self, PortError> {
         self.ports = vec![Port::new(Source::Pty)];
         self.wire_up(link)
     }
 
-    /// Puts the modem on ttys that are there, one for each of its AT ports, with a link to the
-    /// first at `link`. A tty that goes is a loss of power; it is opened again once it is back.
-    /// Needs a runtime.
+    /// Puts the modem on existing ttys, one for each of its AT ports, with a link to the first at `link`. If a
+    /// tty disappears, that is a loss of power; the tty is opened again once it is back. Needs a runtime.
     ///
     /// # Errors
-    /// [`PortError`] where one cannot be opened or the link cannot be made.
+    /// [`PortError`] if a tty cannot be opened or the link cannot be made.
     pub fn on_ttys(mut self, ttys: &[PathBuf], link: Option<&Path>) -> Result<Self, PortError> {
         self.ports = ttys.iter().cloned().map(|path| Port::new(Source::Device(path))).collect();
         self.firmware.set_ports(self.ports.len());
         self.wire_up(link)
     }
 
-    /// Puts the modem on a stream, such as one end of `tokio::io::duplex`. When the other end
-    /// closes the modem lives on; [`Handle::attach`] gives it the next stream.
+    /// Puts the modem on a stream, such as an end of `tokio::io::duplex`. If the other end closes, the modem
+    /// keeps running; [`Handle::attach`] gives it the next stream.
     #[must_use]
     pub fn on_stream(mut self, wire: impl Wire + 'static) -> Self {
         self.ports = vec![Port { wire: Some(Box::new(wire)), ..Port::new(Source::Stream) }];
@@ -143,13 +143,13 @@ impl Modem {
         Ok(self)
     }
 
-    /// A handle on this modem.
+    /// Returns a handle on this modem.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// Opens every wire that is missing, makes the link, and tells the path.
+    /// Opens every missing wire, makes the link, and publishes the path.
     fn open_ports(&mut self) -> Result<(), PortError> {
         for port in &mut self.ports {
             port.open()?;
@@ -163,7 +163,7 @@ impl Modem {
         Ok(())
     }
 
-    /// Runs until it is dropped; then its connections break and its link goes.
+    /// Runs until the future is dropped; then its connections break and its link is removed.
     ///
     /// # Cancel safety
     /// Dropping it is a loss of power.
@@ -190,7 +190,7 @@ impl Modem {
                 }
                 () = closed(&mut self.closes) => self.firmware.treat(Cure::Reopen),
                 Some((deed, done)) = self.control.recv() => {
-                    // Nobody has to wait for the answer.
+                    // The caller may have dropped its receiver.
                     drop(done.send(self.act(deed)));
                 }
                 Some(end) = self.tasks.join_next() => self.connection_ended(&end),
@@ -227,7 +227,7 @@ impl Modem {
             return wake;
         }
         for state in &mut self.firmware.unit.ports {
-            // What is due is taken here and written by `poll_wires`, so the next is in the future.
+            // Due bytes are taken here and written by `poll_wires`, so the next time is in the future.
             state.output.ready(now);
             wake = [wake, state.output.next_due()].into_iter().flatten().min();
         }
@@ -294,7 +294,7 @@ impl Modem {
             return Ok(());
         }
         if let Err(error) = self.open_ports() {
-            // All or nothing: half a modem is none.
+            // All or nothing: a modem with some of its ports is not usable.
             self.ports.iter_mut().for_each(Port::close);
             return Err(error);
         }
@@ -323,12 +323,12 @@ impl Modem {
         self.closes.take().or_else(|| watch().ok())
     }
 
-    /// Whether it answers nothing.
+    /// Reports whether the modem answers nothing.
     fn is_mute(&self) -> bool {
         self.hung || self.firmware.unit.suffers(Symptom::Mute)
     }
 
-    /// Does what the firmware wants of the world.
+    /// Carries out the actions that the firmware requests.
     fn perform(&mut self) {
         for action in std::mem::take(&mut self.firmware.unit.actions) {
             match action {
@@ -370,7 +370,7 @@ impl Modem {
 
     fn order(&self, client: usize, order: broker::Order) {
         let connection = self.connections.get(client).and_then(Option::as_ref);
-        // A connection that has just ended has told so by an event, which ends the operation.
+        // A connection that has just ended has reported its end by an event, which ends the operation.
         if let Some(connection) = connection
             && connection.orders.try_send(order).is_err()
         {
@@ -378,7 +378,7 @@ impl Modem {
         }
     }
 
-    /// A connection tells its own end by an event, unless it panicked.
+    /// Handles a connection that panicked. Otherwise a connection reports its own end by an event.
     fn connection_ended(&mut self, end: &Result<(), JoinError>) {
         let Some(error) = end.as_ref().err().filter(|error| error.is_panic()) else { return };
         tracing::error!(%error, "a connection to the broker panicked");
@@ -405,7 +405,7 @@ async fn sleep_or_pend(until: Option<Instant>) {
     }
 }
 
-/// Writes what is due, then reads, on whichever wire can.
+/// Writes due bytes, then reads, on any wire that is ready.
 fn poll_wires(
     ports: &mut [Port],
     states: &mut [PortState],

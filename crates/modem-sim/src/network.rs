@@ -1,4 +1,4 @@
-//! The network as the modem sees it: radio, coverage, attachment and PDP contexts.
+//! The network from the modem's view: radio, coverage, attachment and PDP contexts.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::{
     reply::Reply,
 };
 
-/// A PDP context as `CGDCONT` has it.
+/// A PDP context as in `CGDCONT`.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) kind: String,
@@ -19,7 +19,7 @@ pub(crate) struct Context {
     pub(crate) login: Option<Login>,
 }
 
-/// What `CGAUTH` has set for a context: 1 PAP, 2 CHAP, 3 either.
+/// The login that `CGAUTH` has set for a context: 1 PAP, 2 CHAP, 3 either.
 #[derive(Debug, Clone)]
 pub(crate) struct Login {
     pub(crate) kind: u32,
@@ -27,7 +27,7 @@ pub(crate) struct Login {
     pub(crate) password: String,
 }
 
-/// What is on in reports; gone with the power.
+/// The reports that are on; a loss of power turns them off.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reports {
     pub(crate) creg: u32,
@@ -39,15 +39,15 @@ pub(crate) struct Reports {
     pub(crate) cpsi: Option<(Duration, Instant)>,
 }
 
-/// The network as the modem sees it, and what is kept about it.
+/// The network from the modem's view, and the modem's state about it.
 #[derive(Debug)]
 pub(crate) struct Network {
     pub(crate) radio: Radio,
-    /// Whether there is a network to be seen, and reached.
+    /// The presence of a network, and its connection to the broker.
     pub(crate) coverage: Coverage,
-    /// Whether it is attached for data: `CGATT`.
+    /// True if the modem is attached for data: `CGATT`.
     attached: bool,
-    /// The access point of the first context when the modem attached; what is written later waits for the next time,
+    /// The access point of the first context when the modem attached. A later value waits for the next attach,
     /// since the network's answer to the attach gives the bearer (24.301 §6.5.1).
     in_force: String,
     pub(crate) contexts: BTreeMap<u32, Context>,
@@ -82,7 +82,7 @@ impl Network {
         network
     }
 
-    /// Contexts, mode and URC port are in flash; reports are not.
+    /// Resets the reports. Contexts, mode and URC port are in flash and stay.
     pub(crate) fn power_off(&mut self) {
         self.reports = Reports::default();
         self.attach();
@@ -99,18 +99,19 @@ impl Network {
         self.attached = false;
     }
 
-    /// Reports whether it is attached for data.
+    /// Reports whether the modem is attached for data.
     pub(crate) fn is_attached(&self) -> bool {
         self.attached
     }
 
-    /// Whether the network has data at the access point that is in force. Case counts for nothing in it (23.003 §9.1).
+    /// Reports whether the network has data at the access point in force. Names of access points ignore case
+    /// (23.003 §9.1).
     pub(crate) fn is_at_its_access_point(&self) -> bool {
         self.radio.apn.as_ref().is_none_or(|apn| apn.eq_ignore_ascii_case(&self.in_force))
     }
 
-    /// `CATR`: 0 all ports, 1 UART, 2 MODEM, 3 ATCOM (SIM7600 manual p.68). The first port is
-    /// ATCOM, the second MODEM.
+    /// Reports whether URCs reach a port. `CATR`: 0 all ports, 1 UART, 2 MODEM, 3 ATCOM (SIM7600 manual p.68).
+    /// The first port is ATCOM, the second MODEM.
     pub(crate) fn urcs_reach(&self, port: usize) -> bool {
         match self.catr {
             0 => true,
@@ -133,7 +134,8 @@ impl Network {
         )
     }
 
-    /// `operator`: what this unit tells behind the name of an access point that is up.
+    /// Returns the lines of the contexts. `operator` is the unit's suffix to the name of an access point that
+    /// is up.
     pub(crate) fn context_lines(&self, operator: &str) -> Vec<String> {
         let line = |(cid, context): (&u32, &Context)| {
             let operator = if context.active && !context.apn.is_empty() { operator } else { "" };

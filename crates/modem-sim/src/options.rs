@@ -1,4 +1,4 @@
-//! What a simulated modem is told at its making, and its surroundings.
+//! The options of a simulated modem and its surroundings.
 
 use std::str::FromStr;
 
@@ -10,57 +10,57 @@ use crate::{
     model::{Model, Order},
 };
 
-/// How a modem is made.
+/// The options of a simulated modem.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Which model it is.
+    /// The model.
     pub model: Model,
-    /// What it answers to `AT+CGMM` instead of its model's name, as a rebadged modem does.
+    /// The answer to `AT+CGMM` instead of the model's name, as in a rebadged modem.
     pub badge: Option<String>,
-    /// Which modem of the fleet it is: makes its IMEI, ICCID and cell distinct.
+    /// The modem's index in the fleet, which makes its IMEI, ICCID and cell distinct.
     pub index: u32,
-    /// `HOST:PORT` of the broker to which the modem's network leads, whatever host `CMQTTCONNECT`
-    /// names. `None`: the host that is named.
+    /// `HOST:PORT` of the broker to which the modem's network leads, instead of the host in `CMQTTCONNECT`.
+    /// `None`: the host in the command.
     pub broker: Option<String>,
     /// Time before the first byte of each answer, prompts included.
     pub latency: Duration,
-    /// What goes wrong, and how often.
+    /// The faults and their probabilities.
     pub faults: Faults,
-    /// What is wrong with it from the beginning, until it is cured.
+    /// The illness from the beginning, until it is cured.
     pub illness: Option<Illness>,
-    /// What else befalls it, and when.
+    /// Further illnesses and their times.
     pub onsets: Vec<Onset>,
     /// Seed of the dice that decide the faults. The index is added to it.
     pub seed: u64,
-    /// The PIN of the SIM card; `None`: a card without one. Three wrong ones make it ask for the
-    /// PUK, which is [`PUK`].
+    /// The PIN of the SIM card; `None`: a card without a PIN. After three wrong PINs the card asks for the PUK,
+    /// which is [`PUK`].
     pub pin: Option<String>,
-    /// How often the PIN may still be tried, at most 3; at 0 the card asks for its PUK.
+    /// The tries left for the PIN, at most 3; at 0 the card asks for its PUK.
     pub pin_tries: u8,
-    /// Whether there is a SIM card at all.
+    /// False if there is no SIM card.
     pub card: bool,
-    /// Time from power to `PB DONE`. The port is mute for the first half of it, the SIM busy until
-    /// three quarters. Zero: the boot lines come at once. A modem is made already booted.
+    /// Time from power to `PB DONE`. The port is mute for the first half of it, the SIM is busy until three
+    /// quarters. Zero: the boot lines come at once. A modem is created booted.
     pub boot_time: Duration,
-    /// How late an answer is under the faults `late` and `late-prompt`.
+    /// The delay of an answer under the faults `late` and `late-prompt`.
     pub late: Duration,
-    /// How long the tty is away under the fault `unplug`, and after [`Self::unplug_at`].
+    /// The time for which the tty is away under the fault `unplug`, and after [`Self::unplug_at`].
     pub unplugged: Duration,
-    /// For each stay in turn at which step the tty vanishes: a command, or the data after a prompt.
+    /// For each stay in turn the step at which the tty vanishes: a command, or the data after a prompt.
     pub unplug_at: Vec<u64>,
-    /// Whether `OK` comes before the result of START and STOP; `None`: as the model does it.
+    /// The order of `OK` and the result of START and STOP; `None`: the model's order.
     pub order: Option<Order>,
-    /// Print a failed operation as its result line and `ERROR` without an `OK` before, as some
-    /// units do, and not as `OK` and the result line.
+    /// True if a failed operation prints its result line and `ERROR` without an `OK` before, like some units,
+    /// instead of `OK` and the result line.
     pub early_failures: bool,
-    /// What the radio sees.
+    /// The network and the signal that the radio finds.
     pub radio: Radio,
-    /// What the modem's clock shows once it has power.
+    /// The source of the clock's time after power on.
     pub clock: Clock,
 }
 
 impl Options {
-    /// What it calls itself.
+    /// Returns the answer to `AT+CGMM`.
     pub(crate) fn cgmm(&self) -> &str {
         self.badge.as_deref().unwrap_or(self.model.cgmm())
     }
@@ -69,11 +69,11 @@ impl Options {
 /// The PUK of every simulated SIM card.
 pub const PUK: &str = "12345678";
 
-/// How often the PIN of a fresh SIM card may be tried.
+/// The tries for the PIN of a fresh SIM card.
 pub(crate) const PIN_TRIES: u8 = 3;
 
 impl Options {
-    /// A modem of this model in good order: registered at home, no faults, no latency, no PIN.
+    /// Returns a healthy modem of this model: registered at home, no faults, no latency, no PIN.
     #[must_use]
     pub fn new(model: Model) -> Self {
         Self {
@@ -101,26 +101,27 @@ impl Options {
     }
 }
 
-/// Who gives the modem the time.
+/// The source of the modem's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clock {
-    /// The network: it is right, and shown eight hours ahead of UTC.
+    /// The network: the time is right, and shown eight hours ahead of UTC.
     Network,
-    /// Nobody: it counts from 1980 at each boot until it is set.
+    /// None: the clock counts from 1980 at each boot until it is set.
     Unset,
 }
 
-/// What the radio sees.
+/// The network and the signal that the radio finds.
 #[derive(Debug, Clone)]
 pub struct Radio {
     /// Registration with the network.
     pub registration: Registration,
-    /// Whether the network gives the first context an address once registered; a wrong access point or
-    /// a card without data gets none.
+    /// True if the network gives the first context an address once registered; a wrong access point or a card
+    /// without data gets none.
     pub address: bool,
-    /// The access point at which the network has data, as it was written when the modem attached. `None`: at any.
+    /// The access point at which the network has data, as it was written when the modem attached. `None`: any
+    /// access point.
     pub apn: Option<String>,
-    /// Over what the modem is attached. `Nsa` and `Sa` need a SIM8200.
+    /// The radio access over which the modem is attached. `Nsa` and `Sa` need a SIM8200.
     pub access: Access,
     /// Strengths and temperature.
     pub signal: Signal,
@@ -134,13 +135,13 @@ impl Radio {
     }
 }
 
-/// Whether there is a network.
+/// The presence of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coverage {
     /// The network is there.
     Full,
-    /// Nothing gets through, and the modem has not noticed: connections stand still until their
-    /// keep-alive or an acknowledgement times out. They go on where coverage comes back before.
+    /// Nothing gets through, and the modem has not noticed: connections wait until their keep-alive or an
+    /// acknowledgement times out. If coverage comes back before that, they continue.
     Silent,
     /// The modem has lost the network: `+CMQTTCONNLOST: n,3` for each connection, `+CMQTTNONET`,
     /// and the MQTT service has to be started again.
@@ -164,7 +165,7 @@ pub enum Registration {
     Roaming,
 }
 
-/// A word that is no registration.
+/// A word that is not a registration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{given}` is no registration; known are {}", Registration::ALL.map(|(word, _)| word).join(", "))]
 pub struct UnknownRegistration {
@@ -190,7 +191,7 @@ impl Registration {
         ("roaming", Self::Roaming),
     ];
 
-    /// The number in `+CREG:`.
+    /// Returns the number in `+CREG:`.
     pub(crate) fn stat(self) -> u8 {
         match self {
             Self::Idle => 0,
@@ -202,7 +203,7 @@ impl Registration {
         }
     }
 
-    /// Whether there is service.
+    /// Reports whether there is service.
     pub(crate) fn has_service(self) -> bool {
         matches!(self, Self::Home | Self::Roaming)
     }

@@ -1,10 +1,10 @@
-//! What a port has to write, in order, each piece with the time before which it may not leave.
+//! Pending output of a port, in order, each piece with its earliest time.
 
 use std::collections::VecDeque;
 
 use tokio::time::{Duration, Instant};
 
-/// Past this a port takes no more commands, and drops URCs: nobody reads it.
+/// Above this size a port takes no more commands and drops URCs: its reader has stopped.
 const HIGH_WATER: usize = 256 * 1024;
 
 /// Gap between the pieces of a split answer: long enough for a reader to see two reads.
@@ -16,7 +16,7 @@ struct Piece {
     bytes: Vec<u8>,
 }
 
-/// A queue of bytes with times. Strictly in order: a late piece delays those behind it.
+/// A queue of bytes with times, strictly in order: a late piece delays the pieces after it.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
     waiting: VecDeque<Piece>,
@@ -26,7 +26,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Appends bytes that leave `delay` after what stands before them, at the earliest.
+    /// Appends bytes that leave at the earliest `delay` after the bytes before them.
     pub(crate) fn push(&mut self, now: Instant, delay: Duration, bytes: &[u8]) {
         self.length += bytes.len();
         let start = self.waiting.back().map_or(now, |last| last.due.max(now));
@@ -56,8 +56,7 @@ impl Output {
         }
     }
 
-    /// The bytes that may leave now. Pieces due at different times are not joined before their
-    /// time has come.
+    /// Returns the bytes that may leave now. Pieces with different times are not joined before their time.
     pub(crate) fn ready(&mut self, now: Instant) -> &[u8] {
         while let Some(piece) = self.waiting.pop_front_if(|piece| piece.due <= now) {
             self.ready.extend_from_slice(&piece.bytes);
@@ -65,7 +64,7 @@ impl Output {
         self.ready.get(self.written..).unwrap_or(&[])
     }
 
-    /// Takes off `count` bytes that were written.
+    /// Removes `count` written bytes.
     pub(crate) fn wrote(&mut self, count: usize) {
         self.written += count;
         self.length = self.length.saturating_sub(count);
@@ -75,12 +74,12 @@ impl Output {
         }
     }
 
-    /// When the next piece comes due, where nothing is ready before.
+    /// Returns the time of the next piece, if nothing is ready before.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.waiting.front().map(|piece| piece.due)
     }
 
-    /// Whether the port is so far behind that nobody seems to read it.
+    /// Reports whether the port is so far behind that its reader seems to have stopped.
     pub(crate) fn is_full(&self) -> bool {
         self.length > HIGH_WATER
     }

@@ -1,4 +1,4 @@
-//! The wires: a pty of our own, a tty that is there, or a stream in memory.
+//! The wires: a pty of our own, an existing tty, or a stream in memory.
 
 use std::{
     fs, io,
@@ -23,18 +23,18 @@ pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
-/// Why a port cannot be had.
+/// The reason why a port cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
     /// No pty.
     #[error("cannot make a pty")]
     Pty(#[source] io::Error),
-    /// The tty cannot be opened, or is none.
+    /// The tty cannot be opened, or the path is not a tty.
     #[error("cannot open {path} as a tty")]
     Tty {
         /// Its path.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// The folder of the links cannot be made.
@@ -42,15 +42,15 @@ pub enum PortError {
     Folder {
         /// Its path.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// The link cannot be made; `AlreadyExists`: something that is no link stands in its place.
+    /// The link cannot be made; `AlreadyExists`: its path holds something other than a link.
     #[error("cannot make the link {path}")]
     Link {
         /// Its path.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
 }
@@ -59,8 +59,8 @@ pub enum PortError {
 #[derive(Debug)]
 pub(crate) struct Tty {
     fd: AsyncFd<OwnedFd>,
-    /// Our own end of the slave: without it the master reads EIO whenever nobody has the slave
-    /// open, and the next one finds the settings of a fresh tty.
+    /// Our own end of the slave. Without it the master reads EIO whenever no process has the slave open, and
+    /// the next process finds the settings of a fresh tty.
     slave: Option<OwnedFd>,
 }
 
@@ -82,7 +82,7 @@ impl Tty {
         make().map_err(PortError::Pty)
     }
 
-    /// Opens a tty that is there.
+    /// Opens an existing tty.
     pub(crate) fn open(path: &Path) -> Result<Self, PortError> {
         let open = || Ok(Self { fd: watched(open_raw(path)?)?, slave: None });
         open().map_err(|source| PortError::Tty { path: path.to_owned(), source })
@@ -90,8 +90,8 @@ impl Tty {
 }
 
 impl Tty {
-    /// Takes off the exclusive mode that serial libraries set. A real tty loses it at its last
-    /// close; a pty keeps it, and would shut the next program out for good.
+    /// Removes the exclusive mode that serial libraries set. A real tty loses it at its last close; a pty keeps
+    /// it, and would shut the next program out for good.
     fn share(&self) {
         if let Some(slave) = &self.slave
             && let Err(error) = ioctl_tiocnxcl(slave)
@@ -111,7 +111,7 @@ fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(fd)
 }
 
-/// Opens a tty and makes it raw: else it echoes what the modem says back to the modem.
+/// Opens a tty and makes it raw: else it echoes the modem's output back to the modem.
 fn open_raw(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let fd = rustix::fs::open(path, flags, Mode::empty())?;
@@ -165,7 +165,7 @@ impl AsyncWrite for Tty {
     }
 }
 
-/// Tells when somebody else closes a tty.
+/// Reports when another process closes a tty.
 pub(crate) struct Closes(AsyncFd<OwnedFd>);
 
 impl Closes {
@@ -176,10 +176,10 @@ impl Closes {
         Ok(Self(watched(inotify)?))
     }
 
-    /// Waits for it.
+    /// Waits for a close.
     ///
     /// # Cancel safety
-    /// Nothing is lost: what was not waited for stays in the queue.
+    /// Nothing is lost: pending events stay in the queue.
     pub(crate) async fn next(&mut self) {
         let mut events = [0; 1024];
         loop {
@@ -203,7 +203,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Makes the link. One that is there, left by a run that was killed, is replaced.
+    /// Makes the link. A link left by a killed run is replaced.
     pub(crate) fn make(path: &Path, target: &Path) -> Result<Self, PortError> {
         let failed = |source| PortError::Link { path: path.to_owned(), source };
         if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
@@ -225,32 +225,32 @@ impl Drop for Link {
     }
 }
 
-/// Where the wire of a port comes from.
+/// The source of a port's wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
     /// A pty of our own, a new one at each plug.
     Pty,
-    /// A tty that is there.
+    /// An existing tty.
     Device(PathBuf),
-    /// Given from outside; once it is gone only a new one can replace it.
+    /// A wire given from outside; once it is gone only a new wire can replace it.
     Stream,
 }
 
-/// One AT port of the modem and its wire, while there is one.
+/// An AT port of the modem and its wire, if it has a wire.
 pub(crate) struct Port {
     pub(crate) source: Source,
     pub(crate) wire: Option<Box<dyn Wire>>,
-    /// What the other side opens.
+    /// The path that the other side opens.
     pub(crate) path: Option<PathBuf>,
 }
 
 impl Port {
-    /// A port without a wire.
+    /// Returns a port without a wire.
     pub(crate) fn new(source: Source) -> Self {
         Self { source, wire: None, path: None }
     }
 
-    /// Gets the wire where it can be had and is missing.
+    /// Opens the wire if it is missing and can be opened.
     pub(crate) fn open(&mut self) -> Result<(), PortError> {
         if self.wire.is_some() {
             return Ok(());
@@ -270,7 +270,7 @@ impl Port {
         Ok(())
     }
 
-    /// Lets go of the wire.
+    /// Closes the wire.
     pub(crate) fn close(&mut self) {
         self.wire = None;
         self.path = None;

@@ -1,4 +1,4 @@
-//! One AT port of the firmware: what is done with its input, and its output.
+//! An AT port of the firmware: the processing of its input, and its output.
 
 use tokio::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use crate::{output::Output, prompt::Purpose};
 /// A longer command line is garbage. The longest real one, CONNECT, takes under 900 bytes.
 const MAX_LINE: usize = 2_048;
 
-/// A port with so much unread input is not read further.
+/// A port with this much unread input is not read further.
 const MAX_INPUT: usize = 64 * 1024;
 
-/// What the input of a port is taken for.
+/// The current meaning of a port's input.
 #[derive(Debug, Default)]
 pub(crate) enum Mode {
     /// Command lines.
@@ -24,14 +24,14 @@ pub(crate) enum Mode {
     Text { data: Vec<u8>, purpose: Purpose },
 }
 
-/// One AT port.
+/// An AT port.
 #[derive(Debug)]
 pub(crate) struct PortState {
     pub(crate) input: Vec<u8>,
     line: Vec<u8>,
     pub(crate) mode: Mode,
     pub(crate) echo: bool,
-    /// A deferred answer is still to come.
+    /// True if a deferred answer is pending.
     pub(crate) blocked: bool,
     pub(crate) output: Output,
 }
@@ -48,19 +48,19 @@ impl PortState {
         }
     }
 
-    /// Reports whether more input is welcome.
+    /// Reports whether the port accepts more input.
     pub(crate) fn wants_input(&self) -> bool {
         self.input.len() < MAX_INPUT
     }
 
-    /// What a loss of power leaves: the output that is already on its way.
+    /// Resets the port after a loss of power. Output that is already under way stays.
     pub(crate) fn reset(&mut self) {
         let output = std::mem::take(&mut self.output);
         *self = Self { output, ..Self::new() };
     }
 }
 
-/// One step through the input of a port.
+/// A step through the input of a port.
 pub(crate) enum Step {
     /// Bytes were taken, nothing is complete.
     More,
@@ -69,7 +69,7 @@ pub(crate) enum Step {
 }
 
 impl PortState {
-    /// Takes the next piece of input; `None` where there is none or it has to wait.
+    /// Takes the next piece of input; `None` if there is none or it has to wait.
     pub(crate) fn step(&mut self, now: Instant) -> Option<Step> {
         if self.input.is_empty() || self.blocked || self.output.is_full() {
             return None;
@@ -115,7 +115,7 @@ impl PortState {
         let Mode::Text { data, .. } = &mut self.mode else { return Step::More };
         let end = taken.pop_if(|last| matches!(last, 0x1a | 0x1b));
         data.extend(taken);
-        // More than any message: nobody is going to end it.
+        // More than any message, so it will not end.
         let overflows = data.len() > MAX_INPUT;
         match (end, std::mem::take(&mut self.mode)) {
             (Some(0x1a), Mode::Text { data, purpose }) => Step::Data(purpose, data),
@@ -127,7 +127,8 @@ impl PortState {
         }
     }
 
-    /// V.250 §5.2.2: control characters in a line are ignored, and backspace takes one back.
+    /// Takes bytes of a line. V.250 §5.2.2: control characters in a line are ignored, and a backspace removes a
+    /// character.
     fn take_line(&mut self, taken: &[u8], complete: bool) -> Step {
         for byte in taken {
             match byte {
@@ -142,7 +143,7 @@ impl PortState {
         }
         let line = std::mem::take(&mut self.line);
         match std::mem::take(&mut self.mode) {
-            // What is too long is no command, whatever it begins with.
+            // An overlong line is not a command, whatever its beginning.
             Mode::Overlong => Step::Line(b"?".to_vec()),
             Mode::Command | Mode::Data { .. } | Mode::Text { .. } => Step::Line(line),
         }
@@ -150,7 +151,7 @@ impl PortState {
 
     fn echo(&mut self, now: Instant, bytes: &[u8]) {
         if self.echo {
-            // Echo is part of the input's hardware path: it waits for nothing but earlier output.
+            // Echo is part of the input's hardware path: it waits for earlier output only.
             self.output.push(now, Duration::ZERO, bytes);
         }
     }

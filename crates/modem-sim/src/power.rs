@@ -1,4 +1,4 @@
-//! Power, boot and reset: what is kept over them and what is printed.
+//! Power, boot and reset: the state kept over them and the lines printed.
 
 use tokio::time::Instant;
 
@@ -17,7 +17,7 @@ impl Firmware {
         self.start_boot();
     }
 
-    /// Takes power away: every state that is not in flash is gone.
+    /// Removes power: all state that is not in flash is lost.
     pub(crate) fn power_off(&mut self) {
         self.unit.power = Power::Off;
         self.boot = None;
@@ -35,7 +35,8 @@ impl Firmware {
         self.unit.ports.iter_mut().for_each(PortState::reset);
     }
 
-    /// Reboots without a word before it. A modem without power stays so, and one that writes its firmware goes on.
+    /// Reboots without a line before it. A modem without power stays so, and a modem that writes its firmware
+    /// continues.
     pub(crate) fn reset(&mut self) {
         if self.unit.power != Power::Off && !self.unit.course.is_updating() {
             self.power_off();

@@ -14,7 +14,7 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    /// The bytes that ask for the data.
+    /// Returns the bytes that ask for the data.
     pub(crate) fn prompt(&self) -> &'static [u8] {
         match self {
             Self::Upload(_) => b"\r\nCONNECT\r\n",
@@ -36,16 +36,16 @@ pub(crate) enum Field {
         qos: u8,
     },
     UnsubTopic,
-    /// A topic that is subscribed to at once.
+    /// A topic to subscribe to at once.
     Sub {
         qos: u8,
     },
-    /// A topic that is unsubscribed from at once.
+    /// A topic to unsubscribe from at once.
     Unsub,
 }
 
 impl Field {
-    /// The word of its command.
+    /// Returns the word of its command.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Topic => "TOPIC",

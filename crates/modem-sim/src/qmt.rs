@@ -1,7 +1,8 @@
 //! The MQTT stack of Quectel's modems: `AT+QMT…` for six clients, each with a connection of its own.
 //!
-//! From public logs and third-party drivers, not from Quectel's manual: operations are accepted by `OK` and end with
-//! their line; settings outlive a connection; what is not open is refused with `ERROR`.
+//! From public logs and third-party drivers, not from Quectel's manual. Operations are accepted by `OK` and end
+//! with their line. Settings outlive a connection. A command for a client that is not open is refused with
+//! `ERROR`.
 
 mod buffer;
 mod commands;
@@ -12,20 +13,20 @@ use buffer::Buffer;
 
 use crate::{broker, command::Arg, stack::CLIENTS, ufs::Storage};
 
-/// How far a client is.
+/// The state of a client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Link {
     #[default]
     Down,
     /// OPEN is under way.
     Opening,
-    /// TCP stands; MQTT does not yet.
+    /// TCP is open; MQTT is not yet.
     Open,
     Connecting,
     Up,
 }
 
-/// An operation under way: its command's word, the port that asked, and the packet's number.
+/// An operation under way: its command's word, its port, and the packet's number.
 #[derive(Debug, Clone, Copy)]
 struct Operation {
     word: &'static str,
@@ -33,7 +34,7 @@ struct Operation {
     packet: Option<u32>,
 }
 
-/// Where OPEN leads.
+/// The destination of OPEN.
 #[derive(Debug, Clone)]
 struct Target {
     host: String,
@@ -49,9 +50,9 @@ struct Settings {
     packet_timeout: u32,
     buffered: bool,
     with_length: bool,
-    /// `"dataformat"`: whether payloads are hexadecimal digits, on their way up and down.
+    /// `"dataformat"`: true if payloads are hexadecimal digits, sent and received.
     hex: (bool, bool),
-    /// The TLS context, where it is to be over TLS.
+    /// The TLS context, if TLS is on.
     tls: Option<u32>,
 }
 
@@ -70,11 +71,11 @@ impl Default for Settings {
     }
 }
 
-/// One client.
+/// A client.
 #[derive(Debug, Default)]
 struct Client {
     link: Link,
-    /// Tells events of this connection from those of earlier ones.
+    /// Distinguishes events of this connection from events of earlier connections.
     connection: u64,
     operation: Option<Operation>,
     target: Option<Target>,
@@ -87,24 +88,25 @@ struct Client {
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
     clients: [Client; CLIENTS],
-    /// Connections so far.
+    /// The number of connections so far.
     connections: u64,
     storage: Storage,
 }
 
 impl Clients {
-    /// What is left after a reset: files, and the count that tells late events of old connections from new ones.
+    /// Returns the state after a reset: files, and the count that distinguishes late events of old connections
+    /// from new events.
     fn after_reset(&mut self) -> Self {
         let storage = self.storage.after_reset();
         Self { connections: self.connections, storage, ..Self::default() }
     }
 
-    /// The settings of an earlier program that read its messages.
+    /// Applies the settings of an earlier program that read its messages.
     fn leave_buffered(&mut self) {
         self.clients.iter_mut().for_each(|client| client.settings.buffered = true);
     }
 
-    /// The settings of an earlier program that wrote digits.
+    /// Applies the settings of an earlier program that wrote digits.
     fn leave_hex(&mut self) {
         self.clients.iter_mut().for_each(|client| client.settings.hex = (true, true));
     }
@@ -114,7 +116,7 @@ impl Clients {
     }
 }
 
-/// The index in the first argument.
+/// Returns the index in the first argument.
 fn index(args: &[Arg]) -> Option<usize> {
     usize::try_from(args.first()?.within(0..=5)?).ok()
 }

@@ -1,4 +1,4 @@
-//! What Quectel's modems answer otherwise than SIMCom's: identification, card, status.
+//! Quectel's answers that differ from SIMCom's: identification, card, status.
 
 use crate::{
     command::{Command, Form},
@@ -15,7 +15,7 @@ pub(crate) const SHARED: &[&str] = &[
     "+CNMI", "+CMGF",
 ];
 
-/// Answers what Quectel's modems answer otherwise than the standard has it.
+/// Returns Quectel's answers that differ from the standard.
 pub(crate) fn own(unit: &Unit, command: &Command) -> Option<Reply> {
     let revision = unit.options.model.revision();
     match (command.name.as_str(), &command.form) {
@@ -40,7 +40,7 @@ pub(crate) fn own(unit: &Unit, command: &Command) -> Option<Reply> {
         ("+QENG", Form::Write(args)) => {
             (args.first()?.text()? == "servingcell").then(|| Reply::lines(serving_cell_lines(unit)))
         }
-        // Those of category 4 aggregate no carriers and do not know the question.
+        // Modems of category 4 aggregate no carriers and do not know the query.
         ("+QCAINFO", Form::Execute) if unit.options.model.has_nr() => {
             Some(Reply::lines(carrier_lines(unit)))
         }
@@ -81,7 +81,7 @@ fn serving_cell_lines(unit: &Unit) -> Vec<String> {
         Access::Nsa => vec![
             state.to_owned(),
             format!("+QENG: {lte}"),
-            // No blank behind the colon, and another order.
+            // No blank after the colon, and another order.
             format!("+QENG:\"NR5G-NSA\",460,00,644,{nr_rsrp},{nr_sinr},{nr_rsrq},627264,78,12,1"),
         ],
         Access::Sa => vec![format!(
@@ -149,7 +149,7 @@ fn network_lines(unit: &Unit) -> Vec<String> {
     }
 }
 
-/// What the unit is attached over: one without NR knows LTE only.
+/// Returns the unit's radio access: a unit without NR has LTE only.
 fn radio(unit: &Unit) -> Access {
     if unit.options.model.has_nr() { unit.network.radio.access } else { Access::Lte }
 }

@@ -1,4 +1,4 @@
-//! Answers as values, and how they look on the wire (V.250 with verbose results).
+//! Answers as values, and their form on the wire (V.250 with verbose results).
 
 use crate::prompt::Purpose;
 
@@ -7,11 +7,11 @@ use crate::prompt::Purpose;
 pub(crate) enum Final {
     Ok,
     Error,
-    /// `+CME ERROR`, printed as `CMEE` asks for.
+    /// `+CME ERROR`, in the form set by `CMEE`.
     Cme(Cme),
 }
 
-/// The mobile equipment errors that the simulator gives (SIM7600 manual p.80; those of files are Quectel's).
+/// The mobile equipment errors of the simulator (SIM7600 manual p.80; those of files are Quectel's).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cme {
     NotAllowed,
@@ -61,10 +61,10 @@ impl Cme {
 /// Lines and a final result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reply {
-    /// Before the final result.
+    /// The lines before the final result.
     pub(crate) info: Vec<String>,
     pub(crate) end: Final,
-    /// Results that come after `OK`.
+    /// The results after `OK`.
     pub(crate) after: Vec<String>,
 }
 
@@ -81,22 +81,22 @@ impl Reply {
         Self { end: Final::Cme(error), ..Self::ok() }
     }
 
-    /// One line and `OK`.
+    /// Returns a line and `OK`.
     pub(crate) fn line(line: impl Into<String>) -> Self {
         Self { info: vec![line.into()], ..Self::ok() }
     }
 
-    /// Lines and `OK`.
+    /// Returns lines and `OK`.
     pub(crate) fn lines(info: Vec<String>) -> Self {
         Self { info, ..Self::ok() }
     }
 
-    /// One line and `ERROR`.
+    /// Returns a line and `ERROR`.
     pub(crate) fn refused(line: impl Into<String>) -> Self {
         Self { info: vec![line.into()], ..Self::error() }
     }
 
-    /// The information lines as bytes: an empty line before the first only.
+    /// Returns the information lines as bytes: an empty line before the first only.
     pub(crate) fn head(&self) -> Vec<u8> {
         let mut head = Vec::new();
         if !self.info.is_empty() {
@@ -109,7 +109,7 @@ impl Reply {
         head
     }
 
-    /// The final result and what comes after it.
+    /// Returns the final result and the lines after it.
     pub(crate) fn tail(&self, cmee: u8) -> Vec<u8> {
         let mut tail = match self.end {
             Final::Ok => framed("OK"),
@@ -124,21 +124,21 @@ impl Reply {
     }
 }
 
-/// `line` between its line ends.
+/// Returns `line` between its line ends.
 pub(crate) fn framed(line: &str) -> Vec<u8> {
     [b"\r\n", line.as_bytes(), b"\r\n"].concat()
 }
 
-/// What a command leads to at once.
+/// The immediate answer to a command.
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// A whole answer.
     Reply(Reply),
-    /// A prompt, then so many bytes of data.
+    /// A prompt, then this many bytes of data.
     Prompt(usize, Purpose),
-    /// A prompt, then data up to Ctrl-Z; ESC gives it up.
+    /// A prompt, then data up to Ctrl-Z; ESC cancels it.
     TextPrompt(Purpose),
-    /// A whole answer; the MQTT service has ended with it.
+    /// A whole answer, with which the MQTT service has ended.
     ServiceStopped(Reply),
     /// The answer comes when an operation ends; the port takes no command until then.
     Deferred,

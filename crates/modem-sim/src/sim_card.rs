@@ -1,4 +1,4 @@
-//! The SIM card: its PIN, the tries left, which outlive every loss of power.
+//! The SIM card: its PIN and the tries left, which outlive every loss of power.
 
 use crate::{
     options::{PIN_TRIES, PUK},
@@ -22,12 +22,12 @@ impl SimCard {
         Self { open: pin.is_none(), pin, pin_tries, puk_tries: PUK_TRIES }
     }
 
-    /// How often PIN and PUK may still be tried.
+    /// Returns the tries left for PIN and PUK.
     pub(crate) fn tries(&self) -> (u8, u8) {
         (self.pin_tries, self.puk_tries)
     }
 
-    /// The card asks for its PIN again.
+    /// Makes the card ask for its PIN again.
     pub(crate) fn power_off(&mut self) {
         self.open = self.pin.is_none();
     }
@@ -36,7 +36,7 @@ impl SimCard {
         self.open
     }
 
-    /// What `+CPIN:` says.
+    /// Returns the state in `+CPIN:`.
     pub(crate) fn state(&self) -> &'static str {
         match (self.open, self.pin_tries) {
             (true, _) => "READY",
@@ -45,7 +45,7 @@ impl SimCard {
         }
     }
 
-    /// The error of a command that needs the card.
+    /// Returns the error of a command that needs the card.
     pub(crate) fn locked(&self) -> Cme {
         if self.pin_tries == 0 { Cme::SimPukRequired } else { Cme::SimPinRequired }
     }

@@ -1,17 +1,17 @@
-//! Text messages (27.005): where they go, and how they look.
+//! Text messages (27.005): their routes and their form.
 
 use crate::{
     command::{Arg, Command, Form},
     reply::Reply,
 };
 
-/// Who sends the messages that come by themselves.
+/// The sender of unsolicited messages.
 const SENDER: &str = "8613800100500";
 
-/// The time that they bear.
+/// The time in the messages.
 const SENT: &str = "26/11/29,09:00:00+32";
 
-/// Settings of text messages, and how many are stored.
+/// Settings of text messages, and the number of stored messages.
 #[derive(Debug, Clone)]
 pub(crate) struct Messages {
     /// `AT+CNMI`: mode, mt, bm, ds, bfr.
@@ -23,18 +23,18 @@ pub(crate) struct Messages {
 
 impl Default for Messages {
     fn default() -> Self {
-        // As a SIM7600 shows it before anybody set it.
+        // The default of a SIM7600.
         Self { routes: [2, 1, 0, 0, 0], is_text: false, stored: 0 }
     }
 }
 
 impl Messages {
-    /// What a loss of power leaves: the messages on the card.
+    /// Returns the state after a loss of power: the messages on the card stay.
     pub(crate) fn after_reset(&self) -> Self {
         Self { stored: self.stored, ..Self::default() }
     }
 
-    /// The settings of an earlier program that wanted each message on its port.
+    /// Applies the settings of an earlier program that wanted each message on its port.
     pub(crate) fn leave(&mut self, is_text: bool) {
         (self.routes, self.is_text) = ([2, 2, 0, 0, 0], is_text);
     }
@@ -52,8 +52,8 @@ impl Messages {
         Some(())
     }
 
-    /// Takes a text message; returns the line that is printed of it, if one is. The message goes onto the port, into the store with a line that
-    /// says so, or into the store alone.
+    /// Takes a text message and returns the line that is printed for it, if any. The message is sent to the
+    /// port, stored with a line that reports it, or stored silently.
     pub(crate) fn deliver(&mut self, text: &str) -> Option<String> {
         let [mode, to, ..] = self.routes;
         match (mode, to) {
@@ -75,7 +75,7 @@ impl Messages {
         }
     }
 
-    /// Commands of text messages.
+    /// Answers commands of text messages.
     pub(crate) fn command(&mut self, command: &Command) -> Option<Reply> {
         let set = |done: Option<()>| done.map_or_else(Reply::error, |()| Reply::ok());
         Some(match (command.name.as_str(), &command.form) {
@@ -99,14 +99,14 @@ impl Messages {
     }
 }
 
-/// An SMS-DELIVER as octets (23.040 §9.2.2.1), its text in the default alphabet of 7 bits.
+/// Returns an SMS-DELIVER as octets (23.040 §9.2.2.1), with its text in the default alphabet of 7 bits.
 fn protocol_unit(text: &str) -> Vec<u8> {
     let septets: Vec<u8> = text.bytes().map(septet).take(160).collect();
     let digits = u8::try_from(SENDER.len()).unwrap_or(u8::MAX);
     // A message without more to come; then the sender, an international number.
     let mut unit = vec![0x04, digits, 0x91];
     unit.extend(semi_octets(SENDER));
-    // Protocol and alphabet; then the time, the zone in quarters of an hour.
+    // Protocol and alphabet; then the time, with the zone in quarters of an hour.
     unit.extend([0x00, 0x00]);
     let time: String = SENT.chars().filter(char::is_ascii_digit).collect();
     unit.extend(semi_octets(&time));
@@ -115,7 +115,8 @@ fn protocol_unit(text: &str) -> Vec<u8> {
     unit
 }
 
-/// A character of the default alphabet (23.038 §6.2.1); those that it has elsewhere than ASCII are `?`.
+/// Returns a character of the default alphabet (23.038 §6.2.1); characters that differ from ASCII there are
+/// `?`.
 fn septet(byte: u8) -> u8 {
     match byte {
         b'\r' | b'\n' | b' '..=b'#' | b'%'..=b'?' | b'A'..=b'Z' | b'a'..=b'z' => byte,
@@ -123,14 +124,14 @@ fn septet(byte: u8) -> u8 {
     }
 }
 
-/// Digits in pairs, the first of each in the low half; an odd one is filled up.
+/// Returns digits in pairs, the first of each in the low half; a last single digit is filled up.
 fn semi_octets(digits: &str) -> Vec<u8> {
     let value = |digit: Option<&u8>| digit.map_or(0x0f, |digit| digit & 0x0f);
     let pairs = digits.as_bytes().chunks(2);
     pairs.map(|pair| value(pair.first()) | value(pair.get(1)) << 4).collect()
 }
 
-/// Septets one behind the other, the lowest bit first (23.038 §6.1.2.1).
+/// Packs septets one after another, the lowest bit first (23.038 §6.1.2.1).
 fn packed(septets: &[u8]) -> Vec<u8> {
     let (mut octets, mut bits, mut count) = (Vec::new(), 0_u16, 0_u32);
     for septet in septets {

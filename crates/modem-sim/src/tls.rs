@@ -23,7 +23,7 @@ const OPTIONS: [(&str, &str); 10] = [
     ("ciphersuites", "0xFFFF"),
 ];
 
-/// So many files fit; the real limit is the size of the flash.
+/// The number of files that fit; the real limit is the size of the flash.
 const MAX_FILES: usize = 32;
 
 /// The ten TLS contexts and the files they name. All of it outlives a loss of power.
@@ -39,7 +39,7 @@ impl Contexts {
         format!("+CSSLCFG: {context},{}", values.join(","))
     }
 
-    /// A value as it is printed.
+    /// Returns a value as it is printed.
     fn value(&self, context: u32, name: &str) -> &str {
         let place = OPTIONS.iter().position(|(known, _)| *known == name);
         let set = place.and_then(|place| self.values.get(&(context, place)));
@@ -47,7 +47,7 @@ impl Contexts {
         set.map_or(factory, String::as_str)
     }
 
-    /// What a connection to `host` is made with, at the modem's time `now`.
+    /// Returns the terms of a connection to `host`, at the modem's time `now`.
     pub(crate) fn terms(&self, context: u32, host: &str, now: i64) -> Terms {
         let number = |name| self.value(context, name).parse::<u32>().unwrap_or(0);
         let file = |name| self.files.get(self.value(context, name).trim_matches('"')).cloned();
@@ -99,12 +99,12 @@ impl Contexts {
         (!full).then(|| Answer::Prompt(length, Purpose::Certificate(name.to_owned())))
     }
 
-    /// Stores a file that was downloaded.
+    /// Stores a downloaded file.
     pub(crate) fn store(&mut self, name: String, data: Vec<u8>) {
         self.files.insert(name, data);
     }
 
-    /// Commands about TLS.
+    /// Answers commands about TLS.
     pub(crate) fn command(&mut self, command: &Command) -> Option<Answer> {
         let reply = match (command.name.as_str(), &command.form) {
             ("+CSSLCFG", Form::Read) => Reply::lines((0..10).map(|c| self.line(c)).collect()),

@@ -10,7 +10,7 @@ use crate::{
     reply::{Answer, Cme, Reply},
 };
 
-/// Options of `QSSLCFG` with what they are after a boot.
+/// Options of `QSSLCFG` with their values after a boot.
 const OPTIONS: [(&str, &str); 13] = [
     ("sslversion", "4"),
     ("ciphersuite", "0XFFFF"),
@@ -18,14 +18,14 @@ const OPTIONS: [(&str, &str); 13] = [
     ("cacert", "\"\""),
     ("clientcert", "\"\""),
     ("clientkey", "\"\""),
-    // Seen on an EG800K: dates are not checked unless that is asked for.
+    // Seen on an EG800K: dates are checked only on request.
     ("ignorelocaltime", "1"),
     ("sni", "0"),
-    // As an EG25-G lists them; what they leave out of the check is in their names.
+    // As an EG25-G lists them; their names give the omitted part of the check.
     ("ignoreinvalidcertsign", "0"),
     ("ignoremulticertchainverify", "0"),
     ("ignorecertitem", "0"),
-    // Some firmware only: a BG9x has it, that EG25-G has not.
+    // Only in some firmware: a BG9x has it, that EG25-G has not.
     ("checkhost", "0"),
     ("negotiatetime", "300"),
 ];
@@ -41,17 +41,17 @@ pub(crate) struct Storage {
 }
 
 impl Storage {
-    /// What a loss of power leaves.
+    /// Returns the state after a loss of power.
     pub(crate) fn after_reset(&mut self) -> Self {
         Self { files: std::mem::take(&mut self.files), ..Self::default() }
     }
 
-    /// A value as it is printed.
+    /// Returns a value as it is printed.
     fn value(&self, context: u32, (name, at_boot): (&'static str, &'static str)) -> &str {
         self.settings.get(&(context, name)).map_or(at_boot, String::as_str)
     }
 
-    /// What a connection to `host` is made with, at the modem's time `now`.
+    /// Returns the terms of a connection to `host`, at the modem's time `now`.
     pub(crate) fn terms(&self, context: u32, host: &str, now: i64) -> Terms {
         let value = |wanted| {
             let option = OPTIONS.iter().find(|(name, _)| *name == wanted);
@@ -64,7 +64,7 @@ impl Storage {
         Terms {
             host: host.to_owned(),
             version: number("sslversion"),
-            // Each leaves out a part of the check, which is then none: what that part is no log shows.
+            // Each option leaves out a part of the check, and here the whole check: no log shows the part.
             checks_server: level >= 1 && ignores.iter().all(|name| number(name) == 0),
             checks_name: number("checkhost") == 1,
             shows_client: level >= 2,
@@ -138,7 +138,7 @@ impl Storage {
         Some(Answer::Prompt(length, Purpose::Upload(name.to_owned())))
     }
 
-    /// Stores what was uploaded, and tells what it has.
+    /// Stores an uploaded file, and returns its length and check sum.
     pub(crate) fn store(&mut self, name: String, data: Vec<u8>) -> Reply {
         let told = format!("+QFUPL: {},{:x}", data.len(), checksum(&data));
         self.files.insert(name, data);
@@ -156,12 +156,12 @@ impl Storage {
     }
 }
 
-/// A name without the word for the flash, which is where a file lies unless it is told otherwise.
+/// Returns a name without the word for the flash, which is the default place of a file.
 fn in_flash(name: &str) -> &str {
     name.strip_prefix("UFS:").unwrap_or(name)
 }
 
-/// All pairs of bytes over each other; a last one alone is the high half of its pair.
+/// Combines all pairs of bytes by XOR; a single last byte is the high half of its pair.
 fn checksum(data: &[u8]) -> u16 {
     data.chunks(2).fold(0, |sum, pair| {
         let byte = |at: usize| u16::from(pair.get(at).copied().unwrap_or(0));
@@ -170,7 +170,7 @@ fn checksum(data: &[u8]) -> u16 {
 }
 
 impl Storage {
-    /// Commands about files and TLS.
+    /// Answers commands about files and TLS.
     pub(crate) fn command(&mut self, command: &Command) -> Option<Answer> {
         let Form::Write(args) = &command.form else { return None };
         match command.name.as_str() {

@@ -1,4 +1,4 @@
-//! The modem without its MQTT stack: its state, and how it prints.
+//! The modem without its MQTT stack: its state, and its output.
 
 use tokio::time::{Duration, Instant};
 
@@ -18,16 +18,17 @@ use crate::{
     sms::Messages,
 };
 
-/// How long after START or CONNECT was accepted the supply fails: the transmitter draws its full current then.
+/// The time from the acceptance of START or CONNECT until the supply fails: the transmitter draws its full
+/// current then.
 const BROWN_OUT: Duration = Duration::from_millis(500);
 
-/// How soon after a publish was accepted something comes.
+/// The time from the acceptance of a publish until a forgery arrives.
 const SOON: Duration = Duration::from_millis(200);
 
-/// How long after that a second text comes.
+/// The time until the second text after that.
 const SECOND: Duration = Duration::from_secs(2);
 
-/// What the firmware wants of the world outside.
+/// An action that the firmware requests from its surroundings.
 #[derive(Debug)]
 pub(crate) enum Action {
     /// Open a connection for this client; events carry its number.
@@ -42,7 +43,7 @@ pub(crate) enum Action {
     Unplug,
 }
 
-/// Settings that a reboot brings back to the factory's.
+/// Settings that a reboot restores to the defaults.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// 0 none, 1 numbers, 2 text.
@@ -56,13 +57,13 @@ pub(crate) struct Settings {
 pub(crate) struct Counts {
     /// Command lines seen.
     pub(crate) commands: u64,
-    /// Publishes the modem reported as done.
+    /// Publishes that the modem reported as done.
     pub(crate) published: u64,
     /// Messages from the broker printed.
     pub(crate) received: u64,
 }
 
-/// How far the modem is up.
+/// The progress of the boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Power {
     /// No power.
@@ -71,7 +72,7 @@ pub(crate) enum Power {
     Dark,
     /// The port answers, the SIM does not yet.
     SimBusy,
-    /// Everything but the message store, whose lines are still to come.
+    /// Everything but the message store, whose lines are still missing.
     Ready,
     /// Booted.
     On,
@@ -98,7 +99,7 @@ pub(crate) struct Unit {
 }
 
 impl Unit {
-    /// A booted unit with one port.
+    /// Returns a booted unit with a single port.
     pub(crate) fn new(options: Options, now: Instant) -> Self {
         let seed = options.seed.wrapping_add(u64::from(options.index));
         let at_once = |illness: Illness| Onset { illness, after: Duration::ZERO };
@@ -128,12 +129,12 @@ impl Unit {
         self.power == Power::On
     }
 
-    /// Reports whether it suffers from this.
+    /// Reports whether the unit has this symptom.
     pub(crate) fn suffers(&self, symptom: Symptom) -> bool {
         self.course.suffers(symptom)
     }
 
-    /// Why nothing is to be had of the card, whatever its PIN.
+    /// Returns the error of an unavailable card, whatever its PIN.
     pub(crate) fn card_error(&self) -> Option<Cme> {
         if !self.options.card || self.suffers(Symptom::SimAbsent) {
             Some(Cme::SimNotInserted)
@@ -142,7 +143,7 @@ impl Unit {
         }
     }
 
-    /// What `+CPIN:` says; `None` where the card says nothing.
+    /// Returns the state in `+CPIN:`; `None` if the card does not answer.
     pub(crate) fn card_state(&self) -> Option<&'static str> {
         if self.card_error().is_some() {
             None
@@ -158,7 +159,7 @@ impl Unit {
         self.card_error().is_none() && self.sim.is_open()
     }
 
-    /// The registration for data.
+    /// Returns the registration for data.
     pub(crate) fn registration(&self) -> Registration {
         match self.voice_registration() {
             registered if !registered.has_service() => registered,
@@ -168,7 +169,8 @@ impl Unit {
         }
     }
 
-    /// The registration for voice, which `+CREG:` reports; without it there is none for data.
+    /// Returns the registration for voice, which `+CREG:` reports; without it there is no registration for
+    /// data.
     pub(crate) fn voice_registration(&self) -> Registration {
         if self.settings.cfun != 1 || !self.has_open_card() {
             Registration::Idle
@@ -184,20 +186,20 @@ impl Unit {
         }
     }
 
-    /// Reports whether the network gives a context where it is asked for one.
+    /// Reports whether the network gives a context on request.
     pub(crate) fn has_data(&self) -> bool {
         let refuses = self.suffers(Symptom::NoData) || !self.network.is_at_its_access_point();
         self.registration().has_service() && !refuses
     }
 
-    /// Whether the first context has an address, without which nothing gets anywhere.
+    /// Reports whether the first context has an address, without which there is no traffic.
     pub(crate) fn has_address(&self) -> bool {
         self.has_data() && self.network.radio.address
     }
 
     pub(crate) fn csq_line(&self) -> String {
         let Network { radio, coverage, .. } = &self.network;
-        // On NR alone real units know no CSQ.
+        // On NR alone real units do not know CSQ.
         let known =
             radio.access != Access::Sa && *coverage != Coverage::None && self.settings.cfun == 1;
         let csq = if known { self.network.radio.signal.csq } else { 99 };
@@ -206,7 +208,7 @@ impl Unit {
 }
 
 impl Unit {
-    /// Takes no command of a port until something ends.
+    /// Takes no command of a port until an event unblocks it.
     pub(crate) fn block(&mut self, port: usize) {
         if let Some(state) = self.ports.get_mut(port) {
             state.blocked = true;
@@ -226,7 +228,7 @@ impl Unit {
         self.print(port, &bytes, self.delay(late));
     }
 
-    /// Prints an answer, with what the faults put into it.
+    /// Prints an answer, with the additions of the faults.
     pub(crate) fn print_reply(&mut self, port: usize, reply: &Reply) {
         let late = self.dice.roll(Fault::Late);
         let mut bytes = self.dice.garbage();
@@ -244,7 +246,7 @@ impl Unit {
         self.print(port, &bytes, self.delay(late));
     }
 
-    /// Lines that real units were seen to print inside answers; all of them tell the truth.
+    /// Returns a line that real units were seen to print inside answers; each of these lines is true.
     fn stray_urc(&mut self) -> String {
         match self.dice.below(4) {
             0 => "+CGEV: EPS PDN ACT 1".to_owned(),
@@ -268,17 +270,17 @@ impl Unit {
         }
     }
 
-    /// Prints a result line on the port that asked.
+    /// Prints a result line on the port of its command.
     pub(crate) fn result(&mut self, port: usize, line: &str) {
         self.print(port, &framed(line), Duration::ZERO);
     }
 
-    /// Prints a URC on every port that `CATR` lets have it.
+    /// Prints a URC on every port that `CATR` selects.
     pub(crate) fn urc(&mut self, line: &str) {
         self.urc_bytes(&framed(line));
     }
 
-    /// Prints unsolicited bytes that belong together. A port that nobody reads loses them whole.
+    /// Prints unsolicited bytes that belong together. A port whose reader has stopped loses them whole.
     pub(crate) fn urc_bytes(&mut self, bytes: &[u8]) {
         for port in 0..self.ports.len() {
             let full = self.ports.get(port).is_none_or(|state| state.output.is_full());
@@ -290,8 +292,8 @@ impl Unit {
         }
     }
 
-    /// Whether the first port, the one that is read if any is, has room for received messages.
-    /// Until it has they wait at the broker; a second port that nobody reads delays nobody.
+    /// Reports whether the first port has room for received messages. Until then they wait at the broker. If any
+    /// port is read, the first is: an unread second port delays no message.
     pub(crate) fn takes_messages(&self) -> bool {
         self.ports.first().is_none_or(|port| !port.output.is_full())
     }
@@ -310,14 +312,14 @@ impl Unit {
         }
     }
 
-    /// Draws the current of a transmission, under which a weak supply fails.
+    /// Draws the current of a transmission, at which a weak supply fails.
     pub(crate) fn strain(&mut self, weak: Symptom) {
         if self.suffers(weak) {
             self.agenda.add(self.now + BROWN_OUT, Later::BrownOut);
         }
     }
 
-    /// A text message comes, where there is service: onto the port, or into the store.
+    /// Receives a text message if there is service: to the port, or into the store.
     pub(crate) fn text_message(&mut self, text: &str) {
         if self.registration().has_service()
             && let Some(line) = self.messages.deliver(text)
@@ -326,7 +328,7 @@ impl Unit {
         }
     }
 
-    /// Plans what comes while a publish waits, where something does. `result` is the line of a good result.
+    /// Plans the forgeries for the wait of a publish, if any. `result` is the line of a good result.
     pub(crate) fn forge_soon(&mut self, result: String) {
         let forgeries = self.course.forgeries();
         if forgeries.iter().any(|forgery| *forgery != Forgery::Download) {

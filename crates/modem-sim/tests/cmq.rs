@@ -1,4 +1,4 @@
-//! The SIM7020's own commands, as a host sees them.
+//! The SIM7020's own commands, from a host's view.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -24,7 +24,7 @@ async fn connected(host: &mut Host) {
     host.ask("ATE0", "OK\r\n").await;
     assert_eq!(host.ask(NEW, "OK\r\n").await, "\r\n+CMQNEW: 0\r\n\r\nOK\r\n");
     host.ok(CONNECT).await;
-    // Unless it was told to wait, it may not be connected yet.
+    // Unless it was set to wait, it may not be connected yet.
     while !host.ask("AT+CMQCON?", "OK\r\n").await.contains("+CMQCON: 0,1,") {}
 }
 
@@ -39,7 +39,7 @@ async fn a_payload_goes_and_comes_as_digits_or_as_it_is() {
     connected(&mut host).await;
     host.ok("AT+CMQTSYNC=1").await;
     host.ok("AT+CMQSUB=0,\"t\",1").await;
-    // The broker may send it back before it acknowledges.
+    // The broker may send the message back before it acknowledges.
     host.write("AT+CMQPUB=0,\"t\",1,0,0,4,\"4F4e\"\r").await;
     host.both("+CMQPUB: 0,\"t\",0,0,0,4,\"4F4E\"\r\n", "OK\r\n").await;
     host.ok("AT+CREVHEX=0").await;
@@ -65,7 +65,7 @@ async fn a_payload_goes_and_comes_as_digits_or_as_it_is() {
     assert!(host.ask("AT+CMQNEW?", "OK\r\n").await.contains("+CMQNEW: 0,0,null"));
 }
 
-/// As it comes from the factory `OK` says that the modem has the packet; once told to wait, that the broker has.
+/// As delivered, `OK` means that the modem has the packet; once set to wait, that the broker has.
 #[tokio::test]
 async fn what_ok_means_is_a_setting_that_outlives_a_reset() {
     let broker = Broker::open().await;

@@ -1,4 +1,4 @@
-//! Everything but MQTT, as a host sees it.
+//! Everything but MQTT, from a host's view.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -176,7 +176,7 @@ async fn random_bytes_never_stop_the_modem() {
         drop(tokio::time::timeout(Duration::from_micros(200), host.until("\u{0}never")).await);
         host.seen.clear();
     }
-    // Out of a prompt that it may be at, then an endless line, then a sane answer.
+    // Leaves a prompt, if any, then sends an endless line, then expects a sane answer.
     host.write(vec![b'\r'; 11_000]).await;
     host.write(vec![b'x'; 100_000]).await;
     host.ask("", "ERROR\r\n").await;
@@ -189,7 +189,7 @@ async fn quiet(options: Options) -> (common::Bench, Host) {
     (bench, host)
 }
 
-/// The information text of an answer that ends with `OK`.
+/// Returns the information text of an answer that ends with `OK`.
 async fn info(host: &mut Host, command: &str) -> String {
     let answer = host.ask(command, "\r\n\r\nOK\r\n").await;
     answer.trim_start().trim_end_matches("\r\n\r\nOK\r\n").to_owned()

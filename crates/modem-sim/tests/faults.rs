@@ -1,4 +1,4 @@
-//! Each fault does what its name says, and none acknowledges what the broker did not.
+//! Each fault does as its name says, and none acknowledges a message that the broker did not acknowledge.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -12,7 +12,7 @@ use tokio::{
 
 const INSTANT: Duration = Duration::from_millis(10);
 
-/// A modem without echo, and then this fault at every turn.
+/// Returns a modem without echo, and then with this fault at every step.
 async fn with(fault: Fault, options: Options) -> (Bench, Host) {
     let (bench, mut host) = in_memory(options);
     host.ask("ATE0", "OK\r\n").await;
@@ -119,7 +119,7 @@ async fn results_come_before_ok_and_ok_before_results() {
     bench.handle.set(Fault::OkFirst, 0.0).await.unwrap();
     bench.handle.set(Fault::ResultFirst, 1.0).await.unwrap();
     host.ok("AT+CMQTTACCQ=0,\"c\"").await;
-    // The second command waits for the first one's end.
+    // The second command waits for the end of the first.
     host.write(format!("{}\rAT+CSQ\r", common::CONNECT)).await;
     let answers = "\r\n+CMQTTCONNECT: 0,0\r\n\r\nOK\r\n\r\n+CSQ: 22,99\r\n\r\nOK\r\n";
     assert_eq!(host.until("99\r\n\r\nOK\r\n").await, answers.as_bytes());
@@ -201,11 +201,11 @@ async fn under_all_faults_no_acknowledgement_is_a_lie() {
     }
 }
 
-/// One try from nothing to an acknowledged publish; gives up at the first thing that is wrong.
+/// Runs a try from nothing to an acknowledged publish; gives up at the first failure.
 async fn attempt(host: &mut Host, payload: &str) -> Option<()> {
     use tokio::io::AsyncWriteExt;
     let steps: [(&str, &str); 11] = [
-        // Out of a prompt, and past everything that an earlier attempt has left.
+        // Leaves a prompt, and all state of an earlier attempt.
         ("\r\r\r\r\r\r\r\r\rATE0", "OK\r\n"),
         ("AT+CMQTTDISC=0,0", "\r\n"),
         ("AT+CMQTTREL=0", "\r\n"),
@@ -223,7 +223,7 @@ async fn attempt(host: &mut Host, payload: &str) -> Option<()> {
         let line = if is_data { line.to_owned() } else { format!("{line}\r") };
         host.wire.write_all(line.as_bytes()).await.ok()?;
         seen(host, end).await?;
-        // Let stragglers come, so that no answer is taken for that of the next command.
+        // Let stragglers arrive, so that no answer is taken for the answer of the next command.
         if end != ">" {
             drop(timeout(Duration::from_millis(4), host.wire.read_buf(&mut host.seen)).await);
         }

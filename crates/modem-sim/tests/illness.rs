@@ -1,4 +1,4 @@
-//! Illnesses of the modem, its card and its radio, as a host sees them.
+//! Illnesses of the modem, its card and its radio, from a host's view.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -7,7 +7,7 @@ use common::{Bench, Host, in_memory, sim7600};
 use modem_sim::{Model, Onset, Options, Radio, Symptom};
 use tokio::time::{Duration, Instant, sleep};
 
-/// A modem with these illnesses and no echo.
+/// Returns a modem with these illnesses and no echo.
 async fn ill(options: Options, illnesses: &[&str]) -> (Bench, Host) {
     let onsets = illnesses.iter().map(|text| text.parse::<Onset>().unwrap()).collect();
     let (bench, mut host) = in_memory(Options { onsets, ..options });
@@ -15,7 +15,7 @@ async fn ill(options: Options, illnesses: &[&str]) -> (Bench, Host) {
     (bench, host)
 }
 
-/// What is answered, up to and with its last line.
+/// Returns the answer, up to and with its last line.
 async fn said(host: &mut Host, command: &str, end: &str) -> String {
     let answer = host.ask(command, &format!("{end}\r\n")).await;
     answer.split("\r\n").filter(|line| !line.is_empty()).collect::<Vec<_>>().join("|")
@@ -25,7 +25,7 @@ async fn seconds(count: u64) {
     sleep(Duration::from_secs(count)).await;
 }
 
-/// The registration of each domain: CREG, CGREG, CEREG.
+/// Returns the registration of each domain: CREG, CGREG, CEREG.
 async fn domains(host: &mut Host) -> String {
     let mut stats = String::new();
     for name in ["+CREG", "+CGREG", "+CEREG"] {
@@ -392,7 +392,7 @@ async fn an_illness_of_one_symptom_takes_the_place_of_the_one_before() {
     assert_eq!(said(&mut host, "AT+CPIN?", "OK").await, "+CPIN: READY|OK");
 }
 
-/// The page for people names each illness that there is.
+/// The page for operators names each illness.
 #[test]
 fn every_symptom_is_described() {
     let page = include_str!("../../../docs/without-hardware.md");

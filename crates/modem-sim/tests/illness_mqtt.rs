@@ -1,4 +1,4 @@
-//! Illnesses of the MQTT stacks, as a host sees them.
+//! Illnesses of the MQTT stacks, from a host's view.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -11,7 +11,7 @@ use common::{Bench, Broker, CONNECT, Host, Peer, in_memory, sim7600};
 use modem_sim::{Fault, Model, Onset, Options};
 use tokio::time::{Duration, Instant};
 
-/// A modem with these illnesses and no echo.
+/// Returns a modem with these illnesses and no echo.
 async fn ill(options: Options, illnesses: &[&str]) -> (Bench, Host) {
     let onsets = illnesses.iter().map(|text| text.parse::<Onset>().unwrap()).collect();
     let (bench, mut host) = in_memory(Options { onsets, ..options });
@@ -19,7 +19,7 @@ async fn ill(options: Options, illnesses: &[&str]) -> (Bench, Host) {
     (bench, host)
 }
 
-/// What is answered, up to and with its last line.
+/// Returns the answer, up to and with its last line.
 async fn said(host: &mut Host, command: &str, end: &str) -> String {
     let answer = host.ask(command, &format!("{end}\r\n")).await;
     answer.split("\r\n").filter(|line| !line.is_empty()).collect::<Vec<_>>().join("|")
@@ -94,7 +94,7 @@ async fn a_black_hole_takes_as_long_as_optimeout_or_its_own_time() {
         host.ok("AT+CMQTTCFG=\"optimeout\",1,20").await;
         let start = Instant::now();
         host.ok(&CONNECT.replace("=0", "=1")).await;
-        // The other client is not held up by the modem.
+        // The modem does not hold up the other client.
         assert_eq!(said(&mut host, "AT+CMQTTDISC=0,60", "ERROR").await, "+CMQTTDISC: 0,11|ERROR");
         host.until_timed_out("\r\n+CMQTTCONNECT: 1,3\r\n").await;
         assert_eq!(start.elapsed().as_secs(), wanted);
@@ -102,7 +102,7 @@ async fn a_black_hole_takes_as_long_as_optimeout_or_its_own_time() {
     }
 }
 
-/// The line that looks like a result is there before the result, which is another.
+/// The line that looks like a result arrives before the real result, which differs.
 #[tokio::test]
 async fn a_publish_without_acknowledgement_fails_at_its_time_and_forgeries_come_before() {
     let broker = Broker::open().await;
@@ -110,7 +110,7 @@ async fn a_publish_without_acknowledgement_fails_at_its_time_and_forgeries_come_
     let illnesses = ["no-acknowledgement:0=never", "forged:text=modem-reset"];
     let (bench, mut host) = ill(broker.options(), &illnesses).await;
     acquired(&mut host).await;
-    // No ping falls into the time that is skipped.
+    // No ping is in the time that is skipped.
     host.ask(&CONNECT.replace(",60,1", ",600,1"), "+CMQTTCONNECT: 0,0\r\n").await;
     host.publish("t", b"lost").await;
     host.until("\r\nOK\r\n").await;
@@ -132,7 +132,7 @@ async fn a_publish_without_acknowledgement_fails_at_its_time_and_forgeries_come_
     tokio::time::pause();
     assert_eq!(host.until_timed_out("0,17\r\n").await, b"\r\n+CMQTTPUB: 0,17\r\n");
     tokio::time::resume();
-    // The other client's broker answers, and is the only one that has seen anything.
+    // The other client's broker answers, and is the only broker that has seen anything.
     host.ok("AT+CMQTTACCQ=1,\"other\"").await;
     host.ask(&CONNECT.replace("=0", "=1"), "+CMQTTCONNECT: 1,0\r\n").await;
     host.fill("AT+CMQTTTOPIC=1,5", "other").await;
@@ -242,7 +242,7 @@ async fn a_buffered_message_is_announced_read_and_gone() {
     assert_eq!(second, "\r\n+QMTRECV: 0,0,\"down\",\"\r\nOK\r\n\"\r\n\r\nOK\r\n");
     assert_eq!(said(&mut host, "AT+QMTRECV=0,1", "ERROR").await, "ERROR");
     assert_eq!(said(&mut host, "AT+QMTRECV=0,9", "ERROR").await, "ERROR");
-    // Five have room; the sixth is lost without a word.
+    // Five messages have room; the sixth is lost silently.
     for payload in 1..=6 {
         peer.publish("down", &[payload]).await;
     }
@@ -250,7 +250,7 @@ async fn a_buffered_message_is_announced_read_and_gone() {
         host.until(format!("\r\n+QMTRECV: 0,{number}\r\n")).await;
     }
     host.silent(Duration::from_millis(20)).await;
-    // A host that asks for its messages at once gets them so.
+    // A host that wants its messages at once gets them at once.
     host.ok("AT+QMTCFG=\"recv/mode\",0,0,1").await;
     peer.publish("down", b"now").await;
     host.until("\r\n+QMTRECV: 0,0,\"down\",3,\"now\"\r\n").await;

@@ -68,7 +68,7 @@ async fn long_empty_and_binary_messages_arrive_whole() {
     while peer.message().await != ("up".into(), vec![], false) {}
     assert_eq!(refused(&mut host, "AT+CMQTTPUB=0,1,60").await, "+CMQTTPUB: 0,18");
 
-    // Bytes that are no UTF-8 need the check off, which is set before CONNECT only.
+    // Bytes that are not UTF-8 need the check off, which is set before CONNECT only.
     host.fill("AT+CMQTTTOPIC=0,2", "up").await;
     host.ask("AT+CMQTTPAYLOAD=0,2", ">").await;
     host.write(b"\xff\x00").await;
@@ -136,7 +136,7 @@ async fn a_wrong_password_is_refused_and_the_right_one_shown() {
     host.ask("ATE0", "OK\r\n").await;
     host.ask("AT+CMQTTSTART", "OK\r\n").await;
     host.ok("AT+CMQTTACCQ=0,\"c\"").await;
-    // mosquitto says "not authorized" for a wrong password.
+    // mosquitto reports "not authorized" for a wrong password.
     host.ask(&format!("{CONNECT},\"gw\",\"wrong\""), "+CMQTTCONNECT: 0,31\r\n").await;
     host.ask(&format!("{CONNECT},\"gw\",\"secret\""), "+CMQTTCONNECT: 0,0\r\n").await;
     let shown = host.ask("AT+CMQTTCONNECT?", "OK\r\n").await;
@@ -248,7 +248,7 @@ async fn a_message_of_quality_2_that_is_sent_twice_comes_once() {
         tokio::io::AsyncReadExt::read(&mut stream, &mut buffer).await.unwrap();
         let message = *b"\x34\x06\x00\x01t\x00\x07x";
         let release = *b"\x62\x02\x00\x07";
-        // In one piece with CONNACK: message, the same again, release, and a new one.
+        // Together with CONNACK: message, the same again, release, and a new message.
         let bytes = [&b"\x20\x02\x00\x00"[..], &message, &message, &release, &message].concat();
         tokio::io::AsyncWriteExt::write_all(&mut stream, &bytes).await.unwrap();
         stream
@@ -262,7 +262,7 @@ async fn a_message_of_quality_2_that_is_sent_twice_comes_once() {
 
 #[tokio::test]
 async fn failures_to_connect_have_their_codes_in_both_forms() {
-    // A port that nobody listens on.
+    // A port without a listener.
     let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
     for (early, expected) in [
         (false, "\r\nOK\r\n\r\n+CMQTTCONNECT: 0,3\r\n"),
@@ -291,7 +291,7 @@ async fn refusals_by_order_and_range() {
     };
     expect("AT+CMQTTSTOP", "+CMQTTSTOP: 9").await;
     host.ask("AT+CMQTTSTART", "OK\r\n").await;
-    // Released though never acquired: as real units do it.
+    // Released though never acquired: real units do so.
     host.ok("AT+CMQTTREL=0").await;
     let mut expect = async |command: &str, line: &str| {
         assert_eq!(refused(&mut host, command).await, line, "{command}");
@@ -323,7 +323,7 @@ async fn refusals_by_order_and_range() {
     assert!(test.contains("+CMQTTPUB: (0-1),(0-2),(60-180),(0-1),(0-1)"), "{test}");
 }
 
-/// Without the service no code comes, whatever the arguments are.
+/// Without the service there are no codes, whatever the arguments.
 #[tokio::test]
 async fn without_the_service_all_commands_are_a_bare_error() {
     for model in [Model::Sim7600, Model::Sim8200, Model::A7670] {
@@ -357,7 +357,7 @@ async fn without_the_service_all_commands_are_a_bare_error() {
 
 #[tokio::test]
 async fn a_client_is_busy_until_its_operation_ends() {
-    // Takes the TCP connection and says nothing.
+    // Takes the TCP connection and sends nothing.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let options = Options { broker: Some(address), ..Options::new(Model::Sim8200) };
@@ -375,8 +375,8 @@ async fn a_client_is_busy_until_its_operation_ends() {
     assert_eq!(host.until_timed_out("\r\n+CMQTTCONNECT: 0,17\r\n").await.len(), 23);
 }
 
-/// The ways in which an A76xx differs: no version in ACCQ, 3.1 until told otherwise, short times, a second START
-/// without a code, no `OK` before a CONNECT that fails, messages in one line.
+/// The differences of an A76xx: no version in ACCQ, 3.1 until it is set, short times, a second START without a
+/// code, no `OK` before a CONNECT that fails, messages in a single line.
 #[tokio::test]
 async fn an_a7670_has_ways_of_its_own() {
     let broker = Broker::open().await;
@@ -411,7 +411,7 @@ async fn an_a7670_has_ways_of_its_own() {
     assert_eq!(refused(&mut host, CONNECT).await, "+CMQTTCONNECT: 0,3");
 }
 
-/// The line before `ERROR`.
+/// Returns the line before `ERROR`.
 async fn refused(host: &mut Host, command: &str) -> String {
     let answer = host.ask(command, "\r\n\r\nERROR\r\n").await;
     answer.trim_start().trim_end_matches("\r\n\r\nERROR\r\n").to_owned()

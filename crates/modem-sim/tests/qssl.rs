@@ -1,4 +1,4 @@
-//! Quectel's files and MQTT over TLS, as a host sees them.
+//! Quectel's files and MQTT over TLS, from a host's view.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -20,7 +20,7 @@ async fn quiet(host: &mut Host) {
     host.until("OK\r\n").await;
 }
 
-/// What the modem says to an upload.
+/// Returns the modem's answer to an upload.
 async fn upload(host: &mut Host, name: &str, data: &str) -> String {
     host.write(format!("AT+QFUPL=\"{name}\",{},10\r", data.len())).await;
     assert_eq!(host.until("CONNECT\r\n").await, b"\r\nCONNECT\r\n");
@@ -69,7 +69,7 @@ async fn files_are_counted_summed_listed_and_deleted() {
     drop(bench);
 }
 
-/// The end of OPEN and, where it is good, of CONN.
+/// The end of OPEN and, if OPEN succeeds, of CONN.
 #[tokio::test]
 async fn the_context_of_a_client_decides() {
     let key = KeyPair::generate().unwrap();

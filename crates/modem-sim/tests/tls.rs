@@ -1,4 +1,4 @@
-//! TLS: what the modem was given decides, against a real broker with certificates.
+//! TLS: the modem's settings decide, against a real broker with certificates.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -11,7 +11,7 @@ use common::{Broker, Host, in_memory};
 use modem_sim::{Clock, Options};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 
-/// A certificate authority and what it has signed.
+/// A certificate authority, with which certificates are signed.
 struct Authority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
@@ -25,11 +25,11 @@ impl Authority {
         Self { pem, issuer: Issuer::new(params, key) }
     }
 
-    /// A certificate and its key.
+    /// Returns a certificate and its key.
     fn sign(&self, expired: bool) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["broker.example.com".to_owned()]).unwrap();
-        // Not that of the authority: OpenSSL would take it for self-signed.
+        // Differs from the authority's name: OpenSSL would take it for self-signed.
         params.distinguished_name.push(DnType::CommonName, "leaf");
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(if expired { 2021 } else { 2040 }, 1, 1);
@@ -48,7 +48,7 @@ impl Authority {
     }
 }
 
-/// What a host puts into the modem before CONNECT.
+/// The settings that a host makes in the modem before CONNECT.
 #[derive(Clone, Copy)]
 struct Setting<'a> {
     authmode: u8,
@@ -62,7 +62,7 @@ async fn store(host: &mut Host, option: &str, file: &str, pem: &str) {
     host.ok(&format!("AT+CSSLCFG=\"{option}\",0,\"{file}\"")).await;
 }
 
-/// The code with which CONNECT ends.
+/// Returns the code with which CONNECT ends.
 async fn connect(options: Options, setting: Setting<'_>) -> String {
     let (_bench, mut host) = in_memory(options);
     host.write("ATE0\r").await;

@@ -1,4 +1,4 @@
-//! The modem on ptys and on ttys that are there.
+//! The modem on ptys and on existing ttys.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -35,7 +35,7 @@ fn open(path: &Path) -> Host<Wire> {
     wire(rustix::fs::open(path, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap())
 }
 
-/// A pty whose slave stands for a tty of the modem's side; `link` leads to it.
+/// Returns a pty whose slave stands for a tty of the modem's side; `link` leads to it.
 fn cable(link: &Path) -> Host<Wire> {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();
@@ -66,7 +66,7 @@ async fn a_pty_keeps_the_modem_while_programs_come_and_go() {
     let mut tasks = JoinSet::new();
     tasks.spawn(modem.run());
 
-    // As serial libraries do it; without privileges a second open would fail for ever.
+    // As in serial libraries; without privileges a second open would fail for ever.
     let fd = rustix::fs::open(&link, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
     rustix::termios::ioctl_tiocexcl(&fd).unwrap();
     let mut host = wire(fd);
@@ -131,7 +131,7 @@ async fn two_ttys_are_two_ports_of_one_modem() {
     first.both("+CMQTTPUB: 0,0\r\n", "+CMQTTRXEND: 0\r\n").await;
     second.silent(Duration::from_millis(10)).await;
 
-    // A tty that goes is a loss of power; the modem comes back with it.
+    // A tty that disappears is a loss of power; the modem comes back with the tty.
     drop((first, second));
     let (mut first, _second) = (cable(&links[0]), cable(&links[1]));
     first.until("PB DONE\r\n").await;
@@ -180,7 +180,7 @@ async fn an_unread_port_stops_nobody() {
     let mut tasks = JoinSet::new();
     tasks.spawn(modem.run());
     first.ask("ATE0", "OK\r\n").await;
-    // Far more answers than fit anywhere.
+    // Far more answers than any buffer holds.
     let flood = async {
         for _ in 0..40 {
             unread.write("AT&V\r".repeat(100)).await;
@@ -204,6 +204,6 @@ async fn thousands_of_exchanges_a_second() {
     }
     let taken = start.elapsed();
     println!("1000 exchanges over a pty: {taken:?}");
-    // Far from what it takes, so that a busy machine does not fail it; a poll each 10 ms would.
+    // Far above the usual time, so that a busy machine does not fail it; a poll each 10 ms would.
     assert!(taken < Duration::from_secs(8), "{taken:?}");
 }

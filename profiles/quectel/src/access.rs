@@ -1,5 +1,6 @@
-//! The login of an access point by `AT+QICSGP`, the context of Quectel's TCP/IP stack: `<context>,<type>,<name>,<user>,
-//! <password>,<authentication>` in its TCP/IP manuals and in public logs; not verified on a unit.
+//! The login of an access point by `AT+QICSGP`, the context of Quectel's TCP/IP stack. Its form in the TCP/IP
+//! manuals and in public logs is `<context>,<type>,<name>,<user>,<password>,<authentication>`; it is not
+//! verified on a unit.
 
 use modem::attach::{ApnLogin, secretly};
 use modem::port::At;
@@ -13,7 +14,7 @@ pub(crate) async fn log_in(at: &At, login: &ApnLogin<'_>) -> Result<(), StepErro
     secretly(at, &head(login)?, [&user, &password, &protocol]).await
 }
 
-/// What stands before the login.
+/// Returns the part of the command before the login.
 fn head(login: &ApnLogin<'_>) -> Result<String, StepError> {
     let kind = match login.pdp_type {
         PdpType::Ipv6 => 2,

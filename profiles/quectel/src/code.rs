@@ -10,7 +10,7 @@ pub(crate) const OCCUPIED: i32 = 2;
 /// The connection could not be made.
 pub(crate) const NETWORK_ERROR: i32 = 5;
 
-/// A failure without a reason. Units were seen to give it for certificates that do not fit.
+/// A failure without a reason. Units were seen to print it for certificates that do not match.
 pub(crate) const FAILED: i32 = -1;
 
 const NETWORK: &str = "check the APN, the SIM's data plan and the signal";
@@ -62,7 +62,7 @@ const STATES: &[ResultCode] = &[
     code(4, "disconnecting", "", Scope::Message),
 ];
 
-/// The operations with a packet. 1 does not end one, 2 does.
+/// The operations with a packet. 2 ends an operation, 1 does not.
 pub(crate) const PACKET: &[ResultCode] = &[
     code(FAILED, "failed", NETWORK, Scope::Session),
     code(0, "sent, and answered by the broker", "", Scope::Message),
@@ -109,7 +109,7 @@ const LOSSES: &[ResultCode] = &[
     code(ASKED_FOR[1], "this client closed the connection (cause 8)", "", Scope::Message),
 ];
 
-/// Causes that are ends which we asked for.
+/// Causes of an end that the agent requested.
 const ASKED_FOR: [i32; 2] = [5, 8];
 
 /// `+QMTPING: <client>,<result>`.
@@ -127,12 +127,13 @@ fn named(table: &[ResultCode], number: i32) -> Option<ResultCode> {
     table.iter().find(|code| code.number == number).copied()
 }
 
-/// Looks a number up in a table; one that no manual names ends the session.
+/// Looks a number up in a table; a number that no manual names ends the session.
 pub(crate) fn of(table: &[ResultCode], number: i32) -> ResultCode {
     named(table, number).unwrap_or(code(number, "not in any manual", "", Scope::Session))
 }
 
-/// The cause of a lost connection in words, and whether the broker closed it; `None` for an end that we asked for.
+/// Returns the cause of a lost connection in words, and whether the broker closed it; `None` for an end that
+/// the agent requested.
 pub(crate) fn loss_cause(cause: Option<i32>) -> Option<(&'static str, bool)> {
     let known = cause.and_then(|cause| named(LOSSES, cause));
     match known {
@@ -142,12 +143,12 @@ pub(crate) fn loss_cause(cause: Option<i32>) -> Option<(&'static str, bool)> {
     }
 }
 
-/// A refusal of this operation for which the modem gives no code.
+/// Returns the error for a refusal of this operation without a code.
 pub(crate) fn without_code(operation: &'static str, refusal: Option<&FinalCode>) -> MqttError {
     MqttError::without_code(operation, refusal, behind(operation))
 }
 
-/// The usual cause of a refusal for which the modem gives no code.
+/// Returns the usual cause if the modem refuses without a code.
 fn behind(operation: &str) -> &'static str {
     match operation {
         "QMTOPEN" => {
@@ -230,7 +231,7 @@ pub(crate) const TABLES: &[CodeTable] = &[
     },
 ];
 
-/// Lines of this vendor that mean something without a code.
+/// This vendor's lines that have a meaning without a code.
 pub(crate) const LINES: &[LineMeaning] = &[
     LineMeaning {
         line: "+QMTSTAT",

@@ -1,4 +1,4 @@
-//! The family's commands that a person may want at the console, by what they do.
+//! The family's commands that an operator may want at the console, by their effect.
 
 use at::Guarded;
 use modem::console::{CommandRule, OperationResult};
@@ -14,14 +14,15 @@ const IMEI: &str = "writes the modem's identity, which may be a crime";
 const FILES: &str =
     "deletes, writes or prints files of the modem, certificates and keys among them";
 
-/// Lines that hold a secret. `+QMTCFG: "aliauth"` may or may not tell the client's number.
+/// Lines that hold a secret. `+QMTCFG: "aliauth"` may or may not contain the client's number.
 pub(crate) const GUARDED: [Guarded; 3] = [
     Guarded { prefix: "+QMTCFG:", from: 3 },
     Guarded { prefix: "+QICSGP:", from: 2 },
     Guarded { prefix: "+CGAUTH:", from: 2 },
 ];
 
-/// Settings of `AT+QCFG` that are told when they stand alone. Of others a firmware may make an order.
+/// Settings of `AT+QCFG` that are printed if the command has no value. A firmware may treat other settings
+/// without a value as orders.
 const TOLD: &[&str] = &[
     "\"usbnet\"",
     "\"usbcfg\"",
@@ -34,7 +35,7 @@ const TOLD: &[&str] = &[
     "\"ims\"",
 ];
 
-/// The same of `AT+QNWPREFCFG`, which has orders of one argument too: `"all_band_reset"`.
+/// The same for `AT+QNWPREFCFG`, which also has an order of a single argument: `"all_band_reset"`.
 const PREFERENCES: &[&str] = &[
     "\"gw_band\"",
     "\"lte_band\"",
@@ -51,20 +52,20 @@ const fn mqtt(name: &'static str) -> CommandRule {
     CommandRule::uses(name, SESSIONS).in_lane(LANE)
 }
 
-/// An operation of one client, whose code is this argument of its result.
+/// An operation of a client, with its code in this argument of its result.
 const fn operation(name: &'static str, prefix: &'static str, code_at: usize) -> CommandRule {
     let blank = OperationResult::BLANK;
     mqtt(name).ends_with(OperationResult { prefix, is_indexed: true, code_at, ..blank })
 }
 
-/// A packet with an identifier: 1 in the place of the code tells that it is sent once more.
+/// A packet with an identifier: 1 in the place of the code means that the packet is sent again.
 const fn packet(name: &'static str, prefix: &'static str) -> CommandRule {
     let interim = Some((2, "1"));
     let blank = OperationResult::BLANK;
     mqtt(name).ends_with(OperationResult { prefix, is_indexed: true, code_at: 2, interim, ..blank })
 }
 
-/// Behind the packet's code stands the broker's: 0 accepts.
+/// CONN, with the broker's code after the packet's: 0 accepts.
 const CONNECT: CommandRule = mqtt("+QMTCONN").ends_with(OperationResult {
     prefix: "+QMTCONN:",
     is_indexed: true,
@@ -73,7 +74,7 @@ const CONNECT: CommandRule = mqtt("+QMTCONN").ends_with(OperationResult {
     answer: Some((2, 0)),
 });
 
-/// The same: 0 to 2 is the QoS that was granted.
+/// SUB, with the same order: 0 to 2 is the granted QoS.
 const SUBSCRIBE: CommandRule = mqtt("+QMTSUB").ends_with(OperationResult {
     prefix: "+QMTSUB:",
     is_indexed: true,

@@ -1,4 +1,4 @@
-//! Exchanges of the MQTT stack: what its commands, its settings and its files share.
+//! Exchanges of the MQTT stack: the parts that its commands, its settings and its files share.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use modem::profile::{self, PATIENCE};
 
 use crate::code::without_code;
 
-/// All QMT commands share one lane. That clients may overlap no transcript proves.
+/// All QMT commands share a lane. No transcript proves that clients may overlap.
 pub(crate) const LANE: &str = "qmt";
 
-/// The stack, in errors.
+/// The stack's name in errors.
 pub(crate) const STACK: &str = "QMT";
 
-/// How often a setting is tried when its answer stays out.
+/// The number of tries of a setting if its answer is missing.
 pub(crate) const TRIES: u32 = 3;
 
 pub(crate) fn exchange(
@@ -28,7 +28,7 @@ pub(crate) fn exchange(
     Ok(exchange.lane(LANE))
 }
 
-/// Runs a command that `OK` ends, and that may be given twice.
+/// Runs a command that `OK` ends and that can be repeated.
 pub(crate) async fn set(at: &At, operation: &'static str, command: &str) -> Result<(), MqttError> {
     let exchange = exchange(operation, command, PATIENCE)?;
     match profile::persist(at, Kind::Setup, exchange, TRIES).await {

@@ -26,7 +26,7 @@ mod words;
 use listener::{BARE_URCS, BOOTS, UrcListener};
 use poll::Asked;
 
-/// What the agent is handed.
+/// The vendor's plug-in, as the agent gets it.
 pub static PLUGIN: Plugin = Plugin {
     models: include_str!("../models.yaml"),
     profiles: &[&LTE, &NR, &NR_IN_TENTHS],
@@ -47,7 +47,7 @@ pub static LTE: Quectel =
 pub static NR: Quectel =
     Quectel { id: "quectel-5g", asked: Asked { nr_sinr_in_db: true, carriers: true } };
 
-/// RM500Q, whose firmware does not agree with itself on the unit of NR's SINR.
+/// RM500Q, whose firmware uses two units for NR's SINR.
 pub static NR_IN_TENTHS: Quectel =
     Quectel { id: "quectel-5g-tenths", asked: Asked { nr_sinr_in_db: false, carriers: true } };
 
@@ -70,7 +70,7 @@ impl Profile for Quectel {
             announced: Vec::new(),
             urcs: BARE_URCS.to_vec(),
             boots: BOOTS.to_vec(),
-            // That of a message is shorter.
+            // The data of a message is shorter.
             max_prompt_data: tls::MAX_FILE,
             guarded: commands::GUARDED.to_vec(),
             updates: vec![UPDATE],
@@ -97,7 +97,8 @@ impl Profile for Quectel {
         Ok(status::pin_tries(&lines)?)
     }
 
-    /// Some firmware has no `AT+CGAUTH`; all have the command of their TCP/IP stack, over which MQTT goes.
+    /// Falls back to the command of the TCP/IP stack, over which MQTT runs: all firmware has that command, and some
+    /// has no `AT+CGAUTH`.
     async fn log_in(&self, at: &At, login: &ApnLogin<'_>) -> Result<(), StepError> {
         match attach::authenticate(at, login).await {
             Err(error) if error.is_refused() => access::log_in(at, login).await,

@@ -1,4 +1,4 @@
-//! What a Quectel modem says unasked.
+//! Unsolicited lines of a Quectel modem.
 
 use at::Urc;
 use modem::mqtt::{Client, NO_TOPIC, Received};
@@ -6,14 +6,14 @@ use modem::profile::{Listener, Notice};
 
 use crate::code::loss_cause;
 
-/// Lines without a `+` that a unit prints unasked.
+/// Lines without a `+` that a unit prints unsolicited.
 pub(crate) const BARE_URCS: [&str; 5] =
     ["NORMAL POWER DOWN", "POWERED DOWN", "NO CARRIER", "BUSY", "NO ANSWER"];
 
 /// Lines that a unit prints once it has booted.
 pub(crate) const BOOTS: [&str; 1] = ["RDY"];
 
-/// Reads URCs. It holds no state: a message comes in one piece.
+/// Reads URCs. It holds no state, since each message is a single piece.
 #[derive(Debug)]
 pub(crate) struct UrcListener;
 
@@ -44,8 +44,8 @@ fn client(argument: &str) -> Option<Client> {
     argument.trim().parse().ok().map(Client)
 }
 
-/// `<client>,<msgid>,"<topic>",<length>` and the payload that was cut by that length. Without the length the payload
-/// stands in the line. With `<client>,<slot>` alone the modem keeps the message.
+/// Reads `<client>,<msgid>,"<topic>",<length>` and the payload that was cut by that length. Without the length
+/// the payload is in the line. With `<client>,<slot>` alone the modem keeps the message.
 fn message(rest: &str, data: Option<Vec<u8>>) -> Option<Notice> {
     let (index, rest) = rest.split_once(',')?;
     let client = client(index)?;
@@ -69,18 +69,18 @@ fn message(rest: &str, data: Option<Vec<u8>>) -> Option<Notice> {
     })
 }
 
-/// Its length was wrong, or its end is not known for want of one.
+/// The length was wrong, or the end is unknown for want of a length.
 const LOST: &str = "a message came down other than announced, or without its length, and is lost";
 
-/// The topic and the payload of `<topic>","<payload>"`. The topic is taken to hold no quotation mark, as no filter of
-/// ours does. What was no text did not come through as it was sent, and what goes on in another line does not end
-/// with the mark.
+/// Returns the topic and the payload of `<topic>","<payload>"`. The topic is taken to hold no quotation mark,
+/// as no filter of ours does. A payload that is not text did not arrive as it was sent. A payload that
+/// continues in another line does not end with the mark.
 fn bare_message(quoted: &str) -> Option<(&str, Vec<u8>)> {
     let (topic, payload) = quoted.strip_suffix('"')?.split_once("\",\"")?;
     (!payload.contains('\u{fffd}')).then(|| (topic, payload.as_bytes().to_vec()))
 }
 
-/// `<client>,<cause>`.
+/// Reads `<client>,<cause>`.
 fn lost(rest: &str) -> Option<Notice> {
     let (index, cause) = rest.split_once(',')?;
     let (cause, by_broker) = loss_cause(cause.trim().parse().ok())?;
@@ -95,7 +95,7 @@ mod tests {
         UrcListener.hear(Urc { line: line.to_owned(), data: data.map(<[u8]>::to_vec) })
     }
 
-    /// The engine puts U+FFFD into a line for bytes that are no UTF-8.
+    /// The engine puts U+FFFD into a line for bytes that are not UTF-8.
     #[test]
     fn a_topic_that_is_no_text_is_no_topic() {
         let damaged = Some(Notice::Damaged(NO_TOPIC));

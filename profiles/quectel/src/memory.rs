@@ -1,11 +1,11 @@
-//! Facts of the modem at one port, remembered until the port closes.
+//! Facts about the modem at a port, remembered until the port closes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
 
 use modem::port::At;
 
-/// Facts of one modem, and the number of its last packet.
+/// Facts about a modem, and the number of its last packet.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     packet: AtomicU16,
@@ -16,21 +16,21 @@ pub(crate) struct Memory {
 /// A firmware's knowledge of `AT+QMTPUBEX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Counted {
-    /// Nothing speaks for or against it.
+    /// No evidence for or against it.
     Unknown,
-    /// It was taken.
+    /// The modem accepted it.
     Known,
     /// The firmware does not know it.
     Missing,
 }
 
-/// Gives the facts of the modem behind `at`.
+/// Returns the facts about the modem behind `at`.
 pub(crate) fn of(at: &At) -> Arc<Memory> {
     at.memory()
 }
 
 impl Memory {
-    /// The number of the next packet: 1 to 65,535, and then from 1 again.
+    /// Returns the number of the next packet: 1 to 65,535, and then from 1 again.
     pub(crate) fn packet(&self) -> u16 {
         let taken = self.packet.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
             Some(last.checked_add(1).unwrap_or(1))
@@ -38,7 +38,7 @@ impl Memory {
         taken.unwrap_or(0).checked_add(1).unwrap_or(1)
     }
 
-    /// Says if a message can be published with its length.
+    /// Reports whether a message can be published with its length.
     pub(crate) fn counted(&self) -> Counted {
         match self.counted.load(Ordering::Relaxed) {
             1 => Counted::Known,
@@ -56,7 +56,7 @@ impl Memory {
         self.counted.store(number, Ordering::Relaxed);
     }
 
-    /// Says if received messages come without their length.
+    /// Reports whether received messages come without their length.
     pub(crate) fn has_no_length(&self) -> bool {
         self.no_length.load(Ordering::Relaxed)
     }

@@ -13,14 +13,14 @@ use crate::status::{qcsq, qtemp};
 pub(crate) struct Asked {
     /// True if the SINR of an NR cell is known to be in dB.
     pub(crate) nr_sinr_in_db: bool,
-    /// True if the family aggregates carriers: those of category 4 and below do not know the question.
+    /// True if the family aggregates carriers: modems of category 4 and below do not know the query.
     pub(crate) carriers: bool,
 }
 
-/// Asks for all of it. A module that does not know one of the commands still gives the others.
+/// Polls all four. A module that does not know one of the commands still answers the others.
 ///
 /// # Errors
-/// [`StepError`] where the port is gone.
+/// [`StepError`] if the port is gone.
 pub(crate) async fn poll(at: &At, of: Asked) -> Result<Status, StepError> {
     let mut status = Status::default();
     serving_cell(at, &mut status, of.nr_sinr_in_db).await.or_else(unless_gone)?;
@@ -41,7 +41,8 @@ async fn serving_cell(at: &At, status: &mut Status, nr_sinr_in_db: bool) -> Resu
     Ok(())
 }
 
-/// `AT+QCSQ` has what the serving cell's line has no known unit for (LTE's SINR), or does not tell.
+/// Reads from `AT+QCSQ` the levels that the serving cell's line lacks or gives without a known unit (LTE's
+/// SINR).
 async fn signal(at: &At, status: &mut Status) -> Result<(), StepError> {
     let lines = profile::run(at, Kind::Status, "AT+QCSQ", Answer::Prefix("+QCSQ:")).await?;
     for row in qcsq(&lines)? {
@@ -69,7 +70,7 @@ async fn carriers(at: &At, status: &mut Status) -> Result<(), StepError> {
     Ok(())
 }
 
-/// The hottest sensor is the one that throttles.
+/// Reads the hottest sensor, since the module throttles by it.
 async fn temperature(at: &At, status: &mut Status) -> Result<(), StepError> {
     let lines = profile::run(at, Kind::Status, "AT+QTEMP", Answer::Prefix("+QTEMP:")).await?;
     status.temperature_celsius = qtemp(&lines)?.into_values().reduce(f64::max);

@@ -1,8 +1,9 @@
-//! `AT+QCAINFO`, carrier aggregation: the primary carrier, and a line for each secondary one.
+//! `AT+QCAINFO`, carrier aggregation: a line for the primary carrier, and a line for each secondary carrier.
 //!
-//! Lines of LTE and of NR differ, and so does firmware in what it leaves out. Sources: reports of EP06, RM500U, RM520N
-//! and RM551E units (4IceG/luci-app-3ginfo-lite issues 47, 48, 56 and 111, iamromulan/quectel-rgmii-toolkit issues
-//! 132, 141, 142 and 162, vjt/quectel-5g-tools), and the forms of the RG5xx manual as cited in QuecManager.
+//! Lines of LTE and of NR differ, and firmware differs in the arguments that it leaves out. Sources: reports of
+//! EP06, RM500U, RM520N and RM551E units (4IceG/luci-app-3ginfo-lite issues 47, 48, 56 and 111,
+//! iamromulan/quectel-rgmii-toolkit issues 132, 141, 142 and 162, vjt/quectel-5g-tools), and the forms of the
+//! RG5xx manual as cited in QuecManager.
 
 use modem::reply::{
     Args, Carrier, MAX_EARFCN, MAX_NR_ARFCN, Quantity, Rat, ReplyError, Role, Sieve, own_rows,
@@ -15,17 +16,17 @@ const COMMAND: &str = "AT+QCAINFO";
 /// More carriers than any modem aggregates.
 const MAX_CARRIERS: usize = 32;
 
-/// The answer.
+/// The answer to `AT+QCAINFO`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Qcainfo {
-    /// The carriers in the order of their lines, the primary one first.
+    /// The carriers in the order of their lines, the primary carrier first.
     pub carriers: Vec<Component>,
     /// Number of levels that were impossible and left out.
     #[serde(skip)]
     pub implausible: u32,
 }
 
-/// One line.
+/// A line of the answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Component {
     /// The part that all vendors share.
@@ -33,8 +34,8 @@ pub struct Component {
     pub carrier: Carrier,
     /// The width as sent: resource blocks of LTE, a code of NR.
     pub bw_raw: Option<u32>,
-    /// Its state as sent. Of a secondary carrier: 0 not configured, 1 configured, 2 active; of the primary: 1
-    /// registered.
+    /// Its state as sent. Of a secondary carrier: 0 not configured, 1 configured, 2 active. Of the primary
+    /// carrier: 1 registered.
     pub state: Option<u32>,
     /// 1 if it is configured for sending.
     pub ul_configured: Option<u32>,
@@ -46,14 +47,14 @@ pub struct Component {
     pub ul_earfcn: Option<u32>,
     /// The channel on which it sends, of NR.
     pub ul_arfcn: Option<u32>,
-    /// Signal to noise as sent: whole dB of LTE; of NR in hundredths in one firmware, and no manual says so.
+    /// Signal to noise as sent: whole dB of LTE. For NR, a firmware sends hundredths, and no manual says so.
     pub rssnr: Option<i64>,
 }
 
-/// Reads the lines `+QCAINFO: "PCC"|"SCC",<channel>,<width>,<band>,…`; without any line there is no carrier.
+/// Reads the lines `+QCAINFO: "PCC"|"SCC",<channel>,<width>,<band>,…`; no line means no carrier.
 ///
 /// # Errors
-/// [`ReplyError`] if nothing but foreign text came, or if no line names a part.
+/// [`ReplyError`] if only foreign text came, or if no line names a part.
 pub fn qcainfo<L: AsRef<str>>(lines: &[L]) -> Result<Qcainfo, ReplyError> {
     let rows = own_rows(COMMAND, "+QCAINFO", lines);
     let mut sieve = Sieve::default();
@@ -65,7 +66,7 @@ pub fn qcainfo<L: AsRef<str>>(lines: &[L]) -> Result<Qcainfo, ReplyError> {
     Ok(Qcainfo { carriers, implausible: sieve.implausible() })
 }
 
-/// Places of the columns behind the band.
+/// Positions of the columns after the band.
 struct Columns {
     state: Option<usize>,
     pci: usize,
@@ -73,14 +74,14 @@ struct Columns {
     rsrq: usize,
     rssi: Option<usize>,
     rssnr: usize,
-    /// The first of three of the uplink.
+    /// The first of three columns of the uplink.
     uplink: Option<usize>,
 }
 
 impl Columns {
-    /// NR's shortest lines have the cell at once, and levels behind it. All others have a state and the cell. Behind
-    /// these come either levels and the uplink, or the uplink and levels without RSSI: the number of arguments
-    /// decides, and in lines of another length the argument itself.
+    /// Returns the positions for a line. NR's shortest lines have the cell first, and then levels. All others
+    /// have a state and the cell. Then follow either levels and the uplink, or the uplink and levels without
+    /// RSSI. The number of arguments decides, and in lines of another length the argument itself.
     fn of(args: &Args<'_>, rat: Option<Rat>, role: Role) -> Self {
         let number = |at| args.text(at).and_then(parse_decimal);
         let is_uint = |at| args.text(at).and_then(parse_uint).is_some();
@@ -121,7 +122,7 @@ fn component(args: &Args<'_>, sieve: &mut Sieve) -> Option<Component> {
         let number = args.text(at).and_then(parse_uint)?;
         u32::try_from(number).ok().filter(|number| *number <= max)
     };
-    // A level of 0 is what an inactive carrier has.
+    // An inactive carrier has a level of 0.
     let mut level = |quantity, at: usize| {
         let raw = args.text(at).and_then(parse_decimal).filter(|raw| *raw != 0.0)?;
         sieve.keep(quantity, raw)
@@ -157,7 +158,7 @@ fn component(args: &Args<'_>, sieve: &mut Sieve) -> Option<Component> {
     })
 }
 
-/// The state of a secondary carrier by the word of the oldest firmware.
+/// Returns the state of a secondary carrier for the word of the oldest firmware.
 fn state(word: &str) -> Option<u32> {
     match word.to_ascii_uppercase().as_str() {
         "DECONFIGURED" => Some(0),
@@ -167,21 +168,21 @@ fn state(word: &str) -> Option<u32> {
     }
 }
 
-/// `LTE BAND 3`, `NR5G BAND 78` → the number; 0 is none.
+/// Returns the number of `LTE BAND 3` or `NR5G BAND 78`; `None` for 0.
 fn number_behind(band: &str) -> Option<u32> {
     let start = band.trim_end_matches(|c: char| c.is_ascii_digit()).len();
     let number = parse_uint(band.get(start..)?)?;
     u32::try_from(number).ok().filter(|number| (1..=1_024).contains(number))
 }
 
-/// `B20`, `n78`.
+/// Reports whether a text is a band such as `B20` or `n78`.
 fn is_band(text: &str) -> bool {
     let number = text.strip_prefix(['B', 'b', 'N', 'n']).and_then(parse_uint);
     number.is_some_and(|number| number <= 1_024)
 }
 
-/// Of LTE by its resource blocks (36.101 §5.6), of NR by the code of Quectel's manual, which the widths of
-/// 38.101-1 §5.3.5 follow in their order.
+/// Returns the width: of LTE by its resource blocks (36.101 §5.6), of NR by the code of Quectel's manual. The
+/// codes follow the order of the widths in 38.101-1 §5.3.5.
 fn width_mhz(rat: Rat, raw: u32) -> Option<f64> {
     const BLOCKS: [(u32, f64); 6] =
         [(6, 1.4), (15, 3.0), (25, 5.0), (50, 10.0), (75, 15.0), (100, 20.0)];
@@ -261,12 +262,12 @@ mod tests {
         check(
             &[
                 "+QCAINFO: \"PCC\",501390,12,\"NR5G BAND 41\",153,-79,-11,2582",
-                // Without a line break (RM551E), an inactive carrier, and one whose levels are none.
+                // Without a line break (RM551E), an inactive carrier, and a carrier without levels.
                 "+QCAINFO: \"SCC\",126270,2,\"NR5G BAND 71\",1,93,0,-,-+QCAINFO: \"SCC\",521310,11,\"NR5G BAND 41\",1,153,0,-,-,-76,-11,427",
                 "+QCAINFO: \"SCC\",393850,3,\"NR5G BAND 25\",1,354,1,3,378000",
                 "+QCAINFO: \"SCC\",393850,3,\"NR5G BAND 25\",1,696,0,-,-,0,0,-32768",
                 "+QCAINFO: \"SCC\",648768,10,\"NR5G BAND 78\",920",
-                // Of a long line without its cell, the state is not taken for it.
+                // In a long line without its cell, the state is not taken for the cell.
                 "+QCAINFO: \"SCC\",648768,10,\"NR5G BAND 78\",2,-,0,-,-",
             ],
             json!([

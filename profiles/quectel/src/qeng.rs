@@ -10,12 +10,12 @@ use crate::words::{cut, radio};
 
 const COMMAND: &str = "AT+QENG=\"servingcell\"";
 
-/// The answer.
+/// The answer to `AT+QENG="servingcell"`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Qeng {
     /// `SEARCH`, `LIMSRV`, `NOCONN`, `CONNECT`.
     pub ue_state: Option<String>,
-    /// The radio that the modem is registered on, in the metrics' words; in EN-DC the anchor's.
+    /// The radio on which the modem is registered, in the metrics' words; in EN-DC the anchor's radio.
     pub rat: Option<Rat>,
     /// The LTE cell, also of category M and NB-IoT.
     pub lte: Option<Cell>,
@@ -28,12 +28,12 @@ pub struct Qeng {
     /// The radio of `lte`: LTE, category M or NB-IoT.
     #[serde(skip)]
     pub lte_rat: Option<Rat>,
-    /// How many levels were impossible and left out.
+    /// The number of levels that were impossible and left out.
     #[serde(skip)]
     pub implausible: u32,
 }
 
-/// What was reported of one cell. Levels are in dBm and dB.
+/// A cell as reported. Levels are in dBm and dB.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Cell {
     /// `sa` or `nsa`, of NR.
@@ -85,7 +85,7 @@ pub struct Cell {
 /// Reads the lines of the answer.
 ///
 /// # Errors
-/// [`ReplyError`] where there is no `+QENG:` line of a serving cell.
+/// [`ReplyError`] if there is no `+QENG:` line of a serving cell.
 pub fn qeng<L: AsRef<str>>(lines: &[L]) -> Result<Qeng, ReplyError> {
     let mut qeng = Qeng::default();
     let mut sieve = Sieve::default();
@@ -94,7 +94,7 @@ pub fn qeng<L: AsRef<str>>(lines: &[L]) -> Result<Qeng, ReplyError> {
         let mut fields = Fields { args: &args, at: 0 };
         if fields.text(0).is_some_and(|word| word.eq_ignore_ascii_case("servingcell")) {
             known = true;
-            // The state may be left out; the radio's name is next then.
+            // The state may be missing; the radio's name is next then.
             let state = args.text(1).filter(|word| radio(word).is_none());
             qeng.ue_state = state.map(cut).or(qeng.ue_state.take());
             fields.at = 1 + usize::from(state.is_some() || args.text(1).is_none());
@@ -114,7 +114,7 @@ pub fn qeng<L: AsRef<str>>(lines: &[L]) -> Result<Qeng, ReplyError> {
     Ok(qeng)
 }
 
-/// Takes the cell of a line whose radio's name is next; whether it names one.
+/// Takes the cell of a line at its radio's name, and reports whether the line names a radio.
 fn take_cell(qeng: &mut Qeng, mut fields: Fields<'_, '_>, sieve: &mut Sieve) -> bool {
     let Some(word) = fields.text(0) else { return false };
     let Some((Some(rat), _)) = radio(word) else { return false };
@@ -137,7 +137,7 @@ fn take_cell(qeng: &mut Qeng, mut fields: Fields<'_, '_>, sieve: &mut Sieve) -> 
     true
 }
 
-/// The arguments of a line from its cell on.
+/// The arguments of a line, starting at its cell.
 #[derive(Clone, Copy)]
 struct Fields<'a, 't> {
     args: &'a Args<'t>,
@@ -149,7 +149,7 @@ impl<'t> Fields<'_, 't> {
         self.args.text(self.at + at)
     }
 
-    /// A channel's number; `None` in the outer sense if it is one that cannot be, as between two cells.
+    /// Reads a channel's number; the outer `None` stands for an impossible number, as between two cells.
     fn arfcn(&self, at: usize, max: u32) -> Option<Option<u32>> {
         let channel = self.uint(at, max);
         (self.text(at).is_none() || channel.is_some()).then_some(channel)
@@ -160,7 +160,7 @@ impl<'t> Fields<'_, 't> {
         u32::try_from(number).ok().filter(|number| *number <= max)
     }
 
-    /// An area or a cell of so many bits, as sent and as a number.
+    /// Reads an area or a cell of so many bits, as sent and as a number.
     fn hex(&self, at: usize, bits: u32, is_known: fn(u64) -> bool) -> Option<(String, u64)> {
         let text = self.text(at)?;
         let number = parse_hex(text).filter(|number| *number < 1 << bits && is_known(*number))?;
@@ -176,7 +176,7 @@ impl<'t> Fields<'_, 't> {
         (-1_000..=1_000).contains(&number).then_some(number)
     }
 
-    /// Country and network; `None` where the line names none, as between two cells.
+    /// Reads country and network; `None` if the line names none, as between two cells.
     fn plmn(&self, at: usize) -> Option<(String, String)> {
         let digits = |text: &str, lengths: std::ops::RangeInclusive<usize>| {
             lengths.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
@@ -194,14 +194,14 @@ fn identity(fields: Fields<'_, '_>, plmn: usize, cell: usize, bits: u32) -> Cell
 }
 
 impl Cell {
-    /// The cell, if anything says that there is one: its network, or its strength.
+    /// Returns the cell if its network or its strength is known.
     fn if_known(self) -> Option<Self> {
         let levels = [self.rsrp_dbm, self.rscp_dbm, self.rssi_dbm];
         (self.mcc.is_some() || levels.iter().any(Option::is_some)).then_some(self)
     }
 }
 
-/// `<duplex>,<mcc>,<mnc>,<cell>,<pci>,<earfcn>,<band>,<ul>,<dl>,<tac>,<RSRP>,<RSRQ>,<RSSI>,<SINR>…`
+/// Reads `<duplex>,<mcc>,<mnc>,<cell>,<pci>,<earfcn>,<band>,<ul>,<dl>,<tac>,<RSRP>,<RSRQ>,<RSSI>,<SINR>…`
 fn lte(fields: Fields<'_, '_>, sieve: &mut Sieve) -> Option<Cell> {
     let earfcn = fields.arfcn(5, MAX_EARFCN)?;
     let (tac_hex, tac) = fields.hex(9, 16, is_area).unzip();
@@ -221,7 +221,7 @@ fn lte(fields: Fields<'_, '_>, sieve: &mut Sieve) -> Option<Cell> {
     .if_known()
 }
 
-/// `<duplex>,<mcc>,<mnc>,<cell>,<pci>,<tac>,<arfcn>,<band>,<bandwidth>,<RSRP>,<RSRQ>,<SINR>,<scs>…`
+/// Reads `<duplex>,<mcc>,<mnc>,<cell>,<pci>,<tac>,<arfcn>,<band>,<bandwidth>,<RSRP>,<RSRQ>,<SINR>,<scs>…`
 fn standalone(fields: Fields<'_, '_>, sieve: &mut Sieve) -> Option<Cell> {
     let arfcn = fields.arfcn(6, MAX_NR_ARFCN)?;
     let (tac_hex, tac) = fields.hex(5, 24, is_area).unzip();
@@ -243,8 +243,8 @@ fn standalone(fields: Fields<'_, '_>, sieve: &mut Sieve) -> Option<Cell> {
     .if_known()
 }
 
-/// `<mcc>,<mnc>,<pci>,<RSRP>,<SINR>,<RSRQ>[,<arfcn>,<band>[,<bandwidth>,<scs>]]`: another order. The
-/// oldest firmware ends after the levels; a channel that is there and impossible is garbage.
+/// Reads `<mcc>,<mnc>,<pci>,<RSRP>,<SINR>,<RSRQ>[,<arfcn>,<band>[,<bandwidth>,<scs>]]`, in another order. The
+/// oldest firmware ends after the levels. A line with an impossible channel is garbage.
 fn beside_lte(fields: Fields<'_, '_>, sieve: &mut Sieve) -> Option<Cell> {
     let (mcc, mnc) = fields.plmn(0).unzip();
     let arfcn = fields.arfcn(6, MAX_NR_ARFCN)?;
@@ -265,7 +265,7 @@ fn beside_lte(fields: Fields<'_, '_>, sieve: &mut Sieve) -> Option<Cell> {
     .if_known()
 }
 
-/// `<mcc>,<mnc>,<lac>,<cell>,<uarfcn>,<psc>,<rac>,<RSCP>,<Ec/Io>…`
+/// Reads `<mcc>,<mnc>,<lac>,<cell>,<uarfcn>,<psc>,<rac>,<RSCP>,<Ec/Io>…`
 fn wcdma(fields: Fields<'_, '_>, sieve: &mut Sieve) -> Option<Cell> {
     Cell {
         lac: fields.hex(2, 16, is_area).map(|(_, lac)| lac),
@@ -277,7 +277,7 @@ fn wcdma(fields: Fields<'_, '_>, sieve: &mut Sieve) -> Option<Cell> {
     .if_known()
 }
 
-/// `<mcc>,<mnc>,<lac>,<cell>,<bsic>,<arfcn>,<band>,<rxlev>…`
+/// Reads `<mcc>,<mnc>,<lac>,<cell>,<bsic>,<arfcn>,<band>,<rxlev>…`
 fn gsm(fields: Fields<'_, '_>, sieve: &mut Sieve) -> Option<Cell> {
     Cell {
         lac: fields.hex(2, 16, is_area).map(|(_, lac)| lac),
@@ -288,8 +288,8 @@ fn gsm(fields: Fields<'_, '_>, sieve: &mut Sieve) -> Option<Cell> {
     .if_known()
 }
 
-/// The levels of each radio. `nr_sinr_in_db` tells that this firmware's SINR of NR is in dB; LTE's comes
-/// from `AT+QCSQ`, whose unit is known.
+/// Returns the levels of each radio. `nr_sinr_in_db` means that this firmware's SINR of NR is in dB. LTE's SINR
+/// comes from `AT+QCSQ`, whose unit is known.
 pub fn signals(qeng: &Qeng, nr_sinr_in_db: bool) -> Vec<Signal> {
     let of = |rat, cell: &Cell| Signal {
         rssi_dbm: cell.rssi_dbm,
@@ -368,14 +368,14 @@ mod tests {
                 Rat::NbIot,
                 -123.0,
             ),
-            // The state may be missing, and letters be small.
+            // The state may be missing, and the letters small.
             ("\"LTE\",\"FDD\",001,01,1A2B3C,87,2050,4,3,3,5b10,-88,-11,-62,11,41", Rat::Lte, -88.0),
             (
                 "\"noconn\",\"lte\",\"fdd\",001,01,1a2b3c,87,2050,4,3,3,5b10,-88,-11,-62,11,41",
                 Rat::Lte,
                 -88.0,
             ),
-            // Of a unit that knows its strength and not yet its network.
+            // A unit that knows its strength and not yet its network.
             ("\"LIMSRV\",\"LTE\",\"FDD\",-,-,-,87,2050,4,3,3,-,-119,-18,-,-,-", Rat::Lte, -119.0),
             (
                 "\"LIMSRV\",\"LTE\",\"FDD\",001,01,FFFFFFF,87,-,0,3,3,FFFE,-119,-18,-,-,-",
@@ -429,7 +429,7 @@ mod tests {
         }
     }
 
-    /// A cell of which nothing is known is left out.
+    /// A cell without any known value is left out.
     #[test]
     fn nothing_is_made_of_nothing() {
         for rest in [

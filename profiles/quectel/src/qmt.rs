@@ -1,7 +1,8 @@
-//! The `AT+QMT…` dialect, from public logs and third-party drivers; Quectel's own note was not read.
+//! The `AT+QMT…` dialect, from public logs and third-party drivers; Quectel's own application note was not
+//! read.
 //!
-//! For OPEN, CONN, SUB, UNS, PUBEX, DISC and CLOSE `OK` is acceptance only: the operation ends with its
-//! `+QMTx:` line. Packets are numbered, so that a late result is no other packet's. There is no service
+//! For OPEN, CONN, SUB, UNS, PUBEX, DISC and CLOSE, `OK` is acceptance only: the operation ends with its
+//! `+QMTx:` line. Packets are numbered, so a late result does not count for another packet. There is no service
 //! to start: each client has a TCP connection of its own.
 
 use std::time::Duration;
@@ -19,28 +20,28 @@ use crate::memory::{self, Counted};
 use crate::settings::Settings;
 use crate::tls;
 
-/// The modem tells the end of a packet within its time-outs (2 × 30 s), and a little more.
+/// The time in which a modem reports the end of a packet: its time-outs (2 × 30 s), and a little more.
 const PACKET_END: Duration = Duration::from_secs(65);
 
 /// The result of OPEN takes a name look-up and a TCP connection: 75 s (not verified).
 const OPEN_END: Duration = Duration::from_secs(80);
 
-/// Acceptance of an operation.
+/// The time to accept an operation.
 const ACCEPTANCE: Duration = Duration::from_secs(10);
 
-/// The end of DISC and CLOSE needs no answer of the broker.
+/// The time of DISC and CLOSE, which need no answer of the broker.
 const CLOSE: Duration = Duration::from_secs(15);
 
-/// The same, and that of CONN, where another session of the modem waits meanwhile.
+/// The same, and for CONN, if another session of the modem waits meanwhile.
 const SHARED_END: Duration = Duration::from_secs(25);
 
 /// Ends the data of `AT+QMTPUB`, whose length is not announced.
 const END_OF_DATA: u8 = 0x1a;
 
-/// Gives the data of `AT+QMTPUB` up.
+/// Cancels the data of `AT+QMTPUB`.
 const ESCAPE: u8 = 0x1b;
 
-/// The dialect. Facts of one modem are in [`memory`].
+/// The dialect. Facts about a modem are in [`memory`].
 #[derive(Debug)]
 pub(crate) struct Qmt;
 
@@ -58,7 +59,7 @@ impl Mqtt for Qmt {
         tls::tidy(at, secured).await;
     }
 
-    /// There is nothing to start. What an earlier run left open is signed out.
+    /// Signs out the clients of an earlier run, if any. There is nothing to start.
     async fn start(&self, at: &At) -> Result<(), MqttError> {
         let _turn = sequence(at, STACK).await?;
         let asked = exchange("QMTOPEN", "AT+QMTOPEN?", PATIENCE)?;
@@ -70,7 +71,7 @@ impl Mqtt for Qmt {
                 }
                 Ok(())
             }
-            // Firmware that cannot tell: OPEN itself says "occupied".
+            // Firmware without this query: OPEN itself returns "occupied".
             Err(error) if error.refusal().is_some() => Ok(()),
             Err(source) => Err(MqttError::Exchange { operation: "QMTOPEN", source }),
         }
@@ -86,7 +87,7 @@ impl Mqtt for Qmt {
         let settings = Settings::of(client, connection)?;
         let host = quote("the broker's address", &connection.host)?;
         let _turn = sequence(at, STACK).await?;
-        // Settings are taken by a closed client only.
+        // Only a closed client takes settings.
         let opened = async || {
             settings.write(at).await?;
             tls::prepare(at, client, connection).await?;
@@ -107,11 +108,11 @@ impl Mqtt for Qmt {
         let end = if connection.is_shared { SHARED_END } else { PACKET_END };
         let line = ended(at, "QMTCONN", Kind::Setup, sign_in, result, end).await?;
         judge("QMTCONN", &line, 1, PACKET)?;
-        // Without a third argument the broker has said yes.
+        // Without a third argument the broker has accepted.
         if argument(&line, 2).is_some() { judge("QMTCONN", &line, 2, CONNACK) } else { Ok(()) }
     }
 
-    /// One filter with each command, so that the one that is refused has a name.
+    /// Sends a command for each filter, so that a refused filter is known.
     async fn subscribe(
         &self,
         at: &At,
@@ -150,8 +151,8 @@ impl Mqtt for Qmt {
         judge("QMTUNS", &line, 2, PACKET)
     }
 
-    /// PUBEX counts its data and takes one byte at least; an empty message is PUB's, whose data ends
-    /// with a control character. Older firmware has PUB alone.
+    /// Publishes a message. PUBEX counts its data and takes a byte at least. An empty message needs PUB, whose
+    /// data ends with a control character. Older firmware has PUB alone.
     async fn publish(&self, at: &At, client: Client, message: &Message) -> Result<(), MqttError> {
         let _turn = sequence(at, STACK).await?;
         let memory = memory::of(at);
@@ -178,13 +179,13 @@ impl Mqtt for Qmt {
         }
         let published = publish_to_its_end(at, client, message).await;
         if matches!(published, Err(MqttError::NoCode { .. })) {
-            // It may be the message; else the next one shows what the firmware has.
+            // The message may be the cause; if not, the next message shows which commands the firmware has.
             memory.note_counted(Counted::Unknown);
         }
         published
     }
 
-    /// The message is in the answer, and heard like one that comes by itself.
+    /// Fetches a message. It is in the answer, and is heard like a message that comes unsolicited.
     async fn fetch(&self, at: &At, client: Client, slot: u8) -> Result<(), MqttError> {
         let command = format!("AT+QMTRECV={},{slot}", client.0);
         let exchange = exchange("QMTRECV", &command, PATIENCE)?;
@@ -192,13 +193,13 @@ impl Mqtt for Qmt {
     }
 
     async fn close(&self, at: &At, client: Client) {
-        // Another session's publish is not to be torn apart.
+        // Another session's publish must not be torn apart.
         let turn = sequence(at, STACK).await;
         sign_out(at, client).await;
         drop(turn);
     }
 
-    /// There is nothing to stop: closed clients leave nothing.
+    /// Does nothing: closed clients leave nothing to stop.
     async fn stop(&self, _: &At) {}
 }
 
@@ -224,7 +225,7 @@ async fn publish_to_its_end(at: &At, client: Client, message: &Message) -> Resul
     sent(at, client, packet, ("QMTPUB", "+QMTPUB:"), &command, &data).await
 }
 
-/// The number of a message's packet, and what both commands begin with.
+/// Returns the number of a message's packet, and the common beginning of both commands.
 fn arguments(at: &At, client: Client, message: &Message) -> Result<(u16, String), MqttError> {
     let topic = quote("the topic", &message.topic)?;
     let packet = if message.qos == Qos::AtMostOnce { 0 } else { memory::of(at).packet() };
@@ -246,14 +247,14 @@ async fn sent(
     judge(operation, &line, 2, PACKET)
 }
 
-/// Asks if the firmware knows a command. One that does not answer is taken to know it.
+/// Asks if the firmware knows a command. A firmware that does not answer is taken to know it.
 async fn knows(at: &At, operation: &'static str, test: &str, prefix: &'static str) -> bool {
     let Ok(asked) = exchange(operation, test, PATIENCE) else { return true };
     let told = profile::persist(at, Kind::Setup, asked.answer(Answer::Prefix(prefix)), TRIES).await;
     !told.is_err_and(|error| error.refusal().is_some())
 }
 
-/// OPEN alone, with all settings made.
+/// Runs OPEN alone, after all settings are written.
 async fn dial(
     at: &At,
     client: Client,
@@ -268,7 +269,8 @@ async fn dial(
     judge("QMTOPEN", &line, 1, OPEN)
 }
 
-/// DISC and CLOSE, whatever state the client is in. DISC first: without it the broker publishes the will.
+/// Sends DISC and CLOSE, in whatever state the client is. DISC is first: without it the broker publishes the
+/// will.
 async fn sign_out(at: &At, client: Client) {
     for (operation, prefix) in [("QMTDISC", "+QMTDISC:"), ("QMTCLOSE", "+QMTCLOSE:")] {
         let command = format!("AT+{operation}={}", client.0);
@@ -279,7 +281,7 @@ async fn sign_out(at: &At, client: Client) {
             Err(error) => Err(error),
         };
         if let Err(error) = signed_out {
-            // `ERROR` where there was no connection: as it should be.
+            // `ERROR` is expected if there was no connection.
             tracing::debug!("{operation}: {error}");
         }
     }
@@ -297,13 +299,13 @@ fn line(prefix: &'static str, client: Client) -> ResultLine {
     ResultLine { prefix, first: Some(client.0), ..ResultLine::BLANK }
 }
 
-/// The result of this packet. 1 tells that it is sent again, and is no end.
+/// The result of this packet. 1 means that the packet is sent again, and does not end the exchange.
 fn numbered(prefix: &'static str, client: Client, packet: u16) -> ResultLine {
     ResultLine { second: Some(packet), interim: Some((2, "1")), ..line(prefix, client) }
 }
 
-/// Runs a command that its result line ends, and gives that line. The loss of the connection means that
-/// the result is due at once or never.
+/// Runs a command that its result line ends, and returns that line. If the connection is lost, the result comes
+/// at once or never.
 async fn ended(
     at: &At,
     operation: &'static str,
@@ -321,7 +323,7 @@ async fn ended(
     }
 }
 
-/// Judges a result line: 0 is success. A torn line does not count as one.
+/// Judges a result line: 0 is success. A torn line does not count as success.
 fn judge(
     operation: &'static str,
     line: &str,
@@ -339,7 +341,7 @@ fn argument(line: &str, at: usize) -> Option<&str> {
     line.split_once(':')?.1.split(',').nth(at).map(str::trim)
 }
 
-/// The client of a `+QMTOPEN: <client>,"<host>",<port>` line.
+/// Returns the client of a `+QMTOPEN: <client>,"<host>",<port>` line.
 fn open_client(line: &str) -> Option<Client> {
     argument(line, 0)?.parse().ok().map(Client)
 }

@@ -1,6 +1,6 @@
-//! The settings of a client, `AT+QMTCFG`. The modem keeps those of an earlier program until it boots, so all that
-//! could do harm are written before each OPEN. Their names and ranges are those that EC25 and EG25 units list
-//! (`AT+QMTCFG=?` in public logs); older firmware knows fewer of them.
+//! The settings of a client, `AT+QMTCFG`. The modem keeps the settings of an earlier program until it boots, so
+//! each setting that could do harm is written before each OPEN. Names and ranges are from the lists of EC25 and
+//! EG25 units (`AT+QMTCFG=?` in public logs); older firmware knows fewer settings.
 
 use at::Answer;
 use modem::mqtt::command::quote;
@@ -14,7 +14,8 @@ use crate::memory;
 /// The longest keep-alive that `"keepalive"` takes, in seconds.
 const MAX_KEEP_ALIVE_S: u16 = 3_600;
 
-/// The modem's wait for a packet's acknowledgement, in seconds, and how often it sends again.
+/// The modem's wait for a packet's acknowledgement, in seconds, and the number of times that it sends the
+/// packet again.
 const PACKET_TIMEOUT: (u8, u8) = (30, 1);
 
 const RECEIVE: &str = "QMTCFG \"recv/mode\"";
@@ -24,23 +25,23 @@ const RECEIVE: &str = "QMTCFG \"recv/mode\"";
 enum Without {
     /// The same: a firmware that does not know the setting behaves so by itself.
     Same,
-    /// The session works, and not quite as it was asked for.
+    /// The session works, and not quite as requested.
     Less(&'static str),
-    /// The session would not be what it was asked for.
+    /// The session would not be as requested.
     Nothing,
 }
 
-/// One setting.
+/// A setting of a client.
 #[derive(Debug)]
 struct Setting {
     /// The command and the setting, for errors.
     name: &'static str,
-    /// The setting as the command has it, with the client and its values.
+    /// The setting in the form of the command, with the client and its values.
     value: String,
     without: Without,
 }
 
-/// All settings of a client, made before anything is sent: what cannot be said is refused by name.
+/// All settings of a client, made before anything is sent: a value that cannot be expressed is refused by name.
 #[derive(Debug)]
 pub(crate) struct Settings {
     client: Client,
@@ -48,7 +49,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// All of them, whatever an earlier program left.
+    /// Makes all settings, independent of those that an earlier program left.
     pub(crate) fn of(client: Client, connection: &Connection) -> Result<Self, MqttError> {
         let (index, context) = (client.0, connection.context);
         let keep_alive = connection.keep_alive_s.min(MAX_KEEP_ALIVE_S);
@@ -60,7 +61,7 @@ impl Settings {
         let setting = |name, value, without| Setting { name, value, without };
         let same = |name, value| setting(name, value, Without::Same);
         let mut settings = vec![
-            // 4 is MQTT 3.1.1; many firmwares begin with 3.1.
+            // 4 is MQTT 3.1.1; the default of many firmwares is 3.1.
             setting(
                 "QMTCFG \"version\"",
                 format!("\"version\",{index},4"),
@@ -74,28 +75,28 @@ impl Settings {
             setting(
                 "QMTCFG \"session\"",
                 format!("\"session\",{index},{clean}"),
-                // Without the setting each session is a clean one.
+                // Without the setting each session is clean.
                 if connection.clean_session { Without::Same } else { Without::Nothing },
             ),
             same("QMTCFG \"timeout\"", format!("\"timeout\",{index},{wait},{again},0")),
             same("QMTCFG \"pdpcid\"", format!("\"pdpcid\",{index},{context}")),
-            // Messages come down as URCs, with their length.
+            // Messages are received as URCs, with their length.
             same(RECEIVE, format!("\"recv/mode\",{index},0,1")),
-            // 1 would take a payload for hexadecimal digits, and publish other bytes. One firmware has this name,
-            // another that.
+            // 1 would take a payload for hexadecimal digits, and publish other bytes. The name differs by
+            // firmware.
             same("QMTCFG \"dataformat\"", format!("\"dataformat\",{index},0,0")),
             same("QMTCFG \"send/mode\"", format!("\"send/mode\",{index},0")),
-            // No echo of a payload, and no end of its prompt before it is whole.
+            // No echo of a payload, and no end of its prompt before the payload is whole.
             same("QMTCFG \"view/mode\"", format!("\"view/mode\",{index},0")),
             same("QMTCFG \"edit/timeout\"", format!("\"edit/timeout\",{index},0,1")),
-            // How long an answer to the keep-alive may take, in seconds: the shortest, as from the factory.
+            // The longest wait for an answer to the keep-alive, in seconds: the shortest value, as delivered.
             same("QMTCFG \"qmtping\"", format!("\"qmtping\",{index},5")),
         ];
         settings.push(will(index, connection)?);
         Ok(Self { client, settings })
     }
 
-    /// Writes them. The client must be closed.
+    /// Writes all settings. The client must be closed.
     pub(crate) async fn write(&self, at: &At) -> Result<(), MqttError> {
         for Setting { name, value, without } in &self.settings {
             let written = set(at, name, &format!("AT+QMTCFG={value}")).await;
@@ -124,15 +125,15 @@ fn will(index: u8, connection: &Connection) -> Result<Setting, MqttError> {
     };
     let topic = quote("the will's topic", &will.topic)?;
     let (qos, retain) = (will.qos.number(), u8::from(will.retain));
-    // The will is an argument, so that it has to be text.
+    // The will is an argument, so it must be text.
     let payload = String::from_utf8_lossy(&will.payload);
     let payload = quote("the will's payload", &payload.replace('\u{fffd}', "\0"))?;
     let value = format!("\"will\",{index},1,{qos},{retain},{topic},{payload}");
     Ok(Setting { name, value, without: Without::Nothing })
 }
 
-/// Takes away a device of Alibaba Cloud that an earlier program left: the modem would sign in with it in the place
-/// of the session's own login. It is asked for first, since an empty one might switch the way of signing in on.
+/// Removes a device of Alibaba Cloud that an earlier program left: the modem would sign in with it instead of
+/// the session's own login. The modem is asked first, since an empty device might turn this way to sign in on.
 async fn forget_device(at: &At, client: Client) -> Result<(), MqttError> {
     if !has_device(at, client).await? {
         return Ok(());
@@ -147,7 +148,8 @@ async fn forget_device(at: &At, client: Client) -> Result<(), MqttError> {
     Ok(())
 }
 
-/// Asks if the modem has a device of Alibaba Cloud for this client. A firmware that does not know the setting has none.
+/// Asks if the modem has a device of Alibaba Cloud for this client. A firmware that does not know the setting
+/// has none.
 async fn has_device(at: &At, client: Client) -> Result<bool, MqttError> {
     let operation = "QMTCFG \"aliauth\"";
     let asked = exchange(operation, &format!("AT+QMTCFG=\"aliauth\",{}", client.0), PATIENCE)?;
@@ -199,7 +201,7 @@ mod tests {
         assert!(refused.contains("the will's payload"), "{refused}");
     }
 
-    /// Only what the session asks for, and does not have without the setting, is needed.
+    /// A session needs only the settings that it requests and would not have otherwise.
     #[test]
     fn a_session_needs_no_setting_but_what_it_asks_for() {
         let needed = |connection: &Connection| {

@@ -30,16 +30,16 @@ pub const DECODERS: &[(&str, Decoder)] = &[
     ("AT+QCCID", |raw| Ok(json!({ "iccid": card(&body("AT+QCCID", raw)?)? }))),
 ];
 
-/// The coldest and hottest that a die reports while it works, with room; beyond it the sensor lies.
+/// The coldest and hottest that a working die reports, with room; beyond it the sensor is wrong.
 const CELSIUS: std::ops::RangeInclusive<f64> = -60.0..=150.0;
 
-/// Sensors of a line that names none (`+QTEMP: 30,28,25`).
+/// Names of the sensors in a line without names (`+QTEMP: 30,28,25`).
 const UNNAMED: [&str; 3] = ["pmic", "xo", "pa"];
 
 /// More sensors than any module has.
 const MAX_SENSORS: usize = 32;
 
-/// One line of `AT+QCSQ`.
+/// A line of `AT+QCSQ`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Qcsq {
     /// The radio: `lte`, `nr`, `cat-m` …; `none` without service.
@@ -58,12 +58,12 @@ pub struct Qcsq {
     pub sinr_db: Option<f64>,
     /// Reference signal received quality, dB.
     pub rsrq_db: Option<f64>,
-    /// How many levels were impossible and left out.
+    /// The number of levels that were impossible and left out.
     #[serde(skip)]
     pub implausible: u32,
 }
 
-/// A list of one is that one; more are `rows`.
+/// A single row as itself, or several rows as `rows`.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum OneOrRows<T> {
@@ -81,10 +81,10 @@ fn one_or_rows<T>(mut rows: Vec<T>) -> OneOrRows<T> {
     }
 }
 
-/// Reads `+QCSQ: <mode>[,<levels>]`; one row for each radio. A row of a mode that is not known here is passed over.
+/// Reads `+QCSQ: <mode>[,<levels>]`, a row for each radio. A row of an unknown mode is skipped.
 ///
 /// # Errors
-/// [`ReplyError`] if there is no such line, or none of a known mode.
+/// [`ReplyError`] if there is no such line, or none with a known mode.
 pub fn qcsq<L: AsRef<str>>(lines: &[L]) -> Result<Vec<Qcsq>, ReplyError> {
     let command = "AT+QCSQ";
     let rows = own_rows(command, "+QCSQ", lines);
@@ -94,10 +94,10 @@ pub fn qcsq<L: AsRef<str>>(lines: &[L]) -> Result<Vec<Qcsq>, ReplyError> {
     readable(rows.iter().map(qcsq_row))
 }
 
-/// The rows that can be read.
+/// Returns the readable rows.
 ///
 /// # Errors
-/// That of the last row, if none can be read.
+/// The error of the last row, if no row is readable.
 fn readable<T>(rows: impl Iterator<Item = Result<T, ReplyError>>) -> Result<Vec<T>, ReplyError> {
     let mut found = Vec::new();
     let mut refused = None;
@@ -141,7 +141,7 @@ fn qcsq_row(args: &Args<'_>) -> Result<Qcsq, ReplyError> {
             row.rscp_dbm = level(&mut sieve, Quantity::Rsrp, 2);
             row.ecio_db = raw(3).filter(|ecio| (-40.0..=0.0).contains(ecio));
         }
-        // The SINR of NR is in dB. Of the modules with four levels the first is the power of the channel.
+        // The SINR of NR is in dB. If a module prints four levels, the first is the power of the channel.
         Some(Rat::Nr) => {
             let four = (1..=4).all(|at| args.text(at).and_then(parse_decimal).is_some());
             let at = usize::from(four);
@@ -166,7 +166,7 @@ fn qcsq_row(args: &Args<'_>) -> Result<Qcsq, ReplyError> {
 }
 
 impl Qcsq {
-    /// The levels; `None` without service.
+    /// Returns the levels; `None` without service.
     pub fn signal(&self) -> Option<Signal> {
         let rat = match self.rat {
             "gsm" => Rat::Gsm,
@@ -187,7 +187,7 @@ impl Qcsq {
     }
 }
 
-/// One line of `AT+QNWINFO`.
+/// A line of `AT+QNWINFO`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NetworkInfo {
     /// The access technology in the vendor's words.
@@ -198,21 +198,21 @@ pub struct NetworkInfo {
     pub band_text: Option<String>,
     /// The channel's number.
     pub channel: Option<u32>,
-    /// `2g`, `3g`, `4g` or `5g`; absent without service, and where there are two.
+    /// `2g`, `3g`, `4g` or `5g`; absent without service, and if there are two.
     pub generation: Option<&'static str>,
 }
 
 /// Reads `+QNWINFO: <act>,<operator>,<band>,<channel>`; in EN-DC there are two lines.
 ///
 /// # Errors
-/// [`ReplyError`] where there is no such line.
+/// [`ReplyError`] if there is no such line.
 pub fn qnwinfo<L: AsRef<str>>(lines: &[L]) -> Result<Vec<NetworkInfo>, ReplyError> {
     let command = "AT+QNWINFO";
     let rows = own_rows(command, "+QNWINFO", lines);
     if rows.is_empty() {
         return Err(ReplyError::Missing { command, wanted: "+QNWINFO: line" });
     }
-    // Which of two is meant as the generation nobody can say.
+    // With two technologies the generation is ambiguous.
     let single = rows.len() == 1;
     readable(rows.iter().map(|args| {
         let act = args.text(0).ok_or_else(|| args.refuse(0, "act", "a technology's name"))?;
@@ -245,10 +245,10 @@ fn generation(act: &str) -> Option<&'static str> {
     }
 }
 
-/// Reads `+QTEMP: "<sensor>","<degrees>"` lines, or one line of three degrees without names.
+/// Reads `+QTEMP: "<sensor>","<degrees>"` lines, or a single line of three degrees without names.
 ///
 /// # Errors
-/// [`ReplyError`] where no line holds a possible temperature.
+/// [`ReplyError`] if no line holds a possible temperature.
 pub fn qtemp<L: AsRef<str>>(lines: &[L]) -> Result<BTreeMap<String, f64>, ReplyError> {
     let command = "AT+QTEMP";
     let mut celsius = BTreeMap::new();
@@ -273,21 +273,21 @@ pub fn qtemp<L: AsRef<str>>(lines: &[L]) -> Result<BTreeMap<String, f64>, ReplyE
 /// Reads the answer to `AT+QCCID`.
 ///
 /// # Errors
-/// [`ReplyError`] where no line is one or it is no card number.
+/// [`ReplyError`] if no line has a valid card number.
 pub fn card<L: AsRef<str>>(lines: &[L]) -> Result<String, ReplyError> {
     iccid("AT+QCCID", &["+QCCID"], lines)
 }
 
-/// Reads `+QPINC: "SC",<pin>,<puk>`: how often each may still be tried.
+/// Reads `+QPINC: "SC",<pin>,<puk>`, the tries that are left for each.
 ///
 /// # Errors
-/// [`ReplyError`] where there is no such line or a number is unreadable.
+/// [`ReplyError`] if there is no such line or a number is unreadable.
 pub fn pin_tries<L: AsRef<str>>(lines: &[L]) -> Result<PinTries, ReplyError> {
     let command = "AT+QPINC=\"SC\"";
     let rows = own_rows(command, "+QPINC", lines);
     let own = rows.iter().find(|args| args.text(0) == Some("SC"));
     let args = own.ok_or(ReplyError::Missing { command, wanted: "+QPINC: line of the card" })?;
-    // The PIN's counter decides whether one is tried; that of the PUK is for a person.
+    // The PIN's counter decides whether the agent tries a PIN; the PUK's counter is for the operator.
     let pin = Some(args.uint(1, "PIN_counter", 99)?);
     Ok(PinTries { pin, puk: args.uint(2, "PUK_counter", 99).ok() })
 }
@@ -330,7 +330,8 @@ mod tests {
                 json!({"rat": "nb-iot", "rssi_dbm": -62.0, "rsrp_dbm": -92.0, "sinr_raw": 93.0,
                     "sinr_db": -1.4, "rsrq_db": -14.0}),
             ),
-            // A row that is not known leaves the other; a form of NR with four levels has the channel's power first.
+            // An unknown row does not affect the other; a form of NR with four levels has the channel's power
+            // first.
             (
                 "AT+QCSQ",
                 "+QCSQ: \"FOO\",-1\r\n+QCSQ: \"GSM\",-71",

@@ -1,9 +1,9 @@
-//! TLS on the modem: `AT+QSSLCFG`, `AT+QMTCFG="ssl"` and files by `AT+QF…`, from public logs of EC25, EG25, EC200
-//! and BG95 units; none was of ours.
+//! TLS on the modem: `AT+QSSLCFG`, `AT+QMTCFG="ssl"` and files by `AT+QF…`, from public logs of EC25, EG25,
+//! EC200 and BG95 units; none of the logs is ours.
 //!
-//! How the files in the modem are named: [`modem::tls`]. Each client has the TLS context of its own number. A
-//! file is told with its length, so that half of one is not taken for it; one of the right length that an
-//! earlier run left is believed until a handshake fails.
+//! For the names of the files in the modem see [`modem::tls`]. Each client has the TLS context of its own
+//! number. The modem lists a file with its length, so half a file is not taken for the whole. A file of the
+//! right length that an earlier run left is trusted until a handshake fails.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -21,27 +21,27 @@ use crate::exchange::{STACK, TRIES, exchange, set};
 /// Clients of a modem, and TLS contexts.
 const CLIENTS: [Client; 6] = [Client(0), Client(1), Client(2), Client(3), Client(4), Client(5)];
 
-/// How long the modem waits for bytes of a file, in seconds, before it is content with what it has.
+/// The modem's wait for bytes of a file, in seconds, before it accepts the bytes that it has.
 const PAUSE_S: u8 = 10;
 
-/// An upload, over a slow line to a slow flash.
+/// The time of an upload, over a slow line to a slow flash.
 const UPLOAD: Duration = Duration::from_secs(15);
 
 /// The longest file that is put into a modem, in bytes; its flash takes more.
 pub(crate) const MAX_FILE: usize = 10_240;
 
-/// What leaves parts of the broker's certificate unchecked where it is on, which it is in much public code.
+/// Options that leave parts of the broker's certificate unchecked if they are on, as in much public code.
 const IGNORED: [&str; 3] =
     ["ignoreinvalidcertsign", "ignoremulticertchainverify", "ignorecertitem"];
 
-/// The setting that makes a client's connection one over TLS, in errors.
+/// The setting that turns TLS on for a client, in errors.
 const SSL: &str = "QMTCFG \"ssl\"";
 
 /// TLS 1.2; 4 would fall back as far as SSL 3.
 const TLS_1_2: u8 = 3;
 
-/// Makes the client's connection one over TLS, or one without: with the files in the modem, the clock and the
-/// context set. The client must be closed.
+/// Turns TLS on or off for a client: with the files in the modem, the clock and the context set. The client
+/// must be closed.
 pub(crate) async fn prepare(
     at: &At,
     client: Client,
@@ -49,7 +49,7 @@ pub(crate) async fn prepare(
 ) -> Result<(), MqttError> {
     let index = client.0;
     let Some(tls) = &connection.tls else {
-        // What an earlier run has set stays until the modem boots.
+        // A setting of an earlier run stays until the modem boots.
         return match set(at, SSL, &format!("AT+QMTCFG=\"ssl\",{index},0")).await {
             Err(MqttError::NoCode { .. }) => {
                 tracing::debug!("this firmware knows no MQTT over TLS, so none is on");
@@ -76,8 +76,8 @@ pub(crate) async fn tidy(at: &At, secured: &[Client]) {
     }
 }
 
-/// Whether OPEN may have failed of TLS: public logs show -1 for all that a handshake may fail of, and a network error;
-/// or nothing at all.
+/// Reports whether TLS may be the cause of a failed OPEN: public logs show -1 for every cause in a handshake,
+/// and a network error; or no result at all.
 pub(crate) fn is_suspect(error: &MqttError) -> bool {
     match error {
         MqttError::Refused { code, .. } => [FAILED, NETWORK_ERROR].contains(&code.number),
@@ -89,10 +89,10 @@ pub(crate) fn is_suspect(error: &MqttError) -> bool {
     }
 }
 
-/// After an OPEN that failed: removes what it may have failed of, which is any file that was there before this run.
-/// What was written by it stays, so that a network which is away costs the flash one upload at most.
+/// Removes the possible causes of a failed OPEN: each file that was there before this run. Files written in
+/// this run stay, so an absent network costs the flash one upload at most.
 pub(crate) async fn doubt(at: &At, client: Client, connection: &Connection) {
-    // Without a CA no file is there.
+    // Without a CA there are no files.
     let Some(tls) = connection.tls.as_ref().filter(|tls| tls.ca.is_some()) else { return };
     for name in at.written().doubtful(client, tls) {
         match delete(at, &name).await {
@@ -115,7 +115,7 @@ struct Stored {
 }
 
 impl Stored {
-    /// From `+QFLST: "UFS:x.pem",1188`; some firmware leaves out the word for the flash.
+    /// Reads `+QFLST: "UFS:x.pem",1188`; some firmware leaves out the word for the flash.
     fn parse(line: &str) -> Option<Self> {
         let (name, length) = line.strip_prefix("+QFLST:")?.trim().rsplit_once(',')?;
         let name = name.trim().trim_matches('"');
@@ -124,18 +124,18 @@ impl Stored {
         (!name.is_empty()).then_some(Self { name, length })
     }
 
-    /// Whether it is this one, and whole.
+    /// Reports whether this is the whole `file`.
     fn is(&self, file: &File<'_>) -> bool {
         self.name == file.name && self.length == file.content.len()
     }
 }
 
-/// The files of a connection. Without a CA the modem shows no certificate: a private key has no business in it.
+/// Returns the files of a connection. Without a CA the modem shows no certificate, so it needs no private key.
 fn needed(client: Client, tls: &Tls) -> Vec<File<'_>> {
     if tls.ca.is_some() { files(client, tls) } else { Vec::new() }
 }
 
-/// Puts into the modem what is not there yet, and removes what the client needed before.
+/// Uploads the missing files, and removes files that the client used before.
 async fn store(at: &At, client: Client, files: &[File<'_>]) -> Result<(), MqttError> {
     let there = list(at).await?;
     remove(at, there.iter().filter(|stored| is_unused(&stored.name, client, files))).await;
@@ -145,7 +145,7 @@ async fn store(at: &At, client: Client, files: &[File<'_>]) -> Result<(), MqttEr
     Ok(())
 }
 
-/// The files that are in the modem. One that refuses to tell is taken to have none.
+/// Lists the files in the modem. A modem that refuses the list is taken to have none.
 async fn list(at: &At) -> Result<Vec<Stored>, MqttError> {
     let asked = exchange("QFLST", "AT+QFLST=\"*\"", PATIENCE)?.answer(Answer::Prefix("+QFLST:"));
     match profile::persist(at, Kind::Setup, asked, TRIES).await {
@@ -172,7 +172,7 @@ async fn delete(at: &At, name: &str) -> Result<(), MqttError> {
     set(at, "QFDEL", &format!("AT+QFDEL={}", quote("the name of a file", name)?)).await
 }
 
-/// Uploads a file, and once more where that failed: one of this name may be there that is torn (407).
+/// Uploads a file, twice if the first try failed: a torn file of this name may be there (407).
 async fn upload(at: &At, file: &File<'_>) -> Result<(), MqttError> {
     for is_last in [false, true] {
         let Err(error) = upload_once(at, file).await else {
@@ -184,7 +184,7 @@ async fn upload(at: &At, file: &File<'_>) -> Result<(), MqttError> {
         if error.is_hopeless() {
             return Err(error);
         }
-        // What is there now is not what was sent, if anything is; the next connect must not take it for that.
+        // Any file that is there now is not the file that was sent; the next connect must not use it.
         if let Err(error) = delete(at, &file.name).await {
             tracing::debug!("{error}");
         }
@@ -218,13 +218,13 @@ async fn upload_once(at: &At, file: &File<'_>) -> Result<(), MqttError> {
     if arrived { Ok(()) } else { Err(MqttError::FileTorn { option }) }
 }
 
-/// The length and the check sum of `+QFUPL: 1188,2d13`, which have no leading zeros.
+/// Reads the length and the check sum of `+QFUPL: 1188,2d13`, which have no leading zeros.
 fn uploaded(line: &str) -> Option<(usize, u16)> {
     let (length, sum) = line.strip_prefix("+QFUPL:")?.split_once(',')?;
     Some((length.trim().parse().ok()?, u16::from_str_radix(sum.trim(), 16).ok()?))
 }
 
-/// All pairs of bytes, the first the high one, laid over each other by XOR; a last one alone is a high one.
+/// Combines all pairs of bytes by XOR, the first byte being the high byte; a single last byte is a high byte.
 fn checksum(content: &str) -> u16 {
     content.as_bytes().chunks(2).fold(0, |sum, pair| match pair {
         [high, low] => sum ^ u16::from_be_bytes([*high, *low]),
@@ -242,7 +242,7 @@ async fn configure(
     host: &str,
     files: &[File<'_>],
 ) -> Result<(), MqttError> {
-    // 0 nobody is checked, 1 the server, 2 the server, which may ask for the client's certificate.
+    // 0 checks nothing, 1 checks the server, 2 checks the server, which may ask for the client's certificate.
     let level = match (&tls.ca, &tls.identity) {
         (None, _) => 0,
         (Some(_), None) => 1,
@@ -257,7 +257,7 @@ async fn configure(
     option(at, client, "ciphersuite", "0XFFFF").await?;
     option(at, client, "seclevel", level).await?;
     if tls.ca.is_some() {
-        // What an earlier program switched on would leave nothing of the check.
+        // An option that an earlier program turned on would disable the check.
         for part in IGNORED {
             option_if_known(at, client, part, 0).await?;
         }
@@ -267,7 +267,7 @@ async fn configure(
         let name = quote("the name of a file", &file.name)?;
         option(at, client, file.option, name).await?;
     }
-    // RFC 6066 §3: an address is no name.
+    // RFC 6066 §3: an address is not a name.
     let is_name = host.parse::<IpAddr>().is_err();
     let checks_name = is_name && tls.ca.is_some();
     if !option_if_known(at, client, "checkhost", u8::from(checks_name)).await? && checks_name {
@@ -281,7 +281,7 @@ async fn configure(
     Ok(())
 }
 
-/// Sets an option that not all firmware has; tells whether this one does.
+/// Sets an option that not all firmware has, and reports whether this firmware has it.
 async fn option_if_known(
     at: &At,
     client: Client,

@@ -1,8 +1,8 @@
-//! The modem's words for radios, and how much of any word is kept.
+//! The modem's words for radios, and the kept length of any word.
 
 use modem::reply::Rat;
 
-/// The radio of a mode's word, and the vendor's word for it in replies.
+/// Returns the radio for a mode's word, and the vendor's word for it in replies.
 pub(crate) fn radio(mode: &str) -> Option<(Option<Rat>, &'static str)> {
     Some(match mode.to_ascii_uppercase().as_str() {
         "NOSERVICE" => (None, "none"),
@@ -10,7 +10,7 @@ pub(crate) fn radio(mode: &str) -> Option<(Option<Rat>, &'static str)> {
         "WCDMA" | "TDSCDMA" | "HSPA" => (Some(Rat::Wcdma), "wcdma"),
         "LTE" => (Some(Rat::Lte), "lte"),
         "CAT-M1" | "CAT-M" | "EMTC" => (Some(Rat::CatM), "cat-m"),
-        // The last of the BG95-S5, by satellite.
+        // The last is the BG95-S5, by satellite.
         "CAT-NB1" | "CAT-NB2" | "CAT-NB" | "NBIOT" | "NB-IOT" | "NTN NBIOT" => {
             (Some(Rat::NbIot), "nb-iot")
         }
@@ -19,7 +19,7 @@ pub(crate) fn radio(mode: &str) -> Option<(Option<Rat>, &'static str)> {
     })
 }
 
-/// A word of the modem, short and printable.
+/// Cuts a word of the modem to a short and printable form.
 pub(crate) fn cut(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(40).collect()
 }

@@ -1,8 +1,8 @@
 //! `AT+CMQTTCFG="aliauth"`: the modem signs in at Alibaba Cloud by itself (SIM82xx manual V1.02 p. 340;
 //! listed, not described, in the SIM7500/7600 manual V3.00 p. 363; not in firmware of 2018).
 //!
-//! No transcript shows which client id it then sends, or with what it signs. The secret stays in the modem
-//! until the client is released.
+//! No transcript shows the client id that the modem then sends, or its way to sign. The secret stays in the
+//! modem until the client is released.
 
 use modem::mqtt::command::quote;
 use modem::mqtt::{Client, MqttError, Triple};
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::exchange::{exchange, outcome, persist};
 
-/// Tells the modem who it is, between ACCQ and CONNECT.
+/// Gives the modem the device's identity, between ACCQ and CONNECT.
 pub(crate) async fn introduce(at: &At, client: Client, triple: &Triple) -> Result<(), MqttError> {
     let shown = format!(
         "AT+CMQTTCFG=\"aliauth\",{},{},{}",
@@ -26,7 +26,8 @@ pub(crate) async fn introduce(at: &At, client: Client, triple: &Triple) -> Resul
     let command = Zeroizing::new(format!("{shown},{}", *secret));
     let exchange = exchange("CMQTTCFG", &command, PATIENCE)?.shown_as(format!("{shown},***"));
     match outcome("CMQTTCFG", persist(at, Kind::Setup, exchange).await) {
-        // What a firmware does not know it refuses without a code; and what it cannot do just now too.
+        // Firmware refuses an unknown setting without a code; it also does so if it cannot apply the setting
+        // just now.
         Err(MqttError::NoCode { operation, .. }) => Err(MqttError::AliauthRefused { operation }),
         ended => ended,
     }

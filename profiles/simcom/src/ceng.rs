@@ -1,5 +1,5 @@
-//! `AT+CENG?`, the serving cell of a SIM7020 (SIM7020 manual V1.05 §5.2.6). It has no `AT+CPSI?`, and its
-//! `AT+CSQ` is on a scale of its own (§3.2.16), so it is not read.
+//! `AT+CENG?`, the serving cell of a SIM7020 (SIM7020 manual V1.05 §5.2.6). The SIM7020 has no `AT+CPSI?`. Its
+//! `AT+CSQ` uses a scale of its own (§3.2.16), so `AT+CSQ` is not read.
 
 use modem::reply::{
     Args, MAX_EARFCN, Quantity, Rat, ReplyError, Sieve, Signal, is_area, is_cell, own_rows,
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 const COMMAND: &str = "AT+CENG?";
 
-/// Where the arguments stand.
+/// The positions of the arguments.
 mod place {
     pub(super) const EARFCN: usize = 0;
     pub(super) const PCI: usize = 2;
@@ -24,7 +24,7 @@ mod place {
     pub(super) const POWER: usize = 11;
 }
 
-/// What is told of the serving cell. Levels are there only while nothing is sent (§5.2.6: RRC idle).
+/// The serving cell as reported. Levels are present only while the modem sends nothing (§5.2.6: RRC idle).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ceng {
     /// Always NB-IoT.
@@ -49,15 +49,15 @@ pub struct Ceng {
     pub sinr_db: Option<f64>,
     /// Coverage enhancement level, 0 to 2: how often each packet is repeated.
     pub coverage_level: Option<u32>,
-    /// What the modem sends with, dBm.
+    /// Transmit power, dBm.
     pub tx_power_dbm: Option<f64>,
-    /// How many values were impossible and left out.
+    /// The number of values that were impossible and left out.
     #[serde(skip)]
     pub implausible: u32,
 }
 
 impl Ceng {
-    /// As the metrics have it.
+    /// Returns the levels in the form of the metrics.
     pub fn signal(&self) -> Signal {
         Signal {
             rssi_dbm: self.rssi_dbm,
@@ -69,11 +69,11 @@ impl Ceng {
     }
 }
 
-/// Reads the serving cell's line. Those of neighbours, which have four arguments, are passed over.
+/// Reads the serving cell's line. Lines of neighbours, which have four arguments, are skipped.
 ///
 /// # Errors
-/// [`ReplyError`] where there is no line with a cell and its area in their places: then nothing says that the
-/// levels stand in theirs.
+/// [`ReplyError`] if no line has a cell and its area in their places: then nothing shows that the levels are in
+/// theirs.
 pub fn ceng<L: AsRef<str>>(lines: &[L]) -> Result<Ceng, ReplyError> {
     let rows = own_rows(COMMAND, "+CENG", lines);
     let args = rows
@@ -106,7 +106,7 @@ pub fn ceng<L: AsRef<str>>(lines: &[L]) -> Result<Ceng, ReplyError> {
         }
         value
     };
-    // In tenths of a dBm: from what a transmitter can be turned down to, to what any class may send.
+    // In tenths of a dBm, from the lowest power of a transmitter to the highest that any class allows.
     let tx_power_dbm = number(place::POWER, -600.0..=300.0).map(|tenths| tenths / 10.0);
     let small = |at, name, most| args.uint(at, name, most).ok();
     Ok(Ceng {
@@ -126,7 +126,7 @@ pub fn ceng<L: AsRef<str>>(lines: &[L]) -> Result<Ceng, ReplyError> {
     })
 }
 
-/// A number in hexadecimal digits between quotation marks.
+/// Reads a number in hexadecimal digits between quotation marks.
 fn identity(args: &Args<'_>, at: usize, name: &'static str) -> Result<u64, ReplyError> {
     args.arg(at)
         .filter(|arg| arg.quoted)
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(cell.signal().rat.as_str(), "nbiot");
     }
 
-    /// While it sends the modem knows no levels.
+    /// The modem knows no levels while it sends.
     #[test]
     fn what_is_not_told_is_left_out_and_what_cannot_be_is_counted() {
         let busy = ceng(&["+CENG: 3738,2,28,\"0A4B0C\",,,,,8,\"5A1E\",0,,"]).unwrap();
@@ -165,7 +165,7 @@ mod tests {
         let odd =
             ceng(&["+CENG: 3738,2,28,\"0A4B0C\",-7800,x,-32768,255,8,\"5A1E\",7,999"]).unwrap();
         assert!(odd.signal().is_empty());
-        // The power, the quality and the transmitter's; -32768 and 255 are how modems say "unknown".
+        // Power, quality and transmit power; modems print -32768 and 255 for "unknown".
         assert_eq!(odd.implausible, 3);
         assert_eq!(odd.coverage_level, None);
     }

@@ -1,8 +1,8 @@
-//! `AT+CMGRMI=4`, what a SIMCom module measures in LTE: the serving cell and the carriers aggregated with it.
+//! `AT+CMGRMI=4`, a SIMCom module's measurements in LTE: the serving cell and the carriers aggregated with it.
 //!
-//! No manual at hand lists the columns. They are those in which public reports of a SIM7600 and a SIM8300, and the
-//! scripts of ROOter for the SIM8200, agree; the columns that these leave open are not read. The command fails without
-//! service and takes its time, so the status poll does not send it.
+//! No manual at hand lists the columns. The columns read here are those on which public reports of a SIM7600
+//! and a SIM8300 and the scripts of ROOter for the SIM8200 agree. The others are not read. The command fails
+//! without service and takes its time, so the status poll does not send it.
 
 use modem::reply::{
     Args, Carrier, MAX_EARFCN, Quantity, Rat, ReplyError, Role, Sieve, own_rows, parse_decimal,
@@ -15,14 +15,14 @@ const COMMAND: &str = "AT+CMGRMI";
 /// More carriers than any modem aggregates.
 const MAX_CARRIERS: usize = 32;
 
-/// The answer.
+/// The answer to `AT+CMGRMI=4`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Cmgrmi {
     /// The serving cell's carrier first, then the others.
     pub carriers: Vec<Component>,
 }
 
-/// One carrier.
+/// A carrier.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Component {
     /// The part that all vendors share.
@@ -32,7 +32,7 @@ pub struct Component {
     pub bw_raw: Option<u32>,
 }
 
-/// Places of the columns of a line, its name being the first.
+/// Positions of the columns of a line; the line's name is the first column.
 struct Columns {
     earfcn: usize,
     band: usize,
@@ -51,8 +51,8 @@ const SERVING: Columns =
 const SECONDARY: Columns =
     Columns { earfcn: 1, band: 3, width: 4, pci: 6, rsrq: 7, rsrp: 8, rssi: 9 };
 
-/// Reads the lines `+CMGRMI: Serving_Cell,…` and `+CMGRMI: CA_Scell,…` of LTE. Neighbours are passed over, and so is
-/// the shorter line of a serving cell of NR.
+/// Reads the lines `+CMGRMI: Serving_Cell,…` and `+CMGRMI: CA_Scell,…` of LTE. Neighbours and the shorter line
+/// of a serving cell of NR are skipped.
 ///
 /// # Errors
 /// [`ReplyError`] if there is no such line.

@@ -1,13 +1,13 @@
-//! The `AT+CMQ…` dialect of the SIM7020, NB-IoT on a UART (SIM7020 manual V1.05 ch. 11). None of it was seen
-//! on a unit of our own.
+//! The `AT+CMQ…` dialect of the SIM7020, NB-IoT on a UART (SIM7020 manual V1.05 ch. 11). None of it was seen on
+//! a unit of our own.
 //!
-//! There is one client. A payload is an argument in hexadecimal digits: nothing prompts. No operation has a
-//! result code: it ends with `OK` or `ERROR`.
+//! There is a single client. A payload is an argument in hexadecimal digits, so nothing prompts. An operation
+//! has no result code: it ends with `OK` or `ERROR`.
 //!
-//! What `OK` means is a setting. As it comes from the factory the modem says `OK` once it has taken a packet.
-//! In its synchronisation mode (`AT+CMQTSYNC=1`, V1.05 on) it says so after the broker has acknowledged: so
-//! users tell, while the manual names the mode and does not describe it. A message is removed from the queue
-//! at that `OK`, so no session opens where the mode cannot be had.
+//! The meaning of `OK` is a setting. As delivered, the modem prints `OK` once it has taken a packet. In its
+//! synchronisation mode (`AT+CMQTSYNC=1`, V1.05 on) it prints `OK` after the broker has acknowledged. Users
+//! report this; the manual names the mode and does not describe it. A message is removed from the queue at that
+//! `OK`, so no session opens if the mode cannot be set.
 
 use std::time::Duration;
 
@@ -28,8 +28,8 @@ pub(crate) mod replies;
 /// The longest topic and filter (manual V1.05 §11.2.4 to §11.2.6).
 const MAX_TOPIC: usize = 128;
 
-/// The payload's length is told in hexadecimal digits, 2 to 1,000 (§11.2.6). Should a firmware count bytes
-/// there, no more than these is surely taken all the same.
+/// The payload's length in hexadecimal digits is 2 to 1,000 (§11.2.6). A firmware that counts bytes there still
+/// takes this many.
 const PAYLOAD: (usize, usize) = (1, 500);
 
 /// The longest name of a broker (§11.2.1), client id and login (§11.2.2).
@@ -43,44 +43,44 @@ const MAX_KEEP_ALIVE_S: u16 = 64_800;
 /// The modem's buffer for one packet, at its largest (§11.2.1).
 const BUFFER: u16 = 1_132;
 
-/// How long the modem waits for an answer of the broker: `<command_timeout_ms>`, at most 60,000 (§11.2.1).
-/// NB-IoT repeats a packet for ten seconds and more where the signal is poor.
+/// The modem's time-out for an answer of the broker: `<command_timeout_ms>`, at most 60,000 (§11.2.1). NB-IoT
+/// repeats a packet for ten seconds and more if the signal is poor.
 const MODEM_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// One answer of the broker. The modem's own timer decides, and may start once the packet is sent only, which a poor
-/// signal puts off by tens of seconds: to give up before the modem does would tear the port down under a healthy
-/// publish. A command that got lost is known to be no sooner, since nothing comes before the end.
+/// The time for an answer of the broker. The modem's own timer decides. It may start only when the packet is
+/// sent, and a poor signal delays that by tens of seconds. To give up before the modem does would tear the port
+/// down under a healthy publish. A lost command is noticed no sooner, since nothing comes before the end.
 const OPERATION: Duration = Duration::from_secs(60);
 
 /// A publish of QoS 2 waits for two answers.
 const TWO_ANSWERS: Duration = Duration::from_secs(90);
 
-/// An `ERROR` that comes so late may be the modem's own time-out; before, it is the connection that went. The modem's
-/// timer starts no sooner than the command.
+/// An `ERROR` as late as this may be the modem's own time-out. An earlier `ERROR` means that the connection was
+/// lost. The modem's timer starts no sooner than the command.
 const OWN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// NEW looks a name up and opens TCP. The manual gives no time; users wait for 153 s.
 const NEW: Duration = Duration::from_secs(155);
 
-/// The end of a connection needs no answer of the broker.
+/// The time of a disconnect, which needs no answer of the broker.
 const DISCONNECT: Duration = Duration::from_secs(35);
 
-/// How often a query or setting is tried when its answer stays out.
+/// The number of tries of a query or setting if its answer is missing.
 const TRIES: u32 = 3;
 
-/// The stack, in errors.
+/// The stack's name in errors.
 const STACK: &str = "CMQ";
 
 /// The only client.
 const CLIENT: Client = Client(0);
 
-/// The dialect. It holds no state: what the modem holds is torn down, never guessed.
+/// The dialect. It holds no state: the modem's state is torn down, never guessed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cmq;
 
 #[async_trait]
 impl Mqtt for Cmq {
-    /// There is nothing to start. What an earlier run left open is signed out.
+    /// Signs out the client of an earlier run, if any. There is nothing to start.
     async fn start(&self, at: &At) -> Result<(), MqttError> {
         let _turn = sequence(at, STACK).await?;
         tear_down(at).await
@@ -112,7 +112,7 @@ impl Mqtt for Cmq {
         Ok(())
     }
 
-    /// One filter with each command: there is no other form.
+    /// Sends a command for each filter: there is no other form.
     async fn subscribe(
         &self,
         at: &At,
@@ -135,7 +135,7 @@ impl Mqtt for Cmq {
         run(at, "CMQUNSUB", Kind::Setup, &command, OPERATION).await
     }
 
-    /// Never repeated by itself: a message whose answer stays out may have arrived.
+    /// Publishes a message. It is never repeated, since a message without an answer may have arrived.
     async fn publish(&self, at: &At, client: Client, message: &Message) -> Result<(), MqttError> {
         let topic = text("the topic", &message.topic, (1, MAX_TOPIC))?;
         let digits = payload("the payload", &message.payload)?;
@@ -157,17 +157,17 @@ impl Mqtt for Cmq {
     }
 
     async fn close(&self, at: &At, client: Client) {
-        // Another session's publish is not to be torn apart.
+        // Another session's publish must not be torn apart.
         let turn = sequence(at, STACK).await;
         sign_out(at, client).await;
         drop(turn);
     }
 
-    /// There is nothing to stop: a closed client leaves nothing.
+    /// Does nothing: a closed client leaves nothing to stop.
     async fn stop(&self, _: &At) {}
 }
 
-/// Signs the client out, where it is used. It keeps its name until then, whether connected or not.
+/// Signs the client out if it is used. The client keeps its name until then, connected or not.
 async fn tear_down(at: &At) -> Result<(), MqttError> {
     match told(at, "CMQNEW", "AT+CMQNEW?", "+CMQNEW:").await? {
         Some(lines) if lines.iter().any(|line| replies::is_free(line)) => {}
@@ -176,8 +176,8 @@ async fn tear_down(at: &At) -> Result<(), MqttError> {
     Ok(())
 }
 
-/// Has the modem answer a packet only after the broker did. The setting outlives a reset, and is written where
-/// it is another one: each write wears its memory.
+/// Makes the modem answer a packet only after the broker did. The setting outlives a reset. It is written only
+/// if it differs, since each write wears the modem's memory.
 async fn wait_for_the_broker(at: &At) -> Result<(), MqttError> {
     let lines = told(at, "CMQTSYNC", "AT+CMQTSYNC?", "+CMQTSYNC:").await?;
     if lines.is_some_and(|lines| lines.iter().any(|line| replies::is_on(line))) {
@@ -189,8 +189,8 @@ async fn wait_for_the_broker(at: &At) -> Result<(), MqttError> {
     }
 }
 
-/// Has payloads told in hexadecimal digits, both ways. Firmware that does not know the setting knows no other
-/// way.
+/// Makes the modem print payloads in hexadecimal digits, both ways. Firmware that does not know the setting has
+/// digits only.
 async fn print_digits(at: &At) -> Result<(), MqttError> {
     let lines = told(at, "CREVHEX", "AT+CREVHEX?", "+CREVHEX:").await?;
     let is_known = lines.is_some();
@@ -208,16 +208,16 @@ async fn print_digits(at: &At) -> Result<(), MqttError> {
     }
 }
 
-/// DISCON, whatever state the client is in.
+/// Sends DISCON, in whatever state the client is.
 async fn sign_out(at: &At, client: Client) {
     let command = format!("AT+CMQDISCON={}", client.0);
     if let Err(error) = run(at, "CMQDISCON", Kind::Setup, &command, DISCONNECT).await {
-        // `ERROR` where there was nothing: as it should be.
+        // `ERROR` is expected if there was nothing to disconnect.
         tracing::debug!("CMQDISCON: {error}");
     }
 }
 
-/// The command that opens TCP; the modem's network looks the name up.
+/// Returns the command that opens TCP; the modem's network looks the name up.
 fn new(connection: &Connection) -> Result<Exchange, MqttError> {
     let host = text("the broker's address", &connection.host, (1, MAX_HOST))?;
     let (port, timeout) = (connection.port, MODEM_TIMEOUT.as_millis());
@@ -242,7 +242,7 @@ fn sign_in(client: Client, connection: &Connection) -> Result<Exchange, MqttErro
     if let Some(username) = &connection.username {
         let username = text("the user name", username, (0, MAX_LOGIN))?;
         let password = connection.password.as_ref().map_or("", |password| password.expose_secret());
-        // The two go together: a user without a password has an empty one.
+        // The two go together: a user without a password gets an empty password.
         let password = Zeroizing::new(text("the password", password, (0, MAX_LOGIN))?);
         command = Zeroizing::new(format!("{},{username},{}", *command, *password));
         shown = format!("{shown},{username},***");
@@ -250,9 +250,9 @@ fn sign_in(client: Client, connection: &Connection) -> Result<Exchange, MqttErro
     Ok(exchange("CMQCON", &command, OPERATION)?.shown_as(shown))
 }
 
-/// The will as one string of names and values (§11.2.2), which has no way to write a comma in a topic.
+/// Returns the will as a single string of names and values (§11.2.2). This form cannot hold a comma in a topic.
 fn will(will: &Message) -> Result<String, MqttError> {
-    // For what is wrong with it as a string.
+    // Refuses a topic that is not a valid string.
     text("the will's topic", &will.topic, (1, MAX_TOPIC))?;
     if will.topic.contains(',') {
         let reason = "a comma ends it in this modem's form of a will";
@@ -271,8 +271,8 @@ fn payload(what: &'static str, payload: &[u8]) -> Result<String, MqttError> {
     Ok(hex::digits(payload))
 }
 
-/// A string of a command. A backslash is refused: users of this modem write `\"` for a quotation mark in a
-/// string, so it may take its meaning from whatever follows, the closing mark included.
+/// Quotes a string of a command. A backslash is refused: users of this modem write `\"` for a quotation mark in
+/// a string. A backslash may thus change the meaning of the next character, the closing mark included.
 fn text(what: &'static str, value: &str, range: (usize, usize)) -> Result<String, MqttError> {
     in_range(what, value.len(), range)?;
     if value.contains('\\') {
@@ -304,7 +304,7 @@ fn exchange(
         .map_err(|source| MqttError::Unsendable { what: operation, source })
 }
 
-/// Runs a command that `OK` ends, once.
+/// Runs a command that `OK` ends, a single time.
 async fn run(
     at: &At,
     operation: &'static str,
@@ -316,7 +316,7 @@ async fn run(
     at.run(kind, exchange).await.map(drop).map_err(|error| failed(operation, error))
 }
 
-/// The lines of a query's answer; `None` where the modem refused it.
+/// Returns the lines of a query's answer; `None` if the modem refused the query.
 async fn told(
     at: &At,
     operation: &'static str,
@@ -331,7 +331,7 @@ async fn told(
     }
 }
 
-/// A setting, which may be written twice.
+/// Writes a setting, twice if need be.
 async fn set(at: &At, operation: &'static str, command: &str) -> Result<(), MqttError> {
     let exchange = exchange(operation, command, PATIENCE)?;
     let ended = persist(at, Kind::Setup, exchange, TRIES).await;
@@ -345,7 +345,7 @@ fn failed(operation: &'static str, error: ExchangeError) -> MqttError {
     }
 }
 
-/// The modem says `ERROR` whatever the reason, so what is behind it as a rule is all that can be told.
+/// Names the usual cause of a refusal: the modem prints `ERROR` whatever the reason.
 fn refused(operation: &'static str) -> MqttError {
     let advice = match operation {
         "CMQNEW" => "check the broker's address and port, the APN and the signal",
@@ -400,7 +400,7 @@ mod tests {
         assert_eq!(line(with_will), format!("AT+CMQCON=0,4,{id},64800,1,1,{will}"));
     }
 
-    /// What a command cannot hold is refused by name, before anything is sent.
+    /// A value that a command cannot hold is refused by name, before anything is sent.
     #[test]
     fn what_cannot_be_said_is_refused_by_name() {
         type Change = fn(&mut Connection);
@@ -431,7 +431,7 @@ mod tests {
         }
     }
 
-    /// The longest of everything still fits one command line.
+    /// A sign-in with each value at its longest still fits a command line.
     #[test]
     fn the_longest_sign_in_fits() {
         let longest = Connection {

@@ -1,12 +1,12 @@
 //! The `AT+CMQTT…` dialect: SIM7500/7600 manual V3.00 ch. 16, SIM82xx manual V1.02 ch. 14.
 //!
-//! For START, STOP, CONNECT, DISC, SUB, UNSUB and PUB `OK` is acceptance only: the operation ends with
-//! its `+CMQTTx:` line, which comes before or after `OK`, or with `ERROR`. All of these commands share
-//! one lane: while a result is out, no other of them is sent on either client index, since code 14 and
-//! the clearing of topic and payload by PUB make it unsafe.
+//! For START, STOP, CONNECT, DISC, SUB, UNSUB and PUB, `OK` is acceptance only. The operation ends with its
+//! `+CMQTTx:` line, which comes before or after `OK`, or with `ERROR`. All these commands share a lane: while a
+//! result is pending, no other of them is sent on either client index. Code 14, and the clearing of topic and
+//! payload by PUB, make that unsafe.
 //!
-//! The A76xx (A76XX manual V1.09) differ in two things, which [`Cmqtt`] holds: how MQTT 3.1.1 is chosen, and
-//! when CONNECT says `OK`.
+//! The A76xx (A76XX manual V1.09) differ in two things, which [`Cmqtt`] holds: the choice of MQTT 3.1.1, and
+//! the moment of CONNECT's `OK`.
 
 use std::time::Duration;
 
@@ -21,63 +21,64 @@ use crate::code::{CLIENT_USED, OK, without_code};
 use crate::exchange::{CLIENTS, code_of, exchange, outcome, persist, plain_command, refused};
 use crate::{aliauth, tls};
 
-/// The stack, in errors.
+/// The stack's name in errors.
 const STACK: &str = "CMQTT";
 
-/// Longest time from the acceptance of CONNECT, SUB and their like to their result (manual V3.00:
-/// 120 s), and a little more: the modem's own timer decides.
+/// The longest time from the acceptance of CONNECT, SUB and their like to their result (manual V3.00: 120 s),
+/// and a little more: the modem's own timer decides.
 const OPERATION: Duration = Duration::from_secs(125);
 
 /// The `timeout` argument of PUB and DISC; 60 s is the smallest that a 7600 takes.
 const MODEM_TIMEOUT_S: u8 = 60;
 
-/// So much later than its own time-out a modem must have told the end of an operation.
+/// The time after its own time-out by which a modem must have reported the end of an operation.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How long DISC, SUB and UNSUB may take after their acceptance.
+/// The time of DISC, SUB and UNSUB after their acceptance.
 const AFTER_MODEM_TIMEOUT: Duration = Duration::from_secs(65);
 
-/// The stack's own time-out for CONNECT where another session waits meanwhile: the smallest that
+/// The stack's own time-out for CONNECT if another session waits meanwhile: the smallest that
 /// `AT+CMQTTCFG="optimeout"` takes (manual V3.00 p. 363), in seconds.
 const SHARED_TIMEOUT_S: u8 = 20;
 
-/// Acceptance of an operation. On success `OK` comes at once; the manual's early failures need no
-/// network. Giving up too soon does no harm: the engine gets in step, and the client is torn down.
+/// The time to accept an operation. On success `OK` comes at once; the manual's early failures need no network.
+/// To give up too soon does no harm: the engine resynchronises, and the client is torn down.
 const ACCEPTANCE: Duration = Duration::from_secs(10);
 
-/// How long a prompt may take: whatever is sent before it would be taken for data. SIMCom's manuals give 9 s for most
-/// commands. Where the prompt or a byte of the data is lost, so long nothing is published.
+/// The time to wait for a prompt: whatever is sent before it would be taken for data. SIMCom's manuals give 9 s
+/// for most commands. If the prompt or a byte of the data is lost, nothing is published for so long.
 const PROMPT: Duration = Duration::from_secs(10);
 
-/// How long after an `ERROR` the result line may tell why, as the A76XX manual has it for CONNECT.
+/// The time after an `ERROR` in which the result line may give the reason, as the A76XX manual has it for
+/// CONNECT.
 const REASON: Duration = Duration::from_millis(500);
 
-/// START may answer with its result before `OK`, and the result takes an activation of the network: seconds, as a
-/// rule, and by the manual 120 s. After this long the modem is asked whether it is there, in case the command got lost.
+/// START may print its result before `OK`, and the result takes an activation of the network: seconds as a
+/// rule, and 120 s by the manual. After this time the modem is probed, in case the command was lost.
 const START: Duration = Duration::from_secs(30);
 
 /// The longest client id that firmware of 2018 takes (MQTT AT command manual V1.00).
 const OLD_CLIENT_ID: usize = 23;
 
-/// The dialect of a family. It holds no state: what the modem holds is torn down, never guessed.
+/// The dialect of a family. It holds no state: the modem's state is torn down, never guessed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cmqtt {
-    /// How MQTT 3.1.1 is chosen.
+    /// The way to choose MQTT 3.1.1.
     version: Version,
-    /// How long CONNECT may take to say `OK`.
+    /// The longest time until CONNECT's `OK`.
     connect_acceptance: Duration,
     /// The `timeout` argument of PUB, in seconds.
     publish_timeout_s: u8,
-    /// Whether `AT+CMQTTCFG="aliauth"` is known to be there.
+    /// True if `AT+CMQTTCFG="aliauth"` is known to exist.
     signs_aliyun: bool,
 }
 
-/// Where a stack takes the version of MQTT.
+/// The place of the MQTT version in a stack's commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Version {
-    /// As the last argument of ACCQ.
+    /// The last argument of ACCQ.
     Argument,
-    /// As a setting after ACCQ; without it the stack speaks MQTT 3.1 (A76XX manual V1.09 p. 416).
+    /// A setting after ACCQ; without it the stack speaks MQTT 3.1 (A76XX manual V1.09 p. 416).
     Setting,
 }
 
@@ -90,9 +91,9 @@ impl Cmqtt {
         signs_aliyun: true,
     };
 
-    /// A76xx. A CONNECT that fails over the network says nothing before its result and `ERROR` (transcript of
-    /// an A7670E), so that its `OK` may take as long as the network does. Its manual has no "aliauth".
-    /// Its PUB takes 1 to 180 s.
+    /// A76xx. A CONNECT that fails over the network prints nothing before its result and `ERROR` (transcript of
+    /// an A7670E). So its `OK` may take as long as the network does. The manual has no "aliauth". Its PUB takes
+    /// 1 to 180 s.
     pub(crate) const A76XX: Self = Self {
         version: Version::Setting,
         connect_acceptance: OPERATION,
@@ -103,8 +104,8 @@ impl Cmqtt {
 
 #[async_trait]
 impl Mqtt for Cmqtt {
-    /// A service that starts had nothing running: a client needs the service (manual V3.00 p. 346). One
-    /// that says it runs already holds clients, wills and half-filled topics of an earlier run, so all
+    /// Starts the service. If START succeeds, nothing was running: a client needs the service (manual V3.00
+    /// p. 346). A service that runs already holds clients, wills and half-filled topics of an earlier run, so all
     /// is torn down first.
     async fn start(&self, at: &At) -> Result<(), MqttError> {
         let _turn = sequence(at, STACK).await?;
@@ -141,8 +142,8 @@ impl Mqtt for Cmqtt {
             tls::prepare(at, client, tls, &connection.host).await?;
         }
         acquire(at, client, connection, self.version).await?;
-        // Payloads are bytes; the default refuses those that are no UTF-8 with code 2. Firmware that
-        // does not know the setting does not check.
+        // Payloads are bytes; by default a payload that is not UTF-8 is refused with code 2. Firmware that does
+        // not know the setting does not check.
         if let Err(error) = set(at, client, "checkUTF8", 0).await {
             tracing::debug!("payloads that are no UTF-8 may be refused: {error}");
         }
@@ -172,7 +173,8 @@ impl Mqtt for Cmqtt {
         connected
     }
 
-    /// One filter goes with its command; several are collected first and then subscribed in one packet.
+    /// Subscribes. A single filter goes with its command; several are collected first and subscribed in one
+    /// packet.
     async fn subscribe(
         &self,
         at: &At,
@@ -192,7 +194,7 @@ impl Mqtt for Cmqtt {
         for (filter, qos) in filters {
             let command =
                 format!("AT+CMQTTSUBTOPIC={},{},{}", client.0, filter.len(), qos.number());
-            // Never repeated: SUBTOPIC collects filters, so doing it twice adds up.
+            // Never repeated: SUBTOPIC collects filters, so a second try would add the filter again.
             let exchange =
                 data_exchange("CMQTTSUBTOPIC", &command, "+CMQTTSUBTOPIC:", filter.as_bytes())?;
             outcome("CMQTTSUBTOPIC", at.run(Kind::Prompt, exchange).await)?;
@@ -210,8 +212,8 @@ impl Mqtt for Cmqtt {
         operation(at, "CMQTTUNSUB", Kind::Setup, exchange, result, AFTER_MODEM_TIMEOUT).await
     }
 
-    /// Topic and payload are set anew for each message: PUB clears them, whether it succeeds or not.
-    /// No PAYLOAD before PUB is an empty message (application note V3.00 p. 12).
+    /// Sets topic and payload for each message, since PUB clears them whether it succeeds or not. A PUB without
+    /// PAYLOAD is an empty message (application note V3.00 p. 12).
     async fn publish(&self, at: &At, client: Client, message: &Message) -> Result<(), MqttError> {
         let _turn = sequence(at, STACK).await?;
         let topic = format!("AT+CMQTTTOPIC={},{}", client.0, message.topic.len());
@@ -230,7 +232,7 @@ impl Mqtt for Cmqtt {
     }
 
     async fn close(&self, at: &At, client: Client) {
-        // Another session's topic, payload and publish are not to be torn apart by a DISC.
+        // A DISC must not tear apart another session's topic, payload and publish.
         let turn = sequence(at, STACK).await;
         sign_out(at, client).await;
         drop(turn);
@@ -256,7 +258,7 @@ async fn start_service(at: &At) -> Result<(), MqttError> {
     operation(at, "CMQTTSTART", Kind::Setup, exchange, result, OPERATION).await
 }
 
-/// DISC and REL, whatever state the client is in.
+/// Sends DISC and REL, in whatever state the client is.
 async fn sign_out(at: &At, client: Client) {
     let command = format!("AT+CMQTTDISC={},{MODEM_TIMEOUT_S}", client.0);
     let disconnected = match exchange("CMQTTDISC", &command, ACCEPTANCE) {
@@ -267,7 +269,7 @@ async fn sign_out(at: &At, client: Client) {
         Err(error) => Err(error),
     };
     if let Err(error) = disconnected {
-        // Code 11 where there was no connection: as it should be.
+        // Code 11 is expected if there was no connection.
         tracing::debug!("DISC: {error}");
     }
     let release = format!("AT+CMQTTREL={}", client.0);
@@ -276,9 +278,9 @@ async fn sign_out(at: &At, client: Client) {
     }
 }
 
-/// Takes the client index. An index that is still used by an earlier run is torn down, not reused: its
-/// will and its subscriptions are unknown. Units were seen whose START says 0 although clients are left over; so where
-/// no other session is in service, both indexes are torn down.
+/// Takes the client index. An index still used by an earlier run is torn down, not reused: its will and its
+/// subscriptions are unknown. Units were seen whose START returns 0 although clients are left over. So both
+/// indexes are torn down if no other session is in service.
 async fn acquire(
     at: &At,
     client: Client,
@@ -287,7 +289,7 @@ async fn acquire(
 ) -> Result<(), MqttError> {
     let (id, secured) = (connection.client_id.as_str(), connection.tls.is_some());
     let server = u8::from(secured);
-    // Version 4 is MQTT 3.1.1, which is not every firmware's default.
+    // Version 4 is MQTT 3.1.1, which is not the default of every firmware.
     let whole = match version {
         Version::Argument => format!(",{server},4"),
         Version::Setting => format!(",{server}"),
@@ -301,7 +303,7 @@ async fn acquire(
             }
             acquire_once(at, client, id, &whole).await
         }
-        // Only a refusal says something of the firmware.
+        // Only a refusal shows something about the firmware.
         _ if !matches!(error, MqttError::Refused { .. } | MqttError::NoCode { .. }) => Err(error),
         _ => {
             let limit = client_id_limit(at).await;
@@ -311,7 +313,7 @@ async fn acquire(
             if version == Version::Setting {
                 return Err(error);
             }
-            // Firmware of 2018 knows no `mqtt_version` argument; it speaks 3.1.1 only.
+            // Firmware of 2018 has no `mqtt_version` argument; it speaks 3.1.1 only.
             let short = if secured { ",1" } else { "" };
             acquire_once(at, client, id, short).await.map_err(|_| error)
         }
@@ -329,7 +331,7 @@ async fn acquire_once(
     plain_command(at, "CMQTTACCQ", &command, "+CMQTTACCQ:").await
 }
 
-/// The longest client id this firmware says it takes: `+CMQTTACCQ: (0-1),(1-128),…`.
+/// Returns the longest client id that this firmware reports to take: `+CMQTTACCQ: (0-1),(1-128),…`.
 async fn client_id_limit(at: &At) -> Option<usize> {
     let asked = exchange("CMQTTACCQ", "AT+CMQTTACCQ=?", PATIENCE).ok()?;
     let reply = at.run(Kind::Setup, asked.answer(Answer::Prefix("+CMQTTACCQ:"))).await.ok()?;
@@ -342,7 +344,7 @@ fn parse_client_id_limit(line: &str) -> Option<usize> {
     range.rsplit('-').next()?.trim().parse().ok().filter(|limit| *limit >= OLD_CLIENT_ID)
 }
 
-/// A setting of a client that is acquired and not connected.
+/// Writes a setting of a client that is acquired and not connected.
 async fn set(at: &At, client: Client, option: &str, value: u8) -> Result<(), MqttError> {
     let command = format!("AT+CMQTTCFG=\"{option}\",{},{value}", client.0);
     plain_command(at, "CMQTTCFG", &command, "+CMQTTCFG:").await
@@ -386,7 +388,7 @@ fn line(prefix: &'static str, client: Client) -> ResultLine {
     ResultLine { prefix, first: Some(client.0), ..ResultLine::BLANK }
 }
 
-/// A command with prompt data that `OK` ends. What it sets may be set again.
+/// Runs a command with prompt data that `OK` ends. The value may be set again.
 async fn data(
     at: &At,
     operation: &'static str,
@@ -408,8 +410,7 @@ fn data_exchange(
     Ok(exchange.answer(Answer::Prefix(prefix)).prompt(data))
 }
 
-/// A command that its result line ends. The loss of the connection means that the result is due at once
-/// or never.
+/// Runs a command that its result line ends. If the connection is lost, the result comes at once or never.
 async fn operation(
     at: &At,
     operation: &'static str,
@@ -427,7 +428,7 @@ async fn operation(
     let exchange = exchange.reason_within(REASON);
     let ended = at.run(kind, exchange).await;
     let Ok(Reply { result: Some(line), .. }) = &ended else { return outcome(operation, ended) };
-    // A line that is torn or unreadable says nothing of success.
+    // A torn or unreadable line does not mean success.
     match result_in(line, result.first.is_some()) {
         Some(OK) => Ok(()),
         Some(number) => Err(refused(operation, number)),
@@ -435,7 +436,7 @@ async fn operation(
     }
 }
 
-/// The code of a whole result line: `+CMQTTPUB: 0,6`, or `+CMQTTSTART: 23` where no client is named.
+/// Returns the code of a whole result line: `+CMQTTPUB: 0,6`, or `+CMQTTSTART: 23` without a client.
 fn result_in(line: &str, with_client: bool) -> Option<i32> {
     let arguments: Vec<&str> = line.split_once(':')?.1.split(',').map(str::trim).collect();
     match (arguments.as_slice(), with_client) {

@@ -12,15 +12,15 @@ pub(crate) const OK: i32 = 0;
 /// The client index is in use, perhaps by an earlier run of ours.
 pub(crate) const CLIENT_USED: i32 = 19;
 
-/// What a handshake may fail with.
+/// Codes of a failed handshake.
 pub(crate) const TLS_FAILED: RangeInclusive<i32> = 32..=34;
 
-/// What to try when the modem's own network does not come up.
+/// Advice if the modem's own network is not up.
 const NETWORK: &str = "check the APN, the SIM's data plan and the signal";
-/// What to try when TLS fails.
+/// Advice if TLS fails.
 const TLS: &str = "check tls.ca against the broker's certificate and its dates, tls.cert and tls.key where the broker asks for them, the modem's clock, and that the port speaks TLS";
 
-/// Every code the manuals name. 35 is printed by A76xx only.
+/// All codes in the manuals. 35 is printed by A76xx only.
 const CODES: [ResultCode; 36] = {
     use Scope::{Busy, Message, Service, Session};
     [
@@ -93,7 +93,7 @@ const CODES: [ResultCode; 36] = {
     ]
 };
 
-/// Some units tell -1 where they know no more.
+/// Some units print -1 for an unknown cause.
 const UNEXPLAINED: ResultCode = ResultCode {
     own: true,
     ..plain(
@@ -119,7 +119,7 @@ const LOSSES: [ResultCode; 3] = [
     plain(3, "the network closed (cause 3)", NETWORK, Scope::Session),
 ];
 
-/// `AT+CMQTTDISC?` answers so for each client (V3.00 ch. 16).
+/// The answers to `AT+CMQTTDISC?` for each client (V3.00 ch. 16).
 const STATES: [ResultCode; 2] =
     [plain(0, "connected", "", Scope::Message), plain(1, "not connected", "", Scope::Message)];
 
@@ -128,19 +128,20 @@ const fn plain(number: i32, name: &'static str, advice: &'static str, scope: Sco
 }
 
 const fn code(number: i32, name: &'static str, advice: &'static str, scope: Scope) -> ResultCode {
-    // 6, 26 and 31 are what a broker's kick looks like (transcripts of AWS policies).
+    // A broker's kick shows as 6, 26 or 31 (transcripts of AWS policies).
     let kick = matches!(number, 6 | 26 | 31);
-    // Clients in a state that the stack does not agree on with itself, and its sockets and packets.
+    // The stack's own failures: clients in a state that the stack itself disagrees about, its sockets and
+    // packets.
     let own = matches!(number, 1 | 5 | 8 | 10 | 13 | 14 | 18..=21 | 24);
     ResultCode { number, name, advice, scope, kick, own }
 }
 
-/// What a code means; `None` for one that no manual names.
+/// Returns the meaning of a code; `None` for a code that no manual names.
 pub(crate) fn named(number: i32) -> Option<ResultCode> {
     CODES.iter().chain([&UNEXPLAINED]).find(|code| code.number == number).copied()
 }
 
-/// Gives the meaning of a code in the line of this operation; `None` if no manual names it.
+/// Returns the meaning of a code in the line of this operation; `None` if no manual names it.
 fn named_of(operation: &str, number: i32) -> Option<ResultCode> {
     let code = named(number)?;
     let takes = takes(operation);
@@ -152,12 +153,13 @@ fn named_of(operation: &str, number: i32) -> Option<ResultCode> {
     Some(ResultCode { advice, ..code })
 }
 
-/// Gives the meaning of a code of this operation. Codes that no manual names end the session: that cures most.
+/// Returns the meaning of a code of this operation. Codes that no manual names end the session, which cures
+/// most.
 pub fn result_code(operation: &str, number: i32) -> ResultCode {
     named_of(operation, number).unwrap_or(code(number, "not in any manual", "", Scope::Session))
 }
 
-/// The cause of a lost connection in words, and whether the broker closed it.
+/// Returns the cause of a lost connection in words, and whether the broker closed it.
 pub(crate) fn loss_cause(cause: Option<i32>) -> (&'static str, bool) {
     let known = LOSSES.iter().find(|loss| Some(loss.number) == cause);
     known.map_or(("the connection was lost for a cause that no manual names", false), |loss| {
@@ -165,7 +167,8 @@ pub(crate) fn loss_cause(cause: Option<i32>) -> (&'static str, bool) {
     })
 }
 
-/// The arguments that an operation takes (V3.00 ch. 16; what differs is A76XX's V1.09 or the note of 2018).
+/// Returns the arguments that an operation takes (V3.00 ch. 16; differences are from A76XX's V1.09 or the note
+/// of 2018).
 fn takes(operation: &str) -> &'static str {
     match operation {
         "CMQTTACCQ" => {
@@ -187,7 +190,7 @@ fn takes(operation: &str) -> &'static str {
     }
 }
 
-/// The usual cause of a refusal of this operation for which the modem gives no code.
+/// Returns the usual cause if the modem refuses this operation without a code.
 fn behind(operation: &str) -> &'static str {
     match operation {
         "CMQTTSTART" => {
@@ -225,7 +228,7 @@ fn behind(operation: &str) -> &'static str {
     }
 }
 
-/// A refusal of this operation in which no code was.
+/// Returns the error for a refusal of this operation without a code.
 pub(crate) fn without_code(operation: &'static str, refusal: Option<&FinalCode>) -> MqttError {
     MqttError::without_code(operation, refusal, behind(operation))
 }
@@ -274,7 +277,7 @@ pub(crate) const TABLES: &[CodeTable] = &[
     },
 ];
 
-/// Lines of this vendor that mean something without a code.
+/// This vendor's lines that have a meaning without a code.
 pub(crate) const LINES: &[LineMeaning] = &[
     LineMeaning {
         line: "+CMQTTCONNLOST",

@@ -1,4 +1,4 @@
-//! The family's commands that a person may want at the console (manual V3.00), by what they do.
+//! The family's commands that an operator may want at the console (manual V3.00), by their effect.
 
 use at::Guarded;
 use modem::console::{CommandRule, OperationResult};
@@ -42,7 +42,7 @@ const fn service(name: &'static str, prefix: &'static str) -> CommandRule {
     mqtt(name).ends_with(result)
 }
 
-/// An operation of one client.
+/// An operation of a client.
 const fn operation(name: &'static str, prefix: &'static str) -> CommandRule {
     let result = OperationResult { prefix, is_indexed: true, code_at: 1, ..OperationResult::BLANK };
     mqtt(name).ends_with(result)
@@ -64,7 +64,7 @@ pub(crate) const COMMANDS: &[CommandRule] = &[
     mqtt("+CMQTTPAYLOAD").asks(1, 2),
     operation("+CMQTTPUB", "+CMQTTPUB:"),
     mqtt("+CMQTTSUBTOPIC").asks(1, 2),
-    // With a length it asks for the topic; without one it takes those that were set.
+    // With a length, the command asks for the topic; without, it takes the topics that were set.
     operation("+CMQTTSUB", "+CMQTTSUB:").asks(1, 3),
     mqtt("+CMQTTUNSUBTOPIC").asks(1, 2),
     operation("+CMQTTUNSUB", "+CMQTTUNSUB:").asks(1, 3),
@@ -77,7 +77,8 @@ pub(crate) const COMMANDS: &[CommandRule] = &[
     CommandRule::unasked("+CMQTTRXEND"),
     CommandRule::unasked("+CMQTTRECV"),
     CommandRule::unasked("+SIMCARD"),
-    // SIM7020 manual V1.05 ch. 11. What the modem also says unasked no form of a command may take.
+    // SIM7020 manual V1.05 ch. 11. If the modem also prints the name unsolicited, no form of the command can
+    // use it as an answer.
     cmq("+CMQNEW"),
     cmq("+CMQCON").secret_from(7),
     cmq("+CMQSUB"),
@@ -150,8 +151,8 @@ mod tests {
         Wish { line: line.to_owned().into(), data, ..Wish::default() }
     }
 
-    /// The dialogue of the vendor's tutorial: all of it may be typed where no agent runs, none where the
-    /// agent's own sessions are.
+    /// The dialogue of the vendor's tutorial: all of it may be typed if no agent runs, and none if the agent's
+    /// own sessions are there.
     #[test]
     fn the_tutorial_is_daily_use_on_a_port_of_ones_own() {
         for (line, data) in [

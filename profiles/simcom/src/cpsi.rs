@@ -1,7 +1,7 @@
 //! `AT+CPSI?`, the serving cell: four line formats, three scales, and the garbage between cells.
 //!
-//! Sources: SIM7500_SIM7600 AT manual V3.00, SIM82XX_SIM83XX V1.02 p.102-104, A76XX V1.09 p.98-99,
-//! SIM7070 V1.05, and logs where firmware departs from its manual.
+//! Sources: SIM7500_SIM7600 AT manual V3.00, SIM82XX_SIM83XX V1.02 p.102-104, A76XX V1.09 p.98-99, SIM7070
+//! V1.05, and logs of firmware that departs from its manual.
 
 use std::ops::RangeInclusive;
 
@@ -13,11 +13,11 @@ use serde::Serialize;
 
 const COMMAND: &str = "AT+CPSI?";
 
-/// What the report indexes of the A76xx say for "unknown".
+/// The report indexes of the A76xx for "unknown".
 const INDEX_UNKNOWN: [f64; 2] = [99.0, 255.0];
 
-/// The report indexes that stand for a level (36.133 §9.1.4 and §9.1.7). That of RSSI no standard has: dBm + 110,
-/// to the strongest that a receiver tells.
+/// The report indexes that stand for a level (36.133 §9.1.4 and §9.1.7). The index of RSSI is in no standard:
+/// dBm + 110, up to the strongest level that a receiver reports.
 const INDEX_RSRP: RangeInclusive<f64> = 0.0..=97.0;
 const INDEX_RSRQ: RangeInclusive<f64> = 0.0..=34.0;
 const INDEX_RSSI: RangeInclusive<f64> = 0.0..=90.0;
@@ -31,21 +31,21 @@ pub struct Cpsi {
     pub oper_mode: Option<String>,
     /// The radio in the metrics' words; absent without service.
     pub rat: Option<Rat>,
-    /// The cell, where there is one only.
+    /// The cell, if there is only a single cell.
     #[serde(flatten)]
     pub cell: Option<Cell>,
     /// The LTE anchor of EN-DC.
     pub lte: Option<Cell>,
     /// The NR cell of EN-DC.
     pub nr: Option<NrCell>,
-    /// False where an LTE line came that was garbage, and no good one.
+    /// False if an LTE line was garbage and no good line came.
     pub lte_valid: Option<bool>,
-    /// How many levels were impossible and left out.
+    /// The number of levels that were impossible and left out.
     #[serde(skip)]
     pub implausible: u32,
 }
 
-/// What was reported of one cell. Levels are in dBm and dB, whatever the scale they came in.
+/// A cell as reported. Levels are in dBm and dB, whatever their scale in the line.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Cell {
     /// Mobile country code, three digits.
@@ -84,13 +84,13 @@ pub struct Cell {
     pub ecio_db: Option<f64>,
     /// LTE `RSSNR` as sent: its unit differs by firmware and is not known (0 to 30 in the manuals).
     pub sinr_raw: Option<i64>,
-    /// Signal to noise, dB; where the unit is known (CAT-M, NB-IoT).
+    /// Signal to noise, dB; present if the unit is known (CAT-M, NB-IoT).
     pub sinr_db: Option<f64>,
-    /// NR `SNR` as sent, where its unit cannot be told.
+    /// NR `SNR` as sent, if its unit is unknown.
     pub snr_raw: Option<i64>,
     /// NR signal to noise, dB.
     pub snr_db: Option<f64>,
-    /// The scale that the levels came in.
+    /// The scale of the levels in the line.
     pub scale: Option<Scale>,
 }
 
@@ -99,7 +99,7 @@ pub struct Cell {
 pub struct NrCell {
     /// Always `nsa`.
     pub mode: &'static str,
-    /// What was reported.
+    /// The cell's values.
     #[serde(flatten)]
     pub cell: Cell,
     /// Subcarrier spacing as sent: 0…3 for 15, 30, 60, 120 kHz.
@@ -108,7 +108,7 @@ pub struct NrCell {
     pub bw_raw: Option<u32>,
 }
 
-/// How a firmware writes levels.
+/// The scale in which a firmware writes levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scale {
@@ -120,11 +120,11 @@ pub enum Scale {
     Whole,
 }
 
-/// Reads the answer to `AT+CPSI?`. Of several lines for one radio the last good one counts: with
-/// `AT+CPSI=<s>` on, the same line also comes unasked for, and may come twice.
+/// Reads the answer to `AT+CPSI?`. Of several lines for the same radio the last good line counts: with
+/// `AT+CPSI=<s>` on, the same line also comes unsolicited, and can come twice.
 ///
 /// # Errors
-/// [`ReplyError`] where there is no `+CPSI:` line that names a system.
+/// [`ReplyError`] if there is no `+CPSI:` line that names a system.
 pub fn cpsi<L: AsRef<str>>(lines: &[L]) -> Result<Cpsi, ReplyError> {
     let rows = own_rows(COMMAND, "+CPSI", lines);
     if rows.is_empty() {
@@ -139,7 +139,8 @@ pub fn cpsi<L: AsRef<str>>(lines: &[L]) -> Result<Cpsi, ReplyError> {
     }
 }
 
-/// The levels of each radio, none where its line has none. All have passed the ranges of [`Quantity`] already.
+/// Returns the levels of each radio, none if its line has none. All have passed the ranges of [`Quantity`]
+/// already.
 pub fn signals(cpsi: &Cpsi) -> Vec<Signal> {
     let of = |rat: Rat, cell: &Cell| Signal {
         rat,
@@ -154,7 +155,7 @@ pub fn signals(cpsi: &Cpsi) -> Vec<Signal> {
     [single, lte, nr].into_iter().flatten().collect()
 }
 
-/// A line that names one cell, or none.
+/// A line that names a cell, or none.
 struct Row {
     mode: String,
     oper_mode: Option<String>,
@@ -162,12 +163,12 @@ struct Row {
     cell: Option<Cell>,
 }
 
-/// What the lines so far have said.
+/// The content of the lines so far.
 #[derive(Default)]
 struct Seen {
     /// The last line with a cell.
     serving: Option<Row>,
-    /// The last line without one: no service, a system not known here, a cell being changed.
+    /// The last line without a cell: no service, a system not known here, a change of cell.
     idle: Option<Row>,
     /// The last LTE line with a cell, the anchor of `nr`.
     lte: Option<Cell>,
@@ -181,10 +182,10 @@ impl Seen {
         let mode = args.text(0).unwrap_or_default();
         let words = mode.to_ascii_uppercase().replace(['-', '_'], " ");
         if words == "NO SERVICE" {
-            // What came before it is over.
+            // Earlier lines are obsolete.
             (self.serving, self.lte, self.nr) = (None, None, None);
         }
-        // Without an operation mode behind it `NR5G` is the secondary cell's line, in old firmware.
+        // `NR5G` without an operation mode after it is the secondary cell's line, in old firmware.
         let secondary =
             words == "NR5G NSA" || (words == "NR5G" && args.text(1).is_some_and(is_uint));
         if secondary {
@@ -225,14 +226,14 @@ impl Seen {
                 (cpsi.mode, cpsi.rat) = (Some("EN-DC".to_owned()), Some(Rat::Lte));
                 (cpsi.cell, cpsi.lte) = (None, Some(lte));
             }
-            // The anchor's line was lost or garbage: what is known is known of NR only.
+            // The anchor's line was lost or garbage: only NR is known.
             None => cpsi.rat = cpsi.rat.or(Some(Rat::Nr)),
         }
         cpsi
     }
 }
 
-/// The radio of a system's name in capitals, its hyphens and underscores as spaces.
+/// Returns the radio for a system's name in capitals, with spaces for its hyphens and underscores.
 fn rat_of(words: &str) -> Option<Rat> {
     match words {
         "LTE" => Some(Rat::Lte),
@@ -246,11 +247,12 @@ fn rat_of(words: &str) -> Option<Rat> {
     }
 }
 
-/// The cell of a line that has its network or a level; `None` if the line has neither or is between two cells.
+/// Reads the cell of a line that has its network or a level; `None` if the line has neither or is between two
+/// cells.
 fn serving_cell(rat: Rat, args: &Args<'_>, sieve: &mut Sieve) -> Option<Cell> {
     let (mcc, mnc) = args.text(2).and_then(plmn).unzip();
-    // 23.003: an area has 16 bits, in NR 24; a cell 16 in GSM, 28 in UTRAN and E-UTRAN, 36 in NR. More is an
-    // overflow.
+    // 23.003: an area has 16 bits, in NR 24; a cell has 16 in GSM, 28 in UTRAN and E-UTRAN, 36 in NR. A larger
+    // number is an overflow.
     let (area_bits, bits) = match rat {
         Rat::Gsm => (16, 16),
         Rat::Wcdma | Rat::Lte | Rat::CatM | Rat::NbIot => (16, 28),
@@ -274,21 +276,21 @@ fn serving_cell(rat: Rat, args: &Args<'_>, sieve: &mut Sieve) -> Option<Cell> {
     })
 }
 
-/// `LTE,<op>,<mcc>-<mnc>,<tac>,<cell>,<pci>,<band>,<earfcn>,<dl>,<ul>,<RSRQ>,<RSRP>,<RSSI>,<RSSNR>`
+/// Reads `LTE,<op>,<mcc>-<mnc>,<tac>,<cell>,<pci>,<band>,<earfcn>,<dl>,<ul>,<RSRQ>,<RSRP>,<RSSI>,<RSSNR>`
 fn lte_cell(rat: Rat, args: &Args<'_>, cell: Cell, sieve: &mut Sieve) -> Option<Cell> {
     let earfcn = arfcn(args, 7, MAX_EARFCN)?;
     let [mut rsrq, mut rsrp, rssi] = [10, 11, 12].map(|at| measured(args, at));
-    // Seen of one unit (`…,-930,-110,-640,5`): power before quality.
+    // Seen on a unit (`…,-930,-110,-640,5`): power before quality.
     if !order_fits(rsrp, rsrq) && order_fits(rsrq, rsrp) {
         (rsrp, rsrq) = (rsrq, rsrp);
     }
-    // Between two cells all levels are 0, which no scale can mean at once.
+    // Between two cells all levels are 0, which is impossible on every scale.
     if [rsrq, rsrp, rssi].iter().all(|level| *level == Some(0.0)) {
         return None;
     }
     let scale = lte_scale(rsrq, rsrp);
     if scale.is_none() && rsrp.is_some_and(|rsrp| !INDEX_UNKNOWN.contains(&rsrp)) {
-        // A power that fits no scale: counted, and the other levels have no unit either.
+        // A power that fits no scale is counted, and the other levels have no unit either.
         sieve.count();
     }
     let mut level = |quantity, raw: Option<f64>| match scale? {
@@ -303,7 +305,8 @@ fn lte_cell(rat: Rat, args: &Args<'_>, cell: Cell, sieve: &mut Sieve) -> Option<
         rsrq_db: level(Quantity::Rsrq, rsrq),
         rsrp_dbm: level(Quantity::Rsrp, rsrp),
         rssi_dbm: level(Quantity::Rssi, rssi),
-        // SIM7070 manual: a code 0…25 for 2 × code − 20 dB. The others give no unit: kept raw.
+        // SIM7070 manual: a code 0…25 for 2 × code − 20 dB. The other manuals give no unit, so the value is
+        // kept raw.
         sinr_db: ratio
             .filter(|code| rat != Rat::Lte && (0.0..=25.0).contains(code))
             .map(|code| code.mul_add(2.0, -20.0)),
@@ -313,8 +316,8 @@ fn lte_cell(rat: Rat, args: &Args<'_>, cell: Cell, sieve: &mut Sieve) -> Option<
     })
 }
 
-/// The scale that makes RSRP possible. The three do not overlap: -1560…-310 in tenths, -156…-31 in
-/// dBm, 0…97 as an index; so the firmware need not be known.
+/// Returns the scale that makes RSRP possible. The three do not overlap: -1560…-310 in tenths, -156…-31 in dBm,
+/// 0…97 as an index. So the firmware need not be known.
 fn lte_scale(rsrq: Option<f64>, rsrp: Option<f64>) -> Option<Scale> {
     let rsrp = rsrp?;
     let range = Quantity::Rsrp.range();
@@ -329,13 +332,13 @@ fn lte_scale(rsrq: Option<f64>, rsrp: Option<f64>) -> Option<Scale> {
     }
 }
 
-/// A raw level in dBm or dB.
+/// Converts a raw level to dBm or dB.
 fn scaled(scale: Scale, raw: f64) -> f64 {
     if scale == Scale::Tenths { raw / 10.0 } else { raw }
 }
 
-/// A report index in dBm or dB (A76XX manual V1.09 p.98-99); one that stands for no level is counted, and the
-/// one for "unknown" left out.
+/// Converts a report index to dBm or dB (A76XX manual V1.09 p.98-99). An index that stands for no level is
+/// counted, and the index for "unknown" is left out.
 fn indexed(quantity: Quantity, index: f64, sieve: &mut Sieve) -> Option<f64> {
     let (range, level) = match quantity {
         Quantity::Rsrp => (INDEX_RSRP, index - 140.0),
@@ -353,8 +356,8 @@ fn indexed(quantity: Quantity, index: f64, sieve: &mut Sieve) -> Option<f64> {
     sieve.keep(quantity, level)
 }
 
-/// `NR5G_SA,<op>,<mcc>-<mnc>,<tac>,<cell>,<pci>,<band>,<arfcn>,<RSRP>,<RSRQ>,<SNR>`; the oldest firmware has no
-/// band.
+/// Reads `NR5G_SA,<op>,<mcc>-<mnc>,<tac>,<cell>,<pci>,<band>,<arfcn>,<RSRP>,<RSRQ>,<SNR>`; the oldest firmware
+/// has no band.
 fn sa_cell(args: &Args<'_>, cell: Cell, sieve: &mut Sieve) -> Option<Cell> {
     let (band, columns) = if has_no_band(args, 6) {
         (None, NrColumns { arfcn: 6, rsrp: 7, rsrq: 8, snr: 9 })
@@ -365,8 +368,8 @@ fn sa_cell(args: &Args<'_>, cell: Cell, sieve: &mut Sieve) -> Option<Cell> {
     nr_levels(Cell { pci: nr_pci(args, 5), band, ..cell }, args, columns, sieve)
 }
 
-/// `NR5G_NSA,<pci>,<band>,<arfcn>,<RSRP>,<RSRQ>,<SNR>[,<scs>,<bw>]`; the oldest firmware has no band
-/// and RSRQ before RSRP.
+/// Reads `NR5G_NSA,<pci>,<band>,<arfcn>,<RSRP>,<RSRQ>,<SNR>[,<scs>,<bw>]`; the oldest firmware has no band, and
+/// RSRQ before RSRP.
 fn nsa_cell(args: &Args<'_>, sieve: &mut Sieve) -> Option<NrCell> {
     let (band, columns) = if has_no_band(args, 2) {
         (None, NrColumns { arfcn: 2, rsrq: 3, rsrp: 4, snr: 5 })
@@ -383,12 +386,12 @@ fn nsa_cell(args: &Args<'_>, sieve: &mut Sieve) -> Option<NrCell> {
     Some(NrCell { mode: "nsa", cell, scs_raw, bw_raw })
 }
 
-/// Recognises a channel in the place that newer firmware gives the band: a number, and behind it none.
+/// Recognises a channel in the place of newer firmware's band: a number, with no number after it.
 fn has_no_band(args: &Args<'_>, band: usize) -> bool {
     args.text(band).is_some_and(is_uint) && !args.text(band + 1).is_some_and(is_uint)
 }
 
-/// Where the levels stand in an NR line.
+/// Positions of the levels in an NR line.
 struct NrColumns {
     arfcn: usize,
     rsrp: usize,
@@ -402,7 +405,8 @@ fn nr_levels(cell: Cell, args: &Args<'_>, at: NrColumns, sieve: &mut Sieve) -> O
         return None;
     }
     let (mut rsrp, mut rsrq) = (measured(args, at.rsrp), measured(args, at.rsrq));
-    // Firmware differs in the order, too. Only where one of the two makes both levels possible is it known.
+    // Firmware differs in the order, too. The order is known only if exactly one of the two makes both levels
+    // possible.
     if !order_fits(rsrp, rsrq) && order_fits(rsrq, rsrp) {
         (rsrp, rsrq) = (rsrq, rsrp);
     }
@@ -423,7 +427,7 @@ fn nr_levels(cell: Cell, args: &Args<'_>, at: NrColumns, sieve: &mut Sieve) -> O
     Some(Cell { arfcn, rsrp_dbm, rsrq_db, snr_db, snr_raw, scale, ..cell })
 }
 
-/// Whether these two can be power and quality, on one scale; unless both are there nothing tells.
+/// Reports whether these two can be power and quality on the same scale; false unless both are present.
 fn order_fits(rsrp: Option<f64>, rsrq: Option<f64>) -> bool {
     let Some((rsrp, rsrq)) = rsrp.zip(rsrq) else { return false };
     let possible = |scale| {
@@ -433,12 +437,12 @@ fn order_fits(rsrp: Option<f64>, rsrq: Option<f64>) -> bool {
     possible(1.0) || possible(10.0)
 }
 
-/// The signal to noise ratio, whose scale differs by firmware independently of the powers': the
-/// SIM82XX manual says tenths, -230…400, and some firmware sends whole dB (`…,-800,-110,14`).
+/// Reads the signal to noise ratio. Its scale differs by firmware, independently of the powers' scale: the
+/// SIM82XX manual has tenths, -230…400, and some firmware sends whole dB (`…,-800,-110,14`).
 ///
-/// A fraction means dB, and so do powers in whole units. A number beyond -23…40 can only be tenths, beside whole
-/// powers too (`NR5G,257,629952,-11,-92,153` in the SIM8200's manual). What
-/// lies between is -2.3…4.0 dB or -23…40 dB, and nothing in the line tells which: left out.
+/// A fraction means dB, and so do powers in whole units. A number beyond -23…40 can only be tenths, beside
+/// whole powers too (`NR5G,257,629952,-11,-92,153` in the SIM8200's manual). A number in between is -2.3…4.0 dB
+/// or -23…40 dB. Nothing in the line decides, so it is left out.
 fn snr_db(scale: Option<Scale>, args: &Args<'_>, at: usize, sieve: &mut Sieve) -> Option<f64> {
     let raw = measured(args, at)?;
     let possible = Quantity::Sinr.range().contains(&raw);
@@ -452,7 +456,7 @@ fn snr_db(scale: Option<Scale>, args: &Args<'_>, at: usize, sieve: &mut Sieve) -
     sieve.keep(Quantity::Sinr, raw / 10.0)
 }
 
-/// `WCDMA,<op>,<mcc>-<mnc>,<lac>,<cell>,<band>,<psc>,<uarfcn>,<ssc>,<Ec/Io>,<RSCP>,<qual>,<RxLev>,<tx>`
+/// Reads `WCDMA,<op>,<mcc>-<mnc>,<lac>,<cell>,<band>,<psc>,<uarfcn>,<ssc>,<Ec/Io>,<RSCP>,<qual>,<RxLev>,<tx>`
 fn wcdma_cell(args: &Args<'_>, cell: Cell, sieve: &mut Sieve) -> Cell {
     // SIM7600 prints the two without their minus sign, A7909 with it; neither is ever positive.
     let level = |at| measured(args, at).map(|raw| -raw.abs());
@@ -472,11 +476,11 @@ fn wcdma_cell(args: &Args<'_>, cell: Cell, sieve: &mut Sieve) -> Cell {
     }
 }
 
-/// `GSM,<op>,<mcc>-<mnc>,<lac>,<cell>,<arfcn> <band>,<RxLev>,<track LO>,<C1-C2>`
+/// Reads `GSM,<op>,<mcc>-<mnc>,<lac>,<cell>,<arfcn> <band>,<RxLev>,<track LO>,<C1-C2>`
 fn gsm_cell(args: &Args<'_>, cell: Cell, sieve: &mut Sieve) -> Cell {
     let channel = args.text(5).unwrap_or_default();
     let (arfcn, band) = channel.split_once(' ').unwrap_or((channel, ""));
-    // A7670 prints an index of which no manual that we know tells the unit; `AT+CSQ` has the power there.
+    // A7670 prints an index, and no manual known to us gives its unit. `AT+CSQ` has the power there.
     let rssi = measured(args, 6).filter(|level| *level < 0.0);
     Cell {
         // 45.005 §2: ten bits.
@@ -489,22 +493,22 @@ fn gsm_cell(args: &Args<'_>, cell: Cell, sieve: &mut Sieve) -> Cell {
     }
 }
 
-/// `460-01` → `460`, `01`.
+/// Splits `460-01` into `460` and `01`.
 fn plmn(text: &str) -> Option<(String, String)> {
     let (mcc, mnc) = text.split_once('-')?;
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     let fits = mcc.len() == 3 && (1..=3).contains(&mnc.len()) && digits(mcc) && digits(mnc);
-    // 000 is no country: the cell is not known yet.
+    // 000 is not a country: the cell is not known yet.
     (fits && mcc != "000").then(|| (mcc.to_owned(), format!("{mnc:0>2}")))
 }
 
-/// A channel's number; `None` in the outer sense if it is one that cannot be, as between two cells.
+/// Reads a channel's number; the outer `None` stands for an impossible number, as between two cells.
 fn arfcn(args: &Args<'_>, at: usize, max: u32) -> Option<Option<u32>> {
     let channel = uint(args, at).filter(|channel| *channel <= max);
     (args.text(at).is_none() || channel.is_some()).then_some(channel)
 }
 
-/// `EUTRAN-BAND3`, `LTE BAND 2`, `NR5G_BAND78` → the number; band 0 is none.
+/// Reads the number of `EUTRAN-BAND3`, `LTE BAND 2` or `NR5G_BAND78`; band 0 gives `None`.
 fn trailing_number(text: &str) -> Option<u32> {
     let start = text.trim_end_matches(|c: char| c.is_ascii_digit()).len();
     let number = parse_uint(text.get(start..)?)?;
@@ -519,13 +523,13 @@ fn uint(args: &Args<'_>, at: usize) -> Option<u32> {
     args.text(at).and_then(parse_uint).and_then(|number| u32::try_from(number).ok())
 }
 
-/// A level field as sent, without the two numbers that stand for "no measurement" on every scale.
+/// Reads a level as sent, except the two numbers that stand for "no measurement" on every scale.
 fn measured(args: &Args<'_>, at: usize) -> Option<f64> {
     let raw = args.text(at).and_then(parse_decimal)?;
     (![-32_768.0, 4_294_967_295.0].contains(&raw)).then_some(raw)
 }
 
-/// A whole number as sent, with the same exceptions.
+/// Reads a whole number as sent, with the same exceptions.
 fn raw_number(args: &Args<'_>, at: usize) -> Option<i64> {
     measured(args, at)?;
     args.text(at)?.parse().ok()
@@ -557,7 +561,7 @@ mod tests {
         cpsi(lines).unwrap_or_else(|error| panic!("{lines:?}: {error}"))
     }
 
-    /// Whether the JSON of `lines` is exactly `wanted`.
+    /// Checks that the JSON of `lines` is exactly `wanted`.
     #[track_caller]
     fn check(lines: &[&str], wanted: Value) {
         assert_eq!(value(read(lines)), Ok(wanted));
@@ -594,7 +598,7 @@ mod tests {
             ("0,0,1,3", Scale::ReportIndex, Some(-20.0), Some(-140.0), Some(-109.0)),
             ("34,97,90,3", Scale::ReportIndex, Some(-3.0), Some(-43.0), Some(-20.0)),
             ("-16,-97,-67,0", Scale::Whole, Some(-16.0), Some(-97.0), Some(-67.0)),
-            // Power and quality the other way round.
+            // Power and quality in the other order.
             ("-940,-120,-650,5", Scale::Tenths, Some(-12.0), Some(-94.0), Some(-65.0)),
         ] {
             let cell = read(&[&lte_with(levels)]).cell.expect("a cell");
@@ -629,7 +633,7 @@ mod tests {
             ("19,53,-58,3", Some(-10.5), Some(-87.0), None, 1),
             ("19.5,53,52,3", None, Some(-87.0), Some(-58.0), 1),
             ("255,53,255,3", None, Some(-87.0), None, 0),
-            // No scale has such a power: the others have no unit then.
+            // A power that fits no scale leaves the others without a unit.
             ("19,98,52,3", None, None, None, 1),
             ("-10,53,52,3", None, None, None, 1),
             ("19,255,52,3", None, None, None, 0),
@@ -660,7 +664,7 @@ mod tests {
         }
     }
 
-    /// An A7670 in GSM: the level is positive there, an index of which no manual that we know tells the unit.
+    /// An A7670 in GSM: the level is positive there, an index whose unit no manual known to us gives.
     #[test]
     fn a_positive_level_of_gsm_is_left_out() {
         let gsm = read(&["+CPSI: GSM,Online,222-01,0x46C2,43674,1021 PGSM 900,25,0,15-15"]);
@@ -714,7 +718,7 @@ mod tests {
         }
     }
 
-    /// Of a SIM8200 without the band's column (its manual §4.2.14), and what is near to that form.
+    /// A SIM8200 without the band's column (its manual §4.2.14), and similar forms.
     #[test]
     fn an_nr_cell_needs_no_band() {
         for (rest, band, rsrp, snr) in [
@@ -749,7 +753,7 @@ mod tests {
                 -92.0,
                 None,
             ),
-            // Whole powers beside a ratio in tenths, as the manual has it.
+            // Whole powers beside a ratio in tenths, as in the manual.
             ("NR5G,Online,001-01,0x2D18,50896642,257,629952,-11,-92,153", None, -92.0, Some(15.3)),
         ] {
             let cpsi = read(&[&format!("+CPSI: {rest}")]);
@@ -810,7 +814,7 @@ mod tests {
         ] {
             assert_eq!(read(&[&format!("+CPSI: {rest}")]).cell, None, "{rest}");
         }
-        // A line without a system leaves the others.
+        // A line without a system does not affect the others.
         assert_eq!(read(&["+CPSI: ,", LTE]).cell, read(&[LTE]).cell);
         let joined = format!("{LTE}{NSA}");
         assert_eq!(read(&[&joined]), read(&[LTE, NSA]));
@@ -829,9 +833,9 @@ mod tests {
             ("-110,-850,95", Some(-85.0), Some(-11.0)),
             ("-85,-11,9.5", Some(-85.0), Some(-11.0)),
             ("-11,-85,9.5", Some(-85.0), Some(-11.0)),
-            // Both orders would do: the manual's.
+            // If both orders are possible, the manual's order counts.
             ("-350,-330,95", Some(-35.0), Some(-33.0)),
-            // Neither does: the impossible one is left out.
+            // If neither is possible, the impossible level is left out.
             ("-850,5000,95", Some(-85.0), None),
             ("-850,-32768,95", Some(-85.0), None),
         ] {

@@ -1,4 +1,5 @@
-//! Exchanges of the `AT+CMQTT…` stack: what its commands and its files share, and what their ends mean.
+//! Exchanges of the `AT+CMQTT…` stack: the parts that its commands and its files share, and the meaning of
+//! their ends.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::code::{OK, result_code, without_code};
 /// The lane of all CMQTT commands.
 pub(crate) const LANE: &str = "cmqtt";
 
-/// How often a command that may be repeated is tried when its answer stays out.
+/// The number of tries of a repeatable command if its answer is missing.
 const TRIES: u32 = 3;
 
 /// Client indexes of one modem.
@@ -28,7 +29,7 @@ pub(crate) fn exchange(
     Ok(exchange.lane(LANE))
 }
 
-/// A command that `OK` ends. An error code comes in a line before `ERROR` (or, oddly, before `OK`).
+/// Runs a command that `OK` ends. An error code comes in a line before `ERROR` (or, oddly, before `OK`).
 pub(crate) async fn plain_command(
     at: &At,
     operation: &'static str,
@@ -48,7 +49,7 @@ pub(crate) async fn persist(
     modem::profile::persist(at, kind, exchange, TRIES).await
 }
 
-/// What the end of an exchange means: the code in its result line, else in its answer, else `OK`.
+/// Returns the meaning of an exchange's end: the code in its result line, else in its answer, else `OK`.
 pub(crate) fn outcome(
     operation: &'static str,
     ended: Result<Reply, ExchangeError>,
@@ -62,7 +63,7 @@ pub(crate) fn outcome(
             failure: Failure::Refused { code, lines, result }, ..
         }) => {
             match code_in(result.iter().chain(&lines)) {
-                // `ERROR` after a result of 0 is still a refusal, of which nothing is known.
+                // `ERROR` after a result of 0 is still a refusal, of unknown cause.
                 Some(OK) | None => Err(without_code(operation, Some(&code))),
                 Some(number) => Err(refused(operation, number)),
             }
@@ -82,7 +83,7 @@ pub(crate) fn code_of(error: &MqttError) -> Option<i32> {
     }
 }
 
-/// The last argument of the first line that has a number there: `+CMQTTPUB: 0,6`, `+CMQTTSTART: 23`.
+/// Returns the last argument of the first line that ends in a number: `+CMQTTPUB: 0,6`, `+CMQTTSTART: 23`.
 fn code_in<'a>(mut lines: impl Iterator<Item = &'a String>) -> Option<i32> {
     lines.find_map(|line| {
         let arguments = line.split_once(':')?.1;

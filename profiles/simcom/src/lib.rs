@@ -29,7 +29,7 @@ pub use sim7020::{SIM7020, Sim7020};
 use cmqtt::Cmqtt;
 use listener::{BARE_URCS, BOOTS, MAX_PAYLOAD, UrcListener};
 
-/// What the agent is handed.
+/// The vendor's plug-in, as the agent gets it.
 pub static PLUGIN: Plugin = Plugin {
     models: include_str!("../models.yaml"),
     profiles: &[&SIM7600, &SIM8200, &A76XX, &SIM7020],
@@ -93,15 +93,15 @@ impl Profile for Simcom {
     }
 }
 
-/// Lines of `AT+CFOTA` and `AT+LFOTA`. No log of one was at hand: the last line is not known, so that an update is
-/// over once it prints nothing for a while.
+/// Lines of `AT+CFOTA` and `AT+LFOTA`. No log of an update was at hand, so the last line is not known. An
+/// update is over if the modem prints nothing for a while.
 const UPDATES: [Update; 2] =
     [Update { prefix: "+CFOTA:", end: "END" }, Update { prefix: "+LFOTA:", end: "END" }];
 
-/// What the family announces by length, and prints without a `+`.
+/// Returns the lines that the family announces by length, and those that it prints without a `+`.
 fn framing() -> Framing {
     Framing {
-        // A76xx, for a client that an earlier program told to (`AT+CMQTTCFG="argtopic"`).
+        // A76xx, for a client that an earlier program configured with `AT+CMQTTCFG="argtopic"`.
         quoted: vec![Quoted { prefix: "+CMQTTRECV:" }],
         announced: vec![
             Announced { prefix: "+CMQTTRXTOPIC:", length_at: 1 },

@@ -1,4 +1,4 @@
-//! What a SIMCom modem says unasked (manual V3.00 p. 366-367; boot lines from transcripts).
+//! Unsolicited lines of a SIMCom modem (manual V3.00 p. 366-367; boot lines from transcripts).
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,15 @@ use crate::code::{NO_PING, loss_cause};
 /// The longest payload that a stack asks for at a prompt (manual V3.00 p. 357).
 pub(crate) const MAX_PAYLOAD: usize = 10_240;
 
-/// The longest topic and payload that are kept of a message that comes down. The manual names 1,024 and 10,240 bytes
-/// (V3.00 p. 367); a unit that announces more and delivers it is believed.
+/// The longest topic and payload of a received message. The manual names 1,024 and 10,240 bytes (V3.00 p. 367);
+/// a unit that announces more and delivers it is believed.
 const LONGEST: usize = 64 * 1024;
 
 const DAMAGED: &str = "a message came down other than announced, and is lost";
 const IN_PART: &str = "a message came down in part, and is lost";
 const TOO_LONG: &str = "a message came down that is longer than any, and is lost";
 
-/// Lines without a `+` that a unit prints unasked.
+/// Lines without a `+` that a unit prints unsolicited.
 pub(crate) const BARE_URCS: [&str; 9] = [
     "SMS DONE",
     "PB DONE",
@@ -44,7 +44,7 @@ pub(crate) struct UrcListener {
 /// A message that is still coming in.
 #[derive(Debug, Default)]
 struct Incoming {
-    /// It is lost, and that was told: its pieces pass by.
+    /// True if the message is lost and the loss is reported: its pieces are skipped.
     is_lost: bool,
     topic_total: usize,
     payload_total: usize,
@@ -94,8 +94,8 @@ pub(crate) fn bare(line: &str) -> Option<Notice> {
     }
 }
 
-/// `<client>,"<topic>",<length>,"<payload>"`, whose payload was cut by that length (A76xx, "argtopic"). Without
-/// the length nothing tells where a payload ends that holds a quotation mark.
+/// Reads `<client>,"<topic>",<length>,"<payload>"`, whose payload was cut by that length (A76xx, "argtopic").
+/// Without the length, the end of a payload that holds a quotation mark is unknown.
 fn in_one_line(index: u8, rest: &str, data: Option<Vec<u8>>) -> Option<Notice> {
     let Some(payload) = data else { return Some(Notice::Damaged(DAMAGED)) };
     let (_, rest) = rest.split_once(',')?;
@@ -103,7 +103,7 @@ fn in_one_line(index: u8, rest: &str, data: Option<Vec<u8>>) -> Option<Notice> {
     Some(notice(index, Received::in_line(topic, payload)))
 }
 
-/// A message, or that it is lost for want of a topic.
+/// Returns the message, or its loss if it has no topic.
 pub(crate) fn notice(index: u8, message: Option<Received>) -> Notice {
     match message {
         Some(message) => Notice::Message { client: Client(index), message },
@@ -112,7 +112,7 @@ pub(crate) fn notice(index: u8, message: Option<Received>) -> Notice {
 }
 
 impl UrcListener {
-    /// A message begins. The end of the one before it will not come any more.
+    /// Begins a message. The rest of the message before it will not come any more.
     fn begin(&mut self, index: u8, topic: Option<usize>, payload: Option<usize>) -> Option<Notice> {
         let is_known = |total: Option<usize>| total.is_some_and(|total| total <= LONGEST);
         let is_lost = !is_known(topic) || !is_known(payload);
@@ -126,7 +126,7 @@ impl UrcListener {
         before.or_else(|| is_lost.then_some(Notice::Damaged(TOO_LONG)))
     }
 
-    /// A piece; one without data was damaged. One of which no beginning was heard is of a message that is lost.
+    /// Adds a piece; a piece without data was damaged. A piece without a beginning belongs to a lost message.
     fn piece(&mut self, index: u8, is_topic: bool, data: Option<Vec<u8>>) -> Option<Notice> {
         let Some(incoming) = self.incoming.get_mut(&index) else {
             self.incoming.insert(index, Incoming::lost());
@@ -154,12 +154,12 @@ impl UrcListener {
 }
 
 impl Incoming {
-    /// What is left of a message of which it was told already that it is lost.
+    /// Returns a message whose loss was reported already.
     fn lost() -> Self {
         Self { is_lost: true, ..Self::default() }
     }
 
-    /// What came of it, now that nothing more comes.
+    /// Returns the notice for a message after its last piece.
     fn end(self, index: u8) -> Option<Notice> {
         let Self { is_lost, topic_total, payload_total, topic, payload } = self;
         if is_lost {
@@ -254,7 +254,7 @@ mod tests {
         ] {
             assert_eq!(of(&parts), [Notice::Damaged(how), next()], "{case}");
         }
-        // All that was announced is there, but for the line that says so.
+        // All announced bytes arrived; only the line that ends the message is missing.
         assert_eq!(of(&[start, topic, first, second]), [next(), next()]);
     }
 
@@ -266,18 +266,18 @@ mod tests {
             ("+CMQTTRXPAYLOAD: 0,1", b"\xff"),
             ("+CMQTTRXEND: 0", b""),
             ("+CMQTTRXSTART: 0,3,1", b""),
-            // What stands for bytes that are no text is text where a broker sent it.
+            // The replacement character is text if a broker sent it.
             ("+CMQTTRXTOPIC: 0,3", "\u{fffd}".as_bytes()),
             ("+CMQTTRXPAYLOAD: 0,1", b"\xff"),
             ("+CMQTTRXEND: 0", b""),
-            // Of a topic in a line the engine tells no more.
+            // The engine does not report whether the topic of such a line was valid.
             ("+CMQTTRECV: 0,\"a\u{fffd}\",1,", b"x"),
         ]);
         let damaged = || Notice::Damaged(NO_TOPIC);
         assert_eq!(heard, [damaged(), message("\u{fffd}", b"\xff"), damaged()]);
     }
 
-    /// The manual's maximum is the manual's.
+    /// A message may be longer than the manual's maximum.
     #[test]
     fn a_message_longer_than_the_manual_allows_is_delivered() {
         let long = vec![7; 12_000];

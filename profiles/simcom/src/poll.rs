@@ -8,10 +8,10 @@ use modem::reply::{self, Quantity, Rat, Sieve};
 use crate::cpsi::{cpsi, signals};
 use crate::status::temperature;
 
-/// Asks for all of it. A module that does not know one of the commands still gives the others.
+/// Polls all three. A module that does not know one of the commands still answers the others.
 ///
 /// # Errors
-/// [`StepError`] where the port is gone.
+/// [`StepError`] if the port is gone.
 pub(crate) async fn poll(at: &At) -> Result<Status, StepError> {
     let mut status = Status::default();
     serving_cell(at, &mut status).await.or_else(unless_gone)?;
@@ -29,8 +29,8 @@ async fn serving_cell(at: &At, status: &mut Status) -> Result<(), StepError> {
     Ok(())
 }
 
-/// `AT+CSQ` has the received power where the serving cell's line has none (27.007 §8.5). In 5G
-/// standalone mode it says 99, which is unknown.
+/// Reads the received power from `AT+CSQ` if the serving cell's line has none (27.007 §8.5). In 5G standalone
+/// mode the answer is 99, which means unknown.
 async fn received_power(at: &At, status: &mut Status) -> Result<(), StepError> {
     let lines = profile::run(at, Kind::Status, "AT+CSQ", Answer::Prefix("+CSQ:")).await?;
     let Some(rssi_dbm) = reply::csq(&lines)?.rssi_dbm else { return Ok(()) };

@@ -22,8 +22,8 @@ pub(crate) fn client(prefix: &'static str, raw: &str) -> Result<Value, ReplyErro
     Ok(Value::Object(object))
 }
 
-/// The last such line: it may stand before `OK`, behind it, or before or behind `ERROR`. One of more
-/// arguments is another line, such as the answer to `AT+CMQTTCONNECT?`, or two that ran together.
+/// Returns the last such line: it may be before or after `OK` or `ERROR`. A line with more arguments is another
+/// line, such as the answer to `AT+CMQTTCONNECT?`, or two that ran together.
 fn line<'a>(prefix: &'static str, raw: &'a str, arguments: usize) -> Result<Args<'a>, ReplyError> {
     let lines = raw.split(['\r', '\n']).filter_map(|line| Args::of_line(prefix, prefix, line));
     let mut lines = lines.filter(|args| args.len() <= arguments);

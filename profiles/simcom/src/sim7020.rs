@@ -14,7 +14,7 @@ use crate::commands;
 use crate::listener::BARE_URCS;
 
 /// The most data that a prompt of this family asks for: `AT+CIPSEND`, which an earlier program may have left
-/// (SIM7020 manual V1.05 §7.2.3). MQTT has none.
+/// (SIM7020 manual V1.05 §7.2.3). The MQTT commands have no prompt.
 const MAX_PROMPT_DATA: usize = 1_460;
 
 /// SIM7020C, SIM7020E and SIM7020G.
@@ -50,13 +50,13 @@ impl Profile for Sim7020 {
         &Cmq
     }
 
-    /// The number stands alone in its line (manual V1.05 §5.2.7).
+    /// Reads the number, which is alone in its line (manual V1.05 §5.2.7).
     async fn iccid(&self, at: &At) -> Result<String, StepError> {
         let lines = run(at, Kind::Status, "AT+CCID", Answer::Matching(is_card)).await?;
         Ok(reply::iccid("AT+CCID", &["+CCID"], &lines)?)
     }
 
-    /// It has no thermometer that it tells of.
+    /// Polls the serving cell only: the module reports no temperature.
     async fn status(&self, at: &At) -> Result<Status, StepError> {
         let mut status = Status::default();
         serving_cell(at, &mut status).await.or_else(unless_gone)?;

@@ -42,13 +42,13 @@ pub const DECODERS: &[(&str, Decoder)] = &[
     ("+CMQDISCON", cmq::decode_loss),
 ];
 
-/// The coldest and hottest that a die reports while it works, with room; beyond it the sensor lies.
+/// The coldest and hottest that a working die reports, with room; beyond it the sensor is wrong.
 const CELSIUS: std::ops::RangeInclusive<i32> = -60..=150;
 
 /// Reads `+CPMUTEMP: <degrees Celsius>`.
 ///
 /// # Errors
-/// [`ReplyError`] where there is no such line or it is no possible temperature.
+/// [`ReplyError`] if there is no such line or it has an impossible temperature.
 pub fn temperature<L: AsRef<str>>(lines: &[L]) -> Result<i32, ReplyError> {
     let command = "AT+CPMUTEMP";
     let rows = own_rows(command, "+CPMUTEMP", lines);
@@ -62,25 +62,25 @@ pub fn temperature<L: AsRef<str>>(lines: &[L]) -> Result<i32, ReplyError> {
 /// Reads the answer to `AT+CICCID`, whose prefix is `+ICCID`.
 ///
 /// # Errors
-/// [`ReplyError`] where no line is one or it is no card number.
+/// [`ReplyError`] if no line has a valid card number.
 pub fn card<L: AsRef<str>>(lines: &[L]) -> Result<String, ReplyError> {
     iccid("AT+CICCID", &["+ICCID", "+CICCID"], lines)
 }
 
-/// Reads `+SPIC: <pin>,<puk>,<pin2>,<puk2>`: how often each may still be tried.
+/// Reads `+SPIC: <pin>,<puk>,<pin2>,<puk2>`, the tries that are left for each.
 ///
 /// # Errors
-/// [`ReplyError`] where there is no such line or a number is unreadable.
+/// [`ReplyError`] if there is no such line or a number is unreadable.
 pub fn pin_tries<L: AsRef<str>>(lines: &[L]) -> Result<PinTries, ReplyError> {
     let command = "AT+SPIC";
     let rows = own_rows(command, "+SPIC", lines);
     let args = rows.last().ok_or(ReplyError::Missing { command, wanted: "+SPIC: line" })?;
-    // The PIN's counter decides whether one is tried; that of the PUK is for a person.
+    // The PIN's counter decides whether the agent tries a PIN; the PUK's counter is for the operator.
     let pin = Some(args.uint(0, "chv1", 99)?);
     Ok(PinTries { pin, puk: args.uint(1, "puk1", 99).ok() })
 }
 
-/// All four numbers of that line; the card's second PIN is of no use to the agent.
+/// Returns all four numbers of that line; the agent has no use for the card's second PIN.
 fn all_tries(lines: &[&str]) -> Result<Value, ReplyError> {
     let PinTries { pin, puk } = pin_tries(lines)?;
     let rows = own_rows("AT+SPIC", "+SPIC", lines);
@@ -94,7 +94,7 @@ fn all_tries(lines: &[&str]) -> Result<Value, ReplyError> {
 /// The answer to `AT+CNSMOD?`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct NetworkMode {
-    /// Whether changes are reported unasked for.
+    /// The setting of unsolicited reports of changes.
     pub n: Option<u32>,
     /// The mode's code.
     pub stat: u32,
@@ -104,7 +104,7 @@ pub struct NetworkMode {
     pub rat: Option<Rat>,
 }
 
-/// Reads `+CNSMOD: <n>,<stat>`. The unsolicited `+CNSMOD: <stat>` is passed over.
+/// Reads `+CNSMOD: <n>,<stat>`. The unsolicited `+CNSMOD: <stat>` is skipped.
 ///
 /// # Errors
 /// [`ReplyError`] if there is no such line, or if its mode is not a number.
@@ -155,14 +155,14 @@ const NETWORK_MODES: &[(u32, &str, Option<Rat>)] = &[
 pub struct Supply {
     /// Volts at the modem's supply pins.
     pub volts: f64,
-    /// Charge in percent, where the module measures a battery.
+    /// Charge in percent, if the module measures a battery.
     pub percent: Option<u32>,
 }
 
 /// Reads `+CBC: 3.591V`, `+CBC: <percent>,<millivolts>` (SIM7020), or `+CBC: <status>,<percent>,<millivolts>`.
 ///
 /// # Errors
-/// [`ReplyError`] where there is no such line or it is no possible voltage.
+/// [`ReplyError`] if there is no such line or it has an impossible voltage.
 pub fn supply<L: AsRef<str>>(lines: &[L]) -> Result<Supply, ReplyError> {
     let command = "AT+CBC";
     let rows = own_rows(command, "+CBC", lines);
@@ -174,7 +174,7 @@ pub fn supply<L: AsRef<str>>(lines: &[L]) -> Result<Supply, ReplyError> {
         // A module works from about 3.3 to 4.4 V, some boards give it 5 V.
         (0.5..=6.0).contains(&volts).then_some(volts)
     };
-    // The voltage is the last of at most three, and the charge stands before it.
+    // The voltage is the last of at most three, with the charge before it.
     let at = args.len().saturating_sub(1).min(2);
     let percent = at.checked_sub(1).and_then(|charge| args.uint(charge, "bcl", 100).ok());
     let volts = volts(at).ok_or_else(|| args.refuse(at, "voltage", "a supply voltage"))?;

@@ -1,8 +1,9 @@
 //! TLS on the modem: `AT+CSSLCFG`, `AT+CCERT…` and `AT+CCLK` (SIM7500/7600 manual V3.00 p. 261, SIM82xx
 //! manual V1.02 p. 247).
 //!
-//! How the files in the modem are named: [`modem::tls`]. Each client has the TLS context of its own number. The
-//! modem tells no length of a file: one that an earlier run left is believed until a handshake fails.
+//! For the names of the files in the modem see [`modem::tls`]. Each client has the TLS context of its own
+//! number. The modem does not report a file's length, so a file of an earlier run is trusted until a handshake
+//! fails.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use modem::tls::{File, Tls, files, is_unused, set_clock};
 use crate::code::TLS_FAILED;
 use crate::exchange::{CLIENTS, exchange, outcome, persist, plain_command};
 
-/// Writing a file to flash, with 10 KiB over a slow line before it.
+/// The time to write a file to flash, after 10 KiB over a slow line.
 const DOWNLOAD: Duration = Duration::from_secs(10);
 
 /// The longest file that `AT+CCERTDOWN` takes, in bytes.
@@ -26,7 +27,7 @@ const MAX_FILE: usize = 10_240;
 /// TLS 1.2: the newest that the modems speak; 4 would fall back as far as SSL 3.
 const TLS_1_2: u8 = 3;
 
-/// Makes the client's context what `tls` says, with its files in the modem and the clock set.
+/// Sets up the client's context as in `tls`, with its files in the modem and the clock set.
 pub(crate) async fn prepare(
     at: &At,
     client: Client,
@@ -54,14 +55,14 @@ pub(crate) async fn tidy(at: &At, secured: &[Client]) {
     }
 }
 
-/// The command that gives a client its context; firmware forgets it after each connection.
+/// Sends the command that gives a client its context; firmware forgets it after each connection.
 pub(crate) async fn select(at: &At, client: Client) -> Result<(), MqttError> {
     let command = format!("AT+CMQTTSSLCFG={0},{0}", client.0);
     plain_command(at, "CMQTTSSLCFG", &command, "+CMQTTSSLCFG:").await
 }
 
-/// After a CONNECT that failed: removes what it may have failed of, which is any file that was there before this
-/// run, where the code is one of TLS.
+/// Removes the possible causes of a failed CONNECT if its code is a TLS code: each file that was there before
+/// this run.
 pub(crate) async fn doubt(at: &At, client: Client, tls: &Tls, error: &MqttError) {
     if !matches!(error, MqttError::Refused { code, .. } if TLS_FAILED.contains(&code.number)) {
         return;
@@ -77,7 +78,7 @@ pub(crate) async fn doubt(at: &At, client: Client, tls: &Tls, error: &MqttError)
     }
 }
 
-/// The files that are in the modem. One that refuses to tell is taken to have none.
+/// Lists the files in the modem. A modem that refuses the list is taken to have none.
 async fn list(at: &At) -> Result<Vec<String>, MqttError> {
     let asked = exchange("CCERTLIST", "AT+CCERTLIST", profile::PATIENCE)?;
     match persist(at, Kind::Setup, asked.answer(Answer::Prefix("+CCERTLIST:"))).await {
@@ -87,7 +88,7 @@ async fn list(at: &At) -> Result<Vec<String>, MqttError> {
     }
 }
 
-/// The name in `+CCERTLIST: "x.pem"`.
+/// Returns the name in `+CCERTLIST: "x.pem"`.
 fn listed(line: &str) -> Option<String> {
     let name = line.strip_prefix("+CCERTLIST:")?.trim().trim_matches('"');
     (!name.is_empty()).then(|| name.to_owned())
@@ -117,11 +118,11 @@ async fn download(at: &At, file: &File<'_>) -> Result<(), MqttError> {
         return Err(MqttError::FileTooLong { option: file.option, length, limit: MAX_FILE });
     }
     let command = format!("AT+CCERTDOWN={},{length}", quote("the name of a file", &file.name)?);
-    // Padding would be a file of this name with another content, which the next session takes for the right one.
+    // Padding would make a file of this name with another content, and the next session would trust it.
     let exchange = exchange("CCERTDOWN", &command, DOWNLOAD)?;
     let exchange = exchange.prompt(file.content.as_bytes()).secret().takes_effect();
     let downloaded = outcome("CCERTDOWN", persist(at, Kind::Prompt, exchange).await);
-    // What may be there under this name is padding, of this try or of the one before it.
+    // A file of this name may be padding, of this try or of the try before it.
     if downloaded.is_err()
         && let Err(error) = delete(at, &file.name).await
     {
@@ -154,7 +155,7 @@ async fn configure(
         let name = quote("the name of a file", &file.name)?;
         set(at, client, file.option, name).await?;
     }
-    // RFC 6066 §3: an address is no name. Firmware of 2018 does not know the option.
+    // RFC 6066 §3: an address is not a name. Firmware of 2018 does not know the option.
     let sends_name = host.parse::<Ipv4Addr>().is_err();
     match set(at, client, "enableSNI", u8::from(sends_name)).await {
         Err(MqttError::NoCode { .. }) if sends_name => {

@@ -1,4 +1,4 @@
-//! Replays what real units said to the dialect's own code: see `modem_conformance::replay`.
+//! Replays lines of real units to the dialect's own code: see `profiles/conformance/replay.rs`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,12 +26,13 @@ const THING: &str = "aws/things/simcom7600_device01/";
 /// A device of Alibaba Cloud.
 const DEVICE: &str = "/a1mQpKOF9hp/7600/user/7600";
 
-/// A login without more than a client and a host, for a dialogue that begins after it.
+/// A login with only a client and a host, for a dialogue that begins after the login.
 const TLS: Login = Login { tls: true, ..Login::new("c", AWS, 8883) };
 
-/// Answers a command that a transcript lacks. A query is refused, as by a unit that does not know it; but the received
-/// power is -73 dBm, which shows where a serving cell was read that has none. What takes data asks for it. The
-/// operations of the MQTT service that a teardown needs succeed. All else is `OK`.
+/// Answers a command that a transcript lacks. A query is refused, as by a unit that does not know it. The
+/// received power is the exception: -73 dBm shows a serving cell that was read although the unit has none. A
+/// command that takes data prompts for it. The operations of the MQTT service that a teardown needs succeed.
+/// All else is `OK`.
 fn default(command: &str) -> Vec<Entry> {
     let line = |text: &str| Entry::Answer(text.to_owned());
     let (name, arguments) = command.split_once('=').unwrap_or((command, ""));
@@ -126,7 +127,8 @@ const STORIES: &[Story] = &[
         outcome: &["status: gsm rssi -73"],
         leaves: &[],
     },
-    // Its author has topics in commands, where the dialect sends them as data: what answers a SUB does it all the same.
+    // Its author writes topics in commands, and the dialect sends them as data: the answer to SUB fits all the
+    // same.
     Story {
         file: "a7670-in-one-line.txt",
         steps: &[
@@ -154,7 +156,7 @@ const STORIES: &[Story] = &[
             "AT+CMQTTPUB=0,\"state/config/bat_low_mv\",1,4,1",
         ],
     },
-    // The dialect asks for TLS 1.2, its author for any.
+    // The dialect asks for TLS 1.2, the transcript's author for any version.
     Story {
         file: "sim7600-boot-lines.txt",
         steps: &[

@@ -1,6 +1,6 @@
-//! Causes for which a connection, or an operation on it, comes to nothing.
+//! Causes of a failed connection or operation.
 
-/// Each dialect translates it into its own result numbers.
+/// The cause of a failure, which each dialect translates into its own result numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// The name of the broker was not found.
@@ -13,7 +13,7 @@ pub(crate) enum Failure {
     NoCertificate,
     /// A file that the TLS settings name cannot be used.
     BadCertificate,
-    /// A packet that cannot be written, or is none.
+    /// A packet that cannot be written, or bytes that are not a packet.
     Packet,
     /// Bytes that cannot be sent.
     Send,

@@ -1,7 +1,7 @@
-//! TLS to the broker, with what was put into the modem: its files, its settings, its clock.
+//! TLS to the broker, with the modem's own files, settings and clock.
 //!
-//! Whether a real modem compares the name in the broker's certificate with the host unasked is not known, so it
-//! is compared here only where a setting asks for it: what works against this modem must not rest on it.
+//! It is unknown if a real modem compares the name in the broker's certificate with the host by default. Here
+//! the name is compared only if a setting requests it: a host must not rely on the comparison.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -21,26 +21,26 @@ use tokio_rustls::TlsConnector;
 use super::failure::Failure;
 use crate::port::Wire;
 
-/// How often a certificate's own time is tried in the place of now, where the time is to be ignored: a
+/// The number of times that a certificate's own time replaces the present, if the time is to be ignored: a
 /// chain is at most this long.
 const CHAIN: usize = 5;
 
-/// What a TLS connection is made with.
+/// The settings of a TLS connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
     /// The host of the URL.
     pub(crate) host: String,
     /// 0 SSL 3 to 3 TLS 1.2, 4 all.
     pub(crate) version: u32,
-    /// Whether the broker has to show a certificate that the CA has signed (authmode 1 and 2).
+    /// True if the broker has to show a certificate that the CA has signed (authmode 1 and 2).
     pub(crate) checks_server: bool,
-    /// Whether that certificate has to be the host's.
+    /// True if that certificate has to be the host's.
     pub(crate) checks_name: bool,
-    /// Whether the modem shows a certificate of its own (authmode 2 and 3).
+    /// True if the modem shows a certificate of its own (authmode 2 and 3).
     pub(crate) shows_client: bool,
     pub(crate) ignores_time: bool,
     pub(crate) sends_name: bool,
-    /// The files that the settings name, where they are there.
+    /// The files that the settings name, if they exist.
     pub(crate) ca: Option<Vec<u8>>,
     pub(crate) cert: Option<Vec<u8>>,
     pub(crate) key: Option<Vec<u8>>,
@@ -48,11 +48,12 @@ pub(crate) struct Terms {
     pub(crate) now: i64,
 }
 
-/// Speaks TLS over a TCP connection. Which failure a modem tells for what is inferred from their names and from users' reports; no manual says it.
+/// Speaks TLS over a TCP connection. The modem's code for each failure is inferred from the codes' names and
+/// from users' reports; no manual has it.
 pub(crate) async fn handshake(stream: TcpStream, terms: &Terms) -> Result<Box<dyn Wire>, Failure> {
     let config = config(terms)?;
     let name = ServerName::try_from(terms.host.clone());
-    // A name that TLS cannot carry is not sent, and no certificate is its own.
+    // A name that TLS cannot carry is not sent, and no certificate matches it.
     let name = name.unwrap_or_else(|_| ServerName::IpAddress(IpAddr::from([0, 0, 0, 0]).into()));
     match TlsConnector::from(Arc::new(config)).connect(name, stream).await {
         Ok(stream) => Ok(Box::new(stream)),
@@ -79,7 +80,7 @@ fn config(terms: &Terms) -> Result<ClientConfig, Failure> {
         provider: Arc::clone(&provider),
     };
     let config = ClientConfig::builder_with_provider(provider)
-        // The modem's newest is 1.2.
+        // The modem's newest version is 1.2.
         .with_protocol_versions(&[&rustls::version::TLS12])
         .map_err(|_| Failure::Handshake)?
         .dangerous()
@@ -108,10 +109,10 @@ fn roots(terms: &Terms) -> Result<RootCertStore, Failure> {
     if roots.is_empty() { Err(Failure::BadCertificate) } else { Ok(roots) }
 }
 
-/// Judges the broker's certificate as the settings want it.
+/// Checks the broker's certificate according to the settings.
 #[derive(Debug)]
 struct Verifier {
-    /// None: any certificate will do.
+    /// `None`: any certificate is accepted.
     roots: Option<RootCertStore>,
     checks_name: bool,
     now: UnixTime,

@@ -1,11 +1,11 @@
-//! What a connection is asked, and what it tells.
+//! Orders to a connection, and its events.
 
 use bytes::Bytes;
 use tokio::{sync::mpsc, time::Duration};
 
 use super::{failure::Failure, handshake::Terms};
 
-/// What a connection begins with.
+/// The values with which a connection begins.
 #[derive(Debug, Clone)]
 pub(crate) struct Connect {
     /// Host and port as for a name look-up.
@@ -16,22 +16,22 @@ pub(crate) struct Connect {
     pub(crate) keep_alive: u16,
     pub(crate) clean: bool,
     pub(crate) will: Option<Will>,
-    /// How long the whole may take.
+    /// The limit of the whole handshake.
     pub(crate) timeout: Duration,
-    /// Over TLS, and with what.
+    /// The terms of TLS, if TLS is on.
     pub(crate) tls: Option<Terms>,
-    /// In MQTT 3.1 instead of 3.1.1.
+    /// True for MQTT 3.1 instead of 3.1.1.
     pub(crate) is_3_1: bool,
 }
 
-/// Where a connection leads that is signed in over later.
+/// The destination of a connection that signs in later.
 #[derive(Debug, Clone)]
 pub(crate) struct Dial {
     /// Host and port as for a name look-up.
     pub(crate) address: String,
-    /// How long the whole may take.
+    /// The limit of the whole handshake.
     pub(crate) timeout: Duration,
-    /// Over TLS, and with what.
+    /// The terms of TLS, if TLS is on.
     pub(crate) tls: Option<Terms>,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Will {
     pub(crate) retain: bool,
 }
 
-/// What a connection is asked to do.
+/// An order to a connection.
 #[derive(Debug)]
 pub(crate) enum Order {
     /// Sign in over a connection that was only dialled.
@@ -66,14 +66,14 @@ pub(crate) enum Order {
         timeout: Duration,
     },
     Disconnect,
-    /// Stop (or go on) to read and write, as without radio.
+    /// Stop (or continue) to read and write, as without radio.
     Freeze(bool),
 }
 
-/// What a connection tells.
+/// An event of a connection.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// TCP stands.
+    /// TCP is open.
     Dialled,
     Connected,
     /// No connection.
@@ -87,11 +87,12 @@ pub(crate) enum Event {
     },
     /// No answer to a ping; the connection is given up.
     PingFailed,
-    /// The broker, or something on the way, has closed.
+    /// The broker, or a device on the way, has closed.
     Lost,
 }
 
-/// Where events go, with what tells a connection from earlier ones of the same client.
+/// The channel of events, with the number that distinguishes a connection from earlier connections of the same
+/// client.
 #[derive(Debug, Clone)]
 pub(crate) struct Events {
     pub(crate) client: usize,
@@ -100,7 +101,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// Fails only where the modem is gone, and then nobody is left to hear it.
+    /// Sends an event. Fails only if the modem is gone, and then nothing needs the event.
     pub(super) async fn send(&self, event: Event) {
         drop(self.sender.send((self.client, self.connection, event)).await);
     }

@@ -14,11 +14,11 @@ use crate::{
 
 const MAX_TOPIC: usize = 128;
 
-/// `<message_len>`: in hexadecimal digits where the message is.
+/// `<message_len>`, for a message in hexadecimal digits.
 const LENGTH: std::ops::RangeInclusive<u32> = 2..=1_000;
 
 impl Client {
-    /// Commands of the MQTT stack; what is wrong in any way is a bare `ERROR`.
+    /// Answers commands of the MQTT stack; any error is a bare `ERROR`.
     pub(super) fn stack_command(
         &mut self,
         unit: &mut Unit,
@@ -56,7 +56,7 @@ impl Client {
         }))
     }
 
-    /// `"server","port",<timeout ms>,<buffer>[,<cid>]`
+    /// Takes `"server","port",<timeout ms>,<buffer>[,<cid>]`
     fn create(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
         let ([host, tcp_port, timeout, buffer] | [host, tcp_port, timeout, buffer, _]) = args
         else {
@@ -87,7 +87,7 @@ impl Client {
         Some(Answer::Deferred)
     }
 
-    /// `0,<version>,"id",<keep alive>,<clean>,<will>[,"will"][,"user","password"]`
+    /// Takes `0,<version>,"id",<keep alive>,<clean>,<will>[,"will"][,"user","password"]`
     fn connect(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
         let [client, version, id, keep_alive, clean, has_will, rest @ ..] = args else {
             return None;
@@ -113,7 +113,7 @@ impl Client {
         }
         self.link = Link::Connecting;
         let order = broker::Order::SignIn(Box::new(broker::Connect {
-            address: String::new(), // the connection stands
+            address: String::new(), // the connection is open
             is_3_1,
             client_id,
             user,
@@ -127,7 +127,7 @@ impl Client {
         Some(self.begin(unit, port, Doing::Connect, order))
     }
 
-    /// `topic=…,QoS=…,retained=…,message_len=…,message=…`
+    /// Takes `topic=…,QoS=…,retained=…,message_len=…,message=…`
     fn will(&self, text: &str) -> Option<broker::Will> {
         let mut parts = text.splitn(5, ',');
         let mut part = |name: &str| {
@@ -142,7 +142,7 @@ impl Client {
         Some(broker::Will { topic: topic.to_owned(), message, qos, retain })
     }
 
-    /// The bytes of a message, as `CREVHEX` says that it is told.
+    /// Returns the bytes of a message, in the form that `CREVHEX` has set.
     fn message(&self, length: u32, text: &str) -> Option<Vec<u8>> {
         let fits = LENGTH.contains(&length) && usize::try_from(length).ok()? == text.len();
         match (fits, self.digits) {
@@ -152,7 +152,7 @@ impl Client {
         }
     }
 
-    /// `0,"topic",<qos>,<retained>,<dup>,<length>,"message"`
+    /// Takes `0,"topic",<qos>,<retained>,<dup>,<length>,"message"`
     fn publish(&mut self, unit: &mut Unit, port: usize, args: &[Arg]) -> Option<Answer> {
         let [_, name, level, retain, dup, length, message] = args else { return None };
         let (topic, qos) = (topic(name)?, qos(level)?);
@@ -204,13 +204,13 @@ impl Client {
         Some(Reply::ok().into())
     }
 
-    /// Whether the client that is meant is connected and idle.
+    /// Returns `Some` if the given client is connected and idle.
     fn ready(&self, args: &[Arg]) -> Option<()> {
         args.first()?.within(0..=0)?;
         (self.link == Link::Up && self.operation.is_none()).then_some(())
     }
 
-    /// Hands an order to the connection. In synchronisation mode the answer waits for its end.
+    /// Passes an order to the connection. In synchronisation mode the answer waits for the order's end.
     fn begin(
         &mut self,
         unit: &mut Unit,

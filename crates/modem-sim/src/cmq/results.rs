@@ -1,4 +1,4 @@
-//! How operations of `AT+CMQ…` end, and what comes from the broker unasked.
+//! The ends of `AT+CMQ…` operations, and the broker's messages.
 
 use std::fmt::Write as _;
 
@@ -34,7 +34,7 @@ impl Client {
         self.finish(unit, true);
     }
 
-    /// There is no connection, or the broker wants none. What was created stays used.
+    /// Handles a missing connection or a broker's refusal. A created client stays used.
     fn refused(&mut self, unit: &mut Unit) {
         let was_opening = self.link == Link::Opening;
         self.link = if was_opening { Link::Free } else { Link::Ended };
@@ -43,7 +43,7 @@ impl Client {
         }
     }
 
-    /// The connection is gone: what was in flight has failed, and the host is told.
+    /// Handles a lost connection: an operation in flight has failed, and the host gets a line.
     fn lost(&mut self, unit: &mut Unit) {
         match self.link {
             Link::Free | Link::Ended => {}
@@ -62,7 +62,7 @@ impl Client {
         self.connection += 1;
     }
 
-    /// Drops the connection and tells so.
+    /// Drops the connection and prints the loss.
     pub(super) fn lose(&mut self, unit: &mut Unit) {
         if self.is_linked() {
             self.cut(unit);
@@ -70,7 +70,7 @@ impl Client {
         }
     }
 
-    /// Ends the operation under way. Returns whether anybody was told.
+    /// Ends the operation under way. Returns whether a port got the result.
     fn finish(&mut self, unit: &mut Unit, done: bool) -> bool {
         let Some(Operation { doing, port }) = self.operation.take() else { return false };
         if done && doing == Doing::Publish {
@@ -87,7 +87,7 @@ impl Client {
         true
     }
 
-    /// Prints a received message. One that is larger than the buffer has no place to be.
+    /// Prints a received message. A message larger than the buffer is dropped.
     fn message_came(&mut self, unit: &mut Unit, topic: &str, payload: &[u8]) {
         if topic.len() + payload.len() + 7 > self.buffer {
             tracing::debug!("a message is larger than the buffer, and is dropped");

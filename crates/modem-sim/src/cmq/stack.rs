@@ -1,4 +1,4 @@
-//! The client as the firmware sees it.
+//! The client from the firmware's view.
 
 use super::{CLIENT, Client, status};
 use crate::{
@@ -23,7 +23,7 @@ impl Stack for Client {
         self.stack_command(unit, port, command)
     }
 
-    /// None of its commands has a prompt.
+    /// Refuses data: none of the commands has a prompt.
     fn data(&mut self, _: &mut Unit, _: usize, _: Purpose, _: Vec<u8>) -> Answer {
         Reply::error().into()
     }

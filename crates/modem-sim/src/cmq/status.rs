@@ -1,4 +1,4 @@
-//! What the SIM7020 answers otherwise than SIMCom's LTE modems: identification, card, serving cell.
+//! The SIM7020's answers that differ from SIMCom's LTE modems: identification, card, serving cell.
 
 use crate::{
     command::{Command, Form},
@@ -14,7 +14,7 @@ pub(super) const SHARED: &[&str] = &[
     "+CMGF",
 ];
 
-/// Answers what a SIM7020 answers otherwise than the standard has it.
+/// Returns a SIM7020's answers that differ from the standard.
 pub(super) fn own(unit: &Unit, command: &Command) -> Option<Reply> {
     let revision = unit.options.model.revision();
     match (command.name.as_str(), &command.form) {
@@ -41,7 +41,7 @@ pub(super) fn own(unit: &Unit, command: &Command) -> Option<Reply> {
             args.get(1)?.within(0..=1)?;
             Some(Reply::ok())
         }
-        // 1 tells of data on its way instead of cells; nobody needs it here.
+        // 1 would print data under way instead of cells; no test needs it.
         ("+CENG", Form::Write(args)) => {
             args.first()?.within(0..=0)?;
             Some(Reply::ok())
@@ -51,8 +51,8 @@ pub(super) fn own(unit: &Unit, command: &Command) -> Option<Reply> {
     }
 }
 
-/// The serving cell and a neighbour; nothing without service. The manual has levels only while nothing is sent,
-/// which the simulated unit always manages to ask for.
+/// Returns the serving cell and a neighbour; nothing without service. The manual has levels only while nothing
+/// is sent, and the simulated unit is always in that state.
 fn cells(unit: &Unit) -> Vec<String> {
     if !unit.registration().has_service() {
         return Vec::new();

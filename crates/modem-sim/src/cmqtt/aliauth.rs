@@ -1,7 +1,7 @@
 //! `AT+CMQTTCFG="aliauth"`: a device that signs in at Alibaba Cloud by itself.
 //!
-//! What the unit then puts into its CONNECT no manual tells. This one does as the platform's own rules
-//! for a device of one secret have it: HMAC-SHA1, no time stamp, the id of ACCQ before the bars.
+//! No manual gives the values that the unit then puts into its CONNECT. This unit follows the platform's own
+//! rules for a device with a secret of its own: HMAC-SHA1, no time stamp, the id of ACCQ before the bars.
 
 use std::fmt::Write as _;
 
@@ -25,7 +25,7 @@ impl std::fmt::Debug for Triple {
 }
 
 impl Triple {
-    /// The last three arguments of the command.
+    /// Reads the last three arguments of the command.
     pub(super) fn of(args: &[Arg]) -> Option<Self> {
         let [product, device, secret] = args else { return None };
         let text =
@@ -45,7 +45,7 @@ impl Triple {
     }
 }
 
-/// HMAC takes keys of any length: there is always one.
+/// Returns the signature. HMAC takes keys of any length, so there always is a signature.
 fn sign(secret: &str, content: &str) -> Option<String> {
     let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes()).ok()?;
     mac.update(content.as_bytes());

@@ -34,7 +34,7 @@ pub(super) const HANDSHAKE: u8 = 32;
 pub(super) const NO_CERTIFICATE: u8 = 33;
 pub(super) const SSL_SESSION: u8 = 34;
 
-/// The code of what a connection came to.
+/// Returns the code of a connection's failure.
 pub(super) fn of(failure: Failure) -> u8 {
     match failure {
         Failure::NameLookup => DNS,

@@ -20,7 +20,7 @@ use crate::{
     unit::{Action, Unit},
 };
 
-/// Why a command is refused.
+/// The refusal of a command.
 #[derive(Debug)]
 pub(super) enum Refusal {
     /// A bare `ERROR`.
@@ -46,10 +46,10 @@ impl From<Refusal> for Answer {
 
 pub(super) type Outcome = Result<Answer, Refusal>;
 
-/// What a command needs of its client.
+/// The state of the client that a command needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Needs {
-    /// That nothing is under way.
+    /// No operation is under way.
     Idle,
     Acquired,
     Connected,
@@ -64,8 +64,8 @@ pub(super) fn refuse(word: &'static str, index: usize, code: u8) -> Refusal {
 }
 
 impl Service {
-    /// Commands of the MQTT service. Without the service all but START and STOP are a bare `ERROR`, as units were
-    /// seen to answer; no manual has a code for it (the A76XX manual has `ERROR` for `REL?`).
+    /// Answers commands of the MQTT service. Without the service all but START and STOP are a bare `ERROR`, as
+    /// seen on units; no manual has a code for it (the A76XX manual has `ERROR` for `REL?`).
     pub(super) fn stack_command(
         &mut self,
         unit: &mut Unit,
@@ -140,7 +140,7 @@ impl Service {
         if !self.started {
             return Err(Refusal::Service("STOP", code::NOT_OPENED));
         }
-        // Of a client that nothing releases STOP asks no release: it is the cure.
+        // STOP ignores a client that nothing releases: STOP is the cure.
         let holds = |client: &Client| client.acquired.is_some() && !client.stuck;
         if self.clients.iter().any(holds) && !unit.suffers(Symptom::Wedged) {
             return Err(Refusal::Service("STOP", code::NOT_RELEASED));
@@ -151,7 +151,7 @@ impl Service {
         Ok(Answer::ServiceStopped(service_result(unit, "+CMQTTSTOP: 0")))
     }
 
-    /// The client that the first argument names, if it fulfils what the command needs.
+    /// Returns the client that the first argument names, if its state fits the command.
     pub(super) fn client(
         &mut self,
         word: &'static str,
@@ -206,7 +206,7 @@ impl Service {
         Ok(Reply::ok().into())
     }
 
-    /// A client that nobody has acquired is released with `OK`, as real units do it.
+    /// Releases a client. A client that is not acquired is released with `OK`, as on real units.
     fn release(&mut self, args: &[Arg]) -> Outcome {
         let (index, client) = self.client("REL", args, Needs::Idle)?;
         match (args, client.link) {
@@ -229,7 +229,7 @@ impl Service {
         Ok(Reply::ok().into())
     }
 
-    /// Settings between ACCQ and CONNECT.
+    /// Takes settings between ACCQ and CONNECT.
     fn configure(&mut self, unit: &Unit, args: &[Arg]) -> Option<Reply> {
         let [key, index, values @ ..] = args else { return None };
         let index = usize::try_from(index.within(0..=1)?).ok()?;
@@ -266,7 +266,7 @@ impl Service {
         let sticks = unit.suffers(Symptom::StuckClient);
         let now = unit.clock.unix(unit.now);
         let (index, client) = self.client("CONNECT", args, Needs::Acquired)?;
-        // Without SSLCFG it is the context of the client's own number.
+        // Without SSLCFG the context has the client's own number.
         let context = client.tls_context.unwrap_or(number(index));
         if client.link != Link::Down {
             return Err(refuse("CONNECT", index, code::NOT_SUPPORTED));
@@ -306,7 +306,7 @@ impl Service {
         Ok(self.begin(unit, port, index, "CONNECT"))
     }
 
-    /// Opens the connection of a client, or lets it come to nothing.
+    /// Opens the connection of a client, or lets it fail.
     fn set_out(&mut self, unit: &mut Unit, client: usize, order: broker::Connect) {
         self.connections += 1;
         let connection = self.connections;
@@ -357,7 +357,7 @@ impl Service {
             let code = if unit.dice.coin() { code::FAILED } else { code::SOCKET_SEND };
             return Ok(fails(unit, "PUB", index, code));
         }
-        // MQTT has UTF-8 topics only; what the modem would send, a broker would not take.
+        // MQTT has UTF-8 topics only; a broker would not accept the packet.
         let Ok(topic) = String::from_utf8(topic) else {
             return Ok(fails(unit, "PUB", index, code::PACKET));
         };
@@ -368,7 +368,8 @@ impl Service {
         Ok(self.begin(unit, port, index, "PUB"))
     }
 
-    /// Hands a publish to the connection of a client, or lets it wait for an acknowledgement that does not come.
+    /// Passes a publish to the connection of a client, or lets it wait for an acknowledgement that does not
+    /// come.
     fn hand_over(
         &mut self,
         unit: &mut Unit,
@@ -391,7 +392,7 @@ impl Service {
         Duration::from_secs(seconds.into())
     }
 
-    /// Notes that an operation runs, and answers it as this unit does.
+    /// Notes that an operation runs, and answers it in the order of this unit.
     pub(super) fn begin(
         &mut self,
         unit: &mut Unit,
@@ -412,13 +413,13 @@ impl Service {
 }
 
 impl Client {
-    /// A client as it is before ACCQ. Its TLS context stays: real hosts set it before REL and ACCQ.
+    /// Returns a client in its state before ACCQ. Its TLS context stays: real hosts set it before REL and ACCQ.
     fn fresh(&self) -> Self {
         Self { connection: self.connection, tls_context: self.tls_context, ..Self::default() }
     }
 }
 
-/// An argument that may be left out; `None` where it is given and wrong.
+/// Returns an optional argument; `None` if it is given and wrong.
 pub(super) fn optional(
     args: &[Arg],
     place: usize,
@@ -428,12 +429,13 @@ pub(super) fn optional(
     args.get(place).map_or(Some(default), |arg| arg.within(range))
 }
 
-/// The quality of service that leads `rest`.
+/// Returns the quality of service at the start of `rest`.
 pub(super) fn qos(rest: &[Arg]) -> Option<u8> {
     rest.first()?.within(0..=2).and_then(|qos| u8::try_from(qos).ok())
 }
 
-/// What `"argtopic"` asks for: messages in one line or not, and then with their length or without.
+/// Returns the form that `"argtopic"` sets: messages in a single line or not, and then with their length or
+/// without.
 fn one_line(on: &Arg, length: Option<&Arg>) -> Option<Option<bool>> {
     let is_on = on.within(0..=1)? == 1;
     let with_length = length.map_or(Some(0), |length| length.within(0..=1))? == 1;
@@ -465,19 +467,19 @@ fn target(args: &[Arg]) -> Option<Target> {
         url,
         keep_alive: keep_alive.within(1..=64_800)?,
         clean: clean.within(0..=1)?,
-        // Given and wrong is an error, not given is none.
+        // Given and wrong is an error; missing is allowed.
         user: user.map_or(Some(None), |user| user.map(Some))?,
         password: password.map_or(Some(None), |password| password.map(Some))?,
     })
 }
 
-/// The host of a URL that [`address`] takes.
+/// Returns the host of a URL that [`address`] takes.
 fn host(url: &str) -> &str {
     let rest = url.strip_prefix("tcp://").unwrap_or(url);
     rest.rsplit_once(':').map_or(rest, |(host, _)| host)
 }
 
-/// Host and port of a URL; the port is 1883 where none is given. The scheme is `tcp` for TLS too.
+/// Returns host and port of a URL; the default port is 1883. The scheme is `tcp` for TLS too.
 fn address(url: &str) -> Option<String> {
     let rest = url.strip_prefix("tcp://")?;
     let (host, port) = match rest.rsplit_once(':') {
@@ -488,7 +490,7 @@ fn address(url: &str) -> Option<String> {
     (!host.is_empty() && host.chars().all(plain)).then(|| format!("{host}:{port}"))
 }
 
-/// `OK` and the result of START or STOP in the order of this unit.
+/// Returns `OK` and the result of START or STOP in the order of this unit.
 fn service_result(unit: &mut Unit, line: &str) -> Reply {
     let order = unit.options.order.unwrap_or_else(|| unit.options.model.start_order());
     match telling(unit, order.into()) {
@@ -497,7 +499,7 @@ fn service_result(unit: &mut Unit, line: &str) -> Reply {
     }
 }
 
-/// How a result is told: as the unit does it, unless a fault turns it round.
+/// Returns the order of a result: the unit's order, unless a fault reverses it.
 fn telling(unit: &mut Unit, usual: Telling) -> Telling {
     let (result, ok) = (unit.dice.roll(Fault::ResultFirst), unit.dice.roll(Fault::OkFirst));
     match (result, ok) {
@@ -507,20 +509,21 @@ fn telling(unit: &mut Unit, usual: Telling) -> Telling {
     }
 }
 
-/// A connection that an A76xx cannot open has no `OK` before its result (seen on an A7670E).
+/// Returns the unit's usual order. A connection that an A76xx cannot open has no `OK` before its result (seen
+/// on an A7670E).
 fn usual_telling(unit: &Unit, word: &str) -> Telling {
     let waits = unit.options.model.is_a76xx() && word == "CONNECT";
-    // One that waited so for a result that never comes would answer nothing any more.
+    // A unit that waited for a result that never comes would not answer any more.
     let waits = waits && !unit.suffers(Symptom::Wedged);
     if unit.options.early_failures || waits { Telling::Early } else { Telling::OkFirst }
 }
 
-/// The smallest time that PUB and DISC take, in seconds.
+/// Returns the smallest time that PUB and DISC take, in seconds.
 fn shortest_timeout(unit: &Unit) -> u32 {
     if unit.options.model.is_a76xx() { 1 } else { 60 }
 }
 
-/// An operation that fails at once.
+/// Answers an operation that fails at once.
 pub(super) fn fails(unit: &mut Unit, word: &'static str, index: usize, code: u8) -> Answer {
     let line = format!("+CMQTT{word}: {index},{code}");
     let usual = usual_telling(unit, word);

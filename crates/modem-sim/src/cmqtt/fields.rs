@@ -1,4 +1,4 @@
-//! Fields of a client that are filled at a prompt, and what prompt data is done with.
+//! Fields of a client that are filled at a prompt, and the use of prompt data.
 
 use super::{
     Client, Link, Service, code,
@@ -11,7 +11,7 @@ use crate::{
     unit::Unit,
 };
 
-/// Topics that are cached for one SUB or UNSUB fit into so many bytes together.
+/// The most bytes of all topics that are cached for a SUB or UNSUB.
 const MAX_CACHED: usize = 5_120;
 
 impl Service {
@@ -50,7 +50,7 @@ impl Service {
         let word = field.word();
         let refuse = |code| refuse(word, index, code);
         let client = self.clients.get_mut(index).ok_or(Refusal::Bare)?;
-        // Much may have happened since the prompt.
+        // The state may have changed since the prompt.
         if client.acquired.is_none() {
             return Err(refuse(code::NOT_ACQUIRED));
         }
@@ -78,7 +78,7 @@ impl Service {
 }
 
 impl Client {
-    /// Reports whether the cache of topics has room for one more.
+    /// Reports whether the cache of topics has room for another topic.
     fn has_room(&self, field: Field, length: usize) -> bool {
         let cached: usize = match field {
             Field::SubTopic { .. } => self.subscribe.iter().map(|(topic, _)| topic.len()).sum(),

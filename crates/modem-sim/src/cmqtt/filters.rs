@@ -23,7 +23,7 @@ impl Service {
         self.subscribe(unit, port, index, filters)
     }
 
-    /// Whether "argtopic" has the client's topics in the command itself.
+    /// Reports whether "argtopic" puts the client's topics into the command itself.
     pub(super) fn is_in_one_line(&self, index: &Arg) -> bool {
         let index = index.number().and_then(|index| usize::try_from(index).ok());
         let client = index.and_then(|index| self.clients.get(index));

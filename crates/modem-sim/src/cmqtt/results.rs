@@ -1,4 +1,4 @@
-//! How operations of the MQTT service end, and what comes from the broker unasked.
+//! The ends of the MQTT service's operations, and the broker's messages.
 
 use super::{Link, Operation, Service, Telling, code};
 use crate::{
@@ -50,12 +50,12 @@ impl Service {
                 unit.urc(&format!("+CMQTTPING: {index},{}", code::TIMEOUT));
             }
             Event::Lost => self.lost(unit, index, 1),
-            // This stack never dials without signing in.
+            // This stack never opens TCP without signing in.
             Event::Dialled => {}
         }
     }
 
-    /// An operation ends that no broker answers.
+    /// Ends an operation that no broker answers.
     pub(super) fn end_unanswered(
         &mut self,
         unit: &mut Unit,
@@ -71,14 +71,14 @@ impl Service {
         self.finish(unit, index, code::of(failure));
     }
 
-    /// A connection is gone: what was in flight has failed, and the host is told.
+    /// Handles a lost connection: an operation in flight has failed, and the host gets a line.
     pub(super) fn lost(&mut self, unit: &mut Unit, index: usize, cause: u8) {
         let Some(client) = self.clients.get_mut(index) else { return };
         let was = std::mem::replace(&mut client.link, Link::Down);
         match was {
             Link::Connecting => self.finish(unit, index, code::SOCKET_CONNECT),
             Link::Up => {
-                // The order in which real units were seen to tell it.
+                // The order of real units.
                 self.finish(unit, index, code::RECEIVE);
                 unit.urc(&format!("+CMQTTCONNLOST: {index},{cause}"));
             }
@@ -95,7 +95,7 @@ impl Service {
         }
     }
 
-    /// Tells the end of the operation of a client, where one is under way.
+    /// Prints the end of a client's operation, if an operation is under way.
     fn finish(&mut self, unit: &mut Unit, index: usize, code: u8) {
         let client = self.clients.get_mut(index);
         let Some(Operation { word, port, telling }) = client.and_then(|c| c.operation.take())
@@ -121,7 +121,7 @@ impl Service {
         unit.unblock(port);
     }
 
-    /// Prints a result on the port that asked, or on all where `acturc` says so.
+    /// Prints a result on the port of its command, or on all ports if `acturc` is set so.
     fn tell(&mut self, unit: &mut Unit, index: usize, port: usize, line: &str) {
         if self.clients.get(index).is_some_and(|client| client.all_ports) {
             unit.urc(line);
@@ -167,7 +167,7 @@ fn message_in_one_line(unit: &mut Unit, index: usize, topic: &[u8], payload: &[u
     unit.urc_bytes(&bytes);
 }
 
-/// A message whose payload is announced in one piece, whatever its length.
+/// Prints a message whose payload is announced in a single piece, whatever its length.
 pub(super) fn whole_message(unit: &mut Unit, index: usize, topic: &[u8], payload: &[u8]) {
     message_in_pieces(unit, index, topic, payload, payload.len().max(PIECE));
 }

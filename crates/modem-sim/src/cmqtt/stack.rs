@@ -1,4 +1,4 @@
-//! The service as the firmware sees it.
+//! The service from the firmware's view.
 
 use super::{Link, Service, results::whole_message};
 use crate::{
@@ -54,7 +54,7 @@ impl Stack for Service {
         }
     }
 
-    /// The service ends too.
+    /// Ends the service too.
     fn lose_network(&mut self, unit: &mut Unit) {
         for index in self.linked() {
             self.cut(unit, index);
@@ -76,7 +76,7 @@ impl Stack for Service {
         *self = self.after_reset(unit.suffers(Symptom::LeftClients));
     }
 
-    /// As seen on a SIM7600EI.
+    /// Prints the lines of a SIM7600EI.
     fn announce_reset(&self, unit: &mut Unit) {
         if self.started {
             unit.urc("+CIPEVENT: NETWORK CLOSED UNEXPECTEDLY");

@@ -8,7 +8,7 @@ use crate::{
 };
 
 impl Firmware {
-    /// Commands that need neither SIM nor network.
+    /// Answers commands that need neither SIM nor network.
     pub(crate) fn basic(&mut self, port: usize, command: &Command) -> Option<Answer> {
         match &command.form {
             Form::Execute => self.basic_execute(port, &command.name),
@@ -76,7 +76,7 @@ impl Firmware {
                 self.unit.settings.cmee = u8::try_from(*mode).unwrap_or(2);
                 Reply::ok()
             }
-            // 7 is left by 6 only, which restarts (SIM7600 manual p.55).
+            // Only 6, which restarts, leaves 7 (SIM7600 manual p.55).
             ("+CFUN", [6] | [1, 1]) => return Some(Answer::Reboot),
             ("+CFUN", [mode @ (0 | 1 | 4 | 5 | 7)] | [mode @ (0 | 1 | 4 | 5 | 7), 0]) => {
                 let after = self.set_functionality(*mode);
@@ -87,7 +87,7 @@ impl Firmware {
         Some(reply.into())
     }
 
-    /// Sets the functionality; the lines that follow `OK`.
+    /// Sets the functionality, and returns the lines that follow `OK`.
     fn set_functionality(&mut self, mode: u32) -> Vec<String> {
         let was = self.unit.settings.cfun;
         if was == 7 {
@@ -96,7 +96,7 @@ impl Firmware {
         let before = self.unit.registration();
         self.switch_radio(mode);
         match (was, mode) {
-            // Only 0 takes the card's supply.
+            // Only 0 turns the card's supply off.
             (0, 1) => self.treat(Cure::CardPower),
             (4.., 1) => self.treat(Cure::RadioCycle),
             _ => {}
@@ -110,7 +110,7 @@ impl Firmware {
         line.filter(|_| prints).into_iter().collect()
     }
 
-    /// The answer to `ATI`; `AT+SIMCOMATI` has two lines more.
+    /// Returns the answer to `ATI`; `AT+SIMCOMATI` has two lines more.
     fn about(&self, long: bool) -> Vec<String> {
         let mut lines = vec![
             format!("Manufacturer: {}", self.unit.options.model.maker()),

@@ -7,7 +7,7 @@ use crate::{
 };
 
 impl Unit {
-    /// Commands of the SIM card.
+    /// Answers commands of the SIM card.
     pub(crate) fn sim_command(&mut self, command: &Command) -> Option<Answer> {
         const OF_THE_CARD: [&str; 5] = ["+CPIN", "+SPIC", "+CIMI", "+CICCID", "+ICCID"];
         if let Some(error) = self.card_error()
@@ -36,7 +36,7 @@ impl Unit {
                 Reply::line(format!("+SPIC: {pin},{puk},0,10"))
             }
             ("+CIMI", Form::Execute) => self.with_card(|unit| unit.identity.imsi.clone()),
-            // The prefix of the answer is not the command's name (SIM7600 manual p.57).
+            // The prefix of the answer differs from the command's name (SIM7600 manual p.57).
             ("+CICCID" | "+ICCID", Form::Execute) => {
                 Reply::line(format!("+ICCID: {}", self.identity.iccid))
             }

@@ -16,7 +16,7 @@ const OPERATOR: &str = "CHINA MOBILE";
 const PLMN: &str = "460-00";
 
 impl Unit {
-    /// Commands about the network.
+    /// Answers commands about the network.
     pub(crate) fn network_command(&mut self, command: &Command) -> Option<Answer> {
         let name = command.name.as_str();
         match &command.form {
@@ -57,7 +57,7 @@ impl Unit {
             "+COPS" => "+COPS: 0".to_owned(),
             "+CPSI" => return Some(Reply::lines(self.cpsi_lines())),
             "+CGDCONT" => {
-                // Seen on an A7600, which tells the name as the network granted it (23.003 §9.1.2).
+                // Seen on an A7600, which prints the name as the network granted it (23.003 §9.1.2).
                 let operator =
                     if self.options.model.is_a76xx() { ".MNC000.MCC460.GPRS" } else { "" };
                 return Some(Reply::lines(network.context_lines(operator)));
@@ -136,8 +136,8 @@ impl Unit {
         Some(if done { Reply::ok() } else { Reply::error() })
     }
 
-    /// `<cid>,<auth>[,<password>[,<user>]]` of SIMCom's LTE modems, the user first elsewhere (27.007 §10.1.31). They are
-    /// kept and shown, and not checked.
+    /// Takes `<cid>,<auth>[,<password>[,<user>]]` of SIMCom's LTE modems, with the user first elsewhere (27.007
+    /// §10.1.31). The values are kept and shown, and not checked.
     fn set_login(&mut self, args: &[Arg]) -> Option<()> {
         let cid = args.first()?.within(1..=24)?;
         let kind = args.get(1)?.within(0..=3)?;
@@ -151,7 +151,8 @@ impl Unit {
         Some(())
     }
 
-    /// A SIM7600 shows the user alone, a SIM7672, a sibling of the A7670, the password too.
+    /// Returns the lines of the logins. A SIM7600 shows the user alone; a SIM7672, a sibling of the A7670,
+    /// shows the password too.
     fn login_lines(&self) -> Vec<String> {
         let shows_all =
             self.options.model.is_a76xx() || self.options.model.dialect() == Dialect::Qmt;
@@ -166,7 +167,7 @@ impl Unit {
         contexts.map(line).collect()
     }
 
-    /// The `<n>` of a registration command; `None` where the model lacks the command.
+    /// Returns the `<n>` of a registration command; `None` if the model lacks the command.
     fn report_level(&self, name: &str) -> Option<u32> {
         let reports = &self.network.reports;
         match name {
@@ -189,12 +190,12 @@ impl Unit {
         }
     }
 
-    /// `<stat>` and, at level 2 with service, area, cell and access technology.
+    /// Returns `<stat>` and, at level 2 with service, area, cell and access technology.
     fn registration_fields(&self, name: &str, level: u32) -> String {
         let registration = match name {
             "+CREG" => self.voice_registration(),
             "+CGREG" => self.registration(),
-            // A unit that is refused data and has voice reports the refusal in one domain only.
+            // A unit that is refused data and has voice reports the refusal in a single domain.
             _ if self.suffers(Symptom::VoiceOnly) => return "0".to_owned(),
             _ => self.registration(),
         };
@@ -219,7 +220,7 @@ impl Unit {
         }
     }
 
-    /// `<AcT>` of `+COPS:`: 7 E-UTRAN, 9 NB-IoT, 11 NR behind a 5G core, 13 EN-DC.
+    /// Returns `<AcT>` of `+COPS:`: 7 E-UTRAN, 9 NB-IoT, 11 NR behind a 5G core, 13 EN-DC.
     fn access_number(&self) -> u8 {
         match self.network.radio.access {
             _ if self.options.model == Model::Sim7020 => 9,
@@ -229,7 +230,7 @@ impl Unit {
         }
     }
 
-    /// `<stat>` of `+CNSMOD:`.
+    /// Returns `<stat>` of `+CNSMOD:`.
     fn system_mode(&self) -> u8 {
         match self.network.radio.access {
             _ if !self.registration().has_service() => 0,
@@ -271,7 +272,7 @@ impl Unit {
         }
     }
 
-    /// Changes the radio, and reports what changed as far as reports are on.
+    /// Changes the radio, and reports the changes if reports are on.
     pub(crate) fn set_radio(&mut self, change: impl FnOnce(&mut Network)) {
         let (before, csq) = (self.registration(), self.csq_line());
         change(&mut self.network);
@@ -281,7 +282,7 @@ impl Unit {
         }
     }
 
-    /// Prints registration URCs where it is not `before` any more.
+    /// Prints registration URCs if the registration is not `before` any more.
     pub(crate) fn report_registration(&mut self, before: Registration) {
         if self.registration() == before || !self.is_up() {
             return;
@@ -298,7 +299,7 @@ impl Unit {
         }
     }
 
-    /// The periodic `+CPSI:`.
+    /// Prints the periodic `+CPSI:`.
     pub(crate) fn periodic_report(&mut self) {
         let Some((every, due)) = self.network.reports.cpsi else { return };
         if due <= self.now {
@@ -310,7 +311,7 @@ impl Unit {
     }
 }
 
-/// Writes `value` to `slot`; whether there was one.
+/// Writes `value` to `slot`, and reports whether there was a value.
 fn set<T>(slot: &mut T, value: Option<T>) -> bool {
     value.map(|value| *slot = value).is_some()
 }

@@ -1,4 +1,4 @@
-//! The symptoms by name. What each does stands where the command or the event that it changes does.
+//! The symptoms by name. The effect of each is in the command or the event that it changes.
 
 use std::fmt;
 
@@ -6,24 +6,24 @@ use tokio::time::Duration;
 
 use super::time::{Time, time};
 
-/// What is wrong with a modem, or what its unit does otherwise than the manual has it.
+/// A symptom of a modem, or a behaviour of its unit that differs from the manual.
 ///
 /// docs/without-hardware.md has the sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Symptom {
-    /// It takes what is written and answers nothing.
+    /// It accepts input and answers nothing.
     Mute,
-    /// This command takes so long, and its port answers nothing else meanwhile.
+    /// This command takes this time, and its port answers nothing else meanwhile.
     Slow {
         /// A name of [`Self::COMMANDS`]; `any` is every command.
         command: &'static str,
-        /// How long it takes.
+        /// The time of the command.
         time: Duration,
     },
-    /// It writes new firmware: a line each second, and no answer to anything. Without power meanwhile it never
-    /// answers again.
+    /// It writes new firmware: a line each second, and no answer to anything. If it loses power meanwhile, it
+    /// never answers again.
     Update {
-        /// Whether it boots at the end.
+        /// True if it boots at the end.
         boots: bool,
     },
     /// Its supply fails half a second after START was accepted: it boots.
@@ -41,7 +41,7 @@ pub enum Symptom {
     VoiceOnly,
     /// It is registered, and the network gives it no data: START fails with code 7, "network open fail".
     NoData,
-    /// The radio is off (`AT+CFUN=4`) as an earlier program has left it; `AT+CFUN=1` switches it on.
+    /// An earlier program has turned the radio off (`AT+CFUN=4`); `AT+CFUN=1` turns it on.
     RadioOff,
     /// `AT+CFUN=0` and 4 print `+CPIN: NOT READY`, 1 prints `+CPIN: READY`, and a boot leaves CFUN as it is.
     KeepsFlightMode,
@@ -59,13 +59,13 @@ pub enum Symptom {
     Wedged,
     /// CONNECT fails, and from then on its client is in use: REL fails with code 14, ACCQ with 19.
     StuckClient,
-    /// Clients outlive a boot and a loss of the network; START succeeds though they are there.
+    /// Clients outlive a boot and a loss of the network; START succeeds although they are there.
     LeftClients,
     /// The broker of this client is a black hole: CONNECT fails with code 3 once its time is up.
     BlackHole {
         /// The client's index.
         client: u8,
-        /// Whether `AT+CMQTTCFG="optimeout"` sets that time; else it is 120 s.
+        /// True if `AT+CMQTTCFG="optimeout"` sets that time; else it is 120 s.
         is_heeded: bool,
     },
     /// The broker of this client acknowledges no publish: PUB fails with code 17 once its time is up.
@@ -73,28 +73,28 @@ pub enum Symptom {
         /// The client's index.
         client: u8,
     },
-    /// While a publish waits for its result, something comes that holds the line of a good result.
+    /// While a publish waits for its result, a text or message arrives that contains the line of a good result.
     Forged(Forgery),
 
     /// A Quectel of old firmware: no `AT+QMTCFG="recv/mode"` and no `AT+QMTPUBEX`.
     OldFirmware,
     /// An earlier program has left `"recv/mode"` of a Quectel at 1: messages are announced and have to be read.
     Buffered,
-    /// A Quectel prints messages without their length, whatever `"recv/mode"` says.
+    /// A Quectel prints messages without their length, whatever the value of `"recv/mode"`.
     NoLength,
     /// An earlier program has left `"dataformat"` of a Quectel at 1,1: payloads are hexadecimal digits.
     HexData,
 }
 
-/// What comes while a publish waits for its result.
+/// A text or message that arrives while a publish waits for its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forgery {
-    /// A text message in text mode, and two seconds later one that says `RDY`. An earlier program has left
-    /// `AT+CNMI=2,2` and `AT+CMGF=1`.
+    /// A text message in text mode, and two seconds later a text message with `RDY`. An earlier program has
+    /// left `AT+CNMI=2,2` and `AT+CMGF=1`.
     Text,
-    /// The same in PDU mode, where the text is hexadecimal digits.
+    /// The same in PDU mode, in which the text is hexadecimal digits.
     Pdu,
-    /// A message from the broker, announced with 12,000 bytes in one piece: more than any manual allows.
+    /// A message from the broker, announced with 12,000 bytes in a single piece: more than any manual allows.
     Download,
 }
 
@@ -134,8 +134,8 @@ const NAMED: [(&str, Symptom); 32] = [
 ];
 
 impl Symptom {
-    /// The commands that may be slow. Those about the network ask it, and take minutes while it does not answer
-    /// (27.007); START may take 120 s, COPS 180 s.
+    /// The commands that may be slow. Commands about the network query it, and take minutes while it does not
+    /// answer (27.007); START may take 120 s, COPS 180 s.
     pub const COMMANDS: [&'static str; 22] = [
         "any",
         "+CMQTTSTART",
@@ -161,7 +161,7 @@ impl Symptom {
         "+QTEMP",
     ];
 
-    /// The names on the command line.
+    /// Returns the names on the command line.
     pub fn all_names() -> impl Iterator<Item = &'static str> {
         NAMED.iter().map(|(name, _)| *name).chain(["slow:<COMMAND>:<TIME>"])
     }

@@ -1,4 +1,4 @@
-//! Times as illnesses have them: `500ms`, `40s`, `10min`, `2h`.
+//! Times in the form of illnesses: `500ms`, `40s`, `10min`, `2h`.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ pub(super) fn time(text: &str) -> Option<Duration> {
     number.checked_mul(milliseconds).filter(|time| *time <= limit).map(Duration::from_millis)
 }
 
-/// Writes a time so that [`time`] reads it.
+/// Writes a time in the form that [`time`] reads.
 pub(super) struct Time(pub(super) Duration);
 
 impl fmt::Display for Time {

@@ -1,16 +1,16 @@
 //! Messages that a Quectel modem keeps until they are read: `"recv/mode"` 1 and `AT+QMTRECV`.
 
-/// So many messages a client keeps.
+/// The number of messages that a client keeps.
 const ROOM: usize = 5;
 
-/// A message that came.
+/// A received message.
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
     pub(super) topic: String,
     pub(super) payload: Vec<u8>,
 }
 
-/// The messages of one client, each at its number.
+/// The messages of a client, each at its number.
 #[derive(Debug, Default)]
 pub(super) struct Buffer([Option<Kept>; ROOM]);
 
@@ -23,12 +23,12 @@ impl Buffer {
         Some(free)
     }
 
-    /// Gives out the message at a number, and forgets it.
+    /// Returns the message at a number, and forgets it.
     pub(super) fn take(&mut self, number: usize) -> Option<Kept> {
         self.0.get_mut(number)?.take()
     }
 
-    /// Which numbers hold a message, as `AT+QMTRECV?` shows it.
+    /// Returns the numbers that hold a message, in the form of `AT+QMTRECV?`.
     pub(super) fn states(&self) -> String {
         let states: Vec<&str> =
             self.0.iter().map(|place| if place.is_some() { "1" } else { "0" }).collect();

@@ -19,7 +19,7 @@ use crate::{
     unit::{Action, Unit},
 };
 
-/// How long OPEN may take.
+/// The time limit of OPEN.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// The longest payload of PUBEX.
@@ -30,7 +30,7 @@ const MAX_TOPIC: usize = 255;
 const MAX_STRING: usize = 256;
 
 impl Clients {
-    /// Commands of the MQTT stack; what is wrong in any way is a bare `ERROR`.
+    /// Answers commands of the MQTT stack; any error is a bare `ERROR`.
     pub(super) fn stack_command(
         &mut self,
         unit: &mut Unit,
@@ -153,7 +153,7 @@ impl Clients {
         let (connection, context) = (client.connection, client.settings.tls);
         unit.strain(Symptom::BrownOutAtStart);
         if unit.course.black_hole(index, OPEN_TIMEOUT).is_some() {
-            // This stack has no setting for how long that takes.
+            // This stack has no setting for that time.
             let later = Later::End { client: index, connection, failure: Failure::Unreachable };
             unit.agenda.add(unit.now + OPEN_TIMEOUT, later);
             return Some(Reply::ok().into());
@@ -180,7 +180,7 @@ impl Clients {
         }
         let Settings { keep_alive, clean, will, packet_timeout, .. } = client.settings.clone();
         let order = broker::Connect {
-            address: String::new(), // the connection stands
+            address: String::new(), // the connection is open
             client_id: id,
             user,
             password,
@@ -201,7 +201,7 @@ impl Clients {
         Some(Reply::ok().into())
     }
 
-    /// A client that is connected and idle.
+    /// Returns a client that is connected and idle.
     fn ready(&mut self, args: &[Arg]) -> Option<(usize, &mut Client)> {
         let index = index(args)?;
         let client = self.clients.get_mut(index)?;
@@ -245,7 +245,7 @@ impl Clients {
         })
     }
 
-    /// PUBEX counts its data; the data of PUB ends with a control character.
+    /// Starts a publish. PUBEX counts its data; the data of PUB ends with a control character.
     fn publish(&mut self, word: &'static str, args: &[Arg]) -> Option<Answer> {
         let (head, length) = match (word, args) {
             ("PUBEX", [head @ .., length]) => (head, Some(length.within(1..=MAX_PAYLOAD)?)),
@@ -253,7 +253,7 @@ impl Clients {
         };
         let [_, packet, level, retain, name] = head else { return None };
         let (qos, packet) = (qos(level)?, packet.within(0..=65_535)?);
-        // Only QoS 0 goes without a number.
+        // Only QoS 0 has no number.
         if (packet == 0) != (qos == 0) {
             return None;
         }
@@ -277,7 +277,7 @@ impl Clients {
     ) -> Answer {
         let Outgoing { client: index, word, packet, qos, retain, topic } = outgoing;
         let ready = self.clients.get(index);
-        // Much may have happened since the prompt.
+        // The state may have changed since the prompt.
         if ready.is_none_or(|client| client.operation.is_some() || client.link != Link::Up) {
             return Reply::error().into();
         }
@@ -300,7 +300,7 @@ impl Clients {
         begun.unwrap_or_else(|| Reply::error().into())
     }
 
-    /// `AT+QMTRECV=<client>,<number>`: prints one message and forgets it.
+    /// Takes `AT+QMTRECV=<client>,<number>`: prints a message and forgets it.
     pub(super) fn read_message(
         &mut self,
         unit: &mut Unit,
@@ -348,7 +348,7 @@ impl Clients {
     }
 }
 
-/// The octets that hexadecimal digits say; `None` where they are no such digits.
+/// Returns the octets of hexadecimal digits; `None` for anything else.
 fn octets(digits: &[u8]) -> Option<Vec<u8>> {
     let value =
         |digit: &u8| char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
@@ -359,7 +359,7 @@ fn octets(digits: &[u8]) -> Option<Vec<u8>> {
     digits.chunks(2).map(pair).collect()
 }
 
-/// `OK`, and the end right behind it.
+/// Returns `OK`, and the end right after it.
 fn at_once(line: String) -> Answer {
     Reply { after: vec![line], ..Reply::ok() }.into()
 }
@@ -372,7 +372,7 @@ fn qos(arg: &Arg) -> Option<u8> {
     arg.within(0..=2).and_then(|qos| u8::try_from(qos).ok())
 }
 
-/// `0`, or `1,<qos>,<retain>,"<topic>","<message>"`.
+/// Takes `0`, or `1,<qos>,<retain>,"<topic>","<message>"`.
 fn will(values: &[Arg]) -> Option<Option<broker::Will>> {
     match values {
         [off] if off.within(0..=0).is_some() => Some(None),

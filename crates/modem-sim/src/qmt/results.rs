@@ -1,4 +1,4 @@
-//! How operations of `AT+QMT…` end, and what comes from the broker unasked.
+//! The ends of `AT+QMT…` operations, and the broker's messages.
 
 use super::{Clients, Link, Operation};
 use crate::{
@@ -29,7 +29,7 @@ impl Clients {
             }
             Event::Refused(failure) => self.refused(unit, index, failure),
             Event::Done(Ok(())) => self.finish(unit, index, "0"),
-            // The broker's SUBACK says no; everything else is a packet without an answer.
+            // The broker's SUBACK refuses; every other failure is a packet without an answer.
             Event::Done(Err(Failure::NotGranted)) => self.finish(unit, index, "0,128"),
             Event::Done(Err(_)) => self.finish(unit, index, "2"),
             Event::Disconnected => {
@@ -45,14 +45,14 @@ impl Clients {
         }
     }
 
-    /// OPEN or CONN came to nothing.
+    /// Handles a failed OPEN or CONN.
     fn refused(&mut self, unit: &mut Unit, index: usize, failure: Failure) {
         let Some(client) = self.clients.get_mut(index) else { return };
         let opening = client.link == Link::Opening;
         client.link = Link::Down;
         let result = match (opening, failure) {
             (true, Failure::NameLookup) => "4",
-            // Seen on an EC25 for certificates that do not fit; no manual has it.
+            // Seen on an EC25 for certificates that do not match; no manual has it.
             (true, Failure::Handshake | Failure::NoCertificate | Failure::BadCertificate) => "-1",
             (true, _) => "5",
             (false, Failure::RefusedVersion) => "0,1",
@@ -65,7 +65,7 @@ impl Clients {
         self.finish(unit, index, result);
     }
 
-    /// A connection is gone: what was in flight has failed, and the host is told.
+    /// Handles a lost connection: an operation in flight has failed, and the host gets a line.
     fn lost(&mut self, unit: &mut Unit, index: usize, cause: u8) {
         let Some(client) = self.clients.get_mut(index) else { return };
         match std::mem::take(&mut client.link) {
@@ -87,7 +87,7 @@ impl Clients {
         }
     }
 
-    /// Drops every connection and tells the cause.
+    /// Drops every connection and prints the cause.
     pub(super) fn lose(&mut self, unit: &mut Unit, cause: u8) {
         for index in self.linked() {
             self.cut(unit, index);
@@ -95,7 +95,7 @@ impl Clients {
         }
     }
 
-    /// Tells the end of the operation of a client, where one is under way.
+    /// Prints the end of a client's operation, if an operation is under way.
     fn finish(&mut self, unit: &mut Unit, index: usize, result: &str) {
         let client = self.clients.get_mut(index);
         let Some(Operation { word, port, packet }) = client.and_then(|c| c.operation.take()) else {
@@ -107,7 +107,7 @@ impl Clients {
         unit.result(port, &format!("+QMT{word}: {index},{packet}{result}"));
     }
 
-    /// Prints a received message as the client's `recv/mode` says.
+    /// Prints a received message according to the client's `recv/mode`.
     pub(super) fn message(&mut self, unit: &mut Unit, index: usize, topic: &str, payload: &[u8]) {
         let Some(client) = self.clients.get_mut(index) else { return };
         if !client.settings.buffered {
@@ -120,7 +120,7 @@ impl Clients {
         }
     }
 
-    /// A received message as it is printed.
+    /// Returns a received message as it is printed.
     pub(super) fn message_line(
         &mut self,
         unit: &mut Unit,
@@ -146,7 +146,7 @@ impl Clients {
         bytes
     }
 
-    /// An operation ends that no broker answers.
+    /// Ends an operation that no broker answers.
     pub(super) fn end_unanswered(
         &mut self,
         unit: &mut Unit,

@@ -1,4 +1,4 @@
-//! The clients as the firmware sees them.
+//! The clients from the firmware's view.
 
 use super::{Clients, Link};
 use crate::{

@@ -1,4 +1,4 @@
-//! What the tests of the simulator share: a host at the other end of the wire, and brokers.
+//! Shared parts of the simulator's tests: a host at the other end of the wire, and brokers.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -24,7 +24,7 @@ use tokio::{
     time::{Duration, timeout},
 };
 
-/// Longer than anything here takes, unless it is broken.
+/// Longer than any step here takes, unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(50);
 
 /// Longer than any time-out of the modem, on a paused clock.
@@ -52,12 +52,12 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Host<W> {
         count > 0
     }
 
-    /// Reads until `end` has come, and returns everything up to and with it.
+    /// Reads until `end` has arrived, and returns everything up to and with it.
     pub async fn until(&mut self, end: impl AsRef<[u8]>) -> Vec<u8> {
         self.within(PATIENCE, end.as_ref()).await
     }
 
-    /// The same on a paused clock, for what the modem has to time out first.
+    /// Reads likewise on a paused clock, for lines after the modem's time-outs.
     pub async fn until_timed_out(&mut self, end: &str) -> Vec<u8> {
         self.within(LONG, end.as_bytes()).await
     }
@@ -77,7 +77,7 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Host<W> {
         }
     }
 
-    /// Reads until both have come, in either order.
+    /// Reads until both have arrived, in either order.
     pub async fn both(&mut self, one: &str, other: &str) -> String {
         let mut all = self.until("\r\n").await;
         let has = |all: &[u8], end: &str| all.windows(end.len()).any(|w| w == end.as_bytes());
@@ -87,7 +87,7 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Host<W> {
         String::from_utf8_lossy(&all).into_owned()
     }
 
-    /// Sends a command and returns what comes up to and with `end`, as text.
+    /// Sends a command and returns the answer up to and with `end`, as text.
     pub async fn ask(&mut self, command: &str, end: &str) -> String {
         self.write(format!("{command}\r")).await;
         let answer = self.until(end).await;
@@ -107,13 +107,13 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Host<W> {
         assert_eq!(self.until("OK\r\n").await, b"\r\nOK\r\n", "{command}");
     }
 
-    /// Asserts that nothing comes for a while.
+    /// Asserts that nothing arrives for a while.
     pub async fn silent(&mut self, time: Duration) {
         drop(timeout(time, async { while self.more().await {} }).await);
         assert_eq!(String::from_utf8_lossy(&self.seen), "");
     }
 
-    /// START to a connected client 0, echo off.
+    /// Runs START up to a connected client 0, echo off.
     pub async fn connect(&mut self, id: &str) {
         self.write("ATE0\r").await;
         self.until("OK\r\n").await;
@@ -122,7 +122,7 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Host<W> {
         self.ask(CONNECT, "+CMQTTCONNECT: 0,0\r\n").await;
     }
 
-    /// TOPIC, PAYLOAD and PUB with quality 1, up to `OK`.
+    /// Runs TOPIC, PAYLOAD and PUB with quality 1, up to `OK`.
     pub async fn publish(&mut self, topic: &str, payload: &[u8]) {
         self.fill(&format!("AT+CMQTTTOPIC=0,{}", topic.len()), topic).await;
         if !payload.is_empty() {
@@ -162,12 +162,12 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// One that takes everybody.
+    /// Starts a broker that accepts every client.
     pub async fn open() -> Self {
         Self::start("allow_anonymous true\n").await
     }
 
-    /// One with a single user.
+    /// Starts a broker with a single user.
     pub async fn with_password(user: &str, password: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("passwords");
@@ -182,7 +182,7 @@ impl Broker {
         Self::start_in(dir, &lines).await
     }
 
-    /// One with these files beside its configuration, whose lines may name their folder.
+    /// Starts a broker with these files beside its configuration, whose lines may name their folder.
     pub async fn with_files(files: &[(&str, &str)], lines: impl FnOnce(&str) -> String) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for (name, text) in files {
@@ -198,7 +198,7 @@ impl Broker {
     }
 
     async fn start_in(dir: TempDir, lines: &str) -> Self {
-        // As root the broker changes its user, who has to get at the folder.
+        // As root the broker changes its user, and that user needs access to the folder.
         readable(dir.path());
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = dir.path().join("conf");
@@ -264,7 +264,7 @@ impl Peer {
         }
     }
 
-    /// The next message that comes.
+    /// Returns the next message.
     pub async fn message(&mut self) -> (String, Vec<u8>, bool) {
         loop {
             if let Packet::Publish(publish) = self.next().await {
@@ -273,7 +273,7 @@ impl Peer {
         }
     }
 
-    /// Publishes, and sees to it that it leaves.
+    /// Publishes, and waits until the message has left.
     pub async fn publish(&mut self, topic: &str, payload: &[u8]) {
         self.client.publish(topic, QoS::AtLeastOnce, false, payload).await.unwrap();
         while !matches!(self.next().await, Packet::PubAck(_)) {}

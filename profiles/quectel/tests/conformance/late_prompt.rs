@@ -1,4 +1,4 @@
-//! A prompt that comes after its publish was given up: what is due there is the message, and nothing else.
+//! A prompt that comes after its publish was given up: it still gets the message, and nothing else.
 
 use modem::mqtt::Qos;
 use modem_conformance::bench::{Bench, FIRST, connection};
@@ -7,8 +7,8 @@ use modem_sim::{Fault, Model, Options};
 use profile_quectel::PLUGIN;
 use tokio::time::Duration;
 
-/// The modem counts what it takes after the prompt, and publishes it at the last byte: padding would be a message
-/// of its own, with the right topic and nobody's payload.
+/// The modem counts the bytes after the prompt, and publishes at the last byte. Padding would be a message of
+/// its own, with the right topic and a payload that no session sent.
 #[tokio::test]
 async fn no_padding_is_published() {
     for payload in ["the message", ""] {
@@ -20,7 +20,7 @@ async fn no_padding_is_published() {
         bench.mqtt.start(&bench.at).await.unwrap();
         bench.open(FIRST, &connection("m")).await.unwrap();
         handle.set(Fault::LatePrompt, 1.0).await.unwrap();
-        // Nobody at the broker is waited for meanwhile; the last second passes for real.
+        // Nothing is expected at the broker meanwhile; the last second passes for real.
         tokio::time::pause();
         let given_up = bench.publish(FIRST, "up/x", payload, Qos::AtLeastOnce).await.unwrap_err();
         tokio::time::resume();

@@ -1,4 +1,4 @@
-//! The conformance suite of the Quectel profile: what every profile has to do, for each model.
+//! The conformance suite of the Quectel profile: the scenarios of every profile, for each model.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,7 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
-/// One test per model and scenario, so that a failure names both.
+/// Makes a test of each model and scenario, so that a failure names both.
 macro_rules! scenarios {
     (@models $names:tt; $($module:ident $model:ident),*) => {
         $(scenarios!(@one $module $model $names);)*

@@ -1,4 +1,4 @@
-//! Older firmware, and what an earlier program left in the modem.
+//! Older firmware, and state that an earlier program left in the modem.
 
 use modem::mqtt::{Client, Connection, MqttError, Qos, Scope};
 use modem::profile::Notice;
@@ -44,7 +44,7 @@ async fn a_setting_that_the_session_does_not_need_stops_nothing_and_one_that_it_
     }
 }
 
-/// The modem is asked first: an empty device might switch the way of signing in on.
+/// The modem is asked first: an empty device might turn this way to sign in on.
 #[tokio::test]
 async fn a_device_that_an_earlier_program_left_is_taken_away() {
     let empty = "AT+QMTCFG=\"aliauth\",0,\"\",\"\",\"\"";
@@ -92,7 +92,7 @@ async fn without_pubex_a_message_goes_by_pub_and_one_that_would_end_its_data_is_
     );
 }
 
-/// A refusal speaks against the message, not against the command, where the firmware has it.
+/// If the firmware has the command, a refusal counts against the message, not against the command.
 #[tokio::test]
 async fn a_message_that_pubex_refuses_is_not_tried_by_pub() {
     let (bench, heard) = unit(&[
@@ -131,7 +131,7 @@ async fn a_message_without_a_length_acknowledges_nothing() {
     for (said, is_acknowledged) in [
         ("|OK||+QMTRECV: 0,7,\"t\",\"x|+QMTPUBEX: 0,#,0|y\"|", false),
         ("|OK||+QMTRECV: 0,7,\"t\",\"x\"|+QMTPUBEX: 0,#,0|\"|", false),
-        // In the same breath it may be a piece of the message: unknown.
+        // Bytes that come together with the line may be a piece of the message: unknown.
         ("|OK||+QMTRECV: 0,7,\"t\",\"x\"||+QMTPUBEX: 0,#,0|", false),
         ("|OK||+QMTPUBEX: 0,#,0||+QMTRECV: 0,7,\"t\",\"x\"|", true),
     ] {
@@ -156,7 +156,7 @@ async fn a_message_without_a_length_acknowledges_nothing() {
     }
 }
 
-/// The session runs over the context whose access point the agent has set.
+/// The session runs over the context of the agent's access point.
 #[tokio::test]
 async fn the_context_of_the_access_point_is_the_sessions() {
     for cid in [1, 3] {

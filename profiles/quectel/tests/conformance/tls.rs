@@ -1,4 +1,4 @@
-//! TLS: what is put into the modem, when, and what is left there.
+//! TLS: the files put into the modem, the time of each upload, and the files left there.
 
 use modem::mqtt::{Connection, MqttError, Qos};
 use modem::port::Kind;
@@ -24,7 +24,7 @@ async fn files(bench: &Bench) -> Vec<String> {
     lines.unwrap().iter().map(name).collect()
 }
 
-/// Puts a file into the modem that is none of ours.
+/// Puts a foreign file into the modem.
 async fn put(bench: &Bench, name: &str, content: &str) {
     let line = format!("AT+QFUPL=\"{name}\",{}", content.len());
     let upload = at::Exchange::new(line, modem::profile::PATIENCE).unwrap();
@@ -125,7 +125,7 @@ async fn set(bench: &Bench, setting: &str) {
     modem::profile::run(&bench.at, Kind::Setup, &line, at::Answer::None).await.unwrap();
 }
 
-/// Public code switches parts of the check off, and what it set stays until the modem boots.
+/// Public code turns parts of the check off, and its settings stay until the modem boots.
 #[tokio::test]
 async fn what_an_earlier_program_left_unchecked_is_checked() {
     let (ours, other) = (Pki::default(), Pki::default());
@@ -141,7 +141,7 @@ async fn what_an_earlier_program_left_unchecked_is_checked() {
     }
 }
 
-/// The certificate is that of `broker.example.com`, and its authority is trusted.
+/// The certificate is for `broker.example.com`, and its authority is trusted.
 #[tokio::test]
 async fn a_certificate_of_another_host_is_refused() {
     let pki = Pki::default();
@@ -151,7 +151,7 @@ async fn a_certificate_of_another_host_is_refused() {
     for (host, tls, works) in [
         ("other.example.com", pki.trusting(), false),
         ("broker.example.com", pki.trusting(), true),
-        // An address is no name: nothing is compared, though it was just before.
+        // An address is not a name: nothing is compared, although the name was compared just before.
         ("127.0.0.1", pki.trusting(), true),
         ("broker.example.com", pki.trusting(), true),
         ("other.example.com", anyone, true),
@@ -162,7 +162,7 @@ async fn a_certificate_of_another_host_is_refused() {
     }
 }
 
-/// Without `ca` the modem shows no certificate, so it has no need of a key.
+/// Without `ca` the modem shows no certificate, so it does not need a key.
 #[tokio::test]
 async fn a_key_that_is_not_shown_is_not_in_the_modem() {
     let pki = Pki::default();
@@ -176,7 +176,7 @@ async fn a_key_that_is_not_shown_is_not_in_the_modem() {
     assert_eq!(files(&bench).await, [""; 0]);
 }
 
-/// What an earlier run has set stays in the modem: each connection is what it is told to be.
+/// A setting of an earlier run stays in the modem: each connection follows its own configuration.
 #[tokio::test]
 async fn a_client_is_over_tls_and_plain_by_turns() {
     let pki = Pki::default();
@@ -196,7 +196,7 @@ async fn a_client_is_over_tls_and_plain_by_turns() {
     bench.open(FIRST, &connection("m")).await.unwrap();
 }
 
-/// Two clients with authorities of their own, at once.
+/// Two clients with authorities of their own, at the same time.
 #[tokio::test]
 async fn what_is_not_used_any_more_is_removed_and_nothing_else() {
     let (ours, other) = (Pki::default(), Pki::default());
@@ -220,7 +220,7 @@ async fn what_is_not_used_any_more_is_removed_and_nothing_else() {
     assert_eq!(files(&bench).await, ["server.pem"]);
 }
 
-/// Power was lost while it was written.
+/// Power was lost during the upload.
 #[tokio::test]
 async fn a_torn_file_is_not_believed() {
     let pki = Pki::default();
@@ -236,7 +236,7 @@ async fn a_torn_file_is_not_believed() {
     bench.open(FIRST, &connection).await.unwrap();
 }
 
-/// The agent died while it was written, and what the next one wrote at first made up the length.
+/// The agent died during the upload, and the first bytes of the next agent completed the file's length.
 #[tokio::test]
 async fn a_file_that_was_filled_up_is_uploaded_anew_once_tls_fails_and_only_once() {
     let (pki, other) = (Pki::default(), Pki::default());
@@ -244,7 +244,7 @@ async fn a_file_that_was_filled_up_is_uploaded_anew_once_tls_fails_and_only_once
     let uploads = |bench: &Bench| {
         bench.commands().iter().filter(|(line, _)| line.starts_with("AT+QFUPL=")).count()
     };
-    // The right file, and one that fails whatever is done.
+    // The right file, and a file that fails in any case.
     for (ca, works) in [(&pki.ca, true), (&other.ca, false)] {
         let (bench, _handle) = Bench::simulated(subject(Model::Ec25), &broker).await;
         let tls = over(&Tls { ca: Some(ca.clone()), identity: None });
@@ -261,7 +261,7 @@ async fn a_file_that_was_filled_up_is_uploaded_anew_once_tls_fails_and_only_once
     }
 }
 
-/// What is written while the modem makes up its mind would be the file.
+/// Bytes written while the modem is still busy would become the file.
 #[tokio::test]
 async fn a_connect_that_comes_late_is_given_the_file() {
     let pki = Pki::default();
@@ -279,7 +279,7 @@ async fn a_connect_that_comes_late_is_given_the_file() {
     bench.open(FIRST, &over(&pki.trusting())).await.unwrap();
 }
 
-/// The broker's judgement proves that the files came whole.
+/// The broker's verdict proves that the files arrived whole.
 #[tokio::test]
 async fn files_go_through_noise_and_torn_reads() {
     let pki = Pki::default();
@@ -348,7 +348,7 @@ async fn firmware_that_knows_less_is_used_without_but_never_without_tls() {
         let (bench, _) = unit(&[&unknown[..], &OPENED].concat()).await;
         bench.open(FIRST, connection).await.unwrap();
     }
-    // A firmware without MQTT over TLS is plain already, and stays closed where TLS is wanted.
+    // A firmware without MQTT over TLS is plain already, and stays closed if TLS is required.
     let unknown = [("AT+QMTCFG=\"ssl\"", "|ERROR|")];
     let (bench, _) = unit(&[&unknown[..], &OPENED].concat()).await;
     bench.open(FIRST, &connection("m")).await.unwrap();
@@ -358,7 +358,7 @@ async fn firmware_that_knows_less_is_used_without_but_never_without_tls() {
     assert!(!heard.lock().unwrap().iter().any(|line| line.starts_with("AT+QMTOPEN=")));
 }
 
-/// As an EC25 and a BG95 told it.
+/// The failures of an EC25 and a BG95.
 #[tokio::test]
 async fn a_failure_without_a_reason_is_told_with_what_to_check() {
     let anyone = over(&Tls { ca: None, identity: None });
@@ -374,7 +374,8 @@ async fn a_failure_without_a_reason_is_told_with_what_to_check() {
     assert_eq!((failed.command(), failed.code()), (Some("QMTOPEN"), Some(-1)), "{failed}");
 }
 
-/// The file was there before. What may be the handshake removes it; what cannot be leaves it.
+/// The file was there before. A possible failure of the handshake removes the file; any other failure leaves
+/// it.
 #[tokio::test]
 async fn a_file_is_doubted_for_what_may_be_tls_only() {
     let tls = over(&Tls { ca: Some("abc".to_owned()), identity: None });
@@ -383,7 +384,7 @@ async fn a_file_is_doubted_for_what_may_be_tls_only() {
     for (said, is_blamed, is_doubted) in [
         ("|OK||+QMTOPEN: 0,-1|", true, true),
         ("|OK||+QMTOPEN: 0,5|", false, true),
-        ("|OK|", false, true), // and its result stays out
+        ("|OK|", false, true), // and its result is missing
         ("|ERROR|", false, false),
         ("|OK||+QMTOPEN: 0,|", false, false),
         ("|OK||+QMTOPEN: 0,3|", false, false),
@@ -425,7 +426,7 @@ async fn a_file_is_there_only_once_its_check_sum_says_so() {
     let failed = bench.open(FIRST, &tls).await.unwrap_err();
     assert!(matches!(failed, MqttError::FileTorn { option: "cacert" }), "{failed}");
     assert!(heard.lock().unwrap().last().unwrap().starts_with("AT+QFDEL="), "not left there");
-    // Of a flash that is full the modem's own words are told.
+    // For a full flash, the error has the modem's own words.
     let full = ("AT+QFUPL", "|+CME ERROR: 420|");
     let (bench, _) = unit(&[full, full]).await;
     let failed = bench.open(FIRST, &tls).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! A scripted unit, which differs from the simulator where a test says so.
+//! A scripted unit, which differs from the simulator as a test specifies.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -10,13 +10,13 @@ use tokio::task::JoinSet;
 
 const IMEI: &str = "490154203237518";
 
-/// As the first client is opened and signed in.
+/// The script in which the first client is opened and signed in.
 pub(crate) const OPENED: [(&str, &str); 2] =
     [("AT+QMTOPEN=", "|OK||+QMTOPEN: 0,0|"), ("AT+QMTCONN=", "|OK||+QMTCONN: 0,0,0|")];
 
-/// A unit that says `OK` to all but what its script begins with, each once. `|` stands for CR LF; after `CONNECT|`
-/// it takes the announced data, after `>` what ends with Ctrl-Z, and goes on behind `~`. `#` is the command's second
-/// argument, such as the number of a packet.
+/// Returns a unit that answers `OK` to all commands except the prefixes in its script, each used a single time.
+/// `|` stands for CR LF. After `CONNECT|` the unit takes the announced data, after `>` the data up to Ctrl-Z,
+/// and continues after `~`. `#` is the command's second argument, such as the number of a packet.
 pub(crate) async fn unit(script: &[(&str, &str)]) -> (Bench, Arc<Mutex<Vec<String>>>) {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let owned = |(start, said): &(&str, &str)| ((*start).to_owned(), said.replace('|', "\r\n"));

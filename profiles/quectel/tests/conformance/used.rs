@@ -1,4 +1,4 @@
-//! Modems that an earlier program has used, and those of old firmware.
+//! Modems that an earlier program has used, and modems with old firmware.
 
 use modem::mqtt::Qos;
 use modem_conformance::bench::{Bench, FIRST, connection};
@@ -7,7 +7,7 @@ use modem_sim::{Cure, Illness, Model, Symptom};
 
 use crate::subject;
 
-/// Signs in on a modem that is so, and sends one message each way where it is to.
+/// Signs in on a modem with this symptom, and sends a message up and, if `comes_down`, a message down.
 async fn serves(symptom: Symptom, comes_down: bool) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
@@ -43,7 +43,7 @@ async fn a_message_without_its_length_is_delivered() {
     serves(Symptom::NoLength, true).await;
 }
 
-/// It publishes by `AT+QMTPUB`, and has no say in how messages come.
+/// Such firmware publishes by `AT+QMTPUB`, and has no setting for the form of received messages.
 #[tokio::test]
 async fn old_firmware_serves_a_session_without_subscriptions() {
     serves(Symptom::OldFirmware, false).await;

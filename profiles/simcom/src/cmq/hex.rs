@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// Two digits for each byte, in capitals as the modem prints them.
+/// Writes two digits for each byte, in capitals as the modem prints them.
 pub(super) fn digits(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut digits, byte| {
         // Writing to a string never fails.
@@ -11,7 +11,7 @@ pub(super) fn digits(bytes: &[u8]) -> String {
     })
 }
 
-/// The bytes of an even number of digits, in either case; `None` where it is anything else.
+/// Reads the bytes of an even number of digits, in either case; `None` for anything else.
 pub(super) fn bytes(digits: &str) -> Option<Vec<u8>> {
     let (pairs, []) = digits.as_bytes().as_chunks::<2>() else { return None };
     pairs.iter().map(|[high, low]| Some(nibble(*high)? * 16 + nibble(*low)?)).collect()

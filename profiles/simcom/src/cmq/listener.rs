@@ -1,4 +1,4 @@
-//! What a SIM7020 says unasked (SIM7020 manual V1.05 §11.2.6, §11.2.7, §21.5).
+//! Unsolicited lines of a SIM7020 (SIM7020 manual V1.05 §11.2.6, §11.2.7, §21.5).
 
 use at::Urc;
 use modem::mqtt::Client;
@@ -10,10 +10,10 @@ use crate::listener::{bare, notice};
 
 const NO_MESSAGE: &str = "a message came down that cannot be read, and is lost";
 
-/// Lines without a `+` that a unit prints once it has booted: `RDY` with a fixed baud rate only.
+/// Lines without a `+` that a unit prints once it has booted; `RDY` comes with a fixed baud rate only.
 pub(crate) const BOOTS: [&str; 2] = ["RDY", "*MATREADY"];
 
-/// Reads URCs. It holds no state: a message comes in one line.
+/// Reads URCs. It holds no state, since each message is a single line.
 #[derive(Debug)]
 pub(crate) struct UrcListener;
 
@@ -28,8 +28,9 @@ impl Listener for UrcListener {
                 };
                 Some(notice(client, Received::in_line(&topic, payload)))
             }
-            // It tells no cause; the manual's guess is the broker. It counts against a message only as all
-            // losses by a broker do: while registered, again and again, with others acknowledged in between.
+            // The line has no cause; the manual's guess is the broker. The loss counts against a message only
+            // under the same rule as all losses by a broker: while registered, again and again, with others
+            // acknowledged in between.
             "+CMQDISCON" => {
                 let cause = "the connection ended; the modem tells no cause, and the manual's guess is the broker";
                 let client = Client(rest.trim().parse().ok()?);

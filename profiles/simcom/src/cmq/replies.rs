@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::hex;
 
-/// A message that came down.
+/// A received message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Incoming {
     pub(super) client: u8,
@@ -16,8 +16,9 @@ pub(crate) struct Incoming {
     dup: bool,
 }
 
-/// Reads `+CMQPUB: <id>,"<topic>",<qos>,<retained>,<dup>,<length>,"<digits>"`. It is read from its end, since
-/// quotation marks and commas in a topic are not escaped. A line whose length does not fit is no message.
+/// Reads `+CMQPUB: <id>,"<topic>",<qos>,<retained>,<dup>,<length>,"<digits>"`. The line is read from its end,
+/// since quotation marks and commas in a topic are not escaped. A line whose length does not fit is not a
+/// message.
 pub(super) fn message(line: &str) -> Option<Incoming> {
     let (client, rest) = line.strip_prefix("+CMQPUB:")?.split_once(',')?;
     let rest = rest.trim().strip_prefix('"')?.strip_suffix('"')?;
@@ -47,23 +48,23 @@ fn flag(text: &str) -> Option<bool> {
     }
 }
 
-/// The client that `+CMQNEW: <id>` gives.
+/// Returns the client of `+CMQNEW: <id>`.
 pub(super) fn created(line: &str) -> Option<u8> {
     line.strip_prefix("+CMQNEW:")?.trim().parse().ok()
 }
 
-/// Whether `+CMQNEW: <id>,<used>,<server>` says that the client is free.
+/// Reports whether `+CMQNEW: <id>,<used>,<server>` shows a free client.
 pub(super) fn is_free(line: &str) -> bool {
     let used = line.strip_prefix("+CMQNEW:").and_then(|rest| rest.split(',').nth(1));
     used.is_some_and(|used| used.trim() == "0")
 }
 
-/// Whether the answer to a query of a setting says 1.
+/// Reports whether the answer to a query of a setting is 1.
 pub(super) fn is_on(line: &str) -> bool {
     line.split_once(':').is_some_and(|(_, told)| told.trim() == "1")
 }
 
-/// The last line with this name: as an answer or unasked, `OK` and echo around it or not.
+/// Returns the last line with this name: an answer or unsolicited, with `OK` and echo around it or not.
 fn last<'a>(prefix: &'static str, raw: &'a str) -> Result<&'a str, ReplyError> {
     let lines = raw.split(['\r', '\n']).map(str::trim);
     let mut own =
@@ -77,7 +78,7 @@ fn args<'a>(prefix: &'static str, raw: &'a str) -> Result<Args<'a>, ReplyError> 
         .ok_or(ReplyError::Missing { command: prefix, wanted: "line of its own" })
 }
 
-/// `+CMQPUB` for `profiles decode`: the payload is shown as text where it is text.
+/// Decodes `+CMQPUB` for `profiles decode`; a payload that is text is shown as text.
 pub(crate) fn decode_message(raw: &str) -> Result<Value, ReplyError> {
     let line = last("+CMQPUB", raw)?;
     let message = message(line).ok_or(ReplyError::Argument {
@@ -97,13 +98,13 @@ pub(crate) fn decode_message(raw: &str) -> Result<Value, ReplyError> {
     Ok(value)
 }
 
-/// `+CMQDISCON: <id>`.
+/// Decodes `+CMQDISCON: <id>`.
 pub(crate) fn decode_loss(raw: &str) -> Result<Value, ReplyError> {
     let client = args("+CMQDISCON", raw)?.uint(0, "mqtt_id", 0)?;
     Ok(json!({ "kind": "connection_lost", "client": client }))
 }
 
-/// `+CMQNEW: <id>`, or `+CMQNEW: <id>,<used>,<server>`, and the same of `+CMQCON`.
+/// Decodes `+CMQNEW: <id>` or `+CMQNEW: <id>,<used>,<server>`, and the same forms of `+CMQCON`.
 pub(crate) fn decode_client(prefix: &'static str, raw: &str) -> Result<Value, ReplyError> {
     let args = args(prefix, raw)?;
     let mut value = json!({ "client": args.uint(0, "mqtt_id", 0)? });
@@ -118,7 +119,7 @@ pub(crate) fn decode_client(prefix: &'static str, raw: &str) -> Result<Value, Re
     Ok(value)
 }
 
-/// `+CMQTSYNC: <n>` and `+CREVHEX: <n>`.
+/// Decodes `+CMQTSYNC: <n>` and `+CREVHEX: <n>`.
 pub(crate) fn decode_setting(prefix: &'static str, raw: &str) -> Result<Value, ReplyError> {
     Ok(json!({ "on": args(prefix, raw)?.uint(0, "n", 1)? == 1 }))
 }

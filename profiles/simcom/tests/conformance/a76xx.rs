@@ -1,4 +1,4 @@
-//! What only the A76xx do.
+//! Scenarios of the A76xx alone.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use profile_simcom::PLUGIN;
 use crate::subject;
 use crate::unit::{Unit, scripted};
 
-/// In GSM its cell's line has an index of no known unit, at each poll. The power is in `AT+CSQ`.
+/// In GSM its cell's line has an index of unknown unit, at each poll. The power is in `AT+CSQ`.
 #[tokio::test]
 async fn in_gsm_the_power_is_that_of_csq_and_nothing_is_implausible() {
     let script = [
@@ -29,16 +29,16 @@ async fn in_gsm_the_power_is_that_of_csq_and_nothing_is_implausible() {
     let status = profile.status(&bench.at).await.unwrap();
     let power = Signal { rssi_dbm: Some(-59.0), ..Signal::unknown(Rat::Gsm) };
     assert_eq!((status.signals, status.implausible), (vec![power], 0));
-    // What neither of the two tells is left out.
+    // A level that neither of the two reports is left out.
     let script = [script[0], ("AT+CSQ", "|+CSQ: 99,99||OK|")];
     let bench = scripted(Unit::new(Model::A7670, &script)).await;
     assert_eq!(profile.status(&bench.at).await.unwrap().signals, []);
 }
 
-/// A CONNECT of an A7670E says nothing before the network has told: that is no mute port.
+/// A CONNECT of an A7670E prints nothing until the network answers: that is not a mute port.
 #[tokio::test(start_paused = true)]
 async fn a_connect_may_say_nothing_for_as_long_as_the_network_does() {
-    // Takes TCP connections into its backlog and says nothing.
+    // Takes TCP connections into its backlog and sends nothing.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let broker = Some(silent.local_addr().unwrap().to_string());
     let (bench, _handle) =
@@ -47,13 +47,13 @@ async fn a_connect_may_say_nothing_for_as_long_as_the_network_does() {
     let before = tokio::time::Instant::now();
     let opened = bench.open(FIRST, &connection("m")).await;
     let Err(MqttError::Refused { code, .. }) = opened else { panic!("{opened:?}") };
-    // Of the connection, or of CONNECT.
+    // The code of the connection, or of CONNECT.
     assert!([3, 17].contains(&code.number), "{code}");
     assert!(before.elapsed() > Duration::from_secs(60), "the modem gave up, and not the host");
 }
 
-/// A setting that the firmware refuses leaves MQTT 3.1, which most brokers take; a client id that it refuses is
-/// not tried in another form.
+/// After a setting that the firmware refuses, MQTT 3.1 is left, which most brokers take. A client id that it
+/// refuses is not tried in another form.
 #[tokio::test]
 async fn a_version_that_is_refused_leaves_the_old_one() {
     let script = [
@@ -74,8 +74,8 @@ async fn a_version_that_is_refused_leaves_the_old_one() {
     assert_eq!(acquired, ["AT+CMQTTACCQ=0,\"m\",0", "AT+CMQTTACCQ=0,\"m\",0"]);
 }
 
-/// A client that an earlier program opened with "argtopic" prints its messages in one line, which is cut by
-/// length too.
+/// A client that an earlier program opened with "argtopic" prints its messages in a single line. That line is
+/// cut by length too.
 #[tokio::test]
 async fn messages_in_one_line_are_cut_by_length() {
     let broker = Broker::open().await;
@@ -97,7 +97,7 @@ async fn messages_in_one_line_are_cut_by_length() {
         peer.publish("down/\"x\",2", payload).await;
         assert_eq!(bench.received().await, (FIRST, "down/\"x\",2".to_owned(), payload.to_vec()));
     }
-    // The next session has none of that.
+    // The next session does not use "argtopic".
     bench.open(FIRST, &connection("ours")).await.unwrap();
     broker.logged("as ours (p2, ").await;
     bench.subscribe(FIRST, &["down/y"]).await.unwrap();
@@ -107,7 +107,7 @@ async fn messages_in_one_line_are_cut_by_length() {
     assert_eq!(peer.message().await.payload, "x");
 }
 
-/// Without its length a message could be cut wrongly: it is lost, and nothing of it is taken for another line.
+/// Without its length a message could be cut wrongly: it is lost, and no part of it is taken for another line.
 #[tokio::test]
 async fn a_message_in_one_line_without_its_length_is_lost() {
     let script = [(

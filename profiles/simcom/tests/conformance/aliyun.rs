@@ -31,7 +31,7 @@ fn device(password: &str) -> Connection {
     }
 }
 
-/// The smallest that a SIM7600 takes, and less where the manual allows it.
+/// The smallest time-out that a SIM7600 takes, and a smaller value if the manual allows it.
 pub(crate) fn publish_timeout(model: Model) -> u8 {
     if model == Model::A7670 { 30 } else { 60 }
 }
@@ -51,12 +51,12 @@ async fn the_eleven_commands(model: Model) {
     bench.mqtt.stop(&bench.at).await;
 
     assert_eq!(&peer.message().await.payload[..], b"hello");
-    // The broker logs the client id and the user; that the password fits is what let it in.
+    // The broker logs the client id and the user; the accepted login shows that the password is right.
     broker.logged(&format!("as {ID} (p2, c1, k60, u'{USER}').")).await;
     broker.logged(&format!("Received UNSUBSCRIBE from {ID}")).await;
     broker.logged(&format!("Client {ID} disconnected.")).await;
     let topic = TOPIC.as_bytes();
-    // Beside the eleven it has settings: payloads are bytes.
+    // Besides the eleven commands there are settings: payloads are bytes.
     let acquired = acquisition(model, ID, 0).into_iter().map(|line| (line, Vec::new()));
     let expected: [(String, &[u8]); 9] = [
         (format!("AT+CMQTTCONNECT=0,\"tcp://{HOST}:1883\",60,1,\"{USER}\",\"{PASSWORD}\""), b""),
@@ -83,7 +83,7 @@ async fn one_wrong_letter_in_the_password(model: Model) {
     assert_eq!(modem_conformance::bench::code(bench.open(FIRST, &device(&wrong)).await), 31);
 }
 
-/// A modem that is busy says `ERROR` as one does that never will sign.
+/// A busy modem prints `ERROR`, the same as a modem that cannot sign at all.
 async fn a_triple_that_is_refused_once_is_taken_later(model: Model) {
     let script = [
         ("AT+CMQTTCFG=\"aliauth\"", "|ERROR|"),
@@ -106,7 +106,7 @@ async fn a_triple_that_is_refused_once_is_taken_later(model: Model) {
     bench.open(FIRST, &device).await.unwrap();
 }
 
-/// A CONNECT that succeeds, one that is refused, and one whose echo comes back.
+/// A CONNECT that succeeds, a refused one, and a CONNECT whose echo comes back.
 async fn no_password_is_in_any_trace_line(model: Model) {
     let lines = Lines::default();
     let subscriber = tracing_subscriber::fmt()
@@ -119,7 +119,7 @@ async fn no_password_is_in_any_trace_line(model: Model) {
     modem::profile::run(&bench.at, modem::port::Kind::Basic, "ATE1", at::Answer::None)
         .await
         .unwrap();
-    // For this thread, which runs all tasks of the test.
+    // Holds for this thread, which runs all tasks of the test.
     let _all = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
     bench.open(FIRST, &device("D481-wrong")).await.unwrap_err();
     bench.mqtt.close(&bench.at, FIRST).await;

@@ -1,4 +1,4 @@
-//! The SIM7020's dialect beyond what every profile has to do: what it refuses, and what its `OK` is worth.
+//! The SIM7020's dialect beyond the scenarios of every profile: its refusals, and the worth of its `OK`.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use profile_simcom::PLUGIN;
 use crate::subject;
 use crate::unit::{Unit, scripted};
 
-/// As it comes from the factory the modem says `OK` before the broker has a message. It is told to wait, once,
-/// and a publish ends with the broker's acknowledgement.
+/// As delivered, the modem prints `OK` before the broker has a message. The dialect sets it to wait, a single
+/// time, and a publish ends with the broker's acknowledgement.
 #[tokio::test]
 async fn ok_is_the_brokers() {
     let broker = Broker::open().await;
@@ -34,13 +34,13 @@ async fn ok_is_the_brokers() {
     handle.network(Coverage::Full).await.unwrap();
     published.await.unwrap();
     assert_eq!(peer.message().await.payload, "x");
-    // What is set is not written again: that would wear the modem's memory.
+    // A setting that is in force is not written again: that would wear the modem's memory.
     bench.mqtt.close(&bench.at, FIRST).await;
     bench.open(FIRST, &connection("again")).await.unwrap();
     assert_eq!(settings(), (1, 0));
 }
 
-/// A message that cannot be said stays what it is, and the session too.
+/// A message that the modem cannot express is refused, and the session stays.
 #[tokio::test]
 async fn what_it_cannot_say_it_refuses_with_the_numbers() {
     let broker = Broker::open().await;
@@ -64,7 +64,7 @@ async fn what_it_cannot_say_it_refuses_with_the_numbers() {
     assert_eq!(peer.message().await.payload, "next");
 }
 
-/// It gives no code, so its words are all that is known, and another try may do.
+/// The modem gives no code, so its words are all that is known, and another try may succeed.
 #[tokio::test]
 async fn a_refused_login_has_no_code() {
     let broker = Broker::with_login("gw", "right").await;
@@ -76,8 +76,8 @@ async fn a_refused_login_has_no_code() {
     assert!(refused.to_string().contains("check user name, password"), "{refused}");
 }
 
-/// A broker closes the connection under a message that it will not have. There is no code, and no cause: that the
-/// connection went under the message is what counts against it.
+/// A broker closes the connection during a message that it does not accept. There is no code, and no cause. The
+/// loss during the message is the evidence against the message.
 #[tokio::test]
 async fn a_broker_that_closes_under_a_message_accuses_it() {
     let lines = "allow_anonymous true\nmax_packet_size 100\n";
@@ -91,7 +91,7 @@ async fn a_broker_that_closes_under_a_message_accuses_it() {
     assert!(matches!(lost, Notice::Lost { client: FIRST, by_broker: true, .. }), "{lost:?}");
 }
 
-/// The modem gives up, and then its connection: that is how bad radio looks, and no message is to blame.
+/// The modem gives up, and then loses its connection: bad radio looks like that, and no message is to blame.
 #[tokio::test]
 async fn a_broker_that_says_nothing_accuses_no_message() {
     let broker = Broker::open().await;
@@ -104,7 +104,7 @@ async fn a_broker_that_says_nothing_accuses_no_message() {
     assert!(!given_up.may_accuse_message() && given_up.scope() == Scope::Session);
 }
 
-/// Its timer may start once the packet is sent, which takes as long as the radio does.
+/// The modem's timer may start when the packet is sent, which takes as long as the radio does.
 #[tokio::test]
 async fn a_modem_that_waits_for_its_radio_is_waited_for() {
     let broker = Broker::open().await;
@@ -119,7 +119,7 @@ async fn a_modem_that_waits_for_its_radio_is_waited_for() {
     bench.publish(FIRST, "up/x", "x", Qos::AtMostOnce).await.unwrap();
 }
 
-/// Firmware that cannot be told to wait would lose messages in silence: it gets none.
+/// Firmware that cannot be set to wait would lose messages silently, so it gets no message.
 #[tokio::test]
 async fn firmware_that_tells_of_no_acknowledgement_carries_nothing() {
     let unit =
@@ -132,8 +132,8 @@ async fn firmware_that_tells_of_no_acknowledgement_carries_nothing() {
     assert!(!commands.iter().any(|line| line.starts_with("AT+CMQNEW")), "{commands:?}");
 }
 
-/// A unit in raw mode would publish the digits themselves: it is set, or nothing is sent. One that does not know
-/// the setting has digits only.
+/// A unit in raw mode would publish the digits themselves, so the mode is set, or nothing is sent. A unit that
+/// does not know the setting has digits only.
 #[tokio::test]
 async fn payloads_are_never_digits_by_mistake() {
     let free = ("AT+CMQNEW?", "|+CMQNEW: 0,0,null||OK|");
@@ -157,7 +157,7 @@ async fn payloads_are_never_digits_by_mistake() {
     open(&old).await.0.unwrap();
 }
 
-/// A client under another number than it was given is nobody's.
+/// A client with another number than requested is signed out.
 #[tokio::test]
 async fn a_client_of_another_number_is_let_go() {
     let unit = Unit::new(

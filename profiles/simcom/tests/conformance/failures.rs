@@ -1,4 +1,4 @@
-//! Refusals in every form that units were seen to use.
+//! Refusals in every form that was seen on a unit.
 
 use modem::mqtt::{MqttError, Qos};
 use modem_conformance::bench::{Bench, FIRST, code, connection};
@@ -30,7 +30,7 @@ async fn a_login_is_refused(model: Model) {
         password: Some(password.into()),
         ..connection("m")
     };
-    // mosquitto says "not authorised" where others say "bad user name or password".
+    // mosquitto reports "not authorised"; others report "bad user name or password".
     assert_eq!(code(bench.open(FIRST, &login("wrong")).await), 31);
     bench.mqtt.close(&bench.at, FIRST).await;
     assert_eq!(code(bench.open(FIRST, &connection("m")).await), 31);
@@ -83,7 +83,7 @@ async fn a_publish_fails_early_or_late(model: Model) {
     }
 }
 
-/// Seen on a unit: the failed result, the loss of the connection, and one more `OK` out of nowhere.
+/// Seen on a unit: the failed result, the loss of the connection, and an additional `OK` without a cause.
 async fn a_stray_ok_after_a_failed_publish_is_credited_to_nothing(model: Model) {
     let script = [
         ("AT+CMQTTTOPIC", ">~|OK|"),
@@ -104,7 +104,7 @@ async fn a_stray_ok_after_a_failed_publish_is_credited_to_nothing(model: Model) 
     assert_eq!(after, [publish.as_str(), "AT+CMQTTDISC=0,60", "AT+CMQTTREL=0"]);
 }
 
-/// The topic that was set for a message whose payload is refused is not the next message's.
+/// A topic that was set for a message with a refused payload is not used for the next message.
 async fn a_forbidden_message_leaves_the_next_one_whole(model: Model) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
@@ -117,7 +117,7 @@ async fn a_forbidden_message_leaves_the_next_one_whole(model: Model) {
     assert_eq!((publish.topic.as_str(), &publish.payload[..]), ("up/b", &b""[..]));
 }
 
-/// A prompt that stays out is asked for again; the data is sent once, and whole.
+/// A missing prompt is requested again; the data is sent a single time, and whole.
 async fn a_lost_prompt_is_recovered(model: Model) {
     let script = [
         ("AT+CMQTTTOPIC", "|OK|"),

@@ -1,4 +1,4 @@
-//! What a modem must be before it serves: the right one, with its SIM open, in the right network.
+//! Conditions before a modem serves: the right modem, with its SIM open, in the right network.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ fn with_pin(port: &std::path::Path, pin: &str) -> ModemConfig {
     ModemConfig { pin: Some(pin.into()), ..config(port) }
 }
 
-/// Runs one command on a tty that nobody holds.
+/// Runs a single command on a tty that no process holds.
 async fn ask(port: &std::path::Path, command: &str) -> Vec<String> {
     let tty = loop {
         // A tty is closed on a thread of its own.
@@ -247,7 +247,7 @@ async fn an_unknown_model_is_named(model: Model) {
     assert!(reason.contains("no profile knows the model \"SIMCOM_SIM9999X\""), "{reason}");
 }
 
-/// What one answer leaves open must not hide what the next one tells.
+/// A gap in the first answer must not hide the content of the next.
 async fn another_sim_is_refused_where_the_firmware_is_not_told(model: Model) {
     let script = [
         ("AT+CMQTTSTART", "|OK||+CMQTTSTART: 0|"),
@@ -264,7 +264,7 @@ async fn another_sim_is_refused_where_the_firmware_is_not_told(model: Model) {
     assert!(reason.contains("has 89860010004200000009"), "{reason}");
 }
 
-/// A unit that is attached for data only says that it cannot make calls: it serves all the same.
+/// A unit that is attached for data only reports that it cannot make calls: it serves all the same.
 async fn a_loss_in_another_domain_is_none(model: Model) {
     let script = [
         ("AT+CMQTTSTART", "|OK||+CMQTTSTART: 0|"),
@@ -276,7 +276,7 @@ async fn a_loss_in_another_domain_is_none(model: Model) {
     let poll = std::time::Duration::from_secs(60);
     let mut running = Running::start(ModemConfig { poll, ..config(&unit.on_pty()) }, &["first"]);
     running.connected(0).await;
-    // The last question of the first poll: the news came before.
+    // The last query of the first poll: the notice came before it.
     while !heard.lock().unwrap().iter().any(|line| line == "AT+COPS?") {
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }

@@ -1,4 +1,4 @@
-//! The recovery ladder: modems that only one rung cures, and trouble that must not climb it.
+//! The recovery ladder: modems that a single rung cures, and trouble that must not climb the ladder.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::whole::{Ledger, Running, Sim, config, to};
 
-/// What is done is the same for every model: one stands for all.
+/// The actions are the same for every model, so a single model is enough.
 const MODEL: Model = Model::Sim7600;
 
 /// Resets the simulated device, and takes its power.
@@ -41,7 +41,7 @@ impl Privileged for Root {
     }
 }
 
-/// Short times, and every means.
+/// Short times, and all means of recovery.
 fn quick(port: &Path) -> ModemConfig {
     let recovery = Recovery {
         registration_lost: Duration::from_millis(500),
@@ -59,7 +59,7 @@ fn start(sim: &Sim, config: ModemConfig, sessions: &[&str]) -> Running {
     Running::among(config, sessions, Arc::new(Ledger::default()), root, Turns::new())
 }
 
-/// Longer than everything that one ladder takes.
+/// A limit above the time of a whole ladder.
 const CLIMB: Duration = Duration::from_secs(100);
 
 async fn within(running: &mut Running, what: &str, is: impl FnMut(&Snapshot) -> bool) -> Snapshot {
@@ -70,7 +70,7 @@ async fn within(running: &mut Running, what: &str, is: impl FnMut(&Snapshot) -> 
     panic!("{what}: it stands at {:?} after {actions:?}", running.snapshot.borrow())
 }
 
-/// Makes a connected modem ill and waits until it is back in service; what was done.
+/// Makes a connected modem ill, waits until it is back in service, and returns the actions taken.
 async fn cured(symptom: Symptom, cure: Cure, boot_time: Duration) -> String {
     let broker = Broker::open().await;
     let sim =
@@ -91,7 +91,7 @@ async fn cured(symptom: Symptom, cure: Cure, boot_time: Duration) -> String {
     running.book.all("recovery ").join(", ")
 }
 
-/// All at once: most of it is waiting for a modem that says nothing.
+/// All cases run at once: most of the time is spent on modems that do not answer.
 #[tokio::test]
 async fn each_modem_comes_back_by_the_lowest_rung_that_cures_it() {
     let cases: [(Symptom, Cure, &str); 8] = [
@@ -100,7 +100,7 @@ async fn each_modem_comes_back_by_the_lowest_rung_that_cures_it() {
         (Symptom::Mute, Cure::Power, "resync failed, reopen failed, usb_reset failed, power cured"),
         (Symptom::Service, Cure::ServiceRestart, "service_restart cured"),
         (Symptom::Service, Cure::RadioCycle, "service_restart failed, radio_cycle cured"),
-        // Sessions stay up at first; a modem that does not know its network any more is in trouble all the same.
+        // Sessions stay up at first. A modem that has lost its registration is in trouble all the same.
         (Symptom::Registration, Cure::RadioCycle, "radio_cycle cured"),
         (Symptom::Registration, Cure::ModemReset, "radio_cycle failed, modem_reset cured"),
         (
@@ -110,7 +110,8 @@ async fn each_modem_comes_back_by_the_lowest_rung_that_cures_it() {
         ),
     ];
     let all = cases.iter().map(|(symptom, cure, _)| cured(*symptom, *cure, Duration::ZERO));
-    // Its port is dark for eight seconds, longer than one is taken for mute: that is no failure of the reset.
+    // The port is dark for eight seconds, longer than the time until a port is taken for mute. That is not a
+    // failure of the reset.
     let slow = cured(Symptom::Registration, Cure::ModemReset, Duration::from_secs(16));
     let (done, slow) = tokio::join!(futures_util::future::join_all(all), slow);
     assert_eq!(slow, "radio_cycle failed, modem_reset cured");
@@ -119,7 +120,7 @@ async fn each_modem_comes_back_by_the_lowest_rung_that_cures_it() {
     }
 }
 
-/// A modem that is ill from the start; what was done until it was in service.
+/// Starts a modem that is ill from the start, and returns the actions until it was in service.
 async fn served_at_last(symptom: Symptom, cure: Cure) -> String {
     let broker = Broker::open().await;
     let illness = Some(Illness { symptom, cure });
@@ -129,7 +130,7 @@ async fn served_at_last(symptom: Symptom, cure: Cure) -> String {
     running.book.all("recovery ").join(", ")
 }
 
-/// What the field showed: see docs/recovery.md.
+/// Causes seen in the field: see docs/recovery.md.
 #[tokio::test]
 async fn each_cause_has_its_own_cure() {
     let cases: [(Symptom, Cure, &str); 6] = [
@@ -149,7 +150,7 @@ async fn each_cause_has_its_own_cure() {
     }
 }
 
-/// A modem goes deaf in this state and hears again once its tty was closed.
+/// Makes a modem deaf in this state; it hears again once its tty was closed.
 async fn deaf(state: State) -> (State, String) {
     let broker = Broker::open().await;
     let illness = Illness { symptom: Symptom::Mute, cure: Cure::Reopen };
@@ -192,7 +193,7 @@ async fn a_modem_that_is_only_slow_comes_back_by_being_asked() {
     running.connected(0).await;
     sim.handle.hang().await.unwrap();
     within(&mut running, "patience", |s| s.busy && s.state == State::Serving).await;
-    // One question is swallowed; the next one is answered.
+    // The first query is swallowed; the next is answered.
     sleep(Duration::from_millis(1_200)).await;
     sim.handle.resume().await.unwrap();
     while running.book.all("recovery ").is_empty() {
@@ -225,7 +226,7 @@ async fn a_modem_that_nothing_cures_fails_until_it_is_plugged_in_anew() {
     assert_eq!(tried(&done), 1, "{done:?}");
     sleep(Duration::from_secs(3)).await;
     assert_eq!(running.book.all("recovery "), done, "nothing more is done");
-    // Another life of it, and a sound one.
+    // A new and healthy life of the modem.
     sim.handle.unplug().await.unwrap();
     sim.handle.fall_ill(Illness { symptom: Symptom::Mute, cure: Cure::Power }).await.unwrap();
     sim.handle.unplug().await.unwrap();
@@ -244,10 +245,10 @@ async fn a_service_that_nothing_cures_fails() {
     let mut running = start(&sim, ill, &["first"]);
     within(&mut running, "failure", |s| s.state == State::Failed).await;
     let done = running.book.all("recovery ");
-    // A network that gives no data is no reason to reset a modem: its SIM may have no data plan.
+    // A network without data is not a reason to reset a modem: its SIM may have no data plan.
     let wanted = ["service_restart failed", "radio_cycle failed"];
     assert_eq!(done, wanted);
-    // It answers still, and what it says of its signal is shown.
+    // The modem still answers, and its signal is shown.
     let shown = |s: &Snapshot| s.state == State::Failed && !s.signals.is_empty();
     within(&mut running, "its signal", shown).await;
     assert_eq!(running.book.all("recovery "), wanted);
@@ -270,7 +271,7 @@ async fn a_network_that_comes_by_itself_ends_a_failure() {
     running.connected(0).await;
 }
 
-/// Two refusals, and nothing but patience.
+/// Waits for two refusals, with no recovery in between.
 async fn refused_twice(running: &mut Running) {
     let limit = Instant::now() + CLIMB;
     while running.book.count("connect first false") < 2 {
@@ -306,7 +307,7 @@ async fn a_broker_that_is_away_climbs_nothing() {
     refused_twice(&mut running).await;
 }
 
-/// One session is refused for want of a network that the other one evidently has.
+/// A session is refused for want of a network, and the other session evidently has the network.
 #[tokio::test]
 async fn a_session_that_works_vetoes() {
     let broker = Broker::open().await;
@@ -332,7 +333,7 @@ async fn a_session_that_works_vetoes() {
     assert_eq!(running.book.count("connect first true"), 1);
 }
 
-/// Takes a while for a reset, and sees whether another one is on its way.
+/// Delays a reset, and checks that no other reset runs meanwhile.
 struct Slow {
     root: Root,
     alone: Arc<Semaphore>,

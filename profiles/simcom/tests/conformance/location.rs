@@ -1,4 +1,4 @@
-//! A modem whose ports are told by discovery: they come, go, are renumbered, and one may be of no use.
+//! A modem whose ports come from discovery: they appear, disappear, are renumbered, and may be useless.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
@@ -36,13 +36,13 @@ of_any_modem![
     a_modem_says_whom_it_heard_and_goes_where_discovery_sends_it,
 ];
 
-/// A modem at a place on USB where nothing is plugged in yet.
+/// Returns a modem at a place on USB with nothing plugged in yet.
 fn on_usb() -> (watch::Sender<Option<Ports>>, ModemConfig) {
     let (told, _, config) = on_usb_and_asked();
     (told, config)
 }
 
-/// The same, and where its port is left open.
+/// The same, with the handover for an open port.
 fn on_usb_and_asked() -> (watch::Sender<Option<Ports>>, Handover, ModemConfig) {
     let (told, ports) = watch::channel(None);
     let handover = Handover::default();
@@ -91,7 +91,7 @@ async fn a_modem_that_comes_back_under_another_tty_keeps_its_session_and_counter
 async fn where_the_first_port_is_mute_the_second_is_used(model: Model) {
     let broker = Broker::open().await;
     let sim = Sim::at(model, &broker);
-    // Its other end is open, and nobody answers there.
+    // The other end is open, and nothing answers there.
     let (_mute, tty) = pty();
     let (told, config) = on_usb();
     plug(&told, &[&tty, &sim.port]);
@@ -101,7 +101,7 @@ async fn where_the_first_port_is_mute_the_second_is_used(model: Model) {
     assert_eq!(running.book.count("appeared"), 1, "it is one modem, at whatever port");
 }
 
-/// A tty whose other end is ours.
+/// Returns a tty and its other end.
 fn pty() -> (OwnedFd, PathBuf) {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&ours).unwrap();
@@ -110,7 +110,7 @@ fn pty() -> (OwnedFd, PathBuf) {
     (ours, tty)
 }
 
-/// Where the layout's port tells positions, as one of another composition may, the others are tried.
+/// If the layout's port prints positions, as in another composition, the other ports are tried.
 async fn where_the_first_port_speaks_no_at_one_that_no_layout_names_is_found(model: Model) {
     let broker = Broker::open().await;
     let sim = Sim::at(model, &broker);
@@ -146,7 +146,7 @@ async fn a_port_is_asked_who_is_there_and_left_open(model: Model) {
         probe(place.clone(), &catalog, false).await.unwrap();
     assert_eq!((&told.imei[..], &told.iccid), ("861234560000005", &None));
     assert!(told.is_model(&told.model) && !told.is_model("SIM9"), "{told:?}");
-    // It stays open for whoever the modem is for, and nobody else can open it.
+    // The port stays open for the modem that will use it, and no other process can open it.
     let busy = probe(place.clone(), &catalog, false).await.unwrap_err();
     let ProbeError::Open(OpenError::Busy(Busy { holder: Some(holder), .. })) = &busy else {
         panic!("{busy}");
@@ -166,7 +166,7 @@ async fn a_modem_goes_on_at_the_port_that_was_left_open(model: Model) {
     let since = Instant::now();
     let asked = |since| Place { since: Some(since), came: true, ..Place::from(sim.port.clone()) };
     handover.leave(probe(asked(since), &catalog, false).await.unwrap());
-    // The first port is one that nobody answers at: who opens anew goes there.
+    // Nothing answers at the first port, and a modem that opened a port by itself would go there.
     let (_silent, silent_tty) = pty();
     let ttys = vec![silent_tty, sim.port.clone()];
     told.send_replace(Some(Ports { ttys, others: Vec::new(), since, came: true }));
@@ -177,7 +177,7 @@ async fn a_modem_goes_on_at_the_port_that_was_left_open(model: Model) {
     assert_eq!(running.book.count("appeared"), 1);
 }
 
-/// A boot loader gives way to the modem once its power was cut.
+/// A boot loader that gives way to the modem once its power was cut.
 struct Supply {
     told: watch::Sender<Option<Ports>>,
     port: PathBuf,
@@ -206,7 +206,7 @@ async fn a_device_of_which_no_port_answers_is_cut_from_its_supply_once_all_were_
     let sim = Sim::at(model, &broker);
     let ((_first, first), (_last, last)) = (pty(), pty());
     let (told, config) = on_usb();
-    // None of them is one that a layout names.
+    // No layout names any of them.
     plug_with(&told, &[], &[&first, &last]);
     let recovery = Recovery {
         boot: Duration::from_secs(1),
@@ -243,7 +243,7 @@ async fn a_modem_says_whom_it_heard_and_goes_where_discovery_sends_it(model: Mod
     let heard = handover.heard().unwrap();
     assert_eq!((Some(heard.since), &*heard.imei), (since, "861234560000005"));
     assert!(matches!(&heard.card, Some(Card::Iccid(iccid)) if iccid.starts_with("8986001")));
-    // Another entry wants that device: the modem is to leave a port that answers.
+    // Another entry claims that device: the modem has to leave a port that answers.
     plug(&told, &[&there.port]);
     running.until(|s| s.tty.as_ref() == Some(&there.port) && s.state == State::Serving).await;
     running.connected(0).await;

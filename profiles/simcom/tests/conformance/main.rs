@@ -1,5 +1,5 @@
-//! The conformance suite of the SIMCom profile: the same scenarios for each model, on the simulated
-//! modem with a real broker, and on a scripted unit where real firmware differs from the simulator.
+//! The conformance suite of the SIMCom profile: the same scenarios for each model, on the simulated modem with
+//! a real broker. Scripted units stand in if real firmware differs from the simulator.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,7 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
-/// What every profile has to do, for each model. What a model cannot do is marked with the reason.
+/// The scenarios of every profile, for each model. A scenario that a model cannot pass is marked with the
+/// reason.
 macro_rules! scenarios {
     (@one sim7020 Sim7020 publishes_empty) => {
         scenarios!(@cannot Sim7020 publishes_empty
@@ -46,7 +47,7 @@ macro_rules! scenarios {
     };
 }
 
-/// What every profile has to do.
+/// The scenarios of every profile.
 mod shared {
     modem_conformance::shared_scenarios!(crate::subject, scenarios);
 }
@@ -101,7 +102,7 @@ mod a76xx;
 mod aliyun;
 mod cmq;
 mod failures;
-/// What modems do in the field.
+/// Behaviour of modems in the field.
 mod field {
     modem_conformance::field_scenarios!(crate::subject, of_the_dialect);
 }

@@ -142,7 +142,7 @@ async fn receives_in_two_pieces_and_without_payload(model: Model) {
     }
 }
 
-/// A retained message overtakes the result of the subscription, as a real unit showed.
+/// A retained message overtakes the result of the subscription, as seen on a real unit.
 async fn hears_a_message_before_the_result_of_sub(model: Model) {
     let script = [(
         "AT+CMQTTSUB",
@@ -153,7 +153,7 @@ async fn hears_a_message_before_the_result_of_sub(model: Model) {
     assert_eq!(bench.received().await, (FIRST, "test1z".to_owned(), b"hi".to_vec()));
 }
 
-/// The modem's own message comes back before its publish is told as done.
+/// The modem's own message comes back before the result of its publish.
 async fn hears_a_message_before_the_result_of_pub(model: Model) {
     let script = [
         ("AT+CMQTTTOPIC", ">~|OK|"),

@@ -1,4 +1,4 @@
-//! What an earlier program left behind, and connections that end by themselves.
+//! State left by an earlier program, and connections that end by themselves.
 
 use modem::mqtt::{Connection, Qos};
 use modem::port::Kind;
@@ -28,8 +28,8 @@ fn with_will(id: &str) -> Connection {
     }
 }
 
-/// An earlier agent: service up, one client signed in with a will, the other one acquired, a topic set
-/// that was never published.
+/// An earlier agent: service up, a client signed in with a will, the other client acquired, and a topic that
+/// was set and never published.
 async fn earlier_agent(model: Model, broker: &Broker) -> (Bench, Handle) {
     let (earlier, handle) = Bench::simulated(subject(model), broker).await;
     earlier.mqtt.start(&earlier.at).await.unwrap();
@@ -47,7 +47,7 @@ async fn earlier_agent(model: Model, broker: &Broker) -> (Bench, Handle) {
     (earlier, handle)
 }
 
-/// The next agent, on the same modem as it stands.
+/// Starts the next agent on the same modem, in its current state.
 async fn next_agent(earlier: Bench, handle: &Handle) -> Bench {
     let (ours, theirs) = duplex(64 * 1024);
     handle.attach(theirs).await.unwrap();
@@ -105,7 +105,7 @@ async fn a_half_filled_data_mode_is_left(model: Model) {
     assert_eq!((publish.topic.as_str(), &publish.payload[..]), ("up/ours", &b"whole"[..]));
 }
 
-/// A session that opens again touches its own index only.
+/// A session that opens again affects its own index only.
 async fn a_used_index_is_torn_down_alone(model: Model) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
@@ -121,7 +121,7 @@ async fn a_used_index_is_torn_down_alone(model: Model) {
     assert_eq!(peer.message().await.topic, "up/second", "no will: the client was left alone");
 }
 
-/// START said 0, and clients are there.
+/// START returned 0, and there are clients.
 async fn a_used_index_of_an_only_session_means_that_both_are_left_over(model: Model) {
     let broker = Broker::open().await;
     let (bench, _handle) = Bench::opened(subject(model), &broker).await;
@@ -145,7 +145,7 @@ async fn a_lost_connection_is_told_and_opened_again(model: Model) {
     handle.lose_connections().await.unwrap();
     let Notice::Lost { client, by_broker, .. } = bench.notice().await else { panic!("no loss") };
     assert_eq!((client, by_broker), (FIRST, true));
-    // A connection that ends without DISCONNECT has its will published (MQTT 3.1.1 §3.1.2.5).
+    // The broker publishes the will of a connection that ends without DISCONNECT (MQTT 3.1.1 §3.1.2.5).
     assert_eq!(peer.message().await.topic, "up/will");
     assert_eq!(code(bench.publish(FIRST, "up/x", "x", Qos::AtLeastOnce).await), 11);
     bench.mqtt.close(&bench.at, FIRST).await;

@@ -1,4 +1,5 @@
-//! The service on board when it is not as the manual has it: wedged, or with clients that were not released.
+//! The modem's MQTT service in states that the manual does not describe: wedged, or with clients that were not
+//! released.
 
 use modem::mqtt::{MqttError, Qos};
 use modem_conformance::bench::{Bench, FIRST, SECOND, code, connection};
@@ -50,7 +51,7 @@ async fn a_stuck_client_is_told_and_a_restart_cures_it(model: Model) {
     bench.open(FIRST, &connection("first")).await.unwrap();
 }
 
-/// START succeeds, and the clients of an earlier program are there all the same.
+/// START succeeds, although the clients of an earlier program are still there.
 async fn clients_that_are_left_over_are_torn_down(model: Model) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
@@ -65,7 +66,7 @@ async fn clients_that_are_left_over_are_torn_down(model: Model) {
     }
 }
 
-/// A boot that was not noticed has ended the service: all that comes is `ERROR`.
+/// An unnoticed boot has ended the service: the only answer is `ERROR`.
 async fn without_the_service_nothing_is_a_code(model: Model) {
     let broker = Broker::open().await;
     let (bench, _handle) = Bench::simulated(subject(model), &broker).await;
@@ -78,7 +79,7 @@ async fn without_the_service_nothing_is_a_code(model: Model) {
     bench.open(FIRST, &connection("first")).await.unwrap();
 }
 
-/// Its maximum is 120 s (SIM7600 manual V3.00 p. 346); what is sent meanwhile waits.
+/// Its maximum is 120 s (SIM7600 manual V3.00 p. 346); commands wait meanwhile.
 async fn a_start_may_take_a_minute(model: Model) {
     let broker = Broker::open().await;
     let (bench, handle) = Bench::simulated(subject(model), &broker).await;

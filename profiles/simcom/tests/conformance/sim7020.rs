@@ -1,4 +1,5 @@
-//! A whole SIM7020 on a tty: serving, and back after every kind of loss. It has no service to restart and one client.
+//! A whole SIM7020 on a tty: serving, and back after every kind of loss. It has no service to restart and a
+//! single client.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use profile_simcom::PLUGIN;
 
 use crate::whole::{Running, Sim, config, outcome};
 
-/// A broker, a modem and one session, connected.
+/// Returns a broker, a modem and a connected session.
 async fn serving() -> (Broker, Sim, Running) {
     let broker = Broker::open().await;
     let sim = Sim::at(Model::Sim7020, &broker);
@@ -111,7 +112,7 @@ async fn a_second_session_has_no_client_and_leaves_the_first_alone() {
     carries(&running).await;
 }
 
-/// Its manual knows no CHAP.
+/// The modem's manual has no CHAP.
 #[tokio::test]
 async fn a_login_of_an_access_point_is_told_by_pap() {
     let catalog = Catalog::new(&[&PLUGIN]).unwrap();

@@ -1,4 +1,4 @@
-//! Text messages in the midst of everything: what they say is nobody's answer, and they are kept off the port.
+//! Text messages among other traffic: their text is not taken for an answer, and they are kept off the port.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ of_the_dialect!(
     a_port_that_prints_no_messages_is_left_alone,
 );
 
-/// Before, between and behind all that belongs to a publish.
+/// Text messages before, between and after the parts of a publish.
 async fn a_publish_among_text_messages(model: Model) {
     let script = [
         ("AT+CMQTTTOPIC", "|+CMT: \"+8613\",,\"26/11/29,09:00:00+32\"|>||>~|+CMT: ,24|ERROR||OK|"),
@@ -36,7 +36,7 @@ async fn a_publish_among_text_messages(model: Model) {
     assert_eq!(data, [b"topic".to_vec(), b"payload".to_vec(), vec![]]);
 }
 
-/// What comes after a text of unknown length, and in one go with it, may be more of the text.
+/// Bytes right after a text of unknown length may be more of the text.
 async fn a_text_message_acknowledges_nothing(model: Model) {
     const TEXT: &str = "|OK||+CMT: \"+8613\",,\"26/11/29,09:00:00+32\"|+CMQTTPUB: 0,0|+CMQTTPUB: 0,0||+CMQTTPUB: 0,0|";
     let script =
@@ -65,7 +65,7 @@ async fn a_damaged_message_acknowledges_nothing(model: Model) {
     assert_eq!(bench.received().await.1, "u");
 }
 
-/// A unit with a session, that says this after its first question for the temperature.
+/// A unit with a session, which prints `says` after its first query for the temperature.
 async fn heard(model: Model, says: &'static str, stores_messages: bool) -> Vec<String> {
     let script = [
         ("AT+CMQTTSTART", "|OK||+CMQTTSTART: 0|"),

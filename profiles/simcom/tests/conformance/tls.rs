@@ -1,4 +1,4 @@
-//! TLS: what is put into the modem, when, and what is left there.
+//! TLS: the files put into the modem, the time of each download, and the files left there.
 
 use modem::mqtt::{Client, Connection, MqttError, Qos};
 use modem::port::Kind;
@@ -215,11 +215,11 @@ async fn messages_go_both_ways_over_tls() {
     }
 }
 
-/// Where the modem waited for the file all the same, what it stored is padding.
+/// If the modem waited for the file after all, the stored file is padding.
 async fn a_file_whose_prompt_stayed_out_is_not_believed_the_next_time(model: Model) {
     tokio::time::pause();
     let (silence, refusal) = (("AT+CCERTDOWN", ""), ("AT+CCERTDOWN", "|ERROR|"));
-    // One that is there already may be refused.
+    // The deletion of an existing file may be refused.
     for (script, is_timeout) in [([silence; 3], true), ([silence, refusal, silence], false)] {
         let unit = Unit::new(model, &script);
         let heard = unit.heard();
@@ -234,14 +234,14 @@ async fn a_file_whose_prompt_stayed_out_is_not_believed_the_next_time(model: Mod
     }
 }
 
-/// The agent died while it was written, and what the next one wrote at first made up the length.
+/// The agent died during the download, and the first bytes of the next agent completed the file's length.
 async fn a_file_that_was_filled_up_is_downloaded_anew_once_tls_fails_and_only_once(model: Model) {
     let (pki, other) = (Pki::default(), Pki::default());
     let broker = pki.broker("").await;
     let downloads = |bench: &Bench| {
         bench.commands().iter().filter(|(line, _)| line.starts_with("AT+CCERTDOWN=")).count()
     };
-    // The right file, and one that fails whatever is done.
+    // The right file, and a file that fails in any case.
     for (ca, works) in [(&pki.ca, true), (&other.ca, false)] {
         let (bench, _handle) = Bench::simulated(subject(model), &broker).await;
         let tls = over(&Tls { ca: Some(ca.clone()), identity: None });

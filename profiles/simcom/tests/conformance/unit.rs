@@ -1,4 +1,4 @@
-//! A scripted unit: it answers like a modem in good order, and as the test says where that matters.
+//! A scripted unit: it answers like a healthy modem, except for the answers in the test's script.
 
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
@@ -12,7 +12,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-/// The model line of a unit.
+/// Returns the model line of a unit.
 pub(crate) fn cgmm(model: Model) -> &'static str {
     match model {
         Model::Sim7600 => "SIMCOM_SIM7600E",
@@ -22,7 +22,8 @@ pub(crate) fn cgmm(model: Model) -> &'static str {
     }
 }
 
-/// How the first client is acquired: over TCP (0) or TLS (1), for MQTT 3.1.1 and payloads of any bytes.
+/// Returns the commands that acquire the first client: over TCP (0) or TLS (1), for MQTT 3.1.1 and payloads of
+/// any bytes.
 pub(crate) fn acquisition(model: Model, id: &str, server: u8) -> Vec<String> {
     let of = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect();
     let accq = format!("AT+CMQTTACCQ=0,\"{id}\",{server}");
@@ -33,7 +34,7 @@ pub(crate) fn acquisition(model: Model, id: &str, server: u8) -> Vec<String> {
     }
 }
 
-/// A scripted unit on a bench.
+    /// Returns a bench on a scripted unit.
 pub(crate) async fn scripted(unit: Unit) -> Bench {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let mut tasks = tokio::task::JoinSet::new();
@@ -44,9 +45,9 @@ pub(crate) async fn scripted(unit: Unit) -> Bench {
 /// An IMEI with a valid check digit.
 pub(crate) const IMEI: &str = "490154203237518";
 
-/// A unit with its script: for each command that begins so, what is said, in the order given. `|`
-/// stands for CR LF. A prompt is `>`; what is said to its data stands behind `~`; what comes late,
-/// before the answer to the next command, stands behind `^`.
+/// A unit with its script: a command's prefix and the answer to it, in the order given. `|` stands for CR LF. A
+/// prompt is `>`, and the answer to its data follows `~`. Text after `^` is late: it comes before the answer to
+/// the next command.
 pub(crate) struct Unit {
     model: String,
     script: VecDeque<(&'static str, &'static str)>,
@@ -68,17 +69,17 @@ impl Unit {
         }
     }
 
-    /// The same unit under another name.
+    /// Returns the same unit with another model name.
     pub(crate) fn called(self, model: &str) -> Self {
         Self { model: model.to_owned(), ..self }
     }
 
-    /// The commands it heard, so far and from now on.
+    /// Returns the commands received, so far and from now on.
     pub(crate) fn heard(&self) -> Arc<Mutex<Vec<String>>> {
         Arc::clone(&self.heard)
     }
 
-    /// Takes bytes and gives what the unit says to them.
+    /// Takes bytes and returns the unit's answer to them.
     fn receive(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut said = String::new();
         for &byte in bytes {
@@ -100,7 +101,7 @@ impl Unit {
         said.replace('|', "\r\n").into_bytes()
     }
 
-    /// Keeps back what comes late.
+    /// Returns the timely part of an answer and keeps the late part.
     fn in_time(&mut self, said: &str) -> String {
         let (now, late) = said.split_once('^').unwrap_or((said, ""));
         self.late.push_str(late);
@@ -117,7 +118,7 @@ impl Unit {
             }
             return before.to_owned();
         }
-        // No client of this unit is connected unless the script says so.
+        // No client of this unit is connected unless the script connects it.
         if let Some(index) = line.strip_prefix("AT+CMQTTDISC=") {
             let index = index.split(',').next().unwrap();
             return format!("|+CMQTTDISC: {index},11||ERROR|");
@@ -132,7 +133,7 @@ impl Unit {
         format!("|{info}||OK|")
     }
 
-    /// Runs on a stream in memory until that closes.
+    /// Runs on a stream in memory until the stream closes.
     pub(crate) async fn on_stream(mut self, mut stream: DuplexStream) {
         let mut buffer = [0; 4_096];
         while let Ok(count @ 1..) = stream.read(&mut buffer).await {
@@ -150,7 +151,8 @@ impl Unit {
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
         let path = PathBuf::from(ptsname(&master, Vec::new()).unwrap().into_string().unwrap());
-        // Raw, else the pty echoes; and open, else the master ends whenever nobody has the slave.
+        // Raw, since the pty would echo; and open, since the master ends whenever no process has the slave
+        // open.
         let slave = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
         let mut settings = tcgetattr(&slave).unwrap();
         settings.make_raw();

@@ -43,7 +43,7 @@ of_any_modem!(
     a_refused_subscription_is_a_failed_connect,
 );
 
-/// PINs that were tried, by SIM, and access points in force, for as many restarts as a test makes.
+/// Tried PINs, by SIM, and access points in force, for all restarts of a test.
 #[derive(Default)]
 pub(crate) struct Ledger(Mutex<HashMap<String, String>>);
 
@@ -96,7 +96,7 @@ impl Sim {
     }
 }
 
-/// A modem of the fleet, running.
+/// A running modem of the fleet.
 pub(crate) struct Running {
     pub(crate) book: Arc<Book>,
     pub(crate) snapshot: watch::Receiver<Snapshot>,
@@ -106,7 +106,7 @@ pub(crate) struct Running {
     tasks: JoinSet<()>,
 }
 
-/// What the fleet file says of a modem, in the simplest case.
+/// Returns a modem's entry in the fleet file, in the simplest case.
 pub(crate) fn config(port: &Path) -> ModemConfig {
     ModemConfig {
         name: "north".to_owned(),
@@ -126,7 +126,7 @@ pub(crate) fn config(port: &Path) -> ModemConfig {
     }
 }
 
-/// A session that signs in so, and subscribes to `down/#`.
+/// Returns a session with this login that subscribes to `down/#`.
 pub(crate) fn to(connection: Connection) -> SessionConfig {
     SessionConfig {
         name: connection.client_id.clone(),
@@ -162,7 +162,7 @@ impl Running {
         Self::among(config, sessions, ledger, Arc::new(Unprivileged), Turns::new())
     }
 
-    /// With those who reset it from outside, and other modems.
+    /// Starts a modem among other modems, with the given means to reset it from outside.
     pub(crate) fn among(
         config: ModemConfig,
         sessions: Vec<SessionConfig>,
@@ -195,7 +195,7 @@ impl Running {
         Self { book, snapshot, uplinks, roster, stop, tasks }
     }
 
-    /// Waits until the snapshot is so.
+    /// Waits until the snapshot meets this condition.
     pub(crate) async fn until(&mut self, is: impl FnMut(&Snapshot) -> bool) -> Snapshot {
         if let Ok(snapshot) = timeout(PATIENCE, self.snapshot.wait_for(is)).await {
             return snapshot.unwrap().clone();
@@ -203,12 +203,12 @@ impl Running {
         panic!("it stands at {:?}", self.snapshot.borrow())
     }
 
-    /// Waits until the modem is in this state, and gives the reason.
+    /// Waits until the modem is in this state, and returns the reason.
     pub(crate) async fn stands(&mut self, state: State) -> String {
         self.until(|snapshot| snapshot.state == state).await.reason.unwrap_or_default()
     }
 
-    /// Waits until a session is so.
+    /// Waits until a session meets this condition.
     pub(crate) async fn session(
         &mut self,
         number: usize,
@@ -241,14 +241,14 @@ impl Running {
         outcome(self.send(number, message(topic, topic, Qos::AtLeastOnce)).await).await
     }
 
-    /// Ends it in order.
+    /// Stops it in order.
     pub(crate) async fn stop(mut self) {
         self.stop.cancel();
         timeout(PATIENCE, self.tasks.join_next()).await.expect("it stops").unwrap().unwrap();
     }
 }
 
-/// How a message ended; nothing where nobody was left to tell.
+/// Returns the end of a message; `None` if the sender of news was dropped.
 pub(crate) async fn outcome(mut news: mpsc::Receiver<Progress>) -> Option<Outcome> {
     loop {
         match timeout(PATIENCE, news.recv()).await.expect("the message ends") {
@@ -284,7 +284,7 @@ async fn from_absent_to_serving_and_out_again(model: Model) {
     }
 }
 
-/// Watches it come up: identification is the first that is seen.
+/// Watches a modem start: identification is the first state seen.
 async fn comes_up(mut watched: watch::Receiver<Snapshot>) {
     let mut states = Vec::new();
     while states.last() != Some(&State::Serving) {
@@ -295,7 +295,7 @@ async fn comes_up(mut watched: watch::Receiver<Snapshot>) {
     assert_eq!(states[0], State::Identifying, "{states:?}");
 }
 
-/// A message up, and one down.
+/// Sends a message up, and a message down.
 async fn carries(running: &Running, peer: &mut Peer) {
     assert!(matches!(running.publish(0, "up/x").await, Some(Outcome::Acknowledged)));
     assert_eq!(peer.message().await.topic, "up/x");
@@ -307,7 +307,7 @@ async fn carries(running: &Running, peer: &mut Peer) {
     assert_eq!((session.as_str(), received.topic.as_str()), ("first", "down/y"));
 }
 
-/// What is learned once the session is up.
+/// Checks the identity that is learned once the session is up.
 async fn is_known(running: &mut Running, model: Model) {
     let known = running.until(|s| s.identified.as_ref().is_some_and(|i| i.iccid.is_some())).await;
     let identified = known.identified.unwrap();
@@ -411,14 +411,15 @@ async fn two_sessions_run_and_a_third_has_no_client(model: Model) {
     let (one, two) = tokio::join!(running.publish(0, "up/1"), running.publish(1, "up/2"));
     assert!(matches!((one, two), (Some(Outcome::Acknowledged), Some(Outcome::Acknowledged))));
     let refused = running.send(2, message("up/3", "x", Qos::AtLeastOnce));
-    // A session that failed takes nothing; what is handed over waits for nobody.
+    // A failed session takes nothing; a message handed over waits in vain.
     assert!(timeout(Duration::from_millis(20), outcome(refused.await)).await.is_err());
     running.stop().await;
     broker.logged("Client one disconnected.").await;
     broker.logged("Client two disconnected.").await;
 }
 
-/// The one that waited takes the client of the one that leaves; where the last one left, the next begins anew.
+/// The waiting session takes the client of the session that leaves. After the last session left, the next
+/// starts the service again.
 async fn sessions_come_and_go_and_their_neighbour_never_notices(model: Model) {
     let broker = Broker::open().await;
     let sim = Sim::at(model, &broker);
@@ -488,8 +489,8 @@ async fn a_message_that_is_refused_leaves_the_session_up(model: Model) {
     assert_eq!(running.book.count("connect first true"), 1);
 }
 
-/// Seen on a unit: SUB fails since the broker hung up, and one more `OK` follows out of nowhere. It
-/// must not be taken for the answer of the DISC that tears the client down.
+/// Seen on a unit: SUB fails since the broker hung up, and an additional `OK` follows without a cause. That
+/// `OK` must not be taken for the answer to the DISC that tears the client down.
 async fn a_refused_subscription_is_a_failed_connect(model: Model) {
     let script = [
         ("AT+CMQTTSTART", "|+CMQTTSTART: 0||OK|"),
