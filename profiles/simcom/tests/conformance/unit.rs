@@ -34,7 +34,7 @@ pub(crate) fn acquisition(model: Model, id: &str, server: u8) -> Vec<String> {
     }
 }
 
-    /// Returns a bench on a scripted unit.
+/// Returns a bench on a scripted unit.
 pub(crate) async fn scripted(unit: Unit) -> Bench {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let mut tasks = tokio::task::JoinSet::new();
