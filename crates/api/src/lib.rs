@@ -4,5 +4,6 @@
 //! keys are ignored, what may be absent has a default, and words of a list that may grow are texts.
 
 pub mod client;
+pub mod messages;
 pub mod modems;
 pub mod queue;
