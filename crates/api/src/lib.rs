@@ -1,3 +1,9 @@
-//! The client of the agent's HTTP API, and how the command line finds the running agent.
+//! The HTTP API of the agent: its answers, by path, a client of it, and how the command line finds the running agent.
+//!
+//! The agent fills the types, and clients read them. A client may be of another version than its agent: unknown
+//! keys are ignored, what may be absent has a default, and words of a list that may grow are texts.
 
 pub mod client;
+pub mod messages;
+pub mod modems;
+pub mod queue;

@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
+use std::slice;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,15 +19,15 @@ use hyper::header::HeaderValue;
 use modem::mqtt::MAX_PAYLOAD;
 use modem::session::Chain;
 use queue::{MAX_NAME, MAX_PRIORITY};
-use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use self::wait::{HANDED, Handed, Watch};
 use crate::end::wrong;
 use api::client::{Call, Client, ClientError, Target, TargetError, converse, encode};
+use api::messages::Taken;
 use fleet::Name;
-use fleet::printable::complain;
+use fleet::printable::{complain, printable};
 
 /// The most bytes of a topic that is sent to the agent at all. A modem takes 1,024.
 const MAX_REQUEST: usize = 8 * 1024;
@@ -342,25 +343,22 @@ impl Sender<'_> {
         let body = Bytes::from(payload);
         let call = Call { method: Method::POST, path: &self.path, key: self.key, body };
         let answer = self.client.json(&call).await?;
-        if answer.get("dropped") == Some(&Value::Bool(true)) {
+        let taken =
+            serde_json::from_value(answer).ok().filter(|taken: &Taken| !taken.id.is_empty());
+        let Taken { id, dropped, copies } = taken.ok_or(PublishError::Stranger)?;
+        if dropped {
             return Err(PublishError::Dropped);
         }
-        let id = answer.get("id").and_then(Value::as_str).filter(|id| !id.is_empty());
-        let id = id.map(fleet::printable::printable).ok_or(PublishError::Stranger)?;
+        let id = printable(&id);
         if let Some(told) = &self.told {
-            for id in copies(&answer).unwrap_or_else(|| vec![id.clone()]) {
+            let all = if copies.is_empty() { slice::from_ref(&id) } else { &copies };
+            for id in all {
                 // It is there for as long as this is.
-                drop(told.send(Handed { id, line }).await);
+                drop(told.send(Handed { id: printable(id), line }).await);
             }
         }
         Ok(id)
     }
-}
-
-/// The ids of the copies, where a route made several.
-fn copies(answer: &Value) -> Option<Vec<String>> {
-    let copies = answer.get("copies")?.as_array()?.iter().filter_map(Value::as_str);
-    Some(copies.map(fleet::printable::printable).collect())
 }
 
 fn path(args: &Args) -> String {

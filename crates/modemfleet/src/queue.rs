@@ -16,12 +16,14 @@ use clap::Subcommand;
 use hyper::Method;
 use modem::session::Chain;
 use queue::{Inspector, MessageId, Queue};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::table::{Cell, Table, Tone};
 use crate::end::{output_failed, wrong};
 use agent::messages::backlog::{self, BacklogError, PAGE, Selection, Step};
 use api::client::{Call, Client, ClientError, Target, converse, encode};
+use api::queue::{Changed, Figures, Lane, Message, Page};
 use fleet::printable::complain;
 
 use error::QueueError;
@@ -217,7 +219,7 @@ async fn figures(place: &Place) -> Result<Value, QueueError> {
         Source::Live(_, stat) => stat,
         Source::Folder(config) => {
             let stat = Inspector::open(&config.dir)?.stat().map_err(BacklogError::Store)?;
-            backlog::stat_json(&stat, false)
+            serde_json::to_value(backlog::figures(&stat, false)).map_err(strange)?
         }
     })
 }
@@ -228,37 +230,32 @@ async fn stat(place: &Place, json: bool) -> Result<(), QueueError> {
     if json {
         return Ok(writeln!(out, "{stat:#}")?);
     }
-    let number = |value: &Value| value.as_u64().unwrap_or(0);
-    let mut facts = Table::new(&["messages", &number(at(&stat, "/messages")).to_string()]);
+    let stat: Figures = serde_json::from_value(stat).map_err(strange)?;
+    let mut facts = Table::new(&["messages", &stat.messages.to_string()]);
     let mut fact = |name: &str, value: String, tone| {
         facts.push(vec![Cell::new(name), Cell::new(&value).toned(tone)]);
     };
-    fact("bytes", number(at(&stat, "/bytes")).to_string(), Tone::Plain);
-    let aside = number(at(&stat, "/set_aside/messages"));
+    fact("bytes", stat.bytes.to_string(), Tone::Plain);
+    let aside = stat.set_aside.messages;
     fact("set aside", aside.to_string(), if aside > 0 { Tone::Bad } else { Tone::Plain });
-    if let Some(age) = at(&stat, "/oldest_age_seconds").as_u64() {
+    if let Some(age) = stat.oldest_age_seconds {
         let age = humantime::format_duration(Duration::from_secs(age)).to_string();
         fact("oldest", age, Tone::Plain);
     }
-    if let Value::Object(dropped) = at(&stat, "/dropped") {
-        for (reason, count) in dropped.iter().filter(|(_, count)| number(count) > 0) {
-            fact(&format!("dropped, {reason}"), count.to_string(), Tone::Warning);
-        }
+    for (reason, count) in stat.dropped.iter().flatten().filter(|(_, count)| **count > 0) {
+        fact(&format!("dropped, {reason}"), count.to_string(), Tone::Warning);
     }
     write!(out, "{}", facts.render(false, None))?;
     let mut lanes = Table::new(&["LANE", "MESSAGES", "BYTES"]);
-    for lane in at(&stat, "/lanes").as_array().into_iter().flatten() {
-        let cell =
-            |key: &str| Cell::new(&number(lane.get(key).unwrap_or(&Value::Null)).to_string());
-        let name = Cell::new(at(lane, "/lane").as_str().unwrap_or_default());
-        lanes.push(vec![name, cell("messages"), cell("bytes")]);
+    for Lane { lane, held } in &stat.lanes {
+        let cell = |number: u64| Cell::new(&number.to_string());
+        lanes.push(vec![Cell::new(lane), cell(held.messages), cell(held.bytes)]);
     }
     Ok(write!(out, "\n{}", lanes.render(false, None))?)
 }
 
-/// What stands at a place of an answer (RFC 6901); null where nothing does.
-fn at<'a>(value: &'a Value, place: &str) -> &'a Value {
-    value.pointer(place).unwrap_or(&Value::Null)
+fn strange(_fault: serde_json::Error) -> QueueError {
+    QueueError::Strange
 }
 
 /// Feeds the messages that are meant to `take`, page by page, until it says false.
@@ -271,23 +268,18 @@ async fn each(
     let mut source = place.source().await?;
     let mut after = 0;
     loop {
-        let (messages, next) = match &mut source {
+        let Page::<Value> { messages, next } = match &mut source {
             Source::Live(client, _) => {
                 let path =
                     format!("{API}/messages?after={after}&payload={payload}{}", query(selection));
-                let mut answer = client.json(&Call::get(&path)).await?;
-                let next = at(&answer, "/next").as_i64();
-                let Value::Array(messages) =
-                    answer.get_mut("messages").map_or(Value::Null, Value::take)
-                else {
-                    return Err(QueueError::Strange);
-                };
-                (messages, next)
+                let answer = client.json(&Call::get(&path)).await?;
+                serde_json::from_value(answer).map_err(strange)?
             }
             Source::Folder(config) => {
                 let page = backlog::page(&config.dir, selection, after, PAGE, ()).await?;
-                let json = |record| backlog::record_json(record, payload);
-                (page.records.iter().map(json).collect(), page.next)
+                let json = |record| serde_json::to_value(backlog::message(record, payload));
+                let messages = page.records.iter().map(json).collect::<Result<_, _>>();
+                Page { messages: messages.map_err(strange)?, next: page.next }
             }
         };
         for message in &messages {
@@ -339,7 +331,7 @@ async fn inspect(
         } else if json {
             writeln!(out, "{message}")?;
         } else {
-            table.push(row(message));
+            table.push(row(message)?);
         }
         Ok(true)
     })
@@ -356,20 +348,20 @@ async fn inspect(
     Ok(())
 }
 
-fn row(message: &Value) -> Vec<Cell> {
-    let text = |key: &str| match message.get(key).unwrap_or(&Value::Null) {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
-    };
-    let state = match at(message, "/reason").as_str() {
-        Some(reason) => format!("aside: {reason}"),
-        None => "waiting".to_owned(),
-    };
-    let mut row = vec![Cell::new(&text("id")), Cell::new(&state)];
-    let rest = ["appended", "priority", "qos", "bytes", "lane", "topic"];
-    row.extend(rest.map(|key| Cell::new(&text(key))));
-    row
+fn row(message: &Value) -> serde_json::Result<Vec<Cell>> {
+    let message = Message::deserialize(message)?;
+    let aside = message.reason.map(|reason| format!("aside: {reason}"));
+    let cells = [
+        message.id,
+        aside.unwrap_or_else(|| "waiting".to_owned()),
+        message.appended,
+        message.priority.to_string(),
+        message.qos.to_string(),
+        message.bytes.to_string(),
+        message.lane,
+        message.topic,
+    ];
+    Ok(cells.iter().map(|text| Cell::new(text)).collect())
 }
 
 async fn export(place: &Place, selection: &Selection) -> Result<(), QueueError> {
@@ -426,9 +418,9 @@ async fn change_live(
     change: Change,
     selection: &Selection,
 ) -> Result<Step, QueueError> {
-    let (path, done) = match change {
-        Change::Requeue => ("requeue", "requeued"),
-        Change::Purge => ("purge", "purged"),
+    let path = match change {
+        Change::Requeue => "requeue",
+        Change::Purge => "purge",
     };
     let (mut sum, mut after) = (Step::default(), 0);
     loop {
@@ -438,9 +430,10 @@ async fn change_live(
             Err(ClientError::Refused { code, .. }) if code == "unknown_message" => return Ok(sum),
             answer => answer?,
         };
-        sum.done += answer.get(done).and_then(Value::as_u64).ok_or(QueueError::Strange)?;
-        sum.left += at(&answer, "/left").as_u64().unwrap_or(0);
-        match at(&answer, "/next").as_i64() {
+        let Changed { done, left, next } = serde_json::from_value(answer).map_err(strange)?;
+        sum.done += done.count();
+        sum.left += left;
+        match next {
             Some(next) if next > after => after = next,
             _ => return Ok(sum),
         }

@@ -6,15 +6,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use modem::session::Chain;
-use serde::Deserialize;
 use serde_json::Value;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind};
 
 use super::scan;
 use super::table::{Cell, Table, Tone};
 use crate::end::{output_failed, wrong};
 use agent::modems::devices::Claim;
 use api::client::{Call, Client, ClientError, Target, TargetError, converse};
+use api::modems::{Fleet, Modem, Queue, Registration, Session, Signal};
 use fleet::printable::complain;
 use fleet::printable::printable;
 
@@ -84,7 +84,7 @@ async fn show(args: &Args) -> Result<(), StatusError> {
     if !args.watch {
         return Ok(writeln!(io::stdout(), "{}", first.trim_end())?);
     }
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut interrupt = unix::signal(SignalKind::interrupt())?;
     watch(first, &mut client, args, &screen, &mut interrupt).await
 }
 
@@ -94,7 +94,7 @@ async fn watch(
     client: &mut Client,
     args: &Args,
     screen: &Screen,
-    interrupt: &mut Signal,
+    interrupt: &mut unix::Signal,
 ) -> Result<(), StatusError> {
     let mut picture = first;
     let mut shown = None;
@@ -134,7 +134,7 @@ async fn look(client: &mut Client, args: &Args, screen: &Screen) -> Result<Strin
         return Ok(text?);
     }
     let metrics = client.text(&Call::get("/metrics")).await?;
-    let mut picture = fleet.picture(&acknowledged(&metrics), screen);
+    let mut picture = picture(&fleet, &acknowledged(&metrics), screen);
     picture.push_str(&usb(client).await?);
     Ok(picture)
 }
@@ -205,86 +205,6 @@ impl Screen {
     }
 }
 
-/// What `GET /api/v1/modems` says, as far as it is shown.
-#[derive(Debug, Deserialize)]
-struct Fleet {
-    modems: Vec<Modem>,
-    queue: Option<Queue>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Modem {
-    name: String,
-    state: String,
-    reason: Option<String>,
-    identified: Option<Identified>,
-    operator: Option<String>,
-    signals: Vec<Signals>,
-    registration: Option<Registration>,
-    temperature_celsius: Option<f64>,
-    budget: Option<Budget>,
-    sessions: Vec<Session>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Identified {
-    model: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Budget {
-    reason: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Signals {
-    rat: String,
-    rsrp_dbm: Option<f64>,
-    rssi_dbm: Option<f64>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Registration {
-    state: Option<String>,
-    #[serde(default)]
-    voice_only: bool,
-}
-
-impl Registration {
-    fn words(&self) -> String {
-        let voice = if self.voice_only { ", voice only" } else { "" };
-        format!("{}{voice}", self.state.as_deref().unwrap_or_default())
-    }
-}
-
-#[derive(Debug, Deserialize)]
-struct Session {
-    name: String,
-    phase: String,
-    reason: Option<String>,
-    tls: Option<String>,
-}
-
-impl Session {
-    /// The phase, and what should worry whoever looks.
-    fn phase(&self) -> Cell {
-        if self.tls.as_deref() == Some("insecure") {
-            return Cell::new(&format!("{}, insecure", self.phase)).toned(Tone::Warning);
-        }
-        Cell::new(&self.phase).toned(tone(&self.phase))
-    }
-}
-
-#[derive(Debug, Deserialize)]
-struct Queue {
-    messages: u64,
-    bytes: u64,
-    oldest_age_seconds: Option<u64>,
-    #[serde(default)]
-    dropped: HashMap<String, u64>,
-}
-
 /// Publishes that the broker acknowledged, by modem and session.
 type Acknowledged = HashMap<(String, String), u64>;
 
@@ -293,74 +213,85 @@ const HEAD: [&str; 11] = [
     "ACKED", "REASON",
 ];
 
-impl Fleet {
-    fn picture(&self, acknowledged: &Acknowledged, screen: &Screen) -> String {
-        let mut table = Table::new(&HEAD);
-        for modem in &self.modems {
-            modem.rows(acknowledged, &mut table);
-        }
-        let mut picture = table.render(screen.colour, screen.width);
-        if let Some(queue) = &self.queue {
-            picture.push_str(&format!("\n{}\n", queue.line()));
-        }
-        picture
+fn picture(fleet: &Fleet, acknowledged: &Acknowledged, screen: &Screen) -> String {
+    let mut table = Table::new(&HEAD);
+    for modem in &fleet.modems {
+        rows(modem, acknowledged, &mut table);
+    }
+    let mut picture = table.render(screen.colour, screen.width);
+    if let Some(queue) = &fleet.queue {
+        picture.push_str(&format!("\n{}\n", line(queue)));
+    }
+    picture
+}
+
+/// A row for each session; what is said of the modem stands in the first.
+fn rows(modem: &Modem, acknowledged: &Acknowledged, table: &mut Table) {
+    let mut first = Some(cells(modem));
+    let mut own_reason = own_reason(modem);
+    for session in &modem.sessions {
+        let mut row = first.take().unwrap_or_else(|| vec![Cell::default(); 7]);
+        let key = (modem.name.clone(), session.name.clone());
+        // Its series appears with the first publish.
+        let count = acknowledged.get(&key).copied().unwrap_or_default().to_string();
+        let reason = match (own_reason.take(), session.reason.clone()) {
+            // Most often a session waits because of what its modem says already.
+            (Some(modem), Some(session)) if !modem.ends_with(&session) => {
+                format!("{modem}; {session}")
+            }
+            (modem, session) => modem.or(session).unwrap_or_default(),
+        };
+        row.extend([
+            Cell::new(&session.name),
+            phase(session),
+            Cell::new(&count),
+            Cell::new(&reason),
+        ]);
+        table.push(row);
+    }
+    if let Some(mut row) = first {
+        row.extend(vec![Cell::default(); 3]);
+        row.push(Cell::new(&own_reason.unwrap_or_default()));
+        table.push(row);
     }
 }
 
-impl Modem {
-    /// A row for each session; what is said of the modem stands in the first.
-    fn rows(&self, acknowledged: &Acknowledged, table: &mut Table) {
-        let mut modem = Some(self.cells());
-        let mut own_reason = self.own_reason();
-        for session in &self.sessions {
-            let mut row = modem.take().unwrap_or_else(|| vec![Cell::default(); 7]);
-            let key = (self.name.clone(), session.name.clone());
-            // Its series appears with the first publish.
-            let count = acknowledged.get(&key).copied().unwrap_or_default().to_string();
-            let reason = match (own_reason.take(), session.reason.clone()) {
-                // Most often a session waits because of what its modem says already.
-                (Some(modem), Some(session)) if !modem.ends_with(&session) => {
-                    format!("{modem}; {session}")
-                }
-                (modem, session) => modem.or(session).unwrap_or_default(),
-            };
-            row.extend([
-                Cell::new(&session.name),
-                session.phase(),
-                Cell::new(&count),
-                Cell::new(&reason),
-            ]);
-            table.push(row);
-        }
-        if let Some(mut row) = modem {
-            row.extend(vec![Cell::default(); 3]);
-            row.push(Cell::new(&own_reason.unwrap_or_default()));
-            table.push(row);
-        }
-    }
+/// Why it does not serve, and why messages wait for it although it does.
+fn own_reason(modem: &Modem) -> Option<String> {
+    let budget = modem.budget.as_ref().and_then(|budget| budget.reason.clone());
+    let reasons: Vec<String> = modem.snapshot.reason.iter().cloned().chain(budget).collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
 
-    /// Why it does not serve, and why messages wait for it although it does.
-    fn own_reason(&self) -> Option<String> {
-        let budget = self.budget.as_ref().and_then(|budget| budget.reason.clone());
-        let reasons: Vec<String> = self.reason.iter().cloned().chain(budget).collect();
-        (!reasons.is_empty()).then(|| reasons.join("; "))
-    }
+fn cells(modem: &Modem) -> Vec<Cell> {
+    let is = &modem.snapshot;
+    let model = is.identified.as_ref().map(|is| is.model.as_str());
+    let network = is.registration.as_ref().map(network);
+    let warmth = is.temperature_celsius.map(|celsius| format!("{celsius:.0} °C"));
+    let signals: Vec<String> = is.signals.iter().map(signal).collect();
+    vec![
+        Cell::new(&modem.name),
+        Cell::new(&is.state).toned(tone(&is.state)),
+        Cell::new(model.unwrap_or_default()),
+        Cell::new(is.operator.as_deref().unwrap_or_default()),
+        Cell::new(&signals.join(", ")),
+        Cell::new(network.as_deref().unwrap_or_default()),
+        Cell::new(warmth.as_deref().unwrap_or_default()),
+    ]
+}
 
-    fn cells(&self) -> Vec<Cell> {
-        let model = self.identified.as_ref().map(|is| is.model.as_str());
-        let network = self.registration.as_ref().map(Registration::words);
-        let warmth = self.temperature_celsius.map(|celsius| format!("{celsius:.0} °C"));
-        let signals: Vec<String> = self.signals.iter().map(Signals::words).collect();
-        vec![
-            Cell::new(&self.name),
-            Cell::new(&self.state).toned(tone(&self.state)),
-            Cell::new(model.unwrap_or_default()),
-            Cell::new(self.operator.as_deref().unwrap_or_default()),
-            Cell::new(&signals.join(", ")),
-            Cell::new(network.as_deref().unwrap_or_default()),
-            Cell::new(warmth.as_deref().unwrap_or_default()),
-        ]
+fn network(registration: &Registration) -> String {
+    let voice = if registration.voice_only { ", voice only" } else { "" };
+    format!("{}{voice}", registration.state)
+}
+
+/// The phase, and what should worry whoever looks.
+fn phase(session: &Session) -> Cell {
+    let phase = &session.phase;
+    if session.tls.as_deref() == Some("insecure") {
+        return Cell::new(&format!("{phase}, insecure")).toned(Tone::Warning);
     }
+    Cell::new(phase).toned(tone(phase))
 }
 
 /// How a state or a phase is to be taken.
@@ -372,32 +303,28 @@ fn tone(word: &str) -> Tone {
     }
 }
 
-impl Signals {
-    /// The level that tells most: the reference signal's where the radio has one.
-    fn words(&self) -> String {
-        match (self.rsrp_dbm, self.rssi_dbm) {
-            (Some(rsrp), _) => format!("{} rsrp {rsrp:.0}", self.rat),
-            (None, Some(rssi)) => format!("{} rssi {rssi:.0}", self.rat),
-            (None, None) => self.rat.clone(),
-        }
+/// The level that tells most: the reference signal's where the radio has one.
+fn signal(signal: &Signal) -> String {
+    match (signal.rsrp_dbm, signal.rssi_dbm) {
+        (Some(rsrp), _) => format!("{} rsrp {rsrp:.0}", signal.rat),
+        (None, Some(rssi)) => format!("{} rssi {rssi:.0}", signal.rat),
+        (None, None) => signal.rat.clone(),
     }
 }
 
-impl Queue {
-    fn line(&self) -> String {
-        let words = if self.messages == 1 { "message" } else { "messages" };
-        let size = bytesize::ByteSize::b(self.bytes);
-        let mut line = format!("queue: {} {words}, {size}", self.messages);
-        if let Some(age) = self.oldest_age_seconds.filter(|_| self.messages > 0) {
-            let age = humantime::format_duration(Duration::from_secs(age));
-            line.push_str(&format!(", the oldest waits {age}"));
-        }
-        let dropped: u64 = self.dropped.values().copied().fold(0, u64::saturating_add);
-        if dropped > 0 {
-            line.push_str(&format!(", {dropped} dropped"));
-        }
-        line
+fn line(queue: &Queue) -> String {
+    let words = if queue.messages == 1 { "message" } else { "messages" };
+    let size = bytesize::ByteSize::b(queue.bytes);
+    let mut line = format!("queue: {} {words}, {size}", queue.messages);
+    if let Some(age) = queue.oldest_age_seconds.filter(|_| queue.messages > 0) {
+        let age = humantime::format_duration(Duration::from_secs(age));
+        line.push_str(&format!(", the oldest waits {age}"));
     }
+    let dropped: u64 = queue.dropped.values().copied().fold(0, u64::saturating_add);
+    if dropped > 0 {
+        line.push_str(&format!(", {dropped} dropped"));
+    }
+    line
 }
 
 /// Reads the acknowledged publishes from the text format, all qualities of service together.
@@ -460,7 +387,7 @@ mod tests {
              modemfleet_mqtt_publishes_total{modem=\"north\",qos=\"2\",result=\"ok\",session=\"cloud\"} 5\n\
              modemfleet_mqtt_publishes_total{modem=\"north\",qos=\"1\",result=\"error\",session=\"cloud\"} 9\n",
         );
-        fleet.picture(&counts, &Screen { is_terminal: true, colour, width: None })
+        super::picture(&fleet, &counts, &Screen { is_terminal: true, colour, width: None })
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api::messages::Received;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -9,7 +10,6 @@ use axum::response::sse::Event;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::stream;
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::app::App;
@@ -36,20 +36,19 @@ impl Reader {
             delivery = self.subscription.next() => delivery,
             () = stop.cancelled() => return None,
         };
-        let event = Event::default().event("message").data(text(&message));
+        let event = Event::default().event("message").json_data(received(&message)).ok()?;
         Some((event, self.subscription.take_missed()))
     }
 }
 
-fn text(message: &Message) -> String {
-    json!({
-        "modem": message.session.modem.as_str(),
-        "session": message.session.session.as_str(),
-        "topic": message.topic,
-        "qos": message.qos,
-        "payload_base64": STANDARD.encode(&message.payload),
-    })
-    .to_string()
+fn received(message: &Message) -> Received {
+    Received {
+        modem: message.session.modem.to_string(),
+        session: message.session.session.to_string(),
+        topic: message.topic.clone(),
+        qos: message.qos,
+        payload_base64: STANDARD.encode(&message.payload),
+    }
 }
 
 /// Streams messages from now on until the reader or the agent goes: those that a `filter` selects, which

@@ -63,7 +63,8 @@ impl Watcher {
         let stop = self.app.stop.clone();
         // Both arms are cancel safe, and none awaits in its body.
         while tokio::select! { _ = self.look.tick() => true, () = stop.cancelled() => false } {
-            let now = fleet(&self.app).to_string();
+            // Every fleet can be written as JSON.
+            let now = serde_json::to_string(&fleet(&self.app)).ok()?;
             if now != self.shown {
                 self.shown.clone_from(&now);
                 return Some(Event::default().event("fleet").data(now));

@@ -8,7 +8,6 @@ use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use queue::{AppendError, DEFAULT_PRIORITY, MAX_NAME, MAX_PRIORITY, Outcome};
-use serde_json::{Map, Value, json};
 
 use super::app::App;
 use super::error::ApiError;
@@ -36,7 +35,7 @@ pub(super) async fn publish(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
+) -> Result<(StatusCode, Json<api::messages::Taken>), ApiError> {
     let params = Params::parse(query.as_deref())?;
     let submission = Submission {
         qos: params.qos,
@@ -51,18 +50,12 @@ pub(super) async fn publish(
     Ok((StatusCode::ACCEPTED, Json(answer(&taken))))
 }
 
-/// `copies` has all ids where there are several, `id` the first of them.
-fn answer(taken: &Taken) -> Value {
-    let mut answer = Map::new();
-    answer.insert("id".to_owned(), json!(taken.first.id.to_string()));
-    if taken.first.outcome == Outcome::Dropped {
-        answer.insert("dropped".to_owned(), json!(true));
+fn answer(taken: &Taken) -> api::messages::Taken {
+    api::messages::Taken {
+        id: taken.first.id.to_string(),
+        dropped: taken.first.outcome == Outcome::Dropped,
+        copies: taken.copies.iter().map(ToString::to_string).collect(),
     }
-    if taken.copies.len() > 1 {
-        let copies: Vec<String> = taken.copies.iter().map(ToString::to_string).collect();
-        answer.insert("copies".to_owned(), json!(copies));
-    }
-    Value::Object(answer)
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {

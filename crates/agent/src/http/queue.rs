@@ -5,11 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::queue::{Changed, Done, Figures};
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use queue::Page;
-use serde_json::{Value, json};
 
 use super::app::App;
 use super::error::ApiError;
@@ -34,17 +34,14 @@ struct Params {
 }
 
 /// `GET /api/v1/queue`.
-pub(super) async fn stat(State(app): State<Arc<App>>) -> Json<Value> {
-    let mut value = backlog::stat_json(&app.view.queue.stat(), true);
-    if let Value::Object(object) = &mut value {
-        let now = app.view.now();
-        let bounds = &now.fleet.queue;
-        object.insert("max_bytes".to_owned(), json!(bounds.max_bytes));
-        if let Some(most) = bounds.max_messages {
-            object.insert("max_messages".to_owned(), json!(most));
-        }
-    }
-    Json(value)
+pub(super) async fn stat(State(app): State<Arc<App>>) -> Json<Figures> {
+    let now = app.view.now();
+    let bounds = &now.fleet.queue;
+    Json(Figures {
+        max_bytes: Some(bounds.max_bytes),
+        max_messages: bounds.max_messages,
+        ..backlog::figures(&app.view.queue.stat(), true)
+    })
 }
 
 /// `GET /api/v1/queue/messages`.
@@ -54,7 +51,7 @@ pub(super) async fn stat(State(app): State<Arc<App>>) -> Json<Value> {
 pub(super) async fn messages(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<api::queue::Page>, ApiError> {
     let params = Params::parse(query.as_deref())?;
     let limit = params.limit.unwrap_or(PAGE);
     let now = app.view.now();
@@ -68,11 +65,11 @@ pub(super) async fn messages(
     if params.payload {
         cut(&mut page);
     }
-    let messages: Vec<Value> =
-        page.records.iter().map(|record| backlog::record_json(record, params.payload)).collect();
-    let mut value = json!({ "messages": messages });
-    put_next(&mut value, page.next);
-    Ok(Json(value))
+    let message = |record| backlog::message(record, params.payload);
+    Ok(Json(api::queue::Page {
+        messages: page.records.iter().map(message).collect(),
+        next: page.next,
+    }))
 }
 
 /// Leaves to the next page what is beyond [`MOST`]; one message always stays.
@@ -96,7 +93,7 @@ fn cut(page: &mut Page) {
 pub(super) async fn requeue(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Changed>, ApiError> {
     let params = Params::parse(query.as_deref())?.meant()?;
     let now = app.view.now();
     let (queue, dir) = (&app.view.queue, &now.fleet.queue.path);
@@ -108,7 +105,7 @@ pub(super) async fn requeue(
         // Their lanes may be gone from the fleet file since.
         app.view.strays.notify_one();
     }
-    answer(&params, "requeued", step, "no such message is set aside")
+    answer(&params, Done::Requeued, step, "no such message is set aside")
 }
 
 /// `POST /api/v1/queue/purge`.
@@ -118,7 +115,7 @@ pub(super) async fn requeue(
 pub(super) async fn purge(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Changed>, ApiError> {
     let params = Params::parse(query.as_deref())?.meant()?;
     let now = app.view.now();
     let (queue, dir) = (&app.view.queue, &now.fleet.queue.path);
@@ -127,22 +124,19 @@ pub(super) async fn purge(
     if step.done > 0 {
         tracing::warn!(messages = step.done, "messages were purged by an operator");
     }
-    answer(&params, "purged", step, "no such message is in the queue, or it is on its way")
+    answer(&params, Done::Purged, step, "no such message is in the queue, or it is on its way")
 }
 
-fn answer(params: &Params, what: &str, step: Step, nothing: &str) -> Result<Json<Value>, ApiError> {
+fn answer(
+    params: &Params,
+    what: fn(u64) -> Done,
+    step: Step,
+    nothing: &str,
+) -> Result<Json<Changed>, ApiError> {
     if params.selection.id.is_some() && step.done == 0 {
         return Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_message", nothing));
     }
-    let mut value = json!({ what: step.done, "left": step.left });
-    put_next(&mut value, step.next);
-    Ok(Json(value))
-}
-
-fn put_next(value: &mut Value, next: Option<i64>) {
-    if let (Some(next), Value::Object(object)) = (next, value) {
-        object.insert("next".to_owned(), json!(next));
-    }
+    Ok(Json(Changed { done: what(step.done), left: step.left, next: step.next }))
 }
 
 fn failed(error: BacklogError) -> ApiError {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api::messages::Receipt;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
@@ -19,7 +20,7 @@ use super::error::ApiError;
 use super::query::Query;
 use super::stream::gapped;
 use crate::messages::downlink::Subscription;
-use crate::messages::receipt::Receipt;
+use crate::messages::receipt;
 
 /// Characters of an id as it is written: a UUID with its hyphens (RFC 9562 §4).
 const ID: usize = 36;
@@ -44,7 +45,7 @@ pub(super) async fn receipt(
         let words = "no such message is known, or no longer";
         ApiError::new(StatusCode::NOT_FOUND, "unknown_message", words)
     })?;
-    Ok(Json(Receipt::of(&trace, given.as_deref())))
+    Ok(Json(receipt::of(&trace, given.as_deref())))
 }
 
 fn takes_none(query: Option<&str>) -> Result<(), ApiError> {
@@ -97,7 +98,7 @@ impl Reader {
 
 /// An outcome as an event. Every receipt can be written as JSON.
 fn event(trace: &Trace) -> Option<Event> {
-    Event::default().event("outcome").json_data(Receipt::of(trace, None)).ok()
+    Event::default().event("outcome").json_data(receipt::of(trace, None)).ok()
 }
 
 /// Streams the receipt of each message that is acknowledged, set aside or dropped from now on, until the

@@ -3,10 +3,10 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use api::messages::Missed;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream, StreamExt};
-use serde_json::json;
 
 /// Keeps proxies from closing a quiet stream.
 const STILL_HERE: Duration = Duration::from_secs(15);
@@ -21,10 +21,9 @@ pub(super) fn events(events: impl Stream<Item = Event> + Send + 'static) -> Resp
 /// Streams these events, each with how many were missed since the one before, which is told first.
 pub(super) fn gapped(told: impl Stream<Item = (Event, u64)> + Send + 'static) -> Response {
     events(told.flat_map(|(event, missed)| {
-        let dropped = (missed > 0).then(|| {
-            let told = json!({ "missed": missed }).to_string();
-            Event::default().event("dropped").data(told)
-        });
+        // A number can be written as JSON.
+        let told = || Event::default().event("dropped").json_data(Missed { missed }).ok();
+        let dropped = (missed > 0).then(told).flatten();
         stream::iter(dropped.into_iter().chain([event]))
     }))
 }

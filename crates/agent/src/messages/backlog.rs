@@ -6,11 +6,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use api::queue::{Amount, Figures, Lane, Message};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
-use queue::{Filter, Inspector, MessageId, OpenError, Page, Queue, Record, Stat, StoreError};
-use serde_json::{Map, Value, json};
+use queue::{
+    Filter, Inspector, LaneStat, MessageId, OpenError, Page, Queue, Record, Stat, StoreError,
+};
 
 use fleet::topic_matches;
 
@@ -162,66 +164,49 @@ where
     Ok(step)
 }
 
-/// A message as JSON; an export has the payload as well.
-pub fn record_json(record: &Record, payload: bool) -> Value {
+/// A message for the API; an export has the payload as well.
+pub fn message(record: &Record, payload: bool) -> Message {
     let time = |time| humantime::format_rfc3339_millis(time).to_string();
-    let mut object = Map::new();
-    let mut put = |key: &str, value: Value| object.insert(key.to_owned(), value);
-    put("id", json!(record.id.to_string()));
-    put("state", json!(if record.aside.is_some() { "set_aside" } else { "waiting" }));
-    put("topic", json!(record.topic));
-    if payload {
-        put("payload_base64", json!(STANDARD.encode(&record.payload)));
+    let aside = record.aside.as_ref();
+    Message {
+        id: record.id.to_string(),
+        state: if aside.is_some() { "set_aside" } else { "waiting" }.to_owned(),
+        topic: record.topic.clone(),
+        payload_base64: payload.then(|| STANDARD.encode(&record.payload)),
+        bytes: record.payload.len(),
+        qos: record.qos,
+        retain: record.retain,
+        lane: record.lane.clone(),
+        priority: record.priority,
+        appended: time(record.appended_at),
+        expires: record.expires_at.map(time),
+        reason: aside.map(|aside| aside.reason.clone()),
+        words: aside.map(|aside| aside.words.clone()),
+        set_aside: aside.map(|aside| time(aside.since)),
+        intact: (!record.intact).then_some(false),
     }
-    put("bytes", json!(record.payload.len()));
-    put("qos", json!(record.qos));
-    put("retain", json!(record.retain));
-    put("lane", json!(record.lane));
-    put("priority", json!(record.priority));
-    put("appended", json!(time(record.appended_at)));
-    if let Some(expires) = record.expires_at {
-        put("expires", json!(time(expires)));
-    }
-    if let Some(aside) = &record.aside {
-        put("reason", json!(aside.reason));
-        put("words", json!(aside.words));
-        put("set_aside", json!(time(aside.since)));
-    }
-    if !record.intact {
-        put("intact", json!(false));
-    }
-    Value::Object(object)
 }
 
-/// The figures as JSON. `running`: those of an agent that runs, which knows more than the file.
-pub fn stat_json(stat: &Stat, running: bool) -> Value {
-    let lanes: Vec<Value> = stat
-        .lanes
-        .iter()
-        .filter(|(_, held)| held.messages > 0)
-        .map(|(lane, held)| json!({ "lane": **lane, "messages": held.messages, "bytes": held.bytes }))
-        .collect();
-    let mut value = json!({
-        "running": running,
-        "messages": stat.messages,
-        "bytes": stat.bytes,
-        "set_aside": { "messages": stat.aside.messages, "bytes": stat.aside.bytes },
-        "lanes": lanes,
-    });
-    let Value::Object(object) = &mut value else { return value };
-    if let Some(oldest) = stat.oldest {
-        let age = SystemTime::now().duration_since(oldest).unwrap_or_default();
-        object.insert("oldest_age_seconds".to_owned(), json!(age.as_secs()));
+/// The figures for the API. `running`: those of an agent that runs, which knows more than the file.
+pub fn figures(stat: &Stat, running: bool) -> Figures {
+    let amount = |held: &LaneStat| Amount { messages: held.messages, bytes: held.bytes };
+    let lanes = stat.lanes.iter().filter(|(_, held)| held.messages > 0);
+    let age = |oldest| SystemTime::now().duration_since(oldest).unwrap_or_default().as_secs();
+    let dropped = stat.dropped.by_reason().map(|(reason, count)| (reason.to_owned(), count));
+    Figures {
+        running,
+        messages: stat.messages,
+        bytes: stat.bytes,
+        set_aside: amount(&stat.aside),
+        lanes: lanes
+            .map(|(lane, held)| Lane { lane: lane.to_string(), held: amount(held) })
+            .collect(),
+        oldest_age_seconds: stat.oldest.map(age),
+        leased: running.then_some(stat.leased),
+        dropped: running.then(|| dropped.into()),
+        corruptions: running.then_some(stat.salvages),
+        commit_errors: running.then_some(stat.failed_commits),
+        failing: stat.failing.filter(|_| running).map(|failing| failing.as_str().to_owned()),
+        ..Figures::default()
     }
-    if running {
-        let dropped: Value = stat.dropped.by_reason().into_iter().collect();
-        object.insert("leased".to_owned(), json!(stat.leased));
-        object.insert("dropped".to_owned(), dropped);
-        object.insert("corruptions".to_owned(), json!(stat.salvages));
-        object.insert("commit_errors".to_owned(), json!(stat.failed_commits));
-        if let Some(failing) = stat.failing {
-            object.insert("failing".to_owned(), json!(failing.as_str()));
-        }
-    }
-    value
 }

@@ -1,94 +1,27 @@
-//! The receipt of a message, as the API writes it and its clients read it.
+//! The receipt of a message, as the queue knows it.
 
+use api::messages::{By, Receipt, Standing};
 use queue::{State, Trace};
-use serde::{Deserialize, Serialize};
 
-/// The receipt of a message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Receipt {
-    /// The message.
-    pub id: String,
-    /// The quality of service that it was handed in with.
-    pub qos: u8,
-    /// Its state.
-    #[serde(flatten)]
-    pub standing: Standing,
-}
-
-/// The state of a message. Times are those of the gateway's clock (RFC 3339, UTC).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-pub enum Standing {
-    /// It is in the queue.
-    Waiting {
-        /// When it was handed in.
-        appended: String,
-    },
-    /// A session has it, and its acknowledgement has not come or is not on disk yet.
-    Given {
-        /// When it was handed in.
-        appended: String,
-        /// The session, as `modem/session`.
-        path: String,
-    },
-    /// It left the queue: somebody else is responsible for it.
-    Acknowledged {
-        /// When that was recorded.
-        at: String,
-        /// The session over which it went.
-        path: String,
-        /// Its owner from then on.
-        by: By,
-    },
-    /// It was set aside, and waits for an operator.
-    DeadLetter {
-        /// When.
-        at: String,
-        /// A word: `refused`, `poison` or `damaged`.
-        reason: String,
-        /// More words.
-        words: String,
-    },
-    /// It was given up.
-    Dropped {
-        /// When.
-        at: String,
-        /// A word: `full`, `expired`, `age`, `purged` or `damaged`.
-        reason: String,
-    },
-}
-
-/// The one that accepted a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum By {
-    /// The broker, by PUBACK or PUBCOMP.
-    Broker,
-    /// The modem: at QoS 0 no broker acknowledges anything.
-    Modem,
-}
-
-impl Receipt {
-    /// The receipt of a message. `given` is the session that had it before the queue was asked: a message
-    /// that was only leased ahead still waits.
-    pub fn of(trace: &Trace, given: Option<&str>) -> Self {
-        let at = humantime::format_rfc3339_millis(trace.at).to_string();
-        let standing = match (&trace.state, given) {
-            (State::Leased, Some(path)) => Standing::Given { appended: at, path: path.to_owned() },
-            (State::Waiting | State::Leased, _) => Standing::Waiting { appended: at },
-            (State::Acknowledged { path }, _) => {
-                let by = if trace.qos == 0 { By::Modem } else { By::Broker };
-                Standing::Acknowledged { at, path: path.to_string(), by }
-            }
-            (State::DeadLetter { reason, words }, _) => {
-                Standing::DeadLetter { at, reason: reason.clone(), words: words.clone() }
-            }
-            (State::Dropped { reason }, _) => {
-                Standing::Dropped { at, reason: reason.as_str().to_owned() }
-            }
-        };
-        Self { id: trace.id.to_string(), qos: trace.qos, standing }
-    }
+/// The receipt of a message. `given` is the session that had it before the queue was asked: a message
+/// that was only leased ahead still waits.
+pub fn of(trace: &Trace, given: Option<&str>) -> Receipt {
+    let at = humantime::format_rfc3339_millis(trace.at).to_string();
+    let standing = match (&trace.state, given) {
+        (State::Leased, Some(path)) => Standing::Given { appended: at, path: path.to_owned() },
+        (State::Waiting | State::Leased, _) => Standing::Waiting { appended: at },
+        (State::Acknowledged { path }, _) => {
+            let by = if trace.qos == 0 { By::Modem } else { By::Broker };
+            Standing::Acknowledged { at, path: path.to_string(), by }
+        }
+        (State::DeadLetter { reason, words }, _) => {
+            Standing::DeadLetter { at, reason: reason.clone(), words: words.clone() }
+        }
+        (State::Dropped { reason }, _) => {
+            Standing::Dropped { at, reason: reason.as_str().to_owned() }
+        }
+    };
+    Receipt { id: trace.id.to_string(), qos: trace.qos, standing }
 }
 
 #[cfg(test)]
@@ -142,7 +75,7 @@ mod tests {
         ];
         for (state, qos, given, mut expected) in cases {
             let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_500);
-            let receipt = Receipt::of(&Trace { id, qos, state, at }, given);
+            let receipt = of(&Trace { id, qos, state, at }, given);
             expected["id"] = json!(id.to_string());
             expected["qos"] = json!(qos);
             let written = serde_json::to_value(&receipt).unwrap();

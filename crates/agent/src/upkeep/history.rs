@@ -7,7 +7,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use modem::Snapshot;
-use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::now::View;
@@ -17,16 +16,6 @@ const STEP: Duration = Duration::from_secs(60);
 
 /// Values kept: an hour's.
 const KEPT: usize = 60;
-
-/// What was measured: in LTE and 5G the reference signal tells more than the total power.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Measure {
-    /// Reference signal received power.
-    Rsrp,
-    /// Received signal strength.
-    Rssi,
-}
 
 /// The signals of all modems over the last hour.
 #[derive(Debug, Default)]
@@ -72,10 +61,11 @@ impl History {
     }
 }
 
-/// The signal that tells most of a modem now: in dBm.
-pub fn signal(snapshot: &Snapshot) -> Option<(Measure, f64)> {
-    let rsrp = || snapshot.signals.iter().find_map(|s| s.rsrp_dbm).map(|dbm| (Measure::Rsrp, dbm));
-    let rssi = || snapshot.signals.iter().find_map(|s| s.rssi_dbm).map(|dbm| (Measure::Rssi, dbm));
+/// The signal that tells most of a modem now: what was measured, and dBm. In LTE and 5G the reference signal
+/// tells more than the total power.
+pub fn signal(snapshot: &Snapshot) -> Option<(&'static str, f64)> {
+    let rsrp = || snapshot.signals.iter().find_map(|s| s.rsrp_dbm).map(|dbm| ("rsrp", dbm));
+    let rssi = || snapshot.signals.iter().find_map(|s| s.rssi_dbm).map(|dbm| ("rssi", dbm));
     rsrp().or_else(rssi)
 }
 

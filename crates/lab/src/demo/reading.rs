@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::news::News;
 use api::client::{Call, Client, ClientError};
+use api::modems::{Fleet, Modem, Signal};
 
 /// How often it is asked.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -62,42 +62,9 @@ async fn read(client: &mut Client) -> Result<Option<Reading>, ClientError> {
     Ok(reading(&modems, &metrics))
 }
 
-/// The parts of `/api/v1/modems` that the demo shows.
-#[derive(Deserialize)]
-struct Modems {
-    modems: Vec<Modem>,
-}
-
-#[derive(Deserialize)]
-struct Modem {
-    name: String,
-    state: String,
-    identified: Option<Identified>,
-    #[serde(default)]
-    signals: Vec<Signal>,
-    sessions: Vec<Session>,
-}
-
-#[derive(Deserialize)]
-struct Identified {
-    model: String,
-}
-
-#[derive(Deserialize)]
-struct Signal {
-    rat: String,
-    rsrp_dbm: Option<f64>,
-    rssi_dbm: Option<f64>,
-}
-
-#[derive(Deserialize)]
-struct Session {
-    phase: String,
-}
-
 /// `None` where it is not what an agent answers, or not yet.
 fn reading(modems: &str, metrics: &str) -> Option<Reading> {
-    let Modems { modems } = serde_json::from_str(modems).ok()?;
+    let Fleet { modems, .. } = serde_json::from_str::<Fleet>(modems).ok()?;
     let of = |family: &str, modem: &str, result: &str| {
         sum(metrics, family, &[("modem", modem), ("result", result)])
     };
@@ -110,10 +77,10 @@ fn reading(modems: &str, metrics: &str) -> Option<Reading> {
             .into_iter()
             .map(|modem| Row {
                 acknowledged: of("mqtt_publishes_total", &modem.name, "ok"),
-                model: modem.identified.map(|is| is.model).unwrap_or_default(),
-                signal: modem.signals.first().and_then(signal).unwrap_or_default(),
+                model: modem.snapshot.identified.map(|is| is.model).unwrap_or_default(),
+                signal: modem.snapshot.signals.first().and_then(signal).unwrap_or_default(),
                 session: modem.sessions.into_iter().next().map(|is| is.phase).unwrap_or_default(),
-                state: modem.state,
+                state: modem.snapshot.state,
                 name: modem.name,
             })
             .collect(),

@@ -18,6 +18,19 @@ pub enum SessionPhase {
     Failed,
 }
 
+impl SessionPhase {
+    /// The phase in a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::BackingOff => "backing_off",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// Where a session stands, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SessionState {

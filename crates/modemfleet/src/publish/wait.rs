@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use agent::messages::receipt::{By, Receipt, Standing};
 use api::client::{Call, Client, ClientError, Event, Events, encode};
+use api::messages::{By, Receipt, Standing};
 use fleet::printable::complain;
 use fleet::printable::printable;
 
