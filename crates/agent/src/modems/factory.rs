@@ -57,7 +57,7 @@ pub struct ModemFactory {
     pub ledger: FileLedger,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// What happened on each modem.
+    /// The activity of each modem.
     pub activities: Activities,
     /// Where received messages go.
     pub downlink: Downlink,
