@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::messages::downlink::Downlink;
 use crate::metrics::Metrics;
-use crate::modems::activity::Activities;
+use crate::modems::activity::{Activities, ActivityRecord};
 use crate::modems::budget::Books;
 use crate::modems::ledger::FileLedger;
 use crate::modems::session_inbox::SessionInbox;
@@ -74,8 +74,11 @@ impl ModemFactory {
         let name = modem.name.as_str();
         let meter = self.books.as_ref().map(|books| books.meter(name));
         let activity = self.activities.begin(name);
-        let mut observers = vec![self.metrics.modem(name), Arc::clone(&activity) as _];
-        observers.extend(meter.clone().map(|meter| Arc::new(meter) as _));
+        let recorder: Arc<dyn Observer> = Arc::<ActivityRecord>::clone(&activity);
+        let mut observers = vec![self.metrics.modem(name), recorder];
+        if let Some(meter) = meter.clone() {
+            observers.push(Arc::new(meter));
+        }
         let observer: Arc<dyn Observer> = Arc::new(All(observers));
         let (location, wanted) = location(name, &modem.matching);
         let port = location.to_string();
