@@ -1,4 +1,4 @@
-//! What happened on each modem, for those who ask the agent itself: a counter of the metrics' library can be scraped but
+//! The activity of each modem, for those who ask the agent itself: a counter of the metrics' library can be scraped but
 //! not read.
 
 use std::collections::BTreeMap;
@@ -10,12 +10,12 @@ use modem::Observer;
 use modem::holder::Busy;
 use modem::observe::{PublishResult, RecoveryAction, RecoveryOutcome};
 
-/// What happened on a modem.
+/// The activity of one modem.
 #[derive(Debug, Clone, Default)]
 pub struct Activity {
     /// Means of recovery used.
     pub recoveries: u64,
-    /// When the broker last acknowledged a publish, in seconds since the epoch, by session.
+    /// The times at which the broker last acknowledged a publish, in seconds since the epoch, by session.
     pub last_ack: BTreeMap<String, f64>,
     /// The port that another process has.
     pub busy: Option<Busy>,
@@ -26,7 +26,7 @@ pub struct Activity {
 pub struct ActivityRecord(Mutex<Activity>);
 
 impl ActivityRecord {
-    /// What happened until now.
+    /// Returns what happened until now.
     pub fn read(&self) -> Activity {
         self.lock().clone()
     }

@@ -74,7 +74,7 @@ pub struct Start {
     pub log: Log,
 }
 
-/// What a reload reads again.
+/// The inputs of a reload.
 #[derive(Clone)]
 pub(crate) struct Sources {
     pub(crate) file: PathBuf,
@@ -82,13 +82,13 @@ pub(crate) struct Sources {
     pub(crate) library: Library,
 }
 
-/// What is applied now, and watched by the parts that it concerns.
+/// The values that are applied now, each watched by the parts that it concerns.
 pub(crate) struct Applied {
     pub(crate) now: watch::Sender<Arc<Now>>,
     pub(crate) wanted: watch::Sender<WantedModems>,
     pub(crate) tokens: watch::Sender<Tokens>,
     pub(crate) users: watch::Sender<Users>,
-    /// What the secrets held when they were applied.
+    /// The contents of the secrets when they were applied.
     pub(crate) contents: watch::Sender<Contents>,
     /// All models, for those who meet a modem.
     pub(crate) catalog: watch::Sender<Arc<Catalog>>,
@@ -98,9 +98,9 @@ pub(crate) struct Applied {
 pub(crate) struct ModemTasks {
     /// Their reconciler: they sign their sessions out when told to stop.
     tasks: JoinSet<()>,
-    /// What it is told.
+    /// The channel by which it is ordered.
     pub(crate) orders: mpsc::Sender<Order>,
-    /// What is kept of each.
+    /// The agent's end of each.
     pub(crate) running: BTreeMap<String, RunningModem>,
 }
 
@@ -115,7 +115,7 @@ impl ModemTasks {
         drop(self.orders.send(order).await);
     }
 
-    /// Waits for the end of all, which were told to stop; those that take longer than `grace` are ended.
+    /// Waits for the end of all, which are asked to stop before; those that take longer than `grace` are ended.
     async fn end(&mut self, grace: Duration) {
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(grace, ended).await.is_err() {
@@ -126,7 +126,7 @@ impl ModemTasks {
         }
     }
 
-    /// Whom discovery is to look for.
+    /// Returns the modems that discovery is to look for.
     pub(crate) fn wanted(&self, fleet: &Fleet) -> WantedModems {
         let wanted = |modem: &fleet::Modem| self.running.get(modem.name.as_str())?.wanted.clone();
         let modems = fleet.modems.iter().filter_map(wanted).collect();

@@ -27,7 +27,7 @@ pub struct ModemView {
     pub snapshot: watch::Receiver<Snapshot>,
     /// The way to it while it is identified.
     pub link: watch::Receiver<Option<Link>>,
-    /// What happened on it.
+    /// Its activity.
     pub activity: Arc<ActivityRecord>,
     /// Counts what its SIM carries, where a modem of the fleet has a budget.
     pub meter: Option<Meter>,

@@ -65,7 +65,7 @@ pub struct Received {
 /// The place to which a session hands what it received.
 pub trait Inbox: Send + Sync {
     /// Takes a message, which the modem has acknowledged to the broker before. It is called from the modem's task, so it
-    /// returns at once; what it has no room for it counts.
+    /// returns at once, and counts a message that it has no room for.
     fn take(&self, received: Received);
 }
 

@@ -240,7 +240,7 @@ macro_rules! observer {
     };
 }
 
-/// Several observers, told in this order.
+/// Several observers, which hear of each thing in this order.
 pub struct All(pub Vec<Arc<dyn Observer>>);
 
 observer! {

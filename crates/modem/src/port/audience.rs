@@ -19,7 +19,7 @@ const URCS_OF_A_READ: usize = READ / 2;
 /// holds the modem back through the tty, and no URC is ever lost.
 const EVENTS: usize = 2 * URCS_OF_A_READ;
 
-/// What a port tells its owner unasked.
+/// News of a port for its owner.
 #[derive(Debug)]
 pub enum PortEvent {
     /// The modem is in step; `answer` is the model line, or the IMEI once that is known.
@@ -33,13 +33,13 @@ pub enum PortEvent {
     EchoBack,
 }
 
-/// Those who hear of one port.
+/// The owner of one port, and all who hear of it beside.
 pub(super) struct Audience {
     owner: mpsc::Sender<PortEvent>,
     pub(super) observer: Arc<dyn Observer>,
-    /// Which notes whether the modem is busy.
+    /// Notes whether the modem is busy.
     pub(super) vitals: Option<Arc<Vitals>>,
-    /// Who hears the URCs beside the owner.
+    /// Hears the URCs beside the owner.
     pub(super) listeners: Option<Arc<UrcListeners>>,
     /// As the engine's, for what may be shown of a line.
     pub(super) framing: Framing,
@@ -114,7 +114,7 @@ impl Audience {
         self.tell(PortEvent::InStep { answer });
     }
 
-    /// Tells the owner. There is room, unless it is gone.
+    /// Hands an event to the owner. There is room, unless the owner is gone.
     pub(super) fn tell(&self, event: PortEvent) {
         let _ = self.owner.try_send(event);
     }

@@ -9,7 +9,7 @@ use crate::foreign::{Foreign, Protocol};
 /// A port that no layout names is asked for as long: the question, and once more.
 const GUESS: Duration = Duration::from_millis(2_500);
 
-/// What speaks against a port; nothing once it has answered.
+/// The suspicion against a port, which its first answer ends.
 pub(super) struct Trial {
     foreign: Option<Foreign>,
     /// A port that no layout names is given up then, if it has answered nothing.
@@ -21,7 +21,7 @@ impl Trial {
         Self { foreign: Some(Foreign::new(now)), patience: None }
     }
 
-    /// No layout says that AT is spoken there.
+    /// Sets the time at which the port is given up: no layout says that AT is spoken there.
     pub(super) fn is_a_guess(&mut self) {
         self.patience = Some(Instant::now() + GUESS);
     }
@@ -39,7 +39,7 @@ impl Trial {
         heard.filter(|_| self.foreign.is_some())
     }
 
-    /// An answer proves that AT is spoken here.
+    /// Ends the trial: an answer proves that AT is spoken here.
     pub(super) fn end(&mut self) {
         (self.foreign, self.patience) = (None, None);
     }
