@@ -15,7 +15,7 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::activity::Activities;
+use crate::activity::{Activities, ActivityRecord};
 use crate::budget::Books;
 use crate::messages::downlink::Downlink;
 use crate::metrics::Metrics;
@@ -57,7 +57,7 @@ pub struct ModemFactory {
     pub ledger: FileLedger,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// What happened on each modem.
+    /// The activity of each modem.
     pub activities: Activities,
     /// Where received messages go.
     pub downlink: Downlink,
@@ -74,8 +74,11 @@ impl ModemFactory {
         let name = modem.name.as_str();
         let meter = self.books.as_ref().map(|books| books.meter(name));
         let activity = self.activities.begin(name);
-        let mut observers = vec![self.metrics.modem(name), Arc::clone(&activity) as _];
-        observers.extend(meter.clone().map(|meter| Arc::new(meter) as _));
+        let recorder: Arc<dyn Observer> = Arc::<ActivityRecord>::clone(&activity);
+        let mut observers = vec![self.metrics.modem(name), recorder];
+        if let Some(meter) = meter.clone() {
+            observers.push(Arc::new(meter));
+        }
         let observer: Arc<dyn Observer> = Arc::new(All(observers));
         let (location, wanted) = location(name, &modem.matching);
         let port = location.to_string();
