@@ -34,10 +34,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let target = env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
     let place = ["--offline", "--target-dir", &target];
-    cargo(&["build"], &place).run()?;
     if arguments.build {
-        return Ok(());
+        return cargo(&["build"], &place).run();
     }
+    // Together, since what tests depend on turns on features: a program built without them would be built apart.
+    cargo(&["build", "--bins", "--tests"], &place).run()?;
     cargo(&["test", "--lib", "--tests"], &place).run()
 }
 
