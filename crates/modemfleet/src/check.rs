@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::reload::{self, ReloadError};
-use agent::reload::{Line, Plan};
+use agent::reload::Plan;
 use api::client::{Target, converse};
+use api::reload::Line;
 use fleet::models::Folder;
 use fleet::{Ability, Context, Fleet, Loaded, Problem, Problems, Secrets};
 

@@ -9,18 +9,18 @@ use std::process::ExitCode;
 
 use modem::session::Chain;
 use modem::{Catalog, Plugin, catalog::CatalogError};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::scan::{Around, ScanError};
 use super::status::Screen;
 use super::table::{Cell, Table, Tone};
 use crate::end::{output_failed, wrong};
-use agent::doctor::{Finding, Level, host, survey, worst};
+use agent::doctor::{host, survey};
 use agent::modems::devices::DeviceReport;
 use api::client::{
     Call, Client, ClientError, DEFAULT_CONFIG, Target, TargetError, converse, encode,
 };
+use api::doctor::{Finding, Findings, Level, worst};
 use discovery::plugged::Plugged;
 use fleet::models::{Folder, Models, ModelsError};
 use fleet::printable::complain;
@@ -112,12 +112,6 @@ struct Report {
     findings: Vec<Finding>,
 }
 
-/// What the agent answers.
-#[derive(Deserialize)]
-struct Answer {
-    findings: Vec<Finding>,
-}
-
 /// The fleet file that is meant, as far as it can be used.
 struct File {
     findings: Vec<Finding>,
@@ -155,7 +149,7 @@ async fn look(args: &Args, plugins: &[&Plugin]) -> Result<Report, DoctorError> {
     let of_fleet = async {
         match told {
             Ok(told) => {
-                let Answer { findings } = serde_json::from_value(told)?;
+                let Findings { findings } = serde_json::from_value(told)?;
                 let runs = Finding::ok("agent", format!("an agent runs at {place}"));
                 Ok([vec![runs], findings].concat())
             }

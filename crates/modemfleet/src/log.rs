@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use hyper::Method;
 use modem::session::Chain;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use crate::end::{output_failed, wrong};
 use api::client::{Call, ClientError, Target, TargetError, converse};
+use api::log::{Change, Logged};
 use fleet::printable::complain;
 use fleet::printable::printable;
 
@@ -65,30 +66,23 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 async fn change(args: &Args) -> Result<(), LogError> {
-    let mut wanted = Map::new();
-    let given = [("filter", &args.filter), ("trace", &args.trace), ("untrace", &args.untrace)];
-    for (key, value) in given {
-        if let Some(value) = value {
-            wanted.insert(key.to_owned(), json!(value));
-        }
-    }
-    if let Some(time) = args.time {
-        wanted.insert("for_seconds".to_owned(), json!(time.as_secs()));
-    }
-    let body = if wanted.is_empty() { String::new() } else { Value::from(wanted).to_string() };
-    let method = if body.is_empty() { Method::GET } else { Method::PUT };
+    let change = Change {
+        filter: args.filter.clone(),
+        trace: args.trace.clone(),
+        for_seconds: args.time.map(|time| time.as_secs()),
+        untrace: args.untrace.clone(),
+    };
+    let (method, body) = match change == Change::default() {
+        true => (Method::GET, String::new()),
+        false => (Method::PUT, json!(change).to_string()),
+    };
     let mut client = args.target.client()?;
     let call = Call { method, path: "/api/v1/log", key: None, body: body.into() };
-    let now = client.json(&call).await?;
+    let Logged { filter, traced } = client.read(&call).await?;
     let mut out = io::stdout().lock();
-    writeln!(
-        out,
-        "filter: {}",
-        printable(now.get("filter").and_then(Value::as_str).unwrap_or("?"))
-    )?;
-    let traced = now.get("traced").and_then(Value::as_array).into_iter().flatten();
-    for modem in traced.filter_map(Value::as_str) {
-        writeln!(out, "AT dialogue: {}", printable(modem))?;
+    writeln!(out, "filter: {}", printable(&filter))?;
+    for modem in traced {
+        writeln!(out, "AT dialogue: {}", printable(&modem))?;
     }
     Ok(())
 }

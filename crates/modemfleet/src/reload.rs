@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use bytes::Bytes;
 use hyper::Method;
 use modem::session::Chain;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::end::wrong;
-use agent::reload::{Line, plan};
 use api::client::{Call, Client, ClientError, Target, TargetError, converse, encode};
+use api::reload::{Line, Plan, summary};
 use fleet::printable::complain;
 use fleet::printable::printable;
 
@@ -105,8 +106,8 @@ pub(super) async fn plan_of(
 }
 
 fn lines(answer: &Value) -> Result<Vec<Line>, ReloadError> {
-    let lines = answer.get("plan").cloned().unwrap_or_default();
-    serde_json::from_value(lines).map_err(|_fault| ReloadError::Strange)
+    let plan = Plan::deserialize(answer).map_err(|_fault| ReloadError::Strange)?;
+    Ok(plan.plan)
 }
 
 /// Prints a plan: a line for each entry, and how many there are of each kind.
@@ -114,7 +115,7 @@ fn lines(answer: &Value) -> Result<Vec<Line>, ReloadError> {
 /// # Errors
 /// Those of the output.
 pub(super) fn print(out: &mut impl Write, lines: &[Line], as_json: bool) -> io::Result<()> {
-    let summary = plan::summary(lines);
+    let summary = summary(lines);
     if as_json {
         return writeln!(out, "{}", json!({ "plan": lines, "summary": summary }));
     }

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use modem::Plugin;
 use modem::session::Chain;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -21,6 +20,7 @@ use super::table::{Cell, Table, Tone};
 use crate::end::{code_of, output_failed, wrong};
 use agent::modems::devices::DeviceReport;
 use api::client::{Call, Client, ClientError, Target, converse};
+use api::devices::Devices;
 use discovery::plugged::{Plugged, Remark};
 use fleet::models::Folder;
 use fleet::printable::complain;
@@ -176,14 +176,6 @@ struct Agent {
     version: Option<String>,
 }
 
-/// What it tells.
-#[derive(Deserialize)]
-pub(super) struct Answer {
-    /// The devices.
-    pub(super) devices: Vec<DeviceReport>,
-    version: String,
-}
-
 impl Agent {
     /// The devices: at once at the first time, later when something changed.
     async fn devices(&mut self) -> Result<Vec<DeviceReport>, ScanError> {
@@ -195,7 +187,7 @@ impl Agent {
             _ => DEVICES.to_owned(),
         };
         let answer: Value = self.client.json(&Call::get(&path)).await?;
-        let Answer { devices, version } = serde_json::from_value(answer)?;
+        let Devices { devices, version } = serde_json::from_value(answer)?;
         self.version = Some(version);
         Ok(devices)
     }

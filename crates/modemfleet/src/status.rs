@@ -12,8 +12,9 @@ use tokio::signal::unix::{self, SignalKind};
 use super::scan;
 use super::table::{Cell, Table, Tone};
 use crate::end::{output_failed, wrong};
-use agent::modems::devices::Claim;
+use agent::modems::devices::{Claim, DeviceReport};
 use api::client::{Call, Client, ClientError, Target, TargetError, converse};
+use api::devices::Devices;
 use api::modems::{Fleet, Modem, Queue, Registration, Session, Signal};
 use fleet::printable::complain;
 use fleet::printable::printable;
@@ -146,7 +147,7 @@ async fn usb(client: &mut Client) -> Result<String, StatusError> {
         Err(ClientError::Refused { code, .. }) if code == "not_found" => return Ok(String::new()),
         told => told?,
     };
-    let scan::Answer { devices, .. } = serde_json::from_value(told)?;
+    let Devices::<DeviceReport> { devices, .. } = serde_json::from_value(told)?;
     let lines = devices.iter().flat_map(|device| {
         let nobodys = (device.claim == Claim::Unclaimed).then(|| {
             let model = device.model.as_deref().unwrap_or("a modem that did not say who it is");

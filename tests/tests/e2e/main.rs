@@ -12,6 +12,7 @@
 )]
 
 mod aliyun;
+mod answers;
 mod bad_disk;
 mod batch;
 mod budget;

@@ -18,8 +18,9 @@ use crate::mqtt::Users;
 use crate::now::{ModemView, Now, SessionView};
 use crate::reload::plan::Step;
 use crate::reload::planner::{knowing, learn};
-use crate::reload::{Contents, Line, Plan, Refused, Request, plan};
+use crate::reload::{Contents, Plan, Refused, Request};
 use crate::upkeep::systemd;
+use api::reload::{Line, summary};
 use fleet::{Context, Fleet, Loaded, Modem, Secrets, SessionId};
 
 /// The longest that a reload waits for what ends: who asked for it waits too.
@@ -63,7 +64,7 @@ impl Agent {
                 for line in lines.iter().filter(|line| line.sign != '=') {
                     tracing::info!("reload: {line}");
                 }
-                let words = format!("reload applied: {}", plan::summary(lines));
+                let words = format!("reload applied: {}", summary(lines));
                 tracing::info!("{words}");
                 words
             }

@@ -31,8 +31,8 @@ pub fn finding(standing: &Standing) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Level;
     use super::*;
+    use api::doctor::Level;
 
     #[test]
     fn a_budget_is_told_as_soon_as_somebody_should_know() {

@@ -114,8 +114,8 @@ impl Gateway {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Level;
     use super::*;
+    use api::doctor::Level;
 
     fn good() -> Gateway {
         Gateway {

@@ -110,8 +110,8 @@ fn rights(node: &Node, user: &User) -> String {
 mod tests {
     use modem::holder::Holder;
 
-    use super::super::Level;
     use super::*;
+    use api::doctor::Level;
 
     #[test]
     fn what_keeps_a_port_from_being_opened_is_told_with_its_cure() {

@@ -49,8 +49,8 @@ impl Rights {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Level;
     use super::*;
+    use api::doctor::Level;
 
     #[test]
     fn what_is_open_to_others_is_told_with_its_cure() {

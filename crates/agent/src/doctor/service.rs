@@ -318,8 +318,8 @@ impl Watchdog {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Level;
     use super::*;
+    use api::doctor::Level;
 
     fn check(found: &Finding, level: Level, message: &str, advice: &str) {
         assert_eq!(found.level, level, "{found:?}");

@@ -234,7 +234,7 @@ async fn judge(
     user: &User,
 ) -> Vec<Finding> {
     let at_port = port.finding(user);
-    let is_reachable = at_port.level == super::Level::Ok;
+    let is_reachable = at_port.level == api::doctor::Level::Ok;
     let (pin, pin_secret) = given_pin(fleet, modem, exam.as_ref().ok()).await;
     let can = exam.as_ref().ok().map(|exam| (exam.speaks_tls, exam.signs_aliyun)).unzip();
     let seen = judged::Seen { exam, state: told.state, pin, may_set_clock: clock_is_set() };

@@ -98,9 +98,9 @@ pub(super) fn flapping(check: &str, what: &str, returns: usize) -> Finding {
 mod tests {
     use modem::holder::Holder;
 
-    use super::super::Level;
     use super::*;
     use crate::modems::devices::PortReport;
+    use api::doctor::Level;
     use discovery::Role;
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::at::{Command, Urc};
 use axum::body::Bytes;
 use axum::extract::{FromRequest, RawQuery, Request, State};
 use axum::http::{StatusCode, header};
@@ -11,10 +12,8 @@ use axum::response::sse::Event;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::stream;
-use modem::console::{self, ConsoleContext, Heard, Hearing, Outcome, Refusal, Wish};
+use modem::console::{self, ConsoleContext, Hearing, Outcome, Refusal, Wish};
 use modem::session::Chain;
-use serde::Deserialize;
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
@@ -31,19 +30,6 @@ pub(super) const MAX_BODY: usize = 24 * 1024;
 
 /// A command waits for its turn, its prompt, its answer and its result.
 pub(super) const LONGEST: Duration = Duration::from_secs(3 * console::LONGEST.as_secs() + 60);
-
-/// What is to be sent, and where.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Asked {
-    modem: String,
-    line: String,
-    /// What to answer to the command's prompt.
-    data_base64: Option<String>,
-    timeout_ms: Option<u64>,
-    #[serde(default)]
-    dangerous: bool,
-}
 
 /// Runs a command, and answers what came of it. Where the caller goes away before its turn it is not
 /// sent; after that the port finishes it.
@@ -63,7 +49,7 @@ pub(super) async fn run(
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", words));
     }
     let body = body_of(request).await?;
-    let asked: Asked = serde_json::from_slice(&body).map_err(|error| {
+    let asked: Command = serde_json::from_slice(&body).map_err(|error| {
         // Its words would repeat what stands there, which may be a secret.
         let words = format!("the body is not what it should be, at column {}", error.column());
         ApiError::new(StatusCode::BAD_REQUEST, "body", words)
@@ -75,7 +61,7 @@ pub(super) async fn run(
                      with an `http.token`";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "needs_token", words));
     }
-    let order = app.commands.order(asked.wish()?, ConsoleContext::Shared).map_err(refused)?;
+    let order = app.commands.order(wish(asked)?, ConsoleContext::Shared).map_err(refused)?;
     let Ok(_place) = app.bounds.commands.try_acquire() else {
         let words = format!("{COMMANDS} commands are under way; wait for one");
         return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "busy", words));
@@ -104,19 +90,17 @@ async fn body_of(request: Request) -> Result<Bytes, ApiError> {
     })
 }
 
-impl Asked {
-    fn wish(self) -> Result<Wish, ApiError> {
-        let data = self.data_base64.map(|data| STANDARD.decode(Zeroizing::new(data).as_bytes()));
-        let data = data.transpose().map_err(|_fault| {
-            ApiError::new(StatusCode::BAD_REQUEST, "body", "data_base64 is no Base64")
-        })?;
-        Ok(Wish {
-            line: Zeroizing::new(self.line),
-            data: data.map(Zeroizing::new),
-            timeout: self.timeout_ms.map(Duration::from_millis),
-            dangerous: self.dangerous,
-        })
-    }
+fn wish(asked: Command) -> Result<Wish, ApiError> {
+    let data = asked.data_base64.map(|data| STANDARD.decode(Zeroizing::new(data).as_bytes()));
+    let data = data.transpose().map_err(|_fault| {
+        ApiError::new(StatusCode::BAD_REQUEST, "body", "data_base64 is no Base64")
+    })?;
+    Ok(Wish {
+        line: Zeroizing::new(asked.line),
+        data: data.map(Zeroizing::new),
+        timeout: asked.timeout_ms.map(Duration::from_millis),
+        dangerous: asked.dangerous,
+    })
 }
 
 fn refused(refusal: Refusal) -> ApiError {
@@ -150,17 +134,11 @@ impl Reader {
             heard = self.hearing.next() => heard?,
             () = self.stop.cancelled() => return None,
         };
-        let event = Event::default().event("urc").data(text(&heard));
+        let data_base64 = heard.data.as_ref().map(|data| STANDARD.encode(data));
+        let event =
+            Event::default().event("urc").json_data(Urc { line: heard.line, data_base64 }).ok()?;
         Some((event, self.hearing.take_missed()))
     }
-}
-
-fn text(heard: &Heard) -> String {
-    let mut object = json!({ "line": heard.line });
-    if let (Some(data), Some(object)) = (&heard.data, object.as_object_mut()) {
-        object.insert("data_base64".to_owned(), json!(STANDARD.encode(data)));
-    }
-    object.to_string()
 }
 
 /// Streams what a modem says unasked, from now on, as server-sent events.

@@ -4,13 +4,15 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::devices::Devices;
 use axum::extract::{RawQuery, State};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::app::App;
 use super::error::ApiError;
 use super::query::Query;
+use crate::modems::devices::DeviceReport;
 
 /// How long a caller is kept waiting for news; proxies and the server itself give up later.
 const NEWS: Duration = Duration::from_secs(20);
@@ -22,13 +24,13 @@ const NEWS: Duration = Duration::from_secs(20);
 pub(super) async fn devices(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
-) -> Result<axum::Json<Value>, ApiError> {
+) -> Result<axum::Json<Devices<DeviceReport>>, ApiError> {
     let after =
         Query::once(query.as_deref(), &["after"]).map_err(ApiError::parameter)?.take("after");
     let end = Instant::now() + NEWS;
     loop {
         let now = document(&app).await;
-        let is_news = after.as_deref() != now.get("version").and_then(Value::as_str);
+        let is_news = after.as_ref() != Some(&now.version);
         if is_news || Instant::now() >= end || app.stop.is_cancelled() {
             return Ok(axum::Json(now));
         }
@@ -40,9 +42,9 @@ pub(super) async fn devices(
     }
 }
 
-async fn document(app: &App) -> Value {
-    let devices = json!(app.devices.report().await);
+async fn document(app: &App) -> Devices<DeviceReport> {
+    let devices = app.devices.report().await;
     let mut hasher = DefaultHasher::new();
-    devices.to_string().hash(&mut hasher);
-    json!({ "devices": devices, "version": format!("{:016x}", hasher.finish()) })
+    json!(devices).to_string().hash(&mut hasher);
+    Devices { version: format!("{:016x}", hasher.finish()), devices }
 }

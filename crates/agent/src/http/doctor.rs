@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use api::doctor::Findings;
 use axum::extract::{RawQuery, State};
-use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::app::App;
@@ -21,7 +21,7 @@ static TURN: Semaphore = Semaphore::const_new(1);
 pub(super) async fn doctor(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
-) -> Result<axum::Json<Value>, ApiError> {
+) -> Result<axum::Json<Findings>, ApiError> {
     let only =
         Query::once(query.as_deref(), &["modem"]).map_err(ApiError::parameter)?.take("modem");
     let only = only.as_deref();
@@ -30,5 +30,5 @@ pub(super) async fn doctor(
     }
     let _turn = TURN.acquire().await;
     let findings = survey::by_agent(&app.view, &app.devices, only).await;
-    Ok(axum::Json(json!({ "findings": findings })))
+    Ok(axum::Json(Findings { findings }))
 }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use api::inbox::{Confirmation, Message, Page, Readers, Waiting};
+use api::messages::Received;
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use inbox::{Cursor, Inbox, Message, ReadError, StoreError, Waiting};
-use serde_json::{Value, json};
+use inbox::{Cursor, Inbox, ReadError, StoreError};
 
 use super::app::App;
 use super::error::ApiError;
@@ -39,14 +40,14 @@ struct Params {
 pub(super) async fn read(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Page>, ApiError> {
     let inbox = inbox_of(&app)?;
     let known = ["reader", "after", "limit"];
     let params = Params::parse(query.as_deref(), &known)?;
     let page = inbox.read(params.reader.as_str(), params.cursor.as_deref(), params.limit).await;
     let page = page.map_err(refused)?;
-    let messages: Vec<Value> = page.messages.iter().map(message_json).collect();
-    Ok(Json(json!({ "messages": messages, "missed": page.missed, "more": page.more })))
+    let messages = page.messages.iter().map(message).collect();
+    Ok(Json(Page { messages, missed: page.missed, more: page.more }))
 }
 
 /// Confirms all messages up to and with one, or forgets the reader.
@@ -57,7 +58,7 @@ pub(super) async fn read(
 pub(super) async fn confirm(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Confirmation>, ApiError> {
     let inbox = inbox_of(&app)?;
     let known = ["reader", "through", "forget"];
     let params = Params::parse(query.as_deref(), &known)?;
@@ -65,10 +66,10 @@ pub(super) async fn confirm(
     match (params.cursor, params.forget) {
         (Some(through), false) => {
             let confirmed = inbox.confirm(name, &through).await.map_err(refused)?;
-            Ok(Json(json!({ "confirmed": confirmed })))
+            Ok(Json(Confirmation::Confirmed(confirmed)))
         }
         (None, true) => match inbox.forget(name).await {
-            Ok(true) => Ok(Json(json!({ "forgotten": name }))),
+            Ok(true) => Ok(Json(Confirmation::Forgotten(name.to_owned()))),
             Ok(false) => Err(refused(ReadError::UnknownReader)),
             Err(error) => Err(refused(error.into())),
         },
@@ -80,21 +81,19 @@ pub(super) async fn confirm(
 ///
 /// # Errors
 /// [`ApiError`]: 404 without an inbox.
-pub(super) async fn readers(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn readers(State(app): State<Arc<App>>) -> Result<Json<Readers>, ApiError> {
     let stat = inbox_of(&app)?.stat();
-    let all = |waiting: &[Waiting]| -> Vec<Value> {
-        let one = |one: &Waiting| {
-            let away = one.away.map(|away| away.as_secs());
-            json!({ "name": one.name, "behind": one.behind, "away_seconds": away })
-        };
-        waiting.iter().map(one).collect()
+    let one = |one: &inbox::Waiting| Waiting {
+        name: one.name.clone(),
+        behind: one.behind,
+        away_seconds: one.away.map(|away| away.as_secs()),
     };
-    Ok(Json(json!({
-        "messages": stat.messages,
-        "bytes": stat.bytes,
-        "readers": all(&stat.readers),
-        "sessions": all(&stat.sessions),
-    })))
+    Ok(Json(Readers {
+        messages: stat.messages,
+        bytes: stat.bytes,
+        readers: stat.readers.iter().map(one).collect(),
+        sessions: stat.sessions.iter().map(one).collect(),
+    }))
 }
 
 fn inbox_of(app: &App) -> Result<&Inbox, ApiError> {
@@ -104,17 +103,19 @@ fn inbox_of(app: &App) -> Result<&Inbox, ApiError> {
     })
 }
 
-fn message_json((cursor, message): &(Cursor, Message)) -> Value {
+fn message((cursor, message): &(Cursor, inbox::Message)) -> Message {
     let (modem, session) = message.source.split_once('/').unwrap_or((&message.source, ""));
-    json!({
-        "cursor": cursor.to_string(),
-        "at": humantime::format_rfc3339_millis(message.at).to_string(),
-        "modem": modem,
-        "session": session,
-        "topic": message.topic,
-        "qos": message.qos,
-        "payload_base64": STANDARD.encode(&message.payload),
-    })
+    Message {
+        cursor: cursor.to_string(),
+        at: humantime::format_rfc3339_millis(message.at).to_string(),
+        message: Received {
+            modem: modem.to_owned(),
+            session: session.to_owned(),
+            topic: message.topic.clone(),
+            qos: message.qos,
+            payload_base64: STANDARD.encode(&message.payload),
+        },
+    }
 }
 
 fn bad(code: &'static str, message: impl Into<String>) -> ApiError {

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::log::{Change, Logged};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::app::App;
 use super::error::ApiError;
@@ -19,21 +19,7 @@ const TRACED: Duration = Duration::from_secs(600);
 /// The longest that can be asked for.
 const LONGEST: Duration = Duration::from_secs(24 * 3_600);
 
-/// What to change; what is absent stays.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Change {
-    /// A filter, as of `modemfleet run --log`.
-    filter: Option<String>,
-    /// A modem whose AT dialogue is to be logged.
-    trace: Option<String>,
-    /// For so many seconds.
-    for_seconds: Option<u64>,
-    /// A modem whose AT dialogue is to be logged no more.
-    untrace: Option<String>,
-}
-
-pub(super) async fn read(State(app): State<Arc<App>>) -> axum::Json<Value> {
+pub(super) async fn read(State(app): State<Arc<App>>) -> axum::Json<Logged> {
     axum::Json(now(&app))
 }
 
@@ -42,15 +28,15 @@ pub(super) async fn recent(State(app): State<Arc<App>>) -> axum::Json<Value> {
     axum::Json(app.log.recent().json())
 }
 
-fn now(app: &App) -> Value {
-    json!({ "filter": app.log.filter(), "traced": app.log.traced().names() })
+fn now(app: &App) -> Logged {
+    Logged { filter: app.log.filter(), traced: app.log.traced().names() }
 }
 
 /// Changes what is logged, and answers what is logged now.
 pub(super) async fn change(
     State(app): State<Arc<App>>,
     body: Bytes,
-) -> Result<axum::Json<Value>, ApiError> {
+) -> Result<axum::Json<Logged>, ApiError> {
     let bad = |code, words: String| ApiError::new(StatusCode::BAD_REQUEST, code, words);
     let change: Change =
         serde_json::from_slice(&body).map_err(|error| bad("body", error.to_string()))?;

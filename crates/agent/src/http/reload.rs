@@ -3,19 +3,19 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use api::reload::Plan;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{RawQuery, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
 
 use super::app::App;
 use super::bounds::UPLOADS;
 use super::error::ApiError;
 use super::query::Query;
-use crate::reload::{Line, Refused, Sent, plan};
+use crate::reload::{Refused, Sent};
 
 /// The longest name of a file, and of its folder: every path of the file that is not absolute gets the folder.
 const MAX_PATH: usize = 1024;
@@ -37,9 +37,9 @@ pub(super) async fn has_place(
 ///
 /// # Errors
 /// [`ApiError`]: 422 where the file is refused, 429 where too many wait, 503 while the agent ends.
-pub(super) async fn apply(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn apply(State(app): State<Arc<App>>) -> Result<Json<Plan>, ApiError> {
     let lines = app.reloads.ask().await.map_err(refused)?;
-    Ok(answer(&lines))
+    Ok(Json(lines.into()))
 }
 
 /// What a reload of the fleet file in the body would change. `name` is its name for messages, `folder`
@@ -52,10 +52,10 @@ pub(super) async fn plan(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
     body: Bytes,
-) -> Result<Json<Value>, Response> {
+) -> Result<Json<Plan>, Response> {
     let sent = sent(query.as_deref(), body).map_err(IntoResponse::into_response)?;
     let lines = app.planner.plan(sent).await.map_err(not_planned)?;
-    Ok(answer(&lines))
+    Ok(Json(lines.into()))
 }
 
 /// The file, with what the query says of it.
@@ -80,10 +80,6 @@ fn not_planned(why: Refused) -> Response {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
-}
-
-fn answer(lines: &[Line]) -> Json<Value> {
-    Json(json!({ "plan": lines, "summary": plan::summary(lines) }))
 }
 
 fn refused(refused: Refused) -> ApiError {

@@ -10,8 +10,9 @@ pub(crate) mod planner;
 
 use tokio::sync::{mpsc, oneshot};
 
+use api::reload::Line;
 pub use contents::Contents;
-pub use plan::{Line, Plan};
+pub use plan::Plan;
 pub use planner::{Planner, Sent};
 
 use fleet::Problems;

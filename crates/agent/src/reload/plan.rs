@@ -6,8 +6,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use serde::{Deserialize, Serialize};
-
+use api::reload::Line;
 use fleet::secret::Ref;
 use fleet::{Access, Fleet, Http, Modem, MqttListener, Name, Qos, Route, Session, SessionId};
 
@@ -46,21 +45,6 @@ pub struct Plan {
     pub routes: Vec<(String, Step)>,
     /// Settings that change.
     pub settings: Vec<Setting>,
-}
-
-/// One line of a plan, as it is printed and as the API tells it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line {
-    /// `+` it comes, `-` it goes, `~` it changes, `=` it stays as it is.
-    pub sign: char,
-    /// `modem`, `session`, `route` or `setting`.
-    pub kind: String,
-    /// Its name, its topic or its key.
-    pub name: String,
-    /// What changes, and what that means. Empty where the sign says it all.
-    pub note: String,
-    /// Whether it changes at the next start of the agent only.
-    pub at_restart: bool,
 }
 
 impl Step {
@@ -202,29 +186,6 @@ impl Step {
             }
             (Self::Reopen(why), _) => format!("{why}; closed in order and opened again"),
         }
-    }
-}
-
-/// How many lines there are of each kind, in words.
-pub fn summary(lines: &[Line]) -> String {
-    let count =
-        |sign: char| lines.iter().filter(|line| line.sign == sign && !line.at_restart).count();
-    let restart = lines.iter().filter(|line| line.at_restart).count();
-    let mut words: Vec<String> =
-        [('+', "added"), ('~', "changed"), ('-', "removed"), ('=', "kept")]
-            .into_iter()
-            .map(|(sign, word)| format!("{} {word}", count(sign)))
-            .collect();
-    if restart > 0 {
-        words.push(format!("{restart} at the next start of the agent"));
-    }
-    words.join(", ")
-}
-
-impl std::fmt::Display for Line {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {} {}", self.sign, self.kind, self.name)?;
-        if self.note.is_empty() { Ok(()) } else { write!(f, ": {}", self.note) }
     }
 }
 

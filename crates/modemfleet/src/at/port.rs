@@ -7,11 +7,12 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::Method;
 use modem::At;
 use modem::console::{self, Commands, ConsoleContext, Heard, Hearing, Outcome, Wish};
-use serde::Deserialize;
 use serde_json::json;
 
 use super::error::AtError;
+use api::at::{Command, Urc};
 use api::client::{Call, Client, ClientError, Event, Events, encode};
+use api::messages::Missed;
 
 const PATH: &str = "/api/v1/at";
 
@@ -66,12 +67,13 @@ impl<'a> AtClient<'a> {
             Way::Agent { client, modem } => {
                 // The agent judges as well: it knows better what its sessions rest on.
                 drop(self.commands.order(wish.clone(), ConsoleContext::Shared).map_err(refused)?);
-                let body = json!({
-                    "modem": modem,
-                    "line": *wish.line,
-                    "data_base64": wish.data.map(|data| STANDARD.encode(&*data)),
-                    "timeout_ms": wish.timeout.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
-                    "dangerous": wish.dangerous,
+                let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+                let body = json!(Command {
+                    modem: (*modem).to_owned(),
+                    line: wish.line.to_string(),
+                    data_base64: wish.data.map(|data| STANDARD.encode(&*data)),
+                    timeout_ms: wish.timeout.map(millis),
+                    dangerous: wish.dangerous,
                 });
                 let body = body.to_string().into();
                 let call = Call { method: Method::POST, path: PATH, key: None, body };
@@ -102,13 +104,7 @@ pub(super) enum Said {
     End,
 }
 
-#[derive(Deserialize)]
-struct Urc {
-    line: String,
-    data_base64: Option<String>,
-}
-
-impl UrcListener {
+impl Ears {
     pub(super) async fn of_agent(client: &Client, modem: &str) -> Result<Self, ClientError> {
         let path = format!("{PATH}?modem={}", encode(modem));
         client.events(&path).await.map(|events| Self::Agent(Box::new(events)))
@@ -152,8 +148,8 @@ fn said(event: &Event) -> Said {
             Err(_) => Said::Missed(1),
         },
         _ => {
-            let told: serde_json::Value = serde_json::from_str(&event.data).unwrap_or_default();
-            Said::Missed(told.get("missed").and_then(serde_json::Value::as_u64).unwrap_or(1))
+            let told = serde_json::from_str(&event.data);
+            Said::Missed(told.map_or(1, |Missed { missed }| missed))
         }
     }
 }

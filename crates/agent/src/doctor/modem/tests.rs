@@ -6,8 +6,8 @@ use modem::probe::Identity;
 use modem::profile::Status;
 use modem::reply::{self, CmeError, Context, Domain, PdpType};
 
-use super::super::Level;
 use super::*;
+use api::doctor::Level;
 use fleet::{Context as FileContext, Secrets};
 
 /// 2026-11-25T09:58:00Z

@@ -2,8 +2,8 @@
 
 use std::time::UNIX_EPOCH;
 
-use super::super::Level;
 use super::*;
+use api::doctor::Level;
 use fleet::{Context, Secrets};
 
 const DAY: Duration = Duration::from_secs(86_400);

@@ -295,7 +295,7 @@ fn what_changes_at_the_next_start_only_keeps_its_value_and_is_told_again() {
     let again = Plan::new(&runs, &new, |_| false);
     assert_eq!(changes(&again).len(), 1, "{again:?}");
     assert_eq!(
-        summary(&again.lines()),
+        api::reload::summary(&again.lines()),
         "0 added, 0 changed, 0 removed, 7 kept, 1 at the next start of the agent"
     );
 }

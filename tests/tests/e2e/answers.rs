@@ -1,10 +1,4 @@
 //! Each key of each answer of the API, with the type of its value: others hold on to them.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "what serves the tests ends at the first surprise, as they do"
-)]
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
