@@ -1,4 +1,4 @@
-//! From typed text to the validated fleet: every value is judged, and all faults are reported.
+//! From the tree to the validated fleet: every value is judged, and all faults are reported.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -6,11 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use super::choices::{APN_PROTOCOLS, OWNERS, PDP_TYPES, ROAMING};
 use super::context::{Context, Secrets};
-use super::fleet::{Apn, ApnProtocol, Fleet, Match, Modem, Name, Owner, SessionId};
+use super::fleet::{Apn, ApnProtocol, Fleet, Http, Match, Modem, Name, Owner, SessionId};
+use super::key::Shape;
+use super::keys::{HTTP, MATCH};
 use super::problem::Report;
-use super::raw::{RawApn, RawFleet, RawMatch, RawModem};
+use super::shape;
 use super::source::Source;
-use super::tree::Node;
+use super::tree::{Kind, Node};
 use super::words::{self, Fault};
 use crate::secret::Rule;
 use build::{Build, Place};
@@ -49,40 +51,29 @@ pub(super) use gateways::named;
 
 /// Builds the fleet; `None` only where `report` has an error.
 pub(super) fn fleet(
-    mut raw: RawFleet,
     root: &Node,
     source: &Source,
     context: &Context,
     report: &mut Report,
 ) -> Option<Fleet> {
-    let mut build = Build {
-        source,
-        context,
-        report,
-        secrets: Vec::new(),
-        certificates: Vec::new(),
-        elsewhere: BTreeSet::new(),
-    };
-    let top = Place { node: Some(root), name: 0..0, path: String::new() };
-    let gateway = build.gateway(&raw, &top);
-    build.select(&mut raw, &top, gateway.as_ref());
-    let raw = &raw;
+    let (mut build, top) = begin(root, source, context, report);
+    let gateway = build.gateway(&top);
+    build.select(&top, gateway.as_ref());
     let shutdown_grace = build
-        .optional(&top, "shutdown_grace", raw.shutdown_grace.as_ref(), |text| {
+        .optional(&top, "shutdown_grace", |text| {
             words::duration(text, Duration::from_secs(1), MAX_GRACE)
         })
         .unwrap_or(DEFAULT_GRACE);
-    let http = build.http(&raw.http, &top.at("http"));
-    let queue = build.queue(&raw.queue, &top.at("queue"));
-    let inbox = raw.inbox.as_ref().map(|raw| build.inbox(raw, &top.at("inbox")));
-    let mqtt = raw.hand_in.mqtt.as_ref();
-    let mqtt = mqtt.and_then(|raw| build.mqtt_listener(raw, &top.at("hand_in").at("mqtt")));
-    let brokers = build.brokers(raw, &top.at("brokers"));
+    let http = build.http(&top.at("http"));
+    let queue = build.queue(&top.at("queue"));
+    let inbox = top.has("inbox").then(|| build.inbox(&top.at("inbox")));
+    let mqtt = build.mqtt_listener(&top.at("hand_in"));
+    let brokers = build.brokers(&top);
     let place = top.at("recovery");
-    let privileged = build.socket(&place, "socket", raw.recovery.socket.as_ref());
+    let privileged = build.socket(&place, "socket");
     let privileged = privileged.unwrap_or_else(|| recovery::SOCKET.into());
-    let modems = build.modems(raw, &top, gateway.as_ref(), &brokers);
-    let routes = build.routes(raw, &modems, &top.at("routes"));
+    let modems = build.modems(&top, gateway.as_ref(), &brokers);
+    let routes = build.routes(&modems, &top);
     build.resolve_secrets();
     Some(Fleet {
         gateway: gateway?,
@@ -95,6 +86,40 @@ pub(super) fn fleet(
         modems,
         routes,
     })
+}
+
+/// Builds the `http` of a file that may have errors elsewhere.
+pub(super) fn http(
+    root: &Node,
+    source: &Source,
+    context: &Context,
+    report: &mut Report,
+) -> Option<Http> {
+    let (mut build, top) = begin(root, source, context, report);
+    let place = top.at("http");
+    let is_whole = place.node.is_none_or(|node| {
+        shape::below(&Shape::Map(&HTTP), node, "http", build.source, build.report)
+    });
+    if is_whole { build.http(&place) } else { None }
+}
+
+fn begin<'a>(
+    root: &'a Node,
+    source: &'a Source,
+    context: &'a Context,
+    report: &'a mut Report,
+) -> (Build<'a>, Place<'a>) {
+    let build = Build {
+        source,
+        context,
+        report,
+        secrets: Vec::new(),
+        certificates: Vec::new(),
+        here: None,
+        elsewhere: BTreeSet::new(),
+        idle: BTreeSet::new(),
+    };
+    (build, Place { node: Some(root), name: 0..0, path: String::new() })
 }
 
 impl Build<'_> {
@@ -128,8 +153,8 @@ impl Build<'_> {
     }
 
     /// The name of this gateway: what was told on the command line, what the file says, the host name.
-    fn gateway(&mut self, raw: &RawFleet, top: &Place<'_>) -> Option<Name> {
-        if raw.gateway.is_some() && raw.gateways.is_some() {
+    fn gateway(&mut self, top: &Place<'_>) -> Option<Name> {
+        if top.has("gateway") && top.has("gateways") {
             let message = "`gateway` names one gateway, and `gateways` are many".to_owned();
             let help = "leave `gateway` out: each takes its host name, or what `--gateway` says";
             self.error_at_name(&top.at("gateway"), message, Some(help));
@@ -144,8 +169,8 @@ impl Build<'_> {
             }
             return name;
         }
-        if raw.gateway.is_some() {
-            return self.optional(top, "gateway", raw.gateway.as_ref(), words::name);
+        if top.has("gateway") {
+            return self.optional(top, "gateway", words::name);
         }
         let host = self.context.host_name.as_deref().unwrap_or_default();
         // The domain says nothing that a fleet's own name would not.
@@ -161,28 +186,27 @@ impl Build<'_> {
 
     fn modems(
         &mut self,
-        raw: &RawFleet,
         top: &Place<'_>,
         gateway: Option<&Name>,
         brokers: &session::Brokers,
     ) -> Vec<Modem> {
         let place = top.at("modems");
-        if raw.modems.0.is_empty() && !self.elsewhere.is_empty() {
+        let all = self.modems_here(top);
+        if all.is_empty() && !self.elsewhere.is_empty() {
             let gateway = gateway.map_or("", Name::as_str);
             let message = format!("no modem of this file is for the gateway `{gateway}`");
             self.error_at_name(&place, message, Some("add it to the `gateways` of one"));
-        } else if raw.modems.0.is_empty() {
+        } else if all.is_empty() {
             let message = "there are no modems".to_owned();
             let help = "add `modems:` with at least one, such as `north: { match: { port: /dev/ttyUSB2 } }`";
             self.error_at_name(&place, message, Some(help));
         }
         let mut modems: Vec<Modem> = Vec::new();
-        for (key, raw) in &raw.modems.0 {
+        for (key, place) in &all {
             if self.report.is_over() {
                 break;
             }
-            let place = place.at(key);
-            modems.extend(self.modem(key, raw, &place, gateway, brokers));
+            modems.extend(self.modem(key, place, gateway, brokers));
         }
         self.distinct(&modems, &place);
         self.client_ids(&modems, &place);
@@ -216,43 +240,37 @@ impl Build<'_> {
     fn modem(
         &mut self,
         key: &str,
-        raw: &RawModem,
         place: &Place<'_>,
         gateway: Option<&Name>,
         brokers: &session::Brokers,
     ) -> Option<Modem> {
         let name = self.name(key, place);
-        let matching = self.matching(raw.matching.as_deref(), place);
-        let apn = raw.apn.as_ref().map(|raw| self.apn(raw, &place.at("apn")));
-        let pin = self.secret(place, "pin", raw.pin.as_deref(), Rule::Pin);
+        let matching = self.matching(place);
+        let apn = place.has("apn").then(|| self.apn(&place.at("apn")));
+        let pin = self.secret(place, "pin", Rule::Pin);
         let word = |text: &str| words::one_of(text, &ROAMING);
-        let roaming =
-            self.optional(place, "roaming", raw.roaming.as_ref(), word).unwrap_or_default();
-        let radio = self.radio(raw, place);
+        let roaming = self.optional(place, "roaming", word).unwrap_or_default();
+        let radio = self.radio(place);
         let poll = self
-            .optional(place, "poll", raw.poll.as_ref(), |text| {
-                words::duration(text, Duration::from_secs(1), MAX_POLL)
-            })
+            .optional(place, "poll", |text| words::duration(text, Duration::from_secs(1), MAX_POLL))
             .unwrap_or(DEFAULT_POLL);
         let owner = |text: &str| words::one_of(text, &OWNERS);
-        let sms = self.optional(place, "sms", raw.sms.as_ref(), owner).unwrap_or_default();
-        let line = self.line(raw, place);
-        let budget = raw.budget.as_ref().map(|raw| self.budget(raw, &place.at("budget")));
-        let recovery = self.recovery(raw.recovery.as_deref(), &place.at("recovery"));
+        let sms = self.optional(place, "sms", owner).unwrap_or_default();
+        let line = self.line(place);
+        let budget = place.has("budget").then(|| self.budget(&place.at("budget")));
+        let recovery = self.recovery(&place.at("recovery"));
         // With a stand-in where the name is bad, so that its sessions' faults are told as well.
         let stand_in = name.clone().or_else(|| Name::new("modem"))?;
         let mut sessions = Vec::new();
-        let places = place.at("sessions");
-        for (key, raw) in &raw.sessions.0 {
+        for (key, place) in self.sessions_here(place) {
             if self.report.is_over() {
                 break;
             }
-            let place = places.at(key);
             let Some(session) = self.name(key, &place) else { continue };
             let id = SessionId { modem: stand_in.clone(), session };
-            sessions.extend(self.session(id, raw, &place, gateway, brokers));
+            sessions.extend(self.session(id, &place, gateway, brokers));
         }
-        let telemetry = self.telemetry(raw, place, gateway, &mut sessions);
+        let telemetry = self.telemetry(place, gateway, &mut sessions);
         let apn = apn.map_or(Some(None), |apn| apn.map(Some))?;
         let budget = budget.map_or(Some(None), |budget| budget.map(Some))?;
         let (name, matching) = (name?, matching?);
@@ -273,31 +291,28 @@ impl Build<'_> {
         })
     }
 
-    fn matching(&mut self, raw: Option<&RawMatch>, modem: &Place<'_>) -> Option<Match> {
-        let raw = raw.unwrap_or(&RawMatch::NONE);
+    fn matching(&mut self, modem: &Place<'_>) -> Option<Match> {
         let place = modem.at("match");
-        let port = self.optional(&place, "port", raw.port.as_ref(), |text| {
+        let port = self.optional(&place, "port", |text| {
             let good = Path::new(text).is_absolute() && !text.chars().any(char::is_control);
             if good { Ok(PathBuf::from(text)) } else { Err(Fault::new("must be an absolute path")) }
         });
-        let usb_path = self.optional(&place, "usb_path", raw.usb_path.as_ref(), words::usb_path);
-        let RawMatch { imei, iccid, usb_path: path, port: tty, model } = raw;
-        if [imei, iccid, path, tty, model].into_iter().all(Option::is_none) {
+        let usb_path = self.optional(&place, "usb_path", words::usb_path);
+        if !MATCH.names().into_iter().any(|key| place.has(key)) {
             let message = format!("`{}` needs a key in its `match`", modem.key());
             let help = "say which device it is by any of imei, iccid, usb_path, port and model, such \
                         as `match: { imei: \"861234567000000\" }`; all that are given must hold";
             self.error_at_name(&place, message, Some(help));
             return None;
         }
-        let imei =
-            self.optional(&place, "imei", raw.imei.as_ref(), |text| words::digits(text, 15, 15));
-        let iccid = self.optional(&place, "iccid", raw.iccid.as_ref(), |text| {
+        let imei = self.optional(&place, "imei", |text| words::digits(text, 15, 15));
+        let iccid = self.optional(&place, "iccid", |text| {
             let good =
                 (18..=22).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
             let fault = Fault::new("must be the 18 to 22 digits that are printed on the SIM");
             if good { Ok(text.to_owned()) } else { Err(fault) }
         });
-        let model = self.optional(&place, "model", raw.model.as_ref(), |text| {
+        let model = self.optional(&place, "model", |text| {
             let text = words::quoted(text, 64)?;
             match text.get(..7) {
                 Some(brand) if brand.eq_ignore_ascii_case("SIMCOM_") => {
@@ -307,40 +322,31 @@ impl Build<'_> {
             }
         });
         // A key that is wrong must not be taken for one that is not given.
-        let wrong = (raw.port.is_some() && port.is_none())
-            || (raw.usb_path.is_some() && usb_path.is_none())
-            || (raw.imei.is_some() && imei.is_none())
-            || (raw.iccid.is_some() && iccid.is_none())
-            || (raw.model.is_some() && model.is_none());
+        let wrong = (place.has("port") && port.is_none())
+            || (place.has("usb_path") && usb_path.is_none())
+            || (place.has("imei") && imei.is_none())
+            || (place.has("iccid") && iccid.is_none())
+            || (place.has("model") && model.is_none());
         (!wrong).then_some(Match { port, usb_path, imei, iccid, model })
     }
 
-    fn apn(&mut self, raw: &RawApn, place: &Place<'_>) -> Option<Apn> {
+    fn apn(&mut self, place: &Place<'_>) -> Option<Apn> {
         let read = |text: &str| words::quoted(text, MAX_APN);
-        let long = &raw.long;
-        let name = match &long.name {
-            Some(text) if raw.short => match read(text) {
-                Ok(name) => Some(name),
-                Err(fault) => {
-                    self.fault(place, fault);
-                    None
-                }
-            },
-            _ => self.required(place, "name", long.name.as_ref(), read),
+        let name = match place.node {
+            Some(Node { kind: Kind::Scalar, text, .. }) => {
+                read(text).map_err(|fault| self.fault(place, fault)).ok()
+            }
+            _ => self.required(place, "name", read),
         };
-        let user = self
-            .optional(place, "user", long.user.as_ref(), |text| words::quoted(text, MAX_APN_AUTH));
+        let user = self.optional(place, "user", |text| words::quoted(text, MAX_APN_AUTH));
         let rule = Rule::Quoted(MAX_APN_AUTH);
-        let password = self.secret(place, "password", long.password.as_deref(), rule);
-        if long.password.is_some() && long.user.is_none() {
+        let password = self.secret(place, "password", rule);
+        if place.has("password") && !place.has("user") {
             self.error_at_name(&place.at("password"), "`password` needs `user`".to_owned(), None);
         }
-        let kind = self
-            .optional(place, "type", long.kind.as_ref(), |text| words::one_of(text, &PDP_TYPES));
-        let auth = self.optional(place, "auth", long.auth.as_ref(), |text| {
-            words::one_of(text, &APN_PROTOCOLS)
-        });
-        match (auth, &long.user) {
+        let kind = self.optional(place, "type", |text| words::one_of(text, &PDP_TYPES));
+        let auth = self.optional(place, "auth", |text| words::one_of(text, &APN_PROTOCOLS));
+        match (auth, place.text("user")) {
             (Some(ApnProtocol::None), Some(_)) => {
                 let help = "leave out `auth`, or `user` and `password`".to_owned();
                 self.error(
@@ -354,7 +360,7 @@ impl Build<'_> {
             }
             _ => {}
         }
-        let cid = self.optional(place, "cid", long.cid.as_ref(), |text| {
+        let cid = self.optional(place, "cid", |text| {
             let cid = text.parse().ok().filter(|cid| (1..=MAX_CID).contains(cid));
             cid.ok_or_else(|| Fault::new(format!("must be a number of 1 to {MAX_CID}")))
         });
@@ -362,10 +368,10 @@ impl Build<'_> {
         Some(Apn { name: name?, user, password, kind, auth, cid })
     }
 
-    fn radio(&mut self, raw: &RawModem, place: &Place<'_>) -> Owner {
+    fn radio(&mut self, place: &Place<'_>) -> Owner {
         let word = |text: &str| words::one_of(text, &OWNERS);
-        let radio = self.optional(place, "radio", raw.radio.as_ref(), word).unwrap_or_default();
-        if radio == Owner::Leave && raw.apn.is_some() {
+        let radio = self.optional(place, "radio", word).unwrap_or_default();
+        if radio == Owner::Leave && place.has("apn") {
             let message = "`apn` has no effect beside `radio: leave`: another program writes it";
             let help = "set the access point in that program, or leave out `radio`".to_owned();
             self.warn(&place.at("apn"), message, Some(help));

@@ -9,11 +9,11 @@ use super::key::Leaf::{Boolean, Digits, Form, Name, Size, Text, Time, Word};
 use super::key::Shape::{List, Map, Named, Scalar, Secret};
 use super::key::{Keys, may, must};
 use super::{BatchFormat, Policy};
-use modem::GATEWAYS;
+use modem::{GATEWAYS, MODEM, TLS};
 
+pub(super) use modem::{MATCH, NAME};
 #[cfg(test)]
-pub(super) use modem::{APN, BUDGET, RECOVERY, SESSION, SHED, SUBSCRIBE, TELEMETRY, WILL};
-pub(super) use modem::{MATCH, MODEM, NAME, TLS};
+pub(super) use modem::{SESSION, SUBSCRIBE};
 
 /// The whole file.
 pub(super) static FLEET: Keys = Keys::new(

@@ -1,8 +1,8 @@
 //! `fleet.yaml`: reading, checking, and saying what is wrong with it and where.
 //!
 //! One path for `run`, `reload` and `check`: read (at most [`MAX_BYTES`]) → the tree with places
-//! (`tree`) → every unknown or misplaced key at once (`shape`, by the tables of `keys`) → serde_yaml into typed text
-//! (`raw`) → every value at once (`check`) → the secrets. A file with one error is refused as
+//! (`tree`) → every unknown or misplaced key at once (`shape`, by the tables of `keys`) → every value at once
+//! (`check`) → the secrets. A file with one error is refused as
 //! a whole; what this version does not carry is refused at its place, never taken and ignored.
 
 mod ability;
@@ -22,7 +22,6 @@ pub mod printable;
 pub mod private;
 mod problem;
 mod problems;
-mod raw;
 mod redact;
 mod schema;
 pub mod secret;
@@ -39,6 +38,9 @@ mod words;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 pub use ability::Ability;
 pub use context::{Context, GATEWAY, Secrets};
@@ -81,10 +83,7 @@ pub fn gateways(path: &Path) -> Vec<String> {
     let Ok(source) = text("", bytes) else { return Vec::new() };
     // What is hostile is refused by the tree, which the check of each goes through.
     let mut report = Report::default();
-    if tree::read(&source, &mut report).is_none() {
-        return Vec::new();
-    }
-    typed(&source, &mut report).map_or_else(Vec::new, |raw| check::named(&raw))
+    tree::read(&source, &mut report).map_or_else(Vec::new, |root| check::named(&root))
 }
 
 /// Reads and checks the file at `path`, and the secrets it refers to.
@@ -133,17 +132,10 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// file must not keep people from the agent that runs.
 pub fn http_of_faulty(path: &Path) -> Option<Http> {
     let source = text("", read(path).ok()?).ok()?;
-    // What is hostile, an alias bomb for one, is refused by the tree.
-    tree::read(&source, &mut Report::default())?;
-    let whole: serde_yaml::Mapping = serde_yaml::from_str(&source.text).ok()?;
-    let mut sound: serde_yaml::Mapping =
-        serde_yaml::from_str("modems: { m: { match: { port: /dev/null } } }").ok()?;
-    if let Some(http) = whole.get("http") {
-        sound.insert("http".into(), http.clone());
-    }
-    let text = serde_yaml::to_string(&sound).ok()?;
+    let root = tree::read(&source, &mut Report::default())?;
     let context = Context::named(path, Secrets::Skip, Some("any".to_owned()));
-    parse("fleet.yaml", text.into_bytes(), &context).ok().map(|loaded| loaded.fleet.http)
+    let mut report = Report::default();
+    check::http(&root, &source, &context, &mut report).filter(|_| !report.has_errors())
 }
 
 /// Checks `bytes` as the content of the file `name`.
@@ -160,9 +152,9 @@ pub fn parse(name: &str, bytes: Vec<u8>, context: &Context) -> Result<Loaded, Pr
         let help = "it needs at least `modems:` with one modem".to_owned();
         return Err(refuse(&source, 0, "the file is empty", Some(help)));
     }
-    shape::check(&FLEET, &root, &source, &mut report);
-    let raw = if report.is_over() { None } else { typed(&source, &mut report) };
-    let fleet = raw.and_then(|raw| check::fleet(raw, &root, &source, context, &mut report));
+    let is_whole = shape::check(&FLEET, &root, &source, &mut report);
+    let is_whole = is_whole && !report.is_over() && is_plain_yaml(&source, &mut report);
+    let fleet = is_whole.then(|| check::fleet(&root, &source, context, &mut report)).flatten();
     let fleet = fleet.filter(|_| !report.has_errors() && !report.is_over());
     let problems = Problems::of(report, &source, || Shown::of(&root, &FLEET, &source.text));
     match fleet {
@@ -217,22 +209,15 @@ fn refuse(
     Problems::of(report, source, || Shown::Keys)
 }
 
-/// The typed reading. After [`shape::check`] it fails only where that already reported.
-fn typed(source: &Source, report: &mut Report) -> Option<raw::RawFleet> {
+/// Reports whether serde_yaml, too, takes the file as YAML. It reads the files of models, and so do programs of others:
+/// what it refuses is not taken here either.
+fn is_plain_yaml(source: &Source, report: &mut Report) -> bool {
     let reader = serde_yaml::Deserializer::from_str(&source.text);
-    match serde_path_to_error::deserialize(reader) {
-        Ok(raw) => Some(raw),
-        Err(_) if report.has_errors() => None,
-        Err(error) => {
-            let path = error.path().to_string();
-            let at = error.inner().location().map_or(0, |place| place.index());
-            // Without serde's words: they quote the value, which may be a secret.
-            let message = match path.as_str() {
-                "." => "the two readers of YAML do not agree on what is written here".to_owned(),
-                path => format!("`{path}` cannot be read as what belongs there"),
-            };
-            report.error(source, at..at, &path, message, None);
-            None
-        }
+    let Err(error) = IgnoredAny::deserialize(reader) else { return true };
+    if !report.has_errors() {
+        let at = error.location().map_or(0, |place| place.index());
+        let message = "the two readers of YAML do not agree on what is written here";
+        report.error(source, at..at, "", message, None);
     }
+    false
 }

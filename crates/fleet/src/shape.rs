@@ -1,7 +1,7 @@
 //! The check of keys: which there are, and that what belongs there stands under each.
 //!
 //! One walk over the tree finds every unknown key, every list where a mapping belongs and every
-//! secret in plain text at once; the typed reading after it would stop at the first.
+//! secret in plain text at once.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -15,14 +15,34 @@ use super::source::Source;
 use super::tree::{Kind, Node, shown_key};
 use super::words::{did_you_mean, listed, nearest};
 
-/// Checks a whole file against its keys.
-pub(super) fn check(file: &'static Keys, root: &Node, source: &Source, report: &mut Report) {
-    Walk { source, report }.visit(&Map(file), root, root.span.clone(), "");
+/// Checks a whole file against its keys. Returns false if the values are not to be judged: something else than a value
+/// stands in the place of one, or two values of one key, and it is not known which of them is meant.
+pub(super) fn check(
+    file: &'static Keys,
+    root: &Node,
+    source: &Source,
+    report: &mut Report,
+) -> bool {
+    below(&Map(file), root, "", source, report)
+}
+
+/// [`check`], of what stands at `path`.
+pub(super) fn below(
+    shape: &Shape,
+    node: &Node,
+    path: &str,
+    source: &Source,
+    report: &mut Report,
+) -> bool {
+    let mut walk = Walk { source, report, is_whole: true };
+    walk.visit(shape, node, node.span.clone(), path);
+    walk.is_whole
 }
 
 struct Walk<'a> {
     source: &'a Source,
     report: &'a mut Report,
+    is_whole: bool,
 }
 
 impl Walk<'_> {
@@ -80,6 +100,8 @@ impl Walk<'_> {
             }
             match keys.get(&name.text) {
                 Some(key) => {
+                    self.is_whole &=
+                        node.entry(key.name).is_some_and(|(first, _)| Rc::ptr_eq(first, name));
                     let path = join(path, key.name);
                     self.visit(&key.shape, value, name.span.clone(), &path);
                 }
@@ -149,6 +171,7 @@ impl Walk<'_> {
     }
 
     fn mismatch(&mut self, shape: &Shape, node: &Node, path: &str) {
+        self.is_whole = false;
         let wanted = match shape {
             Scalar(_) => "a single value",
             Secret => "`{ file: … }`, `{ env: … }` or `{ credential: … }`",

@@ -8,7 +8,6 @@ use modem::mqtt::MAX_PAYLOAD;
 
 use super::build::{Build, Place};
 use crate::fleet::{Batch, BatchFormat};
-use crate::raw::{RawBatch, RawRoute};
 use crate::template::Template;
 use crate::words::{self, Fault};
 
@@ -20,25 +19,22 @@ const DELAYS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_
 const DEFAULT_DELAY: Duration = Duration::from_secs(1);
 
 impl Build<'_> {
-    pub(super) fn batch(&mut self, raw: &RawBatch, place: &Place<'_>) -> Option<Batch> {
-        let format = self.required(place, "format", raw.format.as_ref(), |text| {
-            words::one_of(text, &BatchFormat::ALL)
-        });
-        let messages = self.optional(place, "max_messages", raw.max_messages.as_ref(), |text| {
+    pub(super) fn batch(&mut self, place: &Place<'_>) -> Option<Batch> {
+        let format = self.required(place, "format", |text| words::one_of(text, &BatchFormat::ALL));
+        let messages = self.optional(place, "max_messages", |text| {
             let (min, max) = MESSAGES;
             let count = text.parse().ok().filter(|count| (min..=max).contains(count));
             count.ok_or_else(|| Fault::new(format!("must be {min} to {max} messages")))
         });
-        let bytes = self.optional(place, "max_bytes", raw.max_bytes.as_ref(), |text| {
+        let bytes = self.optional(place, "max_bytes", |text| {
             let bytes = usize::try_from(words::size(text, ByteSize::b(1))?).unwrap_or(usize::MAX);
             let good = (MIN_BYTES..=MAX_PAYLOAD).contains(&bytes);
             let fault = || Fault::new(format!("must be {MIN_BYTES} to {MAX_PAYLOAD} bytes"));
             if good { Ok(bytes) } else { Err(fault()) }
         });
-        let delay = self.optional(place, "max_delay", raw.max_delay.as_ref(), |text| {
-            words::duration(text, DELAYS.0, DELAYS.1)
-        });
-        let ids = self.optional(place, "ids", raw.ids.as_ref(), words::boolean);
+        let delay =
+            self.optional(place, "max_delay", |text| words::duration(text, DELAYS.0, DELAYS.1));
+        let ids = self.optional(place, "ids", words::boolean);
         Some(Batch {
             format: format?,
             max_messages: messages.unwrap_or(DEFAULT_MESSAGES),
@@ -49,14 +45,9 @@ impl Build<'_> {
     }
 
     /// A batch has many ids and one topic.
-    pub(super) fn no_id_of_a_batch(
-        &mut self,
-        raw: &RawRoute,
-        publish_as: Option<&Template>,
-        place: &Place<'_>,
-    ) {
+    pub(super) fn no_id_of_a_batch(&mut self, publish_as: Option<&Template>, place: &Place<'_>) {
         let has_id = publish_as.is_some_and(|template| template.variables().contains("id"));
-        if raw.batch.is_some() && has_id {
+        if place.has("batch") && has_id {
             let message = "`publish_as` has ${id}, and a batch has as many ids as messages";
             let help = "`ids: true` puts them into the batch".to_owned();
             self.error(&place.at("publish_as"), message, Some(help));

@@ -6,7 +6,6 @@ use queue::MAX_PRIORITY;
 
 use super::build::{Build, Place};
 use crate::fleet::{Budget, Shed};
-use crate::raw::{RawBudget, RawShed};
 use crate::words::{self, Fault};
 
 /// Less would not pay for one connect.
@@ -15,24 +14,23 @@ const DEFAULT_WARN: u8 = 80;
 const DEFAULT_STOP: u8 = 100;
 
 impl Build<'_> {
-    pub(super) fn budget(&mut self, raw: &RawBudget, place: &Place<'_>) -> Option<Budget> {
-        let bytes =
-            self.required(place, "bytes", raw.bytes.as_ref(), |text| words::size(text, MIN_BYTES));
-        let reset_day = self.optional(place, "reset_day", raw.reset_day.as_ref(), |text| {
+    pub(super) fn budget(&mut self, place: &Place<'_>) -> Option<Budget> {
+        let bytes = self.required(place, "bytes", |text| words::size(text, MIN_BYTES));
+        let reset_day = self.optional(place, "reset_day", |text| {
             number(text, 1, 31).ok_or_else(|| Fault::new("must be a day of the month, 1 to 31"))
         });
-        let time_zone = self.optional(place, "time_zone", raw.time_zone.as_ref(), time_zone);
-        let warn = self.optional(place, "warn", raw.warn.as_ref(), percent).unwrap_or(DEFAULT_WARN);
-        let shed = raw.shed.as_ref().map(|raw| self.shed(raw, &place.at("shed")));
+        let time_zone = self.optional(place, "time_zone", time_zone);
+        let warn = self.optional(place, "warn", percent).unwrap_or(DEFAULT_WARN);
+        let shed = place.has("shed").then(|| self.shed(&place.at("shed")));
         let stop = self
-            .optional(place, "stop", raw.stop.as_ref(), |text| match text {
+            .optional(place, "stop", |text| match text {
                 "never" => Ok(None),
                 text => percent(text).map(Some),
             })
             .unwrap_or(Some(DEFAULT_STOP));
-        let urgent = self.optional(place, "urgent", raw.urgent.as_ref(), priority);
+        let urgent = self.optional(place, "urgent", priority);
         let shed = shed.map_or(Some(None), |shed| shed.map(Some))?;
-        self.in_order(place, raw, warn, shed, stop);
+        self.in_order(place, warn, shed, stop);
         if stop.is_none() && urgent.is_some() {
             let message = "`urgent` means nothing where nothing is stopped".to_owned();
             self.error_at_name(&place.at("urgent"), message, None);
@@ -48,10 +46,10 @@ impl Build<'_> {
         })
     }
 
-    fn shed(&mut self, raw: &RawShed, place: &Place<'_>) -> Option<Shed> {
-        let at = self.required(place, "at", raw.at.as_ref(), percent);
+    fn shed(&mut self, place: &Place<'_>) -> Option<Shed> {
+        let at = self.required(place, "at", percent);
         let key = "below_priority";
-        let below = self.required(place, key, raw.below_priority.as_ref(), |text| {
+        let below = self.required(place, key, |text| {
             number(text, 1, MAX_PRIORITY)
                 .ok_or_else(|| Fault::new("must be a priority, 1 to 9: those below it wait"))
         });
@@ -59,14 +57,7 @@ impl Build<'_> {
     }
 
     /// Each step comes after the one before, or it would never be seen.
-    fn in_order(
-        &mut self,
-        place: &Place<'_>,
-        raw: &RawBudget,
-        warn: u8,
-        shed: Option<Shed>,
-        stop: Option<u8>,
-    ) {
+    fn in_order(&mut self, place: &Place<'_>, warn: u8, shed: Option<Shed>, stop: Option<u8>) {
         let steps = [("warn", Some(warn)), ("shed", shed.map(|shed| shed.at)), ("stop", stop)];
         let steps = steps.into_iter().filter_map(|(key, at)| Some((key, at?)));
         let mut before: Option<(&str, u8)> = None;
@@ -75,7 +66,7 @@ impl Build<'_> {
                 let message = format!("`{earlier}` at {percent}% comes after `{key}` at {at}%");
                 let help = "the steps are `warn`, `shed`, `stop`, in this order".to_owned();
                 // The one that stands in the file is to be corrected.
-                let wrong = if key == "warn" || raw.warn.is_none() { key } else { earlier };
+                let wrong = if key == "warn" || !place.has("warn") { key } else { earlier };
                 self.error(&place.at(wrong), message, Some(help));
             }
             before = Some((key, at));

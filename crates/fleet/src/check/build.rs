@@ -8,10 +8,9 @@ use crate::context::Context;
 use crate::name::Name;
 use crate::path::{is_plain_name, join, last};
 use crate::problem::Report;
-use crate::raw::RawSecret;
 use crate::secret::{self, Ref, Rule};
 use crate::source::Source;
-use crate::tree::Node;
+use crate::tree::{Kind, Node};
 use crate::words::{self, Fault};
 
 /// `PATH_MAX` of Linux without its final NUL.
@@ -30,8 +29,7 @@ pub(super) struct Place<'a> {
 
 impl<'a> Place<'a> {
     pub(super) fn at(&self, key: &str) -> Self {
-        // What is no name may be a secret that strayed.
-        let path = join(&self.path, if is_plain_name(key) { key } else { "…" });
+        let path = join(&self.path, shown(key));
         match self.node.and_then(|node| node.entry(key)) {
             Some((name, value)) => Self { node: Some(value), name: name.span.clone(), path },
             None => Self { node: None, name: self.name.clone(), path },
@@ -47,6 +45,42 @@ impl<'a> Place<'a> {
 
     pub(super) fn exists(&self) -> bool {
         self.node.is_some()
+    }
+
+    /// Reports whether a key below has a value.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.value(key).is_some()
+    }
+
+    /// The single value of a key below.
+    pub(super) fn text(&self, key: &str) -> Option<&'a str> {
+        self.value(key).filter(|node| node.kind == Kind::Scalar).map(|node| node.text.as_str())
+    }
+
+    /// The texts of a list below; none where the key has no value.
+    pub(super) fn texts(&self, key: &str) -> Option<Vec<&'a str>> {
+        let node = self.value(key)?;
+        Some(node.items.iter().map(|item| item.text.as_str()).collect())
+    }
+
+    fn value(&self, key: &str) -> Option<&'a Node> {
+        let (_, value) = self.node?.entry(key)?;
+        (value.kind != Kind::Null).then_some(&**value)
+    }
+
+    /// The keys of a mapping whose keys are names, in file order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&'a str, Self)> {
+        let entries = self.node.map_or(&[][..], |node| &node.entries);
+        entries.iter().map(|(name, value)| {
+            let path = join(&self.path, shown(&name.text));
+            let place = Self { node: Some(&**value), name: name.span.clone(), path };
+            (name.text.as_str(), place)
+        })
+    }
+
+    /// The items of a list.
+    pub(super) fn items(&self) -> impl Iterator<Item = Self> {
+        (0..self.node.map_or(0, |node| node.items.len())).map(|index| self.item(index))
     }
 
     /// The value's place; the key's where there is no value to point at.
@@ -67,6 +101,11 @@ impl<'a> Place<'a> {
     }
 }
 
+/// A key in a path: what is no name may be a secret that strayed.
+fn shown(key: &str) -> &str {
+    if is_plain_name(key) { key } else { "…" }
+}
+
 /// A key that is to be a name, as messages call it: `password: x` without its blank may stand there too.
 pub(super) fn name_or_dots(text: &str) -> String {
     if text.contains([':', '=']) { "…".to_owned() } else { words::shorten(text) }
@@ -81,8 +120,12 @@ pub(super) struct Build<'a> {
     pub(super) secrets: Vec<(Ref, Range<usize>, String)>,
     /// Every certificate that is referred to, and where.
     pub(super) certificates: Vec<Certificate>,
+    /// The gateway for which the file is judged, in small letters; none: for all that it serves.
+    pub(super) here: Option<String>,
     /// The sessions of the file that other gateways have, as `modem/session`.
     pub(super) elsewhere: BTreeSet<String>,
+    /// The brokers that only such sessions name.
+    pub(super) idle: BTreeSet<String>,
 }
 
 /// A certificate file of the fleet file, and where that names it.
@@ -128,10 +171,9 @@ impl Build<'_> {
         &mut self,
         parent: &Place<'_>,
         key: &str,
-        raw: Option<&String>,
         read: impl FnOnce(&str) -> Result<T, Fault>,
     ) -> Option<T> {
-        match read(raw?) {
+        match read(parent.text(key)?) {
             Ok(value) => Some(value),
             Err(fault) => {
                 self.fault(&parent.at(key), fault);
@@ -145,14 +187,13 @@ impl Build<'_> {
         &mut self,
         parent: &Place<'_>,
         key: &str,
-        raw: Option<&String>,
         read: impl FnOnce(&str) -> Result<T, Fault>,
     ) -> Option<T> {
-        if raw.is_none() && !parent.at(key).exists() {
+        if !parent.at(key).exists() {
             let message = format!("`{}` needs `{key}`", parent.key());
             self.error_at_name(parent, message, None);
         }
-        self.optional(parent, key, raw, read)
+        self.optional(parent, key, read)
     }
 
     /// The key of a named thing, as a name.
@@ -168,19 +209,14 @@ impl Build<'_> {
     }
 
     /// The path of a unix socket.
-    pub(super) fn socket(
-        &mut self,
-        parent: &Place<'_>,
-        key: &str,
-        raw: Option<&String>,
-    ) -> Option<PathBuf> {
-        let path = match self.path(raw?) {
+    pub(super) fn socket(&mut self, parent: &Place<'_>, key: &str) -> Option<PathBuf> {
+        let path = match self.path(parent.text(key)?) {
             Ok(path) if path.as_os_str().len() > MAX_SOCKET_PATH => {
                 Err(Fault::new("is longer than the 107 bytes that a unix socket's path may have"))
             }
             path => path,
         };
-        self.optional(parent, key, raw, |_| path)
+        self.optional(parent, key, |_| path)
     }
 
     pub(super) fn path(&self, text: &str) -> Result<PathBuf, Fault> {
@@ -194,24 +230,21 @@ impl Build<'_> {
     }
 
     /// A reference to a secret, remembered for [`Self::resolve_secrets`].
-    pub(super) fn secret(
-        &mut self,
-        parent: &Place<'_>,
-        key: &str,
-        raw: Option<&RawSecret>,
-        rule: Rule,
-    ) -> Option<Ref> {
-        let (raw, place) = (raw?, parent.at(key));
+    pub(super) fn secret(&mut self, parent: &Place<'_>, key: &str, rule: Rule) -> Option<Ref> {
+        if !parent.has(key) {
+            return None;
+        }
+        let place = parent.at(key);
         let variable = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let file_name = |c: char| c.is_ascii_alphanumeric() || "_-.@:".contains(c);
-        let source = if let Some(text) = &raw.file {
+        let source = if let Some(text) = place.text("file") {
             let path = self.path(text);
-            self.optional(&place, "file", raw.file.as_ref(), |_| path).map(secret::Source::File)
-        } else if let Some(text) = &raw.env {
+            self.optional(&place, "file", |_| path).map(secret::Source::File)
+        } else if let Some(text) = place.text("env") {
             let good = !text.is_empty() && text.chars().all(variable);
             let fault = Fault::new("must be the name of an environment variable");
-            let read = |_: &str| if good { Ok(text.clone()) } else { Err(fault) };
-            self.optional(&place, "env", raw.env.as_ref(), read).map(secret::Source::Env)
+            let read = |_: &str| if good { Ok(text.to_owned()) } else { Err(fault) };
+            self.optional(&place, "env", read).map(secret::Source::Env)
         } else {
             let read = |text: &str| {
                 // It becomes the last part of a path: never one that leads elsewhere.
@@ -221,8 +254,7 @@ impl Build<'_> {
                 }
                 Err(Fault::new("must be the name of a credential, without folders"))
             };
-            let raw = raw.credential.as_ref();
-            self.optional(&place, "credential", raw, read).map(secret::Source::Credential)
+            self.optional(&place, "credential", read).map(secret::Source::Credential)
         };
         Some(self.remember(key, source?, rule, place))
     }

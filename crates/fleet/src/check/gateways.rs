@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::super::fleet::Name;
-use super::super::raw::{RawFleet, RawRoute};
 use super::super::words::{self, Fault};
 use super::build::{Build, Place};
+use crate::tree::Node;
 
 /// The most gateways that are checked one by one.
 const MAX_NAMED: usize = 1000;
@@ -57,11 +57,11 @@ impl Patterns {
 }
 
 impl Build<'_> {
-    /// Takes out of `raw` what is not for `gateway`.
-    pub(super) fn select(&mut self, raw: &mut RawFleet, top: &Place<'_>, gateway: Option<&Name>) {
+    /// Leaves out of what follows all that is not for `gateway`.
+    pub(super) fn select(&mut self, top: &Place<'_>, gateway: Option<&Name>) {
         let mut left = MAX_COMPARISONS;
-        let all = self.patterns(raw.gateways.as_deref(), &top.at("gateways"), &[], &mut left);
-        self.judge(raw, top, all.as_ref(), &mut left);
+        let all = self.patterns(top, &[], &mut left);
+        self.judge(top, all.as_ref(), &mut left);
         if left == 0 {
             let message = "the patterns of this file are too many to compare each with each";
             let help = "name gateways without `*` and `?`, or one pattern for many".to_owned();
@@ -77,65 +77,58 @@ impl Build<'_> {
             let help = "name it here, or say which one is meant: `--gateway NAME`, or MODEMFLEET_GATEWAY=NAME";
             return self.error(&top.at("gateways"), message, Some(help.to_owned()));
         }
-        self.take_out(raw, &gateway);
+        self.leave_out(top, gateway);
     }
 
     /// Every selector, whether or not it names this gateway.
-    fn judge(&mut self, raw: &RawFleet, top: &Place<'_>, all: Option<&Patterns>, left: &mut usize) {
-        let modems = top.at("modems");
-        for (key, modem) in &raw.modems.0 {
-            let place = modems.at(key);
-            let of_modem = self.selector(modem.gateways.as_deref(), &place, &[all], left);
+    fn judge(&mut self, top: &Place<'_>, all: Option<&Patterns>, left: &mut usize) {
+        for (_, modem) in top.at("modems").entries() {
+            let of_modem = self.selector(&modem, &[all], left);
             let of_modem = &[all, of_modem.as_ref().or(all)];
-            let sessions = place.at("sessions");
-            for (key, session) in &modem.sessions.0 {
+            for (_, session) in modem.at("sessions").entries() {
                 if self.report.is_over() {
                     return;
                 }
-                self.selector(session.gateways.as_deref(), &sessions.at(key), of_modem, left);
+                self.selector(&session, of_modem, left);
             }
         }
-        let routes = top.at("routes");
-        for (index, route) in raw.routes.iter().flatten().enumerate() {
+        for route in top.at("routes").items() {
             if self.report.is_over() {
                 return;
             }
-            self.selector(route.gateways.as_deref(), &routes.item(index), &[all], left);
+            self.selector(&route, &[all], left);
         }
     }
 
     fn selector(
         &mut self,
-        raw: Option<&[String]>,
         parent: &Place<'_>,
         above: &[Option<&Patterns>],
         left: &mut usize,
     ) -> Option<Patterns> {
-        let place = parent.at("gateways");
-        if raw.is_some() && above.iter().any(Option::is_none) {
+        if parent.has("gateways") && above.iter().any(Option::is_none) {
             let message = "the file has no list of its gateways to choose from".to_owned();
-            self.error_at_name(&place, message, Some(LIST_THEM));
+            self.error_at_name(&parent.at("gateways"), message, Some(LIST_THEM));
             return None;
         }
-        self.patterns(raw, &place, above, left)
+        self.patterns(parent, above, left)
     }
 
     /// The names and patterns of a list; each must fit a gateway of every list above it.
     fn patterns(
         &mut self,
-        raw: Option<&[String]>,
-        place: &Place<'_>,
+        parent: &Place<'_>,
         above: &[Option<&Patterns>],
         left: &mut usize,
     ) -> Option<Patterns> {
-        let raw = raw?;
-        if raw.is_empty() {
+        let (texts, place) = (parent.texts("gateways")?, &parent.at("gateways"));
+        if texts.is_empty() {
             let message = "`gateways` names none".to_owned();
             let help = "name at least one, or leave the key out: then it is for all";
             self.error_at_name(place, message, Some(help));
         }
         let mut good = Patterns::default();
-        for (index, text) in raw.iter().enumerate() {
+        for (index, text) in texts.into_iter().enumerate() {
             if self.report.is_over() {
                 break;
             }
@@ -168,47 +161,78 @@ impl Build<'_> {
         self.error(place, message, Some(help));
     }
 
-    fn take_out(&mut self, raw: &mut RawFleet, gateway: &str) {
-        let before = brokers_of(raw);
-        for (name, modem) in &mut raw.modems.0 {
-            let here = is_here(modem.gateways.as_deref(), gateway);
-            for (session, of_session) in &modem.sessions.0 {
-                if !here || !is_here(of_session.gateways.as_deref(), gateway) {
+    fn leave_out(&mut self, top: &Place<'_>, gateway: String) {
+        let before = self.brokers_in_use(top);
+        self.here = Some(gateway);
+        for (name, modem) in top.at("modems").entries() {
+            let is_here = self.is_here(&modem);
+            for (session, place) in modem.at("sessions").entries() {
+                if !is_here || !self.is_here(&place) {
                     self.elsewhere.insert(format!("{name}/{session}"));
                 }
             }
-            modem.sessions.0.retain(|(_, session)| is_here(session.gateways.as_deref(), gateway));
         }
-        raw.modems.0.retain(|(_, modem)| is_here(modem.gateways.as_deref(), gateway));
-        let after = brokers_of(raw);
-        raw.brokers.0.retain(|(name, _)| !before.contains(name) || after.contains(name));
-        for route in raw.routes.iter_mut().flatten() {
-            route.elsewhere = !is_here(route.gateways.as_deref(), gateway)
-                || route.gateways.is_none() && self.leads_elsewhere(route);
-        }
+        let after = self.brokers_in_use(top);
+        self.idle = before.difference(&after).map(|name| (*name).to_owned()).collect();
     }
 
-    /// Whether all sessions of a route are on other gateways.
-    fn leads_elsewhere(&self, route: &RawRoute) -> bool {
-        !route.to.is_empty() && route.to.iter().all(|to| self.elsewhere.contains(to))
+    fn brokers_in_use<'a>(&self, top: &Place<'a>) -> BTreeSet<&'a str> {
+        let modems = self.modems_here(top).into_iter();
+        let sessions = modems.flat_map(|(_, modem)| self.sessions_here(&modem));
+        sessions.filter_map(|(_, session)| session.text("broker")).collect()
+    }
+
+    /// The modems of the file that are for this gateway.
+    pub(super) fn modems_here<'a>(&self, top: &Place<'a>) -> Vec<(&'a str, Place<'a>)> {
+        top.at("modems").entries().filter(|(_, modem)| self.is_here(modem)).collect()
+    }
+
+    /// The sessions of a modem that are for this gateway.
+    pub(super) fn sessions_here<'a>(&self, modem: &Place<'a>) -> Vec<(&'a str, Place<'a>)> {
+        modem.at("sessions").entries().filter(|(_, session)| self.is_here(session)).collect()
+    }
+
+    /// The brokers of the file but for those that only sessions of other gateways name.
+    pub(super) fn brokers_here<'a>(&self, top: &Place<'a>) -> Vec<(&'a str, Place<'a>)> {
+        top.at("brokers").entries().filter(|(name, _)| !self.idle.contains(*name)).collect()
+    }
+
+    /// Reports whether a route is for other gateways, or all its sessions are there.
+    pub(super) fn is_route_elsewhere(&self, route: &Place<'_>) -> bool {
+        let leads_elsewhere = || {
+            let to = route.texts("to").unwrap_or_default();
+            !to.is_empty() && to.iter().all(|to| self.elsewhere.contains(*to))
+        };
+        !self.is_here(route) || !route.has("gateways") && leads_elsewhere()
+    }
+
+    fn is_here(&self, place: &Place<'_>) -> bool {
+        let (Some(gateway), Some(texts)) = (&self.here, place.texts("gateways")) else {
+            return true;
+        };
+        let fits =
+            |pattern: &String| gateway.starts_with(beginning(pattern)) && overlap(pattern, gateway);
+        texts.into_iter().filter_map(|text| pattern(text).ok()).any(|pattern| fits(&pattern))
     }
 }
 
 /// Every gateway that a file names without a wildcard, and for each pattern at its top one that fits it: what a
 /// check of the whole file goes through. Empty where it lists none.
-pub(in super::super) fn named(raw: &RawFleet) -> Vec<String> {
-    let read = |list: Option<&Vec<String>>| -> Vec<String> {
-        list.into_iter().flatten().filter_map(|text| pattern(text).ok()).collect()
+pub(in super::super) fn named(root: &Node) -> Vec<String> {
+    let file = Place { node: Some(root), name: 0..0, path: String::new() };
+    let read = |place: &Place<'_>| -> Vec<String> {
+        let texts = place.texts("gateways").unwrap_or_default().into_iter();
+        texts.filter_map(|text| pattern(text).ok()).collect()
     };
-    let all = read(raw.gateways.as_ref());
+    let all = read(&file);
     let (mut top, mut left) = (Patterns::default(), MAX_COMPARISONS);
     all.iter().cloned().for_each(|pattern| top.push(pattern));
     let mut lists = vec![all.clone()];
-    for (_, modem) in &raw.modems.0 {
-        lists.push(read(modem.gateways.as_ref()));
-        lists.extend(modem.sessions.0.iter().map(|(_, session)| read(session.gateways.as_ref())));
+    for (_, modem) in file.at("modems").entries() {
+        lists.push(read(&modem));
+        lists.extend(modem.at("sessions").entries().map(|(_, session)| read(&session)));
     }
-    lists.extend(raw.routes.iter().flatten().map(|route| read(route.gateways.as_ref())));
+    lists.extend(file.at("routes").items().map(|route| read(&route)));
     let plain = lists.into_iter().flatten().filter(|name| !is_wild(name));
     let stand_ins = all.iter().map(|name| name.replace(['*', '?'], "0"));
     let mut seen = BTreeSet::new();
@@ -218,18 +242,6 @@ pub(in super::super) fn named(raw: &RawFleet) -> Vec<String> {
         .filter(|name| top.fit(name, &mut left))
         .take(MAX_NAMED)
         .collect()
-}
-
-fn brokers_of(raw: &RawFleet) -> BTreeSet<String> {
-    let sessions = raw.modems.0.iter().flat_map(|(_, modem)| &modem.sessions.0);
-    sessions.filter_map(|(_, session)| session.broker.clone()).collect()
-}
-
-fn is_here(raw: Option<&[String]>, gateway: &str) -> bool {
-    let Some(raw) = raw else { return true };
-    let fits =
-        |pattern: &String| gateway.starts_with(beginning(pattern)) && overlap(pattern, gateway);
-    raw.iter().filter_map(|text| pattern(text).ok()).any(|pattern| fits(&pattern))
 }
 
 fn is_wild(pattern: &str) -> bool {

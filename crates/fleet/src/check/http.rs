@@ -7,7 +7,6 @@ use secrecy::{ExposeSecret, SecretString};
 use super::build::{Build, Place};
 use crate::context::Secrets;
 use crate::fleet::Http;
-use crate::raw::RawHttp;
 use crate::secret::{Ref, Rule, SHORT_TOKEN};
 use crate::words;
 
@@ -15,18 +14,18 @@ use crate::words;
 const MAX_HOSTS: usize = 64;
 
 impl Build<'_> {
-    pub(super) fn http(&mut self, raw: &RawHttp, place: &Place<'_>) -> Option<Http> {
+    pub(super) fn http(&mut self, place: &Place<'_>) -> Option<Http> {
         let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, 9810));
-        let listen = match &raw.listen {
-            Some(_) => self.optional(place, "listen", raw.listen.as_ref(), words::listen),
-            None => Some(usual),
+        let listen = if place.has("listen") {
+            self.optional(place, "listen", words::listen)
+        } else {
+            Some(usual)
         };
-        let hosts = self.hosts(raw.hosts.as_deref().unwrap_or_default(), &place.at("hosts"));
-        let token = self.secret(place, "token", raw.token.as_ref(), Rule::Token);
-        let publish = raw.publish_token.as_ref();
-        let publish_token = self.secret(place, "publish_token", publish, Rule::Token);
-        let socket = self.socket(place, "socket", raw.socket.as_ref());
-        let publish_socket = self.socket(place, "publish_socket", raw.publish_socket.as_ref());
+        let hosts = self.hosts(&place.texts("hosts").unwrap_or_default(), &place.at("hosts"));
+        let token = self.secret(place, "token", Rule::Token);
+        let publish_token = self.secret(place, "publish_token", Rule::Token);
+        let socket = self.socket(place, "socket");
+        let publish_socket = self.socket(place, "publish_socket");
         // One that is wrong is reported already, and must not keep what else is wrong from it.
         let http = Http {
             listen: listen.unwrap_or(usual),
@@ -36,12 +35,12 @@ impl Build<'_> {
             socket,
             publish_socket,
         };
-        self.judge_listener(raw, &http, place);
+        self.judge_listener(&http, place);
         self.judge_tokens(&http, place);
         listen.map(|_| http)
     }
 
-    fn hosts(&mut self, raw: &[String], place: &Place<'_>) -> Vec<String> {
+    fn hosts(&mut self, raw: &[&str], place: &Place<'_>) -> Vec<String> {
         if raw.len() > MAX_HOSTS {
             let message = format!("`hosts` has {} names; at most {MAX_HOSTS} are taken", raw.len());
             self.error_at_name(place, message, Some("list those by which the agent is asked"));
@@ -60,13 +59,13 @@ impl Build<'_> {
         hosts
     }
 
-    fn judge_listener(&mut self, raw: &RawHttp, http: &Http, place: &Place<'_>) {
-        if http.is_open() && raw.token.is_none() {
+    fn judge_listener(&mut self, http: &Http, place: &Place<'_>) {
+        if http.is_open() && !place.has("token") {
             let message = "`listen` beyond loopback needs a `token`: the API can publish";
             let help = "add `token: { credential: NAME }`, or listen on 127.0.0.1";
             self.error(&place.at("listen"), message, Some(help.to_owned()));
         }
-        if raw.publish_token.is_some() && raw.token.is_none() {
+        if place.has("publish_token") && !place.has("token") {
             let message = "`publish_token` needs `token`: who shows none may do everything";
             let help = "add `token: { credential: NAME }`, or leave `publish_token` out";
             self.error_at_name(&place.at("publish_token"), message.to_owned(), Some(help));

@@ -6,7 +6,6 @@ use bytesize::ByteSize;
 
 use super::build::{Build, Place};
 use crate::fleet::Inbox;
-use crate::raw::RawInbox;
 use crate::words;
 
 const DEFAULT_PATH: &str = "/var/lib/modemfleet/inbox";
@@ -20,15 +19,14 @@ const AGES: (Duration, Duration) =
 const EXPIRIES: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(365 * 86_400));
 
 impl Build<'_> {
-    pub(super) fn inbox(&mut self, raw: &RawInbox, place: &Place<'_>) -> Inbox {
-        let path = self.folder(raw.path.as_deref().unwrap_or(DEFAULT_PATH), &place.at("path"));
+    pub(super) fn inbox(&mut self, place: &Place<'_>) -> Inbox {
+        let path = self.folder(place.text("path").unwrap_or(DEFAULT_PATH), &place.at("path"));
         let size = |text: &str| words::size(text, MIN_BYTES);
-        let max_bytes = self.optional(place, "max_bytes", raw.max_bytes.as_ref(), size);
+        let max_bytes = self.optional(place, "max_bytes", size);
         let age = |text: &str| words::duration(text, AGES.0, AGES.1);
-        let max_age = self.optional(place, "max_age", raw.max_age.as_ref(), age);
+        let max_age = self.optional(place, "max_age", age);
         let expiry = |text: &str| words::duration(text, EXPIRIES.0, EXPIRIES.1);
-        let session_expiry =
-            self.optional(place, "session_expiry", raw.session_expiry.as_ref(), expiry);
+        let session_expiry = self.optional(place, "session_expiry", expiry);
         Inbox {
             path,
             max_bytes: max_bytes.unwrap_or(DEFAULT_BYTES.as_u64()),

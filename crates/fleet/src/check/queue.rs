@@ -10,7 +10,6 @@ use crate::choices::{FSYNC, WHEN_FULL};
 use crate::context::Secrets;
 use crate::fleet::{Fsync, Queue, WhenFull};
 use crate::private;
-use crate::raw::RawQueue;
 use crate::words::{self, Fault};
 
 const DEFAULT_PATH: &str = "/var/lib/modemfleet/queue";
@@ -32,24 +31,21 @@ impl Build<'_> {
         path
     }
 
-    pub(super) fn queue(&mut self, raw: &RawQueue, place: &Place<'_>) -> Queue {
-        let path = self.folder(raw.path.as_deref().unwrap_or(DEFAULT_PATH), &place.at("path"));
+    pub(super) fn queue(&mut self, place: &Place<'_>) -> Queue {
+        let path = self.folder(place.text("path").unwrap_or(DEFAULT_PATH), &place.at("path"));
         let size = |text: &str| words::size(text, MIN_BYTES);
-        let max_bytes = self
-            .optional(place, "max_bytes", raw.max_bytes.as_ref(), size)
-            .unwrap_or(DEFAULT_BYTES.as_u64());
-        let max_messages = self.optional(place, "max_messages", raw.max_messages.as_ref(), count);
+        let max_bytes = self.optional(place, "max_bytes", size).unwrap_or(DEFAULT_BYTES.as_u64());
+        let max_messages = self.optional(place, "max_messages", count);
         let age = |text: &str| words::duration(text, AGES.0, AGES.1);
-        let max_age = self.optional(place, "max_age", raw.max_age.as_ref(), age);
+        let max_age = self.optional(place, "max_age", age);
         let word = |text: &str| words::one_of(text, &WHEN_FULL);
-        let when_full =
-            self.optional(place, "when_full", raw.when_full.as_ref(), word).unwrap_or_default();
+        let when_full = self.optional(place, "when_full", word).unwrap_or_default();
         if when_full == WhenFull::DropOldest {
             let message = "`drop_oldest` deletes messages whose receipt was acknowledged";
             let help = "`reject` tells the sender instead, which then can keep them".to_owned();
             self.warn(&place.at("when_full"), message, Some(help));
         }
-        let fsync = self.fsync(raw, place);
+        let fsync = self.fsync(place);
         Queue { path, max_bytes, max_messages, max_age, when_full, fsync }
     }
 
@@ -64,11 +60,11 @@ impl Build<'_> {
         self.warn(place, message, Some(format!("chmod go-w {folder}")));
     }
 
-    fn fsync(&mut self, raw: &RawQueue, place: &Place<'_>) -> Fsync {
+    fn fsync(&mut self, place: &Place<'_>) -> Fsync {
         let word = |text: &str| words::one_of(text, &FSYNC);
-        let fsync = self.optional(place, "fsync", raw.fsync.as_ref(), word).unwrap_or_default();
+        let fsync = self.optional(place, "fsync", word).unwrap_or_default();
         let time = |text: &str| words::duration(text, INTERVALS.0, INTERVALS.1);
-        let interval = self.optional(place, "fsync_interval", raw.fsync_interval.as_ref(), time);
+        let interval = self.optional(place, "fsync_interval", time);
         if fsync == Fsync::Off {
             let message = "`off` syncs nothing: a power loss takes acknowledged messages";
             let help = "`interval` bounds what is lost to a second".to_owned();

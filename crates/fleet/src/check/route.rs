@@ -6,7 +6,6 @@ use std::time::Duration;
 use modem::session::STALL;
 
 use super::super::fleet::{Modem, Name, Policy, Route, Session, SessionId};
-use super::super::raw::{RawFleet, RawRoute};
 use super::super::template::{OF_EVERY_MESSAGE, Template};
 use super::super::words;
 use super::build::{Build, Place};
@@ -19,13 +18,23 @@ const MAX_HOLD_DOWN: Duration = Duration::from_secs(3_600);
 const STALLS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
 
 impl Build<'_> {
-    pub(super) fn routes(
-        &mut self,
-        raw: &RawFleet,
-        modems: &[Modem],
-        place: &Place<'_>,
-    ) -> Vec<Route> {
-        let Some(routes) = &raw.routes else {
+    /// From the text and not from what was built: a session with a fault is there all the same.
+    fn known_sessions(&self, top: &Place<'_>) -> Known {
+        let mut known = Known::new();
+        for (modem, place) in self.modems_here(top) {
+            for (session, _) in self.sessions_here(&place) {
+                if let (Some(modem), Some(session)) = (Name::new(modem), Name::new(session)) {
+                    let id = SessionId { modem, session };
+                    known.insert(id.to_string(), id);
+                }
+            }
+        }
+        known
+    }
+
+    pub(super) fn routes(&mut self, modems: &[Modem], top: &Place<'_>) -> Vec<Route> {
+        let place = &top.at("routes");
+        if !top.has("routes") {
             let all = modems.iter().flat_map(|modem| &modem.sessions);
             let to = all.map(|session| session.id.clone()).collect();
             return vec![Route {
@@ -39,27 +48,29 @@ impl Build<'_> {
                 name: None,
                 batch: None,
             }];
-        };
-        let known = known_sessions(raw);
+        }
+        let known = self.known_sessions(top);
         let sessions = modems.iter().flat_map(|modem| &modem.sessions);
         let sessions = sessions.map(|session| (&session.id, session)).collect();
         let mut seen: HashMap<&str, usize> = HashMap::new();
         let mut names: HashSet<&str> = HashSet::new();
         let mut built = Vec::new();
-        for (index, raw) in routes.iter().enumerate() {
+        let (mut all, mut is_here) = (0, false);
+        for (index, place) in place.items().enumerate() {
             if self.report.is_over() {
                 break;
             }
-            let place = place.item(index);
-            if raw.elsewhere {
+            all += 1;
+            if self.is_route_elsewhere(&place) {
                 continue;
             }
-            built.extend(self.route(raw, &place, &known, &sessions));
-            if let Some(name) = raw.name.as_deref().filter(|name| !names.insert(name)) {
+            is_here = true;
+            built.extend(self.route(&place, &known, &sessions));
+            if let Some(name) = place.text("name").filter(|name| !names.insert(name)) {
                 let message = format!("another route is called `{}` as well", words::shorten(name));
                 self.error(&place.at("name"), message, None);
             }
-            let Some(topic) = raw.topic.as_deref() else { continue };
+            let Some(topic) = place.text("topic") else { continue };
             // `#` does not reach the topics that begin with `$`.
             let all = seen.get("#").filter(|_| !topic.starts_with('$'));
             if let Some(first) = seen.get(topic).or(all) {
@@ -68,7 +79,7 @@ impl Build<'_> {
             }
             seen.entry(topic).or_insert(index);
         }
-        if !routes.is_empty() && routes.iter().all(|route| route.elsewhere) {
+        if all > 0 && !is_here {
             let message = "no route of this file is for this gateway".to_owned();
             let help = "add one, such as `{ topic: \"#\", to: [modem/session], gateways: [NAME] }`";
             self.error_at_name(place, message, Some(help));
@@ -78,37 +89,30 @@ impl Build<'_> {
 
     fn route(
         &mut self,
-        raw: &RawRoute,
         place: &Place<'_>,
         known: &Known,
         sessions: &Sessions<'_>,
     ) -> Option<Route> {
-        let topic = self.required(place, "topic", raw.topic.as_ref(), words::topic_filter);
+        let topic = self.required(place, "topic", words::topic_filter);
         let policy = self
-            .optional(place, "policy", raw.policy.as_ref(), |text| {
-                words::one_of(text, &Policy::ALL)
-            })
+            .optional(place, "policy", |text| words::one_of(text, &Policy::ALL))
             .unwrap_or_default();
-        let to = self.route_targets(raw, place, known);
+        let to = self.route_targets(place, known);
         let publish_as = self
-            .optional(place, "publish_as", raw.publish_as.as_ref(), Template::parse)
+            .optional(place, "publish_as", Template::parse)
             .inspect(|template| self.variables(template, &to, sessions, place));
         let hold_down = self
-            .optional(place, "hold_down", raw.hold_down.as_ref(), |text| {
+            .optional(place, "hold_down", |text| {
                 words::duration(text, Duration::ZERO, MAX_HOLD_DOWN)
             })
             .unwrap_or(DEFAULT_HOLD_DOWN);
-        let fail_back = self
-            .optional(place, "fail_back", raw.fail_back.as_ref(), words::boolean)
-            .unwrap_or(true);
+        let fail_back = self.optional(place, "fail_back", words::boolean).unwrap_or(true);
         let stall = self
-            .optional(place, "stall", raw.stall.as_ref(), |text| {
-                words::duration(text, STALLS.0, STALLS.1)
-            })
+            .optional(place, "stall", |text| words::duration(text, STALLS.0, STALLS.1))
             .unwrap_or(STALL);
-        let name = self.optional(place, "name", raw.name.as_ref(), words::name);
-        let batch = raw.batch.as_ref().map(|raw| self.batch(raw, &place.at("batch")));
-        self.no_id_of_a_batch(raw, publish_as.as_ref(), place);
+        let name = self.optional(place, "name", words::name);
+        let batch = place.has("batch").then(|| self.batch(&place.at("batch")));
+        self.no_id_of_a_batch(publish_as.as_ref(), place);
         for key in ["hold_down", "fail_back"] {
             if policy == Policy::All && place.at(key).exists() {
                 let message = format!("`{key}` means nothing where every session gets a copy");
@@ -155,19 +159,15 @@ impl Build<'_> {
         }
     }
 
-    fn route_targets(
-        &mut self,
-        raw: &RawRoute,
-        place: &Place<'_>,
-        known: &Known,
-    ) -> Vec<SessionId> {
+    fn route_targets(&mut self, place: &Place<'_>, known: &Known) -> Vec<SessionId> {
         let list = place.at("to");
-        if raw.to.is_empty() {
+        let texts = place.texts("to").unwrap_or_default();
+        if texts.is_empty() {
             let message = "a route needs `to` with at least one session".to_owned();
             self.error_at_name(&list, message, Some("write `to: [modem/session]`"));
         }
         let (mut to, mut seen) = (Vec::new(), HashSet::new());
-        for (index, text) in raw.to.iter().enumerate() {
+        for (index, text) in texts.iter().copied().enumerate() {
             if self.report.is_over() {
                 break;
             }
@@ -185,7 +185,7 @@ impl Build<'_> {
                 None => self.unknown_session(&place, text, known),
             }
         }
-        if to.is_empty() && raw.to.iter().any(|text| self.elsewhere.contains(text)) {
+        if to.is_empty() && texts.iter().any(|text| self.elsewhere.contains(*text)) {
             let message = "none of its sessions is on a gateway that this route names".to_owned();
             let help = "name a session of that gateway too, or take the gateway from the route's `gateways`";
             self.error_at_name(&list, message, Some(help));
@@ -213,17 +213,3 @@ type Sessions<'a> = HashMap<&'a SessionId, &'a Session>;
 
 /// Every session that the file names, by its text `modem/session`.
 type Known = BTreeMap<String, SessionId>;
-
-/// From the text and not from what was built: a session with a fault is there all the same.
-fn known_sessions(raw: &RawFleet) -> Known {
-    let mut known = Known::new();
-    for (modem, raw) in &raw.modems.0 {
-        for (session, _) in &raw.sessions.0 {
-            if let (Some(modem), Some(session)) = (Name::new(modem), Name::new(session)) {
-                let id = SessionId { modem, session };
-                known.insert(id.to_string(), id);
-            }
-        }
-    }
-    known
-}

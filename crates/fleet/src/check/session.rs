@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::super::fleet::{Access, Modem, Name, Session, SessionId, Subscription, Will};
-use super::super::raw::{Ordered, RawBroker, RawFleet, RawSession, RawSubscribe, RawWill};
 use super::super::template::OF_EVERY_MESSAGE;
 use super::super::tls::Tls;
 use super::super::words::{self, BrokerUrl, Fault};
@@ -70,42 +69,52 @@ enum Kind {
 }
 
 impl Build<'_> {
-    pub(super) fn brokers(&mut self, raw: &RawFleet, place: &Place<'_>) -> Brokers {
+    pub(super) fn brokers(&mut self, top: &Place<'_>) -> Brokers {
         let mut brokers = Brokers::new();
-        let judged = judged_by_sessions(raw);
-        for (key, broker) in &raw.brokers.0 {
+        let judged = self.judged_by_sessions(top);
+        for (key, place) in self.brokers_here(top) {
             if self.report.is_over() {
                 break;
             }
-            let place = place.at(key);
             let name = self.name(key, &place);
-            let tls = self.tls_keys(broker.tls.as_deref(), &place.at("tls"));
-            let provider = self.optional(&place, "provider", broker.provider.as_ref(), |text| {
-                words::one_of(text, &PROVIDERS)
-            });
+            let tls = self.tls_keys(&place.at("tls"));
+            let provider =
+                self.optional(&place, "provider", |text| words::one_of(text, &PROVIDERS));
             let kind = match provider {
-                Some(Provider::Aliyun) => self.aliyun_broker(broker, &place),
-                Some(Provider::Aws) => self.aws_broker(broker, &place),
-                None if broker.provider.is_some() => None,
-                None => self.plain_broker(broker, &place),
+                Some(Provider::Aliyun) => self.aliyun_broker(&place),
+                Some(Provider::Aws) => self.aws_broker(&place),
+                None if place.has("provider") => None,
+                None => self.plain_broker(&place),
             };
             let left_open = kind.as_ref().is_some_and(Kind::is_secured)
                 && !tls.judges()
-                && !judged.contains(key.as_str());
+                && !judged.contains(key);
             if left_open {
                 self.wants_ca(&place.at("url"));
             } else if let Some(Kind::Plain { url: BrokerUrl { secured: false, host, .. }, .. }) =
                 &kind
-                && broker.tls.is_some()
+                && place.has("tls")
             {
                 let help = format!("write `url: mqtts://{host}:8883`, or leave `tls` out");
                 let message = "`tls` has no meaning with mqtt://, which is plain TCP".to_owned();
                 self.error_at_name(&place.at("tls"), message, Some(&help));
             }
             let kind = kind.filter(|_| !left_open);
-            brokers.insert(key.clone(), name.and(kind).map(|kind| Broker { kind, tls }));
+            brokers.insert(key.to_owned(), name.and(kind).map(|kind| Broker { kind, tls }));
         }
         brokers
+    }
+
+    /// The brokers that have sessions, each with a `tls` of its own, which is then asked for the CA.
+    fn judged_by_sessions<'a>(&self, top: &Place<'a>) -> HashSet<&'a str> {
+        let (mut with, mut without) = (HashSet::new(), HashSet::new());
+        for (_, modem) in self.modems_here(top) {
+            for (_, session) in self.sessions_here(&modem) {
+                let names = if session.has("tls") { &mut with } else { &mut without };
+                names.extend(session.text("broker"));
+            }
+        }
+        with.difference(&without).copied().collect()
     }
 
     /// A connection whose other end could be anyone.
@@ -116,7 +125,7 @@ impl Build<'_> {
         self.error(place, message, Some(help.to_owned()));
     }
 
-    fn aliyun_broker(&mut self, raw: &RawBroker, place: &Place<'_>) -> Option<Kind> {
+    fn aliyun_broker(&mut self, place: &Place<'_>) -> Option<Kind> {
         for key in ["url", "username", "password"] {
             if place.at(key).exists() {
                 let message = format!("`{key}` has no place beside `provider: aliyun`");
@@ -125,19 +134,19 @@ impl Build<'_> {
             }
         }
         let check = |endpoint: Endpoint| aliyun::Options::new(endpoint).check().map_err(fault_of);
-        let region = self.optional(place, "region", raw.region.as_ref(), |text| {
+        let region = self.optional(place, "region", |text| {
             check(Endpoint::Region(text.to_owned())).map(|()| text.to_owned())
         });
-        let instance_id = self.optional(place, "instance_id", raw.instance_id.as_ref(), |text| {
+        let instance_id = self.optional(place, "instance_id", |text| {
             check(Endpoint::Instance(text.to_owned())).map(|()| text.to_owned())
         });
-        if raw.region.is_some() && region.is_none() {
+        if place.has("region") && region.is_none() {
             return None;
         }
         Some(Kind::Aliyun { region, instance_id })
     }
 
-    fn aws_broker(&mut self, raw: &RawBroker, place: &Place<'_>) -> Option<Kind> {
+    fn aws_broker(&mut self, place: &Place<'_>) -> Option<Kind> {
         for key in ["username", "password", "region", "instance_id"] {
             if place.at(key).exists() {
                 let message = format!("`{key}` has no place beside `provider: aws`");
@@ -145,7 +154,7 @@ impl Build<'_> {
                 self.error_at_name(&place.at(key), message, Some(help));
             }
         }
-        let url = self.required(place, "url", raw.url.as_ref(), |text| {
+        let url = self.required(place, "url", |text| {
             let url = words::broker_url(text)?;
             if !url.secured {
                 let help = format!("write `mqtts://{}:8883`", url.host);
@@ -156,20 +165,18 @@ impl Build<'_> {
         Some(Kind::Aws { url: url? })
     }
 
-    fn plain_broker(&mut self, raw: &RawBroker, place: &Place<'_>) -> Option<Kind> {
+    fn plain_broker(&mut self, place: &Place<'_>) -> Option<Kind> {
         for key in ["region", "instance_id"] {
             if place.at(key).exists() {
                 let message = format!("`{key}` needs `provider: aliyun`");
                 self.error_at_name(&place.at(key), message, None);
             }
         }
-        let url = self.required(place, "url", raw.url.as_ref(), words::broker_url);
-        let username = self.optional(place, "username", raw.username.as_ref(), |text| {
-            words::quoted(text, MAX_USER)
-        });
+        let url = self.required(place, "url", words::broker_url);
+        let username = self.optional(place, "username", |text| words::quoted(text, MAX_USER));
         let rule = Rule::Quoted(MAX_USER);
-        let password = self.secret(place, "password", raw.password.as_deref(), rule);
-        if raw.password.is_some() && raw.username.is_none() {
+        let password = self.secret(place, "password", rule);
+        if place.has("password") && !place.has("username") {
             // MQTT 3.1.1 §3.1.2.9.
             let message = "`password` needs `username`".to_owned();
             self.error_at_name(&place.at("password"), message, None);
@@ -216,35 +223,30 @@ impl Build<'_> {
     pub(super) fn session(
         &mut self,
         id: SessionId,
-        raw: &RawSession,
         place: &Place<'_>,
         gateway: Option<&Name>,
         brokers: &Brokers,
     ) -> Option<Session> {
-        let broker = self.broker_of(raw, place, brokers);
+        let broker = self.broker_of(place, brokers);
         let is_aliyun = matches!(broker, Some((_, Some(Broker { kind: Kind::Aliyun { .. }, .. }))));
         let (min, max) = if is_aliyun { ALIYUN_KEEP_ALIVE } else { KEEP_ALIVE };
         let keep_alive = self
-            .optional(place, "keep_alive", raw.keep_alive.as_ref(), |text| {
-                words::keep_alive(text, min, max)
-            })
+            .optional(place, "keep_alive", |text| words::keep_alive(text, min, max))
             .unwrap_or(DEFAULT_KEEP_ALIVE);
         let reconnect_max = self
-            .optional(place, "reconnect_max", raw.reconnect_max.as_ref(), |text| {
+            .optional(place, "reconnect_max", |text| {
                 words::duration(text, RECONNECT_MAX.0, RECONNECT_MAX.1)
             })
             .unwrap_or(DEFAULT_RECONNECT_MAX);
-        let clean_session = self
-            .optional(place, "clean_session", raw.clean_session.as_ref(), words::boolean)
-            .unwrap_or(true);
-        let will = raw.will.as_ref().map(|raw| self.will(raw, &place.at("will")));
-        let subscribe = self.subscriptions(&raw.subscribe, &place.at("subscribe"));
-        let own_tls = self.tls_keys(raw.tls.as_deref(), &place.at("tls"));
+        let clean_session = self.optional(place, "clean_session", words::boolean).unwrap_or(true);
+        let will = place.has("will").then(|| self.will(&place.at("will")));
+        let subscribe = self.subscriptions(&place.at("subscribe"));
+        let own_tls = self.tls_keys(&place.at("tls"));
         let (broker, Some(Broker { kind, tls })) = broker? else { return None };
         let (access, tls) = match kind {
             Kind::Plain { url, username, password } => {
                 self.refuse_aliyun_keys(place);
-                let client_id = self.plain_client_id(&id, raw, place, gateway);
+                let client_id = self.plain_client_id(&id, place, gateway);
                 let is_secured =
                     if url.secured { Ok(()) } else { Err("a broker with `url: mqtts://…`") };
                 let tls = self.session_tls(place, is_secured, own_tls, &tls);
@@ -253,7 +255,7 @@ impl Build<'_> {
             }
             Kind::Aws { url: BrokerUrl { host, port, .. } } => {
                 self.refuse_aliyun_keys(place);
-                let client_id = self.plain_client_id(&id, raw, place, gateway);
+                let client_id = self.plain_client_id(&id, place, gateway);
                 let identity = self.wants_identity(place, &own_tls, &tls);
                 let tls = self.session_tls(place, Ok(()), own_tls, &tls);
                 identity?;
@@ -261,7 +263,7 @@ impl Build<'_> {
                 (Access::Plain { host, port, client_id, username, password }, tls?)
             }
             Kind::Aliyun { region, instance_id } => {
-                let access = self.aliyun(raw, place, region, instance_id);
+                let access = self.aliyun(place, region, instance_id);
                 let is_secured = match &access {
                     Some(Access::Aliyun { options, .. })
                         if options.secure_mode == SecureMode::Tcp =>
@@ -269,7 +271,7 @@ impl Build<'_> {
                         Err("`securemode: 2`")
                     }
                     // One that is refused for something else as well is not to be told about this.
-                    None if raw.securemode.is_none() => Err("`securemode: 2`"),
+                    None if !place.has("securemode") => Err("`securemode: 2`"),
                     _ => Ok(()),
                 };
                 let tls = self.session_tls(place, is_secured, own_tls, &tls);
@@ -277,7 +279,7 @@ impl Build<'_> {
             }
         };
         let will = will.map_or(Some(None), |will| will.map(Some))?;
-        let vars = self.vars(&raw.vars, &access, &place.at("vars"));
+        let vars = self.vars(&access, &place.at("vars"));
         Some(Session {
             id,
             broker,
@@ -293,33 +295,28 @@ impl Build<'_> {
     }
 
     /// The variables of a session: its own, and what every device of Alibaba Cloud has.
-    fn vars(
-        &mut self,
-        raw: &Ordered<String>,
-        access: &Access,
-        places: &Place<'_>,
-    ) -> BTreeMap<String, String> {
+    fn vars(&mut self, access: &Access, places: &Place<'_>) -> BTreeMap<String, String> {
         let mut vars = BTreeMap::new();
         if let Access::Aliyun { device, .. } = access {
             vars.insert("product_key".to_owned(), device.product_key().to_owned());
             vars.insert("device_name".to_owned(), device.device_name().to_owned());
         }
-        for (name, value) in &raw.0 {
+        for (name, place) in places.entries() {
             if self.report.is_over() {
                 break;
             }
-            let place = places.at(name);
+            let value = place.node.map_or("", |node| node.text.as_str());
             let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
             if name.is_empty() || name.len() > Name::MAX_BYTES || !name.bytes().all(good) {
                 let message = format!("`{}` is no name of a variable", name_or_dots(name));
                 self.error_at_name(&place, message, Some("use a-z, 0-9 and _"));
-            } else if OF_EVERY_MESSAGE.contains(&name.as_str()) || vars.contains_key(name) {
+            } else if OF_EVERY_MESSAGE.contains(&name) || vars.contains_key(name) {
                 let message = format!("`{name}` is a variable that every message has already");
                 self.error_at_name(&place, message, None);
             } else if let Err(fault) = words::topic_name(value) {
                 self.fault(&place, fault);
             } else {
-                vars.insert(name.clone(), value.clone());
+                vars.insert(name.to_owned(), value.to_owned());
             }
         }
         vars
@@ -328,13 +325,12 @@ impl Build<'_> {
     /// The session's broker and its name.
     fn broker_of(
         &mut self,
-        raw: &RawSession,
         place: &Place<'_>,
         brokers: &Brokers,
     ) -> Option<(Name, Option<Broker>)> {
-        let is_unknown = raw.broker.as_ref().is_some_and(|name| !brokers.contains_key(name));
+        let is_unknown = place.text("broker").is_some_and(|name| !brokers.contains_key(name));
         let may_suggest = is_unknown && self.report.may_suggest();
-        self.required(place, "broker", raw.broker.as_ref(), |text| {
+        self.required(place, "broker", |text| {
             let unknown = || {
                 let shown = words::shorten(text);
                 let mut fault =
@@ -362,55 +358,51 @@ impl Build<'_> {
     fn plain_client_id(
         &mut self,
         id: &SessionId,
-        raw: &RawSession,
         place: &Place<'_>,
         gateway: Option<&Name>,
     ) -> Option<String> {
-        if raw.client_id.is_some() {
-            return self.optional(place, "client_id", raw.client_id.as_ref(), |text| {
-                words::quoted(text, MAX_CLIENT_ID)
-            });
+        if place.has("client_id") {
+            return self.optional(place, "client_id", |text| words::quoted(text, MAX_CLIENT_ID));
         }
         Some(format!("{}-{}-{}", gateway?, id.modem, id.session))
     }
 
     fn aliyun(
         &mut self,
-        raw: &RawSession,
         place: &Place<'_>,
         region: Option<String>,
         instance_id: Option<String>,
     ) -> Option<Access> {
         let text = |text: &str| Ok(text.to_owned());
-        let product_key = self.required(place, "product_key", raw.product_key.as_ref(), text);
-        let device_name = self.required(place, "device_name", raw.device_name.as_ref(), text);
-        if raw.device_secret.is_none() && !place.at("device_secret").exists() {
+        let product_key = self.required(place, "product_key", text);
+        let device_name = self.required(place, "device_name", text);
+        if !place.at("device_secret").exists() {
             let message = format!("`{}` needs `device_secret`", place.key());
             let help = "write `device_secret: { file: … }`";
             self.error_at_name(place, message, Some(help));
         }
-        let (modem_signs, rule) = self.aliauth(raw, place);
-        let secret = self.secret(place, "device_secret", raw.device_secret.as_deref(), rule);
-        let method = self.optional(place, "signmethod", raw.signmethod.as_ref(), |text| {
+        let (modem_signs, rule) = self.aliauth(place);
+        let secret = self.secret(place, "device_secret", rule);
+        let method = self.optional(place, "signmethod", |text| {
             let words = Method::WORDS.map(|word| (word, word));
             words::one_of(text, &words)?.parse::<Method>().map_err(fault_of)
         });
         let secure_mode = self
-            .optional(place, "securemode", raw.securemode.as_ref(), |text| match text {
+            .optional(place, "securemode", |text| match text {
                 "2" => Ok(SecureMode::Tls),
                 "3" => Ok(SecureMode::Tcp),
                 _ => Err(Fault::new("must be 2 (TLS) or 3 (TCP)")),
             })
             .unwrap_or_default();
-        let timestamp = self.optional(place, "timestamp", raw.timestamp.as_ref(), |text| {
+        let timestamp = self.optional(place, "timestamp", |text| {
             text.parse().map_err(|_fault| Fault::new("must be milliseconds since 1970"))
         });
-        let endpoint = self.endpoint(raw, place, secure_mode, region, instance_id);
+        let endpoint = self.endpoint(place, secure_mode, region, instance_id);
         let (product_key, device_name) = (product_key?, device_name?);
         let device = self.checked(place, Device::new(&product_key, &device_name))?;
-        self.foreign_host(place, raw, &device);
+        self.foreign_host(place, &device);
         let options = aliyun::Options {
-            client_id: raw.client_id.clone(),
+            client_id: place.text("client_id").map(str::to_owned),
             method: method.unwrap_or_default(),
             secure_mode,
             timestamp,
@@ -426,19 +418,19 @@ impl Build<'_> {
 
     fn endpoint(
         &mut self,
-        raw: &RawSession,
         place: &Place<'_>,
         secure_mode: SecureMode,
         region: Option<String>,
         instance_id: Option<String>,
     ) -> Option<Endpoint> {
-        if raw.host.is_some() {
-            return self.optional(place, "host", raw.host.as_ref(), |text| {
+        if place.has("host") {
+            return self.optional(place, "host", |text| {
                 let (host, port) = words::host_port(text, secure_mode.port())?;
                 Ok(Endpoint::Host(host, port))
             });
         }
-        let instance = raw.instance_id.clone().or(instance_id).map(Endpoint::Instance);
+        let instance =
+            place.text("instance_id").map(str::to_owned).or(instance_id).map(Endpoint::Instance);
         let endpoint = instance.or(region.map(Endpoint::Region));
         if endpoint.is_none() {
             let message = "the broker of this session has no `region`".to_owned();
@@ -448,8 +440,8 @@ impl Build<'_> {
         endpoint
     }
 
-    fn foreign_host(&mut self, place: &Place<'_>, raw: &RawSession, device: &Device) {
-        let foreign = raw.host.as_deref().and_then(|host| device.foreign_host(host));
+    fn foreign_host(&mut self, place: &Place<'_>, device: &Device) {
+        let foreign = place.text("host").and_then(|host| device.foreign_host(host));
         if let Some(owner) = foreign {
             let own = device.product_key();
             let message = format!("`host` belongs to the product `{owner}`, not to `{own}`");
@@ -473,16 +465,16 @@ impl Build<'_> {
         }
     }
 
-    fn will(&mut self, raw: &RawWill, place: &Place<'_>) -> Option<Will> {
-        let topic = self.required(place, "topic", raw.topic.as_ref(), words::topic_name);
-        let payload = self.required(place, "payload", raw.payload.as_ref(), |text| {
+    fn will(&mut self, place: &Place<'_>) -> Option<Will> {
+        let topic = self.required(place, "topic", words::topic_name);
+        let payload = self.required(place, "payload", |text| {
             if (1..=MAX_WILL).contains(&text.len()) {
                 return Ok(text.to_owned());
             }
             Err(Fault::new(format!("has {} bytes; the modem takes 1 to 1024", text.len())))
         });
-        let qos = self.optional(place, "qos", raw.qos.as_ref(), |text| words::one_of(text, &QOS));
-        let retain = self.optional(place, "retain", raw.retain.as_ref(), words::boolean);
+        let qos = self.optional(place, "qos", |text| words::one_of(text, &QOS));
+        let retain = self.optional(place, "retain", words::boolean);
         Some(Will {
             topic: topic?,
             payload: payload?,
@@ -491,16 +483,15 @@ impl Build<'_> {
         })
     }
 
-    fn subscriptions(&mut self, raw: &[RawSubscribe], place: &Place<'_>) -> Vec<Subscription> {
+    fn subscriptions(&mut self, place: &Place<'_>) -> Vec<Subscription> {
         let (mut list, mut seen) = (Vec::new(), HashSet::new());
-        for (index, raw) in raw.iter().enumerate() {
+        for place in place.items() {
             if self.report.is_over() {
                 break;
             }
-            let place = place.item(index);
-            let filter = self.required(&place, "filter", raw.filter.as_ref(), words::topic_filter);
+            let filter = self.required(&place, "filter", words::topic_filter);
             let word = |text: &str| words::one_of(text, &QOS);
-            let qos = self.optional(&place, "qos", raw.qos.as_ref(), word).unwrap_or_default();
+            let qos = self.optional(&place, "qos", word).unwrap_or_default();
             let Some(filter) = filter else { continue };
             if !seen.insert(filter.clone()) {
                 let message = format!("`{}` is subscribed twice", words::shorten(&filter));
@@ -554,16 +545,6 @@ impl Kind {
             Self::Aliyun { .. } => false,
         }
     }
-}
-
-/// The brokers that have sessions, each with a `tls` of its own, which is then asked for the CA.
-fn judged_by_sessions(raw: &RawFleet) -> HashSet<&str> {
-    let (mut with, mut without) = (HashSet::new(), HashSet::new());
-    for (_, session) in raw.modems.0.iter().flat_map(|(_, modem)| &modem.sessions.0) {
-        let names = if session.tls.is_some() { &mut with } else { &mut without };
-        names.extend(session.broker.as_deref());
-    }
-    with.difference(&without).copied().collect()
 }
 
 /// Whether a host is an endpoint of AWS IoT Core with a certificate of Amazon's own authorities:

@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::build::{Build, Place};
 use crate::choices::QOS;
 use crate::fleet::{Name, Session, Telemetry, Will};
-use crate::raw::{RawModem, RawTelemetry};
 use crate::template::Template;
 use crate::words::{self, Fault};
 use crate::{Qos, topic::check_name};
@@ -24,29 +23,27 @@ impl Build<'_> {
     /// The telemetry of a modem; the session that carries it gets its will.
     pub(super) fn telemetry(
         &mut self,
-        raw: &RawModem,
         modem: &Place<'_>,
         gateway: Option<&Name>,
         sessions: &mut [Session],
     ) -> Option<Telemetry> {
-        let (keys, place) = (raw.telemetry.as_ref()?, modem.at("telemetry"));
-        let name = self.telemetry_session(raw, keys, &place);
+        if !modem.has("telemetry") {
+            return None;
+        }
+        let place = modem.at("telemetry");
+        let name = self.telemetry_session(modem, &place);
         let every = self
-            .optional(&place, "every", keys.every.as_ref(), |text| {
-                words::duration(text, EVERY.0, EVERY.1)
-            })
+            .optional(&place, "every", |text| words::duration(text, EVERY.0, EVERY.1))
             .unwrap_or(DEFAULT_EVERY);
         let word = |text: &str| words::one_of(text, &QOS);
-        let qos = self.optional(&place, "qos", keys.qos.as_ref(), word).unwrap_or_default();
-        let retain =
-            self.optional(&place, "retain", keys.retain.as_ref(), words::boolean).unwrap_or(true);
+        let qos = self.optional(&place, "qos", word).unwrap_or_default();
+        let retain = self.optional(&place, "retain", words::boolean).unwrap_or(true);
         // Where its session or the gateway has a fault, that was told.
         let (gateway, name) = (gateway?, name?);
         let session = sessions.iter_mut().find(|session| session.id.session == name)?;
-        let default = DEFAULT_TOPIC.to_owned();
-        let topic = keys.topic.as_ref().unwrap_or(&default);
+        let topic = place.text("topic").unwrap_or(DEFAULT_TOPIC);
         let topic = self.telemetry_topic(topic, "topic", &place, gateway, session)?;
-        let status = self.status_topic(keys, &place, &topic, gateway, session)?;
+        let status = self.status_topic(&place, &topic, gateway, session)?;
         if let Some(status) = &status {
             self.presence_will(status, qos, modem, session);
         }
@@ -54,27 +51,19 @@ impl Build<'_> {
     }
 
     /// Which session carries it: the one that is named, else the first.
-    fn telemetry_session(
-        &mut self,
-        modem: &RawModem,
-        raw: &RawTelemetry,
-        place: &Place<'_>,
-    ) -> Option<Name> {
-        let names: Vec<&str> = modem.sessions.0.iter().map(|(name, _)| name.as_str()).collect();
+    fn telemetry_session(&mut self, modem: &Place<'_>, place: &Place<'_>) -> Option<Name> {
+        let names: Vec<&str> =
+            self.sessions_here(modem).into_iter().map(|(name, _)| name).collect();
         let Some(first) = names.first() else {
             let message = "`telemetry` needs a session that carries it".to_owned();
             self.error_at_name(place, message, Some("add `sessions:` to this modem"));
             return None;
         };
-        if raw.session.is_none() {
-            return Name::new(first);
-        }
-        let is_elsewhere = raw.session.as_ref().is_some_and(|session| {
-            self.elsewhere.contains(&format!("{}/{session}", place.above()))
-        });
-        let is_known = raw.session.as_ref().is_some_and(|text| names.contains(&text.as_str()));
+        let Some(session) = place.text("session") else { return Name::new(first) };
+        let is_elsewhere = self.elsewhere.contains(&format!("{}/{session}", place.above()));
+        let is_known = names.contains(&session);
         let may_suggest = !is_known && !is_elsewhere && self.report.may_suggest();
-        self.optional(place, "session", raw.session.as_ref(), |text| {
+        self.optional(place, "session", |text| {
             let shown = words::shorten(text);
             if is_elsewhere {
                 return Err(Fault::new(format!(
@@ -128,13 +117,12 @@ impl Build<'_> {
     /// Where `online` and `offline` stand; `Some(None)` where nobody wants that.
     fn status_topic(
         &mut self,
-        raw: &RawTelemetry,
         place: &Place<'_>,
         topic: &str,
         gateway: &Name,
         session: &Session,
     ) -> Option<Option<String>> {
-        let status = match raw.status.as_deref() {
+        let status = match place.text("status") {
             Some("none") => return Some(None),
             Some(text) => self.telemetry_topic(text, "status", place, gateway, session)?,
             None => match topic.rsplit_once('/') {
@@ -145,7 +133,7 @@ impl Build<'_> {
         if status == topic {
             let message = format!("`status` would be the topic of the state, `{topic}`");
             let help = "give it one of its own: `status: …`, or `status: none`".to_owned();
-            let key = if raw.status.is_some() { "status" } else { "topic" };
+            let key = if place.has("status") { "status" } else { "topic" };
             self.error(&place.at(key), message, Some(help));
             return None;
         }

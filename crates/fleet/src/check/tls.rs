@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-use super::super::raw::{RawFile, RawTls};
 use super::super::tls::{Identity, Tls, certificates, private_key};
 use super::super::words;
 use super::build::{Build, Certificate, Place};
@@ -54,15 +53,14 @@ impl TlsKeys {
 }
 
 impl Build<'_> {
-    pub(super) fn tls_keys(&mut self, raw: Option<&RawTls>, place: &Place<'_>) -> TlsKeys {
-        let Some(raw) = raw else { return TlsKeys::default() };
-        let ca = self.file(place, "ca", raw.ca.as_ref(), Rule::Certificates);
-        let cert = self.file(place, "cert", raw.cert.as_ref(), Rule::Certificates);
-        let key = self.file(place, "key", raw.key.as_ref(), Rule::PrivateKey);
-        let insecure = self.optional(place, "insecure", raw.insecure.as_ref(), words::boolean);
+    pub(super) fn tls_keys(&mut self, place: &Place<'_>) -> TlsKeys {
+        let ca = self.file(place, "ca", Rule::Certificates);
+        let cert = self.file(place, "cert", Rule::Certificates);
+        let key = self.file(place, "key", Rule::PrivateKey);
+        let insecure = self.optional(place, "insecure", words::boolean);
         for (has, lacks, is_lacking) in [
-            ("cert", "key", raw.cert.is_some() && raw.key.is_none()),
-            ("key", "cert", raw.key.is_some() && raw.cert.is_none()),
+            ("cert", "key", place.has("cert") && !place.has("key")),
+            ("key", "cert", place.has("key") && !place.has("cert")),
         ] {
             if is_lacking {
                 let message =
@@ -71,7 +69,7 @@ impl Build<'_> {
             }
         }
         if insecure == Some(true) {
-            self.judge_insecure(raw, &place.at("insecure"));
+            self.judge_insecure(place);
         }
         if let Some(ca) = &ca {
             self.certificate(ca, None, &place.at("ca"));
@@ -79,16 +77,16 @@ impl Build<'_> {
         if let (Some(cert), Some(key)) = (&cert, &key) {
             self.certificate(cert, Some(key), &place.at("cert"));
         }
-        let given =
-            [&raw.ca, &raw.cert, &raw.key].into_iter().filter(|file| file.is_some()).count();
+        let given = ["ca", "cert", "key"].into_iter().filter(|key| place.has(key)).count();
         let good = [&ca, &cert, &key].into_iter().filter(|file| file.is_some()).count();
-        let faulty = good < given || (raw.insecure.is_some() && insecure.is_none());
+        let faulty = good < given || (place.has("insecure") && insecure.is_none());
         let identity = cert.zip(key).map(|(cert, key)| Identity { cert, key });
         TlsKeys { ca, identity, insecure, faulty }
     }
 
-    fn judge_insecure(&mut self, raw: &RawTls, place: &Place<'_>) {
-        if raw.ca.is_some() {
+    fn judge_insecure(&mut self, tls: &Place<'_>) {
+        let place = &tls.at("insecure");
+        if tls.has("ca") {
             let message = "`insecure: true` contradicts `ca`";
             let help = "leave one of them out: with `ca` the broker's certificate is checked";
             return self.error(place, message, Some(help.to_owned()));
@@ -100,28 +98,11 @@ impl Build<'_> {
     }
 
     /// A file of certificates or a key: its path, or where a secret lies.
-    fn file(
-        &mut self,
-        parent: &Place<'_>,
-        key: &str,
-        raw: Option<&RawFile>,
-        rule: Rule,
-    ) -> Option<Ref> {
-        match raw? {
-            RawFile::Path(text) => {
-                let place = parent.at(key);
-                match self.path(text) {
-                    Ok(path) => {
-                        Some(self.remember(key, crate::secret::Source::File(path), rule, place))
-                    }
-                    Err(fault) => {
-                        self.fault(&place, fault);
-                        None
-                    }
-                }
-            }
-            RawFile::Place(secret) => self.secret(parent, key, Some(secret), rule),
-        }
+    fn file(&mut self, parent: &Place<'_>, key: &str, rule: Rule) -> Option<Ref> {
+        let Some(text) = parent.text(key) else { return self.secret(parent, key, rule) };
+        let path = self.path(text);
+        let path = self.optional(parent, key, |_| path)?;
+        Some(self.remember(key, crate::secret::Source::File(path), rule, parent.at(key)))
     }
 
     fn certificate(&mut self, file: &Ref, key: Option<&Ref>, place: &Place<'_>) {
