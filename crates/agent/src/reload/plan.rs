@@ -441,17 +441,19 @@ fn routes(old: &Fleet, new: &Fleet) -> Vec<(String, Step)> {
 }
 
 fn route(old: &Route, new: &Route) -> Step {
+    // All of them, so that one that is added must be thought of here.
+    let Route { topic: _, to, policy, publish_as, hold_down, fail_back, stall, name, batch } = new;
     let what = named([
-        ("to", old.to != new.to),
-        ("policy", old.policy != new.policy),
-        ("publish_as", old.publish_as != new.publish_as),
-        ("hold_down", old.hold_down != new.hold_down),
-        ("fail_back", old.fail_back != new.fail_back),
-        ("stall", old.stall != new.stall),
-        ("name", old.name != new.name),
+        ("to", *to != old.to),
+        ("policy", *policy != old.policy),
+        ("publish_as", *publish_as != old.publish_as),
+        ("hold_down", *hold_down != old.hold_down),
+        ("fail_back", *fail_back != old.fail_back),
+        ("stall", *stall != old.stall),
+        ("name", *name != old.name),
+        ("batch", *batch != old.batch),
     ]);
-    let differs = (old != new).then(|| "its entry".to_owned());
-    what.or(differs).map_or(Step::Keep, Step::Amend)
+    what.map_or(Step::Keep, Step::Amend)
 }
 
 /// Whether the routes that both have come in another order: the first one that matches counts.

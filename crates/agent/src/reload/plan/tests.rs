@@ -273,6 +273,73 @@ fn each_change_of_the_file_is_planned_as_the_table_says() {
 }
 
 /// A restart of the gateway's name changes the client ids that are made of it.
+/// Every key that the schema has at `at` and that a change can be seen of, with another value than the file's.
+fn is_of_every_key(at: &str, others: &[&str], values: &[(&str, &str)]) {
+    let schema = fleet::schema();
+    let keys = schema.pointer(at).and_then(|keys| keys.as_object()).unwrap();
+    let mut known: Vec<&str> =
+        values.iter().map(|(key, _)| *key).chain(others.iter().copied()).collect();
+    known.sort_unstable();
+    let mut keys: Vec<&str> = keys.keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    assert_eq!(known, keys, "{at}");
+}
+
+#[test]
+fn every_key_of_a_route_is_named_when_it_changes() {
+    let values = [
+        ("to", "[south/one]"),
+        ("policy", "spread"),
+        ("publish_as", "x/y"),
+        ("hold_down", "9s"),
+        ("fail_back", "false"),
+        ("stall", "20s"),
+        ("name", "a"),
+        ("batch", "{ format: lines }"),
+    ];
+    // A route is known by its topic, and `gateways` says if it is there at all.
+    is_of_every_key("/properties/routes/items/properties", &["topic", "gateways"], &values);
+    for (key, value) in values {
+        let edit = match key {
+            "to" => ("[north/one, south/one]", value.to_owned()),
+            _ => ("\"a/#\", ", format!("\"a/#\", {key}: {value}, ")),
+        };
+        let plan = planned(&[(edit.0, &edit.1)], "");
+        assert_eq!(changes(&plan), [format!("~ route a/#: {key}; nothing is closed for it")]);
+    }
+}
+
+#[test]
+fn every_key_of_a_modem_is_named_when_it_changes() {
+    let values = [
+        ("match", "{ port: /dev/ttyUSB8 }"),
+        ("apn", "internet"),
+        ("pin", "{ file: pin }"),
+        ("roaming", "allow"),
+        ("radio", "leave"),
+        ("poll", "5s"),
+        ("sms", "leave"),
+        ("baud", "9600"),
+        ("flow_control", "hardware"),
+        ("recovery", "{ budget: 3 }"),
+        ("telemetry", "{}"),
+    ];
+    // The first budget has a sentence of its own, sessions have their lines, and `gateways` says if it is there at all.
+    let others = ["budget", "sessions", "gateways"];
+    is_of_every_key("/properties/modems/additionalProperties/properties", &others, &values);
+    for (key, value) in values {
+        let edit = match key {
+            "match" => ("{ port: /dev/ttyUSB7 }", value.to_owned()),
+            _ => {
+                ("{ port: /dev/ttyUSB7 }", format!("{{ port: /dev/ttyUSB7 }}\n    {key}: {value}"))
+            }
+        };
+        let plan = planned(&[(edit.0, &edit.1)], "");
+        let first = changes(&plan).into_iter().next().unwrap_or_default();
+        assert!(first.starts_with(&format!("~ modem south: {key}; ")), "{key}: {first}");
+    }
+}
+
 #[test]
 fn another_gateway_is_another_client_id_for_sessions_that_give_none() {
     let plan = planned(&[("gateway: gw", "gateway: new")], "");
