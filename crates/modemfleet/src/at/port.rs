@@ -104,7 +104,7 @@ pub(super) enum Said {
     End,
 }
 
-impl Ears {
+impl UrcListener {
     pub(super) async fn of_agent(client: &Client, modem: &str) -> Result<Self, ClientError> {
         let path = format!("{PATH}?modem={}", encode(modem));
         client.events(&path).await.map(|events| Self::Agent(Box::new(events)))
