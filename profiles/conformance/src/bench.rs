@@ -20,6 +20,9 @@ use tokio::time::timeout;
 use crate::Subject;
 use crate::broker::{Broker, PATIENCE};
 
+/// Notices that no scenario has looked at yet. A full channel holds the listener back.
+const NOTICES: usize = 64;
+
 /// The first client of a stack.
 pub const FIRST: Client = Client(0);
 /// The second one.
@@ -177,7 +180,7 @@ impl Bench {
             }
         };
         let (model, profile) = catalog.identify(&cgmm).expect("a model of this profile");
-        let (told, notices) = mpsc::channel(64);
+        let (told, notices) = mpsc::channel(NOTICES);
         let mut listener = profile.listener();
         tasks.spawn(async move {
             while let Some(event) = events.recv().await {

@@ -26,6 +26,9 @@ use zeroize::Zeroizing;
 
 use crate::transcript::{Entry, Transcript, Turn, is_same, transcripts, turns};
 
+/// The permission to begin, which is given once.
+const BEGINNINGS: usize = 1;
+
 /// After so long without a line the modem has said all. Time is paused, so this costs none.
 const QUIET: Duration = Duration::from_secs(20);
 
@@ -508,7 +511,7 @@ async fn stage(
     let cgmm = &catalog.model(model).unwrap_or_else(|| panic!("no model {model}")).cgmm[0];
     let (_, profile) = catalog.identify(cgmm).unwrap();
     let (ours, stream) = duplex(64 * 1024);
-    let (begin, begins) = mpsc::channel(1);
+    let (begin, begins) = mpsc::channel(BEGINNINGS);
     let framing = profile.framing();
     let quoted = framing.quoted.iter().map(|quoted| quoted.prefix).collect();
     let (book, observer) = (Arc::clone(book), Arc::<Book>::clone(book));
