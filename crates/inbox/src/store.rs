@@ -131,12 +131,19 @@ impl Store {
     }
 
     /// Returns the numbers of the first and the last message.
+    ///
+    /// The two come from the ends of the tree. If a flipped bit made the first number larger than the
+    /// last, a search in the tree finds nothing, and messages that are put later are not read either.
     fn ends(&self) -> rusqlite::Result<Option<(Seq, Seq)>> {
         let sql = "select (select min(seq) from message), (select max(seq) from message)";
-        self.conn.query_row(sql, [], |row| {
+        let ends = self.conn.query_row(sql, [], |row| {
             let (first, last): (Option<Seq>, Option<Seq>) = (row.get(0)?, row.get(1)?);
             Ok(first.zip(last))
-        })
+        })?;
+        match ends {
+            Some((first, last)) if first > last => Err(corrupt("messages are out of order")),
+            ends => Ok(ends),
+        }
     }
 
     /// Returns the size of all messages up to the last one whose total is readable.

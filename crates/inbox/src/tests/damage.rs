@@ -240,3 +240,38 @@ fn a_folder_that_cannot_be_made_yet_is_tried_again() {
     let got = [("1".to_owned(), 1), ("3".to_owned(), 1)];
     assert_eq!(desk.pull(&hold, 0), got);
 }
+
+/// Changes the number of the first message in the page itself: SQL would put the row in its place.
+fn renumber_the_first(dir: &Path, number: u8) {
+    let path = dir.join("inbox.db");
+    let file = rusqlite::Connection::open(&path).unwrap();
+    let sql = "select rootpage, (select page_size from pragma_page_size) from sqlite_schema
+               where name = 'message'";
+    let (root, size): (u32, u32) =
+        file.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    drop(file);
+    let (root, size) = (usize::try_from(root).unwrap(), usize::try_from(size).unwrap());
+    let mut bytes = std::fs::read(&path).unwrap();
+    let page = &mut bytes[(root - 1) * size..root * size];
+    assert_eq!(page[0], 13, "a leaf of a table (file format of SQLite, 1.6)");
+    let cell = usize::from(u16::from_be_bytes([page[8], page[9]]));
+    assert!(page[cell] < 128 && page[cell + 1] == 1, "a short row with the number 1");
+    page[cell + 1] = number;
+    std::fs::write(&path, bytes).unwrap();
+}
+
+/// The rows of the damaged file cannot be found by number, so a later message could not be either.
+#[test]
+fn a_first_number_behind_the_last_is_damage_and_later_messages_are_kept() {
+    let mut desk = Desk::new();
+    for payload in ["1", "2", "3"] {
+        desk.put("t", payload).unwrap();
+    }
+    // Into the file, since the log holds the page too.
+    sql(&desk, "pragma wal_checkpoint(truncate)");
+    let mut desk = desk.killed_with(|dir| renumber_the_first(dir, 114));
+    assert_eq!(desk.inbox.stat().corruptions, 1);
+    desk.put("t", "4").unwrap();
+    let mut desk = desk.killed();
+    assert_eq!(desk.read("r", None).0, ["4"]);
+}
