@@ -13,6 +13,7 @@ mod sources;
 mod text;
 mod transcripts;
 mod tree;
+mod words;
 
 /// One broken rule: `file:line: what is wrong: the cure`.
 type Breach = String;
