@@ -1,7 +1,7 @@
 //! The words of real units, replayed to a profile's own code: its `Mqtt`, its listener and its polls, over an in-memory
 //! port. Nothing of a dialect is written down here: only the profile knows which lines end a command, and what they mean.
 //!
-//! The [`Modem`] of a replay answers a command with the lines behind that command in the transcript, in their order
+//! The modem of a replay answers a command with the lines behind that command in the transcript, in their order
 //! and with their pauses, and each line of commands once. A command that the transcript lacks gets a default of the
 //! dialect's test. A [`Story`] names the operations that drive a transcript and what comes of them.
 

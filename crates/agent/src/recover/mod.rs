@@ -1,7 +1,7 @@
 //! What takes more rights than the agent has: resets of USB devices and power scripts.
 //!
 //! The agent ([`Recoverer`]) asks over a unix socket with one line, `usb-reset 1-1.2` or `power north`.
-//! systemd starts `modemfleet recover` as root for that one connection, which does it ([`Means`]) and
+//! systemd starts `modemfleet recover` as root for that one connection, which does it (`crates/modemfleet`) and
 //! answers with one line. Whoever asks may be anybody: a line is short, its words are names and nothing
 //! else, and what they may name is what root laid out.
 
