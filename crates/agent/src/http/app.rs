@@ -1,4 +1,4 @@
-//! What the handlers of the API share: the parts of the agent.
+//! The parts of the agent that the handlers of the API share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,20 +29,20 @@ use crate::upkeep::history::History;
 /// is cut off.
 pub(super) const REQUEST: Duration = Duration::from_secs(30);
 
-/// What the handlers work with.
+/// The parts of the agent, for the handlers.
 #[derive(Clone)]
 pub struct App {
-    /// Where messages are handed in.
+    /// The way in of messages.
     pub hand_in: HandIn,
-    /// What sessions receive.
+    /// The messages that sessions receive.
     pub downlink: Downlink,
     /// The session that has each message.
     pub given: Given,
-    /// What is true now.
+    /// The modems and sessions that run now.
     pub view: View,
-    /// What is plugged in.
+    /// The devices that are plugged in.
     pub devices: Devices,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The last hour's signals.
     pub history: Arc<History>,
@@ -52,19 +52,19 @@ pub struct App {
     pub bounds: Bounds,
     /// The tables that judge commands to modems.
     pub commands: Commands,
-    /// What is logged.
+    /// The log.
     pub log: Log,
     /// Tokens that callers of the API must show over TCP.
     pub tokens: watch::Receiver<Tokens>,
     /// Wrong tokens that were shown.
     pub guesses: Arc<Guesses>,
-    /// By which way callers come.
+    /// The listener by which the callers of this router come.
     pub door: Door,
-    /// Where a reload is asked for.
+    /// Requests of reloads.
     pub reloads: Reloads,
     /// Planner that compares other fleet files with the running one.
     pub planner: Planner,
-    /// Whether the agent is ending: it takes no more messages.
+    /// Cancelled when the agent ends: it then takes no more messages.
     pub stop: CancellationToken,
 }
 
