@@ -19,11 +19,11 @@ use crate::budget::{Meter, Standing};
 pub struct ModemView {
     /// Its name in the fleet file.
     pub name: String,
-    /// Where it is looked for: a tty, or a place on USB.
+    /// The tty or the USB path at which it is expected.
     pub port: String,
-    /// Where on USB it is plugged in, for a modem that is found there.
+    /// The USB path at which it is plugged in, if it was found by USB.
     pub usb_path: Option<String>,
-    /// What is known of it.
+    /// The facts that are known of it.
     pub snapshot: watch::Receiver<Snapshot>,
     /// The way to it while it is identified.
     pub link: watch::Receiver<Option<Link>>,

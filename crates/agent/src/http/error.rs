@@ -20,6 +20,11 @@ impl ApiError {
         Self { status, code, message: message.into() }
     }
 
+    /// An answer of status 400.
+    pub(super) fn bad(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
     /// An answer to a wrong parameter.
     pub(super) fn parameter(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "unknown_parameter", message)

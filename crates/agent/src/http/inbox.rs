@@ -73,7 +73,7 @@ pub(super) async fn confirm(
             Ok(false) => Err(refused(ReadError::UnknownReader)),
             Err(error) => Err(refused(error.into())),
         },
-        _ => Err(bad("parameter", "say through=CURSOR, or forget=true")),
+        _ => Err(ApiError::bad("parameter", "say through=CURSOR, or forget=true")),
     }
 }
 
@@ -118,10 +118,6 @@ fn message((cursor, message): &(Cursor, inbox::Message)) -> Message {
     }
 }
 
-fn bad(code: &'static str, message: impl Into<String>) -> ApiError {
-    ApiError::new(StatusCode::BAD_REQUEST, code, message)
-}
-
 fn refused(error: ReadError) -> ApiError {
     let words = modem::session::Chain(&error).to_string();
     let (status, code) = match error {
@@ -136,14 +132,16 @@ fn refused(error: ReadError) -> ApiError {
 
 impl Params {
     fn parse(query: Option<&str>, known: &[&str]) -> Result<Self, ApiError> {
-        let mut query = Query::once(query, known).map_err(|words| bad("parameter", words))?;
-        let reader =
-            query.take("reader").ok_or_else(|| bad("reader", "the parameter reader is missing"))?;
+        let mut query =
+            Query::once(query, known).map_err(|words| ApiError::bad("parameter", words))?;
+        let reader = query
+            .take("reader")
+            .ok_or_else(|| ApiError::bad("reader", "the parameter reader is missing"))?;
         // A program that has no cursor yet may leave it empty.
         let cursor = query.take("after").or(query.take("through"));
         let forget = query.take("forget").map_or(Ok(false), |value| {
             let words = || format!("forget is true or false, not {value:?}");
-            value.parse().map_err(|_| bad("parameter", words()))
+            value.parse().map_err(|_| ApiError::bad("parameter", words()))
         });
         Ok(Self {
             reader: name(&reader)?,
@@ -158,13 +156,15 @@ fn name(value: &str) -> Result<Name, ApiError> {
     Name::new(value).ok_or_else(|| {
         let words =
             format!("reader is a name of 1 to 32 letters, digits, `_` or `-`, not {value:?}");
-        bad("reader", words)
+        ApiError::bad("reader", words)
     })
 }
 
 fn within(value: &str) -> Result<usize, ApiError> {
     let number = value.parse().ok().filter(|number| (1..=MOST).contains(number));
-    number.ok_or_else(|| bad("limit", format!("limit is a number from 1 to {MOST}, not {value:?}")))
+    number.ok_or_else(|| {
+        ApiError::bad("limit", format!("limit is a number from 1 to {MOST}, not {value:?}"))
+    })
 }
 
 #[cfg(test)]

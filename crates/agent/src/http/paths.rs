@@ -3,7 +3,7 @@
 /// Paths that need no token, and are answered while all other places are taken.
 pub(super) const OPEN: [&str; 4] = ["/metrics", "/healthz", "/livez", "/readyz"];
 
-/// Where a fleet file is sent to be compared with what runs.
+/// The path that compares a fleet file with the running one.
 pub(super) const PLAN: &str = "/api/v1/reload/plan";
 
 /// The largest fleet file, and no byte more.

@@ -62,15 +62,11 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     match value.to_str() {
         Ok(key) if (1..=MAX_NAME).contains(&key.len()) => Ok(Some(key.to_owned())),
-        _ => Err(bad(
+        _ => Err(ApiError::bad(
             "idempotency_key",
             format!("Idempotency-Key has 1 to {MAX_NAME} ASCII characters"),
         )),
     }
-}
-
-fn bad(code: &'static str, message: impl Into<String>) -> ApiError {
-    ApiError::new(StatusCode::BAD_REQUEST, code, message)
 }
 
 /// What a refusal is in HTTP.
@@ -102,9 +98,11 @@ fn refused(refusal: Refusal) -> ApiError {
 impl Params {
     fn parse(query: Option<&str>) -> Result<Self, ApiError> {
         let known = ["topic", "qos", "retain", "session", "ttl", "priority"];
-        let mut query = Query::once(query, &known).map_err(|words| bad("parameter", words))?;
+        let mut query =
+            Query::once(query, &known).map_err(|words| ApiError::bad("parameter", words))?;
         let mut value = |key| query.take(key);
-        let topic = value("topic").ok_or_else(|| bad("topic", "the parameter topic is missing"))?;
+        let topic = value("topic")
+            .ok_or_else(|| ApiError::bad("topic", "the parameter topic is missing"))?;
         check_topic(&topic)?;
         let number = |key, value: Option<String>, default, max| {
             value.map_or(Ok(default), |value| within(key, &value, max))
@@ -122,34 +120,41 @@ impl Params {
 
 fn check_topic(topic: &str) -> Result<(), ApiError> {
     if topic.len() > MAX_TOPIC {
-        return Err(bad(
+        return Err(ApiError::bad(
             "topic",
             format!("the topic has {} bytes, and at most {MAX_TOPIC} fit", topic.len()),
         ));
     }
-    fleet::check_name(topic)
-        .map_err(|reason| bad("topic", format!("the topic {topic:?} is not valid: {reason}")))
+    fleet::check_name(topic).map_err(|reason| {
+        ApiError::bad("topic", format!("the topic {topic:?} is not valid: {reason}"))
+    })
 }
 
 fn within(key: &'static str, value: &str, max: u8) -> Result<u8, ApiError> {
     let number = value.parse().ok().filter(|number| *number <= max);
-    number.ok_or_else(|| bad(key, format!("{key} is a number from 0 to {max}, not {value:?}")))
+    number.ok_or_else(|| {
+        ApiError::bad(key, format!("{key} is a number from 0 to {max}, not {value:?}"))
+    })
 }
 
 fn boolean(value: &str) -> Result<bool, ApiError> {
-    value.parse().map_err(|_| bad("retain", format!("retain is true or false, not {value:?}")))
+    value
+        .parse()
+        .map_err(|_| ApiError::bad("retain", format!("retain is true or false, not {value:?}")))
 }
 
 fn duration(value: &str) -> Result<Duration, ApiError> {
     let duration = humantime::parse_duration(value).ok().filter(|ttl| !ttl.is_zero());
-    duration.ok_or_else(|| bad("ttl", format!("ttl is a time such as 90s or 2h, not {value:?}")))
+    duration.ok_or_else(|| {
+        ApiError::bad("ttl", format!("ttl is a time such as 90s or 2h, not {value:?}"))
+    })
 }
 
 fn session(value: &str) -> Result<SessionId, ApiError> {
     let id = value.split_once('/').and_then(|(modem, session)| {
         Some(SessionId { modem: Name::new(modem)?, session: Name::new(session)? })
     });
-    id.ok_or_else(|| bad("session", format!("session is MODEM/SESSION, not {value:?}")))
+    id.ok_or_else(|| ApiError::bad("session", format!("session is MODEM/SESSION, not {value:?}")))
 }
 
 #[cfg(test)]

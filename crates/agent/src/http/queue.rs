@@ -146,7 +146,7 @@ fn failed(error: BacklogError) -> ApiError {
 }
 
 fn bad(message: impl Into<String>) -> ApiError {
-    ApiError::new(StatusCode::BAD_REQUEST, "parameter", message)
+    ApiError::bad("parameter", message)
 }
 
 impl Params {

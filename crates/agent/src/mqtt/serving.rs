@@ -1,4 +1,4 @@
-//! What the connections of the listener share: places, names, and which of two namesakes stays.
+//! Parts that the connections of the listener share: places, names, and the choice between two clients of a name.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use crate::messages::downlink::Downlink;
 use crate::messages::hand_in::HandIn;
 use crate::metrics::Metrics;
 
-/// What every connection works with.
+/// The parts of the agent and the places, for every connection.
 pub struct Serving {
     pub(super) hand_in: HandIn,
     pub(super) downlink: Downlink,

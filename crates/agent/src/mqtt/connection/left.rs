@@ -1,4 +1,4 @@
-//! What a client that has gone left behind: it waits on for room once its connection is closed.
+//! Messages that a client left behind. They wait for room after its connection is closed.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(super) fn start(in_hand: &mut InHand, signed_in: Option<&SignedIn>) {
     in_hand.start();
 }
 
-/// What a client that has gone left behind.
+/// Messages that a client left behind.
 pub(super) struct Left {
     pub(super) serving: Arc<Serving>,
     pub(super) peer: String,
