@@ -7,7 +7,7 @@
     reason = "clippy.toml frees only the test functions"
 )]
 
-#[path = "../../../tests/shapes/mod.rs"]
+#[path = "../../../tests/shapes.rs"]
 mod shapes;
 
 use std::fs;

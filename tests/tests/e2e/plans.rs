@@ -1,6 +1,6 @@
 //! Plans of hostile fleet files: they hold up nobody, and take little.
 
-#[path = "../../shapes/mod.rs"]
+#[path = "../../shapes.rs"]
 mod shapes;
 
 use std::fs;

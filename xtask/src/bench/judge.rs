@@ -1,6 +1,6 @@
 //! How long `modemfleet check` takes for a mebibyte of any shape, and how much memory.
 
-#[path = "../../../tests/shapes/mod.rs"]
+#[path = "../../../tests/shapes.rs"]
 mod shapes;
 
 use std::path::{Path, PathBuf};
