@@ -3,6 +3,7 @@
 //! Every rule is a function from text to breaches with a bad example of its own, so that a rule that
 //! can no longer fail is a failing test.
 
+mod architecture;
 mod circles;
 mod edges;
 mod links;
