@@ -34,7 +34,7 @@ mod word {
     pub(super) const FULL: u64 = 12;
     pub(super) const BEGUN: u64 = 16;
     pub(super) const ENDED: u64 = 20;
-    /// The length of all words, with one that only the library uses.
+    /// The length of all words, including a word that only the library uses.
     pub(super) const BYTES: usize = 28;
 }
 
@@ -100,7 +100,7 @@ impl Disk {
 }
 
 /// Returns the library, built if it is missing or older than its source. It stands outside of the
-/// workspace, since it needs code that the lints forbid.
+/// workspace, since its code needs more than the lints allow.
 fn library() -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("disk/preload.rs");
     let test = std::env::current_exe().unwrap();

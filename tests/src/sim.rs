@@ -1,4 +1,4 @@
-//! Simulated modems in a process of their own, as `modemfleet sim` runs them.
+//! Simulated modems in their own process, as `modemfleet sim` runs them.
 
 use std::fs;
 use std::path::{Path, PathBuf};

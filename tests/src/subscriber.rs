@@ -20,7 +20,7 @@ pub struct Received {
     /// The quality of service of this delivery: that of the sender, since the subscription asks for
     /// 2.
     pub qos: u8,
-    /// Whether it had been retained before the subscription.
+    /// True if it had been retained before the subscription.
     pub retain: bool,
 }
 

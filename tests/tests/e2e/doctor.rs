@@ -11,7 +11,7 @@ use e2e::{Agent, Authority, Mosquitto, Pair, Port, Sim, Site, modemfleet, until}
 use rustix::process::geteuid;
 use serde_json::Value;
 
-/// Whether a finding depends on a running agent.
+/// The runs of the doctor that find a fault: with an agent, without, or both.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum When {
     Always,

@@ -44,8 +44,9 @@ fn sorted(words: &str) -> Vec<String> {
     words
 }
 
-/// A change: its name, the replaced words, the lines of the plan (`{reopened}` stands for the end
-/// of a sentence), and the events at the broker: `+` a CONNECT, `-` a DISCONNECT.
+/// A change: its name, the replaced words, the lines of the plan, and the events at the broker.
+/// In the plan `{reopened}` is the end of a sentence. An event is `+` for a CONNECT or `-` for a
+/// DISCONNECT.
 type Row =
     (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str], &'static str);
 

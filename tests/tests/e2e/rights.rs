@@ -230,7 +230,7 @@ fn a_token_does_not_go_to_a_program_of_another_user() {
     let _ = status(&["--url", &url, "--token-file", token]);
     squatter.line("the token", |line| line.contains(TOKEN));
     drop(squatter);
-    // If anybody may create the queue's files, their owner proves nothing.
+    // If any user may create the queue's files, their owner proves nothing.
     let queue = site.dir().join("queue");
     fs::create_dir_all(&queue).unwrap();
     give(&queue, 0o1777);

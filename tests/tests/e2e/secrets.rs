@@ -13,7 +13,7 @@ const TOKEN: &str = "token-9d1f0c7e-visible-ascii";
 const DEVICE_SECRET: &str = "8f663b388dee796b931ebcb789b75a39";
 const SIGNED: &str = "D48150E8D550607B15C667E100635EE96EA7D512";
 
-/// All secrets, with one that is derived from another.
+/// All secrets, including the one derived from another.
 const SECRETS: [&str; 6] = [PASSWORD, APN_PASSWORD, PIN, TOKEN, DEVICE_SECRET, SIGNED];
 
 fn site(broker: &Mosquitto, authority: &Authority, own: &Pair) -> (Site, [Sim; 2]) {

@@ -9,7 +9,7 @@ const CEILING: usize = 600;
 /// Files that may be longer: path, lines, reason.
 const LONGER: &[(&str, usize, &str)] = &[];
 
-/// Endings that the name of a type or module must not have, since they say nothing of its content.
+/// Endings that the name of a type or module must not have, since they carry no meaning.
 const EMPTY_NAMES: &[&str] = &["Manager", "Handler", "Helper", "Helpers", "Util", "Utils"];
 
 /// Keywords that a name follows.
