@@ -17,8 +17,7 @@ pub struct Received {
     pub topic: String,
     /// Its payload.
     pub payload: Vec<u8>,
-    /// The quality of service of this delivery: that of the sender, since the subscription asks for
-    /// 2.
+    /// The quality of service of this delivery: the sender's, since the subscription asks for 2.
     pub qos: u8,
     /// True if it had been retained before the subscription.
     pub retain: bool,

@@ -222,8 +222,8 @@ fn a_modem_that_hangs_holds_up_nobody_but_itself() {
     for number in 0..20 {
         agent.publish("topic=t&session=m1/s", number.to_string().as_bytes());
     }
-    // Within this time the first modem is not yet given up as mute. After that nothing could wait
-    // for it.
+    // Shorter than the time after which the first modem is given up as mute: from then on nothing
+    // would wait for it.
     let done = within(Duration::from_secs(15), || (lab.subscriber.count() >= 20).then_some(()));
     assert!(done.is_some(), "{} of 20 in 15 s", lab.subscriber.count());
     lab.sims[0].process.signal(Signal::CONT);

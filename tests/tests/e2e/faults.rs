@@ -1,6 +1,5 @@
 //! Every fault of the simulator, each in its own fleet, at the same time. Messages may be slow, but
 //! not lost or wrongly credited.
-//! wrongly credited.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -160,8 +160,7 @@ fn without_an_inbox_nothing_is_kept_and_clients_are_told() {
     assert!(agent.scrape().find("modemfleet_inbox_messages", &[]).next().is_none());
 }
 
-/// Makes a CONNECT with a keep-alive of a minute, `clean` or not, with the session expiry of MQTT
-/// 5.
+/// Makes a CONNECT with a keep-alive of a minute, `clean` or not, with MQTT 5's session expiry.
 fn connect(
     version: u8,
     client: &str,

@@ -234,8 +234,7 @@ impl Rounds<'_> {
         })
     }
 
-    /// Hands in `count` messages over some connections, and returns those that were answered with
-    /// 202.
+    /// Hands in `count` messages over some connections, and returns those that got a 202.
     fn backlog(&mut self, count: usize) -> anyhow::Result<BTreeSet<String>> {
         let (http, run) = (self.http, self.random.u32(..));
         thread::scope(|scope| {
