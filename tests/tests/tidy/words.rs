@@ -26,8 +26,6 @@ const STILL: &[(&str, [f64; 4])] = &[
     ("crates/modemfleet", [23.0, 10.0, 2.8, 2.9]),
     ("profiles/conformance", [12.5, 3.0, 0.6, 2.8]),
     ("profiles/example-out-of-tree", [24.0, 3.0, 0.2, 8.0]),
-    ("tests", [19.0, 7.2, 1.6, 2.4]),
-    ("xtask", [19.6, 6.6, 0.9, 2.6]),
 ];
 
 /// Returns the words of comments; code in backticks counts as one word.
