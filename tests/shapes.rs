@@ -1,20 +1,20 @@
-//! Fleet files of a mebibyte, of many shapes, made to take time or memory.
+//! Fleet files of a mebibyte, in many shapes, which should cost much time or memory.
 //!
-//! Each unit of a shape is there as often as fits into the largest file, and as often as the bound on values lets it
-//! through: what is refused at once shows nothing of what comes after.
+//! Each unit of a shape is repeated until the largest file is full, or the limit on values is
+//! reached. A file that is rejected at once would not exercise the later checks.
 
-/// The largest fleet file.
+/// The largest fleet file, in bytes.
 pub(crate) const MAX_BYTES: usize = 1024 * 1024;
 
-/// Somewhat less than the most values of a file.
+/// Slightly less than the limit on values of a file.
 const MAX_VALUES: usize = 39_500;
 
-/// Shape of a file: its beginning, the unit with `%` for its number, how many values it has, what comes after.
+/// A shape: name, beginning, repeated unit (`%` is its number), values in a unit, and end.
 type Unit = (&'static str, &'static str, &'static str, usize, &'static str);
 
 const BROKER: &str = "brokers: { b: { url: mqtt://h } }\n";
 
-/// A modem and a session for what is not about them.
+/// A modem and a session, for shapes that are about something else.
 const REST: &str = "brokers: { b: { url: mqtt://h } }\nmodems: { m: { match: { port: /a }, sessions: { s: { broker: b } } } }\n";
 
 #[rustfmt::skip]
@@ -106,16 +106,16 @@ const UNITS: &[Unit] = &[
     ("models of an overlay", "models:\n", "  - { id: m%, like: sim7600, cgmm: [X%] }\n", 9, ""),
 ];
 
-/// Makes the text of one shape.
+/// Makes the text of a shape.
 type Make = Box<dyn Fn() -> String>;
 
-/// All shapes: a name, and what makes the text.
+/// Returns all shapes: their names, and functions that make their texts.
 pub(crate) fn all() -> Vec<(String, Make)> {
     let mut all: Vec<(String, Make)> = Vec::new();
     for (name, head, unit, values, tail) in UNITS {
         let most = MAX_VALUES.checked_div(*values).unwrap_or(usize::MAX);
         if *values > 0 {
-            // The rest of the bytes where they cost most before anybody counts values.
+            // The rest of the bytes is a comment, which is read before values are counted.
             let make = move || commented(repeated(head, unit, tail, most));
             all.push((format!("{name}, and a comment"), Box::new(make)));
         }
@@ -139,7 +139,7 @@ fn commented(text: String) -> String {
     format!("#{}\n{text}", "x".repeat(rest))
 }
 
-/// A sound fleet file with as many modems as the bound on values lets through.
+/// Returns a valid fleet file with as many modems as the limit on values allows.
 pub(crate) fn sound() -> String {
     let head = "gateway: gw\nbrokers: { b: { url: mqtt://h } }\nmodems:\n";
     let unit = "  m%: { match: { port: /dev/ttyUSB% }, roaming: allow, sessions: { cloud: { broker: b, keep_alive: 60s } } }\n";
@@ -148,7 +148,7 @@ pub(crate) fn sound() -> String {
 
 fn repeated(head: &str, unit: &str, tail: &str, most: usize) -> String {
     let mut text = head.replace("%REST%", REST).replace("%BROKER%", BROKER);
-    // A directive keeps the character that it begins with.
+    // A directive keeps its first character.
     let (first, unit) = if unit.starts_with("%TAG") { unit.split_at(1) } else { ("", unit) };
     let parts: Vec<&str> = unit.split('%').collect();
     for number in 0..most {
@@ -174,7 +174,7 @@ fn bomb() -> String {
     (1..20_000).map(line).fold("x-0: &a0 x\n".to_owned(), |all, line| all + &line)
 }
 
-/// Variables with long values, in templates that name each of them often.
+/// Returns variables with long values, in templates that name each of them often.
 fn filled_templates() -> String {
     let value = "v".repeat(1000);
     let template = "${a}".repeat(1000);
@@ -219,7 +219,8 @@ fn like_patterns() -> String {
     patterns_and_names("north-%*x", "north-%")
 }
 
-/// As many patterns of gateways as names of others that a modem asks for, with `%` for their numbers.
+/// Returns as many patterns of gateways as names of other gateways that a modem asks for. `%`
+/// stands for their numbers.
 fn patterns_and_names(pattern: &str, name: &str) -> String {
     let all = |each: &str| -> String {
         let one = |number: usize| format!("\"{}\",", each.replace('%', &number.to_string()));

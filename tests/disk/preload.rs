@@ -1,9 +1,10 @@
-//! A disk with faults for one process: its syncs take time, its writes fail, its files cannot grow.
+//! A disk with faults for one process: slow syncs, failing writes, or no room.
 //!
-//! A library to be preloaded (`LD_PRELOAD`), built by `rustc --crate-type cdylib`. It stands before the C library's
-//! calls, so it does not see a program that makes its system calls by itself; SQLite does not. What is to
-//! happen stands in a file that `FAULTY_DISK_CONTROL` names, mapped into memory and read at each call: 32-bit
-//! words in the machine's order, see [`Word`]. Only files below the folder `FAULTY_DISK_FOLDER` have faults.
+//! This library is preloaded (`LD_PRELOAD`) and built by `rustc --crate-type cdylib`. It replaces
+//! calls of the C library, so it misses programs that make their own system calls. SQLite uses the
+//! C library. A file that `FAULTY_DISK_CONTROL` names sets the faults. It is mapped into memory and
+//! read at each call: 32-bit words in the machine's byte order, see [`Word`]. Only files below the
+//! folder `FAULTY_DISK_FOLDER` have faults.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fs::File;
@@ -15,28 +16,29 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// The words of the control file, by their place.
+/// The words of the control file, by their position.
 #[derive(Clone, Copy)]
 enum Word {
-    /// A sync takes this many milliseconds; made smaller it also ends the syncs that are under way.
+    /// The duration of a sync, in milliseconds. A smaller value also ends the syncs that are under
+    /// way.
     SyncTakes = 0,
-    /// If it is not 0: each sync fails with this error number.
+    /// The error number with which each sync fails, or 0.
     SyncFails = 1,
-    /// If it is not 0: each write fails with this error number.
+    /// The error number with which each write fails, or 0.
     WriteFails = 2,
-    /// If it is not 0: the file system is full but for [`Word::Room`].
+    /// Not 0 if the file system is full, except for [`Word::Room`].
     Full = 3,
-    /// Counts the syncs that began.
+    /// The number of syncs that began.
     Begun = 4,
-    /// Counts the syncs that ended.
+    /// The number of syncs that ended.
     Ended = 5,
-    /// While it is full: the blocks that its files gave back and that are free for them again.
+    /// While the disk is full: the blocks that files gave back, which are free again.
     Room = 6,
 }
 
 const WORDS: usize = 7;
 
-/// The unit in which a file system gives space, in bytes.
+/// The allocation unit of the file system, in bytes.
 const BLOCK: u64 = 4096;
 const ENOSPC: c_int = 28;
 const STEP: Duration = Duration::from_millis(2);
@@ -65,7 +67,7 @@ struct Control {
 }
 
 impl Control {
-    /// Returns what the environment names; `None` where it names nothing.
+    /// Returns the control and the folder that the environment names; `None` if it names none.
     fn open() -> Option<Self> {
         let folder = std::env::var_os("FAULTY_DISK_FOLDER")?;
         let path = std::env::var_os("FAULTY_DISK_CONTROL")?;
@@ -73,13 +75,14 @@ impl Control {
         if file.metadata().ok()?.len() < (WORDS * size_of::<AtomicU32>()) as u64 {
             return None;
         }
-        // SAFETY: a new mapping of a file that is long enough, which stays as long as the process.
+        // SAFETY: this is a new mapping of a file that is long enough. It lives as long as the
+        // process.
         let at =
             unsafe { mmap(std::ptr::null_mut(), 4096, READ_WRITE, SHARED, file.as_raw_fd(), 0) };
         if at as isize == -1 {
             return None;
         }
-        // SAFETY: a mapping begins at a page, and others change it by whole words at most.
+        // SAFETY: a mapping begins at a page, and other processes change it by whole words at most.
         Some(Self { words: unsafe { &*at.cast() }, folder: folder.into() })
     }
 
@@ -96,7 +99,7 @@ impl Control {
         link.is_ok_and(|path| is_below(&path, &self.folder))
     }
 
-    /// Reports whether there is no room for a file that ends here; takes what room it needs.
+    /// Takes the room that a file with this end needs; returns `true` if there is too little.
     fn lacks_room(&self, fd: c_int, end: u64) -> bool {
         let Some(held) = length(fd) else { return false };
         let more = end.div_ceil(BLOCK).saturating_sub(held.div_ceil(BLOCK));
@@ -106,7 +109,7 @@ impl Control {
         room.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_err()
     }
 
-    /// A file becomes as short as this: what it gives back is free.
+    /// Frees the blocks that a file gives back when it is cut to this length.
     fn gives_back(&self, fd: c_int, end: u64) {
         let Some(held) = length(fd) else { return };
         let less = held.div_ceil(BLOCK).saturating_sub(end.div_ceil(BLOCK));
@@ -115,14 +118,14 @@ impl Control {
     }
 }
 
-/// The bytes of an open file; `None` if it is no regular one.
+/// Returns the length of an open file in bytes; `None` if it is not a regular file.
 fn length(fd: c_int) -> Option<u64> {
-    // SAFETY: it is only looked at, and not closed.
+    // SAFETY: the descriptor is only inspected, and not closed.
     let file = ManuallyDrop::new(unsafe { File::from_raw_fd(fd) });
     file.metadata().ok().filter(|data| data.is_file()).map(|data| data.len())
 }
 
-/// `starts_with` by bytes: a file that was deleted has more behind its name.
+/// `starts_with` by bytes: the name of a deleted file has a suffix.
 fn is_below(path: &Path, folder: &Path) -> bool {
     path.as_os_str().as_bytes().starts_with(folder.as_os_str().as_bytes())
 }
@@ -133,12 +136,12 @@ fn control() -> Option<&'static Control> {
 }
 
 fn fail(number: c_int) -> c_int {
-    // SAFETY: the C library's own place of this thread.
+    // SAFETY: this is the C library's own `errno` of this thread.
     unsafe { *__errno_location() = number };
     -1
 }
 
-/// The error that a write is to fail with that ends so many bytes behind this place.
+/// Returns the error for a write that ends `count` bytes behind `offset`, if one is due.
 fn write_error(fd: c_int, offset: impl FnOnce() -> i64, count: usize) -> Option<c_int> {
     let control = control()?;
     let (fails, full) = (control.get(Word::WriteFails), control.get(Word::Full));
@@ -152,7 +155,8 @@ fn write_error(fd: c_int, offset: impl FnOnce() -> i64, count: usize) -> Option<
     control.lacks_room(fd, end).then_some(ENOSPC)
 }
 
-/// The error that a change of the length is to fail with. Its end is not behind it, so a shorter file gives back.
+/// Returns the error for a change of the length, if one is due. If the file gets shorter, its
+/// blocks become free.
 fn truncate_error(fd: c_int, end: i64) -> Option<c_int> {
     let error = write_error(fd, || end, 0);
     if let Some(control) = control()
@@ -165,7 +169,7 @@ fn truncate_error(fd: c_int, end: i64) -> Option<c_int> {
     error
 }
 
-/// Takes the time of a sync; the error that it is to fail with.
+/// Waits for the duration of a sync, and returns the error that is due, if any.
 fn sync_error(of: impl FnOnce(&Control) -> bool) -> Option<c_int> {
     let control = control().filter(|control| of(control))?;
     control.count(Word::Begun);
@@ -177,13 +181,13 @@ fn sync_error(of: impl FnOnce(&Control) -> bool) -> Option<c_int> {
     i32::try_from(control.get(Word::SyncFails)).ok().filter(|error| *error != 0)
 }
 
-/// The C library's own function of this name.
+/// Returns the address of the C library's own function of this name.
 fn next(name: &CStr, known: &'static OnceLock<usize>) -> usize {
-    // SAFETY: a name that ends with a zero byte.
+    // SAFETY: the name ends with a zero byte.
     *known.get_or_init(|| unsafe { dlsym(RTLD_NEXT, name.as_ptr()) } as usize)
 }
 
-/// A function of the C library with the same name and arguments, asked for an error before it is called.
+/// Defines functions with the names and arguments of the C library, which check for a fault first.
 macro_rules! before {
     ($($name:ident($($argument:ident: $type:ty),*) -> $result:ty, $error:expr;)*) => {$(
         #[doc = "As the C library's, after the fault that is due."]
@@ -194,7 +198,7 @@ macro_rules! before {
                 return fail(error) as $result;
             }
             let next = next(
-                // SAFETY: `concat!` ends it with its only zero byte.
+                // SAFETY: `concat!` adds the only zero byte, at the end.
                 unsafe { CStr::from_bytes_with_nul_unchecked(concat!(stringify!($name), "\0").as_bytes()) },
                 &NEXT,
             );
@@ -211,7 +215,7 @@ before! {
     sync_file_range(fd: c_int, offset: i64, count: i64, flags: u32) -> c_int, sync_error(|control| control.has(fd));
     msync(at: *mut c_void, count: usize, flags: c_int) -> c_int, sync_error(|_| true);
     write(fd: c_int, bytes: *const c_void, count: usize) -> isize,
-        // SAFETY: it only tells the place.
+        // SAFETY: the call only returns the position.
         write_error(fd, || unsafe { lseek64(fd, 0, FROM_HERE) }, count);
     pwrite(fd: c_int, bytes: *const c_void, count: usize, offset: i64) -> isize, write_error(fd, || offset, count);
     pwrite64(fd: c_int, bytes: *const c_void, count: usize, offset: i64) -> isize, write_error(fd, || offset, count);
@@ -223,20 +227,20 @@ before! {
         write_error(fd, || offset, count as usize);
 }
 
-/// As the C library's, which answers the error itself, after the fault that is due.
+/// As the C library's, after the fault that is due. It returns the error itself.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn posix_fallocate(fd: c_int, offset: i64, count: i64) -> c_int {
-    // SAFETY: as for our caller. Without a mode it does what this one does.
+    // SAFETY: the caller keeps the same contract. Without a mode, `fallocate64` does the same.
     match unsafe { fallocate64(fd, 0, offset, count) } {
         0 => 0,
-        // SAFETY: the C library's own place of this thread.
+        // SAFETY: this is the C library's own `errno` of this thread.
         _ => unsafe { *__errno_location() },
     }
 }
 
-/// The same by its other name.
+/// As [`posix_fallocate`], under its other name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn posix_fallocate64(fd: c_int, offset: i64, count: i64) -> c_int {
-    // SAFETY: as for our caller.
+    // SAFETY: the caller keeps the same contract.
     unsafe { posix_fallocate(fd, offset, count) }
 }

@@ -15,8 +15,8 @@ use crate::port::Port;
 use crate::process::Process;
 use crate::wait::{PATIENCE, until, within};
 
-/// Where an agent lives: folder, port and fleet file. Several agents may live there one after
-/// the other; the queue stays.
+/// The place of an agent: its folder, port and fleet file. Several agents may run there one after
+/// another, on the same queue.
 #[derive(Debug)]
 pub struct Site {
     dir: TempDir,
@@ -29,7 +29,7 @@ pub struct Site {
     pub body: String,
     /// The filter of the log.
     pub log: String,
-    /// The program; `modemfleet` where it is none.
+    /// The program; `modemfleet` if `None`.
     pub program: Option<PathBuf>,
     /// Further arguments of `run`.
     pub arguments: Vec<String>,
@@ -38,7 +38,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// A folder and a port, and no fleet yet.
+    /// Makes a folder and reserves a port, with no fleet yet.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -60,7 +60,7 @@ impl Site {
         self.dir.path()
     }
 
-    /// The port of its HTTP server.
+    /// The port of the agent's HTTP server.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port.number()
@@ -89,7 +89,7 @@ impl Site {
         path
     }
 
-    /// Starts an agent and does not wait for it.
+    /// Starts an agent, and does not wait for it.
     #[must_use]
     pub fn spawn(&self) -> Agent {
         let program = self.program.as_deref().unwrap_or_else(|| modemfleet());
@@ -103,7 +103,7 @@ impl Site {
     /// Starts an agent and waits until it answers.
     ///
     /// # Panics
-    /// Where it does not come up.
+    /// If it does not come up.
     #[must_use]
     #[track_caller]
     pub fn start(&self) -> Agent {
@@ -126,17 +126,17 @@ impl Default for Site {
 /// A running agent.
 #[derive(Debug)]
 pub struct Agent {
-    /// Its process.
+    /// The process.
     pub process: Process,
-    /// Its HTTP server.
+    /// The HTTP server.
     pub http: Http,
 }
 
 impl Agent {
-    /// Its metrics, strictly read.
+    /// Returns the metrics, parsed strictly.
     ///
     /// # Panics
-    /// Where they are not well formed.
+    /// If they are not well formed.
     #[must_use]
     #[track_caller]
     pub fn scrape(&self) -> Scrape {
@@ -144,23 +144,23 @@ impl Agent {
         Scrape::parse(&answer.text()).unwrap_or_else(|fault| panic!("/metrics: {fault}"))
     }
 
-    /// The sum of all samples of this name that have these labels.
+    /// Returns the sum of all samples of this name that have these labels.
     #[must_use]
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.scrape().sum(name, labels)
     }
 
-    /// Whether a session is connected.
+    /// Reports whether a session is connected.
     #[must_use]
     pub fn is_connected(&self, modem: &str, session: &str) -> bool {
         let labels = [("modem", modem), ("session", session)];
         self.sum("modemfleet_mqtt_connected", &labels) > 0.5
     }
 
-    /// Waits for a session.
+    /// Waits for a session to connect.
     ///
     /// # Panics
-    /// When it does not connect in time.
+    /// If it does not connect in time.
     #[track_caller]
     pub fn connected(&self, modem: &str, session: &str) {
         until(&format!("{modem}/{session} to connect"), || {
@@ -168,30 +168,30 @@ impl Agent {
         });
     }
 
-    /// How many messages the queue holds.
+    /// Returns the number of messages in the queue.
     #[must_use]
     pub fn queued(&self) -> usize {
         let held = self.sum("modemfleet_queue_messages", &[]);
-        // Small whole numbers: the text of one is that of the other.
+        // A small whole number: its text is the same as float and as integer.
         held.to_string().parse().unwrap()
     }
 
     /// Waits until the queue is empty.
     ///
     /// # Panics
-    /// When it is not in time.
+    /// If it is not empty in time.
     #[track_caller]
     pub fn drained(&self) {
         assert!(self.drained_within(PATIENCE), "{} messages are still queued", self.queued());
     }
 
-    /// Waits until the queue is empty; `false` when the time is over.
+    /// Waits until the queue is empty; returns `false` if the limit passes first.
     #[must_use]
     pub fn drained_within(&self, limit: Duration) -> bool {
         within(limit, || (self.queued() == 0).then_some(())).is_some()
     }
 
-    /// Hands a message in, and insists on 202.
+    /// Hands a message in, and expects the status 202.
     ///
     /// # Panics
     /// On any other answer.
@@ -201,7 +201,7 @@ impl Agent {
         assert_eq!(answer.status, 202, "{query}: {}", answer.text());
     }
 
-    /// What it logged.
+    /// Returns the log so far.
     #[must_use]
     pub fn log(&self) -> String {
         self.process.stderr().join("\n")

@@ -1,19 +1,19 @@
-//! The binary under test: built by the same cargo, in the same profile, and never an old one.
+//! The binary under test: built by the same cargo, in the same profile, and always up to date.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
-/// Names another binary to test, such as that of an installed package. It is taken as it is.
+/// Names another binary to test, such as that of an installed package. It is used without a build.
 const OVERRIDE: &str = "MODEMFLEET_BINARY";
 
-/// The path of `modemfleet`. It is built where it is missing or older than its sources.
+/// Returns the path of `modemfleet`. It is built if it is missing or older than its sources.
 ///
 /// # Panics
-/// Where it cannot be built.
+/// If it cannot be built.
 pub fn modemfleet() -> &'static Path {
-    // A failure is kept as well: the second test need not wait for the same errors.
+    // A failure is kept as well, so that the second test does not wait for the same errors.
     static BINARY: OnceLock<Result<PathBuf, &'static str>> = OnceLock::new();
     let binary = BINARY.get_or_init(|| {
         if let Some(binary) = std::env::var_os(OVERRIDE) {
@@ -29,10 +29,10 @@ pub fn modemfleet() -> &'static Path {
     binary.as_ref().unwrap_or_else(|fault| panic!("{fault}"))
 }
 
-/// The program of the example outside of the repository's workspace. It is built as [`modemfleet`] is.
+/// Returns the program of the example outside of the workspace. It is built as [`modemfleet`] is.
 ///
 /// # Panics
-/// Where it cannot be built.
+/// If it cannot be built.
 pub fn acmefleet() -> &'static Path {
     static BINARY: OnceLock<Result<PathBuf, &'static str>> = OnceLock::new();
     let binary = BINARY.get_or_init(|| {
@@ -49,17 +49,17 @@ pub fn acmefleet() -> &'static Path {
     binary.as_ref().unwrap_or_else(|fault| panic!("{fault}"))
 }
 
-/// `target/<profile>`: test executables lie in its folder `deps`.
+/// Returns `target/<profile>`: test executables lie in its folder `deps`.
 fn profile_folder() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     test.parent().and_then(Path::parent).unwrap().to_owned()
 }
 
-/// Whether nothing that cargo noted as a source is younger than the binary.
+/// Reports whether the binary is at least as new as all sources that cargo noted.
 fn is_fresh(binary: &Path) -> bool {
     let built = modified(binary);
     let Ok(notes) = std::fs::read_to_string(binary.with_extension("d")) else { return false };
-    // `binary: source source …`, with blanks in names escaped.
+    // The format is `binary: source source …`, with spaces in names escaped.
     let sources = notes.split_once(": ").map_or("", |(_, sources)| sources).replace("\\ ", "\0");
     sources.split_whitespace().all(|source| {
         let source = modified(Path::new(&source.replace('\0', " ")));
@@ -71,8 +71,8 @@ fn modified(path: &Path) -> Option<SystemTime> {
     path.metadata().and_then(|data| data.modified()).ok()
 }
 
-/// Cargo without what the one that runs this test told it of this package: build scripts would take that for a
-/// change, and all that stands on them would be built once more.
+/// Returns cargo without the variables of this package that the cargo above set. Build scripts
+/// would take them for a change, and all dependents would be built again.
 fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let is_ours = |name: &str| {

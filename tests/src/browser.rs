@@ -16,17 +16,18 @@ use crate::wait::until;
 pub struct Browser {
     session: String,
     http: Http,
-    // The driver ends the browser; then the profile goes.
+    // Fields drop in order: the driver ends the browser, then the profile is removed.
     _driver: Process,
     _port: Port,
     _profile: TempDir,
 }
 
 impl Browser {
-    /// Starts a browser with a window of this size in CSS pixels. All names that end with `.test` lead to the loopback.
+    /// Starts a browser with a window of this size in CSS pixels. All names that end with `.test`
+    /// resolve to the loopback.
     ///
     /// # Panics
-    /// Where `chromedriver` (Debian: chromium-driver) does not come up.
+    /// If `chromedriver` (Debian: chromium-driver) does not come up.
     #[must_use]
     pub fn start(width: u32, height: u32) -> Self {
         let port = Port::free();
@@ -39,7 +40,7 @@ impl Browser {
         let profile = tempfile::tempdir().unwrap();
         let args = [
             "--headless".to_owned(),
-            // As root, as in a container, there is no sandbox to be had.
+            // The sandbox does not work for root, as in a container.
             "--no-sandbox".to_owned(),
             "--disable-gpu".to_owned(),
             "--disable-dev-shm-usage".to_owned(),
@@ -48,7 +49,7 @@ impl Browser {
             "--disable-background-networking".to_owned(),
             "--disable-component-update".to_owned(),
             "--disable-sync".to_owned(),
-            // Names of pages elsewhere, and of proxies: all of them lead here.
+            // Other pages and proxies get names under `.test`, which resolve to this machine.
             "--host-resolver-rules=MAP *.test 127.0.0.1".to_owned(),
             format!("--window-size={width},{height}"),
             format!("--user-data-dir={}", profile.path().display()),
@@ -71,19 +72,19 @@ impl Browser {
         self.ask("POST", "/url", &json!({ "url": url }));
     }
 
-    /// Runs the body of a function in the page and gives what it returns.
+    /// Runs the body of a function in the page, and returns its result.
     #[must_use]
     pub fn script(&self, body: &str) -> Value {
         self.ask("POST", "/execute/sync", &json!({ "script": body, "args": [] }))
     }
 
-    /// What is to be read on the page.
+    /// Returns the visible text of the page.
     #[must_use]
     pub fn text(&self) -> String {
         self.script("return document.body.innerText").as_str().unwrap_or_default().to_owned()
     }
 
-    /// What the page's console has been told, warnings and errors of the browser included.
+    /// Returns the messages of the page's console, with warnings and errors of the browser.
     #[must_use]
     pub fn console(&self) -> Vec<String> {
         let log = self.ask("POST", "/se/log", &json!({ "type": "browser" }));
@@ -98,10 +99,10 @@ impl Browser {
         self.ask("POST", "/goog/cdp/execute", &body)
     }
 
-    /// Saves what a person sees as a PNG file: the whole page, beyond the window.
+    /// Saves the whole page, beyond the window, as a PNG file.
     ///
     /// # Panics
-    /// Where the picture cannot be made or written.
+    /// If the picture cannot be made or written.
     pub fn screenshot(&self, file: &Path) {
         use base64::Engine as _;
         let shot =
@@ -122,7 +123,7 @@ fn call(http: Http, method: &str, path: &str, body: &Value) -> Value {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Else the browser outlives its driver, which is killed.
+        // Otherwise the browser outlives its driver, which is killed.
         let path = format!("/session/{}", self.session);
         drop(self.http.try_ask("DELETE", &path, &[], b""));
     }

@@ -1,4 +1,4 @@
-//! A disk with faults, for the agent of a site: its syncs take time, its writes fail, its files cannot grow.
+//! A disk with faults for the agent of a site: slow syncs, failing writes, or no room.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use crate::agent::Site;
 
-/// An error that the system may answer.
+/// An error that the system may return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// `EIO`: the device is broken.
     Io,
-    /// `EROFS`: the file system was made read-only, as the kernel does after errors.
+    /// `EROFS`: the file system is read-only, as the kernel makes it after errors.
     ReadOnly,
 }
 
 impl Fault {
-    /// Its number on Linux.
+    /// Returns its number on Linux.
     fn number(self) -> u32 {
         match self {
             Self::Io => 5,
@@ -27,18 +27,18 @@ impl Fault {
     }
 }
 
-/// Where the words of the control file begin, of four bytes each: see `tests/disk/preload.rs`.
+/// Offsets of the words in the control file, of four bytes each: see `tests/disk/preload.rs`.
 mod word {
     pub(super) const SYNC_TAKES: u64 = 0;
     pub(super) const WRITE_FAILS: u64 = 8;
     pub(super) const FULL: u64 = 12;
     pub(super) const BEGUN: u64 = 16;
     pub(super) const ENDED: u64 = 20;
-    /// Of all of them, and of one that only the library uses.
+    /// The length of all words, including a word that only the library uses.
     pub(super) const BYTES: usize = 28;
 }
 
-/// What controls the disk of a site's queue. Each fault holds until it is taken back, also for agents that
+/// Controls the disk of a site's queue. Each fault lasts until it is removed, also for agents that
 /// start later.
 #[derive(Debug)]
 pub struct Disk {
@@ -49,7 +49,7 @@ impl Disk {
     /// Puts the library before the C library of all agents that this site starts from now on.
     ///
     /// # Panics
-    /// Where the library cannot be built.
+    /// If the library cannot be built.
     #[must_use]
     pub fn under(site: &mut Site) -> Self {
         let path = site.dir().join("disk-control");
@@ -63,24 +63,25 @@ impl Disk {
         Self { control }
     }
 
-    /// Each sync takes so long from now on; the ones under way too.
+    /// Sets the duration of each sync, also of those under way.
     pub fn sync_takes(&self, time: Duration) {
         self.set(word::SYNC_TAKES, u32::try_from(time.as_millis()).unwrap());
     }
 
-    /// Each write fails from now on, or none.
+    /// Makes each write fail from now on, or none.
     pub fn writes_fail(&self, fault: Option<Fault>) {
         self.set(word::WRITE_FAILS, fault.map_or(0, Fault::number));
     }
 
-    /// Other files have filled the disk from now on, or there is room: while it is full the queue's files have
-    /// what they hold, and what one of them gives back another may take. Not seen is a `fallocate` that goes past
-    /// the C library: `cargo xtask bench kill --disk full` has a file system that is full for all.
+    /// Fills the disk with other files, or frees it. While it is full, the queue's files keep their
+    /// blocks, and a block that a file gives back is free for another file. A `fallocate` that
+    /// bypasses the C library is not seen. `cargo xtask bench kill --disk full` has a file system
+    /// that is full for every call.
     pub fn is_full(&self, full: bool) {
         self.set(word::FULL, u32::from(full));
     }
 
-    /// How many syncs have begun, and how many of them have ended.
+    /// Returns how many syncs have begun, and how many of them have ended.
     #[must_use]
     pub fn syncs(&self) -> (u32, u32) {
         let ended = self.get(word::ENDED); // first, so that none ends before it began
@@ -98,8 +99,8 @@ impl Disk {
     }
 }
 
-/// The library, built where it is missing or older than its source. It stands outside of the workspace, whose
-/// lints forbid what it is made of.
+/// Returns the library, built if it is missing or older than its source. It stands outside of the
+/// workspace, since its code needs more than the lints allow.
 fn library() -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("disk/preload.rs");
     let test = std::env::current_exe().unwrap();
@@ -108,8 +109,8 @@ fn library() -> PathBuf {
     if modified(&library).is_some_and(|built| Some(built) > modified(&source)) {
         return library;
     }
-    // Tests run at the same time: each builds its own, and the last one stays. The compiler's object files lie beside
-    // what it makes and have the crate's name, so each needs a folder too.
+    // Tests run at the same time: each builds its own copy, and the last rename wins. Each needs
+    // its own folder, since the compiler's object files have the crate's name.
     let folder = library.with_extension(std::process::id().to_string());
     fs::create_dir_all(&folder).unwrap();
     let mine = folder.join("built.so");

@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 client: one request, one connection, and nothing done behind the test's back.
+//! A small HTTP/1.1 client: one request for each connection, without retries or redirects.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use crate::wait::PATIENCE;
 
-/// Where to ask.
+/// The address of a server.
 #[derive(Debug, Clone, Copy)]
 pub struct Http {
     port: u16,
 }
 
-/// What came back.
+/// An answer of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The status code.
     pub status: u16,
-    /// Headers, their names in lower case.
+    /// The headers, with names in lower case.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
@@ -31,7 +31,7 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// A header.
+    /// Returns a header by its name in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
@@ -62,7 +62,7 @@ impl Answer {
     }
 }
 
-/// A body that came in chunks (RFC 9112 §7.1); `None` until the last is there.
+/// Joins a body that came in chunks (RFC 9112 §7.1); `None` until the last chunk has come.
 fn joined(mut rest: &[u8]) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {
@@ -91,10 +91,10 @@ impl Http {
         self.port
     }
 
-    /// A connection, for a client with bad manners.
+    /// Opens a connection, for a client that breaks the protocol.
     ///
     /// # Errors
-    /// What the system says.
+    /// Those of the system.
     pub fn connect(&self) -> std::io::Result<TcpStream> {
         let stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -102,7 +102,7 @@ impl Http {
         Ok(stream)
     }
 
-    /// Asks; `None` where nobody answers in full.
+    /// Sends a request; `None` if no complete answer comes.
     #[must_use]
     pub fn try_ask(
         &self,
@@ -123,17 +123,17 @@ impl Http {
         read_answer(&mut stream)
     }
 
-    /// Asks, and insists on an answer.
+    /// Sends a request, and expects an answer.
     ///
     /// # Panics
-    /// Where none comes.
+    /// If no answer comes.
     #[must_use]
     pub fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         self.try_ask(method, target, headers, body)
             .unwrap_or_else(|| panic!("no answer to {method} {target}"))
     }
 
-    /// Sends a head as it stands here, with what ends it, and nothing else.
+    /// Sends a head as it is, with the empty line behind it, and nothing else.
     ///
     /// # Panics
     /// If no answer comes.
@@ -144,20 +144,20 @@ impl Http {
         read_answer(&mut stream).unwrap_or_else(|| panic!("no answer to {head:?}"))
     }
 
-    /// `GET`
+    /// Sends a `GET`.
     #[must_use]
     pub fn get(&self, target: &str) -> Answer {
         self.ask("GET", target, &[], b"")
     }
 
-    /// Hands a message in; `query` holds what comes after `?`.
+    /// Hands a message in; `query` is the part behind `?`.
     #[must_use]
     pub fn publish(&self, query: &str, payload: &[u8]) -> Answer {
         self.ask("POST", &format!("/api/v1/publish?{query}"), &[], payload)
     }
 }
 
-/// Reads one answer: to the end of the body that it announces, or `None`.
+/// Reads one answer, to the end of the body that it announces; `None` if it is not complete.
 #[must_use]
 pub fn read_answer(stream: &mut TcpStream) -> Option<Answer> {
     let (mut raw, mut piece) = (Vec::new(), [0; 16 * 1024]);

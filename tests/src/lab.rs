@@ -7,20 +7,20 @@ use crate::mosquitto::Mosquitto;
 use crate::sim::Sim;
 use crate::subscriber::Subscriber;
 
-/// Broker, modems and the place of an agent. Fields drop in order: the broker goes last.
+/// A broker, modems and the place of an agent. Fields drop in order: the broker drops last.
 pub struct Lab {
     /// The modems, one process each, so that each can be killed alone.
     pub sims: Vec<Sim>,
-    /// Where the agent lives.
+    /// The place of the agent.
     pub site: Site,
-    /// Sees what arrives.
+    /// A client of the broker that keeps every message.
     pub subscriber: Subscriber,
     /// The broker.
     pub broker: Mosquitto,
 }
 
 impl Lab {
-    /// A fleet file for `modems` modems, whose simulators all run.
+    /// Makes a fleet file for `modems` modems, and starts all their simulators.
     #[must_use]
     pub fn new(modems: usize) -> Self {
         let mut lab = Self::without_modems(modems);
@@ -28,7 +28,7 @@ impl Lab {
         lab
     }
 
-    /// A fleet file for `modems` modems, none of which is there.
+    /// Makes a fleet file for `modems` modems, and starts no simulator.
     #[must_use]
     pub fn without_modems(modems: usize) -> Self {
         let broker = Mosquitto::open();
@@ -67,7 +67,7 @@ impl Lab {
         Sim::start(&dir, 1, &self.broker.address(), more)
     }
 
-    /// Starts the agent and waits until all sessions whose modem is there are connected.
+    /// Starts the agent, and waits until all sessions of the running modems are connected.
     #[must_use]
     #[track_caller]
     pub fn start(&self) -> Agent {

@@ -1,8 +1,9 @@
-//! Real processes for the tests from outside: a broker, simulated modems, the agent, and who talks to them.
+//! Real processes for the tests from outside: a broker, simulated modems, the agent, and its
+//! clients.
 //!
-//! Everything here starts a program on a free port in a folder of its own, waits until it answers,
-//! and kills it when it is dropped. Nothing here knows the agent from inside: what a test learns, it
-//! learns by HTTP, from the broker, from the exit code, or from what was printed.
+//! Each type here starts a program on a free port in its own folder, waits until it answers, and
+//! kills it on drop. No type uses the agent's internals: a test observes it by HTTP, the broker,
+//! the exit code and the output.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a page of metrics says.
+/// The content of a page of metrics.
 #[derive(Debug, Clone, Default)]
 pub struct Scrape {
     /// The type of each family.
@@ -11,10 +11,10 @@ pub struct Scrape {
     pub samples: Vec<Sample>,
 }
 
-/// One line with a value.
+/// A line with a value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
-    /// Its name, with `_bucket`, `_sum` or `_count` where it is part of a histogram.
+    /// Its name, with `_bucket`, `_sum` or `_count` if it is part of a histogram.
     pub name: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
@@ -23,7 +23,7 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Whether it has all these labels.
+    /// Reports whether it has all these labels.
     #[must_use]
     pub fn has(&self, labels: &[(&str, &str)]) -> bool {
         labels.iter().all(|(key, value)| self.labels.get(*key).is_some_and(|is| is == value))
@@ -36,7 +36,7 @@ impl Sample {
 }
 
 impl Scrape {
-    /// Reads a page.
+    /// Parses a page.
     ///
     /// # Errors
     /// The first breach of the format or of its conventions, with its line.
@@ -88,7 +88,7 @@ impl Scrape {
         Ok(())
     }
 
-    /// Whether a sample may stand below the family `open`.
+    /// Checks that a sample may stand below the family `open`.
     fn belongs(&self, sample: &Sample, open: &str) -> Result<(), &'static str> {
         let suffix = sample.name.strip_prefix(open).filter(|_| !open.is_empty());
         let kind = self.types.get(open).map_or("", String::as_str);
@@ -111,7 +111,7 @@ impl Scrape {
         Ok(())
     }
 
-    /// Buckets are cumulative, in order, and end with `+Inf`, which equals the count.
+    /// Checks that buckets are cumulative, in order, and end with `+Inf`, which equals the count.
     fn histograms(&self) -> Result<(), String> {
         for (family, _) in self.types.iter().filter(|(_, kind)| *kind == "histogram") {
             let mut series: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
@@ -138,7 +138,7 @@ impl Scrape {
         Ok(())
     }
 
-    /// The samples of this name that have these labels.
+    /// Returns the samples of this name that have these labels.
     pub fn find<'a>(
         &'a self,
         name: &'a str,
@@ -147,15 +147,15 @@ impl Scrape {
         self.samples.iter().filter(move |sample| sample.name == name && sample.has(labels))
     }
 
-    /// The sum of the samples of this name that have these labels; 0 where there is none.
+    /// Returns the sum of the samples of this name that have these labels; 0 if there are none.
     #[must_use]
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        // Not `sum()`: that of nothing is -0.
+        // `sum()` of nothing is -0.
         self.find(name, labels).fold(0.0, |sum, sample| sum + sample.value)
     }
 }
 
-/// `name{label="value",…} value`
+/// Parses `name{label="value",…} value`.
 fn sample(line: &str) -> Option<Sample> {
     let end = line.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))?;
     let (name, mut rest) = line.split_at(end);
@@ -182,7 +182,7 @@ fn sample(line: &str) -> Option<Sample> {
     Some(Sample { name: name.to_owned(), labels, value })
 }
 
-/// A label's value up to its closing quote, and what follows.
+/// Returns a label's value up to its closing quote, and the rest of the text.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut letters = text.char_indices();

@@ -14,27 +14,27 @@ use crate::port::Port;
 use crate::process::Process;
 use crate::wait::until;
 
-/// A mosquitto on a port of its own.
+/// A mosquitto on its own port.
 #[derive(Debug)]
 pub struct Mosquitto {
     port: Port,
-    /// A listener without TLS beside it.
+    /// A listener without TLS beside the one with TLS.
     plain: Option<Port>,
     process: Process,
     dir: TempDir,
 }
 
 impl Mosquitto {
-    /// One that takes everybody.
+    /// Starts a broker that accepts every client.
     #[must_use]
     pub fn open() -> Self {
         Self::start(tempfile::tempdir().unwrap(), Port::free(), "allow_anonymous true\n")
     }
 
-    /// One that takes these users with their passwords, and nobody else.
+    /// Starts a broker that accepts only these users with their passwords.
     ///
     /// # Panics
-    /// Where `mosquitto_passwd` is missing.
+    /// If `mosquitto_passwd` is missing.
     #[must_use]
     pub fn with_users(users: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -42,7 +42,7 @@ impl Mosquitto {
         Self::start(dir, Port::free(), &lines)
     }
 
-    /// The lines that let these users in; everybody where there are none.
+    /// Returns the lines that admit these users; with no users, every client.
     fn who_may(dir: &TempDir, users: &[(&str, &str)]) -> String {
         if users.is_empty() {
             return "allow_anonymous true\n".to_owned();
@@ -61,9 +61,9 @@ impl Mosquitto {
         format!("allow_anonymous false\npassword_file {}\n", file.display())
     }
 
-    /// One over TLS, whose certificate is `server`; with `users` it takes those alone, with `clients` those
-    /// alone that have a certificate of that authority. Beside it is a listener without TLS, for those who
-    /// watch.
+    /// Starts a broker over TLS with the certificate `server`. With `users`, only those are
+    /// accepted; with `clients`, only clients with a certificate of that authority. A second
+    /// listener without TLS is for subscribers of the test.
     #[must_use]
     pub fn over_tls(server: &Pair, clients: Option<&Authority>, users: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -83,7 +83,7 @@ impl Mosquitto {
         }
         let plain = Port::free();
         lines += &Self::who_may(&dir, users);
-        // What stands before it is the first listener's.
+        // The lines before it belong to the first listener.
         lines += &format!("listener {} 127.0.0.1\n", plain.number());
         let broker = Self { plain: Some(plain), ..Self::start(dir, Port::free(), &lines) };
         until("the listener without TLS", || {
@@ -93,7 +93,7 @@ impl Mosquitto {
     }
 
     fn start(dir: TempDir, port: Port, lines: &str) -> Self {
-        // As root the broker changes its user, who has to get at the folder.
+        // As root the broker changes its user, and that user needs access to the folder.
         readable(dir.path(), 0o755);
         let config = dir.path().join("mosquitto.conf");
         let number = port.number();
@@ -121,19 +121,19 @@ impl Mosquitto {
         self.port.number()
     }
 
-    /// The port without TLS; of a broker without TLS [`port`](Self::port).
+    /// The port without TLS; for a broker without TLS, [`port`](Self::port).
     #[must_use]
     pub fn plain_port(&self) -> u16 {
         self.plain.as_ref().unwrap_or(&self.port).number()
     }
 
-    /// `HOST:PORT`
+    /// Returns `HOST:PORT`.
     #[must_use]
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port())
     }
 
-    /// What the broker noted, line by line.
+    /// Returns the broker's log, line by line.
     #[must_use]
     pub fn log(&self) -> Vec<String> {
         self.process.stderr()
@@ -142,18 +142,18 @@ impl Mosquitto {
     /// Waits for a line of the log that holds `text`.
     ///
     /// # Panics
-    /// When none comes in time.
+    /// If none comes in time.
     #[track_caller]
     pub fn logged(&self, text: &str) -> String {
         self.process.line(&format!("the broker to log {text:?}"), |line| line.contains(text))
     }
 
-    /// Sends it a signal: under SIGSTOP it answers nothing, and under SIGCONT all of it.
+    /// Sends it a signal: it answers nothing under SIGSTOP, and everything after SIGCONT.
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);
     }
 
-    /// Its folder.
+    /// The folder of its files.
     #[must_use]
     pub fn dir(&self) -> &Path {
         self.dir.path()

@@ -1,4 +1,4 @@
-//! An MQTT client made of bytes: what it sends is written out by hand, so that it can also be wrong.
+//! An MQTT client of raw bytes: its packets are written by hand, so that they can also be wrong.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,13 +12,13 @@ pub struct MqttPeer {
     stream: TcpStream,
 }
 
-/// A packet that came in: the first byte, and what follows the length.
+/// A received packet: the first byte, and the bytes behind the length.
 pub type Packet = (u8, Vec<u8>);
 
-/// A packet of these bytes, with its length.
+/// Makes a packet of these bytes, with its length.
 ///
 /// # Panics
-/// Where the body is longer than 2 MiB.
+/// If the body is longer than 2 MiB.
 #[must_use]
 pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
@@ -36,17 +36,17 @@ pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A string with its length in front.
+/// Makes a string with its length in front.
 ///
 /// # Panics
-/// Where it is longer than 65,535 bytes.
+/// If it is longer than 65,535 bytes.
 #[must_use]
 pub fn text(text: &str) -> Vec<u8> {
     let length = u16::try_from(text.len()).unwrap();
     [&length.to_be_bytes(), text.as_bytes()].concat()
 }
 
-/// CONNECT of version 4 or 5 with a clean session and a keep-alive of a minute.
+/// Makes a CONNECT of version 4 or 5 with a clean session and a keep-alive of a minute.
 #[must_use]
 pub fn connect(version: u8, client: &str) -> Vec<u8> {
     let mut body = [text("MQTT"), vec![version, 2, 0, 60]].concat();
@@ -57,7 +57,7 @@ pub fn connect(version: u8, client: &str) -> Vec<u8> {
     packet(0x10, &body)
 }
 
-/// PUBLISH; `id` where the QoS is not 0.
+/// Makes a PUBLISH; `id` is used if the QoS is not 0.
 #[must_use]
 pub fn publish(version: u8, qos: u8, id: u16, topic: &str, payload: &[u8]) -> Vec<u8> {
     let mut body = text(topic);
@@ -75,7 +75,7 @@ impl MqttPeer {
     /// Opens a connection and sends nothing.
     ///
     /// # Panics
-    /// Where nobody listens.
+    /// If the port is closed.
     #[must_use]
     pub fn open(port: u16) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -84,7 +84,7 @@ impl MqttPeer {
         Self { stream }
     }
 
-    /// Takes a connection over, such as one that was accepted.
+    /// Takes over a connection, such as one that was accepted.
     ///
     /// # Panics
     /// If the system refuses the limit of a read.
@@ -97,7 +97,7 @@ impl MqttPeer {
     /// Opens a connection, and signs in.
     ///
     /// # Panics
-    /// Where it is not let in.
+    /// If the broker rejects it.
     #[must_use]
     #[track_caller]
     pub fn signed_in(port: u16, version: u8, client: &str) -> Self {
@@ -108,24 +108,24 @@ impl MqttPeer {
         peer
     }
 
-    /// The same connection, for a thread that writes while this one reads.
+    /// Returns a second handle of the connection, for a thread that writes while this one reads.
     ///
     /// # Panics
-    /// Where the system refuses.
+    /// If the system refuses.
     #[must_use]
     pub fn another_end(&self) -> TcpStream {
         self.stream.try_clone().unwrap()
     }
 
-    /// Sends bytes; where the other side has closed, nothing happens.
+    /// Sends bytes; an error after the peer has closed is ignored.
     pub fn send(&mut self, bytes: &[u8]) {
         drop(self.stream.write_all(bytes));
     }
 
-    /// Reads a packet; `None` where the other side closes first.
+    /// Reads a packet; `None` if the peer closes first.
     ///
     /// # Panics
-    /// Where nothing comes for long.
+    /// If nothing comes for [`PATIENCE`].
     #[must_use]
     pub fn read(&mut self) -> Option<Packet> {
         let first = self.byte()?;
@@ -143,10 +143,10 @@ impl MqttPeer {
         Some((first, body))
     }
 
-    /// Whether nothing comes for this long.
+    /// Reports whether nothing comes for this long.
     ///
     /// # Panics
-    /// Where the system refuses the limit.
+    /// If the system refuses the limit.
     #[must_use]
     pub fn is_silent(&mut self, time: Duration) -> bool {
         self.stream.set_read_timeout(Some(time)).unwrap();

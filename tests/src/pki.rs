@@ -1,4 +1,4 @@
-//! Certificates for tests: an authority, and what it signs.
+//! Certificates for tests: an authority, and certificates that it signs.
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 
@@ -19,10 +19,10 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// One of its own key.
+    /// Makes an authority with a new key.
     ///
     /// # Panics
-    /// Where the system gives no random bytes.
+    /// If the system has no random bytes.
     #[must_use]
     pub fn new() -> Self {
         let (key, mut params) = (KeyPair::generate().unwrap(), CertificateParams::default());
@@ -37,15 +37,15 @@ impl Authority {
         self.sign_until(name, 2060)
     }
 
-    /// Signs one that is valid from 2020 and no longer in `year`.
+    /// Signs a certificate that is valid from 2020 to the end of the year before `year`.
     ///
     /// # Panics
-    /// Where `name` can be no certificate's.
+    /// If a certificate cannot have `name`.
     #[must_use]
     pub fn sign_until(&self, name: &str, year: i32) -> Pair {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        // Not that of the authority: OpenSSL would take the certificate for self-signed.
+        // Differs from the authority's name: OpenSSL would take the certificate for self-signed.
         params.distinguished_name.push(DnType::CommonName, name);
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(year, 1, 1);

@@ -1,30 +1,30 @@
-//! TCP ports that no other test has, in this process or another.
+//! TCP ports that no other test uses, in this process or another.
 
 use std::fs::File;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Below the range from which the kernel picks ports for outgoing connections, so that none of those
-/// takes a port between its choice here and its use.
+/// The first port: the range lies below the ports that the kernel picks for outgoing connections.
+/// So none of those takes a port between its choice and its use.
 const FIRST: u16 = 11_000;
 const COUNT: u16 = 20_000;
 
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
-/// A TCP port of the loopback, reserved while this value lives. A program may give it up and another
-/// take it: a restarted agent listens where the one before did.
+/// A TCP port of the loopback, reserved while this value lives. Programs may use it one after
+/// another: a restarted agent listens on the same port.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
-    /// Other test processes see the lock, which the kernel takes back whatever becomes of us.
+    /// Other test processes see the lock. The kernel releases it even if this process is killed.
     _lock: File,
 }
 
 impl Port {
-    /// A free one.
+    /// Reserves a free port.
     ///
     /// # Panics
-    /// Where a hundred in a row are taken.
+    /// If a hundred ports in a row are taken.
     #[must_use]
     pub fn free() -> Self {
         for _ in 0..100 {
@@ -40,7 +40,7 @@ impl Port {
         panic!("no free port");
     }
 
-    /// Its number.
+    /// The number of the port.
     #[must_use]
     pub fn number(&self) -> u16 {
         self.number

@@ -1,4 +1,4 @@
-//! A child process: what it prints is kept, and it does not outlive the test.
+//! A child process: its output is kept, and it does not outlive the test.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wait::{until, within};
 
-/// How many of its last lines a failed test shows of each process.
+/// The number of last lines that a failed test prints of each process.
 const TAIL: usize = 40;
 
 /// A running program.
@@ -22,7 +22,7 @@ pub struct Process {
     stderr: Lines,
 }
 
-/// The lines that one stream has brought so far.
+/// The lines that a stream has brought so far.
 #[derive(Debug)]
 struct Lines {
     lines: Arc<Mutex<Vec<String>>>,
@@ -60,7 +60,7 @@ impl Process {
     /// Starts a program.
     ///
     /// # Panics
-    /// Where it cannot be started.
+    /// If it cannot be started.
     #[must_use]
     pub fn start(name: &str, command: &mut Command) -> Self {
         let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -70,19 +70,19 @@ impl Process {
         Self { name: name.to_owned(), child, stdout, stderr }
     }
 
-    /// Its process id.
+    /// The process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has printed on standard output.
+    /// Returns the lines of its standard output so far.
     #[must_use]
     pub fn stdout(&self) -> Vec<String> {
         self.stdout.all()
     }
 
-    /// What it has printed on standard error.
+    /// Returns the lines of its standard error so far.
     #[must_use]
     pub fn stderr(&self) -> Vec<String> {
         self.stderr.all()
@@ -91,22 +91,22 @@ impl Process {
     /// Sends a signal.
     ///
     /// # Panics
-    /// Where there is no such process any more.
+    /// If the process no longer exists.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).expect("a process id");
         kill_process(pid, signal).unwrap_or_else(|error| panic!("{}: {error}", self.name));
     }
 
-    /// Kills it without a word (SIGKILL), and waits for its end.
+    /// Kills it with SIGKILL, and waits for its end.
     pub fn kill(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
     }
 
-    /// How it ended, if it did. All that it printed is there then.
+    /// Returns its exit status if it has ended; its whole output is there then.
     ///
     /// # Panics
-    /// Where the system does not tell.
+    /// If the system does not report it.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         let status = self.child.try_wait().unwrap()?;
         self.stdout.finish();
@@ -119,10 +119,10 @@ impl Process {
         within(limit, || self.ended())
     }
 
-    /// Waits for a line on either stream that fits.
+    /// Waits for a line on either stream for which `fits` holds.
     ///
     /// # Panics
-    /// When none comes in time.
+    /// If none comes in time.
     #[track_caller]
     pub fn line(&self, what: &str, fits: impl Fn(&str) -> bool) -> String {
         until(what, || self.stdout().into_iter().chain(self.stderr()).find(|line| fits(line)))
@@ -143,15 +143,15 @@ impl Drop for Process {
     }
 }
 
-/// Runs a program to its end with this on its standard input.
+/// Runs a program to its end with `input` on its standard input.
 ///
 /// # Panics
-/// Where it cannot be started.
+/// If it cannot be started.
 #[must_use]
 pub fn run(command: &mut Command, input: &[u8]) -> Output {
     let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = piped.spawn().unwrap();
-    // It may end without reading: what it says then is the matter of the test.
+    // The program may end without reading; the test judges its output.
     drop(child.stdin.take().map(|mut stdin| stdin.write_all(input)));
     child.wait_with_output().unwrap()
 }

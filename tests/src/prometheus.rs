@@ -12,7 +12,7 @@ use crate::port::Port;
 use crate::process::Process;
 use crate::wait::until;
 
-/// The server, and its data.
+/// The server and its data.
 #[derive(Debug)]
 pub struct Prometheus {
     http: Http,
@@ -22,14 +22,14 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Scrapes the agent on this port as the gateway `gw`, by these rules.
+    /// Starts a server that scrapes the agent on this port as the gateway `gw`, with these rules.
     ///
     /// # Panics
-    /// Where `prometheus` does not come up.
+    /// If `prometheus` does not come up.
     #[must_use]
     pub fn start(agent: u16, rules: &Path) -> Self {
         let (data, port) = (tempfile::tempdir().unwrap(), Port::free());
-        // Each second, not each half minute.
+        // The rules are evaluated each second, not each half minute.
         let text = fs::read_to_string(rules).unwrap().replace("interval: 30s", "interval: 1s");
         let rules = data.path().join("rules.yml");
         fs::write(&rules, text).unwrap();
@@ -57,13 +57,13 @@ impl Prometheus {
         Self { http, _process: process, _port: port, _data: data }
     }
 
-    /// The series that an expression has now.
+    /// Returns the series of an expression at this moment.
     ///
     /// # Errors
-    /// What Prometheus says of the expression.
+    /// The message of Prometheus, if it rejects the expression.
     ///
     /// # Panics
-    /// Where the answer is not Prometheus'.
+    /// If the answer is not from Prometheus.
     pub fn query(&self, expr: &str) -> Result<Vec<Value>, String> {
         let escaped: String = expr.bytes().map(|byte| format!("%{byte:02x}")).collect();
         let answer = self.http.get(&format!("/api/v1/query?query={escaped}"));
@@ -74,10 +74,10 @@ impl Prometheus {
         Err(json["error"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// All rules of all groups, with their health.
+    /// Returns all rules of all groups, with their health.
     ///
     /// # Panics
-    /// Where the answer is not Prometheus'.
+    /// If the answer is not from Prometheus.
     #[must_use]
     pub fn rules(&self) -> Vec<Value> {
         let answer = self.http.get("/api/v1/rules");

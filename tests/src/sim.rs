@@ -1,4 +1,4 @@
-//! Simulated modems in a process of their own, as `modemfleet sim` runs them.
+//! Simulated modems in their own process, as `modemfleet sim` runs them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,16 +17,16 @@ pub struct Sim {
 }
 
 impl Sim {
-    /// SIM7600 modems whose network leads to `broker`, with their links in `dir`.
+    /// Starts SIM7600 modems whose network leads to `broker`, with their links in `dir`.
     #[must_use]
     pub fn start(dir: &Path, count: usize, broker: &str, more: &[&str]) -> Self {
         Self::of_model("sim7600", dir, count, broker, more)
     }
 
-    /// Modems of a model.
+    /// Starts modems of a model.
     ///
     /// # Panics
-    /// Where they do not come up.
+    /// If they do not come up.
     #[must_use]
     pub fn of_model(model: &str, dir: &Path, count: usize, broker: &str, more: &[&str]) -> Self {
         let mut command = Command::new(modemfleet());
@@ -41,13 +41,13 @@ impl Sim {
         Self { process, dir: dir.to_owned() }
     }
 
-    /// Pulls the modems out: their ttys go with them.
+    /// Unplugs the modems: their ttys disappear.
     ///
-    /// The node of a real tty goes with its device. The number of a dead pty goes to whoever opens the
-    /// next one, perhaps another test's modem, and a link left behind would lead there.
+    /// The node of a real tty disappears with its device. The number of a dead pty is given to the
+    /// next pty, perhaps another test's modem. A link that stayed would lead there.
     ///
     /// # Panics
-    /// Where a link cannot be removed.
+    /// If a link cannot be removed.
     pub fn unplug(&mut self) {
         for entry in fs::read_dir(&self.dir).unwrap() {
             fs::remove_file(entry.unwrap().path()).unwrap();
@@ -55,7 +55,7 @@ impl Sim {
         self.process.kill();
     }
 
-    /// The tty of a modem.
+    /// Returns the tty of a modem.
     #[must_use]
     pub fn tty(&self, modem: usize) -> PathBuf {
         self.dir.join(format!("modem{modem}"))

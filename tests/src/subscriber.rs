@@ -1,4 +1,4 @@
-//! Another client of the broker: what arrives there, message by message.
+//! Another client of the broker, which keeps every message that arrives.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,9 +17,9 @@ pub struct Received {
     pub topic: String,
     /// Its payload.
     pub payload: Vec<u8>,
-    /// The quality of service of its delivery to us: that of its sender, since we ask for 2.
+    /// The quality of service of this delivery: the sender's, since the subscription asks for 2.
     pub qos: u8,
-    /// Whether it had been retained before we came.
+    /// True if it had been retained before the subscription.
     pub retain: bool,
 }
 
@@ -31,7 +31,7 @@ impl Received {
     }
 }
 
-/// A client that is subscribed, and keeps what it gets in order.
+/// A subscribed client that keeps its messages in order.
 pub struct Subscriber {
     client: Client,
     seen: Arc<Mutex<Seen>>,
@@ -50,14 +50,14 @@ impl Subscriber {
         Self::start(port, None)
     }
 
-    /// The same with a name and a password.
+    /// As [`new`](Self::new), with a name and a password.
     #[must_use]
     pub fn with_login(port: u16, user: &str, password: &str) -> Self {
         Self::start(port, Some((user, password)))
     }
 
     fn start(port: u16, login: Option<(&str, &str)>) -> Self {
-        // A second one of the same name would throw the first out.
+        // A second client of the same name would disconnect the first.
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let name = format!("subscriber-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let mut options = MqttOptions::new(name, "127.0.0.1", port);
@@ -98,25 +98,25 @@ impl Subscriber {
         look(&self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// All that came, in the order in which it came.
+    /// Returns all messages in the order of their arrival.
     #[must_use]
     pub fn messages(&self) -> Vec<Received> {
         self.look(|seen| seen.messages.clone())
     }
 
-    /// How many came, duplicates included.
+    /// Returns the number of messages, duplicates included.
     #[must_use]
     pub fn count(&self) -> usize {
         self.look(|seen| seen.messages.len())
     }
 
-    /// The payloads as text, each once.
+    /// Returns the payloads as text, without duplicates.
     #[must_use]
     pub fn distinct(&self) -> BTreeSet<String> {
         self.look(|seen| seen.messages.iter().map(Received::text).collect())
     }
 
-    /// Waits until `count` different payloads are there; `false` when the time is over.
+    /// Waits until `count` different payloads are there; returns `false` if the limit passes first.
     #[must_use]
     pub fn has_within(&self, count: usize, limit: Duration) -> bool {
         within(limit, || (self.distinct().len() >= count).then_some(())).is_some()
@@ -125,7 +125,7 @@ impl Subscriber {
     /// Waits until `count` messages are there, and returns them.
     ///
     /// # Panics
-    /// When they do not come in time.
+    /// If they do not come in time.
     #[track_caller]
     pub fn wait(&self, count: usize) -> Vec<Received> {
         until(&format!("{count} messages at the broker"), || {

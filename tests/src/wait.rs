@@ -1,18 +1,18 @@
-//! Waiting for something in another process, with a limit.
+//! Waiting with a limit for an event in another process.
 
 use std::time::{Duration, Instant};
 
-/// Longer than anything takes that is not broken, on a machine that is busy with much else. Only a failure takes so
-/// long. Two of them fit into the time that a test has (.config/nextest.toml).
+/// Longer than any step takes on a busy machine, unless it is broken; only a failure takes so long.
+/// Twice this time fits into the limit of a test (.config/nextest.toml).
 pub const PATIENCE: Duration = Duration::from_secs(50);
 
-/// How often another process is asked again.
+/// The pause between two questions to another process.
 const STEP: Duration = Duration::from_millis(30);
 
 /// Asks until there is a value, for at most [`PATIENCE`].
 ///
 /// # Panics
-/// When the time is over; `what` says what was waited for.
+/// If the limit passes; `what` names the awaited event.
 #[track_caller]
 pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
     match within(PATIENCE, ask) {
@@ -21,7 +21,7 @@ pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Asks until there is a value, or `limit` is over.
+/// Asks until there is a value, or `limit` has passed.
 pub fn within<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + limit;
     loop {
@@ -35,8 +35,8 @@ pub fn within<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<
     }
 }
 
-/// Lets time pass. Only for what has no event: a fault that is to fall into the middle of something,
-/// or proof that nothing happens.
+/// Lets time pass. It is for cases without an event: a fault in the middle of an operation, or
+/// proof that nothing happens.
 pub fn pause(time: Duration) {
     std::thread::sleep(time);
 }

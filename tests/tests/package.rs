@@ -1,7 +1,8 @@
-//! The Debian package: made, judged by lintian, installed, upgraded, removed and purged.
+//! The Debian package: made, checked by lintian, installed, upgraded, removed and purged.
 //!
-//! Installed on a copy of a root that is dropped afterwards: of this machine's own, or, ignored here and run by
-//! `cargo xtask package --try`, of an empty Debian.
+//! It is installed on a copy of a root file system, which is dropped afterwards. The copy is of
+//! this machine's own root. A second test, ignored here and run by `cargo xtask package --try`,
+//! uses an empty Debian.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,10 +21,10 @@ use e2e::{Process, modemfleet, run};
 
 const UNITS: [&str; 3] = ["modemfleet.service", "modemfleet.socket", "modemfleet-recover.socket"];
 
-/// Units that somebody enables by hand.
+/// Units that an administrator enables by hand.
 const PORTS: [&str; 2] = ["modemfleet-http.socket", "modemfleet-mqtt.socket"];
 
-/// Returns the groups of the agent's user, whatever the order.
+/// The groups of the agent's user, in any order.
 const GROUPS: [&str; 2] = ["modemfleet", "modemfleet-devices"];
 
 fn project() -> PathBuf {
@@ -42,7 +43,8 @@ fn succeed(command: &mut Command) -> String {
     said
 }
 
-/// The package under test: the one that `MODEMFLEET_DEB` names, or one made of the binary under test.
+/// Returns the package under test: the one that `MODEMFLEET_DEB` names, or one made of the binary
+/// under test.
 fn package() -> &'static Path {
     static PACKAGE: OnceLock<PathBuf> = OnceLock::new();
     PACKAGE.get_or_init(|| {
@@ -57,7 +59,7 @@ fn package() -> &'static Path {
     })
 }
 
-/// Whether this machine can try a package; under CI one that cannot is a failure.
+/// Reports whether this machine can try a package. Under CI the test fails if it cannot.
 fn can_try() -> bool {
     let root = run(Command::new("id").arg("-u"), b"").stdout == b"0\n";
     let dpkg = Path::new("/usr/bin/dpkg-deb").exists();
@@ -69,7 +71,7 @@ fn can_try() -> bool {
     root && dpkg
 }
 
-/// A root whose changes are in memory, and gone at the end.
+/// A root file system whose changes are in memory, and dropped at the end.
 struct Root {
     holder: Process,
     place: PathBuf,
@@ -77,7 +79,7 @@ struct Root {
 }
 
 impl Root {
-    /// On top of what is at `below`.
+    /// Makes a root on top of the one at `below`.
     fn on(below: &Path) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let script = "set -eu\nmount -t tmpfs memory \"$2\"\ncd \"$2\"\nmkdir upper work root\n\
@@ -93,7 +95,7 @@ impl Root {
         Self { holder, place: dir.path().join("root"), _dir: dir }
     }
 
-    /// A command inside.
+    /// Returns a command that runs inside.
     fn command(&self, words: &[&str]) -> Command {
         let mut enter = Command::new("nsenter");
         enter.args(["--target", &self.holder.pid().to_string(), "--mount", "--"]);
@@ -103,13 +105,13 @@ impl Root {
         enter
     }
 
-    /// Runs a line of shell that has to succeed.
+    /// Runs a line of shell, which has to succeed.
     #[track_caller]
     fn sh(&self, line: &str) -> String {
         succeed(&mut self.command(&["sh", "-euc", line]))
     }
 
-    /// Whether a line of shell succeeds.
+    /// Reports whether a line of shell succeeds.
     fn holds(&self, line: &str) -> bool {
         run(&mut self.command(&["sh", "-euc", line]), b"").status.success()
     }
@@ -123,13 +125,13 @@ impl Root {
         self.sh("dpkg --force-confold --install /run/package/one.deb")
     }
 
-    /// Mode, owner and group.
+    /// Returns mode, owner and group.
     #[track_caller]
     fn rights(&self, path: &str) -> String {
         self.sh(&format!("stat -c '%a %U %G' {path}")).trim().to_owned()
     }
 
-    /// The units that are enabled.
+    /// Returns the units that are enabled.
     fn enabled(&self) -> Vec<&'static str> {
         let linked =
             |unit: &&str| self.holds(&format!("test -e /etc/systemd/system/*.wants/{unit}"));
@@ -137,7 +139,7 @@ impl Root {
     }
 }
 
-/// The same package as another revision whose fleet file is another.
+/// Makes the same package as another revision, with another fleet file.
 fn next_revision(package: &Path, dir: &Path) -> PathBuf {
     let tree = dir.join("tree");
     succeed(Command::new("dpkg-deb").arg("--raw-extract").arg(package).arg(&tree));
@@ -150,7 +152,7 @@ fn next_revision(package: &Path, dir: &Path) -> PathBuf {
     let text = fs::read_to_string(&fleet).unwrap();
     fs::write(&fleet, format!("{text}# of the next revision\n")).unwrap();
     let built = dir.join("next.deb");
-    // Not packed: it would take longer than the rest.
+    // Not compressed: that would take longer than the rest.
     succeed(
         Command::new("dpkg-deb")
             .args(["--root-owner-group", "-Znone", "--build"])
@@ -160,7 +162,7 @@ fn next_revision(package: &Path, dir: &Path) -> PathBuf {
     built
 }
 
-/// From the installation to the purge, on a root that has no modemfleet.
+/// Runs all steps from the installation to the purge, on a root without modemfleet.
 fn whole_life(root: &Root) {
     assert!(!root.holds("getent passwd modemfleet || test -e /etc/modemfleet"), "it is there");
     installed(root);
@@ -187,8 +189,8 @@ fn installed(root: &Root) {
     assert_eq!(root.enabled(), UNITS);
 }
 
-/// An administrator's work outlives an upgrade, and the new file lies beside it. The version before had no group of
-/// devices.
+/// An administrator's changes survive an upgrade, and the new file lies beside the old. The version
+/// before had no group of devices.
 fn upgraded(root: &Root) {
     root.sh("groupdel modemfleet-devices && systemctl enable modemfleet-http.socket 2>&1");
     root.sh("sed -i s/broker.example.com/10.0.0.1/ /etc/modemfleet/fleet.yaml");
@@ -236,7 +238,7 @@ fn removed_and_purged(root: &Root) {
     assert!(!root.holds(known), "links or notes of units are left");
 }
 
-/// What is in it, and for whom.
+/// Checks the files of the package and their modes.
 fn holds_what_it_should() {
     let dir = tempfile::tempdir().unwrap();
     succeed(Command::new("dpkg-deb").arg("--extract").arg(package()).arg(dir.path()));
@@ -269,7 +271,7 @@ fn holds_what_it_should() {
     documents_lead_to_one_another(&dir.path().join("usr/share/doc/modemfleet"));
 }
 
-/// Each link between the documents finds what it leads to, but those into the sources.
+/// Each link between the documents leads to a file of the package, except links into the sources.
 fn documents_lead_to_one_another(root: &Path) {
     let index = fs::read_to_string(root.join("docs/README.md")).unwrap();
     assert!(index.contains("](first-modem.md)"), "{index}");
@@ -287,7 +289,7 @@ fn documents_lead_to_one_another(root: &Path) {
     }
 }
 
-/// Overrides have their reasons beside them: deploy/debian/lintian-overrides.
+/// Checks lintian; deploy/debian/lintian-overrides has the overrides and their reasons.
 fn lintian_is_silent() {
     let mut lintian = Command::new("lintian");
     lintian.args(["--allow-root", "--fail-on", "error,warning", "--tag-display-limit", "0"]);
@@ -319,7 +321,7 @@ fn systemd_starts_it_and_starts_it_again_in_a_guest() {
     let mut boot = Command::new(project().join("tests/usb/boot"));
     boot.arg(project().join("tests/usb/service")).env("MODEMFLEET_BED_SYSTEMD", "1");
     boot.env("MODEMFLEET_BED_ROOT", root).env("MODEMFLEET_BED_FILE", package());
-    // An emulated processor, on which a package is unpacked twice.
+    // The processor is emulated, and a package is unpacked twice.
     let said = succeed(boot.env("MODEMFLEET_BED_SECONDS", "1500"));
     eprintln!("{said}");
     for what in [

@@ -1,4 +1,4 @@
-//! `cargo xtask bench NAME`: figures with something measured beside them in the same run.
+//! `cargo xtask bench NAME`: figures, with a reference measured in the same run.
 
 mod attack;
 mod bad_disk;
@@ -27,17 +27,18 @@ use clap::Subcommand;
 /// The benchmarks. Each builds the release binary first, and needs mosquitto.
 #[derive(Subcommand)]
 pub(crate) enum Bench {
-    /// Half-open connections, a huge plan, a flood of downlinks: who is served all the same, and how much memory it takes.
+    /// Half-open connections, a huge plan, a flood of downlinks: service for other clients, and
+    /// memory.
     Attack(attack::Arguments),
     /// One agent for an hour or longer: memory, processor time, bytes to disk and over the air.
     Endurance(endurance::Arguments),
-    /// Two modems under load, one unplugged, one whose network goes silent: gaps, losses, duplicates.
+    /// Two modems under load, one unplugged, one with a silent network: gaps, losses, duplicates.
     Failover(failover::Arguments),
-    /// Cases of modems in the field, those of more than a minute too: each judges what must hold.
+    /// Cases of modems in the field, also those of more than a minute: each judges its own outcome.
     Field(field::Arguments),
-    /// From the tty opened to the first publish acknowledged, beside a script with fixed sleeps.
+    /// From the opened tty to the first acknowledged publish, beside a script with fixed sleeps.
     FirstPublish(first_publish::Arguments),
-    /// From a modem plugged in to a modem known, beside ModemManager, on a real kernel in a guest.
+    /// From the plug to the identified modem, beside ModemManager, on a real kernel in a guest.
     Hotplug(hotplug::Arguments),
     /// Durable hand-ins a second, beside one-by-one syncs and mosquitto.
     HandIn(hand_in::Arguments),
@@ -45,17 +46,18 @@ pub(crate) enum Bench {
     Judge(judge::Arguments),
     /// The agent killed at random moments under load: nothing may be lost.
     Kill(kill::Arguments),
-    /// The power of a guest cut while messages are handed in: nothing that was answered may be lost.
+    /// The power of a guest cut while messages are handed in: no accepted message may be lost.
     PowerCut(power_cut::Arguments),
     /// From the start of a process to its first lease, with a million messages queued.
     QueueStart(queue_start::Arguments),
     /// Publishes a second with a full queue, beside a bare loop on the same pty.
     PublishRate(publish_rate::Arguments),
-    /// Modems that are ill for 10 s, 2 min and 30 min: how long after that each is in service.
+    /// Modems that are ill for 10 s, 2 min and 30 min: the time from the cure to service.
     Recovery(recovery::Arguments),
-    /// What a Prometheus in agent mode sends over a metered link: series a modem, bytes a day.
+    /// The traffic of a Prometheus in agent mode over a metered link: series a modem, bytes a day.
     RemoteWrite(remote_write::Arguments),
-    /// A route renamed while a million messages wait: how long it delivers nothing at a reload, or at a start.
+    /// A route renamed while a million messages wait: its gap in delivery at a reload, or at a
+    /// start.
     Rename(rename::Arguments),
     /// Many modems in one agent: memory, processor time, time of a scrape.
     Scale(scale::Arguments),
@@ -68,7 +70,7 @@ pub(crate) enum Bench {
 /// Builds the binary and runs a benchmark.
 ///
 /// # Errors
-/// Where a part does not start, or what was measured misses its aim.
+/// If a part does not start, or a figure misses its aim.
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     crate::setup::run()?;
     crate::step::Invocation::cargo(&["build", "--release", "--package", "modemfleet"]).run()?;

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 
 use crate::step;
 
-/// The profiles that take the scenarios in.
+/// The profiles that include the scenarios.
 const PROFILES: [&str; 2] = ["profile-simcom", "profile-quectel"];
 
 /// Arguments of `conformance`.
@@ -16,7 +16,7 @@ pub(crate) struct Arguments {}
 /// Runs the scenarios and prints the table.
 ///
 /// # Errors
-/// Where cargo cannot be started, nothing ran, or a scenario failed.
+/// If cargo cannot be started, nothing ran, or a scenario failed.
 pub(crate) fn run(_: &Arguments) -> anyhow::Result<()> {
     let mut command = step::cargo();
     command.arg("test");
@@ -36,11 +36,11 @@ pub(crate) fn run(_: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What `cargo test` said of each model and scenario.
+/// The results of `cargo test` for each model and scenario.
 struct Table {
     models: BTreeSet<String>,
     results: BTreeMap<String, BTreeMap<String, String>>,
-    /// What a model cannot do, and why.
+    /// Scenarios that a model cannot perform, with the reasons.
     cannot: Vec<String>,
 }
 
@@ -58,7 +58,7 @@ impl Table {
             table.models.insert(model.to_owned());
             let row = table.results.entry(scenario.to_owned()).or_default();
             let result = match result.trim().strip_prefix("ignored") {
-                // Nothing is left out for another reason.
+                // No scenario is ignored for another reason.
                 Some(reason) => {
                     let reason = reason.trim_start_matches([',', ' ']);
                     table.cannot.push(format!("{model} cannot: {scenario}: {reason}"));
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(text, "       ec25      sim7600 \nopens  ok        FAILED  \n");
     }
 
-    /// It is not shown as passed, nor as missing.
+    /// It is shown neither as passed nor as missing.
     #[test]
     fn what_a_model_cannot_do_is_told_with_the_reason() {
         let said = "test shared::sim7020::two ... ignored, it has one client\n";

@@ -1,7 +1,7 @@
 //! `cargo xtask dashboards`: Grafana's two dashboards, made from a list of panels.
 //!
-//! A dashboard by hand is a thousand lines in which the twelve that matter hide: the expressions. They
-//! stand in [`panels`]; what Grafana wants around them is made here.
+//! A dashboard by hand is a thousand lines, of which twelve matter: the expressions. They are in
+//! [`panels`]; this file adds the rest of Grafana's format.
 
 mod panels;
 
@@ -16,18 +16,18 @@ use panels::{Dashboard, Kind, Panel};
 /// Arguments of `dashboards`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Change nothing; fail where a dashboard is not what the list of panels says.
+    /// Change nothing; fail if a dashboard differs from the list of panels.
     #[arg(long)]
     check: bool,
 }
 
-/// Grafana's grid has so many columns.
+/// The number of columns in Grafana's grid.
 const COLUMNS: u32 = 24;
 
 /// Writes the dashboards, or checks them.
 ///
 /// # Errors
-/// Where a file cannot be read or written, or is not what it should be.
+/// If a file cannot be read or written, or differs in a check.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for dashboard in panels::DASHBOARDS {
         let name = format!("deploy/grafana/dashboards/{}.json", dashboard.uid);
@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every expression, with its dashboard and its panel.
+/// Returns every expression, with its dashboard and its panel.
 pub(crate) fn expressions() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     panels::DASHBOARDS.iter().flat_map(|dashboard| {
         let panels = dashboard.panels.iter();
@@ -53,7 +53,7 @@ pub(crate) fn expressions() -> impl Iterator<Item = (&'static str, &'static str,
     })
 }
 
-/// The JSON model of a dashboard (Grafana's "JSON model", schema version 39).
+/// Returns the JSON model of a dashboard (Grafana's "JSON model", schema version 39).
 fn json(dashboard: &Dashboard) -> Value {
     json!({
         "uid": dashboard.uid,
@@ -100,7 +100,7 @@ fn variables(dashboard: &Dashboard) -> Vec<Value> {
     std::iter::once(datasource).chain(queries).collect()
 }
 
-/// Panels from left to right, in rows of the grid.
+/// Lays panels out from left to right, in rows of the grid.
 fn laid_out(panels: &[Panel]) -> Vec<Value> {
     let (mut x, mut y, mut tallest) = (0, 0, 0);
     let mut placed = Vec::new();
@@ -157,7 +157,7 @@ fn panel_json(id: u32, panel: &Panel, place: &Value) -> Value {
 }
 
 impl Kind {
-    /// Grafana's name of the panel's type.
+    /// Returns Grafana's name of the panel's type.
     fn word(self) -> &'static str {
         match self {
             Self::Lines => "timeseries",
@@ -187,7 +187,7 @@ impl Kind {
         }
     }
 
-    /// From green to red where more than none is bad.
+    /// Returns the colours: an alarm turns from green to red at 1.
     fn thresholds(self) -> Value {
         let steps = match self {
             Self::Alarm => {
@@ -212,7 +212,7 @@ impl Kind {
 
     fn custom(self) -> Value {
         match self {
-            // What is not known is a gap: no line is drawn through it.
+            // An unknown value is a gap: no line is drawn through it.
             Self::Lines => {
                 json!({ "lineWidth": 1, "fillOpacity": 8, "spanNulls": false, "showPoints": "never" })
             }

@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::{setup, step};
 
-/// What to run.
+/// Arguments of `demo`.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Arguments of `modemfleet demo`, such as `--seconds 30`.
@@ -16,18 +16,18 @@ pub(crate) struct Arguments {
     arguments: Vec<String>,
 }
 
-/// Becomes the demo. Ctrl-C then reaches the demo itself, and its exit code is the one that is seen.
+/// Becomes the demo: Ctrl-C reaches the demo itself, and its exit code is that of the command.
 ///
 /// # Errors
-/// What set-up says, or that there is no cargo; where all is well this does not return.
+/// If set-up fails, or cargo cannot be started; on success this does not return.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     setup::run()?;
     let error = command(arguments).exec();
     Err(error).context("cannot start cargo")
 }
 
-/// The build in the dev profile: it is there in less than half the time, and three modems and twenty messages a
-/// second do not need the other one. On Unix cargo in turn becomes what it has built.
+/// Returns the build in the dev profile. It takes less than half the time, and is fast enough for
+/// three modems and twenty messages a second. On Unix cargo then becomes the program that it built.
 fn command(arguments: &Arguments) -> Command {
     let mut command = step::cargo();
     command.args(["run", "--package", "modemfleet", "--bin", "modemfleet", "--", "demo"]);

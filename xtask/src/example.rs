@@ -1,4 +1,4 @@
-//! `cargo xtask example`: builds and tests the crate that a third party would write, with the versions and in the
+//! `cargo xtask example`: builds and tests the crate of a third party, with the versions and in the
 //! target folder of this repository.
 
 use std::env;
@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use crate::step::{Invocation, root};
 
-/// Where it lies.
+/// The folder of the example.
 const FOLDER: &str = "profiles/example-out-of-tree";
 
 /// Arguments of `example`.
@@ -19,13 +19,13 @@ pub(crate) struct Arguments {
     build: bool,
 }
 
-/// Formats nothing, builds the program, and runs its tests.
+/// Checks the format, builds the program, and runs its tests.
 ///
 /// # Errors
-/// Where a step of it failed, or the lock file cannot be written.
+/// If one of these steps fails, or the lock file cannot be written.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    // A workspace of its own has a lock file of its own, which would grow old here. Cargo takes from ours what it needs, and
-    // then the registry is not asked.
+    // The example's workspace has its own lock file, which would become outdated here. Cargo takes
+    // the needed versions from ours, and then does not ask the registry.
     let lock = root().join(FOLDER).join("Cargo.lock");
     fs::copy(root().join("Cargo.lock"), &lock)
         .with_context(|| format!("cannot write {}", lock.display()))?;
@@ -37,12 +37,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.build {
         return cargo(&["build"], &place).run();
     }
-    // Together, since what tests depend on turns on features: a program built without them would be built apart.
+    // One build for both: tests change the features of shared crates, so the program alone would be
+    // built differently.
     cargo(&["build", "--bins", "--tests"], &place).run()?;
     cargo(&["test", "--lib", "--tests"], &place).run()
 }
 
-/// Cargo for the example's manifest.
+/// Returns a cargo command for the example's manifest.
 fn cargo(command: &[&str], more: &[&str]) -> Invocation {
     let manifest = format!("{FOLDER}/Cargo.toml");
     Invocation::cargo(&[command, &["--manifest-path", &manifest], more].concat())

@@ -1,7 +1,9 @@
-//! The cases of a folder that show what modems do outside of a laboratory, run by that folder's own scripts.
+//! The cases of a folder that shows modems outside of a laboratory, run by that folder's own
+//! scripts.
 //!
-//! The folder holds `field` and `cases/`, and perhaps `usbfield` and `usb/` for devices on a made USB. The scripts
-//! share no code with this repository: they start a built `modemfleet` and judge it from outside.
+//! The folder holds `field` and `cases/`, and perhaps `usbfield` and `usb/` for devices on a
+//! simulated USB. The scripts share no code with this repository: they start a built `modemfleet`
+//! and judge it from outside.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,13 +13,16 @@ use anyhow::{Context, anyhow, bail, ensure};
 
 use crate::step::{Invocation, Said};
 
-/// Modems at the same time. With more of them on two processors, each would be timed by the load of the others.
+/// Modems at the same time. With more on two processors, the load of some would change the times of
+/// others.
 const AT_A_TIME: usize = 4;
 
-/// The longest case of `cargo xtask test`, in seconds; `cargo xtask bench field` runs the others too.
+/// The longest case of `cargo xtask test`, in seconds; `cargo xtask bench field` runs the others
+/// too.
 pub(crate) const A_MINUTE: f64 = 60.0;
 
-/// Prints each case's name and its `SECONDS`. A case is a program, and has that number only once it runs.
+/// Prints each case's name and its `SECONDS`. A case is a program, and has that number only when it
+/// runs.
 const LIST: &str = "\
 import importlib.util, pathlib, sys
 folder = pathlib.Path(sys.argv[1]); sys.path.insert(0, str(folder.parent))
@@ -27,27 +32,27 @@ for path in sorted(folder.glob('*.py')):
     print(path.stem, float(case.SECONDS))
 ";
 
-/// Mounts a file system over /sys in a mount namespace of its own, as `usbfield` does.
+/// Mounts a file system over /sys in its own mount namespace, as `usbfield` does.
 const OWN_SYS: [&str; 8] =
     ["-m", "--propagation", "private", "mount", "-t", "tmpfs", "none", "/sys"];
 
-/// A script of the folder, and those of its cases that are run.
+/// A script of the folder, and its cases to run.
 struct Part {
     script: PathBuf,
     run: Vec<String>,
-    /// Cases that take longer than was asked for.
+    /// Cases that take longer than the limit.
     left_out: Vec<String>,
 }
 
-/// Runs the cases that take no longer than `longest` seconds against this binary, and prints the outcome of each.
+/// Runs the cases that take at most `longest` seconds against this binary, and prints each outcome.
 ///
 /// # Errors
-/// A folder without cases, a script that does not run, or a case that falls short.
+/// If the folder has no cases, a script does not run, or a case falls short.
 pub(crate) fn run(folder: &Path, binary: &Path, longest: f64) -> anyhow::Result<()> {
     let folder = folder.canonicalize().with_context(|| format!("no {}", folder.display()))?;
     let field = Part::of(&folder, "field", "cases", longest)?
         .with_context(|| format!("{} holds no `field` and `cases`", folder.display()))?;
-    // The script takes no names for all cases.
+    // Without names the script would run all cases.
     ensure!(!field.run.is_empty(), "{}: no case takes at most {longest} s", folder.display());
     let mut usb = Part::of(&folder, "usbfield", "usb", longest)?;
     if usb.is_some() && !Invocation::new("unshare", &OWN_SYS).succeeds() {
@@ -63,7 +68,7 @@ pub(crate) fn run(folder: &Path, binary: &Path, longest: f64) -> anyhow::Result<
             part.left_out.join(", ")
         );
     }
-    // usbfield runs a case after the other, and has one of the places.
+    // usbfield runs one case after another, and takes one of the places.
     let usb = usb.filter(|part| !part.run.is_empty());
     let places = (AT_A_TIME - usize::from(usb.is_some())).to_string();
     let (of_field, of_usb) = thread::scope(|scope| {
@@ -79,7 +84,7 @@ pub(crate) fn run(folder: &Path, binary: &Path, longest: f64) -> anyhow::Result<
 }
 
 impl Part {
-    /// `None` if the folder has no such script.
+    /// Lists the cases of a script; `None` if the folder has no such script.
     fn of(folder: &Path, script: &str, cases: &str, longest: f64) -> anyhow::Result<Option<Self>> {
         let (script, cases) = (folder.join(script), folder.join(cases));
         if !script.is_file() || !cases.is_dir() {
@@ -101,12 +106,13 @@ impl Part {
     }
 }
 
-/// Python 3, which set-up sees to for other tests; it leaves nothing behind in a folder that is not ours.
+/// Returns a Python 3 command, which set-up installs for other tests. It leaves no files in a
+/// foreign folder.
 fn python(arguments: &[&str]) -> Invocation {
     Invocation::new("python3", arguments).env("PYTHONDONTWRITEBYTECODE", "1")
 }
 
-/// Names of the cases that take at most `longest` seconds, and those of the others.
+/// Returns the names of the cases that take at most `longest` seconds, and those of the others.
 fn listed(said: &str, longest: f64) -> Option<(Vec<String>, Vec<String>)> {
     let cases: Option<Vec<(String, f64)>> = said
         .lines()
@@ -125,12 +131,13 @@ fn listed(said: &str, longest: f64) -> Option<(Vec<String>, Vec<String>)> {
 #[derive(Debug, Default)]
 struct Sum {
     cases: usize,
-    /// Names of those that fell short.
+    /// The names of the cases that fell short.
     short: Vec<String>,
 }
 
 impl Sum {
-    /// Prints what a script said, and counts its cases: each has a line, which begins with `ok` or `SHORT` and its name.
+    /// Prints a script's output, and counts its cases: each has a line with `ok` or `SHORT` and its
+    /// name.
     fn add(&mut self, part: &Part, said: &Said) -> anyhow::Result<()> {
         let name = part.script.file_name().unwrap_or_default().to_string_lossy();
         let mut shown = format!("    {name}:\n");
@@ -204,7 +211,8 @@ mod tests {
         sum.judge().unwrap();
     }
 
-    /// A script that breaks off judges nothing, and one that fails without a case that is short is broken.
+    /// A script that breaks off judges nothing. A script that fails without a failed case is
+    /// broken.
     #[test]
     fn a_case_of_which_nothing_is_said_does_not_hold() {
         let add = |success, output| Sum::default().add(&part(&["a", "b"]), &said(success, output));
@@ -215,7 +223,7 @@ mod tests {
         assert!(add(true, "ok a fine\nok b fine\n").is_ok());
     }
 
-    /// As the folder's own scripts do it, with a stand-in for the program under test.
+    /// As the folder's own scripts do, with a stand-in for the program under test.
     #[test]
     fn a_folder_is_run_by_its_own_script() {
         let folder = std::env::temp_dir().join(format!("xtask-field-{}", std::process::id()));

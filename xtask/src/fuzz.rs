@@ -1,7 +1,7 @@
-//! `cargo xtask fuzz`: coverage-guided fuzzing of what reads from outside, a target at a time.
+//! `cargo xtask fuzz`: coverage-guided fuzzing of code that reads from outside, a target at a time.
 //!
-//! The programs are made by cargo-fuzz with the toolchain of the repository, without a sanitizer: the code is safe Rust,
-//! and AddressSanitizer would need a nightly toolchain, and halve the speed.
+//! cargo-fuzz makes the programs with the repository's toolchain, without a sanitizer. The code is
+//! safe Rust, and AddressSanitizer would need a nightly toolchain and halve the speed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,13 +12,13 @@ use anyhow::{Context as _, bail};
 use crate::step::{Invocation, root, target};
 use crate::tools;
 
-/// Facts that libFuzzer needs of a target beside its name.
+/// A target's name, and its limits for libFuzzer.
 #[derive(Debug, Clone, Copy)]
 struct Target {
     name: &'static str,
     /// The longest input, in bytes.
     max_len: u32,
-    /// Seconds after which an input counts as one that hangs. The machine may do something else as well.
+    /// Seconds after which an input counts as hanging. The machine may be busy with other work.
     timeout: u32,
     /// The most memory of the program, in MiB; its own is about 50.
     memory: u32,
@@ -38,29 +38,29 @@ const TARGETS: &[Target] = &[
 /// Arguments of `fuzz`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Which target; all of them, one after the other, if none is named.
+    /// The target to fuzz; all of them, one after another, if none is named.
     #[arg(value_name = "TARGET")]
     target: Option<String>,
-    /// How long each is run.
+    /// The duration of each run, in minutes.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     minutes: u32,
-    /// Run nothing, and put into fuzz/corpus the fewest inputs that reach all that was reached so far.
+    /// Run nothing, and put into fuzz/corpus the fewest inputs with all coverage reached so far.
     #[arg(long)]
     merge: bool,
 }
 
-/// Result of a run.
+/// The outcome of a run.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Outcome {
     executions: u64,
     per_second: u64,
     edges: u64,
-    /// Files of inputs that were findings.
+    /// Files of inputs that are findings.
     findings: Vec<String>,
 }
 
 impl Outcome {
-    /// Reads what libFuzzer logged.
+    /// Reads the log of libFuzzer.
     fn of(log: &str) -> Self {
         let mut outcome = Self::default();
         for line in log.lines() {
@@ -87,7 +87,7 @@ impl Outcome {
 /// Builds the programs and runs them.
 ///
 /// # Errors
-/// A target that is not there, a build that fails, or a finding.
+/// If a target does not exist, a build fails, or there is a finding.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let chosen = chosen(arguments.target.as_deref())?;
     tools::fuzz()?;
@@ -133,25 +133,26 @@ fn row(cells: [&str; 5]) -> String {
     rest.iter().fold(format!("{first:<10}"), |row, cell| format!("{row} {cell:>12}"))
 }
 
-/// Folder of programs, logs, and the corpora that grow.
+/// Returns the folder of programs, logs, and the growing corpora.
 fn folder() -> PathBuf {
     target().join("fuzz")
 }
 
 fn build() -> anyhow::Result<()> {
-    // A workspace of its own has a lock file of its own: what is fuzzed are the versions that are shipped.
+    // The workspace of the programs has its own lock file. With this copy the shipped versions are
+    // fuzzed.
     fs::copy(root().join("Cargo.lock"), root().join("fuzz/Cargo.lock"))
         .context("cannot write fuzz/Cargo.lock")?;
     let place = folder();
     let place = place.to_str().context("the target folder's name is no UTF-8")?;
-    // One unit for each crate would take twice as long to build, and run hardly faster.
+    // One unit for each crate would double the build time and hardly speed the programs up.
     let units = ["--codegen-units", "16"];
     let build = ["fuzz", "build", "--fuzz-dir", "fuzz", "--sanitizer", "none"];
     let arguments = [&build[..], &units, &["--target-dir", place]].concat();
     Invocation::cargo(&arguments).run()
 }
 
-/// The program of a target.
+/// Returns the program of a target.
 fn program(target: &Target) -> anyhow::Result<PathBuf> {
     let said = Invocation::new("rustc", &["-vV"]).said()?;
     let host = said.output.lines().find_map(|line| line.strip_prefix("host: "));
@@ -159,7 +160,7 @@ fn program(target: &Target) -> anyhow::Result<PathBuf> {
     Ok(folder().join(host).join("release").join(target.name))
 }
 
-/// Runs a target, and gives what it logged. What it finds new is kept in the target folder.
+/// Runs a target, and returns its log. New inputs are kept in the target folder.
 fn fuzz(target: &Target, minutes: u32) -> anyhow::Result<String> {
     let (grown, kept) = corpora(target)?;
     let crashes = root().join("fuzz/crashes").join(target.name);
@@ -175,12 +176,12 @@ fn fuzz(target: &Target, minutes: u32) -> anyhow::Result<String> {
         command.arg(format!("-dict={}", words.display()));
     }
     let log = logged(target, &mut command)?;
-    // Only where it holds something: the folders that are kept are those of past findings.
+    // An empty folder is removed; the others hold past findings.
     drop(fs::remove_dir(crashes));
     Ok(log)
 }
 
-/// Puts the fewest inputs into fuzz/corpus that reach all that both corpora reach.
+/// Puts into fuzz/corpus the fewest inputs that reach everything that both corpora reach.
 fn merge(target: &Target) -> anyhow::Result<String> {
     let (grown, kept) = corpora(target)?;
     let merged = folder().join("merged").join(target.name);
@@ -199,7 +200,7 @@ fn merge(target: &Target) -> anyhow::Result<String> {
     Ok(log)
 }
 
-/// The corpus that a run adds to, and the one that is committed.
+/// Returns the corpus that a run adds to, and the committed corpus.
 fn corpora(target: &Target) -> anyhow::Result<(PathBuf, PathBuf)> {
     let grown = folder().join("corpus").join(target.name);
     fs::create_dir_all(&grown)?;
@@ -216,10 +217,10 @@ fn command(target: &Target) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// Runs it with its words in a file, and gives them.
+/// Runs a target with its output in a file, and returns the output.
 ///
 /// # Errors
-/// It cannot be started, or ended badly without a finding: an option or a dictionary that it does not take.
+/// If it cannot be started, or fails without a finding, such as for a wrong option or dictionary.
 fn logged(target: &Target, command: &mut Command) -> anyhow::Result<String> {
     let path = folder().join(format!("{}.log", target.name));
     let log =

@@ -1,6 +1,6 @@
 //! Set-up and automation of this repository: `cargo xtask …`.
 //!
-//! One file per subcommand; `setup`, `tools` and `step` are what they share.
+//! One file per subcommand; they share `setup`, `tools` and `step`.
 #![expect(clippy::print_stdout, reason = "a tool for people: what it prints is what it is for")]
 #![expect(clippy::print_stderr, reason = "errors belong where a pipe does not swallow them")]
 
@@ -34,29 +34,31 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Look for what the build needs, then format, lint, build, test and document the workspace.
+    /// Check for the programs of the build, then format, lint, build, test and document the
+    /// workspace.
     Test(test::Arguments),
-    /// Show it all in motion, without hardware: builds and runs `modemfleet demo`.
+    /// Show modemfleet at work, without hardware: builds and runs `modemfleet demo`.
     Demo(demo::Arguments),
-    /// Write the README's table of models from what the profiles say.
+    /// Write the README's table of models from the profiles' data.
     Models(models::Arguments),
-    /// Run the scenarios that every profile has to pass, and print model × scenario.
+    /// Run the scenarios that every profile must pass, and print model × scenario.
     Conformance(conformance::Arguments),
     /// Write Grafana's dashboards from the list of their panels.
     Dashboards(dashboards::Arguments),
-    /// Write the references of the fleet file and of the metrics from what the program says of itself.
+    /// Write the references of the fleet file and of the metrics from the program's own
+    /// descriptions.
     Reference(reference::Arguments),
     /// Build and test the example of a profile outside of this repository.
     Example(example::Arguments),
-    /// Put replies whose meaning is known through `modemfleet profiles decode`, and print the pass rate.
+    /// Decode replies with known meanings by `modemfleet profiles decode`, and print the pass rate.
     Vectors(vectors::Arguments),
-    /// Fuzz what reads from outside, guided by what each input reaches.
+    /// Fuzz the code that reads from outside, guided by the coverage of each input.
     Fuzz(fuzz::Arguments),
     /// Make the Debian package, and try it.
     Package(package::Arguments),
-    /// Measure something beside what it is compared with.
+    /// Measure modemfleet beside a reference.
     Bench {
-        /// Which benchmark.
+        /// The benchmark to run.
         #[command(subcommand)]
         bench: bench::Bench,
     },

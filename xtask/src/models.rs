@@ -7,14 +7,14 @@ use serde::Deserialize;
 
 use crate::step::root;
 
-/// What stands around the table in the README.
+/// The marks around the table in the README.
 const MARKS: (&str, &str) =
     ("<!-- models: made by `cargo xtask models` -->\n", "<!-- /models -->\n");
 
 /// Arguments of `models`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Change nothing; fail where the table is not what the profiles say.
+    /// Change nothing; fail if the table differs from the profiles' data.
     #[arg(long)]
     check: bool,
 }
@@ -24,7 +24,7 @@ struct File {
     models: Vec<Model>,
 }
 
-/// What the table tells of a model; the rest of the entry is not its matter.
+/// The parts of a model's entry that the table shows.
 #[derive(Deserialize)]
 struct Model {
     cgmm: Vec<String>,
@@ -42,7 +42,7 @@ struct Evidence {
 /// Writes the table, or checks it.
 ///
 /// # Errors
-/// Where a file cannot be read or written, or the table is not what it should be.
+/// If a file cannot be read or written, or the table differs in a check.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let path = root().join("README.md");
     let text = fs::read_to_string(&path).context("cannot read README.md")?;
@@ -80,7 +80,7 @@ fn table() -> anyhow::Result<String> {
     Ok(table)
 }
 
-/// What a claim rests on, in the README's words.
+/// Returns the basis of a claim in the README's words.
 fn words(basis: &str) -> anyhow::Result<String> {
     Ok(match basis {
         "manual" => "manual only",

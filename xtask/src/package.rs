@@ -1,4 +1,4 @@
-//! `cargo xtask package`: the Debian package, made by cargo-deb of what is staged for it.
+//! `cargo xtask package`: the Debian package, made by cargo-deb from staged files.
 
 mod changes;
 mod notices;
@@ -15,22 +15,23 @@ use crate::step::{self, Invocation};
 use crate::tools;
 use stage::{Program, Tools};
 
-/// What to make.
+/// Arguments of `package`.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// For which machines; may be given more than once. `arm64` is built by deploy/cross.
+    /// The machine to build for; may be given more than once. `arm64` is built by deploy/cross.
     #[arg(long, value_enum, default_values_t = [Arch::Amd64])]
     arch: Vec<Arch>,
-    /// Pack this program of this machine's kind, instead of building one for release; packed fast and large, for tests.
+    /// Pack this program of this machine's kind instead of a release build; packed fast and large,
+    /// for tests.
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
-    /// Then try the package: installed in an empty Debian, started there by systemd in a guest with USB modems
-    /// (minutes, root, and Debian's archive).
+    /// Then try the package: installed in an empty Debian, started there by systemd in a guest with
+    /// USB modems (minutes, root, and Debian's archive).
     #[arg(long = "try")]
     tried: bool,
 }
 
-/// A kind of machine, in Debian's words.
+/// A kind of machine, by Debian's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Arch {
     Amd64,
@@ -45,7 +46,7 @@ impl Arch {
         }
     }
 
-    /// The same in Rust's words.
+    /// Returns its name in Rust.
     const fn target(self) -> &'static str {
         match self {
             Self::Amd64 => "x86_64-unknown-linux-gnu",
@@ -54,10 +55,10 @@ impl Arch {
     }
 }
 
-/// Makes a package for each machine that was asked for, and says where it is and how large.
+/// Makes a package for each requested machine, and prints its path and size.
 ///
 /// # Errors
-/// What the failed step says.
+/// That of the failed step.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     tools::run()?;
     let mut native = None;
@@ -93,7 +94,7 @@ fn make(arch: Arch, given: Option<&Path>) -> anyhow::Result<PathBuf> {
     let path = package.display().to_string();
     let mut words =
         vec!["deb", "--quiet", "--locked", "--package", "modemfleet", "--output", &path];
-    // The program is built, stripped and staged.
+    // The program is already built, stripped and staged.
     words.extend(["--no-build", "--no-strip", "--no-dbgsym", "--target", arch.target()]);
     words.extend(given.map(|_| "--fast"));
     let seconds = changes.seconds()?.to_string();

@@ -1,7 +1,8 @@
-//! `cargo xtask reference`: docs/fleet-yaml.md and docs/metrics.md, made from what the program says of itself.
+//! `cargo xtask reference`: docs/fleet-yaml.md and docs/metrics.md, made from the program's own
+//! descriptions.
 //!
-//! `modemfleet schema` tells the keys of a fleet file, `modemfleet schema --metrics` the families of `/metrics`.
-//! What a page says beside that is written by hand, above the mark where the rest begins.
+//! `modemfleet schema` prints the keys of a fleet file, `modemfleet schema --metrics` the families
+//! of `/metrics`. The text above the mark of a page is written by hand.
 
 mod fleet;
 mod metrics;
@@ -14,13 +15,13 @@ use serde_json::Value;
 
 use crate::step::{self, root};
 
-/// Stands where the part of a page begins that is made.
+/// The mark at which the generated part of a page begins.
 const MARK: &str = "<!-- the rest is made by `cargo xtask reference` -->\n";
 
 /// Arguments of `reference`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Change nothing; fail where a page is not what the program says.
+    /// Change nothing; fail if a page is out of date.
     #[arg(long)]
     check: bool,
 }
@@ -28,7 +29,8 @@ pub(crate) struct Arguments {
 /// Writes the pages, or checks them.
 ///
 /// # Errors
-/// Where the program cannot be built or asked, a file cannot be read or written, or a page is old.
+/// If the program cannot be built or run, a file cannot be read or written, or a page is out of
+/// date.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let pages = [
         ("docs/fleet-yaml.md", fleet::page(&told(&["schema"])?)?),
@@ -47,13 +49,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The page with what is made below its mark; none where it has no mark.
+/// Returns the page with `made` below its mark; `None` if it has no mark.
 fn with_made(page: &str, made: &str) -> Option<String> {
     let (by_hand, _) = page.split_once(MARK)?;
     Some(format!("{by_hand}{MARK}\n{}\n", made.trim()))
 }
 
-/// What the program of this source prints as JSON.
+/// Returns the JSON that the program of this source prints.
 fn told(arguments: &[&str]) -> anyhow::Result<Value> {
     let mut command = step::cargo();
     command.args(["run", "--quiet", "--package", "modemfleet", "--bin", "modemfleet", "--"]);

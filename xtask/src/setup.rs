@@ -1,7 +1,7 @@
-//! Set-up: what build and tests need from the system, and how to get what is missing.
+//! Set-up: the system's part of build and tests, and how to install missing parts.
 //!
-//! Looking and doing are apart: [`missing`] and [`plan`] decide from values, so tests cover machines
-//! other than the one at hand.
+//! Checks and actions are apart: [`missing`] and [`plan`] decide from values, so that tests cover
+//! other machines than the present one.
 
 use std::path::Path;
 use std::{env, fs};
@@ -9,26 +9,27 @@ use std::{env, fs};
 use crate::step::{self, Invocation};
 use crate::tools;
 
-/// Where Debian puts daemons; not on the `PATH` of everyone.
+/// Debian's folders for daemons; not on everyone's `PATH`.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
-/// Something that the build or the tests cannot do without.
+/// A part of the system that build or tests need.
 #[derive(Debug, PartialEq, Eq)]
 struct Need {
-    /// How to see that it is there.
+    /// The check for it.
     probe: Probe,
-    /// The Debian packages that bring it. Recommended packages are not installed, so what is needed
-    /// is named.
+    /// The Debian packages that bring it. Recommended packages are not installed, so all needed
+    /// packages are named.
     packages: &'static [&'static str],
-    /// What for.
+    /// Its purpose.
     why: &'static str,
-    /// The crate that wants it, where only one does: without it in `Cargo.lock` there is no need.
+    /// The only crate that needs it, if there is one. Without the crate in `Cargo.lock` it is not
+    /// needed.
     for_crate: Option<&'static str>,
-    /// What is skipped without it, where a developer's machine may do without; CI may not.
+    /// The work that is skipped without it, if a developer's machine may do without; CI may not.
     skipped: Option<&'static str>,
 }
 
-/// What needs the guest with a kernel of its own.
+/// The tests that need the guest with its own kernel.
 const GUEST: Option<&str> = Some("the tests on a real kernel (tests/usb)");
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +62,7 @@ const NEEDS: &[Need] = &[
         for_crate: None,
         skipped: None,
     },
-    // Before the libraries: it is what they are looked for with.
+    // Before the libraries, which are found with it.
     Need {
         probe: Probe::Program("pkg-config"),
         packages: &["pkg-config"],
@@ -225,26 +226,26 @@ const NEEDS: &[Need] = &[
     },
 ];
 
-/// What the machine lets us do about something that is missing.
+/// The ways in which this machine can install packages.
 #[derive(Debug, Clone, Copy)]
 struct Machine {
-    /// There is an `apt-get`.
+    /// `apt-get` exists.
     apt: bool,
-    /// We are root.
+    /// The user is root.
     root: bool,
-    /// `sudo` works without asking for a password.
+    /// `sudo` works without a password.
     sudo: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Plan {
-    /// Install these packages, and put the prefix before the commands.
+    /// Install these packages, with `sudo` if set.
     Install { sudo: bool, packages: Vec<&'static str> },
-    /// A person has to.
+    /// Ask a person to run this command.
     Ask { command: String },
 }
 
-/// Why set-up could not finish.
+/// The reason for which set-up could not finish.
 #[derive(Debug, thiserror::Error)]
 enum SetupError {
     #[error("set-up stops here: the machine lacks what is named above; to get it: {command}")]
@@ -255,10 +256,10 @@ enum SetupError {
     NoComponent { component: &'static str, package: &'static str },
 }
 
-/// Sees to it that everything is there, and installs what is not.
+/// Checks for all needs, and installs the missing ones.
 ///
 /// # Errors
-/// What is missing and how to get it, or what the installation said.
+/// If a part is missing, with the way to get it, or an installation fails.
 pub(crate) fn run() -> anyhow::Result<()> {
     components()?;
     let lock = fs::read_to_string(step::root().join("Cargo.lock")).unwrap_or_default();
@@ -287,7 +288,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     guest_kernel(&absent)
 }
 
-/// Whether all that is missing only makes this machine skip something. CI skips nothing.
+/// Reports whether the missing parts only make this machine skip tests. CI skips nothing.
 fn can_do_without(absent: &[&Need], ci: bool) -> bool {
     let mut skipped: Vec<_> = absent.iter().filter_map(|need| need.skipped).collect();
     if ci || skipped.len() < absent.len() {
@@ -316,7 +317,7 @@ fn is_ci() -> bool {
     env::var("CI").is_ok_and(|ci| !["", "0", "false"].contains(&ci.as_str()))
 }
 
-/// Looks again after an installation: a package may not hold what we take it to hold.
+/// Checks again after an installation: a package may not contain the expected file.
 fn confirm(absent: &[&Need], packages: &[&str]) -> anyhow::Result<()> {
     let names: Vec<_> = absent
         .iter()
@@ -330,7 +331,7 @@ fn confirm(absent: &[&Need], packages: &[&str]) -> anyhow::Result<()> {
     Err(SetupError::StillMissing { packages: packages.join(", "), names: names.join(", ") }.into())
 }
 
-/// The parts of the toolchain that a minimal installation leaves out.
+/// Checks the parts of the toolchain that a minimal installation leaves out.
 fn components() -> Result<(), SetupError> {
     for (component, package) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
         if !Invocation::cargo(&[component, "--version"]).succeeds() {
@@ -340,14 +341,14 @@ fn components() -> Result<(), SetupError> {
     Ok(())
 }
 
-/// What of `needs` is not there.
+/// Returns the missing ones of `needs`.
 fn missing<'a>(needs: &'a [Need], lock: &str, there: impl Fn(Probe) -> bool) -> Vec<&'a Need> {
     let locked = |name: &str| lock.contains(&format!("name = \"{name}\""));
     let wanted = |need: &&Need| need.for_crate.is_none_or(locked);
     needs.iter().filter(wanted).filter(|need| !there(need.probe)).collect()
 }
 
-/// The packages of some needs, each once.
+/// Returns the packages of some needs, without duplicates.
 fn packages(needs: &[&Need]) -> Vec<&'static str> {
     let mut packages: Vec<&'static str> = Vec::new();
     for package in needs.iter().flat_map(|need| need.packages) {
@@ -358,7 +359,7 @@ fn packages(needs: &[&Need]) -> Vec<&'static str> {
     packages
 }
 
-/// What to do about `absent` (at least one) on `machine`.
+/// Plans the installation of `absent` (at least one need) on `machine`.
 fn plan(absent: &[&Need], machine: Machine) -> Plan {
     let packages = packages(absent);
     if machine.apt && (machine.root || machine.sudo) {
@@ -373,8 +374,8 @@ fn plan(absent: &[&Need], machine: Machine) -> Plan {
     Plan::Ask { command }
 }
 
-/// Installs with the package lists that are there, and with fresh ones where that fails: lists may
-/// be empty (images of containers) or name versions that the mirror has dropped.
+/// Installs with the present package lists, and with fresh lists if that fails. Lists may be empty
+/// (images of containers), or name versions that the mirror has dropped.
 fn install(sudo: bool, packages: &[&str]) -> anyhow::Result<()> {
     let mut arguments = vec!["install", "-y", "--no-install-recommends"];
     arguments.extend(packages);
@@ -396,7 +397,8 @@ fn announced(command: &Invocation) -> anyhow::Result<()> {
     command.run()
 }
 
-/// `apt-get` without questions. `env` carries the variable past sudo, which clears the environment.
+/// Returns an `apt-get` without questions. `env` carries the variable past sudo, which clears the
+/// environment.
 fn apt(sudo: bool, arguments: &[&str]) -> Invocation {
     let mut words = vec!["DEBIAN_FRONTEND=noninteractive", "apt-get"];
     words.extend(arguments);

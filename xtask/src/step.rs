@@ -1,4 +1,4 @@
-//! One step of a task: a command that is announced, timed and judged by its exit code.
+//! A step of a task: a command that is announced, timed and judged by its exit code.
 
 use std::env;
 use std::ffi::OsString;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-/// A command that ended with anything but success.
+/// A command that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("`{shown}` ended with {status}")]
 pub(crate) struct Failed {
@@ -19,7 +19,7 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
-    /// The exit code to hand on: the command's own, or what a shell makes of a signal.
+    /// Returns the exit code to hand on: the command's own, or a shell's code for a signal.
     pub(crate) fn code(&self) -> u8 {
         use std::os::unix::process::ExitStatusExt as _;
         let code = self.status.code().or_else(|| self.status.signal().map(|signal| 128 + signal));
@@ -27,7 +27,7 @@ impl Failed {
     }
 }
 
-/// A command as it is shown and as it is run: from the root of the repository, without stdin.
+/// A command as it is printed and run: from the root of the repository, without stdin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Invocation {
     program: &'static str,
@@ -36,13 +36,14 @@ pub(crate) struct Invocation {
 }
 
 impl Invocation {
-    /// `program` with `arguments`, each passed as it stands: no shell reads them.
+    /// Makes `program` with `arguments`, passed unchanged: no shell reads them.
     pub(crate) fn new(program: &'static str, arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
         Self { program, arguments, environment: Vec::new() }
     }
 
-    /// The cargo that runs this program, so that a toolchain chosen by `cargo +X xtask` holds for every step.
+    /// Uses the cargo that runs this program, so that a toolchain of `cargo +X xtask` holds for
+    /// every step.
     pub(crate) fn cargo(arguments: &[&str]) -> Self {
         Self::new("cargo", arguments)
     }
@@ -56,7 +57,7 @@ impl Invocation {
     /// Runs the command with its output on ours.
     ///
     /// # Errors
-    /// [`Failed`] where it ended badly; an I/O error where it could not be started.
+    /// [`Failed`] if it fails; an I/O error if it cannot be started.
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let status = self.command().status().with_context(|| format!("cannot start `{self}`"))?;
         if status.success() {
@@ -65,17 +66,18 @@ impl Invocation {
         Err(Failed { shown: self.to_string(), status }.into())
     }
 
-    /// Whether the command ends well; its output is thrown away. One that cannot be started does not.
+    /// Reports whether the command succeeds; its output is dropped. A command that cannot be
+    /// started does not.
     pub(crate) fn succeeds(&self) -> bool {
         let mut command = self.command();
         command.stdout(Stdio::null()).stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     }
 
-    /// Runs the command and gives what it said, however it ended.
+    /// Runs the command, and returns its output, even if it fails.
     ///
     /// # Errors
-    /// An I/O error where it could not be started.
+    /// An I/O error if it cannot be started.
     pub(crate) fn said(&self) -> anyhow::Result<Said> {
         let output = self.command().output().with_context(|| format!("cannot start `{self}`"))?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -90,7 +92,7 @@ impl Invocation {
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
         forget_xtask(&mut command);
-        // A prompt that waits for an answer would hang a run without a terminal.
+        // A prompt would block a run without a terminal.
         command.current_dir(root()).stdin(Stdio::null());
         command
     }
@@ -100,18 +102,18 @@ impl Invocation {
     }
 }
 
-/// The words of a command that ended.
+/// The output of a command that ended.
 #[derive(Debug)]
 pub(crate) struct Said {
-    /// It ended well.
+    /// True if it succeeded.
     pub(crate) success: bool,
-    /// On its standard output.
+    /// Its standard output.
     pub(crate) output: String,
-    /// On its standard error.
+    /// Its standard error.
     pub(crate) errors: String,
 }
 
-/// The cargo that runs this program, for what is more than a step.
+/// Returns the cargo that runs this program, for commands that are not steps.
 pub(crate) fn cargo() -> process::Command {
     let mut command = process::Command::new(cargo_path());
     forget_xtask(&mut command);
@@ -123,8 +125,8 @@ fn cargo_path() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
-/// What cargo tells a program that it runs is of that program's package. Build scripts look at it, and would run
-/// again, with all that stands on them, at each change between `cargo` and `cargo xtask`.
+/// Removes the variables that cargo sets for this package. Build scripts read them, and would run
+/// again with all dependents at each change between `cargo` and `cargo xtask`.
 fn forget_xtask(command: &mut process::Command) {
     let is_of_xtask = |name: &str| {
         let starts = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_NAME", "CARGO_CRATE_NAME"];
@@ -136,7 +138,7 @@ fn forget_xtask(command: &mut process::Command) {
     });
 }
 
-/// The command as one would type it.
+/// Prints the command as a person would type it.
 impl fmt::Display for Invocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, value) in &self.environment {
@@ -147,23 +149,23 @@ impl fmt::Display for Invocation {
     }
 }
 
-/// Quotes what a shell would split. For show only: nothing shown is ever given to a shell.
+/// Quotes words with spaces. For display only: no shell reads the result.
 fn quoted(word: &str) -> String {
     if word.contains(char::is_whitespace) { format!("'{word}'") } else { word.to_owned() }
 }
 
-/// The root of the repository.
+/// Returns the root of the repository.
 pub(crate) fn root() -> &'static Path {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     xtask.parent().unwrap_or(xtask)
 }
 
-/// The folder that cargo builds in.
+/// Returns the folder that cargo builds in.
 pub(crate) fn target() -> PathBuf {
     root().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
-/// Time since a start, and the processor time of the commands that ended since then.
+/// The time since a start, and the processor time of the commands that ended since then.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stopwatch {
     start: Instant,
@@ -180,22 +182,23 @@ impl Stopwatch {
         Self { start: Instant::now(), spent: spent() }
     }
 
-    /// What has passed since the start, as `8.4 s, processor 2 min 03 s`.
+    /// Returns the time since the start, as `8.4 s, processor 2 min 03 s`.
     pub(crate) fn shown(self) -> String {
         let spent = spent().saturating_sub(self.spent);
         format!("{}, processor {}", shown(self.start.elapsed()), shown(spent))
     }
 }
 
-/// The processor time of all commands that ended, and of what they waited for; none where `/proc` does not tell it.
+/// Returns the processor time of all ended commands and their children; zero if `/proc` does not
+/// report it.
 fn spent() -> Duration {
     fs::read_to_string("/proc/self/stat").ok().and_then(|stat| spent_of(&stat)).unwrap_or_default()
 }
 
-/// Reads the fields `cutime` and `cstime` (proc_pid_stat(5)), in hundredths of a second on each architecture that Linux
-/// has today.
+/// Reads the fields `cutime` and `cstime` (proc_pid_stat(5)), in hundredths of a second on all of
+/// Linux's present architectures.
 fn spent_of(stat: &str) -> Option<Duration> {
-    // The name of the program may hold blanks and brackets; the third field stands behind it.
+    // The program's name may contain spaces and brackets; the third field follows it.
     let (_, fields) = stat.rsplit_once(')')?;
     let ticks = fields.split_whitespace().skip(13).take(2).map(str::parse::<u64>);
     let ticks = ticks.sum::<Result<u64, _>>().ok()?;

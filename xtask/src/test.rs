@@ -1,4 +1,4 @@
-//! `cargo xtask test`: all that must hold before a change is accepted, step by step.
+//! `cargo xtask test`: all checks before a change is accepted, step by step.
 
 use std::path::{Path, PathBuf};
 
@@ -8,18 +8,18 @@ use clap::{Args, ValueEnum};
 use crate::step::{Invocation, Stopwatch, target};
 use crate::{field, setup};
 
-/// What to run.
+/// Arguments of `test`.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Run only this step; may be given more than once.
     #[arg(long, value_name = "STEP")]
     only: Vec<Step>,
-    /// Run the cases of this folder too, as the step `field`: it holds `field` and `cases`, and perhaps `usbfield` and
-    /// `usb`. Those of more than a minute run in `cargo xtask bench field`.
+    /// Run the cases of this folder too, as the step `field`: it holds `field` and `cases`, and
+    /// perhaps `usbfield` and `usb`. Those of more than a minute run in `cargo xtask bench field`.
     #[arg(long, value_name = "DIR")]
     field: Option<PathBuf>,
-    /// Run format, lints, the tests of all packages but the end-to-end ones, and the rules of the repository: what is run
-    /// again and again while something is changed.
+    /// Run format, lints, the tests of all packages but the end-to-end ones, and the rules of the
+    /// repository. These are the steps to repeat during a change.
     #[arg(long, conflicts_with_all = ["only", "field"])]
     quick: bool,
 }
@@ -27,40 +27,42 @@ pub(crate) struct Arguments {
 /// The steps of `--quick`.
 const QUICK: [Step; 3] = [Step::Fmt, Step::Clippy, Step::Tests];
 
-/// The steps, in the order in which they run: what fails fastest comes first.
+/// The steps in running order: the fastest to fail comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Step {
-    /// Programs and libraries that build and tests need are there, or get installed.
+    /// Checks for the programs and libraries of build and tests, and installs missing ones.
     Setup,
-    /// The code is formatted.
+    /// Checks the format of the code.
     Fmt,
-    /// The dependencies keep to deny.toml: licences, bans, sources. Advisories need the network, and a database that
-    /// changes from day to day: `cargo deny check advisories` is for people and for releases.
+    /// Checks the dependencies by deny.toml: licences, bans, sources. Advisories need the network
+    /// and a database that changes daily: `cargo deny check advisories` is for people and for
+    /// releases.
     Deny,
-    /// Grafana's dashboards are what the list of their panels says.
+    /// Checks Grafana's dashboards against the list of their panels.
     Dashboards,
-    /// The README's table of models is what the profiles say.
+    /// Checks the README's table of models against the profiles' data.
     Models,
-    /// The lints are silent.
+    /// Runs the lints, which must be silent.
     Clippy,
-    /// The binaries are built: the end-to-end tests start them.
+    /// Builds the binaries, which the end-to-end tests start.
     Build,
-    /// The references in docs are what the program says of itself.
+    /// Checks the references in docs against the program's own descriptions.
     Reference,
-    /// The example of a profile outside of this repository is built and tested.
+    /// Builds and tests the example of a profile outside of this repository.
     Example,
-    /// Unit, integration and end-to-end tests.
+    /// Runs unit, integration and end-to-end tests.
     Tests,
-    /// The cases of the folder that `--field` names, with no other test beside them: they are timed.
+    /// Runs the cases of the folder that `--field` names. No other test runs beside them, since
+    /// they are timed.
     Field,
-    /// The examples in the documentation.
+    /// Tests the examples in the documentation.
     Doctests,
-    /// The documentation builds and its links lead somewhere.
+    /// Builds the documentation, whose links must be valid.
     Doc,
 }
 
 impl Step {
-    /// The word for it on the command line.
+    /// Returns its name on the command line.
     fn name(self) -> &'static str {
         match self {
             Self::Setup => "setup",
@@ -79,7 +81,7 @@ impl Step {
         }
     }
 
-    /// The arguments of `--only` that run it alone.
+    /// Returns the arguments of `--only` that run it alone.
     fn arguments(self, field: Option<&Path>) -> String {
         match field {
             Some(folder) if self == Self::Field => format!("field --field {}", folder.display()),
@@ -87,7 +89,7 @@ impl Step {
         }
     }
 
-    /// The commands of the step; none for what this program does itself.
+    /// Returns the commands of the step; none if this program does the step itself.
     fn commands(self, quick: bool) -> Vec<Invocation> {
         let command = match self {
             Self::Setup | Self::Field => return Vec::new(),
@@ -142,13 +144,13 @@ impl Step {
     }
 }
 
-/// The test run. nextest gives each test its process and a time limit; cargo's own runner is what
-/// everyone has. Both go on after a failure: one run shows all that is broken.
+/// Returns the test run. nextest gives each test its own process and a time limit; cargo's own
+/// runner is always installed. Both continue after a failure, so one run shows all failures.
 fn tests(nextest: bool, quick: bool) -> Vec<Invocation> {
     let words: &[&[&str]] = match (nextest, quick) {
         (true, false) => &[&["nextest", "run", "--workspace"]],
-        // Named are the packages of the full run: with fewer of them the features of what they share would be others, and
-        // all would be built again.
+        // The packages are those of the full run. With fewer packages their shared crates would
+        // have other features, and be built again.
         (true, true) => {
             &[&["nextest", "run", "--workspace", "-E", "not package(e2e) or binary(tidy)"]]
         }
@@ -161,10 +163,10 @@ fn tests(nextest: bool, quick: bool) -> Vec<Invocation> {
     words.iter().map(|&words| Invocation::cargo(&[words, &["--no-fail-fast"]].concat())).collect()
 }
 
-/// Runs the field cases against the debug build that the step `build` has made. A release build would take longer
-/// than they do, and they judge seconds of a modem's time, none of the program's.
+/// Runs the field cases against the debug build of the step `build`. A release build would take
+/// longer than the cases. They judge seconds of a modem's time, and not the program's speed.
 fn cases(folder: &Path) -> anyhow::Result<()> {
-    // As that step does it, so that nothing is built where it ran.
+    // With the same arguments as in that step, so that nothing is built again.
     Invocation::cargo(&["build", "--quiet", "--workspace", "--bins"]).run()?;
     field::run(folder, &target().join("debug/modemfleet"), field::A_MINUTE)
 }
@@ -172,16 +174,16 @@ fn cases(folder: &Path) -> anyhow::Result<()> {
 /// The error of the step `field` without its folder.
 const NO_FIELD: &str = "the step `field` runs the cases of a folder: --only field --field DIR";
 
-/// All steps; that of the field cases only with their folder.
+/// Returns all steps; that of the field cases only with their folder.
 fn all(field: Option<&Path>) -> impl Iterator<Item = Step> {
     let is_there = move |step: &Step| *step != Step::Field || field.is_some();
     Step::value_variants().iter().copied().filter(is_there)
 }
 
-/// The steps that were asked for, each once and in running order; all of them where none was named.
+/// Returns the requested steps, each once and in running order; all steps if none was named.
 ///
 /// # Errors
-/// The step `field` was named, and no folder.
+/// If the step `field` was named without a folder.
 fn selected(only: &[Step], field: Option<&Path>) -> anyhow::Result<Vec<Step>> {
     ensure!(field.is_some() || !only.contains(&Step::Field), NO_FIELD);
     Ok(all(field).filter(|step| only.is_empty() || only.contains(step)).collect())
@@ -190,7 +192,7 @@ fn selected(only: &[Step], field: Option<&Path>) -> anyhow::Result<Vec<Step>> {
 /// Runs the steps up to the first that fails.
 ///
 /// # Errors
-/// What the failed step says, after a line that says how to run just that step.
+/// That of the failed step, after a line with the command for just that step.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let total = Stopwatch::start();
     let field = arguments.field.as_deref();

@@ -1,4 +1,4 @@
-//! Programs that cargo brings: looked for, and built from the registry where they are not there.
+//! Programs from cargo's registry: used if installed, otherwise built.
 
 use std::process::Command;
 
@@ -9,11 +9,11 @@ use crate::step::Invocation;
 /// A program of the registry, as a command of cargo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Tool {
-    /// What follows `cargo`; the package is `cargo-` and this.
+    /// The word behind `cargo`; the package is `cargo-` and this word.
     word: &'static str,
-    /// The oldest version that will do, and the one that is built where there is none.
+    /// The oldest usable version, and the version that is built if none is installed.
     version: (u64, u64, u64),
-    /// What for.
+    /// Its purpose.
     why: &'static str,
 }
 
@@ -26,12 +26,12 @@ const TOOLS: &[Tool] = &[
     Tool { word: "deb", version: (3, 8, 0), why: "makes the Debian package" },
 ];
 
-/// Not among the others: no test needs it.
+/// Not in the list: no test needs it.
 const FUZZ: Tool =
     Tool { word: "fuzz", version: (0, 13, 2), why: "builds programs that libFuzzer drives" };
 
 impl Tool {
-    /// Builds it where it is not there.
+    /// Builds it if it is missing.
     fn provide(self) -> anyhow::Result<()> {
         if self.is_there() {
             return Ok(());
@@ -42,7 +42,8 @@ impl Tool {
         installation.run().with_context(|| format!("cargo {} is not to be had", self.word))
     }
 
-    /// How to build it. Without optimisation: it runs for seconds and would compile for minutes.
+    /// Returns the command that builds it. Without optimisation: it runs for seconds, and would
+    /// compile for minutes.
     fn installation(self) -> Invocation {
         let (major, minor, patch) = self.version;
         let package = format!("cargo-{}@{major}.{minor}.{patch}", self.word);
@@ -56,7 +57,8 @@ impl Tool {
         })
     }
 
-    /// Whether what `--version` prints is new enough: `cargo-deny 0.20.2`, or `3.8.0` alone.
+    /// Reports whether the output of `--version` is new enough: `cargo-deny 0.20.2`, or `3.8.0`
+    /// alone.
     fn will_do(self, said: &str) -> bool {
         let number = |text: &str| -> Option<(u64, u64, u64)> {
             let mut parts = text.split(['.', '-', '+']).map(|part| part.parse().ok());
@@ -66,18 +68,18 @@ impl Tool {
     }
 }
 
-/// Sees to it that each is there.
+/// Builds the missing programs.
 ///
 /// # Errors
-/// What the build of one said.
+/// If a build fails.
 pub(crate) fn run() -> anyhow::Result<()> {
     TOOLS.iter().try_for_each(|tool| tool.provide())
 }
 
-/// Sees to it that the fuzzer's is there.
+/// Builds the fuzzer's program if it is missing.
 ///
 /// # Errors
-/// Output of its build.
+/// If the build fails.
 pub(crate) fn fuzz() -> anyhow::Result<()> {
     FUZZ.provide()
 }

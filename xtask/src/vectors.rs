@@ -1,5 +1,6 @@
-//! `cargo xtask vectors`: replies of modems with their meaning, one JSON object a line, put through
-//! `modemfleet profiles decode`; the pass rate by command, and what is wrong with each that failed.
+//! `cargo xtask vectors`: modems' replies with their meaning, one JSON object a line, put through
+//! `modemfleet profiles decode`. It prints the pass rate by command, and the faults of each
+//! failure.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -14,28 +15,30 @@ use serde_json::{Map, Value};
 
 use crate::step::{Invocation, target};
 
-/// Keys of an expectation that are words for its reader.
+/// Keys of an expectation that are notes for its reader.
 const PROSE: [&str; 3] = ["note", "convention", "order"];
 
-/// How far two numbers may be apart and be the same.
+/// The difference up to which two numbers are equal.
 const NEARLY: f64 = 1e-6;
 
-/// What `profiles decode` ends with where it knows no such command.
+/// The exit code of `profiles decode` for an unknown command.
 const UNKNOWN: i32 = 2;
 
 /// Arguments of `vectors`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Files of lines `{"cmd": …, "input": …, "expect": {…}}`. A key that is null is expected to be absent,
-    /// `{"error": true}` a refusal; `note`, `…_note`, `convention` and `order` are not compared.
+    /// Files of lines `{"cmd": …, "input": …, "expect": {…}}`. A key that is null is expected to be
+    /// absent, `{"error": true}` a refusal; `note`, `…_note`, `convention` and `order` are not
+    /// compared.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Read as replies of this model only; without it each command as the first vendor's that knows it.
+    /// Read replies as those of this model only; without it, each command as that of the first
+    /// vendor that knows it.
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
 }
 
-/// One reply and its meaning.
+/// A reply and its meaning.
 #[derive(Debug, Deserialize)]
 struct Vector {
     cmd: String,
@@ -45,20 +48,20 @@ struct Vector {
     source: String,
 }
 
-/// What became of the vectors of one command.
+/// The results of a command's vectors.
 #[derive(Debug, Default)]
 struct Score {
     passed: usize,
-    /// What each of the others shows.
+    /// The faults of the failed ones.
     failures: Vec<String>,
-    /// Whether no profile reads this command.
+    /// The number of vectors that no profile reads.
     unknown: usize,
 }
 
 /// Reads the files, runs each line and prints the table.
 ///
 /// # Errors
-/// A file that is not of that form, a binary that cannot be built or started, or a vector that failed.
+/// If a file has another format, a binary cannot be built or started, or a vector failed.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut vectors = Vec::new();
     for file in &arguments.files {
@@ -95,7 +98,7 @@ fn read(file: &Path) -> anyhow::Result<Vec<Vector>> {
         .collect()
 }
 
-/// The first model of each maker: its replies are read as all of that maker's are.
+/// Returns the first model of each maker: all models of a maker share its replies.
 fn one_of_each_vendor(binary: &Path) -> anyhow::Result<Vec<String>> {
     let output = Command::new(binary).args(["profiles", "list", "--json"]).output()?;
     let listed: Value = serde_json::from_slice(&output.stdout).context("profiles list --json")?;
@@ -111,7 +114,7 @@ fn one_of_each_vendor(binary: &Path) -> anyhow::Result<Vec<String>> {
     Ok(models)
 }
 
-/// What `profiles decode` made of a reply.
+/// The result of `profiles decode` for a reply.
 enum Decoded {
     Meaning(Value),
     Refused(String),
@@ -152,7 +155,7 @@ fn decode(binary: &Path, model: &str, vector: &Vector) -> anyhow::Result<Decoded
         .spawn()
         .with_context(|| format!("cannot start {}", binary.display()))?;
     if let Some(mut stdin) = child.stdin.take() {
-        // One that refuses the command does not read its reply.
+        // A program that rejects the command does not read the reply.
         let _ = stdin.write_all(vector.input.as_bytes());
     }
     let output = child.wait_with_output()?;
@@ -165,7 +168,7 @@ fn decode(binary: &Path, model: &str, vector: &Vector) -> anyhow::Result<Decoded
     })
 }
 
-/// What is wrong with what was told; nothing where it is what the vector expects.
+/// Returns the differences from the vector's expectation; `None` if there are none.
 fn wrong(vector: &Vector, told: &Decoded) -> Option<String> {
     let refusal = vector.expect.get("error") == Some(&Value::Bool(true));
     let mut why = Vec::new();
@@ -191,7 +194,7 @@ fn wrong(vector: &Vector, told: &Decoded) -> Option<String> {
     Some(text)
 }
 
-/// What an expectation asks for and a meaning does not have.
+/// Collects the expected parts that a meaning does not have.
 fn differences(path: &str, wanted: &Value, got: &Value, why: &mut Vec<String>) {
     match (wanted, got) {
         (Value::Object(wanted), Value::Object(got)) => {
@@ -217,7 +220,7 @@ fn differences(path: &str, wanted: &Value, got: &Value, why: &mut Vec<String>) {
     }
 }
 
-/// The table by command, then the failures.
+/// Returns the table by command, then the failures.
 fn report(scores: &BTreeMap<String, Score>) -> String {
     let mut text = String::new();
     let width = scores.keys().map(String::len).max().unwrap_or(0);

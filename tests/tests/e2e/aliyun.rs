@@ -1,4 +1,4 @@
-//! A session at Alibaba Cloud, against a broker that knows one user by the published example.
+//! A session at Alibaba Cloud, against a broker with the single user of the published example.
 
 use e2e::{Mosquitto, Sim, Site, Subscriber};
 
@@ -9,7 +9,7 @@ const CLIENT_ID: &str = "7600|securemode=3,signmethod=hmacsha1|";
 
 fn site(broker: &Mosquitto, secret: &str, more: &str) -> (Site, Sim) {
     let mut site = Site::new();
-    // The network of the simulated modem leads to our broker, whatever host it is told.
+    // The simulated modem's network leads to this broker, for every host name.
     let sim = Sim::start(&site.dir().join("sim"), 1, &broker.address(), &[]);
     let secret = site.secret("secret", secret);
     site.body = format!(
@@ -52,7 +52,7 @@ fn the_modem_signs_by_itself_where_it_is_told_to() {
     let log = agent.log();
     assert!(log.contains(r#"AT+CMQTTCFG="aliauth",0,"a1mQpKOF9hp","7600",***"#), "{log}");
     assert!(log.contains(r#"AT+CMQTTACCQ=0,"7600",0,4"#), "{log}");
-    // The agent made no password, and its own log has not the modem's secret.
+    // The agent computed no password, and its log does not contain the modem's secret.
     assert!(!log.contains(SECRET) && !log.contains(PASSWORD), "{log}");
 }
 

@@ -1,4 +1,4 @@
-//! Each key of each answer of the API, with the type of its value: others hold on to them.
+//! Each key of each answer of the API, with the type of its value: clients depend on them.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -7,7 +7,8 @@ use std::process::Command;
 use e2e::{Agent, Lab, PATIENCE, modemfleet, run, until, within};
 use serde_json::Value;
 
-/// Two modems, of which the first is there, with all that adds keys to an answer.
+/// Makes two modems, of which the first is plugged in, with all settings that add keys to an
+/// answer.
 fn lab() -> Lab {
     let mut lab = Lab::without_modems(2);
     let inbox = lab.site.dir().join("inbox");
@@ -22,7 +23,7 @@ fn lab() -> Lab {
     lab
 }
 
-/// The keys of a value, each with its place and the type of what stands there.
+/// Collects the keys of a value, each with its path and the type of its value.
 fn keys(value: &Value, place: &str, found: &mut BTreeSet<String>) {
     let kind = match value {
         Value::Object(object) => {
@@ -37,7 +38,7 @@ fn keys(value: &Value, place: &str, found: &mut BTreeSet<String>) {
             return;
         }
         Value::Array(_) => "none",
-        // A value a minute, which may be missing.
+        // A value for each minute, which may be missing.
         Value::Null | Value::Number(_) if place.ends_with("history_dbm[]") => "level",
         Value::Null => "null",
         Value::Bool(_) => "bool",
@@ -47,7 +48,7 @@ fn keys(value: &Value, place: &str, found: &mut BTreeSet<String>) {
     found.insert(format!("{place} {kind}"));
 }
 
-/// What has these keys in the end: some come only with the first poll.
+/// Waits until an answer has these keys, and returns it: some keys come only with the first poll.
 #[track_caller]
 fn has(what: &str, ask: impl Fn() -> Value, expected: &str) -> Value {
     let expected: BTreeSet<String> = expected
@@ -73,7 +74,7 @@ fn ask(agent: &Agent, method: &str, path: &str, body: &str) -> Value {
         .unwrap_or_else(|error| panic!("{path}: {error}: {}", answer.text()))
 }
 
-/// The first event of this name in a stream that is open once `then` is called.
+/// Returns the first event of this name in a stream that is open when `then` is called.
 fn event(agent: &Agent, path: &str, name: &str, then: impl FnOnce()) -> Value {
     let mut stream = agent.http.connect().unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
@@ -147,7 +148,7 @@ const MODEMS: &str = "commit text, gateway text, version text,
     queue.dropped.full number, queue.dropped.purged number, queue.limit_bytes number, queue.messages number,
     queue.oldest_age_seconds number, queue.set_aside number";
 
-/// Streams, the name of an event, what causes one, and its keys.
+/// Streams: the path, the name of an event, a topic that causes it, and its keys.
 const STREAMS: &[(&str, &str, &str, &str)] = &[
     (
         "/api/v1/messages",

@@ -1,5 +1,5 @@
-//! Delivery on a bad disk: slow, full, broken. What comes twice after a kill is bounded by the session's
-//! window, and does not depend on the disk; nothing that was answered is lost.
+//! Delivery on a bad disk: slow, full, broken. The duplicates after a kill are bounded by the
+//! session's window, whatever the disk does. No accepted message is lost.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use e2e::{Agent, Disk, Fault, Lab, PATIENCE, pause, until, within};
 
-/// The most that a session has delivered, or is delivering, without it being on record: messages, or batches.
+/// The most publishes (messages or batches) of a session that are delivered or under way, but not
+/// on record.
 const WINDOW: usize = 2;
 
-/// A lab of one modem that is not there yet, on a disk whose faults are in our hands.
+/// A lab with one modem, not yet plugged in, on a disk with faults on demand.
 struct Bench {
     lab: Lab,
     disk: Disk,
-    /// Messages of a batch; 1 where there are no batches.
+    /// Messages of a batch; 1 without batches.
     batch: usize,
     taken: BTreeSet<String>,
-    /// How many came twice until the last kill was judged.
+    /// The number of duplicates at the last kill that was judged.
     twice: usize,
 }
 
@@ -34,7 +35,7 @@ impl Bench {
         Self { lab, disk, batch, taken: BTreeSet::new(), twice: 0 }
     }
 
-    /// Hands in messages, a topic each four.
+    /// Hands in messages on four topics in turn.
     fn hand_in(&mut self, agent: &Agent, count: usize) {
         for _ in 0..count {
             let payload = format!("n{}", self.taken.len());
@@ -47,7 +48,7 @@ impl Bench {
         self.lab.sims.push(self.lab.plug_in(0, &["--latency", latency]));
     }
 
-    /// All that came, message by message.
+    /// Returns all messages that arrived, one by one.
     fn arrived(&self) -> Vec<String> {
         let all = self.lab.subscriber.messages().into_iter();
         all.flat_map(|message| {
@@ -57,13 +58,14 @@ impl Bench {
         .collect()
     }
 
-    /// Waits for so many more than came by now.
+    /// Waits for this many further messages.
     fn more(&self, count: usize) {
         let wanted = self.arrived().len() + count;
         until("more to arrive", || (self.arrived().len() >= wanted).then_some(()));
     }
 
-    /// Waits until nothing has come for a while: all that may run ahead of the disk has done so.
+    /// Waits until nothing has arrived for a while: deliveries that may run ahead of the disk are
+    /// done.
     fn quiet(&self, limit: Duration) {
         let mut seen = (self.arrived().len(), 0);
         let still = || {
@@ -74,7 +76,7 @@ impl Bench {
         within(limit, still); // if it never is, the kill falls into the midst of it
     }
 
-    /// Judges what arrived after one more kill and a drain.
+    /// Judges the arrived messages after one more kill and a drain.
     #[track_caller]
     fn judge(&mut self) {
         let all_came = || {
@@ -93,7 +95,7 @@ impl Bench {
     }
 }
 
-/// Kills an agent in a sync that takes three seconds, while a backlog drains.
+/// Kills an agent in a sync of three seconds, while a backlog drains.
 fn killed_in_a_long_sync(batch: usize) {
     let mut bench = Bench::new(batch);
     let mut agent = bench.lab.site.start();
@@ -102,7 +104,7 @@ fn killed_in_a_long_sync(batch: usize) {
     bench.more(5 * batch);
     bench.disk.sync_takes(Duration::from_secs(3));
     thread::scope(|scope| {
-        // Its sync holds up the queue; it has no answer when the agent is killed.
+        // The sync holds up this message; it has no answer when the agent is killed.
         let http = agent.http;
         scope.spawn(move || http.try_ask("POST", "/api/v1/publish?topic=held", &[], b"held"));
         let began = bench.disk.syncs().1;
@@ -141,7 +143,7 @@ fn kills_on_a_disk_that_takes_300_ms_a_sync_make_no_more_duplicates_than_the_win
         let http = agent.http;
         let answered = thread::scope(|scope| {
             let load = scope.spawn(move || {
-                // Until the kill; what has no answer may be there or not.
+                // Until the kill; a message without an answer may be stored or not.
                 let payloads = (0..).map(|n| format!("steady {kill}-{n}"));
                 let is_taken = |payload: &String| {
                     let answer =
@@ -168,7 +170,7 @@ fn kills_on_a_disk_that_takes_300_ms_a_sync_make_no_more_duplicates_than_the_win
     }
 }
 
-/// Kills an agent that delivers on a full disk, and lets the next one drain there.
+/// Kills an agent that delivers on a full disk, and lets its successor drain there.
 fn killed_on_a_full_disk(batch: usize, count: usize) {
     let mut bench = Bench::new(batch);
     let mut agent = bench.lab.site.start();
@@ -177,7 +179,7 @@ fn killed_on_a_full_disk(batch: usize, count: usize) {
     bench.plug_in(if batch > 1 { "5" } else { "2" });
     agent.connected("m0", "s");
     bench.more(2);
-    // Near the end, or as far as it gets by itself within some seconds.
+    // Near the end, or as far as delivery gets in some seconds.
     let near = || (bench.arrived().len() >= count * 9 / 10).then_some(());
     within(Duration::from_secs(6), near);
     agent.process.kill();
@@ -214,7 +216,7 @@ fn a_disk_that_refuses_writes_is_seen_and_survived() {
         bench.disk.writes_fail(Some(fault));
         let refused = agent.http.publish("topic=refused", b"refused");
         assert_eq!(refused.status, 507, "{fault:?}: {}", refused.text());
-        // The modem takes what it may without a record, and no more.
+        // The modem takes a window of messages without a record, and no more.
         bench.plug_in("5");
         agent.connected("m0", "s");
         bench.quiet(Duration::from_secs(2));

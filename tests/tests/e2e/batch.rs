@@ -1,11 +1,11 @@
-//! Batches from outside: fewer publishes, every message once and in order, and none lost to a kill.
+//! Batches from outside: fewer publishes, each message once and in order, and none lost by a kill.
 
 use std::collections::BTreeSet;
 
 use e2e::{Agent, Lab, until};
 use serde_json::Value;
 
-/// A lab of one modem whose route makes batches; the modem is not there yet.
+/// Makes a lab whose route makes batches, with one modem that is not yet plugged in.
 fn lab(batch: &str) -> Lab {
     let mut lab = Lab::without_modems(1);
     lab.site.body += &format!("routes: [ {{ topic: \"#\", to: [m0/s], batch: {batch} }} ]\n");
@@ -16,7 +16,7 @@ fn publishes(agent: &Agent) -> f64 {
     agent.sum("modemfleet_mqtt_publishes_total", &[("result", "ok")])
 }
 
-/// The elements of all arrays that came, in order.
+/// Returns the elements of all arrays that arrived, in order.
 fn elements(lab: &Lab) -> Vec<Value> {
     let arrays = lab.subscriber.messages().into_iter();
     arrays.flat_map(|m| serde_json::from_slice::<Vec<Value>>(&m.payload).unwrap()).collect()
@@ -46,7 +46,7 @@ fn a_hundred_messages_take_a_few_publishes_and_keep_their_order() {
         assert_eq!(other.len(), usize::from(topic == 0), "another QoS is another batch");
     }
     assert!(publishes(&agent) <= 10.0, "{} publishes", publishes(&agent));
-    // One that comes alone waits for others, and not for long.
+    // A message that comes alone waits for others, but not for long.
     agent.publish("topic=t/1", b"{\"alone\": true}");
     until("the last one", || (elements(&lab).len() == 102).then_some(()));
     assert_eq!(lab.subscriber.messages().last().unwrap().payload, b"[{\"alone\": true}]");
@@ -89,7 +89,7 @@ fn what_cannot_stand_in_a_batch_is_refused_or_set_aside() {
     agent.publish("topic=t", b"no JSON");
     agent.publish("topic=t", b"17");
     drop(agent);
-    // The route makes something else of them now.
+    // The route now makes batches of another format.
     lab.site.body = lab.site.body.replace("lines, max_messages: 2, max_delay: 4m", "json_array");
     lab.sims.push(lab.plug_in(0, &[]));
     let agent = lab.start();

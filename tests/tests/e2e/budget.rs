@@ -1,4 +1,5 @@
-//! A budget for each SIM, from outside: used up, other paths, over restarts, and along with its SIM.
+//! A budget for each SIM, from outside: it is used up, others take over, it survives restarts and
+//! follows its card.
 
 use std::fs;
 use std::process::Command;
@@ -6,10 +7,11 @@ use std::process::Command;
 use e2e::{Agent, Lab, PATIENCE, Signal, Sim, modemfleet, run, until};
 use serde_json::Value;
 
-/// A message of 1,000 bytes costs some 1,180; the budget is for about 20 of them.
+/// The limit of the budget, in bytes: about 20 messages, since one of 1,000 bytes costs about
+/// 1,180.
 const BUDGET: f64 = 25_000.0;
 
-/// Two modems with a budget, and their SIMs: `first[modem]` is the number of the one in it.
+/// Plugs in two modems with a budget; `sims[modem]` is the number of the card in it.
 fn plug_in(lab: &Lab, sims: [&str; 2]) -> Vec<Sim> {
     sims.iter().enumerate().map(|(modem, sim)| lab.plug_in(modem, &["--index", sim])).collect()
 }
@@ -35,7 +37,7 @@ fn a_budget_that_is_used_up_stops_its_sim_wherever_it_is_and_loses_nothing() {
     lab.sims = plug_in(&lab, ["0", "1"]);
     let mut agent = lab.start();
 
-    // One after the other, so that the count is known before the next.
+    // One message after another, so that each is counted before the next.
     let payload = |number: usize| format!("{number:01000}").into_bytes();
     let mut sent = 0;
     while acknowledged(&agent, "m1") < 3.0 {
@@ -66,13 +68,13 @@ fn a_budget_that_is_used_up_stops_its_sim_wherever_it_is_and_loses_nothing() {
     let words = String::from_utf8_lossy(&status.stdout).into_owned();
     assert!(words.contains("budget is used up"), "{words}");
 
-    // What only this SIM may carry waits, unless it is urgent.
+    // A message for this SIM alone waits, unless it is urgent.
     agent.publish("topic=pinned&session=m0/s", b"waits");
     agent.publish("topic=pinned&session=m0/s&priority=9", b"urgent");
     assert_eq!(lab.subscriber.wait(sent + 1)[sent].payload, b"urgent");
     until("the urgent one to leave", || (agent.queued() == 1).then_some(()));
 
-    // The count is on disk as soon as it stops something.
+    // The count is on disk as soon as it stops a SIM.
     let file = lab.site.dir().join("queue/budget.json");
     until("the count on disk", || {
         let counts: Value = serde_json::from_slice(&fs::read(&file).ok()?).ok()?;
@@ -91,7 +93,8 @@ fn a_budget_that_is_used_up_stops_its_sim_wherever_it_is_and_loses_nothing() {
     agent.process.signal(Signal::TERM);
     assert!(agent.process.end_within(PATIENCE).is_some(), "the agent does not end");
 
-    // The cards change places: what is used up goes with its card, and what waited goes out.
+    // The cards change places: the used budget moves with its card, and the waiting message is
+    // sent.
     lab.sims.iter_mut().for_each(Sim::unplug);
     lab.sims = plug_in(&lab, ["1", "0"]);
     let agent = lab.start();

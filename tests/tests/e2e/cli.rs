@@ -1,4 +1,4 @@
-//! The command line: exit codes, what goes to which stream, and known answers.
+//! The command line: exit codes, the stream of each output, and known answers.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -130,7 +130,7 @@ fn check_tells_good_from_bad_and_where() {
         serde_json::from_slice(&check(good, &["--json"]).stdout).unwrap();
     assert_eq!((&report["ok"], &report["modems"]), (&true.into(), &1.into()));
 
-    // line and column of the value that is wrong
+    // Line and column of the wrong value.
     for (bad, place) in [
         (good.replace("broker: b }", "broker: c }"), ":3:62"),
         (good.replace("match:", "macht:"), ":3:8"),
@@ -187,7 +187,7 @@ fn run_ends_with_2_for_a_bad_file_and_with_1_where_it_cannot_work() {
     let end = agent.process.end_within(PATIENCE).and_then(|end| end.code());
     assert_eq!(end, Some(2), "a wrong filter is wrong usage: {}", agent.log());
 
-    // Somebody else has the port.
+    // Another program has the port.
     site.log = "info".to_owned();
     let _other = std::net::TcpListener::bind(("127.0.0.1", site.port())).unwrap();
     let mut agent = site.spawn();

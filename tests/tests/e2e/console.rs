@@ -1,4 +1,4 @@
-//! The AT console: one more user of a modem's port, beside the sessions or alone.
+//! The AT console: a further user of a modem's port, beside the sessions or alone.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -23,7 +23,7 @@ fn at(lab: &Lab, args: &[&str]) -> Output {
     run(&mut command(lab, args), b"")
 }
 
-/// Insisting needs a socket, or a token.
+/// Adds a socket: `--dangerous` needs a socket or a token.
 fn with_socket(mut lab: Lab) -> Lab {
     lab.site.http = format!(", socket: {}", lab.site.dir().join("api.sock").display());
     lab
@@ -37,7 +37,7 @@ fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Asks the API as the command does.
+/// Sends a request to the API, as the command does.
 fn post(agent: &Agent, body: &Value) -> (u16, Value) {
     let answer = agent.http.ask("POST", "/api/v1/at", &[JSON], body.to_string().as_bytes());
     (answer.status, serde_json::from_str(&answer.text()).unwrap_or_default())
@@ -95,7 +95,7 @@ fn what_the_modem_says_is_shown_and_still_reaches_its_session() {
     console.line("the answer", |line| line == "OK");
     agent.publish("topic=down&qos=1", b"hello \x1b[2J");
     console.line("the URC", |line| line.starts_with("! +CMQTTRXPAYLOAD: 0,10"));
-    // What would command the terminal is shown as what it is.
+    // Control characters would command the terminal, so they are replaced.
     console.line("its data", |line| line == "! hello \u{fffd}[2J");
     until("the session to receive it", || {
         (agent.sum("modemfleet_mqtt_received_total", &[("modem", "m0")]) > 0.5).then_some(())
@@ -115,7 +115,7 @@ fn what_may_harm_is_refused_here_and_there() {
     }
     assert!(agent.is_connected("m0", "s"));
     assert!(!agent.log().contains("> AT+CFUN"), "it was not sent");
-    // What is insisted on is sent, and told in the log.
+    // A dangerous command with `--dangerous` is sent, and logged.
     let sent = at(&lab, &["m0", "--dangerous", "AT+CMQTTDISC=0,60"]);
     assert!(sent.status.success(), "{}", err(&sent));
     assert!(out(&sent).contains("+CMQTTDISC: 0,0"), "{}", out(&sent));
@@ -134,10 +134,10 @@ fn what_may_harm_is_refused_here_and_there() {
         let (got, answer) = post(&agent, &body);
         assert_eq!((got, answer["error"].as_str()), (status, Some(word)), "{body}: {answer}");
     }
-    // A page elsewhere could have a browser send this.
+    // A page of another origin could make a browser send this.
     let simple = agent.http.ask("POST", "/api/v1/at", &[], b"{\"modem\":\"m0\",\"line\":\"AT\"}");
     assert_eq!(simple.status, 415);
-    // A page whose name leads here by now could have a browser send this.
+    // A page whose name now resolves to this machine could make a browser send this.
     let mut rebound = agent.http.connect().unwrap();
     let head =
         "POST /api/v1/at HTTP/1.1\r\nHost: evil.example.com\r\nContent-Type: application/json\r\n";
@@ -182,7 +182,7 @@ fn a_modem_that_is_absent_unknown_or_mute_is_told_as_such() {
     assert_eq!(mute.status.code(), Some(1), "{told}");
     assert!(told.contains("no whole answer") || told.contains("no open port"), "{told}");
     drop(agent);
-    // Without an agent the file's tty is opened, where it has one.
+    // Without an agent the command opens the tty of the fleet file, if it has one.
     let absent = at(&lab, &["m0", "AT"]);
     assert_eq!(absent.status.code(), Some(1));
     assert!(err(&absent).contains("no agent runs: on"), "{}", err(&absent));
@@ -190,7 +190,7 @@ fn a_modem_that_is_absent_unknown_or_mute_is_told_as_such() {
     assert_eq!(nobody.status.code(), Some(3), "{}", err(&nobody));
 }
 
-/// A caller that goes away in the middle leaves the port to the others, at whatever step.
+/// A caller that leaves at any step leaves the port usable for others.
 #[test]
 fn a_caller_that_goes_away_wedges_nothing() {
     let mut lab = with_socket(Lab::without_modems(1));
@@ -219,7 +219,7 @@ fn a_caller_that_goes_away_wedges_nothing() {
     assert!(agent.sum("modemfleet_mqtt_disconnects_total", &[]) < 0.5);
 }
 
-/// More at once than people type are refused, and those that are under way are answered.
+/// More commands at once than people type are rejected, and those under way are answered.
 #[test]
 fn no_more_commands_wait_than_there_are_places() {
     let mut lab = Lab::without_modems(1);
@@ -236,7 +236,7 @@ fn no_more_commands_wait_than_there_are_places() {
     assert_eq!(post(&agent, &json!({ "modem": "m0", "line": "AT" })).0, 200);
 }
 
-/// The dialogue of the vendor's tutorial, which was typed into a terminal program with pauses.
+/// The dialogue of the vendor's tutorial, typed into a terminal program with pauses.
 const TUTORIAL: &str = "# the service, a client, the connection
 at+cmqttstart
 at+cmqttaccq=0,\"7600|securemode=3,signmethod=hmacsha1|\"
@@ -300,7 +300,7 @@ fn a_tty_that_an_agent_has_is_refused_with_its_holder() {
     let refused = run(Command::new(modemfleet()).args(["at", &tty, "AT"]), b"");
     let told = err(&refused);
     assert_eq!(refused.status.code(), Some(1), "{told}");
-    // The simulator has it open as well, and may be named first.
+    // The simulator has the tty open as well, and may be named first.
     assert!(told.contains("is in use by modemfleet (pid "), "{told}");
     assert!(told.contains("goes through it"), "{told}");
     assert!(agent.is_connected("m0", "s"));
@@ -341,7 +341,7 @@ impl Screen {
         String::from_utf8_lossy(&shown).into_owned()
     }
 
-    /// Types, and waits for what is to be shown after that.
+    /// Types keys, and waits for `shows` in the output behind them.
     #[track_caller]
     fn types(&mut self, keys: &str, shows: &str) {
         let before = self.text().len();
@@ -379,7 +379,7 @@ fn on_a_terminal_lines_are_edited_urcs_shown_above_and_data_is_asked_for() {
     let state = lab.site.dir().join("state");
     let mut screen = Screen::start(&mut command(&lab, &["m0"]), &state);
     until("the prompt", || screen.text().contains("m0> ").then_some(()));
-    // The cursor goes back one: what is typed is edited before it is sent.
+    // The cursor goes back by one: the line is edited before it is sent.
     screen.types("AT+CQ\x1b[DS\r", "+CSQ: ");
     agent.publish("topic=down&qos=1", b"while nobody types");
     until("the URC", || screen.text().contains("! while nobody types").then_some(()));

@@ -1,4 +1,4 @@
-//! From hand-in to the broker: nothing lost, nothing twice, byte for byte, in order, by the right path.
+//! From hand-in to the broker: no loss, no duplicates, byte for byte, in order, by the right path.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -12,7 +12,7 @@ const OK: &str = "modemfleet_mqtt_publishes_total";
 fn three_hundred_messages_arrive_once_each() {
     let lab = Lab::new(2);
     let agent = lab.start();
-    // Four applications at a time, each with half of its messages for the second modem alone.
+    // Four applications at a time. Every other message is for the second modem alone.
     thread::scope(|scope| {
         for app in 0..4 {
             let http = agent.http;
@@ -91,7 +91,7 @@ fn an_idempotency_key_gives_one_message() {
     let first = ask("order-1", "one");
     lab.subscriber.wait(1);
     agent.drained();
-    // The first is delivered and gone from the queue by now; its key is not forgotten.
+    // The first message is delivered and gone from the queue, but its key is remembered.
     assert_eq!(ask("order-1", "one"), first);
     let headers = [("Idempotency-Key", "order-1")];
     let reused = agent.http.ask("POST", "/api/v1/publish?topic=t", &headers, b"another");
@@ -167,7 +167,7 @@ fn a_session_that_is_asked_for_gets_the_message_and_waits_for_it() {
     assert_eq!(lab.subscriber.count(), 1);
     lab.sims.push(lab.plug_in(1, &[]));
     assert_eq!(lab.subscriber.wait(2)[1].topic, "pinned");
-    // The broker passes it on before the modem tells.
+    // The broker forwards it before the modem reports the result.
     agent.drained();
     assert_eq!(agent.sum(OK, &[("modem", "m1"), ("result", "ok")]), 1.0);
 }
@@ -175,7 +175,7 @@ fn a_session_that_is_asked_for_gets_the_message_and_waits_for_it() {
 #[test]
 fn a_dying_modem_under_load_loses_nothing_and_gets_its_load_back() {
     let mut lab = Lab::new(2);
-    // Back at once: what holds it down otherwise has a test of its own.
+    // A path that returns is used at once. Another test covers `hold_down`.
     lab.site.body += "routes: [ { topic: \"#\", to: [m0/s, m1/s], hold_down: 0s } ]\n";
     let agent = lab.start();
     let publish = |from: u32, to: u32| {
@@ -208,7 +208,7 @@ fn a_dying_modem_under_load_loses_nothing_and_gets_its_load_back() {
     assert_eq!((on("m0"), on("m1")), (10.0, 0.0), "the first path is used again");
 }
 
-/// The numbers that are not at the broker.
+/// Returns the numbers that have not arrived at the broker.
 fn missing(lab: &Lab) -> Vec<u32> {
     let have = lab.subscriber.distinct();
     (0..110).filter(|number| !have.contains(&number.to_string())).collect()
@@ -222,7 +222,8 @@ fn a_modem_that_hangs_holds_up_nobody_but_itself() {
     for number in 0..20 {
         agent.publish("topic=t&session=m1/s", number.to_string().as_bytes());
     }
-    // Before the first is given up as mute, after which nothing could wait for it.
+    // Shorter than the time after which the first modem is given up as mute: from then on nothing
+    // would wait for it.
     let done = within(Duration::from_secs(15), || (lab.subscriber.count() >= 20).then_some(()));
     assert!(done.is_some(), "{} of 20 in 15 s", lab.subscriber.count());
     lab.sims[0].process.signal(Signal::CONT);

@@ -1,4 +1,4 @@
-//! The demo: it ends by itself or when asked to, loses nothing, and leaves nothing behind.
+//! The demo: it ends by itself or on request, loses nothing, and leaves nothing behind.
 
 use std::fs;
 use std::path::Path;
@@ -8,17 +8,17 @@ use std::time::Duration;
 use e2e::{PATIENCE, Process, Signal, modemfleet, within};
 use tempfile::TempDir;
 
-/// Its load, its faults, and several times what is left after them.
+/// The time of its load and its faults, and several times the rest.
 const END: Duration = Duration::from_secs(60);
 
-/// A demo whose temporary files lie in this folder.
+/// Starts a demo whose temporary files lie in this folder.
 fn start(folder: &TempDir, words: &[&str]) -> Process {
     let mut command = Command::new(modemfleet());
     command.arg("demo").args(words).env("TMPDIR", folder.path()).env_remove("MODEMFLEET_LOG");
     Process::start("demo", &mut command)
 }
 
-/// The figure that the summary gives for `key`.
+/// Returns the figure that the summary prints for `key`.
 fn figure<'a>(lines: &'a [String], key: &str) -> &'a str {
     lines
         .iter()
@@ -30,7 +30,7 @@ fn count(lines: &[String], key: &str) -> u64 {
     figure(lines, key).parse().unwrap()
 }
 
-/// Processes whose command line names the folder.
+/// Returns the processes whose command line names the folder.
 fn processes_of(folder: &Path) -> Vec<String> {
     let folder = folder.to_str().unwrap();
     let entries = fs::read_dir("/proc").unwrap().flatten();
@@ -43,7 +43,7 @@ fn processes_of(folder: &Path) -> Vec<String> {
 
 #[track_caller]
 fn nothing_is_left(folder: &TempDir) {
-    // A process that was killed is gone a moment later.
+    // A killed process disappears a moment later.
     let gone = within(PATIENCE, || processes_of(folder.path()).is_empty().then_some(()));
     assert!(gone.is_some(), "still there: {:?}", processes_of(folder.path()));
     let files: Vec<_> =
@@ -84,7 +84,7 @@ fn a_demo_of_so_many_seconds_loses_nothing_and_leaves_nothing() {
 
 #[test]
 fn an_interrupted_demo_still_closes_its_books() {
-    // Also where the folder's name is not one for an unquoted word of YAML.
+    // The folder's name cannot be an unquoted word of YAML.
     let folder = tempfile::Builder::new().prefix("of a \"demo\": #1, {").tempdir().unwrap();
     let mut demo = start(&folder, &[]);
     demo.line("a message", |line| line.contains("the first message is through"));

@@ -1,4 +1,4 @@
-//! The support bundle: what is in it of a running agent, of a stopped one, and of a broken file.
+//! The support bundle: its content for a running agent, a stopped agent and a broken file.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ fn told(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The parts of a bundle by their names below its folder.
+/// Returns the parts of a bundle by their names below its folder.
 fn unpacked(archive: &Path) -> BTreeMap<String, String> {
     let dir = tempfile::tempdir().unwrap();
     let mut tar = Command::new("tar");
@@ -65,7 +65,7 @@ fn a_bundle_tells_of_a_running_agent_and_around_a_stopped_one() {
     assert_eq!(json(&parts, "logging.json")["filter"], "warn");
     assert!(parts["metrics.txt"].contains("modemfleet_mqtt_connected{"));
     assert!(parts["fleet.yaml"].contains("mqtt://broker.example.com:1883"));
-    // The dialogue is kept although the log's filter lets none of it through.
+    // The bundle has the dialogue, although the log's filter drops it.
     for line in ["> AT+CMQTTSTART", "> AT+CMQTTCONNECT=0", "< AT+CMQTTPUB=0,1,60: "] {
         assert!(parts["at/m0.txt"].contains(line), "{line}: {}", parts["at/m0.txt"]);
     }
@@ -73,7 +73,7 @@ fn a_bundle_tells_of_a_running_agent_and_around_a_stopped_one() {
     assert!(parts["machine/kernel.txt"].starts_with("Linux version"));
     assert!(!parts.values().any(|part| part.contains("nobody's business")));
     is_named(&parts, &told(&done));
-    // What stands there is not overwritten.
+    // An existing file is not overwritten.
     let before = fs::read(&archive).unwrap();
     assert_eq!(diag(&config, &archive).status.code(), Some(1));
     assert_eq!(fs::read(&archive).unwrap(), before);
@@ -81,7 +81,7 @@ fn a_bundle_tells_of_a_running_agent_and_around_a_stopped_one() {
     around_a_stopped_agent(&lab);
 }
 
-/// Each part is named, and each that is not there has its reason.
+/// The manifest names each part, and gives a reason for each that is missing.
 fn is_named(parts: &BTreeMap<String, String>, told: &str) {
     let manifest = json(parts, "manifest.json");
     let mut named: Vec<&str> =

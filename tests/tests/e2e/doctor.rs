@@ -1,4 +1,4 @@
-//! `modemfleet doctor` on broken set-ups: what it finds and what it advises, with and without an agent.
+//! `modemfleet doctor` on broken set-ups: its findings and its advice, with and without an agent.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -11,7 +11,7 @@ use e2e::{Agent, Authority, Mosquitto, Pair, Port, Sim, Site, modemfleet, until}
 use rustix::process::geteuid;
 use serde_json::Value;
 
-/// When a finding is there.
+/// The runs of the doctor that find a fault: with an agent, without, or both.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum When {
     Always,
@@ -20,10 +20,10 @@ enum When {
     WithAgent,
 }
 
-/// One modem with something wrong.
+/// A modem with a fault.
 struct Case {
     name: &'static str,
-    /// Options of its simulator; none: there is no such modem.
+    /// Options of its simulator; `None` if no modem is plugged in.
     sim: Option<Vec<&'static str>>,
     /// Keys of the modem and of its session in the fleet file.
     modem: &'static str,
@@ -31,7 +31,7 @@ struct Case {
     when: When,
     check: &'static str,
     level: &'static str,
-    /// What the message and the advice hold.
+    /// Expected parts of the message and of the advice.
     message: &'static str,
     advice: &'static str,
 }
@@ -62,7 +62,7 @@ impl Case {
     }
 }
 
-/// What is wrong with modems and their network.
+/// Returns the cases with faults of modems and their network.
 fn modems() -> Vec<Case> {
     const FAIL: &str = "fail";
     let locked = ["--pin", "1234", "--pin-tries"];
@@ -113,7 +113,7 @@ fn modems() -> Vec<Case> {
         Case::new("other-model", &[], ("modem", FAIL), "wants model sim8200", "correct `match`")
             .with("model: sim8200")
             .only(When::WithoutAgent),
-        // An agent that finds another modem does not stay at it.
+        // An agent that finds another modem closes its port.
         Case::new("other-imei", &[], ("modem", FAIL), "wants imei 861", "")
             .with("imei: \"861234567000000\""),
         Case::new("closed", &[], ("session", FAIL), "code 3", "the APN and DNS")
@@ -122,7 +122,7 @@ fn modems() -> Vec<Case> {
     ]
 }
 
-/// What is wrong with what sessions sign in with.
+/// Returns the cases with faults of the secrets with which sessions sign in.
 fn sessions(site: &Site) -> Vec<Case> {
     let (ours, other) = (Authority::new(), Authority::new());
     let secret = |name: &str, text: &str| site.secret(name, text).display().to_string();
@@ -182,12 +182,12 @@ fn sessions(site: &Site) -> Vec<Case> {
             "the agent",
         )
         .session(tls(format!("ca: {ca}")))
-        // It sets it.
+        // The agent sets the clock.
         .only(When::WithoutAgent),
     ]
 }
 
-/// The fleet file of all cases and of a modem in good order, with their modems.
+/// Writes the fleet file of all cases and of a healthy modem, and starts their modems.
 fn fleet(site: &mut Site, cases: &[Case], broker: &Mosquitto) -> Vec<Sim> {
     let closed = Port::free();
     let pin = site.secret("wrong.pin", "0000");
@@ -245,7 +245,7 @@ fn findings(output: &Output) -> Vec<Value> {
     findings
 }
 
-/// The one finding of this check about a modem or its session.
+/// Returns the only finding of this check about a modem or its session.
 #[track_caller]
 fn find<'a>(findings: &'a [Value], name: &str, check: &str) -> &'a Value {
     let subjects = [name.to_owned(), format!("{name}/s")];
@@ -275,7 +275,7 @@ fn is_found(findings: &[Value], name: &str, case: &Case) {
     );
 }
 
-/// Nothing that fails, of a modem in good order.
+/// Checks that a healthy modem has no failed finding.
 #[track_caller]
 fn is_well(site: &Site, with_agent: bool) {
     let output = doctor(site, &["good", "--json"]);
@@ -330,7 +330,7 @@ fn each_fault_is_found_with_its_cure_by_the_agent_and_without_one() {
     let untried = find(&untried, "wrong-pin", "sim")["message"].as_str().unwrap().to_owned();
     assert_eq!(untried, "wants its PIN, with 3 tries left, which the fleet file gives");
 
-    // It takes no file whose secrets cannot be read; what happens to them later is another matter.
+    // The agent rejects a file with unreadable secrets at the start. These two files change later.
     let good = [("garbage.pem", Authority::new().pem), ("none", "0".repeat(32))];
     let _ = good.map(|(name, text)| site.secret(name, &text));
     let agent = site.start();
@@ -340,7 +340,7 @@ fn each_fault_is_found_with_its_cure_by_the_agent_and_without_one() {
     println!();
     all_are_found(&site, &cases, When::WithoutAgent);
     is_well(&site, true);
-    // Whoever is asked meanwhile goes on with its work.
+    // The modem goes on with its work during the examination.
     agent.publish("topic=t&session=good/s", b"x");
     agent.drained();
     let labels = [("modem", "good")];
@@ -350,7 +350,7 @@ fn each_fault_is_found_with_its_cure_by_the_agent_and_without_one() {
     assert_eq!((answer.status, answer.text().contains("unknown_modem")), (404, true));
 }
 
-/// A fleet of one modem that is not there, with these keys of the whole file before and of the modem.
+/// Makes a fleet of one modem that is not plugged in, with these keys of the file and of the modem.
 fn alone(head: &str, modem: &str) -> Site {
     let mut site = Site::new();
     site.body = format!(
@@ -387,7 +387,7 @@ fn faults_of_the_file_the_disk_and_the_service_are_found() {
     assert!(text.contains("\n      try: look at cable, supply"), "{text}");
     assert!(text.trim_end().ends_with(" failed"), "{text}");
 
-    // A file where the queue's folder should be.
+    // A file in the place of the queue's folder.
     let site = alone("", "");
     fs::write(site.dir().join("queue"), "").unwrap();
     is_at_gateway(&of(&site), "disk", "fail", "cannot be written", "another place");
@@ -402,8 +402,8 @@ fn faults_of_the_file_the_disk_and_the_service_are_found() {
     assert_eq!(output.status.code(), Some(3), "{output:?}");
 }
 
-/// As somebody without rights: root may open everything.
-/// See [`faults_of_the_file_the_disk_and_the_service_are_found`]: only a running agent can tell.
+/// Part of [`faults_of_the_file_the_disk_and_the_service_are_found`]: only a running agent can
+/// report this.
 #[test]
 fn a_queue_folder_that_was_taken_from_under_the_agent_is_found() {
     let is_told = |take: &dyn Fn(&Path)| {
@@ -423,6 +423,7 @@ fn a_queue_folder_that_was_taken_from_under_the_agent_is_found() {
     });
 }
 
+/// Runs the doctor as a user without rights, since root may open everything.
 fn as_nobody(binary: &Path, site: &Site) -> Output {
     let mut command = Command::new(binary);
     command.arg("doctor").arg("--config").arg(site.dir().join("fleet.yaml")).arg("--json");
@@ -448,7 +449,7 @@ fn a_port_that_may_not_be_opened_and_one_that_is_another_programs() {
     is_found(&findings(&as_nobody(&binary, &site)), "north", &denied);
     fs::set_permissions(sim.tty(0), fs::Permissions::from_mode(0o600)).unwrap();
 
-    // The agent of another fleet file has it.
+    // The agent of another fleet file has the port.
     let mut other = Site::new();
     other.body = site.body.clone();
     let agent = other.start();

@@ -1,4 +1,5 @@
-//! The documents against the program: their fleet files, the metrics they list, the manual pages units name.
+//! The documents against the program: their fleet files, metrics, and the manual pages that units
+//! name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,7 +15,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// All Markdown pages of the repository's own folders.
+/// Returns all Markdown pages of the repository's own folders.
 fn pages() -> Vec<PathBuf> {
     let mut open = ["docs", "deploy", "profiles"].map(|folder| root().join(folder)).to_vec();
     let mut pages = vec![root().join("README.md")];
@@ -31,7 +32,7 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// What stands in the code blocks of a page: YAML, and the files that a shell is told to write.
+/// Returns the YAML in the code blocks of a page, and the files that a shell is made to write.
 fn yaml_of(page: &str) -> Vec<String> {
     let (mut found, mut block) = (Vec::new(), None);
     for event in Parser::new(page) {
@@ -60,7 +61,7 @@ fn yaml_of(page: &str) -> Vec<String> {
     found
 }
 
-/// A piece of a fleet file with what it refers to and does not show; none for other YAML.
+/// Completes a piece of a fleet file with the entries that it refers to; `None` for other YAML.
 fn whole(piece: &str, keys: &BTreeSet<String>) -> Option<Mapping> {
     let mut file: Mapping = serde_yaml::from_str(piece).ok()?;
     let is_fleet = file.keys().all(|key| key.as_str().is_some_and(|key| keys.contains(key)));
@@ -97,7 +98,7 @@ fn whole(piece: &str, keys: &BTreeSet<String>) -> Option<Mapping> {
             serde_yaml::from_str("{ match: { port: /dev/ttyS9 } }").unwrap(),
         );
     }
-    // What a modem has to have.
+    // The keys that a modem must have.
     for (_, modem) in modems.iter_mut() {
         let here = || serde_yaml::from_str("{ port: /dev/ttyS9 }").unwrap();
         modem.as_mapping_mut()?.entry("match".into()).or_insert_with(here);
@@ -219,7 +220,8 @@ fn units_name_manual_pages_that_there_are() {
     assert!(named >= 4, "only {named} units name a manual page");
 }
 
-/// The calls of the program in a page: in its code, inline or in blocks, without what a shell does with them.
+/// Returns the calls of the program in a page, inline or in code blocks, without pipes and
+/// redirections.
 fn calls_of(page: &str) -> Vec<Vec<String>> {
     let (mut found, mut in_block) = (Vec::new(), false);
     for event in Parser::new_ext(page, Options::ENABLE_TABLES) {
@@ -234,7 +236,7 @@ fn calls_of(page: &str) -> Vec<Vec<String>> {
     found
 }
 
-/// The words after the program's name, where a line calls it.
+/// Returns the words behind the program's name, if a line calls it.
 fn call(line: &str) -> Option<Vec<String>> {
     let ends = |word: &&str| !["#", "|", ">", "<", "&", "&&", ";", "…", "\\"].contains(word);
     // A prompt may be a number sign.
@@ -297,7 +299,7 @@ fn calls_are_seen_in_code_and_nowhere_else() {
     assert_eq!(calls, ["at M", "queue stat --dir D", "run --config F", "scan"]);
 }
 
-/// Every key with a default that is a value: its place in a fleet file, and that value.
+/// Collects each key with a default that is a value: its path in a fleet file, and that value.
 fn defaults(place: &str, schema: &Json, found: &mut Vec<(String, String)>) {
     let keys = schema["properties"].as_object();
     for (key, value) in keys.into_iter().flatten() {
@@ -309,7 +311,7 @@ fn defaults(place: &str, schema: &Json, found: &mut Vec<(String, String)>) {
             words
                 .is_none_or(|all| all.iter().any(|word| word.to_string().trim_matches('"') == told))
         };
-        // What is told in words of people is no value.
+        // A default in prose is not a value.
         let is_value = |told: &&str| {
             !told.contains([' ', ',', '`']) && !NO_VALUES.contains(told) && is_word(told)
         };
@@ -325,10 +327,10 @@ fn defaults(place: &str, schema: &Json, found: &mut Vec<(String, String)>) {
     }
 }
 
-/// Defaults that are words of people, of keys that take any text.
+/// Defaults in prose, of keys that take any text.
 const NO_VALUES: [&str; 6] = ["none", "nothing", "any", "all", "everyone", "GATEWAY-MODEM-SESSION"];
 
-/// A fleet file in which every mapping has a place.
+/// A fleet file that contains every mapping.
 const ALL_MAPPINGS: &str = "
 gateway: gw
 http: {}
@@ -353,7 +355,7 @@ routes:
   - { topic: '#', to: [m/s], batch: { format: lines } }
 ";
 
-/// `file` with `value` at a place; `*` is the entry that may have such a key.
+/// Returns `file` with `value` at a path; `*` is the entry that may have such a key.
 fn with_value(file: &Value, place: &str, value: &str) -> Value {
     let mut file = file.clone();
     let mut at = &mut file;
@@ -390,9 +392,9 @@ fn the_defaults_that_the_reference_tells_are_those_of_the_program() {
         said.lines().filter(|line| line.starts_with(['+', '-', '~'])).map(str::to_owned).collect()
     };
     let mut wrong = Vec::new();
-    // Without `insecure` a file has to be there.
+    // Without `insecure` a certificate file must exist.
     for (place, default) in told.iter().filter(|(place, _)| !place.ends_with("/insecure")) {
-        // It has a meaning there only.
+        // The interval has a meaning only with `fsync: interval`.
         let has_interval = place == "/queue/fsync_interval";
         let old = if has_interval { &with_value(&file, "/queue/fsync", "interval") } else { &file };
         let changes = diff(old, &with_value(old, place, default));
@@ -402,7 +404,7 @@ fn the_defaults_that_the_reference_tells_are_those_of_the_program() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(told.len() >= 30, "only {} defaults: {told:?}", told.len());
-    // Another value is seen as a change.
+    // Another value counts as a change.
     let other = with_value(&file, "/modems/*/poll", "11s");
     assert_eq!(diff(&file, &other).len(), 3, "a modem with two sessions begins anew");
 }

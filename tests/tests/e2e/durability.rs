@@ -1,4 +1,4 @@
-//! What was answered 202 arrives, whatever happens to the agent.
+//! A message that was accepted with 202 arrives, whatever happens to the agent.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use e2e::{Http, Lab, PATIENCE, pause, until};
 
-/// How often the agent is killed. `cargo xtask bench` does more.
+/// The number of kills. `cargo xtask bench` does more.
 const KILLS: u64 = 20;
 
-/// Hands in until told to stop, and returns what was answered 202.
+/// Hands in messages until `stop` is set, and returns those that were answered with 202.
 fn hand_in(http: Http, stop: &AtomicBool) -> BTreeSet<String> {
     let mut taken = BTreeSet::new();
     for number in 0_u32.. {
@@ -35,7 +35,7 @@ fn a_killed_agent_loses_nothing_that_it_took() {
     let (http, stop) = (agent.http, AtomicBool::new(false));
     let taken = thread::scope(|scope| {
         let applications = scope.spawn(|| hand_in(http, &stop));
-        // Fixed, and without a common rhythm with anything the agent does.
+        // Fixed, and without a common rhythm with anything in the agent.
         let moments = [310, 730, 90, 470, 190, 20, 590_u64].into_iter().cycle();
         for (moment, _) in moments.zip(0..KILLS) {
             pause(Duration::from_millis(moment));
@@ -52,7 +52,7 @@ fn a_killed_agent_loses_nothing_that_it_took() {
     let (arrived, count) = (lab.subscriber.distinct(), lab.subscriber.count());
     let lost: Vec<_> = taken.difference(&arrived).collect();
     assert!(lost.is_empty(), "answered 202 and lost: {lost:?}");
-    // One on its way and one behind it, for each session.
+    // A message on its way and one behind it, for each session.
     let allowed = usize::try_from(KILLS * 2 * 2).unwrap();
     let twice = count - arrived.len();
     assert!(twice <= allowed, "{twice} duplicates, {allowed} are allowed");
@@ -66,7 +66,7 @@ fn a_second_agent_on_one_queue_ends_and_names_the_first() {
     let end = second.process.end_within(PATIENCE).expect("it ends");
     assert_eq!(end.code(), Some(1));
     assert!(second.log().contains(&first.process.pid().to_string()), "{}", second.log());
-    // The first was not disturbed.
+    // The first agent was not disturbed.
     first.publish("topic=t", b"x");
     lab.subscriber.wait(1);
 }
@@ -102,7 +102,7 @@ fn messages_of_routes_that_are_gone_take_those_that_are_there() {
     until(left, || (agent.queued() == 1).then_some(()));
     agent.process.kill();
 
-    // The session comes back, and gets what waited for it.
+    // The session comes back, and gets the messages that waited for it.
     lab.site.body = modems;
     let agent = lab.site.start();
     let first = lab.plug_in(0, &[]);

@@ -1,4 +1,5 @@
-//! Every fault of the simulator at once in as many fleets: slow may be, lost or wrongly credited not.
+//! Every fault of the simulator, each in its own fleet, at the same time. Messages may be slow, but
+//! not lost or wrongly credited.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use e2e::{Agent, Mosquitto, PATIENCE, Sim, Site, Stopwatch, Subscriber, within};
 
-/// A fault, the options that it needs beside its own, and the counter that shows that it happened.
+/// A fault, further options that it needs, and the counter that shows that it happened.
 type Fault = (&'static str, &'static [&'static str], Option<Trace>);
 type Trace = (&'static str, &'static [(&'static str, &'static str)]);
 
@@ -32,22 +33,23 @@ const FAULTS: [Fault; 13] = [
     ("split", &[], None),
 ];
 
-/// Those that a modem whose every command ends with a bare `OK` may be told apart by: what of its answers is the
-/// broker's is told by nothing else. Without what it has not (prompts, result lines), and what takes it a minute.
+/// Faults for a modem that answers every command with a bare `OK`, such as the SIM7020. No other
+/// line carries the broker's answers there. Left out are faults of prompts and result lines, which
+/// it lacks, and faults that take it a minute.
 const OF_BARE_ANSWERS: [&str; 7] =
     ["late", "garbage", "urc", "reset", "unplug", "pub-error", "split"];
 
-/// How often each fault happens, per command (per piece of output for `split`).
+/// The rate of each fault, per command (per piece of output for `split`).
 const RATE: &str = "0.05";
 
-/// Messages of one round.
+/// Messages of a round.
 const ROUND: usize = 20;
 
-/// Rounds until the fault must have happened. One is enough as a rule; polls of the agent come when
-/// they come and take numbers from the dice, so that no seed makes it sure.
+/// Rounds within which the fault must happen. One round usually suffices. Polls of the agent also
+/// draw from the random numbers at any time, so no seed can guarantee it.
 const ROUNDS: usize = 10;
 
-/// How long a fleet may take for one round. A prompt that stays out costs ten seconds.
+/// The most time of a fleet for a round. A prompt that stays out costs ten seconds.
 const LIMIT: Duration = Duration::from_secs(120);
 
 struct Course {
@@ -77,14 +79,14 @@ impl Course {
         Self { broker, subscriber, agent, _sim: sim, _site: site }
     }
 
-    /// Topic and payload of a message: each topic has its own payload, so that one that ends up under
-    /// another's topic shows.
+    /// Returns topic and payload of a message. Each topic has its own payload, so that a payload
+    /// under another topic is seen.
     fn message(number: usize) -> (String, String) {
-        // Payloads that look like what a modem says, so that one cut at the wrong place shows.
+        // The payloads look like a modem's output, so that a cut at the wrong place is seen.
         (format!("t/{number}"), format!("\r\nOK\r\n{number} > +CMQTTPUB: 0,0\r\n"))
     }
 
-    /// Sends messages until the fault has happened, and tells what went wrong.
+    /// Sends messages until the fault has happened; the error says which check failed.
     fn run(&self, trace: Option<Trace>) -> Result<(), String> {
         let happened = || trace.is_none_or(|(name, labels)| self.agent.sum(name, labels) > 0.5);
         for round in 1..=ROUNDS {
@@ -104,8 +106,8 @@ impl Course {
                 return Err(format!("hand-in: {} {}", answer.status, answer.text()));
             }
         }
-        // What left the queue was acknowledged, so it has reached the broker: at any time, not only
-        // at the end, when a repetition could have made up for it.
+        // A message that left the queue was acknowledged, so it must have reached the broker. This
+        // is checked all the time: at the end, a repetition could have made up for a loss.
         let done = within(LIMIT, || {
             let gone = end - self.agent.queued();
             match self.arrives(gone) {
@@ -127,7 +129,8 @@ impl Course {
         self.counts(end)
     }
 
-    /// Waits until so many different messages are at the broker: they are, and take their time from there to us.
+    /// Waits until this many different messages have arrived. The way from the broker to the
+    /// subscriber takes time.
     fn arrives(&self, count: usize) -> bool {
         self.subscriber.has_within(count, PATIENCE)
     }
@@ -136,7 +139,8 @@ impl Course {
         self.subscriber.messages().iter().map(|m| (m.topic.clone(), m.text())).collect()
     }
 
-    /// One `ok` for each message, and no more of them than the broker acknowledged.
+    /// Checks that each message has an `ok`, and that no more are counted than the broker
+    /// acknowledged.
     fn counts(&self, messages: usize) -> Result<(), String> {
         let ok = self.agent.sum("modemfleet_mqtt_publishes_total", &[("result", "ok")]);
         let log = self.broker.log();

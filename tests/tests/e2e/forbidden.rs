@@ -1,4 +1,4 @@
-//! A broker that closes the session under each message of a topic that it forbids.
+//! A broker that closes the session at each message of a topic that it forbids.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use e2e::{Lab, Sim, within};
 
-/// Between modems and a broker: closes the connection under each PUBLISH of `forbid/#`.
+/// A proxy between modems and a broker, which closes the connection at each PUBLISH of `forbid/#`.
 struct Censor {
     address: String,
 }
@@ -31,7 +31,7 @@ impl Censor {
     }
 }
 
-/// Passes packets on until one is forbidden.
+/// Forwards packets until one is forbidden.
 fn read(mut client: TcpStream, mut server: TcpStream) {
     while let Some(packet) = packet(&mut client) {
         if packet.first().is_some_and(|first| first >> 4 == 3)
@@ -47,7 +47,7 @@ fn read(mut client: TcpStream, mut server: TcpStream) {
     let _ = server.shutdown(Shutdown::Both);
 }
 
-/// The next MQTT packet as it is.
+/// Returns the next MQTT packet unchanged.
 fn packet(client: &mut TcpStream) -> Option<Vec<u8>> {
     let mut packet = vec![0];
     client.read_exact(&mut packet).ok()?;

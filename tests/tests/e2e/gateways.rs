@@ -1,11 +1,11 @@
-//! One fleet file on two gateways, and the name that is told counts for a reload, too.
+//! One fleet file on two gateways. A name on the command line counts for a reload, too.
 
 use std::fs;
 use std::process::Command;
 
 use e2e::{Http, Process, Signal, Site, modemfleet, run, until};
 
-/// The modems that the agent has.
+/// Returns the names of the agent's modems.
 fn modems(http: &Http) -> Vec<String> {
     let fleet: serde_json::Value =
         serde_json::from_str(&http.get("/api/v1/modems").text()).unwrap();
@@ -22,7 +22,7 @@ fn a_gateway_runs_its_part_of_the_file_and_reloads_it_under_its_told_name() {
         .to_owned();
     let file = site.file();
     let text = fs::read_to_string(&file).unwrap();
-    // The site names its gateway in the file, which is for files of one.
+    // The site's file has the key `gateway`, which a file of several gateways must not have.
     fs::write(&file, text.replacen("gateway: gw\n", "", 1)).unwrap();
     let mut command = Command::new(modemfleet());
     command.args(["run", "--gateway", "gw-a", "--config"]).arg(&file);
@@ -38,7 +38,7 @@ fn a_gateway_runs_its_part_of_the_file_and_reloads_it_under_its_told_name() {
     let reload = run(&mut reload, b"");
     assert!(reload.status.success(), "{}", String::from_utf8_lossy(&reload.stderr));
     assert_eq!(modems(&http), ["a", "c"]);
-    // Under no name of the list it is refused before anything is opened.
+    // Without a name of the list the file is rejected before anything is opened.
     let refused = run(Command::new(modemfleet()).args(["run", "--config"]).arg(&file), b"");
     assert_eq!(refused.status.code(), Some(2), "{}", String::from_utf8_lossy(&refused.stderr));
     agent.signal(Signal::TERM);

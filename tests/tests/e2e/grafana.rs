@@ -8,7 +8,7 @@ use std::time::Duration;
 use e2e::{Lab, Prometheus, Sim, run, until, within};
 use serde_json::Value;
 
-/// What has no series in a fleet where all is well, and why.
+/// Metrics without series in a healthy fleet, with the reasons.
 const EMPTY: &[(&str, &str)] = &[
     ("modemfleet_recovery_actions_total", "a series appears with the first recovery"),
     ("gateway_modem:modemfleet_recovery_actions:increase1h", "as above"),
@@ -18,7 +18,7 @@ fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
 }
 
-/// Title and expressions of each panel.
+/// Returns title and expressions of each panel.
 fn panels() -> Vec<(String, String)> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(deploy().join("grafana/dashboards")).unwrap() {
@@ -28,7 +28,7 @@ fn panels() -> Vec<(String, String)> {
             let title = format!("{}: {}", dashboard["title"], panel["title"]);
             for target in panel["targets"].as_array().unwrap() {
                 let expr = target["expr"].as_str().unwrap();
-                // What Grafana puts in.
+                // Grafana's own variables.
                 let expr = expr.replace("$__rate_interval", "10s");
                 let expr = ["gateway", "modem", "session"]
                     .iter()
@@ -41,20 +41,20 @@ fn panels() -> Vec<(String, String)> {
     all
 }
 
-/// The names of our metrics and records in an expression.
+/// Returns the names of our metrics and recorded series in an expression.
 fn names(expr: &str) -> BTreeSet<&str> {
     let word = |c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':');
     expr.split(word).filter(|name| name.contains("modemfleet_") || *name == "up").collect()
 }
 
-/// Why an expression may be empty.
+/// Returns the reason for which an expression may be empty.
 fn excuse(expr: &str) -> Option<&'static str> {
     names(expr)
         .into_iter()
         .find_map(|name| EMPTY.iter().find(|(empty, _)| *empty == name).map(|(_, reason)| *reason))
 }
 
-/// One row of the table, and whether it is as it should be.
+/// Prints a row of the table, and returns whether it is as expected.
 fn judged(what: &str, expr: &str, prometheus: &Prometheus) -> bool {
     let result = prometheus.query(expr);
     let (shown, good) = match (&result, excuse(expr)) {
@@ -67,12 +67,12 @@ fn judged(what: &str, expr: &str, prometheus: &Prometheus) -> bool {
     good
 }
 
-/// The modem `m1`: of another family, so that all kinds of signal are there.
+/// Starts the modem `m1`, of another family, so that all kinds of signal exist.
 fn fifth_generation(lab: &Lab) -> Sim {
     Sim::of_model("sim8200", &lab.site.dir().join("m1"), 1, &lab.broker.address(), &[])
 }
 
-/// A fleet in which something of everything happened.
+/// Makes a fleet in which each kind of event happened.
 fn busy() -> (Lab, e2e::Agent) {
     let mut lab = Lab::without_modems(3);
     lab.site.body = lab.site.body.replace("m0: {", "m0: { budget: { bytes: 1GB },");
@@ -80,7 +80,7 @@ fn busy() -> (Lab, e2e::Agent) {
     lab.site.body += &format!("inbox: {{ path: {} }}\n", inbox.display());
     lab.sims = vec![lab.plug_in(0, &[]), fifth_generation(&lab)];
     let agent = lab.start();
-    // One waits, since its modem is not there.
+    // This message waits, since its modem is not plugged in.
     agent.publish("topic=t&session=m2/s", b"x");
     (lab, agent)
 }
@@ -96,7 +96,7 @@ fn every_panel_and_rule_has_data() {
     lab.sims[1].unplug();
     lab.sims[1] = fifth_generation(&lab);
     agent.connected("m1", "s");
-    // Rates need two scrapes with publishes between and before them.
+    // Rates need two scrapes, with publishes before and between them.
     let (panels, rules) = (panels(), prometheus.rules());
     let looked_at = |rule: &Value| {
         names(rule["query"].as_str().unwrap()).into_iter().map(str::to_owned).collect()
@@ -117,12 +117,12 @@ fn every_panel_and_rule_has_data() {
         .map(|(title, _)| title.as_str())
         .collect();
     assert!(rules.len() >= 19, "{} rules", rules.len());
-    // By now each has been evaluated.
+    // By now each rule has been evaluated.
     let rules = prometheus.rules();
     for rule in &rules {
         let name = rule["name"].as_str().unwrap();
         assert_eq!(rule["health"], "ok", "{name}: {}", rule["lastError"]);
-        // An alert that is silent has no series: what it looks at must have some.
+        // A silent alert has no series, but each series in its expression must have data.
         for part in names(rule["query"].as_str().unwrap()) {
             if !judged(name, part, &prometheus) {
                 bad.push(name);

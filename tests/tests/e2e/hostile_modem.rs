@@ -1,4 +1,5 @@
-//! A modem whose answers are hostile: what it calls itself reaches the metrics, and every line of them stays sound.
+//! A modem with hostile answers: its own name reaches the metrics, and each line of them stays
+//! valid.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -11,7 +12,8 @@ use e2e::{Lab, run, until};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
-/// Quotes, backslashes, controls, marks of bidirectional text, line ends of Unicode, and what is no UTF-8.
+/// Quotes, backslashes, controls, marks of bidirectional text, line ends of Unicode, and invalid
+/// UTF-8.
 const HOSTILE: &[u8] =
     b"X\"\\n\\\" } 1 \x1b[2J\x07\x7f\xe2\x80\xae\xe2\x81\xa6\xe2\x80\xa8\xc2\x85\xff\xfe";
 
@@ -27,7 +29,7 @@ fn raw(path: &Path) -> File {
     tty
 }
 
-/// Puts a tty at `link` behind which the modem at `sim` answers, with its lines as `amended` has them.
+/// Puts a tty at `link`, behind which the modem at `sim` answers. `amended` may change each line.
 fn between(sim: &Path, link: &Path, amended: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + 'static) {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&master).unwrap();
@@ -43,7 +45,7 @@ fn between(sim: &Path, link: &Path, amended: impl Fn(&[u8]) -> Option<Vec<u8>> +
         while let Ok(count @ 1..) = modem.read(&mut buffer) {
             for byte in buffer.iter().take(count) {
                 line.push(*byte);
-                // A prompt has no end of its line.
+                // A prompt has no line end.
                 if *byte == b'\n' || line == b">" {
                     let line = std::mem::take(&mut line);
                     agent.write_all(&amended(&line).unwrap_or(line)).unwrap();
@@ -53,7 +55,7 @@ fn between(sim: &Path, link: &Path, amended: impl Fn(&[u8]) -> Option<Vec<u8>> +
     });
 }
 
-/// The page of metrics of an agent with such a modem, once `is_there` finds in it what is waited for.
+/// Returns the page of metrics of an agent with such a modem, once `is_there` holds.
 fn page(amended: fn(&[u8]) -> Option<Vec<u8>>, is_there: fn(&e2e::Scrape) -> bool) -> e2e::Scrape {
     let lab = Lab::without_modems(1);
     let hidden = lab.site.dir().join("hidden");
@@ -73,7 +75,8 @@ fn page(amended: fn(&[u8]) -> Option<Vec<u8>>, is_there: fn(&e2e::Scrape) -> boo
     body.1
 }
 
-/// No sample has a name or a label that a modem made up, and no value of one commands or deceives a terminal.
+/// Checks that no name or label comes from the modem, and that no value commands or deceives a
+/// terminal.
 fn is_sound(scrape: &e2e::Scrape) {
     for sample in &scrape.samples {
         assert!(!sample.name.contains("evil"), "{sample:?}");
@@ -84,7 +87,7 @@ fn is_sound(scrape: &e2e::Scrape) {
     }
 }
 
-/// An answer that begins so, with what is hostile behind it or in its place.
+/// Returns an answer with this beginning and a hostile end.
 fn hostile(line: &[u8], begin: &[u8], long: usize) -> Option<Vec<u8>> {
     line.starts_with(begin).then(|| {
         let lines = if long == 0 { LINES } else { b"" };

@@ -1,4 +1,4 @@
-//! The HTTP interface: each wrong call and its answer, metrics in their format, health.
+//! The HTTP interface: each wrong call and its answer, the format of metrics, health.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use e2e::{Agent, Answer, Lab, Sim, Site, Stopwatch, read_answer, until};
 
-/// Well below the 30 s after which the server gives a request up: it waited for none of those, on a busy machine too.
+/// Well below the 30 s after which the server gives a request up, also on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(15);
 
-/// Checks the shape of an error, and returns its word.
+/// Checks the shape of an error, and returns its code.
 fn word(answer: &Answer) -> String {
     let json: serde_json::Value = serde_json::from_slice(&answer.body)
         .unwrap_or_else(|error| panic!("{error}: {}", answer.text()));
@@ -56,7 +56,7 @@ fn every_wrong_call_has_its_answer() {
         ("topic=unknown", 422, "no_route"),
     ] {
         let answer = agent.http.publish(query, b"x");
-        // `--nocapture` shows what a caller would see, as a table.
+        // `--nocapture` shows a caller's view, as a table.
         println!("| POST publish?{query:.40} | {} | {} |", answer.status, answer.text());
         assert_eq!((answer.status, word(&answer).as_str()), (status, code), "{query}");
     }
@@ -91,7 +91,7 @@ fn devices_are_listed_and_a_caller_can_wait_for_news() {
     let ask = |query: &str| agent.http.get(&format!("/api/v1/devices{query}"));
     let answer: serde_json::Value = serde_json::from_slice(&ask("").body).unwrap();
     assert!(answer["devices"].is_array() && answer["version"].is_string(), "{answer}");
-    // Who knows another state than the present one need not wait.
+    // A caller that knows another state than the present one need not wait.
     assert_eq!(ask("?after=0").status, 200);
     let wrong = ask("?before=0");
     assert_eq!((wrong.status, word(&wrong).as_str()), (400, "unknown_parameter"));
@@ -107,13 +107,13 @@ fn a_payload_has_10240_bytes_and_not_one_more() {
         let answer = agent.http.publish("topic=t", &vec![0; size]);
         assert_eq!((answer.status, word(&answer).as_str()), (413, "too_large"), "{size}");
     }
-    // One that does not say how much it is.
+    // A body without an announced length.
     let mut stream = agent.http.connect().unwrap();
     let head = "POST /api/v1/publish?topic=t HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).unwrap();
     let chunk = [b"1000\r\n".as_slice(), &[0; 0x1000], b"\r\n"].concat();
     for _ in 0..4 {
-        // It may be cut off in the middle.
+        // The server may cut it off in the middle.
         drop(stream.write_all(&chunk));
     }
     let answer = read_answer(&mut stream).expect("an answer");
@@ -122,7 +122,7 @@ fn a_payload_has_10240_bytes_and_not_one_more() {
     assert_eq!(agent.queued(), 1);
 }
 
-/// Sends a head with so much announced and none of it, and returns the answer.
+/// Sends a head that announces a body of this length, without the body, and returns the answer.
 fn claim(agent: &Agent, path: &str, length: u64) -> Answer {
     let mut stream = agent.http.connect().unwrap();
     let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}");
@@ -179,7 +179,7 @@ fn a_token_is_asked_for_where_one_is_configured() {
         assert_eq!(agent.http.get(open).status, 200, "{open}");
     }
     assert_eq!(agent.http.get("/readyz").status, 503);
-    // On the socket its permissions decide.
+    // On the socket the file mode decides.
     let mode = socket.metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o007, 0, "{mode:o}: not for everybody");
     let mut stream = UnixStream::connect(&socket).unwrap();
@@ -212,7 +212,7 @@ fn a_full_queue_refuses_and_keeps_what_it_has() {
     assert!((50..=104).contains(&taken), "{taken} messages of 10 kB in 1 MiB");
     assert_eq!(agent.queued(), taken);
     assert!(agent.sum("modemfleet_queue_bytes", &[]) <= 1_048_576.0);
-    // What was taken still goes out, and then there is room again.
+    // Accepted messages still go out, and then there is room again.
     let _sim = lab.plug_in(0, &[]);
     agent.drained();
     assert_eq!(lab.subscriber.wait(taken).len(), taken);
@@ -292,7 +292,7 @@ fn modems_are_listed_with_what_is_known() {
     assert_eq!(modems[1]["sessions"][0]["connected"], false);
 }
 
-/// The families of the contract that are there from the start.
+/// The families of the contract that exist from the start.
 const AT_START: &[(&str, &str)] = &[
     ("build_info", "gauge"),
     ("modem_present", "gauge"),
@@ -314,7 +314,7 @@ const AT_START: &[(&str, &str)] = &[
     ("queue_dropped_total", "counter"),
 ];
 
-/// Those that come with a modem that serves, and its first message.
+/// The families that come with a modem in service and its first message.
 const IN_SERVICE: &[(&str, &str)] = &[
     ("modem_info", "gauge"),
     ("registered", "gauge"),
@@ -347,7 +347,7 @@ fn metrics_have_the_names_of_the_contract_and_no_unknown_values() {
     let text = agent.http.get("/metrics");
     let kind = text.header("content-type").unwrap_or_default();
     assert!(kind.starts_with("text/plain; version=0.0.4"), "{kind}");
-    // Of a modem that is not there nothing is known, and nothing is said.
+    // A modem that is not plugged in has no such metrics.
     let scrape = agent.scrape();
     for (name, _) in IN_SERVICE {
         assert_eq!(scrape.find(&format!("modemfleet_{name}"), &[]).count(), 0, "{name}");
@@ -394,7 +394,7 @@ fn metrics_have_the_names_of_the_contract_and_no_unknown_values() {
         scrape.types.keys().filter(|name| !name.starts_with("modemfleet_")).collect();
     assert!(foreign.iter().all(|name| name.starts_with("process_")), "{foreign:?}");
 
-    // Gone again, and with it what was known.
+    // After the unplug these metrics are gone, too.
     lab.sims.clear();
     let absent = [("modem", "m0"), ("state", "absent")];
     until("m0 to go", || (agent.sum("modemfleet_modem_state", &absent) > 0.5).then_some(()));
@@ -412,7 +412,7 @@ fn a_modem_adds_at_most_150_series_with_one_session_and_220_with_two() {
         [("{ s: { broker: b } }", 150), ("{ s: { broker: b }, t: { broker: b } }", 220)]
     {
         let mut site = Site::new();
-        // The one with the most to tell: two radio technologies at a time.
+        // The model with the most series: two radio technologies at a time.
         let dir = site.dir().join("sim");
         let sim = Sim::of_model("sim8200", &dir, 1, &broker.address(), &[]);
         site.body = format!(
@@ -433,7 +433,8 @@ fn a_modem_adds_at_most_150_series_with_one_session_and_220_with_two() {
             (agent.scrape().find(rsrp, &[]).count() == 2).then_some(())
         });
         let scrape = agent.scrape();
-        // Only New Radio's is in decibels for sure; LTE's has a unit of the modem's own.
+        // Only the ratio of New Radio is certainly in decibels; that of LTE has a unit of the
+        // modem's own.
         let ratio = scrape.find("modemfleet_signal_sinr_db", &[]).map(|s| s.labels["rat"].as_str());
         assert_eq!(ratio.collect::<Vec<_>>(), ["nr"]);
         let series = scrape.samples.iter().filter(|s| s.has(&[("modem", "m")])).count();

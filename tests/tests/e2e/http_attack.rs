@@ -1,4 +1,5 @@
-//! Attacks on the HTTP server from outside: connections, descriptors and memory are there for others all the same.
+//! Attacks on the HTTP server from outside: connections, descriptors and memory remain for other
+//! clients.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -15,13 +16,13 @@ use e2e::mqtt_peer::{MqttPeer, connect};
 use e2e::{Agent, Http, Lab, Stopwatch, modemfleet, pause, read_answer, until};
 use serde_json::Value;
 
-/// More than an answer takes on a busy machine, and less than any of the server's time-outs.
+/// Longer than an answer takes on a busy machine, and shorter than each time-out of the server.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// A head without its end.
 const HALF: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-a: b\r\n";
 
-/// Unfinished requests, each of which is renewed as soon as it is cut off.
+/// Unfinished requests, each of which is repeated as soon as it is cut off.
 struct Flood {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -53,7 +54,7 @@ impl Drop for Flood {
     }
 }
 
-/// A connection with the beginning of a request, which may be closed again by now.
+/// Opens a connection and sends the beginning of a request. The server may have closed it already.
 fn begun(http: Http, half: &[u8]) -> Option<TcpStream> {
     let mut stream = http.connect().ok()?;
     stream.write_all(half).ok()?;
@@ -61,7 +62,7 @@ fn begun(http: Http, half: &[u8]) -> Option<TcpStream> {
     Some(stream)
 }
 
-/// Reports whether the other end has closed it. What it answers is passed over.
+/// Reports whether the peer has closed the connection. Its answers are skipped.
 fn is_closed(stream: &mut TcpStream) -> bool {
     match stream.read(&mut [0; 512]) {
         Ok(count) => count == 0,
@@ -69,7 +70,7 @@ fn is_closed(stream: &mut TcpStream) -> bool {
     }
 }
 
-/// The status of an answer on the unix socket.
+/// Returns the status of an answer on the unix socket.
 fn by_socket(socket: &Path) -> Option<u16> {
     let mut stream = UnixStream::connect(socket).ok()?;
     stream.set_read_timeout(Some(AT_ONCE)).ok()?;
@@ -80,14 +81,14 @@ fn by_socket(socket: &Path) -> Option<u16> {
     answer.get(9..12)?.parse().ok()
 }
 
-/// The most memory that it had so far, in KiB (proc(5)).
+/// Returns the agent's peak memory so far, in KiB (proc(5)).
 fn peak(agent: &Agent) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", agent.process.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// A program that runs the agent with few descriptors.
+/// Makes a program that runs the agent with few descriptors.
 fn with_descriptors(lab: &mut Lab, count: u32) {
     let program = lab.site.dir().join("few");
     let text = format!("#!/bin/sh\nulimit -n {count}\nexec '{}' \"$@\"\n", modemfleet().display());
@@ -96,7 +97,7 @@ fn with_descriptors(lab: &mut Lab, count: u32) {
     lab.site.program = Some(program);
 }
 
-/// Sees that everybody else is served, a modem that is plugged in included.
+/// Checks that all other clients are served, and that a modem that is plugged in serves.
 #[track_caller]
 fn all_others_are_served(lab: &Lab, agent: &Agent, socket: &Path) {
     for _ in 0..5 {
@@ -177,7 +178,7 @@ fn a_head_has_its_time_and_a_pause_between_requests_or_events_is_none() {
     let mut stream = begun(agent.http, stream.as_bytes()).unwrap();
     let start = Stopwatch::start();
     until("both to be cut off", || {
-        // A head that comes drop by drop is none that comes.
+        // A head that arrives byte by byte does not count as progress.
         drop(half.write_all(b"X: y\r\n"));
         (is_closed(&mut half) && is_closed(&mut silent)).then_some(())
     });
@@ -200,7 +201,7 @@ fn a_head_is_at_most_16_kib() {
     }
 }
 
-/// All messages of the queue, page by page.
+/// Returns the number of all messages of the queue, read page by page.
 fn listed(agent: &Agent) -> usize {
     let (mut count, mut after) = (0, 0);
     loop {
@@ -231,7 +232,7 @@ fn answers_that_are_not_read_take_bounded_memory() {
     let before = peak(&agent);
     let ask = b"GET /api/v1/queue/messages?payload=true HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let unread: Vec<_> = (0..40).map(|_| begun(agent.http, ask).unwrap()).collect();
-    // Each of them is worked on before this one, or refused.
+    // Each of them is processed before this request, or rejected.
     until("a page for who reads", || {
         let answer = agent.http.get("/api/v1/queue/messages?payload=true");
         (answer.status == 200).then_some(())

@@ -1,4 +1,5 @@
-//! The inbox from outside: what came down while nobody listened is there, for readers and for real MQTT clients.
+//! The inbox from outside: received messages are kept for readers and real MQTT clients that were
+//! away.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -9,7 +10,7 @@ use e2e::mqtt_peer::{MqttPeer, packet, text};
 use e2e::{Agent, Disk, Fault, Lab, Port, Process, until};
 use serde_json::Value;
 
-/// A lab whose agent has an inbox and listens for MQTT; its sessions subscribe to `down/#`.
+/// Makes a lab whose agent has an inbox and listens for MQTT; its sessions subscribe to `down/#`.
 fn lab(inbox: &str, users: &str) -> (Lab, Port) {
     let port = Port::free();
     let mut lab = Lab::new(1);
@@ -24,7 +25,7 @@ fn lab(inbox: &str, users: &str) -> (Lab, Port) {
     (lab, port)
 }
 
-/// Publishes these payloads at the broker, and waits until the inbox has taken them.
+/// Publishes these payloads at the broker, and waits until the inbox has stored them.
 fn send_down(lab: &Lab, agent: &Agent, topic: &str, payloads: &[String]) {
     let stored = || agent.sum("modemfleet_inbox_stored_total", &[]);
     let before = stored();
@@ -57,7 +58,7 @@ fn field(page: &Value, field: &str) -> Vec<String> {
     messages.iter().map(|message| message[field].as_str().unwrap().to_owned()).collect()
 }
 
-/// Status and error word of a request that is refused.
+/// Returns status and error code of a rejected request.
 fn refused(agent: &Agent, method: &str, query: &str) -> (u16, String) {
     let answer = agent.http.ask(method, &format!("/api/v1/inbox?{query}"), &[], b"");
     let body: Value = serde_json::from_slice(&answer.body).unwrap();
@@ -94,7 +95,7 @@ fn readers_get_what_came_while_they_were_away_and_what_they_confirm_goes() {
         let page = read(&agent, &format!("reader=app{after}"));
         assert_eq!(field(&page, "payload_base64"), ["Mg==", "Mw==", "NA=="], "{after}");
     }
-    // Another one begins with what is there, and holds it until it is forgotten.
+    // Another reader begins with the oldest message, and holds it until the reader is deleted.
     assert_eq!(read(&agent, "reader=other")["messages"].as_array().unwrap().len(), 3);
     let answer = agent.http.get("/api/v1/inbox/readers");
     let all: Value = serde_json::from_slice(&answer.body).unwrap();
@@ -159,7 +160,7 @@ fn without_an_inbox_nothing_is_kept_and_clients_are_told() {
     assert!(agent.scrape().find("modemfleet_inbox_messages", &[]).next().is_none());
 }
 
-/// CONNECT with a keep-alive of a minute, `clean` or not, with the session expiry of MQTT 5.
+/// Makes a CONNECT with a keep-alive of a minute, `clean` or not, with MQTT 5's session expiry.
 fn connect(
     version: u8,
     client: &str,
@@ -180,7 +181,7 @@ fn connect(
     packet(0x10, &body)
 }
 
-/// Signs in, and insists on whether a session is present.
+/// Signs in, and checks whether a session is present.
 #[track_caller]
 fn signed_in(port: u16, version: u8, client: &str, clean: bool, present: bool) -> MqttPeer {
     let mut peer = MqttPeer::open(port);
@@ -197,7 +198,7 @@ fn subscribe(peer: &mut MqttPeer, version: u8, filter: &str) {
     assert_eq!(peer.read(), Some((0x90, [&[0, 1], properties, &[1]].concat())), "SUBACK");
 }
 
-/// A PUBLISH of QoS 1: whether DUP is set, its number, its payload.
+/// Reads a PUBLISH of QoS 1, and returns DUP, the packet identifier and the payload.
 #[track_caller]
 fn delivery(peer: &mut MqttPeer, version: u8, topic: &str) -> (bool, [u8; 2], String) {
     let (first, body) = peer.read().unwrap();
@@ -228,7 +229,7 @@ fn what_a_client_has_not_acknowledged_comes_again_with_its_number_also_after_a_k
         assert_eq!(delivery(&mut five, 5, "down/a"), (false, id, n.to_string()));
         ids.push(id);
     }
-    // The second one out of its turn, and then the connection breaks.
+    // The second is acknowledged out of its turn, and then the connection breaks.
     puback(&mut three, ids[1]);
     puback(&mut three, ids[0]);
     three.send(&packet(0xc0, &[]));
@@ -248,7 +249,7 @@ fn what_a_client_has_not_acknowledged_comes_again_with_its_number_also_after_a_k
     }
     let empty = || (agent.sum("modemfleet_inbox_messages", &[]) < 0.5).then_some(());
     until("all of it to be acknowledged", empty);
-    // After it all is new again, and a kill brings nothing back that was acknowledged.
+    // After that all messages are new, and a kill does not repeat acknowledged messages.
     agent.process.kill();
     let agent = lab.start();
     let mut three = signed_in(port, 4, "three", false, true);
@@ -256,7 +257,7 @@ fn what_a_client_has_not_acknowledged_comes_again_with_its_number_also_after_a_k
     let (dup, id, payload) = delivery(&mut three, 4, "down/b");
     assert_eq!((dup, payload.as_str()), (false, "7"));
     puback(&mut three, id);
-    // A clean start ends what is kept: the next one finds nothing.
+    // A clean start ends the kept session: the next client finds nothing.
     drop(three);
     drop(signed_in(port, 4, "three", true, false));
     let mut three = signed_in(port, 4, "three", false, false);
@@ -287,10 +288,10 @@ fn a_session_belongs_to_its_user_and_its_expiry_is_kept() {
         assert_eq!(ask(4, "b", clean, 0).1, [0, 5], "not authorized");
         assert_eq!(ask(5, "b", clean, 60).1[..2], [0, 0x87]);
     }
-    // Nor was the owner's connection thrown out for them.
+    // The owner's connection was not closed for them.
     held.send(&packet(0xc0, &[]));
     assert_eq!(held.read(), Some((0xd0, vec![])));
-    // With DISCONNECT its owner lets it go, and then anybody may have that name.
+    // With DISCONNECT its owner ends the session, and then any user may have that name.
     held.send(&packet(0xe0, &[0, 5, 0x11, 0, 0, 0, 0]));
     assert_eq!(held.read(), None);
     until("the session to be gone", || (ask(4, "b", false, 0).1 == [0, 0]).then_some(()));
@@ -313,7 +314,7 @@ fn mosquitto_gets_what_it_missed_after_a_kill_in_order_and_once() {
     let sessions = || agent.sum("modemfleet_inbox_readers", &[("kind", "session")]);
     until("both sessions", || (sessions() > 1.5).then_some(()));
     let ended = |sub: &mut Process| sub.end_within(e2e::PATIENCE).is_some_and(|end| end.success());
-    // Until both are subscribed; one that is gone by then has it again the next time.
+    // Until both are subscribed; a client that has ended by then gets the message again later.
     until("both to hear something", || {
         send_down(&lab, &agent, "down/first", &numbers(0..1));
         subs.iter_mut().all(|sub| sub.ended().is_some()).then_some(())
@@ -325,7 +326,7 @@ fn mosquitto_gets_what_it_missed_after_a_kill_in_order_and_once() {
     send_down(&lab, &agent, "down/y", &numbers(120..130));
     let expected = numbers(100..130);
     for version in versions {
-        // What came as it left may come before.
+        // Messages that arrived as it left may come first.
         let mut heard = Vec::new();
         until("all that it missed", || {
             let mut sub = subscriber(version, 1);
@@ -341,7 +342,7 @@ fn mosquitto_gets_what_it_missed_after_a_kill_in_order_and_once() {
     });
 }
 
-/// A client of a kept session in Python that comes back by itself, and says each payload that it hears.
+/// A client in Python with a kept session. It reconnects by itself, and prints each payload.
 const PAHO: &str = "\
 import sys, paho.mqtt.client as m
 version = m.MQTTv5 if sys.argv[2] == '5' else m.MQTTv311
@@ -364,7 +365,7 @@ c.loop_forever(retry_first_connection=True)
 fn paho_loses_nothing_that_was_stored_over_kills_of_the_agent() {
     let (lab, port) = lab("", "");
     let mut agent = lab.start();
-    // Debian's own interpreter: the package is not there for others.
+    // Debian's own interpreter: other interpreters do not have the package.
     let clients: Vec<Process> = ["311", "5"]
         .iter()
         .map(|version| {
@@ -379,7 +380,7 @@ fn paho_loses_nothing_that_was_stored_over_kills_of_the_agent() {
     }
     let mut stored = BTreeSet::new();
     let mut next = 0;
-    // Its subscription may come after the first message.
+    // The subscription may come after the first message.
     until("both to be subscribed", || {
         send_down(&lab, &agent, "down/first", &["first".to_owned()]);
         clients.iter().all(|client| heard(client, "first")).then_some(())
@@ -389,7 +390,7 @@ fn paho_loses_nothing_that_was_stored_over_kills_of_the_agent() {
         next += 40;
         send_down(&lab, &agent, "down/x", &batch);
         stored.extend(batch);
-        // At once: what is on its way to the clients, and their acknowledgements, are cut off.
+        // At once: deliveries and acknowledgements on their way are lost.
         agent.process.kill();
         agent = lab.start();
     }
@@ -433,7 +434,7 @@ fn a_full_inbox_gives_up_the_oldest_and_tells_those_who_never_confirm() {
         let (held, bytes) = ("modemfleet_inbox_messages", "modemfleet_inbox_bytes");
         (dropped, scrape.sum(held, &[]), scrape.sum(bytes, &[]))
     };
-    // The bound is kept with the next commit.
+    // The bound is enforced with the next commit.
     let dropped = until("the oldest to go", || {
         let (dropped, held, bytes) = figures();
         assert!((dropped + held - 121.0).abs() < 0.5, "{dropped} {held}");
@@ -446,7 +447,7 @@ fn a_full_inbox_gives_up_the_oldest_and_tells_those_who_never_confirm() {
     }
     let page = read(&agent, "reader=never&limit=1");
     assert!((page["missed"].as_f64().unwrap() - dropped).abs() < 0.5, "{}", page["missed"]);
-    // The newest are there, and come.
+    // The newest messages are kept, and delivered.
     let last = read(&agent, "reader=late&limit=1000");
     assert_eq!(last["missed"], 0, "a new one misses nothing");
     let (_, id, payload) = delivery(&mut peer, 4, "down/a");
@@ -481,7 +482,7 @@ fn a_damaged_file_is_moved_aside_and_a_stream_gets_what_comes() {
 #[test]
 fn an_inbox_in_an_impossible_place_is_refused_by_name() {
     let (mut lab, port) = lab("", "");
-    // No folder can be made there, now or later: nobody should wait for it.
+    // No folder can be made there, now or later, so a retry would be useless.
     let place = lab.site.dir().join("inbox");
     lab.site.body = lab.site.body.replace(&place.display().to_string(), "/dev/full/inbox");
     let mut refused = lab.site.spawn();
@@ -490,7 +491,7 @@ fn an_inbox_in_an_impossible_place_is_refused_by_name() {
     drop((refused, port));
 }
 
-/// The faults are those of the inbox's folder, and of no other.
+/// Makes a disk with faults for the inbox's folder alone.
 fn disk_of_inbox(lab: &mut Lab) -> Disk {
     let disk = Disk::under(&mut lab.site);
     let folder = lab.site.dir().join("inbox");
@@ -502,7 +503,7 @@ fn disk_of_inbox(lab: &mut Lab) -> Disk {
     disk
 }
 
-/// A reader of the live stream.
+/// Starts a reader of the live stream.
 fn stream(agent: &Agent) -> Process {
     let mut curl = Command::new("curl");
     let url = format!("http://127.0.0.1:{}/api/v1/messages", agent.http.port());
@@ -542,7 +543,7 @@ fn a_disk_that_refuses_stops_nothing_is_told_and_is_made_up_for() {
         let health = agent.http.get("/healthz");
         assert!(health.status == 503 && health.text().contains("\"inbox\""), "{}", health.text());
         assert_eq!(agent.http.get("/livez").status, 200, "a restart would free no disk");
-        // Who reads by name is served from what is there, and a new client gets in.
+        // A reader with a name gets stored messages, and a new client is accepted.
         assert_eq!(read(&agent, "reader=app")["missed"], 0);
         drop(signed_in(port.number(), 4, "passing", true, false));
         disk.is_full(false);
@@ -568,7 +569,7 @@ fn when_the_disk_is_slower_than_what_comes_the_newest_are_lost_and_counted() {
     let received = || agent.sum("modemfleet_mqtt_received_total", &[]);
     let mut sent = 0;
     until("some to be lost", || {
-        // The broker holds few for a client that is slow: no more at once than it takes.
+        // The broker holds few messages for a slow client, so not more are sent at once.
         publish(&lab, "down/a", &numbers(sent..sent + 50));
         sent += 50;
         until("the modem to hand them on", || (received() > f64::from(sent) - 0.5).then_some(()));
@@ -581,7 +582,7 @@ fn when_the_disk_is_slower_than_what_comes_the_newest_are_lost_and_counted() {
     let stored = || agent.sum("modemfleet_inbox_stored_total", &[]);
     until("the rest to be stored", || (stored() > kept - 0.5).then_some(()));
     assert!((stored() - kept).abs() < 0.5 && slow() < f64::from(sent) - 511.0);
-    // The newest are those that are missing.
+    // The newest messages are missing.
     let mut expected = 0;
     while f64::from(expected) < kept - 0.5 {
         let (_, id, payload) = delivery(&mut peer, 4, "down/a");
@@ -602,7 +603,7 @@ fn a_kill_between_modem_and_inbox_takes_nothing_that_was_stored() {
         let safe = numbers(round * 10..round * 10 + 5);
         send_down(&lab, &agent, "down/a", &safe);
         stored.extend(safe);
-        // In the middle of the sync of what comes next.
+        // In the middle of the sync of the next messages.
         disk.sync_takes(Duration::from_secs(600));
         let (begun, _) = disk.syncs();
         let risky = numbers(round * 10 + 5..round * 10 + 10);

@@ -1,4 +1,4 @@
-//! The manifests: what Kubernetes' own schemas say of them, and the agent of its fleet file.
+//! The manifests: valid by Kubernetes' own schemas, and with a fleet file that the agent accepts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,8 @@ use std::process::Command;
 use e2e::{modemfleet, run};
 use serde_yaml::Value;
 
-/// The oldest minor version that distributions for gateways still ship, and the newest that the schemas know.
+/// The oldest minor version that distributions for gateways still ship, and the newest of the
+/// schemas.
 const VERSIONS: [&str; 2] = ["1.32.0", "1.37.0"];
 
 fn folder() -> PathBuf {
@@ -18,7 +19,7 @@ fn manifest(name: &str) -> Value {
     serde_yaml::from_str(&fs::read_to_string(folder().join(name)).unwrap()).unwrap()
 }
 
-/// The validator, in a place of its own.
+/// Returns the validator, installed in its own folder.
 fn validator() -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kubernetes-validate");
     let program = dir.join("bin/kubernetes-validate");
@@ -33,7 +34,7 @@ fn validator() -> PathBuf {
     program
 }
 
-/// What it says of files, where it refuses one.
+/// Returns the validator's message if it rejects one of the files.
 fn refusal(version: &str, files: &[PathBuf]) -> Option<String> {
     let mut validate = Command::new(validator());
     let said = run(validate.args(["--strict", "-k", version]).args(files), b"");
@@ -48,7 +49,7 @@ fn the_manifests_fit_the_schemas_of_kubernetes() {
     for version in VERSIONS {
         assert_eq!(refusal(version, &files), None, "{version}");
     }
-    // A slip is seen.
+    // An error is detected.
     let dir = tempfile::tempdir().unwrap();
     let wrong = dir.path().join("wrong.yaml");
     let text = fs::read_to_string(folder().join("daemonset.yaml")).unwrap();
@@ -107,7 +108,7 @@ fn the_agent_takes_the_fleet_file_and_its_secrets_are_those_of_the_secret() {
     assert_eq!(volume.next(), generator["name"].as_str());
 }
 
-/// Applied as they are, they would make a token that others know.
+/// If a manifest had a token, each deployment would have the same published token.
 #[test]
 fn the_manifests_bring_no_secret_of_their_own() {
     assert!(
@@ -120,7 +121,7 @@ fn the_manifests_bring_no_secret_of_their_own() {
     }
 }
 
-/// Reports whether git leaves a file of the repository alone.
+/// Reports whether git ignores a file of the repository.
 fn is_ignored(path: &str) -> bool {
     let mut git = Command::new("git");
     git.current_dir(folder().join("../..")).args(["check-ignore", "--quiet", path]);

@@ -1,4 +1,4 @@
-//! What is logged, changed while the agent runs.
+//! The level of the log, changed while the agent runs.
 
 use std::process::{Command, Output};
 

@@ -1,6 +1,6 @@
 //! The built binary from outside, one module for each subject.
 //!
-//! All are one program, so that it is linked once and not fifty times.
+//! All modules are one program, so that it is linked once and not fifty times.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -61,7 +61,7 @@ mod unplug;
 mod version;
 mod web;
 
-/// A file that is not named above would be built by nothing, and its tests run by nothing.
+/// A file that is not named above would not be built, and its tests would not run.
 #[test]
 fn each_file_here_is_a_module() {
     let here = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e");

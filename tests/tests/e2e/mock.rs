@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use e2e::{Process, Site, modemfleet};
 
-/// Debian's own: the bindings of umockdev are installed for that one.
+/// Debian's own interpreter: the bindings of umockdev are installed for it.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// Libudev listens to udevd only where this is there; a machine without udevd gets it in a namespace.
+/// Creates the file without which libudev does not listen to udevd. A machine without udevd gets it
+/// in a namespace.
 const UDEVD: &str =
     "mount -t tmpfs none /run && mkdir -p /run/udev/data && touch /run/udev/control && exec \"$@\"";
 
@@ -17,7 +18,7 @@ fn succeeds(command: &mut Command) -> bool {
     command.output().is_ok_and(|done| done.status.success())
 }
 
-/// Whether umockdev is there. Where it is not, says so; under CI that is a failure.
+/// Reports whether umockdev is installed, and prints if not. Under CI the test then fails.
 fn can_mock() -> bool {
     let bindings = "import gi; gi.require_version('UMockdev', '1.0')";
     let is_there = succeeds(Command::new("umockdev-run").arg("--version"))
@@ -71,7 +72,7 @@ fn a_device_that_udev_tells_of_is_seen_and_gone_and_seen_under_other_ttys_and_ot
     let known = unknown.replace("9 other", "9 at");
     let seen = [nothing(), ports(0), nothing(), ports(4), nothing(), unknown.to_owned(), known];
     assert_eq!(mock.stdout(), seen);
-    // Where udevd is there, or seems to be, it is events that tell, the kernel's first.
+    // With udevd, or a file that stands for it, events report the device, the kernel's first.
     if has_udevd || can_pretend {
         for event in ["Announced(\"1-1\")", "DeviceCame(\"1-1\")", "Came(Tty", "DeviceWent(\"1-1\""]
         {

@@ -1,4 +1,5 @@
-//! Models in the field: a file in a folder makes a rebadged modem serve, without a build and without a restart.
+//! Models in the field: a file in a folder makes a rebadged modem serve, without a build and a
+//! restart.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -6,7 +7,7 @@ use std::process::{Command, Output};
 use e2e::{Lab, Sim, modemfleet, run, until};
 use serde_json::Value;
 
-/// All that a modem needs that is a SIM7600 under another name.
+/// A model file for a SIM7600 under another name.
 const ACME: &str = "models:
   - like: sim7600
     cgmm: [ACME-4G]
@@ -37,7 +38,7 @@ fn a_file_of_three_lines_makes_a_rebadged_modem_serve_and_a_wrong_one_changes_no
         call(&["profiles", "explain", tty.to_str().unwrap(), "--models", models])
     };
 
-    // Nobody knows it; what it is may be asked without the agent, whose port is closed again.
+    // No profile knows the model. `explain` works without the agent, which has closed the port.
     let agent = lab.site.start();
     let failed = [("modem", "m0"), ("state", "failed")];
     until("the modem to be given up", || {
@@ -54,7 +55,7 @@ fn a_file_of_three_lines_makes_a_rebadged_modem_serve_and_a_wrong_one_changes_no
     assert_eq!(told.status.code(), Some(0), "{}", text(&told.stdout));
     assert!(text(&told.stdout).contains("winner   acme-4g: begins with ACME-4G"), "{told:?}");
 
-    // The file, and a reload.
+    // The file is added, and a reload.
     fs::write(format!("{models}/acme.yaml"), ACME).unwrap();
     let done = reload();
     let plan = text(&done.stdout);
@@ -64,7 +65,7 @@ fn a_file_of_three_lines_makes_a_rebadged_modem_serve_and_a_wrong_one_changes_no
     agent.connected("m0", "s");
     assert!(modem().to_string().contains("\"acme-4g\""), "{}", modem());
 
-    // Another one is wrong: nothing changes, and who checks is told where.
+    // Another file is wrong: nothing changes, and the command names the place of the error.
     let bad = format!("{models}/bad.yaml");
     fs::write(
         &bad,
@@ -84,7 +85,7 @@ fn a_file_of_three_lines_makes_a_rebadged_modem_serve_and_a_wrong_one_changes_no
     let labels = |result| [("result", result)];
     assert!((agent.sum("modemfleet_config_reloads_total", &labels("refused")) - 1.0).abs() < 0.1);
 
-    // It goes, and nothing is new.
+    // The wrong file is removed, and nothing changes.
     fs::remove_file(&bad).unwrap();
     assert!(check().status.success());
     assert!(!text(&reload().stdout).contains("models"), "nothing changed");

@@ -1,4 +1,4 @@
-//! The MQTT listener from outside: unmodified clients in, received messages out, nothing lost, nothing harmed.
+//! The MQTT listener from outside: unmodified clients publish and subscribe, without loss or harm.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::Command;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use e2e::mqtt_peer::{MqttPeer, connect, packet, publish, text};
 use e2e::{Lab, Port, Process, until};
 
-/// A lab whose agent listens for MQTT; its sessions subscribe to `down/#`.
+/// Makes a lab whose agent listens for MQTT; its sessions subscribe to `down/#`.
 fn lab(modems: usize, users: &str) -> (Lab, Port) {
     let port = Port::free();
     let mut lab = Lab::new(modems);
@@ -30,7 +30,8 @@ fn pub_with(port: u16, more: &[&str]) -> bool {
     command.status().unwrap().success()
 }
 
-/// A client in JavaScript, with the library of Node-RED: each message once the one before it is answered.
+/// A client in JavaScript, with the library of Node-RED. It sends each message after the answer to
+/// the one before.
 const NODE: &str = "\
 const mqtt = require('mqtt'), port = process.argv[2];
 const run = (version) => new Promise((done, failed) => {
@@ -62,7 +63,7 @@ fn unmodified_clients_of_every_version_publish() {
         more.extend(retain.then_some("-r"));
         assert!(pub_with(port, &more), "{topic}");
     }
-    // Debian's own interpreter: the package is not there for others.
+    // Debian's own interpreter: other interpreters do not have the package.
     let paho = "import sys, paho.mqtt.client as m\n\
                 for version, name in ((m.MQTTv311, '311'), (m.MQTTv5, '5')):\n\
                 \x20   c = m.Client('paho', protocol=version)\n\
@@ -115,11 +116,11 @@ fn what_was_acknowledged_survives_a_kill_and_qos_2_is_taken_once() {
     }
     peer.send(&packet(0x62, &[0, 9]));
     assert_eq!(peer.read(), Some((0x70, vec![0, 9])), "PUBCOMP");
-    // Answers come in order: what was sent before the last answered one is on disk, QoS 0 too.
+    // Answers come in order: each message before the last answered one is on disk, also with QoS 0.
     agent.process.kill();
     let agent = site.start();
     assert_eq!(agent.queued(), 3);
-    // Released, the number is free for another message.
+    // After PUBREL the identifier is free for another message.
     let mut peer = MqttPeer::signed_in(port.number(), 5, "a");
     for _ in 0..2 {
         peer.send(&publish(5, 2, 9, "t", b"two"));
@@ -154,8 +155,8 @@ fn a_full_queue_holds_clients_back_and_loses_nothing() {
         acknowledged
     };
     while next(&mut peer) < 80 {}
-    // An eighth is the share of the messages for one session. A message costs less than what is added; silence alone
-    // may be that of a busy machine.
+    // An eighth is the share of messages for one session. A message takes less than the margin.
+    // Silence alone may come from a busy machine.
     let is_full =
         || agent.sum("modemfleet_queue_bytes", &[]) + 11_000.0 > f64::from(1024 * 1024 / 8 * 7);
     until("the queue to be full", || {
@@ -164,7 +165,7 @@ fn a_full_queue_holds_clients_back_and_loses_nothing() {
         }
         is_full().then_some(())
     });
-    // Refused over HTTP, held back here: nothing was refused, nothing dropped.
+    // HTTP rejects further messages, MQTT holds them back: none was rejected or dropped here.
     assert_eq!(agent.http.publish("topic=t", &payload(0)).status, 429);
     let _sim = lab.plug_in(0, &[]);
     while next(&mut peer) < count {}
@@ -187,7 +188,7 @@ fn a_dropped_message_of_qos_2_frees_its_number() {
     for payload in [b"one", b"two"] {
         peer.send(&publish(5, 2, 9, "t", payload));
         let (first, body) = peer.read().unwrap();
-        // No PUBREL follows an error, so the next message of this number is another one.
+        // No PUBREL follows an error, so the next message with this identifier is another message.
         assert_eq!((first, &body[..3]), (0x50, &[0, 9, 0x97][..]), "PUBREC: quota exceeded");
     }
     assert_eq!(agent.queued(), 1);
@@ -231,7 +232,7 @@ fn what_cannot_be_carried_is_refused_by_its_reason() {
         three.send(&bytes);
         assert_eq!(three.read(), None);
     }
-    // And what can be carried is.
+    // An acceptable message is still accepted.
     let mut three = MqttPeer::signed_in(port, 4, "three");
     three.send(&publish(4, 1, 3, "a/b", b"good"));
     assert_eq!(three.read(), Some((0x40, vec![0, 3])));
@@ -266,11 +267,12 @@ fn what_comes_down_reaches_local_subscribers_and_streams_and_nothing_is_echoed()
     until("the stream, and both clients", || {
         (agent.sum("modemfleet_hand_in_connections", &[]) > 1.5).then_some(())
     });
-    // Published here it goes up, and comes down again only where a session subscribed to it.
+    // A message published here goes up. It comes down again only if a session subscribed to its
+    // topic.
     assert!(pub_with(port, &["-t", "up", "-m", "x", "-q", "1"]));
     let mut heard = Vec::new();
     until("a message on the stream", || {
-        // The subscriptions of the clients may come after the first messages.
+        // The clients' subscriptions may come after the first messages.
         assert!(pub_with(lab.broker.port(), &["-t", "down/a/x", "-m", "hello", "-q", "1"]));
         heard.extend(sub.stdout().first().cloned());
         (!heard.is_empty()).then_some(())
@@ -288,7 +290,7 @@ fn what_comes_down_reaches_local_subscribers_and_streams_and_nothing_is_echoed()
     assert_eq!(agent.http.get("/api/v1/messages?filter=a%23").status, 400);
 }
 
-/// The `data:` lines of an event stream, as they come.
+/// Returns the `data:` lines of an event stream, as they come.
 fn stream(port: u16, target: &str) -> mpsc::Receiver<String> {
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     write!(stream, "GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
@@ -349,7 +351,7 @@ fn malformed_packets_of_every_type_harm_nobody() {
                 }
                 peer.send(&bad);
             }
-            // Whoever was first on the wire, everybody else is served.
+            // After a bad packet all other clients are served.
             sent += 1;
             bystander.send(&publish(4, 1, sent, "bystander", &sent.to_be_bytes()));
             assert_eq!(bystander.read(), Some((0x40, sent.to_be_bytes().to_vec())));
@@ -370,7 +372,7 @@ fn malformed_packets_of_every_type_harm_nobody() {
     assert!(!agent.log().contains("panicked"), "{}", agent.log());
 }
 
-/// A good packet of each type, those that only a server sends included.
+/// Returns a good packet of each type, also of types that only a server sends.
 fn packets(version: u8) -> Vec<Vec<u8>> {
     let properties: &[u8] = if version == 5 { &[0] } else { &[] };
     let id = [0, 1];
@@ -395,7 +397,7 @@ fn packets(version: u8) -> Vec<Vec<u8>> {
     ]
 }
 
-/// Every byte changed in turn, every cut, and too much.
+/// Returns the packet with each byte changed in turn, cut at each place, and with extra bytes.
 fn mutations(good: &[u8]) -> Vec<Vec<u8>> {
     let mut bad = Vec::new();
     for at in 0..good.len() {

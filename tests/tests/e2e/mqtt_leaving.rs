@@ -1,11 +1,12 @@
-//! The MQTT listener and clients that go, or seem to have gone: at a full queue, with a will, after a pause.
+//! The MQTT listener and clients that leave, or seem to have left: at a full queue, with a will,
+//! after a pause.
 
 use std::time::Duration;
 
 use e2e::mqtt_peer::{MqttPeer, packet, publish, text};
 use e2e::{Agent, Lab, Port, Signal, pause, until};
 
-/// A place for the listener, and a lab without modems whose queue takes so many messages.
+/// Makes a lab without modems, whose queue takes this many messages, and the listener's port.
 fn lab(most: u32) -> (Lab, Port) {
     let port = Port::free();
     let mut lab = Lab::without_modems(1);
@@ -15,7 +16,8 @@ fn lab(most: u32) -> (Lab, Port) {
     (lab, port)
 }
 
-/// CONNECT with a keep-alive in seconds, and a will of QoS 1 on `will` where there is a payload.
+/// Makes a CONNECT with a keep-alive in seconds, and with a will of QoS 1 on `will` if a payload is
+/// given.
 fn connect(version: u8, client: &str, keep_alive: u8, will: Option<&str>) -> Vec<u8> {
     let flags = if will.is_some() { 0b1110 } else { 0b10 };
     let none: &[u8] = if version == 5 { &[0] } else { &[] };
@@ -35,7 +37,7 @@ fn signed_in(port: &Port, connect: &[u8]) -> MqttPeer {
     peer
 }
 
-/// Waits until so many clients are connected.
+/// Waits until this many clients are connected.
 fn clients(agent: &Agent, count: f64) {
     until("the clients to be so many", || {
         (agent.sum("modemfleet_hand_in_connections", &[]) == count).then_some(())
@@ -79,7 +81,7 @@ fn at_a_full_queue_clients_that_are_gone_are_noticed() {
     let (lab, port) = lab(1);
     let agent = lab.site.start();
     agent.publish("topic=t", b"first");
-    // More than is held for a client, so that it is not read to its end.
+    // More than the agent holds for a client, so it is not read to its end.
     let flood: Vec<u8> =
         (1..=45_u16).flat_map(|id| publish(4, 1, id, "flood", &[b'x'; 500])).collect();
     let mut closed = signed_in(&port, &connect(4, "closed", 60, Some("closed is gone")));
@@ -94,7 +96,8 @@ fn at_a_full_queue_clients_that_are_gone_are_noticed() {
     pinging.send(&flood);
     clients(&agent, 4.0);
     drop((closed, left));
-    // Silence is noticed while another, with the same keep-alive and as full a line, pings.
+    // The silent client is noticed. Another client has the same keep-alive and as many messages,
+    // but sends pings.
     until("only the one that pings to be connected", || {
         pinging.send(&packet(0xc0, &[]));
         (agent.sum("modemfleet_hand_in_connections", &[]) == 1.0).then_some(())
@@ -122,7 +125,7 @@ fn clients_that_hang_give_way_to_others_though_they_cannot_be_heard() {
     let (lab, port) = lab(1);
     let agent = lab.site.start();
     agent.publish("topic=t", b"first");
-    // Far more than is held for a client: behind it no ping could be seen.
+    // Far more than the agent holds for a client: it could not see a ping behind this.
     let flood: Vec<u8> =
         (1..=100_u16).flat_map(|id| publish(4, 1, id, "flood", &[b'x'; 800])).collect();
     let hanging: Vec<MqttPeer> = (0..256)
@@ -138,7 +141,7 @@ fn clients_that_hang_give_way_to_others_though_they_cannot_be_heard() {
         good.send(&connect(4, "good", 60, None));
         good.read().filter(|(first, _)| *first == 0x20)
     });
-    // One of them at a time, and only for one that came.
+    // A hanging client is closed only for a new one, and one at a time.
     assert!(agent.sum("modemfleet_hand_in_connections", &[]) >= 200.0);
     drop(hanging);
 }
@@ -155,7 +158,7 @@ fn a_pause_of_the_agent_throws_out_nobody_who_pinged() {
             peer.send(&packet(0xc0, &[]));
             peer.send(&publish(4, 0, 0, "t", format!("{round}").as_bytes()));
         }
-        // Twice the time after which it would be believed to be gone.
+        // Twice the time after which the agent would close a silent client.
         pause(Duration::from_millis(500));
     }
     agent.process.signal(Signal::CONT);
@@ -174,7 +177,7 @@ fn a_message_whose_time_is_over_when_it_comes_is_taken_and_dropped() {
     let (lab, port) = lab(10);
     let agent = lab.site.start();
     let mut peer = signed_in(&port, &connect(5, "five", 60, None));
-    // A Message Expiry Interval: 0 is over at once, and no fault.
+    // A Message Expiry Interval: 0 expires at once, and is not an error.
     for (id, seconds, queued) in [(1_u8, 0, 0), (2, 60, 1)] {
         let body = [text("t"), vec![0, id, 5, 2, 0, 0, 0, seconds], b"x".to_vec()].concat();
         peer.send(&packet(0x32, &body));

@@ -1,4 +1,5 @@
-//! Refusals of the MQTT listener: of what the standard forbids, and of more than a client's share.
+//! Refusals of the MQTT listener: packets that the standard forbids, and more than a client's
+//! share.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,7 +14,7 @@ use rustix::process::{Resource, Rlimit, prlimit};
 use e2e::mqtt_peer::{MqttPeer, connect, packet, publish, text};
 use e2e::{Agent, Lab, Port, Sim, Stopwatch, until};
 
-/// A lab whose agent listens for MQTT.
+/// Makes a lab whose agent listens for MQTT.
 fn lab(modems: usize, users: &str) -> (Lab, Port) {
     let port = Port::free();
     let mut lab = if modems == 0 { Lab::without_modems(1) } else { Lab::new(modems) };
@@ -23,18 +24,18 @@ fn lab(modems: usize, users: &str) -> (Lab, Port) {
     (lab, port)
 }
 
-/// A string of any bytes with its length in front.
+/// Returns a string of any bytes with its length in front.
 fn raw(bytes: &[u8]) -> Vec<u8> {
     [&u16::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat()
 }
 
-/// A CONNECT of these flags, and of these parts behind the keep-alive.
+/// Makes a CONNECT with these flags, and these parts behind the keep-alive.
 fn connect_with(version: u8, flags: u8, parts: &[Vec<u8>]) -> Vec<u8> {
     let name = if version == 3 { "MQIsdp" } else { "MQTT" };
     packet(0x10, &[text(name), vec![version, flags, 0, 60], parts.concat()].concat())
 }
 
-/// Strings that are none, with the statement of MQTT 3.1.1 and of MQTT 5.
+/// Invalid strings, with the statement of MQTT 3.1.1 and of MQTT 5.
 const NO_TEXT: [(&str, &[u8]); 6] = [
     ("MQTT-1.5.3-1, 5: MQTT-1.5.4-1: an overlong form", b"a\xc0\x80"),
     ("MQTT-1.5.3-1, 5: MQTT-1.5.4-1: no UTF-8", b"a\xff"),
@@ -44,7 +45,8 @@ const NO_TEXT: [(&str, &[u8]); 6] = [
     ("MQTT-1.5.3-2, 5: MQTT-1.5.4-2: NUL", b"a\0b"),
 ];
 
-/// CONNECTs that must be refused: the statement, the version, the bytes, and the reason that MQTT 5 is given.
+/// Returns CONNECTs that must be refused: the statement, the version, the bytes, and the reason
+/// code of MQTT 5.
 fn bad_connects() -> Vec<(String, u8, Vec<u8>, u8)> {
     let (id, none) = (text("id"), vec![0]);
     let mut all = Vec::new();
@@ -111,9 +113,10 @@ fn a_connect_that_the_standard_forbids_is_refused() {
     let mut wrong = Vec::new();
     for (words, version, bytes, reason) in bad_connects() {
         let mut peer = MqttPeer::open(port.number());
-        // What follows must not be served either.
+        // The packet behind it must not be served either.
         peer.send(&[bytes, packet(0xc0, &[])].concat());
-        // MQTT 3.1.1 wants no answer to what is no CONNECT (MQTT-3.1.4-1), MQTT 5 allows one.
+        // A first packet other than CONNECT gets no answer in MQTT 3.1.1 (MQTT-3.1.4-1), and may
+        // get one in MQTT 5.
         let want = (version == 5).then(|| (0x20, vec![0, reason, 0]));
         let got = peer.read();
         if got != want || got.is_some() && peer.read().is_some() {
@@ -121,7 +124,7 @@ fn a_connect_that_the_standard_forbids_is_refused() {
         }
     }
     assert!(wrong.is_empty(), "{} were not refused:\n{}", wrong.len(), wrong.join("\n"));
-    // Nor is all refused.
+    // Valid CONNECTs are not refused.
     for version in [3, 4] {
         let mut peer = MqttPeer::open(port.number());
         let parts = [text("id"), text("w"), text("p"), text("user"), raw(b"\0\xff")];
@@ -132,7 +135,7 @@ fn a_connect_that_the_standard_forbids_is_refused() {
     let will = vec![9, 1, 1, 2, 0, 0, 0, 0, 0x0b];
     let will = [&will[..8], &[0x03], &text("")].concat();
     let will = [vec![u8::try_from(will.len() - 1).unwrap()], will[1..].to_vec()].concat();
-    // A password without a user, which MQTT 5 allows, and a will that has no time to live.
+    // A password without a user, which MQTT 5 allows, and a will without a message expiry.
     peer.send(&connect_with(
         5,
         0b0100_0110,
@@ -141,7 +144,8 @@ fn a_connect_that_the_standard_forbids_is_refused() {
     assert_eq!(peer.read().unwrap().1[..2], [0, 0]);
 }
 
-/// Packets behind a CONNECT that must be refused: the statement, the version, the bytes, and MQTT 5's reason.
+/// Returns packets behind a CONNECT that must be refused: the statement, the version, the bytes,
+/// and MQTT 5's reason.
 fn bad_packets() -> Vec<(String, u8, Vec<u8>, u8)> {
     let mut all = Vec::new();
     let mut add = |words: &str, version: u8, first: u8, parts: &[&[u8]], reason: u8| {
@@ -194,7 +198,7 @@ fn bad_packets() -> Vec<(String, u8, Vec<u8>, u8)> {
     all
 }
 
-/// Those of MQTT 5 alone.
+/// Adds those of MQTT 5 alone.
 fn bad_properties(add: &mut impl FnMut(&str, u8, u8, &[&[u8]], u8)) {
     let (t, id): (Vec<u8>, &[u8]) = (text("t"), &[0, 1]);
     add("MQTT-3.3.4-6", 5, 0x30, &[&t, &[2, 0x0b, 1]], 0x82);
@@ -240,7 +244,8 @@ fn a_packet_that_the_standard_forbids_ends_the_connection_with_its_reason() {
     }
     assert!(wrong.is_empty(), "{} were not refused:\n{}", wrong.len(), wrong.join("\n"));
     assert_eq!(agent.queued(), 0);
-    // What can be answered is, and the connection goes on; the QoS of what is at fault is kept.
+    // A refusal that can be answered is answered, and the connection goes on. The answer fits the
+    // packet's QoS.
     let mut peer = MqttPeer::signed_in(port.number(), 5, "id");
     for (qos, answer) in [(1, 0x40), (2, 0x50)] {
         for (properties, reason) in [
@@ -263,7 +268,7 @@ fn a_packet_that_the_standard_forbids_ends_the_connection_with_its_reason() {
             assert_eq!(peer.read().unwrap().0, 0x70, "PUBCOMP");
         }
     }
-    // Nothing but the end of the connection answers QoS 0.
+    // QoS 0 has no answer, so the connection ends.
     peer.send(&packet(0x30, &[&text("t")[..], &[2, 1, 1], b"\xff"].concat()));
     let (first, body) = peer.read().unwrap();
     assert_eq!((first, body[0]), (0xe0, 0x99));
@@ -301,7 +306,7 @@ fn topics_are_judged_alike_on_every_way_in() {
         );
         let mut five = MqttPeer::signed_in(port.number(), 5, "five");
         five.send(&packet(0x82, &[&[0, 1, 0][..], &text(topic), &[1]].concat()));
-        // A broker's own topics may be heard; nothing else of these is a filter.
+        // A broker's own topics may be subscribed to; none of the others is a valid filter.
         let grant = if topic.starts_with("$SYS") { 1 } else { 0x8f };
         assert_eq!(five.read(), Some((0x90, vec![0, 1, 0, grant])), "SUBSCRIBE {topic:?}");
     }
@@ -309,14 +314,14 @@ fn topics_are_judged_alike_on_every_way_in() {
         let mut five = MqttPeer::signed_in(port.number(), 5, "five");
         five.send(&publish(5, 1, 3, topic, b"x"));
         let (_, body) = five.read().unwrap();
-        // Routes with `#` do not reach a leading `$`.
+        // Routes with `#` do not match a leading `$`.
         let want = if topic.starts_with('$') { &[0, 3, 0x87][..] } else { &[0, 3][..] };
         assert_eq!(&body[..want.len()], want, "{topic:?}");
     }
     assert!(agent.process.ended().is_none());
 }
 
-/// A lab as above whose listener has the users `a` and `b`.
+/// Makes a lab as above, whose listener has the users `a` and `b`.
 fn lab_with_users(modems: usize) -> (Lab, Port) {
     let (mut lab, port) = lab(modems, ", users: {}");
     let secret = |name: &str| lab.site.secret(name, "open sesame").display().to_string();
@@ -330,7 +335,7 @@ fn refused(agent: &Agent, reason: &str) -> f64 {
     agent.sum("modemfleet_hand_in_connections_refused_total", &[("reason", reason)])
 }
 
-/// Ends a flood, also where a test fails meanwhile.
+/// Ends a flood, also if a test fails meanwhile.
 struct Ends<'a>(&'a AtomicBool);
 
 impl Drop for Ends<'_> {
@@ -339,7 +344,8 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// Half-open connections that come again as they are cut, until what is done meanwhile is over.
+/// Keeps up half-open connections, each opened again once it is cut, until `while_it_lasts`
+/// returns.
 fn flood(port: u16, count: usize, while_it_lasts: impl FnOnce()) {
     let most = Some(4_096);
     prlimit(None, Resource::Nofile, Rlimit { current: most, maximum: most }).unwrap();
@@ -357,7 +363,7 @@ fn flood(port: u16, count: usize, while_it_lasts: impl FnOnce()) {
     });
 }
 
-/// One connection that says little and stays until it is cut.
+/// Opens a connection that sends two bytes and stays until it is cut.
 fn half_open(port: u16, done: &AtomicBool) {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return };
     stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
@@ -455,7 +461,7 @@ fn a_client_id_is_its_users_while_its_client_is_connected() {
     first.send(&packet(0xc0, &[]));
     assert_eq!(first.read(), Some((0xd0, vec![])), "it is connected still");
     assert_eq!(refused(&agent, "client_id"), 2.0);
-    // Its own user takes it over, as the standard has it.
+    // A client of the same user takes it over, as the standard says.
     let (second, answer) = connect(4, "a");
     assert_eq!((answer, first.read()), (0, Some((0xe0, vec![0x8e, 0]))));
     drop((first, second));
@@ -486,7 +492,8 @@ fn the_client_after_the_last_place_is_told_so() {
     });
 }
 
-/// A broker that says what no broker should. Its end of each connection comes once something is subscribed to.
+/// Starts a broker that breaks the protocol. It passes on each connection after the first
+/// SUBSCRIBE.
 fn bad_broker() -> (String, mpsc::Receiver<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();

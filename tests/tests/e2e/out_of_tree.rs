@@ -1,4 +1,4 @@
-//! A profile that is no part of this repository: a crate of its own, with a `main` of its own, on a modem.
+//! A profile outside of this repository: its own crate, with its own `main`, on a modem.
 
 use std::fs;
 use std::process::Command;
@@ -14,7 +14,7 @@ fn a_program_with_a_profile_of_a_third_party_serves_its_modems() {
     fs::create_dir(&models).unwrap();
     let acme = "models: [ { like: sim7600, cgmm: [ACME-ONE] } ]";
     fs::write(models.join("acme.yaml"), acme).unwrap();
-    // The simulator knows no Acme; its SIM7600 may call itself so.
+    // The simulator has no Acme model, but its SIM7600 may have that name.
     let named = ["--models", models.to_str().unwrap()];
     let _sim = Sim::of_model("acme-one", &dir, 1, &lab.broker.address(), &named);
 
@@ -22,7 +22,7 @@ fn a_program_with_a_profile_of_a_third_party_serves_its_modems() {
     agent.connected("m0", "s");
     let info = [("modem", "m0"), ("manufacturer", "Acme"), ("profile", "acme")];
     assert!((agent.sum("modemfleet_modem_info", &info) - 1.0).abs() < 0.1, "{}", agent.log());
-    // Of the profile's own status.
+    // The temperature comes from the profile's own status.
     until("the temperature", || {
         let celsius = agent.sum("modemfleet_modem_temperature_celsius", &[("modem", "m0")]);
         ((celsius - 29.0).abs() < 0.1).then_some(())
@@ -31,7 +31,7 @@ fn a_program_with_a_profile_of_a_third_party_serves_its_modems() {
     agent.drained();
     assert!(lab.subscriber.wait(1)[0].text().contains("by a third party"));
 
-    // The commands know it, too.
+    // The commands know the profile, too.
     let call = |words: &[&str], input: &[u8]| -> Value {
         let output = run(Command::new(acmefleet()).args(words), input);
         serde_json::from_slice(&output.stdout).unwrap()

@@ -1,4 +1,5 @@
-//! The status page in a real browser: what it shows, that it stays live, that it complains of nothing.
+//! The status page in a real browser: its content, its live updates, and no messages in the
+//! console.
 
 use std::path::Path;
 
@@ -9,14 +10,14 @@ fn url(lab: &Lab) -> String {
     format!("http://127.0.0.1:{}/", lab.site.port())
 }
 
-/// Where `MODEMFLEET_SCREENSHOTS` names a folder, what the page looks like goes there.
+/// Saves a picture of the page in the folder that `MODEMFLEET_SCREENSHOTS` names, if it is set.
 fn picture(browser: &Browser, name: &str) {
     if let Some(folder) = std::env::var_os("MODEMFLEET_SCREENSHOTS") {
         browser.screenshot(&Path::new(&folder).join(name));
     }
 }
 
-/// The text of one modem's row.
+/// Returns the text of a modem's row.
 fn row(browser: &Browser, modem: &str) -> String {
     let text = browser.script(&format!(
         "const row = document.querySelector('tr[data-modem=\"{modem}\"]'); return row ? row.innerText : ''"
@@ -39,7 +40,7 @@ fn the_page_shows_the_fleet_and_an_unplug_as_it_happens() {
     until("all modems", || {
         browser.text().contains("3 of 3 modems serving, 3 of 3 sessions connected").then_some(())
     });
-    // Not reloaded from here on.
+    // The mark shows that the page is not reloaded from here on.
     let mark = browser.script("window.mark = 1; return window.mark");
     assert_eq!(mark, json!(1));
     picture(&browser, "page-3.png");
@@ -48,7 +49,7 @@ fn the_page_shows_the_fleet_and_an_unplug_as_it_happens() {
     until("the summary", || browser.text().contains("2 of 3 modems serving").then_some(()));
     assert_eq!(browser.script("return window.mark"), json!(1));
     dark_and_narrow(&browser);
-    // Each colour, row header and picture has its text; nothing is wider than a phone's screen.
+    // Each picture, table and row header has a text; the page is not wider than a phone's screen.
     let nameless = "return [...document.querySelectorAll('svg,table,th,dl')].filter(e => \
         !(e.getAttribute('aria-label') || e.textContent.trim())).length";
     assert_eq!(browser.script(nameless), json!(0));
@@ -57,7 +58,7 @@ fn the_page_shows_the_fleet_and_an_unplug_as_it_happens() {
     until("the loss of the agent", || browser.text().contains("No connection").then_some(()));
 }
 
-/// On a phone at night: the same page in other colours, and no wider than the screen.
+/// Checks the page on a phone at night: it has other colours, and is not wider than the screen.
 fn dark_and_narrow(browser: &Browser) {
     let back = "return getComputedStyle(document.body).backgroundColor";
     let light = browser.script(back);
@@ -71,8 +72,8 @@ fn dark_and_narrow(browser: &Browser) {
     picture(browser, "page-phone.png");
 }
 
-/// Draws every form of a modem's last hour: the line has as many pieces as the values have, and a browser can draw
-/// each of them inside the picture.
+/// Draws every form of a modem's last hour. The line has as many pieces as the values, and a
+/// browser can draw each of them inside the picture.
 #[test]
 fn a_signal_is_drawn_wherever_its_values_stand() {
     let lab = Lab::without_modems(1);

@@ -1,4 +1,4 @@
-//! Plans of hostile fleet files: they hold up nobody, and take little.
+//! Plans of hostile fleet files: they delay no other work, and take little memory.
 
 #[path = "../../shapes.rs"]
 mod shapes;
@@ -12,20 +12,21 @@ use e2e::{Agent, Answer, Http, Lab, Stopwatch, until};
 
 const PLAN: &str = "/api/v1/reload/plan";
 
-/// The most memory that plans may take beside what the agent has, in KiB.
+/// The most memory that plans may add to the agent's own, in KiB.
 const MEMORY: u64 = 64 * 1024;
 
-/// A reload waits for its turn and for the disk of a busy machine, and for no plan.
+/// The longest time of a reload. It waits for its turn and the disk of a busy machine, but for no
+/// plan.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-/// A line of the agent's state, in KiB.
+/// Returns a line of the agent's state, in KiB.
 fn memory(agent: &Agent, key: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", agent.process.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
     line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// The shapes that cost most memory or time, and some others.
+/// Returns the shapes that cost most memory or time, and some others.
 fn costly() -> Vec<String> {
     let all = shapes::all().into_iter();
     let costly = all.filter(|(name, _)| {
@@ -116,7 +117,7 @@ fn a_plan_that_nobody_waits_for_makes_room_for_the_next() {
     assert_eq!(answer.status, 400, "{}", answer.text());
 }
 
-/// `check` and a plan agree on what is taken, and end with the same words.
+/// `check` and a plan accept the same files, and reject others with the same words.
 #[test]
 fn check_and_a_plan_refuse_alike() {
     let lab = Lab::without_modems(1);

@@ -1,4 +1,4 @@
-//! What Prometheus' own tools say of our metrics, rules and configurations.
+//! Prometheus' own tools on our metrics, rules and configurations.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/prometheus")
 }
 
-/// Runs promtool in the folder of the rules and returns what it printed; it must have no complaint.
+/// Runs promtool in the folder of the rules, and returns its output; it must succeed.
 fn promtool(args: &[&str], input: &[u8]) -> String {
     let output = run(Command::new("promtool").current_dir(deploy()).args(args), input);
     let text = [output.stdout, output.stderr].concat();
@@ -40,7 +40,7 @@ fn the_rules_are_right_and_each_alert_fires_and_stays_silent() {
     promtool(&["test", "rules", "modemfleet.rules.test.yml"], b"");
 }
 
-/// All maps of a YAML file that have this key, wherever they stand.
+/// Collects all maps of a YAML value that have this key, at any depth.
 fn with_key<'a>(value: &'a Value, key: &str, found: &mut Vec<&'a Value>) {
     match value {
         Value::Mapping(map) => {
@@ -69,7 +69,8 @@ fn each_alert_has_a_test_and_a_runbook() {
         let link = format!("docs/runbooks.md#{}", name.to_lowercase());
         assert_eq!(alert["annotations"]["runbook_url"].as_str(), Some(link.as_str()));
         assert!(runbooks.lines().any(|line| line == format!("## {name}")), "{name}: no runbook");
-        // The list of expected alerts is whole: those on like series that are not in it are silent.
+        // The list of expected alerts is complete: alerts on similar series that are not in it stay
+        // silent.
         let fires = |case: &&Value| {
             case["alertname"] == name
                 && case["exp_alerts"].as_sequence().is_some_and(|s| !s.is_empty())
@@ -78,13 +79,13 @@ fn each_alert_has_a_test_and_a_runbook() {
     }
 }
 
-/// The families that an expression names; what a rule has recorded has a colon in its name.
+/// Returns the families that an expression names; the name of a recorded series has a colon.
 fn families(expr: &str) -> impl Iterator<Item = &str> {
     expr.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))
         .filter(|word| word.starts_with("modemfleet_") || word.starts_with("process_"))
 }
 
-/// What the Prometheus on a gateway keeps of a scrape: names, of which some end with `.*`.
+/// Returns the names that the Prometheus on a gateway keeps of a scrape; some end with `.*`.
 fn kept() -> Vec<String> {
     let text = std::fs::read_to_string(deploy().join("agent/prometheus.yml")).unwrap();
     let config: Value = serde_yaml::from_str(&text).unwrap();

@@ -21,7 +21,7 @@ fn a_modem_of_another_dialect_carries_messages_and_tells_its_signal() {
             let sum = agent.scrape().sum("modemfleet_signal_rsrp_dbm", &[("rat", rat)]);
             (sum < 0.0).then_some(())
         });
-        // Of 5G modules the carriers are asked for; those of category 4 have one.
+        // Only 5G modules are asked for their carriers; those of category 4 have one.
         let fleet: Value = serde_json::from_slice(&agent.http.get("/api/v1/modems").body).unwrap();
         let carriers = &fleet["modems"][0]["carriers"];
         if model == "rm520n" {

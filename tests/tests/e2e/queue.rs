@@ -1,4 +1,4 @@
-//! `modemfleet queue`: on a running agent through its API, on a stopped one in its folder.
+//! `modemfleet queue`: on a running agent through its API, on a stopped agent in its folder.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -21,7 +21,7 @@ fn queue(words: &[&str]) -> Output {
     run(command.arg("queue").args(words).env_remove("MODEMFLEET_LOG"), b"")
 }
 
-/// The output of a command that must succeed.
+/// Returns the output of a command that must succeed.
 #[track_caller]
 fn out(words: &[&str]) -> String {
     let output = queue(words);
@@ -90,7 +90,7 @@ fn the_same_commands_work_on_a_running_and_on_a_stopped_agent() {
     };
     let second = look(true);
 
-    // Nothing is deleted by a slip; one that is named is.
+    // A call without a selection deletes nothing; with a selection it does.
     let (status, told) = code(&with(&["purge"]));
     assert_eq!(status, Some(2), "{told}");
     assert_eq!(agent.http.ask("POST", "/api/v1/queue/purge", &[], b"").status, 400);
@@ -118,7 +118,8 @@ fn the_same_commands_work_on_a_running_and_on_a_stopped_agent() {
     assert_eq!(agent.sum("modemfleet_queue_dropped_total", &[("reason", "purged")]), 2.0);
 }
 
-/// A broker that closes the connection of who publishes on a topic that it forbids, as some do.
+/// A broker that closes the connection of a client that publishes on a forbidden topic, as some
+/// brokers do.
 struct Strict {
     port: u16,
     forbids: Arc<AtomicBool>,
@@ -143,7 +144,7 @@ impl Strict {
     }
 }
 
-/// MQTT 3.1.1, as far as a publisher needs it.
+/// Serves MQTT 3.1.1, as far as a publisher needs it.
 fn serve(mut stream: TcpStream, forbids: &AtomicBool, received: &Mutex<Vec<String>>) -> Option<()> {
     let byte = |stream: &mut TcpStream| {
         let mut byte = [0];
@@ -194,11 +195,11 @@ fn a_poison_message_is_aside_across_a_restart_and_comes_back_after_the_fix() {
     agent.connected("m0", "s");
     agent.publish("topic=forbidden", b"x");
     let aside = || {
-        // Others are acknowledged between the kicks.
+        // Other messages are acknowledged between the closed connections.
         agent.publish("topic=good", b"x");
         (agent.sum("modemfleet_queue_set_aside_messages", &[]) > 0.0).then_some(())
     };
-    // Suspects are tried seldom, so that most of the time is left to others.
+    // Suspects are tried seldom, so that most of the time remains for other messages.
     assert!(within(Duration::from_secs(180), aside).is_some(), "{}", agent.log());
     assert!(agent.sum("modemfleet_mqtt_disconnects_total", &[("reason", "broker")]) >= 5.0);
     let config = site.file();
@@ -268,7 +269,8 @@ fn a_damaged_queue_is_found_by_fsck_and_survived_by_the_agent() {
     let (status, told) = code(&["fsck", "--config", config.to_str().unwrap()]);
     assert_eq!(status, Some(1), "{told}");
 
-    // No modem is there, so nothing is leased: it is the check after an unclean stop that finds it.
+    // No modem is plugged in, so nothing is leased: the check after an unclean stop finds the
+    // damage.
     let mut agent = lab.site.start();
     agent.publish("topic=later", b"x");
     agent.process.kill();

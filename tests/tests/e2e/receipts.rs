@@ -1,4 +1,4 @@
-//! Receipts, the stream of outcomes and `modemfleet publish --wait`, as an application sees them.
+//! Receipts, the stream of outcomes and `modemfleet publish --wait`, from an application's view.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use std::thread;
 use e2e::{Agent, Lab, PATIENCE, Process, Signal, Sim, Site, modemfleet, run, until};
 use serde_json::{Value, json};
 
-/// Event streams at the same time.
+/// The number of event streams at the same time.
 const READERS: usize = 128;
 
 /// Hands a message in, and returns the answer.
@@ -41,14 +41,14 @@ fn becomes(agent: &Agent, id: &str, state: &str) -> Value {
     })
 }
 
-/// All of a receipt but its time, which is rounded anew at each look.
+/// Returns a receipt without its time, which is rounded again at each request.
 fn timeless(receipt: &Value) -> Value {
     let mut receipt = receipt.clone();
     assert!(receipt.as_object_mut().is_some_and(|receipt| receipt.remove("at").is_some()));
     receipt
 }
 
-/// The outcomes from now on.
+/// Returns the outcomes from now on.
 #[track_caller]
 fn outcomes(agent: &Agent) -> mpsc::Receiver<Value> {
     let (_, mut lines) = open(agent);
@@ -65,7 +65,7 @@ fn outcomes(agent: &Agent) -> mpsc::Receiver<Value> {
     receiver
 }
 
-/// The status of a request for outcomes, and what comes after it.
+/// Opens a stream of outcomes, and returns the status and the rest of the answer.
 #[track_caller]
 fn open(agent: &Agent) -> (u16, BufReader<TcpStream>) {
     let mut stream = TcpStream::connect(("127.0.0.1", agent.http.port())).unwrap();
@@ -84,7 +84,7 @@ fn publish(site: &Site, words: &[&str]) -> Command {
     command
 }
 
-/// Exit code and standard error.
+/// Returns exit code and standard error.
 fn ended(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
@@ -93,7 +93,7 @@ fn published(site: &Site, words: &[&str], input: &[u8]) -> (Option<i32>, String)
     ended(&run(&mut publish(site, words), input))
 }
 
-/// A `publish` that goes on, once its message is handed in, and the message's id.
+/// Starts a `publish` that waits, and returns it with the message's id.
 #[track_caller]
 fn waiting(site: &Site, words: &[&str]) -> (Process, String) {
     let process = Process::start("publish", &mut publish(site, words));
@@ -123,7 +123,7 @@ fn a_receipt_follows_a_message_to_its_acknowledgement() {
     assert!(done["at"].as_str() >= appended.as_str(), "{done}");
     assert_eq!((&done["path"], &done["by"]), (&json!("m0/s"), &json!("broker")), "{done}");
 
-    // A broker that takes its time.
+    // The broker is paused, so its acknowledgement is late.
     lab.broker.signal(Signal::STOP);
     let second = id(&hand_in(&agent, "topic=t&qos=2"));
     let given = becomes(&agent, &second, "given");
@@ -169,7 +169,7 @@ fn an_id_that_nobody_gave_is_not_found_and_what_is_none_is_refused() {
         let shown = wrong.get(..wrong.len().min(60));
         let error: Value = serde_json::from_slice(&answer.body)
             .unwrap_or_else(|fault| panic!("{shown:?}: {fault}: {}", answer.text()));
-        // A path of another shape is no path of the API.
+        // A path of another shape is not a path of the API.
         let expected = if wrong.ends_with('/') { (404, "not_found") } else { (400, "id") };
         assert_eq!((answer.status, error["error"].as_str().unwrap()), expected, "{shown:?}");
         assert!(answer.body.len() < 300, "{shown:?}: it is not repeated");
@@ -220,7 +220,7 @@ fn who_waits_learns_that_the_broker_has_it() {
     lab.site.http =
         format!(", token: {{ file: {} }}, socket: {}", token.display(), socket.display());
     let agent = lab.site.start();
-    // It waits while there is no modem, and says so once there is one.
+    // The command waits while no modem is plugged in, and prints the acknowledgement after that.
     let (over_socket, id) = waiting(&lab.site, &["--wait", "one"]);
     let _sim = lab.plug_in(0, &[]);
     let (code, told) = end(over_socket);
@@ -240,7 +240,7 @@ fn who_waits_learns_that_the_broker_has_it() {
     assert_eq!(code, Some(0), "{told}");
     assert!(told.contains("accepted by the modem of m0/s; at QoS 0 no broker"), "{told}");
 
-    // The last comes without an end of its line.
+    // The last line has no line end.
     let output =
         run(&mut publish(&lab.site, &["--wait=1m", "--lines"]), "4\n5\n".repeat(20).as_bytes());
     let (code, told) = ended(&output);
@@ -271,7 +271,7 @@ fn who_waits_in_vain_learns_why() {
     let expected = format!("{id}: dropped: an operator removed it");
     assert_eq!((code, told), (Some(1), expected));
 
-    // What no modem of its route takes is known once the modem is.
+    // A message that no modem of its route accepts is set aside once the modem is known.
     let large = "x".repeat(5_000);
     let (process, id) = waiting(&lab.site, &["--wait", &large]);
     let dir = lab.site.dir().join("m0");
@@ -329,7 +329,7 @@ fn who_waits_outlives_the_agent() {
     let lab = Lab::without_modems(1);
     let mut agent = lab.site.start();
     let (process, id) = waiting(&lab.site, &["--wait", "x"]);
-    // An open stream does not keep the agent from its end.
+    // An open stream does not delay the agent's end.
     agent.process.signal(Signal::TERM);
     let status = agent.process.end_within(PATIENCE).unwrap();
     assert_eq!(status.code(), Some(0));
@@ -394,7 +394,7 @@ fn a_key_stands_for_all_that_makes_the_message() {
         let answer = ask(other, payload);
         assert_eq!((answer.status, answer.text().contains("key_reused")), (422, true), "{other}");
     }
-    // Its defaults said or not, it is the same message.
+    // With or without its defaults, the message is the same.
     assert_eq!(ask("topic=t&session=m0/s&ttl=60m&priority=5&retain=false", b"x").body, answer.body);
     assert_eq!(agent.queued(), 1);
 }

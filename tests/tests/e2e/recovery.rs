@@ -1,4 +1,4 @@
-//! The recovery ladder from outside: what the API and the metrics show, and root's part of it.
+//! The recovery ladder from outside: its API, its metrics, and root's part.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +8,7 @@ use std::process::Command;
 use e2e::{Agent, Lab, Mosquitto, Process, modemfleet, run, until};
 use serde_json::Value;
 
-/// Gives the first modem these keys in its `recovery`, and the agent this socket.
+/// Adds these keys to the first modem's `recovery`, and a socket to the agent; returns the socket.
 fn with_recovery(lab: &mut Lab, keys: &str) -> PathBuf {
     let socket = lab.site.dir().join("recover.sock");
     let with = format!(" recovery: {{ {keys} }}, sessions:");
@@ -22,7 +22,7 @@ fn modem(agent: &Agent) -> Value {
     fleet["modems"][0].clone()
 }
 
-/// How often an action had an outcome.
+/// Returns how often an action had an outcome.
 fn count(agent: &Agent, action: &str, outcome: &str) -> f64 {
     let labels = [("action", action), ("outcome", outcome)];
     agent.sum("modemfleet_recovery_actions_total", &labels)
@@ -40,7 +40,7 @@ fn script(folder: &Path, name: &str, text: &str) {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// What systemd does with modemfleet-recover.socket: a process for each connection.
+/// Listens as systemd does with modemfleet-recover.socket: a process for each connection.
 fn listen(socket: &Path, scripts: &Path) -> Process {
     let mut command = Command::new("systemd-socket-activate");
     command.args(["--accept", "--inetd", "--listen"]).arg(socket);
@@ -65,7 +65,7 @@ fn a_modem_that_only_its_power_cures_is_cured_by_the_script_that_root_laid_out()
     until("its cause", || mute().then_some(()));
     let reason = modem(&agent)["reason"].as_str().unwrap_or_default().to_owned();
     until("the script to run", || asked.exists().then_some(()));
-    // What the script does to a real modem.
+    // The effect of the script on a real modem.
     ill.unplug();
     lab.sims.push(lab.plug_in(0, &[]));
     agent.connected("m0", "s");
@@ -74,7 +74,7 @@ fn a_modem_that_only_its_power_cures_is_cured_by_the_script_that_root_laid_out()
     for action in ["resync", "reopen"] {
         assert_eq!(count(&agent, action, "failed"), 1.0, "{action}");
     }
-    // A pty is no USB device.
+    // A pty is not a USB device.
     assert_eq!(count(&agent, "usb_reset", "skipped"), 1.0);
     assert_eq!(count(&agent, "power", "cured"), 1.0);
     assert!(state(&agent, "serving"), "{reason}");
@@ -93,7 +93,7 @@ fn a_modem_that_nothing_cures_is_failed_and_says_why() {
     assert_eq!(is["state"], "failed");
     let reason = is["reason"].as_str().unwrap();
     assert!(reason.contains("more is done in 60 min"), "{reason}");
-    // Nobody runs scripts here, which costs nothing.
+    // No process runs scripts here, and the skipped actions do not count against the budget.
     for (action, outcome) in
         [("resync", "failed"), ("reopen", "failed"), ("usb_reset", "skipped"), ("power", "skipped")]
     {
@@ -105,7 +105,7 @@ fn a_modem_that_nothing_cures_is_failed_and_says_why() {
     let shown = run(status.args(["status", "--config"]).arg(lab.site.file()), b"");
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(shown.contains("more is done in 60 min"), "{shown}");
-    // Another life of the modem.
+    // The modem is plugged in again.
     lab.sims[0].unplug();
     lab.sims[0] = lab.plug_in(0, &[]);
     agent.connected("m0", "s");
@@ -150,7 +150,7 @@ fn root_does_what_a_line_asks_for_and_nothing_else() {
     };
     assert_eq!(recover(&[], "power north\n"), ("done\n".to_owned(), 0));
     assert_eq!(recover(&["power", "north"], ""), ("done\n".to_owned(), 0));
-    // More than one line is not looked at.
+    // Only the first line is read.
     assert_eq!(recover(&[], "power north\npower north\n"), ("done\n".to_owned(), 0));
     assert_eq!(fs::read_to_string(&trace).unwrap(), "0\n0\n0\n");
     let endless = "power north".to_owned() + &" ".repeat(100_000);

@@ -1,4 +1,4 @@
-//! Reloading from outside: what changed in the file, what the plan said, what the broker saw.
+//! Reloading from outside: the change of the file, the plan, and its effect at the broker.
 
 use std::fs;
 use std::io::Write;
@@ -13,13 +13,13 @@ fn modemfleet_with(args: &[&str], file: &Path) -> Output {
     run(Command::new(modemfleet()).args(args).arg(file), b"")
 }
 
-/// The lines of a plan that say more than `=`, without the summary.
+/// Returns the lines of a plan that do not begin with `=`, without the summary.
 fn changes(output: &Output) -> Vec<String> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.lines().filter(|line| line.starts_with(['+', '-', '~'])).map(str::to_owned).collect()
 }
 
-/// Who connected and who disconnected in order, after the first `from` lines of the broker's log.
+/// Returns the connects and disconnects in order, after the first `from` lines of the broker's log.
 fn seen(lab: &Lab, from: usize) -> Vec<String> {
     let event = |line: &String| {
         if line.contains("New client connected") {
@@ -44,8 +44,9 @@ fn sorted(words: &str) -> Vec<String> {
     words
 }
 
-/// What is changed, which words by which, what the plan says (`{reopened}` stands for the end of its
-/// sentence), and what the broker sees: `+` a CONNECT, `-` a DISCONNECT.
+/// A change: its name, the replaced words, the lines of the plan, and the events at the broker.
+/// In the plan `{reopened}` is the end of a sentence. An event is `+` for a CONNECT or `-` for a
+/// DISCONNECT.
 type Row =
     (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str], &'static str);
 
@@ -112,8 +113,8 @@ const TABLE: [Row; 10] = [
     ),
 ];
 
-/// A fleet of two modems, whose second signs in with a password, and a third modem that is plugged in and
-/// not in the file: its entry is returned, to be put in the place of `# third`.
+/// Makes a fleet of two modems, whose second signs in with a password. A third modem is plugged in
+/// and not in the file: its entry is returned, to replace `# third`.
 fn lab_of_three() -> (Lab, String) {
     let mut lab = Lab::new(3);
     let password = lab.site.secret("password", "one\n");
@@ -131,7 +132,7 @@ fn lab_of_three() -> (Lab, String) {
     (lab, third)
 }
 
-/// The plan, beforehand and as it was done.
+/// Returns the plan of `check --diff`, and that of the reload itself.
 fn reload(file: &Path) -> [Vec<String>; 2] {
     [&["check", "--diff"], &["reload", "--config"]].map(|args| {
         let output = modemfleet_with(args, file);
@@ -178,7 +179,7 @@ fn what_changed_in_the_file_is_what_the_broker_sees_and_nothing_else() {
     nothing_is_left_of_what_is_gone(&agent);
 }
 
-/// A line of the table in docs/reload.md.
+/// Makes a line of the table in docs/reload.md.
 fn row(what: &str, plan: &[String], broker: &[String]) -> String {
     let said: Vec<String> = plan.iter().map(|line| format!("`{line}`")).collect();
     let event = |event: &String| {
@@ -194,7 +195,7 @@ fn row(what: &str, plan: &[String], broker: &[String]) -> String {
     )
 }
 
-/// What this test saw is what readers are told.
+/// Checks that the documentation has this observed line.
 fn told(row: &str) {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reload.md");
     let page = fs::read_to_string(page).unwrap();
@@ -214,7 +215,7 @@ fn nothing_is_left_of_what_is_gone(agent: &Agent) {
     assert_eq!(refused.status, 404, "{}", refused.text());
 }
 
-/// `to` of a route.
+/// Sets `to` of the only route.
 fn routed(lab: &mut Lab, topic: &str, to: &str) {
     let modems = lab.site.body.split("routes:").next().unwrap().to_owned();
     lab.site.body = format!("{modems}routes: [ {{ topic: \"{topic}\", to: [{to}] }} ]\n");
@@ -241,7 +242,7 @@ fn what_waits_for_a_route_that_goes_takes_the_one_that_matches_now_in_its_order(
     }
     let payloads: Vec<String> = lab.subscriber.wait(40).iter().map(e2e::Received::text).collect();
     assert_eq!(payloads, (0..40).map(|n| n.to_string()).collect::<Vec<_>>());
-    // What was meant for one session waits for that one, also while the fleet has no such session.
+    // A message for one session waits for that session, also while the fleet has no such session.
     let line = lab.site.body.lines().find(|line| line.starts_with("  m0:")).unwrap().to_owned();
     lab.site.body = lab.site.body.replace(&format!("{line}\n"), "");
     let done = modemfleet_with(&["reload", "--config"], &lab.site.file());
@@ -310,7 +311,8 @@ fn a_file_with_errors_is_refused_and_the_old_fleet_runs_on() {
     let refusal = |line: &str| line.contains("the reload is refused") && line.contains("nobody");
     agent.process.line("the refusal in the log", refusal);
     assert!(!agent.log().contains("hunter2"), "a comment is in the log: {}", agent.log());
-    // The file still says where the agent is, so that it is asked, and counts.
+    // The file still has the agent's address, so the command reaches the agent, which counts the
+    // refusal.
     let refused = modemfleet_with(&["reload", "--config"], &file);
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("nobody"));
@@ -324,7 +326,7 @@ fn a_file_with_errors_is_refused_and_the_old_fleet_runs_on() {
     agent.publish("topic=a", b"x");
     lab.subscriber.wait(1);
     assert_eq!(seen(&lab, 0), ["+m0-s"]);
-    // The way back is no change.
+    // The old file is not a change.
     lab.site.body = good;
     let done = modemfleet_with(&["reload", "--config"], &lab.site.file());
     assert!(done.status.success() && changes(&done).is_empty());
@@ -353,7 +355,7 @@ fn what_needs_a_restart_is_named_with_its_reason_and_the_rest_is_done() {
         plan.iter().find(|line| line["name"] == name).unwrap()["at_restart"].as_bool().unwrap()
     };
     assert!(later("http.listen") && later("queue") && !later("shutdown_grace"), "{answer}");
-    // Two files need no agent.
+    // A comparison of two files needs no agent.
     let diff = run(Command::new(modemfleet()).args(["check", "--diff"]).arg(&old).arg(&file), b"");
     let said = changes(&diff);
     assert_eq!(said.len(), 3, "{said:?}");
@@ -370,7 +372,7 @@ fn what_needs_a_restart_is_named_with_its_reason_and_the_rest_is_done() {
     assert_eq!(alone.status.code(), Some(3), "no agent runs");
 }
 
-/// A fleet file that is a pipe: whoever reads it waits for its writer.
+/// The fleet file is a pipe: its reader waits for its writer.
 #[test]
 fn a_reload_that_is_asked_for_while_the_agent_starts_is_not_lost() {
     let site = {
@@ -400,7 +402,7 @@ fn a_reload_that_is_asked_for_while_the_agent_starts_is_not_lost() {
     until("the agent", || {
         agent.http.try_ask("GET", "/healthz", &[], b"").filter(|answer| answer.status == 200)
     });
-    // It has read the file and serves; now it wants to read it once more.
+    // It has read the file and serves; now it reads the file again.
     write();
     until("the reload", || {
         let answer = agent.http.try_ask("GET", "/metrics", &[], b"")?;
@@ -409,7 +411,8 @@ fn a_reload_that_is_asked_for_while_the_agent_starts_is_not_lost() {
     });
 }
 
-/// Many ask at once, by signal and by the API, while messages flow: they come one after the other.
+/// Many requests at once, by signal and by the API, while messages flow: reloads run one after
+/// another.
 #[test]
 fn reloads_are_done_one_after_the_other_and_lose_nothing() {
     let mut lab = Lab::new(2);

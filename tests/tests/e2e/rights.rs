@@ -1,4 +1,4 @@
-//! The rights of files that the agent writes, and the programs that commands show its token to.
+//! The rights of files that the agent writes, and the programs to which commands show its token.
 
 use std::fs;
 use std::io::Read;
@@ -19,7 +19,7 @@ fn give(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// The files and folders below a folder that others may use, with their modes.
+/// Returns the files and folders below a folder that others may use, with their modes.
 fn open_to_others(folder: &Path) -> Vec<String> {
     let mut open = Vec::new();
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
@@ -35,7 +35,7 @@ fn open_to_others(folder: &Path) -> Vec<String> {
     open
 }
 
-/// A site with an inbox, whose folders are there already and open to all readers.
+/// Makes a site with an inbox, whose folders already exist and are open to all readers.
 fn open_folders() -> Lab {
     let mut lab = Lab::without_modems(1);
     let at = |name: &str| lab.site.dir().join(name);
@@ -48,7 +48,7 @@ fn open_folders() -> Lab {
     lab
 }
 
-/// The agent with a umask that takes nothing.
+/// Starts the agent with the umask 0.
 fn without_umask(site: &Site) -> Process {
     let mut command = Command::new("sh");
     command.args(["-c", "umask 000; exec \"$0\" \"$@\""]).arg(modemfleet());
@@ -73,7 +73,7 @@ fn files_are_the_agents_own_whatever_the_folder_and_the_umask() {
     assert_eq!(open_to_others(&at("inbox")), Vec::<String>::new());
     drop(agent);
 
-    // What an earlier version left, and a file that is damaged.
+    // Files of an earlier version, and a damaged file.
     fs::create_dir(at("queue/damaged-1")).unwrap();
     give(&at("queue/damaged-1"), 0o755);
     fs::write(at("queue/pins.json"), "{}").unwrap();
@@ -118,7 +118,7 @@ fn a_folder_that_others_may_write_is_warned_of() {
     drop(agent);
 }
 
-/// Reports whether a process that a signal ended left a core, if its limits let it.
+/// Reports whether a process that a signal ended left a core, with no limit on its size.
 fn leaves_core(dir: &Path, program: &[&str]) -> bool {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -c unlimited && exec \"$0\" \"$@\""]).args(program);
@@ -146,7 +146,7 @@ fn a_crash_leaves_no_core() {
     assert!(!leaves_core(dir, &[program, "run", "--config", file.to_str().unwrap()]));
 }
 
-/// Takes the agent's port, answers nothing, and passes on what comes.
+/// Listens on the agent's port, answers nothing, and passes on the requests.
 fn squatter(port: u16) -> Receiver<String> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
     let (tell, told) = mpsc::channel();
@@ -191,13 +191,13 @@ fn a_token_does_not_go_to_an_address_that_was_fallen_back_to() {
         assert!(words.contains("`--url` and `--token-file`"), "{words}");
         assert!(heard.try_recv().is_err(), "something was sent");
     }
-    // Somebody named it.
+    // The user named the address and the token.
     let (said, words) = status(&["--url", &url, "--token-file", token]);
     assert_eq!(said.status.code(), Some(1), "{words}");
     assert!(heard.recv_timeout(PATIENCE).unwrap().contains(TOKEN));
 }
 
-/// A program of the user `nobody` at the agent's port, which prints what it is told.
+/// Starts a program of the user `nobody` on the agent's port, which prints the requests.
 fn foreign_squatter(port: u16) -> Process {
     let listen = "import os,socket,sys\nos.setgroups([]);os.setgid(65534);os.setuid(65534)\ns=socket.create_server(('127.0.0.1',int(sys.argv[1])))\n\
                   print('listening',flush=True)\nwhile True:\n c,_=s.accept();c.settimeout(1)\n try: print('heard',c.recv(4096),flush=True)\n \
@@ -230,7 +230,7 @@ fn a_token_does_not_go_to_a_program_of_another_user() {
     let _ = status(&["--url", &url, "--token-file", token]);
     squatter.line("the token", |line| line.contains(TOKEN));
     drop(squatter);
-    // Where anybody may make the queue's files, whose they are says nothing.
+    // If any user may create the queue's files, their owner proves nothing.
     let queue = site.dir().join("queue");
     fs::create_dir_all(&queue).unwrap();
     give(&queue, 0o1777);
@@ -244,7 +244,7 @@ fn a_token_does_not_go_to_a_program_of_another_user() {
     assert!(!squatter.stdout().iter().any(|line| line.contains(TOKEN)));
     drop(squatter);
     fs::remove_dir_all(&queue).unwrap();
-    // The agent's own user may be another one than that of the command: its queue says which.
+    // The agent may run as another user than the command: the queue's owner is the agent's user.
     let agent = site.start();
     let (said, words) = status(&["--config", file]);
     assert_eq!(said.status.code(), Some(0), "{words}");

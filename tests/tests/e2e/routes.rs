@@ -1,4 +1,4 @@
-//! Routes from outside: a share for each, a copy for each, another topic, and the way back.
+//! Routes from outside: `spread`, `all`, another topic, and the return to the first path.
 
 use std::process::Command;
 
@@ -109,17 +109,18 @@ fn a_route_publishes_on_another_topic() {
     let id: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
     let topic = &lab.subscriber.wait(1)[0].topic;
     assert_eq!(*topic, format!("gw/m0/s/sensors/t1/{}", id["id"].as_str().unwrap()));
-    // What would be no topic any more is refused at hand-in, not lost on the way.
+    // A topic that would become too long is rejected at hand-in, and not lost later.
     let long = format!("topic=sensors/{}", "x".repeat(1_000));
     let refused = agent.http.publish(&long, b"x");
     assert_eq!(refused.status, 400, "{}", refused.text());
-    // The acknowledgement of a lone message may wait for the next commit.
+    // The acknowledgement of a single message may wait for the next commit.
     agent.drained();
 }
 
 #[test]
 fn a_path_that_came_back_is_preferred_once_it_held() {
-    // Longer than it takes, on a busy machine, to see that the first path is back and to send a message.
+    // Longer than the time to see on a busy machine that the first path is back, and to send a
+    // message.
     let mut lab = lab("routes: [ { topic: \"#\", to: [m0/s, m1/s], hold_down: 8s } ]\n");
     let agent = lab.start();
     let active = |modem: &str| {
@@ -129,7 +130,7 @@ fn a_path_that_came_back_is_preferred_once_it_held() {
     agent.publish("topic=t", b"0");
     until("the first path", || active("m0").then_some(()));
     agent.drained();
-    // At the start the second may have been up first.
+    // At the start the second path may have been up first.
     let at_start = switches("fail_back");
     lab.sims[0].unplug();
     until("the loss", || (!agent.is_connected("m0", "s")).then_some(()));
@@ -159,7 +160,7 @@ fn a_path_that_is_too_small_is_skipped_and_where_none_fits_nothing_is_taken() {
     let large = [b'x'; 5_000];
     for query in ["topic=t", "topic=t&session=m0/s"] {
         let answer = agent.http.publish(query, &large);
-        // Of the second modem nothing is known yet: it may be large enough.
+        // The second modem is not yet known: its limit may be large enough.
         assert_eq!(answer.status, if query.contains("session") { 413 } else { 202 }, "{query}");
     }
     for number in 1..4 {

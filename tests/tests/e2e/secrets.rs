@@ -1,4 +1,4 @@
-//! Secrets stay inside: nothing that is printed or served holds one, at the highest level of the log.
+//! Secrets stay inside: no output and no answer contains one, at the highest level of the log.
 
 use std::process::Command;
 
@@ -13,13 +13,13 @@ const TOKEN: &str = "token-9d1f0c7e-visible-ascii";
 const DEVICE_SECRET: &str = "8f663b388dee796b931ebcb789b75a39";
 const SIGNED: &str = "D48150E8D550607B15C667E100635EE96EA7D512";
 
-/// All of them, the one that is made of another included.
+/// All secrets, including the one derived from another.
 const SECRETS: [&str; 6] = [PASSWORD, APN_PASSWORD, PIN, TOKEN, DEVICE_SECRET, SIGNED];
 
 fn site(broker: &Mosquitto, authority: &Authority, own: &Pair) -> (Site, [Sim; 2]) {
     let mut site = Site::new();
     let sim = Sim::start(&site.dir().join("sim"), 3, &broker.address(), &["--pin", PIN]);
-    // Its card has the number of the first one's: what is remembered of a PIN would be of both.
+    // Its card has the number of the first modem's card, so a remembered PIN would apply to both.
     let other = Sim::of_model("ec25", &site.dir().join("q"), 1, &broker.address(), &[]);
     let secret = |name, text| site.secret(name, text).display().to_string();
     let (password, pin) = (secret("password", PASSWORD), secret("pin", PIN));
@@ -63,18 +63,18 @@ modems:
     (site, [sim, other])
 }
 
-/// What is looked for.
+/// The secrets to look for, in lower case.
 struct Secrets(Vec<String>);
 
 impl Secrets {
-    /// All of [`SECRETS`], and each line of a private key: a log breaks one up.
+    /// Returns all of [`SECRETS`], and each line of a private key, since a log breaks the key up.
     fn with_key(own: &Pair) -> Self {
         let lines = own.key.lines().filter(|line| !line.starts_with("-----"));
         let all = SECRETS.into_iter().chain(lines).map(str::to_lowercase);
         Self(all.collect())
     }
 
-    /// Where a secret stands that should not.
+    /// Returns the places of a text that contain a secret.
     fn leaks(&self, place: &str, text: &str) -> Vec<String> {
         let text = text.to_lowercase();
         let mut found = Vec::new();
@@ -108,7 +108,7 @@ impl Secrets {
         found
     }
 
-    /// What the programs say that ask the agent, or read its file.
+    /// Looks at the output of commands that ask the agent, or read its file.
     fn told(&self, site: &Site) -> Vec<String> {
         let (file, url) = (site.file(), format!("http://127.0.0.1:{}", site.port()));
         let (file, token) = (file.to_str().unwrap(), site.dir().join("token"));
@@ -131,7 +131,7 @@ impl Secrets {
         found
     }
 
-    /// What the console shows, and lets the agent log, of commands that hold a secret or ask for one.
+    /// Looks at the console, for commands that contain a secret or ask for one.
     fn typed(&self, site: &Site, own: &Pair) -> Vec<String> {
         let length = own.key.len();
         let stored = format!("+QFUPL: {length},");
@@ -168,7 +168,7 @@ impl Secrets {
         found
     }
 
-    /// What is in a support bundle, of a running agent and of a stopped one.
+    /// Looks at a support bundle, of a running agent or a stopped one.
     fn bundled(&self, site: &Site, is_running: bool) -> Vec<String> {
         let mut command = Command::new(modemfleet());
         command.args(["diag", "-o", "-", "--config"]).arg(site.file());
@@ -178,7 +178,7 @@ impl Secrets {
         let mut unpack = Command::new("tar");
         let text = run(unpack.args(["-xzO"]), &output.stdout).stdout;
         let text = String::from_utf8_lossy(&text).into_owned();
-        // It is really that talkative.
+        // The bundle is as detailed as expected.
         for word in ["SIMCOM_SIM7600", "AT+CMQTTCONNECT=", "modemfleet_at_commands_total"] {
             assert_eq!(text.contains(word), is_running, "{word}");
         }
@@ -189,7 +189,7 @@ impl Secrets {
     }
 }
 
-/// Runs `at` on a modem: how it ended, and what was printed.
+/// Runs `at` on a modem, and returns its exit code and its output.
 fn typed_at(modem: &str, args: &[&str], site: &Site) -> (Option<i32>, String) {
     let (url, token) = (format!("http://127.0.0.1:{}", site.port()), site.dir().join("token"));
     let mut command = Command::new(modemfleet());
@@ -221,7 +221,7 @@ fn no_secret_is_logged_or_served() {
     found.extend(secrets.told(&site));
     found.extend(secrets.typed(&site, &own));
     found.extend(secrets.bundled(&site, true));
-    // What goes wrong is logged in more words: a broker that goes, a modem that goes.
+    // Failures are logged in more detail: the broker stops, and a modem is unplugged.
     drop(broker);
     until("the loss", || (!agent.is_connected("a", "ali")).then_some(()));
     until("a refused connect", || {
@@ -240,7 +240,8 @@ fn no_secret_is_logged_or_served() {
     found.extend(secrets.leaks("stderr", &log));
     found.extend(secrets.leaks("stdout", &agent.process.stdout().join("\n")));
     assert!(found.is_empty(), "{found:#?}");
-    // The log was really that talkative: the dialogue is in it, up to where the secrets go.
+    // The log is as detailed as expected: it contains the dialogue, up to the commands with
+    // secrets.
     for word in
         ["CMQTTCONNECT", "CPIN", "CGAUTH", "CCERTDOWN=\"mf0-key-", "QFUPL=\"mf0-key-", "TRACE"]
     {
@@ -248,7 +249,7 @@ fn no_secret_is_logged_or_served() {
     }
 }
 
-/// Secrets that cannot be used are refused by name and place, at the check and at the start.
+/// Unusable secrets are rejected by name and place, at the check and at the start.
 #[test]
 fn a_secret_that_is_refused_is_not_shown() {
     let authority = Authority::new();
@@ -280,7 +281,7 @@ fn a_secret_that_is_refused_is_not_shown() {
     }
 }
 
-/// Fleet files in which what may be a secret stands, by an alias or a copy, in a place that is shown.
+/// Fleet files in which a possible secret also stands in a visible place, by an alias or a copy.
 const REPEATED: [&str; 13] = [
     "x-a: &hunter2 gw\ngateway: *hunter2\nmodems: { m: { match: { port: a }, poll: *hunter2 } }\n",
     "x-a: &hunter2 gw\nmodems: { *hunter2 : { match: { prot: /a } } }\n",
@@ -297,7 +298,7 @@ const REPEATED: [&str; 13] = [
     "modems: { m: { match: { port: &p hunter2-and-more-than-forty-characters-of-it }, pin: *p } }\n",
 ];
 
-/// What is secret in one place of a file is shown in none.
+/// A value that is secret in one place of a file is shown in no other.
 #[test]
 fn what_stands_in_a_secrets_place_is_not_shown_where_else_it_stands() {
     let lab = e2e::Lab::without_modems(1);
@@ -346,7 +347,8 @@ fn a_wrong_pin_is_tried_once_and_never_again() {
         pin.display()
     );
     site.log = "trace".to_owned();
-    // Three restarts would burn a SIM whose PIN is tried at each; the fourth here has the right one.
+    // A card is blocked after three wrong PINs. Four starts try the wrong PIN once; the next has
+    // the right one.
     for _ in 0..4 {
         let mut agent = site.start();
         until("the refusal", || agent.log().contains("PIN").then_some(()));

@@ -1,17 +1,18 @@
-//! The end of the agent: sessions signed out, exit code 0, within its time.
+//! The end of the agent: sessions signed out, exit code 0, within the grace time.
 
 use std::time::Duration;
 
 use e2e::{Agent, Lab, PATIENCE, Signal, until};
 
-/// A lab whose agent may take this long to end.
+/// Makes a lab whose agent may take this long to end.
 fn lab(modems: usize, grace: &str) -> Lab {
     let mut lab = Lab::new(modems);
     lab.site.body.insert_str(0, &format!("shutdown_grace: {grace}\n"));
     lab
 }
 
-/// Longer than [`PATIENCE`]: an agent that ends within that did not wait for the end of its grace time.
+/// Longer than [`PATIENCE`]: an agent that ends within that did not wait for the end of its grace
+/// time.
 const LONG: &str = "3m";
 
 fn signs_out(signal: Signal) {
@@ -47,7 +48,7 @@ fn sigint_signs_every_session_out() {
 fn the_end_under_load_loses_nothing() {
     let lab = lab(1, LONG);
     let twice = end_under_load(&lab);
-    // The one on its way and the one behind it.
+    // The message on its way and the one behind it.
     assert!(twice <= 2, "{twice} duplicates");
 }
 
@@ -72,7 +73,7 @@ fn end_under_load(lab: &Lab) -> usize {
     lab.subscriber.count() - 50
 }
 
-/// An agent with a modem that hangs in the middle of a publish.
+/// Starts an agent with a modem that hangs in the middle of a publish.
 fn hanging(lab: &mut Lab) -> Agent {
     "debug,modemfleet::at=trace".clone_into(&mut lab.site.log);
     let agent = lab.start();
@@ -90,7 +91,7 @@ fn a_modem_that_hangs_does_not_hold_up_the_end() {
         agent.process.signal(signal);
         let end = agent.process.end_within(PATIENCE).expect("it ends");
         assert_eq!(end.code(), Some(0), "{}", agent.log());
-        // It did not wait until the modem was given up.
+        // The agent did not wait until the modem was given up.
         assert!(agent.log().contains("the grace time is over"), "{}", agent.log());
     }
 }
@@ -115,7 +116,7 @@ fn no_message_is_taken_after_the_signal() {
     let mut agent = hanging(&mut lab);
     agent.process.signal(Signal::TERM);
     until("the end to begin", || agent.log().contains("ending").then_some(()));
-    // Either nobody listens any more, or the answer says so; never a 202 for what would be lost.
+    // Either the port is closed, or the answer is 503. A 202 would be a lost message.
     if let Some(answer) = agent.http.try_ask("POST", "/api/v1/publish?topic=t", &[], b"late") {
         assert_eq!(answer.status, 503, "{}", answer.text());
     }

@@ -1,4 +1,4 @@
-//! An NB-IoT modem on a UART from outside: small messages up and down, its signal, and what it cannot carry.
+//! An NB-IoT modem on a UART from outside: small messages up and down, its signal, and its limits.
 
 use e2e::Lab;
 
@@ -19,7 +19,8 @@ fn an_nb_iot_modem_carries_messages_both_ways_and_tells_its_signal() {
     let got: Vec<Vec<u8>> =
         lab.subscriber.wait(3).iter().map(|message| message.payload.clone()).collect();
     assert_eq!(got, [b"1".to_vec(), hostile.to_vec(), longest.to_vec()]);
-    // What its command has no room for is refused where it is handed in, and nothing waits for ever.
+    // A message that the command has no room for is rejected at hand-in, so it does not wait for
+    // ever.
     for (topic, payload) in [("nb/x", &[0; 501][..]), ("nb/x", b""), (&"t".repeat(129), b"1")] {
         let refused = agent.http.publish(&format!("topic={topic}"), payload);
         assert_eq!(refused.status, 413, "{}", refused.text());
@@ -31,7 +32,7 @@ fn an_nb_iot_modem_carries_messages_both_ways_and_tells_its_signal() {
         (sum < 0.0).then_some(())
     });
     let before = agent.scrape().sum("modemfleet_mqtt_received_total", &[]);
-    // It goes up and comes down.
+    // The message goes up and comes down again.
     assert_eq!(agent.http.publish("topic=down/x", hostile).status, 202);
     e2e::until("the message that came down", || {
         let now = agent.scrape().sum("modemfleet_mqtt_received_total", &[]);
@@ -45,7 +46,8 @@ fn call(words: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&told).into_owned())
 }
 
-/// Where the file says which model it is the file is refused; where only the modem does, the session says so.
+/// If the file names the model, the file is rejected. If only the modem reports it, `doctor` names
+/// the session.
 #[test]
 fn what_it_cannot_carry_is_told_before_or_as_soon_as_it_is_known() {
     let mut lab = Lab::of_model("sim7020", 1);

@@ -1,4 +1,4 @@
-//! What systemd's own tools say of the units, and what the agent tells its service manager.
+//! systemd's own tools on the units, and the agent's notifications to its service manager.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -14,7 +14,7 @@ fn units() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/systemd")
 }
 
-/// The units with the binary under test in the place of the installed one.
+/// Makes a copy of the units with the binary under test in place of the installed one.
 fn tried_units() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(units()).unwrap() {
@@ -26,7 +26,7 @@ fn tried_units() -> tempfile::TempDir {
     dir
 }
 
-/// The files of a kind, by their ending.
+/// Returns the files with these extensions.
 fn of_kind(dir: &Path, endings: &[&str]) -> Vec<PathBuf> {
     let all = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let fits = |path: &PathBuf| {
@@ -40,11 +40,11 @@ fn systemd_has_nothing_to_say_about_the_units() {
     let dir = tried_units();
     let units = of_kind(dir.path(), &["service", "socket", "path"]);
     assert!(units.len() >= 2, "{units:?}");
-    // The man page is there once the package is installed.
+    // The man page exists only once the package is installed.
     let mut verify = Command::new("systemd-analyze");
     let said = run(verify.args(["verify", "--man=no"]).args(&units), b"");
     let words = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
-    // What it says of other units of the machine is not ours.
+    // Messages on other units of the machine are ignored.
     let ours: Vec<&str> = words.lines().filter(|line| line.contains("modemfleet")).collect();
     assert_eq!(ours, Vec::<&str>::new());
 }
@@ -64,7 +64,7 @@ fn the_services_are_exposed_at_most_one_and_a_half() {
     }
 }
 
-/// Bounds of the machine's own, which a unit without them inherits.
+/// Checks limits that a unit would otherwise inherit from the machine.
 #[test]
 fn the_services_leave_no_core_and_have_descriptors_for_all_that_they_serve() {
     let of = |unit: &str, key: &str| -> Option<String> {
@@ -78,8 +78,8 @@ fn the_services_leave_no_core_and_have_descriptors_for_all_that_they_serve() {
     assert!(descriptors.is_some_and(|is: u32| is >= 256 + 256 + 256 * 3));
 }
 
-/// A refused fleet file starts the service again with each connection: systemd must not give the port away for that, and
-/// what waits must not start it over and over.
+/// With a rejected fleet file, each connection starts the service again. systemd must not give up
+/// the port for that, and waiting connections must not start the service over and over.
 #[test]
 fn ports_that_systemd_holds_are_never_given_away() {
     for unit in ["modemfleet-http.socket", "modemfleet-mqtt.socket"] {
@@ -104,7 +104,7 @@ impl Notified {
         Self { socket, path }
     }
 
-    /// All that was told since the last call.
+    /// Returns all notifications since the last call.
     fn told(&self) -> Vec<String> {
         let mut all = Vec::new();
         let mut buffer = [0; 4096];
@@ -120,8 +120,8 @@ impl Notified {
     }
 }
 
-/// Stops one thread of a process, on purpose, as a stuck disk would; it goes on when the stopper ends.
-/// Needs the right to trace, as root has it.
+/// Stops one thread of a process, as a stuck disk would; it goes on when the stopper ends. This
+/// needs the right to trace, as root has it.
 fn stop_thread(pid: u32, name: &str) -> Process {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|task| task.unwrap().path());
     let named =
@@ -164,7 +164,7 @@ fn the_watchdog_is_fed_while_the_loops_move_and_no_longer() {
     assert!(agent.end_within(e2e::PATIENCE).is_some_and(|status| status.success()));
 }
 
-/// Every write of a file beyond its first byte fails, or none does any more.
+/// Makes every write of a file beyond its first byte fail, or none.
 fn refuse_writes(process: &Process, yes: bool) {
     let pid = Pid::from_raw(i32::try_from(process.pid()).unwrap());
     let limit = Rlimit { current: yes.then_some(1), maximum: None };
@@ -175,7 +175,7 @@ fn refuse_writes(process: &Process, yes: bool) {
 fn a_disk_that_refuses_commits_shows_and_a_restart_is_not_asked_for() {
     let lab = Lab::without_modems(1);
     let manager = Notified::new(lab.site.dir());
-    // A write beyond the limit would end the process, where the signal were not ignored.
+    // A write beyond the limit would end the process if the signal were not ignored.
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(modemfleet());
     command.arg("run").arg("--config").arg(lab.site.file());
@@ -204,7 +204,7 @@ fn a_disk_that_refuses_commits_shows_and_a_restart_is_not_asked_for() {
     assert_eq!(http.get("/healthz").status, 200);
 }
 
-/// What a unit of `Type=notify-reload` waits for.
+/// Checks the notifications that a unit of `Type=notify-reload` waits for.
 #[test]
 fn a_reload_is_told_from_its_begin_to_its_end() {
     let mut lab = Lab::without_modems(1);
@@ -238,7 +238,7 @@ fn a_reload_is_told_from_its_begin_to_its_end() {
 fn a_socket_that_systemd_opened_serves_the_api() {
     let mut lab = Lab::without_modems(1);
     let socket = lab.site.dir().join("api.sock");
-    // The agent must not open it itself: it is there.
+    // The socket exists, so the agent must not open it itself.
     lab.site.http = format!(", socket: {}", socket.display());
     let mut command = Command::new("systemd-socket-activate");
     command.arg("--listen").arg(&socket).arg(modemfleet());
@@ -252,7 +252,8 @@ fn a_socket_that_systemd_opened_serves_the_api() {
     assert!(String::from_utf8_lossy(&shown.stdout).contains("\"m0\""));
 }
 
-/// Starts an agent as a service whose sockets are open before it runs, at these addresses and under these names.
+/// Starts an agent as a service with sockets that are already open, at these addresses and under
+/// these names.
 fn activated(lab: &Lab, sockets: &[(&str, String)]) -> Process {
     let mut command = Command::new("systemd-socket-activate");
     for (_, address) in sockets {
@@ -271,7 +272,7 @@ fn ports_that_systemd_opened_serve_http_and_mqtt() {
     lab.site.http = format!(", socket: {}", socket.display());
     let hand_in = format!("hand_in: {{ mqtt: {{ listen: \"127.0.0.1:{}\" }} }}\n", mqtt.number());
     lab.site.body.insert_str(0, &hand_in);
-    // The order is not that of the fleet file, and the names are anybody's.
+    // The order differs from the fleet file, and the names are arbitrary.
     let sockets = [
         ("b", format!("127.0.0.1:{}", mqtt.number())),
         ("api", socket.display().to_string()),
@@ -311,7 +312,7 @@ fn ports_that_systemd_opened_serve_http_and_mqtt() {
 fn a_socket_of_systemd_that_is_in_the_way_is_named() {
     let lab = Lab::without_modems(1);
     let (port, other) = (lab.site.port(), e2e::Port::free());
-    // All addresses of both versions, with the port of the fleet file's `127.0.0.1`.
+    // All addresses of both IP versions, with the port of the fleet file's `127.0.0.1`.
     let sockets = [
         ("modemfleet-http.socket", format!("[::]:{port}")),
         ("other.socket", format!("127.0.0.1:{}", other.number())),
@@ -346,7 +347,7 @@ fn a_port_of_systemd_that_the_fleet_file_does_not_name_is_told_and_not_served() 
     assert!(told.contains("modemfleet-http.socket") && told.contains("ListenStream="), "{told}");
     agent.line("the other socket", |line| line.contains("other.sock"));
     assert_eq!(stray.try_ask("GET", "/healthz", &[], b""), None);
-    // The unit of the package is enabled together with the service; another one may be for fewer rights.
+    // The package's socket unit is enabled with the service; another unit may be for fewer rights.
     let by_socket = |socket: &Path| {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--max-time", "5", "--unix-socket"]).arg(socket);

@@ -1,4 +1,4 @@
-//! What a modem tells of itself, as a subscriber of the broker sees it.
+//! The telemetry of modems, from the view of a subscriber of the broker.
 
 use e2e::{Lab, PATIENCE, Received, Signal, Sim, Subscriber, until};
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 const STATUS: &str = "modemfleet/gw/m0/status";
 const STATE: &str = "modemfleet/gw/m0/state";
 
-/// A lab whose modems tell of themselves.
+/// Makes a lab whose modems publish telemetry.
 fn lab(modems: usize, telemetry: &str) -> Lab {
     let mut lab = Lab::without_modems(modems);
     lab.site.body =
@@ -15,7 +15,7 @@ fn lab(modems: usize, telemetry: &str) -> Lab {
     lab
 }
 
-/// What stands at a topic for those who come later.
+/// Returns the retained message of a topic, as a later subscriber gets it.
 fn retained(lab: &Lab, topic: &str) -> String {
     let late = Subscriber::new(lab.broker.port());
     let found = until("what is retained", || {
@@ -46,7 +46,7 @@ fn online_at_the_start_offline_by_the_will_and_at_an_orderly_end() {
     assert_eq!((told.qos, retained(&lab, STATE)), (1, told.text()));
     assert_eq!(retained(&lab, STATUS), "online");
 
-    // SIMCom's stack cannot have its will retained: who is there sees it, and nobody else.
+    // SIMCom's stack cannot retain its will: only connected subscribers see it.
     lab.sims[0].unplug();
     until("the will", || (words(&lab) == ["online", "offline"]).then_some(()));
     lab.sims[0] = lab.plug_in(0, &[]);
@@ -55,7 +55,8 @@ fn online_at_the_start_offline_by_the_will_and_at_an_orderly_end() {
 
     agent.process.signal(Signal::TERM);
     assert!(agent.process.end_within(PATIENCE).is_some(), "the agent does not end");
-    // Its last word takes its time from the broker to us. The broker has no will to publish then.
+    // The last message takes time from the broker to the subscriber. The broker then has no will to
+    // publish.
     until("its last word", || (words(&lab).len() > 3).then_some(()));
     assert_eq!(words(&lab)[3..], ["offline"]);
 }
@@ -66,7 +67,7 @@ fn states_come_from_time_to_time_and_take_no_place_of_a_message() {
         "{ every: 1s, qos: 0, retain: false, topic: \"t/${modem}/${session}\", status: none }";
     let mut lab = lab(2, topics);
     lab.site.queue = ", max_messages: 5".to_owned();
-    // The second modem is not there: its state is not kept anywhere.
+    // The second modem is not plugged in: its state is not kept anywhere.
     lab.sims[1].unplug();
     lab.sims.truncate(1);
     let agent = lab.start();

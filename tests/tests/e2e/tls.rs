@@ -1,4 +1,4 @@
-//! TLS inside the modem: what works, and of what does not, the code and the words that a user sees.
+//! TLS inside the modem: connections that work, and the code and message of those that fail.
 
 use std::fmt::Write as _;
 
@@ -7,14 +7,14 @@ use serde_json::Value;
 
 const HOST: &str = "broker.example.com";
 
-/// One session, each on a modem of its own, whose network leads to `broker`.
+/// A session, each on its own modem, whose network leads to `broker`.
 struct Case {
     name: &'static str,
     model: &'static str,
     broker: String,
     /// Further keys of the broker in the fleet file.
     keys: String,
-    /// What the session's reason must hold; empty where it has to connect.
+    /// Expected part of the session's reason; empty if it must connect.
     reason: &'static str,
 }
 
@@ -33,7 +33,7 @@ impl Files<'_> {
     }
 }
 
-/// Where a session stands: its phase and its reason.
+/// Returns a session's phase and reason.
 fn stands(agent: &Agent, modem: &str) -> (String, String) {
     let fleet: Value = serde_json::from_str(&agent.http.get("/api/v1/modems").text()).unwrap();
     let modem = fleet["modems"].as_array().unwrap().iter().find(|m| m["name"] == modem).unwrap();
@@ -104,7 +104,7 @@ fn what_works_and_how_the_rest_fails() {
             "wrong-password",
             to(&users),
             format!("{}, {bad}", tls(&right)),
-            // What others call "bad user name or password" (30) mosquitto calls this.
+            // mosquitto uses this code; other brokers use "bad user name or password" (30).
             "failed with code 31 (refused: not authorized)",
         ),
         case(
@@ -132,7 +132,7 @@ fn what_works_and_how_the_rest_fails() {
     agent.drained();
     the_insecure_one_shows(&agent, &site);
 
-    // A certificate that is put right is taken up by the next try.
+    // The next attempt uses a corrected certificate.
     let _ = site.secret("other.pem", &ours.pem);
     agent.connected("wrong-ca", "s");
     agent.connected("q-wrong-ca", "s");

@@ -1,4 +1,5 @@
-//! The tokens of the API: what each of them opens, which ones are refused, and what becomes of guesses.
+//! The tokens of the API: the requests that each allows, rejected tokens, and the handling of
+//! guesses.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -14,14 +15,14 @@ use e2e::{Agent, Answer, Lab, Stopwatch, modemfleet, run, until};
 const TOKEN: &str = "a-token-that-is-long-enough";
 const PUBLISH: &str = "another-that-may-publish-only";
 
-/// Requests that one who may only publish may make.
+/// Requests that the publish token allows.
 const PUBLISHING: [(&str, &str); 3] = [
     ("POST", "/api/v1/publish?topic=t"),
     ("GET", "/api/v1/messages/01a203c3-b7b7-7337-b698-ea9e58c7533e"),
     ("GET", "/api/v1/outcomes?none"),
 ];
 
-/// All else.
+/// All other requests that need a token.
 const THE_REST: [(&str, &str); 22] = [
     ("GET", "/"),
     ("GET", "/page.css"),
@@ -56,7 +57,7 @@ fn by_token(agent: &Agent, (method, path): (&str, &str), token: &str) -> Answer 
     agent.http.ask(method, path, &[("Authorization", &bearer)], b"")
 }
 
-/// Asks over a unix socket, and gives status line, headers and body.
+/// Sends a request over a unix socket, and returns the whole answer.
 fn by_socket(socket: &Path, (method, path): (&str, &str)) -> String {
     let mut stream = UnixStream::connect(socket).unwrap();
     let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0");
@@ -107,7 +108,7 @@ fn who_may_publish_may_publish_and_see_what_became_of_it_and_nothing_else() {
     assert_eq!(by_token(&agent, ("GET", "/api/v1/modems"), TOKEN).status, 200);
     let mode = socket.metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660, "{mode:o}");
-    // A receipt of one's own message, and its end by the command line.
+    // The receipt of the application's own message, and its end by the command line.
     let told = by_token(&agent, ("POST", "/api/v1/publish?topic=mine"), PUBLISH);
     let told: serde_json::Value = serde_json::from_slice(&told.body).unwrap();
     let receipt = format!("/api/v1/messages/{}", told["id"].as_str().unwrap());
@@ -121,7 +122,7 @@ fn who_may_publish_may_publish_and_see_what_became_of_it_and_nothing_else() {
     assert!(waited.status.success(), "{}", String::from_utf8_lossy(&waited.stderr));
 }
 
-/// Begins a stream, and gives its connection and the status.
+/// Begins a stream, and returns its connection and the status.
 fn stream(agent: &Agent, path: &str, token: &str) -> (TcpStream, u16) {
     let mut stream = agent.http.connect().unwrap();
     write!(
@@ -184,7 +185,7 @@ fn a_token_for_publishing_comes_turns_and_goes_by_a_reload() {
         assert_eq!(answer.status, 200, "{}", answer.text());
         assert_eq!(asks(shown), status, "{shown}: {}", answer.text());
     }
-    // What would open everything, or is no token, leaves what was there.
+    // A token that would allow everything, or an invalid one, leaves the old token in force.
     for (content, words) in [
         (TOKEN, "`publish_token` is the same as `token`"),
         ("", "is empty"),
@@ -197,7 +198,7 @@ fn a_token_for_publishing_comes_turns_and_goes_by_a_reload() {
     }
 }
 
-/// Runs `check` with these tokens on an address, and gives its code and its words.
+/// Runs `check` with these tokens on an address, and returns its exit code and its output.
 fn check(listen: &str, token: &str, publish: Option<&str>) -> (Option<i32>, String) {
     let mut lab = Lab::without_modems(1);
     let file = lab.site.secret("t", token);
@@ -214,7 +215,8 @@ fn check(listen: &str, token: &str, publish: Option<&str>) -> (Option<i32>, Stri
     (done.status.code(), String::from_utf8_lossy(&words).into_owned())
 }
 
-/// Tokens that stood in the manifests of earlier versions, and what documents of other programs have in its place.
+/// Tokens from the manifests of earlier versions, and placeholders from documents of other
+/// programs.
 const EXAMPLES: [&str; 4] =
     ["change-this-token-of-the-api", "CHANGE_ME", "replace-me-please-now", "<your-token>"];
 
@@ -269,7 +271,7 @@ fn an_agent_starts_with_no_example_and_logs_a_weak_token() {
     });
 }
 
-/// Guesses for a while on a connection after the other, and gives how many were answered.
+/// Guesses for a while on one connection after another, and returns the number of answers.
 fn guess(agent_port: u16, time: Duration) -> usize {
     let (http, start) = (e2e::Http::new(agent_port), Stopwatch::start());
     let mut answered = 0;
@@ -292,7 +294,7 @@ fn guesses_are_slow_counted_and_logged_and_a_right_token_waits_for_none_of_them(
     let guessers: Vec<_> = (0..32).map(|_| thread::spawn(move || guess(port, time))).collect();
     let count = |reason| agent.sum("modemfleet_http_refused_total", &[("reason", reason)]);
     until("guesses", || (count("wrong_token") > 30.0).then_some(()));
-    // On a machine that is busy with other tests as well.
+    // The limit holds on a machine that is busy with other tests as well.
     for _ in 0..10 {
         let start = Stopwatch::start();
         assert_eq!(by_token(&agent, ("GET", "/api/v1/modems"), TOKEN).status, 200);
@@ -300,7 +302,7 @@ fn guesses_are_slow_counted_and_logged_and_a_right_token_waits_for_none_of_them(
     }
     assert_eq!(agent.http.get("/api/v1/modems").status, 401);
     let answered: usize = guessers.into_iter().map(|guesser| guesser.join().unwrap()).sum();
-    // Ten a second, and each guesser waits for its last one.
+    // Ten a second, and each guesser waits for its last answer.
     assert!((32..=90).contains(&answered), "{answered} guesses in {time:?} by 32 callers");
     assert_eq!((count("wrong_token").to_string(), count("no_token")), (answered.to_string(), 1.0));
     let lines: Vec<_> =

@@ -1,15 +1,16 @@
-//! Unplugs at each step of opening and publishing: what was handed in arrives, and the modem comes back.
+//! Unplugs at each step of opening and publishing: accepted messages arrive, and the modem comes
+//! back.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use e2e::{Mosquitto, Sim, Site, Subscriber, pause, until, within};
 
-/// Modems that are pulled out side by side, each at steps of its own.
+/// The number of modems that are unplugged at the same time, each at its own steps.
 const MODEMS: usize = 12;
 
-/// From the first question to the session being up there are about 25 steps, and with the publishes behind
-/// that four for each: the last stays end in the midst of those.
+/// The number of steps. From the first question to an open session there are about 25 steps, and
+/// four for each publish after that. So the last periods end in the middle of publishes.
 const STEPS: usize = 48;
 
 #[test]
@@ -27,7 +28,7 @@ fn a_modem_that_vanishes_at_any_step_comes_back_and_nothing_is_lost() {
             "  m{modem}: {{ match: {{ port: {} }}, sessions: {{ s: {{ broker: lab }} }} }}",
             dir.join("modem0").display()
         );
-        // Modem 0 is pulled out at step 1, later at 13, 25 …, modem 1 at 2, 14, 26 …
+        // Modem 0 is unplugged at step 1, later at 13, 25 …, modem 1 at 2, 14, 26 …
         let steps: Vec<String> =
             (modem + 1..=STEPS).step_by(MODEMS).map(|step| step.to_string()).collect();
         let mut more: Vec<&str> = vec!["--unplugged", "100"];
@@ -46,7 +47,7 @@ fn a_modem_that_vanishes_at_any_step_comes_back_and_nothing_is_lost() {
         || names.iter().all(|modem| came(modem) + 1 >= stays && agent.is_connected(modem, "s"));
     let mut sent = 0;
     let over = within(Duration::from_secs(90), || {
-        // Each has something to carry at all times.
+        // Each modem has a message to carry at all times.
         for modem in &names {
             agent.publish(
                 &format!("topic=t/{sent}&qos=1&session={modem}/s"),

@@ -1,7 +1,8 @@
-//! From which commit a program says it was built: a checkout, a source archive, whoever packages, nobody.
+//! The commit that a program shows: built from a checkout, a source archive, by a packager, or from
+//! neither.
 //!
-//! The build script is one file without dependencies: it is compiled here and run as cargo would, in
-//! repositories made for it.
+//! The build script is one file without dependencies. It is compiled here and run as cargo would,
+//! in repositories made for it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,7 +43,7 @@ impl Tree {
         self.root().join("crates/agent")
     }
 
-    /// Runs git on the folder; says what it said.
+    /// Runs git on the folder, and returns its output.
     fn git(&self, words: &[&str]) -> String {
         let mut git = Command::new("git");
         git.arg("-C").arg(self.root()).args(["-c", "user.name=a", "-c", "user.email=a@b.c"]);
@@ -66,7 +67,7 @@ impl Tree {
         run(&mut script, b"")
     }
 
-    /// The version that a program built from `agent` shows.
+    /// Returns the version that a program built from `agent` shows.
     fn version(&self, agent: &Path, profile: &str, named: Option<&str>) -> String {
         let done = self.build(agent, profile, named);
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
@@ -86,7 +87,7 @@ fn a_release_names_its_commit_and_says_if_it_was_changed() {
     assert_eq!(tree.version(&tree.agent(), "release", None), format!("1.2.3 ({short})"));
     fs::write(tree.agent().join("src/lib.rs"), "//! Two.\n").unwrap();
     assert_eq!(tree.version(&tree.agent(), "release", None), format!("1.2.3 ({short}-modified)"));
-    // What is said is asked again when it can change.
+    // The build script runs again when its answer can change.
     let said = String::from_utf8(tree.build(&tree.agent(), "release", None).stdout).unwrap();
     for watched in [".git/refs/heads/main", "repository/crates"] {
         let watches =
@@ -107,13 +108,13 @@ fn a_development_build_does_not_follow_the_checkout() {
 #[test]
 fn a_source_archive_knows_its_commit_and_a_copy_of_the_files_does_not() {
     let tree = Tree::new();
-    // Without git, and in somebody else's repository.
+    // Without git, and inside another project's repository.
     assert_eq!(tree.version(&tree.agent(), "release", None), "1.2.3");
     let commit = tree.commit();
     let copy = tree.root().join("vendor/modemfleet/crates/agent");
     fs::create_dir_all(&copy).unwrap();
     assert_eq!(tree.version(&copy, "release", None), "1.2.3");
-    // And where git wrote it into the archive.
+    // A source archive, into which git wrote the commit.
     let archive = tree.dir.path().join("archive.tar");
     tree.git(&["archive", "--output", archive.to_str().unwrap(), "HEAD"]);
     let out = tree.dir.path().join("unpacked");

@@ -1,4 +1,5 @@
-//! The gate of the API: what web pages of others may not do through a browser, and by which names it is asked.
+//! The gate of the API: the limits of foreign web pages in a browser, and the names under which it
+//! answers.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 
 const TOKEN: &str = "a-token-that-is-long-enough";
 
-/// The word of an error, and its status.
+/// Returns the status and the code of an error.
 fn word(answer: &Answer) -> (u16, String) {
     let json: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     (answer.status, json["error"].as_str().unwrap_or_default().to_owned())
@@ -20,7 +21,7 @@ fn refused(agent: &Agent, reason: &str) -> f64 {
     agent.sum("modemfleet_http_refused_total", &[("reason", reason)])
 }
 
-/// Serves an empty page, whatever is asked for, until the test ends.
+/// Serves an empty page for every path, until the test ends.
 fn empty_page() -> Port {
     let port = Port::free();
     let listener = TcpListener::bind(("127.0.0.1", port.number())).unwrap();
@@ -47,7 +48,7 @@ fn say_little(mut stream: TcpStream) -> io::Result<()> {
     )
 }
 
-/// Passes bytes on to a port, as `ssh -L` and a proxy that changes no header do.
+/// Forwards bytes to a port, as `ssh -L` and a proxy that changes no header do.
 fn forwarded(to: u16) -> Port {
     let port = Port::free();
     let listener = TcpListener::bind(("127.0.0.1", port.number())).unwrap();
@@ -66,7 +67,8 @@ fn forwarded(to: u16) -> Port {
     port
 }
 
-/// Goes to a page of another origin, has it post a form to the agent, and gives what the browser shows then.
+/// Opens a page of another origin, makes it post a form to the agent, and returns the text of the
+/// next page.
 fn form(browser: &Browser, page: &Port, target: &str) -> String {
     browser.open(&format!("http://evil.test:{}/", page.number()));
     let script = "const form = document.createElement('form'); form.method = 'POST'; form.enctype = 'text/plain'; \
@@ -99,7 +101,7 @@ fn a_page_of_another_origin_does_nothing_by_form_or_fetch_and_reads_nothing_by_a
         );
         browser.script(&script)
     };
-    // What a fetch was answered the page does not see.
+    // The page does not see the answer to a fetch.
     for (count, method, path) in [
         (5.0, "POST", "/publish?topic=t"),
         (6.0, "POST", "/queue/purge?all=true"),
@@ -110,7 +112,7 @@ fn a_page_of_another_origin_does_nothing_by_form_or_fetch_and_reads_nothing_by_a
         assert_eq!((refused(&agent, "foreign_origin"), agent.queued()), (count, 1), "{path}");
     }
     assert_eq!(agent.sum("modemfleet_config_reloads_total", &[]), 0.0);
-    // The page's own name leads here by now, so that all is of its origin.
+    // The page's own name now resolves to this machine, so the agent is of the page's origin.
     let rebound = format!("http://evil.test:{}", lab.site.port());
     for path in ["/api/v1/queue/messages?payload=true", "/api/v1/modems", "/"] {
         browser.open(&format!("{rebound}{path}"));
@@ -136,7 +138,7 @@ fn credentials_that_a_browser_keeps_serve_no_page_of_another_origin() {
     let shown = form(&browser, &page, &format!("http://{here}/api/v1/publish?topic=t"));
     assert!(shown.contains("foreign_origin"), "{shown}");
     assert_eq!(agent.queued(), 0);
-    // It does have them: whoever types the address is let in without a question.
+    // The browser does have the credentials: a user who types the address is not asked for them.
     browser.open(&format!("http://{here}/api/v1/modems"));
     assert!(browser.text().contains("\"modems\""), "{}", browser.text());
 }
@@ -150,7 +152,8 @@ fn the_status_page_works_through_a_tunnel_and_behind_a_proxy() {
     for (count, name) in (1..).zip(["localhost", "127.0.0.1", "gw.test"]) {
         browser.open(&format!("http://{name}:{}/", tunnel.number()));
         until(name, || browser.text().contains("0 of 1 modems serving").then_some(()));
-        // By a name that is not `localhost` the browser does not trust plain HTTP: then `Origin` alone speaks.
+        // The browser trusts plain HTTP only under `localhost`. Under other names it sends only
+        // `Origin`.
         let script =
             "return fetch('/api/v1/publish?topic=t', { method: 'POST' }).then(r => r.status)";
         assert_eq!(browser.script(script), json!(202), "{name}");
@@ -161,7 +164,8 @@ fn the_status_page_works_through_a_tunnel_and_behind_a_proxy() {
     assert!(browser.text().contains("unknown_host"), "{}", browser.text());
 }
 
-/// Heads that a browser sends for a page, or a program by itself, and whether they are a foreign page's.
+/// Returns headers that a browser or another program sends, and whether they come from a foreign
+/// page.
 fn pages(host: &str) -> Vec<(String, bool)> {
     let cases: [(&[&str], bool); 17] = [
         (&[], false),
@@ -241,7 +245,7 @@ fn what_a_foreign_page_sends_is_refused_before_any_token_and_with_it() {
     }
 }
 
-/// Sends a head over a unix socket, and gives the whole answer.
+/// Sends a head over a unix socket, and returns the whole answer.
 fn over(socket: &std::path::Path, head: &str) -> String {
     let mut stream = UnixStream::connect(socket).unwrap();
     write!(stream, "{head}\r\nConnection: close\r\n\r\n").unwrap();

@@ -1,7 +1,8 @@
 //! Circles of files that import each other: none has more than two files.
 //!
-//! A file imports another one if it names an item that the other one defines, by `use` or by path. A name that a file
-//! hands on (`pub use`) counts as an import of the file that defines it. Tests are left out.
+//! A file imports another file if it names an item that the other file defines, by `use` or by
+//! path. A re-exported name (`pub use`) counts as an import of the file that defines it. Tests are
+//! left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,10 +17,10 @@ use crate::{Breach, verdict};
 /// The most files of a circle.
 const MOST: usize = 2;
 
-/// A module that is a file of its own: the names on its path below the package.
+/// A module in its own file: the names on its path below the package.
 type Module = Vec<String>;
 
-/// A `use`: what is imported, and under which name.
+/// A `use`: the path of the item, and its name here.
 #[derive(Debug)]
 struct Import {
     path: Vec<String>,
@@ -33,7 +34,7 @@ struct Names {
     imports: Vec<Import>,
     /// Paths of more than one name, outside `use`.
     paths: Vec<Vec<String>>,
-    /// Names that stand alone.
+    /// Single names.
     words: BTreeSet<String>,
 }
 
@@ -73,7 +74,7 @@ impl Names {
         self.imports.push(Import { path, name: own });
     }
 
-    /// Reads paths in the arguments of a macro, which syn does not take apart.
+    /// Reads paths in the arguments of a macro, which syn does not parse.
     fn read_tokens(&mut self, tokens: TokenStream) {
         let mut path: Vec<String> = Vec::new();
         let mut colons = 0;
@@ -117,7 +118,7 @@ impl<'ast> Visit<'ast> for Names {
     }
 
     fn visit_item_use(&mut self, import: &'ast ItemUse) {
-        // Handing a name on uses nothing; the file that takes it from here is the one that uses it.
+        // A re-export uses nothing; the file that imports the name from here uses it.
         self.import(&mut Vec::new(), &import.tree);
     }
 
@@ -194,13 +195,13 @@ impl Package {
         for file in files {
             let Some(module) = file.path.strip_prefix(folder).and_then(module) else { continue };
             let parsed = syn::parse_file(&file.text).with_context(|| file.path.clone())?;
-            // Of a library and its program the library is the root; it comes first.
+            // In a package with library and program, the library is the root; it comes first.
             package.files.entry(module).or_insert_with(|| Names::of(&parsed));
         }
         Ok(package)
     }
 
-    /// Finds the file that defines what `path` names in `from`.
+    /// Finds the file that defines the item `path`, as seen from the file `from`.
     fn definer(&self, path: &[String], from: &Module, depth: usize) -> Option<Module> {
         let mut rest = path;
         let mut at = match rest.first()?.as_str() {
@@ -241,7 +242,7 @@ impl Package {
         self.files.contains_key(&child)
     }
 
-    /// The files that each file imports, with the names.
+    /// Returns the files that each file imports, with the names.
     fn edges(&self) -> Edges<'_> {
         let mut edges = Edges::new();
         for (module, names) in &self.files {
@@ -262,12 +263,13 @@ impl Package {
         edges
     }
 
-    /// Circles of files, the largest first, each with what ties its files.
+    /// Returns circles of files, the largest first, each with the names between its files.
     fn circles(&self) -> Vec<(usize, String)> {
         circles(&self.edges())
     }
 
-    /// Circles of rooms: the files at the top of a package, each with the folder of its name.
+    /// Returns circles of rooms: the files at the top of a package, each with the folder of its
+    /// name.
     fn circles_of_rooms(&self) -> Vec<(usize, String)> {
         let edges = self.edges();
         let rooms: BTreeMap<&Module, Module> = self
@@ -279,7 +281,7 @@ impl Package {
         for (from, all) in &edges {
             for (to, names) in all {
                 let (Some(from), Some(to)) = (rooms.get(from), rooms.get(to)) else { continue };
-                // The root hands on what its rooms define.
+                // The root re-exports items of its rooms.
                 if from != to && !from.is_empty() && !to.is_empty() {
                     between.entry(from).or_default().entry(to).or_default().extend(names.clone());
                 }
@@ -289,10 +291,10 @@ impl Package {
     }
 }
 
-/// Edges from a module to those that it imports, with the names.
+/// Edges from a module to the modules that it imports, with the names.
 type Edges<'a> = BTreeMap<&'a Module, BTreeMap<&'a Module, BTreeSet<String>>>;
 
-/// Circles, the largest first, each with what ties its modules.
+/// Returns circles, the largest first, each with the names between its modules.
 fn circles(edges: &Edges<'_>) -> Vec<(usize, String)> {
     let mut graph = petgraph::graphmap::DiGraphMap::<&Module, ()>::new();
     for (from, all) in edges {
@@ -328,7 +330,7 @@ fn shown(module: &Module) -> String {
     if module.is_empty() { "lib".to_owned() } else { module.join("::") }
 }
 
-/// The module of a file below `src/`; `None` for tests and programs' mains.
+/// Returns the module of a file below `src/`; `None` for tests and programs' mains.
 fn module(path: &str) -> Option<Module> {
     let mut parts: Module = path.strip_suffix(".rs")?.split('/').map(str::to_owned).collect();
     if parts.iter().any(|part| part == "tests") {
@@ -340,7 +342,7 @@ fn module(path: &str) -> Option<Module> {
     Some(parts)
 }
 
-/// The `src/` of each package.
+/// Returns the `src/` of each package.
 fn folders(files: &[TextFile]) -> BTreeSet<String> {
     let sources = files.iter().filter_map(|file| {
         let (package, _) = file.path.split_once("/src/")?;

@@ -1,4 +1,4 @@
-//! Which package may use which: the arrows of ARCHITECTURE.md, and no other.
+//! The allowed dependencies between our packages: the arrows of ARCHITECTURE.md, and no others.
 
 use std::process::Command;
 
@@ -8,13 +8,13 @@ use serde_json::Value;
 use crate::tree::root;
 use crate::{Breach, verdict};
 
-/// What one package may depend on among ours.
+/// The dependencies that a package may have among ours.
 struct Edges {
     /// The package; a `*` at the end stands for the rest of the name.
     package: &'static str,
-    /// In what is built into it.
+    /// Dependencies of the package itself.
     normal: &'static [&'static str],
-    /// In its tests only, on top of that.
+    /// Further dependencies of its tests.
     tests: &'static [&'static str],
 }
 
@@ -34,24 +34,24 @@ const EDGES: &[Edges] = &[
         ],
         tests: &[],
     },
-    // It sees the agent from outside.
+    // The lab sees the agent only from outside.
     Edges { package: "lab", normal: &["api", "fleet", "modem", "modem-sim"], tests: &[] },
     Edges {
         package: "agent",
         normal: &["api", "discovery", "fleet", "inbox", "queue", "modem"],
         tests: &["modem-sim", "profile-*"],
     },
-    // Knows no metrics, no queue and no HTTP.
+    // Discovery knows no metrics, no queue and no HTTP.
     Edges { package: "discovery", normal: &["fleet", "modem"], tests: &["profile-*"] },
     Edges { package: "api", normal: &["fleet"], tests: &[] },
-    // The limits of queue and inbox are theirs.
+    // The fleet file has keys for the limits of queue and inbox, which these packages define.
     Edges { package: "fleet", normal: &["inbox", "queue", "modem"], tests: &["profile-*"] },
     Edges {
         package: "profile-*",
         normal: &["modem", "at"],
         tests: &["modem-conformance", "modem-sim"],
     },
-    // What every profile has to do. It knows none.
+    // The shared tests of all profiles. The package knows no profile.
     Edges { package: "modem-conformance", normal: &["modem-sim", "modem", "at"], tests: &[] },
     Edges { package: "modem", normal: &["at"], tests: &["modem-sim"] },
     // Independent of `at`, so that one misreading of a manual is not made twice.
@@ -59,7 +59,7 @@ const EDGES: &[Edges] = &[
     Edges { package: "queue", normal: &[], tests: &[] },
     Edges { package: "inbox", normal: &[], tests: &[] },
     Edges { package: "at", normal: &[], tests: &[] },
-    // It calls all that reads from outside, and nothing calls it but tests and the fuzzer.
+    // It calls everything that reads from outside. Only tests and the fuzzer call it.
     Edges {
         package: "fuzzed",
         normal: &[
@@ -75,15 +75,15 @@ const EDGES: &[Edges] = &[
         ],
         tests: &[],
     },
-    // It sees the product from outside, as a user does.
+    // The end-to-end tests see the product from outside, as a user does.
     Edges { package: "e2e", normal: &[], tests: &["modem-sim"] },
     Edges { package: "xtask", normal: &[], tests: &[] },
 ];
 
-/// All that `at` may build on: the protocol is a value, with no I/O, no clock and no runtime in it.
+/// The dependencies that `at` may have: the protocol is a value without I/O, clock and runtime.
 const AT_BUILDS_ON: &[&str] = &["thiserror", "zeroize"];
 
-/// Where errors may lose their type: at the top of a program, and in tests.
+/// Packages in which errors may lose their type: tops of programs, and tests.
 const MAY_USE_ANYHOW: &[&str] = &["agent", "discovery", "e2e", "lab", "modemfleet", "xtask"];
 
 fn matches(pattern: &str, name: &str) -> bool {
@@ -147,12 +147,12 @@ fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// The text under a key; empty where it is null, as the kind of a normal dependency is.
+/// Returns the text under a key; empty if it is null, as the kind of a normal dependency is.
 fn word<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The packages of the workspace as cargo sees them.
+/// Returns the packages of the workspace as cargo sees them.
 fn metadata() -> anyhow::Result<Value> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)

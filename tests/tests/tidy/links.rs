@@ -1,4 +1,5 @@
-//! What the documents and the alerts refer to is there: files, and headings in them.
+//! References of the documents and the alerts lead to existing files, and to existing headings in
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -14,7 +15,7 @@ struct Link {
     target: String,
 }
 
-/// What a page refers to, and what can be referred to in it.
+/// The links of a page, and the anchors that links may lead to.
 #[derive(Default)]
 struct Page {
     links: Vec<Link>,
@@ -22,7 +23,7 @@ struct Page {
 }
 
 impl Page {
-    /// Reads a page as GitHub does, whose tables and footnotes it has.
+    /// Reads a page as GitHub does, with tables and footnotes.
     fn read(text: &str) -> Self {
         let mut page = Self::default();
         let mut heading: Option<String> = None;
@@ -55,14 +56,15 @@ impl Page {
     }
 }
 
-/// The anchor of a heading, as GitHub makes it: small letters, hyphens for blanks, no punctuation.
+/// Returns the anchor of a heading, as GitHub makes it: lower case, hyphens for spaces, no
+/// punctuation.
 fn slug(heading: &str) -> String {
     let small = heading.to_lowercase();
     let kept = small.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
-/// A path without its `..`; none where it leads out of the repository.
+/// Returns a path without its `..`; `None` if it leads out of the repository.
 fn normal(path: &Path) -> Option<PathBuf> {
     let mut parts = PathBuf::new();
     for part in path.components() {
@@ -76,7 +78,8 @@ fn normal(path: &Path) -> Option<PathBuf> {
     Some(parts)
 }
 
-/// What is wrong with a reference from a file in `folder`; `pages` are all that have anchors.
+/// Returns the fault of a reference from a file in `folder`, if any; `pages` are all pages with
+/// anchors.
 fn fault(
     folder: &Path,
     target: &str,
@@ -106,7 +109,7 @@ fn dead_links(pages: &BTreeMap<String, Page>, there: impl Fn(&Path) -> bool) -> 
     for (path, page) in pages {
         let folder = Path::new(path).parent().unwrap_or(Path::new(""));
         for Link { line, target } in &page.links {
-            // Of the page itself.
+            // An anchor of the page itself.
             let own = target.strip_prefix('#').map(|anchor| page.anchors.contains(anchor));
             let fault = match own {
                 Some(true) => None,

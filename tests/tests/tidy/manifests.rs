@@ -3,10 +3,10 @@
 use crate::tree::{TextFile, text_files};
 use crate::{Breach, verdict};
 
-/// What `[package]` of a member takes from the workspace.
+/// The keys of `[package]` that a member takes from the workspace.
 const INHERITED: &[&str] = &["version", "edition", "rust-version", "license", "publish"];
 
-/// The lines of one section, comments and blank lines left out.
+/// Returns the lines of a section, without comments and blank lines.
 fn section<'a>(manifest: &'a str, name: &str) -> Vec<&'a str> {
     let header = format!("[{name}]");
     let lines = manifest.lines().map(str::trim);
@@ -18,7 +18,7 @@ fn section<'a>(manifest: &'a str, name: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// A line without the blanks around its `=`.
+/// Returns a line without the spaces around its `=`.
 fn dense(line: &str) -> String {
     line.split_once('=').map_or_else(
         || line.to_owned(),
@@ -61,7 +61,7 @@ fn breaches(path: &str, manifest: &str) -> Vec<Breach> {
 #[test]
 fn members_inherit_from_the_workspace() -> anyhow::Result<()> {
     let files = text_files()?;
-    // The example of a third party is a workspace of its own.
+    // The example of a third party is its own workspace.
     let is_member = |file: &&TextFile| {
         file.path.ends_with("/Cargo.toml") && !file.text.lines().any(|line| line == "[workspace]")
     };

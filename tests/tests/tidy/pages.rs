@@ -8,16 +8,17 @@ use anyhow::Context as _;
 use crate::tree::{root, text_files};
 use crate::verdict;
 
-/// What a newcomer types, and CI too.
+/// The command for newcomers and for CI.
 const THE_COMMAND: &str = "cargo xtask test";
 
 /// The most lines of a page that is meant to be read in one go.
 const PAGE_CEILINGS: &[(&str, usize)] = &[("CONTRIBUTING.md", 140), ("ARCHITECTURE.md", 240)];
 
-/// The folder of field cases, which CI may add if there is one. It changes no other step.
+/// The argument with the folder of field cases, which CI adds if there is one. It changes no other
+/// step.
 const ITS_ARGUMENTS: &str = " \"${arguments[@]}\"";
 
-/// The last command of a script, without what a shell adds to it.
+/// Returns the last command of a script, without `exec` and without that argument.
 fn last_command(script: &str) -> &str {
     let mut lines =
         script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));

@@ -1,4 +1,4 @@
-//! The interface of the plugin: small, and no method that no family needs.
+//! The interface for profiles: small, and without a method that no family needs.
 
 use anyhow::Context as _;
 
@@ -8,10 +8,10 @@ use crate::{Breach, verdict};
 /// The trait that a profile implements.
 const TRAIT: &str = "crates/modem/src/profile.rs";
 
-/// More than this nobody keeps in mind who writes a profile.
+/// The most methods that the author of a profile can keep in mind.
 const MOST: usize = 9;
 
-/// The methods of the trait, and whether each has a default.
+/// Returns the methods of the trait, and whether each has a default.
 fn methods(text: &str) -> Vec<(&str, bool)> {
     let body = text.split("pub trait Profile").nth(1).unwrap_or_default();
     let body = body.split("\n}").next().unwrap_or_default();
@@ -59,7 +59,7 @@ fn each_method_of_a_profile_is_needed() -> anyhow::Result<()> {
     let text = of(TRAIT).context("the trait moved: correct TRAIT")?;
     assert!(methods(text).len() > 3, "no methods found: {:?}", methods(text));
     let is_profile = |path: &str| {
-        // What the example needs a made-up vendor needs.
+        // The example is a made-up vendor, so its needs do not count.
         path.starts_with("profiles/") && path.ends_with("/src/lib.rs") && !path.contains("example")
     };
     let profiles: Vec<&str> =

@@ -1,21 +1,22 @@
-//! The style of CONTRIBUTING.md, as far as reading lines can hold it.
+//! The style rules of CONTRIBUTING.md that a test of single lines can check.
 
 use crate::tree::{TextFile, text_files};
 use crate::{Breach, verdict};
 
-/// The most lines of a file outside its tests: one subject fits, two do not.
+/// The most lines of a file outside its tests: enough for one subject, too few for two.
 const CEILING: usize = 600;
 
 /// Files that may be longer: path, lines, reason.
 const LONGER: &[(&str, usize, &str)] = &[];
 
-/// What a name of a type or module may not end with, since it says nothing of what is inside.
+/// Endings that the name of a type or module must not have, since they carry no meaning.
 const EMPTY_NAMES: &[&str] = &["Manager", "Handler", "Helper", "Helpers", "Util", "Utils"];
 
 /// Keywords that a name follows.
 const DECLARATIONS: &[&str] = &["struct", "enum", "trait", "type", "mod", "union"];
 
-/// What the code of a folder may not name, tests and comments left out: folder, text, cure.
+/// Texts that the code of a folder must not contain, tests and comments left out: folder, text,
+/// cure.
 const UNKNOWN_HERE: &[(&str, &str, &str)] = &[
     ("crates/agent/src/", "\"AT+", "AT commands belong to crates/modem and the profiles"),
     ("crates/api/src/", "\"AT+", "AT commands belong to crates/modem and the profiles"),
@@ -31,20 +32,20 @@ const UNKNOWN_HERE: &[(&str, &str, &str)] = &[
     ("crates/at/src/", "std::thread", "the engine has no tasks: say when to call it again"),
 ];
 
-/// How far before and after a `select!` the comment on the arms that lose may stand, in lines.
+/// The lines before and after a `select!` in which the comment on the dropped arms must be.
 const NEAR_SELECT: (usize, usize) = (5, 3);
 
 fn is_rust(file: &&TextFile) -> bool {
     file.path.ends_with(".rs")
 }
 
-/// Whether the file is part of a library or program, and not one of tests.
+/// Reports whether the file is part of a library or program, and not a file of tests.
 fn is_shipped(path: &str) -> bool {
     let ours = path.starts_with("crates/") || path.starts_with("profiles/");
     ours && path.contains("/src/") && !path.contains("/tests/") && !path.ends_with("/tests.rs")
 }
 
-/// The lines of a file with their numbers, without modules of tests.
+/// Returns the lines of a file with their numbers, without modules of tests.
 fn shipped_lines(text: &str) -> Vec<(usize, &str)> {
     let mut shipped: Vec<(usize, &str)> = Vec::new();
     let mut in_tests = false;
@@ -57,7 +58,7 @@ fn shipped_lines(text: &str) -> Vec<(usize, &str)> {
         if !in_tests {
             shipped.push((number, line));
         }
-        // rustfmt puts the bracket that closes a module, and no other within it, at the margin.
+        // rustfmt puts only the closing bracket of the module at the margin.
         in_tests = in_tests && line != "}";
     }
     shipped
@@ -100,7 +101,7 @@ fn empty_names(path: &str, text: &str) -> Vec<Breach> {
     breaches
 }
 
-/// The name that a line declares.
+/// Returns the name that a line declares.
 fn declared(line: &str) -> Option<&str> {
     let mut words = line.split_whitespace().skip_while(|word| word.starts_with("pub"));
     let keyword = words.next()?;
@@ -108,7 +109,8 @@ fn declared(line: &str) -> Option<&str> {
     name.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next()
 }
 
-/// `FleetManager` and `fleet_manager` end with the word `Manager`, `Futile` not with `Util`.
+/// `FleetManager` and `fleet_manager` end with the word `Manager`, but `Futile` does not end with
+/// `Util`.
 fn ends_with_word(name: &str, word: &str) -> bool {
     let lower = word.to_lowercase();
     name.ends_with(word) || name == lower || name.ends_with(&format!("_{lower}"))
@@ -180,7 +182,7 @@ fn out_of_place(path: &str, text: &str) -> Vec<Breach> {
     breaches
 }
 
-/// Each rule over all Rust files.
+/// Applies a rule to all Rust files.
 fn judge(rule: fn(&str, &str) -> Vec<Breach>) -> anyhow::Result<()> {
     let files = text_files()?;
     let found: Vec<_> =
@@ -241,7 +243,7 @@ fn exceptions_are_still_needed() -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    //! Each rule on an example that breaks it, and on a neighbour that does not.
+    //! Each rule with an example that breaks it, and a similar example that does not.
 
     use super::*;
 

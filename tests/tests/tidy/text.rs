@@ -1,9 +1,9 @@
-//! What no text file of the repository may hold: traces of one machine, and left-overs of a merge.
+//! Text that no file of the repository may contain: traces of one machine, and remains of a merge.
 
 use crate::tree::text_files;
 use crate::{Breach, verdict};
 
-/// Folders of a developer's machine, in two pieces: this file is searched as well.
+/// Folders of a developer's machine, in two pieces, since this file is searched as well.
 const MACHINE_FOLDERS: &[[&str; 2]] = &[["/wo", "rk/"], ["/ro", "ot/"], ["/ho", "me/"]];
 
 /// Hosts of package registries, in two pieces. A build takes them from the user's own settings.
@@ -15,8 +15,8 @@ const REGISTRY_HOSTS: &[[&str; 2]] = &[
     ["proxy.golang", ".org"],
 ];
 
-/// Beginnings of the lines that an unfinished merge leaves, by character. The middle line is none:
-/// it also underlines a heading.
+/// First characters of the lines that an unfinished merge leaves. The middle line is not among
+/// them, since it also underlines a heading.
 const MERGE_MARKERS: &[char] = &['<', '|', '>'];
 
 fn breaches(path: &str, text: &str) -> Vec<Breach> {
@@ -30,7 +30,7 @@ fn breaches(path: &str, text: &str) -> Vec<Breach> {
                 ));
             }
         }
-        // The lock file is cargo's own, and says where each crate came from.
+        // The lock file is cargo's own, and names the source of each crate.
         for host in REGISTRY_HOSTS.iter().map(|pieces| pieces.concat()) {
             if path != "Cargo.lock" && line.contains(&host) {
                 breach(format!(
@@ -48,7 +48,7 @@ fn breaches(path: &str, text: &str) -> Vec<Breach> {
     breaches
 }
 
-/// Whether `folder` stands in `line` as the beginning of a path, and not in the middle of one.
+/// Reports whether `folder` is the beginning of a path in `line`, and not its middle.
 fn begins_a_path(line: &str, folder: &str) -> bool {
     line.match_indices(folder).any(|(at, _)| {
         let before = line.get(..at).and_then(|text| text.chars().next_back());

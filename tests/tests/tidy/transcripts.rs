@@ -1,4 +1,4 @@
-//! A model that claims a transcript has one; transcripts are in the format that CONTRIBUTING.md describes.
+//! A model that claims a transcript has one, and transcripts have the format in CONTRIBUTING.md.
 
 use std::collections::BTreeSet;
 
@@ -8,17 +8,17 @@ use serde_yaml::Value;
 use crate::tree::{TextFile, text_files};
 use crate::{Breach, verdict};
 
-/// What a line of a transcript may begin with: sent, received, unsolicited, a pause, a comment.
+/// The marks of lines in a transcript: sent, received, unsolicited, a pause, a comment.
 const BEGINNINGS: &[char] = &['>', '<', '!', '~', '#'];
 
-/// How many digits identify a modem (IMEI), a subscriber (IMSI) or a card (ICCID).
+/// The number of digits that identify a modem (IMEI), a subscriber (IMSI) or a card (ICCID).
 const IDENTITY_DIGITS: std::ops::RangeInclusive<usize> = 15..=20;
 
-/// What replaces the end of an identity in a transcript.
+/// The replacement for the end of an identity in a transcript.
 const BLANKED: &str = "000000";
 
-/// Whether a model's entry says that nothing it claims rests on what a unit said: such a model is
-/// marked as not verified, and a transcript made from a manual would only hide that.
+/// Reports whether no claim of a model's entry rests on a real unit. Such a model is marked as not
+/// verified, and a transcript made from a manual would hide that.
 fn claims_no_transcript(model: &Value) -> bool {
     let evidence = model.get("evidence").and_then(Value::as_mapping);
     evidence.is_some_and(|claims| {
@@ -26,7 +26,7 @@ fn claims_no_transcript(model: &Value) -> bool {
     })
 }
 
-/// The ids of the models that a `models.yaml` lists, and whether each needs a transcript.
+/// Returns the ids of the models in a `models.yaml`, and whether each needs a transcript.
 fn models(yaml: &str) -> anyhow::Result<Vec<(String, bool)>> {
     let file: Value = serde_yaml::from_str(yaml).context("is no YAML")?;
     let models = file.get("models").and_then(Value::as_sequence).context("has no list `models`")?;
@@ -40,7 +40,7 @@ fn models(yaml: &str) -> anyhow::Result<Vec<(String, bool)>> {
         .context("has a model without `id`")
 }
 
-/// The models that a transcript's header names: `# models: a, b` among its first comments.
+/// Returns the models that a transcript's header names: `# models: a, b` among its first comments.
 fn named(text: &str) -> Vec<&str> {
     text.lines()
         .take_while(|line| line.starts_with('#'))
@@ -54,7 +54,7 @@ fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// What is wrong between the models and the transcripts of one profile.
+/// Compares the models of a profile with its transcripts, and returns the breaches.
 fn unproven(path: &str, yaml: &str, transcripts: &[&TextFile]) -> Vec<Breach> {
     let models = match models(yaml) {
         Ok(models) => models,
@@ -111,7 +111,7 @@ fn names_an_identity(line: &str) -> bool {
         .any(|number| !number.ends_with(BLANKED))
 }
 
-/// The transcripts in a profile's folder.
+/// Returns the transcripts in a profile's folder.
 fn transcripts_of<'a>(files: &'a [TextFile], profile: &str) -> Vec<&'a TextFile> {
     let folder = format!("{profile}/transcripts/");
     files

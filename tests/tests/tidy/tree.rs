@@ -1,4 +1,4 @@
-//! The files of the repository: what git tracks and what it would track.
+//! The files of the repository: those that git tracks or would track.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,20 +11,20 @@ use anyhow::Context as _;
 pub(crate) struct TextFile {
     /// Its path below the root, with `/` between the parts.
     pub(crate) path: String,
-    /// What it holds.
+    /// Its content.
     pub(crate) text: String,
 }
 
-/// The root of the repository.
+/// Returns the root of the repository.
 pub(crate) fn root() -> &'static Path {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     tests.parent().unwrap_or(tests)
 }
 
-/// All text files; what is no UTF-8 or holds a zero byte is none.
+/// Returns all text files: valid UTF-8 without a zero byte.
 ///
 /// # Errors
-/// A file could not be read.
+/// If a file cannot be read.
 pub(crate) fn text_files() -> anyhow::Result<Vec<TextFile>> {
     let mut files = Vec::new();
     for path in paths()? {
@@ -43,20 +43,21 @@ pub(crate) fn text_files() -> anyhow::Result<Vec<TextFile>> {
     Ok(files)
 }
 
-/// The files that git tracks or would track; without git, all but what is built.
+/// Returns the files that git tracks or would track; without git, all files except build output.
 fn paths() -> anyhow::Result<Vec<String>> {
     let mut paths = match from_git() {
         Some(paths) => paths,
         None => walk(root()).context("cannot list the files of the repository")?,
     };
-    // git also lists what was deleted and not yet committed as such.
+    // git also lists files that were deleted without a commit.
     paths.retain(|path| root().join(path).is_file());
     paths.sort();
     paths.dedup();
     Ok(paths)
 }
 
-/// None outside a checkout: a source archive has no `.git`, and git refuses folders of other users.
+/// `None` outside a checkout: a source archive has no `.git`, and git refuses folders of other
+/// users.
 fn from_git() -> Option<Vec<String>> {
     if !root().join(".git").exists() {
         return None;

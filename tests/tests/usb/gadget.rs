@@ -1,4 +1,4 @@
-//! The device side of the guest's USB: plugging and unplugging, and the modems that speak there.
+//! The device side of the guest's USB: plugs, unplugs, and the modems behind the ports.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use e2e::{Process, modemfleet, pause, run, within};
 
-/// The guest's processor is emulated, and so is the host's at times.
+/// The limit of a wait. The guest's processor is emulated, and so is the host's at times.
 pub(crate) const LONG: Duration = Duration::from_secs(180);
 
-/// The time between two looks. Each asks the agent, or starts a program, which takes its time from what is waited for
-/// on a processor that is emulated.
+/// The pause between two checks. Each check asks the agent or starts a program, which takes
+/// processor time from the awaited work.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Waits for something in the guest.
+/// Waits for an event in the guest.
 #[track_caller]
 pub(crate) fn wait<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let mut is_first = true;
@@ -27,7 +27,8 @@ pub(crate) fn wait<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     within(LONG, look).unwrap_or_else(|| panic!("waited {LONG:?} in vain for {what}"))
 }
 
-/// The tests of the guest plug devices and start daemons: nothing for a machine that is used.
+/// Fails outside the guest: the tests plug devices and start daemons, and a machine in use must not
+/// see that.
 pub(crate) fn only_in_a_guest() {
     assert!(
         std::env::var_os("MODEMFLEET_GUEST").is_some(),
@@ -43,61 +44,63 @@ fn shell(command: &str) -> String {
     said
 }
 
-/// Plugs modem `number` (0 or 1) in. Returns at once: the kernel has yet to see it.
+/// Plugs modem `number` (0 or 1) in. Returns at once, before the kernel sees it.
 pub(crate) fn plug(number: usize) {
     shell(&format!("plug {number}"));
 }
 
-/// Plugs modem `number` in where the other one belongs.
+/// Plugs modem `number` into the place of the other modem.
 pub(crate) fn plug_swapped(number: usize) {
     shell(&format!("plug {number} 0x9001 4 {}", 1 - number));
 }
 
-/// Lets udevd take events and do nothing about them, or go on with them.
+/// Makes udevd queue events without processing them, or continue.
 pub(crate) fn hold_udevd(hold: bool) {
     shell(&format!("udevadm control --{}-exec-queue", if hold { "stop" } else { "start" }));
 }
 
-/// Pulls it out.
+/// Unplugs modem `number`.
 pub(crate) fn unplug(number: usize) {
     shell(&format!("unplug {number}"));
 }
 
-/// The link that udev makes to the AT port of the modem at place `number`, whatever the number of its tty.
+/// Returns the link that udev makes to the AT port of the modem at place `number`, whatever the
+/// number of its tty.
 pub(crate) fn at_port(number: usize) -> PathBuf {
     format!("/dev/serial/by-path/platform-dummy_hcd.{number}-usb-0:1:1.2-port0").into()
 }
 
-/// The place as the kernel calls it: the guest has no other USB controllers.
+/// Returns the kernel's name of the place: the guest has no other USB controllers.
 pub(crate) fn usb_path(number: usize) -> String {
     format!("{}-1", number + 1)
 }
 
-/// The IMEI of simulated modem `number`.
+/// Returns the IMEI of simulated modem `number`.
 pub(crate) fn imei(number: usize) -> &'static str {
     if number == 0 { "861234560000005" } else { "861234560000013" }
 }
 
-/// The tty behind that link, once udev is through with it.
+/// Returns the tty behind that link, once udev has processed it.
 pub(crate) fn tty(number: usize) -> PathBuf {
     let tty = wait("udev to name the port", || fs::canonicalize(at_port(number)).ok());
     shell("udevadm settle");
     tty
 }
 
-/// A property that udev gave a device.
+/// Returns a property that udev gave a device.
 pub(crate) fn property(device: &str, name: &str) -> Option<String> {
     let all = shell(&format!("udevadm info -q property {device}"));
     let value = all.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
     value.map(str::to_owned)
 }
 
-/// Modems on the device side, one process. The devices must have been plugged once, in order.
+/// Starts modems on the device side, in one process. The devices must have been plugged in once, in
+/// order.
 pub(crate) fn simulate(modems: usize, broker: &str) -> Process {
     simulate_with(modems, broker, &[])
 }
 
-/// The same, with more options.
+/// As [`simulate`], with more options.
 pub(crate) fn simulate_with(modems: usize, broker: &str, more: &[&str]) -> Process {
     let mut command = Command::new(modemfleet());
     command.args(["sim", "--model", "sim7600", "--broker", broker]).args(more);

@@ -1,4 +1,4 @@
-//! What holds on a real kernel with real udev. Each test leaves nothing plugged in and nothing running.
+//! Tests on a real kernel with real udev. Each test leaves nothing plugged in and nothing running.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -74,7 +74,7 @@ fn the_udev_rules_keep_a_stranger_off_the_at_ports_and_not_off_the_device() {
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o007, 0, "others, interface {interface}");
     }
     let manager = Stranger::start();
-    // It takes the device, looks at the ports that are not ours, and finds no port to command it by.
+    // It takes the device, probes the ports that are not ours, and finds no port for commands.
     manager.logged("creating modem with plugin 'simtech'");
     manager.logged("Failed to find primary AT port");
     let log = manager.log();
@@ -92,7 +92,7 @@ fn the_udev_rules_keep_a_stranger_off_the_at_ports_and_not_off_the_device() {
     assert!(Command::new("udevadm").args(["control", "--reload"]).status().unwrap().success());
 }
 
-/// A site with the modems `m0` and `m1`, found by these keys.
+/// Makes a site with the modems `m0` and `m1`, found by these keys.
 fn site(matches: [String; 2]) -> Site {
     let mut site = Site::new();
     "info".clone_into(&mut site.log);
@@ -103,7 +103,7 @@ fn site(matches: [String; 2]) -> Site {
             "  m{modem}: {{ match: {{ {keys} }}, sessions: {{ s: {{ broker: lab }} }} }}"
         );
     }
-    // So that both have something to carry.
+    // The routes give both modems messages to carry.
     site.body.push_str(
         "routes:\n  - { topic: t/1, to: [m1/s, m0/s], policy: failover }\n  \
          - { topic: \"#\", to: [m0/s, m1/s], policy: failover }\n",
@@ -129,7 +129,7 @@ fn unplug_both() {
     }
 }
 
-/// The IMEIs that were read from a modem, each time it came, as the log tells.
+/// Returns the IMEI of a modem at each arrival, as the log has it.
 fn imeis(agent: &Agent, modem: &str) -> Vec<String> {
     let log = agent.log();
     let of_modem = |line: &&str| line.contains(&format!("modem{{name=\"{modem}\"}}: identified"));
@@ -137,7 +137,7 @@ fn imeis(agent: &Agent, modem: &str) -> Vec<String> {
     log.lines().filter(of_modem).filter_map(imei).collect()
 }
 
-/// What the agent holds: targets of its descriptors, and how many threads it has.
+/// Returns the targets of the agent's descriptors, and the number of its threads.
 fn holdings(agent: &Agent) -> (Vec<PathBuf>, usize) {
     let all = |what: &str| fs::read_dir(format!("/proc/{}/{what}", agent.process.pid())).unwrap();
     let mut targets: Vec<_> =
@@ -156,7 +156,8 @@ impl Moments {
     }
 }
 
-/// Plugs and unplugs both at random moments, while messages are handed in; returns how many.
+/// Plugs and unplugs both modems at random moments while messages are handed in; returns the number
+/// of messages.
 fn cycle(agent: &Agent, cycles: usize) -> usize {
     let (mut moments, mut sent) = (Moments(20_260), 0);
     let mut hand_in = |count: usize| {
@@ -198,14 +199,15 @@ fn two_modems_are_pulled_out_and_put_back_and_nothing_is_lost() {
     wait("all messages", || (subscriber.distinct().len() >= sent).then_some(()));
     wait("an empty queue", || (agent.queued() == 0).then_some(()));
 
-    // Back in the other order, the ttys have each other's numbers; the modems keep their names.
+    // After a plug in the other order the ttys have each other's numbers; the modems keep their
+    // names.
     unplug_both();
     plug(1);
     assert_eq!(tty(1), before[0], "the kernel gives the lowest free number");
     plug(0);
     assert_eq!(tty(0), before[1]);
     both_connected(&agent);
-    // Ten times a plug of one of them, and once of both.
+    // Each was plugged in several times, alone and together with the other.
     for number in 0..2 {
         let seen = imeis(&agent, &format!("m{number}"));
         let is_own = seen.iter().all(|seen| seen == imei(number));
@@ -214,7 +216,7 @@ fn two_modems_are_pulled_out_and_put_back_and_nothing_is_lost() {
     agent.publish("topic=t/last&qos=1&session=m0/s", b"last");
     wait("the last message", || subscriber.distinct().contains("last").then_some(()));
 
-    // How many there are is compared: a tty may have another number now.
+    // Only their number is compared: a tty may have another number now.
     let is_as_before = || {
         let (files, threads) = holdings(&agent);
         (files.len() <= held.0.len() && threads <= held.1).then_some(())
@@ -225,14 +227,14 @@ fn two_modems_are_pulled_out_and_put_back_and_nothing_is_lost() {
     unplug_both();
 }
 
-/// What was counted of a modem so far.
+/// Returns some counters of a modem.
 fn counted(agent: &Agent, modem: &str) -> Vec<(&'static str, f64)> {
     let names = ["mqtt_connects_total", "mqtt_publishes_total", "at_commands_total"];
     let sum = |name| agent.sum(&format!("modemfleet_{name}"), &[("modem", modem)]);
     names.map(|name| (name, sum(name))).to_vec()
 }
 
-/// That each entry is served by the modem of its IMEI, at this place, under its client id.
+/// Checks that each entry is served by the modem of its IMEI, at this place, under its client id.
 fn each_is_itself(agent: &Agent, broker: &Mosquitto, round: usize, place: impl Fn(usize) -> usize) {
     let fleet: Value = serde_json::from_str(&agent.http.get("/api/v1/modems").text()).unwrap();
     for number in 0..2 {
@@ -314,7 +316,7 @@ fn who_may_open_a_port_as_the_kernel_makes_it_does_not_wait_for_udevd() {
     wait("the port to go", || (!at_port(0).exists()).then_some(()));
 }
 
-/// What `scan --json` says, with the agent's fleet file.
+/// Returns the output of `scan --json` with the agent's fleet file.
 fn scan(site: &Site) -> Value {
     let mut scan = Command::new(modemfleet());
     let done = run(scan.args(["scan", "--json", "--config"]).arg(site.file()), b"");
@@ -322,7 +324,7 @@ fn scan(site: &Site) -> Value {
     serde_json::from_slice(&done.stdout).unwrap()
 }
 
-/// A program that has these ttys open, and does not lock them.
+/// Starts a program that has these ttys open, and does not lock them.
 fn occupy(ttys: &[&str]) -> Process {
     let script = "import os, sys, time\n\
                   held = [os.open(t, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY) for t in sys.argv[1:]]\n\
@@ -344,7 +346,7 @@ fn scan_tells_every_modem_and_who_has_a_port() {
         tty.to_str().unwrap().trim_start_matches("/dev/ttyUSB").parse::<u32>().unwrap() - 2
     });
     let _sim: Process = simulate(2, &broker.address());
-    // Modem 1 is nobody's.
+    // Modem 1 belongs to no entry.
     let mut site = site([format!("usb_path: {}", usb_path(0)), "imei: \"1\"".to_owned()]);
     site.body = site.body.replace("imei: \"1\"", "imei: \"861234560999999\"");
 
@@ -377,7 +379,7 @@ fn scan_tells_every_modem_and_who_has_a_port() {
     assert!((agent.sum("modemfleet_unclaimed_modems", &[]) - 1.0).abs() < 0.1);
     drop(agent);
 
-    // Both AT ports of modem 0 are another program's.
+    // Another program has both AT ports of modem 0 open.
     let ports = [2, 3].map(|interface| format!("/dev/ttyUSB{}", first[0] + interface));
     let mut occupant = occupy(&[&ports[0], &ports[1]]);
     let who = format!("python3 (pid {})", occupant.pid());
@@ -414,14 +416,15 @@ fn scan_shows_what_comes_and_goes_as_it_happens() {
         let mut scan =
             Process::start("scan", scan.args(["scan", "--watch", "--config"]).arg(site.file()));
         if agent.is_some() {
-            // It has asked once, and waits for news.
+            // It has asked once, and waits for events.
             pause(Duration::from_millis(500));
         }
         let place = usb_path(0);
         let has = |scan: &Process, text: String| {
             wait(&text, || scan.stdout().iter().any(|line| line.ends_with(&text)).then_some(()));
         };
-        // Where it looks itself, what is there at its start is told as well.
+        // Without an agent `scan` looks itself, and also prints devices that are there at its
+        // start.
         plug(0);
         has(&scan, format!("+ {place} 1e0e:9001"));
         has(&scan, format!("  {place} is m0"));
@@ -443,7 +446,7 @@ fn scan_shows_what_comes_and_goes_as_it_happens() {
     watch(Some(&agent));
 }
 
-/// What systemd does with modemfleet-recover.socket.
+/// Listens as systemd does with modemfleet-recover.socket.
 fn listen_as_root(site: &mut Site) -> Process {
     let socket = site.dir().join("recover.sock");
     let line = format!("recovery: {{ socket: {} }}\n", socket.display());
@@ -455,7 +458,7 @@ fn listen_as_root(site: &mut Site) -> Process {
     process
 }
 
-/// A deaf modem on a real kernel: opening its tty again does not help, and a reset of its device does.
+/// A deaf modem on a real kernel: reopening its tty does not help, but a reset of its device does.
 #[test]
 #[ignore = "runs in a guest"]
 fn the_usb_device_of_a_modem_that_answers_nothing_is_reset() {
@@ -465,7 +468,7 @@ fn the_usb_device_of_a_modem_that_answers_nothing_is_reset() {
     tty(0);
     let _sim = simulate_with(1, &broker.address(), &["--ill", "mute=usb-reset"]);
     let mut site = site([format!("usb_path: {}", usb_path(0)), by_imei(1)]);
-    // A port that never answered is given the time of a boot.
+    // A port that never answered gets the time of a boot.
     site.body = site.body.replace("m0: { match", "m0: { recovery: { boot: 20s }, match");
     let _root = listen_as_root(&mut site);
     let agent = site.start();

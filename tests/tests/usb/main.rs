@@ -1,7 +1,8 @@
-//! USB modems on a real kernel: `tests/usb/boot` starts a guest, and the tests of `guest.rs` run inside it.
+//! USB modems on a real kernel: `tests/usb/boot` starts a guest, and the tests of `guest.rs` run
+//! inside it.
 //!
-//! The guest sees the files of this machine, so the program that runs there is this very test, with
-//! `--ignored`: what may only be done to a machine of its own is ignored elsewhere.
+//! The guest sees the files of this machine, so it runs this same test program with `--ignored`.
+//! Tests that change the machine are ignored elsewhere.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,7 +22,7 @@ use std::process::Command;
 
 use e2e::{modemfleet, run};
 
-/// What the guest needs of the host; `cargo xtask test` installs it where it may.
+/// The programs of the host that the guest needs; `cargo xtask test` installs them if it may.
 const PROGRAMS: &[&str] =
     &["qemu-system-x86_64", "busybox", "cpio", "depmod", "ModemManager", "mke2fs", "debugfs"];
 
@@ -34,7 +35,7 @@ fn is_there(program: &str) -> bool {
     Command::new("sh").args(["-c", &found]).output().is_ok_and(|found| found.status.success())
 }
 
-/// Whether a guest can be had. Where it cannot, says why; under CI that is a failure.
+/// Reports whether a guest can start, and prints the reason if not. Under CI the test then fails.
 fn can_boot() -> bool {
     let missing: Vec<_> = PROGRAMS.iter().filter(|program| !is_there(program)).collect();
     let prepared = || {
@@ -63,7 +64,7 @@ fn all_that_is_ignored_here_passes_in_a_guest_with_a_real_kernel() {
     }
     let dir = tempfile::tempdir().unwrap();
     let script = dir.path().join("script");
-    // Both paths are quoted for the shell; neither can hold a quote that cargo survived.
+    // Both paths are quoted for the shell; cargo fails for paths with a quote.
     let lines = format!(
         "export RUST_BACKTRACE=0 MODEMFLEET_BINARY='{}' MODEMFLEET_GUEST=1\n\
          exec '{}' --ignored --test-threads=1 --nocapture\n",
@@ -72,16 +73,17 @@ fn all_that_is_ignored_here_passes_in_a_guest_with_a_real_kernel() {
     );
     std::fs::write(&script, lines).unwrap();
     let mut boot = Command::new(project().join("tests/usb/boot"));
-    // Three minutes, and more than twice as long beside a load of 12.
+    // It takes three minutes, and more than twice as long beside a load of 12.
     let done = run(boot.arg(&script).env("MODEMFLEET_BED_SECONDS", "900"), b"");
     let said = String::from_utf8_lossy(&done.stdout);
     assert!(done.status.success(), "{said}\n{}", String::from_utf8_lossy(&done.stderr));
-    // A guest in which nothing ran has shown nothing.
+    // A guest in which no test ran would prove nothing.
     assert!(said.contains("test result: ok. 8 passed"), "{said}");
     eprintln!("{said}");
 }
 
-/// The AT interfaces of the profiles, as `(vendor, product, interface)` in the words of udev.
+/// Returns the AT interfaces of the profiles, as `(vendor, product, interface)` in the notation of
+/// udev.
 fn interfaces() -> Vec<(String, String, String)> {
     let mut found = Vec::new();
     for profile in std::fs::read_dir(project().join("profiles")).unwrap() {

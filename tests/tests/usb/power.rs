@@ -1,5 +1,5 @@
-//! Power cuts: a guest with the queue on a disk of its own is killed while messages are handed in. Each
-//! that was answered must be on that disk afterwards.
+//! Power cuts: a guest with the queue on its own disk is killed while messages are handed in. Each
+//! accepted message must be on that disk afterwards.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,11 +11,11 @@ use serde_json::Value;
 
 use crate::{can_boot, project};
 
-/// How many cuts; one where this is not set. `cargo xtask bench power-cut` sets it.
+/// Names the number of cuts; one if not set. `cargo xtask bench power-cut` sets it.
 const CUTS: &str = "MODEMFLEET_CUTS";
 
-/// Four applications hand in, each one message at a time; what is answered goes through one pipe to the
-/// host, whose file has each line before the next.
+/// Four applications hand in one message at a time each. The ids of accepted messages go through
+/// one pipe to the host, whose file has each line before the next.
 const SCRIPT: &str = r#"
 modprobe -a virtio_blk ext4
 mkdir /run/disk && mount /dev/vda /run/disk || exit 1
@@ -33,12 +33,12 @@ for app in 1 2 3 4; do
 done | cat
 "#;
 
-/// Pseudo-random times within three seconds, one for each cut, counted from the first answer.
+/// Returns a pseudo-random time within three seconds for each cut, counted from the first answer.
 fn moment(cut: u32) -> String {
     format!("{:.3}", 0.2 + f64::from(cut.wrapping_mul(7_919) % 2_800) / 1_000.0)
 }
 
-/// A file with an empty file system.
+/// Makes a file with an empty file system.
 fn make_disk(disk: &Path) {
     fs::File::create(disk).unwrap().set_len(64 << 20).unwrap();
     let mut make = Command::new("mke2fs");
@@ -46,16 +46,16 @@ fn make_disk(disk: &Path) {
     assert!(run(&mut make, b"").status.success(), "mke2fs");
 }
 
-/// Debian puts the tools of file systems where only root looks.
+/// Returns the `PATH` with the system folders: Debian puts tools of file systems there.
 fn path() -> String {
     format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
 }
 
-/// What a start after the power loss would find: the journal is replayed, then the files are copied out.
+/// Copies the files out as a start after the power loss would find them, with the journal replayed.
 fn copy_out(disk: &Path, to: &Path) {
     let mut check = Command::new("e2fsck");
     let checked = run(check.env("PATH", path()).args(["-f", "-y"]).arg(disk), b"");
-    // 1: it repaired something, which replaying a journal is.
+    // 1: it repaired something, such as the journal.
     assert!(matches!(checked.status.code(), Some(0 | 1)), "{checked:?}");
     let dump = format!("rdump /queue {}", to.display());
     let mut debugfs = Command::new("debugfs");
@@ -73,7 +73,7 @@ fn ask_queue(what: &str, dir: &Path) -> String {
     said
 }
 
-/// Cuts once; returns how many messages were answered, and how many the disk held.
+/// Cuts once; returns how many messages were accepted, and how many the disk held.
 fn cut(number: u32) -> (usize, usize) {
     let dir = tempfile::tempdir().unwrap();
     let (script, disk) = (dir.path().join("script"), dir.path().join("disk"));

@@ -1,4 +1,4 @@
-//! Debian's ModemManager: the judge of the simulator, and the neighbour to get on with.
+//! Debian's ModemManager: it checks the simulator, and modemfleet must work beside it.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::gadget::wait;
 pub(crate) struct Stranger(Process);
 
 impl Stranger {
-    /// Starts it, and the bus where there is none yet.
+    /// Starts it, and the bus if there is none yet.
     pub(crate) fn start() -> Self {
         if !Path::new("/run/dbus/system_bus_socket").exists() {
             fs::create_dir_all("/run/dbus").unwrap();
@@ -23,19 +23,19 @@ impl Stranger {
         Self(Process::start("ModemManager", Command::new("ModemManager").arg("--debug")))
     }
 
-    /// What it told so far.
+    /// Returns its log so far.
     pub(crate) fn log(&self) -> String {
         let lines = [self.0.stdout(), self.0.stderr()].concat();
         lines.join("\n")
     }
 
-    /// Waits until its log holds `text`.
+    /// Waits until its log contains `text`.
     #[track_caller]
     pub(crate) fn logged(&self, text: &str) {
         wait(&format!("ModemManager to log {text:?}"), || self.log().contains(text).then_some(()));
     }
 
-    /// The first modem that it lists, in the words of `mmcli`.
+    /// Returns the first modem that it lists, in the keys of `mmcli`.
     #[track_caller]
     pub(crate) fn modem() -> Value {
         wait("a modem of ModemManager", || {

@@ -1,5 +1,5 @@
-//! The agent under attack, with 1,024 descriptors and 256 MiB: is it well, is a modem that is plugged in served, is an
-//! honest client served, and how much memory does it take?
+//! The agent under attack, with 1,024 descriptors and 256 MiB. Measured are its health, the service
+//! for a replugged modem and for an honest client, and its memory.
 
 mod load;
 
@@ -20,47 +20,47 @@ use load::{Attack, Targets};
 /// Arguments of `bench attack`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// How long each attack lasts at least, in seconds.
+    /// The least duration of each attack, in seconds.
     #[arg(long, default_value_t = 15)]
     seconds: u64,
-    /// The program that is attacked. Default: the release build.
+    /// The program under attack. Default: the release build.
     #[arg(long)]
     program: Option<PathBuf>,
 }
 
-/// Memory of the agent, that of the service's unit.
+/// The memory of the agent, as in the service's unit.
 const MEMORY: u64 = 256 * 1024 * 1024;
 
-/// From an attack's beginning to the first figure.
+/// The time from an attack's beginning to the first figure.
 const BEGIN: Duration = Duration::from_secs(2);
 
-/// After so long an answer is none.
+/// The time after which a request counts as unanswered.
 const UNANSWERED: Duration = Duration::from_secs(10);
 
-/// After so long a modem is given up.
+/// The time after which a modem counts as not served.
 const UNSERVED: Duration = Duration::from_secs(60);
 
-/// Address of the honest MQTT client. Attacks come from 127.0.0.1.
+/// The address of the honest MQTT client. Attacks come from 127.0.0.1.
 const HONEST: &str = "127.0.0.2";
 
-/// Between two requests of those who look.
+/// The pause between two requests of the observers.
 const PACE: Duration = Duration::from_millis(100);
 
-/// Figures of one attack.
+/// The figures of an attack.
 #[derive(Default)]
 struct Found {
-    /// `/healthz`: the slowest answer, and how many came not at all.
+    /// `/healthz`: the slowest answer, and how many did not come.
     worst: Duration,
     asked: usize,
     unanswered: usize,
     /// From the modem's port to its session.
     served: Option<Duration>,
-    /// Messages of an honest MQTT client, each on a connection of its own.
+    /// Messages of an honest MQTT client, each on its own connection.
     published: usize,
     acknowledged: usize,
-    /// Share of one processor that the agent took from the first figure on, in per cent.
+    /// The agent's share of one processor from the first figure on, in per cent.
     processor: Option<f64>,
-    /// In MiB; none if the agent was killed.
+    /// In MiB; `None` if the agent was killed.
     peak: Option<f64>,
     attacks: Vec<usize>,
 }
@@ -86,7 +86,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// 4,300 connections and what else there is.
+/// Raises the limit for 4,300 connections and other files.
 fn more_descriptors() -> anyhow::Result<()> {
     let own = std::process::id().to_string();
     let raised = Command::new("prlimit").args(["--pid", &own, "--nofile=8192:"]).status()?;
@@ -94,7 +94,7 @@ fn more_descriptors() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One agent, and what it does under these attacks.
+/// Runs one agent under these attacks, and returns its figures.
 fn under(
     lab: &Lab,
     arguments: &Arguments,
@@ -142,10 +142,10 @@ fn start(
     for modem in 0..2 {
         let link = lab.path("sim").join(format!("modem{modem}"));
         fs::create_dir_all(lab.path("sim"))?;
-        // It is there from the second attack on.
+        // The link exists from the second attack on.
         let _ = symlink(lab.path(&format!("sim{modem}")).join("modem0"), link);
     }
-    // What waits in it is another attack's.
+    // Its messages belong to the attack before.
     let _ = fs::remove_dir_all(lab.path("queue"));
     let subscribe = ", subscribe: [ { filter: \"down/#\", qos: 0 } ], reconnect_max: 2s";
     let fleet = lab.fleet(targets.http, 2, "1h", subscribe)
@@ -159,7 +159,7 @@ fn start(
     lab.agent_by(command, "agent", targets.http, &fleet, "warn")
 }
 
-/// Reports whether so many sessions are connected, as the agent says.
+/// Reports whether the agent has this many connected sessions.
 fn is_serving(http: SocketAddr, sessions: usize) -> bool {
     let metrics = request_within(UNANSWERED, http, "GET", "/metrics", b"");
     let Ok((_, text)) = metrics else { return false };
@@ -168,7 +168,7 @@ fn is_serving(http: SocketAddr, sessions: usize) -> bool {
     text.lines().filter(connected).count() == sessions
 }
 
-/// Asks how the agent is, again and again.
+/// Asks for the agent's health again and again.
 fn health(http: SocketAddr, stop: &AtomicBool) -> Found {
     let mut found = Found::default();
     while !stop.load(Ordering::Relaxed) {
@@ -183,8 +183,8 @@ fn health(http: SocketAddr, stop: &AtomicBool) -> Found {
     found
 }
 
-/// Publishes messages as an application does that connects for each, from an address that attacks nothing; how many,
-/// and how many were acknowledged.
+/// Publishes messages as an application that connects for each, from an address without attacks.
+/// Returns how many were published, and how many acknowledged.
 fn publish(mqtt: SocketAddr, stop: &AtomicBool) -> (usize, usize) {
     let (mut published, mut acknowledged) = (0, 0);
     let (ip, port) = (mqtt.ip().to_string(), mqtt.port().to_string());
@@ -199,14 +199,14 @@ fn publish(mqtt: SocketAddr, stop: &AtomicBool) -> (usize, usize) {
     (published, acknowledged)
 }
 
-/// Unplugs a modem, plugs it in again, and measures how long it takes until its session is back.
+/// Replugs a modem, and measures the time until its session is back.
 fn replug(
     lab: &Lab,
     http: SocketAddr,
     plugged: &mut Option<Process>,
 ) -> anyhow::Result<Option<Duration>> {
     *plugged = None;
-    // A dead pty's number goes to the next one that is opened.
+    // A dead pty's number is given to the next pty.
     fs::remove_file(lab.path("sim1").join("modem0"))?;
     if wait_until("its session is gone", UNSERVED, || is_serving(http, 1)).is_err() {
         return Ok(None);
@@ -244,7 +244,7 @@ fn row(attacks: &[Attack], found: &Found) -> String {
 struct Group(PathBuf);
 
 impl Group {
-    /// None if this machine or user makes none.
+    /// Makes the group; `None` if this machine or user cannot.
     fn new() -> Option<Self> {
         let name = format!("modemfleet-bench-{}", std::process::id());
         let of = |root: &str, limit: &str| -> anyhow::Result<Self> {
@@ -267,7 +267,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Its processes have ended, and with them its use.
+        // Its processes have ended, so nothing uses it.
         let _ = fs::remove_dir(&self.0);
     }
 }

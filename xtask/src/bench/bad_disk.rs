@@ -1,5 +1,5 @@
-//! The agent killed on a slow or a full disk: what was answered 202 arrives, and after each kill no more comes
-//! twice than the session's window holds.
+//! The agent killed on a slow or a full disk. Accepted messages arrive, and the duplicates after
+//! each kill fit into the session's window.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,37 +16,37 @@ use super::lab::{
     Agent, Connection, Lab, free_port, lines, now, request, thread_sleep, wait_until,
 };
 
-/// A session may have delivered, or be delivering, so many messages or batches that are not on record.
+/// The most messages or batches of a session that are delivered or under way, but not on record.
 const WINDOW: usize = 2;
 
 /// The most messages of a batch.
 const BATCH: usize = 20;
 
-/// How long a drain may take.
+/// The limit of a drain.
 const DRAIN: Duration = Duration::from_secs(120);
 
-/// How long it may take on the full disk, before that is freed.
+/// The limit of a drain on the full disk, before the disk is freed.
 const DRAIN_FULL: Duration = Duration::from_secs(20);
 
-/// What is bad about the disk.
+/// A fault of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Bad {
-    /// Each sync takes its time.
+    /// Each sync takes a given time.
     Slow,
-    /// Other files have filled it.
+    /// Other files have filled the disk.
     Full,
 }
 
-/// How the disk is bad, and how often.
+/// The fault of the disk, and the number of rounds.
 #[derive(clap::Args)]
 pub(super) struct BadDisk {
-    /// Kills on a bad disk instead: each in a round of its own, with and without batches.
+    /// Kills on a bad disk instead: each in its own round, with and without batches.
     #[arg(long, value_enum)]
     disk: Option<Bad>,
     /// Rounds of each kind.
     #[arg(long, default_value_t = 10)]
     rounds: usize,
-    /// How long a sync takes on the slow disk, in milliseconds.
+    /// The duration of a sync on the slow disk, in milliseconds.
     #[arg(long, value_delimiter = ',', default_values_t = [300, 3_000])]
     sync: Vec<u64>,
     /// The small file system, in MiB.
@@ -55,19 +55,19 @@ pub(super) struct BadDisk {
     /// Messages that wait when a round begins; on the full disk also a third and a tenth of them.
     #[arg(long, default_value_t = 1_500)]
     backlog: usize,
-    /// The program that is killed. Default: the release build.
+    /// The program to kill. Default: the release build.
     #[arg(long)]
     program: Option<PathBuf>,
 }
 
 impl BadDisk {
-    /// Which disk is bad; `None`: none is.
+    /// Returns the fault of the disk; `None` for a good disk.
     pub(super) fn disk(&self) -> Option<Bad> {
         self.disk
     }
 }
 
-/// What all rounds of one kind share.
+/// The common part of all rounds of a kind.
 struct Rounds<'a> {
     lab: &'a Lab,
     program: &'a Path,
@@ -76,17 +76,17 @@ struct Rounds<'a> {
     queue: PathBuf,
     batches: bool,
     http: SocketAddr,
-    /// How many lines the subscriber had before this round.
+    /// The subscriber's lines before this round.
     before: usize,
 }
 
-/// What one round found.
+/// The outcome of a round.
 #[derive(Default)]
 struct Found {
     answered: usize,
     lost: usize,
     twice: usize,
-    /// Whether all was delivered and recorded before the full disk was freed.
+    /// True if all messages were delivered and recorded before the full disk was freed.
     drained_full: Option<bool>,
 }
 
@@ -135,7 +135,7 @@ impl Rounds<'_> {
         Ok(over)
     }
 
-    /// A backlog drains while more comes in and each sync takes its time; then the kill.
+    /// Kills the agent while a backlog drains, more messages come in and each sync takes its time.
     fn slow(
         &mut self,
         disk: &SlowDisk,
@@ -174,7 +174,7 @@ impl Rounds<'_> {
         self.queue = folder.join("queue");
         let mut over = 0;
         for round in 1..=arguments.rounds {
-            // Every other round begins with a young queue, whose files have not reached their size.
+            // Every other round begins with a new queue, whose files are still small.
             let queue = disk.path("queue")?;
             if round % 2 == 1 && queue.exists() {
                 fs::remove_dir_all(queue)?;
@@ -186,7 +186,8 @@ impl Rounds<'_> {
         Ok(over)
     }
 
-    /// A backlog waits, others fill the disk, the modem comes; then the kill, and a start on the full disk.
+    /// Fills the disk beside a backlog, plugs the modem in, kills the agent, and starts it on the
+    /// full disk.
     fn full(&mut self, disk: &SmallDisk, backlog: usize) -> anyhow::Result<Found> {
         self.before = lines(self.received)?.len();
         let mut agent = self.agent(disk.run(self.program))?;
@@ -206,7 +207,8 @@ impl Rounds<'_> {
         self.found(&taken, Some(drained))
     }
 
-    /// A modem quick enough to run ahead of the disk, slow enough that the backlog outlasts the kill.
+    /// Starts a modem. It is quick enough to run ahead of the disk, and slow enough to outlast the
+    /// kill.
     fn sim(&self) -> anyhow::Result<super::lab::Process> {
         let latency = if self.batches { "10" } else { "0" };
         self.lab.sim(1, &["--latency".to_owned(), latency.to_owned()])
@@ -232,7 +234,7 @@ impl Rounds<'_> {
         })
     }
 
-    /// Hands in so many over some connections; what was answered 202.
+    /// Hands in `count` messages over some connections, and returns those that got a 202.
     fn backlog(&mut self, count: usize) -> anyhow::Result<BTreeSet<String>> {
         let (http, run) = (self.http, self.random.u32(..));
         thread::scope(|scope| {
@@ -257,7 +259,7 @@ impl Rounds<'_> {
         })
     }
 
-    /// Judges what arrived in this round.
+    /// Judges the messages that arrived in this round.
     fn found(&self, taken: &BTreeSet<String>, drained_full: Option<bool>) -> anyhow::Result<Found> {
         thread_sleep(Duration::from_secs(1)); // the last ones are on their way to the subscriber
         let received = lines(self.received)?;
@@ -271,7 +273,7 @@ impl Rounds<'_> {
         Ok(Found { answered: taken.len(), lost, twice, drained_full })
     }
 
-    /// Prints a round; 1 if it is over what is allowed.
+    /// Prints a round; returns 1 if it lost messages, or repeated too many.
     fn row(&self, disk: &str, round: usize, found: &Found) -> usize {
         let allowed = if self.batches { WINDOW * BATCH } else { WINDOW };
         let (batches, full) = (
@@ -290,7 +292,8 @@ impl Rounds<'_> {
     }
 }
 
-/// One application that hands in until told to stop, or until nobody answers; what was answered 202.
+/// Hands in until `stop` is set or no answer comes, and returns the messages that were answered
+/// with 202.
 fn steady(http: SocketAddr, stop: &AtomicBool) -> Vec<String> {
     let (mut taken, run) = (Vec::new(), fastrand::u32(..));
     for number in 0_u32.. {

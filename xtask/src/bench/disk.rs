@@ -1,4 +1,4 @@
-//! Disks for one agent: one whose syncs take time, and a small one that other files can fill up.
+//! Disks for one agent: one with slow syncs, and a small one that other files can fill up.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -11,13 +11,13 @@ use anyhow::{Context, ensure};
 
 use super::lab::Process;
 
-/// What is preloaded, below the repository's root. Its words are four bytes each.
+/// The source of the preloaded library, below the repository's root. Its words are four bytes each.
 const PRELOAD: &str = "tests/disk/preload.rs";
 
-/// How many bytes the library wants of its control file.
+/// The size of the library's control file, in bytes.
 const CONTROL: usize = 28;
 
-/// A disk on which each sync takes as long as it is told.
+/// A disk on which each sync takes a given time.
 pub(super) struct SlowDisk {
     control: File,
     control_path: PathBuf,
@@ -26,7 +26,8 @@ pub(super) struct SlowDisk {
 }
 
 impl SlowDisk {
-    /// Builds the library, by rustc alone. Only files below `folder` are slow; what else it needs is in `dir`.
+    /// Builds the library, by rustc alone. Only files below `folder` are slow; `dir` is for its own
+    /// files.
     pub(super) fn new(dir: &Path, folder: &Path) -> anyhow::Result<Self> {
         let (library, control_path) = (dir.join("libfaulty_disk.so"), dir.join("disk-control"));
         let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
@@ -47,7 +48,7 @@ impl SlowDisk {
         Ok(Self { control, control_path, library, folder: folder.to_owned() })
     }
 
-    /// The program on this disk.
+    /// Returns the program's command on this disk.
     pub(super) fn run(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.env("LD_PRELOAD", &self.library);
@@ -56,26 +57,27 @@ impl SlowDisk {
         command
     }
 
-    /// Each sync takes so long from now on, the ones under way too.
+    /// Sets the duration of each sync, also of those under way.
     pub(super) fn sync_takes(&self, time: Duration) -> anyhow::Result<()> {
         let millis = u32::try_from(time.as_millis())?;
         Ok(self.control.write_all_at(&millis.to_ne_bytes(), 0)?)
     }
 }
 
-/// A small file system in memory, in a mount namespace of its own, which goes with the process that holds it.
+/// A small file system in memory, in its own mount namespace, which ends with the process that
+/// holds it.
 pub(super) struct SmallDisk {
     holder: Process,
     folder: PathBuf,
-    /// Whether the namespace is also one of users: nobody needs to be root for it.
+    /// True if the namespace is also a user namespace, which needs no root.
     user: bool,
 }
 
 impl SmallDisk {
-    /// Mounts it on a folder that is there, as root or as root of a user namespace.
+    /// Mounts it on an existing folder, as root or as root of a user namespace.
     ///
     /// # Errors
-    /// Where neither is possible here.
+    /// If neither is possible here.
     pub(super) fn mount(folder: &Path, bytes: u64) -> anyhow::Result<Self> {
         let script = format!(
             "mount -t tmpfs -o size={bytes} none \"$1\" && echo mounted && exec sleep infinity"
@@ -95,7 +97,7 @@ impl SmallDisk {
         )
     }
 
-    /// The program with this file system before its eyes. It keeps its process id.
+    /// Returns a command that runs the program with this file system. It keeps its process id.
     pub(super) fn run(&self, program: &Path) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.holder.id().to_string(), "--mount"]);
@@ -106,13 +108,13 @@ impl SmallDisk {
         command
     }
 
-    /// A path below the folder, as it is seen from outside of the namespace.
+    /// Returns a path below the folder, as seen from outside of the namespace.
     pub(super) fn path(&self, name: &str) -> anyhow::Result<PathBuf> {
         let below = self.folder.strip_prefix("/").context("the folder's path is relative")?;
         Ok(PathBuf::from(format!("/proc/{}/root", self.holder.id())).join(below).join(name))
     }
 
-    /// Fills it to its last byte, as other programs may.
+    /// Fills the disk to its last byte, as other programs may.
     pub(super) fn fill(&self) -> anyhow::Result<u64> {
         let mut file = File::options().create(true).append(true).open(self.path("others")?)?;
         let mut bytes = 0;
@@ -124,7 +126,7 @@ impl SmallDisk {
         Ok(bytes)
     }
 
-    /// Takes away what filled it.
+    /// Removes the files that filled it.
     pub(super) fn free(&self) -> anyhow::Result<()> {
         let others = self.path("others")?;
         if others.exists() {

@@ -14,27 +14,27 @@ pub(crate) struct Arguments {
     /// Modems of the agent, a session each.
     #[arg(long, default_value_t = 8)]
     modems: usize,
-    /// How long, in minutes.
+    /// The duration, in minutes.
     #[arg(long, default_value_t = 60)]
     minutes: u64,
-    /// Messages handed in each minute, over all modems, one by one; 0: what it costs to be there.
+    /// Messages handed in each minute, over all modems, one by one; 0 measures an idle agent.
     #[arg(long, default_value_t = 48)]
     per_minute: usize,
     /// Bytes of each payload.
     #[arg(long, default_value_t = 200)]
     bytes: usize,
-    /// Each modem tells its state each minute.
+    /// Each modem publishes its state each minute.
     #[arg(long)]
     telemetry: bool,
     /// `queue.fsync` of the fleet file.
     #[arg(long, default_value = "always")]
     fsync: String,
-    /// A line of the table each so many minutes.
+    /// Minutes between two lines of the table.
     #[arg(long, default_value_t = 10)]
     every: u64,
 }
 
-/// What is seen at one moment.
+/// The figures at one moment.
 struct Look {
     resident: f64,
     processor: f64,
@@ -75,7 +75,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     summary(&first, &look(&lab, &agent)?, arguments)
 }
 
-/// As an operator has it: a log at `info`, and a budget, whose estimate is told beside what the broker saw.
+/// Starts the agent as an operator would: a log at `info`, and a budget. The budget's estimate is
+/// printed beside the broker's count.
 fn agent(lab: &Lab, arguments: &Arguments) -> anyhow::Result<Agent> {
     let http = free_port()?;
     let mut fleet = String::new();
@@ -124,7 +125,7 @@ fn look(lab: &Lab, agent: &Agent) -> anyhow::Result<Look> {
     })
 }
 
-/// Prints a line of the table; what is of a time is of the time since the line before.
+/// Prints a line of the table; rates are those since the line before.
 fn row(minute: u64, this: &Look, before: &Look, minutes: u64) -> Look {
     let seconds =
         if minutes == 0 { 1.0 } else { count(60) * f64::from(u32::try_from(minutes).unwrap_or(1)) };
@@ -150,7 +151,7 @@ fn summary(first: &Look, last: &Look, arguments: &Arguments) -> anyhow::Result<(
     println!("|---|--:|--:|");
     let line = |name: &str, of: fn(&Look) -> f64| {
         let all = of(last) - of(first);
-        // Without messages: what it costs to be there.
+        // Without messages, only the idle costs count.
         let each = if handed > 0.0 { format!("{:.0} B", all / handed) } else { "–".to_owned() };
         println!("| {name} | {:.2} MB | {each} |", all / days / modems / 1e6);
     };
@@ -161,14 +162,14 @@ fn summary(first: &Look, last: &Look, arguments: &Arguments) -> anyhow::Result<(
     Ok(())
 }
 
-/// What the kernel was given to write for this process, by proc(5).
+/// Returns the bytes that the kernel had to write for this process (proc(5)).
 fn written(agent: &Agent) -> anyhow::Result<f64> {
     let io = fs::read_to_string(format!("/proc/{}/io", agent.pid()))?;
     let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
     Ok(line.context("the system tells no write_bytes")?.parse()?)
 }
 
-/// A figure that mosquitto tells of itself.
+/// Returns a figure of mosquitto about itself.
 fn broker(lab: &Lab, what: &str) -> anyhow::Result<f64> {
     let address = lab.broker();
     let mut command = Command::new("mosquitto_sub");

@@ -1,5 +1,5 @@
-//! Two modems under load: the first is unplugged, and comes back; then its network goes silent, and comes
-//! back. How long nothing arrives, what comes twice, and that nothing is lost.
+//! Two modems under load. The first is unplugged and comes back; then its network goes silent and
+//! comes back. Measured are the gaps and the duplicates, and nothing may be lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -21,21 +21,21 @@ pub(crate) struct Arguments {
     /// Messages a second.
     #[arg(long, default_value_t = 50)]
     rate: u32,
-    /// How often each of the two happens.
+    /// Rounds of both faults.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
 }
 
-/// The longest gap that a loss which is seen may make: a tty that is gone.
+/// The longest gap after a loss that is seen at once: a tty that is gone.
 const SEEN: f64 = 1.0;
 
-/// The longest gap where only silence tells.
+/// The longest gap if only silence shows the loss.
 const SILENT: f64 = 20.0;
 
-/// How long a phase is watched before the next one begins.
+/// The duration of a phase before the next begins.
 const CALM: Duration = Duration::from_secs(3);
 
-/// So long nothing must arrive for the end.
+/// The silence after which no more messages are expected.
 const QUIET: Duration = Duration::from_secs(5);
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -90,7 +90,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     report(handed_in, &received, &gaps)
 }
 
-/// Waits until messages go by this modem, as the fleet's own metric says.
+/// Waits until messages take this modem's path, by the agent's own metric.
 fn on_path(agent: &Agent, modem: usize) -> anyhow::Result<()> {
     let wanted = format!("modem=\"m{modem}\"");
     let active = |agent: &Agent| -> anyhow::Result<bool> {
@@ -104,8 +104,8 @@ fn on_path(agent: &Agent, modem: usize) -> anyhow::Result<()> {
     })
 }
 
-/// Waits until nothing arrives any more: broker and subscriber may be behind on a busy machine, and what is
-/// late is not lost.
+/// Waits until nothing arrives any more. Broker and subscriber may be behind on a busy machine, and
+/// a late message is not lost.
 fn all_arrived(received: &Path) -> anyhow::Result<()> {
     let mut before = None;
     loop {
@@ -121,7 +121,7 @@ fn queued(agent: &Agent) -> anyhow::Result<f64> {
     Ok(agent.metrics()?.get("modemfleet_queue_messages").copied().unwrap_or(1.0))
 }
 
-/// Hands in numbers until told to stop; answers how many.
+/// Hands in numbers until `stop` is set; returns how many.
 fn hand_in(http: SocketAddr, rate: u32, stop: &AtomicBool) -> anyhow::Result<u32> {
     let mut connection = Connection::open(http)?;
     let (started, mut number) = (now(), 0_u32);
@@ -136,7 +136,7 @@ fn hand_in(http: SocketAddr, rate: u32, stop: &AtomicBool) -> anyhow::Result<u32
     Ok(number)
 }
 
-/// The longest time between two arrivals since the line `began`, in seconds.
+/// Returns the longest time between two arrivals since the line `began`, in seconds.
 fn longest_gap(received: &Path, began: usize) -> anyhow::Result<f64> {
     let time = |line: &String| line.split(' ').next()?.parse::<f64>().ok();
     let times: Vec<f64> =
@@ -167,8 +167,8 @@ fn report(handed_in: u32, received: &Path, gaps: &BTreeMap<&str, Vec<f64>>) -> a
     Ok(())
 }
 
-/// The way of one modem to the broker: a relay that can swallow all bytes, as a radio cell without backhaul
-/// does.
+/// The way of a modem to the broker: a relay that can drop all bytes, as a radio cell without
+/// backhaul does.
 struct Network {
     address: SocketAddr,
     silent: Arc<AtomicBool>,
@@ -198,7 +198,7 @@ impl Network {
     }
 }
 
-/// Carries bytes one way until an end closes. What is swallowed is gone: the connection is of no use after.
+/// Carries bytes one way until an end closes. A connection that lost bytes stays silent.
 fn carry(mut from: TcpStream, mut to: TcpStream, silent: &AtomicBool) {
     let (mut buffer, mut swallowed) = ([0; 4096], false);
     while let Ok(count @ 1..) = from.read(&mut buffer) {

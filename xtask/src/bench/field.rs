@@ -1,4 +1,4 @@
-//! All cases of what modems do outside of a laboratory, the long ones too, against the release binary.
+//! All cases of modems outside of a laboratory, also the long ones, against the release binary.
 
 use std::path::PathBuf;
 

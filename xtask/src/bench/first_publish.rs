@@ -1,4 +1,4 @@
-//! From the tty opened to the first publish acknowledged, beside a script with fixed sleeps.
+//! From the opened tty to the first acknowledged publish, beside a script with fixed sleeps.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -14,16 +14,16 @@ pub(crate) struct Arguments {
     /// Latency of each answer of the modem, in milliseconds.
     #[arg(long, default_value_t = 20)]
     latency: u64,
-    /// How often it is measured.
+    /// The number of measurements.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Leave out the script with fixed sleeps, which takes twelve seconds.
+    /// Leave out the script with fixed sleeps, which takes thirteen seconds.
     #[arg(long)]
     no_script: bool,
 }
 
-/// What anybody has to exchange who opens a port whose modem is unknown, and does not skip a check:
-/// each entry is one answer of the modem, so a command with a prompt is two.
+/// The exchanges of a program that opens a port with an unknown modem and skips no check. Each
+/// entry is one answer of the modem, so a command with a prompt is two.
 const REFERENCE: [&str; 15] = [
     "AT+CGMM",
     "ATE0",
@@ -42,7 +42,7 @@ const REFERENCE: [&str; 15] = [
     "AT+CMQTTPUB",
 ];
 
-/// What the agent may take of the reference's time, beyond the results' own.
+/// The most time of the agent relative to the reference, without the results' own time.
 const AIM: f64 = 1.1;
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -74,7 +74,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One measurement.
+/// The times of a run.
 struct Measured {
     total: Duration,
     /// Time between the acceptance of START, CONNECT and PUB and their results.
@@ -97,7 +97,8 @@ fn agent(latency: u64) -> anyhow::Result<Measured> {
         if line.contains("\"tty opened\"") {
             opened = Some(timestamp(line)?);
         }
-        // START's result comes with its OK; what CONNECT and PUB take beyond one latency is theirs.
+        // START's result comes with its OK. The time of CONNECT and PUB beyond one latency is their
+        // own.
         let operation = ["AT+CMQTTCONNECT", "AT+CMQTTPUB"]
             .iter()
             .any(|name| line.contains(&format!("\"message\":\"< {name}")));
@@ -113,7 +114,7 @@ fn agent(latency: u64) -> anyhow::Result<Measured> {
     anyhow::bail!("the log shows no publish")
 }
 
-/// The time of day of a log line.
+/// Returns the time of day of a log line.
 fn timestamp(line: &str) -> anyhow::Result<Duration> {
     let text = line.split("\"timestamp\":\"").nth(1).and_then(|rest| rest.split('"').next());
     let time = text.and_then(|text| text.split('T').nth(1)).context("a log line without a time")?;
@@ -126,7 +127,7 @@ fn timestamp(line: &str) -> anyhow::Result<Duration> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
-/// How long the exchange of a log line took: `"took":"21.3ms"`.
+/// Returns the duration of a log line's exchange: `"took":"21.3ms"`.
 fn took(line: &str) -> anyhow::Result<Duration> {
     let text = line
         .split("\"took\":\"")
@@ -142,7 +143,8 @@ fn took(line: &str) -> anyhow::Result<Duration> {
     }))
 }
 
-/// What people use today: write, sleep a second, read; from START to STOP, eleven times.
+/// Runs a script of today's usual kind, from START to STOP: write, sleep a second, read, thirteen
+/// times.
 fn script(latency: u64) -> anyhow::Result<(Duration, Duration)> {
     const STEPS: [&str; 13] = [
         "AT+CMQTTSTART\r",

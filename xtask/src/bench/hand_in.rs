@@ -1,5 +1,5 @@
-//! Durable hand-ins a second: at the queue's interface beside one-by-one syncs, and through HTTP beside
-//! mosquitto with persistence.
+//! Durable hand-ins a second: at the queue's interface beside one-by-one syncs, and through HTTP
+//! beside mosquitto with persistence.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -22,11 +22,12 @@ pub(crate) struct Arguments {
     messages: u32,
 }
 
-/// Clients at a time of the runs through brokers.
+/// Clients at the same time in the runs through brokers.
 const CLIENTS: [u32; 2] = [1, 16];
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    // Written to its laboratory's folder each second, without a sync: what it has for durability.
+    // mosquitto's way of durability: it writes to the laboratory's folder each second, without a
+    // sync.
     let persistent = "persistence true\nautosave_interval 1\npersistence_location ./\n";
     let lab = Lab::with_broker(persistent)?;
     println!(
@@ -94,7 +95,7 @@ fn rate(count: u64, seconds: u64) -> f64 {
     number(count) / number(seconds)
 }
 
-/// Messages a second that the agent answered with 202.
+/// Returns the messages a second that the agent answered with 202.
 fn http(lab: &Lab, connections: u32, seconds: u64) -> anyhow::Result<f64> {
     let agent = lab.agent(1, "10s", "warn")?;
     let (span, started) = (Duration::from_secs(seconds), now());
@@ -121,7 +122,7 @@ fn http(lab: &Lab, connections: u32, seconds: u64) -> anyhow::Result<f64> {
     Ok(rate(count, seconds))
 }
 
-/// Messages a second of so many clients, `messages` each.
+/// Returns the messages a second of `clients` clients, `messages` each.
 fn through_mqtt(listener: SocketAddr, clients: u32, messages: u32) -> anyhow::Result<f64> {
     let started = now();
     thread::scope(|scope| {
@@ -134,7 +135,7 @@ fn through_mqtt(listener: SocketAddr, clients: u32, messages: u32) -> anyhow::Re
     Ok(f64::from(clients) * f64::from(messages) / started.elapsed().as_secs_f64())
 }
 
-/// `mosquitto_pub` with a message on each line, QoS 1 and its usual twenty in flight.
+/// Runs `mosquitto_pub` with a message on each line, QoS 1 and its usual twenty in flight.
 fn publish(listener: SocketAddr, messages: u32) -> anyhow::Result<()> {
     let line = format!("{}\n", "x".repeat(256));
     let mut command = Command::new("mosquitto_pub");

@@ -1,4 +1,4 @@
-//! From a modem plugged in to a modem known, beside `ModemManager`, on a real kernel in a guest.
+//! From the plug to the identified modem, beside `ModemManager`, on a real kernel in a guest.
 
 use std::fs;
 use std::process::Command;
@@ -8,21 +8,21 @@ use anyhow::{Context as _, ensure};
 /// Arguments of `bench hotplug`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// How often each is measured.
+    /// The number of measurements of each.
     #[arg(long, default_value_t = 10)]
     rounds: u32,
-    /// Pull two modems out and put them back so often instead, while messages are handed in.
+    /// Unplug and replug two modems this often instead, while messages are handed in.
     #[arg(long, value_name = "COUNT", conflicts_with = "rounds")]
     cycles: Option<u32>,
 }
 
-/// What ours may take of `ModemManager`'s time.
+/// The most time of modemfleet relative to `ModemManager`.
 const AIM: f64 = 0.1;
 
 /// Longer than a round of both takes on a loaded machine, in seconds.
 const ROUND_LIMIT: u32 = 60;
 
-/// Longer than a cycle takes there, and all that is around them.
+/// Longer than a cycle takes there with all around it, in seconds.
 const CYCLE_LIMIT: u32 = 10;
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -50,7 +50,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs a program of `tests/usb` in the guest, with a number, for at most `limit` seconds; what it said.
+/// Runs a program of `tests/usb` in the guest, with a number, for at most `limit` seconds; returns
+/// its output.
 fn in_guest(program: &str, name: &str, number: u32, limit: u32) -> anyhow::Result<String> {
     let usb = crate::step::root().join("tests/usb");
     let script = std::env::temp_dir().join(format!("modemfleet-hotplug-{}", std::process::id()));
@@ -64,7 +65,7 @@ fn in_guest(program: &str, name: &str, number: u32, limit: u32) -> anyhow::Resul
         .arg(&script)
         .env("MODEMFLEET_BED_SECONDS", limit.to_string())
         .output();
-    // Only litter is left where this fails.
+    // If this fails, only a temporary file is left.
     drop(fs::remove_file(&script));
     let done = done.context("cannot start tests/usb/boot")?;
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
@@ -76,7 +77,7 @@ fn in_guest(program: &str, name: &str, number: u32, limit: u32) -> anyhow::Resul
     Ok(said)
 }
 
-/// The median of the lines `NAME SECONDS` of one name, the lower one of an even count.
+/// Returns the median of the lines `NAME SECONDS` of a name, the lower value of an even count.
 fn median(said: &str, name: &str) -> Option<f64> {
     let seconds = |line: &str| line.strip_prefix(name)?.trim().parse().ok();
     let mut all: Vec<f64> = said.lines().filter_map(seconds).collect();

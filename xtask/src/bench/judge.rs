@@ -1,4 +1,4 @@
-//! How long `modemfleet check` takes for a mebibyte of any shape, and how much memory.
+//! The time and memory of `modemfleet check` for a mebibyte of any shape.
 
 #[path = "../../../tests/shapes.rs"]
 mod shapes;
@@ -11,25 +11,25 @@ use anyhow::ensure;
 
 use super::lab::{Lab, Process, now, thread_sleep};
 
-/// The aims: seconds for a file, and MiB more than for one of a line.
+/// The aims: seconds for a file, and MiB beyond those for a file of one line.
 const AIM: (f64, f64) = (2.0, 64.0);
 
 /// Arguments of `bench judge`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// A binary of another commit that judges each file too.
+    /// A binary of another commit that checks each file too.
     #[arg(long)]
     beside: Option<PathBuf>,
-    /// How long that one may take, in seconds.
+    /// The longest time of that binary, in seconds.
     #[arg(long, default_value_t = 60)]
     patience: u64,
 }
 
-/// Cost of one file.
+/// The cost of a file.
 struct Cost {
     seconds: f64,
     mebibytes: f64,
-    /// True if it was given up.
+    /// True if the check was given up.
     is_cut: bool,
 }
 
@@ -71,7 +71,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs a check. Its memory is looked at each millisecond.
+/// Runs a check. Its memory is read each millisecond.
 fn judge(program: &Path, file: &Path, patience: Duration) -> anyhow::Result<Cost> {
     let mut command = Command::new(program);
     command.args(["check", "--without-secrets", "--gateway", "gw"]).arg(file);

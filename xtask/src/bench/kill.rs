@@ -1,4 +1,5 @@
-//! The agent killed at random moments under load: what was answered 202 arrives, and how much twice.
+//! The agent killed at random moments under load: accepted messages arrive, and duplicates are
+//! counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -11,7 +12,7 @@ use anyhow::ensure;
 use super::bad_disk;
 use super::lab::{Connection, Lab, free_port, lines, now, thread_sleep};
 
-/// Applications that hand in, each one message at a time.
+/// Applications that hand in one message at a time each.
 const APPLICATIONS: u32 = 4;
 
 /// The sessions of the two modems.
@@ -20,17 +21,17 @@ const SESSIONS: usize = 2;
 /// Arguments of `bench kill`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// How often the agent is killed.
+    /// The number of kills.
     #[arg(long, default_value_t = 500)]
     kills: usize,
-    /// It lives at most this long, in milliseconds.
+    /// The agent's longest life, in milliseconds.
     #[arg(long, default_value_t = 2_000)]
     longest: u64,
-    /// Seed of the moments.
+    /// The seed of the moments.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The pause of an application after each message, in milliseconds: more comes in than two modems
-    /// carry while they are up half of the time.
+    /// The pause of an application after each message, in milliseconds. By default more comes in
+    /// than two modems carry while they are up half of the time.
     #[arg(long, default_value_t = 20)]
     pause: u64,
     #[command(flatten)]
@@ -97,7 +98,7 @@ fn report(kills: usize, taken: &BTreeSet<String>, received: &[String]) -> anyhow
     Ok(())
 }
 
-/// Hands in until told to stop; answers what was answered 202.
+/// Hands in until `stop` is set; returns the messages that were answered with 202.
 fn hand_in(http: SocketAddr, app: u32, pause: Duration, stop: &AtomicBool) -> BTreeSet<String> {
     let (mut taken, mut connection, mut number) = (BTreeSet::new(), None, 0);
     while !stop.load(Ordering::Relaxed) {
@@ -112,7 +113,7 @@ fn hand_in(http: SocketAddr, app: u32, pause: Duration, stop: &AtomicBool) -> BT
             taken.insert(message);
             connection = Some(open);
         }
-        // One without an answer may be there or not; it is not asked for again.
+        // A message without an answer may be stored or not; it is not handed in again.
         number += 1;
         thread_sleep(pause);
     }

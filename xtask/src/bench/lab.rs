@@ -1,4 +1,5 @@
-//! A laboratory of real processes: mosquitto, simulated modems, the agent; all gone when it goes.
+//! A laboratory of real processes: mosquitto, simulated modems, the agent. All end when it is
+//! dropped.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
-/// How long a process may take to be there.
+/// The time in which a process must be ready.
 const START: Duration = Duration::from_secs(10);
 
-/// Clock ticks a second in `/proc/PID/stat`; the kernel's user interface has 100 everywhere.
+/// Clock ticks a second in `/proc/PID/stat`; the kernel's user interface has 100 on all machines.
 const TICKS: f64 = 100.0;
 
 /// A child process that ends with its owner.
@@ -36,7 +37,7 @@ impl Process {
         Ok(())
     }
 
-    /// A figure of its memory (`VmRSS`, `VmHWM`) in MiB, by proc(5).
+    /// Returns a figure of its memory (`VmRSS`, `VmHWM`) in MiB (proc(5)).
     pub(crate) fn resident(&self, what: &str) -> anyhow::Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
@@ -44,7 +45,7 @@ impl Process {
         Ok(figure.with_context(|| format!("the system tells no {what}"))? / 1024.0)
     }
 
-    /// Its user and system time so far, in seconds (proc(5), fields 14 and 15 of `stat`).
+    /// Returns its user and system time so far, in seconds (proc(5), fields 14 and 15 of `stat`).
     pub(crate) fn processor(&self) -> anyhow::Result<f64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
         let (_, after_name) = stat.rsplit_once(')').context("no process name in stat")?;
@@ -53,22 +54,23 @@ impl Process {
         Ok(ticks / TICKS)
     }
 
-    /// Its process id.
+    /// The process id.
     pub(crate) fn id(&self) -> u32 {
         self.0.id()
     }
 
-    /// Its standard output, where that is piped and nobody took it.
+    /// Takes its standard output, if it is piped and not yet taken.
     pub(crate) fn output(&mut self) -> Option<ChildStdout> {
         self.0.stdout.take()
     }
 
-    /// Its standard input, if that is piped and not taken yet.
+    /// Takes its standard input, if it is piped and not yet taken.
     pub(crate) fn input(&mut self) -> Option<ChildStdin> {
         self.0.stdin.take()
     }
 
-    /// Returns what it wrote so far, by proc(5). Works until the process is waited for, so also after its end.
+    /// Returns the bytes that it wrote so far (proc(5)). Works until the process is waited for, so
+    /// also after its end.
     pub(crate) fn written(&self) -> anyhow::Result<Written> {
         let text = fs::read_to_string(format!("/proc/{}/io", self.0.id()))?;
         let figure = |name: &str| -> anyhow::Result<u64> {
@@ -78,7 +80,7 @@ impl Process {
         Ok(Written { calls: figure("wchar")?, storage: figure("write_bytes")? })
     }
 
-    /// Asks it to end (SIGTERM) and waits until it has, but leaves its figures to be read.
+    /// Sends SIGTERM and waits until the process has ended, but leaves its figures to be read.
     pub(crate) fn end(&self, limit: Duration) -> anyhow::Result<()> {
         let id = self.0.id();
         let asked = Command::new("kill").arg(id.to_string()).status()?;
@@ -88,22 +90,23 @@ impl Process {
 
     /// Reports whether it has ended, without waiting for it.
     pub(crate) fn is_over(&self) -> bool {
-        // `PID (NAME) STATE …`: Z until somebody waits for it.
+        // `PID (NAME) STATE …`: Z until the process is waited for.
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap_or_default();
         stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
     }
 }
 
-/// Bytes that a process wrote.
+/// The bytes that a process wrote.
 #[derive(Clone, Copy)]
 pub(crate) struct Written {
-    /// In its calls, to files, sockets and pipes alike (`wchar`).
+    /// By its calls, to files, sockets and pipes alike (`wchar`).
     pub(crate) calls: u64,
-    /// In pages that the system has to bring to storage (`write_bytes`).
+    /// In pages that the system must write to storage (`write_bytes`).
     pub(crate) storage: u64,
 }
 
-/// Runs the queue's own measurement; answers the two numbers that it prints, as soon as it does.
+/// Runs the queue's own measurement; returns the two numbers that it prints, as soon as they are
+/// there.
 pub(crate) fn queue_bench(words: &[&str]) -> anyhow::Result<((u64, u64), Process)> {
     let program = crate::step::target().join("release/examples/bench");
     let mut process = Process::start(Command::new(program).args(words).stdout(Stdio::piped()))?;
@@ -116,7 +119,7 @@ pub(crate) fn queue_bench(words: &[&str]) -> anyhow::Result<((u64, u64), Process
     }
 }
 
-/// A connection to the agent that is kept from one request to the next.
+/// A connection to the agent, kept from one request to the next.
 pub(crate) struct Connection(BufReader<TcpStream>);
 
 impl Connection {
@@ -126,12 +129,12 @@ impl Connection {
         Ok(Self(BufReader::new(stream)))
     }
 
-    /// The status of the answer to a POST.
+    /// Sends a POST, and returns the status of the answer.
     pub(crate) fn post(&mut self, path: &str, body: &[u8]) -> anyhow::Result<u16> {
         self.post_with(path, "", body)
     }
 
-    /// [`post`](Self::post) with more headers, each with its line's end.
+    /// As [`post`](Self::post), with more headers, each with its line end.
     pub(crate) fn post_with(
         &mut self,
         path: &str,
@@ -170,7 +173,7 @@ impl Drop for Process {
     }
 }
 
-/// A folder of its own, and a broker.
+/// A broker in its own folder.
 pub(crate) struct Lab {
     dir: PathBuf,
     broker: SocketAddr,
@@ -183,12 +186,12 @@ impl Lab {
         Self::with_broker("")
     }
 
-    /// [`new`](Self::new) with more lines for the broker's file.
+    /// As [`new`](Self::new), with more lines for the broker's file.
     pub(crate) fn with_broker(more: &str) -> anyhow::Result<Self> {
         Self::below(&std::env::temp_dir(), more)
     }
 
-    /// [`with_broker`](Self::with_broker) in a folder of the caller's choice.
+    /// As [`with_broker`](Self::with_broker), in the given folder.
     pub(crate) fn below(folder: &Path, more: &str) -> anyhow::Result<Self> {
         let dir = folder.join(format!("modemfleet-bench-{}", std::process::id()));
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
@@ -202,7 +205,7 @@ impl Lab {
         fs::write(&config, text)?;
         let path = std::env::var("PATH").unwrap_or_default();
         let mut command = Command::new("mosquitto");
-        // Debian puts it where only root looks.
+        // Debian installs it in a system folder.
         command.env("PATH", format!("{path}:/usr/sbin")).arg("-c").arg(config).current_dir(&dir);
         let log = File::create(dir.join("mosquitto.log"))?;
         let mosquitto = Process::start(command.stdout(log.try_clone()?).stderr(log))?;
@@ -215,7 +218,7 @@ impl Lab {
         self.broker
     }
 
-    /// Leaves a subscription behind, so that the broker has to keep what is published.
+    /// Makes a subscription whose client is away, so that the broker must keep messages.
     pub(crate) fn offline_subscriber(&self, filter: &str) -> anyhow::Result<()> {
         let mut command = Command::new("mosquitto_sub");
         command.args(["-h", &self.broker.ip().to_string(), "-p", &self.broker.port().to_string()]);
@@ -224,18 +227,18 @@ impl Lab {
         Ok(())
     }
 
-    /// A path in the laboratory's folder.
+    /// Returns a path in the laboratory's folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    /// Simulated SIM7600s behind `sim/modem0`, `sim/modem1` …
+    /// Starts simulated SIM7600s behind `sim/modem0`, `sim/modem1` …
     pub(crate) fn sim(&self, count: usize, more: &[String]) -> anyhow::Result<Process> {
         let more: Vec<&str> = more.iter().map(String::as_str).collect();
         self.sims("sim", count, self.broker, &more)
     }
 
-    /// One of them behind `FOLDER/modem0`, whose network leads to this address.
+    /// Starts one modem behind `FOLDER/modem0`, whose network leads to this address.
     pub(crate) fn sim_in(
         &self,
         folder: &str,
@@ -253,7 +256,8 @@ impl Lab {
         more: &[&str],
     ) -> anyhow::Result<Process> {
         let folder = self.path(folder);
-        // Of an earlier one that was killed: its tty is gone, and another may have got its number.
+        // The link of an earlier modem that was killed: another pty may have the number of its tty
+        // by now.
         let _ = fs::remove_file(folder.join("modem0"));
         let mut command = binary();
         command.args(["sim", "--model", "sim7600", "--count", &count.to_string()]);
@@ -266,12 +270,13 @@ impl Lab {
         Ok(process)
     }
 
-    /// The agent on this many modems. `filter` is its log filter; the log is JSON in `agent.log`.
+    /// Starts the agent on this many modems. `filter` is its log filter; the log is JSON in
+    /// `agent.log`.
     pub(crate) fn agent(&self, modems: usize, poll: &str, filter: &str) -> anyhow::Result<Agent> {
         self.agent_with(modems, poll, filter, "")
     }
 
-    /// [`agent`](Self::agent) with more keys for each session, such as `, reconnect_max: 2s`.
+    /// As [`agent`](Self::agent), with more keys for each session, such as `, reconnect_max: 2s`.
     pub(crate) fn agent_with(
         &self,
         modems: usize,
@@ -282,7 +287,7 @@ impl Lab {
         self.agent_on(free_port()?, modems, poll, filter, session)
     }
 
-    /// [`agent_with`](Self::agent_with) at an address of the caller's choice.
+    /// As [`agent_with`](Self::agent_with), at a given address.
     pub(crate) fn agent_on(
         &self,
         http: SocketAddr,
@@ -294,7 +299,7 @@ impl Lab {
         self.agent_of(http, &self.fleet(http, modems, poll, session), filter)
     }
 
-    /// The fleet file of [`agent_on`](Self::agent_on), for more lines at its end.
+    /// Returns the fleet file of [`agent_on`](Self::agent_on), to which lines may be added.
     pub(crate) fn fleet(
         &self,
         http: SocketAddr,
@@ -318,7 +323,7 @@ impl Lab {
         fleet
     }
 
-    /// The agent on a fleet file of the caller's, which says that it listens at `http`.
+    /// Starts the agent on a given fleet file, which must name `http` as its address.
     pub(crate) fn agent_of(
         &self,
         http: SocketAddr,
@@ -328,7 +333,8 @@ impl Lab {
         self.agent_by(binary(), "agent", http, fleet, filter)
     }
 
-    /// [`agent_of`](Self::agent_of) by a command that ends with the program, its fleet file and log under a name.
+    /// As [`agent_of`](Self::agent_of), by a command that ends with the program. `name` is for its
+    /// fleet file and log.
     pub(crate) fn agent_by(
         &self,
         mut command: Command,
@@ -351,7 +357,7 @@ impl Lab {
         self.subscriber_of(filter, "%t %p")
     }
 
-    /// The same as `seconds topic payload`, by when it arrived.
+    /// Writes every message as `seconds topic payload`, with the time of its arrival.
     pub(crate) fn timed_subscriber(&self, filter: &str) -> anyhow::Result<(Process, PathBuf)> {
         self.subscriber_of(filter, "%U %t %p")
     }
@@ -381,7 +387,7 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Hands in `count` messages of QoS 1 on `topic/N`, eight at a time, and tells how long it took.
+    /// Hands in `count` messages of QoS 1 on `topic/N`, eight at a time, and returns the duration.
     pub(crate) fn hand_in(
         &self,
         topic: &str,
@@ -408,14 +414,14 @@ impl Agent {
         Ok(started.elapsed())
     }
 
-    /// The bytes of one scrape, as Prometheus reads it.
+    /// Returns the bytes of one scrape, as Prometheus reads it.
     pub(crate) fn scrape(&self) -> anyhow::Result<usize> {
         let (status, text) = self.request("GET", "/metrics", b"")?;
         ensure!(status == 200, "/metrics was answered {status}");
         Ok(text.len())
     }
 
-    /// The sum of each family's samples, by name and by `name{labels}`.
+    /// Returns the sum of each family's samples, by name and by `name{labels}`.
     pub(crate) fn metrics(&self) -> anyhow::Result<BTreeMap<String, f64>> {
         let (status, text) = self.request("GET", "/metrics", b"")?;
         ensure!(status == 200, "/metrics was answered {status}");
@@ -432,7 +438,7 @@ impl Agent {
         Ok(samples)
     }
 
-    /// Publishes that ended with `result`, over all modems.
+    /// Returns the number of publishes that ended with `result`, over all modems.
     pub(crate) fn publishes(&self, result: &str) -> anyhow::Result<f64> {
         let wanted = format!("result=\"{result}\"");
         let all = self.metrics()?;
@@ -442,22 +448,22 @@ impl Agent {
         Ok(all.iter().filter(|(name, _)| of(name)).map(|(_, value)| value).sum())
     }
 
-    /// The log so far.
+    /// Returns the log so far.
     pub(crate) fn log(&self) -> anyhow::Result<String> {
         Ok(fs::read_to_string(&self.log)?)
     }
 
-    /// Where it serves HTTP.
+    /// The address of its HTTP server.
     pub(crate) fn http(&self) -> SocketAddr {
         self.http
     }
 
-    /// Its process.
+    /// The process.
     pub(crate) fn process(&self) -> &Process {
         &self.process
     }
 
-    /// Its process id.
+    /// The process id.
     pub(crate) fn pid(&self) -> u32 {
         self.process.0.id()
     }
@@ -467,7 +473,7 @@ impl Agent {
     }
 }
 
-/// Asks an HTTP server of this machine and gives status and body.
+/// Sends a request to an HTTP server of this machine, and returns status and body.
 pub(crate) fn request(
     server: SocketAddr,
     method: &str,
@@ -477,7 +483,8 @@ pub(crate) fn request(
     asked(TcpStream::connect(server)?, method, path, body)
 }
 
-/// [`request`], given up if the connection, or the next part of the answer, takes longer than `limit`.
+/// As [`request`], given up if the connection, or the next part of the answer, takes longer than
+/// `limit`.
 pub(crate) fn request_within(
     limit: Duration,
     server: SocketAddr,
@@ -509,17 +516,17 @@ fn asked(
     Ok((status.context("no HTTP status")?, body.unwrap_or_default()))
 }
 
-/// The release binary.
+/// Returns the command of the release binary.
 pub(super) fn binary() -> Command {
     Command::new(crate::step::target().join("release/modemfleet"))
 }
 
-/// A port that nobody has.
+/// Returns an unused port.
 pub(crate) fn free_port() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// Waits until `holds`, looking every few milliseconds.
+/// Waits until `holds` returns true, checked every few milliseconds.
 pub(crate) fn wait_until(
     what: &str,
     limit: Duration,
@@ -533,7 +540,7 @@ pub(crate) fn wait_until(
     Ok(())
 }
 
-/// The lines of a file so far.
+/// Returns the lines of a file so far.
 pub(crate) fn lines(path: &Path) -> anyhow::Result<Vec<String>> {
     let text = String::from_utf8_lossy(&fs::read(path)?).into_owned();
     Ok(text.lines().map(str::to_owned).collect())

@@ -1,16 +1,16 @@
-//! The power cut again and again, with the queue on a disk of the guest.
+//! Repeated power cuts, with the queue on a disk of the guest.
 
 use anyhow::{Context as _, ensure};
 
 /// Arguments of `bench power-cut`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// How often the power is cut; each takes a boot.
+    /// The number of power cuts; each takes a boot.
     #[arg(long, default_value_t = 20)]
     cuts: u32,
 }
 
-/// The test that does it once, told to do it more often, and with the release binary.
+/// Runs the test that cuts once, with more cuts and the release binary.
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut command = std::process::Command::new("cargo");
     command

@@ -1,5 +1,5 @@
-//! How close the agent comes to a loop that does nothing but write the same bytes and wait for the same
-//! answers: on the same pty, against the same broker, in the same run.
+//! The agent's rate beside a loop that only writes the same bytes and waits for the same answers.
+//! Both use the same kind of pty and the same broker, in the same run.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -16,18 +16,18 @@ pub(crate) struct Arguments {
     /// Messages of each measurement.
     #[arg(long, default_value_t = 10_000)]
     messages: usize,
-    /// How often both are measured, in turn.
+    /// The number of measurements of both, in turn.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
 }
 
-/// Bytes of a payload.
+/// The payload of each message.
 const PAYLOAD: [u8; 64] = [b'x'; 64];
 
-/// How often the agent's publishes are counted.
+/// The interval at which the agent's publishes are counted.
 const COUNT: Duration = Duration::from_millis(100);
 
-/// At least this share of the bare loop.
+/// The least share of the bare loop's rate.
 const AIM: f64 = 0.8;
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -57,7 +57,7 @@ fn rate(messages: usize, took: Duration) -> f64 {
     f64::from(u32::try_from(messages).unwrap_or(u32::MAX)) / took.as_secs_f64()
 }
 
-/// The agent: the queue is filled before the modem is there.
+/// Measures the agent: the queue is filled before the modem is plugged in.
 fn agent(lab: &Lab, messages: usize) -> anyhow::Result<f64> {
     let agent = lab.agent(1, "1h", "warn")?;
     agent.hand_in("rate", &PAYLOAD, messages)?;
@@ -67,7 +67,7 @@ fn agent(lab: &Lab, messages: usize) -> anyhow::Result<f64> {
     })?;
     let (first, started) = (agent.publishes("ok")?, now());
     let all = f64::from(u32::try_from(messages).unwrap_or(u32::MAX));
-    // Between two counts, the last of them before the queue runs dry; rarely counted, since each
+    // Between two counts, the last of them before the queue is empty. Counts are rare, since each
     // scrape is work of the agent that the bare loop does not have.
     let (mut last, mut took) = (first, Duration::ZERO);
     while last < all {
@@ -82,7 +82,7 @@ fn agent(lab: &Lab, messages: usize) -> anyhow::Result<f64> {
     Ok((last - first) / took.as_secs_f64())
 }
 
-/// The bare loop, on a pty of the same kind.
+/// Measures the bare loop, on a pty of the same kind.
 fn bare_loop(lab: &Lab, messages: usize) -> anyhow::Result<f64> {
     let sim = lab.sim(1, &[])?;
     let mut line = Line::open(&lab.path("sim").join("modem0"))?;
@@ -104,7 +104,7 @@ fn bare_loop(lab: &Lab, messages: usize) -> anyhow::Result<f64> {
     Ok(rate(messages, took))
 }
 
-/// A tty, read and written without ceremony.
+/// A tty without a protocol engine.
 struct Line {
     tty: File,
     heard: Vec<u8>,

@@ -1,4 +1,4 @@
-//! From the start of a process to its first lease, with a large backlog that a killed one left.
+//! From the start of a process to its first lease, with a large backlog that a killed process left.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,10 +19,11 @@ pub(crate) struct Arguments {
     /// Messages of 256 bytes that are queued.
     #[arg(long, default_value_t = 1_000_000)]
     messages: u32,
-    /// How often it is started.
+    /// The number of starts.
     #[arg(long, default_value_t = 5)]
     starts: u32,
-    /// How long after the start memory is looked at: the check in the background runs meanwhile.
+    /// The time from the start to the reading of memory: the check in the background runs
+    /// meanwhile.
     #[arg(long, default_value_t = 15)]
     settle: u64,
 }
@@ -68,7 +69,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Resident memory now, and at most until some seconds later.
+/// Returns the resident memory now, and its peak after some seconds.
 fn settled(process: &Process, seconds: u64) -> anyhow::Result<(f64, f64)> {
     let first = process.resident("VmRSS")?;
     thread_sleep(Duration::from_secs(seconds));

@@ -1,5 +1,6 @@
-//! Modems that are ill for a while and recover by themselves: how long after that each is in service, and what was done to
-//! it. One agent has them all, so that one waits for another's reset as it would on a gateway.
+//! Modems that are ill for a while and recover by themselves: the time from the cure to service,
+//! and the actions. One agent has all of them, so that one waits for another's reset, as on a
+//! gateway.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
@@ -12,7 +13,7 @@ use super::lab::{Agent, Lab, Process, free_port, now, thread_sleep};
 /// Arguments of `bench recovery`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// How long they are ill, in seconds.
+    /// The durations of the illness, in seconds.
     #[arg(long, value_delimiter = ',', default_values_t = [10_u64, 120, 1_800])]
     seconds: Vec<u64>,
 }
@@ -31,15 +32,15 @@ const CAUSES: [(&str, &str); 10] = [
     ("update", "update"),
 ];
 
-/// So long after its recovery a modem is waited for.
+/// The longest time from a modem's cure to its service.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// One modem.
+/// A modem.
 struct Patient {
     cause: &'static str,
     seconds: u64,
     cured: Instant,
-    /// When it was seen connected, since its cure.
+    /// Seconds from the cure until it was seen connected.
     took: Option<f64>,
     _sim: Process,
 }
@@ -80,7 +81,7 @@ fn watch(agent: &Agent, patients: &mut [Patient]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What was done to a modem and how often, whatever came of it; not what was of no use there.
+/// Returns the actions on a modem and their counts, with any outcome but `skipped`.
 fn actions(metrics: &BTreeMap<String, f64>, index: usize) -> String {
     let mut done = BTreeMap::<&str, f64>::new();
     let of_it = format!("modem=\"m{index}\"");

@@ -1,4 +1,4 @@
-//! What `deploy/prometheus/agent` sends over a metered link: series a modem, bytes a day.
+//! The traffic of `deploy/prometheus/agent` over a metered link: series a modem, bytes a day.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -16,12 +16,12 @@ pub(crate) struct Arguments {
     /// Modems on the gateway.
     #[arg(long, default_value_t = 4)]
     modems: usize,
-    /// How long the bytes are counted, in minutes.
+    /// The time in which bytes are counted, in minutes.
     #[arg(long, default_value_t = 5)]
     minutes: u64,
 }
 
-/// What the README of the folder promises.
+/// The limit that the README of the folder promises.
 const MOST_SERIES: f64 = 40.0;
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -59,7 +59,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The configuration of the gateway, with the addresses of this run and no password.
+/// Returns the configuration of the gateway, with the addresses of this run and no password.
 fn config(agent: SocketAddr, central: SocketAddr) -> anyhow::Result<String> {
     let path = crate::step::root().join("deploy/prometheus/agent/prometheus.yml");
     let text =
@@ -74,7 +74,7 @@ fn config(agent: SocketAddr, central: SocketAddr) -> anyhow::Result<String> {
     Ok(text.replace(wanted[1], &format!("http://{central}")))
 }
 
-/// A Prometheus that listens, and where.
+/// Starts a Prometheus, and returns it with its address.
 fn prometheus(
     lab: &Lab,
     name: &str,
@@ -95,14 +95,15 @@ fn prometheus(
     Ok((process, http))
 }
 
-/// Bytes sent to the central side, compressed as they are (`prometheus_remote_storage_bytes_total`).
+/// Returns the bytes sent to the central side, compressed
+/// (`prometheus_remote_storage_bytes_total`).
 fn sent(edge: SocketAddr) -> anyhow::Result<f64> {
     let (_, page) = request(edge, "GET", "/metrics", b"")?;
     let line = page.lines().find(|line| line.starts_with("prometheus_remote_storage_bytes_total"));
     Ok(line.and_then(|line| line.rsplit(' ').next()).context("no bytes were counted")?.parse()?)
 }
 
-/// The one value of an expression.
+/// Returns the only value of an expression.
 fn samples(server: SocketAddr, expr: &str) -> anyhow::Result<f64> {
     let escaped: String = expr.bytes().map(|byte| format!("%{byte:02x}")).collect();
     let (_, body) = request(server, "GET", &format!("/api/v1/query?query={escaped}"), b"")?;

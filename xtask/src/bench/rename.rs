@@ -1,5 +1,5 @@
-//! A route is renamed while many messages wait for it: by a reload, and before a start. How long nothing of it
-//! and of another route arrives, and how long questions and hand-ins wait meanwhile.
+//! A route is renamed while many messages wait for it: by a reload, and before a start. Measured
+//! are the gaps of this route and of another, and the longest waits of requests and hand-ins.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use super::lab::{
     Agent, Connection, Lab, free_port, lines, now, queue_bench, request, thread_sleep, wait_until,
 };
 
-/// The filters of the route in each of the files: any of them takes all of its messages.
+/// The filters of the route in each of the files: each of them matches all of its messages.
 const FILES: [&[&str]; 3] = [&["bench/#", "bench/+"], &["bench/+"], &["bench/#"]];
 
 /// Arguments of `bench rename`.
@@ -23,22 +23,22 @@ pub(crate) struct Arguments {
     /// Messages of 256 bytes that wait for the route.
     #[arg(long, default_value_t = 1_000_000)]
     messages: u32,
-    /// So many more wait in the lane that takes them over, so that a new name is not enough: the fewer of
-    /// the two are moved one by one.
+    /// Messages that also wait in the lane that takes over. With any, a new name is not enough, and
+    /// the fewer of the two are moved one by one.
     #[arg(long, default_value_t = 0)]
     there: u32,
-    /// The longest that the route may deliver nothing at the reload, in seconds.
+    /// The longest gap of the route at the reload, in seconds.
     #[arg(long, default_value_t = 3.0)]
     most: f64,
 }
 
-/// How long all goes on before and after.
+/// The duration of the phases before and after.
 const CALM: Duration = Duration::from_secs(3);
 
-/// How long a start or a reload may take until the route delivers.
+/// The limit of a start or a reload until the route delivers.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// The longest that anybody waited for an answer, in seconds.
+/// The longest waits for an answer, in seconds.
 #[derive(Default)]
 struct Waited {
     hand_in: f64,
@@ -80,7 +80,7 @@ fn fleet(lab: &Lab, http: SocketAddr, filters: &[&str]) -> String {
     format!("{}routes:\n{routes}{other}", lab.fleet(http, 2, "1h", ""))
 }
 
-/// Starts an agent and waits until the route delivers.
+/// Starts an agent, and waits until the route delivers.
 fn start(lab: &Lab, received: &Path, filters: &[&str], what: &str) -> anyhow::Result<Agent> {
     let (http, before, began) = (free_port()?, lines(received)?.len(), now());
     let agent = lab.agent_of(http, &fleet(lab, http, filters), "info")?;
@@ -98,7 +98,7 @@ fn is_healthy(agent: &Agent) -> bool {
     request(agent.http(), "GET", "/healthz", b"").is_ok_and(|(status, _)| status == 200)
 }
 
-/// Renames the route while messages of another one are handed in; answers the longest gap.
+/// Renames the route while messages of another route are handed in; returns the longest gap.
 fn reload(lab: &Lab, agent: &Agent, received: &Path, filters: &[&str]) -> anyhow::Result<f64> {
     let (before, stop) = (lines(received)?.len(), AtomicBool::new(false));
     let (waited, took) = thread::scope(|scope| -> anyhow::Result<_> {
@@ -145,7 +145,7 @@ fn load(agent: &Agent, stop: &AtomicBool) -> anyhow::Result<Waited> {
     Ok(waited)
 }
 
-/// When messages of such a topic arrived, after the first `from` lines.
+/// Returns the times at which messages of such a topic arrived, after the first `from` lines.
 fn arrivals(received: &Path, from: usize, topic: &str) -> anyhow::Result<Vec<f64>> {
     let at = |line: &String| {
         let (time, rest) = line.split_once(' ')?;

@@ -10,15 +10,15 @@ use super::lab::{Agent, Lab, now, thread_sleep, wait_until};
 /// Arguments of `bench scale`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// How many modems, one run each.
+    /// The numbers of modems, one run each.
     #[arg(long, value_delimiter = ',', default_value = "1,8,64,256")]
     modems: Vec<usize>,
-    /// How long the processor time is watched, in seconds; polls come every 10 s.
+    /// The time over which processor time is measured, in seconds; polls come every 10 s.
     #[arg(long, default_value_t = 30)]
     watch: u64,
 }
 
-/// Scrapes of which the median is told.
+/// The number of scrapes, of which the median is printed.
 const SCRAPES: usize = 20;
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {

@@ -1,4 +1,5 @@
-//! Messages by HTTP through two modems, one fault after the other and all together: nothing may be lost.
+//! Messages by HTTP through two modems, one fault after another and all together: nothing may be
+//! lost.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +14,7 @@ pub(crate) struct Arguments {
     /// Messages of each run.
     #[arg(long, default_value_t = 1_000)]
     messages: usize,
-    /// Faults of the simulator to run with, one run each; `none` for none, `all` for all at once.
+    /// Faults of the simulator, one run each; `none` for no fault, `all` for all at once.
     #[arg(long, value_delimiter = ',', default_value = "none")]
     faults: Vec<String>,
     /// Probability of each fault for each command.
@@ -25,7 +26,7 @@ pub(crate) struct Arguments {
     /// Seed of the simulator's dice.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The longest that one run may take, in seconds.
+    /// The longest time of a run, in seconds.
     #[arg(long, default_value_t = 1_200)]
     limit: u64,
 }

@@ -1,5 +1,6 @@
-//! What a message costs a flash disk: bytes that the agent makes the system write for each message that comes
-//! alone, is delivered through a modem and acknowledged by a broker; beside another program where one is named.
+//! The wear of a flash disk by messages that come one by one. Measured are the bytes that the
+//! system writes for each message that is delivered through a modem and acknowledged by a broker.
+//! Another program may be measured beside it.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,10 +20,10 @@ pub(crate) struct Arguments {
     /// Messages a second.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 100])]
     rates: Vec<u32>,
-    /// At least so many messages are measured for each figure, and at least 15 s (without syncs 70 s).
+    /// The least number of messages for each figure; at least 15 s (without syncs 70 s).
     #[arg(long, default_value_t = 200)]
     messages: u32,
-    /// When what is written reaches the disk.
+    /// Values of `queue.fsync`: the moment at which written data reaches the disk.
     #[arg(long, value_delimiter = ',', default_values = ["always", "interval", "off"])]
     fsync: Vec<String>,
     /// Bytes of a payload.
@@ -34,42 +35,43 @@ pub(crate) struct Arguments {
     /// Another program for the same load in the same run, such as that of the commit before.
     #[arg(long)]
     beside: Option<PathBuf>,
-    /// The aim: at most so many bytes a message at 1 message a second with `fsync: always`.
+    /// The aim: the most bytes of a message at 1 message a second with `fsync: always`.
     #[arg(long, default_value_t = 8_000.0)]
     aim: f64,
 }
 
-/// Handed in before anything is counted: files and indices have their first pages then.
+/// Messages before the first count: files and indices then have their first pages.
 const WARM_UP: u32 = 64;
 
-/// The shortest measurement, and that without syncs: the system then writes what is 30 s old, and a page that
-/// changes again until then costs nothing.
+/// The shortest measurement, and that without syncs. Without them the system writes a page after 30
+/// s, and further changes of the page until then cost nothing.
 const SHORTEST: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(70));
 
-/// From the last message until the last write that it causes: syncs and acknowledgements may ride with what
-/// comes later, by two seconds at most.
+/// The time from the last message to the last write that it causes. Syncs and acknowledgements may
+/// wait for a later commit, by two seconds at most.
 const SETTLE: Duration = Duration::from_secs(4);
 
-/// From this rate on one agent runs at a time: what they write together would depend on how they share the
-/// processor.
+/// The rate from which one agent runs at a time. At such rates, agents that run together would
+/// change each other's share of the processor, and so their writes.
 const ALONE: u32 = 50;
 
-/// One figure that is to be found.
+/// A figure to measure.
 #[derive(Clone)]
 struct Case {
     fsync: String,
     keys: bool,
     rate: u32,
-    /// Whether it is the other program.
+    /// True for the other program.
     beside: bool,
 }
 
-/// What one run found, a message.
+/// The figures of a run, for each message.
 #[derive(Clone, Copy)]
 struct Figures {
     storage: f64,
     calls: f64,
-    /// `storage` with the orderly end, which folds the log into the file: no more than this is put off.
+    /// `storage` with the orderly end, which folds the log into the file: an upper bound of
+    /// postponed writes.
     to_the_end: f64,
     median: Duration,
     slow: Duration,
@@ -97,7 +99,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The type of a folder's file system, which has to be one on a disk.
+/// Returns the type of a folder's file system, which must be on a disk.
 fn file_system(dir: &Path) -> anyhow::Result<String> {
     let output = Command::new("df").arg("--output=fstype,source").arg(dir).output()?;
     let text = String::from_utf8(output.stdout)?;
@@ -107,7 +109,7 @@ fn file_system(dir: &Path) -> anyhow::Result<String> {
     Ok(line.split_whitespace().collect::<Vec<_>>().join(", "))
 }
 
-/// All figures of one rate, ours and the other program's.
+/// Returns all figures of a rate, ours and the other program's.
 fn rate_of(
     lab: &Lab,
     arguments: &Arguments,
@@ -149,7 +151,7 @@ fn rate_of(
     Ok(ours.map(|(case, figures)| (case.clone(), *figures, other(case))).collect())
 }
 
-/// One run of one program with a queue of its own.
+/// Measures one program with its own queue.
 fn one(lab: &Lab, arguments: &Arguments, case: &Case, modem: usize) -> anyhow::Result<Figures> {
     let http = free_port()?;
     let name = format!("{}-{}-{}-{}", case.fsync, case.keys, case.rate, case.beside);
@@ -197,7 +199,7 @@ fn one(lab: &Lab, arguments: &Arguments, case: &Case, modem: usize) -> anyhow::R
     })
 }
 
-/// Hands in these messages at a pace; how long each took until its answer.
+/// Hands in these messages at a pace; returns the time of each until its answer.
 fn hand_in(
     http: SocketAddr,
     case: &Case,
@@ -221,7 +223,7 @@ fn hand_in(
     Ok(times)
 }
 
-/// Waits until all is delivered and recorded.
+/// Waits until all messages are delivered and recorded.
 fn settled(agent: &Agent) -> anyhow::Result<()> {
     wait_until("the queue is empty", Duration::from_secs(60), || {
         let held =

@@ -1,32 +1,32 @@
-//! What the dashboards show: titles, expressions, units.
+//! The contents of the dashboards: titles, expressions, units.
 //!
-//! Every expression is run against a real Prometheus by the tests (`tests/tests/e2e/grafana.rs`).
+//! The tests run every expression against a real Prometheus (`tests/tests/e2e/grafana.rs`).
 
-/// How a panel shows its data.
+/// The form in which a panel shows its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Lines over time.
     Lines,
-    /// One number.
+    /// A number.
     Number,
-    /// One number that is bad from 1 on.
+    /// A number that is bad from 1 on.
     Alarm,
-    /// Which state when.
+    /// The state at each time.
     States,
     /// A histogram over time.
     Heat,
-    /// One row a series.
+    /// A row for each series.
     Table,
 }
 
-/// One expression.
+/// An expression and its legend.
 #[derive(Debug)]
 pub(super) struct Query {
     pub(super) expr: &'static str,
     pub(super) legend: &'static str,
 }
 
-/// One panel. Widths are in columns of 24, heights in Grafana's rows.
+/// A panel. Widths are in columns of 24, heights in Grafana's rows.
 #[derive(Debug)]
 pub(super) struct Panel {
     pub(super) title: &'static str,
@@ -47,7 +47,7 @@ pub(super) struct Variable {
     pub(super) multi: bool,
 }
 
-/// One dashboard.
+/// A dashboard.
 #[derive(Debug)]
 pub(super) struct Dashboard {
     pub(super) uid: &'static str,

@@ -1,4 +1,4 @@
-//! The newest release as CHANGELOG.md tells it, and the same as Debian's tools want it.
+//! The newest release in CHANGELOG.md, and its form for Debian's tools.
 
 use std::fs;
 
@@ -8,24 +8,25 @@ use jiff::tz::TimeZone;
 
 use crate::step;
 
-/// Who signs the package's list of changes; the same as in crates/modemfleet/Cargo.toml.
+/// The maintainer of the package's list of changes; the same as in crates/modemfleet/Cargo.toml.
 const MAINTAINER: &str = "modemfleet contributors <contributors@modemfleet.invalid>";
 
 /// A release.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Changes {
-    /// Such as `0.1.0`.
+    /// The version, such as `0.1.0`.
     pub(crate) version: String,
     day: Date,
 }
 
 impl Changes {
-    /// Midnight of its day in UTC, in seconds since 1970: the time of the package's files.
+    /// Returns midnight of its day in UTC, in seconds since 1970: the time of the package's files.
     pub(crate) fn seconds(&self) -> anyhow::Result<i64> {
         Ok(self.day.to_zoned_datetime(TimeZone::UTC)?.timestamp().as_second())
     }
 
-    /// As deb-changelog(5) wants it. The changes themselves are in CHANGELOG.md, which is packed beside it.
+    /// Returns it in the format of deb-changelog(5). The changes themselves are in CHANGELOG.md,
+    /// which is packed beside it.
     pub(crate) fn debian(&self) -> String {
         let version = &self.version;
         let day = self.day.strftime("%a, %d %b %Y 00:00:00 +0000");
@@ -37,10 +38,10 @@ impl Changes {
     }
 }
 
-/// What the first heading of a release says: `## 0.1.0 (2026-11-25)`.
+/// Reads the first heading of a release: `## 0.1.0 (2026-11-25)`.
 ///
 /// # Errors
-/// Where there is none, or it is of another version than the workspace.
+/// If there is none, or it names another version than the workspace.
 pub(crate) fn of_the_newest_release() -> anyhow::Result<Changes> {
     let text = fs::read_to_string(step::root().join("CHANGELOG.md")).context("CHANGELOG.md")?;
     let changes =
@@ -56,7 +57,7 @@ pub(crate) fn of_the_newest_release() -> anyhow::Result<Changes> {
 
 fn newest(text: &str) -> Option<Changes> {
     let mut headings = text.lines().filter_map(|line| line.strip_prefix("## "));
-    // What is not released yet stands in front.
+    // Unreleased changes come first.
     let heading = headings.find(|heading| *heading != "Next")?;
     let (version, day) = heading.strip_suffix(')')?.split_once(" (")?;
     Some(Changes { version: version.to_owned(), day: day.parse().ok()? })

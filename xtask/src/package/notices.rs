@@ -1,4 +1,4 @@
-//! Whose libraries are in the program: names, versions, licences, and the notices that those ask to be kept.
+//! The libraries in the program: names, versions, licences, and the notices that must be kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::step;
 
-/// How the files of a crate begin that have to be kept.
+/// The beginnings of names of files that must be kept.
 const KEPT: [&str; 5] = ["license", "licence", "copying", "notice", "copyright"];
 
 #[derive(Deserialize)]
@@ -27,7 +27,7 @@ struct Package {
     version: String,
     license: Option<String>,
     repository: Option<String>,
-    /// None for our own.
+    /// `None` for our own packages.
     source: Option<String>,
     manifest_path: String,
 }
@@ -51,14 +51,14 @@ struct Edge {
 
 #[derive(Deserialize)]
 struct EdgeKind {
-    /// None is linked; else `dev` or `build`.
+    /// `None` for a linked package; otherwise `dev` or `build`.
     kind: Option<String>,
 }
 
-/// The notices of all that is linked into the agent for `target`.
+/// Returns the notices of all libraries that are linked into the agent for `target`.
 ///
 /// # Errors
-/// What cargo said, or a file of a crate that cannot be read.
+/// If cargo fails, or a file of a crate cannot be read.
 pub(crate) fn of_the_agent(target: &str) -> anyhow::Result<String> {
     let said = Command::new("cargo")
         .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", target])
@@ -82,7 +82,7 @@ pub(crate) fn of_the_agent(target: &str) -> anyhow::Result<String> {
     written(&foreign)
 }
 
-/// The ids of all packages that `name` is linked with.
+/// Returns the ids of all packages that `name` is linked with.
 fn linked<'a>(metadata: &'a Metadata, name: &str) -> BTreeSet<&'a str> {
     let edges: BTreeMap<&str, &[Edge]> =
         metadata.resolve.nodes.iter().map(|node| (node.id.as_str(), &*node.deps)).collect();
@@ -100,7 +100,7 @@ fn linked<'a>(metadata: &'a Metadata, name: &str) -> BTreeSet<&'a str> {
     found
 }
 
-/// A list of the packages, then each text once with the names of those that bring it.
+/// Returns a list of the packages, then each text once with the names of its packages.
 fn written(packages: &[&Package]) -> anyhow::Result<String> {
     let mut page = String::from("Libraries of other authors in modemfleet, and their notices\n\n");
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! What cargo-deb packs that no file of the repository is: made in `target/package/stage`.
+//! The packed files that are not in the repository, made in `target/package/stage`.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -12,32 +12,32 @@ use crate::step;
 
 /// A built program.
 pub(crate) struct Program {
-    /// Where it is.
+    /// Its path.
     pub(crate) path: PathBuf,
-    /// Its target in Rust's words.
+    /// Its target, by Rust's name.
     pub(crate) target: &'static str,
-    /// What understands it.
+    /// The tools for its machine.
     pub(crate) tools: Tools,
 }
 
 /// The tools for a kind of machine.
 pub(crate) struct Tools {
-    /// What runs its programs, where this machine does not by itself.
+    /// The program that runs its programs, if this machine cannot run them.
     runner: Option<&'static str>,
-    /// What takes the symbols away.
+    /// The program that removes symbols.
     strip: &'static str,
 }
 
 impl Tools {
-    /// For this machine's kind.
+    /// The tools for this machine's kind.
     pub(crate) const NATIVE: Self = Self { runner: None, strip: "strip" };
-    /// For arm64, on another.
+    /// The tools for arm64, on another machine.
     pub(crate) const ARM64: Self =
         Self { runner: Some("deploy/cross/run"), strip: "aarch64-linux-gnu-strip" };
 }
 
 impl Program {
-    /// Runs it with these words.
+    /// Returns a command that runs it with these arguments.
     fn command(&self, words: &[&str]) -> Command {
         let mut command = match self.tools.runner {
             Some(runner) => {
@@ -52,20 +52,20 @@ impl Program {
     }
 }
 
-/// The folder; crates/modemfleet/Cargo.toml names what is in it.
+/// Returns the folder; crates/modemfleet/Cargo.toml names its files.
 fn folder() -> PathBuf {
     step::root().join("target/package/stage")
 }
 
-/// The program as it is packed.
+/// Returns the path of the program as it is packed.
 pub(crate) fn program() -> PathBuf {
     folder().join("modemfleet")
 }
 
-/// Makes the folder anew.
+/// Empties the folder and fills it again.
 ///
 /// # Errors
-/// What the program or a tool said; files that cannot be written.
+/// If the program or a tool fails, or a file cannot be written.
 pub(crate) fn fill(program: &Program, changes: &Changes) -> anyhow::Result<()> {
     let stage = folder();
     if stage.exists() {

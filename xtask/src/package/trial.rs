@@ -1,4 +1,5 @@
-//! The package tried where nothing of this project is: in an empty Debian, and there under systemd in a guest.
+//! The package tried without anything else of this project: in an empty Debian, and there under
+//! systemd in a guest.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,17 +8,17 @@ use anyhow::Context as _;
 
 use crate::step::{self, Invocation};
 
-/// The release that the empty Debian is of: the oldest that the program's glibc allows.
+/// The release of the empty Debian: the oldest that the program's glibc allows.
 const RELEASE: &str = "bookworm";
 
-/// What the guest needs that the package does not depend on: systemd as its first program, its kernel's drivers, and a
-/// broker.
+/// Packages that the guest needs and the package does not depend on: systemd as the first program,
+/// its kernel's drivers, and a broker.
 const MORE: &str = "--include=systemd-sysv,udev,dbus,kmod,iproute2,mosquitto,mosquitto-clients";
 
 /// Runs the tests that are ignored elsewhere, for this package.
 ///
 /// # Errors
-/// What debootstrap or the tests said.
+/// If debootstrap or a test fails.
 pub(crate) fn run(package: &Path) -> anyhow::Result<()> {
     let root = empty_debian()?;
     let tests = ["nextest", "run", "--package", "e2e", "--test", "package"];
@@ -29,7 +30,7 @@ pub(crate) fn run(package: &Path) -> anyhow::Result<()> {
     tests.run()
 }
 
-/// The root of an empty Debian, fetched once. The tests write to none of it.
+/// Returns the root of an empty Debian, fetched once. The tests do not write to it.
 fn empty_debian() -> anyhow::Result<PathBuf> {
     let root = step::root().join("target/debian").join(RELEASE);
     if root.exists() {

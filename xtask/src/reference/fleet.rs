@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::values::{cell, list, text};
 
-/// Examples, by the section that they stand in. A test checks them, as it does all fleet files of the documents.
+/// Examples, by their section. A test checks them, as it does all fleet files of the documents.
 const EXAMPLES: &[(&str, &str)] = &[
     (
         "http",
@@ -41,10 +41,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
 ];
 
-/// The made part of the page.
+/// Returns the generated part of the page.
 ///
 /// # Errors
-/// Where the schema holds what this does not know, or an example has no section.
+/// If the schema holds an unknown part, or an example has no section.
 pub(super) fn page(schema: &Value) -> anyhow::Result<String> {
     let mut pages = Sections::default();
     pages.mapping("", schema)?;
@@ -62,7 +62,7 @@ struct Sections {
     seen: Vec<String>,
 }
 
-/// A key's row before it is one.
+/// The cells of a key's row.
 struct Row {
     kind: String,
     default: String,
@@ -70,7 +70,7 @@ struct Row {
 }
 
 impl Sections {
-    /// The section of a mapping, and after it those of the mappings below it.
+    /// Adds the section of a mapping, and behind it those of the mappings below it.
     fn mapping(&mut self, place: &str, schema: &Value) -> anyhow::Result<()> {
         let keys = schema.get("properties").and_then(Value::as_object);
         let keys = keys.with_context(|| format!("`{place}` has no keys"))?;
@@ -83,7 +83,7 @@ impl Sections {
         self.text += "| key | value | default | meaning |\n|---|---|---|---|\n";
         let needed = list(schema, "required");
         let is_needed = |key: &str| needed.iter().any(|name| name == key);
-        // What is needed stands first.
+        // Required keys come first.
         let (first, then): (Vec<_>, Vec<_>) = keys.iter().partition(|(key, _)| is_needed(key));
         for (key, value) in first.iter().chain(&then) {
             let row = row(&below(place, key), value, is_needed(key))?;
@@ -99,7 +99,7 @@ impl Sections {
         Ok(())
     }
 
-    /// The sections of the mappings in a value.
+    /// Adds the sections of the mappings in a value.
     fn inner(&mut self, place: &str, value: &Value) -> anyhow::Result<()> {
         if let Some((place, mapping)) = mapping_in(place, value) {
             let about = text(value, "description");
@@ -113,7 +113,7 @@ impl Sections {
     }
 }
 
-/// The mapping that a value is or holds, and its place.
+/// Returns the mapping that a value is or holds, and its place.
 fn mapping_in<'a>(place: &str, value: &'a Value) -> Option<(String, &'a Value)> {
     let has_keys = |value: &Value| value.get("properties").is_some();
     if has_keys(value) {
@@ -133,7 +133,7 @@ fn below(place: &str, key: &str) -> String {
     if place.is_empty() { key.to_owned() } else { format!("{place}.{key}") }
 }
 
-/// The heading of a section.
+/// Returns the heading of a section.
 fn title(place: &str) -> &str {
     match place {
         "" => "The file",
@@ -142,7 +142,7 @@ fn title(place: &str) -> &str {
     }
 }
 
-/// The anchor of a heading, as GitHub makes it.
+/// Returns the anchor of a heading, as GitHub makes it.
 fn anchor(title: &str) -> String {
     let kept = title.to_lowercase().replace(' ', "-");
     kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect()
@@ -159,7 +159,7 @@ fn row(place: &str, value: &Value, is_needed: bool) -> anyhow::Result<Row> {
     Ok(Row { kind, default: cell(default), about: about.to_owned() })
 }
 
-/// What a value is, in words.
+/// Describes the kind of a value.
 fn kind(place: &str, value: &Value) -> anyhow::Result<String> {
     let link = |words: &str, place: &str| format!("[{words}](#{})", anchor(title(place)));
     if value.get("$ref").is_some() {
@@ -194,7 +194,7 @@ fn kind(place: &str, value: &Value) -> anyhow::Result<String> {
     })
 }
 
-/// Names with single values.
+/// Describes a mapping of names to single values.
 fn named(value: &Value, secret: &str) -> anyhow::Result<String> {
     let each = value.get("additionalProperties").and_then(Value::as_object);
     let each: &Map<String, Value> = each.context("a mapping without keys and names")?;
@@ -202,7 +202,7 @@ fn named(value: &Value, secret: &str) -> anyhow::Result<String> {
     Ok(format!("mapping of names to {what}"))
 }
 
-/// Words, or the range of numbers where it is long.
+/// Lists the words, or the range of numbers if there are many.
 fn choice(words: &[Value]) -> String {
     let shown = |word: &Value| {
         format!("`{}`", word.as_str().map_or_else(|| word.to_string(), str::to_owned))

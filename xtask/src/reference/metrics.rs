@@ -1,4 +1,4 @@
-//! The metrics' page: a section for each family, and who uses it.
+//! The metrics' page: a section for each family, with its users.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,13 +10,13 @@ use super::values::{cell, list, text};
 use crate::dashboards;
 use crate::step::root;
 
-/// Where rules and alerts stand.
+/// The file of rules and alerts.
 const RULES: &str = "deploy/prometheus/modemfleet.rules.yml";
 
-/// The made part of the page.
+/// Returns the generated part of the page.
 ///
 /// # Errors
-/// Where the rules cannot be read, or use a family that there is not.
+/// If the rules cannot be read, or use an unknown family.
 pub(super) fn page(families: &Value) -> anyhow::Result<String> {
     let families = families.as_array().context("the list of families is none")?;
     let rules =
@@ -76,7 +76,7 @@ fn section(family: &Value, uses: Option<&BTreeSet<String>>) -> String {
     section
 }
 
-/// Who uses which family: alerts, also by what a rule recorded, and panels.
+/// Returns the users of each family: alerts, also through recorded series, and panels.
 fn uses(families: &[Value], rules: &str) -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
     let names: BTreeSet<&str> = families.iter().map(|family| text(family, "name")).collect();
     let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -92,7 +92,7 @@ fn uses(families: &[Value], rules: &str) -> anyhow::Result<BTreeMap<String, BTre
     let rules: Value =
         serde_yaml::from_str(rules).with_context(|| format!("{RULES} is no YAML"))?;
     let mut recorded: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    // A rule uses only what was recorded above it.
+    // A rule uses only series that were recorded above it.
     for rule in list(&rules, "groups").iter().flat_map(|group| list(group, "rules")) {
         let (record, alert, expr) = (text(rule, "record"), text(rule, "alert"), text(rule, "expr"));
         if record.is_empty() {
@@ -108,10 +108,10 @@ fn uses(families: &[Value], rules: &str) -> anyhow::Result<BTreeMap<String, BTre
     Ok(uses)
 }
 
-/// The families in an expression.
+/// Returns the families in an expression.
 ///
 /// # Errors
-/// Where a name of ours in it is no family.
+/// If a name of ours in it is not a family.
 fn used(
     expr: &str,
     names: &BTreeSet<&str>,

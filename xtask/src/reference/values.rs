@@ -2,17 +2,17 @@
 
 use serde_json::Value;
 
-/// The text under a key.
+/// Returns the text under a key.
 pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The list under a key.
+/// Returns the list under a key.
 pub(super) fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// A cell of a table: no line feed, and no bar that would end it.
+/// Returns a cell of a table: without line feeds, and with escaped bars.
 pub(super) fn cell(text: &str) -> String {
     text.replace('\n', " ").replace('|', "\\|")
 }

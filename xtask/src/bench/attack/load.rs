@@ -1,4 +1,4 @@
-//! Attackers: each goes on until it is told to stop, and renews what is cut off.
+//! Attackers: each runs until `stop` is set, and opens closed connections again.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -17,31 +17,31 @@ const HEAD: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-a: b\r\n";
 /// The first bytes of a CONNECT.
 const CONNECT: &[u8] = &[0x10, 0x20];
 
-/// How long a connection may take to be taken up before another one is tried.
+/// The time for a connection to be accepted before another is tried.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// So long the system tries again by itself.
+/// The time for which the system repeats a connection attempt by itself.
 const RETRIED: Duration = Duration::from_secs(10);
 
-/// Between two looks at all connections.
+/// The pause between two checks of all connections.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Kind of attack.
+/// A kind of attack.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attack {
     /// 1,500 requests with an unfinished head.
     Http,
     /// 300 MQTT connections with an unfinished CONNECT.
     Mqtt,
-    /// 2,500 such, each of which comes again at once.
+    /// 2,500 connections as in [`Mqtt`](Self::Mqtt), each opened again at once.
     MqttCrowd,
     /// A fleet file of 1 MiB with a problem in each of its words.
     Plan,
-    /// 20,000 messages a second that come down.
+    /// 20,000 received messages a second.
     Downlink,
 }
 
-/// Addresses that are attacked.
+/// The addresses under attack.
 #[derive(Clone, Copy)]
 pub(super) struct Targets {
     pub(super) http: SocketAddr,
@@ -79,7 +79,7 @@ impl Attack {
     }
 }
 
-/// Holds so many connections that say no more than `half`.
+/// Holds `count` connections that send only `half`.
 fn half_open(to: SocketAddr, count: usize, half: &[u8], stop: &AtomicBool, done: &AtomicUsize) {
     let mut all: Vec<Option<TcpStream>> = Vec::new();
     all.resize_with(count, || None);
@@ -97,7 +97,7 @@ fn half_open(to: SocketAddr, count: usize, half: &[u8], stop: &AtomicBool, done:
     }
 }
 
-/// Holds one such connection, and begins the next one as soon as it is cut off.
+/// Holds such a connection, and opens the next as soon as it is cut off.
 fn comes_again(to: SocketAddr, half: &[u8], stop: &AtomicBool, done: &AtomicUsize) {
     while !stop.load(Ordering::Relaxed) {
         let Ok(mut stream) = TcpStream::connect_timeout(&to, RETRIED) else {
@@ -126,7 +126,7 @@ fn is_closed(stream: &mut TcpStream) -> bool {
     }
 }
 
-/// Sends one plan after the other. A killed agent answers none, and is asked again.
+/// Sends one plan after another. A killed agent does not answer, and is asked again.
 fn plans(http: SocketAddr, stop: &AtomicBool, done: &AtomicUsize) {
     let mut plan = b"routes: [".to_vec();
     while plan.len() < 1024 * 1024 - 8 {
@@ -140,7 +140,7 @@ fn plans(http: SocketAddr, stop: &AtomicBool, done: &AtomicUsize) {
     }
 }
 
-/// Has the broker send messages to the sessions' subscription, at an even pace.
+/// Makes the broker send messages to the sessions' subscription, at an even pace.
 fn downlinks(broker: SocketAddr, stop: &AtomicBool, done: &AtomicUsize) {
     let Ok((_process, mut input)) = publisher(broker) else { return };
     let started = now();
