@@ -1,34 +1,34 @@
-//! Ports of a modem that speak no AT: positions in sentences of NMEA 0183, diagnostics in frames of HDLC.
+//! Ports of a modem without AT: positions in sentences of NMEA 0183, diagnostics in frames of HDLC.
 //!
-//! A vendor's interfaces are in another order now and then, and a port that is tried in vain for six
-//! seconds is six seconds lost. Both protocols carry a check sum, so that noise is taken for neither.
+//! Some vendors change the order of the interfaces, and a port that is tried in vain costs six
+//! seconds. Both protocols have a check sum, so that noise is not mistaken for either.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A port that tells positions is asked for as long before it is given up: an AT port may tell them too,
+/// The time to wait for an answer at a port that prints positions: an AT port may print them too,
 /// between its answers.
 const ANSWER: Duration = Duration::from_millis(1_500);
 
-/// Sentences that make a port one of positions.
+/// The number of sentences after which a port counts as a port of positions.
 const SENTENCES: u32 = 2;
 
 /// The longest sentence that is read (NMEA 0183 has 82 bytes), and the longest frame.
 const LONGEST: usize = 2_048;
 
-/// Begins and ends a frame (ISO/IEC 13239).
+/// The byte at the start and end of a frame (ISO/IEC 13239).
 const FLAG: u8 = 0x7e;
 
-/// Marks a byte of a frame that was changed by [`CHANGE`].
+/// The mark before a byte of a frame that was changed by [`CHANGE`].
 const ESCAPE: u8 = 0x7d;
 
 const CHANGE: u8 = 0x20;
 
-/// What the check sequence of a right frame comes to (RFC 1662, C.2).
+/// The residue of the check sequence over an intact frame (RFC 1662, C.2).
 const RESIDUE: u16 = 0xf0b8;
 
-/// What a port speaks that is not AT.
+/// The protocol of a port that does not speak AT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// Sentences of NMEA 0183.
@@ -40,7 +40,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// In words, as the end of a sentence.
+    /// Returns the end of a sentence about the port.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Nmea => "speaks NMEA and not AT",
@@ -50,24 +50,24 @@ impl Protocol {
     }
 }
 
-/// Listens for what is not AT, until an answer proves that it is.
+/// Detects protocols other than AT, until an answer proves that the port speaks AT.
 #[derive(Debug)]
 pub(crate) struct Foreign {
     since: Instant,
     sentences: u32,
-    /// A final result code was heard: whatever else is told here, it is AT.
+    /// True once a final result code was read: the port speaks AT, whatever else it prints.
     is_at: bool,
     line: Vec<u8>,
     frame: Vec<u8>,
 }
 
 impl Foreign {
-    /// Nothing was heard yet of a port that was opened then.
+    /// Creates the detection for a port that was opened at `since`.
     pub(crate) fn new(since: Instant) -> Self {
         Self { since, sentences: 0, is_at: false, line: Vec::new(), frame: Vec::new() }
     }
 
-    /// Whether it is certain that AT is spoken here.
+    /// Reports whether it is certain that the port speaks AT.
     pub(crate) fn is_at(&self) -> bool {
         self.is_at
     }
