@@ -72,7 +72,7 @@ impl Foreign {
         self.is_at
     }
 
-    /// Takes in what was read; tells once it is certain.
+    /// Reads bytes, and returns the protocol once it is certain.
     pub(crate) fn hear(&mut self, bytes: &[u8], now: Instant) -> Option<Protocol> {
         let mut is_frame = false;
         for byte in bytes {
@@ -100,7 +100,7 @@ impl Foreign {
         }
     }
 
-    /// Whether this byte ends a right frame.
+    /// Reports whether this byte ends an intact frame.
     fn frame_byte(&mut self, byte: u8) -> bool {
         if byte != FLAG {
             if self.frame.len() < LONGEST {
@@ -114,7 +114,8 @@ impl Foreign {
     }
 }
 
-/// `$` or `!`, fields, `*`, and the exclusive or of what stands between as two hexadecimal digits.
+/// Reports whether a line is a sentence: `$` or `!`, fields, `*`, and the exclusive or of the bytes
+/// in between as two hexadecimal digits.
 fn is_sentence(line: &[u8]) -> bool {
     let Some(body) = line.strip_prefix(b"$").or_else(|| line.strip_prefix(b"!")) else {
         return false;
@@ -126,7 +127,7 @@ fn is_sentence(line: &[u8]) -> bool {
     fields.contains(&b',') && told.and_then(|d| u8::from_str_radix(d, 16).ok()) == Some(sum)
 }
 
-/// A byte or more, and the check sequence of them (RFC 1662, C.2).
+/// Reports whether a frame holds a byte or more, and an intact check sequence (RFC 1662, C.2).
 fn is_frame(escaped: &[u8]) -> bool {
     let (mut length, mut sum, mut change) = (0, u16::MAX, 0);
     for byte in escaped {
@@ -156,7 +157,7 @@ mod tests {
     const SENTENCE: &[u8] =
         b"$GPGGA,123519,4807.038,N,01131.000,E,1,08,0.9,545.4,M,46.9,M,,*47\r\n";
 
-    /// A diagnostic answer to a command it does not know, with a byte that has to be changed.
+    /// Returns a diagnostic answer to an unknown command, with a byte that needs the escape.
     fn frame() -> Vec<u8> {
         let body = [0x13, FLAG, 0x41];
         let sum = !body.iter().fold(u16::MAX, |sum, byte| check(sum, *byte));
