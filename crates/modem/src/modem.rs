@@ -291,7 +291,8 @@ impl Modem {
                 }
             }
         };
-        // All arms end the stay on this port; what `serve` leaves half done ends with the port.
+        // All arms end the stay on this port; a step that `serve` leaves half done ends with the
+        // port.
         let end = tokio::select! {
             end = port.run() => match end {
                 PortEnd::Gone(error) => {

@@ -106,11 +106,11 @@ pub enum MqttError {
     /// The modem refused and gave no code of its MQTT stack.
     #[error("the modem refused {operation} ({said}){}{advice}", if advice.is_empty() { "" } else { ": " })]
     NoCode {
-        /// The command's name without `AT+`, and the setting where there are several.
+        /// The command's name without `AT+`, and the setting if the command has several.
         operation: &'static str,
         /// The modem's answer in place of a code, as text.
         said: String,
-        /// The usual cause, and what to try; empty if none is known.
+        /// The usual cause, and advice; empty if no cause is known.
         advice: &'static str,
     },
     /// A stack that has no codes refused.

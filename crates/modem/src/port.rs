@@ -116,8 +116,8 @@ impl At {
 
     /// Waits for the right to run several exchanges that belong together, such as topic, payload
     /// and publish: a publish of one client may clear the half-set topic of another client. Status
-    /// exchanges wait for the end of a sequence, or for a result that is out, so that a poll does
-    /// not lengthen each of its steps.
+    /// exchanges wait for the end of a sequence, or for a moment in it when a result is out. So a
+    /// poll does not lengthen each of its steps.
     ///
     /// # Cancel safety
     /// Cancel safe. Turns are given in the order of the calls.
@@ -337,7 +337,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
         }
     }
 
-    /// Drains the engine, starts what may start, and drains again until nothing moves.
+    /// Drains the engine, starts the exchanges that may start, and repeats until nothing changes.
     fn settle(&mut self) {
         loop {
             while let Some(event) = self.engine.poll_event() {

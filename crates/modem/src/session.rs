@@ -456,8 +456,8 @@ impl Session {
         self.observer.publish(self.name(), message.qos.number(), result, started.elapsed());
     }
 
-    /// Waits for the URC that follows a failed publish. Returns whether the broker closed the
-    /// connection, and whether the message may have caused that.
+    /// Waits for the URC that follows a failed publish. Returns the reason, whether the message may
+    /// have caused it, and the error as text.
     async fn who_broke_it(
         &mut self,
         context: &mut SessionContext<'_>,

@@ -80,7 +80,6 @@ pub fn is_unused(name: &str, client: Client, needed: &[File<'_>]) -> bool {
 /// A file of an earlier time has the right name and may have another content. An interrupted upload
 /// takes the next bytes that are written as its rest, even the first question of the next run. As
 /// long as a handshake works, such a file is as good as any.
-/// works it is as good as any.
 #[derive(Debug, Clone, Default)]
 pub struct Written(Arc<Mutex<BTreeSet<String>>>);
 

@@ -25,10 +25,10 @@ pub struct OperationResult {
     pub is_indexed: bool,
     /// The index of the code among its arguments, from 0; code 0 is success.
     pub code_at: usize,
-    /// As `ResultLine::interim`.
+    /// The interim line of `ResultLine::interim`, if any.
     pub interim: Option<(usize, &'static str)>,
-    /// The index of the broker's own answer in a line that may have one behind its code, and the
-    /// greatest number there that is not a refusal.
+    /// The index of the broker's own answer, and the greatest number there that is not a refusal.
+    /// The line may lack that answer, which is behind its code.
     pub answer: Option<(usize, u32)>,
 }
 

@@ -124,7 +124,7 @@ pub enum Quantity {
 
 impl Quantity {
     /// Returns the range that a receiver can report, in dBm or dB. It is the widest reporting range
-    /// of TS 36.133 §9.1 and TS 38.133 §10.1 (RSRP -156…-31, RSRQ -43…20 and SINR -23…40 are NR's).
+    /// of TS 36.133 §9.1 and TS 38.133 §10.1; RSRP -156…-31, RSRQ -43…20 and SINR -23…40 are NR's.
     /// RSSI has the standards' -110…-25 with room for receivers that are better or saturated.
     pub const fn range(self) -> RangeInclusive<f64> {
         match self {
