@@ -47,8 +47,8 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// Waits for `wait` or until the stop. Ends at once if the device was plugged in again or
-    /// discovery assigned another one.
+    /// Waits for `wait` or until the stop. Ends at once if the device was plugged in again, or if
+    /// discovery assigned another device.
     pub(crate) async fn rest(&mut self, core: &mut Core, wait: Duration) {
         let (ports, stop) = (self.ports.take(), core.env.stop.clone());
         // All arms are cancel safe, and none awaits in its body.

@@ -26,7 +26,7 @@ pub enum ExchangeResult {
 pub enum PublishResult {
     /// The broker acknowledged it (QoS 1, 2), or the modem took it (QoS 0).
     Ok,
-    /// The modem or the broker refused it, or the session ended under it.
+    /// The modem or the broker refused it, or the session ended during it.
     Error,
     /// The modem never reported the end.
     Timeout,

@@ -93,7 +93,7 @@ impl At {
         Arc::clone(memory).downcast().unwrap_or_default()
     }
 
-    /// The files that were put into the modem through this port.
+    /// Returns the files that were put into the modem through this port.
     pub fn written(&self) -> &Written {
         &self.written
     }

@@ -28,7 +28,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 pub struct Plugin {
     /// The vendor's `models.yaml`.
     pub models: &'static str,
-    /// The profiles its models name.
+    /// The profiles that its models name.
     pub profiles: &'static [&'static dyn Profile],
     /// The decoders of the vendor's own replies to JSON, by command, for `profiles decode`.
     pub decoders: &'static [(&'static str, Decoder)],
@@ -85,7 +85,8 @@ pub enum Notice {
     Booted,
     /// The SIM was removed, or waits for a code: the service restarts with it.
     SimLost,
-    /// A line with which a boot ends, such as `PB DONE`. In mid-service it shows a boot that was not announced.
+    /// A line with which a boot ends, such as `PB DONE`. During service it shows a boot that was
+    /// not announced.
     BootDone,
     /// A client's connection is gone. `by_broker` is true if the broker closed it.
     Lost {
@@ -93,7 +94,7 @@ pub enum Notice {
         client: Client,
         /// The vendor's cause as text.
         cause: &'static str,
-        /// The broker closed it, not the network.
+        /// True if the broker closed it, not the network.
         by_broker: bool,
     },
     /// The stack's network is gone; the service must be started again.
@@ -183,8 +184,8 @@ pub trait Profile: Send + Sync {
         pin_tries(at).await
     }
 
-    /// Writes the login of an access point (27.007 §10.1.31), before the modem attaches with it. Vendors have older
-    /// commands of their own.
+    /// Writes the login of an access point (27.007 §10.1.31), before the modem attaches with it.
+    /// Vendors have older commands of their own.
     async fn log_in(&self, at: &At, login: &ApnLogin<'_>) -> Result<(), StepError> {
         apn::authenticate(at, login).await
     }

@@ -71,15 +71,15 @@ impl Default for Recovery {
 /// The means that are available now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Available {
-    /// The modem answers commands.
+    /// True if the modem answers commands.
     pub(crate) commands: bool,
-    /// The radio is ours to switch.
+    /// True if the radio is ours to switch.
     pub(crate) radio: bool,
-    /// The fleet file allows a reset of the USB device.
+    /// True if the fleet file allows a reset of the USB device.
     pub(crate) usb_reset: bool,
-    /// The fleet file names a script.
+    /// True if the fleet file names a script.
     pub(crate) power: bool,
-    /// Another session of the modem fails too, so that the cause is not one broker.
+    /// True if another session of the modem fails too, so that the cause is not one broker.
     pub(crate) all_fail: bool,
 }
 

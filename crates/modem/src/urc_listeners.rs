@@ -13,7 +13,7 @@ const BACKLOG: usize = 256;
 /// The most listeners of one modem at the same time, more than the people who watch one modem.
 const LISTENERS: usize = 8;
 
-/// An unsolicited result code as a person may be shown it.
+/// An unsolicited result code as a person may see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heard {
     /// The line.

@@ -37,7 +37,7 @@ pub(crate) struct Vitals {
 pub(crate) struct Update {
     /// The time of its last line.
     heard: Instant,
-    /// That line.
+    /// The text of that line.
     line: String,
 }
 

@@ -35,7 +35,8 @@ pub enum Unreadable {
     /// Letters that each modem replaces in its own way, or a control byte.
     #[error("holds a byte beyond printable ASCII")]
     NotAscii,
-    /// A quotation mark is missing, something follows one, or a backslash stands between them.
+    /// A quotation mark is missing, text follows a mark directly, or a backslash stands between
+    /// marks.
     #[error("holds quotation marks that do not pair for every reader")]
     Quotes,
     /// A command has an unknown form.

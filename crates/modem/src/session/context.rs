@@ -7,7 +7,7 @@ use super::stagger::Stagger;
 use crate::mqtt::{Client, Mqtt};
 use crate::port::At;
 
-/// The news a session gets from the URCs of its modem.
+/// The news that a session gets from the URCs of its modem.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lost {
     pub cause: &'static str,
