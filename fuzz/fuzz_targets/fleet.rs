@@ -1,4 +1,4 @@
-//! libFuzzer's way into `fuzzed::fleet`.
+//! libFuzzer's entry to `fuzzed::fleet`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzzed::fleet::run(input));

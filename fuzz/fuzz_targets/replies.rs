@@ -1,4 +1,4 @@
-//! libFuzzer's way into `fuzzed::replies`.
+//! libFuzzer's entry to `fuzzed::replies`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzzed::replies::run(input));

@@ -23,23 +23,23 @@ use tower::ServiceExt as _;
 use crate::gateway::Gateway;
 use crate::place::wait_for;
 
-/// Stands between two requests. It is in no line of a request.
+/// The mark between two requests. No line of a request contains it.
 const MARK: &[u8] = b"\n\xff\xfe\n";
 
 /// Requests of one input.
 const REQUESTS: usize = 8;
 
-/// How long an answer may take; none of them waits for a modem.
+/// The longest time for an answer; no request waits for a modem.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The largest answer that is read: more than the queue holds, in base64.
 const ANSWER: usize = 4 << 20;
 
-/// Path that examines this machine's disks and devices, and says nothing of requests.
+/// A path that examines this machine's disks and devices, which is not about requests.
 const LEFT_OUT: &str = "/api/v1/doctor";
 
-/// Sends requests, each written as for HTTP/1.1: a line with method and target, headers, an empty line, the body. With an
-/// odd first byte the gateway has an inbox, and nothing happened to it before.
+/// Sends requests, each written as for HTTP/1.1: a line with method and target, headers, an empty
+/// line, the body. With an odd first byte the gateway is new and has an inbox.
 pub fn run(input: &[u8]) {
     thread_local! {
         static COMMON: Gateway = Gateway::new(false);
@@ -80,7 +80,7 @@ async fn ask(router: &Router, request: Request<Body>) {
     judge(&shown, has_body, response).await;
 }
 
-/// Panics where an answer is an error of the program itself, or no JSON although it says so.
+/// Panics if an answer is an error of the program itself, or claims to be JSON and is not.
 async fn judge(request: &str, has_body: bool, response: Response) {
     let status = response.status();
     assert!(
@@ -105,7 +105,7 @@ async fn judge(request: &str, has_body: bool, response: Response) {
     }
 }
 
-/// A request from its text; `None` for what HTTP's own parser would refuse.
+/// Parses a request from its text; `None` if HTTP's own parser would reject it.
 fn read(text: &[u8]) -> Option<Request<Body>> {
     let mut lines = text.split_inclusive(|byte| *byte == b'\n');
     let line = |line: &[u8]| String::from_utf8(line.trim_ascii_end().to_vec()).ok();
@@ -135,7 +135,7 @@ fn log() -> &'static Log {
 fn router(gateway: &Gateway, door: Door) -> Router {
     let stop = CancellationToken::new();
     let (view, metrics) = (gateway.view.clone(), Arc::clone(&gateway.metrics));
-    // Nothing reloads: the file is another target's.
+    // Nothing reloads: the fleet file has a target of its own.
     let (reloads, _) = Reloads::new();
     http::router(App {
         hand_in: gateway.hand_in(&stop),
@@ -158,7 +158,7 @@ fn router(gateway: &Gateway, door: Door) -> Router {
     })
 }
 
-/// Makes plans of files that requests bring.
+/// Creates the planner for files that requests bring.
 fn planner(gateway: &Gateway, stop: &CancellationToken) -> Planner {
     let plugins = [&profile_simcom::PLUGIN, &profile_quectel::PLUGIN];
     let library = Library::new(&plugins, Folder::default()).expect("the models of this build");

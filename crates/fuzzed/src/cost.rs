@@ -8,25 +8,26 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 #[global_allocator]
 static ALLOCATED: PeakAlloc = PeakAlloc;
 
-/// A size at which an input that grows is timed first; the second is four times as large.
+/// The size of the first timing of an input that grows; the second size is four times as large.
 pub(crate) const SMALL: usize = 64 * 1024;
 /// The second size.
 pub(crate) const LARGE: usize = 4 * SMALL;
 
-/// Four times the size may take so many times the time; what is quadratic takes 16 times.
+/// The most times the time for four times the size; quadratic work takes 16 times.
 const MOST: u32 = 9;
 
-/// Time up to which an input is not judged by its growth: a cache that is cold would be.
+/// The time up to which the growth of an input is not judged, since a cold cache would distort it.
 const SHORT: Duration = Duration::from_millis(100);
 
-/// Memory that an input of no size may take.
+/// The memory that an empty input may take.
 const FIXED: usize = 8 << 20;
 
-/// Memory for each byte of an input: with the fixed part 64 MiB for one of 256 KiB, the size at which a fleet file of short values
-/// has as many as it may have. A larger one is refused at that point.
+/// The memory for each byte of an input. With the fixed part that is 64 MiB for an input of 256
+/// KiB. At that size a fleet file of short values has as many values as are allowed; a larger file
+/// is rejected there.
 const PER_BYTE: usize = 224;
 
-/// Runs `judge`, whose input has so many bytes, and panics where it takes memory beyond proportion.
+/// Runs `judge`, whose input has `bytes` bytes, and panics if it takes memory beyond proportion.
 pub(crate) fn within_memory(bytes: usize, judge: impl FnOnce()) {
     ALLOCATED.reset_peak_usage();
     let before = ALLOCATED.current_usage();
@@ -39,7 +40,8 @@ pub(crate) fn within_memory(bytes: usize, judge: impl FnOnce()) {
     );
 }
 
-/// Runs `judge` on what `grown` makes for two sizes, and panics where the time grows faster than the size.
+/// Runs `judge` on inputs of two sizes made by `grown`, and panics if the time grows faster than
+/// the size.
 pub(crate) fn within_time(grown: impl Fn(usize) -> Vec<u8>, judge: impl Fn(Vec<u8>)) {
     let [small, large] = [SMALL, LARGE].map(|size| {
         let input = grown(size);
@@ -51,7 +53,7 @@ pub(crate) fn within_time(grown: impl Fn(usize) -> Vec<u8>, judge: impl Fn(Vec<u
     assert!(large <= most, "{SMALL} bytes took {small:?}, and {LARGE} bytes {large:?}");
 }
 
-/// The time that this thread was at work.
+/// Returns the processor time of this thread.
 fn worked() -> Duration {
     let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ThreadCPUTime);
     let part = |value: i64| u64::try_from(value).unwrap_or_default();

@@ -1,29 +1,31 @@
-//! Damage to a database and its log, as an input says: flipped bits, lost and misplaced pages, files that are cut.
+//! Damage to a database and its log, as an input describes it: flipped bits, lost and misplaced
+//! pages, files that are cut.
 
 use std::fs;
 use std::path::Path;
 
 use crate::input::Bytes;
 
-/// The size of what is lost or misplaced as a whole; pages may be smaller.
+/// The size of a block that is lost or misplaced as a whole; pages may be smaller.
 const PAGE: usize = 4096;
 
 /// Damages of one input.
 const DAMAGES: usize = 16;
 
-/// Reads the database and its log; a file that is not there is empty.
+/// Reads the database and its log; a missing file is empty.
 pub(crate) fn read(dir: &Path, names: [&str; 2]) -> [Vec<u8>; 2] {
     names.map(|name| fs::read(dir.join(name)).unwrap_or_default())
 }
 
-/// Writes them; one that is empty is left out.
+/// Writes the files; an empty file is left out.
 pub(crate) fn write(dir: &Path, names: [&str; 2], files: &[Vec<u8>; 2]) {
     for (name, bytes) in names.iter().zip(files).filter(|(_, bytes)| !bytes.is_empty()) {
         fs::write(dir.join(name), bytes).expect("room in memory");
     }
 }
 
-/// Changes the database and its log. Each damage has four bytes, how and where, and some have more behind them.
+/// Changes the database and its log. Each damage has four bytes for its kind and place, and some
+/// kinds have more bytes behind them.
 pub(crate) fn damage(files: &mut [Vec<u8>; 2], input: &[u8]) {
     let mut input = Bytes(input);
     for _ in 0..DAMAGES {
@@ -60,7 +62,7 @@ fn change(file: &mut Vec<u8>, how: u8, place: usize, input: &mut Bytes<'_>) {
     }
 }
 
-/// Writes over what is there, and not beyond its end.
+/// Overwrites bytes of the file, and not beyond its end.
 fn over(file: &mut [u8], at: usize, bytes: &[u8]) {
     file.iter_mut().skip(at).zip(bytes).for_each(|(byte, new)| *byte = *new);
 }

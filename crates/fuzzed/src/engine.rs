@@ -1,4 +1,4 @@
-//! The AT engine under a script: exchanges, what the modem says cut anywhere, and time.
+//! The AT engine under a script: exchanges, the modem's bytes split at any place, and time.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -12,19 +12,20 @@ mod script;
 
 use script::{Op, ops};
 
-/// The identity of the modem, and what it answers when it is asked for it.
+/// The identity of the modem, and its answer to the question for it.
 const IMEI: &str = "861234567000003";
 
-/// More time than anything may take: 8 h. After it all exchanges have ended.
+/// A time longer than any exchange, after which all have ended: 8 h.
 const LONG: Duration = Duration::from_secs(8 * 60 * 60);
 
-/// Deadlines in that time. Who sets more asks again and again.
+/// The most deadlines in that time. An engine that sets more asks without end.
 const DEADLINES: usize = 20_000;
 
-/// Bytes that one step may make the engine write: padding for a data mode, and a question.
+/// The most bytes that one step may make the engine write: padding for a data mode, and a question.
 const WRITTEN: usize = 64 * 1024;
 
-/// Runs a script (`engine/script.rs`) twice: the second time the modem's bytes come one by one, which changes nothing.
+/// Runs a script (`engine/script.rs`) twice. The second time the modem's bytes come one by one,
+/// which must change nothing.
 pub fn run(input: &[u8]) {
     let ops = ops(input);
     let mut whole = Vec::new();
@@ -32,7 +33,7 @@ pub fn run(input: &[u8]) {
     assert_eq!(whole, Port::play(&ops, true), "where a read ends changes what is told");
 }
 
-/// All families' framings, and each one alone.
+/// Returns the union of all families' framings, and each framing alone.
 fn framings() -> &'static [Framing] {
     static FRAMINGS: OnceLock<Vec<Framing>> = OnceLock::new();
     FRAMINGS.get_or_init(|| {
@@ -51,14 +52,14 @@ fn start() -> Instant {
     *START.get_or_init(Instant::now)
 }
 
-/// An engine, its clock, and what is known of its exchanges.
+/// An engine, its clock, and its exchanges.
 struct Port {
     engine: Engine,
     now: Instant,
     /// True if bytes come one by one.
     cut: bool,
     open: BTreeMap<Ticket, Exchange>,
-    /// In words, what was written and told, in order.
+    /// The bytes written and the events reported, as text, in order.
     log: Vec<String>,
     written: usize,
 }
@@ -146,7 +147,7 @@ impl Port {
     }
 }
 
-/// Panics where an exchange got what is not its own.
+/// Panics if an exchange got lines of another.
 fn judge(exchange: &Exchange, end: &Result<Reply, Failure>) {
     let (Ok(Reply { lines, result }) | Err(Failure::Refused { lines, result, .. })) = end else {
         return;

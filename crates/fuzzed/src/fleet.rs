@@ -1,4 +1,4 @@
-//! A fleet file: whatever it says, it is judged in time and memory in proportion to its size.
+//! A fleet file: with any content, it is judged in time and memory in proportion to its size.
 
 use std::sync::OnceLock;
 
@@ -8,8 +8,8 @@ use fleet::{Context, Secrets};
 use crate::cost::{LARGE, within_memory, within_time};
 use crate::input::Growing;
 
-/// Judges a text as `check`, `run` and the reload's plan do. A part between two bytes 0x01 is repeated until the whole has a
-/// quarter of the largest size of a fleet file.
+/// Judges a text as `check`, `run` and the reload's plan do. A part between two bytes 0x01 is
+/// repeated until the text has a quarter of the largest size of a fleet file.
 pub fn run(input: &[u8]) {
     let Some(growing) = Growing::of(input) else {
         return within_memory(input.len(), || judge(input.to_vec()));
@@ -25,7 +25,7 @@ fn judge(text: Vec<u8>) {
     }
 }
 
-/// The models of this repository are known; files that the text names are not read.
+/// Returns a context with the models of this repository; files that the text names are not read.
 fn context() -> &'static Context {
     static CONTEXT: OnceLock<Context> = OnceLock::new();
     CONTEXT.get_or_init(|| {

@@ -23,10 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::place::folder;
 
-/// Bytes of messages that its queue holds: few, so that an input which reads them all is fast.
+/// Bytes of messages that its queue holds: few, so that an input that reads them all is fast.
 const QUEUE: u64 = 256 << 10;
 
-/// Text of its fleet file beside the queue's place.
+/// The text of its fleet file except for the queue's place.
 const FLEET: &str = r#"
 gateway: g
 brokers:
@@ -39,13 +39,13 @@ routes:
   - { topic: "a/#", to: [m/s, m/t], policy: spread }
 "#;
 
-/// The parts; the modems are never opened.
+/// The parts of the gateway; the modems are never opened.
 pub(crate) struct Gateway {
     pub(crate) view: View,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) downlink: Downlink,
     pub(crate) catalog: Catalog,
-    /// Modems that live without running: who asks them hears that they are not there.
+    /// Modems that live without running: a question to them is answered that they are absent.
     _modems: Vec<Modem>,
     _now: watch::Sender<Arc<Now>>,
     _folder: TempDir,
@@ -85,7 +85,7 @@ impl Gateway {
         HandIn::new(self.view.clone(), Arc::clone(&self.metrics), stop.clone())
     }
 
-    /// Waits until the threads of queue and inbox have done what they were asked before.
+    /// Waits until the threads of queue and inbox have done all earlier work.
     pub(crate) async fn settle(&self) {
         drop(self.view.queue.lease("no such lane", 1).await);
         if let Some(inbox) = self.downlink.inbox() {
@@ -101,7 +101,7 @@ impl Gateway {
     }
 }
 
-/// The models of this build; reading them takes longer than most inputs.
+/// Returns the models of this build; reading them takes longer than most inputs.
 fn catalog() -> &'static Catalog {
     static CATALOG: OnceLock<Catalog> = OnceLock::new();
     let plugins = [&profile_simcom::PLUGIN, &profile_quectel::PLUGIN];

@@ -1,4 +1,4 @@
-//! The inbox's files: damaged in whatever way, they are opened or refused, and what is put in afterwards is kept.
+//! The inbox's files: with any damage, they are opened or rejected, and later messages are kept.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -16,12 +16,12 @@ const FILES: [&str; 2] = ["inbox.db", "inbox.db-wal"];
 /// Messages of the file before it is damaged.
 const MESSAGES: usize = 60;
 
-/// Messages of one page, and pages that are read: more than there are messages.
+/// Messages of one page, and pages that are read: together more than the messages.
 const PAGE: usize = 20;
 const PAGES: usize = 10;
 
-/// Damages the files of an inbox as the input says, and reads what is left of them as a reader and as a session. With an
-/// odd first byte the inbox was killed, and left its log; else it was closed.
+/// Damages the files of an inbox as the input describes, and reads the rest as a reader and as a
+/// session. With an odd first byte the inbox was killed and left its log; otherwise it was closed.
 pub fn run(input: &[u8]) {
     static CLOSED: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
     static KILLED: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
@@ -42,7 +42,7 @@ fn open(dir: &Path) -> Result<Inbox, inbox::OpenError> {
     Inbox::open(Config::new(dir, topic_matches))
 }
 
-/// Opens what is left, reads it, and puts one more in.
+/// Opens the damaged files, reads them, and puts in one more message.
 async fn serve(dir: &Path, is_whole: bool) {
     let Ok(inbox) = open(dir) else {
         assert!(!is_whole, "a whole file is refused");
@@ -60,7 +60,8 @@ async fn serve(dir: &Path, is_whole: bool) {
                 let is_there = page.messages.iter().any(|(_, message)| message.seq == seq);
                 assert!(is_there || page.more, "{seq} was lost: {page:?}");
             }
-            // Damage that only reading finds moves the file aside, and what comes goes on in a new one.
+            // Damage that only reading finds moves the file aside, and later messages go to a new
+            // file.
             Err(_) => drop(inbox.read("new", None, 1000).await.expect("a new file")),
         }
         inbox.close().await;
@@ -85,7 +86,7 @@ async fn read_all(inbox: &Inbox) -> usize {
     found
 }
 
-/// Reads as a client of the MQTT listener does whose session was kept.
+/// Reads as a client of the MQTT listener with a kept session does.
 async fn read_session(inbox: &Inbox) -> usize {
     let Ok(Some((attached, hold))) = inbox.attach("session", None, false, None).await else {
         return 0;
@@ -103,7 +104,7 @@ async fn read_session(inbox: &Inbox) -> usize {
     found
 }
 
-/// Puts a message in; `None` where it could not be stored.
+/// Puts a message in; `None` if it could not be stored.
 async fn put(inbox: &Inbox, number: usize) -> Option<Seq> {
     let message = NewMessage {
         source: "m/s".to_owned(),
@@ -119,7 +120,7 @@ async fn put(inbox: &Inbox, number: usize) -> Option<Seq> {
     stored.await.ok().flatten()
 }
 
-/// The files of an inbox in which something happened.
+/// Returns the files of a used inbox.
 fn store(is_closed: bool) -> [Vec<u8>; 2] {
     let dir = folder();
     let inbox = open(dir.path()).expect("a new inbox");

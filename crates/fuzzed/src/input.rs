@@ -1,13 +1,13 @@
-//! Inputs taken apart: marks between parts, texts that grow, and bytes one after the other.
+//! The parts of inputs: marks between parts, texts that grow, and bytes one after the other.
 
-/// Stands on both sides of a part that is repeated.
+/// The mark on both sides of a part that is repeated.
 const REPEAT: u8 = 0x01;
 
-/// Stands for how often the part was repeated before, so that keys may differ.
+/// The placeholder for the number of earlier repetitions, so that keys may differ.
 const NUMBER: u8 = 0x02;
 
-/// A text whose middle part may be repeated as often as wanted: nothing that libFuzzer tries is large enough to show
-/// a cost that grows with the square.
+/// A text whose middle part may be repeated any number of times. The inputs that libFuzzer tries
+/// are too small to show a cost that grows with the square.
 pub(crate) struct Growing<'a> {
     before: &'a [u8],
     unit: &'a [u8],
@@ -15,14 +15,14 @@ pub(crate) struct Growing<'a> {
 }
 
 impl<'a> Growing<'a> {
-    /// Takes an input apart; `None` where nothing in it is marked.
+    /// Splits an input at its marks; `None` if it has no marked part.
     pub(crate) fn of(input: &'a [u8]) -> Option<Self> {
         let mut parts = input.splitn(3, |byte| *byte == REPEAT);
         let (before, unit, after) = (parts.next()?, parts.next()?, parts.next()?);
         (!unit.is_empty()).then_some(Self { before, unit, after })
     }
 
-    /// The text with so many repetitions that it has about `size` bytes.
+    /// Returns the text with so many repetitions that it has about `size` bytes.
     pub(crate) fn to(&self, size: usize) -> Vec<u8> {
         let mut text = self.before.to_vec();
         let mut number = 0_u32;
@@ -44,22 +44,22 @@ impl<'a> Growing<'a> {
 pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Bytes<'a> {
-    /// Reports whether any is left.
+    /// Reports whether no byte is left.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The next byte.
+    /// Returns the next byte.
     pub(crate) fn byte(&mut self) -> u8 {
         self.take(1).first().copied().unwrap_or_default()
     }
 
-    /// The next three bytes as a number.
+    /// Returns the next three bytes as a number.
     pub(crate) fn number(&mut self) -> usize {
         self.take(3).iter().fold(0, |number, byte| number << 8 | usize::from(*byte))
     }
 
-    /// The next bytes, so many as there are.
+    /// Returns the next `count` bytes, or fewer at the end.
     pub(crate) fn take(&mut self, count: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at(count.min(self.0.len()));
         self.0 = rest;

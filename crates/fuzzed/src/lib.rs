@@ -1,9 +1,9 @@
-//! Fuzzed functions: for each parser of what comes from outside a function from bytes that panics where the parser is
-//! wrong.
+//! Fuzz targets: for each parser of input from outside, a function of bytes that panics if the
+//! parser is wrong.
 //!
-//! libFuzzer calls them from `fuzz/` (`cargo xtask fuzz`), and plain tests replay what it found (`tests/replay.rs`).
-//! Inputs are made to be mutated: their parts are set apart by marks and not by lengths, and every text is a valid
-//! input.
+//! libFuzzer calls them from `fuzz/` (`cargo xtask fuzz`), and plain tests replay its findings
+//! (`tests/replay.rs`). Inputs are made to be mutated: marks separate their parts, not lengths, and
+//! every text is a valid input.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -25,7 +25,7 @@ mod place;
 pub mod queue_file;
 pub mod replies;
 
-/// One thing that is fuzzed.
+/// A target of fuzzing.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
     /// The name: of the libFuzzer program, of its corpus, and of the folder of its past crashes.
@@ -34,7 +34,7 @@ pub struct Target {
     pub run: fn(&[u8]),
 }
 
-/// All of them.
+/// All targets.
 pub const TARGETS: &[Target] = &[
     Target { name: "api", run: api::run },
     Target { name: "engine", run: engine::run },

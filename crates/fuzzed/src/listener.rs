@@ -15,39 +15,40 @@ use tokio_util::sync::CancellationToken;
 use crate::gateway::Gateway;
 use crate::place::wait_for;
 
-/// Begins a mark; what it means says the byte behind it. No packet of MQTT begins so, and few hold it.
+/// The beginning of a mark; the byte behind it is its kind. No packet of MQTT begins so, and few
+/// contain it.
 const MARK: [u8; 2] = [0xff, 0xfe];
 
-/// Bounds of one script, so that an input is tried in milliseconds.
+/// The most clients of one script, so that an input is tried in milliseconds.
 const CLIENTS: usize = 6;
-/// Marks of one script.
+/// The most marks of one script.
 const STEPS: usize = 64;
 
 /// Bytes on their way in one direction: more than a packet has.
 const PIPE: usize = 64 * 1024;
 
-/// Turns of this thread's tasks after which bytes that were sent are read.
+/// Turns of this thread's tasks after which sent bytes are read.
 const TURNS: usize = 4;
 
-/// How long all may take. Nothing here waits for anything but the disk.
+/// The longest time for one script, which waits only for the disk.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Parts of a script, between its marks.
+/// A part of a script, between its marks.
 #[derive(Debug, PartialEq, Eq)]
 enum Step<'a> {
     /// The client sends these bytes at once.
     Send(&'a [u8]),
-    /// The client leaves, once it is answered, and the next one comes.
+    /// The client leaves, once it is answered, and the next client comes.
     Next,
     /// Another client comes while this one stays.
     Beside,
     /// A session receives a message on the topic `a/b`.
     Deliver,
-    /// The bytes before are answered before more of them come.
+    /// All bytes so far are answered before more of them come.
     Settle,
 }
 
-/// Takes an input apart. Its first byte chooses the gateway and is left out here.
+/// Splits an input into steps. Its first byte chooses the gateway and is left out here.
 fn steps(mut input: &[u8]) -> Vec<Step<'_>> {
     let mut steps = Vec::new();
     while !input.is_empty() && steps.len() < 2 * STEPS {
@@ -70,8 +71,9 @@ fn steps(mut input: &[u8]) -> Vec<Step<'_>> {
     steps
 }
 
-/// Serves the clients of a script. With an odd first byte they meet a gateway with an inbox that nothing
-/// happened to before; else one without, which keeps what earlier inputs left in its queue.
+/// Serves the clients of a script. With an odd first byte they meet a new gateway with an inbox.
+/// Otherwise they meet a gateway without one, which keeps the messages of earlier inputs in its
+/// queue.
 pub fn run(input: &[u8]) {
     thread_local! {
         static COMMON: Gateway = Gateway::new(false);
@@ -117,7 +119,7 @@ async fn play(gateway: &Gateway, steps: &[Step<'_>]) {
             Step::Deliver => deliver(&gateway.downlink),
             Step::Settle => gateway.settle().await,
         }
-        // What was sent is read before more comes, so that the cut is where the script has it.
+        // Sent bytes are read before more come, so that reads end as in the script.
         for _ in 0..TURNS {
             yield_now().await;
         }
@@ -168,17 +170,18 @@ impl Client {
         }
     }
 
-    /// Closes the connection, and waits until the listener has too.
+    /// Closes the connection, and waits until the listener has closed it too.
     async fn leave(&mut self) {
         if let Some(mut stream) = self.stream.take() {
-            // An error is that of a connection which the listener has closed.
+            // An error means that the listener has closed the connection.
             drop(stream.shutdown().await);
         }
         drop(self.closed.wait_for(|closed| *closed).await);
     }
 }
 
-/// Panics where what the listener said is no row of whole packets that a server may send, CONNACK first and once.
+/// Panics unless the listener's bytes are whole packets that a server may send, with one CONNACK as
+/// the first.
 fn judge(mut said: &[u8]) {
     let whole = said;
     let mut is_first = true;
@@ -196,7 +199,7 @@ fn judge(mut said: &[u8]) {
     }
 }
 
-/// The remaining length of a packet (MQTT 3.1.1 §2.2.3), and what follows it.
+/// Returns the remaining length of a packet (MQTT 3.1.1 §2.2.3), and the bytes after it.
 fn remaining_length(said: &[u8]) -> Option<(usize, &[u8])> {
     let last = said.iter().take(4).position(|byte| byte & 0x80 == 0)?;
     let (digits, rest) = said.split_at(last + 1);

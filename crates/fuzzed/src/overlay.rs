@@ -1,4 +1,5 @@
-//! A file of models (`models.d`): whatever it says, it is taken or refused in memory and time in proportion to its size.
+//! A file of models (`models.d`): with any content, it is taken or rejected in memory and time in
+//! proportion to its size.
 
 use std::sync::OnceLock;
 
@@ -8,7 +9,8 @@ use modemfleet::profiles;
 use crate::cost::{LARGE, within_memory, within_time};
 use crate::input::Growing;
 
-/// Puts a file on top of this build's models. A part between two bytes 0x01 is repeated, as in a fleet file.
+/// Puts a file on top of this build's models. A part between two bytes 0x01 is repeated, as in a
+/// fleet file.
 pub fn run(input: &[u8]) {
     let Some(growing) = Growing::of(input) else {
         return within_memory(input.len(), || judge(input.to_vec()));

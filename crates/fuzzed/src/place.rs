@@ -1,4 +1,4 @@
-//! Surroundings of targets: a folder in memory, and a runtime for what is asynchronous.
+//! Surroundings of targets: a folder in memory, and a runtime for async code.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -7,10 +7,11 @@ use std::path::Path;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-/// The file system in memory, on systems that have it: a run writes many small files and needs none of them.
+/// The file system in memory, on systems that have one: a run writes many small files and needs
+/// none of them.
 const IN_MEMORY: &str = "/dev/shm";
 
-/// A folder that goes with its value.
+/// Creates a folder that is removed with its value.
 pub(crate) fn folder() -> TempDir {
     let made = match Path::new(IN_MEMORY).is_dir() {
         true => tempfile::tempdir_in(IN_MEMORY),

@@ -1,4 +1,5 @@
-//! The queue's files: damaged in whatever way, they are opened or refused, and what is served is what was stored.
+//! The queue's files: with any damage, they are opened or rejected, and each served message was
+//! stored.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,22 +19,22 @@ const LANES: [&str; 3] = ["a", "b", "c"];
 /// Messages of the file before it is damaged.
 const MESSAGES: usize = 60;
 
-/// The payload of each tenth: larger than a page.
+/// The size of each tenth payload: larger than a page.
 const LARGE: usize = 12 * 1024;
 
 /// A message as it was handed in: lane, topic, payload.
 type Row = (String, String, Vec<u8>);
 
-/// Files, the messages that were put into them, and how many are in them still. Where the log is damaged an
-/// acknowledgement may be lost with it, and its message is there again.
+/// Files, the messages that were put into them, and the number of messages still in them. If the
+/// log is damaged, an acknowledgement may be lost with it, and its message is there again.
 struct Stored {
     files: [Vec<u8>; 2],
     rows: BTreeMap<MessageId, Row>,
     held: u64,
 }
 
-/// Damages the files of a queue as the input says, and serves what is left of them. With an odd first byte the
-/// queue was killed, and left its log; else it was closed.
+/// Damages the files of a queue as the input describes, and serves the rest. With an odd first byte
+/// the queue was killed and left its log; otherwise it was closed.
 pub fn run(input: &[u8]) {
     static CLOSED: OnceLock<Stored> = OnceLock::new();
     static KILLED: OnceLock<Stored> = OnceLock::new();
@@ -46,7 +47,7 @@ pub fn run(input: &[u8]) {
     let mut files = stored.files.clone();
     damage(&mut files, damages);
     write(dir.path(), FILES, &files);
-    // The log may end anywhere: what it held beyond is as if it had never been written.
+    // The log may end anywhere: content beyond its end counts as never written.
     let is_sound = stored.files[1].is_empty() && files[1].is_empty() && is_sound(dir.path());
     wait_for(serve(dir.path(), stored, is_sound));
 }
@@ -62,7 +63,7 @@ fn config(dir: &Path) -> Config {
     Config { fsync: Fsync::Off, check: None, ..Config::new(dir) }
 }
 
-/// Opens what is left, and takes all messages out of it.
+/// Opens the damaged files, and takes all messages out of them.
 async fn serve(dir: &Path, stored: &Stored, is_sound: bool) {
     let Ok(queue) = Queue::open(config(dir)) else {
         assert!(!is_sound, "a sound file is refused");
@@ -70,7 +71,8 @@ async fn serve(dir: &Path, stored: &Stored, is_sound: bool) {
     };
     let mut served = 0;
     for lane in LANES {
-        // A read of damaged pages may fail, and is followed by a salvage; it must not fail for ever.
+        // A read of damaged pages may fail, and is followed by a salvage; it must not fail for
+        // ever.
         let mut refusal = None;
         for _ in 0..3 {
             let leases = match queue.lease(lane, MESSAGES * 2).await {
@@ -111,7 +113,7 @@ async fn serve(dir: &Path, stored: &Stored, is_sound: bool) {
     }
 }
 
-/// The files of a queue in which something happened.
+/// Returns the files of a used queue.
 fn store(is_closed: bool) -> Stored {
     let dir = folder();
     let queue = Queue::open(config(dir.path())).expect("a new queue");
@@ -121,7 +123,7 @@ fn store(is_closed: bool) -> Stored {
         wait_for(queue.close());
         return Stored { files: read(dir.path(), FILES), rows, held };
     }
-    // As a kill would leave them: this queue writes only when it is told to.
+    // As a kill would leave them: this queue does not write by itself.
     let files = read(dir.path(), FILES);
     assert!(!files[1].is_empty(), "the log is in use");
     wait_for(queue.close());

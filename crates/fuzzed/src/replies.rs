@@ -1,4 +1,4 @@
-//! Replies and URCs of modems: every reader of a reply, every listener, every table of codes.
+//! Replies and URCs of modems: every decoder, every listener, every table of codes.
 
 use at::Urc;
 use modem::profile::{Notice, Plugin, Profile};
@@ -8,14 +8,14 @@ use crate::cost::within_memory;
 
 const PLUGINS: [&Plugin; 2] = [&profile_simcom::PLUGIN, &profile_quectel::PLUGIN];
 
-/// URCs of one input: a listener that holds pieces holds few.
+/// The most URCs of one input: a listener that holds pieces holds few.
 const URCS: usize = 200;
 
-/// Begins the data of a URC that has some.
+/// The mark before the data of a URC.
 const DATA: u8 = 0x01;
 
-/// Reads a text as the reply to each command, and its lines as URCs. A part of a line behind a byte 0x01 is the data that
-/// its beginning announces.
+/// Reads a text as the reply to each command, and its lines as URCs. The part of a line behind a
+/// byte 0x01 is the data that its beginning announces.
 pub fn run(input: &[u8]) {
     within_memory(input.len(), || {
         let text = String::from_utf8_lossy(input);
@@ -40,7 +40,8 @@ fn look_up(line: &str) {
     }
 }
 
-/// Has a listener hear the lines of an input, and panics where a message is larger than what came.
+/// Passes the lines of an input to a profile's listener, and panics if a message is larger than the
+/// input.
 fn hear(profile: &dyn Profile, input: &[u8]) {
     let framing = profile.framing();
     let mut listener = profile.listener();
@@ -53,7 +54,7 @@ fn hear(profile: &dyn Profile, input: &[u8]) {
         drop((framing.shown(&line), framing.tells_update(&line)));
         if let Some(Notice::Message { message, .. }) = listener.hear(Urc { line, data }) {
             let bytes = message.topic.len() + message.payload.len();
-            // A byte that is no UTF-8 is shown as three.
+            // A byte that is not UTF-8 is shown as three.
             assert!(bytes <= 3 * input.len(), "{bytes} bytes of {}", input.len());
         }
     }

@@ -1,4 +1,4 @@
-//! All inputs that are kept, as plain tests: the corpora, and what once was a finding.
+//! All kept inputs, as plain tests: the corpora, and past findings.
 #![expect(clippy::unwrap_used, reason = "functions of tests fail as tests do")]
 
 use std::fs;
@@ -15,7 +15,7 @@ fn fuzz() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz")
 }
 
-/// The names in a folder; none where it is not there.
+/// Returns the names in a folder; none if there is no such folder.
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten();
     let mut names: Vec<String> =
@@ -24,7 +24,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Panics of all threads: one of the queue's is no panic of the thread that called it.
+/// Counts the panics of all threads: a panic of the queue's thread does not reach the caller.
 fn panics() -> &'static AtomicUsize {
     static PANICS: AtomicUsize = AtomicUsize::new(0);
     let before = panic::take_hook();
@@ -35,7 +35,7 @@ fn panics() -> &'static AtomicUsize {
     &PANICS
 }
 
-/// Runs what is kept for a target.
+/// Runs the kept inputs of a target.
 #[track_caller]
 fn replay(name: &str) {
     let target = TARGETS.iter().find(|target| target.name == name).unwrap();
@@ -98,7 +98,7 @@ fn replies() {
     replay("replies");
 }
 
-/// So that no target is without its test, its program or its corpus.
+/// Each target has its test, its program and its corpus.
 #[test]
 fn each_target_is_replayed_and_has_its_program() {
     let mut known: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();

@@ -1,4 +1,4 @@
-//! The access point of a modem, and the login that it is told.
+//! The access point of a modem, and its login.
 
 use at::{Answer, Exchange};
 use secrecy::{ExposeSecret, SecretString};
@@ -9,7 +9,7 @@ use crate::port::{At, Kind};
 use crate::reply::PdpType;
 use crate::step::{PATIENCE, StepError, run};
 
-/// The context that SIMCom's MQTT service activates, and that LTE attaches with.
+/// The context that SIMCom's MQTT service activates, and with which LTE attaches.
 pub const CONTEXT: u8 = 1;
 
 /// An access point.
@@ -17,13 +17,14 @@ pub const CONTEXT: u8 = 1;
 pub struct Apn {
     /// Its name.
     pub name: String,
-    /// The number of its context, 1 to 15.
+    /// The number of its context, from 1 to 15.
     pub cid: u8,
-    /// Address family; none keeps that of a context of this name, and is IPv4 for a new one.
+    /// Address family. `None` keeps the family of a context of this name, and is IPv4 for a new
+    /// context.
     pub pdp_type: Option<PdpType>,
-    /// User and password, for operators that ask for them.
+    /// User and password, for operators that ask for a login.
     pub login: Option<(String, SecretString)>,
-    /// How they are told; none leaves a context without login as it is.
+    /// The protocol of the login. `None` leaves a context without login as it is.
     pub auth: Option<ApnProtocol>,
 }
 
@@ -32,14 +33,14 @@ pub struct Apn {
 pub enum ApnProtocol {
     /// There is no login.
     None,
-    /// The password is told as it is.
+    /// The password is sent in clear text.
     Pap,
-    /// The password is proved.
+    /// The password is proved, not sent.
     Chap,
 }
 
 impl ApnProtocol {
-    /// Its number in `AT+CGAUTH` and in most vendors' commands.
+    /// Returns the protocol's number in `AT+CGAUTH` and in most vendors' commands.
     pub const fn number(self) -> u8 {
         match self {
             Self::None => 0,
@@ -58,29 +59,30 @@ pub struct ApnLogin<'a> {
     pub apn: &'a str,
     /// Its address family.
     pub pdp_type: PdpType,
-    /// How it is told.
+    /// The protocol of the login.
     pub protocol: ApnProtocol,
-    /// User and password; none where the protocol is none.
+    /// User and password; `None` if the protocol is none.
     pub login: Option<(&'a str, &'a SecretString)>,
-    /// How `AT+CGAUTH` takes it on this model.
+    /// The form of `AT+CGAUTH` on this model.
     pub order: ApnAuth,
 }
 
-/// How `AT+CGAUTH` is told: the order of its strings, and the protocol, which is CHAP unless it knows none.
+/// The form of `AT+CGAUTH`: the order of user and password, and the protocol. The protocol is CHAP
+/// unless the model only has PAP.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ApnAuth {
-    /// 27.007 §10.1.31.
+    /// The order of 27.007 §10.1.31.
     #[default]
     UserFirst,
-    /// SIMCom.
+    /// SIMCom's order.
     PasswordFirst,
-    /// 27.007's order, and no other protocol than PAP (SIM7020 manual V1.05 §3.2.45).
+    /// 27.007's order, with PAP only (SIM7020 manual V1.05 §3.2.45).
     UserFirstPap,
 }
 
 impl ApnLogin<'_> {
-    /// User and password in quotation marks, both empty where there is none.
+    /// Returns user and password in quotation marks, both empty if there is no login.
     ///
     /// # Errors
     /// [`StepError::Unsendable`].
@@ -91,7 +93,7 @@ impl ApnLogin<'_> {
     }
 }
 
-/// Writes a login as 27.007 §10.1.31 has it, in the order of the model.
+/// Writes a login as in 27.007 §10.1.31, in the order of the model.
 ///
 /// # Errors
 /// [`StepError`].
@@ -108,7 +110,7 @@ pub async fn authenticate(at: &At, login: &ApnLogin<'_>) -> Result<(), StepError
     }
 }
 
-/// Sends a command whose last arguments are secret: logs show stars for them.
+/// Sends a command whose last arguments are secret: logs show `***` for them.
 ///
 /// # Errors
 /// [`StepError`].

@@ -1,4 +1,4 @@
-//! The network: an APN that is written only where it differs, and what the registration means.
+//! The network: an APN that is written only if it differs, and the meaning of the registration.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -18,29 +18,31 @@ use crate::port::{At, Kind};
 use crate::profile::{self, PATIENCE, Profile, StepError};
 use crate::reply::{self, Context, ContextLogin, PdpType, Registration};
 
-/// Detaching and attaching ask the network: a Quectel's manual allows 140 s (EC2x AT manual, `AT+CGATT`).
+/// The longest wait to detach or attach, which involves the network: a Quectel manual allows 140 s
+/// (EC2x AT manual, `AT+CGATT`).
 const ATTACH: Duration = Duration::from_secs(140);
 
-/// A modem that makes us begin anew within this time of an attach is not attached anew with the same card: it was the
-/// attach that did, and what the modem shows may never be what was written. The slowest boot takes most of a minute.
+/// The time after an attach within which the same card is not attached again. A modem that forces a
+/// restart that soon restarts because of the attach, and may never show the values that were
+/// written. The slowest boot takes most of a minute.
 const SETTLED: Duration = Duration::from_secs(60);
 
-/// What became of one part of an access point.
+/// The outcome of writing one part of an access point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
-    /// It is as wanted, or the modem does not take it.
+    /// It is as wanted, or the modem refuses it.
     Not,
-    /// The modem had another one.
+    /// The modem had another value.
     Changed,
-    /// The modem does not show what it had.
+    /// The modem does not show its earlier value.
     Unseen,
 }
 
-/// Writes the access point where it is another one now (27.007 §10.1.1): the context, then its login. What is refused is
-/// warned of and left, since the network may serve all the same.
+/// Writes the access point if it differs (27.007 §10.1.1): the context, then its login. A refusal
+/// is logged as a warning and otherwise ignored, since the network may serve all the same.
 ///
 /// # Errors
-/// [`StepError`] where the modem booted or is gone.
+/// [`StepError`] if the modem booted or is gone.
 pub async fn write(
     at: &At,
     apn: &Apn,
@@ -56,7 +58,7 @@ pub async fn write(
     Ok([context, login.unwrap_or(Written::Not)])
 }
 
-/// What the modem refuses is a warning; a port that is gone and a boot are errors.
+/// Turns a refusal into a warning and `None`; a port that is gone and a boot stay errors.
 fn unless_refused<T>(what: &str, done: Result<T, StepError>) -> Result<Option<T>, StepError> {
     match done {
         Ok(done) => Ok(Some(done)),
@@ -71,7 +73,7 @@ fn unless_refused<T>(what: &str, done: Result<T, StepError>) -> Result<Option<T>
     }
 }
 
-/// Writes the context; what became of it, and its address family.
+/// Writes the context. Returns the outcome and the address family.
 async fn write_context(at: &At, apn: &Apn) -> Result<(Written, PdpType), StepError> {
     let cid = u32::from(apn.cid);
     let asked = profile::run(at, Kind::Basic, "AT+CGDCONT?", Answer::Prefix("+CGDCONT:")).await;
@@ -84,7 +86,7 @@ async fn write_context(at: &At, apn: &Apn) -> Result<(Written, PdpType), StepErr
             Vec::new()
         }
     };
-    // One that shows none at all may have ours all the same.
+    // A modem that shows no context at all may have ours all the same.
     let written = if shown.is_empty() { Written::Unseen } else { Written::Changed };
     let current = shown.into_iter().find(|context| context.cid == cid);
     if let Some(kept) = current.and_then(|current| kept(&current, apn)) {
@@ -98,7 +100,7 @@ async fn write_context(at: &At, apn: &Apn) -> Result<(Written, PdpType), StepErr
     Ok((written, pdp_type))
 }
 
-/// The address family of a context that is as wanted; `None` for another one.
+/// Returns the address family of a context that is as wanted, and `None` for another context.
 fn kept(current: &Context, apn: &Apn) -> Option<PdpType> {
     let name = current.apn.as_deref().unwrap_or_default();
     let is_ip = |kind| matches!(kind, PdpType::Ipv4 | PdpType::Ipv6 | PdpType::Ipv4v6);
@@ -106,7 +108,7 @@ fn kept(current: &Context, apn: &Apn) -> Option<PdpType> {
     current.pdp_type.filter(|kind| is_same_name(name, &apn.name) && fits(*kind))
 }
 
-/// The login that is wanted; `None` where nothing is to be said of it.
+/// Returns the wanted login; `None` leaves the modem's login alone.
 fn login_of(apn: &Apn, pdp_type: PdpType, order: ApnAuth) -> Option<ApnLogin<'_>> {
     let wanted = apn.auth.or(apn.login.as_ref().map(|_| ApnProtocol::Chap))?;
     let protocol = match (wanted, order) {
@@ -123,7 +125,7 @@ fn login_of(apn: &Apn, pdp_type: PdpType, order: ApnAuth) -> Option<ApnLogin<'_>
     Some(ApnLogin { cid: apn.cid, apn: &apn.name, pdp_type, protocol, login, order })
 }
 
-/// Writes the login, unless the modem shows that it has it.
+/// Writes the login, unless the modem shows that it has it already.
 async fn write_login(
     at: &At,
     login: &ApnLogin<'_>,
@@ -139,7 +141,7 @@ async fn write_login(
     Ok(written)
 }
 
-/// The logins that the modem shows; `None` where it shows none.
+/// Returns the logins that the modem shows; `None` if it shows none.
 async fn shown_logins(at: &At) -> Result<Option<Vec<ContextLogin>>, StepError> {
     let exchange = Exchange::new("AT+CGAUTH?", PATIENCE)
         .map_err(|source| StepError::Unsendable { what: "a command", source })?
@@ -155,7 +157,7 @@ async fn shown_logins(at: &At) -> Result<Option<Vec<ContextLogin>>, StepError> {
     }
 }
 
-/// What the modem shows beside what is wanted.
+/// Compares the logins that the modem shows with the wanted login.
 fn compare(shown: &[ContextLogin], wanted: &ApnLogin<'_>) -> Written {
     let protocol = wanted.protocol.number();
     let shown = shown.iter().find(|shown| shown.cid == u32::from(wanted.cid));
@@ -165,14 +167,14 @@ fn compare(shown: &[ContextLogin], wanted: &ApnLogin<'_>) -> Written {
     };
     let Some((user, password)) = wanted.login else { return Written::Changed };
     let password = password.expose_secret();
-    // In which order they are shown is as different as how they are told.
+    // The order in which they are shown differs among models, as the order in the command does.
     let others = || shown.texts.iter().filter(|text| text.as_str() != user);
     let shows_user = shown.texts.iter().any(|text| text.as_str() == user);
     let shows_password = shown.texts.iter().any(|text| text.as_str() == password);
     let hides_password = others().all(|text| text.bytes().all(|byte| byte == b'*'));
     match (shows_user, shows_password || password.is_empty() && hides_password) {
         (true, true) if shown.protocol == protocol => Written::Not,
-        // It may tell what it takes, such as either protocol, instead of what was written.
+        // The modem may show the protocols that it accepts, such as either, instead of its own.
         (true, true) => Written::Unseen,
         (true, false) if hides_password => Written::Unseen,
         (false, _) if shown.texts.is_empty() => Written::Unseen,
@@ -180,9 +182,9 @@ fn compare(shown: &[ContextLogin], wanted: &ApnLogin<'_>) -> Written {
     }
 }
 
-/// Writes the access point of the fleet file, and brings it into force where that changed something: the network
-/// has been told the old one when the modem attached (24.301 §5.5.1.2; in LTE the default bearer comes with the
-/// attach).
+/// Writes the access point of the fleet file, and attaches again if that changed something. The
+/// network learned the old access point when the modem attached (24.301 §5.5.1.2; in LTE the
+/// default bearer comes with the attach).
 pub(crate) async fn access_point(core: &Core, at: &At, known: &Known) -> Result<(), End> {
     let Some(apn) = core.config.apn.as_ref().filter(|_| core.config.radio_is_ours) else {
         return Ok(());
@@ -209,11 +211,11 @@ pub(crate) async fn access_point(core: &Core, at: &At, known: &Known) -> Result<
             tracing::warn!("could not note which access point is in force: {error}");
         }
     }
-    // Some firmware powers the card anew.
+    // Some firmware restarts the card.
     unlock(core, at, known).await
 }
 
-/// The modem and its card, as the ledger knows them.
+/// Returns the name of this modem and card in the ledger.
 async fn place(at: &At, known: &Known) -> Result<String, End> {
     let iccid = match known.profile.iccid(at).await {
         Ok(iccid) => iccid,
@@ -223,8 +225,8 @@ async fn place(at: &At, known: &Known) -> Result<String, End> {
     Ok(format!("{iccid} in {}", known.imei))
 }
 
-/// Whether it was this one that came into force last. Where nobody can note it, it is taken for so: else the modem
-/// would be attached anew at each start.
+/// Reports whether this access point came into force last. If the ledger fails, the answer is yes:
+/// otherwise the modem would be attached again at each start.
 async fn is_in_force(core: &Core, place: &str, wanted: &SecretString) -> bool {
     match core.env.ledger.is_attached_with(place, wanted).await {
         Ok(is_in_force) => is_in_force,
@@ -244,7 +246,7 @@ fn may_attach_anew(core: &Core, place: &str) -> bool {
     may
 }
 
-/// All that an access point says, as one text.
+/// Joins all parts of an access point in one text.
 fn fingerprint(apn: &Apn) -> SecretString {
     let Apn { name, cid, pdp_type, login, auth } = apn;
     let (user, password) = login
@@ -252,13 +254,13 @@ fn fingerprint(apn: &Apn) -> SecretString {
         .map_or(("", ""), |(user, password)| (user.as_str(), password.expose_secret()));
     let kind = pdp_type.map_or("", PdpType::as_str);
     let auth = auth.map_or(9, ApnProtocol::number);
-    // None of them holds a line feed.
+    // No part holds a line feed.
     SecretString::from([&cid.to_string(), name, kind, &auth.to_string(), user, password].join("\n"))
 }
 
-/// Detaches and attaches; whether that was done. By the radio, which in LTE has the network told the access point anew,
-/// and which blocks no port while there is no network; where the modem has no flight mode, by the packet domain
-/// (27.007 §10.1.9).
+/// Detaches and attaches, and reports whether that was done. It switches the radio off and on: in
+/// LTE the network then learns the access point again, and no port is blocked while there is no
+/// network. A modem without flight mode detaches from the packet domain instead (27.007 §10.1.9).
 async fn attach_anew(at: &At) -> Result<bool, StepError> {
     match profile::radio_cycle(at).await {
         Ok(()) => return Ok(true),
@@ -269,7 +271,7 @@ async fn attach_anew(at: &At) -> Result<bool, StepError> {
         let exchange = Exchange::new(format!("AT+CGATT={state}"), ATTACH)
             .map_err(|source| StepError::Unsendable { what: "a command", source })?;
         match at.run(Kind::Setup, exchange).await {
-            // An answer that stays out does not say that it stayed attached.
+            // Without an answer, the modem may still have detached.
             Err(error) if state == 1 || error.refusal().is_some() => return or_gone(error.into()),
             _ => {}
         }
@@ -285,8 +287,8 @@ fn or_gone(error: StepError) -> Result<bool, StepError> {
     Ok(false)
 }
 
-/// Whether a modem means this access point. While a context is up, some firmware (A76xx) tells its name with
-/// the operator's identifier behind it: `cmnet.MNC000.MCC460.GPRS` (23.003 §9.1.2).
+/// Reports whether a name that the modem shows means this access point. While a context is up, some
+/// firmware (A76xx) appends the operator's identifier: `cmnet.MNC000.MCC460.GPRS` (23.003 §9.1.2).
 #[must_use]
 pub fn is_same_name(told: &str, wanted: &str) -> bool {
     let digits = |text: &str| text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -306,7 +308,7 @@ pub fn is_same_name(told: &str, wanted: &str) -> bool {
     }
 }
 
-/// Whether sessions may open, or why not.
+/// Checks that sessions may open.
 ///
 /// # Errors
 /// The reason in words.

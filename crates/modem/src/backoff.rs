@@ -1,4 +1,4 @@
-//! Calm retries: decorrelated jitter, reset only after a while of stability.
+//! Calm retries: decorrelated jitter that is reset only after a stable time.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The longest time between two attempts at what has been failing for `age`. Trying harms nobody, and most of what
-/// a network refuses it grants a minute later.
+/// Returns the longest time between two attempts at an operation that has been failing for `age`.
+/// An attempt does no harm, and a network often grants a minute later what it refuses now.
 pub(crate) fn pace(age: Duration) -> Duration {
     if age < 2 * MINUTE {
         Duration::from_secs(20)
@@ -18,8 +18,8 @@ pub(crate) fn pace(age: Duration) -> Duration {
     }
 }
 
-/// Waits between attempts. Each wait is drawn between `base` and three times the one before it, at
-/// most `cap`, so that the sessions of a gateway drift apart instead of knocking together.
+/// Waits between attempts. Each wait is drawn between `base` and three times the wait before it, at
+/// most `cap`. So the sessions of a gateway drift apart instead of connecting at the same time.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     base: Duration,
@@ -28,17 +28,17 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// A back-off whose first wait is `base` to three times `base`.
+    /// Creates a back-off whose first wait is `base` to three times `base`.
     pub fn new(base: Duration, cap: Duration) -> Self {
         Self { base, cap, last: base }
     }
 
-    /// How long to wait before the next attempt.
+    /// Returns the wait before the next attempt.
     pub fn next_wait(&mut self) -> Duration {
         self.next_wait_within(self.cap)
     }
 
-    /// The same, and no longer than this.
+    /// Returns the wait before the next attempt, which is at most `most`.
     pub fn next_wait_within(&mut self, most: Duration) -> Duration {
         let top = self.last.saturating_mul(3).min(self.cap.min(most)).max(self.base);
         let spread = top.saturating_sub(self.base);
@@ -46,15 +46,15 @@ impl Backoff {
         self.last
     }
 
-    /// Forgets earlier failures. Call it after a stable time, not after a mere success: a broker that
-    /// kicks a client right after CONNECT would else be stormed.
+    /// Forgets earlier failures. Call it after a stable time, not after one success: otherwise a
+    /// broker that disconnects a client right after CONNECT would be stormed.
     pub fn reset(&mut self) {
         self.last = self.base;
     }
 }
 
-/// Waits between attempts that never end, such as to start a service: ever longer, and never longer than
-/// the age of the trouble allows.
+/// Waits between attempts that never end, such as to start a service. They grow up to the bound
+/// that the age of the trouble sets.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Attempts {
     since: Option<Instant>,
@@ -65,7 +65,7 @@ pub(crate) struct Attempts {
 const FIRST: Duration = Duration::from_secs(1);
 
 impl Attempts {
-    /// How long to wait before the next attempt.
+    /// Returns the wait before the next attempt.
     pub(crate) fn next_wait(&mut self) -> Duration {
         let since = *self.since.get_or_insert_with(Instant::now);
         let most = pace(since.elapsed());
@@ -74,7 +74,7 @@ impl Attempts {
             .next_wait_within(most)
     }
 
-    /// The trouble is over.
+    /// Notes that the trouble is over.
     pub(crate) fn reset(&mut self) {
         *self = Self::default();
     }

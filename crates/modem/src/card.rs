@@ -1,4 +1,4 @@
-//! The SIM card: the one that the fleet file names, and unlocked.
+//! The SIM card: it must be the one in the fleet file, and is unlocked.
 
 use std::time::Duration;
 
@@ -16,10 +16,11 @@ use crate::recovery::{Cause, Sign};
 use crate::sim::{self, SimState};
 use crate::snapshot::State;
 
-/// A SIM that waits for somebody is looked at this often: it may be changed, or unlocked by hand.
+/// The interval between looks at a SIM that waits for a person, who may change or unlock it by
+/// hand.
 const BLOCKED: Duration = Duration::from_secs(20);
 
-/// A card is asked for each second for so long, since a modem that boots finds it late.
+/// The time for which a card is asked for each second, since a booting modem finds its card late.
 const CARD_COMES: Duration = Duration::from_secs(10);
 
 pub(crate) async fn unlock(core: &Core, at: &At, known: &Known) -> Result<(), End> {
@@ -55,8 +56,8 @@ pub(crate) async fn unlock(core: &Core, at: &At, known: &Known) -> Result<(), En
     }
 }
 
-/// Where the fleet file names a card, it must be that one, before a PIN is spent on it or anything
-/// is published by it. `Ok(Err)` where the card does not tell yet, and must.
+/// Checks that the card is the one in the fleet file, before a PIN is spent on it or anything is
+/// published through it. Returns `Ok(Err)` if the ICCID is needed and cannot be read yet.
 async fn card(core: &Core, at: &At, known: &Known) -> Result<Result<(), String>, End> {
     if core.config.iccid.is_none() && !core.config.sim_first {
         return Ok(Ok(()));
@@ -75,7 +76,7 @@ async fn card(core: &Core, at: &At, known: &Known) -> Result<Result<(), String>,
     }
 }
 
-/// Reports whether the card that is in is the one that the fleet file names.
+/// Reports whether the inserted card is the one that the fleet file names.
 fn must_be_card(core: &Core, iccid: String) -> Result<(), End> {
     tell_card(core, Card::Iccid(iccid.clone()));
     core.must_be("iccid", core.config.iccid.as_deref(), |wanted| wanted == iccid, &iccid)?;
@@ -83,7 +84,7 @@ fn must_be_card(core: &Core, iccid: String) -> Result<(), End> {
     Ok(())
 }
 
-/// Looks whether the card is still the one that the fleet file names: not each modem reports a change.
+/// Checks that the card is still the one in the fleet file: not each modem reports a change.
 pub(crate) async fn same_card(core: &Core, at: &At, known: &Known) -> Result<(), End> {
     if core.config.iccid.is_none() {
         return Ok(());
@@ -94,7 +95,7 @@ pub(crate) async fn same_card(core: &Core, at: &At, known: &Known) -> Result<(),
     }
 }
 
-/// Tells discovery which card is in: another entry of the fleet file may want it.
+/// Reports the inserted card to discovery: another entry of the fleet file may want it.
 pub(crate) fn tell_card(core: &Core, card: Card) {
     let identified = core.snapshot.borrow().identified.clone();
     if let Some(is) = identified {

@@ -1,4 +1,4 @@
-//! Which models there are: the vendors' `models.yaml`, and the profile each model speaks.
+//! The catalog: the models of the vendors' `models.yaml`, and the profile of each model.
 
 use std::fmt;
 
@@ -12,7 +12,8 @@ use crate::profile::{Plugin, Profile};
 use crate::reply::{Decoder, Domain};
 use at::Framing;
 
-/// What a `models.yaml` holds. Unknown keys are refused, so that a typing error is no silent default.
+/// The content of a `models.yaml`. Unknown keys are rejected, so that a typing error is not a
+/// silent default.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ModelsFile {
@@ -21,15 +22,16 @@ struct ModelsFile {
     unsupported: Vec<Unsupported>,
 }
 
-/// Models that are known by name and USB id, and that no profile speaks to: they are found and named.
+/// Models without a profile, known by name and USB id: they are found and named.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Unsupported {
-    /// The name of each: how its `AT+CGMM` begins, without regard to case and to `SIMCOM_`.
+    /// The names of the models: the beginning of their `AT+CGMM`, without regard to case and to
+    /// `SIMCOM_`.
     pub names: Vec<String>,
-    /// How they show on USB.
+    /// Their layouts on USB.
     pub usb: Vec<UsbLayout>,
-    /// The known model that they speak like, as far as their manuals say: a file of models may try it.
+    /// The known model with the same dialect according to the manuals: a file of models may try it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub like: Option<String>,
 }
@@ -38,26 +40,26 @@ pub struct Unsupported {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// The word for it on the command line and in metrics: `sim7600`.
+    /// Its name on the command line and in metrics: `sim7600`.
     pub id: String,
-    /// Who makes it.
+    /// Its manufacturer.
     pub manufacturer: String,
-    /// How its `AT+CGMM` begins, without regard to case and to `SIMCOM_`.
+    /// The beginnings of its `AT+CGMM`, without regard to case and to `SIMCOM_`.
     pub cgmm: Vec<String>,
-    /// The profile that speaks to it.
+    /// The profile of the model.
     pub profile: String,
-    /// How it shows on USB. The ids pick the port; only `AT+CGMM` picks the model.
+    /// Its layouts on USB. The ids pick the port; only `AT+CGMM` picks the model.
     pub usb: Vec<UsbLayout>,
-    /// What its MQTT stack takes.
+    /// The limits of its MQTT stack.
     pub mqtt: MqttLimits,
-    /// Where its registration is looked for, in this order; `+CREG`, which is about speech, counts only where the
-    /// modem knows none of the others.
+    /// The domains in which its registration is looked for, in this order. `+CREG`, which is about
+    /// speech, counts only if the modem knows none of the others.
     #[serde(default = "Model::usual_registration")]
     pub registration: Vec<Domain>,
-    /// How `AT+CGAUTH` takes user name and password.
+    /// The order of user and password in `AT+CGAUTH`.
     #[serde(default)]
     pub apn_auth: ApnAuth,
-    /// What each claim rests on.
+    /// The basis of each claim.
     pub evidence: Evidence,
 }
 
@@ -71,19 +73,21 @@ pub struct UsbLayout {
     pub at: u8,
     /// Number of the secondary AT interface.
     pub secondary: Option<u8>,
-    /// In which composition it holds, where one id has several; none is any of them.
+    /// The composition for which this layout holds, if one id has several; `None` is any
+    /// composition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<When>,
 }
 
-/// What tells a composition of USB interfaces from others of one id. All of it must hold.
+/// The condition that distinguishes a composition of USB interfaces from others of the same id. All
+/// of it must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct When {
-    /// Interfaces that have no tty: where RNDIS takes 0 and 1, the serial ones follow it.
+    /// Interfaces without a tty: if RNDIS takes 0 and 1, the serial interfaces follow it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub no_tty: Vec<u8>,
-    /// Interfaces that have one.
+    /// Interfaces with a tty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tty: Vec<u8>,
 }
@@ -94,8 +98,9 @@ impl UsbLayout {
         self.id.eq_ignore_ascii_case(id)
     }
 
-    /// The layouts that hold for a device of this id, of those of one model: the first whose condition
-    /// does, else all that have no condition, in their order. `has_tty` says which interfaces of the device do.
+    /// Returns the layouts of one model that hold for a device of this id. That is the first layout
+    /// whose condition holds, or else all layouts without a condition, in their order. `has_tty`
+    /// reports whether an interface of the device has a tty.
     pub fn holding<'a>(all: &'a [Self], id: &str, has_tty: impl Fn(u8) -> bool) -> Vec<&'a Self> {
         let own = || all.iter().filter(|layout| layout.is_of(id));
         let holds = |when: &When| {
@@ -125,14 +130,14 @@ impl fmt::Display for When {
 }
 
 impl Unsupported {
-    /// Which of these calls itself so.
+    /// Returns the name of this entry that fits an answer to `AT+CGMM`.
     pub fn named(&self, cgmm: &str) -> Option<&str> {
         let name = normalised(cgmm);
         let mut all = self.names.iter().map(String::as_str);
         all.find(|start| name.starts_with(&normalised(start)))
     }
 
-    /// That it is known, and what may be done.
+    /// Returns a sentence that the model is known, with a hint if there is a similar model.
     pub fn words(&self, name: &str) -> String {
         let hint = self.like.as_ref().map(|like| {
             format!(
@@ -145,21 +150,21 @@ impl Unsupported {
     }
 }
 
-/// What a claim rests on.
+/// The basis of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
-    /// The vendor's manual only.
+    /// Only the vendor's manual.
     Manual,
     /// A transcript of a real unit.
     Transcript,
     /// Our own runs on hardware.
     Hardware,
-    /// Our inference from a sibling; not verified.
+    /// Our inference from a related model; not verified.
     Inferred,
 }
 
-/// What the support of a model rests on, part by part.
+/// The basis of the support of a model, part by part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evidence {
@@ -169,13 +174,13 @@ pub struct Evidence {
     pub mqtt: Basis,
     /// Signal and network status.
     pub status: Basis,
-    /// TLS on the modem; absent where the profile speaks none. Whether the firmware compares the broker's
-    /// host name with its certificate is not known of any model.
+    /// TLS on the modem; absent if the profile has no TLS. For no model is it known whether the
+    /// firmware compares the broker's host name with its certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Basis>,
 }
 
-/// Why a catalog could not be made.
+/// The reason why a catalog could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// A `models.yaml` could not be read.
@@ -183,10 +188,10 @@ pub enum CatalogError {
     Unreadable {
         /// The plugin's first profile.
         profile: &'static str,
-        /// What is wrong with it.
+        /// The fault in it.
         source: serde_yaml::Error,
     },
-    /// Two profiles have one id.
+    /// Two profiles have the same id.
     #[error("two profiles are called {profile:?}")]
     ProfileTwice {
         /// The id.
@@ -200,20 +205,20 @@ pub enum CatalogError {
         /// The profile.
         profile: String,
     },
-    /// Two entries have one id.
+    /// Two entries have the same id.
     #[error("two models are called {id:?}")]
     Twice {
         /// The id.
         id: String,
     },
-    /// Two entries want the same modems.
+    /// Two entries claim the same modems.
     #[error("the CGMM of {model:?} begins with {beginning:?}, as that of {other:?} does")]
     Claimed {
         /// The model.
         model: String,
-        /// How both begin.
+        /// The beginning that both have.
         beginning: String,
-        /// The model that has it.
+        /// The model that has it already.
         other: String,
     },
 }
@@ -228,14 +233,14 @@ pub struct Catalog {
     commands: Vec<CommandRule>,
 }
 
-/// An entry that fits what a modem calls itself.
+/// An entry that fits a modem's answer to `AT+CGMM`.
 #[derive(Clone, Copy)]
 pub struct Fit<'a> {
     /// The entry.
     pub model: &'a Model,
     /// The profile it names.
     pub profile: &'static dyn Profile,
-    /// With which of its beginnings it fits: the longest that does.
+    /// The beginning that fits, the longest if several do.
     pub beginning: &'a str,
 }
 
@@ -243,7 +248,7 @@ impl Catalog {
     /// Reads the plugins' models.
     ///
     /// # Errors
-    /// [`CatalogError`]: one broken entry refuses the whole, so that none is missing in silence.
+    /// [`CatalogError`]: one broken entry rejects the whole, so that none is missing in silence.
     pub fn new(plugins: &[&Plugin]) -> Result<Self, CatalogError> {
         let mut catalog = Self {
             entries: Vec::new(),
@@ -266,7 +271,7 @@ impl Catalog {
                 if catalog.model(&model.id).is_some() {
                     return Err(CatalogError::Twice { id: model.id });
                 }
-                // Another vendor's profile speaks another dialect.
+                // A profile of another vendor has another dialect.
                 if !plugin.profiles.iter().any(|profile| profile.id() == model.profile) {
                     let Model { id: model, profile, .. } = model;
                     return Err(CatalogError::NoProfile { model, profile });
@@ -280,10 +285,10 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// Adds an entry, or puts it in the place of the one with its id.
+    /// Adds an entry, or replaces the entry with the same id.
     ///
     /// # Errors
-    /// [`CatalogError`]; nothing is changed.
+    /// [`CatalogError`]; nothing has changed then.
     pub fn put(&mut self, model: Model) -> Result<(), CatalogError> {
         let Some(profile) = self.profile(&model.profile) else {
             let Model { id: model, profile, .. } = model;
@@ -305,23 +310,23 @@ impl Catalog {
         Ok(())
     }
 
-    /// All models, in the order of their files.
+    /// Returns all models, in the order of their files.
     pub fn models(&self) -> impl Iterator<Item = &Model> {
         self.entries.iter().map(|(model, _)| model)
     }
 
-    /// Models that are known and that no profile speaks to, in the order of their files.
+    /// Returns the models that have no profile, in the order of their files.
     pub fn unsupported(&self) -> impl Iterator<Item = &Unsupported> {
         self.unsupported.iter()
     }
 
-    /// The USB layouts of each model, those that a profile speaks to in front.
+    /// Returns the USB layouts of each model; models with a profile come first.
     pub fn layouts(&self) -> impl Iterator<Item = &[UsbLayout]> {
         let known = self.models().map(|model| &*model.usb);
         known.chain(self.unsupported().map(|model| &*model.usb))
     }
 
-    /// Of a USB id that only models without a profile have: that, in words.
+    /// Returns a sentence about a USB id that only models without a profile have.
     pub fn unsupported_id(&self, id: &str) -> Option<String> {
         let is_of = |usb: &[UsbLayout]| usb.iter().any(|layout| layout.is_of(id));
         if self.models().any(|model| is_of(&model.usb)) {
@@ -331,23 +336,23 @@ impl Catalog {
         Some(model.words(&model.names.join(" or ")))
     }
 
-    /// Of a model that is known and that no profile speaks to: that, in words.
+    /// Returns a sentence about a model that has no profile.
     pub fn without_profile(&self, cgmm: &str) -> Option<String> {
         self.unsupported().find_map(|model| Some(model.words(model.named(cgmm)?)))
     }
 
-    /// All profiles, in the order of their plugins.
+    /// Returns all profiles, in the order of their plugins.
     pub fn profiles(&self) -> impl Iterator<Item = &'static dyn Profile> {
         self.profiles.iter().copied()
     }
 
-    /// The profile of this id.
+    /// Returns the profile of this id.
     pub fn profile(&self, id: &str) -> Option<&'static dyn Profile> {
         self.profiles().find(|profile| profile.id() == id)
     }
 
-    /// All entries that fit an answer to `AT+CGMM`; the one that wins, which is the one with the longest
-    /// beginning, is the first.
+    /// Returns all entries that fit an answer to `AT+CGMM`. The first entry is the best: it has the
+    /// longest beginning.
     pub fn fits(&self, cgmm: &str) -> Vec<Fit<'_>> {
         let name = normalised(cgmm);
         let mut fits: Vec<(usize, Fit<'_>)> = self
@@ -364,30 +369,30 @@ impl Catalog {
         fits.into_iter().map(|(_, fit)| fit).collect()
     }
 
-    /// The model whose entry fits an answer to `AT+CGMM` best: the longest beginning wins.
+    /// Returns the model that fits an answer to `AT+CGMM` best: the longest beginning wins.
     pub fn identify(&self, cgmm: &str) -> Option<(&Model, &'static dyn Profile)> {
         self.fits(cgmm).first().map(|fit| (fit.model, fit.profile))
     }
 
-    /// The model of this id.
+    /// Returns the model of this id.
     pub fn model(&self, id: &str) -> Option<&Model> {
         self.models().find(|model| model.id == id)
     }
 
-    /// What all profiles declare of their lines together: it holds until the model is known, since an
-    /// earlier run may have left a subscription behind whose messages arrive first.
+    /// Returns the union of all profiles' framings. It holds until the model is known, since the
+    /// messages of a subscription that an earlier run left behind arrive first.
     pub fn framing(&self) -> Framing {
         self.entries
             .iter()
             .fold(Framing::default(), |all, (_, profile)| all.union(&profile.framing()))
     }
 
-    /// What is known of a person's own commands.
+    /// Returns the rules for a person's own commands.
     pub fn commands(&self) -> Commands {
         Commands::new(&self.commands, self.framing())
     }
 
-    /// The reader for a command's reply: the vendor's own, else 27.007's.
+    /// Returns the decoder of a command's reply: the vendor's own, else 27.007's.
     pub fn decoder(&self, command: &str) -> Option<Decoder> {
         crate::reply::decoder(&self.decoders, command)
             .or_else(|| crate::reply::decoder(crate::reply::DECODERS, command))
@@ -395,12 +400,12 @@ impl Catalog {
 }
 
 impl Model {
-    /// Where the registration of a modem for LTE and below is looked for.
+    /// Returns the domains of registration for a modem for LTE and below.
     pub fn usual_registration() -> Vec<Domain> {
         vec![Domain::Eps, Domain::Ps]
     }
 
-    /// Whether one of its beginnings is this one, as modems are told apart.
+    /// Reports whether one of the model's beginnings is this one, after normalisation.
     fn claims(&self, beginning: &str) -> bool {
         let wanted = normalised(beginning);
         self.cgmm.iter().any(|mine| normalised(mine) == wanted)

@@ -1,4 +1,4 @@
-//! An error with its causes, in words.
+//! An error with its causes, as text.
 
 /// An error with its causes, as one sentence for a log line.
 pub struct Chain<'a>(pub &'a dyn std::error::Error);

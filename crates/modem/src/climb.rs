@@ -1,4 +1,4 @@
-//! What is done on each rung of the ladder, and what it is told in return.
+//! The actions of the recovery ladder, and the outcomes reported to it.
 
 use std::path::Path;
 use std::sync::PoisonError;
@@ -17,22 +17,22 @@ use crate::profile::{self, Profile, StepError};
 use crate::recovery::{Available, Cause, Step};
 use crate::snapshot::State;
 
-/// What the ladder says is to be done.
+/// The ladder's decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Advice {
     Act(Action),
-    /// Nothing but attempts until then.
+    /// Only attempts until then.
     Wait(Instant),
-    /// Everything was tried: nothing but attempts until then.
+    /// Everything was tried: only attempts until then.
     Failed(Instant),
 }
 
-/// What became of an action that others are to do.
+/// The outcome of an action that takes more rights than the agent has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Beyond {
     /// It was done.
     Done,
-    /// It is not to be had, or went wrong.
+    /// It is not available, or it failed.
     Not,
     /// It is due again later.
     Later,
@@ -49,17 +49,18 @@ fn available(core: &Core, commands: bool) -> Available {
     }
 }
 
-/// Reports whether the service is to be started again for sessions that fail.
+/// Reports whether the service is due for a restart because of sessions that fail.
 pub(crate) fn is_restart_due(core: &Core) -> bool {
     let available = available(core, true);
     core.vitals.update().is_none()
         && core.ladder().is_due(Cause::Sessions, Instant::now(), available)
 }
 
-/// Asks the ladder about `cause` until it says what to do; what is news meanwhile is counted.
+/// Asks the ladder about `cause` until it decides, and counts the outcomes that it reports on the
+/// way.
 pub(crate) fn advice(core: &Core, cause: Cause, commands: bool) -> Advice {
     if let Some((until, _)) = core.vitals.update() {
-        // Its flash may be half written.
+        // The modem's flash may be half written.
         return Advice::Wait(until);
     }
     let available = available(core, commands);
@@ -91,9 +92,9 @@ pub(crate) fn advice(core: &Core, cause: Cause, commands: bool) -> Advice {
     }
 }
 
-/// Takes the turn to reset, unless another modem of the gateway has it: then the action is due again later.
+/// Takes the turn to reset. If another modem of the gateway has it, the action is due again later.
 fn takes_turn(core: &Core, action: Action) -> bool {
-    // What is done by others takes its time, too.
+    // An action by a privileged process takes its time, too.
     let doing = if action >= Action::UsbReset { OTHERS } else { Duration::ZERO };
     let turn = core.env.turns.try_take(doing + core.config.recovery.boot);
     let has = turn.is_some();
@@ -106,7 +107,7 @@ fn takes_turn(core: &Core, action: Action) -> bool {
     has
 }
 
-/// Does about trouble at a port that answers what the ladder says. Afterwards attempts go on.
+/// Takes the ladder's actions against trouble at a port that answers. Attempts go on afterwards.
 pub(crate) async fn climb(
     core: &Core,
     at: &At,
@@ -132,7 +133,7 @@ pub(crate) async fn climb(
                     return Ok(());
                 }
                 let _step = core.radio.step();
-                // A card is powered anew by minimum functionality alone.
+                // Only minimum functionality restarts the card.
                 if cause == Cause::Sim {
                     profile::card_cycle(at).await
                 } else {
@@ -166,7 +167,7 @@ pub(crate) async fn climb(
     }
 }
 
-/// Has the modem boot. One that does ends the stay; one that does not is still here after its time.
+/// Resets the modem. A boot ends the stay; a modem without one is still here after its time.
 async fn reset(core: &Core, at: &At, profile: &dyn Profile) -> Result<Result<(), StepError>, End> {
     if let Err(error) = profile.reset(at).await {
         return Ok(Err(error));
@@ -176,7 +177,7 @@ async fn reset(core: &Core, at: &At, profile: &dyn Profile) -> Result<Result<(),
     Ok(Ok(()))
 }
 
-/// Has somebody with more rights reset the device or its supply.
+/// Has a privileged process reset the device or its power supply.
 pub(crate) async fn beyond(core: &Core, action: Action, tty: &Path) -> Result<Beyond, End> {
     if let Some(busy) = held(tty).await {
         refuse(core, action, &busy);
@@ -194,7 +195,7 @@ pub(crate) async fn beyond(core: &Core, action: Action, tty: &Path) -> Result<Be
             _ => Err(PrivilegedError::Unavailable { reason: "there is no script".to_owned() }),
         }
     };
-    // What was asked for may still be done after a stop: nobody is left whom that concerns.
+    // After a stop the action may still be done, and its outcome concerns no task any more.
     let done = tokio::select! {
         done = done => done,
         () = core.env.stop.cancelled() => return Err(End::Stopped),
@@ -224,11 +225,11 @@ pub(crate) async fn beyond(core: &Core, action: Action, tty: &Path) -> Result<Be
     Ok(Beyond::Not)
 }
 
-/// Another program that has a node of the device open. It may be writing the modem's firmware: the
-/// device is neither reset nor cut from its supply meanwhile.
+/// Finds another program that has a node of the device open. The program may be writing the modem's
+/// firmware, so meanwhile the device is neither reset nor cut from its supply.
 pub(crate) async fn held(tty: &Path) -> Option<Busy> {
     let tty = tty.to_owned();
-    // It walks through /proc, on a thread of its own.
+    // The search walks through /proc, so it has a thread of its own.
     let found = tokio::task::spawn_blocking(move || {
         let of_uart = || Some(Busy { tty: tty.clone(), holder: Some(holder::stranger(&tty)?) });
         holder::stranger_of_device(&tty).or_else(of_uart)
@@ -236,11 +237,11 @@ pub(crate) async fn held(tty: &Path) -> Option<Busy> {
     found.await.ok().flatten()
 }
 
-/// Does not do what was due, since another program has the device.
+/// Postpones the action that was due, since another program has the device open.
 pub(crate) fn refuse(core: &Core, action: Action, busy: &Busy) {
     tracing::warn!(action = action.as_str(), "not done: {busy}");
     core.ladder().postpone();
 }
 
-/// What is done from outside takes no longer; a turn that outlasts it ends by itself.
+/// The longest time for a privileged action. A turn that takes longer ends by itself.
 const OTHERS: Duration = Duration::from_secs(90);

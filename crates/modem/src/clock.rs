@@ -8,14 +8,15 @@ use crate::port::{At, Kind};
 use crate::reply;
 use crate::step::{StepError, run};
 
-/// A clock further off than this is set: zones that are not told and slow clocks are less.
+/// The difference in seconds beyond which a clock is set: unreported zones and slow clocks stay
+/// below it.
 const FAR_OFF: u64 = 86_400;
 
-/// 2026-01-01: a clock that shows less was never set.
+/// 2026-01-01 in seconds since 1970: a clock that shows less was never set.
 const PLAUSIBLE: i64 = 1_767_225_600;
 
-/// Sets the modem's clock by the system's where it is far off: against it the modem judges from when
-/// until when a certificate is valid. One that cannot be set shows in the handshake.
+/// Sets the modem's clock by the system's if it is far off. The modem checks the dates of a
+/// certificate against it. A failure is only logged: a wrong clock shows in the handshake.
 pub async fn set_clock(at: &At) {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let system = i64::try_from(since.as_secs()).unwrap_or(0);
@@ -41,7 +42,7 @@ pub async fn set_clock(at: &At) {
     }
 }
 
-/// What the clock shows, in seconds since 1970; none while it is not set.
+/// Reads the clock, in seconds since 1970; `None` while it is not set.
 async fn clock(at: &At) -> Result<Option<i64>, StepError> {
     let lines = run(at, Kind::Setup, "AT+CCLK?", Answer::Prefix("+CCLK:")).await?;
     Ok(reply::clock(&lines)?.unix_seconds)

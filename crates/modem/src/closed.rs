@@ -1,4 +1,5 @@
-//! A modem whose port was closed: whether its device is mute, what is done about it, and how long it is left alone.
+//! A modem whose port was closed: detection of a mute device, recovery, and the wait before the
+//! next try.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -16,17 +17,17 @@ use crate::place::Ports;
 use crate::recovery::Cause;
 use crate::snapshot::State;
 
-/// A fixed tty that is not there is looked for this often.
+/// The interval between looks for a fixed tty that is absent.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
-/// So long after a device came it may still boot (EC25 hardware design §3.7.1: its ports answer 13 s after
-/// the power key, the USB ones too).
+/// The time after a device appeared during which it may still boot. EC25 hardware design §3.7.1:
+/// its ports, USB included, answer 13 s after the power key.
 const COMES_UP: Duration = Duration::from_secs(20);
 
-/// Inode, device number and time of making of a tty's node.
+/// Inode, device number and change time (seconds, nanoseconds) of a tty's node.
 type Node = (u64, u64, i64, i64);
 
-/// What is due so soon is waited for.
+/// An action that is due this soon is waited for.
 const SOON: Duration = Duration::from_secs(5);
 
 pub(crate) const MUTE: &str = "the modem answers nothing";
@@ -35,18 +36,19 @@ pub(crate) const OVERDUE: &str = "the modem did not come back after its reset";
 /// The device of a modem, as its task saw it last.
 #[derive(Debug, Default)]
 pub(crate) struct Device {
-    /// The tty that was looked for last.
+    /// The last tty that was looked for.
     pub(crate) tty: PathBuf,
-    /// Which of the device's ports did not answer.
+    /// The ports of the device that did not answer.
     pub(crate) round: Round,
-    /// The device's ports when one of them was looked for last.
+    /// The device's ports at the last look for one of them.
     pub(crate) ports: Option<Ports>,
-    /// When more is due for a device that is absent after a reset.
+    /// The time of the next action for a device that is absent after a reset.
     pub(crate) due: Option<Instant>,
 }
 
 impl Device {
-    /// Waits so long, or until told to stop. What was plugged in anew, or given by discovery, is served at once.
+    /// Waits for `wait` or until the stop. Ends at once if the device was plugged in again, or if
+    /// discovery assigned another device.
     pub(crate) async fn rest(&mut self, core: &mut Core, wait: Duration) {
         let (ports, stop) = (self.ports.take(), core.env.stop.clone());
         // All arms are cancel safe, and none awaits in its body.
@@ -71,14 +73,15 @@ impl Device {
         false
     }
 
-    /// Does about trouble at a closed port what the ladder says; how long to wait before it is opened.
+    /// Takes the ladder's actions against trouble at a closed port. Returns the wait before the
+    /// port is opened.
     pub(crate) async fn recover(
         &mut self,
         core: &mut Core,
         end: End,
         attempts: &mut Attempts,
     ) -> Result<Duration, End> {
-        // Whoever has one of its ports open may be writing its firmware: nothing is done meanwhile.
+        // A program with an open port may be writing the firmware: nothing is done meanwhile.
         if let Some(busy) = held(&self.tty).await {
             if let End::Beyond(action, _) = &end {
                 refuse(core, *action, &busy);
@@ -96,12 +99,12 @@ impl Device {
                 let trouble = core.ladder().trouble();
                 (trouble.map_or(Cause::Wedged, |(cause, _)| cause), words)
             }
-            // It did not come back from a reset: whatever that was for, it is mute now.
+            // It did not come back from a reset: it is mute now, whatever the cause of the reset.
             End::Overdue => (Cause::Mute, OVERDUE.to_owned()),
             End::Failed(words) => (Cause::Failing, words),
             _ => (Cause::Mute, MUTE.to_owned()),
         };
-        // What fails on a port that answers is seen there; opening it harms nobody.
+        // Trouble at a port that answers shows there; opening the port does no harm.
         let answers = !matches!(cause, Cause::Mute | Cause::Failing);
         self.due = None;
         loop {
@@ -121,14 +124,14 @@ impl Device {
                     }
                 }
                 Advice::Wait(_) | Advice::Failed(_) if answers => return Ok(Duration::ZERO),
-                // One more round over its ports would take longer.
+                // Another round over its ports would take longer.
                 Advice::Wait(until) if !answers && until < Instant::now() + SOON => {
                     core.pause(until.saturating_duration_since(Instant::now())).await?;
                 }
                 // It may be back at any moment.
                 Advice::Wait(_) if core.ladder().is_resetting() => return Ok(LOOK),
                 Advice::Act(_) | Advice::Wait(_) => return Ok(attempts.next_wait()),
-                // It is absent, and that is what there is to be seen.
+                // Its absence is state enough to show.
                 Advice::Failed(_) if !exists(&self.tty).await => return Ok(Duration::ZERO),
                 Advice::Failed(_) => {
                     core.stand(State::Failed, Some(words));
@@ -139,7 +142,7 @@ impl Device {
         }
     }
 
-    /// The device was plugged out or in, by us or by somebody else.
+    /// Notes that the device was plugged out or in, by a reset of ours or by a person.
     pub(crate) fn replugged(&mut self, core: &Core) {
         core.replugged();
         if core.ladder().trouble().is_none() {
@@ -147,7 +150,7 @@ impl Device {
         }
     }
 
-    /// Waits for so long, or until the device is another one, or the same one plugged in anew.
+    /// Waits for `wait`, or until the device is another one, or was plugged in again.
     async fn replugged_within(&mut self, core: &mut Core, wait: Duration) -> Result<(), End> {
         let stop = core.env.stop.clone();
         let until = Instant::now() + wait;
@@ -168,7 +171,8 @@ impl Device {
         Ok(())
     }
 
-    /// What is another one once the device was plugged in anew: its node, and since when it is there.
+    /// Returns the values that change when the device is plugged in again: its node, and the time
+    /// since which it is there.
     async fn identity(&self, core: &Core) -> (Option<Node>, Option<Instant>) {
         let place = core.config.port.place(0);
         let since = place.as_ref().and_then(|place| place.since);
@@ -181,7 +185,7 @@ impl Device {
     }
 }
 
-/// Reports whether the device came a moment ago: one that boots answers nothing, either.
+/// Reports whether the device came a moment ago: a booting device does not answer, either.
 pub(crate) fn may_still_boot(core: &Core) -> bool {
     let patience = core.config.recovery.boot.min(COMES_UP);
     core.config.port.since().is_some_and(|since| since.elapsed() < patience)
@@ -189,6 +193,6 @@ pub(crate) fn may_still_boot(core: &Core) -> bool {
 
 pub(crate) async fn exists(path: &Path) -> bool {
     let path = path.to_owned();
-    // Off the runtime: a path may lie on anything.
+    // Off the runtime: a path may be on a slow file system.
     tokio::task::spawn_blocking(move || path.exists()).await.unwrap_or(false)
 }

@@ -1,13 +1,13 @@
-//! A person's own commands on a modem's port: which may be sent, what of them may be shown, and how one
-//! is run beside everything else that uses the port.
+//! A person's own commands on a modem's port: their judgement, their display, and their run beside
+//! everything else that uses the port.
 //!
-//! What is not known to be harmless is not sent unless the person insists: a list of what reads is
-//! sounder than one of what harms, since every firmware has commands that no manual names. V.250's forms
-//! `?` and `=?` of `+` commands read by definition; for the others there are tables, those of the
-//! standards here and each vendor's in its profile.
+//! A command that is not known to be harmless needs insistence. A list of commands that read is
+//! sounder than a list of those that harm, since every firmware has commands that no manual names.
+//! V.250's forms `?` and `=?` of `+` commands read by definition. For the others there are tables:
+//! those of the standards here, and each vendor's in its profile.
 //!
-//! A command is one exchange like all others: its data is known before its line is sent, so that no modem
-//! waits at a prompt while somebody types, and nobody else waits for that.
+//! A command is one exchange like all others. Its data is complete before its line is sent, so that
+//! no modem waits at a prompt while a person types.
 
 mod access;
 mod line;
@@ -32,62 +32,62 @@ pub use line::Unreadable;
 pub use outcome::Outcome;
 pub use rule::{CommandRule, Effect, OperationResult};
 
-/// How long the answer may take where nobody says: manuals give 9 s for most commands.
+/// The default time for an answer: manuals give 9 s for most commands.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the result of an operation may take where nobody says (SIMCom's manual: 120 s).
+/// The default time for the result of an operation (SIMCom's manual: 120 s).
 const OPERATION: Duration = Duration::from_secs(130);
 
-/// The shortest wait that can be asked for: what comes after that is late, and costs the port its step.
+/// The shortest wait that a caller may ask for: a later answer puts the port out of step.
 pub const SHORTEST: Duration = Duration::from_secs(1);
 
-/// The longest wait that can be asked for: a search for networks takes three minutes.
+/// The longest wait that a caller may ask for: a search for networks takes three minutes.
 pub const LONGEST: Duration = Duration::from_secs(240);
 
-/// The longest wait beside sessions without insisting: a port that waits for one answer carries nothing
-/// else, and after this long the sessions' messages go another way.
+/// The longest wait beside sessions without insistence. A port that waits for one answer carries
+/// nothing else, and after this time the sessions' messages go another way.
 pub const LONGEST_BESIDE: Duration = Duration::from_secs(15);
 
-/// The most data: what the largest payload has.
+/// The most bytes of data: the size of the largest payload.
 pub const MAX_DATA: usize = 10_240;
 
-/// Whose the port is.
+/// The owner of the port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConsoleContext {
-    /// An agent's, whose sessions go on.
+    /// An agent, whose sessions go on.
     Shared,
-    /// The person's own.
+    /// The person.
     Own,
 }
 
-/// What a person wants to be sent.
+/// A command that a person wants to send.
 #[derive(Debug, Clone, Default)]
 pub struct Wish {
     /// The command line.
     pub line: Zeroizing<String>,
-    /// What to answer to its prompt.
+    /// The data for its prompt.
     pub data: Option<Zeroizing<Vec<u8>>>,
-    /// How long it may take.
+    /// The longest wait for its answer.
     pub timeout: Option<Duration>,
-    /// It is to be sent whatever it does.
+    /// True to send it whatever its effect.
     pub dangerous: bool,
 }
 
-/// Why a wish is not granted. Nothing was sent.
+/// The reason why a wish is not granted. Nothing was sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// No modem would take the line.
+    /// The line is not valid for any modem.
     #[error("this is no command line")]
     Line(#[source] at::InvalidLine),
     /// It cannot be judged.
     #[error("the line {0}, so it is not known what it does; `--dangerous` sends it all the same")]
     Unreadable(Unreadable),
-    /// A command in it does more than to read.
+    /// A command in it does more than read.
     #[error("{command} {why}; `--dangerous` sends it all the same")]
     Dangerous {
-        /// The command as it stands in the line, without what it is told.
+        /// The command as it stands in the line, without its arguments.
         command: String,
-        /// What it does.
+        /// Its effect.
         why: &'static str,
     },
     /// The wait would be too long.
@@ -97,12 +97,12 @@ pub enum Refusal {
         ""
     })]
     Timeout {
-        /// The longest.
+        /// The longest wait allowed.
         most: Duration,
-        /// Because sessions wait too.
+        /// True if the bound holds because sessions wait too.
         beside: bool,
     },
-    /// The wait would be so short that most answers came late.
+    /// The wait would be so short that most answers would come late.
     #[error("a command waits for {} s at least", SHORTEST.as_secs())]
     Hasty,
     /// The command asks for data, and there is none.
@@ -110,20 +110,20 @@ pub enum Refusal {
     NoData {
         /// The command.
         command: String,
-        /// How many bytes it announces.
+        /// The number of bytes that it announces.
         length: usize,
     },
-    /// The command announces another length than the data has.
+    /// The command announces another length than that of the data.
     #[error("{command} announces {length} bytes, and the data has {given}")]
     DataLength {
         /// The command.
         command: String,
-        /// How many bytes it announces.
+        /// The number of bytes that it announces.
         length: usize,
-        /// How many there are.
+        /// The number of bytes given.
         given: usize,
     },
-    /// The data's length in the command is no number, or more than any modem takes.
+    /// The data's length in the command is not a number, or more than any modem takes.
     #[error("the length of the data has to be a number up to {MAX_DATA}")]
     Length,
     /// The command asks for no data.
@@ -135,7 +135,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether insisting would help.
+    /// Reports whether insistence would help.
     pub fn is_danger(&self) -> bool {
         matches!(
             self,
@@ -148,31 +148,31 @@ impl Refusal {
 pub struct Order {
     exchange: Exchange,
     kind: Kind,
-    /// It waits until no sequence of another user is half done.
+    /// True if it waits until no sequence of another user is half done.
     takes_turn: bool,
     result: Option<OperationResult>,
-    /// Whether it only reads.
+    /// True if it only reads.
     is_harmless: bool,
 }
 
 impl Order {
-    /// The line as logs may show it.
+    /// Returns the line as logs may show it.
     pub fn shown(&self) -> &str {
         self.exchange.shown()
     }
 
-    /// Whether no log shows what the modem answers.
+    /// Reports whether logs hide the modem's answer.
     pub fn has_secret_answer(&self) -> bool {
         self.exchange.hides_answer()
     }
 
-    /// Whether it only reads.
+    /// Reports whether it only reads.
     pub fn is_harmless(&self) -> bool {
         self.is_harmless
     }
 }
 
-/// What is known of all commands: the standards' and the vendors'.
+/// The rules of all known commands: the standards' and the vendors'.
 #[derive(Debug, Clone)]
 pub struct Commands {
     rules: Arc<[CommandRule]>,
@@ -180,19 +180,19 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// The standards' commands and these.
+    /// Joins the standards' commands with these.
     pub(crate) fn new(vendors: &[CommandRule], framing: Framing) -> Self {
-        // The vendor's word comes first: it knows its own.
+        // The vendor's rule comes first: the vendor knows its own commands best.
         let rules = vendors.iter().chain(standard::RULES).copied().collect();
         Self { rules, framing: Arc::new(framing) }
     }
 
-    /// A line from a modem as a person may be shown it.
+    /// Returns a modem's line as a person may see it.
     pub fn shown_answer(&self, line: &str) -> String {
         self.framing.shown(line).into_owned()
     }
 
-    /// Makes an exchange of a wish, or says why it is not granted.
+    /// Makes an order of a wish, or returns the reason for the refusal.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -237,14 +237,14 @@ impl Commands {
         if let Some(lane) = lane {
             exchange = exchange.lane(lane);
         }
-        // No status: a person is not kept waiting by a load that never ends.
+        // Not a status exchange: a person must not wait for a load that never ends.
         let kind = match (&data, is_harmless) {
             (Some(_), _) => Kind::Prompt,
             (None, true) => Kind::Basic,
             (None, false) => Kind::Setup,
         };
         if let Some(data) = data {
-            // What a command does with its data is not known of all.
+            // The effect of the data is not known for every command.
             exchange = exchange.prompt(data.as_slice()).takes_effect();
             if rule.is_some_and(CommandRule::connects) {
                 exchange = exchange.after_connect();
@@ -257,7 +257,7 @@ impl Commands {
         Ok(Order { exchange, kind, takes_turn, result, is_harmless })
     }
 
-    /// Whether the line may be sent, before its data is there.
+    /// Checks whether the line may be sent, before its data is there.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -270,15 +270,15 @@ impl Commands {
         if dangerous { Ok(()) } else { self.judge(line.trim(), context).map(drop) }
     }
 
-    /// How many bytes of data the line asks for; `None` where it asks for none.
+    /// Returns the number of bytes of data for which the line asks, if any.
     pub fn data_length(&self, line: &str) -> Option<usize> {
         let commands = line::commands(line).ok()?;
         let (rule, command) = self.only(&commands)?;
         rule.data_length(command)?.ok().filter(|length| *length <= MAX_DATA)
     }
 
-    /// The line as logs may show it, and whether a history may keep it: what is secret in it, or may be
-    /// as far as is known, is `***`.
+    /// Returns the line as logs may show it, and as a history may keep it: secret arguments, and
+    /// those that may be secret, are `***`.
     pub fn shown(&self, line: &str) -> String {
         let Ok(commands) = line::commands(line) else { return "AT***".to_owned() };
         if commands.iter().all(|command| self.shown_arguments(command) >= command.arguments.len()) {
@@ -289,13 +289,13 @@ impl Commands {
         format!("AT{}", shown.join(";"))
     }
 
-    /// Whether the data that the line asks for is secret, or may be as far as is known.
+    /// Reports whether the data for the line is secret. True if that is not known.
     pub fn has_secret_data(&self, line: &str) -> bool {
         let commands = line::commands(line).unwrap_or_default();
         self.only(&commands).is_none_or(|(rule, _)| rule.has_secret_data())
     }
 
-    /// Whether the answer is secret, or may be as far as is known.
+    /// Reports whether the answer is secret. True if that is not known.
     fn has_secret_answer(&self, line: &str) -> bool {
         line::commands(line).map_or(true, |commands| {
             commands.iter().any(|c| self.rule(c).is_none_or(|rule| rule.answers_secret))
@@ -319,12 +319,13 @@ impl Commands {
         }
     }
 
-    /// Of how many arguments logs show the text. What no table knows may hold a secret.
+    /// Returns the number of arguments that logs show. Arguments of an unknown command may be
+    /// secret.
     fn shown_arguments(&self, command: &Command) -> usize {
         self.rule(command).map_or(0, CommandRule::shown_arguments)
     }
 
-    /// The greatest effect in the line, where it may be sent without insisting.
+    /// Returns the greatest effect in the line, if it may be sent without insistence.
     fn judge(&self, line: &str, context: ConsoleContext) -> Result<Effect, Refusal> {
         let commands = line::commands(line).map_err(|fault| match fault {
             Unreadable::NotAt => Refusal::Line(at::InvalidLine::NotAt),
@@ -347,7 +348,8 @@ impl Commands {
         if let Some(rule) = self.rule(command) {
             return (rule.effect(command), rule.why());
         }
-        // V.250 §5.4 has these forms read; vendors' own prefixes and letters are bound by nothing.
+        // V.250 §5.4 defines these forms as reads; vendors' own prefixes and letters follow no such
+        // rule.
         let reads = matches!(command.form, Form::Read | Form::Test)
             && (command.name.starts_with('+') || command.name.starts_with('S'))
             && (command.is_extended() || command.form == Form::Read);
@@ -358,7 +360,7 @@ impl Commands {
         self.rules.iter().find(|rule| rule.is_of(command))
     }
 
-    /// The command of a line of one command, where it is known.
+    /// Returns the known rule of a line with just one command.
     fn only<'a>(&self, commands: &'a [Command]) -> Option<(&CommandRule, &'a Command)> {
         let [command] = commands else { return None };
         Some((self.rule(command)?, command))
@@ -381,7 +383,7 @@ impl Commands {
             (Some(Ok(length)), Some(given)) if length != given => {
                 Err(Refusal::DataLength { command, length, given })
             }
-            // Whoever insists may know a command that asks for data, and that no table has.
+            // With insistence the command may ask for data although no table has it.
             (None, Some(_)) if known.is_some() || !dangerous => {
                 Err(Refusal::NeedsNoData { command })
             }
@@ -389,7 +391,7 @@ impl Commands {
         }
     }
 
-    /// Lines of the commands' own names, and bare ones.
+    /// Returns the accepted answer lines: those with the commands' own names, and bare lines.
     fn answer(&self, commands: &[Command]) -> Answer {
         let name = |command: &Command| {
             let alias = self.rule(command).and_then(|rule| rule.answers_as).map(str::to_owned);
@@ -400,7 +402,7 @@ impl Commands {
     }
 }
 
-/// One more than data may have, for a pattern.
+/// The first length that is too long, for a pattern.
 const MAX_DATA_AND_ONE: usize = MAX_DATA + 1;
 
 fn result_line(result: &OperationResult, command: Option<&Command>) -> ResultLine {

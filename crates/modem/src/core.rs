@@ -25,41 +25,42 @@ use crate::turns::Turn;
 use crate::veto::Failing;
 use crate::vitals::Vitals;
 
-/// What a modem of the fleet is to be.
+/// The settings of one modem of the fleet.
 #[derive(Debug, Clone)]
 pub struct ModemConfig {
     /// Its name in the fleet file.
     pub name: String,
-    /// Where it is found.
+    /// The place at which it is found.
     pub port: Location,
-    /// The IMEI it must have, where the fleet file says one.
+    /// The IMEI that it must have, if the fleet file names one.
     pub imei: Option<String>,
-    /// How its `AT+CGMM` must begin, where the fleet file says so.
+    /// The beginning that its `AT+CGMM` must have, if the fleet file names one.
     pub model: Option<String>,
-    /// The ICCID its SIM must have, where the fleet file says one.
+    /// The ICCID that its SIM must have, if the fleet file names one.
     pub iccid: Option<String>,
-    /// Whether the SIM is asked for its ICCID before the first session opens, because somebody counts by
-    /// it. One that does not tell is served all the same.
+    /// True to read the ICCID before the first session opens, because usage is counted by it. A SIM
+    /// that does not report its ICCID is served all the same.
     pub sim_first: bool,
-    /// Its access point; none leaves the modem's own.
+    /// Its access point; `None` leaves the modem's own.
     pub apn: Option<Apn>,
     /// The PIN of its SIM.
     pub pin: Option<SecretString>,
-    /// Whether sessions may open while roaming.
+    /// True if sessions may open while roaming.
     pub roaming: bool,
-    /// Whether radio and access point are ours to change. Where another program has them they are looked at only.
+    /// True if radio and access point are ours to change. If another program has them, they are
+    /// only read.
     pub radio_is_ours: bool,
     /// Time between two status polls.
     pub poll: Duration,
-    /// Whether text messages are kept off the port, once the modem has printed one.
+    /// True if text messages are kept off the port, once the modem has printed one.
     pub stores_messages: bool,
-    /// How a tty of a fixed name is set.
+    /// The settings of a tty with a fixed name.
     pub line: Line,
-    /// What may be done to bring it back.
+    /// The actions that may be taken to bring it back.
     pub recovery: Recovery,
 }
 
-/// What the parts of a modem's life share.
+/// The values that the parts of a modem's life share.
 pub(crate) struct Core {
     pub(crate) config: ModemConfig,
     pub(crate) env: Environment,
@@ -67,24 +68,24 @@ pub(crate) struct Core {
     pub(crate) snapshot: watch::Sender<Snapshot>,
     pub(crate) found: Instant,
     pub(crate) ladder: Mutex<Ladder>,
-    /// Signs that it is at something.
+    /// Signs that the modem is busy with work of its own.
     pub(crate) vitals: Arc<Vitals>,
-    /// Its sessions that fail again and again.
+    /// Its sessions that keep failing.
     pub(crate) failing: Failing,
     /// The right to reset, while a reset is on its way.
     pub(crate) turn: Mutex<Option<Turn>>,
     pub(crate) radio: Radio,
-    /// How often the device came back, but for our own resets.
+    /// The returns of the device, except those after our own resets.
     flapping: Mutex<Flapping>,
-    /// The way to the modem while it is identified, for those who ask it in passing.
+    /// The way to the modem while it is identified, for questions beside its service.
     pub(crate) link: watch::Sender<Option<Link>>,
-    /// Detection and readiness are counted once for each time the tty appears.
+    /// Detection and readiness are counted once each time the tty appears.
     pub(crate) count_detection: AtomicBool,
     pub(crate) count_ready: AtomicBool,
 }
 
 impl Core {
-    /// A modem of which nothing is known, and where it can be watched.
+    /// Creates the core of a modem that was not seen yet, with the receiver of its snapshots.
     pub(crate) fn new(
         config: ModemConfig,
         env: Environment,
@@ -115,7 +116,7 @@ impl Core {
         self.ladder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How often its device came back.
+    /// Locks the record of the device's returns.
     pub(crate) fn flaps(&self) -> MutexGuard<'_, Flapping> {
         self.flapping.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -131,7 +132,7 @@ impl Core {
         });
     }
 
-    /// What is wrong with the modem now.
+    /// Returns the current troubles of the modem.
     pub(crate) fn causes(&self) -> BTreeSet<RecoveryCause> {
         let trouble = self.ladder().trouble().map(|(cause, _)| cause.word());
         let update = self.vitals.update().map(|_| RecoveryCause::Update);
@@ -140,8 +141,8 @@ impl Core {
         [trouble, update, boots, flaps].into_iter().flatten().collect()
     }
 
-    /// Shows a modem that is being brought back, or that nothing brought back, as such: a step on its way to
-    /// service is news only once it is over.
+    /// Shows a state. A modem that is being brought back, or that failed, is shown as such: a step
+    /// on its way to service does not hide that.
     pub(crate) fn stand(&self, state: State, reason: Option<String>) {
         let on_its_way = matches!(state, State::Identifying | State::Searching | State::Serving);
         let stage = self.ladder().stage();
@@ -150,7 +151,7 @@ impl Core {
                 let words = format!("being brought back by {}", action.as_str());
                 (State::Recovering, Some(with(words, reason)))
             }
-            // It starts, and is refused, or goes again.
+            // The service starts, and is refused or ends again.
             Stage::Calm if on_its_way && self.is_service_in_trouble() => {
                 (State::Recovering, reason)
             }
@@ -170,7 +171,7 @@ impl Core {
         trouble.is_some_and(|(cause, _)| matches!(cause, Cause::Service | Cause::Wedged))
     }
 
-    /// Takes in a sign of life.
+    /// Handles a sign of life.
     pub(crate) fn shows(&self, sign: Sign) {
         let before = self.ladder().stage();
         let cured = self.ladder().shows(sign, Instant::now());
@@ -189,7 +190,7 @@ impl Core {
         *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Somebody plugged the modem out or in.
+    /// Notes that a person plugged the modem out or in.
     pub(crate) fn replugged(&self) {
         if !self.ladder().is_resetting() {
             self.ladder().replugged();
@@ -197,7 +198,8 @@ impl Core {
         self.vitals.replugged();
     }
 
-    /// A session is connected: the first one since the device appeared makes the modem ready.
+    /// Notes that a session is connected. The first since the device appeared makes the modem
+    /// ready.
     pub(crate) fn ready(&self) {
         if self.snapshot.borrow().ready_seconds.is_none() {
             let took = self.found.elapsed();
@@ -235,7 +237,7 @@ impl Core {
         }
     }
 
-    /// What was read before a boot does not hold any more.
+    /// Clears the readings of before a boot.
     pub(crate) fn forget_readings(&self) {
         self.update(|s| {
             (s.registration, s.operator, s.temperature_celsius) = (None, None, None);
@@ -244,7 +246,7 @@ impl Core {
         });
     }
 
-    /// Shows what the modem is seen to be at, for ever.
+    /// Shows the modem's own work, such as a firmware update, for ever.
     pub(crate) async fn follow_vitals(&self) {
         let show = || {
             let update = self.vitals.update().map(|(_, line)| updates_firmware(&line));
@@ -257,7 +259,7 @@ impl Core {
         self.vitals.follow(show).await;
     }
 
-    /// Waits, unless told to stop.
+    /// Waits, or returns [`End::Stopped`] at the stop.
     pub(crate) async fn pause(&self, wait: Duration) -> Result<(), End> {
         match tokio::time::timeout(wait, self.env.stop.cancelled()).await {
             Ok(()) => Err(End::Stopped),
@@ -266,12 +268,12 @@ impl Core {
     }
 }
 
-/// A modem that writes its firmware, in words.
+/// Returns a sentence about a modem that writes its firmware.
 fn updates_firmware(line: &str) -> String {
     format!("the modem updates its firmware ({line}); nothing is reset meanwhile")
 }
 
-/// What a modem waits for that everything was tried for.
+/// Returns a sentence about the wait of a modem for which everything was tried.
 fn waits_for(until: Instant) -> String {
     let minutes = until.saturating_duration_since(Instant::now()).as_secs().div_ceil(60);
     format!(

@@ -1,31 +1,32 @@
-//! Why a modem's service on an open port ended.
+//! The reason for the end of a modem's service on an open port.
 
 use crate::chain::Chain;
 use crate::observe::RecoveryAction;
 use crate::step::StepError;
 
-/// Why a modem's service on an open port ended.
+/// The reason for the end of a modem's service on an open port.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// It was told to stop, and its sessions signed out.
+    /// The stop was requested, and the sessions signed out.
     Stopped,
     /// Unplugged.
     Gone,
     /// It answers nothing.
     Mute,
-    /// It booted, or its SIM is another one now, in words: begin again on the same port.
+    /// The modem booted, or its SIM is another one now, as text: the service restarts on the same
+    /// port.
     Booted(&'static str),
-    /// It is not what the fleet file says, or not a model we know.
+    /// The modem differs from the fleet file, or its model is not known.
     Unusable(String),
     /// A step failed in a way that a fresh start may cure.
     Failed(String),
-    /// The tty could not be opened: of the modem that says nothing.
+    /// The tty could not be opened, which is not evidence about the modem.
     Unopened(String),
-    /// The tty is none that speaks AT: another of the device may.
+    /// The tty does not speak AT: another tty of the device may.
     Foreign(String),
-    /// What is due next can only be done from outside.
+    /// The next action that is due needs more rights than the agent has.
     Beyond(RecoveryAction, String),
-    /// A reset should have brought it back by now, and its port is not there.
+    /// The modem did not come back from a reset in time, and its port is absent.
     Overdue,
 }
 
@@ -45,7 +46,7 @@ pub(crate) const BOOTED: &str = "the modem booted";
 
 pub(crate) const QUIET_BOOT: &str = "the modem booted and did not say so";
 
-/// A value that is not to be had is left out; a port that is gone and a boot end the service.
+/// Turns a missing value into `None`; a port that is gone and a boot end the service.
 pub(crate) fn unless_ended<T>(error: StepError) -> Result<Option<T>, End> {
     if error.is_gone() || error.is_boot() { Err(error.into()) } else { Ok(None) }
 }

@@ -1,4 +1,4 @@
-//! What the modems of one gateway share.
+//! The environment that the modems of one gateway share.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,57 +12,57 @@ use crate::session::Stagger;
 use crate::sim::PinLedger;
 use crate::turns::Turns;
 
-/// What the modems of one gateway share.
+/// The environment that the modems of one gateway share.
 #[derive(Clone)]
 pub struct Environment {
-    /// All models. Another catalog may come: it is asked at the next opening of a port.
+    /// All models. A change of the catalog counts from the next opening of a port.
     pub catalog: watch::Receiver<Arc<Catalog>>,
     /// Spreads CONNECTs.
     pub stagger: Arc<Stagger>,
-    /// Remembers PINs that were tried.
+    /// Records the PINs that were tried.
     pub ledger: Arc<dyn PinLedger>,
     /// Lets one modem be reset at a time.
     pub turns: Arc<Turns>,
-    /// Does what takes more rights than the agent has.
+    /// Performs actions that need more rights than the agent has.
     pub privileged: Arc<dyn Privileged>,
     /// Ends everything in order.
     pub stop: CancellationToken,
 }
 
-/// Why a privileged means came to nothing.
+/// The reason why a privileged action failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegedError {
-    /// It is not to be had here, and nothing was done.
+    /// The action is not available here, and nothing was done.
     #[error("not to be had: {reason}")]
     Unavailable {
-        /// Why, in words.
+        /// The reason as text.
         reason: String,
     },
     /// Another program has the device: not now.
     #[error("not now: {reason}")]
     Busy {
-        /// Who, in words.
+        /// The program as text.
         reason: String,
     },
-    /// It was tried and went wrong.
+    /// The action was tried and failed.
     #[error("went wrong: {reason}")]
     Failed {
-        /// How, in words.
+        /// The failure as text.
         reason: String,
     },
 }
 
-/// What only root may do for a modem. Whoever implements it bounds its time.
+/// Actions for a modem that only root may perform. An implementation bounds their time.
 #[async_trait]
 pub trait Privileged: Send + Sync {
-    /// Resets the USB device that has this tty.
+    /// Resets the USB device of this tty.
     async fn usb_reset(&self, tty: &Path) -> Result<(), PrivilegedError>;
 
-    /// Runs the script of this name, which takes a modem's supply away and gives it back.
+    /// Runs the script of this name, which cuts a modem's power supply and restores it.
     async fn power(&self, script: &str) -> Result<(), PrivilegedError>;
 }
 
-/// Nobody does any of it.
+/// Rejects every action.
 #[derive(Debug)]
 pub struct Unprivileged;
 

@@ -1,7 +1,7 @@
-//! A modem examined: what it says of its card, its network, its access point and its clock.
+//! An exam of a modem: its card, its network, its access point and its clock.
 //!
-//! Everything here asks and changes nothing, so that it may be done to a modem whose sessions go on: as
-//! status exchanges its questions wait for whatever else wants the port.
+//! All questions only read, so that they may be asked while the modem's sessions go on. As status
+//! exchanges they wait for everything else at the port.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,48 +17,48 @@ use crate::probe::{self, Identity, ProbeError};
 use crate::profile::{self, PATIENCE, Profile, Status, StepError};
 use crate::reply::{self, Clock, CmeError, Lock, Pin, PinTries, Registration};
 
-/// How long all questions together may take. One that answers takes a second; one that hangs is not to
-/// keep whoever asks beyond what an HTTP request may take.
+/// The longest time for all questions together. A responsive modem takes a second. For a modem that
+/// hangs, the caller must get its answer within the time of an HTTP request.
 const WHOLE: Duration = Duration::from_secs(15);
 
-/// How often a question is asked whose answer stays out.
+/// The number of times that a question without an answer is asked.
 const TRIES: u32 = 2;
 
-/// An answer, or in words why there is none.
+/// An answer, or as text the reason why there is none.
 pub type Reading<T> = Result<T, String>;
 
-/// What a modem answered. What one question came to says nothing of the others.
+/// The answers of a modem. The outcome of one question does not affect the others.
 #[derive(Debug, Clone)]
 pub struct Exam {
-    /// Who it is.
+    /// Its identity.
     pub identity: Identity,
     /// Its entry of the catalog.
     pub model: Model,
-    /// Whether it speaks TLS, as far as its profile does.
+    /// True if its profile supports TLS.
     pub speaks_tls: bool,
-    /// Whether it can sign in at Alibaba Cloud by itself, as far as its profile knows how.
+    /// True if its profile can have the modem itself sign in at Alibaba Cloud.
     pub signs_aliyun: bool,
-    /// What its card waits for.
+    /// The state of its card: the code that it waits for, if any.
     pub card: Reading<Pin>,
-    /// The number of its card.
+    /// The ICCID of its card.
     pub iccid: Reading<String>,
-    /// How often PIN and PUK may be tried.
+    /// The tries left for PIN and PUK.
     pub tries: Reading<PinTries>,
-    /// Where it is registered.
+    /// Its registration.
     pub registration: Reading<Registration>,
     /// The network in use.
     pub operator: Reading<reply::Operator>,
-    /// Signal, temperature and their like.
+    /// Signal, temperature and similar readings.
     pub status: Reading<Status>,
-    /// The access point of the context that its MQTT service uses; `None` where that is not defined.
+    /// The access point of the context that its MQTT service uses; `None` if that is not defined.
     pub context: Reading<Option<reply::Context>>,
-    /// The address of that context; `None` where it has none.
+    /// The address of that context; `None` if it has none.
     pub address: Reading<Option<std::net::IpAddr>>,
-    /// What its clock shows, and what this machine's showed then.
+    /// The time of its clock, and this machine's time at that moment.
     pub clock: Reading<(Clock, SystemTime)>,
 }
 
-/// The way to a modem that is identified, for those who ask it something in passing.
+/// The way to an identified modem, for questions beside its service.
 #[derive(Clone)]
 pub struct Link {
     at: At,
@@ -70,7 +70,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// A way to a modem that is identified; `cid` is the number of the context that it uses.
+    /// Creates the way to an identified modem; `cid` is the number of the context that it uses.
     pub(crate) fn new(
         at: At,
         profile: &'static dyn Profile,
@@ -81,7 +81,7 @@ impl Link {
         Self { at, profile, model, identity, cid }
     }
 
-    /// Asks everything. The port stays whose it is.
+    /// Asks all questions. The port keeps its owner.
     ///
     /// # Cancel safety
     /// Dropping the future withdraws the questions that were not asked yet.
@@ -90,12 +90,12 @@ impl Link {
     }
 }
 
-/// Opens a tty that nobody has, asks who is there and everything else, and closes it. Echo and the form of
-/// errors are set there as for service, which nobody but its next user sees. `cid` is the number of the context that
-/// its sessions use.
+/// Opens a tty that is not in use, identifies the modem, asks all questions and closes the tty. It
+/// sets echo and the form of errors as for service, which only the tty's next user sees. `cid` is
+/// the number of the context that its sessions use.
 ///
 /// # Errors
-/// [`ProbeError`] where nobody is identified; the port is closed again in any case.
+/// [`ProbeError`] if no modem is identified; the port is closed again in any case.
 ///
 /// # Cancel safety
 /// Dropping the future closes the port a moment later, on a thread of its own.
@@ -146,7 +146,8 @@ async fn read<T>(
     }
 }
 
-/// 27.007 §8.3. An error is an answer too: it is how a modem says that there is no card.
+/// Reads the card's state (27.007 §8.3). An error is an answer too: a modem without a card reports
+/// one.
 async fn card(at: &At) -> Result<Pin, StepError> {
     let exchange = Exchange::new("AT+CPIN?", PATIENCE)
         .map_err(|source| StepError::Unsendable { what: "a command", source })?
@@ -193,7 +194,8 @@ async fn ask(at: &At, line: &str, prefix: &'static str) -> Result<Vec<String>, S
     profile::run(at, Kind::Status, line, Answer::Prefix(prefix)).await
 }
 
-/// Whether a modem that was not identified answers, and has no IMEI to answer with; `why` is the reason that was given.
+/// Reports whether an unidentified modem answers but has no IMEI; `why` is the reason that was
+/// given.
 pub fn has_lost_imei(why: &str) -> bool {
     why.contains("AT+CGSN") && (why.contains("gave no IMEI") || why.contains("ERROR"))
 }

@@ -1,13 +1,13 @@
-//! An exchange with a modem: its purpose, and why it did not succeed.
+//! An exchange with a modem: its purpose, and the reason for a failure.
 
 use at::Failure;
 
-/// What an exchange is for: by this it is queued (status last) and counted.
+/// The purpose of an exchange, by which it is queued (status last) and counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Identification and line settings.
     Basic,
-    /// Polling of signal, registration and their like. Waits while anything else can run.
+    /// Polling of signal, registration and similar readings. Waits while anything else can run.
     Status,
     /// Opening and closing of service, sessions and subscriptions.
     Setup,
@@ -22,7 +22,7 @@ impl Kind {
     pub const ALL: [Self; 5] =
         [Self::Basic, Self::Status, Self::Setup, Self::Prompt, Self::Publish];
 
-    /// The kind in the words of the metrics.
+    /// Returns the kind's name in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Basic => "basic",
@@ -34,7 +34,7 @@ impl Kind {
     }
 }
 
-/// Why an exchange did not succeed.
+/// The reason why an exchange failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ExchangeError {
     /// The exchange itself failed.
@@ -42,7 +42,7 @@ pub enum ExchangeError {
     Failed {
         /// The command as logs may show it.
         command: String,
-        /// How it failed.
+        /// The failure.
         #[source]
         failure: Failure,
     },
@@ -52,7 +52,7 @@ pub enum ExchangeError {
 }
 
 impl ExchangeError {
-    /// How the modem refused, where it did.
+    /// Returns the refusal, if the modem refused the exchange.
     pub fn refusal(&self) -> Option<&Failure> {
         match self {
             Self::Failed { failure: failure @ Failure::Refused { .. }, .. } => Some(failure),

@@ -1,19 +1,19 @@
-//! A device that comes and goes: how often, within the last minutes.
+//! A device that comes and goes: the number of its returns within the last minutes.
 //!
-//! A value without a clock. It delays nothing: a device that came back is served at once, always.
+//! A value without a clock. It never delays the service: a device that came back is served at once.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How far it looks back.
+/// The time during which returns count.
 pub const WINDOW: Duration = Duration::from_secs(600);
 
-/// From so many returns within that on a supply or a cable is suspected.
+/// The number of returns within the window from which a bad supply or cable is suspected.
 pub const MANY: usize = 3;
 
-/// More are not remembered: one a second for the whole of the time.
+/// The most returns remembered: one a second during the whole window.
 const MOST: usize = 600;
 
 /// The returns of a device.
@@ -23,7 +23,7 @@ pub struct Flapping {
 }
 
 impl Flapping {
-    /// Takes in that the device was gone and is back.
+    /// Notes that the device was gone and is back.
     pub fn returned(&mut self, now: Instant) {
         self.forget(now);
         if self.returns.len() >= MOST {
@@ -32,17 +32,17 @@ impl Flapping {
         self.returns.push_back(now);
     }
 
-    /// How often it came back within the last minutes.
+    /// Returns the number of returns within the window.
     pub fn count(&self, now: Instant) -> usize {
         self.returns.iter().filter(|at| now.saturating_duration_since(**at) < WINDOW).count()
     }
 
-    /// Reports whether that is often enough to look at its supply.
+    /// Reports whether that is often enough to check the supply.
     pub fn is_flapping(&self, now: Instant) -> bool {
         self.count(now) >= MANY
     }
 
-    /// Drops what is too long ago; whether nothing is left.
+    /// Drops returns from before the window, and reports whether none is left.
     pub fn forget(&mut self, now: Instant) -> bool {
         self.returns.retain(|at| now.saturating_duration_since(*at) < WINDOW);
         self.returns.is_empty()

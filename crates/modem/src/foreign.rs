@@ -1,34 +1,34 @@
-//! Ports of a modem that speak no AT: positions in sentences of NMEA 0183, diagnostics in frames of HDLC.
+//! Ports of a modem without AT: positions in sentences of NMEA 0183, diagnostics in frames of HDLC.
 //!
-//! A vendor's interfaces are in another order now and then, and a port that is tried in vain for six
-//! seconds is six seconds lost. Both protocols carry a check sum, so that noise is taken for neither.
+//! Some vendors change the order of the interfaces, and a port that is tried in vain costs six
+//! seconds. Both protocols have a check sum, so that noise is not mistaken for either.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A port that tells positions is asked for as long before it is given up: an AT port may tell them too,
+/// The time to wait for an answer at a port that prints positions: an AT port may print them too,
 /// between its answers.
 const ANSWER: Duration = Duration::from_millis(1_500);
 
-/// Sentences that make a port one of positions.
+/// The number of sentences after which a port counts as a port of positions.
 const SENTENCES: u32 = 2;
 
 /// The longest sentence that is read (NMEA 0183 has 82 bytes), and the longest frame.
 const LONGEST: usize = 2_048;
 
-/// Begins and ends a frame (ISO/IEC 13239).
+/// The byte at the start and end of a frame (ISO/IEC 13239).
 const FLAG: u8 = 0x7e;
 
-/// Marks a byte of a frame that was changed by [`CHANGE`].
+/// The mark before a byte of a frame that was changed by [`CHANGE`].
 const ESCAPE: u8 = 0x7d;
 
 const CHANGE: u8 = 0x20;
 
-/// What the check sequence of a right frame comes to (RFC 1662, C.2).
+/// The residue of the check sequence over an intact frame (RFC 1662, C.2).
 const RESIDUE: u16 = 0xf0b8;
 
-/// What a port speaks that is not AT.
+/// The protocol of a port that does not speak AT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// Sentences of NMEA 0183.
@@ -40,7 +40,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// In words, as the end of a sentence.
+    /// Returns the end of a sentence about the port.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Nmea => "speaks NMEA and not AT",
@@ -50,29 +50,29 @@ impl Protocol {
     }
 }
 
-/// Listens for what is not AT, until an answer proves that it is.
+/// Detects protocols other than AT, until an answer proves that the port speaks AT.
 #[derive(Debug)]
 pub(crate) struct Foreign {
     since: Instant,
     sentences: u32,
-    /// A final result code was heard: whatever else is told here, it is AT.
+    /// True once a final result code was read: the port speaks AT, whatever else it prints.
     is_at: bool,
     line: Vec<u8>,
     frame: Vec<u8>,
 }
 
 impl Foreign {
-    /// Nothing was heard yet of a port that was opened then.
+    /// Creates the detection for a port that was opened at `since`.
     pub(crate) fn new(since: Instant) -> Self {
         Self { since, sentences: 0, is_at: false, line: Vec::new(), frame: Vec::new() }
     }
 
-    /// Whether it is certain that AT is spoken here.
+    /// Reports whether it is certain that the port speaks AT.
     pub(crate) fn is_at(&self) -> bool {
         self.is_at
     }
 
-    /// Takes in what was read; tells once it is certain.
+    /// Reads bytes, and returns the protocol once it is certain.
     pub(crate) fn hear(&mut self, bytes: &[u8], now: Instant) -> Option<Protocol> {
         let mut is_frame = false;
         for byte in bytes {
@@ -100,7 +100,7 @@ impl Foreign {
         }
     }
 
-    /// Whether this byte ends a right frame.
+    /// Reports whether this byte ends an intact frame.
     fn frame_byte(&mut self, byte: u8) -> bool {
         if byte != FLAG {
             if self.frame.len() < LONGEST {
@@ -114,7 +114,8 @@ impl Foreign {
     }
 }
 
-/// `$` or `!`, fields, `*`, and the exclusive or of what stands between as two hexadecimal digits.
+/// Reports whether a line is a sentence: `$` or `!`, fields, `*`, and the exclusive or of the bytes
+/// in between as two hexadecimal digits.
 fn is_sentence(line: &[u8]) -> bool {
     let Some(body) = line.strip_prefix(b"$").or_else(|| line.strip_prefix(b"!")) else {
         return false;
@@ -126,7 +127,7 @@ fn is_sentence(line: &[u8]) -> bool {
     fields.contains(&b',') && told.and_then(|d| u8::from_str_radix(d, 16).ok()) == Some(sum)
 }
 
-/// A byte or more, and the check sequence of them (RFC 1662, C.2).
+/// Reports whether a frame holds a byte or more, and an intact check sequence (RFC 1662, C.2).
 fn is_frame(escaped: &[u8]) -> bool {
     let (mut length, mut sum, mut change) = (0, u16::MAX, 0);
     for byte in escaped {
@@ -156,7 +157,7 @@ mod tests {
     const SENTENCE: &[u8] =
         b"$GPGGA,123519,4807.038,N,01131.000,E,1,08,0.9,545.4,M,46.9,M,,*47\r\n";
 
-    /// A diagnostic answer to a command it does not know, with a byte that has to be changed.
+    /// Returns a diagnostic answer to an unknown command, with a byte that needs the escape.
     fn frame() -> Vec<u8> {
         let body = [0x13, FLAG, 0x41];
         let sum = !body.iter().fold(u16::MAX, |sum, byte| check(sum, *byte));

@@ -1,4 +1,4 @@
-//! Which process has a tty open, as far as /proc shows it to this user.
+//! The process that has a tty open, as far as /proc shows it to this user.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -13,22 +13,22 @@ use serde::{Deserialize, Serialize};
 pub struct Holder {
     /// Its name, as the kernel keeps it: at most 15 bytes.
     pub name: String,
-    /// Its number.
+    /// Its process id.
     pub pid: u32,
 }
 
-/// A tty that another process has.
+/// A tty that another process has open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Busy {
-    /// Which.
+    /// The tty.
     pub tty: PathBuf,
-    /// Whose it is, where /proc tells.
+    /// The process that has it open, if /proc shows it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub holder: Option<Holder>,
 }
 
 impl Holder {
-    /// Whether that is this process.
+    /// Reports whether it is this process.
     pub fn is_self(&self) -> bool {
         self.pid == std::process::id()
     }
@@ -54,8 +54,8 @@ impl fmt::Display for Busy {
     }
 }
 
-/// Who has each of these ttys open, others before this process. One walk through /proc for all of
-/// them: it takes milliseconds, and is nothing for the runtime's thread.
+/// Returns the process that has each of these ttys open; other processes come before this process.
+/// One walk through /proc finds them all. It takes milliseconds, too long for the runtime's thread.
 pub fn holders(ttys: &[PathBuf]) -> Vec<Option<Holder>> {
     let devices: Vec<Option<u64>> = ttys.iter().map(|tty| device(tty)).collect();
     let mut found: Vec<Option<Holder>> = vec![None; ttys.len()];
@@ -80,14 +80,14 @@ pub fn holders(ttys: &[PathBuf]) -> Vec<Option<Holder>> {
     found
 }
 
-/// Who has this tty open.
+/// Returns the process that has this tty open.
 pub fn holder(tty: &Path) -> Option<Holder> {
     holders(&[tty.to_owned()]).pop().flatten()
 }
 
-/// Another process that has this tty open. For root the kernel's lock (`TIOCEXCL`) is none, and not
-/// every program takes it. Pseudo-terminals have no place in /sys, and no strangers: who made one keeps
-/// it open, so that it does not hang up.
+/// Returns another process that has this tty open. The kernel's lock (`TIOCEXCL`) does not hold for
+/// root, and not every program takes it. Pseudo-terminals are not in /sys and have no strangers:
+/// the process that made one keeps it open, so that it does not hang up.
 pub fn stranger(tty: &Path) -> Option<Holder> {
     if subsystem(tty)? != "tty" {
         return None;
@@ -95,20 +95,20 @@ pub fn stranger(tty: &Path) -> Option<Holder> {
     holder(tty).filter(|holder| !holder.is_self())
 }
 
-/// The folder in /sys of a node.
+/// Returns the folder of a node in /sys.
 pub fn sys_folder(node: &Path) -> Option<PathBuf> {
     let (major, minor) = numbers(device(node)?);
     fs::canonicalize(format!("/sys/dev/char/{major}:{minor}")).ok()
 }
 
-/// The kernel's word for what a node is of, such as `tty`.
+/// Returns the subsystem of a node in the kernel's words, such as `tty`.
 pub fn subsystem(node: &Path) -> Option<String> {
     let subsystem = fs::read_link(sys_folder(node)?.join("subsystem")).ok()?;
     Some(subsystem.file_name()?.to_str()?.to_owned())
 }
 
-/// Another process that has one of the nodes of the USB device open whose tty this is. What is no tty of a
-/// USB device has none.
+/// Returns another process that has a node of this tty's USB device open. `None` for a tty that is
+/// not of a USB device.
 pub fn stranger_of_device(tty: &Path) -> Option<Busy> {
     let nodes = usb_device(tty).map(|device| nodes(&device)).unwrap_or_default();
     let holders = holders(&nodes);
@@ -118,7 +118,7 @@ pub fn stranger_of_device(tty: &Path) -> Option<Busy> {
     })
 }
 
-/// The folder in /sys of the USB device whose tty this is; links to ttys are followed.
+/// Returns the folder in /sys of the USB device of this tty; links to ttys are followed.
 pub fn usb_device(tty: &Path) -> Option<PathBuf> {
     let real = fs::canonicalize(tty).ok();
     let names = [Some(tty), real.as_deref()].into_iter().flatten().filter_map(Path::file_name);
@@ -127,8 +127,8 @@ pub fn usb_device(tty: &Path) -> Option<PathBuf> {
     folder.ancestors().find(|above| above.join("idVendor").is_file()).map(Path::to_owned)
 }
 
-/// The nodes of a USB device that is in this folder of /sys: its ttys, its control ports (`cdc-wdm0`), and
-/// the one by which a program reaches the device past the kernel's drivers.
+/// Returns the nodes of a USB device by its folder in /sys: its ttys, its control ports
+/// (`cdc-wdm0`), and the node with which programs bypass the kernel's drivers.
 pub fn nodes(device: &Path) -> Vec<PathBuf> {
     let inside = |folder: &Path| {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -155,12 +155,12 @@ pub fn nodes(device: &Path) -> Vec<PathBuf> {
     names.into_iter().map(|name| Path::new("/dev").join(name)).collect()
 }
 
-/// The number of a device; none for what is no device.
+/// Returns the number of a device; `None` for a path that is not a device.
 fn device(path: &Path) -> Option<u64> {
     fs::metadata(path).ok().map(|meta| meta.rdev()).filter(|number| *number != 0)
 }
 
-/// Major and minor number, as makedev(3) of glibc lays them out.
+/// Returns the major and minor number in glibc's layout (makedev(3)).
 fn numbers(device: u64) -> (u64, u64) {
     let major = ((device >> 8) & 0xfff) | ((device >> 32) & !0xfff);
     (major, (device & 0xff) | ((device >> 12) & 0xffff_ff00))
@@ -175,7 +175,7 @@ mod tests {
         let Ok(_held) = fs::File::open("/dev/full") else { panic!("no /dev/full") };
         let ttys = ["/dev/full", "/dev/no-such-tty", "/"].map(PathBuf::from);
         let found = holders(&ttys);
-        // Another process may have it too, and is told first.
+        // Another process may have it too, and comes first.
         assert!(found.first().is_some_and(Option::is_some), "{found:?}");
         assert_eq!(found.get(1..), Some([None, None].as_slice()));
     }
@@ -209,7 +209,7 @@ mod tests {
         let expected = ["bus/usb/001/012", "cdc-wdm0", "ttyACM0", "ttyUSB0", "ttyUSB1"];
         let expected = expected.map(|name| Path::new("/dev").join(name));
         assert_eq!(nodes(device), expected);
-        // A pseudo-terminal is of no device, and whoever made it keeps it open.
+        // A pseudo-terminal does not belong to a device, and its maker keeps it open.
         assert_eq!(usb_device(Path::new("/dev/pts/0")), None);
         assert_eq!(stranger_of_device(Path::new("/dev/full")), None);
     }

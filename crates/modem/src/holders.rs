@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use crate::message::{Client, Inbox};
 use crate::session::{Lost, Session, SessionConfig};
 
-/// News of lost sessions waiting to be read: there is one per connection at most.
+/// News of lost sessions that waits to be read: one per connection at most.
 const LOSSES: usize = 8;
 
 /// The session that holds a client of the MQTT stack.
@@ -19,7 +19,7 @@ pub(crate) struct Holder {
     pub(crate) lost: mpsc::Sender<Lost>,
 }
 
-/// Who holds which client of the MQTT stack.
+/// The session that holds each client of the MQTT stack.
 #[derive(Default)]
 pub(crate) struct Holders(watch::Sender<BTreeMap<Client, Holder>>);
 
@@ -29,7 +29,7 @@ impl Holders {
         (0..clients).map(Client).find(|client| !holders.contains_key(client))
     }
 
-    /// Gives a client to a session, which hears of its losses.
+    /// Gives a client to a session. The receiver gets the losses of its connection.
     pub(crate) fn hold(
         &self,
         client: Client,
@@ -50,7 +50,7 @@ impl Holders {
         self.0.borrow().len() > 1
     }
 
-    /// Ends the hold of every session.
+    /// Ends the hold of all sessions.
     pub(crate) fn clear(&self) {
         self.0.send_modify(BTreeMap::clear);
     }
@@ -59,14 +59,14 @@ impl Holders {
         self.0.send_modify(|holders| drop(holders.remove(&client)));
     }
 
-    /// Does something with the session that has this client.
+    /// Calls `tell` with the session that has this client, if any.
     pub(crate) fn with(&self, client: Client, tell: impl FnOnce(&Holder)) {
         if let Some(holder) = self.0.borrow().get(&client) {
             tell(holder);
         }
     }
 
-    /// Who has a session over TLS now.
+    /// Returns the clients of sessions that use TLS now.
     pub(crate) fn secured(&self) -> Vec<Client> {
         let holders = self.0.borrow();
         holders.iter().filter(|(_, holder)| holder.is_secured).map(|(client, _)| *client).collect()

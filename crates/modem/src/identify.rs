@@ -1,4 +1,4 @@
-//! Finding out what is at the other end of an open port.
+//! The identification of a modem at an open port.
 
 use std::time::Duration;
 
@@ -12,11 +12,12 @@ use crate::port::{At, Kind, PortEvent};
 use crate::profile::{self, Profile, StepError};
 use crate::reply;
 
-/// The engine is in step sooner than this, unless the modem is busy: then it is asked for once more.
+/// The time within which the engine is in step, unless the modem is busy: then one more question is
+/// sent.
 const IN_STEP: Duration = Duration::from_secs(8);
 
-/// The catalog's entry for what the modem calls itself. What came while getting in step may have
-/// been a line of something else, so a name that is unknown is asked for once more.
+/// Finds the catalog's entry for a model name. A line that came while the port was out of step may
+/// have been another one, so an unknown name is asked for once more.
 pub(crate) async fn model(
     catalog: &Catalog,
     at: &At,
@@ -37,8 +38,8 @@ pub(crate) async fn model(
     }
 }
 
-/// What the modem at a port that was just opened calls itself. It is asked once in step: what came before
-/// may have been a line of something else.
+/// Returns the model name of the modem at a port that was just opened. It is asked for in step: an
+/// earlier line may have been another one.
 pub(crate) async fn name(at: &At, events: &mut mpsc::Receiver<PortEvent>) -> Result<String, End> {
     in_step(at, events).await?;
     let asking = async {
@@ -52,7 +53,7 @@ pub(crate) async fn name(at: &At, events: &mut mpsc::Receiver<PortEvent>) -> Res
     }
 }
 
-/// Who is at a port that was just opened. Nothing is set there but the framing, on our side.
+/// Identifies the modem at a port that was just opened. Only our side's framing is set.
 pub(crate) async fn identity(
     catalog: &Catalog,
     at: &At,
@@ -62,7 +63,7 @@ pub(crate) async fn identity(
     Ok(with_profile(catalog, at, events, with_iccid).await?.2)
 }
 
-/// [`identity`], with what the catalog has for it.
+/// [`identity`], with its entry in the catalog.
 pub(crate) async fn with_profile(
     catalog: &Catalog,
     at: &At,
@@ -74,7 +75,7 @@ pub(crate) async fn with_profile(
         let ((entry, model), profile) = model(catalog, at, cgmm).await?;
         at.set_framing(profile.framing()).await;
         let imei = imei(at).await?;
-        // A SIM that is missing or locked is no reason not to know the modem.
+        // A SIM that is missing or locked does not hinder the identification of the modem.
         let iccid = if with_iccid { profile.iccid(at).await.ok() } else { None };
         Ok((entry, profile, Identity { model, imei, iccid }))
     };
@@ -85,7 +86,7 @@ pub(crate) async fn with_profile(
     }
 }
 
-/// The model line of a modem that is in step.
+/// Waits until the modem is in step, and returns its model line.
 pub(crate) async fn in_step(
     at: &At,
     events: &mut mpsc::Receiver<PortEvent>,
@@ -95,7 +96,7 @@ pub(crate) async fn in_step(
             Ok(Some(PortEvent::InStep { answer })) => return Ok(answer),
             Ok(Some(_)) => {}
             Ok(None) => return Err(End::Gone),
-            // It was told while nobody listened for it: ask for it once more.
+            // The event came while no task read events: ask once more.
             Err(_) => at.doubt().await,
         }
     }

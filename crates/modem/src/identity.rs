@@ -1,18 +1,18 @@
-//! A modem as it names itself: its model, its IMEI and its SIM.
+//! The identity of a modem: its model, its IMEI and its SIM.
 
-/// Who is at a port.
+/// The identity of the modem at a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// What `AT+CGMM` answers.
+    /// Its answer to `AT+CGMM`.
     pub model: String,
     /// The device's IMEI.
     pub imei: String,
-    /// The number of its SIM, where it was asked for and could be read.
+    /// The ICCID of its SIM, if it was asked for and could be read.
     pub iccid: Option<String>,
 }
 
 impl Identity {
-    /// Whether its model begins like this, as the fleet file writes models.
+    /// Reports whether its model begins with `wanted`, as the fleet file writes models.
     pub fn is_model(&self, wanted: &str) -> bool {
         fits_model(wanted, &self.model)
     }
@@ -22,7 +22,7 @@ pub(crate) fn fits_model(wanted: &str, cgmm: &str) -> bool {
     normalised(cgmm).starts_with(&normalised(wanted))
 }
 
-/// A model name without what does not tell models apart.
+/// Returns a model name without the parts that do not distinguish models.
 pub fn normalised(cgmm: &str) -> String {
     let name = cgmm.trim().to_ascii_uppercase();
     let name =

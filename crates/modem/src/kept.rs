@@ -1,4 +1,4 @@
-//! Received messages that a modem keeps until it is asked for them.
+//! Received messages that a modem keeps until they are fetched.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,11 +8,11 @@ use crate::chain::Chain;
 use crate::mqtt::{Client, Mqtt, MqttError};
 use crate::port::{At, ExchangeError};
 
-/// So often a message is asked for whose answer does not come, or comes damaged.
+/// The number of fetches of a message whose answer is missing or damaged.
 const TRIES: u32 = 3;
 
-/// The places of messages that were not asked for yet. Each place stands here once, so that a modem which announces one
-/// again and again costs no more.
+/// The places of messages that were not fetched yet. A place is in the set once, so that a modem
+/// that announces it again and again costs no more.
 #[derive(Default)]
 pub(crate) struct Kept(watch::Sender<BTreeSet<(Client, u8)>>);
 
@@ -21,7 +21,7 @@ impl Kept {
         self.0.send_if_modified(|kept| kept.insert((client, slot)));
     }
 
-    /// The next one, in the order of clients and places, once there is one.
+    /// Waits for the next place, in the order of clients and places.
     async fn next(&self) -> (Client, u8) {
         let mut kept = self.0.subscribe();
         loop {
@@ -32,14 +32,15 @@ impl Kept {
             });
             match next {
                 Some(next) => return next,
-                // The sender is this value: it is not gone.
+                // The sender is this value, so it still exists.
                 None => drop(kept.wait_for(|kept| !kept.is_empty()).await),
             }
         }
     }
 }
 
-/// Asks for what the modem keeps, until the port goes. The messages themselves come as URCs.
+/// Fetches the messages that the modem keeps, until the port goes. The messages themselves come as
+/// URCs.
 pub(crate) async fn fetch_kept(at: &At, mqtt: &dyn Mqtt, kept: &Kept) {
     let mut tries = BTreeMap::new();
     loop {
@@ -49,7 +50,8 @@ pub(crate) async fn fetch_kept(at: &At, mqtt: &dyn Mqtt, kept: &Kept) {
             Err(MqttError::Exchange { source: ExchangeError::Gone, .. }) => return,
             Err(error) => {
                 tracing::warn!(slot, "a message stays in the modem: {}", Chain(&error));
-                // Where it did not answer it may be asked again; a refusal says that there is nothing.
+                // Without an answer another fetch may succeed; a refusal means that the place is
+                // empty.
                 let tried = tries.entry((client, slot)).or_insert(0_u32);
                 *tried += 1;
                 if matches!(error, MqttError::Exchange { .. }) && *tried < TRIES {

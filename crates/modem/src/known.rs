@@ -1,4 +1,5 @@
-//! A modem that was identified: compared with the fleet file, shown, and lent to those who ask it in passing.
+//! An identified modem: compared with the fleet file, shown, and lent for questions beside its
+//! service.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,14 +18,14 @@ use crate::port::{At, PortEvent};
 use crate::profile::{Profile, prepare};
 use crate::snapshot::Identified;
 
-/// A modem that is known and in step.
+/// A modem that is identified and in step.
 pub(crate) struct Known {
     pub(crate) profile: &'static dyn Profile,
     pub(crate) model: Model,
     pub(crate) imei: String,
 }
 
-/// Finds out which modem is at an open port, and whether it is the one of the fleet file.
+/// Identifies the modem at an open port, and checks it against the fleet file.
 pub(crate) async fn identify(
     core: &Core,
     at: &At,
@@ -38,7 +39,7 @@ pub(crate) async fn identify(
             end = ignore(events) => Err(end),
         }
     };
-    // Nothing is open yet that would have to be closed.
+    // Nothing is open yet that would need to be closed.
     tokio::select! {
         known = asking => known,
         () = core.env.stop.cancelled() => Err(End::Stopped),
@@ -61,7 +62,8 @@ async fn identify_in_step(core: &Core, at: &At, cgmm: String) -> Result<Known, E
     Ok(Known { profile, model, imei })
 }
 
-/// Shows who told discovery who it is, if it is who it is to be; it is asked again before it serves.
+/// Shows the identity that discovery found, if it fits the fleet file. The modem is identified
+/// again before it serves.
 pub(crate) fn introduced(core: &Core, identity: Identity) {
     let catalog = Arc::clone(&core.env.catalog.borrow());
     let Some((model, profile)) = catalog.identify(&identity.model) else { return };
@@ -71,7 +73,7 @@ pub(crate) fn introduced(core: &Core, identity: Identity) {
     }
 }
 
-/// Shows who it is, and counts how long that took since it was plugged in.
+/// Shows the identity, and counts the time since the modem was plugged in.
 fn identified(core: &Core, model: &Model, profile: &dyn Profile, cgmm: String, imei: String) {
     let identified = Identified {
         model_id: model.id.clone(),
@@ -104,7 +106,7 @@ fn identified(core: &Core, model: &Model, profile: &dyn Profile, cgmm: String, i
     });
 }
 
-/// Lets others ask the modem, as long as it stays as it was identified.
+/// Lets others ask the modem, as long as its identification holds.
 pub(crate) fn lend<'a>(core: &'a Core, at: &At, known: &Known) -> LinkLoan<'a> {
     let identified = core.snapshot.borrow().identified.clone();
     let link = identified.map(|is| {
@@ -116,7 +118,7 @@ pub(crate) fn lend<'a>(core: &'a Core, at: &At, known: &Known) -> LinkLoan<'a> {
     LinkLoan(core)
 }
 
-/// A link that others may use, until it is dropped.
+/// A link that others may use until it is dropped.
 pub(crate) struct LinkLoan<'a>(&'a Core);
 
 impl Drop for LinkLoan<'_> {

@@ -1,14 +1,15 @@
 //! One modem: the task that owns its tty, the profile of its model, the life of its MQTT sessions.
 //!
-//! A [`Modem`] is built from what the fleet says of it and run as one task. Inside, straight-line code
-//! takes it from an open port to service: identify, SIM, network, MQTT service, sessions. Three things
-//! go on beside that line, all in the same task: the port ([`port`]), the sorting of unsolicited result
-//! codes, and the status poll. What stops answering is brought back by the ladder of [`recovery`]. The
-//! steps of that line change the modem's state (`core`), which knows none of them.
+//! A [`Modem`] is built from its settings in the fleet and run as one task. Inside, straight-line
+//! code takes it from an open port to service: identify, SIM, network, MQTT service, sessions.
+//! Three things go on beside that line, all in the same task: the port ([`port`]), the sorting of
+//! unsolicited result codes, and the status poll. The ladder of [`recovery`] brings back a modem
+//! that stops answering. The steps of that line change the modem's state (`core`), which does not
+//! depend on them.
 //!
-//! The crate knows no fleet file, no udev, no HTTP, no disk and no concrete model. Models come in as a
-//! [`Catalog`], what is to be counted goes out to an [`Observer`], messages come in by an [`Uplink`]
-//! and go out to an [`Inbox`].
+//! The crate does not know the fleet file, udev, HTTP, the disk or any concrete model. Models come
+//! in as a [`Catalog`], and events to count go out to an [`Observer`]. Messages come in by an
+//! [`Uplink`] and go out to an [`Inbox`].
 
 mod apn;
 pub mod attach;

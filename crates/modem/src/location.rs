@@ -1,4 +1,4 @@
-//! Where a modem is found: at a fixed tty, or at the AT ports of a USB device that come and go.
+//! The location of a modem: a fixed tty, or the AT ports of a USB device that come and go.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,24 +11,25 @@ use crate::identity::Identity;
 pub use crate::place::{Place, Ports};
 use crate::serial::Open;
 
-/// Where a modem is found.
+/// The location of a modem.
 #[derive(Debug, Clone)]
 pub enum Location {
-    /// A tty of a fixed name; nobody tells when it comes.
+    /// A tty of a fixed name; no event announces it.
     Fixed(PathBuf),
-    /// The ports of a USB device, as discovery tells them.
+    /// The ports of a USB device, as discovery reports them.
     Usb {
-        /// How messages call the place.
+        /// The place's name in messages.
         name: String,
-        /// The ports that are there now; none while the device is unplugged.
+        /// The ports that are there now; `None` while the device is unplugged.
         ports: watch::Receiver<Option<Ports>>,
-        /// Where discovery leaves the port open at which it asked who is there.
+        /// The place for the port at which discovery identified the modem, still open.
         handover: Handover,
     },
 }
 
-/// What discovery and the modem to which it gives devices leave for each other: discovery the port at which
-/// it asked a device who it is, still open; the modem what it heard at its port of who is there.
+/// Values that discovery and the modem's task leave for each other. Discovery leaves the port at
+/// which it identified a device, still open. The modem's task leaves the identity that it read at
+/// its port.
 #[derive(Debug, Clone, Default)]
 pub struct Handover(Arc<Mutex<Left>>);
 
@@ -36,43 +37,43 @@ pub struct Handover(Arc<Mutex<Left>>);
 struct Left {
     asked: Option<Introduction>,
     heard: Option<Heard>,
-    /// Wakes discovery.
+    /// The means to wake discovery.
     waker: Option<Arc<Notify>>,
 }
 
-/// Who a modem's own task heard at its port.
+/// The identity that a modem's own task read at its port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heard {
-    /// Since when that device is there.
+    /// The time since which that device is there.
     pub since: Instant,
-    /// What it calls itself.
+    /// Its model name.
     pub model: String,
     /// Its IMEI.
     pub imei: String,
-    /// Its card; `None` where that was not asked.
+    /// Its card; `None` if the card was not read.
     pub card: Option<Card>,
 }
 
-/// What a modem said of its card.
+/// The state of a modem's card.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Card {
-    /// The number of the one that is in.
+    /// The ICCID of the inserted card.
     Iccid(String),
-    /// None is in, or it does not tell.
+    /// No card is inserted, or it does not report its ICCID.
     Unread,
 }
 
-/// A port that was asked who is there, and is still open.
+/// A port at which a modem was identified, and which is still open.
 #[derive(Debug)]
 pub struct Introduction {
-    /// Who that is.
+    /// The modem's identity.
     pub identity: Identity,
     /// The port.
     pub open: Open,
 }
 
 impl Handover {
-    /// Leaves a port; one that was left before is closed.
+    /// Leaves a port; an earlier port is closed.
     pub fn leave(&self, asked: Introduction) {
         drop(self.lock().asked.replace(asked));
     }
@@ -82,12 +83,12 @@ impl Handover {
         self.lock().asked.take()
     }
 
-    /// Wakes this one when a modem heard who is at its port.
+    /// Sets the waker for news of the identity at the modem's port.
     pub fn wakes(&self, waker: &Arc<Notify>) {
         self.lock().waker = Some(Arc::clone(waker));
     }
 
-    /// Says who is at the modem's port.
+    /// Leaves the identity at the modem's port, and wakes discovery.
     pub fn tell(&self, heard: Heard) {
         let mut left = self.lock();
         left.heard = Some(heard);
@@ -96,7 +97,7 @@ impl Handover {
         }
     }
 
-    /// Takes what the modem said last.
+    /// Takes the identity that the modem's task left last.
     pub fn heard(&self) -> Option<Heard> {
         self.lock().heard.take()
     }
@@ -106,22 +107,23 @@ impl Handover {
     }
 }
 
-/// Which ports of a device were asked in vain, one after the other: only a device none of whose ports
-/// answers is mute. A value: each case is a line of a table.
+/// The ports of a device that were tried in vain, one after the other: a device is mute only if
+/// none of its ports answers. A value: each case is a line of a table.
 #[derive(Debug, Default)]
 pub(crate) struct Round {
-    /// Of this stay of the device.
+    /// The start of this stay of the device.
     since: Option<Instant>,
     silent: Vec<PathBuf>,
     held: Vec<PathBuf>,
 }
 
 impl Round {
-    /// Takes in that no AT command was answered at this port of a device that has these; whether that
-    /// holds now for all of them, but for those that another program has. Then another round begins.
+    /// Notes that no AT command was answered at this port, and reports whether that holds for all
+    /// ports of the device now. Ports that another program has open do not count. After a complete
+    /// round another one begins.
     pub(crate) fn silent(&mut self, tty: &Path, ports: Option<&Ports>) -> bool {
         let Some(ports) = ports else {
-            // At a fixed tty there is no other.
+            // A fixed tty is the only port.
             return true;
         };
         self.of(ports);
@@ -134,7 +136,7 @@ impl Round {
         is_complete
     }
 
-    /// Takes in that another program has this port. Alone that says nothing of the device.
+    /// Notes that another program has this port open. That alone is not evidence about the device.
     pub(crate) fn held(&mut self, tty: &Path, ports: Option<&Ports>) {
         if let Some(ports) = ports {
             self.of(ports);
@@ -142,7 +144,7 @@ impl Round {
         }
     }
 
-    /// Takes in that a port answered, or that the device went.
+    /// Notes that a port answered, or that the device went.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -155,7 +157,7 @@ impl Round {
 }
 
 impl Location {
-    /// The tty to try at the `turn`th attempt.
+    /// Returns the tty to try at the `turn`th attempt.
     pub(crate) fn place(&self, turn: usize) -> Option<Place> {
         match self {
             Self::Fixed(path) => Some(path.clone().into()),
@@ -163,7 +165,7 @@ impl Location {
         }
     }
 
-    /// The ports that are there now; none at a fixed tty.
+    /// Returns the ports that are there now; `None` at a fixed tty.
     pub(crate) fn ports(&self) -> Option<Ports> {
         match self {
             Self::Fixed(_) => None,
@@ -171,33 +173,33 @@ impl Location {
         }
     }
 
-    /// Reports whether discovery may give its device to another, or another device to it.
+    /// Reports whether discovery assigns the device, and may assign another one.
     pub(crate) fn is_found(&self) -> bool {
         matches!(self, Self::Usb { .. })
     }
 
-    /// Tells discovery who is at the port of the device that is there.
+    /// Reports to discovery the identity at the port of the present device.
     pub(crate) fn tell(&self, model: &str, imei: &str, card: Option<Card>) {
         let Self::Usb { ports, handover, .. } = self else { return };
         let Some(since) = ports.borrow().as_ref().map(|ports| ports.since) else { return };
         handover.tell(Heard { since, model: model.to_owned(), imei: imei.to_owned(), card });
     }
 
-    /// The port that discovery left open, if it is of the device that is there now.
+    /// Takes the port that discovery left open, if it is of the device that is there now.
     pub(crate) fn take_open(&self) -> Option<Introduction> {
         let Self::Usb { ports, handover, .. } = self else { return None };
-        // Before it is told which ports there are, what was left is for later.
+        // Until the ports are known, a port that was left is for later.
         let since = ports.borrow().as_ref()?.since;
         handover.take().filter(|asked| asked.open.place.since == Some(since))
     }
 
-    /// Since when the device is there, as discovery tells it.
+    /// Returns the time since which the device is there, as discovery reports it.
     pub(crate) fn since(&self) -> Option<Instant> {
         self.ports().map(|ports| ports.since)
     }
 
-    /// Waits until other ports are there than these: another device, the same one anew, or none; for ever at
-    /// a fixed tty.
+    /// Waits until the ports differ from these: another device, the same device plugged in again,
+    /// or none. Waits for ever at a fixed tty.
     ///
     /// # Cancel safety
     /// Nothing is lost.
@@ -207,8 +209,8 @@ impl Location {
         }
     }
 
-    /// Waits until discovery gave another device than the one that has this tty. One that is unplugged its port
-    /// tells.
+    /// Waits until discovery assigned another device than that of this tty. An unplugged device is
+    /// not an event here: its port reports that.
     ///
     /// # Cancel safety
     /// Nothing is lost.
@@ -219,10 +221,10 @@ impl Location {
         }
     }
 
-    /// Waits until discovery tells something new; for ever at a fixed tty.
+    /// Waits for the next change from discovery; for ever at a fixed tty.
     ///
     /// # Cancel safety
-    /// Nothing is lost: what is new stays new until it was waited for.
+    /// Nothing is lost: a change stays unread until it was waited for.
     pub(crate) async fn changed(&mut self) {
         if let Self::Usb { ports, .. } = self
             && ports.changed().await.is_ok()
@@ -299,7 +301,8 @@ mod tests {
             came: false,
         };
         let (first, later) = (ports(now), ports(now + Duration::from_secs(9)));
-        // `b!` another program has it, `>` the device came again, `*` a port answered, `=` all were in vain.
+        // `b!` another program has it, `>` the device came again, `*` a port answered, `=` all were
+        // in vain.
         for steps in [
             "b a c= b a c=",
             "b b a a c=",

@@ -1,6 +1,6 @@
 //! Messages of MQTT, on their way up and down.
 
-/// The largest payload of a message in bytes: what `AT+CMQTTPAYLOAD` takes, and the limit of every way in.
+/// The largest payload of a message in bytes: the limit of `AT+CMQTTPAYLOAD`, and of every way in.
 pub const MAX_PAYLOAD: usize = 10_240;
 
 /// The index of one MQTT client inside the modem, from 0.
@@ -20,7 +20,7 @@ pub enum Qos {
 }
 
 impl Qos {
-    /// 0, 1 or 2.
+    /// Returns 0, 1 or 2.
     pub fn number(self) -> u8 {
         match self {
             Self::AtMostOnce => 0,
@@ -29,7 +29,7 @@ impl Qos {
         }
     }
 
-    /// From 0, 1 or 2.
+    /// Returns the quality of service of 0, 1 or 2.
     pub fn from_number(number: u8) -> Option<Self> {
         match number {
             0 => Some(Self::AtMostOnce),
@@ -45,11 +45,11 @@ impl Qos {
 pub struct Message {
     /// 1 to 65,535 bytes; the modem's own limit is in its model.
     pub topic: String,
-    /// Any bytes, none included.
+    /// Any bytes; may be empty.
     pub payload: Vec<u8>,
     /// Quality of service.
     pub qos: Qos,
-    /// The broker keeps it for later subscribers.
+    /// True if the broker keeps it for later subscribers.
     pub retain: bool,
 }
 
@@ -62,10 +62,10 @@ pub struct Received {
     pub payload: Vec<u8>,
 }
 
-/// The place to which a session hands what it received.
+/// The place to which a session hands its received messages.
 pub trait Inbox: Send + Sync {
-    /// Takes a message, which the modem has acknowledged to the broker before. It is called from the modem's task, so it
-    /// returns at once, and counts a message that it has no room for.
+    /// Takes a message, which the modem has acknowledged to the broker before. It is called from
+    /// the modem's task, so it returns at once, and counts a message for which it has no room.
     fn take(&self, received: Received);
 }
 
@@ -76,18 +76,20 @@ impl<F: Fn(Received) + Send + Sync> Inbox for F {
 }
 
 impl Received {
-    /// Returns a message whose topic stood in a line. `None` if the topic is not what was sent: bytes of a line that are no
-    /// UTF-8 become U+FFFD, and one that was sent as such cannot be told from them.
+    /// Returns a message whose topic stood in a line. `None` if the topic may differ from the
+    /// original. Bytes of a line that are not UTF-8 become U+FFFD, which cannot be distinguished
+    /// from a U+FFFD in the topic.
     pub fn in_line(topic: &str, payload: Vec<u8>) -> Option<Self> {
         let is_text = !topic.contains(char::REPLACEMENT_CHARACTER);
         is_text.then(|| Self { topic: topic.to_owned(), payload })
     }
 
-    /// Returns a message whose topic came as bytes. `None` if it is no UTF-8 (MQTT 3.1.1 [MQTT-3.3.2-1]).
+    /// Returns a message whose topic came as bytes. `None` if it is not UTF-8 (MQTT 3.1.1
+    /// [MQTT-3.3.2-1]).
     pub fn in_bytes(topic: Vec<u8>, payload: Vec<u8>) -> Option<Self> {
         String::from_utf8(topic).ok().map(|topic| Self { topic, payload })
     }
 }
 
-/// Words for a message without a topic.
+/// The log line about a message without a topic.
 pub const NO_TOPIC: &str = "a message came down whose topic is no UTF-8, and is lost";

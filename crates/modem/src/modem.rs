@@ -35,10 +35,10 @@ use crate::shared::Shared;
 use crate::snapshot::{Snapshot, State};
 use crate::urc_listeners::UrcListeners;
 
-/// How long after the end of its data a tty's node may still be there, a fifth of it.
+/// A fifth of the time for which a tty's node may outlast the end of its data.
 const NODE_GOES: Duration = Duration::from_millis(20);
 
-/// A modem that cannot be used as it is, is tried again this often.
+/// The time between two tries of a modem that cannot be used as it is.
 const UNUSABLE: Duration = Duration::from_secs(60);
 
 /// One modem of the fleet.
@@ -46,24 +46,24 @@ pub struct Modem {
     core: Core,
     device: Device,
     roster: Arc<Roster>,
-    /// Whether the tty was there when it was looked for last.
+    /// True if the tty was there at the last look.
     present: bool,
-    /// Which of the device's ports is tried: the next one after each that was of no use.
+    /// The index of the port to try: the next port after each that failed.
     turn: usize,
-    /// No layout says that the tty speaks AT.
+    /// True if no layout names the tty as an AT port.
     is_guess: bool,
-    /// How many questions were not answered when the ttys of the device that is there were closed.
+    /// The number of unanswered questions when each tty of the present device was closed.
     asked: BTreeMap<PathBuf, Arc<AtomicU32>>,
-    /// Whether it was there before.
+    /// True if the device was there before.
     was_there: bool,
-    /// The way to the port for a person's own commands, and the ends by which it is one.
+    /// The way to the port for a person's own commands, and its ends in this task.
     access: Access,
     opened: watch::Sender<Option<At>>,
     listeners: Arc<UrcListeners>,
 }
 
 impl Modem {
-    /// A modem that is not opened yet, and where it can be watched.
+    /// Creates a modem that is not opened yet, with the receiver of its snapshots.
     pub fn new(
         config: ModemConfig,
         sessions: Vec<Session>,
@@ -88,22 +88,22 @@ impl Modem {
         (modem, watched)
     }
 
-    /// The way to its port, for a person's own commands.
+    /// Returns the way to its port for a person's own commands.
     pub fn access(&self) -> Access {
         self.access.clone()
     }
 
-    /// Its sessions: others may join and leave while it runs.
+    /// Returns its sessions: others may join and leave while it runs.
     pub fn roster(&self) -> Arc<Roster> {
         Arc::clone(&self.roster)
     }
 
-    /// The way to it while it is identified, for those who ask it something in passing.
+    /// Returns the way to the modem while it is identified, for questions beside its service.
     pub fn link(&self) -> watch::Receiver<Option<Link>> {
         self.core.link.subscribe()
     }
 
-    /// The modem's whole life: returns once told to stop, with every session signed out.
+    /// Runs the modem's whole life: returns after the stop, with every session signed out.
     pub async fn run(&mut self) {
         let mut attempts = Attempts::default();
         let stop = self.core.env.stop.clone();
@@ -141,10 +141,11 @@ impl Modem {
                     attempts.reset();
                     Duration::ZERO
                 }
-                // What holds it lets it go some day; the modem is not asked for anything.
+                // The tty may be free again later; nothing is done to the modem.
                 End::Unopened(_) => attempts.next_wait(),
                 End::Unusable(_) => UNUSABLE,
-                // Another port of the device may answer: all are asked before anything is done to it.
+                // Another port of the device may answer: all are tried before any action on the
+                // device.
                 End::Mute | End::Foreign(_) if !is_mute => Duration::ZERO,
                 End::Mute | End::Foreign(_) if may_still_boot(&self.core) => LOOK,
                 end => match self.device.recover(&mut self.core, end, &mut attempts).await {
@@ -161,12 +162,13 @@ impl Modem {
         self.left(&End::Failed(words.to_owned()));
     }
 
-    /// Marks the modem as one that nobody runs any more.
+    /// Marks the modem as one that no task runs any more.
     pub fn give_up(&mut self, words: &str) {
         self.left(&End::Unusable(words.to_owned()));
     }
 
-    /// Whether the tty went away at the end of the stay: its node goes a moment after its data.
+    /// Reports whether the tty went away at the end of the stay: its node goes a moment after its
+    /// data.
     async fn vanished(&mut self, end: &End) -> bool {
         if !matches!(end, End::Gone) {
             return false;
@@ -183,7 +185,7 @@ impl Modem {
         false
     }
 
-    /// What it means that another program was seen to have the port open too.
+    /// Returns the end of a stay during which another program was seen to have the port open too.
     fn shared_with(&self, holder: Holder) -> End {
         let busy = Busy { tty: self.device.tty.clone(), holder: Some(holder) };
         self.core.observer.opened(Some(&busy));
@@ -247,7 +249,7 @@ impl Modem {
                 Ok(open)
             }
             Err(serial::OpenError::Absent { .. }) => Err(End::Gone),
-            // A driver that is stuck at a modem answers as little as the modem.
+            // A driver that hangs because of a modem answers as little as the modem.
             Err(serial::OpenError::Wedged { .. }) => Err(End::Mute),
             Err(error) => Err(End::Unopened(Chain(&error).to_string())),
         }
@@ -281,7 +283,7 @@ impl Modem {
                         roster.went(DisconnectReason::Network, words);
                         core.vitals.booted();
                         core.forget_readings();
-                        // A SIM that was lost comes without a boot line: ask who is there all the same.
+                        // A lost SIM comes without a boot line: ask for the identity all the same.
                         at.doubt().await;
                         core.stand(State::Identifying, None);
                     }
@@ -289,7 +291,8 @@ impl Modem {
                 }
             }
         };
-        // All arms end the stay on this port; what `serve` leaves half done ends with the port.
+        // All arms end the stay on this port; a step that `serve` leaves half done ends with the
+        // port.
         let end = tokio::select! {
             end = port.run() => match end {
                 PortEnd::Gone(error) => {
@@ -341,7 +344,7 @@ impl Modem {
     }
 }
 
-/// Waits until a reset should have helped, or more is due.
+/// Waits until the action at `due`; for ever without one.
 async fn overdue(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
@@ -349,7 +352,7 @@ async fn overdue(due: Option<Instant>) {
     }
 }
 
-/// From a port that was opened, or a modem that booted, to the end of service.
+/// Serves from an opened port, or a boot, to the end of service.
 async fn serve(
     core: &Core,
     at: &At,

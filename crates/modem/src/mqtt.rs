@@ -1,4 +1,4 @@
-//! The MQTT stack inside a modem: what every vendor's can do, and how it fails.
+//! The MQTT stack inside a modem: the operations that every vendor's stack has, and their failures.
 
 pub mod command;
 
@@ -11,7 +11,7 @@ use crate::port::{At, ExchangeError};
 use crate::reply::{CmeError, cme_advice};
 use crate::tls::Tls;
 
-/// What a session signs in with.
+/// The settings with which a session signs in.
 #[derive(Debug, Clone)]
 pub struct Connection {
     /// Host name or address of the broker.
@@ -26,18 +26,19 @@ pub struct Connection {
     pub password: Option<SecretString>,
     /// Keep-alive in seconds.
     pub keep_alive_s: u16,
-    /// Whether the broker forgets the session's subscriptions at the end.
+    /// True if the broker forgets the session's subscriptions at the end.
     pub clean_session: bool,
-    /// What the broker publishes when the session ends without DISCONNECT.
+    /// The message that the broker publishes if the session ends without DISCONNECT.
     pub will: Option<Message>,
-    /// How the connection is secured; none: plain TCP.
+    /// The security of the connection; `None` is plain TCP.
     pub tls: Option<Tls>,
-    /// Another session of the modem waits while this one holds its stack: what takes long is given up sooner.
+    /// True if another session of the modem waits for its stack meanwhile: slow operations are
+    /// given up sooner.
     pub is_shared: bool,
-    /// The number of the packet data context that it runs over, for stacks that can be told.
+    /// The number of the packet data context for the connection, for stacks that can choose one.
     pub context: u8,
-    /// What the modem makes user name and password of by itself, and the whole client id; those above are
-    /// absent then, and [`Self::client_id`] is its bare part.
+    /// The values from which the modem itself computes user name, password and the whole client id.
+    /// User name and password above are absent then, and [`Self::client_id`] is the bare part.
     pub triple: Option<Triple>,
 }
 
@@ -52,10 +53,10 @@ pub struct Triple {
     pub device_secret: SecretString,
 }
 
-/// How much of a failure is lost with it.
+/// The extent of the loss that a failure causes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// This message or command alone; the session stands.
+    /// Only this message or command; the session goes on.
     Message,
     /// The client is busy with an earlier operation: ask again later.
     Busy,
@@ -68,18 +69,19 @@ pub enum Scope {
 /// A result code of the modem's MQTT stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResultCode {
-    /// As the modem prints it. -1 is a code as well: a failure of which the modem knows no more.
+    /// The number that the modem prints. -1 is a code as well: a failure without a known cause.
     pub number: i32,
     /// Its name in the vendor's manual.
     pub name: &'static str,
-    /// What to try; empty where there is nothing better than to try again.
+    /// Advice; empty if another try is the best.
     pub advice: &'static str,
-    /// What is lost.
+    /// The extent of the loss.
     pub scope: Scope,
-    /// The broker ended the session while it had the message: it may have been the message's fault.
+    /// True if the broker ended the session while it had the message: the message may have caused
+    /// that.
     pub kick: bool,
-    /// The stack's own trouble, and neither the broker's word nor the network's: a few in a row mean that the service
-    /// is to be started again.
+    /// True if the stack itself failed, not the broker or the network. A few in a row mean that the
+    /// service is due for a restart.
     pub own: bool,
 }
 
@@ -90,7 +92,7 @@ impl std::fmt::Display for ResultCode {
     }
 }
 
-/// Why an operation of the MQTT stack failed.
+/// The reason why an operation of the MQTT stack failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum MqttError {
     /// The stack gave a result code.
@@ -98,17 +100,17 @@ pub enum MqttError {
     Refused {
         /// The command's name without `AT+`.
         operation: &'static str,
-        /// What the stack said.
+        /// The stack's code.
         code: ResultCode,
     },
     /// The modem refused and gave no code of its MQTT stack.
     #[error("the modem refused {operation} ({said}){}{advice}", if advice.is_empty() { "" } else { ": " })]
     NoCode {
-        /// The command's name without `AT+`, and the setting where there are several.
+        /// The command's name without `AT+`, and the setting if the command has several.
         operation: &'static str,
-        /// The modem's answer in the place of a code, in words.
+        /// The modem's answer in place of a code, as text.
         said: String,
-        /// The usual cause, and what to try; empty if none is known.
+        /// The usual cause, and advice; empty if no cause is known.
         advice: &'static str,
     },
     /// A stack that has no codes refused.
@@ -116,10 +118,10 @@ pub enum MqttError {
     Uncoded {
         /// The command's name without `AT+`.
         operation: &'static str,
-        /// What is behind it as a rule, and what to try.
+        /// The usual cause, and advice.
         advice: &'static str,
     },
-    /// A stack that has no codes refused so late that it may have been its own time-out.
+    /// A stack that has no codes refused so late that the cause may be its own time-out.
     #[error(
         "the modem gave {operation} up (it tells no code): the broker gave no answer in time, or the connection went"
     )]
@@ -134,13 +136,13 @@ pub enum MqttError {
     ClientIdTooLong {
         /// Bytes of the client id.
         length: usize,
-        /// What the firmware takes.
+        /// The firmware's limit.
         limit: usize,
     },
     /// The modem's command has no room for a value of this length.
     #[error("{what} has {length} bytes, and this modem takes {least} to {most}")]
     OutOfRange {
-        /// Which value.
+        /// The name of the value.
         what: &'static str,
         /// Its length in bytes.
         length: usize,
@@ -152,13 +154,13 @@ pub enum MqttError {
     /// The modem's command has no form for a value.
     #[error("{what} cannot be told to this modem: {reason}")]
     Inexpressible {
-        /// Which value.
+        /// The name of the value.
         what: &'static str,
-        /// What stands against it, in words.
+        /// The obstacle, as text.
         reason: &'static str,
     },
-    /// The firmware answers before the broker has acknowledged, and cannot be told to wait: nobody would know
-    /// whether a message arrived.
+    /// The firmware answers before the broker has acknowledged, and has no setting to wait. It
+    /// would stay unknown whether a message arrived.
     #[error(
         "the modem refused {operation}, without which it does not tell when the broker has a message; if that stays so its firmware needs an update"
     )]
@@ -171,37 +173,38 @@ pub enum MqttError {
         "the file for {option} has {length} bytes, and the modem takes at most {limit}; leave out what is not needed"
     )]
     FileTooLong {
-        /// What it is for, in the words of the modem's setting.
+        /// The purpose of the file, in the words of the modem's setting.
         option: &'static str,
         /// Bytes of the file.
         length: usize,
-        /// What the modem takes.
+        /// The modem's limit.
         limit: usize,
     },
-    /// A file came to the modem otherwise than it was sent.
+    /// The file in the modem differs from the file that was sent.
     #[error("the file for {option} did not come to the modem whole")]
     FileTorn {
-        /// What it is for, in the words of the modem's setting.
+        /// The purpose of the file, in the words of the modem's setting.
         option: &'static str,
     },
-    /// There is nothing to sign in with just now.
+    /// There are no credentials to sign in with at present.
     #[error("nothing to sign in with: {reason}")]
     NoCredentials {
-        /// Why, in words.
+        /// The reason as text.
         reason: String,
     },
-    /// The connection is to be secured, and this modem's dialect cannot do it.
+    /// The connection needs TLS, and this modem's dialect does not support it.
     #[error(
         "TLS is not supported on this modem; use a broker with mqtt://, or a modem whose profile speaks TLS"
     )]
     NoTls,
-    /// The modem is to sign in at Alibaba Cloud by itself, and its dialect or its firmware cannot do it.
+    /// The modem is to sign in at Alibaba Cloud by itself, and its dialect or firmware cannot do
+    /// that.
     #[error(
         "this modem cannot sign in at Alibaba Cloud by itself; leave `aliauth` out, and the agent signs"
     )]
     NoAliauth,
-    /// The modem did not take what it is to sign in with, and gave no code. A firmware that cannot sign in
-    /// answers so, and one that is busy too.
+    /// The modem refused the values to sign in with, and gave no code. A firmware that cannot sign
+    /// in answers so, and a busy firmware too.
     #[error(
         "the modem refused {operation} and gave no code; if that stays so its firmware cannot sign in at Alibaba Cloud by itself: leave `aliauth` out, and the agent signs"
     )]
@@ -212,26 +215,27 @@ pub enum MqttError {
     /// A value cannot be sent in a command.
     #[error("{what} cannot be sent to the modem")]
     Unsendable {
-        /// Which value.
+        /// The name of the value.
         what: &'static str,
-        /// Why.
+        /// The reason.
         #[source]
         source: at::InvalidLine,
     },
-    /// The exchange itself went wrong: no answer in time, or the port closed.
+    /// The exchange itself failed: no answer in time, or the port closed.
     #[error("{operation} did not come to its end")]
     Exchange {
         /// The command's name without `AT+`.
         operation: &'static str,
-        /// What happened.
+        /// The failure.
         #[source]
         source: ExchangeError,
     },
 }
 
 impl MqttError {
-    /// A refusal without a code of the stack's own. `refusal` is the final result code that came in its place, and
-    /// `advice` says what is usually behind it; what the standard says of a `+CME ERROR` comes first.
+    /// Makes the error of a refusal without a code of the stack's own. `refusal` is the final
+    /// result code that came in place of a code. `advice` names the usual cause; the standard's
+    /// advice on a `+CME ERROR` comes first.
     pub fn without_code(
         operation: &'static str,
         refusal: Option<&FinalCode>,
@@ -248,12 +252,12 @@ impl MqttError {
             (None, Some(text)) => format!("+CME ERROR: {text}"),
             (_, None) => line,
         };
-        // 3, "not allowed", is of any command: what is known of this one says more.
+        // 3, "not allowed", may follow any command: the advice for this command is more precise.
         let code = code.filter(|code| *code != 3 || advice.is_empty());
         Self::NoCode { operation, said, advice: code.and_then(cme_advice).unwrap_or(advice) }
     }
 
-    /// What is lost with it.
+    /// Returns the extent of the loss.
     pub fn scope(&self) -> Scope {
         match self {
             Self::Refused { code, .. } => code.scope,
@@ -275,7 +279,7 @@ impl MqttError {
         }
     }
 
-    /// The command that failed, without `AT+`; `None` where none was sent.
+    /// Returns the command that failed, without `AT+`; `None` if none was sent.
     pub fn command(&self) -> Option<&'static str> {
         match self {
             Self::Refused { operation, .. }
@@ -297,7 +301,7 @@ impl MqttError {
         }
     }
 
-    /// The stack's result code, where it gave one.
+    /// Returns the stack's result code, if there is one.
     pub fn code(&self) -> Option<i32> {
         match self {
             Self::Refused { code, .. } => Some(code.number),
@@ -305,19 +309,21 @@ impl MqttError {
         }
     }
 
-    /// Whether the session may have ended because of the message: the broker had it, or may have had it.
+    /// Reports whether the message may have caused the end of the session: the broker had the
+    /// message, or may have had it.
     pub fn may_accuse_message(&self) -> bool {
         match self {
             Self::Refused { code, .. } => code.kick,
-            // A stack without codes tells so that the connection went under the message; a late refusal may be bad
-            // radio.
+            // A stack without codes refuses so when the connection broke during the message. A late
+            // refusal may be bad radio.
             Self::Uncoded { .. } => true,
             Self::Unanswered { .. } => false,
             other => other.is_timeout(),
         }
     }
 
-    /// Reports whether it is the stack's own trouble: no answer in time, no code, or a code that says so.
+    /// Reports whether the stack itself failed: no answer in time, no code, or a code that means
+    /// so.
     pub fn is_own(&self) -> bool {
         match self {
             Self::Refused { code, .. } => code.own,
@@ -326,12 +332,13 @@ impl MqttError {
         }
     }
 
-    /// Whether the modem's code is one that it tells after a broker closed the connection.
+    /// Reports whether the code means that the broker closed the connection.
     pub fn is_kick(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if code.kick)
     }
 
-    /// Whether a session that could not open for this reason never will as it is configured.
+    /// Reports whether a session that failed to open for this reason will always fail with its
+    /// present settings.
     pub fn is_hopeless(&self) -> bool {
         matches!(
             self,
@@ -345,7 +352,7 @@ impl MqttError {
         )
     }
 
-    /// Whether the modem never told how the operation ended.
+    /// Reports whether the modem never reported the end of the operation.
     pub fn is_timeout(&self) -> bool {
         matches!(
             self,
@@ -363,34 +370,36 @@ impl MqttError {
 /// Dropping an operation leaves the modem's client in a state that only [`close`](Self::close) ends.
 #[async_trait]
 pub trait Mqtt: Send + Sync {
-    /// Brings the service up with nothing left over from an earlier run.
+    /// Starts the service, without anything left over from an earlier run.
     async fn start(&self, at: &At) -> Result<(), MqttError>;
 
-    /// Whether clients need a service that is started once for all of them, and are refused without a code where it is
-    /// not.
+    /// Reports whether clients need a service that is started once for all of them. If it is not
+    /// running, the stack refuses them without a code.
     fn has_service(&self) -> bool {
         true
     }
 
-    /// Whether [`open`](Self::open) secures a connection that asks for it. Where it does not, such a
+    /// Reports whether [`open`](Self::open) secures a connection that asks for it. If not, such a
     /// connection is refused before: it must never become a plain one.
     fn speaks_tls(&self) -> bool {
         false
     }
 
-    /// Whether [`open`](Self::open) can leave the signing to the modem where a connection has a [`Triple`].
-    /// Where it cannot, such a connection is refused before.
+    /// Reports whether [`open`](Self::open) can leave the signing to the modem if a connection has
+    /// a [`Triple`]. If not, such a connection is refused before.
     fn signs_aliyun(&self) -> bool {
         false
     }
 
-    /// Has the modem print a received message that it keeps ([`Notice::Pending`](crate::profile::Notice)). The
-    /// message comes as a URC, as if it had not been kept. A stack that keeps none has nothing to print.
+    /// Has the modem print a received message that it keeps
+    /// ([`Notice::Pending`](crate::profile::Notice)). The message comes as a URC, like one that was
+    /// not kept. A stack that keeps no messages does nothing.
     async fn fetch(&self, _at: &At, _client: Client, _slot: u8) -> Result<(), MqttError> {
         Ok(())
     }
 
-    /// Removes what earlier runs left in the modem for clients that are not `secured` now, such as keys.
+    /// Removes files of earlier runs from the modem, such as keys, for clients that are not
+    /// `secured` now.
     async fn tidy(&self, _at: &At, _secured: &[Client]) {}
 
     /// Signs a client in.
@@ -411,7 +420,7 @@ pub trait Mqtt: Send + Sync {
     /// Publishes; `Ok` is the broker's acknowledgement (QoS 1, 2) or the modem's acceptance (QoS 0).
     async fn publish(&self, at: &At, client: Client, message: &Message) -> Result<(), MqttError>;
 
-    /// Signs a client out, whatever state it is in. The service goes on.
+    /// Signs a client out, in any state. The service goes on.
     async fn close(&self, at: &At, client: Client);
 
     /// Ends the service, once all clients are closed.

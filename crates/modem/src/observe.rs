@@ -1,5 +1,5 @@
-//! What a modem tells about its work as it happens. The agent counts; this crate does not know how. Messages that come
-//! down are told here only to be counted: [`Inbox`](crate::Inbox) takes them.
+//! Events of a modem's work as they happen. The agent counts them. Messages that come down are
+//! reported here only to be counted: [`Inbox`](crate::Inbox) takes them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::exchange::Kind;
 use crate::holder::Busy;
 use crate::message::{Message, Received};
 
-/// How an exchange ended, in the words of the metrics.
+/// The outcome of an exchange, in the words of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ExchangeResult {
     /// Ended with `OK`.
@@ -21,20 +21,20 @@ pub enum ExchangeResult {
     Timeout,
 }
 
-/// How a publish ended, in the words of the metrics.
+/// The outcome of a publish, in the words of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PublishResult {
     /// The broker acknowledged it (QoS 1, 2), or the modem took it (QoS 0).
     Ok,
-    /// The modem or the broker refused it, or the session ended under it.
+    /// The modem or the broker refused it, or the session ended during it.
     Error,
-    /// The modem never told how it ended.
+    /// The modem never reported the end.
     Timeout,
     /// No result within the stall time; it may still come, and then counts as well.
     Unknown,
 }
 
-/// Why a session ended, in the words of the metrics.
+/// The reason why a session ended, in the words of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DisconnectReason {
     /// The broker closed the connection.
@@ -47,7 +47,8 @@ pub enum DisconnectReason {
     Unplug,
 }
 
-/// A means to bring a modem back, in the words of the metrics: the rungs of the ladder, the lowest first.
+/// A means to bring a modem back, in the words of the metrics: the rungs of the ladder, the lowest
+/// first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RecoveryAction {
     /// The agent asked until it was in step with the modem again.
@@ -58,15 +59,15 @@ pub enum RecoveryAction {
     ServiceRestart,
     /// The radio was switched off and on.
     RadioCycle,
-    /// The modem was told to boot.
+    /// The modem was reset by a command.
     ModemReset,
     /// The USB device was reset.
     UsbReset,
-    /// The operator's script for the modem's supply was run.
+    /// The operator's script for the modem's power supply was run.
     Power,
 }
 
-/// What is wrong with a modem, in the words of the metrics. Several may hold at a time.
+/// A trouble of a modem, in the words of the metrics. Several may hold at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecoveryCause {
@@ -76,17 +77,17 @@ pub enum RecoveryCause {
     Service,
     /// It answers, and a step to service fails for a reason of its own.
     Wedged,
-    /// It is not registered for too long.
+    /// It is unregistered for too long.
     Unregistered,
     /// The network denies data to its SIM.
     Denied,
-    /// Its SIM does not work, or is not there.
+    /// Its SIM does not work, or is absent.
     Sim,
     /// It boots again and again when it starts its service or signs in.
     BootLoop,
     /// It writes its firmware.
     Update,
-    /// Its sessions fail, and not by their brokers' word.
+    /// Its sessions fail for reasons other than their brokers.
     Sessions,
     /// It is registered, and no traffic comes back.
     Path,
@@ -94,14 +95,14 @@ pub enum RecoveryCause {
     Flapping,
 }
 
-/// What a means of recovery came to, in the words of the metrics.
+/// The outcome of a means of recovery, in the words of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RecoveryOutcome {
     /// It brought the modem back.
     Cured,
-    /// It did not.
+    /// It did not bring the modem back.
     Failed,
-    /// It is of no use here, or not to be had: it was not tried, and costs nothing.
+    /// It is useless here, or not available: it was not tried, and costs nothing.
     Skipped,
 }
 
@@ -109,7 +110,7 @@ impl ExchangeResult {
     /// All results, for metrics that start at 0.
     pub const ALL: [Self; 3] = [Self::Ok, Self::Error, Self::Timeout];
 
-    /// The result in the words of the metrics.
+    /// Returns the result in the words of the metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -123,7 +124,7 @@ impl PublishResult {
     /// All results.
     pub const ALL: [Self; 4] = [Self::Ok, Self::Error, Self::Timeout, Self::Unknown];
 
-    /// The result in the words of the metrics.
+    /// Returns the result in the words of the metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -138,7 +139,7 @@ impl DisconnectReason {
     /// All reasons, for metrics that start at 0.
     pub const ALL: [Self; 4] = [Self::Broker, Self::Network, Self::Agent, Self::Unplug];
 
-    /// The reason in the words of the metrics.
+    /// Returns the reason in the words of the metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Broker => "broker",
@@ -161,7 +162,7 @@ impl RecoveryAction {
         Self::Power,
     ];
 
-    /// The action in the words of the metrics.
+    /// Returns the action in the words of the metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Resync => "resync",
@@ -191,7 +192,7 @@ impl RecoveryCause {
         Self::Flapping,
     ];
 
-    /// The cause in the words of the metrics.
+    /// Returns the cause in the words of the metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Mute => "mute",
@@ -213,7 +214,7 @@ impl RecoveryOutcome {
     /// All outcomes.
     pub const ALL: [Self; 3] = [Self::Cured, Self::Failed, Self::Skipped];
 
-    /// The outcome in the words of the metrics.
+    /// Returns the outcome in the words of the metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cured => "cured",
@@ -223,11 +224,12 @@ impl RecoveryOutcome {
     }
 }
 
-/// Declares the observer, and that several observers are one: a method that is added reaches them all.
+/// Declares the observer, and its implementation for several observers: each method reaches them
+/// all.
 macro_rules! observer {
     ($($(#[$doc:meta])* fn $name:ident(&self $(, $argument:ident: $kind:ty)*);)*) => {
-        /// Told of each thing as it happens, from the modem's task: implementations return at once. What one
-        /// does not ask for passes by.
+        /// The receiver of each event as it happens, called from the modem's task: implementations
+        /// return at once. By default an event is ignored.
         pub trait Observer: Send + Sync {
             $($(#[$doc])* fn $name(&self $(, $argument: $kind)*) { $(let _ = $argument;)* })*
         }
@@ -240,7 +242,7 @@ macro_rules! observer {
     };
 }
 
-/// Several observers, which hear of each thing in this order.
+/// Several observers, which get each event in this order.
 pub struct All(pub Vec<Arc<dyn Observer>>);
 
 observer! {
@@ -250,16 +252,17 @@ observer! {
     fn urc(&self);
     /// The engine lost its step: a line was late, torn or missing.
     fn desync(&self);
-    /// The engine asks the modem whether it is in step, though nothing shows that it is not: after a refusal that some
-    /// firmware follows up with one more `OK`, a result that stayed out, or a boot.
+    /// The engine asks the modem whether it is in step, although nothing shows a loss of step. That
+    /// follows a refusal after which some firmware sends one more `OK`, a result that did not come,
+    /// or a boot.
     fn precaution(&self);
-    /// A CONNECT ended; `ok` tells how.
+    /// A CONNECT ended; `ok` is true if it succeeded.
     fn connect(&self, session: &str, ok: bool);
     /// A connected session ended.
     fn disconnect(&self, session: &str, reason: DisconnectReason);
-    /// A publish is about to be handed to the modem, which may then send it whatever becomes of it here.
+    /// A publish is about to be handed to the modem, which may then send it whatever happens here.
     fn sending(&self, session: &str, message: &Message);
-    /// Which SIM is in the modem; `None` where that is not known, or not any more.
+    /// The modem's SIM changed; `None` if it is not known, or not any more.
     fn sim(&self, iccid: Option<&str>);
     /// A publish ended; `took` is the time from the command that set its topic.
     fn publish(&self, session: &str, qos: u8, result: PublishResult, took: Duration);
@@ -267,17 +270,17 @@ observer! {
     fn received(&self, session: &str, message: &Received);
     /// A message came down damaged, and is lost.
     fn damaged(&self);
-    /// The tty is there.
+    /// The tty appeared.
     fn appeared(&self);
-    /// The tty was opened, or could not be; `busy` where another process has it.
+    /// The tty was opened, or could not be; `busy` if another process has it.
     fn opened(&self, busy: Option<&Busy>);
-    /// The tty went.
+    /// The tty vanished.
     fn vanished(&self);
     /// The profile was loaded, this long after the tty was found.
     fn detected(&self, took: Duration);
     /// The first session came up, this long after the tty was found.
     fn ready(&self, took: Duration);
-    /// A means of recovery came to its end, or was passed over.
+    /// A means of recovery ended, or was skipped.
     fn recovery(&self, action: RecoveryAction, outcome: RecoveryOutcome);
     /// Values of a reply were implausible and left out.
     fn implausible(&self, count: u32);

@@ -1,8 +1,8 @@
-//! The task that owns a port, and [`At`], the handle others use.
+//! The task that owns a port, and [`At`], the handle on it.
 //!
-//! One task owns the byte stream and the engine. Exchanges come in by a bounded channel, each with the
-//! place its answer goes to; URCs go out by a bounded channel to the one owner, the modem. Reads come
-//! before writes before new exchanges, so a flood of URCs cannot reorder exchanges.
+//! One task owns the byte stream and the engine. Exchanges come in by a bounded channel, each with
+//! the channel for its answer. URCs go out by a bounded channel to the one owner, the modem. Reads
+//! come before writes before new exchanges, so a flood of URCs cannot reorder exchanges.
 
 use std::any::Any;
 use std::io;
@@ -31,18 +31,18 @@ use audience::{Audience, READ};
 use pending::{Answer, Pending, REQUESTS, Running, Waiting};
 use trial::Trial;
 
-/// So many reads in a row, then writes and deadlines come first once: a modem that prints faster than
-/// it is read would else keep us from ever writing, or giving up.
+/// The most reads in a row, after which writes and deadlines come first once. Otherwise a modem
+/// that prints faster than we read would keep us from ever writing, or giving up.
 const READS_IN_A_ROW: u32 = 64;
 
-/// Why a port ended.
+/// The reason why a port ended.
 #[derive(Debug)]
 pub enum PortEnd {
     /// The tty gave end of file or an error: unplugged.
     Gone(io::Error),
     /// The modem answers nothing.
     Mute,
-    /// It is none that speaks AT.
+    /// The port does not speak AT.
     Foreign(Protocol),
     /// All handles were dropped.
     Released,
@@ -57,7 +57,7 @@ enum Request {
     Identity(Identity),
     Framing(Framing),
     Doubt,
-    /// A sequence ended: what waited for it may start.
+    /// A sequence ended: exchanges that waited for it may start.
     TurnOver,
 }
 
@@ -85,14 +85,15 @@ pub struct At {
 }
 
 impl At {
-    /// The value in which a dialect remembers facts of the modem at this port. It ends with the port, so that no fact of
-    /// one modem is believed of another. There is one value: a second type gets an empty one each time.
+    /// Returns the value in which a dialect stores facts of the modem at this port. It ends with
+    /// the port, so that no fact of one modem is believed of another. There is one value: a second
+    /// type gets an empty one each time.
     pub fn memory<T: Any + Default + Send + Sync>(&self) -> Arc<T> {
         let memory = self.memory.get_or_init(|| Arc::<T>::default());
         Arc::clone(memory).downcast().unwrap_or_default()
     }
 
-    /// The files that were put into the modem through this port.
+    /// Returns the files that were put into the modem through this port.
     pub fn written(&self) -> &Written {
         &self.written
     }
@@ -103,8 +104,8 @@ impl At {
     /// [`ExchangeError`].
     ///
     /// # Cancel safety
-    /// Dropping the future before its turn withdraws the exchange. After that the port finishes it and
-    /// throws the answer away: the modem is never left at a prompt.
+    /// Dropping the future before its turn withdraws the exchange. After that the port finishes the
+    /// exchange and drops the answer: the modem is never left at a prompt.
     pub async fn run(&self, kind: Kind, exchange: Exchange) -> Result<Reply, ExchangeError> {
         let (answer, answered) = oneshot::channel();
         let exchange = if kind == Kind::Publish { exchange.irrevocable() } else { exchange };
@@ -113,25 +114,25 @@ impl At {
         answered.await.unwrap_or(Err(ExchangeError::Gone))
     }
 
-    /// Waits for the right to run several exchanges that belong together, such as topic, payload and
-    /// publish: a publish of one client may clear what another client has half set. Status exchanges
-    /// wait for the end of a sequence too, or for a result that is out, so that a poll does not lengthen
-    /// each step of it.
+    /// Waits for the right to run several exchanges that belong together, such as topic, payload
+    /// and publish: a publish of one client may clear the half-set topic of another client. Status
+    /// exchanges wait for the end of a sequence, or for a moment in it when a result is out. So a
+    /// poll does not lengthen each of its steps.
     ///
     /// # Cancel safety
-    /// Cancel safe. Turns are given in the order of asking.
+    /// Cancel safe. Turns are given in the order of the calls.
     pub async fn sequence(&self) -> Result<Turn, ExchangeError> {
         let permit = Arc::clone(&self.sequence).acquire_owned().await;
         let permit = Some(permit.map_err(|_| ExchangeError::Gone)?);
         Ok(Turn { permit, requests: self.requests.clone() })
     }
 
-    /// Tells what only this modem answers, for the next time the port is out of step.
+    /// Sets the answer that only this modem gives, for the next time the port is out of step.
     pub async fn set_identity(&self, identity: Identity) {
         let _ = self.requests.send(Request::Identity(identity)).await;
     }
 
-    /// Tells what this modem's lines mean.
+    /// Sets the meaning of this modem's lines.
     pub async fn set_framing(&self, framing: Framing) {
         let _ = self.requests.send(Request::Framing(framing)).await;
     }
@@ -154,7 +155,7 @@ pub struct Port<S> {
     out: Vec<u8>,
     doubt: bool,
     mute: bool,
-    /// How many questions are not answered yet, for whoever opens the port next.
+    /// The number of open questions, for the next task that opens the port.
     questions: Arc<AtomicU32>,
     reads: ReadShare,
 }
@@ -163,12 +164,13 @@ pub struct Port<S> {
 #[derive(Default)]
 struct ReadShare {
     in_a_row: u32,
-    /// The last read took all that was there, by all appearance.
+    /// True if the last read seems to have taken all bytes that were there.
     read_all: bool,
 }
 
 impl ReadShare {
-    /// Reports whether a read may come before all else; `writes` says that something waits to be written.
+    /// Reports whether a read comes before everything else; `writes` is true if bytes wait to be
+    /// written.
     fn is_first(&self, writes: bool) -> bool {
         self.in_a_row < READS_IN_A_ROW && !(self.read_all && writes)
     }
@@ -179,7 +181,7 @@ impl ReadShare {
     }
 }
 
-/// What the loop woke up for.
+/// The reason why the loop woke up.
 enum Wake {
     Read(io::Result<usize>),
     Written(io::Result<usize>),
@@ -190,7 +192,7 @@ enum Wake {
 }
 
 impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
-    /// A port over a byte stream that was just opened, a handle on it, and what it tells.
+    /// Creates a port over a byte stream that was just opened, with a handle on it and its events.
     pub fn new(
         stream: S,
         framing: Framing,
@@ -221,28 +223,29 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
         (port, at, events)
     }
 
-    /// The same, given up soon where it answers nothing: no layout says that AT is spoken there.
+    /// Has the port give up soon if nothing answers: no layout names it as an AT port.
     #[must_use]
     pub fn as_a_guess(mut self) -> Self {
         self.trial.is_a_guess();
         self
     }
 
-    /// The same, whose URCs these hear as well.
+    /// Sends the URCs to these listeners, too.
     #[must_use]
     pub(crate) fn heard_by(mut self, listeners: Arc<UrcListeners>) -> Self {
         self.audience.listeners = Some(listeners);
         self
     }
 
-    /// The same, noted here while it is busy or updates its firmware.
+    /// Notes in `vitals` while the modem is busy or updates its firmware.
     #[must_use]
     pub(crate) fn noted_in(mut self, vitals: Arc<Vitals>) -> Self {
         self.audience.vitals = Some(vitals);
         self
     }
 
-    /// The same, where so many questions of earlier stays may still be answered. It leaves there how many are open.
+    /// Expects answers to so many questions of earlier stays, and stores the number of open
+    /// questions there.
     #[must_use]
     pub fn owed(mut self, questions: Arc<AtomicU32>) -> Self {
         self.engine.expect_answers(questions.load(Ordering::Relaxed));
@@ -250,7 +253,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
         self
     }
 
-    /// Owns the port until it ends.
+    /// Runs the port until it ends.
     pub async fn run(mut self) -> PortEnd {
         let mut buffer = vec![0; READ];
         loop {
@@ -281,13 +284,13 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
                 Wake::Deadline => self.engine.handle_timeout(Instant::now().into_std()),
                 Wake::Request(Some(request)) => self.request(request),
                 Wake::Request(None) if self.engine.is_idle() => return PortEnd::Released,
-                // The last caller is gone; what is in flight is finished all the same.
+                // The last caller is gone; the exchange in flight is finished all the same.
                 Wake::Request(None) | Wake::Nothing => {}
             }
         }
     }
 
-    /// What has left is forgotten: it may have been a secret.
+    /// Removes written bytes from memory: they may hold a secret.
     fn written(&mut self, count: usize) {
         drop(self.out.drain(..count));
         if self.out.is_empty() {
@@ -295,9 +298,9 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
         }
     }
 
-    /// Waits for the next thing to do. Reads come first, so that an answer that is there already beats
-    /// its deadline; but where the last one took all, what it led to is written before the tty is asked
-    /// for more: it would say that there is none, and the modem would wait so long for its command.
+    /// Waits for the next event. Reads come first, so that an answer that is there already beats
+    /// its deadline. But if the last read took everything, its consequences are written before the
+    /// next read: that read would find nothing, and the modem would wait for its command meanwhile.
     async fn wake(&mut self, buffer: &mut [u8]) -> Wake {
         let deadline = self.engine.poll_timeout().map(Instant::from_std);
         let deadline = deadline.into_iter().chain(self.trial.deadline()).min();
@@ -334,7 +337,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
         }
     }
 
-    /// Drains the engine, starts what may start, and drains again until nothing moves.
+    /// Drains the engine, starts the exchanges that may start, and repeats until nothing changes.
     fn settle(&mut self) {
         loop {
             while let Some(event) = self.engine.poll_event() {
@@ -352,7 +355,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Port<S> {
         self.audience.set_busy(self.engine.is_busy());
     }
 
-    /// Starts the first exchange that may run, status last. Tells whether anything happened.
+    /// Starts the first exchange that may run, status last. Reports whether anything happened.
     fn start_next(&mut self) -> bool {
         let now = Instant::now();
         if self.doubt && self.pending.none_runs() {
@@ -421,7 +424,7 @@ async fn sleep_until(deadline: Option<Instant>) {
     }
 }
 
-/// An outcome as logs may show it: answers that are secret stay out, and of others the place of a secret.
+/// An outcome as logs may show it, without secret answers and without the secrets in other answers.
 struct Shown<'a> {
     outcome: &'a Result<Reply, Failure>,
     hides_answer: bool,

@@ -1,4 +1,4 @@
-//! Asking a port who is there, before anybody is at work at it.
+//! Identification at a port that is not in service yet.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,10 +17,11 @@ use crate::observe::Observer;
 use crate::port::{At, Port, PortEnd, PortEvent};
 use crate::serial::{self, Open, OpenError};
 
-/// A modem that answers at all tells who it is within a second; one that boots is asked again.
+/// The longest time for a probe. A modem that answers at all identifies itself within a second; a
+/// modem that boots is asked again.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(12);
 
-/// Why nobody was identified.
+/// The reason why no modem was identified.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     /// The tty could not be opened.
@@ -32,32 +33,32 @@ pub enum ProbeError {
         /// The tty.
         path: PathBuf,
     },
-    /// Nothing that is an answer came.
+    /// Nothing came that could be an answer.
     #[error("{} does not answer AT commands", path.display())]
     Mute {
         /// The tty.
         path: PathBuf,
     },
-    /// It is none for AT commands.
+    /// The port is not for AT commands.
     #[error("{} {}", path.display(), protocol.as_str())]
     Foreign {
         /// The tty.
         path: PathBuf,
-        /// What it speaks.
+        /// Its protocol.
         protocol: Protocol,
     },
-    /// It answers, and not with who it is.
+    /// The modem answers, but does not identify itself.
     #[error("{} does not say who it is: {reason}", path.display())]
     Unknown {
         /// The tty.
         path: PathBuf,
-        /// What was asked and came back.
+        /// The question and its answer.
         reason: String,
     },
 }
 
-/// Opens a tty and asks who is there; one that is a guess is given up soon. `iccid` says whether its SIM
-/// matters too. The port stays open for whose modem it is.
+/// Opens a tty and identifies the modem; a tty that is a guess is given up soon. `iccid` is true if
+/// its SIM matters too. The port stays open for the task of that modem.
 ///
 /// # Errors
 /// [`ProbeError`]; the port is closed again.
@@ -75,7 +76,8 @@ pub async fn probe(
     Ok(Introduction { identity, open })
 }
 
-/// As [`probe`], but asks only what the modem calls itself, which no profile need know, and closes the port.
+/// As [`probe`], but reads only the model name, which no profile needs to know, and closes the
+/// port.
 ///
 /// # Errors
 /// [`ProbeError`]; the port is closed again in any case.
@@ -87,7 +89,7 @@ pub async fn model(place: &Place, catalog: &Catalog) -> Result<String, ProbeErro
     pass(place, catalog, PATIENCE, name).await
 }
 
-/// Opens a tty, does something there for at most `patience`, and closes it.
+/// Opens a tty, does `work` there for at most `patience`, and closes it.
 ///
 /// # Errors
 /// [`ProbeError`]; the port is closed again in any case.
@@ -105,7 +107,7 @@ pub(crate) async fn pass<T>(
     Ok(done)
 }
 
-/// [`pass`], but what was done well leaves the port open.
+/// As [`pass`], but a success leaves the port open.
 async fn at_port<T>(
     place: Place,
     catalog: &Catalog,
@@ -118,7 +120,7 @@ async fn at_port<T>(
     let (port, at, events) = Port::new(&mut open.tty, catalog.framing(), Arc::new(Nobody));
     let port = if is_guess { port.as_a_guess() } else { port };
     let asking = work(at, events);
-    // What is dropped with the losing arm ends with the port.
+    // The work that the losing arm drops ends with the port.
     let found = tokio::select! {
         end = port.run() => Err(match end {
             PortEnd::Foreign(protocol) => {
@@ -157,7 +159,7 @@ async fn at_port<T>(
     })
 }
 
-/// A question in passing is counted nowhere: the modem has no name yet.
+/// Counts nothing: the modem of a probe has no name yet.
 struct Nobody;
 
 impl Observer for Nobody {}

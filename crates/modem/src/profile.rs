@@ -1,7 +1,7 @@
-//! How one modem family speaks: the plugin's interface.
+//! The dialect of one modem family: the plugin's interface.
 //!
-//! A profile is a value handed to the agent: no registry, no dynamic loading. Its defaults are 3GPP
-//! TS 27.007; a profile overrides what its family does differently.
+//! A profile is a value handed to the agent: there is no registry and no dynamic loading. Its
+//! defaults are 3GPP TS 27.007; a profile overrides only the differences of its family.
 
 use std::time::Duration;
 
@@ -19,29 +19,30 @@ use crate::reply::{self, Carrier, Decoder, Domain, PinTries, Registration, Sieve
 pub use crate::step::{PATIENCE, StepError, cme_code, persist, run, slow, unless_gone};
 use crate::step::{TRIES, is_unknown};
 
-/// How often a line setting is tried that is refused, a [`SETTLE`] apart.
+/// The number of tries of a line setting that is refused, a [`SETTLE`] apart.
 const PREPARATIONS: u32 = 3;
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// What a profile crate exports.
+/// The exports of a profile crate.
 #[derive(Clone, Copy)]
 pub struct Plugin {
     /// The vendor's `models.yaml`.
     pub models: &'static str,
-    /// The profiles its models name.
+    /// The profiles that its models name.
     pub profiles: &'static [&'static dyn Profile],
-    /// The vendor's own replies as JSON, by command, for `profiles decode`.
+    /// The decoders of the vendor's own replies to JSON, by command, for `profiles decode`.
     pub decoders: &'static [(&'static str, Decoder)],
     /// The vendor's lines that hold a code, for `explain`.
     pub codes: &'static [CodeTable],
-    /// The vendor's lines that mean something without a code, for `explain`.
+    /// The vendor's lines that have a meaning without a code, for `explain`.
     pub lines: &'static [LineMeaning],
-    /// The vendor's own commands by what they do, for the console.
+    /// The vendor's own commands and their effects, for the console.
     pub commands: &'static [CommandRule],
 }
 
 impl Plugin {
-    /// Nothing. A plugin that names what it has and takes the rest from here goes on where there is more to have.
+    /// An empty plugin. A plugin that takes its other fields from here still builds when a field is
+    /// added.
     pub const NONE: Self = Self {
         models: "models: []",
         profiles: &[],
@@ -57,74 +58,76 @@ impl Plugin {
 pub struct CodeTable {
     /// The names of the lines, without their colon: `+CMQTTPUB`.
     pub lines: &'static [&'static str],
-    /// Whose codes they are, in words.
+    /// The issuer of the codes, as text.
     pub whose: &'static str,
     /// The place of the code among the arguments, from 0.
     pub at: usize,
-    /// Gives the meaning of a number in the line of this name, which has no `+` here; `None` if no manual has it.
+    /// Returns the meaning of a number in the line of this name, which has no `+` here. `None` if
+    /// no manual has it.
     pub meaning: fn(&str, i32) -> Option<ResultCode>,
 }
 
-/// A line that means something by itself, whatever its arguments are.
+/// A line that has a meaning by itself, regardless of its arguments.
 #[derive(Clone, Copy)]
 pub struct LineMeaning {
     /// Its name, without its colon: `+CMQTTNONET`.
     pub line: &'static str,
     /// Its meaning.
     pub says: &'static str,
-    /// An advice; empty if there is nothing to do.
+    /// Advice; empty if there is nothing to do.
     pub advice: &'static str,
 }
 
-/// What a URC means.
+/// The meaning of a URC.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
-    /// The modem booted: everything it held is gone.
+    /// The modem booted, and lost its whole state.
     Booted,
-    /// The SIM was removed, or asks for something: begin again with it.
+    /// The SIM was removed, or waits for a code: the service restarts with it.
     SimLost,
-    /// A line with which a boot ends, such as `PB DONE`. In mid-service it shows a boot that was not announced.
+    /// A line with which a boot ends, such as `PB DONE`. During service it shows a boot that was
+    /// not announced.
     BootDone,
-    /// A client's connection is gone. `by_broker` tells whether the broker closed it.
+    /// A client's connection is gone. `by_broker` is true if the broker closed it.
     Lost {
-        /// Whose.
+        /// The client.
         client: Client,
-        /// The vendor's cause in words.
+        /// The vendor's cause as text.
         cause: &'static str,
-        /// The broker closed it, not the network.
+        /// True if the broker closed it, not the network.
         by_broker: bool,
     },
     /// The stack's network is gone; the service must be started again.
     ServiceLost,
     /// A message came down.
     Message {
-        /// Whose subscription it came by.
+        /// The client of the subscription.
         client: Client,
         /// The message.
         message: Received,
     },
-    /// A message came down, and the modem keeps it until it is asked: [`Mqtt::fetch`].
+    /// A message came down, and the modem keeps it until it is fetched: [`Mqtt::fetch`].
     Pending {
-        /// Whose subscription it came by.
+        /// The client of the subscription.
         client: Client,
         /// The modem's place for it.
         slot: u8,
     },
-    /// A message came down damaged or in part, and is lost: how, in words.
+    /// A message came down damaged or in part, and is lost: the damage as text.
     Damaged(&'static str),
     /// The registration changed.
     Registration(Registration),
-    /// The modem warns of something that an operator should read, such as its supply voltage.
+    /// The modem warns of a state that an operator should know, such as its supply voltage.
     Warning(String),
 }
 
 impl Notice {
-    /// What a line of the standard's own means: a registration (27.007 §7.2 and its like), a SIM that is not ready
-    /// any more (§8.3).
+    /// Returns the meaning of a line from the standard: a registration (27.007 §7.2 and similar),
+    /// or a SIM that is not ready any more (§8.3).
     pub fn standard(line: &str) -> Option<Self> {
         let (name, rest) = line.split_once(':')?;
         if name == "+CPIN" {
-            // The second PIN is asked for by what networks do not need.
+            // Only functions that networks do not need ask for the second PIN.
             let is_ready = matches!(rest.trim(), "READY" | "SIM PIN2" | "SIM PUK2");
             return (!is_ready).then_some(Self::SimLost);
         }
@@ -135,65 +138,65 @@ impl Notice {
 
 /// Reads the URCs of one modem. It may hold state: SIMCom sends a message in pieces.
 pub trait Listener: Send {
-    /// What this URC means; `None` for one that means nothing to us.
+    /// Returns the meaning of this URC; `None` if it has none for us.
     fn hear(&mut self, urc: Urc) -> Option<Notice>;
 }
 
-/// What a status poll found. What is not known is left out.
+/// The findings of a status poll. Unknown values are left out.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Status {
     /// One entry per radio access technology in use.
     pub signals: Vec<Signal>,
-    /// The carriers that are aggregated, if the module reports them; one alone is that one.
+    /// The aggregated carriers, if the module reports them; without aggregation one carrier.
     pub carriers: Vec<Carrier>,
-    /// Of the module, in °C.
+    /// The module's temperature in °C.
     pub temperature_celsius: Option<f64>,
-    /// How many values were left out as implausible.
+    /// The number of values that were left out as implausible.
     pub implausible: u32,
 }
 
-/// How one modem family speaks. Each method is here because families differ in it: one that none overrides is
-/// a function beside the trait, and a test of the repository looks.
+/// The dialect of one modem family. Each method is here because families differ in it. A method
+/// that no profile overrides is a function beside the trait; a test of the repository checks that.
 #[async_trait]
 pub trait Profile: Send + Sync {
-    /// The word by which `models.yaml` names this profile.
+    /// The name of this profile in `models.yaml`.
     fn id(&self) -> &'static str;
 
-    /// What the family's lines mean to the splitter.
+    /// The meaning of the family's lines for the splitter.
     fn framing(&self) -> Framing;
 
-    /// A reader for the URCs of one modem.
+    /// Creates a listener for the URCs of one modem.
     fn listener(&self) -> Box<dyn Listener>;
 
-    /// The MQTT stack.
+    /// Returns the MQTT stack.
     fn mqtt(&self) -> &dyn Mqtt;
 
-    /// The identity of the SIM card (ETSI TS 102 221 §13.2). 27.007 §8.76 has `+CCID` only since
+    /// Reads the ICCID of the SIM card (ETSI TS 102 221 §13.2). 27.007 §8.76 has `+CCID` only since
     /// release 17; vendors have older commands of their own.
     async fn iccid(&self, at: &At) -> Result<String, StepError> {
         let lines = run(at, Kind::Status, "AT+CCID", Answer::Prefix("+CCID:")).await?;
         Ok(reply::iccid("AT+CCID", &["+CCID"], &lines)?)
     }
 
-    /// How often PIN and PUK of the SIM card may still be tried (27.007 §8.65). Vendors have older commands
-    /// of their own.
+    /// Reads the tries left for PIN and PUK of the SIM card (27.007 §8.65). Vendors have older
+    /// commands of their own.
     async fn pin_tries(&self, at: &At) -> Result<PinTries, StepError> {
         pin_tries(at).await
     }
 
-    /// Writes the login of an access point (27.007 §10.1.31), before the modem attaches with it. Vendors have older
-    /// commands of their own.
+    /// Writes the login of an access point (27.007 §10.1.31), before the modem attaches with it.
+    /// Vendors have older commands of their own.
     async fn log_in(&self, at: &At, login: &ApnLogin<'_>) -> Result<(), StepError> {
         apn::authenticate(at, login).await
     }
 
-    /// Has the modem boot (27.007 §8.2). `Ok` once it has said that it will.
+    /// Has the modem boot (27.007 §8.2). Returns `Ok` once the modem accepted the command.
     async fn reset(&self, at: &At) -> Result<(), StepError> {
         slow(at, "AT+CFUN=1,1").await
     }
 
-    /// Signal, temperature and their like, at low priority. Not the operator's name, for which some modems ask the
-    /// network.
+    /// Reads signal, temperature and similar values, at low priority. The operator's name is not
+    /// among them, since some modems ask the network for it.
     async fn status(&self, at: &At) -> Result<Status, StepError> {
         let mut status = Status::default();
         let lines = run(at, Kind::Status, "AT+CSQ", Answer::Prefix("+CSQ:")).await?;
@@ -209,16 +212,17 @@ pub trait Profile: Send + Sync {
     }
 }
 
-/// Line settings, after each boot: echo off (V.250 §6.2.4), numeric errors (27.007 §9.1). A modem that refuses them is
-/// served all the same: an echo is known as such, and errors are read in words too.
+/// Sets the line after each boot: echo off (V.250 §6.2.4), numeric errors (27.007 §9.1). A modem
+/// that refuses these settings is served all the same: an echo is recognised, and errors are read
+/// as text too.
 ///
 /// # Errors
-/// [`StepError`] where the modem does not answer.
+/// [`StepError`] if the modem does not answer.
 pub async fn prepare(at: &At) -> Result<(), StepError> {
     for line in ["ATE0", "AT+CMEE=1"] {
         for left in (0..PREPARATIONS).rev() {
             match run(at, Kind::Basic, line, Answer::None).await {
-                // One that boots may refuse it, and take it a moment later.
+                // A modem that boots may refuse it, and accept it a moment later.
                 Err(error) if error.is_refused() && left > 0 => tokio::time::sleep(SETTLE).await,
                 Err(error) if error.is_refused() => {
                     tracing::warn!("{}", Chain(&error))
@@ -233,9 +237,9 @@ pub async fn prepare(at: &At) -> Result<(), StepError> {
     Ok(())
 }
 
-/// Switches the radio off and on (27.007 §8.2). Not to minimum functionality (0), which takes the SIM
-/// away: it would ask for its PIN again. Once it is off it is switched on again whatever comes between: some firmware
-/// says that the SIM is not ready, or boots.
+/// Switches the radio off and on (27.007 §8.2). It avoids minimum functionality (0), which powers
+/// the SIM down, so that the SIM would ask for its PIN again. Once the radio is off it is switched
+/// on again whatever comes in between: some firmware reports that the SIM is not ready, or boots.
 ///
 /// # Errors
 /// [`StepError`].
@@ -246,8 +250,8 @@ pub async fn radio_cycle(at: &At) -> Result<(), StepError> {
     cycle(at, &["AT+CFUN=4"]).await
 }
 
-/// Takes the supply of the SIM card away and gives it back, by minimum functionality (27.007 §8.2). A modem that
-/// refuses that has its radio cycled.
+/// Cuts the supply of the SIM card and restores it, by minimum functionality (27.007 §8.2). If the
+/// modem refuses that, its radio is switched off and on.
 ///
 /// # Errors
 /// [`StepError`].
@@ -258,8 +262,8 @@ pub async fn card_cycle(at: &At) -> Result<(), StepError> {
     cycle(at, &["AT+CFUN=0", "AT+CFUN=4"]).await
 }
 
-/// Switches off by the first of these commands that is not refused, and on again. Both are one step, also after an
-/// answer that stayed out: it may be off.
+/// Switches off with the first of these commands that is not refused, and on again. Both are one
+/// step, even if the first has no answer: the radio may be off.
 async fn cycle(at: &At, off: &[&str]) -> Result<(), StepError> {
     let mut switched = Ok(());
     for command in off {
@@ -281,7 +285,7 @@ async fn cycle(at: &At, off: &[&str]) -> Result<(), StepError> {
     slow(at, ON).await.and(switched)
 }
 
-/// How often PIN and PUK may still be tried (27.007 §8.65).
+/// Reads the tries left for PIN and PUK (27.007 §8.65).
 ///
 /// # Errors
 /// [`StepError`].
@@ -293,12 +297,13 @@ pub async fn pin_tries(at: &At) -> Result<PinTries, StepError> {
 /// Full functionality (27.007 §8.2).
 const ON: &str = "AT+CFUN=1";
 
-/// Where the modem is registered for data (27.007 §10.1.20, §10.1.22, §10.1.47): the first registration found in the
-/// given order of domains; where there is none, the state that says most, and whether there is speech at least
-/// (§7.2). Of a modem that knows no domain with data, that of speech counts.
+/// Reads the modem's registration for data (27.007 §10.1.20, §10.1.22, §10.1.47): the first
+/// registration in the given order of domains. If no domain is registered, it returns the most
+/// informative state, and whether there is at least speech (§7.2). For a modem without a domain for
+/// data, the domain of speech counts.
 ///
 /// # Errors
-/// [`StepError`] where no domain gave an answer.
+/// [`StepError`] if no domain gave an answer.
 pub async fn registration(at: &At, domains: &[Domain]) -> Result<Registration, StepError> {
     let mut told: Option<Registration> = None;
     let mut failed: Option<StepError> = None;
@@ -340,7 +345,7 @@ async fn state_in(at: &At, domain: Domain) -> Result<Registration, StepError> {
     Ok(reply::solicited(domain, &lines)?)
 }
 
-/// The network in use (27.007 §7.3).
+/// Reads the network in use (27.007 §7.3).
 ///
 /// # Errors
 /// [`StepError`].

@@ -1,4 +1,4 @@
-//! The radio: whether it is on, and the steps of two commands by which it is switched off and on.
+//! The radio: its state, and the steps of two commands that switch it off and on.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -13,36 +13,37 @@ use crate::port::{At, Kind};
 use crate::profile::{self, StepError};
 use crate::reply::{self, Functionality};
 
-/// A search that lasts so long may have a radio that somebody switched off meanwhile.
+/// The length of a search after which another program may have switched the radio off meanwhile.
 const SEARCH_IS_LONG: Duration = Duration::from_secs(30);
 
-/// How often the radio is looked at while the search goes on.
+/// The interval between looks at the radio while the search goes on.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
-/// What is known of the radio of one modem.
+/// The state of the radio of one modem, as far as it is known.
 #[derive(Default)]
 pub(crate) struct Radio {
-    /// A step of several commands is under way.
+    /// True while a step of several commands is under way.
     stepping: watch::Sender<bool>,
     looked: Mutex<Option<Instant>>,
-    /// When the last step began.
+    /// The start of the last step.
     stepped: Mutex<Option<Instant>>,
-    /// With which card the access point was brought into force last, and when.
+    /// The card with which the access point last came into force, and the time of that.
     pub(crate) attached: Mutex<Option<(String, Instant)>>,
 }
 
-/// A step of several commands, which is finished whatever the modem prints meanwhile; over once it is dropped.
+/// A step of several commands, which is finished whatever the modem prints meanwhile. It ends when
+/// dropped.
 pub(crate) struct Step<'a>(&'a Radio);
 
 impl Radio {
-    /// Keeps what the modem prints from ending its service until the step is over.
+    /// Begins a step: until its end, lines that the modem prints do not end its service.
     pub(crate) fn step(&self) -> Step<'_> {
         *self.stepped.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         self.stepping.send_replace(true);
         Step(self)
     }
 
-    /// When the last step began.
+    /// Returns the start of the last step.
     pub(crate) fn last_step(&self) -> Option<Instant> {
         *self.stepped.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -52,7 +53,7 @@ impl Radio {
     /// # Cancel safety
     /// Nothing is lost.
     pub(crate) async fn at_rest(&self) {
-        // The sender lives as long as we do.
+        // The sender lives as long as this value.
         let _ = self.stepping.subscribe().wait_for(|stepping| !stepping).await.is_ok();
     }
 
@@ -72,8 +73,8 @@ impl Drop for Step<'_> {
     }
 }
 
-/// Switches the radio on where it is off, before the card is asked: with minimum functionality there is none.
-/// A mode of the maker's is left: some are modes of service.
+/// Switches the radio on if it is off, before the card is asked: with minimum functionality there
+/// is no card. A maker's mode is left alone, since it may be a mode for repairs.
 pub(crate) async fn radio_on(radio: &Radio, at: &At) -> Result<(), End> {
     match functionality(at).await? {
         Some(Functionality::RadioOff(level)) => switch_on(at, radio, level).await,
@@ -87,7 +88,8 @@ pub(crate) async fn radio_on(radio: &Radio, at: &At) -> Result<(), End> {
     }
 }
 
-/// Looks at the radio again where a network has been searched for long: another program may have switched it off.
+/// Looks at the radio again after a long search for a network: another program may have switched it
+/// off.
 pub(crate) async fn mind_radio(
     radio: &Radio,
     at: &At,
@@ -105,7 +107,7 @@ pub(crate) async fn mind_radio(
     }
 }
 
-/// How much is switched on; `None` where the modem does not say.
+/// Reads the functionality level; `None` if the modem does not report it.
 async fn functionality(at: &At) -> Result<Option<Functionality>, End> {
     let asked = profile::run(at, Kind::Basic, "AT+CFUN?", Answer::Prefix("+CFUN:")).await;
     match asked.and_then(|lines| reply::functionality(&lines).map_err(StepError::from)) {

@@ -1,10 +1,12 @@
-//! The recovery ladder: which means is due for which cause, how long each is given, and what happens after the last.
+//! The recovery ladder: the actions for each cause, the time for each, and the state after the
+//! last.
 //!
-//! A value without clock and I/O. Whoever meets trouble asks it again and again until it says what to
-//! do; each case is a line of a table test. docs/recovery.md shows the same table.
+//! A value without clock and I/O. A task that meets trouble asks it repeatedly until it decides;
+//! each case is a line of a table test. docs/recovery.md shows the same table.
 //!
-//! Only actions have a budget. Attempts (to start the service, to sign in, to open the port, to ask the SIM or the
-//! network) cost nothing and never end: `backoff` says how often they are due at least.
+//! Only actions have a budget. Attempts (to start the service, to sign in, to open the port, to ask
+//! the SIM or the network) cost nothing and never end: `backoff` sets how often they are due at
+//! least.
 
 mod cause;
 
@@ -15,39 +17,41 @@ use tokio::time::Instant;
 pub(crate) use self::cause::{Cause, Sign};
 use crate::observe::RecoveryAction as Action;
 
-/// The budget counts actions within so long from the first of them.
+/// The time from the first counted action during which the budget counts.
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Trouble that comes back sooner was not cured: the ladder goes on above what seemed to cure it.
+/// The time after which a cure counts. If trouble comes back sooner, the ladder goes on above the
+/// action that seemed to cure it.
 const STABLE: Duration = Duration::from_secs(120);
 
-/// A port that answers nothing is opened again for so long before its device is reset. A modem that was just
-/// plugged in, or that boots, answers nothing either; the time that the fleet file gives a boot counts if shorter.
+/// The time for which a port without answers is reopened before its device is reset. A modem that
+/// was just plugged in, or that boots, does not answer, either. If the fleet file gives a boot less
+/// time, that counts.
 const DEAF: Duration = Duration::from_secs(20);
 
-/// A SIM that failed is left alone for so long first: cards answer late after a boot.
+/// The time for which a failed SIM is left alone first: cards answer late after a boot.
 const CARD: Duration = Duration::from_secs(30);
 
-/// Trouble of one session leads to a modem reset once in so long at most.
+/// The least time between two modem resets for trouble of one session.
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
-/// What the fleet file says of a modem's recovery.
+/// The settings of a modem's recovery in the fleet file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovery {
-    /// The most actions within an hour; what is skipped costs nothing.
+    /// The most actions within an hour; a skipped action costs nothing.
     pub budget: u32,
-    /// How long a modem may be without registration before that is trouble.
+    /// The time without registration after which that is trouble.
     pub registration_lost: Duration,
-    /// How long the network may refuse data, or the modem's MQTT service fail to start, before more is done than to
-    /// try again.
+    /// The time for which the network may refuse data, or the MQTT service fail to start, before
+    /// the ladder does more than to try again.
     pub service_lost: Duration,
-    /// How long it may take from a reset until it answers, or is registered again.
+    /// The longest time from a reset until the modem answers, or is registered again.
     pub boot: Duration,
-    /// Whether its USB device may be reset.
+    /// True if its USB device may be reset.
     pub usb_reset: bool,
-    /// The script that switches its supply off and on.
+    /// The script that switches its power supply off and on.
     pub power_script: Option<String>,
 }
 
@@ -64,78 +68,79 @@ impl Default for Recovery {
     }
 }
 
-/// Which means are to be had now.
+/// The means that are available now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Available {
-    /// Commands are answered.
+    /// True if the modem answers commands.
     pub(crate) commands: bool,
-    /// The radio is ours to switch.
+    /// True if the radio is ours to switch.
     pub(crate) radio: bool,
-    /// The fleet file allows a reset of the USB device.
+    /// True if the fleet file allows a reset of the USB device.
     pub(crate) usb_reset: bool,
-    /// The fleet file names a script.
+    /// True if the fleet file names a script.
     pub(crate) power: bool,
-    /// Another session of the modem fails too, so that it is not one broker's fault.
+    /// True if another session of the modem fails too, so that the cause is not one broker.
     pub(crate) all_fail: bool,
 }
 
-/// What to do next. After [`Skip`](Self::Skip) and [`NotCured`](Self::NotCured), which are news to be told,
-/// ask again.
+/// The next step. [`Skip`](Self::Skip) and [`NotCured`](Self::NotCured) are news to report; ask
+/// again after them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Do this.
+    /// Do this action.
     Act(Action),
-    /// This is of no use here, or not to be had.
+    /// This action is useless here, or not available.
     Skip(Action),
-    /// This was done, and did not help.
+    /// This action was done, and did not help.
     NotCured(Action),
     /// Nothing is due until then; attempts go on.
     Wait(Instant),
-    /// Everything was tried, or the budget is spent. Until then there are attempts only.
+    /// Everything was tried, or the budget is spent. Only attempts until then.
     Failed(Instant),
 }
 
-/// Where the ladder stands.
+/// The state of the ladder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Nothing is wrong.
     Calm,
-    /// This was done, and its outcome is open.
+    /// This action was done, and its outcome is open.
     Trying(Action),
-    /// Nothing but attempts until then.
+    /// Only attempts until then.
     Failed(Instant),
 }
 
-/// What can cure a cause, and in which time.
+/// The actions that can cure a cause, and their times.
 struct Course {
-    /// What is done, and how long the trouble must have lasted before, since it began or since the action before.
+    /// Each action, and the least time before it since the trouble began or since the action
+    /// before.
     rungs: Vec<(Action, Duration)>,
-    /// After the last rung, how long until the course is taken again: the first time, the second time and so on. The
-    /// last one repeats. Where there is none, attempts are all that follows.
+    /// The time from the last rung until the course starts again: the first time, the second time
+    /// and so on. The last entry repeats. If there is none, only attempts follow.
     again: &'static [Duration],
-    /// The rung with which it begins again.
+    /// The rung with which the course starts again.
     from: usize,
-    /// Whether its actions count against the budget.
+    /// True if its actions count against the budget.
     costs: bool,
-    /// Whether the modem counts as failed once everything was tried.
+    /// True if the modem counts as failed once everything was tried.
     fails: bool,
 }
 
-/// The trouble that the ladder is climbed for.
+/// The trouble for which the ladder is climbed.
 #[derive(Debug, Clone, Copy)]
 struct Climb {
     cause: Cause,
-    /// When it began.
+    /// The start of the trouble.
     since: Instant,
-    /// When the last action was done, or the course was through: rungs count their time from then.
+    /// The time of the last action, or of the end of the course: rungs count their time from then.
     last: Instant,
     /// The next rung of the course.
     next: usize,
-    /// How often the course was through.
+    /// The number of times that the course was complete.
     rounds: usize,
     /// The highest rung that was tried or skipped.
     reached: Option<Action>,
-    /// What was done last and when it should have helped.
+    /// The last action, and the time at which it should have helped.
     trial: Option<(Action, Instant)>,
 }
 
@@ -150,17 +155,17 @@ struct Cure {
 #[derive(Debug, Clone)]
 pub(crate) struct Ladder {
     policy: Recovery,
-    /// When the first of the counted actions was done.
+    /// The time of the first counted action.
     first: Option<Instant>,
     used: u32,
     climb: Option<Climb>,
-    /// As it was before the last action was asked for.
+    /// The climb before the last action was requested.
     before: Option<Climb>,
     failed: Option<Instant>,
     cure: Option<Cure>,
-    /// The modem identified itself since it was plugged in.
+    /// True if the modem identified itself since it was plugged in.
     has_answered: bool,
-    /// When the modem was reset for trouble of its sessions.
+    /// The time of the last modem reset for trouble of its sessions.
     sessions_reset: Option<Instant>,
 }
 
@@ -179,7 +184,7 @@ impl Ladder {
         }
     }
 
-    /// What to do about `cause`.
+    /// Returns the next step about `cause`.
     pub(crate) fn next(&mut self, cause: Cause, now: Instant, available: Available) -> Step {
         self.roll(now);
         self.failed = None;
@@ -188,7 +193,8 @@ impl Ladder {
             None => self.begin(cause, now),
         };
         if let Some((action, until)) = climb.trial {
-            // A modem that boots says nothing, or nonsense, for a while, and then looks for a network.
+            // A modem that boots prints nothing, or nonsense, for a while, and then looks for a
+            // network.
             if now < until {
                 self.climb = Some(climb);
                 return Step::Wait(until);
@@ -205,7 +211,7 @@ impl Ladder {
         step
     }
 
-    /// Reports whether something is due about `cause` that is to be had.
+    /// Reports whether an available action about `cause` is due.
     pub(crate) fn is_due(&self, cause: Cause, now: Instant, available: Available) -> bool {
         let mut asked = self.clone();
         loop {
@@ -272,7 +278,7 @@ impl Ladder {
         Step::Wait(until)
     }
 
-    /// The hour is over: its actions are forgotten.
+    /// Forgets the counted actions once the hour is over.
     fn roll(&mut self, now: Instant) {
         if self.first.is_some_and(|first| now >= first + HOUR) {
             (self.first, self.used) = (None, 0);
@@ -287,7 +293,7 @@ impl Ladder {
             return if climb.cause.is_like(cause) { Climb { trial: None, ..climb } } else { fresh };
         }
         if action <= Action::ServiceRestart {
-            // What is gentle and did help is no loop: it costs nothing.
+            // A gentle action that helped is not a loop: it costs nothing.
             self.give_back();
         }
         fresh
@@ -310,14 +316,14 @@ impl Ladder {
                 let lately = self.sessions_reset.is_some_and(|at| now < at + DAY);
                 available.commands && available.radio && available.all_fail && !lately
             }
-            // It takes the radio from who has it.
+            // It would take the radio from the program that has it.
             Action::ModemReset => available.commands && available.radio,
             Action::UsbReset => available.usb_reset,
             Action::Power => available.power,
         }
     }
 
-    /// The action that was asked for is not to be had after all, and was not done.
+    /// Notes that the requested action was not available after all, and was not done.
     pub(crate) fn unavailable(&mut self) {
         let Some(climb) = &mut self.climb else { return };
         if climb.trial.take().is_some() && climb.cause.costs() {
@@ -325,8 +331,8 @@ impl Ladder {
         }
     }
 
-    /// The action that was asked for cannot be done now, and is due again at once: another modem is being reset, or
-    /// another program has the device.
+    /// Notes that the requested action cannot be done now and is due again at once: another modem
+    /// is being reset, or another program has the device.
     pub(crate) fn postpone(&mut self) {
         let Some(before) = self.before.take() else { return };
         if self.climb.as_ref().is_some_and(|climb| climb.trial.is_some()) {
@@ -335,7 +341,7 @@ impl Ladder {
         }
     }
 
-    /// The action that was asked for is done: its time to help begins.
+    /// Notes that the requested action is done: its time to help begins.
     pub(crate) fn done(&mut self, now: Instant) {
         let boot = self.policy.boot;
         if let Some(Climb { trial: Some((action, until)), last, .. }) = &mut self.climb
@@ -345,14 +351,14 @@ impl Ladder {
         }
     }
 
-    /// The action that was asked for went wrong: there is nothing to wait for.
+    /// Notes that the requested action failed: there is nothing to wait for.
     pub(crate) fn went_wrong(&mut self, now: Instant) {
         if let Some(Climb { trial: Some((_, until)), .. }) = &mut self.climb {
             *until = now;
         }
     }
 
-    /// Takes in a sign of life; what cured it, where that was one of ours.
+    /// Handles a sign of life. Returns the action that cured the trouble, if there was one.
     pub(crate) fn shows(&mut self, sign: Sign, now: Instant) -> Option<Action> {
         self.has_answered |= sign == Sign::Identified;
         let climb = self.climb?;
@@ -366,30 +372,31 @@ impl Ladder {
         Some(action)
     }
 
-    /// The device was plugged in anew: whatever was wrong, it is another life of the modem.
+    /// Notes that the device was plugged in again: any earlier trouble belongs to a past life of
+    /// the modem.
     pub(crate) fn replugged(&mut self) {
         (self.first, self.used) = (None, 0);
         (self.climb, self.failed, self.cure) = (None, None, None);
         self.has_answered = false;
     }
 
-    /// The port may go by our own doing.
+    /// Reports whether the port may go because of our own reset.
     pub(crate) fn is_resetting(&self) -> bool {
         let climb = self.climb.and_then(|climb| climb.trial);
         climb.is_some_and(|(action, _)| action >= Action::ModemReset)
     }
 
-    /// When the last remedy should have helped.
+    /// Returns the time at which the last action should have helped.
     pub(crate) fn trial(&self) -> Option<Instant> {
         self.climb?.trial.map(|(_, until)| until)
     }
 
-    /// The trouble that it is climbed for, and since when it lasts.
+    /// Returns the trouble for which the ladder is climbed, and its start.
     pub(crate) fn trouble(&self) -> Option<(Cause, Instant)> {
         self.climb.map(|climb| (climb.cause, climb.since))
     }
 
-    /// Where it stands.
+    /// Returns the state of the ladder.
     pub(crate) fn stage(&self) -> Stage {
         match (self.failed, self.climb.and_then(|climb| climb.trial)) {
             (Some(until), _) => Stage::Failed(until),
@@ -398,12 +405,13 @@ impl Ladder {
         }
     }
 
-    /// Actions done within the hour, and how many there may be.
+    /// Returns the number of actions within the hour, and the budget.
     pub(crate) fn spent(&self) -> (u32, u32) {
         (self.used, self.policy.budget)
     }
 
-    /// The table of causes: what can cure each, in which order and time, and what happens after the last.
+    /// Returns the course for a cause: the table of actions, in their order and time, and of the
+    /// repetition.
     fn course(&self, cause: Cause) -> Course {
         use Action::{ModemReset, Power, RadioCycle, Reopen, Resync, ServiceRestart, UsbReset};
         const HOURS: &[Duration] = &[HOUR, Duration::from_secs(6 * 3_600)];
@@ -417,7 +425,7 @@ impl Ladder {
             fails: !matches!(cause, Cause::Denied | Cause::Sessions | Cause::Failing),
         };
         let now = Duration::ZERO;
-        // One that never answered may be busy with what an earlier run asked, or boot.
+        // A modem that never answered may be busy with a command of an earlier run, or boot.
         let deaf = if self.has_answered { DEAF.min(policy.boot) } else { policy.boot };
         match cause {
             Cause::Mute => Course {
@@ -443,7 +451,8 @@ impl Ladder {
                 &[(RadioCycle, now), (ModemReset, lost), (UsbReset, lost), (Power, lost)],
                 HOURS,
             ),
-            // A modem keeps a refused SIM refused until its radio was off (24.301 §5.5.1.2.5); more cures nothing.
+            // A modem keeps a refused SIM refused until its radio was off (24.301 §5.5.1.2.5);
+            // stronger actions do not help.
             Cause::Denied => course(&[(RadioCycle, 30 * MINUTE)], HOURS),
             // The SIM may have no data plan, which a reset does not cure either.
             Cause::Service => Course {
@@ -479,7 +488,7 @@ impl Climb {
         Self { cause, since: now, last: now, next: 0, rounds: 0, reached: None, trial: None }
     }
 
-    /// This rung was tried or skipped.
+    /// Notes that this rung was tried or skipped.
     fn pass(&mut self, action: Action, course: &Course, now: Instant) {
         self.reached = self.reached.max(Some(action));
         self.last = now;
@@ -490,14 +499,14 @@ impl Climb {
         }
     }
 
-    /// The trouble is another one now. What was tried for one that is like it need not be tried again.
+    /// Changes to another trouble. Actions that were tried for a similar one are not tried again.
     fn turn_to(&mut self, cause: Cause, course: &Course, now: Instant) {
         if !self.cause.is_like(cause) {
             *self = Self::new(cause, now);
             return;
         }
         if matches!(self.cause, Cause::Denied | Cause::Service) {
-            // A single word to another effect between refusals resets nothing: the new trouble has to last.
+            // One different answer between refusals resets nothing: the new trouble has to last.
             self.last = now;
         }
         self.cause = cause;
@@ -510,7 +519,8 @@ impl Climb {
 }
 
 impl Action {
-    /// Whether the modem may need to boot or to register after it. One modem of a gateway at a time.
+    /// Reports whether the modem may need to boot or register after it. Only one modem of a gateway
+    /// at a time does it.
     pub(crate) fn is_reset(self) -> bool {
         self >= Self::RadioCycle
     }

@@ -1,7 +1,7 @@
-//! The sessions of one modem: who is at rest, who is in service, and who comes and goes meanwhile.
+//! The sessions of one modem: at rest, in service, joining and leaving.
 //!
-//! A session in service is lent: however its service ends, it comes back, or is gone for good where it
-//! was told to leave. So others may join and leave while it goes on undisturbed.
+//! A session in service is lent. When its service ends it comes back, or is gone for good if it had
+//! to leave. So others may join and leave while it goes on undisturbed.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -45,8 +45,8 @@ impl Roster {
         self.changed.notify_one();
     }
 
-    /// Ends a session for good: what it is publishing is finished, it signs out, and its client is free.
-    /// The others of the modem are not touched.
+    /// Ends a session for good: its current publish is finished, it signs out, and its client is
+    /// free. The modem's other sessions are not touched.
     pub fn leave(&self, session: &Uplink) {
         session.leave.cancel();
         self.rest().sessions.retain(|_, session| !session.leave.is_cancelled());
@@ -58,7 +58,7 @@ impl Roster {
         self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until somebody joined or left.
+    /// Waits until a session joined or left.
     ///
     /// # Cancel safety
     /// Nothing is lost.
@@ -66,32 +66,33 @@ impl Roster {
         self.changed.notified().await;
     }
 
-    /// Whether nobody is at rest.
+    /// Reports whether no session is at rest.
     pub(crate) fn is_empty(&self) -> bool {
         self.rest().sessions.is_empty()
     }
 
-    /// The next one to be served.
+    /// Lends the next session to be served.
     pub(crate) fn lend(&self) -> Option<SessionLoan<'_>> {
         let (place, session) = self.rest().sessions.pop_first()?;
         Some(SessionLoan { session: Some(session), place, roster: self })
     }
 
-    /// Tells those at rest that no client is free for them.
+    /// Marks the sessions at rest as waiting for a free client.
     pub(crate) fn turn_away(&self, reason: &str) {
         for session in self.rest().sessions.values_mut() {
             session.turn_away(reason);
         }
     }
 
-    /// Brings those at rest into the state after the end of their service.
+    /// Brings the sessions at rest into the state after the end of their service.
     pub(crate) fn went(&self, reason: DisconnectReason, words: &str) {
         for session in self.rest().sessions.values_mut() {
             session.went(reason, words);
         }
     }
 
-    /// The clients that sessions over TLS will have, where nobody is in service and there are so many.
+    /// Returns the clients that sessions over TLS will have, if none is in service and there are so
+    /// many clients.
     pub(crate) fn secured(&self, clients: u8) -> Vec<Client> {
         let rest = self.rest();
         let clients = (0..clients).map(Client).zip(rest.sessions.values());

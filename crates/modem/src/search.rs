@@ -1,4 +1,4 @@
-//! Looking for a network, and what it means where none is found.
+//! The search for a network, and the consequences if none is found.
 
 use std::time::Duration;
 
@@ -18,13 +18,14 @@ use crate::reply::{Registration, Stat};
 use crate::shared::Shared;
 use crate::snapshot::State;
 
-/// How often the registration is asked for while there is none, for a minute.
+/// The interval between questions for the registration during the first minute without one.
 const SEARCH: Duration = Duration::from_secs(1);
 
-/// How often after that, where the status is polled less often.
+/// The interval after that, if the status is polled less often.
 const SEARCH_LATER: Duration = Duration::from_secs(20);
 
-/// So long a refusal counts at least: modems try other networks for minutes before they ask the same one again.
+/// The least time for which a refusal counts: modems try other networks for minutes before they ask
+/// the same one again.
 const DENIED_FOR: Duration = Duration::from_secs(300);
 
 pub(crate) const LOST: &str = "not registered in a network for too long";
@@ -52,7 +53,7 @@ pub(crate) async fn search(
             return Ok(());
         }
         look_at_radio(core, at, shared).await?;
-        // The reason may be seen there.
+        // The status may show the reason.
         match known.profile.status(at).await {
             Ok(status) => core.learned(status),
             Err(error) => drop(unless_ended::<()>(error)?),
@@ -65,7 +66,7 @@ pub(crate) async fn search(
     }
 }
 
-/// Takes in a registration, and tells the sessions whether they may open.
+/// Handles a registration, and lets the sessions open or not.
 pub(crate) fn registered(core: &Core, registration: Registration, shared: &Shared) {
     let may = may_serve(&registration, core.config.roaming);
     shared.registered.send_if_modified(|now| std::mem::replace(now, may.is_ok()) != may.is_ok());
@@ -99,7 +100,7 @@ pub(crate) fn registered(core: &Core, registration: Registration, shared: &Share
     }
 }
 
-/// Looks at a radio that is ours where a network has been searched for long.
+/// Looks at the radio during a long search, if the radio is ours.
 pub(crate) async fn look_at_radio(core: &Core, at: &At, shared: &Shared) -> Result<(), End> {
     if !core.config.radio_is_ours {
         return Ok(());
@@ -107,9 +108,10 @@ pub(crate) async fn look_at_radio(core: &Core, at: &At, shared: &Shared) -> Resu
     mind_radio(&core.radio, at, shared.searched_for()).await
 }
 
-/// What a missing registration means for the ladder, once it is trouble.
+/// Returns the ladder's cause for a missing registration, once that is trouble.
 pub(crate) fn lost_because(core: &Core, shared: &Shared) -> Option<(Cause, &'static str)> {
-    // A modem that is denied looks again now and then: in between it is not denied, and has no data all the same.
+    // A denied modem searches again from time to time. In between it is not denied, but has no
+    // data.
     let lately = core.config.recovery.registration_lost.max(DENIED_FOR);
     if shared.denied.borrow().is_some_and(|at| at.elapsed() < lately) {
         return Some((Cause::Denied, DENIED));
@@ -117,13 +119,13 @@ pub(crate) fn lost_because(core: &Core, shared: &Shared) -> Option<(Cause, &'sta
     is_lost_too_long(core, shared).then_some((Cause::Unregistered, LOST))
 }
 
-/// Reports whether there was no registration for as long as may be.
+/// Reports whether the registration is missing for longer than the fleet file allows.
 fn is_lost_too_long(core: &Core, shared: &Shared) -> bool {
     let since = *shared.unregistered.borrow();
     since.is_some_and(|since| since.elapsed() >= core.config.recovery.registration_lost)
 }
 
-/// Waits until there was no registration for as long as may be.
+/// Waits until the registration is missing for longer than the fleet file allows.
 pub(crate) async fn lost_too_long(core: &Core, shared: &Shared) {
     let mut unregistered = shared.unregistered.subscribe();
     loop {
@@ -139,8 +141,8 @@ pub(crate) async fn lost_too_long(core: &Core, shared: &Shared) {
     }
 }
 
-/// Whether the network knows the SIM, and gives it no data: denied, registered for short messages or emergencies only
-/// (27.007 §7.2), or for speech only.
+/// Reports whether the network knows the SIM but gives it no data. It is denied, registered for
+/// short messages or emergencies only (27.007 §7.2), or for speech only.
 pub(crate) fn is_denied(registration: &Registration) -> bool {
     use Stat::{Denied, Emergency, HomeSmsOnly, RoamingSmsOnly};
     let stats = [Denied, Emergency, HomeSmsOnly, RoamingSmsOnly];

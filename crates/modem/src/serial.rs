@@ -1,4 +1,4 @@
-//! Opening a tty: exclusively, off the runtime, with an error that names who holds it.
+//! Opening a tty: exclusively, off the runtime, with an error that names its holder.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -17,13 +17,15 @@ use crate::holder::{self, Busy, Holder};
 use crate::place::Place;
 pub use crate::place::{Line, RATES};
 
-/// An `option` tty that is wedged hangs in `open(2)`; the thread is then abandoned.
+/// The longest time for an `open(2)`. A wedged `option` tty hangs in it; its thread is then
+/// abandoned.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// So long after a new tty was opened it is looked who has it too: udevd has its hands full with it before.
+/// The time after which a new tty is checked for another holder: udevd is still busy with it
+/// before.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Why a tty could not be opened.
+/// The reason why a tty could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// There is no such device now.
@@ -47,50 +49,51 @@ pub enum OpenError {
         /// The tty.
         path: PathBuf,
     },
-    /// It is a port of a modem on PCIe, which the kernel gives without what a serial port can do.
+    /// The port belongs to a modem on PCIe, and the kernel gives it no serial functions.
     #[error("{} is a port of a modem on PCIe and not a tty: modems on PCIe are not supported", path.display())]
     Pcie {
         /// The node.
         path: PathBuf,
     },
-    /// Anything else the system said.
+    /// Any other error of the system.
     #[error("could not open {} as a serial port", path.display())]
     Failed {
         /// The tty.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: tokio_serial::Error,
     },
 }
 
 /// An open tty.
 ///
-/// Flushing does nothing: `tcdrain(3)`, which the library calls there, blocks the runtime's thread for
-/// as long as a modem does not read. End of file is an error: the kernel reports an unplug as a read of
-/// no bytes, again and again.
+/// Flushing does nothing: the library would call `tcdrain(3)`, which blocks the runtime's thread
+/// for as long as a modem does not read. End of file is an error: the kernel reports an unplug as a
+/// read of no bytes, again and again.
 #[derive(Debug)]
 pub struct Tty(Option<SerialStream>);
 
 /// A tty that was opened.
 #[derive(Debug)]
 pub struct Open {
-    /// Where.
+    /// Its place.
     pub place: Place,
-    /// It.
+    /// The tty.
     pub tty: Tty,
-    /// Who has it open too.
+    /// The detection of another program that has it open.
     pub stranger: Stranger,
 }
 
-/// News of another program that has a tty open, and when to look for it.
+/// The detection of another program that has a tty open, at a set time.
 #[derive(Debug)]
 pub struct Stranger(Option<Instant>, PathBuf);
 
-/// Opens the tty of a place as its line is set, raw, locked against others (`TIOCEXCL` and `flock`).
+/// Opens the tty of a place with the settings of its line, raw, locked against others (`TIOCEXCL`
+/// and `flock`).
 ///
-/// Who opens a port that another program talks at takes some of its answers, so it is looked first who has
-/// it. At a tty that has just come nobody is likely to be, and the look takes longer than the modem's
-/// answer: there it follows, and [`Open::stranger`] tells.
+/// A second program at a port takes some of the first one's answers, so the current holder is
+/// looked for first. A tty that has just appeared is unlikely to have a holder, and the look takes
+/// longer than the modem's answer. There it follows the opening: see [`Open::stranger`].
 ///
 /// # Errors
 /// [`OpenError`].
@@ -100,7 +103,7 @@ pub struct Stranger(Option<Instant>, PathBuf);
 pub async fn open(place: Place) -> Result<Open, OpenError> {
     let (path, line, is_new) = (&place.tty, place.line, place.is_new());
     let asked = path.to_owned();
-    // The thread that waits for a wedged driver is there until the driver is done: one is enough.
+    // The thread that waits for a wedged driver lasts as long as the driver hangs: one is enough.
     let Some(attempt) = Attempt::begin(path) else {
         return Err(OpenError::Wedged { path: path.clone() });
     };
@@ -114,12 +117,12 @@ pub async fn open(place: Place) -> Result<Open, OpenError> {
             Ok(Open { place, tty: Tty(Some(port)), stranger })
         }
         Ok(Ok(Err(error))) => Err(error),
-        // The opening thread cannot panic by its own code; a lost thread is a wedged port to us.
+        // The opening thread does not panic by its own code; a lost thread counts as a wedged port.
         Ok(Err(_)) | Err(_) => Err(OpenError::Wedged { path: path.clone() }),
     }
 }
 
-/// Opens a tty on this thread, for as long as that takes.
+/// Opens a tty on this thread, however long that takes.
 fn open_now(path: &Path, line: Line, is_new: bool) -> Result<SerialStream, OpenError> {
     if !is_new && let Some(holder) = holder::stranger(path) {
         return Err(OpenError::Busy(Busy { tty: path.to_owned(), holder: Some(holder) }));
@@ -127,7 +130,8 @@ fn open_now(path: &Path, line: Line, is_new: bool) -> Result<SerialStream, OpenE
     let port = tokio_serial::new(path.to_string_lossy(), line.baud).flow_control(line.flow_control);
     let port = port.open_native_async();
     let port = port.map_err(|error| explain(path, error))?;
-    // What an earlier program left unread is no answer to us. Not every tty can do it.
+    // Bytes that an earlier program left unread are not an answer to us. Not every tty supports
+    // this.
     let _ = port.clear(ClearBuffer::All);
     Ok(port)
 }
@@ -139,7 +143,7 @@ static OPENING: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 struct Attempt(PathBuf);
 
 impl Attempt {
-    /// None while another attempt at this tty has not returned.
+    /// Begins an attempt; `None` while another attempt at this tty has not returned.
     fn begin(path: &Path) -> Option<Self> {
         let mut all = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(path.to_owned()).then(|| Self(path.to_owned()))
@@ -157,7 +161,8 @@ fn explain(path: &Path, error: tokio_serial::Error) -> OpenError {
     match error.kind() {
         tokio_serial::ErrorKind::Io(io::ErrorKind::NotFound) => OpenError::Absent { path },
         tokio_serial::ErrorKind::Io(io::ErrorKind::PermissionDenied) => OpenError::Denied { path },
-        // The library reports a lock held by others as "no device", and a port in TIOCEXCL as EBUSY.
+        // The library reports a lock held by others as "no device", and a port in TIOCEXCL as
+        // EBUSY.
         _ if !path.exists() => OpenError::Absent { path },
         tokio_serial::ErrorKind::NoDevice
         | tokio_serial::ErrorKind::Io(io::ErrorKind::ResourceBusy) => {
@@ -169,7 +174,8 @@ fn explain(path: &Path, error: tokio_serial::Error) -> OpenError {
     }
 }
 
-/// Whether a node is one of the kernel's WWAN framework (`/dev/wwan0at0`) or of a vendor's MHI driver (`/dev/mhi_DUN`).
+/// Reports whether a node is of the kernel's WWAN framework (`/dev/wwan0at0`) or of a vendor's MHI
+/// driver (`/dev/mhi_DUN`).
 fn is_of_pcie(path: &Path) -> bool {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let name = real.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -183,7 +189,7 @@ fn is_of_pcie(path: &Path) -> bool {
 }
 
 impl OpenError {
-    /// Who has the tty, where that is why.
+    /// Returns the tty and its holder, if that is the reason.
     pub fn busy(&self) -> Option<&Busy> {
         match self {
             Self::Busy(busy) => Some(busy),
@@ -193,7 +199,7 @@ impl OpenError {
 }
 
 impl Stranger {
-    /// Waits until one is seen; for ever where there is none.
+    /// Waits until another program is seen; for ever if there is none.
     ///
     /// # Cancel safety
     /// Nothing is lost.
@@ -213,10 +219,10 @@ impl Stranger {
 }
 
 impl Tty {
-    /// Closes it and waits until that is done, for a while: a wedged driver is left to its thread.
+    /// Closes the tty and waits a while for that: a wedged driver is left to its thread.
     ///
     /// # Cancel safety
-    /// It is closed all the same.
+    /// The tty is closed all the same.
     pub async fn close(mut self) {
         let Some(port) = self.0.take() else { return };
         let close = tokio::task::spawn_blocking(move || shut(port));
@@ -262,8 +268,8 @@ impl AsyncWrite for Tty {
 }
 
 impl Drop for Tty {
-    /// Closing may block for half a minute while the driver tries to send what is left (the kernel's
-    /// `closing_wait`), so it happens on a thread that nobody waits for.
+    /// Closes the tty on a thread of its own. Closing may block for half a minute while the driver
+    /// tries to send the rest (the kernel's `closing_wait`).
     fn drop(&mut self) {
         let Some(port) = self.0.take() else { return };
         match tokio::runtime::Handle::try_current() {

@@ -32,29 +32,31 @@ use crate::shared::Shared;
 use crate::snapshot::State;
 use crate::text_messages::{is_printed, store_messages};
 
-/// The operator's name is asked for this often, since some modems ask the network for it: 20 s were seen.
+/// The interval between questions for the operator's name. Some modems ask the network for it,
+/// which took up to 20 s.
 const OPERATOR: Duration = Duration::from_secs(300);
 
 /// The status poll begins once a session is connected, or after this long without one.
 const POLL_AFTER: Duration = Duration::from_secs(3);
 
-/// What waited for the session goes out before the first poll.
+/// The time before the first poll, in which messages that waited for the session go out.
 const POLL_SETTLE: Duration = Duration::from_millis(250);
 
-/// Between two polls so many times as long as one takes: on a modem that answers slowly the channel is the sessions'.
+/// The factor between the duration of a poll and the pause after it: on a slow modem the channel is
+/// left to the sessions.
 const SHARE: u32 = 4;
 
-/// How long the MQTT service must hold before earlier failures are forgotten.
+/// The time for which the MQTT service must hold before earlier failures are forgotten.
 const STABLE: Duration = Duration::from_secs(120);
 
-/// A line that ends a boot says nothing so soon after the modem was identified, or its radio switched: it may be that
-/// of a boot that is known. A SIM7600 prints `PB DONE` 15 s after its boot.
+/// The time after identification, or after a radio step, during which a line that ends a boot is
+/// ignored: it may belong to a known boot. A SIM7600 prints `PB DONE` 15 s after its boot.
 const SETTLED: Duration = Duration::from_secs(120);
 
 const SIM_LOST: &str = "the SIM is gone, or asks for something";
 const SESSIONS: &str = "its sessions fail one after the other, and not by their brokers' word";
 
-/// Sorts what the port tells until the modem boots.
+/// Sorts the port's events until the modem boots.
 pub(crate) async fn listen(
     core: &Core,
     events: &mut mpsc::Receiver<PortEvent>,
@@ -66,7 +68,7 @@ pub(crate) async fn listen(
         // Both arms are cancel safe, and none awaits in its body.
         let event = tokio::select! {
             biased;
-            // What a step of ours makes the modem print does not end it half-way.
+            // Lines that the modem prints because of our own step do not end that step half-way.
             () = core.radio.at_rest(), if begins_anew.is_some() => {
                 return End::Booted(begins_anew.unwrap_or(BOOTED));
             }
@@ -94,7 +96,7 @@ fn heed(core: &Core, notice: Notice, shared: &Shared) {
     match notice {
         Notice::Lost { client, cause, by_broker } => {
             shared.heard.forget(client);
-            // Full only where the session is past caring.
+            // It is only full if the session does not read any more.
             shared.holders.with(client, |holder| {
                 let _ = holder.lost.try_send(Lost { cause, by_broker });
             });
@@ -114,7 +116,8 @@ fn heed(core: &Core, notice: Notice, shared: &Shared) {
             core.observer.damaged();
             tracing::warn!("{how}");
         }
-        // One domain's loss is not the modem's, and speech is not data: what holds is asked for.
+        // The loss of one domain is not the loss of the modem, and speech is not data: ask for the
+        // whole state.
         Notice::Registration(registration)
             if !registration.stat.is_registered() || !registration.domain.carries_data() =>
         {
@@ -126,7 +129,8 @@ fn heed(core: &Core, notice: Notice, shared: &Shared) {
     }
 }
 
-/// Reports whether the modem was in service for so long that the lines of its boot, or of its radio, are long over.
+/// Reports whether the modem was in service long enough for the lines of its boot, or of its radio,
+/// to be over.
 fn is_settled(core: &Core, shared: &Shared) -> bool {
     let last = core.radio.last_step().max(Some(shared.since));
     last.is_none_or(|last| last.elapsed() >= SETTLED)
@@ -134,7 +138,7 @@ fn is_settled(core: &Core, shared: &Shared) -> bool {
 
 // --- work --------------------------------------------------------------------------------------
 
-/// SIM, network, service, sessions: in this order, until told to stop.
+/// Brings up SIM, network, service and sessions, in this order, until the stop.
 pub(crate) async fn work(
     core: &Core,
     at: &At,
@@ -154,7 +158,7 @@ pub(crate) async fn work(
         return end;
     }
     let secured = roster.secured(known.model.mqtt.clients);
-    // What is polled and tidied ends with the port only; the sessions when they are told to.
+    // Polling and tidying end only with the port; the sessions end at the stop.
     tokio::select! {
         end = keep_service(core, at, known, roster, shared) => end,
         end = poll(core, at, known, shared) => end,
@@ -164,7 +168,7 @@ pub(crate) async fn work(
     }
 }
 
-/// Keeps the MQTT service up, and on it the sessions.
+/// Keeps the MQTT service up, and the sessions on it.
 async fn keep_service(
     core: &Core,
     at: &At,
@@ -198,10 +202,10 @@ async fn keep_service(
             return end;
         }
         if cause == Cause::Sessions {
-            // A stack of which clients are in use may say that it starts, and keep them.
+            // A stack with clients in use may accept a start and keep the clients.
             tear_down(at, known).await;
         }
-        // What was known before does not hold any more; without a network nothing starts.
+        // Earlier knowledge does not hold any more; without a network nothing starts.
         shared.registered.send_replace(false);
         shared.unregistered.send_replace(Some(Instant::now()));
         if let Err(end) = search(core, at, known, shared).await {
@@ -210,7 +214,7 @@ async fn keep_service(
     }
 }
 
-/// Waits until a START may follow boots that came right after earlier ones.
+/// Waits until a START may follow boots that came right after earlier STARTs.
 async fn start_may_follow(core: &Core) -> Result<(), End> {
     while let Some((until, boots)) = core.vitals.not_before() {
         let words = format!(
@@ -224,7 +228,7 @@ async fn start_may_follow(core: &Core) -> Result<(), End> {
     Ok(())
 }
 
-/// Signs out every client, whatever state it is in, and ends the service.
+/// Signs out every client, in any state, and ends the service.
 async fn tear_down(at: &At, known: &Known) {
     let mqtt = known.profile.mqtt();
     for client in (0..known.model.mqtt.clients).map(Client) {
@@ -233,8 +237,8 @@ async fn tear_down(at: &At, known: &Known) {
     mqtt.stop(at).await;
 }
 
-/// One run of the MQTT service, and the trouble that ended it; `None` where it is needed now and was
-/// not, or not any more.
+/// Runs the MQTT service once. Returns the trouble that ended it, or `None` if only the need for
+/// the service changed.
 async fn service(
     core: &Core,
     at: &At,
@@ -243,11 +247,12 @@ async fn service(
     shared: &Shared,
 ) -> Result<Option<(Cause, String)>, End> {
     let (mqtt, stop) = (known.profile.mqtt(), &core.env.stop);
-    // Without sessions there is nothing to bring up: signal and registration are what it is here for.
+    // Without sessions no service is needed: the modem is here for signal and registration.
     let is_needed = !roster.is_empty();
     if is_needed {
         core.vitals.starting();
-        // Stopping half-way leaves the service running; the next start tears it down.
+        // A start that is dropped half-way leaves the service running; the next start tears it
+        // down.
         let started = tokio::select! {
             started = mqtt.start(at) => started,
             () = stop.cancelled() => return Err(End::Stopped),
@@ -278,8 +283,8 @@ async fn service(
     if end == ServeEnd::Stopped { Err(End::Stopped) } else { Ok(None) }
 }
 
-/// Removes what earlier runs left in the modem, once sessions are on their way, and then nothing any more. It waits
-/// for a session that signs in, and nothing waits for it.
+/// Removes files of earlier runs from the modem once sessions are on their way, and then waits for
+/// ever. It waits for a session that signs in, and nothing waits for it.
 async fn tidy(at: &At, known: &Known, shared: &Shared, mut secured: Vec<Client>) -> End {
     shared.settled.notified().await;
     secured.extend(shared.holders.secured());
@@ -287,7 +292,7 @@ async fn tidy(at: &At, known: &Known, shared: &Shared, mut secured: Vec<Client>)
     std::future::pending().await
 }
 
-/// Asks for what changes slowly, and for the registration, as long as the modem serves.
+/// Polls slow values and the registration, as long as the modem serves.
 async fn poll(core: &Core, at: &At, known: &Known, shared: &Shared) -> End {
     // Sessions first: a poll between two steps of a CONNECT delays the first message.
     let _ = tokio::time::timeout(POLL_AFTER, shared.connected.notified()).await;
@@ -307,7 +312,7 @@ async fn poll(core: &Core, at: &At, known: &Known, shared: &Shared) -> End {
         if let Err(end) = name_operator(core, at, &mut named).await {
             return end;
         }
-        // Until the next poll, or until news of the registration want a look.
+        // Until the next poll, or until news of the registration require a look.
         let pause = core.config.poll.max(SHARE * (asked + begun.elapsed()));
         let _ = tokio::time::timeout(pause, shared.look.notified()).await;
         let begun = Instant::now();
@@ -324,8 +329,8 @@ async fn poll(core: &Core, at: &At, known: &Known, shared: &Shared) -> End {
     }
 }
 
-/// Asks for the operator's name now and then, and when the registration is another one. `named` is when that was
-/// done last, and for which registration.
+/// Reads the operator's name at intervals, and when the registration changed. `named` holds the
+/// time of the last read and the registration at that time.
 async fn name_operator(
     core: &Core,
     at: &At,
@@ -345,7 +350,7 @@ async fn name_operator(
     Ok(())
 }
 
-/// What is good to know but needed by nothing: asked for once the sessions are on their way.
+/// Reads values that are useful but not required, once the sessions are on their way.
 async fn learn(core: &Core, at: &At, known: &Known) -> Result<(), End> {
     let revision = Answer::Matching(is_revision);
     let firmware = match profile::run(at, Kind::Status, "AT+CGMR", revision).await {
@@ -367,12 +372,12 @@ async fn learn(core: &Core, at: &At, known: &Known) -> Result<(), End> {
     Ok(())
 }
 
-/// Reports whether it is the network that keeps the service from starting, or the modem.
+/// Returns the cause of a failed start: the network, or the modem itself.
 fn why_no_start(error: &MqttError) -> Cause {
     if error.scope() == Scope::Service { Cause::Service } else { Cause::Wedged }
 }
 
-/// Lines that may be the answer to `AT+CGMR`, with or without its prefix.
+/// Reports whether a line may be the answer to `AT+CGMR`, with or without its prefix.
 fn is_revision(line: &str) -> bool {
     line.starts_with("+CGMR:") || !line.starts_with(['+', '*', '^'])
 }

@@ -1,4 +1,5 @@
-//! Sessions in service: who has which client of the MQTT stack, and what ends the service of all.
+//! Sessions in service: the client of the MQTT stack that each has, and the end of the service for
+//! all.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::search::lost_too_long;
 use crate::session::{ServeEnd, SessionContext, Supervisor};
 use crate::shared::Shared;
 
-/// How often a veto is looked at again.
+/// The interval between looks at a veto.
 const VETO: Duration = Duration::from_secs(1);
 
 pub(crate) const NO_NETWORK: &str = "the modem's MQTT service lost its network";
@@ -31,7 +32,7 @@ pub(crate) async fn serve_sessions(
     is_up: bool,
 ) -> ServeEnd {
     shared.holders.clear();
-    // What was lost before is over: the service was just started.
+    // Earlier losses are over: the service was just started.
     let mut service_lost = shared.service_lost.subscribe();
     shared.heard.clear();
     let all = async {
@@ -41,7 +42,7 @@ pub(crate) async fn serve_sessions(
             await_sessions(core, roster).await
         }
     };
-    // A session that works knows better than what the modem says of itself.
+    // A working session is better evidence than the modem's own report.
     let no_network = async {
         while service_lost.changed().await.is_ok() && shared.heard.is_sound() {
             tracing::warn!("{NO_NETWORK}, it says; but a session works");
@@ -54,7 +55,7 @@ pub(crate) async fn serve_sessions(
             lost_too_long(core, shared).await;
         }
     };
-    // All arms are cancel safe in that dropped sessions are told by `went`; none awaits in its body.
+    // All arms are cancel safe, since `went` informs dropped sessions; none awaits in its body.
     tokio::select! {
         end = all => end,
         () = no_network => ServeEnd::ServiceLost,
@@ -62,7 +63,7 @@ pub(crate) async fn serve_sessions(
     }
 }
 
-/// Serves without sessions until there is one.
+/// Waits without sessions until there is one.
 async fn await_sessions(core: &Core, roster: &Roster) -> ServeEnd {
     while roster.is_empty() {
         // Both arms are cancel safe, and none awaits in its body.
@@ -74,7 +75,7 @@ async fn await_sessions(core: &Core, roster: &Roster) -> ServeEnd {
     ServeEnd::Regrouped
 }
 
-/// Serves the sessions that are there, and those that come, as long as there is a client for them.
+/// Serves present and joining sessions, as long as there is a client for them.
 async fn serve_all(
     core: &Core,
     at: &At,
@@ -109,7 +110,7 @@ async fn serve_all(
     }
 }
 
-/// Serves one session until the modem is told to stop, or the session to leave.
+/// Serves one session until the modem's stop, or until the session has to leave.
 fn serve_one<'a>(
     core: &'a Core,
     at: &'a At,
@@ -136,7 +137,7 @@ fn serve_one<'a>(
                 stop: &stop,
                 supervisor: &supervisor,
             }));
-            // Both arms are cancel safe: what serves is asked again.
+            // Both arms are cancel safe: `serving` is polled again.
             let end = tokio::select! {
                 end = &mut serving => Some(end),
                 () = leave.cancelled() => None,
@@ -149,13 +150,13 @@ fn serve_one<'a>(
                 }
             }
         };
-        // At rest again, or gone, before its client is given to another.
+        // It is at rest again, or gone, before another session gets its client.
         drop(lent);
         (client, end)
     }
 }
 
-/// What one session tells its modem.
+/// The reports of one session to its modem.
 struct SessionSupervisor<'a> {
     core: &'a Core,
     shared: &'a Shared,

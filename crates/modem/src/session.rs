@@ -31,57 +31,57 @@ pub use state::{SessionPhase, SessionState};
 pub use window::{Place, Window};
 use words::with_cause;
 
-/// Messages handed over before their turn: one on its way and one behind it, so that the modem never
-/// waits for us. More would only be stuck when the session ends.
+/// Messages handed over before their turn: one on its way and one behind it, so that the modem
+/// never waits for us. More messages would be stuck when the session ends.
 const JOBS: usize = 2;
 
 /// Messages of a session inside a modem that are published and not yet recorded as delivered.
 pub const WINDOW: usize = JOBS;
 
-/// After this long without a result a publish counts as unknown, and its message may take another path,
-/// unless its route says another time.
+/// The time without a result after which a publish counts as unknown, and its message may take
+/// another path. The route may set another time.
 pub const STALL: Duration = Duration::from_secs(15);
 
-/// How long a session must hold before earlier failures are forgotten.
+/// The time for which a session must hold before earlier failures are forgotten.
 const STABLE: Duration = Duration::from_secs(120);
 
 /// The first wait before a reconnect.
 const RECONNECT: Duration = Duration::from_secs(1);
 
-/// Code 14 "client is busy" passes by itself; asked again this often, this far apart.
+/// Code 14 "client is busy" passes by itself; the publish is tried this often, this far apart.
 const BUSY_RETRIES: u32 = 20;
 const BUSY_WAIT: Duration = Duration::from_millis(250);
 
-/// How soon after a failed publish the URC of the lost connection comes, where one comes.
+/// The time after a failed publish within which the URC of the lost connection comes, if any.
 const LOST_FOLLOWS: Duration = Duration::from_millis(300);
 
-/// How long the last word may take before DISC.
+/// The longest time for the last message before DISC.
 const FAREWELL: Duration = Duration::from_secs(3);
 
-/// After so many sessions that the broker closed under their first word it is left out: the broker may
-/// forbid its topic, which is no reason to carry nothing else.
+/// The number of sessions closed by the broker under their first message after which that message
+/// is left out. The broker may forbid its topic, and the other messages should still go.
 const KICKS: u32 = 3;
 
-/// Says what a session signs in with. It is asked before each CONNECT, on a thread that may block, so
-/// that a rotated secret is taken up; `Err` holds the reason in words.
+/// Returns the settings with which a session signs in. It is called before each CONNECT, on a
+/// thread that may block, so that a rotated secret takes effect; `Err` holds the reason as text.
 pub type ConnectionSource = Arc<dyn Fn() -> Result<Connection, String> + Send + Sync>;
 
-/// What a session is to do.
+/// The settings of a session.
 #[derive(Clone)]
 pub struct SessionConfig {
     /// Its name in the fleet file.
     pub name: String,
-    /// What it signs in with.
+    /// The settings with which it signs in.
     pub connection: ConnectionSource,
-    /// What it subscribes to after each CONNECT.
+    /// Its subscriptions after each CONNECT.
     pub subscriptions: Vec<(String, Qos)>,
     /// The longest wait before a reconnect.
     pub reconnect_max: Duration,
-    /// Whether it is over TLS; its [`Connection`] then says with what.
+    /// True if it uses TLS; its [`Connection`] then has the certificates.
     pub secured: bool,
-    /// What it says of itself, if anything.
+    /// The messages about its own presence, if any.
     pub presence: Option<Presence>,
-    /// Takes what it receives.
+    /// Takes its received messages.
     pub inbox: Arc<dyn Inbox>,
 }
 
@@ -90,13 +90,13 @@ pub struct SessionConfig {
 pub struct Uplink {
     /// Takes messages while the session is connected.
     pub jobs: mpsc::Sender<Job>,
-    /// Where the session stands.
+    /// The state of the session.
     pub state: watch::Receiver<SessionState>,
-    /// Ends the session for good, in order: [`Roster::leave`](crate::Roster::leave) does.
+    /// Ends the session for good, in order; used by [`Roster::leave`](crate::Roster::leave).
     pub leave: CancellationToken,
-    /// Whether the result of a message stays out; those behind it wait.
+    /// True while the result of a message is overdue; those behind it wait.
     pub stalled: watch::Receiver<bool>,
-    /// Its places for messages of the queue. Who gives it one holds a place of it for that long.
+    /// Its places for messages of the queue. A message in the session holds one of them.
     pub window: Window,
 }
 
@@ -107,8 +107,8 @@ enum Next {
     Job(Job),
 }
 
-/// The modem's end of a session. It lives as long as the fleet entry; what holds for one run of the
-/// service only is in `SessionContext`.
+/// The modem's end of a session. It lives as long as the fleet entry; state of one run of the
+/// service is in `SessionContext`.
 pub struct Session {
     pub(crate) config: SessionConfig,
     jobs: mpsc::Receiver<Job>,
@@ -116,19 +116,19 @@ pub struct Session {
     stalled: watch::Sender<bool>,
     observer: Arc<dyn Observer>,
     backoff: Backoff,
-    /// A connection stands whose end is not counted yet.
+    /// True while a connection stands whose end is not counted yet.
     open: bool,
-    /// Told to end for good.
+    /// Cancelled to end the session for good.
     pub(crate) leave: CancellationToken,
-    /// Sessions in a row that the broker closed under their first word.
+    /// Sessions in a row that the broker closed under their first message.
     kicked_greetings: u32,
-    /// Its broker closed it under a message that its sender suspected.
+    /// True if its broker closed it under a message that its sender suspected.
     is_excused: bool,
-    /// How it has failed lately.
+    /// Its recent failures.
     failures: Failures,
 }
 
-/// A session and the end that the agent keeps.
+/// Creates a session, with the end that the agent keeps.
 pub fn session(config: SessionConfig, observer: Arc<dyn Observer>) -> (Uplink, Session) {
     let (job_tx, jobs) = mpsc::channel(JOBS);
     let (state, state_rx) =
@@ -169,11 +169,11 @@ impl Session {
         self.state.send_replace(SessionState { phase, reason });
     }
 
-    /// Ends the connected phase, if it stood, and gives back what was not sent.
+    /// Ends the connected phase, if it stood, and gives back the messages that were not sent.
     pub(crate) fn went(&mut self, reason: DisconnectReason, words: &str) {
         self.count_end(reason);
         if matches!(reason, DisconnectReason::Unplug) {
-            // What comes next is another life of the modem: its first CONNECT waits for nothing.
+            // Another life of the modem follows: its first CONNECT waits for nothing.
             self.backoff.reset();
             self.failures = Failures::default();
         }
@@ -189,7 +189,7 @@ impl Session {
         }
     }
 
-    /// Marks the session as impossible as things are, once.
+    /// Marks the session as impossible at present, once.
     pub(crate) fn turn_away(&mut self, reason: &str) {
         let failed = SessionState { phase: SessionPhase::Failed, reason: Some(reason.to_owned()) };
         if *self.state.borrow() != failed {
@@ -206,7 +206,7 @@ impl Session {
         }
     }
 
-    /// Waits for something while the session is down; messages that come meanwhile go back at once.
+    /// Waits while the session is down; messages that come meanwhile go back at once.
     async fn while_down<T>(&mut self, wait: impl Future<Output = T>) -> T {
         let mut wait = std::pin::pin!(wait);
         loop {
@@ -218,7 +218,7 @@ impl Session {
         }
     }
 
-    /// Keeps the session up until it is told to stop.
+    /// Keeps the session up until the stop.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the modem's client open; the owner then calls [`Self::went`] and
@@ -246,7 +246,8 @@ impl Session {
                 Err(_) if self.failures.is_forgotten && !context.supervisor.others_are_sound() => {
                     return ServeEnd::Forgotten;
                 }
-                // What another session of this modem was just acknowledged vetoes the restart of both.
+                // A recent acknowledgement of another session of this modem vetoes the restart of
+                // both.
                 Err(Scope::Service) if !context.supervisor.others_are_sound() => {
                     return ServeEnd::ServiceLost;
                 }
@@ -263,7 +264,8 @@ impl Session {
                 self.failures.forgive();
                 return ServeEnd::Failing;
             }
-            // What a suspected message brought about makes nobody else wait longer the next time.
+            // The failure that a suspected message caused makes no other message wait longer the
+            // next time.
             let wait = match std::mem::take(&mut self.is_excused) {
                 true => RECONNECT,
                 false => self.failures.next_wait(&mut self.backoff, sound),
@@ -278,13 +280,13 @@ impl Session {
         }
     }
 
-    /// The stack works for this session.
+    /// Notes that the stack works for this session.
     fn is_sound(&mut self, context: &SessionContext<'_>) {
         self.failures.forgive();
         context.supervisor.fails(&self.config.name, false);
     }
 
-    /// One connection, from CONNECT to its end. `Ok` when it was told to stop.
+    /// Runs one connection, from CONNECT to its end. `Ok` after the stop.
     async fn once(&mut self, context: &mut SessionContext<'_>) -> Result<(), Scope> {
         while context.lost.try_recv().is_ok() {} // of an earlier connection
         self.stand(SessionPhase::Connecting, None);
@@ -294,7 +296,7 @@ impl Session {
             let has_service = context.mqtt.has_service();
             self.failures.of_connect(&error, began.elapsed(), has_service);
             let scope = match error.scope() {
-                // A CONNECT that is refused while registered is no reason for more than patience.
+                // A CONNECT that is refused while registered only needs patience.
                 Scope::Message if !error.is_hopeless() => Scope::Session,
                 scope => scope,
             };
@@ -303,7 +305,7 @@ impl Session {
             let lost = self.while_down(lost).await.ok().flatten();
             let reason = with_cause(lost.map(|lost| lost.cause), &error);
             self.observer.connect(self.name(), false);
-            // -1 is the modem's own: neither the network nor the broker has said it.
+            // -1 is the modem's own code: neither the network nor the broker has sent it.
             if scope != Scope::Service && error.code().is_some_and(|code| code >= 0) {
                 context.supervisor.refused();
             }
@@ -345,7 +347,7 @@ impl Session {
         self.ended(context, end).await
     }
 
-    /// Signs out after `end`, and tells what is lost.
+    /// Signs out after `end`, and returns the extent of the loss.
     async fn ended(
         &mut self,
         context: &SessionContext<'_>,
@@ -387,7 +389,7 @@ impl Session {
         .await
     }
 
-    /// Publishes what comes until the session breaks, or is told to stop.
+    /// Publishes messages until the session breaks, or the stop.
     async fn connected(&mut self, context: &mut SessionContext<'_>) -> Result<(), Broken> {
         self.greet(context).await?;
         loop {
@@ -415,7 +417,7 @@ impl Session {
         }
     }
 
-    /// Says the first word.
+    /// Publishes the first message.
     async fn greet(&mut self, context: &mut SessionContext<'_>) -> Result<(), Broken> {
         let Some(presence) = self.config.presence.clone() else { return Ok(()) };
         if self.kicked_greetings >= KICKS {
@@ -439,7 +441,7 @@ impl Session {
         said
     }
 
-    /// Says the last word, if there is time.
+    /// Publishes the last message, if there is time.
     async fn part(&mut self, context: &SessionContext<'_>) {
         let Some(presence) = self.config.presence.clone() else { return };
         let message = presence.offline;
@@ -454,8 +456,8 @@ impl Session {
         self.observer.publish(self.name(), message.qos.number(), result, started.elapsed());
     }
 
-    /// The URC that follows a failed publish tells whether the broker closed the connection; and whether
-    /// that speaks against the message.
+    /// Waits for the URC that follows a failed publish. Returns the reason, whether the message may
+    /// have caused it, and the error as text.
     async fn who_broke_it(
         &mut self,
         context: &mut SessionContext<'_>,
@@ -471,11 +473,11 @@ impl Session {
             // No URC came: the code of the failed publish is all there is.
             Err(_) => (DisconnectReason::Network, error.is_kick(), None),
         };
-        // A modem that has lost its network tells causes that mean nothing.
+        // The causes that a modem prints after a loss of its network mean nothing.
         (reason, accused && *context.registered.borrow(), with_cause(cause, error))
     }
 
-    /// Publishes one message and tells its sender.
+    /// Publishes one message and reports the outcome to its sender.
     async fn publish(&mut self, context: &mut SessionContext<'_>, job: Job) -> Result<(), Broken> {
         let started = Instant::now();
         self.observer.sending(self.name(), &job.message);
@@ -508,7 +510,8 @@ impl Session {
             return Ok(());
         }
         self.failures.of_publish(&error, started.elapsed());
-        // Down before its sender hears of it, so that the message is not handed over here again.
+        // Down before its sender gets the outcome, so that the message is not handed over here
+        // again.
         self.stand(SessionPhase::BackingOff, Some(Chain(&error).to_string()));
         let (reason, by_broker, words) = self.who_broke_it(context, &error).await;
         self.is_excused = by_broker && job.is_suspect;
@@ -533,7 +536,7 @@ impl Session {
                 () = tokio::time::sleep_until(started + job.stall), if !stalled => {
                     stalled = true;
                     self.observer.publish(self.name(), job.message.qos.number(), PublishResult::Unknown, started.elapsed());
-                    // Its own sender hears of it first, and those behind it then.
+                    // Its own sender gets the news first, and those behind it then.
                     let _ = job.progress.try_send(Progress::Stalled);
                     self.stalled.send_replace(true);
                 }

@@ -9,36 +9,36 @@ use crate::holders::Holders;
 use crate::kept::Kept;
 use crate::veto::Heard;
 
-/// What the sorting of URCs tells the rest.
+/// The news that the sorting of URCs has for the other parts.
 pub(crate) struct Shared {
-    /// When the modem was identified.
+    /// The time of the modem's identification.
     pub(crate) since: Instant,
     pub(crate) registered: watch::Sender<bool>,
-    /// The fleet file forbids to be connected as things are.
+    /// True if the fleet file forbids a connection at present, because the modem roams.
     pub(crate) forbidden: watch::Sender<bool>,
     pub(crate) service_up: watch::Sender<bool>,
-    /// Since when there has been no registration.
+    /// The time since which there is no registration.
     pub(crate) unregistered: watch::Sender<Option<Instant>>,
-    /// When the network was seen to deny data last; none since it gave some.
+    /// The time of the network's last denial of data; `None` once it gave data again.
     pub(crate) denied: watch::Sender<Option<Instant>>,
     pub(crate) heard: Heard,
     /// Counts the losses of the service's network.
     pub(crate) service_lost: watch::Sender<u64>,
     pub(crate) connected: Notify,
-    /// The first poll was made.
+    /// Notified after the first poll.
     pub(crate) settled: Notify,
-    /// The registration wants a look before the next poll.
+    /// Notified when the registration has to be read before the next poll.
     pub(crate) look: Notify,
-    /// A text message was printed.
+    /// Notified when a text message was printed.
     pub(crate) printed: Notify,
-    /// Who holds which client of the MQTT stack, by its index.
+    /// The session that holds each client of the MQTT stack.
     pub(crate) holders: Holders,
-    /// Messages that the modem keeps until it is asked.
+    /// Messages that the modem keeps until they are fetched.
     pub(crate) kept: Kept,
 }
 
 impl Shared {
-    /// Of a modem that was identified just now.
+    /// Creates the news of a modem that was identified just now.
     pub(crate) fn new() -> Self {
         Self {
             since: Instant::now(),
@@ -58,7 +58,7 @@ impl Shared {
         }
     }
 
-    /// How long there has been no registration.
+    /// Returns the time for which there has been no registration.
     pub(crate) fn searched_for(&self) -> Option<Duration> {
         self.unregistered.borrow().map(|since| since.elapsed())
     }

@@ -1,7 +1,7 @@
 //! The SIM card: its state, and a PIN that is tried at most once.
 //!
-//! Three wrong tries lock a SIM for good as far as a gateway is concerned. So the try is written down
-//! before it is made, and a PIN that was refused, or whose fate is unknown, is not tried again until
+//! Three wrong tries lock a SIM, and a gateway cannot unlock it again. So the try is recorded
+//! before it is made. A PIN that was refused, or whose fate is unknown, is not tried again until
 //! the PIN or the SIM changes.
 
 use std::io;
@@ -16,44 +16,45 @@ use crate::port::{At, ExchangeError, Kind};
 use crate::profile::{self, PATIENCE, Profile, StepError};
 use crate::reply::{self, CmeError, Lock};
 
-/// How long to wait before a SIM that is busy or absent is asked again. During its boot a SIM7600
-/// says `SIM busy` for a second or two.
+/// The wait before a busy or absent SIM is asked again. During its boot a SIM7600 prints `SIM busy`
+/// for a second or two.
 pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How often the SIM's state is asked for when the answer stays out.
+/// The number of questions for the SIM's state if an answer does not come.
 const TRIES: u32 = 3;
 
-/// How long a SIM may take to verify a PIN: giving up too soon would count as a refusal.
+/// The time that a SIM may take to verify a PIN: giving up too soon would count as a refusal.
 const VERIFICATION: Duration = Duration::from_secs(30);
 
-/// Said of a card whose other tries somebody else has spent.
+/// The reason shown for a card whose other tries were spent elsewhere.
 const LAST_TRY: &str = "the SIM has one try of its PIN left, which is not spent here: a wrong PIN would lock it; enter the \
                         PIN in a phone or by hand, which gives the other tries back";
 
-/// Remembers on disk which PIN was tried on which SIM, and which access point is in force. Nothing that gives a secret
-/// away is stored.
+/// A record on disk of the PINs that were tried on each SIM, and of the access point that is in
+/// force. It stores nothing that reveals a secret.
 #[async_trait]
 pub trait PinLedger: Send + Sync {
-    /// Whether this PIN was tried on this SIM before and not accepted.
+    /// Reports whether this PIN was tried on this SIM before and not accepted.
     async fn was_refused(&self, sim: &str, pin: &SecretString) -> io::Result<bool>;
-    /// Writes down that this PIN is about to be tried; durable when it returns.
+    /// Records that this PIN is about to be tried; durable when it returns.
     async fn trying(&self, sim: &str, pin: &SecretString) -> io::Result<()>;
-    /// The PIN was accepted.
+    /// Records that the PIN was accepted.
     async fn accepted(&self, sim: &str) -> io::Result<()>;
-    /// Whether this is the access point, login included, with which the modem and card of this name attached last.
+    /// Reports whether the modem and card of this name attached last with this access point, login
+    /// included.
     async fn is_attached_with(&self, place: &str, wanted: &SecretString) -> io::Result<bool>;
-    /// They attached with it; durable when it returns.
+    /// Records that they attached with it; durable when it returns.
     async fn attached_with(&self, place: &str, wanted: &SecretString) -> io::Result<()>;
 }
 
-/// What the SIM lets us do.
+/// The readiness of the SIM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SimState {
     /// Ready.
     Ready,
-    /// Not ready now; ask again. The reason in words.
+    /// Not ready now; ask again. The reason as text.
     Wait(String),
-    /// Not ready until somebody does something. The reason in words.
+    /// Not ready until a person does something. The reason as text.
     Blocked(String),
 }
 
@@ -61,20 +62,20 @@ pub enum SimState {
 pub struct Unlock<'a> {
     pin: Option<&'a SecretString>,
     ledger: &'a dyn PinLedger,
-    /// The card whose PIN was sent and whose answer stayed out.
+    /// The card whose PIN was sent without an answer.
     unsure: Option<Card>,
 }
 
 impl<'a> Unlock<'a> {
-    /// Nothing was tried yet since the modem booted.
+    /// Creates the unlocking for a modem that just booted.
     pub fn new(pin: Option<&'a SecretString>, ledger: &'a dyn PinLedger) -> Self {
         Self { pin, ledger, unsure: None }
     }
 
-    /// One look at the SIM, with the one try of the PIN where it is due (27.007 §8.3).
+    /// Looks at the SIM once, and makes the one try of the PIN if it is due (27.007 §8.3).
     ///
     /// # Errors
-    /// [`StepError`] where the modem gave no usable answer.
+    /// [`StepError`] if the modem gave no usable answer.
     pub async fn look(
         &mut self,
         at: &At,
@@ -91,7 +92,7 @@ impl<'a> Unlock<'a> {
                     );
                 }
                 if let Some(card) = self.unsure.take() {
-                    // Ready after our own try, whose answer got lost: it was accepted.
+                    // Ready after our own try, whose answer was lost: the PIN was accepted.
                     card.accepted(self.ledger).await;
                 }
                 Ok(SimState::Ready)
@@ -151,7 +152,7 @@ impl<'a> Unlock<'a> {
         let exchange = Exchange::new(format!("AT+CPIN={}", *quoted), VERIFICATION)
             .map_err(|source| StepError::Unsendable { what: "the PIN", source })?
             .shown_as("AT+CPIN=***");
-        // Never repeated, whatever comes of it.
+        // Never repeated, whatever the outcome.
         match at.run(Kind::Basic, exchange).await {
             Ok(_) => {
                 card.accepted(self.ledger).await;
@@ -160,7 +161,7 @@ impl<'a> Unlock<'a> {
             Err(error) if error.refusal().is_some() && !lock(at).await?.lets_data_through() => {
                 Ok(SimState::Blocked("the SIM refused the PIN; it is not tried again".to_owned()))
             }
-            // The SIM's state will tell whether it was accepted; the ledger keeps it from a second try.
+            // The SIM's state will show whether it was accepted; the ledger prevents a second try.
             Err(_) => {
                 self.unsure = Some(card);
                 Ok(SimState::Wait("the PIN was sent, and its answer stayed out".to_owned()))
@@ -169,15 +170,16 @@ impl<'a> Unlock<'a> {
     }
 }
 
-/// The names by which the ledger knows a card.
+/// The names of a card in the ledger.
 ///
-/// Most cards tell their ICCID without a PIN. Where one does not, the module stands for it; and since it
-/// may tell the next time, a try is written down under a name that covers both ways.
+/// Most cards report their ICCID without a PIN. If a card does not, the module's name stands for
+/// it. Since it may report its ICCID the next time, a try is recorded under a name that covers both
+/// cases.
 struct Card {
     iccid: Option<String>,
-    /// For tries on a card that did not tell its ICCID.
+    /// The name for tries on a card that did not report its ICCID.
     untold: String,
-    /// For every try in this module.
+    /// The name for every try in this module.
     any: String,
 }
 
@@ -186,8 +188,8 @@ impl Card {
         Self { iccid, untold: format!("untold in {imei}"), any: format!("any in {imei}") }
     }
 
-    /// A card that tells its ICCID is judged by it, and by tries on one that did not tell; one that
-    /// does not tell may be any that was tried here.
+    /// Reports whether the PIN was refused. A card with an ICCID is judged by tries on it, and by
+    /// tries on a card without an ICCID. A card without one may be any card that was tried here.
     async fn was_refused(&self, ledger: &dyn PinLedger, pin: &SecretString) -> io::Result<bool> {
         match &self.iccid {
             Some(iccid) => Ok(ledger.was_refused(iccid, pin).await?
@@ -210,7 +212,7 @@ impl Card {
     }
 }
 
-/// The card in the module; `None` where it may tell its ICCID later.
+/// Reads the card in the module; `None` if it may report its ICCID later.
 async fn card(at: &At, profile: &dyn Profile, imei: &str) -> Result<Option<Card>, StepError> {
     match profile.iccid(at).await {
         Ok(iccid) => Ok(Some(Card::new(Some(iccid), imei))),
@@ -218,7 +220,7 @@ async fn card(at: &At, profile: &dyn Profile, imei: &str) -> Result<Option<Card>
             Err(StepError::Exchange(ExchangeError::Gone))
         }
         Err(StepError::Exchange(error)) => {
-            // 27.007 §9.2: SIM failure, busy. No answer at all may be one later, too.
+            // 27.007 §9.2: SIM failure, busy. A missing answer may come later, too.
             let later =
                 matches!(profile::cme_code(&error), Some(13 | 14)) || error.refusal().is_none();
             Ok(if later { None } else { Some(Card::new(None, imei)) })
@@ -227,8 +229,8 @@ async fn card(at: &At, profile: &dyn Profile, imei: &str) -> Result<Option<Card>
     }
 }
 
-/// How often the PIN may still be tried; `None` where the card or the modem does not tell. Firmware that lacks its
-/// vendor's command may know the standard's (27.007 §8.65).
+/// Reads the tries left for the PIN; `None` if the card or the modem does not report them. Firmware
+/// that lacks its vendor's command may have the standard's (27.007 §8.65).
 async fn pin_tries(at: &At, profile: &dyn Profile) -> Result<Option<u32>, StepError> {
     let told = match profile.pin_tries(at).await {
         Err(StepError::Exchange(error)) if error.refusal().is_some() => {
@@ -249,10 +251,10 @@ async fn pin_tries(at: &At, profile: &dyn Profile) -> Result<Option<u32>, StepEr
 
 async fn lock(at: &At) -> Result<Lock, StepError> {
     let exchange = command("AT+CPIN?")?.answer(Answer::Prefix("+CPIN:"));
-    // One answer that stays out is no reason to begin anew; whether the port is mute the engine finds out.
+    // One missing answer does not require a restart; the engine finds out whether the port is mute.
     match profile::persist(at, Kind::Basic, exchange, TRIES).await {
         Ok(reply) => Ok(reply::pin(&reply.lines)?.lock),
-        // Error texts instead of numbers (CMEE 2) and SIM states told by errors both end here.
+        // Error texts instead of numbers (CMEE 2) and SIM states reported as errors both end here.
         Err(error @ ExchangeError::Failed { failure: at::Failure::Refused { .. }, .. }) => {
             tracing::debug!("AT+CPIN? was refused: {}", crate::chain::Chain(&error));
             let code = profile::cme_code(&error);

@@ -1,4 +1,4 @@
-//! What is known of a modem now, for those who watch it.
+//! The state of a modem now, for its observers.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -9,13 +9,13 @@ use crate::limits::is_zero;
 use crate::observe::RecoveryCause;
 use crate::reply::{Carrier, Registration, Signal};
 
-/// Where a modem stands, in the words of the metrics.
+/// The state of a modem, in the words of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Its tty is not there, or cannot be opened.
+    /// Its tty is absent, or cannot be opened.
     Absent,
-    /// Finding out what it is.
+    /// It is being identified.
     Identifying,
     /// Waiting for its SIM.
     Sim,
@@ -25,7 +25,7 @@ pub enum State {
     Serving,
     /// It was mute, or lost its service, and is being brought back.
     Recovering,
-    /// It cannot be used as configured, or nothing that may be done brings it back.
+    /// It cannot be used as configured, or no allowed action brings it back.
     Failed,
 }
 
@@ -55,23 +55,23 @@ impl State {
     }
 }
 
-/// What a modem said it is.
+/// The identity of a modem, as it reported it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Identified {
-    /// Entry of the catalog.
+    /// Its entry in the catalog.
     pub model_id: String,
     /// The model as `AT+CGMM` gave it.
     pub model: String,
-    /// Its maker.
+    /// Its manufacturer.
     pub manufacturer: String,
     /// Revision of its firmware.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub firmware: Option<String>,
-    /// The profile that speaks to it.
+    /// The profile of its model.
     pub profile: String,
     /// Its IMEI.
     pub imei: String,
-    /// The identity of its SIM, once read.
+    /// The ICCID of its SIM, once read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iccid: Option<String>,
     /// The longest topic it takes, in bytes.
@@ -83,54 +83,54 @@ pub struct Identified {
     pub min_payload: usize,
 }
 
-/// All that is known of a modem now. What is not known is absent.
+/// The state of a modem now. Unknown values are absent.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Snapshot {
-    /// Where it stands.
+    /// Its stage on the way to service.
     pub state: State,
-    /// Why it does not serve, in words.
+    /// The reason why it does not serve, as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What is wrong with it; several may hold at a time.
+    /// Its troubles; several may hold at a time.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub causes: BTreeSet<RecoveryCause>,
-    /// Whether it takes longer than usual for an answer, within the time that its manual allows.
+    /// True if it takes longer than usual for an answer, within the time that its manual allows.
     pub busy: bool,
-    /// Whether its tty is there.
+    /// True if its tty is there.
     pub present: bool,
-    /// The tty it is spoken to at.
+    /// The tty through which it is used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tty: Option<PathBuf>,
-    /// What it is; from identification until the port goes.
+    /// Its identity, from identification until the port goes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identified: Option<Identified>,
-    /// Whether sessions may open.
+    /// Its registration, which decides whether sessions may open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registration: Option<Registration>,
     /// One entry per radio access technology in use.
     pub signals: Vec<Signal>,
-    /// The carriers that are aggregated, if the module reports them.
+    /// The aggregated carriers, if the module reports them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub carriers: Vec<Carrier>,
     /// The network's name or number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operator: Option<String>,
-    /// Of the module, in °C.
+    /// The module's temperature in °C.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature_celsius: Option<f64>,
-    /// From the tty found to the profile loaded, in seconds.
+    /// The time from the tty found to the profile loaded, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detection_seconds: Option<f64>,
-    /// From the tty found to the first session up, in seconds.
+    /// The time from the tty found to the first session up, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_seconds: Option<f64>,
-    /// How often it came back within the last ten minutes.
+    /// The number of its returns within the last ten minutes.
     pub returns: usize,
 }
 
 impl Snapshot {
-    /// Whether a message of so many bytes fits this modem; of one that is not identified nobody knows, and
-    /// it may.
+    /// Reports whether a message of this size fits the modem. True for a modem that is not
+    /// identified, since it may fit.
     pub fn may_take(&self, topic: usize, payload: usize) -> bool {
         let fits = |is: &Identified| {
             topic <= is.max_topic && (is.min_payload..=is.max_payload).contains(&payload)
@@ -138,14 +138,14 @@ impl Snapshot {
         self.identified.as_ref().is_none_or(fits)
     }
 
-    /// What it takes, in words; `None` while it is not identified.
+    /// Returns the sizes that fit, as text; `None` while the modem is not identified.
     pub fn room(&self) -> Option<String> {
         let is = self.identified.as_ref()?;
         let (topic, least, most) = (is.max_topic, is.min_payload, is.max_payload);
         Some(format!("a topic of at most {topic} and a payload of {least} to {most} bytes"))
     }
 
-    /// Nothing is known.
+    /// Returns the snapshot of a modem that was not seen yet.
     pub fn absent() -> Self {
         Self {
             state: State::Absent,

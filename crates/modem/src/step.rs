@@ -1,4 +1,4 @@
-//! One step towards service: a command, how long it may take, and how it fails.
+//! One step towards service: a command, its time limit, and its failure.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use crate::chain::Chain;
 use crate::port::{At, ExchangeError, Kind};
 use crate::reply::{self, ReplyError};
 
-/// How long a command that needs no network may take. Modems answer in milliseconds; 27.007 names no
-/// time, and SIMCom's manuals give 9 s for most. Giving up sooner does no harm: the engine gets in step
-/// before the next command, and what may be repeated is.
+/// The time for a command that needs no network. Modems answer in milliseconds; 27.007 names no
+/// time, and SIMCom's manuals give 9 s for most commands. Giving up sooner does no harm: the engine
+/// gets in step before the next command, and a command that may be repeated is.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long a change of functionality may take before the modem is asked whether it is there (27.007 §8.2 names no
-/// time; Quectel's manuals give 15 s).
+/// The time for a change of functionality before the modem is asked whether it is there (27.007
+/// §8.2 names no time; Quectel's manuals give 15 s).
 const SWITCH: Duration = Duration::from_secs(15);
 
-/// The longest that commands may take by the manuals. Those that ask the network take minutes.
+/// The maximum times of commands in the manuals. Commands that ask the network take minutes.
 const LONGEST: [(&str, Duration); 2] = [
     // u-blox gives 3 minutes: detaching waits for the network.
     ("AT+CFUN=", Duration::from_secs(180)),
@@ -25,19 +25,20 @@ const LONGEST: [(&str, Duration); 2] = [
     ("AT+COPS", Duration::from_secs(180)),
 ];
 
-/// The longest that this command may take by the manuals.
+/// Returns the maximum time of this command in the manuals.
 fn longest(line: &str) -> Duration {
     let of = LONGEST.iter().find(|(start, _)| line.starts_with(start));
     of.map_or(at::MAXIMUM, |(_, longest)| *longest)
 }
 
-/// How long a line without a name is waited for: once the modem was asked who it is, it could be the answer to that.
+/// The time for an answer line without a name. Once the modem is asked for its identity, such a
+/// line could be the answer to that.
 const BARE: Duration = Duration::from_secs(10);
 
-/// How often a query or setting is tried when its answer stays out.
+/// The number of tries of a query or setting that has no answer.
 pub(crate) const TRIES: u32 = 3;
 
-/// Why a step towards service failed.
+/// The reason why a step towards service failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StepError {
     /// The exchange failed.
@@ -49,9 +50,9 @@ pub enum StepError {
     /// A value cannot be sent in a command.
     #[error("{what} cannot be sent to the modem")]
     Unsendable {
-        /// Which value.
+        /// The name of the value.
         what: &'static str,
-        /// Why.
+        /// The reason.
         #[source]
         source: at::InvalidLine,
     },
@@ -70,23 +71,23 @@ impl From<ReplyError> for StepError {
 }
 
 impl StepError {
-    /// Whether the modem booted under it.
+    /// Reports whether the modem booted during the step.
     pub fn is_boot(&self) -> bool {
         matches!(self, Self::Exchange(ExchangeError::Failed { failure: Failure::Booted, .. }))
     }
 
-    /// Reports whether the modem said no.
+    /// Reports whether the modem refused the command.
     pub fn is_refused(&self) -> bool {
         matches!(self, Self::Exchange(error) if error.refusal().is_some())
     }
 
-    /// Whether the port itself is gone.
+    /// Reports whether the port itself is gone.
     pub fn is_gone(&self) -> bool {
         matches!(self, Self::Exchange(ExchangeError::Gone))
     }
 }
 
-/// Runs one command with the default patience and gives the lines of its answer.
+/// Runs one command with the default patience and returns the lines of its answer.
 ///
 /// # Errors
 /// [`StepError`].
@@ -104,7 +105,7 @@ pub async fn run(
     Ok(persist(at, kind, exchange, TRIES).await?.lines)
 }
 
-/// Runs once a command that takes seconds, such as a reset.
+/// Runs a command that takes seconds, such as a reset, without a second try.
 ///
 /// # Errors
 /// [`StepError`].
@@ -116,7 +117,7 @@ pub async fn slow(at: &At, line: &str) -> Result<(), StepError> {
     Ok(())
 }
 
-/// Runs an exchange, and again where its answer stays out. Only for what may be done twice.
+/// Runs an exchange, and again if it has no answer. Only for commands that may be done twice.
 ///
 /// # Errors
 /// [`ExchangeError`] of the last try.
@@ -138,8 +139,8 @@ pub async fn persist(
     at.run(kind, exchange).await
 }
 
-/// Whether the modem refused a command as one that it does not know: without a reason, or as not supported or unknown
-/// (27.007 §9.2: 4, 100).
+/// Reports whether the modem refused a command because it does not know it: without a reason, or as
+/// not supported or unknown (27.007 §9.2: 4, 100).
 pub(crate) fn is_unknown(error: &StepError) -> bool {
     let StepError::Exchange(error) = error else { return false };
     match error.refusal() {
@@ -148,10 +149,10 @@ pub(crate) fn is_unknown(error: &StepError) -> bool {
     }
 }
 
-/// For the parts of a status poll: what is not to be had is left out; a port that is gone ends the poll.
+/// Turns the failure of one part of a status poll into nothing, so that the part is left out.
 ///
 /// # Errors
-/// The error itself, where the port is gone.
+/// The error itself, if the port is gone.
 pub fn unless_gone(error: StepError) -> Result<(), StepError> {
     if error.is_gone() {
         return Err(error);
@@ -160,7 +161,7 @@ pub fn unless_gone(error: StepError) -> Result<(), StepError> {
     Ok(())
 }
 
-/// The code of a `+CME ERROR`, where that is how the modem refused.
+/// Returns the code of a `+CME ERROR`, if the modem refused with one.
 pub fn cme_code(error: &ExchangeError) -> Option<u16> {
     match error.refusal() {
         Some(Failure::Refused { code: FinalCode::Cme(text), .. }) => {

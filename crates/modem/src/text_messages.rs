@@ -1,8 +1,9 @@
-//! Text messages that the modem prints as they come: it is told to keep them in its store.
+//! Text messages that the modem prints as they arrive: it is set to store them instead.
 //!
-//! An earlier program may have left `AT+CNMI=2,2`, or saved it in the modem. What such a message says is never taken for
-//! an answer (`at`), but where a text of unknown length ends is not known, so a result in one go with it is not
-//! believed. A port that prints none is left as it is.
+//! An earlier program may have left `AT+CNMI=2,2`, or saved it in the modem. The text of such a
+//! message is never taken for an answer (`at`). But the end of a text of unknown length is not
+//! certain, so a result that comes in one read with it is not believed. A port that prints no
+//! messages is left as it is.
 
 use at::Answer;
 use tokio::sync::Notify;
@@ -12,7 +13,7 @@ use crate::end::End;
 use crate::port::{At, Kind};
 use crate::profile::{StepError, run};
 
-/// What is printed with its text (3GPP TS 27.005 §3.4.1).
+/// The lines that are printed with a text (3GPP TS 27.005 §3.4.1).
 const PRINTED: [&str; 3] = ["+CMT:", "+CBM:", "+CDS:"];
 
 /// Reports whether a URC is a text message with its text.
@@ -20,8 +21,8 @@ pub(crate) fn is_printed(line: &str) -> bool {
     PRINTED.iter().any(|start| line.starts_with(start))
 }
 
-/// Waits until a message was printed, and has the next ones stored. Once for each start of the modem: what sets
-/// it back is another program, with which there is no arguing.
+/// Waits until a message was printed, and has the next messages stored. It does so once for each
+/// start of the modem: if another program sets it back, that program wins.
 pub(crate) async fn store_messages(at: &At, printed: &Notify) -> End {
     printed.notified().await;
     match store(at).await {
@@ -37,7 +38,7 @@ pub(crate) async fn store_messages(at: &At, printed: &Notify) -> End {
     std::future::pending().await
 }
 
-/// Has messages stored. Gives the command that did it.
+/// Has messages stored. Returns the command that did it.
 async fn store(at: &At) -> Result<String, StepError> {
     let set = run(at, Kind::Status, "AT+CNMI?", Answer::Prefix("+CNMI:")).await;
     let command = match set {
@@ -49,9 +50,10 @@ async fn store(at: &At) -> Result<String, StepError> {
     Ok(command)
 }
 
-/// The command that stores what is printed now, given what is set. `<mode>` and `<bfr>` stay, since modems
-/// differ in which they take; so does what prints no text. `<mt>` 1 stores a message and announces its place (`+CMTI`), as
-/// modems do when they leave the factory; `<bm>` 0 and `<ds>` 0 print neither broadcasts nor reports.
+/// Returns the command that stores the messages that are printed now, given the present setting.
+/// `<mode>` and `<bfr>` stay, since modems differ in the values that they accept. Settings that
+/// print no text stay, too. `<mt>` 1 stores a message and announces its place (`+CMTI`), as modems
+/// do when they leave the factory. `<bm>` 0 and `<ds>` 0 print neither broadcasts nor reports.
 fn command(set: &str) -> String {
     let set: Vec<u8> = set
         .trim_start_matches("+CNMI:")

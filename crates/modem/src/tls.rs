@@ -1,4 +1,5 @@
-//! What a modem's own TLS is told: whom to trust, and who it is, and what of it lies in the modem.
+//! The settings of a modem's own TLS: the trusted authorities, the client's identity, and their
+//! files in the modem.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,14 +10,14 @@ use sha2::{Digest, Sha256};
 pub use crate::clock::set_clock;
 use crate::message::Client;
 
-/// TLS of a connection. Whether a modem compares the broker's host name with its certificate is the
-/// firmware's matter; of the families known here no manual says it.
+/// TLS of a connection. It depends on the firmware whether a modem compares the broker's host name
+/// with its certificate; no manual of the families known here says so.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    /// The certificates of the authorities that may have signed the broker's, as PEM. None: the modem
-    /// takes any certificate.
+    /// The certificates of the authorities that may have signed the broker's, as PEM. With `None`
+    /// the modem accepts any certificate.
     pub ca: Option<String>,
-    /// What the modem shows, where the broker asks for it.
+    /// The modem's own certificate, if the broker asks for one.
     pub identity: Option<Identity>,
 }
 
@@ -29,11 +30,12 @@ pub struct Identity {
     pub key: SecretString,
 }
 
-/// A file that a client needs in the modem. It is named by the hash of its content, so that one that is there
-/// need not be read, and a changed one is another. The names begin with our own word and the client's index:
-/// nothing else in the modem's flash is touched.
+/// A file that a client needs in the modem. Its name has the hash of its content, so that a present
+/// file need not be read, and a changed file has another name. The names begin with our own word
+/// and the client's index: nothing else in the modem's flash is touched.
 pub struct File<'a> {
-    /// What it is for: `cacert`, `clientcert` or `clientkey`, the options of `AT+CSSLCFG` and `AT+QSSLCFG`.
+    /// Its purpose: `cacert`, `clientcert` or `clientkey`, the options of `AT+CSSLCFG` and
+    /// `AT+QSSLCFG`.
     pub option: &'static str,
     /// Its name in the modem.
     pub name: String,
@@ -49,12 +51,12 @@ impl<'a> File<'a> {
     }
 }
 
-/// How the names of a client's files begin.
+/// Returns the beginning of the names of a client's files.
 fn prefix(client: Client) -> String {
     format!("mf{}-", client.0)
 }
 
-/// The files that a connection of this client needs.
+/// Returns the files that a connection of this client needs.
 pub fn files(client: Client, tls: &Tls) -> Vec<File<'_>> {
     let mut files = Vec::new();
     if let Some(ca) = &tls.ca {
@@ -67,28 +69,30 @@ pub fn files(client: Client, tls: &Tls) -> Vec<File<'_>> {
     files
 }
 
-/// Whether a file is ours, of this client, and none that it needs.
+/// Reports whether a file is ours, of this client, and not needed.
 pub fn is_unused(name: &str, client: Client, needed: &[File<'_>]) -> bool {
     name.starts_with(&prefix(client)) && !needed.iter().any(|file| file.name == name)
 }
 
-/// The files that were put into a modem, whole, through one port since that was opened. Clones share it.
+/// The files that were put into a modem, whole, through one port since it was opened. Clones share
+/// it.
 ///
-/// One that was there before has the right name and may have another content: an upload that was cut off is
-/// filled up by whatever is written next, the first question of the next run included. As long as a handshake
-/// works it is as good as any.
+/// A file of an earlier time has the right name and may have another content. An interrupted upload
+/// takes the next bytes that are written as its rest, even the first question of the next run. As
+/// long as a handshake works, such a file is as good as any.
 #[derive(Debug, Clone, Default)]
 pub struct Written(Arc<Mutex<BTreeSet<String>>>);
 
 impl Written {
-    /// This one is whole.
+    /// Notes that this file is whole.
     pub fn note(&self, file: &File<'_>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(file.name.clone());
     }
 
-    /// The names of those of a connection's files that nobody vouches for. After a handshake that failed they are
-    /// removed, so that the next connect puts them there again: each once, since then they are vouched for, and
-    /// what fails for another reason does not wear the modem's flash.
+    /// Returns the names of a connection's files that are not known to be whole. After a failed
+    /// handshake they are removed, so that the next connect uploads them again. Each is uploaded
+    /// once, since it is known to be whole then. So a failure for another reason does not wear the
+    /// modem's flash.
     pub fn doubtful(&self, client: Client, tls: &Tls) -> Vec<String> {
         let sound = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let names = files(client, tls).into_iter().map(|file| file.name);

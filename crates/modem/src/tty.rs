@@ -1,4 +1,4 @@
-//! A console of one's own, on a tty that nobody else has.
+//! A person's own console, on a tty that no other program has open.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::port::{At, Port, PortEnd};
 use crate::probe::ProbeError;
 use crate::serial::{self, Line};
 
-/// What is in flight when a person leaves is finished, for so long.
+/// The longest wait for the exchange in flight when a person leaves.
 const FINISH: Duration = Duration::from_secs(10);
 
-/// Opens a tty for a person, waits until the modem answers, and has `work` use it; closes it again.
+/// Opens a tty for a person, waits until the modem answers, runs `work` on it, and closes it again.
 ///
 /// Nothing is set on the modem: its echo and the form of its errors stay as they are.
 ///
@@ -50,13 +50,13 @@ where
             if let Some((_, profile)) = catalog.identify(&cgmm) {
                 at.set_framing(profile.framing()).await;
             }
-            // URCs come by the listeners; those who wait in the channel are read so that the port goes on.
+            // URCs come by the listeners; events in the channel are read so that the port goes on.
             tokio::select! {
                 done = work(at.clone(), hearing) => Ok(done),
                 end = identify::ignore(&mut events) => Err(end),
             }
         };
-        // What is dropped with the losing arm ends with the port.
+        // The work that the losing arm drops ends with the port.
         let done = tokio::select! {
             end = &mut port => Err(end_of(end)),
             done = using => done,
@@ -88,7 +88,7 @@ fn end_of(end: PortEnd) -> End {
     }
 }
 
-/// A person's own console is counted nowhere.
+/// Counts nothing of a person's own console.
 struct Nobody;
 
 impl Observer for Nobody {}

@@ -1,5 +1,5 @@
-//! One modem of a gateway is reset at a time, so that a trouble they share does not take all of them
-//! away at once.
+//! The turns to reset: one modem of a gateway at a time, so that a common trouble does not take all
+//! modems away at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Who resets its modem now, if anybody. A turn ends by itself after the time it was taken for: a modem
-/// that nothing brings back stops no other one.
+/// The modem that resets now, if any. A turn ends by itself after its time: a modem that does not
+/// come back never blocks another one.
 #[derive(Debug)]
 pub struct Turns {
     taken: watch::Sender<Taken>,
@@ -16,7 +16,7 @@ pub struct Turns {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Taken {
-    /// Counts the turns, so that one that ran out ends no later one.
+    /// The count of turns, so that a turn that ran out does not end a later one.
     number: u64,
     until: Option<Instant>,
 }
@@ -29,12 +29,12 @@ pub(crate) struct Turn {
 }
 
 impl Turns {
-    /// Nobody resets anything.
+    /// Creates the turns; none is taken.
     pub fn new() -> Arc<Self> {
         Arc::new(Self { taken: watch::channel(Taken::default()).0 })
     }
 
-    /// Takes the turn for so long, unless another modem has it.
+    /// Takes the turn for `span`, unless another modem has it.
     pub(crate) fn try_take(self: &Arc<Self>, span: Duration) -> Option<Turn> {
         let now = Instant::now();
         let mut number = None;
@@ -73,7 +73,7 @@ mod tests {
         let second = turns.try_take(SPAN).unwrap();
         tokio::time::advance(SPAN).await;
         let third = turns.try_take(SPAN).unwrap();
-        // One that has run out ends nobody else's.
+        // A turn that has run out does not end another's turn.
         drop(second);
         assert!(turns.try_take(SPAN).is_none());
         drop(third);

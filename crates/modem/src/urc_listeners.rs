@@ -1,4 +1,4 @@
-//! Listeners who hear what a modem says unasked, beside its owner.
+//! Listeners to a modem's URCs, beside its owner.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use at::{Framing, Urc};
 use tokio::sync::mpsc;
 
-/// URCs that wait for one listener; who falls further behind misses the newest, and is told how many.
+/// The most URCs that wait for one listener. A listener that falls further behind misses the
+/// newest, and gets their number.
 const BACKLOG: usize = 256;
 
-/// Listeners of one modem at the same time: more people than look at one modem.
+/// The most listeners of one modem at the same time, more than the people who watch one modem.
 const LISTENERS: usize = 8;
 
-/// An unsolicited result code as a person may be shown it.
+/// An unsolicited result code as a person may see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heard {
     /// The line.
@@ -21,7 +22,7 @@ pub struct Heard {
     pub data: Option<Vec<u8>>,
 }
 
-/// Who hears what a modem says unasked.
+/// The listeners to a modem's URCs.
 #[derive(Debug, Default)]
 pub(crate) struct UrcListeners(Mutex<Vec<Listener>>);
 
@@ -31,7 +32,7 @@ struct Listener {
     missed: Arc<AtomicU64>,
 }
 
-/// One listener's place; it ends when this is dropped.
+/// One listener's place, until it is dropped.
 #[derive(Debug)]
 pub struct Hearing {
     heard: mpsc::Receiver<Heard>,
@@ -56,7 +57,7 @@ impl UrcListeners {
         Some(Hearing { heard, missed })
     }
 
-    /// Tells a URC to whoever listens, and waits for nobody.
+    /// Sends a URC to all listeners, without waiting.
     pub(crate) fn tell(&self, urc: &Urc, framing: &Framing) {
         let mut all = self.all();
         if all.is_empty() {
@@ -75,7 +76,7 @@ impl UrcListeners {
 }
 
 impl Hearing {
-    /// The next one; `None` once the modem is gone for good.
+    /// Returns the next URC; `None` once the modem is gone for good.
     ///
     /// # Cancel safety
     /// A dropped call takes nothing.
@@ -83,7 +84,7 @@ impl Hearing {
         self.heard.recv().await
     }
 
-    /// How many were missed since the last call.
+    /// Returns the number of URCs missed since the last call.
     pub fn take_missed(&self) -> u64 {
         self.missed.swap(0, Ordering::Relaxed)
     }

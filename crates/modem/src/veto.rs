@@ -1,4 +1,4 @@
-//! Who vetoes a recovery: a session that works, and would not after it.
+//! The veto against a recovery: a session that works, and would not after it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,19 +8,19 @@ use tokio::time::Instant;
 
 use crate::mqtt::Client;
 
-/// A connected session that heard its broker so recently vetoes whatever would end it.
+/// The time for which a connected session that heard its broker vetoes an action that would end it.
 const SOUND: Duration = Duration::from_secs(60);
 
-/// When each connected session heard its broker last: the veto.
+/// The times at which each connected session heard its broker last: the veto.
 #[derive(Default)]
 pub(crate) struct Heard(Mutex<Times>);
 
 #[derive(Default)]
 struct Times {
-    /// The last acknowledgement or message, by its client.
+    /// The last acknowledgement or message of each client.
     last: BTreeMap<Client, Instant>,
-    /// The first CONNECT in this run of the service, until that connection is lost. Later ones do not count: a
-    /// session that is connected again and again works for nobody.
+    /// The first CONNECT in this run of the service, until that connection is lost. Later ones do
+    /// not count: a session that reconnects again and again does not work.
     greeted: BTreeMap<Client, Option<Instant>>,
 }
 
@@ -29,7 +29,7 @@ impl Heard {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The broker acknowledged a publish, or sent a message.
+    /// Notes that the broker acknowledged a publish, or sent a message.
     pub(crate) fn note(&self, client: Client) {
         self.times().last.insert(client, Instant::now());
     }
@@ -50,12 +50,12 @@ impl Heard {
         *self.times() = Times::default();
     }
 
-    /// Reports whether one of them works.
+    /// Reports whether a session works.
     pub(crate) fn is_sound(&self) -> bool {
         self.times().last.values().any(|when| when.elapsed() < SOUND)
     }
 
-    /// Reports whether another one works, or was just connected.
+    /// Reports whether another session works, or was just connected.
     pub(crate) fn is_sound_beside(&self, client: Client) -> bool {
         let times = self.times();
         let greeted = times.greeted.iter().filter_map(|(of, when)| Some((of, when.as_ref()?)));
@@ -64,7 +64,7 @@ impl Heard {
     }
 }
 
-/// Sessions of a modem that fail again and again, and not by their brokers' word.
+/// Sessions of a modem that keep failing for reasons other than their brokers.
 #[derive(Default)]
 pub(crate) struct Failing(Mutex<BTreeSet<String>>);
 
@@ -85,7 +85,7 @@ impl Failing {
         self.names().is_empty()
     }
 
-    /// Reports whether it is more than one, so that it is hardly one broker's fault.
+    /// Reports whether more than one session fails, so that one broker is hardly the cause.
     pub(crate) fn is_plural(&self) -> bool {
         self.names().len() > 1
     }

@@ -1,4 +1,5 @@
-//! Signs that a modem is at something: it takes long for its answers, writes its firmware, or keeps booting.
+//! Signs that a modem is at work itself: it takes long to answer, writes its firmware, or keeps
+//! booting.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,20 +10,21 @@ use tokio::time::Instant;
 
 use crate::backoff::Attempts;
 
-/// An update that printed nothing for so long is over. Units that write their flash were seen to be silent for
-/// minutes, and to begin from the start if they lose power meanwhile.
+/// The time without a line after which an update counts as over. Units that write their flash were
+/// seen to be silent for minutes, and to start again if they lose power meanwhile.
 const UPDATE: Duration = Duration::from_secs(15 * 60);
 
-/// A boot so soon after a START or CONNECT of ours may be its doing: a transmission is what takes most current.
+/// The time after our START or CONNECT during which a boot may be its effect: a transmission takes
+/// the most current.
 const BROWN_OUT: Duration = Duration::from_secs(60);
 
-/// A boot so long ago belongs to no loop of now.
+/// The age at which a boot does not count for a boot loop any more.
 const FORGOTTEN: Duration = Duration::from_secs(600);
 
-/// So many such boots in a row are a boot loop.
+/// The number of such boots in a row that make a boot loop.
 const LOOP: u32 = 2;
 
-/// What a modem is seen to be at. Shared by its port and its task.
+/// The modem's own work, as far as it shows. Shared by its port and its task.
 #[derive(Default)]
 pub(crate) struct Vitals {
     busy: watch::Sender<bool>,
@@ -33,9 +35,9 @@ pub(crate) struct Vitals {
 /// A firmware update under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Update {
-    /// When its last line came.
+    /// The time of its last line.
     heard: Instant,
-    /// That line.
+    /// The text of that line.
     line: String,
 }
 
@@ -43,11 +45,11 @@ pub(crate) struct Update {
 #[derive(Default)]
 struct Starts {
     last: Option<Instant>,
-    /// When the last such boot was.
+    /// The time of the last such boot.
     booted: Option<Instant>,
     boots: u32,
     attempts: Attempts,
-    /// The longest wait so far. The next one is no shorter.
+    /// The longest wait so far. The next wait is at least as long.
     wait: Duration,
     not_before: Option<Instant>,
 }
@@ -58,7 +60,7 @@ impl Vitals {
         self.starts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reports whether the modem takes longer than usual for an answer.
+    /// Notes whether the modem takes longer than usual for an answer.
     pub(crate) fn set_busy(&self, busy: bool) {
         self.busy.send_if_modified(|now| std::mem::replace(now, busy) != busy);
     }
@@ -67,14 +69,14 @@ impl Vitals {
         *self.busy.borrow()
     }
 
-    /// Takes in a line that came unasked.
+    /// Reads an unsolicited line.
     pub(crate) fn hear(&self, line: &str, framing: &Framing) {
         let Some(is_over) = framing.tells_update(line) else { return };
         let update = Update { heard: Instant::now(), line: line.to_owned() };
         self.update.send_replace((!is_over).then_some(update));
     }
 
-    /// Until when a firmware update counts as under way, and its last line.
+    /// Returns the time until which a firmware update counts as under way, and its last line.
     pub(crate) fn update(&self) -> Option<(Instant, String)> {
         let update = self.update.borrow();
         let Update { heard, line } = update.as_ref()?;
@@ -82,12 +84,13 @@ impl Vitals {
         (Instant::now() < until).then(|| (until, line.clone()))
     }
 
-    /// Calls this after each change, for ever.
+    /// Calls `changed` after each change, for ever.
     pub(crate) async fn follow(&self, changed: impl Fn()) {
         let (mut busy, mut update) = (self.busy.subscribe(), self.update.subscribe());
         loop {
             changed();
-            // Both arms are cancel safe, and none awaits in its body. The senders live as long as this.
+            // Both arms are cancel safe, and none awaits in its body. The senders live as long as
+            // this.
             tokio::select! {
                 _ = busy.changed() => {}
                 _ = update.changed() => {}
@@ -95,23 +98,24 @@ impl Vitals {
         }
     }
 
-    /// A START or CONNECT is about to be sent.
+    /// Notes that a START or CONNECT is about to be sent.
     pub(crate) fn starting(&self) {
         let mut starts = self.starts();
         let now = Instant::now();
         if starts.last.is_some_and(|last| now >= last + BROWN_OUT) {
-            // The one before held.
+            // The earlier start held.
             *starts = Starts::default();
         }
         starts.last = Some(now);
     }
 
-    /// What comes next is our own doing: a reset, or a radio that is switched off.
+    /// Notes that the next boot has a cause of ours: a reset, or a radio that is switched off.
     pub(crate) fn interfering(&self) {
         self.starts().last = None;
     }
 
-    /// The modem booted, or lost its SIM, by itself. If that followed a START or CONNECT of ours, the next one waits.
+    /// Notes that the modem booted, or lost its SIM, by itself. If that followed a START or CONNECT
+    /// of ours, the next START waits.
     pub(crate) fn booted(&self) {
         let mut starts = self.starts();
         let now = Instant::now();
@@ -129,14 +133,14 @@ impl Vitals {
         starts.not_before = Some(now + starts.wait);
     }
 
-    /// Until when no START is to be sent, after boots that followed one.
+    /// Returns the time before which no START may be sent, after boots that followed one.
     pub(crate) fn not_before(&self) -> Option<(Instant, u32)> {
         let starts = self.starts();
         let until = starts.not_before.filter(|until| Instant::now() < *until)?;
         Some((until, starts.boots))
     }
 
-    /// Reports whether the modem boots again and again when it is to transmit.
+    /// Reports whether the modem keeps booting when it has to transmit.
     pub(crate) fn is_in_boot_loop(&self) -> bool {
         let starts = self.starts();
         let now = Instant::now();
@@ -145,7 +149,7 @@ impl Vitals {
             && starts.booted.is_some_and(|booted| now < booted + FORGOTTEN)
     }
 
-    /// The device was plugged in anew: it is served at once.
+    /// Notes that the device was plugged in again: it is served at once.
     pub(crate) fn replugged(&self) {
         *self.starts() = Starts::default();
     }

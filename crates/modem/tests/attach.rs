@@ -1,4 +1,5 @@
-//! From an open port to a network: radio, card, access point, registration, on units that answer as few do.
+//! From an open port to a network: radio, card, access point and registration, on units with rare
+//! answers.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -16,7 +17,7 @@ use modem::reply::{Domain, PdpType};
 use modem::{ModemConfig, State};
 use unit::{Ledger, Rules, Running, config};
 
-/// Rules of which each command has one.
+/// Makes rules with one answer for each command.
 fn rules(rules: &[(&str, &str)]) -> Rules {
     let rules: Vec<(String, String)> =
         rules.iter().map(|(command, said)| ((*command).to_owned(), (*said).to_owned())).collect();
@@ -85,7 +86,7 @@ async fn the_last_try_of_a_pin_is_not_spent() {
         }
         assert_eq!(running.sent(&["AT+CPIN="]).len(), usize::from(spent), "{tries}");
     }
-    // Nobody is asked for tries where none is to be made.
+    // The tries left are not asked for if no try is due.
     let mut ready = running(ModemConfig { pin: Some("1234".into()), ..config() }, &[]);
     ready.serves().await;
     assert!(ready.sent(&["AT+CPINR"]).is_empty());
@@ -155,7 +156,8 @@ fn apn(name: &str, login: Option<(&str, &str)>) -> Apn {
     }
 }
 
-/// Serves with this access point, and gives what changed something, up to the service's start.
+/// Serves with this access point, and returns the commands that changed something, up to the
+/// service's start.
 async fn changes(apn: Apn, ledger: &Arc<Ledger>, of: Rules) -> Vec<String> {
     let config = ModemConfig { apn: Some(apn), ..config() };
     let mut running = Running::new(config, ledger, of);
@@ -182,7 +184,7 @@ async fn an_access_point_that_changed_comes_into_force_once() {
     let written = at_first(apn("private.example", None), &[]).await;
     assert_eq!(written, with_cycle(&["AT+CGDCONT=1,\"IP\",\"private.example\""]));
     assert_eq!(at_first(apn("cmnet", None), &[]).await, ["AT+START"]);
-    // A context that is not there yet, under a number of its own.
+    // A context that does not exist yet, under a number of its own.
     let third = Apn { cid: 3, pdp_type: Some(PdpType::Ipv4v6), ..apn("cmnet", None) };
     assert_eq!(at_first(third, &[]).await, with_cycle(&["AT+CGDCONT=3,\"IPV4V6\",\"cmnet\""]));
 }
@@ -226,7 +228,7 @@ async fn a_login_that_is_shown_is_written_where_it_differs() {
     }
 }
 
-/// The modem keeps it to itself: what was in force last is remembered.
+/// The modem does not show it: the ledger remembers the login that came into force last.
 #[tokio::test]
 async fn a_login_that_is_not_shown_comes_into_force_once_for_each_that_is_given() {
     for shown in ["ERROR", "OK", "+CGAUTH: 1,2,\"user\"||OK", "+CGAUTH: 1,2,\"user\",\"***\"||OK"] {
@@ -266,7 +268,7 @@ async fn what_is_refused_stops_nothing_and_is_not_attached_for() {
     assert_eq!(sent, with_cycle(&["AT+CGDCONT=1,\"IP\",\"cmnet\""]));
 }
 
-/// Flight mode says that the card is not ready, late or at once, on some units.
+/// Flight mode reports that the card is not ready, late or at once, on some units.
 #[tokio::test]
 async fn an_attach_is_finished_whatever_the_modem_prints_meanwhile() {
     for said in ["+CPIN: NOT READY||OK", "OK||+CPIN: NOT READY", "RDY|OK", "+CPIN: SIM PIN|OK"] {
@@ -291,7 +293,7 @@ async fn a_modem_without_flight_mode_is_detached() {
     assert_eq!(sent[1..], ["AT+CFUN=4", "AT+CGATT=0", "AT+CGATT=1", "AT+START"]);
 }
 
-/// Firmware that shows something else for ever is not attached anew for ever.
+/// Firmware that always shows another value is not attached again for ever.
 #[tokio::test]
 async fn a_context_that_is_never_kept_is_attached_for_once() {
     let mut booted = false;
@@ -309,7 +311,8 @@ async fn a_context_that_is_never_kept_is_attached_for_once() {
 
 // --- the registration ------------------------------------------------------------------------------
 
-/// What each domain says, and what comes of it: the domain and the state that are shown, and whether it serves.
+/// The answer of each domain, and the outcome: the domain and the state that are shown, and whether
+/// it serves.
 type Case = ([&'static str; 3], (Domain, &'static str), bool);
 
 const E: &str = "ERROR";
@@ -332,7 +335,7 @@ async fn only_what_carries_data_is_a_registration() {
         // A refusal explains the search elsewhere.
         (["0,2", "0,3", "0,1"], (Domain::Ps, "denied"), false),
         (["0,3", "0,2", "0,2"], (Domain::Eps, "denied"), false),
-        // Where the modem knows nothing else, speech is all there is to be asked for.
+        // If the modem knows no other domain, only speech can be asked for.
         ([E, E, "0,1"], (Domain::Cs, "home"), true),
         (["+CME ERROR: 4", "+CME ERROR: 100", "0,3"], (Domain::Cs, "denied"), false),
     ];

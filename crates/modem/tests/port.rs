@@ -1,4 +1,5 @@
-//! The port task: whose turn it is, whose answer it is, and what a peer that misbehaves can do to it.
+//! The port task: the order of exchanges, the owner of each answer, and the effect of a peer that
+//! misbehaves.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -77,13 +78,13 @@ impl Rig {
         assert_eq!(heard.trim_matches('\r'), command);
     }
 
-    /// The modem says this; `|` ends a line.
+    /// Sends lines from the modem; `|` ends a line.
     async fn say(&mut self, words: &str) {
         let words = format!("\r\n{}\r\n", words.replace('|', "\r\n"));
         self.peer.write_all(words.as_bytes()).await.unwrap();
     }
 
-    /// Another caller, whose exchange is with the port once this returns.
+    /// Adds a caller, whose exchange is with the port once this returns.
     async fn call(&mut self, kind: Kind, exchange: Exchange) -> tokio::task::AbortHandle {
         let at = self.at.clone();
         let caller = self.callers.spawn(async move { at.run(kind, exchange).await });
@@ -91,7 +92,7 @@ impl Rig {
         caller
     }
 
-    /// How the next caller to end has ended.
+    /// Returns the outcome of the next caller to end.
     async fn ended(&mut self) -> Outcome {
         self.callers.join_next().await.unwrap().unwrap()
     }
@@ -249,7 +250,7 @@ async fn a_modem_that_answers_nothing_any_more_is_mute_after_half_a_minute() {
     assert!(rig.ended().await.is_err());
 }
 
-/// The alert on desyncs means a cable: a question that was asked to make sure is counted apart.
+/// The alert on desyncs points to a cable: a question that only makes sure is counted apart.
 #[tokio::test(start_paused = true)]
 async fn a_precaution_is_no_desync() {
     let mut rig = Rig::new(64 * 1024).await;
@@ -287,7 +288,7 @@ async fn a_port_has_one_memory_and_another_port_another() {
     assert!(!other.at.memory::<AtomicBool>().load(Ordering::Relaxed));
 }
 
-/// A port that was just opened, and the other end of its wire.
+/// Opens a port, and returns it with the other end of its wire.
 fn fresh(change: fn(Port<DuplexStream>) -> Port<DuplexStream>) -> (JoinSet<PortEnd>, DuplexStream) {
     let (ours, peer) = duplex(64 * 1024);
     let observer: Arc<dyn Observer> = Arc::new(Counts::default());
@@ -381,7 +382,7 @@ async fn a_port_that_nobody_holds_finishes_and_ends() {
     assert!(matches!(port.join_next().await, Some(Ok(PortEnd::Released))));
 }
 
-/// A wire that can begin to pour out lines without an end, faster than anybody reads them.
+/// A wire that can pour out lines without end, faster than any reader.
 struct Flood {
     wire: DuplexStream,
     pours: Arc<AtomicBool>,
@@ -421,7 +422,7 @@ impl AsyncWrite for Flood {
     }
 }
 
-/// Not on a paused clock: that stands still while anything can run, and a flood always can.
+/// Not on a paused clock, which stands still while anything can run: a flood always can.
 #[tokio::test]
 async fn a_flood_starves_neither_writes_nor_deadlines() {
     let (wire, peer) = duplex(1024);
@@ -431,8 +432,8 @@ async fn a_flood_starves_neither_writes_nor_deadlines() {
     rig.say("+WAKE: 1").await; // the wire was asleep
     let short = Exchange::new("AT+A", Duration::from_millis(20)).unwrap().answer(Answer::Any);
     rig.call(Kind::Basic, short).await;
-    // On a busy machine the deadline may pass before we look: then the question of the engine, which
-    // is out of step, stands behind the command already.
+    // On a busy machine the deadline may pass before we look. Then the question of the engine,
+    // which is out of step, already stands behind the command.
     let hear = async {
         let mut heard = Vec::new();
         while !text(&heard).contains("AT+A\r") {
@@ -504,7 +505,7 @@ async fn no_secret_is_in_any_trace_line() {
         };
         assert_eq!(tokio::join!(setting, peer).0, sent);
     }
-    // A file that is printed: bare lines, and those that look like URCs, are its contents.
+    // A file that is printed: bare lines, and lines like URCs, are its contents.
     let file = command("AT+CFTRANTX=\"c:/key.pem\"").answer(Answer::Bare).secret_answer();
     rig.call(Kind::Setup, file).await;
     rig.hear("AT+CFTRANTX=\"c:/key.pem\"").await;
@@ -517,8 +518,8 @@ async fn no_secret_is_in_any_trace_line() {
     assert!(!lines.contains("4711"), "{lines}");
 }
 
-/// A slow modem answers the questions of an earlier stay on the port too; the last of these answers is not the next
-/// command's.
+/// A slow modem answers the questions of an earlier stay on the port too. The last of these answers
+/// is not the answer to the next command.
 #[tokio::test(start_paused = true)]
 async fn questions_of_an_earlier_stay_are_awaited() {
     let questions = Arc::new(AtomicU32::new(0));
@@ -553,7 +554,7 @@ async fn questions_of_an_earlier_stay_are_awaited() {
     assert_eq!(questions.load(Ordering::Relaxed), 0);
 }
 
-/// The text of a text message opens no data mode, and what it says goes nowhere.
+/// The text of a text message opens no data mode, and is not passed on.
 #[tokio::test(start_paused = true)]
 async fn a_text_message_at_a_prompt_is_no_prompt() {
     let mut rig = Rig::new(1024).await;

@@ -37,13 +37,14 @@ async fn a_tty_in_use_names_its_holder() {
 async fn a_tty_can_be_opened_again_once_it_was_dropped() {
     let (mut master, path) = pty();
     drop(open(&path, 115_200).await.unwrap());
-    // TIOCEXCL outlives the close of a pty's slave, since its master is open; a real tty forgets it.
+    // TIOCEXCL outlives the close of a pty's slave, since its master is open; a real tty forgets
+    // it.
     rustix::termios::ioctl_tiocnxcl(&master).unwrap();
     let again = timeout(SOON, async {
         loop {
             match open(&path, 115_200).await {
                 Ok(tty) => return tty,
-                // It is closed on a thread that nobody waits for.
+                // A thread of its own closes it.
                 Err(OpenError::Busy(_)) => tokio::task::yield_now().await,
                 Err(error) => panic!("{error}"),
             }
@@ -87,7 +88,7 @@ async fn what_is_not_there_and_what_is_no_tty() {
     let error = open(Path::new("/dev/null"), 115_200).await.unwrap_err();
     assert!(matches!(error, OpenError::Failed { .. }), "{error:?}");
     assert!(error.to_string().contains("as a serial port"), "{error}");
-    // A modem on PCIe has character devices that are no ttys.
+    // A modem on PCIe has character devices that are not ttys.
     let folder = tempfile::tempdir().unwrap();
     let node = folder.path().join("wwan0at0");
     std::fs::write(&node, "").unwrap();
@@ -122,7 +123,8 @@ async fn dropping_a_tty_nobody_reads_blocks_nobody() {
     let before = Instant::now();
     timeout(SOON, tty.flush()).await.unwrap().unwrap();
     drop(tty);
-    // The kernel waits for 30 s at the close of a tty whose bytes nobody reads (closing_wait of setserial(8)).
+    // The kernel waits for 30 s at the close of a tty with unread bytes (closing_wait of
+    // setserial(8)).
     assert!(before.elapsed() < Duration::from_secs(10), "{:?}", before.elapsed());
 }
 

@@ -20,15 +20,15 @@ use tokio::time::timeout;
 use crate::Subject;
 use crate::broker::{Broker, PATIENCE};
 
-/// Notices that no scenario has looked at yet. A full channel holds the listener back.
+/// Notices that no scenario has read yet. A full channel holds the listener back.
 const NOTICES: usize = 64;
 
 /// The first client of a stack.
 pub const FIRST: Client = Client(0);
-/// The second one.
+/// The second client of a stack.
 pub const SECOND: Client = Client(1);
 
-/// What an observer was told, one line each.
+/// The record of an observer, one line for each event.
 #[derive(Default)]
 pub struct Book {
     lines: Mutex<Vec<String>>,
@@ -40,12 +40,12 @@ impl Book {
         self.lines.lock().unwrap().push(line);
     }
 
-    /// How often this was told.
+    /// Returns the number of events with this line.
     pub fn count(&self, line: &str) -> usize {
         self.lines.lock().unwrap().iter().filter(|told| *told == line).count()
     }
 
-    /// What was told that begins so, in order.
+    /// Returns the lines that begin with `start`, without that beginning, in order.
     pub fn all(&self, start: &str) -> Vec<String> {
         let lines = self.lines.lock().unwrap();
         lines.iter().filter_map(|line| Some(line.strip_prefix(start)?.to_owned())).collect()
@@ -57,7 +57,7 @@ impl Book {
         Arc::new(move |received| book.received.lock().unwrap().push((session.clone(), received)))
     }
 
-    /// Messages received so far, with their sessions.
+    /// Returns the messages received so far, with their sessions.
     pub fn received(&self) -> Vec<(String, Received)> {
         self.received.lock().unwrap().clone()
     }
@@ -96,7 +96,7 @@ impl Observer for Book {
     }
 }
 
-/// A stream that keeps what is written to it.
+/// A stream that keeps all bytes written to it.
 struct Tap {
     inner: DuplexStream,
     written: Arc<Mutex<Vec<u8>>>,
@@ -142,7 +142,7 @@ pub struct Bench {
     pub mqtt: &'static dyn Mqtt,
     /// The longest payload that the model takes.
     pub max_payload: usize,
-    /// How many clients it has.
+    /// The number of its clients.
     pub clients: u8,
     notices: mpsc::Receiver<Notice>,
     written: Arc<Mutex<Vec<u8>>>,
@@ -150,13 +150,13 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// A simulated modem whose network leads to `broker`.
+    /// Creates a simulated modem whose network leads to `broker`.
     pub async fn simulated(subject: Subject, broker: &Broker) -> (Self, Handle) {
         let options = Options { broker: Some(broker.address()), ..subject.options() };
         Self::with_options(subject.plugin, options).await
     }
 
-    /// A simulated modem with options of its own.
+    /// Creates a simulated modem with options of its own.
     pub async fn with_options(plugin: &'static Plugin, options: Options) -> (Self, Handle) {
         let (ours, theirs) = duplex(64 * 1024);
         let modem = Modem::new(options).on_stream(theirs);
@@ -166,7 +166,7 @@ impl Bench {
         (Self::on(plugin, ours, tasks).await, handle)
     }
 
-    /// The host's side on a stream.
+    /// Creates the host's side on a stream.
     pub async fn on(plugin: &'static Plugin, stream: DuplexStream, mut tasks: JoinSet<()>) -> Self {
         let catalog = Catalog::new(&[plugin]).unwrap();
         let written = Arc::default();
@@ -200,7 +200,7 @@ impl Bench {
         bench
     }
 
-    /// Service up and one client signed in.
+    /// Creates a simulated modem with the service up and one client signed in.
     pub async fn opened(subject: Subject, broker: &Broker) -> (Self, Handle) {
         let (bench, handle) = Self::simulated(subject, broker).await;
         bench.mqtt.start(&bench.at).await.unwrap();
@@ -213,7 +213,7 @@ impl Bench {
         self.mqtt.open(&self.at, client, to).await
     }
 
-    /// Publishes, without the flag to keep it.
+    /// Publishes without the retain flag.
     pub async fn publish(
         &self,
         client: Client,
@@ -231,12 +231,12 @@ impl Bench {
         self.mqtt.subscribe(&self.at, client, &filters).await
     }
 
-    /// The next thing the modem told unasked.
+    /// Waits for the next notice of the modem.
     pub async fn notice(&mut self) -> Notice {
         timeout(PATIENCE, self.notices.recv()).await.expect("the modem tells something").unwrap()
     }
 
-    /// The next message that came down whole.
+    /// Waits for the next message that came down whole.
     pub async fn received(&mut self) -> (Client, String, Vec<u8>) {
         loop {
             match self.notice().await {
@@ -249,12 +249,12 @@ impl Bench {
         }
     }
 
-    /// Forgets what was written so far.
+    /// Forgets the bytes written so far.
     pub fn forget(&self) {
         self.written.lock().unwrap().clear();
     }
 
-    /// The commands that were written, and the data that followed their prompts.
+    /// Returns the commands that were written, and the data that followed their prompts.
     pub fn commands(&self) -> Vec<(String, Vec<u8>)> {
         let written = self.written.lock().unwrap();
         let (mut rest, mut commands) = (written.as_slice(), Vec::new());
@@ -277,7 +277,7 @@ impl Bench {
     }
 }
 
-/// How many bytes follow the prompt of a command.
+/// Returns the number of bytes that follow the prompt of a command.
 fn data_length(line: &str) -> usize {
     let Some((name, arguments)) = line.split_once('=') else { return 0 };
     let arguments: Vec<_> = arguments.split(',').collect();
@@ -292,7 +292,8 @@ fn data_length(line: &str) -> usize {
     if prompts { arguments[1].parse().unwrap() } else { 0 }
 }
 
-/// What a client signs in with. The address is the one that the modem's network resolves.
+/// Creates the settings with which a client signs in. The address is the one that the modem's
+/// network resolves.
 pub fn connection(client_id: &str) -> Connection {
     Connection {
         host: "broker.example.com".to_owned(),
@@ -310,12 +311,12 @@ pub fn connection(client_id: &str) -> Connection {
     }
 }
 
-/// A message that the broker does not keep.
+/// Creates a message that the broker does not keep.
 pub fn message(topic: &str, payload: impl Into<Vec<u8>>, qos: Qos) -> Message {
     Message { topic: topic.to_owned(), payload: payload.into(), qos, retain: false }
 }
 
-/// The code with which the stack refused.
+/// Returns the code with which the stack refused.
 pub fn code(result: Result<(), MqttError>) -> i32 {
     match result {
         Err(MqttError::Refused { code, .. }) => code.number,

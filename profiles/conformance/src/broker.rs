@@ -9,10 +9,10 @@ use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, Publish, QoS};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-/// Longer than anything here takes, unless it is broken.
+/// Longer than any step here takes, unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
-/// How often a free port is looked for: another test may take it before the broker does.
+/// The number of tries for a free port: another test may take the port before the broker does.
 const PORT_TRIES: usize = 5;
 
 /// A mosquitto that is killed on drop.
@@ -24,12 +24,12 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// One that takes everybody.
+    /// Starts a broker that accepts every client.
     pub async fn open() -> Self {
         Self::start(tempfile::tempdir().unwrap(), "allow_anonymous true\n").await
     }
 
-    /// One that takes a single user.
+    /// Starts a broker that accepts a single user.
     pub async fn with_login(user: &str, password: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("passwords");
@@ -43,7 +43,7 @@ impl Broker {
         Self::start(folder, &lines).await
     }
 
-    /// One with these lines in its file, which may name files of the folder.
+    /// Starts a broker with these lines in its file, which may name files of the folder.
     pub async fn start(folder: TempDir, lines: &str) -> Self {
         let program = if PathBuf::from("/usr/sbin/mosquitto").exists() {
             "/usr/sbin/mosquitto" // Debian's place, which is not in every user's PATH
@@ -53,7 +53,7 @@ impl Broker {
         let (config, log) = (folder.path().join("conf"), folder.path().join("log"));
         for _ in 0..PORT_TRIES {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            // As root the broker would change its user, who cannot read the folder.
+            // As root the broker would switch to its own user, who cannot read the folder.
             let text = format!(
                 "user root\nlistener {port} 127.0.0.1\nset_tcp_nodelay true\nlog_type all\nlog_dest file {}\n{lines}",
                 log.display()
@@ -76,12 +76,12 @@ impl Broker {
         panic!("mosquitto did not start");
     }
 
-    /// `HOST:PORT`.
+    /// Returns `HOST:PORT`.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Waits until the broker's log says so.
+    /// Waits until the broker's log has these words.
     pub async fn logged(&self, words: &str) {
         let mut log = String::new();
         for _ in 0..400 {
@@ -94,15 +94,15 @@ impl Broker {
         panic!("the broker's log has no {words:?}:\n{log}");
     }
 
-    /// How often the broker's log says so.
+    /// Returns the number of times that the broker's log has these words.
     pub fn times_logged(&self, words: &str) -> usize {
         let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
         log.matches(words).count()
     }
 }
 
-/// Waits until this broker says that it runs. That something answers at the port would prove nothing:
-/// it may be the broker of another test, which was quicker.
+/// Waits until this broker logs that it runs. An answer at the port is not a proof: it may come
+/// from the broker of another test, which was quicker.
 async fn runs(log: &Path, child: &mut Child) -> bool {
     for _ in 0..1_000 {
         if child.try_wait().unwrap().is_some() {
@@ -130,12 +130,13 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// One without a login.
+    /// Connects a client without a login.
     pub async fn new(broker: &Broker) -> Self {
         Self::login(broker, "up/#", None).await
     }
 
-    /// One that subscribes to this filter, with a user and a password where the broker asks for them.
+    /// Connects a client that subscribes to this filter, with user and password if the broker asks
+    /// for them.
     pub async fn login(broker: &Broker, filter: &str, login: Option<(&str, &str)>) -> Self {
         let mut options = MqttOptions::new("peer", "127.0.0.1", broker.port);
         options.set_max_packet_size(100_000, 100_000);
@@ -158,7 +159,7 @@ impl Peer {
         }
     }
 
-    /// The next message on `up/#`.
+    /// Waits for the next message on `up/#`.
     pub async fn message(&mut self) -> Publish {
         loop {
             if let Packet::Publish(publish) = self.next().await {
@@ -167,7 +168,7 @@ impl Peer {
         }
     }
 
-    /// Publishes, and sees to it that the broker has it.
+    /// Publishes, and waits until the broker has the message.
     pub async fn publish(&mut self, topic: &str, payload: impl Into<Vec<u8>>) {
         self.client.publish(topic, QoS::AtLeastOnce, false, payload).await.unwrap();
         while !matches!(self.next().await, Packet::PubAck(_)) {}

@@ -1,4 +1,5 @@
-//! What modems do in the field, on the simulated modem of each model with a stack of several clients.
+//! Troubles of modems in the field, on the simulated modem of each model with a stack of several
+//! clients.
 
 use modem::mqtt::{Connection, MqttError, Qos};
 use modem::port::Kind;
@@ -9,7 +10,7 @@ use crate::Subject;
 use crate::bench::{Bench, FIRST, SECOND, connection};
 use crate::broker::{Broker, Peer};
 
-/// Does for these scenarios as [`shared_scenarios!`](crate::shared_scenarios) does for those of every profile. Their models have
+/// Works as [`shared_scenarios!`](crate::shared_scenarios), for these scenarios. Their models have
 /// a stack of several clients.
 #[macro_export]
 macro_rules! field_scenarios {
@@ -31,12 +32,12 @@ async fn fall_ill(handle: &Handle, symptom: Symptom) {
     handle.fall_ill(Illness { symptom, cure: Cure::Never }).await.unwrap();
 }
 
-/// No ping of the modem falls into the time that a paused clock skips.
+/// Creates a connection whose pings do not fall into the time that a paused clock skips.
 fn patient(client_id: &str) -> Connection {
     Connection { keep_alive_s: 1_200, ..connection(client_id) }
 }
 
-/// The service, and the first client signed in.
+/// Starts the service, and signs the first client in.
 async fn signed_in(subject: Subject, broker: &Broker) -> (Bench, Handle) {
     let (bench, handle) = Bench::simulated(subject, broker).await;
     bench.mqtt.start(&bench.at).await.unwrap();
@@ -76,7 +77,7 @@ pub async fn a_publish_without_acknowledgement_fails_and_the_next_one_goes_throu
     assert_eq!(handle.publish_count(), 1);
 }
 
-/// Status is asked for while a command of the stack is on its way: the two do not disturb each other.
+/// A status command and a command of the stack overlap, and do not disturb each other.
 pub async fn a_slow_answer_is_waited_for(subject: Subject) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
@@ -92,7 +93,8 @@ pub async fn a_slow_answer_is_waited_for(subject: Subject) {
     assert_eq!(peer.message().await.payload, "x");
 }
 
-/// Text messages and downloads with the line of a good result, while the broker acknowledges nothing.
+/// Text messages and downloads contain the line of a good result, while the broker acknowledges
+/// nothing.
 pub async fn nothing_that_holds_a_result_acknowledges_a_publish(subject: Subject) {
     for forgery in [Forgery::Text, Forgery::Pdu, Forgery::Download] {
         let broker = Broker::open().await;
@@ -123,7 +125,7 @@ pub async fn a_message_that_lost_bytes_is_not_delivered(subject: Subject) {
             tokio::task::yield_now().await;
         }
         handle.set(Fault::LostBytes, 0.0).await.unwrap();
-        // The end of a torn message may only show in that nothing more comes.
+        // The end of a torn message may only show by the silence after it.
         tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
         peer.publish("down/x", "whole").await;
         assert_eq!(bench.received().await.2, b"whole");

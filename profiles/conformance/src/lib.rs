@@ -1,7 +1,9 @@
-//! What a profile has to do, as tests: on the simulated modem with a real broker, and by the words of real units.
+//! The duties of a profile, as tests: on the simulated modem with a real broker, and with
+//! transcripts of real units.
 //!
-//! A profile depends on this package in its tests, says which simulated modem speaks as its models do ([`Subject`]), and makes tests
-//! of [`shared_scenarios!`], one for each model and scenario. `profiles/example-out-of-tree` does so in thirty lines.
+//! A profile depends on this package in its tests, and names the simulated modem with its models'
+//! dialect ([`Subject`]). It makes tests of [`shared_scenarios!`], one for each model and scenario.
+//! `profiles/example-out-of-tree` does so in thirty lines.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -31,25 +33,26 @@ use modem_sim::Options;
 pub struct Subject {
     /// The profile.
     pub plugin: &'static Plugin,
-    /// The simulated modem that speaks as that model does.
+    /// The simulated modem with that model's dialect.
     pub model: Model,
-    /// The name that it gives itself, if that is not the simulated model's own.
+    /// The name that it reports, if that is not the simulated model's own.
     pub badge: Option<&'static str>,
 }
 
 impl Subject {
-    /// A model that the simulator knows by itself.
+    /// Creates the subject of a model that the simulator has itself.
     pub const fn new(plugin: &'static Plugin, model: Model) -> Self {
         Self { plugin, model, badge: None }
     }
 
-    /// The simulated modem, without a broker.
+    /// Returns the options of the simulated modem, without a broker.
     pub fn options(self) -> Options {
         Options { badge: self.badge.map(str::to_owned), ..Options::new(self.model) }
     }
 }
 
-/// Makes a function of a simulated model of each scenario in a module, and hands their names to a macro.
+/// Makes a function of a simulated model from each scenario in a module, and hands their names to a
+/// macro.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! bound {
@@ -63,7 +66,7 @@ macro_rules! bound {
 
 #[cfg(test)]
 mod tests {
-    /// One that its macro does not name would run for no model.
+    /// A scenario that its macro does not name would run for no model.
     #[test]
     fn each_scenario_is_named() {
         for text in [include_str!("scenarios.rs"), include_str!("field.rs")] {

@@ -1,4 +1,4 @@
-//! A certificate authority, brokers with its certificates, and what a session is told of both.
+//! A certificate authority, brokers with its certificates, and the settings of a session for both.
 
 use modem::mqtt::Connection;
 use modem::tls::{Identity, Tls};
@@ -7,7 +7,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use crate::bench::connection;
 use crate::broker::Broker;
 
-/// The year in which what it signs ends, unless a test wants another.
+/// The year in which its certificates end, unless a test wants another.
 const LAST_YEAR: i32 = 4096;
 
 /// A certificate authority, with a server and a client that it has signed.
@@ -35,12 +35,12 @@ impl Pki {
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 
-    /// A broker over TLS, with further lines in its file.
+    /// Starts a broker over TLS, with further lines in its file.
     pub async fn broker(&self, more: &str) -> Broker {
         self.broker_until(LAST_YEAR, more).await
     }
 
-    /// The same, whose certificate ends with this year's first day.
+    /// Starts a broker over TLS whose certificate ends with this year's first day.
     pub async fn broker_until(&self, year: i32, more: &str) -> Broker {
         let folder = tempfile::tempdir().unwrap();
         let (cert, key) = self.sign(year);
@@ -54,19 +54,19 @@ impl Pki {
         Broker::start(folder, &lines).await
     }
 
-    /// The broker is checked.
+    /// Returns settings with which the modem checks the broker.
     pub fn trusting(&self) -> Tls {
         Tls { ca: Some(self.ca.clone()), identity: None }
     }
 
-    /// The broker is checked, and may check the modem.
+    /// Returns settings with which the modem checks the broker, and the broker may check the modem.
     pub fn mutual(&self) -> Tls {
         let (cert, key) = self.sign(LAST_YEAR);
         Tls { identity: Some(Identity { cert, key: key.into() }), ..self.trusting() }
     }
 }
 
-/// A connection over TLS.
+/// Returns a connection over TLS.
 pub fn over(tls: &Tls) -> Connection {
     Connection { port: 8883, tls: Some(tls.clone()), ..connection("m") }
 }

@@ -1,9 +1,11 @@
-//! The words of real units, replayed to a profile's own code: its `Mqtt`, its listener and its polls, over an in-memory
-//! port. Nothing of a dialect is written down here: only the profile knows which lines end a command, and what they mean.
+//! Transcripts of real units, replayed to a profile's own code: its `Mqtt`, its listener and its
+//! polls, over an in-memory port. Nothing of a dialect is written here: only the profile knows the
+//! lines that end a command, and their meanings.
 //!
-//! The modem of a replay answers a command with the lines behind that command in the transcript, in their order
-//! and with their pauses, and each line of commands once. A command that the transcript lacks gets a default of the
-//! dialect's test. A [`Story`] names the operations that drive a transcript and what comes of them.
+//! The modem of a replay answers a command with the lines behind that command in the transcript, in
+//! their order and with their pauses. It uses each line of commands once. A command that the
+//! transcript lacks gets a default of the dialect's test. A [`Story`] names the operations that
+//! drive a transcript, and their outcomes.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -29,13 +31,13 @@ use crate::transcript::{Entry, Transcript, Turn, is_same, transcripts, turns};
 /// The permission to begin, which is given once.
 const BEGINNINGS: usize = 1;
 
-/// After so long without a line the modem has said all. Time is paused, so this costs none.
+/// The time without a line after which the modem is done. Time is paused, so this costs none.
 const QUIET: Duration = Duration::from_secs(20);
 
-/// Between two pieces of what the modem prints: a byte of a slow UART.
+/// The time between two pieces of the modem's output: a byte of a slow UART.
 const PIECE: Duration = Duration::from_millis(1);
 
-/// Bytes of one read: all that the modem prints, pieces of a line, single bytes.
+/// Bytes of one read: the modem's whole output, pieces of a line, single bytes.
 const PIECES: [usize; 3] = [usize::MAX, 7, 1];
 
 /// The record of a replay.
@@ -103,7 +105,7 @@ impl Modem {
         }
     }
 
-    /// Answers a command with the first turn of it that is left.
+    /// Answers a command with its first turn that is left.
     async fn take(&mut self, command: &str) {
         let turn = {
             let mut left = self.book.left.lock().unwrap();
@@ -128,7 +130,8 @@ impl Modem {
         for (at, entry) in entries.iter().enumerate() {
             match entry {
                 Entry::Answer(line) if line.starts_with("AT") => {
-                    // The echo of what was sent, which may be another form of it.
+                    // The transcript's echo may be another form of the command, so the command
+                    // itself is echoed.
                     self.out.extend(format!("{command}\r").as_bytes());
                 }
                 Entry::Answer(line) => self.out.extend(format!("\r\n{line}\r\n").as_bytes()),
@@ -164,7 +167,7 @@ impl Modem {
         self.print().await;
     }
 
-    /// Waits for the data that was asked for.
+    /// Waits for the requested data.
     async fn ask(&mut self, command: &str, length: usize, text: Option<&str>) {
         let mut got = vec![0; length];
         if timeout(QUIET, self.stream.read_exact(&mut got)).await.is_err() {
@@ -188,7 +191,7 @@ impl Modem {
         }
     }
 
-    /// A line whose last argument is data in quotation marks.
+    /// Splits a line whose last argument is data in quotation marks.
     fn quoted(&self, line: &str) -> Option<Urc> {
         self.quoted.iter().find(|prefix| line.starts_with(**prefix))?;
         let (line, data) = line.strip_suffix('"')?.rsplit_once(",\"")?;
@@ -196,7 +199,8 @@ impl Modem {
     }
 }
 
-/// Fills data of which only the length is known with bytes that would matter if they were read as lines.
+/// Returns the data. If only its length is known, it is filled with bytes that would matter if they
+/// were read as lines.
 fn data(length: usize, text: Option<&str>) -> Vec<u8> {
     match text {
         Some(text) => text.as_bytes().to_vec(),
@@ -217,14 +221,14 @@ pub struct Login {
     pub keep_alive_s: u16,
     /// User name and password.
     pub user: Option<(&'static str, &'static str)>,
-    /// Topic and payload.
+    /// Topic and payload of the will.
     pub will: Option<(&'static str, &'static str)>,
-    /// The connection is secured, without certificates of our own.
+    /// True if the connection is secured, without certificates of our own.
     pub tls: bool,
 }
 
 impl Login {
-    /// Without user, will and TLS, and with the usual keep-alive.
+    /// Creates a login without user, will and TLS, and with the usual keep-alive.
     pub const fn new(id: &'static str, host: &'static str, port: u16) -> Self {
         Self { id, host, port, keep_alive_s: 60, user: None, will: None, tls: false }
     }
@@ -257,7 +261,7 @@ fn message(topic: &str, payload: &str) -> Message {
 pub enum Step {
     /// The modem prints the lines before the first command.
     Hear,
-    /// `Mqtt::start`, and its like.
+    /// `Mqtt::start`.
     Start,
     /// `Mqtt::open`.
     Open(Login),
@@ -277,7 +281,7 @@ pub enum Step {
     Registration(Domain),
     /// `Profile::reset`.
     Reset,
-    /// A command of a person's own, as the console runs it.
+    /// A person's own command, as the console runs it.
     Say(&'static str),
 }
 
@@ -300,14 +304,14 @@ impl Step {
     }
 }
 
-/// The operations that drive one transcript, and what comes of them.
+/// The operations that drive one transcript, and their outcomes.
 pub struct Story {
     /// The transcript.
     pub file: &'static str,
     /// The operations, in order.
     pub steps: &'static [Step],
-    /// The outcome of each step, and the notices that the listener made of the lines that came meanwhile. A step that
-    /// cannot fail has no outcome.
+    /// The outcome of each step, and the listener's notices of the lines that came meanwhile. A
+    /// step that cannot fail has no outcome.
     pub outcome: &'static [&'static str],
     /// Commands of the transcript in a form that the program does not use.
     pub leaves: &'static [&'static str],
@@ -386,7 +390,7 @@ impl Stage {
         lines.chain(outcome.failure).collect::<Vec<_>>().join(" ")
     }
 
-    /// Hears all that comes unasked, until the modem is quiet.
+    /// Reads all URCs, until the modem is quiet.
     async fn listen(&mut self) {
         while let Ok(event) = timeout(QUIET, self.events.recv()).await {
             let Some(event) = event else { panic!("the port ended") };
@@ -432,8 +436,8 @@ fn notice(notice: Notice) -> String {
     }
 }
 
-/// Replays each transcript of a profile to each of its models with reads of each size, and prints the operations that
-/// drove it.
+/// Replays each transcript of a profile to each of its models with reads of each size, and prints
+/// the operations that drove it.
 pub async fn replay(profile: &str, plugin: &'static Plugin, stories: &[Story], lacking: Lacking) {
     let transcripts = transcripts(profile);
     for story in stories {
@@ -459,7 +463,7 @@ pub async fn replay(profile: &str, plugin: &'static Plugin, stories: &[Story], l
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// Plays one story once, and gives its faults.
+/// Plays one story once, and returns its faults.
 async fn play_story(
     transcript: &Transcript,
     story: &Story,
@@ -499,7 +503,7 @@ async fn play_story(
     faults
 }
 
-/// A port in step with the modem of a replay.
+/// Creates a port in step with the modem of a replay.
 async fn stage(
     plugin: &'static Plugin,
     model: &str,

@@ -1,7 +1,8 @@
-//! What every profile has to do, on the simulated modem of each of its models with a real broker.
+//! The duties of every profile, on the simulated modem of each of its models with a real broker.
 //!
-//! What a model cannot do is no scenario that passes: the macro of its tests marks it `#[ignore = "reason"]`, which
-//! `cargo xtask conformance` shows as what it is. That the model's profile then refuses is a test of its own.
+//! A scenario beyond a model's abilities must not pass: the macro of its tests marks it `#[ignore =
+//! "reason"]`, which `cargo xtask conformance` shows. A test of its own checks that the model's
+//! profile then refuses.
 
 use at::Answer;
 use modem::mqtt::{Connection, MqttError, Qos};
@@ -15,8 +16,9 @@ use crate::Subject;
 use crate::bench::{Bench, FIRST, SECOND, connection, message};
 use crate::broker::{Broker, Peer};
 
-/// Makes a function of a simulated model of each scenario that every profile passes, and hands their names to `$tests`, a
-/// macro that makes tests of them. `$subject` gives the [`Subject`] of a simulated model.
+/// Makes a function of a simulated model from each scenario that every profile passes. The
+/// functions' names go to `$tests`, a macro that makes tests of them. `$subject` gives the
+/// [`Subject`] of a simulated model.
 #[macro_export]
 macro_rules! shared_scenarios {
     ($subject:path, $tests:ident) => {
@@ -98,13 +100,13 @@ pub async fn publishes_the_maximum(subject: Subject) {
     goes_up(subject, &[&vec![b'\n'; max], b"after"]).await;
 }
 
-/// The data of a prompt that never came goes nowhere, and the next message is whole.
+/// The data of a prompt that never came is dropped, and the next message is whole.
 pub async fn publishes_again_after_a_lost_prompt(subject: Subject) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
     let (bench, handle) = Bench::opened(subject, &broker).await;
     handle.set(Fault::NoPrompt, 1.0).await.unwrap();
-    // Nobody at the broker is waited for until the modem is in step again.
+    // The clock is paused while the modem gets in step: no task waits for the broker meanwhile.
     tokio::time::pause();
     assert!(bench.publish(FIRST, "up/x", "lost", Qos::AtLeastOnce).await.is_err());
     profile::run(&bench.at, Kind::Basic, "AT", Answer::None).await.unwrap();
@@ -137,7 +139,7 @@ pub async fn subscribes_and_receives(subject: Subject) {
     }
 }
 
-/// Where a read ends changes nothing, and what is cut by length may hold anything.
+/// The end of a read changes nothing, and data that is cut by length may hold anything.
 pub async fn receives_in_split_pieces(subject: Subject) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
@@ -186,7 +188,8 @@ pub async fn tells_a_loss_and_opens_again(subject: Subject) {
     handle.lose_connections().await.unwrap();
     let Notice::Lost { client, by_broker, .. } = bench.notice().await else { panic!("no loss") };
     assert_eq!((client, by_broker), (FIRST, true));
-    // A connection that ends without DISCONNECT has its will published (MQTT 3.1.1 §3.1.2.5).
+    // The broker publishes the will of a connection that ends without DISCONNECT (MQTT 3.1.1
+    // §3.1.2.5).
     assert_eq!(peer.message().await.topic, "up/will");
     assert!(bench.publish(FIRST, "up/x", "x", Qos::AtLeastOnce).await.is_err());
     bench.mqtt.close(&bench.at, FIRST).await;
@@ -195,7 +198,7 @@ pub async fn tells_a_loss_and_opens_again(subject: Subject) {
     assert_eq!(peer.message().await.payload, "back");
 }
 
-/// Signs in two clients, or as many as there are, and says who they are.
+/// Signs in two clients, or as many as there are, and returns their ids.
 async fn sign_in_all(bench: &Bench) -> Vec<&'static str> {
     let mut signed_in = Vec::new();
     for (client, id) in [(FIRST, "earlier"), (SECOND, "other")] {
@@ -213,7 +216,7 @@ async fn signed_out(broker: &Broker, ids: Vec<&str>) {
     }
 }
 
-/// Neither the will nor the subscription of an earlier agent is the next one's.
+/// The will and the subscription of an earlier agent do not apply to the next agent.
 pub async fn tears_down_left_over_state(subject: Subject) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
@@ -233,7 +236,7 @@ pub async fn tears_down_left_over_state(subject: Subject) {
     assert_eq!(bench.received().await.2, b"for us");
 }
 
-/// An index that is open already is torn down with whatever it had.
+/// An index that is open already is torn down with its whole state.
 pub async fn tears_down_an_open_index(subject: Subject) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
@@ -269,11 +272,11 @@ pub async fn tells_why_a_login_is_refused(subject: Subject) {
     let (bench, _handle) = Bench::simulated(subject, &broker).await;
     bench.mqtt.start(&bench.at).await.unwrap();
     let refused = bench.open(FIRST, &login("wrong")).await.unwrap_err().to_string();
-    // mosquitto says "not authorised" where others say "bad user name or password".
+    // mosquitto answers "not authorised"; others answer "bad user name or password".
     assert!(refused.contains("not authorized"), "{refused}");
 }
 
-/// No topic ends a command early, and one that a modem cannot take leaves the session as it is.
+/// No topic ends a command early, and a topic that a modem cannot take leaves the session as it is.
 pub async fn refuses_a_wrong_topic(subject: Subject) {
     let broker = Broker::open().await;
     let mut peer = Peer::new(&broker).await;
@@ -288,7 +291,7 @@ pub async fn refuses_a_wrong_topic(subject: Subject) {
     assert_eq!(peer.message().await.topic, "up/метео/a b>");
 }
 
-/// A modem that is pulled out ends what is in flight at once.
+/// Unplugging a modem ends the operations in flight at once.
 pub async fn ends_with_the_port(subject: Subject) {
     let broker = Broker::open().await;
     let (bench, handle) = Bench::opened(subject, &broker).await;

@@ -1,8 +1,10 @@
-//! Transcripts of real units: their form (CONTRIBUTING.md, *Transcripts*), and what holds for all of a profile.
+//! Transcripts of real units: their form (CONTRIBUTING.md, *Transcripts*), and the checks of all
+//! transcripts of a profile.
 //!
-//! `# source:` names the origin of the words, `# models:` the models that they hold for. Then `> ` is a command, `< ` a line of
-//! the answer (a lone `>` is the prompt), `! ` a line that came unasked, `~ 1.2s` a pause, `~ N` the N bytes of data
-//! that follow a prompt or an announcing line, with their text where it is known. Echoes are lines of the answer.
+//! `# source:` names the origin of the words, `# models:` the models for which they hold. Then `> `
+//! is a command, `< ` a line of the answer (a lone `>` is the prompt), and `! ` an unsolicited
+//! line. `~ 1.2s` is a pause, and `~ N` the N bytes of data that follow a prompt or an announcing
+//! line, with their text if it is known. Echoes are lines of the answer.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,11 +21,11 @@ pub enum Entry {
     Answer(String),
     /// The prompt for data.
     Prompt,
-    /// A line that came unasked.
+    /// An unsolicited line.
     Unsolicited(String),
     /// A pause.
     Pause(Duration),
-    /// Its length, and its text where it is known.
+    /// Its length, and its text if it is known.
     Data(usize, Option<String>),
 }
 
@@ -31,7 +33,7 @@ pub enum Entry {
 pub struct Transcript {
     /// The name of its file.
     pub name: String,
-    /// The ids of the models that it holds for.
+    /// The ids of the models for which it holds.
     pub models: Vec<String>,
     /// Its lines.
     pub entries: Vec<Entry>,
@@ -83,7 +85,7 @@ fn entry(line: &str) -> Option<Entry> {
     })
 }
 
-/// A command and the lines that the modem said to it; without a command: the lines before the first.
+/// A command and the modem's lines after it; without a command, the lines before the first command.
 #[derive(Debug, Clone)]
 pub struct Turn {
     /// The command; empty before the first.
@@ -106,7 +108,8 @@ pub fn turns(entries: &[Entry]) -> Vec<Turn> {
     turns
 }
 
-/// A name, and the arguments behind it. A comma in quotation marks is no end of one.
+/// Splits a command into its name and its arguments. A comma in quotation marks does not end an
+/// argument.
 fn parts(command: &str) -> (String, Vec<String>) {
     let (name, rest) = command.split_once('=').unwrap_or((command, ""));
     let mut quoted = false;
@@ -122,14 +125,16 @@ fn parts(command: &str) -> (String, Vec<String>) {
     (name.to_ascii_uppercase(), arguments)
 }
 
-/// Compares a transcript's command with one that was sent: they are the same if they have the same name, and the same arguments as far as both have them.
-/// Firmwares and those who wrote down what they said differ in the last ones.
+/// Compares a transcript's command with one that was sent. They are the same if their names agree,
+/// and their arguments as far as both have them. The last arguments differ among firmwares and
+/// among authors of transcripts.
 pub fn is_same(transcripts: &str, sent: &str) -> bool {
     let ((name, arguments), (other_name, others)) = (parts(transcripts), parts(sent));
     name == other_name && arguments.iter().zip(&others).all(|(one, other)| one == other)
 }
 
-/// Reads each answer by the profile's own reader, if it has one for the command, and gives the number of answers.
+/// Reads each answer with the profile's own decoder, if it has one for the command, and returns the
+/// number of answers.
 pub fn answers_are_readable(profile: &str, plugin: &'static Plugin) -> usize {
     let catalog = Catalog::new(&[plugin]).unwrap();
     let mut read = 0;
@@ -153,7 +158,8 @@ pub fn answers_are_readable(profile: &str, plugin: &'static Plugin) -> usize {
     read
 }
 
-/// Sees to it that each model that claims a transcript has one, and that each transcript names models of the catalog.
+/// Checks that each model that claims a transcript has one, and that each transcript names models
+/// of the catalog.
 pub fn claims_are_proven(profile: &str, plugin: &'static Plugin) {
     let catalog = Catalog::new(&[plugin]).unwrap();
     let transcripts = transcripts(profile);

@@ -1,8 +1,8 @@
-//! Acme modems, a vendor that does not exist: what a profile outside of the repository looks like.
+//! Acme modems, a vendor that does not exist: an example of a profile outside of the repository.
 //!
-//! Acme's firmware has SIMCom's MQTT stack in it, so framing, URCs and sessions are taken from there; how it
-//! tells its card and its status is its own. A vendor with a stack of its own implements
-//! `modem::mqtt::Mqtt` as well: profiles/quectel/src/qmt.rs is one.
+//! Acme's firmware has SIMCom's MQTT stack in it, so framing, URCs and sessions are SIMCom's; its
+//! commands for card and status are its own. A vendor with a stack of its own also implements
+//! `modem::mqtt::Mqtt`: profiles/quectel/src/qmt.rs is an example.
 
 use async_trait::async_trait;
 use at::Answer;
@@ -15,7 +15,7 @@ use modem::reply::{
 use profile_simcom::SIM7600;
 use serde_json::json;
 
-/// What the agent is handed.
+/// The plugin for the agent.
 pub static PLUGIN: Plugin = Plugin {
     models: include_str!("models.yaml"),
     profiles: &[&Acme],
@@ -23,7 +23,7 @@ pub static PLUGIN: Plugin = Plugin {
     ..Plugin::NONE
 };
 
-/// For `profiles decode`.
+/// The decoders for `profiles decode`.
 const DECODERS: &[(&str, Decoder)] = &[("AT+CPMUTEMP", |raw| {
     Ok(json!({ "celsius": temperature(&reply::body("AT+CPMUTEMP", raw)?)? }))
 })];
@@ -68,7 +68,7 @@ impl Profile for Acme {
                 .map(|rat| Signal { rssi_dbm, ..Signal::unknown(rat) })
                 .into_iter()
                 .collect(),
-            // A sensor that lies is no reason to know nothing else.
+            // A broken sensor must not cost the other readings.
             temperature_celsius: temperature(&lines).ok(),
             implausible: sieve.implausible(),
             ..Status::default()

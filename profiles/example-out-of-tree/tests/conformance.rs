@@ -1,13 +1,13 @@
-//! What every profile has to do, on a simulated modem that calls itself as Acme's does.
+//! The duties of every profile, on a simulated modem that reports Acme's name.
 
 use modem_conformance::{Model, Subject};
 
-/// A simulated modem with the stack that is in Acme's firmware.
+/// Returns a simulated modem with the stack that is in Acme's firmware.
 fn subject(model: Model) -> Subject {
     Subject { badge: Some("ACME-ONE"), ..Subject::new(&acme::PLUGIN, model) }
 }
 
-/// A test for each scenario.
+/// Makes a test of each scenario.
 macro_rules! tests {
     ($($name:ident),*) => {
         mod acme_one {

@@ -1,13 +1,14 @@
-//! Scripts for the engine, in the form of transcripts: one step a line, so that every transcript is one.
+//! Scripts for the engine, in the form of transcripts: one step per line, so that every transcript
+//! is a script.
 //!
 //! | line | step |
 //! |---|---|
 //! | `> AT…` | the exchange of this command is submitted, if it may start |
-//! | `< …`, `! …` | the modem says this line; `< >` is a prompt |
-//! | `\| …` | the modem says these bytes, with `\r`, `\n` and `\xNN` for what stands in no line |
+//! | `< …`, `! …` | the modem sends this line; `< >` is a prompt |
+//! | `\| …` | the modem sends these bytes, with `\r`, `\n` and `\xNN` for bytes that no line has |
 //! | `~ 1.2s` | time passes |
-//! | `~ 5 hello` | the modem says data of so many bytes; not behind a prompt, where the engine writes it |
-//! | `=` | the modem answers the question who it is |
+//! | `~ 5 hello` | the modem sends five bytes of data; behind a prompt the engine writes the data |
+//! | `=` | the modem answers the question for its identity |
 //! | `i`, `f2` | its identity becomes known; its framing is another one |
 //! | `d`, `w`, `c` | there is a doubt; a write failed; the port is closed |
 
@@ -36,7 +37,7 @@ const STEPS: usize = 400;
 /// The longest wait of one step, in seconds.
 const MOST: f32 = 300.0;
 
-/// The steps of a script; lines that are none are left out.
+/// Returns the steps of a script; other lines are left out.
 pub(super) fn ops(input: &[u8]) -> Vec<Op> {
     let mut is_prompted = false;
     let mut ops = Vec::new();
@@ -106,7 +107,7 @@ const CMQTT: &str = "cmqtt";
 const SHORT: Duration = Duration::from_secs(3);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A result line of this prefix with a first argument.
+/// Returns a result line of this prefix with a first argument.
 const fn of(prefix: &'static str, first: u8) -> ResultLine {
     ResultLine { prefix, first: Some(first), ..ResultLine::BLANK }
 }
@@ -146,7 +147,8 @@ fn is_registration(line: &str) -> bool {
     line.starts_with("+CREG:") && line.contains(',')
 }
 
-/// The exchange of a command, as the dialects make it; `None` for what is no command line.
+/// Returns the exchange of a command, as the dialects make it; `None` if the line is not a command
+/// line.
 fn exchange(line: &str) -> Option<Exchange> {
     let (answer, result) = expected(line);
     let exchange = Exchange::new(line, SHORT).ok()?.answer(answer);
@@ -171,7 +173,7 @@ fn exchange(line: &str) -> Option<Exchange> {
     })
 }
 
-/// Data of the length that the command's last argument announces, within reason.
+/// Returns data of the length that the command's last argument announces, within reason.
 fn announced(line: &str) -> Vec<u8> {
     let last = line.rsplit(['=', ',']).next().and_then(|last| last.trim().parse().ok());
     b"payload\r\nOK\r\n>".iter().copied().cycle().take(last.unwrap_or(5).min(10_240)).collect()

@@ -1,4 +1,4 @@
-//! The way to a modem's port from outside its task: a handle while it is open, and what it says unasked.
+//! The way to a modem's port from outside its task: a handle while it is open, and its URCs.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use crate::port::At;
 use crate::urc_listeners::{Hearing, UrcListeners};
 
-/// The way to one modem's port. Clones lead to the same.
+/// The way to one modem's port. Clones lead to the same port.
 #[derive(Debug, Clone)]
 pub struct Access {
     port: watch::Receiver<Option<At>>,
@@ -15,25 +15,25 @@ pub struct Access {
 }
 
 impl Access {
-    /// The way to a port, and the two ends by which its owner makes it one.
+    /// Creates the way to a port, with the two ends that the port's owner uses.
     pub(crate) fn new() -> (Self, watch::Sender<Option<At>>, Arc<UrcListeners>) {
         let (opened, port) = watch::channel(None);
         let listeners = Arc::new(UrcListeners::default());
         (Self { port, listeners: Arc::clone(&listeners) }, opened, listeners)
     }
 
-    /// A handle on the port, while it is open.
+    /// Returns a handle on the port, while it is open.
     pub fn at(&self) -> Option<At> {
         self.port.borrow().clone()
     }
 
-    /// Hears what the modem says unasked from now on; `None` where too many listen.
+    /// Listens to the modem's URCs from now on; `None` if there are too many listeners.
     pub fn listen(&self) -> Option<Hearing> {
         self.listeners.listen()
     }
 }
 
-/// A port that is open: the handle is given out until this is dropped.
+/// A port that is open: others get the handle until this is dropped.
 pub(crate) struct Open<'a>(&'a watch::Sender<Option<At>>);
 
 impl<'a> Open<'a> {

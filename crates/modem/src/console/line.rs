@@ -1,9 +1,9 @@
-//! A command line taken apart (V.250 §5.2, §5.4): which commands stand in it, each in which form.
+//! The parser of a command line (V.250 §5.2, §5.4): its commands, each with its form.
 //!
-//! It is read strictly: what two modems might read differently is not read at all, so that nothing
-//! hides in a line that is judged by its commands.
+//! It is strict: a line that two modems might read differently is rejected, so that no command can
+//! hide in it.
 
-/// What a command is asked to do.
+/// The form of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// `AT+CSQ`.
@@ -19,35 +19,36 @@ pub(crate) enum Form {
 /// One command of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Command {
-    /// Its name in capitals with what stands before it: `+CSQ`, `&F`, `E`, `S3`.
+    /// Its name in capitals with its prefix: `+CSQ`, `&F`, `E`, `S3`.
     pub(crate) name: String,
     pub(crate) form: Form,
-    /// What it is told, as it stands there: commas in quotation marks divide nothing.
+    /// Its arguments as written: commas in quotation marks divide nothing.
     pub(crate) arguments: Vec<String>,
 }
 
-/// Why a line could not be taken apart. Its words end a sentence.
+/// The reason why a line could not be parsed. Its text ends a sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// It does not begin with `AT`.
     #[error("does not begin with AT")]
     NotAt,
-    /// Letters that modems replace each in their own way, or a control byte.
+    /// Letters that each modem replaces in its own way, or a control byte.
     #[error("holds a byte beyond printable ASCII")]
     NotAscii,
-    /// A quotation mark is missing, something follows one, or a backslash stands between them.
+    /// A quotation mark is missing, text follows a mark directly, or a backslash stands between
+    /// marks.
     #[error("holds quotation marks that do not pair for every reader")]
     Quotes,
-    /// A command has no form that is known.
+    /// A command has an unknown form.
     #[error("holds a command in none of the forms of V.250")]
     Form,
 }
 
-/// What may stand before the name of an extended command.
+/// The prefixes of extended commands.
 const PREFIXES: &str = "+*^$%#@!";
 
 impl Command {
-    /// The command as it may be sent, for messages: its name, and `=…` where it sets something.
+    /// Returns the command for messages: its name, and `=…` if it sets something.
     pub(crate) fn head(&self) -> String {
         let form = match self.form {
             Form::Execute => self.arguments.first().map_or("", String::as_str),
@@ -58,13 +59,13 @@ impl Command {
         format!("AT{}{form}", self.name)
     }
 
-    /// Whether it is an extended command, which has a prefix.
+    /// Reports whether it is an extended command, which has a prefix.
     pub(crate) fn is_extended(&self) -> bool {
         self.name.starts_with(|c| PREFIXES.contains(c))
     }
 }
 
-/// Takes a line apart.
+/// Parses a line.
 pub(crate) fn commands(line: &str) -> Result<Vec<Command>, Unreadable> {
     if line.bytes().any(|byte| !(b' '..=b'~').contains(&byte)) {
         return Err(Unreadable::NotAscii);
@@ -86,8 +87,8 @@ pub(crate) fn commands(line: &str) -> Result<Vec<Command>, Unreadable> {
     Ok(commands)
 }
 
-/// Blanks mean nothing outside of quotation marks (V.250 §5.2.1). Inside, a backslash begins a character's
-/// number (§5.4.2.2), or takes its meaning from the next mark: firmware differs.
+/// Removes blanks outside of quotation marks, which mean nothing (V.250 §5.2.1). Inside, a
+/// backslash begins a character's number (§5.4.2.2), or escapes the next mark: firmware differs.
 fn without_blanks(line: &str) -> Result<String, Unreadable> {
     let mut quoted = false;
     let mut kept = String::with_capacity(line.len());
@@ -103,7 +104,7 @@ fn without_blanks(line: &str) -> Result<String, Unreadable> {
     if quoted { Err(Unreadable::Quotes) } else { Ok(kept) }
 }
 
-/// The pieces between `by`, which divides nothing between quotation marks.
+/// Returns the pieces between `by`, which divides nothing between quotation marks.
 fn split(text: &str, by: char) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     text.split(move |c| {
@@ -112,8 +113,8 @@ fn split(text: &str, by: char) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The first command of a piece, and what follows it. Basic commands follow each other directly; an
-/// extended one or a dialling one takes the whole rest.
+/// Returns the first command of a piece, and the rest. Basic commands follow each other directly;
+/// an extended or dialling command takes the whole rest.
 fn next(piece: &str) -> Result<(Command, &str), Unreadable> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let first = piece.chars().next().unwrap_or_default();
@@ -151,7 +152,7 @@ fn next(piece: &str) -> Result<(Command, &str), Unreadable> {
     Ok((Command { name, form: Form::Execute, arguments }, rest))
 }
 
-/// What follows a name.
+/// Parses the text after a name.
 fn form(told: &str) -> Result<(Form, Vec<String>), Unreadable> {
     match told {
         "" => return Ok((Form::Execute, Vec::new())),
@@ -161,7 +162,7 @@ fn form(told: &str) -> Result<(Form, Vec<String>), Unreadable> {
     }
     let told = told.strip_prefix('=').ok_or(Unreadable::Form)?;
     let arguments: Vec<String> = split(told, ',').map(str::to_owned).collect();
-    // A quoted argument is quoted as a whole: else the modem may see its end elsewhere.
+    // A quoted argument is quoted as a whole: otherwise the modem may see its end elsewhere.
     let is_whole = |argument: &String| {
         let marks = argument.matches('"').count();
         marks == 0 || (marks == 2 && argument.starts_with('"') && argument.ends_with('"'))
@@ -197,7 +198,7 @@ mod tests {
             ("ATD*99#;+CSQ", &["ATD*99#", "AT+CSQ"]),
             ("AT+COPS=?;+CREG?", &["AT+COPS=?", "AT+CREG?"]),
             (r#"AT+X="a;b, c";+CSQ"#, &["AT+X=…", "AT+CSQ"]),
-            // No `;` between them: a name that nobody knows, and none that is harmless.
+            // Without a `;` in between it is one unknown name, which is not harmless.
             ("AT+CSQE0", &["AT+CSQE0"]),
         ] {
             assert_eq!(

@@ -1,4 +1,4 @@
-//! One command run on a port, and what came of it.
+//! One command run on a port, and its outcome.
 
 use std::time::Duration;
 
@@ -8,24 +8,24 @@ use serde::{Deserialize, Serialize};
 use super::{Commands, OperationResult, Order};
 use crate::port::{At, ExchangeError};
 
-/// How long a command may wait for its turn: a publish of a session, and one more.
+/// The longest wait of a command for its turn: a publish of a session, and one more.
 const TURN: Duration = Duration::from_secs(30);
 
-/// What came of a command, as a person may be shown it.
+/// The outcome of a command, as a person may see it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Outcome {
-    /// The lines of its answer, in their order, without those below.
+    /// The lines of its answer in their order, except for the code and the result.
     pub lines: Vec<String>,
-    /// The final result code; absent where none came.
+    /// The final result code, if one came.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub code: Option<String>,
-    /// The line that ended the operation, where `OK` is only its acceptance.
+    /// The line that ended the operation, if `OK` is only its acceptance.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub result: Option<String>,
-    /// Why there is no whole answer, in words.
+    /// The reason why the answer is missing or incomplete, as text.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<String>,
-    /// Whether it did what it says: `OK`, and a result of 0 where there is one.
+    /// True if it succeeded: `OK`, and a result of 0 if there is a result.
     pub ok: bool,
 }
 
@@ -36,12 +36,12 @@ impl Outcome {
 }
 
 impl Commands {
-    /// Runs an order as one more user of the port: it waits for its turn, and never comes between what
-    /// belongs together.
+    /// Runs an order as one more user of the port. It waits for its turn, and never comes between
+    /// exchanges that belong together.
     ///
     /// # Cancel safety
-    /// Dropped before its turn it is withdrawn; after that the port finishes it, so that the modem is
-    /// never left at a prompt.
+    /// An order that is dropped before its turn is withdrawn. After that the port finishes it, so
+    /// that the modem is never left at a prompt.
     pub async fn run(&self, at: &At, order: Order) -> Outcome {
         let Order { exchange, kind, takes_turn, result, .. } = order;
         let Some(limit) = exchange.longest().checked_add(TURN) else {
@@ -100,13 +100,14 @@ impl Commands {
     }
 }
 
-/// Judges a result: the operation went well, and the broker did not refuse in it.
+/// Reports whether a result is a success: the operation went well, and the broker did not refuse in
+/// it.
 fn is_success(line: &str, result: &OperationResult) -> bool {
     let agrees = |(at, most)| code(line, at).is_none_or(|answer| answer <= most);
     code(line, result.code_at) == Some(0) && result.answer.is_none_or(agrees)
 }
 
-/// The number at this place of a line's arguments.
+/// Returns the number at this place of a line's arguments.
 fn code(line: &str, at: usize) -> Option<u32> {
     let (_, arguments) = line.split_once(':')?;
     arguments.split(',').nth(at)?.trim().parse().ok()

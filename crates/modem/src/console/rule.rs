@@ -1,13 +1,14 @@
-//! What is known of a command: what it does, what of it is secret, what data and what result it has.
+//! The rule of a command: its effect, its secrets, its data and its result.
 
 use super::line::{Command, Form};
 
-/// What a command does, the least first.
+/// The effect of a command, the least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
-    /// It only tells something.
+    /// It only reads.
     Reads,
-    /// It changes what the sessions of a running agent rest on; on a port of one's own it is daily use.
+    /// It changes settings that the sessions of a running agent depend on. On a person's own port
+    /// that is daily use.
     Uses,
     /// It costs money, lasts beyond a reset, ends the dialogue, or may lose the modem or its SIM.
     Harms,
@@ -18,29 +19,29 @@ pub enum Effect {
 /// The line that ends an operation for which `OK` is acceptance only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OperationResult {
-    /// How it begins, colon included.
+    /// Its beginning, colon included.
     pub prefix: &'static str,
-    /// Whether its first argument is that of the command: the number of a client.
+    /// True if its first argument is that of the command: the number of a client.
     pub is_indexed: bool,
-    /// Which of its arguments, counted from 0, is the code; 0 is success.
+    /// The index of the code among its arguments, from 0; code 0 is success.
     pub code_at: usize,
-    /// As of `ResultLine::interim`.
+    /// The interim line of `ResultLine::interim`, if any.
     pub interim: Option<(usize, &'static str)>,
-    /// The place of the broker's own answer in a line that may have one behind its code, and the greatest number there
-    /// that does not refuse.
+    /// The index of the broker's own answer, and the greatest number there that is not a refusal.
+    /// The line may lack that answer, which is behind its code.
     pub answer: Option<(usize, u32)>,
 }
 
 impl OperationResult {
-    /// A line of no prefix with its code first: the fields of which nothing is said.
+    /// A result without prefix and with its code first: the defaults of the fields.
     pub const BLANK: Self =
         Self { prefix: "", is_indexed: false, code_at: 0, interim: None, answer: None };
 }
 
-/// What is known of one command.
+/// The rule of one command.
 ///
-/// Unless the rule says otherwise, the forms `?` and `=?` only read (27.007 §4.2), and the others do
-/// what `effect` says.
+/// Unless the rule says otherwise, the forms `?` and `=?` only read (27.007 §4.2), and the others
+/// have the `effect`.
 #[derive(Debug, Clone, Copy)]
 pub struct CommandRule {
     name: &'static str,
@@ -50,14 +51,14 @@ pub struct CommandRule {
     query_reads: bool,
     test_reads: bool,
     execute_reads: bool,
-    /// Setting forms of at most so many arguments only read.
+    /// Setting forms with at most this many arguments only read.
     set_reads: usize,
-    /// Setting forms of one argument only read where it is one of these, and no other setting form does.
+    /// Setting forms with one of these as the only argument read, and no other setting form does.
     asked: Option<&'static [&'static str]>,
     secret_from: Option<usize>,
-    /// The modem says it unasked, and no command has this name.
+    /// The modem prints it unasked, and no command has this name.
     pub(super) is_unasked: bool,
-    /// No log shows its answer.
+    /// Logs hide its answer.
     pub(super) answers_secret: bool,
     data: Option<DataRule>,
     pub(super) answers_as: Option<&'static str>,
@@ -68,12 +69,12 @@ pub struct CommandRule {
 /// The data that a command asks for with a prompt.
 #[derive(Debug, Clone, Copy)]
 struct DataRule {
-    /// Which argument of the command is its length.
+    /// The index of the argument that is its length.
     length_at: usize,
-    /// Commands of fewer arguments ask for none.
+    /// The least number of arguments with which the command asks for data.
     arguments: usize,
     is_secret: bool,
-    /// The line `CONNECT` asks for it, and no `>`.
+    /// The line `CONNECT` asks for it, not `>`.
     connects: bool,
 }
 
@@ -99,54 +100,55 @@ impl CommandRule {
         }
     }
 
-    /// A command that only tells something, in whatever form.
+    /// Creates the rule of a command that only reads, in any form.
     pub const fn reads(name: &'static str) -> Self {
         Self { reads_in_all_forms: true, ..Self::new(name, Effect::Reads, "") }
     }
 
-    /// A command of [`Effect::Uses`]; `why` goes on after "it".
+    /// Creates the rule of a command of [`Effect::Uses`]; `why` goes on after "it".
     pub const fn uses(name: &'static str, why: &'static str) -> Self {
         Self::new(name, Effect::Uses, why)
     }
 
-    /// A command of [`Effect::Harms`]; `why` goes on after "it".
+    /// Creates the rule of a command of [`Effect::Harms`]; `why` goes on after "it".
     pub const fn harms(name: &'static str, why: &'static str) -> Self {
         Self::new(name, Effect::Harms, why)
     }
 
-    /// What the modem only says by itself, and those who wait for it must hear: no command has this name,
-    /// and no answer.
+    /// Creates the rule of a name that only URCs have. The tasks that wait for it must get its
+    /// lines, so it is neither a command nor an answer.
     pub const fn unasked(name: &'static str) -> Self {
         let why = "is what the modem says by itself, and no command";
         Self { is_unasked: true, ..Self::harms(name, why).in_every_form() }
     }
 
-    /// No form of it only reads.
+    /// Applies the effect to all forms: none only reads.
     #[must_use]
     pub const fn in_every_form(self) -> Self {
         Self { query_reads: false, test_reads: false, ..self }
     }
 
-    /// Its form `=?` does more than to tell what there is, such as a search for networks.
+    /// Applies the effect to the form `=?`, too, which does more than list values, such as a search
+    /// for networks.
     #[must_use]
     pub const fn in_its_test_form(self) -> Self {
         Self { test_reads: false, ..self }
     }
 
-    /// Its bare form only reads.
+    /// Lets the bare form only read.
     #[must_use]
     pub const fn but_bare(self) -> Self {
         Self { execute_reads: true, ..self }
     }
 
-    /// With at most so many arguments it only reads.
+    /// Lets setting forms with at most this many arguments only read.
     #[must_use]
     pub const fn but_with(self, arguments: usize) -> Self {
         Self { set_reads: arguments, ..self }
     }
 
-    /// With one argument that is one of these, in quotation marks where the command has them, it only reads;
-    /// no other setting form does.
+    /// Lets setting forms with one of these as the only argument read, in quotation marks if the
+    /// command has them. No other setting form only reads.
     #[must_use]
     pub const fn but_asked(self, arguments: &'static [&'static str]) -> Self {
         let (effect, why) = match self.effect {
@@ -156,19 +158,20 @@ impl CommandRule {
         Self { asked: Some(arguments), effect, why, ..self }
     }
 
-    /// Its answer is secret, such as the contents of a file: no log shows it.
+    /// Makes the answer secret, such as the contents of a file: logs hide it.
     #[must_use]
     pub const fn answers_secret(self) -> Self {
         Self { answers_secret: true, ..self }
     }
 
-    /// From this argument on, counted from 0, it holds what no log shows.
+    /// Makes the arguments from this index on secret, counted from 0: logs hide them.
     #[must_use]
     pub const fn secret_from(self, argument: usize) -> Self {
         Self { secret_from: Some(argument), ..self }
     }
 
-    /// It asks for data, whose length is this argument, where it has so many arguments.
+    /// Notes that the command asks for data if it has at least `arguments` arguments. The data's
+    /// length is the argument at `length_at`.
     #[must_use]
     pub const fn asks(self, length_at: usize, arguments: usize) -> Self {
         Self {
@@ -177,33 +180,34 @@ impl CommandRule {
         }
     }
 
-    /// The same for data that no log shows, and no history keeps.
+    /// As [`asks`](Self::asks), for data that logs hide, and that no history keeps.
     #[must_use]
     pub const fn asks_secret(self, length_at: usize, arguments: usize) -> Self {
         let data = DataRule { length_at, arguments, is_secret: true, connects: false };
         Self { data: Some(data), ..self }
     }
 
-    /// The same where the line `CONNECT` asks for the data in the place of `>`.
+    /// As [`asks_secret`](Self::asks_secret), if the line `CONNECT` asks for the data in place of
+    /// `>`.
     #[must_use]
     pub const fn connects_secret(self, length_at: usize, arguments: usize) -> Self {
         let data = DataRule { length_at, arguments, is_secret: true, connects: true };
         Self { data: Some(data), ..self }
     }
 
-    /// Its answer begins with this name instead of its own.
+    /// Sets the name with which the answer begins, instead of the command's own.
     #[must_use]
     pub const fn answers_as(self, name: &'static str) -> Self {
         Self { answers_as: Some(name), ..self }
     }
 
-    /// A line of this kind ends it.
+    /// Sets the line that ends the operation.
     #[must_use]
     pub const fn ends_with(self, result: OperationResult) -> Self {
         Self { result: Some(result), ..self }
     }
 
-    /// It waits while a result of this lane is out.
+    /// Sets the lane: the command waits while a result of this lane is out.
     #[must_use]
     pub const fn in_lane(self, lane: &'static str) -> Self {
         Self { lane: Some(lane), ..self }
@@ -213,7 +217,7 @@ impl CommandRule {
         self.name == command.name
     }
 
-    /// What the command does in the form in which it stands there.
+    /// Returns the effect of the command in its form.
     pub(super) fn effect(&self, command: &Command) -> Effect {
         let is_told = |asked: &[&str]| match command.arguments.as_slice() {
             [only] => asked.iter().any(|known| known.eq_ignore_ascii_case(only)),
@@ -235,12 +239,12 @@ impl CommandRule {
         self.why
     }
 
-    /// Of how many arguments logs show the text.
+    /// Returns the number of arguments that logs show.
     pub(super) fn shown_arguments(&self) -> usize {
         self.secret_from.unwrap_or(usize::MAX)
     }
 
-    /// The length of the data that the command asks for; `Err` where that is no number.
+    /// Returns the length of the data that the command asks for; `Err` if that is not a number.
     pub(super) fn data_length(&self, command: &Command) -> Option<Result<usize, ()>> {
         let data = self.data.filter(|data| {
             command.form == Form::Set && command.arguments.len() >= data.arguments

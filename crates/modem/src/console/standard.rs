@@ -18,7 +18,7 @@ const CLOCK: &str = "sets the clock, by which certificates are checked";
 const MESSAGES: &str = "changes the stored messages, or which of them are marked as read";
 
 pub(super) const RULES: &[CommandRule] = &[
-    // V.250 §6: identification is all that only reads.
+    // V.250 §6: only the identification commands just read.
     CommandRule::reads("I").answers_as("+GCAP"),
     CommandRule::reads("&V"),
     CommandRule::reads("+GMI"),
@@ -43,7 +43,7 @@ pub(super) const RULES: &[CommandRule] = &[
     CommandRule::harms("+IPR", LINE),
     CommandRule::harms("+ICF", LINE),
     CommandRule::harms("+IFC", LINE),
-    // 27.007 §5 to §10: what is told.
+    // 27.007 §5 to §10: commands that read.
     CommandRule::reads("+CGMI"),
     CommandRule::reads("+CGMM"),
     CommandRule::reads("+CGMR"),
@@ -59,7 +59,7 @@ pub(super) const RULES: &[CommandRule] = &[
     CommandRule::reads("+CBC").but_asked(&[]),
     CommandRule::reads("+CGPADDR"),
     CommandRule::reads("+CGCONTRDP"),
-    // What the sessions rest on.
+    // Settings that the sessions depend on.
     CommandRule::uses("+CGDCONT", CONTEXT),
     CommandRule::uses("+CGACT", CONTEXT),
     CommandRule::uses("+CGATT", CONTEXT),
@@ -77,7 +77,7 @@ pub(super) const RULES: &[CommandRule] = &[
     CommandRule::uses("+CMGF", MESSAGES),
     CommandRule::uses("+CMGL", MESSAGES),
     CommandRule::uses("+CMGR", MESSAGES),
-    // What is paid for, by money, by a SIM or by a walk to the modem.
+    // Commands with a price: money, a SIM or a walk to the modem.
     CommandRule::harms("+CMGD", MESSAGES),
     CommandRule::harms("+CMGS", MONEY),
     CommandRule::harms("+CMSS", MONEY),

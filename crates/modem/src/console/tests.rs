@@ -1,4 +1,4 @@
-//! What is sent without insisting, what is shown, and what is asked for.
+//! Commands that are sent without insistence, their display, and their data.
 
 use super::*;
 
@@ -54,7 +54,7 @@ fn what_only_reads_is_sent_anywhere() {
     }
 }
 
-/// The line, and the command that is named as the reason.
+/// Lines, each with the command that is named as the reason.
 const DANGEROUS: &[(&str, &str)] = &[
     ("AT+CFUN=1,1", "AT+CFUN=…"),
     ("AT+CSQ;+CFUN=1,1", "AT+CFUN=…"),

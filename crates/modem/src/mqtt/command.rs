@@ -1,4 +1,4 @@
-//! What the commands of all MQTT dialects have in common.
+//! Parts that the commands of all MQTT dialects share.
 
 use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
@@ -6,16 +6,16 @@ use zeroize::Zeroizing;
 use super::{Connection, MqttError};
 use crate::port::{At, Turn};
 
-/// A value in quotation marks.
+/// Returns a value in quotation marks.
 ///
 /// # Errors
-/// [`MqttError::Unsendable`], which names it.
+/// [`MqttError::Unsendable`], which names the value.
 pub fn quote(what: &'static str, value: &str) -> Result<String, MqttError> {
     at::quote(value).map_err(|source| MqttError::Unsendable { what, source })
 }
 
-/// A command with the user name and the password of the connection behind it, as far as it has them; and the same
-/// as logs may show it.
+/// Appends the connection's user name and password to a command, if it has them. Returns the
+/// command, and the command as logs may show it.
 ///
 /// # Errors
 /// [`MqttError::Unsendable`].
@@ -34,10 +34,11 @@ pub fn with_login(
     Ok((Zeroizing::new(format!("{shown},{}", *password)), format!("{shown},***")))
 }
 
-/// Keeps other sessions' commands, and status polls, out of what follows until the value is dropped.
+/// Keeps other sessions' commands, and status polls, out of the following steps until the value is
+/// dropped.
 ///
 /// # Errors
-/// [`MqttError::Exchange`] where the port is gone; `stack` names the dialect.
+/// [`MqttError::Exchange`] if the port is gone; `stack` names the dialect.
 pub async fn sequence(at: &At, stack: &'static str) -> Result<Turn, MqttError> {
     at.sequence().await.map_err(|source| MqttError::Exchange { operation: stack, source })
 }
@@ -67,7 +68,7 @@ mod tests {
         };
         for (username, password, sent, shown) in [
             (None, None, "AT+X=0", "AT+X=0"),
-            // A password goes with a user only (MQTT 3.1.1 §3.1.2.9).
+            // A password requires a user name (MQTT 3.1.1 §3.1.2.9).
             (None, Some("p"), "AT+X=0", "AT+X=0"),
             (Some("u"), None, "AT+X=0,\"u\"", "AT+X=0,\"u\""),
             (Some("u"), Some("p,"), "AT+X=0,\"u\",\"p,\"", "AT+X=0,\"u\",***"),

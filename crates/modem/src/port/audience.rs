@@ -1,4 +1,4 @@
-//! Those who hear what a modem says at its port: its owner, the observer, the log, and those who listen beside.
+//! The receivers of a port's URCs and news: its owner, the observer, the log, and other listeners.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ pub(super) const READ: usize = 1024;
 /// The most URCs that one read can hold: a line is at least one byte and its LF.
 const URCS_OF_A_READ: usize = READ / 2;
 
-/// URCs waiting to be sorted. The port reads only while those of a whole read have room: a slow reader
-/// holds the modem back through the tty, and no URC is ever lost.
+/// URCs waiting to be sorted. The port reads only while there is room for all URCs of a read. So a
+/// slow reader holds the modem back through the tty, and no URC is ever lost.
 const EVENTS: usize = 2 * URCS_OF_A_READ;
 
 /// News of a port for its owner.
@@ -24,28 +24,29 @@ const EVENTS: usize = 2 * URCS_OF_A_READ;
 pub enum PortEvent {
     /// The modem is in step; `answer` is the model line, or the IMEI once that is known.
     InStep {
-        /// What the modem answered.
+        /// The modem's answer.
         answer: String,
     },
     /// An unsolicited result code.
     Urc(Urc),
-    /// The modem echoes commands again, which it had stopped to.
+    /// The modem echoes commands again, after it had stopped.
     EchoBack,
 }
 
-/// The owner of one port, and all who hear of it beside.
+/// The owner of one port, and its other receivers.
 pub(super) struct Audience {
     owner: mpsc::Sender<PortEvent>,
     pub(super) observer: Arc<dyn Observer>,
     /// Notes whether the modem is busy.
     pub(super) vitals: Option<Arc<Vitals>>,
-    /// Hears the URCs beside the owner.
+    /// Receives the URCs beside the owner.
     pub(super) listeners: Option<Arc<UrcListeners>>,
-    /// As the engine's, for what may be shown of a line.
+    /// The engine's framing, for the parts of a line that may be shown.
     pub(super) framing: Framing,
-    /// The last exchange's answer is secret: until the next one, any line may be a piece of it.
+    /// True if the last exchange's answer is secret: until the next exchange, any line may be a
+    /// part of it.
     pub(super) hides_lines: bool,
-    /// The step was lost while the modem was in service.
+    /// True if the step was lost while the modem was in service.
     lost_step: bool,
 }
 
@@ -90,11 +91,11 @@ impl Audience {
     }
 
     pub(super) fn desync(&mut self, cause: &Cause) {
-        // A modem that boots is silent for a while, and that is no trouble.
+        // A modem that boots is silent for a while, which is not a trouble.
         self.lost_step = !matches!(cause, Cause::Opened | Cause::Booted);
         match cause {
             Cause::Opened => {}
-            // What was said still fits: the modem is only asked to make sure.
+            // The lines so far still fit: the modem is only asked to make sure.
             Cause::Doubt | Cause::Booted | Cause::ResultTimeout => {
                 self.observer.precaution();
                 tracing::debug!(?cause, "the modem is asked whether it is in step");

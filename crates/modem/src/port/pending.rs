@@ -9,10 +9,11 @@ use tokio::time::Instant;
 
 use crate::exchange::{ExchangeError, Kind};
 
-/// Exchanges waiting for their turn: two sessions, one poll and a person's console never come near it.
+/// The most exchanges that wait for their turn: two sessions, a poll and a console never come near
+/// it.
 pub(super) const REQUESTS: usize = 32;
 
-/// The place that an answer goes to.
+/// The channel for an answer.
 pub(super) type Answer = oneshot::Sender<Result<Reply, ExchangeError>>;
 
 pub(super) struct Waiting {
@@ -29,11 +30,11 @@ pub(super) struct Running {
     pub(super) answer: Answer,
 }
 
-/// Exchanges that wait, and those that the engine has.
+/// Exchanges that wait, and exchanges that the engine runs.
 pub(super) struct Pending {
     waiting: VecDeque<Waiting>,
     running: HashMap<Ticket, Running>,
-    /// Taken while a sequence runs.
+    /// Its permit is taken while a sequence runs.
     sequence: Arc<Semaphore>,
 }
 
@@ -54,7 +55,8 @@ impl Pending {
         self.waiting.push_back(waiting);
     }
 
-    /// Takes the first exchange that may run, status last. Those whose callers are gone are withdrawn.
+    /// Takes the first exchange that may run, status last. Exchanges without a caller are
+    /// withdrawn.
     pub(super) fn next(&mut self, engine: &Engine) -> Option<Waiting> {
         self.waiting.retain(|waiting| !waiting.answer.is_closed());
         let ready = |status: bool| {
@@ -68,7 +70,7 @@ impl Pending {
         self.waiting.remove(next?)
     }
 
-    /// Puts an exchange back that the engine did not take.
+    /// Puts back an exchange that the engine did not take.
     pub(super) fn put_back(&mut self, waiting: Waiting) {
         self.waiting.push_front(waiting);
     }

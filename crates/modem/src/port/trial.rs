@@ -1,4 +1,4 @@
-//! The doubt whether AT is spoken at a port at all, until an answer proves it.
+//! The doubt whether a port speaks AT at all, until an answer proves it.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use tokio::time::Instant;
 
 use crate::foreign::{Foreign, Protocol};
 
-/// A port that no layout names is asked for as long: the question, and once more.
+/// The time to wait for an answer at a port that no layout names: the question, and once more.
 const GUESS: Duration = Duration::from_millis(2_500);
 
 /// The suspicion against a port, which its first answer ends.
 pub(super) struct Trial {
     foreign: Option<Foreign>,
-    /// A port that no layout names is given up then, if it has answered nothing.
+    /// The time at which a port that no layout names is given up, if nothing was answered.
     patience: Option<Instant>,
 }
 
@@ -21,7 +21,7 @@ impl Trial {
         Self { foreign: Some(Foreign::new(now)), patience: None }
     }
 
-    /// Sets the time at which the port is given up: no layout says that AT is spoken there.
+    /// Sets the time at which the port is given up: no layout names it as an AT port.
     pub(super) fn is_a_guess(&mut self) {
         self.patience = Some(Instant::now() + GUESS);
     }
@@ -31,7 +31,8 @@ impl Trial {
         self.foreign.as_mut()?.hear(bytes, now)
     }
 
-    /// Takes the verdict on what was heard; an answer to the engine may have ended the trial meanwhile.
+    /// Returns the verdict on the bytes read; an answer to the engine may have ended the trial
+    /// meanwhile.
     pub(super) fn verdict(&mut self, heard: Option<Protocol>) -> Option<Protocol> {
         if self.foreign.as_ref().is_some_and(Foreign::is_at) {
             self.end();
@@ -39,12 +40,12 @@ impl Trial {
         heard.filter(|_| self.foreign.is_some())
     }
 
-    /// Ends the trial: an answer proves that AT is spoken here.
+    /// Ends the trial: an answer proves that the port speaks AT.
     pub(super) fn end(&mut self) {
         (self.foreign, self.patience) = (None, None);
     }
 
-    /// The moment at which the port is given up, if it is.
+    /// Returns the time at which the port is given up, if any.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.patience
     }

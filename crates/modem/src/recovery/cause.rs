@@ -1,16 +1,16 @@
-//! What is wrong with a modem, and what shows that it is over.
+//! The causes of a modem's trouble, and the signs that it is over.
 
 use crate::observe::RecoveryCause;
 
-/// The trouble that the ladder is climbed for. A broker that refuses while the modem is registered is a matter
-/// of patience, and is none of these.
+/// The trouble for which the ladder is climbed. A broker that refuses while the modem is registered
+/// only needs patience, and is not a cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
     /// The port answers nothing.
     Mute,
-    /// The port answers, and a step before the SIM fails, such as an IMEI that cannot be read.
+    /// The port answers, but a step before the SIM fails, such as reading the IMEI.
     Failing,
-    /// The SIM does not work, or is not there.
+    /// The SIM does not work, or is absent.
     Sim,
     /// Not registered for too long.
     Unregistered,
@@ -20,11 +20,11 @@ pub(crate) enum Cause {
     Service,
     /// The modem's MQTT service does not start, for a reason of its own.
     Wedged,
-    /// A session fails, and not by the broker's word, and no other session is sound.
+    /// A session fails for another reason than its broker, and no other session is sound.
     Sessions,
 }
 
-/// What shows that a modem is back.
+/// A sign that a modem is back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sign {
     /// The modem identified itself.
@@ -37,12 +37,12 @@ pub(crate) enum Sign {
     Service,
     /// A session heard its broker.
     Broker,
-    /// No session fails any more but by its broker's word.
+    /// No session fails any more, except because of its broker.
     Sessions,
 }
 
 impl Cause {
-    /// Whether what was tried for the one was tried for the other.
+    /// Reports whether actions tried for one cause count as tried for the other.
     pub(super) fn is_like(self, other: Self) -> bool {
         let heard = |cause| {
             matches!(
@@ -53,13 +53,13 @@ impl Cause {
         self == other || (heard(self) && heard(other))
     }
 
-    /// Whether its actions count against the budget. A radio that is cycled for a SIM that is denied comes at a pace
-    /// of its own.
+    /// Reports whether its actions count against the budget. The radio cycles for a denied SIM have
+    /// a pace of their own.
     pub(super) fn costs(self) -> bool {
         self != Self::Denied
     }
 
-    /// Its word in the metrics.
+    /// Returns the cause in the words of the metrics.
     pub(crate) fn word(self) -> RecoveryCause {
         match self {
             Self::Mute => RecoveryCause::Mute,

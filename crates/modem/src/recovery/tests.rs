@@ -1,12 +1,13 @@
-//! Each case of the ladder as a line of a table: what happens, and what it says.
+//! Each case of the ladder as a line of a table: the events, and the ladder's decisions.
 
 use super::*;
 
-/// Plays a story on a ladder and gives what it said.
+/// Plays a story on a ladder and returns its decisions.
 ///
-/// `mute`, `failing`, `card`, `lost`, `denied`, `service`, `wedged`, `sessions` ask until something is to be done.
-/// `+30s`, `+5m`, `+6h` let time pass. `identified`, `ready`, `registered`, `reached`, `works` are signs; `gone` is a
-/// replug; `no`, `wrong` and `done` are how an action that was asked for ended.
+/// `mute`, `failing`, `card`, `lost`, `denied`, `service`, `wedged`, `sessions` ask until the
+/// ladder decides. `+30s`, `+5m`, `+6h` let time pass. `identified`, `ready`, `registered`,
+/// `reached`, `works` are signs; `gone` is a replug. `no`, `wrong` and `done` are the outcomes of a
+/// requested action.
 struct Story {
     ladder: Ladder,
     start: Instant,
@@ -111,7 +112,8 @@ const NOTHING: Available =
 const ONE_FAILS: Available = Available { all_fail: false, ..ALL };
 const FOREIGN_RADIO: Available = Available { radio: false, ..ALL };
 
-/// What it shows, what is to be had, what happens, what the ladder says: `(skipped)`, `-not cured`, `cured!`.
+/// The title, the available means, the events, and the ladder's words: `(skipped)`, `-not cured`,
+/// `cured!`.
 const CASES: &[(&str, Available, &str, &str)] = &[
     // --- mute
     ("a mute port is asked, then opened again", ALL, "mute identified", "-resync reopen reopen!"),
@@ -333,8 +335,8 @@ fn what_is_done_about_what() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Whatever happens, there are at most so many actions in an hour that begins with one of them, but
-/// for gentle ones that held, and for the radio of a SIM that is denied.
+/// In an hour that begins with an action there are never more actions than the budget. Gentle
+/// actions that held, and radio cycles for a denied SIM, do not count.
 #[test]
 fn no_story_makes_it_do_more_than_its_budget() {
     let words = [
@@ -367,7 +369,7 @@ fn no_story_makes_it_do_more_than_its_budget() {
                     && !matches!(said.as_str(), "reopen" | "service_restart")
             };
             acts += said.iter().filter(counts).count();
-            // What was not done after all is given back.
+            // An action that was not done after all is given back.
             if word == "no" {
                 acts = acts.saturating_sub(1);
             }
@@ -377,7 +379,7 @@ fn no_story_makes_it_do_more_than_its_budget() {
     }
 }
 
-/// Whatever was done and whatever it came to, there is always a time at which more is done.
+/// After any actions with any outcomes, there is always a time of the next action.
 #[test]
 fn no_story_ends_without_another_action() {
     let words = [

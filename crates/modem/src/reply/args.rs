@@ -2,10 +2,10 @@
 
 use super::{Excerpt, ReplyError};
 
-/// More arguments than any reply has; the rest of a longer line is not looked at.
+/// More arguments than any reply has; the rest of a longer line is ignored.
 const MAX_ARGS: usize = 64;
 
-/// Lines looked at in one raw text; no answer to a query that is read here has more.
+/// The most lines read in one raw text; no answer to a query that is read here has more.
 const MAX_LINES: usize = 512;
 
 /// One argument.
@@ -13,7 +13,7 @@ const MAX_LINES: usize = 512;
 pub struct Arg<'a> {
     /// The text without its quotes and without spaces around it.
     pub text: &'a str,
-    /// Whether it stood in quotes, which tells a hex LAC from a decimal state.
+    /// True if it stood in quotes, which distinguishes a hex LAC from a decimal state.
     pub quoted: bool,
 }
 
@@ -25,13 +25,13 @@ pub struct Args<'a> {
 }
 
 impl<'a> Args<'a> {
-    /// The arguments of `line` if it starts with `prefix` (given without colon) and a colon.
-    /// `command` only names the command in errors.
+    /// Returns the arguments of `line` if it starts with `prefix` (given without colon) and a
+    /// colon. `command` only names the command in errors.
     pub fn of_line(command: &'static str, prefix: &str, line: &'a str) -> Option<Self> {
         Some(Self::of_text(command, after_prefix(prefix, line)?))
     }
 
-    /// The arguments in a text that has no prefix.
+    /// Returns the arguments in a text that has no prefix.
     pub fn of_text(command: &'static str, text: &'a str) -> Self {
         let mut items = Vec::new();
         let mut rest = Some(text);
@@ -45,31 +45,31 @@ impl<'a> Args<'a> {
         Self { command, items }
     }
 
-    /// How many arguments there are, empty ones included.
+    /// Returns the number of arguments, empty ones included.
     pub fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// Whether the line has no argument at all: `+CREG:` and nothing behind it.
+    /// Reports whether the line has no argument at all: `+CREG:` and nothing behind it.
     pub fn is_empty(&self) -> bool {
         self.items.iter().all(|arg| arg.text.is_empty())
     }
 
-    /// Argument `index`, counted from 0; `None` where it is missing.
+    /// Returns argument `index`, counted from 0; `None` if it is missing.
     pub fn arg(&self, index: usize) -> Option<Arg<'a>> {
         self.items.get(index).copied()
     }
 
-    /// The text of argument `index`; `None` where it is missing, empty, or the dashes that modems write for
-    /// "not known".
+    /// Returns the text of argument `index`. `None` if it is missing, empty, or the dashes that
+    /// modems write for "not known".
     pub fn text(&self, index: usize) -> Option<&'a str> {
         self.arg(index).map(|arg| arg.text).filter(|text| !text.bytes().all(|byte| byte == b'-'))
     }
 
-    /// Argument `index` as a decimal number of at most `max`, leading zeros allowed.
+    /// Returns argument `index` as a decimal number of at most `max`, leading zeros allowed.
     ///
     /// # Errors
-    /// [`ReplyError::Argument`] with `name` where it is missing, no number, or larger.
+    /// [`ReplyError::Argument`] with `name` if it is missing, not a number, or larger.
     pub fn uint(&self, index: usize, name: &'static str, max: u32) -> Result<u32, ReplyError> {
         self.text(index)
             .and_then(parse_uint)
@@ -78,7 +78,7 @@ impl<'a> Args<'a> {
             .ok_or_else(|| self.refuse(index, name, "a decimal number in its range"))
     }
 
-    /// The error for argument `index`, called `name`, that should have been `expected`.
+    /// Returns the error for argument `index`, called `name`, that should have been `expected`.
     pub fn refuse(&self, index: usize, name: &'static str, expected: &'static str) -> ReplyError {
         ReplyError::Argument {
             command: self.command,
@@ -89,7 +89,7 @@ impl<'a> Args<'a> {
     }
 }
 
-/// The rest of `line` behind `prefix` and its colon, if that is how the line starts, in whatever case.
+/// Returns the rest of `line` behind `prefix` and its colon, if the line starts so, in any case.
 pub(super) fn after_prefix<'a>(prefix: &str, line: &'a str) -> Option<&'a str> {
     behind(prefix, trim(line)).map(trim)
 }
@@ -100,14 +100,14 @@ fn behind<'a>(prefix: &str, text: &'a str) -> Option<&'a str> {
     head.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
-/// A text without spaces and control characters around it: a NUL in front of a line is what a modem sends
+/// Removes spaces and control characters around a text: a modem sends a NUL in front of a line
 /// while its UART starts.
 fn trim(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || c.is_control())
 }
 
-/// The arguments of every line that has `prefix`, in order. Rows between which the line break was lost, as in
-/// iamromulan/quectel-rgmii-toolkit issue 142, are as many rows.
+/// Returns the arguments of every line that has `prefix`, in order. Rows between which the line
+/// break was lost, as in iamromulan/quectel-rgmii-toolkit issue 142, are separate rows.
 pub fn own_rows<'a, L: AsRef<str>>(
     command: &'static str,
     prefix: &str,
@@ -129,7 +129,7 @@ pub fn own_rows<'a, L: AsRef<str>>(
     rows
 }
 
-/// Splits off the first argument; the second value is what follows its comma.
+/// Splits off the first argument; the second value is the text after its comma.
 fn take_arg(text: &str) -> (Arg<'_>, Option<&str>) {
     let text = text.trim_start_matches(|c: char| c.is_whitespace() || c.is_control());
     if let Some(inner) = text.strip_prefix('"')
@@ -141,7 +141,7 @@ fn take_arg(text: &str) -> (Arg<'_>, Option<&str>) {
         Some((field, tail)) => (field, Some(tail)),
         None => (text, None),
     };
-    // A quote that never closes (seen in COPS) is noise, not a reason to lose the other arguments.
+    // A quote that never closes (seen in COPS) is noise, and must not cost the other arguments.
     let field = trim(field);
     (Arg { text: trim(field.trim_matches('"')), quoted: field.contains('"') }, tail)
 }
@@ -160,29 +160,29 @@ fn split_at_closing_quote(inner: &str) -> Option<(&str, Option<&str>)> {
     None
 }
 
-/// A name from a modem in one line, without control characters and of bounded length: the longest that the
-/// standards allow is an access point name of 100 bytes (23.003 §9.1).
+/// Returns a modem's name in one line, without control characters and of bounded length. The
+/// longest that the standards allow is an access point name of 100 bytes (23.003 §9.1).
 pub(super) fn name(text: &str) -> String {
     let words = text.split(['\r', '\n']).map(trim).filter(|part| !part.is_empty());
     let line = words.collect::<Vec<_>>().join(" ");
     line.chars().filter(|c| !c.is_control()).take(128).collect()
 }
 
-/// A decimal number of ASCII digits only: no sign, no spaces.
+/// Parses a decimal number of ASCII digits only: no sign, no spaces.
 pub fn parse_uint(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()
 }
 
-/// A hexadecimal number, with or without `0x`.
+/// Parses a hexadecimal number, with or without `0x`.
 pub fn parse_hex(text: &str) -> Option<u64> {
     let text = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     digits.then(|| u64::from_str_radix(text, 16).ok()).flatten()
 }
 
-/// A signed decimal number with an optional fraction. Unlike `str::parse` it takes no `nan`, no
-/// `inf` and no exponent: none of these may become a metric.
+/// Parses a signed decimal number with an optional fraction. Unlike `str::parse` it rejects `nan`,
+/// `inf` and exponents, which must not become a metric.
 pub fn parse_decimal(text: &str) -> Option<f64> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
@@ -192,11 +192,11 @@ pub fn parse_decimal(text: &str) -> Option<f64> {
     (all_digits(whole) && all_digits(fraction)).then(|| text.parse().ok()).flatten()
 }
 
-/// The information lines of a raw reply to `command`: without the echo, blank lines, the final
-/// result code and whatever follows it.
+/// Returns the information lines of a raw reply to `command`: without the echo, blank lines, the
+/// final result code and the text after it.
 ///
 /// # Errors
-/// [`ReplyError::Refused`] where the reply ends with `ERROR`, `+CME ERROR:` or `+CMS ERROR:`.
+/// [`ReplyError::Refused`] if the reply ends with `ERROR`, `+CME ERROR:` or `+CMS ERROR:`.
 pub fn body<'a>(command: &'static str, raw: &'a str) -> Result<Vec<&'a str>, ReplyError> {
     let mut lines = Vec::new();
     let mut rest = raw;
@@ -215,8 +215,8 @@ pub fn body<'a>(command: &'static str, raw: &'a str) -> Result<Vec<&'a str>, Rep
     Ok(lines)
 }
 
-/// The next line that is not blank, and what follows it. A name whose quotes hold a line break (an operator's
-/// in 4IceG/luci-app-3ginfo-lite PR 120) is part of its line.
+/// Returns the next line that is not blank, and the text after it. A name whose quotes hold a line
+/// break (an operator's in 4IceG/luci-app-3ginfo-lite PR 120) is part of its line.
 fn take_line(text: &str) -> Option<(&str, &str)> {
     let is_break = |c: char| c.is_whitespace() || c.is_control();
     let text = text.trim_start_matches(is_break);
@@ -233,7 +233,7 @@ fn take_line(text: &str) -> Option<(&str, &str)> {
     Some((trim(line.0), line.1))
 }
 
-/// Whether a line is a command line coming back: this one, or one that was sent before it.
+/// Reports whether a line is the echo of a command line: of this one, or of an earlier one.
 fn is_echo(command: &str, line: &str) -> bool {
     let starts = |prefix: &str| {
         line.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix))

@@ -1,10 +1,10 @@
-//! Carriers that are aggregated, which a modem reports beside its serving cell.
+//! Aggregated carriers, which a modem reports beside its serving cell.
 
 use serde::Serialize;
 
 use super::signal::Rat;
 
-/// The part of a carrier.
+/// The role of a carrier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -14,10 +14,10 @@ pub enum Role {
     Scc,
 }
 
-/// One carrier of an aggregation, or the only one. What is not known is absent.
+/// One carrier of an aggregation, or the only one. Unknown values are absent.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Carrier {
-    /// Its part.
+    /// Its role.
     pub role: Role,
     /// Its radio.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,7 +28,7 @@ pub struct Carrier {
     /// Its band's number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub band: Option<u32>,
-    /// Its width, MHz.
+    /// Its bandwidth, MHz.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bandwidth_mhz: Option<f64>,
     /// Physical cell identity.

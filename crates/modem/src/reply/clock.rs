@@ -9,38 +9,39 @@ use super::{Excerpt, ReplyError, parse_uint};
 
 const COMMAND: &str = "AT+CCLK?";
 
-/// The first year that a clock here can have been set in: the oldest module of the catalog is of 2015. Clocks
-/// that nothing has set begin in 1970, 1980, 2000, 2002, 2004, 2008 and 2014, to name those of public logs.
+/// The first year in which a clock here can have been set: the oldest module of the catalog is of
+/// 2015. Clocks that were never set begin in 1970, 1980, 2000, 2002, 2004, 2008 and 2014, in public
+/// logs.
 const FIRST_YEAR: u16 = 2015;
 
-/// A year of two digits from here on is of the century before: 2080 is where a clock that counts from GPS's
-/// beginning stands.
+/// The first year of two digits that belongs to the century before: a clock that counts from the
+/// start of GPS shows 2080.
 const LAST_CENTURY: u16 = 70;
 
-/// The year of this program. A clock that stands at the first of January of a year before it counts from a
-/// default. Whether another time is the right one, those who use it see from this machine's clock.
+/// The year of this program. A clock that stands at the first of January of an earlier year counts
+/// from a default. Callers compare other times with this machine's clock.
 const BUILT_IN: u16 = 2026;
 
-/// What the clock shows.
+/// The time that the clock shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Clock {
-    /// Local time with its offset, if that was sent: `2015-02-28T20:30:40-08`, minutes only where
-    /// the offset is no whole hour. Absent while the clock is not set.
+    /// Local time with its offset, if that was sent: `2015-02-28T20:30:40-08`. It has minutes only
+    /// if the offset is not a whole hour. Absent while the clock is not set.
     pub iso8601: Option<String>,
-    /// Minutes that local time is ahead of UTC.
+    /// Minutes by which local time is ahead of UTC.
     pub utc_offset_minutes: Option<i32>,
-    /// False while nothing has set it: neither the network nor a command.
+    /// False if neither the network nor a command has set it.
     pub clock_set: bool,
-    /// The same in seconds since 1970; a clock without a zone is taken to show UTC.
+    /// The same in seconds since 1970; a clock without a zone counts as UTC.
     #[serde(skip)]
     pub unix_seconds: Option<i64>,
 }
 
-/// Reads `+CCLK: "yy/MM/dd,hh:mm:ss±zz"`, with or without quotes and zone, the year also of four digits. A zone
-/// that cannot be is left out.
+/// Reads `+CCLK: "yy/MM/dd,hh:mm:ss±zz"`, with or without quotes and zone, and with a year of two
+/// or four digits. An impossible zone is left out.
 ///
 /// # Errors
-/// [`ReplyError`] where there is no such line or it is no possible time.
+/// [`ReplyError`] if there is no such line or its time is impossible.
 pub fn clock<L: AsRef<str>>(lines: &[L]) -> Result<Clock, ReplyError> {
     let text = lines
         .iter()
@@ -56,7 +57,7 @@ pub fn clock<L: AsRef<str>>(lines: &[L]) -> Result<Clock, ReplyError> {
     })
 }
 
-/// A clock that nothing has set.
+/// A clock that was never set.
 const UNSET: Clock =
     Clock { iso8601: None, utc_offset_minutes: None, clock_set: false, unix_seconds: None };
 
@@ -96,7 +97,7 @@ fn parse(text: &str) -> Option<Clock> {
     Some(Clock { iso8601: Some(iso), utc_offset_minutes, clock_set: true, unix_seconds })
 }
 
-/// The year with its century, the month and the day, of `yy/MM/dd` or `yyyy/MM/dd`.
+/// Parses the year with its century, the month and the day of `yy/MM/dd` or `yyyy/MM/dd`.
 fn date_of(text: &str) -> Option<(u16, u8, u8)> {
     let (year, month, day) = three(text, '/')?;
     let number = u16::try_from(parse_uint(year)?).ok()?;
@@ -109,7 +110,7 @@ fn date_of(text: &str) -> Option<(u16, u8, u8)> {
     Some((year, small(month)?, small(day)?))
 }
 
-/// The argument of `AT+CCLK=` for a time in seconds since 1970, in UTC, without its quotes.
+/// Returns the argument of `AT+CCLK=` for a time in seconds since 1970, in UTC, without its quotes.
 pub fn clock_setting(unix_seconds: i64) -> String {
     let (day, second) = (unix_seconds.div_euclid(86_400), unix_seconds.rem_euclid(86_400));
     let (year, month, day) = date(day);
@@ -118,15 +119,17 @@ pub fn clock_setting(unix_seconds: i64) -> String {
     format!("{year:02}/{month:02}/{day:02},{hour:02}:{minute:02}:{second:02}+00")
 }
 
-/// Days between 1970-01-01 and a day of the Gregorian calendar. Years are counted from March, so that a
-/// leap day is a year's last; 719,468 days lie between the year 0's March and 1970.
+/// Returns the days between 1970-01-01 and a day of the Gregorian calendar. Years are counted from
+/// March, so that a leap day is a year's last; 719,468 days lie between the year 0's March and
+/// 1970.
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
     year * 365 + leap_days + (month * 153 + 2) / 5 + day - 1 - 719_468
 }
 
-/// The year, month and day of a day counted from 1970: the last of each that begins no later.
+/// Returns the year, month and day of a day counted from 1970: the last of each that begins no
+/// later.
 fn date(days: i64) -> (i64, i64, i64) {
     // A guess by years of 365 days is at most one too late in any century to come.
     let late = 1_970 + days.div_euclid(365);
@@ -137,12 +140,12 @@ fn date(days: i64) -> (i64, i64, i64) {
     (year, month, days - days_since_1970(year, month, 1) + 1)
 }
 
-/// The zone in minutes. It is sent in quarters of an hour, summer time included; no zone on Earth is
-/// more than 14 hours from UTC, but modems send up to a day.
+/// Returns the zone in minutes. It is sent in quarters of an hour, summer time included. Zones on
+/// Earth are at most 14 hours from UTC, but modems send up to a day.
 fn offset_minutes(zone: &str) -> Option<i32> {
     let (sign, digits) =
         if let Some(digits) = zone.strip_prefix('-') { (-1, digits) } else { (1, zone.get(1..)?) };
-    // Some add whether it is summer time: `+08,1`.
+    // Some add a mark for summer time: `+08,1`.
     let digits = digits.split(',').next().unwrap_or_default().trim();
     let quarters = i32::try_from(parse_uint(digits)?).ok().filter(|quarters| *quarters <= 96)?;
     Some(sign * quarters * 15)
@@ -164,7 +167,7 @@ fn three(text: &str, separator: char) -> Option<(&str, &str, &str)> {
     Some((first.trim(), second.trim(), third.trim()))
 }
 
-/// A number of one or two digits.
+/// Parses a number of one or two digits.
 fn small(text: &str) -> Option<u8> {
     parse_uint(text).filter(|_| text.len() <= 2).and_then(|number| u8::try_from(number).ok())
 }
@@ -183,7 +186,7 @@ fn days_in(year: u16, month: u8) -> u8 {
 mod tests {
     use super::*;
 
-    /// Defaults of many firmwares, and times near to them that were set.
+    /// Defaults of many firmwares, and nearby times that were set.
     #[test]
     fn a_clock_that_counts_from_a_default_was_never_set() {
         for text in [

@@ -12,7 +12,7 @@ use super::{Args, ReplyError, own_rows, parse_uint};
 /// The largest context number that a reply may name; SIMCom's go up to 179.
 const MAX_CID: u32 = 255;
 
-/// What a context carries.
+/// The payload of a context.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PdpType {
@@ -31,7 +31,7 @@ pub enum PdpType {
 }
 
 impl PdpType {
-    /// The word that commands and replies use.
+    /// Returns the word that commands and replies use.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ipv4 => "IP",
@@ -42,7 +42,7 @@ impl PdpType {
         }
     }
 
-    /// The type for such a word, in whatever case; `None` for types that no modem of today has.
+    /// Returns the type for such a word, in any case; `None` for types that no modem of today has.
     pub fn from_word(word: &str) -> Option<Self> {
         [Self::Ipv4, Self::Ipv6, Self::Ipv4v6, Self::Ppp, Self::NonIp]
             .into_iter()
@@ -50,7 +50,7 @@ impl PdpType {
     }
 }
 
-/// The type of a definition; some firmware has words of its own.
+/// Returns the type of a definition; some firmware has words of its own.
 fn pdp_type(word: &str) -> Option<PdpType> {
     match word.to_ascii_uppercase().as_str() {
         "IPV4" => Some(PdpType::Ipv4),
@@ -64,16 +64,16 @@ fn pdp_type(word: &str) -> Option<PdpType> {
 pub struct Context {
     /// Its number.
     pub cid: u32,
-    /// What it carries; `None` for a type that is not known here.
+    /// Its payload; `None` for an unknown type.
     pub pdp_type: Option<PdpType>,
-    /// Its access point name; `None` where it is empty.
+    /// Its access point name; `None` if it is empty.
     pub apn: Option<String>,
 }
 
 /// Reads the lines `+CGDCONT: <cid>,<type>,<apn>,…`; no line at all is an empty list.
 ///
 /// # Errors
-/// [`ReplyError`] where no line's context number is readable, or nothing but foreign text came.
+/// [`ReplyError`] if no line has a readable context number, or only foreign text came.
 pub fn contexts<L: AsRef<str>>(lines: &[L]) -> Result<Vec<Context>, ReplyError> {
     list("AT+CGDCONT?", "+CGDCONT", lines, |args| {
         Ok(Context {
@@ -95,10 +95,11 @@ pub struct ContextLogin {
     pub texts: Vec<Zeroizing<String>>,
 }
 
-/// Reads the lines `+CGAUTH: <cid>,<protocol>[,<text>[,<text>]]` (27.007 §10.1.31); no line at all is an empty list.
+/// Reads the lines `+CGAUTH: <cid>,<protocol>[,<text>[,<text>]]` (27.007 §10.1.31); no line at all
+/// is an empty list.
 ///
 /// # Errors
-/// [`ReplyError`] where a line's numbers are unreadable, or nothing but foreign text came.
+/// [`ReplyError`] if a line's numbers are unreadable, or only foreign text came.
 pub fn context_logins<L: AsRef<str>>(lines: &[L]) -> Result<Vec<ContextLogin>, ReplyError> {
     list("AT+CGAUTH?", "+CGAUTH", lines, |args| {
         let protocol = args.uint(1, "auth_prot", 255)?;
@@ -111,19 +112,19 @@ pub fn context_logins<L: AsRef<str>>(lines: &[L]) -> Result<Vec<ContextLogin>, R
     })
 }
 
-/// Whether one context is active.
+/// The activation of one context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Activation {
     /// Its number.
     pub cid: u32,
-    /// Whether it is active.
+    /// True if it is active.
     pub active: bool,
 }
 
 /// Reads the lines `+CGACT: <cid>,<state>`; no line at all is an empty list.
 ///
 /// # Errors
-/// [`ReplyError`] where no line is readable, or nothing but foreign text came.
+/// [`ReplyError`] if no line is readable, or only foreign text came.
 pub fn contexts_active<L: AsRef<str>>(lines: &[L]) -> Result<Vec<Activation>, ReplyError> {
     list("AT+CGACT?", "+CGACT", lines, |args| {
         let cid = args.uint(0, "cid", MAX_CID)?;
@@ -131,21 +132,21 @@ pub fn contexts_active<L: AsRef<str>>(lines: &[L]) -> Result<Vec<Activation>, Re
     })
 }
 
-/// The addresses of one context; an all-zero address is none.
+/// The addresses of one context; an all-zero address counts as none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct PdpAddress {
     /// Its number.
     pub cid: u32,
     /// The first address that is set.
     pub address: Option<IpAddr>,
-    /// The second one of a context with two families.
+    /// The second address of a context with two families.
     pub address_2: Option<IpAddr>,
 }
 
 /// Reads the lines `+CGPADDR: <cid>[,<address>[,<address>]]`, quoted or not.
 ///
 /// # Errors
-/// [`ReplyError`] where no line's number is readable, or nothing but foreign text came.
+/// [`ReplyError`] if no line has a readable number, or only foreign text came.
 pub fn context_addresses<L: AsRef<str>>(lines: &[L]) -> Result<Vec<PdpAddress>, ReplyError> {
     list("AT+CGPADDR", "+CGPADDR", lines, |args| {
         let cid = args.uint(0, "cid", MAX_CID)?;
@@ -163,7 +164,7 @@ pub struct Dynamic {
     pub cid: u32,
     /// The bearer's number in the network.
     pub bearer_id: Option<u32>,
-    /// Its access point name, often with that of the network behind it.
+    /// Its access point name, often followed by that of the network.
     pub apn: Option<String>,
     /// The modem's address.
     pub local_address: Option<IpAddr>,
@@ -175,15 +176,16 @@ pub struct Dynamic {
     pub gateway_address: Option<IpAddr>,
     /// The first name server.
     pub dns_primary_address: Option<IpAddr>,
-    /// The second one.
+    /// The second name server.
     pub dns_secondary_address: Option<IpAddr>,
 }
 
-/// Reads the lines `+CGCONTRDP: <cid>,<bearer>,<apn>,<address and mask>,<gateway>,<dns>,<dns>`. Before release 10
-/// the mask was an argument of its own, and Quectel's 5G modules put the address of the other family there.
+/// Reads the lines `+CGCONTRDP: <cid>,<bearer>,<apn>,<address and mask>,<gateway>,<dns>,<dns>`.
+/// Before release 10 the mask was an argument of its own, and Quectel's 5G modules put the address
+/// of the other family there.
 ///
 /// # Errors
-/// [`ReplyError`] where no line's number is readable, or nothing but foreign text came.
+/// [`ReplyError`] if no line has a readable number, or only foreign text came.
 pub fn contexts_dynamic<L: AsRef<str>>(lines: &[L]) -> Result<Vec<Dynamic>, ReplyError> {
     list("AT+CGCONTRDP", "+CGCONTRDP", lines, |args| {
         let mut context = Dynamic {
@@ -213,7 +215,8 @@ pub fn contexts_dynamic<L: AsRef<str>>(lines: &[L]) -> Result<Vec<Dynamic>, Repl
     })
 }
 
-/// Recognises a mask: ones, then zeros. A gateway of IPv4 never begins with all ones.
+/// Reports whether an address is a mask: ones, then zeros. A gateway of IPv4 never begins with all
+/// ones.
 fn is_mask(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {
@@ -227,12 +230,12 @@ fn is_mask(address: IpAddr) -> bool {
     }
 }
 
-/// An address that is one: all zeros stand for none.
+/// Parses an address; all zeros count as none.
 fn address(text: &str) -> Option<IpAddr> {
     address_and_mask(text).0
 }
 
-/// An address, and behind it the mask that newer firmware writes together with it.
+/// Parses an address, and the mask behind it that newer firmware writes together with it.
 fn address_and_mask(text: &str) -> (Option<IpAddr>, Option<IpAddr>) {
     let text = text.trim();
     let set = |address: IpAddr| Some(address).filter(|address| !address.is_unspecified());
@@ -253,7 +256,8 @@ fn address_and_mask(text: &str) -> (Option<IpAddr>, Option<IpAddr>) {
     (parse_address(own).and_then(set), mask)
 }
 
-/// An address in the usual notations, or IPv6 as sixteen decimals with dots (27.007 §10.1.0).
+/// Parses an address in the usual notations, or IPv6 as sixteen decimals with dots (27.007
+/// §10.1.0).
 fn parse_address(text: &str) -> Option<IpAddr> {
     if let Ok(address) = text.parse() {
         return Some(address);
@@ -269,8 +273,8 @@ fn parse_address(text: &str) -> Option<IpAddr> {
     <[u8; 16]>::try_from(octets).ok().map(|octets| Ipv6Addr::from(octets).into())
 }
 
-/// All rows of a list answer. An empty answer is a list with nothing in it, but an answer of only
-/// other lines is none: it is somebody else's.
+/// Reads all rows of a list answer. An empty answer is an empty list. An answer with only foreign
+/// lines belongs to another command.
 fn list<L: AsRef<str>, T>(
     command: &'static str,
     prefix: &'static str,

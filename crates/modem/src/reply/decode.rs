@@ -1,4 +1,5 @@
-//! Raw replies to JSON, by command: what `profiles decode` prints for the standard's own commands.
+//! Raw replies to JSON, by command: the output of `profiles decode` for the standard's own
+//! commands.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -47,23 +48,24 @@ pub const DECODERS: &[(&str, Decoder)] = &[
     ("+CMS ERROR", cms_value),
 ];
 
-/// The decoder of `command` in a table. Case and spaces around it do not count, nor does what
-/// follows an equals sign, unless the table has just that: `AT+CGPADDR=1` is answered as `AT+CGPADDR` is.
+/// Returns the decoder of `command` in a table. Case and spaces around it do not count, and neither
+/// does the text after an equals sign, unless the table has just that. So `AT+CGPADDR=1` is decoded
+/// as `AT+CGPADDR`.
 pub fn decoder(table: &[(&str, Decoder)], command: &str) -> Option<Decoder> {
     let (whole, name) = (command.trim(), command.split('=').next().unwrap_or_default().trim());
     let find = |wanted: &str| table.iter().find(|(known, _)| known.eq_ignore_ascii_case(wanted));
     find(whole).or_else(|| find(name)).map(|(_, decoder)| *decoder)
 }
 
-/// A reply as JSON, in which a value that is not known is absent. Our types have string keys and finite numbers
-/// only, so this does not fail; were it ever to, an empty object says "nothing known".
+/// Returns a reply as JSON without unknown values. Our types have string keys and finite numbers
+/// only, so this does not fail. An empty object stands for a failure.
 pub fn value(reply: impl Serialize) -> Result<Value, ReplyError> {
     let mut value = serde_json::to_value(reply).unwrap_or_else(|_| Value::Object(Map::new()));
     drop_unknown(&mut value);
     Ok(value)
 }
 
-/// Takes out every key whose value is null. The depth is that of our types, which no modem chooses.
+/// Removes every key whose value is null. The depth is that of our types, which no modem chooses.
 fn drop_unknown(value: &mut Value) {
     match value {
         Value::Object(object) => {
@@ -100,7 +102,7 @@ fn registration(kind: &str, registration: &Registration) -> Result<Value, ReplyE
     Ok(object)
 }
 
-/// An error is an answer here: it is how a modem says that there is no SIM.
+/// Returns the state of the SIM. An error is an answer here: a modem without a SIM reports one.
 fn pin_value(raw: &str) -> Result<Value, ReplyError> {
     match body("AT+CPIN?", raw) {
         Ok(lines) => value(pin(&lines)?),
@@ -120,7 +122,7 @@ fn pin_urc(raw: &str) -> Result<Value, ReplyError> {
     Ok(object)
 }
 
-/// One context as an object of its own, several as a list.
+/// Returns one context as an object of its own, and several as a list.
 fn one_or_list<T: Serialize>(rows: &[T]) -> Result<Value, ReplyError> {
     match rows {
         [row] => value(row),

@@ -1,34 +1,35 @@
-//! Why a reply was not understood.
+//! The reason why a reply was not understood.
 
 use std::fmt;
 
-/// Why a reply was not understood. The text of the modem is kept, cut to [`Excerpt::MAX`] characters.
+/// The reason why a reply was not understood. The text of the modem is kept, cut to
+/// [`Excerpt::MAX`] characters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyError {
     /// No line of the reply is the answer to the command.
     #[error("reading the reply to {command}: no {wanted} in it")]
     Missing {
-        /// The command that was asked, for example `AT+CSQ`.
+        /// The command that was sent, for example `AT+CSQ`.
         command: &'static str,
-        /// What was looked for, for example `+CSQ: line`.
+        /// The missing part, for example `+CSQ: line`.
         wanted: &'static str,
     },
     /// One argument of the answer has a form or a value that it cannot have.
     #[error("reading the reply to {command}: {argument} should be {expected}, not {got:?}")]
     Argument {
-        /// The command that was asked.
+        /// The command that was sent.
         command: &'static str,
         /// The argument's name in the standard or the manual, for example `stat`.
         argument: &'static str,
-        /// What it may be.
+        /// The values that are allowed.
         expected: &'static str,
-        /// What the modem sent there; empty when it sent nothing.
+        /// The modem's value; empty if there is none.
         got: Excerpt,
     },
     /// The modem ended the command with an error instead of an answer.
     #[error("reading the reply to {command}: the modem refused it with {result:?}")]
     Refused {
-        /// The command that was asked.
+        /// The command that was sent.
         command: &'static str,
         /// The final result code as sent.
         result: Excerpt,
@@ -40,15 +41,15 @@ pub enum ReplyError {
 pub struct Excerpt(String);
 
 impl Excerpt {
-    /// How many characters are kept.
+    /// The number of characters that are kept.
     pub const MAX: usize = 40;
 
-    /// Cuts `text`.
+    /// Returns `text`, cut to [`MAX`](Self::MAX) characters.
     pub fn new(text: &str) -> Self {
         Self(text.chars().take(Self::MAX).collect())
     }
 
-    /// The text that was kept.
+    /// Returns the text that was kept.
     pub fn as_str(&self) -> &str {
         &self.0
     }

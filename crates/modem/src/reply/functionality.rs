@@ -2,21 +2,22 @@
 
 use super::{ReplyError, own_rows};
 
-/// How much of a modem is switched on.
+/// The functionality level of a modem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Functionality {
     /// 1: all of it.
     Full,
     /// 0, 2, 3, 4: its transmitter, its receiver or both are off; at 0 its card, too.
     RadioOff(u8),
-    /// From 5 on a mode of its maker's: SIMCom has a factory test at 5 and an offline mode at 7.
+    /// From 5 on a mode of the manufacturer: SIMCom has a factory test at 5 and an offline mode at
+    /// 7.
     Makers(u8),
 }
 
-/// Reads `+CFUN: <fun>`, whatever follows.
+/// Reads `+CFUN: <fun>`, and ignores the rest.
 ///
 /// # Errors
-/// [`ReplyError`] where no line is one, or the number is unreadable.
+/// [`ReplyError`] if there is no such line, or the number is unreadable.
 pub fn functionality<L: AsRef<str>>(lines: &[L]) -> Result<Functionality, ReplyError> {
     let command = "AT+CFUN?";
     let rows = own_rows(command, "+CFUN", lines);

@@ -1,4 +1,5 @@
-//! Who the modem is: `+CGMI`, `+CGMM`, `+CGMR`, `+CGSN` and their V.250 forms (27.007 §5.1 to §5.4).
+//! The identity of the modem: `+CGMI`, `+CGMM`, `+CGMR`, `+CGSN` and their V.250 forms (27.007 §5.1
+//! to §5.4).
 
 use serde::{Serialize, Serializer};
 
@@ -14,14 +15,14 @@ pub struct Model {
     /// As sent, without the prefix: `SIMCOM_SIM7600G-H`.
     #[serde(rename = "model")]
     pub raw: String,
-    /// Without quotes and maker: `SIM7600G-H`. This is what model patterns are compared with.
+    /// Without quotes and manufacturer: `SIM7600G-H`. Model patterns are compared with this.
     pub normalised: String,
 }
 
 /// Reads the answer to `AT+CGMM`, with or without `+CGMM:`.
 ///
 /// # Errors
-/// [`ReplyError::Missing`] where no line is one.
+/// [`ReplyError::Missing`] if there is no such line.
 pub fn model<L: AsRef<str>>(lines: &[L]) -> Result<Model, ReplyError> {
     let raw = text_answer("AT+CGMM", &["+CGMM", "+GMM", "Model"], 1, lines)?;
     let bare = raw.trim_matches('"').trim();
@@ -36,22 +37,22 @@ pub fn model<L: AsRef<str>>(lines: &[L]) -> Result<Model, ReplyError> {
 /// Reads the answer to `AT+CGMI`, with or without `+CGMI:`.
 ///
 /// # Errors
-/// [`ReplyError::Missing`] where no line is one.
+/// [`ReplyError::Missing`] if there is no such line.
 pub fn manufacturer<L: AsRef<str>>(lines: &[L]) -> Result<String, ReplyError> {
     text_answer("AT+CGMI", &["+CGMI", "+GMI", "Manufacturer"], 1, lines)
 }
 
-/// Reads the answer to `AT+CGMR`, with or without `+CGMR:` or `Revision:`; the lines of a longer one
-/// are joined with spaces.
+/// Reads the answer to `AT+CGMR`, with or without `+CGMR:` or `Revision:`. The lines of a longer
+/// answer are joined with spaces.
 ///
 /// # Errors
-/// [`ReplyError::Missing`] where no line is one.
+/// [`ReplyError::Missing`] if there is no such line.
 pub fn revision<L: AsRef<str>>(lines: &[L]) -> Result<String, ReplyError> {
     text_answer("AT+CGMR", &["+CGMR", "+GMR", "Revision"], 8, lines)
 }
 
-/// Free text. A line with the command's own prefix is the answer; without one it is the first
-/// `max_lines` lines that are no URC.
+/// Reads free text. A line with the command's own prefix is the answer. Without one, the answer is
+/// the first `max_lines` lines that are not URCs.
 fn text_answer<L: AsRef<str>>(
     command: &'static str,
     prefixes: &[&str],
@@ -74,7 +75,7 @@ fn text_answer<L: AsRef<str>>(
     Ok(text)
 }
 
-/// Lines that modems send by themselves and that no identification looks like.
+/// Reports whether modems send such a line by themselves; no identification looks like it.
 fn is_chatter(line: &str) -> bool {
     let word_then_colon = |marks: &[char]| {
         line.strip_prefix(marks)
@@ -94,19 +95,19 @@ pub struct Imei {
 }
 
 impl Imei {
-    /// The IMEI in `text`, which must be its 15 digits. A wrong check digit (23.003 annex B) is only
-    /// noted: development boards and rebadged modems have one.
+    /// Reads the IMEI in `text`, which must be its 15 digits. A wrong check digit (23.003 annex B)
+    /// is only noted: development boards and rebadged modems have one.
     pub fn new(text: &str) -> Option<Self> {
         let fits = text.len() == 15 && text.bytes().all(|byte| byte.is_ascii_digit());
         fits.then(|| Self { digits: text.to_owned(), luhn_ok: luhn_ok(text) })
     }
 
-    /// The digits.
+    /// Returns the digits.
     pub fn as_str(&self) -> &str {
         &self.digits
     }
 
-    /// Whether the check digit is right.
+    /// Reports whether the check digit is right.
     pub const fn luhn_ok(&self) -> bool {
         self.luhn_ok
     }
@@ -132,7 +133,7 @@ fn luhn_ok(digits: &str) -> bool {
 /// The answer to `AT+CGSN`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Serial {
-    /// The IMEI; absent where the modem has another serial number, such as a CDMA ESN.
+    /// The IMEI; absent if the modem has another serial number, such as a CDMA ESN.
     pub imei: Option<Imei>,
     /// The answer as sent, without the prefix.
     pub raw: String,
@@ -141,10 +142,10 @@ pub struct Serial {
 /// Reads the answer to `AT+CGSN`: an IMEI alone, quoted, with a prefix, or before a comma.
 ///
 /// # Errors
-/// [`ReplyError`] where no line is one, or it is no serial number at all.
+/// [`ReplyError`] if there is no such line, or it is not a serial number at all.
 pub fn serial<L: AsRef<str>>(lines: &[L]) -> Result<Serial, ReplyError> {
     let command = "AT+CGSN";
-    // A line that is an IMEI is the answer, whatever text stands around it.
+    // A line that is an IMEI is the answer, with any text around it.
     let imei_line =
         lines.iter().map(|line| line.as_ref().trim()).find(|line| Imei::new(line).is_some());
     let raw = match imei_line {

@@ -1,4 +1,4 @@
-//! `+COPS?`, the operator that is selected: 27.007 §7.3.
+//! `+COPS?`, the selected operator: 27.007 §7.3.
 
 use serde::Serialize;
 
@@ -9,12 +9,13 @@ use super::{ReplyError, own_rows, parse_uint};
 /// The answer to `AT+COPS?`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Operator {
-    /// How it was chosen: 0 automatic, 1 manual, 2 deregistered, 3 format only, 4 manual, else automatic.
+    /// The mode of selection: 0 automatic, 1 manual, 2 deregistered, 3 format only, 4 manual, else
+    /// automatic.
     pub mode: Option<u32>,
-    /// What `operator` is: 0 long name, 1 short name, 2 the digits of country and network.
+    /// The format of `operator`: 0 long name, 1 short name, 2 the digits of country and network.
     pub format: Option<u32>,
-    /// The operator's name, in letters also where the modem's character set sends it in hexadecimal digits, or
-    /// its digits.
+    /// The operator's name or its digits. A name is in letters even if the modem's character set
+    /// sends it in hexadecimal digits.
     pub operator: Option<String>,
     /// Mobile country code, three digits; known in format 2.
     pub mcc: Option<String>,
@@ -34,7 +35,7 @@ pub fn operator<L: AsRef<str>>(lines: &[L]) -> Result<Operator, ReplyError> {
     let args =
         rows.last().ok_or(ReplyError::Missing { command: "AT+COPS?", wanted: "+COPS: line" })?;
     let mode = args.text(0).map(|_| args.uint(0, "mode", u32::MAX)).transpose()?;
-    // Format 255 with an empty name is what some modems say for "none".
+    // Format 255 with an empty name is "none" for some modems.
     let format = args.text(1).and_then(parse_uint).and_then(|format| u32::try_from(format).ok());
     let operator = args.text(2).map(|text| from_hex(text).unwrap_or_else(|| name(text)));
     let digits = operator.as_deref().filter(|_| format == Some(2)).and_then(split_plmn);
@@ -50,9 +51,10 @@ pub fn operator<L: AsRef<str>>(lines: &[L]) -> Result<Operator, ReplyError> {
     })
 }
 
-/// A name that a modem wrote in hexadecimal digits, since another program left it in the character set `UCS2` or
-/// `HEX` (27.007 §5.5; SIMCom modules turn to it for a USSD answer): as UTF-16 or as ASCII. `None` if the text is
-/// not such a name: eight digits at least, since a network's number has six at most.
+/// Reads a name in hexadecimal digits, as UTF-16 or as ASCII. A modem writes it so if another
+/// program left it in the character set `UCS2` or `HEX` (27.007 §5.5; SIMCom modules switch to it
+/// for a USSD answer). `None` if the text is not such a name: eight digits at least, since a
+/// network's number has six at most.
 fn from_hex(text: &str) -> Option<String> {
     if text.len() < 8 || !text.len().is_multiple_of(2) {
         return None;

@@ -31,12 +31,12 @@ pub fn csq<L: AsRef<str>>(lines: &[L]) -> Result<Csq, ReplyError> {
     // 27.007 §8.5: -113 dBm or less, then steps of 2 dB.
     let rssi_dbm = (rssi_raw <= 31).then(|| f64::from(rssi_raw).mul_add(2.0, -113.0));
     // SIM7500_SIM7600 manual V3.00 p.65: 100…191 is RSCP from -116 dBm in steps of 1 dB. It is not
-    // the power of the whole channel, so it is no RSSI.
+    // the power of the whole channel, so it is not an RSSI.
     let rscp_dbm = (100..=191).contains(&rssi_raw).then(|| f64::from(rssi_raw) - 216.0);
     Ok(Csq { rssi_raw, ber_raw, rssi_dbm, rscp_dbm })
 }
 
-/// The answer to `AT+CESQ`: report indexes, and the levels they stand for.
+/// The answer to `AT+CESQ`: report indexes, and the levels for which they stand.
 ///
 /// A level is the lower edge of its bin, so index 0 ("below the scale") is one step under it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -72,7 +72,7 @@ pub struct Cesq {
 }
 
 impl Cesq {
-    /// The levels by radio; a radio without any is left out.
+    /// Returns the levels by radio; a radio without any is left out.
     ///
     /// GSM's index counts only when no newer radio answers: modems fill it in LTE too.
     pub fn signals(&self) -> Vec<Signal> {
@@ -88,7 +88,8 @@ impl Cesq {
         let rssi_dbm = self.rscp_dbm.zip(self.ecio_db).map(|(rscp, ecio)| rscp - ecio);
         let wcdma = Signal { rssi_dbm, ..Signal::unknown(Rat::Wcdma) };
         let mut signals = Vec::new();
-        // Index 0 is an edge below the range, so what the sieve takes out here is no fault to count.
+        // Index 0 is an edge below the range, so a value that the sieve removes here is not a fault
+        // to count.
         let kept = [wcdma, lte, nr].map(|signal| signal.plausible(&mut Sieve::default()));
         signals.extend(kept.into_iter().filter(|signal| !signal.is_empty()));
         if signals.is_empty() && self.rssi_dbm.is_some() {
@@ -98,8 +99,8 @@ impl Cesq {
     }
 }
 
-/// Reads `+CESQ:` with six arguments (before Release 15) or nine (with NR). One that is not a number up to 255
-/// is left out.
+/// Reads `+CESQ:` with six arguments (before Release 15) or nine (with NR). An argument that is not
+/// a number up to 255 is left out.
 ///
 /// # Errors
 /// [`ReplyError`] if there is no such line, or if none of its arguments is such a number.
@@ -130,13 +131,14 @@ pub fn cesq<L: AsRef<str>>(lines: &[L]) -> Result<Cesq, ReplyError> {
     })
 }
 
-/// A report index, which has eight bits.
+/// Parses a report index, which has eight bits.
 fn index(args: &Args<'_>, at: usize) -> Option<u32> {
     let number = args.text(at).and_then(parse_uint)?;
     u8::try_from(number).ok().map(u32::from)
 }
 
-/// The lower edge of bin `index`; nothing beyond the scale's last bin, where 99 and 255 are.
+/// Returns the lower edge of bin `index`; `None` beyond the scale's last bin, such as for 99 and
+/// 255.
 fn level(index: Option<u32>, last: u32, step: f64, base: f64) -> Option<f64> {
     index.filter(|index| *index <= last).map(|index| f64::from(index).mul_add(step, base))
 }

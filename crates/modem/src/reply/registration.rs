@@ -12,28 +12,28 @@ const MAX_N: u64 = 6;
 /// 23.003 §19.4.2.3 and §28.6: a tracking area of 5G has 24 bits, older areas have 16.
 const AREA_BITS: u32 = 24;
 
-/// 38.413 §9.3.1.7: an NR cell has 36 bits, older ones have 28 at most. Which it is need not show in the
-/// line: its radio may be left out.
+/// 38.413 §9.3.1.7: an NR cell has 36 bits, older cells have 28 at most. The line may leave out the
+/// radio, so it need not show the kind of cell.
 const CELL_BITS: u32 = 36;
 
 /// An unsigned -1 of 32 and of 28 bits, which modems send for "no cell".
 const NO_CELL: [u64; 2] = [0xFFFF_FFFF, 0xFFF_FFFF];
 
-/// Numbers that stand for an area that is not known (23.003 §4.1, §19.4.2.3 and §28.6), and an unsigned -1, which
-/// modems send.
+/// Numbers of an unknown area (23.003 §4.1, §19.4.2.3 and §28.6), and an unsigned -1, which modems
+/// send.
 const NO_AREA: [u64; 5] = [0, 0xFFFE, 0xFFFF, 0xFF_FFFE, 0xFF_FFFF];
 
-/// Returns false for the numbers that stand for an area that is not known.
+/// Returns false for the numbers of an unknown area.
 pub fn is_area(number: u64) -> bool {
     !NO_AREA.contains(&number)
 }
 
-/// Returns false for the numbers that stand for a cell that is not known.
+/// Returns false for the numbers of an unknown cell.
 pub fn is_cell(number: u64) -> bool {
     !NO_CELL.contains(&number)
 }
 
-/// Which registration is meant.
+/// The domain of a registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Domain {
     /// Circuit switched, `+CREG`.
@@ -54,7 +54,7 @@ impl Domain {
     /// All four, in the order of their age.
     pub const ALL: [Self; 4] = [Self::Cs, Self::Ps, Self::Eps, Self::FiveGs];
 
-    /// What its lines start with, without the colon.
+    /// Returns the beginning of its lines, without the colon.
     pub const fn prefix(self) -> &'static str {
         match self {
             Self::Cs => "+CREG",
@@ -64,13 +64,13 @@ impl Domain {
         }
     }
 
-    /// Whether who is registered there may send data. In circuits there is speech only: a SIM without a data plan is
-    /// registered there too.
+    /// Reports whether a modem that is registered there may send data. The circuit-switched domain
+    /// only has speech: a SIM without a data plan is registered there too.
     pub const fn carries_data(self) -> bool {
         !matches!(self, Self::Cs)
     }
 
-    /// The query.
+    /// Returns the query.
     pub const fn query(self) -> &'static str {
         match self {
             Self::Cs => "AT+CREG?",
@@ -126,17 +126,17 @@ impl Stat {
         Self::AttachedRlos,
     ];
 
-    /// The state for a code, 0 to 11.
+    /// Returns the state for a code, 0 to 11.
     pub fn from_code(code: u32) -> Option<Self> {
         Self::ALL.get(usize::try_from(code).ok()?).copied()
     }
 
-    /// The code.
+    /// Returns the code.
     pub fn code(self) -> u8 {
         (0..).zip(Self::ALL).find(|(_, stat)| *stat == self).map_or(4, |(code, _)| code)
     }
 
-    /// The state's name.
+    /// Returns the state's name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotRegistered => "not_registered",
@@ -154,7 +154,7 @@ impl Stat {
         }
     }
 
-    /// The state as the end of a sentence about a modem that has no data.
+    /// Returns the end of a sentence about a modem that has no data.
     pub const fn in_words(self) -> &'static str {
         match self {
             Self::NotRegistered => "not registered in a network, and not looking for one",
@@ -169,8 +169,9 @@ impl Stat {
         }
     }
 
-    /// Which of two domains' states says more of a modem that has no data in either: the greater one. A refusal is
-    /// the network's own word, and explains why another domain is still searched: it comes before the search.
+    /// Returns how informative the state is for a modem that has no data in two domains: the
+    /// greater state counts. A refusal is the network's own answer, and explains the search in the
+    /// other domain, so it comes before the search.
     pub const fn weight(self) -> u8 {
         match self {
             Self::NotRegistered => 0,
@@ -182,12 +183,13 @@ impl Stat {
         }
     }
 
-    /// Whether data can flow: at home or roaming, with or without preference for voice fall-back.
+    /// Reports whether data can flow: at home or roaming, with or without preference for voice
+    /// fall-back.
     pub const fn is_registered(self) -> bool {
         matches!(self, Self::Home | Self::HomeCsfbNotPreferred) || self.is_roaming_for_data()
     }
 
-    /// Whether it is registered in a foreign network, in whatever degree.
+    /// Reports whether it is registered in a foreign network, to any degree.
     pub const fn is_roaming(self) -> bool {
         self.is_roaming_for_data() || matches!(self, Self::RoamingSmsOnly)
     }
@@ -209,7 +211,7 @@ impl Serialize for Stat {
 /// A registration as one line reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Registration {
-    /// Which registration.
+    /// Its domain.
     pub domain: Domain,
     /// Its state.
     #[serde(flatten)]
@@ -223,30 +225,31 @@ pub struct Registration {
     /// Access technology.
     #[serde(flatten)]
     pub act: Option<Act>,
-    /// The area as sent, if it is not a hexadecimal number or stands for none; cut to 40 characters.
+    /// The area as sent, if it is not a hexadecimal number or is unknown; cut to 40 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lac_raw: Option<String>,
     /// The cell as sent, if it or the area is not such a number; cut to 40 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ci_raw: Option<String>,
-    /// Whether the modem is registered for speech while it is not for data. One line does not tell.
+    /// True if the modem is registered for speech but not for data. One line alone does not show
+    /// that.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub voice_only: bool,
 }
 
 impl Registration {
-    /// Why there is no data, in words.
+    /// Returns the reason why there is no data.
     pub fn in_words(&self) -> String {
         let voice = if self.voice_only { "; it is registered for voice only" } else { "" };
         format!("{} ({}){voice}", self.stat.in_words(), self.stat.as_str())
     }
 }
 
-/// Reads the answer to a query, `+CREG: <n>,<stat>[,…]`, from the lines of the reply. An unsolicited
-/// line among them is passed over.
+/// Reads the answer to a query, `+CREG: <n>,<stat>[,…]`, from the lines of the reply. An
+/// unsolicited line among them is skipped.
 ///
 /// # Errors
-/// [`ReplyError`] where no line is such an answer or its state is unknown.
+/// [`ReplyError`] if no line is such an answer or its state is unknown.
 pub fn solicited<L: AsRef<str>>(domain: Domain, lines: &[L]) -> Result<Registration, ReplyError> {
     let line = lines
         .iter()
@@ -256,19 +259,19 @@ pub fn solicited<L: AsRef<str>>(domain: Domain, lines: &[L]) -> Result<Registrat
     parse(domain, line, 1)
 }
 
-/// Reads an unsolicited line, `+CREG: <stat>[,…]`. A line that carries `<n>` nevertheless, which
-/// some modems send, is read as such.
+/// Reads an unsolicited line, `+CREG: <stat>[,…]`. Some modems send `<n>` all the same; such a line
+/// is read with it.
 ///
 /// # Errors
-/// [`ReplyError`] where the line is not of this domain or its state is unknown.
+/// [`ReplyError`] if the line is not of this domain or its state is unknown.
 pub fn unsolicited(domain: Domain, line: &str) -> Result<Registration, ReplyError> {
     parse(domain, line, usize::from(is_solicited(line)))
 }
 
-/// Whether a registration line has the form of an answer to a query rather than of a URC, as far as
-/// the line tells: `+CREG: 2,1` is an answer, since a URC with a second argument has a third, and a
-/// bare one- or two-digit second argument is a state, since areas are quoted or of four digits.
-/// Ambiguous only for modems that print an area below 0x12 without leading zeros.
+/// Reports whether a registration line has the form of an answer to a query, not of a URC. `+CREG:
+/// 2,1` is an answer, since a URC with a second argument has a third. A bare second argument of one
+/// or two digits is a state, since areas are quoted or of four digits. It is ambiguous only for
+/// modems that print an area below 0x12 without leading zeros.
 pub fn is_solicited(line: &str) -> bool {
     Domain::ALL
         .into_iter()
@@ -297,7 +300,7 @@ fn parse(domain: Domain, line: &str, at: usize) -> Result<Registration, ReplyErr
     let cell = at + 2 + usize::from(has_rac_before_cell(domain, &args, at));
     let (lac_or_tac, lac_raw) = hex_or_raw(args.text(at + 1), AREA_BITS, is_area);
     let (ci, unreadable_ci) = hex_or_raw(args.text(cell), CELL_BITS, is_cell);
-    // Next to an area that is no number a cell that looks like one is not to be trusted blindly.
+    // Next to an area that is not a number, a cell that looks like one is kept as sent, too.
     let ci_raw = unreadable_ci.or_else(|| lac_raw.as_ref().and(args.text(cell)).map(cut));
     let act = args.text(cell + 1).and_then(parse_uint).and_then(|code| u32::try_from(code).ok());
     Ok(Registration {
@@ -312,15 +315,15 @@ fn parse(domain: Domain, line: &str, at: usize) -> Result<Registration, ReplyErr
     })
 }
 
-/// Early LTE modems put a routing area code (two digits) between the tracking area and the cell.
-/// It shows by what stands in the place of the access technology: more than two digits.
+/// Reports whether a routing area code (two digits) stands between the tracking area and the cell,
+/// as in early LTE modems. Then the place of the access technology has more than two digits.
 fn has_rac_before_cell(domain: Domain, args: &Args<'_>, at: usize) -> bool {
     let len = |index| args.text(index).map_or(0, str::len);
     domain == Domain::Eps && len(at + 2) <= 2 && len(at + 3) > 2
 }
 
-/// A number of at most `bits` bits that is known, else the text as sent: the
-/// state must survive an area that is not readable.
+/// Returns a known number of at most `bits` bits, else the text as sent: the state must survive an
+/// unreadable area.
 fn hex_or_raw(
     text: Option<&str>,
     bits: u32,

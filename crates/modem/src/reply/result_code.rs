@@ -1,4 +1,4 @@
-//! `+CME ERROR` and `+CMS ERROR`: numbers, texts, and what they mean (27.007 §9.2, 27.005 §3.2.5).
+//! `+CME ERROR` and `+CMS ERROR`: numbers, texts, and their meanings (27.007 §9.2, 27.005 §3.2.5).
 
 use super::args::{after_prefix, name};
 use super::{Excerpt, ReplyError, parse_uint};
@@ -6,18 +6,18 @@ use super::{Excerpt, ReplyError, parse_uint};
 /// A refusal by the mobile equipment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CmeError {
-    /// The code, also where the modem sent a text that is in the table (`AT+CMEE=2`).
+    /// The code, even if the modem sent a text that is in the table (`AT+CMEE=2`).
     pub code: Option<u16>,
-    /// The text as sent, cut to 40 characters, or what the number means; empty for neither.
+    /// The text as sent, cut to 40 characters, or the meaning of the number; empty without either.
     pub text: String,
 }
 
 /// A refusal by the short message service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CmsError {
-    /// The code, also where the modem sent a text that is in the table.
+    /// The code, even if the modem sent a text that is in the table.
     pub code: Option<u16>,
-    /// The text as sent, cut to 40 characters, or what the number means; empty for neither.
+    /// The text as sent, cut to 40 characters, or the meaning of the number; empty without either.
     pub text: String,
 }
 
@@ -25,7 +25,7 @@ impl CmeError {
     /// Reads `+CME ERROR: <number or text>`.
     ///
     /// # Errors
-    /// [`ReplyError::Missing`] where `line` is none.
+    /// [`ReplyError::Missing`] if `line` is not such a line.
     pub fn of_line(line: &str) -> Result<Self, ReplyError> {
         let (code, text) = read(line, "+CME ERROR", CME)?;
         Ok(Self { code, text })
@@ -36,19 +36,19 @@ impl CmsError {
     /// Reads `+CMS ERROR: <number or text>`.
     ///
     /// # Errors
-    /// [`ReplyError::Missing`] where `line` is none.
+    /// [`ReplyError::Missing`] if `line` is not such a line.
     pub fn of_line(line: &str) -> Result<Self, ReplyError> {
         let (code, text) = read(line, "+CMS ERROR", CMS)?;
         Ok(Self { code, text })
     }
 }
 
-/// What a `+CME ERROR` code means.
+/// Returns the meaning of a `+CME ERROR` code.
 pub fn cme_meaning(code: u16) -> Option<&'static str> {
     meaning(CME, code)
 }
 
-/// What to try after a `+CME ERROR` that an operator can do something about.
+/// Returns advice after a `+CME ERROR` that an operator can cure.
 pub fn cme_advice(code: u16) -> Option<&'static str> {
     Some(match code {
         3 => "another program may use the modem, or the SIM's plan does not allow it",
@@ -71,7 +71,7 @@ pub fn cme_advice(code: u16) -> Option<&'static str> {
     })
 }
 
-/// What a `+CMS ERROR` code means.
+/// Returns the meaning of a `+CMS ERROR` code.
 pub fn cms_meaning(code: u16) -> Option<&'static str> {
     meaning(CMS, code)
 }
@@ -98,7 +98,8 @@ fn read(
     Ok((code, Excerpt::new(&name(text)).as_str().to_owned()))
 }
 
-/// Whether two texts agree in letters and digits: modems differ in case, hyphens and even spaces.
+/// Reports whether two texts agree in letters and digits: modems differ in case, hyphens and even
+/// spaces.
 fn same_words(a: &str, b: &str) -> bool {
     fn letters(text: &str) -> impl Iterator<Item = u8> {
         text.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_lowercase())

@@ -34,7 +34,7 @@ impl Rat {
     pub const ALL: [Self; 6] =
         [Self::Gsm, Self::Wcdma, Self::Lte, Self::Nr, Self::NbIot, Self::CatM];
 
-    /// The label's value.
+    /// Returns the label's value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Gsm => "gsm",
@@ -49,22 +49,22 @@ impl Rat {
 
 /// The access technology that `+COPS` and the registration replies report (27.007 §7.3, `AcT`).
 ///
-/// Serializes as two keys: `act`, the technology, and `rat`, the metrics' word where there is one.
+/// Serializes as two keys: `act`, the technology, and `rat`, the metrics' word if there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Act(u8);
 
 impl Act {
-    /// The technology for a code; `None` for codes the standard does not know.
+    /// Returns the technology for a code; `None` for codes that the standard does not have.
     pub fn from_code(code: u32) -> Option<Self> {
         u8::try_from(code).ok().filter(|code| *code <= 13).map(Self)
     }
 
-    /// The code, 0 to 13.
+    /// Returns the code, 0 to 13.
     pub const fn code(self) -> u8 {
         self.0
     }
 
-    /// The technology's short name.
+    /// Returns the technology's short name.
     pub const fn as_str(self) -> &'static str {
         match self.0 {
             0 => "gsm",
@@ -84,8 +84,8 @@ impl Act {
         }
     }
 
-    /// The radio in the metrics' words. Code 8 has none: it is EC-GSM-IoT in the standard and
-    /// CDMA/HDR in SIMCom's manuals.
+    /// Returns the radio in the metrics' words. Code 8 has no radio: it is EC-GSM-IoT in the
+    /// standard and CDMA/HDR in SIMCom's manuals.
     pub const fn rat(self) -> Option<Rat> {
         match self.0 {
             0 | 1 | 3 => Some(Rat::Gsm),
@@ -123,9 +123,9 @@ pub enum Quantity {
 }
 
 impl Quantity {
-    /// What a receiver can report, in dBm or dB: the widest reporting range of TS 36.133 §9.1 and
-    /// TS 38.133 §10.1 (RSRP -156…-31 and RSRQ -43…20 are NR's, SINR -23…40 likewise); for RSSI
-    /// the standards' -110…-25 with room for receivers that are better or saturated.
+    /// Returns the range that a receiver can report, in dBm or dB. It is the widest reporting range
+    /// of TS 36.133 §9.1 and TS 38.133 §10.1; RSRP -156…-31, RSRQ -43…20 and SINR -23…40 are NR's.
+    /// RSSI has the standards' -110…-25 with room for receivers that are better or saturated.
     pub const fn range(self) -> RangeInclusive<f64> {
         match self {
             Self::Rssi => -120.0..=-20.0,
@@ -143,7 +143,7 @@ pub struct Sieve {
 }
 
 impl Sieve {
-    /// `value` if it lies in the range of `quantity`; otherwise it is counted and left out.
+    /// Returns `value` if it lies in the range of `quantity`; otherwise it is counted and left out.
     /// A sentinel ([`Sieve::is_sentinel`]) is left out without being counted.
     pub fn keep(&mut self, quantity: Quantity, value: f64) -> Option<f64> {
         if Self::is_sentinel(value) {
@@ -161,14 +161,14 @@ impl Sieve {
         self.implausible = self.implausible.saturating_add(1);
     }
 
-    /// How many values were left out so far.
+    /// Returns the number of values left out so far.
     pub const fn implausible(self) -> u32 {
         self.implausible
     }
 
-    /// Whether a level in dBm or dB is one of the numbers modems send for "not measured": -32768
-    /// (also in tenths, and cut to a whole number: `…,-95,-12,-3276` of an RM500Q in limited service), an unsigned
-    /// -1, and the 99 and 255 of the 27.007 report indexes. For
+    /// Reports whether a level in dBm or dB is a number that modems send for "not measured". These
+    /// are -32768 (also in tenths, and cut to a whole number: `…,-95,-12,-3276` of an RM500Q in
+    /// limited service), an unsigned -1, and the 99 and 255 of the 27.007 report indexes. For
     /// levels only: a raw field of 99 tenths is a good signal to noise ratio.
     pub fn is_sentinel(value: f64) -> bool {
         [-32768.0, -3276.8, -3276.0, 32767.0, 65535.0, 4_294_967_295.0, 99.0, 255.0]
@@ -176,10 +176,10 @@ impl Sieve {
     }
 }
 
-/// The levels of one radio, each left out where it is not known.
+/// The levels of one radio, without unknown levels.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Signal {
-    /// Which radio.
+    /// The radio.
     pub rat: Rat,
     /// Received power over the whole channel, dBm.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -196,12 +196,12 @@ pub struct Signal {
 }
 
 impl Signal {
-    /// A radio of which nothing is known yet.
+    /// Creates the signal of a radio without known levels.
     pub const fn unknown(rat: Rat) -> Self {
         Self { rat, rssi_dbm: None, rsrp_dbm: None, rsrq_db: None, sinr_db: None }
     }
 
-    /// The same without values that no receiver can report; `sieve` counts what it took out.
+    /// Removes values that no receiver can report; `sieve` counts them.
     #[must_use]
     pub fn plausible(self, sieve: &mut Sieve) -> Self {
         let mut keep = |quantity, value: Option<f64>| value.and_then(|v| sieve.keep(quantity, v));
@@ -214,7 +214,7 @@ impl Signal {
         }
     }
 
-    /// Whether no level is known.
+    /// Reports whether no level is known.
     pub const fn is_empty(&self) -> bool {
         self.rssi_dbm.is_none()
             && self.rsrp_dbm.is_none()

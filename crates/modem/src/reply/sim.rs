@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::args::after_prefix;
 use super::{CmeError, Excerpt, ReplyError, own_rows};
 
-/// What the SIM waits for.
+/// The code that the SIM waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lock {
@@ -23,49 +23,49 @@ pub enum Lock {
     PhSimPin,
     /// The lock to the first SIM.
     PhFsimPin,
-    /// The unblocking of that.
+    /// The unblocking key of that lock.
     PhFsimPuk,
     /// The lock to a network.
     PhNetPin,
-    /// The unblocking of that.
+    /// The unblocking key of that lock.
     PhNetPuk,
     /// The lock to a part of a network.
     PhNetsubPin,
-    /// The unblocking of that.
+    /// The unblocking key of that lock.
     PhNetsubPuk,
     /// The lock to a service provider.
     PhSpPin,
-    /// The unblocking of that.
+    /// The unblocking key of that lock.
     PhSpPuk,
     /// The lock to a company.
     PhCorpPin,
-    /// The unblocking of that.
+    /// The unblocking key of that lock.
     PhCorpPuk,
-    /// The modem does not say: no SIM, a SIM that is starting, a fault.
+    /// Not reported: no SIM, a SIM that is starting, a fault.
     Unknown,
 }
 
-/// The answer to `AT+CPIN?`, also where that is an error.
+/// The answer to `AT+CPIN?`, which may be an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Pin {
-    /// What the SIM waits for.
+    /// The code that the SIM waits for.
     pub lock: Lock,
-    /// Whether it is ready; absent where the modem answered with an error.
+    /// True if it is ready; absent if the modem answered with an error.
     pub ready: Option<bool>,
-    /// `cme` where the modem answered with an error.
+    /// `cme` if the modem answered with an error.
     pub error: Option<&'static str>,
-    /// The error's code, also where the modem sent text.
+    /// The error's code, even if the modem sent text.
     pub code: Option<u16>,
-    /// The error's text: as sent, or what the code means.
+    /// The error's text: as sent, or the meaning of the code.
     pub text: Option<String>,
-    /// False where the error says that there is no SIM; true where it says that there is one.
+    /// False if the error means that there is no SIM; true if it means that there is one.
     pub sim_present: Option<bool>,
 }
 
 /// Reads `+CPIN: <code>`, also without the prefix.
 ///
 /// # Errors
-/// [`ReplyError`] where no line is one or its code is unknown.
+/// [`ReplyError`] if there is no such line, or its code is unknown.
 pub fn pin<L: AsRef<str>>(lines: &[L]) -> Result<Pin, ReplyError> {
     let command = "AT+CPIN?";
     // Of two lines the later one is the newer state: a `+CPIN: READY` may come during the query.
@@ -92,7 +92,7 @@ pub fn pin<L: AsRef<str>>(lines: &[L]) -> Result<Pin, ReplyError> {
     Ok(Pin { lock, ready, error: None, code: None, text: None, sim_present })
 }
 
-/// What `+CME ERROR` says of the SIM when it is the answer to `AT+CPIN?`.
+/// Returns the state of the SIM for a `+CME ERROR` in answer to `AT+CPIN?`.
 pub fn pin_refused(error: &CmeError) -> Pin {
     let sim_present = match error.code {
         Some(10) => Some(false),
@@ -128,10 +128,10 @@ pub fn pin_refused(error: &CmeError) -> Pin {
     }
 }
 
-/// How often a card's secrets may still be tried.
+/// The tries left for a card's secrets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct PinTries {
-    /// The PIN: 3 on a card that never heard a wrong one; at 0 it wants its PUK.
+    /// The PIN: 3 on a card that never had a wrong try; at 0 it waits for its PUK.
     pub pin: Option<u32>,
     /// The PUK: 10 at first; at 0 the card is lost.
     pub puk: Option<u32>,
@@ -140,7 +140,7 @@ pub struct PinTries {
 /// Reads the lines `+CPINR: <code>,<retries>[,<default>]` (27.007 §8.65).
 ///
 /// # Errors
-/// [`ReplyError`] where none is of the PIN or the PUK, or a number is unreadable.
+/// [`ReplyError`] if no line is of the PIN or the PUK, or a number is unreadable.
 pub fn pin_tries<L: AsRef<str>>(lines: &[L]) -> Result<PinTries, ReplyError> {
     let command = "AT+CPINR";
     let mut tries = PinTries::default();
@@ -159,13 +159,13 @@ pub fn pin_tries<L: AsRef<str>>(lines: &[L]) -> Result<PinTries, ReplyError> {
 }
 
 impl Lock {
-    /// Whether a modem with it has data. The second PIN and its PUK guard fixed dialling and the like (27.007 §8.3,
-    /// TS 22.101 §A.22): networks don't ask for them.
+    /// Reports whether a modem with this lock has data. The second PIN and its PUK guard fixed
+    /// dialling and similar functions (27.007 §8.3, TS 22.101 §A.22): networks do not ask for them.
     pub const fn lets_data_through(self) -> bool {
         matches!(self, Self::None | Self::SimPin2 | Self::SimPuk2)
     }
 
-    /// What is locked to what, for the locks that personalise a modem (TS 22.022); `None` for all others.
+    /// Returns the binding of a lock that personalises a modem (TS 22.022); `None` for all others.
     pub const fn bond(self) -> Option<&'static str> {
         Some(match self {
             Self::PhSimPin => "the modem is locked to another SIM (PH-SIM PIN)",
@@ -198,7 +198,7 @@ impl Lock {
     }
 
     fn from_code(code: &str) -> Option<Self> {
-        // SIM800 and its kin write `PH_SIM PIN`.
+        // SIM800 and related models write `PH_SIM PIN`.
         let code = code.trim().trim_matches('"').to_ascii_uppercase().replace('_', "-");
         Some(match code.as_str() {
             "READY" => Self::None,
@@ -228,7 +228,7 @@ impl Lock {
 /// Reads the answer to `AT+CIMI`: up to 15 digits (23.003 §2.2).
 ///
 /// # Errors
-/// [`ReplyError`] where no line is one.
+/// [`ReplyError`] if there is no such line.
 pub fn imsi<L: AsRef<str>>(lines: &[L]) -> Result<String, ReplyError> {
     let digits = |line: &L| {
         let line = line.as_ref().trim();
@@ -246,7 +246,7 @@ pub fn imsi<L: AsRef<str>>(lines: &[L]) -> Result<String, ReplyError> {
 /// or from a bare line.
 ///
 /// # Errors
-/// [`ReplyError`] where no line is one or it is no card number.
+/// [`ReplyError`] if there is no such line, or it is not a card number.
 pub fn iccid<L: AsRef<str>>(
     command: &'static str,
     prefixes: &[&str],
@@ -270,9 +270,9 @@ pub fn iccid<L: AsRef<str>>(
     })
 }
 
-/// A card number in its printed order, of a text that may be quoted, padded with `F` or have its
-/// half-bytes swapped as the file on the card has them. Some cards carry a hexadecimal letter
-/// inside; it stays. `None` unless it begins with 89, the industry's number (E.118 §3.1).
+/// Returns a card number in its printed order. The text may be quoted, padded with `F`, or have its
+/// half-bytes swapped as in the file on the card. Some cards have a hexadecimal letter inside; it
+/// stays. `None` unless it begins with 89, the industry's number (E.118 §3.1).
 pub fn iccid_digits(text: &str) -> Option<String> {
     let text = text.trim().trim_matches('"').to_ascii_uppercase();
     let hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());

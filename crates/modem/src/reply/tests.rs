@@ -13,7 +13,7 @@ fn json_of(command: &str, raw: &str) -> Value {
     decode(command, raw).unwrap_or_else(|error| panic!("{raw:?}: {error}"))
 }
 
-/// Whether every key of `wanted` is in the JSON with that value; `null` means absent.
+/// Checks that every key of `wanted` is in the JSON with that value; `null` means absent.
 #[track_caller]
 fn check(command: &str, raw: &str, wanted: Value) {
     let got = json_of(command, raw);
@@ -224,7 +224,8 @@ fn operators() {
     assert!(decode("AT+COPS?", "+COPS: (1,\"a\",\"b\",\"46000\",7)\r\nOK").is_err());
 }
 
-/// The name in the character set that another program left (TinyGSM issue 493 for `HEX`; lower case by HL8518).
+/// A name in the character set that another program left (TinyGSM issue 493 for `HEX`; lower case
+/// by HL8518).
 #[test]
 fn a_name_in_hexadecimal_digits_is_read() {
     for (text, name) in [
@@ -235,7 +236,7 @@ fn a_name_in_hexadecimal_digits_is_read() {
         ("4649454C44204D4F42494C45", "FIELD MOBILE"),
         ("5450204669656C64", "TP Field"),
         ("00410042", "AB"),
-        // These are names as they stand.
+        // These are plain names.
         ("CAFE", "CAFE"),
         ("0041", "0041"),
         ("310260", "310260"),
@@ -313,7 +314,7 @@ fn context_addresses_of_both_families() {
     let many = "+CGPADDR: 1,10.0.0.1\r\n+CGPADDR: 2,0.0.0.0\r\nOK";
     check("AT+CGPADDR", many, json!({"contexts": [{"cid": 1, "address": "10.0.0.1"}, {"cid": 2}]}));
     for (rest, first, second) in [
-        // 17 octets, which are not an address, beside a good one.
+        // 17 octets, which are not an address, beside a valid one.
         ("\"10.36.130.148\",\"0.0.0.0.0.0.0.0.0.0.0.0.1.2.3.4.5\"", Some("10.36.130.148"), None),
         ("\"0.0.0.0.0.0.0.0.0.0.0.0.1.2.3.4.5\",\"10.36.130.148\"", Some("10.36.130.148"), None),
         ("10.0.0.256", None, None),
@@ -351,7 +352,7 @@ fn what_the_network_gave_a_context() {
             "5,ims,10.1.2.3,,,,10.9.9.1,10.9.9.2",
             json!({"apn": "ims", "local_address": "10.1.2.3", "gateway_address": null}),
         ),
-        // An address that cannot be leaves the others.
+        // An impossible address leaves the others.
         (
             "5,\"net\",\"10.1.2.999\",\"10.1.2.1\",\"0.0.0.0\",\"10.9.9.2\"",
             json!({"local_address": null, "gateway_address": "10.1.2.1",

@@ -1,4 +1,4 @@
-//! How a session has failed lately: whether that is its stack's doing, and how long to wait.
+//! The recent failures of a session: their cause, and the wait after them.
 
 use std::time::Duration;
 
@@ -7,46 +7,47 @@ use tokio::time::Instant;
 use crate::backoff::{Backoff, pace};
 use crate::mqtt::MqttError;
 
-/// So many failures in a row that were not the broker's word are the stack's.
+/// The number of failures in a row, not by the broker, after which the stack is the cause.
 const ROW: u32 = 3;
 
 /// The failures of one session.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
-    /// In a row, and not the broker's word.
+    /// The failures in a row that were not the broker's answer.
     own: u32,
-    /// Since when it has not been connected for a stable time.
+    /// The time since which it has not been connected for a stable time.
     since: Option<Instant>,
-    /// It was connected since the service was started.
+    /// True if it was connected since the service was started.
     was_good: bool,
-    /// The last CONNECT was refused as by a stack that knows no service, though there was one.
+    /// True if the last CONNECT was refused as by a stack without service, although the service was
+    /// started.
     pub(super) is_forgotten: bool,
-    /// For how long what failed last kept the stack from others.
+    /// The time for which the last failure kept the stack from others.
     held: Duration,
 }
 
-/// The longest wait for another session's sake. Nothing keeps the stack longer than CONNECT.
+/// The longest wait for another session's sake. CONNECT is the longest operation of the stack.
 const LONGEST: Duration = Duration::from_secs(150);
 
 impl Failures {
-    /// The service was started just now.
+    /// Notes that the service was started just now.
     pub(super) fn service_started(&mut self) {
         (self.was_good, self.is_forgotten) = (false, false);
     }
 
-    /// It is connected.
+    /// Notes that it is connected.
     pub(super) fn connected(&mut self) {
         (self.was_good, self.is_forgotten) = (true, false);
         self.held = Duration::ZERO;
     }
 
-    /// It was connected for a stable time.
+    /// Notes that it was connected for a stable time.
     pub(super) fn stable(&mut self) {
         self.since = None;
     }
 
-    /// A CONNECT, or what follows it, failed after so long. `has_service`: the stack refuses without a code where its
-    /// service is not started.
+    /// Notes that a CONNECT, or a step after it, failed after `took`. `has_service` is true if the
+    /// stack refuses without a code while its service is not started.
     pub(super) fn of_connect(&mut self, error: &MqttError, took: Duration, has_service: bool) {
         self.count(error);
         self.held = took;
@@ -54,19 +55,19 @@ impl Failures {
         self.is_forgotten = self.was_good && is_bare;
     }
 
-    /// A publish failed after so long, and the session with it.
+    /// Notes that a publish failed after `took`, and the session with it.
     pub(super) fn of_publish(&mut self, error: &MqttError, took: Duration) {
         self.count(error);
         self.is_forgotten = false;
         self.held = took;
     }
 
-    /// A row of failures is ended by the broker's word.
+    /// Counts a failure; a failure by the broker ends the row.
     fn count(&mut self, error: &MqttError) {
         self.own = if error.is_own() { self.own.saturating_add(1) } else { 0 };
     }
 
-    /// Reports whether there were so many that the stack is to blame.
+    /// Reports whether the row is so long that the stack is the cause.
     pub(super) fn is_row(&self) -> bool {
         self.own >= ROW
     }
@@ -76,8 +77,8 @@ impl Failures {
         self.own = 0;
     }
 
-    /// How long to wait before the next CONNECT. Trouble that is young is tried soon. One that held up another session,
-    /// which works, waits longer than it did.
+    /// Returns the wait before the next CONNECT. Young trouble is tried soon. A failure that held
+    /// up another session, which works, is followed by a wait longer than that.
     pub(super) fn next_wait(&mut self, backoff: &mut Backoff, others_are_sound: bool) -> Duration {
         let since = *self.since.get_or_insert_with(Instant::now);
         let wait = backoff.next_wait_within(pace(since.elapsed()));

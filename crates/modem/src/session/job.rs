@@ -1,4 +1,4 @@
-//! One message on its way through a session, and what becomes of it.
+//! One message on its way through a session, and its outcome.
 
 use std::time::Duration;
 
@@ -6,19 +6,21 @@ use tokio::sync::mpsc;
 
 use crate::mqtt::{Message, MqttError};
 
-/// News of one message: that its result stays out, and its end. There are no more, so it is never full.
+/// The most news of one message: that its result is overdue, and its end. So the channel is never
+/// full.
 const PROGRESS: usize = 2;
 
-/// How a publish ended for its sender.
+/// The outcome of a publish for its sender.
 #[derive(Debug, Clone)]
 pub enum Outcome {
     /// The broker has it (QoS 1, 2), or the modem took it (QoS 0).
     Acknowledged,
-    /// This message cannot be published here; the session stands.
+    /// This message cannot be published here; the session goes on.
     Refused(MqttError),
     /// The session ended before a result came: the broker may or may not have it.
     Lost {
-        /// The broker closed the session while it had the message, as it does for a forbidden topic.
+        /// True if the broker closed the session while it had the message, as it does for a
+        /// forbidden topic.
         by_broker: bool,
     },
     /// It never reached the modem.
@@ -39,24 +41,24 @@ pub enum Progress {
 pub struct Job {
     /// The message.
     pub message: Message,
-    /// After this long without a result [`Progress::Stalled`] is told, once.
+    /// The time without a result after which [`Progress::Stalled`] is sent, once.
     pub stall: Duration,
-    /// Its sender suspects it: if the broker closes the session under it, that speaks against the message
-    /// and not against the session, whose next CONNECT comes soon.
+    /// True if its sender suspects it. If the broker then closes the session, that speaks against
+    /// the message and not against the session, whose next CONNECT comes soon.
     pub is_suspect: bool,
-    /// Where its news go; room for two.
+    /// The channel for its news; room for two.
     pub progress: mpsc::Sender<Progress>,
 }
 
 impl Job {
-    /// A message, and where its news come.
+    /// Creates a job, with the receiver of its news.
     pub fn new(message: Message, stall: Duration) -> (Self, mpsc::Receiver<Progress>) {
         let (progress, news) = mpsc::channel(PROGRESS);
         (Self { message, stall, is_suspect: false, progress }, news)
     }
 
     pub(super) fn done(self, outcome: Outcome) {
-        // Nobody may be left to hear it; the queue then still holds the message.
+        // The receiver may be gone; the queue then still holds the message.
         let _ = self.progress.try_send(Progress::Done(outcome));
     }
 }

@@ -1,12 +1,12 @@
-//! First and last word of a session. The end that is not orderly is the will's part.
+//! First and last message of a session. The will announces an end that is not orderly.
 
 use crate::message::Message;
 
-/// First and last word of a session.
+/// First and last message of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Presence {
     /// Published after each CONNECT, before anything else.
     pub online: Message,
-    /// Published before DISC, since the broker then publishes no will.
+    /// Published before DISC, since the broker then does not publish the will.
     pub offline: Message,
 }

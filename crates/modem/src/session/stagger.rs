@@ -15,7 +15,7 @@ pub struct Stagger {
 }
 
 impl Stagger {
-    /// One for all modems of a gateway.
+    /// Creates the stagger for all modems of a gateway.
     pub fn new() -> Arc<Self> {
         Arc::new(Self { next: Mutex::new(None) })
     }

@@ -1,8 +1,8 @@
-//! The state of a session, for those who watch it.
+//! The state of a session, for its observers.
 
 use serde::Serialize;
 
-/// Where a session stands.
+/// The phase of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionPhase {
@@ -19,7 +19,7 @@ pub enum SessionPhase {
 }
 
 impl SessionPhase {
-    /// The phase in a word.
+    /// Returns the phase as a word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -31,18 +31,18 @@ impl SessionPhase {
     }
 }
 
-/// Where a session stands, and why.
+/// The phase of a session, and its reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SessionState {
     /// The phase.
     pub phase: SessionPhase,
-    /// Why it is not connected, in words.
+    /// The reason why it is not connected, as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
 impl SessionState {
-    /// Whether it can carry messages.
+    /// Reports whether it can carry messages.
     pub fn is_connected(&self) -> bool {
         self.phase == SessionPhase::Connected
     }

@@ -1,4 +1,4 @@
-//! The life of a session, with a stack that does as it is told and a clock that is paused.
+//! The life of a session, with a scripted stack and a paused clock.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -14,16 +14,16 @@ use crate::mqtt::{Client, Mqtt, Received, ResultCode};
 use crate::port::{At, Port};
 use crate::tls::Tls;
 
-/// What these sessions are configured with.
+/// The longest wait before a reconnect in these sessions.
 const RECONNECT_MAX: Duration = Duration::from_secs(60);
 
-/// How an operation of the stack goes.
+/// The outcome of an operation of the stack.
 #[derive(Clone, Copy)]
 enum Turn {
     Succeeds,
     SucceedsAfter(Duration),
     Fails(Scope),
-    /// With a code of the stack's own, after so long.
+    /// Fails with a code of the stack's own, after this time.
     Wedged(Duration),
     NoCode,
     FailsAfter(Duration, Scope),
@@ -31,7 +31,7 @@ enum Turn {
     NoTriple,
 }
 
-/// A stack that does as it is told, and succeeds where it was told nothing.
+/// A stack that follows its script, and succeeds beyond its end.
 #[derive(Default)]
 struct Stack {
     opens: Mutex<VecDeque<Turn>>,
@@ -44,7 +44,7 @@ impl Stack {
         self.told.lock().unwrap().push((what, Instant::now()));
     }
 
-    /// When this was asked of the stack.
+    /// Returns the times of this operation.
     fn times(&self, what: &str) -> Vec<Instant> {
         let told = self.told.lock().unwrap();
         told.iter().filter(|(operation, _)| *operation == what).map(|(_, at)| *at).collect()
@@ -135,7 +135,7 @@ impl Observer for Book {
     }
 }
 
-/// A session that serves.
+/// A session in service.
 struct Rig {
     stack: Arc<Stack>,
     book: Arc<Book>,
@@ -256,7 +256,7 @@ impl Rig {
     }
 }
 
-/// A port that nobody runs: these stacks send nothing.
+/// A port that no task runs: these stacks send nothing.
 fn silent_port() -> ((DuplexStream, impl Sized), At) {
     let (ours, theirs) = duplex(64);
     let (port, at, events) = Port::new(ours, at::Framing::default(), Arc::new(Book::default()));
@@ -283,7 +283,7 @@ async fn kicked_right_after_connect_is_a_failure_and_waits_grow() {
     assert_eq!((connects, kicks), (KICKS + 1, KICKS));
     assert_eq!(rig.stack.times("close").len(), KICKS, "its client is torn down each time");
 
-    // Two stable minutes, and what was before is forgotten.
+    // After two stable minutes earlier failures are forgotten.
     tokio::time::sleep(STABLE).await;
     let before = Instant::now();
     rig.kick().await;
@@ -406,7 +406,7 @@ async fn a_refused_message_costs_itself_and_a_broken_session_what_waits_behind()
     assert_eq!(rig.book.count("disconnect network"), 1);
 }
 
-/// The URC of the lost connection follows the failed publish: the broker did it.
+/// The URC of the lost connection follows the failed publish: the broker closed it.
 #[tokio::test(start_paused = true)]
 async fn who_closed_the_connection_is_known_a_moment_later() {
     let mut rig = Rig::new(&[], &[Turn::Fails(Scope::Session)]);
@@ -421,8 +421,8 @@ async fn who_closed_the_connection_is_known_a_moment_later() {
     assert_eq!(rig.book.count("disconnect broker"), 1);
 }
 
-/// Causes 2 and 3, and a modem that is in no network, speak against no message; a code of a kick
-/// whose URC never comes does.
+/// Causes 2 and 3, and a modem without network, speak against no message. A code of a kick whose
+/// URC never comes does.
 #[tokio::test(start_paused = true)]
 async fn only_a_kick_while_registered_speaks_against_the_message() {
     for (urc, registered, accused) in [
@@ -477,7 +477,7 @@ async fn a_service_that_is_lost_ends_the_serving() {
     assert_eq!(rig.tasks.join_next().await.unwrap().unwrap(), ServeEnd::ServiceLost);
 }
 
-/// The other sessions of the modem, and whether its service may be started again.
+/// The other sessions of the modem, and the permission to start its service again.
 #[derive(Default)]
 struct Others {
     are_sound: bool,
@@ -506,7 +506,7 @@ impl Supervisor for Others {
     }
 }
 
-/// Three in a row, with which the stack and not the broker is meant.
+/// Three failures in a row, caused by the stack and not by the broker.
 #[tokio::test(start_paused = true)]
 async fn failures_of_the_stacks_own_have_the_service_started_again() {
     let own = Turn::Wedged(Duration::ZERO);
@@ -539,7 +539,7 @@ async fn a_stack_that_knows_no_service_any_more_was_booted() {
     rig.phase(SessionPhase::Connected).await;
     rig.send().await.recv().await;
     assert_eq!(rig.tasks.join_next().await.unwrap().unwrap(), ServeEnd::Forgotten);
-    // Before it was ever good it may be anything.
+    // Before it ever worked, the cause may be anything.
     let mut rig = Rig::new(&[Turn::NoCode], &[]);
     rig.phase(SessionPhase::BackingOff).await;
     rig.phase(SessionPhase::Connected).await;
@@ -556,7 +556,7 @@ async fn a_session_that_held_up_a_sound_one_waits_longer_than_it_did() {
     assert!(opens.len() >= 4, "and is tried all the same");
 }
 
-/// A day of service is nothing that it held up.
+/// A day of service does not count as holding up others.
 #[tokio::test(start_paused = true)]
 async fn a_session_that_was_connected_for_long_is_opened_again_soon() {
     let sound = Others { are_sound: true, may_restart: true };
@@ -593,7 +593,7 @@ fn presence() -> Presence {
 }
 
 impl Stack {
-    /// All that was asked of it, in order.
+    /// Returns all operations, in order.
     fn all(&self) -> Vec<&'static str> {
         self.told.lock().unwrap().iter().map(|(operation, _)| *operation).collect()
     }
@@ -663,7 +663,7 @@ async fn each_message_has_its_own_time_to_stall_and_those_behind_are_told() {
     assert!(!*rig.uplink.stalled.borrow());
 }
 
-/// The cause that the modem gives under an operation is a part of the reason.
+/// The cause that the modem gives during an operation is a part of the reason.
 #[tokio::test(start_paused = true)]
 async fn the_cause_of_a_loss_under_an_operation_is_not_dropped() {
     let refused = "TEST failed with code 99 (told so)";

@@ -4,44 +4,44 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The window of a session, shared by all who give it messages. A message takes a place before it is
-/// handed over, and keeps it until its acknowledgement is on disk: so a kill of the agent repeats no
-/// more messages than the window has places, however slow the disk is.
+/// The window of a session, shared by all senders. A message takes a place before it is handed
+/// over, and keeps it until its acknowledgement is on disk. So a kill of the agent repeats no more
+/// messages than the window has places, however slow the disk is.
 #[derive(Debug, Clone)]
 pub struct Window {
     places: Arc<Semaphore>,
     size: usize,
 }
 
-/// A place in a window; dropped, it is free again.
+/// A place in a window, which is free again once this is dropped.
 #[derive(Debug)]
 pub struct Place {
     _permit: OwnedSemaphorePermit,
 }
 
 impl Window {
-    /// A window of so many places.
+    /// Creates a window with `size` places.
     pub fn new(size: usize) -> Self {
         Self { places: Arc::new(Semaphore::new(size)), size }
     }
 
-    /// The number of its places.
+    /// Returns the number of its places.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// Reports whether no place is free. Who waits for one finds it so.
+    /// Reports whether no place is free. A place that a waiter gets next is not free.
     pub fn is_full(&self) -> bool {
         self.places.available_permits() == 0
     }
 
-    /// Takes a place if one is free and nobody waits for it.
+    /// Takes a place if one is free and no caller waits for it.
     pub fn try_place(&self) -> Option<Place> {
         let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
         Some(Place { _permit: permit })
     }
 
-    /// Waits for a place, behind those who asked before.
+    /// Waits for a place, behind earlier callers.
     ///
     /// # Cancel safety
     /// Dropping the future gives up its turn, and loses no place.
@@ -50,7 +50,7 @@ impl Window {
         async move {
             match places.acquire_owned().await {
                 Ok(permit) => Place { _permit: permit },
-                // Nobody closes it.
+                // The semaphore is never closed.
                 Err(_) => std::future::pending().await,
             }
         }

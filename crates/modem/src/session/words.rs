@@ -1,10 +1,10 @@
-//! The reason of a session's end, in words.
+//! The reason for a session's end, as text.
 
 use crate::chain::Chain;
 use crate::mqtt::MqttError;
 
-/// Gives the reason of a session's end: first the cause of a loss that came under an operation, then the operation's
-/// own failure.
+/// Returns the reason for a session's end: first the cause of a loss that came during an operation,
+/// then the operation's own failure.
 pub(super) fn with_cause(cause: Option<&'static str>, error: &MqttError) -> String {
     match cause {
         Some(cause) => format!("{cause}; {}", Chain(error)),

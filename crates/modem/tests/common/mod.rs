@@ -1,4 +1,4 @@
-//! What the tests of ports and ttys share: an observer that counts, and a pty.
+//! Shared parts of the tests of ports and ttys: an observer that counts, and a pty.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use modem::observe::Observer;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-/// Counts what tests look at.
+/// An observer that counts the events which tests check.
 #[derive(Default)]
 pub struct Counts {
     pub lost: AtomicU64,
@@ -43,7 +43,7 @@ impl Observer for Counts {
     }
 }
 
-/// A pty: its master, and the path of its slave.
+/// Opens a pty, and returns its master and the path of its slave.
 pub fn pty() -> (File, PathBuf) {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let master = openpt(flags).unwrap();

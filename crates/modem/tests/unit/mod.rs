@@ -33,7 +33,8 @@ use crate::common::{Counts, pty};
 pub const IMEI: &str = "490154203237518";
 pub const ICCID: &str = "89860010004200000009";
 
-/// What a unit says to a command; `|` ends a line. `None` leaves it to what a modem in good order says.
+/// The unit's answer to a command; `|` ends a line. `None` leaves it to the answer of a healthy
+/// modem.
 pub type Rules = Box<dyn FnMut(&str) -> Option<String> + Send>;
 
 /// A profile of 27.007 alone. Its MQTT service is one command.
@@ -91,7 +92,7 @@ static PLUGIN: Plugin = Plugin {
     ..Plugin::NONE
 };
 
-/// What was tried and what is in force, for as many runs as a test makes.
+/// A ledger of PIN tries and access points in memory, for any number of runs of one test.
 #[derive(Default)]
 pub struct Ledger(Mutex<HashMap<String, String>>);
 
@@ -116,7 +117,7 @@ impl PinLedger for Ledger {
     }
 }
 
-/// What the fleet file says of the modem in the simplest case.
+/// Returns the modem's settings in the simplest case.
 pub fn config() -> ModemConfig {
     ModemConfig {
         name: "north".to_owned(),
@@ -180,7 +181,7 @@ impl Running {
         Self { heard, wire, snapshot, stop, tasks }
     }
 
-    /// Waits until the snapshot is so.
+    /// Waits until the snapshot satisfies `is`.
     pub async fn until(&mut self, is: impl FnMut(&Snapshot) -> bool) -> Snapshot {
         let waited = tokio::time::timeout(Duration::from_secs(20), self.snapshot.wait_for(is));
         if let Ok(snapshot) = waited.await {
@@ -194,13 +195,13 @@ impl Running {
         self.until(|snapshot| snapshot.state == State::Serving).await
     }
 
-    /// Waits until it gives a reason in this state.
+    /// Waits until it gives a reason in this state, and returns the reason.
     pub async fn reason(&mut self, state: State) -> String {
         let stands = self.until(|s| s.state == state && s.reason.is_some()).await;
         stands.reason.unwrap()
     }
 
-    /// Waits until the unit was sent so many of these.
+    /// Waits until the unit got `times` commands that begin with `start`.
     pub async fn hears(&self, start: &str, times: usize) {
         let count = || self.heard().iter().filter(|line| line.starts_with(start)).count();
         for _ in 0..2_000 {
@@ -212,19 +213,19 @@ impl Running {
         panic!("{start} was sent {} times: {:?}", count(), self.heard());
     }
 
-    /// The commands that the unit was sent so far.
+    /// Returns the commands that the unit got so far.
     pub fn heard(&self) -> Vec<String> {
         self.heard.lock().unwrap().clone()
     }
 
-    /// Those that begin so, in order.
+    /// Returns the commands that begin with one of `starts`, in order.
     pub fn sent(&self, starts: &[&str]) -> Vec<String> {
         let mut heard = self.heard();
         heard.retain(|line| starts.iter().any(|start| line.starts_with(start)));
         heard
     }
 
-    /// The unit says this unasked.
+    /// Sends lines from the unit, unasked.
     pub fn say(&self, words: &str) {
         write(&self.wire, words);
     }
@@ -262,7 +263,7 @@ fn serve(mut reader: File, writer: &Mutex<File>, heard: &Mutex<Vec<String>>, mut
                 write(writer, &said);
             }
             Ok(1) => {}
-            // Nobody has the other end open.
+            // The other end is not open.
             _ => std::thread::sleep(Duration::from_millis(5)),
         }
     }
