@@ -60,8 +60,9 @@ impl Owners {
     }
 }
 
-/// Returns the owners of the queue's folder and of the file that the agent made in it. A folder
-/// that others may write to, sticky or not, proves nothing: any user could make these names there.
+/// Returns the owners of the queue's folder and of the file that the agent made in it. In a folder
+/// that others may write to, sticky or not, any user could make these names. Their owner proves
+/// nothing there.
 fn owners(queue: &Path) -> Vec<u32> {
     let Some(folder) = queue.ancestors().find_map(|path| fs::canonicalize(path).ok()) else {
         return Vec::new();
