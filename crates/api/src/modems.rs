@@ -28,7 +28,7 @@ pub struct Fleet<S = Seen> {
 pub struct Modem<S = Seen> {
     /// Its name in the fleet file.
     pub name: String,
-    /// The tty or the place on USB at which it is searched.
+    /// The tty or the place on USB at which it is expected.
     #[serde(default)]
     pub port: String,
     /// The place on USB of its device, for a modem that is found there.

@@ -49,7 +49,7 @@ const SCAN: Duration = Duration::from_secs(1);
 /// within two minutes of a power script.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
-/// A modem that is searched on USB.
+/// A modem that is searched for on USB.
 #[derive(Debug, Clone)]
 pub struct Wanted {
     /// Its name in the fleet file.
@@ -62,10 +62,10 @@ pub struct Wanted {
     pub handover: Handover,
 }
 
-/// The modems to search.
+/// The modems to search for.
 #[derive(Debug, Clone, Default)]
 pub struct WantedModems {
-    /// The modems to search, in the order of the fleet file.
+    /// The modems to search for, in the order of the fleet file.
     pub modems: Vec<Wanted>,
     /// Modems with a fixed tty, by name. A device with one of these ttys is ignored.
     pub fixed: Vec<(String, PathBuf)>,
@@ -82,7 +82,7 @@ pub struct Search {
     /// The catalog of models: their USB layouts with the AT interfaces, and their identification.
     /// It may be replaced.
     pub catalog: watch::Receiver<Arc<Catalog>>,
-    /// The modems to search. The list may change; a modem in both lists keeps its device.
+    /// The modems to search for. The list may change; a modem in both lists keeps its device.
     pub wanted: watch::Receiver<WantedModems>,
     /// True to identify each device of a known layout, even if no decision depends on it.
     pub is_thorough: bool,
@@ -139,7 +139,7 @@ struct Bus {
     table: Table,
     probing: Probing,
     search: Search,
-    /// The modems to search now.
+    /// The modems to search for now.
     wanted: WantedModems,
     /// The place of each modem's device, and the time since which it is there.
     held: Vec<Option<(String, Instant)>>,
@@ -203,7 +203,7 @@ impl Bus {
         self.table.name(places);
     }
 
-    /// Returns the interval of scans. If no modem is searched, a scan now and then is enough.
+    /// Returns the interval of scans. If no modem is searched for, a scan now and then is enough.
     fn pace(&self, has_events: bool) -> Interval {
         let is_urgent = !self.wanted.modems.is_empty() || self.search.is_thorough;
         let seldom = has_events || !is_urgent;
