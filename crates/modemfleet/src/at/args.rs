@@ -45,7 +45,7 @@ pub struct Args {
     /// The speed of a tty that is no USB modem's.
     #[arg(long, value_name = "BAUD", default_value_t = 115_200)]
     pub(super) baud: u32,
-    /// Where the agent is.
+    /// The address of the agent.
     #[command(flatten)]
     pub(super) target: Target,
 }
