@@ -35,7 +35,7 @@ keys are in none; IMEI, ICCID and topics are.
 
 Exit codes: 0 written, 1 not written.";
 
-/// Collects what somebody else needs to find a fault.
+/// Collects the facts that others need to find a fault.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {

@@ -41,7 +41,7 @@ Nothing is changed, and sessions go on. Where no agent runs, and no --url names 
 opened to ask, with the rights of this user. A wrong fleet file is a finding. Exit codes: 0 nothing failed (there may
 be warnings), 1 something failed, 2 wrong usage, 3 no agent runs at --url.";
 
-/// Looks for what is wrong, and says what to do about it.
+/// Finds problems and shows advice.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {

@@ -21,7 +21,7 @@ const EXAMPLES: &str = "Examples:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no agent runs.";
 
-/// Shows or changes what the running agent logs.
+/// Shows or changes the log's filter in the running agent.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {

@@ -33,15 +33,15 @@ const EXAMPLES: &str = "Example:
 
 Exit codes: 0 done, 1 no valid reply, 2 unknown model or command.";
 
-/// Says what is known of modems: by this build, and by the files of the folder of models.
+/// Shows the models of this build and of the folder of models.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What to say.
+    /// The question about the models.
     #[command(subcommand)]
     pub what: What,
 }
 
-/// What can be said of the models.
+/// A question about the models.
 #[derive(Debug, clap::Subcommand)]
 pub enum What {
     /// Lists the models: how each is recognised, what it takes, and what that knowledge rests on.

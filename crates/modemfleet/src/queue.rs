@@ -39,7 +39,7 @@ const EXAMPLES: &str = "Examples:
 
 Exit codes: 0 done, 1 failed or damaged, 2 wrong usage or configuration, 3 no agent and no folder.";
 
-/// Shows and changes what the queue holds, of a running or of a stopped agent.
+/// Shows and changes the queue of a running or a stopped agent.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {

@@ -9,7 +9,7 @@ use serde_json::json;
 use fleet::aliyun::{Credentials, Device, Endpoint, FieldError, Method, Options, SecureMode};
 use fleet::secret::{self, Ref, SecretError, Source};
 
-/// Prints what a device signs in with.
+/// Prints the MQTT login of a device.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The cloud.
