@@ -12,7 +12,7 @@ pub struct Command {
     pub line: String,
     /// The answer to the command's prompt.
     pub data_base64: Option<String>,
-    /// The most time for the answer, in milliseconds.
+    /// The time limit of the answer, in milliseconds.
     pub timeout_ms: Option<u64>,
     /// True to send it even if it may do harm.
     #[serde(default)]

@@ -35,10 +35,11 @@ use owner::Owners;
 pub use events::{Event, Events};
 pub use target::{DEFAULT_CONFIG, DEFAULT_URL, Target, TargetError};
 
-/// The most time to connect: a local agent accepts at once, a remote one within a few round trips.
+/// The time limit of a connect: a local agent accepts at once, a remote one within a few round
+/// trips.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// The most time for an answer. The agent gives up a request after 30 s.
+/// The time limit of an answer. The agent gives up a request after 30 s.
 const ANSWER: Duration = Duration::from_secs(35);
 
 /// The most bytes of an answer: `/metrics` of a hundred modems has less than one MiB.
@@ -73,7 +74,7 @@ impl fmt::Display for Address {
 #[derive(Debug)]
 pub struct Attempts {
     tried: Vec<(Address, io::Error)>,
-    /// An address of the agent that was not tried: the token would be shown there.
+    /// An address of the agent that was not tried, since the token would be shown there.
     withheld: Option<Address>,
 }
 
@@ -92,7 +93,7 @@ impl fmt::Display for Attempts {
     }
 }
 
-/// The reason why there is no good answer from the agent.
+/// The reason why a request to the agent failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nothing listens at any of the agent's addresses.
@@ -141,7 +142,7 @@ pub enum ClientError {
     Late {
         /// The address of the request.
         address: Address,
-        /// The time that was waited.
+        /// The time limit.
         after: Duration,
     },
     /// The agent refused the request.
@@ -217,13 +218,13 @@ pub struct Client {
     token: Option<Ref>,
     /// The users whose programs may see the token; `None` if the operator named the address.
     owners: Option<Owners>,
-    /// An address of the agent that is not tried: the token would be shown there.
+    /// An address of the agent that is not tried, since the token would be shown there.
     withheld: Option<Address>,
     /// The problems of the fleet file that names the addresses.
     faulty: Option<String>,
     /// The header `Content-Type` of bodies, for the paths that need it.
     content_type: Option<HeaderValue>,
-    /// The most time for an answer.
+    /// The time limit of an answer.
     patience: Duration,
     link: Option<Link>,
 }
@@ -280,7 +281,7 @@ impl Client {
     /// [`ClientError`].
     ///
     /// # Cancel safety
-    /// If dropped, the agent may or may not have done the request.
+    /// If the future is dropped, the agent may or may not have done the request.
     pub async fn json(&mut self, call: &Call<'_>) -> Result<Value, ClientError> {
         self.read(call).await
     }

@@ -2,7 +2,7 @@
 //! running agent.
 //!
 //! The agent fills the types, and clients read them. A client may be of another version than its
-//! agent: unknown keys are ignored, keys that may be absent have a default, and words of a list
+//! agent. So unknown keys are ignored, and keys that may be absent have a default. Words of a list
 //! that may grow are strings.
 
 pub mod at;

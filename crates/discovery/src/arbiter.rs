@@ -2,9 +2,9 @@
 //!
 //! All keys of an entry must hold. The entry with more keys wins, then the order of the file; of
 //! two devices the lower USB path wins. An entry keeps its device while that is plugged in, unless
-//! the device turns out to belong to another entry. A device that cannot be identified goes back to
-//! the entry that had a device at the same place a while ago: a boot loader has no IMEI. This
-//! module is a pure function, tested by a table.
+//! the device turns out to belong to another entry. A device without an identity, such as a boot
+//! loader, goes back to the entry that recently had a device at its place. This module is a pure
+//! function, tested by a table.
 
 use std::cmp::Reverse;
 

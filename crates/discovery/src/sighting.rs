@@ -44,7 +44,8 @@ pub struct Sighting {
     pub is_unclaimed: bool,
     /// The device's identity, if it was identified.
     pub identity: Option<Identity>,
-    /// The reason why it was not identified, if it was probed.
+    /// The reason why it is not identified: the last probe's error, or that no profile supports its
+    /// id.
     pub note: Option<String>,
     /// The port that could not be opened for probing, and the process that holds it.
     pub busy: Option<Busy>,

@@ -98,7 +98,7 @@ impl Events {
     }
 }
 
-/// Returns the change by an event of the kernel: a USB device, or a tty that this process may
+/// Returns the change that a kernel event reports: a USB device, or a tty that this process may
 /// already open.
 fn announcement(event: &Event) -> Option<Change> {
     let device = event.device();
@@ -115,8 +115,8 @@ fn announcement(event: &Event) -> Option<Change> {
     }
 }
 
-/// Returns the change by an event of udev; `None` if it is not of interest (`bind`, `change`, other
-/// ttys).
+/// Returns the change that a udev event reports; `None` if it is not of interest (`bind`, `change`,
+/// other ttys).
 fn change(event: &Event) -> Option<Change> {
     let device = event.device();
     let is_tty = device.subsystem() == Some(OsStr::new("tty"));
@@ -141,7 +141,7 @@ fn may_open(node: &Path) -> bool {
     access(node, Access::READ_OK | Access::WRITE_OK).is_ok()
 }
 
-/// Returns the ttys of USB devices. A tty that udevd has not finished is left out if this process
+/// Returns the ttys of USB devices. A tty that udevd has not processed is left out if this process
 /// may not open it yet. Its event follows; before that its node does not have its owner and group.
 ///
 /// # Errors

@@ -1,8 +1,8 @@
 //! The demo: a broker, two SIM7600 and a SIM8200, the unmodified agent, load, faults, and a tally.
 //!
 //! Broker, modems, sensors and subscriber live in this process; the agent runs in its own process.
-//! The tally alone shows if a message was lost: it compares the messages that were answered with
-//! 202 with those that reached a subscriber of the broker.
+//! The tally alone shows if a message was lost. It compares the messages answered with 202 and
+//! those that reached a subscriber of the broker.
 
 mod agent;
 mod broker;
@@ -46,10 +46,10 @@ use api::client::Target;
 /// The interval at which the table is redrawn.
 const REDRAW: Duration = Duration::from_millis(500);
 
-/// The most time until the agent answers.
+/// The time limit until the agent answers.
 const START: Duration = Duration::from_secs(30);
 
-/// The most time for the remaining messages to arrive after the load ends: several times the delay
+/// The time limit for the remaining messages to arrive after the load ends: several times the delay
 /// after which the agent switches to another path.
 const DRAIN: Duration = Duration::from_secs(60);
 

@@ -84,7 +84,7 @@ pub enum Verdict {
 /// `stdout`. With `--json` everything is one object on `stdout`.
 ///
 /// # Errors
-/// The errors of the two outputs only.
+/// Only errors of the two outputs.
 pub fn run(
     args: &Args,
     plugins: &[&Plugin],

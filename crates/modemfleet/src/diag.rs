@@ -21,7 +21,7 @@ use fleet::models::Folder;
 use fleet::printable::complain;
 use fleet::{Secrets, redacted};
 
-/// The most time for a scan: mute ports are given up one after the other.
+/// The time limit of a scan: mute ports are given up one after the other.
 const SCAN: Duration = Duration::from_secs(60);
 
 const EXAMPLES: &str = "Examples:

@@ -1,5 +1,5 @@
-//! `modemfleet doctor`: finds problems of the gateway, its modems and their sessions, and advises
-//! cures.
+//! `modemfleet doctor`: finds problems of the gateway, its modems and their sessions, and prints
+//! advice.
 //!
 //! If an agent runs, it is asked: it has the ports open, and its permissions are the ones that
 //! matter. This process checks the things that the agent's sandbox hides. If no agent runs, this

@@ -373,7 +373,7 @@ mod tests {
         }
     }
 
-    /// The console explains failures, and not success.
+    /// The console explains failures only.
     #[test]
     fn of_a_failed_command_only_failures_are_explained() {
         assert_eq!(of_failure("+CMQTTDISC: 0,0", &PLUGINS), [""; 0]);

@@ -44,7 +44,7 @@ pub fn run(args: &Args) -> ExitCode {
     if answer == Answer::Done {
         return ExitCode::SUCCESS;
     }
-    // The operator looks into the journal.
+    // For root, who reads the journal.
     complain(&answer.to_string());
     ExitCode::FAILURE
 }

@@ -65,7 +65,7 @@ impl ReloadError {
 /// Reloads, and prints the changes.
 ///
 /// # Errors
-/// The errors of the output only.
+/// Only errors of the output.
 pub fn run(args: &Args) -> io::Result<ExitCode> {
     match converse(reload(&args.target))? {
         Ok(lines) => {

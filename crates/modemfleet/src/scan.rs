@@ -154,7 +154,7 @@ async fn agent_shows(
             };
             match next {
                 Ok(devices) => break devices,
-                // A watch continues until the agent is back.
+                // A watch goes on, and shows when the agent is back.
                 Err(ScanError::Client(error)) => {
                     if !std::mem::replace(&mut is_away, true) {
                         complain(&printable(&Chain(&error).to_string()));

@@ -287,7 +287,7 @@ fn network(registration: &Registration) -> String {
     format!("{}{voice}", registration.state)
 }
 
-/// Returns the phase with a warning, if there is one.
+/// Returns the phase, and `insecure` as a warning if any certificate is accepted.
 fn phase(session: &Session) -> Cell {
     let phase = &session.phase;
     if session.tls.as_deref() == Some("insecure") {

@@ -11,7 +11,7 @@ use super::{ANSWER, Call, Client, ClientError, Link, MAX_ANSWER, body, refusal};
 /// The longest line of an event. A URC with 10 KiB of data in Base64 needs a quarter of it.
 const MAX_LINE: usize = 64 * 1024;
 
-/// The time without a byte after which the stream counts as broken; the agent sends a sign of life
+/// The time without a byte after which the stream counts as broken; the agent sends a heartbeat
 /// every 15 s.
 const SILENCE: Duration = Duration::from_secs(60);
 

@@ -32,8 +32,8 @@ const LISTEN: &str = "0A";
 pub(super) struct Owners(Vec<u32>);
 
 impl Owners {
-    /// Returns root, which may open the port for the agent; this user; and the agent's user, by its
-    /// name and by the folder of the queue.
+    /// Returns the trusted users. Root may open the port for the agent. The others are this user,
+    /// and the agent's user by its name and by the queue's folder.
     pub(super) fn of(queue: Option<&Path>) -> Self {
         let mut own = vec![0, geteuid().as_raw()];
         own.extend(accounts::user_number(AGENT));

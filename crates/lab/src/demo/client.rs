@@ -31,10 +31,10 @@ const MAX_PACKET: usize = 64 * 1024;
 /// The most subscriptions of a client.
 const MAX_FILTERS: usize = 32;
 
-/// The most time from the connection to its CONNECT.
+/// The time limit from the connection to its CONNECT.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// The most time for which a client may not read.
+/// The time limit for which a client may leave data unread.
 const WRITE: Duration = Duration::from_secs(10);
 
 /// The time in place of a keep-alive of 0, which means none.

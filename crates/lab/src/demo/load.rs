@@ -42,8 +42,8 @@ impl Source {
         Self { agent, news, stop, numbers: Arc::default() }
     }
 
-    /// Starts the applications, each with its own connection. After `stop` they end with the
-    /// present message.
+    /// Starts the applications, each with its own connection. After `stop` each ends once its
+    /// current message is answered.
     ///
     /// # Errors
     /// [`TargetError`] if such an agent cannot exist.

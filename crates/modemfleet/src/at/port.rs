@@ -16,8 +16,8 @@ use api::messages::Missed;
 
 const PATH: &str = "/api/v1/at";
 
-/// The most time that an agent may need beyond the command itself: for the command's turn, its
-/// prompt and its result.
+/// The time limit of the agent beyond the command itself: for the command's turn, its prompt and
+/// its result.
 const AGENT: Duration = Duration::from_secs(3 * console::LONGEST.as_secs() + 60);
 
 /// The way on which commands go to the modem.
@@ -56,7 +56,7 @@ impl<'a> AtClient<'a> {
     /// Sends a command if it may be sent, and returns its outcome.
     ///
     /// # Cancel safety
-    /// If dropped, the task that has the port withdraws the command, or finishes it.
+    /// If the future is dropped, the task that has the port withdraws the command, or finishes it.
     pub(super) async fn say(&mut self, wish: Wish) -> Result<Outcome, AtError> {
         let command = self.commands.shown(&wish.line);
         let refused = |refusal| AtError::Refused { command, refusal };

@@ -20,7 +20,7 @@ pub(super) const HANDED: usize = 64;
 /// The wait after the stream broke, and after each attempt to open it again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The most time for reading the receipt of a late message.
+/// The time limit for reading the receipt of a late message.
 const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// The most late messages that are printed one by one; the others are counted.
