@@ -83,7 +83,7 @@ pub(super) fn decide(entries: &[&Match], devices: &[Device]) -> Verdict {
             resigned.push(index);
         }
     }
-    // An entry by memory ranks below every entry by identity.
+    // A remembered place counts less than an identity, so these entries come last.
     for index in resigned {
         let is_it = |device: &usize| fit(index, *device, entries, devices) == Fit::Remembered;
         let Some(found) = free.iter().copied().find(is_it) else { continue };

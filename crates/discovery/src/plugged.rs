@@ -189,7 +189,7 @@ impl Device {
         ))
     }
 
-    /// Checks whether the AT port of a known id is there.
+    /// Returns the remark about a known id whose AT port is missing.
     fn composition(&self, catalog: &Catalog) -> Option<Remark> {
         let holding: Vec<&UsbLayout> = catalog
             .layouts()

@@ -87,7 +87,7 @@ fn in_a_hurry() -> anyhow::Error {
 /// The way in which the demo ended.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
-    /// Regularly.
+    /// As planned.
     Over,
     /// By a second signal.
     Twice,

@@ -93,7 +93,7 @@ enum Lack {
     Sim,
     /// The network gives no address: a wrong access point, or a card without data.
     Address,
-    /// Nobody gives it the time.
+    /// The time from the network.
     Clock,
 }
 
@@ -186,7 +186,7 @@ async fn simulate(args: &Args, modem: Options) -> Result<(), Box<dyn std::error:
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let modems = modem_sim::run(&options, |member| {
-        // A reader of this line usually reads through a pipe.
+        // Flushed at once, since a script reads this line through a pipe.
         let mut out = std::io::stdout();
         let _ =
             writeln!(out, "{} {}", member.name, member.tty.display()).and_then(|()| out.flush());

@@ -53,7 +53,7 @@ enum Command {
     Status(status::Args),
     /// Send AT commands to a modem, through the running agent or on a tty of one's own.
     At(at::Args),
-    /// Collect what somebody else needs to find a fault, without secrets.
+    /// Collect a support bundle, with secrets removed.
     Diag(diag::Args),
     /// Hand messages to the running agent.
     Publish(publish::Args),

@@ -12,8 +12,9 @@ use fleet::printable::complain;
 
 use means::Means;
 
-/// Performs the request on a line of standard input and answers with a line: `done`, `unavailable:
-/// …` or `failed: …`. systemd runs it for each connection to modemfleet-recover.socket.
+/// Performs the request on a line of standard input, and prints the answer as a line: `done`,
+/// `unavailable: …`, `busy: …` or `failed: …`. systemd runs it for each connection to
+/// modemfleet-recover.socket.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Instead of standard input: `usb-reset BUS-PORT` or `power NAME`.

@@ -44,8 +44,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, plugins: &[&Plugin]) -> ExitCode {
     descriptors::raise_limit();
     // A core would hold PINs, passwords and keys. PR_SET_DUMPABLE is not used: it hides /proc/PID
-    // from its own user. A library reads it at its start, and an operator reads it to find the
-    // holder of a port.
+    // from its own user. A library reads it at its start, and operators read it to find the holder
+    // of a port.
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     if let Err(error) = setrlimit(Resource::Core, none) {
         fleet::printable::complain(&format!("a crash may leave a core with secrets: {error}"));

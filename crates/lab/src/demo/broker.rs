@@ -18,11 +18,11 @@ use tokio::task::JoinSet;
 use super::client;
 use fleet::topic_matches;
 
-/// The most notes that wait for the broker. When it is full, the clients' tasks wait, and so do
-/// their peers.
+/// The most notes that wait for the broker. When the channel is full, the clients' tasks wait, and
+/// so do their peers.
 const NOTES: usize = 64;
 
-/// The most clients: the demo has fewer, even with a few more that look on.
+/// The most clients: more than the demo and a few curious users need.
 const CLIENTS: usize = 64;
 
 /// The most topics with a retained message: more than the demo has. Beyond it no message is

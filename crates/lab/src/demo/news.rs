@@ -5,8 +5,8 @@ use tokio::time::Instant;
 use super::reading::Reading;
 use super::tally::Print;
 
-/// The most events that wait. When it is full, the senders wait: sensors publish later, and the
-/// subscriber reads later.
+/// The most events that wait. When the channel is full, the senders wait: sensors publish later,
+/// and the subscriber reads later.
 pub(super) const DEPTH: usize = 1_024;
 
 /// An event.

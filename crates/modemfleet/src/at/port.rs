@@ -20,7 +20,7 @@ const PATH: &str = "/api/v1/at";
 /// its result.
 const AGENT: Duration = Duration::from_secs(3 * console::LONGEST.as_secs() + 60);
 
-/// The way on which commands go to the modem.
+/// The path of commands to the modem.
 pub(super) struct AtClient<'a> {
     /// Facts about the commands.
     pub(super) commands: &'a Commands,

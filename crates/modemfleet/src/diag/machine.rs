@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::bundle::Bundle;
 
-/// The time after which a program's answer is left out.
+/// The time limit of a program; after it the program's output is left out.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The most that is read of one file.

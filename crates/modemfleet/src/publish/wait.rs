@@ -14,7 +14,7 @@ use api::messages::{By, Receipt, Standing};
 use fleet::printable::complain;
 use fleet::printable::printable;
 
-/// The most ids whose receipt was not read yet. When it is full, publishing waits.
+/// The most ids whose receipt was not read yet. When the channel is full, publishing waits.
 pub(super) const HANDED: usize = 64;
 
 /// The wait after the stream broke, and after each attempt to open it again.
